@@ -1,0 +1,55 @@
+/**
+ * Run after every `npm install` that changes package-lock.json (`make lock` does both).
+ *
+ * Some registries do not carry every platform's build of a native tool. The lock written there misses those entries
+ * and `npm ci` (11 and newer) then calls it out of sync, although nothing it misses would ever be installed. The
+ * missing ones get an entry that names the version and the platform. Addresses are taken out, so that a lock made
+ * against one registry installs from any.
+ */
+import { readFileSync, writeFileSync } from 'node:fs'
+
+interface LockEntry {
+  version?: string
+  resolved?: string
+  dev?: boolean
+  optional?: boolean
+  os?: string[]
+  cpu?: string[]
+  libc?: string[]
+  optionalDependencies?: Record<string, string>
+}
+
+const file = new URL('../package-lock.json', import.meta.url)
+const lock = JSON.parse(readFileSync(file, 'utf8')) as { packages: Record<string, LockEntry> }
+const added: string[] = []
+
+for (const [path, entry] of Object.entries(lock.packages)) {
+  delete entry.resolved
+  for (const [name, range] of Object.entries(entry.optionalDependencies ?? {})) {
+    if (lock.packages[`${path}/node_modules/${name}`] || lock.packages[`node_modules/${name}`]) continue
+    lock.packages[`node_modules/${name}`] = platformEntry(name, range, entry.dev === true)
+    added.push(name)
+  }
+}
+
+lock.packages = Object.fromEntries(Object.entries(lock.packages).sort(([a], [b]) => (a < b ? -1 : 1)))
+writeFileSync(file, `${JSON.stringify(lock, null, 2)}\n`)
+console.log(added.length === 0 ? 'the lock is whole' : `added to the lock: ${added.join(', ')}`)
+
+/** The platform is in the name: that is how npm's native tools are published. An unknown one must stop us here. */
+function platformEntry(name: string, range: string, dev: boolean): LockEntry {
+  const os = /android|darwin|freebsd|openbsd|netbsd|sunos|win32|linux|openharmony|aix/.exec(name)?.[0]
+  const cpu = /arm64|x64|ia32|arm|ppc64|riscv64|s390x|loong64|mips64el|wasm32/.exec(name)?.[0]
+  if (cpu === undefined || (os === undefined && cpu !== 'wasm32')) {
+    throw new Error(`${name} is missing from the lock and its name tells no platform`)
+  }
+  const libc = /musl/.test(name) ? ['musl'] : /-gnu/.test(name) ? ['glibc'] : undefined
+  return {
+    version: range.replace(/^[\^~]/, ''),
+    ...(dev && { dev }),
+    optional: true,
+    ...(os !== undefined && { os: [os] }),
+    cpu: [cpu],
+    ...(libc && { libc }),
+  }
+}
