@@ -1,0 +1,58 @@
+# Every rule that runs something sources deploy/env.sh, so nothing but a POSIX shell, npm and a compiler is expected
+# of the machine; a Node that is too old is left alone and another one used.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+SEEDS ?= 500
+IN_ENV := . ./deploy/env.sh &&
+
+# Folders are listed too: a file that was removed shows only in the time of its folder.
+SOURCES := $(shell find services -type d -o -name '*.ts' -o -name '*.sql')
+
+help: ## list what can be made
+	@printf 'make <target>\n\n'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: node_modules/.stamp ## fetch Node 24 if this machine has none, install the packages
+
+node_modules/.stamp: package.json package-lock.json .npmrc deploy/node.sh
+	@./deploy/setup.sh
+
+build: dist/.stamp ## bundle the programs into dist/
+
+dist/.stamp: node_modules/.stamp package.json deploy/bundle.ts $(SOURCES)
+	@$(IN_ENV) node deploy/bundle.ts
+	@touch $@
+
+run: build ## bring up the nine-agent fleet of the protocol on this machine
+	@$(IN_ENV) exec dist/s2.js up deploy/fleet/nine.json --demo
+
+test: setup ## run the tests; FILES='test/plan.test.ts …' runs a few
+	@$(IN_ENV) node deploy/test.ts $(FILES)
+
+check: setup ## types, lint and format, dead code, the plan of the house
+	@$(IN_ENV) ./deploy/steps.sh 'tsc -p .' 'biome ci --error-on-warnings' 'knip' 'node --test test/plan.test.ts'
+
+simulate: setup ## run the fleet in simulated time; SEEDS=n fleets
+	@$(IN_ENV) node test/simulation/main.ts --seeds $(SEEDS)
+
+rehearse: build ## break a real fleet on purpose and watch it recover
+	@$(IN_ENV) node test/rehearse/main.ts
+
+bench: build ## measure
+	@$(IN_ENV) node test/bench/main.ts
+
+format: setup ## put the code into its agreed form
+	@$(IN_ENV) biome check --write
+
+lock: ## rewrite package-lock.json after a change of package.json
+	@$(IN_ENV) npm install --package-lock-only && node deploy/fix-lock.ts
+
+clean: ## remove what was built
+	rm -rf dist coverage
+
+distclean: clean ## remove what was installed too
+	rm -rf node_modules .toolchain
+
+.PHONY: help setup build run test check simulate rehearse bench format lock clean distclean
