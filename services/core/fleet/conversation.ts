@@ -1,0 +1,44 @@
+import { type SessionId, type Side, sessionId } from './session.ts'
+
+/** A channel of two sessions. Times are milliseconds since 1970, UTC. */
+export interface Conversation {
+  readonly id: string
+  readonly roles: Readonly<Record<Side, string>>
+  /** The agent behind each end. Foreign conversations name none, so the session id stands in. */
+  readonly agents: Readonly<Record<Side, string>>
+  readonly createdAt: number
+  readonly expiresAt: number
+}
+
+export interface NewConversation {
+  readonly roles: Readonly<Record<Side, string>>
+  readonly agents: Readonly<Record<Side, string>>
+  /** How long it lives unless renewed, milliseconds. */
+  readonly lifetimeMs: number
+}
+
+/** A conversation as its maker gets it, once: the only answer that carries the tokens. */
+export interface OpenedConversation extends Conversation {
+  readonly tokens: Readonly<Record<Side, string>>
+}
+
+/** One member of the fleet: the program behind one or more sessions. */
+export interface Agent {
+  readonly name: string
+  readonly role: string
+  readonly sessions: readonly SessionId[]
+}
+
+/** The agents behind live conversations; an agent with several sessions has the role of its first one. */
+export function agentsOf(conversations: readonly Conversation[]): Agent[] {
+  const byName = new Map<string, { role: string; sessions: SessionId[] }>()
+  for (const conversation of conversations) {
+    for (const side of ['a', 'b'] as const) {
+      const name = conversation.agents[side]
+      const agent = byName.get(name) ?? { role: conversation.roles[side], sessions: [] }
+      agent.sessions.push(sessionId(conversation.id, side))
+      byName.set(name, agent)
+    }
+  }
+  return [...byName].map(([name, { role, sessions }]) => ({ name, role, sessions }))
+}

@@ -1,0 +1,58 @@
+import { S2Error } from './errors.ts'
+import type { SessionId } from './session.ts'
+
+/** How far a message has come. Only acked counts as received. States move in this order and never back. */
+export const DELIVERY = ['queued', 'delivered', 'leased', 'acked'] as const
+export type Delivery = (typeof DELIVERY)[number]
+
+/** The marks that a reader's side may set. */
+export type Mark = Exclude<Delivery, 'queued'>
+
+export interface Message {
+  /** Rises with every message of one database; never used twice. */
+  readonly id: number
+  readonly from: SessionId
+  readonly to: SessionId
+  readonly text: string
+  /** What the sender says it is about (the Python bridge's `action_type`), if anything. */
+  readonly action: string | null
+  readonly files: readonly string[]
+  /** Milliseconds since 1970 by the writer's clock: for people to read, never to order by. */
+  readonly sentAt: number
+}
+
+export interface StoredMessage extends Message {
+  readonly delivery: Delivery
+}
+
+export interface Draft {
+  readonly text: string
+  readonly action?: string | null
+  readonly files?: readonly string[]
+}
+
+/** Characters (UTF-16 units) of one message's text. */
+export const TEXT_MAX = 50_000
+export const FILES_MAX = 200
+export const NAME_MAX = 400
+
+/** Refuses a draft that no store may keep. */
+export function checkDraft(draft: Draft): void {
+  if (draft.text.length === 0) throw new S2Error('invalid', 'the message is empty', { next: 'send some text' })
+  if (draft.text.length > TEXT_MAX) {
+    throw new S2Error('too_large', `the message has ${draft.text.length} characters; ${TEXT_MAX} are allowed`, {
+      next: 'put the long part into a file in git and send its path',
+    })
+  }
+  if ((draft.action ?? '').length > NAME_MAX)
+    throw new S2Error('too_large', `action is longer than ${NAME_MAX} characters`)
+  const files = draft.files ?? []
+  if (files.length > FILES_MAX || files.some((file) => file.length > NAME_MAX)) {
+    throw new S2Error('too_large', `at most ${FILES_MAX} file names of ${NAME_MAX} characters each`)
+  }
+}
+
+/** True when `to` lies further along than `from`. */
+export function advances(from: Delivery, to: Delivery): boolean {
+  return DELIVERY.indexOf(to) > DELIVERY.indexOf(from)
+}

@@ -1,0 +1,44 @@
+import { S2Error } from './errors.ts'
+
+/** The orchestrator's end of a conversation is `a`, the worker's is `b`. */
+export type Side = 'a' | 'b'
+
+/** One end of a conversation, written `conv_0123456789abcdef/b`. */
+export type SessionId = `${string}/${Side}`
+
+/** The Python bridge makes ids of 16 hex digits; other writers of the shared database may not, so the rest is loose. */
+const CONVERSATION = /^[A-Za-z0-9_-]{1,64}$/
+
+export function isConversationId(text: string): boolean {
+  return CONVERSATION.test(text)
+}
+
+export function sessionId(conversation: string, side: Side): SessionId {
+  return `${conversation}/${side}`
+}
+
+/** Splits a session id. Throws `invalid` for anything else. */
+export function parseSession(text: string): { conversation: string; side: Side } {
+  const cut = text.lastIndexOf('/')
+  const conversation = text.slice(0, cut)
+  const side = text.slice(cut + 1)
+  if (cut < 1 || !isConversationId(conversation) || (side !== 'a' && side !== 'b')) {
+    throw new S2Error('invalid', `not a session id: ${JSON.stringify(text.slice(0, 80))}`, {
+      next: 'write it as conversation/side, for example conv_0123456789abcdef/b',
+    })
+  }
+  return { conversation, side }
+}
+
+export function conversationOf(session: SessionId): string {
+  return session.slice(0, session.lastIndexOf('/'))
+}
+
+export function sideOf(session: SessionId): Side {
+  return session.endsWith('/a') ? 'a' : 'b'
+}
+
+/** The other end of the same conversation. */
+export function partnerOf(session: SessionId): SessionId {
+  return sessionId(conversationOf(session), sideOf(session) === 'a' ? 'b' : 'a')
+}

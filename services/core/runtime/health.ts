@@ -1,0 +1,116 @@
+import { chmod, mkdir, unlink } from 'node:fs/promises'
+import { createServer, type Server } from 'node:http'
+import { createConnection } from 'node:net'
+import { dirname } from 'node:path'
+import { ConfigError } from './config.ts'
+import { Metrics } from './metrics.ts'
+import type { Address } from './settings.ts'
+
+/** Longest path of a unix socket on Linux, unix(7): 108 bytes with its closing zero. */
+const SOCKET_PATH_MAX = 107
+
+/** What a program says of itself: whether it lives, whether it can work, and figures. */
+export class Health {
+  readonly metrics = new Metrics()
+  #state: 'init' | 'ready' | 'draining' | 'stopped' = 'init'
+  #troubles = new Map<string, string>()
+  #status = ''
+
+  get state(): string {
+    return this.#state
+  }
+
+  enter(state: 'init' | 'ready' | 'draining' | 'stopped'): void {
+    this.#state = state
+  }
+
+  /** One line on what it does just now. */
+  status(line: string): void {
+    this.#status = line
+  }
+
+  /** Says why it cannot do a part of its work; the same topic with null takes that back. */
+  trouble(topic: string, why: string | null): void {
+    if (why === null) this.#troubles.delete(topic)
+    else this.#troubles.set(topic, why)
+  }
+
+  get ready(): boolean {
+    return this.#state === 'ready' && this.#troubles.size === 0
+  }
+
+  report(): { state: string; ready: boolean; status: string; troubles: Record<string, string> } {
+    return { state: this.#state, ready: this.ready, status: this.#status, troubles: Object.fromEntries(this.#troubles) }
+  }
+}
+
+/** Answers `/healthz` (lives), `/readyz` (can work, or says why not) and `/metrics` until disposed. */
+export async function serveHealth(health: Health, address: Address): Promise<AsyncDisposable> {
+  const server = createServer((request, response) => {
+    const path = request.url?.split('?')[0]
+    if (path === '/metrics') {
+      response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(health.metrics.text())
+      return
+    }
+    const known = path === '/healthz' || path === '/readyz'
+    const status = !known ? 404 : path === '/readyz' && !health.ready ? 503 : 200
+    response.writeHead(status, { 'content-type': 'application/json' })
+    response.end(`${JSON.stringify(known ? health.report() : { error: 'ask /healthz, /readyz or /metrics' })}\n`)
+  })
+  server.requestTimeout = 5_000
+  server.headersTimeout = 5_000
+  await listen(server, address)
+  server.unref()
+  return {
+    [Symbol.asyncDispose]: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve())
+        server.closeAllConnections()
+      }),
+  }
+}
+
+/** Listens on an address; a socket file that nobody answers on any more is taken over, a live one is not. */
+export async function listen(server: Server, address: Address): Promise<void> {
+  if ('path' in address) {
+    if (Buffer.byteLength(address.path) > SOCKET_PATH_MAX) {
+      throw new ConfigError([
+        `the socket path ${address.path} is longer than ${SOCKET_PATH_MAX} bytes: use a shorter state folder`,
+      ])
+    }
+    await mkdir(dirname(address.path), { recursive: true, mode: 0o700 })
+    if (await answers(address.path))
+      throw new ConfigError([`${address.path} is in use: the program runs already with this state folder`])
+    await unlink(address.path).catch(() => undefined)
+  }
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(error, address)))
+    server.listen('path' in address ? { path: address.path } : { host: address.host, port: address.port }, resolve)
+  })
+  server.removeAllListeners('error')
+  if ('path' in address) await chmod(address.path, 0o660)
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = createConnection(path)
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', () => resolve(false))
+  })
+}
+
+function listenError(error: NodeJS.ErrnoException, address: Address): Error {
+  const where = 'path' in address ? address.path : `${address.host}:${address.port}`
+  const mend =
+    error.code === 'EADDRINUSE'
+      ? 'another program listens there: stop it, or choose another address'
+      : error.code === 'EACCES'
+        ? 'not permitted: choose a port above 1023 or a folder you own'
+        : error.code === 'EADDRNOTAVAIL'
+          ? 'this machine has no such address'
+          : error.message
+  return new ConfigError([`cannot listen on ${where}: ${mend}`])
+}

@@ -1,0 +1,90 @@
+import { createLogger, format, transports } from 'winston'
+
+/** One JSON line per event on standard output; journald and docker keep it. */
+export interface Log {
+  error(event: string, fields?: Fields): void
+  warn(event: string, fields?: Fields): void
+  info(event: string, fields?: Fields): void
+  debug(event: string, fields?: Fields): void
+  /** Settles when everything said so far has left the process. */
+  end(): Promise<void>
+}
+
+export type Fields = Readonly<Record<string, unknown>>
+export type Level = 'error' | 'warn' | 'info' | 'debug'
+
+/** Makes every text that leaves the process harmless: the rule itself belongs to the domain and is handed in. */
+export type Redact = (text: string) => string
+
+export function openLog(program: string, level: Level, redact: Redact): Log {
+  process.stdout.on('error', () => undefined) // a closed pipe must not end the program (EPIPE)
+  const logger = createLogger({
+    level,
+    format: format.combine(
+      format.timestamp(),
+      format.printf((info) => redact(line(program, info))),
+    ),
+    transports: [new transports.Stream({ stream: process.stdout, eol: '\n' })],
+  })
+  const say =
+    (at: Level) =>
+    (event: string, fields: Fields = {}) =>
+      void logger.log(at, event, { fields })
+  return {
+    error: say('error'),
+    warn: say('warn'),
+    info: say('info'),
+    debug: say('debug'),
+    // winston's `finish` comes before the pipe has taken the last lines; an empty write waits for them
+    end: () =>
+      new Promise((resolve) => {
+        logger.on('finish', () => void process.stdout.write('', () => resolve()))
+        logger.end()
+      }),
+  }
+}
+
+function line(program: string, info: Record<string, unknown>): string {
+  const { timestamp, level, message, fields } = info as {
+    timestamp: string
+    level: string
+    message: string
+    fields?: Fields
+  }
+  return JSON.stringify({ at: timestamp, level, program, event: message, ...fields }, plainErrors)
+}
+
+/** Errors have no enumerable fields, so plain JSON would lose them. */
+function plainErrors(_key: string, value: unknown): unknown {
+  if (value instanceof Error) {
+    const code = 'code' in value ? { code: value.code } : {}
+    return { name: value.name, message: value.message, ...code, cause: value.cause, stack: value.stack }
+  }
+  return typeof value === 'bigint' ? String(value) : value
+}
+
+/** Keeps what is said, for tests and simulations. */
+export interface Said {
+  readonly level: Level
+  readonly event: string
+  readonly fields: Fields
+}
+
+export function recordingLog(onEvent: (record: Said) => void = () => undefined): Log & { readonly records: Said[] } {
+  const records: Said[] = []
+  const say =
+    (level: Level) =>
+    (event: string, fields: Fields = {}) => {
+      const record = { level, event, fields }
+      records.push(record)
+      onEvent(record)
+    }
+  return {
+    records,
+    error: say('error'),
+    warn: say('warn'),
+    info: say('info'),
+    debug: say('debug'),
+    end: async () => undefined,
+  }
+}

@@ -1,0 +1,130 @@
+import { join } from 'node:path'
+import { type Clock, systemClock } from './clock.ts'
+import { ConfigError, type Env } from './config.ts'
+import { Health, serveHealth } from './health.ts'
+import { type Level, type Log, openLog, type Redact } from './log.ts'
+import { openNotify } from './notify.ts'
+import type { Address } from './settings.ts'
+
+/** What every program needs to live: the part of its configuration that `run` itself reads. */
+export interface LifeConfig {
+  readonly state: string
+  readonly logLevel: Level
+  readonly health: Address | undefined
+  readonly drainMs: number
+}
+
+/** What a running program gets. It asks for what it uses. */
+export interface Life {
+  readonly clock: Clock
+  readonly log: Log
+  readonly health: Health
+  /** Aborts when the program shall drain: take nothing new, finish what is in hand. */
+  readonly draining: AbortSignal
+  /** Everything acquired pushes its release here; shutdown is construction backwards. */
+  readonly stack: AsyncDisposableStack
+  /** A round of real work is finished: feeds the service manager's watchdog. */
+  round(status?: string): void
+  /** Ends the program with exit code 1, to be started again: it can no longer vouch for what it does. */
+  fail(error: Error): void
+}
+
+export interface Program<C extends LifeConfig> {
+  readonly name: string
+  readonly redact: Redact
+  readConfig(env: Env): C
+  /** Resolves when the program can do its work. What it has not released through the stack outlives it: nothing may. */
+  start(config: C, life: Life): Promise<void>
+}
+
+/** Exit codes, sysexits(3). */
+export const EXIT = { done: 0, failed: 1, usage: 64, config: 78 } as const
+
+/** Runs a program from init to stopped. Sets the exit code and lets the event loop empty. */
+export async function run<C extends LifeConfig>(program: Program<C>, env: Env = process.env): Promise<void> {
+  process.title = `s2-${program.name}`
+  let config: C
+  try {
+    config = program.readConfig(env)
+  } catch (error) {
+    process.stderr.write(`s2-${program.name}: ${error instanceof ConfigError ? error.message : String(error)}\n`)
+    process.exitCode = EXIT.config
+    return
+  }
+  const log = openLog(program.name, config.logLevel, program.redact)
+  process.exitCode = await live(program, config, env, log)
+  await log.end()
+}
+
+async function live<C extends LifeConfig>(program: Program<C>, config: C, env: Env, log: Log): Promise<number> {
+  const stop = Promise.withResolvers<{ why: string; error?: Error }>()
+  const draining = new AbortController()
+  const health = new Health()
+  const notify = await openNotify(env)
+  const fail = (error: Error): void => stop.resolve({ why: 'failed', error })
+  const onSignal = (signal: NodeJS.Signals): void => stop.resolve({ why: signal })
+  const onFault = (error: unknown): void => fail(error instanceof Error ? error : new Error(String(error)))
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, onSignal)
+  process.on('uncaughtException', onFault)
+  process.on('unhandledRejection', onFault)
+
+  let outcome: { why: string; error?: Error }
+  const stack = new AsyncDisposableStack()
+  try {
+    stack.use(await serveHealth(health, config.health ?? { path: join(config.state, 'run', `${program.name}.sock`) }))
+    await program.start(config, {
+      clock: systemClock,
+      log,
+      health,
+      draining: draining.signal,
+      stack,
+      fail,
+      round: (status) => {
+        if (status !== undefined) health.status(status)
+        notify.say('WATCHDOG=1', ...(status === undefined ? [] : [`STATUS=${status}`]))
+      },
+    })
+    health.enter('ready')
+    notify.say('READY=1')
+    log.info('ready')
+    outcome = await stop.promise
+  } catch (error) {
+    outcome = { why: 'failed', error: error as Error }
+  }
+
+  health.enter('draining')
+  notify.say('STOPPING=1')
+  log.info('draining', { why: outcome.why })
+  draining.abort(new Error(`draining: ${outcome.why}`))
+  await drain(stack, config.drainMs, log, outcome.error === undefined)
+  health.enter('stopped')
+  notify.close()
+  return ending(outcome.error, log)
+}
+
+/** Releases everything within the deadline; past it, what is left is left, and the process ends. */
+async function drain(stack: AsyncDisposableStack, drainMs: number, log: Log, clean: boolean): Promise<void> {
+  const deadline = setTimeout(() => {
+    log.error('drain deadline passed: ending with work in hand', { drainMs })
+    void log.end().finally(() => process.exit(EXIT.failed))
+  }, drainMs)
+  deadline.unref()
+  try {
+    await stack.disposeAsync()
+    log.info('stopped')
+  } catch (error) {
+    log.error('stopping met an error', { error })
+    if (clean) process.exitCode = EXIT.failed
+  }
+  // Something not released would keep the process alive past its stop: the deadline ends that too, so it stays set.
+}
+
+function ending(error: Error | undefined, log: Log): number {
+  if (error === undefined) return process.exitCode === EXIT.failed ? EXIT.failed : EXIT.done
+  if (error instanceof ConfigError) {
+    process.stderr.write(`${error.message}\n`)
+    return EXIT.config
+  }
+  log.error('failed', { error })
+  return EXIT.failed
+}

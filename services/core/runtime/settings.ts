@@ -1,0 +1,374 @@
+import { homedir, hostname } from 'node:os'
+import { join, resolve } from 'node:path'
+
+/** What programs there are; each setting says who reads it. */
+export const PROGRAMS = ['bridge', 'keepalive', 'fs-watcher', 'cred-sync', 'watchdog', 's2'] as const
+export type ProgramName = (typeof PROGRAMS)[number]
+
+export interface Setting<T = unknown> {
+  readonly about: string
+  readonly programs: readonly ProgramName[]
+  /** As a person would write it. Absent: it may be left out and is then undefined, unless a program demands it. */
+  readonly fallback?: string
+  readonly example: string
+  readonly secret?: boolean
+  /** Throws an Error that says what is wrong, without repeating the value. */
+  readonly parse: (text: string) => T
+}
+
+const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+
+/** Reads `250ms`, `30s`, `5m`, `3h`, `30d` as milliseconds. */
+export function parseDuration(text: string): number {
+  const match = /^(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)$/.exec(text)
+  const ms = Number(match?.[1]) * (UNITS_MS[match?.[2] ?? ''] ?? Number.NaN)
+  if (!Number.isFinite(ms)) throw new Error('is not a duration')
+  return ms
+}
+
+/** Writes milliseconds as parseDuration reads them, in the largest unit that loses nothing. */
+export function formatDuration(ms: number): string {
+  for (const unit of ['d', 'h', 'm', 's'] as const) {
+    const size = UNITS_MS[unit] ?? 1
+    if (ms >= size && ms % size === 0) return `${ms / size}${unit}`
+  }
+  return `${ms}ms`
+}
+
+function duration(minMs: number, maxMs: number) {
+  return (text: string): number => {
+    const ms = parseDuration(text)
+    if (ms < minMs || ms > maxMs)
+      throw new Error(`must lie between ${formatDuration(minMs)} and ${formatDuration(maxMs)}`)
+    return ms
+  }
+}
+
+function integer(min: number, max: number) {
+  return (text: string): number => {
+    const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN
+    if (!(value >= min && value <= max)) throw new Error(`must be a whole number from ${min} to ${max}`)
+    return value
+  }
+}
+
+function word<const W extends string>(words: readonly W[]) {
+  return (text: string): W => {
+    const found = words.find((each) => each === text)
+    if (found === undefined) throw new Error(`must be one of ${words.join(', ')}`)
+    return found
+  }
+}
+
+function matching(pattern: RegExp, message: string) {
+  return (text: string): string => {
+    if (!pattern.test(text)) throw new Error(message)
+    return text
+  }
+}
+
+function url(...protocols: readonly string[]) {
+  return (text: string): string => {
+    const parsed = URL.canParse(text) ? new URL(text) : undefined
+    if (parsed === undefined || !protocols.includes(parsed.protocol))
+      throw new Error(`must be a URL with ${protocols.join(' or ')}`)
+    if (parsed.password !== '') throw new Error('must not carry a password')
+    return text
+  }
+}
+
+const text = matching(/\S/, 'must not be empty')
+const path = (value: string): string => resolve(text(value).replace(/^~(?=\/|$)/, homedir()))
+const list = (value: string): readonly string[] =>
+  value
+    .split(',')
+    .map((each) => each.trim())
+    .filter((each) => each !== '')
+const yesNo = (value: string): boolean => word(['yes', 'no'])(value) === 'yes'
+
+/** `host:port`, `[v6]:port`, or an absolute path of a unix socket. */
+export type Address = { readonly host: string; readonly port: number } | { readonly path: string }
+
+export function parseAddress(value: string): Address {
+  if (value.startsWith('unix:')) return { path: path(value.slice('unix:'.length)) }
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/.exec(value)
+  const port = Number(match?.[3])
+  if (match === null || port > 65_535) throw new Error('must be host:port, [v6]:port or unix:/path')
+  return { host: match[1] ?? match[2] ?? '', port }
+}
+
+const FIVE: readonly ProgramName[] = ['bridge', 'keepalive', 'fs-watcher', 'cred-sync', 'watchdog']
+
+/** Every setting there is. Unknown `S2_` names are refused by comparison with this list. */
+export const SETTINGS = {
+  S2_STATE: {
+    about: 'Folder that holds what this host keeps: database, inbox, outbox, credentials, sockets.',
+    programs: PROGRAMS,
+    fallback: '~/.local/state/s2',
+    example: '/var/lib/s2',
+    parse: path,
+  },
+  S2_STORE: {
+    about: 'Where the fleet is kept. Left out: `bridge.db` in the state folder.',
+    programs: ['bridge', 'fs-watcher', 'watchdog', 's2'],
+    example: 'sqlite:/var/lib/s2/bridge.db',
+    parse: matching(/^(sqlite:\/|unix:\/|https?:\/\/)\S+$/, 'must be sqlite:/path, unix:/path, http://… or https://…'),
+  },
+  S2_LOG_LEVEL: {
+    about: 'The least important kind of event that is logged.',
+    programs: FIVE,
+    fallback: 'info',
+    example: 'debug',
+    parse: word(['error', 'warn', 'info', 'debug']),
+  },
+  S2_HEALTH: {
+    about: 'Where health and metrics are answered. Left out: a unix socket `run/<program>.sock` in the state folder.',
+    programs: FIVE,
+    example: '127.0.0.1:9433',
+    parse: parseAddress,
+  },
+  S2_DRAIN: {
+    about: 'How long a program may take to finish what it has in hand when it is stopped.',
+    programs: FIVE,
+    fallback: '10s',
+    example: '20s',
+    parse: duration(0, 600_000),
+  },
+  S2_LISTEN: {
+    about: 'Where the bridge listens. Beyond loopback it wants TLS or a proxy in front.',
+    programs: ['bridge'],
+    fallback: '127.0.0.1:7433',
+    example: '0.0.0.0:7433',
+    parse: parseAddress,
+  },
+  S2_TLS_CERT: {
+    about: 'PEM file with the certificate chain of the bridge.',
+    programs: ['bridge'],
+    example: '/etc/s2/bridge.crt',
+    parse: path,
+  },
+  S2_TLS_KEY: {
+    about: 'PEM file with the key of that certificate.',
+    programs: ['bridge'],
+    example: '/etc/s2/bridge.key',
+    parse: path,
+  },
+  S2_BEHIND_PROXY: {
+    about: 'Says that a proxy which speaks TLS stands in front of the bridge.',
+    programs: ['bridge'],
+    fallback: 'no',
+    example: 'yes',
+    parse: yesNo,
+  },
+  S2_ALLOWED_HOSTS: {
+    about: 'Names that may stand in the Host header, beside loopback and the address the bridge listens on.',
+    programs: ['bridge'],
+    fallback: '',
+    example: 'bridge.example.org,bridge:7433',
+    parse: list,
+  },
+  S2_ALLOWED_ORIGINS: {
+    about: 'Web origins that may call the bridge from a browser.',
+    programs: ['bridge'],
+    fallback: '',
+    example: 'https://fleet.example.org',
+    parse: list,
+  },
+  S2_RATE: {
+    about: 'Requests a session may make in a minute; beats are not counted.',
+    programs: ['bridge'],
+    fallback: '100',
+    example: '600',
+    parse: integer(1, 10_000_000),
+  },
+  S2_BODY_MAX: {
+    about: 'Bytes of the largest request body and frame the bridge reads.',
+    programs: ['bridge'],
+    fallback: '524288',
+    example: '1048576',
+    parse: integer(1024, 67_108_864),
+  },
+  S2_LIFETIME: {
+    about: 'How long a conversation lives; it is renewed before it ends while its agent lives.',
+    programs: ['bridge', 's2'],
+    fallback: '3h',
+    example: '12h',
+    parse: duration(60_000, 365 * 86_400_000),
+  },
+  S2_HOUSEKEEPING: {
+    about: 'When the bridge forgets what is old, as a cron line.',
+    programs: ['bridge'],
+    fallback: '17 3 * * *',
+    example: '0 4 * * 0',
+    parse: matching(/^\S+( \S+){4,5}$/, 'must be a cron line of five or six fields'),
+  },
+  S2_KEEP: {
+    about: 'How long ended tasks, closed incidents and received messages are remembered.',
+    programs: ['bridge'],
+    fallback: '30d',
+    example: '90d',
+    parse: duration(3_600_000, 3650 * 86_400_000),
+  },
+  S2_HOST: {
+    about: 'What this host is called in beats. Two agents with one name here count as one machine.',
+    programs: ['keepalive'],
+    fallback: hostname(),
+    example: 'build-box-2',
+    parse: matching(/^[\w.:-]{1,100}$/, 'must be up to 100 letters, digits, dots, dashes, colons'),
+  },
+  S2_BEAT: {
+    about: 'How often a host says that it lives, over an open WebSocket.',
+    programs: ['keepalive'],
+    fallback: '5s',
+    example: '2s',
+    parse: duration(50, 300_000),
+  },
+  S2_BEAT_POLLING: {
+    about: 'How often it does so where only plain HTTP gets through.',
+    programs: ['keepalive'],
+    fallback: '30s',
+    example: '15s',
+    parse: duration(50, 300_000),
+  },
+  S2_LATE_AFTER: {
+    about: 'An agent not heard of for this long is late: it gets no new work.',
+    programs: ['watchdog', 's2'],
+    fallback: '15s',
+    example: '10s',
+    parse: duration(100, 86_400_000),
+  },
+  S2_SILENT_AFTER: {
+    about: 'An agent not heard of for this long is silent: its work is given to others.',
+    programs: ['watchdog', 's2'],
+    fallback: '60s',
+    example: '300s',
+    parse: duration(200, 86_400_000),
+  },
+  S2_ROUND: {
+    about: 'How often the watchdog goes through everything, beside the exact deadlines.',
+    programs: ['watchdog'],
+    fallback: '60s',
+    example: '30s',
+    parse: duration(200, 60_000),
+  },
+  S2_WATCH: {
+    about: 'How often the watchdog reads the beats.',
+    programs: ['watchdog'],
+    fallback: '250ms',
+    example: '1s',
+    parse: duration(10, 5_000),
+  },
+  S2_LEASE: {
+    about: 'How long a task stays with an agent that does not renew it.',
+    programs: ['watchdog', 's2'],
+    fallback: '60s',
+    example: '5m',
+    parse: duration(500, 86_400_000),
+  },
+  S2_MOVE_EVERY: {
+    about: 'The work of one silent agent is moved in this time, and of no more.',
+    programs: ['watchdog'],
+    fallback: '10s',
+    example: '30s',
+    parse: duration(0, 3_600_000),
+  },
+  S2_MOVES_MAX: {
+    about: 'How often one task may change its owner before a human is asked.',
+    programs: ['watchdog'],
+    fallback: '5',
+    example: '3',
+    parse: integer(1, 1000),
+  },
+  S2_ALERT_EXEC: {
+    about: 'Command that is told of incidents: JSON on its standard input. A JSON list is run as it is, else by sh.',
+    programs: ['watchdog'],
+    example: 'logger -t s2',
+    parse: text,
+  },
+  S2_ALERT_WEBHOOK: {
+    about: 'Address that is told of incidents by a POST of JSON.',
+    programs: ['watchdog'],
+    example: 'https://alerts.example.org/s2',
+    secret: true,
+    parse: url('http:', 'https:'),
+  },
+  S2_SOURCE: {
+    about: 'What the watcher watches: the message database of this host, or its inbox.',
+    programs: ['fs-watcher'],
+    fallback: 'inbox',
+    example: 'database',
+    parse: word(['database', 'inbox']),
+  },
+  S2_WAKE: {
+    about: 'Command that wakes the agent: JSON on its standard input. A JSON list is run as it is, else by sh.',
+    programs: ['fs-watcher'],
+    example: 'notify-send "mail for the agent"',
+    parse: text,
+  },
+  S2_WAKE_TIMEOUT: {
+    about: 'How long a wake command may run before it is ended with its children.',
+    programs: ['fs-watcher'],
+    fallback: '10m',
+    example: '60s',
+    parse: duration(100, 86_400_000),
+  },
+  S2_WAKE_FOR: {
+    about: 'Agents or sessions of the database that are woken here. Left out: all ends `a`.',
+    programs: ['fs-watcher'],
+    fallback: '',
+    example: 'orchestrator,conv_0123456789abcdef/b',
+    parse: list,
+  },
+  S2_POLL: {
+    about: 'How often a watcher looks even when it heard nothing.',
+    programs: ['fs-watcher', 'keepalive'],
+    fallback: '250ms',
+    example: '100ms',
+    parse: duration(5, 250),
+  },
+  S2_GIT_REMOTE: {
+    about: 'Git remote that the credentials come from.',
+    programs: ['cred-sync', 's2'],
+    example: 'ssh://git@git.example.org/fleet-credentials.git',
+    parse: matching(/^(?!-)\S+$/, 'must be a git URL or path'),
+  },
+  S2_GIT_BRANCH: {
+    about: 'Branch that they are on.',
+    programs: ['cred-sync', 's2'],
+    fallback: 'main',
+    example: 's2-credentials',
+    parse: matching(/^(?![-/.])(?!.*(\.\.|\/\/|@\{))[\w./-]{1,200}$/, 'must be a branch name'),
+  },
+  S2_GIT_POLL: {
+    about: 'How often the remote is asked, give or take a tenth.',
+    programs: ['cred-sync'],
+    fallback: '60s',
+    example: '20s',
+    parse: duration(100, 86_400_000),
+  },
+  S2_GIT_TIMEOUT: {
+    about: 'How long one git command may take before it is ended with its children.',
+    programs: ['cred-sync', 's2'],
+    fallback: '30s',
+    example: '60s',
+    parse: duration(500, 600_000),
+  },
+  S2_WORKER: {
+    about: 'Number of this worker: names its file in the remote. Never guessed from a host name.',
+    programs: ['cred-sync'],
+    example: '3',
+    parse: integer(0, 1_000_000),
+  },
+} as const satisfies Record<string, Setting>
+
+export type SettingName = keyof typeof SETTINGS
+
+/** The value a setting has once read: undefined is possible only where there is no fallback. */
+export type SettingValue<N extends SettingName> = (typeof SETTINGS)[N] extends { readonly fallback: string }
+  ? ReturnType<(typeof SETTINGS)[N]['parse']>
+  : ReturnType<(typeof SETTINGS)[N]['parse']> | undefined
+
+/** The default message database of a state folder, as a store URL. */
+export function localStore(state: string): string {
+  return `sqlite:${join(state, 'bridge.db')}`
+}

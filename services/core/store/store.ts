@@ -1,0 +1,142 @@
+import type { AuditEntry } from '#fleet/audit.ts'
+import type { Beat, Pulses } from '#fleet/beat.ts'
+import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
+import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
+import type { AgentVerdict } from '#fleet/liveness.ts'
+import type { Draft, Mark, Message, StoredMessage } from '#fleet/message.ts'
+import type { SessionId } from '#fleet/session.ts'
+import type { Move, NewTask, Report, Task, TaskState } from '#fleet/task.ts'
+import type { Chance, Clock } from '#runtime/clock.ts'
+import type { Log } from '#runtime/log.ts'
+
+/**
+ * Where the fleet is kept: in memory, in SQLite, or behind a distant bridge; only the URL says which.
+ *
+ * Every verb is whole: it happens or it does not, with its comparison inside and all that must be atomic with it
+ * (its audit entry, the messages it sends, the incident it opens). Answered means committed with full durability.
+ * Plain data goes in and out. Each verb throws `S2Error`; any may throw `unavailable` (it did not happen) or
+ * `unknown_outcome` (it may have: ask again, every verb that writes can be asked twice without doing twice).
+ *
+ * A store does not judge who may call: the bridge does, before it calls. One contract suite runs on every backend.
+ */
+export interface Store extends AsyncDisposable {
+  // Conversations
+
+  /** Opens a channel. The answer is the only one that ever carries its tokens. */
+  openConversation(wanted: NewConversation): Promise<OpenedConversation>
+  /** The live ones, by age; expired and ended ones are left out. Foreign writers' included. */
+  conversations(): Promise<Conversation[]>
+  /** Puts the end off to now + lifetimeMs, never nearer. `not_found`, or `expired` when it has ended already. */
+  renewConversation(id: string, lifetimeMs: number): Promise<Conversation>
+  /** Ends it now: its tokens are void. Ending twice is ending once. */
+  endConversation(id: string): Promise<void>
+  /** The token of a session of a live conversation, to verify signatures with; `not_found`, `expired`. */
+  token(session: SessionId): Promise<string>
+
+  // Messages
+
+  /**
+   * Sends to the partner. One key of one sender is one message, for ever: the same key with the same draft answers
+   * the first message again, with another draft `conflict`. Keys have 1 to 200 characters.
+   */
+  send(from: SessionId, key: string, draft: Draft): Promise<Message>
+  /** Messages to `reader` that are not acked, oldest first, with id > after. The cursor that push only hurries. */
+  unacked(reader: SessionId, after: number, limit: number): Promise<StoredMessage[]>
+  /**
+   * Messages to `reader` as they come: first all unacked ones with id > after, then new ones, for ever, in order.
+   * Ends when `signal` aborts. Survives a distant store's absence; may repeat a message, never leaves one out.
+   */
+  mail(reader: SessionId, after: number, signal: AbortSignal): AsyncIterable<StoredMessage>
+  /**
+   * Every message of the store with id > after, whoever reads it, in order, for ever, in batches as they come. Consumes
+   * nothing and writes nothing; works while others write, and before the store exists. Ends when `signal` aborts.
+   */
+  traffic(after: number, signal: AbortSignal): AsyncIterable<readonly StoredMessage[]>
+  /** Moves messages to `reader` forward. Ids that are not the reader's, or are further along, are passed over. */
+  mark(reader: SessionId, ids: readonly number[], mark: Mark): Promise<void>
+
+  // Liveness
+
+  /** Takes beats in; an older (incarnation, seq) of the same life changes nothing. Unknown sessions are passed over. */
+  beat(beats: readonly Beat[]): Promise<void>
+  /** The pulses that changed after a cursor; 0 asks for all. */
+  pulses(after: number): Promise<Pulses>
+
+  // Tasks
+
+  /** Adds a task; when it has a holder, assigns it and sends the assignment. The same id twice answers the first. */
+  addTask(task: NewTask): Promise<Task>
+  tasks(filter: TaskFilter): Promise<Task[]>
+  /** `not_found`. */
+  task(id: string): Promise<Task>
+  /**
+   * Leases the most urgent task that `holder` owns and this incarnation does not hold yet; null when there is none.
+   * What another incarnation of the holder had leased is taken over with epoch + 1.
+   */
+  leaseTask(holder: SessionId, incarnation: string): Promise<Task | null>
+  /**
+   * Renews the lease and tells progress (`in_progress`), or ends the task. Only the holder's word at the present epoch
+   * counts: any other is refused with `stale_epoch` and kept as evidence. The same end twice is one end.
+   */
+  report(holder: SessionId, report: Report): Promise<Task>
+  /** Withdraws an open task and tells its holder. Cancelling twice is once; `conflict` when it ended otherwise. */
+  cancelTask(id: string): Promise<Task>
+  /**
+   * Gives a task another owner with epoch + 1, priority P0 and its first assignee remembered, and in the same
+   * transaction tells the new owner, the former one (it reads it when it is back) and whoever created the task.
+   * Answers false, and does nothing, when the task is not open at that epoch any more.
+   */
+  move(move: Move): Promise<boolean>
+  /** Late results that were refused, oldest first. */
+  evidence(task: string): Promise<Evidence[]>
+
+  // Incidents
+
+  /** Opens an incident unless one with this cause is open, and queues its alert for each channel. Answers whether it did. */
+  openIncident(incident: NewIncident, channels: readonly string[]): Promise<boolean>
+  /** Closes the open incident of this cause and queues that alert too. Answers whether there was one. */
+  closeIncident(cause: string, channels: readonly string[]): Promise<boolean>
+  incidents(filter: { readonly open: boolean }): Promise<Incident[]>
+  /** Alerts of these channels that are due, claimed for `leaseMs`: no other caller gets them meanwhile. */
+  claimAlerts(channels: readonly string[], leaseMs: number): Promise<Alert[]>
+  /** Ends a claim: told, or due again after retryMs. */
+  settleAlert(alert: Alert, outcome: 'told' | { readonly retryMs: number }): Promise<void>
+
+  // Upkeep
+
+  /** Notes what the watchdog thinks of each agent, for people to read; agents not named are forgotten. */
+  judge(verdicts: readonly AgentVerdict[]): Promise<void>
+  /** What was judged last, and when (wall clock); null where no watchdog has looked yet. */
+  verdicts(): Promise<{ readonly at: number | null; readonly verdicts: readonly AgentVerdict[] }>
+  /**
+   * One round of what a store needs while it is served: beats written out, foreign writers' beats and tasks taken in,
+   * our beats mirrored for foreign readers. The bridge repeats it; answers milliseconds until it is wanted again.
+   */
+  tend(): Promise<number>
+
+  /** The audit chain after an entry, oldest first, at most `limit`. */
+  audit(after: number, limit: number): Promise<AuditEntry[]>
+  /** Forgets acked messages' delivery records, ended tasks and closed incidents older than this; answers how many. */
+  prune(olderThanMs: number): Promise<number>
+}
+
+export interface TaskFilter {
+  readonly open?: boolean
+  readonly holder?: SessionId
+  readonly state?: TaskState
+  readonly limit?: number
+}
+
+/** What every backend is built from. */
+export interface StoreParts {
+  readonly clock: Clock
+  readonly chance: Chance
+  readonly log: Log
+}
+
+/** A report that came too late. */
+export interface Evidence {
+  readonly holder: SessionId
+  readonly report: Report
+  readonly at: number
+}
