@@ -30,8 +30,13 @@ export interface Store extends AsyncDisposable {
   renewConversation(id: string, lifetimeMs: number): Promise<Conversation>
   /** Ends it now: its tokens are void. Ending twice is ending once. */
   endConversation(id: string): Promise<void>
-  /** The token of a session of a live conversation, to verify signatures with; `not_found`, `expired`. */
-  token(session: SessionId): Promise<string>
+  /**
+   * The tokens in force for a session of a live conversation, newest first, to verify signatures with: one, or two while
+   * a rotation's overlap lasts. `not_found`, `expired`.
+   */
+  tokens(session: SessionId): Promise<readonly string[]>
+  /** Gives a session a new token and answers it; the one before stays in force for overlapMs more, older ones end now. */
+  rotateToken(session: SessionId, overlapMs: number): Promise<string>
 
   // Messages
 
