@@ -1,6 +1,7 @@
-import type { SessionId } from './session.ts'
+import { S2Error } from './errors.ts'
+import { isConversationId, type SessionId, sessionId } from './session.ts'
 
-/** What lets a session speak. */
+/** What lets a session speak. Times are milliseconds since 1970, UTC. */
 export interface Credential {
   readonly session: SessionId
   readonly token: string
@@ -8,7 +9,129 @@ export interface Credential {
   readonly agent: string
   readonly role: string
   readonly bridgeUrl: string
-  /** Milliseconds since 1970. */
+  /** Also its serial: a credential made earlier never takes the place of a later one. */
   readonly createdAt: number
   readonly expiresAt: number
+}
+
+/** Bytes of the largest credential file anybody reads. */
+export const CREDENTIAL_FILE_MAX = 16_384
+
+/** Where the credential of worker n lies in the remote, and what its worker is called. */
+export function credentialPath(worker: number): string {
+  return `credentials/${workerName(worker)}-credentials.json`
+}
+
+export function workerName(worker: number): string {
+  return `s2-worker-${worker}`
+}
+
+/** What a credential file says; `coordinatorToken` is there for workers of the older scripts and is not kept by ours. */
+export interface CredentialFile extends Omit<Credential, 'session'> {
+  readonly conversation: string
+  readonly coordinatorToken: string
+}
+
+/** The file as it is committed: the fields of the older scripts, and the bridge's address beside them. */
+export function formatCredentialFile(file: CredentialFile): string {
+  const fields = {
+    conversation_id: file.conversation,
+    worker_id: file.agent,
+    worker_role: file.role,
+    coordinator_token: file.coordinatorToken,
+    worker_token: file.token,
+    created_at: new Date(file.createdAt).toISOString(),
+    expires_at: new Date(file.expiresAt).toISOString(),
+    bridge_url: file.bridgeUrl,
+  }
+  return `${JSON.stringify(fields, null, 2)}\n`
+}
+
+/**
+ * Reads a credential file that came from outside as the credential of this worker, or throws `invalid`, `forbidden` (another
+ * worker's), `expired`, `too_large`, never showing what it holds. `now` is the wall clock.
+ */
+export function parseCredentialFile(content: Uint8Array, worker: number, now: number): Credential {
+  if (content.length > CREDENTIAL_FILE_MAX)
+    throw refused('too_large', `has ${content.length} bytes; ${CREDENTIAL_FILE_MAX} are allowed`)
+  const fields = parseObject(content)
+  const conversation = field(fields, 'conversation_id')
+  const agent = field(fields, 'worker_id')
+  const token = field(fields, 'worker_token')
+  if (!isConversationId(conversation)) throw refused('invalid', 'has a conversation_id that is none')
+  if (agent !== workerName(worker) && agent !== String(worker)) {
+    throw refused('forbidden', `belongs to another worker than ${workerName(worker)}`)
+  }
+  if (!TOKEN.test(token)) throw refused('invalid', 'has a worker_token of unusual characters or length')
+  const createdAt = instant(fields, 'created_at')
+  const expiresAt = instant(fields, 'expires_at')
+  if (expiresAt <= createdAt) throw refused('invalid', 'expires before it was made')
+  if (expiresAt <= now) throw refused('expired', `expired at ${new Date(expiresAt).toISOString()}`)
+  return {
+    session: sessionId(conversation, 'b'),
+    token,
+    agent: workerName(worker),
+    role: word(fields, 'worker_role'),
+    bridgeUrl: bridgeUrl(fields),
+    createdAt,
+    expiresAt,
+  }
+}
+
+const TOKEN = /^[A-Za-z0-9._~+/=-]{16,512}$/
+
+function refused(code: 'invalid' | 'forbidden' | 'expired' | 'too_large', why: string): S2Error {
+  return new S2Error(code, `the credential file ${why}`, {
+    next: 'have the orchestrator publish this worker’s credential anew',
+  })
+}
+
+function parseObject(content: Uint8Array): Readonly<Record<string, unknown>> {
+  let value: unknown
+  try {
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(content))
+  } catch {
+    throw refused('invalid', content.length === 0 ? 'is empty' : 'is not JSON in UTF-8; it may be cut short')
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw refused('invalid', 'is not a JSON object')
+  return value as Record<string, unknown>
+}
+
+/** A text, or a whole number as text (worker ids were written both ways). */
+function field(fields: Readonly<Record<string, unknown>>, name: string): string {
+  const value = Object.hasOwn(fields, name) ? fields[name] : undefined
+  if (typeof value === 'number' && Number.isSafeInteger(value)) return String(value)
+  if (typeof value !== 'string' || value === '') throw refused('invalid', `has no ${name}`)
+  return value
+}
+
+function word(fields: Readonly<Record<string, unknown>>, name: string): string {
+  const value = field(fields, name)
+  if (!/^[\w .:-]{1,100}$/.test(value)) throw refused('invalid', `has a ${name} of unusual characters or length`)
+  return value
+}
+
+function instant(fields: Readonly<Record<string, unknown>>, name: string): number {
+  const ms = parseInstant(field(fields, name))
+  if (ms === null) throw refused('invalid', `has a ${name} that is no time`)
+  return ms
+}
+
+function bridgeUrl(fields: Readonly<Record<string, unknown>>): string {
+  const text = field(fields, 'bridge_url')
+  const url = URL.canParse(text) && text.length <= 300 ? new URL(text) : null
+  if (url === null || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '') {
+    throw refused('invalid', 'has a bridge_url that is no plain http or https address')
+  }
+  return url.origin
+}
+
+/** Reads an ISO 8601 time as milliseconds since 1970; without a zone it is UTC, as Python's `utcnow().isoformat()` writes it. */
+export function parseInstant(text: string): number | null {
+  const match = /^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)?$/.exec(text)
+  if (match === null) return null
+  const [, day, time, fraction = '0', zone = 'Z'] = match
+  const ms = Date.parse(`${day}T${time}.${fraction.padEnd(3, '0').slice(0, 3)}${zone}`)
+  return Number.isNaN(ms) ? null : ms
 }
