@@ -1,0 +1,119 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import type { Clock } from './clock.ts'
+
+/** A command that is run to its end, bounded in time and output. */
+export interface Command {
+  readonly argv: readonly [string, ...string[]]
+  /** Written to its standard input, which is then closed. */
+  readonly input?: string | Uint8Array
+  /** Its whole environment. */
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly cwd?: string
+  readonly timeoutMs: number
+  /** Bytes kept of standard output, and of standard error. */
+  readonly outputMax: number
+  /** What happens when standard output is longer: its end is kept, or the command is ended. */
+  readonly beyond: 'keep_tail' | 'end'
+}
+
+export interface Ending {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly stdout: Buffer
+  readonly stderr: string
+  /** Why it was ended by us, if it was. */
+  readonly ended: 'timeout' | 'aborted' | 'output' | null
+}
+
+/** How long a group may take to end after TERM before it is killed. */
+const GRACE_MS = 2_000
+
+/**
+ * Runs a command in a process group of its own and ends the whole group when time, output or the signal says so: what a
+ * command started (git's transport helpers, a shell's children) ends with it. Rejects only when it cannot be started.
+ */
+export async function runCommand(command: Command, clock: Clock, signal?: AbortSignal): Promise<Ending> {
+  const [file, ...args] = command.argv
+  const child = spawn(file, args, {
+    detached: true,
+    stdio: ['pipe', 'pipe', 'pipe'],
+    env: command.env,
+    ...(command.cwd === undefined ? {} : { cwd: command.cwd }),
+  })
+  const over = new AbortController()
+  let ended: Ending['ended'] = null
+  const end = (why: Ending['ended']): void => {
+    if (ended !== null) return
+    ended = why
+    void endGroup(child, clock, over.signal)
+  }
+  const stdout = gather(child.stdout, command.outputMax, command.beyond === 'end' ? () => end('output') : undefined)
+  const stderr = gather(child.stderr, command.outputMax)
+  child.stdin.on('error', () => undefined) // it may end without reading what it is told
+  child.stdin.end(command.input ?? '')
+  const onAbort = (): void => end('aborted')
+  if (signal?.aborted === true) onAbort()
+  signal?.addEventListener('abort', onAbort, { once: true })
+  clock.sleep(command.timeoutMs, over.signal).then(
+    () => end('timeout'),
+    () => undefined,
+  )
+  try {
+    const [code, by] = await closed(child)
+    return { code, signal: by, stdout: stdout(), stderr: stderr().toString('utf8'), ended }
+  } finally {
+    over.abort()
+    signal?.removeEventListener('abort', onAbort)
+    if (child.pid !== undefined) signalGroup(child.pid, 'SIGKILL') // what it left running in its group
+  }
+}
+
+/** A command line as a person configures it: a JSON list is run as it is, anything else by the shell. */
+export function commandLine(text: string): readonly [string, ...string[]] {
+  if (!text.trimStart().startsWith('[')) return ['/bin/sh', '-c', text]
+  const list: unknown = JSON.parse(text)
+  if (!Array.isArray(list) || list.length === 0 || !list.every((each) => typeof each === 'string')) {
+    throw new Error('must be a JSON list of texts, the program first')
+  }
+  return list as unknown as [string, ...string[]]
+}
+
+/** Sends a signal to a process group; one that is gone already is left in peace. */
+export function signalGroup(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(-pid, signal)
+  } catch {
+    // ESRCH: the group has ended
+  }
+}
+
+async function endGroup(child: ChildProcess, clock: Clock, over: AbortSignal): Promise<void> {
+  if (child.pid === undefined) return
+  signalGroup(child.pid, 'SIGTERM')
+  signalGroup(child.pid, 'SIGCONT') // a stopped process does not hear TERM
+  await clock.sleep(GRACE_MS, over).catch(() => undefined)
+  if (!over.aborted) signalGroup(child.pid, 'SIGKILL')
+}
+
+function closed(child: ChildProcess): Promise<[number | null, NodeJS.Signals | null]> {
+  return new Promise((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', (code, signal) => resolve([code, signal]))
+  })
+}
+
+/** Keeps the last `max` bytes of a stream, and says when there were more. */
+function gather(stream: NodeJS.ReadableStream, max: number, onBeyond?: () => void): () => Buffer {
+  let kept: Buffer[] = []
+  let size = 0
+  stream.on('data', (chunk: Buffer) => {
+    kept.push(chunk)
+    size += chunk.length
+    if (size <= max) return
+    if (onBeyond !== undefined) onBeyond()
+    const tail = Buffer.concat(kept)
+    kept = [tail.subarray(Math.max(0, tail.length - max))]
+    size = kept[0]?.length ?? 0
+  })
+  return () => Buffer.concat(kept)
+}
