@@ -27,6 +27,8 @@ export interface Ending {
 
 /** How long a group may take to end after TERM before it is killed. */
 const GRACE_MS = 2_000
+/** How long the last output may take once the command itself has ended. */
+const OUTPUT_GRACE_MS = 200
 
 /**
  * Runs a command in a process group of its own and ends the whole group when time, output or the signal says so: what a
@@ -59,12 +61,11 @@ export async function runCommand(command: Command, clock: Clock, signal?: AbortS
     () => undefined,
   )
   try {
-    const [code, by] = await closed(child)
+    const [code, by] = await closed(child, clock)
     return { code, signal: by, stdout: stdout(), stderr: stderr().toString('utf8'), ended }
   } finally {
     over.abort()
     signal?.removeEventListener('abort', onAbort)
-    if (child.pid !== undefined) signalGroup(child.pid, 'SIGKILL') // what it left running in its group
   }
 }
 
@@ -95,11 +96,23 @@ async function endGroup(child: ChildProcess, clock: Clock, over: AbortSignal): P
   if (!over.aborted) signalGroup(child.pid, 'SIGKILL')
 }
 
-function closed(child: ChildProcess): Promise<[number | null, NodeJS.Signals | null]> {
-  return new Promise((resolve, reject) => {
+/**
+ * Waits for the end and for the last output. What it left running in its group is ended shortly after it, and a pipe
+ * that somebody outside the group still holds is let go.
+ */
+async function closed(child: ChildProcess, clock: Clock): Promise<[number | null, NodeJS.Signals | null]> {
+  const drained = new AbortController()
+  child.once('close', () => drained.abort())
+  const ending = await new Promise<[number | null, NodeJS.Signals | null]>((resolve, reject) => {
     child.once('error', reject)
-    child.once('close', (code, signal) => resolve([code, signal]))
+    child.once('exit', (code, signal) => resolve([code, signal]))
   })
+  await clock.sleep(OUTPUT_GRACE_MS, drained.signal).catch(() => undefined)
+  if (child.pid !== undefined) signalGroup(child.pid, 'SIGKILL')
+  if (!drained.signal.aborted) await clock.sleep(OUTPUT_GRACE_MS, drained.signal).catch(() => undefined)
+  child.stdout?.destroy()
+  child.stderr?.destroy()
+  return ending
 }
 
 /** Keeps the last `max` bytes of a stream, and says when there were more. */
