@@ -1,3 +1,7 @@
+import type { Pulse } from './beat.ts'
+import type { Agent } from './conversation.ts'
+import { type SessionId, sideOf } from './session.ts'
+
 /** What an observer thinks of an agent. `stalled`, `parked` and `gone` want evidence beyond beats. */
 export const VERDICTS = ['alive', 'late', 'silent', 'stalled', 'parked', 'gone'] as const
 export type Verdict = (typeof VERDICTS)[number]
@@ -8,4 +12,412 @@ export interface AgentVerdict {
   /** Since when, milliseconds since 1970 by the watchdog's wall clock: for people to read. */
   readonly since: number
   readonly host: string | null
+}
+
+/** The verdicts that beats alone can give. */
+export type Heard = 'alive' | 'late' | 'silent'
+
+/** How long an agent may be unheard, milliseconds. */
+export interface Patience {
+  readonly lateAfterMs: number
+  /** Longer than lateAfterMs, and by enough that all who fall silent together are late before the first is silent. */
+  readonly silentAfterMs: number
+}
+
+/** One agent as the observer has it. Times are milliseconds of the observer's own clock that never jumps. */
+export interface Standing {
+  readonly agent: string
+  readonly role: string
+  /** Where its last beat came from. */
+  readonly host: string | null
+  readonly verdict: Heard
+  readonly since: number
+  /** It was heard itself since the last grace, and not merely given the benefit of the doubt. */
+  readonly proven: boolean
+  /** Changes whenever the agent or its daemon showed more than a beat: work done, or a new life. */
+  readonly signs: number
+  /** The end `b` that it can take tasks by, the one heard last; null where it has only ends `a`. */
+  readonly seat: SessionId | null
+}
+
+export interface VerdictChange {
+  readonly agent: string
+  readonly from: Heard
+  readonly to: Heard
+  /** The exact moment it fell due, by the observer's clock; for a return, when it was heard. */
+  readonly at: number
+}
+
+/**
+ * Who is alive, by when a beat's (incarnation, seq) last changed before the observer's own eyes: no clock of a worker
+ * is believed. Waits are the same for all, so the order of hearing is the order of deadlines, and neither a beat nor a
+ * check costs more with a hundred thousand agents than with nine. Holds no clock and does no I/O.
+ */
+export class Roster {
+  readonly #patience: Patience
+  readonly #members = new Map<string, Member>()
+  readonly #seen = new Map<SessionId, Seen>()
+  /** Pulses of sessions that no known conversation has; true when one was heard, false when it is an old one. */
+  readonly #strangers = new Map<SessionId, { readonly pulse: Pulse; readonly heard: boolean }>()
+  readonly #alive = new Line()
+  readonly #late = new Line()
+  /** Convicted within the last silence window. */
+  readonly #fallen = new Line()
+  readonly #counts: Record<Heard, number> = { alive: 0, late: 0, silent: 0 }
+  /** Of those that count in the question whether many fell silent together. */
+  #counting = 0
+  #unheard = 0
+  #generation = 0
+  #changes: VerdictChange[] = []
+
+  constructor(patience: Patience) {
+    this.#patience = patience
+  }
+
+  get size(): number {
+    return this.#members.size
+  }
+
+  get counts(): Readonly<Record<Heard, number>> {
+    return this.#counts
+  }
+
+  has(agent: string): boolean {
+    return this.#members.has(agent)
+  }
+
+  standing(agent: string): Standing | undefined {
+    return this.#members.get(agent)
+  }
+
+  standings(): Iterable<Standing> {
+    return this.#members.values()
+  }
+
+  /** Whose session it is; undefined when it belongs to no live conversation that the observer knows of. */
+  agentOf(session: SessionId): string | undefined {
+    return this.#seen.get(session)?.member.agent
+  }
+
+  /** Takes over who there is. New ones count as heard now; those not named any more are forgotten. */
+  know(agents: readonly Agent[], now: number): void {
+    this.#generation += 1
+    for (const agent of agents) {
+      const member = this.#members.get(agent.name) ?? this.#welcome(agent, now)
+      member.generation = this.#generation
+      member.role = agent.role
+      for (const session of agent.sessions) this.#join(session, member, now)
+    }
+    this.#forgetTheRest()
+  }
+
+  /** Notes what beats there had been before the observer looked: they prove nothing about now. */
+  recall(pulses: readonly Pulse[]): void {
+    for (const pulse of pulses) {
+      const seen = this.#seen.get(pulse.session)
+      if (seen === undefined) this.#strangers.set(pulse.session, { pulse, heard: false })
+      else this.#note(seen, pulse)
+    }
+  }
+
+  /** Takes in beats that changed since the last read. Answers how many came from sessions never met before. */
+  hear(pulses: readonly Pulse[], now: number): number {
+    let strangers = 0
+    for (const pulse of pulses) {
+      const seen = this.#seen.get(pulse.session)
+      if (seen === undefined) {
+        if (!this.#strangers.has(pulse.session)) strangers += 1
+        this.#strangers.set(pulse.session, { pulse, heard: true })
+      } else if (this.#note(seen, pulse)) this.#credit(seen, now)
+    }
+    return strangers
+  }
+
+  /** Passes the verdicts that have fallen due, and answers all changes since the last time, returns included. */
+  due(now: number): VerdictChange[] {
+    const { lateAfterMs, silentAfterMs } = this.#patience
+    for (let first = this.#alive.first; first && first.credit + lateAfterMs <= now; first = this.#alive.first) {
+      this.#pass(first, 'late', first.credit + lateAfterMs)
+      this.#late.insert(first)
+    }
+    for (let first = this.#late.first; first && first.credit + silentAfterMs <= now; first = this.#late.first) {
+      this.#pass(first, 'silent', first.credit + silentAfterMs)
+      this.#fallen.insert(first)
+    }
+    for (let first = this.#fallen.first; first && first.since + silentAfterMs <= now; first = this.#fallen.first) {
+      first.line?.remove(first)
+      if (first.told) this.#putAside(first)
+    }
+    const changes = this.#changes
+    this.#changes = []
+    return changes
+  }
+
+  /** When the next verdict falls due unless something is heard; Infinity when none can. */
+  nextDeadline(): number {
+    const { lateAfterMs, silentAfterMs } = this.#patience
+    return Math.min(
+      (this.#alive.first?.credit ?? Number.POSITIVE_INFINITY) + lateAfterMs,
+      (this.#late.first?.credit ?? Number.POSITIVE_INFINITY) + silentAfterMs,
+    )
+  }
+
+  /**
+   * The observer did not see for a while: nobody is convicted until a full silence from now. Those who were late or
+   * silent stay late until they are heard, so that nobody calls them back, or gives them work, on no evidence.
+   */
+  grace(now: number): void {
+    for (const member of this.#members.values()) {
+      member.proven = false
+      member.credit = now
+      if (member.verdict === 'alive') continue
+      if (member.verdict === 'silent') this.#pass(member, 'late', now)
+      this.#late.insert(member)
+    }
+  }
+
+  /** An agent that had been convicted before the observer came: late until heard, or until convicted anew. */
+  suspect(agent: string, now: number): void {
+    const member = this.#members.get(agent)
+    if (member === undefined) return
+    this.#pass(member, 'late', now)
+    member.told = true
+    this.#putAside(member)
+    this.#late.insert(member)
+  }
+
+  /** An incident of its own tells of this silent agent: once a silence window has passed it no longer counts as fresh. */
+  told(agent: string, now: number): void {
+    const member = this.#members.get(agent)
+    if (member?.verdict !== 'silent') return
+    member.told = true
+    if (member.since + this.#patience.silentAfterMs <= now) this.#putAside(member)
+  }
+
+  isTold(agent: string): boolean {
+    return this.#members.get(agent)?.told === true
+  }
+
+  /**
+   * Whether so many are unheard together that the cause is not theirs: at least 55 % and 3 of those that count (2 where
+   * three or fewer do). Late ones count as unheard, so that the first conviction of a mass silence finds it out. Those
+   * long silent with an incident of their own count on neither side; nor do foreign agents that never beat at all.
+   */
+  get massSilence(): boolean {
+    const least = this.#counting <= 3 ? 2 : 3
+    return this.#unheard >= least && this.#unheard * 100 >= this.#counting * 55
+  }
+
+  /** How many are unheard, of how many that count. */
+  get unheard(): { readonly count: number; readonly of: number } {
+    return { count: this.#unheard, of: this.#counting }
+  }
+
+  #welcome(agent: Agent, now: number): Member {
+    const member = new Member(agent, now)
+    this.#members.set(agent.name, member)
+    this.#counts.alive += 1
+    this.#count(member, 1)
+    this.#alive.insert(member)
+    return member
+  }
+
+  #join(session: SessionId, member: Member, now: number): void {
+    const known = this.#seen.get(session)
+    if (known !== undefined) {
+      known.generation = this.#generation
+      if (known.member !== member) this.#handOver(known, member)
+      return
+    }
+    const seen: Seen = { session, member, generation: this.#generation, pulse: undefined }
+    this.#seen.set(session, seen)
+    member.take(session)
+    const stranger = this.#strangers.get(session)
+    if (stranger === undefined) return
+    this.#strangers.delete(session)
+    this.#note(seen, stranger.pulse)
+    if (stranger.heard) this.#credit(seen, now)
+  }
+
+  #handOver(seen: Seen, to: Member): void {
+    seen.member.leave(seen.session)
+    seen.member = to
+    to.take(seen.session)
+  }
+
+  #forgetTheRest(): void {
+    for (const [session, seen] of this.#seen) {
+      if (seen.generation === this.#generation) continue
+      seen.member.leave(seen.session)
+      this.#seen.delete(session)
+    }
+    for (const [name, member] of this.#members) {
+      if (member.generation === this.#generation) continue
+      member.line?.remove(member)
+      this.#counts[member.verdict] -= 1
+      this.#count(member, -1)
+      this.#members.delete(name)
+    }
+  }
+
+  /** Remembers a pulse; answers whether it is another beat than the one known. */
+  #note(seen: Seen, pulse: Pulse): boolean {
+    const before = seen.pulse
+    seen.pulse = pulse
+    seen.member.host ??= pulse.host
+    if (before === undefined) return true
+    if (before.incarnation !== pulse.incarnation || before.work !== pulse.work) seen.member.signs += 1
+    return before.incarnation !== pulse.incarnation || before.seq !== pulse.seq
+  }
+
+  #credit(seen: Seen, now: number): void {
+    const { member } = seen
+    member.host = seen.pulse?.host ?? member.host
+    member.sit(seen.session)
+    if (member.verdict !== 'alive') this.#pass(member, 'alive', now)
+    if (!member.met || member.told) {
+      this.#recount(member, () => {
+        member.met = true
+        member.told = false
+        member.aside = false
+      })
+    }
+    member.proven = true
+    member.credit = now
+    this.#alive.insert(member)
+  }
+
+  #pass(member: Member, to: Heard, at: number): void {
+    if (member.verdict === to) return
+    this.#changes.push({ agent: member.agent, from: member.verdict, to, at })
+    this.#counts[member.verdict] -= 1
+    this.#counts[to] += 1
+    this.#recount(member, () => {
+      member.verdict = to
+    })
+    member.since = at
+  }
+
+  #putAside(member: Member): void {
+    this.#recount(member, () => {
+      member.aside = true
+    })
+  }
+
+  #recount(member: Member, change: () => void): void {
+    this.#count(member, -1)
+    change()
+    this.#count(member, 1)
+  }
+
+  #count(member: Member, by: 1 | -1): void {
+    if (member.aside || (member.foreign && !member.met)) return
+    this.#counting += by
+    if (member.verdict !== 'alive') this.#unheard += by
+  }
+}
+
+/** What the observer decided about its own eyes. */
+export type Blink = 'paused' | 'clock_jumped'
+
+/** How far two looks lie apart, by both clocks, and how far they were meant to. Milliseconds. */
+export interface Gap {
+  readonly expectedMs: number
+  readonly monotonicMs: number
+  readonly wallMs: number
+}
+
+/**
+ * Whether the observer itself was away between two looks: stopped or starved for longer than it lets an agent be
+ * unheard, or suspended, which only the wall clock sees (the monotonic one stands still then). Null: it saw all along.
+ */
+export function blinked(gap: Gap, allowedMs: number): Blink | null {
+  if (gap.monotonicMs - gap.expectedMs > allowedMs) return 'paused'
+  return Math.abs(gap.wallMs - gap.monotonicMs) > allowedMs ? 'clock_jumped' : null
+}
+
+/** What was seen of one session. */
+interface Seen {
+  readonly session: SessionId
+  member: Member
+  generation: number
+  pulse: Pulse | undefined
+}
+
+class Member implements Standing {
+  readonly agent: string
+  readonly foreign: boolean
+  role: string
+  host: string | null = null
+  verdict: Heard = 'alive'
+  since: number
+  proven = false
+  signs = 0
+  /** When it was last heard, or given grace. */
+  credit: number
+  generation = 0
+  /** Ever heard by this observer. */
+  met = false
+  told = false
+  aside = false
+  line: Line | null = null
+  previous: Member | null = null
+  next: Member | null = null
+  seat: SessionId | null = null
+  readonly #seats = new Set<SessionId>()
+
+  constructor({ name, role, sessions }: Agent, now: number) {
+    this.agent = name
+    this.role = role
+    // Foreign conversations name no agents: the session id stands in, and nobody there promised to beat.
+    this.foreign = sessions.some((session) => session === name)
+    this.since = now
+    this.credit = now
+  }
+
+  take(session: SessionId): void {
+    if (sideOf(session) !== 'b') return
+    this.#seats.add(session)
+    this.seat ??= session
+  }
+
+  leave(session: SessionId): void {
+    this.#seats.delete(session)
+    if (this.seat === session) this.seat = this.#seats.values().next().value ?? null
+  }
+
+  /** It was heard by this session. */
+  sit(session: SessionId): void {
+    if (this.#seats.has(session)) this.seat = session
+  }
+}
+
+/** Members in the order in which their waits began: a linked list, as a Map that is appended to and deleted from rehashes. */
+class Line {
+  first: Member | null = null
+  #last: Member | null = null
+
+  /** Takes a member over from the line it stands in. It goes to the end, but for those few whose wait began before. */
+  insert(member: Member): void {
+    member.line?.remove(member)
+    let before = this.#last
+    while (before !== null && before.credit > member.credit) before = before.previous
+    member.previous = before
+    member.next = before === null ? this.first : before.next
+    if (member.previous === null) this.first = member
+    else member.previous.next = member
+    if (member.next === null) this.#last = member
+    else member.next.previous = member
+    member.line = this
+  }
+
+  remove(member: Member): void {
+    if (member.previous === null) this.first = member.next
+    else member.previous.next = member.next
+    if (member.next === null) this.#last = member.previous
+    else member.next.previous = member.previous
+    member.line = null
+    member.previous = null
+    member.next = null
+  }
 }
