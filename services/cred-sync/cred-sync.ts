@@ -1,0 +1,91 @@
+import { unlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import { isPassing, S2Error } from '#fleet/errors.ts'
+import { redact } from '#fleet/redact.ts'
+import { backoff } from '#runtime/backoff.ts'
+import { Loop } from '#runtime/loop.ts'
+import type { Life, Program } from '#runtime/run.ts'
+import { formatDuration } from '#runtime/settings.ts'
+import { credentialsFolder, publishCredential, readCredentials } from '#spool/credentials.ts'
+import { type Config, readConfig } from './config.ts'
+import { Mirror } from './mirror.ts'
+import { type Shelf, Sync } from './sync.ts'
+
+/** Brings this worker's credential from git to its place, and keeps the last good one whatever the remote does. */
+export const program: Program<Config> = { name: 'cred-sync', redact, readConfig, start }
+
+/** The first repeat after a failure, and with what the doubling ends: the poll itself. */
+const RETRY_FIRST_MS = 1_000
+
+async function start(config: Config, life: Life): Promise<void> {
+  const { clock, log, health, draining, stack } = life
+  const mirror = new Mirror(
+    { folder: config.mirror, remote: config.remote, branch: config.branch, timeoutMs: config.gitTimeoutMs },
+    { clock, env: process.env, signal: draining },
+  )
+  const sync = new Sync(config.worker, { mirror, shelf: shelf(config.state), clock })
+  const looks = health.metrics.counter('s2_cred_sync_looks_total', 'Looks at the remote that succeeded.')
+  const failures = health.metrics.counter('s2_cred_sync_failures_total', 'Looks at the remote that failed.')
+  const published = health.metrics.counter('s2_cred_sync_published_total', 'Credentials published.')
+  let lastGood = clock.now()
+  health.metrics.gauge(
+    's2_cred_sync_age_seconds',
+    'Time since the last good look.',
+    () => (clock.now() - lastGood) / 1000,
+  )
+
+  let failed = 0
+  let told = ''
+  const step = async (): Promise<number> => {
+    const outcome = await sync.look()
+    looks.add()
+    failed = 0
+    lastGood = clock.now()
+    if (told !== '') log.info('credentials are well again')
+    told = ''
+    health.trouble('remote', null)
+    if (outcome.kind === 'published') {
+      published.add()
+      const { session, agent, expiresAt } = outcome.credential
+      log.info('credential published', {
+        session,
+        agent,
+        expiresAt: new Date(expiresAt).toISOString(),
+        commit: outcome.commit,
+      })
+    }
+    life.round(`worker ${config.worker}, last looked ${new Date(clock.wall()).toISOString()}`)
+    return config.pollMs * (0.9 + 0.2 * Math.random())
+  }
+  const onError = (error: unknown): number => {
+    failures.add()
+    const known = error instanceof S2Error ? error : new S2Error('internal', 'looking failed', { cause: error })
+    const line = `${known.code}: ${known.message}`
+    health.trouble('remote', `${line}; for ${formatDuration(Math.round((clock.now() - lastGood) / 1000) * 1000)}`)
+    if (line !== told)
+      log.warn('the credential at hand stays in force', {
+        code: known.code,
+        why: known.message,
+        next: known.next,
+        cause: known.cause,
+      })
+    told = line
+    const waitMs = isPassing(known)
+      ? RETRY_FIRST_MS + backoff(failed, { firstMs: RETRY_FIRST_MS, mostMs: config.pollMs }, Math.random)
+      : config.pollMs
+    failed += 1
+    life.round()
+    return Math.min(waitMs, Math.max(config.pollMs, RETRY_FIRST_MS))
+  }
+  const loop = new Loop({ clock, signal: draining, step, onError })
+  stack.defer(() => loop.done)
+}
+
+/** The credentials folder of a state folder. */
+function shelf(state: string): Shelf {
+  return {
+    read: async () => (await readCredentials(state)).credentials,
+    publish: (credential) => publishCredential(state, credential),
+    remove: (credential) => unlink(join(credentialsFolder(state), `${credential.session.replace('/', '-')}.json`)),
+  }
+}
