@@ -3,6 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
 
 SEEDS ?= 500
 IN_ENV := . ./deploy/env.sh &&
@@ -21,9 +22,11 @@ node_modules/.stamp: package.json package-lock.json .npmrc deploy/node.sh
 
 build: dist/.stamp ## bundle the programs into dist/
 
+# The stamp bears the time of the start: what is saved during a build is built the next time.
 dist/.stamp: node_modules/.stamp package.json deploy/bundle.ts $(SOURCES)
+	@mkdir -p dist && touch dist/.began
 	@$(IN_ENV) node deploy/bundle.ts
-	@touch $@
+	@mv dist/.began $@
 
 run: build ## bring up the nine-agent fleet of the protocol on this machine
 	@$(IN_ENV) exec dist/s2.js up deploy/fleet/nine.json --demo

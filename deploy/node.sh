@@ -56,11 +56,12 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 echo "s2: fetching Node $version (about 50 MB) from the npm registry into .toolchain/" >&2
-if ! npm pack --loglevel=error --fetch-retry-mintimeout=1000 --fetch-retry-maxtimeout=5000 \
+# npm's own patience with a registry that is not there adds up to a quarter of an hour.
+if ! npm pack --loglevel=error --fetch-timeout=60000 --fetch-retry-mintimeout=1000 --fetch-retry-maxtimeout=5000 \
   --pack-destination "$part" "$package@$version" >/dev/null 2>"$part/log"; then
   cat "$part/log" >&2
   fail "npm could not fetch $package@$version; its own words are above." \
-    "See whether 'npm ping' works (registry, proxy and cafile are npm's settings), or put a Node 24 first in PATH."
+    'Registry, proxy and cafile are npm settings: see npm config list. A Node 24 that comes first in PATH is used too.'
 fi
 
 got=$(sha512sum "$part/$package-$version.tgz")

@@ -24,8 +24,9 @@ fi
 
 . ./deploy/env.sh
 
+touch .toolchain/setup.began
 log=.toolchain/npm.log
-if ! npm ci --fetch-retry-mintimeout=1000 --fetch-retry-maxtimeout=5000 2>"$log"; then
+if ! npm ci --fetch-timeout=60000 --fetch-retry-mintimeout=1000 --fetch-retry-maxtimeout=5000 2>"$log"; then
   cat "$log" >&2
   if grep -qE 'ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|CERT|FETCH_ERROR' "$log"; then
     printf '%s\n' 's2: npm could not reach its registry; its own words are above.' \
@@ -48,4 +49,5 @@ node --input-type=module -e "
   echo 's2: the native modules do not load; run make distclean and make setup, and tell us if it stays so.' >&2
   exit 1
 }
-touch node_modules/.stamp
+# The stamp bears the time of the start: what was changed meanwhile is installed the next time.
+mv .toolchain/setup.began node_modules/.stamp

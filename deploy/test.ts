@@ -13,8 +13,12 @@ const files = named.length > 0 ? named : globSync('test/**/*.test.ts', { exclude
 
 let passed = 0
 let failed = 0
-// The limit is for a file that hangs; nothing in an honest one takes minutes.
-const stream = run({ files, concurrency: availableParallelism(), timeout: 300_000 })
+const stream = run({
+  files,
+  concurrency: availableParallelism(),
+  timeout: 120_000,
+  execArgv: ['--import', new URL('./test-limit.ts', import.meta.url).href],
+})
 stream.on('test:summary', ({ file, counts, success }) => {
   if (file !== undefined) return
   passed = counts.passed
