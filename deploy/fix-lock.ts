@@ -32,7 +32,7 @@ for (const [path, entry] of Object.entries(lock.packages)) {
   }
 }
 
-lock.packages = Object.fromEntries(Object.entries(lock.packages).sort(([a], [b]) => (a < b ? -1 : 1)))
+lock.packages = Object.fromEntries(Object.entries(lock.packages).sort(([a], [b]) => a.localeCompare(b, 'en')))
 writeFileSync(file, `${JSON.stringify(lock, null, 2)}\n`)
 console.log(added.length === 0 ? 'the lock is whole' : `added to the lock: ${added.join(', ')}`)
 
@@ -44,12 +44,13 @@ function platformEntry(name: string, range: string, dev: boolean): LockEntry {
     throw new Error(`${name} is missing from the lock and its name tells no platform`)
   }
   const libc = /musl/.test(name) ? ['musl'] : /-gnu/.test(name) ? ['glibc'] : undefined
+  // In the order of keys that npm writes, so that its next run changes nothing.
   return {
     version: range.replace(/^[\^~]/, ''),
+    cpu: [cpu],
     ...(dev && { dev }),
+    ...(libc && { libc }),
     optional: true,
     ...(os !== undefined && { os: [os] }),
-    cpu: [cpu],
-    ...(libc && { libc }),
   }
 }
