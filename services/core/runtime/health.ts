@@ -1,13 +1,11 @@
 import { chmod, mkdir, unlink } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
-import { createConnection } from 'node:net'
+import { createConnection, type ListenOptions } from 'node:net'
 import { dirname } from 'node:path'
 import { ConfigError } from './config.ts'
 import { Metrics } from './metrics.ts'
 import type { Address } from './settings.ts'
-
-/** Longest path of a unix socket on Linux, unix(7): 108 bytes with its closing zero. */
-const SOCKET_PATH_MAX = 107
+import { type SocketDoor, socketDoor } from './socket.ts'
 
 /** What a program says of itself: whether it lives, whether it can work, and figures. */
 export class Health {
@@ -72,23 +70,36 @@ export async function serveHealth(health: Health, address: Address): Promise<Asy
 
 /** Listens on an address; a socket file that nobody answers on any more is taken over, a live one is not. */
 export async function listen(server: Server, address: Address): Promise<void> {
-  if ('path' in address) {
-    if (Buffer.byteLength(address.path) > SOCKET_PATH_MAX) {
-      throw new ConfigError([
-        `the socket path ${address.path} is longer than ${SOCKET_PATH_MAX} bytes: use a shorter state folder`,
-      ])
-    }
-    await mkdir(dirname(address.path), { recursive: true, mode: 0o700 })
-    if (await answers(address.path))
+  if (!('path' in address)) return await bind(server, { host: address.host, port: address.port }, address)
+  await mkdir(dirname(address.path), { recursive: true, mode: 0o700 })
+  const door = openDoor(address.path)
+  try {
+    if (await answers(door.path))
       throw new ConfigError([`${address.path} is in use: the program runs already with this state folder`])
     await unlink(address.path).catch(() => undefined)
+    await bind(server, { path: door.path }, address)
+    await chmod(address.path, 0o660)
+  } catch (error) {
+    door[Symbol.dispose]()
+    throw error
   }
+  server.once('close', () => door[Symbol.dispose]())
+}
+
+function openDoor(path: string): SocketDoor {
+  try {
+    return socketDoor(path)
+  } catch (error) {
+    throw listenError(error as NodeJS.ErrnoException, { path })
+  }
+}
+
+async function bind(server: Server, where: ListenOptions, address: Address): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(error, address)))
-    server.listen('path' in address ? { path: address.path } : { host: address.host, port: address.port }, resolve)
+    server.listen(where, resolve)
   })
   server.removeAllListeners('error')
-  if ('path' in address) await chmod(address.path, 0o660)
 }
 
 function answers(path: string): Promise<boolean> {
