@@ -9,11 +9,18 @@ export interface Command {
   /** Its whole environment. */
   readonly env: Readonly<Record<string, string | undefined>>
   readonly cwd?: string
+  /** Infinity: as long as it takes. */
   readonly timeoutMs: number
+  /** How long its group may take to end after TERM before it is killed; 2 s unless said. */
+  readonly graceMs?: number
   /** Bytes kept of standard output, and of standard error. */
   readonly outputMax: number
   /** What happens when standard output is longer: its end is kept, or the command is ended. */
   readonly beyond: 'keep_tail' | 'end'
+  /** Told the process id, which is its group's too, once it runs. */
+  readonly onStart?: (pid: number) => void
+  /** Told of both streams' output as it comes. */
+  readonly onOutput?: (chunk: Buffer) => void
 }
 
 export interface Ending {
@@ -47,19 +54,26 @@ export async function runCommand(command: Command, clock: Clock, signal?: AbortS
   const end = (why: Ending['ended']): void => {
     if (ended !== null) return
     ended = why
-    void endGroup(child, clock, over.signal)
+    void endGroup(child, command.graceMs ?? GRACE_MS, clock, over.signal)
   }
   const stdout = gather(child.stdout, command.outputMax, command.beyond === 'end' ? () => end('output') : undefined)
   const stderr = gather(child.stderr, command.outputMax)
+  if (command.onOutput !== undefined) {
+    child.stdout.on('data', command.onOutput)
+    child.stderr.on('data', command.onOutput)
+  }
+  if (child.pid !== undefined) command.onStart?.(child.pid)
   child.stdin.on('error', () => undefined) // it may end without reading what it is told
   child.stdin.end(command.input ?? '')
   const onAbort = (): void => end('aborted')
   if (signal?.aborted === true) onAbort()
   signal?.addEventListener('abort', onAbort, { once: true })
-  clock.sleep(command.timeoutMs, over.signal).then(
-    () => end('timeout'),
-    () => undefined,
-  )
+  if (Number.isFinite(command.timeoutMs)) {
+    clock.sleep(command.timeoutMs, over.signal).then(
+      () => end('timeout'),
+      () => undefined,
+    )
+  }
   try {
     const [code, by] = await closed(child, clock)
     return { code, signal: by, stdout: stdout(), stderr: stderr().toString('utf8'), ended }
@@ -88,11 +102,11 @@ export function signalGroup(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-async function endGroup(child: ChildProcess, clock: Clock, over: AbortSignal): Promise<void> {
+async function endGroup(child: ChildProcess, graceMs: number, clock: Clock, over: AbortSignal): Promise<void> {
   if (child.pid === undefined) return
   signalGroup(child.pid, 'SIGTERM')
   signalGroup(child.pid, 'SIGCONT') // a stopped process does not hear TERM
-  await clock.sleep(GRACE_MS, over).catch(() => undefined)
+  await clock.sleep(graceMs, over).catch(() => undefined)
   if (!over.aborted) signalGroup(child.pid, 'SIGKILL')
 }
 

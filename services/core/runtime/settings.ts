@@ -10,6 +10,8 @@ export interface Setting<T = unknown> {
   readonly programs: readonly ProgramName[]
   /** As a person would write it. Absent: it may be left out and is then undefined, unless a program demands it. */
   readonly fallback?: string
+  /** How documents name a fallback that differs from machine to machine. */
+  readonly fallbackSaid?: string
   readonly example: string
   readonly secret?: boolean
   /** Throws an Error that says what is wrong, without repeating the value. */
@@ -141,6 +143,13 @@ export const SETTINGS = {
     example: '0.0.0.0:7433',
     parse: parseAddress,
   },
+  S2_BRIDGE_URL: {
+    about: 'Address at which workers reach the bridge: it is written into the credentials that are made for them.',
+    programs: ['s2'],
+    fallback: 'http://127.0.0.1:7433',
+    example: 'https://bridge.example.org',
+    parse: url('http:', 'https:'),
+  },
   S2_TLS_CERT: {
     about: 'PEM file with the certificate chain of the bridge.',
     programs: ['bridge'],
@@ -213,6 +222,7 @@ export const SETTINGS = {
     about: 'What this host is called in beats. Two agents with one name here count as one machine.',
     programs: ['keepalive'],
     fallback: hostname(),
+    fallbackSaid: "the machine's name",
     example: 'build-box-2',
     parse: matching(/^[\w.:-]{1,100}$/, 'must be up to 100 letters, digits, dots, dashes, colons'),
   },
