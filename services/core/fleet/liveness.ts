@@ -67,6 +67,7 @@ export class Roster {
   /** Of those that count in the question whether many fell silent together. */
   #counting = 0
   #unheard = 0
+  #silent = 0
   #generation = 0
   #changes: VerdictChange[] = []
 
@@ -208,9 +209,9 @@ export class Roster {
     return this.#unheard >= least && this.#unheard * 100 >= this.#counting * 55
   }
 
-  /** How many are unheard, of how many that count. */
-  get unheard(): { readonly count: number; readonly of: number } {
-    return { count: this.#unheard, of: this.#counting }
+  /** How many that count there are, how many of them are unheard (late or silent), and how many silent. */
+  get muster(): { readonly count: number; readonly unheard: number; readonly silent: number } {
+    return { count: this.#counting, unheard: this.#unheard, silent: this.#silent }
   }
 
   #welcome(agent: Agent, now: number): Member {
@@ -314,6 +315,7 @@ export class Roster {
     if (member.aside || (member.foreign && !member.met)) return
     this.#counting += by
     if (member.verdict !== 'alive') this.#unheard += by
+    if (member.verdict === 'silent') this.#silent += by
   }
 }
 

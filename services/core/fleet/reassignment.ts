@@ -63,6 +63,7 @@ export class Leases {
   readonly #leaseMs: number
   #signs = new Map<string, Sign>()
   #observedAt = 0
+  #nextLapse = Number.POSITIVE_INFINITY
   readonly #stuck = new Map<string, Mark>()
 
   constructor(leaseMs: number) {
@@ -84,6 +85,7 @@ export class Leases {
       if (!stoodStill && agent !== null && isLeased(task.state)) this.#stuck.delete(agent)
     }
     this.#markStuck(roster)
+    this.#findNextLapse()
     return left
   }
 
@@ -102,17 +104,23 @@ export class Leases {
   }
 
   /** When the next lease lapses unless it is renewed; Infinity when none can. */
-  nextLapse(): number {
-    let next = Number.POSITIVE_INFINITY
-    for (const { task, at } of this.#signs.values()) {
-      if (hasLease(task) && at + this.#leaseMs > this.#observedAt) next = Math.min(next, at + this.#leaseMs)
-    }
-    return next
+  get nextLapse(): number {
+    return this.#nextLapse
   }
 
   /** The observer did not see for a while: every lease counts as renewed now. */
   grace(now: number): void {
+    this.#observedAt = now
     for (const sign of this.#signs.values()) sign.at = now
+    this.#findNextLapse()
+  }
+
+  #findNextLapse(): void {
+    this.#nextLapse = Number.POSITIVE_INFINITY
+    for (const { task, at } of this.#signs.values()) {
+      const lapse = at + this.#leaseMs
+      if (hasLease(task) && lapse > this.#observedAt) this.#nextLapse = Math.min(this.#nextLapse, lapse)
+    }
   }
 
   #markStuck(roster: Roster): void {

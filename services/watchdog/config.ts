@@ -1,0 +1,96 @@
+import { type Command, commandLine } from '#runtime/command.ts'
+import { ConfigError, type Env, readSettings } from '#runtime/config.ts'
+import type { LifeConfig } from '#runtime/run.ts'
+import { formatDuration, localStore } from '#runtime/settings.ts'
+
+/** What watching itself is told; a simulation gives it without a program around it. Durations are milliseconds. */
+export interface WatchConfig {
+  readonly lateAfterMs: number
+  readonly silentAfterMs: number
+  /** How often everything is gone through, beside the exact deadlines. */
+  readonly roundMs: number
+  /** How often the beats are read. */
+  readonly watchMs: number
+  readonly leaseMs: number
+  /** The tasks of one failed agent are moved in this time, and of no more. */
+  readonly moveEveryMs: number
+  readonly movesMax: number
+  /** The command that is told of incidents. */
+  readonly alertExec: Pick<Command, 'argv' | 'env'> | null
+  /** The address that is told of incidents: a secret, as whoever knows it may post there. */
+  readonly alertWebhook: URL | null
+}
+
+export interface Config extends LifeConfig, WatchConfig {
+  readonly storeUrl: string
+}
+
+export function readConfig(env: Env): Config {
+  const values = readSettings(env, [
+    'S2_STATE',
+    'S2_STORE',
+    'S2_LOG_LEVEL',
+    'S2_HEALTH',
+    'S2_DRAIN',
+    'S2_LATE_AFTER',
+    'S2_SILENT_AFTER',
+    'S2_ROUND',
+    'S2_WATCH',
+    'S2_LEASE',
+    'S2_MOVE_EVERY',
+    'S2_MOVES_MAX',
+    'S2_ALERT_EXEC',
+    'S2_ALERT_WEBHOOK',
+  ])
+  const { S2_LATE_AFTER: lateAfterMs, S2_SILENT_AFTER: silentAfterMs, S2_WATCH: watchMs } = values
+  const faults = [...patienceFaults(lateAfterMs, silentAfterMs), ...watchFaults(watchMs, lateAfterMs)]
+  const alertExec = readExec(values.S2_ALERT_EXEC, env, faults)
+  if (faults.length > 0) throw new ConfigError(faults)
+  return Object.freeze({
+    state: values.S2_STATE,
+    logLevel: values.S2_LOG_LEVEL,
+    health: values.S2_HEALTH,
+    drainMs: values.S2_DRAIN,
+    storeUrl: values.S2_STORE ?? localStore(values.S2_STATE),
+    lateAfterMs,
+    silentAfterMs,
+    roundMs: values.S2_ROUND,
+    watchMs,
+    leaseMs: values.S2_LEASE,
+    moveEveryMs: values.S2_MOVE_EVERY,
+    movesMax: values.S2_MOVES_MAX,
+    alertExec,
+    alertWebhook: values.S2_ALERT_WEBHOOK === undefined ? null : new URL(values.S2_ALERT_WEBHOOK),
+  })
+}
+
+/** All who fall silent together must be late before the first of them is silent, or the brake comes too late. */
+function patienceFaults(lateAfterMs: number, silentAfterMs: number): string[] {
+  if (silentAfterMs >= 1.5 * lateAfterMs) return []
+  const [late, silent] = [formatDuration(lateAfterMs), formatDuration(silentAfterMs)]
+  return [
+    `S2_SILENT_AFTER=${silent} must be at least one and a half times S2_LATE_AFTER=${late}, ` +
+      `or mass silence passes for single failures; for example S2_SILENT_AFTER=${formatDuration(4 * lateAfterMs)}`,
+  ]
+}
+
+function watchFaults(watchMs: number, lateAfterMs: number): string[] {
+  if (watchMs <= lateAfterMs / 2) return []
+  const [watch, late] = [formatDuration(watchMs), formatDuration(lateAfterMs)]
+  return [
+    `S2_WATCH=${watch} must be at most half of S2_LATE_AFTER=${late}; for example S2_WATCH=${formatDuration(Math.floor(lateAfterMs / 10))}`,
+  ]
+}
+
+/** The command gets this environment, without our own settings: they hold secrets that are not its business. */
+function readExec(text: string | undefined, env: Env, faults: string[]): WatchConfig['alertExec'] {
+  if (text === undefined) return null
+  try {
+    const inherited = Object.entries(env).filter(([name]) => !name.startsWith('S2_'))
+    return { argv: commandLine(text), env: Object.fromEntries(inherited) }
+  } catch (error) {
+    const why = error instanceof SyntaxError ? 'is not a JSON list' : (error as Error).message
+    faults.push(`S2_ALERT_EXEC ${why}; for example S2_ALERT_EXEC=["logger","-t","s2"]`)
+    return null
+  }
+}

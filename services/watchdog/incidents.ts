@@ -1,0 +1,46 @@
+import type { Incident, NewIncident } from '#fleet/incident.ts'
+import type { Store } from '#store/store.ts'
+
+/**
+ * The incidents that are open, as far as this watchdog knows: read from the store at the start and with each round, as
+ * another watchdog may have opened or closed some. The store itself sees to it that a cause is open only once.
+ */
+export class Incidents {
+  readonly #store: Store
+  readonly #channels: readonly string[]
+  #open = new Map<string, NewIncident>()
+
+  constructor(store: Store, channels: readonly string[]) {
+    this.#store = store
+    this.#channels = channels
+  }
+
+  async read(): Promise<readonly Incident[]> {
+    const open = await this.#store.incidents({ open: true })
+    this.#open = new Map(open.map((incident) => [incident.cause, incident]))
+    return open
+  }
+
+  isOpen(cause: string): boolean {
+    return this.#open.has(cause)
+  }
+
+  /** The open ones of a kind. */
+  of(kind: NewIncident['kind']): NewIncident[] {
+    return [...this.#open.values()].filter((incident) => incident.kind === kind)
+  }
+
+  /** Opens an incident unless it is open; answers whether this was the watchdog that did it. */
+  async open(incident: NewIncident): Promise<boolean> {
+    const first = await this.#store.openIncident(incident, this.#channels)
+    this.#open.set(incident.cause, incident)
+    return first
+  }
+
+  async close(cause: string): Promise<boolean> {
+    if (!this.#open.has(cause)) return false
+    const last = await this.#store.closeIncident(cause, this.#channels)
+    this.#open.delete(cause)
+    return last
+  }
+}

@@ -1,0 +1,145 @@
+import type { Pulses } from '#fleet/beat.ts'
+import { type Blink, blinked, Roster, type VerdictChange } from '#fleet/liveness.ts'
+import { Leases } from '#fleet/reassignment.ts'
+import type { SessionId } from '#fleet/session.ts'
+import type { Task } from '#fleet/task.ts'
+import type { WatchConfig } from './config.ts'
+
+/** A moment by both clocks, milliseconds. */
+export interface Moment {
+  readonly now: number
+  readonly wall: number
+}
+
+/** What a read of the beats showed about the watchdog's own eyes. */
+export interface Sighting {
+  readonly blink: Blink | null
+  /** Sessions that beat and belong to nobody known. */
+  readonly strangers: number
+  readonly wasBlind: boolean
+}
+
+/**
+ * What a watchdog remembers from one look to the next. Nothing here must outlive it: after a restart the store's open
+ * incidents and a full grace are all it needs.
+ */
+export class View {
+  readonly roster: Roster
+  readonly leases: Leases
+  /** Open tasks as they were read last, by when that was. */
+  tasks: readonly Task[] = []
+  tasksAt = Number.NEGATIVE_INFINITY
+  roundAt = Number.NEGATIVE_INFINITY
+  /** What reading the tasks cost last, and telling the verdicts: a large fleet is read and told of less often. */
+  tasksCostMs = 0
+  judgeCostMs = 0
+  judgedAt = Number.NEGATIVE_INFINITY
+  /** Verdicts changed since they were told. */
+  dirty = true
+  /** Somebody was convicted since the tasks were read. */
+  tasksStale = true
+  /** Agents under conviction. */
+  readonly silent = new Set<string>()
+  /** Holders whose conversations are known to have ended. */
+  ended: ReadonlySet<SessionId> = new Set()
+  /** From when on the next failed agent's tasks may be moved. */
+  turnAt = Number.NEGATIVE_INFINITY
+  /** Failed agents that wait for their turn. */
+  waiting = 0
+  /** Since when some task had nobody to go to. */
+  strandedSince: number | null = null
+  /** Nobody collects beats: nobody may be judged by them. */
+  blind = false
+  /** Beats were seen to be collected since the watchdog began, or was blind. */
+  sees = false
+  /** How late the last verdict was passed, milliseconds. */
+  lagMs = 0
+  /** When the beats were last read. Null before the first read. */
+  seen: Moment | null = null
+  /** How long it meant to wait after that. */
+  waitMs = 0
+  readonly #config: WatchConfig
+  #cursor = 0
+  #recalls = true
+  #tick: string | null = null
+  #tickAt = 0
+
+  constructor(config: WatchConfig) {
+    this.#config = config
+    this.roster = new Roster(config)
+    this.leases = new Leases(config.leaseMs)
+  }
+
+  get cursor(): number {
+    return this.#cursor
+  }
+
+  /**
+   * Takes in what a read of the beats answered. `before` and `after` are when it was asked and answered: beats count as
+   * heard when asked, so that nothing that came during the answer is missed by a verdict.
+   */
+  sight(read: Pulses, before: Moment, after: Moment): Sighting {
+    const blink = this.#blink(after)
+    const wasBlind = this.blind
+    const strangers = this.#hear(read, before.now)
+    this.#watchTick(read.tick, before.now, blink)
+    if (blink !== null || (wasBlind && !this.blind)) this.#grace(before.now)
+    this.seen = before
+    return { blink, strangers, wasBlind }
+  }
+
+  /** Passes the verdicts that are due at `now`. */
+  judge(now: number): VerdictChange[] {
+    if (this.blind) return []
+    const changes = this.roster.due(now)
+    for (const { agent, to } of changes) {
+      if (to === 'silent') this.silent.add(agent)
+      else this.silent.delete(agent)
+      if (to === 'silent') this.tasksStale = true
+    }
+    if (changes.length > 0) this.dirty = true
+    return changes
+  }
+
+  #blink(after: Moment): Blink | null {
+    if (this.seen === null) return null
+    const gap = {
+      expectedMs: this.waitMs,
+      monotonicMs: after.now - this.seen.now,
+      wallMs: after.wall - this.seen.wall,
+    }
+    return blinked(gap, this.#config.lateAfterMs)
+  }
+
+  /** What was there before the watchdog came proves nothing; nor does another database, whose cursor goes back. */
+  #hear(read: Pulses, now: number): number {
+    const recalls = this.#recalls
+    this.#recalls = read.cursor < this.#cursor
+    this.#cursor = this.#recalls ? 0 : read.cursor
+    if (this.#recalls) return 0
+    if (!recalls) return this.roster.hear(read.pulses, now)
+    this.roster.recall(read.pulses)
+    return 0
+  }
+
+  #watchTick(tick: string, now: number, blink: Blink | null): void {
+    if (tick !== this.#tick) {
+      this.sees = this.#tick !== null
+      this.#tick = tick
+      this.#tickAt = now
+      this.blind = false
+    } else if (blink !== null) {
+      this.#tickAt = now
+    } else if (now - this.#tickAt > this.#config.lateAfterMs) {
+      this.blind = true
+      this.sees = false
+    }
+  }
+
+  #grace(now: number): void {
+    this.roster.grace(now)
+    this.leases.grace(now)
+    this.strandedSince = null
+    this.dirty = true
+  }
+}

@@ -1,0 +1,352 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import type { Pulse } from '#fleet/beat.ts'
+import type { Agent } from '#fleet/conversation.ts'
+import { blinked, Roster, type VerdictChange } from '#fleet/liveness.ts'
+import type { SessionId } from '#fleet/session.ts'
+
+const LATE = 15_000
+const SILENT = 60_000
+const patience = { lateAfterMs: LATE, silentAfterMs: SILENT }
+
+const sessionOf = (agent: string): SessionId => `conv_${agent}/b`
+const agent = (name: string, ...sessions: SessionId[]): Agent => ({
+  name,
+  role: `role-${name}`,
+  sessions: sessions.length > 0 ? sessions : [sessionOf(name)],
+})
+const names = (count: number): string[] => Array.from({ length: count }, (_, index) => `w${index + 1}`)
+
+let version = 0
+function pulse(name: string, seq: number, more: Partial<Pulse> = {}): Pulse {
+  version += 1
+  return { session: sessionOf(name), host: `host-${name}`, incarnation: 'one', seq, work: 0, version, ...more }
+}
+
+function rosterOf(...agents: readonly string[]): Roster {
+  const roster = new Roster(patience)
+  roster.know(
+    agents.map((name) => agent(name)),
+    0,
+  )
+  return roster
+}
+
+const steps = (changes: readonly VerdictChange[]): string[] =>
+  changes.map(({ agent, from, to, at }) => `${agent} ${from}>${to} ${at}`)
+
+test('an agent that stops is late and then silent, exactly when the waits are over', () => {
+  const roster = rosterOf('w1')
+  roster.hear([pulse('w1', 1)], 1_000)
+  assert.equal(roster.nextDeadline(), 1_000 + LATE)
+  assert.deepEqual(steps(roster.due(1_000 + LATE - 1)), [])
+  assert.deepEqual(steps(roster.due(1_000 + LATE)), [`w1 alive>late ${1_000 + LATE}`])
+  assert.equal(roster.nextDeadline(), 1_000 + SILENT)
+  assert.deepEqual(steps(roster.due(1_000 + SILENT - 1)), [])
+  assert.deepEqual(steps(roster.due(99_000_000)), [`w1 late>silent ${1_000 + SILENT}`])
+  assert.equal(roster.nextDeadline(), Number.POSITIVE_INFINITY)
+  assert.equal(roster.standing('w1')?.since, 1_000 + SILENT)
+})
+
+test('a look that comes late passes both verdicts, each for its own moment', () => {
+  const roster = rosterOf('w1')
+  assert.deepEqual(steps(roster.due(70_000)), [`w1 alive>late ${LATE}`, `w1 late>silent ${SILENT}`])
+})
+
+test('only a change of incarnation or sequence is a beat', () => {
+  const roster = rosterOf('w1')
+  roster.hear([pulse('w1', 7)], 0)
+  roster.hear([pulse('w1', 7, { work: 3, host: 'elsewhere' })], 14_000)
+  assert.deepEqual(steps(roster.due(LATE)), [`w1 alive>late ${LATE}`], 'the same sequence again proves nothing')
+  roster.hear([pulse('w1', 1, { incarnation: 'two' })], 20_000)
+  assert.deepEqual(steps(roster.due(20_000)), ['w1 late>alive 20000'], 'a new life may count from one')
+})
+
+test('a silent agent is alive with its next beat', () => {
+  const roster = rosterOf('w1')
+  roster.due(SILENT)
+  roster.hear([pulse('w1', 1)], 100_000)
+  assert.deepEqual(steps(roster.due(100_000)), ['w1 silent>alive 100000'])
+  assert.equal(roster.nextDeadline(), 100_000 + LATE)
+})
+
+test('an agent with several sessions is heard by any of them, and takes tasks by the end b heard last', () => {
+  const roster = new Roster(patience)
+  roster.know([agent('w1', 'conv_old/b', 'conv_new/b'), agent('boss', 'conv_old/a', 'conv_new/a')], 0)
+  roster.hear([pulse('w1', 1, { session: 'conv_old/b' })], 1_000)
+  assert.equal(roster.standing('w1')?.seat, 'conv_old/b')
+  roster.hear([pulse('w1', 1, { session: 'conv_new/b' })], 2_000)
+  assert.equal(roster.standing('w1')?.seat, 'conv_new/b')
+  assert.equal(roster.agentOf('conv_old/b'), 'w1')
+  assert.equal(roster.standing('boss')?.seat, null, 'who has only ends a takes no tasks')
+  roster.know([agent('w1', 'conv_old/b')], 3_000)
+  assert.equal(roster.standing('w1')?.seat, 'conv_old/b', 'the other conversation has ended')
+  assert.equal(roster.agentOf('conv_new/b'), undefined)
+})
+
+test('an agent that never beat is convicted, from when it became known', () => {
+  const roster = rosterOf('w1')
+  roster.know([agent('w1'), agent('w2')], 30_000)
+  assert.deepEqual(steps(roster.due(SILENT)), [
+    `w1 alive>late ${LATE}`,
+    `w2 alive>late ${30_000 + LATE}`,
+    `w1 late>silent ${SILENT}`,
+  ])
+  assert.deepEqual(steps(roster.due(30_000 + SILENT)), [`w2 late>silent ${30_000 + SILENT}`])
+})
+
+test('agents whose conversations ended are forgotten, whatever was thought of them', () => {
+  const roster = rosterOf('w1', 'w2', 'w3')
+  roster.hear([pulse('w2', 1), pulse('w3', 1)], 20_000)
+  roster.due(20_000 + LATE)
+  roster.know([agent('w3')], 36_000)
+  assert.equal(roster.size, 1)
+  assert.deepEqual(roster.counts, { alive: 0, late: 1, silent: 0 })
+  assert.deepEqual(steps(roster.due(20_000 + SILENT)), [`w3 late>silent ${20_000 + SILENT}`])
+  assert.deepEqual(roster.muster, { count: 1, unheard: 1, silent: 1 })
+})
+
+test('beats from before the observer came prove nothing; the next one does', () => {
+  const roster = new Roster(patience)
+  roster.recall([pulse('w1', 900), pulse('w2', 5)])
+  roster.know([agent('w1'), agent('w2')], 0)
+  assert.equal(roster.standing('w1')?.proven, false)
+  roster.hear([pulse('w1', 900), pulse('w2', 6)], 1_000)
+  assert.equal(roster.standing('w1')?.proven, false, 'the same beat read again')
+  assert.equal(roster.standing('w2')?.proven, true)
+  assert.equal(roster.standing('w2')?.host, 'host-w2')
+})
+
+test('a session that nobody knows yet is counted once, and its agent is heard as soon as it is known', () => {
+  const roster = rosterOf('w1')
+  assert.equal(roster.hear([pulse('new', 1)], 1_000), 1)
+  assert.equal(roster.hear([pulse('new', 2)], 1_500), 0)
+  roster.know([agent('w1'), agent('new')], 2_000)
+  assert.equal(roster.standing('new')?.proven, true)
+})
+
+test('grace: nobody is convicted for a full silence, and nobody is called back without a beat', () => {
+  const roster = rosterOf('w1', 'w2', 'w3')
+  roster.hear([pulse('w2', 1), pulse('w3', 1)], 30_000)
+  roster.due(SILENT)
+  roster.hear([pulse('w3', 2)], SILENT)
+  roster.due(SILENT)
+  assert.deepEqual(
+    ['w1', 'w2', 'w3'].map((name) => roster.standing(name)?.verdict),
+    ['silent', 'late', 'alive'],
+  )
+  roster.grace(600_000)
+  assert.deepEqual(steps(roster.due(600_000)), ['w1 silent>late 600000'])
+  assert.equal(roster.standing('w3')?.proven, false)
+  assert.equal(roster.nextDeadline(), 600_000 + LATE)
+  roster.hear([pulse('w3', 3)], 605_000)
+  assert.deepEqual(steps(roster.due(600_000 + SILENT - 1)), [`w3 alive>late ${605_000 + LATE}`])
+  assert.deepEqual(steps(roster.due(600_000 + SILENT)).sort(), [
+    `w1 late>silent ${600_000 + SILENT}`,
+    `w2 late>silent ${600_000 + SILENT}`,
+  ])
+})
+
+test('whoever was convicted before a restart is late until heard, and stays out of the count of mass silence', () => {
+  const roster = rosterOf(...names(9))
+  for (const name of names(5)) roster.suspect(name, 0)
+  assert.deepEqual(roster.muster, { count: 4, unheard: 0, silent: 0 })
+  assert.equal(roster.standing('w1')?.verdict, 'late')
+  roster.hear([pulse('w1', 1)], 5_000)
+  assert.deepEqual(roster.muster, { count: 5, unheard: 0, silent: 0 })
+  assert.equal(roster.isTold('w1'), false)
+  assert.equal(roster.isTold('w2'), true)
+})
+
+test('mass silence: 55 % and at least three, two of three or fewer, already at the first conviction', () => {
+  const isMass = (dead: number, of: number): boolean => {
+    const roster = rosterOf(...names(of))
+    let seq = 0
+    for (let now = 0; now <= SILENT; now += 5_000) {
+      seq += 1
+      // the dead fell silent one after the other, within one beat of 5 s
+      const beating = names(of).filter((_, index) => index >= dead || now <= 0)
+      roster.hear(
+        beating.map((name) => pulse(name, seq)),
+        now,
+      )
+      roster.due(now)
+    }
+    assert.equal(roster.counts.silent, dead)
+    return roster.massSilence
+  }
+  const verdicts = [
+    [1, 1, false],
+    [1, 2, false],
+    [2, 2, true],
+    [1, 3, false],
+    [2, 3, true],
+    [2, 4, false],
+    [3, 4, true],
+    [3, 5, true],
+    [3, 6, false],
+    [4, 9, false],
+    [5, 9, true],
+    [9, 9, true],
+    [10, 20, false],
+    [11, 20, true],
+  ] as const
+  for (const [dead, of, mass] of verdicts) assert.equal(isMass(dead, of), mass, `${dead} of ${of}`)
+})
+
+test('the first conviction of a mass silence finds it out though the others are only late', () => {
+  const roster = rosterOf(...names(9))
+  for (const [index, name] of names(9).entries()) roster.hear([pulse(name, 1)], index * 500)
+  const changes = roster.due(SILENT)
+  assert.equal(changes.filter(({ to }) => to === 'silent').length, 1)
+  assert.equal(roster.massSilence, true)
+})
+
+test('silences further apart than one window are single failures, once an incident tells of each', () => {
+  const roster = rosterOf(...names(9))
+  const ends = new Map(names(6).map((name, index) => [name, 70_000 * (index + 1)]))
+  let seq = 0
+  for (let now = 0; now <= 600_000; now += 5_000) {
+    seq += 1
+    roster.hear(
+      names(9)
+        .filter((name) => now <= (ends.get(name) ?? Number.POSITIVE_INFINITY))
+        .map((name) => pulse(name, seq)),
+      now,
+    )
+    for (const { agent, to } of roster.due(now)) if (to === 'silent') roster.told(agent, now)
+    assert.equal(roster.massSilence, false, `at ${now}`)
+  }
+  assert.deepEqual(roster.counts, { alive: 3, late: 0, silent: 6 })
+  assert.deepEqual(roster.muster, { count: 3, unheard: 0, silent: 0 })
+})
+
+test('those silenced together keep the brake on until enough are heard again, however long it takes', () => {
+  const roster = rosterOf(...names(9))
+  let seq = 0
+  const hear = (heard: readonly string[], from: number, to: number): void => {
+    for (let now = from; now <= to; now += 5_000) {
+      seq += 1
+      roster.hear(
+        heard.map((name) => pulse(name, seq)),
+        now,
+      )
+      roster.due(now)
+    }
+  }
+  hear(names(9), 0, 10_000)
+  hear(['w6', 'w7', 'w8', 'w9'], 15_000, 7_200_000)
+  assert.equal(roster.massSilence, true)
+  hear(['w5', 'w6', 'w7', 'w8', 'w9'], 7_205_000, 7_205_000)
+  assert.equal(roster.massSilence, false)
+})
+
+test('foreign agents that never beat are convicted, but do not count in mass silence', () => {
+  const roster = new Roster(patience)
+  const foreign = names(12).map((name) => agent(sessionOf(name)))
+  const strangers = foreign.map(({ name }) => ({ name, role: 'x', sessions: [name as SessionId] }))
+  roster.know([agent('a1'), agent('a2'), agent('a3'), ...strangers], 0)
+  for (let now = 0; now <= SILENT; now += 5_000) {
+    roster.hear([pulse('a1', now), pulse('a2', now), pulse('a3', now)], now)
+  }
+  roster.due(SILENT)
+  assert.deepEqual(roster.counts, { alive: 3, late: 0, silent: 12 })
+  assert.equal(roster.massSilence, false)
+  roster.hear([pulse('w1', 1)], SILENT + 1)
+  assert.deepEqual(roster.muster, { count: 4, unheard: 0, silent: 0 }, 'one that did beat counts')
+})
+
+test('signs change with work and with a new life, not with beats', () => {
+  const roster = rosterOf('w1')
+  roster.hear([pulse('w1', 1)], 0)
+  const signs = (): number => roster.standing('w1')?.signs ?? -1
+  const first = signs()
+  roster.hear([pulse('w1', 2)], 1)
+  assert.equal(signs(), first)
+  roster.hear([pulse('w1', 3, { work: 1 })], 2)
+  assert.notEqual(signs(), first)
+  const second = signs()
+  roster.hear([pulse('w1', 1, { work: 1, incarnation: 'two' })], 3)
+  assert.notEqual(signs(), second)
+})
+
+test('an observer blinked when it was away, or the wall clock jumped; not when it merely ran a little late', () => {
+  const gap = (expectedMs: number, monotonicMs: number, wallMs = monotonicMs) =>
+    blinked({ expectedMs, monotonicMs, wallMs }, LATE)
+  assert.equal(gap(250, 250), null)
+  assert.equal(gap(250, 14_000), null)
+  assert.equal(gap(250, 16_000), 'paused')
+  assert.equal(gap(250, 250, 3_600_250), 'clock_jumped', 'suspended: the monotonic clock stood still')
+  assert.equal(gap(250, 250, 250 - 3_600_000), 'clock_jumped', 'set back')
+  assert.equal(gap(60_000, 60_100), null)
+})
+
+/** The rule told the slow way: one entry for each agent, gone through at every check. */
+class Naive {
+  readonly heard = new Map<string, number>()
+  verdict(name: string, now: number): string {
+    const wait = now - (this.heard.get(name) ?? 0)
+    return wait >= SILENT ? 'silent' : wait >= LATE ? 'late' : 'alive'
+  }
+}
+
+test('whatever happens, the roster thinks what the slow rule thinks', () => {
+  const event = fc.oneof(
+    fc.record({ kind: fc.constant('beat'), who: fc.nat(5) }),
+    fc.record({ kind: fc.constant('wait'), ms: fc.nat(40_000) }),
+    fc.record({ kind: fc.constant('check') }),
+  )
+  fc.assert(
+    fc.property(fc.array(event, { maxLength: 120 }), (events) => {
+      const roster = rosterOf(...names(6))
+      const naive = new Naive()
+      let now = 0
+      let seq = 0
+      for (const each of events) {
+        if ('ms' in each) now += each.ms
+        else if ('who' in each) {
+          seq += 1
+          const name = names(6)[each.who] as string
+          roster.due(now)
+          roster.hear([pulse(name, seq)], now)
+          naive.heard.set(name, now)
+        }
+        roster.due(now)
+        const counts = { alive: 0, late: 0, silent: 0 }
+        for (const { agent, verdict } of roster.standings()) {
+          counts[verdict] += 1
+          assert.equal(verdict, naive.verdict(agent, now))
+        }
+        assert.deepEqual(roster.counts, counts)
+        assert.ok(roster.nextDeadline() > now)
+        const { count, unheard, silent } = roster.muster
+        assert.deepEqual([count, unheard, silent], [6, counts.late + counts.silent, counts.silent])
+      }
+    }),
+    { numRuns: 300 },
+  )
+})
+
+test('a hundred thousand agents cost no more a beat or a check than nine', () => {
+  const count = 100_000
+  const roster = new Roster(patience)
+  const everybody = names(count)
+  roster.know(
+    everybody.map((name) => agent(name)),
+    0,
+  )
+  const begun = process.cpuUsage()
+  for (let round = 1; round <= 3; round += 1) {
+    const pulses = everybody.map((name) => pulse(name, round))
+    for (let from = 0; from < count; from += 1_000) {
+      roster.hear(pulses.slice(from, from + 1_000), round * 5_000 + from / 100)
+      roster.due(round * 5_000 + from / 100)
+      roster.nextDeadline()
+    }
+  }
+  const { user } = process.cpuUsage(begun)
+  // 300,000 beats: a second is many times what it takes, and far less than a scan at every check would
+  assert.ok(user < 2_000_000, `${user} µs`)
+  assert.equal(roster.counts.alive, count)
+})
