@@ -1,0 +1,425 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import type { Pulse } from '#fleet/beat.ts'
+import { Roster } from '#fleet/liveness.ts'
+import {
+  type Candidate,
+  chooseSuccessor,
+  expectedRoles,
+  findCandidates,
+  findNeeds,
+  Leases,
+  type Need,
+  planMoves,
+} from '#fleet/reassignment.ts'
+import type { SessionId } from '#fleet/session.ts'
+import type { Task } from '#fleet/task.ts'
+
+const LEASE = 60_000
+
+const sessionOf = (agent: string): SessionId => `conv_${agent}/b`
+
+function task(id: string, more: Partial<Task> = {}): Task {
+  return {
+    id,
+    description: `do ${id}`,
+    priority: 'P2',
+    role: null,
+    state: 'in_progress',
+    epoch: 1,
+    holder: sessionOf('w1'),
+    originalAssignee: null,
+    incarnation: 'life',
+    leaseSeq: 1,
+    moves: 0,
+    progress: null,
+    result: null,
+    deadline: null,
+    createdBy: 'conv_w1/a',
+    createdAt: 0,
+    updatedAt: 0,
+    ...more,
+  }
+}
+
+function candidate(agent: string, more: Partial<Candidate> = {}): Candidate {
+  return { agent, role: 'any', host: `host-${agent}`, session: sessionOf(agent), load: 0, stuck: false, ...more }
+}
+
+const failed = { agent: 'w1', role: 'backend', host: 'box-1' }
+
+/** Agents w1 … w<count>, all heard at `now`; the orchestrator holds the ends a. */
+function rosterOf(count: number, now = 0, roles: Readonly<Record<string, string>> = {}): Roster {
+  const roster = new Roster({ lateAfterMs: 15_000, silentAfterMs: 60_000 })
+  const workers = Array.from({ length: count }, (_, index) => `w${index + 1}`)
+  roster.know(
+    [
+      ...workers.map((name) => ({ name, role: roles[name] ?? 'any', sessions: [sessionOf(name)] })),
+      { name: 'boss', role: 'orchestrator', sessions: workers.map((name): SessionId => `conv_${name}/a`) },
+    ],
+    now,
+  )
+  beat(roster, now, ...workers)
+  roster.hear([pulse('conv_w1/a')], now)
+  return roster
+}
+
+let seq = 0
+function pulse(session: SessionId, more: Partial<Pulse> = {}): Pulse {
+  seq += 1
+  return { session, host: `host-${session}`, incarnation: 'one', seq, work: 0, version: seq, ...more }
+}
+
+function beat(roster: Roster, now: number, ...agents: readonly string[]): void {
+  roster.due(now)
+  roster.hear(
+    agents.map((name) => pulse(sessionOf(name))),
+    now,
+  )
+  roster.due(now)
+}
+
+const NO_LIMITS = { movesMax: 5, agentsNow: Number.POSITIVE_INFINITY, expected: new Set<string>() }
+
+test('the wanted role comes first, then the failed agent’s, then anybody; then the least loaded, then the name', () => {
+  const frontend = candidate('f1', { role: 'frontend', load: 9 })
+  const backend = candidate('b1', { role: 'backend', load: 8 })
+  const idle = candidate('x1')
+  assert.equal(chooseSuccessor('frontend', failed, [idle, backend, frontend]), frontend)
+  assert.equal(chooseSuccessor('docs', failed, [idle, backend, frontend]), backend)
+  assert.equal(chooseSuccessor(null, failed, [idle, backend, frontend]), backend)
+  assert.equal(chooseSuccessor('docs', failed, [idle, frontend]), idle)
+  assert.equal(chooseSuccessor(null, failed, [candidate('x2'), idle])?.agent, 'x1')
+  assert.equal(chooseSuccessor(null, null, []), null)
+})
+
+test('one on the failed agent’s host takes over only when nobody else is there', () => {
+  const near = candidate('b1', { role: 'backend', host: 'box-1' })
+  const far = candidate('x1', { host: 'box-2', load: 50 })
+  assert.equal(chooseSuccessor('backend', failed, [near, far]), far)
+  assert.equal(chooseSuccessor('backend', failed, [near]), near)
+  assert.equal(chooseSuccessor(null, { ...failed, host: null }, [near])?.agent, 'b1')
+})
+
+test('one that beats but let its leases lapse takes over only when nobody else is there', () => {
+  const stuck = candidate('b1', { role: 'backend', stuck: true })
+  assert.equal(chooseSuccessor('backend', failed, [stuck, candidate('x1', { load: 50 })])?.agent, 'x1')
+  assert.equal(chooseSuccessor('backend', failed, [stuck]), stuck)
+})
+
+const anyRole = fc.constantFrom('backend', 'frontend', 'docs')
+const anyCandidates = fc.uniqueArray(
+  fc.record({
+    agent: fc.constantFrom(...Array.from({ length: 12 }, (_, index) => `w${index}`)),
+    role: anyRole,
+    host: fc.constantFrom('box-1', 'box-2', 'box-3', null),
+    session: fc.constant('conv_x/b' as SessionId),
+    load: fc.nat(4),
+    stuck: fc.boolean(),
+  }),
+  { selector: ({ agent }) => agent },
+)
+
+test('properties of a successor', () => {
+  fc.assert(
+    fc.property(fc.option(anyRole), anyCandidates, fc.nat(1_000), (wanted, candidates, salt) => {
+      const chosen = chooseSuccessor(wanted, failed, candidates)
+      const others = candidates.filter(({ agent }) => agent !== failed.agent)
+      assert.equal(chosen === null, others.length === 0, 'somebody is chosen whenever somebody is there')
+      if (chosen === null) return
+      assert.notEqual(chosen.agent, failed.agent)
+      const shuffled = [...candidates].sort((x, y) => ((x.load * 7 + salt) % 5) - ((y.load * 3 + salt) % 7))
+      assert.equal(chooseSuccessor(wanted, failed, shuffled), chosen, 'the order of asking changes nothing')
+      const away = others.filter(({ host }) => host !== failed.host)
+      if (away.length > 0) assert.notEqual(chosen.host, failed.host)
+      const able = (away.length > 0 ? away : others).filter(({ stuck }) => !stuck)
+      if (able.length > 0) assert.equal(chosen.stuck, false)
+      const right = able.filter(({ role }) => role === wanted)
+      if (right.length > 0) assert.equal(chosen.role, wanted)
+      for (const other of right) assert.ok(chosen.load <= other.load)
+    }),
+    { numRuns: 500 },
+  )
+})
+
+test('a silent agent’s tasks need another owner, whatever their state; a late one’s do not', () => {
+  const roster = rosterOf(3)
+  const tasks = [task('t1', { state: 'assigned', incarnation: null }), task('t2'), task('t3', { holder: 'conv_w2/b' })]
+  const leases = new Leases(10 * LEASE)
+  beat(roster, 30_000, 'w2', 'w3')
+  leases.observe(tasks, roster, 30_000)
+  assert.equal(roster.standing('w1')?.verdict, 'late')
+  assert.deepEqual(findNeeds(tasks, roster, leases, 30_000), [])
+  beat(roster, 60_000, 'w2', 'w3')
+  const needs = findNeeds(tasks, roster, leases, 60_000)
+  assert.deepEqual(
+    needs.map(({ task, reason, failed, since }) => [task.id, reason, failed?.agent, since]),
+    [
+      ['t1', 'silent', 'w1', 60_000],
+      ['t2', 'silent', 'w1', 60_000],
+    ],
+  )
+})
+
+test('only those alive and heard since the last grace are candidates, by the end b, with what they hold', () => {
+  const roster = rosterOf(4)
+  const tasks = [task('t1', { holder: 'conv_w2/b' }), task('t2', { holder: 'conv_w2/b' })]
+  beat(roster, 30_000, 'w2', 'w3')
+  const found = (): (string | number)[][] =>
+    findCandidates(tasks, roster, new Leases(LEASE)).map(({ agent, session, load }) => [agent, session, load])
+  assert.deepEqual(found(), [
+    ['w2', 'conv_w2/b', 2],
+    ['w3', 'conv_w3/b', 0],
+  ])
+  roster.grace(40_000)
+  assert.deepEqual(found(), [])
+  beat(roster, 41_000, 'w3')
+  assert.deepEqual(found(), [['w3', 'conv_w3/b', 0]])
+})
+
+test('a lease lapses when its sequence stood still before the observer’s eyes, and not before', () => {
+  const roster = rosterOf(2)
+  const leases = new Leases(LEASE)
+  const seen = (leaseSeq: number, now: number): Task => {
+    const read = task('t1', { leaseSeq })
+    beat(roster, now, 'w1', 'w2')
+    leases.observe([read], roster, now)
+    return read
+  }
+  seen(1, 0)
+  assert.equal(leases.nextLapse, LEASE)
+  assert.equal(leases.lapsedAt(seen(2, 50_000)), null)
+  assert.equal(leases.nextLapse, 50_000 + LEASE)
+  assert.equal(leases.lapsedAt(seen(2, 109_999)), null)
+  const lapsed = seen(2, 110_000)
+  assert.equal(leases.lapsedAt(lapsed), 110_000)
+  assert.equal(leases.nextLapse, Number.POSITIVE_INFINITY)
+  assert.deepEqual(
+    findNeeds([lapsed], roster, leases, 110_000).map(({ reason, failed }) => [reason, failed?.agent]),
+    [['lease_lapsed', 'w1']],
+  )
+  assert.equal(leases.lapsedAt(seen(3, 120_000)), null, 'renewed late is renewed')
+})
+
+test('after a grace no lease lapses for its full time', () => {
+  const roster = rosterOf(1)
+  const leases = new Leases(LEASE)
+  const held = task('t1')
+  leases.observe([held], roster, 0)
+  leases.grace(500_000)
+  leases.observe([held], roster, 500_000 + LEASE - 1)
+  assert.equal(leases.lapsedAt(held), null)
+  leases.observe([held], roster, 500_000 + LEASE)
+  assert.equal(leases.lapsedAt(held), 500_000 + LEASE)
+})
+
+test('what an agent of the Python bridge took does not lapse: nobody there renews', () => {
+  const roster = rosterOf(1)
+  const leases = new Leases(LEASE)
+  const foreign = task('t1', { incarnation: null, state: 'accepted' })
+  leases.observe([foreign], roster, 0)
+  leases.observe([foreign], roster, 10 * LEASE)
+  assert.equal(leases.lapsedAt(foreign), null)
+})
+
+test('who lets its only lease lapse is stuck, and what waits for it goes too, until it shows work', () => {
+  const roster = rosterOf(2)
+  const leases = new Leases(LEASE)
+  const held = task('t1')
+  const waiting = task('t2', { state: 'assigned', incarnation: null })
+  beat(roster, 0, 'w1')
+  leases.observe([held], roster, 0)
+  leases.observe([held, waiting], roster, 30_000)
+  beat(roster, LEASE, 'w1')
+  leases.observe([held, waiting], roster, LEASE)
+  assert.equal(leases.isStuck('w1'), true)
+  assert.equal(leases.lapsedAt(waiting), LEASE)
+
+  const moved = { ...held, holder: sessionOf('w2'), epoch: 2, state: 'assigned' as const, incarnation: null }
+  assert.deepEqual([...leases.observe([moved], roster, LEASE + 1_000)], ['w1'], 'it is seen that tasks left w1')
+  assert.equal(leases.isStuck('w1'), true, 'losing its tasks is no sign of life')
+  const given = task('t3', { state: 'assigned', incarnation: null })
+  leases.observe([given], roster, LEASE + 2_000)
+  assert.equal(leases.lapsedAt(given), null, 'given to it for want of anybody else, it has a lease’s time to take it')
+  beat(roster, 2 * LEASE + 2_000, 'w1')
+  leases.observe([given], roster, 2 * LEASE + 2_000)
+  assert.equal(leases.lapsedAt(given), 2 * LEASE + 2_000)
+
+  roster.hear([pulse(sessionOf('w1'), { work: 1 })], 2 * LEASE + 3_000)
+  leases.observe([given], roster, 2 * LEASE + 3_000)
+  assert.equal(leases.isStuck('w1'), false, 'it did some work')
+  assert.equal(leases.lapsedAt(given), null)
+})
+
+test('an agent that renews one lease is not stuck because of another', () => {
+  const roster = rosterOf(1)
+  const leases = new Leases(LEASE)
+  leases.observe([task('t1'), task('t2')], roster, 0)
+  leases.observe([task('t1'), task('t2', { leaseSeq: 2 })], roster, 50_000)
+  leases.observe([task('t1'), task('t2', { leaseSeq: 2 })], roster, LEASE)
+  assert.equal(leases.lapsedAt(task('t1')), LEASE)
+  assert.equal(leases.isStuck('w1'), false)
+})
+
+test('an agent is unstuck by taking a task', () => {
+  const roster = rosterOf(1)
+  const leases = new Leases(LEASE)
+  leases.observe([task('t1')], roster, 0)
+  leases.observe([task('t1')], roster, LEASE)
+  assert.equal(leases.isStuck('w1'), true)
+  leases.observe([task('t1', { epoch: 2, incarnation: 'next', leaseSeq: 2 })], roster, LEASE + 1)
+  assert.equal(leases.isStuck('w1'), false)
+})
+
+test('pending tasks and those of ended conversations need an owner', () => {
+  const roster = rosterOf(1)
+  const leases = new Leases(LEASE)
+  const tasks = [task('t1', { state: 'pending', holder: null }), task('t2', { holder: 'conv_gone/b' })]
+  leases.observe(tasks, roster, 0)
+  assert.deepEqual(
+    findNeeds(tasks, roster, leases, 5).map(({ task, reason, failed }) => [task.id, reason, failed]),
+    [
+      ['t1', 'unassigned', null],
+      ['t2', 'conversation_ended', null],
+    ],
+  )
+})
+
+const need = (id: string, more: Partial<Need> = {}, fields: Partial<Task> = {}): Need => ({
+  task: task(id, fields),
+  reason: 'silent',
+  failed,
+  since: 0,
+  ...more,
+})
+
+test('loads count what the plan itself gives away', () => {
+  const needs = ['t1', 't2', 't3', 't4'].map((id) => need(id))
+  const { moves } = planMoves(needs, [candidate('w2'), candidate('w3', { load: 1 })], NO_LIMITS)
+  assert.deepEqual(
+    moves.map(({ move, successor }) => [move.task, successor]),
+    [
+      ['t1', 'w2'],
+      ['t2', 'w2'],
+      ['t3', 'w3'],
+      ['t4', 'w2'],
+    ],
+  )
+  assert.deepEqual(moves[0]?.move, { task: 't1', epoch: 1, to: 'conv_w2/b', reason: 'silent' })
+})
+
+test('one failed agent’s tasks at a time, who failed first first; dealing waits for no turn', () => {
+  const other = { ...failed, agent: 'w9' }
+  const needs = [
+    need('late', { failed: other, since: 200 }),
+    need('p3', { since: 100 }, { priority: 'P3' }),
+    need('p0', { since: 100 }, { priority: 'P0' }),
+    need('new', { reason: 'unassigned', failed: null, since: 300 }, { holder: null }),
+  ]
+  const candidates = [candidate('w2'), candidate('w3')]
+  const plan = planMoves(needs, candidates, { ...NO_LIMITS, agentsNow: 1 })
+  assert.deepEqual(
+    plan.moves.map(({ move }) => move.task),
+    ['p0', 'p3', 'new'],
+  )
+  assert.equal(plan.waiting, 1)
+  const none = planMoves(needs, candidates, { ...NO_LIMITS, agentsNow: 0 })
+  assert.deepEqual(
+    none.moves.map(({ move }) => move.task),
+    ['new'],
+  )
+  assert.equal(none.waiting, 2)
+})
+
+test('a task moved too often is left to a human, and takes no turn', () => {
+  const other = { ...failed, agent: 'w9' }
+  const needs = [need('worn', { since: 1 }, { moves: 5 }), need('fresh', { failed: other, since: 2 }, { moves: 4 })]
+  const plan = planMoves(needs, [candidate('w2')], { ...NO_LIMITS, agentsNow: 1 })
+  assert.deepEqual(
+    plan.exhausted.map(({ id }) => id),
+    ['worn'],
+  )
+  assert.deepEqual(
+    plan.moves.map(({ move }) => move.task),
+    ['fresh'],
+  )
+})
+
+test('with nobody to take them tasks are stranded, and stay where they are', () => {
+  const plan = planMoves([need('t1')], [candidate('w1')], NO_LIMITS)
+  assert.deepEqual([plan.moves.length, plan.stranded.map(({ id }) => id)], [0, ['t1']])
+})
+
+test('work that nobody has begun waits for its role while that may yet be heard; interrupted work does not', () => {
+  const fresh = need('new', { reason: 'unassigned', failed: null }, { holder: null, role: 'docs' })
+  const begun = need('old', {}, { role: 'docs' })
+  const expected = new Set(['docs'])
+  const candidates = [candidate('w2', { role: 'backend' })]
+  const waits = planMoves([fresh, begun], candidates, { ...NO_LIMITS, expected })
+  assert.deepEqual(
+    waits.moves.map(({ move }) => move.task),
+    ['old'],
+  )
+  assert.deepEqual(waits.stranded, [])
+  const there = planMoves([fresh], [...candidates, candidate('w3', { role: 'docs' })], { ...NO_LIMITS, expected })
+  assert.equal(there.moves[0]?.successor, 'w3')
+  const hopeless = planMoves([fresh], candidates, NO_LIMITS)
+  assert.equal(hopeless.moves[0]?.successor, 'w2')
+})
+
+test('expected are the roles of those late or not yet heard', () => {
+  const roster = rosterOf(3, 0, { w1: 'docs', w2: 'tests', w3: 'review' })
+  beat(roster, 20_000, 'w2', 'w3')
+  assert.deepEqual([...expectedRoles(roster)], ['docs'])
+  roster.grace(20_000)
+  beat(roster, 21_000, 'w2')
+  assert.deepEqual([...expectedRoles(roster)].sort(), ['docs', 'review'])
+  beat(roster, 120_000, 'w2')
+  assert.deepEqual([...expectedRoles(roster)], [])
+})
+
+test('properties of a plan', () => {
+  const anyNeed = fc.record({
+    id: fc.nat(30),
+    agent: fc.constantFrom('w1', 'w2', 'w3'),
+    reason: fc.constantFrom('silent', 'lease_lapsed', 'unassigned', 'conversation_ended'),
+    moves: fc.nat(6),
+    since: fc.nat(3),
+  })
+  fc.assert(
+    fc.property(
+      fc.uniqueArray(anyNeed, { selector: ({ id }) => id }),
+      anyCandidates,
+      fc.nat(2),
+      (drawn, candidates, agentsNow) => {
+        const needs = drawn.map(({ id, agent, reason, moves, since }) =>
+          need(
+            `t${id}`,
+            {
+              reason,
+              since,
+              failed: reason === 'silent' || reason === 'lease_lapsed' ? { ...failed, agent } : null,
+            },
+            { moves, holder: reason === 'unassigned' ? null : sessionOf(agent) },
+          ),
+        )
+        const plan = planMoves(needs, candidates, { ...NO_LIMITS, agentsNow })
+        const named = [...plan.moves.map(({ need }) => need.task), ...plan.exhausted, ...plan.stranded].map(
+          ({ id }) => id,
+        )
+        assert.equal(new Set(named).size, named.length, 'each task has one fate')
+        for (const { move, need, successor } of plan.moves) {
+          assert.notEqual(successor, need.failed?.agent)
+          assert.equal(move.epoch, need.task.epoch)
+          assert.ok(need.reason === 'unassigned' || need.task.moves < NO_LIMITS.movesMax)
+        }
+        const turns = plan.moves.filter(({ need }) => need.reason !== 'unassigned')
+        const failures = new Set(turns.map(({ need }) => need.failed?.agent ?? need.task.holder))
+        assert.ok(failures.size <= agentsNow)
+        if (agentsNow === 0) assert.equal(turns.length, 0)
+      },
+    ),
+    { numRuns: 500 },
+  )
+})
