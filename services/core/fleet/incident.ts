@@ -10,14 +10,16 @@ export interface Incident {
   readonly closedAt: number | null
 }
 
-export type IncidentKind =
-  | 'silent'
-  | 'mass_silence'
-  | 'blind'
-  | 'task_exhausted'
-  | 'task_stranded'
-  | 'unit_failed'
-  | 'credentials'
+export const INCIDENT_KINDS = [
+  'silent',
+  'mass_silence',
+  'blind',
+  'task_exhausted',
+  'task_stranded',
+  'unit_failed',
+  'credentials',
+] as const
+export type IncidentKind = (typeof INCIDENT_KINDS)[number]
 
 export interface NewIncident {
   readonly cause: string

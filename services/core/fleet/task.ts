@@ -92,7 +92,8 @@ export interface Move {
   readonly reason: MoveReason
 }
 
-export type MoveReason = 'silent' | 'lease_lapsed' | 'unassigned' | 'conversation_ended' | 'by_hand'
+export const MOVE_REASONS = ['silent', 'lease_lapsed', 'unassigned', 'conversation_ended', 'by_hand'] as const
+export type MoveReason = (typeof MOVE_REASONS)[number]
 
 export const TASK_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
 export const DESCRIPTION_MAX = 40_000
