@@ -18,10 +18,10 @@ export const program: Program<Config> = { name: 'cred-sync', redact, readConfig,
 const RETRY_FIRST_MS = 1_000
 
 async function start(config: Config, life: Life): Promise<void> {
-  const { clock, log, health, draining, stack } = life
+  const { clock, chance, log, health, draining, stack } = life
   const mirror = new Mirror(
     { folder: config.mirror, remote: config.remote, branch: config.branch, timeoutMs: config.gitTimeoutMs },
-    { clock, env: process.env, signal: draining },
+    { clock, env: life.env, signal: draining },
   )
   const sync = new Sync(config.worker, { mirror, shelf: shelf(config.state), clock })
   const looks = health.metrics.counter('s2_cred_sync_looks_total', 'Looks at the remote that succeeded.')
@@ -55,7 +55,7 @@ async function start(config: Config, life: Life): Promise<void> {
       })
     }
     life.round(`worker ${config.worker}, last looked ${new Date(clock.wall()).toISOString()}`)
-    return config.pollMs * (0.9 + 0.2 * Math.random())
+    return config.pollMs * (0.9 + 0.2 * chance())
   }
   const onError = (error: unknown): number => {
     failures.add()
@@ -71,7 +71,7 @@ async function start(config: Config, life: Life): Promise<void> {
       })
     told = line
     const waitMs = isPassing(known)
-      ? RETRY_FIRST_MS + backoff(failed, { firstMs: RETRY_FIRST_MS, mostMs: config.pollMs }, Math.random)
+      ? RETRY_FIRST_MS + backoff(failed, { firstMs: RETRY_FIRST_MS, mostMs: config.pollMs }, chance)
       : config.pollMs
     failed += 1
     life.round()

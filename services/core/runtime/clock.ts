@@ -18,3 +18,5 @@ export const systemClock: Clock = {
 
 /** Chance as an argument: a number in [0, 1). */
 export type Chance = () => number
+
+export const systemChance: Chance = Math.random

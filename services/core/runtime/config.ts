@@ -44,7 +44,9 @@ export function readSettings<const N extends SettingName>(env: Env, names: reado
     throw new ConfigError([String(error)])
   }
   if (faults.length > 0) throw new ConfigError(faults)
-  return Object.freeze(Object.fromEntries(names.map((name) => [name, values[name]]))) as unknown as Values<N>
+  return Object.freeze(
+    Object.fromEntries(names.map((name) => [name, name in given ? values[name] : undefined])),
+  ) as unknown as Values<N>
 }
 
 /** Throws unless a setting that has no fallback was given. */

@@ -23,7 +23,7 @@ export class Loop {
   constructor(parts: LoopParts) {
     this.#parts = parts
     parts.signal.addEventListener('abort', () => this.#pause?.abort(), { once: true })
-    this.done = this.#run()
+    this.done = Promise.resolve().then(() => this.#run()) // not before whoever makes the loop holds it
   }
 
   /** Asks for a step now. During a step it asks for one more after it; after a failed one the wait is kept. */

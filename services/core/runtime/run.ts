@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { type Clock, systemClock } from './clock.ts'
+import { type Chance, type Clock, systemChance, systemClock } from './clock.ts'
 import { ConfigError, type Env } from './config.ts'
 import { Health, serveHealth } from './health.ts'
 import { type Level, type Log, openLog, type Redact } from './log.ts'
@@ -17,6 +17,9 @@ export interface LifeConfig {
 /** What a running program gets. It asks for what it uses. */
 export interface Life {
   readonly clock: Clock
+  readonly chance: Chance
+  /** What commands that it runs may be given of the environment; settings come through the configuration. */
+  readonly env: Env
   readonly log: Log
   readonly health: Health
   /** Aborts when the program shall drain: take nothing new, finish what is in hand. */
@@ -74,6 +77,8 @@ async function live<C extends LifeConfig>(program: Program<C>, config: C, env: E
     stack.use(await serveHealth(health, config.health ?? { path: join(config.state, 'run', `${program.name}.sock`) }))
     await program.start(config, {
       clock: systemClock,
+      chance: systemChance,
+      env,
       log,
       health,
       draining: draining.signal,
