@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { ConfigError } from '#runtime/config.ts'
+import { readConfig } from '../../services/watchdog/config.ts'
+
+function faultsOf(env: Readonly<Record<string, string>>): string {
+  try {
+    readConfig({ S2_STATE: '/tmp/s2', ...env })
+    return ''
+  } catch (error) {
+    assert.ok(error instanceof ConfigError)
+    return error.faults.join('\n')
+  }
+}
+
+test('left alone it watches the database of its state folder by the numbers of the design', () => {
+  const config = readConfig({ S2_STATE: '/srv/fleet' })
+  assert.equal(config.storeUrl, 'sqlite:/srv/fleet/bridge.db')
+  assert.deepEqual(
+    [config.lateAfterMs, config.silentAfterMs, config.roundMs, config.watchMs, config.leaseMs, config.moveEveryMs],
+    [15_000, 60_000, 60_000, 250, 60_000, 10_000],
+  )
+  assert.deepEqual([config.movesMax, config.alertExec, config.alertWebhook], [5, null, null])
+  assert.ok(Object.isFrozen(config))
+})
+
+test('a silence that is too near to lateness is refused, with a good example', () => {
+  const faults = faultsOf({ S2_LATE_AFTER: '50s', S2_SILENT_AFTER: '60s' })
+  assert.match(faults, /S2_SILENT_AFTER=1m .*S2_LATE_AFTER=50s.*for example S2_SILENT_AFTER=200s/)
+  assert.equal(faultsOf({ S2_SILENT_AFTER: '300s' }), '')
+})
+
+test('a watch that is too seldom for lateness is refused', () => {
+  assert.match(
+    faultsOf({ S2_LATE_AFTER: '1s', S2_SILENT_AFTER: '4s', S2_WATCH: '2s' }),
+    /S2_WATCH=2s .*S2_LATE_AFTER=1s/,
+  )
+})
+
+test('an alert command is a shell line or a JSON list, and gets none of our settings', () => {
+  const shell = readConfig({
+    S2_STATE: '/tmp/s2',
+    S2_ALERT_EXEC: 'cat > x',
+    PATH: '/bin',
+    S2_ALERT_WEBHOOK: 'https://x',
+  })
+  assert.deepEqual(shell.alertExec, { argv: ['/bin/sh', '-c', 'cat > x'], env: { PATH: '/bin' } })
+  const list = readConfig({ S2_STATE: '/tmp/s2', S2_ALERT_EXEC: '["logger", "-t", "s2"]' })
+  assert.deepEqual(list.alertExec?.argv, ['logger', '-t', 's2'])
+  assert.match(faultsOf({ S2_ALERT_EXEC: '["logger"' }), /S2_ALERT_EXEC is not a JSON list; for example/)
+  assert.match(faultsOf({ S2_ALERT_EXEC: '[1]' }), /S2_ALERT_EXEC must be a JSON list of texts/)
+})
+
+test('a webhook must be http or https, and its address is shown in no fault', () => {
+  const faults = faultsOf({ S2_ALERT_WEBHOOK: 'ftp://canary.example/hook' })
+  assert.match(faults, /S2_ALERT_WEBHOOK/)
+  assert.doesNotMatch(faults, /canary/)
+})
