@@ -23,8 +23,8 @@ import type { Sighting, View } from './view.ts'
 const TASKS_EVERY_MS = 1_000
 /** Reading tasks, and telling verdicts, may each take one part in so many of the watchdog's time: deadlines come first. */
 const COST_SHARE = 200
-/** Moves of one agent's tasks that are asked for at a time: a store that groups its commits makes one of them. */
-const MOVES_AT_ONCE = 100
+/** Writes that are asked for at a time: a store that groups its commits makes one of them. */
+const WRITES_AT_ONCE = 100
 
 export interface LookParts {
   readonly store: Store
@@ -159,20 +159,29 @@ async function tellSilence(view: View, config: WatchConfig, parts: LookParts): P
   const mass = roster.massSilence && silent > 0 && !view.blind
   const massSilence = toggled('mass_silence', mass ? massIncident(unheard, count) : null, !roster.massSilence)
   let news = (await settle(blindness, parts)) + (await settle(massSilence, parts))
-  for (const agent of roster.massSilence || view.blind ? [] : [...view.silent]) {
-    if (roster.isTold(agent)) continue
+  const untold = roster.massSilence || view.blind ? [] : [...view.silent].filter((agent) => !roster.isTold(agent))
+  await inBatches(untold, async (agent) => {
     if (await incidents.open(silentIncident(agent, view, config))) news += 1
     roster.told(agent, parts.clock.now())
     parts.log.warn('agent is silent', { agent, host: roster.standing(agent)?.host })
-  }
-  for (const { cause, agent } of incidents.of('silent')) {
+  })
+  await inBatches(incidents.of('silent'), async ({ cause, agent }) => {
     const standing = agent === null ? undefined : roster.standing(agent)
     const isBack = standing?.verdict === 'alive' && standing.proven
-    if (standing !== undefined && !isBack) continue
+    if (standing !== undefined && !isBack) return
     if (await incidents.close(cause)) news += 1
     parts.log.info(isBack ? 'agent is back' : 'a silent agent has left', { agent })
-  }
+  })
   return news
+}
+
+/** Acts on all, many at a time; throws the first failure once the others of its batch have ended. */
+async function inBatches<T>(items: readonly T[], act: (item: T) => Promise<void>): Promise<void> {
+  for (let from = 0; from < items.length; from += WRITES_AT_ONCE) {
+    const ends = await Promise.allSettled(items.slice(from, from + WRITES_AT_ONCE).map(act))
+    const failure = ends.find((end) => end.status === 'rejected')
+    if (failure !== undefined) throw failure.reason
+  }
 }
 
 /** An incident that a condition opens and another closes; between the two it stays as it is. */
@@ -246,23 +255,15 @@ async function carryOut(
   { store, clock, log }: LookParts,
 ): Promise<number> {
   let moved = 0
-  for (let from = 0; from < moves.length; from += MOVES_AT_ONCE) {
+  view.tasksStale = true
+  await inBatches(moves, async ({ move, need, successor }) => {
     // Stopped between deciding and doing, it would act on what may have changed long since.
-    if (clock.now() - at > config.lateAfterMs) return moved
-    const batch = moves.slice(from, from + MOVES_AT_ONCE)
-    const done = await Promise.allSettled(batch.map(({ move }) => store.move(move)))
-    for (const [index, outcome] of done.entries()) {
-      if (outcome.status === 'rejected' || !outcome.value) continue // another watchdog was first, or it ended
-      const { move, need, successor } = batch[index] as PlannedMove
-      moved += 1
-      log.warn('task reassigned', { task: move.task, from: need.task.holder, to: successor, reason: move.reason })
-    }
-    const failure = done.find((outcome) => outcome.status === 'rejected')
-    if (failure !== undefined) {
-      view.tasksStale = true
-      throw failure.reason
-    }
-  }
+    if (clock.now() - at > config.lateAfterMs) return
+    if (!(await store.move(move))) return // another watchdog was first, or it ended
+    moved += 1
+    log.warn('task reassigned', { task: move.task, from: need.task.holder, to: successor, reason: move.reason })
+  })
+  view.tasksStale = moved > 0
   if (moves.some(({ move }) => move.reason !== 'unassigned')) view.turnAt = at + config.moveEveryMs
   return moved
 }

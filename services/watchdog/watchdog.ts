@@ -105,8 +105,8 @@ class Absence {
 }
 
 async function start(config: Config, life: Life): Promise<void> {
-  const { clock, log, health, draining, stack } = life
-  const store = stack.use(await openStore(config.storeUrl, { clock, log, chance: Math.random }))
+  const { clock, chance, log, health, draining, stack } = life
+  const store = stack.use(await openStore(config.storeUrl, { clock, log, chance }))
   const looks = health.metrics.counter('s2_watchdog_looks_total', 'Looks at the fleet that were finished.')
   const failures = health.metrics.counter('s2_watchdog_look_failures_total', 'Looks that failed.')
   const moves = health.metrics.counter('s2_watchdog_moves_total', 'Tasks given to another agent.')
@@ -129,7 +129,7 @@ async function start(config: Config, life: Life): Promise<void> {
     store,
     clock,
     log,
-    chance: Math.random,
+    chance,
     signal: draining,
     onLook: ({ moved }, view) => {
       last = view
