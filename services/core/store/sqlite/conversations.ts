@@ -1,0 +1,242 @@
+import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
+import { S2Error } from '#fleet/errors.ts'
+import { isConversationId, parseSession, type SessionId, type Side, sessionId } from '#fleet/session.ts'
+import type { Clock } from '#runtime/clock.ts'
+import type { Connection } from './connection.ts'
+import { fromPythonTime, makeConversationId, makeToken, pythonTime } from './python.ts'
+import type { Oddities } from './oddities.ts'
+
+interface ConversationRow {
+  readonly rowid: number
+  readonly id: unknown
+  readonly role_a: unknown
+  readonly role_b: unknown
+  readonly created_at: unknown
+  readonly expires_at: unknown
+  readonly agent_a: string | null
+  readonly agent_b: string | null
+}
+
+const SELECT = `
+  SELECT c.rowid, c.id, c.session_a_role AS role_a, c.session_b_role AS role_b, c.created_at, c.expires_at,
+    s.agent_a, s.agent_b
+  FROM conversations c LEFT JOIN s2_conversations s ON s.id = c.id`
+
+/** Milliseconds after which everything is read again, in case a foreign writer did what leaves no trace. */
+const RELOAD_MS = 60_000
+
+/** What conversations there are, by this database. */
+export class Conversations {
+  readonly #connection: Connection
+  readonly #clock: Clock
+  readonly #oddities: Oddities
+  /** Those that had not ended when they were read, in the order of their rows. */
+  #known = new Map<string, Conversation>()
+  #rowid = 0
+  #version = 0
+  #seen = ''
+  #loadedAt = Number.NEGATIVE_INFINITY
+
+  constructor(connection: Connection, clock: Clock, oddities: Oddities) {
+    this.#connection = connection
+    this.#clock = clock
+    this.#oddities = oddities
+  }
+
+  /** Those that live, by age. Only what changed since the last call is read. */
+  live(): Conversation[] {
+    this.#refresh()
+    const now = this.#clock.wall()
+    const live: Conversation[] = []
+    let isSorted = true
+    for (const [id, conversation] of this.#known) {
+      if (conversation.expiresAt <= now) this.#known.delete(id)
+      else {
+        isSorted &&= (live.at(-1)?.createdAt ?? 0) <= conversation.createdAt
+        live.push(conversation)
+      }
+    }
+    return isSorted ? live : live.sort((one, other) => one.createdAt - other.createdAt)
+  }
+
+  /** Whether it lives, from memory where that is fresh enough to say yes. */
+  isLive(id: string): boolean {
+    const known = this.#known.get(id)
+    if (known !== undefined && known.expiresAt > this.#clock.wall()) return true
+    this.#refresh()
+    return (this.#known.get(id)?.expiresAt ?? 0) > this.#clock.wall()
+  }
+
+  /** Throws `not_found` or `expired`; answers when it ends. */
+  demandLive(id: string): number {
+    const row = this.#connection.get<{ expires_at: unknown }>('SELECT expires_at FROM conversations WHERE id = ?', id)
+    if (row === undefined) throw new S2Error('not_found', `there is no conversation ${id}`)
+    const expiresAt = fromPythonTime(row.expires_at) ?? 0
+    if (expiresAt > this.#clock.wall()) return expiresAt
+    throw new S2Error('expired', `conversation ${id} has ended`, { next: 'open a new one' })
+  }
+
+  open({ roles, agents, lifetimeMs }: NewConversation): OpenedConversation {
+    const id = makeConversationId()
+    const key = this.#tokenKey()
+    const tokens = { a: makeToken(key, id, 'a'), b: makeToken(key, id, 'b') }
+    const createdAt = this.#clock.wall()
+    const expiresAt = createdAt + lifetimeMs
+    this.#connection.run(
+      `INSERT INTO conversations
+        (id, session_a_role, session_b_role, session_a_token, session_b_token, created_at, expires_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?)`,
+      id,
+      roles.a,
+      roles.b,
+      tokens.a,
+      tokens.b,
+      pythonTime(createdAt),
+      pythonTime(expiresAt),
+    )
+    this.#touch(id, agents)
+    return { id, roles, agents, createdAt, expiresAt, tokens }
+  }
+
+  renew(id: string, lifetimeMs: number): Conversation {
+    const ends = this.demandLive(id)
+    const wanted = this.#clock.wall() + lifetimeMs
+    if (wanted > ends) this.#setEnd(id, wanted)
+    const conversation = this.#read(id)
+    if (conversation === undefined) throw new S2Error('not_found', `conversation ${id} cannot be read`)
+    return conversation
+  }
+
+  /** Answers false when it had ended already. */
+  end(id: string): boolean {
+    try {
+      this.demandLive(id)
+    } catch (error) {
+      if (error instanceof S2Error && error.code === 'expired') return false
+      throw error
+    }
+    this.#setEnd(id, this.#clock.wall())
+    return true
+  }
+
+  tokens(session: SessionId): string[] {
+    const { conversation, side } = parseSession(session)
+    this.demandLive(conversation)
+    const former = this.#connection.get<{ token: string }>(
+      'SELECT token FROM s2_former_tokens WHERE session = ? AND ends_at > ?',
+      session,
+      this.#clock.wall(),
+    )
+    return [this.#currentToken(conversation, side), ...(former === undefined ? [] : [former.token])]
+  }
+
+  rotate(session: SessionId, overlapMs: number): string {
+    const { conversation, side } = parseSession(session)
+    this.demandLive(conversation)
+    const former = this.#currentToken(conversation, side)
+    const token = makeToken(this.#tokenKey(), conversation, side)
+    this.#connection.run(`UPDATE conversations SET ${TOKEN_COLUMN[side]} = ? WHERE id = ?`, token, conversation)
+    this.#connection.run('DELETE FROM s2_former_tokens WHERE session = ?', session)
+    if (overlapMs > 0) {
+      this.#connection.run(
+        'INSERT INTO s2_former_tokens (session, token, ends_at) VALUES (?, ?, ?)',
+        session,
+        former,
+        this.#clock.wall() + overlapMs,
+      )
+    }
+    return token
+  }
+
+  #currentToken(conversation: string, side: Side): string {
+    return this.#connection.get<{ token: string }>(
+      `SELECT ${TOKEN_COLUMN[side]} AS token FROM conversations WHERE id = ?`,
+      conversation,
+    )?.token as string
+  }
+
+  #tokenKey(): Uint8Array {
+    return this.#connection.get<{ token_key: Uint8Array }>('SELECT token_key FROM s2_secrets')?.token_key as Uint8Array
+  }
+
+  #setEnd(id: string, at: number): void {
+    this.#connection.run('UPDATE conversations SET expires_at = ? WHERE id = ?', pythonTime(at), id)
+    this.#touch(id, { a: sessionId(id, 'a'), b: sessionId(id, 'b') })
+  }
+
+  /** Notes that it changed, for all processes; the agents count only where none are known yet. */
+  #touch(id: string, agents: Readonly<Record<Side, string>>): void {
+    this.#connection.run(
+      `INSERT INTO s2_conversations (id, agent_a, agent_b, version)
+        VALUES (?, ?, ?, (SELECT coalesce(max(version), 0) + 1 FROM s2_conversations))
+        ON CONFLICT (id) DO UPDATE SET version = excluded.version`,
+      id,
+      agents.a,
+      agents.b,
+    )
+  }
+
+  #read(id: string): Conversation | undefined {
+    const row = this.#connection.get<ConversationRow>(`${SELECT} WHERE c.id = ?`, id)
+    return row === undefined ? undefined : this.#conversationOf(row)
+  }
+
+  /** Brings memory up to date with what was committed, by whomever. */
+  #refresh(): void {
+    const seen = `${this.#connection.dataVersion()}.${this.#connection.changes}`
+    if (seen === this.#seen) return
+    const last = this.#connection.get<{ rowid: number | null }>('SELECT max(rowid) AS rowid FROM conversations')?.rowid ?? 0
+    const now = this.#clock.now()
+    if (last < this.#rowid || now - this.#loadedAt > RELOAD_MS) this.#reload(now)
+    else this.#readChanges()
+    this.#rowid = last
+    this.#seen = seen
+  }
+
+  #reload(now: number): void {
+    const versions = this.#connection.get<{ version: number | null }>('SELECT max(version) AS version FROM s2_conversations')
+    this.#version = versions?.version ?? 0
+    this.#known.clear()
+    // the text is compared as text, which is right for every time that Python writes; what it lets through is judged again
+    const since = pythonTime(this.#clock.wall()).slice(0, 19)
+    this.#takeIn(this.#connection.all<ConversationRow>(`${SELECT} WHERE c.expires_at >= ? ORDER BY c.rowid`, since))
+    this.#loadedAt = now
+  }
+
+  #readChanges(): void {
+    this.#takeIn(this.#connection.all<ConversationRow>(`${SELECT} WHERE c.rowid > ? ORDER BY c.rowid`, this.#rowid))
+    const changed = this.#connection.all<ConversationRow & { version: number }>(
+      `${SELECT.replace('SELECT', 'SELECT s.version,').replace('LEFT JOIN', 'JOIN')} WHERE s.version > ? ORDER BY s.version`,
+      this.#version,
+    )
+    this.#takeIn(changed)
+    this.#version = changed.at(-1)?.version ?? this.#version
+  }
+
+  #takeIn(rows: readonly ConversationRow[]): void {
+    for (const row of rows) {
+      const conversation = this.#conversationOf(row)
+      if (conversation !== undefined) this.#known.set(conversation.id, conversation)
+    }
+  }
+
+  #conversationOf(row: ConversationRow): Conversation | undefined {
+    const { id, role_a, role_b, agent_a, agent_b } = row
+    const createdAt = fromPythonTime(row.created_at)
+    const expiresAt = fromPythonTime(row.expires_at)
+    const isSound = typeof id === 'string' && isConversationId(id) && typeof role_a === 'string' && typeof role_b === 'string'
+    if (!isSound || createdAt === null || expiresAt === null) {
+      this.#oddities.tell('conversation', row.rowid)
+      return undefined
+    }
+    return {
+      id,
+      roles: { a: role_a, b: role_b },
+      agents: { a: agent_a ?? sessionId(id, 'a'), b: agent_b ?? sessionId(id, 'b') },
+      createdAt,
+      expiresAt,
+    }
+  }
+}
+
+const TOKEN_COLUMN = { a: 'session_a_token', b: 'session_b_token' } as const

@@ -1,0 +1,70 @@
+import Database from 'better-sqlite3'
+import { S2Error } from '#fleet/errors.ts'
+
+/** SQLite's own (extended) result code, e.g. `SQLITE_IOERR_FSYNC`; undefined for every other error. */
+export function sqliteCode(error: unknown): string | undefined {
+  return error instanceof Database.SqliteError ? error.code : undefined
+}
+
+/** Somebody else holds the lock, recovers the log or closes the file just now: another try will do. */
+export function isBusy(error: unknown): boolean {
+  const code = sqliteCode(error)
+  return code !== undefined && (/^SQLITE_(BUSY|LOCKED)(_|$)/.test(code) || code === 'SQLITE_PROTOCOL')
+}
+
+/** The disk is full. SQLITE_IOERR_SHMSIZE is how the shared index says it. */
+export function isFull(error: unknown): boolean {
+  const code = sqliteCode(error)
+  return code === 'SQLITE_FULL' || code === 'SQLITE_IOERR_SHMSIZE'
+}
+
+/** What the file holds or how it is stored can no longer be trusted. */
+export function isDamage(error: unknown): boolean {
+  const code = sqliteCode(error)
+  return code !== undefined && /^SQLITE_(IOERR|CORRUPT|NOTADB)(_|$)/.test(code)
+}
+
+/** What a failure of SQLite means to a caller, for whom nothing was written. Errors that are S2's already stay as they are. */
+export function refusalOf(error: unknown, path: string): S2Error {
+  if (error instanceof S2Error) return error
+  const code = sqliteCode(error)
+  if (isBusy(error)) {
+    return new S2Error('unavailable', `the database ${path} is locked by another process`, {
+      next: `find who holds it (fuser ${path}) and try again; nothing was written`,
+      cause: error,
+    })
+  }
+  if (isFull(error)) {
+    return new S2Error('unavailable', `the disk that holds ${path} is full`, {
+      next: 'free some space: reading goes on, writing starts again by itself; nothing was written',
+      cause: error,
+    })
+  }
+  if (code === 'SQLITE_NOTADB') {
+    return new S2Error('invalid', `${path} is not a SQLite database`, {
+      next: `name another file, for example S2_STORE=sqlite:${path}.new; S2 never overwrites what it does not know`,
+      cause: error,
+    })
+  }
+  if (code?.startsWith('SQLITE_CORRUPT')) return corrupt(path, error)
+  if (code !== undefined && /^SQLITE_(READONLY|PERM|CANTOPEN|AUTH)(_|$)/.test(code)) {
+    return new S2Error('forbidden', `the database ${path} cannot be opened for writing (${code})`, {
+      next: 'let this user write the file and its folder: readers of a WAL database need it too, for their locks',
+      cause: error,
+    })
+  }
+  if (code?.startsWith('SQLITE_IOERR')) {
+    return new S2Error('unavailable', `the disk that holds ${path} fails (${code})`, {
+      next: 'look at the disk (dmesg), then start the program again',
+      cause: error,
+    })
+  }
+  return new S2Error('internal', `the store ${path} failed in an unforeseen way`, { cause: error })
+}
+
+export function corrupt(path: string, cause: unknown): S2Error {
+  return new S2Error('unavailable', `the database ${path} is damaged; S2 neither repairs nor recreates it`, {
+    next: `keep ${path} and its -wal file, put a verified backup in their place without any -wal or -shm beside it`,
+    cause,
+  })
+}

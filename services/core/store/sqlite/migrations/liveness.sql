@@ -1,0 +1,39 @@
+-- Beats, foreign heartbeats and verdicts. This file may be deleted: it loses only what is said anew within seconds.
+
+CREATE TABLE beats (
+  session TEXT PRIMARY KEY,
+  host TEXT NOT NULL,
+  incarnation TEXT NOT NULL,
+  seq INTEGER NOT NULL,
+  work INTEGER NOT NULL,
+  version INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE UNIQUE INDEX beats_version ON beats (version);
+
+-- One row: the version given last, and what whoever collects beats raises.
+CREATE TABLE collecting (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  version INTEGER NOT NULL,
+  tick TEXT NOT NULL
+) STRICT;
+
+-- The text last seen, or written by ourselves, in session_status: another text there is a beat of a foreign writer.
+CREATE TABLE heartbeats (
+  session TEXT PRIMARY KEY,
+  text TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE verdicts (
+  agent TEXT PRIMARY KEY,
+  verdict TEXT NOT NULL,
+  since INTEGER NOT NULL,
+  host TEXT
+) STRICT, WITHOUT ROWID;
+
+-- One row: when verdicts were written last, and by which round of whom.
+CREATE TABLE judging (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  at INTEGER NOT NULL,
+  round TEXT NOT NULL
+) STRICT;

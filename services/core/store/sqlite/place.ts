@@ -1,0 +1,118 @@
+import { constants, existsSync, type Stats, statfsSync, statSync } from 'node:fs'
+import { access, mkdir, realpath } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
+import { S2Error } from '#fleet/errors.ts'
+
+/**
+ * Where a database lies. Only stat calls look at it: opening and closing the file by the file system API would drop the
+ * locks that SQLite holds on it in this process (sqlite.org/howtocorrupt.html, 2.2).
+ */
+export interface Place {
+  /** With symbolic links resolved, so that all who mean this file use the same -wal, -shm and doorbell. */
+  readonly path: string
+  readonly folder: string
+  /** One byte is written here after every commit: who watches it hears of news at once. */
+  readonly bell: string
+  /** Beats and verdicts, which must not wake the watchers of the message database. */
+  readonly liveness: string
+}
+
+/** Which file it is: another one under the same name is another database. */
+export interface FileIdentity {
+  readonly device: number
+  readonly inode: number
+}
+
+export function identify(path: string): FileIdentity | null {
+  const stats: Stats | undefined = statSync(path, { throwIfNoEntry: false })
+  return stats === undefined ? null : { device: stats.dev, inode: stats.ino }
+}
+
+export function isSameFile(one: FileIdentity | null, other: FileIdentity | null): boolean {
+  return one !== null && other !== null && one.device === other.device && one.inode === other.inode
+}
+
+/** The place of a database that is to be written: its folder is made where it is missing, and all is fit for SQLite. */
+export async function findPlace(path: string): Promise<Place> {
+  const folder = dirname(resolve(path))
+  await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+    throw unwritable(folder, error)
+  })
+  const place = await placeOf(path)
+  demandLocalDisk(place)
+  await access(place.folder, constants.R_OK | constants.W_OK | constants.X_OK).catch((error: unknown) => {
+    throw unwritable(place.folder, error)
+  })
+  await demandWritableFile(place)
+  return place
+}
+
+/** The place as it is now, which may be empty. */
+export async function placeOf(path: string): Promise<Place> {
+  const given = resolve(path)
+  const real = await realpath(given).catch(async () => {
+    const folder = await realpath(dirname(given)).catch(() => dirname(given))
+    return join(folder, basename(given))
+  })
+  return { path: real, folder: dirname(real), bell: `${real}-bell`, liveness: livenessBeside(real) }
+}
+
+/** `liveness.db` beside `bridge.db`; databases of other names that share a folder keep theirs apart. */
+function livenessBeside(path: string): string {
+  const name = basename(path)
+  return join(dirname(path), name === 'bridge.db' ? 'liveness.db' : `${name.replace(/\.db$/, '')}-liveness.db`)
+}
+
+/** statfs(2) magic numbers of the file systems on which locks, shared memory and fsync keep what SQLite relies on. */
+const LOCAL_DISKS: ReadonlyMap<number, string> = new Map([
+  [0xef53, 'ext4'],
+  [0x58465342, 'xfs'],
+  [0x9123683e, 'btrfs'],
+  [0x01021994, 'tmpfs'],
+  [0x794c7630, 'overlayfs'],
+  [0x2fc12fc1, 'zfs'],
+  [0xf2f52010, 'f2fs'],
+])
+
+/** Some that people meet, by name, so that the refusal can be understood. */
+const OTHER_DISKS: ReadonlyMap<number, string> = new Map([
+  [0x6969, 'nfs'],
+  [0x01021997, '9p (a Windows drive in WSL, or a virtual machine’s share)'],
+  [0x65735546, 'fuse'],
+  [0xfe534d42, 'smb'],
+  [0xff534d42, 'cifs'],
+  [0x6a656a63, 'virtiofs'],
+  [0x9fa0, 'proc'],
+  [0x4d44, 'vfat'],
+])
+
+export function demandLocalDisk({ path, folder }: Place, typeOf: (folder: string) => number = diskType): void {
+  const type = typeOf(folder)
+  if (LOCAL_DISKS.has(type)) return
+  const name = OTHER_DISKS.get(type) ?? `file system 0x${type.toString(16)}`
+  throw new S2Error('invalid', `${path} lies on ${name}, where SQLite loses data when two processes share a database`, {
+    next: `put it on a local disk (${[...LOCAL_DISKS.values()].join(', ')}), for example in ~/.local/state/s2`,
+  })
+}
+
+function diskType(folder: string): number {
+  return statfsSync(folder).type >>> 0
+}
+
+async function demandWritableFile({ path }: Place): Promise<void> {
+  if (!existsSync(path)) return
+  if (!statSync(path).isFile()) throw new S2Error('invalid', `${path} is not a file`, { next: 'name a file' })
+  await access(path, constants.R_OK | constants.W_OK).catch((error: unknown) => {
+    throw new S2Error('forbidden', `the database ${path} may not be written by this user`, {
+      next: `make it this user's (chown), or run as its owner`,
+      cause: error,
+    })
+  })
+}
+
+function unwritable(folder: string, cause: unknown): S2Error {
+  return new S2Error('forbidden', `the folder ${folder} cannot be written by this user`, {
+    next: 'SQLite keeps -wal and -shm files beside its database: choose a folder of your own, or chown this one',
+    cause,
+  })
+}

@@ -1,0 +1,47 @@
+import { createHmac, randomBytes } from 'node:crypto'
+import { parseInstant } from '#fleet/credential.ts'
+
+/**
+ * How the Python bridge writes things down: texts that S2 reads and writes as it does, so that both may use one file.
+ */
+
+/** Milliseconds since 1970 as Python's `utcnow().isoformat()`: no zone, six digits. */
+export function pythonTime(ms: number): string {
+  return `${new Date(ms).toISOString().slice(0, -1)}000`
+}
+
+/** The other way; null for what is no time. */
+export function fromPythonTime(text: unknown): number | null {
+  return typeof text === 'string' ? parseInstant(text) : null
+}
+
+/** What a message is about, as JSON. */
+export function pythonMetadata(action: string | null, files: readonly string[]): string {
+  return JSON.stringify({ action_type: action, files_involved: files })
+}
+
+/** Reads metadata that anybody may have written: what is not as it should be counts as absent. */
+export function fromPythonMetadata(text: unknown): { readonly action: string | null; readonly files: string[] } {
+  let fields: { action_type?: unknown; files_involved?: unknown } | null = null
+  try {
+    if (typeof text === 'string') fields = JSON.parse(text)
+  } catch {
+    // not JSON: the message still counts, only what it says it is about is lost
+  }
+  const action = fields?.action_type
+  const files = fields?.files_involved
+  return {
+    action: typeof action === 'string' ? action : null,
+    files: Array.isArray(files) ? files.filter((file) => typeof file === 'string') : [],
+  }
+}
+
+/** A session token, 64 hex digits: HMAC-SHA256 (RFC 2104) of who it is for, keyed by the database's own secret. */
+export function makeToken(key: Uint8Array, conversation: string, side: string): string {
+  const once = randomBytes(16).toString('hex')
+  return createHmac('sha256', key).update(`${conversation}:${side}:${once}`).digest('hex')
+}
+
+export function makeConversationId(): string {
+  return `conv_${randomBytes(8).toString('hex')}`
+}

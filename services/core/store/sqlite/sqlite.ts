@@ -1,0 +1,415 @@
+import { chmodSync, statSync } from 'node:fs'
+import type { AuditEntry } from '#fleet/audit.ts'
+import type { Beat, Pulses } from '#fleet/beat.ts'
+import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
+import { S2Error } from '#fleet/errors.ts'
+import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
+import type { AgentVerdict } from '#fleet/liveness.ts'
+import type { Draft, Mark, Message, StoredMessage } from '#fleet/message.ts'
+import { conversationOf, parseSession, type SessionId } from '#fleet/session.ts'
+import { checkTask, type Move, type NewTask, type Report, type Task } from '#fleet/task.ts'
+import type { Evidence, Store, StoreParts, TaskFilter } from '../store.ts'
+import { Bell } from './bell.ts'
+import { readChain } from './chain.ts'
+import { Checkpoints } from './checkpoints.ts'
+import { Connection, patiently, prepare } from './connection.ts'
+import { corrupt } from './faults.ts'
+import { Foreign } from './foreign.ts'
+import { Liveness } from './liveness.ts'
+import { Lookout } from './lookout.ts'
+import { type Batch, checkSend } from './messages.ts'
+import { hearCommits } from './news.ts'
+import { Oddities } from './oddities.ts'
+import { demandLocalDisk, findPlace, identify, isSameFile, type Place, placeOf } from './place.ts'
+import { birthmarkOf, furnish, type Rooms, type Source } from './rooms.ts'
+import { inspect, migrate } from './schema.ts'
+import { Tail } from './tail.ts'
+import { Writer } from './writer.ts'
+
+/** How long a verb waits for a database that another process has locked, milliseconds. */
+const PATIENCE_MS = 5000
+/** Messages handed out in one go. */
+const BATCH = 256
+
+/**
+ * Opens the fleet in a SQLite database that the Python bridge may share. In mode `write` the file is made and brought up to
+ * date where needed, and refused where it is not ours to write. Mode `read` makes and writes nothing, refuses verbs that
+ * write, and waits for a database that is not there yet; it wants the right to write all the same, for readers of a
+ * write-ahead log share their locks through a file beside it. Throws `S2Error`: `invalid` (no database of ours),
+ * `forbidden`, `unavailable`.
+ */
+export async function openSqliteStore(
+  path: string,
+  parts: StoreParts,
+  mode: 'write' | 'read' = 'write',
+): Promise<Store> {
+  const oddities = new Oddities(parts.log)
+  if (mode === 'write') {
+    const place = await findPlace(path)
+    return new SqliteStore(place, parts, await openForWriting(place, parts, oddities), mode)
+  }
+  const place = await placeOf(path)
+  if (identify(place.folder) !== null) demandLocalDisk(place)
+  const lookout = new Lookout(place.path, { clock: parts.clock, log: parts.log, oddities })
+  await patiently(() => lookout.look(), place.path, { ...parts, boundMs: PATIENCE_MS })
+  return new SqliteStore(place, parts, lookout, mode)
+}
+
+async function openForWriting({ path }: Place, parts: StoreParts, oddities: Oddities): Promise<Source> {
+  const isNew = identify(path) === null
+  if (isNew && (statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0) throw orphanedLog(path)
+  const retry = <T>(act: () => T): Promise<T> => patiently(act, path, { ...parts, boundMs: PATIENCE_MS })
+  const connection = await retry(() => new Connection(path, { create: true }))
+  try {
+    if (isNew) chmodSync(path, 0o600) // it holds tokens; its -wal and -shm take after it
+    await retry(() => inspect(connection, path))
+    await retry(() => demandSound(connection, path))
+    await retry(() => prepare(connection, 'FULL', 'make'))
+    await retry(() => migrate(connection, path, parts.clock.wall()))
+  } catch (error) {
+    connection[Symbol.dispose]()
+    throw error
+  }
+  const file = identify(path)
+  if (file === null) throw replaced(path)
+  const rooms = furnish(connection, file, parts.clock, oddities)
+  return { current: () => rooms, demand: () => rooms, [Symbol.dispose]: () => connection[Symbol.dispose]() }
+}
+
+/** SQLite throws away a log whose database is missing, and with it what was committed last. */
+function orphanedLog(path: string): S2Error {
+  return new S2Error('unavailable', `${path} is missing, but its log ${path}-wal is there and may hold messages`, {
+    next: `put ${path} back; or, to begin with nothing, move ${path}-wal and ${path}-shm away`,
+  })
+}
+
+function replaced(path: string): S2Error {
+  return new S2Error('unavailable', `${path} was removed or replaced while it was open`, {
+    next: 'start the program again; whoever restores a backup stops the programs first',
+  })
+}
+
+function demandSound(connection: Connection, path: string): void {
+  const found = connection.pragma('quick_check(1)')
+  if (found !== 'ok') throw corrupt(path, found)
+}
+
+class SqliteStore implements Store {
+  readonly #place: Place
+  readonly #parts: StoreParts
+  readonly #source: Source
+  readonly #tail: Tail
+  readonly #liveness: Liveness
+  /** What only a store that writes has. */
+  readonly #hand: Hand | null
+  readonly #closing = new AbortController()
+
+  constructor(place: Place, parts: StoreParts, source: Source, mode: 'write' | 'read') {
+    this.#place = place
+    this.#parts = parts
+    this.#source = source
+    this.#tail = new Tail(
+      () => (this.#closing.signal.aborted ? null : source.current()?.connection ?? null),
+      (tail) => hearCommits(place.path, { read: () => tail.read(), quiet: () => tail.isQuiet() }, parts),
+    )
+    this.#liveness = new Liveness(place.liveness, {
+      clock: parts.clock,
+      chance: parts.chance,
+      log: parts.log,
+      mode,
+      patienceMs: PATIENCE_MS,
+      isKnown: (session) => source.current()?.conversations.isLive(conversationOf(session)) ?? false,
+    })
+    this.#hand = mode === 'read' ? null : makeHand(place, parts, source.demand(), this.#tail, this.#liveness)
+  }
+
+  openConversation(wanted: NewConversation): Promise<OpenedConversation> {
+    return this.#write(({ conversations, chain }) => {
+      const opened = conversations.open(wanted)
+      chain.append('admin', 'conversation_opened', { conversation: opened.id, agents: wanted.agents })
+      return opened
+    })
+  }
+
+  conversations(): Promise<Conversation[]> {
+    return this.#ask(({ conversations }) => conversations.live())
+  }
+
+  renewConversation(id: string, lifetimeMs: number): Promise<Conversation> {
+    return this.#write(({ conversations, chain }) => {
+      const renewed = conversations.renew(id, lifetimeMs)
+      chain.append('admin', 'conversation_renewed', { conversation: id, expiresAt: renewed.expiresAt })
+      return renewed
+    })
+  }
+
+  endConversation(id: string): Promise<void> {
+    return this.#write(({ conversations, chain }) => {
+      if (conversations.end(id)) chain.append('admin', 'conversation_ended', { conversation: id })
+    })
+  }
+
+  tokens(session: SessionId): Promise<readonly string[]> {
+    return this.#ask(({ conversations }) => conversations.tokens(session))
+  }
+
+  rotateToken(session: SessionId, overlapMs: number): Promise<string> {
+    return this.#write(({ conversations, chain }) => {
+      const token = conversations.rotate(session, overlapMs)
+      chain.append('admin', 'token_rotated', { session, overlapMs })
+      return token
+    })
+  }
+
+  async send(from: SessionId, key: string, draft: Draft): Promise<Message> {
+    checkSend(from, key, draft)
+    return this.#write(({ messages }) => messages.send(from, key, draft))
+  }
+
+  async unacked(reader: SessionId, after: number, limit: number): Promise<StoredMessage[]> {
+    parseSession(reader)
+    const { messages } = await this.#ask(({ messages }) => messages.unacked(reader, after, limit))
+    return [...messages]
+  }
+
+  async *mail(reader: SessionId, after: number, signal: AbortSignal): AsyncGenerator<StoredMessage> {
+    parseSession(reader)
+    const question = ({ messages }: Rooms, cursor: number): Batch => messages.unacked(reader, cursor, BATCH)
+    for await (const batch of this.#follow(reader, after, signal, question)) {
+      for (const message of batch) {
+        if (signal.aborted) return
+        yield message
+      }
+    }
+  }
+
+  traffic(after: number, signal: AbortSignal): AsyncIterable<readonly StoredMessage[]> {
+    return this.#follow('all', after, signal, ({ messages }, cursor) => messages.all(cursor, BATCH))
+  }
+
+  async mark(reader: SessionId, ids: readonly number[], mark: Mark): Promise<void> {
+    parseSession(reader)
+    await this.#write(({ messages }) => messages.mark(reader, ids, mark))
+  }
+
+  async beat(beats: readonly Beat[]): Promise<void> {
+    this.#demandHand()
+    await this.#ask(() => this.#liveness.take(beats))
+  }
+
+  pulses(after: number): Promise<Pulses> {
+    return this.#liveness.pulses(after)
+  }
+
+  async addTask(task: NewTask): Promise<Task> {
+    checkTask(task)
+    return this.#write(({ tasks }) => tasks.add(task))
+  }
+
+  tasks(filter: TaskFilter): Promise<Task[]> {
+    return this.#ask(({ tasks }) => tasks.list(filter))
+  }
+
+  task(id: string): Promise<Task> {
+    return this.#ask(({ tasks }) => tasks.demand(id))
+  }
+
+  leaseTask(holder: SessionId, incarnation: string): Promise<Task | null> {
+    return this.#write(({ tasks }) => tasks.lease(holder, incarnation))
+  }
+
+  async report(holder: SessionId, report: Report): Promise<Task> {
+    const outcome = await this.#write(({ tasks }) => tasks.report(holder, report))
+    if (outcome instanceof S2Error) throw outcome
+    return outcome
+  }
+
+  cancelTask(id: string): Promise<Task> {
+    return this.#write(({ tasks }) => tasks.cancel(id))
+  }
+
+  move(move: Move): Promise<boolean> {
+    return this.#write(({ tasks }) => tasks.move(move))
+  }
+
+  evidence(task: string): Promise<Evidence[]> {
+    return this.#ask(({ tasks }) => tasks.evidence(task))
+  }
+
+  openIncident(incident: NewIncident, channels: readonly string[]): Promise<boolean> {
+    return this.#write(({ incidents }) => incidents.open(incident, channels))
+  }
+
+  closeIncident(cause: string, channels: readonly string[]): Promise<boolean> {
+    return this.#write(({ incidents }) => incidents.close(cause, channels))
+  }
+
+  incidents(filter: { readonly open: boolean }): Promise<Incident[]> {
+    return this.#ask(({ incidents }) => incidents.list(filter))
+  }
+
+  claimAlerts(channels: readonly string[], leaseMs: number): Promise<Alert[]> {
+    return this.#write(({ incidents }) => incidents.claim(channels, leaseMs))
+  }
+
+  settleAlert(alert: Alert, outcome: 'told' | { readonly retryMs: number }): Promise<void> {
+    return this.#write(({ incidents }) => incidents.settle(alert, outcome))
+  }
+
+  async judge(verdicts: readonly AgentVerdict[]): Promise<void> {
+    this.#demandHand()
+    await this.#liveness.judge(verdicts)
+  }
+
+  verdicts(): Promise<{ readonly at: number | null; readonly verdicts: readonly AgentVerdict[] }> {
+    return this.#liveness.verdicts()
+  }
+
+  async tend(): Promise<number> {
+    const { bell, checkpoints, foreign } = this.#demandHand()
+    bell.mend()
+    checkpoints.mind()
+    await this.#liveness.tick()
+    return foreign.tend()
+  }
+
+  audit(after: number, limit: number): Promise<AuditEntry[]> {
+    return this.#ask(({ connection }) => readChain(connection, after, limit))
+  }
+
+  prune(olderThanMs: number): Promise<number> {
+    return this.#write(({ tasks, incidents, messages }) => {
+      const time = this.#parts.clock.wall() - olderThanMs
+      return messages.prune(time) + tasks.prune(time) + incidents.prune(time)
+    })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closing.signal.aborted) return
+    this.#tail[Symbol.dispose]()
+    await this.#hand?.writer.close()
+    await this.#liveness[Symbol.asyncDispose]()
+    this.#closing.abort()
+    this.#hand?.[Symbol.dispose]()
+    this.#source[Symbol.dispose]()
+  }
+
+  /** Puts a question to the database as it is now, waiting while it is locked. */
+  #ask<T>(question: (rooms: Rooms) => T): Promise<T> {
+    const act = (): T => {
+      if (this.#closing.signal.aborted) throw new S2Error('unavailable', `the store ${this.#place.path} is closed`)
+      return question(this.#source.demand())
+    }
+    return patiently(act, this.#place.path, { ...this.#parts, boundMs: PATIENCE_MS })
+  }
+
+  async #write<T>(verb: (rooms: Rooms) => T): Promise<T> {
+    const { writer, rooms } = this.#demandHand()
+    return writer.write(() => verb(rooms))
+  }
+
+  #demandHand(): Hand {
+    if (this.#hand !== null) return this.#hand
+    throw new S2Error('forbidden', `${this.#place.path} was opened for reading only`, { next: 'ask the bridge to do it' })
+  }
+
+  /** Asks whenever the tail rings, from where the last answer ended, and hands out what has come. */
+  async *#follow(
+    reader: SessionId | 'all',
+    after: number,
+    signal: AbortSignal,
+    question: (rooms: Rooms, cursor: number) => Batch,
+  ): AsyncGenerator<readonly StoredMessage[]> {
+    if (signal.aborted) return
+    using ear = this.#tail.listen(reader)
+    const stop = (): void => ear[Symbol.dispose]()
+    signal.addEventListener('abort', stop, { once: true })
+    try {
+      let met: Met | null = null
+      let cursor = after
+      while (await ear.rung()) {
+        for (let isMore = true; isMore && !signal.aborted; ) {
+          if (this.#source.current() === null) break // rung again when there is a database
+          const batch: Batch = await this.#ask((rooms) => {
+            if (met?.rooms !== rooms) {
+              const now: Met = { rooms, mark: birthmarkOf(rooms) }
+              cursor = this.#resume(met, now, cursor)
+              met = now
+            }
+            return question(rooms, cursor)
+          })
+          cursor = batch.last
+          isMore = batch.isFull
+          if (batch.messages.length > 0 && !signal.aborted) yield batch.messages
+        }
+      }
+    } finally {
+      signal.removeEventListener('abort', stop)
+    }
+  }
+
+  /** Where to go on in a database that took the place of another: ids of an unrelated one begin anew. */
+  #resume(before: Met | null, now: Met, cursor: number): number {
+    if (before === null || isSameFile(before.rooms.file, now.rooms.file)) return cursor
+    if (before.mark !== null && before.mark === now.mark && now.rooms.messages.newest() >= cursor) return cursor
+    this.#parts.log.warn('another database is in its place: its messages are read from the beginning', {
+      path: this.#place.path,
+    })
+    return 0
+  }
+}
+
+/** The rooms that a listener met last. */
+interface Met {
+  readonly rooms: Rooms
+  readonly mark: string | null
+}
+
+/** What it takes to write. */
+interface Hand extends Disposable {
+  readonly rooms: Rooms
+  readonly writer: Writer
+  readonly bell: Bell
+  readonly checkpoints: Checkpoints
+  readonly foreign: Foreign
+}
+
+function makeHand({ path, bell: bellPath }: Place, parts: StoreParts, rooms: Rooms, tail: Tail, liveness: Liveness): Hand {
+  const closing = new AbortController()
+  const bell = new Bell(bellPath)
+  const checkpoints = new Checkpoints(rooms.connection, path, {
+    clock: parts.clock,
+    signal: closing.signal,
+    onError: (error) => parts.log.warn('the log of the database cannot be carried over', { path, error }),
+  })
+  const writer = new Writer(rooms.connection, path, {
+    clock: parts.clock,
+    chance: parts.chance,
+    patienceMs: PATIENCE_MS,
+    demandFile: () => {
+      if (!isSameFile(identify(path), rooms.file)) throw replaced(path)
+    },
+    onBegin: () => rooms.chain.forgetHead(),
+    onCommit: () => {
+      bell.ring()
+      tail.read()
+      checkpoints.mind()
+    },
+    onBroken: (error) => {
+      parts.log.error('the store is broken', { error })
+      parts.onBroken?.(error)
+    },
+  })
+  const foreign = new Foreign(rooms, writer, liveness, parts)
+  return {
+    rooms,
+    writer,
+    bell,
+    checkpoints,
+    foreign,
+    [Symbol.dispose]: () => {
+      closing.abort()
+      bell[Symbol.dispose]()
+    },
+  }
+}
