@@ -137,6 +137,8 @@ export interface StoreParts {
   readonly clock: Clock
   readonly chance: Chance
   readonly log: Log
+  /** The store can no longer vouch for what it writes and refuses to: the program should end and be started again. */
+  readonly onBroken?: (error: Error) => void
 }
 
 /** A report that came too late. */
