@@ -1,0 +1,82 @@
+import { constants } from 'node:fs'
+import { open } from 'node:fs/promises'
+import { S2Error } from '#fleet/errors.ts'
+
+/** A plain file as it was read. */
+export interface PlainFile {
+  readonly text: string
+  /** Permission bits, as in stat(2). */
+  readonly mode: number
+}
+
+/**
+ * Reads a plain file of at most so many bytes of UTF-8; null where there is none. Whatever else may lie there (a link, a
+ * folder, a pipe, a device, something huge, something not permitted) is refused with `invalid` and its reason, without
+ * waiting for it.
+ */
+export async function readPlainFile(path: string, bytesMax: number): Promise<PlainFile | null> {
+  try {
+    await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+    const stat = await file.stat()
+    if (!stat.isFile()) throw invalid('is not a plain file')
+    if (stat.size > bytesMax) throw invalid(`has ${stat.size} bytes; ${bytesMax} are allowed`)
+    const buffer = Buffer.allocUnsafe(stat.size + 1)
+    let length = 0
+    for (;;) {
+      const { bytesRead } = await file.read(buffer, length, buffer.length - length)
+      length += bytesRead
+      if (bytesRead === 0) break
+      if (length > stat.size) throw invalid('grew while it was read')
+    }
+    return {
+      text: new TextDecoder('utf-8', { fatal: true }).decode(buffer.subarray(0, length)),
+      mode: stat.mode & 0o7777,
+    }
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code
+    if (code === 'ENOENT' || code === 'ENOTDIR') return null
+    if (error instanceof S2Error) throw error
+    if (error instanceof TypeError) throw invalid('is not UTF-8')
+    if (code === 'ELOOP') throw invalid('is a symbolic link')
+    if (code === 'EACCES' || code === 'EPERM') throw invalid('may not be read')
+    if (code === 'ENXIO' || code === 'EISDIR' || code === 'ENODEV') throw invalid('is not a plain file')
+    throw diskError('reading a file of the state folder', error)
+  }
+}
+
+/** Reads a JSON object, or throws `invalid`. */
+export function parseObject(text: string): Readonly<Record<string, unknown>> {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    throw invalid(text === '' ? 'is empty' : 'is not JSON; it may be cut short')
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid('is not a JSON object')
+  return value as Record<string, unknown>
+}
+
+export function invalid(why: string): S2Error {
+  return new S2Error('invalid', why)
+}
+
+/** What a disk says, as what it means: it did not happen, and it can be tried again. */
+export function diskError(doing: string, error: unknown): S2Error {
+  if (error instanceof S2Error) return error
+  const code = (error as NodeJS.ErrnoException).code ?? ''
+  const [what, next] = MEANINGS[code] ?? [String(error), 'look at the state folder and its disk']
+  return new S2Error('unavailable', `${doing} failed: ${what}`, { next, cause: error })
+}
+
+const MEANINGS: Readonly<Record<string, readonly [what: string, next: string]>> = {
+  ENOSPC: ['the disk is full', 'make room; it goes on by itself then'],
+  EDQUOT: ['the disk quota is used up', 'make room; it goes on by itself then'],
+  EROFS: ['the file system is read-only', 'mount it writable, or set S2_STATE to a folder that is'],
+  EACCES: ['permission denied', 'give the user of S2 the state folder'],
+  EPERM: ['not permitted', 'give the user of S2 the state folder'],
+  EIO: ['the disk reports an error', 'look at the disk'],
+  ENOTDIR: ['something else lies where a folder belongs', 'remove what is in the way'],
+  EEXIST: ['something else lies where a folder belongs', 'remove what is in the way'],
+  EMFILE: ['too many files are open', 'raise the limit of open files'],
+  ENFILE: ['too many files are open', 'raise the limit of open files'],
+}
