@@ -1,77 +1,156 @@
+import { readdir, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { CREDENTIAL_FILE_MAX, type Credential, parseInstant } from '#fleet/credential.ts'
+import { CREDENTIAL_FILE_MAX, type Credential } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { parseSession, sessionId } from '#fleet/session.ts'
+import { parseSession, type SessionId } from '#fleet/session.ts'
 import { publish } from './atomic.ts'
-import { isRecord, names, readJson } from './files.ts'
+import { diskError, invalid, parseObject, readPlainFile } from './file.ts'
 
-/** Where the credentials of this host lie, one file a session, for its owner's eyes only. */
+/** What the credentials folder of a host holds. */
+export interface FoundCredentials {
+  readonly credentials: readonly Credential[]
+  /** A sentence for each file that was not taken. */
+  readonly faults: readonly string[]
+}
+
 export function credentialsFolder(state: string): string {
   return join(state, 'credentials')
 }
 
-export function credentialFile(state: string, credential: Pick<Credential, 'session'>): string {
-  return join(credentialsFolder(state), `${credential.session.replace('/', '-')}.json`)
+/** Puts a credential in force on this host, in one atomic step: file of its session, for its owner alone. */
+export async function publishCredential(state: string, credential: Credential): Promise<void> {
+  try {
+    await publish(credentialFile(state, credential.session), `${JSON.stringify(credential, null, 2)}\n`, 0o600)
+  } catch (error) {
+    throw diskError(`publishing the credential of ${credential.session}`, error)
+  }
 }
 
-/** Puts a credential in force by one atomic rename, mode 0600. */
-export async function publishCredential(state: string, credential: Credential): Promise<void> {
-  const fields = {
-    session: credential.session,
-    token: credential.token,
-    agent: credential.agent,
-    role: credential.role,
-    bridge_url: credential.bridgeUrl,
-    created_at: new Date(credential.createdAt).toISOString(),
-    expires_at: new Date(credential.expiresAt).toISOString(),
+/** Takes a session's credential out of force on this host. */
+export async function removeCredential(state: string, session: SessionId): Promise<void> {
+  for (const path of [credentialFile(state, session), renewalFile(state, session)]) {
+    await unlink(path).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw diskError(`removing the credential of ${session}`, error)
+    })
   }
-  await publish(credentialFile(state, credential), `${JSON.stringify(fields, null, 2)}\n`)
 }
 
 /**
- * The credentials of a host, and why others were not taken. One whose time is over is still read: its conversation may
- * have been renewed, and only the bridge knows.
+ * Notes that a conversation was renewed, so that its credential counts until the new end also for who reads it later. Kept in a
+ * file of its own beside the credential: whoever publishes credentials never meets whoever renews.
  */
-export async function readCredentials(state: string): Promise<{ credentials: Credential[]; faults: string[] }> {
+export async function noteRenewal(state: string, session: SessionId, expiresAt: number): Promise<void> {
+  try {
+    await publish(renewalFile(state, session), `${JSON.stringify({ expiresAt })}\n`, 0o600)
+  } catch (error) {
+    throw diskError(`noting the renewal of ${session}`, error)
+  }
+}
+
+/**
+ * Reads the credentials of this host, by session. Links, files that others may read, and malformed ones are refused, and so
+ * are expired ones where `now` (wall clock) is given. Each refusal is a fault, and never shows what the file holds.
+ */
+export async function readCredentials(state: string, now?: number): Promise<FoundCredentials> {
   const credentials: Credential[] = []
   const faults: string[] = []
-  const folder = credentialsFolder(state)
-  for (const name of await names(folder)) {
-    if (!name.endsWith('.json')) continue
+  for (const name of await credentialNames(state)) {
     try {
-      const value = await readJson(join(folder, name), CREDENTIAL_FILE_MAX, 0o077)
-      if (value !== null) credentials.push(parse(value, join(folder, name)))
+      const credential = await readCredential(state, name)
+      if (credential === null) continue
+      if (now !== undefined && credential.expiresAt <= now) {
+        throw invalid(`expired at ${new Date(credential.expiresAt).toISOString()}`)
+      }
+      credentials.push(credential)
     } catch (error) {
-      if (!(error instanceof S2Error)) throw error
-      faults.push(error.next === undefined ? error.message : `${error.message}; ${error.next}`)
+      faults.push(`credentials/${name.replaceAll(/[^\w.-]/g, '?').slice(0, 100)} ${(error as Error).message}`)
     }
   }
   return { credentials, faults }
 }
 
-function parse(value: unknown, path: string): Credential {
-  const text = (field: string): string => {
-    const found = isRecord(value) && Object.hasOwn(value, field) ? value[field] : undefined
-    if (typeof found !== 'string' || found === '') throw new S2Error('invalid', `${path} has no ${field}`)
-    return found
+const ENDING = '.json'
+
+async function credentialNames(state: string): Promise<string[]> {
+  try {
+    const names = await readdir(credentialsFolder(state))
+    return names.filter((name) => name.endsWith(ENDING) && !name.startsWith('.')).sort()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw diskError('looking into credentials', error)
   }
-  const instant = (field: string): number => {
-    const ms = parseInstant(text(field))
-    if (ms === null) throw new S2Error('invalid', `${path} has a ${field} that is no time`)
-    return ms
+}
+
+async function readCredential(state: string, name: string): Promise<Credential | null> {
+  const file = await readPlainFile(join(credentialsFolder(state), name), CREDENTIAL_FILE_MAX)
+  if (file === null) return null
+  if ((file.mode & 0o077) !== 0) throw invalid(`may be read by others (mode ${file.mode.toString(8)}): chmod 600 it`)
+  const credential = parseCredential(parseObject(file.text))
+  if (name !== fileName(credential.session, ENDING)) throw invalid('is not named after its session')
+  return { ...credential, expiresAt: Math.max(credential.expiresAt, await renewedUntil(state, credential.session)) }
+}
+
+async function renewedUntil(state: string, session: SessionId): Promise<number> {
+  try {
+    const file = await readPlainFile(renewalFile(state, session), CREDENTIAL_FILE_MAX)
+    const expiresAt = file === null ? 0 : parseObject(file.text).expiresAt
+    return typeof expiresAt === 'number' && Number.isFinite(expiresAt) ? expiresAt : 0
+  } catch {
+    return 0 // what is unreadable there puts no credential out of force
   }
-  const { conversation, side } = parseSession(text('session'))
-  const bridgeUrl = text('bridge_url')
-  if (!URL.canParse(bridgeUrl) || !/^https?:$/.test(new URL(bridgeUrl).protocol)) {
-    throw new S2Error('invalid', `${path} has a bridge_url that is no http or https address`)
+}
+
+function parseCredential(fields: Readonly<Record<string, unknown>>): Credential {
+  const session = text(fields, 'session')
+  try {
+    parseSession(session)
+  } catch (error) {
+    throw new S2Error('invalid', 'names no session', { cause: error })
   }
   return {
-    session: sessionId(conversation, side),
-    token: text('token'),
-    agent: text('agent'),
-    role: text('role'),
-    bridgeUrl,
-    createdAt: instant('created_at'),
-    expiresAt: instant('expires_at'),
+    session: session as SessionId,
+    token: token(fields),
+    agent: text(fields, 'agent'),
+    role: text(fields, 'role'),
+    bridgeUrl: bridgeUrl(fields),
+    createdAt: instant(fields, 'createdAt'),
+    expiresAt: instant(fields, 'expiresAt'),
   }
+}
+
+function text(fields: Readonly<Record<string, unknown>>, name: string): string {
+  const value = Object.hasOwn(fields, name) ? fields[name] : undefined
+  if (typeof value !== 'string' || value === '' || value.length > 400) throw invalid(`has no ${name}`)
+  return value
+}
+
+function token(fields: Readonly<Record<string, unknown>>): string {
+  const value = fields.token
+  if (typeof value !== 'string' || !/^[\x21-\x7e]{16,512}$/.test(value)) throw invalid('has no usable token')
+  return value
+}
+
+function bridgeUrl(fields: Readonly<Record<string, unknown>>): string {
+  const value = text(fields, 'bridgeUrl')
+  if (!URL.canParse(value) || !/^https?:$/.test(new URL(value).protocol))
+    throw invalid('has no http or https bridgeUrl')
+  return value
+}
+
+function instant(fields: Readonly<Record<string, unknown>>, name: string): number {
+  const value = fields[name]
+  if (typeof value !== 'number' || !Number.isFinite(value)) throw invalid(`has no ${name}`)
+  return value
+}
+
+function credentialFile(state: string, session: SessionId): string {
+  return join(credentialsFolder(state), fileName(session, ENDING))
+}
+
+function renewalFile(state: string, session: SessionId): string {
+  return join(credentialsFolder(state), fileName(session, '.renewed'))
+}
+
+function fileName(session: SessionId, ending: string): string {
+  return `${session.replace('/', '-')}${ending}`
 }

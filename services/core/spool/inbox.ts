@@ -1,165 +1,308 @@
-import { mkdir, rename, stat, unlink } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { readdir, rename, rm, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
-import { DELIVERY, type StoredMessage, TEXT_MAX } from '#fleet/message.ts'
-import { parseSession } from '#fleet/session.ts'
-import { publishAll, syncFolder } from './atomic.ts'
-import { isRecord, names, readJson, setAside } from './files.ts'
+import type { StoredMessage } from '#fleet/message.ts'
+import { AckedLedger, messageDigest } from './acked.ts'
+import { ensureFolder, syncFolder, writeSynced } from './atomic.ts'
+import { setAside } from './bad.ts'
+import { diskError } from './file.ts'
+import { formatMessage, isMessageId, readMessage } from './message-file.ts'
 
-/** `new`: arrived · `cur`: an agent has it in hand · `done`: acked by the agent, the bridge does not know yet. */
-export type Place = 'new' | 'cur' | 'done'
-export const PLACES: readonly Place[] = ['new', 'cur', 'done']
-
-/** Bytes of the largest message file: every character escaped, and room for the rest. */
-const FILE_MAX = TEXT_MAX * 6 + 131_072
-/** Ids forgotten last that are kept in mind: an answer on its way while one was acked must not bring it back. */
-const REMEMBERED = 10_000
+/** `new`: come, nobody has it. `cur`: the agent has it in hand. `done`: acked, the bridge is to be told. */
+export type Shelf = 'new' | 'cur' | 'done'
+const SHELVES = ['new', 'cur', 'done'] as const
 
 /**
- * The messages of one host as files `<id>.json` that move from folder to folder by rename, as in a Maildir: whoever moves
- * one has it, and a crash at any instant leaves each message in one place.
+ * Ids of one bridge lie below this. Where another message has the name already (a second bridge, a database made anew),
+ * this is added to the id until the name is free, so a message is never taken for another one.
+ */
+export const LANE = 2 ** 40
+
+/** The id that the message has on its bridge. */
+export function bridgeId(id: number): number {
+  return id % LANE
+}
+
+/** What became of a message that was put. */
+export interface Placed {
+  /** Its id in this inbox: as on its bridge, unless the name was taken. */
+  readonly id: number
+  /** `known`: it lies here already. `acked`: it was acked here before, and the bridge does not know. */
+  readonly as: 'new' | 'known' | 'acked'
+}
+
+/**
+ * One host's inbox: a folder in the way of Maildir, that any program can read and move files in. Each message is a file
+ * `<id>.json`; rename is the only way in and onward, so every reader sees it whole, once, on one shelf. Whatever a clumsy
+ * or hostile agent leaves here is passed over or set aside in `bad/`, and told through `onFault`.
+ * Verbs that write throw `unavailable` when the disk refuses (full, read-only): then it did not happen.
  */
 export class Inbox {
-  readonly #folder: string
-  readonly #forgotten = new Set<number>()
+  readonly #root: string
+  readonly #onFault: (fault: string) => void
+  readonly #acked: AckedLedger
+  /** The highest lane in use; known after the first look. */
+  #lanes: number | undefined
+  /** Names came into `new` that a loss of power could still take back. */
+  #unsynced = true
 
-  constructor(state: string) {
-    this.#folder = join(state, 'inbox')
+  constructor(state: string, onFault: (fault: string) => void = () => undefined) {
+    this.#root = join(state, 'inbox')
+    this.#onFault = onFault
+    this.#acked = new AckedLedger(join(this.#root, 'acked'))
   }
 
-  folder(place: Place): string {
-    return join(this.#folder, place)
+  folder(shelf: Shelf): string {
+    return join(this.#root, shelf)
   }
 
-  /** Makes the folders, so that they can be watched before the first message. */
-  async open(): Promise<void> {
-    for (const place of PLACES) await mkdir(this.folder(place), { recursive: true, mode: 0o700 })
-  }
-
-  /** Takes a message in, durably; false when it is known here already. */
+  /** Brings a message in; false when it is here, or was acked here, already. Answered means durable. */
   async put(message: StoredMessage): Promise<boolean> {
-    return (await this.putAll([message])) === 1
+    return (await this.putAll([message]))[0]?.as === 'new'
   }
 
-  /** Takes messages in with one sync of the folder; answers how many were not known. */
-  async putAll(messages: readonly StoredMessage[]): Promise<number> {
-    const fresh: { name: string; content: string }[] = []
-    for (const message of messages) {
-      if (await this.#knows(message.id)) continue
-      fresh.push({ name: `${message.id}.json`, content: `${JSON.stringify(message)}\n` })
+  /** Brings messages in, in this order, with one sync of the folder for all. Throws `invalid` for an id that is none. */
+  async putAll(messages: readonly StoredMessage[]): Promise<readonly Placed[]> {
+    const drafts: { readonly path: string; readonly id: number }[] = []
+    try {
+      await this.#ensureFolders()
+      const placed = await this.#placeAll(messages)
+      for (const [index, { id, as }] of placed.entries()) {
+        if (as !== 'new') continue
+        const path = join(this.#root, 'tmp', `${id}.${randomBytes(4).toString('hex')}`)
+        await writeSynced(path, formatMessage({ ...(messages[index] as StoredMessage), id }))
+        drafts.push({ path, id })
+      }
+      for (const { path, id } of drafts) {
+        await rename(path, this.#path('new', id))
+        this.#unsynced = true
+      }
+      if (this.#unsynced) await syncFolder(this.folder('new'))
+      this.#unsynced = false
+      return placed
+    } catch (error) {
+      for (const { path } of drafts) await unlink(path).catch(() => undefined)
+      throw diskError('keeping messages in the inbox', error)
     }
-    if (fresh.length > 0) await publishAll(this.folder('new'), fresh)
-    return fresh.length
   }
 
-  /** The ids in a place, ascending. Names that are no ids are not ours and stay where they are. */
-  async list(place: Place): Promise<number[]> {
-    const ids = (await names(this.folder(place))).flatMap((name) =>
-      ID_FILE.test(name) ? [Number.parseInt(name, 10)] : [],
-    )
-    return ids.sort((one, other) => one - other)
+  /** The ids on a shelf, ascending. What is not named like a message is passed over. */
+  async list(shelf: Shelf): Promise<number[]> {
+    const ids: number[] = []
+    for (const name of await this.#names(shelf)) {
+      const id = idOf(name)
+      if (id !== null) ids.push(id)
+    }
+    return ids.sort((x, y) => x - y)
   }
 
-  /** A message, wherever it is; null when it is not here. Throws `invalid` for a file that is no message. */
+  /** A message, wherever it lies; null where it is not here or not readable as one. Changes nothing. */
   async read(id: number): Promise<StoredMessage | null> {
-    for (const place of PLACES) {
-      const value = await readJson(this.#path(place, id), FILE_MAX)
-      if (value !== null) return parse(value, id)
-    }
-    return null
+    return await this.#find(id).catch(() => null)
   }
 
-  /** Hands out up to `limit` new messages, oldest first, and moves them to `cur`. What is no message goes to `bad`. */
+  /** Hands the oldest messages to the agent: moves them from `new` to `cur`. Two who take at once get different ones. */
   async take(limit: number): Promise<StoredMessage[]> {
     const taken: StoredMessage[] = []
-    await mkdir(this.folder('cur'), { recursive: true, mode: 0o700 })
     for (const id of await this.list('new')) {
       if (taken.length >= limit) break
-      if (!(await this.#move(id, 'new', 'cur'))) continue // another taker was first
-      const message = await this.#readTaken(id)
+      if (!(await this.#move(id, 'new', 'cur'))) continue
+      const message = await this.#readOrSetAside('cur', id)
       if (message !== null) taken.push(message)
     }
     return taken
   }
 
-  /** The agent has these: the bridge is to be told. Ids that are not here are passed over. */
-  async ack(ids: readonly number[]): Promise<void> {
-    if (ids.length === 0) return
-    await mkdir(this.folder('done'), { recursive: true, mode: 0o700 })
-    for (const id of ids) if (!(await this.#move(id, 'cur', 'done'))) await this.#move(id, 'new', 'done')
-    await syncFolder(this.folder('done'))
+  /** Puts messages that the agent did not get round to back to `new`. */
+  async giveBack(ids: readonly number[]): Promise<void> {
+    for (const id of ids) await this.#move(id, 'cur', 'new')
   }
 
-  /** The bridge knows that these are acked. */
-  async forget(ids: readonly number[]): Promise<void> {
+  /** Acks messages: they are received, and come again to nobody. Answers those that were here to be acked. */
+  async ack(ids: readonly number[]): Promise<number[]> {
+    const acked: number[] = []
     for (const id of ids) {
-      this.#forgotten.add(id)
-      await unlink(this.#path('done', id)).catch(ignoreMissing)
+      // Looked for in `cur` a second time, since somebody may take it from `new` meanwhile.
+      for (const from of ['cur', 'new', 'cur'] as const) {
+        if (!(await this.#move(id, from, 'done'))) continue
+        acked.push(id)
+        break
+      }
     }
-    for (const id of this.#forgotten) {
-      if (this.#forgotten.size <= REMEMBERED) break
-      this.#forgotten.delete(id)
-    }
+    if (acked.length > 0) await this.#sync('done', 'cur')
+    return acked
   }
 
-  async #knows(id: number): Promise<boolean> {
-    if (this.#forgotten.has(id)) return true
-    for (const place of PLACES)
-      if (
-        await stat(this.#path(place, id)).then(
-          () => true,
-          () => false,
-        )
-      )
-        return true
-    return false
-  }
-
-  async #readTaken(id: number): Promise<StoredMessage | null> {
+  /** Lets go of messages whose ack the bridge has kept. They are remembered as acked. */
+  async forget(ids: readonly number[]): Promise<void> {
     try {
-      const value = await readJson(this.#path('cur', id), FILE_MAX)
-      return value === null ? null : parse(value, id)
+      const digests: number[] = []
+      for (const id of ids) {
+        const message = await readMessage(this.#path('done', id)).catch(() => null)
+        if (message !== null) digests.push(messageDigest({ ...message, id: bridgeId(id) }))
+      }
+      await this.#acked.add(digests)
+      for (const id of ids) await this.#remove('done', id)
     } catch (error) {
-      if (!(error instanceof S2Error)) throw error
-      await setAside(this.#path('cur', id), this.#folder)
+      throw diskError('forgetting acked messages', error)
+    }
+  }
+
+  /**
+   * Puts the house in order, for the one process that brings messages in: drafts of a former life go, and what is no message is
+   * set aside. Answers the messages that lie here, ids only.
+   */
+  async tidy(): Promise<void> {
+    try {
+      await this.#ensureFolders()
+      for (const name of await readdir(join(this.#root, 'tmp'))) {
+        await rm(join(this.#root, 'tmp', name), { recursive: true, force: true })
+      }
+      for (const shelf of SHELVES) {
+        for (const name of await this.#names(shelf)) {
+          const id = idOf(name)
+          if (id !== null) await this.#readOrSetAside(shelf, id)
+          else if (!name.startsWith('.')) await this.#setAside(shelf, name, 'is not named like a message')
+        }
+      }
+      await this.#sync(...SHELVES)
+    } catch (error) {
+      throw diskError('looking through the inbox', error)
+    }
+  }
+
+  async #placeAll(messages: readonly StoredMessage[]): Promise<Placed[]> {
+    const placed: Placed[] = []
+    /** The names given in this very batch, and to whom. */
+    const given = new Map<number, number>()
+    for (const message of messages) {
+      if (!isMessageId(message.id) || message.id >= LANE) {
+        throw new S2Error('invalid', `a message has the id ${message.id}, which is none`)
+      }
+      const digest = messageDigest(message)
+      const place = await this.#place(message.id, digest, given)
+      if (place.as === 'new') given.set(place.id, digest)
+      placed.push(place)
+    }
+    return placed
+  }
+
+  async #place(id: number, digest: number, given: ReadonlyMap<number, number>): Promise<Placed> {
+    this.#lanes ??= await this.#highestLane()
+    let free: number | undefined
+    for (let lane = 0; lane <= this.#lanes; lane += 1) {
+      const name = id + lane * LANE
+      const holder = given.get(name) ?? (await this.#digestAt(name))
+      if (holder === digest) return { id: name, as: 'known' }
+      if (holder === null) free ??= name
+    }
+    if (await this.#acked.has(digest)) return { id, as: 'acked' }
+    if (free === undefined) {
+      this.#lanes += 1
+      free = id + this.#lanes * LANE
+    }
+    return { id: free, as: 'new' }
+  }
+
+  /** What lies under a name: a message's digest, null for nothing, NaN for something that is no message. */
+  async #digestAt(id: number): Promise<number | null> {
+    try {
+      const message = await this.#find(id)
+      return message === null ? null : messageDigest({ ...message, id: bridgeId(id) })
+    } catch {
+      return Number.NaN
+    }
+  }
+
+  async #highestLane(): Promise<number> {
+    let highest = 0
+    for (const shelf of SHELVES) highest = Math.max(highest, Math.floor(((await this.list(shelf)).at(-1) ?? 0) / LANE))
+    return highest
+  }
+
+  /** Looks through the shelves in the direction that messages move in, so that none slips by. */
+  async #find(id: number): Promise<StoredMessage | null> {
+    for (const shelf of SHELVES) {
+      const message = await readMessage(this.#path(shelf, id))
+      if (message !== null) return message
+    }
+    return null
+  }
+
+  async #readOrSetAside(shelf: Shelf, id: number): Promise<StoredMessage | null> {
+    try {
+      const message = await readMessage(this.#path(shelf, id))
+      return message === null ? null : { ...message, id }
+    } catch (error) {
+      if (!(error instanceof S2Error) || error.code !== 'invalid') throw error
+      await this.#setAside(shelf, `${id}.json`, error.message)
       return null
     }
   }
 
-  async #move(id: number, from: Place, to: Place): Promise<boolean> {
-    try {
-      await rename(this.#path(from, id), this.#path(to, id))
-      return true
-    } catch (error) {
-      ignoreMissing(error as NodeJS.ErrnoException)
-      return false
+  async #setAside(shelf: Shelf, name: string, why: string): Promise<void> {
+    this.#onFault(await setAside(this.#root, join(this.folder(shelf), name), why))
+  }
+
+  /** Answers whether it was there to be moved. */
+  async #move(id: number, from: Shelf, to: Shelf): Promise<boolean> {
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        await rename(this.#path(from, id), this.#path(to, id))
+        return true
+      } catch (error) {
+        const code = (error as NodeJS.ErrnoException).code ?? ''
+        if (attempt > 0) {
+          if (code === 'ENOENT') return false
+          throw diskError(`moving message ${id} to ${to}`, error)
+        }
+        // The folder may have been removed, or something that is no file lie in the way.
+        if (code === 'ENOENT') await this.#ensureFolders()
+        else if (/^(EISDIR|ENOTDIR|ENOTEMPTY|EEXIST)$/.test(code)) await this.#setAside(to, `${id}.json`, 'is no file')
+        else throw diskError(`moving message ${id} to ${to}`, error)
+      }
     }
   }
 
-  #path(place: Place, id: number): string {
-    return join(this.folder(place), `${id}.json`)
+  async #remove(shelf: Shelf, id: number): Promise<void> {
+    try {
+      await unlink(this.#path(shelf, id))
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code
+      if (code === 'EISDIR' || code === 'EPERM') await this.#setAside(shelf, `${id}.json`, 'is a folder')
+      else if (code !== 'ENOENT') throw error
+    }
+  }
+
+  async #names(shelf: Shelf): Promise<string[]> {
+    try {
+      return await readdir(this.folder(shelf))
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+      throw diskError(`looking into inbox/${shelf}`, error)
+    }
+  }
+
+  async #ensureFolders(): Promise<void> {
+    for (const name of [...SHELVES, 'tmp']) await ensureFolder(join(this.#root, name))
+  }
+
+  async #sync(...shelves: readonly Shelf[]): Promise<void> {
+    for (const shelf of shelves) {
+      await syncFolder(this.folder(shelf)).catch((error) => {
+        throw diskError(`syncing inbox/${shelf}`, error)
+      })
+    }
+  }
+
+  #path(shelf: Shelf, id: number): string {
+    return join(this.folder(shelf), `${id}.json`)
   }
 }
 
-const ID_FILE = /^[1-9]\d{0,14}\.json$/
-
-function ignoreMissing(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'ENOENT') throw error
-}
-
-function parse(value: unknown, id: number): StoredMessage {
-  if (!isRecord(value) || value.id !== id || typeof value.text !== 'string' || typeof value.sentAt !== 'number')
-    throw noMessage(id)
-  const { action = null, files = [], from, to } = value
-  if (typeof from !== 'string' || typeof to !== 'string' || (action !== null && typeof action !== 'string'))
-    throw noMessage(id)
-  if (!Array.isArray(files) || !files.every((file) => typeof file === 'string')) throw noMessage(id)
-  parseSession(from)
-  parseSession(to)
-  const delivery = DELIVERY.find((each) => each === value.delivery) ?? 'delivered'
-  return { id, from, to, text: value.text, action, files, sentAt: value.sentAt, delivery } as StoredMessage
-}
-
-function noMessage(id: number): S2Error {
-  return new S2Error('invalid', `${id}.json in the inbox is no message`, { next: 'it is set aside in inbox/bad' })
+function idOf(name: string): number | null {
+  const match = /^([1-9]\d{0,15})\.json$/.exec(name)
+  const id = Number(match?.[1])
+  return isMessageId(id) ? id : null
 }

@@ -1,126 +1,259 @@
 import { randomBytes } from 'node:crypto'
-import { mkdir, stat, unlink } from 'node:fs/promises'
+import { readdir, rename, rm, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { CODES, type Code, S2Error } from '#fleet/errors.ts'
-import { type Draft, TEXT_MAX } from '#fleet/message.ts'
+import { CODES, type Code, type S2Error } from '#fleet/errors.ts'
+import { checkDraft, type Draft } from '#fleet/message.ts'
 import { parseSession, type SessionId } from '#fleet/session.ts'
 import type { Report } from '#fleet/task.ts'
-import { systemClock } from '#runtime/clock.ts'
-import { publish } from './atomic.ts'
-import { isRecord, names, readJson, setAside } from './files.ts'
+import { ensureFolder, publish, renameOrRemove, syncFolder, writeSynced } from './atomic.ts'
+import { setAside } from './bad.ts'
+import { diskError, invalid, parseObject, readPlainFile } from './file.ts'
 
-/** Something that a session says and that must not get lost while the bridge is out of reach. */
+/** Something that an agent of this host has to say, kept until the bridge has it. */
 export type OutboxItem =
   | { readonly kind: 'send'; readonly from: SessionId; readonly key: string; readonly draft: Draft }
   | { readonly kind: 'report'; readonly holder: SessionId; readonly report: Report }
 
-/** Why the bridge did not take an item, for good. */
+/** The same before it is kept: a message without a key gets its name for one. */
+export type NewOutboxItem =
+  | { readonly kind: 'send'; readonly from: SessionId; readonly key?: string; readonly draft: Draft }
+  | { readonly kind: 'report'; readonly holder: SessionId; readonly report: Report }
+
+export interface Entry {
+  readonly name: string
+  readonly item: OutboxItem
+}
+
+/** Why the bridge would not have an item. */
 export interface Problem {
   readonly code: Code
   readonly message: string
+  readonly next: string | null
+  /** Joins it with what the bridge logged. */
+  readonly id: string | null
 }
 
-const FILE_MAX = TEXT_MAX * 6 + 131_072
+/** What became of an item. */
+export type Outcome = 'waiting' | 'carried' | Problem
 
-/** What this host has yet to say, as files in the order in which they were put; safe to be filled by several programs. */
+export function problemOf({ code, message, next, id }: S2Error): Problem {
+  return { code, message, next: next ?? null, id: id ?? null }
+}
+
+/** The session that an item speaks for: items of one session keep their order. */
+export function speakerOf(item: OutboxItem): SessionId {
+  return item.kind === 'send' ? item.from : item.holder
+}
+
+/** Bytes of the largest item anybody reads: a full draft, each character escaped. */
+const ITEM_FILE_MAX = 1024 * 1024
+/** How many refusals are kept; the oldest go first, some at a time. */
+const REFUSED_MAX = 1_000
+const NAME = /^\d{16}-[0-9a-f]{16}$/
+
+/**
+ * One host's outbox: what was put is durable and leaves in the order it was put, whoever puts and whatever dies between.
+ * Any number of processes put; one carries. Verbs that write throw `unavailable` when the disk refuses: then it did not happen.
+ */
 export class Outbox {
-  readonly #folder: string
-  readonly #wall: () => number
+  readonly #root: string
+  readonly #onFault: (fault: string) => void
 
-  constructor(state: string, wall: () => number = systemClock.wall) {
-    this.#folder = join(state, 'outbox')
-    this.#wall = wall
+  constructor(state: string, onFault: (fault: string) => void = () => undefined) {
+    this.#root = join(state, 'outbox')
+    this.#onFault = onFault
   }
 
-  /** Where items wait: a change there means that there may be something to carry. */
-  get folder(): string {
-    return join(this.#folder, 'new')
+  folder(which: 'new' | 'refused'): string {
+    return join(this.#root, which)
   }
 
-  async open(): Promise<void> {
-    for (const place of ['new', 'refused']) await mkdir(join(this.#folder, place), { recursive: true, mode: 0o700 })
-  }
-
-  /** Keeps an item durably; answers the name it goes by. Names rise, also when the wall clock is set back. */
-  async put(item: OutboxItem): Promise<string> {
-    const last = Number.parseInt((await names(this.folder)).filter((name) => ITEM.test(name)).at(-1) ?? '0', 10)
-    const order = Math.max(Math.trunc(this.#wall()), last + 1)
-    const name = `${String(order).padStart(15, '0')}-${randomBytes(6).toString('hex')}`
-    await publish(join(this.folder, `${name}.json`), `${JSON.stringify(item)}\n`)
-    return name
-  }
-
-  /** What waits, oldest first. What is no item goes to `bad`. */
-  async list(): Promise<{ name: string; item: OutboxItem }[]> {
-    const items: { name: string; item: OutboxItem }[] = []
-    for (const file of await names(this.folder)) {
-      if (!ITEM.test(file)) continue
-      const name = file.slice(0, -'.json'.length)
-      try {
-        const value = await readJson(join(this.folder, file), FILE_MAX)
-        if (value !== null) items.push({ name, item: parse(value, file) })
-      } catch (error) {
-        if (!(error instanceof S2Error)) throw error
-        await setAside(join(this.folder, file), this.#folder)
-      }
+  /** Keeps an item and answers its name. Answered means durable. Refuses what no store may keep, before it waits for days. */
+  async put(item: NewOutboxItem): Promise<string> {
+    if (item.kind === 'send') checkDraft(item.draft)
+    const unique = randomBytes(8).toString('hex')
+    try {
+      for (const folder of ['tmp', 'new']) await ensureFolder(join(this.#root, folder))
+      const draft = join(this.#root, 'tmp', unique)
+      const name = `${String((await this.#last()) + 1).padStart(16, '0')}-${unique}`
+      const kept: OutboxItem = item.kind === 'send' ? { ...item, key: item.key ?? name } : item
+      await writeSynced(draft, `${JSON.stringify(kept)}\n`)
+      await renameOrRemove(draft, this.#path('new', name))
+      await syncFolder(this.folder('new'))
+      return name
+    } catch (error) {
+      throw diskError('keeping it in the outbox', error)
     }
-    return items
   }
 
-  /** True while an item waits to be carried. */
-  async holds(name: string): Promise<boolean> {
-    return await stat(join(this.folder, `${name}.json`)).then(
-      () => true,
-      () => false,
-    )
+  /** The names of what waits, in order. */
+  async names(): Promise<string[]> {
+    return (await this.#files('new')).filter((name) => NAME.test(name)).sort()
+  }
+
+  /** An item that waits; null where it has left, or was no item and is set aside now. */
+  async read(name: string): Promise<OutboxItem | null> {
+    if (!NAME.test(name)) return null
+    try {
+      const file = await readPlainFile(this.#path('new', name), ITEM_FILE_MAX)
+      return file === null ? null : parseItem(file.text)
+    } catch (error) {
+      if ((error as S2Error).code !== 'invalid') throw error
+      this.#onFault(await setAside(this.#root, this.#path('new', name), (error as S2Error).message))
+      return null
+    }
+  }
+
+  /** All that waits, in order. Reads everything: for people and small queues. */
+  async list(): Promise<Entry[]> {
+    const entries: Entry[] = []
+    for (const name of await this.names()) {
+      const item = await this.read(name)
+      if (item !== null) entries.push({ name, item })
+    }
+    return entries
   }
 
   /** The bridge has it. */
   async done(name: string): Promise<void> {
-    await unlink(join(this.folder, `${name}.json`)).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT') throw error
+    await unlink(this.#path('new', name)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw diskError('letting go of what was carried', error)
     })
   }
 
-  /** The bridge will never take it: it is kept with the reason, and the others go on. */
+  /** The bridge will never have it: keeps it aside with the problem, for whoever put it. */
   async refuse(name: string, problem: Problem): Promise<void> {
-    const item = await readJson(join(this.folder, `${name}.json`), FILE_MAX).catch(() => null)
-    await publish(join(this.#folder, 'refused', `${name}.json`), `${JSON.stringify({ ...problem, item })}\n`)
-    await this.done(name)
+    try {
+      const item = await this.read(name)
+      if (item === null) return
+      await publish(this.#path('refused', name), `${JSON.stringify({ item, problem })}\n`)
+      await this.done(name)
+      await this.#pruneRefused()
+    } catch (error) {
+      throw diskError('setting aside what was refused', error)
+    }
   }
 
-  /** Why an item was refused; null when it was not. */
+  /** Why an item was refused; null where it was not. */
   async refusal(name: string): Promise<Problem | null> {
-    const value = await readJson(join(this.#folder, 'refused', `${name}.json`), FILE_MAX * 2).catch(() => null)
-    if (!isRecord(value) || typeof value.message !== 'string') return null
-    return { code: CODES.find((each) => each === value.code) ?? 'internal', message: value.message }
+    if (!NAME.test(name)) return null
+    const file = await readPlainFile(this.#path('refused', name), 2 * ITEM_FILE_MAX)
+    return file === null ? null : parseProblem(parseObject(file.text).problem)
+  }
+
+  /** What became of an item that was put here. */
+  async outcome(name: string): Promise<Outcome> {
+    const waits = await stat(this.#path('new', name)).catch(() => null)
+    return waits === null ? ((await this.refusal(name)) ?? 'carried') : 'waiting'
+  }
+
+  /**
+   * Puts the house in order, for the one process that carries: drafts whose writers died go (`wall` is the clock's time), and
+   * what is no item is set aside.
+   */
+  async tidy(wall: number): Promise<void> {
+    for (const name of await this.#files('tmp', '')) {
+      const path = join(this.#root, 'tmp', name)
+      const at = (await stat(path).catch(() => null))?.mtimeMs ?? wall
+      if (Math.abs(wall - at) > DRAFT_AGE_MAX_MS) await rm(path, { recursive: true, force: true })
+    }
+    const names = await readdir(this.folder('new')).catch(() => [])
+    for (const name of names) {
+      if (name.startsWith('.') || NAME.test(name.replace(/\.json$/, ''))) continue
+      this.#onFault(await setAside(this.#root, join(this.folder('new'), name), 'is not named like an item'))
+    }
+  }
+
+  /** Numbers only order what waits at one time; the rest of a name makes it unlike all others for ever. */
+  async #last(): Promise<number> {
+    return Number((await this.names()).at(-1)?.slice(0, 16) ?? 0)
+  }
+
+  async #files(folder: string, ending = '.json'): Promise<string[]> {
+    try {
+      const names = await readdir(join(this.#root, folder))
+      return names.filter((name) => name.endsWith(ending)).map((name) => name.slice(0, name.length - ending.length))
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+      throw diskError(`looking into outbox/${folder}`, error)
+    }
+  }
+
+  async #pruneRefused(): Promise<void> {
+    const names = await this.#files('refused')
+    if (names.length <= REFUSED_MAX) return
+    const aged = await Promise.all(
+      names.map(async (name) => ({
+        name,
+        at: (await stat(this.#path('refused', name)).catch(() => null))?.mtimeMs ?? 0,
+      })),
+    )
+    aged.sort((x, y) => x.at - y.at)
+    for (const { name } of aged.slice(0, REFUSED_MAX / 10)) await rm(this.#path('refused', name), { force: true })
+  }
+
+  #path(folder: 'new' | 'refused', name: string): string {
+    return join(this.folder(folder), `${name}.json`)
   }
 }
 
-const ITEM = /^\d{15}-[0-9a-f]{12}\.json$/
+const DRAFT_AGE_MAX_MS = 3_600_000
 
-/** Only the frame is checked: the store that takes the item checks what it says. */
-function parse(value: unknown, file: string): OutboxItem {
-  const wrong = new S2Error('invalid', `${file} in the outbox is no item`, { next: 'it is set aside in outbox/bad' })
-  if (!isRecord(value)) throw wrong
-  if (
-    value.kind === 'send' &&
-    typeof value.from === 'string' &&
-    typeof value.key === 'string' &&
-    isRecord(value.draft) &&
-    typeof value.draft.text === 'string'
-  ) {
-    parseSession(value.from)
-    return value as unknown as OutboxItem
+function parseItem(text: string): OutboxItem {
+  const { kind, ...rest } = parseObject(text)
+  if (kind === 'send') return { kind, from: session(rest.from), key: key(rest.key), draft: parseDraft(rest.draft) }
+  if (kind === 'report') return { kind, holder: session(rest.holder), report: parseReport(rest.report) }
+  throw invalid('is neither a message nor a report')
+}
+
+function parseDraft(value: unknown): Draft {
+  const { text, action = null, files = [] } = object(value)
+  if (typeof text !== 'string') throw invalid('has no text')
+  if (action !== null && typeof action !== 'string') throw invalid('has an action that is no text')
+  if (!Array.isArray(files) || files.some((each) => typeof each !== 'string'))
+    throw invalid('has files that are no names')
+  return { text, action, files: files as string[] }
+}
+
+function parseReport(value: unknown): Report {
+  const { task, epoch, state, progress = null, result = null } = object(value)
+  if (typeof task !== 'string' || !Number.isSafeInteger(epoch)) throw invalid('reports on no task')
+  if (state !== 'in_progress' && state !== 'completed' && state !== 'failed') throw invalid('reports no state')
+  if (progress !== null && typeof progress !== 'string') throw invalid('has progress that is no text')
+  return { task, epoch: epoch as number, state, progress, result: result === null ? null : parseResult(result) }
+}
+
+function parseResult(value: unknown): NonNullable<Report['result']> {
+  const { exitCode = null, signal = null, tail } = object(value)
+  if (exitCode !== null && !Number.isSafeInteger(exitCode)) throw invalid('has an exit code that is no number')
+  if (signal !== null && typeof signal !== 'string') throw invalid('has a signal that is no text')
+  if (typeof tail !== 'string') throw invalid('has a result without a tail')
+  return { exitCode: exitCode as number | null, signal, tail }
+}
+
+function parseProblem(value: unknown): Problem {
+  const { code, message, next = null, id = null } = object(value)
+  if (!CODES.includes(code as Code) || typeof message !== 'string') throw invalid('tells no problem')
+  return {
+    code: code as Code,
+    message,
+    next: typeof next === 'string' ? next : null,
+    id: typeof id === 'string' ? id : null,
   }
-  if (
-    value.kind === 'report' &&
-    typeof value.holder === 'string' &&
-    isRecord(value.report) &&
-    typeof value.report.task === 'string'
-  ) {
-    parseSession(value.holder)
-    return value as unknown as OutboxItem
-  }
-  throw wrong
+}
+
+function object(value: unknown): Readonly<Record<string, unknown>> {
+  if (typeof value !== 'object' || value === null) throw invalid('has a part that is no object')
+  return value as Record<string, unknown>
+}
+
+function session(value: unknown): SessionId {
+  if (typeof value !== 'string') throw invalid('names no session')
+  parseSession(value)
+  return value as SessionId
+}
+
+function key(value: unknown): string {
+  if (typeof value !== 'string' || value.length < 1 || value.length > 200) throw invalid('has no key')
+  return value
 }
