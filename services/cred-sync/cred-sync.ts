@@ -1,12 +1,10 @@
-import { unlink } from 'node:fs/promises'
-import { join } from 'node:path'
 import { isPassing, S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
 import { backoff } from '#runtime/backoff.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { Life, Program } from '#runtime/run.ts'
 import { formatDuration } from '#runtime/settings.ts'
-import { credentialsFolder, publishCredential, readCredentials } from '#spool/credentials.ts'
+import { publishCredential, readCredentials, removeCredential } from '#spool/credentials.ts'
 import { type Config, readConfig } from './config.ts'
 import { Mirror } from './mirror.ts'
 import { type Shelf, Sync } from './sync.ts'
@@ -86,6 +84,6 @@ function shelf(state: string): Shelf {
   return {
     read: async () => (await readCredentials(state)).credentials,
     publish: (credential) => publishCredential(state, credential),
-    remove: (credential) => unlink(join(credentialsFolder(state), `${credential.session.replace('/', '-')}.json`)),
+    remove: ({ session }) => removeCredential(state, session),
   }
 }

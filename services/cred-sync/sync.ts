@@ -75,10 +75,9 @@ export class Sync {
     }
     const same = own.find((each) => each.session === credential.session)
     const changed =
-      same === undefined ||
-      same.token !== credential.token ||
+      same?.token !== credential.token ||
       same.bridgeUrl !== credential.bridgeUrl ||
-      same.expiresAt !== credential.expiresAt
+      same.createdAt !== credential.createdAt
     if (changed) await shelf.publish(credential)
     // One of another conversation stays until it expires: its messages may still be under way.
     for (const each of own)
