@@ -13,6 +13,9 @@ export interface AuditEntry {
   readonly hash: string
 }
 
+/** What an entry tells, before it is one. */
+export type Act = Pick<AuditEntry, 'actor' | 'action' | 'details'>
+
 /** The hash before the first entry. */
 export const AUDIT_ROOT = '0'.repeat(64)
 

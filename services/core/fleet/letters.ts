@@ -1,0 +1,232 @@
+import { type Draft, TEXT_MAX } from './message.ts'
+import type { SessionId } from './session.ts'
+import { DESCRIPTION_MAX, type MoveReason, PRIORITIES, type Priority, TASK_ID } from './task.ts'
+
+/**
+ * What messages say about tasks: the Python protocol's JSON, which agents write who know nothing of S2, and which S2
+ * writes to them. In all of them `epoch` is null where the writer named none.
+ */
+export type Letter = Assignment | Revocation | MoveNotice | StatusUpdate | Acknowledgment
+
+/** To a worker: this is yours now. */
+export interface Assignment {
+  readonly type: 'task_assignment'
+  readonly task: string
+  readonly epoch: number | null
+  readonly description: string
+  readonly priority: Priority
+  readonly role: string | null
+}
+
+/** To a worker: this is not yours any more; read when it is back. */
+export interface Revocation {
+  readonly type: 'task_revoked'
+  readonly task: string
+  readonly epoch: number | null
+  readonly reason: string
+}
+
+/** To whoever gave the task: another has it now. */
+export interface MoveNotice {
+  readonly type: 'task_moved'
+  readonly task: string
+  readonly from: string | null
+  readonly to: string | null
+  readonly reason: string
+}
+
+/** To whoever gave the task: this became of it. */
+export interface StatusUpdate {
+  readonly type: 'status_update'
+  readonly task: string
+  readonly epoch: number | null
+  readonly status: Status
+  readonly summary: string | null
+}
+
+/** To whoever gave the task: I have read it and take it. */
+export interface Acknowledgment {
+  readonly type: 'acknowledgment'
+  readonly task: string
+  readonly epoch: number | null
+}
+
+export type Status = 'accepted' | 'in_progress' | 'blocked' | 'completed' | 'failed' | 'cancelled'
+
+/** A letter that S2 writes by itself. It comes from the other end of the reader's conversation. */
+export interface Addressed {
+  readonly to: SessionId
+  readonly letter: Letter
+}
+
+/** What the metadata of our own letters call themselves. */
+export const LETTER_ACTION = 's2_task'
+/** Characters of a summary that are told. */
+const SUMMARY_MAX = 1_000
+
+/** A letter as the message that carries it: never longer than a message may be. */
+export function writeLetter(letter: Letter): Draft {
+  const { type, task, ...rest } = letter
+  const text = JSON.stringify({ type, task_id: task, ...rest })
+  if (text.length <= TEXT_MAX || letter.type !== 'task_assignment') return { text, action: LETTER_ACTION }
+  // escaped, a description of legal length may be too long: a command gets the whole of it, a reader the beginning
+  const description = `${letter.description.slice(0, letter.description.length / 2)} …`
+  return writeLetter({ ...letter, description })
+}
+
+/** Why a task went away, for whoever lost it. */
+export function reasonInWords(reason: MoveReason | 'cancelled'): string {
+  return REASONS[reason]
+}
+
+const REASONS: Readonly<Record<MoveReason | 'cancelled', string>> = {
+  silent: 'you were not heard for too long',
+  lease_lapsed: 'you did not renew your lease on it',
+  unassigned: 'nobody had it',
+  conversation_ended: 'its conversation ended',
+  by_hand: 'somebody decided so',
+  cancelled: 'it was withdrawn',
+}
+
+/**
+ * Recognises a letter about a task in the text of a message; null for everything else, however hostile. Types, words and
+ * tasks that nobody knows are no letters; a field that makes no sense counts as absent.
+ */
+export function readLetter(text: string): Letter | null {
+  const fields = parseFields(text)
+  if (fields === null) return null
+  const task = readTaskId(fields)
+  if (task === null) return null
+  const epoch = readEpoch(fields)
+  switch (fields.get('type')) {
+    case 'task_assignment':
+      return { type: 'task_assignment', task, epoch, ...readWork(fields, text) }
+    case 'task_revoked':
+      return { type: 'task_revoked', task, epoch, reason: readText(fields, ['reason']) ?? '' }
+    case 'task_moved': {
+      const reason = readText(fields, ['reason']) ?? ''
+      return { type: 'task_moved', task, from: readText(fields, ['from']), to: readText(fields, ['to']), reason }
+    }
+    case 'status_update':
+      return readStatus(fields, task, epoch)
+    case 'acknowledgment':
+    case 'acknowledgement':
+      return { type: 'acknowledgment', task, epoch }
+    default:
+      return null
+  }
+}
+
+/** Its own fields only: what is inherited, or named like it, is nothing that anybody wrote. */
+type Fields = ReadonlyMap<string, unknown>
+
+/** Agents that are language models put JSON between fences now and then. */
+const FENCED = /^```(?:json)?[ \t]*\n([\s\S]*)\n```$/i
+
+function parseFields(text: string): Fields | null {
+  if (text.length > TEXT_MAX) return null
+  const trimmed = text.trim()
+  const json = trimmed.startsWith('```') ? (FENCED.exec(trimmed)?.[1] ?? '').trim() : trimmed
+  if (!json.startsWith('{') || !json.endsWith('}')) return null
+  try {
+    const value: unknown = JSON.parse(json)
+    return new Map(Object.entries(value as Record<string, unknown>))
+  } catch {
+    return null // not JSON, or nested deeper than the stack goes
+  }
+}
+
+function readTaskId(fields: Fields): string | null {
+  const value = fields.get('task_id')
+  const id = typeof value === 'number' && Number.isSafeInteger(value) ? String(value) : value
+  return typeof id === 'string' && TASK_ID.test(id) ? id : null
+}
+
+function readEpoch(fields: Fields): number | null {
+  const value = fields.get('epoch')
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : null
+}
+
+/** The first of these fields that holds some text. */
+function readText(fields: Fields, names: readonly string[]): string | null {
+  for (const name of names) {
+    const value = fields.get(name)
+    if (typeof value === 'string' && value.trim() !== '') return value
+  }
+  return null
+}
+
+function readWork(fields: Fields, text: string): Pick<Assignment, 'description' | 'priority' | 'role'> {
+  const description = readText(fields, ['description', 'task', 'instructions', 'title', 'subject', 'message']) ?? text
+  return {
+    description: description.slice(0, DESCRIPTION_MAX),
+    priority: readPriority(fields.get('priority')),
+    role: readRole(fields),
+  }
+}
+
+function readRole(fields: Fields): string | null {
+  const role = readText(fields, ['role', 'worker_role'])?.trim() ?? ''
+  return /^[\w .:-]{1,100}$/.test(role) ? role : null
+}
+
+const PRIORITY_WORDS: ReadonlyMap<string, Priority> = new Map([
+  ['critical', 'P0'],
+  ['urgent', 'P0'],
+  ['high', 'P1'],
+  ['medium', 'P2'],
+  ['normal', 'P2'],
+  ['low', 'P3'],
+])
+
+function readPriority(value: unknown): Priority {
+  if (typeof value !== 'string') return 'P2'
+  const word = value.trim()
+  return (
+    PRIORITIES.find((priority) => priority === word.toUpperCase()) ?? PRIORITY_WORDS.get(word.toLowerCase()) ?? 'P2'
+  )
+}
+
+const STATUS_WORDS: ReadonlyMap<string, Status> = new Map([
+  ['accepted', 'accepted'],
+  ['acknowledged', 'accepted'],
+  ['received', 'accepted'],
+  ['in_progress', 'in_progress'],
+  ['started', 'in_progress'],
+  ['working', 'in_progress'],
+  ['running', 'in_progress'],
+  ['blocked', 'blocked'],
+  ['waiting', 'blocked'],
+  ['paused', 'blocked'],
+  ['completed', 'completed'],
+  ['complete', 'completed'],
+  ['done', 'completed'],
+  ['finished', 'completed'],
+  ['success', 'completed'],
+  ['failed', 'failed'],
+  ['failure', 'failed'],
+  ['error', 'failed'],
+  ['cancelled', 'cancelled'],
+  ['canceled', 'cancelled'],
+  ['declined', 'cancelled'],
+  ['rejected', 'cancelled'],
+])
+
+function readStatus(fields: Fields, task: string, epoch: number | null): StatusUpdate | null {
+  const value = fields.get('status')
+  if (typeof value !== 'string') return null
+  const status = STATUS_WORDS.get(
+    value
+      .trim()
+      .toLowerCase()
+      .replace(/[\s-]+/g, '_'),
+  )
+  if (status === undefined) return null
+  const summary = readText(fields, ['summary', 'message', 'progress', 'details', 'result', 'error'])
+  return { type: 'status_update', task, epoch, status, summary: summary === null ? null : cutSummary(summary) }
+}
+
+/** The end of what was said: results stand there. */
+export function cutSummary(text: string): string {
+  return text.length > SUMMARY_MAX ? `…${text.slice(1 - SUMMARY_MAX)}` : text
+}
