@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { readdir, rename, rm, stat, unlink } from 'node:fs/promises'
+import { readdir, rm, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CODES, type Code, type S2Error } from '#fleet/errors.ts'
 import { checkDraft, type Draft } from '#fleet/message.ts'
@@ -58,6 +58,8 @@ const NAME = /^\d{16}-[0-9a-f]{16}$/
 export class Outbox {
   readonly #root: string
   readonly #onFault: (fault: string) => void
+  /** What is put at once from here goes in one after the other, so that the order of calls is the order of names. */
+  #putting: Promise<unknown> = Promise.resolve()
 
   constructor(state: string, onFault: (fault: string) => void = () => undefined) {
     this.#root = join(state, 'outbox')
@@ -71,6 +73,12 @@ export class Outbox {
   /** Keeps an item and answers its name. Answered means durable. Refuses what no store may keep, before it waits for days. */
   async put(item: NewOutboxItem): Promise<string> {
     if (item.kind === 'send') checkDraft(item.draft)
+    const put = this.#putting.then(() => this.#put(item))
+    this.#putting = put.catch(() => undefined)
+    return await put
+  }
+
+  async #put(item: NewOutboxItem): Promise<string> {
     const unique = randomBytes(8).toString('hex')
     try {
       for (const folder of ['tmp', 'new']) await ensureFolder(join(this.#root, folder))
