@@ -1,0 +1,89 @@
+import { isIP } from 'node:net'
+import { join } from 'node:path'
+import { validateCronExpression } from 'cron'
+import { ConfigError, type Env, readSettings } from '#runtime/config.ts'
+import type { LifeConfig } from '#runtime/run.ts'
+import { type Address, localStore } from '#runtime/settings.ts'
+
+export interface Config extends LifeConfig {
+  readonly store: string
+  readonly listen: Address
+  readonly tls: { readonly cert: string; readonly key: string } | null
+  /** The administration socket. */
+  readonly admin: string
+  readonly allowedHosts: readonly string[]
+  readonly allowedOrigins: readonly string[]
+  readonly requestsPerMinute: number
+  readonly bodyMax: number
+  readonly lifetimeMs: number
+  /** A cron line. */
+  readonly housekeeping: string
+  readonly keepMs: number
+}
+
+export function readConfig(env: Env): Config {
+  const values = readSettings(env, [
+    'S2_STATE',
+    'S2_LOG_LEVEL',
+    'S2_HEALTH',
+    'S2_DRAIN',
+    'S2_STORE',
+    'S2_LISTEN',
+    'S2_TLS_CERT',
+    'S2_TLS_KEY',
+    'S2_BEHIND_PROXY',
+    'S2_ALLOWED_HOSTS',
+    'S2_ALLOWED_ORIGINS',
+    'S2_RATE',
+    'S2_BODY_MAX',
+    'S2_LIFETIME',
+    'S2_HOUSEKEEPING',
+    'S2_KEEP',
+  ])
+  const cert = values.S2_TLS_CERT
+  const key = values.S2_TLS_KEY
+  const faults: string[] = []
+  if ((cert === undefined) !== (key === undefined)) {
+    const [missing, other] = cert === undefined ? ['S2_TLS_CERT', 'S2_TLS_KEY'] : ['S2_TLS_KEY', 'S2_TLS_CERT']
+    faults.push(`${missing} is missing: ${other} is of no use without it`)
+  }
+  if (cert === undefined && !values.S2_BEHIND_PROXY && !isLocal(values.S2_LISTEN)) {
+    faults.push(
+      `S2_LISTEN lies beyond this machine, where requests must not be readable: set S2_TLS_CERT and S2_TLS_KEY, or S2_BEHIND_PROXY=yes when a proxy that speaks TLS stands in front; or listen on 127.0.0.1`,
+    )
+  }
+  const cron = validateCronExpression(values.S2_HOUSEKEEPING)
+  if (!cron.valid) {
+    faults.push(
+      `S2_HOUSEKEEPING=${JSON.stringify(values.S2_HOUSEKEEPING)} ${cron.error?.message}; for example 17 3 * * *`,
+    )
+  }
+  if (faults.length > 0) throw new ConfigError(faults)
+  return Object.freeze({
+    state: values.S2_STATE,
+    logLevel: values.S2_LOG_LEVEL,
+    health: values.S2_HEALTH,
+    drainMs: values.S2_DRAIN,
+    store: values.S2_STORE ?? localStore(values.S2_STATE),
+    listen: values.S2_LISTEN,
+    tls: cert === undefined || key === undefined ? null : { cert, key },
+    admin: join(values.S2_STATE, 'run', 'admin.sock'),
+    allowedHosts: values.S2_ALLOWED_HOSTS.map((each) => each.toLowerCase()),
+    allowedOrigins: values.S2_ALLOWED_ORIGINS.map((each) => each.toLowerCase()),
+    requestsPerMinute: values.S2_RATE,
+    bodyMax: values.S2_BODY_MAX,
+    lifetimeMs: values.S2_LIFETIME,
+    housekeeping: values.S2_HOUSEKEEPING,
+    keepMs: values.S2_KEEP,
+  })
+}
+
+/** Whether only this machine can reach an address. */
+export function isLocal(address: Address): boolean {
+  return 'path' in address || isLoopback(address.host)
+}
+
+/** Names and addresses of this machine to itself; a name that merely resolves there is not one. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
+}

@@ -1,0 +1,38 @@
+import type { IncomingMessage } from 'node:http'
+import { S2Error } from '#fleet/errors.ts'
+import { isLoopback } from './config.ts'
+
+/** Which names a caller may reach us by, and which web pages may call: a page must not get here by a name it made up (DNS rebinding). */
+export class Hosts {
+  readonly #hosts: ReadonlySet<string>
+  readonly #origins: ReadonlySet<string>
+
+  constructor(hosts: readonly string[], origins: readonly string[]) {
+    this.#hosts = new Set(hosts)
+    this.#origins = new Set(origins)
+  }
+
+  /** Throws `forbidden`. */
+  check({ headers, socket }: IncomingMessage): void {
+    const host = headers.host?.toLowerCase() ?? ''
+    if (!this.#allows(host, socket.localAddress)) {
+      throw new S2Error('forbidden', `this bridge is not called ${JSON.stringify(host.slice(0, 100))}`, {
+        next: 'add that name to S2_ALLOWED_HOSTS of the bridge, if it is one of its names',
+      })
+    }
+    const origin = headers.origin
+    if (origin !== undefined && !this.#origins.has(origin.toLowerCase())) {
+      throw new S2Error('forbidden', `web pages of ${JSON.stringify(origin.slice(0, 100))} may not call`, {
+        next: 'add that origin to S2_ALLOWED_ORIGINS of the bridge, if its pages may',
+      })
+    }
+  }
+
+  #allows(host: string, localAddress: string | undefined): boolean {
+    if (this.#hosts.has(host)) return true
+    const name = host.replace(/:\d{1,5}$/, '')
+    if (name === '') return false
+    const bare = name.replace(/^\[(.*)\]$/, '$1')
+    return this.#hosts.has(name) || isLoopback(bare) || bare === localAddress?.replace(/^::ffff:/, '')
+  }
+}

@@ -1,0 +1,48 @@
+import { S2Error } from '#fleet/errors.ts'
+import type { SessionId } from '#fleet/session.ts'
+import type { Clock } from '#runtime/clock.ts'
+import type { Store } from '#store/store.ts'
+
+/** Others may end a conversation in the shared database: what is known of its tokens is believed no longer than this. */
+const BELIEVED_MS = 2_000
+const KNOWN_MAX = 20_000
+
+/** The tokens in force, remembered for a moment. A session that is unknown or has ended has none. */
+export class Tokens {
+  readonly #store: Store
+  readonly #clock: Clock
+  readonly #known = new Map<SessionId, { readonly tokens: readonly string[]; readonly at: number }>()
+  #generation = 0
+
+  constructor(store: Store, clock: Clock) {
+    this.#store = store
+    this.#clock = clock
+  }
+
+  /** Undefined when the store must be asked. */
+  peek(session: SessionId): readonly string[] | undefined {
+    const known = this.#known.get(session)
+    return known !== undefined && this.#clock.now() - known.at < BELIEVED_MS ? known.tokens : undefined
+  }
+
+  async fetch(session: SessionId): Promise<readonly string[]> {
+    const generation = this.#generation
+    const at = this.#clock.now()
+    const tokens = await this.#store.tokens(session).catch(noneIfGone)
+    if (generation !== this.#generation) return tokens
+    if (this.#known.size >= KNOWN_MAX) this.#known.clear()
+    this.#known.set(session, { tokens, at })
+    return tokens
+  }
+
+  /** Something was opened, ended or rotated here: nothing that is known counts, nor what is being fetched. */
+  forget(): void {
+    this.#generation += 1
+    this.#known.clear()
+  }
+}
+
+function noneIfGone(error: unknown): readonly string[] {
+  if (error instanceof S2Error && (error.code === 'not_found' || error.code === 'expired')) return []
+  throw error
+}

@@ -1,0 +1,78 @@
+import Type, { type Static, type TSchema } from 'typebox'
+import { CODES } from '#fleet/errors.ts'
+import {
+  Beat,
+  Count,
+  checkOf,
+  closed,
+  type Frozen,
+  Mark,
+  MessageIds,
+  oneOf,
+  orNull,
+  Session,
+  StoredMessage,
+} from './wire.ts'
+
+/**
+ * What is said over the one WebSocket of a host, JSON text a frame. The bridge opens with a challenge; the host joins it
+ * for each of its sessions with a proof made from that challenge and the session's token (`joinProof`), beats for them,
+ * and is pushed their messages.
+ */
+
+/** Answers to `beat` and `mark` name the number that the host gave them; numbers rise within a connection. */
+const number = { n: Count }
+
+export const HOST_FRAMES = {
+  /** Joining again takes the place of the earlier join. `after` null: beats only, no mail. */
+  join: closed({
+    t: oneOf(['join']),
+    session: Session,
+    after: orNull(Count),
+    proof: Type.String({ minLength: 1, maxLength: 100 }),
+  }),
+  leave: closed({ t: oneOf(['leave']), session: Session }),
+  /** No beats at all ask only whether the bridge still answers. */
+  beat: closed({ t: oneOf(['beat']), ...number, beats: Type.Array(Beat, { maxItems: 2_000 }) }),
+  mark: closed({ t: oneOf(['mark']), ...number, session: Session, ids: MessageIds, mark: Mark }),
+  /** The reader has taken all mail up to this id: there is room for more. */
+  taken: closed({ t: oneOf(['taken']), session: Session, id: Count }),
+} as const
+
+const Trouble = Type.Object({
+  code: oneOf(CODES),
+  detail: Type.String(),
+  next: Type.Optional(Type.String()),
+  retryAfterS: Type.Optional(Type.Number()),
+})
+
+export const BRIDGE_FRAMES = {
+  challenge: Type.Object({ t: oneOf(['challenge']), challenge: Type.String({ minLength: 16, maxLength: 200 }) }),
+  joined: Type.Object({ t: oneOf(['joined']), session: Session }),
+  /** A join was not accepted, or holds no longer. */
+  refused: Type.Object({ t: oneOf(['refused']), session: Session, problem: Trouble }),
+  mail: Type.Object({ t: oneOf(['mail']), session: Session, message: StoredMessage }),
+  done: Type.Object({ t: oneOf(['done']), ...number }),
+  failed: Type.Object({ t: oneOf(['failed']), ...number, problem: Trouble }),
+} as const
+
+type FrameOf<F extends Readonly<Record<string, TSchema>>> = {
+  [K in keyof F]: Static<F[K]> & { readonly t: K }
+}[keyof F]
+export type HostFrame = FrameOf<typeof HOST_FRAMES>
+export type BridgeFrame = FrameOf<typeof BRIDGE_FRAMES>
+
+/** How many messages of a session may be under way before the bridge waits for `taken`. */
+export const MAIL_WINDOW = 256
+/** The host says `taken` at the latest after so many. */
+export const TAKEN_EVERY = 64
+
+/** Why a socket was closed, as its close code (RFC 6455, 7.4) says it. */
+export const CLOSE = { done: 1000, goingAway: 1001, policy: 1008, slow: 1013 } as const
+
+/** Null when it is no frame of these kinds. */
+export function readFrame<F extends Readonly<Record<string, TSchema>>>(kinds: F, value: unknown): FrameOf<F> | null {
+  if (typeof value !== 'object' || value === null || !('t' in value) || typeof value.t !== 'string') return null
+  const schema = Object.hasOwn(kinds, value.t) ? kinds[value.t] : undefined
+  return schema !== undefined && checkOf(schema).Check(value) ? (value as unknown as FrameOf<F>) : null
+}

@@ -1,0 +1,94 @@
+import { CODES, type Code, S2Error } from '#fleet/errors.ts'
+
+/** How an error crosses the door: `application/problem+json` (RFC 9457). The cause stays behind, in the log. */
+export interface Problem {
+  readonly type: string
+  readonly title: string
+  readonly status: number
+  readonly code: Code
+  readonly detail: string
+  readonly next?: string
+  readonly id?: string
+  /** Finer than the Retry-After header, which knows whole seconds only. */
+  readonly retryAfterS?: number
+  /** The bridge's clock, milliseconds since 1970: sent when the caller's clock or the bridge's youth is the trouble. */
+  readonly time?: number
+}
+
+export const PROBLEM_TYPE = 'application/problem+json'
+
+const KINDS: Readonly<Record<Code, readonly [status: number, title: string]>> = {
+  invalid: [400, 'The request is wrong'],
+  unauthenticated: [401, 'The caller is not known'],
+  forbidden: [403, 'The caller may not do this'],
+  not_found: [404, 'There is no such thing'],
+  conflict: [409, 'It contradicts what is there'],
+  stale_epoch: [409, 'The task has another owner now'],
+  expired: [410, 'Its time is over'],
+  rate_limited: [429, 'Too many requests'],
+  too_large: [413, 'It is too large'],
+  unavailable: [503, 'Not possible just now'],
+  unknown_outcome: [504, 'It may or may not have happened'],
+  internal: [500, 'The bridge met an error'],
+}
+
+/** A signed request came at a moment the bridge cannot accept; `time` lets an honest caller sign anew and be heard. */
+export class ClockError extends S2Error {
+  readonly time: number
+
+  constructor(message: string, time: number, details: { next?: string; id?: string; retryAfterS?: number } = {}) {
+    super('expired', message, details)
+    this.time = time
+  }
+}
+
+/** What the caller may know of an error. Anything but an S2Error is `internal`, and its message stays inside. */
+export function toProblem(error: unknown, id?: string, status?: number): Problem {
+  const known = error instanceof S2Error ? error : null
+  const code = known?.code ?? 'internal'
+  const [usual, title] = KINDS[code]
+  const shownId = id ?? known?.id
+  return {
+    type: `urn:s2:problem:${code}`,
+    title,
+    status: status ?? (known instanceof ClockError ? 401 : usual),
+    code,
+    detail: known !== null && code !== 'internal' ? known.message : 'the bridge met an error of its own',
+    ...(known?.next === undefined ? {} : { next: known.next }),
+    ...(shownId === undefined ? {} : { id: shownId }),
+    ...(known?.retryAfterS === undefined ? {} : { retryAfterS: known.retryAfterS }),
+    ...(known instanceof ClockError ? { time: known.time } : {}),
+  }
+}
+
+/** Reads a problem that came from outside; null when it is none. */
+export function fromProblem(value: unknown): S2Error | null {
+  if (typeof value !== 'object' || value === null) return null
+  const { code, detail, next, id, retryAfterS, time } = value as Record<string, unknown>
+  const known = CODES.find((each) => each === code)
+  if (known === undefined || typeof detail !== 'string') return null
+  const details = {
+    ...(typeof next === 'string' ? { next } : {}),
+    ...(typeof id === 'string' ? { id } : {}),
+    ...(typeof retryAfterS === 'number' && retryAfterS >= 0 ? { retryAfterS } : {}),
+  }
+  if (known === 'expired' && typeof time === 'number') return new ClockError(detail, time, details)
+  return new S2Error(known, detail, details)
+}
+
+/** What a bare status means, where something between us and the bridge answered in its place. */
+export function fromStatus(status: number, writes: boolean): S2Error {
+  const code =
+    status === 429
+      ? 'rate_limited'
+      : status === 413
+        ? 'too_large'
+        : status === 503 || (status >= 500 && !writes)
+          ? 'unavailable'
+          : status >= 500
+            ? 'unknown_outcome'
+            : 'internal'
+  return new S2Error(code, `something that is not the bridge answered with status ${status}`, {
+    next: 'look at what stands between this host and the bridge, and at the address',
+  })
+}

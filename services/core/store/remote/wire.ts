@@ -1,0 +1,388 @@
+import Type, { type Static, type TProperties, type TSchema } from 'typebox'
+import { Compile, type Validator } from 'typebox/compile'
+import { INCIDENT_KINDS } from '#fleet/incident.ts'
+import { VERDICTS } from '#fleet/liveness.ts'
+import { DELIVERY } from '#fleet/message.ts'
+import type { SessionId } from '#fleet/session.ts'
+import { MOVE_REASONS, PRIORITIES, TASK_STATES } from '#fleet/task.ts'
+import type { Store } from '../store.ts'
+
+/**
+ * The one description of what crosses the bridge's door: `POST /v1/<verb>`, JSON in, JSON out. The bridge checks what
+ * comes in against it, the remote store what comes back. What a verb means is said by `Store`.
+ */
+
+/**
+ * Who may call: `session` only for itself, by its own signature; `member` as far as its side of its conversations reaches
+ * (the bridge looks); `admin` only on the bridge's own host, through the administration socket. Admin may call all.
+ */
+export type Authority = 'session' | 'member' | 'admin'
+
+/** How a verb behaves when its answer was lost: `reads` changes nothing, `repeats` answers the same again, `once` does not. */
+export type Effect = 'reads' | 'repeats' | 'once'
+
+export interface Verb {
+  readonly who: Authority
+  readonly effect: Effect
+  readonly input: TSchema
+  readonly output: TSchema
+  /** Whether every session that the arguments speak for is this one. */
+  speaksFor?(input: unknown, session: SessionId): boolean
+  call(store: Store, input: unknown): Promise<unknown>
+}
+
+/** As a schema's type, but for reading only: what a store answers. */
+export type Frozen<T> = T extends readonly (infer E)[]
+  ? readonly Frozen<E>[]
+  : T extends object
+    ? { readonly [K in keyof T]: Frozen<T[K]> }
+    : T
+
+/** Input is closed: what is not named is refused. Output is open, so that an older client understands a newer bridge. */
+function verb<const I extends TProperties, O extends TSchema>(
+  kind: readonly [Authority, Effect],
+  input: I,
+  output: O,
+  call: (store: Store, input: Static<Type.TObject<I>>) => Promise<Frozen<Static<O>>>,
+  speaksFor?: (input: Static<Type.TObject<I>>, session: SessionId) => boolean,
+): Verb & { readonly input: Type.TObject<I>; readonly output: O } {
+  return {
+    who: kind[0],
+    effect: kind[1],
+    input: closed(input),
+    output,
+    // The door hands in only what it has checked against `input`.
+    call: call as Verb['call'],
+    ...(speaksFor === undefined ? {} : { speaksFor: speaksFor as NonNullable<Verb['speaksFor']> }),
+  }
+}
+
+export function closed<const P extends TProperties>(properties: P): Type.TObject<P> {
+  return Type.Object(properties, { additionalProperties: false })
+}
+
+/** One of some words, checked by a pattern: quicker than a union, and told better when it is wrong. */
+export function oneOf<const W extends string>(words: readonly W[]) {
+  return Type.Unsafe<W>(Type.String({ pattern: `^(?:${words.join('|')})$` }))
+}
+
+export function orNull<S extends TSchema>(schema: S) {
+  return Type.Union([schema, Type.Null()])
+}
+
+const Nothing = Type.Null()
+export const Count = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
+const Whole = Type.Integer({ minimum: Number.MIN_SAFE_INTEGER, maximum: Number.MAX_SAFE_INTEGER })
+/** Milliseconds, or a time since 1970. */
+const Ms = Type.Number({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
+const Limit = Type.Integer({ minimum: 1, maximum: 10_000 })
+const Name = Type.String({ minLength: 1, maxLength: 200 })
+export const Session = Type.Unsafe<SessionId>(Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}/[ab]$' }))
+const ConversationId = Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$' })
+/** Long enough to be refused by the store in words that say what is wrong with it. */
+const Id = Type.String({ minLength: 1, maxLength: 1000 })
+const Channels = Type.Array(Name, { maxItems: 100 })
+
+const Sides = closed({ a: Name, b: Name })
+const conversation = {
+  id: Type.String(),
+  roles: Type.Object({ a: Type.String(), b: Type.String() }),
+  agents: Type.Object({ a: Type.String(), b: Type.String() }),
+  createdAt: Type.Number(),
+  expiresAt: Type.Number(),
+}
+const Conversation = Type.Object(conversation)
+const Opened = Type.Object({ ...conversation, tokens: Type.Object({ a: Type.String(), b: Type.String() }) })
+
+const message = {
+  id: Count,
+  from: Session,
+  to: Session,
+  text: Type.String(),
+  action: orNull(Type.String()),
+  files: Type.Array(Type.String()),
+  sentAt: Type.Number(),
+}
+const Message = Type.Object(message)
+export const StoredMessage = Type.Object({ ...message, delivery: oneOf(DELIVERY) })
+const Draft = closed({
+  text: Type.String(),
+  action: Type.Optional(orNull(Type.String())),
+  files: Type.Optional(Type.Array(Type.String(), { maxItems: 10_000 })),
+})
+export const Mark = oneOf(['delivered', 'leased', 'acked'])
+export const MessageIds = Type.Array(Count, { maxItems: 10_000 })
+
+const beat = { session: Session, host: Name, incarnation: Name, seq: Count, work: Count }
+export const Beat = closed(beat)
+const Pulses = Type.Object({
+  pulses: Type.Array(Type.Object({ ...beat, host: Type.String(), incarnation: Type.String(), version: Count })),
+  cursor: Count,
+  tick: Type.String(),
+})
+
+const result = { exitCode: orNull(Whole), signal: orNull(Type.String({ maxLength: 40 })), tail: Type.String() }
+const Task = Type.Object({
+  id: Type.String(),
+  description: Type.String(),
+  priority: oneOf(PRIORITIES),
+  role: orNull(Type.String()),
+  state: oneOf(TASK_STATES),
+  epoch: Count,
+  holder: orNull(Session),
+  originalAssignee: orNull(Session),
+  incarnation: orNull(Type.String()),
+  leaseSeq: Count,
+  moves: Count,
+  progress: orNull(Type.String()),
+  result: orNull(Type.Object({ exitCode: orNull(Whole), signal: orNull(Type.String()), tail: Type.String() })),
+  deadline: orNull(Type.Number()),
+  createdBy: orNull(Session),
+  createdAt: Type.Number(),
+  updatedAt: Type.Number(),
+})
+const NewTask = closed({
+  id: Id,
+  description: Type.String(),
+  priority: oneOf(PRIORITIES),
+  role: orNull(Name),
+  holder: orNull(Session),
+  deadline: orNull(Ms),
+  createdBy: orNull(Session),
+})
+const Report = closed({
+  task: Id,
+  epoch: Count,
+  state: oneOf(['in_progress', 'completed', 'failed']),
+  progress: orNull(Type.String()),
+  result: orNull(closed(result)),
+})
+const Move = closed({ task: Id, epoch: Count, to: orNull(Session), reason: oneOf(MOVE_REASONS) })
+const Evidence = Type.Object({
+  holder: Session,
+  report: Type.Object({
+    task: Type.String(),
+    epoch: Count,
+    state: oneOf(['in_progress', 'completed', 'failed']),
+    progress: orNull(Type.String()),
+    result: orNull(Type.Object(result)),
+  }),
+  at: Type.Number(),
+})
+
+const incident = {
+  id: Count,
+  cause: Type.String({ maxLength: 1000 }),
+  kind: oneOf(INCIDENT_KINDS),
+  agent: orNull(Type.String({ maxLength: 1000 })),
+  summary: Type.String(),
+  openedAt: Type.Number(),
+  closedAt: orNull(Type.Number()),
+}
+const Incident = Type.Object(incident)
+const NewIncident = closed({
+  cause: incident.cause,
+  kind: incident.kind,
+  agent: incident.agent,
+  summary: incident.summary,
+})
+const alert = { event: oneOf(['opened', 'closed']), channel: Type.String(), attempts: Count }
+const Alert = Type.Object({ incident: Incident, ...alert })
+const verdict = { agent: Name, verdict: oneOf(VERDICTS), since: Type.Number(), host: orNull(Type.String()) }
+const AuditEntry = Type.Object({
+  seq: Count,
+  at: Type.Number(),
+  actor: Type.String(),
+  action: Type.String(),
+  details: Type.Record(Type.String(), Type.Unknown()),
+  hash: Type.String(),
+})
+
+export const VERBS = {
+  openConversation: verb(
+    ['admin', 'once'],
+    { wanted: closed({ roles: Sides, agents: Sides, lifetimeMs: Ms }) },
+    Opened,
+    (store, { wanted }) => store.openConversation(wanted),
+  ),
+  conversations: verb(['member', 'reads'], {}, Type.Array(Conversation), (store) => store.conversations()),
+  renewConversation: verb(
+    ['admin', 'repeats'],
+    { id: ConversationId, lifetimeMs: Ms },
+    Conversation,
+    (store, { id, lifetimeMs }) => store.renewConversation(id, lifetimeMs),
+  ),
+  endConversation: verb(['admin', 'repeats'], { id: ConversationId }, Nothing, async (store, { id }) => {
+    await store.endConversation(id)
+    return null
+  }),
+  tokens: verb(['admin', 'reads'], { session: Session }, Type.Array(Type.String()), (store, { session }) =>
+    store.tokens(session),
+  ),
+  rotateToken: verb(
+    ['admin', 'once'],
+    { session: Session, overlapMs: Ms },
+    Type.String(),
+    (store, { session, overlapMs }) => store.rotateToken(session, overlapMs),
+  ),
+
+  send: verb(
+    ['session', 'repeats'],
+    { from: Session, key: Type.String({ minLength: 1, maxLength: 200 }), draft: Draft },
+    Message,
+    (store, { from, key, draft }) => store.send(from, key, draft),
+    ({ from }, session) => from === session,
+  ),
+  unacked: verb(
+    ['session', 'reads'],
+    { reader: Session, after: Count, limit: Limit },
+    Type.Array(StoredMessage),
+    (store, { reader, after, limit }) => store.unacked(reader, after, limit),
+    ({ reader }, session) => reader === session,
+  ),
+  mark: verb(
+    ['session', 'repeats'],
+    { reader: Session, ids: MessageIds, mark: Mark },
+    Nothing,
+    async (store, { reader, ids, mark }) => {
+      await store.mark(reader, ids, mark)
+      return null
+    },
+    ({ reader }, session) => reader === session,
+  ),
+
+  beat: verb(
+    ['session', 'repeats'],
+    { beats: Type.Array(Beat, { maxItems: 10_000 }) },
+    Nothing,
+    async (store, { beats }) => {
+      await store.beat(beats)
+      return null
+    },
+    ({ beats }, session) => beats.every((each) => each.session === session),
+  ),
+  pulses: verb(['admin', 'reads'], { after: Count }, Pulses, (store, { after }) => store.pulses(after)),
+
+  addTask: verb(['member', 'repeats'], { task: NewTask }, Task, (store, { task }) => store.addTask(task)),
+  tasks: verb(
+    ['member', 'reads'],
+    {
+      filter: closed({
+        open: Type.Optional(Type.Boolean()),
+        holder: Type.Optional(Session),
+        state: Type.Optional(oneOf(TASK_STATES)),
+        limit: Type.Optional(Count),
+      }),
+    },
+    Type.Array(Task),
+    (store, { filter }) => store.tasks(filter),
+  ),
+  task: verb(['member', 'reads'], { id: Id }, Task, (store, { id }) => store.task(id)),
+  leaseTask: verb(
+    ['session', 'once'],
+    { holder: Session, incarnation: Name },
+    orNull(Task),
+    (store, { holder, incarnation }) => store.leaseTask(holder, incarnation),
+    ({ holder }, session) => holder === session,
+  ),
+  report: verb(
+    ['session', 'repeats'],
+    { holder: Session, report: Report },
+    Task,
+    (store, { holder, report }) => store.report(holder, report),
+    ({ holder }, session) => holder === session,
+  ),
+  cancelTask: verb(['member', 'repeats'], { id: Id }, Task, (store, { id }) => store.cancelTask(id)),
+  move: verb(['admin', 'once'], { move: Move }, Type.Boolean(), (store, { move }) => store.move(move)),
+  evidence: verb(['member', 'reads'], { task: Id }, Type.Array(Evidence), (store, { task }) => store.evidence(task)),
+
+  openIncident: verb(
+    ['admin', 'once'],
+    { incident: NewIncident, channels: Channels },
+    Type.Boolean(),
+    (store, { incident, channels }) => store.openIncident(incident, channels),
+  ),
+  closeIncident: verb(
+    ['admin', 'once'],
+    { cause: incident.cause, channels: Channels },
+    Type.Boolean(),
+    (store, { cause, channels }) => store.closeIncident(cause, channels),
+  ),
+  incidents: verb(
+    ['admin', 'reads'],
+    { filter: closed({ open: Type.Boolean() }) },
+    Type.Array(Incident),
+    (store, { filter }) => store.incidents(filter),
+  ),
+  claimAlerts: verb(
+    ['admin', 'once'],
+    { channels: Channels, leaseMs: Ms },
+    Type.Array(Alert),
+    (store, { channels, leaseMs }) => store.claimAlerts(channels, leaseMs),
+  ),
+  settleAlert: verb(
+    ['admin', 'repeats'],
+    {
+      alert: closed({ incident: closed(incident), ...alert }),
+      outcome: Type.Union([Type.Literal('told'), closed({ retryMs: Ms })]),
+    },
+    Nothing,
+    async (store, { alert, outcome }) => {
+      await store.settleAlert(alert, outcome)
+      return null
+    },
+  ),
+
+  judge: verb(['admin', 'repeats'], { verdicts: Type.Array(closed(verdict)) }, Nothing, async (store, { verdicts }) => {
+    await store.judge(verdicts)
+    return null
+  }),
+  verdicts: verb(
+    ['admin', 'reads'],
+    {},
+    Type.Object({ at: orNull(Type.Number()), verdicts: Type.Array(Type.Object(verdict)) }),
+    (store) => store.verdicts(),
+  ),
+  tend: verb(['admin', 'repeats'], {}, Type.Number(), (store) => store.tend()),
+  audit: verb(['admin', 'reads'], { after: Count, limit: Limit }, Type.Array(AuditEntry), (store, { after, limit }) =>
+    store.audit(after, limit),
+  ),
+  prune: verb(['admin', 'repeats'], { olderThanMs: Ms }, Count, (store, { olderThanMs }) => store.prune(olderThanMs)),
+} satisfies Record<string, Verb>
+
+export type VerbName = keyof typeof VERBS
+export type Input<N extends VerbName> = Static<(typeof VERBS)[N]['input']>
+export type Output<N extends VerbName> = Static<(typeof VERBS)[N]['output']>
+
+/**
+ * What is streamed instead of answered, on the administration socket only: one JSON text a line, for as long as the
+ * caller listens. The cursor is the caller's; after a break it asks again from what it has.
+ */
+export const STREAMS = {
+  mail: { input: closed({ reader: Session, after: Count }), item: StoredMessage },
+  traffic: { input: closed({ after: Count }), item: Type.Array(StoredMessage) },
+} as const
+
+export type StreamName = keyof typeof STREAMS
+
+export const ROOT = '/v1/'
+export const SOCKET_PATH = '/v1/socket'
+
+const compiled = new WeakMap<TSchema, Validator>()
+
+/** The compiled check of a schema, made when it is first needed: a command uses one verb, not thirty. */
+export function checkOf(schema: TSchema): Validator {
+  const known = compiled.get(schema)
+  if (known !== undefined) return known
+  const fresh: Validator = Compile(schema)
+  compiled.set(schema, fresh)
+  return fresh
+}
+
+/** What is wrong with a value, as a clause: where, and what was wanted there. */
+export function faultOf(schema: TSchema, value: unknown): string {
+  const [first] = checkOf(schema).Errors(value)
+  if (first === undefined) return 'is not what was wanted'
+  const where = first.instancePath === '' ? 'it' : first.instancePath.slice(1).replaceAll('/', '.').slice(0, 100)
+  return `${where}: ${first.message}`
+}
