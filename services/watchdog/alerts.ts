@@ -32,8 +32,6 @@ export class Teller {
   readonly #loop: Loop
   /** Told, but not settled as the store was away: never told again by this watchdog. */
   readonly #told = new Set<string>()
-  /** Incidents whose opening is still to be told, by when it is due again: their end is told after it. */
-  readonly #owed = new Map<number, number>()
   /** What the store cannot keep, as it is the store that is away. */
   #unstored: Alert[] = []
   #failures = 0
@@ -73,21 +71,13 @@ export class Teller {
     const alerts = await store.claimAlerts([this.#channel.name], CLAIM_MS)
     for (const alert of alerts) {
       if (this.#parts.signal.aborted) return 0
-      const outcome = this.#told.has(keyOf(alert))
-        ? 'told'
-        : (this.#putOff(alert, claimedAt) ?? (await this.#tell(alert)))
+      // A claim that would run out while the alert is told could have two watchdogs tell it.
+      const isLate = clock.now() + 2 * TELL_TIMEOUT_MS > claimedAt + CLAIM_MS
+      const outcome = this.#told.has(keyOf(alert)) ? 'told' : isLate ? { retryMs: 0 } : await this.#tell(alert)
       if (outcome !== null) await this.#settle(alert, outcome)
     }
     this.#failures = 0
     return alerts.length > 0 ? 0 : ASK_EVERY_MS
-  }
-
-  /** Whether an alert must wait: for its incident's opening, or as its claim could run out while it is told. */
-  #putOff({ incident, event }: Alert, claimedAt: number): { retryMs: number } | null {
-    const now = this.#parts.clock.now()
-    const owed = event === 'closed' ? this.#owed.get(incident.id) : undefined
-    if (owed !== undefined) return { retryMs: Math.max(RETRY.firstMs, owed - now) }
-    return now + 2 * TELL_TIMEOUT_MS > claimedAt + CLAIM_MS ? { retryMs: 0 } : null
   }
 
   async #tellUnstored(): Promise<void> {
@@ -103,12 +93,10 @@ export class Teller {
     const { signal, chance, log } = this.#parts
     try {
       await this.#channel.tell(alert, signal)
-      this.#owed.delete(alert.incident.id)
       return 'told'
     } catch (error) {
       if (signal.aborted) return null
       const retryMs = backoff(alert.attempts, RETRY, chance)
-      if (alert.event === 'opened') this.#owed.set(alert.incident.id, this.#parts.clock.now() + retryMs)
       this.#parts.onFailure(this.#channel.name)
       log.warn('alert was not told', {
         channel: this.#channel.name,
