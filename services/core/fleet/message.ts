@@ -1,5 +1,6 @@
 import { S2Error } from './errors.ts'
-import type { SessionId } from './session.ts'
+import { redact } from './redact.ts'
+import { parseSession, type SessionId } from './session.ts'
 
 /** How far a message has come. Only acked counts as received. States move in this order and never back. */
 export const DELIVERY = ['queued', 'delivered', 'leased', 'acked'] as const
@@ -35,6 +36,8 @@ export interface Draft {
 export const TEXT_MAX = 50_000
 export const FILES_MAX = 200
 export const NAME_MAX = 400
+/** Characters of a sender's idempotency key. */
+export const KEY_MAX = 200
 
 /** Refuses a draft that no store may keep. */
 export function checkDraft(draft: Draft): void {
@@ -50,6 +53,19 @@ export function checkDraft(draft: Draft): void {
   if (files.length > FILES_MAX || files.some((file) => file.length > NAME_MAX)) {
     throw new S2Error('too_large', `at most ${FILES_MAX} file names of ${NAME_MAX} characters each`)
   }
+}
+
+/** Refuses a send that no store may do, before it looks anything up. */
+export function checkSend(from: SessionId, key: string, draft: Draft): void {
+  parseSession(from)
+  checkDraft(draft)
+  if (key.length >= 1 && key.length <= KEY_MAX) return
+  throw new S2Error('invalid', `the key of a message has ${key.length} characters; 1 to ${KEY_MAX} are allowed`)
+}
+
+/** A draft as it is kept: without secrets, and with nothing left open. */
+export function cleanDraft({ text, action = null, files = [] }: Draft): Required<Draft> {
+  return { text: redact(text), action: action === null ? null : redact(action), files: files.map(redact) }
 }
 
 /** True when `to` lies further along than `from`. */

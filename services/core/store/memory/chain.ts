@@ -1,0 +1,26 @@
+import { type Act, AUDIT_ROOT, type AuditEntry, auditHash } from '#fleet/audit.ts'
+import type { Clock } from '#runtime/clock.ts'
+
+/** The audit chain, in memory. */
+export class Chain {
+  readonly #clock: Clock
+  readonly #entries: AuditEntry[] = []
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  append({ actor, action, details }: Act): void {
+    const seq = this.#entries.length + 1
+    const at = this.#clock.wall()
+    const previous = this.#entries.at(-1)?.hash ?? AUDIT_ROOT
+    const hash = auditHash(previous, seq, at, actor, action, JSON.stringify(details))
+    const kept = Object.freeze({ ...details })
+    this.#entries.push(Object.freeze({ seq, at, actor, action, details: kept, hash }))
+  }
+
+  read(after: number, limit: number): AuditEntry[] {
+    const from = Math.max(0, after)
+    return this.#entries.slice(from, from + limit)
+  }
+}

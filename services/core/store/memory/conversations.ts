@@ -1,0 +1,109 @@
+import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
+import { S2Error } from '#fleet/errors.ts'
+import { conversationOf, parseSession, type SessionId, type Side } from '#fleet/session.ts'
+import type { Clock } from '#runtime/clock.ts'
+
+/** So many bytes that nobody can guess. */
+export type Secrets = (bytes: number) => Uint8Array
+
+/** A token that was replaced, in force until its overlap ends. */
+interface Former {
+  readonly token: string
+  readonly endsAt: number
+}
+
+interface Kept {
+  conversation: Conversation
+  readonly tokens: Record<Side, string>
+  readonly former: Record<Side, Former | null>
+}
+
+/** What conversations there are, in memory. */
+export class Conversations {
+  readonly #clock: Clock
+  readonly #secrets: Secrets
+  readonly #all = new Map<string, Kept>()
+
+  constructor(clock: Clock, secrets: Secrets) {
+    this.#clock = clock
+    this.#secrets = secrets
+  }
+
+  open({ roles, agents, lifetimeMs }: NewConversation): OpenedConversation {
+    const id = `conv_${this.#hex(8)}`
+    const createdAt = this.#clock.wall()
+    const conversation = Object.freeze({
+      id,
+      roles: Object.freeze({ a: roles.a, b: roles.b }),
+      agents: Object.freeze({ a: agents.a, b: agents.b }),
+      createdAt,
+      expiresAt: createdAt + lifetimeMs,
+    })
+    const tokens = { a: this.#hex(32), b: this.#hex(32) }
+    this.#all.set(id, { conversation, tokens, former: { a: null, b: null } })
+    return { ...conversation, tokens: { ...tokens } }
+  }
+
+  /** Those that live, by age. */
+  live(): Conversation[] {
+    const now = this.#clock.wall()
+    return [...this.#all.values()]
+      .map(({ conversation }) => conversation)
+      .filter(({ expiresAt }) => expiresAt > now)
+      .sort((one, other) => one.createdAt - other.createdAt)
+  }
+
+  isLive(session: SessionId): boolean {
+    const kept = this.#all.get(conversationOf(session))
+    return kept !== undefined && kept.conversation.expiresAt > this.#clock.wall()
+  }
+
+  /** Throws `not_found` or `expired`. */
+  demandLive(id: string): Kept {
+    const kept = this.#demand(id)
+    if (kept.conversation.expiresAt > this.#clock.wall()) return kept
+    throw new S2Error('expired', `conversation ${id} has ended`, { next: 'open a new one' })
+  }
+
+  renew(id: string, lifetimeMs: number): Conversation {
+    const kept = this.demandLive(id)
+    const expiresAt = Math.max(kept.conversation.expiresAt, this.#clock.wall() + lifetimeMs)
+    kept.conversation = Object.freeze({ ...kept.conversation, expiresAt })
+    return kept.conversation
+  }
+
+  /** Answers false when it had ended already. */
+  end(id: string): boolean {
+    const kept = this.#demand(id)
+    const now = this.#clock.wall()
+    if (kept.conversation.expiresAt <= now) return false
+    kept.conversation = Object.freeze({ ...kept.conversation, expiresAt: now })
+    return true
+  }
+
+  tokens(session: SessionId): string[] {
+    const { conversation, side } = parseSession(session)
+    const { tokens, former } = this.demandLive(conversation)
+    const before = former[side]
+    const overlaps = before !== null && before.endsAt > this.#clock.wall()
+    return overlaps ? [tokens[side], before.token] : [tokens[side]]
+  }
+
+  rotate(session: SessionId, overlapMs: number): string {
+    const { conversation, side } = parseSession(session)
+    const { tokens, former } = this.demandLive(conversation)
+    former[side] = { token: tokens[side], endsAt: this.#clock.wall() + overlapMs }
+    tokens[side] = this.#hex(32)
+    return tokens[side]
+  }
+
+  #demand(id: string): Kept {
+    const kept = this.#all.get(id)
+    if (kept === undefined) throw new S2Error('not_found', `there is no conversation ${id}`)
+    return kept
+  }
+
+  #hex(bytes: number): string {
+    return Buffer.from(this.#secrets(bytes)).toString('hex')
+  }
+}

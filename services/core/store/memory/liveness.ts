@@ -1,0 +1,57 @@
+import type { Beat, Pulse, Pulses } from '#fleet/beat.ts'
+import type { AgentVerdict } from '#fleet/liveness.ts'
+import type { SessionId } from '#fleet/session.ts'
+import type { Clock } from '#runtime/clock.ts'
+
+/** What was judged last, and when. */
+export interface Judged {
+  readonly at: number | null
+  readonly verdicts: readonly AgentVerdict[]
+}
+
+/** Beats and verdicts, in memory. */
+export class Liveness {
+  readonly #clock: Clock
+  /** In the order of their last change. */
+  readonly #pulses = new Map<SessionId, Pulse>()
+  #version = 0
+  #ticks = 0
+  #judged: Judged = { at: null, verdicts: [] }
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** An older beat of the same life changes nothing. */
+  take({ session, host, incarnation, seq, work }: Beat): void {
+    const before = this.#pulses.get(session)
+    if (before !== undefined && before.incarnation === incarnation && before.seq >= seq) return
+    this.#version += 1
+    this.#pulses.delete(session)
+    this.#pulses.set(session, Object.freeze({ session, host, incarnation, seq, work, version: this.#version }))
+  }
+
+  has(session: SessionId): boolean {
+    return this.#pulses.has(session)
+  }
+
+  /** Says that beats are being collected: an observer who sees this stand still is blind. */
+  tick(): void {
+    this.#ticks += 1
+  }
+
+  pulses(after: number): Pulses {
+    const isNews = after < this.#version
+    const pulses = isNews ? [...this.#pulses.values()].filter(({ version }) => version > after) : []
+    return { pulses, cursor: this.#version, tick: String(this.#ticks) }
+  }
+
+  judge(verdicts: readonly AgentVerdict[]): void {
+    const kept = verdicts.map(({ agent, verdict, since, host }) => Object.freeze({ agent, verdict, since, host }))
+    this.#judged = Object.freeze({ at: this.#clock.wall(), verdicts: Object.freeze(kept) })
+  }
+
+  get judged(): Judged {
+    return this.#judged
+  }
+}

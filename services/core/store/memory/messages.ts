@@ -1,0 +1,111 @@
+import { S2Error } from '#fleet/errors.ts'
+import { advances, type Draft, type Mark, type Message, type StoredMessage } from '#fleet/message.ts'
+import { partnerOf, type SessionId } from '#fleet/session.ts'
+import type { Clock } from '#runtime/clock.ts'
+
+/** What a sender's key stands for: the draft as it was asked for, and the message it became. */
+interface Sent {
+  readonly draft: Draft
+  readonly message: Message
+}
+
+/** What sessions send to each other, in memory. Ids are places in one list, counted from 1. */
+export class Messages {
+  readonly #clock: Clock
+  readonly #all: StoredMessage[] = []
+  readonly #waiting = new Map<SessionId, Set<number>>()
+  readonly #sent = new Map<string, Sent>()
+  readonly #listeners = new Map<SessionId | 'all', Set<() => void>>()
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** The message that this sender sent with this key; null where it sent none. Throws `conflict` for another draft. */
+  repeated(from: SessionId, key: string, draft: Draft): Message | null {
+    const sent = this.#sent.get(`${from} ${key}`)
+    if (sent === undefined) return null
+    if (isSameDraft(sent.draft, draft)) return sent.message
+    throw new S2Error('conflict', `${from} has sent another message with the key ${JSON.stringify(key)}`, {
+      next: 'use a new key for a new message',
+    })
+  }
+
+  /** Keeps a message to the partner of `from`. */
+  post(from: SessionId, { text, action = null, files = [] }: Draft): Message {
+    const id = this.#all.length + 1
+    const to = partnerOf(from)
+    const kept = Object.freeze([...files])
+    const message = Object.freeze({ id, from, to, text, action, files: kept, sentAt: this.#clock.wall() })
+    this.#all.push(Object.freeze({ ...message, delivery: 'queued' }))
+    const waiting = this.#waiting.get(to)
+    if (waiting === undefined) this.#waiting.set(to, new Set([id]))
+    else waiting.add(id)
+    this.#ring(to)
+    this.#ring('all')
+    return message
+  }
+
+  remember(from: SessionId, key: string, draft: Draft, message: Message): void {
+    const { text, action = null, files = [] } = draft
+    this.#sent.set(`${from} ${key}`, { draft: { text, action, files: [...files] }, message })
+  }
+
+  unacked(reader: SessionId, after: number, limit: number): StoredMessage[] {
+    const found: StoredMessage[] = []
+    for (const id of this.#waiting.get(reader) ?? []) {
+      if (found.length >= limit) break
+      const message = this.#all[id - 1]
+      if (id > after && message !== undefined) found.push(message)
+    }
+    return found
+  }
+
+  after(id: number, limit: number): StoredMessage[] {
+    const from = Math.max(0, id)
+    return this.#all.slice(from, from + limit)
+  }
+
+  /** Moves messages forward; answers the ids that moved. */
+  mark(reader: SessionId, ids: readonly number[], mark: Mark): number[] {
+    const waiting = this.#waiting.get(reader)
+    return ids.filter((id) => {
+      const message = this.#all[id - 1]
+      if (message === undefined || !waiting?.has(id) || !advances(message.delivery, mark)) return false
+      this.#all[id - 1] = Object.freeze({ ...message, delivery: mark })
+      if (mark === 'acked') waiting.delete(id)
+      return true
+    })
+  }
+
+  /** Waits until a message for this reader comes, or the signal aborts. Nothing may be awaited between a read and this. */
+  news(reader: SessionId | 'all', signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return Promise.resolve()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const listeners = this.#listeners.get(reader) ?? new Set()
+    this.#listeners.set(reader, listeners)
+    const stop = (): void => {
+      listeners.delete(stop)
+      if (listeners.size === 0 && this.#listeners.get(reader) === listeners) this.#listeners.delete(reader)
+      signal.removeEventListener('abort', stop)
+      resolve()
+    }
+    listeners.add(stop)
+    signal.addEventListener('abort', stop, { once: true })
+    return promise
+  }
+
+  #ring(reader: SessionId | 'all'): void {
+    for (const wake of [...(this.#listeners.get(reader) ?? [])]) wake()
+  }
+}
+
+function isSameDraft(x: Draft, y: Draft): boolean {
+  const [files, others] = [x.files ?? [], y.files ?? []]
+  return (
+    x.text === y.text &&
+    (x.action ?? null) === (y.action ?? null) &&
+    files.length === others.length &&
+    files.every((file, index) => file === others[index])
+  )
+}

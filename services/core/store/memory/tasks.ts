@@ -1,0 +1,153 @@
+import type { Act } from '#fleet/audit.ts'
+import { S2Error } from '#fleet/errors.ts'
+import { type Addressed, readLetter } from '#fleet/letters.ts'
+import type { Message } from '#fleet/message.ts'
+import {
+  applyCancel,
+  applyLease,
+  applyLetter,
+  applyMove,
+  applyReport,
+  beginForeignTask,
+  beginTask,
+  EVIDENCE_MAX,
+  isSameReport,
+  nextToLease,
+  type Refusal,
+  type Step,
+  taskOfLetter,
+} from '#fleet/ownership.ts'
+import type { SessionId } from '#fleet/session.ts'
+import { isOpen, type Move, type NewTask, type Report, type Task } from '#fleet/task.ts'
+import type { Clock } from '#runtime/clock.ts'
+import type { Evidence, TaskFilter } from '../store.ts'
+
+/** What else a change of a task does, at once with it. */
+export interface Effects {
+  send(letter: Addressed): void
+  note(act: Act): void
+}
+
+/** Who owns what, in memory. */
+export class Tasks {
+  readonly #clock: Clock
+  readonly #effects: Effects
+  readonly #all = new Map<string, Task>()
+  readonly #open = new Map<string, Task>()
+  readonly #evidence = new Map<string, Evidence[]>()
+
+  constructor(clock: Clock, effects: Effects) {
+    this.#clock = clock
+    this.#effects = effects
+  }
+
+  get(id: string): Task | undefined {
+    return this.#all.get(id)
+  }
+
+  /** Throws `not_found`. */
+  demand(id: string): Task {
+    const task = this.#all.get(id)
+    if (task === undefined)
+      throw new S2Error('not_found', `there is no task ${id}`, { next: 'list them: s2 task list' })
+    return task
+  }
+
+  list({ open, holder, state, limit = Number.POSITIVE_INFINITY }: TaskFilter): Task[] {
+    const found: Task[] = []
+    for (const task of (open === true ? this.#open : this.#all).values()) {
+      if (found.length >= limit) break
+      if (open === false && isOpen(task.state)) continue
+      if (holder !== undefined && task.holder !== holder) continue
+      if (state === undefined || task.state === state) found.push(task)
+    }
+    return found
+  }
+
+  add(wanted: NewTask): Task {
+    return this.#take(beginTask(wanted, this.#clock.wall()))
+  }
+
+  lease(holder: SessionId, incarnation: string): Task | null {
+    const task = nextToLease(this.#open.values(), holder, incarnation)
+    return task === null ? null : this.#take(applyLease(task, incarnation, this.#clock.wall()))
+  }
+
+  report(holder: SessionId, report: Report): Task {
+    return this.#settle(applyReport(this.demand(report.task), holder, report, this.#clock.wall()))
+  }
+
+  cancel(id: string): Task {
+    return this.#settle(applyCancel(this.demand(id), this.#clock.wall()))
+  }
+
+  /** `demandLive` throws when the new owner can have none. */
+  move(move: Move, demandLive: (session: SessionId) => void): boolean {
+    const step = applyMove(this.demand(move.task), move, this.#clock.wall())
+    if (step === null) return false
+    if (move.to !== null) demandLive(move.to)
+    this.#take(step)
+    return true
+  }
+
+  /** Takes in what a message says of tasks, if anything. */
+  absorb({ from, text }: Message): void {
+    const letter = readLetter(text)
+    if (letter === null) return
+    const known = this.#all.get(letter.task)
+    const wanted = taskOfLetter(from, letter)
+    const now = this.#clock.wall()
+    if (known === undefined && wanted !== null) this.#take(beginForeignTask(wanted, now))
+    const ruling = known === undefined ? null : applyLetter(known, from, letter, now)
+    if (ruling === null) return
+    if (ruling.refusal === null) this.#take(ruling)
+    else this.#keep(ruling)
+  }
+
+  evidence(task: string): Evidence[] {
+    return [...(this.#evidence.get(task) ?? [])]
+  }
+
+  /** Forgets tasks that ended before `time`; answers how many. */
+  prune(time: number): number {
+    const old = [...this.#all.values()].filter(({ state, updatedAt }) => !isOpen(state) && updatedAt < time)
+    for (const { id } of old) {
+      this.#all.delete(id)
+      this.#evidence.delete(id)
+    }
+    return old.length
+  }
+
+  #settle(ruling: Step | Refusal): Task {
+    if (ruling.refusal === null) return this.#take(ruling)
+    this.#keep(ruling)
+    throw ruling.refusal
+  }
+
+  #take({ task, letters, act }: Step): Task {
+    const kept = freeze(task)
+    this.#all.set(kept.id, kept)
+    if (isOpen(kept.state)) this.#open.set(kept.id, kept)
+    else this.#open.delete(kept.id)
+    for (const letter of letters) this.#effects.send(letter)
+    if (act !== null) this.#effects.note(act)
+    return kept
+  }
+
+  #keep({ evidence, act }: Refusal): void {
+    if (evidence === null) return
+    const { task, holder, report } = evidence
+    const kept = this.#evidence.get(task) ?? []
+    const isKnown = kept.some((one) => one.holder === holder && isSameReport(one.report, report))
+    if (isKnown || kept.length >= EVIDENCE_MAX) return
+    const result = report.result === null ? null : Object.freeze({ ...report.result })
+    kept.push(Object.freeze({ holder, report: Object.freeze({ ...report, result }), at: this.#clock.wall() }))
+    this.#evidence.set(task, kept)
+    if (act !== null) this.#effects.note(act)
+  }
+}
+
+function freeze(task: Task): Task {
+  if (Object.isFrozen(task)) return task
+  return Object.freeze({ ...task, result: task.result === null ? null : Object.freeze({ ...task.result }) })
+}
