@@ -1,0 +1,45 @@
+import { fileURLToPath } from 'node:url'
+import type { Round } from './figures.ts'
+import type { LoadRound, Reply, Word } from './load/serve.ts'
+import type { Actor, Stage } from './stage.ts'
+
+/** A process on a core of its own that loads a server over connections it keeps, round by round. */
+export interface Load {
+  /** Gets all ready, then measures; the server's share of its core is taken from the same time. */
+  round(order: unknown, server: Actor): Promise<Round>
+}
+
+export async function openLoad(stage: Stage, file: 'sends' | 'beats', job: unknown): Promise<Load> {
+  const actor = stage.start('load', [process.execPath, fileURLToPath(new URL(`./load/${file}.ts`, import.meta.url))])
+  await ask(actor, { t: 'job', job })
+  return {
+    async round(order, server) {
+      await ask(actor, { t: 'ready', order })
+      const cpuBefore = server.cpuMs()
+      const { latenciesMs, tookMs, cpuMs }: LoadRound = (await ask(actor, { t: 'go' })).round ?? NO_ROUND
+      return {
+        latenciesMs,
+        tookMs,
+        cpuPercent: ((server.cpuMs() - cpuBefore) / tookMs) * 100,
+        loadPercent: (cpuMs / tookMs) * 100,
+      }
+    },
+  }
+}
+
+const NO_ROUND: LoadRound = { latenciesMs: new Float64Array(0), tookMs: Number.NaN, cpuMs: Number.NaN }
+
+async function ask({ child, words }: Actor, word: Word): Promise<Reply> {
+  const { promise, resolve, reject } = Promise.withResolvers<Reply>()
+  const onExit = (): void => reject(new Error(`the load ended: ${words()}`))
+  child.once('exit', onExit)
+  child.once('message', (message) => resolve(message as Reply))
+  child.send(word)
+  try {
+    const reply = await promise
+    if (reply.error !== undefined) throw new Error(`the load failed: ${reply.error}`)
+    return reply
+  } finally {
+    child.off('exit', onExit)
+  }
+}

@@ -1,0 +1,65 @@
+/**
+ * Measures the fleet and what else there is for its work, in turn and in one run. Prints progress on standard error, a
+ * table and JSON on standard output.
+ *
+ *   node test/bench/main.ts [--json FILE|-] [--quick] [--only WORD]
+ */
+import { writeFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { beats } from './beats.ts'
+import { delivery } from './delivery.ts'
+import { describe } from './machine.ts'
+import { memory } from './memory.ts'
+import { type Bench, isMet, type Row, type Skipped } from './row.ts'
+import { sends } from './sends.ts'
+import { openStage } from './stage.ts'
+import { tableText } from './table.ts'
+
+const BENCHES: Readonly<Record<string, Bench>> = { delivery, sends, beats, memory }
+
+const { values } = parseArgs({
+  options: {
+    json: { type: 'string' },
+    quick: { type: 'boolean', default: false },
+    only: { type: 'string', multiple: true, default: [] },
+  },
+})
+
+const wanted = Object.entries(BENCHES).filter(
+  ([name]) => values.only.length === 0 || values.only.some((word) => name.includes(word)),
+)
+if (wanted.length === 0) {
+  console.error(`nothing is called so; there are ${Object.keys(BENCHES).join(', ')}`)
+  process.exit(64)
+}
+
+const rows: (Row | Skipped)[] = []
+for (const [name, bench] of wanted) {
+  const say = (line: string): void => console.error(`${name}: ${line}`)
+  try {
+    rows.push(...(await bench({ isQuick: values.quick, say })))
+  } catch (error) {
+    console.error(error)
+    rows.push({ what: name, skipped: `it failed: ${error instanceof Error ? error.message : String(error)}` })
+    process.exitCode = 1
+  }
+}
+
+const machine = await (async () => {
+  await using stage = await openStage()
+  return describe(stage.folder)
+})()
+const json = `${JSON.stringify(
+  { machine, quick: values.quick, rows: rows.map((row) => ('skipped' in row ? row : { ...row, met: isMet(row) })) },
+  null,
+  2,
+)}\n`
+const table = `${tableText(machine, rows)}\n`
+if (values.json === '-') {
+  process.stderr.write(table)
+  process.stdout.write(json)
+} else {
+  process.stdout.write(table)
+  if (values.json === undefined) process.stdout.write(`\n${json}`)
+  else writeFileSync(values.json, json)
+}
