@@ -57,7 +57,7 @@ export const BRIDGE_FRAMES = {
 } as const
 
 type FrameOf<F extends Readonly<Record<string, TSchema>>> = {
-  [K in keyof F]: Static<F[K]> & { readonly t: K }
+  [K in keyof F]: Frozen<Static<F[K]>> & { readonly t: K }
 }[keyof F]
 export type HostFrame = FrameOf<typeof HOST_FRAMES>
 export type BridgeFrame = FrameOf<typeof BRIDGE_FRAMES>

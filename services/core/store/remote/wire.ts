@@ -79,8 +79,8 @@ const Limit = Type.Integer({ minimum: 1, maximum: 10_000 })
 const Name = Type.String({ minLength: 1, maxLength: 200 })
 export const Session = Type.Unsafe<SessionId>(Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}/[ab]$' }))
 const ConversationId = Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$' })
-/** Long enough to be refused by the store in words that say what is wrong with it. */
-const Id = Type.String({ minLength: 1, maxLength: 1000 })
+/** Whatever is wrong with it, the store says it better. */
+const Text = Type.String()
 const Channels = Type.Array(Name, { maxItems: 100 })
 
 const Sides = closed({ a: Name, b: Name })
@@ -142,7 +142,7 @@ const Task = Type.Object({
   updatedAt: Type.Number(),
 })
 const NewTask = closed({
-  id: Id,
+  id: Text,
   description: Type.String(),
   priority: oneOf(PRIORITIES),
   role: orNull(Name),
@@ -151,13 +151,13 @@ const NewTask = closed({
   createdBy: orNull(Session),
 })
 const Report = closed({
-  task: Id,
+  task: Text,
   epoch: Count,
   state: oneOf(['in_progress', 'completed', 'failed']),
   progress: orNull(Type.String()),
   result: orNull(closed(result)),
 })
-const Move = closed({ task: Id, epoch: Count, to: orNull(Session), reason: oneOf(MOVE_REASONS) })
+const Move = closed({ task: Text, epoch: Count, to: orNull(Session), reason: oneOf(MOVE_REASONS) })
 const Evidence = Type.Object({
   holder: Session,
   report: Type.Object({
@@ -228,7 +228,7 @@ export const VERBS = {
 
   send: verb(
     ['session', 'repeats'],
-    { from: Session, key: Type.String({ minLength: 1, maxLength: 200 }), draft: Draft },
+    { from: Session, key: Text, draft: Draft },
     Message,
     (store, { from, key, draft }) => store.send(from, key, draft),
     ({ from }, session) => from === session,
@@ -277,7 +277,7 @@ export const VERBS = {
     Type.Array(Task),
     (store, { filter }) => store.tasks(filter),
   ),
-  task: verb(['member', 'reads'], { id: Id }, Task, (store, { id }) => store.task(id)),
+  task: verb(['member', 'reads'], { id: Text }, Task, (store, { id }) => store.task(id)),
   leaseTask: verb(
     ['session', 'once'],
     { holder: Session, incarnation: Name },
@@ -292,9 +292,9 @@ export const VERBS = {
     (store, { holder, report }) => store.report(holder, report),
     ({ holder }, session) => holder === session,
   ),
-  cancelTask: verb(['member', 'repeats'], { id: Id }, Task, (store, { id }) => store.cancelTask(id)),
+  cancelTask: verb(['member', 'repeats'], { id: Text }, Task, (store, { id }) => store.cancelTask(id)),
   move: verb(['admin', 'once'], { move: Move }, Type.Boolean(), (store, { move }) => store.move(move)),
-  evidence: verb(['member', 'reads'], { task: Id }, Type.Array(Evidence), (store, { task }) => store.evidence(task)),
+  evidence: verb(['member', 'reads'], { task: Text }, Type.Array(Evidence), (store, { task }) => store.evidence(task)),
 
   openIncident: verb(
     ['admin', 'once'],

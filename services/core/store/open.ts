@@ -1,0 +1,22 @@
+import { S2Error } from '#fleet/errors.ts'
+import type { Keyring } from './remote/remote.ts'
+import type { Store, StoreParts } from './store.ts'
+
+/**
+ * Opens the store that a URL names: `sqlite:/path` here, `unix:/path` by the administration socket of a bridge on this
+ * host, `https://…` or `http://…` as the sessions of the keyring. Backends are loaded when they are asked for: a command
+ * that speaks to a bridge needs no database.
+ */
+export async function openStore(url: string, parts: StoreParts, keyring: Keyring | null = null): Promise<Store> {
+  if (url.startsWith('sqlite:')) {
+    const { openSqliteStore } = await import('./sqlite/sqlite.ts')
+    return await openSqliteStore(url.slice('sqlite:'.length), parts)
+  }
+  if (/^(unix:\/|https?:\/\/)/.test(url)) {
+    const { openRemoteStore } = await import('./remote/remote.ts')
+    return openRemoteStore(url, keyring, parts)
+  }
+  throw new S2Error('invalid', 'that is not the address of a store', {
+    next: 'write sqlite:/path, unix:/path, http://… or https://…',
+  })
+}

@@ -1,0 +1,58 @@
+import type { StoredMessage } from '#fleet/message.ts'
+
+/** What one reader of one session's mail has before it: in order, each once, and a cursor that moves only when it takes. */
+export class Box {
+  #cursor: number
+  #newest: number
+  #waiting: StoredMessage[] = []
+  #wake: PromiseWithResolvers<void> | null = null
+
+  constructor(after: number) {
+    this.#cursor = after
+    this.#newest = after
+  }
+
+  /** The id of the last message taken. */
+  get cursor(): number {
+    return this.#cursor
+  }
+
+  get hasMail(): boolean {
+    return this.#waiting.length > 0
+  }
+
+  /** Puts in the next message; one that is there already, or was taken, is passed over. */
+  put(message: StoredMessage): void {
+    if (message.id <= this.#newest) return
+    this.#newest = message.id
+    this.#waiting.push(message)
+    this.wake()
+  }
+
+  take(): StoredMessage | undefined {
+    const message = this.#waiting.shift()
+    if (message !== undefined) this.#cursor = message.id
+    return message
+  }
+
+  /** Forgets what was not taken: it will be sent again, from the cursor on. */
+  empty(): void {
+    this.#waiting = []
+    this.#newest = this.#cursor
+  }
+
+  /** Lets the reader look again. */
+  wake(): void {
+    this.#wake?.resolve()
+    this.#wake = null
+  }
+
+  /** Settles when somebody wakes the reader, or the signal aborts. */
+  async wait(signal: AbortSignal): Promise<void> {
+    if (this.#waiting.length > 0 || signal.aborted) return
+    this.#wake ??= Promise.withResolvers()
+    const { promise, resolve } = this.#wake
+    signal.addEventListener('abort', () => resolve(), { once: true })
+    await promise
+  }
+}

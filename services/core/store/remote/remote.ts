@@ -1,0 +1,340 @@
+import type { AuditEntry } from '#fleet/audit.ts'
+import type { Beat, Pulses } from '#fleet/beat.ts'
+import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
+import { S2Error } from '#fleet/errors.ts'
+import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
+import type { AgentVerdict } from '#fleet/liveness.ts'
+import type { Draft, Mark, Message, StoredMessage } from '#fleet/message.ts'
+import { type SessionId, sideOf } from '#fleet/session.ts'
+import type { Move, NewTask, Report, Task } from '#fleet/task.ts'
+import type { Evidence, Store, StoreParts, TaskFilter } from '../store.ts'
+import type { Box } from './box.ts'
+import { Courier, type Key } from './courier.ts'
+import { Link } from './link.ts'
+import { type Frozen, type Input, type Output, VERBS, type VerbName } from './wire.ts'
+
+/** The tokens at hand. Looked up at every call, so that a changed one is taken over at once. */
+export interface Keyring {
+  token(session: SessionId): string | undefined
+  sessions(): readonly SessionId[]
+}
+
+export interface RemoteOptions {
+  /** How long one request may take, milliseconds. */
+  readonly callMs?: number
+  /** How long the socket may be silent before it is asked whether the bridge still answers: the period of beats. */
+  readonly probeMs?: number
+  /** How soon unread mail is asked for where the socket cannot be had, and the longest pause between. */
+  readonly pollMs?: { readonly first: number; readonly most: number }
+  /** A certificate to trust beside those that this host trusts. */
+  readonly ca?: string | Buffer
+}
+
+export interface RemoteStore extends Store {
+  /** By what means the bridge is reached just now: over the socket a beat costs next to nothing, else a request each. */
+  readonly link: { readonly means: 'socket' | 'polling' | 'away' }
+}
+
+const UNACKED_AT_ONCE = 100
+const BEATS_A_FRAME = 1_000
+
+/**
+ * A store behind a distant bridge. `https://…` speaks for the sessions of the keyring, each request signed by the one it
+ * speaks for; `unix:/path` speaks to the administration socket of a bridge on this host, and may do everything.
+ */
+export function openRemoteStore(
+  url: string,
+  keyring: Keyring | null,
+  parts: StoreParts,
+  options: RemoteOptions = {},
+): RemoteStore {
+  const { callMs = 10_000, probeMs = 5_000, pollMs = { first: 2_000, most: 30_000 }, ca } = options
+  if (url.startsWith('unix:')) {
+    const courier = new Courier({ socketPath: url.slice('unix:'.length) }, parts, callMs)
+    return new Remote(courier, null, parts, pollMs)
+  }
+  const origin = originOf(url)
+  if (keyring === null) {
+    throw new S2Error('invalid', `${origin.origin} can be spoken to only for sessions whose credentials are at hand`, {
+      next: 'speak to the bridge on its own host by S2_STORE=unix:/…/run/admin.sock',
+    })
+  }
+  const courier = new Courier({ origin, ...(ca === undefined ? {} : { ca }) }, parts, callMs)
+  const link = new Link(origin, ca, probeMs, { ...parts, token: (session) => keyring.token(session) })
+  return new Remote(courier, { link, keyring }, parts, pollMs)
+}
+
+function originOf(url: string): URL {
+  const origin = URL.canParse(url) ? new URL(url) : null
+  if (origin === null || !/^https?:$/.test(origin.protocol) || origin.username !== '' || origin.password !== '') {
+    throw new S2Error('invalid', 'the address of the bridge is not a plain http or https URL', {
+      next: 'write it like https://bridge.example.org or http://127.0.0.1:7433',
+    })
+  }
+  return origin
+}
+
+class Remote implements RemoteStore {
+  readonly #courier: Courier
+  /** Null: administration. */
+  readonly #host: { readonly link: Link; readonly keyring: Keyring } | null
+  readonly #parts: StoreParts
+  readonly #pollMs: { readonly first: number; readonly most: number }
+  readonly #closed = new AbortController()
+
+  constructor(
+    courier: Courier,
+    host: { readonly link: Link; readonly keyring: Keyring } | null,
+    parts: StoreParts,
+    pollMs: { readonly first: number; readonly most: number },
+  ) {
+    this.#courier = courier
+    this.#host = host
+    this.#parts = parts
+    this.#pollMs = pollMs
+  }
+
+  get link(): RemoteStore['link'] {
+    if (this.#host?.link.linked === true) return { means: 'socket' }
+    return { means: this.#courier.answers ? 'polling' : 'away' }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed.abort()
+    this.#courier[Symbol.dispose]()
+    await this.#host?.link[Symbol.asyncDispose]()
+  }
+
+  async openConversation(wanted: NewConversation): Promise<OpenedConversation> {
+    return await this.#ask('openConversation', { wanted })
+  }
+
+  async conversations(): Promise<Conversation[]> {
+    return await this.#ask('conversations', {})
+  }
+
+  async renewConversation(id: string, lifetimeMs: number): Promise<Conversation> {
+    return await this.#ask('renewConversation', { id, lifetimeMs })
+  }
+
+  async endConversation(id: string): Promise<void> {
+    await this.#ask('endConversation', { id })
+  }
+
+  async tokens(session: SessionId): Promise<readonly string[]> {
+    return await this.#ask('tokens', { session })
+  }
+
+  async rotateToken(session: SessionId, overlapMs: number): Promise<string> {
+    return await this.#ask('rotateToken', { session, overlapMs })
+  }
+
+  async send(from: SessionId, key: string, draft: Draft): Promise<Message> {
+    return await this.#ask('send', { from, key, draft }, from)
+  }
+
+  async unacked(reader: SessionId, after: number, limit: number): Promise<StoredMessage[]> {
+    return await this.#ask('unacked', { reader, after, limit }, reader)
+  }
+
+  async *mail(reader: SessionId, after: number, signal: AbortSignal): AsyncGenerator<StoredMessage> {
+    if (this.#host === null) {
+      let cursor = after
+      for await (const item of this.#courier.listen('mail', () => ({ reader, after: cursor }), signal)) {
+        const message = item as StoredMessage
+        cursor = message.id
+        yield message
+      }
+      return
+    }
+    const { link } = this.#host
+    const both = AbortSignal.any([signal, this.#closed.signal])
+    const box = link.open(reader, after)
+    try {
+      let pauseMs = this.#pollMs.first
+      while (!both.aborted) {
+        const message = box.take()
+        if (message !== undefined) {
+          yield message
+          link.taken(reader)
+        } else if (link.isJoined(reader)) {
+          await box.wait(both)
+        } else if (await this.#poll(reader, box, pauseMs, both)) pauseMs = this.#pollMs.first
+        else pauseMs = Math.min(this.#pollMs.most, pauseMs * 2)
+      }
+    } finally {
+      link.close(reader, box)
+    }
+  }
+
+  async *traffic(after: number, signal: AbortSignal): AsyncGenerator<readonly StoredMessage[]> {
+    if (this.#host !== null) {
+      throw new S2Error('forbidden', 'the messages of all sessions are for the bridge’s own host', {
+        next: 'ask through the administration socket run/admin.sock of its state folder',
+      })
+    }
+    let cursor = after
+    for await (const item of this.#courier.listen('traffic', () => ({ after: cursor }), signal)) {
+      const batch = item as StoredMessage[]
+      cursor = batch.at(-1)?.id ?? cursor
+      yield batch
+    }
+  }
+
+  async mark(reader: SessionId, ids: readonly number[], mark: Mark): Promise<void> {
+    const link = this.#host?.link
+    if (link?.isJoined(reader) === true) {
+      try {
+        return await link.mark(reader, ids, mark)
+      } catch (error) {
+        if (!(error instanceof S2Error) || error.code !== 'unavailable') throw error
+      }
+    }
+    await this.#ask('mark', { reader, ids, mark }, reader)
+  }
+
+  async beat(beats: readonly Beat[]): Promise<void> {
+    if (this.#host === null) {
+      await this.#ask('beat', { beats })
+      return
+    }
+    const { link } = this.#host
+    const bySession = Map.groupBy(beats, ({ session }) => session)
+    for (const session of bySession.keys()) link.seat(session)
+    const joined = beats.filter(({ session }) => link.isJoined(session))
+    const others = [...bySession].filter(([session]) => !link.isJoined(session))
+    const outcomes = await Promise.allSettled([
+      ...chunks(joined, BEATS_A_FRAME).map((some) => link.beat(some)),
+      ...others.map(([session, own]) => this.#ask('beat', { beats: own }, session)),
+    ])
+    // One session that is refused must not keep the others from beating; it is told afterwards.
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+  }
+
+  async pulses(after: number): Promise<Pulses> {
+    return await this.#ask('pulses', { after })
+  }
+
+  async addTask(task: NewTask): Promise<Task> {
+    return await this.#ask('addTask', { task }, ...present(task.createdBy, task.holder))
+  }
+
+  async tasks(filter: TaskFilter): Promise<Task[]> {
+    return await this.#ask('tasks', { filter }, ...present(filter.holder))
+  }
+
+  async task(id: string): Promise<Task> {
+    return await this.#ask('task', { id })
+  }
+
+  async leaseTask(holder: SessionId, incarnation: string): Promise<Task | null> {
+    return await this.#ask('leaseTask', { holder, incarnation }, holder)
+  }
+
+  async report(holder: SessionId, report: Report): Promise<Task> {
+    return await this.#ask('report', { holder, report }, holder)
+  }
+
+  async cancelTask(id: string): Promise<Task> {
+    return await this.#ask('cancelTask', { id })
+  }
+
+  async move(move: Move): Promise<boolean> {
+    return await this.#ask('move', { move })
+  }
+
+  async evidence(task: string): Promise<Evidence[]> {
+    return await this.#ask('evidence', { task })
+  }
+
+  async openIncident(incident: NewIncident, channels: readonly string[]): Promise<boolean> {
+    return await this.#ask('openIncident', { incident, channels })
+  }
+
+  async closeIncident(cause: string, channels: readonly string[]): Promise<boolean> {
+    return await this.#ask('closeIncident', { cause, channels })
+  }
+
+  async incidents(filter: { readonly open: boolean }): Promise<Incident[]> {
+    return await this.#ask('incidents', { filter })
+  }
+
+  async claimAlerts(channels: readonly string[], leaseMs: number): Promise<Alert[]> {
+    return await this.#ask('claimAlerts', { channels, leaseMs })
+  }
+
+  async settleAlert(alert: Alert, outcome: 'told' | { readonly retryMs: number }): Promise<void> {
+    await this.#ask('settleAlert', { alert, outcome })
+  }
+
+  async judge(verdicts: readonly AgentVerdict[]): Promise<void> {
+    await this.#ask('judge', { verdicts })
+  }
+
+  async verdicts(): Promise<{ readonly at: number | null; readonly verdicts: readonly AgentVerdict[] }> {
+    return await this.#ask('verdicts', {})
+  }
+
+  async tend(): Promise<number> {
+    return await this.#ask('tend', {})
+  }
+
+  async audit(after: number, limit: number): Promise<AuditEntry[]> {
+    return await this.#ask('audit', { after, limit })
+  }
+
+  async prune(olderThanMs: number): Promise<number> {
+    return await this.#ask('prune', { olderThanMs })
+  }
+
+  /** `speakers`: whose key may sign, the best first. Without any, an orchestrator's end, which sees most. */
+  async #ask<N extends VerbName>(
+    verb: N,
+    input: Frozen<Input<N>>,
+    ...speakers: readonly SessionId[]
+  ): Promise<Output<N>> {
+    if (this.#closed.signal.aborted) throw new S2Error('unavailable', 'this store was closed')
+    return await this.#courier.ask(verb, input, this.#host === null ? null : keyFor(this.#host.keyring, verb, speakers))
+  }
+
+  /** Asks for mail where no socket brings it, after a pause that the socket's opening ends. Answers whether there was some. */
+  async #poll(reader: SessionId, box: Box, pauseMs: number, signal: AbortSignal): Promise<boolean> {
+    const over = new AbortController()
+    const pause = this.#parts.clock.sleep(pauseMs, AbortSignal.any([signal, over.signal])).catch(() => undefined)
+    await Promise.race([pause, box.wait(over.signal)])
+    const woken = !over.signal.aborted && (signal.aborted || box.hasMail || this.#host?.link.isJoined(reader) === true)
+    over.abort()
+    if (woken) return true
+    const found = await this.unacked(reader, box.cursor, UNACKED_AT_ONCE).catch(() => [])
+    for (const message of found) box.put(message)
+    return found.length > 0
+  }
+}
+
+function keyFor(keyring: Keyring, verb: VerbName, speakers: readonly SessionId[]): Key {
+  const own = speakers.length > 0 && VERBS[verb].who === 'session'
+  const sessions = own ? speakers : [...speakers, ...[...keyring.sessions()].sort(leadersFirst)]
+  for (const session of sessions) {
+    const token = keyring.token(session)
+    if (token !== undefined) return { session, token }
+  }
+  throw new S2Error(
+    'unauthenticated',
+    `there is no credential at hand ${own ? `for ${speakers[0]}` : 'to sign with'}`,
+    {
+      next: 'get one from the orchestrator; cred-sync brings it, and `s2 status` shows what is there',
+    },
+  )
+}
+
+function leadersFirst(one: SessionId, other: SessionId): number {
+  return sideOf(one).localeCompare(sideOf(other))
+}
+
+function present(...sessions: readonly (SessionId | null | undefined)[]): SessionId[] {
+  return sessions.filter((each) => each !== null && each !== undefined)
+}
+
+function* chunks<T>(items: readonly T[], size: number): Generator<readonly T[]> {
+  for (let at = 0; at < items.length; at += size) yield items.slice(at, at + size)
+}
