@@ -1,4 +1,4 @@
-import { AUDIT_ROOT, type AuditEntry, auditHash } from '#fleet/audit.ts'
+import { type Act, AUDIT_ROOT, type AuditEntry, auditHash } from '#fleet/audit.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Connection } from './connection.ts'
 
@@ -24,7 +24,7 @@ export class Chain {
   }
 
   /** Appends one act, within the transaction that does it. */
-  append(actor: string, action: string, details: Readonly<Record<string, unknown>>): void {
+  append({ actor, action, details }: Act): void {
     this.#head ??= this.#readHead()
     const seq = this.#head.seq + 1
     const at = this.#clock.wall()

@@ -86,6 +86,18 @@ export class Connection implements Disposable {
     }
   }
 
+  /** Runs a step within an open transaction, and takes back what it did when it throws. */
+  attempt(step: () => void): void {
+    this.#statement('SAVEPOINT attempt').run()
+    try {
+      step()
+    } catch (error) {
+      if (this.#database.inTransaction) this.exec('ROLLBACK TO attempt; RELEASE attempt')
+      throw error
+    }
+    this.#statement('RELEASE attempt').run()
+  }
+
   /** Changes with every commit of any other connection (not with our own). Means nothing on another handle. */
   dataVersion(): number {
     return this.get<{ data_version: number }>('PRAGMA data_version')?.data_version ?? 0

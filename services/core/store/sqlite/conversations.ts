@@ -3,8 +3,8 @@ import { S2Error } from '#fleet/errors.ts'
 import { isConversationId, parseSession, type SessionId, type Side, sessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Connection } from './connection.ts'
-import { fromPythonTime, makeConversationId, makeToken, pythonTime } from './python.ts'
 import type { Oddities } from './oddities.ts'
+import { fromPythonTime, makeConversationId, makeToken, pythonTime } from './python.ts'
 
 interface ConversationRow {
   readonly rowid: number
@@ -185,7 +185,8 @@ export class Conversations {
   #refresh(): void {
     const seen = `${this.#connection.dataVersion()}.${this.#connection.changes}`
     if (seen === this.#seen) return
-    const last = this.#connection.get<{ rowid: number | null }>('SELECT max(rowid) AS rowid FROM conversations')?.rowid ?? 0
+    const last =
+      this.#connection.get<{ rowid: number | null }>('SELECT max(rowid) AS rowid FROM conversations')?.rowid ?? 0
     const now = this.#clock.now()
     if (last < this.#rowid || now - this.#loadedAt > RELOAD_MS) this.#reload(now)
     else this.#readChanges()
@@ -194,7 +195,9 @@ export class Conversations {
   }
 
   #reload(now: number): void {
-    const versions = this.#connection.get<{ version: number | null }>('SELECT max(version) AS version FROM s2_conversations')
+    const versions = this.#connection.get<{ version: number | null }>(
+      'SELECT max(version) AS version FROM s2_conversations',
+    )
     this.#version = versions?.version ?? 0
     this.#known.clear()
     // the text is compared as text, which is right for every time that Python writes; what it lets through is judged again
@@ -224,7 +227,8 @@ export class Conversations {
     const { id, role_a, role_b, agent_a, agent_b } = row
     const createdAt = fromPythonTime(row.created_at)
     const expiresAt = fromPythonTime(row.expires_at)
-    const isSound = typeof id === 'string' && isConversationId(id) && typeof role_a === 'string' && typeof role_b === 'string'
+    const isSound =
+      typeof id === 'string' && isConversationId(id) && typeof role_a === 'string' && typeof role_b === 'string'
     if (!isSound || createdAt === null || expiresAt === null) {
       this.#oddities.tell('conversation', row.rowid)
       return undefined

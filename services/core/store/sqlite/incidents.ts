@@ -1,4 +1,5 @@
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
+import { redact } from '#fleet/redact.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Chain } from './chain.ts'
 import type { Connection } from './connection.ts'
@@ -26,11 +27,11 @@ export class Incidents {
       cause,
       kind,
       agent,
-      summary,
+      redact(summary),
       this.#clock.wall(),
     )
     this.#queue(id, 'opened', channels)
-    this.#chain.append('watchdog', 'incident_opened', { incident: id, cause, kind, agent })
+    this.#chain.append({ actor: 'watchdog', action: 'incident_opened', details: { incident: id, cause, kind, agent } })
     return true
   }
 
@@ -39,7 +40,7 @@ export class Incidents {
     if (id === undefined) return false
     this.#connection.run('UPDATE s2_incidents SET closed_at = ? WHERE id = ?', this.#clock.wall(), id)
     this.#queue(id, 'closed', channels)
-    this.#chain.append('watchdog', 'incident_closed', { incident: id, cause })
+    this.#chain.append({ actor: 'watchdog', action: 'incident_closed', details: { incident: id, cause } })
     return true
   }
 

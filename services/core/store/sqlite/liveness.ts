@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { rmSync } from 'node:fs'
 import type { Beat, Pulse, Pulses } from '#fleet/beat.ts'
+import { S2Error } from '#fleet/errors.ts'
 import type { AgentVerdict } from '#fleet/liveness.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
@@ -24,6 +25,12 @@ interface Life {
   incarnation: string
   seq: number
   work: number
+}
+
+/** What stands in the Python bridge's table for one session, and how many times a foreign writer has changed it. */
+export interface Heartbeat {
+  readonly text: string
+  readonly seq: number
 }
 
 export interface LivenessParts {
@@ -64,6 +71,7 @@ export class Liveness implements AsyncDisposable {
 
   /** Takes beats into memory. An older one of the same life changes nothing; sessions that nobody knows are passed over. */
   take(beats: readonly Beat[]): void {
+    for (const beat of beats) demandWhole(beat)
     for (const { session, host, incarnation, seq, work } of beats) {
       let life = this.#lives.get(session)
       if (life === undefined) {
@@ -175,18 +183,18 @@ export class Liveness implements AsyncDisposable {
     return found ?? { at: null, verdicts: [] }
   }
 
-  /** The texts last seen in, or written into, the Python bridge's table of heartbeats. */
-  async heartbeats(): Promise<Map<SessionId, string>> {
+  /** What was last seen of, or written into, the Python bridge's table of heartbeats. */
+  async heartbeats(): Promise<Map<SessionId, Heartbeat>> {
     const rows = await this.#read((connection) =>
-      connection.all<{ session: SessionId; text: string }>('SELECT session, text FROM heartbeats'),
+      connection.all<Heartbeat & { session: SessionId }>('SELECT session, text, seq FROM heartbeats'),
     )
-    return new Map(rows?.map(({ session, text }) => [session, text]))
+    return new Map(rows?.map(({ session, text, seq }) => [session, { text, seq }]))
   }
 
-  async noteHeartbeats(texts: Iterable<readonly [SessionId, string]>): Promise<void> {
+  async noteHeartbeats(heartbeats: ReadonlyMap<SessionId, Heartbeat>): Promise<void> {
     await this.#write((connection) => {
-      for (const [session, text] of texts) {
-        connection.run('INSERT OR REPLACE INTO heartbeats (session, text) VALUES (?, ?)', session, text)
+      for (const [session, { text, seq }] of heartbeats) {
+        connection.run('INSERT OR REPLACE INTO heartbeats (session, text, seq) VALUES (?, ?, ?)', session, text, seq)
       }
     })
   }
@@ -288,6 +296,11 @@ export class Liveness implements AsyncDisposable {
     this.#connection = undefined
     for (const suffix of ['', '-wal', '-shm']) rmSync(`${this.#path}${suffix}`, { force: true })
   }
+}
+
+function demandWhole({ session, seq, work }: Beat): void {
+  if (Number.isSafeInteger(seq) && Number.isSafeInteger(work)) return
+  throw new S2Error('invalid', `the beat of ${session} has a seq or work that is no whole number`)
 }
 
 function wordOf({ verdict, since, host }: AgentVerdict): string {

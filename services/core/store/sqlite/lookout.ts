@@ -52,16 +52,16 @@ export class Lookout implements Source {
     const connection = new Connection(this.#path, { create: false })
     try {
       const contents = inspect(connection, this.#path)
-      if (contents === 'nothing') return connection[Symbol.dispose]()
-      prepare(connection, 'FULL', 'leave')
-      this.#isLent = contents === 'bridge'
-      if (this.#isLent) lendTables(connection)
-    } catch (error) {
-      connection[Symbol.dispose]()
-      throw error
+      // a file that was replaced meanwhile is for the next look
+      if (contents !== 'nothing' && isSameFile(file, identify(this.#path))) {
+        prepare(connection, 'FULL', 'leave')
+        this.#isLent = contents === 'bridge'
+        if (this.#isLent) lendTables(connection)
+        this.#rooms = furnish(connection, file, this.#parts.clock, this.#parts.oddities)
+      }
+    } finally {
+      if (this.#rooms === null) connection[Symbol.dispose]()
     }
-    if (!isSameFile(file, identify(this.#path))) return connection[Symbol.dispose]() // replaced meanwhile: the next look sees it
-    this.#rooms = furnish(connection, file, this.#parts.clock, this.#parts.oddities)
   }
 
   /** The database, or `unavailable`. */

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { S2Error } from '#fleet/errors.ts'
-import { type Draft, type Mark, type Message, type StoredMessage, checkDraft } from '#fleet/message.ts'
+import type { Draft, Mark, Message, StoredMessage } from '#fleet/message.ts'
 import { isConversationId, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Chain } from './chain.ts'
@@ -48,14 +48,15 @@ export class Messages {
     this.#oddities = oddities
   }
 
-  send(from: SessionId, key: string, draft: Draft): Message {
+  /** Keeps a clean draft under its key. Answers whether it is new. */
+  send(from: SessionId, key: string, draft: Required<Draft>): { readonly message: Message; readonly isNew: boolean } {
     const print = fingerprint(draft)
     const earlier = this.#connection.get<{ draft: Uint8Array; message: number }>(
       'SELECT draft, message FROM s2_sends WHERE sender = ? AND key = ?',
       from,
       key,
     )
-    if (earlier !== undefined) return this.#repeated(from, key, draft, print, earlier)
+    if (earlier !== undefined) return { message: this.#repeated(from, key, draft, print, earlier), isNew: false }
     this.#conversations.demandLive(parseSession(from).conversation)
     const message = this.post(from, draft)
     this.#connection.run(
@@ -65,8 +66,8 @@ export class Messages {
       print,
       message.id,
     )
-    this.#chain.append(from, 'send', { message: message.id, to: message.to })
-    return message
+    this.#chain.append({ actor: from, action: 'send', details: { message: message.id, to: message.to } })
+    return { message, isNew: true }
   }
 
   /** Writes a message to the partner of `from`, unasked. */
@@ -90,7 +91,7 @@ export class Messages {
   /** Moves messages forward; answers the ids that moved. */
   mark(reader: SessionId, ids: readonly number[], mark: Mark): number[] {
     const { conversation, side } = parseSession(reader)
-    return ids.filter((id) => {
+    const moved = ids.filter((id) => {
       if (mark === 'acked') return this.#ack(id, conversation, side)
       const isWaiting = this.#connection.get(
         'SELECT 1 FROM messages WHERE id = ? AND conversation_id = ? AND to_session = ? AND read = 0',
@@ -100,6 +101,10 @@ export class Messages {
       )
       return isWaiting !== undefined && this.#connection.run(ADVANCE[mark], id) > 0
     })
+    if (mark === 'acked' && moved.length > 0) {
+      this.#chain.append({ actor: reader, action: 'ack', details: { messages: moved } })
+    }
+    return moved
   }
 
   #ack(id: number, conversation: string, side: string): boolean {
@@ -127,6 +132,11 @@ export class Messages {
     return this.#batch(`${SELECT} WHERE m.id > ? ORDER BY m.id LIMIT ?`, [after], after, limit)
   }
 
+  /** The id given last; 0 where there was none yet. */
+  newest(): number {
+    return this.#connection.get<{ id: number | null }>('SELECT max(id) AS id FROM messages')?.id ?? 0
+  }
+
   #batch(sql: string, values: readonly Value[], after: number, limit: number): Batch {
     const rows = this.#connection.all<MessageRow>(sql, ...values, limit)
     const messages: StoredMessage[] = []
@@ -141,7 +151,7 @@ export class Messages {
   #repeated(
     from: SessionId,
     key: string,
-    draft: Draft,
+    draft: Required<Draft>,
     print: Uint8Array,
     earlier: { readonly draft: Uint8Array; readonly message: number },
   ): Message {
@@ -154,8 +164,7 @@ export class Messages {
     const message = row === undefined ? undefined : messageOf(row)
     if (message !== undefined) return withoutDelivery(message)
     // a foreign hand has removed the row: the answer is still the first one
-    const { text, action = null, files = [] } = draft
-    return { id: earlier.message, from, to: partnerOf(from), text, action, files, sentAt: this.#clock.wall() }
+    return { id: earlier.message, from, to: partnerOf(from), ...draft, sentAt: this.#clock.wall() }
   }
 }
 
@@ -166,16 +175,7 @@ const ADVANCE = {
     ON CONFLICT (message) DO UPDATE SET state = 'leased' WHERE state <> 'leased'`,
 } as const
 
-/** Refuses what may not be sent, before it waits for the database. */
-export function checkSend(from: SessionId, key: string, draft: Draft): void {
-  parseSession(from)
-  checkDraft(draft)
-  if (key.length < 1 || key.length > 200) {
-    throw new S2Error('invalid', `the key of a message has ${key.length} characters; 1 to 200 are allowed`)
-  }
-}
-
-function fingerprint({ text, action = null, files = [] }: Draft): Uint8Array {
+function fingerprint({ text, action, files }: Required<Draft>): Uint8Array {
   return hash('sha256', JSON.stringify([text, action, files]), 'buffer')
 }
 

@@ -31,7 +31,7 @@ export function furnish(connection: Connection, file: FileIdentity, clock: Clock
   const chain = new Chain(connection, clock)
   const conversations = new Conversations(connection, clock, oddities)
   const messages = new Messages(connection, conversations, chain, clock, oddities)
-  const tasks = new Tasks(connection, messages, chain, clock)
+  const tasks = new Tasks(connection, conversations, messages, chain, clock)
   const incidents = new Incidents(connection, chain, clock)
   return { file, connection, chain, conversations, messages, tasks, incidents }
 }

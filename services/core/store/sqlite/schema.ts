@@ -56,7 +56,9 @@ export type Contents = 'nothing' | 'bridge' | 'ours'
 /** Looks at what the database holds, and refuses (`invalid`) what S2 must not touch. Reads only. */
 export function inspect(connection: Connection, path: string): Contents {
   const tables = connection
-    .all<{ name: string }>("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")
+    .all<{ name: string }>(
+      "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+    )
     .map(({ name }) => name)
   if (tables.length === 0) return 'nothing'
   const columns = new Map(tables.map((table) => [table, columnsOf(connection, table)]))

@@ -5,7 +5,7 @@ import type { Conversation, NewConversation, OpenedConversation } from '#fleet/c
 import { S2Error } from '#fleet/errors.ts'
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
 import type { AgentVerdict } from '#fleet/liveness.ts'
-import type { Draft, Mark, Message, StoredMessage } from '#fleet/message.ts'
+import { checkSend, cleanDraft, type Draft, type Mark, type Message, type StoredMessage } from '#fleet/message.ts'
 import { conversationOf, parseSession, type SessionId } from '#fleet/session.ts'
 import { checkTask, type Move, type NewTask, type Report, type Task } from '#fleet/task.ts'
 import type { Evidence, Store, StoreParts, TaskFilter } from '../store.ts'
@@ -17,7 +17,7 @@ import { corrupt } from './faults.ts'
 import { Foreign } from './foreign.ts'
 import { Liveness } from './liveness.ts'
 import { Lookout } from './lookout.ts'
-import { type Batch, checkSend } from './messages.ts'
+import type { Batch } from './messages.ts'
 import { hearCommits } from './news.ts'
 import { Oddities } from './oddities.ts'
 import { demandLocalDisk, findPlace, identify, isSameFile, type Place, placeOf } from './place.ts'
@@ -46,13 +46,13 @@ export async function openSqliteStore(
   const oddities = new Oddities(parts.log)
   if (mode === 'write') {
     const place = await findPlace(path)
-    return new SqliteStore(place, parts, await openForWriting(place, parts, oddities), mode)
+    return new SqliteStore(place, parts, await openForWriting(place, parts, oddities), oddities, mode)
   }
   const place = await placeOf(path)
   if (identify(place.folder) !== null) demandLocalDisk(place)
   const lookout = new Lookout(place.path, { clock: parts.clock, log: parts.log, oddities })
   await patiently(() => lookout.look(), place.path, { ...parts, boundMs: PATIENCE_MS })
-  return new SqliteStore(place, parts, lookout, mode)
+  return new SqliteStore(place, parts, lookout, oddities, mode)
 }
 
 async function openForWriting({ path }: Place, parts: StoreParts, oddities: Oddities): Promise<Source> {
@@ -104,12 +104,12 @@ class SqliteStore implements Store {
   readonly #hand: Hand | null
   readonly #closing = new AbortController()
 
-  constructor(place: Place, parts: StoreParts, source: Source, mode: 'write' | 'read') {
+  constructor(place: Place, parts: StoreParts, source: Source, oddities: Oddities, mode: 'write' | 'read') {
     this.#place = place
     this.#parts = parts
     this.#source = source
     this.#tail = new Tail(
-      () => (this.#closing.signal.aborted ? null : source.current()?.connection ?? null),
+      () => (this.#closing.signal.aborted ? null : (source.current()?.connection ?? null)),
       (tail) => hearCommits(place.path, { read: () => tail.read(), quiet: () => tail.isQuiet() }, parts),
     )
     this.#liveness = new Liveness(place.liveness, {
@@ -120,13 +120,17 @@ class SqliteStore implements Store {
       patienceMs: PATIENCE_MS,
       isKnown: (session) => source.current()?.conversations.isLive(conversationOf(session)) ?? false,
     })
-    this.#hand = mode === 'read' ? null : makeHand(place, parts, source.demand(), this.#tail, this.#liveness)
+    this.#hand = mode === 'read' ? null : makeHand(place, parts, source.demand(), this.#tail, this.#liveness, oddities)
   }
 
   openConversation(wanted: NewConversation): Promise<OpenedConversation> {
     return this.#write(({ conversations, chain }) => {
       const opened = conversations.open(wanted)
-      chain.append('admin', 'conversation_opened', { conversation: opened.id, agents: wanted.agents })
+      chain.append({
+        actor: 'admin',
+        action: 'conversation_opened',
+        details: { conversation: opened.id, agents: wanted.agents },
+      })
       return opened
     })
   }
@@ -138,14 +142,19 @@ class SqliteStore implements Store {
   renewConversation(id: string, lifetimeMs: number): Promise<Conversation> {
     return this.#write(({ conversations, chain }) => {
       const renewed = conversations.renew(id, lifetimeMs)
-      chain.append('admin', 'conversation_renewed', { conversation: id, expiresAt: renewed.expiresAt })
+      chain.append({
+        actor: 'admin',
+        action: 'conversation_renewed',
+        details: { conversation: id, expiresAt: renewed.expiresAt },
+      })
       return renewed
     })
   }
 
   endConversation(id: string): Promise<void> {
     return this.#write(({ conversations, chain }) => {
-      if (conversations.end(id)) chain.append('admin', 'conversation_ended', { conversation: id })
+      if (conversations.end(id))
+        chain.append({ actor: 'admin', action: 'conversation_ended', details: { conversation: id } })
     })
   }
 
@@ -156,14 +165,19 @@ class SqliteStore implements Store {
   rotateToken(session: SessionId, overlapMs: number): Promise<string> {
     return this.#write(({ conversations, chain }) => {
       const token = conversations.rotate(session, overlapMs)
-      chain.append('admin', 'token_rotated', { session, overlapMs })
+      chain.append({ actor: 'admin', action: 'token_rotated', details: { session, overlapMs } })
       return token
     })
   }
 
   async send(from: SessionId, key: string, draft: Draft): Promise<Message> {
     checkSend(from, key, draft)
-    return this.#write(({ messages }) => messages.send(from, key, draft))
+    const clean = cleanDraft(draft)
+    return this.#write(({ messages, tasks }) => {
+      const { message, isNew } = messages.send(from, key, clean)
+      if (isNew) tasks.absorb(message)
+      return message
+    })
   }
 
   async unacked(reader: SessionId, after: number, limit: number): Promise<StoredMessage[]> {
@@ -203,6 +217,7 @@ class SqliteStore implements Store {
 
   async addTask(task: NewTask): Promise<Task> {
     checkTask(task)
+    if (task.createdBy !== null) parseSession(task.createdBy)
     return this.#write(({ tasks }) => tasks.add(task))
   }
 
@@ -214,13 +229,14 @@ class SqliteStore implements Store {
     return this.#ask(({ tasks }) => tasks.demand(id))
   }
 
-  leaseTask(holder: SessionId, incarnation: string): Promise<Task | null> {
+  async leaseTask(holder: SessionId, incarnation: string): Promise<Task | null> {
+    parseSession(holder)
     return this.#write(({ tasks }) => tasks.lease(holder, incarnation))
   }
 
   async report(holder: SessionId, report: Report): Promise<Task> {
     const outcome = await this.#write(({ tasks }) => tasks.report(holder, report))
-    if (outcome instanceof S2Error) throw outcome
+    if (outcome instanceof S2Error) throw outcome // what came too late is kept, and that is committed by now
     return outcome
   }
 
@@ -277,10 +293,11 @@ class SqliteStore implements Store {
     return this.#ask(({ connection }) => readChain(connection, after, limit))
   }
 
+  /** Delivery records end with the ack; keys of messages stay for ever, as a repetition may come after any time. */
   prune(olderThanMs: number): Promise<number> {
-    return this.#write(({ tasks, incidents, messages }) => {
+    return this.#write(({ tasks, incidents }) => {
       const time = this.#parts.clock.wall() - olderThanMs
-      return messages.prune(time) + tasks.prune(time) + incidents.prune(time)
+      return tasks.prune(time) + incidents.prune(time)
     })
   }
 
@@ -310,7 +327,9 @@ class SqliteStore implements Store {
 
   #demandHand(): Hand {
     if (this.#hand !== null) return this.#hand
-    throw new S2Error('forbidden', `${this.#place.path} was opened for reading only`, { next: 'ask the bridge to do it' })
+    throw new S2Error('forbidden', `${this.#place.path} was opened for reading only`, {
+      next: 'ask the bridge to do it',
+    })
   }
 
   /** Asks whenever the tail rings, from where the last answer ended, and hands out what has come. */
@@ -374,7 +393,14 @@ interface Hand extends Disposable {
   readonly foreign: Foreign
 }
 
-function makeHand({ path, bell: bellPath }: Place, parts: StoreParts, rooms: Rooms, tail: Tail, liveness: Liveness): Hand {
+function makeHand(
+  { path, bell: bellPath }: Place,
+  parts: StoreParts,
+  rooms: Rooms,
+  tail: Tail,
+  liveness: Liveness,
+  oddities: Oddities,
+): Hand {
   const closing = new AbortController()
   const bell = new Bell(bellPath)
   const checkpoints = new Checkpoints(rooms.connection, path, {
@@ -400,7 +426,7 @@ function makeHand({ path, bell: bellPath }: Place, parts: StoreParts, rooms: Roo
       parts.onBroken?.(error)
     },
   })
-  const foreign = new Foreign(rooms, writer, liveness, parts)
+  const foreign = new Foreign(rooms, writer, liveness, parts, oddities)
   return {
     rooms,
     writer,

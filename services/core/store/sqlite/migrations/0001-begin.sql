@@ -79,7 +79,7 @@ CREATE TABLE s2_former_tokens (
 -- Every send by its sender's key, for ever: a repetition that comes after months is still one.
 CREATE TABLE s2_sends (
   sender TEXT NOT NULL,
-  key TEXT NOT NULL CHECK (length(key) BETWEEN 1 AND 200),
+  key TEXT NOT NULL CHECK (key <> ''),
   draft BLOB NOT NULL CHECK (length(draft) = 32),
   message INTEGER NOT NULL CHECK (message > 0),
   PRIMARY KEY (sender, key)
@@ -116,9 +116,7 @@ CREATE TABLE s2_tasks (
   CHECK (state <> 'pending' OR holder IS NULL)
 ) STRICT;
 
-CREATE INDEX s2_tasks_open ON s2_tasks (holder, created_at)
-  WHERE state IN ('pending', 'assigned', 'accepted', 'in_progress');
-CREATE INDEX s2_tasks_age ON s2_tasks (created_at);
+CREATE INDEX s2_tasks_open ON s2_tasks (holder) WHERE state IN ('pending', 'assigned', 'accepted', 'in_progress');
 
 CREATE TABLE s2_evidence (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -130,7 +128,7 @@ CREATE TABLE s2_evidence (
 
 CREATE INDEX s2_evidence_task ON s2_evidence (task, id);
 
--- Messages that S2's own verbs wrote about tasks: what they say is in the task table already.
+-- Messages about tasks that were taken in by the verb that wrote them: who looks for foreign ones passes them over.
 CREATE TABLE s2_letters (
   message INTEGER PRIMARY KEY CHECK (message > 0)
 ) STRICT;

@@ -18,10 +18,12 @@ CREATE TABLE collecting (
   tick TEXT NOT NULL
 ) STRICT;
 
--- The text last seen, or written by ourselves, in session_status: another text there is a beat of a foreign writer.
+-- The text last seen, or written by ourselves, in session_status: another text there is a beat of a foreign writer, and
+-- raises seq.
 CREATE TABLE heartbeats (
   session TEXT PRIMARY KEY,
-  text TEXT NOT NULL
+  text TEXT NOT NULL,
+  seq INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE verdicts (
