@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, rmSync, writeSync } from 'node:fs'
 import { identify } from './place.ts'
 
 /**
@@ -7,11 +7,14 @@ import { identify } from './place.ts'
  */
 export class Bell implements Disposable {
   readonly #path: string
+  readonly #mode: number
   #file: number
 
-  constructor(path: string) {
+  /** `mode`: who may ring it, as in chmod(2). */
+  constructor(path: string, mode: number) {
     this.#path = path
-    this.#file = openBell(path)
+    this.#mode = mode
+    this.#file = openBell(path, mode)
   }
 
   ring(): void {
@@ -26,7 +29,7 @@ export class Bell implements Disposable {
   mend(): void {
     if (identify(this.#path)?.inode === fstatSync(this.#file).ino) return
     const removed = this.#file
-    this.#file = openBell(this.#path)
+    this.#file = openBell(this.#path, this.#mode)
     closeSync(removed)
   }
 
@@ -37,6 +40,13 @@ export class Bell implements Disposable {
 
 const RING = Buffer.from('.')
 
-function openBell(path: string): number {
-  return openSync(path, constants.O_WRONLY | constants.O_CREAT, 0o600)
+/** A bell of another user that we may not ring is replaced: whoever may write the folder may have the bell. */
+function openBell(path: string, mode: number): number {
+  const open = (): number => openSync(path, constants.O_WRONLY | constants.O_CREAT, mode)
+  try {
+    return open()
+  } catch {
+    rmSync(path, { force: true })
+    return open()
+  }
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { rmSync } from 'node:fs'
+import { chmodSync, rmSync } from 'node:fs'
 import type { Beat, Pulse, Pulses } from '#fleet/beat.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { AgentVerdict } from '#fleet/liveness.ts'
@@ -39,6 +39,8 @@ export interface LivenessParts {
   readonly log: Log
   /** A reader makes no file and writes nothing. */
   readonly mode: 'write' | 'read'
+  /** Who may use the file, as in chmod(2), when it is made. */
+  readonly fileMode: () => number
   /** How long a locked file is waited for, milliseconds. */
   readonly patienceMs: number
   /** Whether anybody knows this session. */
@@ -277,8 +279,10 @@ export class Liveness implements AsyncDisposable {
     this.#connection?.[Symbol.dispose]()
     this.#connection = undefined
     this.#judged = undefined
+    const isNew = identify(this.#path) === null
     const connection = new Connection(this.#path, { create: this.#parts.mode === 'write' })
     try {
+      if (isNew) chmodSync(this.#path, this.#parts.fileMode())
       prepare(connection, 'NORMAL', this.#parts.mode === 'write' ? 'make' : 'leave')
       if (this.#parts.mode === 'write') makeSchema(connection, this.#parts.clock.wall())
     } catch (error) {

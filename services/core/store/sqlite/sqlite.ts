@@ -13,7 +13,7 @@ import { Bell } from './bell.ts'
 import { readChain } from './chain.ts'
 import { Checkpoints } from './checkpoints.ts'
 import { Connection, patiently, prepare } from './connection.ts'
-import { corrupt } from './faults.ts'
+import { corrupt, refusalOf } from './faults.ts'
 import { Foreign } from './foreign.ts'
 import { Liveness } from './liveness.ts'
 import { Lookout } from './lookout.ts'
@@ -46,7 +46,13 @@ export async function openSqliteStore(
   const oddities = new Oddities(parts.log)
   if (mode === 'write') {
     const place = await findPlace(path)
-    return new SqliteStore(place, parts, await openForWriting(place, parts, oddities), oddities, mode)
+    const source = await openForWriting(place, parts, oddities)
+    try {
+      return new SqliteStore(place, parts, source, oddities, mode)
+    } catch (error) {
+      source[Symbol.dispose]()
+      throw refusalOf(error, place.path)
+    }
   }
   const place = await placeOf(path)
   if (identify(place.folder) !== null) demandLocalDisk(place)
@@ -118,6 +124,7 @@ class SqliteStore implements Store {
       log: parts.log,
       mode,
       patienceMs: PATIENCE_MS,
+      fileMode: () => statSync(place.path).mode & 0o666,
       isKnown: (session) => source.current()?.conversations.isLive(conversationOf(session)) ?? false,
     })
     this.#hand = mode === 'read' ? null : makeHand(place, parts, source.demand(), this.#tail, this.#liveness, oddities)
@@ -402,7 +409,7 @@ function makeHand(
   oddities: Oddities,
 ): Hand {
   const closing = new AbortController()
-  const bell = new Bell(bellPath)
+  const bell = new Bell(bellPath, statSync(path).mode & 0o666)
   const checkpoints = new Checkpoints(rooms.connection, path, {
     clock: parts.clock,
     signal: closing.signal,

@@ -1,0 +1,284 @@
+/** Where a database may lie and what it may hold: each refusal on a real file, which stays as it was. */
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { chmodSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import Database from 'better-sqlite3'
+import { S2Error } from '#fleet/errors.ts'
+import { demandLocalDisk } from '#store/sqlite/place.ts'
+import { Ground, openChannel, refused } from './sqlite-ground.ts'
+
+const isRoot = process.getuid?.() === 0
+
+function make(path: string, sql: string): void {
+  const database = new Database(path)
+  database.exec(sql)
+  database.close()
+}
+
+test('a new database is private, in WAL mode, and has the Python bridge’s tables as they are', async () => {
+  await using ground = await Ground.make()
+  const path = join(ground.folder, 'deep', 'er', 'bridge.db')
+  const store = await ground.open('write', path)
+  await openChannel(store)
+  assert.equal(statSync(path).mode & 0o777, 0o600)
+  assert.equal(statSync(`${path}-wal`).mode & 0o777, 0o600)
+  const columns = (table: string): unknown[] =>
+    ground.look(
+      (database) =>
+        database.prepare(`SELECT name, type, "notnull", dflt_value, pk FROM pragma_table_info('${table}')`).raw().all(),
+      path,
+    )
+  assert.equal(
+    ground.look((database) => database.pragma('journal_mode', { simple: true }), path),
+    'wal',
+  )
+  const text = (name: string): unknown[] => [name, 'TEXT', 1, null, 0]
+  assert.deepEqual(columns('conversations'), [
+    ['id', 'TEXT', 0, null, 1],
+    ...['session_a_role', 'session_b_role', 'session_a_token', 'session_b_token', 'created_at', 'expires_at'].map(text),
+  ])
+  assert.deepEqual(columns('messages'), [
+    ['id', 'INTEGER', 0, null, 1],
+    ...['conversation_id', 'from_session', 'to_session', 'message'].map(text),
+    ['metadata', 'TEXT', 0, null, 0],
+    text('timestamp'),
+    ['read', 'INTEGER', 0, '0', 0],
+  ])
+  assert.deepEqual(columns('session_status'), [
+    ['conversation_id', 'TEXT', 1, null, 1],
+    ['session_id', 'TEXT', 1, null, 2],
+    text('status'),
+    text('last_heartbeat'),
+  ])
+  assert.deepEqual(columns('audit_log').slice(3), [text('action'), ['details', 'TEXT', 0, null, 0], text('timestamp')])
+  const counted = ground.look(
+    (database) => database.prepare("SELECT name FROM sqlite_sequence WHERE name IN ('messages')").all(),
+    path,
+  )
+  assert.equal(counted.length, 0)
+  const triggers = ground.look(
+    (database) => database.prepare("SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'").pluck().get(),
+    path,
+  )
+  assert.equal(triggers, 0)
+})
+
+test('tables that the Python bridge made keep their very words', async () => {
+  await using ground = await Ground.make()
+  const python = await ground.startPython()
+  await python.kill()
+  const words = (): unknown[] =>
+    ground.look((database) =>
+      database
+        .prepare(
+          "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name IN ('conversations', 'messages', 'session_status', 'audit_log') ORDER BY name",
+        )
+        .all(),
+    )
+  const before = words()
+  assert.equal(before.length, 4)
+  await ground.open()
+  assert.deepEqual(words(), before)
+})
+
+test('opening again finds everything, and migrates nothing twice', async () => {
+  await using ground = await Ground.make()
+  const first = await ground.open()
+  const { a, b } = await openChannel(first)
+  await first.send(a, 'k', { text: 'hello' })
+  await first[Symbol.asyncDispose]()
+  const second = await ground.open()
+  assert.deepEqual(
+    (await second.unacked(b, 0, 10)).map(({ text }) => text),
+    ['hello'],
+  )
+  assert.equal(
+    ground.look((database) => database.prepare('SELECT count(*) FROM s2_migrations').pluck().get()),
+    1,
+  )
+})
+
+test('ten may open a new database at once', async () => {
+  await using ground = await Ground.make()
+  const stores = await Promise.all(Array.from({ length: 10 }, () => ground.open()))
+  const { a, b } = await openChannel(stores[0] as (typeof stores)[number])
+  await Promise.all(stores.map((store, index) => store.send(a, `k${index}`, { text: `${index}` })))
+  assert.equal((await stores[9]?.unacked(b, 0, 100))?.length, 10)
+})
+
+test('a link to a database means the database', async () => {
+  await using ground = await Ground.make()
+  const store = await ground.open()
+  const { a, b } = await openChannel(store)
+  mkdirSync(join(ground.folder, 'elsewhere'))
+  const link = join(ground.folder, 'elsewhere', 'link.db')
+  symlinkSync(ground.path, link)
+  const other = await ground.open('write', link)
+  await other.send(a, 'k', { text: 'through the link' })
+  assert.equal((await store.unacked(b, 0, 10)).length, 1)
+  assert.equal(statSync(`${link}-bell`, { throwIfNoEntry: false }), undefined)
+})
+
+test('a newer schema is refused', async () => {
+  await using ground = await Ground.make()
+  await (await ground.open())[Symbol.asyncDispose]()
+  make(ground.path, "INSERT INTO s2_migrations VALUES (9999, '9999-later.sql', 0)")
+  const error = await refused('invalid', ground.open())
+  assert.match(error.message, /newer S2.*9999/)
+  assert.match(error.next ?? '', /newer/)
+})
+
+test('the database of the older scripts is refused, and left as it is', async () => {
+  await using ground = await Ground.make()
+  make(
+    ground.path,
+    `CREATE TABLE conversations (id TEXT PRIMARY KEY, role_a TEXT, role_b TEXT);
+     CREATE TABLE messages (id INTEGER PRIMARY KEY, conversation_id TEXT, sender TEXT, content TEXT, action_type TEXT,
+       created_at TEXT, read_by_b INTEGER)`,
+  )
+  const before = readFileSync(ground.path)
+  for (const mode of ['write', 'read'] as const) {
+    const error = await refused('invalid', ground.open(mode))
+    assert.match(error.message, /older protocol scripts/)
+    assert.match(error.message, new RegExp(ground.path))
+    assert.match(error.next ?? '', /S2_STORE=sqlite:/)
+  }
+  assert.deepEqual(readFileSync(ground.path), before)
+})
+
+test('a database of something else is refused, and left as it is', async () => {
+  await using ground = await Ground.make()
+  make(ground.path, 'CREATE TABLE bookmarks (url TEXT); CREATE TABLE visits (at INTEGER)')
+  const before = readFileSync(ground.path)
+  const error = await refused('invalid', ground.open())
+  assert.match(error.message, /something else.*bookmarks/)
+  assert.deepEqual(readFileSync(ground.path), before)
+  const other = join(ground.folder, 'other.db')
+  make(other, 'CREATE TABLE messages (id INTEGER PRIMARY KEY, body TEXT)')
+  assert.match((await refused('invalid', ground.open('write', other))).message, /messages has no conversation_id/)
+})
+
+test('a file that is no database is refused, and left as it is', async () => {
+  await using ground = await Ground.make()
+  writeFileSync(ground.path, 'To whom it may concern: this is a letter.\n'.repeat(100))
+  const before = readFileSync(ground.path)
+  for (const mode of ['write', 'read'] as const) {
+    assert.match((await refused('invalid', ground.open(mode))).message, /not a SQLite database/)
+  }
+  assert.deepEqual(readFileSync(ground.path), before)
+  const folder = join(ground.folder, 'folder.db')
+  mkdirSync(folder)
+  assert.match((await refused('invalid', ground.open('write', folder))).message, /not a file/)
+})
+
+test('a damaged database is refused and never made anew', async () => {
+  await using ground = await Ground.make()
+  const store = await ground.open()
+  const { a } = await openChannel(store)
+  for (let index = 0; index < 200; index += 1) await store.send(a, `k${index}`, { text: 'x'.repeat(500) })
+  await store[Symbol.asyncDispose]()
+  const { size } = statSync(ground.path)
+  truncateSync(ground.path, size - 3 * 4096)
+  const error = await refused('unavailable', ground.open())
+  assert.match(error.message, /damaged/)
+  assert.match(error.next ?? '', /backup/)
+  assert.equal(statSync(ground.path).size, size - 3 * 4096)
+})
+
+test('bits that turned over in a page are found when it is opened', async () => {
+  await using ground = await Ground.make()
+  const store = await ground.open()
+  const { a } = await openChannel(store)
+  for (let index = 0; index < 200; index += 1) await store.send(a, `k${index}`, { text: 'x'.repeat(500) })
+  await store[Symbol.asyncDispose]()
+  const bytes = readFileSync(ground.path)
+  const root = ground.look((database) =>
+    database.prepare("SELECT rootpage FROM sqlite_schema WHERE name = 's2_audit'").pluck().get(),
+  ) as number
+  bytes.fill(0xa5, (root - 1) * 4096, (root - 1) * 4096 + 200)
+  writeFileSync(ground.path, bytes)
+  await refused('unavailable', ground.open())
+})
+
+test('a log without its database is not thrown away', async () => {
+  await using ground = await Ground.make()
+  writeFileSync(`${ground.path}-wal`, 'frames')
+  const error = await refused('unavailable', ground.open())
+  assert.match(error.message, /is missing, but its log/)
+  assert.equal(readFileSync(`${ground.path}-wal`, 'utf8'), 'frames')
+})
+
+test('a file system that is no local disk is refused by name', async () => {
+  await using ground = await Ground.make()
+  const path = '/proc/self/bridge.db'
+  assert.match((await refused('invalid', ground.open('write', path))).message, /lies on proc/)
+  const place = { path: '/mnt/x/bridge.db', folder: '/mnt/x', bell: '', liveness: '' }
+  for (const [type, name] of [
+    [0x6969, 'nfs'],
+    [0x01021997, '9p'],
+    [0x65735546, 'fuse'],
+    [0x1234, '0x1234'],
+  ] as const) {
+    assert.throws(
+      () => demandLocalDisk(place, () => type),
+      (error) =>
+        error instanceof S2Error &&
+        error.code === 'invalid' &&
+        error.message.includes(name) &&
+        error.next !== undefined,
+    )
+  }
+  for (const type of [0xef53, 0x58465342, 0x9123683e, 0x01021994, 0x794c7630, 0x2fc12fc1, 0xf2f52010]) {
+    demandLocalDisk(place, () => type)
+  }
+})
+
+/** Opens as a user without rights, also when the tests run as root. */
+function openAsNobody(path: string): string {
+  const script = `
+    import { openSqliteStore } from '#store/sqlite/sqlite.ts'
+    const log = { error() {}, warn() {}, info() {}, debug() {}, async end() {} }
+    const parts = { clock: { now: () => 0, wall: () => 0, sleep: async () => {} }, chance: () => 0, log }
+    await openSqliteStore(process.argv[1], parts).then(
+      () => console.log('opened'),
+      (error) => console.log(error.code + ': ' + error.message + ' → ' + error.next),
+    )`
+  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script, path], {
+    encoding: 'utf8',
+    ...(isRoot ? { uid: 65_534, gid: 65_534 } : {}),
+  })
+  return stdout + stderr
+}
+
+test('a folder and a file that this user cannot write are refused', async () => {
+  await using ground = await Ground.make()
+  await (await ground.open())[Symbol.asyncDispose]()
+  chmodSync(ground.folder, 0o555)
+  assert.match(openAsNobody(ground.path), /^forbidden: the folder .* cannot be written by this user → .*-wal and -shm/)
+  assert.match(openAsNobody(join(ground.folder, 'sub', 'bridge.db')), /^forbidden: the folder .*sub cannot be written/)
+  chmodSync(ground.folder, 0o777)
+  chmodSync(ground.path, 0o444)
+  if (isRoot) assert.match(openAsNobody(ground.path), /^forbidden: the database .* may not be written by this user → /)
+  else assert.match((await refused('forbidden', ground.open())).message, /may not be written/)
+  rmSync(ground.path)
+  assert.equal(openAsNobody(ground.path), 'opened\n')
+})
+
+test('every handle keeps synchronous FULL, and beats NORMAL', async () => {
+  await using ground = await Ground.make()
+  const { Connection, prepare } = await import('#store/sqlite/connection.ts')
+  await (await ground.open())[Symbol.asyncDispose]()
+  for (const [durability, level] of [
+    ['FULL', 2],
+    ['NORMAL', 1],
+  ] as const) {
+    using connection = new Connection(ground.path, { create: false })
+    prepare(connection, durability, 'make')
+    connection.all('SELECT * FROM messages')
+    assert.equal(connection.pragma('synchronous'), level)
+    assert.equal(connection.pragma('busy_timeout'), 0)
+    assert.equal(connection.pragma('mmap_size') ?? 0, 0)
+  }
+})
