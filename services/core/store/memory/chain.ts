@@ -14,8 +14,9 @@ export class Chain {
     const seq = this.#entries.length + 1
     const at = this.#clock.wall()
     const previous = this.#entries.at(-1)?.hash ?? AUDIT_ROOT
-    const hash = auditHash(previous, seq, at, actor, action, JSON.stringify(details))
-    const kept = Object.freeze({ ...details })
+    const json = JSON.stringify(details)
+    const hash = auditHash(previous, seq, at, actor, action, json)
+    const kept = JSON.parse(json, (_name, value: unknown) => Object.freeze(value))
     this.#entries.push(Object.freeze({ seq, at, actor, action, details: kept, hash }))
   }
 

@@ -1,0 +1,138 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import fc from 'fast-check'
+import { LETTER_ACTION, type Letter, readLetter, writeLetter } from '#fleet/letters.ts'
+import { TEXT_MAX } from '#fleet/message.ts'
+import { DESCRIPTION_MAX, PRIORITIES } from '#fleet/task.ts'
+
+const task = fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/)
+const epoch = fc.option(fc.nat())
+const line = fc.string({ minLength: 1, maxLength: 100 }).filter((text) => text.trim() !== '')
+const session = fc.option(fc.constantFrom('conv_0123456789abcdef/b', 'conv_1/a'))
+const letter: fc.Arbitrary<Letter> = fc.oneof(
+  fc.record({
+    type: fc.constant('task_assignment' as const),
+    task,
+    epoch,
+    description: line,
+    priority: fc.constantFrom(...PRIORITIES),
+    role: fc.option(fc.constantFrom('backend', 'wsl-cli')),
+  }),
+  fc.record({ type: fc.constant('task_revoked' as const), task, epoch, reason: line }),
+  fc.record({ type: fc.constant('task_moved' as const), task, from: session, to: session, reason: line }),
+  fc.record({
+    type: fc.constant('status_update' as const),
+    task,
+    epoch,
+    status: fc.constantFrom('accepted', 'in_progress', 'blocked', 'completed', 'failed', 'cancelled'),
+    summary: fc.option(line),
+  }),
+  fc.record({ type: fc.constant('acknowledgment' as const), task, epoch }),
+)
+
+suite('letters about tasks', () => {
+  test('what is written is read back', () => {
+    fc.assert(
+      fc.property(letter, (written) => {
+        const { text, action } = writeLetter(written)
+        assert.equal(action, LETTER_ACTION)
+        assert.deepEqual(readLetter(text), { ...written })
+      }),
+    )
+  })
+
+  test('no text is too hostile to be read', () => {
+    const words = fc.constantFrom(
+      'type',
+      'task_id',
+      'status',
+      'epoch',
+      '__proto__',
+      'task_assignment',
+      'status_update',
+      'x',
+    )
+    const json = fc.letrec((tie) => ({
+      value: fc.oneof(fc.jsonValue(), words, fc.array(tie('value'), { maxLength: 3 }), tie('fields')),
+      fields: fc.dictionary(words, tie('value'), { maxKeys: 5 }),
+    })).fields
+    fc.assert(
+      fc.property(
+        fc.oneof(
+          fc.string(),
+          fc.json(),
+          json.map((value) => JSON.stringify(value)),
+        ),
+        (text) => {
+          const read = readLetter(text)
+          if (read !== null) assert.match(read.task, /^[\w.-]{1,64}$/)
+          readLetter(`\`\`\`json\n${text}\n\`\`\``)
+        },
+      ),
+      { numRuns: 2_000 },
+    )
+    for (const open of ['[', '{"type":', '{"a":{']) assert.equal(readLetter(`{"a":${open.repeat(9_000)}}`), null)
+    assert.equal(readLetter(`{"type":"acknowledgment","task_id":"x","y":"${' '.repeat(TEXT_MAX)}"}`), null)
+  })
+
+  test('words of foreign agents are understood', () => {
+    const status = (word: unknown): unknown => {
+      const read = readLetter(JSON.stringify({ type: 'status_update', task_id: 'T', status: word }))
+      return read?.type === 'status_update' ? read.status : read
+    }
+    assert.deepEqual(['completed', 'Done', ' COMPLETE ', 'finished'].map(status), Array(4).fill('completed'))
+    assert.deepEqual(
+      ['in_progress', 'in-progress', 'In  Progress', 'working'].map(status),
+      Array(4).fill('in_progress'),
+    )
+    assert.deepEqual(['failed', 'error', 'blocked', 'rejected'].map(status), [
+      'failed',
+      'failed',
+      'blocked',
+      'cancelled',
+    ])
+    assert.deepEqual(['', 'idle', 'toString', '__proto__', 7, null, ['done']].map(status), Array(7).fill(null))
+  })
+
+  test('an assignment may say little', () => {
+    const read = (fields: object): Letter | null =>
+      readLetter(JSON.stringify({ type: 'task_assignment', task_id: 3, ...fields }))
+    assert.deepEqual(read({ title: 'tidy up', priority: 'URGENT', role: '<b>' }), {
+      type: 'task_assignment',
+      task: '3',
+      epoch: null,
+      description: 'tidy up',
+      priority: 'P0',
+      role: null,
+    })
+    const bare = read({ priority: 9, epoch: -1 })
+    assert.equal(
+      bare?.type === 'task_assignment' && bare.description,
+      '{"type":"task_assignment","task_id":3,"priority":9,"epoch":-1}',
+    )
+  })
+
+  test('JSON between fences counts, JSON in prose does not', () => {
+    const json = '{"type":"acknowledgment","task_id":"T"}'
+    assert.equal(readLetter(`\n\`\`\`json\n${json}\n\`\`\`\n`)?.task, 'T')
+    assert.equal(readLetter(`Sure! ${json}`), null)
+  })
+
+  test('an assignment always fits a message', () => {
+    fc.assert(
+      fc.property(fc.constantFrom('"', '\u0000', 'x', '\ud800', '😀'), (mark) => {
+        const description = mark.repeat(DESCRIPTION_MAX / mark.length)
+        const { text } = writeLetter({
+          type: 'task_assignment',
+          task: 'T',
+          epoch: 1,
+          description,
+          priority: 'P0',
+          role: null,
+        })
+        assert.ok(text.length <= TEXT_MAX)
+        assert.equal(readLetter(text)?.task, 'T')
+      }),
+    )
+  })
+})

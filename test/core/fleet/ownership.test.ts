@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import fc from 'fast-check'
+import { readLetter } from '#fleet/letters.ts'
+import {
+  applyCancel,
+  applyLease,
+  applyLetter,
+  applyMove,
+  applyReport,
+  beginTask,
+  nextToLease,
+  type Ruling,
+} from '#fleet/ownership.ts'
+import type { SessionId } from '#fleet/session.ts'
+import { isLeased, isOpen, type Task } from '#fleet/task.ts'
+
+const SEATS: readonly SessionId[] = ['conv_1/b', 'conv_2/b', 'conv_3/b']
+const seat = fc.constantFrom(...SEATS)
+/** How far off the present epoch an act is. */
+const off = fc.constantFrom(0, 0, 0, -1, 1)
+
+type Act = (task: Task, now: number) => Ruling | null
+
+const act: fc.Arbitrary<Act> = fc.oneof(
+  fc.record({ holder: seat, off, state: fc.constantFrom('in_progress', 'completed', 'failed') }).map(
+    ({ holder, off, state }): Act =>
+      (task, now) =>
+        applyReport(task, holder, { task: task.id, epoch: task.epoch + off, state, progress: null, result: null }, now),
+  ),
+  fc.record({ to: fc.option(seat), off }).map(
+    ({ to, off }): Act =>
+      (task, now) =>
+        applyMove(task, { task: task.id, epoch: task.epoch + off, to, reason: 'silent' }, now),
+  ),
+  fc.record({ holder: seat, incarnation: fc.constantFrom('x', 'y') }).map(({ holder, incarnation }): Act => {
+    return (task, now) => {
+      const mine = nextToLease([task], holder, incarnation)
+      return mine === null ? null : applyLease(mine, incarnation, now)
+    }
+  }),
+  fc.record({ from: seat, off, status: fc.constantFrom('accepted', 'blocked', 'completed', 'cancelled') }).map(
+    ({ from, off, status }): Act =>
+      (task, now) => {
+        const epoch = off === 0 ? {} : { epoch: task.epoch + off }
+        const letter = readLetter(JSON.stringify({ type: 'status_update', task_id: task.id, status, ...epoch }))
+        assert.ok(letter !== null)
+        return applyLetter(task, from, letter, now)
+      },
+  ),
+  fc.constant<Act>((task, now) => applyCancel(task, now)),
+)
+
+suite('who owns a task', () => {
+  test('whatever happens in whatever order, one owner at a time', () => {
+    fc.assert(
+      fc.property(fc.option(seat), fc.array(act, { maxLength: 30 }), (holder, acts) => {
+        const wanted = {
+          id: 'T',
+          description: 'x',
+          priority: 'P2',
+          role: null,
+          deadline: null,
+          createdBy: null,
+        } as const
+        let { task } = beginTask({ ...wanted, holder }, 0)
+        for (const [index, each] of acts.entries()) {
+          const ruling = each(task, index + 1)
+          if (ruling === null || ruling.refusal !== null) continue
+          checkStep(task, ruling.task)
+          task = ruling.task
+        }
+      }),
+      { numRuns: 1_000 },
+    )
+  })
+})
+
+function checkStep(before: Task, after: Task): void {
+  assert.ok(after.epoch === before.epoch || after.epoch === before.epoch + 1, 'epochs rise one by one')
+  if (!isOpen(before.state)) assert.equal(after, before, 'an end is an end')
+  if (after.holder !== before.holder) assert.ok(after.epoch > before.epoch, 'a new owner has a new epoch')
+  const isTakenOver = isLeased(before.state) && isLeased(after.state) && before.incarnation !== after.incarnation
+  if (isTakenOver) assert.ok(after.epoch > before.epoch, 'a new life has a new epoch')
+  assert.equal(
+    after.holder === null,
+    after.state === 'pending' || (after.state === 'cancelled' && before.holder === null),
+  )
+  assert.ok(after.leaseSeq >= before.leaseSeq)
+  assert.ok(after.moves === before.moves || after.moves === before.moves + 1)
+}

@@ -1,0 +1,1418 @@
+/**
+ * The promise of `Store`, put to the proof: one suite for every backend. A file of one line runs it on each.
+ */
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { AUDIT_ROOT, auditHash } from '#fleet/audit.ts'
+import type { Beat } from '#fleet/beat.ts'
+import type { OpenedConversation } from '#fleet/conversation.ts'
+import { type Code, S2Error } from '#fleet/errors.ts'
+import type { Alert, NewIncident } from '#fleet/incident.ts'
+import { LETTER_ACTION, type Letter, readLetter } from '#fleet/letters.ts'
+import { FILES_MAX, KEY_MAX, type Message, NAME_MAX, type StoredMessage, TEXT_MAX } from '#fleet/message.ts'
+import { EVIDENCE_MAX } from '#fleet/ownership.ts'
+import { type SessionId, sessionId } from '#fleet/session.ts'
+import {
+  DESCRIPTION_MAX,
+  type MoveReason,
+  type NewTask,
+  PROGRESS_MAX,
+  type Report,
+  TAIL_MAX,
+  type Task,
+  type TaskResult,
+} from '#fleet/task.ts'
+import { type Clock, systemChance, systemClock } from '#runtime/clock.ts'
+import { recordingLog } from '#runtime/log.ts'
+import type { Store, StoreParts } from '#store/store.ts'
+
+/** A store that was opened for one test, and all that was started for it. */
+export interface Ground extends AsyncDisposable {
+  /** As administration: every verb that the backend offers. */
+  readonly store: Store
+  /** As one session, where the backend makes a difference. */
+  as?(session: SessionId, token: string): Store
+}
+
+/** Opens an empty store. The clock's waits are real; its wall clock is moved by the suite. */
+export type OpenGround = (parts: StoreParts) => Promise<Ground>
+
+export interface ContractOptions {
+  /** Verbs that this backend does not offer to anybody; what needs them is left out. */
+  readonly without?: readonly (keyof Store)[]
+}
+
+export function contract(name: string, open: OpenGround, { without = [] }: ContractOptions = {}): void {
+  const prove: Prove = (title, body, ...needs) => {
+    const missing = needs.filter((verb) => without.includes(verb))
+    const skip = missing.length > 0 ? `does not offer ${missing.join(', ')}` : false
+    test(title, { skip, timeout: 20_000 }, async () => {
+      await using fleet = await Fleet.open(open)
+      await body(fleet)
+    })
+  }
+  suite(`${name}: conversations`, () => proveConversations(prove))
+  suite(`${name}: messages`, () => proveMessages(prove))
+  suite(`${name}: mail`, () => proveMail(prove))
+  suite(`${name}: traffic`, () => proveTraffic(prove))
+  suite(`${name}: liveness`, () => proveLiveness(prove))
+  suite(`${name}: tasks`, () => proveTasks(prove))
+  suite(`${name}: leases and reports`, () => proveReports(prove))
+  suite(`${name}: moves`, () => proveMoves(prove))
+  suite(`${name}: letters of foreign agents`, () => proveLetters(prove))
+  suite(`${name}: incidents`, () => proveIncidents(prove))
+  suite(`${name}: the audit chain`, () => proveAudit(prove))
+  suite(`${name}: upkeep`, () => proveUpkeep(prove))
+}
+
+type Prove = (title: string, body: (fleet: Fleet) => Promise<void>, ...needs: (keyof Store)[]) => void
+
+/** The system's clock, whose wall can be moved: stores judge ends, overlaps and claims by it. */
+class MovableClock implements Clock {
+  #offsetMs = 0
+
+  now(): number {
+    return systemClock.now()
+  }
+
+  wall(): number {
+    return systemClock.wall() + this.#offsetMs
+  }
+
+  sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    return systemClock.sleep(ms, signal)
+  }
+
+  pass(ms: number): void {
+    this.#offsetMs += ms
+  }
+}
+
+const LIFETIME_MS = 3_600_000
+
+/** A store under test, and shorthand for what tests do with it. */
+class Fleet implements AsyncDisposable {
+  readonly clock: MovableClock
+  readonly store: Store
+  readonly #ground: Ground
+  readonly #stop = new AbortController()
+  #keys = 0
+
+  constructor(ground: Ground, clock: MovableClock) {
+    this.#ground = ground
+    this.store = ground.store
+    this.clock = clock
+  }
+
+  static async open(open: OpenGround): Promise<Fleet> {
+    const clock = new MovableClock()
+    return new Fleet(await open({ clock, chance: systemChance, log: recordingLog() }), clock)
+  }
+
+  /** Aborts when the test is over. */
+  get signal(): AbortSignal {
+    return this.#stop.signal
+  }
+
+  /** A channel between the orchestrator and a worker. */
+  async channel(worker = 's2-worker-1', role = 'tests'): Promise<Channel> {
+    const opened = await this.store.openConversation({
+      roles: { a: 'orchestrator', b: role },
+      agents: { a: 'orchestrator', b: worker },
+      lifetimeMs: LIFETIME_MS,
+    })
+    return { id: opened.id, opened, a: this.#end(opened, 'a'), b: this.#end(opened, 'b') }
+  }
+
+  key(): string {
+    this.#keys += 1
+    return `key-${this.#keys}`
+  }
+
+  task(fields: Partial<NewTask> = {}): Promise<Task> {
+    return this.store.addTask({ ...TASK, id: `task-${this.key()}`, ...fields })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+    await this.#ground[Symbol.asyncDispose]()
+  }
+
+  #end(opened: OpenedConversation, side: 'a' | 'b'): End {
+    const session = sessionId(opened.id, side)
+    return { session, store: this.#ground.as?.(session, opened.tokens[side]) ?? this.store }
+  }
+}
+
+/** One end of a conversation, and the store as it sees it. */
+interface End {
+  readonly session: SessionId
+  readonly store: Store
+}
+
+interface Channel {
+  readonly id: string
+  readonly opened: OpenedConversation
+  readonly a: End
+  readonly b: End
+}
+
+const TASK: Omit<NewTask, 'id'> = {
+  description: 'count the files',
+  priority: 'P2',
+  role: 'tests',
+  holder: null,
+  deadline: null,
+  createdBy: null,
+}
+
+const RESULT: TaskResult = { exitCode: 0, signal: null, tail: '42 files' }
+
+function report(task: Pick<Task, 'id' | 'epoch'>, fields: Partial<Report> = {}): Report {
+  return { task: task.id, epoch: task.epoch, state: 'in_progress', progress: null, result: null, ...fields }
+}
+
+function done(task: Pick<Task, 'id' | 'epoch'>): Report {
+  return report(task, { state: 'completed', result: RESULT })
+}
+
+async function refused(code: Code, asked: Promise<unknown>): Promise<void> {
+  await assert.rejects(asked, (error) => {
+    assert.ok(error instanceof S2Error, `no S2Error: ${String(error)}`)
+    assert.equal(error.code, code, error.message)
+    assert.notEqual(error.message, '')
+    return true
+  })
+}
+
+async function unread({ session, store }: End, after = 0): Promise<StoredMessage[]> {
+  return await store.unacked(session, after, 10_000)
+}
+
+async function texts(end: End): Promise<string[]> {
+  return (await unread(end)).map(({ text }) => text)
+}
+
+/** The letters that S2 wrote to a session, in order. */
+async function letters(end: End): Promise<Letter[]> {
+  const messages = await unread(end)
+  return messages.filter(({ action }) => action === LETTER_ACTION).map(({ text }) => readLetter(text) as Letter)
+}
+
+async function take<T>(source: AsyncIterator<T>, count: number): Promise<T[]> {
+  const taken: T[] = []
+  while (taken.length < count) {
+    const next = await source.next()
+    if (next.done === true) break
+    taken.push(next.value)
+  }
+  return taken
+}
+
+function idsOf(messages: readonly Message[]): number[] {
+  return messages.map(({ id }) => id)
+}
+
+function isRising(numbers: readonly number[]): boolean {
+  return numbers.every((number, index) => index === 0 || number > (numbers[index - 1] as number))
+}
+
+function proveConversations(prove: Prove): void {
+  prove('opening one answers its two tokens, and no other answer has them', async (fleet) => {
+    const { opened } = await fleet.channel('s2-worker-7', 'deploy')
+    assert.match(opened.id, /^conv_[0-9a-f]{16}$/)
+    assert.match(opened.tokens.a, /^[0-9a-f]{64}$/)
+    assert.match(opened.tokens.b, /^[0-9a-f]{64}$/)
+    assert.notEqual(opened.tokens.a, opened.tokens.b)
+    assert.deepEqual(opened.agents, { a: 'orchestrator', b: 's2-worker-7' })
+    assert.ok(Math.abs(opened.expiresAt - opened.createdAt - LIFETIME_MS) < 1)
+    const listed = await fleet.store.conversations()
+    const { tokens, ...conversation } = opened
+    assert.deepEqual(listed, [conversation])
+    assert.equal(JSON.stringify(listed).includes(tokens.a), false)
+  })
+
+  prove('they are listed by age, without those that ended', async (fleet) => {
+    const first = await fleet.channel('w-1')
+    fleet.clock.pass(5)
+    const second = await fleet.channel('w-2')
+    fleet.clock.pass(5)
+    const third = await fleet.channel('w-3')
+    await fleet.store.endConversation(second.id)
+    const ids = async (): Promise<string[]> => (await fleet.store.conversations()).map(({ id }) => id)
+    assert.deepEqual(await ids(), [first.id, third.id])
+    fleet.clock.pass(LIFETIME_MS - 6)
+    assert.deepEqual(await ids(), [third.id])
+  })
+
+  prove('renewing puts the end off, and never nearer', async (fleet) => {
+    const { id, opened } = await fleet.channel()
+    const nearer = await fleet.store.renewConversation(id, 1_000)
+    assert.equal(nearer.expiresAt, opened.expiresAt)
+    const later = await fleet.store.renewConversation(id, 2 * LIFETIME_MS)
+    assert.ok(later.expiresAt >= opened.expiresAt + LIFETIME_MS)
+    fleet.clock.pass(1.5 * LIFETIME_MS)
+    assert.deepEqual(await fleet.store.conversations(), [later])
+    fleet.clock.pass(LIFETIME_MS)
+    await refused('expired', fleet.store.renewConversation(id, LIFETIME_MS))
+    await refused('not_found', fleet.store.renewConversation('conv_0000000000000000', LIFETIME_MS))
+  })
+
+  prove(
+    'ending one voids its tokens; ending twice is ending once',
+    async (fleet) => {
+      const { id, a } = await fleet.channel()
+      await fleet.store.endConversation(id)
+      await fleet.store.endConversation(id)
+      await refused('expired', fleet.store.tokens(a.session))
+      await refused('expired', fleet.store.renewConversation(id, LIFETIME_MS))
+      await refused('expired', fleet.store.send(a.session, 'k', { text: 'too late' }))
+      await refused('not_found', fleet.store.endConversation('conv_0000000000000000'))
+    },
+    'tokens',
+  )
+
+  prove(
+    'a token may be rotated, and the one before overlaps',
+    async (fleet) => {
+      const { id, opened, a, b } = await fleet.channel()
+      assert.deepEqual(await fleet.store.tokens(b.session), [opened.tokens.b])
+      const second = await fleet.store.rotateToken(b.session, 60_000)
+      assert.match(second, /^[0-9a-f]{64}$/)
+      assert.deepEqual(await fleet.store.tokens(b.session), [second, opened.tokens.b])
+      assert.deepEqual(await fleet.store.tokens(a.session), [opened.tokens.a], 'the other end keeps its own')
+      const third = await fleet.store.rotateToken(b.session, 60_000)
+      assert.deepEqual(await fleet.store.tokens(b.session), [third, second], 'older ones end at once')
+      fleet.clock.pass(60_001)
+      assert.deepEqual(await fleet.store.tokens(b.session), [third])
+      const fourth = await fleet.store.rotateToken(b.session, 0)
+      assert.deepEqual(await fleet.store.tokens(b.session), [fourth], 'without an overlap the last one ends at once')
+      await fleet.store.endConversation(id)
+      await refused('expired', fleet.store.rotateToken(b.session, 0))
+      await refused('not_found', fleet.store.rotateToken('conv_0000000000000000/b', 0))
+    },
+    'tokens',
+  )
+
+  prove(
+    'sessions that nobody knows have no tokens',
+    async (fleet) => {
+      await refused('not_found', fleet.store.tokens('conv_0000000000000000/a'))
+      await refused('invalid', fleet.store.tokens('nonsense' as SessionId))
+    },
+    'tokens',
+  )
+}
+
+function proveMessages(prove: Prove): void {
+  prove('a message reaches the partner whole', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    const draft = {
+      text: 'Grüße „here“ 🎛\n\t{"x":[1,\\u0041]} \u2028 end',
+      action: 'review',
+      files: ['a b.ts', 'ü.md'],
+    }
+    const sent = await a.store.send(a.session, fleet.key(), draft)
+    assert.deepEqual(
+      { from: sent.from, to: sent.to, text: sent.text, action: sent.action, files: sent.files },
+      { from: a.session, to: b.session, ...draft },
+    )
+    assert.ok(Math.abs(sent.sentAt - fleet.clock.wall()) < 10_000)
+    assert.deepEqual(await unread(b), [{ ...sent, delivery: 'queued' }])
+    assert.deepEqual(await unread(a), [])
+    const plain = await b.store.send(b.session, fleet.key(), { text: 'back' })
+    assert.deepEqual([plain.action, plain.files], [null, []])
+    assert.deepEqual(await unread(a), [{ ...plain, delivery: 'queued' }])
+    assert.ok(plain.id > sent.id)
+  })
+
+  prove('one key of one sender is one message, for ever', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    const first = await a.store.send(a.session, 'once', { text: 'hello' })
+    const again = await a.store.send(a.session, 'once', { text: 'hello', action: null, files: [] })
+    assert.deepEqual(again, first)
+    await b.store.mark(b.session, [first.id], 'acked')
+    fleet.clock.pass(LIFETIME_MS / 2)
+    assert.deepEqual(
+      await a.store.send(a.session, 'once', { text: 'hello' }),
+      first,
+      'also when it was received long ago',
+    )
+    assert.deepEqual(await unread(b), [])
+    const other = await b.store.send(b.session, 'once', { text: 'hello' })
+    assert.notEqual(other.id, first.id, 'keys belong to their sender')
+  })
+
+  prove('one key with another draft is a conflict, and sends nothing', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    await a.store.send(a.session, 'k', { text: 'one' })
+    await refused('conflict', a.store.send(a.session, 'k', { text: 'two' }))
+    await refused('conflict', a.store.send(a.session, 'k', { text: 'one', action: 'x' }))
+    await refused('conflict', a.store.send(a.session, 'k', { text: 'one', files: ['f'] }))
+    assert.deepEqual(await texts(b), ['one'])
+  })
+
+  prove('one key sent many times at once is one message', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    const sends = Array.from({ length: 20 }, () => a.store.send(a.session, 'burst', { text: 'same' }))
+    const ids = new Set(idsOf(await Promise.all(sends)))
+    assert.equal(ids.size, 1)
+    assert.deepEqual(await texts(b), ['same'])
+  })
+
+  prove('many sends at once all arrive, each with an id of its own', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    const sends = Array.from({ length: 100 }, (_, n) => a.store.send(a.session, `k${n}`, { text: `n${n}` }))
+    const ids = idsOf(await Promise.all(sends))
+    assert.equal(new Set(ids).size, 100)
+    const arrived = await unread(b)
+    assert.ok(isRising(idsOf(arrived)))
+    assert.deepEqual(new Set(arrived.map(({ text }) => text)).size, 100)
+  })
+
+  prove('limits are named, and what fits them is kept whole', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    const send = (key: string, text: string, files: string[] = [], action: string | null = null): Promise<Message> =>
+      a.store.send(a.session, key, { text, files, action })
+    await refused('invalid', send('k', ''))
+    await refused('too_large', send('k', 'x'.repeat(TEXT_MAX + 1)))
+    await refused('too_large', send('k', 'x', ['f'.repeat(NAME_MAX + 1)]))
+    await refused('too_large', send('k', 'x', Array(FILES_MAX + 1).fill('f')))
+    await refused('too_large', send('k', 'x', [], 'a'.repeat(NAME_MAX + 1)))
+    await refused('invalid', send('', 'x'))
+    await refused('invalid', send('k'.repeat(KEY_MAX + 1), 'x'))
+    assert.deepEqual(await unread(b), [])
+    const text = 'ü'.repeat(TEXT_MAX)
+    await send('k'.repeat(KEY_MAX), text, Array(FILES_MAX).fill('f'.repeat(NAME_MAX)), 'a'.repeat(NAME_MAX))
+    assert.equal((await unread(b))[0]?.text, text)
+  })
+
+  prove('nobody sends in a conversation that is not there', async (fleet) => {
+    await refused('not_found', fleet.store.send('conv_0000000000000000/a', 'k', { text: 'x' }))
+    await refused('invalid', fleet.store.send('conv_1/c' as SessionId, 'k', { text: 'x' }))
+  })
+
+  prove('unread messages come oldest first, after an id, and no more than asked for', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    const other = await fleet.channel('w-2')
+    const sent: Message[] = []
+    for (let n = 0; n < 5; n += 1) {
+      sent.push(await a.store.send(a.session, `k${n}`, { text: `n${n}` }))
+      await other.a.store.send(other.a.session, `k${n}`, { text: 'not yours' })
+    }
+    assert.deepEqual(idsOf(await unread(b)), idsOf(sent))
+    assert.deepEqual(idsOf(await b.store.unacked(b.session, 0, 2)), idsOf(sent.slice(0, 2)))
+    assert.deepEqual(idsOf(await b.store.unacked(b.session, sent[2]?.id ?? 0, 10)), idsOf(sent.slice(3)))
+    await b.store.mark(b.session, [sent[1]?.id ?? 0], 'acked')
+    assert.deepEqual(await texts(b), ['n0', 'n2', 'n3', 'n4'])
+  })
+
+  prove('marks go forward only, and only the reader’s own count', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    const other = await fleet.channel('w-2')
+    const { id } = await a.store.send(a.session, 'k', { text: 'x' })
+    const delivery = async (): Promise<string | undefined> => (await unread(b))[0]?.delivery
+    await a.store.mark(a.session, [id], 'acked')
+    await other.b.store.mark(other.b.session, [id], 'acked')
+    assert.equal(await delivery(), 'queued', 'it is nobody else’s to mark')
+    await b.store.mark(b.session, [id, id + 1, 987_654], 'delivered')
+    assert.equal(await delivery(), 'delivered')
+    await b.store.mark(b.session, [id], 'leased')
+    await b.store.mark(b.session, [id], 'delivered')
+    assert.equal(await delivery(), 'leased')
+    await b.store.mark(b.session, [], 'acked')
+    await b.store.mark(b.session, [id], 'acked')
+    assert.equal(await delivery(), undefined)
+    await b.store.mark(b.session, [id], 'leased')
+    assert.equal(await delivery(), undefined)
+  })
+
+  prove('a message may be acked at once', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    const ids = idsOf([
+      await a.store.send(a.session, 'k', { text: 'x' }),
+      await a.store.send(a.session, 'l', { text: 'y' }),
+    ])
+    await b.store.mark(b.session, ids, 'acked')
+    assert.deepEqual(await unread(b), [])
+  })
+
+  prove('secrets are taken out before anything is kept', async (fleet) => {
+    const { opened, a, b } = await fleet.channel()
+    const text = `use ${opened.tokens.b} and password=correcthorse`
+    const sent = await a.store.send(a.session, 'k', { text, files: [`/tmp/${opened.tokens.a}`] })
+    const kept = JSON.stringify([sent, await unread(b)])
+    for (const secret of [opened.tokens.a, opened.tokens.b, 'correcthorse']) assert.equal(kept.includes(secret), false)
+    assert.deepEqual(await a.store.send(a.session, 'k', { text, files: [`/tmp/${opened.tokens.a}`] }), sent)
+  })
+
+  prove('what was answered cannot be reached into', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    const files = ['one']
+    const sent = await a.store.send(a.session, 'k', { text: 'x', files })
+    files.push('two')
+    for (const answer of [sent, (await unread(b))[0]]) {
+      assert.ok(answer !== undefined)
+      vandalise(answer.files)
+      vandalise(answer)
+    }
+    assert.deepEqual((await unread(b))[0]?.files, ['one'])
+    assert.equal((await unread(b))[0]?.text, 'x')
+  })
+}
+
+/** Tries to change an answer; where it lets itself be changed it must be a copy. */
+function vandalise(answer: object): void {
+  const target = answer as Record<string, unknown>
+  for (const field of Object.keys(target)) {
+    try {
+      target[field] = 'vandalised'
+    } catch {
+      // frozen
+    }
+  }
+}
+
+function proveMail(prove: Prove): void {
+  prove('a late reader gets all that waits, then what comes, in order', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    for (let n = 0; n < 3; n += 1) await a.store.send(a.session, `k${n}`, { text: `n${n}` })
+    const mail = b.store.mail(b.session, 0, fleet.signal)[Symbol.asyncIterator]()
+    const waiting = await take(mail, 3)
+    const coming = take(mail, 3)
+    for (let n = 3; n < 6; n += 1) await a.store.send(a.session, `k${n}`, { text: `n${n}` })
+    const all = [...waiting, ...(await coming)]
+    assert.deepEqual(
+      all.map(({ text }) => text),
+      ['n0', 'n1', 'n2', 'n3', 'n4', 'n5'],
+    )
+    assert.ok(isRising(idsOf(all)))
+  })
+
+  prove('a reader resumes after what it has, and is spared what it acked', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    const sent: Message[] = []
+    for (let n = 0; n < 4; n += 1) sent.push(await a.store.send(a.session, `k${n}`, { text: `n${n}` }))
+    const first = new AbortController()
+    const begun = await take(b.store.mail(b.session, 0, first.signal)[Symbol.asyncIterator](), 2)
+    first.abort()
+    const resumed = await take(b.store.mail(b.session, begun[1]?.id ?? 0, fleet.signal)[Symbol.asyncIterator](), 2)
+    assert.deepEqual(idsOf(resumed), idsOf(sent.slice(2)))
+    await b.store.mark(b.session, idsOf(sent.slice(0, 3)), 'acked')
+    const late = await take(b.store.mail(b.session, 0, fleet.signal)[Symbol.asyncIterator](), 1)
+    assert.deepEqual(idsOf(late), idsOf(sent.slice(3)))
+  })
+
+  prove('nothing is lost that comes while the reader looks away', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    const mail = b.store.mail(b.session, 0, fleet.signal)[Symbol.asyncIterator]()
+    const got: StoredMessage[] = []
+    const writing = (async () => {
+      for (let n = 0; n < 60; n += 1) {
+        await a.store.send(a.session, `k${n}`, { text: `n${n}` })
+        if (n % 7 === 0) await sleep(1)
+      }
+    })()
+    while (got.length < 60) {
+      got.push(...(await take(mail, 1)))
+      if (got.length % 5 === 0) await sleep(1) // between a read and the next wait
+    }
+    await writing
+    assert.ok(isRising(idsOf(got)))
+    assert.equal(new Set(idsOf(got)).size, 60)
+  })
+
+  prove('every reader gets its own mail, and two of one session get all of it each', async (fleet) => {
+    const one = await fleet.channel('w-1')
+    const other = await fleet.channel('w-2')
+    const readers = [one.b, one.b, other.b].map(({ session, store }) => {
+      return take(store.mail(session, 0, fleet.signal)[Symbol.asyncIterator](), 2)
+    })
+    for (let n = 0; n < 2; n += 1) {
+      await one.a.store.send(one.a.session, `k${n}`, { text: `one ${n}` })
+      await other.a.store.send(other.a.session, `k${n}`, { text: `other ${n}` })
+    }
+    const got = (await Promise.all(readers)).map((mail) => mail.map(({ text }) => text))
+    assert.deepEqual(got, [
+      ['one 0', 'one 1'],
+      ['one 0', 'one 1'],
+      ['other 0', 'other 1'],
+    ])
+  })
+
+  prove('it ends when it is told to, also while it waits', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    await a.store.send(a.session, 'k', { text: 'x' })
+    const aborted = b.store.mail(b.session, 0, AbortSignal.abort())[Symbol.asyncIterator]()
+    assert.equal((await aborted.next()).done, true)
+    const stop = new AbortController()
+    const mail = b.store.mail(b.session, 0, stop.signal)[Symbol.asyncIterator]()
+    assert.equal((await mail.next()).done, false)
+    const waiting = mail.next()
+    await sleep(5)
+    stop.abort()
+    assert.equal((await waiting).done, true)
+  })
+
+  prove('letting go of it in the middle is allowed', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    await a.store.send(a.session, 'k', { text: 'x' })
+    await a.store.send(a.session, 'l', { text: 'y' })
+    for await (const { text } of b.store.mail(b.session, 0, fleet.signal)) {
+      assert.equal(text, 'x')
+      break
+    }
+    assert.deepEqual(await texts(b), ['x', 'y'], 'reading consumes nothing')
+  })
+}
+
+function proveTraffic(prove: Prove): void {
+  prove(
+    'it is everybody’s messages, acked ones too, in order',
+    async (fleet) => {
+      const one = await fleet.channel('w-1')
+      const other = await fleet.channel('w-2')
+      const sent: Message[] = []
+      for (const end of [one.a, other.a, one.b])
+        sent.push(await end.store.send(end.session, 'k', { text: end.session }))
+      await one.b.store.mark(one.b.session, [sent[0]?.id ?? 0], 'acked')
+      const got = await gather(fleet, 0, 3)
+      assert.deepEqual(idsOf(got), idsOf(sent))
+      assert.deepEqual(
+        got.map(({ delivery }) => delivery),
+        ['acked', 'queued', 'queued'],
+      )
+      assert.deepEqual(idsOf(await gather(fleet, sent[1]?.id ?? 0, 1)), idsOf(sent.slice(2)))
+    },
+    'traffic',
+  )
+
+  prove(
+    'it goes on with what comes, and leaves nothing out',
+    async (fleet) => {
+      const { a } = await fleet.channel()
+      const gathering = gather(fleet, 0, 80)
+      const sends = Array.from({ length: 80 }, (_, n) => a.store.send(a.session, `k${n}`, { text: `n${n}` }))
+      const sent = idsOf(await Promise.all(sends)).sort((x, y) => x - y)
+      assert.deepEqual(idsOf(await gathering), sent)
+    },
+    'traffic',
+  )
+
+  prove(
+    'it ends when it is told to',
+    async (fleet) => {
+      const stop = new AbortController()
+      const traffic = fleet.store.traffic(0, stop.signal)[Symbol.asyncIterator]()
+      const waiting = traffic.next()
+      await sleep(5)
+      stop.abort()
+      assert.equal((await waiting).done, true)
+    },
+    'traffic',
+  )
+}
+
+/** Reads traffic until so many messages have come. */
+async function gather(fleet: Fleet, after: number, count: number): Promise<StoredMessage[]> {
+  const got: StoredMessage[] = []
+  for await (const batch of fleet.store.traffic(after, fleet.signal)) {
+    assert.ok(batch.length > 0, 'an empty batch')
+    got.push(...batch)
+    if (got.length >= count) break
+  }
+  return got
+}
+
+function proveLiveness(prove: Prove): void {
+  const beatOf = (session: SessionId, fields: Partial<Beat> = {}): Beat => {
+    return { session, host: 'h1', incarnation: 'life-1', seq: 1, work: 0, ...fields }
+  }
+
+  prove(
+    'what a beat said can be read back, after a cursor',
+    async (fleet) => {
+      const [one, other] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+      const before = await fleet.store.pulses(0)
+      await one.b.store.beat([beatOf(one.b.session, { work: 3 })])
+      const first = await fleet.store.pulses(before.cursor)
+      assert.deepEqual(
+        first.pulses.map(({ version: _, ...beat }) => beat),
+        [beatOf(one.b.session, { work: 3 })],
+      )
+      assert.ok(first.cursor > before.cursor)
+      await other.b.store.beat([beatOf(other.b.session, { host: 'h2' })])
+      const second = await fleet.store.pulses(first.cursor)
+      assert.deepEqual(
+        second.pulses.map(({ session }) => session),
+        [other.b.session],
+      )
+      assert.deepEqual((await fleet.store.pulses(second.cursor)).pulses, [])
+      assert.equal((await fleet.store.pulses(second.cursor)).cursor, second.cursor)
+      assert.equal((await fleet.store.pulses(0)).pulses.length, 2)
+    },
+    'pulses',
+  )
+
+  prove(
+    'only a later beat of a life, or another life, changes anything',
+    async (fleet) => {
+      const { b } = await fleet.channel()
+      const heard = async (beat: Partial<Beat>): Promise<boolean> => {
+        const { cursor } = await fleet.store.pulses(0)
+        await b.store.beat([beatOf(b.session, beat)])
+        return (await fleet.store.pulses(cursor)).pulses.length > 0
+      }
+      assert.equal(await heard({ seq: 5 }), true)
+      assert.equal(await heard({ seq: 5 }), false)
+      assert.equal(await heard({ seq: 4, work: 9 }), false)
+      assert.equal(await heard({ seq: 6 }), true)
+      assert.equal(await heard({ incarnation: 'life-2', seq: 1 }), true)
+      const [pulse] = (await fleet.store.pulses(0)).pulses
+      assert.deepEqual([pulse?.incarnation, pulse?.seq, pulse?.work], ['life-2', 1, 0])
+    },
+    'pulses',
+  )
+
+  prove(
+    'beats of sessions that nobody knows are passed over',
+    async (fleet) => {
+      const { b } = await fleet.channel()
+      await fleet.store.beat([beatOf('conv_0000000000000000/b'), beatOf(b.session)])
+      const { pulses } = await fleet.store.pulses(0)
+      assert.deepEqual(
+        pulses.map(({ session }) => session),
+        [b.session],
+      )
+    },
+    'pulses',
+  )
+
+  prove(
+    'an observer sees whether anybody collects beats',
+    async (fleet) => {
+      const { tick } = await fleet.store.pulses(0)
+      await sleep(5)
+      assert.equal((await fleet.store.pulses(0)).tick, tick, 'it stands still while nobody tends the store')
+      assert.ok((await fleet.store.tend()) > 0)
+      const tended = (await fleet.store.pulses(0)).tick
+      assert.notEqual(tended, tick)
+      await fleet.store.tend()
+      assert.notEqual((await fleet.store.pulses(0)).tick, tended)
+    },
+    'pulses',
+    'tend',
+  )
+
+  prove(
+    'what was judged last can be read; who is not named is forgotten',
+    async (fleet) => {
+      const { store, clock } = fleet
+      assert.deepEqual(await store.verdicts(), { at: null, verdicts: [] })
+      const since = Math.round(clock.wall())
+      const one = { agent: 'w-1', verdict: 'alive', since, host: 'h1' } as const
+      const two = { agent: 'w-2', verdict: 'silent', since, host: null } as const
+      await store.judge([one, two])
+      const first = await store.verdicts()
+      assert.deepEqual(
+        [...first.verdicts].sort((x, y) => (x.agent < y.agent ? -1 : 1)),
+        [one, two],
+      )
+      assert.ok(Math.abs((first.at ?? 0) - clock.wall()) < 10_000)
+      await store.judge([{ ...two, verdict: 'alive' }])
+      assert.deepEqual((await store.verdicts()).verdicts, [{ ...two, verdict: 'alive' }])
+      await store.judge([])
+      assert.deepEqual((await store.verdicts()).verdicts, [])
+    },
+    'judge',
+  )
+}
+
+function proveTasks(prove: Prove): void {
+  prove('a task that nobody holds is pending, and nobody is told', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    const wanted: NewTask = { ...TASK, id: 't.1', deadline: 5_000_000, createdBy: a.session }
+    const task = await fleet.store.addTask(wanted)
+    assert.deepEqual(
+      { ...task, epoch: 0, createdAt: 0, updatedAt: 0 },
+      {
+        ...wanted,
+        state: 'pending',
+        epoch: 0,
+        originalAssignee: null,
+        incarnation: null,
+        leaseSeq: 0,
+        moves: 0,
+        progress: null,
+        result: null,
+        createdAt: 0,
+        updatedAt: 0,
+      },
+    )
+    assert.deepEqual(await fleet.store.task('t.1'), task)
+    assert.deepEqual([await unread(a), await unread(b)], [[], []])
+  })
+
+  prove('a task with a holder is assigned to it by a letter', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    const task = await fleet.store.addTask({ ...TASK, id: 't1', holder: b.session, createdBy: a.session })
+    assert.equal(task.state, 'assigned')
+    const { id, epoch, description, priority, role } = task
+    assert.deepEqual(await letters(b), [{ type: 'task_assignment', task: id, epoch, description, priority, role }])
+    assert.equal((await unread(b))[0]?.from, a.session)
+    assert.deepEqual(JSON.parse((await texts(b))[0] ?? ''), {
+      type: 'task_assignment',
+      task_id: 't1',
+      epoch,
+      description,
+      priority,
+      role,
+    })
+  })
+
+  prove('the same id twice answers the first', async (fleet) => {
+    const { b } = await fleet.channel()
+    const wanted = { ...TASK, id: 't1', holder: b.session }
+    const adds = Array.from({ length: 5 }, () => fleet.store.addTask(wanted))
+    const [first] = await Promise.all(adds)
+    for (const again of await Promise.all(adds)) assert.deepEqual(again, first)
+    await b.store.leaseTask(b.session, 'life-1')
+    const later = await fleet.store.addTask({ ...wanted, description: 'something else', holder: null })
+    assert.deepEqual([later.description, later.state], [wanted.description, 'accepted'])
+    assert.equal((await letters(b)).length, 1)
+  })
+
+  prove('what is no task is refused', async (fleet) => {
+    const { id, a } = await fleet.channel()
+    await refused('invalid', fleet.task({ id: '' }))
+    await refused('invalid', fleet.task({ id: '../x' }))
+    await refused('invalid', fleet.task({ id: 'x'.repeat(65) }))
+    await refused('invalid', fleet.task({ description: '' }))
+    await refused('too_large', fleet.task({ description: 'x'.repeat(DESCRIPTION_MAX + 1) }))
+    await refused('invalid', fleet.task({ holder: a.session }))
+    await refused('not_found', fleet.task({ holder: 'conv_0000000000000000/b' }))
+    await fleet.store.endConversation(id)
+    await refused('expired', fleet.task({ holder: sessionId(id, 'b') }))
+    assert.deepEqual(await fleet.store.tasks({}), [])
+  })
+
+  prove('a description of full length is kept whole, and its letter fits a message', async (fleet) => {
+    const { b } = await fleet.channel()
+    const description = '"\n'.repeat(DESCRIPTION_MAX / 2)
+    const task = await fleet.task({ description, holder: b.session })
+    assert.equal((await fleet.store.task(task.id)).description, description)
+    const [message] = await unread(b)
+    assert.ok((message?.text.length ?? 0) <= TEXT_MAX)
+    assert.equal(readLetter(message?.text ?? '')?.task, task.id)
+  })
+
+  prove('tasks can be sifted', async (fleet) => {
+    const [one, other] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    await fleet.task({ id: 'pending' })
+    await fleet.task({ id: 'mine', holder: one.b.session })
+    await fleet.task({ id: 'theirs', holder: other.b.session })
+    await fleet.task({ id: 'gone', holder: one.b.session })
+    await fleet.store.cancelTask('gone')
+    const names = async (filter: Parameters<Store['tasks']>[0]): Promise<string[]> => {
+      return (await fleet.store.tasks(filter)).map(({ id }) => id).sort()
+    }
+    assert.deepEqual(await names({}), ['gone', 'mine', 'pending', 'theirs'])
+    assert.deepEqual(await names({ open: true }), ['mine', 'pending', 'theirs'])
+    assert.deepEqual(await names({ open: false }), ['gone'])
+    assert.deepEqual(await names({ holder: one.b.session }), ['gone', 'mine'])
+    assert.deepEqual(await names({ holder: one.b.session, open: true }), ['mine'])
+    assert.deepEqual(await names({ state: 'pending' }), ['pending'])
+    assert.equal((await names({ limit: 2 })).length, 2)
+    await refused('not_found', fleet.store.task('nobody-added-this'))
+  })
+
+  prove('withdrawing tells the holder; twice is once', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    const task = await fleet.task({ holder: b.session, createdBy: a.session })
+    const cancelled = await fleet.store.cancelTask(task.id)
+    assert.equal(cancelled.state, 'cancelled')
+    assert.deepEqual(await fleet.store.cancelTask(task.id), cancelled)
+    const [, revoked] = await letters(b)
+    assert.deepEqual([revoked?.type, revoked?.task], ['task_revoked', task.id])
+    assert.equal((await letters(b)).length, 2)
+    assert.equal(await b.store.leaseTask(b.session, 'life-1'), null)
+    await refused('conflict', b.store.report(b.session, done(task)))
+    await refused('not_found', fleet.store.cancelTask('nobody-added-this'))
+  })
+
+  prove('what has ended otherwise cannot be withdrawn', async (fleet) => {
+    const { b } = await fleet.channel()
+    const task = await fleet.task({ holder: b.session })
+    await b.store.report(b.session, done(task))
+    await refused('conflict', fleet.store.cancelTask(task.id))
+    assert.equal((await fleet.store.task(task.id)).state, 'completed')
+  })
+
+  prove('secrets are taken out of tasks', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    const secret = 'f'.repeat(32) + '0'.repeat(32)
+    const task = await fleet.task({ description: `log in with ${secret}`, holder: b.session, createdBy: a.session })
+    await b.store.report(b.session, report(task, { progress: `using ${secret}` }))
+    await b.store.report(b.session, report(task, { state: 'failed', result: { ...RESULT, tail: `no: ${secret}` } }))
+    const kept = JSON.stringify([await fleet.store.task(task.id), await unread(a), await unread(b)])
+    assert.equal(kept.includes(secret), false)
+    assert.ok(kept.includes('no: '))
+  })
+}
+
+function proveReports(prove: Prove): void {
+  prove('a holder leases its most urgent task, each once', async (fleet) => {
+    const [{ b }, other] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    await fleet.task({ id: 'low', priority: 'P3', holder: b.session })
+    fleet.clock.pass(5)
+    await fleet.task({ id: 'first', priority: 'P1', holder: b.session })
+    fleet.clock.pass(5)
+    await fleet.task({ id: 'second', priority: 'P1', holder: b.session })
+    await fleet.task({ id: 'theirs', priority: 'P0', holder: other.b.session })
+    await fleet.task({ id: 'nobodys', priority: 'P0' })
+    const leased: Task[] = []
+    for (
+      let task = await b.store.leaseTask(b.session, 'life-1');
+      task;
+      task = await b.store.leaseTask(b.session, 'life-1')
+    ) {
+      leased.push(task)
+    }
+    assert.deepEqual(
+      leased.map(({ id }) => id),
+      ['first', 'second', 'low'],
+    )
+    for (const { id, state, incarnation, leaseSeq, epoch } of leased) {
+      assert.deepEqual([state, incarnation, leaseSeq > 0], ['accepted', 'life-1', true])
+      assert.equal((await fleet.store.task(id)).epoch, epoch)
+    }
+  })
+
+  prove('leasing at once gives every task to one', async (fleet) => {
+    const { b } = await fleet.channel()
+    for (let n = 0; n < 5; n += 1) await fleet.task({ id: `t${n}`, holder: b.session })
+    const leases = await Promise.all(Array.from({ length: 8 }, () => b.store.leaseTask(b.session, 'life-1')))
+    const ids = leases.flatMap((task) => (task === null ? [] : [task.id]))
+    assert.deepEqual(ids.sort(), ['t0', 't1', 't2', 't3', 't4'])
+  })
+
+  prove('a new life takes over what the last one had leased, and fences it off', async (fleet) => {
+    const { b } = await fleet.channel()
+    await fleet.task({ id: 't1', holder: b.session })
+    const before = (await b.store.leaseTask(b.session, 'life-1')) as Task
+    assert.equal(await b.store.leaseTask(b.session, 'life-1'), null)
+    const after = (await b.store.leaseTask(b.session, 'life-2')) as Task
+    assert.deepEqual([after.id, after.epoch, after.incarnation], ['t1', before.epoch + 1, 'life-2'])
+    assert.equal(after.moves, 0)
+    await refused('stale_epoch', b.store.report(b.session, report(before)))
+    await refused('stale_epoch', b.store.report(b.session, done(before)))
+    assert.equal((await b.store.report(b.session, done(after))).state, 'completed')
+  })
+
+  prove('renewing shows, and tells progress', async (fleet) => {
+    const { b } = await fleet.channel()
+    await fleet.task({ id: 't1', holder: b.session })
+    const leased = (await b.store.leaseTask(b.session, 'life-1')) as Task
+    const renewed = await b.store.report(b.session, report(leased, { progress: '1 of 3' }))
+    assert.deepEqual([renewed.state, renewed.progress, renewed.epoch], ['in_progress', '1 of 3', leased.epoch])
+    assert.ok(renewed.leaseSeq > leased.leaseSeq)
+    const again = await b.store.report(b.session, report(leased))
+    assert.equal(again.progress, '1 of 3', 'no news is no news')
+    assert.ok(again.leaseSeq > renewed.leaseSeq)
+    const long = await b.store.report(b.session, report(leased, { progress: 'x'.repeat(2 * PROGRESS_MAX) }))
+    assert.equal(long.progress?.length, PROGRESS_MAX)
+  })
+
+  prove('an end is told to whoever gave the task; the same end twice is one', async (fleet) => {
+    const [{ b }, giver] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    await fleet.task({ id: 't1', holder: b.session, createdBy: giver.a.session })
+    const leased = (await b.store.leaseTask(b.session, 'life-1')) as Task
+    const ended = await b.store.report(b.session, done(leased))
+    assert.deepEqual([ended.state, ended.result], ['completed', RESULT])
+    assert.deepEqual(await b.store.report(b.session, done(leased)), ended)
+    const told = await letters(giver.a)
+    assert.deepEqual(told, [
+      { type: 'status_update', task: 't1', epoch: leased.epoch, status: 'completed', summary: 'exit code 0: 42 files' },
+    ])
+    await refused('conflict', b.store.report(b.session, report(leased, { state: 'failed', result: RESULT })))
+    await refused('conflict', b.store.report(b.session, report(leased)))
+    assert.deepEqual(await fleet.store.task('t1'), ended)
+    assert.equal((await letters(giver.a)).length, 1)
+  })
+
+  prove('ends that come at once are one', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    const task = await fleet.task({ holder: b.session, createdBy: a.session })
+    const reports = await Promise.allSettled([
+      ...Array.from({ length: 5 }, () => b.store.report(b.session, done(task))),
+      ...Array.from({ length: 5 }, () => b.store.report(b.session, report(task, { state: 'failed' }))),
+    ])
+    assert.equal(reports.filter(({ status }) => status === 'fulfilled').length, 5)
+    assert.equal((await letters(a)).length, 1)
+  })
+
+  prove('the end of a long output is kept', async (fleet) => {
+    const { b } = await fleet.channel()
+    const task = await fleet.task({ holder: b.session })
+    const result = { exitCode: null, signal: 'SIGKILL', tail: `${'x'.repeat(3 * TAIL_MAX)}last words` }
+    const ended = await b.store.report(b.session, report(task, { state: 'failed', result }))
+    assert.equal(ended.result?.tail.length, TAIL_MAX)
+    assert.ok(ended.result?.tail.endsWith('last words'))
+    assert.deepEqual([ended.result?.exitCode, ended.result?.signal], [null, 'SIGKILL'])
+  })
+
+  prove('only the holder’s word at the present epoch counts; others are evidence', async (fleet) => {
+    const [{ b }, other] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    const task = await fleet.task({ id: 't1', holder: b.session })
+    const early = { ...done(task), epoch: task.epoch + 1 }
+    const late = { ...done(task), epoch: task.epoch - 1 }
+    await refused('stale_epoch', other.b.store.report(other.b.session, done(task)))
+    await refused('stale_epoch', b.store.report(b.session, early))
+    await refused('stale_epoch', b.store.report(b.session, late))
+    await refused('stale_epoch', b.store.report(b.session, late))
+    assert.deepEqual(await fleet.store.task('t1'), task, 'nothing changed')
+    const kept = await fleet.store.evidence('t1')
+    assert.deepEqual(
+      kept.map(({ holder, report }) => [holder, report]),
+      [
+        [other.b.session, done(task)],
+        [b.session, early],
+        [b.session, late],
+      ],
+      'each word once, oldest first',
+    )
+    assert.ok(Math.abs((kept[0]?.at ?? 0) - fleet.clock.wall()) < 10_000)
+    assert.deepEqual(await fleet.store.evidence('nobody-added-this'), [])
+    await refused('not_found', b.store.report(b.session, report({ id: 'nobody-added-this', epoch: 1 })))
+  })
+
+  prove('nobody can fill the store with late words', async (fleet) => {
+    const { b } = await fleet.channel()
+    const task = await fleet.task({ holder: b.session })
+    const words = Array.from({ length: EVIDENCE_MAX + 20 }, (_, n) => {
+      return b.store.report(b.session, { ...done(task), epoch: task.epoch + 1, progress: `try ${n}` })
+    })
+    for (const { status } of await Promise.allSettled(words)) assert.equal(status, 'rejected')
+    assert.equal((await fleet.store.evidence(task.id)).length, EVIDENCE_MAX)
+  })
+}
+
+function proveMoves(prove: Prove): void {
+  const by = (task: Task, to: SessionId | null, reason: MoveReason = 'silent') => {
+    return { task: task.id, epoch: task.epoch, to, reason }
+  }
+
+  prove('a move changes the owner and tells all three', async (fleet) => {
+    const [from, to, giver] = [await fleet.channel('w-1'), await fleet.channel('w-2'), await fleet.channel('w-3')]
+    await fleet.task({ id: 't1', holder: from.b.session, createdBy: giver.a.session })
+    const leased = (await from.b.store.leaseTask(from.b.session, 'life-1')) as Task
+    await from.b.store.report(from.b.session, report(leased, { progress: 'half' }))
+    assert.equal(await fleet.store.move(by(leased, to.b.session)), true)
+    const moved = await fleet.store.task('t1')
+    const { state, epoch, holder, priority, originalAssignee, incarnation, moves } = moved
+    assert.deepEqual(
+      { state, epoch, holder, priority, originalAssignee, incarnation, moves },
+      {
+        state: 'assigned',
+        epoch: leased.epoch + 1,
+        holder: to.b.session,
+        priority: 'P0',
+        originalAssignee: from.b.session,
+        incarnation: null,
+        moves: 1,
+      },
+    )
+    const [assigned] = await letters(to.b)
+    assert.deepEqual([assigned?.type, assigned?.task], ['task_assignment', 't1'])
+    assert.equal(assigned?.type === 'task_assignment' && assigned.epoch, epoch)
+    const revoked = (await letters(from.b)).at(-1)
+    assert.deepEqual([revoked?.type, revoked?.task], ['task_revoked', 't1'])
+    assert.deepEqual(await letters(giver.a), [
+      { type: 'task_moved', task: 't1', from: from.b.session, to: to.b.session, reason: 'silent' },
+    ])
+  })
+
+  prove('the former owner is fenced off', async (fleet) => {
+    const [from, to] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    await fleet.task({ id: 't1', holder: from.b.session })
+    const leased = (await from.b.store.leaseTask(from.b.session, 'life-1')) as Task
+    await fleet.store.move(by(leased, to.b.session))
+    await refused('stale_epoch', from.b.store.report(from.b.session, report(leased)))
+    await refused('stale_epoch', from.b.store.report(from.b.session, done(leased)))
+    assert.equal(await from.b.store.leaseTask(from.b.session, 'life-1'), null)
+    const taken = (await to.b.store.leaseTask(to.b.session, 'life-9')) as Task
+    assert.equal((await to.b.store.report(to.b.session, done(taken))).state, 'completed')
+    const late = await fleet.store.evidence('t1')
+    assert.ok(late.some(({ report: { state, epoch } }) => state === 'completed' && epoch === leased.epoch))
+  })
+
+  prove('many moves at once by one epoch are one', async (fleet) => {
+    const [from, ...others] = await Promise.all(['w-1', 'w-2', 'w-3', 'w-4'].map((name) => fleet.channel(name)))
+    const task = await fleet.task({ holder: from?.b.session ?? null })
+    const moves = [...others, ...others, ...others].map(({ b }) => fleet.store.move(by(task, b.session)))
+    assert.equal((await Promise.all(moves)).filter((moved) => moved).length, 1)
+    const assigned = await Promise.all(others.map(({ b }) => letters(b)))
+    assert.equal(assigned.flat().length, 1)
+    assert.equal((await fleet.store.task(task.id)).epoch, task.epoch + 1)
+  })
+
+  prove('what has moved on, or ended, is not moved', async (fleet) => {
+    const [from, to] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    const task = await fleet.task({ holder: from.b.session })
+    assert.equal(await fleet.store.move({ ...by(task, to.b.session), epoch: task.epoch - 1 }), false)
+    assert.equal(await fleet.store.move({ ...by(task, to.b.session), epoch: task.epoch + 1 }), false)
+    await from.b.store.report(from.b.session, done(task))
+    assert.equal(await fleet.store.move(by(task, to.b.session)), false)
+    assert.deepEqual(await letters(to.b), [])
+    await refused('not_found', fleet.store.move({ ...by(task, to.b.session), task: 'nobody-added-this' }))
+  })
+
+  prove('nothing is moved to whoever cannot take it', async (fleet) => {
+    const [from, to] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    const task = await fleet.task({ holder: from.b.session })
+    await refused('not_found', fleet.store.move(by(task, 'conv_0000000000000000/b')))
+    await refused('invalid', fleet.store.move(by(task, to.a.session)))
+    await fleet.store.endConversation(to.id)
+    await refused('expired', fleet.store.move(by(task, to.b.session)))
+    assert.deepEqual(await fleet.store.task(task.id), task)
+    assert.equal((await letters(from.b)).length, 1)
+  })
+
+  prove('the first assignee is remembered over many moves', async (fleet) => {
+    const [one, two, three] = [await fleet.channel('w-1'), await fleet.channel('w-2'), await fleet.channel('w-3')]
+    const task = await fleet.task({ holder: one.b.session })
+    await fleet.store.move(by(task, two.b.session))
+    const second = await fleet.store.task(task.id)
+    await fleet.store.move(by(second, three.b.session, 'lease_lapsed'))
+    const third = await fleet.store.task(task.id)
+    assert.deepEqual([third.originalAssignee, third.moves, third.epoch], [one.b.session, 2, task.epoch + 2])
+  })
+
+  prove('a task may be taken from its holder and dealt anew', async (fleet) => {
+    const [from, to] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    const task = await fleet.task({ holder: from.b.session })
+    assert.equal(await fleet.store.move(by(task, null, 'by_hand')), true)
+    const pending = await fleet.store.task(task.id)
+    assert.deepEqual([pending.state, pending.holder, pending.epoch], ['pending', null, task.epoch + 1])
+    assert.equal(await from.b.store.leaseTask(from.b.session, 'life-1'), null)
+    assert.equal(await fleet.store.move(by(pending, to.b.session, 'unassigned')), true)
+    assert.equal((await to.b.store.leaseTask(to.b.session, 'life-1'))?.id, task.id)
+  })
+
+  prove('dealing what nobody had is no emergency', async (fleet) => {
+    const { b } = await fleet.channel()
+    const task = await fleet.task({ priority: 'P3' })
+    assert.equal(await fleet.store.move(by(task, b.session, 'unassigned')), true)
+    const { priority, moves, originalAssignee, epoch } = await fleet.store.task(task.id)
+    assert.deepEqual([priority, moves, originalAssignee, epoch], ['P3', 0, null, task.epoch + 1])
+  })
+
+  prove('one whose conversation has ended is told nothing', async (fleet) => {
+    const [from, to] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    const task = await fleet.task({ holder: from.b.session, createdBy: from.a.session })
+    await fleet.store.endConversation(from.id)
+    assert.equal(await fleet.store.move(by(task, to.b.session, 'conversation_ended')), true)
+    assert.equal((await letters(to.b)).length, 1)
+  })
+}
+
+function proveLetters(prove: Prove): void {
+  const say = (end: End, key: string, fields: object): Promise<Message> => {
+    return end.store.send(end.session, key, { text: JSON.stringify(fields) })
+  }
+
+  prove('an orchestrator’s assignment is a task of its partner', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    const letter = { type: 'task_assignment', task_id: 'T-1', description: 'do it', priority: 'high', role: 'tests' }
+    await say(a, 'k', letter)
+    await say(a, 'k', letter)
+    const { description, priority, role, state, holder, createdBy } = await fleet.store.task('T-1')
+    assert.deepEqual(
+      { description, priority, role, state, holder, createdBy },
+      {
+        description: 'do it',
+        priority: 'P1',
+        role: 'tests',
+        state: 'assigned',
+        holder: b.session,
+        createdBy: a.session,
+      },
+    )
+    assert.equal((await unread(b)).length, 1, 'the letter itself is enough')
+    await say(a, 'l', { ...letter, description: 'do something else' })
+    assert.equal((await fleet.store.task('T-1')).description, 'do it')
+    assert.equal((await b.store.leaseTask(b.session, 'life-1'))?.id, 'T-1')
+  })
+
+  prove('the holder’s words move its task', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    await say(a, 'k', { type: 'task_assignment', task_id: 7, description: 'do it' })
+    const state = async (): Promise<string> => (await fleet.store.task('7')).state
+    await say(b, 'k1', { type: 'acknowledgment', task_id: 7 })
+    assert.equal(await state(), 'accepted')
+    await say(b, 'k2', { type: 'status_update', task_id: '7', status: 'In Progress', summary: 'half' })
+    assert.equal(await state(), 'in_progress')
+    await say(b, 'k3', { type: 'status_update', task_id: '7', status: 'blocked', summary: 'no disk' })
+    assert.equal((await fleet.store.task('7')).progress, 'blocked: no disk')
+    await say(b, 'k4', { type: 'status_update', task_id: '7', status: 'completed', summary: 'all of it' })
+    const ended = await fleet.store.task('7')
+    assert.deepEqual([ended.state, ended.result?.tail], ['completed', 'all of it'])
+    assert.deepEqual(await letters(a), [], 'its reader has the words themselves')
+    await say(b, 'k5', { type: 'status_update', task_id: '7', status: 'failed' })
+    assert.equal(await state(), 'completed')
+  })
+
+  prove('others’ words move nothing; a former holder’s late end is evidence', async (fleet) => {
+    const [one, other] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    await say(one.a, 'k', { type: 'task_assignment', task_id: 'T-1', description: 'do it' })
+    const task = await fleet.store.task('T-1')
+    await say(other.b, 'k', { type: 'status_update', task_id: 'T-1', status: 'in_progress' })
+    await say(one.a, 'l', { type: 'status_update', task_id: 'T-1', status: 'completed' })
+    assert.deepEqual(await fleet.store.task('T-1'), task)
+    await fleet.store.move({ task: 'T-1', epoch: task.epoch, to: other.b.session, reason: 'silent' })
+    await say(one.b, 'm', { type: 'status_update', task_id: 'T-1', status: 'done', summary: 'late' })
+    assert.equal((await fleet.store.task('T-1')).state, 'assigned')
+    const [late] = await fleet.store.evidence('T-1')
+    assert.deepEqual([late?.holder, late?.report.result?.tail], [one.b.session, 'late'])
+    await say(other.b, 'm', { type: 'status_update', task_id: 'T-1', epoch: task.epoch, status: 'done' })
+    assert.equal((await fleet.store.task('T-1')).state, 'assigned', 'a letter that names an epoch is held to it')
+  })
+
+  prove('a worker gives no work, and hostile texts are only texts', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    await say(b, 'k', { type: 'task_assignment', task_id: 'T-1', description: 'for my boss' })
+    const hostile = [
+      '{"type":"task_assignment"}',
+      '{"type":"task_assignment","task_id":"../../x"}',
+      '{"type":"task_assignment","task_id":{"a":1}}',
+      '{"type":["task_assignment"],"task_id":"T-2"}',
+      '{"__proto__":{"type":"task_assignment","task_id":"T-3"}}',
+      '{"type":"toString","task_id":"T-4"}',
+      '{"type":"status_update","task_id":"T-5","status":"completed"}',
+      '{"type":"status_update","task_id":"T-5","status":"constructor"}',
+      `${'{"type":'.repeat(5_000)}1${'}'.repeat(5_000)}`,
+      `{"a":${'['.repeat(20_000)}${']'.repeat(20_000)}}`,
+      '{',
+      '{}',
+      'null',
+      '[]',
+      '"task_assignment"',
+      '```json\n{"type":\n```',
+      '{"type":"task_assignment","task_id":"T-6"',
+    ]
+    for (const [n, text] of hostile.entries()) await a.store.send(a.session, `h${n}`, { text })
+    assert.deepEqual(await fleet.store.tasks({}), [])
+    assert.equal((await unread(b)).length, hostile.length)
+  })
+
+  prove('S2’s own letters mean nothing twice', async (fleet) => {
+    const [from, to] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    const task = await fleet.task({ holder: from.b.session, createdBy: from.a.session })
+    await fleet.store.move({ task: task.id, epoch: task.epoch, to: to.b.session, reason: 'silent' })
+    const moved = await fleet.store.task(task.id)
+    await to.b.store.report(to.b.session, done(moved))
+    assert.equal((await fleet.store.tasks({})).length, 1)
+    assert.equal((await fleet.store.task(task.id)).state, 'completed')
+  })
+}
+
+const SILENT: NewIncident = { cause: 'silent:w-1', kind: 'silent', agent: 'w-1', summary: 'w-1 was not heard' }
+
+function proveIncidents(prove: Prove): void {
+  const needs = ['openIncident'] as const
+
+  prove(
+    'one cause is open once',
+    async ({ store, clock }) => {
+      const opens = await Promise.all(Array.from({ length: 5 }, () => store.openIncident(SILENT, [])))
+      assert.equal(opens.filter((opened) => opened).length, 1)
+      const [incident] = await store.incidents({ open: true })
+      assert.ok(incident !== undefined)
+      const { id, openedAt, ...rest } = incident
+      assert.deepEqual(rest, { ...SILENT, closedAt: null })
+      assert.ok(Math.abs(openedAt - clock.wall()) < 10_000)
+      assert.equal(await store.closeIncident(SILENT.cause, []), true)
+      assert.equal(await store.closeIncident(SILENT.cause, []), false)
+      assert.deepEqual(await store.incidents({ open: true }), [])
+      const [closed] = await store.incidents({ open: false })
+      assert.ok((closed?.closedAt ?? 0) >= openedAt)
+      assert.equal(await store.openIncident(SILENT, []), true)
+      const [again] = await store.incidents({ open: true })
+      assert.ok((again?.id ?? 0) > id)
+      assert.equal((await store.incidents({ open: false })).length, 2)
+    },
+    ...needs,
+  )
+
+  prove(
+    'each channel is told once, by whoever claims it',
+    async ({ store }) => {
+      await store.openIncident(SILENT, ['log', 'exec'])
+      assert.deepEqual(await store.claimAlerts(['webhook'], 60_000), [])
+      const claims = await Promise.all(Array.from({ length: 4 }, () => store.claimAlerts(['log', 'exec'], 60_000)))
+      const alerts = claims.flat()
+      assert.deepEqual(alerts.map(({ channel }) => channel).sort(), ['exec', 'log'])
+      for (const { incident, event, attempts } of alerts) {
+        assert.deepEqual([incident.cause, event, attempts], [SILENT.cause, 'opened', 0])
+      }
+      for (const alert of alerts) await store.settleAlert(alert, 'told')
+      for (const alert of alerts) await store.settleAlert(alert, 'told')
+      assert.deepEqual(await store.claimAlerts(['log', 'exec'], 60_000), [])
+    },
+    ...needs,
+  )
+
+  prove(
+    'a claim runs out, and what was not told comes again when it is due',
+    async ({ store, clock }) => {
+      await store.openIncident(SILENT, ['log'])
+      assert.equal((await store.claimAlerts(['log'], 1_000)).length, 1)
+      assert.deepEqual(await store.claimAlerts(['log'], 1_000), [])
+      clock.pass(1_001)
+      const [second] = await store.claimAlerts(['log'], 60_000)
+      assert.equal(second?.attempts, 1)
+      await store.settleAlert(second as Alert, { retryMs: 5_000 })
+      clock.pass(4_900)
+      assert.deepEqual(await store.claimAlerts(['log'], 60_000), [])
+      clock.pass(101)
+      const [third] = await store.claimAlerts(['log'], 60_000)
+      assert.equal(third?.attempts, 2)
+    },
+    ...needs,
+  )
+
+  prove(
+    'an end is told after its beginning',
+    async ({ store }) => {
+      await store.openIncident(SILENT, ['log'])
+      await store.closeIncident(SILENT.cause, ['log'])
+      const [opened, ...more] = await store.claimAlerts(['log'], 60_000)
+      assert.deepEqual([opened?.event, more.length], ['opened', 0])
+      assert.deepEqual(await store.claimAlerts(['log'], 60_000), [])
+      await store.settleAlert(opened as Alert, 'told')
+      const [closed] = await store.claimAlerts(['log'], 60_000)
+      assert.deepEqual([closed?.event, closed?.incident.id], ['closed', opened?.incident.id])
+      assert.notEqual(closed?.incident.closedAt, null)
+    },
+    ...needs,
+  )
+}
+
+function proveAudit(prove: Prove): void {
+  prove('every act is in a chain that anybody can verify', async (fleet) => {
+    const { store } = fleet
+    const [one, other] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    const sent = await one.a.store.send(one.a.session, 'k', { text: 'a secret plan' })
+    await one.b.store.mark(one.b.session, [sent.id], 'acked')
+    const task = await fleet.task({ holder: one.b.session })
+    await store.move({ task: task.id, epoch: task.epoch, to: other.b.session, reason: 'silent' })
+    const leased = (await other.b.store.leaseTask(other.b.session, 'life-1')) as Task
+    await refused('stale_epoch', one.b.store.report(one.b.session, done(task)))
+    await other.b.store.report(other.b.session, done(leased))
+    await store.cancelTask((await fleet.task()).id)
+    await store.endConversation(one.id)
+    const entries = await store.audit(0, 1_000)
+    let previous = AUDIT_ROOT
+    for (const [index, { seq, at, actor, action, details, hash }] of entries.entries()) {
+      assert.equal(seq, index + 1)
+      assert.equal(hash, auditHash(previous, seq, at, actor, action, JSON.stringify(details)), `entry ${seq}`)
+      previous = hash
+    }
+    const actions = entries.map(({ action }) => action)
+    for (const wanted of WANTED_ACTIONS) assert.ok(actions.includes(wanted), `${wanted} is missing in ${actions}`)
+    assert.equal(JSON.stringify(entries).includes('a secret plan'), false, 'it tells of messages, not what they say')
+    assert.equal(JSON.stringify(entries).includes(one.opened.tokens.a), false)
+    assert.deepEqual(await store.audit(2, 3), entries.slice(2, 5))
+    assert.deepEqual(await store.audit(entries.length, 10), [])
+  })
+
+  prove('what was asked twice is one act', async (fleet) => {
+    const { id, a, b } = await fleet.channel()
+    const twice = async (act: () => Promise<unknown>): Promise<void> => {
+      await act()
+      const { length } = await fleet.store.audit(0, 1_000)
+      await act()
+      assert.equal((await fleet.store.audit(0, 1_000)).length, length, String(act))
+    }
+    const task = await fleet.task({ holder: b.session })
+    const late = { ...done(task), epoch: task.epoch + 1 }
+    await twice(() => a.store.send(a.session, 'k', { text: 'x' }))
+    await twice(() => fleet.task({ id: task.id }))
+    await twice(async () => b.store.mark(b.session, idsOf(await unread(b)), 'acked'))
+    await twice(() => b.store.report(b.session, late).catch(() => undefined))
+    await twice(() => b.store.report(b.session, done(task)))
+    await twice(() => fleet.store.endConversation(id))
+  })
+}
+
+/** What offline readers of a chain look for, whatever backend wrote it. */
+const WANTED_ACTIONS = [
+  'conversation_opened',
+  'conversation_ended',
+  'send',
+  'task_added',
+  'task_moved',
+  'task_leased',
+  'late_result_refused',
+  'task_completed',
+  'task_cancelled',
+]
+
+function proveUpkeep(prove: Prove): void {
+  prove(
+    'what ended long ago is forgotten; what is open, or unread, never',
+    async (fleet) => {
+      const { store, clock } = fleet
+      const { a, b } = await fleet.channel()
+      await fleet.task({ id: 'open', holder: b.session })
+      const ended = await fleet.task({ id: 'ended', holder: b.session })
+      await b.store.report(b.session, done(ended))
+      await a.store.send(a.session, 'k', { text: 'unread' })
+      const before = await unread(b)
+      clock.pass(100_000)
+      const fresh = await fleet.task({ id: 'fresh', holder: b.session })
+      await b.store.report(b.session, done(fresh))
+      assert.ok((await store.prune(50_000)) >= 1)
+      assert.deepEqual((await store.tasks({})).map(({ id }) => id).sort(), ['fresh', 'open'])
+      assert.deepEqual((await unread(b)).slice(0, before.length), before)
+      assert.deepEqual(await store.evidence('ended'), [])
+      assert.equal(await store.prune(50_000), 0)
+    },
+    'prune',
+  )
+
+  prove(
+    'an incident is forgotten when it is closed, told and old',
+    async ({ store, clock }) => {
+      await store.openIncident(SILENT, ['log'])
+      await store.closeIncident(SILENT.cause, [])
+      await store.openIncident({ ...SILENT, cause: 'silent:w-2' }, [])
+      clock.pass(100_000)
+      await store.prune(50_000)
+      assert.equal((await store.incidents({ open: false })).length, 2, 'somebody is still to be told')
+      for (const alert of await store.claimAlerts(['log'], 1_000)) await store.settleAlert(alert, 'told')
+      await store.prune(50_000)
+      const left = await store.incidents({ open: false })
+      assert.deepEqual(
+        left.map(({ cause }) => cause),
+        ['silent:w-2'],
+      )
+    },
+    'prune',
+    'openIncident',
+  )
+
+  prove('a store that is closed says so, and its mail ends', async (fleet) => {
+    const { b } = await fleet.channel()
+    const mail = fleet.store.mail(b.session, 0, fleet.signal)[Symbol.asyncIterator]()
+    const waiting = mail.next().catch((error: unknown) => error)
+    await sleep(5)
+    await fleet.store[Symbol.asyncDispose]()
+    await fleet.store[Symbol.asyncDispose]()
+    const end = await waiting
+    assert.ok(end instanceof S2Error || (end as IteratorResult<unknown>).done === true)
+    await refused('unavailable', fleet.store.tasks({}))
+    await refused('unavailable', fleet.store.endConversation('conv_0000000000000000'))
+  })
+}
