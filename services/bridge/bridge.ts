@@ -1,14 +1,11 @@
 import { randomBytes } from 'node:crypto'
-import { createServer, type Server, type ServerOptions } from 'node:http'
-import { createServer as createTlsServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
 import { CronJob } from 'cron'
 import { isPassing } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
 import type { SessionId } from '#fleet/session.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
-import { type Health, listen } from '#runtime/health.ts'
+import type { Health } from '#runtime/health.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { Life, Program } from '#runtime/run.ts'
@@ -25,8 +22,8 @@ import { Members } from './member.ts'
 import { Nonces } from './nonces.ts'
 import { Refusals } from './refusals.ts'
 import { Renewals } from './renewals.ts'
+import { makeAdminServer, makeServer, openServer, PATIENCE, type Patience, renewCertificate, urlOf } from './servers.ts'
 import { Sockets } from './sockets.ts'
-import { type Certificate, readCertificate } from './tls.ts'
 import { Tokens } from './tokens.ts'
 
 /** The door to the fleet's store: for hosts over signed HTTP and one WebSocket each, for this host over a unix socket. */
@@ -34,52 +31,30 @@ export const program: Program<Config> = { name: 'bridge', redact, readConfig, st
 
 /** Beats over plain HTTP that a session may make in a minute: apart from its requests, and not without end. */
 const BEATS_PER_MINUTE = 1_500
-const SERVER: ServerOptions = {
-  maxHeaderSize: 8_192,
-  headersTimeout: 10_000,
-  requestTimeout: 20_000,
-  // Longer than any client of ours keeps an idle connection, so that none sends into one that is being closed.
-  keepAliveTimeout: 75_000,
-  connectionsCheckingInterval: 2_000,
-}
-const CONNECTIONS_MAX = 20_000
-/** How long a response may wait to be taken. */
-const STUCK_MS = 120_000
-
 const INSPECT_MS = 5_000
 const RECHECK_MS = 15_000
-const CERTIFICATE_MS = 60_000
 const RETRY = { firstMs: 200, mostMs: 5_000 }
 /** How long tending may fail before the program gives up on its store and is started anew. */
 const TENDING_FAILS_MS = 60_000
 
 async function start(config: Config, life: Life): Promise<void> {
-  const { clock, chance, log, draining, stack, fail } = life
+  const { clock, chance, log, stack, fail } = life
   const store = stack.use(await openStore(config.store, { clock, chance, log, onBroken: fail }))
+  stack.use(keepHouse(config, store, log))
+  const loop = tending(store, life)
+  stack.defer(() => loop.done)
   const bridge = stack.use(await openBridge(config, store, life))
-  const loops = [...bridge.upkeep(), tending(store, life)]
-  stack.defer(async () => void (await Promise.all(loops.map(({ done }) => done))))
-  const housekeeping = CronJob.from({
-    cronTime: config.housekeeping,
-    waitForCompletion: true,
-    unrefTimeout: true,
-    onTick: async () => log.info('housekeeping', { forgotten: await store.prune(config.keepMs) }),
-    errorHandler: (error) => log.error('housekeeping failed; it is tried again when it is due', { error }),
-  })
-  housekeeping.start()
-  stack.defer(async () => void (await housekeeping.stop()))
-  draining.addEventListener('abort', () => void housekeeping.stop(), { once: true })
   log.info('listening', { at: bridge.url, admin: config.admin })
 }
 
 /** Repeats what the store needs; a store that cannot be tended for long ends the program. */
 function tending(store: Store, { clock, chance, log, health, draining, round, fail }: Life): Loop {
-  let failures = 0
-  let lastGood = clock.now()
   const failing = health.metrics.counter(
     's2_bridge_tending_failures_total',
     'Rounds of upkeep of the store that failed.',
   )
+  let failures = 0
+  let lastGood = clock.now()
   return new Loop({
     clock,
     signal: draining,
@@ -102,6 +77,19 @@ function tending(store: Store, { clock, chance, log, health, draining, round, fa
   })
 }
 
+/** Forgets what is old, when the calendar says so. */
+function keepHouse({ housekeeping, keepMs }: Config, store: Store, log: Log): AsyncDisposable {
+  const job = CronJob.from({
+    cronTime: housekeeping,
+    waitForCompletion: true,
+    unrefTimeout: true,
+    onTick: async () => log.info('housekeeping', { forgotten: await store.prune(keepMs) }),
+    errorHandler: (error) => log.error('housekeeping failed; it is tried again when it is due', { error }),
+  })
+  job.start()
+  return { [Symbol.asyncDispose]: async () => await job.stop() }
+}
+
 export interface BridgeParts {
   readonly clock: Clock
   readonly chance: Chance
@@ -113,14 +101,47 @@ export interface BridgeParts {
 export interface Bridge extends AsyncDisposable {
   /** Where signed requests are answered, e.g. `http://127.0.0.1:7433`. */
   readonly url: string
-  /** Starts what must be done now and then, until `draining` aborts. */
-  upkeep(): Loop[]
 }
 
-/** Opens both doors of a store. Disposing stops: nothing new is taken, what is under way is finished, sockets are closed. */
-export async function openBridge(config: Config, store: Store, parts: BridgeParts): Promise<Bridge> {
-  const { clock, chance, log, health, draining } = parts
-  const { metrics } = health
+/**
+ * Opens both doors of a store. Once `draining` aborts, disposing stops it: nothing new is taken, what is under way is
+ * finished, sockets are told and closed. Throws `ConfigError` when it cannot listen.
+ */
+export async function openBridge(
+  config: Config,
+  store: Store,
+  parts: BridgeParts,
+  patience: Patience = PATIENCE,
+): Promise<Bridge> {
+  const { door, sockets, chores } = furnish(config, store, parts)
+  await using opening = new AsyncDisposableStack()
+  const server = await makeServer(config.tls, patience)
+  server.on('request', door.onSigned).on('checkContinue', door.onSigned).on('upgrade', sockets.onUpgrade)
+  const admin = makeAdminServer(patience)
+  admin.on('request', door.onAdmin)
+  opening.use(await openServer(server, config.listen))
+  opening.defer(() => sockets.close())
+  opening.use(await openServer(admin, { path: config.admin }))
+  const certificate =
+    config.tls === null
+      ? []
+      : [{ what: 'reading the certificate', step: renewCertificate(server, config.tls, parts.log) }]
+  const loops = [...chores, ...certificate].map((chore) => repeat(chore, parts))
+  opening.defer(async () => void (await Promise.all(loops.map(({ done }) => done))))
+  const open = opening.move()
+  return { url: urlOf(server, config.listen, config.tls !== null), [Symbol.asyncDispose]: () => open.disposeAsync() }
+}
+
+interface Chore {
+  readonly what: string
+  /** Answers milliseconds until it is wanted again. */
+  step(): Promise<number>
+}
+
+/** All that stands behind the doors. */
+function furnish(config: Config, store: Store, parts: BridgeParts): { door: Door; sockets: Sockets; chores: Chore[] } {
+  const { clock, log, draining } = parts
+  const { metrics } = parts.health
   const tokens = new Tokens(store, clock)
   const nonces = new Nonces(clock.wall(), log)
   const guard = new Guard(tokens, nonces, clock)
@@ -129,127 +150,72 @@ export async function openBridge(config: Config, store: Store, parts: BridgePart
   const refusals = new Refusals(metrics, { log, clock }, randomBytes(4).toString('hex'))
   const requests = new Allowance(config.requestsPerMinute, clock)
   const beats = new Allowance(BEATS_PER_MINUTE, clock)
-  const hosts = new Hosts(config.allowedHosts, config.allowedOrigins)
   const answered = metrics.counter('s2_bridge_answers_total', 'Requests that were answered well.')
-  const beatCount = metrics.counter('s2_bridge_beats_total', 'Beats that came in.')
-  const mailCount = metrics.counter('s2_bridge_mail_total', 'Messages pushed to hosts.')
-  const onBeat = (session: SessionId): void => {
-    beatCount.add()
-    renewals.heard(session)
+  const beaten = metrics.counter('s2_bridge_beats_total', 'Beats that came in.')
+  const pushed = metrics.counter('s2_bridge_mail_total', 'Messages pushed to hosts.')
+  const shared = {
+    ...parts,
+    store,
+    guard,
+    refusals,
+    hosts: new Hosts(config.allowedHosts, config.allowedOrigins),
+    onBeat: (session: SessionId) => {
+      beaten.add()
+      renewals.heard(session)
+    },
   }
   const sockets = new Sockets({
-    store,
-    clock,
-    chance,
-    guard,
-    refusals,
-    hosts,
-    draining,
+    ...shared,
     beats: new BeatQueue(store),
     frameMax: config.bodyMax,
-    onBeat,
-    onMail: () => mailCount.add(),
+    onMail: () => pushed.add(),
   })
+  const onChange = (): void => {
+    tokens.forget()
+    members.forget()
+    void sockets.recheck()
+  }
+  const bodies = new Bodies(config.bodyMax)
   const door = new Door({
-    store,
-    clock,
-    guard,
+    ...shared,
     members,
-    hosts,
-    bodies: new Bodies(config.bodyMax),
+    bodies,
     requests,
     beats,
-    refusals,
     draining,
-    onBeat,
     onAnswer: () => answered.add(),
-    onChange: () => {
-      tokens.forget()
-      members.forget()
-      void sockets.recheck()
-    },
+    onChange,
   })
   metrics.gauge('s2_bridge_hosts', 'Hosts that hold a WebSocket.', () => sockets.hosts)
   metrics.gauge('s2_bridge_sessions', 'Sessions that have joined.', () => sockets.sessions)
   metrics.gauge('s2_bridge_writing', 'Writes under way.', () => door.writing)
   metrics.gauge('s2_bridge_nonces', 'Nonces remembered.', () => nonces.size)
-
-  await using opening = new AsyncDisposableStack()
-  const certificate = config.tls === null ? null : await readCertificate(config.tls)
-  const server = certificate === null ? createServer(SERVER) : createTlsServer(tlsOptions(certificate))
-  server.maxConnections = CONNECTIONS_MAX
-  server.timeout = STUCK_MS
-  server.on('request', door.onSigned).on('checkContinue', door.onSigned).on('upgrade', sockets.onUpgrade)
-  await listen(server, config.listen)
-  opening.defer(() => closeServer(server))
-  opening.defer(() => sockets.close())
-  const admin = createServer({ ...SERVER, requestTimeout: 60_000 })
-  admin.on('request', door.onAdmin)
-  await listen(admin, { path: config.admin })
-  opening.defer(() => closeServer(admin))
-  const acquired = opening.move()
-
-  const loop = (what: string, step: () => Promise<number>): Loop =>
-    new Loop({
-      clock,
-      signal: draining,
-      step,
-      onError: (error) => {
-        log.warn(`${what} failed; it is tried again`, { error })
-        return RETRY.mostMs
-      },
-    })
-  const loops = (): Loop[] => [
-    loop('inspecting sockets', async () => {
-      sockets.inspect()
-      requests.forgetIdle()
-      beats.forgetIdle()
-      return INSPECT_MS
-    }),
-    loop('checking tokens', async () => {
-      await sockets.recheck()
-      return RECHECK_MS
-    }),
-    loop('renewing conversations', () => renewals.round()),
-    ...(config.tls === null || certificate === null
-      ? []
-      : [loop('reading the certificate', renewCertificate(server, config.tls, certificate, log))]),
+  const inspect = async (): Promise<number> => {
+    sockets.inspect()
+    requests.forgetIdle()
+    beats.forgetIdle()
+    return INSPECT_MS
+  }
+  const recheck = async (): Promise<number> => {
+    await sockets.recheck()
+    return RECHECK_MS
+  }
+  const chores = [
+    { what: 'inspecting sockets', step: inspect },
+    { what: 'checking tokens again', step: recheck },
+    { what: 'renewing conversations', step: () => renewals.round() },
   ]
-  return {
-    url: urlOf(server, config),
-    upkeep: loops,
-    [Symbol.asyncDispose]: () => acquired.disposeAsync(),
-  }
+  return { door, sockets, chores }
 }
 
-function tlsOptions({ cert, key }: Certificate) {
-  return { ...SERVER, cert, key, minVersion: 'TLSv1.2' as const, handshakeTimeout: 10_000 }
-}
-
-/** Takes over a certificate that was renewed on disk; a bad one changes nothing. */
-function renewCertificate(server: Server, paths: { cert: string; key: string }, first: Certificate, log: Log) {
-  let current = first
-  return async (): Promise<number> => {
-    const fresh = await readCertificate(paths)
-    if (!fresh.cert.equals(current.cert) || !fresh.key.equals(current.key)) {
-      ;(server as unknown as { setSecureContext(options: Certificate): void }).setSecureContext(fresh)
-      current = fresh
-      log.info('certificate taken over')
-    }
-    return CERTIFICATE_MS
-  }
-}
-
-/** Stops listening, lets requests under way end, and drops connections that only wait. */
-function closeServer(server: Server): Promise<void> {
-  return new Promise((resolve) => {
-    server.close(() => resolve())
-    server.closeIdleConnections()
+function repeat({ what, step }: Chore, { clock, log, draining: signal }: BridgeParts): Loop {
+  return new Loop({
+    clock,
+    signal,
+    step,
+    onError: (error) => {
+      log.warn(`${what} failed; it is tried again`, { error })
+      return RETRY.mostMs
+    },
   })
-}
-
-function urlOf(server: Server, { listen: address, tls }: Config): string {
-  if ('path' in address) return `unix:${address.path}`
-  const { port, family, address: host } = server.address() as AddressInfo
-  return `${tls === null ? 'http' : 'https'}://${family === 'IPv6' ? `[${host}]` : host}:${port}`
 }

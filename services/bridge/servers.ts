@@ -1,0 +1,84 @@
+import { createServer, type Server, type ServerOptions } from 'node:http'
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import { listen } from '#runtime/health.ts'
+import type { Log } from '#runtime/log.ts'
+import type { Address } from '#runtime/settings.ts'
+import { type Certificate, readCertificate } from './tls.ts'
+
+/** How long a caller may take. Milliseconds. */
+export interface Patience {
+  /** Until all headers are here. */
+  readonly headersMs: number
+  /** Until the whole request is here. */
+  readonly requestMs: number
+}
+
+export const PATIENCE: Patience = { headersMs: 10_000, requestMs: 20_000 }
+
+const CONNECTIONS_MAX = 20_000
+/** How long a response may wait to be taken. */
+const STUCK_MS = 120_000
+/** Longer than any client of ours keeps an idle connection, so that none sends into one that is being closed. */
+const KEEP_ALIVE_MS = 75_000
+const CERTIFICATE_MS = 60_000
+
+/** The server for signed requests: with TLS where there is a certificate. Throws `ConfigError`. */
+export async function makeServer(tls: { readonly cert: string; readonly key: string } | null, patience: Patience) {
+  if (tls === null) return createServer(optionsFor(patience))
+  const certificate = await readCertificate(tls)
+  return createTlsServer({
+    ...optionsFor(patience),
+    ...certificate,
+    minVersion: 'TLSv1.2',
+    handshakeTimeout: patience.headersMs,
+  })
+}
+
+export function makeAdminServer(patience: Patience): Server {
+  return createServer(optionsFor(patience))
+}
+
+/** Listens until disposed; then takes nothing new, and lets what is under way end. Throws `ConfigError`. */
+export async function openServer(server: Server, address: Address): Promise<AsyncDisposable> {
+  server.maxConnections = CONNECTIONS_MAX
+  server.timeout = STUCK_MS
+  await listen(server, address)
+  return {
+    [Symbol.asyncDispose]: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve())
+        server.closeIdleConnections()
+      }),
+  }
+}
+
+export function urlOf(server: Server, address: Address, isTls: boolean): string {
+  if ('path' in address) return `unix:${address.path}`
+  const { port, family, address: host } = server.address() as AddressInfo
+  return `${isTls ? 'https' : 'http'}://${family === 'IPv6' ? `[${host}]` : host}:${port}`
+}
+
+/** A step that takes over a certificate that was renewed on disk; a bad one changes nothing. Answers when to look again. */
+export function renewCertificate(server: Server, paths: { readonly cert: string; readonly key: string }, log: Log) {
+  let current: Certificate | null = null
+  return async (): Promise<number> => {
+    const fresh = await readCertificate(paths)
+    if (current !== null && !(fresh.cert.equals(current.cert) && fresh.key.equals(current.key))) {
+      ;(server as TlsServer).setSecureContext(fresh)
+      log.info('certificate taken over')
+    }
+    current = fresh
+    return CERTIFICATE_MS
+  }
+}
+
+function optionsFor({ headersMs, requestMs }: Patience): ServerOptions {
+  return {
+    maxHeaderSize: 8_192,
+    headersTimeout: headersMs,
+    requestTimeout: requestMs,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    connectionsCheckingInterval: headersMs / 5,
+  }
+}
