@@ -2,7 +2,7 @@ import { readdir, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CREDENTIAL_FILE_MAX, type Credential } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { parseSession, type SessionId } from '#fleet/session.ts'
+import { parseSession, type SessionId, type Side, sessionId } from '#fleet/session.ts'
 import { publish } from './atomic.ts'
 import { diskError, invalid, parseObject, readPlainFile } from './file.ts'
 
@@ -11,6 +11,10 @@ export interface FoundCredentials {
   readonly credentials: readonly Credential[]
   /** A sentence for each file that was not taken. */
   readonly faults: readonly string[]
+  /** The sessions after which those files are named: one is there for them, whatever it holds. */
+  readonly doubtful: readonly SessionId[]
+  /** False where there is no such folder. */
+  readonly exists: boolean
 }
 
 export function credentialsFolder(state: string): string {
@@ -54,7 +58,9 @@ export async function noteRenewal(state: string, session: SessionId, expiresAt: 
 export async function readCredentials(state: string, now?: number): Promise<FoundCredentials> {
   const credentials: Credential[] = []
   const faults: string[] = []
-  for (const name of await credentialNames(state)) {
+  const doubtful: SessionId[] = []
+  const names = await credentialNames(state)
+  for (const name of names ?? []) {
     try {
       const credential = await readCredential(state, name)
       if (credential === null) continue
@@ -63,20 +69,23 @@ export async function readCredentials(state: string, now?: number): Promise<Foun
       }
       credentials.push(credential)
     } catch (error) {
+      const session = sessionOf(name)
+      if (session !== null) doubtful.push(session)
       faults.push(`credentials/${name.replaceAll(/[^\w.-]/g, '?').slice(0, 100)} ${(error as Error).message}`)
     }
   }
-  return { credentials, faults }
+  return { credentials, faults, doubtful, exists: names !== null }
 }
 
 const ENDING = '.json'
 
-async function credentialNames(state: string): Promise<string[]> {
+/** Null where there is no folder. */
+async function credentialNames(state: string): Promise<string[] | null> {
   try {
     const names = await readdir(credentialsFolder(state))
     return names.filter((name) => name.endsWith(ENDING) && !name.startsWith('.')).sort()
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
     throw diskError('looking into credentials', error)
   }
 }
@@ -149,6 +158,11 @@ function credentialFile(state: string, session: SessionId): string {
 
 function renewalFile(state: string, session: SessionId): string {
   return join(credentialsFolder(state), fileName(session, '.renewed'))
+}
+
+function sessionOf(name: string): SessionId | null {
+  const match = /^([A-Za-z0-9_-]{1,64})-([ab])\.json$/.exec(name)
+  return match === null ? null : sessionId(match[1] as string, match[2] as Side)
 }
 
 function fileName(session: SessionId, ending: string): string {

@@ -37,6 +37,7 @@ export interface Placed {
  * `<id>.json`; rename is the only way in and onward, so every reader sees it whole, once, on one shelf. Whatever a clumsy
  * or hostile agent leaves here is passed over or set aside in `bad/`, and told through `onFault`.
  * Verbs that write throw `unavailable` when the disk refuses (full, read-only): then it did not happen.
+ * Any number of processes read, take and ack; one brings messages in.
  */
 export class Inbox {
   readonly #root: string
@@ -44,6 +45,10 @@ export class Inbox {
   readonly #acked: AckedLedger
   /** The highest lane in use; known after the first look. */
   #lanes: number | undefined
+  /** Drafts of this instance are called so: all others belong to lives that ended. */
+  readonly #life = randomBytes(6).toString('hex')
+  /** One put after the other, so that a name that is free is still free when it is taken. */
+  #putting: Promise<unknown> = Promise.resolve()
   /** Names came into `new` that a loss of power could still take back. */
   #unsynced = true
 
@@ -64,13 +69,32 @@ export class Inbox {
 
   /** Brings messages in, in this order, with one sync of the folder for all. Throws `invalid` for an id that is none. */
   async putAll(messages: readonly StoredMessage[]): Promise<readonly Placed[]> {
-    const drafts: { readonly path: string; readonly id: number }[] = []
+    const put = this.#putting.then(() => this.#putAllOrAgain(messages))
+    this.#putting = put.catch(() => undefined)
+    return await put
+  }
+
+  async #putAllOrAgain(messages: readonly StoredMessage[]): Promise<readonly Placed[]> {
+    try {
+      return await this.#putAll(messages)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw diskError('keeping messages in the inbox', error)
+    }
     try {
       await this.#ensureFolders()
-      const placed = await this.#placeAll(messages)
+      return await this.#putAll(messages)
+    } catch (error) {
+      throw diskError('keeping messages in the inbox', error)
+    }
+  }
+
+  async #putAll(messages: readonly StoredMessage[]): Promise<readonly Placed[]> {
+    const placed = await this.#placeAll(messages)
+    const drafts: { readonly path: string; readonly id: number }[] = []
+    try {
       for (const [index, { id, as }] of placed.entries()) {
         if (as !== 'new') continue
-        const path = join(this.#root, 'tmp', `${id}.${randomBytes(4).toString('hex')}`)
+        const path = join(this.#root, 'tmp', `${this.#life}-${id}`)
         await writeSynced(path, formatMessage({ ...(messages[index] as StoredMessage), id }))
         drafts.push({ path, id })
       }
@@ -83,7 +107,7 @@ export class Inbox {
       return placed
     } catch (error) {
       for (const { path } of drafts) await unlink(path).catch(() => undefined)
-      throw diskError('keeping messages in the inbox', error)
+      throw error
     }
   }
 
@@ -149,26 +173,35 @@ export class Inbox {
     }
   }
 
-  /**
-   * Puts the house in order, for the one process that brings messages in: drafts of a former life go, and what is no message is
-   * set aside. Answers the messages that lie here, ids only.
-   */
-  async tidy(): Promise<void> {
+  /** As `read`, and sets aside what is no message; for the one process that brings messages in. */
+  async inspect(id: number): Promise<StoredMessage | null> {
+    for (const shelf of SHELVES) {
+      const message = await this.#readOrSetAside(shelf, id)
+      if (message !== null) return message
+    }
+    return null
+  }
+
+  /** Begins a life of the one process that brings messages in: drafts of former lives go, and what they moved is made durable. */
+  async recover(): Promise<void> {
     try {
       await this.#ensureFolders()
       for (const name of await readdir(join(this.#root, 'tmp'))) {
-        await rm(join(this.#root, 'tmp', name), { recursive: true, force: true })
+        if (!name.startsWith(this.#life)) await rm(join(this.#root, 'tmp', name), { recursive: true, force: true })
       }
-      for (const shelf of SHELVES) {
-        for (const name of await this.#names(shelf)) {
-          const id = idOf(name)
-          if (id !== null) await this.#readOrSetAside(shelf, id)
-          else if (!name.startsWith('.')) await this.#setAside(shelf, name, 'is not named like a message')
-        }
-      }
-      await this.#sync(...SHELVES)
     } catch (error) {
       throw diskError('looking through the inbox', error)
+    }
+    await this.#sync(...SHELVES)
+  }
+
+  /** Sets aside what is not named like a message; hidden files are left alone. */
+  async tidy(): Promise<void> {
+    for (const shelf of SHELVES) {
+      for (const name of await this.#names(shelf)) {
+        if (idOf(name) === null && !name.startsWith('.'))
+          await this.#setAside(shelf, name, 'is not named like a message')
+      }
     }
   }
 

@@ -1,0 +1,30 @@
+import { type Env, readSettings } from '#runtime/config.ts'
+import type { LifeConfig } from '#runtime/run.ts'
+import type { CarryConfig } from './host.ts'
+
+export interface Config extends LifeConfig, CarryConfig {}
+
+export function readConfig(env: Env): Config {
+  const values = readSettings(env, [
+    'S2_STATE',
+    'S2_LOG_LEVEL',
+    'S2_HEALTH',
+    'S2_DRAIN',
+    'S2_HOST',
+    'S2_BEAT',
+    'S2_BEAT_POLLING',
+    'S2_POLL',
+    'S2_LIFETIME',
+  ])
+  return Object.freeze({
+    state: values.S2_STATE,
+    logLevel: values.S2_LOG_LEVEL,
+    health: values.S2_HEALTH,
+    drainMs: values.S2_DRAIN,
+    host: values.S2_HOST,
+    beatMs: values.S2_BEAT,
+    beatPollingMs: Math.max(values.S2_BEAT, values.S2_BEAT_POLLING),
+    pollMs: values.S2_POLL,
+    lifetimeMs: values.S2_LIFETIME,
+  })
+}

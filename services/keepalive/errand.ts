@@ -1,0 +1,99 @@
+import { S2Error } from '#fleet/errors.ts'
+import { backoff } from '#runtime/backoff.ts'
+import type { Chance, Clock } from '#runtime/clock.ts'
+import { Loop } from '#runtime/loop.ts'
+
+export interface ErrandParts {
+  readonly clock: Clock
+  readonly chance: Chance
+  readonly signal: AbortSignal
+  /** One step; answers milliseconds until the next one is wanted. */
+  step(): Promise<number>
+  onTrouble(error: unknown): void
+  /** After troubles: a step has succeeded again, or goes on well for a while. */
+  onWell(): void
+}
+
+const LIMITS = { firstMs: 250, mostMs: 30_000 }
+/** No repeat comes sooner than this, whatever chance says. */
+const LEAST_MS = 50
+/** Whatever the other side asks for, it is asked again after this. */
+const ASKED_MOST_MS = 300_000
+/** A step that goes on for so long has got over its trouble. */
+const STEADY_MS = 5_000
+
+/** Repeats a step for ever. While it fails it waits longer and longer, with full jitter, however it is nudged. */
+export class Errand {
+  readonly #parts: ErrandParts
+  readonly #loop: Loop
+  #failures = 0
+  #notBefore = Number.NEGATIVE_INFINITY
+
+  constructor(parts: ErrandParts) {
+    this.#parts = parts
+    this.#loop = new Loop({
+      clock: parts.clock,
+      signal: parts.signal,
+      step: () => this.#step(),
+      onError: (error) => this.#onError(error),
+    })
+  }
+
+  /** Settles when the signal has aborted and the step under way has ended; never rejects. */
+  get done(): Promise<void> {
+    return this.#loop.done
+  }
+
+  get failing(): boolean {
+    return this.#failures > 0
+  }
+
+  /** There may be something to do: it is done now, or when the wait after a failure is over. */
+  nudge(): void {
+    this.#loop.nudge()
+  }
+
+  /** What it failed for may be over: tries at once. */
+  retry(): void {
+    this.#notBefore = Number.NEGATIVE_INFINITY
+    this.#loop.nudge()
+  }
+
+  async #step(): Promise<number> {
+    const { clock, step } = this.#parts
+    const waitMs = this.#notBefore - clock.now()
+    if (waitMs > 0) return waitMs
+    const over = new AbortController()
+    if (this.failing) void this.#wellAfterAWhile(over.signal)
+    try {
+      const nextMs = await step()
+      this.#well()
+      return nextMs
+    } finally {
+      over.abort()
+    }
+  }
+
+  async #wellAfterAWhile(over: AbortSignal): Promise<void> {
+    await this.#parts.clock.sleep(STEADY_MS, over).then(
+      () => this.#well(),
+      () => undefined,
+    )
+  }
+
+  #well(): void {
+    if (!this.failing) return
+    this.#failures = 0
+    this.#parts.onWell()
+  }
+
+  #onError(error: unknown): number {
+    const { clock, chance, onTrouble } = this.#parts
+    const askedMs = error instanceof S2Error ? Math.min((error.retryAfterS ?? 0) * 1000, ASKED_MOST_MS) : 0
+    const waitMs = Math.max(askedMs, LEAST_MS + backoff(this.#failures, LIMITS, chance))
+    this.#failures += 1
+    this.#notBefore = clock.now() + waitMs
+    onTrouble(error)
+    return waitMs
+  }
+}

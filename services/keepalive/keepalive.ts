@@ -1,0 +1,61 @@
+import { randomUUID } from 'node:crypto'
+import { redact } from '#fleet/redact.ts'
+import type { Life, Program } from '#runtime/run.ts'
+import { watchFolder } from '#runtime/watch.ts'
+import { credentialsFolder, noteRenewal, readCredentials } from '#spool/credentials.ts'
+import { Inbox } from '#spool/inbox.ts'
+import { Outbox } from '#spool/outbox.ts'
+import { openRemoteStore } from '#store/remote/remote.ts'
+import { type Config, readConfig } from './config.ts'
+import { type CarryConfig, type CarryParts, Host } from './host.ts'
+
+/** Tells the fleet that this host lives, and carries messages between its folders and the bridge. */
+export const program: Program<Config> = { name: 'keepalive', redact, readConfig, start }
+
+async function start(config: Config, life: Life): Promise<void> {
+  const carrying = carry(config, partsOf(config, life), life.draining)
+  carrying.catch(life.fail)
+  life.stack.defer(() => carrying)
+}
+
+/** Carries until `draining` aborts, and settles when what was in hand has been carried, or its time is over. */
+export async function carry(config: CarryConfig, parts: CarryParts, draining: AbortSignal): Promise<void> {
+  await using host = new Host(config, parts)
+  if (!draining.aborted) {
+    await new Promise<void>((resolve) => draining.addEventListener('abort', () => resolve(), { once: true }))
+  }
+  await host.drain()
+}
+
+function partsOf({ state, beatMs }: Config, { clock, chance, log, health, round }: Life): CarryParts {
+  const onFault = (fault: string): void => log.warn('set aside', { fault })
+  const inbox = new Inbox(state, onFault)
+  const tray = new Outbox(state, onFault)
+  const folders = {
+    inbox: [inbox.folder('cur'), inbox.folder('done')],
+    outbox: [tray.folder('new')],
+    credentials: [credentialsFolder(state)],
+  }
+  return {
+    open: (url, keyring) => openRemoteStore(url, keyring, { clock, chance, log }, { probeMs: beatMs }),
+    inbox,
+    tray,
+    wallet: {
+      read: () => readCredentials(state),
+      noteRenewal: (session, expiresAt) => noteRenewal(state, session, expiresAt),
+    },
+    incarnation: randomUUID(),
+    clock,
+    chance,
+    log,
+    health,
+    round,
+    hear: (spool, heard) => {
+      const watches = new DisposableStack()
+      for (const folder of folders[spool]) {
+        watches.use(watchFolder(folder, { onEvents: heard, onDoubt: heard }, { clock, log }))
+      }
+      return watches
+    },
+  }
+}

@@ -1,0 +1,36 @@
+import type { StoredMessage } from '#fleet/message.ts'
+import type { SessionId } from '#fleet/session.ts'
+import type { FoundCredentials } from '#spool/credentials.ts'
+import type { Placed, Shelf } from '#spool/inbox.ts'
+import type { OutboxItem, Problem } from '#spool/outbox.ts'
+import type { Store } from '#store/store.ts'
+
+/** The host's inbox, as far as mail is brought in and receipts are read off it. `Inbox` is one; so is a simulated one. */
+export interface Mailbox {
+  putAll(messages: readonly StoredMessage[]): Promise<readonly Placed[]>
+  list(shelf: Shelf): Promise<readonly number[]>
+  inspect(id: number): Promise<StoredMessage | null>
+  forget(ids: readonly number[]): Promise<void>
+  recover(): Promise<void>
+  tidy(): Promise<void>
+}
+
+/** The host's outbox, as far as it is emptied. `Outbox` is one. */
+export interface Tray {
+  names(): Promise<readonly string[]>
+  read(name: string): Promise<OutboxItem | null>
+  done(name: string): Promise<void>
+  refuse(name: string, problem: Problem): Promise<void>
+  tidy(wall: number): Promise<void>
+}
+
+/** The host's credentials. */
+export interface Wallet {
+  read(): Promise<FoundCredentials>
+  noteRenewal(session: SessionId, expiresAt: number): Promise<void>
+}
+
+/** A store that may know whether it reaches its bridge by an open socket just now; one that does not say counts as if. */
+export interface LinkedStore extends Store {
+  readonly linked?: boolean
+}

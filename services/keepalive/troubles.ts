@@ -1,0 +1,44 @@
+import { S2Error } from '#fleet/errors.ts'
+import type { Log } from '#runtime/log.ts'
+
+export interface TroublesParts {
+  readonly log: Log
+  readonly health: { trouble(topic: string, why: string | null): void }
+}
+
+/** Says what is wrong once per cause, and once when it is over, however often it is met. */
+export class Troubles {
+  readonly #parts: TroublesParts
+  readonly #causes = new Map<string, string>()
+
+  constructor(parts: TroublesParts) {
+    this.#parts = parts
+  }
+
+  /** `cause` tells one trouble of a topic from the next; `why` is for people. */
+  met(topic: string, cause: string, why: string, error?: unknown): void {
+    if (this.#causes.get(topic) === cause) return
+    this.#causes.set(topic, cause)
+    this.#parts.health.trouble(topic, why)
+    const known =
+      error instanceof S2Error ? { code: error.code, next: error.next, cause: error.cause } : { cause: error }
+    this.#parts.log.warn('trouble', { topic, why, ...(error === undefined ? {} : known) })
+  }
+
+  /** The same for an error as it was thrown. */
+  threw(topic: string, error: unknown): void {
+    const code = error instanceof S2Error ? error.code : 'internal'
+    const next = error instanceof S2Error && error.next !== undefined ? `; ${error.next}` : ''
+    this.met(topic, code, `${(error as Error).message}${next}`, error)
+  }
+
+  over(topic: string): void {
+    if (!this.#causes.delete(topic)) return
+    this.#parts.health.trouble(topic, null)
+    this.#parts.log.info('trouble is over', { topic })
+  }
+
+  has(topic: string): boolean {
+    return this.#causes.has(topic)
+  }
+}
