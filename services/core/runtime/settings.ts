@@ -199,7 +199,7 @@ export const SETTINGS = {
   },
   S2_LIFETIME: {
     about: 'How long a conversation lives; it is renewed before it ends while its agent lives.',
-    programs: ['bridge', 's2'],
+    programs: ['bridge', 'keepalive', 's2'],
     fallback: '3h',
     example: '12h',
     parse: duration(60_000, 365 * 86_400_000),
