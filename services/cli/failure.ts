@@ -1,0 +1,57 @@
+import { S2Error } from '#fleet/errors.ts'
+import { redact } from '#fleet/redact.ts'
+
+/** Exit codes, sysexits(3). The programs have the same; their module is not loaded here, where start-up time counts. */
+export const EXIT = { done: 0, failed: 1, usage: 64, config: 78 } as const
+export type ExitCode = (typeof EXIT)[keyof typeof EXIT]
+
+/** A command was called the wrong way: exit code 64. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError'
+  readonly next: string | undefined
+
+  constructor(message: string, next?: string) {
+    super(message)
+    this.next = next
+  }
+}
+
+/** Ends a command with a code when it has already said all there is to say. */
+export class Exit extends Error {
+  override readonly name = 'Exit'
+  readonly code: ExitCode
+
+  constructor(code: ExitCode) {
+    super(`exit code ${code}`)
+    this.code = code
+  }
+}
+
+/** An error as people and programs read it: what happened, to what, and what to do next. */
+export interface Failure {
+  readonly exit: ExitCode
+  readonly code: string
+  readonly message: string
+  readonly next: string | undefined
+}
+
+export function failureOf(error: unknown): Failure {
+  if (error instanceof S2Error) return { exit: EXIT.failed, code: error.code, ...said(error.message, error.next) }
+  if (error instanceof UsageError) return { exit: EXIT.usage, code: 'usage', ...said(error.message, error.next) }
+  // By name: only commands that read settings load the module that defines it.
+  if (error instanceof Error && error.name === 'ConfigError') {
+    return { exit: EXIT.config, code: 'configuration', ...said(error.message, undefined) }
+  }
+  const why = error instanceof Error ? error.message : String(error)
+  return { exit: EXIT.failed, code: 'internal', ...said(why, undefined) }
+}
+
+function said(message: string, next: string | undefined): { message: string; next: string | undefined } {
+  return { message: redact(message), next: next === undefined ? undefined : redact(next) }
+}
+
+export function formatFailure(failure: Failure, json: boolean): string {
+  const { code, message, next } = failure
+  if (json) return `${JSON.stringify({ error: { code, message, next } })}\n`
+  return `s2: ${message}\n${next === undefined ? '' : `  next: ${next}\n`}`
+}

@@ -1,0 +1,102 @@
+import { existsSync } from 'node:fs'
+import { createConnection } from 'node:net'
+import { join } from 'node:path'
+import type { Credential } from '#fleet/credential.ts'
+import { S2Error } from '#fleet/errors.ts'
+import { redact } from '#fleet/redact.ts'
+import { readSettings } from '#runtime/config.ts'
+import type { Log } from '#runtime/log.ts'
+import { localStore } from '#runtime/settings.ts'
+import { socketDoor } from '#runtime/socket.ts'
+import { credentialsFolder, readCredentials } from '#spool/credentials.ts'
+import { openStore } from '#store/open.ts'
+import type { Store, StoreParts } from '#store/store.ts'
+import type { Shell } from './shell.ts'
+import { commandEnv } from './state.ts'
+
+/** The fleet's store, and as whom it was reached. */
+export interface Reached extends AsyncDisposable {
+  readonly store: Store
+  /** `administration` sees and may do everything; a session sees and does what is its own. */
+  readonly as: 'administration' | 'session'
+  /** The credentials of this host, whoever it was reached as. */
+  readonly credentials: readonly Credential[]
+}
+
+/**
+ * Reaches the fleet: by S2_STORE where it is set; on an orchestrator host by the bridge's administration socket, or the
+ * database when no bridge runs; on a worker host as one of the sessions whose credentials lie there.
+ */
+export async function reach(shell: Shell): Promise<Reached> {
+  const settings = readSettings(commandEnv(shell), ['S2_STATE', 'S2_STORE'])
+  const state = settings.S2_STATE
+  const parts = storeParts(shell)
+  const { credentials, faults } = await readCredentials(state)
+  const url = settings.S2_STORE ?? (await administrationOf(state))
+  if (url !== null && !/^https?:/.test(url)) {
+    const store = await openStore(url, parts)
+    return { store, as: 'administration', credentials, [Symbol.asyncDispose]: () => store[Symbol.asyncDispose]() }
+  }
+  const [first] = credentials
+  if (first === undefined) throw nothingFound(state, faults)
+  const store = await openStore(url ?? first.bridgeUrl, parts, keyringOf(credentials))
+  return { store, as: 'session', credentials, [Symbol.asyncDispose]: () => store[Symbol.asyncDispose]() }
+}
+
+/** The same for commands that only the orchestrator's host may give. */
+export async function reachAdministration(shell: Shell): Promise<Reached> {
+  const reached = await reach(shell)
+  if (reached.as === 'administration') return reached
+  await reached[Symbol.asyncDispose]()
+  throw new S2Error('forbidden', 'this host holds a session of the fleet, not its administration', {
+    next: 'run the command on the orchestrator’s host, or set S2_STORE to its store',
+  })
+}
+
+async function administrationOf(state: string): Promise<string | null> {
+  const socket = join(state, 'run', 'admin.sock')
+  if (await answers(socket)) return `unix:${socket}`
+  return existsSync(join(state, 'bridge.db')) ? localStore(state) : null
+}
+
+/** Whether somebody listens on a unix socket. */
+export async function answers(path: string): Promise<boolean> {
+  if (!existsSync(path)) return false
+  using door = socketDoor(path)
+  return await new Promise((resolve) => {
+    const socket = createConnection(door.path)
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', () => resolve(false))
+  })
+}
+
+export function storeParts(shell: Shell): StoreParts {
+  return { clock: shell.clock, chance: shell.chance, log: terseLog(shell) }
+}
+
+/** What a store has to say while a command runs: for a person, on standard error, warnings only. */
+export function terseLog(shell: Shell): Log {
+  const say = (event: string, fields?: Readonly<Record<string, unknown>>): void => {
+    const { error, ...rest } = fields ?? {}
+    const why = error instanceof Error ? { ...rest, error: error.message } : rest
+    const details = Object.keys(why).length === 0 ? '' : ` ${JSON.stringify(why)}`
+    shell.tell(`s2: ${redact(event + details)}\n`)
+  }
+  return { error: say, warn: say, info: () => undefined, debug: () => undefined, end: async () => undefined }
+}
+
+function nothingFound(state: string, faults: readonly string[]): S2Error {
+  const found = faults.length === 0 ? '' : ` (${faults.join('; ')})`
+  return new S2Error(
+    'not_found',
+    `no fleet can be reached from ${state}: no bridge, database or credential there${found}`,
+    {
+      next:
+        'bring one up with `s2 up FLEET.json`; on a worker host wait for s2-cred-sync to fill ' +
+        `${credentialsFolder(state)}; or set S2_STATE or S2_STORE`,
+    },
+  )
+}

@@ -1,0 +1,93 @@
+import { Command, CommanderError } from 'commander'
+import { EXIT, Exit, failureOf, formatFailure } from './failure.ts'
+import type { Shell } from './shell.ts'
+import { VERSION } from './version.ts'
+
+/** A command's module: adds arguments, options, examples and the run to a command that has its name already. */
+interface CommandModule {
+  define(command: Command, shell: Shell): void
+}
+
+interface Entry {
+  readonly name: string
+  readonly about: string
+  readonly load: () => Promise<CommandModule>
+  readonly hidden?: boolean
+}
+
+/** Only the command that is asked for is loaded: the rest costs its line here. */
+const COMMANDS: readonly Entry[] = [
+  { name: 'up', about: 'bring up a fleet on this machine and keep it running', load: () => import('./up.ts') },
+  { name: 'status', about: 'show who lives, who works on what, and what waits', load: () => import('./status.ts') },
+  {
+    name: 'conversation',
+    about: 'open, list and end the channels between orchestrator and workers',
+    load: () => import('./conversation.ts'),
+  },
+  { name: 'credential', about: 'give a session a new token', load: () => import('./credential.ts') },
+  { name: 'send', about: 'send a message to the other end of a conversation', load: () => import('./send.ts') },
+  { name: 'check', about: 'read the messages that came to this host', load: () => import('./check.ts') },
+  { name: 'task', about: 'add, list, show and cancel tasks', load: () => import('./task.ts') },
+  { name: 'work', about: 'be an agent: run a command for each task', load: () => import('./work.ts') },
+  { name: 'freeze', about: 'stop an agent of a local fleet in its tracks', load: () => import('./freeze.ts') },
+  { name: 'thaw', about: 'let a frozen or killed agent go on', load: () => import('./thaw.ts') },
+  { name: 'kill', about: 'kill an agent of a local fleet and keep it down', load: () => import('./kill.ts') },
+  { name: 'health', about: 'ask programs whether they can work', load: () => import('./health.ts') },
+  { name: 'config', about: 'show the settings in force and where they come from', load: () => import('./config.ts') },
+  { name: 'guard', about: 'end a fleet whose `s2 up` was killed', load: () => import('./guard.ts'), hidden: true },
+]
+
+const NOTES = `
+Exit codes: 0 done, 1 failed, 64 called the wrong way, 78 wrong settings.
+Every command knows --json and --help.`
+
+/** Runs one command line and answers its exit code. Never throws. */
+export async function s2(argv: readonly string[], shell: Shell): Promise<number> {
+  const json = argv.includes('--json')
+  try {
+    const program = await programFor(argv, shell, json)
+    await program.parseAsync(argv, { from: 'user' })
+    return EXIT.done
+  } catch (error) {
+    if (error instanceof Exit) return error.code
+    // commander has written its own words already, save where they go out as JSON
+    if (error instanceof CommanderError) return usage(error, shell, json)
+    const failure = failureOf(error)
+    shell.tell(formatFailure(failure, json))
+    return failure.exit
+  }
+}
+
+function usage(error: CommanderError, shell: Shell, json: boolean): number {
+  if (error.exitCode === 0) return EXIT.done
+  if (json) {
+    const message = error.message.replace(/^error: /, '')
+    shell.tell(formatFailure({ exit: EXIT.usage, code: 'usage', message, next: undefined }, true))
+  }
+  return EXIT.usage
+}
+
+async function programFor(argv: readonly string[], shell: Shell, json: boolean): Promise<Command> {
+  const program = new Command('s2')
+    .description('Keeps a fleet of AI coding agents working when nobody watches.')
+    .version(VERSION, '-V, --version', 'show the version')
+    .helpOption('-h, --help', 'show help')
+    .helpCommand('help [command]', 'show help for a command')
+    .addHelpText('after', NOTES)
+    .showHelpAfterError('  next: add --help to see how it is called')
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => shell.print(text),
+      writeErr: (text) => {
+        if (!json) shell.tell(text)
+      },
+      outputError: (text, write) => write(text.replace(/^error: /, 's2: ')),
+    })
+  const [first, second] = argv.filter((word) => !word.startsWith('-'))
+  const wanted = first === 'help' ? second : first
+  for (const { name, about, load, hidden } of COMMANDS) {
+    const command = program.command(name, { hidden: hidden === true }).description(about)
+    if (name === wanted) (await load()).define(command, shell)
+  }
+  return program
+}

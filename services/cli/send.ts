@@ -1,0 +1,190 @@
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import type { Command } from 'commander'
+import type { Conversation } from '#fleet/conversation.ts'
+import { S2Error } from '#fleet/errors.ts'
+import { checkDraft, type Draft, TEXT_MAX } from '#fleet/message.ts'
+import { conversationOf, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session.ts'
+import { backoff } from '#runtime/backoff.ts'
+import { closest } from '#runtime/config.ts'
+import { type FoundCredentials, readCredentials } from '#spool/credentials.ts'
+import { Outbox } from '#spool/outbox.ts'
+import { duration } from './conversation.ts'
+import { UsageError } from './failure.ts'
+import { answers, reach } from './reach.ts'
+import type { Shell } from './shell.ts'
+import { stateFolder } from './state.ts'
+
+const EXAMPLES = `
+Examples:
+  s2 send s2-worker-3 'please look at issue 12 first'
+  s2 send orchestrator 'done; see docs/plan.md' --file docs/plan.md
+  git diff | s2 send reviewer -            the text from standard input
+  s2 send s2-worker-3 'now?' --wait        returns when the bridge has it
+
+Sent is not received: the answer says how far the message has come. \`queued\` is safe in the fleet's store,
+\`waiting\` is safe in this host's outbox until the bridge can be reached.`
+
+interface Options {
+  readonly from?: string
+  readonly action?: string
+  readonly file?: string[]
+  readonly key?: string
+  readonly wait?: true
+  readonly waitFor?: number
+  readonly json?: true
+}
+
+export function define(command: Command, shell: Shell): void {
+  command
+    .argument('<to>', 'an agent, a conversation, or a session of one')
+    .argument('<text...>', 'the message; - reads it from standard input')
+    .option('--from <session>', 'as whom, where several ends lie on this host')
+    .option('--action <type>', 'what the message is about, for example review_request')
+    .option('--file <path...>', 'names of files that it speaks of')
+    .option('--key <key>', 'sending twice with one key is sending once')
+    .option('--wait', 'wait until the bridge has it')
+    .option('--wait-for <duration>', 'wait no longer than this', duration)
+    .option('--json', 'print JSON')
+    .addHelpText('after', EXAMPLES)
+    .action(async (to: string, words: string[], options: Options) => {
+      const text = words.length === 1 && words[0] === '-' ? await shell.input(TEXT_MAX * 4 + 1) : words.join(' ')
+      const draft: Draft = { text, action: options.action ?? null, files: options.file ?? [] }
+      checkDraft(draft)
+      const sent = await send(shell, to, draft, options)
+      if (options.json === true) shell.print(`${JSON.stringify(sent)}\n`)
+      else shell.print(`${inWords(sent)}\n`)
+    })
+}
+
+/** How far a message has come, as far as the sender can know. */
+interface Sent {
+  readonly state: 'waiting' | 'carried' | 'queued' | 'delivered' | 'leased' | 'acked'
+  readonly from: SessionId
+  readonly to: SessionId
+  /** Its number in the store, where it has one yet. */
+  readonly id: number | null
+  /** Its name in the outbox. */
+  readonly name: string | null
+}
+
+function inWords({ state, to, id, name }: Sent): string {
+  const what = id === null ? 'the message' : `message ${id}`
+  if (state === 'waiting')
+    return `waiting: ${what} to ${to} lies in the outbox (${name}); keepalive carries it to the bridge`
+  if (state === 'carried') return `carried: the bridge has ${what} to ${to}; it is not read yet`
+  return `${state}: ${what} to ${to} is in the store; it counts as received when it is acked`
+}
+
+async function send(shell: Shell, to: string, draft: Draft, options: Options): Promise<Sent> {
+  const state = stateFolder(shell)
+  const found = await readCredentials(state)
+  const served = found.credentials.length > 0 && (await answers(join(state, 'run', 'keepalive.sock')))
+  if (served) {
+    const from = await senderAmong(shell, to, found, options)
+    if (found.credentials.some(({ session }) => session === from)) {
+      return await throughOutbox(shell, new Outbox(state), from, draft, options)
+    }
+  }
+  await using reached = await reach(shell)
+  const conversations = await reached.store.conversations()
+  const own = reached.as === 'session' ? reached.credentials.map(({ session }) => session) : null
+  const from = chooseSender(to, conversations, own, options.from)
+  const key = options.key ?? `s2-send-${randomBytes(12).toString('hex')}`
+  const { id } = await reached.store.send(from, key, draft)
+  return { state: 'queued', from, to: partnerOf(from), id, name: null }
+}
+
+/** With one end on this host there is nothing to ask; that works off the network too. */
+async function senderAmong(
+  shell: Shell,
+  to: string,
+  { credentials }: FoundCredentials,
+  { from }: Options,
+): Promise<SessionId> {
+  const own = credentials.map(({ session }) => session)
+  const [only] = own
+  const named = own.find((session) => to === session || to === partnerOf(session) || to === conversationOf(session))
+  if (from === undefined && named !== undefined) return named
+  if (from === undefined && only !== undefined && own.length === 1 && !to.includes('/') && !to.startsWith('conv_')) {
+    return only
+  }
+  await using reached = await reach(shell)
+  return chooseSender(to, await reached.store.conversations(), own, from)
+}
+
+/**
+ * The session that speaks to `to`: an agent, a conversation, or one of its sessions. `own` are the sessions that may be
+ * spoken for; null where all may.
+ */
+function chooseSender(
+  to: string,
+  conversations: readonly Conversation[],
+  own: readonly SessionId[] | null,
+  from: string | undefined,
+): SessionId {
+  if (from !== undefined) {
+    const { conversation, side } = parseSession(from)
+    return sessionId(conversation, side)
+  }
+  const ends = conversations.flatMap(({ id, agents, roles }) => [
+    { session: sessionId(id, 'a'), reader: agents.b, role: roles.b, conversation: id, speaker: agents.a },
+    { session: sessionId(id, 'b'), reader: agents.a, role: roles.a, conversation: id, speaker: agents.b },
+  ])
+  const mine = ends.filter(({ session }) => own === null || own.includes(session))
+  const matching = mine.filter(
+    ({ session, reader, role, conversation }) =>
+      to === reader ||
+      to === role ||
+      to === partnerOf(session) ||
+      (to === conversation && (own !== null || session.endsWith('/a'))),
+  )
+  const [chosen, ...others] = matching
+  if (chosen === undefined) {
+    const near = closest(to, [...new Set(mine.flatMap(({ reader, role }) => [reader, role]))])
+    throw new S2Error('not_found', `nothing was sent: nobody here is called ${JSON.stringify(to)}`, {
+      next: near === undefined ? '`s2 conversation list` shows who can be spoken to' : `did you mean ${near}?`,
+    })
+  }
+  if (others.length > 0) {
+    const choices = matching.map(({ session, speaker, reader }) => `${session} (${speaker} to ${reader})`)
+    throw new UsageError(
+      `nothing was sent: ${matching.length} conversations lead to ${to}`,
+      `say as whom by --from: ${choices.slice(0, 8).join(', ')}`,
+    )
+  }
+  return chosen.session
+}
+
+const CARRY = { firstMs: 20, mostMs: 500 }
+const WAIT_MS = 3_600_000
+
+async function throughOutbox(
+  shell: Shell,
+  outbox: Outbox,
+  from: SessionId,
+  draft: Draft,
+  options: Options,
+): Promise<Sent> {
+  const { clock, chance } = shell
+  const name = await outbox.put({
+    kind: 'send',
+    from,
+    draft,
+    ...(options.key === undefined ? {} : { key: options.key }),
+  })
+  const sent = { from, to: partnerOf(from), id: null, name }
+  if (options.wait !== true && options.waitFor === undefined) return { ...sent, state: 'waiting' }
+  const began = clock.now()
+  for (let look = 0; clock.now() - began < (options.waitFor ?? WAIT_MS); look += 1) {
+    const outcome = await outbox.outcome(name)
+    if (outcome === 'carried') return { ...sent, state: 'carried' }
+    if (outcome !== 'waiting') {
+      throw new S2Error(outcome.code, `the bridge did not take the message: ${outcome.message}`, {
+        ...(outcome.next === null ? {} : { next: outcome.next }),
+      })
+    }
+    await clock.sleep(CARRY.firstMs + backoff(look, CARRY, chance))
+  }
+  return { ...sent, state: 'waiting' }
+}

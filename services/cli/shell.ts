@@ -1,0 +1,111 @@
+import { type Chance, type Clock, systemClock } from '#runtime/clock.ts'
+
+/** What a command gets of the world, and all it gets: tests hand it another one. */
+export interface Shell {
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** The working folder. */
+  readonly folder: string
+  readonly clock: Clock
+  readonly chance: Chance
+  readonly screen: Screen
+  /** Writes to standard output: what was asked for, and nothing else. */
+  print(text: string): void
+  /** Writes to standard error: what a person should know besides. */
+  tell(text: string): void
+  /** All of standard input, up to `max` bytes of it. */
+  input(max: number): Promise<string>
+  /** Calls back for each of these signals until disposed. */
+  onSignal(signals: readonly NodeJS.Signals[], heard: (signal: NodeJS.Signals) => void): Disposable
+  /** Calls back for each key, until disposed; without a terminal, never. Ctrl-C comes as a key then, `\x03`. */
+  onKey(heard: (key: string) => void): Disposable
+  /** Calls back when the window has another size. */
+  onResize(heard: () => void): Disposable
+  /** Calls back when the process ends, whatever ends it, save KILL. */
+  onExit(heard: () => void): Disposable
+}
+
+/** A terminal, or the want of one. */
+export interface Screen {
+  readonly isTerminal: boolean
+  readonly columns: number
+  readonly rows: number
+  /** Whether text may be coloured: a terminal, and NO_COLOR is not set (no-color.org). */
+  readonly coloured: boolean
+}
+
+export const ENDING_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
+export function systemShell(env: Shell['env']): Shell {
+  const { stdout, stderr } = process
+  for (const stream of [stdout, stderr]) stream.on('error', onBrokenPipe)
+  return {
+    env,
+    folder: process.cwd(),
+    clock: systemClock,
+    chance: Math.random,
+    screen: {
+      isTerminal: stdout.isTTY === true,
+      get columns() {
+        return stdout.columns ?? 80
+      },
+      get rows() {
+        return stdout.rows ?? 24
+      },
+      coloured: stdout.isTTY === true && (env.NO_COLOR ?? '') === '',
+    },
+    print: (text) => void stdout.write(text),
+    tell: (text) => void stderr.write(text),
+    input: readInput,
+    onSignal: (signals, heard) => {
+      for (const signal of signals) process.on(signal, heard)
+      return disposing(() => {
+        for (const signal of signals) process.off(signal, heard)
+      })
+    },
+    onKey: listenToKeys,
+    onResize: (heard) => {
+      stdout.on('resize', heard)
+      return disposing(() => stdout.off('resize', heard))
+    },
+    onExit: (heard) => {
+      process.once('exit', heard)
+      return disposing(() => process.off('exit', heard))
+    },
+  }
+}
+
+function disposing(end: () => void): Disposable {
+  return { [Symbol.dispose]: end }
+}
+
+function listenToKeys(heard: (key: string) => void): Disposable {
+  const { stdin } = process
+  if (stdin.isTTY !== true) return disposing(() => undefined)
+  const onData = (chunk: Buffer): void => {
+    for (const key of chunk.toString('utf8')) heard(key)
+  }
+  stdin.setRawMode(true)
+  stdin.resume()
+  stdin.on('data', onData)
+  return disposing(() => {
+    stdin.off('data', onData)
+    stdin.setRawMode(false)
+    stdin.pause()
+  })
+}
+
+/** `s2 status | head` closes the pipe before all is written: no reason to fail. */
+function onBrokenPipe(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error
+}
+
+async function readInput(max: number): Promise<string> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+    chunks.push(chunk)
+    size += chunk.length
+    if (size > max) break
+  }
+  return Buffer.concat(chunks).subarray(0, max).toString('utf8')
+}

@@ -1,0 +1,51 @@
+/**
+ * Texts of other people on a terminal: control characters are shown, not obeyed, so that a message cannot move the
+ * cursor, change colours or rename the window.
+ */
+export function plain(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, '·')
+}
+
+/** The same on one line. */
+export function oneLine(text: string): string {
+  return plain(text.replace(/\s+/g, ' ').trim())
+}
+
+/** How many columns a text takes: wide characters (Unicode Standard Annex 11, emoji) take two, combining marks none. */
+export function widthOf(text: string): number {
+  let width = 0
+  for (const { segment } of segments.segment(text)) width += WIDE.test(segment) ? 2 : 1
+  return width
+}
+
+/** Cuts a text to so many columns; the last one says that there was more. */
+export function cut(text: string, columns: number): string {
+  if (widthOf(text) <= columns) return text
+  let kept = ''
+  let width = 0
+  for (const { segment } of segments.segment(text)) {
+    width += widthOf(segment)
+    if (width > columns - 1) break
+    kept += segment
+  }
+  return columns < 1 ? '' : `${kept}…`
+}
+
+export function pad(text: string, columns: number): string {
+  return text + ' '.repeat(Math.max(0, columns - widthOf(text)))
+}
+
+const segments = new Intl.Segmenter('en', { granularity: 'grapheme' })
+const WIDE =
+  /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}/u
+
+/** How long something took or is away, for people: `0.4s`, `12s`, `3m`, `2h 5m`, `4d`. */
+export function ago(ms: number): string {
+  const s = Math.max(0, ms) / 1000
+  if (s < 9.95) return `${s.toFixed(1)}s`
+  if (s < 90) return `${Math.round(s)}s`
+  if (s < 5400) return `${Math.round(s / 60)}m`
+  if (s < 172_800) return `${Math.floor(s / 3600)}h ${Math.floor((s % 3600) / 60)}m`
+  return `${Math.round(s / 86_400)}d`
+}

@@ -1,0 +1,19 @@
+import type { Command } from 'commander'
+import { commandMember } from './member.ts'
+import type { Shell } from './shell.ts'
+
+const EXAMPLES = `
+Examples:
+  s2 thaw s2-worker-3         what was frozen goes on, what was killed is started again
+
+Only for agents that an \`s2 up\` on this machine started.`
+
+export function define(command: Command, shell: Shell): void {
+  command
+    .argument('<agent>', 'its name, or its role where no other has it')
+    .option('--json', 'print JSON')
+    .addHelpText('after', EXAMPLES)
+    .action(async (agent: string, options: { json?: true }) => {
+      await commandMember('thaw', agent, 'goes on', options.json === true, shell)
+    })
+}

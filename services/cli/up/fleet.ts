@@ -1,0 +1,253 @@
+import { readFileSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { workerName } from '#fleet/credential.ts'
+import { ConfigError, closest } from '#runtime/config.ts'
+import { type Address, parseAddress, SETTINGS, type Setting, type SettingName } from '#runtime/settings.ts'
+
+/** A fleet as its file describes it, checked. */
+export interface Fleet {
+  /** Where the bridge listens, on this machine. */
+  readonly listen: Address & { readonly host: string; readonly port: number }
+  /** Git remote of the credentials; null asks for a bare repository in the state folder. */
+  readonly remote: string | null
+  readonly branch: string
+  readonly settings: FleetSettings
+  readonly orchestrator: Member
+  readonly workers: readonly Worker[]
+  /** What `--demo` deals: a file with tasks, or null. */
+  readonly demo: string | null
+}
+
+export type FleetSettings = Readonly<Partial<Record<SettingName, string>>>
+
+export interface Member {
+  readonly agent: string
+  readonly role: string
+  /** Command that wakes it; null runs no watcher. */
+  readonly wake: string | null
+  readonly settings: FleetSettings
+}
+
+export interface Worker extends Member {
+  readonly number: number
+  /** Command that does its tasks; null runs no `s2 work`: somebody else works there. */
+  readonly exec: string | null
+  /** Where that command runs; null is where `s2 up` was called. */
+  readonly folder: string | null
+}
+
+export const ORCHESTRATOR = 'orchestrator'
+
+/** Settings that `s2 up` decides itself, one for each program it starts. */
+const DECIDED: readonly SettingName[] = [
+  'S2_STATE',
+  'S2_STORE',
+  'S2_LISTEN',
+  'S2_HEALTH',
+  'S2_WORKER',
+  'S2_HOST',
+  'S2_SOURCE',
+  'S2_WAKE',
+  'S2_GIT_REMOTE',
+  'S2_GIT_BRANCH',
+  'S2_BRIDGE_URL',
+]
+
+/** Reads a fleet file. Throws ConfigError with everything that is wrong in it. */
+export function readFleet(path: string): Fleet {
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    throw new ConfigError([`the fleet file ${path} cannot be read: ${(error as Error).message}`])
+  }
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch (error) {
+    throw new ConfigError([`the fleet file ${path} is not JSON: ${(error as Error).message}`])
+  }
+  return parseFleet(value, path)
+}
+
+export function parseFleet(value: unknown, path: string): Fleet {
+  const faults: string[] = []
+  const root = new Fields(value, 'the fleet', faults)
+  const bridge = root.fields('bridge')
+  const credentials = root.fields('credentials')
+  const listen = bridge.text('listen') ?? SETTINGS.S2_LISTEN.fallback
+  const fleet: Fleet = {
+    listen: readListen(listen, faults),
+    remote: readRemote(credentials, dirname(path)),
+    branch: checked(credentials, 'branch', SETTINGS.S2_GIT_BRANCH.parse) ?? SETTINGS.S2_GIT_BRANCH.fallback,
+    settings: readSettingsOf(root),
+    orchestrator: readOrchestrator(root.fields('orchestrator')),
+    workers: root.list('workers').map((each, index) => readWorker(new Fields(each, `worker ${index + 1}`, faults))),
+    demo: relativeTo(dirname(path), root.text('demo')),
+  }
+  for (const fields of [root, bridge, credentials]) fields.refuseOthers()
+  checkNumbers(fleet.workers, faults)
+  if (fleet.workers.length === 0) faults.push('the fleet has no workers: list at least one, with number and role')
+  if (faults.length > 0) throw new ConfigError(faults.map((fault) => `${path}: ${fault}`))
+  return fleet
+}
+
+function readOrchestrator(fields: Fields): Member {
+  const member = { ...readMember(fields), agent: ORCHESTRATOR, role: fields.text('role') ?? ORCHESTRATOR }
+  fields.refuseOthers()
+  return member
+}
+
+function readWorker(fields: Fields): Worker {
+  const number = fields.number('number')
+  const role = fields.text('role')
+  if (role === null) fields.fault('role is missing: say what kind of work it does, for example "backend"')
+  else if (!/^[\w .:-]{1,100}$/.test(role)) fields.fault('role must be up to 100 letters, digits, spaces, dots, dashes')
+  const worker = {
+    ...readMember(fields),
+    number,
+    agent: workerName(number),
+    role: role ?? '',
+    exec: fields.text('exec'),
+    folder: fields.text('folder'),
+  }
+  fields.refuseOthers()
+  return worker
+}
+
+function readMember(fields: Fields): Pick<Member, 'wake' | 'settings'> {
+  return { wake: fields.text('wake'), settings: readSettingsOf(fields) }
+}
+
+function readSettingsOf(fields: Fields): FleetSettings {
+  const settings = fields.fields('settings')
+  const read: Partial<Record<SettingName, string>> = {}
+  for (const name of settings.names()) {
+    const text = settings.text(name)
+    if (text === null) continue
+    const setting = (SETTINGS as Readonly<Record<string, Setting>>)[name]
+    if (setting === undefined) {
+      const near = closest(name, Object.keys(SETTINGS))
+      settings.fault(`${name} is not a setting${near === undefined ? '' : `; did you mean ${near}?`}`)
+    } else if (DECIDED.includes(name as SettingName)) {
+      settings.fault(`${name} cannot be set here: s2 up decides it for each program`)
+    } else {
+      checked(settings, name, setting.parse, setting.example)
+      read[name as SettingName] = text
+    }
+  }
+  return read
+}
+
+function checked(fields: Fields, name: string, parse: (text: string) => unknown, example?: string): string | null {
+  const text = fields.text(name)
+  if (text === null) return null
+  try {
+    parse(text)
+  } catch (error) {
+    const hint = example === undefined ? '' : `; for example ${example}`
+    fields.fault(`${name}=${JSON.stringify(text)} ${(error as Error).message}${hint}`)
+  }
+  return text
+}
+
+function readListen(text: string, faults: string[]): Fleet['listen'] {
+  try {
+    const address = parseAddress(text)
+    if ('host' in address && address.port > 0) return address
+  } catch {
+    // told below
+  }
+  faults.push(
+    `bridge.listen=${JSON.stringify(text)} must be host:port with a port of its own, for example 127.0.0.1:7433`,
+  )
+  return { host: '127.0.0.1', port: 0 }
+}
+
+/** `local`, or left out: a bare repository in the state folder. Relative paths are relative to the fleet file. */
+function readRemote(fields: Fields, folder: string): string | null {
+  const remote = checked(fields, 'remote', SETTINGS.S2_GIT_REMOTE.parse)
+  if (remote === null || remote === 'local') return null
+  return remote.startsWith('.') ? resolve(folder, remote) : remote
+}
+
+function relativeTo(folder: string, path: string | null): string | null {
+  return path === null ? null : resolve(folder, path)
+}
+
+function checkNumbers(workers: readonly Worker[], faults: string[]): void {
+  const seen = new Set<number>()
+  for (const { number } of workers) {
+    if (seen.has(number)) faults.push(`two workers have the number ${number}: each needs one of its own`)
+    seen.add(number)
+  }
+}
+
+/** The fields of one object in the file; remembers which were asked for, so that a misspelt one is not passed over. */
+class Fields {
+  readonly #value: Readonly<Record<string, unknown>>
+  readonly #where: string
+  readonly #faults: string[]
+  readonly #asked = new Set<string>()
+
+  constructor(value: unknown, where: string, faults: string[]) {
+    const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
+    this.#value = isObject ? (value as Record<string, unknown>) : {}
+    this.#where = where
+    this.#faults = faults
+    if (!isObject) this.fault('must be an object')
+  }
+
+  fault(what: string): void {
+    this.#faults.push(`${this.#where}: ${what}`)
+  }
+
+  names(): string[] {
+    return Object.keys(this.#value)
+  }
+
+  text(name: string): string | null {
+    const value = this.#take(name)
+    if (value === undefined) return null
+    if (typeof value === 'string' && value.trim() !== '') return value
+    this.fault(`${name} must be a text, and not an empty one`)
+    return null
+  }
+
+  number(name: string): number {
+    const value = this.#take(name)
+    if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= 1_000_000) return value
+    this.fault(`${name} must be a whole number from 0 to 1000000, for example 3`)
+    return Number.NaN
+  }
+
+  list(name: string): readonly unknown[] {
+    const value = this.#take(name)
+    if (Array.isArray(value)) return value
+    if (value !== undefined) this.fault(`${name} must be a list`)
+    return []
+  }
+
+  fields(name: string): Fields {
+    return new Fields(
+      this.#take(name) ?? {},
+      `${this.#where === 'the fleet' ? '' : `${this.#where}, `}${name}`,
+      this.#faults,
+    )
+  }
+
+  /** Tells fields that nobody asked for. To be called when all have been asked for. */
+  refuseOthers(): void {
+    for (const name of this.names()) {
+      if (this.#asked.has(name)) continue
+      const near = closest(name, [...this.#asked])
+      const hint = near === undefined ? `known are ${[...this.#asked].join(', ')}` : `did you mean ${near}?`
+      this.fault(`there is no field ${JSON.stringify(name)}; ${hint}`)
+    }
+  }
+
+  #take(name: string): unknown {
+    this.#asked.add(name)
+    return Object.hasOwn(this.#value, name) ? this.#value[name] : undefined
+  }
+}

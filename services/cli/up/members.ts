@@ -1,0 +1,111 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import type { Clock } from '#runtime/clock.ts'
+
+/**
+ * Names, in the environment of every process of a local fleet, the state folder of the agent that it belongs to. It is
+ * handed down to all they start, so that they are found however deep, detached or orphaned they are; never by name.
+ */
+export const MARK = 'FLEET_MEMBER'
+
+/** A process, by what proc(5) says of it. */
+export interface Process {
+  readonly pid: number
+  readonly parent: number
+  /** One letter: T is stopped, Z is dead and waits to be collected. */
+  readonly state: string
+  /** Together with the pid it names one process, also when pids are used again. */
+  readonly startedAt: string
+  readonly mark: string | null
+}
+
+/** All processes of this machine that we may look at. */
+export function processes(): Process[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((name) => {
+      const found = readProcess(Number(name))
+      return found === null ? [] : [found]
+    })
+}
+
+function readProcess(pid: number): Process | null {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    // The command's name stands in parentheses and may hold anything, so fields are counted from its end.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    const mark = readMark(pid)
+    return { pid, state: fields[0] ?? '', parent: Number(fields[1]), startedAt: fields[19] ?? '', mark }
+  } catch {
+    return null // it has ended meanwhile
+  }
+}
+
+function readMark(pid: number): string | null {
+  try {
+    const entries = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0')
+    return entries.find((entry) => entry.startsWith(`${MARK}=`))?.slice(MARK.length + 1) ?? null
+  } catch {
+    return null // another user's, or ended
+  }
+}
+
+/** Those whose mark is wanted, and everything beneath them, whatever its environment. Dead ones are left out. */
+export function familyOf(all: readonly Process[], wanted: (mark: string) => boolean): Process[] {
+  const family = new Set(all.filter(({ mark }) => mark !== null && wanted(mark)).map(({ pid }) => pid))
+  for (let before = -1; before !== family.size; ) {
+    before = family.size
+    for (const { pid, parent } of all) if (family.has(parent)) family.add(pid)
+  }
+  family.delete(process.pid)
+  return all.filter(({ pid, state }) => family.has(pid) && state !== 'Z' && state !== 'X')
+}
+
+/** Marks of one agent, or of all agents of a fleet: a mark is a folder, and lies in the fleet's folder. */
+export function markedBy(folder: string): (mark: string) => boolean {
+  return (mark) => mark === folder || mark.startsWith(`${folder}/`)
+}
+
+/** How often one looks again for processes that were started meanwhile. */
+const ROUNDS = 200
+const ROUND_MS = 10
+
+/** Stops all of them, and what they start meanwhile. Answers how many there are; none can act when it returns. */
+export async function freeze(wanted: (mark: string) => boolean, clock: Clock): Promise<number> {
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const family = familyOf(processes(), wanted)
+    const moving = family.filter(({ state }) => state !== 'T' && state !== 't')
+    if (moving.length === 0) return family.length
+    for (const { pid } of moving) send(pid, 'SIGSTOP')
+    await clock.sleep(ROUND_MS)
+  }
+  return familyOf(processes(), wanted).length
+}
+
+export function thaw(wanted: (mark: string) => boolean): number {
+  const family = familyOf(processes(), wanted)
+  for (const { pid } of family) send(pid, 'SIGCONT')
+  return family.length
+}
+
+/** Kills all of them, and what they start meanwhile. Answers how many are left when it gives up: none, as a rule. */
+export async function killAll(wanted: (mark: string) => boolean, clock: Clock): Promise<number> {
+  let left = 0
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const family = familyOf(processes(), wanted)
+    left = family.length
+    if (left === 0) return 0
+    // Stopped first, so that nobody sees the others die and starts something new.
+    for (const { pid } of family) send(pid, 'SIGSTOP')
+    for (const { pid } of familyOf(processes(), wanted)) send(pid, 'SIGKILL')
+    await clock.sleep(ROUND_MS)
+  }
+  return left
+}
+
+function send(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal)
+  } catch {
+    // it has ended meanwhile
+  }
+}

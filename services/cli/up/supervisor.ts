@@ -1,0 +1,140 @@
+import { backoff } from '#runtime/backoff.ts'
+import type { Chance, Clock } from '#runtime/clock.ts'
+
+/** A program that runs. */
+export interface Child {
+  readonly pid: number
+  /** Settles when it has ended, never rejects. */
+  readonly ended: Promise<ChildEnd>
+  /** To its whole process group. */
+  signal(signal: NodeJS.Signals): void
+}
+
+export interface ChildEnd {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+}
+
+export interface SupervisorParts {
+  readonly clock: Clock
+  readonly chance: Chance
+  /** Starts the program. Throws when it cannot be started. */
+  start(): Child
+  say(event: SupervisorEvent): void
+}
+
+export type SupervisorEvent =
+  | { readonly event: 'started'; readonly pid: number }
+  | { readonly event: 'ended'; readonly end: ChildEnd; readonly againInMs: number | null }
+  | { readonly event: 'not_started'; readonly error: unknown; readonly againInMs: number }
+  | { readonly event: 'killed' }
+
+export type ChildState = 'running' | 'waiting' | 'held' | 'stopped'
+
+export const RESTART = { firstMs: 500, mostMs: 30_000 }
+/** A program that ran this long was well: the next wait is the first one again. */
+export const STABLE_MS = 60_000
+
+/** Keeps one program running: starts it again when it ends, with full jitter, until it is held or stopped. */
+export class Supervisor {
+  readonly #parts: SupervisorParts
+  readonly #stopped = new AbortController()
+  #pause = new AbortController()
+  #held = false
+  #release = Promise.withResolvers<void>()
+  #child: Child | null = null
+  #failures = 0
+  #starts = 0
+  readonly #done: Promise<void>
+
+  constructor(parts: SupervisorParts) {
+    this.#parts = parts
+    this.#done = this.#keep()
+  }
+
+  get state(): ChildState {
+    if (this.#child !== null) return 'running'
+    return this.#stopped.signal.aborted ? 'stopped' : this.#held ? 'held' : 'waiting'
+  }
+
+  get pid(): number | null {
+    return this.#child?.pid ?? null
+  }
+
+  /** How often it was started again. */
+  get restarts(): number {
+    return Math.max(0, this.#starts - 1)
+  }
+
+  /** Starts it no more until `release`; what runs is ended by whoever holds it. */
+  hold(): void {
+    if (this.#held) return
+    this.#held = true
+    this.#release = Promise.withResolvers()
+    this.#pause.abort()
+  }
+
+  release(): void {
+    if (!this.#held) return
+    this.#held = false
+    this.#failures = 0
+    this.#release.resolve()
+  }
+
+  /** Ends it for good: TERM, and KILL to its group when it has not ended in this time. */
+  async stop(graceMs: number): Promise<void> {
+    this.#stopped.abort()
+    this.#pause.abort()
+    this.#release.resolve()
+    const child = this.#child
+    if (child !== null) await this.#end(child, graceMs)
+    await this.#done
+  }
+
+  async #end(child: Child, graceMs: number): Promise<void> {
+    const ended = new AbortController()
+    void child.ended.then(() => ended.abort())
+    child.signal('SIGTERM')
+    child.signal('SIGCONT') // a stopped process does not hear TERM
+    await this.#parts.clock.sleep(graceMs, ended.signal).catch(() => undefined)
+    if (ended.signal.aborted) return
+    this.#parts.say({ event: 'killed' })
+    child.signal('SIGKILL')
+    await child.ended
+  }
+
+  async #keep(): Promise<void> {
+    while (!this.#stopped.signal.aborted) {
+      if (this.#held) await this.#release.promise
+      else await this.#live()
+    }
+  }
+
+  /** One life of the program, and the wait after it. */
+  async #live(): Promise<void> {
+    const { clock, start, say } = this.#parts
+    const began = clock.now()
+    let end: ChildEnd | null = null
+    let fault: unknown
+    try {
+      const child = start()
+      this.#child = child
+      this.#starts += 1
+      say({ event: 'started', pid: child.pid })
+      end = await child.ended
+    } catch (error) {
+      fault = error
+    } finally {
+      this.#child = null
+    }
+    if (clock.now() - began >= STABLE_MS) this.#failures = 0
+    const isOver = this.#stopped.signal.aborted || this.#held
+    const againInMs = isOver ? null : backoff(this.#failures, RESTART, this.#parts.chance)
+    this.#failures += 1
+    if (end !== null) say({ event: 'ended', end, againInMs })
+    else say({ event: 'not_started', error: fault, againInMs: againInMs ?? 0 })
+    if (againInMs === null) return
+    this.#pause = new AbortController()
+    await clock.sleep(againInMs, this.#pause.signal).catch(() => undefined)
+  }
+}

@@ -1,0 +1,429 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import {
+  Agent,
+  type CommandEnd,
+  type Letters,
+  type Reports,
+  type Running,
+  type WorkEvent,
+} from '../../services/cli/work/agent.ts'
+import { S2Error } from '../../services/core/fleet/errors.ts'
+import { type SessionId, sessionId } from '../../services/core/fleet/session.ts'
+import type { Report } from '../../services/core/fleet/task.ts'
+import { openMemoryStore } from '../../services/core/store/memory.ts'
+import type { Store } from '../../services/core/store/store.ts'
+import { ManualClock, settle } from './clock.ts'
+
+const LEASE_MS = 60_000
+
+/** One agent over a memory store, with a command and a network that do what the test says. */
+class Bench {
+  readonly clock = new ManualClock()
+  readonly store = openMemoryStore({ clock: this.clock })
+  readonly events: WorkEvent[] = []
+  readonly draining = new AbortController()
+  readonly stopping = new AbortController()
+  /** The commands that were started, newest last. */
+  readonly commands: FakeCommand[] = []
+  /** What the network does to each question; null lets it pass. */
+  fault: (() => Promise<never>) | null = null
+  /** Whether somebody carries what is reported. */
+  carries = true
+  readonly outbox: { holder: SessionId; report: Report; outcome: 'waiting' | 'carried' | { refused: string } }[] = []
+  revoked: string[] = []
+  heard: () => void = () => undefined
+  worker: SessionId = 'conv_x/b'
+  other: SessionId = 'conv_y/b'
+
+  async open(): Promise<void> {
+    const roles = { a: 'orchestrator', b: 'tests' }
+    const lifetimeMs = 86_400_000
+    const first = await this.store.openConversation({ roles, agents: { a: 'o', b: 'w1' }, lifetimeMs })
+    const second = await this.store.openConversation({ roles, agents: { a: 'o', b: 'w2' }, lifetimeMs })
+    this.worker = sessionId(first.id, 'b')
+    this.other = sessionId(second.id, 'b')
+  }
+
+  async add(id: string, priority: 'P0' | 'P2' = 'P2'): Promise<void> {
+    await this.store.addTask({
+      id,
+      description: `do ${id}`,
+      priority,
+      role: null,
+      holder: this.worker,
+      deadline: null,
+      createdBy: null,
+    })
+  }
+
+  async move(id: string): Promise<void> {
+    const { epoch } = await this.store.task(id)
+    assert.equal(await this.store.move({ task: id, epoch, to: this.other, reason: 'silent' }), true)
+  }
+
+  start(life: string, once = false): { done: Promise<void> } {
+    const network = <T>(asked: () => Promise<T>): Promise<T> => (this.fault === null ? asked() : this.fault())
+    const store: Pick<Store, 'leaseTask' | 'report'> = {
+      leaseTask: (holder, incarnation) => network(() => this.store.leaseTask(holder, incarnation)),
+      report: (holder, report) => network(() => this.store.report(holder, report)),
+    }
+    const reports: Reports = {
+      put: async (holder, report) => {
+        this.outbox.push({ holder, report, outcome: 'waiting' })
+        await this.carry()
+        return String(this.outbox.length - 1)
+      },
+      carried: async (name) => this.outbox[Number(name)]?.outcome ?? 'carried',
+      waiting: async () => this.outbox.filter(({ outcome }) => outcome === 'waiting').length,
+    }
+    const letters: Letters = {
+      take: async () => ({ assigned: [], revoked: this.revoked.splice(0) }),
+      onNews: (heard) => {
+        this.heard = heard
+        return { [Symbol.dispose]: () => undefined }
+      },
+    }
+    const agent = new Agent(
+      { leaseMs: LEASE_MS, pollMs: 30_000, progressMs: 5_000, once },
+      {
+        clock: this.clock,
+        chance: () => 0.5,
+        life,
+        seats: async () => [{ session: this.worker, store }],
+        reports,
+        letters,
+        start: (task, onLine) => {
+          const command = new FakeCommand(task.id, onLine)
+          this.commands.push(command)
+          return command
+        },
+        say: (event) => this.events.push(event),
+        draining: this.draining.signal,
+        stopping: this.stopping.signal,
+      },
+    )
+    return { done: agent.work() }
+  }
+
+  /** What keepalive does. */
+  async carry(): Promise<void> {
+    for (const item of this.outbox) {
+      if (!this.carries || item.outcome !== 'waiting') continue
+      try {
+        await this.store.report(item.holder, item.report)
+        item.outcome = 'carried'
+      } catch (error) {
+        item.outcome = { refused: (error as Error).message }
+      }
+    }
+  }
+
+  get command(): FakeCommand {
+    const last = this.commands.at(-1)
+    assert.ok(last !== undefined, 'no command was started')
+    return last
+  }
+
+  told(event: WorkEvent['event']): WorkEvent[] {
+    return this.events.filter((each) => each.event === event)
+  }
+
+  end(): void {
+    this.stopping.abort()
+    this.draining.abort()
+  }
+}
+
+class FakeCommand implements Running {
+  readonly task: string
+  readonly print: (line: string) => void
+  readonly #ended = Promise.withResolvers<CommandEnd>()
+  stoppedWithin: number | null = null
+  /** What it answers to TERM. */
+  onTerm: CommandEnd = { exitCode: null, signal: 'SIGTERM', tail: 'cut off' }
+
+  constructor(task: string, print: (line: string) => void) {
+    this.task = task
+    this.print = print
+  }
+
+  get ended(): Promise<CommandEnd> {
+    return this.#ended.promise
+  }
+
+  exit(exitCode: number, tail = 'all good'): void {
+    this.#ended.resolve({ exitCode, signal: null, tail })
+  }
+
+  stop(graceMs: number): void {
+    this.stoppedWithin = graceMs
+    this.#ended.resolve(this.onTerm)
+  }
+}
+
+async function bench(): Promise<Bench> {
+  const made = new Bench()
+  await made.open()
+  return made
+}
+
+const away = (): Promise<never> => Promise.reject(new S2Error('unavailable', 'the network is away'))
+
+test('tasks are done one at a time, the urgent one first, and --once ends when none is left', async () => {
+  const b = await bench()
+  await b.add('later')
+  await b.add('sooner', 'P0')
+  const { done } = b.start('life-1', true)
+  await b.clock.advance(100)
+  assert.deepEqual(
+    b.commands.map(({ task }) => task),
+    ['sooner'],
+  )
+  assert.equal((await b.store.task('sooner')).state, 'in_progress')
+  b.command.exit(0, 'counted 12\n')
+  await b.clock.advance(2_000)
+  assert.equal((await b.store.task('sooner')).state, 'completed')
+  assert.deepEqual((await b.store.task('sooner')).result, { exitCode: 0, signal: null, tail: 'counted 12\n' })
+  assert.equal(b.command.task, 'later')
+  b.command.exit(3, 'no such file\n')
+  await b.clock.advance(2_000)
+  await done
+  assert.equal((await b.store.task('later')).state, 'failed')
+})
+
+test('while a command lives its lease is renewed, and its last line is told as progress, not more often than allowed', async () => {
+  const b = await bench()
+  await b.add('long')
+  const { done } = b.start('life-1')
+  await b.clock.advance(10)
+  const seqs = [(await b.store.task('long')).leaseSeq]
+  for (let minute = 0; minute < 5; minute += 1) {
+    await b.clock.advance(60_000)
+    seqs.push((await b.store.task('long')).leaseSeq)
+  }
+  for (const [index, seq] of seqs.slice(1).entries()) {
+    assert.ok(seq >= (seqs[index] ?? 0) + 2, `the lease stood still in minute ${index}: ${seqs}`)
+  }
+  const before = (await b.store.task('long')).leaseSeq
+  for (let line = 0; line < 100; line += 1) {
+    b.command.print(`line ${line}`)
+    await b.clock.advance(100)
+  }
+  const { leaseSeq, progress } = await b.store.task('long')
+  assert.ok(leaseSeq - before <= 5, `${leaseSeq - before} reports for 10 s of output`)
+  assert.match(progress ?? '', /^line \d+$/)
+  b.command.exit(0)
+  await b.clock.advance(1_000)
+  b.end()
+  await done
+})
+
+test('a lease that cannot be renewed ends the command before it can end for anybody else', async () => {
+  const b = await bench()
+  await b.add('lonely')
+  const { done } = b.start('life-1')
+  await b.clock.advance(10)
+  const renewedAt = b.clock.now()
+  b.fault = away
+  const command = b.command
+  let stoppedAt = Number.NaN
+  for (let s = 0; s < 120 && Number.isNaN(stoppedAt); s += 1) {
+    await b.clock.advance(1_000)
+    if (command.stoppedWithin !== null) stoppedAt = b.clock.now()
+  }
+  const killedAt = stoppedAt + (command.stoppedWithin ?? Number.NaN)
+  assert.ok(killedAt < renewedAt + LEASE_MS, `it may live ${killedAt - renewedAt - LEASE_MS} ms too long`)
+  assert.ok(stoppedAt > renewedAt + LEASE_MS / 2, 'it was ended without need')
+  assert.deepEqual(
+    b.told('stopping').map((event) => 'why' in event && event.why),
+    ['lease_unsure'],
+  )
+  assert.equal(b.outbox.length, 0, 'what became of it is not told: it may still be ours')
+
+  // Back on the network, it takes the task up again, and every word of the first try is fenced off.
+  b.fault = null
+  await b.clock.advance(61_000)
+  const task = await b.store.task('lonely')
+  assert.equal(task.epoch, 2)
+  assert.equal(b.commands.length, 2)
+  b.command.exit(0)
+  await b.clock.advance(2_000)
+  assert.equal((await b.store.task('lonely')).state, 'completed')
+  b.end()
+  await done
+})
+
+test('questions that are never answered are as good as none', async () => {
+  const b = await bench()
+  await b.add('mute')
+  const { done } = b.start('life-1')
+  await b.clock.advance(10)
+  b.fault = () => new Promise<never>(() => undefined)
+  await b.clock.advance(LEASE_MS)
+  assert.notEqual(b.command.stoppedWithin, null)
+  b.end()
+  await b.clock.advance(0)
+  await done
+})
+
+test('a passing trouble does not cost the task', async () => {
+  const b = await bench()
+  await b.add('bumpy')
+  const { done } = b.start('life-1')
+  for (let minute = 0; minute < 10; minute += 1) {
+    b.fault = away
+    await b.clock.advance(35_000)
+    b.fault = null
+    await b.clock.advance(25_000)
+  }
+  assert.equal(b.command.stoppedWithin, null)
+  b.command.exit(0)
+  await b.clock.advance(2_000)
+  assert.equal((await b.store.task('bumpy')).epoch, 1)
+  assert.equal((await b.store.task('bumpy')).state, 'completed')
+  b.end()
+  await done
+})
+
+test('a task that is moved is let go as soon as its letter comes, and the late result is kept as evidence', async () => {
+  const b = await bench()
+  await b.add('moved')
+  const { done } = b.start('life-1')
+  await b.clock.advance(10)
+  b.command.onTerm = { exitCode: 0, signal: null, tail: 'done all the same' }
+  await b.move('moved')
+  b.revoked = ['moved']
+  b.heard()
+  await b.clock.advance(1_000)
+  assert.notEqual(b.command.stoppedWithin, null, 'it goes on though it was told')
+  assert.deepEqual(
+    b.told('stopping').map((event) => 'why' in event && event.why),
+    ['lease_lost'],
+  )
+  assert.equal(b.told('refused').length, 1)
+  const [late] = (await b.store.evidence('moved')).filter(({ report }) => report.state === 'completed')
+  assert.equal(late?.report.result?.tail, 'done all the same')
+  assert.equal((await b.store.task('moved')).state, 'assigned', 'the late result had an effect')
+  b.end()
+  await done
+})
+
+test('after a pause the lease is verified before the result is told', async () => {
+  const b = await bench()
+  await b.add('frozen')
+  const { done } = b.start('life-1')
+  await b.clock.advance(10)
+  const command = b.command
+  const order: string[] = []
+  const report = b.store.report.bind(b.store)
+  b.store.report = async (holder, word) => {
+    order.push(word.state)
+    return await report(holder, word)
+  }
+  // All stands still; meanwhile the watchdog moves the task. The command's end is the first thing the agent hears.
+  await b.move('frozen')
+  command.exit(0, 'finished in ignorance')
+  await b.clock.pause(300_000)
+  await b.clock.advance(2_000)
+  assert.deepEqual(order.slice(0, 2), ['in_progress', 'completed'])
+  assert.equal(b.told('refused').length, 1)
+  assert.equal(b.told('reported').length, 0)
+  assert.equal((await b.store.task('frozen')).state, 'assigned')
+  assert.ok((await b.store.evidence('frozen')).some((each) => each.report.result?.tail === 'finished in ignorance'))
+  b.end()
+  await done
+})
+
+test('a machine that was suspended asks before it believes its lease, though its monotonic clock stood still', async () => {
+  const b = await bench()
+  await b.add('asleep')
+  const { done } = b.start('life-1')
+  await b.clock.advance(10)
+  await b.move('asleep')
+  await b.clock.suspend(600_000)
+  b.command.exit(0, 'slept')
+  await settle()
+  const states = (await b.store.evidence('asleep')).map((each) => each.report.state)
+  assert.ok(b.told('refused').length === 1, `refused: ${b.told('refused').length}, evidence: ${states}`)
+  b.end()
+  await b.clock.advance(0)
+  await done
+})
+
+test('an end that waits to be carried is not done a second time, also by the next life', async () => {
+  const b = await bench()
+  await b.add('carried-later')
+  b.carries = false
+  const first = b.start('life-1')
+  await b.clock.advance(10)
+  b.command.exit(0)
+  await b.clock.advance(5_000)
+  b.end()
+  await b.clock.advance(0)
+  await first.done
+
+  const next = new Bench()
+  Object.assign(next, { clock: b.clock, store: b.store, outbox: b.outbox, worker: b.worker, carries: false })
+  const second = next.start('life-2')
+  await b.clock.advance(120_000)
+  assert.equal(next.commands.length, 0, 'it does again what is done')
+  assert.equal(next.told('idle').length, 1)
+  next.carries = true
+  await next.carry()
+  await b.clock.advance(120_000)
+  assert.equal((await b.store.task('carried-later')).state, 'completed')
+  assert.equal((await b.store.task('carried-later')).epoch, 1)
+  next.end()
+  await b.clock.advance(0)
+  await second.done
+})
+
+test('until its end has been carried a task stays leased', async () => {
+  const b = await bench()
+  await b.add('slow-post')
+  b.carries = false
+  const { done } = b.start('life-1')
+  await b.clock.advance(10)
+  const { leaseSeq } = await b.store.task('slow-post')
+  b.command.exit(0)
+  await b.clock.advance(LEASE_MS * 3)
+  assert.ok((await b.store.task('slow-post')).leaseSeq >= leaseSeq + 6)
+  b.carries = true
+  await b.carry()
+  await b.clock.advance(2_000)
+  assert.equal(b.told('reported').length, 1)
+  b.end()
+  await b.clock.advance(0)
+  await done
+})
+
+test('being told to end is patient first, and takes the task in hand along the second time', async () => {
+  const b = await bench()
+  await b.add('first')
+  await b.add('second')
+  const { done } = b.start('life-1')
+  await b.clock.advance(10)
+  b.draining.abort()
+  await b.clock.advance(60_000)
+  assert.equal(b.command.stoppedWithin, null)
+  b.stopping.abort()
+  await b.clock.advance(1_000)
+  await done
+  assert.notEqual(b.command.stoppedWithin, null)
+  assert.equal(b.commands.length, 1, 'it took another task')
+  assert.equal(b.outbox.length, 0, 'a task that was given up is not failed')
+  assert.equal((await b.store.task('first')).state, 'in_progress')
+})
+
+test('a command that cannot be started fails its task with the reason', async () => {
+  const b = await bench()
+  await b.add('impossible')
+  const { done } = b.start('life-1', true)
+  await settle()
+  // The bench's command never rejects, so the rule is shown on its own end.
+  b.command.exit(127, 'the command could not be started')
+  await b.clock.advance(2_000)
+  await done
+  assert.equal((await b.store.task('impossible')).state, 'failed')
+})
