@@ -59,6 +59,12 @@ export function refusalOf(error: unknown, path: string): S2Error {
       cause: error,
     })
   }
+  if (error instanceof Error && 'code' in error && /^(EACCES|EPERM|EROFS)$/.test(String(error.code))) {
+    return new S2Error('forbidden', `what lies beside ${path} may not be written by this user`, {
+      next: 'let this user write the folder and all files of the database in it',
+      cause: error,
+    })
+  }
   return new S2Error('internal', `the store ${path} failed in an unforeseen way`, { cause: error })
 }
 

@@ -1,0 +1,343 @@
+/** Side by side with the Python bridge on one file, both ways. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { readLetter } from '#fleet/letters.ts'
+import { type SessionId, sessionId } from '#fleet/session.ts'
+import { systemClock } from '#runtime/clock.ts'
+import { fromPythonMetadata, fromPythonTime, pythonMetadata, pythonTime } from '#store/sqlite/python.ts'
+import type { Store } from '#store/store.ts'
+import { Ground, type Neighbour, openChannel } from './sqlite-ground.ts'
+
+interface Foreign {
+  readonly id: string
+  readonly a: SessionId
+  readonly b: SessionId
+  as(side: 'a' | 'b'): { conversation_id: string; session_id: 'a' | 'b'; token: string }
+}
+
+async function createConversation(python: Neighbour): Promise<Foreign> {
+  const made = await python.call('create_conversation', { my_role: 'orchestrator', partner_role: 'docs' })
+  const id = String(made.conversation_id)
+  const as = (side: 'a' | 'b') => ({ conversation_id: id, session_id: side, token: String(made[side]) })
+  return { id, a: sessionId(id, 'a'), b: sessionId(id, 'b'), as }
+}
+
+/** Tends until something is so; the bridge does it in a loop. */
+async function tendUntil(store: Store, isSo: () => Promise<boolean>): Promise<void> {
+  for (let tries = 0; !(await isSo()); tries += 1) {
+    assert.ok(tries < 200, 'it never came about')
+    await store.tend()
+    await sleep(10)
+  }
+}
+
+test('conversations of the Python bridge are seen, with sessions for agents, and may be renewed and ended', async () => {
+  await using ground = await Ground.make()
+  const python = await ground.startPython()
+  const store = await ground.open()
+  const ours = await openChannel(store)
+  assert.deepEqual(
+    (await store.conversations()).map(({ id }) => id),
+    [ours.opened.id],
+  )
+  const theirs = await createConversation(python)
+  const seen = (await store.conversations()).find(({ id }) => id === theirs.id)
+  assert.deepEqual(seen?.roles, { a: 'orchestrator', b: 'docs' })
+  assert.deepEqual(seen?.agents, { a: theirs.a, b: theirs.b })
+  assert.ok(Math.abs((seen?.createdAt ?? 0) - Date.now()) < 60_000, 'its time is read as UTC')
+  assert.ok(Math.abs((seen?.expiresAt ?? 0) - Date.now() - 3 * 3_600_000) < 60_000)
+  assert.deepEqual(await store.tokens(theirs.a), [theirs.as('a').token])
+  const renewed = await store.renewConversation(theirs.id, 9 * 3_600_000)
+  assert.deepEqual((await store.conversations()).at(-1), renewed)
+  await python.call('check_messages', theirs.as('b'))
+  await store.endConversation(theirs.id)
+  assert.deepEqual(
+    (await store.conversations()).map(({ id }) => id),
+    [ours.opened.id],
+  )
+  python.say({ tool: 'check_messages', arguments: theirs.as('b') })
+  assert.match(String((await python.hear()).error), /ended/)
+})
+
+test('what Python sends is read here, and what we send there', async () => {
+  await using ground = await Ground.make()
+  const store = await ground.open()
+  const python = await ground.startPython()
+  const { opened, a, b } = await openChannel(store)
+  const asA = { conversation_id: opened.id, session_id: 'a', token: opened.tokens.a }
+  const asB = { conversation_id: opened.id, session_id: 'b', token: opened.tokens.b }
+  await python.call('send_to_partner', {
+    ...asA,
+    message: 'grüße 🦊',
+    action_type: 'question',
+    files_involved: ['a.ts', 'b.ts'],
+  })
+  const [got] = await store.unacked(b, 0, 10)
+  assert.equal(got?.text, 'grüße 🦊')
+  assert.equal(got?.action, 'question')
+  assert.deepEqual(got?.files, ['a.ts', 'b.ts'])
+  assert.equal(got?.from, a)
+  assert.equal(got?.delivery, 'queued')
+  assert.ok(Math.abs((got?.sentAt ?? 0) - Date.now()) < 60_000)
+
+  await store.send(b, 'k1', { text: 'ja', action: 'info', files: ['c.ts'] })
+  await store.send(b, 'k2', { text: 'and no metadata' })
+  assert.deepEqual((await python.call('check_messages', asA)).messages, [
+    { id: 2, from: 'b', message: 'ja', action_type: 'info', files: 'c.ts' },
+    { id: 3, from: 'b', message: 'and no metadata', action_type: null, files: '' },
+  ])
+  assert.deepEqual(await store.unacked(a, 0, 10), [], 'fetched there is acked here')
+
+  await store.mark(b, [1], 'leased')
+  assert.deepEqual(
+    (await store.unacked(b, 0, 10)).map(({ delivery }) => delivery),
+    ['leased'],
+  )
+  await store.mark(b, [1], 'acked')
+  assert.deepEqual((await python.call('check_messages', asB)).messages, [], 'acked here is read there')
+})
+
+test('our beats are shown to Python, and not taken for its own', async () => {
+  let wallMs = 0
+  let monotonicMs = 0
+  const clock = {
+    ...systemClock,
+    wall: () => systemClock.wall() + wallMs,
+    now: () => systemClock.now() + monotonicMs,
+  }
+  await using ground = await Ground.make({ clock })
+  const store = await ground.open()
+  const python = await ground.startPython()
+  const { opened, b } = await openChannel(store)
+  const asA = { conversation_id: opened.id, session_id: 'a', token: opened.tokens.a }
+  assert.deepEqual(await python.call('check_partner_status', asA), { status: 'unknown', alive: false })
+  await store.beat([{ session: b, host: 'build-box', incarnation: 'one', seq: 1, work: 0 }])
+  await store.tend()
+  const first = await python.call('check_partner_status', asA)
+  assert.equal(first.alive, true)
+  assert.equal(first.status, 'working')
+  const rowOf = (): unknown =>
+    ground.look((database) => database.prepare('SELECT last_heartbeat FROM session_status').pluck().get())
+  const shown = rowOf()
+
+  await store.beat([{ session: b, host: 'build-box', incarnation: 'one', seq: 2, work: 0 }])
+  monotonicMs += 20_000
+  wallMs += 20_000
+  await store.tend()
+  assert.equal(rowOf(), shown, 'at most every 30 s')
+  monotonicMs += 20_000
+  wallMs += 20_000
+  await store.tend()
+  assert.notEqual(rowOf(), shown)
+  monotonicMs += 40_000
+  await store.tend()
+  monotonicMs += 2_000
+  await store.tend()
+  const { pulses } = await store.pulses(0)
+  assert.deepEqual(
+    pulses.map(({ incarnation, seq }) => [incarnation, seq]),
+    [['one', 2]],
+    'no echo is a beat',
+  )
+
+  await store[Symbol.asyncDispose]()
+  const again = await ground.open()
+  await again.tend()
+  assert.deepEqual(
+    (await again.pulses(0)).pulses.map(({ incarnation }) => incarnation),
+    ['one'],
+    'nor after a restart',
+  )
+})
+
+test('Python’s heartbeats are beats of its session', async () => {
+  let monotonicMs = 0
+  await using ground = await Ground.make({ clock: { ...systemClock, now: () => systemClock.now() + monotonicMs } })
+  const store = await ground.open()
+  const python = await ground.startPython()
+  const { id, b, as } = await createConversation(python)
+  const beat = async (): Promise<unknown> => {
+    await python.call('update_my_status', { ...as('b'), status: 'working' })
+    monotonicMs += 1000
+    await store.tend()
+    const { pulses } = await store.pulses(0)
+    return pulses.map(({ session, incarnation, seq }) => [session, incarnation, seq])
+  }
+  assert.deepEqual(await beat(), [[b, 'python', 1]])
+  const { cursor } = await store.pulses(0)
+  monotonicMs += 1000
+  await store.tend()
+  assert.deepEqual((await store.pulses(cursor)).pulses, [], 'an old text is no beat')
+  assert.deepEqual(await beat(), [[b, 'python', 2]])
+  ground.look((database) =>
+    database.exec(
+      `INSERT INTO session_status VALUES ('${id}', 'q', 'working', 'whenever'), ('../x', 'a', 'working', '')`,
+    ),
+  )
+  assert.deepEqual(await beat(), [[b, 'python', 3]])
+  const told = ground.log.records.filter(({ fields }) => fields.kind === 'heartbeat')
+  assert.equal(told.length, 2)
+  await beat()
+  assert.equal(ground.log.records.filter(({ fields }) => fields.kind === 'heartbeat').length, 2, 'told once')
+})
+
+test('tasks that foreign agents speak of are taken in, moved, and fenced', async () => {
+  await using ground = await Ground.make()
+  const store = await ground.open()
+  const python = await ground.startPython()
+  const theirs = await createConversation(python)
+  const other = await openChannel(store, 's2-worker-2')
+  const say = (side: 'a' | 'b', message: object): Promise<unknown> =>
+    python.call('send_to_partner', { ...theirs.as(side), message: JSON.stringify(message) })
+  await say('a', { type: 'task_assignment', task_id: 'T-1', description: 'write the docs', priority: 'high' })
+  await say('a', { type: 'task_assignment', task_id: 'T-2', description: 'and the tests' })
+  await say('b', { type: 'status_update', task_id: 'T-2', status: 'completed', summary: 'all green' })
+  await tendUntil(store, async () => (await store.tasks({})).length === 2)
+  const [first, second] = await store.tasks({})
+  assert.equal(first?.description, 'write the docs')
+  assert.equal(first?.holder, theirs.b)
+  assert.equal(first?.createdBy, theirs.a)
+  assert.equal(first?.priority, 'P1')
+  assert.equal(second?.state, 'completed')
+  assert.equal(second?.result?.tail, 'all green')
+
+  await say('b', { type: 'acknowledgment', task_id: 'T-1' })
+  await tendUntil(store, async () => (await store.task('T-1')).state === 'accepted')
+  assert.ok(await store.move({ task: 'T-1', epoch: 1, to: other.b, reason: 'silent' }))
+  const letters = (await python.call('check_messages', theirs.as('b'))).messages as { message: string }[]
+  assert.deepEqual(
+    letters.map(({ message }) => readLetter(message)?.type),
+    ['task_assignment', 'task_assignment', 'task_revoked'],
+    'the former holder is told in its own protocol',
+  )
+  await say('b', { type: 'status_update', task_id: 'T-1', status: 'completed', summary: 'late' })
+  await tendUntil(store, async () => (await store.evidence('T-1')).length === 1)
+  const moved = await store.task('T-1')
+  assert.equal(moved.state, 'assigned')
+  assert.equal(moved.holder, other.b)
+  assert.equal(moved.epoch, 2)
+  await store.tend()
+  assert.equal((await store.tasks({})).length, 2, 'letters of our own are not taken for foreign ones')
+})
+
+test('letters are taken in once, whoever tends and however often', async () => {
+  await using ground = await Ground.make()
+  const [one, two] = [await ground.open(), await ground.open()]
+  const python = await ground.startPython()
+  const theirs = await createConversation(python)
+  for (let index = 0; index < 50; index += 1) {
+    const message = JSON.stringify({ type: 'task_assignment', task_id: `T-${index}`, description: 'x' })
+    await python.call('send_to_partner', { ...theirs.as('a'), message })
+  }
+  await Promise.all([one.tend(), two.tend(), one.tend(), two.tend()])
+  assert.equal((await two.tasks({})).length, 50)
+  const added = (await one.audit(0, 1000)).filter(({ action }) => action === 'task_added')
+  assert.equal(added.length, 50)
+  await one[Symbol.asyncDispose]()
+  const three = await ground.open()
+  await three.tend()
+  assert.equal((await three.audit(0, 1000)).length, (await two.audit(0, 1000)).length)
+})
+
+test('history of conversations that have ended makes no tasks', async () => {
+  await using ground = await Ground.make()
+  const python = await ground.startPython()
+  const old = await createConversation(python)
+  const live = await createConversation(python)
+  for (const { as, id } of [old, live]) {
+    const message = JSON.stringify({ type: 'task_assignment', task_id: `T-${id}`, description: 'x' })
+    await python.call('send_to_partner', { ...as('a'), message })
+  }
+  ground.look((database) =>
+    database.prepare("UPDATE conversations SET expires_at = '2020-01-01T00:00:00.000001' WHERE id = ?").run(old.id),
+  )
+  const store = await ground.open()
+  await store.tend()
+  assert.deepEqual(
+    (await store.tasks({})).map(({ id }) => id),
+    [`T-${live.id}`],
+  )
+})
+
+test('malformed rows are passed over, told once, and stop nothing', async () => {
+  await using ground = await Ground.make()
+  const store = await ground.open()
+  const { opened, a, b } = await openChannel(store)
+  ground.look((database) => {
+    const row = (from: string, to: string, text: unknown, metadata: unknown, timestamp: string): unknown =>
+      database
+        .prepare(
+          'INSERT INTO messages (conversation_id, from_session, to_session, message, metadata, timestamp) VALUES (?, ?, ?, ?, ?, ?)',
+        )
+        .run(opened.id, from, to, text, metadata, timestamp)
+    row('a', 'b', 'no metadata', null, '2026-01-02T03:04:05')
+    row('z', 'b', 'from nowhere', '{}', '')
+    row('a', 'b', Buffer.from([0xff, 0xfe]), '{}', '')
+    row('a', 'b', 'bad metadata', '{"action_type": 7, "files_involved": [1, "x", null]', 'yesterday')
+    row('a', 'b', 'odd metadata', '{"action_type": 7, "files_involved": [1, "x", null]}', '')
+    row('a', 'b', '{"type":"task_assignment","task_id":"../../etc","description":"x"}', '[]', '')
+    row('a', 'b', '{"__proto__":{"type":"task_assignment","task_id":"x"}}', 'null', '')
+    database.exec(
+      "INSERT INTO conversations VALUES ('no such id!', 'a', 'b', '', '', '2026-01-01T00:00:00', '2999-01-01T00:00:00')",
+    )
+    database.exec("INSERT INTO conversations VALUES ('conv_timeless', 'a', 'b', '', '', 'then', '~later')")
+    database.exec(
+      "INSERT INTO conversations VALUES (NULL, 'a', 'b', '', '', '2026-01-01T00:00:00', '2999-01-01T00:00:00')",
+    )
+  })
+  for (let round = 0; round < 3; round += 1) {
+    const messages = await store.unacked(b, 0, 100)
+    assert.deepEqual(
+      messages.slice(0, 3).map(({ text, action, files }) => [text, action, files]),
+      [
+        ['no metadata', null, []],
+        ['bad metadata', null, []],
+        ['odd metadata', null, ['x']],
+      ],
+    )
+    assert.equal(messages[0]?.sentAt, Date.UTC(2026, 0, 2, 3, 4, 5))
+    assert.equal(messages.length, 5)
+    assert.deepEqual(
+      (await store.conversations()).map(({ id }) => id),
+      [opened.id],
+    )
+    await store.tend()
+  }
+  assert.deepEqual(await store.tasks({}), [])
+  const told = ground.log.records.filter(({ event }) => event.startsWith('a malformed row'))
+  assert.equal(told.length, 5, JSON.stringify(told))
+  await store.send(a, 'k', { text: 'all is well' })
+  assert.equal((await store.unacked(b, 0, 100)).length, 6)
+})
+
+test('Python and we write at the same time, and neither loses anything', { timeout: 30_000 }, async () => {
+  await using ground = await Ground.make()
+  const store = await ground.open()
+  const python = await ground.startPython()
+  const { opened, a, b } = await openChannel(store)
+  const asA = { conversation_id: opened.id, session_id: 'a', token: opened.tokens.a }
+  const sends = (async () => {
+    for (let index = 0; index < 300; index += 1) await store.send(b, `k${index}`, { text: `ours ${index}` })
+  })()
+  for (let index = 0; index < 150; index += 1) {
+    await python.call('send_to_partner', { ...asA, message: `theirs ${index}` })
+  }
+  await sends
+  assert.deepEqual(
+    (await store.unacked(b, 0, 1000)).map(({ text }) => text),
+    Array.from({ length: 150 }, (_, at) => `theirs ${at}`),
+  )
+  assert.equal((await store.unacked(a, 0, 1000)).length, 300)
+})
+
+test('times and metadata are written as Python writes them', () => {
+  assert.equal(pythonTime(Date.UTC(2026, 10, 21, 8, 5, 9, 7)), '2026-11-21T08:05:09.007000')
+  assert.equal(fromPythonTime('2026-11-21T08:05:09.007123'), Date.UTC(2026, 10, 21, 8, 5, 9, 7))
+  assert.equal(fromPythonTime('2026-11-21T08:05:09'), Date.UTC(2026, 10, 21, 8, 5, 9))
+  for (const text of ['', 'now', '2026-13-45T99:99:99', 7, null, undefined]) assert.equal(fromPythonTime(text), null)
+  assert.equal(pythonMetadata('info', ['a']), '{"action_type":"info","files_involved":["a"]}')
+  for (const text of ['', '{', 'null', '[]', '7', null, undefined]) {
+    assert.deepEqual(fromPythonMetadata(text), { action: null, files: [] })
+  }
+})

@@ -1,0 +1,335 @@
+/** Group commit: what one transaction takes in, what locks, full and failing disks, crashes and rivals do to it. */
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import Database from 'better-sqlite3'
+import { AUDIT_ROOT, auditHash } from '#fleet/audit.ts'
+import { S2Error } from '#fleet/errors.ts'
+import { systemClock } from '#runtime/clock.ts'
+import { Connection } from '#store/sqlite/connection.ts'
+import { Writer } from '#store/sqlite/writer.ts'
+import type { Store } from '#store/store.ts'
+import { Ground, openChannel, refused } from './sqlite-ground.ts'
+
+/** Walks the chain and answers how long it is; fails where it breaks. */
+async function verifyChain(store: Store): Promise<number> {
+  let previous = AUDIT_ROOT
+  let seq = 0
+  for (;;) {
+    const entries = await store.audit(seq, 1000)
+    for (const entry of entries) {
+      assert.equal(entry.seq, seq + 1)
+      const hash = auditHash(previous, entry.seq, entry.at, entry.actor, entry.action, JSON.stringify(entry.details))
+      assert.equal(entry.hash, hash, `entry ${entry.seq} does not follow`)
+      previous = hash
+      seq = entry.seq
+    }
+    if (entries.length < 1000) return seq
+  }
+}
+
+test('verbs of one turn share a commit', async () => {
+  await using ground = await Ground.make()
+  const store = await ground.open()
+  const { a, b } = await openChannel(store)
+  using observer = new Connection(ground.path, { create: false })
+  const versions = new Set([observer.dataVersion()])
+  const count = async (): Promise<number> => {
+    versions.add(observer.dataVersion())
+    return versions.size - 1
+  }
+  await Promise.all(
+    Array.from({ length: 100 }, (_, index) => store.send(a, `k${index}`, { text: `${index}` }).then(count)),
+  )
+  assert.ok((await count()) <= 5, 'a group is cut short only when it takes long')
+  assert.equal((await store.unacked(b, 0, 1000)).length, 100)
+})
+
+test('a verb that fails harms no other of its group', async () => {
+  await using ground = await Ground.make()
+  await (await ground.open())[Symbol.asyncDispose]()
+  using connection = new Connection(ground.path, { create: false })
+  connection.exec('CREATE TABLE t (x INTEGER NOT NULL CHECK (x > 0)) STRICT')
+  let commits = 0
+  const writer = new Writer(connection, ground.path, {
+    clock: systemClock,
+    chance: Math.random,
+    patienceMs: 1000,
+    demandFile: () => undefined,
+    onBegin: () => undefined,
+    onCommit: () => {
+      commits += 1
+    },
+    onBroken: (error) => assert.fail(error.message),
+  })
+  const put = (x: number): Promise<number> => writer.write(() => connection.run('INSERT INTO t VALUES (?)', x))
+  const outcomes = await Promise.allSettled([
+    put(1),
+    put(-1),
+    writer.write(() => {
+      throw new S2Error('conflict', 'looked first')
+    }),
+    put(2),
+    writer.write(() => {
+      connection.run('INSERT INTO t VALUES (100)')
+      throw new S2Error('conflict', 'wrote before it refused')
+    }),
+    writer.write(() => {
+      throw new TypeError('a bug')
+    }),
+    put(3),
+  ])
+  const code = (outcome: PromiseSettledResult<unknown>): unknown =>
+    outcome.status === 'fulfilled' ? 'done' : (outcome.reason as S2Error).code
+  assert.deepEqual(outcomes.map(code), ['done', 'internal', 'conflict', 'done', 'conflict', 'internal', 'done'])
+  assert.deepEqual(
+    connection.all('SELECT x FROM t ORDER BY x').map(({ x }) => x),
+    [1, 2, 3],
+  )
+  assert.ok(commits >= 1)
+  await writer.close()
+  await refused('unavailable', put(4))
+})
+
+test('two processes and we write at once: one chain, nothing lost, each sender in order', {
+  timeout: 30_000,
+}, async () => {
+  await using ground = await Ground.make()
+  const store = await ground.open()
+  const channels = await Promise.all([openChannel(store), openChannel(store), openChannel(store)])
+  const counts = [700, 700, 300]
+  const senders = await Promise.all(
+    channels.slice(0, 2).map(({ a }) => ground.startScript('sqlite-sender.ts', ground.path, a, 'k', '700', '7')),
+  )
+  const own = channels[2] as (typeof channels)[number]
+  for (let index = 0; index < 300; index += 1) await store.send(own.a, `k${index}`, { text: `k${index}` })
+  const said = await Promise.all(senders.map((sender) => sender.hearOut()))
+  for (const keys of said) assert.equal(keys.length, 700)
+  for (const [index, { b }] of channels.entries()) {
+    const texts = (await store.unacked(b, 0, 10_000)).map(({ text }) => text)
+    assert.deepEqual(new Set(texts).size, counts[index])
+    if (index === 2)
+      assert.deepEqual(
+        texts,
+        Array.from({ length: 300 }, (_, at) => `k${at}`),
+      )
+  }
+  assert.equal(await verifyChain(store), 3 + 1700)
+})
+
+test('kill -9 at any instant loses no answered message', { timeout: 60_000 }, async () => {
+  await using ground = await Ground.make()
+  const store = await ground.open()
+  const { a, b } = await openChannel(store)
+  const cache = { NODE_COMPILE_CACHE: join(ground.folder, 'cache') }
+  const answered = new Set<string>()
+  let kills = 0
+  const script = new URL('sqlite-sender.ts', import.meta.url).pathname
+  const round = async (index: number): Promise<void> => {
+    const sender = await ground.start(process.execPath, [script, ground.path, a, `r${index}-`, '1000000', '5'], cache)
+    answered.add(String((await sender.hear()).key))
+    await sleep(Math.random() * 60)
+    await sender.kill('SIGKILL')
+    for (const { key } of await sender.hearOut().catch(() => [])) answered.add(String(key))
+    assert.equal(sender.process.signalCode, 'SIGKILL')
+    kills += 1
+  }
+  for (let index = 0; index < 30; index += 3) await Promise.all([round(index), round(index + 1), round(index + 2)])
+  assert.equal(kills, 30)
+  assert.ok(answered.size > 300, `only ${answered.size} sends were answered`)
+  const kept = new Set((await store.unacked(b, 0, 1_000_000)).map(({ text }) => text))
+  for (const key of answered) assert.ok(kept.has(key), `${key} was answered and is gone`)
+  await verifyChain(store)
+  assert.equal(
+    ground.look((database) => database.pragma('integrity_check', { simple: true })),
+    'ok',
+  )
+})
+
+/** The longest time that the event loop stood still while something was waited for. */
+async function longestGap(wait: Promise<unknown>): Promise<number> {
+  let longest = 0
+  let last = performance.now()
+  const timer = setInterval(() => {
+    const now = performance.now()
+    longest = Math.max(longest, now - last)
+    last = now
+  }, 2)
+  await wait
+  clearInterval(timer)
+  return longest
+}
+
+test('a database locked for a second delays its writers, not the event loop', async () => {
+  await using ground = await Ground.make()
+  const store = await ground.open()
+  const { a, b } = await openChannel(store)
+  const locker = await ground.startScript('sqlite-locker.ts', ground.path)
+  await locker.hear()
+  locker.say({})
+  assert.deepEqual(await locker.hear(), { locked: true })
+  const start = performance.now()
+  const sent = store.send(a, 'k', { text: 'patience' })
+  const beaten = store.beat([{ session: b, host: 'h', incarnation: 'i', seq: 1, work: 0 }])
+  const gap = await longestGap(sleep(1000))
+  assert.deepEqual(await store.unacked(b, 0, 10), [], 'reads go on')
+  await beaten
+  locker.say({})
+  await sent
+  const waited = performance.now() - start
+  assert.ok(waited >= 990, `it was answered after ${waited} ms, while the lock was held`)
+  assert.ok(gap < 300, `the event loop stood still for ${gap} ms`)
+  assert.equal((await store.unacked(b, 0, 10)).length, 1)
+})
+
+test('a database that stays locked is given up, with nothing written', async () => {
+  // five seconds of patience pass in one tenth of the time
+  const hasty = { ...systemClock, now: () => systemClock.now() * 10 }
+  await using ground = await Ground.make({ clock: hasty })
+  const store = await ground.open()
+  const { a, b } = await openChannel(store)
+  const locker = await ground.startScript('sqlite-locker.ts', ground.path)
+  await locker.hear()
+  locker.say({})
+  await locker.hear()
+  const error = await refused('unavailable', store.send(a, 'k', { text: 'never' }))
+  assert.match(error.message, /stayed locked for 5 s/)
+  assert.match(error.next ?? '', /nothing was written/)
+  locker.say({})
+  await locker.hear()
+  assert.deepEqual(await store.unacked(b, 0, 10), [])
+  await store.send(a, 'k', { text: 'now' })
+  assert.equal((await store.unacked(b, 0, 10)).length, 1)
+})
+
+/** Whether a small disk can be made here; else why not. */
+function whyNoSmallDisk(folder: string): string | false {
+  if (process.getuid?.() !== 0) return 'only root can mount a small disk'
+  const { status, stderr } = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 's2-test', folder], {
+    encoding: 'utf8',
+  })
+  return status === 0 ? false : `no small disk can be mounted here: ${stderr}`
+}
+
+test('a full disk refuses writes, lets reads go on, loses nothing, and heals by itself', async (context) => {
+  await using ground = await Ground.make()
+  const folder = join(ground.folder, 'small')
+  mkdirSync(folder)
+  const why = whyNoSmallDisk(folder)
+  if (why !== false) return context.skip(why)
+  try {
+    const path = join(folder, 'bridge.db')
+    const broken: Error[] = []
+    const small = new Ground(folder, { onBroken: (error) => broken.push(error) })
+    const store = await small.open('write', path)
+    try {
+      const { a, b } = await openChannel(store)
+      writeFileSync(join(folder, 'ballast'), Buffer.alloc(300 * 1024))
+      const answered: string[] = []
+      let refusal: unknown
+      for (let index = 0; refusal === undefined && index < 2000; index += 1) {
+        await store.send(a, `k${index}`, { text: `${index} ${'x'.repeat(1000)}` }).then(
+          ({ text }) => answered.push(text),
+          (error: unknown) => {
+            refusal = error
+          },
+        )
+      }
+      assert.ok(refusal instanceof S2Error)
+      assert.equal(refusal.code, 'unavailable', refusal.message)
+      assert.match(refusal.message, /is full/)
+      assert.match(refusal.next ?? '', /free some space/)
+      assert.ok(answered.length > 20, `${answered.length}`)
+      assert.deepEqual(
+        (await store.unacked(b, 0, 10_000)).map(({ text }) => text),
+        answered,
+      )
+      await refused('unavailable', store.send(a, 'again', { text: 'x'.repeat(20_000) }))
+      rmSync(join(folder, 'ballast'))
+      await store.send(a, 'again', { text: 'there is room again' })
+      assert.equal((await store.unacked(b, 0, 10_000)).length, answered.length + 1)
+      assert.deepEqual(broken, [])
+      await verifyChain(store)
+    } finally {
+      await store[Symbol.asyncDispose]()
+    }
+  } finally {
+    spawnSync('umount', ['-l', folder])
+  }
+})
+
+test('an errored commit is of unknown outcome, ends all writing, and is safe to ask again', async (context) => {
+  const trial = spawnSync('strace', ['-qq', '-o', '/dev/null', '-e', 'trace=none', 'true'])
+  if (trial.error !== undefined || trial.status !== 0) return context.skip('strace cannot be used here')
+  await using ground = await Ground.make()
+  const store = await ground.open()
+  const { a, b } = await openChannel(store)
+  const child = await ground.startScript('sqlite-doomed.ts', ground.path, a)
+  assert.deepEqual(await child.hear(), { sent: 'before' })
+  const tracer = await ground.start('strace', [
+    '-f',
+    '-p',
+    String(child.process.pid),
+    '-o',
+    join(ground.folder, 'trace'),
+    '-e',
+    'trace=fsync,fdatasync',
+    '-e',
+    'inject=fsync,fdatasync:error=EIO:when=1+',
+  ])
+  const isAttached = (): boolean => /TracerPid:\t[1-9]/.test(readFileSync(`/proc/${child.process.pid}/status`, 'utf8'))
+  for (let tries = 0; !isAttached(); tries += 1) {
+    if (tracer.process.exitCode !== null || tries > 200) return context.skip('strace may not attach here')
+    await sleep(20)
+  }
+  child.say({})
+  assert.deepEqual(await child.hear(), { code: 'unknown_outcome' })
+  assert.deepEqual(await child.hear(), { broken: true })
+  assert.deepEqual(await child.hear(), { code: 'unavailable' })
+  assert.deepEqual(await child.hear(), { unacked: 1 })
+  assert.match(readFileSync(join(ground.folder, 'trace'), 'utf8'), /EIO.*INJECTED/, 'the fault never fired')
+  await child.kill()
+  await store.send(a, 'doomed', { text: 'doomed' })
+  const texts = (await store.unacked(b, 0, 10)).map(({ text }) => text)
+  assert.deepEqual(texts, ['before', 'doomed'])
+})
+
+test('a database that is replaced under an open store is written no more', async () => {
+  for (const act of [
+    (path: string) => rmSync(path),
+    (path: string) => {
+      new Database(`${path}.other`).exec('CREATE TABLE t (x)').close()
+      renameSync(`${path}.other`, path)
+    },
+  ]) {
+    const broken: Error[] = []
+    await using ground = await Ground.make({ onBroken: (error) => broken.push(error) })
+    const store = await ground.open()
+    const { a } = await openChannel(store)
+    act(ground.path)
+    const error = await refused('unavailable', store.send(a, 'k', { text: 'into the void' }))
+    assert.match(error.message, /removed or replaced/)
+    assert.equal(broken.length, 1)
+    await refused('unavailable', store.send(a, 'k', { text: 'into the void' }))
+  }
+})
+
+test('the log is cut once nobody writes', async () => {
+  await using ground = await Ground.make()
+  const store = await ground.open()
+  const { a } = await openChannel(store)
+  let most = 0
+  const size = (): number => statSync(`${ground.path}-wal`).size
+  for (let index = 0; index < 40; index += 1) {
+    await Promise.all(
+      Array.from({ length: 10 }, (_, at) => store.send(a, `k${index}-${at}`, { text: 'x'.repeat(40_000) })),
+    )
+    most = Math.max(most, size())
+  }
+  assert.ok(most > 4 * 1024 * 1024, `the log never grew beyond ${most} bytes`)
+  for (let tries = 0; size() > 4 * 1024 * 1024 && tries < 200; tries += 1) await sleep(20)
+  assert.ok(size() <= 4 * 1024 * 1024, `the log has ${size()} bytes`)
+})
