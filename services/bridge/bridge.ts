@@ -31,7 +31,6 @@ export const program: Program<Config> = { name: 'bridge', redact, readConfig, st
 
 /** Beats over plain HTTP that a session may make in a minute: apart from its requests, and not without end. */
 const BEATS_PER_MINUTE = 1_500
-const INSPECT_MS = 5_000
 const RECHECK_MS = 15_000
 const RETRY = { firstMs: 200, mostMs: 5_000 }
 /** How long tending may fail before the program gives up on its store and is started anew. */
@@ -113,7 +112,7 @@ export async function openBridge(
   parts: BridgeParts,
   patience: Patience = PATIENCE,
 ): Promise<Bridge> {
-  const { door, sockets, chores } = furnish(config, store, parts)
+  const { door, sockets, chores } = furnish(config, store, parts, patience)
   await using opening = new AsyncDisposableStack()
   const server = await makeServer(config.tls, patience)
   server.on('request', door.onSigned).on('checkContinue', door.onSigned).on('upgrade', sockets.onUpgrade)
@@ -139,7 +138,7 @@ interface Chore {
 }
 
 /** All that stands behind the doors. */
-function furnish(config: Config, store: Store, parts: BridgeParts): { door: Door; sockets: Sockets; chores: Chore[] } {
+function furnish(config: Config, store: Store, parts: BridgeParts, { inspectMs }: Patience) {
   const { clock, log, draining } = parts
   const { metrics } = parts.health
   const tokens = new Tokens(store, clock)
@@ -194,13 +193,13 @@ function furnish(config: Config, store: Store, parts: BridgeParts): { door: Door
     sockets.inspect()
     requests.forgetIdle()
     beats.forgetIdle()
-    return INSPECT_MS
+    return inspectMs
   }
   const recheck = async (): Promise<number> => {
     await sockets.recheck()
     return RECHECK_MS
   }
-  const chores = [
+  const chores: Chore[] = [
     { what: 'inspecting sockets', step: inspect },
     { what: 'checking tokens again', step: recheck },
     { what: 'renewing conversations', step: () => renewals.round() },

@@ -209,7 +209,7 @@ export class Connection implements Beater {
     if (this.#ws.readyState !== this.#ws.OPEN) return
     this.#leave(session)
     if (!accepted) {
-      this.#frames.spend('', FAILED_JOIN_COST)
+      if (this.#frames.spend('', FAILED_JOIN_COST) > 0) this.#offend('too many frames')
       throw unknownCaller()
     }
     const join: Join = { session, after, proof, over: new AbortController(), underWay: [], room: null }

@@ -6,15 +6,17 @@ import type { Log } from '#runtime/log.ts'
 import type { Address } from '#runtime/settings.ts'
 import { type Certificate, readCertificate } from './tls.ts'
 
-/** How long a caller may take. Milliseconds. */
+/** How long callers may take, and how often sockets are looked after. Milliseconds. */
 export interface Patience {
   /** Until all headers are here. */
   readonly headersMs: number
   /** Until the whole request is here. */
   readonly requestMs: number
+  /** Between two looks for sockets that are dead, slow or idle. */
+  readonly inspectMs: number
 }
 
-export const PATIENCE: Patience = { headersMs: 10_000, requestMs: 20_000 }
+export const PATIENCE: Patience = { headersMs: 10_000, requestMs: 20_000, inspectMs: 5_000 }
 
 const CONNECTIONS_MAX = 20_000
 /** How long a response may wait to be taken. */

@@ -17,20 +17,25 @@ import type { Store, StoreParts } from '#store/store.ts'
 import { type Bridge, openBridge } from '../../services/bridge/bridge.ts'
 import { type Config, readConfig } from '../../services/bridge/config.ts'
 
-/** The system's clock, whose wall can be moved. */
+/** A clock whose wall can be moved. */
 export class MovableClock implements Clock {
+  readonly #clock: Clock
   offsetMs = 0
 
+  constructor(clock: Clock = systemClock) {
+    this.#clock = clock
+  }
+
   now(): number {
-    return systemClock.now()
+    return this.#clock.now()
   }
 
   wall(): number {
-    return systemClock.wall() + this.offsetMs
+    return this.#clock.wall() + this.offsetMs
   }
 
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
-    return systemClock.sleep(ms, signal)
+    return this.#clock.sleep(ms, signal)
   }
 }
 
@@ -54,12 +59,17 @@ export interface Ask {
   readonly body?: string | Buffer
 }
 
+interface GroundOptions {
+  readonly openStore?: (parts: StoreParts, state: string) => Promise<Store>
+  readonly clock?: Clock
+}
+
 export class Ground implements AsyncDisposable {
   readonly state: string
   readonly config: Config
-  readonly store: Store
-  readonly clock = new MovableClock()
-  readonly clientClock = new MovableClock()
+  store!: Store
+  readonly clock: MovableClock
+  readonly clientClock: MovableClock
   readonly log = recordingLog()
   readonly clientLog = recordingLog()
   health = new Health()
@@ -67,20 +77,22 @@ export class Ground implements AsyncDisposable {
   #draining = new AbortController()
   readonly #stores: RemoteStore[] = []
 
-  constructor(state: string, config: Config, store?: Store) {
+  private constructor(state: string, config: Config, clock: Clock) {
     this.state = state
     this.config = config
-    this.store = store ?? openMemoryStore(this.parts)
+    this.clock = new MovableClock(clock)
+    this.clientClock = new MovableClock(clock)
   }
 
   static async open(
     env: Readonly<Record<string, string>> = {},
-    options: { store?: Store; ripe?: boolean } = {},
+    { openStore, clock }: GroundOptions = {},
   ): Promise<Ground> {
     const state = await mkdtemp(join(tmpdir(), 's2-bridge-'))
     const config = readConfig({ S2_STATE: state, S2_LISTEN: '127.0.0.1:0', S2_RATE: '100000', ...env })
-    const ground = new Ground(state, config, options.store)
-    await ground.start(options.ripe)
+    const ground = new Ground(state, config, clock ?? systemClock)
+    ground.store = (await openStore?.(ground.parts, state)) ?? openMemoryStore(ground.parts)
+    await ground.start()
     return ground
   }
 
@@ -110,7 +122,7 @@ export class Ground implements AsyncDisposable {
         health: this.health,
         draining: this.#draining.signal,
       },
-      { headersMs: 500, requestMs: 1_000 },
+      { headersMs: 500, requestMs: 1_000, inspectMs: 50 },
     )
     this.clock.offsetMs = offsetMs
   }

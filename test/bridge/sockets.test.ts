@@ -1,0 +1,318 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { type ClientOptions, WebSocket } from 'ws'
+import { joinProof } from '#fleet/signature.ts'
+import { Ground, type Seat, until } from './ground.ts'
+
+interface Frame {
+  readonly t: string
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into whatever came
+  readonly [field: string]: any
+}
+
+/** A host that speaks frames by hand. */
+class Host implements Disposable {
+  readonly ws: WebSocket
+  readonly frames: Frame[] = []
+  challenge = ''
+  closed: { code: number; reason: string } | null = null
+
+  private constructor(ws: WebSocket) {
+    this.ws = ws
+    ws.on('error', () => undefined)
+    ws.on('message', (data) => this.frames.push(JSON.parse(String(data))))
+    ws.on('close', (code, reason) => {
+      this.closed = { code, reason: String(reason) }
+    })
+  }
+
+  static async open(ground: Ground, options: ClientOptions = {}): Promise<Host> {
+    const host = new Host(new WebSocket(`ws://127.0.0.1:${ground.port}/v1/socket`, options))
+    host.challenge = (await host.next('challenge')).challenge
+    return host
+  }
+
+  async next(t: string, matches: (frame: Frame) => boolean = () => true): Promise<Frame> {
+    const find = (): number => this.frames.findIndex((frame) => frame.t === t && matches(frame))
+    await until(`a frame ${t}`, () => find() >= 0)
+    return this.frames.splice(find(), 1)[0] as Frame
+  }
+
+  say(frame: unknown): void {
+    this.ws.send(typeof frame === 'string' || Buffer.isBuffer(frame) ? frame : JSON.stringify(frame))
+  }
+
+  proof({ session, token }: Seat, after: number | null): string {
+    return joinProof(token, this.challenge, session, after)
+  }
+
+  async join(seat: Seat, after: number | null = 0): Promise<void> {
+    this.say({ t: 'join', session: seat.session, after, proof: this.proof(seat, after) })
+    await this.next('joined', ({ session }) => session === seat.session)
+  }
+
+  async end(): Promise<{ code: number; reason: string }> {
+    await until('the socket is closed', () => this.closed !== null)
+    return this.closed as { code: number; reason: string }
+  }
+
+  [Symbol.dispose](): void {
+    this.ws.terminate()
+  }
+}
+
+function beatOf({ session }: Seat, seq: number) {
+  return { session, host: 'h', incarnation: 'i', seq, work: 0 }
+}
+
+test('mail comes from the cursor on, first what waits and then what is new', async () => {
+  await using ground = await Ground.open()
+  const { a, b } = await ground.channel()
+  const first = await ground.store.send(a.session, '1', { text: 'one' })
+  await ground.store.send(a.session, '2', { text: 'two' })
+  using host = await Host.open(ground)
+  await host.join(b, first.id)
+  assert.equal((await host.next('mail')).message.text, 'two')
+  await ground.store.send(a.session, '3', { text: 'three' })
+  const pushed = await host.next('mail')
+  assert.equal(pushed.message.text, 'three')
+  assert.equal(pushed.session, b.session)
+  assert.equal(pushed.message.delivery, 'queued')
+  host.say({ t: 'mark', n: 7, session: b.session, ids: [pushed.message.id], mark: 'acked' })
+  assert.equal((await host.next('done')).n, 7)
+  assert.deepEqual(
+    (await ground.store.unacked(b.session, 0, 10)).map(({ text }) => text),
+    ['one', 'two'],
+  )
+})
+
+test('beats are taken from those who joined, and answered', async () => {
+  await using ground = await Ground.open()
+  const one = await ground.channel()
+  const two = await ground.channel('s2-worker-2')
+  using host = await Host.open(ground)
+  await host.join(one.b, null)
+  host.say({ t: 'beat', n: 1, beats: [beatOf(one.b, 5), beatOf(two.b, 9)] })
+  await host.next('done', ({ n }) => n === 1)
+  const { pulses } = await ground.store.pulses(0)
+  assert.deepEqual(
+    pulses.map(({ session, seq }) => ({ session, seq })),
+    [{ session: one.b.session, seq: 5 }],
+  )
+  host.say({ t: 'beat', n: 2, beats: [] })
+  await host.next('done', ({ n }) => n === 2)
+  host.say({ t: 'leave', session: one.b.session })
+  host.say({ t: 'mark', n: 3, session: one.b.session, ids: [1], mark: 'acked' })
+  await until('it has left', () => ground.metric('s2_bridge_sessions') === 0)
+  host.say({ t: 'mark', n: 4, session: one.b.session, ids: [1], mark: 'acked' })
+  assert.equal((await host.next('failed', ({ n }) => n === 4)).problem.code, 'unauthenticated')
+})
+
+test('a join that proves nothing is refused, whatever is wrong with it', async () => {
+  await using ground = await Ground.open()
+  const { opened, a, b } = await ground.channel()
+  using host = await Host.open(ground)
+  using other = await Host.open(ground)
+  const attempts = [
+    { session: b.session, after: 0, proof: 'nonsense' },
+    { session: b.session, after: 0, proof: host.proof({ ...b, token: 'f'.repeat(64) }, 0) },
+    { session: b.session, after: 0, proof: host.proof(a, 0) },
+    { session: b.session, after: 1, proof: host.proof(b, 0) },
+    { session: b.session, after: null, proof: host.proof(b, 0) },
+    {
+      session: 'conv_ffffffffffffffff/b',
+      after: 0,
+      proof: host.proof({ ...b, session: 'conv_ffffffffffffffff/b' }, 0),
+    },
+    { session: b.session, after: 0, proof: other.proof(b, 0) },
+  ]
+  const answers: Frame[] = []
+  for (const attempt of attempts) {
+    host.say({ t: 'join', ...attempt })
+    answers.push(await host.next('refused'))
+  }
+  for (const { problem } of answers) {
+    assert.equal(problem.code, 'unauthenticated')
+    assert.equal(problem.detail, answers[0]?.problem.detail)
+  }
+  await host.join(b)
+  await ground.store.endConversation(opened.id)
+  assert.equal(JSON.stringify(ground.log.records).includes(b.token), false)
+})
+
+test('who has not joined is put out, and so is who says nothing any more', async (t) => {
+  await using ground = await Ground.open()
+  const { b } = await ground.channel()
+  using joined = await Host.open(ground)
+  await joined.join(b)
+  using idle = await Host.open(ground)
+  t.mock.method(ground.clock, 'now', () => performance.now() + 5_500)
+  assert.deepEqual(await idle.end(), { code: 1008, reason: 'no session has joined' })
+  assert.equal(joined.closed, null)
+  t.mock.method(ground.clock, 'now', () => performance.now() + 65_000)
+  assert.equal((await joined.end()).code, 1006)
+})
+
+test('frames that are none close the socket and nothing else', async () => {
+  await using ground = await Ground.open()
+  const { b } = await ground.channel()
+  using bystander = await Host.open(ground)
+  await bystander.join(b)
+  const bad: (string | Buffer)[] = [
+    'x',
+    '{}',
+    '[]',
+    'null',
+    '{"t":"mail"}',
+    '{"t":"__proto__"}',
+    '{"t":["beat"]}',
+    '{"t":"beat","n":1,"beats":[{}]}',
+    '{"t":"beat","n":-1,"beats":[]}',
+    '{"t":"beat","n":1,"beats":[],"more":1}',
+    '{"t":"beat","n":1,"beats":[],"__proto__":{}}',
+    '{"t":"join","session":"x","after":0,"proof":"x"}',
+    `{"t":"leave","session":"${b.session}","x":"\\ud800"}`,
+    '['.repeat(100_000),
+    Buffer.from('{"t":"beat","n":1,"beats":[]}'),
+  ]
+  for (const frame of bad) {
+    using host = await Host.open(ground)
+    host.say(frame)
+    assert.equal((await host.end()).code, 1008, String(frame).slice(0, 60))
+  }
+  using large = await Host.open(ground)
+  large.say(`"${'x'.repeat(ground.config.bodyMax)}"`)
+  assert.equal((await large.end()).code, 1009)
+  bystander.say({ t: 'beat', n: 1, beats: [] })
+  await bystander.next('done')
+})
+
+test('whatever is said by whoever has joined, the bridge goes on', async () => {
+  await using ground = await Ground.open()
+  const { b } = await ground.channel()
+  const field = fc.oneof(
+    fc.constantFrom('join', 'leave', 'beat', 'mark', 'taken', b.session, 'acked', '__proto__', 'constructor'),
+    fc.jsonValue({ maxDepth: 3 }),
+  )
+  const frame = fc.dictionary(
+    fc.constantFrom('t', 'n', 'session', 'after', 'proof', 'beats', 'ids', 'id', 'mark', '__proto__', 'x'),
+    field,
+  )
+  let host = await Host.open(ground)
+  await host.join(b)
+  let closed = 0
+  await fc.assert(
+    fc.asyncProperty(fc.array(frame, { minLength: 1, maxLength: 5 }), async (frames) => {
+      for (const each of frames) host.say(each)
+      host.say({ t: 'beat', n: 999_999, beats: [] })
+      await until('an answer or an end', () => host.closed !== null || host.frames.some(({ n }) => n === 999_999))
+      host.frames.length = 0
+      if (host.closed === null) return
+      closed += 1
+      host = await Host.open(ground)
+      await host.join(b)
+    }),
+    { numRuns: 150 },
+  )
+  host[Symbol.dispose]()
+  assert.ok(closed > 10)
+  assert.equal(ground.log.records.filter(({ level }) => level === 'error').length, 0)
+})
+
+test('sockets are opened at one place, by names and pages that are allowed', async () => {
+  await using ground = await Ground.open()
+  const refusal = async (path: string, headers: Record<string, string>): Promise<number> => {
+    const ws = new WebSocket(`ws://127.0.0.1:${ground.port}${path}`, { headers })
+    ws.on('error', () => undefined)
+    const [, response] = await once(ws, 'unexpected-response')
+    ws.terminate()
+    return response.statusCode
+  }
+  assert.equal(await refusal('/v1/other', {}), 404)
+  assert.equal(await refusal('/v1/socket', { host: 'rebound.example.com' }), 403)
+  assert.equal(await refusal('/v1/socket', { origin: 'https://evil.example.com' }), 403)
+})
+
+test('one who does not read hurts no other, and is put out', async (t) => {
+  await using ground = await Ground.open()
+  const slow = await ground.channel('slow')
+  const quick = await ground.channel('quick')
+  using sleeper = await Host.open(ground)
+  await sleeper.join(slow.b)
+  using reader = await Host.open(ground)
+  await reader.join(quick.b)
+  sleeper.ws.pause()
+  const text = 'x'.repeat(50_000)
+  for (let sent = 0; sent < 300; sent += 1) await ground.store.send(slow.a.session, String(sent), { text })
+  await ground.store.send(quick.a.session, 'k', { text: 'quick' })
+  assert.equal((await reader.next('mail')).message.text, 'quick')
+  const pushed = ground.metric('s2_bridge_mail_total')
+  assert.ok(pushed > 10 && pushed < 257, `${pushed} messages are under way to somebody who reads none`)
+  t.mock.method(ground.clock, 'now', () => performance.now() + 15_000)
+  await until('it is put out', () => ground.metric('s2_bridge_hosts') === 1)
+  assert.equal(reader.closed, null)
+
+  using again = await Host.open(ground)
+  await again.join(slow.b)
+  assert.equal((await again.next('mail')).message.text.length, text.length)
+})
+
+test('no more mail is under way than there is room for, until the reader says that it took some', async () => {
+  await using ground = await Ground.open()
+  const { a, b } = await ground.channel()
+  for (let sent = 0; sent < 400; sent += 1) await ground.store.send(a.session, String(sent), { text: String(sent) })
+  using host = await Host.open(ground)
+  await host.join(b)
+  await until('the window is full', () => host.frames.length === 256)
+  host.say({ t: 'beat', n: 1, beats: [] })
+  await host.next('done')
+  assert.equal(host.frames.length, 256)
+  host.say({ t: 'taken', session: b.session, id: host.frames[99]?.message.id })
+  await until('there is room for more', () => host.frames.length === 356)
+  host.say({ t: 'taken', session: b.session, id: host.frames[355]?.message.id })
+  await until('all has come', () => host.frames.length === 400)
+  assert.deepEqual(
+    host.frames.map(({ message }) => message.text),
+    Array.from({ length: 400 }, (_, sent) => String(sent)),
+  )
+})
+
+test('a session whose token has ended is put out, and nobody else', async () => {
+  await using ground = await Ground.open()
+  const one = await ground.channel()
+  const two = await ground.channel('s2-worker-2')
+  using host = await Host.open(ground)
+  await host.join(one.b)
+  await host.join(two.b)
+  assert.equal((await ground.askAdmin('endConversation', { id: one.opened.id })).status, 200)
+  assert.equal((await host.next('refused')).session, one.b.session)
+  const rotated = await ground.askAdmin('rotateToken', { session: two.b.session, overlapMs: 0 })
+  assert.equal((await host.next('refused')).session, two.b.session)
+  await host.join({ ...two.b, token: rotated.json })
+  await ground.store.send(two.a.session, 'k', { text: 'still here' })
+  assert.equal((await host.next('mail')).message.text, 'still here')
+})
+
+test('a flood of frames or marks ends the socket', async () => {
+  await using ground = await Ground.open()
+  const { b } = await ground.channel()
+  using host = await Host.open(ground)
+  await host.join(b)
+  ground.store.mark = () => new Promise(() => undefined)
+  for (let n = 0; n < 101; n += 1) host.say({ t: 'mark', n, session: b.session, ids: [], mark: 'acked' })
+  assert.deepEqual(await host.end(), { code: 1008, reason: 'too many marks at once' })
+  using guesser = await Host.open(ground)
+  for (let n = 0; n < 130; n += 1) guesser.say({ t: 'join', session: b.session, after: 0, proof: String(n) })
+  assert.deepEqual(await guesser.end(), { code: 1008, reason: 'too many frames' })
+})
+
+test('when the bridge stops, hosts are told so', async () => {
+  await using ground = await Ground.open()
+  const { b } = await ground.channel()
+  using host = await Host.open(ground)
+  await host.join(b)
+  await ground.restart()
+  assert.equal((await host.end()).code, 1001)
+})
