@@ -9,7 +9,7 @@ import { furnish, type Rooms, type Source } from './rooms.ts'
 import { inspect, lendTables } from './schema.ts'
 
 /** A file that cannot be used is tried again after so many milliseconds: somebody may have mended it in place. */
-const LOOK_AGAIN_MS = 5000
+const LOOK_AGAIN_MS = 1000
 
 /**
  * A reader's view of a database that others make, replace and remove: whatever file bears the name now, once it holds

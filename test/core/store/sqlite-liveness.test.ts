@@ -1,0 +1,182 @@
+/** Beats and verdicts in a file of their own, read by other processes, and safe to lose. */
+import assert from 'node:assert/strict'
+import { rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import type { Beat, Pulse, Pulses } from '#fleet/beat.ts'
+import type { AgentVerdict } from '#fleet/liveness.ts'
+import type { SessionId } from '#fleet/session.ts'
+import type { Store } from '#store/store.ts'
+import { Ground, openChannel, refused } from './sqlite-ground.ts'
+
+function beat(session: SessionId, seq: number, fields: Partial<Beat> = {}): Beat {
+  return { session, host: 'h', incarnation: 'i', seq, work: 0, ...fields }
+}
+
+function seqs(pulses: readonly Pulse[]): number[] {
+  return pulses.map(({ seq }) => seq)
+}
+
+/** What another store sees once it sees something, without that the first is asked to write it out. */
+async function awaitPulses(store: Store, after: number): Promise<Pulses> {
+  for (let tries = 0; tries < 300; tries += 1) {
+    const found = await store.pulses(after)
+    if (found.pulses.length > 0) return found
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+  return assert.fail('no pulse came')
+}
+
+test('beats come to other processes by themselves, soon, and wake no watcher of messages', async () => {
+  await using ground = await Ground.make()
+  const store = await ground.open()
+  const { b } = await openChannel(store)
+  const observer = await ground.open('read')
+  const before = statSync(`${ground.path}-wal`).mtimeMs
+  const bell = statSync(`${ground.path}-bell`).mtimeMs
+  const start = performance.now()
+  await store.beat([beat(b, 1)])
+  const { pulses, cursor } = await awaitPulses(observer, 0)
+  assert.ok(performance.now() - start < 1000)
+  assert.deepEqual(seqs(pulses), [1])
+  await store.beat([beat(b, 2, { work: 5, host: 'other' }), beat(b, 3)])
+  assert.deepEqual(seqs((await awaitPulses(observer, cursor)).pulses), [3])
+  assert.equal(statSync(`${ground.path}-wal`).mtimeMs, before)
+  assert.equal(statSync(`${ground.path}-bell`).mtimeMs, bell)
+})
+
+test('an older beat changes nothing, also not after a restart; a new life does', async () => {
+  await using ground = await Ground.make()
+  const first = await ground.open()
+  const { b } = await openChannel(first)
+  await first.beat([beat(b, 7)])
+  const { cursor } = await first.pulses(0)
+  await first.beat([beat(b, 6), beat(b, 7)])
+  assert.deepEqual((await first.pulses(cursor)).pulses, [])
+  await first[Symbol.asyncDispose]()
+  const second = await ground.open()
+  await second.beat([beat(b, 5)])
+  assert.deepEqual((await second.pulses(cursor)).pulses, [])
+  await second.beat([beat(b, 1, { incarnation: 'new' })])
+  assert.deepEqual(seqs((await second.pulses(cursor)).pulses), [1])
+})
+
+test('sessions that nobody knows are passed over, and beats that are no beats refused', async () => {
+  await using ground = await Ground.make()
+  const store = await ground.open()
+  const { b, opened } = await openChannel(store)
+  await store.beat([beat('conv_nobody/b', 1), beat(b, 1)])
+  assert.deepEqual(
+    (await store.pulses(0)).pulses.map(({ session }) => session),
+    [b],
+  )
+  await refused('invalid', store.beat([beat(b, Number.NaN)]))
+  await refused('invalid', store.beat([beat(b, 2, { work: 0.5 })]))
+  await store.beat([beat(b, 2)])
+  assert.deepEqual(seqs((await store.pulses(0)).pulses), [2])
+  await store.endConversation(opened.id)
+})
+
+test('the tick rises only while somebody tends', async () => {
+  await using ground = await Ground.make()
+  const store = await ground.open()
+  const { b } = await openChannel(store)
+  const observer = await ground.open()
+  await store.tend()
+  const { tick } = await observer.pulses(0)
+  await store.beat([beat(b, 1)])
+  await awaitPulses(observer, 0)
+  assert.equal((await observer.pulses(0)).tick, tick)
+  assert.ok((await store.tend()) <= 1000)
+  assert.notEqual((await observer.pulses(0)).tick, tick)
+})
+
+test('the file of beats may be deleted at any time: cursors go on, and beats come again', async () => {
+  await using ground = await Ground.make()
+  const store = await ground.open()
+  const { b } = await openChannel(store)
+  const observer = await ground.open('read')
+  await store.beat([beat(b, 1)])
+  const { cursor } = await awaitPulses(observer, 0)
+  for (const suffix of ['', '-wal', '-shm']) rmSync(join(ground.folder, `liveness.db${suffix}`), { force: true })
+  await store.beat([beat(b, 2)])
+  const again = await awaitPulses(observer, cursor)
+  assert.deepEqual(seqs(again.pulses), [2])
+  assert.ok(again.cursor > cursor)
+})
+
+test('a file of beats that is damaged or of another version is made anew, and said', async () => {
+  for (const spoil of [
+    (path: string) => writeFileSync(path, 'no database at all, but long enough to be read as one'.repeat(200)),
+    (_: string, ground: Ground) =>
+      ground.look(
+        (database) => database.exec('CREATE TABLE beats (x); PRAGMA user_version = 77'),
+        join(ground.folder, 'liveness.db'),
+      ),
+  ]) {
+    await using ground = await Ground.make()
+    spoil(join(ground.folder, 'liveness.db'), ground)
+    const store = await ground.open()
+    const { b } = await openChannel(store)
+    await store.beat([beat(b, 1)])
+    assert.deepEqual(seqs((await store.pulses(0)).pulses), [1])
+  }
+})
+
+test('verdicts are replaced whole, by whomever, and read by others', async () => {
+  await using ground = await Ground.make()
+  const [one, two, reader] = [await ground.open(), await ground.open(), await ground.open('read')]
+  const verdict = (
+    agent: string,
+    word: AgentVerdict['verdict'],
+    since = 1000,
+    host: string | null = null,
+  ): AgentVerdict => ({
+    agent,
+    verdict: word,
+    since,
+    host,
+  })
+  assert.deepEqual(await reader.verdicts(), { at: null, verdicts: [] })
+  const rounds: [Store, AgentVerdict[]][] = [
+    [one, [verdict('a', 'alive'), verdict('b', 'late', 2000, 'h')]],
+    [one, [verdict('a', 'alive'), verdict('c', 'silent')]],
+    [two, [verdict('c', 'alive'), verdict('d', 'alive')]],
+    [one, [verdict('a', 'alive'), verdict('c', 'silent')]],
+    [one, []],
+    [two, [verdict('x', 'gone')]],
+  ]
+  for (const [store, verdicts] of rounds) {
+    await store.judge(verdicts)
+    const found = await reader.verdicts()
+    assert.deepEqual(found.verdicts, verdicts)
+    assert.ok(Math.abs((found.at ?? 0) - Date.now()) < 10_000)
+  }
+})
+
+test('databases of other names in one folder keep their beats apart', async () => {
+  await using ground = await Ground.make()
+  const [one, two] = [await ground.open(), await ground.open('write', join(ground.folder, 'other.db'))]
+  const { b } = await openChannel(one)
+  await one.beat([beat(b, 1)])
+  assert.equal((await one.pulses(0)).pulses.length, 1)
+  assert.equal((await two.pulses(0)).pulses.length, 0)
+  assert.ok(statSync(join(ground.folder, 'liveness.db')).isFile())
+  assert.ok(statSync(join(ground.folder, 'other-liveness.db')).isFile())
+})
+
+test('beats wait in memory while their file is locked, and none is lost', async () => {
+  await using ground = await Ground.make()
+  const store = await ground.open()
+  const { b } = await openChannel(store)
+  await store.beat([beat(b, 1)])
+  await store.pulses(0)
+  const locker = await ground.startScript('sqlite-locker.ts', join(ground.folder, 'liveness.db'))
+  await locker.hear()
+  locker.say({})
+  await locker.hear()
+  for (let seq = 2; seq <= 50; seq += 1) await store.beat([beat(b, seq)])
+  const asked = store.pulses(0)
+  locker.say({})
+  assert.deepEqual(seqs((await asked).pulses), [50])
+})

@@ -1,0 +1,235 @@
+/** A reader of a database that others make, fill, replace and remove; and news of what they commit. */
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { readFileSync, renameSync, rmSync, statSync, unlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import type { StoredMessage } from '#fleet/message.ts'
+import type { SessionId } from '#fleet/session.ts'
+import { openSqliteStore } from '#store/sqlite/sqlite.ts'
+import type { Store } from '#store/store.ts'
+import { Ground, openChannel, refused } from './sqlite-ground.ts'
+
+/** Messages as they come, one at a time. */
+class Listener implements AsyncDisposable {
+  readonly #stop = new AbortController()
+  readonly #batches: AsyncIterator<readonly StoredMessage[]>
+  #waiting: StoredMessage[] = []
+
+  constructor(store: Store, after = 0) {
+    this.#batches = store.traffic(after, this.#stop.signal)[Symbol.asyncIterator]()
+  }
+
+  async next(): Promise<StoredMessage> {
+    while (this.#waiting.length === 0) {
+      const batch = await this.#batches.next()
+      assert.ok(batch.done !== true, 'the traffic ended')
+      this.#waiting = [...batch.value]
+    }
+    return this.#waiting.shift() as StoredMessage
+  }
+
+  async texts(count: number): Promise<string[]> {
+    const texts: string[] = []
+    while (texts.length < count) texts.push((await this.next()).text)
+    return texts
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+    await this.#batches.return?.()
+  }
+}
+
+async function sendAll(store: Store, from: SessionId, ...texts: string[]): Promise<void> {
+  for (const text of texts) await store.send(from, `${from} ${text} ${Math.random()}`, { text })
+}
+
+test('a reader waits for the database, and misses nothing of it', { timeout: 20_000 }, async () => {
+  await using ground = await Ground.make()
+  const path = join(ground.folder, 'not', 'yet', 'bridge.db')
+  const reader = await ground.open('read', path)
+  await using traffic = new Listener(reader)
+  const first = traffic.next()
+  await refused('unavailable', reader.conversations())
+  assert.equal(statSync(join(ground.folder, 'not'), { throwIfNoEntry: false }), undefined, 'it makes nothing')
+  const store = await ground.open('write', path)
+  const { opened, a } = await openChannel(store)
+  await sendAll(store, a, 'one', 'two', 'three')
+  assert.equal((await first).text, 'one')
+  assert.deepEqual(await traffic.texts(2), ['two', 'three'])
+  assert.deepEqual(
+    (await reader.conversations()).map(({ agents }) => agents),
+    [opened.agents],
+  )
+})
+
+test('a reader refuses to write, and writes nothing', async () => {
+  await using ground = await Ground.make()
+  const store = await ground.open()
+  const { opened, a, b } = await openChannel(store)
+  await sendAll(store, a, 'one')
+  const reader = await ground.open('read')
+  const print = (): string =>
+    createHash('sha256')
+      .update(readFileSync(`${ground.path}-wal`))
+      .digest('hex')
+  const before = print()
+  await using traffic = new Listener(reader)
+  assert.equal((await traffic.next()).text, 'one')
+  for (const asked of [
+    () => reader.send(a, 'k', { text: 'x' }),
+    () => reader.mark(b, [1], 'acked'),
+    () => reader.beat([]),
+    () => reader.judge([]),
+    () => reader.tend(),
+    () => reader.endConversation(opened.id),
+    () => reader.prune(0),
+  ]) {
+    await refused('forbidden', asked())
+  }
+  assert.equal((await reader.unacked(b, 0, 10)).length, 1)
+  assert.equal(print(), before)
+  assert.equal(statSync(join(ground.folder, 'liveness.db'), { throwIfNoEntry: false }), undefined)
+  assert.deepEqual(await reader.pulses(7), { pulses: [], cursor: 7, tick: '' })
+  assert.deepEqual(await reader.verdicts(), { at: null, verdicts: [] })
+})
+
+test('a database that only the Python bridge wrote is read as it is, and on when S2 joins', {
+  timeout: 20_000,
+}, async () => {
+  await using ground = await Ground.make()
+  const reader = await ground.open('read')
+  await using traffic = new Listener(reader)
+  const first = traffic.next()
+  const python = await ground.startPython()
+  const made = await python.call('create_conversation', { my_role: 'one', partner_role: 'two' })
+  const asA = { conversation_id: made.conversation_id, session_id: 'a', token: made.a }
+  await python.call('send_to_partner', { ...asA, message: 'hello' })
+  const message = await first
+  assert.equal(message.text, 'hello')
+  assert.equal(message.action, 'info')
+  assert.equal((await reader.conversations())[0]?.agents.a, `${made.conversation_id}/a`)
+  assert.deepEqual(await reader.tasks({}), [])
+  const tables = ground.look((database) =>
+    database.prepare("SELECT count(*) FROM sqlite_schema WHERE name LIKE 's2%'").pluck().get(),
+  )
+  assert.equal(tables, 0, 'a reader adds no tables')
+
+  const store = await ground.open()
+  await sendAll(store, `${made.conversation_id}/b` as SessionId, 'hello to you')
+  await python.call('send_to_partner', { ...asA, message: 'third' })
+  assert.deepEqual(await traffic.texts(2), ['hello to you', 'third'])
+  await store.addTask({
+    id: 't',
+    description: 'x',
+    priority: 'P1',
+    role: null,
+    holder: null,
+    deadline: null,
+    createdBy: null,
+  })
+  assert.equal((await reader.tasks({})).length, 1)
+})
+
+test('a reader goes on when the file is deleted and made anew', { timeout: 20_000 }, async () => {
+  await using ground = await Ground.make()
+  const reader = await ground.open('read')
+  await using traffic = new Listener(reader)
+  for (const round of ['first', 'second', 'third']) {
+    const store = await openSqliteStore(ground.path, ground.parts)
+    const { a } = await openChannel(store)
+    await sendAll(store, a, `${round} 1`, `${round} 2`)
+    assert.deepEqual(await traffic.texts(2), [`${round} 1`, `${round} 2`])
+    await store[Symbol.asyncDispose]()
+    for (const suffix of ['', '-wal', '-shm']) rmSync(`${ground.path}${suffix}`, { force: true })
+  }
+  assert.ok(ground.log.records.some(({ event }) => event.startsWith('another database is in its place')))
+})
+
+test('a reader goes on when a copy is renamed over the file, and repeats nothing it need not', {
+  timeout: 20_000,
+}, async () => {
+  await using ground = await Ground.make()
+  const first = await openSqliteStore(ground.path, ground.parts)
+  const { a } = await openChannel(first)
+  await sendAll(first, a, 'one', 'two')
+  const reader = await ground.open('read')
+  await using traffic = new Listener(reader)
+  assert.deepEqual(await traffic.texts(2), ['one', 'two'])
+  ground.look((database) => database.exec(`VACUUM INTO '${ground.path}.copy'`))
+  await first[Symbol.asyncDispose]()
+  unlinkSync(ground.path)
+  for (const suffix of ['-wal', '-shm']) rmSync(`${ground.path}${suffix}`, { force: true })
+  renameSync(`${ground.path}.copy`, ground.path)
+  const second = await ground.open()
+  await sendAll(second, a, 'three')
+  assert.deepEqual(await traffic.texts(1), ['three'])
+})
+
+test('a reader passes a bad file over, tells once, and takes the good one that comes', {
+  timeout: 20_000,
+}, async () => {
+  await using ground = await Ground.make()
+  const reader = await ground.open('read')
+  await using traffic = new Listener(reader)
+  const first = traffic.next()
+  ground.look((database) => database.exec('CREATE TABLE other (x)'))
+  for (let tries = 0; ground.log.records.length === 0; tries += 1) {
+    assert.ok(tries < 500)
+    await ground.parts.clock.sleep(10)
+  }
+  assert.match(String(ground.log.records[0]?.fields.error), /something else/)
+  await refused('unavailable', reader.unacked('conv_x/a', 0, 1))
+  await ground.parts.clock.sleep(600)
+  assert.equal(ground.log.records.length, 1, 'told once')
+  for (const suffix of ['', '-wal', '-shm']) rmSync(`${ground.path}${suffix}`, { force: true })
+  const store = await ground.open()
+  const { a } = await openChannel(store)
+  await sendAll(store, a, 'at last')
+  assert.equal((await first).text, 'at last')
+})
+
+test('what another process commits is heard, each message once and in order', { timeout: 30_000 }, async () => {
+  await using ground = await Ground.make()
+  const store = await ground.open()
+  const { a, b } = await openChannel(store)
+  const reader = await ground.open('read')
+  await using traffic = new Listener(reader)
+  const stop = new AbortController()
+  const mail = store.mail(b, 0, stop.signal)[Symbol.asyncIterator]()
+  const sender = await ground.startScript('sqlite-sender.ts', ground.path, a, 'k', '500', '3')
+  const heard: number[] = []
+  const mailed: number[] = []
+  while (heard.length < 500) heard.push((await traffic.next()).id)
+  while (mailed.length < 500) mailed.push(((await mail.next()).value as StoredMessage).id)
+  const expected = Array.from({ length: 500 }, (_, index) => index + 1)
+  assert.deepEqual(heard, expected)
+  assert.deepEqual(mailed, expected)
+  assert.equal((await sender.hearOut()).length, 500)
+  stop.abort()
+  assert.equal((await mail.next()).done, true)
+})
+
+test('conversations that another process opens, renews and ends are seen', async () => {
+  await using ground = await Ground.make()
+  const [one, two] = [await ground.open(), await ground.open()]
+  const reader = await ground.open('read')
+  const ids = async (store: Store): Promise<string[]> => (await store.conversations()).map(({ id }) => id)
+  assert.deepEqual(await ids(reader), [])
+  const { opened } = await openChannel(one)
+  const other = await openChannel(two)
+  for (const store of [one, two, reader]) assert.deepEqual(await ids(store), [opened.id, other.opened.id])
+  const { expiresAt } = await two.renewConversation(opened.id, 7_200_000)
+  for (const store of [one, two, reader]) assert.equal((await store.conversations())[0]?.expiresAt, expiresAt)
+  await one.endConversation(opened.id)
+  for (const store of [one, two, reader]) assert.deepEqual(await ids(store), [other.opened.id])
+  ground.look((database) => database.prepare('DELETE FROM conversations WHERE id = ?').run(other.opened.id))
+  ground.look((database) =>
+    database.exec(
+      "INSERT INTO conversations VALUES ('conv_foreign', 'x', 'y', '', '', '2026-01-01T00:00:00', '2999-01-01T00:00:00')",
+    ),
+  )
+  // a foreign hand that deletes the last row leaves no trace; the store looks again within a minute
+  assert.ok((await ids(reader)).length >= 1)
+})
