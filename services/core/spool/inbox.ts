@@ -19,6 +19,9 @@ const SHELVES = ['new', 'cur', 'done'] as const
  */
 export const LANE = 2 ** 40
 
+/** What is set aside in one go: an agent that makes rubbish without end must not keep us from our work. */
+const TIDIED_MAX = 200
+
 /** The id that the message has on its bridge. */
 export function bridgeId(id: number): number {
   return id % LANE
@@ -195,12 +198,15 @@ export class Inbox {
     await this.#sync(...SHELVES)
   }
 
-  /** Sets aside what is not named like a message; hidden files are left alone. */
+  /** Sets aside what is not named like a message, not more than some at a time; hidden files are left alone. */
   async tidy(): Promise<void> {
+    let room = TIDIED_MAX
     for (const shelf of SHELVES) {
       for (const name of await this.#names(shelf)) {
-        if (idOf(name) === null && !name.startsWith('.'))
-          await this.#setAside(shelf, name, 'is not named like a message')
+        if (idOf(name) !== null || name.startsWith('.')) continue
+        if (room === 0) return
+        room -= 1
+        await this.#setAside(shelf, name, 'is not named like a message')
       }
     }
   }

@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict'
+import { chmodSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import {
+  credentialsFolder,
+  noteRenewal,
+  publishCredential,
+  readCredentials,
+  removeCredential,
+} from '#spool/credentials.ts'
+import { credential, OTHER, READER, tempState } from './sample.ts'
+
+test('credentials are published whole, for their owner alone, and read back', async () => {
+  using home = tempState()
+  const none = await readCredentials(home.state)
+  assert.deepEqual(none, { credentials: [], faults: [], doubtful: [], exists: false })
+  await publishCredential(home.state, credential())
+  await publishCredential(home.state, credential({ session: OTHER, bridgeUrl: 'https://bridge.example.org' }))
+  await publishCredential(home.state, credential({ token: 'n'.repeat(64) }))
+  const { credentials, faults } = await readCredentials(home.state)
+  assert.deepEqual(credentials, [
+    credential({ token: 'n'.repeat(64) }),
+    credential({ session: OTHER, bridgeUrl: 'https://bridge.example.org' }),
+  ])
+  assert.deepEqual(faults, [])
+  const folder = credentialsFolder(home.state)
+  assert.equal(statSync(folder).mode & 0o777, 0o700)
+  assert.deepEqual(readdirSync(folder).sort(), ['conv_0123456789abcdef-b.json', 'conv_fedcba9876543210-b.json'])
+  assert.equal(statSync(join(folder, 'conv_0123456789abcdef-b.json')).mode & 0o777, 0o600)
+  await removeCredential(home.state, READER)
+  await removeCredential(home.state, READER)
+  assert.deepEqual(
+    (await readCredentials(home.state)).credentials.map(({ session }) => session),
+    [OTHER],
+  )
+})
+
+test('one whose time is over is a fault where the time is asked for, unless it was renewed', async () => {
+  using home = tempState()
+  await publishCredential(home.state, credential({ expiresAt: 5_000 }))
+  assert.equal((await readCredentials(home.state, 4_999)).credentials.length, 1)
+  assert.equal((await readCredentials(home.state)).credentials.length, 1)
+  const late = await readCredentials(home.state, 5_000)
+  assert.deepEqual(late.credentials, [])
+  assert.match(late.faults.join(), /conv_0123456789abcdef-b\.json expired at 1970-01-01T00:00:05\.000Z/)
+  await noteRenewal(home.state, READER, 8_000)
+  assert.equal((await readCredentials(home.state, 7_999)).credentials[0]?.expiresAt, 8_000)
+  // Whoever publishes anew neither knows of the renewal nor undoes it.
+  await publishCredential(home.state, credential({ expiresAt: 5_000 }))
+  assert.equal((await readCredentials(home.state, 7_999)).credentials[0]?.expiresAt, 8_000)
+  writeFileSync(join(credentialsFolder(home.state), 'conv_0123456789abcdef-b.renewed'), 'scribble')
+  assert.equal((await readCredentials(home.state)).credentials[0]?.expiresAt, 5_000)
+})
+
+test('links, open files, and malformed ones are refused with a reason that shows no secret', async () => {
+  using home = tempState()
+  const folder = credentialsFolder(home.state)
+  const secret = 's3cret'.repeat(10)
+  await publishCredential(home.state, credential({ token: secret }))
+  const good = join(folder, 'conv_0123456789abcdef-b.json')
+  const put = (name: string, text: string): void => writeFileSync(join(folder, name), text, { mode: 0o600 })
+  const json = (fields: object): string => JSON.stringify({ ...credential({ token: secret }), ...fields })
+  renameSync(good, join(home.state, 'elsewhere'))
+  symlinkSync(join(home.state, 'elsewhere'), good)
+  writeFileSync(join(folder, 'conv_00000000000000a1-b.json'), json({}), { mode: 0o644 })
+  chmodSync(join(folder, 'conv_00000000000000a1-b.json'), 0o644)
+  put('conv_00000000000000a2-b.json', json({ session: READER }))
+  put('conv_00000000000000a3-b.json', json({}).slice(0, 80))
+  put('conv_00000000000000a4-b.json', json({ session: 'conv_00000000000000a4/b', token: 'short' }))
+  put('conv_00000000000000a5-b.json', json({ session: 'conv_00000000000000a5/b', bridgeUrl: 'file:///etc/passwd' }))
+  put('conv_00000000000000a6-b.json', json({ session: 'conv_00000000000000a6/b', expiresAt: '2030' }))
+  put('conv_00000000000000a7-b.json', json({ session: '../../x/b' }))
+  put('conv_00000000000000a8-b.json', `"${secret}${'x'.repeat(40_000)}"`)
+  put('conv_00000000000000a9-b.json', '')
+  mkdirSync(join(folder, 'conv_00000000000000b1-b.json'))
+  put('.conv_0123456789abcdef-b.json.123.draft', secret)
+  put('README', secret)
+  const { credentials, faults, doubtful, exists } = await readCredentials(home.state, 2_000)
+  assert.deepEqual(credentials, [])
+  assert.equal(exists, true)
+  const reasons = [
+    /a1-b\.json may be read by others \(mode 644\): chmod 600 it/,
+    /a2-b\.json is not named after its session/,
+    /a3-b\.json is not JSON; it may be cut short/,
+    /a4-b\.json has no usable token/,
+    /a5-b\.json has no http or https bridgeUrl/,
+    /a6-b\.json has no expiresAt/,
+    /a7-b\.json names no session/,
+    /a8-b\.json has \d+ bytes; 16384 are allowed/,
+    /a9-b\.json is empty/,
+    /b1-b\.json is not a plain file/,
+    /conv_0123456789abcdef-b\.json is a symbolic link/,
+  ]
+  assert.equal(faults.length, reasons.length, faults.join('\n'))
+  for (const reason of reasons)
+    assert.ok(
+      faults.some((fault) => reason.test(fault)),
+      `${reason}`,
+    )
+  assert.equal(doubtful.length, reasons.length)
+  assert.ok(doubtful.includes(READER))
+  assert.ok(!faults.join().includes('s3cret'))
+})
+
+test('a folder that is none is an error and not an empty one', async () => {
+  using home = tempState()
+  writeFileSync(credentialsFolder(home.state), '')
+  await assert.rejects(readCredentials(home.state), { code: 'unavailable' })
+  await assert.rejects(publishCredential(home.state, credential()), { code: 'unavailable' })
+  rmSync(credentialsFolder(home.state))
+  await publishCredential(home.state, credential())
+})
