@@ -39,8 +39,20 @@ export async function reach(shell: Shell): Promise<Reached> {
   }
   const [first] = credentials
   if (first === undefined) throw nothingFound(state, faults)
-  const store = await openStore(url ?? first.bridgeUrl, parts, keyringOf(credentials))
+  const store = await openSessions(url ?? first.bridgeUrl, () => credentials, shell)
   return { store, as: 'session', credentials, [Symbol.asyncDispose]: () => store[Symbol.asyncDispose]() }
+}
+
+/** A bridge as the sessions see it whose credentials are at hand; asked for at every call, for they may change. */
+export async function openSessions(
+  bridgeUrl: string,
+  credentials: () => readonly Credential[],
+  shell: Shell,
+): Promise<Store> {
+  return await openStore(bridgeUrl, storeParts(shell), {
+    token: (session) => credentials().find((each) => each.session === session)?.token,
+    sessions: () => credentials().map(({ session }) => session),
+  })
 }
 
 /** The same for commands that only the orchestrator's host may give. */

@@ -32,7 +32,7 @@ export interface Worker extends Member {
   readonly number: number
   /** Command that does its tasks; null runs no `s2 work`: somebody else works there. */
   readonly exec: string | null
-  /** Where that command runs; null is where `s2 up` was called. */
+  /** Where that command runs, relative to the fleet file; null is where `s2 up` was called. */
   readonly folder: string | null
 }
 
@@ -82,7 +82,9 @@ export function parseFleet(value: unknown, path: string): Fleet {
     branch: checked(credentials, 'branch', SETTINGS.S2_GIT_BRANCH.parse) ?? SETTINGS.S2_GIT_BRANCH.fallback,
     settings: readSettingsOf(root),
     orchestrator: readOrchestrator(root.fields('orchestrator')),
-    workers: root.list('workers').map((each, index) => readWorker(new Fields(each, `worker ${index + 1}`, faults))),
+    workers: root
+      .list('workers')
+      .map((each, index) => readWorker(new Fields(each, `worker ${index + 1}`, faults), dirname(path))),
     demo: relativeTo(dirname(path), root.text('demo')),
   }
   for (const fields of [root, bridge, credentials]) fields.refuseOthers()
@@ -98,7 +100,7 @@ function readOrchestrator(fields: Fields): Member {
   return member
 }
 
-function readWorker(fields: Fields): Worker {
+function readWorker(fields: Fields, base: string): Worker {
   const number = fields.number('number')
   const role = fields.text('role')
   if (role === null) fields.fault('role is missing: say what kind of work it does, for example "backend"')
@@ -109,7 +111,7 @@ function readWorker(fields: Fields): Worker {
     agent: workerName(number),
     role: role ?? '',
     exec: fields.text('exec'),
-    folder: fields.text('folder'),
+    folder: relativeTo(base, fields.text('folder')),
   }
   fields.refuseOthers()
   return worker
