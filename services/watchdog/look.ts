@@ -47,8 +47,7 @@ export interface Look {
 export async function look(view: View, config: WatchConfig, parts: LookParts): Promise<Look> {
   const at = parts.clock.now()
   const sighting = await readBeats(view, config, parts)
-  const changes = view.judge(at)
-  for (const { to, at: due } of changes) if (to !== 'alive') view.lagMs = parts.clock.now() - due
+  judge(view, at, parts)
   const isRound = view.roundAt + config.roundMs <= at
   const tasksRead = await readFleet(view, at, isRound || sighting.strangers > 0, config, parts)
   let news = await tellSilence(view, config, parts)
@@ -61,6 +60,8 @@ export async function look(view: View, config: WatchConfig, parts: LookParts): P
   await tellVerdicts(view, at, isRound, parts)
   if (isRound) view.roundAt = at
   view.waitMs = untilNext(view, config, parts.clock.now())
+  const { changes } = view
+  view.changes = []
   return { changes, moved, news, waitMs: view.waitMs }
 }
 
@@ -75,6 +76,14 @@ async function readBeats(view: View, config: WatchConfig, { store, clock, log }:
     })
   }
   return sighting
+}
+
+/** Passes the verdicts that are due, and notes how late that was. */
+function judge(view: View, at: number, { clock }: LookParts): void {
+  const before = view.changes.length
+  view.judge(at)
+  for (const { to, at: due } of view.changes.slice(before)) if (to !== 'alive') view.lagMs = clock.now() - due
+  view.muster(at)
 }
 
 function moment(clock: Clock): { now: number; wall: number } {
@@ -146,21 +155,21 @@ async function readIncidents(view: View, at: number, { incidents }: LookParts): 
 function noteLeases(view: View, at: number, config: WatchConfig): void {
   const { roster, leases } = view
   const left = leases.observe(view.tasks, roster, at)
-  const isFailed = (agent: string): boolean => view.silent.has(agent) || leases.isStuck(agent)
-  if (view.turnAt <= at && [...left].some(isFailed)) view.turnAt = at + config.moveEveryMs
+  const isServed = (agent: string): boolean => {
+    return !view.serving.has(agent) && (view.silent.has(agent) || leases.isStuck(agent))
+  }
+  if (view.turnAt <= at && [...left].some(isServed)) view.turnAt = at + config.moveEveryMs
+  view.serving.clear()
 }
 
 /** Opens and closes what is to be said of silence. Answers how many incidents changed. */
 async function tellSilence(view: View, config: WatchConfig, parts: LookParts): Promise<number> {
   const { roster } = view
   const { incidents } = parts
-  const { count, unheard, silent } = roster.muster
   const blindness = toggled('blind', view.blind ? blindIncident(config) : null, view.sees)
-  const mass = roster.massSilence && silent > 0 && !view.blind
-  const massSilence = toggled('mass_silence', mass ? massIncident(unheard, count) : null, !roster.massSilence)
+  const massSilence = toggled('mass_silence', view.isMass ? massIncident(view) : null, !roster.massSilence)
   let news = (await settle(blindness, parts)) + (await settle(massSilence, parts))
-  const untold = roster.massSilence || view.blind ? [] : [...view.silent].filter((agent) => !roster.isTold(agent))
-  await inBatches(untold, async (agent) => {
+  await inBatches(view.untold, async (agent) => {
     if (await incidents.open(silentIncident(agent, view, config))) news += 1
     roster.told(agent, parts.clock.now())
     parts.log.warn('agent is silent', { agent, host: roster.standing(agent)?.host })
@@ -208,7 +217,8 @@ function blindIncident(config: WatchConfig): NewIncident {
   return { cause: 'blind', kind: 'blind', agent: null, summary }
 }
 
-function massIncident(unheard: number, count: number): NewIncident {
+function massIncident({ roster }: View): NewIncident {
+  const { count, unheard } = roster.muster
   const summary = `${unheard} of ${count} agents fell silent together: the cause is hardly theirs; nothing is moved`
   return { cause: 'mass_silence', kind: 'mass_silence', agent: null, summary }
 }
@@ -259,6 +269,7 @@ async function carryOut(
   await inBatches(moves, async ({ move, need, successor }) => {
     // Stopped between deciding and doing, it would act on what may have changed long since.
     if (clock.now() - at > config.lateAfterMs) return
+    if (need.failed !== null) view.serving.add(need.failed.agent)
     if (!(await store.move(move))) return // another watchdog was first, or it ended
     moved += 1
     log.warn('task reassigned', { task: move.task, from: need.task.holder, to: successor, reason: move.reason })

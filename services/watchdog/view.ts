@@ -38,12 +38,16 @@ export class View {
   dirty = true
   /** Somebody was convicted since the tasks were read. */
   tasksStale = true
+  /** Verdicts that no finished look has answered yet. */
+  changes: VerdictChange[] = []
   /** Agents under conviction. */
   readonly silent = new Set<string>()
   /** Holders whose conversations are known to have ended. */
   ended: ReadonlySet<SessionId> = new Set()
   /** From when on the next failed agent's tasks may be moved. */
   turnAt = Number.NEGATIVE_INFINITY
+  /** Whose tasks this watchdog itself began to move since it read them. */
+  readonly serving = new Set<string>()
   /** Failed agents that wait for their turn. */
   waiting = 0
   /** Since when some task had nobody to go to. */
@@ -52,6 +56,10 @@ export class View {
   blind = false
   /** Beats were seen to be collected since the watchdog began, or was blind. */
   sees = false
+  /** Many fell silent together, and are not back yet. */
+  isMass = false
+  /** Until when those still silent after a mass silence may come back unpunished. */
+  mercyUntil = Number.NEGATIVE_INFINITY
   /** How late the last verdict was passed, milliseconds. */
   lagMs = 0
   /** When the beats were last read. Null before the first read. */
@@ -89,16 +97,31 @@ export class View {
   }
 
   /** Passes the verdicts that are due at `now`. */
-  judge(now: number): VerdictChange[] {
-    if (this.blind) return []
+  judge(now: number): void {
+    if (this.blind) return
     const changes = this.roster.due(now)
     for (const { agent, to } of changes) {
       if (to === 'silent') this.silent.add(agent)
       else this.silent.delete(agent)
       if (to === 'silent') this.tasksStale = true
     }
+    this.changes.push(...changes)
     if (changes.length > 0) this.dirty = true
-    return changes
+  }
+
+  /** Notes whether many are silent together; when that ends, the last of them have a full silence to come back too. */
+  muster(now: number): void {
+    const { roster } = this
+    if (roster.massSilence && roster.muster.silent > 0 && !this.blind) this.isMass = true
+    if (roster.massSilence || !this.isMass) return
+    this.isMass = false
+    this.mercyUntil = now + this.#config.silentAfterMs
+  }
+
+  /** Silent agents that nobody was told of, and of whom people may be told now. */
+  get untold(): readonly string[] {
+    if (this.blind || this.roster.massSilence || (this.seen?.now ?? 0) < this.mercyUntil) return []
+    return [...this.silent].filter((agent) => !this.roster.isTold(agent))
   }
 
   #blink(after: Moment): Blink | null {

@@ -169,7 +169,8 @@ function isSame(x: Task, y: Task): boolean {
 }
 
 /**
- * Which open tasks should have another owner. `tasks` must have been read before the conversations that the roster
+ * Which open tasks should have another owner. A silent agent loses its own once an incident tells of it: those whom a mass
+ * silence holds have none. `tasks` must have been read before the conversations that the roster
  * knows of: a holder that the later reading does not name has no conversation any more.
  */
 export function findNeeds(tasks: readonly Task[], roster: Roster, leases: Leases, now: number): Need[] {
@@ -185,7 +186,8 @@ export function findNeeds(tasks: readonly Task[], roster: Roster, leases: Leases
       continue
     }
     const lapsedAt = leases.lapsedAt(task)
-    if (failed.verdict === 'silent') needs.push({ task, reason: 'silent', failed, since: failed.since })
+    const isConvicted = failed.verdict === 'silent' && roster.isTold(failed.agent)
+    if (isConvicted) needs.push({ task, reason: 'silent', failed, since: failed.since })
     else if (lapsedAt !== null) needs.push({ task, reason: 'lease_lapsed', failed, since: lapsedAt })
   }
   return needs

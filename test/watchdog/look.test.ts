@@ -1,0 +1,533 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { S2Error } from '#fleet/errors.ts'
+import { partnerOf } from '#fleet/session.ts'
+import { BEAT, CONFIG, Stage, StoppableClock, through } from './stage.ts'
+
+const { silentAfterMs: SILENT, lateAfterMs: LATE, moveEveryMs: TURN } = CONFIG
+const SECOND = 1_000
+const MINUTE = 60_000
+
+test('an agent that dies is convicted at its exact deadline, and its work is another’s in the same look', async () => {
+  await using stage = await Stage.open(4, { w1: 'backend', w3: 'backend' })
+  const watchdog = stage.watchdog()
+  await stage.addTask('t1', 'w1')
+  await stage.addTask('t2', 'w1')
+  await stage.run(30 * SECOND)
+  assert.deepEqual(await stage.verdicts(), { boss: 'alive', w1: 'alive', w2: 'alive', w3: 'alive', w4: 'alive' })
+  stage.silence('w1')
+  await stage.run(SILENT + 1)
+
+  const [late, silent] = watchdog.changes
+  assert.deepEqual([late?.agent, late?.to, silent?.to, watchdog.changes.length], ['w1', 'late', 'silent', 2])
+  assert.equal(silent?.toldAt, silent?.at, 'not a millisecond late')
+  const sinceBeat = (silent?.at ?? 0) - stage.actor('w1').lastBeatAt
+  assert.ok(sinceBeat >= SILENT && sinceBeat <= SILENT + CONFIG.watchMs, `${sinceBeat} ms after the last beat`)
+  assert.deepEqual(await stage.holders(), { t1: 'w3', t2: 'w3' }, 'the one of the same role')
+  assert.equal(watchdog.moved, 2)
+  const task = await stage.store.task('t1')
+  assert.deepEqual(
+    [task.epoch, task.priority, task.state, task.moves, task.originalAssignee],
+    [2, 'P0', 'assigned', 1, stage.actor('w1').session],
+  )
+  assert.deepEqual(await stage.letters(stage.actor('w3').session), ['task_assignment t1', 'task_assignment t2'])
+  assert.deepEqual(await stage.letters(partnerOf(stage.actor('w1').session)), ['task_moved t1', 'task_moved t2'])
+  const acts = (await stage.store.audit(0, 1_000)).filter(({ action }) => action === 'task_moved')
+  assert.equal(acts.length, 2)
+  assert.deepEqual(await stage.open(), ['silent:w1'])
+  assert.equal((await stage.verdicts()).w1, 'silent')
+})
+
+test('one cause, one incident, one alert, however long it lasts; and one more when it is over', async () => {
+  await using stage = await Stage.open(4)
+  const watchdog = stage.watchdog()
+  await stage.run(10 * SECOND)
+  stage.silence('w2')
+  await stage.run(30 * MINUTE)
+  assert.deepEqual(await stage.incidents(), ['silent:w2'])
+  assert.equal(watchdog.said('incident opened').length, 1)
+  stage.heal('w2')
+  await stage.run(MINUTE)
+  assert.deepEqual(await stage.incidents(), ['-silent:w2'])
+  assert.equal(watchdog.said('incident opened').length, 1)
+  assert.equal(watchdog.said('incident closed').length, 1)
+  assert.equal((await stage.verdicts()).w2, 'alive')
+})
+
+test('an agent that returns is told what it lost, and its late result is refused', async () => {
+  await using stage = await Stage.open(3)
+  stage.watchdog()
+  await stage.addTask('t1', 'w1')
+  const { session } = stage.actor('w1')
+  const leased = await stage.store.leaseTask(session, 'life')
+  await stage.run(20 * SECOND)
+  stage.silence('w1')
+  await stage.run(2 * MINUTE)
+  stage.heal('w1')
+  await stage.run(MINUTE)
+  assert.deepEqual((await stage.letters(session)).slice(-1), ['task_revoked t1'])
+  const done = { task: 't1', epoch: leased?.epoch ?? 0, state: 'completed', progress: null, result: null } as const
+  await assert.rejects(stage.store.report(session, done), { code: 'stale_epoch' })
+  assert.equal((await stage.store.evidence('t1')).length, 1)
+})
+
+test('the work of one silent agent is moved in ten seconds, and of no more', async () => {
+  await using stage = await Stage.open(9)
+  const watchdog = stage.watchdog()
+  for (const name of ['w1', 'w2', 'w3']) for (const n of [1, 2]) await stage.addTask(`${name}-${n}`, name)
+  await stage.run(20 * SECOND)
+  stage.silence('w1', 'w2', 'w3')
+  const taken: (number | undefined)[] = []
+  for (const [index, name] of ['w1', 'w2', 'w3'].entries()) {
+    for (;;) {
+      const holders = await stage.holders()
+      assert.equal(holders[`${name}-1`] === name, holders[`${name}-2`] === name, 'all of one agent’s at once')
+      if (holders[`${name}-1`] !== name) break
+      await stage.run(100)
+      assert.ok(stage.clock.now() < 10 * MINUTE, `${name} keeps its tasks for ever`)
+    }
+    taken[index] = stage.clock.now()
+  }
+  const [first = 0, second = 0, third = 0] = taken
+  const deadline = watchdog.changes.find(({ to }) => to === 'silent')?.at ?? 0
+  assert.ok(first - deadline <= SECOND, `${first - deadline} ms after the verdict`)
+  for (const pause of [second - first, third - second])
+    assert.ok(pause >= TURN - 100 && pause < TURN + SECOND, `${pause}`)
+})
+
+test('a restarted watchdog convicts nobody for a full silence, and repeats no alert', async () => {
+  await using stage = await Stage.open(9)
+  const first = stage.watchdog()
+  await stage.addTask('t1', 'w1')
+  await stage.addTask('t2', 'w2')
+  await stage.run(20 * SECOND)
+  stage.silence('w1')
+  await stage.run(2 * MINUTE)
+  assert.deepEqual(await stage.open(), ['silent:w1'])
+  await first.stop()
+  stage.silence('w2')
+  await stage.run(30 * MINUTE) // by the times in the store w2 is long dead, and so is whoever was not looked at
+
+  const second = stage.watchdog()
+  await stage.run(SILENT - SECOND)
+  assert.deepEqual(second.convicted, [])
+  assert.equal(second.moved, 0)
+  assert.deepEqual(await stage.open(), ['silent:w1'], 'what was open stays open')
+  assert.equal((await stage.verdicts()).w1, 'late', 'it gets no work, but is not convicted on old evidence')
+  await stage.run(2 * SECOND)
+  assert.deepEqual(second.convicted.sort(), ['w1', 'w2'])
+  await stage.run(MINUTE)
+  assert.deepEqual(await stage.open(), ['silent:w1', 'silent:w2'])
+  assert.deepEqual(
+    second.said('incident opened').map(({ fields }) => fields.cause),
+    ['silent:w2'],
+  )
+  assert.notEqual((await stage.holders()).t2, 'w2')
+})
+
+test('an agent that came back while no watchdog looked closes its incident with its next beat', async () => {
+  await using stage = await Stage.open(3)
+  const first = stage.watchdog()
+  await stage.run(20 * SECOND)
+  stage.silence('w1')
+  await stage.run(2 * MINUTE)
+  await first.stop()
+  stage.heal('w1')
+  await stage.run(MINUTE)
+  stage.watchdog()
+  await stage.run(2 * BEAT)
+  assert.deepEqual(await stage.incidents(), ['-silent:w1'])
+})
+
+test('stopped for ten minutes, the watchdog convicts nobody for a full silence after it runs again', async () => {
+  await using stage = await Stage.open(4)
+  const clock = new StoppableClock(stage.clock)
+  const watchdog = stage.watchdog({ clock })
+  await stage.addTask('t1', 'w1')
+  await stage.run(20 * SECOND)
+  stage.silence('w1')
+  await stage.run(50 * SECOND) // ten seconds short of its conviction
+  clock.stoppedUntil = stage.clock.now() + 10 * MINUTE
+  await stage.run(10 * MINUTE)
+  await stage.run(SILENT - SECOND)
+  assert.deepEqual(watchdog.convicted, [])
+  assert.equal(watchdog.said('did not see for a while: nobody is convicted for a full silence').length, 1)
+  await stage.run(2 * SECOND)
+  assert.deepEqual(watchdog.convicted, ['w1'])
+  assert.notEqual((await stage.holders()).t1, 'w1')
+})
+
+test('a short delay of the watchdog is no reason for grace', async () => {
+  await using stage = await Stage.open(4)
+  const clock = new StoppableClock(stage.clock)
+  const watchdog = stage.watchdog({ clock })
+  await stage.run(20 * SECOND)
+  stage.silence('w1')
+  for (let seconds = 0; seconds < 60; seconds += 10) {
+    clock.stoppedUntil = stage.clock.now() + 8 * SECOND
+    await stage.run(10 * SECOND)
+  }
+  await stage.run(SECOND)
+  assert.deepEqual(watchdog.convicted, ['w1'])
+})
+
+for (const shiftMs of [3_600_000, -3_600_000, 10 * 365 * 86_400_000]) {
+  test(`a wall clock set by ${shiftMs} ms convicts nobody, and silence is found after a grace`, async () => {
+    await using stage = await Stage.open(4)
+    const watchdog = stage.watchdog()
+    await stage.run(20 * SECOND)
+    stage.silence('w1')
+    await stage.run(30 * SECOND)
+    stage.clock.wallShiftMs = shiftMs
+    await stage.run(SILENT - SECOND)
+    assert.deepEqual(watchdog.convicted, [])
+    await stage.run(2 * SECOND)
+    assert.deepEqual(watchdog.convicted, ['w1'])
+    assert.deepEqual(watchdog.errors, [])
+  })
+}
+
+const MASSES = [
+  { name: 'nine of nine', count: 8, dead: ['boss', 'w1', 'w2', 'w3', 'w4', 'w5', 'w6', 'w7', 'w8'] },
+  { name: 'five of nine', count: 8, dead: ['w1', 'w2', 'w3', 'w4', 'w5'] },
+  { name: 'two of three', count: 2, dead: ['w1', 'w2'] },
+]
+for (const { name, count, dead } of MASSES) {
+  test(`mass silence, ${name}: nothing is moved, one incident says so, and closes when it is over`, async () => {
+    await using stage = await Stage.open(count)
+    const watchdog = stage.watchdog()
+    await stage.addTask('t1', 'w1')
+    await stage.addTask('t2', 'w2')
+    await stage.run(20 * SECOND)
+    stage.silence(...dead)
+    await stage.run(30 * MINUTE)
+    assert.equal(watchdog.convicted.length, dead.length, 'they are silent indeed')
+    assert.equal(watchdog.moved, 0)
+    assert.deepEqual(await stage.holders(), { t1: 'w1', t2: 'w2' })
+    assert.deepEqual(await stage.incidents(), ['mass_silence'])
+    assert.equal(watchdog.said('incident opened').length, 1)
+    stage.heal(...dead)
+    await stage.run(MINUTE)
+    assert.deepEqual(await stage.incidents(), ['-mass_silence'])
+    assert.equal(watchdog.said('incident closed').length, 1)
+    assert.deepEqual(await stage.holders(), { t1: 'w1', t2: 'w2' })
+  })
+}
+
+test('when a mass silence is over, those still silent are single failures again', async () => {
+  await using stage = await Stage.open(8)
+  const watchdog = stage.watchdog()
+  await stage.addTask('t1', 'w1')
+  await stage.run(20 * SECOND)
+  stage.silence('w1', 'w2', 'w3', 'w4', 'w5')
+  await stage.run(5 * MINUTE)
+  assert.equal(watchdog.moved, 0)
+  stage.heal('w3', 'w4', 'w5')
+  await stage.run(MINUTE)
+  assert.deepEqual(await stage.incidents(), ['-mass_silence'], 'they may come back as the others did')
+  await stage.run(10 * SECOND)
+  assert.deepEqual(await stage.incidents(), ['-mass_silence', 'silent:w1', 'silent:w2'])
+  assert.notEqual((await stage.holders()).t1, 'w1')
+})
+
+test('four of nine are no mass silence', async () => {
+  await using stage = await Stage.open(8)
+  const watchdog = stage.watchdog()
+  for (const name of ['w1', 'w2', 'w3', 'w4']) await stage.addTask(`of-${name}`, name)
+  await stage.run(20 * SECOND)
+  stage.silence('w1', 'w2', 'w3', 'w4')
+  await stage.run(2 * MINUTE)
+  assert.equal(watchdog.moved, 4)
+  assert.deepEqual(await stage.open(), ['silent:w1', 'silent:w2', 'silent:w3', 'silent:w4'])
+})
+
+test('nobody collects beats: the watchdog is blind, says so, and convicts nobody for a full silence after', async () => {
+  await using stage = await Stage.open(4)
+  const watchdog = stage.watchdog()
+  await stage.addTask('t1', 'w1')
+  await stage.run(20 * SECOND)
+  stage.collects = false
+  stage.silence('boss', 'w1', 'w2', 'w3', 'w4')
+  await stage.run(LATE + 2 * SECOND)
+  assert.deepEqual(await stage.open(), ['blind'])
+  await stage.run(30 * MINUTE)
+  assert.deepEqual(watchdog.convicted, [])
+  assert.deepEqual(await stage.incidents(), ['blind'])
+
+  stage.collects = true
+  stage.heal('boss', 'w2', 'w3', 'w4') // w1 died meanwhile
+  await stage.run(2 * SECOND)
+  assert.deepEqual(await stage.incidents(), ['-blind'])
+  await stage.run(SILENT - 4 * SECOND)
+  assert.deepEqual(watchdog.convicted, [])
+  await stage.run(4 * SECOND)
+  assert.deepEqual(watchdog.convicted, ['w1'])
+  assert.notEqual((await stage.holders()).t1, 'w1')
+})
+
+test('a watchdog that begins while nobody collects beats is blind, and one that sees again closes that', async () => {
+  await using stage = await Stage.open(4)
+  stage.collects = false
+  stage.silence('boss', 'w1', 'w2', 'w3', 'w4')
+  const first = stage.watchdog()
+  await stage.run(5 * MINUTE)
+  assert.deepEqual([first.convicted, await stage.open()], [[], ['blind']])
+  await first.stop()
+  const second = stage.watchdog()
+  await stage.run(10 * SECOND)
+  assert.deepEqual(await stage.incidents(), ['blind'], 'it knows no better')
+  stage.collects = true
+  stage.heal('boss', 'w1', 'w2', 'w3', 'w4')
+  await stage.run(10 * SECOND)
+  assert.deepEqual([second.convicted, await stage.incidents()], [[], ['-blind']])
+})
+
+test('two watchdogs on one store: each task is moved once, each incident opened once, each alert told once', async () => {
+  await using stage = await Stage.open(8)
+  const watchdogs = [stage.watchdog(), stage.watchdog()]
+  const tasks = ['w1', 'w2', 'w3'].flatMap((name) => [1, 2, 3].map((n) => ({ id: `${name}-${n}`, name })))
+  for (const { id, name } of tasks) await stage.addTask(id, name)
+  await stage.run(20 * SECOND)
+  stage.silence('w1', 'w2', 'w3')
+  await stage.run(SILENT + 5 * SECOND)
+  const movedSoon = (await stage.store.tasks({})).filter(({ moves }) => moves > 0)
+  assert.equal(movedSoon.length, 3, 'together they move no faster than one')
+  await stage.run(MINUTE)
+  for (const task of await stage.store.tasks({})) assert.deepEqual([task.epoch, task.moves], [2, 1], task.id)
+  assert.equal(
+    watchdogs.reduce((sum, { moved }) => sum + moved, 0),
+    tasks.length,
+  )
+  assert.deepEqual(await stage.incidents(), ['silent:w1', 'silent:w2', 'silent:w3'])
+  stage.heal('w1', 'w2', 'w3')
+  await stage.run(MINUTE)
+  assert.deepEqual(await stage.incidents(), ['-silent:w1', '-silent:w2', '-silent:w3'])
+  const told = watchdogs.flatMap(({ log }) => log.records).filter(({ event }) => event.startsWith('incident '))
+  assert.equal(told.length, 6)
+  assert.deepEqual(
+    watchdogs.flatMap(({ errors }) => errors),
+    [],
+  )
+})
+
+test('a watchdog that was stopped between deciding and doing does not act on it', async () => {
+  await using stage = await Stage.open(4)
+  let hold = false
+  const store = through(stage.store, {
+    tasks: async () => {
+      if (hold) await stage.clock.sleep(5 * MINUTE)
+    },
+  })
+  const watchdog = stage.watchdog({ store })
+  await stage.addTask('t1', 'w1')
+  await stage.run(20 * SECOND)
+  stage.silence('w1')
+  await stage.run(SILENT - 6 * SECOND)
+  hold = true
+  await stage.run(20 * SECOND)
+  assert.deepEqual(watchdog.looks.at(-1)?.changes.length, 0)
+  hold = false
+  stage.heal('w1')
+  await stage.run(10 * MINUTE)
+  assert.equal(watchdog.moved, 0)
+  assert.deepEqual(await stage.holders(), { t1: 'w1' })
+})
+
+test('the store is away for long: people are told without it, nobody is judged, and a full silence passes after', async () => {
+  await using stage = await Stage.open(4)
+  let away = false
+  const fail = async (): Promise<void> => {
+    if (away) throw new S2Error('unavailable', 'the store is away')
+  }
+  const store = through(stage.store, { pulses: fail, tasks: fail, claimAlerts: fail, judge: fail })
+  const watchdog = stage.watchdog({ store })
+  await stage.run(20 * SECOND)
+  away = true
+  stage.silence('w1')
+  await stage.run(10 * MINUTE)
+  const told = (event: string): unknown[] => watchdog.said(event).map(({ fields }) => fields.cause)
+  assert.deepEqual(told('incident opened'), ['store_away'])
+  assert.ok(watchdog.errors.length > 10 && watchdog.errors.length < 600, `${watchdog.errors.length} tries`)
+  away = false
+  await stage.run(SILENT - SECOND)
+  assert.deepEqual(told('incident closed'), ['store_away'])
+  assert.deepEqual(watchdog.convicted, [])
+  await stage.run(10 * SECOND)
+  assert.deepEqual(watchdog.convicted, ['w1'])
+})
+
+test('errors of the store now and then cost no grace, and nothing that was decided is lost', async () => {
+  await using stage = await Stage.open(4)
+  let dice = 1
+  let failures = 0
+  const fail = async (): Promise<void> => {
+    dice = (dice * 48_271) % 2_147_483_647
+    if (dice % 5 !== 0) return
+    failures += 1
+    throw new S2Error(failures % 2 === 0 ? 'unavailable' : 'unknown_outcome', 'not this time')
+  }
+  const verbs = [
+    'pulses',
+    'tasks',
+    'conversations',
+    'incidents',
+    'openIncident',
+    'move',
+    'judge',
+    'claimAlerts',
+  ] as const
+  const store = through(stage.store, Object.fromEntries(verbs.map((verb) => [verb, fail])))
+  const watchdog = stage.watchdog({ store })
+  for (const id of ['t1', 't2', 't3', 't4', 't5']) await stage.addTask(id, 'w1')
+  await stage.run(20 * SECOND)
+  stage.silence('w1')
+  await stage.run(SILENT + 5 * SECOND)
+  assert.ok(failures > 20, `only ${failures} failures`)
+  assert.deepEqual(watchdog.convicted, ['w1'])
+  assert.equal(Object.values(await stage.holders()).includes('w1'), false)
+  assert.deepEqual(await stage.incidents(), ['silent:w1'])
+  for (const { moves } of await stage.store.tasks({})) assert.equal(moves, 1)
+  assert.equal((await stage.verdicts()).w1, 'silent')
+})
+
+test('an unknown session that beats is welcomed at once, and gets work that waits for its role', async () => {
+  await using stage = await Stage.open(2)
+  stage.watchdog()
+  await stage.run(20 * SECOND)
+  const docs = await stage.join('docs', 'docs')
+  await stage.addTask('t1', null, 'docs')
+  await stage.run(BEAT)
+  assert.equal((await stage.store.task('t1')).holder, docs.session)
+  assert.equal((await stage.verdicts()).docs, 'alive')
+})
+
+test('a task that nobody holds is dealt within a second, keeps its priority, and counts no move', async () => {
+  await using stage = await Stage.open(3, { w2: 'docs' })
+  stage.watchdog()
+  await stage.run(20 * SECOND)
+  await stage.addTask('t1', null, 'docs')
+  await stage.addTask('t2', null)
+  await stage.run(SECOND + CONFIG.watchMs)
+  assert.deepEqual(await stage.holders(), { t1: 'w2', t2: 'w1' })
+  const { priority, moves } = await stage.store.task('t1')
+  assert.deepEqual([priority, moves], ['P2', 0])
+})
+
+test('a frozen agent under a beating daemon loses its tasks by its lease, and gets none until it shows work', async () => {
+  await using stage = await Stage.open(2)
+  const watchdog = stage.watchdog()
+  const w1 = stage.actor('w1')
+  await stage.addTask('t1', 'w1')
+  await stage.addTask('t2', 'w1')
+  await stage.store.leaseTask(w1.session, 'life')
+  await stage.run(CONFIG.leaseMs - SECOND)
+  assert.deepEqual(await stage.holders(), { t1: 'w1', t2: 'w1' })
+  await stage.run(3 * SECOND)
+  assert.deepEqual(await stage.holders(), { t1: 'w2', t2: 'w2' })
+  assert.deepEqual([watchdog.convicted, (await stage.verdicts()).w1], [[], 'alive'])
+  await stage.addTask('t3', null)
+  await stage.run(5 * SECOND)
+  assert.equal((await stage.holders()).t3, 'w2', 'though w1 has none')
+  w1.work += 1
+  await stage.run(2 * BEAT)
+  await stage.addTask('t4', null)
+  await stage.run(5 * SECOND)
+  assert.equal((await stage.holders()).t4, 'w1')
+})
+
+test('a lease that is renewed is left in peace', async () => {
+  await using stage = await Stage.open(2)
+  const watchdog = stage.watchdog()
+  const { session } = stage.actor('w1')
+  await stage.addTask('t1', 'w1')
+  const task = await stage.store.leaseTask(session, 'life')
+  for (let minutes = 0; minutes < 10; minutes += 0.5) {
+    const report = { task: 't1', epoch: task?.epoch ?? 0, state: 'in_progress', progress: null, result: null } as const
+    await stage.store.report(session, report)
+    await stage.run(30 * SECOND)
+  }
+  assert.equal(watchdog.moved, 0)
+})
+
+test('a conversation that ends leaves its tasks to others, and its agent’s incident is closed', async () => {
+  await using stage = await Stage.open(3)
+  stage.watchdog()
+  await stage.addTask('t1', 'w1')
+  await stage.run(20 * SECOND)
+  stage.silence('w2')
+  await stage.run(2 * MINUTE)
+  assert.deepEqual(await stage.open(), ['silent:w2'])
+  for (const name of ['w1', 'w2']) {
+    stage.silence(name)
+    await stage.store.endConversation(stage.actor(name).session.slice(0, -2))
+  }
+  await stage.run(MINUTE + SECOND)
+  assert.deepEqual(await stage.holders(), { t1: 'w3' })
+  assert.deepEqual(await stage.incidents(), ['-silent:w2'])
+  assert.deepEqual(Object.keys(await stage.verdicts()).sort(), ['boss', 'w3'])
+})
+
+test('a task that is moved too often is left to a human; it is over when the task is', async () => {
+  await using stage = await Stage.open(3)
+  const watchdog = stage.watchdog({ config: { movesMax: 2 } })
+  await stage.addTask('t1', 'w1')
+  for (let round = 0; round < 12; round += 1) {
+    const holder = String((await stage.holders()).t1)
+    stage.silence(holder)
+    await stage.run(2 * MINUTE)
+    stage.heal(holder)
+    await stage.run(20 * SECOND)
+  }
+  assert.equal((await stage.store.task('t1')).moves, 2)
+  assert.equal(watchdog.moved, 2)
+  const holder = String((await stage.holders()).t1)
+  stage.silence(holder)
+  await stage.run(2 * MINUTE)
+  assert.deepEqual(await stage.open(), [`silent:${holder}`, 'task_exhausted:t1'])
+  await stage.store.cancelTask('t1')
+  await stage.run(2 * SECOND)
+  assert.deepEqual(await stage.open(), [`silent:${holder}`])
+})
+
+test('with nobody to take tasks one incident says so, and they are moved when somebody comes', async () => {
+  await using stage = await Stage.open(1)
+  stage.watchdog()
+  await stage.addTask('t1', 'w1')
+  await stage.addTask('t2', 'w1')
+  await stage.run(20 * SECOND)
+  stage.silence('w1')
+  await stage.run(10 * MINUTE)
+  assert.deepEqual(await stage.incidents(), ['silent:w1', 'task_stranded'])
+  assert.deepEqual(await stage.holders(), { t1: 'w1', t2: 'w1' })
+  await stage.join('w2')
+  await stage.run(2 * BEAT)
+  assert.deepEqual(await stage.holders(), { t1: 'w2', t2: 'w2' })
+  assert.deepEqual(await stage.incidents(), ['-task_stranded', 'silent:w1'])
+})
+
+test('a fleet under loss of every third beat has no silent agents', async () => {
+  await using stage = await Stage.open(8)
+  let beats = 0
+  const { store } = stage
+  const beat = store.beat.bind(store)
+  store.beat = async (all) => {
+    beats += 1
+    if (beats % 3 !== 0) await beat(all)
+  }
+  const watchdog = stage.watchdog()
+  await stage.run(2 * 60 * MINUTE)
+  assert.deepEqual(watchdog.convicted, [])
+  assert.ok(beats > 10_000)
+})
+
+test('the status line says it in words', async () => {
+  const { statusLine } = await import('../../services/watchdog/watchdog.ts')
+  const { View } = await import('../../services/watchdog/view.ts')
+  const view = new View(CONFIG)
+  assert.equal(statusLine(view), '0 agents; 0 tasks open')
+  const agents = Array.from({ length: 9 }, (_, index) => ({ name: `w${index}`, role: 'any', sessions: [] }))
+  view.roster.know(agents.slice(0, 1), 0)
+  view.roster.know(agents, 30_000)
+  view.roster.due(60_000)
+  assert.equal(statusLine(view), '9 agents: 8 late, 1 silent; 0 tasks open')
+})

@@ -1,0 +1,266 @@
+/** A fleet in memory under a clock that a test moves: thirty minutes cost milliseconds. */
+import assert from 'node:assert/strict'
+import type { Incident } from '#fleet/incident.ts'
+import { readLetter } from '#fleet/letters.ts'
+import type { VerdictChange } from '#fleet/liveness.ts'
+import { type SessionId, sessionId } from '#fleet/session.ts'
+import type { Task } from '#fleet/task.ts'
+import type { Clock } from '#runtime/clock.ts'
+import { recordingLog, type Said } from '#runtime/log.ts'
+import { openMemoryStore } from '#store/memory.ts'
+import type { Store } from '#store/store.ts'
+import type { WatchConfig } from '../../services/watchdog/config.ts'
+import type { Look } from '../../services/watchdog/look.ts'
+import { watch } from '../../services/watchdog/watchdog.ts'
+import { StageClock } from './stage-clock.ts'
+
+export const BEAT = 5_000
+
+export const CONFIG: WatchConfig = {
+  lateAfterMs: 15_000,
+  silentAfterMs: 60_000,
+  roundMs: 60_000,
+  watchMs: 250,
+  leaseMs: 60_000,
+  moveEveryMs: 10_000,
+  movesMax: 5,
+  alertExec: null,
+  alertWebhook: null,
+}
+
+export interface Actor {
+  readonly name: string
+  /** The worker's end; the orchestrator has the other ends of all. */
+  readonly session: SessionId
+  host: string
+  incarnation: string
+  seq: number
+  work: number
+  beats: boolean
+  lastBeatAt: number
+}
+
+export class Stage implements AsyncDisposable {
+  readonly clock = new StageClock()
+  readonly store: Store = openMemoryStore({ clock: this.clock })
+  readonly actors = new Map<string, Actor>()
+  /** Whether the bridge collects beats. */
+  collects = true
+  readonly #ending = new AbortController()
+  readonly #running: Promise<void>[] = []
+  #boss = true
+
+  /** Workers w1 … w<count> beside an orchestrator, all beating. */
+  static async open(count: number, roles: Readonly<Record<string, string>> = {}): Promise<Stage> {
+    const stage = new Stage()
+    for (let index = 1; index <= count; index += 1) await stage.join(`w${index}`, roles[`w${index}`] ?? 'any')
+    stage.#running.push(stage.#collect())
+    return stage
+  }
+
+  async join(name: string, role = 'any'): Promise<Actor> {
+    const { id } = await this.store.openConversation({
+      roles: { a: 'orchestrator', b: role },
+      agents: { a: 'boss', b: name },
+      lifetimeMs: 100 * 365 * 86_400_000,
+    })
+    const session = sessionId(id, 'b')
+    const life = { incarnation: 'first', seq: 0, work: 0, beats: true, lastBeatAt: 0 }
+    const actor: Actor = { name, session, host: `host-${name}`, ...life }
+    this.actors.set(name, actor)
+    this.#running.push(this.#beat(actor, this.actors.size * 100))
+    return actor
+  }
+
+  actor(name: string): Actor {
+    const actor = this.actors.get(name)
+    assert.ok(actor, name)
+    return actor
+  }
+
+  /** These stop beating; the orchestrator is called boss. */
+  silence(...names: readonly string[]): void {
+    this.#set(names, false)
+  }
+
+  heal(...names: readonly string[]): void {
+    this.#set(names, true)
+  }
+
+  #set(names: readonly string[], beats: boolean): void {
+    for (const name of names) {
+      if (name === 'boss') this.#boss = beats
+      else this.actor(name).beats = beats
+    }
+  }
+
+  async addTask(id: string, holder: string | null, role: string | null = null): Promise<Task> {
+    const session = holder === null ? null : this.actor(holder).session
+    return this.store.addTask({
+      id,
+      description: `do ${id}`,
+      priority: 'P2',
+      role,
+      holder: session,
+      deadline: null,
+      createdBy: session === null ? null : (session.replace(/b$/, 'a') as SessionId),
+    })
+  }
+
+  /** Who holds each open task now, by name. */
+  async holders(): Promise<Record<string, string | null>> {
+    const names = new Map([...this.actors.values()].map(({ session, name }) => [session, name]))
+    const tasks = await this.store.tasks({})
+    return Object.fromEntries(tasks.map(({ id, holder }) => [id, holder === null ? null : (names.get(holder) ?? '?')]))
+  }
+
+  /** What S2 wrote to a session about tasks: `type task`. */
+  async letters(session: SessionId): Promise<string[]> {
+    const messages = await this.store.unacked(session, 0, 1_000)
+    return messages.map(({ text }) => readLetter(text)).map((letter) => `${letter?.type} ${letter?.task}`)
+  }
+
+  async open(): Promise<string[]> {
+    return (await this.store.incidents({ open: true })).map(({ cause }) => cause).sort()
+  }
+
+  /** Every incident that there ever was, the closed ones with a dash. */
+  async incidents(): Promise<string[]> {
+    const all: Incident[] = await this.store.incidents({ open: false })
+    return all.map(({ cause, closedAt }) => `${closedAt === null ? '' : '-'}${cause}`).sort()
+  }
+
+  async verdicts(): Promise<Record<string, string>> {
+    const { verdicts } = await this.store.verdicts()
+    return Object.fromEntries(verdicts.map(({ agent, verdict }) => [agent, verdict]))
+  }
+
+  watchdog(more: { store?: Store; clock?: Clock; config?: Partial<WatchConfig> } = {}): Watchdog {
+    const watchdog = new Watchdog({ ...CONFIG, ...more.config }, more.store ?? this.store, more.clock ?? this.clock)
+    this.#running.push(watchdog.done)
+    this.#ending.signal.addEventListener('abort', () => watchdog.end())
+    return watchdog
+  }
+
+  async run(ms: number): Promise<void> {
+    await this.clock.advance(ms)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#ending.abort()
+    await Promise.all(this.#running)
+  }
+
+  async #beat(actor: Actor, offsetMs: number): Promise<void> {
+    const { signal } = this.#ending
+    await this.clock.sleep(offsetMs, signal).catch(() => undefined)
+    while (!signal.aborted) {
+      actor.seq += 1
+      const { session, host, incarnation, seq, work } = actor
+      const partner = session.replace(/b$/, 'a') as SessionId
+      if (this.#boss)
+        await this.store.beat([{ session: partner, host: 'host-boss', incarnation: 'first', seq, work: 0 }])
+      if (actor.beats) await this.store.beat([{ session, host, incarnation, seq, work }])
+      if (actor.beats) actor.lastBeatAt = this.clock.now()
+      await this.clock.sleep(BEAT, signal).catch(() => undefined)
+    }
+  }
+
+  async #collect(): Promise<void> {
+    const { signal } = this.#ending
+    while (!signal.aborted) {
+      if (this.collects) await this.store.tend()
+      await this.clock.sleep(1_000, signal).catch(() => undefined)
+    }
+  }
+}
+
+export interface Passed extends VerdictChange {
+  /** When the look that passed it ended. */
+  readonly toldAt: number
+}
+
+export class Watchdog {
+  readonly log = recordingLog()
+  readonly looks: Look[] = []
+  readonly changes: Passed[] = []
+  readonly errors: unknown[] = []
+  readonly done: Promise<void>
+  readonly #stop = new AbortController()
+
+  constructor(config: WatchConfig, store: Store, clock: Clock) {
+    this.done = watch(config, {
+      store,
+      clock,
+      log: this.log,
+      chance: () => 0.5,
+      signal: this.#stop.signal,
+      onLook: (look) => {
+        this.looks.push(look)
+        for (const change of look.changes) this.changes.push({ ...change, toldAt: clock.now() })
+      },
+      onError: (error) => this.errors.push(error),
+    })
+  }
+
+  get moved(): number {
+    return this.looks.reduce((sum, { moved }) => sum + moved, 0)
+  }
+
+  /** Who was convicted, in order. */
+  get convicted(): string[] {
+    return this.changes.filter(({ to }) => to === 'silent').map(({ agent }) => agent)
+  }
+
+  said(event: string): Said[] {
+    return this.log.records.filter((record) => record.event === event)
+  }
+
+  end(): void {
+    this.#stop.abort()
+  }
+
+  async stop(): Promise<void> {
+    this.end()
+    await this.done
+  }
+}
+
+/** The clock as a process has it that may be stopped: while it is, none of its waits end. */
+export class StoppableClock implements Clock {
+  readonly #clock: Clock
+  stoppedUntil = 0
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  now(): number {
+    return this.#clock.now()
+  }
+
+  wall(): number {
+    return this.#clock.wall()
+  }
+
+  async sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    await this.#clock.sleep(ms, signal)
+    const leftMs = this.stoppedUntil - this.now()
+    if (leftMs > 0) await this.#clock.sleep(leftMs, signal)
+  }
+}
+
+/** A store of which some verbs are preceded by something: a delay, or an error. */
+export function through(store: Store, before: Partial<Record<keyof Store, () => Promise<void>>>): Store {
+  return new Proxy(store, {
+    get(target, name) {
+      const verb: unknown = Reflect.get(target, name)
+      if (typeof verb !== 'function') return verb
+      const first = before[name as keyof Store]
+      return async (...args: unknown[]) => {
+        await first?.()
+        return Reflect.apply(verb, target, args) as unknown
+      }
+    },
+  })
+}
