@@ -1,5 +1,6 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import type { Clock } from './clock.ts'
+import { childStdio } from './descriptors.ts'
 
 /** A command that is run to its end, bounded in time and output. */
 export interface Command {
@@ -45,10 +46,10 @@ export async function runCommand(command: Command, clock: Clock, signal?: AbortS
   const [file, ...args] = command.argv
   const child = spawn(file, args, {
     detached: true,
-    stdio: ['pipe', 'pipe', 'pipe'],
+    stdio: childStdio(),
     env: command.env,
     ...(command.cwd === undefined ? {} : { cwd: command.cwd }),
-  })
+  }) as ChildProcessWithoutNullStreams
   const over = new AbortController()
   let ended: Ending['ended'] = null
   const end = (why: Ending['ended']): void => {
