@@ -113,14 +113,15 @@ export async function openBridge(
   patience: Patience = PATIENCE,
 ): Promise<Bridge> {
   const { door, sockets, chores } = furnish(config, store, parts, patience)
+  const opens = { clock: parts.clock, draining: parts.draining, graceMs: config.drainMs / 2 }
   await using opening = new AsyncDisposableStack()
   const server = await makeServer(config.tls, patience)
   server.on('request', door.onSigned).on('checkContinue', door.onSigned).on('upgrade', sockets.onUpgrade)
   const admin = makeAdminServer(patience)
   admin.on('request', door.onAdmin)
-  opening.use(await openServer(server, config.listen))
+  opening.use(await openServer(server, config.listen, opens))
   opening.defer(() => sockets.close())
-  opening.use(await openServer(admin, { path: config.admin }))
+  opening.use(await openServer(admin, { path: config.admin }, opens))
   const certificate =
     config.tls === null
       ? []

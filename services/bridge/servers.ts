@@ -1,6 +1,7 @@
 import { createServer, type Server, type ServerOptions } from 'node:http'
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
+import type { Clock } from '#runtime/clock.ts'
 import { listen } from '#runtime/health.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Address } from '#runtime/settings.ts'
@@ -41,17 +42,35 @@ export function makeAdminServer(patience: Patience): Server {
   return createServer(optionsFor(patience))
 }
 
-/** Listens until disposed; then takes nothing new, and lets what is under way end. Throws `ConfigError`. */
-export async function openServer(server: Server, address: Address): Promise<AsyncDisposable> {
+export interface OpenParts {
+  readonly clock: Clock
+  readonly draining: AbortSignal
+  /** How long requests under way may take to end once it drains, milliseconds. */
+  readonly graceMs: number
+}
+
+/**
+ * Listens until `draining` aborts: then takes nothing new at once. Disposing waits for what is under way, and in the end
+ * for nobody. Throws `ConfigError`.
+ */
+export async function openServer(server: Server, address: Address, parts: OpenParts): Promise<AsyncDisposable> {
+  const { clock, draining, graceMs } = parts
   server.maxConnections = CONNECTIONS_MAX
   server.timeout = STUCK_MS
   await listen(server, address)
+  const closed = new Promise<void>((resolve) => server.once('close', () => resolve()))
+  const close = (): void => void (server.listening && server.close())
+  draining.addEventListener('abort', close, { once: true })
   return {
-    [Symbol.asyncDispose]: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve())
-        server.closeIdleConnections()
-      }),
+    [Symbol.asyncDispose]: async () => {
+      draining.removeEventListener('abort', close)
+      close()
+      const over = new AbortController()
+      await Promise.race([closed, clock.sleep(graceMs, over.signal).catch(() => undefined)])
+      over.abort()
+      server.closeAllConnections()
+      await closed
+    },
   }
 }
 

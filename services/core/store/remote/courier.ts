@@ -175,7 +175,7 @@ export class Courier implements Disposable {
   /** Reads a stream's items until it breaks off; then throws `unavailable`, or what the bridge says is wrong. */
   async *#lines(name: StreamName, input: object, signal: AbortSignal): AsyncGenerator<unknown> {
     const body = Buffer.from(JSON.stringify(input))
-    const request = this.#open(ROOT + name, body, null, undefined)
+    const request = this.#open(ROOT + name, body, null, false)
     request.setTimeout(STREAM_QUIET_MS, () => request.destroy(new Error('the stream has gone quiet')))
     const onAbort = (): void => void request.destroy()
     signal.addEventListener('abort', onAbort, { once: true })
@@ -197,13 +197,13 @@ export class Courier implements Disposable {
     }
   }
 
-  #open(path: string, body: Buffer, key: Key | null, agent: HttpAgent | undefined): ClientRequest {
+  #open(path: string, body: Buffer, key: Key | null, agent: HttpAgent | false): ClientRequest {
     const headers = {
       'content-type': 'application/json',
       'content-length': body.length,
       ...(key === null ? {} : this.#signed(path, body, key)),
     }
-    const common = { method: 'POST', path, headers, ...(agent === undefined ? {} : { agent }) }
+    const common = { method: 'POST', path, headers, agent }
     if ('socketPath' in this.#target) {
       return httpRequest({ ...common, socketPath: this.#knock(this.#target.socketPath), host: 'localhost' })
     }

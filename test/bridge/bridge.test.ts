@@ -1,0 +1,234 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, statSync } from 'node:fs'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { connect, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { connect as connectTls } from 'node:tls'
+import { ConfigError } from '#runtime/config.ts'
+import { recordingLog } from '#runtime/log.ts'
+import { openMemoryStore } from '#store/memory.ts'
+import { readConfig } from '../../services/bridge/config.ts'
+import { Renewals } from '../../services/bridge/renewals.ts'
+import { renewCertificate } from '../../services/bridge/servers.ts'
+import { makeCertificate } from './certificate.ts'
+import { Ground, MovableClock, until } from './ground.ts'
+
+const folder = await mkdtemp(join(tmpdir(), 's2-bridge-'))
+after(() => rm(folder, { recursive: true, force: true }))
+
+const { cert, key } = makeCertificate(new Date())
+const CERT = join(folder, 'bridge.crt')
+const KEY = join(folder, 'bridge.key')
+await writeFile(CERT, cert)
+await writeFile(KEY, key)
+
+/** The program as it is started for real. */
+class Bridge implements AsyncDisposable {
+  readonly child: ChildProcess
+  readonly state: string
+  output = ''
+
+  constructor(name: string, env: Readonly<Record<string, string>>) {
+    this.state = join(folder, name)
+    this.child = spawn(process.execPath, ['services/bridge/main.ts'], {
+      env: { PATH: process.env.PATH, S2_STATE: this.state, S2_LISTEN: '127.0.0.1:0', ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    for (const stream of [this.child.stdout, this.child.stderr]) {
+      stream?.on('data', (chunk) => {
+        this.output += String(chunk)
+      })
+    }
+  }
+
+  async says(what: string): Promise<void> {
+    await until(what, () => this.output.includes(what) || this.child.exitCode !== null)
+    assert.ok(this.output.includes(what), this.output)
+  }
+
+  async exit(): Promise<number | null> {
+    if (this.child.exitCode === null && this.child.signalCode === null) await once(this.child, 'close')
+    return this.child.exitCode
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.child.kill('SIGKILL')
+    await this.exit()
+  }
+}
+
+test('the program starts, answers on both doors, and stops when it is told to', async () => {
+  await using bridge = new Bridge('whole', {})
+  await bridge.says('"event":"ready"')
+  const socket = join(bridge.state, 'run', 'admin.sock')
+  assert.equal(statSync(socket).mode & 0o777, 0o660)
+  assert.ok(existsSync(join(bridge.state, 'bridge.db')))
+  const [, url] = /"at":"(http:\/\/127\.0\.0\.1:\d+)"/.exec(bridge.output) ?? []
+  assert.equal((await fetch(`${url}/v1/send`, { method: 'POST', body: '{}' })).status, 400)
+
+  await using second = new Bridge('whole', {})
+  assert.equal(await second.exit(), 78)
+  assert.match(second.output, /in use: the program runs already/)
+
+  bridge.child.kill('SIGTERM')
+  assert.equal(await bridge.exit(), 0)
+  assert.match(bridge.output, /"event":"stopped"/)
+  assert.ok(!existsSync(socket))
+})
+
+test('what keeps it from starting is said, with the exit code of a wrong configuration', async () => {
+  const holder = createServer().listen(0, '127.0.0.1')
+  await once(holder, 'listening')
+  const { port } = holder.address() as { port: number }
+  const garbage = join(folder, 'garbage.pem')
+  await writeFile(garbage, 'no certificate')
+  const other = join(folder, 'other.key')
+  await writeFile(other, makeCertificate(new Date()).key)
+  const cases: [Record<string, string>, RegExp][] = [
+    [{ S2_LISTEN: `127.0.0.1:${port}` }, /cannot listen on 127\.0\.0\.1:\d+: another program listens there/],
+    [
+      { S2_TLS_CERT: CERT, S2_TLS_KEY: join(folder, 'missing.key') },
+      /S2_TLS_KEY=\S*missing\.key cannot be read \(ENOENT\)/,
+    ],
+    [{ S2_TLS_CERT: garbage, S2_TLS_KEY: KEY }, /S2_TLS_CERT=\S*garbage\.pem is not a PEM file/],
+    [{ S2_TLS_CERT: CERT, S2_TLS_KEY: other }, /cannot be used together/],
+  ]
+  const bridges = cases.map(([env], index) => new Bridge(`wrong-${index}`, env))
+  for (const [index, bridge] of bridges.entries()) {
+    await using _ended = bridge
+    assert.equal(await bridge.exit(), 78, bridge.output)
+    assert.match(bridge.output, cases[index]?.[1] as RegExp)
+  }
+  holder.close()
+})
+
+test('beyond this machine it wants TLS, or a proxy said to be there', () => {
+  const state = { S2_STATE: folder }
+  const fails = (env: Record<string, string>, pattern: RegExp): void => {
+    assert.throws(
+      () => readConfig({ ...state, ...env }),
+      (error) => error instanceof ConfigError && pattern.test(error.message),
+    )
+  }
+  for (const listen of [
+    '0.0.0.0:7433',
+    '[::]:7433',
+    '192.168.1.5:7433',
+    'bridge.example.org:7433',
+    '127.0.0.1.example.org:7433',
+  ]) {
+    fails({ S2_LISTEN: listen }, /S2_TLS_CERT and S2_TLS_KEY, or S2_BEHIND_PROXY=yes/)
+    readConfig({ ...state, S2_LISTEN: listen, S2_BEHIND_PROXY: 'yes' })
+    readConfig({ ...state, S2_LISTEN: listen, S2_TLS_CERT: CERT, S2_TLS_KEY: KEY })
+  }
+  for (const listen of ['127.0.0.1:7433', '127.3.2.1:7433', '[::1]:7433', 'localhost:7433', 'unix:/run/s2.sock']) {
+    readConfig({ ...state, S2_LISTEN: listen })
+  }
+  fails({ S2_TLS_CERT: CERT }, /S2_TLS_KEY is missing/)
+  fails({ S2_TLS_KEY: KEY }, /S2_TLS_CERT is missing/)
+  fails({ S2_HOUSEKEEPING: '99 * * * *' }, /S2_HOUSEKEEPING="99 \* \* \* \*"/)
+  fails({ S2_LISTEN: '0.0.0.0:7433', S2_TLS_KEY: KEY }, /S2_LISTEN lies[\s\S]*|S2_TLS_CERT is missing/)
+  assert.equal(readConfig(state).store, `sqlite:${join(folder, 'bridge.db')}`)
+})
+
+test('over TLS it is the same bridge, for those who trust its certificate', async () => {
+  await using ground = await Ground.open({ S2_TLS_CERT: CERT, S2_TLS_KEY: KEY })
+  const { a, b } = await ground.channel()
+  assert.match(ground.bridge.url, /^https:/)
+  const store = ground.as([a, b], { ca: cert })
+  await store.send(a.session, 'k', { text: 'x' })
+  const stop = new AbortController()
+  const mail = store.mail(b.session, 0, stop.signal)[Symbol.asyncIterator]()
+  assert.equal((await mail.next()).value.text, 'x')
+  await until('the socket is open', () => store.link.means === 'socket')
+  stop.abort()
+  await assert.rejects(ground.as([a]).send(a.session, 'l', { text: 'x' }), (error) => {
+    assert.match(String((error as { next: string }).next), /NODE_EXTRA_CA_CERTS/)
+    assert.equal((error as { code: string }).code, 'unavailable')
+    return true
+  })
+  const plain = connect({ host: '127.0.0.1', port: ground.port })
+  plain.on('error', () => undefined).write('GET / HTTP/1.1\r\n\r\n')
+  await new Promise<void>((resolve) => plain.resume().once('close', () => resolve()))
+})
+
+test('a renewed certificate is taken over while it runs, a bad one is not', async () => {
+  const { createServer: createTls } = await import('node:https')
+  const paths = { cert: join(folder, 'renewed.crt'), key: join(folder, 'renewed.key') }
+  const put = async (pair: { cert: string; key: string }): Promise<void> => {
+    await writeFile(paths.cert, pair.cert)
+    await writeFile(paths.key, pair.key)
+  }
+  await put({ cert, key })
+  const server = createTls({ cert, key }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  const serial = async (): Promise<string> => {
+    const socket = connectTls({ host: '127.0.0.1', port, rejectUnauthorized: false })
+    await once(socket, 'secureConnect')
+    const found = socket.getPeerCertificate().serialNumber
+    socket.destroy()
+    return found
+  }
+  const look = renewCertificate(server, paths, recordingLog())
+  await look()
+  const first = await serial()
+  await put(makeCertificate(new Date()))
+  assert.equal(await serial(), first)
+  await look()
+  const second = await serial()
+  assert.notEqual(second, first)
+  await writeFile(paths.cert, cert)
+  await assert.rejects(look(), ConfigError)
+  assert.equal(await serial(), second)
+  server.close()
+})
+
+test('what is under way when it stops is finished, and nothing new is taken', async () => {
+  await using ground = await Ground.open()
+  const { a } = await ground.channel()
+  const { send } = ground.store
+  const committing = Promise.withResolvers<void>()
+  const commit = Promise.withResolvers<void>()
+  ground.store.send = async (...args) => {
+    committing.resolve()
+    await commit.promise
+    return await send.apply(ground.store, args)
+  }
+  const answer = ground.send(a)
+  await committing.promise
+  const stopped = ground.stop()
+  await assert.rejects(ground.send(a), { code: /^ECONN(REFUSED|RESET)$/ })
+  commit.resolve()
+  const { status, headers } = await answer
+  assert.equal(status, 200)
+  assert.equal(headers.connection, 'close')
+  await stopped
+  await ground.start()
+})
+
+test('conversations of workers that beat are renewed before they end, and no others', async () => {
+  const clock = new MovableClock()
+  const log = recordingLog()
+  await using store = openMemoryStore({ clock })
+  const open = (worker: string) =>
+    store.openConversation({ roles: { a: 'o', b: 'w' }, agents: { a: 'o', b: worker }, lifetimeMs: 60_000 })
+  const [lively, quiet, ended] = [await open('lively'), await open('quiet'), await open('ended')]
+  const renewals = new Renewals(60_000, { store, clock, log })
+  for (const { id } of [lively, ended]) renewals.heard(`${id}/b`)
+  renewals.heard(`${quiet.id}/a`)
+  const ends = async () => new Map((await store.conversations()).map(({ id, expiresAt }) => [id, expiresAt]))
+  assert.equal(await renewals.round(), 7_500)
+  assert.equal((await ends()).get(lively.id), lively.expiresAt, 'there is time yet')
+  await store.endConversation(ended.id)
+  clock.offsetMs = 31_000
+  await renewals.round()
+  const now = await ends()
+  assert.ok((now.get(lively.id) ?? 0) >= lively.expiresAt + 30_000)
+  assert.equal(now.get(quiet.id), quiet.expiresAt)
+  assert.equal(now.has(ended.id), false)
+})

@@ -1,0 +1,52 @@
+/** Makes certificates for tests, so that none lies in the repository and no tool is asked for. */
+import { generateKeyPairSync, randomBytes, sign } from 'node:crypto'
+
+/** A fresh self-signed certificate for 127.0.0.1 and localhost (X.509 version 3, RFC 5280), valid for a day. */
+export function makeCertificate(now: Date): { readonly cert: string; readonly key: string } {
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const name = sequence(tlv(0x31, sequence(oid('550403'), tlv(0x0c, Buffer.from('localhost')))))
+  const validity = sequence(time(new Date(now.getTime() - 3_600_000)), time(new Date(now.getTime() + 86_400_000)))
+  const names = sequence(tlv(0x82, Buffer.from('localhost')), tlv(0x87, Buffer.from([127, 0, 0, 1])))
+  const extensions = sequence(
+    sequence(oid('551d11'), tlv(0x04, names)),
+    sequence(oid('551d13'), tlv(0x01, Buffer.from([0xff])), tlv(0x04, sequence(tlv(0x01, Buffer.from([0xff]))))),
+  )
+  const body = sequence(
+    tlv(0xa0, tlv(0x02, Buffer.from([2]))),
+    tlv(0x02, Buffer.concat([Buffer.from([1]), randomBytes(8)])),
+    ECDSA_SHA256,
+    name,
+    validity,
+    name,
+    publicKey.export({ type: 'spki', format: 'der' }),
+    tlv(0xa3, extensions),
+  )
+  const seal = sign('sha256', body, privateKey)
+  const der = sequence(body, ECDSA_SHA256, tlv(0x03, Buffer.concat([Buffer.from([0]), seal])))
+  const lines = der.toString('base64').match(/.{1,64}/g) ?? []
+  return {
+    cert: `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`,
+    key: String(privateKey.export({ type: 'pkcs8', format: 'pem' })),
+  }
+}
+
+/** One DER element: its tag, its length, its content (X.690, 8.1). */
+function tlv(tag: number, content: Buffer): Buffer {
+  const { length } = content
+  const size = length < 128 ? [length] : length < 256 ? [0x81, length] : [0x82, length >> 8, length & 0xff]
+  return Buffer.concat([Buffer.from([tag, ...size]), content])
+}
+
+function sequence(...elements: readonly Buffer[]): Buffer {
+  return tlv(0x30, Buffer.concat(elements))
+}
+
+function oid(hex: string): Buffer {
+  return tlv(0x06, Buffer.from(hex, 'hex'))
+}
+
+function time(at: Date): Buffer {
+  return tlv(0x18, Buffer.from(`${at.toISOString().replace(/\D/g, '').slice(0, 14)}Z`))
+}
+
+const ECDSA_SHA256 = sequence(oid('2a8648ce3d040302'))
