@@ -253,6 +253,7 @@ function makePlan({ tasks, roster, leases, turnAt }: View, at: number, config: W
     movesMax: config.movesMax,
     agentsNow: config.moveEveryMs === 0 ? Number.POSITIVE_INFINITY : isTurn ? 1 : 0,
     expected: expectedRoles(roster),
+    patientSince: at - config.leaseMs,
   })
 }
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { S2Error } from '#fleet/errors.ts'
 import { partnerOf } from '#fleet/session.ts'
-import { BEAT, CONFIG, Stage, StoppableClock, through } from './stage.ts'
+import { BEAT, CONFIG, Stage, through } from './stage.ts'
 
 const { silentAfterMs: SILENT, lateAfterMs: LATE, moveEveryMs: TURN } = CONFIG
 const SECOND = 1_000
@@ -141,14 +141,14 @@ test('an agent that came back while no watchdog looked closes its incident with 
 
 test('stopped for ten minutes, the watchdog convicts nobody for a full silence after it runs again', async () => {
   await using stage = await Stage.open(4)
-  const clock = new StoppableClock(stage.clock)
-  const watchdog = stage.watchdog({ clock })
+  const watchdog = stage.watchdog()
   await stage.addTask('t1', 'w1')
   await stage.run(20 * SECOND)
   stage.silence('w1')
   await stage.run(50 * SECOND) // ten seconds short of its conviction
-  clock.stoppedUntil = stage.clock.now() + 10 * MINUTE
+  watchdog.life.stop()
   await stage.run(10 * MINUTE)
+  watchdog.life.goOn()
   await stage.run(SILENT - SECOND)
   assert.deepEqual(watchdog.convicted, [])
   assert.equal(watchdog.said('did not see for a while: nobody is convicted for a full silence').length, 1)
@@ -159,13 +159,14 @@ test('stopped for ten minutes, the watchdog convicts nobody for a full silence a
 
 test('a short delay of the watchdog is no reason for grace', async () => {
   await using stage = await Stage.open(4)
-  const clock = new StoppableClock(stage.clock)
-  const watchdog = stage.watchdog({ clock })
+  const watchdog = stage.watchdog()
   await stage.run(20 * SECOND)
   stage.silence('w1')
   for (let seconds = 0; seconds < 60; seconds += 10) {
-    clock.stoppedUntil = stage.clock.now() + 8 * SECOND
-    await stage.run(10 * SECOND)
+    watchdog.life.stop()
+    await stage.run(8 * SECOND)
+    watchdog.life.goOn()
+    await stage.run(2 * SECOND)
   }
   await stage.run(SECOND)
   assert.deepEqual(watchdog.convicted, ['w1'])
@@ -178,7 +179,7 @@ for (const shiftMs of [3_600_000, -3_600_000, 10 * 365 * 86_400_000]) {
     await stage.run(20 * SECOND)
     stage.silence('w1')
     await stage.run(30 * SECOND)
-    stage.clock.wallShiftMs = shiftMs
+    stage.machine.stepWall(shiftMs)
     await stage.run(SILENT - SECOND)
     assert.deepEqual(watchdog.convicted, [])
     await stage.run(2 * SECOND)
@@ -186,6 +187,22 @@ for (const shiftMs of [3_600_000, -3_600_000, 10 * 365 * 86_400_000]) {
     assert.deepEqual(watchdog.errors, [])
   })
 }
+
+test('a suspended watchdog, whose own clock stood still, convicts nobody for a full silence', async () => {
+  await using stage = await Stage.open(4)
+  const watchdog = stage.watchdog()
+  await stage.run(20 * SECOND)
+  stage.silence('w1')
+  await stage.run(50 * SECOND)
+  stage.machine.suspend()
+  await stage.run(60 * MINUTE)
+  stage.machine.resume()
+  await stage.run(SILENT - SECOND)
+  assert.deepEqual(watchdog.convicted, [])
+  assert.equal(watchdog.said('did not see for a while: nobody is convicted for a full silence').length, 1)
+  await stage.run(2 * SECOND)
+  assert.deepEqual(watchdog.convicted, ['w1'])
+})
 
 const MASSES = [
   { name: 'nine of nine', count: 8, dead: ['boss', 'w1', 'w2', 'w3', 'w4', 'w5', 'w6', 'w7', 'w8'] },
@@ -411,6 +428,18 @@ test('a task that nobody holds is dealt within a second, keeps its priority, and
   assert.deepEqual(await stage.holders(), { t1: 'w2', t2: 'w1' })
   const { priority, moves } = await stage.store.task('t1')
   assert.deepEqual([priority, moves], ['P2', 0])
+})
+
+test('a task for a role that nobody has is given to another when nobody joined in a lease’s time', async () => {
+  await using stage = await Stage.open(2)
+  stage.watchdog()
+  await stage.run(20 * SECOND)
+  await stage.addTask('t1', null, 'docs')
+  await stage.run(CONFIG.leaseMs - SECOND)
+  assert.deepEqual(await stage.holders(), { t1: null })
+  await stage.run(3 * SECOND)
+  assert.deepEqual(await stage.holders(), { t1: 'w1' })
+  assert.deepEqual(await stage.incidents(), [])
 })
 
 test('a frozen agent under a beating daemon loses its tasks by its lease, and gets none until it shows work', async () => {

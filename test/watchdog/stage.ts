@@ -5,14 +5,13 @@ import { readLetter } from '#fleet/letters.ts'
 import type { VerdictChange } from '#fleet/liveness.ts'
 import { type SessionId, sessionId } from '#fleet/session.ts'
 import type { Task } from '#fleet/task.ts'
-import type { Clock } from '#runtime/clock.ts'
 import { recordingLog, type Said } from '#runtime/log.ts'
 import { openMemoryStore } from '#store/memory.ts'
 import type { Store } from '#store/store.ts'
 import type { WatchConfig } from '../../services/watchdog/config.ts'
 import type { Look } from '../../services/watchdog/look.ts'
 import { watch } from '../../services/watchdog/watchdog.ts'
-import { StageClock } from './stage-clock.ts'
+import { Life, Machine, Timeline } from '../simulation/clock.ts'
 
 export const BEAT = 5_000
 
@@ -41,7 +40,9 @@ export interface Actor {
 }
 
 export class Stage implements AsyncDisposable {
-  readonly clock = new StageClock()
+  readonly #timeline = new Timeline()
+  readonly machine = new Machine('stage', this.#timeline)
+  readonly clock = new Life('stage', this.machine).clock
   readonly store: Store = openMemoryStore({ clock: this.clock })
   readonly actors = new Map<string, Actor>()
   /** Whether the bridge collects beats. */
@@ -135,15 +136,16 @@ export class Stage implements AsyncDisposable {
     return Object.fromEntries(verdicts.map(({ agent, verdict }) => [agent, verdict]))
   }
 
-  watchdog(more: { store?: Store; clock?: Clock; config?: Partial<WatchConfig> } = {}): Watchdog {
-    const watchdog = new Watchdog({ ...CONFIG, ...more.config }, more.store ?? this.store, more.clock ?? this.clock)
+  watchdog(more: { store?: Store; config?: Partial<WatchConfig> } = {}): Watchdog {
+    const life = new Life('watchdog', this.machine)
+    const watchdog = new Watchdog({ ...CONFIG, ...more.config }, more.store ?? this.store, life)
     this.#running.push(watchdog.done)
     this.#ending.signal.addEventListener('abort', () => watchdog.end())
     return watchdog
   }
 
   async run(ms: number): Promise<void> {
-    await this.clock.advance(ms)
+    await this.#timeline.runTo(this.#timeline.now + ms)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -186,9 +188,13 @@ export class Watchdog {
   readonly changes: Passed[] = []
   readonly errors: unknown[] = []
   readonly done: Promise<void>
+  /** Stops and goes on, as a process does that gets SIGSTOP and SIGCONT. */
+  readonly life: Life
   readonly #stop = new AbortController()
 
-  constructor(config: WatchConfig, store: Store, clock: Clock) {
+  constructor(config: WatchConfig, store: Store, life: Life) {
+    const { clock } = life
+    this.life = life
     this.done = watch(config, {
       store,
       clock,
@@ -223,30 +229,6 @@ export class Watchdog {
   async stop(): Promise<void> {
     this.end()
     await this.done
-  }
-}
-
-/** The clock as a process has it that may be stopped: while it is, none of its waits end. */
-export class StoppableClock implements Clock {
-  readonly #clock: Clock
-  stoppedUntil = 0
-
-  constructor(clock: Clock) {
-    this.#clock = clock
-  }
-
-  now(): number {
-    return this.#clock.now()
-  }
-
-  wall(): number {
-    return this.#clock.wall()
-  }
-
-  async sleep(ms: number, signal?: AbortSignal): Promise<void> {
-    await this.#clock.sleep(ms, signal)
-    const leftMs = this.stoppedUntil - this.now()
-    if (leftMs > 0) await this.#clock.sleep(leftMs, signal)
   }
 }
 

@@ -50,6 +50,8 @@ export interface MoveLimits {
   readonly agentsNow: number
   /** Roles of agents that may yet be heard: work that nobody has begun waits for them. */
   readonly expected: ReadonlySet<string>
+  /** Work for a role that nobody has waits as well, unless it was found before this moment: somebody may join. */
+  readonly patientSince: number
 }
 
 /**
@@ -87,6 +89,11 @@ export class Leases {
     this.#markStuck(roster)
     this.#findNextLapse()
     return left
+  }
+
+  /** Since when nothing happened to this task; null when it was not observed. */
+  stillSince(task: Task): number | null {
+    return this.#signs.get(task.id)?.at ?? null
   }
 
   /** Since when the holder has let this task lie; null while it does not. */
@@ -177,12 +184,12 @@ export function findNeeds(tasks: readonly Task[], roster: Roster, leases: Leases
   const needs: Need[] = []
   for (const task of tasks) {
     if (task.holder === null) {
-      needs.push({ task, reason: 'unassigned', failed: null, since: now })
+      needs.push({ task, reason: 'unassigned', failed: null, since: leases.stillSince(task) ?? now })
       continue
     }
     const failed = roster.standing(roster.agentOf(task.holder) ?? '')
     if (failed === undefined) {
-      needs.push({ task, reason: 'conversation_ended', failed: null, since: now })
+      needs.push({ task, reason: 'conversation_ended', failed: null, since: leases.stillSince(task) ?? now })
       continue
     }
     const lapsedAt = leases.lapsedAt(task)
@@ -257,7 +264,7 @@ function strangeness({ role }: Candidate, wanted: string | null, failed: Failed 
 /** What to move now, the most urgent first; the rest of the needs come again with the next look. */
 export function planMoves(needs: readonly Need[], candidates: readonly Candidate[], limits: MoveLimits): Plan {
   const free = new Map(candidates.map((candidate) => [candidate.agent, candidate]))
-  const awaited = limits.expected.difference(new Set(candidates.map(({ role }) => role)))
+  const present = new Set(candidates.map(({ role }) => role))
   const moves: PlannedMove[] = []
   const exhausted: Task[] = []
   const stranded: Task[] = []
@@ -269,7 +276,7 @@ export function planMoves(needs: readonly Need[], candidates: readonly Candidate
       exhausted.push(task)
       continue
     }
-    if (!isBegun(need) && task.role !== null && awaited.has(task.role)) continue
+    if (task.role !== null && !present.has(task.role) && mayWait(need, task.role, limits)) continue
     const successor = chooseSuccessor(task.role, failed, free.values())
     if (successor === null) {
       stranded.push(task)
@@ -296,9 +303,10 @@ function turnOf({ task, failed }: Need): string | null {
   return failed?.agent ?? task.holder
 }
 
-/** Whether an agent was at it, or about to be, until it failed. */
-function isBegun({ reason }: Need): boolean {
-  return reason === 'silent' || reason === 'lease_lapsed'
+/** Whether a task may wait for its role: never one that an agent was at, or about to be, until it failed. */
+function mayWait({ reason, since }: Need, role: string, { expected, patientSince }: MoveLimits): boolean {
+  if (reason === 'silent' || reason === 'lease_lapsed') return false
+  return expected.has(role) || since > patientSince
 }
 
 function inOrder(needs: readonly Need[]): Need[] {

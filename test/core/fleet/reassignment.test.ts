@@ -80,7 +80,7 @@ function beat(roster: Roster, now: number, ...agents: readonly string[]): void {
   roster.due(now)
 }
 
-const NO_LIMITS = { movesMax: 5, agentsNow: Number.POSITIVE_INFINITY, expected: new Set<string>() }
+const NO_LIMITS = { movesMax: 5, agentsNow: Number.POSITIVE_INFINITY, expected: new Set<string>(), patientSince: 1_000 }
 
 test('the wanted role comes first, then the failed agent’s, then anybody; then the least loaded, then the name', () => {
   const frontend = candidate('f1', { role: 'frontend', load: 9 })
@@ -368,6 +368,8 @@ test('work that nobody has begun waits for its role while that may yet be heard;
   assert.equal(there.moves[0]?.successor, 'w3')
   const hopeless = planMoves([fresh], candidates, NO_LIMITS)
   assert.equal(hopeless.moves[0]?.successor, 'w2')
+  const early = planMoves([{ ...fresh, since: 1_001 }], candidates, NO_LIMITS)
+  assert.deepEqual([early.moves, early.stranded], [[], []], 'somebody of that role may join yet')
 })
 
 test('expected are the roles of those late or not yet heard', () => {
