@@ -145,6 +145,7 @@ export class Stage implements AsyncDisposable {
   }
 
   async run(ms: number): Promise<void> {
+    await new Promise((resolve) => setImmediate(resolve)) // what was begun by now happens now
     await this.#timeline.runTo(this.#timeline.now + ms)
   }
 
