@@ -102,7 +102,11 @@ test('two processes and we write at once: one chain, nothing lost, each sender i
   const channels = await Promise.all([openChannel(store), openChannel(store), openChannel(store)])
   const counts = [700, 700, 300]
   const senders = await Promise.all(
-    channels.slice(0, 2).map(({ a }) => ground.startScript('sqlite-sender.ts', ground.path, a, 'k', '700', '7')),
+    channels
+      .slice(0, 2)
+      .map(({ a }) =>
+        ground.startScript(new URL('./sqlite-sender.ts', import.meta.url), ground.path, a, 'k', '700', '7'),
+      ),
   )
   const own = channels[2] as (typeof channels)[number]
   for (let index = 0; index < 300; index += 1) await store.send(own.a, `k${index}`, { text: `k${index}` })
@@ -127,7 +131,7 @@ test('kill -9 at any instant loses no answered message', { timeout: 60_000 }, as
   const cache = { NODE_COMPILE_CACHE: join(ground.folder, 'cache') }
   const answered = new Set<string>()
   let kills = 0
-  const script = new URL('sqlite-sender.ts', import.meta.url).pathname
+  const script = new URL('./sqlite-sender.ts', import.meta.url).pathname
   const round = async (index: number): Promise<void> => {
     const sender = await ground.start(process.execPath, [script, ground.path, a, `r${index}-`, '1000000', '5'], cache)
     answered.add(String((await sender.hear()).key))
@@ -167,7 +171,7 @@ test('a database locked for a second delays its writers, not the event loop', as
   await using ground = await Ground.make()
   const store = await ground.open()
   const { a, b } = await openChannel(store)
-  const locker = await ground.startScript('sqlite-locker.ts', ground.path)
+  const locker = await ground.startScript(new URL('./sqlite-locker.ts', import.meta.url), ground.path)
   await locker.hear()
   locker.say({})
   assert.deepEqual(await locker.hear(), { locked: true })
@@ -191,7 +195,7 @@ test('a database that stays locked is given up, with nothing written', async () 
   await using ground = await Ground.make({ clock: hasty })
   const store = await ground.open()
   const { a, b } = await openChannel(store)
-  const locker = await ground.startScript('sqlite-locker.ts', ground.path)
+  const locker = await ground.startScript(new URL('./sqlite-locker.ts', import.meta.url), ground.path)
   await locker.hear()
   locker.say({})
   await locker.hear()
@@ -267,7 +271,7 @@ test('an errored commit is of unknown outcome, ends all writing, and is safe to 
   await using ground = await Ground.make()
   const store = await ground.open()
   const { a, b } = await openChannel(store)
-  const child = await ground.startScript('sqlite-doomed.ts', ground.path, a)
+  const child = await ground.startScript(new URL('./sqlite-doomed.ts', import.meta.url), ground.path, a)
   assert.deepEqual(await child.hear(), { sent: 'before' })
   const tracer = await ground.start('strace', [
     '-f',

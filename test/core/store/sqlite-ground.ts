@@ -57,8 +57,8 @@ export class Ground implements AsyncDisposable {
   }
 
   /** A process of this program's kind that runs a script over a database. */
-  async startScript(name: string, ...args: readonly string[]): Promise<Neighbour> {
-    return await this.start(process.execPath, [new URL(name, import.meta.url).pathname, ...args])
+  async startScript(script: URL, ...args: readonly string[]): Promise<Neighbour> {
+    return await this.start(process.execPath, [script.pathname, ...args])
   }
 
   /** The Python bridge over this ground's database; call it by `python.call(tool, arguments)`. */

@@ -171,7 +171,10 @@ test('beats wait in memory while their file is locked, and none is lost', async 
   const { b } = await openChannel(store)
   await store.beat([beat(b, 1)])
   await store.pulses(0)
-  const locker = await ground.startScript('sqlite-locker.ts', join(ground.folder, 'liveness.db'))
+  const locker = await ground.startScript(
+    new URL('./sqlite-locker.ts', import.meta.url),
+    join(ground.folder, 'liveness.db'),
+  )
   await locker.hear()
   locker.say({})
   await locker.hear()

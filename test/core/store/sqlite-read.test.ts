@@ -198,7 +198,14 @@ test('what another process commits is heard, each message once and in order', { 
   await using traffic = new Listener(reader)
   const stop = new AbortController()
   const mail = store.mail(b, 0, stop.signal)[Symbol.asyncIterator]()
-  const sender = await ground.startScript('sqlite-sender.ts', ground.path, a, 'k', '500', '3')
+  const sender = await ground.startScript(
+    new URL('./sqlite-sender.ts', import.meta.url),
+    ground.path,
+    a,
+    'k',
+    '500',
+    '3',
+  )
   const heard: number[] = []
   const mailed: number[] = []
   while (heard.length < 500) heard.push((await traffic.next()).id)

@@ -6,7 +6,7 @@ import { isBusy } from './faults.ts'
 /** How often the log is looked at while something is written, milliseconds. */
 const LOOK_MS = 100
 /** Pages of 4 KiB in the log that are carried over even while writes go on: a few milliseconds of work. */
-const PAGES_MAX = 2000
+const PAGES_MAX = 1000
 /** Bytes of the log's file beyond which it is cut when nobody writes. */
 const FILE_MAX = 4 * 1024 * 1024
 /** Looks at a quiet log that others keep from being cut; after that it waits for the next write. */

@@ -81,7 +81,7 @@ export class Conversations {
     const key = this.#tokenKey()
     const tokens = { a: makeToken(key, id, 'a'), b: makeToken(key, id, 'b') }
     const createdAt = this.#clock.wall()
-    const expiresAt = createdAt + lifetimeMs
+    const expiresAt = createdAt + Math.round(lifetimeMs)
     this.#connection.run(
       `INSERT INTO conversations
         (id, session_a_role, session_b_role, session_a_token, session_b_token, created_at, expires_at)
@@ -100,7 +100,7 @@ export class Conversations {
 
   renew(id: string, lifetimeMs: number): Conversation {
     const ends = this.demandLive(id)
-    const wanted = this.#clock.wall() + lifetimeMs
+    const wanted = this.#clock.wall() + Math.round(lifetimeMs)
     if (wanted > ends) this.#setEnd(id, wanted)
     const conversation = this.#read(id)
     if (conversation === undefined) throw new S2Error('not_found', `conversation ${id} cannot be read`)
@@ -142,7 +142,7 @@ export class Conversations {
         'INSERT INTO s2_former_tokens (session, token, ends_at) VALUES (?, ?, ?)',
         session,
         former,
-        this.#clock.wall() + overlapMs,
+        this.#clock.wall() + Math.round(overlapMs),
       )
     }
     return token

@@ -1,7 +1,7 @@
 import { hostname } from 'node:os'
 import type { Beat } from '#fleet/beat.ts'
 import type { Message } from '#fleet/message.ts'
-import { conversationOf, isConversationId, type SessionId, sessionId } from '#fleet/session.ts'
+import { conversationOf, isConversationId, type SessionId, sessionId, sideOf } from '#fleet/session.ts'
 import type { StoreParts } from '../store.ts'
 import { isBusy, isDamage, isFull } from './faults.ts'
 import type { Heartbeat, Liveness } from './liveness.ts'
@@ -20,6 +20,8 @@ const HEARTBEATS_MS = 1000
 const FORGET_MS = 600_000
 /** Messages looked through for letters in one transaction. */
 const LETTERS_MAX = 200
+/** Heartbeats shown in one transaction. */
+const SHOWN_AT_ONCE = 500
 /** The life that beats for all foreign writers of a session. */
 const INCARNATION = 'python'
 
@@ -119,19 +121,24 @@ export class Foreign {
       fresh.set(session, { text, seq: this.#heartbeats?.get(session)?.seq ?? 0 })
       this.#shown.set(session, { incarnation, seq, at: now })
     }
-    if (fresh.size === 0) return
-    await this.#note(fresh)
-    await this.#writer.write(() => {
-      for (const session of fresh.keys()) {
-        this.#rooms.connection.run(
-          'INSERT OR REPLACE INTO session_status (conversation_id, session_id, status, last_heartbeat) VALUES (?, ?, ?, ?)',
-          conversationOf(session),
-          session.endsWith('/a') ? 'a' : 'b',
-          'working',
-          text,
-        )
-      }
-    })
+    const sessions = [...fresh]
+    for (let index = 0; index < sessions.length; index += SHOWN_AT_ONCE) {
+      const some = new Map(sessions.slice(index, index + SHOWN_AT_ONCE))
+      await this.#note(some)
+      await this.#writer.write(() => this.#write(some))
+    }
+  }
+
+  #write(heartbeats: ReadonlyMap<SessionId, Heartbeat>): void {
+    for (const [session, { text }] of heartbeats) {
+      this.#rooms.connection.run(
+        'INSERT OR REPLACE INTO session_status (conversation_id, session_id, status, last_heartbeat) VALUES (?, ?, ?, ?)',
+        conversationOf(session),
+        sideOf(session),
+        'working',
+        text,
+      )
+    }
   }
 
   async #note(heartbeats: ReadonlyMap<SessionId, Heartbeat>): Promise<void> {

@@ -64,7 +64,7 @@ export class Incidents {
     for (const { id, event, channel } of due) {
       this.#connection.run(
         'UPDATE s2_alerts SET due_at = ?, attempts = attempts + 1 WHERE incident = ? AND event = ? AND channel = ?',
-        now + leaseMs,
+        now + Math.round(leaseMs),
         id,
         event,
         channel,
@@ -85,7 +85,7 @@ export class Incidents {
     }
     this.#connection.run(
       'UPDATE s2_alerts SET due_at = ? WHERE incident = ? AND event = ? AND channel = ?',
-      this.#clock.wall() + outcome.retryMs,
+      this.#clock.wall() + Math.round(outcome.retryMs),
       incident.id,
       event,
       channel,

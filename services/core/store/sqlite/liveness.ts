@@ -250,11 +250,13 @@ export class Liveness implements AsyncDisposable {
     })
   }
 
-  /** null where there is no file and none may be made. */
+  /** null where there is no file of ours and none may be made. */
   async #read<T>(act: (connection: Connection) => T): Promise<T | null> {
     return this.#patiently(() => {
       if (this.#parts.mode === 'read' && identify(this.#path) === null) return null
-      return act(this.#open())
+      const connection = this.#open()
+      if (this.#parts.mode === 'read' && connection.pragma('user_version') !== SCHEMA_VERSION) return null
+      return act(connection)
     })
   }
 

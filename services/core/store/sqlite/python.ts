@@ -10,9 +10,14 @@ export function pythonTime(ms: number): string {
   return `${new Date(ms).toISOString().slice(0, -1)}000`
 }
 
+/** As Python writes it: read without more ado, for there may be a hundred thousand. */
+const USUAL = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}$/
+
 /** The other way; null for what is no time. */
 export function fromPythonTime(text: unknown): number | null {
-  return typeof text === 'string' ? parseInstant(text) : null
+  if (typeof text !== 'string') return null
+  const ms = USUAL.test(text) ? Date.parse(`${text.slice(0, 23)}Z`) : Number.NaN
+  return Number.isNaN(ms) ? parseInstant(text) : ms
 }
 
 /** What a message is about, as JSON. */

@@ -27,7 +27,12 @@ export interface Source extends Disposable {
   demand(): Rooms
 }
 
-export function furnish(connection: Connection, file: FileIdentity, clock: Clock, oddities: Oddities): Rooms {
+export function furnish(connection: Connection, file: FileIdentity, given: Clock, oddities: Oddities): Rooms {
+  const clock: Clock = {
+    now: () => given.now(),
+    wall: () => Math.floor(given.wall()),
+    sleep: (ms, signal) => given.sleep(ms, signal),
+  } // times are kept whole
   const chain = new Chain(connection, clock)
   const conversations = new Conversations(connection, clock, oddities)
   const messages = new Messages(connection, conversations, chain, clock, oddities)

@@ -43,8 +43,9 @@ export class Tail implements Disposable {
     try {
       return this.#glance()
     } catch (error) {
-      if (isBusy(error)) return 0 // who wakes us comes again
-      throw error
+      // a lock passes, and who wakes us comes again; any other trouble each listener meets himself
+      if (!isBusy(error)) for (const ear of this.#ears) ear.ring()
+      return 0
     }
   }
 

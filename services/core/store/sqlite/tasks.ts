@@ -211,7 +211,7 @@ export class Tasks {
       task.moves,
       task.progress,
       task.result === null ? null : JSON.stringify(task.result),
-      task.deadline,
+      task.deadline === null ? null : Math.round(task.deadline),
       task.createdBy,
       task.createdAt,
       task.updatedAt,

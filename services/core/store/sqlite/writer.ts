@@ -13,7 +13,7 @@ export interface WriterParts {
   demandFile(): void
   /** A transaction begins: what was remembered of the database under the last lock may be stale. */
   onBegin(): void
-  /** Something was committed just now; what was asked for is answered right after. */
+  /** Something was committed just now. Never throws. */
   onCommit(): void
   /** The storage failed: from now on writes are refused, and the program should start again. */
   onBroken(error: S2Error): void
@@ -30,6 +30,11 @@ interface Job {
 const GROUP_MAX = 512
 const GROUP_MS = 8
 
+/** Others count as writing for so long after they did, milliseconds. */
+const OTHERS_MS = 2000
+/** The longest time that the lock is left alone for them, milliseconds. */
+const REST_MAX_MS = 20
+
 /** Waits of a group that a lock refused. */
 const BUSY_WAITS = { firstMs: 2, mostMs: 40 }
 
@@ -45,6 +50,9 @@ export class Writer {
   readonly #parts: WriterParts
   #queue: Job[] = []
   #working: Promise<void> | undefined
+  #version: number | undefined
+  #othersWroteAt = Number.NEGATIVE_INFINITY
+  #restUntil = Number.NEGATIVE_INFINITY
   #broken: S2Error | undefined
   #closed: S2Error | undefined
 
@@ -71,11 +79,13 @@ export class Writer {
 
   async #work(): Promise<void> {
     let busyTries = 0
-    await nextTurn()
+    await this.#rest()
     while (this.#queue.length > 0) {
+      const start = this.#parts.clock.now()
       if (this.#turn()) {
         busyTries = 0
-        await nextTurn()
+        this.#restFor(start)
+        await this.#rest()
         continue
       }
       this.#giveUpLate()
@@ -83,6 +93,27 @@ export class Writer {
       busyTries += 1
     }
     this.#working = undefined
+  }
+
+  /**
+   * Leaves the lock alone for as long as it was just held, while other processes write too: they look for it at intervals
+   * that grow, and would find it taken for seconds.
+   */
+  #restFor(start: number): void {
+    const now = this.#parts.clock.now()
+    try {
+      const version = this.#connection.dataVersion()
+      if (this.#version !== undefined && version !== this.#version) this.#othersWroteAt = now
+      this.#version = version
+    } catch {
+      this.#othersWroteAt = now // locked even for reading: somebody is at work there
+    }
+    if (now - this.#othersWroteAt < OTHERS_MS) this.#restUntil = now + Math.min(now - start, REST_MAX_MS)
+  }
+
+  async #rest(): Promise<void> {
+    do await nextTurn()
+    while (this.#parts.clock.now() < this.#restUntil)
   }
 
   /** Writes what is queued in one transaction. Answers false, with nothing done, while another process has the lock. */
@@ -122,8 +153,8 @@ export class Writer {
     } catch (error) {
       return this.#failCommit(group, error)
     }
-    if (this.#connection.changes !== before) this.#parts.onCommit()
     for (const answer of answers) answer()
+    if (this.#connection.changes !== before) this.#parts.onCommit()
     return true
   }
 
@@ -158,6 +189,7 @@ export class Writer {
     }
     if (own.length === 1 || isFull(error) || isDamage(error)) return this.#fail(own, error)
     for (const [index, job] of own.entries()) {
+      if (this.#broken !== undefined) return this.#fail(own.slice(index), this.#broken)
       try {
         this.#connection.begin()
       } catch (busy) {

@@ -62,8 +62,8 @@ CREATE TABLE s2_cursors (
 -- `version` rises with every change of any of them, so that a reader need not read all of them again.
 CREATE TABLE s2_conversations (
   id TEXT PRIMARY KEY,
-  agent_a TEXT NOT NULL CHECK (agent_a <> ''),
-  agent_b TEXT NOT NULL CHECK (agent_b <> ''),
+  agent_a TEXT NOT NULL,
+  agent_b TEXT NOT NULL,
   version INTEGER NOT NULL CHECK (version > 0)
 ) STRICT, WITHOUT ROWID;
 
@@ -72,7 +72,7 @@ CREATE UNIQUE INDEX s2_conversations_version ON s2_conversations (version);
 -- Tokens that were replaced, in force until their overlap ends.
 CREATE TABLE s2_former_tokens (
   session TEXT PRIMARY KEY,
-  token TEXT NOT NULL CHECK (length(token) = 64),
+  token TEXT NOT NULL,
   ends_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
@@ -135,7 +135,7 @@ CREATE TABLE s2_letters (
 
 CREATE TABLE s2_incidents (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
-  cause TEXT NOT NULL CHECK (cause <> ''),
+  cause TEXT NOT NULL,
   kind TEXT NOT NULL,
   agent TEXT,
   summary TEXT NOT NULL,
@@ -148,7 +148,7 @@ CREATE UNIQUE INDEX s2_incidents_open ON s2_incidents (cause) WHERE closed_at IS
 CREATE TABLE s2_alerts (
   incident INTEGER NOT NULL,
   event TEXT NOT NULL CHECK (event IN ('opened', 'closed')),
-  channel TEXT NOT NULL CHECK (channel <> ''),
+  channel TEXT NOT NULL,
   attempts INTEGER NOT NULL DEFAULT 0 CHECK (attempts >= 0),
   due_at INTEGER NOT NULL,
   PRIMARY KEY (incident, event, channel)
