@@ -55,6 +55,8 @@ export interface CarryParts {
 
 /** Credentials change seldom, and are read whole at every look. */
 const KEYS_MS = 2_000
+/** How long the bridge may take to say whether it knows a new credential. */
+const PROOF_MS = 5_000
 /** How often a session that the bridge refuses says that it is still there. */
 const QUIET_MS = 30_000
 const ROUND_LEAST_MS = 1_000
@@ -209,18 +211,17 @@ export class Host implements AsyncDisposable {
 
   async #prove({ session, token, bridgeUrl }: Credential): Promise<void> {
     const keyring = { token: (of: SessionId) => (of === session ? token : undefined), sessions: () => [session] }
-    const { signal } = this.#taking
-    await using store = this.#parts.open(bridgeUrl, keyring)
-    const proven = store.unacked(session, 0, 1)
-    proven.catch(() => undefined)
-    const stopped = Promise.withResolvers<never>()
-    const stop = (): void => stopped.reject(new S2Error('unavailable', 'it is being stopped'))
-    if (signal.aborted) stop()
-    signal.addEventListener('abort', stop, { once: true })
+    const { clock, open } = this.#parts
+    await using store = open(bridgeUrl, keyring)
+    const over = new AbortController()
+    const late = clock.sleep(PROOF_MS, AbortSignal.any([this.#taking.signal, over.signal])).catch(() => undefined)
+    const proven = store.unacked(session, 0, 1).then(() => true)
     try {
-      await Promise.race([proven, stopped.promise])
+      const answer = await Promise.race([proven, late])
+      if (answer !== true) throw new S2Error('unavailable', `the bridge has not answered within ${PROOF_MS} ms`)
     } finally {
-      signal.removeEventListener('abort', stop)
+      over.abort()
+      proven.catch(() => undefined)
     }
   }
 
@@ -335,7 +336,11 @@ export class Host implements AsyncDisposable {
     member.quietUntil = this.#parts.clock.now() + QUIET_MS
     const next = 'have its credential published anew'
     const why = `the bridge does not let ${session} speak: ${(error as Error).message}; ${next}`
-    this.#troubles.met(topicOf(session), 'locked out', why, error)
+    // What its agent has to hear and say may go by another conversation meanwhile.
+    const agent = this.#keys.get(session)?.agent
+    const others = this.#on(member.url).filter(({ quietUntil }) => quietUntil <= this.#parts.clock.now())
+    const isReplaced = others.some((other) => this.#keys.get(other.session)?.agent === agent)
+    this.#troubles.met(topicOf(session), 'locked out', why, error, isReplaced ? 'light' : 'grave')
     this.#keys.onLockedOut(session)
     this.#looks.credentials.nudge()
   }

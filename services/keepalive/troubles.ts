@@ -15,11 +15,14 @@ export class Troubles {
     this.#parts = parts
   }
 
-  /** `cause` tells one trouble of a topic from the next; `why` is for people. */
-  met(topic: string, cause: string, why: string, error?: unknown): void {
+  /**
+   * `cause` tells one trouble of a topic from the next; `why` is for people. A `grave` one keeps the host from its work;
+   * the others are told and no more.
+   */
+  met(topic: string, cause: string, why: string, error?: unknown, weight: 'grave' | 'light' = 'grave'): void {
     if (this.#causes.get(topic) === cause) return
     this.#causes.set(topic, cause)
-    this.#parts.health.trouble(topic, why)
+    if (weight === 'grave') this.#parts.health.trouble(topic, why)
     const known =
       error instanceof S2Error ? { code: error.code, next: error.next, cause: error.cause } : { cause: error }
     this.#parts.log.warn('trouble', { topic, why, ...(error === undefined ? {} : known) })
@@ -36,9 +39,5 @@ export class Troubles {
     if (!this.#causes.delete(topic)) return
     this.#parts.health.trouble(topic, null)
     this.#parts.log.info('trouble is over', { topic })
-  }
-
-  has(topic: string): boolean {
-    return this.#causes.has(topic)
   }
 }

@@ -1,0 +1,129 @@
+/** The spool in memory, for simulated hosts: what is written stays when its host dies, as on a disk. */
+import type { Credential } from '#fleet/credential.ts'
+import { S2Error } from '#fleet/errors.ts'
+import type { StoredMessage } from '#fleet/message.ts'
+import type { SessionId } from '#fleet/session.ts'
+import { messageDigest } from '#spool/acked.ts'
+import type { FoundCredentials } from '#spool/credentials.ts'
+import { bridgeId, LANE, type Placed, type Shelf } from '#spool/inbox.ts'
+import type { NewOutboxItem, OutboxItem, Problem } from '#spool/outbox.ts'
+import type { Mailbox, Tray, Wallet } from '../../services/keepalive/ports.ts'
+
+export class MemoryInbox implements Mailbox {
+  readonly shelves: Record<Shelf, Map<number, StoredMessage>> = { new: new Map(), cur: new Map(), done: new Map() }
+  readonly #acked = new Set<number>()
+  isFull = false
+
+  async putAll(messages: readonly StoredMessage[]): Promise<readonly Placed[]> {
+    if (this.isFull) throw new S2Error('unavailable', 'keeping messages in the inbox failed: the disk is full')
+    return messages.map((message) => this.#put(message))
+  }
+
+  async list(shelf: Shelf): Promise<number[]> {
+    return [...this.shelves[shelf].keys()].sort((x, y) => x - y)
+  }
+
+  async inspect(id: number): Promise<StoredMessage | null> {
+    return this.#find(id) ?? null
+  }
+
+  async forget(ids: readonly number[]): Promise<void> {
+    for (const id of ids) {
+      const message = this.shelves.done.get(id)
+      if (message !== undefined) this.#acked.add(messageDigest({ ...message, id: bridgeId(id) }))
+      this.shelves.done.delete(id)
+    }
+  }
+
+  async recover(): Promise<void> {}
+
+  async tidy(): Promise<void> {}
+
+  async take(limit: number): Promise<StoredMessage[]> {
+    return (await this.list('new')).slice(0, limit).map((id) => this.#move(id, 'new', 'cur'))
+  }
+
+  async ack(ids: readonly number[]): Promise<number[]> {
+    const acked = ids.filter((id) => this.shelves.cur.has(id) || this.shelves.new.has(id))
+    for (const id of acked) this.#move(id, this.shelves.cur.has(id) ? 'cur' : 'new', 'done')
+    return acked
+  }
+
+  #put(message: StoredMessage): Placed {
+    const digest = messageDigest(message)
+    let free: number | undefined
+    for (let id = message.id; id < message.id + 4 * LANE; id += LANE) {
+      const there = this.#find(id)
+      if (there !== undefined && messageDigest({ ...there, id: bridgeId(id) }) === digest) return { id, as: 'known' }
+      if (there === undefined) free ??= id
+    }
+    if (this.#acked.has(digest)) return { id: message.id, as: 'acked' }
+    if (free === undefined) throw new Error('no lane is free')
+    this.shelves.new.set(free, { ...message, id: free })
+    return { id: free, as: 'new' }
+  }
+
+  #find(id: number): StoredMessage | undefined {
+    return this.shelves.new.get(id) ?? this.shelves.cur.get(id) ?? this.shelves.done.get(id)
+  }
+
+  #move(id: number, from: Shelf, to: Shelf): StoredMessage {
+    const message = this.shelves[from].get(id)
+    if (message === undefined) throw new Error(`${id} is not on ${from}`)
+    this.shelves[from].delete(id)
+    this.shelves[to].set(id, message)
+    return message
+  }
+}
+
+export class MemoryOutbox implements Tray {
+  readonly waiting = new Map<string, OutboxItem>()
+  readonly refused = new Map<string, Problem>()
+  #count = 0
+
+  async put(item: NewOutboxItem): Promise<string> {
+    this.#count += 1
+    const name = String(this.#count).padStart(16, '0')
+    this.waiting.set(name, item.kind === 'send' ? { ...item, key: item.key ?? name } : item)
+    return name
+  }
+
+  async names(): Promise<string[]> {
+    return [...this.waiting.keys()].sort()
+  }
+
+  async read(name: string): Promise<OutboxItem | null> {
+    return this.waiting.get(name) ?? null
+  }
+
+  async done(name: string): Promise<void> {
+    this.waiting.delete(name)
+  }
+
+  async refuse(name: string, problem: Problem): Promise<void> {
+    if (this.waiting.delete(name)) this.refused.set(name, problem)
+  }
+
+  async tidy(): Promise<void> {}
+}
+
+export class MemoryWallet implements Wallet {
+  readonly files = new Map<SessionId, Credential | 'malformed'>()
+  readonly renewals = new Map<SessionId, number>()
+  exists = true
+
+  async read(): Promise<FoundCredentials> {
+    if (!this.exists) return { credentials: [], faults: [], doubtful: [], exists: false }
+    const credentials: Credential[] = []
+    const doubtful: SessionId[] = []
+    for (const [session, file] of this.files) {
+      if (file === 'malformed') doubtful.push(session)
+      else credentials.push({ ...file, expiresAt: Math.max(file.expiresAt, this.renewals.get(session) ?? 0) })
+    }
+    return { credentials, faults: doubtful.map((session) => `${session} is malformed`), doubtful, exists: true }
+  }
+
+  async noteRenewal(session: SessionId, expiresAt: number): Promise<void> {
+    this.renewals.set(session, expiresAt)
+  }
+}
