@@ -1,9 +1,8 @@
 import type { Command } from 'commander'
-import { InvalidArgumentError } from 'commander'
 import type { StoredMessage } from '#fleet/message.ts'
 import { watchFolder } from '#runtime/watch.ts'
 import { Inbox } from '#spool/inbox.ts'
-import { duration } from './conversation.ts'
+import { count, duration } from './arguments.ts'
 import { terseLog } from './reach.ts'
 import type { Shell } from './shell.ts'
 import { stateFolder } from './state.ts'
@@ -30,7 +29,7 @@ export function define(command: Command, shell: Shell): void {
   command
     .option('--peek', 'print new messages without taking them')
     .option('--again', 'print the messages that were taken and are not acked yet')
-    .option('--limit <n>', 'at most so many messages', limit, 50)
+    .option('--limit <n>', 'at most so many messages', count, 50)
     .option('--wait <duration>', 'wait until there is a message, no longer than this', duration)
     .option('--json', 'print JSON, one message a line')
     .addHelpText('after', EXAMPLES)
@@ -82,10 +81,4 @@ function written(shell: Shell): (message: StoredMessage) => string {
     const with_ = files.length === 0 ? '' : ` · files: ${files.map(oneLine).join(', ')}`
     return `── ${id} · ${from} → ${to} · ${ago(now - sentAt)} ago${about}${with_}\n${plain(text)}\n`
   }
-}
-
-function limit(text: string): number {
-  const value = /^\d{1,5}$/.test(text) ? Number(text) : 0
-  if (value < 1) throw new InvalidArgumentError('It must be a whole number from 1.')
-  return value
 }

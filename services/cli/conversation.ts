@@ -1,15 +1,14 @@
-import { join } from 'node:path'
-import { type Command, InvalidArgumentError } from 'commander'
-import { credentialPath, workerName } from '#fleet/credential.ts'
+import type { Command } from 'commander'
+import type { OpenedConversation } from '#fleet/conversation.ts'
+import { workerName } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { conversationOf, isConversationId } from '#fleet/session.ts'
+import { conversationOf, isConversationId, sessionId } from '#fleet/session.ts'
 import { closest, readSettings } from '#runtime/config.ts'
-import { parseDuration } from '#runtime/settings.ts'
-import { publish } from '#spool/atomic.ts'
-import { publishCredential } from '#spool/credentials.ts'
-import { credentialOf, readPublished, serialAfter, workerFile } from './enrol.ts'
+import { publishCredential, removeCredential } from '#spool/credentials.ts'
+import { duration, wholeNumber } from './arguments.ts'
+import { credentialOf, serialAfter, workerFile } from './enrol.ts'
 import { UsageError } from './failure.ts'
-import { Publication } from './publication.ts'
+import { bridgeUrlFor, notHandedOut, openHandout } from './handout.ts'
 import { reachAdministration } from './reach.ts'
 import type { Shell } from './shell.ts'
 import { commandEnv } from './state.ts'
@@ -73,64 +72,44 @@ function defineCreate(command: Command, shell: Shell): void {
 }
 
 async function create(shell: Shell, options: CreateOptions): Promise<void> {
-  const env = commandEnv(shell)
-  const settings = readSettings(env, [
-    'S2_STATE',
-    'S2_LIFETIME',
-    'S2_BRIDGE_URL',
-    'S2_GIT_REMOTE',
-    'S2_GIT_BRANCH',
-    'S2_GIT_TIMEOUT',
-  ])
-  const { number, out } = options
+  const settings = readSettings(commandEnv(shell), ['S2_STATE', 'S2_LIFETIME'])
+  const { number } = options
   const agent = options.agentB ?? (number === undefined ? undefined : workerName(number))
   if (agent === undefined) throw new UsageError('whose channel is it?', 'name the worker by --number or --agent-b')
-  const remote = out === undefined ? (options.remote ?? settings.S2_GIT_REMOTE) : undefined
-  if (remote !== undefined && number === undefined)
-    throw new UsageError('the remote names credential files by number', 'add --number, for example --number 3')
-  if (remote === undefined && out === undefined && options.showTokens !== true)
+  await using handout = await openHandout(shell, agent, options)
+  if (handout === null && options.showTokens !== true)
     throw new UsageError("the worker's credential would go nowhere", 'add --remote, --out or --show-tokens')
-
   await using reached = await reachAdministration(shell)
-  await using publication =
-    remote === undefined
-      ? null
-      : await Publication.open(
-          { remote, branch: options.branch ?? settings.S2_GIT_BRANCH, timeoutMs: settings.S2_GIT_TIMEOUT },
-          { clock: shell.clock, chance: shell.chance, env: shell.env },
-        )
-  // The remote is read before anything is opened: one that cannot be reached leaves nothing behind.
-  const before = publication === null || number === undefined ? null : await readPublished(publication, number)
+  const bridgeUrl = bridgeUrlFor(shell, reached.credentials)
   const opened = await reached.store.openConversation({
     roles: { a: options.roleA, b: options.roleB },
     agents: { a: options.agentA, b: agent },
     lifetimeMs: options.lifetime ?? settings.S2_LIFETIME,
   })
-  const serial = serialAfter(before?.createdAt, opened.createdAt)
-  const bridgeUrl = settings.S2_BRIDGE_URL
-  const file = workerFile(opened, bridgeUrl, serial)
+  const file = workerFile(opened, bridgeUrl, serialAfter(handout?.before?.createdAt, opened.createdAt))
+  let place: string | null = null
   try {
     await publishCredential(settings.S2_STATE, credentialOf(opened, 'a', bridgeUrl, opened.createdAt))
-    if (publication !== null && number !== undefined) {
-      await publication.publish(new Map([[credentialPath(number), file]]), `Credential of ${agent}`)
-    }
-    if (out !== undefined) await publish(join(out, `${agent}-credentials.json`), file)
+    place = (await handout?.put(file, `Credential of ${agent}`)) ?? null
   } catch (error) {
-    // Nobody has the tokens: a channel that nobody can use would only hold work back.
+    // Nobody has the worker's token: a channel that nobody can use would only hold work back.
     await reached.store.endConversation(opened.id).catch(() => undefined)
-    throw error
+    await removeCredential(settings.S2_STATE, sessionId(opened.id, 'a')).catch(() => undefined)
+    throw notHandedOut(error, 'the channel was closed again: mend the cause, then run the command once more')
   }
-  const place =
-    publication !== null && number !== undefined
-      ? `${remote} ${credentialPath(number)}`
-      : out !== undefined
-        ? join(out, `${agent}-credentials.json`)
-        : null
+  tellOpened(shell, opened, place, options)
+}
+
+function tellOpened(shell: Shell, opened: OpenedConversation, place: string | null, options: CreateOptions): void {
   const { tokens, ...conversation } = opened
+  const { id, agents, roles } = conversation
   const shown = options.showTokens === true ? { ...conversation, tokens } : conversation
-  if (options.json === true) return shell.print(`${JSON.stringify({ ...shown, credential: place })}\n`)
-  shell.print(`${opened.id} is open: ${options.agentA} (${options.roleA}) and ${agent} (${options.roleB})\n`)
-  if (place !== null) shell.print(`${agent}'s credential: ${place}\n`)
+  if (options.json === true) {
+    shell.print(`${JSON.stringify({ ...shown, credential: place })}\n`)
+    return
+  }
+  shell.print(`${id} is open: ${agents.a} (${roles.a}) and ${agents.b} (${roles.b})\n`)
+  if (place !== null) shell.print(`${agents.b}'s credential: ${place}\n`)
   if (options.showTokens === true) shell.print(`token a: ${tokens.a}\ntoken b: ${tokens.b}\n`)
 }
 
@@ -171,18 +150,4 @@ function withHint(error: unknown, id: string, live: readonly string[]): unknown 
   const near = closest(id, live)
   const next = near === undefined ? '`s2 conversation list` shows those that are open' : `did you mean ${near}?`
   return new S2Error('not_found', `there is no conversation ${id}`, { next })
-}
-
-export function wholeNumber(text: string): number {
-  const value = /^\d{1,7}$/.test(text) ? Number(text) : Number.NaN
-  if (Number.isNaN(value)) throw new InvalidArgumentError('It must be a whole number.')
-  return value
-}
-
-export function duration(text: string): number {
-  try {
-    return parseDuration(text)
-  } catch {
-    throw new InvalidArgumentError('It must be a duration such as 30s, 5m or 3h.')
-  }
 }

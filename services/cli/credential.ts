@@ -1,19 +1,17 @@
-import { join } from 'node:path'
 import type { Command } from 'commander'
 import type { Conversation } from '#fleet/conversation.ts'
-import { credentialPath, workerName } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { parseSession, type Side, sessionId } from '#fleet/session.ts'
-import { closest, readSettings } from '#runtime/config.ts'
-import { publish } from '#spool/atomic.ts'
-import { publishCredential, readCredentials } from '#spool/credentials.ts'
-import { duration } from './conversation.ts'
-import { credentialOf, readPublished, renewTokens, serialAfter, workerFile } from './enrol.ts'
+import { closest } from '#runtime/config.ts'
+import { formatDuration } from '#runtime/settings.ts'
+import { credentialsFolder, publishCredential } from '#spool/credentials.ts'
+import { duration } from './arguments.ts'
+import { credentialOf, renewTokens, serialAfter, workerFile } from './enrol.ts'
 import { UsageError } from './failure.ts'
-import { Publication } from './publication.ts'
-import { reachAdministration } from './reach.ts'
+import { bridgeUrlFor, notHandedOut, openHandout } from './handout.ts'
+import { type Reached, reachAdministration } from './reach.ts'
 import type { Shell } from './shell.ts'
-import { commandEnv } from './state.ts'
+import { stateFolder } from './state.ts'
 
 const EXAMPLES = `
 Examples:
@@ -46,51 +44,37 @@ export function define(command: Command, shell: Shell): void {
 }
 
 async function rotate(shell: Shell, agent: string, options: Options): Promise<void> {
-  const settings = readSettings(commandEnv(shell), [
-    'S2_STATE',
-    'S2_BRIDGE_URL',
-    'S2_GIT_REMOTE',
-    'S2_GIT_BRANCH',
-    'S2_GIT_TIMEOUT',
-  ])
   await using reached = await reachAdministration(shell)
   const { conversation, side } = choose(agent, await reached.store.conversations())
-  const bridgeUrl = settings.S2_BRIDGE_URL
-  const session = sessionId(conversation.id, side)
-  if (side === 'a') {
-    const mine = (await readCredentials(settings.S2_STATE)).credentials.find((each) => each.session === session)
-    const token = await reached.store.rotateToken(session, options.overlap)
-    const serial = serialAfter(mine?.createdAt, shell.clock.wall())
-    const enrolment = { ...conversation, tokens: { a: token, b: '' } }
-    await publishCredential(settings.S2_STATE, credentialOf(enrolment, 'a', mine?.bridgeUrl ?? bridgeUrl, serial))
-    return tell(shell, session, settings.S2_STATE, options)
-  }
-  const name = conversation.agents.b
-  const number = numberOf(name)
-  const remote = options.out === undefined ? (options.remote ?? settings.S2_GIT_REMOTE) : undefined
-  if (remote === undefined && options.out === undefined)
-    throw new UsageError(`the new credential of ${name} would go nowhere`, 'add --remote or --out')
-  if (remote !== undefined && number === null)
-    throw new UsageError(`${name} has no number, so no file in a remote`, 'use --out <folder>')
-  await using publication =
-    remote === undefined
-      ? null
-      : await Publication.open(
-          { remote, branch: options.branch ?? settings.S2_GIT_BRANCH, timeoutMs: settings.S2_GIT_TIMEOUT },
-          { clock: shell.clock, chance: shell.chance, env: shell.env },
-        )
-  // Read first: a remote that cannot be reached must not cost the token that is in force.
-  const before = publication === null || number === null ? null : await readPublished(publication, number)
+  if (side === 'a') return await rotateOwn(shell, reached, conversation, options)
+  const worker = conversation.agents.b
+  await using handout = await openHandout(shell, worker, options)
+  if (handout === null)
+    throw new UsageError(`the new credential of ${worker} would go nowhere`, 'add --remote or --out')
   const enrolment = await renewTokens(reached.store, conversation, options.overlap)
-  const serial = serialAfter(before?.createdAt, shell.clock.wall())
-  const file = workerFile(enrolment, before?.bridgeUrl ?? bridgeUrl, serial)
-  if (publication !== null && number !== null) {
-    await publication.publish(new Map([[credentialPath(number), file]]), `New token of ${name}`)
-    return tell(shell, session, `${remote} ${credentialPath(number)}`, options)
+  const serial = serialAfter(handout.before?.createdAt, shell.clock.wall())
+  const bridgeUrl = handout.before?.bridgeUrl ?? bridgeUrlFor(shell, reached.credentials)
+  let place: string
+  try {
+    place = await handout.put(workerFile(enrolment, bridgeUrl, serial), `New token of ${worker}`)
+  } catch (error) {
+    const rest = `the token before counts for another ${formatDuration(options.overlap)}: run the command again until then`
+    throw notHandedOut(error, rest)
   }
-  const path = join(options.out ?? '.', `${name}-credentials.json`)
-  await publish(path, file)
-  tell(shell, session, path, options)
+  tell(shell, sessionId(conversation.id, 'b'), place, options)
+}
+
+/** The orchestrator's own end: its credential never leaves this host. */
+async function rotateOwn(shell: Shell, reached: Reached, conversation: Conversation, options: Options): Promise<void> {
+  const state = stateFolder(shell)
+  const session = sessionId(conversation.id, 'a')
+  const mine = reached.credentials.find((each) => each.session === session)
+  const token = await reached.store.rotateToken(session, options.overlap)
+  const serial = serialAfter(mine?.createdAt, shell.clock.wall())
+  const bridgeUrl = mine?.bridgeUrl ?? bridgeUrlFor(shell, reached.credentials)
+  const enrolment = { ...conversation, tokens: { a: token, b: '' } }
+  await publishCredential(state, credentialOf(enrolment, 'a', bridgeUrl, serial))
+  tell(shell, session, credentialsFolder(state), options)
 }
 
 function tell(shell: Shell, session: string, place: string, { overlap, json }: Options): void {
@@ -113,9 +97,4 @@ function choose(agent: string, conversations: readonly Conversation[]): { conver
   throw new S2Error('not_found', `no token was changed: there is no worker ${JSON.stringify(agent)}`, {
     next: near === undefined ? '`s2 conversation list` shows who there is' : `did you mean ${near}?`,
   })
-}
-
-function numberOf(agent: string): number | null {
-  const number = Number(/-(\d+)$/.exec(agent)?.[1] ?? Number.NaN)
-  return Number.isInteger(number) && workerName(number) === agent ? number : null
 }

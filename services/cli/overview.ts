@@ -12,8 +12,8 @@ import type { MemberStatus } from './up/control.ts'
 /** The fleet at one moment, as people want to see it. Times are milliseconds since 1970, UTC. */
 export interface Overview {
   readonly at: number
-  /** When a watchdog last judged; null where none has. */
-  readonly judgedAt: number | null
+  /** When a watchdog last noted its verdicts; null where none has, `hidden` where we may not ask. */
+  readonly judgedAt: number | null | 'hidden'
   readonly agents: readonly AgentView[]
   /** Open tasks that nobody holds. */
   readonly waiting: readonly Task[]
@@ -51,7 +51,7 @@ export async function readOverview(
 ): Promise<Overview> {
   const [conversations, judged, open, completed, failed, incidents] = await Promise.all([
     store.conversations(),
-    ifShown(store.verdicts(), { at: null, verdicts: [] }),
+    ifShown(store.verdicts(), { at: 'hidden' as const, verdicts: [] }),
     store.tasks({ open: true, limit: TASKS_MAX }),
     store.tasks({ state: 'completed', limit: TASKS_MAX }),
     store.tasks({ state: 'failed', limit: TASKS_MAX }),
@@ -85,7 +85,7 @@ export async function readOverview(
   }
 }
 
-async function ifShown<T>(asked: Promise<T>, otherwise: T): Promise<T> {
+async function ifShown<T, O>(asked: Promise<T>, otherwise: O): Promise<T | O> {
   try {
     return await asked
   } catch (error) {
@@ -119,18 +119,16 @@ const COLUMNS: readonly Column[] = [
   { title: 'FOR' },
   { title: 'TASK' },
   { title: 'DOING', stretches: true },
-  { title: 'OPEN' },
   { title: 'DONE' },
-  { title: 'FAILED' },
-  { title: 'UNREAD' },
+  { title: 'FAIL' },
+  { title: 'MAIL' },
 ]
 
 /** The overview as lines of text. */
 export function renderOverview(overview: Overview, columns: number, paint: Paint): string[] {
   const { agents, at, judgedAt, counts, waiting, incidents } = overview
   const alive = agents.filter(({ verdict }) => verdict === 'alive').length
-  const judged = judgedAt === null ? 'no watchdog has looked yet' : `judged ${ago(at - judgedAt)} ago`
-  const head = `${agents.length} agents, ${alive} alive · ${counts.open} tasks open, ${many(counts.completed)} completed, ${many(counts.failed)} failed · ${judged}`
+  const head = `${agents.length} agents, ${alive} alive · ${counts.open} tasks open, ${many(counts.completed)} completed, ${many(counts.failed)} failed${judgment(judgedAt, at)}`
   const [titles = '', ...rows] = table(COLUMNS, agents.map(cellsOf(at)), columns)
   const stateAt = titles.indexOf('STATE')
   const stateEnd = titles.indexOf('FOR')
@@ -150,6 +148,15 @@ export function renderOverview(overview: Overview, columns: number, paint: Paint
   ]
 }
 
+/** The watchdog notes its verdicts when one changes, and in every round. */
+const NOTED_MS = 120_000
+
+function judgment(judgedAt: Overview['judgedAt'], now: number): string {
+  if (judgedAt === 'hidden') return ' · verdicts are shown on the orchestrator’s host'
+  if (judgedAt === null) return ' · no watchdog has looked yet'
+  return now - judgedAt > NOTED_MS ? ` · the watchdog was last heard ${ago(now - judgedAt)} ago` : ''
+}
+
 function many(count: number): string {
   return count >= TASKS_MAX ? `${TASKS_MAX}+` : String(count)
 }
@@ -163,9 +170,8 @@ function cellsOf(now: number): (view: AgentView) => string[] {
       view.role,
       stateWord(view),
       view.since === null ? '' : ago(now - view.since),
-      task === null ? '' : `${task.id}${task.epoch > 1 ? ` e${task.epoch}` : ''}`,
+      task === null ? '' : `${task.id}${view.open > 1 ? ` +${view.open - 1}` : ''}`,
       task !== null && !isLeased(task.state) ? `(${task.state}) ${doing}` : doing,
-      String(view.open),
       String(view.completed),
       String(view.failed),
       view.unread >= UNREAD_MAX ? `${view.unread}+` : String(view.unread),

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { duration } from './conversation.ts'
+import { duration } from './arguments.ts'
 import { failureOf } from './failure.ts'
 import { type Overview, readOverview, renderOverview } from './overview.ts'
 import { type Reached, reach } from './reach.ts'

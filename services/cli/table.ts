@@ -7,7 +7,7 @@ export interface Column {
 }
 
 /** Most columns a cell takes that does not stretch. */
-const CELL_MAX = 32
+const CELL_MAX = 28
 
 /** Lays rows under titles, two spaces apart, no line longer than `width`. Texts of others come out harmless. */
 export function table(columns: readonly Column[], rows: readonly (readonly string[])[], width: number): string[] {

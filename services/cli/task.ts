@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type Command, Option } from 'commander'
 import type { Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session.ts'
@@ -15,7 +15,7 @@ import {
 } from '#fleet/task.ts'
 import { closest } from '#runtime/config.ts'
 import type { Evidence, Store } from '#store/store.ts'
-import { duration } from './conversation.ts'
+import { count, duration } from './arguments.ts'
 import { UsageError } from './failure.ts'
 import { reach, reachAdministration } from './reach.ts'
 import type { Shell } from './shell.ts'
@@ -248,10 +248,4 @@ async function cancel(shell: Shell, ids: readonly string[], json: boolean): Prom
     if (!json) shell.print(`${id} is cancelled\n`)
   }
   if (json) shell.print(`${JSON.stringify(tasks)}\n`)
-}
-
-export function count(text: string): number {
-  const value = /^\d{1,6}$/.test(text) ? Number(text) : 0
-  if (value < 1) throw new InvalidArgumentError('It must be a whole number from 1.')
-  return value
 }

@@ -54,6 +54,7 @@ export function define(command: Command, shell: Shell): void {
 }
 
 async function work(shell: Shell, options: Options): Promise<void> {
+  process.title = 's2-work'
   const env = commandEnv(shell)
   const settings = readSettings(env, ['S2_STATE', 'S2_LEASE'])
   const state = settings.S2_STATE
