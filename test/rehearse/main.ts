@@ -1,0 +1,25 @@
+/**
+ * The fleet as a story: nine agents as real processes do real tasks while one is frozen, one is killed, the bridge dies
+ * under load and a credential is rotated. Prints what happened when, and ends with `N passed, N failed`.
+ */
+import { Stage } from './stage.ts'
+import { play } from './story.ts'
+import { Telling } from './telling.ts'
+
+const telling = new Telling()
+try {
+  await using stage = new Stage()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => void stage[Symbol.asyncDispose]().finally(() => process.exit(1)))
+  }
+  try {
+    await play(stage, telling)
+  } catch (error) {
+    telling.check('the story comes to its end', false, (error as Error).stack ?? String(error))
+  }
+  if (telling.failed > 0) console.log(`\nwhat s2 up said:\n${stage.said().slice(-6_000)}`)
+} catch (error) {
+  telling.check('the stage is cleared', false, String(error))
+}
+telling.end()
+if (telling.failed > 0) process.exitCode = 1

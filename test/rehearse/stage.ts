@@ -1,0 +1,170 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { MemberStatus } from '../../services/cli/up/control.ts'
+import { familyOf, markedBy, processes } from '../../services/cli/up/members.ts'
+import { systemChance, systemClock } from '../../services/core/runtime/clock.ts'
+import { recordingLog } from '../../services/core/runtime/log.ts'
+import { openStore } from '../../services/core/store/open.ts'
+import type { Store } from '../../services/core/store/store.ts'
+
+/** The times of the story, shorter than in earnest. */
+export const TIMES = { silentMs: 5_000, leaseMs: 4_000 }
+
+const SETTINGS = {
+  S2_BEAT: '500ms',
+  S2_LATE_AFTER: '2s',
+  S2_SILENT_AFTER: `${TIMES.silentMs}ms`,
+  S2_ROUND: '1s',
+  S2_WATCH: '100ms',
+  S2_LEASE: `${TIMES.leaseMs}ms`,
+  S2_MOVE_EVERY: '500ms',
+  S2_GIT_POLL: '500ms',
+  S2_RATE: '100000',
+}
+
+/** As in the fleet of the protocol. */
+export const ROLES = ['backend', 'frontend', 'tests', 'docs', 'deploy', 'review', 'wsl-cli', 'cloud-codex']
+
+export function workerOf(number: number): string {
+  return `s2-worker-${number}`
+}
+
+/** A real fleet in a folder of its own, brought up and commanded as a person would: by `s2`. */
+export class Stage implements AsyncDisposable {
+  readonly folder = mkdtempSync(join(tmpdir(), 's2-rehearse-'))
+  readonly state = join(this.folder, 'state')
+  /** Each command that does a task writes here when it begins and when it ends. */
+  readonly ledger = join(this.folder, 'ledger')
+  #up: ChildProcess | null = null
+  #store: Store | null = null
+  #output = ''
+
+  /** Starts `s2 up` and waits until its bridge can be reached. */
+  async raise(): Promise<Store> {
+    const port = await freePort()
+    const exec = `echo "$S2_TASK_ID $S2_TASK_EPOCH began" >> ${this.ledger}; sh -c "$S2_TASK_DESCRIPTION" && echo "$S2_TASK_ID $S2_TASK_EPOCH ended" >> ${this.ledger}`
+    const fleet = {
+      bridge: { listen: `127.0.0.1:${port}` },
+      settings: SETTINGS,
+      orchestrator: {},
+      workers: ROLES.map((role, index) => ({ number: index + 1, role, exec })),
+    }
+    const path = join(this.folder, 'fleet.json')
+    writeFileSync(path, JSON.stringify(fleet))
+    writeFileSync(this.ledger, '')
+    const [file, ...args] = s2Command()
+    this.#up = spawn(file, [...args, 'up', path, '--json'], { env: this.#env(), stdio: ['ignore', 'pipe', 'pipe'] })
+    for (const stream of [this.#up.stdout, this.#up.stderr]) {
+      stream?.on('data', (chunk: Buffer) => {
+        this.#output += chunk.toString('utf8')
+      })
+    }
+    const socket = join(this.state, 'run', 'admin.sock')
+    await until('the bridge answers', () => existsSync(socket), 30_000)
+    const parts = { clock: systemClock, chance: systemChance, log: recordingLog() }
+    this.#store = await openStore(`unix:${socket}`, parts)
+    return this.#store
+  }
+
+  /** Runs a command of s2 in this fleet; throws with what it said when it fails. */
+  async s2(...words: string[]): Promise<string> {
+    const [file, ...args] = s2Command()
+    const child = spawn(file, [...args, ...words], { env: this.#env(), stdio: ['ignore', 'pipe', 'pipe'] })
+    let said = ''
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', (chunk: Buffer) => {
+        said += chunk.toString('utf8')
+      })
+    }
+    const code = await new Promise<number | null>((resolve) => child.once('close', resolve))
+    if (code !== 0) throw new Error(`s2 ${words.join(' ')} ended with ${code}: ${said.trim()}`)
+    return said
+  }
+
+  async members(): Promise<MemberStatus[]> {
+    const { askControl } = await import('../../services/cli/up/control.ts')
+    return (await askControl(this.state, 'GET', '/members')) as MemberStatus[]
+  }
+
+  async pidOf(agent: string, program: string): Promise<number | null> {
+    const member = (await this.members()).find((each) => each.agent === agent)
+    return member?.programs.find((each) => each.program === program)?.pid ?? null
+  }
+
+  /** What runs for an agent, or for the whole fleet: by the mark that its processes bear. */
+  family(agent?: string): { readonly pid: number; readonly state: string }[] {
+    if (agent === undefined) return familyOf(processes(), markedBy(this.state))
+    const folder = this.stateOf(agent)
+    return familyOf(processes(), (mark) => mark === folder)
+  }
+
+  stateOf(agent: string): string {
+    return agent === 'orchestrator' ? this.state : join(this.state, 'workers', agent)
+  }
+
+  /** How often each task's command began and ended, by what it wrote itself. */
+  ledgerOf(task: string): { readonly began: number; readonly ended: number } {
+    const lines = readFileSync(this.ledger, 'utf8').split('\n')
+    const count = (word: string): number =>
+      lines.filter((line) => line.startsWith(`${task} `) && line.endsWith(word)).length
+    return { began: count('began'), ended: count('ended') }
+  }
+
+  /** Ends the fleet as Ctrl-C does; answers the exit code of `s2 up`. */
+  async lower(): Promise<number | null> {
+    await this.#store?.[Symbol.asyncDispose]()
+    this.#store = null
+    const up = this.#up
+    this.#up = null
+    if (up === null || up.exitCode !== null) return up?.exitCode ?? null
+    const ended = new Promise<number | null>((resolve) => up.once('exit', resolve))
+    up.kill('SIGINT')
+    return await ended
+  }
+
+  /** What `s2 up` said, and the logs of its programs: for a story that went wrong. */
+  said(): string {
+    return this.#output
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.lower()
+    rmSync(this.folder, { recursive: true, force: true })
+  }
+
+  #env(): NodeJS.ProcessEnv {
+    const plain = Object.entries(process.env).filter(([name]) => !name.startsWith('S2_') && name !== 'FLEET_MEMBER')
+    return { ...Object.fromEntries(plain), S2_STATE: this.state }
+  }
+}
+
+/** The bundled program where there is one, as users run it. */
+function s2Command(): [string, ...string[]] {
+  const root = resolve(import.meta.dirname, '..', '..')
+  const bundled = join(root, 'dist', 's2.js')
+  return [process.execPath, existsSync(bundled) ? bundled : join(root, 'services', 'cli', 'main.ts')]
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
+  const address = server.address()
+  await new Promise((done) => server.close(done))
+  if (address === null || typeof address === 'string') throw new Error('no free port')
+  return address.port
+}
+
+/** Looks until something is so; answers how long it took, milliseconds. */
+export async function until(what: string, holds: () => boolean | Promise<boolean>, mostMs: number): Promise<number> {
+  const began = performance.now()
+  for (;;) {
+    // While a bridge restarts, looking may fail: that is not the answer yet.
+    if (await Promise.resolve(holds()).catch(() => false)) return performance.now() - began
+    if (performance.now() - began > mostMs) throw new Error(`not within ${mostMs / 1000} s: ${what}`)
+    await sleep(30)
+  }
+}
