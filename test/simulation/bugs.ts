@@ -1,0 +1,70 @@
+import { Roster } from '#fleet/liveness.ts'
+import type { SessionId } from '#fleet/session.ts'
+import type { Report } from '#fleet/task.ts'
+import type { Clock } from '#runtime/clock.ts'
+import type { Store } from '#store/store.ts'
+import type { Dice } from './chance.ts'
+import { put, type Streams, storeOf } from './network.ts'
+
+/** Mistakes that can be made on purpose, to see whether the simulation finds them. */
+export const BUGS = ['no epoch check', 'no grace', 'read once per event', 'no brake', 'new key per try'] as const
+export type Bug = (typeof BUGS)[number]
+
+/** Makes the mistake in the programs themselves, where it can be made nowhere else; undone on disposal. */
+export function plant(bug: Bug | null): Disposable {
+  const undo = new DisposableStack()
+  const replace = (name: 'grace' | 'massSilence', broken: PropertyDescriptor): void => {
+    const sound = Object.getOwnPropertyDescriptor(Roster.prototype, name) as PropertyDescriptor
+    Object.defineProperty(Roster.prototype, name, { ...sound, ...broken })
+    undo.defer(() => Object.defineProperty(Roster.prototype, name, sound))
+  }
+  if (bug === 'no grace') replace('grace', { value: () => undefined })
+  if (bug === 'no brake') replace('massSilence', { get: () => false })
+  return undo
+}
+
+/** A watchdog that takes the time before its start for silence; with it goes what it does after a pause. */
+export function withoutGrace(clock: Clock, silentAfterMs: number): Clock {
+  const begun = clock.now()
+  return { ...clock, now: () => (clock.now() === begun ? begun - silentAfterMs : clock.now()) }
+}
+
+/** The store with a mistake in it. */
+export function spoil(store: Store, bug: Bug | null, dice: Dice): Store {
+  const streams = bug === 'read once per event' ? readingOnce(store, dice) : store
+  let tries = 0
+  return storeOf(async (verb, args) => {
+    if (bug === 'no epoch check' && verb === 'report') {
+      const [, report] = args as [SessionId, Report]
+      const { holder, epoch } = await store.task(report.task)
+      if (holder !== null) return await put(store, verb, [holder, { ...report, epoch }])
+    }
+    if (bug === 'new key per try' && verb === 'send') {
+      tries += 1
+      return await put(store, verb, [args[0], `${args[1]} ${tries}`, args[2]])
+    }
+    return await put(store, verb, args)
+  }, streams)
+}
+
+/**
+ * An event tells of frames that are written before their commit can be seen. Who reads once at the event, and not again
+ * until the next, misses what was not to be seen yet.
+ */
+function readingOnce(store: Store, dice: Dice): Streams {
+  return {
+    traffic: (after, signal) => store.traffic(after, signal),
+    [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+    mail: async function* mail(reader, after, signal) {
+      let cursor = after
+      for await (const { id } of store.mail(reader, after, signal)) {
+        const last = dice.chance(0.5) ? id : id - 1
+        for (const message of await store.unacked(reader, cursor, 10_000)) {
+          if (message.id > last) break
+          cursor = message.id
+          yield message
+        }
+      }
+    },
+  }
+}

@@ -1,0 +1,428 @@
+import { type Code, S2Error } from '#fleet/errors.ts'
+import type { StoredMessage } from '#fleet/message.ts'
+import type { SessionId } from '#fleet/session.ts'
+import type { Keyring } from '#store/remote/remote.ts'
+import type { Store } from '#store/store.ts'
+import type { Dice } from './chance.ts'
+import type { Life, Timeline } from './clock.ts'
+import type { Fault, Tally } from './faults.ts'
+
+/** How often each thing goes wrong by itself, of 1; episodes come on top. */
+export interface Weather {
+  readonly lost: number
+  readonly repeated: number
+  readonly delayed: number
+  readonly streamBreaks: number
+  readonly storeRefuses: number
+  readonly outcomeUnknown: number
+  readonly hintLost: number
+  readonly diskSlow: number
+  readonly diskRefuses: number
+}
+
+export const CALM: Weather = {
+  lost: 0,
+  repeated: 0,
+  delayed: 0,
+  streamBreaks: 0,
+  storeRefuses: 0,
+  outcomeUnknown: 0,
+  hintLost: 0,
+  diskSlow: 0,
+  diskRefuses: 0,
+}
+
+/** What everything in one world shares. */
+export interface Surroundings {
+  readonly timeline: Timeline
+  readonly dice: Dice
+  readonly tally: Tally
+  /** Changes while the world runs. */
+  weather: Weather
+}
+
+/** How long a request waits for its answer. */
+const CALL_MS = 10_000
+/** After how long a broken stream is noticed that does not say so. */
+const PROBE_MS = 10_000
+
+/** The way between one host and the bridge. */
+export class Link {
+  readonly #around: Surroundings
+  /** Why nothing gets through, in each direction; null while it does. */
+  #cut: { out: Fault | null; in: Fault | null } = { out: null, in: null }
+
+  constructor(around: Surroundings) {
+    this.#around = around
+  }
+
+  cut(fault: Fault): void {
+    this.#cut = {
+      out: fault === 'partition inward' ? null : fault,
+      in: fault === 'partition outward' ? null : fault,
+    }
+  }
+
+  heal(): void {
+    this.#cut = { out: null, in: null }
+  }
+
+  isOpen(way: 'out' | 'in'): boolean {
+    return this.#cut[way] === null
+  }
+
+  /** How long a packet takes; null when it never arrives. */
+  travelMs(way: 'out' | 'in'): number | null {
+    const { dice, tally, weather } = this.#around
+    const cut = this.#cut[way]
+    if (cut !== null) {
+      tally.fired(cut)
+      return null
+    }
+    if (dice.chance(weather.lost)) {
+      tally.fired(way === 'out' ? 'request lost' : 'reply lost')
+      return null
+    }
+    if (!dice.chance(weather.delayed)) return 1 + dice.wait(15)
+    tally.fired('request delayed')
+    return 500 + dice.wait(4_000)
+  }
+}
+
+export type Verb = Exclude<keyof Store, symbol | 'mail' | 'traffic'>
+/** What of a store cannot be asked and answered. */
+export type Streams = Pick<Store, 'mail' | 'traffic' | typeof Symbol.asyncDispose>
+type Ask = (verb: Verb, args: readonly unknown[]) => Promise<unknown>
+type Outcome = { readonly answer: unknown } | { readonly error: unknown }
+
+/** A store whose plain verbs all go one way. */
+export function storeOf(ask: Ask, streams: Streams): Store {
+  return new Proxy(streams as Store, {
+    get: (_, name) => {
+      if (name === 'mail') return (...args: Parameters<Store['mail']>) => streams.mail(...args)
+      if (name === 'traffic') return (...args: Parameters<Store['traffic']>) => streams.traffic(...args)
+      if (name === Symbol.asyncDispose) return () => streams[Symbol.asyncDispose]()
+      if (typeof name === 'symbol' || name === 'then' || name === 'linked') return undefined
+      return (...args: unknown[]) => ask(name as Verb, args)
+    },
+  })
+}
+
+/** Puts a verb to a store by its name. */
+export function put(store: Store, verb: Verb, args: readonly unknown[]): Promise<unknown> {
+  return (store[verb] as (...args: readonly unknown[]) => Promise<unknown>)(...args)
+}
+
+const READS: ReadonlySet<Verb> = new Set<Verb>([
+  'conversations',
+  'tokens',
+  'unacked',
+  'pulses',
+  'tasks',
+  'task',
+  'evidence',
+  'incidents',
+  'verdicts',
+  'audit',
+])
+
+/** Asks a store that may refuse before it acts, or not tell how it ended after. */
+async function askDoubtful(store: Store, verb: Verb, args: readonly unknown[], around: Surroundings): Promise<unknown> {
+  const { dice, tally, weather } = around
+  if (dice.chance(weather.storeRefuses)) {
+    tally.fired('store refuses')
+    throw new S2Error('unavailable', 'the disk is busy')
+  }
+  const answer = await put(store, verb, args)
+  if (READS.has(verb) || !dice.chance(weather.outcomeUnknown)) return answer
+  tally.fired('outcome unknown')
+  throw new S2Error('unknown_outcome', 'the commit met an error')
+}
+
+/** The store as a program on its own machine has it: near, now and then slow, and never surer than the disk. */
+export function openNear(store: Store, life: Life, around: Surroundings): Store {
+  const { dice } = around
+  const pause = async (): Promise<void> => {
+    if (dice.chance(0.04)) await life.clock.sleep(dice.wait(40))
+  }
+  const ask: Ask = async (verb, args) => {
+    await pause()
+    const answer = await askDoubtful(store, verb, args, around)
+    await pause()
+    return answer
+  }
+  return storeOf(ask, store)
+}
+
+/** The program that stands before the store. While it is dead or stopped nobody gets through, and nobody collects beats. */
+export class Bridge {
+  readonly #store: Store
+  readonly #around: Surroundings
+  readonly #streams = new Set<AbortController>()
+  #life: Life
+
+  constructor(store: Store, life: Life, around: Surroundings) {
+    this.#store = store
+    this.#around = around
+    this.#life = life
+    void this.#tend(life)
+  }
+
+  get life(): Life {
+    return this.#life
+  }
+
+  kill(): void {
+    this.#life.kill()
+    for (const stream of this.#streams) stream.abort()
+  }
+
+  start(life: Life): void {
+    this.#life = life
+    void this.#tend(life)
+  }
+
+  /** Takes a request in; the reply may never come. */
+  serve(verb: Verb, args: readonly unknown[], keyring: Keyring, reply: (outcome: Outcome) => void): void {
+    if (this.#life.isDead) {
+      reply({ error: new S2Error('unavailable', 'nobody listens there') })
+      return
+    }
+    this.#life.deliver(() => void this.#perform(verb, args, keyring).then(reply))
+  }
+
+  async #perform(verb: Verb, args: readonly unknown[], keyring: Keyring): Promise<Outcome> {
+    try {
+      for (const session of speakersOf(verb, args, keyring)) await this.#check(session, keyring)
+      return { answer: await askDoubtful(this.#store, verb, args, this.#around) }
+    } catch (error) {
+      return { error }
+    }
+  }
+
+  /** Lets a reader subscribe to its mail: each message is pushed as it comes, until the signal aborts or the bridge dies. */
+  subscribe(
+    reader: SessionId,
+    after: number,
+    keyring: Keyring,
+    over: AbortSignal,
+    push: (message: StoredMessage) => void,
+  ): Promise<'over' | Code> {
+    const dying = new AbortController()
+    this.#streams.add(dying)
+    over.addEventListener('abort', () => dying.abort(), { once: true })
+    const life = this.#life
+    const run = async (): Promise<'over' | Code> => {
+      try {
+        await this.#check(reader, keyring)
+        for await (const message of this.#store.mail(reader, after, dying.signal)) life.deliver(() => push(message))
+        return 'over'
+      } catch (error) {
+        return error instanceof S2Error ? error.code : 'internal'
+      } finally {
+        this.#streams.delete(dying)
+      }
+    }
+    return run()
+  }
+
+  async #check(session: SessionId, keyring: Keyring): Promise<void> {
+    const tokens = await this.#store.tokens(session)
+    if (tokens.includes(keyring.token(session) ?? '')) return
+    throw new S2Error('unauthenticated', `the signature of ${session} is wrong`)
+  }
+
+  async #tend(life: Life): Promise<void> {
+    for (;;) {
+      await life.clock.sleep(await this.#store.tend())
+    }
+  }
+}
+
+/** Whose signatures a request bears. */
+function speakersOf(verb: Verb, args: readonly unknown[], keyring: Keyring): readonly SessionId[] {
+  if (verb === 'beat') return (args[0] as readonly { session: SessionId }[]).map(({ session }) => session)
+  if (['send', 'unacked', 'mark', 'leaseTask', 'report'].includes(verb)) return [args[0] as SessionId]
+  return keyring.sessions().slice(0, 1)
+}
+
+export interface WireParts {
+  readonly life: Life
+  readonly link: Link
+  readonly bridge: Bridge
+  readonly keyring: Keyring
+  readonly around: Surroundings
+}
+
+/** A distant store as one program has it: everything it asks crosses a link that does what links do. */
+export function openWire(parts: WireParts): Store {
+  const wire = new Wire(parts)
+  return storeOf((verb, args) => wire.ask(verb, args), {
+    mail: (reader, after, signal) => wire.mail(reader, after, signal),
+    traffic: () => {
+      throw new S2Error('forbidden', 'not from here')
+    },
+    [Symbol.asyncDispose]: async () => wire.close(),
+  })
+}
+
+class Wire {
+  readonly #parts: WireParts
+  readonly #closed = new AbortController()
+
+  constructor(parts: WireParts) {
+    this.#parts = parts
+  }
+
+  close(): void {
+    this.#closed.abort()
+  }
+
+  ask(verb: Verb, args: readonly unknown[]): Promise<unknown> {
+    const { life, link, bridge, keyring, around } = this.#parts
+    const { timeline, dice, tally, weather } = around
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>()
+    const asked = structuredClone(args)
+    const deadline = timeline.now + CALL_MS
+    const giveUp = (): void => {
+      timeline.after(deadline - timeline.now, () => life.deliver(() => reject(lateError(verb))))
+    }
+    const reply = (outcome: Outcome): void => {
+      const backMs = link.travelMs('in')
+      if (backMs === null) return giveUp()
+      timeline.after(backMs, () => {
+        life.deliver(() => ('answer' in outcome ? resolve(outcome.answer) : reject(outcome.error)))
+      })
+    }
+    const thereMs = link.travelMs('out')
+    if (thereMs === null) {
+      giveUp()
+      return promise
+    }
+    if (thereMs > CALL_MS / 20) giveUp()
+    timeline.after(thereMs, () => {
+      if (bridge.life.isStopped) giveUp()
+      bridge.serve(verb, asked, keyring, reply)
+    })
+    if (dice.chance(weather.repeated)) {
+      timeline.after(thereMs + dice.wait(5_000), () => {
+        tally.fired('request repeated')
+        bridge.serve(verb, asked, keyring, () => undefined)
+      })
+    }
+    return promise
+  }
+
+  /** One stream after another, each from where the last one ended: a distant store survives the bridge's absence. */
+  async *mail(reader: SessionId, after: number, signal: AbortSignal): AsyncGenerator<StoredMessage> {
+    const { life, around } = this.#parts
+    const over = AbortSignal.any([signal, this.#closed.signal])
+    let cursor = after
+    while (!over.aborted) {
+      const stream = new Stream(reader, cursor, this.#parts, over)
+      for (let message = await stream.next(); message !== null; message = await stream.next()) {
+        cursor = message.id
+        yield message
+      }
+      if (stream.refusal !== null && !over.aborted) throw new S2Error(stream.refusal, `${reader} may not listen`)
+      await life.clock.sleep(100 + around.dice.wait(1_000), over).catch(() => undefined)
+    }
+  }
+}
+
+function lateError(verb: Verb): S2Error {
+  return new S2Error(READS.has(verb) ? 'unavailable' : 'unknown_outcome', `no answer within ${CALL_MS} ms`)
+}
+
+/** One socket's worth of mail: in order, and when it breaks, broken. */
+class Stream {
+  readonly #parts: WireParts
+  readonly #over = new AbortController()
+  readonly #messages: StoredMessage[] = []
+  #arrivesAt = 0
+  #isBroken = false
+  #isOver = false
+  #wake = Promise.withResolvers<void>()
+  /** Why the bridge would not let it listen. */
+  refusal: Code | null = null
+
+  constructor(reader: SessionId, after: number, parts: WireParts, signal: AbortSignal) {
+    this.#parts = parts
+    const end = (): void => this.#end()
+    signal.addEventListener('abort', end, { once: true })
+    this.#over.signal.addEventListener('abort', () => signal.removeEventListener('abort', end))
+    this.#open(reader, after)
+  }
+
+  /** Null when it is over. */
+  async next(): Promise<StoredMessage | null> {
+    while (this.#messages.length === 0 && !this.#isOver) await this.#wake.promise
+    return this.#messages.shift() ?? null
+  }
+
+  #open(reader: SessionId, after: number): void {
+    const { life, link, bridge, keyring, around } = this.#parts
+    const { timeline } = around
+    const thereMs = link.travelMs('out')
+    if (thereMs === null) {
+      timeline.after(PROBE_MS, () => life.deliver(() => this.#end()))
+      return
+    }
+    timeline.after(thereMs, () => {
+      if (this.#over.signal.aborted) return
+      if (bridge.life.isDead) return this.#arrive(() => this.#end())
+      bridge.life.deliver(() => {
+        const ended = bridge.subscribe(reader, after, keyring, this.#over.signal, (message) => this.#send(message))
+        void ended.then((how) => {
+          this.#arrive(() => {
+            if (how !== 'over') this.refusal = how
+            this.#end()
+          })
+        })
+      })
+    })
+  }
+
+  #send(message: StoredMessage): void {
+    const { dice, tally, weather } = this.#parts.around
+    if (this.#isBroken || this.#over.signal.aborted) return
+    if (dice.chance(weather.streamBreaks)) {
+      tally.fired('stream broken')
+      this.#break()
+    } else this.#arrive(() => this.#take(message))
+  }
+
+  #take(message: StoredMessage): void {
+    if (this.#isOver) return
+    this.#messages.push(message)
+    this.#ring()
+  }
+
+  /** Nothing overtakes on a stream; what cannot come through breaks it, and the reader notices by and by. */
+  #arrive(act: () => void): void {
+    const { life, link, around } = this.#parts
+    if (this.#isBroken) return
+    const { timeline } = around
+    const ms = link.isOpen('in') ? 1 + around.dice.wait(10) : link.travelMs('in')
+    if (ms === null) return this.#break()
+    this.#arrivesAt = Math.max(this.#arrivesAt, timeline.now + ms)
+    timeline.after(this.#arrivesAt - timeline.now, () => life.deliver(act))
+  }
+
+  #break(): void {
+    const { life, around } = this.#parts
+    this.#isBroken = true
+    around.timeline.after(PROBE_MS, () => life.deliver(() => this.#end()))
+  }
+
+  #end(): void {
+    this.#isOver = true
+    this.#over.abort()
+    this.#ring()
+  }
+
+  #ring(): void {
+    this.#wake.resolve()
+    this.#wake = Promise.withResolvers()
+  }
+}

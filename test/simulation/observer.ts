@@ -1,0 +1,78 @@
+import type { Life } from './clock.ts'
+import type { History } from './history.ts'
+
+export interface ObserverConfig {
+  readonly lateAfterMs: number
+  readonly silentAfterMs: number
+  readonly watchMs: number
+}
+
+/**
+ * What one life of a watchdog was entitled to think, by an account of its own: when it last read that an agent had been
+ * heard, and since when it has seen without a gap. Promise 4: nobody is convicted on less than a full silence of seeing.
+ */
+export class Observer {
+  readonly #config: ObserverConfig
+  readonly #life: Life
+  readonly #history: History
+  readonly #credits = new Map<string, { readonly heard: number; readonly at: number }>()
+  /** Nobody may be convicted before a full silence from here. */
+  #seesSince = Number.POSITIVE_INFINITY
+  #read: { readonly now: number; readonly wall: number } | null = null
+  #tick = ''
+  #tickAt = 0
+  #blind = false
+  #asked = { now: 0, wall: 0 }
+
+  constructor(config: ObserverConfig, life: Life, history: History) {
+    this.#config = config
+    this.#life = life
+    this.#history = history
+  }
+
+  /** It is about to read the beats. */
+  onAsk(): void {
+    this.#asked = { now: this.#life.clock.now(), wall: this.#life.clock.wall() }
+  }
+
+  /** The moment at which the store answers. */
+  onPulses(heard: ReadonlyMap<string, number>, tick: string): void {
+    const asked = this.#asked
+    this.#watchForGaps(tick)
+    for (const [agent, count] of heard) {
+      if (this.#credits.get(agent)?.heard !== count) this.#credits.set(agent, { heard: count, at: asked.now })
+    }
+    this.#read = asked
+  }
+
+  /** Whether the agent may be taken for silent at a moment of the watchdog's clock; where not, that is a violation. */
+  checkConviction(agent: string, act: string, at = this.#life.clock.now()): void {
+    const { silentAfterMs } = this.#config
+    const unheardMs = at - (this.#credits.get(agent)?.at ?? this.#seesSince)
+    const seenMs = at - this.#seesSince
+    const accuse = (why: string): void => this.#history.violate('silence', `${this.#life.name} ${act} ${agent}, ${why}`)
+    if (this.#blind) accuse('though nobody collects beats')
+    else if (unheardMs < silentAfterMs - SLACK_MS) accuse(`heard ${Math.round(unheardMs)} ms before`)
+    else if (seenMs < silentAfterMs - SLACK_MS) accuse(`after ${Math.round(seenMs)} ms of seeing`)
+  }
+
+  #watchForGaps(tick: string): void {
+    const { lateAfterMs, watchMs } = this.#config
+    const { now, wall } = this.#asked
+    const before = this.#read
+    const gap = before === null ? null : { mono: now - before.now, wall: wall - before.wall }
+    const wasAway = gap !== null && gap.mono > lateAfterMs + watchMs + SLACK_MS
+    const jumped = gap !== null && Math.abs(gap.wall - gap.mono) > lateAfterMs + SLACK_MS
+    if (tick !== this.#tick) {
+      if (before === null || this.#blind) this.#seesSince = now
+      this.#tick = tick
+      this.#tickAt = now
+      this.#blind = false
+    } else if (wasAway || jumped) this.#tickAt = now
+    else if (now - this.#tickAt > lateAfterMs + watchMs + SLACK_MS) this.#blind = true
+    if (wasAway || jumped) this.#seesSince = now
+  }
+}
+
+/** Sums of fractions of milliseconds are not exact. */
+const SLACK_MS = 1

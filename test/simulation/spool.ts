@@ -1,0 +1,196 @@
+import type { Credential } from '#fleet/credential.ts'
+import { S2Error } from '#fleet/errors.ts'
+import type { StoredMessage } from '#fleet/message.ts'
+import type { SessionId } from '#fleet/session.ts'
+import type { FoundCredentials } from '#spool/credentials.ts'
+import type { Placed, Shelf } from '#spool/inbox.ts'
+import type { NewOutboxItem, OutboxItem, Outcome, Problem } from '#spool/outbox.ts'
+import type { Mailbox, Tray, Wallet } from '../../services/keepalive/ports.ts'
+import type { Life } from './clock.ts'
+import type { Surroundings } from './network.ts'
+
+type Folder = 'inbox' | 'outbox' | 'credentials'
+
+/** A host's folders: they outlive every program, and each operation on them is slow, or refused, now and then. */
+export class Spool {
+  readonly #around: Surroundings
+  readonly #shelves = new Map<number, { message: StoredMessage; shelf: Shelf }>()
+  readonly #acked = new Set<number>()
+  readonly #items = new Map<string, OutboxItem>()
+  readonly #refused = new Map<string, Problem>()
+  readonly #credentials = new Map<SessionId, Credential>()
+  readonly #ears = new Set<{ folder: Folder; life: Life; heard: () => void }>()
+  #names = 0
+  /** Told of every message that comes in, and of every one that is acked. */
+  onNew: (message: StoredMessage) => void = () => undefined
+  onAcked: (message: StoredMessage) => void = () => undefined
+
+  constructor(around: Surroundings) {
+    this.#around = around
+  }
+
+  /** Nothing lies here that somebody should still do something with. */
+  get isEmpty(): boolean {
+    return this.#items.size === 0 && this.#shelves.size === 0
+  }
+
+  get left(): string {
+    const shelves = [...this.#shelves].map(([id, { shelf }]) => `${shelf}/${id}`)
+    return [...shelves, ...[...this.#items.keys()].map((name) => `outbox/${name}`)].join(' ')
+  }
+
+  /** The text of a message that lies here. */
+  text(id: number): string {
+    return this.#shelves.get(id)?.message.text ?? ''
+  }
+
+  publish(credential: Credential): void {
+    this.#credentials.set(credential.session, credential)
+    this.#hint('credentials')
+  }
+
+  credentials(): readonly Credential[] {
+    return [...this.#credentials.values()]
+  }
+
+  /** What one program hears of changes; some hints are lost. */
+  hear(folder: Folder, life: Life, heard: () => void): Disposable {
+    const ear = { folder, life, heard }
+    this.#ears.add(ear)
+    return { [Symbol.dispose]: () => this.#ears.delete(ear) }
+  }
+
+  mailbox(life: Life): Mailbox {
+    return {
+      putAll: async (messages) => {
+        const placed: Placed[] = []
+        for (const message of messages) placed.push(await this.#disk(life, () => this.#place(message)))
+        return placed
+      },
+      list: (shelf) => this.#disk(life, () => this.#list(shelf)),
+      inspect: (id) => this.#disk(life, () => this.#shelves.get(id)?.message ?? null),
+      forget: (ids) =>
+        this.#disk(life, () => {
+          for (const id of ids) if (this.#shelves.get(id)?.shelf === 'done') this.#forget(id)
+        }),
+      recover: async () => undefined,
+      tidy: async () => undefined,
+    }
+  }
+
+  /** What an agent does with its inbox. */
+  reading(life: Life): {
+    list(shelf: Shelf): Promise<number[]>
+    take(id: number): Promise<StoredMessage | null>
+    ack(id: number): Promise<void>
+  } {
+    return {
+      list: (shelf) => this.#disk(life, () => this.#list(shelf)),
+      take: (id) => this.#disk(life, () => this.#move(id, ['new', 'cur'], 'cur')),
+      ack: (id) =>
+        this.#disk(life, () => {
+          const message = this.#move(id, ['new', 'cur'], 'done')
+          if (message !== null) this.onAcked(message)
+          this.#hint('inbox')
+        }),
+    }
+  }
+
+  tray(life: Life): Tray {
+    return {
+      names: () => this.#disk(life, () => [...this.#items.keys()]),
+      read: (name) => this.#disk(life, () => this.#items.get(name) ?? null),
+      done: (name) => this.#disk(life, () => void this.#items.delete(name)),
+      refuse: (name, problem) =>
+        this.#disk(life, () => {
+          this.#items.delete(name)
+          this.#refused.set(name, problem)
+        }),
+      tidy: async () => undefined,
+    }
+  }
+
+  /** What an agent does with its outbox. */
+  writing(life: Life): {
+    put(item: NewOutboxItem): Promise<string>
+    outcome(name: string): Promise<Outcome>
+    items(): Promise<OutboxItem[]>
+  } {
+    return {
+      put: (item) => this.#disk(life, () => this.#put(item)),
+      outcome: (name) =>
+        this.#disk(life, () => (this.#items.has(name) ? 'waiting' : (this.#refused.get(name) ?? 'carried'))),
+      items: () => this.#disk(life, () => [...this.#items.values()]),
+    }
+  }
+
+  wallet(life: Life): Wallet {
+    return {
+      read: () =>
+        this.#disk(life, (): FoundCredentials => {
+          return { credentials: this.credentials(), faults: [], doubtful: [], exists: true }
+        }),
+      noteRenewal: async () => undefined,
+    }
+  }
+
+  /** An operation happens at one moment; a program may die, or be stopped, before it or after. */
+  async #disk<T>(life: Life, act: () => T): Promise<T> {
+    const { dice, tally, weather } = this.#around
+    if (dice.chance(weather.diskRefuses)) {
+      tally.fired('disk refuses')
+      throw new S2Error('unavailable', 'no space left on device')
+    }
+    if (!dice.chance(weather.diskSlow)) return act()
+    tally.fired('disk slow')
+    if (dice.chance(0.5)) await life.clock.sleep(dice.wait(30))
+    const answer = act()
+    await life.clock.sleep(dice.wait(30))
+    return answer
+  }
+
+  #place(message: StoredMessage): Placed {
+    const { id } = message
+    if (this.#acked.has(id)) return { id, as: 'acked' }
+    if (this.#shelves.has(id)) return { id, as: 'known' }
+    this.#shelves.set(id, { message, shelf: 'new' })
+    this.onNew(message)
+    this.#hint('inbox')
+    return { id, as: 'new' }
+  }
+
+  #put(item: NewOutboxItem): string {
+    this.#names += 1
+    const name = `item-${this.#names}`
+    this.#items.set(name, item.kind === 'send' ? { ...item, key: item.key ?? name } : item)
+    this.#hint('outbox')
+    return name
+  }
+
+  #list(shelf: Shelf): number[] {
+    const ids: number[] = []
+    for (const [id, place] of this.#shelves) if (place.shelf === shelf) ids.push(id)
+    return ids.sort((one, other) => one - other)
+  }
+
+  #move(id: number, from: readonly Shelf[], to: Shelf): StoredMessage | null {
+    const place = this.#shelves.get(id)
+    if (place === undefined || !from.includes(place.shelf)) return null
+    place.shelf = to
+    return place.message
+  }
+
+  #forget(id: number): void {
+    this.#shelves.delete(id)
+    this.#acked.add(id)
+  }
+
+  #hint(folder: Folder): void {
+    const { dice, tally, weather, timeline } = this.#around
+    for (const ear of this.#ears) {
+      if (ear.folder !== folder) continue
+      if (dice.chance(weather.hintLost)) tally.fired('hint lost')
+      else timeline.after(1, () => this.#ears.has(ear) && ear.life.deliver(ear.heard))
+    }
+  }
+}

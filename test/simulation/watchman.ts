@@ -1,0 +1,105 @@
+import { recordingLog } from '#runtime/log.ts'
+import type { Store } from '#store/store.ts'
+import type { WatchConfig } from '../../services/watchdog/config.ts'
+import { watch } from '../../services/watchdog/watchdog.ts'
+import { type Bug, withoutGrace } from './bugs.ts'
+import { Life, Machine } from './clock.ts'
+import type { History } from './history.ts'
+import { openNear, put, type Surroundings, storeOf } from './network.ts'
+import { Observer } from './observer.ts'
+import type { Witness } from './witness.ts'
+
+export interface WatchmanParts {
+  readonly around: Surroundings
+  readonly history: History
+  readonly witness: Witness
+  readonly bug: Bug | null
+  /** Told of every task that is taken from an agent because it is silent. */
+  onTaken(agent: string, by: string): void
+}
+
+const FOREVER = new AbortController().signal
+
+/** A watchdog, through all its lives. */
+export class Watchman {
+  readonly name: string
+  readonly machine: Machine
+  readonly #config: WatchConfig
+  readonly #parts: WatchmanParts
+  #life: Life | null = null
+  #lives = 0
+  /** Alerts told by this life: it never repeats one. */
+  #told = new Set<string>()
+
+  constructor(name: string, config: WatchConfig, parts: WatchmanParts) {
+    this.name = name
+    this.machine = new Machine(name, parts.around.timeline)
+    this.#config = config
+    this.#parts = parts
+  }
+
+  get life(): Life | null {
+    return this.#life
+  }
+
+  kill(): void {
+    this.#life?.kill()
+    this.#life = null
+  }
+
+  start(): void {
+    if (this.#life !== null) return
+    this.#lives += 1
+    const { around, history, bug } = this.#parts
+    const { silentAfterMs } = this.#config
+    const life = new Life(`${this.name}.${this.#lives}`, this.machine)
+    this.#life = life
+    this.#told = new Set()
+    history.note(`${life.name} begins`)
+    const observer = new Observer(this.#config, life, history)
+    void watch(this.#config, {
+      store: this.#storeFor(life, observer),
+      clock: bug === 'no grace' ? withoutGrace(life.clock, silentAfterMs) : life.clock,
+      log: recordingLog(({ event, fields }) => {
+        if (event === 'incident opened' || event === 'incident closed') this.#onTold(life, event, fields)
+      }),
+      chance: around.dice.next,
+      signal: FOREVER,
+      onLook: ({ changes }) => {
+        for (const { agent, to, at } of changes) {
+          if (to !== 'silent') continue
+          history.did('agent convicted', `${agent} by ${life.name}`)
+          observer.checkConviction(agent, 'convicted', at)
+        }
+      },
+    })
+  }
+
+  #storeFor(life: Life, observer: Observer): Store {
+    const { witness, around, onTaken } = this.#parts
+    const seen = witness.seenBy({
+      name: life.name,
+      onPulses: (heard, tick) => observer.onPulses(heard, tick),
+      onMove: (before, { reason }) => {
+        if (reason !== 'silent') return
+        const agent = witness.agentOf(before.holder)
+        observer.checkConviction(agent, 'took work from')
+        onTaken(agent, life.name)
+      },
+    })
+    const near = openNear(seen, life, around)
+    return storeOf((verb, args) => {
+      if (verb === 'pulses') observer.onAsk()
+      return put(near, verb, args)
+    }, near)
+  }
+
+  #onTold(life: Life, event: string, fields: Readonly<Record<string, unknown>>): void {
+    const { history } = this.#parts
+    if (fields.incident === 0) return // of the store’s absence, which no store keeps
+    const alert = `${event} ${fields.incident} (${fields.cause})`
+    if (this.#told.has(alert)) history.violate('no alert repeats', `${life.name} told “${alert}” twice`)
+    this.#told.add(alert)
+    history.did('alert told', `${alert} by ${life.name}`)
+  }
+}

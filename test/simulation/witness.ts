@@ -1,0 +1,208 @@
+import type { Pulses } from '#fleet/beat.ts'
+import type { Draft, Message } from '#fleet/message.ts'
+import type { SessionId } from '#fleet/session.ts'
+import { isLeased, isOpen, type Move, type Report, type Task } from '#fleet/task.ts'
+import type { Store } from '#store/store.ts'
+import type { History } from './history.ts'
+import { put, storeOf, type Verb } from './network.ts'
+
+/** What a reader of beats could know at the moment it read: how often each agent had been heard by then. */
+export type Hearing = (heard: ReadonlyMap<string, number>, tick: string) => void
+
+/** Who asks. */
+export interface Asker {
+  readonly name: string
+  readonly onPulses?: Hearing
+  /** Told before a move is made known to have happened. */
+  readonly onMove?: (before: Task, move: Move) => void
+}
+
+/**
+ * Stands at the store and sees everything that is done to it, by whomever, one after the other; holds it against rules of its
+ * own, and not against the code that the store is made of.
+ */
+export class Witness {
+  readonly #store: Store
+  readonly #history: History
+  readonly #agents: ReadonlyMap<SessionId, string>
+  readonly #tasks = new Map<string, Task>()
+  readonly #sent = new Map<string, { readonly id: number; readonly text: string }>()
+  readonly #texts = new Map<string, number>()
+  readonly #heard = new Map<string, number>()
+  readonly #openCauses = new Set<string>()
+  #cursor = 0
+  #turn: Promise<unknown> = Promise.resolve()
+
+  constructor(store: Store, history: History, agents: ReadonlyMap<SessionId, string>) {
+    this.#store = store
+    this.#history = history
+    this.#agents = agents
+  }
+
+  /** The store, as one asker has it. */
+  seenBy(asker: Asker): Store {
+    return storeOf((verb, args) => {
+      const answer = this.#turn.then(() => this.#watch(asker, verb, args))
+      this.#turn = answer.catch(() => undefined)
+      return answer
+    }, this.#store)
+  }
+
+  agentOf(session: SessionId | null): string {
+    return (session === null ? undefined : this.#agents.get(session)) ?? 'nobody'
+  }
+
+  /** The id of the message with this text; undefined when there is none. */
+  messageOf(text: string): number | undefined {
+    return this.#texts.get(text)
+  }
+
+  async #watch(asker: Asker, verb: Verb, args: readonly unknown[]): Promise<unknown> {
+    const answer = await this.#ask(verb, args)
+    switch (verb) {
+      case 'send':
+        await this.#onSend(args as Parameters<Store['send']>, answer as Message)
+        break
+      case 'beat':
+        await this.#onBeat()
+        break
+      case 'pulses':
+        asker.onPulses?.(this.#heard, (answer as Pulses).tick)
+        break
+      case 'addTask':
+      case 'cancelTask':
+        this.#follow(answer as Task, `${verb} by ${asker.name}`)
+        break
+      case 'leaseTask':
+        this.#onLease(args as Parameters<Store['leaseTask']>, answer as Task | null)
+        break
+      case 'report':
+        this.#onReport(args as Parameters<Store['report']>, answer as Task)
+        break
+      case 'move':
+        await this.#onMove(asker, args[0] as Move, answer as boolean)
+        break
+      case 'openIncident':
+        if (answer === true) this.#onOpened((args[0] as { cause: string }).cause)
+        break
+      case 'closeIncident':
+        if (answer === true) this.#onClosed(args[0] as string)
+        break
+      default:
+    }
+    return answer
+  }
+
+  async #ask(verb: Verb, args: readonly unknown[]): Promise<unknown> {
+    try {
+      return await put(this.#store, verb, args)
+    } catch (error) {
+      const { code } = error as { code: string }
+      if (verb === 'report' && code === 'stale_epoch') {
+        const [holder, { task, epoch, state }] = args as [SessionId, Report]
+        if (state !== 'in_progress') this.#history.did('late result refused', `${task}@${epoch} of ${holder}`)
+      } else this.#history.note(`${verb} refused: ${code}`)
+      throw error
+    }
+  }
+
+  /** Promise 1: one key is one message, and one word is said once. */
+  async #onSend([from, key, { text }]: [SessionId, string, Draft], { id }: Message): Promise<void> {
+    const name = `${from} ${key}`
+    const earlier = this.#sent.get(name)
+    if (earlier !== undefined) {
+      if (earlier.id !== id) this.#history.violate('sent once', `${name} became ${earlier.id} and ${id}`)
+      return
+    }
+    this.#sent.set(name, { id, text })
+    if (this.#texts.has(text)) this.#history.violate('sent once', `“${text}” is ${this.#texts.get(text)} and ${id}`)
+    this.#texts.set(text, id)
+    this.#history.did('message sent', `${id} ${text}`)
+    const task = /"task_id":"([^"]+)"/.exec(text)?.[1]
+    if (task !== undefined) this.#follow(await this.#store.task(task), `a letter of ${from}`)
+  }
+
+  async #onBeat(): Promise<void> {
+    const { pulses, cursor } = await this.#store.pulses(this.#cursor)
+    this.#cursor = cursor
+    for (const { session, incarnation, seq } of pulses) {
+      const agent = this.agentOf(session)
+      this.#heard.set(agent, (this.#heard.get(agent) ?? 0) + 1)
+      this.#history.did('beat heard', `${session} ${incarnation} ${seq}`)
+    }
+  }
+
+  #onLease([holder, incarnation]: [SessionId, string], task: Task | null): void {
+    if (task === null) return
+    this.#history.did('task leased', `${task.id}@${task.epoch} by ${holder} ${incarnation}`)
+    const isRight = task.holder === holder && task.incarnation === incarnation && isLeased(task.state)
+    if (!isRight) this.#history.violate('one owner', `${holder} leased ${task.id}, which ${task.holder} has`)
+    this.#follow(task, 'a lease')
+  }
+
+  /** Promise 3: only the owner's word counts, at the epoch that is. */
+  #onReport([holder, report]: [SessionId, Report], task: Task): void {
+    const before = this.#tasks.get(report.task)
+    if (before?.holder !== holder || before.epoch !== report.epoch) {
+      const owner = `${before?.holder} has it at ${before?.epoch}`
+      this.#history.violate(
+        'one owner',
+        `${report.state} of ${report.task}@${report.epoch} by ${holder}, though ${owner}`,
+      )
+    }
+    this.#follow(task, `a report of ${holder}`)
+  }
+
+  async #onMove(asker: Asker, move: Move, moved: boolean): Promise<void> {
+    if (!moved) return
+    const before = this.#tasks.get(move.task)
+    const after = await this.#store.task(move.task)
+    if (before === undefined || before.epoch !== move.epoch || !isOpen(before.state)) {
+      this.#history.violate('one owner', `${asker.name} moved ${move.task}@${move.epoch}, which is at ${before?.epoch}`)
+    } else asker.onMove?.(before, move)
+    this.#history.did(
+      'task moved',
+      `${move.task}@${after.epoch} ${before?.holder} → ${move.to} (${move.reason}) by ${asker.name}`,
+    )
+    this.#follow(after, 'a move')
+  }
+
+  /** Promise 3 once more, by what a task was and what it is. */
+  #follow(after: Task, by: string): void {
+    const { id } = after
+    const before = this.#tasks.get(id)
+    this.#tasks.set(id, after)
+    if (before === undefined) {
+      this.#history.did('task added', `${id} for ${after.holder}`)
+      return
+    }
+    const what = `${id}: ${nameOf(before)} → ${nameOf(after)} by ${by}`
+    const broken = (why: string): void => this.#history.violate('one owner', `${why}: ${what}`)
+    if (after.epoch < before.epoch) broken('an epoch went back')
+    if (after.holder !== before.holder && after.epoch <= before.epoch) broken('a new owner at an old epoch')
+    const wasLeased = isLeased(before.state) && isLeased(after.state)
+    if (wasLeased && after.incarnation !== before.incarnation && after.epoch <= before.epoch) {
+      broken('a new life at an old epoch')
+    }
+    if (!isOpen(before.state) && after.state !== before.state) broken('it had ended')
+    if (after.state === before.state) return
+    if (after.state === 'completed') this.#history.did('task completed', what)
+    else this.#history.note(what)
+  }
+
+  /** Promise 7. */
+  #onOpened(cause: string): void {
+    this.#history.note(`incident opened: ${cause}`)
+    if (this.#openCauses.has(cause)) this.#history.violate('one cause, one incident', `${cause} was opened twice`)
+    this.#openCauses.add(cause)
+  }
+
+  #onClosed(cause: string): void {
+    this.#history.note(`incident closed: ${cause}`)
+    if (!this.#openCauses.delete(cause)) this.#history.violate('one cause, one incident', `${cause} was closed twice`)
+  }
+}
+
+function nameOf({ state, epoch, holder }: Task): string {
+  return `${state}@${epoch} of ${holder ?? 'nobody'}`
+}
