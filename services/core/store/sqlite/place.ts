@@ -21,15 +21,23 @@ export interface Place {
 export interface FileIdentity {
   readonly device: number
   readonly inode: number
+  /** Milliseconds since 1970: a new file often gets the inode of the one that was just removed. */
+  readonly bornAt: number
 }
 
 export function identify(path: string): FileIdentity | null {
   const stats: Stats | undefined = statSync(path, { throwIfNoEntry: false })
-  return stats === undefined ? null : { device: stats.dev, inode: stats.ino }
+  return stats === undefined ? null : { device: stats.dev, inode: stats.ino, bornAt: stats.birthtimeMs }
 }
 
 export function isSameFile(one: FileIdentity | null, other: FileIdentity | null): boolean {
-  return one !== null && other !== null && one.device === other.device && one.inode === other.inode
+  return (
+    one !== null &&
+    other !== null &&
+    one.device === other.device &&
+    one.inode === other.inode &&
+    one.bornAt === other.bornAt
+  )
 }
 
 /** The place of a database that is to be written: its folder is made where it is missing, and all is fit for SQLite. */
