@@ -2,17 +2,20 @@ import { randomUUID } from 'node:crypto'
 import { redact } from '#fleet/redact.ts'
 import type { Life, Program } from '#runtime/run.ts'
 import { watchFolder } from '#runtime/watch.ts'
+import { ensureFolder } from '#spool/atomic.ts'
 import { credentialsFolder, noteRenewal, readCredentials } from '#spool/credentials.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { openRemoteStore } from '#store/remote/remote.ts'
 import { type Config, readConfig } from './config.ts'
-import { type CarryConfig, type CarryParts, Host } from './host.ts'
+import { type CarryConfig, type CarryParts, Host, type Spool } from './host.ts'
 
 /** Tells the fleet that this host lives, and carries messages between its folders and the bridge. */
 export const program: Program<Config> = { name: 'keepalive', redact, readConfig, start }
 
 async function start(config: Config, life: Life): Promise<void> {
+  // What can be watched from the start is heard from the start; where that fails, carrying says why.
+  for (const folder of Object.values(foldersOf(config.state)).flat()) await ensureFolder(folder).catch(() => undefined)
   const carrying = carry(config, partsOf(config, life), life.draining)
   carrying.catch(life.fail)
   life.stack.defer(() => carrying)
@@ -31,11 +34,7 @@ function partsOf({ state, beatMs }: Config, { clock, chance, log, health, round 
   const onFault = (fault: string): void => log.warn('set aside', { fault })
   const inbox = new Inbox(state, onFault)
   const tray = new Outbox(state, onFault)
-  const folders = {
-    inbox: [inbox.folder('cur'), inbox.folder('done')],
-    outbox: [tray.folder('new')],
-    credentials: [credentialsFolder(state)],
-  }
+  const folders = foldersOf(state)
   return {
     open: (url, keyring) => openRemoteStore(url, keyring, { clock, chance, log }, { probeMs: beatMs }),
     inbox,
@@ -57,5 +56,15 @@ function partsOf({ state, beatMs }: Config, { clock, chance, log, health, round 
       }
       return watches
     },
+  }
+}
+
+/** Where others leave something for us. */
+function foldersOf(state: string): Record<Spool, readonly string[]> {
+  const inbox = new Inbox(state)
+  return {
+    inbox: [inbox.folder('cur'), inbox.folder('done')],
+    outbox: [new Outbox(state).folder('new')],
+    credentials: [credentialsFolder(state)],
   }
 }

@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { mkdir, open, rename, unlink } from 'node:fs/promises'
+import { closeSync, fchmodSync, fsync, openSync, unlinkSync, writeFileSync } from 'node:fs'
+import { mkdir, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { promisify } from 'node:util'
 
 /**
  * Publishes a file whole: written beside its place under a name of its own, synced, renamed over, and the folder synced,
@@ -18,16 +20,54 @@ export async function publish(path: string, content: string | Uint8Array, mode =
 
 /** Creates a file and makes its content durable; its name is durable only after syncFolder. */
 export async function writeSynced(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
-  const file = await open(path, 'wx', mode)
+  await writeAllSynced([{ path, content }], mode)
+}
+
+/**
+ * The same for many, all or none of them. What only moves memory is done at once, since a turn through the thread pool costs
+ * more; what waits for the disk is waited for, several at a time, so that the file system can gather them.
+ */
+export async function writeAllSynced(
+  files: readonly { readonly path: string; readonly content: string | Uint8Array }[],
+  mode = 0o600,
+): Promise<void> {
+  for (let at = 0; at < files.length; at += SYNCED_AT_ONCE) {
+    const some = files.slice(at, at + SYNCED_AT_ONCE)
+    const written: { readonly path: string; readonly file: number }[] = []
+    try {
+      for (const { path, content } of some) written.push({ path, file: openWritten(path, content, mode) })
+      await Promise.all(written.map(({ file }) => sync(file)))
+    } catch (error) {
+      for (const { path } of [...files.slice(0, at), ...written]) tryUnlink(path)
+      throw error
+    } finally {
+      for (const { file } of written) closeSync(file)
+    }
+  }
+}
+
+const SYNCED_AT_ONCE = 8
+const sync = promisify(fsync)
+
+/** A file with its content, open; gone again where that fails. */
+function openWritten(path: string, content: string | Uint8Array, mode: number): number {
+  const file = openSync(path, 'wx', mode)
   try {
-    await file.writeFile(content)
-    await file.chmod(mode)
-    await file.sync()
-    await file.close()
+    writeFileSync(file, content)
+    fchmodSync(file, mode)
+    return file
   } catch (error) {
-    await file.close().catch(() => undefined)
-    await unlink(path).catch(() => undefined)
+    closeSync(file)
+    tryUnlink(path)
     throw error
+  }
+}
+
+function tryUnlink(path: string): void {
+  try {
+    unlinkSync(path)
+  } catch {
+    // whoever failed says why; that this is left is the lesser evil
   }
 }
 
@@ -43,8 +83,12 @@ export async function renameOrRemove(draft: string, path: string): Promise<void>
 
 /** Makes the folder's entries (new, renamed, removed names) durable. */
 export async function syncFolder(folder: string): Promise<void> {
-  await using handle = await open(folder, 'r')
-  await handle.sync()
+  const handle = openSync(folder, 'r')
+  try {
+    await sync(handle)
+  } finally {
+    closeSync(handle)
+  }
 }
 
 /** Makes a folder with all above it that are missing, readable by its owner alone, and their names durable. */

@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto'
+import { existsSync, renameSync } from 'node:fs'
 import { readdir, rename, rm, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import { AckedLedger, messageDigest } from './acked.ts'
-import { ensureFolder, syncFolder, writeSynced } from './atomic.ts'
+import { ensureFolder, syncFolder, writeAllSynced } from './atomic.ts'
 import { setAside } from './bad.ts'
 import { diskError } from './file.ts'
 import { formatMessage, isMessageId, readMessage } from './message-file.ts'
@@ -50,6 +51,7 @@ export class Inbox {
   #lanes: number | undefined
   /** Drafts of this instance are called so: all others belong to lives that ended. */
   readonly #life = randomBytes(6).toString('hex')
+  #drafts = 0
   /** One put after the other, so that a name that is free is still free when it is taken. */
   #putting: Promise<unknown> = Promise.resolve()
   /** Names came into `new` that a loss of power could still take back. */
@@ -93,16 +95,16 @@ export class Inbox {
 
   async #putAll(messages: readonly StoredMessage[]): Promise<readonly Placed[]> {
     const placed = await this.#placeAll(messages)
-    const drafts: { readonly path: string; readonly id: number }[] = []
+    const drafts = messages.flatMap((message, index) => {
+      const { id, as } = placed[index] as Placed
+      const path = join(this.#root, 'tmp', `${this.#life}-${this.#drafts}`)
+      this.#drafts += 1
+      return as === 'new' ? [{ id, path, content: formatMessage({ ...message, id }) }] : []
+    })
+    await writeAllSynced(drafts)
     try {
-      for (const [index, { id, as }] of placed.entries()) {
-        if (as !== 'new') continue
-        const path = join(this.#root, 'tmp', `${this.#life}-${id}`)
-        await writeSynced(path, formatMessage({ ...(messages[index] as StoredMessage), id }))
-        drafts.push({ path, id })
-      }
       for (const { path, id } of drafts) {
-        await rename(path, this.#path('new', id))
+        renameSync(path, this.#path('new', id))
         this.#unsynced = true
       }
       if (this.#unsynced) await syncFolder(this.folder('new'))
@@ -246,6 +248,8 @@ export class Inbox {
 
   /** What lies under a name: a message's digest, null for nothing, NaN for something that is no message. */
   async #digestAt(id: number): Promise<number | null> {
+    // Mostly there is nothing: that is asked without a turn through the thread pool.
+    if (!SHELVES.some((shelf) => existsSync(this.#path(shelf, id)))) return null
     try {
       const message = await this.#find(id)
       return message === null ? null : messageDigest({ ...message, id: bridgeId(id) })
