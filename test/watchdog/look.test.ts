@@ -10,7 +10,8 @@ const MINUTE = 60_000
 
 test('an agent that dies is convicted at its exact deadline, and its work is another’s in the same look', async () => {
   await using stage = await Stage.open(4, { w1: 'backend', w3: 'backend' })
-  const watchdog = stage.watchdog()
+  // so that deadlines do not happen to fall on one of its regular looks
+  const watchdog = stage.watchdog({ config: { watchMs: 170 } })
   await stage.addTask('t1', 'w1')
   await stage.addTask('t2', 'w1')
   await stage.run(30 * SECOND)
@@ -109,11 +110,12 @@ test('a restarted watchdog convicts nobody for a full silence, and repeats no al
   await stage.run(30 * MINUTE) // by the times in the store w2 is long dead, and so is whoever was not looked at
 
   const second = stage.watchdog()
-  await stage.run(SILENT - SECOND)
+  await stage.run(SECOND)
+  assert.equal((await stage.verdicts()).w1, 'late', 'it gets no work, but is not convicted on old evidence')
+  await stage.run(SILENT - 2 * SECOND)
   assert.deepEqual(second.convicted, [])
   assert.equal(second.moved, 0)
   assert.deepEqual(await stage.open(), ['silent:w1'], 'what was open stays open')
-  assert.equal((await stage.verdicts()).w1, 'late', 'it gets no work, but is not convicted on old evidence')
   await stage.run(2 * SECOND)
   assert.deepEqual(second.convicted.sort(), ['w1', 'w2'])
   await stage.run(MINUTE)
@@ -123,6 +125,19 @@ test('a restarted watchdog convicts nobody for a full silence, and repeats no al
     ['silent:w2'],
   )
   assert.notEqual((await stage.holders()).t2, 'w2')
+})
+
+test('beats from before a restart make nobody a successor', async () => {
+  await using stage = await Stage.open(3)
+  const first = stage.watchdog()
+  await stage.run(20 * SECOND)
+  await first.stop()
+  stage.silence('w1', 'w2')
+  await stage.run(MINUTE)
+  stage.watchdog()
+  for (const id of ['t1', 't2', 't3']) await stage.addTask(id, null)
+  await stage.run(2 * BEAT)
+  assert.deepEqual(await stage.holders(), { t1: 'w3', t2: 'w3', t3: 'w3' })
 })
 
 test('an agent that came back while no watchdog looked closes its incident with its next beat', async () => {
@@ -219,15 +234,19 @@ for (const { name, count, dead } of MASSES) {
     stage.silence(...dead)
     await stage.run(30 * MINUTE)
     assert.equal(watchdog.convicted.length, dead.length, 'they are silent indeed')
+    await stage.addTask('t3', null)
+    await stage.run(MINUTE)
     assert.equal(watchdog.moved, 0)
-    assert.deepEqual(await stage.holders(), { t1: 'w1', t2: 'w2' })
+    assert.deepEqual(await stage.holders(), { t1: 'w1', t2: 'w2', t3: null })
     assert.deepEqual(await stage.incidents(), ['mass_silence'])
     assert.equal(watchdog.said('incident opened').length, 1)
     stage.heal(...dead)
     await stage.run(MINUTE)
     assert.deepEqual(await stage.incidents(), ['-mass_silence'])
     assert.equal(watchdog.said('incident closed').length, 1)
-    assert.deepEqual(await stage.holders(), { t1: 'w1', t2: 'w2' })
+    const { t3, ...held } = await stage.holders()
+    assert.deepEqual(held, { t1: 'w1', t2: 'w2' })
+    assert.notEqual(t3, null, 'it was dealt when the brake was off')
   })
 }
 
@@ -327,27 +346,26 @@ test('two watchdogs on one store: each task is moved once, each incident opened 
   )
 })
 
-test('a watchdog that was stopped between deciding and doing does not act on it', async () => {
+test('a watchdog that was held up between deciding and doing does not act on it', async () => {
   await using stage = await Stage.open(4)
-  let hold = false
+  let held = 0
   const store = through(stage.store, {
-    tasks: async () => {
-      if (hold) await stage.clock.sleep(5 * MINUTE)
+    openIncident: async () => {
+      held += 1
+      await stage.clock.sleep(5 * MINUTE)
     },
   })
   const watchdog = stage.watchdog({ store })
   await stage.addTask('t1', 'w1')
   await stage.run(20 * SECOND)
   stage.silence('w1')
-  await stage.run(SILENT - 6 * SECOND)
-  hold = true
-  await stage.run(20 * SECOND)
-  assert.deepEqual(watchdog.looks.at(-1)?.changes.length, 0)
-  hold = false
+  await stage.run(SILENT + SECOND)
+  assert.equal(held, 1)
   stage.heal('w1')
-  await stage.run(10 * MINUTE)
+  await stage.run(20 * MINUTE)
   assert.equal(watchdog.moved, 0)
   assert.deepEqual(await stage.holders(), { t1: 'w1' })
+  assert.deepEqual(await stage.incidents(), ['-silent:w1'])
 })
 
 test('the store is away for long: people are told without it, nobody is judged, and a full silence passes after', async () => {
@@ -490,10 +508,23 @@ test('a conversation that ends leaves its tasks to others, and its agent’s inc
     stage.silence(name)
     await stage.store.endConversation(stage.actor(name).session.slice(0, -2))
   }
-  await stage.run(MINUTE + SECOND)
+  await stage.run(CONFIG.roundMs + SECOND)
   assert.deepEqual(await stage.holders(), { t1: 'w3' })
   assert.deepEqual(await stage.incidents(), ['-silent:w2'])
   assert.deepEqual(Object.keys(await stage.verdicts()).sort(), ['boss', 'w3'])
+})
+
+test('a task of a conversation that was opened a moment ago is not taken for one of an ended one', async () => {
+  await using stage = await Stage.open(2)
+  const watchdog = stage.watchdog()
+  await stage.run(20 * SECOND)
+  await stage.join('w3')
+  stage.silence('w3') // it never beat yet
+  await stage.addTask('t1', 'w3')
+  await stage.run(30 * SECOND)
+  assert.deepEqual([watchdog.moved, await stage.holders()], [0, { t1: 'w3' }])
+  await stage.run(SILENT)
+  assert.deepEqual([watchdog.moved, await stage.open()], [1, ['silent:w3']])
 })
 
 test('a task that is moved too often is left to a human; it is over when the task is', async () => {

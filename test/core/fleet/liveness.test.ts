@@ -61,6 +61,8 @@ test('only a change of incarnation or sequence is a beat', () => {
   assert.deepEqual(steps(roster.due(LATE)), [`w1 alive>late ${LATE}`], 'the same sequence again proves nothing')
   roster.hear([pulse('w1', 1, { incarnation: 'two' })], 20_000)
   assert.deepEqual(steps(roster.due(20_000)), ['w1 late>alive 20000'], 'a new life may count from one')
+  roster.hear([pulse('w1', 1, { incarnation: 'three' })], 30_000)
+  assert.equal(roster.nextDeadline(), 30_000 + LATE, 'or be at the same count')
 })
 
 test('a silent agent is alive with its next beat', () => {
@@ -94,6 +96,14 @@ test('an agent that never beat is convicted, from when it became known', () => {
     `w1 late>silent ${SILENT}`,
   ])
   assert.deepEqual(steps(roster.due(30_000 + SILENT)), [`w2 late>silent ${30_000 + SILENT}`])
+})
+
+test('who became known a moment before another was heard is due a moment before it', () => {
+  const roster = rosterOf('w1')
+  roster.hear([pulse('w1', 1)], 1_000)
+  roster.know([agent('w1'), agent('w2')], 999)
+  assert.equal(roster.nextDeadline(), 999 + LATE)
+  assert.deepEqual(steps(roster.due(999 + LATE)), [`w2 alive>late ${999 + LATE}`])
 })
 
 test('agents whose conversations ended are forgotten, whatever was thought of them', () => {
