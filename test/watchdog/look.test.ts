@@ -519,9 +519,11 @@ test('a task of a conversation that was opened a moment ago is not taken for one
   const watchdog = stage.watchdog()
   await stage.run(20 * SECOND)
   await stage.join('w3')
-  stage.silence('w3') // it never beat yet
+  stage.silence('boss', 'w3') // nobody has beaten for it yet
   await stage.addTask('t1', 'w3')
-  await stage.run(30 * SECOND)
+  await stage.run(10 * SECOND)
+  stage.heal('boss')
+  await stage.run(20 * SECOND)
   assert.deepEqual([watchdog.moved, await stage.holders()], [0, { t1: 'w3' }])
   await stage.run(SILENT)
   assert.deepEqual([watchdog.moved, await stage.open()], [1, ['silent:w3']])
