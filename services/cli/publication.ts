@@ -50,7 +50,7 @@ export class Publication implements AsyncDisposable {
 
   /** Throws `unavailable` where git cannot run. */
   static async open(config: PublicationConfig, parts: PublicationParts): Promise<Publication> {
-    const folder = await mkdtemp(join(tmpdir(), 's2-publication-'))
+    const folder = await mkdtemp(join(parts.env.TMPDIR ?? tmpdir(), 's2-publication-'))
     const publication = new Publication(config, parts, folder)
     try {
       await publication.#git('making a repository', ['init', '--quiet', '--bare', '--template=', '.'])

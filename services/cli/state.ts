@@ -18,5 +18,5 @@ export function commandEnv(shell: Shell): Shell['env'] {
 
 /** The state folder of this host. Throws ConfigError. */
 export function stateFolder(shell: Shell): string {
-  return readSettings(commandEnv(shell), ['S2_STATE']).S2_STATE
+  return readSettings(commandEnv(shell), ['S2_STATE', 'S2_STORE']).S2_STATE
 }

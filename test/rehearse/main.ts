@@ -17,7 +17,8 @@ try {
   } catch (error) {
     telling.check('the story comes to its end', false, (error as Error).stack ?? String(error))
   }
-  if (telling.failed > 0) console.log(`\nwhat s2 up said:\n${stage.said().slice(-6_000)}`)
+  stage.keep = telling.failed > 0
+  if (stage.keep) console.log(`\nwhat s2 up said:\n${stage.said().slice(-6_000)}\nleft to look at: ${stage.folder}`)
 } catch (error) {
   telling.check('the stage is cleared', false, String(error))
 }

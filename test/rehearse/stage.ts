@@ -42,6 +42,8 @@ export class Stage implements AsyncDisposable {
   #up: ChildProcess | null = null
   #store: Store | null = null
   #output = ''
+  /** Whether the folder is left for whoever looks for the cause. */
+  keep = false
 
   /** Starts `s2 up` and waits until its bridge can be reached. */
   async raise(): Promise<Store> {
@@ -133,7 +135,7 @@ export class Stage implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.lower()
-    rmSync(this.folder, { recursive: true, force: true })
+    if (!this.keep) rmSync(this.folder, { recursive: true, force: true })
   }
 
   #env(): NodeJS.ProcessEnv {

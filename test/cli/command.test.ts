@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { commandStarter } from '../../services/cli/work/command.ts'
+import type { Task } from '../../services/core/fleet/task.ts'
+import { systemClock } from '../../services/core/runtime/clock.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 's2-command-'))
+after(() => rmSync(folder, { recursive: true, force: true }))
+
+const task: Task = {
+  id: 't-1',
+  description: 'count the ducks',
+  priority: 'P1',
+  role: 'tests',
+  state: 'accepted',
+  epoch: 3,
+  holder: 'conv_0123456789abcdef/b',
+  originalAssignee: null,
+  incarnation: 'x',
+  leaseSeq: 1,
+  moves: 0,
+  progress: null,
+  result: null,
+  deadline: null,
+  createdBy: null,
+  createdAt: 1,
+  updatedAt: 1,
+}
+
+function start(script: string, given: Task = task, onLine: (line: string) => void = () => undefined) {
+  return commandStarter(['/bin/sh', '-c', script], { PATH: process.env.PATH }, folder, systemClock)(given, onLine)
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return !/^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'latin1'))
+  } catch {
+    return false
+  }
+}
+
+async function eventually(what: string, holds: () => boolean): Promise<void> {
+  for (let look = 0; look < 500; look += 1) {
+    if (holds()) return
+    await sleep(10)
+  }
+  assert.fail(`it did not come to pass: ${what}`)
+}
+
+test('a command gets the task as JSON on its input and in its environment, and its end comes back', async () => {
+  const lines: string[] = []
+  const script =
+    'cat; echo "$S2_TASK_ID $S2_TASK_PRIORITY $S2_TASK_ROLE $S2_TASK_EPOCH $S2_TASK_DESCRIPTION"; echo oops >&2; exit 7'
+  const { exitCode, signal, tail } = await start(script, task, (line) => lines.push(line)).ended
+  assert.deepEqual([exitCode, signal], [7, null])
+  const [json = '', words] = lines
+  assert.equal((JSON.parse(json) as Task).description, 'count the ducks')
+  assert.equal(words, 't-1 P1 tests 3 count the ducks')
+  assert.match(tail, /oops\n/)
+})
+
+test('descriptions that no environment takes are whole on the input', async () => {
+  const description = `${'€'.repeat(60_000)}\0end`
+  const script = 'wc -c; printf %s "$S2_TASK_DESCRIPTION" | wc -m'
+  const { exitCode, tail } = await start(script, { ...task, description }).ended
+  assert.equal(exitCode, 0, tail)
+  const [onInput, inEnv] = tail.trim().split('\n').map(Number)
+  assert.ok((onInput ?? 0) > 180_000, tail)
+  assert.ok((inEnv ?? 0) > 100, tail)
+})
+
+test('long output is kept by its end, and characters cut by the pipe come out whole', async () => {
+  const lines: string[] = []
+  const { tail } = await start('i=0; while [ $i -lt 3000 ]; do echo "ü line $i"; i=$((i+1)); done', task, (line) =>
+    lines.push(line),
+  ).ended
+  assert.equal(lines.length, 3_000)
+  assert.ok(lines.every((line, index) => line === `ü line ${index}`))
+  assert.ok(tail.endsWith('ü line 2999\n') && tail.length <= 4_000)
+})
+
+test('stopping ends the whole group, also children that ignore TERM', async () => {
+  const pids = join(folder, 'group')
+  const running = start(`(trap '' TERM; echo $$ > ${pids}; sleep 60 & echo $! >> ${pids}; wait; sleep 60) & wait`)
+  await eventually('it runs', () => existsSync(pids) && readFileSync(pids, 'utf8').split('\n').length > 2)
+  const began = performance.now()
+  running.stop(200)
+  const { exitCode } = await running.ended
+  assert.equal(exitCode, null)
+  assert.ok(performance.now() - began < 3_000)
+  for (const pid of readFileSync(pids, 'utf8').trim().split('\n')) {
+    await eventually(`${pid} has ended`, () => !isAlive(Number(pid)))
+  }
+})
+
+test('a command that cannot be started says so', async () => {
+  const starter = commandStarter(['/nonexistent/agent'], {}, folder, systemClock)
+  await assert.rejects(starter(task, () => undefined).ended, /ENOENT/)
+})
+
+test('when the agent is killed, its command ends too', async () => {
+  const pid = join(folder, 'orphan')
+  const script = join(folder, 'agent.ts')
+  const room = (path: string): string => JSON.stringify(join(process.cwd(), 'services', path))
+  writeFileSync(
+    script,
+    `import { commandStarter } from ${room('cli/work/command.ts')}
+     import { systemClock } from ${room('core/runtime/clock.ts')}
+     const task = ${JSON.stringify(task)}
+     const start = commandStarter(['/bin/sh', '-c', 'echo $$ > ${pid}; sleep 60 & wait'], process.env, '/', systemClock)
+     await start(task, () => undefined).ended`,
+  )
+  const agent: ChildProcess = spawn(process.execPath, [script], { stdio: 'ignore' })
+  await eventually('the command runs', () => existsSync(pid) && readFileSync(pid, 'utf8').trim() !== '')
+  const command = Number(readFileSync(pid, 'utf8'))
+  assert.ok(isAlive(command))
+  // The guard is started right after the command; a moment lets it be there.
+  await sleep(300)
+  agent.kill('SIGKILL')
+  await eventually('the command has ended', () => !isAlive(command))
+})

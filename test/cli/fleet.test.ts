@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { readDemo } from '../../services/cli/up/demo.ts'
+import { parseFleet, readFleet } from '../../services/cli/up/fleet.ts'
+import { planPrograms, STAGE } from '../../services/cli/up/plan.ts'
+import { ConfigError } from '../../services/core/runtime/config.ts'
+
+const worker = { number: 1, role: 'backend', exec: 'true' }
+
+function faultsOf(value: unknown): string {
+  try {
+    parseFleet(value, 'fleet.json')
+  } catch (error) {
+    assert.ok(error instanceof ConfigError)
+    return error.message
+  }
+  throw new Error('it was accepted')
+}
+
+test('a fleet file is read with its defaults', () => {
+  const fleet = parseFleet({ workers: [worker] }, '/etc/fleet.json')
+  assert.deepEqual(fleet.listen, { host: '127.0.0.1', port: 7433 })
+  assert.equal(fleet.remote, null)
+  assert.equal(fleet.branch, 'main')
+  assert.equal(fleet.orchestrator.agent, 'orchestrator')
+  assert.deepEqual(fleet.workers[0], { ...worker, agent: 's2-worker-1', wake: null, settings: {}, folder: null })
+})
+
+test('all that is wrong is told at once, with what was meant', () => {
+  const faults = faultsOf({
+    brigde: {},
+    bridge: { listen: 'everywhere' },
+    credentials: { branch: '../x' },
+    settings: { S2_SILENT_AFTR: '5s', S2_LEASE: 'long', S2_STATE: '/x' },
+    workers: [
+      { number: 1, rolle: 'backend' },
+      { number: 1, role: 'tests', settings: { S2_BEAT: '1y' } },
+      { number: -3, role: '' },
+      'five',
+    ],
+  })
+  for (const expected of [
+    /there is no field "brigde"; did you mean bridge\?/,
+    /bridge\.listen="everywhere" must be host:port/,
+    /credentials: branch="\.\.\/x" must be a branch name/,
+    /S2_SILENT_AFTR is not a setting; did you mean S2_SILENT_AFTER\?/,
+    /S2_LEASE="long" is not a duration; for example 5m/,
+    /S2_STATE cannot be set here/,
+    /worker 1: there is no field "rolle"; did you mean role\?/,
+    /worker 1: role is missing/,
+    /two workers have the number 1/,
+    /worker 2, settings: S2_BEAT="1y" is not a duration/,
+    /worker 3: number must be a whole number/,
+    /worker 4: must be an object/,
+  ]) {
+    assert.match(faults, expected)
+  }
+  assert.match(faultsOf({}), /the fleet has no workers/)
+  assert.match(faultsOf([]), /the fleet: must be an object/)
+})
+
+test('a file that is missing or no JSON is told as such', () => {
+  assert.throws(() => readFleet('/nonexistent/fleet.json'), /the fleet file \/nonexistent\/fleet\.json cannot be read/)
+  assert.throws(() => readFleet('Makefile'), /the fleet file Makefile is not JSON/)
+})
+
+test('each agent has a state folder of its own, and nothing shared but an address and a remote', () => {
+  const fleet = parseFleet(
+    {
+      settings: { S2_BEAT: '2s', S2_SILENT_AFTER: '9s' },
+      orchestrator: { wake: 'true' },
+      workers: [
+        { ...worker, settings: { S2_BEAT: '3s' }, wake: 'true' },
+        { number: 2, role: 'tests' },
+      ],
+    },
+    '/etc/fleet.json',
+  )
+  const env = { PATH: '/bin', S2_SILENT_AFTER: '7s', S2_STATE: '/elsewhere', S2_STORE: 'sqlite:/elsewhere' }
+  const plans = planPrograms(fleet, { state: '/srv/f', folder: '/src', env })
+  const names = plans.map(({ agent, program }) => `${agent} ${program}`)
+  assert.deepEqual(names, [
+    'orchestrator bridge',
+    'orchestrator watchdog',
+    'orchestrator keepalive',
+    'orchestrator fs-watcher',
+    's2-worker-1 cred-sync',
+    's2-worker-1 keepalive',
+    's2-worker-1 fs-watcher',
+    's2-worker-1 s2',
+    's2-worker-2 cred-sync',
+    's2-worker-2 keepalive',
+  ])
+  assert.equal(plans[0]?.stage, STAGE.bridge)
+  for (const { agent, env: given } of plans) {
+    assert.equal(given.S2_STATE, agent === 'orchestrator' ? '/srv/f' : `/srv/f/workers/${agent}`)
+    assert.equal(given.S2_STORE, undefined)
+    assert.equal(given.S2_SILENT_AFTER, '7s', 'the environment wins over the fleet file')
+    assert.equal(given.S2_BEAT, agent === 's2-worker-1' ? '3s' : '2s', 'an agent’s setting wins over the fleet’s')
+    assert.equal(given.PATH, '/bin')
+  }
+  const sources = plans.filter(({ program }) => program === 'fs-watcher').map(({ env: given }) => given.S2_SOURCE)
+  assert.deepEqual(sources, ['database', 'inbox'])
+})
+
+test('the fleet of the protocol has nine agents, and a demo task for each worker', () => {
+  const fleet = readFleet('deploy/fleet/nine.json')
+  assert.deepEqual(
+    fleet.workers.map(({ role }) => role),
+    ['backend', 'frontend', 'tests', 'docs', 'deploy', 'review', 'wsl-cli', 'cloud-codex'],
+  )
+  const tasks = readDemo(fleet.demo ?? '', fleet)
+  for (const { role } of fleet.workers)
+    assert.ok(
+      tasks.some((task) => task.role === role),
+      role,
+    )
+})
+
+test('demo tasks for roles that nobody has are refused', () => {
+  const fleet = parseFleet({ workers: [worker] }, 'fleet.json')
+  assert.throws(() => readDemo('deploy/fleet/nine.tasks.json', fleet), /no worker has the role "frontend"/)
+  assert.throws(() => readDemo('package.json', fleet), /must be a list of tasks/)
+})

@@ -1,0 +1,139 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { VERSION } from '../../services/cli/version.ts'
+import { PROGRAMS, SETTINGS } from '../../services/core/runtime/settings.ts'
+import { run } from './shell.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 's2-cli-'))
+after(() => rmSync(folder, { recursive: true, force: true }))
+
+const COMMANDS = [
+  ['up'],
+  ['status'],
+  ['conversation', 'create'],
+  ['conversation', 'list'],
+  ['conversation', 'end'],
+  ['credential', 'rotate'],
+  ['send'],
+  ['check'],
+  ['task', 'add'],
+  ['task', 'list'],
+  ['task', 'show'],
+  ['task', 'cancel'],
+  ['work'],
+  ['freeze'],
+  ['thaw'],
+  ['kill'],
+  ['health'],
+  ['config'],
+]
+
+test('the version is that of the package', async () => {
+  const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string }
+  assert.equal(VERSION, version)
+  assert.deepEqual(await run(['--version']), { code: 0, out: `${version}\n`, err: '' })
+})
+
+test('every command has help with examples, and knows --json', async () => {
+  for (const words of COMMANDS) {
+    const { code, out } = await run([...words, '--help'])
+    assert.equal(code, 0, words.join(' '))
+    assert.match(out, /^Usage: s2 /, words.join(' '))
+    assert.match(out, /--json/, words.join(' '))
+    const whole = (await run([words[0] ?? '', '--help'])).out
+    assert.match(whole, /Examples:\n {2}\S/, words.join(' '))
+  }
+})
+
+test('the help of s2 lists every command that there is, and no hidden one', async () => {
+  const { code, out } = await run(['--help'])
+  assert.equal(code, 0)
+  for (const name of new Set(COMMANDS.map(([first]) => first))) assert.match(out, new RegExp(`^ {2}${name} `, 'm'))
+  assert.doesNotMatch(out, /guard/)
+})
+
+test('calling it the wrong way ends with 64 and says what was meant', async () => {
+  const unknown = await run(['stauts'])
+  assert.equal(unknown.code, 64)
+  assert.match(unknown.err, /unknown command 'stauts'/)
+  assert.match(unknown.err, /Did you mean status\?/)
+  assert.match((await run(['status', '--wach'])).err, /Did you mean --watch\?/)
+  for (const argv of [[], ['send'], ['work'], ['task', 'add', 'x', '--priority', 'P9'], ['check', '--limit', 'x']]) {
+    assert.equal((await run(argv, { folder })).code, 64, argv.join(' '))
+  }
+  assert.match((await run(['health', 'keepalvie'])).err, /did you mean keepalive\?/)
+  assert.match((await run(['config', 'watchdg'])).err, /did you mean watchdog\?/)
+})
+
+test('errors go out as JSON where JSON was asked for', async () => {
+  const usage = JSON.parse((await run(['status', '--jsno', '--json'])).err)
+  assert.equal(usage.error.code, 'usage')
+  assert.match(usage.error.message, /unknown option/)
+  const missing = JSON.parse((await run(['status', '--json'], { env: { S2_STATE: folder } })).err)
+  assert.equal(missing.error.code, 'not_found')
+  assert.match(missing.error.next, /s2 up/)
+})
+
+test('a fleet that cannot be found is told with what to do, and ends with 1', async () => {
+  for (const argv of [['status'], ['conversation', 'list'], ['task', 'list'], ['send', 'x', 'y']]) {
+    const { code, out, err } = await run(argv, { env: { S2_STATE: folder } })
+    assert.equal(code, 1, argv.join(' '))
+    assert.equal(out, '')
+    assert.match(err, /^s2: no fleet can be reached from .*\n {2}next: .*s2 up FLEET\.json/)
+  }
+  assert.match(
+    (await run(['freeze', 'x'], { env: { S2_STATE: folder } })).err,
+    /no local fleet runs with the state folder/,
+  )
+})
+
+test('wrong settings end with 78, named with the value and an example', async () => {
+  const { code, err } = await run(['status'], { env: { S2_STATE: folder, S2_STORE: 'oracle:x', S2_STAET: '1' } })
+  assert.equal(code, 78)
+  assert.match(err, /S2_STORE="oracle:x" must be/)
+  assert.match(err, /S2_STAET is not a setting; did you mean S2_STATE\?/)
+})
+
+test('config shows every value with where it comes from, and no secret', async () => {
+  const env = {
+    S2_STATE: folder,
+    S2_ALERT_WEBHOOK: 'https://alerts.example.org/very-secret-path',
+    S2_SILENT_AFTER: '5m',
+  }
+  const { code, out } = await run(['config'], { env })
+  assert.equal(code, 0)
+  assert.match(out, /^S2_SILENT_AFTER +5m +environment$/m)
+  assert.match(out, /^S2_LATE_AFTER +15s +default$/m)
+  assert.match(out, /^S2_ALERT_WEBHOOK +… +environment$/m)
+  assert.doesNotMatch(out, /very-secret-path/)
+  const rows = JSON.parse((await run(['config', '--json'], { env })).out) as { name: string }[]
+  assert.deepEqual(
+    rows.map(({ name }) => name),
+    Object.keys(SETTINGS),
+  )
+  for (const program of PROGRAMS) assert.equal((await run(['config', program], { env })).code, 0)
+})
+
+test('config tells wrong values where they stand, and ends with 78', async () => {
+  const { code, out, err } = await run(['config', 'watchdog'], { env: { S2_SILENT_AFTER: 'soon' } })
+  assert.equal(code, 78)
+  assert.match(out, /S2_SILENT_AFTER +soon ✗ is not a duration/)
+  assert.match(err, /S2_SILENT_AFTER="soon" is not a duration; for example S2_SILENT_AFTER=300s/)
+})
+
+test('the table of settings for the README is the same on every machine', async () => {
+  const { out } = await run(['config', '--markdown'])
+  const lines = out.trimEnd().split('\n')
+  assert.equal(lines.length, Object.keys(SETTINGS).length + 2)
+  assert.ok(lines.every((line) => line.startsWith('|') && line.endsWith('|')))
+  assert.match(out, /^\| `S2_HOST` \| .* \| the machine's name \|/m)
+})
+
+test('nothing is sent that no store would keep', async () => {
+  const env = { S2_STATE: folder }
+  assert.match((await run(['send', 'x', ''], { env })).err, /the message is empty/)
+  assert.match((await run(['send', 'x', '-'], { env, stdin: 'a'.repeat(50_001) })).err, /50000 are allowed/)
+})

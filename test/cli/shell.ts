@@ -1,0 +1,41 @@
+import { s2 } from '../../services/cli/s2.ts'
+import type { Shell } from '../../services/cli/shell.ts'
+import { systemClock } from '../../services/core/runtime/clock.ts'
+
+/** What a command said, and how it ended. */
+export interface Outcome {
+  readonly code: number
+  readonly out: string
+  readonly err: string
+}
+
+/** Runs a command line in this process, with an environment, a folder and an input of the test's own. */
+export async function run(
+  argv: readonly string[],
+  world: Partial<Shell> & { readonly stdin?: string } = {},
+): Promise<Outcome> {
+  let out = ''
+  let err = ''
+  const nothing: Disposable = { [Symbol.dispose]: () => undefined }
+  const shell: Shell = {
+    env: {},
+    folder: '/nonexistent',
+    clock: systemClock,
+    chance: () => 0.5,
+    screen: { isTerminal: false, columns: 100, rows: 30, coloured: false },
+    print: (text) => {
+      out += text
+    },
+    tell: (text) => {
+      err += text
+    },
+    input: async (max) => (world.stdin ?? '').slice(0, max),
+    onSignal: () => nothing,
+    onKey: () => nothing,
+    onResize: () => nothing,
+    onExit: () => nothing,
+    ...world,
+  }
+  const code = await s2(argv, shell)
+  return { code, out, err }
+}

@@ -1,0 +1,208 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { familyOf, markedBy, processes } from '../../services/cli/up/members.ts'
+
+const MAIN = join(process.cwd(), 'services', 'cli', 'main.ts')
+const folder = mkdtempSync(join(tmpdir(), 's2-up-'))
+after(() => rmSync(folder, { recursive: true, force: true }))
+
+/** A fleet in a folder so deep that no unix socket path would fit, and with a blank in its name. */
+class LocalFleet implements AsyncDisposable {
+  readonly folder: string
+  readonly state: string
+  readonly #path: string
+  readonly #port: number
+  #up: ChildProcess | null = null
+  output = ''
+
+  private constructor(name: string, port: number) {
+    this.folder = join(folder, name, 'a folder of some depth'.repeat(3), 'and more of it'.repeat(4))
+    this.state = join(this.folder, '.s2')
+    this.#path = join(this.folder, 'fleet.json')
+    this.#port = port
+  }
+
+  static async make(name: string): Promise<LocalFleet> {
+    const fleet = new LocalFleet(name, await freePort())
+    mkdirSync(fleet.folder, { recursive: true })
+    const exec = 'exec sh -c "$S2_TASK_DESCRIPTION"'
+    const settings = { S2_BEAT: '200ms', S2_GIT_POLL: '300ms', S2_RATE: '10000' }
+    const workers = [{ number: 1, role: 'tests', exec }]
+    writeFileSync(fleet.#path, JSON.stringify({ bridge: { listen: `127.0.0.1:${fleet.#port}` }, settings, workers }))
+    return fleet
+  }
+
+  get port(): number {
+    return this.#port
+  }
+
+  start(): ChildProcess {
+    const up = spawn(process.execPath, [MAIN, 'up', this.#path, '--json'], {
+      cwd: this.folder,
+      env: this.#env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    for (const stream of [up.stdout, up.stderr]) stream.on('data', (chunk: Buffer) => (this.output += String(chunk)))
+    this.#up = up
+    return up
+  }
+
+  async s2(...words: string[]): Promise<{ code: number; out: string; err: string }> {
+    return await new Promise((resolve) => {
+      execFile(process.execPath, [MAIN, ...words], { cwd: this.folder, env: this.#env }, (error, out, err) =>
+        resolve({ code: typeof error?.code === 'number' ? error.code : 0, out, err }),
+      )
+    })
+  }
+
+  family(): readonly unknown[] {
+    return familyOf(processes(), markedBy(this.state))
+  }
+
+  /** Everything that can be read of the fleet's processes and files, save where credentials belong. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const up = this.#up
+    if (up === null || up.exitCode !== null || up.signalCode !== null) return
+    const ended = exitOf(up)
+    up.kill('SIGTERM')
+    await ended
+  }
+
+  get #env(): NodeJS.ProcessEnv {
+    return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(S2_|FLEET_|NODE_TEST)/.test(name)))
+  }
+}
+
+function exitOf(child: ChildProcess): Promise<number | null> {
+  return new Promise((resolve) => child.once('exit', (code) => resolve(code)))
+}
+
+async function freePort(): Promise<number> {
+  const server: Server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as { port: number }
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+async function eventually(what: string, holds: () => unknown | Promise<unknown>, output: () => string): Promise<void> {
+  for (let look = 0; look < 300; look += 1) {
+    if (await holds()) return
+    await sleep(50)
+  }
+  assert.fail(`it did not come to pass: ${what}\n${output()}`)
+}
+
+test('a fleet comes up from nothing, works, tells, and ends without leaving anything', async () => {
+  await using fleet = await LocalFleet.make('whole')
+  const up = fleet.start()
+  const said = (): string => fleet.output
+  await eventually(
+    'the worker waits for work',
+    async () => {
+      const log = join(fleet.state, 'logs', 's2-worker-1-work.log')
+      const credentials = join(fleet.state, 'workers', 's2-worker-1', 'credentials')
+      return (
+        existsSync(log) && existsSync(credentials) && readdirSync(credentials).some((name) => name.endsWith('.json'))
+      )
+    },
+    said,
+  )
+
+  const added = await fleet.s2('task', 'add', 'echo from the $S2_TASK_ROLE worker', '--to', 'tests', '--id', 't-1')
+  assert.equal(added.code, 0, added.err)
+  await eventually(
+    'the task is completed',
+    async () => {
+      const { out } = await fleet.s2('task', 'show', 't-1', '--json')
+      return (JSON.parse(out) as { state: string }).state === 'completed'
+    },
+    said,
+  )
+  const shown = await fleet.s2('task', 'show', 't-1')
+  assert.match(shown.out, /from the tests worker/)
+
+  const status = JSON.parse((await fleet.s2('status', '--json')).out) as {
+    agents: { name: string; completed: number }[]
+  }
+  assert.deepEqual(
+    status.agents.map(({ name, completed }) => [name, completed]),
+    [
+      ['orchestrator', 0],
+      ['s2-worker-1', 1],
+    ],
+  )
+  const sent = await fleet.s2('send', 's2-worker-1', 'hello', 'you', '--wait', '--json')
+  assert.equal((JSON.parse(sent.out) as { state: string }).state, 'carried', sent.err)
+  assert.match((await fleet.s2('check')).out, /status_update.*t-1/)
+  assert.match((await fleet.s2('check')).out, /no new messages/)
+  assert.match((await fleet.s2('freeze', 'test')).err, /did you mean tests\?/)
+
+  const second = await fleet.s2('up', 'fleet.json')
+  assert.equal(second.code, 78)
+  assert.match(second.err, /up\.sock is in use/)
+  assert.doesNotMatch(allText(fleet), /[0-9a-f]{64}/, 'a token was written where it does not belong')
+
+  const ended = exitOf(up)
+  up.kill('SIGINT')
+  assert.equal(await ended, 0, fleet.output)
+  assert.deepEqual(fleet.family(), [])
+
+  // The second start finds everything there and opens nothing anew.
+  const conversations = readdirSync(join(fleet.state, 'credentials')).length
+  const again = fleet.start()
+  await eventually('it is up again', () => fleet.output.split('"event":"up"').length > 2, said)
+  assert.equal(fleet.output.split('"event":"enlisted"').length, 2, 'credentials were pushed a second time')
+  assert.equal(readdirSync(join(fleet.state, 'credentials')).length, conversations)
+  const endedAgain = exitOf(again)
+  again.kill('SIGTERM')
+  assert.equal(await endedAgain, 0)
+})
+
+test('when s2 up is killed, all it started ends, commands of tasks too', async () => {
+  await using fleet = await LocalFleet.make('killed')
+  const up = fleet.start()
+  const said = (): string => fleet.output
+  await eventually('it is up', () => fleet.output.includes('"event":"up"'), said)
+  const pid = join(fleet.folder, 'task pid')
+  await fleet.s2('task', 'add', `echo $$ > "${pid}"; sleep 300`, '--to', 's2-worker-1')
+  await eventually('the task runs', () => existsSync(pid) && readFileSync(pid, 'utf8').trim() !== '', said)
+  assert.ok(fleet.family().length >= 7)
+  const ended = exitOf(up)
+  up.kill('SIGKILL')
+  await ended
+  await eventually('nothing is left', () => fleet.family().length === 0, said)
+  const task = Number(readFileSync(pid, 'utf8'))
+  // Dead ones may wait to be collected by whoever inherited them.
+  assert.ok(processes().every((each) => each.pid !== task || each.state === 'Z'))
+})
+
+test('a taken port and a wrong setting are told before anything is started', async () => {
+  const fleet = await LocalFleet.make('refused')
+  const other = createServer()
+  await new Promise<void>((resolve) => other.listen(fleet.port, '127.0.0.1', resolve))
+  const taken = await fleet.s2('up', 'fleet.json')
+  await new Promise((resolve) => other.close(resolve))
+  assert.equal(taken.code, 78)
+  assert.match(taken.err, new RegExp(`the bridge cannot listen on 127.0.0.1:${fleet.port} .*bridge.listen`))
+  writeFileSync(join(fleet.folder, 'fleet.json'), JSON.stringify({ workers: [{ number: 1, role: 'x', exce: 'y' }] }))
+  const wrong = await fleet.s2('up', 'fleet.json')
+  assert.equal(wrong.code, 78)
+  assert.match(wrong.err, /did you mean exec\?/)
+  assert.deepEqual(fleet.family(), [])
+})
+
+function allText(fleet: LocalFleet): string {
+  const logs = join(fleet.state, 'logs')
+  const files = readdirSync(logs).map((name) => readFileSync(join(logs, name), 'utf8'))
+  const argv = familyOf(processes(), markedBy(fleet.state)).map(({ pid }) =>
+    readFileSync(`/proc/${pid}/cmdline`, 'utf8'),
+  )
+  return [fleet.output, ...files, ...argv].join('\n')
+}
