@@ -1,6 +1,5 @@
 /** Group commit: what one transaction takes in, what locks, full and failing disks, crashes and rivals do to it. */
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -12,7 +11,7 @@ import { systemClock } from '#runtime/clock.ts'
 import { Connection } from '#store/sqlite/connection.ts'
 import { Writer } from '#store/sqlite/writer.ts'
 import type { Store } from '#store/store.ts'
-import { Ground, openChannel, refused } from './sqlite-ground.ts'
+import { Ground, openChannel, refused, runTool } from './sqlite-ground.ts'
 
 /** Walks the chain and answers how long it is; fails where it breaks. */
 async function verifyChain(store: Store): Promise<number> {
@@ -212,9 +211,7 @@ test('a database that stays locked is given up, with nothing written', async () 
 /** Whether a small disk can be made here; else why not. */
 function whyNoSmallDisk(folder: string): string | false {
   if (process.getuid?.() !== 0) return 'only root can mount a small disk'
-  const { status, stderr } = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 's2-test', folder], {
-    encoding: 'utf8',
-  })
+  const { status, stderr } = runTool('mount', '-t', 'tmpfs', '-o', 'size=1m', 's2-test', folder)
   return status === 0 ? false : `no small disk can be mounted here: ${stderr}`
 }
 
@@ -261,13 +258,13 @@ test('a full disk refuses writes, lets reads go on, loses nothing, and heals by 
       await store[Symbol.asyncDispose]()
     }
   } finally {
-    spawnSync('umount', ['-l', folder])
+    runTool('umount', '-l', folder)
   }
 })
 
 test('an errored commit is of unknown outcome, ends all writing, and is safe to ask again', async (context) => {
-  const trial = spawnSync('strace', ['-qq', '-o', '/dev/null', '-e', 'trace=none', 'true'])
-  if (trial.error !== undefined || trial.status !== 0) return context.skip('strace cannot be used here')
+  const trial = runTool('strace', '-qq', '-o', '/dev/null', '-e', 'trace=none', 'true')
+  if (trial.status !== 0) return context.skip('strace cannot be used here')
   await using ground = await Ground.make()
   const store = await ground.open()
   const { a, b } = await openChannel(store)

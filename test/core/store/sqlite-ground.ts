@@ -1,6 +1,6 @@
 /** What the tests of the SQLite store stand on: a folder, stores in it, processes beside them. */
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -150,3 +150,12 @@ export async function refused(code: Code, asked: Promise<unknown>): Promise<S2Er
   assert.equal(error.code, code, error.message)
   return error
 }
+
+/** A tool of the machine, which may not be there: status is null then. */
+export function runTool(tool: string, ...args: readonly string[]): SpawnSyncReturns<string> {
+  return spawnSync(tool, args, { encoding: 'utf8' })
+}
+
+/** Why tests that speak with the Python bridge cannot run here; false where they can. */
+export const noPython: string | false =
+  runTool('python3', '-c', 'import sqlite3').status === 0 ? false : 'there is no python3 with sqlite3 here'

@@ -7,7 +7,7 @@ import { test } from 'node:test'
 import Database from 'better-sqlite3'
 import { S2Error } from '#fleet/errors.ts'
 import { demandLocalDisk } from '#store/sqlite/place.ts'
-import { Ground, openChannel, refused } from './sqlite-ground.ts'
+import { Ground, noPython, openChannel, refused } from './sqlite-ground.ts'
 
 const isRoot = process.getuid?.() === 0
 
@@ -65,7 +65,7 @@ test('a new database is private, in WAL mode, and has the Python bridge’s tabl
   assert.equal(triggers, 0)
 })
 
-test('tables that the Python bridge made keep their very words', async () => {
+test('tables that the Python bridge made keep their very words', { skip: noPython }, async () => {
   await using ground = await Ground.make()
   const python = await ground.startPython()
   await python.kill()

@@ -8,7 +8,7 @@ import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
 import { openSqliteStore } from '#store/sqlite/sqlite.ts'
 import type { Store } from '#store/store.ts'
-import { Ground, openChannel, refused } from './sqlite-ground.ts'
+import { Ground, noPython, openChannel, refused } from './sqlite-ground.ts'
 
 /** Messages as they come, one at a time. */
 class Listener implements AsyncDisposable {
@@ -96,6 +96,7 @@ test('a reader refuses to write, and writes nothing', async () => {
 })
 
 test('a database that only the Python bridge wrote is read as it is, and on when S2 joins', {
+  skip: noPython,
   timeout: 20_000,
 }, async () => {
   await using ground = await Ground.make()
