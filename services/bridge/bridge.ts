@@ -170,10 +170,10 @@ function furnish(config: Config, store: Store, parts: BridgeParts, { inspectMs }
     frameMax: config.bodyMax,
     onMail: () => pushed.add(),
   })
-  const onChange = (): void => {
-    tokens.forget()
+  const onChange = (conversation: string): void => {
+    tokens.forget(conversation)
     members.forget()
-    void sockets.recheck()
+    void sockets.recheck(conversation)
   }
   const bodies = new Bodies(config.bodyMax)
   const door = new Door({

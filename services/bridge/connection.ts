@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream'
 import type { RawData, WebSocket } from 'ws'
 import { S2Error } from '#fleet/errors.ts'
 import type { StoredMessage } from '#fleet/message.ts'
-import type { SessionId } from '#fleet/session.ts'
+import { type SessionId, sessionId } from '#fleet/session.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { BridgeFrame, HostFrame } from '#store/remote/frames.ts'
@@ -27,6 +27,7 @@ export interface ConnectionParts {
   onMail(): void
 }
 
+const SIDES = ['a', 'b'] as const
 /** Frames a minute, and what a join that fails costs of them. */
 const FRAMES_PER_MINUTE = 60_000
 const FAILED_JOIN_COST = 500
@@ -107,10 +108,18 @@ export class Connection implements Beater {
     }
   }
 
+  /** Who has joined of a conversation, or at all. */
+  sessionsOf(conversation: string | null): readonly SessionId[] {
+    if (conversation === null) return [...this.#joins.keys()]
+    return SIDES.map((side) => sessionId(conversation, side)).filter((session) => this.#joins.has(session))
+  }
+
   /** Puts out those whose token has ended since they joined. In doubt they stay. */
-  async recheck(): Promise<void> {
-    for (const join of [...this.#joins.values()]) {
-      const { session, proof, after } = join
+  async recheck(sessions: readonly SessionId[]): Promise<void> {
+    for (const session of sessions) {
+      const join = this.#joins.get(session)
+      if (join === undefined) continue
+      const { proof, after } = join
       const still = await this.#parts.guard.accepts(session, proof, this.#challenge, after).catch(() => true)
       if (still || this.#joins.get(session) !== join) continue
       this.#leave(session)

@@ -1,11 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { S2Error } from '#fleet/errors.ts'
-import type { SessionId } from '#fleet/session.ts'
+import { conversationOf, type SessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { PROBLEM_TYPE, toProblem } from '#store/remote/problem.ts'
 import {
   checkOf,
   faultOf,
+  type Input,
+  type Output,
   ROOT,
   STREAMS,
   type StreamName,
@@ -36,8 +38,8 @@ export interface DoorParts {
   readonly draining: AbortSignal
   /** A session beat through this door. */
   onBeat(session: SessionId): void
-  /** Conversations or their tokens changed through this door. */
-  onChange(): void
+  /** A conversation or its tokens changed through this door. */
+  onChange(conversation: string): void
   onAnswer(): void
 }
 
@@ -46,12 +48,13 @@ const WRITING_MAX = 10_000
 /** How long a caller that still sends, though it is refused already, is listened to: cut off, it would not see why. */
 const LINGER_MS = 1_000
 
-const CHANGING: ReadonlySet<VerbName> = new Set([
-  'openConversation',
-  'renewConversation',
-  'endConversation',
-  'rotateToken',
-])
+/** The conversation that a verb of the administration changed. */
+const CHANGED: { readonly [N in VerbName]?: (input: Input<N>, output: Output<N>) => string } = {
+  openConversation: (_, { id }) => id,
+  renewConversation: ({ id }) => id,
+  endConversation: ({ id }) => id,
+  rotateToken: ({ session }) => conversationOf(session),
+}
 const REQUEST_ID = /^[\w.:-]{1,64}$/
 
 interface Route {
@@ -119,7 +122,8 @@ export class Door {
     const { name, verb } = route(request, path)
     const input = readInput(verb, await this.#read(request, response, bodies))
     const output = await this.#write(verb, () => verb.call(store, input))
-    if (CHANGING.has(name)) onChange()
+    const changed = CHANGED[name] as ((input: unknown, output: unknown) => string) | undefined
+    if (changed !== undefined) onChange(changed(input, output))
     this.#reply(response, output)
   }
 

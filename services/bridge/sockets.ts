@@ -73,9 +73,12 @@ export class Sockets {
     for (const connection of this.#connections) connection.inspect(now)
   }
 
-  /** Puts out sessions whose tokens have ended. */
-  async recheck(): Promise<void> {
-    for (const connection of [...this.#connections]) await connection.recheck()
+  /** Puts out sessions whose tokens have ended: of one conversation, or of all. */
+  async recheck(conversation: string | null = null): Promise<void> {
+    for (const connection of [...this.#connections]) {
+      const sessions = connection.sessionsOf(conversation)
+      if (sessions.length > 0) await connection.recheck(sessions)
+    }
   }
 
   /** Tells all that the bridge goes away, and waits a moment for them. */

@@ -1,5 +1,5 @@
 import { S2Error } from '#fleet/errors.ts'
-import type { SessionId } from '#fleet/session.ts'
+import { type SessionId, sessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
 
@@ -35,10 +35,10 @@ export class Tokens {
     return tokens
   }
 
-  /** Something was opened, ended or rotated here: nothing that is known counts, nor what is being fetched. */
-  forget(): void {
+  /** This conversation changed here: what is known of it counts no more, nor what is just being fetched. */
+  forget(conversation: string): void {
     this.#generation += 1
-    this.#known.clear()
+    for (const side of ['a', 'b'] as const) this.#known.delete(sessionId(conversation, side))
   }
 }
 
