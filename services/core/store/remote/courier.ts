@@ -114,7 +114,7 @@ export class Courier implements Disposable {
 
   /** Milliseconds to wait before asking again, or null where it is no use or could do harm. */
   #pauseAfter(error: unknown, attempt: number, name: VerbName): number | null {
-    if (!(error instanceof S2Error) || attempt >= TRIES_MAX - 1) return null
+    if (!(error instanceof S2Error) || attempt >= TRIES_MAX - 1 || this.#closed.signal.aborted) return null
     if (error instanceof ClockError) return this.#setClock(error)
     const again =
       error.code === 'unavailable' ||
