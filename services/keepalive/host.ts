@@ -11,6 +11,7 @@ import { speakerOf } from '#spool/outbox.ts'
 import type { Keyring } from '#store/remote/remote.ts'
 import { Errand } from './errand.ts'
 import { isLockedOut } from './fate.ts'
+import { Glance } from './glance.ts'
 import { Keys } from './keys.ts'
 import { Line } from './line.ts'
 import { type Counts, Member } from './member.ts'
@@ -75,6 +76,7 @@ export class Host implements AsyncDisposable {
   readonly #troubles: Troubles
   readonly #keys: Keys
   readonly #shelves: Shelves
+  readonly #trayGlance: Glance
   readonly #members = new Map<SessionId, Member>()
   readonly #counts = new Map<SessionId, Counts>()
   readonly #lines = new Map<string, Line>()
@@ -92,12 +94,13 @@ export class Host implements AsyncDisposable {
   constructor(config: CarryConfig, parts: CarryParts) {
     this.#config = config
     this.#parts = parts
-    const { clock, chance, log, health, wallet, inbox } = parts
+    const { clock, chance, log, health, wallet, inbox, tray } = parts
     this.#figures = figuresOf(health.metrics)
     health.metrics.gauge('s2_keepalive_outbox', 'Items that wait in the outbox.', () => this.#speakers.size)
     health.metrics.gauge('s2_keepalive_sessions', 'Sessions in force.', () => this.#members.size)
     this.#troubles = new Troubles({ log, health })
     this.#shelves = new Shelves({ inbox, clock, log, reader: (session) => this.#members.get(session) })
+    this.#trayGlance = new Glance(clock, tray.version && (() => tray.version?.() ?? ''))
     this.#keys = new Keys({
       wallet,
       clock,
@@ -157,7 +160,10 @@ export class Host implements AsyncDisposable {
         restUntil = clock.now() + restMs
         return Math.max(pauseMs, restMs)
       },
-      onTrouble: (error) => this.#troubles.threw(spool, error),
+      onTrouble: (error) => {
+        if (spool === 'outbox') this.#trayGlance.reset()
+        this.#troubles.threw(spool, error)
+      },
       onWell: () => this.#troubles.over(spool),
     })
     const hint = hear?.(spool, () => errand.nudge())
@@ -178,6 +184,7 @@ export class Host implements AsyncDisposable {
 
   async #lookIntoOutbox(): Promise<number> {
     const { tray } = this.#parts
+    if (!this.#trayGlance.isNews()) return this.#config.pollMs
     const speakers = new Map<string, SessionId>()
     const waiting = new Map<SessionId, string[]>()
     for (const name of await tray.names()) {
@@ -199,6 +206,8 @@ export class Host implements AsyncDisposable {
   }
 
   async #lastLook(): Promise<void> {
+    this.#shelves.lookAtAll()
+    this.#trayGlance.reset()
     try {
       await this.#shelves.look()
       await this.#lookIntoOutbox()
@@ -233,7 +242,9 @@ export class Host implements AsyncDisposable {
     this.#members.set(session, this.#memberOf(credential, line, counts))
     this.#parts.log.info('session joined', { session, agent, bridge: bridgeUrl })
     line.beatNow()
+    this.#shelves.lookAtAll()
     this.#looks.inbox.nudge()
+    this.#trayGlance.reset()
     this.#looks.outbox.nudge()
   }
 

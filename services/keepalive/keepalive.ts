@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { redact } from '#fleet/redact.ts'
+import { runLean } from '#runtime/lean.ts'
 import type { Life, Program } from '#runtime/run.ts'
 import { watchFolder } from '#runtime/watch.ts'
 import { ensureFolder } from '#spool/atomic.ts'
@@ -14,6 +15,7 @@ import { type CarryConfig, type CarryParts, Host, type Spool } from './host.ts'
 export const program: Program<Config> = { name: 'keepalive', redact, readConfig, start }
 
 async function start(config: Config, life: Life): Promise<void> {
+  runLean()
   // What can be watched from the start is heard from the start; where that fails, carrying says why.
   for (const folder of Object.values(foldersOf(config.state)).flat()) await ensureFolder(folder).catch(() => undefined)
   const carrying = carry(config, partsOf(config, life), life.draining)

@@ -7,6 +7,8 @@ import type { Store } from '#store/store.ts'
 
 /** The host's inbox, as far as mail is brought in and receipts are read off it. `Inbox` is one; so is a simulated one. */
 export interface Mailbox {
+  /** Changes when a name on this shelf comes or goes. Left out: nobody knows, and every look reads. */
+  version?(shelf: Shelf): string
   putAll(messages: readonly StoredMessage[]): Promise<readonly Placed[]>
   list(shelf: Shelf): Promise<readonly number[]>
   inspect(id: number): Promise<StoredMessage | null>
@@ -17,6 +19,8 @@ export interface Mailbox {
 
 /** The host's outbox, as far as it is emptied. `Outbox` is one. */
 export interface Tray {
+  /** Changes when an item comes or leaves. */
+  version?(): string
   names(): Promise<readonly string[]>
   read(name: string): Promise<OutboxItem | null>
   done(name: string): Promise<void>

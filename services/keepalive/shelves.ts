@@ -2,7 +2,8 @@ import { advances, type Delivery, type Mark, type StoredMessage } from '#fleet/m
 import type { SessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
-import { bridgeId, type Placed } from '#spool/inbox.ts'
+import { bridgeId, type Placed, type Shelf } from '#spool/inbox.ts'
+import { Glance } from './glance.ts'
 import type { Mailbox } from './ports.ts'
 
 /** What the host's inbox needs of a session that it has messages for. */
@@ -28,7 +29,7 @@ interface Held {
   absences: number
 }
 
-/** How often all shelves are looked through; the small ones are at every look. */
+/** How often all shelves are looked through, whatever a glance says. */
 const WHOLE_MS = 5_000
 const TIDY_MS = 60_000
 /** How often a message that somebody removes unread is brought again, before it is left until the next start. */
@@ -38,6 +39,7 @@ const AGAIN_MAX = 3
 export class Shelves {
   readonly #parts: ShelvesParts
   readonly #held = new Map<number, Held>()
+  readonly #glances: Readonly<Record<'cur' | 'done', Glance>>
   readonly #broughtAgain = new Map<number, number>()
   #wholeAt = Number.NEGATIVE_INFINITY
   #tidyAt = Number.NEGATIVE_INFINITY
@@ -45,6 +47,9 @@ export class Shelves {
 
   constructor(parts: ShelvesParts) {
     this.#parts = parts
+    const { inbox, clock } = parts
+    const glance = (shelf: Shelf): Glance => new Glance(clock, inbox.version && (() => inbox.version?.(shelf) ?? ''))
+    this.#glances = { cur: glance('cur'), done: glance('done') }
   }
 
   /** Messages have been brought in. */
@@ -76,16 +81,21 @@ export class Shelves {
     const { inbox, clock } = this.#parts
     await this.#keepTidy()
     const isWhole = clock.now() - this.#wholeAt >= WHOLE_MS
-    if (isWhole) this.#wholeAt = clock.now()
     // In the direction that messages move in, so that none slips by.
     const fresh = isWhole ? await inbox.list('new') : []
-    const current = await inbox.list('cur')
-    const done = await inbox.list('done')
+    const current = this.#glances.cur.isNews() || isWhole ? await inbox.list('cur') : []
+    const done = this.#glances.done.isNews() || isWhole ? await inbox.list('done') : []
+    if (isWhole) this.#wholeAt = clock.now()
     await this.#reckon(fresh, 'delivered')
     await this.#reckon(current, 'leased')
     await this.#reckon(done, 'acked')
     await this.#forget(done.filter((id) => this.#held.get(id)?.told === 'acked'))
     if (isWhole) this.#missMissing(new Set([...fresh, ...current, ...done]))
+  }
+
+  /** There is somebody who was not there at the last look: the next one is whole. */
+  lookAtAll(): void {
+    this.#wholeAt = Number.NEGATIVE_INFINITY
   }
 
   async #keepTidy(): Promise<void> {

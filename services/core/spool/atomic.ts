@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { closeSync, fchmodSync, fsync, openSync, unlinkSync, writeFileSync } from 'node:fs'
+import { closeSync, fchmodSync, fsync, openSync, statSync, unlinkSync, writeFileSync } from 'node:fs'
 import { mkdir, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
@@ -96,4 +96,10 @@ export async function ensureFolder(folder: string): Promise<void> {
   const first = await mkdir(folder, { recursive: true, mode: 0o700 })
   if (first === undefined) return
   for (let made = folder; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made))
+}
+
+/** Changes when a name in the folder comes or goes, by the grain of the file system's clock; costs microseconds. */
+export function folderVersion(folder: string): string {
+  const stat = statSync(folder, { bigint: true, throwIfNoEntry: false })
+  return stat === undefined ? 'none' : `${stat.ino}-${stat.mtimeNs}`
 }

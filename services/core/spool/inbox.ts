@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import { AckedLedger, messageDigest } from './acked.ts'
-import { ensureFolder, syncFolder, writeAllSynced } from './atomic.ts'
+import { ensureFolder, folderVersion, syncFolder, writeAllSynced } from './atomic.ts'
 import { setAside } from './bad.ts'
 import { diskError } from './file.ts'
 import { formatMessage, isMessageId, readMessage } from './message-file.ts'
@@ -114,6 +114,11 @@ export class Inbox {
       for (const { path } of drafts) await unlink(path).catch(() => undefined)
       throw error
     }
+  }
+
+  /** Changes when a name on this shelf comes or goes; within a few milliseconds it may not yet have. */
+  version(shelf: Shelf): string {
+    return folderVersion(this.folder(shelf))
   }
 
   /** The ids on a shelf, ascending. What is not named like a message is passed over. */

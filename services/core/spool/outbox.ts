@@ -5,7 +5,7 @@ import { CODES, type Code, type S2Error } from '#fleet/errors.ts'
 import { checkDraft, type Draft } from '#fleet/message.ts'
 import { parseSession, type SessionId } from '#fleet/session.ts'
 import type { Report } from '#fleet/task.ts'
-import { ensureFolder, publish, renameOrRemove, syncFolder, writeSynced } from './atomic.ts'
+import { ensureFolder, folderVersion, publish, renameOrRemove, syncFolder, writeSynced } from './atomic.ts'
 import { setAside } from './bad.ts'
 import { diskError, invalid, parseObject, readPlainFile } from './file.ts'
 
@@ -92,6 +92,11 @@ export class Outbox {
     } catch (error) {
       throw diskError('keeping it in the outbox', error)
     }
+  }
+
+  /** Changes when an item comes or leaves; within a few milliseconds it may not yet have. */
+  version(): string {
+    return folderVersion(this.folder('new'))
   }
 
   /** The names of what waits, in order. */
