@@ -1,21 +1,12 @@
 import { agentsOf } from '#fleet/conversation.ts'
-import type { NewIncident } from '#fleet/incident.ts'
 import type { AgentVerdict, VerdictChange } from '#fleet/liveness.ts'
-import {
-  expectedRoles,
-  findCandidates,
-  findNeeds,
-  type Plan,
-  type PlannedMove,
-  planMoves,
-} from '#fleet/reassignment.ts'
+import type { PlannedMove } from '#fleet/reassignment.ts'
 import type { SessionId } from '#fleet/session.ts'
-import type { Task } from '#fleet/task.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
-import { formatDuration } from '#runtime/settings.ts'
 import type { Store } from '#store/store.ts'
 import type { WatchConfig } from './config.ts'
+import { type Decision, decide } from './decide.ts'
 import type { Incidents } from './incidents.ts'
 import type { Sighting, View } from './view.ts'
 
@@ -33,12 +24,15 @@ export interface LookParts {
   readonly incidents: Incidents
 }
 
-/** What came of a look. */
-export interface Look {
-  readonly changes: readonly VerdictChange[]
+interface Deeds {
   readonly moved: number
   /** Incidents opened or closed: somebody is to be told. */
   readonly news: number
+}
+
+/** What came of a look. */
+export interface Look extends Deeds {
+  readonly changes: readonly VerdictChange[]
   /** Until the next look is wanted, milliseconds. */
   readonly waitMs: number
 }
@@ -49,20 +43,22 @@ export async function look(view: View, config: WatchConfig, parts: LookParts): P
   const sighting = await readBeats(view, config, parts)
   judge(view, at, parts)
   const isRound = view.roundAt + config.roundMs <= at
-  const tasksRead = await readFleet(view, at, isRound || sighting.strangers > 0, config, parts)
-  let news = await tellSilence(view, config, parts)
-  let moved = 0
-  if (tasksRead && !view.blind) {
-    const done = await reassign(view, at, config, parts)
-    moved = done.moved
-    news += done.news
+  const hasTasks = await readFleet(view, at, isRound || sighting.strangers > 0, config, parts)
+  let done: Deeds = { moved: 0, news: 0 }
+  if (!isStale(at, config, parts)) {
+    done = await act(decide(view, at, hasTasks, config, parts.incidents), view, at, config, parts)
+    await tellVerdicts(view, at, isRound, parts)
+    if (isRound) view.roundAt = at
   }
-  await tellVerdicts(view, at, isRound, parts)
-  if (isRound) view.roundAt = at
   view.waitMs = untilNext(view, config, parts.clock.now())
   const { changes } = view
   view.changes = []
-  return { changes, moved, news, waitMs: view.waitMs }
+  return { ...done, changes, waitMs: view.waitMs }
+}
+
+/** What was read so long ago may have changed since: who acts on it moves the work of the living. */
+function isStale(at: number, config: WatchConfig, { clock }: LookParts): boolean {
+  return clock.now() - at > config.lateAfterMs
 }
 
 async function readBeats(view: View, config: WatchConfig, { store, clock, log }: LookParts): Promise<Sighting> {
@@ -79,10 +75,15 @@ async function readBeats(view: View, config: WatchConfig, { store, clock, log }:
 }
 
 /** Passes the verdicts that are due, and notes how late that was. */
-function judge(view: View, at: number, { clock }: LookParts): void {
+function judge(view: View, at: number, { clock, log }: LookParts): void {
   const before = view.changes.length
   view.judge(at)
-  for (const { to, at: due } of view.changes.slice(before)) if (to !== 'alive') view.lagMs = clock.now() - due
+  for (const { agent, from, to, at: due } of view.changes.slice(before)) {
+    if (from === 'silent' || to === 'silent') log.info('verdict', { agent, from, to })
+    if (to === 'alive') continue
+    view.passedAt = clock.now()
+    view.lagMs = view.passedAt - due
+  }
   view.muster(at)
 }
 
@@ -141,6 +142,7 @@ async function readAgents(view: View, at: number, { store }: LookParts): Promise
   const holders = tasks.flatMap(({ holder }) => (holder === null ? [] : [holder]))
   view.ended = new Set(holders.filter((holder) => roster.agentOf(holder) === undefined))
   for (const agent of silent) if (!roster.has(agent)) silent.delete(agent)
+  for (const agent of view.owed) if (!roster.has(agent)) view.owed.delete(agent)
   view.dirty = true
 }
 
@@ -162,160 +164,43 @@ function noteLeases(view: View, at: number, config: WatchConfig): void {
   view.serving.clear()
 }
 
-/** Opens and closes what is to be said of silence. Answers how many incidents changed. */
-async function tellSilence(view: View, config: WatchConfig, parts: LookParts): Promise<number> {
-  const { roster } = view
+/** Does what was decided, all at once: a store that groups its commits makes one of moves and incidents. */
+async function act(
+  { open, close, moves }: Decision,
+  view: View,
+  at: number,
+  config: WatchConfig,
+  parts: LookParts,
+): Promise<Deeds> {
   const { incidents } = parts
-  const blindness = toggled('blind', view.blind ? blindIncident(config) : null, view.sees)
-  const massSilence = toggled('mass_silence', view.isMass ? massIncident(view) : null, !roster.massSilence)
-  let news = (await settle(blindness, parts)) + (await settle(massSilence, parts))
-  await inBatches(view.untold, async (agent) => {
-    if (await incidents.open(silentIncident(agent, view, config))) news += 1
-    roster.told(agent, parts.clock.now())
-    parts.log.warn('agent is silent', { agent, host: roster.standing(agent)?.host })
-  })
-  await inBatches(incidents.of('silent'), async ({ cause, agent }) => {
-    const standing = agent === null ? undefined : roster.standing(agent)
-    const isBack = standing?.verdict === 'alive' && standing.proven
-    if (standing !== undefined && !isBack) return
-    if (await incidents.close(cause)) news += 1
-    parts.log.info(isBack ? 'agent is back' : 'a silent agent has left', { agent })
-  })
-  return news
-}
-
-/** Acts on all, many at a time; throws the first failure once the others of its batch have ended. */
-async function inBatches<T>(items: readonly T[], act: (item: T) => Promise<void>): Promise<void> {
-  for (let from = 0; from < items.length; from += WRITES_AT_ONCE) {
-    const ends = await Promise.allSettled(items.slice(from, from + WRITES_AT_ONCE).map(act))
+  let [moved, news] = [0, 0]
+  const deeds: (() => Promise<void>)[] = [
+    ...moves.map((planned) => async () => {
+      if (!isStale(at, config, parts) && (await move(planned, parts))) moved += 1
+    }),
+    ...open.map((incident) => async () => {
+      if (await incidents.open(incident)) news += 1
+      if (incident.kind === 'silent' && incident.agent !== null) view.owed.delete(incident.agent)
+    }),
+    ...close.map((cause) => async () => {
+      if (await incidents.close(cause)) news += 1
+    }),
+  ]
+  if (moves.length > 0) view.tasksStale = true
+  for (let from = 0; from < deeds.length; from += WRITES_AT_ONCE) {
+    const ends = await Promise.allSettled(deeds.slice(from, from + WRITES_AT_ONCE).map((deed) => deed()))
     const failure = ends.find((end) => end.status === 'rejected')
     if (failure !== undefined) throw failure.reason
   }
-}
-
-/** An incident that a condition opens and another closes; between the two it stays as it is. */
-interface Toggle {
-  readonly cause: string
-  readonly wanted: NewIncident | null
-  readonly over: boolean
-}
-
-function toggled(cause: string, wanted: NewIncident | null, over: boolean): Toggle {
-  return { cause, wanted, over }
-}
-
-/** Answers 1 when something was opened or closed. */
-async function settle({ cause, wanted, over }: Toggle, { incidents }: LookParts): Promise<0 | 1> {
-  const isOpen = incidents.isOpen(cause)
-  if (wanted !== null && !isOpen) return (await incidents.open(wanted)) ? 1 : 0
-  if (wanted === null && over && isOpen) return (await incidents.close(cause)) ? 1 : 0
-  return 0
-}
-
-function blindIncident(config: WatchConfig): NewIncident {
-  const summary = `nobody has collected beats for ${formatDuration(config.lateAfterMs)}: the bridge may be down; nobody is judged and nothing is moved`
-  return { cause: 'blind', kind: 'blind', agent: null, summary }
-}
-
-function massIncident({ roster }: View): NewIncident {
-  const { count, unheard } = roster.muster
-  const summary = `${unheard} of ${count} agents fell silent together: the cause is hardly theirs; nothing is moved`
-  return { cause: 'mass_silence', kind: 'mass_silence', agent: null, summary }
-}
-
-function silentIncident(agent: string, { roster }: View, config: WatchConfig): NewIncident {
-  const host = roster.standing(agent)?.host
-  const where = host === null || host === undefined ? '' : ` on ${host}`
-  const summary = `${agent}${where} was not heard for ${formatDuration(config.silentAfterMs)}; its tasks go to others`
-  return { cause: `silent:${agent}`, kind: 'silent', agent, summary }
-}
-
-/** Gives tasks that need another owner to others, unless so many are silent that the cause is not theirs. */
-async function reassign(
-  view: View,
-  at: number,
-  config: WatchConfig,
-  parts: LookParts,
-): Promise<{ moved: number; news: number }> {
-  view.waiting = 0
-  if (view.roster.massSilence) return { moved: 0, news: 0 }
-  const plan = makePlan(view, at, config)
-  view.waiting = plan.waiting
-  const news =
-    (await tellExhausted(plan.exhausted, parts)) + (await tellStranded(view, plan.stranded, at, config, parts))
-  return { moved: await carryOut(plan.moves, view, at, config, parts), news }
-}
-
-function makePlan({ tasks, roster, leases, turnAt }: View, at: number, config: WatchConfig): Plan {
-  const needs = findNeeds(tasks, roster, leases, at)
-  const isTurn = turnAt <= at
-  return planMoves(needs, needs.length === 0 ? [] : findCandidates(tasks, roster, leases), {
-    movesMax: config.movesMax,
-    agentsNow: config.moveEveryMs === 0 ? Number.POSITIVE_INFINITY : isTurn ? 1 : 0,
-    expected: expectedRoles(roster),
-    patientSince: at - config.leaseMs,
-  })
-}
-
-/** Answers how many tasks were moved by this watchdog. */
-async function carryOut(
-  moves: readonly PlannedMove[],
-  view: View,
-  at: number,
-  config: WatchConfig,
-  { store, clock, log }: LookParts,
-): Promise<number> {
-  let moved = 0
-  view.tasksStale = true
-  await inBatches(moves, async ({ move, need, successor }) => {
-    // Stopped between deciding and doing, it would act on what may have changed long since.
-    if (clock.now() - at > config.lateAfterMs) return
-    if (need.failed !== null) view.serving.add(need.failed.agent)
-    if (!(await store.move(move))) return // another watchdog was first, or it ended
-    moved += 1
-    log.warn('task reassigned', { task: move.task, from: need.task.holder, to: successor, reason: move.reason })
-  })
-  view.tasksStale = moved > 0
   if (moves.some(({ move }) => move.reason !== 'unassigned')) view.turnAt = at + config.moveEveryMs
-  return moved
+  return { moved, news }
 }
 
-/** Asks a human about tasks that were moved too often; takes that back for those that need no move any more. */
-async function tellExhausted(exhausted: readonly Task[], { incidents }: LookParts): Promise<number> {
-  let news = 0
-  const causes = new Set(exhausted.map(({ id }) => `task_exhausted:${id}`))
-  for (const task of exhausted) {
-    const cause = `task_exhausted:${task.id}`
-    if (incidents.isOpen(cause)) continue
-    const summary = `task ${task.id} lost its owner again after ${task.moves} moves: give it to somebody by hand, or cancel it`
-    if (await incidents.open({ cause, kind: 'task_exhausted', agent: null, summary })) news += 1
-  }
-  for (const { cause } of incidents.of('task_exhausted')) {
-    if (!causes.has(cause) && (await incidents.close(cause))) news += 1
-  }
-  return news
-}
-
-/** One incident for all tasks that nobody can take: they have one cause, and that is that nobody is there. */
-async function tellStranded(
-  view: View,
-  stranded: readonly Task[],
-  at: number,
-  config: WatchConfig,
-  parts: LookParts,
-): Promise<number> {
-  view.strandedSince = stranded.length === 0 ? null : (view.strandedSince ?? at)
-  const lasts = view.strandedSince !== null && at - view.strandedSince >= config.lateAfterMs
-  return settle(toggled('task_stranded', lasts ? strandedIncident(stranded) : null, view.strandedSince === null), parts)
-}
-
-const NAMED_MAX = 5
-
-function strandedIncident(stranded: readonly Task[]): NewIncident {
-  const names = stranded.slice(0, NAMED_MAX).map(({ id }) => id)
-  const more = stranded.length > NAMED_MAX ? ` and ${stranded.length - NAMED_MAX} more` : ''
-  const summary = `no agent is there to take ${names.join(', ')}${more}; tried again until one is`
-  return { cause: 'task_stranded', kind: 'task_stranded', agent: null, summary }
+/** Answers false when another watchdog was first, or the task ended. */
+async function move({ move, need, successor }: PlannedMove, { store, log }: LookParts): Promise<boolean> {
+  if (!(await store.move(move))) return false
+  log.warn('task reassigned', { task: move.task, from: need.task.holder, to: successor, reason: move.reason })
+  return true
 }
 
 /** Writes the verdicts down for people to read: on change and with each round, but never mostly that. */

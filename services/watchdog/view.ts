@@ -42,6 +42,8 @@ export class View {
   changes: VerdictChange[] = []
   /** Agents under conviction. */
   readonly silent = new Set<string>()
+  /** Those whose incident is to be opened yet. */
+  readonly owed = new Set<string>()
   /** Holders whose conversations are known to have ended. */
   ended: ReadonlySet<SessionId> = new Set()
   /** From when on the next failed agent's tasks may be moved. */
@@ -60,7 +62,8 @@ export class View {
   isMass = false
   /** Until when those still silent after a mass silence may come back unpunished. */
   mercyUntil = Number.NEGATIVE_INFINITY
-  /** How late the last verdict was passed, milliseconds. */
+  /** When the last verdict was passed, and how late that was, milliseconds. */
+  passedAt = Number.NEGATIVE_INFINITY
   lagMs = 0
   /** When the beats were last read. Null before the first read. */
   seen: Moment | null = null
@@ -101,9 +104,13 @@ export class View {
     if (this.blind) return
     const changes = this.roster.due(now)
     for (const { agent, to } of changes) {
-      if (to === 'silent') this.silent.add(agent)
-      else this.silent.delete(agent)
-      if (to === 'silent') this.tasksStale = true
+      if (to === 'silent') {
+        this.silent.add(agent)
+        this.tasksStale = true
+      } else {
+        this.silent.delete(agent)
+        this.owed.delete(agent)
+      }
     }
     this.changes.push(...changes)
     if (changes.length > 0) this.dirty = true
@@ -118,8 +125,8 @@ export class View {
     this.mercyUntil = now + this.#config.silentAfterMs
   }
 
-  /** Silent agents that nobody was told of, and of whom people may be told now. */
-  get untold(): readonly string[] {
+  /** Silent agents that are single failures: not in a mass silence, nor in the time that they have to come back from one. */
+  get failed(): readonly string[] {
     if (this.blind || this.roster.massSilence || (this.seen?.now ?? 0) < this.mercyUntil) return []
     return [...this.silent].filter((agent) => !this.roster.isTold(agent))
   }

@@ -106,7 +106,7 @@ class Absence {
 
 async function start(config: Config, life: Life): Promise<void> {
   const { clock, chance, log, health, draining, stack } = life
-  const store = stack.use(await openStore(config.storeUrl, { clock, log, chance }))
+  const store = stack.use(await openStore(config.storeUrl, { clock, log, chance, onBroken: life.fail }))
   const looks = health.metrics.counter('s2_watchdog_looks_total', 'Looks at the fleet that were finished.')
   const failures = health.metrics.counter('s2_watchdog_look_failures_total', 'Looks that failed.')
   const moves = health.metrics.counter('s2_watchdog_moves_total', 'Tasks given to another agent.')

@@ -1,0 +1,134 @@
+import type { NewIncident } from '#fleet/incident.ts'
+import {
+  expectedRoles,
+  findCandidates,
+  findNeeds,
+  type Plan,
+  type PlannedMove,
+  planMoves,
+} from '#fleet/reassignment.ts'
+import type { Task } from '#fleet/task.ts'
+import { formatDuration } from '#runtime/settings.ts'
+import type { WatchConfig } from './config.ts'
+import type { Incidents } from './incidents.ts'
+import type { View } from './view.ts'
+
+/** What a look found to be done. */
+export interface Decision {
+  readonly moves: readonly PlannedMove[]
+  readonly open: readonly NewIncident[]
+  /** By their causes. */
+  readonly close: readonly string[]
+}
+
+/** An incident that one condition opens and another closes; between the two it stays as it is. */
+interface Toggle {
+  readonly cause: string
+  readonly wanted: NewIncident | null
+  readonly isOver: boolean
+}
+
+/** Decides what to do about what was seen, without doing any of it. Moves are decided on fresh tasks only. */
+export function decide(
+  view: View,
+  at: number,
+  hasTasks: boolean,
+  config: WatchConfig,
+  incidents: Pick<Incidents, 'isOpen' | 'of'>,
+): Decision {
+  for (const agent of view.failed) {
+    view.roster.told(agent, at)
+    view.owed.add(agent)
+  }
+  const plan = hasTasks && !view.blind ? makePlan(view, at, config) : null
+  const toggles = [
+    blindness(view, config),
+    massSilence(view),
+    ...(plan === null ? [] : [stranding(view, plan, at, config)]),
+  ]
+  const exhaustion = plan === null ? [] : plan.exhausted.map(exhaustedIncident)
+  return {
+    moves: plan?.moves ?? [],
+    open: [
+      ...toggles.flatMap(({ cause, wanted }) => (wanted === null || incidents.isOpen(cause) ? [] : [wanted])),
+      ...[...view.owed].map((agent) => silentIncident(agent, view, config)),
+      ...exhaustion.filter(({ cause }) => !incidents.isOpen(cause)),
+    ],
+    close: [
+      ...toggles.flatMap(({ cause, wanted, isOver }) => {
+        return wanted === null && isOver && incidents.isOpen(cause) ? [cause] : []
+      }),
+      ...incidents.of('silent').flatMap(({ cause, agent }) => (isOver(agent, view) ? [cause] : [])),
+      ...(plan === null ? [] : endedExhaustion(incidents, exhaustion)),
+    ],
+  }
+}
+
+/** Tasks that were moved too often, and need no move any more. */
+function endedExhaustion(incidents: Pick<Incidents, 'of'>, exhaustion: readonly NewIncident[]): string[] {
+  const causes = new Set(exhaustion.map(({ cause }) => cause))
+  return incidents.of('task_exhausted').flatMap(({ cause }) => (causes.has(cause) ? [] : [cause]))
+}
+
+/** What to move now. While many are silent together nothing is, and nothing is known of what should be. */
+function makePlan(view: View, at: number, config: WatchConfig): Plan | null {
+  const { tasks, roster, leases } = view
+  view.waiting = 0
+  if (roster.massSilence) return null
+  const needs = findNeeds(tasks, roster, leases, at)
+  const plan = planMoves(needs, needs.length === 0 ? [] : findCandidates(tasks, roster, leases), {
+    movesMax: config.movesMax,
+    agentsNow: config.moveEveryMs === 0 ? Number.POSITIVE_INFINITY : view.turnAt <= at ? 1 : 0,
+    expected: expectedRoles(roster),
+    patientSince: at - config.leaseMs,
+  })
+  view.waiting = plan.waiting
+  for (const { need } of plan.moves) if (need.failed !== null) view.serving.add(need.failed.agent)
+  return plan
+}
+
+/** A silent agent's incident is over when the agent is heard again, or has no conversation any more. */
+function isOver(agent: string | null, { roster }: View): boolean {
+  const standing = agent === null ? undefined : roster.standing(agent)
+  return standing === undefined || (standing.verdict === 'alive' && standing.proven)
+}
+
+function silentIncident(agent: string, { roster }: View, config: WatchConfig): NewIncident {
+  const host = roster.standing(agent)?.host
+  const where = host === null || host === undefined ? '' : ` on ${host}`
+  const summary = `${agent}${where} was not heard for ${formatDuration(config.silentAfterMs)}; its tasks go to others`
+  return { cause: `silent:${agent}`, kind: 'silent', agent, summary }
+}
+
+function blindness(view: View, config: WatchConfig): Toggle {
+  const summary = `nobody has collected beats for ${formatDuration(config.lateAfterMs)}: the bridge may be down; nobody is judged and nothing is moved`
+  return toggle({ cause: 'blind', kind: 'blind', agent: null, summary }, view.blind, view.sees)
+}
+
+function massSilence({ roster, isMass }: View): Toggle {
+  const { count, unheard } = roster.muster
+  const summary = `${unheard} of ${count} agents fell silent together: the cause is hardly theirs; nothing is moved`
+  return toggle({ cause: 'mass_silence', kind: 'mass_silence', agent: null, summary }, isMass, !roster.massSilence)
+}
+
+/** One incident for all tasks that nobody can take: they have one cause, and that is that nobody is there. */
+function stranding(view: View, { stranded }: Plan, at: number, config: WatchConfig): Toggle {
+  view.strandedSince = stranded.length === 0 ? null : (view.strandedSince ?? at)
+  const lasts = view.strandedSince !== null && at - view.strandedSince >= config.lateAfterMs
+  const names = stranded.slice(0, NAMED_MAX).map(({ id }) => id)
+  const more = stranded.length > NAMED_MAX ? ` and ${stranded.length - NAMED_MAX} more` : ''
+  const summary = `no agent is there to take ${names.join(', ')}${more}; tried again until one is`
+  const incident: NewIncident = { cause: 'task_stranded', kind: 'task_stranded', agent: null, summary }
+  return toggle(incident, lasts, view.strandedSince === null)
+}
+
+const NAMED_MAX = 5
+
+function toggle(incident: NewIncident, isWanted: boolean, isOver: boolean): Toggle {
+  return { cause: incident.cause, wanted: isWanted ? incident : null, isOver }
+}
+
+function exhaustedIncident({ id, moves }: Task): NewIncident {
+  const summary = `task ${id} lost its owner again after ${moves} moves: give it to somebody by hand, or cancel it`
+  return { cause: `task_exhausted:${id}`, kind: 'task_exhausted', agent: null, summary }
+}
