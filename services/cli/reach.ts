@@ -19,6 +19,8 @@ export interface Reached extends AsyncDisposable {
   readonly store: Store
   /** `administration` sees and may do everything; a session sees and does what is its own. */
   readonly as: 'administration' | 'session'
+  /** No bridge serves what was found: it is read from the disk, as it was left. */
+  readonly unserved: boolean
   /** The credentials of this host, whoever it was reached as. */
   readonly credentials: readonly Credential[]
 }
@@ -35,12 +37,25 @@ export async function reach(shell: Shell): Promise<Reached> {
   const url = settings.S2_STORE ?? (await administrationOf(state))
   if (url !== null && !/^https?:/.test(url)) {
     const store = await openStore(url, parts)
-    return { store, as: 'administration', credentials, [Symbol.asyncDispose]: () => store[Symbol.asyncDispose]() }
+    const unserved = settings.S2_STORE === undefined && url.startsWith('sqlite:')
+    return {
+      store,
+      as: 'administration',
+      unserved,
+      credentials,
+      [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+    }
   }
   const [first] = credentials
   if (first === undefined) throw nothingFound(state, faults)
   const store = await openSessions(url ?? first.bridgeUrl, () => credentials, shell)
-  return { store, as: 'session', credentials, [Symbol.asyncDispose]: () => store[Symbol.asyncDispose]() }
+  return {
+    store,
+    as: 'session',
+    unserved: false,
+    credentials,
+    [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+  }
 }
 
 /** A bridge as the sessions see it whose credentials are at hand; asked for at every call, for they may change. */

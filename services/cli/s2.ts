@@ -1,4 +1,4 @@
-import { Command, CommanderError } from 'commander'
+import type { Command, CommanderError } from 'commander'
 import { EXIT, Exit, failureOf, formatFailure } from './failure.ts'
 import type { Shell } from './shell.ts'
 import { VERSION } from './version.ts'
@@ -44,6 +44,11 @@ Every command knows --json and --help.`
 /** Runs one command line and answers its exit code. Never throws. */
 export async function s2(argv: readonly string[], shell: Shell): Promise<number> {
   const json = argv.includes('--json')
+  // Asked for by scripts, at every turn: not even the parser is loaded for it.
+  if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
+    shell.print(`${VERSION}\n`)
+    return EXIT.done
+  }
   try {
     const program = await programFor(argv, shell, json)
     await program.parseAsync(argv, { from: 'user' })
@@ -51,11 +56,15 @@ export async function s2(argv: readonly string[], shell: Shell): Promise<number>
   } catch (error) {
     if (error instanceof Exit) return error.code
     // commander has written its own words already, save where they go out as JSON
-    if (error instanceof CommanderError) return usage(error, shell, json)
+    if (isCommanders(error)) return usage(error, shell, json)
     const failure = failureOf(error)
     shell.tell(formatFailure(failure, json))
     return failure.exit
   }
+}
+
+function isCommanders(error: unknown): error is CommanderError {
+  return error instanceof Error && 'code' in error && String(error.code).startsWith('commander.')
 }
 
 function usage(error: CommanderError, shell: Shell, json: boolean): number {
@@ -68,6 +77,7 @@ function usage(error: CommanderError, shell: Shell, json: boolean): number {
 }
 
 async function programFor(argv: readonly string[], shell: Shell, json: boolean): Promise<Command> {
+  const { Command } = await import('commander')
   const program = new Command('s2')
     .description('Keeps a fleet of AI coding agents working when nobody watches.')
     .version(VERSION, '-V, --version', 'show the version')

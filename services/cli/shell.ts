@@ -35,6 +35,9 @@ export interface Screen {
 
 export const ENDING_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
+/** Room for a line where no window bounds it: in a pipe or a file. */
+const COLUMNS_UNSEEN = 160
+
 export function systemShell(env: Shell['env']): Shell {
   const { stdout, stderr } = process
   for (const stream of [stdout, stderr]) stream.on('error', onBrokenPipe)
@@ -46,7 +49,7 @@ export function systemShell(env: Shell['env']): Shell {
     screen: {
       isTerminal: stdout.isTTY === true,
       get columns() {
-        return stdout.columns ?? 80
+        return stdout.columns ?? COLUMNS_UNSEEN
       },
       get rows() {
         return stdout.rows ?? 24

@@ -90,7 +90,7 @@ async function work(shell: Shell, options: Options): Promise<void> {
 
 /** Progress is told often enough to look alive, and seldom enough for the bridge's rate limit. */
 export function workConfig(leaseMs: number, once: boolean): WorkConfig {
-  return { leaseMs, pollMs: POLL_MS, progressMs: Math.min(5_000, Math.max(500, leaseMs / 6)), once }
+  return { leaseMs, pollMs: POLL_MS, progressMs: Math.min(2_000, Math.max(500, leaseMs / 6)), once }
 }
 
 function readCommand(text: string): readonly [string, ...string[]] {

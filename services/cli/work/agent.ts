@@ -294,7 +294,7 @@ function endOfUnstartable(error: unknown): CommandEnd {
   return { exitCode: null, signal: null, tail: `the command could not be started: ${(error as Error).message}` }
 }
 
-/** The last line of output, told no more often than every so many milliseconds. */
+/** The last line of output: the first one is told at once, later ones no more often than every so many milliseconds. */
 class Progress {
   readonly #everyMs: number
   readonly #clock: Clock
@@ -308,8 +308,10 @@ class Progress {
 
   /** Notes a line; answers whether it is time to tell. */
   note(line: string): boolean {
-    if (line.trim() !== '') this.#line = line.trim().slice(0, PROGRESS_MAX)
-    return this.#clock.now() - this.#toldAt >= this.#everyMs
+    if (line.trim() === '') return false
+    const isFirst = this.#line === null
+    this.#line = line.trim().slice(0, PROGRESS_MAX)
+    return isFirst || this.#clock.now() - this.#toldAt >= this.#everyMs
   }
 
   take(): string | null {
