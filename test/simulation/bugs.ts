@@ -31,6 +31,7 @@ export function withoutGrace(clock: Clock, silentAfterMs: number): Clock {
 
 /** The store with a mistake in it. */
 export function spoil(store: Store, bug: Bug | null, dice: Dice): Store {
+  if (bug === null) return store
   const streams = bug === 'read once per event' ? readingOnce(store, dice) : store
   let tries = 0
   return storeOf(async (verb, args) => {

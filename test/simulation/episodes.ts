@@ -10,8 +10,10 @@ export interface Episode {
   readonly lastsMs: number
 }
 
+type Kind = readonly [fault: Fault, weight: number, leastMs: number, mostMs: number]
+
 /** How likely each is, beside the others, and how long it lasts. */
-const KINDS: readonly (readonly [fault: Fault, weight: number, leastMs: number, mostMs: number])[] = [
+const KINDS: readonly Kind[] = [
   ['partition', 3, 5_000, 150_000],
   ['partition outward', 2, 5_000, 150_000],
   ['partition inward', 2, 5_000, 150_000],
@@ -42,9 +44,13 @@ export function planEpisodes(dice: Dice, count: number, withinMs: number): Episo
   return episodes.sort((one, other) => one.atMs - other.atMs)
 }
 
-function pickKind(dice: Dice): (typeof KINDS)[number] {
+function pickKind(dice: Dice): Kind {
   let left = dice.next() * KINDS.reduce((sum, [, weight]) => sum + weight, 0)
-  return KINDS.find(([, weight]) => (left -= weight) <= 0) ?? (KINDS[0] as (typeof KINDS)[number])
+  for (const kind of KINDS) {
+    left -= kind[1]
+    if (left <= 0) return kind
+  }
+  return KINDS[0] as Kind
 }
 
 /** A clock that is put right, or wrong, is an hour off. */

@@ -282,17 +282,16 @@ class Wire {
     const { life, link, bridge, keyring, around } = this.#parts
     const { timeline, dice, tally, weather } = around
     const { promise, resolve, reject } = Promise.withResolvers<unknown>()
-    const asked = structuredClone(args)
+
     const deadline = timeline.now + CALL_MS
     const giveUp = (): void => {
       timeline.after(deadline - timeline.now, () => life.deliver(() => reject(lateError(verb))))
     }
     const reply = (outcome: Outcome): void => {
       const backMs = link.travelMs('in')
-      if (backMs === null) return giveUp()
-      timeline.after(backMs, () => {
-        life.deliver(() => ('answer' in outcome ? resolve(outcome.answer) : reject(outcome.error)))
-      })
+      const end = (): void => ('answer' in outcome ? resolve(outcome.answer) : reject(outcome.error))
+      if (backMs === null) giveUp()
+      else timeline.after(backMs, () => life.deliver(end))
     }
     const thereMs = link.travelMs('out')
     if (thereMs === null) {
@@ -302,12 +301,12 @@ class Wire {
     if (thereMs > CALL_MS / 20) giveUp()
     timeline.after(thereMs, () => {
       if (bridge.life.isStopped) giveUp()
-      bridge.serve(verb, asked, keyring, reply)
+      bridge.serve(verb, args, keyring, reply)
     })
     if (dice.chance(weather.repeated)) {
       timeline.after(thereMs + dice.wait(5_000), () => {
         tally.fired('request repeated')
-        bridge.serve(verb, asked, keyring, () => undefined)
+        bridge.serve(verb, args, keyring, () => undefined)
       })
     }
     return promise
@@ -370,7 +369,10 @@ class Stream {
     }
     timeline.after(thereMs, () => {
       if (this.#over.signal.aborted) return
-      if (bridge.life.isDead) return this.#arrive(() => this.#end())
+      if (bridge.life.isDead) {
+        this.#arrive(() => this.#end())
+        return
+      }
       bridge.life.deliver(() => {
         const ended = bridge.subscribe(reader, after, keyring, this.#over.signal, (message) => this.#send(message))
         void ended.then((how) => {
@@ -404,7 +406,10 @@ class Stream {
     if (this.#isBroken) return
     const { timeline } = around
     const ms = link.isOpen('in') ? 1 + around.dice.wait(10) : link.travelMs('in')
-    if (ms === null) return this.#break()
+    if (ms === null) {
+      this.#break()
+      return
+    }
     this.#arrivesAt = Math.max(this.#arrivesAt, timeline.now + ms)
     timeline.after(this.#arrivesAt - timeline.now, () => life.deliver(act))
   }

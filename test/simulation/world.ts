@@ -1,4 +1,4 @@
-import type { SessionId } from '#fleet/session.ts'
+import { partnerOf, type SessionId } from '#fleet/session.ts'
 import { isOpen, type NewTask, PRIORITIES, type Priority } from '#fleet/task.ts'
 import { Loop } from '#runtime/loop.ts'
 import { openMemoryStore } from '#store/memory.ts'
@@ -112,9 +112,9 @@ export class World {
   async run(): Promise<Outcome> {
     const dice = this.#dice
     const config = chooseConfig(dice)
-    await this.#build(dice.whole(3, 8), config)
+    await this.#build(dice.whole(3, 7), config)
     this.around.weather = chooseWeather(dice)
-    const brokenMs = dice.between(240_000, 480_000)
+    const brokenMs = dice.between(200_000, 400_000)
     for (const episode of planEpisodes(dice, dice.whole(4, 12), brokenMs)) {
       this.#timeline.after(episode.atMs, () => this.#begin(episode))
     }
@@ -390,14 +390,17 @@ export class World {
 
   /** Promises 1 and 2: what somebody was told is kept arrives, unless whoever should say or read it is gone for good. */
   #judgeWord(text: string): void {
-    const { history } = this
     const from = text.slice(text.lastIndexOf(' ') + 1) as SessionId
-    if (this.hosts.some((host) => host.isGone && host.sessions.includes(from))) return
+    if (this.#isGone(from)) return
     const id = this.#witness.messageOf(text)
-    if (id === undefined) return history.violate('never lost', `“${text}” was kept in an outbox and never sent`)
-    const to = from.endsWith('/a') ? from.replace(/a$/, 'b') : from.replace(/b$/, 'a')
-    if (this.hosts.some((host) => host.isGone && host.sessions.includes(to as SessionId))) return
-    if (!this.#acked.has(id)) history.violate('never lost', `“${text}” was sent as ${id} and never received`)
+    if (id === undefined) this.history.violate('never lost', `“${text}” was kept in an outbox and never sent`)
+    else if (!this.#isGone(partnerOf(from)) && !this.#acked.has(id)) {
+      this.history.violate('never lost', `“${text}” was sent as ${id} and never received`)
+    }
+  }
+
+  #isGone(session: SessionId): boolean {
+    return this.hosts.some((host) => host.isGone && host.sessions.includes(session))
   }
 }
 
@@ -410,7 +413,7 @@ interface Config {
 function chooseConfig(dice: Dice): Config {
   const scale = dice.pick([1, 1, 0.5])
   return {
-    host: { beatMs: 5_000 * scale, leaseMs: 60_000 * scale, pollMs: 2_000, sayEveryMs: 20_000 },
+    host: { beatMs: 5_000 * scale, leaseMs: 60_000 * scale, pollMs: 4_000, sayEveryMs: 20_000 },
     watch: {
       lateAfterMs: 15_000 * scale,
       silentAfterMs: 60_000 * scale,
