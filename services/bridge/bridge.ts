@@ -33,36 +33,32 @@ export const program: Program<Config> = { name: 'bridge', redact, readConfig, st
 const BEATS_PER_MINUTE = 1_500
 const RECHECK_MS = 15_000
 const RETRY = { firstMs: 200, mostMs: 5_000 }
-/** How long tending may fail before the program gives up on its store and is started anew. */
-const TENDING_FAILS_MS = 60_000
 
 async function start(config: Config, life: Life): Promise<void> {
   const { clock, chance, log, stack, fail } = life
   const store = stack.use(await openStore(config.store, { clock, chance, log, onBroken: fail }))
   stack.use(keepHouse(config, store, log))
-  const loop = tending(store, life)
-  stack.defer(() => loop.done)
   const bridge = stack.use(await openBridge(config, store, life))
+  const loop = tending(store, bridge, life)
+  stack.defer(() => loop.done)
   log.info('listening', { at: bridge.url, admin: config.admin })
 }
 
-/** Repeats what the store needs; a store that cannot be tended for long ends the program. */
-function tending(store: Store, { clock, chance, log, health, draining, round, fail }: Life): Loop {
+/** Repeats what the store needs. What passes by itself is waited for: the doors stay open, and beats go on. */
+function tending(store: Store, bridge: Bridge, { clock, chance, log, health, draining, round, fail }: Life): Loop {
   const failing = health.metrics.counter(
     's2_bridge_tending_failures_total',
     'Rounds of upkeep of the store that failed.',
   )
   let failures = 0
-  let lastGood = clock.now()
   return new Loop({
     clock,
     signal: draining,
     step: async () => {
       const waitMs = await store.tend()
       failures = 0
-      lastGood = clock.now()
       health.trouble('store', null)
-      round()
+      round(bridge.status())
       return waitMs
     },
     onError: (error) => {
@@ -70,7 +66,7 @@ function tending(store: Store, { clock, chance, log, health, draining, round, fa
       failures += 1
       log.warn('the store cannot be tended', { error, failures })
       health.trouble('store', (error as Error).message)
-      if (!isPassing(error) || clock.now() - lastGood > TENDING_FAILS_MS) fail(error as Error)
+      if (!isPassing(error)) fail(error as Error)
       return backoff(failures, RETRY, chance)
     },
   })
@@ -100,6 +96,8 @@ export interface BridgeParts {
 export interface Bridge extends AsyncDisposable {
   /** Where signed requests are answered, e.g. `http://127.0.0.1:7433`. */
   readonly url: string
+  /** One line on what it does just now. */
+  status(): string
 }
 
 /**
@@ -129,7 +127,11 @@ export async function openBridge(
   const loops = [...chores, ...certificate].map((chore) => repeat(chore, parts))
   opening.defer(async () => void (await Promise.all(loops.map(({ done }) => done))))
   const open = opening.move()
-  return { url: urlOf(server, config.listen, config.tls !== null), [Symbol.asyncDispose]: () => open.disposeAsync() }
+  return {
+    url: urlOf(server, config.listen, config.tls !== null),
+    status: () => `${sockets.hosts} hosts, ${sockets.sessions} sessions, ${door.writing} writes under way`,
+    [Symbol.asyncDispose]: () => open.disposeAsync(),
+  }
 }
 
 interface Chore {

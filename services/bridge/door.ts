@@ -111,13 +111,13 @@ export class Door {
   }
 
   async #answerAdmin(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { store, bodies, draining, onChange, clock } = this.#parts
+    const { store, bodies, onChange } = this.#parts
     const path = request.url ?? ''
     const streamed = path.startsWith(ROOT) && Object.hasOwn(STREAMS, path.slice(ROOT.length))
     if (streamed && request.method === 'POST') {
       const name = path.slice(ROOT.length) as StreamName
       const input = check(STREAMS[name].input, readJson(await this.#read(request, response, bodies)))
-      return await stream(name, input, response, { store, draining, clock })
+      return await stream(name, input, response, this.#parts)
     }
     const { name, verb } = route(request, path)
     const input = readInput(verb, await this.#read(request, response, bodies))

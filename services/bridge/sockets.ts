@@ -36,7 +36,6 @@ export class Sockets {
       maxFragments: 64,
       maxBufferedChunks: 4096,
     })
-    // Each message may be answered before the next is read: ws hands out all that came, and sends are cheap.
   }
 
   get hosts(): number {

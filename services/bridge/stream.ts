@@ -1,8 +1,10 @@
 import type { ServerResponse } from 'node:http'
 import type { SessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
+import { toProblem } from '#store/remote/problem.ts'
 import type { StreamName } from '#store/remote/wire.ts'
 import type { Store } from '#store/store.ts'
+import type { Refusals } from './refusals.ts'
 
 /** An empty line in so long, so that a listener knows a quiet bridge from a dead one. */
 const STILL_HERE_MS = 10_000
@@ -11,6 +13,7 @@ export interface StreamParts {
   readonly store: Store
   readonly clock: Clock
   readonly draining: AbortSignal
+  readonly refusals: Refusals
 }
 
 /** Answers with what the store's mail or traffic brings, a line each, no faster than it is read, until the listener leaves. */
@@ -32,6 +35,9 @@ export async function stream(
       if (!response.write(`${JSON.stringify(item)}\n`)) await drained(response, signal)
       if (signal.aborted) break
     }
+  } catch (error) {
+    const id = parts.refusals.note(error, name, null)
+    response.write(`${JSON.stringify(toProblem(error, id))}\n`)
   } finally {
     gone.abort()
     await still

@@ -1,10 +1,13 @@
 /** A bridge over a store in memory, in a folder of its own, and what tests ask of it. */
+
+import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { inspect } from 'node:util'
 import type { OpenedConversation } from '#fleet/conversation.ts'
 import { type SessionId, sessionId } from '#fleet/session.ts'
 import { type Signer, sign } from '#fleet/signature.ts'
@@ -76,6 +79,7 @@ export class Ground implements AsyncDisposable {
   bridge!: Bridge
   #draining = new AbortController()
   readonly #stores: RemoteStore[] = []
+  readonly #tokens: string[] = []
 
   private constructor(state: string, config: Config, clock: Clock) {
     this.state = state
@@ -150,6 +154,7 @@ export class Ground implements AsyncDisposable {
       agents: { a: lead, b: worker },
       lifetimeMs,
     })
+    this.#tokens.push(...Object.values(opened.tokens))
     const seat = (side: 'a' | 'b'): Seat => ({ session: sessionId(opened.id, side), token: opened.tokens[side] })
     return { opened, a: seat('a'), b: seat('b') }
   }
@@ -219,6 +224,8 @@ export class Ground implements AsyncDisposable {
     await this.stop()
     await this.store[Symbol.asyncDispose]()
     await rm(this.state, { recursive: true, force: true })
+    const said = inspect([this.log.records, this.clientLog.records], { depth: 20, maxArrayLength: null })
+    for (const token of this.#tokens) assert.ok(!said.includes(token), 'a token was logged')
   }
 }
 

@@ -269,7 +269,7 @@ test('where only plain HTTP gets through, mail is asked for and beats are posted
     'acked',
   )
   assert.equal((await ground.store.unacked(b.session, 0, 10)).length, 0)
-  assert.equal(store.link.means, 'polling')
+  await until('it knows that no socket gets through', () => store.link.means === 'polling')
 })
 
 test('a socket that breaks again and again loses no message', async () => {

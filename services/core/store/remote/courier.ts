@@ -131,7 +131,8 @@ export class Courier implements Disposable {
       this.#parts.log.warn('this clock and the bridge’s differ; signing by the bridge’s', { offsetMs, why: message })
     }
     this.#offsetMs = offsetMs
-    return (retryAfterS ?? 0) * 1000
+    // All who are told to wait are told the same moment: they shall not come as one.
+    return retryAfterS === undefined ? 0 : retryAfterS * 1000 + backoff(0, RETRY, this.#parts.chance)
   }
 
   async #askOnce(name: VerbName, body: Buffer, key: Key | null, until: number): Promise<unknown> {

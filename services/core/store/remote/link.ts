@@ -67,6 +67,8 @@ export class Link {
   #challenge: string | null = null
   #connectedAt = 0
   #attempt = 0
+  /** How often in a row something answered that does not let a socket through. */
+  #unwelcome = 0
   #said = 0
   #saidAt = 0
   /** When the oldest beat that has no answer was said. */
@@ -83,6 +85,11 @@ export class Link {
   /** Whether beats and mail flow over the socket just now. */
   get linked(): boolean {
     return this.#challenge !== null
+  }
+
+  /** Whether what stands in front of the bridge lets no socket through; a bridge that is away does not count. */
+  get isBarred(): boolean {
+    return this.#unwelcome >= 2
   }
 
   isJoined(session: SessionId): boolean {
@@ -222,6 +229,7 @@ export class Link {
     let why = ''
     ws.on('error', (error) => {
       why = error.message
+      if (!/^E[A-Z]/.test(String((error as NodeJS.ErrnoException).code))) this.#unwelcome += 1
     })
     ws.on('message', (data, isBinary) => this.#hear(isBinary ? null : read(data as Buffer)))
     await new Promise<void>((resolve) => {
@@ -262,6 +270,7 @@ export class Link {
   #onChallenge(challenge: string): void {
     if (this.#challenge !== null) return
     this.#challenge = challenge
+    this.#unwelcome = 0
     this.#parts.log.info('link open', { sessions: this.#seats.size })
     for (const seat of this.#seats.values()) this.#join(seat)
   }

@@ -31,7 +31,10 @@ export interface RemoteOptions {
 }
 
 export interface RemoteStore extends Store {
-  /** By what means the bridge is reached just now: over the socket a beat costs next to nothing, else a request each. */
+  /**
+   * By what means the bridge is reached just now: over the socket a beat costs next to nothing, and where none gets through
+   * a request each. `away`: not at all, or the socket is only on its way.
+   */
   readonly link: { readonly means: 'socket' | 'polling' | 'away' }
 }
 
@@ -96,7 +99,8 @@ class Remote implements RemoteStore {
 
   get link(): RemoteStore['link'] {
     if (this.#host?.link.linked === true) return { means: 'socket' }
-    return { means: this.#courier.answers ? 'polling' : 'away' }
+    const isPolling = this.#courier.answers && this.#host?.link.isBarred !== false
+    return { means: isPolling ? 'polling' : 'away' }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
