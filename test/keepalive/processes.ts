@@ -1,0 +1,225 @@
+/** A real bridge and a real keepalive, bundled as users run them, and both ends of a conversation. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { request } from 'node:http'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { build } from 'esbuild'
+import type { OpenedConversation } from '#fleet/conversation.ts'
+import type { Credential } from '#fleet/credential.ts'
+import { type SessionId, sessionId } from '#fleet/session.ts'
+import { systemChance, systemClock } from '#runtime/clock.ts'
+import { recordingLog } from '#runtime/log.ts'
+import { Inbox } from '#spool/inbox.ts'
+import { Outbox } from '#spool/outbox.ts'
+import { openRemoteStore, type RemoteStore } from '#store/remote/remote.ts'
+
+const ROOT = join(import.meta.dirname, '../..')
+const PARTS = { clock: systemClock, chance: systemChance, log: recordingLog() }
+const BANNER = `import { createRequire as createRequireForBundle } from 'node:module'
+const require = createRequireForBundle(import.meta.url), __filename = import.meta.filename, __dirname = import.meta.dirname
+`
+
+/** One program under way. */
+export class Running {
+  readonly child: ChildProcess
+  readonly ended: Promise<{ readonly code: number | null; readonly signal: string | null }>
+  #said = ''
+  #heard = Promise.withResolvers<void>()
+
+  constructor(file: string, env: Readonly<Record<string, string>>) {
+    const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('S2_')))
+    this.child = spawn(process.execPath, [file], { env: { ...inherited, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+    for (const stream of [this.child.stdout, this.child.stderr]) {
+      stream?.on('data', (data) => {
+        this.#said += data
+        this.#tell()
+      })
+    }
+    this.ended = once(this.child, 'close').then(([code, signal]) => {
+      this.#tell()
+      return { code, signal }
+    })
+  }
+
+  get said(): string {
+    return this.#said
+  }
+
+  events(event: string): Record<string, unknown>[] {
+    const lines = this.#said.split('\n').filter((line) => line.startsWith('{') && line.endsWith('}'))
+    return lines.map((line) => JSON.parse(line)).filter((each) => each.event === event)
+  }
+
+  /** Waits until the program has said this so many times. */
+  async says(event: string, times = 1): Promise<void> {
+    while (this.events(event).length < times) {
+      if (this.child.exitCode !== null || this.child.signalCode !== null) throw new Error(`it ended:\n${this.#said}`)
+      await this.#heard.promise
+    }
+  }
+
+  async end(
+    signal: NodeJS.Signals = 'SIGTERM',
+  ): Promise<{ readonly code: number | null; readonly signal: string | null }> {
+    this.child.kill(signal)
+    return await this.ended
+  }
+
+  #tell(): void {
+    const { resolve } = this.#heard
+    this.#heard = Promise.withResolvers()
+    resolve()
+  }
+}
+
+export class Stage implements AsyncDisposable {
+  readonly folder: string
+  readonly #dist: string
+  readonly port: number
+  readonly #running: Running[] = []
+  readonly #stores: RemoteStore[] = []
+
+  private constructor(folder: string, dist: string, port: number) {
+    this.folder = folder
+    this.#dist = dist
+    this.port = port
+  }
+
+  static async open(): Promise<Stage> {
+    // Beside the packages, where the bundle finds those that are not in it.
+    const cache = join(ROOT, 'node_modules/.cache')
+    mkdirSync(cache, { recursive: true })
+    const dist = mkdtempSync(join(cache, 's2-keepalive-test-'))
+    await build({
+      absWorkingDir: ROOT,
+      entryPoints: { keepalive: 'services/keepalive/main.ts', bridge: 'services/bridge/main.ts' },
+      outdir: dist,
+      bundle: true,
+      splitting: true,
+      format: 'esm',
+      platform: 'node',
+      target: 'node24',
+      banner: { js: BANNER },
+      external: ['better-sqlite3', 'node-inotify', 'unix-dgram'],
+      logLevel: 'error',
+    })
+    cpSync(join(ROOT, 'services/core/store/sqlite/migrations'), join(dist, 'migrations'), { recursive: true })
+    return new Stage(mkdtempSync(join(tmpdir(), 's2-stage-')), dist, await freePort())
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`
+  }
+
+  get admin(): RemoteStore {
+    return this.#keep(openRemoteStore(`unix:${join(this.folder, 'bridge/run/admin.sock')}`, null, PARTS))
+  }
+
+  async bridge(): Promise<Running> {
+    const bridge = this.#start('bridge', {
+      S2_STATE: join(this.folder, 'bridge'),
+      S2_LISTEN: `127.0.0.1:${this.port}`,
+      S2_RATE: '10000000',
+      S2_LOG_LEVEL: 'info',
+    })
+    await bridge.says('ready')
+    return bridge
+  }
+
+  keepalive(host: Host, settings: Readonly<Record<string, string>> = {}): Running {
+    return this.#start('keepalive', { S2_STATE: host.state, S2_HOST: 'test-host', S2_BEAT: '250ms', ...settings })
+  }
+
+  async host(name: string): Promise<Host> {
+    const opened = await this.admin.openConversation({
+      roles: { a: 'orchestrator', b: 'tests' },
+      agents: { a: 'orchestrator', b: name },
+      lifetimeMs: 3_600_000,
+    })
+    return new Host(join(this.folder, name), opened, this.url, name)
+  }
+
+  /** The bridge, as one session speaks to it. */
+  as(session: SessionId, token: string): RemoteStore {
+    return this.#keep(openRemoteStore(this.url, { token: () => token, sessions: () => [session] }, PARTS))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#stores.map((store) => store[Symbol.asyncDispose]()))
+    await Promise.all(this.#running.map((each) => each.end('SIGKILL')))
+    rmSync(this.folder, { recursive: true, force: true })
+    rmSync(this.#dist, { recursive: true, force: true })
+  }
+
+  #start(name: string, env: Readonly<Record<string, string>>): Running {
+    const running = new Running(join(this.#dist, `${name}.js`), env)
+    this.#running.push(running)
+    return running
+  }
+
+  #keep(store: RemoteStore): RemoteStore {
+    this.#stores.push(store)
+    return store
+  }
+}
+
+/** A worker's host: its state folder, and what its agent does there. */
+export class Host {
+  readonly state: string
+  readonly a: SessionId
+  readonly b: SessionId
+  readonly opened: OpenedConversation
+  readonly credential: Credential
+  readonly inbox: Inbox
+  readonly outbox: Outbox
+
+  constructor(state: string, opened: OpenedConversation, bridgeUrl: string, agent: string) {
+    this.state = state
+    this.opened = opened
+    this.a = sessionId(opened.id, 'a')
+    this.b = sessionId(opened.id, 'b')
+    const { createdAt, expiresAt, tokens } = opened
+    this.credential = { session: this.b, token: tokens.b, agent, role: 'tests', bridgeUrl, createdAt, expiresAt }
+    this.inbox = new Inbox(state)
+    this.outbox = new Outbox(state)
+  }
+
+  /** What `/readyz` and the like answer. */
+  async ask(path: string): Promise<{ readonly status: number; readonly text: string }> {
+    return await new Promise((resolve, reject) => {
+      const asked = request(
+        { socketPath: join(this.state, 'run/keepalive.sock'), path, agent: false },
+        async (answer) => {
+          let text = ''
+          for await (const chunk of answer) text += chunk
+          resolve({ status: answer.statusCode ?? 0, text })
+        },
+      )
+      asked.on('error', reject)
+      asked.end()
+    })
+  }
+}
+
+/** Asks again until it is so. */
+export async function until(what: string, isSo: () => Promise<boolean>, limitMs = 20_000): Promise<void> {
+  const deadline = performance.now() + limitMs
+  while (!(await isSo())) {
+    if (performance.now() > deadline) throw new Error(`waited in vain until ${what}`)
+    await sleep(15)
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  await once(server, 'close')
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  return address.port
+}
