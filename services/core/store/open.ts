@@ -5,12 +5,17 @@ import type { Store, StoreParts } from './store.ts'
 /**
  * Opens the store that a URL names: `sqlite:/path` here, `unix:/path` by the administration socket of a bridge on this
  * host, `https://…` or `http://…` as the sessions of the keyring. Backends are loaded when they are asked for: a command
- * that speaks to a bridge needs no database.
+ * that speaks to a bridge needs no database. Mode `read` is for who only watches: the database need not be there yet.
  */
-export async function openStore(url: string, parts: StoreParts, keyring: Keyring | null = null): Promise<Store> {
+export async function openStore(
+  url: string,
+  parts: StoreParts,
+  keyring: Keyring | null = null,
+  mode: 'write' | 'read' = 'write',
+): Promise<Store> {
   if (url.startsWith('sqlite:')) {
     const { openSqliteStore } = await import('./sqlite/sqlite.ts')
-    return await openSqliteStore(url.slice('sqlite:'.length), parts)
+    return await openSqliteStore(url.slice('sqlite:'.length), parts, mode)
   }
   if (/^(unix:\/|https?:\/\/)/.test(url)) {
     const { openRemoteStore } = await import('./remote/remote.ts')
