@@ -76,7 +76,9 @@ export class Rouser {
     const { clock, chance, log, signal } = this.#parts
     let failures = 0
     await Promise.resolve() // what was heard in the same turn goes together
-    for (let call = this.#next(session); call !== null && !signal.aborted; call = this.#next(session)) {
+    while (!signal.aborted) {
+      const call = this.#next(session)
+      if (call === null) return
       try {
         await this.#parts.keep(call.messages.map(({ id }) => id))
       } catch (error) {
