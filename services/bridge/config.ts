@@ -79,7 +79,7 @@ export function readConfig(env: Env): Config {
 }
 
 /** Whether only this machine can reach an address. */
-export function isLocal(address: Address): boolean {
+function isLocal(address: Address): boolean {
   return 'path' in address || isLoopback(address.host)
 }
 

@@ -28,16 +28,21 @@ const CERTIFICATE_MS = 60_000
 
 /** The server for signed requests: with TLS where there is a certificate. Throws `ConfigError`. */
 export async function makeServer(tls: { readonly cert: string; readonly key: string } | null, patience: Patience) {
-  if (tls === null) return createServer(optionsFor(patience))
-  const certificate = await readCertificate(tls)
-  return createTlsServer({
-    ...optionsFor(patience),
-    ...certificate,
-    minVersion: 'TLSv1.2',
-    handshakeTimeout: patience.headersMs,
-  })
+  const options = optionsFor(patience)
+  const server =
+    tls === null
+      ? createServer(options)
+      : createTlsServer({
+          ...options,
+          ...(await readCertificate(tls)),
+          minVersion: 'TLSv1.2',
+          handshakeTimeout: patience.headersMs,
+        })
+  server.timeout = STUCK_MS
+  return server
 }
 
+/** The server for administration: its streams may be quiet for as long as nothing happens. */
 export function makeAdminServer(patience: Patience): Server {
   return createServer(optionsFor(patience))
 }
@@ -56,7 +61,6 @@ export interface OpenParts {
 export async function openServer(server: Server, address: Address, parts: OpenParts): Promise<AsyncDisposable> {
   const { clock, draining, graceMs } = parts
   server.maxConnections = CONNECTIONS_MAX
-  server.timeout = STUCK_MS
   await listen(server, address)
   const closed = new Promise<void>((resolve) => server.once('close', () => resolve()))
   const close = (): void => void (server.listening && server.close())

@@ -26,7 +26,6 @@ export async function stream(
   const gone = new AbortController()
   response.once('close', () => gone.abort())
   const signal = AbortSignal.any([gone.signal, parts.draining])
-  response.socket?.setTimeout(0)
   response.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store', connection: 'close' })
   response.flushHeaders()
   const still = sayStillHere(response, parts.clock, signal)

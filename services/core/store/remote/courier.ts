@@ -177,7 +177,7 @@ export class Courier implements Disposable {
   async *#lines(name: StreamName, input: object, signal: AbortSignal): AsyncGenerator<unknown> {
     const body = Buffer.from(JSON.stringify(input))
     const request = this.#open(ROOT + name, body, null, false)
-    request.setTimeout(STREAM_QUIET_MS, () => request.destroy(new Error('the stream has gone quiet')))
+    request.once('timeout', () => request.destroy(new Error('the stream has gone quiet')))
     const onAbort = (): void => void request.destroy()
     signal.addEventListener('abort', onAbort, { once: true })
     try {
@@ -204,7 +204,8 @@ export class Courier implements Disposable {
       'content-length': body.length,
       ...(key === null ? {} : this.#signed(path, body, key)),
     }
-    const common = { method: 'POST', path, headers, agent }
+    // Of connections that are kept for others the agent knows how long they may be idle.
+    const common = { method: 'POST', path, headers, agent, ...(agent === false ? { timeout: STREAM_QUIET_MS } : {}) }
     if ('socketPath' in this.#target) {
       return httpRequest({ ...common, socketPath: this.#knock(this.#target.socketPath), host: 'localhost' })
     }
