@@ -46,7 +46,7 @@ async function up(shell: Shell, path: string, options: Options): Promise<void> {
   const fleet = readFleet(path)
   const tasks = options.demo === true ? demoOf(fleet, path) : null
   const env = { ...shell.env, S2_STATE: shell.env.S2_STATE ?? join(shell.folder, LOCAL_STATE) }
-  const settings = readSettings(env, ['S2_STATE', 'S2_LIFETIME', 'S2_GIT_TIMEOUT'])
+  const settings = readSettings({ ...fleet.settings, ...env }, ['S2_STATE', 'S2_LIFETIME', 'S2_GIT_TIMEOUT'])
   mkdirSync(settings.S2_STATE, { recursive: true, mode: 0o700 })
   // Marks are compared as texts: one folder must have one name.
   const state = realpathSync(settings.S2_STATE)

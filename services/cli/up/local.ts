@@ -116,7 +116,8 @@ export class LocalFleet implements Commanded {
       },
       say: (event) => {
         journal.write(`${JSON.stringify({ by: 's2 up', ...describe(event) })}\n`)
-        if (event.event === 'ended' && event.end.code === CONFIG)
+        // Later on it may be a port that somebody took meanwhile: that is waited out.
+        if (event.event === 'ended' && event.end.code === CONFIG && supervisor.restarts === 0)
           this.#parts.onMisconfigured(plan, echo.last().join('\n'))
         const wasExpected = event.event === 'started' || this.#isExpected(plan.agent, event)
         if (!wasExpected) say({ agent: plan.agent, program, event: event.event, fields: describe(event) })

@@ -1,0 +1,128 @@
+import { readLetter } from '#fleet/letters.ts'
+import { backoff } from '#runtime/backoff.ts'
+import { Loop } from '#runtime/loop.ts'
+import { Inbox } from '#spool/inbox.ts'
+import type { Store } from '#store/store.ts'
+import { failureOf } from '../failure.ts'
+import { type Overview, readOverview, renderOverview } from '../overview.ts'
+import { painter, show } from '../screen.ts'
+import type { Shell } from '../shell.ts'
+import { cut } from '../text.ts'
+import { Dealer, type DemoTask } from './demo.ts'
+import { ORCHESTRATOR } from './fleet.ts'
+import type { LocalFleet } from './local.ts'
+import type { Reporter } from './reporter.ts'
+
+export interface StayParts {
+  readonly state: string
+  readonly lifetimeMs: number
+  readonly shell: Shell
+  readonly reporter: Reporter
+  readonly store: Store
+  readonly local: LocalFleet
+  readonly ending: AbortController
+  /** Renews the credentials that are about to end. */
+  tend(): Promise<void>
+}
+
+const RETRY = { firstMs: 1_000, mostMs: 30_000 }
+const TEND_MS = 600_000
+/** How long one waits between two deals, and looks at the orchestrator's mail. */
+const DEAL_MS = 700
+const MAIL_MS = 500
+
+/** Stays with a fleet until it shall end: tends its credentials, plays the demo, shows the live table where there is a terminal. */
+export async function stay(parts: StayParts, tasks: readonly DemoTask[] | null): Promise<void> {
+  const { lifetimeMs, shell, reporter, ending, tend } = parts
+  const loops = [repeat('renewing credentials', tend, Math.min(lifetimeMs / 4, TEND_MS), parts)]
+  if (tasks !== null) loops.push(...playOrchestrator(tasks, parts))
+  if (shell.screen.isTerminal && !reporter.json) await showTable(parts)
+  else await over(ending.signal)
+  ending.abort()
+  await Promise.all(loops.map(({ done }) => done))
+}
+
+/** Repeats a chore of `s2 up` until it ends; what fails is told and tried again. */
+function repeat(
+  what: string,
+  chore: () => Promise<unknown>,
+  everyMs: number,
+  { shell, reporter, ending }: StayParts,
+): Loop {
+  let failures = 0
+  let isFirst = true
+  return new Loop({
+    clock: shell.clock,
+    signal: ending.signal,
+    step: async () => {
+      // What was just done at the start is not done again at once.
+      if (!isFirst) await chore()
+      isFirst = false
+      failures = 0
+      return everyMs
+    },
+    onError: (error) => {
+      if (failures === 0) reporter.trouble(what, error)
+      failures += 1
+      return RETRY.firstMs + backoff(failures, RETRY, shell.chance)
+    },
+  })
+}
+
+/** The demo's orchestrator: it deals tasks, and reads what becomes of them. */
+function playOrchestrator(tasks: readonly DemoTask[], parts: StayParts): Loop[] {
+  const { shell, state, reporter, store } = parts
+  const dealer = new Dealer(tasks, { store, clock: shell.clock, chance: shell.chance })
+  const inbox = new Inbox(state)
+  const read = async (): Promise<void> => {
+    await inbox.ack(await inbox.list('cur'))
+    for (const { text } of await inbox.take(100)) {
+      const letter = readLetter(text)
+      if (letter?.type === 'task_moved') {
+        const moved = `${letter.task} from ${letter.from ?? 'nobody'} to ${letter.to ?? 'nobody'}: ${letter.reason}`
+        reporter.tell({ agent: ORCHESTRATOR, program: 'mail', event: 'moved', fields: { text: moved } })
+      } else if (letter?.type === 'status_update' && (letter.status === 'completed' || letter.status === 'failed')) {
+        const last = (letter.summary ?? '').trim().split('\n').at(-1) ?? ''
+        const fields = { text: `${letter.task}: ${last}` }
+        reporter.tell({ agent: ORCHESTRATOR, program: 'mail', event: letter.status, fields })
+      }
+    }
+  }
+  return [
+    repeat('dealing a task', () => dealer.deal(), DEAL_MS, parts),
+    repeat('reading the mail', read, MAIL_MS, parts),
+  ]
+}
+
+async function showTable({ shell, reporter, ending, store, local }: StayParts): Promise<void> {
+  const paint = painter(shell)
+  let last: Overview | null = null
+  reporter.keepQuiet(true)
+  try {
+    await show(
+      shell,
+      async (columns, rows) => {
+        let trouble = ''
+        try {
+          last = await readOverview(store, shell.clock.wall(), local.members())
+        } catch (error) {
+          trouble = failureOf(error).message
+        }
+        const table = last === null ? [] : renderOverview(last, columns, paint)
+        const foot = trouble === '' ? paint('dim', 'Ctrl-C ends the fleet') : paint('red', `${trouble}; asking again`)
+        const room = Math.max(0, rows - table.length - 4)
+        const news = reporter.last(room).map((line) => paint('dim', cut(line, columns)))
+        return [...table, '', ...news, ...Array<string>(room - news.length).fill(''), '', foot]
+      },
+      1_000,
+      ending.signal,
+    )
+  } finally {
+    reporter.keepQuiet(false)
+  }
+}
+
+async function over(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return
+  await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+}
