@@ -25,9 +25,14 @@ export interface FileIdentity {
   readonly bornAt: number
 }
 
+/** Null where there is none, or none that may be seen. */
 export function identify(path: string): FileIdentity | null {
-  const stats: Stats | undefined = statSync(path, { throwIfNoEntry: false })
-  return stats === undefined ? null : { device: stats.dev, inode: stats.ino, bornAt: stats.birthtimeMs }
+  try {
+    const stats: Stats | undefined = statSync(path, { throwIfNoEntry: false })
+    return stats === undefined ? null : { device: stats.dev, inode: stats.ino, bornAt: stats.birthtimeMs }
+  } catch {
+    return null
+  }
 }
 
 export function isSameFile(one: FileIdentity | null, other: FileIdentity | null): boolean {
