@@ -6,6 +6,11 @@ import { httpbis } from 'http-message-signatures'
 import type { SessionId } from '#fleet/session.ts'
 import { checkJoinProof, joinProof, readClaim, type Signable, type Signer, sign, verify } from '#fleet/signature.ts'
 
+declare global {
+  /** The independent implementation's types name this one of the browser's. */
+  type BufferSource = ArrayBufferView | ArrayBuffer
+}
+
 const session: SessionId = 'conv_0123456789abcdef/b'
 const token = 'canary-token-that-is-none-0123456789'
 const request: Signable = { method: 'POST', path: '/v1/send', query: '?', body: Buffer.from('{"text":"grüße"}') }
