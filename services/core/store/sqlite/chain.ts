@@ -52,7 +52,7 @@ export class Chain {
 export function readChain(connection: Connection, after: number, limit: number): AuditEntry[] {
   return connection
     .all<AuditEntry & { details: string }>(
-      'SELECT seq, at, actor, action, details, hash FROM s2_audit WHERE seq > ? ORDER BY seq LIMIT ?',
+      'SELECT seq, at, actor, action, details, hash FROM s2_audit WHERE seq > ? ORDER BY seq LIMIT +?',
       after,
       limit,
     )

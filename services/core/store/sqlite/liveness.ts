@@ -135,7 +135,7 @@ export class Liveness implements AsyncDisposable {
     for (;;) {
       const rows = await this.#read((connection) =>
         connection.all<Pulse>(
-          'SELECT session, host, incarnation, seq, work, version FROM beats WHERE version > ? ORDER BY version LIMIT ?',
+          'SELECT session, host, incarnation, seq, work, version FROM beats WHERE version > ? ORDER BY version LIMIT +?',
           cursor,
           BATCH,
         ),

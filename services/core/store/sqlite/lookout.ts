@@ -22,6 +22,8 @@ export class Lookout implements Source {
   #isLent = false
   #refusal = ''
   #lookAgainAt = Number.NEGATIVE_INFINITY
+  /** Rises with every table that is made in a database that has only the Python bridge's. */
+  #schema: unknown = null
 
   constructor(path: string, parts: { readonly clock: Clock; readonly log: Log; readonly oddities: Oddities }) {
     this.#path = path
@@ -89,7 +91,11 @@ export class Lookout implements Source {
   #hasOursNow(connection: Connection): boolean {
     if (!this.#isLent) return false
     try {
-      return connection.get("SELECT 1 FROM main.sqlite_schema WHERE name = 's2_migrations'") !== undefined
+      const schema = connection.get<{ schema_version: number }>('PRAGMA main.schema_version')?.schema_version
+      if (schema === this.#schema) return false
+      const ours = connection.get("SELECT 1 FROM main.sqlite_schema WHERE name = 's2_migrations'")
+      this.#schema = schema
+      return ours !== undefined
     } catch {
       return false
     }

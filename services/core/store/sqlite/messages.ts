@@ -121,7 +121,7 @@ export class Messages {
   unacked(reader: SessionId, after: number, limit: number): Batch {
     const { conversation, side } = parseSession(reader)
     return this.#batch(
-      `${SELECT} WHERE m.conversation_id = ? AND m.to_session = ? AND m.read = 0 AND m.id > ? ORDER BY m.id LIMIT ?`,
+      `${SELECT} WHERE m.conversation_id = ? AND m.to_session = ? AND m.read = 0 AND m.id > ? ORDER BY m.id LIMIT +?`,
       [conversation, side, after],
       after,
       limit,
@@ -129,7 +129,7 @@ export class Messages {
   }
 
   all(after: number, limit: number): Batch {
-    return this.#batch(`${SELECT} WHERE m.id > ? ORDER BY m.id LIMIT ?`, [after], after, limit)
+    return this.#batch(`${SELECT} WHERE m.id > ? ORDER BY m.id LIMIT +?`, [after], after, limit)
   }
 
   /** The id given last; 0 where there was none yet. */

@@ -1,7 +1,6 @@
 import { basename, dirname } from 'node:path'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
-import { Loop } from '#runtime/loop.ts'
 import { type FolderWatch, type Means, watchFolder } from '#runtime/watch.ts'
 
 /** What is called when something may have been committed. Both write nothing: whoever hears himself never rests. */
@@ -26,8 +25,8 @@ const NAP_MS = 0.05
 /** Naps stop the event loop: all of one hint together at most so many, and so long. */
 const NAPS_MAX = 18
 const NAPS_MS_MAX = 2
-/** Waits between looks at a commit that takes longer than naps may. */
-const LADDER_MS = [1, 2, 4, 8, 16, 32, 64] as const
+/** Waits between looks at a commit that takes longer than naps may: on a slow disk, or of a writer who is not done yet. */
+const LADDER_MS: readonly number[] = [...Array<number>(20).fill(1), 2, 4, 8, 16, 32, 64]
 /** For so long after a ring the writer at work is taken for one that rings. */
 const RINGER_MS = 1_000
 
@@ -52,11 +51,10 @@ class News implements Disposable {
   readonly #bell: string
   readonly #logs: ReadonlySet<string>
   readonly #watch: FolderWatch
-  readonly #loop: Loop
   readonly #closing = new AbortController()
-  /** Which wait of the ladder comes next; null while no commit is waited for. */
-  #rung: number | null = null
-  #isPolling = false
+  /** Which wait of the ladder comes next. */
+  #rung = 0
+  #isClimbing = false
   #rangAt = Number.NEGATIVE_INFINITY
   #foundAt = Number.NEGATIVE_INFINITY
   #complaint = ''
@@ -69,18 +67,10 @@ class News implements Disposable {
     this.#logs = new Set([name, `${name}-wal`, `${name}-journal`])
     this.#watch = watchFolder(
       dirname(path),
-      { onEvents: (names) => this.#hear(names), onDoubt: () => this.#climb() },
+      { onEvents: (names) => this.#hear(names), onDoubt: () => this.#doubt() },
       parts,
     )
-    this.#loop = new Loop({
-      clock: parts.clock,
-      signal: this.#closing.signal,
-      step: async () => this.#look(),
-      onError: (error) => {
-        this.#complain(error)
-        return POLL_MS
-      },
-    })
+    void this.#poll()
   }
 
   [Symbol.dispose](): void {
@@ -91,19 +81,27 @@ class News implements Disposable {
   #hear(names: readonly string[]): void {
     const isRung = names.includes(this.#bell)
     const isWritten = names.some((name) => this.#logs.has(name))
-    if (!isRung && !isWritten) return
-    this.#read()
-    if (isRung) this.#rangAt = this.#parts.clock.now() // after the read: what it found is put down to who rang
+    if (isRung) this.#ring()
     if (isWritten) this.#chase(isRung)
+  }
+
+  #ring(): void {
+    this.#read()
+    this.#rangAt = this.#parts.clock.now() // after the read: what it found is put down to who rang
+  }
+
+  #doubt(): void {
+    this.#read()
+    this.#climb()
   }
 
   /** Waits for the commit whose frames were just written, on the spot if it is a quick one. */
   #chase(isRung: boolean): void {
-    const { clock } = this.#parts
     if (this.#awaitsRing()) {
       if (!isRung || !this.#isSettled()) this.#climb()
       return
     }
+    const { clock } = this.#parts
     const end = clock.now() + NAPS_MS_MAX
     for (let naps = 0; naps <= NAPS_MAX && clock.now() < end; naps += 1) {
       if (this.#isSettled()) return
@@ -119,29 +117,42 @@ class News implements Disposable {
 
   /** True when nobody writes, and all is read that was written. */
   #isSettled(): boolean {
-    if (!this.#ears.quiet()) return false
-    this.#read()
-    return true
+    const isQuiet = this.#closing.signal.aborted || this.#ears.quiet()
+    if (isQuiet) this.#read()
+    return isQuiet
   }
 
-  /** Begins to look at growing distances. */
+  /** Looks at growing distances until all is settled; begins anew when it is asked to while it does. */
   #climb(): void {
     this.#rung = 0
-    if (this.#isPolling) this.#loop.nudge()
+    if (!this.#isClimbing) void this.#climbUp()
   }
 
-  /** One look, of the ladder or of the poll; answers how long to wait for the next one. */
-  #look(): number {
-    this.#isPolling = false
-    this.#read()
-    if (this.#rung !== null && !this.#isSettled()) {
-      const waitMs = LADDER_MS[this.#rung]
-      this.#rung += 1
-      if (waitMs !== undefined) return waitMs
+  async #climbUp(): Promise<void> {
+    this.#isClimbing = true
+    for (let waitMs = this.#nextWait(); waitMs !== undefined; waitMs = this.#nextWait()) {
+      if (!(await this.#sleep(waitMs)) || this.#isSettled()) break
     }
-    this.#rung = null
-    this.#isPolling = true
-    return POLL_MS
+    this.#isClimbing = false
+  }
+
+  #nextWait(): number | undefined {
+    const waitMs = LADDER_MS[this.#rung]
+    this.#rung += 1
+    return waitMs
+  }
+
+  async #poll(): Promise<void> {
+    do this.#read()
+    while (await this.#sleep(POLL_MS))
+  }
+
+  /** Answers false when it is over. */
+  #sleep(ms: number): Promise<boolean> {
+    return this.#parts.clock.sleep(ms, this.#closing.signal).then(
+      () => !this.#closing.signal.aborted,
+      () => false,
+    )
   }
 
   #read(): void {

@@ -51,7 +51,7 @@ export class Tail implements Disposable {
 
   /** True when nobody writes just now, so that what was read is all there is. */
   isQuiet(): boolean {
-    return this.#connection()?.isQuiet() ?? true
+    return this.#last?.isQuiet() ?? true
   }
 
   [Symbol.dispose](): void {
@@ -60,12 +60,12 @@ export class Tail implements Disposable {
 
   #glance(): number {
     const connection = this.#connection()
-    if (connection === null) return 0
     if (connection !== this.#last) return this.#meet(connection)
+    if (connection === null) return 0
     const seen = `${connection.dataVersion()}.${connection.changes}`
     if (seen === this.#seen) return 0
     const rows = connection.all<{ id: number; conversation_id: string; to_session: Side }>(
-      'SELECT id, conversation_id, to_session FROM messages WHERE id > ? ORDER BY id LIMIT ?',
+      'SELECT id, conversation_id, to_session FROM messages WHERE id > ? ORDER BY id LIMIT +?',
       this.#position,
       GLANCE_MAX,
     )
@@ -77,11 +77,12 @@ export class Tail implements Disposable {
   }
 
   /** A database appears, or another one in its place: everybody looks for himself. */
-  #meet(connection: Connection): number {
-    const newest = connection.get<{ id: number | null }>('SELECT max(id) AS id FROM messages')?.id ?? 0
+  #meet(connection: Connection | null): number {
+    const newest = connection?.get<{ id: number | null }>('SELECT max(id) AS id FROM messages')?.id ?? 0
     this.#last = connection
     this.#position = newest
     this.#seen = ''
+    if (connection === null) return 0
     for (const ear of this.#ears) ear.ring()
     return newest > 0 ? 1 : 0
   }

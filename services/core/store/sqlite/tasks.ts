@@ -85,7 +85,7 @@ export class Tasks {
     }
     const where = terms.length === 0 ? '' : `WHERE ${terms.join(' AND ')}`
     return this.#connection
-      .all<TaskRow>(`${SELECT} ${where} ORDER BY rowid LIMIT ?`, ...values, limit ?? -1)
+      .all<TaskRow>(`${SELECT} ${where} ORDER BY rowid LIMIT +?`, ...values, limit ?? -1)
       .map(taskOf)
   }
 
