@@ -7,6 +7,8 @@ export interface ErrandParts {
   readonly clock: Clock
   readonly chance: Chance
   readonly signal: AbortSignal
+  /** How long steps are of no use just now, milliseconds; left out or not above 0: they are. */
+  restMs?(): number
   /** One step; answers milliseconds until the next one is wanted. */
   step(): Promise<number>
   onTrouble(error: unknown): void
@@ -60,8 +62,8 @@ export class Errand {
   }
 
   async #step(): Promise<number> {
-    const { clock, step } = this.#parts
-    const waitMs = this.#notBefore - clock.now()
+    const { clock, step, restMs } = this.#parts
+    const waitMs = Math.max(this.#notBefore - clock.now(), restMs?.() ?? 0)
     if (waitMs > 0) return waitMs
     const over = new AbortController()
     if (this.failing) void this.#wellAfterAWhile(over.signal)

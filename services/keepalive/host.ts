@@ -338,7 +338,11 @@ export class Host implements AsyncDisposable {
 
   #onBeaten(beats: readonly Beat[]): void {
     this.#figures.beats.add(beats.length)
-    for (const { session } of beats) this.#troubles.over(topicOf(session))
+    for (const { session } of beats) {
+      this.#troubles.over(topicOf(session))
+      const member = this.#members.get(session)
+      if (member !== undefined && member.quietUntil > Number.NEGATIVE_INFINITY) member.retry()
+    }
   }
 
   #onLockedOut(session: SessionId, error: unknown): void {
@@ -365,6 +369,7 @@ export class Host implements AsyncDisposable {
       chance,
       session,
       store,
+      restMs: () => (this.#members.get(session)?.quietUntil ?? Number.NEGATIVE_INFINITY) - clock.now(),
       onTrouble: (error: unknown) => this.#onErrandTrouble(`${errand} of ${session}`, error),
       onWell: () => this.#troubles.over(`${errand} of ${session}`),
     })
@@ -377,6 +382,15 @@ export class Host implements AsyncDisposable {
         ...common('mail'),
         keep: (messages) => this.#keep(session, messages),
         onOddity: (what) => this.#parts.log.warn('passed over', { what }),
+      },
+      catchUp: {
+        ...common('catching up'),
+        isHeld: (id) => this.#shelves.holds(session, id),
+        keep: async (messages) => {
+          const left = await this.#keep(session, messages)
+          if (left > 0)
+            this.#parts.log.warn('mail that the stream had left out was fetched', { session, messages: left })
+        },
       },
       receipts: {
         ...common('receipts'),
@@ -407,14 +421,17 @@ export class Host implements AsyncDisposable {
     })
   }
 
-  async #keep(session: SessionId, messages: readonly StoredMessage[]): Promise<void> {
+  /** Answers how many were new here. */
+  async #keep(session: SessionId, messages: readonly StoredMessage[]): Promise<number> {
     const placed = await this.#parts.inbox.putAll(messages).catch((error) => {
       this.#troubles.threw('inbox', error)
       throw error
     })
     this.#troubles.over('inbox')
-    this.#figures.delivered.add(placed.filter((place) => place.as === 'new').length)
+    const fresh = placed.filter(({ as }) => as === 'new').length
+    this.#figures.delivered.add(fresh)
     this.#shelves.onBrought(session, messages, placed)
+    return fresh
   }
 
   async #onEnd(session: SessionId, expiresAt: number): Promise<void> {

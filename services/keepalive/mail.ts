@@ -9,7 +9,7 @@ export interface MailParts extends Omit<ErrandParts, 'step'> {
   readonly session: SessionId
   readonly store: Pick<Store, 'mail'>
   /** Keeps messages durably. While it throws, the same ones are brought again. */
-  keep(messages: readonly StoredMessage[]): Promise<void>
+  keep(messages: readonly StoredMessage[]): Promise<unknown>
   /** What can never be kept. */
   onOddity(what: string): void
 }
@@ -23,9 +23,6 @@ export class Mail {
   readonly #errand: Errand
   /** All messages up to this one are in the inbox, or were received before. */
   #after = 0
-  /** From where the next stream begins, if before that. */
-  #again = Number.POSITIVE_INFINITY
-  #stream = new AbortController()
 
   constructor(parts: MailParts) {
     this.#parts = parts
@@ -36,13 +33,6 @@ export class Mail {
     return this.#errand.done
   }
 
-  /** Asks the bridge for messages from this one on once more. */
-  from(id: number): void {
-    this.#again = Math.min(this.#again, id - 1)
-    this.#stream.abort()
-    this.#errand.retry()
-  }
-
   /** What it failed for may be over. */
   retry(): void {
     if (this.#errand.failing) this.#errand.retry()
@@ -51,17 +41,15 @@ export class Mail {
   /** One stream, for as long as it holds. */
   async #carry(): Promise<number> {
     const { signal, session, store } = this.#parts
-    this.#stream = new AbortController()
-    this.#after = Math.min(this.#after, this.#again)
-    this.#again = Number.POSITIVE_INFINITY
-    const over = AbortSignal.any([signal, this.#stream.signal])
+    const stream = new AbortController()
+    const over = AbortSignal.any([signal, stream.signal])
     const hand = new Hand(over)
     // Both end when either does: the one who fills by the error he leaves, the one who empties by breaking the stream off.
     const filled = fill(hand, store.mail(session, this.#after, over))
     try {
       await this.#empty(hand)
     } finally {
-      this.#stream.abort()
+      stream.abort()
       await filled
     }
     return 0

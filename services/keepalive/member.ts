@@ -1,5 +1,6 @@
 import type { Mark } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
+import { CatchUp, type CatchUpParts } from './catch-up.ts'
 import { Mail, type MailParts } from './mail.ts'
 import { Outgoing, type OutgoingParts } from './outgoing.ts'
 import { Receipts, type ReceiptsParts } from './receipts.ts'
@@ -19,6 +20,7 @@ export interface MemberParts {
   readonly url: string
   readonly counts: Counts
   readonly mail: Omit<MailParts, 'signal'>
+  readonly catchUp: Omit<CatchUpParts, 'signal'>
   readonly receipts: Omit<ReceiptsParts, 'signal'>
   readonly outgoing: Omit<OutgoingParts, 'signal'>
   readonly renewal: Omit<RenewalParts, 'signal'>
@@ -26,7 +28,7 @@ export interface MemberParts {
   readonly taking: AbortSignal
 }
 
-/** One session of this host at its work: four errands that know nothing of each other. */
+/** One session of this host at its work: five errands that know nothing of each other. */
 export class Member implements Reader, AsyncDisposable {
   readonly session: SessionId
   readonly url: string
@@ -35,11 +37,12 @@ export class Member implements Reader, AsyncDisposable {
   quietUntil = Number.NEGATIVE_INFINITY
   readonly #over = new AbortController()
   readonly #mail: Mail
+  readonly #catchUp: CatchUp
   readonly #receipts: Receipts
   readonly #outgoing: Outgoing
   readonly #renewal: Renewal
 
-  constructor({ session, url, counts, taking, mail, receipts, outgoing, renewal }: MemberParts) {
+  constructor({ session, url, counts, taking, mail, catchUp, receipts, outgoing, renewal }: MemberParts) {
     this.session = session
     this.url = url
     this.counts = counts
@@ -48,6 +51,7 @@ export class Member implements Reader, AsyncDisposable {
     this.#receipts = new Receipts({ ...receipts, signal })
     this.#outgoing = new Outgoing({ ...outgoing, signal })
     this.#mail = new Mail({ ...mail, signal: stop })
+    this.#catchUp = new CatchUp({ ...catchUp, signal: stop })
     this.#renewal = new Renewal({ ...renewal, signal: stop })
   }
 
@@ -69,10 +73,6 @@ export class Member implements Reader, AsyncDisposable {
     this.#receipts.reaffirm(id)
   }
 
-  bringAgain(id: number): void {
-    this.#mail.from(id)
-  }
-
   /** What waits in the outbox for it, in order. */
   wait(names: readonly string[]): void {
     this.#outgoing.wait(names)
@@ -84,11 +84,13 @@ export class Member implements Reader, AsyncDisposable {
     this.#receipts.retry()
     this.#outgoing.retry()
     this.#mail.retry()
+    this.#catchUp.retry()
     this.#renewal.retry()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#over.abort()
-    await Promise.all([this.#mail.done, this.#receipts.done, this.#outgoing.done, this.#renewal.done])
+    const errands = [this.#mail, this.#catchUp, this.#receipts, this.#outgoing, this.#renewal]
+    await Promise.all(errands.map(({ done }) => done))
   }
 }

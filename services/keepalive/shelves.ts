@@ -2,7 +2,7 @@ import { advances, type Delivery, type Mark, type StoredMessage } from '#fleet/m
 import type { SessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
-import { bridgeId, type Placed, type Shelf } from '#spool/inbox.ts'
+import { LANE, type Placed, type Shelf } from '#spool/inbox.ts'
 import { Glance } from './glance.ts'
 import type { Mailbox } from './ports.ts'
 
@@ -10,7 +10,6 @@ import type { Mailbox } from './ports.ts'
 export interface Reader {
   owe(id: number, mark: Mark): void
   reaffirm(id: number): void
-  bringAgain(id: number): void
 }
 
 export interface ShelvesParts {
@@ -40,7 +39,7 @@ export class Shelves {
   readonly #parts: ShelvesParts
   readonly #held = new Map<number, Held>()
   readonly #glances: Readonly<Record<'cur' | 'done', Glance>>
-  readonly #broughtAgain = new Map<number, number>()
+  readonly #removals = new Map<number, number>()
   #wholeAt = Number.NEGATIVE_INFINITY
   #tidyAt = Number.NEGATIVE_INFINITY
   #isRecovered = false
@@ -50,6 +49,15 @@ export class Shelves {
     const { inbox, clock } = parts
     const glance = (shelf: Shelf): Glance => new Glance(clock, inbox.version && (() => inbox.version?.(shelf) ?? ''))
     this.#glances = { cur: glance('cur'), done: glance('done') }
+  }
+
+  /** Whether a message, by its id on the bridge, lies here for this session. */
+  holds(session: SessionId, id: number): boolean {
+    for (let place = id; ; place += LANE) {
+      const held = this.#held.get(place)
+      if (held === undefined) return false
+      if (held.session === session) return true
+    }
   }
 
   /** Messages have been brought in. */
@@ -130,30 +138,25 @@ export class Shelves {
     await this.#parts.inbox.forget(ids)
     for (const id of ids) {
       this.#held.delete(id)
-      this.#broughtAgain.delete(id)
+      this.#removals.delete(id)
     }
   }
 
-  /** A message that lies nowhere though it was not acked has been removed by somebody: only an ack ends it, so it comes again. */
+  /**
+   * A message that lies nowhere though it was not acked has been removed by somebody. Only an ack ends it, so it counts as not
+   * here, and is asked for again; but not for ever.
+   */
   #missMissing(present: ReadonlySet<number>): void {
     for (const [id, held] of this.#held) {
       held.absences = present.has(id) || held.told === 'acked' ? 0 : held.absences + 1
       // One look may miss a message that is put back while it lasts.
-      if (held.absences < 2) continue
-      this.#held.delete(id)
-      this.#bringAgain(id, held.session)
+      if (held.absences !== 2) continue
+      const times = (this.#removals.get(id) ?? 0) + 1
+      this.#removals.set(id, times)
+      const comesAgain = times <= AGAIN_MAX
+      if (comesAgain) this.#held.delete(id)
+      const { session } = held
+      this.#parts.log.warn('a message was removed from the inbox without being acked', { id, session, comesAgain })
     }
-  }
-
-  #bringAgain(id: number, session: SessionId): void {
-    const times = (this.#broughtAgain.get(id) ?? 0) + 1
-    this.#broughtAgain.set(id, times)
-    const goesOn = times <= AGAIN_MAX
-    this.#parts.log.warn('a message was removed from the inbox without being acked', {
-      id,
-      session,
-      broughtAgain: goesOn,
-    })
-    if (goesOn) this.#parts.reader(session)?.bringAgain(bridgeId(id))
   }
 }

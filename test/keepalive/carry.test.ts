@@ -190,6 +190,37 @@ test('a message that is under way once more while it is acked does not come up a
   assert.deepEqual([await ground.inbox.list('new'), await ground.inbox.list('done')], [[], []])
 })
 
+test('what the stream leaves out is asked for, soon after a bridge is back and now and then in any case', async () => {
+  const ground = new Ground()
+  const { b, tell } = await ground.channel()
+  const { mail } = ground.store
+  // Odd ones are never pushed.
+  ground.store.mail = async function* (reader, after, signal) {
+    for await (const message of mail.call(ground.store, reader, after, signal)) if (message.id % 2 === 0) yield message
+  }
+  ground.start()
+  await ground.pass(60_000)
+  for (let n = 0; n < 160; n += 1) await tell(`message ${n}`)
+  await ground.pass(100)
+  assert.equal((await ground.inbox.list('new')).length, 80)
+  await ground.pass(5 * 66_000)
+  assert.equal((await ground.inbox.list('new')).length, 160, 'all, though more than one page')
+  assert.ok(ground.said('mail that the stream had left out was fetched') >= 3)
+  assert.ok(Object.values(await ground.deliveryOf(b)).every((delivery) => delivery === 'delivered'))
+  await ground.inbox.ack(await ground.inbox.list('new'))
+  await ground.pass(CONFIG.pollMs)
+  ground.weather.away = true
+  await ground.pass(20_000)
+  ground.weather.away = false
+  await tell('while it came back')
+  await ground.pass(CONFIG.beatMs + 6_000)
+  assert.equal((await ground.inbox.list('new')).length, 1)
+  const asked = (): number => ground.bridge.calls.filter(({ verb }) => verb === 'unacked').length
+  const before = asked()
+  await ground.pass(600_000)
+  assert.ok(asked() - before <= 12, 'and seldom otherwise')
+})
+
 test('a message that somebody removes without acking it comes again, but not for ever', async () => {
   const ground = new Ground()
   const { tell } = await ground.channel()
@@ -199,11 +230,11 @@ test('a message that somebody removes without acking it comes again, but not for
   await ground.pass(0)
   for (let time = 1; time <= 3; time += 1) {
     ground.inbox.shelves.new.delete(1)
-    await ground.pass(12_000)
+    await ground.pass(12_000 + 66_000)
     assert.deepEqual(await ground.inbox.list('new'), [1, 2], `time ${time}`)
   }
   ground.inbox.shelves.new.delete(1)
-  await ground.pass(60_000)
+  await ground.pass(200_000)
   assert.deepEqual(await ground.inbox.list('new'), [2])
   assert.equal(ground.said('a message was removed from the inbox without being acked'), 4)
   ground.kill()

@@ -42,7 +42,7 @@ test('while the bridge refuses the new one the old one stays in force, and it is
   assert.deepEqual(await ground.heardFrom(b), ['still speaking'])
   assert.match(ground.troubles[`credential of ${b}`] ?? '', /refuses the new credential .* the old one stays in force/)
   assert.equal(ground.said('trouble'), 1)
-  const tries = ground.bridge.calls.filter(({ verb }) => verb === 'unacked').length
+  const tries = ground.bridge.calls.filter(({ verb }) => verb === 'prove').length
   assert.ok(tries >= 3 && tries <= 6, `${tries} tries in five minutes`)
   assert.ok(!JSON.stringify(ground.log.records).includes('x'.repeat(64)), 'no token is ever said')
 
@@ -60,7 +60,7 @@ test('a new one that the bridge could not be asked about is asked about again, a
   const { b, credential } = await ground.channel()
   ground.start()
   await ground.pass(1_000)
-  ground.weather.hangs.add('unacked')
+  ground.weather.hangs.add('prove')
   const token = await ground.store.rotateToken(b, 3_600_000)
   ground.wallet.files.set(b, { ...credential, token, createdAt: credential.createdAt + 1 })
   const other = await ground.channel('s2-worker-2', { kept: true })

@@ -49,7 +49,7 @@ export interface Weather {
 }
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
-type Verb = 'send' | 'report' | 'mark' | 'unacked' | 'conversations' | 'renewConversation' | 'beat'
+type Verb = 'send' | 'report' | 'mark' | 'unacked' | 'prove' | 'conversations' | 'renewConversation' | 'beat'
 
 /** A bridge as a host has it: asks for the token, and has weather. */
 export class Bridge {
@@ -79,7 +79,8 @@ export class Bridge {
       send: (from, key, draft) => call('send', from, () => store.send(from, key, draft)),
       report: (holder, report) => call('report', holder, () => store.report(holder, report)),
       mark: (reader, ids, mark) => call('mark', reader, () => store.mark(reader, ids, mark)),
-      unacked: (reader, after, limit) => call('unacked', reader, () => store.unacked(reader, after, limit)),
+      unacked: (reader, after, limit) =>
+        call(limit === 1 ? 'prove' : 'unacked', reader, () => store.unacked(reader, after, limit)),
       conversations: () => call('conversations', keyring.sessions()[0], () => store.conversations()),
       renewConversation: (id, lifetimeMs) =>
         call('renewConversation', sessionId(id, 'b'), () => store.renewConversation(id, lifetimeMs)),

@@ -8,7 +8,7 @@ import type { SessionId } from '#fleet/session.ts'
 import { CONFIG, Ground, seeded } from './ground.ts'
 
 const STEPS = 60
-const SEEDS = 60
+const SEEDS = 25
 const PACE = { pollMs: 500, beatMs: 5_000 }
 
 interface Channel {

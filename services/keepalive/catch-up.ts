@@ -1,0 +1,62 @@
+import type { StoredMessage } from '#fleet/message.ts'
+import type { SessionId } from '#fleet/session.ts'
+import type { Store } from '#store/store.ts'
+import { Errand, type ErrandParts } from './errand.ts'
+
+export interface CatchUpParts extends Omit<ErrandParts, 'step'> {
+  readonly session: SessionId
+  readonly store: Pick<Store, 'unacked'>
+  /** Whether a message (by its id on the bridge) lies in the inbox. */
+  isHeld(id: number): boolean
+  keep(messages: readonly StoredMessage[]): Promise<void>
+}
+
+const PERIOD_MS = 60_000
+/** How often while a bridge has just come back: then it is likeliest that something slipped through. */
+const YOUNG_MS = 5_000
+const YOUTH_MS = 15_000
+const PAGE = 50
+
+/**
+ * Asks now and then for what the stream of mail may have left out: push is a hint, what the store counts as unacked is the truth.
+ * One page at a time, so that a long backlog is gone through in turns.
+ */
+export class CatchUp {
+  readonly #parts: CatchUpParts
+  readonly #errand: Errand
+  #youngUntil: number
+  #after = 0
+  #isFirst = true
+
+  constructor(parts: CatchUpParts) {
+    this.#parts = parts
+    this.#youngUntil = parts.clock.now() + YOUTH_MS
+    this.#errand = new Errand({ ...parts, step: () => this.#ask() })
+  }
+
+  get done(): Promise<void> {
+    return this.#errand.done
+  }
+
+  /** The bridge is back. */
+  retry(): void {
+    this.#youngUntil = this.#parts.clock.now() + YOUTH_MS
+    this.#errand.retry()
+  }
+
+  async #ask(): Promise<number> {
+    // The stream has only begun: it brings everything by itself.
+    if (this.#isFirst) this.#isFirst = false
+    else await this.#askForPage()
+    const { clock, chance } = this.#parts
+    return (clock.now() < this.#youngUntil ? YOUNG_MS : PERIOD_MS) * (0.9 + 0.2 * chance())
+  }
+
+  async #askForPage(): Promise<void> {
+    const { store, session, isHeld, keep } = this.#parts
+    const page = await store.unacked(session, this.#after, PAGE)
+    const missing = page.filter(({ id, to }) => to === session && !isHeld(id))
+    if (missing.length > 0) await keep(missing)
+    this.#after = page.length < PAGE ? 0 : (page.at(-1)?.id ?? 0)
+  }
+}
