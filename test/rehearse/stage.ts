@@ -12,7 +12,7 @@ import { openStore } from '../../services/core/store/open.ts'
 import type { Store } from '../../services/core/store/store.ts'
 
 /** The times of the story, shorter than in earnest. */
-export const TIMES = { silentMs: 5_000, leaseMs: 4_000 }
+export const TIMES = { silentMs: 5_000, leaseMs: 8_000 }
 
 const SETTINGS = {
   S2_BEAT: '500ms',
@@ -52,8 +52,10 @@ export class Stage implements AsyncDisposable {
     const fleet = {
       bridge: { listen: `127.0.0.1:${port}` },
       settings: SETTINGS,
-      orchestrator: {},
-      workers: ROLES.map((role, index) => ({ number: index + 1, role, exec })),
+      orchestrator: { wake: `cat >> ${this.#wakesOf('orchestrator')}` },
+      workers: ROLES.map((role, index) => ({ number: index + 1, role, exec })).map((worker) =>
+        worker.number === 1 ? { ...worker, wake: `cat >> ${this.#wakesOf(workerOf(1))}` } : worker,
+      ),
     }
     const path = join(this.folder, 'fleet.json')
     writeFileSync(path, JSON.stringify(fleet))
@@ -116,6 +118,14 @@ export class Stage implements AsyncDisposable {
     return { began: count('began'), ended: count('ended') }
   }
 
+  /** What the wake command of an agent was told, a call each. */
+  wakes(agent: string): readonly { readonly session: string; readonly messages: readonly { readonly id: number }[] }[] {
+    const path = this.#wakesOf(agent)
+    if (!existsSync(path)) return []
+    const lines = readFileSync(path, 'utf8').split('\n')
+    return lines.filter((line) => line !== '').map((line) => JSON.parse(line))
+  }
+
   /** Ends the fleet as Ctrl-C does; answers the exit code of `s2 up`. */
   async lower(): Promise<number | null> {
     await this.#store?.[Symbol.asyncDispose]()
@@ -138,6 +148,10 @@ export class Stage implements AsyncDisposable {
     if (!this.keep) rmSync(this.folder, { recursive: true, force: true })
   }
 
+  #wakesOf(agent: string): string {
+    return join(this.folder, `wakes-${agent}`)
+  }
+
   #env(): NodeJS.ProcessEnv {
     const plain = Object.entries(process.env).filter(([name]) => !name.startsWith('S2_') && name !== 'FLEET_MEMBER')
     return { ...Object.fromEntries(plain), S2_STATE: this.state }
@@ -145,7 +159,7 @@ export class Stage implements AsyncDisposable {
 }
 
 /** The bundled program where there is one, as users run it. */
-function s2Command(): [string, ...string[]] {
+export function s2Command(): [string, ...string[]] {
   const root = resolve(import.meta.dirname, '..', '..')
   const bundled = join(root, 'dist', 's2.js')
   return [process.execPath, existsSync(bundled) ? bundled : join(root, 'services', 'cli', 'main.ts')]

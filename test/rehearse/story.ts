@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { askHealth } from '../../services/cli/health.ts'
 import type { AuditEntry } from '../../services/core/fleet/audit.ts'
@@ -11,7 +11,7 @@ import { recordingLog } from '../../services/core/runtime/log.ts'
 import { openStore } from '../../services/core/store/open.ts'
 import type { Store } from '../../services/core/store/store.ts'
 import { MailLoad } from './mail.ts'
-import { ROLES, type Stage, TIMES, until, workerOf } from './stage.ts'
+import { ROLES, type Stage, s2Command, TIMES, until, workerOf } from './stage.ts'
 import { seconds, type Telling } from './telling.ts'
 
 /** What everybody in the story knows. */
@@ -30,7 +30,7 @@ const KILLED = 5
 const ROTATED = 2
 
 export async function play(stage: Stage, telling: Telling): Promise<void> {
-  telling.chapter('Nine agents come up')
+  telling.chapter(`Nine agents come up, by ${relative('.', s2Command()[1] ?? '')}`)
   const store = await stage.raise()
   const up = await until('all nine agents are heard', async () => (await heard(store)) === 2 * ROLES.length, 40_000)
   telling.say(`all nine agents beat, ${stage.family().length} processes (${seconds(up)} after the bridge)`)
@@ -61,14 +61,15 @@ export async function play(stage: Stage, telling: Telling): Promise<void> {
 
 async function ordinaryDay(cast: Cast): Promise<void> {
   const { telling, store } = cast
+  const began = performance.now()
   telling.chapter('An ordinary day: each worker does a task of its role')
   const ids = await Promise.all(
     ROLES.map((_, index) => deal(cast, index + 1, `day-${index + 1}`, 'sleep 0.5; echo done')),
   )
   await cast.stage.s2('task', 'add', 'git --version', '--to', workerOf(1), '--id', 'by-hand')
   cast.dealt.push('by-hand')
-  const took = await until('the tasks are completed', () => allCompleted(store, [...ids, 'by-hand']), 20_000)
-  telling.say(`nine tasks completed in ${seconds(took)}`)
+  await until('the tasks are completed', () => allCompleted(store, [...ids, 'by-hand']), 20_000)
+  telling.say(`nine tasks completed in ${seconds(performance.now() - began)}`)
   const { result } = await store.task('by-hand')
   telling.check('real output came back', result?.tail.startsWith('git version') === true, JSON.stringify(result))
 }
@@ -78,9 +79,10 @@ async function freeze(cast: Cast): Promise<Task> {
   const agent = workerOf(FROZEN)
   telling.chapter(`${agent} freezes in the middle of a task`)
   // It shrugs off TERM, so that its result surely comes, and surely comes too late.
-  await deal(cast, FROZEN, 'frozen', 'trap "" TERM; echo halfway; sleep 3; echo finished')
+  await deal(cast, FROZEN, 'frozen', `trap "" TERM; echo halfway; ${firstTime('sleep 8')}; echo finished`)
   await until('it is at work', async () => (await store.task('frozen')).progress === 'halfway', 10_000)
   const before = await store.task('frozen')
+  const began = performance.now()
   await stage.s2('freeze', agent)
   const stopped = stage.family(agent)
   telling.check(
@@ -88,9 +90,10 @@ async function freeze(cast: Cast): Promise<Task> {
     stopped.length >= 5 && stopped.every(({ state }) => state === 'T'),
     JSON.stringify(stopped),
   )
-  const silent = await until('it is silent', async () => (await verdictOf(store, agent)) === 'silent', 20_000)
+  await until('it is silent', async () => (await verdictOf(store, agent)) === 'silent', 20_000)
+  const silent = performance.now() - began
   telling.say(`verdict silent after ${seconds(silent)} (set to ${seconds(TIMES.silentMs)} without a beat)`)
-  telling.check('not judged before its time', silent >= TIMES.silentMs - 1_000, seconds(silent))
+  telling.check('not judged before its time', silent >= TIMES.silentMs - 1_500, seconds(silent))
   const moved = await until('its task is moved', async () => (await store.task('frozen')).epoch > before.epoch, 10_000)
   const after = await store.task('frozen')
   telling.say(`task moved ${seconds(moved)} later, to ${agentOf(cast, after.holder)}`)
@@ -114,7 +117,7 @@ async function kill(cast: Cast): Promise<Task> {
   const { stage, store, telling } = cast
   const agent = workerOf(KILLED)
   telling.chapter(`${agent} is killed in the middle of a task`)
-  await deal(cast, KILLED, 'killed', 'echo halfway; sleep 2; echo finished')
+  await deal(cast, KILLED, 'killed', `echo halfway; ${firstTime('sleep 30')}; echo finished`)
   await until('it is at work', async () => (await store.task('killed')).progress === 'halfway', 10_000)
   const before = await store.task('killed')
   const pids = stage.family(agent).map(({ pid }) => pid)
@@ -245,9 +248,19 @@ async function accounts(cast: Cast): Promise<void> {
   telling.say(`${mail.sent} messages were sent all the while; the last came ${seconds(took)} after the end`)
   const faults = mail.faults()
   telling.check('every message came exactly once and in order', faults.length === 0, faults.join('; '))
-  telling.check('there were enough of them to prove something', mail.sent >= 500, `${mail.sent}`)
+  telling.check('there were enough of them to prove something', mail.sent >= 300, `${mail.sent}`)
   const tasks = await Promise.all(dealt.map((id) => store.task(id)))
   const open = tasks.filter(({ state }) => isOpen(state))
+  for (const agent of ['orchestrator', workerOf(1)]) {
+    const calls = stage.wakes(agent)
+    const woken = calls.flatMap(({ session, messages }) => messages.map(({ id }) => `${session} ${id}`))
+    telling.say(`${agent} was woken ${calls.length} times for ${woken.length} messages`)
+    telling.check(
+      'it was woken, and never twice for one message',
+      woken.length >= 50 && new Set(woken).size === woken.length,
+      `${woken.length} wakes, ${new Set(woken).size} messages`,
+    )
+  }
   telling.check(`all ${dealt.length} tasks have ended`, open.length === 0, open.map(({ id }) => id).join(', '))
   const audit = await wholeAudit(store)
   const completions = dealt.map(
@@ -267,7 +280,7 @@ async function accounts(cast: Cast): Promise<void> {
     moves.join(),
   )
   const waiting = stage.family().length
-  telling.check('the fleet is whole', waiting >= 27, `${waiting} processes`)
+  telling.check('the fleet is whole', waiting >= 29, `${waiting} processes`)
 }
 
 async function end({ stage, telling }: Cast): Promise<void> {
@@ -278,6 +291,11 @@ async function end({ stage, telling }: Cast): Promise<void> {
   telling.check('s2 up ended in order', code === 0, `exit code ${code}`)
   const left = stage.family()
   telling.check('no process is left', left.length === 0, JSON.stringify(left))
+}
+
+/** A part of a task that takes long for whoever has it first: long enough for a command of s2 on a busy machine. */
+function firstTime(script: string): string {
+  return `if [ "$S2_TASK_EPOCH" = 1 ]; then ${script}; fi`
 }
 
 async function deal(cast: Cast, worker: number, id: string, description: string): Promise<string> {
