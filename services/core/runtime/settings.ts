@@ -114,7 +114,10 @@ export const SETTINGS = {
     about: 'Where the fleet is kept. Left out: `bridge.db` in the state folder.',
     programs: ['bridge', 'fs-watcher', 'watchdog', 's2'],
     example: 'sqlite:/var/lib/s2/bridge.db',
-    parse: matching(/^(sqlite:\/|unix:\/|https?:\/\/)\S+$/, 'must be sqlite:/path, unix:/path, http://… or https://…'),
+    parse: matching(
+      /^(memory:|(sqlite:\/|unix:\/|https?:\/\/)\S+)$/,
+      'must be sqlite:/path, unix:/path, http://…, https://… or memory:',
+    ),
   },
   S2_LOG_LEVEL: {
     about: 'The least important kind of event that is logged.',

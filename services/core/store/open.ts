@@ -3,9 +3,10 @@ import type { Keyring } from './remote/remote.ts'
 import type { Store, StoreParts } from './store.ts'
 
 /**
- * Opens the store that a URL names: `sqlite:/path` here, `unix:/path` by the administration socket of a bridge on this
- * host, `https://…` or `http://…` as the sessions of the keyring. Backends are loaded when they are asked for: a command
- * that speaks to a bridge needs no database. Mode `read` is for who only watches: the database need not be there yet.
+ * Opens the store that a URL names: `sqlite:/path` on this host; `unix:/path` by the administration socket of a bridge on
+ * this host; `https://…` or `http://…` as the sessions of the keyring; `memory:` in this process, and gone with it. Backends
+ * are loaded when they are asked for: a command that speaks to a bridge needs no database. Mode `read` is for who only
+ * watches: the database need not be there yet.
  */
 export async function openStore(
   url: string,
@@ -17,11 +18,15 @@ export async function openStore(
     const { openSqliteStore } = await import('./sqlite/sqlite.ts')
     return await openSqliteStore(url.slice('sqlite:'.length), parts, mode)
   }
+  if (url === 'memory:') {
+    const { openMemoryStore } = await import('./memory.ts')
+    return openMemoryStore(parts)
+  }
   if (/^(unix:\/|https?:\/\/)/.test(url)) {
     const { openRemoteStore } = await import('./remote/remote.ts')
     return openRemoteStore(url, keyring, parts)
   }
   throw new S2Error('invalid', 'that is not the address of a store', {
-    next: 'write sqlite:/path, unix:/path, http://… or https://…',
+    next: 'write sqlite:/path, unix:/path, http://…, https://… or memory:',
   })
 }

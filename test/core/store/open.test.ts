@@ -15,6 +15,13 @@ test('sqlite: opens a database by its path', async () => {
   assert.ok(statSync(path).isFile())
 })
 
+test('memory: keeps a fleet for as long as the process lives', async () => {
+  await using ground = await Ground.make()
+  await using store = await openStore('memory:', ground.parts)
+  const { opened } = await openChannel(store)
+  assert.equal((await store.conversations())[0]?.id, opened.id)
+})
+
 test('unix: and http: speak to a bridge, and say when there is none', async () => {
   await using ground = await Ground.make()
   await using admin = await openStore(`unix:${join(ground.folder, 'admin.sock')}`, ground.parts)
