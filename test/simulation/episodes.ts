@@ -166,7 +166,7 @@ export function begin(episode: Episode, world: World): (() => void) | null {
     case 'wall clock stepped': {
       const machine = dice.pick([...world.hosts, ...world.watchmen, { machine: world.server }]).machine
       fired()
-      machine.stepWall(dice.chance(0.5) ? STEP_MS : -STEP_MS)
+      world.stepClock(machine, dice.chance(0.5) ? STEP_MS : -STEP_MS)
       return () => undefined
     }
     case 'token rotated':

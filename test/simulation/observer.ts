@@ -45,11 +45,12 @@ export class Observer {
     this.#read = asked
   }
 
-  /** Whether the agent may be taken for silent at a moment of the watchdog's clock; where not, that is a violation. */
-  checkConviction(agent: string, act: string, at = this.#life.clock.now()): void {
+  /** Whether the agent may be taken for silent now; where not, that is a violation. */
+  checkConviction(agent: string, act: string): void {
     const { silentAfterMs } = this.#config
-    const unheardMs = at - (this.#credits.get(agent)?.at ?? this.#seesSince)
-    const seenMs = at - this.#seesSince
+    const now = this.#life.clock.now()
+    const unheardMs = now - (this.#credits.get(agent)?.at ?? this.#seesSince)
+    const seenMs = now - this.#seesSince
     const accuse = (why: string): void => this.#history.violate('silence', `${this.#life.name} ${act} ${agent}, ${why}`)
     if (this.#blind) accuse('though nobody collects beats')
     else if (unheardMs < silentAfterMs - SLACK_MS) accuse(`heard ${Math.round(unheardMs)} ms before`)

@@ -4,7 +4,7 @@ import type { Order } from './worker.ts'
 import type { Outcome } from './world.ts'
 
 /** A world that has not ended by then never will: something goes round in it for ever. */
-const WORLD_TIMEOUT_MS = 60_000
+const WORLD_TIMEOUT_MS = 300_000
 
 /** Runs worlds on so many threads, in order, and hands each outcome over as it comes. */
 export async function runWorlds(

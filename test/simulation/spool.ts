@@ -44,7 +44,9 @@ export class Spool {
     return this.#shelves.get(id)?.message.text ?? ''
   }
 
+  /** Who publishes sees to it that a serial never goes back, whatever overtakes what on the way. */
   publish(credential: Credential): void {
+    if (credential.createdAt < (this.#credentials.get(credential.session)?.createdAt ?? 0)) return
     this.#credentials.set(credential.session, credential)
     this.#hint('credentials')
   }

@@ -1,4 +1,4 @@
-import { recordingLog } from '#runtime/log.ts'
+import { recordingLog, type Said } from '#runtime/log.ts'
 import type { Store } from '#store/store.ts'
 import type { WatchConfig } from '../../services/watchdog/config.ts'
 import { watch } from '../../services/watchdog/watchdog.ts'
@@ -14,6 +14,8 @@ export interface WatchmanParts {
   readonly history: History
   readonly witness: Witness
   readonly bug: Bug | null
+  /** Told of every alert that people were told of. */
+  onAlert(event: 'opened' | 'closed', incident: number): void
   /** Told of every task that is taken from an agent because it is silent. */
   onTaken(agent: string, by: string): void
 }
@@ -60,19 +62,18 @@ export class Watchman {
     void watch(this.#config, {
       store: this.#storeFor(life, observer),
       clock: bug === 'no grace' ? withoutGrace(life.clock, silentAfterMs) : life.clock,
-      log: recordingLog(({ event, fields }) => {
-        if (event === 'incident opened' || event === 'incident closed') this.#onTold(life, event, fields)
-      }),
+      log: recordingLog((said) => this.#onSaid(said, life, observer)),
       chance: around.dice.next,
       signal: FOREVER,
-      onLook: ({ changes }) => {
-        for (const { agent, to, at } of changes) {
-          if (to !== 'silent') continue
-          history.did('agent convicted', `${agent} by ${life.name}`)
-          observer.checkConviction(agent, 'convicted', at)
-        }
-      },
     })
+  }
+
+  #onSaid({ event, fields }: Said, life: Life, observer: Observer): void {
+    if (event === 'incident opened' || event === 'incident closed') this.#onTold(life, event, fields)
+    if (event !== 'verdict' || fields.to !== 'silent') return
+    const agent = String(fields.agent)
+    this.#parts.history.did('agent convicted', `${agent} by ${life.name}`)
+    observer.checkConviction(agent, 'convicted')
   }
 
   #storeFor(life: Life, observer: Observer): Store {
@@ -101,5 +102,6 @@ export class Watchman {
     if (this.#told.has(alert)) history.violate('no alert repeats', `${life.name} told “${alert}” twice`)
     this.#told.add(alert)
     history.did('alert told', `${alert} by ${life.name}`)
+    this.#parts.onAlert(event === 'incident opened' ? 'opened' : 'closed', Number(fields.incident))
   }
 }

@@ -1,9 +1,11 @@
+import { AUDIT_ROOT, auditHash } from '#fleet/audit.ts'
 import type { Pulses } from '#fleet/beat.ts'
 import type { Draft, Message } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
 import { isLeased, isOpen, type Move, type Report, type Task } from '#fleet/task.ts'
 import type { Store } from '#store/store.ts'
-import type { History } from './history.ts'
+import type { Timeline } from './clock.ts'
+import type { History, Operation } from './history.ts'
 import { put, storeOf, type Verb } from './network.ts'
 
 /** What a reader of beats could know at the moment it read: how often each agent had been heard by then. */
@@ -16,6 +18,14 @@ export interface Asker {
   /** Told before a move is made known to have happened. */
   readonly onMove?: (before: Task, move: Move) => void
 }
+
+/** Acts in the chain, and the operations that they tell of. */
+const CHAINED: readonly (readonly [action: string, operation: Operation])[] = [
+  ['send', 'message sent'],
+  ['task_added', 'task added'],
+  ['task_moved', 'task moved'],
+  ['task_completed', 'task completed'],
+]
 
 /** What changes something that there are rules for, or shows it to somebody who will be judged by it. */
 const WATCHED: ReadonlySet<Verb> = new Set<Verb>([
@@ -37,18 +47,22 @@ const WATCHED: ReadonlySet<Verb> = new Set<Verb>([
  */
 export class Witness {
   readonly #store: Store
+  readonly #timeline: Timeline
   readonly #history: History
   readonly #agents: ReadonlyMap<SessionId, string>
   readonly #tasks = new Map<string, Task>()
   readonly #sent = new Map<string, { readonly id: number; readonly text: string }>()
   readonly #texts = new Map<string, number>()
   readonly #heard = new Map<string, number>()
+  readonly #heardAt = new Map<string, number>()
+  readonly #late: { readonly holder: SessionId; readonly report: Report }[] = []
   readonly #openCauses = new Set<string>()
   #cursor = 0
   #turn: Promise<unknown> = Promise.resolve()
 
-  constructor(store: Store, history: History, agents: ReadonlyMap<SessionId, string>) {
+  constructor(store: Store, timeline: Timeline, history: History, agents: ReadonlyMap<SessionId, string>) {
     this.#store = store
+    this.#timeline = timeline
     this.#history = history
     this.#agents = agents
   }
@@ -65,6 +79,37 @@ export class Witness {
 
   agentOf(session: SessionId | null): string {
     return (session === null ? undefined : this.#agents.get(session)) ?? 'nobody'
+  }
+
+  /** When a beat of this agent came in last, by the true time. */
+  heardAt(agent: string): number {
+    return this.#heardAt.get(agent) ?? Number.NEGATIVE_INFINITY
+  }
+
+  /** Promises 3 and 11, as they can be seen in the end: what was refused is evidence, and every act is in the chain. */
+  async judge(): Promise<void> {
+    for (const { holder, report } of this.#late) {
+      const kept = await this.#store.evidence(report.task)
+      if (kept.some((each) => each.holder === holder && each.report.epoch === report.epoch)) continue
+      this.#history.violate('late words are evidence', `${report.state} of ${report.task}@${report.epoch} by ${holder}`)
+    }
+    await this.#judgeChain()
+  }
+
+  async #judgeChain(): Promise<void> {
+    const acts = new Map<string, number>()
+    let previous = AUDIT_ROOT
+    for (const { seq, at, actor, action, details, hash } of await this.#store.audit(0, Number.MAX_SAFE_INTEGER)) {
+      const isRight = hash === auditHash(previous, seq, at, actor, action, JSON.stringify(details))
+      if (!isRight) this.#history.violate('the chain holds', `entry ${seq}, ${action}`)
+      previous = hash
+      acts.set(action, (acts.get(action) ?? 0) + 1)
+    }
+    for (const [action, operation] of CHAINED) {
+      const [told, done] = [acts.get(action) ?? 0, this.#history.count(operation)]
+      if (told !== done)
+        this.#history.violate('the chain holds', `${operation} ${done} times, in the chain ${told} times`)
+    }
   }
 
   /** The id of the message with this text; undefined when there is none. */
@@ -114,7 +159,9 @@ export class Witness {
     } catch (error) {
       const { code } = error as { code: string }
       if (verb === 'report' && code === 'stale_epoch') {
-        const [holder, { task, epoch, state }] = args as [SessionId, Report]
+        const [holder, report] = args as [SessionId, Report]
+        const { task, epoch, state } = report
+        this.#late.push({ holder, report })
         if (state !== 'in_progress') this.#history.did('late result refused', `${task}@${epoch} of ${holder}`)
       } else this.#history.note(`${verb} refused: ${code}`)
       throw error
@@ -142,6 +189,7 @@ export class Witness {
     this.#cursor = cursor
     for (const { session, incarnation, seq } of pulses) {
       const agent = this.agentOf(session)
+      this.#heardAt.set(agent, this.#timeline.now)
       this.#heard.set(agent, (this.#heard.get(agent) ?? 0) + 1)
       this.#history.did('beat heard', `${session} ${incarnation} ${seq}`)
     }

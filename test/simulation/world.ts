@@ -80,9 +80,13 @@ export class World {
   readonly #arrived = new Map<string, { last: number; readonly seen: Set<number> }>()
   readonly #lastWord = new Map<SessionId, number>()
   readonly #acked = new Set<number>()
+  readonly #alerts = new Set<string>()
   /** Agents that were cut off together with most others: nothing of theirs may be moved meanwhile. */
   #cutOff: ReadonlySet<string> = new Set()
   #bridge: Bridge | null = null
+  #beatMs = 0
+  #firstSerial = 0
+  #serverStepped = false
   #tasks = 0
   #lives = 0
   #givesWork = true
@@ -98,7 +102,7 @@ export class World {
     const bytes = (count: number): Uint8Array => Uint8Array.from({ length: count }, () => dice.whole(0, 255))
     const clock = new Life('store', this.server).clock
     this.#store = spoil(openMemoryStore({ clock }, bytes), options.bug ?? null, dice)
-    this.#witness = new Witness(this.#store, this.history, this.#agents)
+    this.#witness = new Witness(this.#store, this.#timeline, this.history, this.#agents)
   }
 
   get bridge(): Bridge {
@@ -121,7 +125,7 @@ export class World {
     await this.#timeline.runTo(brokenMs)
     this.#mendAll()
     await this.#comeToRest()
-    this.#judge()
+    await this.#judge()
     return {
       seed: this.#seed,
       violations: this.history.violations,
@@ -145,8 +149,13 @@ export class World {
     return () => this.#busy.set(host, (this.#busy.get(host) ?? 1) - 1)
   }
 
+  stepClock(machine: Machine, ms: number): void {
+    machine.stepWall(ms)
+    if (machine === this.server) this.#serverStepped = true
+  }
+
   startBridge(): void {
-    if (this.bridge.life.isDead) this.bridge.start(this.#begin_('bridge', this.server))
+    if (this.bridge.life.isDead) this.bridge.start(this.#newLife('bridge', this.server))
   }
 
   /** Cuts so many hosts off at one moment that the cause cannot be theirs. */
@@ -158,7 +167,9 @@ export class World {
     const cut = this.around.dice.some(whole, count)
     const releases = cut.map((host) => this.occupy(host))
     for (const { link } of cut) link.cut('mass partition')
-    this.#cutOff = new Set(cut.map(({ agent }) => agent))
+    // who was unheard before it happened is silent for reasons of its own
+    const isWell = (agent: string): boolean => this.#timeline.now - this.#witness.heardAt(agent) < 2 * this.#beatMs
+    this.#cutOff = new Set(cut.map(({ agent }) => agent).filter(isWell))
     return () => {
       for (const release of releases) release()
       for (const { link } of cut) link.heal()
@@ -172,8 +183,9 @@ export class World {
     const { dice, tally, timeline } = this.around
     const old = dice.pick(host.spool.credentials())
     tally.fired('token rotated')
+    const createdAt = this.#firstSerial + timeline.now
     void this.#store.rotateToken(old.session, 60_000).then((token) => {
-      timeline.after(afterMs, () => host.publish({ ...old, token, createdAt: old.createdAt + timeline.now + 1 }))
+      timeline.after(afterMs, () => host.publish({ ...old, token, createdAt }))
     })
     return () => undefined
   }
@@ -206,7 +218,9 @@ export class World {
   async #build(workers: number, config: Config): Promise<void> {
     const { around, history } = this
     const store = this.#witness.seenBy({ name: 'bridge' })
-    this.#bridge = new Bridge(store, this.#begin_('bridge', this.server), around)
+    this.#beatMs = config.host.beatMs
+    this.#firstSerial = this.server.wall()
+    this.#bridge = new Bridge(store, this.#newLife('bridge', this.server), around)
     const channels: { readonly a: SessionId; readonly b: SessionId }[] = []
     const credentials = new Map<SessionId, string>()
     for (let n = 1; n <= workers; n += 1) {
@@ -233,8 +247,10 @@ export class World {
     }
     for (const name of ['watchdog-1', 'watchdog-2']) {
       const onTaken = (agent: string, by: string): void => this.#onTaken(agent, by)
+      const onAlert = (event: string, incident: number): void => void this.#alerts.add(`${event} ${incident}`)
       const bug = this.#options.bug ?? null
-      const watchman = new Watchman(name, config.watch, { around, history, witness: this.#witness, bug, onTaken })
+      const parts = { around, history, witness: this.#witness, bug, onTaken, onAlert }
+      const watchman = new Watchman(name, config.watch, parts)
       this.watchmen.push(watchman)
       watchman.start()
     }
@@ -242,7 +258,7 @@ export class World {
   }
 
   #credentialOf(session: SessionId, agent: string, token: string) {
-    const createdAt = this.server.wall()
+    const createdAt = this.#firstSerial
     return {
       session,
       token,
@@ -254,7 +270,7 @@ export class World {
     }
   }
 
-  #begin_(program: string, machine: Machine): Life {
+  #newLife(program: string, machine: Machine): Life {
     this.#lives += 1
     return new Life(`${program}.${this.#lives}`, machine)
   }
@@ -372,11 +388,24 @@ export class World {
     for (const { cause } of await this.#store.incidents({ open: true })) {
       if (!gone.has(cause)) unrest.push(`${cause} is open`)
     }
-    return unrest
+    return [...unrest, ...(await this.#untold())]
+  }
+
+  /** Incidents that nobody was told of. When alerts are due the server's wall clock says, so where it was stepped they wait. */
+  async #untold(): Promise<string[]> {
+    if (this.#serverStepped) return []
+    const untold: string[] = []
+    for (const { id, cause, closedAt } of await this.#store.incidents({ open: false })) {
+      if (!this.#alerts.has(`opened ${id}`)) untold.push(`nobody was told of ${cause} (${id})`)
+      if (closedAt !== null && !this.#alerts.has(`closed ${id}`))
+        untold.push(`nobody was told of the end of ${cause} (${id})`)
+    }
+    return untold
   }
 
   /** What can be said only in the end. */
-  #judge(): void {
+  async #judge(): Promise<void> {
+    await this.#witness.judge()
     const { history, around } = this
     for (const text of this.#promised) this.#judgeWord(text)
     for (const [operation, least] of Object.entries(LEAST)) {
