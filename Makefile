@@ -34,8 +34,8 @@ run: build ## bring up the nine-agent fleet of the protocol on this machine
 test: setup ## run the tests; FILES='test/plan.test.ts …' runs a few
 	@$(IN_ENV) node deploy/test.ts $(FILES)
 
-check: setup ## types, lint and format, dead code, the plan of the house
-	@$(IN_ENV) ./deploy/steps.sh 'tsc -p .' 'biome ci --error-on-warnings' 'knip' 'node --test test/plan.test.ts'
+check: setup ## types, lint and format, dead code, the plan of the house, the README's settings
+	@$(IN_ENV) ./deploy/steps.sh 'tsc -p .' 'biome ci --error-on-warnings' 'knip' 'node --test test/plan.test.ts' 'node deploy/readme.ts --check'
 
 simulate: setup ## run the fleet in simulated time; SEEDS=n fleets
 	@$(IN_ENV) node test/simulation/main.ts --seeds $(SEEDS)
@@ -49,6 +49,9 @@ bench: build ## measure
 format: setup ## put the code into its agreed form
 	@$(IN_ENV) biome check --write
 
+readme: setup ## write the table of settings into the README
+	@$(IN_ENV) node deploy/readme.ts
+
 lock: ## rewrite package-lock.json after a change of package.json
 	@$(IN_ENV) npm install --package-lock-only && node deploy/fix-lock.ts
 
@@ -58,4 +61,4 @@ clean: ## remove what was built
 distclean: clean ## remove what was installed too
 	rm -rf node_modules .toolchain
 
-.PHONY: help setup build run test check simulate rehearse bench format lock clean distclean
+.PHONY: help setup build run test check simulate rehearse bench format readme lock clean distclean
