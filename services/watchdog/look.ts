@@ -1,5 +1,4 @@
 import { agentsOf } from '#fleet/conversation.ts'
-import type { AgentVerdict, VerdictChange } from '#fleet/liveness.ts'
 import type { PlannedMove } from '#fleet/reassignment.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
@@ -8,12 +7,12 @@ import type { Store } from '#store/store.ts'
 import type { WatchConfig } from './config.ts'
 import { type Decision, decide } from './decide.ts'
 import type { Incidents } from './incidents.ts'
-import type { Sighting, View } from './view.ts'
+import { COST_SHARE, type Passed, type View } from './view.ts'
 
-/** How often open tasks are read even when nothing happened: so long may a task lie that nobody was given. */
+/** How often open tasks are read though nothing happened: so long may a task lie that nobody was given. */
 const TASKS_EVERY_MS = 1_000
-/** Reading tasks, and telling verdicts, may each take one part in so many of the watchdog's time: deadlines come first. */
-const COST_SHARE = 200
+/** How seldom they may be read, however long that takes. */
+const TASKS_SELDOM_MS = 10_000
 /** Writes that are asked for at a time: a store that groups its commits makes one of them. */
 const WRITES_AT_ONCE = 100
 
@@ -32,63 +31,33 @@ interface Deeds {
 
 /** What came of a look. */
 export interface Look extends Deeds {
-  readonly changes: readonly VerdictChange[]
+  readonly changes: readonly Passed[]
   /** Until the next look is wanted, milliseconds. */
   readonly waitMs: number
 }
 
-/** One look at the fleet: read, decide, act, tell. Throws what the store throws; the next look makes good for it. */
+/**
+ * One look at the fleet, by the verdicts as they are: read, decide, act, tell. Throws what the store throws; the next look
+ * makes good for it.
+ */
 export async function look(view: View, config: WatchConfig, parts: LookParts): Promise<Look> {
   const at = parts.clock.now()
-  const sighting = await readBeats(view, config, parts)
-  judge(view, at, parts)
+  if (view.seen === null) return { moved: 0, news: 0, changes: [], waitMs: config.watchMs }
   const isRound = view.roundAt + config.roundMs <= at
-  const hasTasks = await readFleet(view, at, isRound || sighting.strangers > 0, config, parts)
+  const hasTasks = await readFleet(view, at, isRound || view.hasStrangers, config, parts)
   let done: Deeds = { moved: 0, news: 0 }
-  if (!isStale(at, config, parts)) {
+  if (!isStale(view, at, config, parts)) {
     done = await act(decide(view, at, hasTasks, config, parts.incidents), view, at, config, parts)
-    await tellVerdicts(view, at, isRound, parts)
     if (isRound) view.roundAt = at
   }
-  view.waitMs = untilNext(view, config, parts.clock.now())
   const { changes } = view
   view.changes = []
-  return { ...done, changes, waitMs: view.waitMs }
+  return { ...done, changes, waitMs: untilNext(view, config, parts.clock.now()) }
 }
 
-/** What was read so long ago may have changed since: who acts on it moves the work of the living. */
-function isStale(at: number, config: WatchConfig, { clock }: LookParts): boolean {
-  return clock.now() - at > config.lateAfterMs
-}
-
-async function readBeats(view: View, config: WatchConfig, { store, clock, log }: LookParts): Promise<Sighting> {
-  const before = moment(clock)
-  const pulses = await store.pulses(view.cursor)
-  const sighting = view.sight(pulses, before, moment(clock))
-  if (sighting.blink !== null) {
-    log.warn('did not see for a while: nobody is convicted for a full silence', {
-      why: sighting.blink,
-      graceMs: config.silentAfterMs,
-    })
-  }
-  return sighting
-}
-
-/** Passes the verdicts that are due, and notes how late that was. */
-function judge(view: View, at: number, { clock, log }: LookParts): void {
-  const before = view.changes.length
-  view.judge(at)
-  for (const { agent, from, to, at: due } of view.changes.slice(before)) {
-    if (from === 'silent' || to === 'silent') log.info('verdict', { agent, from, to })
-    if (to === 'alive') continue
-    view.passedAt = clock.now()
-    view.lagMs = view.passedAt - due
-  }
-  view.muster(at)
-}
-
-function moment(clock: Clock): { now: number; wall: number } {
-  return { now: clock.now(), wall: clock.wall() }
+/** What was seen or read so long ago may have changed since: who acts on it moves the work of the living. */
+function isStale({ seen }: View, at: number, config: WatchConfig, { clock }: LookParts): boolean {
+  return clock.now() - Math.min(at, seen?.now ?? at) > config.lateAfterMs
 }
 
 /**
@@ -104,8 +73,9 @@ async function readFleet(
 ): Promise<boolean> {
   const tasksWanted = isEverything || areTasksDue(view, at, config)
   if (tasksWanted) await readTasks(view, at, parts)
-  if (isEverything || (tasksWanted && hasUnknownHolder(view))) await readAgents(view, at, parts)
-  if (isEverything) await readIncidents(view, at, parts)
+  if (isEverything || (tasksWanted && hasUnknownHolder(view))) await readAgents(view, parts)
+  if (isEverything) await readIncidents(view, parts)
+  if (isEverything) view.hasStrangers = false
   if (tasksWanted) noteLeases(view, at, config)
   return tasksWanted
 }
@@ -118,7 +88,7 @@ function areTasksDue(view: View, at: number, config: WatchConfig): boolean {
 
 function tasksEvery(view: View, config: WatchConfig): number {
   const cheapMs = Math.min(TASKS_EVERY_MS, config.leaseMs / 4, config.roundMs)
-  return Math.min(config.roundMs, Math.max(cheapMs, config.watchMs, COST_SHARE * view.tasksCostMs))
+  return Math.max(cheapMs, Math.min(TASKS_SELDOM_MS, COST_SHARE * view.tasksCostMs))
 }
 
 async function readTasks(view: View, at: number, { store, clock }: LookParts): Promise<void> {
@@ -136,9 +106,10 @@ function isKnown({ roster, ended }: View, holder: SessionId): boolean {
   return roster.agentOf(holder) !== undefined || ended.has(holder)
 }
 
-async function readAgents(view: View, at: number, { store }: LookParts): Promise<void> {
+async function readAgents(view: View, { store, clock }: LookParts): Promise<void> {
   const { roster, tasks, silent } = view
-  roster.know(agentsOf(await store.conversations()), at)
+  const agents = agentsOf(await store.conversations())
+  roster.know(agents, clock.now()) // not when it was asked: whoever is new has a full silence from now
   const holders = tasks.flatMap(({ holder }) => (holder === null ? [] : [holder]))
   view.ended = new Set(holders.filter((holder) => roster.agentOf(holder) === undefined))
   for (const agent of silent) if (!roster.has(agent)) silent.delete(agent)
@@ -146,10 +117,10 @@ async function readAgents(view: View, at: number, { store }: LookParts): Promise
   view.dirty = true
 }
 
-async function readIncidents(view: View, at: number, { incidents }: LookParts): Promise<void> {
+async function readIncidents(view: View, { incidents, clock }: LookParts): Promise<void> {
   const isFirst = view.roundAt === Number.NEGATIVE_INFINITY
   for (const { kind, agent } of await incidents.read()) {
-    if (isFirst && kind === 'silent' && agent !== null) view.roster.suspect(agent, at)
+    if (isFirst && kind === 'silent' && agent !== null) view.roster.suspect(agent, clock.now())
   }
 }
 
@@ -176,7 +147,7 @@ async function act(
   let [moved, news] = [0, 0]
   const deeds: (() => Promise<void>)[] = [
     ...moves.map((planned) => async () => {
-      if (!isStale(at, config, parts) && (await move(planned, parts))) moved += 1
+      if (!isStale(view, at, config, parts) && (await move(planned, parts))) moved += 1
     }),
     ...open.map((incident) => async () => {
       if (await incidents.open(incident)) news += 1
@@ -203,28 +174,12 @@ async function move({ move, need, successor }: PlannedMove, { store, log }: Look
   return true
 }
 
-/** Writes the verdicts down for people to read: on change and with each round, but never mostly that. */
-async function tellVerdicts(view: View, at: number, isRound: boolean, { store, clock }: LookParts): Promise<void> {
-  if (!isRound && (!view.dirty || at < view.judgedAt + COST_SHARE * view.judgeCostMs)) return
-  const begun = clock.now()
-  const offset = clock.wall() - begun
-  const verdicts: AgentVerdict[] = []
-  for (const { agent, verdict, since, host } of view.roster.standings()) {
-    verdicts.push({ agent, verdict, host, since: Math.round(offset + since) })
-  }
-  view.dirty = false
-  try {
-    await store.judge(verdicts)
-  } catch (error) {
-    view.dirty = true
-    throw error
-  }
-  view.judgedAt = clock.now()
-  view.judgeCostMs = view.judgedAt - begun
-}
-
+/** When something is to be looked at though nothing happens. */
 function untilNext(view: View, config: WatchConfig, now: number): number {
-  const turn = view.waiting > 0 ? view.turnAt : Number.POSITIVE_INFINITY
-  const deadline = view.blind ? Number.POSITIVE_INFINITY : view.roster.nextDeadline()
-  return Math.max(0, Math.min(config.watchMs, deadline - now, turn - now, view.leases.nextLapse - now))
+  const never = Number.POSITIVE_INFINITY
+  const tasks = view.tasksAt + tasksEvery(view, config)
+  const turn = view.waiting > 0 ? view.turnAt : never
+  const mercy = view.mercyUntil > now ? view.mercyUntil : never
+  const next = Math.min(tasks, turn, mercy, view.leases.nextLapse, view.roundAt + config.roundMs)
+  return Math.max(0, next - now)
 }

@@ -14,10 +14,18 @@ export interface Moment {
 /** What a read of the beats showed about the watchdog's own eyes. */
 export interface Sighting {
   readonly blink: Blink | null
-  /** Sessions that beat and belong to nobody known. */
-  readonly strangers: number
-  readonly wasBlind: boolean
+  /** Something besides verdicts is to be looked at: strangers, or that beats are collected no more, or again. */
+  readonly isNews: boolean
 }
+
+/** A verdict as it was passed. */
+export interface Passed extends VerdictChange {
+  /** When it really was, by the observer's clock. */
+  readonly passedAt: number
+}
+
+/** Reading tasks, and telling verdicts, may each take one part in so many of the watchdog's time: deadlines come first. */
+export const COST_SHARE = 200
 
 /**
  * What a watchdog remembers from one look to the next. Nothing here must outlive it: after a restart the store's open
@@ -38,8 +46,10 @@ export class View {
   dirty = true
   /** Somebody was convicted since the tasks were read. */
   tasksStale = true
+  /** Sessions beat that belong to nobody known. */
+  hasStrangers = false
   /** Verdicts that no finished look has answered yet. */
-  changes: VerdictChange[] = []
+  changes: Passed[] = []
   /** Agents under conviction. */
   readonly silent = new Set<string>()
   /** Those whose incident is to be opened yet. */
@@ -62,8 +72,7 @@ export class View {
   isMass = false
   /** Until when those still silent after a mass silence may come back unpunished. */
   mercyUntil = Number.NEGATIVE_INFINITY
-  /** When the last verdict was passed, and how late that was, milliseconds. */
-  passedAt = Number.NEGATIVE_INFINITY
+  /** How late the last verdict was passed, milliseconds. */
   lagMs = 0
   /** When the beats were last read. Null before the first read. */
   seen: Moment | null = null
@@ -91,19 +100,21 @@ export class View {
    */
   sight(read: Pulses, before: Moment, after: Moment): Sighting {
     const blink = this.#blink(after)
-    const wasBlind = this.blind
+    const { blind, sees, seen } = this
     const strangers = this.#hear(read, before.now)
+    if (strangers > 0) this.hasStrangers = true
     this.#watchTick(read.tick, before.now, blink)
-    if (blink !== null || (wasBlind && !this.blind)) this.#grace(before.now)
+    if (blink !== null || (blind && !this.blind)) this.#grace(before.now)
     this.seen = before
-    return { blink, strangers, wasBlind }
+    return { blink, isNews: seen === null || strangers > 0 || blind !== this.blind || sees !== this.sees }
   }
 
-  /** Passes the verdicts that are due at `now`. */
-  judge(now: number): void {
-    if (this.blind) return
-    const changes = this.roster.due(now)
-    for (const { agent, to } of changes) {
+  /** Passes the verdicts that are due at `now`, and answers them; `passedAt` is when that really is. */
+  judge(now: number, passedAt: number): Passed[] {
+    if (this.blind) return []
+    const passed = this.roster.due(now).map((change) => ({ ...change, passedAt }))
+    for (const { agent, to, at } of passed) {
+      if (to !== 'alive') this.lagMs = passedAt - at
       if (to === 'silent') {
         this.silent.add(agent)
         this.tasksStale = true
@@ -112,14 +123,16 @@ export class View {
         this.owed.delete(agent)
       }
     }
-    this.changes.push(...changes)
-    if (changes.length > 0) this.dirty = true
+    this.changes.push(...passed)
+    if (passed.length > 0) this.dirty = true
+    this.#muster(now)
+    return passed
   }
 
   /** Notes whether many are silent together; when that ends, the last of them have a full silence to come back too. */
-  muster(now: number): void {
+  #muster(now: number): void {
     const { roster } = this
-    if (roster.massSilence && roster.muster.silent > 0 && !this.blind) this.isMass = true
+    if (roster.massSilence && roster.muster.silent > 0) this.isMass = true
     if (roster.massSilence || !this.isMass) return
     this.isMass = false
     this.mercyUntil = now + this.#config.silentAfterMs

@@ -12,6 +12,8 @@ import { openChannels } from './channels.ts'
 import { type Config, readConfig, type WatchConfig } from './config.ts'
 import { Incidents } from './incidents.ts'
 import { type Look, look } from './look.ts'
+import { see } from './see.ts'
+import { tellVerdicts } from './verdicts.ts'
 import { View } from './view.ts'
 
 /** Finds out who fell silent, gives their work to others, and tells people. */
@@ -25,15 +27,20 @@ export interface WatchParts {
   readonly signal: AbortSignal
   /** Told of every finished look. */
   onLook?(look: Look, view: View): void
-  /** Told of every look that the store, or we, made fail. */
-  onError?(error: unknown, unseenMs: number): void
+  /** Told whenever the store failed us, and for how long it has. */
+  onError?(error: unknown, failingMs: number): void
+  /** Told when the store answers all again. */
+  onWell?(): void
   /** Told when an alert was not taken. */
   onAlertFailure?(channel: string): void
 }
 
-/** Watches until the signal aborts, then ends what it has in hand. Never rejects: the store's errors are waited out. */
+/**
+ * Watches until the signal aborts, then ends what it has in hand. Never rejects: the store's errors are waited out. Seeing,
+ * looking, writing verdicts down and telling alerts go on side by side, and none of them waits for another.
+ */
 export async function watch(config: WatchConfig, parts: WatchParts): Promise<void> {
-  const { store, clock, log, signal } = parts
+  const { store, clock, log } = parts
   const channels = openChannels(config, clock, log)
   const tellers = channels.map((channel) => {
     return new Teller(channel, { ...parts, onFailure: (name) => parts.onAlertFailure?.(name) })
@@ -44,15 +51,29 @@ export async function watch(config: WatchConfig, parts: WatchParts): Promise<voi
   )
   const view = new View(config)
   const absence = new Absence(config, parts, tellers)
-  const step = async (): Promise<number> => {
+  const looking = absence.loop('look', async () => {
     const done = await look(view, config, { store, clock, log, incidents })
-    absence.over()
     if (done.news > 0) for (const teller of tellers) teller.nudge()
+    if (view.dirty) telling.nudge()
     parts.onLook?.(done, view)
     return done.waitMs
-  }
-  const loop = new Loop({ clock, signal, step, onError: (error) => absence.note(error) })
-  await Promise.all([loop.done, ...tellers.map(({ done }) => done)])
+  })
+  const seeing = absence.loop('see', async () => {
+    const { isNews, waitMs } = await see(view, config, { store, clock, log })
+    if (isNews) looking.nudge()
+    return waitMs
+  })
+  const telling = absence.loop('tell', () => tellVerdicts(view, config, { store, clock }))
+  await Promise.all([seeing, looking, telling, ...tellers].map(({ done }) => done))
+}
+
+type Part = 'see' | 'look' | 'tell'
+
+/** How long a part of the watchdog has failed, and by what. */
+interface Failure {
+  readonly since: number
+  readonly count: number
+  readonly line: string
 }
 
 /** The store's absence: waited out, told of once when it lasts, and once when it is over. */
@@ -60,38 +81,52 @@ class Absence {
   readonly #config: WatchConfig
   readonly #parts: WatchParts
   readonly #tellers: readonly Teller[]
-  #lastLook: number
-  #failures = 0
+  readonly #failures = new Map<Part, Failure>()
   #told = false
-  #line = ''
 
   constructor(config: WatchConfig, parts: WatchParts, tellers: readonly Teller[]) {
     this.#config = config
     this.#parts = parts
     this.#tellers = tellers
-    this.#lastLook = parts.clock.now()
   }
 
-  over(): void {
-    this.#lastLook = this.#parts.clock.now()
-    if (this.#failures > 0) this.#parts.log.info('the store answers again', { failures: this.#failures })
-    this.#failures = 0
-    this.#line = ''
+  /** Repeats a part of the watchdog's work; its failures are waited out with growing patience. */
+  loop(part: Part, step: () => Promise<number>): Loop {
+    const { clock, signal } = this.#parts
+    const onError = (error: unknown): number => this.#note(part, error)
+    return new Loop({
+      clock,
+      signal,
+      onError,
+      step: async () => {
+        const waitMs = await step()
+        this.#over(part)
+        return waitMs
+      },
+    })
+  }
+
+  #over(part: Part): void {
+    const failure = this.#failures.get(part)
+    if (failure === undefined) return
+    this.#failures.delete(part)
+    this.#parts.log.info('the store answers again', { to: part, failures: failure.count })
+    if (this.#failures.size > 0) return
     if (this.#told) this.#tell('closed')
+    this.#parts.onWell?.()
   }
 
-  /** Answers how long to wait before the next look. */
-  note(error: unknown): number {
+  /** Answers how long to wait before the next try. */
+  #note(part: Part, error: unknown): number {
     const { clock, log, chance } = this.#parts
-    const unseenMs = clock.now() - this.#lastLook
-    const line = String(error)
-    if (line !== this.#line) log.warn('could not look', { error })
-    this.#line = line
-    if (!this.#told && unseenMs > this.#config.lateAfterMs) this.#tell('opened')
-    this.#parts.onError?.(error, unseenMs)
-    this.#failures += 1
-    const limits = { firstMs: this.#config.watchMs, mostMs: this.#config.lateAfterMs / 3 }
-    return this.#config.watchMs / 2 + backoff(this.#failures - 1, limits, chance)
+    const { since, count, line } = this.#failures.get(part) ?? { since: clock.now(), count: 0, line: '' }
+    if (String(error) !== line) log.warn('the store does not answer', { to: part, error })
+    this.#failures.set(part, { since, count: count + 1, line: String(error) })
+    const failingMs = clock.now() - since
+    if (!this.#told && failingMs > this.#config.lateAfterMs) this.#tell('opened')
+    this.#parts.onError?.(error, failingMs)
+    const { watchMs, lateAfterMs } = this.#config
+    return watchMs / 2 + backoff(count, { firstMs: watchMs, mostMs: lateAfterMs / 3 }, chance)
   }
 
   /** The store cannot keep this incident, as it is the store that is away. */
@@ -124,7 +159,7 @@ async function start(config: Config, life: Life): Promise<void> {
     'The last verdict: passed so long after its deadline.',
     ({ lagMs }) => lagMs / 1000,
   )
-  health.trouble('store', 'no look has been finished yet')
+  health.trouble('look', 'no look has been finished yet')
   const watching = watch(config, {
     store,
     clock,
@@ -133,16 +168,18 @@ async function start(config: Config, life: Life): Promise<void> {
     signal: draining,
     onLook: ({ moved }, view) => {
       last = view
-      looks.add()
       moves.add(moved)
-      health.trouble('store', null)
       health.trouble('blind', view.blind ? 'nobody collects beats: the bridge may be down' : null)
+      if (view.seen === null || clock.now() - view.seen.now > config.lateAfterMs) return // it looks, but does not see
+      looks.add()
+      health.trouble('look', null)
       life.round(statusLine(view))
     },
-    onError: (error, unseenMs) => {
+    onError: (error, failingMs) => {
       failures.add()
-      health.trouble('store', `${String(error)}; unseen for ${formatDuration(Math.round(unseenMs))}`)
+      health.trouble('store', `${String(error)}; so for ${formatDuration(Math.round(failingMs))}`)
     },
+    onWell: () => health.trouble('store', null),
     onAlertFailure: () => untold.add(),
   })
   stack.defer(() => watching)

@@ -70,9 +70,8 @@ async function openWatching(path: string, config: WatchConfig): Promise<Watching
     log,
     chance: systemChance,
     signal: ending.signal,
-    onLook: ({ changes }, view) => {
-      for (const { agent, to, at } of changes) {
-        const passedAt = to === 'alive' ? at : view.passedAt
+    onLook: ({ changes }) => {
+      for (const { agent, to, at, passedAt } of changes) {
         const one = { agent, to, lagMs: passedAt - at, passedAt: passedAt + offset }
         passed.push(one)
         for (const tell of waiting) tell(one)

@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict'
 import type { Incident } from '#fleet/incident.ts'
 import { readLetter } from '#fleet/letters.ts'
-import type { VerdictChange } from '#fleet/liveness.ts'
 import { type SessionId, sessionId } from '#fleet/session.ts'
 import type { Task } from '#fleet/task.ts'
 import { recordingLog, type Said } from '#runtime/log.ts'
@@ -10,6 +9,7 @@ import { openMemoryStore } from '#store/memory.ts'
 import type { Store } from '#store/store.ts'
 import type { WatchConfig } from '../../services/watchdog/config.ts'
 import type { Look } from '../../services/watchdog/look.ts'
+import type { Passed } from '../../services/watchdog/view.ts'
 import { watch } from '../../services/watchdog/watchdog.ts'
 import { Life, Machine, Timeline } from '../simulation/clock.ts'
 
@@ -178,11 +178,6 @@ export class Stage implements AsyncDisposable {
   }
 }
 
-export interface Passed extends VerdictChange {
-  /** When the look that passed it ended. */
-  readonly toldAt: number
-}
-
 export class Watchdog {
   readonly log = recordingLog()
   readonly looks: Look[] = []
@@ -204,7 +199,7 @@ export class Watchdog {
       signal: this.#stop.signal,
       onLook: (look) => {
         this.looks.push(look)
-        for (const change of look.changes) this.changes.push({ ...change, toldAt: clock.now() })
+        this.changes.push(...look.changes)
       },
       onError: (error) => this.errors.push(error),
     })

@@ -1,0 +1,45 @@
+import type { Clock } from '#runtime/clock.ts'
+import type { Log } from '#runtime/log.ts'
+import type { Store } from '#store/store.ts'
+import type { WatchConfig } from './config.ts'
+import type { Moment, View } from './view.ts'
+
+export interface SeeParts {
+  readonly store: Pick<Store, 'pulses'>
+  readonly clock: Clock
+  readonly log: Log
+}
+
+/** What came of reading the beats. */
+export interface Seen {
+  /** Something is to be looked at. */
+  readonly isNews: boolean
+  /** Until the next reading is wanted, milliseconds. */
+  readonly waitMs: number
+}
+
+/**
+ * Reads the beats, and passes the verdicts that are due. It does nothing else and waits for nothing else, so that a verdict
+ * is passed at its moment, whatever is being done about the one before. Throws what the store throws.
+ */
+export async function see(view: View, config: WatchConfig, { store, clock, log }: SeeParts): Promise<Seen> {
+  const before = moment(clock)
+  const pulses = await store.pulses(view.cursor)
+  const sighting = view.sight(pulses, before, moment(clock))
+  if (sighting.blink !== null) {
+    log.warn('did not see for a while: nobody is convicted for a full silence', {
+      why: sighting.blink,
+      graceMs: config.silentAfterMs,
+    })
+  }
+  for (const { agent, from, to } of view.judge(before.now, clock.now())) {
+    if (from === 'silent' || to === 'silent') log.info('verdict', { agent, from, to })
+  }
+  const deadline = view.blind ? Number.POSITIVE_INFINITY : view.roster.nextDeadline()
+  view.waitMs = Math.max(0, Math.min(config.watchMs, deadline - clock.now()))
+  return { isNews: sighting.isNews || view.changes.length > 0, waitMs: view.waitMs }
+}
+
+function moment(clock: Clock): Moment {
+  return { now: clock.now(), wall: clock.wall() }
+}
