@@ -1,0 +1,195 @@
+/** The program as it is started: two of them on one database, beside the process that collects beats. */
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { readLetter } from '#fleet/letters.ts'
+import { type SessionId, sessionId } from '#fleet/session.ts'
+import { systemChance, systemClock } from '#runtime/clock.ts'
+import { recordingLog } from '#runtime/log.ts'
+import { openSqliteStore } from '#store/sqlite/sqlite.ts'
+import type { Store } from '#store/store.ts'
+
+const MAIN = fileURLToPath(new URL('../../services/watchdog/main.ts', import.meta.url))
+const BEAT_MS = 200
+
+interface Running {
+  readonly child: ChildProcess
+  readonly events: Record<string, unknown>[]
+  /** Resolves with the first event that is so. */
+  said(isSo: (event: Record<string, unknown>) => boolean): Promise<Record<string, unknown>>
+  stop(): Promise<number | null>
+}
+
+function start(env: Readonly<Record<string, string>>): Running {
+  const child = spawn(process.execPath, [MAIN], {
+    env: { PATH: process.env.PATH, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const events: Record<string, unknown>[] = []
+  const waiting = new Set<() => void>()
+  createInterface(child.stdout as NodeJS.ReadableStream).on('line', (line) => {
+    events.push(JSON.parse(line) as Record<string, unknown>)
+    for (const check of waiting) check()
+  })
+  child.stderr?.resume()
+  const ended = once(child, 'exit') as Promise<[number | null]>
+  return {
+    child,
+    events,
+    said: (isSo) =>
+      new Promise((resolve) => {
+        const check = (): void => {
+          const found = events.find(isSo)
+          if (found === undefined) return
+          waiting.delete(check)
+          resolve(found)
+        }
+        waiting.add(check)
+        check()
+      }),
+    stop: async () => {
+      child.kill('SIGTERM')
+      const [code] = await ended
+      return code
+    },
+  }
+}
+
+function ask(socketPath: string, path: string): Promise<{ status: number; body: string }> {
+  return new Promise((resolve, reject) => {
+    request({ socketPath, path }, (response) => {
+      let body = ''
+      response.on('data', (chunk) => {
+        body += chunk
+      })
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, body }))
+    })
+      .on('error', reject)
+      .end()
+  })
+}
+
+/** A bridge that collects the beats of some workers and their orchestrator. */
+class Bridge implements AsyncDisposable {
+  readonly store: Store
+  readonly sessions: SessionId[] = []
+  readonly beating = new Set<SessionId>()
+  readonly #ending = new AbortController()
+  readonly #running: Promise<void>[] = []
+
+  constructor(store: Store) {
+    this.store = store
+  }
+
+  static async open(path: string, workers: number): Promise<Bridge> {
+    const log = recordingLog()
+    const bridge = new Bridge(await openSqliteStore(path, { clock: systemClock, chance: systemChance, log }))
+    for (let n = 1; n <= workers; n += 1) {
+      const { id } = await bridge.store.openConversation({
+        roles: { a: 'orchestrator', b: 'worker' },
+        agents: { a: 'orchestrator', b: `w${n}` },
+        lifetimeMs: 3_600_000,
+      })
+      bridge.sessions.push(sessionId(id, 'b'))
+      for (const side of ['a', 'b'] as const) bridge.beating.add(sessionId(id, side))
+    }
+    bridge.#running.push(bridge.#beat(), bridge.#tend())
+    return bridge
+  }
+
+  async #beat(): Promise<void> {
+    for (let seq = 1; !this.#ending.signal.aborted; seq += 1) {
+      await this.store.beat(
+        [...this.beating].map((session) => ({ session, host: 'h', incarnation: 'one', seq, work: 0 })),
+      )
+      await systemClock.sleep(BEAT_MS, this.#ending.signal).catch(() => undefined)
+    }
+  }
+
+  async #tend(): Promise<void> {
+    while (!this.#ending.signal.aborted) {
+      await systemClock.sleep(await this.store.tend(), this.#ending.signal).catch(() => undefined)
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#ending.abort()
+    await Promise.all(this.#running)
+    await this.store[Symbol.asyncDispose]()
+  }
+}
+
+test('two programs on one database move a dead worker’s task once, say how they are, and end when told', {
+  timeout: 60_000,
+}, async () => {
+  const folder = await mkdtemp(join(tmpdir(), 's2-watchdog-'))
+  try {
+    const path = join(folder, 'bridge.db')
+    await using bridge = await Bridge.open(path, 3)
+    const [holder] = bridge.sessions as [SessionId]
+    const work = { id: 't1', description: 'x', priority: 'P2', role: null, deadline: null, createdBy: null } as const
+    await bridge.store.addTask({ ...work, holder })
+    const env = (state: string) => ({
+      S2_STATE: join(folder, state),
+      S2_STORE: `sqlite:${path}`,
+      S2_LATE_AFTER: '2s',
+      S2_SILENT_AFTER: '3s',
+      S2_ALERT_EXEC: `cat >> ${join(folder, 'alerts')}`,
+    })
+    const [one, two] = [start(env('one')), start(env('two'))]
+    await Promise.all([one, two].map(({ said }) => said(({ event }) => event === 'ready')))
+    const socket = join(folder, 'one', 'run', 'watchdog.sock')
+    await healthy(socket, /"ready":true.*4 agents: 4 alive; 1 task open/)
+
+    bridge.beating.delete(holder)
+    const others = bridge.sessions.slice(1)
+    const given = await Promise.race(others.map((session) => firstAssignment(bridge.store, session)))
+    const { epoch, moves } = await bridge.store.task('t1')
+    assert.deepEqual([given, epoch, moves], ['t1', 2, 1])
+    await healthy(socket, /4 agents: 3 alive, 1 silent/)
+    const { body } = await ask(socket, '/metrics')
+    assert.match(body, /^s2_watchdog_agents_silent 1$/m)
+    const opened = ({ event, cause }: Record<string, unknown>): boolean =>
+      event === 'incident opened' && cause === 'silent:w1'
+    await Promise.race([one.said(opened), two.said(opened)])
+
+    assert.deepEqual(await Promise.all([one.stop(), two.stop()]), [0, 0])
+    assert.equal([...one.events, ...two.events].filter(({ event }) => event === 'task reassigned').length, 1)
+    assert.equal([...one.events, ...two.events].filter(opened).length, 1)
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+})
+
+test('wrong settings end the program with code 78 and a word on each', async () => {
+  const child = spawn(process.execPath, [MAIN], {
+    env: { PATH: process.env.PATH, S2_STATE: tmpdir(), S2_SILENT_AFTER: '1s', S2_LATE_AFTR: '1s' },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  let words = ''
+  child.stderr.on('data', (chunk) => {
+    words += chunk
+  })
+  const [code] = (await once(child, 'close')) as [number]
+  assert.equal(code, 78)
+  assert.match(words, /S2_LATE_AFTR is not a setting; did you mean S2_LATE_AFTER\?/)
+})
+
+async function firstAssignment(store: Store, session: SessionId): Promise<string | undefined> {
+  for await (const { text } of store.mail(session, 0, new AbortController().signal)) {
+    const letter = readLetter(text)
+    if (letter?.type === 'task_assignment') return letter.task
+  }
+  return undefined
+}
+
+async function healthy(socket: string, wanted: RegExp): Promise<void> {
+  for (let body = ''; !wanted.test(body); body = (await ask(socket, '/readyz')).body) await systemClock.sleep(50)
+}
