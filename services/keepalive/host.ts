@@ -1,6 +1,6 @@
 import type { Beat } from '#fleet/beat.ts'
 import type { Credential } from '#fleet/credential.ts'
-import { isPassing, S2Error } from '#fleet/errors.ts'
+import { S2Error } from '#fleet/errors.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
@@ -10,7 +10,7 @@ import type { Metrics } from '#runtime/metrics.ts'
 import { speakerOf } from '#spool/outbox.ts'
 import type { Keyring } from '#store/remote/remote.ts'
 import { Errand } from './errand.ts'
-import { isLockedOut } from './fate.ts'
+import { fateOf, isLockedOut } from './fate.ts'
 import { Glance } from './glance.ts'
 import { Keys } from './keys.ts'
 import { Line } from './line.ts'
@@ -441,7 +441,7 @@ export class Host implements AsyncDisposable {
 
   /** That a bridge is away, or refuses a session, the beats tell: once, and not once for each errand. */
   #onErrandTrouble(topic: string, error: unknown): void {
-    if (isPassing(error) || isLockedOut(error)) {
+    if (fateOf(error) === 'again' || isLockedOut(error)) {
       this.#parts.log.debug('tried again later', { topic, why: (error as Error).message })
     } else this.#troubles.threw(topic, error)
   }

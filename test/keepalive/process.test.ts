@@ -144,7 +144,7 @@ test('a bridge that dies and is back after two seconds is found again, and nothi
   assert.deepEqual(traffic.read, traffic.sent)
   await until('it is well', async () => (await host.ask('/readyz')).status === 200)
   assert.match((await host.ask('/metrics')).text, /^s2_keepalive_reconnects_total 1$/m)
-  assert.equal(keepalive.events('trouble').length, 1)
+  assert.equal(keepalive.events('trouble').length, 1, keepalive.said)
   await keepalive.end()
 })
 
