@@ -6,6 +6,8 @@ import { Stage } from './stage.ts'
 import { play } from './story.ts'
 import { Telling } from './telling.ts'
 
+// Whoever reads the story may leave before its end.
+process.stdout.on('error', () => undefined)
 const telling = new Telling()
 try {
   await using stage = new Stage()

@@ -62,6 +62,8 @@ export class Stage implements AsyncDisposable {
     writeFileSync(this.ledger, '')
     const [file, ...args] = s2Command()
     this.#up = spawn(file, [...args, 'up', path, '--json'], { env: this.#env(), stdio: ['ignore', 'pipe', 'pipe'] })
+    // However this process ends, the fleet ends with it.
+    process.once('exit', () => this.#up?.kill('SIGTERM'))
     for (const stream of [this.#up.stdout, this.#up.stderr]) {
       stream?.on('data', (chunk: Buffer) => {
         this.#output += chunk.toString('utf8')

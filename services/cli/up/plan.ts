@@ -17,7 +17,7 @@ export interface ProgramPlan {
   readonly stage: number
 }
 
-export const STAGE = { bridge: 0, orchestrator: 1, hosts: 2, agents: 3 } as const
+export const STAGE = { bridge: 0, orchestrator: 1, credentials: 2, hosts: 3, agents: 4 } as const
 
 export interface Surroundings {
   /** The fleet's state folder, which is the orchestrator's too. */
@@ -78,7 +78,7 @@ export function planPrograms(fleet: Fleet, around: Surroundings): ProgramPlan[] 
     host(orchestrator, STAGE.orchestrator),
     ...wakes(orchestrator, STAGE.orchestrator, 'database'),
     ...fleet.workers.flatMap((worker) => [
-      plan(worker, 'cred-sync', STAGE.hosts, {
+      plan(worker, 'cred-sync', STAGE.credentials, {
         S2_GIT_REMOTE: remoteOf(fleet, around.state),
         S2_GIT_BRANCH: fleet.branch,
         S2_WORKER: String(worker.number),

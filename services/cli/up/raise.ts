@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import { ConfigError } from '#runtime/config.ts'
 import { parseAddress } from '#runtime/settings.ts'
+import { readCredentials } from '#spool/credentials.ts'
 import { openStore } from '#store/open.ts'
 import type { Store } from '#store/store.ts'
 import { askHealth } from '../health.ts'
@@ -12,11 +13,11 @@ import type { Shell } from '../shell.ts'
 import { serveControl } from './control.ts'
 import type { DemoTask } from './demo.ts'
 import { enlist } from './enlist.ts'
-import { type Fleet, ORCHESTRATOR } from './fleet.ts'
+import { type Fleet, type Member, ORCHESTRATOR } from './fleet.ts'
 import { guardFleet } from './guarding.ts'
 import { LocalFleet } from './local.ts'
 import { killAll, markedBy } from './members.ts'
-import { bridgeUrlOf, localRemote, type ProgramPlan, planPrograms, remoteOf, STAGE } from './plan.ts'
+import { bridgeUrlOf, localRemote, type ProgramPlan, planPrograms, remoteOf, STAGE, stateOf } from './plan.ts'
 import type { Reporter } from './reporter.ts'
 import { stay } from './stay.ts'
 
@@ -40,6 +41,7 @@ export interface Raised extends AsyncDisposable {
 }
 
 const READY_MS = 60_000
+const CREDENTIALS_MS = 5_000
 const LOOK_MS = 50
 
 /** Brings up the bridge, opens what conversations are missing, and starts everybody else. */
@@ -62,7 +64,9 @@ export async function raiseFleet(asked: RaiseParts): Promise<Raised> {
   const tend = (): Promise<void> => tendCredentials(store, publication, parts)
   await tend()
   fate.refuseIfOver()
-  local.start(plans.filter(({ stage }) => stage !== STAGE.bridge))
+  local.start(plans.filter(({ stage }) => stage === STAGE.orchestrator || stage === STAGE.credentials))
+  await untilCredentials(parts)
+  local.start(plans.filter(({ stage }) => stage > STAGE.credentials))
   const text = `${plans.length} programs for ${fleet.workers.length + 1} agents; see them with: S2_STATE=${state} s2 status`
   parts.reporter.tell({ agent: ORCHESTRATOR, program: 's2 up', event: 'up', fields: { text } })
   const kept = stack.move()
@@ -162,6 +166,21 @@ async function checkFree({ host, port }: Fleet['listen']): Promise<void> {
     server.listen({ host, port }, resolve)
   })
   await new Promise((resolve) => server.close(resolve))
+}
+
+/**
+ * Gives cred-sync time to bring the first credentials, so that nobody begins by missing them. Whoever's are late gets them
+ * all the same, when they come.
+ */
+async function untilCredentials({ fleet, state, shell, ending }: RaiseParts): Promise<void> {
+  const { clock } = shell
+  const began = clock.now()
+  const hasOne = async ({ agent }: Member): Promise<boolean> =>
+    (await readCredentials(stateOf(agent, state))).credentials.length > 0
+  while (clock.now() - began < CREDENTIALS_MS && !ending.signal.aborted) {
+    if ((await Promise.all(fleet.workers.map(hasOne))).every((has) => has)) return
+    await clock.sleep(LOOK_MS, ending.signal).catch(() => undefined)
+  }
 }
 
 async function untilReady({ state, shell, ending }: RaiseParts, fate: Fate): Promise<void> {
