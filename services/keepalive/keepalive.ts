@@ -24,7 +24,7 @@ async function start(config: Config, life: Life): Promise<void> {
 }
 
 /** Carries until `draining` aborts, and settles when what was in hand has been carried, or its time is over. */
-export async function carry(config: CarryConfig, parts: CarryParts, draining: AbortSignal): Promise<void> {
+async function carry(config: CarryConfig, parts: CarryParts, draining: AbortSignal): Promise<void> {
   await using host = new Host(config, parts)
   if (!draining.aborted) {
     await new Promise<void>((resolve) => draining.addEventListener('abort', () => resolve(), { once: true }))

@@ -14,7 +14,7 @@ import type { LinkedStore } from '../../services/keepalive/ports.ts'
 import { ManualClock } from './clock.ts'
 import { MemoryInbox, MemoryOutbox, MemoryWallet } from './spool.ts'
 
-export const BRIDGE = 'http://bridge.test'
+const BRIDGE = 'http://bridge.test'
 export const CONFIG: CarryConfig = {
   host: 'host-1',
   beatMs: 5_000,
