@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
@@ -13,6 +13,8 @@ export interface PublicationConfig {
   readonly branch: string
   /** Bound of one git command. */
   readonly timeoutMs: number
+  /** Where it works: a folder of its own, cleared first. A temporary one unless said. */
+  readonly folder?: string
 }
 
 export interface PublicationParts {
@@ -50,7 +52,11 @@ export class Publication implements AsyncDisposable {
 
   /** Throws `unavailable` where git cannot run. */
   static async open(config: PublicationConfig, parts: PublicationParts): Promise<Publication> {
-    const folder = await mkdtemp(join(parts.env.TMPDIR ?? tmpdir(), 's2-publication-'))
+    const folder = config.folder ?? (await mkdtemp(join(parts.env.TMPDIR ?? tmpdir(), 's2-publication-')))
+    if (config.folder !== undefined) {
+      await rm(folder, { recursive: true, force: true })
+      await mkdir(folder, { mode: 0o700 })
+    }
     const publication = new Publication(config, parts, folder)
     try {
       await publication.#git('making a repository', ['init', '--quiet', '--bare', '--template=', '.'])

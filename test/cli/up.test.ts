@@ -148,6 +148,7 @@ test('a fleet comes up from nothing, works, tells, and ends without leaving anyt
   assert.equal(second.code, 78)
   assert.match(second.err, /up\.sock is in use/)
   assert.doesNotMatch(allText(fleet), /[0-9a-f]{64}/, 'a token was written where it does not belong')
+  assert.equal(existsSync(join(fleet.state, 'publication.git')), false, 'credentials lie about after they were pushed')
 
   const ended = exitOf(up)
   up.kill('SIGINT')

@@ -28,7 +28,7 @@ export interface Commanded {
   act(act: Act, agent: string): Promise<number>
 }
 
-export function controlSocket(state: string): string {
+function controlSocket(state: string): string {
   return join(state, 'run', 'up.sock')
 }
 

@@ -55,13 +55,13 @@ export async function raiseFleet(asked: RaiseParts): Promise<Raised> {
   stack.use(await serveControl(local, state))
   await clearStage(parts)
   stack.use(guardFleet(state, { clock, chance, env }))
-  const publication = stack.use(await openRemote(parts))
+  if (fleet.remote === null) await makeRemote(localRemote(state), fleet.branch, parts.gitTimeoutMs, shell)
   const plans = planPrograms(fleet, { state, folder: shell.folder, env })
   stack.defer(() => lower(local, plans, parts))
   local.start(plans.filter(({ stage }) => stage === STAGE.bridge))
   await untilReady(parts, fate)
   const store = stack.use(await openStore(`unix:${join(state, 'run', 'admin.sock')}`, storeParts(shell)))
-  const tend = (): Promise<void> => tendCredentials(store, publication, parts)
+  const tend = (): Promise<void> => tendCredentials(store, parts)
   await tend()
   fate.refuseIfOver()
   local.start(plans.filter(({ stage }) => stage === STAGE.orchestrator || stage === STAGE.credentials))
@@ -122,9 +122,10 @@ async function clearStage({ state, fleet, shell }: RaiseParts): Promise<void> {
   await checkFree(fleet.listen)
 }
 
+/** For as long as credentials are pushed only: its repository holds their secrets. */
 async function openRemote({ fleet, state, gitTimeoutMs, shell }: RaiseParts): Promise<Publication> {
-  if (fleet.remote === null) await makeRemote(localRemote(state), fleet.branch, gitTimeoutMs, shell)
-  const config = { remote: remoteOf(fleet, state), branch: fleet.branch, timeoutMs: gitTimeoutMs }
+  const folder = join(state, 'publication.git')
+  const config = { remote: remoteOf(fleet, state), branch: fleet.branch, timeoutMs: gitTimeoutMs, folder }
   return await Publication.open(config, shell)
 }
 
@@ -134,7 +135,8 @@ async function lower(local: LocalFleet, plans: readonly ProgramPlan[], { reporte
   reporter.tell({ agent: ORCHESTRATOR, program: 's2 up', event: 'all programs have ended' })
 }
 
-async function tendCredentials(store: Store, publication: Publication, parts: RaiseParts): Promise<void> {
+async function tendCredentials(store: Store, parts: RaiseParts): Promise<void> {
+  await using publication = await openRemote(parts)
   const { fleet, state, lifetimeMs, shell, reporter } = parts
   const config = { state, bridgeUrl: bridgeUrlOf(fleet), lifetimeMs }
   const pushed = await enlist(fleet, config, { store, publication, clock: shell.clock })
