@@ -6,6 +6,7 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-builtin-rules
 
 SEEDS ?= 500
+export ROLE PREFIX DESTDIR ETC STATE UNITS PURGE
 IN_ENV := . ./deploy/env.sh &&
 
 # Folders are listed too: a file that was removed shows only in the time of its folder.
@@ -43,6 +44,15 @@ simulate: setup ## run the fleet in simulated time; SEEDS=n fleets
 rehearse: build ## break a real fleet on purpose and watch it recover
 	@$(IN_ENV) node test/rehearse/main.ts
 
+test-system: build ## as root: install into a real systemd in a container of its own, and break it there
+	@./test/system/systemd.sh
+
+install: build ## as root: install under PREFIX for ROLE=orchestrator|worker|both, or upgrade in place
+	@$(IN_ENV) ./deploy/install.sh install
+
+uninstall: ## as root: remove the programs; PURGE=1 settings and data too
+	@./deploy/install.sh uninstall
+
 bench: build ## measure
 	@$(IN_ENV) node test/bench/main.ts
 
@@ -61,4 +71,4 @@ clean: ## remove what was built
 distclean: clean ## remove what was installed too
 	rm -rf node_modules .toolchain
 
-.PHONY: help setup build run test check simulate rehearse bench format readme lock clean distclean
+.PHONY: help setup build run test check simulate rehearse test-system install uninstall bench format readme lock clean distclean

@@ -51,7 +51,8 @@ function line(program: string, info: Record<string, unknown>): string {
     message: string
     fields?: Fields
   }
-  return JSON.stringify({ at: timestamp, level, program, event: message, ...fields }, plainErrors)
+  const head = { at: timestamp, level, program, event: message }
+  return JSON.stringify({ ...head, ...fields, ...head }, plainErrors) // no field takes the place of these four
 }
 
 /** Errors have no enumerable fields, so plain JSON would lose them. */
