@@ -37,7 +37,7 @@ test('beats come to other processes by themselves, soon, and wake no watcher of 
   const start = performance.now()
   await store.beat([beat(b, 1)])
   const { pulses, cursor } = await awaitPulses(observer, 0)
-  assert.ok(performance.now() - start < 1000)
+  assert.ok(performance.now() - start < 3000)
   assert.deepEqual(seqs(pulses), [1])
   await store.beat([beat(b, 2, { work: 5, host: 'other' }), beat(b, 3)])
   assert.deepEqual(seqs((await awaitPulses(observer, cursor)).pulses), [3])

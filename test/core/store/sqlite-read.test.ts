@@ -1,7 +1,7 @@
 /** A reader of a database that others make, fill, replace and remove; and news of what they commit. */
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { readFileSync, renameSync, rmSync, statSync, unlinkSync } from 'node:fs'
+import { readdirSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { StoredMessage } from '#fleet/message.ts'
@@ -243,4 +243,42 @@ test('conversations that another process opens, renews and ends are seen', async
   )
   // a foreign hand that deletes the last row leaves no trace; the store looks again within a minute
   assert.ok((await ids(reader)).length >= 1)
+})
+
+test('a store that is closed refuses everything, ends its streams, and holds nothing open', async () => {
+  await using ground = await Ground.make()
+  const store = await ground.open()
+  const { a, b } = await openChannel(store)
+  const signal = new AbortController().signal
+  const waiting = [store.mail(b, 0, signal), store.traffic(0, signal)].map((each) =>
+    each[Symbol.asyncIterator]().next(),
+  )
+  const sent = store.send(a, 'k', { text: 'on its way' })
+  await store[Symbol.asyncDispose]()
+  assert.equal((await sent).text, 'on its way')
+  for (const next of waiting) await next
+  for (const asked of [
+    () => store.send(a, 'k2', { text: 'x' }),
+    () => store.unacked(b, 0, 1),
+    () => store.conversations(),
+    () => store.beat([]),
+    () => store.pulses(0),
+    () => store.judge([]),
+    () => store.verdicts(),
+    () => store.tend(),
+  ]) {
+    await refused('unavailable', asked())
+  }
+  for await (const _ of store.mail(b, 0, signal)) assert.fail('a closed store has no mail')
+  const open = readdirSync('/proc/self/fd').map((each) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${each}`)
+    } catch {
+      return ''
+    }
+  })
+  assert.deepEqual(
+    open.filter((each) => each.startsWith(ground.folder)),
+    [],
+  )
 })

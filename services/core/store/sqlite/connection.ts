@@ -147,15 +147,15 @@ export function prepare(connection: Connection, durability: Durability, journal:
     })
   }
   connection.pragma(`synchronous = ${durability}`)
-  connection.pragma(`wal_autocheckpoint = ${CHECKPOINT_AT_LEAST}`)
+  connection.pragma(`wal_autocheckpoint = ${CHECKPOINT_AT_LEAST[durability]}`)
   connection.get('SELECT count(*) FROM sqlite_schema')
   if (connection.pragma('synchronous') !== LEVEL[durability]) {
     throw new S2Error('internal', `SQLite does not keep synchronous=${durability}`)
   }
 }
 
-/** Pages: by then a commit has to pay for a checkpoint. Upkeep does it in quiet moments, long before. */
-const CHECKPOINT_AT_LEAST = 16_384
+/** Pages: by then a commit has to pay for a checkpoint. Where it must not, upkeep does it in quiet moments, long before. */
+const CHECKPOINT_AT_LEAST = { FULL: 16_384, NORMAL: 1_000 } as const
 
 /** Waits of a caller whom a lock refused. */
 const BUSY_WAITS = { firstMs: 2, mostMs: 40 }

@@ -30,7 +30,7 @@ export class Conversations {
   readonly #connection: Connection
   readonly #clock: Clock
   readonly #oddities: Oddities
-  /** Those that had not ended when they were read, in the order of their rows. */
+  /** Those that had not ended when all were read, in the order of their rows. */
   #known = new Map<string, Conversation>()
   #rowid = 0
   #version = 0
@@ -49,12 +49,12 @@ export class Conversations {
     const now = this.#clock.wall()
     const live: Conversation[] = []
     let isSorted = true
-    for (const [id, conversation] of this.#known) {
-      if (conversation.expiresAt <= now) this.#known.delete(id)
-      else {
-        isSorted &&= (live.at(-1)?.createdAt ?? 0) <= conversation.createdAt
-        live.push(conversation)
-      }
+    let youngest = 0
+    for (const conversation of this.#known.values()) {
+      if (conversation.expiresAt <= now) continue // it stays known: the wall clock may be set back
+      isSorted &&= youngest <= conversation.createdAt
+      youngest = conversation.createdAt
+      live.push(conversation)
     }
     return isSorted ? live : live.sort((one, other) => one.createdAt - other.createdAt)
   }
@@ -146,6 +146,11 @@ export class Conversations {
       )
     }
     return token
+  }
+
+  /** Forgets tokens whose overlap is over. */
+  prune(): void {
+    this.#connection.run('DELETE FROM s2_former_tokens WHERE ends_at <= ?', this.#clock.wall())
   }
 
   #currentToken(conversation: string, side: Side): string {

@@ -65,6 +65,7 @@ export class Liveness implements AsyncDisposable {
   #flushing: Promise<void> | undefined
   #writing: Promise<void> = Promise.resolve()
   #isTroubled = false
+  #isClosed = false
 
   constructor(path: string, parts: LivenessParts) {
     this.#path = path
@@ -224,6 +225,7 @@ export class Liveness implements AsyncDisposable {
     if (this.#parts.mode === 'write') await this.flush().catch((error: unknown) => this.#complain(error))
     this.#connection?.[Symbol.dispose]()
     this.#connection = undefined
+    this.#isClosed = true
   }
 
   async #flushSoon(): Promise<void> {
@@ -277,6 +279,7 @@ export class Liveness implements AsyncDisposable {
 
   /** The handle, opened anew when the file under it is not the one that others see. */
   #open(): Connection {
+    if (this.#isClosed) throw new S2Error('unavailable', `the store of beats ${this.#path} is closed`)
     if (this.#connection !== undefined && isSameFile(this.#file, identify(this.#path))) return this.#connection
     this.#connection?.[Symbol.dispose]()
     this.#connection = undefined

@@ -132,6 +132,13 @@ export class Messages {
     return this.#batch(`${SELECT} WHERE m.id > ? ORDER BY m.id LIMIT +?`, [after], after, limit)
   }
 
+  /** Forgets delivery records of messages that the Python bridge's readers have read; answers how many. */
+  prune(): number {
+    return this.#connection.run(
+      'DELETE FROM s2_deliveries WHERE (SELECT read FROM messages WHERE id = s2_deliveries.message) IS NOT 0',
+    )
+  }
+
   /** The id given last; 0 where there was none yet. */
   newest(): number {
     return this.#connection.get<{ id: number | null }>('SELECT max(id) AS id FROM messages')?.id ?? 0

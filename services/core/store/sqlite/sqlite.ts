@@ -300,20 +300,21 @@ class SqliteStore implements Store {
     return this.#ask(({ connection }) => readChain(connection, after, limit))
   }
 
-  /** Delivery records end with the ack; keys of messages stay for ever, as a repetition may come after any time. */
+  /** Delivery records end with our ack; keys of messages stay for ever, as a repetition may come after any time. */
   prune(olderThanMs: number): Promise<number> {
-    return this.#write(({ tasks, incidents }) => {
+    return this.#write(({ conversations, messages, tasks, incidents }) => {
       const time = this.#parts.clock.wall() - olderThanMs
-      return tasks.prune(time) + incidents.prune(time)
+      conversations.prune()
+      return messages.prune() + tasks.prune(time) + incidents.prune(time)
     })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closing.signal.aborted) return
+    this.#closing.abort()
     this.#tail[Symbol.dispose]()
     await this.#hand?.writer.close()
     await this.#liveness[Symbol.asyncDispose]()
-    this.#closing.abort()
     this.#hand?.[Symbol.dispose]()
     this.#source[Symbol.dispose]()
   }
@@ -346,7 +347,7 @@ class SqliteStore implements Store {
     signal: AbortSignal,
     question: (rooms: Rooms, cursor: number) => Batch,
   ): AsyncGenerator<readonly StoredMessage[]> {
-    if (signal.aborted) return
+    if (signal.aborted || this.#closing.signal.aborted) return
     using ear = this.#tail.listen(reader)
     const stop = (): void => ear[Symbol.dispose]()
     signal.addEventListener('abort', stop, { once: true })
@@ -355,6 +356,7 @@ class SqliteStore implements Store {
       let cursor = after
       while (await ear.rung()) {
         for (let isMore = true; isMore && !signal.aborted; ) {
+          if (this.#closing.signal.aborted) return
           if (this.#source.current() === null) break // rung again when there is a database
           const batch: Batch = await this.#ask((rooms) => {
             if (met?.rooms !== rooms) {
@@ -367,6 +369,7 @@ class SqliteStore implements Store {
           cursor = batch.last
           isMore = batch.isFull
           if (batch.messages.length > 0 && !signal.aborted) yield batch.messages
+          if (isMore) await nextTurn() // a long history must not keep the event loop to itself
         }
       }
     } finally {
@@ -445,4 +448,8 @@ function makeHand(
       bell[Symbol.dispose]()
     },
   }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
 }
