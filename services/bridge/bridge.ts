@@ -41,7 +41,7 @@ async function start(config: Config, life: Life): Promise<void> {
   const bridge = stack.use(await openBridge(config, store, life))
   const loop = tending(store, bridge, life)
   stack.defer(() => loop.done)
-  log.info('listening', { at: bridge.url, admin: config.admin })
+  log.info('listening', { url: bridge.url, admin: config.admin })
 }
 
 /** Repeats what the store needs. What passes by itself is waited for: the doors stay open, and beats go on. */

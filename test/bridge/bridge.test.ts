@@ -67,7 +67,7 @@ test('the program starts, answers on both doors, and stops when it is told to', 
   const socket = join(bridge.state, 'run', 'admin.sock')
   assert.equal(statSync(socket).mode & 0o777, 0o660)
   assert.ok(existsSync(join(bridge.state, 'bridge.db')))
-  const [, url] = /"at":"(http:\/\/127\.0\.0\.1:\d+)"/.exec(bridge.output) ?? []
+  const [, url] = /"url":"(http:\/\/127\.0\.0\.1:\d+)"/.exec(bridge.output) ?? []
   assert.equal((await fetch(`${url}/v1/send`, { method: 'POST', body: '{}' })).status, 400)
 
   await using second = new Bridge('whole', {})

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { type ClientOptions, WebSocket } from 'ws'
+import { S2Error } from '#fleet/errors.ts'
 import { joinProof } from '#fleet/signature.ts'
 import { Ground, type Seat, until } from './ground.ts'
 
@@ -277,6 +278,50 @@ test('no more mail is under way than there is room for, until the reader says th
     host.frames.map(({ message }) => message.text),
     Array.from({ length: 400 }, (_, sent) => String(sent)),
   )
+})
+
+test('joining again takes the place of joining before', async () => {
+  await using ground = await Ground.open()
+  const { a, b } = await ground.channel()
+  using host = await Host.open(ground)
+  await host.join(b)
+  await host.join(b)
+  await ground.store.send(a.session, 'k', { text: 'once' })
+  await host.next('mail')
+  host.say({ t: 'beat', n: 1, beats: [beatOf(b, 1)] })
+  await host.next('done')
+  assert.deepEqual(host.frames, [])
+  await host.join(b, null)
+  await ground.store.send(a.session, 'l', { text: 'not wanted' })
+  host.say({ t: 'beat', n: 2, beats: [beatOf(b, 2)] })
+  await host.next('done')
+  assert.deepEqual(host.frames, [])
+})
+
+test('mail that breaks off in the store goes on behind what was sent', async () => {
+  await using ground = await Ground.open()
+  const { a, b } = await ground.channel()
+  for (let sent = 0; sent < 6; sent += 1) await ground.store.send(a.session, String(sent), { text: String(sent) })
+  const { mail } = ground.store
+  let breaks = 0
+  ground.store.mail = async function* (reader, after, signal) {
+    let left = 2
+    for await (const message of mail.call(ground.store, reader, after, signal)) {
+      yield message
+      left -= 1
+      if (left > 0) continue
+      breaks += 1
+      throw new S2Error('unavailable', 'the database is locked')
+    }
+  }
+  using host = await Host.open(ground)
+  await host.join(b)
+  await until('all has come', () => host.frames.length >= 6)
+  assert.deepEqual(
+    host.frames.map(({ message }) => message.text),
+    ['0', '1', '2', '3', '4', '5'],
+  )
+  assert.ok(breaks >= 3)
 })
 
 test('a session whose token has ended is put out, and nobody else', async () => {

@@ -35,12 +35,6 @@ export class Box {
     return message
   }
 
-  /** Forgets what was not taken: it will be sent again, from the cursor on. */
-  empty(): void {
-    this.#waiting = []
-    this.#newest = this.#cursor
-  }
-
   /** Lets the reader look again. */
   wake(): void {
     this.#wake?.resolve()

@@ -180,10 +180,9 @@ export class Link {
 
   /** Joins, or joins anew: with the present token, and from where its readers are. */
   #join(seat: Seat): void {
-    const { session, boxes } = seat
+    const { session } = seat
     const token = this.#parts.token(session)
     if (this.#challenge === null || token === undefined) return
-    for (const box of boxes) box.empty()
     const after = cursorOf(seat)
     seat.state = 'asking'
     seat.token = token

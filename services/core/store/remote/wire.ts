@@ -1,5 +1,7 @@
-import Type, { type Static, type TProperties, type TSchema } from 'typebox'
-import { Compile, type Validator } from 'typebox/compile'
+// By name and not by their default exports, which bring everything they have: that costs each program 5 MB.
+import type { Static, TProperties, TSchema } from 'typebox'
+import * as Type from 'typebox'
+import { Compile, type Validator } from 'typebox/schema'
 import { INCIDENT_KINDS } from '#fleet/incident.ts'
 import { VERDICTS } from '#fleet/liveness.ts'
 import { DELIVERY } from '#fleet/message.ts'
@@ -381,7 +383,7 @@ export function checkOf(schema: TSchema): Validator {
 
 /** What is wrong with a value, as a clause: where, and what was wanted there. */
 export function faultOf(schema: TSchema, value: unknown): string {
-  const [first] = checkOf(schema).Errors(value)
+  const [first] = checkOf(schema).Errors(value)[1]
   if (first === undefined) return 'is not what was wanted'
   const where = first.instancePath === '' ? 'it' : first.instancePath.slice(1).replaceAll('/', '.').slice(0, 100)
   return `${where}: ${first.message}`
