@@ -1,7 +1,7 @@
 import { type Command, commandLine } from '#runtime/command.ts'
 import { ConfigError, demand, type Env, readSettings } from '#runtime/config.ts'
 import type { LifeConfig } from '#runtime/run.ts'
-import { localStore, SETTINGS, type Setting } from '#runtime/settings.ts'
+import { localStore } from '#runtime/settings.ts'
 
 export interface Config extends LifeConfig {
   readonly source: 'database' | 'inbox'
@@ -41,7 +41,7 @@ export function readConfig(env: Env): Config {
     source: values.S2_SOURCE,
     storeUrl,
     wakeFor: values.S2_WAKE_FOR,
-    wake: { argv: wakeLine(line), env: withoutSecrets(env), timeoutMs: values.S2_WAKE_TIMEOUT },
+    wake: { argv: wakeLine(line), env: handedOn(env), timeoutMs: values.S2_WAKE_TIMEOUT },
     pollMs: values.S2_POLL,
   })
 }
@@ -54,8 +54,11 @@ function wakeLine(line: string): Command['argv'] {
   }
 }
 
-/** The environment of the command: ours, less the settings that are secrets. */
-function withoutSecrets(env: Env): Env {
-  const isSecret = (name: string): boolean => (SETTINGS as Record<string, Setting>)[name]?.secret === true
-  return Object.fromEntries(Object.entries(env).filter(([name]) => !isSecret(name) && name !== 'NOTIFY_SOCKET'))
+/** What of our settings the command may have: where to ask for the mail. The others are ours, and some are secrets. */
+const HANDED_ON = ['S2_STATE', 'S2_STORE']
+/** What the service manager tells this program, and nobody else (sd_notify(3), sd_listen_fds(3)). */
+const OWN = /^(S2_.*|NOTIFY_SOCKET|WATCHDOG_(USEC|PID)|LISTEN_(FDS|PID|FDNAMES))$/
+
+function handedOn(env: Env): Env {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => HANDED_ON.includes(name) || !OWN.test(name)))
 }

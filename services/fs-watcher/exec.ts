@@ -1,40 +1,76 @@
-import { redact } from '#fleet/redact.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { runCommand } from '#runtime/command.ts'
+import { type Ending, runCommand } from '#runtime/command.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Config } from './config.ts'
-import type { Call, Wake } from './rouser.ts'
+import type { Groups } from './groups.ts'
+import type { Mail } from './mail.ts'
+import { type Call, NotBegun, type Wake } from './rouser.ts'
 
-/** Characters of each message that the command is shown; the whole is in the inbox. */
-const PREVIEW = 200
-const OUTPUT_MAX = 4_000
+/** Messages of one list that a call shows. */
+const SHOWN_MAX = 50
+const OUTPUT_MAX = 16_000
+const TAIL_MAX = 1_000
 
-/** Wakes by running a command with the call as JSON on its standard input. Exit code 0 says that it worked. */
-export function execWake({ argv, env, timeoutMs }: Config['wake'], clock: Clock, log: Pick<Log, 'debug'>): Wake {
+/**
+ * Wakes by running a command with the call as JSON on its standard input; exit code 0 says that it worked. What it leaves
+ * running in its process group ends with it: who starts something that shall stay uses setsid(1).
+ */
+export function execWake(
+  { argv, env, timeoutMs }: Config['wake'],
+  groups: Groups,
+  clock: Clock,
+  log: Pick<Log, 'debug'>,
+): Wake {
   return async (call, signal) => {
     const input = `${JSON.stringify(told(call))}\n`
-    const ending = await runCommand(
-      { argv, env, input, timeoutMs, outputMax: OUTPUT_MAX, beyond: 'keep_tail' },
-      clock,
-      signal,
-    )
-    log.debug('the wake command said', { output: String(ending.stdout) })
+    let group: Disposable | undefined
+    const onStart = (pid: number): void => {
+      group = groups.enter(pid)
+    }
+    let ending: Ending
+    try {
+      const bounds = { timeoutMs, outputMax: OUTPUT_MAX, beyond: 'keep_tail' } as const
+      ending = await runCommand({ argv, env, input, onStart, ...bounds }, clock, signal)
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      throw new NotBegun(`the wake command ${argv[0]} cannot be started (${code}): see S2_WAKE`, { cause: error })
+    } finally {
+      group?.[Symbol.dispose]()
+    }
+    log.debug('the wake command has run', { ...ending, stdout: String(ending.stdout) })
     if (ending.code === 0 && ending.ended === null) return
-    const how = ending.ended ?? ending.signal ?? `exit code ${ending.code}`
-    throw new Error(`the wake command did not work: ${how}`, { cause: redact(ending.stderr.slice(-1000)) })
+    throw new Error(`the wake command failed: ${howItEnded(ending, timeoutMs)}`, { cause: tailOf(ending) })
   }
 }
 
-function told({ session, messages }: Call): object {
+function howItEnded({ ended, signal, code }: Ending, timeoutMs: number): string {
+  if (ended === 'timeout') return `it ran longer than ${timeoutMs} ms`
+  if (signal !== null) return `it was ended by ${signal}`
+  // how the shell says it (sh(1), EXIT STATUS)
+  if (code === 127) return 'exit code 127, so the shell found no such command'
+  return `exit code ${code}`
+}
+
+function tailOf({ stdout, stderr }: Ending): string {
+  return (stderr.trim() === '' ? String(stdout) : stderr).slice(-TAIL_MAX)
+}
+
+/**
+ * `messages` are those that nobody was woken for before, and `count` says how many they are; `earlier` are those that
+ * stayed unread since an earlier wake, and `unread` says how many wait in all.
+ */
+function told({ target, mail, fresh }: Call): object {
+  const earlier = mail.filter((each) => !fresh.has(each))
   return {
-    session,
-    count: messages.length,
-    messages: messages.map(({ id, from, action, text, sentAt }) => ({
-      id,
-      from,
-      action,
-      sentAt,
-      preview: text.slice(0, PREVIEW),
-    })),
+    target,
+    sessions: [...new Set(mail.map(({ to }) => to))],
+    count: fresh.size,
+    messages: [...fresh].slice(0, SHOWN_MAX).map(tell),
+    unread: mail.length,
+    earlier: earlier.slice(0, SHOWN_MAX).map(tell),
   }
+}
+
+function tell({ id, from, to, action, sentAt, preview }: Mail): object {
+  return { id, from, to, action, sentAt, preview }
 }

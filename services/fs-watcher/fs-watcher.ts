@@ -2,61 +2,62 @@ import { join } from 'node:path'
 import { redact } from '#fleet/redact.ts'
 import type { Life, Program } from '#runtime/run.ts'
 import { watchesInForce } from '#runtime/watch.ts'
-import { Inbox } from '#spool/inbox.ts'
-import { openStore } from '#store/open.ts'
 import { type Config, readConfig } from './config.ts'
 import { execWake } from './exec.ts'
+import { Groups } from './groups.ts'
+import type { Source, SourceTidings } from './mail.ts'
 import { Rouser } from './rouser.ts'
-import { type SourceParts, watchDatabase, watchInbox } from './sources.ts'
 import { Woken } from './woken.ts'
 
 /** Hears of new messages and wakes the agent they are for: once per message, and never twice at a time. */
 export const program: Program<Config> = { name: 'fs-watcher', redact, readConfig, start }
 
-/** How often it says that it lives though nothing came. */
-const ROUND_MS = 5_000
-
 async function start(config: Config, life: Life): Promise<void> {
   const { clock, log, health, draining, stack } = life
+  const groups = new Groups(join(config.state, 'watcher', `${config.source}-running.json`))
+  const left = await groups.endLeftovers(clock)
+  if (left > 0) log.warn('wakes that an earlier life of this program had left behind were ended', { groups: left })
   const woken = await Woken.open(join(config.state, 'watcher', `${config.source}.json`), (why) =>
-    log.warn('memory of wakes', { why }),
+    log.error('who was woken before is not known', { why }),
   )
-  const wakes = health.metrics.counter('s2_watcher_wakes_total', 'Wake commands that worked.')
-  const failures = health.metrics.counter('s2_watcher_wake_failures_total', 'Wake commands that failed.')
-  const looks = health.metrics.counter('s2_watcher_looks_total', 'Looks at the source that were finished.')
-  let lastMs = 0
-  health.metrics.gauge('s2_watcher_last_wake_seconds', 'How long the last wake command ran.', () => lastMs / 1000)
+  const figures = countFigures(life)
+
+  let told = ''
+  const tidings: SourceTidings = {
+    onHint: (target) => {
+      figures.hints.add()
+      rouser.hint(target)
+    },
+    onLook: () => {
+      figures.looks.add()
+      if (told !== '') log.info(`the ${config.source} can be looked at again`)
+      told = ''
+      health.trouble('source', null)
+      life.round(`watches the ${config.source} by ${means()}; ${figures.wakes.value} wakes so far`)
+    },
+    onTrouble: (error) => {
+      const why = error instanceof Error ? error.message : String(error)
+      if (why !== told) log.warn(`the ${config.source} cannot be looked at; trying on`, { error })
+      told = why
+      health.trouble('source', why)
+    },
+  }
+  health.trouble('source', 'not looked at yet')
+  const source = await openSource(config, woken, tidings, life)
   const rouser = new Rouser({
     clock,
     chance: life.chance,
     log,
     signal: draining,
-    wake: execWake(config.wake, clock, log),
-    keep: (ids) => woken.add(ids),
-    onWake: ({ ok, tookMs }) => {
-      if (ok) wakes.add()
-      else failures.add()
-      lastMs = tookMs
-      health.trouble('wake', ok ? null : 'the last wake command failed: see the log')
+    source,
+    woken,
+    wake: execWake(config.wake, groups, clock, log),
+    onWake: (ended) => {
+      figures.note(ended)
+      health.trouble('wake', ended.error === null ? null : String(ended.error))
     },
   })
-  health.metrics.gauge('s2_watcher_backlog', 'Messages that wait for a wake.', () => rouser.backlog)
-  const means = (): string => watchesInForce()[0]?.means ?? 'polls'
-  const status = (): string =>
-    `watches the ${config.source} by ${means()}, ${wakes.value} wakes, ${rouser.backlog} waiting`
-  const parts: SourceParts = {
-    clock,
-    log,
-    signal: draining,
-    onMessage: (message) => rouser.hear(message),
-    onTrouble: (why) => health.trouble('source', why),
-    onLook: () => {
-      looks.add()
-      life.round(status())
-    },
-  }
-  const watching =
-    config.source === 'inbox' ? inboxOf(config, woken, parts) : databaseOf(config, woken, rouser, parts, life)
+  const watching = source.watch()
   watching.catch((error: Error) => life.fail(error))
   stack.defer(async () => {
     await Promise.allSettled([watching, rouser.idle()])
@@ -64,36 +65,38 @@ async function start(config: Config, life: Life): Promise<void> {
   })
 }
 
-async function inboxOf(config: Config, woken: Woken, parts: SourceParts): Promise<void> {
-  const inbox = new Inbox(config.state, (fault) => parts.log.warn('a file in the inbox', { fault }))
-  await watchInbox(inbox, woken, config.pollMs, parts)
-}
-
-async function databaseOf(
-  config: Config,
-  woken: Woken,
-  rouser: Rouser,
-  parts: SourceParts,
-  { clock, chance, log }: Life,
-): Promise<void> {
-  await using store = await openStore(config.storeUrl, { clock, chance, log }, null, 'read')
-  const beat = roundWhileQuiet(store, parts)
-  await Promise.all([watchDatabase(store, woken, rouser, config.wakeFor, parts), beat])
-}
-
-/** A database where nothing is written gives no batches: a look at it shows that it can still be read. */
-async function roundWhileQuiet(
-  store: { conversations(): Promise<unknown> },
-  { clock, signal, onLook, onTrouble }: SourceParts,
-): Promise<void> {
-  while (!signal.aborted) {
-    try {
-      await store.conversations()
-      onTrouble(null)
-      onLook()
-    } catch (error) {
-      onTrouble((error as Error).message)
-    }
-    await clock.sleep(ROUND_MS, signal).catch(() => undefined)
+async function openSource(config: Config, woken: Woken, tidings: SourceTidings, life: Life): Promise<Source> {
+  const { clock, chance, log, draining: signal, stack } = life
+  if (config.source === 'inbox') {
+    const [{ Post }, { Inbox }] = await Promise.all([import('./post.ts'), import('#spool/inbox.ts')])
+    return new Post({ ...tidings, clock, log, signal, inbox: new Inbox(config.state), ...config })
   }
+  const [{ Database }, { openStore }] = await Promise.all([import('./database.ts'), import('#store/open.ts')])
+  const store = stack.use(await openStore(config.storeUrl, { clock, chance, log }, null, 'read'))
+  return new Database(config.wakeFor, { ...tidings, clock, chance, log, signal, store, woken })
+}
+
+/** By what changes are heard of, which is by polls alone where the system lets nobody watch. */
+function means(): string {
+  const found = new Set(watchesInForce().map((each) => each.means))
+  return found.has('none') || found.size === 0 ? 'polls' : [...found].join(', ')
+}
+
+function countFigures({ health: { metrics } }: Life) {
+  const hints = metrics.counter('s2_watcher_hints_total', 'Times that new mail was heard of, or thought possible.')
+  const looks = metrics.counter('s2_watcher_looks_total', 'Looks at the whole source that were finished.')
+  const wakes = metrics.counter('s2_watcher_wakes_total', 'Wake commands that worked.')
+  const failures = metrics.counter('s2_watcher_wake_failures_total', 'Wake commands that failed.')
+  let last = { waitedMs: 0, tookMs: 0 }
+  metrics.gauge('s2_watcher_last_wake_wait_seconds', 'From the hint to the last wake.', () => last.waitedMs / 1000)
+  metrics.gauge('s2_watcher_last_wake_seconds', 'How long the last wake command ran.', () => last.tookMs / 1000)
+  metrics.gauge('s2_watcher_hears', '1 while the system tells of changes, 0 while only polls do.', () =>
+    means() === 'polls' ? 0 : 1,
+  )
+  const note = (ended: { readonly error: unknown; readonly waitedMs: number; readonly tookMs: number }): void => {
+    if (ended.error === null) wakes.add()
+    else failures.add()
+    last = ended
+  }
+  return { hints, looks, wakes, note }
 }

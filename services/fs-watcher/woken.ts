@@ -1,75 +1,120 @@
 import { readFile } from 'node:fs/promises'
+import type { SessionId } from '#fleet/session.ts'
 import { publish } from '#spool/atomic.ts'
+import type { Mail } from './mail.ts'
 
-/** Messages after which a floor that rose is kept though nobody was woken. */
-const KEEP_EVERY = 1_000
+/** Messages remembered by name in one session; of more that stay unread, the older ones count as woken for. */
+const NAMED_MAX = 2_000
+
+interface Past {
+  /** All up to this id were woken for. */
+  floor: number
+  /** Beyond it those that were, and are unread still: print by id. */
+  named: Map<number, string>
+}
 
 /**
- * Which messages somebody was woken for, on disk before the wake runs: so a crash costs a wake at most, and none is ever run
- * twice. Ids up to the floor are woken all; ids above it are named.
+ * Which messages somebody was woken for, on disk before the wake is run: a crash costs a wake at most, and none is ever
+ * run twice. What has been read since needs no memory, so it holds only what is unread.
  */
 export class Woken {
   readonly #path: string
-  #floor = 0
-  #keptFloor = 0
-  #above = new Set<number>()
+  readonly #sessions = new Map<SessionId, Past>()
+  /** The newest id that was seen in the database: where reading goes on after a restart. */
+  position = 0
+  #saving: Promise<void> = Promise.resolve()
 
   private constructor(path: string) {
     this.#path = path
   }
 
-  /** Reads what was kept; a file that makes no sense counts as none, and is told to `onFault`. */
+  /** Reads what was kept. What makes no sense counts as nothing, and is told to `onFault`. */
   static async open(path: string, onFault: (why: string) => void): Promise<Woken> {
     const woken = new Woken(path)
-    const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT') onFault(`${path} cannot be read (${error.code})`)
-      return null
-    })
-    if (text !== null && !woken.#take(text)) onFault(`${path} makes no sense: messages may be woken for once more`)
+    try {
+      woken.#take(JSON.parse(await readFile(path, 'utf8')))
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
+        onFault(`${path} cannot be read, so unread messages may be woken for once more: ${(error as Error).message}`)
+        woken.#sessions.clear()
+      }
+    }
     return woken
   }
 
-  has(id: number): boolean {
-    return id <= this.#floor || this.#above.has(id)
+  has({ to, id, print }: Mail): boolean {
+    const past = this.#sessions.get(to)
+    return past !== undefined && (id <= past.floor || past.named.get(id) === print)
   }
 
-  get floor(): number {
-    return this.#floor
+  /** Mail of this session up to this id need not be asked for. */
+  floorOf(session: SessionId): number {
+    return this.#sessions.get(session)?.floor ?? 0
   }
 
-  /** Keeps these ids, durably. */
-  async add(ids: readonly number[]): Promise<void> {
-    for (const id of ids) this.#above.add(id)
+  /** Keeps, durably, that all of this was woken for, in place of what was known of the sessions that it speaks for. */
+  async keep(unread: readonly Mail[], covers: (session: SessionId) => boolean): Promise<void> {
+    const before = [...this.#sessions].filter(([session]) => covers(session))
+    const floors = new Map(before.map(([session, { floor }]) => [session, floor]))
+    for (const [session] of before) this.#sessions.delete(session)
+    for (const { to, id, print } of unread) {
+      const past = this.#sessions.get(to) ?? { floor: floors.get(to) ?? 0, named: new Map() }
+      this.#sessions.set(to, past)
+      past.named.set(id, print)
+    }
+    for (const past of this.#sessions.values()) shorten(past)
+    try {
+      await this.save()
+    } catch (error) {
+      this.#release(unread)
+      for (const [session, past] of before) this.#sessions.set(session, past)
+      throw error
+    }
+  }
+
+  /** Takes back that these were woken for: their wake could not even begin. */
+  async release(mail: readonly Mail[]): Promise<void> {
+    this.#release(mail)
     await this.save()
   }
 
-  /** All ids up to this one have been dealt with: they need no names any more. Kept now and then, as it saves reading only. */
-  async raise(floor: number): Promise<void> {
-    if (floor <= this.#floor) return
-    this.#floor = floor
-    for (const id of this.#above) if (id <= floor) this.#above.delete(id)
-    if (floor >= this.#keptFloor + KEEP_EVERY) await this.save()
+  /** The ids of another database say nothing of what was woken for. */
+  forgetFloors(): void {
+    for (const past of this.#sessions.values()) past.floor = 0
+    this.position = 0
   }
 
-  /** Forgets named ids that are not among these: their messages have gone. */
-  retain(ids: ReadonlySet<number>): void {
-    for (const id of this.#above) if (!ids.has(id)) this.#above.delete(id)
-  }
-
+  /** Writes one after the other, so that none is overtaken by an older one. */
   async save(): Promise<void> {
-    this.#keptFloor = this.#floor
-    await publish(this.#path, `${JSON.stringify({ floor: this.#floor, above: [...this.#above] })}\n`)
+    const saved = this.#saving.then(() => publish(this.#path, `${this.#text()}\n`))
+    this.#saving = saved.catch(() => undefined)
+    await saved
   }
 
-  #take(text: string): boolean {
-    try {
-      const { floor, above } = JSON.parse(text) as { floor: unknown; above: unknown }
-      if (!Number.isSafeInteger(floor) || !Array.isArray(above) || !above.every(Number.isSafeInteger)) return false
-      this.#floor = floor as number
-      this.#above = new Set(above as number[])
-      return true
-    } catch {
-      return false
+  #release(mail: readonly Mail[]): void {
+    for (const { to, id } of mail) this.#sessions.get(to)?.named.delete(id)
+  }
+
+  #text(): string {
+    const sessions = [...this.#sessions].map(([session, { floor, named }]) => [session, { floor, named: [...named] }])
+    return JSON.stringify({ position: this.position, sessions: Object.fromEntries(sessions) })
+  }
+
+  #take(kept: { position: number; sessions: Record<SessionId, { floor: number; named: [number, string][] }> }): void {
+    if (!Number.isSafeInteger(kept.position)) throw new Error('it has no position')
+    for (const [session, { floor, named }] of Object.entries(kept.sessions)) {
+      if (!Number.isSafeInteger(floor)) throw new Error('it has a session without a floor')
+      this.#sessions.set(session as SessionId, { floor, named: new Map(named) })
     }
+    this.position = kept.position
+  }
+}
+
+function shorten(past: Past): void {
+  if (past.named.size <= NAMED_MAX) return
+  const ids = [...past.named.keys()].sort((one, other) => one - other)
+  for (const id of ids.slice(0, ids.length - NAMED_MAX)) {
+    past.named.delete(id)
+    past.floor = Math.max(past.floor, id)
   }
 }

@@ -1,142 +1,239 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
-import type { Message } from '#fleet/message.ts'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { setImmediate as turn } from 'node:timers/promises'
 import type { SessionId } from '#fleet/session.ts'
 import { systemClock } from '#runtime/clock.ts'
-import { type Call, Rouser } from '../../services/fs-watcher/rouser.ts'
+import { recordingLog } from '#runtime/log.ts'
+import type { Mail, Target } from '../../services/fs-watcher/mail.ts'
+import { type Call, NotBegun, Rouser } from '../../services/fs-watcher/rouser.ts'
+import { Woken } from '../../services/fs-watcher/woken.ts'
 
-const A: SessionId = 'conv_00000000000000aa/a'
-const OTHER: SessionId = 'conv_00000000000000bb/a'
-const message = (id: number, to: SessionId = A): Message => ({
+const folder = mkdtempSync(join(tmpdir(), 's2-rouser-'))
+after(() => rmSync(folder, { recursive: true }))
+
+const mail = (id: number, to: SessionId = 'conv_a/a', print = `print ${id}`): Mail => ({
   id,
-  from: 'conv_00000000000000aa/b',
+  from: 'conv_a/b',
   to,
-  text: `text ${id}`,
   action: null,
-  files: [],
   sentAt: 0,
+  preview: `text ${id}`,
+  print,
 })
 
-/** A rouser whose wakes end when the test says so. */
-function scene(over: { failing?: boolean; keep?: () => Promise<void> } = {}) {
+/** A rouser over mail that the test lays out, whose wakes end when the test says so. */
+async function scene(name: string) {
   const abort = new AbortController()
-  const calls: { call: Call; end: () => void }[] = []
-  const kept: number[] = []
+  const box = new Map<Target, Mail[]>()
+  const calls: { call: Call; end: (error?: Error) => void }[] = []
   const order: string[] = []
-  const changes = new Set<() => void>()
-  const changed = (): void => {
-    for (const each of changes) each()
-  }
-  let atOnce = 0
-  let most = 0
+  const slept: number[] = []
+  const log = recordingLog()
+  const woken = await Woken.open(join(folder, name), assert.fail)
+  const refusals: Error[] = []
+  const atOnce = new Map<Target, number>()
+  let changed = Promise.withResolvers<void>()
   const rouser = new Rouser({
-    clock: { ...systemClock, sleep: async () => undefined },
+    clock: { ...systemClock, sleep: async (ms) => void slept.push(ms) },
     chance: () => 0.5,
-    log: { info: () => undefined, warn: () => undefined, debug: () => undefined },
+    log,
     signal: abort.signal,
-    keep: async (ids) => {
-      await over.keep?.()
-      kept.push(...ids)
-      order.push(`keep ${ids}`)
+    source: {
+      unread: async (target) => [...(box.get(target) ?? [])],
+      covers: (target, session) => (box.get(target) ?? []).some(({ to }) => to === session) || session === 'conv_a/a',
+    },
+    woken: {
+      has: (each) => woken.has(each),
+      keep: async (each, covers) => {
+        const refusal = refusals.shift()
+        if (refusal !== undefined) throw refusal
+        await woken.keep(each, covers)
+        order.push(`keep ${each.map(({ id }) => id)}`)
+      },
+      release: (each) => woken.release(each),
     },
     wake: async (call) => {
-      order.push(`wake ${call.messages.map(({ id }) => id)}`)
-      atOnce += 1
-      most = Math.max(most, atOnce)
-      await new Promise<void>((resolve) => {
-        calls.push({ call, end: resolve })
-        changed()
-      })
-      atOnce -= 1
-      if (over.failing === true) throw new Error('no')
+      atOnce.set(call.target, (atOnce.get(call.target) ?? 0) + 1)
+      assert.equal(atOnce.get(call.target), 1, 'never twice at a time')
+      order.push(`wake ${[...call.fresh].map(({ id }) => id)}`)
+      const { promise, resolve, reject } = Promise.withResolvers<void>()
+      calls.push({ call, end: (error) => (error === undefined ? resolve() : reject(error)) })
+      changed.resolve()
+      changed = Promise.withResolvers()
+      await promise.finally(() => atOnce.set(call.target, 0))
     },
-    onWake: changed,
+    onWake: () => undefined,
   })
-  const called = async (count: number): Promise<void> => {
-    await new Promise<void>((resolve) => {
-      const check = (): void => {
-        if (calls.length >= count) resolve()
-      }
-      changes.add(check)
-      check()
-    })
+  /** Waits for the call of that number and answers it. */
+  const called = async (count: number) => {
+    while (calls.length < count) await changed.promise
+    return calls[count - 1] as (typeof calls)[number]
   }
-  return { rouser, calls, kept, order, called, abort, most: () => most }
+  return { rouser, box, calls, called, order, slept, log, woken, abort, refusals }
 }
 
-const ids = (call: Call | undefined): number[] => call?.messages.map(({ id }) => id) ?? []
+const fresh = ({ call }: { call: Call }): number[] => [...call.fresh].map(({ id }) => id)
 
-test('what comes while a wake runs goes together into the next one, in order', async () => {
-  const { rouser, calls, called, order } = scene()
-  rouser.hear(message(1))
-  await called(1)
-  for (const id of [3, 2, 4, 3]) rouser.hear(message(id))
-  calls[0]?.end()
-  await called(2)
+test('what comes while a wake runs goes together into the next one, noted before it is run', async () => {
+  const { rouser, box, called, calls, order } = await scene('together')
+  box.set('o', [mail(1)])
+  rouser.hint('o')
+  const first = await called(1)
+  box.set('o', [mail(1), mail(2), mail(3)])
+  for (let hints = 0; hints < 5; hints += 1) rouser.hint('o')
+  first.end()
+  const second = await called(2)
+  assert.deepEqual(fresh(second), [2, 3])
   assert.deepEqual(
-    calls.map(({ call }) => ids(call)),
-    [[1], [2, 3, 4]],
+    second.call.mail.map(({ id }) => id),
+    [1, 2, 3],
+    'it is told of all that is unread',
   )
-  calls[1]?.end()
+  second.end()
+  rouser.hint('o')
   await rouser.idle()
-  assert.deepEqual(order, ['keep 1', 'wake 1', 'keep 2,3,4', 'wake 2,3,4'])
+  assert.equal(calls.length, 2)
+  assert.deepEqual(order, ['keep 1', 'wake 1', 'keep 1,2,3', 'wake 2,3'])
 })
 
-test('sessions are woken beside each other, each never twice at a time', async () => {
-  const { rouser, calls, called, most } = scene()
-  rouser.hear(message(1))
-  rouser.hear(message(2, OTHER))
+test('what was read while a wake ran wakes nobody', async () => {
+  const { rouser, box, called, calls } = await scene('read')
+  box.set('o', [mail(1)])
+  rouser.hint('o')
+  const { end } = await called(1)
+  box.set('o', [mail(1), mail(2)])
+  rouser.hint('o')
+  box.set('o', [])
+  end()
+  await rouser.idle()
+  assert.equal(calls.length, 1)
+})
+
+test('targets are woken beside each other', async () => {
+  const { rouser, box, called } = await scene('beside')
+  box.set('one', [mail(1)])
+  box.set('two', [mail(2, 'conv_b/b')])
+  rouser.hint('one')
+  rouser.hint('two')
   await called(2)
-  assert.equal(most(), 2)
-  rouser.hear(message(3))
-  rouser.hear(message(4))
-  for (const { end } of calls) end()
-  await called(3)
-  assert.deepEqual(ids(calls[2]?.call), [3, 4])
-  calls[2]?.end()
+  for (const count of [1, 2]) (await called(count)).end()
   await rouser.idle()
 })
 
-test('a failing wake is not repeated for its messages', async () => {
-  const { rouser, calls, called } = scene({ failing: true })
-  rouser.hear(message(1))
-  await called(1)
-  calls[0]?.end()
-  await rouser.idle()
-  rouser.hear(message(2))
-  await called(2)
-  calls[1]?.end()
+test('a failing wake is not repeated for its messages, told once, and the next one waits longer each time', async () => {
+  const { rouser, box, called, slept, log } = await scene('failing')
+  for (const id of [1, 2, 3]) {
+    box.set('o', [...(box.get('o') ?? []), mail(id)])
+    rouser.hint('o')
+    const call = await called(id)
+    assert.deepEqual(fresh(call), [id])
+    call.end(new Error('no'))
+    await rouser.idle()
+  }
+  assert.deepEqual(slept, [1000, 1500, 2500])
+  assert.deepEqual(
+    log.records.map(({ level }) => level),
+    ['warn', 'debug', 'debug'],
+  )
+})
+
+test('a wake that could not begin is tried again for the same messages', async () => {
+  const { rouser, box, called, log, woken } = await scene('not-begun')
+  box.set('o', [mail(1)])
+  rouser.hint('o')
+  for (const count of [1, 2, 3]) (await called(count)).end(new NotBegun('no such program'))
+  const call = await called(4)
+  assert.deepEqual(fresh(call), [1])
+  assert.ok(woken.has(mail(1)))
+  call.end()
   await rouser.idle()
   assert.deepEqual(
-    calls.map(({ call }) => ids(call)),
-    [[1], [2]],
+    log.records.map(({ level }) => level),
+    ['error', 'debug', 'debug', 'info'],
   )
 })
 
-test('nobody is woken before it is kept; what cannot be kept waits', async () => {
-  let full = 2
-  const { rouser, calls, called, kept } = scene({
-    keep: async () => {
-      full -= 1
-      if (full >= 0) throw new Error('disk full')
-    },
-  })
-  rouser.hear(message(1))
-  await called(1)
-  assert.deepEqual(kept, [1])
-  calls[0]?.end()
+test('nobody is woken before it is noted; what cannot be noted waits', async () => {
+  const { rouser, box, called, calls, order, refusals } = await scene('full')
+  refusals.push(new Error('disk full'), new Error('disk full'))
+  box.set('o', [mail(1)])
+  rouser.hint('o')
+  const { end } = await called(1)
+  end()
   await rouser.idle()
-  assert.equal(rouser.backlog, 0)
+  assert.equal(calls.length, 1)
+  assert.deepEqual(order, ['keep 1', 'wake 1'])
 })
 
 test('after the stop nothing more is begun', async () => {
-  const { rouser, calls, called, abort } = scene()
-  rouser.hear(message(1))
-  await called(1)
-  rouser.hear(message(2))
+  const { rouser, box, called, calls, abort } = await scene('stop')
+  box.set('o', [mail(1)])
+  rouser.hint('o')
+  const { end } = await called(1)
+  box.set('o', [mail(1), mail(2)])
+  rouser.hint('o')
   abort.abort()
-  calls[0]?.end()
+  end()
   await rouser.idle()
+  rouser.hint('o')
+  await turn()
   assert.equal(calls.length, 1)
-  assert.equal(rouser.backlog, 1)
+})
+
+test('the memory outlives a restart, and holds only what is unread', async () => {
+  const path = join(folder, 'memory')
+  const first = await Woken.open(path, assert.fail)
+  await first.keep([mail(1), mail(2), mail(9, 'conv_b/a')], () => true)
+  await first.keep([mail(2), mail(3)], (session) => session === 'conv_a/a')
+  first.position = 9
+  await first.save()
+  const second = await Woken.open(path, assert.fail)
+  assert.equal(second.position, 9)
+  assert.deepEqual(
+    [mail(1), mail(2), mail(3), mail(9, 'conv_b/a'), mail(2, 'conv_a/a', 'another text')].map((each) =>
+      second.has(each),
+    ),
+    [false, true, true, true, false],
+  )
+})
+
+test('of very much that stays unread only the newest is remembered by name, and none is woken for twice', async () => {
+  const woken = await Woken.open(join(folder, 'much'), assert.fail)
+  const much = Array.from({ length: 5_000 }, (_, index) => mail(index + 1))
+  await woken.keep(much, () => true)
+  assert.ok(much.every((each) => woken.has(each)))
+  assert.equal(woken.floorOf('conv_a/a'), 3_000)
+  assert.ok(!woken.has(mail(5_001)))
+})
+
+test('a note that cannot be written is no note', async () => {
+  const woken = await Woken.open(join(folder, 'gone', 'gone'), assert.fail)
+  await woken.keep([mail(1)], () => true)
+  rmSync(join(folder, 'gone'), { recursive: true })
+  writeFileSync(join(folder, 'gone'), 'a file in the way')
+  await assert.rejects(woken.keep([mail(1), mail(2)], () => true))
+  assert.deepEqual([woken.has(mail(1)), woken.has(mail(2))], [true, false])
+})
+
+test('a memory that makes no sense is told, and counts as none', async () => {
+  for (const text of [
+    '',
+    '{',
+    '[]',
+    'null',
+    '{"position":"x"}',
+    '{"position":1,"sessions":{"conv_a/a":{"floor":null}}}',
+  ]) {
+    const path = join(folder, 'nonsense')
+    writeFileSync(path, text)
+    const told: string[] = []
+    const woken = await Woken.open(path, (why) => told.push(why))
+    assert.equal(told.length, 1, text)
+    assert.ok(!woken.has(mail(1)))
+    await woken.keep([mail(1)], () => true)
+    assert.ok((await Woken.open(path, assert.fail)).has(mail(1)))
+  }
 })

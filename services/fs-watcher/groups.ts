@@ -1,0 +1,91 @@
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import type { Clock } from '#runtime/clock.ts'
+import { signalGroup } from '#runtime/command.ts'
+
+/** How long what was left behind may take to end before it is killed, milliseconds. */
+const GRACE_MS = 2_000
+const LOOK_MS = 20
+
+/** A process, told by its birth from a later one with its number. */
+interface Leader {
+  readonly pid: number
+  readonly born: string
+}
+
+/**
+ * The process groups of running wake commands, on disk: when this program is killed they go on, and its next life has to
+ * end them before it wakes anybody, or two wakes would run at a time.
+ */
+export class Groups {
+  readonly #path: string
+  readonly #running = new Set<Leader>()
+
+  constructor(path: string) {
+    this.#path = path
+  }
+
+  /** Ends what a former life left behind; answers how many groups that were. */
+  async endLeftovers(clock: Clock): Promise<number> {
+    const left = read(this.#path).filter(lives)
+    for (const { pid } of left) {
+      signalGroup(pid, 'SIGTERM')
+      signalGroup(pid, 'SIGCONT') // a stopped process does not hear TERM
+    }
+    const deadline = clock.now() + GRACE_MS
+    while (left.some(lives) && clock.now() < deadline) await clock.sleep(LOOK_MS)
+    for (const { pid } of left) signalGroup(pid, 'SIGKILL')
+    return left.length
+  }
+
+  /** Notes a group by its leader for as long as it is not disposed. */
+  enter(pid: number): Disposable {
+    const leader = { pid, born: birthOf(pid) ?? '' }
+    this.#running.add(leader)
+    this.#write()
+    return {
+      [Symbol.dispose]: () => {
+        this.#running.delete(leader)
+        this.#write()
+      },
+    }
+  }
+
+  /** Not synced: a machine that lost its power has no processes left. */
+  #write(): void {
+    try {
+      mkdirSync(dirname(this.#path), { recursive: true, mode: 0o700 })
+      writeFileSync(`${this.#path}.part`, JSON.stringify([...this.#running]), { mode: 0o600 })
+      renameSync(`${this.#path}.part`, this.#path)
+    } catch {
+      // a full disk, say: what is missed here matters only if this program is killed as well
+    }
+  }
+}
+
+function read(path: string): Leader[] {
+  try {
+    const kept = JSON.parse(readFileSync(path, 'utf8')) as unknown
+    return Array.isArray(kept)
+      ? kept.filter(({ pid, born }) => Number.isSafeInteger(pid) && pid > 1 && born !== '')
+      : []
+  } catch {
+    return []
+  }
+}
+
+function lives({ pid, born }: Leader): boolean {
+  return birthOf(pid) === born
+}
+
+/** When a process began, in ticks since the machine did, with the machine's own beginning; null when it has ended. */
+function birthOf(pid: number): string | null {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    const [state, ...rest] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    if (state === 'Z' || state === 'X') return null
+    return `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${rest[18]}`
+  } catch {
+    return null
+  }
+}
