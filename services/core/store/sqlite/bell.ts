@@ -18,6 +18,7 @@ export class Bell implements Disposable {
   }
 
   ring(): void {
+    if (this.#file < 0) return // closed: its number may be another file's by now
     try {
       writeSync(this.#file, RING, 0, 1, 0)
     } catch {
@@ -27,14 +28,15 @@ export class Bell implements Disposable {
 
   /** Makes the file anew when somebody has removed it: watchers would hear nothing of the old one. */
   mend(): void {
-    if (identify(this.#path)?.inode === fstatSync(this.#file).ino) return
+    if (this.#file < 0 || identify(this.#path)?.inode === fstatSync(this.#file).ino) return
     const removed = this.#file
     this.#file = openBell(this.#path, this.#mode)
     closeSync(removed)
   }
 
   [Symbol.dispose](): void {
-    closeSync(this.#file)
+    if (this.#file >= 0) closeSync(this.#file)
+    this.#file = -1
   }
 }
 

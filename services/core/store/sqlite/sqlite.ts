@@ -322,7 +322,7 @@ class SqliteStore implements Store {
   /** Puts a question to the database as it is now, waiting while it is locked. */
   #ask<T>(question: (rooms: Rooms) => T): Promise<T> {
     const act = (): T => {
-      if (this.#closing.signal.aborted) throw new S2Error('unavailable', `the store ${this.#place.path} is closed`)
+      this.#demandOpen()
       return question(this.#source.demand())
     }
     return patiently(act, this.#place.path, { ...this.#parts, boundMs: PATIENCE_MS })
@@ -333,7 +333,12 @@ class SqliteStore implements Store {
     return writer.write(() => verb(rooms))
   }
 
+  #demandOpen(): void {
+    if (this.#closing.signal.aborted) throw new S2Error('unavailable', `the store ${this.#place.path} is closed`)
+  }
+
   #demandHand(): Hand {
+    this.#demandOpen()
     if (this.#hand !== null) return this.#hand
     throw new S2Error('forbidden', `${this.#place.path} was opened for reading only`, {
       next: 'ask the bridge to do it',
