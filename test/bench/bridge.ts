@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { OpenedConversation } from '#fleet/conversation.ts'
 import type { SessionId } from '#fleet/session.ts'
-import { type Actor, freePort, programArgv, type Role, type Stage, until } from './stage.ts'
+import { type Actor, freePort, type Role, type Stage, until } from './stage.ts'
 
 /** A bridge as its users run it, with a database of its own. */
 export interface BenchBridge {
@@ -23,7 +23,7 @@ const BEGINNING_MS = 2_100
 export async function startBridge(stage: Stage, role: Role, name = 'bridge'): Promise<BenchBridge> {
   const state = await stage.room(name)
   const port = await freePort()
-  const actor = stage.start(role, programArgv('bridge'), {
+  const actor = stage.start(role, stage.program('bridge'), {
     S2_STATE: state,
     S2_LISTEN: `127.0.0.1:${port}`,
     S2_LOG_LEVEL: 'warn',

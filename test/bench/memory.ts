@@ -13,12 +13,13 @@ import { healthSocket, startWorkerHost } from './worker.ts'
 /** What idle services weigh, and how soon the command line answers. */
 export const memory: Bench = async (wish) => [...(await weigh(wish)), await start(wish)]
 
-/** Two fours, so that every service is weighed while four of ours share what they can. */
+/**
+ * Two fours, so that every service is weighed while four of ours share what they can. They run a copy of Node, or they
+ * would share it with every other Node of this machine as well and seem lighter than they are.
+ */
 async function weigh(wish: Wish): Promise<Row[]> {
-  await using stage = await openStage()
-  const bare = Array.from({ length: 4 }, () =>
-    stage.start('other', [process.execPath, '-e', 'setInterval(() => {}, 1e9)']),
-  )
+  await using stage = await openStage({ node: 'copy' })
+  const bare = Array.from({ length: 4 }, () => stage.start('other', [stage.node, '-e', 'setInterval(() => {}, 1e9)']))
   const bareMb = await pssAfterIdling({ bare: bare[0] as Actor }, wish)
   for (const actor of bare) await actor.end()
 
@@ -66,7 +67,7 @@ async function startService(
   state: string,
   settings: Readonly<Record<string, string>>,
 ): Promise<Actor> {
-  const actor = stage.start('other', programArgv(program), { S2_STATE: state, S2_LOG_LEVEL: 'warn', ...settings })
+  const actor = stage.start('other', stage.program(program), { S2_STATE: state, S2_LOG_LEVEL: 'warn', ...settings })
   await until(`${program} is ready`, () => isReady(healthSocket(state, program)), actor)
   return actor
 }
@@ -93,7 +94,7 @@ async function start({ isQuick, say }: Wish): Promise<Row> {
   say('starting s2 --version and node -e 0 in turn')
   const times = { ours: [] as number[], bare: [] as number[] }
   for (let round = -1; round < (isQuick ? 5 : 20); round += 1) {
-    const [ours, bare] = [runMs(programArgv('s2', '--version')), runMs([process.execPath, '-e', '0'])]
+    const [ours, bare] = [runMs(programArgv(process.execPath, 's2', '--version')), runMs([process.execPath, '-e', '0'])]
     if (round < 0) continue // the first fills the caches of the disk
     times.ours.push(ours)
     times.bare.push(bare)

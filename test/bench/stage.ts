@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,8 +11,12 @@ import { allowedCores, fileSystem, hasCommand } from './machine.ts'
 /** A place to measure in: a folder on a real disk, and processes that all end when it is left. */
 export interface Stage extends AsyncDisposable {
   readonly folder: string
+  /** The Node that our programs run on here. */
+  readonly node: string
   /** Starts a process in a group of its own, on one core if there are several. */
   start(role: Role, argv: readonly [string, ...string[]], env?: Readonly<Record<string, string>>): Actor
+  /** How one of our programs is started. */
+  program(name: string): [string, ...string[]]
   /** A folder of its own for somebody. */
   room(name: string): Promise<string>
 }
@@ -37,10 +41,10 @@ const END_MS = 15_000
 const TICK_MS = 10 // USER_HZ is 100 on Linux, proc(5)
 
 /** What our programs are, as users run them: bundled; the sources where nothing was built. */
-export function programArgv(program: string, ...args: readonly string[]): [string, ...string[]] {
+export function programArgv(node: string, program: string, ...args: readonly string[]): [string, ...string[]] {
   const bundle = join(ROOT, 'dist', `${program}.js`)
   const source = join(ROOT, 'services', program === 's2' ? 'cli' : program, 'main.ts')
-  return [process.execPath, existsSync(bundle) ? bundle : source, ...args]
+  return [node, existsSync(bundle) ? bundle : source, ...args]
 }
 
 /** A port that nobody listens on just now. */
@@ -63,10 +67,13 @@ export async function until(what: string, isSo: () => boolean | Promise<boolean>
   }
 }
 
-export async function openStage(): Promise<Stage> {
+/** `copy`: our programs run on a Node of their own, whose memory they share with each other only. */
+export async function openStage({ node: whose = 'this' }: { node?: 'this' | 'copy' } = {}): Promise<Stage> {
   // What is said to be durable must lie on a disk.
   const parent = fileSystem(tmpdir()) === 'tmpfs' ? ROOT : tmpdir()
   const folder = await mkdtemp(join(parent, 's2-bench-'))
+  const node = whose === 'this' ? process.execPath : join(folder, 'node')
+  if (whose === 'copy') await copyFile(process.execPath, node)
   const actors: Actor[] = []
   const onExit = (): void => {
     for (const { child } of actors) killGroup(child)
@@ -77,6 +84,8 @@ export async function openStage(): Promise<Stage> {
   process.once('SIGTERM', onSignal)
   return {
     folder,
+    node,
+    program: (name) => programArgv(node, name),
     start(role, argv, env = {}) {
       const actor = startActor(pinned(role, argv), { ...plainEnv(), ...env }, role === 'load')
       actors.push(actor)

@@ -4,7 +4,7 @@ import type { OpenedConversation } from '#fleet/conversation.ts'
 import { workerName } from '#fleet/credential.ts'
 import { publishCredential } from '#spool/credentials.ts'
 import type { BenchBridge } from './bridge.ts'
-import { type Actor, programArgv, type Stage, until } from './stage.ts'
+import { type Actor, type Stage, until } from './stage.ts'
 
 /** A worker's host: a state folder of its own with a credential, and the keepalive that carries its mail. */
 export interface WorkerHost {
@@ -31,7 +31,7 @@ export async function startWorkerHost(
     createdAt: now,
     expiresAt: now + LIFETIME_MS,
   })
-  const keepalive = stage.start('other', programArgv('keepalive'), {
+  const keepalive = stage.start('other', stage.program('keepalive'), {
     S2_STATE: state,
     S2_HOST: 'bench-host',
     S2_LOG_LEVEL: 'warn',
