@@ -38,8 +38,8 @@ test: setup ## run the tests; FILES='test/plan.test.ts …' runs a few
 check: setup ## types, lint and format, dead code, the plan of the house, the README's settings
 	@$(IN_ENV) ./deploy/steps.sh 'tsc -p .' 'biome ci --error-on-warnings' 'knip' 'node --test test/plan.test.ts' 'node deploy/readme.ts --check'
 
-simulate: setup ## run the fleet in simulated time; SEEDS=n fleets
-	@$(IN_ENV) node test/simulation/main.ts --seeds $(SEEDS)
+simulate: setup ## run the fleet in simulated time; SEEDS=n fleets, or SEED=n one of them, told in full
+	@$(IN_ENV) node test/simulation/main.ts $(if $(SEED),--seed $(SEED) --verbose,--seeds $(SEEDS))
 
 rehearse: build ## break a real fleet on purpose and watch it recover
 	@$(IN_ENV) node test/rehearse/main.ts

@@ -1,5 +1,4 @@
 import type { Life } from './clock.ts'
-import type { History } from './history.ts'
 
 export interface ObserverConfig {
   readonly lateAfterMs: number
@@ -14,7 +13,6 @@ export interface ObserverConfig {
 export class Observer {
   readonly #config: ObserverConfig
   readonly #life: Life
-  readonly #history: History
   readonly #credits = new Map<string, { readonly heard: number; readonly at: number }>()
   /** Nobody may be convicted before a full silence from here. */
   #seesSince = Number.POSITIVE_INFINITY
@@ -23,11 +21,11 @@ export class Observer {
   #tickAt = 0
   #blind = false
   #asked = { now: 0, wall: 0 }
+  #coming: { readonly heard: ReadonlyMap<string, number>; readonly tick: string } | null = null
 
-  constructor(config: ObserverConfig, life: Life, history: History) {
+  constructor(config: ObserverConfig, life: Life) {
     this.#config = config
     this.#life = life
-    this.#history = history
   }
 
   /** It is about to read the beats. */
@@ -35,9 +33,16 @@ export class Observer {
     this.#asked = { now: this.#life.clock.now(), wall: this.#life.clock.wall() }
   }
 
-  /** The moment at which the store answers. */
-  onPulses(heard: ReadonlyMap<string, number>, tick: string): void {
+  /** The store reads for it. The watchdog knows of that when the answer has come. */
+  onRead(heard: ReadonlyMap<string, number>, tick: string): void {
+    this.#coming = { heard: new Map(heard), tick }
+  }
+
+  onAnswer(): void {
     const asked = this.#asked
+    if (this.#coming === null) return
+    const { heard, tick } = this.#coming
+    this.#coming = null
     this.#watchForGaps(tick)
     for (const [agent, count] of heard) {
       if (this.#credits.get(agent)?.heard !== count) this.#credits.set(agent, { heard: count, at: asked.now })
@@ -45,16 +50,15 @@ export class Observer {
     this.#read = asked
   }
 
-  /** Whether the agent may be taken for silent now; where not, that is a violation. */
-  checkConviction(agent: string, act: string): void {
+  /** Why the agent may not be taken for silent just now; null where it may. */
+  objection(agent: string): string | null {
     const { silentAfterMs } = this.#config
     const now = this.#life.clock.now()
     const unheardMs = now - (this.#credits.get(agent)?.at ?? this.#seesSince)
     const seenMs = now - this.#seesSince
-    const accuse = (why: string): void => this.#history.violate('silence', `${this.#life.name} ${act} ${agent}, ${why}`)
-    if (this.#blind) accuse('though nobody collects beats')
-    else if (unheardMs < silentAfterMs - SLACK_MS) accuse(`heard ${Math.round(unheardMs)} ms before`)
-    else if (seenMs < silentAfterMs - SLACK_MS) accuse(`after ${Math.round(seenMs)} ms of seeing`)
+    if (this.#blind) return 'though nobody collects beats'
+    if (unheardMs < silentAfterMs - SLACK_MS) return `heard ${Math.round(unheardMs)} ms before`
+    return seenMs < silentAfterMs - SLACK_MS ? `after ${Math.round(seenMs)} ms of seeing` : null
   }
 
   #watchForGaps(tick: string): void {

@@ -1,3 +1,4 @@
+import type { Move } from '#fleet/task.ts'
 import { recordingLog, type Said } from '#runtime/log.ts'
 import type { Store } from '#store/store.ts'
 import type { WatchConfig } from '../../services/watchdog/config.ts'
@@ -58,7 +59,7 @@ export class Watchman {
     this.#life = life
     this.#told = new Set()
     history.note(`${life.name} begins`)
-    const observer = new Observer(this.#config, life, history)
+    const observer = new Observer(this.#config, life)
     void watch(this.#config, {
       store: this.#storeFor(life, observer),
       clock: bug === 'no grace' ? withoutGrace(life.clock, silentAfterMs) : life.clock,
@@ -73,26 +74,36 @@ export class Watchman {
     if (event !== 'verdict' || fields.to !== 'silent') return
     const agent = String(fields.agent)
     this.#parts.history.did('agent convicted', `${agent} by ${life.name}`)
-    observer.checkConviction(agent, 'convicted')
+    this.#accuse(life, `convicted ${agent}`, observer.objection(agent))
   }
 
   #storeFor(life: Life, observer: Observer): Store {
     const { witness, around, onTaken } = this.#parts
     const seen = witness.seenBy({
       name: life.name,
-      onPulses: (heard, tick) => observer.onPulses(heard, tick),
+      onPulses: (heard, tick) => observer.onRead(heard, tick),
       onMove: (before, { reason }) => {
-        if (reason !== 'silent') return
-        const agent = witness.agentOf(before.holder)
-        observer.checkConviction(agent, 'took work from')
-        onTaken(agent, life.name)
+        if (reason === 'silent') onTaken(witness.agentOf(before.holder), life.name)
       },
     })
     const near = openNear(seen, life, around)
-    return storeOf((verb, args) => {
+    return storeOf(async (verb, args) => {
       if (verb === 'pulses') observer.onAsk()
-      return put(near, verb, args)
+      const objection = verb === 'move' ? this.#objection(args[0] as Move, observer) : null
+      const answer = await put(near, verb, args)
+      if (verb === 'pulses') observer.onAnswer()
+      if (answer === true) this.#accuse(life, `moved ${(args[0] as Move).task}`, objection)
+      return answer
     }, near)
+  }
+
+  /** What is wrong with taking this work away, as it is asked for: what comes later nobody could know. */
+  #objection({ task, reason }: Move, observer: Observer): string | null {
+    return reason === 'silent' ? observer.objection(this.#parts.witness.ownerOf(task)) : null
+  }
+
+  #accuse(life: Life, act: string, objection: string | null): void {
+    if (objection !== null) this.#parts.history.violate('silence', `${life.name} ${act}, ${objection}`)
   }
 
   #onTold(life: Life, event: string, fields: Readonly<Record<string, unknown>>): void {

@@ -81,6 +81,11 @@ export class Witness {
     return (session === null ? undefined : this.#agents.get(session)) ?? 'nobody'
   }
 
+  /** The agent that has a task. */
+  ownerOf(task: string): string {
+    return this.agentOf(this.#tasks.get(task)?.holder ?? null)
+  }
+
   /** When a beat of this agent came in last, by the true time. */
   heardAt(agent: string): number {
     return this.#heardAt.get(agent) ?? Number.NEGATIVE_INFINITY

@@ -101,8 +101,13 @@ export class World {
     this.history = new History(this.#timeline, options.verbose ?? false)
     const bytes = (count: number): Uint8Array => Uint8Array.from({ length: count }, () => dice.whole(0, 255))
     const clock = new Life('store', this.server).clock
-    this.#store = spoil(openMemoryStore({ clock }, bytes), options.bug ?? null, dice)
-    this.#witness = new Witness(this.#store, this.#timeline, this.history, this.#agents)
+    this.#store = openMemoryStore({ clock }, bytes)
+    this.#witness = new Witness(
+      spoil(this.#store, options.bug ?? null, dice),
+      this.#timeline,
+      this.history,
+      this.#agents,
+    )
   }
 
   get bridge(): Bridge {

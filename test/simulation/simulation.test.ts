@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { suite, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import type { Bug } from './bugs.ts'
+import { runWorlds } from './pool.ts'
+import type { Outcome } from './world.ts'
+
+async function run(seeds: readonly number[], bug: Bug | null = null): Promise<Outcome[]> {
+  const outcomes: Outcome[] = []
+  await runWorlds(seeds, 2, bug, (outcome) => outcomes.push(outcome))
+  return outcomes.sort((one, other) => one.seed - other.seed)
+}
+
+function range(first: number, count: number): number[] {
+  return Array.from({ length: count }, (_, n) => first + n)
+}
+
+/** How many worlds it may take until a mistake shows, and the promises that it breaks. */
+const CAUGHT: Readonly<Record<Bug, { readonly within: number; readonly promise: RegExp }>> = {
+  'no epoch check': { within: 30, promise: /one owner: completed of|one owner: in_progress of/ },
+  'no grace': { within: 10, promise: /silence: .* convicted .* (before|of seeing)/ },
+  'read once per event': { within: 5, promise: /never received|all comes to rest/ },
+  'no brake': { within: 40, promise: /mass silence: / },
+  'new key per try': { within: 10, promise: /sent once: / },
+}
+
+suite('the fleet in simulated time', () => {
+  test('worlds keep every promise, and much happens in them', async () => {
+    const outcomes = await run(range(1, 24))
+    for (const { seed, violations } of outcomes) assert.deepEqual(violations, [], `seed ${seed}`)
+    const faults = new Set(outcomes.flatMap((outcome) => Object.keys(outcome.faults)))
+    assert.ok(faults.size > 20, `only these faults fired: ${[...faults].join(', ')}`)
+  })
+
+  test('a seed is one world, whoever runs it', async () => {
+    const [first, again] = await Promise.all([run([5, 6, 7]), run([7, 6, 5])])
+    assert.deepEqual(first, again)
+    assert.equal(new Set(first.map(({ digest }) => digest)).size, 3)
+  })
+
+  for (const [bug, { within, promise }] of Object.entries(CAUGHT)) {
+    test(`it finds out a mistake: ${bug}`, async (context) => {
+      for (let seed = 1; seed <= within; seed += 2) {
+        const broken = (await run([seed, seed + 1], bug as Bug)).filter(({ violations }) => violations.length > 0)
+        if (broken.length === 0) continue
+        const told = broken.flatMap(({ violations }) => violations)
+        assert.ok(
+          told.some((violation) => promise.test(violation)),
+          told.join('\n'),
+        )
+        context.diagnostic(`found with seed ${broken[0]?.seed}`)
+        return
+      }
+      assert.fail(`${within} worlds passed with it`)
+    })
+  }
+
+  test('the command says what failed and how to see it again', () => {
+    const main = fileURLToPath(new URL('./main.ts', import.meta.url))
+    const failing = spawnSync(process.execPath, [main, '--seed', '1', '--bug', 'read once per event'], {
+      encoding: 'utf8',
+    })
+    assert.match(failing.stdout, /make simulate SEED=1\n/)
+    assert.match(failing.stdout, /\n0 passed, 1 failed\n$/)
+    assert.equal(failing.status, 1)
+    assert.equal(spawnSync(process.execPath, [main, '--seeds', 'many']).status, 64)
+  })
+})
