@@ -8,11 +8,13 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmdirSync,
   rmSync,
   statSync,
   symlinkSync,
   truncateSync,
   unlinkSync,
+  watch,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
@@ -111,6 +113,23 @@ test('two who take at once get different messages, and together all', async () =
   const ids = taken.flat().map(({ id }) => id)
   assert.equal(ids.length, 60)
   assert.equal(new Set(ids).size, 60)
+})
+
+test('a file has its name only when it is whole: who watches the folder hears of it once', async () => {
+  using home = tempState()
+  const inbox = new Inbox(home.state)
+  await inbox.recover()
+  const heard: string[] = []
+  const watcher = watch(inbox.folder('new'), (event, name) => heard.push(`${event} ${name}`))
+  await inbox.putAll([letter(1), letter(2)])
+  const marker = join(inbox.folder('new'), '.marker')
+  writeFileSync(marker, '')
+  while (!heard.some((each) => each.endsWith('.marker'))) await once(watcher, 'change')
+  watcher.close()
+  assert.deepEqual(
+    heard.filter((each) => !each.endsWith('.marker')),
+    ['rename 1.json', 'rename 2.json'],
+  )
 })
 
 test('what was taken can be given back, and what is new can be acked at once', async () => {
@@ -229,6 +248,19 @@ test('a new life removes the drafts of the one before, and none of its own', asy
   assert.deepEqual(await inbox.list('new'), [1])
 })
 
+test('a message is let go of only when it is remembered', async () => {
+  using home = tempState()
+  const inbox = new Inbox(home.state)
+  await inbox.put(letter(1))
+  await inbox.ack([1])
+  mkdirSync(join(home.state, 'inbox/acked'))
+  await assert.rejects(inbox.forget([1]), { code: 'unavailable' })
+  assert.deepEqual(await inbox.list('done'), [1])
+  rmdirSync(join(home.state, 'inbox/acked'))
+  await inbox.forget([1])
+  assert.deepEqual(await inbox.putAll([letter(1)]), [{ id: 1, as: 'acked' }])
+})
+
 test('inspect sets aside what only looks like a message, read does not', async () => {
   using home = tempState()
   const faults: string[] = []
@@ -341,10 +373,10 @@ await outbox.put(item)
 await publishCredential(state, credential())
 let kept = 1
 const errors = []
-for (let id = 2; id < 60; id += 1) {
+for (let id = 2; id < 60; id += 3) {
   try {
-    await inbox.put(letter(id, text))
-    kept += 1
+    await inbox.putAll([letter(id, text), letter(id + 1, text), letter(id + 2, text)])
+    kept += 3
   } catch (error) {
     errors.push(error.code + ': ' + error.message)
   }

@@ -133,6 +133,16 @@ test('a refused item lies aside with its problem, and is told to whoever asks', 
   assert.equal(await outbox.refusal('../../etc/passwd'), null)
 })
 
+test('an item leaves the queue only when its refusal is kept', async () => {
+  using home = tempState()
+  const outbox = new Outbox(home.state)
+  const name = await outbox.put(words('refused'))
+  writeFileSync(join(home.state, 'outbox/refused'), 'a file where the folder belongs')
+  await assert.rejects(outbox.refuse(name, STALE), { code: 'unavailable' })
+  assert.deepEqual(await outbox.names(), [name])
+  assert.equal(await outbox.outcome(name), 'waiting')
+})
+
 test('refusals are kept, but not without end', async () => {
   using home = tempState()
   const outbox = new Outbox(home.state)
