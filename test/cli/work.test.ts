@@ -6,6 +6,7 @@ import {
   type Letters,
   type Reports,
   type Running,
+  type Seat,
   type WorkEvent,
 } from '../../services/cli/work/agent.ts'
 import { S2Error } from '../../services/core/fleet/errors.ts'
@@ -30,8 +31,12 @@ class Bench {
   fault: (() => Promise<never>) | null = null
   /** Whether somebody carries what is reported. */
   carries = true
+  /** Whether the disk takes anything. */
+  full = false
   readonly outbox: { holder: SessionId; report: Report; outcome: 'waiting' | 'carried' | { refused: string } }[] = []
   revoked: string[] = []
+  /** Seats before the agent's own. */
+  extra: Seat[] = []
   heard: () => void = () => undefined
   worker: SessionId = 'conv_x/b'
   other: SessionId = 'conv_y/b'
@@ -70,6 +75,7 @@ class Bench {
     }
     const reports: Reports = {
       put: async (holder, report) => {
+        if (this.full) throw new S2Error('unavailable', 'the disk is full')
         this.outbox.push({ holder, report, outcome: 'waiting' })
         await this.carry()
         return String(this.outbox.length - 1)
@@ -90,7 +96,7 @@ class Bench {
         clock: this.clock,
         chance: () => 0.5,
         life,
-        seats: async () => [{ session: this.worker, store }],
+        seats: async () => [...this.extra, { session: this.worker, store }],
         reports,
         letters,
         start: (task, onLine) => {
@@ -154,6 +160,10 @@ class FakeCommand implements Running {
 
   exit(exitCode: number, tail = 'all good'): void {
     this.#ended.resolve({ exitCode, signal: null, tail })
+  }
+
+  refuse(error: Error): void {
+    this.#ended.reject(error)
   }
 
   stop(graceMs: number): void {
@@ -416,14 +426,52 @@ test('being told to end is patient first, and takes the task in hand along the s
   assert.equal((await b.store.task('first')).state, 'in_progress')
 })
 
+test('a full disk does not cost what was done', async () => {
+  const b = await bench()
+  await b.add('heavy')
+  const { done } = b.start('life-1', true)
+  await b.clock.advance(10)
+  b.full = true
+  b.command.exit(0, 'done')
+  await b.clock.advance(180_000)
+  assert.equal(b.told('trouble').length, 1)
+  assert.equal((await b.store.task('heavy')).epoch, 1)
+  b.full = false
+  await b.clock.advance(60_000)
+  await done
+  assert.equal((await b.store.task('heavy')).state, 'completed')
+  assert.equal(b.commands.length, 1)
+})
+
+test('a session that is refused does not keep the others from working', async () => {
+  const b = await bench()
+  await b.add('good')
+  b.extra = [
+    {
+      session: 'conv_ended/b',
+      store: {
+        leaseTask: () => Promise.reject(new S2Error('expired', 'its conversation has ended')),
+        report: () => Promise.reject(new S2Error('expired', 'its conversation has ended')),
+      },
+    },
+  ]
+  const { done } = b.start('life-1', true)
+  await b.clock.advance(10)
+  b.command.exit(0)
+  await b.clock.advance(2_000)
+  await done
+  assert.equal((await b.store.task('good')).state, 'completed')
+})
+
 test('a command that cannot be started fails its task with the reason', async () => {
   const b = await bench()
   await b.add('impossible')
   const { done } = b.start('life-1', true)
   await settle()
-  // The bench's command never rejects, so the rule is shown on its own end.
-  b.command.exit(127, 'the command could not be started')
+  b.command.refuse(new Error('spawn ENOENT'))
   await b.clock.advance(2_000)
   await done
-  assert.equal((await b.store.task('impossible')).state, 'failed')
+  const { state, result } = await b.store.task('impossible')
+  assert.equal(state, 'failed')
+  assert.match(result?.tail ?? '', /could not be started: spawn ENOENT/)
 })

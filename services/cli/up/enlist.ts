@@ -1,9 +1,9 @@
 import type { Conversation } from '#fleet/conversation.ts'
 import { credentialPath } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { type Side, sessionId } from '#fleet/session.ts'
+import { conversationOf, type Side, sessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { publishCredential, readCredentials } from '#spool/credentials.ts'
+import { publishCredential, readCredentials, removeCredential } from '#spool/credentials.ts'
 import type { Store } from '#store/store.ts'
 import { credentialOf, type Enrolment, readPublished, renewTokens, serialAfter, workerFile } from '../enrol.ts'
 import type { Publication } from '../publication.ts'
@@ -50,7 +50,17 @@ export async function enlist(fleet: Fleet, config: EnlistConfig, parts: EnlistPa
     await keepOwnEnd(enrolment ?? known, config, parts)
   }
   if (files.size > 0) await publication.publish(files, `Credentials of ${pushed.join(', ')}`)
+  await dropEnded(config, store)
   return pushed
+}
+
+/** Takes the orchestrator's ends out of force whose conversations this bridge has no more. */
+async function dropEnded({ state, bridgeUrl }: EnlistConfig, store: Store): Promise<void> {
+  const live = new Set((await store.conversations()).map(({ id }) => id))
+  const { credentials } = await readCredentials(state)
+  for (const { session, bridgeUrl: bridge } of credentials) {
+    if (bridge === bridgeUrl && !live.has(conversationOf(session))) await removeCredential(state, session)
+  }
 }
 
 /** The worker's live conversation; one with another role than the fleet file says is ended. */

@@ -178,7 +178,7 @@ async function untilCredentials({ fleet, state, shell, ending }: RaiseParts): Pr
   const { clock } = shell
   const began = clock.now()
   const hasOne = async ({ agent }: Member): Promise<boolean> =>
-    (await readCredentials(stateOf(agent, state))).credentials.length > 0
+    (await readCredentials(stateOf(agent, state), clock.wall())).credentials.length > 0
   while (clock.now() - began < CREDENTIALS_MS && !ending.signal.aborted) {
     if ((await Promise.all(fleet.workers.map(hasOne))).every((has) => has)) return
     await clock.sleep(LOOK_MS, ending.signal).catch(() => undefined)

@@ -102,6 +102,12 @@ export interface WorkParts {
   readonly stopping: AbortSignal
 }
 
+/** A task in hand, and when it was asked for. */
+interface Leased extends Seat {
+  readonly task: Task
+  readonly asked: Stamp
+}
+
 const RETRY = { firstMs: 500, mostMs: 30_000 }
 /** How long to wait between looks at a report that is being carried. */
 const CARRY = { firstMs: 20, mostMs: 1_000 }
@@ -159,7 +165,7 @@ export class Agent {
 
   /** One task, if there is any; answers milliseconds until the next look. */
   async #lookForWork(): Promise<number> {
-    const { clock, chance, reports } = this.#parts
+    const { chance, reports } = this.#parts
     const seats = await this.#parts.seats()
     const sessions = seats.map(({ session }) => session)
     // An end that waits to be carried belongs to a task that the store still counts as ours: leasing it anew would do it twice.
@@ -168,18 +174,34 @@ export class Agent {
       this.#sayIdle({ event: 'idle', waitingReports })
       return CARRY.mostMs
     }
-    for (const { session, store } of seats) {
-      const asked = Lease.stamp(clock)
-      const task = await unlessAborted(store.leaseTask(session, this.#incarnation()), this.#parts.draining)
-      this.#failures = 0
-      if (task === null) continue
+    const leased = await this.#lease(seats)
+    this.#failures = 0
+    if (leased !== null) {
       this.#wasIdle = false
-      await this.#perform(task, session, store, asked)
+      await this.#perform(leased)
       return 0
     }
     this.#sayIdle({ event: 'idle' })
     if (this.#config.once && seats.length > 0) this.#over.abort()
     return seats.length === 0 ? RETRY.firstMs : this.#config.pollMs * (0.9 + 0.2 * chance())
+  }
+
+  /** A task of any seat; null when nobody has one. Throws when no seat could ask. */
+  async #lease(seats: readonly Seat[]): Promise<Leased | null> {
+    const faults: unknown[] = []
+    for (const seat of seats) {
+      const asked = Lease.stamp(this.#parts.clock)
+      try {
+        const answer = seat.store.leaseTask(seat.session, this.#incarnation())
+        const task = await unlessAborted(answer, this.#parts.draining)
+        if (task !== null) return { ...seat, task, asked }
+      } catch (error) {
+        // One that is refused (its conversation has ended, say) must not keep the others from working.
+        faults.push(error)
+      }
+    }
+    if (seats.length > 0 && faults.length === seats.length) throw faults[0]
+    return null
   }
 
   #sayIdle(event: WorkEvent): void {
@@ -192,7 +214,7 @@ export class Agent {
     return this.#lives === 0 ? this.#parts.life : `${this.#parts.life}.${this.#lives}`
   }
 
-  async #perform(task: Task, session: SessionId, store: Seat['store'], asked: Stamp): Promise<void> {
+  async #perform({ task, session, store, asked }: Leased): Promise<void> {
     const { clock, chance, say, stopping } = this.#parts
     const { leaseMs } = this.#config
     const { id, epoch } = task
@@ -252,13 +274,27 @@ export class Agent {
     const { id, epoch } = task
     const state = end.exitCode === 0 ? 'completed' : 'failed'
     const result = { exitCode: end.exitCode, signal: end.signal, tail: end.tail.slice(-TAIL_MAX) }
-    const name = await reports.put(session, { task: id, epoch, state, progress: null, result })
+    const name = await this.#put(session, { task: id, epoch, state, progress: null, result })
     for (let look = 0; !stopping.aborted; look += 1) {
       const carried = await reports.carried(name)
       if (carried === 'carried') return say({ event: 'reported', task: id, epoch, state })
       if (carried !== 'waiting') return say({ event: 'refused', task: id, epoch, why: carried.refused })
       const waitMs = CARRY.firstMs + backoff(look, CARRY, chance)
       await clock.sleep(waitMs, stopping).catch(() => undefined)
+    }
+  }
+
+  /** Puts a report where it is durable. A disk that is full just now must not cost what was done: it is tried again. */
+  async #put(session: SessionId, report: Report): Promise<string> {
+    const { clock, chance, reports, say, stopping } = this.#parts
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        return await reports.put(session, report)
+      } catch (error) {
+        if (stopping.aborted) throw error
+        if (attempt === 0) say({ event: 'trouble', what: `keeping the report on ${report.task}`, error })
+        await clock.sleep(RETRY.firstMs + backoff(attempt, RETRY, chance), stopping).catch(() => undefined)
+      }
     }
   }
 

@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { type Overview, readOverview, renderOverview } from '../../services/cli/overview.ts'
+import { table } from '../../services/cli/table.ts'
+import { ago, cut, oneLine, plain, widthOf } from '../../services/cli/text.ts'
+import { sessionId } from '../../services/core/fleet/session.ts'
+import { systemClock } from '../../services/core/runtime/clock.ts'
+import { openMemoryStore } from '../../services/core/store/memory.ts'
+
+test('texts of others cannot move the cursor, and stay readable', () => {
+  const hostile = 'a\x1b[2J\x1b]0;gone\x07b\r\x9bc\u202egnp'
+  const controls = [...plain(hostile)].filter((each) => /[\p{Cc}\p{Cf}]/u.test(each))
+  assert.deepEqual(controls, [])
+  assert.equal(plain('two\nlines\tand a tab'), 'two\nlines\tand a tab')
+  assert.equal(oneLine('  two\n\n lines '), 'two lines')
+})
+
+test('widths count what a terminal shows', () => {
+  assert.equal(widthOf('plain'), 5)
+  assert.equal(widthOf('日本'), 4)
+  assert.equal(widthOf('👩‍💻!'), 3)
+  assert.equal(cut('日本語テキスト', 7), '日本語…')
+  assert.equal(cut('short', 5), 'short')
+})
+
+test('no row is wider than the window, and the elastic column gives way first', () => {
+  const columns = [{ title: 'ID' }, { title: 'TEXT', stretches: true }, { title: 'END' }]
+  const rows = [
+    ['one', 'x'.repeat(300), 'last'],
+    ['two', '日'.repeat(100), 'last'],
+  ]
+  for (const width of [30, 60, 120]) {
+    const lines = table(columns, rows, width)
+    assert.ok(lines.every((line) => widthOf(line) <= width))
+    assert.ok(lines.slice(1).every((line) => line.endsWith('last')))
+  }
+})
+
+test('ages are short', () => {
+  assert.deepEqual([0, 9_000, 59_000, 120_000, 7_500_000, 400_000_000].map(ago), [
+    '0.0s',
+    '9.0s',
+    '59s',
+    '2m',
+    '2h 5m',
+    '5d',
+  ])
+})
+
+test('the overview says who lives, who works, and what waits', async () => {
+  const store = openMemoryStore({ clock: systemClock })
+  const opened = await Promise.all(
+    [3, 10].map((number) =>
+      store.openConversation({
+        roles: { a: 'orchestrator', b: `role-${number}` },
+        agents: { a: 'orchestrator', b: `s2-worker-${number}` },
+        lifetimeMs: 3_600_000,
+      }),
+    ),
+  )
+  const holder = sessionId(opened[0]?.id ?? '', 'b')
+  const task = { priority: 'P2', role: null, deadline: null, createdBy: null } as const
+  await store.addTask({ ...task, id: 'held', description: 'count\x1b[31m ducks', holder })
+  await store.addTask({ ...task, id: 'free', description: 'nobody has it', holder: null })
+  await store.leaseTask(holder, 'life')
+  await store.openIncident({ cause: 'x', kind: 'silent', agent: 's2-worker-10', summary: 'it is silent' }, [])
+  await store.judge([
+    { agent: 'orchestrator', verdict: 'alive', since: 0, host: null },
+    { agent: 's2-worker-10', verdict: 'silent', since: 0, host: null },
+  ])
+  const members = [{ agent: 's2-worker-10', role: 'role-10', state: 'frozen', programs: [] }] as const
+  const overview: Overview = await readOverview(store, Date.now(), members)
+  assert.deepEqual(
+    overview.agents.map(({ name, verdict }) => [name, verdict]),
+    [
+      ['orchestrator', 'alive'],
+      ['s2-worker-3', 'unknown'],
+      ['s2-worker-10', 'silent'],
+    ],
+  )
+  const text = renderOverview(overview, 120, (_, words) => words).join('\n')
+  assert.match(text, /^3 agents, 1 alive · 2 tasks open/)
+  assert.match(text, /! it is silent/)
+  assert.match(text, /1 tasks wait for somebody/)
+  assert.match(text, /s2-worker-10 +role-10 +silent \(frozen\)/)
+  assert.match(text, /s2-worker-3 .* held +count·\[31m ducks/)
+})
