@@ -373,10 +373,10 @@ await outbox.put(item)
 await publishCredential(state, credential())
 let kept = 1
 const errors = []
-for (let id = 2; id < 60; id += 3) {
+for (let id = 2; id < 80; id += 5) {
   try {
-    await inbox.putAll([letter(id, text), letter(id + 1, text), letter(id + 2, text)])
-    kept += 3
+    await inbox.putAll([0, 1, 2, 3, 4].map((more) => letter(id + more, text)))
+    kept += 5
   } catch (error) {
     errors.push(error.code + ': ' + error.message)
   }
