@@ -93,7 +93,7 @@ export class Database implements Source {
   }
 
   async #take(batch: readonly StoredMessage[]): Promise<void> {
-    const { woken, onHint } = this.#parts
+    const { woken, onHint, onLook } = this.#parts
     if ((batch[0]?.id ?? 0) <= this.#heard) woken.forgetFloors() // another database took the place of the one we knew
     this.#heard = batch.at(-1)?.id ?? this.#heard
     const unread = batch.filter(({ delivery }) => delivery !== 'acked')
@@ -101,6 +101,7 @@ export class Database implements Source {
     for (const target of new Set(unread.map(({ to }) => this.#targets.get(to) ?? null)))
       if (target !== null) onHint(target)
     woken.position = this.#heard
+    onLook()
   }
 
   /** Ids that we had heard of come again: the traffic is listened to from its beginning. */
