@@ -56,11 +56,12 @@ export class Members {
     }
   }
 
-  async #addTask(task: NewTask, reach: Reach): Promise<Task> {
+  async #addTask(wanted: NewTask, reach: Reach): Promise<Task> {
     demandLead(reach, 'adds tasks')
-    if (task.createdBy === null || !sees(reach, task.createdBy) || sideOf(task.createdBy) !== 'a') {
+    const task = { ...wanted, createdBy: wanted.createdBy ?? reach.self }
+    if (!sees(reach, task.createdBy) || sideOf(task.createdBy) !== 'a') {
       throw new S2Error('forbidden', 'a task is created by the session that asks, or another end of its agent', {
-        next: `name ${reach.self} as its creator`,
+        next: `name ${reach.self} as its creator, or nobody`,
       })
     }
     if (task.holder !== null && !sees(reach, task.holder)) {
