@@ -45,19 +45,11 @@ export async function look(view: View, config: WatchConfig, parts: LookParts): P
   if (view.seen === null) return { moved: 0, news: 0, changes: [], waitMs: config.watchMs }
   const isRound = view.roundAt + config.roundMs <= at
   const hasTasks = await readFleet(view, at, isRound || view.hasStrangers, config, parts)
-  let done: Deeds = { moved: 0, news: 0 }
-  if (!isStale(view, at, config, parts)) {
-    done = await act(decide(view, at, hasTasks, config, parts.incidents), view, at, config, parts)
-    if (isRound) view.roundAt = at
-  }
+  const done = await act(decide(view, at, hasTasks, config, parts.incidents), view, at, config, parts)
+  if (isRound) view.roundAt = at
   const { changes } = view
   view.changes = []
   return { ...done, changes, waitMs: untilNext(view, config, parts.clock.now()) }
-}
-
-/** What was seen or read so long ago may have changed since: who acts on it moves the work of the living. */
-function isStale({ seen }: View, at: number, config: WatchConfig, { clock }: LookParts): boolean {
-  return clock.now() - Math.min(at, seen?.now ?? at) > config.lateAfterMs
 }
 
 /**
@@ -165,6 +157,11 @@ async function act(
   }
   if (moves.some(({ move }) => move.reason !== 'unassigned')) view.turnAt = at + config.moveEveryMs
   return { moved, news }
+}
+
+/** What was seen or read so long ago may have changed since: who moves by it takes work from the living. */
+function isStale({ seen }: View, at: number, config: WatchConfig, { clock }: LookParts): boolean {
+  return clock.now() - Math.min(at, seen?.now ?? at) > config.lateAfterMs
 }
 
 /** Answers false when another watchdog was first, or the task ended. */

@@ -66,7 +66,7 @@ export class View {
   strandedSince: number | null = null
   /** Nobody collects beats: nobody may be judged by them. */
   blind = false
-  /** Beats were seen to be collected since the watchdog began, or was blind. */
+  /** Beats were seen to be collected since the watchdog began. */
   sees = false
   /** Many fell silent together, and are not back yet. */
   isMass = false
@@ -175,7 +175,6 @@ export class View {
       this.#tickAt = now
     } else if (now - this.#tickAt > this.#config.lateAfterMs) {
       this.blind = true
-      this.sees = false
     }
   }
 

@@ -346,6 +346,104 @@ test('two watchdogs on one store: each task is moved once, each incident opened 
   )
 })
 
+test('no lease lapses while nobody collects beats, nor in its full time after', async () => {
+  await using stage = await Stage.open(2)
+  const watchdog = stage.watchdog()
+  await stage.addTask('t1', 'w1')
+  await stage.store.leaseTask(stage.actor('w1').session, 'life')
+  await stage.run(20 * SECOND)
+  stage.collects = false
+  stage.silence('boss', 'w1', 'w2')
+  await stage.run(10 * MINUTE)
+  stage.collects = true
+  stage.heal('boss', 'w1', 'w2')
+  await stage.run(CONFIG.leaseMs - SECOND)
+  assert.equal(watchdog.moved, 0)
+  await stage.run(3 * SECOND)
+  assert.equal(watchdog.moved, 1)
+})
+
+test('when the machine of both stood still, the watchdog does not take the bridge for gone at once', async () => {
+  await using stage = await Stage.open(3)
+  const watchdog = stage.watchdog()
+  await stage.run(20 * SECOND)
+  watchdog.life.stop()
+  stage.collects = false
+  await stage.run(10 * MINUTE)
+  watchdog.life.goOn()
+  await stage.run(3 * SECOND)
+  stage.collects = true
+  await stage.run(3 * SECOND)
+  assert.deepEqual(await stage.incidents(), [])
+})
+
+test('a watchdog that did not see for a while does not close what another one opened meanwhile', async () => {
+  await using stage = await Stage.open(4)
+  const [first] = [stage.watchdog(), stage.watchdog()]
+  await stage.run(20 * SECOND)
+  stage.silence('w1')
+  await stage.run(10 * SECOND)
+  first.life.stop() // it thinks that w1 is alive
+  await stage.run(2 * MINUTE)
+  assert.deepEqual(await stage.incidents(), ['silent:w1'])
+  first.life.goOn()
+  await stage.run(5 * MINUTE)
+  assert.deepEqual(await stage.incidents(), ['silent:w1'])
+})
+
+test('an incident that could not be opened before its agent came back is not opened', async () => {
+  await using stage = await Stage.open(4)
+  let away = true
+  const store = through(stage.store, {
+    openIncident: async () => {
+      if (away) throw new S2Error('unavailable', 'not now')
+    },
+  })
+  const watchdog = stage.watchdog({ store })
+  await stage.run(20 * SECOND)
+  stage.silence('w1')
+  await stage.run(SILENT + 10 * SECOND)
+  stage.heal('w1')
+  await stage.run(2 * BEAT)
+  away = false
+  await stage.run(MINUTE)
+  assert.deepEqual([watchdog.convicted, await stage.incidents()], [['w1'], []])
+})
+
+test('verdicts that could not be written down are written down soon', async () => {
+  await using stage = await Stage.open(4)
+  let away = false
+  const store = through(stage.store, {
+    judge: async () => {
+      if (away) throw new S2Error('unavailable', 'not now')
+    },
+  })
+  stage.watchdog({ store })
+  await stage.run(20 * SECOND)
+  stage.silence('w1')
+  away = true
+  await stage.run(SILENT + 5 * SECOND)
+  away = false
+  await stage.run(10 * SECOND)
+  assert.equal((await stage.verdicts()).w1, 'silent')
+})
+
+test('verdicts are written down with each round though none changed: readers see that somebody watches', async () => {
+  await using stage = await Stage.open(2)
+  stage.watchdog()
+  await stage.run(10 * MINUTE)
+  const { at } = await stage.store.verdicts()
+  assert.ok((at ?? 0) >= stage.clock.wall() - CONFIG.roundMs - SECOND)
+})
+
+test('in its first moments a watchdog does not call tasks stranded, though nobody is heard yet', async () => {
+  await using stage = await Stage.open(2)
+  await stage.addTask('t1', null)
+  stage.watchdog()
+  await stage.run(MINUTE)
+  assert.deepEqual([await stage.incidents(), await stage.holders()], [[], { t1: 'w1' }])
+})
+
 test('a watchdog that was held up between deciding and doing does not act on it', async () => {
   await using stage = await Stage.open(4)
   let heldFrom = Number.POSITIVE_INFINITY
