@@ -1,0 +1,337 @@
+/** News of commits: from writers that ring and from foreign ones that do not, however they write and whatever is lost. */
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { after, test } from 'node:test'
+import { setImmediate as turn } from 'node:timers/promises'
+import Database from 'better-sqlite3'
+import { systemClock } from '#runtime/clock.ts'
+import { recordingLog } from '#runtime/log.ts'
+import type { Means } from '#runtime/watch.ts'
+import { Connection } from '#store/sqlite/connection.ts'
+import { type CommitEars, hearCommits } from '#store/sqlite/news.ts'
+
+const base = mkdtempSync(join(tmpdir(), 's2-news-'))
+after(() => rmSync(base, { recursive: true, force: true }))
+
+function place(name: string): string {
+  mkdirSync(join(base, name))
+  return join(base, name, 'x.db')
+}
+
+function makeDatabase(path: string): void {
+  const database = new Database(path)
+  database.pragma('journal_mode = WAL')
+  database.exec('CREATE TABLE messages (id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT)')
+  database.close()
+}
+
+/** Rows of a real database as they are heard of: id and when, on the clock that Python's monotonic_ns reads too. */
+class Listener implements Disposable {
+  readonly rows = new Map<number, bigint>()
+  readonly #connection: Connection
+  readonly #hearing: Disposable
+  #changed = Promise.withResolvers<void>()
+  reads = 0
+  quiets = 0
+
+  constructor(path: string, means?: Means) {
+    this.#connection = new Connection(path, { create: false })
+    const ears: CommitEars = {
+      read: () => this.#read(),
+      quiet: () => {
+        this.quiets += 1
+        return this.#connection.isQuiet()
+      },
+    }
+    this.#hearing = hearCommits(path, ears, {
+      clock: systemClock,
+      log: recordingLog(),
+      ...(means === undefined ? {} : { means }),
+    })
+  }
+
+  #read(): number {
+    this.reads += 1
+    const found = this.#connection.all<{ id: number }>('SELECT id FROM messages WHERE id > ?', this.rows.size)
+    for (const { id } of found) this.rows.set(id, process.hrtime.bigint())
+    if (found.length > 0) {
+      this.#changed.resolve()
+      this.#changed = Promise.withResolvers()
+    }
+    return found.length
+  }
+
+  async has(id: number): Promise<bigint> {
+    while (!this.rows.has(id)) await this.#changed.promise
+    return this.rows.get(id) as bigint
+  }
+
+  [Symbol.dispose](): void {
+    this.#hearing[Symbol.dispose]()
+    this.#connection[Symbol.dispose]()
+  }
+}
+
+const FOREIGN = `
+import sqlite3, sys, time
+path, manner = sys.argv[1:3]
+def connect():
+    db = sqlite3.connect(path, timeout=10)
+    db.execute('PRAGMA journal_mode=WAL')
+    return db
+kept = connect() if manner != 'call' else None
+print('ready', flush=True)
+for line in sys.stdin:
+    db = kept or connect()
+    if manner == 'slow':
+        db.execute('PRAGMA cache_size=2')
+        db.execute('BEGIN IMMEDIATE')
+        for _ in range(200): db.execute("INSERT INTO filler VALUES (?)", ('y' * 3000,))
+        time.sleep(0.03)
+    db.execute("INSERT INTO messages (at) VALUES ('x')")
+    db.commit()
+    print(time.monotonic_ns(), flush=True)
+    if kept is None: db.close()
+`
+
+/** A foreign writer that commits one row whenever it is asked to, and answers when its COMMIT had returned. */
+class Foreign implements AsyncDisposable {
+  readonly #child
+  readonly #lines: AsyncIterator<string>
+
+  constructor(path: string, manner: 'call' | 'lasting' | 'slow') {
+    this.#child = spawn('python3', ['-c', FOREIGN, path, manner], { stdio: ['pipe', 'pipe', 'inherit'] })
+    this.#lines = createInterface(this.#child.stdout)[Symbol.asyncIterator]()
+  }
+
+  async ready(): Promise<void> {
+    assert.equal((await this.#lines.next()).value, 'ready')
+  }
+
+  async commit(): Promise<bigint> {
+    this.#child.stdin.write('\n')
+    return BigInt((await this.#lines.next()).value as string)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#child.stdin.end()
+    await this.#lines.next()
+  }
+}
+
+const median = (values: readonly number[]): number =>
+  [...values].sort((one, other) => one - other)[values.length >> 1] ?? 0
+
+for (const manner of ['lasting', 'call', 'slow'] as const) {
+  for (const means of ['inotify', 'fs.watch'] as const) {
+    test(`a foreign writer (${manner}) is heard by ${means} at once, not by the poll`, {
+      timeout: 60_000,
+    }, async () => {
+      const path = place(`${manner}-${means}`)
+      makeDatabase(path)
+      using setting = new Connection(path, { create: false })
+      setting.exec('CREATE TABLE filler (x)')
+      using listener = new Listener(path, means)
+      await using writer = new Foreign(path, manner)
+      await writer.ready()
+      const late: number[] = []
+      for (let id = 1; id <= 30; id += 1) {
+        const committed = await writer.commit() // nothing follows, so nothing later can make up for a look too early
+        late.push(Number((await listener.has(id)) - committed) / 1e6)
+      }
+      assert.ok(median(late) < 30, `late by ${late.map((each) => each.toFixed(1))} ms`)
+    })
+  }
+}
+
+test('of many commits none is missed, whoever is at work', { timeout: 60_000 }, async () => {
+  const path = place('many')
+  makeDatabase(path)
+  using listener = new Listener(path)
+  await using lasting = new Foreign(path, 'lasting')
+  await using calling = new Foreign(path, 'call')
+  await Promise.all([lasting.ready(), calling.ready()])
+  const ours = new Database(path)
+  const bell = openSync(`${path}-bell`, 'w')
+  const write = async (): Promise<void> => {
+    for (let each = 0; each < 200; each += 1) {
+      try {
+        ours.prepare("INSERT INTO messages (at) VALUES ('ours')").run()
+        writeSync(bell, '.', 0)
+      } catch {
+        each -= 1 // another one writes
+      }
+      await turn()
+    }
+  }
+  const foreign = async (writer: Foreign): Promise<void> => {
+    for (let each = 0; each < 200; each += 1) await writer.commit()
+  }
+  await Promise.all([write(), foreign(lasting), foreign(calling)])
+  await listener.has(600)
+  assert.deepEqual(
+    [...listener.rows.keys()],
+    Array.from({ length: 600 }, (_, index) => index + 1),
+  )
+  ours.close()
+  closeSync(bell)
+})
+
+test('a ring is read at once, and its writer is not disturbed', { timeout: 20_000 }, async () => {
+  const path = place('ring')
+  makeDatabase(path)
+  using listener = new Listener(path)
+  const ours = new Database(path)
+  const bell = openSync(`${path}-bell`, 'w')
+  for (let id = 1; id <= 20; id += 1) {
+    await systemClock.sleep(2)
+    ours.prepare("INSERT INTO messages (at) VALUES ('ours')").run()
+    await turn() // the log's event is told before the ring, as it is to another process
+    const before = listener.quiets
+    await turn()
+    if (id > 1) assert.ok(listener.quiets - before <= 1, 'no naps while a ring is awaited')
+    writeSync(bell, '.', 0)
+    await listener.has(id)
+  }
+  ours.close()
+  closeSync(bell)
+})
+
+test('with no means to hear, the poll finds it within a quarter of a second', { timeout: 20_000 }, async () => {
+  const path = place('poll')
+  makeDatabase(path)
+  using listener = new Listener(path, 'none')
+  await using writer = new Foreign(path, 'lasting')
+  await writer.ready()
+  for (let id = 1; id <= 3; id += 1) {
+    const committed = await writer.commit()
+    const late = Number((await listener.has(id)) - committed) / 1e6
+    assert.ok(late < 250 + 100, `late by ${late} ms`)
+  }
+})
+
+/** Ears that only count, over a folder in which the test writes what it likes. */
+function counting(path: string, answers: { quiet?: () => boolean; read?: () => number } = {}) {
+  const counts = { reads: 0, quiets: 0 }
+  const log = recordingLog()
+  const hearing = hearCommits(
+    path,
+    {
+      read: () => {
+        counts.reads += 1
+        return answers.read?.() ?? 0
+      },
+      quiet: () => {
+        counts.quiets += 1
+        return answers.quiet?.() ?? true
+      },
+    },
+    { clock: systemClock, log },
+  )
+  return { counts, log, [Symbol.dispose]: () => hearing[Symbol.dispose]() }
+}
+
+test('a writer who takes long is waited for with bounds', { timeout: 20_000 }, async () => {
+  const path = place('long')
+  using scene = counting(path, { quiet: () => false })
+  await systemClock.sleep(20)
+  writeFileSync(`${path}-wal`, 'frames')
+  const began = performance.now()
+  while (scene.counts.quiets === 0) await turn()
+  const blocked = performance.now() - began
+  const naps = scene.counts.quiets
+  assert.ok(naps > 3 && naps <= 19, `${naps} naps`)
+  assert.ok(blocked < 500, `${blocked} ms`)
+  await systemClock.sleep(400)
+  assert.ok(scene.counts.quiets - naps <= 26, 'then the ladder, to its end')
+  const settled = scene.counts.quiets
+  await systemClock.sleep(250)
+  assert.equal(scene.counts.quiets, settled, 'then only polls')
+})
+
+test('whoever hears writes nothing that it hears', { timeout: 20_000 }, async () => {
+  const path = place('echo')
+  makeDatabase(path)
+  using listener = new Listener(path)
+  await using writer = new Foreign(path, 'lasting')
+  await writer.ready()
+  await writer.commit()
+  await listener.has(1)
+  await systemClock.sleep(200) // past the ladder
+  const { reads, quiets } = listener
+  await systemClock.sleep(1_000)
+  assert.ok(listener.reads - reads <= 6, `${listener.reads - reads} reads in a quiet second`)
+  assert.equal(listener.quiets, quiets)
+})
+
+test('other files in the folder are nobody’s news', { timeout: 20_000 }, async () => {
+  const path = place('others')
+  using scene = counting(path)
+  await systemClock.sleep(20)
+  const { reads } = scene.counts
+  for (const name of ['liveness.db', 'liveness.db-wal', 'x.db.bak', 'x.db-shm']) {
+    writeFileSync(join(path, '..', name), 'x')
+    await systemClock.sleep(5)
+  }
+  assert.ok(scene.counts.reads - reads <= 1)
+  assert.equal(scene.counts.quiets, 0)
+})
+
+test('a folder that is not there yet, and a database that comes and goes in it', { timeout: 20_000 }, async () => {
+  const path = join(base, 'later', 'deeper', 'x.db')
+  let heard = Promise.withResolvers<void>()
+  using _scene = counting(path, {
+    quiet: () => {
+      heard.resolve()
+      return true
+    },
+  })
+  mkdirSync(join(path, '..'), { recursive: true })
+  await heard.promise
+  for (let round = 0; round < 3; round += 1) {
+    heard = Promise.withResolvers()
+    makeDatabase(path)
+    await heard.promise
+    heard = Promise.withResolvers()
+    rmSync(path)
+    await heard.promise
+  }
+})
+
+test('a reading that fails is told once, and the hearing goes on', { timeout: 20_000 }, async () => {
+  const path = place('failing')
+  let isBroken = true
+  using scene = counting(path, {
+    read: () => {
+      if (isBroken) throw new Error('malformed')
+      return 0
+    },
+  })
+  while (scene.counts.reads < 4) {
+    writeFileSync(`${path}-bell`, '.')
+    await systemClock.sleep(5)
+  }
+  assert.equal(scene.log.records.length, 1)
+  isBroken = false
+  const { reads } = scene.counts
+  while (scene.counts.reads === reads) await systemClock.sleep(5)
+  isBroken = true
+  while (scene.log.records.length < 2) await systemClock.sleep(5)
+})
+
+test('after the end nothing is read', { timeout: 20_000 }, async () => {
+  const path = place('end')
+  const scene = counting(path, { quiet: () => false })
+  await systemClock.sleep(20)
+  writeFileSync(`${path}-wal`, 'frames')
+  while (scene.counts.quiets === 0) await turn()
+  scene[Symbol.dispose]()
+  const { reads, quiets } = { ...scene.counts }
+  writeFileSync(`${path}-bell`, '.')
+  await systemClock.sleep(300)
+  assert.deepEqual(scene.counts, { reads, quiets })
+})
