@@ -246,9 +246,9 @@ test('a message that somebody removes without acking it comes again, but not for
 test('while the bridge is away everything waits in order, and flows on when it is back', async () => {
   const ground = new Ground()
   const { b, tell } = await ground.channel()
-  ground.start()
+  ground.start({ pollMs: 5_000 })
   await tell('before')
-  await ground.pass(1_000)
+  await ground.pass(5_000)
   ground.weather.away = true
   ground.bridge.hangUp()
   const wanted = Array.from({ length: 40 }, (_, n) => `word ${n}`)

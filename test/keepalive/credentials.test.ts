@@ -174,7 +174,7 @@ test('one that is over by this host’s clock is asked about, for the clock may 
   const real = ground.wallet.files.get(b)
   if (real === undefined || real === 'malformed') throw new Error('no credential')
   ground.wallet.files.set(b, { ...real, expiresAt: ground.clock.wall() - 86_400_000 })
-  ground.start()
+  ground.start({ pollMs: 5_000 })
   await ground.pass(5_000)
   assert.ok(await ground.pulse(b), 'the bridge says that it is good')
   assert.equal(ground.metric('sessions'), 1)

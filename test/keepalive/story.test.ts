@@ -9,7 +9,7 @@ import { CONFIG, Ground, seeded } from './ground.ts'
 
 const STEPS = 60
 const SEEDS = 25
-const PACE = { pollMs: 500, beatMs: 5_000 }
+const PACE = { pollMs: 1_000, beatMs: 5_000 }
 
 interface Channel {
   readonly b: SessionId
