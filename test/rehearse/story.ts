@@ -102,8 +102,10 @@ async function freeze(cast: Cast): Promise<Task> {
     'it is urgent now, and its first owner is remembered',
     after.priority === 'P0' && after.originalAssignee === before.holder,
   )
-  const incidents = (await store.incidents({ open: true })).filter((each) => each.agent === agent)
-  telling.check('one incident is open for it', incidents.length === 1, JSON.stringify(incidents))
+  const incidents = async (): Promise<number> =>
+    (await store.incidents({ open: true })).filter((each) => each.agent === agent).length
+  await until('an incident is open', async () => (await incidents()) > 0, 5_000)
+  telling.check('one incident is open for it', (await incidents()) === 1)
   const took = await until(
     'another completes it',
     async () => (await store.task('frozen')).state === 'completed',
