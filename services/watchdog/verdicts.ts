@@ -5,8 +5,8 @@ import type { WatchConfig } from './config.ts'
 import { COST_SHARE, type View } from './view.ts'
 
 /**
- * Writes the verdicts down for people to read, on change and with each round; those of a large fleet less often, as it takes
- * its time. Answers how long to wait, milliseconds.
+ * Writes the verdicts down for people to read when something made them dirty, as every round does; those of a large fleet
+ * less often, as that takes its time. Answers how long to wait, milliseconds.
  */
 export async function tellVerdicts(
   view: View,
@@ -15,10 +15,8 @@ export async function tellVerdicts(
 ): Promise<number> {
   const begun = clock.now()
   const restMs = view.judgedAt + COST_SHARE * view.judgeCostMs - begun
-  if (view.roundAt === Number.NEGATIVE_INFINITY) return config.watchMs
-  if (view.dirty ? restMs > 0 : view.judgedAt + config.roundMs > begun) {
-    return Math.max(config.watchMs, view.dirty ? restMs : 0)
-  }
+  if (view.roundAt === Number.NEGATIVE_INFINITY || !view.dirty) return config.roundMs // whoever makes it dirty nudges
+  if (restMs > 0) return restMs
   view.dirty = false
   try {
     await store.judge(verdictsOf(view, clock.wall() - begun))
@@ -28,7 +26,7 @@ export async function tellVerdicts(
   }
   view.judgedAt = clock.now()
   view.judgeCostMs = view.judgedAt - begun
-  return config.watchMs
+  return 0
 }
 
 /** `offset` takes a time of the observer's clock to the wall clock. */

@@ -42,7 +42,7 @@ export class View {
   tasksCostMs = 0
   judgeCostMs = 0
   judgedAt = Number.NEGATIVE_INFINITY
-  /** Verdicts changed since they were told. */
+  /** Verdicts changed since they were written down, or a round went by. */
   dirty = true
   /** Somebody was convicted since the tasks were read. */
   tasksStale = true

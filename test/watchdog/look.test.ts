@@ -424,7 +424,7 @@ test('verdicts that could not be written down are written down soon', async () =
   away = true
   await stage.run(SILENT + 5 * SECOND)
   away = false
-  await stage.run(10 * SECOND)
+  await stage.run(5 * SECOND)
   assert.equal((await stage.verdicts()).w1, 'silent')
 })
 
