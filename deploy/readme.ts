@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 
 /** Puts the table of settings, as the code knows them, into the README; with --check it only says whether it is there. */
 const path = new URL('../README.md', import.meta.url)
-const command = new URL('../services/cli/main.ts', import.meta.url).pathname
+const command = `${import.meta.dirname}/../services/cli/main.ts`
 const table = execFileSync(process.execPath, [command, 'config', '--markdown'], { encoding: 'utf8' })
 const text = readFileSync(path, 'utf8')
 const wanted = text.replace(

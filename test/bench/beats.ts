@@ -90,7 +90,7 @@ interface Started {
   readonly port: number
 }
 
-export const OTHERS: Readonly<Record<string, { command: string; start: (stage: Stage) => Promise<Started> }>> = {
+const OTHERS: Readonly<Record<string, { command: string; start: (stage: Stage) => Promise<Started> }>> = {
   'NATS JetStream KV': { command: 'nats-server', start: startNats },
   'etcd leases': { command: 'etcd', start: startEtcd },
 }

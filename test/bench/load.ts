@@ -1,4 +1,4 @@
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import type { Round } from './figures.ts'
 import type { LoadRound, Reply, Word } from './load/serve.ts'
 import type { Actor, Stage } from './stage.ts'
@@ -10,7 +10,7 @@ export interface Load {
 }
 
 export async function openLoad(stage: Stage, file: 'sends' | 'beats', job: unknown): Promise<Load> {
-  const actor = stage.start('load', [process.execPath, fileURLToPath(new URL(`./load/${file}.ts`, import.meta.url))])
+  const actor = stage.start('load', [process.execPath, join(import.meta.dirname, 'load', `${file}.ts`)])
   await ask(actor, { t: 'job', job })
   return {
     async round(order, server) {

@@ -1,7 +1,9 @@
 import type { Dice } from './chance.ts'
+import type { Machine } from './clock.ts'
 import type { Fault } from './faults.ts'
 import type { SimulatedHost } from './host.ts'
-import type { World } from './world.ts'
+import type { Bridge, Surroundings } from './network.ts'
+import type { Watchman } from './watchman.ts'
 
 /** Something that is broken for a while. */
 export interface Episode {
@@ -58,8 +60,24 @@ const STEP_MS = 3_600_000
 /** So many hosts stay to do the work of those that are gone. */
 const HOSTS_LEAST = 3
 
+/** What episodes break: the world, as far as they reach into it. */
+export interface Scene {
+  readonly around: Surroundings
+  readonly server: Machine
+  readonly hosts: readonly SimulatedHost[]
+  readonly watchmen: readonly Watchman[]
+  readonly bridge: Bridge
+  readonly orchestrator: SimulatedHost
+  isBusy(host: SimulatedHost): boolean
+  occupy(host: SimulatedHost): () => void
+  stepClock(machine: Machine, ms: number): void
+  startBridge(): void
+  cutMany(): (() => void) | null
+  rotate(host: SimulatedHost | null, afterMs: number): (() => void) | null
+}
+
 /** Breaks it; answers how to mend it, or null where there was nothing left to break. */
-export function begin(episode: Episode, world: World): (() => void) | null {
+export function begin(episode: Episode, world: Scene): (() => void) | null {
   const { dice, tally } = world.around
   const host = (fits: (host: SimulatedHost) => boolean = () => true): SimulatedHost | null => {
     const whole = world.hosts.filter((each) => !each.isGone && !world.isBusy(each) && fits(each))
@@ -178,7 +196,7 @@ export function begin(episode: Episode, world: World): (() => void) | null {
 
 /** Breaks hosts that nothing else is wrong with, and keeps them apart from other episodes until they are mended. */
 function on(
-  world: World,
+  world: Scene,
   hosts: readonly (SimulatedHost | null)[],
   act: (host: SimulatedHost) => () => void,
 ): (() => void) | null {

@@ -60,7 +60,7 @@ export async function runWorld(seed: number, options: WorldOptions = {}): Promis
 }
 
 /** A whole fleet of real programs on machines that are not. */
-export class World {
+class World {
   readonly around: Surroundings
   readonly server: Machine
   readonly hosts: SimulatedHost[] = []

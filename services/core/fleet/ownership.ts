@@ -97,7 +97,7 @@ function isLeasedBy(task: Task, incarnation: string): boolean {
 }
 
 /** Below zero when `x` should be done before `y`. */
-export function compareUrgency(x: Task, y: Task): number {
+function compareUrgency(x: Task, y: Task): number {
   return (
     PRIORITIES.indexOf(x.priority) - PRIORITIES.indexOf(y.priority) ||
     x.createdAt - y.createdAt ||

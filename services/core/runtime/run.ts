@@ -41,7 +41,7 @@ export interface Program<C extends LifeConfig> {
 }
 
 /** Exit codes, sysexits(3). */
-export const EXIT = { done: 0, failed: 1, usage: 64, config: 78 } as const
+const EXIT = { done: 0, failed: 1, usage: 64, config: 78 } as const
 
 /** Runs a program from init to stopped. Sets the exit code and lets the event loop empty. */
 export async function run<C extends LifeConfig>(program: Program<C>, env: Env = process.env): Promise<void> {

@@ -20,7 +20,7 @@ export interface LinkParts {
   token(session: SessionId): string | undefined
 }
 
-const RECONNECT = { firstMs: 250, mostMs: 30_000 }
+const RECONNECT = { firstMs: 250, mostMs: 5_000 }
 const REJOIN = { firstMs: 500, mostMs: 30_000 }
 /** How long a bridge may take to say its challenge once connected. */
 const CHALLENGE_MS = 10_000
