@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { familyOf, markedBy, processes } from '../../services/cli/up/members.ts'
+import { familyOf, killAll, markedBy, processes } from '../../services/cli/up/members.ts'
+import { systemClock } from '../../services/core/runtime/clock.ts'
 
 const MAIN = join(process.cwd(), 'services', 'cli', 'main.ts')
 const folder = mkdtempSync(join(tmpdir(), 's2-up-'))
@@ -65,13 +66,15 @@ class LocalFleet implements AsyncDisposable {
     return familyOf(processes(), markedBy(this.state))
   }
 
-  /** Everything that can be read of the fleet's processes and files, save where credentials belong. */
+  /** Ends the fleet, and what a broken one leaves. */
   async [Symbol.asyncDispose](): Promise<void> {
     const up = this.#up
-    if (up === null || up.exitCode !== null || up.signalCode !== null) return
-    const ended = exitOf(up)
-    up.kill('SIGTERM')
-    await ended
+    if (up !== null && up.exitCode === null && up.signalCode === null) {
+      const ended = exitOf(up)
+      up.kill('SIGTERM')
+      await ended
+    }
+    await killAll(markedBy(this.state), systemClock)
   }
 
   get #env(): NodeJS.ProcessEnv {
@@ -199,6 +202,7 @@ test('a taken port and a wrong setting are told before anything is started', asy
   assert.deepEqual(fleet.family(), [])
 })
 
+/** All that can be read of a fleet's processes and logs. */
 function allText(fleet: LocalFleet): string {
   const logs = join(fleet.state, 'logs')
   const files = readdirSync(logs).map((name) => readFileSync(join(logs, name), 'utf8'))
