@@ -14,8 +14,9 @@ import { type Bench, isMet, type Row, type Skipped } from './row.ts'
 import { sends } from './sends.ts'
 import { openStage } from './stage.ts'
 import { tableText } from './table.ts'
+import { verdict } from './verdict.ts'
 
-const BENCHES: Readonly<Record<string, Bench>> = { delivery, sends, beats, memory }
+const BENCHES: Readonly<Record<string, Bench>> = { delivery, sends, beats, verdict, memory }
 
 const { values } = parseArgs({
   options: {
