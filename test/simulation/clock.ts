@@ -4,8 +4,11 @@ import type { Clock } from '#runtime/clock.ts'
 interface Due {
   readonly at: number
   readonly order: number
-  readonly act: () => void
+  readonly act: Act
 }
+
+/** Answers false when nothing came of it. */
+type Act = () => unknown
 
 /** The true time of a simulated world, milliseconds from its beginning. Nothing happens between two dues. */
 export class Timeline {
@@ -18,7 +21,7 @@ export class Timeline {
     return this.#now
   }
 
-  after(ms: number, act: () => void): void {
+  after(ms: number, act: Act): void {
     this.#order += 1
     this.#push({ at: this.#now + Math.max(0, ms), order: this.#order, act })
   }
@@ -32,8 +35,7 @@ export class Timeline {
     for (let due = this.#dues[0]; due !== undefined && due.at <= end; due = this.#dues[0]) {
       this.#pop()
       this.#now = due.at
-      due.act()
-      await settled()
+      if (due.act() !== false) await settled()
     }
     this.#now = end
   }
@@ -92,7 +94,7 @@ export class Machine {
   #offMs: number
   #lostMs = 0
   #suspendedAt: number | null = null
-  #waiting: (() => void)[] = []
+  #waiting: Act[] = []
 
   constructor(name: string, timeline: Timeline, offMs = 0) {
     this.name = name
@@ -130,16 +132,22 @@ export class Machine {
   }
 
   /** Acts when the machine's own clock has come so far. */
-  at(due: number, act: () => void): void {
-    this.timeline.after(due - this.now(), () =>
-      this.whenAwake(() => (this.now() + EXACT_MS < due ? this.at(due, act) : act())),
-    )
+  at(due: number, act: Act): void {
+    const arrive = (): unknown => {
+      if (this.isSuspended) return this.#wait(arrive)
+      return this.now() + EXACT_MS < due ? this.at(due, act) : act()
+    }
+    this.timeline.after(due - this.now(), arrive)
   }
 
   /** Acts now, or when the machine is resumed. */
-  whenAwake(act: () => void): void {
-    if (this.isSuspended) this.#waiting.push(act)
+  whenAwake(act: Act): void {
+    if (this.isSuspended) this.#wait(act)
     else act()
+  }
+
+  #wait(act: Act): void {
+    this.#waiting.push(act)
   }
 }
 
@@ -198,15 +206,19 @@ export class Life {
   #sleep(ms: number, signal?: AbortSignal): Promise<void> {
     if (signal?.aborted === true) return Promise.reject(signal.reason)
     const { promise, resolve, reject } = Promise.withResolvers<void>()
-    const stop = (): void => reject(signal?.reason)
+    let isOver = false
+    const stop = (): void => {
+      isOver = true
+      reject(signal?.reason)
+    }
+    const wake = (): void => {
+      signal?.removeEventListener('abort', stop)
+      resolve()
+    }
     signal?.addEventListener('abort', stop, { once: true })
     if (ms < Number.POSITIVE_INFINITY) {
-      this.machine.at(this.machine.now() + Math.max(1, ms), () => {
-        this.deliver(() => {
-          signal?.removeEventListener('abort', stop)
-          resolve()
-        })
-      })
+      const due = this.machine.now() + Math.max(1, ms)
+      this.machine.at(due, () => !isOver && !this.#dead && this.deliver(wake))
     }
     return promise
   }

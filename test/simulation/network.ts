@@ -139,16 +139,17 @@ async function askDoubtful(store: Store, verb: Verb, args: readonly unknown[], a
   throw new S2Error('unknown_outcome', 'the commit met an error')
 }
 
+/** How often a disk lets a program wait, and how long on average. */
+const SLOW = 0.04
+const SLOW_MS = 40
+
 /** The store as a program on its own machine has it: near, now and then slow, and never surer than the disk. */
 export function openNear(store: Store, life: Life, around: Surroundings): Store {
   const { dice } = around
-  const pause = async (): Promise<void> => {
-    if (dice.chance(0.04)) await life.clock.sleep(dice.wait(40))
-  }
   const ask: Ask = async (verb, args) => {
-    await pause()
+    if (dice.chance(SLOW)) await life.clock.sleep(dice.wait(SLOW_MS))
     const answer = await askDoubtful(store, verb, args, around)
-    await pause()
+    if (dice.chance(SLOW)) await life.clock.sleep(dice.wait(SLOW_MS))
     return answer
   }
   return storeOf(ask, store)
