@@ -1,6 +1,7 @@
 import { isPassing, S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
 import { backoff } from '#runtime/backoff.ts'
+import { runLean } from '#runtime/lean.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { Life, Program } from '#runtime/run.ts'
 import { formatDuration } from '#runtime/settings.ts'
@@ -16,6 +17,7 @@ export const program: Program<Config> = { name: 'cred-sync', redact, readConfig,
 const RETRY_FIRST_MS = 1_000
 
 async function start(config: Config, life: Life): Promise<void> {
+  runLean()
   const { clock, chance, log, health, draining, stack } = life
   const mirror = new Mirror(
     { folder: config.mirror, remote: config.remote, branch: config.branch, timeoutMs: config.gitTimeoutMs },

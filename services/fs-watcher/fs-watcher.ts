@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { redact } from '#fleet/redact.ts'
+import { runLean } from '#runtime/lean.ts'
 import type { Life, Program } from '#runtime/run.ts'
 import { watchesInForce } from '#runtime/watch.ts'
 import { type Config, readConfig } from './config.ts'
@@ -13,6 +14,7 @@ import { Woken } from './woken.ts'
 export const program: Program<Config> = { name: 'fs-watcher', redact, readConfig, start }
 
 async function start(config: Config, life: Life): Promise<void> {
+  runLean()
   const { clock, log, health, draining, stack } = life
   const groups = new Groups(join(config.state, 'watcher', `${config.source}-running.json`))
   const left = await groups.endLeftovers(clock)
