@@ -6,6 +6,7 @@ import type { SessionId } from '#fleet/session.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Health } from '#runtime/health.ts'
+import { forgetStart } from '#runtime/lean.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { Life, Program } from '#runtime/run.ts'
@@ -33,15 +34,18 @@ export const program: Program<Config> = { name: 'bridge', redact, readConfig, st
 const BEATS_PER_MINUTE = 1_500
 const RECHECK_MS = 15_000
 const RETRY = { firstMs: 200, mostMs: 5_000 }
+/** By then everything that a start brings has been done. */
+const SETTLED_MS = 3_000
 
 async function start(config: Config, life: Life): Promise<void> {
-  const { clock, chance, log, stack, fail } = life
+  const { clock, chance, log, draining, stack, fail } = life
   const store = stack.use(await openStore(config.store, { clock, chance, log, onBroken: fail }))
   stack.use(keepHouse(config, store, log))
   const bridge = stack.use(await openBridge(config, store, life))
   const loop = tending(store, bridge, life)
   stack.defer(() => loop.done)
   log.info('listening', { url: bridge.url, admin: config.admin })
+  clock.sleep(SETTLED_MS, draining).then(forgetStart, () => undefined)
 }
 
 /** Repeats what the store needs. What passes by itself is waited for: the doors stay open, and beats go on. */
