@@ -52,6 +52,7 @@ class News implements Disposable {
   readonly #logs: ReadonlySet<string>
   readonly #watch: FolderWatch
   readonly #closing = new AbortController()
+  #isOver = false
   /** Which wait of the ladder comes next. */
   #rung = 0
   #isClimbing = false
@@ -74,6 +75,7 @@ class News implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#isOver = true
     this.#closing.abort()
     this.#watch[Symbol.dispose]()
   }
@@ -117,7 +119,7 @@ class News implements Disposable {
 
   /** True when nobody writes, and all is read that was written. */
   #isSettled(): boolean {
-    const isQuiet = this.#closing.signal.aborted || this.#ears.quiet()
+    const isQuiet = this.#isOver || this.#ears.quiet()
     if (isQuiet) this.#read()
     return isQuiet
   }
@@ -150,13 +152,13 @@ class News implements Disposable {
   /** Answers false when it is over. */
   #sleep(ms: number): Promise<boolean> {
     return this.#parts.clock.sleep(ms, this.#closing.signal).then(
-      () => !this.#closing.signal.aborted,
+      () => !this.#isOver,
       () => false,
     )
   }
 
   #read(): void {
-    if (this.#closing.signal.aborted) return
+    if (this.#isOver) return
     try {
       if (this.#ears.read() > 0) this.#foundAt = this.#parts.clock.now()
       this.#complaint = ''
