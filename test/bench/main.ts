@@ -10,13 +10,14 @@ import { beats } from './beats.ts'
 import { delivery } from './delivery.ts'
 import { describe } from './machine.ts'
 import { memory } from './memory.ts'
+import { push } from './push.ts'
 import { type Bench, isMet, type Row, type Skipped } from './row.ts'
 import { sends } from './sends.ts'
 import { openStage } from './stage.ts'
 import { tableText } from './table.ts'
 import { verdict } from './verdict.ts'
 
-const BENCHES: Readonly<Record<string, Bench>> = { delivery, sends, beats, verdict, memory }
+const BENCHES: Readonly<Record<string, Bench>> = { push, delivery, sends, beats, verdict, memory }
 
 const { values } = parseArgs({
   options: {
