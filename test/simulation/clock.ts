@@ -156,6 +156,8 @@ export class Life {
   readonly name: string
   readonly machine: Machine
   readonly clock: Clock
+  /** Never aborts: who dies is not told to end. One for each life, so that nothing outlasts its world. */
+  readonly unending = new AbortController().signal
   #held: (() => void)[] | null = null
   #dead = false
 

@@ -36,7 +36,6 @@ export interface HostParts {
 }
 
 const RETRY_MS = 1_000
-const FOREVER = new AbortController().signal
 
 /** One machine of the fleet: its folders outlive its programs, which are the real ones. */
 export class SimulatedHost {
@@ -162,7 +161,7 @@ export class SimulatedHost {
     let isFirst = true
     const loop = new Loop({
       clock: life.clock,
-      signal: FOREVER,
+      signal: life.unending,
       step: async () => {
         const ids = [...(isFirst ? await inbox.list('cur') : []), ...(await inbox.list('new'))]
         isFirst = false
@@ -189,7 +188,7 @@ export class SimulatedHost {
     const outbox = this.spool.writing(life)
     new Loop({
       clock: life.clock,
-      signal: FOREVER,
+      signal: life.unending,
       step: async () => {
         await life.clock.sleep(dice.wait(this.#config.sayEveryMs))
         if (!this.#speaks) return LIFETIME_MS
@@ -228,8 +227,8 @@ export class SimulatedHost {
       say: ({ event, ...rest }) => {
         if (event !== 'output') this.#parts.history.note(`${life.name} ${event} ${'task' in rest ? rest.task : ''}`)
       },
-      draining: FOREVER,
-      stopping: FOREVER,
+      draining: life.unending,
+      stopping: life.unending,
     })
     await agent.work()
   }

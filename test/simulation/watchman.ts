@@ -21,8 +21,6 @@ export interface WatchmanParts {
   onTaken(agent: string, by: string): void
 }
 
-const FOREVER = new AbortController().signal
-
 /** A watchdog, through all its lives. */
 export class Watchman {
   readonly name: string
@@ -65,7 +63,7 @@ export class Watchman {
       clock: bug === 'no grace' ? withoutGrace(life.clock, silentAfterMs) : life.clock,
       log: recordingLog((said) => this.#onSaid(said, life, observer)),
       chance: around.dice.next,
-      signal: FOREVER,
+      signal: life.unending,
     })
   }
 
