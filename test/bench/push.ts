@@ -237,7 +237,7 @@ async function wakes(stage: Stage, count: number): Promise<Row> {
   const path = join(state, 'bridge.db')
   await using writer = await openWriter(path, 'call')
   const saying = join(state, 'saying')
-  if (spawnSync('mkfifo', [saying]).status !== 0) throw new Error('no fifo can be made')
+  if (spawnSync('sh', ['-c', 'mkfifo "$1"', 'sh', saying]).status !== 0) throw new Error('no fifo can be made')
   const watcher = stage.start('other', stage.program('fs-watcher'), {
     S2_STATE: state,
     S2_SOURCE: 'database',
