@@ -76,8 +76,14 @@ export interface Scene {
   rotate(host: SimulatedHost | null, afterMs: number): (() => void) | null
 }
 
+/** Mends what an episode broke; its `isFelt` says whether anything came of it yet, where that is not sure from the start. */
+export interface Mend {
+  (): void
+  readonly isFelt?: () => boolean
+}
+
 /** Breaks it; answers how to mend it, or null where there was nothing left to break. */
-export function begin(episode: Episode, world: Scene): (() => void) | null {
+export function begin(episode: Episode, world: Scene): Mend | null {
   const { dice, tally } = world.around
   const host = (fits: (host: SimulatedHost) => boolean = () => true): SimulatedHost | null => {
     const whole = world.hosts.filter((each) => !each.isGone && !world.isBusy(each) && fits(each))
@@ -90,9 +96,9 @@ export function begin(episode: Episode, world: Scene): (() => void) | null {
     case 'partition':
     case 'partition outward':
     case 'partition inward':
-      return on(world, [worker()], ({ link }) => {
+      return on(world, worker(), ({ link }) => {
         link.cut(fault)
-        return () => link.heal()
+        return Object.assign(() => link.heal(), { isFelt: () => link.isFelt })
       })
     case 'mass partition':
       return world.cutMany()
@@ -107,13 +113,13 @@ export function begin(episode: Episode, world: Scene): (() => void) | null {
       world.bridge.life.stop()
       return () => world.bridge.life.goOn()
     case 'host killed':
-      return on(world, [host()], (each) => {
+      return on(world, host(), (each) => {
         fired()
         each.kill()
         return () => each.start()
       })
     case 'host stopped':
-      return on(world, [host()], ({ keepalive, worker }) => {
+      return on(world, host(), ({ keepalive, worker }) => {
         fired()
         keepalive?.stop()
         worker?.stop()
@@ -123,7 +129,7 @@ export function begin(episode: Episode, world: Scene): (() => void) | null {
         }
       })
     case 'host suspended':
-      return on(world, [host()], ({ machine }) => {
+      return on(world, host(), ({ machine }) => {
         fired()
         machine.suspend()
         return () => machine.resume()
@@ -137,25 +143,25 @@ export function begin(episode: Episode, world: Scene): (() => void) | null {
       return () => undefined
     }
     case 'agent killed':
-      return on(world, [host()], (each) => {
+      return on(world, host(), (each) => {
         fired()
         each.killWorker()
         return () => each.startWorker()
       })
     case 'agent stopped':
-      return on(world, [worker()], ({ worker }) => {
+      return on(world, worker(), ({ worker }) => {
         fired()
         worker?.stop()
         return () => worker?.goOn()
       })
     case 'keepalive killed':
-      return on(world, [host()], (each) => {
+      return on(world, host(), (each) => {
         fired()
         each.killKeepalive()
         return () => each.startKeepalive()
       })
     case 'keepalive stopped':
-      return on(world, [host()], ({ keepalive }) => {
+      return on(world, host(), ({ keepalive }) => {
         fired()
         keepalive?.stop()
         return () => keepalive?.goOn()
@@ -194,18 +200,14 @@ export function begin(episode: Episode, world: Scene): (() => void) | null {
   }
 }
 
-/** Breaks hosts that nothing else is wrong with, and keeps them apart from other episodes until they are mended. */
-function on(
-  world: Scene,
-  hosts: readonly (SimulatedHost | null)[],
-  act: (host: SimulatedHost) => () => void,
-): (() => void) | null {
-  const [host] = hosts
-  if (host === null || host === undefined) return null
+/** Breaks a host that nothing else is wrong with, and keeps it apart from other episodes until it is mended. */
+function on(world: Scene, host: SimulatedHost | null, act: (host: SimulatedHost) => Mend): Mend | null {
+  if (host === null) return null
   const mend = act(host)
   const release = world.occupy(host)
-  return () => {
+  const mendIt = (): void => {
     release()
     if (!host.isGone) mend()
   }
+  return Object.assign(mendIt, { isFelt: mend.isFelt ?? (() => true) })
 }

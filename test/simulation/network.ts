@@ -51,16 +51,24 @@ export class Link {
   readonly #around: Surroundings
   /** Why nothing gets through, in each direction; null while it does. */
   #cut: { out: Fault | null; in: Fault | null } = { out: null, in: null }
+  /** What was lost by the present cut. */
+  #lost = 0
 
   constructor(around: Surroundings) {
     this.#around = around
   }
 
   cut(fault: Fault): void {
+    this.#lost = 0
     this.#cut = {
       out: fault === 'partition inward' ? null : fault,
       in: fault === 'partition outward' ? null : fault,
     }
+  }
+
+  /** Whether the cut has kept anything back yet. */
+  get isFelt(): boolean {
+    return this.#lost > 0
   }
 
   heal(): void {
@@ -76,6 +84,7 @@ export class Link {
     const { dice, tally, weather } = this.#around
     const cut = this.#cut[way]
     if (cut !== null) {
+      this.#lost += 1
       tally.fired(cut)
       return null
     }

@@ -424,8 +424,6 @@ class World {
       if (count < least) history.violate('enough happened', `${operation} only ${count} times`)
     }
     for (const fault of this.#broken) {
-      // A link that is cut while nobody speaks does nothing; that it does something is asked of all worlds together.
-      if (fault.includes('partition')) continue
       if (around.tally.of(fault) === 0) history.violate('faults fire', `${fault} was planned, and nothing came of it`)
     }
   }
