@@ -38,8 +38,8 @@ const ROLES = ['backend', 'frontend', 'tests', 'docs', 'deploy', 'review', 'wsl-
 
 /** The least that must have happened for a world to prove anything. */
 const LEAST: Readonly<Partial<Record<Operation, number>>> = {
-  'message sent': 20,
-  'message received': 20,
+  'message sent': 10,
+  'message received': 10,
   'task added': 8,
   'task leased': 8,
   'task completed': 8,
