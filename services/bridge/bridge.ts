@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import { CronJob } from 'cron'
 import { isPassing } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
 import type { SessionId } from '#fleet/session.ts'
@@ -33,6 +32,7 @@ export const program: Program<Config> = { name: 'bridge', redact, readConfig, st
 /** Beats over plain HTTP that a session may make in a minute: apart from its requests, and not without end. */
 const BEATS_PER_MINUTE = 1_500
 const RECHECK_MS = 15_000
+const MINUTE_MS = 60_000
 const RETRY = { firstMs: 200, mostMs: 5_000 }
 /** By then everything that a start brings has been done. */
 const SETTLED_MS = 3_000
@@ -40,7 +40,8 @@ const SETTLED_MS = 3_000
 async function start(config: Config, life: Life): Promise<void> {
   const { clock, chance, log, draining, stack, fail } = life
   const store = stack.use(await openStore(config.store, { clock, chance, log, onBroken: fail }))
-  stack.use(keepHouse(config, store, log))
+  const house = keepHouse(config, store, life)
+  stack.defer(() => house.done)
   const bridge = stack.use(await openBridge(config, store, life))
   const loop = tending(store, bridge, life)
   stack.defer(() => loop.done)
@@ -76,17 +77,24 @@ function tending(store: Store, bridge: Bridge, { clock, chance, log, health, dra
   })
 }
 
-/** Forgets what is old, when the calendar says so. */
-function keepHouse({ housekeeping, keepMs }: Config, store: Store, log: Log): AsyncDisposable {
-  const job = CronJob.from({
-    cronTime: housekeeping,
-    waitForCompletion: true,
-    unrefTimeout: true,
-    onTick: async () => log.info('housekeeping', { forgotten: await store.prune(keepMs) }),
-    errorHandler: (error) => log.error('housekeeping failed; it is tried again when it is due', { error }),
+/** Forgets what is old, when the calendar says so. The clock may be set meanwhile, so it is looked at every minute. */
+function keepHouse({ housekeeping, keepMs }: Config, store: Store, { clock, log, draining }: Life): Loop {
+  let lookedAt = clock.wall()
+  return new Loop({
+    clock,
+    signal: draining,
+    step: async () => {
+      const now = clock.wall()
+      const isDue = housekeeping.next(lookedAt) <= now
+      lookedAt = now
+      if (isDue) log.info('housekeeping', { forgotten: await store.prune(keepMs) })
+      return Math.max(0, Math.min(MINUTE_MS, housekeeping.next(now) - clock.wall()))
+    },
+    onError: (error) => {
+      log.error('housekeeping failed; it is tried again when it is due', { error })
+      return MINUTE_MS
+    },
   })
-  job.start()
-  return { [Symbol.asyncDispose]: async () => await job.stop() }
 }
 
 export interface BridgeParts {

@@ -1,9 +1,9 @@
 import { isIP } from 'node:net'
 import { join } from 'node:path'
-import { validateCronExpression } from 'cron'
 import { ConfigError, type Env, readSettings } from '#runtime/config.ts'
 import type { LifeConfig } from '#runtime/run.ts'
 import { type Address, localStore } from '#runtime/settings.ts'
+import { Calendar } from './calendar.ts'
 
 export interface Config extends LifeConfig {
   readonly store: string
@@ -16,8 +16,7 @@ export interface Config extends LifeConfig {
   readonly requestsPerMinute: number
   readonly bodyMax: number
   readonly lifetimeMs: number
-  /** A cron line. */
-  readonly housekeeping: string
+  readonly housekeeping: Calendar
   readonly keepMs: number
 }
 
@@ -52,13 +51,8 @@ export function readConfig(env: Env): Config {
       `S2_LISTEN lies beyond this machine, where requests must not be readable: set S2_TLS_CERT and S2_TLS_KEY, or S2_BEHIND_PROXY=yes when a proxy that speaks TLS stands in front; or listen on 127.0.0.1`,
     )
   }
-  const cron = validateCronExpression(values.S2_HOUSEKEEPING)
-  if (!cron.valid) {
-    faults.push(
-      `S2_HOUSEKEEPING=${JSON.stringify(values.S2_HOUSEKEEPING)} ${cron.error?.message}; for example 17 3 * * *`,
-    )
-  }
-  if (faults.length > 0) throw new ConfigError(faults)
+  const housekeeping = readCalendar(values.S2_HOUSEKEEPING, faults)
+  if (faults.length > 0 || housekeeping === null) throw new ConfigError(faults)
   return Object.freeze({
     state: values.S2_STATE,
     logLevel: values.S2_LOG_LEVEL,
@@ -73,9 +67,18 @@ export function readConfig(env: Env): Config {
     requestsPerMinute: values.S2_RATE,
     bodyMax: values.S2_BODY_MAX,
     lifetimeMs: values.S2_LIFETIME,
-    housekeeping: values.S2_HOUSEKEEPING,
+    housekeeping,
     keepMs: values.S2_KEEP,
   })
+}
+
+function readCalendar(line: string, faults: string[]): Calendar | null {
+  try {
+    return new Calendar(line)
+  } catch (error) {
+    faults.push(`S2_HOUSEKEEPING=${JSON.stringify(line)} ${(error as Error).message}; for example 17 3 * * *`)
+    return null
+  }
 }
 
 /** Whether only this machine can reach an address. */

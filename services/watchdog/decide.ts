@@ -43,7 +43,7 @@ export function decide(
   const plan = hasTasks && !view.blind ? makePlan(view, at, config) : null
   const toggles = [
     blindness(view, config),
-    massSilence(view),
+    massSilence(view, at),
     ...(plan === null ? [] : [stranding(view, plan, at, config)]),
   ]
   const exhaustion = plan === null ? [] : plan.exhausted.map(exhaustedIncident)
@@ -105,10 +105,10 @@ function blindness(view: View, config: WatchConfig): Toggle {
   return toggle({ cause: 'blind', kind: 'blind', agent: null, summary }, view.blind, view.sees)
 }
 
-function massSilence({ roster, isMass }: View): Toggle {
-  const { count, unheard } = roster.muster
+function massSilence(view: View, at: number): Toggle {
+  const { count, unheard } = view.roster.muster
   const summary = `${unheard} of ${count} agents fell silent together: the cause is hardly theirs; nothing is moved`
-  return toggle({ cause: 'mass_silence', kind: 'mass_silence', agent: null, summary }, isMass, !roster.massSilence)
+  return toggle({ cause: 'mass_silence', kind: 'mass_silence', agent: null, summary }, view.isMass, view.isMassOver(at))
 }
 
 /** One incident for all tasks that nobody can take: they have one cause, and that is that nobody is there. */

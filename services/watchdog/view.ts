@@ -83,6 +83,8 @@ export class View {
   #recalls = true
   #tick: string | null = null
   #tickAt = 0
+  /** Since when nobody was given the benefit of the doubt. */
+  #graceAt = Number.NEGATIVE_INFINITY
 
   constructor(config: WatchConfig) {
     this.#config = config
@@ -101,6 +103,7 @@ export class View {
   sight(read: Pulses, before: Moment, after: Moment): Sighting {
     const blink = this.#blink(after)
     const { blind, sees, seen } = this
+    if (seen === null) this.#graceAt = before.now
     const strangers = this.#hear(read, before.now)
     if (strangers > 0) this.hasStrangers = true
     this.#watchTick(read.tick, before.now, blink)
@@ -132,10 +135,17 @@ export class View {
   /** Notes whether many are silent together; when that ends, the last of them have a full silence to come back too. */
   #muster(now: number): void {
     const { roster } = this
-    if (roster.massSilence && roster.muster.silent > 0) this.isMass = true
+    // Beats that nobody collects are missed by all at once: until it is known whether that is the cause, nothing is told.
+    const isDoubtful = now - this.#tickAt > this.#config.lateAfterMs / 3
+    if (roster.massSilence && roster.muster.silent > 0 && !isDoubtful) this.isMass = true
     if (roster.massSilence || !this.isMass) return
     this.isMass = false
     this.mercyUntil = now + this.#config.silentAfterMs
+  }
+
+  /** A mass silence is known to be over: who is not back would be late again by now. */
+  isMassOver(now: number): boolean {
+    return !this.roster.massSilence && !this.blind && now - this.#graceAt > this.#config.lateAfterMs
   }
 
   /** Silent agents that are single failures: not in a mass silence, nor in the time that they have to come back from one. */
@@ -179,6 +189,7 @@ export class View {
   }
 
   #grace(now: number): void {
+    this.#graceAt = now
     this.roster.grace(now)
     this.leases.grace(now)
     this.strandedSince = null

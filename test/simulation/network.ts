@@ -170,6 +170,7 @@ export class Bridge {
   readonly #around: Surroundings
   readonly #streams = new Set<AbortController>()
   #life: Life
+  #tendedAt = 0
 
   constructor(store: Store, life: Life, around: Surroundings) {
     this.#store = store
@@ -180,6 +181,11 @@ export class Bridge {
 
   get life(): Life {
     return this.#life
+  }
+
+  /** For how long nobody has collected beats. */
+  get idleMs(): number {
+    return this.#around.timeline.now - this.#tendedAt
   }
 
   kill(): void {
@@ -244,7 +250,9 @@ export class Bridge {
 
   async #tend(life: Life): Promise<void> {
     for (;;) {
-      await life.clock.sleep(await this.#store.tend())
+      const waitMs = await this.#store.tend()
+      this.#tendedAt = this.#around.timeline.now
+      await life.clock.sleep(waitMs)
     }
   }
 }

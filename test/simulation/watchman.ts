@@ -17,6 +17,8 @@ export interface WatchmanParts {
   readonly bug: Bug | null
   /** Told of every alert that people were told of. */
   onAlert(event: 'opened' | 'closed', incident: number): void
+  /** Told of every incident that was opened. */
+  onOpened(cause: string, by: string): void
   /** Told of every task that is taken from an agent because it is silent. */
   onTaken(agent: string, by: string): void
 }
@@ -76,9 +78,10 @@ export class Watchman {
   }
 
   #storeFor(life: Life, observer: Observer): Store {
-    const { witness, around, onTaken } = this.#parts
+    const { witness, around, onTaken, onOpened } = this.#parts
     const seen = witness.seenBy({
       name: life.name,
+      onOpened: (cause) => onOpened(cause, life.name),
       onPulses: (heard, tick) => observer.onRead(heard, tick),
       onMove: (before, { reason }) => {
         if (reason === 'silent') onTaken(witness.agentOf(before.holder), life.name)

@@ -17,6 +17,7 @@ export interface Asker {
   readonly onPulses?: Hearing
   /** Told before a move is made known to have happened. */
   readonly onMove?: (before: Task, move: Move) => void
+  readonly onOpened?: (cause: string) => void
 }
 
 /** Acts in the chain, and the operations that they tell of. */
@@ -148,7 +149,7 @@ export class Witness {
         await this.#onMove(asker, args[0] as Move, answer as boolean)
         break
       case 'openIncident':
-        if (answer === true) this.#onOpened((args[0] as { cause: string }).cause)
+        if (answer === true) this.#onOpened(asker, (args[0] as { cause: string }).cause)
         break
       case 'closeIncident':
         if (answer === true) this.#onClosed(args[0] as string)
@@ -259,7 +260,8 @@ export class Witness {
   }
 
   /** Promise 7. */
-  #onOpened(cause: string): void {
+  #onOpened(asker: Asker, cause: string): void {
+    asker.onOpened?.(cause)
     this.#history.note(`incident opened: ${cause}`)
     if (this.#openCauses.has(cause)) this.#history.violate('one cause, one incident', `${cause} was opened twice`)
     this.#openCauses.add(cause)

@@ -260,7 +260,8 @@ class World {
       const onTaken = (agent: string, by: string): void => this.#onTaken(agent, by)
       const onAlert = (event: string, incident: number): void => void this.#alerts.add(`${event} ${incident}`)
       const bug = this.#options.bug ?? null
-      const parts = { around, history, witness: this.#witness, bug, onTaken, onAlert }
+      const onOpened = (cause: string, by: string): void => this.#onOpened(cause, by, config.watch.lateAfterMs)
+      const parts = { around, history, witness: this.#witness, bug, onTaken, onAlert, onOpened }
       const watchman = new Watchman(name, config.watch, parts)
       this.watchmen.push(watchman)
       watchman.start()
@@ -365,6 +366,16 @@ class World {
     this.history.violate(
       'mass silence',
       `${by} took work from ${agent}, which was cut off with ${this.#cutOff.size - 1} others`,
+    )
+  }
+
+  /** Promise 7: that all miss the beats that nobody collects is the bridge's silence, and not theirs as well. */
+  #onOpened(cause: string, by: string, lateAfterMs: number): void {
+    const { idleMs } = this.bridge
+    if (cause !== 'mass_silence' || idleMs < 0.7 * lateAfterMs) return
+    this.history.violate(
+      'one cause, one incident',
+      `${by} opened ${cause} when the bridge had been away for ${Math.round(idleMs)} ms`,
     )
   }
 
