@@ -44,8 +44,8 @@ simulate: setup ## run the fleet in simulated time; SEEDS=n fleets, or SEED=n on
 rehearse: build ## break a real fleet on purpose and watch it recover
 	@$(IN_ENV) node test/rehearse/main.ts
 
-test-system: build ## as root: install into a real systemd in a container of its own, and break it there
-	@./test/system/systemd.sh
+test-system: build ## as root: real systemd, docker and machines apart, broken on purpose; ONLY="systemd …" runs some
+	@./test/system/main.sh $(ONLY)
 
 install: build ## as root: install under PREFIX for ROLE=orchestrator|worker|both, or upgrade in place
 	@$(IN_ENV) ./deploy/install.sh install

@@ -1,0 +1,76 @@
+# Sourced by the system tests: counted checks, and waiting for events with an end. What is sourced sets `work`, a folder of
+# its own that it removes.
+# shellcheck shell=bash
+# shellcheck disable=SC2154 # work
+
+passed=0
+failed=0
+
+seconds() { awk -v from="$1" 'BEGIN { "date +%s.%N" | getline now; printf "%.1f", now - from }'; } # since a `date +%s.%N`
+
+chapter() { printf '\n%s\n' "$1"; } # a heading
+
+check() { # name command…: counts whether the command succeeds, and shows what it said when it does not
+  local name=$1 began
+  began=$(date +%s.%N)
+  shift
+  if "$@" >"$work/out" 2>&1; then
+    passed=$((passed + 1))
+    printf '%6s s  ok      %s\n' "$(seconds "$began")" "$name"
+  else
+    failed=$((failed + 1))
+    printf '%6s s  FAILED  %s\n' "$(seconds "$began")" "$name"
+    sed 's/^/           /' "$work/out" | tail -n 15
+    return 1
+  fi
+}
+
+within() { # seconds command…: the command comes true in time
+  local end=$(($(date +%s) + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    if [ "$(date +%s)" -ge "$end" ]; then
+      "$@" # what it says the last time is what one wants to read
+      return
+    fi
+    sleep 0.1
+  done
+}
+
+refuses() { # words command…: it fails, and says these words
+  local words=$1
+  shift
+  if "$@" >"$work/said" 2>&1; then
+    echo 'it was not refused; it said:'
+  elif grep -q -e "$words" "$work/said"; then
+    return 0
+  else
+    echo "it failed, but did not say: $words"
+  fi
+  cat "$work/said"
+  return 1
+}
+
+sum_up() { # the last line of every system test; fails unless all checks passed and there were some
+  printf '\n%s passed, %s failed\n' "$passed" "$failed"
+  [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+}
+
+# Ends the script where it cannot run: with 0 on a developer's machine, as a failure where CI=true.
+cannot() { # reason
+  if [ "${CI:-}" = true ]; then
+    printf '%s\n\n0 passed, 1 failed\n' "$1, and CI=true skips nothing"
+    exit 1
+  fi
+  printf 'skipped: %s\n\n0 passed, 0 failed\n' "$1"
+  exit 0
+}
+
+needs_root() { [ "$(id -u)" = 0 ] || cannot "$1 wants root"; } # what
+needs() { # package command…
+  local package=$1 command
+  shift
+  for command in "$@"; do
+    command -v "$command" >/dev/null || cannot "$command is missing (apt-get install $package)"
+  done
+}
