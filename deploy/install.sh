@@ -81,17 +81,9 @@ lay_release() {
   release="$DESTDIR$PREFIX/releases/$id"
   [ -f "$release/.whole" ] && return
   rm -rf "$release.part"
-  mkdir -p "$release.part/bin"
-  cp "$(command -v node)" "$release.part/bin/node"
-  cp -R "$here/dist" "$release.part/dist"
+  "$here/deploy/release.sh" "$release.part"
   cp -R "$here/systemd" "$release.part/systemd"
-  cp "$here/package.json" "$here/README.md" "$here/LICENSE" "$release.part/"
-  # The bundles hold everything but native modules.
-  for module in better-sqlite3 node-inotify unix-dgram bindings file-uri-to-path; do
-    mkdir -p "$release.part/node_modules/$module"
-    (cd "$here/node_modules/$module" && tar -cf - --exclude=deps --exclude=src --exclude=obj.target --exclude='*.o' --exclude=test .) | tar -xf - -C "$release.part/node_modules/$module"
-  done
-  chmod -R go=u-w "$release.part"
+  chmod -R go=u-w "$release.part/systemd"
   touch "$release.part/.whole"
   rm -rf "$release"
   mv "$release.part" "$release"

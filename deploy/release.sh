@@ -1,0 +1,23 @@
+#!/bin/sh
+# Lays what a host runs into a folder: the bundles, the native modules that no bundle can hold, and the Node that runs them.
+# The installer makes its releases of it, and the container image its content. Wants a built checkout and the project's Node.
+#   deploy/release.sh FOLDER
+set -eu
+
+[ $# -eq 1 ] || { echo 'usage: deploy/release.sh FOLDER' >&2; exit 64; }
+here=$(cd "$(dirname "$0")/.." && pwd)
+[ -f "$here/dist/s2.js" ] || { echo 's2: nothing is built here; run make build first' >&2; exit 1; }
+
+mkdir -p "$1/bin"
+cp "$(command -v node)" "$1/bin/node"
+cp -R "$here/dist" "$1/dist"
+cp "$here/package.json" "$here/README.md" "$here/LICENSE" "$1/"
+for module in better-sqlite3 node-inotify unix-dgram bindings file-uri-to-path; do
+  mkdir -p "$1/node_modules/$module"
+  (cd "$here/node_modules/$module" && tar -cf - --exclude=deps --exclude=src --exclude=obj.target --exclude='*.o' --exclude=test .) |
+    tar -xf - -C "$1/node_modules/$module"
+done
+# It brings binaries for eight platforms, 14 MB that are not this one.
+ours=linux-$(node -p process.arch).node
+find "$1/node_modules/better-sqlite3/prebuilds" -name '*.node' ! -name "$ours" -exec rm {} +
+chmod -R go=u-w "$1"
