@@ -49,3 +49,15 @@ export function ago(ms: number): string {
   if (s < 172_800) return `${Math.floor(s / 3600)}h ${Math.floor((s % 3600) / 60)}m`
   return `${Math.round(s / 86_400)}d`
 }
+
+/** Bytes for people: `380 kB`, `12.4 MB`. */
+export function size(bytes: number): string {
+  if (bytes < 1_000_000) return `${Math.ceil(bytes / 1_000)} kB`
+  const [unit, name] = bytes < 1_000_000_000 ? [1_000_000, 'MB'] : [1_000_000_000, 'GB']
+  return `${(bytes / unit).toFixed(1)} ${name}`
+}
+
+/** `1 message`, `12 messages`. */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`
+}

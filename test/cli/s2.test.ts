@@ -28,6 +28,10 @@ const COMMANDS = [
   ['thaw'],
   ['kill'],
   ['health'],
+  ['backup'],
+  ['backup', 'list'],
+  ['backup', 'verify'],
+  ['restore'],
   ['config'],
 ]
 

@@ -221,6 +221,26 @@ export const SETTINGS = {
     example: '90d',
     parse: duration(3_600_000, 3650 * 86_400_000),
   },
+  S2_BACKUPS: {
+    about: 'Folder that backups of the database lie in. Left out: `backups` in the state folder.',
+    programs: ['s2'],
+    example: '/srv/backups/s2',
+    parse: path,
+  },
+  S2_BACKUP_KEEP: {
+    about: 'How many backups are kept; the newest always is.',
+    programs: ['s2'],
+    fallback: '14',
+    example: '48',
+    parse: integer(1, 10_000),
+  },
+  S2_BACKUP_KEEP_FOR: {
+    about: 'How old backups may get before they are removed; the newest never is.',
+    programs: ['s2'],
+    fallback: '30d',
+    example: '7d',
+    parse: duration(60_000, 3650 * 86_400_000),
+  },
   S2_HOST: {
     about: 'What this host is called in beats. Two agents with one name here count as one machine.',
     programs: ['keepalive'],

@@ -1,11 +1,23 @@
 import { type Act, AUDIT_ROOT, type AuditEntry, auditHash } from '#fleet/audit.ts'
+import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Connection } from './connection.ts'
 
-interface Head {
+/** How far the chain goes, and what its last entry is sealed with. */
+export interface Head {
   readonly seq: number
   readonly hash: string
 }
+
+interface RawEntry extends Head {
+  readonly at: number
+  readonly actor: string
+  readonly action: string
+  readonly details: string
+}
+
+/** Entries read in one go. */
+const PAGE = 1000
 
 /** The audit chain in the database. Its head is read under the write lock, so that all processes append to one chain. */
 export class Chain {
@@ -25,7 +37,7 @@ export class Chain {
 
   /** Appends one act, within the transaction that does it. */
   append({ actor, action, details }: Act): void {
-    this.#head ??= this.#readHead()
+    this.#head ??= headOf(this.#connection)
     const seq = this.#head.seq + 1
     const at = this.#clock.wall()
     const json = JSON.stringify(details)
@@ -41,11 +53,36 @@ export class Chain {
     )
     this.#head = { seq, hash }
   }
+}
 
-  #readHead(): Head {
-    const last = this.#connection.get<Head>('SELECT seq, hash FROM s2_audit ORDER BY seq DESC LIMIT 1')
-    return last ?? { seq: 0, hash: AUDIT_ROOT }
+/** The last entry as it stands, taken on trust. */
+export function headOf(connection: Connection): Head {
+  const last = connection.get<Head>('SELECT seq, hash FROM s2_audit ORDER BY seq DESC LIMIT 1')
+  return last ?? { seq: 0, hash: AUDIT_ROOT }
+}
+
+/** The last entry of the chain, once all of it is seen to hold; throws `unavailable` naming the first that does not. */
+export function proveChain(connection: Connection, path: string): Head {
+  let head: Head = { seq: 0, hash: AUDIT_ROOT }
+  for (;;) {
+    const entries = connection.all<RawEntry>(
+      'SELECT seq, at, actor, action, details, hash FROM s2_audit WHERE seq > ? ORDER BY seq LIMIT +?',
+      head.seq,
+      PAGE,
+    )
+    for (const { seq, at, actor, action, details, hash } of entries) {
+      if (seq !== head.seq + 1) throw broken(path, head.seq + 1, 'is missing')
+      if (hash !== auditHash(head.hash, seq, at, actor, action, details)) throw broken(path, seq, 'was changed')
+      head = { seq, hash }
+    }
+    if (entries.length < PAGE) return head
   }
+}
+
+function broken(path: string, seq: number, how: string): S2Error {
+  return new S2Error('unavailable', `the audit chain of ${path} does not hold: its entry ${seq} ${how}`, {
+    next: 'somebody or something altered the file outside of S2: take another one, and keep this as evidence',
+  })
 }
 
 /** Entries after one, oldest first. */

@@ -13,6 +13,9 @@ export type Durability = 'FULL' | 'NORMAL'
 
 const LEVEL = { FULL: 2, NORMAL: 1 } as const
 
+/** Pages of 4 KiB copied in one step: a few milliseconds. */
+const COPY_PAGES = 1000
+
 /**
  * One handle on a database file, with its statements kept ready. It never waits: a lock that another process holds
  * throws at once (`isBusy`), for a wait inside SQLite would stop the whole event loop.
@@ -97,6 +100,32 @@ export class Connection implements Disposable {
       throw error
     }
     this.#statement('RELEASE attempt').run()
+  }
+
+  /** Holds on to what is committed at this instant, until `rollback`; throws `isBusy`. */
+  beginReading(): void {
+    this.exec('BEGIN')
+    try {
+      this.get('SELECT count(*) FROM sqlite_schema')
+    } catch (error) {
+      this.rollback()
+      throw error
+    }
+  }
+
+  /**
+   * Copies the database into a new file, in steps between which the event loop turns; `onStep` ends the copy by throwing.
+   * Wants `beginReading` first: without, each commit of another process begins the copy anew, for ever, and a lock at its
+   * first step passes for an empty database.
+   */
+  async copyTo(path: string, onStep: () => void): Promise<void> {
+    if (!this.#database.inTransaction) throw new S2Error('internal', 'a copy wants a reading that is held')
+    await this.#database.backup(path, {
+      progress: () => {
+        onStep()
+        return COPY_PAGES
+      },
+    })
   }
 
   /** Changes with every commit of any other connection (not with our own). Means nothing on another handle. */

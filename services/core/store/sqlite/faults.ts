@@ -70,7 +70,7 @@ export function refusalOf(error: unknown, path: string): S2Error {
 
 export function corrupt(path: string, cause: unknown): S2Error {
   return new S2Error('unavailable', `the database ${path} is damaged; S2 neither repairs nor recreates it`, {
-    next: `keep ${path} and its -wal file, put a verified backup in their place without any -wal or -shm beside it`,
+    next: 'stop what uses it and put a backup in its place: s2 restore --latest; what is damaged is kept aside',
     cause,
   })
 }

@@ -45,6 +45,11 @@ export function isSameFile(one: FileIdentity | null, other: FileIdentity | null)
   )
 }
 
+/** Bytes in the write-ahead log beside a database: what was committed and not carried over yet. */
+export function logBytes(path: string): number {
+  return statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0
+}
+
 /** The place of a database that is to be written: its folder is made where it is missing, and all is fit for SQLite. */
 export async function findPlace(path: string): Promise<Place> {
   const folder = dirname(resolve(path))

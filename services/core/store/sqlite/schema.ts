@@ -91,7 +91,8 @@ function demandKnownVersion(connection: Connection, path: string): void {
   })
 }
 
-function versionOf(connection: Connection): number {
+/** The schema's number; 0 where there is none of ours. */
+export function versionOf(connection: Connection): number {
   return connection.get<{ version: number | null }>('SELECT max(version) AS version FROM s2_migrations')?.version ?? 0
 }
 

@@ -20,7 +20,7 @@ import { Lookout } from './lookout.ts'
 import type { Batch } from './messages.ts'
 import { hearCommits } from './news.ts'
 import { Oddities } from './oddities.ts'
-import { demandLocalDisk, findPlace, identify, isSameFile, type Place, placeOf } from './place.ts'
+import { demandLocalDisk, findPlace, identify, isSameFile, logBytes, type Place, placeOf } from './place.ts'
 import { birthmarkOf, furnish, type Rooms, type Source } from './rooms.ts'
 import { inspect, migrate } from './schema.ts'
 import { Tail } from './tail.ts'
@@ -63,7 +63,7 @@ export async function openSqliteStore(
 
 async function openForWriting({ path }: Place, parts: StoreParts, oddities: Oddities): Promise<Source> {
   const isNew = identify(path) === null
-  if (isNew && (statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0) throw orphanedLog(path)
+  if (isNew && logBytes(path) > 0) throw orphanedLog(path)
   const retry = <T>(act: () => T): Promise<T> => patiently(act, path, { ...parts, boundMs: PATIENCE_MS })
   const connection = await retry(() => new Connection(path, { create: true }))
   try {
