@@ -6,7 +6,7 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-builtin-rules
 
 SEEDS ?= 500
-export ROLE PREFIX DESTDIR ETC STATE UNITS PURGE
+export ROLE AGENT PREFIX DESTDIR ETC STATE UNITS BIN PURGE
 IN_ENV := . ./deploy/env.sh &&
 
 # Folders are listed too: a file that was removed shows only in the time of its folder.
@@ -14,7 +14,7 @@ SOURCES := $(shell find services -type d -o -name '*.ts' -o -name '*.sql')
 
 help: ## list what can be made
 	@printf 'make <target>\n\n'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 
 setup: node_modules/.stamp ## fetch Node 24 if this machine has none, install the packages
 
@@ -50,8 +50,14 @@ test-system: build ## as root: real systemd, docker and machines apart, broken o
 install: build ## as root: install under PREFIX for ROLE=orchestrator|worker|both, or upgrade in place
 	@$(IN_ENV) ./deploy/install.sh install
 
+install-user: build ## without root: the same for yourself alone (systemd --user)
+	@$(IN_ENV) ./deploy/install.sh install-user
+
 uninstall: ## as root: remove the programs; PURGE=1 settings and data too
 	@./deploy/install.sh uninstall
+
+uninstall-user: ## remove what install-user installed; PURGE=1 settings and data too
+	@./deploy/install.sh uninstall-user
 
 bench: build ## measure
 	@$(IN_ENV) node test/bench/main.ts
@@ -71,4 +77,4 @@ clean: ## remove what was built
 distclean: clean ## remove what was installed too
 	rm -rf node_modules .toolchain
 
-.PHONY: help setup build run test check simulate rehearse test-system install uninstall bench format readme lock clean distclean
+.PHONY: help setup build run test check simulate rehearse test-system install install-user uninstall uninstall-user bench format readme lock clean distclean

@@ -10,11 +10,11 @@ const EXAMPLES = `
 Examples:
   s2 config                      every setting, its value here and where that comes from
   s2 config watchdog             those that one program reads
-  s2 config bridge --file /etc/s2/bridge.env
+  s2 config bridge --file /etc/s2/s2.env /etc/s2/s2-bridge.env
   s2 config --markdown           the table of the README`
 
 interface Options {
-  readonly file?: string
+  readonly file?: string[]
   readonly markdown?: true
   readonly json?: true
 }
@@ -22,17 +22,18 @@ interface Options {
 export function define(command: Command, shell: Shell): void {
   command
     .argument('[program]', `one of ${PROGRAMS.join(', ')}`)
-    .option('--file <path>', 'read a settings file (NAME=value lines) under the environment')
+    .option('--file <path...>', 'read settings files (NAME=value lines) under the environment, later ones over earlier')
     .option('--markdown', 'print what settings there are as a table for a README')
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
     .action((program: string | undefined, options: Options) => {
       const names = settingsOf(program)
       if (options.markdown === true) return shell.print(markdown(names))
-      const rows = effective(names, shell, options.file)
+      const files = options.file ?? []
+      const rows = effective(names, shell, files)
       if (options.json === true) shell.print(`${JSON.stringify(rows, null, 2)}\n`)
       else shell.print(`${table(COLUMNS, rows.map(cellsOf), shell.screen.columns).join('\n')}\n`)
-      check(names, shell, options.file)
+      check(names, shell, files)
     })
 }
 
@@ -65,9 +66,9 @@ function settingsOf(program: string | undefined): SettingName[] {
   return all.filter((name) => (SETTINGS[name].programs as readonly ProgramName[]).includes(known))
 }
 
-function effective(names: readonly SettingName[], shell: Shell, file: string | undefined): Effective[] {
+function effective(names: readonly SettingName[], shell: Shell, files: readonly string[]): Effective[] {
   const env = commandEnv(shell)
-  const all = file === undefined ? env : readFile(env, file)
+  const all = readFiles(env, files)
   return names.map((name) => {
     const setting: Setting = SETTINGS[name]
     const text = all[name] ?? setting.fallback
@@ -77,12 +78,17 @@ function effective(names: readonly SettingName[], shell: Shell, file: string | u
         : env[name] !== undefined
           ? 'the fleet of this folder'
           : all[name] !== undefined
-            ? (file ?? '')
+            ? (files.findLast((file) => name in readFile({}, file)) ?? '')
             : 'default'
     const fault = text === undefined ? null : faultOf(setting, text)
     const value = text === undefined ? null : setting.secret === true ? '…' : text
     return { name, value, from, fault, about: setting.about }
   })
+}
+
+/** The environment over the last file, that over the one before it, and so on: as a service manager reads them. */
+function readFiles(env: Shell['env'], files: readonly string[]): Shell['env'] {
+  return files.toReversed().reduce(readFile, env)
 }
 
 function readFile(env: Shell['env'], file: string): Shell['env'] {
@@ -104,10 +110,9 @@ function faultOf(setting: Setting, text: string): string | null {
 }
 
 /** Tells wrong and unknown settings as every program would, and fails as it would. */
-function check(names: readonly SettingName[], shell: Shell, file: string | undefined): void {
-  const env = file === undefined ? commandEnv(shell) : readFile(commandEnv(shell), file)
+function check(names: readonly SettingName[], shell: Shell, files: readonly string[]): void {
   try {
-    readSettings(env, names)
+    readSettings(readFiles(commandEnv(shell), files), names)
   } catch (error) {
     shell.tell(`s2: ${(error as Error).message}\n`)
     throw new Exit(EXIT.config)

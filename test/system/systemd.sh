@@ -4,7 +4,8 @@
 # packages systemd-container and debootstrap. Ends with a line `N passed, N failed`.
 #
 #   test/system/systemd.sh              everything
-#   test/system/systemd.sh 10 40        some parts only (10 and 20, which install and start, are what others stand on)
+#   test/system/systemd.sh 10 20 40     some parts only (10 and 20, which install and start, are what others stand on)
+#   DEBIAN=~/debian.tar …               keeps the Debian that was fetched, for the next time
 set -u
 
 here=$(cd "$(dirname "$0")/../.." && pwd)
@@ -71,7 +72,14 @@ make_next() {
 chapter 'a Debian 12 with a systemd of its own'
 mirror=$(awk '/^URIs:/ { print $2; exit }' /etc/apt/sources.list.d/*.sources 2>/dev/null)
 [ -n "$mirror" ] || mirror=$(awk '/^deb / { for (i = 2; i <= NF; i++) if ($i ~ /:\/\//) { print $i; exit } }' /etc/apt/sources.list)
-check 'is made' debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,procps bookworm "$root" "$mirror"
+make_debian() {
+  local packages=systemd,systemd-sysv,dbus,libpam-systemd,procps,git
+  mkdir -p "$root"
+  if [ -n "${DEBIAN:-}" ] && [ -f "$DEBIAN" ]; then tar -xf "$DEBIAN" -C "$root"; return; fi
+  debootstrap --variant=minbase --include="$packages" bookworm "$root" "$mirror" || return
+  if [ -n "${DEBIAN:-}" ]; then tar -cf "$DEBIAN" -C "$root" .; fi
+}
+check 'is made' make_debian
 check 'boots' boot
 
 for part in "$here"/test/system/parts/*.sh; do

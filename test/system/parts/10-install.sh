@@ -1,10 +1,57 @@
+units=/usr/local/lib/systemd/system
+
+# All that an installation might touch, as one line: names, modes, owners, contents.
+tree_print() {
+  inside sh -c 'cd / && find etc opt usr/local var/lib home srv/full -xdev -not -path "var/lib/systemd/*" \( -type f -exec sha256sum {} + , -printf "%p %m %u %g %l\n" \) | LC_ALL=C sort | sha256sum'
+}
+changes_nothing() { # words command…: it is refused with these words, and not a file is another
+  local before
+  before=$(tree_print)
+  refuses "$@" || return
+  [ "$(tree_print)" = "$before" ] || { echo 'it was refused, but something was changed'; return 1; }
+}
+as_wsl() { # osrelease systemd-folder settings: an installation on what looks like WSL
+  inside sh -c "mkdir -p /run/test && echo '$1' >/run/test/osrelease"
+  install_from /src "OSRELEASE=/run/test/osrelease SYSTEMD=$2 WSL_DISTRO_NAME=Debian ${3:-}"
+}
+
 chapter 'what is wrong is said, and changes nothing'
-check 'a ROLE that is none' refuses 'ROLE=boss is not known' install_from /src ROLE=boss
-check 'a prefix that belongs to others' refuses 'holds something that is not S2' install_from /src PREFIX=/usr
-check 'a prefix that cannot be written' refuses 'cannot be written' install_from /src PREFIX=/proc/s2
-check 'nothing was installed' test ! -e "$root/etc/s2"
+inside sh -c 'mkdir -p /srv/full /srv/readonly /etc/s2 && mount -t tmpfs -o size=20m tmpfs /srv/full && mount -t tmpfs -o ro tmpfs /srv/readonly'
+check 'a ROLE that is none' changes_nothing 'ROLE=boss is not known' install_from /src ROLE=boss
+check 'a prefix that belongs to others' changes_nothing 'holds something that is not S2' install_from /src PREFIX=/usr
+check 'a prefix that cannot be written' changes_nothing 'cannot be written' install_from /src PREFIX=/srv/readonly/s2
+check 'a disk that is too small' changes_nothing 'kB are free' install_from /src PREFIX=/srv/full/s2
+check 'an agent that is nobody' changes_nothing 'there is no user nobody-here' install_from /src 'ROLE=worker AGENT=nobody-here'
+inside sh -c 'useradd --system --home-dir /srv/other s2'
+check 'a user of that name who is somebody else' changes_nothing 'the user s2 is somebody else' install_from /src
+inside userdel s2
+inside sh -c "mkdir -p $units && echo '[Service]' >$units/s2-bridge.service"
+check 'a unit of that name from elsewhere' changes_nothing 's2-bridge.service is there and is not from S2' install_from /src
+inside rm "$units/s2-bridge.service"
+inside sh -c 'mkdir -p /usr/local/bin && echo "#!/bin/sh" >/usr/local/bin/s2'
+check 'a command of that name from elsewhere' changes_nothing 'is another program' install_from /src
+inside rm /usr/local/bin/s2
+inside sh -c 'echo S2_SILENT_AFTR=5m >/etc/s2/s2.env'
+check 'a setting that is none' changes_nothing 'S2_SILENT_AFTR is not a setting; did you mean S2_SILENT_AFTER' install_from /src
+inside sh -c 'echo S2_LISTEN=here >/etc/s2/s2.env'
+check 'a setting with a wrong value' changes_nothing 'S2_LISTEN="here" must be host:port' install_from /src
+inside sh -c 'echo "S2_LISTEN 127.0.0.1:7433" >/etc/s2/s2.env'
+check 'a line that is no setting' changes_nothing 's2.env:1: not a line of the form NAME=value' install_from /src
+inside sh -c 'rm /etc/s2/s2.env; echo S2_RATE=many >/etc/s2/s2-bridge.env'
+check 'the same in the file of one service' changes_nothing 'S2_RATE="many" must be a whole number' install_from /src
+inside rm -r /etc/s2
+check 'no systemd' changes_nothing 'run s2 up FLEET.json under the supervisor' install_from /src SYSTEMD=/nowhere
+check 'WSL 1' changes_nothing 'wsl --set-version Debian 2' as_wsl 4.4.0-19041-Microsoft /nowhere
+check 'WSL 2 without systemd' changes_nothing 'systemd=true" into /etc/wsl.conf' as_wsl 5.15.133.1-microsoft-standard-WSL2 /nowhere
+check 'data on a drive of Windows' changes_nothing 'lies on a drive of Windows' as_wsl 5.15.133.1-microsoft-standard-WSL2 /run/systemd/system STATE=/mnt/c/s2
+check 'somebody who is not root' changes_nothing 'wants root' inside setpriv --reuid=65534 --regid=65534 --clear-groups sh -c 'cd /src && sh deploy/install.sh install'
+check 'root, for a person' changes_nothing 'root has no services of its own' inside sh -c 'cd /src && sh deploy/install.sh install-user'
+check 'a removal of what is not there' changes_nothing 'is not installed' inside sh -c 'cd /src && sh deploy/install.sh uninstall'
 
 chapter 'install'
 check 'make install lays everything' install_from /src
+installed=$(tree_print)
 check 'again changes nothing' install_from /src
-check 'the units verify clean' inside sh -c 'systemd-analyze verify /etc/systemd/system/s2-*.service /etc/systemd/system/s2-*.target 2>&1 | tee /dev/stderr | { ! grep -q .; }'
+check 'not a file' test "$(tree_print)" = "$installed"
+verify() { inside sh -c "systemd-analyze verify ${1:-} \$(ls ${2:-$units}/s2-*.service ${2:-$units}/s2-*.target ${2:-$units}/s2-*.timer 2>/dev/null | grep -v '@') 2>&1 | tee /dev/stderr | { ! grep -q .; }"; }
+check 'the units verify clean' verify

@@ -11,7 +11,7 @@ check 'a conversation is opened' inside s2 conversation create --role-a orchestr
 check 'keepalive starts' inside systemctl start s2-keepalive
 check 'and the orchestrator is alive' within 10 status_says 'orchestrator.*alive'
 check 'nobody else reads the state' inside sh -c 'test -z "$(find /var/lib/s2 -perm /007 ! -type l | head)"'
-for service in bridge watchdog keepalive cred-sync; do
+for service in bridge watchdog keepalive; do
   check "exposure of s2-$service is 1.5 or less" exposure_at_most "$service" 1.5
 done
 check 'exposure of s2-fs-watcher is 1.0 or less' exposure_at_most fs-watcher 1.0

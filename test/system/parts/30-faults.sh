@@ -8,8 +8,3 @@ check 'the fleet is whole again' within 10 status_says 'orchestrator.*alive'
 old=$(pid_of watchdog)
 inside kill -STOP "$old"
 check 's2-watchdog that stands still is ended and back within 40 s' within 40 is_another watchdog "$old"
-
-chapter 'wrong settings are not repeated for ever'
-inside systemctl start s2-cred-sync >/dev/null 2>&1
-check 's2-cred-sync says what it lacks' inside sh -c 'journalctl -u s2-cred-sync | grep S2_GIT_REMOTE'
-check 'and waits for a human' inside systemctl is-failed s2-cred-sync

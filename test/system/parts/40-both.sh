@@ -1,0 +1,31 @@
+# The worker's half is another user with another folder; what they share is a bridge address and a git remote.
+of_worker() { inside s2-worker "$@"; }
+own_mail() { of_worker check --peek | grep -q -e "$1"; }
+lines_of() { [ "$(inside sh -c "cat $1 2>/dev/null" | wc -l)" = "$2" ]; } # file how many
+
+chapter 'an orchestrator becomes a worker too'
+inside sh -c 'mkdir -p /srv/git && git init --quiet --bare --initial-branch=main /srv/git/fleet.git && chown -R nobody /srv/git'
+inside systemctl is-active --quiet test-git || inside systemd-run --quiet --unit=test-git --uid=nobody --setenv=HOME=/ \
+  git daemon --listen=127.0.0.1 --base-path=/srv/git --export-all --enable=receive-pack --reuseaddr
+check 'ROLE=both adds the other half' install_from /src ROLE=both
+check 'the units verify clean' verify
+inside systemctl start s2-cred-sync >/dev/null 2>&1
+check 's2-cred-sync says what it lacks' inside sh -c 'journalctl -u s2-cred-sync | grep S2_GIT_REMOTE'
+check 'and waits for a human, not for ever again' within 5 inside systemctl is-failed s2-cred-sync
+inside sh -c 'printf "S2_GIT_REMOTE=git://127.0.0.1/fleet.git\nS2_WORKER=2\nS2_GIT_POLL=1s\n" >/etc/s2/s2-cred-sync.env'
+inside sh -c 'echo "S2_WAKE=cat >>/var/lib/s2-worker/woken" >/etc/s2/s2-worker-fs-watcher.env; echo "S2_WAKE=cat >>/var/lib/s2/woken" >/etc/s2/s2-fs-watcher.env'
+check 'a worker is enrolled through git' inside s2 conversation create --role-b backend --number 2 --remote git://127.0.0.1/fleet.git
+check 'its half starts' inside systemctl start s2-cred-sync s2-worker-keepalive s2-worker-fs-watcher s2-fs-watcher
+check 'its credential comes' within 15 inside sh -c 'ls /var/lib/s2-worker/credentials/*.json'
+check 'it is sent a message' inside s2 send s2-worker-2 'look at issue 12'
+check 'its watcher wakes it' within 5 lines_of /var/lib/s2-worker/woken 1
+check 'it reads it' own_mail 'look at issue 12'
+check 'it answers' of_worker send orchestrator 'done'
+check "the database's watcher wakes the orchestrator" within 5 lines_of /var/lib/s2/woken 1
+check 'who is the worker reads no database' refuses 'ermission denied' inside setpriv --reuid=s2-worker --regid=s2-worker --init-groups cat /var/lib/s2/bridge.db
+check 'nor does the worker have the administration' refuses 'no fleet can be reached\|not its administration\|denied' of_worker conversation list
+check 'and the orchestrator no spool of the worker' refuses 'ermission denied' inside setpriv --reuid=s2 --regid=s2 --init-groups ls /var/lib/s2-worker/inbox
+for service in cred-sync worker-keepalive; do
+  check "exposure of s2-$service is 1.5 or less" exposure_at_most "$service" 1.5
+done
+check 'exposure of s2-worker-fs-watcher is 1.0 or less' exposure_at_most worker-fs-watcher 1.0
