@@ -1,4 +1,3 @@
-import { agentsOf } from '#fleet/conversation.ts'
 import type { PlannedMove } from '#fleet/reassignment.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
@@ -6,6 +5,7 @@ import type { Log } from '#runtime/log.ts'
 import type { Store } from '#store/store.ts'
 import type { WatchConfig } from './config.ts'
 import { type Decision, decide } from './decide.ts'
+import { inHelpings } from './helpings.ts'
 import type { Incidents } from './incidents.ts'
 import { COST_SHARE, type Passed, type View } from './view.ts'
 
@@ -100,8 +100,9 @@ function isKnown({ roster, ended }: View, holder: SessionId): boolean {
 
 async function readAgents(view: View, { store, clock }: LookParts): Promise<void> {
   const { roster, tasks, silent } = view
-  const agents = agentsOf(await store.conversations())
-  roster.know(agents, clock.now()) // not when it was asked: whoever is new has a full silence from now
+  // by the clock as it goes on: whoever is new has a full silence from now, not from when it was asked
+  const learning = roster.learn(await store.conversations(), () => clock.now())
+  for await (const _ of inHelpings(learning, clock));
   const holders = tasks.flatMap(({ holder }) => (holder === null ? [] : [holder]))
   view.ended = new Set(holders.filter((holder) => roster.agentOf(holder) === undefined))
   for (const agent of silent) if (!roster.has(agent)) silent.delete(agent)

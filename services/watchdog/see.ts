@@ -36,7 +36,7 @@ export async function see(view: View, config: WatchConfig, { store, clock, log }
     if (from === 'silent' || to === 'silent') log.info('verdict', { agent, from, to })
   }
   const deadline = view.blind ? Number.POSITIVE_INFINITY : view.roster.nextDeadline()
-  view.waitMs = Math.max(0, Math.min(config.watchMs, deadline - clock.now()))
+  view.waitMs = Math.max(0, Math.min(view.readAgainMs, deadline - clock.now()))
   return { isNews: sighting.isNews || view.changes.length > 0, waitMs: view.waitMs }
 }
 

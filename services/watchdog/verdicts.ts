@@ -19,7 +19,7 @@ export async function tellVerdicts(
   if (restMs > 0) return restMs
   view.dirty = false
   try {
-    await store.judge(verdictsOf(view, clock.wall() - begun))
+    await store.judge(new Verdicts(view, clock.wall() - begun))
   } catch (error) {
     view.dirty = true
     throw error
@@ -29,11 +29,20 @@ export async function tellVerdicts(
   return 0
 }
 
-/** `offset` takes a time of the observer's clock to the wall clock. */
-function verdictsOf({ roster }: View, offset: number): AgentVerdict[] {
-  const verdicts: AgentVerdict[] = []
-  for (const { agent, verdict, since, host } of roster.standings()) {
-    verdicts.push({ agent, verdict, host, since: Math.round(offset + since) })
+/** The verdicts as they are when they are asked for: those of a large fleet are not all held at once. */
+class Verdicts implements Iterable<AgentVerdict> {
+  readonly #view: View
+  /** What takes a time of the observer's clock to the wall clock. */
+  readonly #offset: number
+
+  constructor(view: View, offset: number) {
+    this.#view = view
+    this.#offset = offset
   }
-  return verdicts
+
+  *[Symbol.iterator](): Generator<AgentVerdict> {
+    for (const { agent, verdict, since, host } of this.#view.roster.standings()) {
+      yield { agent, verdict, host, since: Math.round(this.#offset + since) }
+    }
+  }
 }

@@ -27,6 +27,13 @@ export interface Passed extends VerdictChange {
 /** Reading tasks, and telling verdicts, may each take one part in so many of the watchdog's time: deadlines come first. */
 export const COST_SHARE = 200
 
+/** Beats that are read in one go, about: a few milliseconds in which no verdict can be passed. */
+const HELPING = 500
+/** A large fleet's beats are read this often at most, milliseconds. */
+const READ_AGAIN_MS_MIN = 25
+/** How fast beats come is judged by the last so many milliseconds: they come in groups. */
+const PACE_MS = 1_000
+
 /**
  * What a watchdog remembers from one look to the next. Nothing here must outlive it: after a restart the store's open
  * incidents and a full grace are all it needs.
@@ -83,6 +90,7 @@ export class View {
   #recalls = true
   #tick: string | null = null
   #tickAt = 0
+  #pulsesPerMs = 0
   /** Since when nobody was given the benefit of the doubt. */
   #graceAt = Number.NEGATIVE_INFINITY
 
@@ -104,12 +112,24 @@ export class View {
     const blink = this.#blink(after)
     const { blind, sees, seen } = this
     if (seen === null) this.#graceAt = before.now
+    else this.#notePace(read.pulses.length, before.now - seen.now)
     const strangers = this.#hear(read, before.now)
     if (strangers > 0) this.hasStrangers = true
     this.#watchTick(read.tick, before.now, blink)
     if (blink !== null || (blind && !this.blind)) this.#grace(before.now)
     this.seen = before
     return { blink, isNews: seen === null || strangers > 0 || blind !== this.blind || sees !== this.sees }
+  }
+
+  /** When beats are to be read again, milliseconds: the more of them come, the sooner. */
+  get readAgainMs(): number {
+    const { watchMs } = this.#config
+    return Math.min(watchMs, Math.max(READ_AGAIN_MS_MIN, HELPING / this.#pulsesPerMs))
+  }
+
+  #notePace(pulses: number, ms: number): void {
+    const weight = Math.min(1, ms / PACE_MS)
+    this.#pulsesPerMs += weight * (pulses / Math.max(1, ms) - this.#pulsesPerMs)
   }
 
   /** Passes the verdicts that are due at `now`, and answers them; `passedAt` is when that really is. */

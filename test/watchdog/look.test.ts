@@ -686,7 +686,11 @@ test('the status line says it in words', async () => {
   const { View } = await import('../../services/watchdog/view.ts')
   const view = new View(CONFIG)
   assert.equal(statusLine(view), '0 agents; 0 tasks open')
-  const agents = Array.from({ length: 9 }, (_, index) => ({ name: `w${index}`, role: 'any', sessions: [] }))
+  const agents = Array.from({ length: 9 }, (_, n) => ({
+    name: `w${n}`,
+    role: 'any',
+    sessions: [`conv_${n}/b`] as const,
+  }))
   view.roster.know(agents.slice(0, 1), 0)
   view.roster.know(agents, 30_000)
   view.roster.due(60_000)

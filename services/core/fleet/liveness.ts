@@ -1,6 +1,6 @@
 import type { Pulse } from './beat.ts'
-import type { Agent } from './conversation.ts'
-import { type SessionId, sideOf } from './session.ts'
+import type { Agent, Conversation } from './conversation.ts'
+import { type SessionId, sessionId, sideOf } from './session.ts'
 
 /** What an observer thinks of an agent. `stalled`, `parked` and `gone` want evidence beyond beats. */
 export const VERDICTS = ['alive', 'late', 'silent', 'stalled', 'parked', 'gone'] as const
@@ -101,13 +101,22 @@ export class Roster {
   }
 
   /** Takes over who there is. New ones count as heard now; those not named any more are forgotten. */
-  know(agents: readonly Agent[], now: number): void {
+  know(agents: Iterable<Agent>, now: number): void {
     this.#generation += 1
-    for (const agent of agents) {
-      const member = this.#members.get(agent.name) ?? this.#welcome(agent, now)
-      member.generation = this.#generation
-      member.role = agent.role
-      for (const session of agent.sessions) this.#join(session, member, now)
+    for (const { name, role, sessions } of agents) for (const session of sessions) this.#meet(name, role, session, now)
+    this.#forgetTheRest()
+  }
+
+  /**
+   * The same by the conversations that live, one at a time: whoever has many may hear and judge between them, while the
+   * clock goes on. An agent with several sessions has the role of its first one.
+   */
+  *learn(conversations: Iterable<Conversation>, clock: () => number): Generator<void> {
+    this.#generation += 1
+    for (const { id, agents, roles } of conversations) {
+      this.#meet(agents.a, roles.a, sessionId(id, 'a'), clock())
+      this.#meet(agents.b, roles.b, sessionId(id, 'b'), clock())
+      yield
     }
     this.#forgetTheRest()
   }
@@ -214,9 +223,17 @@ export class Roster {
     return { count: this.#counting, unheard: this.#unheard, silent: this.#silent }
   }
 
-  #welcome(agent: Agent, now: number): Member {
-    const member = new Member(agent, now)
-    this.#members.set(agent.name, member)
+  #meet(name: string, role: string, session: SessionId, now: number): void {
+    const member = this.#members.get(name) ?? this.#welcome(name, session, now)
+    if (member.generation !== this.#generation) member.role = role
+    member.generation = this.#generation
+    this.#join(session, member, now)
+  }
+
+  #welcome(name: string, session: SessionId, now: number): Member {
+    // Foreign conversations name no agents: the session id stands in, and nobody there promised to beat.
+    const member = new Member(name, session === name, now)
+    this.#members.set(name, member)
     this.#counts.alive += 1
     this.#count(member, 1)
     this.#alive.insert(member)
@@ -230,7 +247,7 @@ export class Roster {
       if (known.member !== member) this.#handOver(known, member)
       return
     }
-    const seen: Seen = { session, member, generation: this.#generation, pulse: undefined }
+    const seen = { session, member, generation: this.#generation, incarnation: null, host: '', seq: 0, work: 0 }
     this.#seen.set(session, seen)
     member.take(session)
     const stranger = this.#strangers.get(session)
@@ -261,19 +278,24 @@ export class Roster {
     }
   }
 
-  /** Remembers a pulse; answers whether it is another beat than the one known. */
-  #note(seen: Seen, pulse: Pulse): boolean {
-    const before = seen.pulse
-    seen.pulse = pulse
-    seen.member.host ??= pulse.host
-    if (before === undefined) return true
-    if (before.incarnation !== pulse.incarnation || before.work !== pulse.work) seen.member.signs += 1
-    return before.incarnation !== pulse.incarnation || before.seq !== pulse.seq
+  /** Remembers a pulse, but not the pulse itself: a large fleet brings too many. Answers whether it is another than known. */
+  #note(seen: Seen, { incarnation, host, seq, work }: Pulse): boolean {
+    const { member } = seen
+    const isFirst = seen.incarnation === null
+    const isNewLife = seen.incarnation !== incarnation
+    const isBeat = isNewLife || seen.seq !== seq
+    if (!isFirst && (isNewLife || seen.work !== work)) member.signs += 1
+    if (isNewLife) seen.incarnation = incarnation
+    if (seen.host !== host) seen.host = host
+    seen.seq = seq
+    seen.work = work
+    member.host ??= host
+    return isBeat
   }
 
   #credit(seen: Seen, now: number): void {
     const { member } = seen
-    member.host = seen.pulse?.host ?? member.host
+    if (seen.incarnation !== null) member.host = seen.host
     member.sit(seen.session)
     if (member.verdict !== 'alive') this.#pass(member, 'alive', now)
     if (!member.met || member.told) {
@@ -343,13 +365,17 @@ interface Seen {
   readonly session: SessionId
   member: Member
   generation: number
-  pulse: Pulse | undefined
+  /** Null before the first pulse. */
+  incarnation: string | null
+  host: string
+  seq: number
+  work: number
 }
 
 class Member implements Standing {
   readonly agent: string
   readonly foreign: boolean
-  role: string
+  role = ''
   host: string | null = null
   verdict: Heard = 'alive'
   since: number
@@ -368,11 +394,9 @@ class Member implements Standing {
   seat: SessionId | null = null
   readonly #seats = new Set<SessionId>()
 
-  constructor({ name, role, sessions }: Agent, now: number) {
-    this.agent = name
-    this.role = role
-    // Foreign conversations name no agents: the session id stands in, and nobody there promised to beat.
-    this.foreign = sessions.some((session) => session === name)
+  constructor(agent: string, foreign: boolean, now: number) {
+    this.agent = agent
+    this.foreign = foreign
     this.since = now
     this.credit = now
   }

@@ -224,7 +224,7 @@ class MemoryStore implements Store {
     this.#incidents.settle(alert, outcome)
   }
 
-  async judge(verdicts: readonly AgentVerdict[]): Promise<void> {
+  async judge(verdicts: Iterable<AgentVerdict>): Promise<void> {
     this.#demandOpen()
     this.#liveness.judge(verdicts)
   }

@@ -109,8 +109,8 @@ export interface Store extends AsyncDisposable {
 
   // Upkeep
 
-  /** Notes what the watchdog thinks of each agent, for people to read; agents not named are forgotten. */
-  judge(verdicts: readonly AgentVerdict[]): Promise<void>
+  /** Notes what the watchdog thinks of each agent, for people to read; agents not named are forgotten. May ask for them twice. */
+  judge(verdicts: Iterable<AgentVerdict>): Promise<void>
   /** What was judged last, and when (wall clock); null where no watchdog has looked yet. */
   verdicts(): Promise<{ readonly at: number | null; readonly verdicts: readonly AgentVerdict[] }>
   /**

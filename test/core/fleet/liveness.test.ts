@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import type { Pulse } from '#fleet/beat.ts'
-import type { Agent } from '#fleet/conversation.ts'
+import type { Agent, Conversation } from '#fleet/conversation.ts'
 import { blinked, Roster, type VerdictChange } from '#fleet/liveness.ts'
 import type { SessionId } from '#fleet/session.ts'
 
@@ -52,6 +52,32 @@ test('an agent that stops is late and then silent, exactly when the waits are ov
 test('a look that comes late passes both verdicts, each for its own moment', () => {
   const roster = rosterOf('w1')
   assert.deepEqual(steps(roster.due(70_000)), [`w1 alive>late ${LATE}`, `w1 late>silent ${SILENT}`])
+})
+
+test('while many are learned others are heard, and whoever is learned last has a full silence too', () => {
+  const roster = new Roster(patience)
+  const conversation = (name: string): Conversation => ({
+    id: `conv_${name}`,
+    roles: { a: 'orchestrator', b: `role-${name}` },
+    agents: { a: 'boss', b: name },
+    createdAt: 0,
+    expiresAt: 1e15,
+  })
+  let now = 0
+  const learning = roster.learn(['w1', 'w2', 'w3'].map(conversation), () => now)
+  learning.next() // w1
+  now = LATE - 1
+  roster.hear([pulse('w1', 1)], now)
+  learning.next() // w2
+  now = LATE + 1
+  roster.hear([pulse('boss', 1, { session: 'conv_w1/a' })], now)
+  assert.deepEqual(steps(roster.due(now)), [])
+  for (const _ of learning);
+  assert.deepEqual(steps(roster.due(2 * LATE)), [`w1 alive>late ${2 * LATE - 1}`, `w2 alive>late ${2 * LATE - 1}`])
+  assert.deepEqual(
+    [...roster.standings()].map(({ agent, role }) => `${agent} ${role}`),
+    ['boss orchestrator', 'w1 role-w1', 'w2 role-w2', 'w3 role-w3'],
+  )
 })
 
 test('only a change of incarnation or sequence is a beat', () => {

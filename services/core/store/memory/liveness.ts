@@ -46,8 +46,10 @@ export class Liveness {
     return { pulses, cursor: this.#version, tick: String(this.#ticks) }
   }
 
-  judge(verdicts: readonly AgentVerdict[]): void {
-    const kept = verdicts.map(({ agent, verdict, since, host }) => Object.freeze({ agent, verdict, since, host }))
+  judge(verdicts: Iterable<AgentVerdict>): void {
+    const kept = Array.from(verdicts, ({ agent, verdict, since, host }) => {
+      return Object.freeze({ agent, verdict, since, host })
+    })
     this.#judged = Object.freeze({ at: this.#clock.wall(), verdicts: Object.freeze(kept) })
   }
 

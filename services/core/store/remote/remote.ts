@@ -271,8 +271,8 @@ class Remote implements RemoteStore {
     await this.#ask('settleAlert', { alert, outcome })
   }
 
-  async judge(verdicts: readonly AgentVerdict[]): Promise<void> {
-    await this.#ask('judge', { verdicts })
+  async judge(verdicts: Iterable<AgentVerdict>): Promise<void> {
+    await this.#ask('judge', { verdicts: [...verdicts] })
   }
 
   async verdicts(): Promise<{ readonly at: number | null; readonly verdicts: readonly AgentVerdict[] }> {

@@ -24,6 +24,16 @@ const SELECT = `
 
 /** Milliseconds after which everything is read again, in case a foreign writer did what leaves no trace. */
 const RELOAD_MS = 60_000
+/** Rows read in one go while everything is read again: some milliseconds in which nothing else is done. */
+const HELPING = 1_000
+
+/** All conversations as they are being read again, and up to where; what changed since `version` is read after that. */
+interface Sweep {
+  readonly known: Map<string, Conversation>
+  readonly version: number
+  readonly last: number
+  rowid: number
+}
 
 /** What conversations there are, by this database. */
 export class Conversations {
@@ -36,11 +46,40 @@ export class Conversations {
   #version = 0
   #seen = ''
   #loadedAt = Number.NEGATIVE_INFINITY
+  #sweep: Sweep | undefined
 
   constructor(connection: Connection, clock: Clock, oddities: Oddities) {
     this.#connection = connection
     this.#clock = clock
     this.#oddities = oddities
+  }
+
+  /** Reads a part of everything when it is time to read it again. Answers whether there is more of it to be read now. */
+  sweep(): boolean {
+    const now = this.#clock.now()
+    if (this.#sweep === undefined && now - this.#loadedAt <= RELOAD_MS) return false
+    this.#sweep ??= { known: new Map(), version: this.#newestVersion(), last: this.#lastRow(), rowid: 0 }
+    const { known, version, last, rowid } = this.#sweep
+    const rows = this.#connection.all<ConversationRow>(
+      `${SELECT} WHERE c.rowid > ? AND c.rowid <= ? ORDER BY c.rowid LIMIT +?`,
+      rowid,
+      last,
+      HELPING,
+    )
+    const since = pythonTime(this.#clock.wall()).slice(0, 19)
+    this.#takeIn(
+      rows.filter(({ expires_at }) => String(expires_at) >= since), // as text, see #reload
+      known,
+    )
+    this.#sweep.rowid = rows.at(-1)?.rowid ?? last
+    if (rows.length === HELPING) return true
+    this.#sweep = undefined
+    this.#known = known
+    this.#version = version
+    this.#rowid = last
+    this.#seen = ''
+    this.#loadedAt = now
+    return false
   }
 
   /** Those that live, by age. Only what changed since the last call is read. */
@@ -190,41 +229,52 @@ export class Conversations {
   #refresh(): void {
     const seen = `${this.#connection.dataVersion()}.${this.#connection.changes}`
     if (seen === this.#seen) return
-    const last =
-      this.#connection.get<{ rowid: number | null }>('SELECT max(rowid) AS rowid FROM conversations')?.rowid ?? 0
-    const now = this.#clock.now()
-    if (last < this.#rowid || now - this.#loadedAt > RELOAD_MS) this.#reload(now)
+    const last = this.#lastRow()
+    if (last < this.#rowid || this.#loadedAt === Number.NEGATIVE_INFINITY) this.#reload()
     else this.#readChanges()
     this.#rowid = last
     this.#seen = seen
   }
 
-  #reload(now: number): void {
-    const versions = this.#connection.get<{ version: number | null }>(
-      'SELECT max(version) AS version FROM s2_conversations',
-    )
-    this.#version = versions?.version ?? 0
+  /** All at once: rows are gone that were there, or nothing was read yet. */
+  #reload(): void {
+    this.#sweep = undefined
+    this.#version = this.#newestVersion()
     this.#known.clear()
     // the text is compared as text, which is right for every time that Python writes; what it lets through is judged again
     const since = pythonTime(this.#clock.wall()).slice(0, 19)
-    this.#takeIn(this.#connection.all<ConversationRow>(`${SELECT} WHERE c.expires_at >= ? ORDER BY c.rowid`, since))
-    this.#loadedAt = now
+    const rows = this.#connection.all<ConversationRow>(`${SELECT} WHERE c.expires_at >= ? ORDER BY c.rowid`, since)
+    this.#takeIn(rows, this.#known)
+    this.#loadedAt = this.#clock.now()
+  }
+
+  #lastRow(): number {
+    const found = this.#connection.get<{ rowid: number | null }>('SELECT max(rowid) AS rowid FROM conversations')
+    return found?.rowid ?? 0
+  }
+
+  #newestVersion(): number {
+    const found = this.#connection.get<{ version: number | null }>(
+      'SELECT max(version) AS version FROM s2_conversations',
+    )
+    return found?.version ?? 0
   }
 
   #readChanges(): void {
-    this.#takeIn(this.#connection.all<ConversationRow>(`${SELECT} WHERE c.rowid > ? ORDER BY c.rowid`, this.#rowid))
+    const added = this.#connection.all<ConversationRow>(`${SELECT} WHERE c.rowid > ? ORDER BY c.rowid`, this.#rowid)
+    this.#takeIn(added, this.#known)
     const changed = this.#connection.all<ConversationRow & { version: number }>(
       `${SELECT.replace('SELECT', 'SELECT s.version,').replace('LEFT JOIN', 'JOIN')} WHERE s.version > ? ORDER BY s.version`,
       this.#version,
     )
-    this.#takeIn(changed)
+    this.#takeIn(changed, this.#known)
     this.#version = changed.at(-1)?.version ?? this.#version
   }
 
-  #takeIn(rows: readonly ConversationRow[]): void {
+  #takeIn(rows: readonly ConversationRow[], known: Map<string, Conversation>): void {
     for (const row of rows) {
       const conversation = this.#conversationOf(row)
-      if (conversation !== undefined) this.#known.set(conversation.id, conversation)
+      if (conversation !== undefined) known.set(conversation.id, conversation)
     }
   }
 

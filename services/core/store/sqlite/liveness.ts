@@ -10,6 +10,7 @@ import { Connection, patiently, prepare } from './connection.ts'
 import { isDamage, isFull, sqliteCode } from './faults.ts'
 import { type FileIdentity, identify, isSameFile } from './place.ts'
 import { readSchema } from './schema.ts'
+import { nextTurn } from './turn.ts'
 
 /** Raised with every change of liveness.sql: a file of another version is made anew. */
 const SCHEMA_VERSION = 1
@@ -59,7 +60,7 @@ export class Liveness implements AsyncDisposable {
   readonly #collector = randomBytes(6).toString('hex')
   readonly #closing = new AbortController()
   #round = 0
-  #judged: { readonly round: string; readonly verdicts: Map<string, string> } | undefined
+  #judged: { readonly round: string; readonly words: Map<string, string> } | undefined
   #connection: Connection | undefined
   #file: FileIdentity | null = null
   #flushing: Promise<void> | undefined
@@ -151,20 +152,21 @@ export class Liveness implements AsyncDisposable {
     return { pulses, cursor, tick: tick?.tick ?? '' }
   }
 
-  /** Replaces what was judged; only what differs from our own last round is written. */
-  async judge(verdicts: readonly AgentVerdict[]): Promise<void> {
-    const wanted = new Map(verdicts.map((each) => [each.agent, each]))
+  /** Replaces what was judged, at once; only what differs from our own last round is written. */
+  async judge(verdicts: Iterable<AgentVerdict>): Promise<void> {
+    const before = this.#judged
+    this.#judged = undefined // until it is known to be written, all is written next time
+    const words = before?.words ?? new Map<string, string>()
+    const { changed, gone } = await note(verdicts, words)
     const round = `${this.#collector}.${++this.#round}`
     const at = this.#parts.clock.wall()
+    const file = this.#file
     await this.#write((connection) => {
       const last = connection.get<{ round: string }>('SELECT round FROM judging')?.round
-      const kept = this.#judged?.round === last ? this.#judged?.verdicts : undefined
-      if (kept === undefined) connection.run('DELETE FROM verdicts')
-      for (const agent of kept?.keys() ?? []) {
-        if (!wanted.has(agent)) connection.run('DELETE FROM verdicts WHERE agent = ?', agent)
-      }
-      for (const { agent, verdict, since, host } of verdicts) {
-        if (kept?.get(agent) === wordOf({ agent, verdict, since, host })) continue
+      const isOurs = before !== undefined && before.round === last && file === this.#file
+      if (!isOurs) connection.run('DELETE FROM verdicts')
+      for (const agent of isOurs ? gone : []) connection.run('DELETE FROM verdicts WHERE agent = ?', agent)
+      for (const { agent, verdict, since, host } of isOurs ? changed : verdicts) {
         connection.run(
           'INSERT OR REPLACE INTO verdicts (agent, verdict, since, host) VALUES (?, ?, ?, ?)',
           agent,
@@ -175,7 +177,7 @@ export class Liveness implements AsyncDisposable {
       }
       connection.run('INSERT OR REPLACE INTO judging (id, at, round) VALUES (1, ?, ?)', at, round)
     })
-    this.#judged = { round, verdicts: new Map(verdicts.map((each) => [each.agent, wordOf(each)])) }
+    this.#judged = { round, words }
   }
 
   async verdicts(): Promise<{ readonly at: number | null; readonly verdicts: readonly AgentVerdict[] }> {
@@ -312,6 +314,26 @@ function demandWhole({ session, seq, work }: Beat): void {
   throw new S2Error('invalid', `the beat of ${session} has a seq or work that is no whole number`)
 }
 
+/** Takes verdicts into memory; answers which are new, and who is not named any more. A large fleet is gone through in helpings. */
+async function note(verdicts: Iterable<AgentVerdict>, words: Map<string, string>) {
+  const changed: AgentVerdict[] = []
+  let count = 0
+  for (const each of verdicts) {
+    const word = wordOf(each)
+    if (words.get(each.agent) !== word) {
+      words.set(each.agent, word)
+      changed.push(each)
+    }
+    count += 1
+    if (count % BATCH === 0) await nextTurn()
+  }
+  if (words.size === count) return { changed, gone: [] }
+  const named = new Set(Array.from(verdicts, ({ agent }) => agent))
+  const gone = [...words.keys()].filter((agent) => !named.has(agent))
+  for (const agent of gone) words.delete(agent)
+  return { changed, gone }
+}
+
 function wordOf({ verdict, since, host }: AgentVerdict): string {
   return `${verdict} ${Math.round(since)} ${host ?? ''}`
 }
@@ -350,8 +372,4 @@ function putBeats(connection: Connection, lives: readonly Readonly<Life>[]): voi
     )
   }
   connection.run('UPDATE collecting SET version = ?', version)
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
 }

@@ -24,6 +24,7 @@ import { demandLocalDisk, findPlace, identify, isSameFile, logBytes, type Place,
 import { birthmarkOf, furnish, type Rooms, type Source } from './rooms.ts'
 import { inspect, migrate } from './schema.ts'
 import { Tail } from './tail.ts'
+import { nextTurn } from './turn.ts'
 import { Writer } from './writer.ts'
 
 /** How long a verb waits for a database that another process has locked, milliseconds. */
@@ -142,8 +143,9 @@ class SqliteStore implements Store {
     })
   }
 
-  conversations(): Promise<Conversation[]> {
-    return this.#ask(({ conversations }) => conversations.live())
+  async conversations(): Promise<Conversation[]> {
+    while (await this.#ask(({ conversations }) => conversations.sweep())) await nextTurn()
+    return await this.#ask(({ conversations }) => conversations.live())
   }
 
   renewConversation(id: string, lifetimeMs: number): Promise<Conversation> {
@@ -279,7 +281,7 @@ class SqliteStore implements Store {
     return this.#write(({ incidents }) => incidents.settle(alert, outcome))
   }
 
-  async judge(verdicts: readonly AgentVerdict[]): Promise<void> {
+  async judge(verdicts: Iterable<AgentVerdict>): Promise<void> {
     this.#demandHand()
     await this.#liveness.judge(verdicts)
   }
@@ -292,6 +294,7 @@ class SqliteStore implements Store {
     const { bell, checkpoints, foreign } = this.#demandHand()
     bell.mend()
     checkpoints.mind()
+    await this.#ask(({ conversations }) => conversations.sweep())
     await this.#liveness.tick()
     return foreign.tend()
   }
@@ -453,8 +456,4 @@ function makeHand(
       bell[Symbol.dispose]()
     },
   }
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
 }

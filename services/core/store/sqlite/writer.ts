@@ -3,6 +3,7 @@ import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Connection } from './connection.ts'
 import { isBusy, isDamage, isFull, refusalOf } from './faults.ts'
+import { nextTurn } from './turn.ts'
 
 export interface WriterParts {
   readonly clock: Clock
@@ -259,9 +260,4 @@ function refuse(group: readonly Job[], error: S2Error): void {
 
 function isCertainlyFull(error: unknown): boolean {
   return isFull(error) && !isDamage(error)
-}
-
-/** When the events that wait have been dealt with. */
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
 }
