@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
-import { readSettings } from '#runtime/config.ts'
+import { type Env, readSettings } from '#runtime/config.ts'
 import { localStore } from '#runtime/settings.ts'
 import type { Shell } from './shell.ts'
 import { commandEnv } from './state.ts'
@@ -14,23 +14,21 @@ export interface LocalDatabase {
 }
 
 export function localDatabase(shell: Shell): LocalDatabase {
-  const settings = readSettings(commandEnv(shell), [
-    'S2_STATE',
-    'S2_STORE',
-    'S2_BACKUPS',
-    'S2_BACKUP_KEEP',
-    'S2_BACKUP_KEEP_FOR',
-  ])
-  const url = settings.S2_STORE ?? localStore(settings.S2_STATE)
-  if (!url.startsWith('sqlite:')) {
-    throw new S2Error('invalid', `S2_STORE=${url} is no database of this host`, {
-      next: 'run this on the host that has it, with S2_STORE=sqlite:/path or left out',
-    })
-  }
+  const env = commandEnv(shell)
+  const settings = readSettings(env, ['S2_STATE', 'S2_BACKUPS', 'S2_BACKUP_KEEP', 'S2_BACKUP_KEEP_FOR'])
   return {
-    database: url.slice('sqlite:'.length),
+    database: databasePath(env),
     folder: settings.S2_BACKUPS ?? join(settings.S2_STATE, 'backups'),
     keep: settings.S2_BACKUP_KEEP,
     keepForMs: settings.S2_BACKUP_KEEP_FOR,
   }
+}
+
+/** Where the database of this host lies, or would. */
+export function databasePath(env: Env): string {
+  const { S2_STATE: state, S2_STORE: url = localStore(state) } = readSettings(env, ['S2_STATE', 'S2_STORE'])
+  if (url.startsWith('sqlite:')) return url.slice('sqlite:'.length)
+  throw new S2Error('invalid', `S2_STORE=${url} is no database of this host`, {
+    next: 'run this on the host that has it, with S2_STORE=sqlite:/path or left out',
+  })
 }

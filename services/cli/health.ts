@@ -1,10 +1,8 @@
 import { existsSync } from 'node:fs'
-import { request } from 'node:http'
-import { join } from 'node:path'
 import type { Command } from 'commander'
+import { askHealth, healthSocket, type ProgramHealth } from '#runtime/ask.ts'
 import { closest, readSettings } from '#runtime/config.ts'
 import { type Address, PROGRAMS } from '#runtime/settings.ts'
-import { socketDoor } from '#runtime/socket.ts'
 import { EXIT, Exit, UsageError } from './failure.ts'
 import type { Shell } from './shell.ts'
 import { commandEnv } from './state.ts'
@@ -16,8 +14,6 @@ Examples:
   s2 health keepalive            one; exit code 0 when it can work, 1 when it cannot (for container checks)`
 
 const SERVICES = PROGRAMS.filter((name) => name !== 's2')
-const ANSWER_MS = 5_000
-const ANSWER_MAX = 1_048_576
 
 export function define(command: Command, shell: Shell): void {
   command
@@ -37,15 +33,6 @@ export function define(command: Command, shell: Shell): void {
     })
 }
 
-export interface ProgramHealth {
-  readonly program: string
-  readonly ready: boolean
-  /** init, ready, draining, stopped; or `away` when nobody answers. */
-  readonly state: string
-  readonly status: string
-  readonly troubles: Readonly<Record<string, string>>
-}
-
 const COLUMNS = [{ title: 'PROGRAM' }, { title: 'STATE' }, { title: 'WHAT IT DOES', stretches: true }]
 
 function cellsOf({ program, ready, state, status, troubles }: ProgramHealth): string[] {
@@ -63,45 +50,10 @@ function known(program: string): string {
   )
 }
 
-function socketOf(state: string, program: string): string {
-  return join(state, 'run', `${program}.sock`)
-}
-
 function running(state: string): string[] {
-  return SERVICES.filter((name) => existsSync(socketOf(state, name)))
+  return SERVICES.filter((name) => existsSync(healthSocket(state, name)))
 }
 
 function addressOf(program: string, state: string, set: Address | undefined | ''): Address {
-  return set === undefined || set === '' ? { path: socketOf(state, program) } : set
-}
-
-/** Asks a program's `/readyz`; one that does not answer in 5 s is away. */
-export async function askHealth(program: string, address: Address): Promise<ProgramHealth> {
-  try {
-    const report = JSON.parse(await get(address, '/readyz')) as Omit<ProgramHealth, 'program'>
-    return { program, ready: report.ready, state: report.state, status: report.status, troubles: report.troubles }
-  } catch (error) {
-    const why = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'it does not run' : (error as Error).message
-    return { program, ready: false, state: 'away', status: why, troubles: {} }
-  }
-}
-
-async function get(address: Address, path: string): Promise<string> {
-  using door = 'path' in address ? socketDoor(address.path) : null
-  const where =
-    'path' in address ? { socketPath: door?.path ?? address.path } : { host: address.host, port: address.port }
-  return await new Promise((resolve, reject) => {
-    const asked = request({ ...where, path, signal: AbortSignal.timeout(ANSWER_MS) }, (response) => {
-      let body = ''
-      response.setEncoding('utf8')
-      response.on('data', (chunk: string) => {
-        body += chunk
-        if (body.length > ANSWER_MAX) response.destroy(new Error('it said too much'))
-      })
-      response.on('end', () => resolve(body))
-      response.on('error', reject)
-    })
-    asked.on('error', reject)
-    asked.end()
-  })
+  return set === undefined || set === '' ? { path: healthSocket(state, program) } : set
 }

@@ -33,6 +33,7 @@ const COMMANDS: readonly Entry[] = [
   { name: 'thaw', about: 'let a frozen or killed agent go on', load: () => import('./thaw.ts') },
   { name: 'kill', about: 'kill an agent of a local fleet and keep it down', load: () => import('./kill.ts') },
   { name: 'health', about: 'ask programs whether they can work', load: () => import('./health.ts') },
+  { name: 'incident', about: 'list what went wrong; open and close for programs', load: () => import('./incident.ts') },
   { name: 'backup', about: 'copy the database beside whoever writes to it', load: () => import('./backup.ts') },
   { name: 'restore', about: 'put a backup in the place of the database', load: () => import('./restore.ts') },
   { name: 'config', about: 'show the settings in force and where they come from', load: () => import('./config.ts') },

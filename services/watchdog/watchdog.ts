@@ -1,3 +1,4 @@
+import { channelNames } from '#fleet/incident.ts'
 import { redact } from '#fleet/redact.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
@@ -13,6 +14,7 @@ import { openChannels } from './channels.ts'
 import { type Config, readConfig, type WatchConfig } from './config.ts'
 import { Incidents } from './incidents.ts'
 import { type Look, look } from './look.ts'
+import { closeRecovered } from './recovered.ts'
 import { see } from './see.ts'
 import { tellVerdicts } from './verdicts.ts'
 import { View } from './view.ts'
@@ -185,6 +187,9 @@ async function start(config: Config, life: Life): Promise<void> {
     onAlertFailure: () => untold.add(),
   })
   stack.defer(() => watching)
+  const channels = channelNames({ exec: config.alertExec !== null, webhook: config.alertWebhook !== null })
+  const closing = closeRecovered({ store, clock, log, signal: draining, state: config.state, channels })
+  stack.defer(() => closing.done)
 }
 
 /** For example `9 agents: 8 alive, 1 silent; 3 tasks open`. */

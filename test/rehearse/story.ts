@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { askHealth } from '../../services/cli/health.ts'
+import { askHealth } from '#runtime/ask.ts'
 import type { AuditEntry } from '../../services/core/fleet/audit.ts'
 import type { Conversation } from '../../services/core/fleet/conversation.ts'
 import { type SessionId, sessionId } from '../../services/core/fleet/session.ts'

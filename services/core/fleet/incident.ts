@@ -36,3 +36,21 @@ export interface Alert {
   /** How often it was tried before. */
   readonly attempts: number
 }
+
+/** The ways in which people are told, by name; the log is always one. */
+export function channelNames(has: { readonly exec: boolean; readonly webhook: boolean }): string[] {
+  return ['log', ...(has.exec ? ['exec'] : []), ...(has.webhook ? ['webhook'] : [])]
+}
+
+const UNIT_FAILED = 'unit_failed:'
+
+/** A unit of the service manager, `s2-bridge` or so, that has failed and is not started again by itself. */
+export function unitFailed(unit: string, how: string): NewIncident {
+  const summary = `${unit} has failed${how === '' ? '' : `: ${how}`}`
+  return { cause: UNIT_FAILED + unit, kind: 'unit_failed', agent: null, summary }
+}
+
+/** Which unit an incident is about; null where it is about none. */
+export function unitOf({ cause }: Pick<Incident, 'cause'>): string | null {
+  return cause.startsWith(UNIT_FAILED) ? cause.slice(UNIT_FAILED.length) : null
+}

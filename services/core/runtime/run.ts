@@ -1,4 +1,4 @@
-import { join } from 'node:path'
+import { healthSocket } from './ask.ts'
 import { type Chance, type Clock, systemChance, systemClock } from './clock.ts'
 import { ConfigError, type Env } from './config.ts'
 import { Health, serveHealth } from './health.ts'
@@ -74,7 +74,7 @@ async function live<C extends LifeConfig>(program: Program<C>, config: C, env: E
   let outcome: { why: string; error?: Error }
   const stack = new AsyncDisposableStack()
   try {
-    stack.use(await serveHealth(health, config.health ?? { path: join(config.state, 'run', `${program.name}.sock`) }))
+    stack.use(await serveHealth(health, config.health ?? { path: healthSocket(config.state, program.name) }))
     await program.start(config, {
       clock: systemClock,
       chance: systemChance,

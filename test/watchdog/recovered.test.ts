@@ -1,0 +1,75 @@
+/** Incidents of units that failed: opened from outside, told by the watchdog, closed when the program is up again. */
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { channelNames, unitFailed } from '#fleet/incident.ts'
+import { healthSocket } from '#runtime/ask.ts'
+import { systemClock } from '#runtime/clock.ts'
+import { Health, serveHealth } from '#runtime/health.ts'
+import { recordingLog } from '#runtime/log.ts'
+import { openMemoryStore } from '#store/memory.ts'
+import { openChannels } from '../../services/watchdog/channels.ts'
+import { closeRecovered } from '../../services/watchdog/recovered.ts'
+import { CONFIG } from './stage.ts'
+
+test('who opens incidents from outside names the channels that the watchdog has', () => {
+  const log = recordingLog()
+  const config = {
+    ...CONFIG,
+    alertExec: { argv: ['true'], env: {} },
+    alertWebhook: new URL('http://127.0.0.1:9/'),
+  } as const
+  for (const has of [config, { ...config, alertExec: null }, { ...config, alertWebhook: null }]) {
+    const names = openChannels(has, systemClock, log).map(({ name }) => name)
+    assert.deepEqual(names, channelNames({ exec: has.alertExec !== null, webhook: has.alertWebhook !== null }))
+  }
+})
+
+test('closed when the program has been ready for a while, and not by one that falls again', async () => {
+  const state = mkdtempSync(join(tmpdir(), 's2-recovered-'))
+  await using stack = new AsyncDisposableStack()
+  stack.defer(() => rmSync(state, { recursive: true }))
+  const over = new AbortController()
+  const looks: string[] = []
+  let now = 0
+  const health = new Health()
+  let server: AsyncDisposable | null = null
+  /** What happens between looks, which are 5 s apart: the program comes, falls, comes and stays. */
+  const story: Readonly<Record<number, () => Promise<void>>> = {
+    2: async () => {
+      health.enter('ready')
+      server = await serveHealth(health, { path: healthSocket(state, 'bridge') })
+    },
+    5: async () => void (await server?.[Symbol.asyncDispose]()),
+    7: async () => {
+      health.enter('init')
+      server = await serveHealth(health, { path: healthSocket(state, 'bridge') })
+    },
+    9: async () => health.enter('ready'),
+  }
+  const clock = {
+    now: () => now,
+    wall: () => now,
+    sleep: async (ms: number) => {
+      now += ms
+      const open = (await store.incidents({ open: true })).length
+      looks.push(`${open}`)
+      await story[looks.length]?.()
+      if (open === 1 && looks.length < 40) return
+      over.abort()
+    },
+  }
+  const store = stack.use(openMemoryStore({ clock: systemClock }))
+  assert.ok(await store.openIncident(unitFailed('s2-bridge', 'exit code 78'), ['log']))
+  assert.ok(await store.openIncident({ cause: 'blind', kind: 'blind', agent: null, summary: 'x' }, []))
+  await store.closeIncident('blind', [])
+  const parts = { store, clock, log: recordingLog(), signal: over.signal, state, channels: ['log'] }
+  await closeRecovered(parts).done
+  await (server as AsyncDisposable | null)?.[Symbol.asyncDispose]()
+  // ready from the 9th pause on: four more looks make 20 s
+  assert.equal(looks.length, 9 + 5, looks.join(''))
+  const told = (await store.claimAlerts(['log'], 1000)).map(({ event }) => event)
+  assert.deepEqual(told, ['opened'])
+})
