@@ -224,7 +224,7 @@ export class Connection implements Beater {
     const join: Join = { session, after, proof, over: new AbortController(), underWay: [], room: null }
     this.#joins.set(session, join)
     this.#unjoinedSince = null
-    this.#say({ t: 'joined', session })
+    this.#say({ t: 'joined', session, after })
     if (after !== null) void this.#deliver(join, after)
   }
 

@@ -274,6 +274,47 @@ test('where only plain HTTP gets through, mail is asked for and beats are posted
   await until('it knows that no socket gets through', () => store.link.means === 'polling')
 })
 
+test('where no mail waits, it is asked for no oftener than was said', async () => {
+  await using ground = await Ground.open()
+  const { b } = await ground.channel()
+  await using weather = await Weather.open(ground.port, (bytes) => !/upgrade: websocket/i.test(bytes))
+  const askedAt: number[] = []
+  const { unacked } = ground.store
+  ground.store.unacked = (...which) => {
+    askedAt.push(systemClock.now())
+    return unacked.apply(ground.store, which)
+  }
+  const store = ground.remote(weather.url, ringOf(b), { pollMs: { first: 60, most: 120 } })
+  await using _reader = new Reader(store, b.session)
+  await until('it has been asked again and again', () => askedAt.length >= 6)
+  const pauses = askedAt.slice(1).map((at, n) => at - (askedAt[n] ?? 0))
+  assert.ok(Math.min(...pauses) >= 60, `pauses of ${pauses.map(Math.round)} ms`)
+})
+
+test('mail that the socket brings does not wait for the answer to a question that was asked without one', async () => {
+  await using ground = await Ground.open()
+  const { a, b } = await ground.channel()
+  let isSocketBarred = true
+  await using weather = await Weather.open(
+    ground.port,
+    (bytes) => !(isSocketBarred && /upgrade: websocket/i.test(bytes)),
+  )
+  const asked = Promise.withResolvers<void>()
+  const answer = Promise.withResolvers<StoredMessage[]>()
+  ground.store.unacked = () => {
+    asked.resolve()
+    return answer.promise
+  }
+  const store = ground.remote(weather.url, ringOf(b), { pollMs: { first: 1, most: 1 } })
+  await using reader = new Reader(store, b.session)
+  await asked.promise
+  isSocketBarred = false
+  await ground.store.send(a.session, '1', { text: 'pushed' })
+  await linked(store)
+  await reader.has(1, 2_000)
+  answer.resolve([])
+})
+
 test('a socket that breaks again and again loses no message', async () => {
   await using ground = await Ground.open()
   const { a, b } = await ground.channel()

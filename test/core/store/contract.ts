@@ -523,6 +523,41 @@ function proveMail(prove: Prove): void {
     assert.equal(new Set(idsOf(got)).size, 60)
   })
 
+  prove('readers that come while many are written to get all of theirs, whenever they come', async (fleet) => {
+    const [CHANNELS, BEFORE, EACH] = [12, 5, 40]
+    const channels = await Promise.all(Array.from({ length: CHANNELS }, (_, n) => fleet.channel(`w-${n}`)))
+    const send = ({ a }: Channel, n: number) => a.store.send(a.session, `k${n}`, { text: `n${n}` })
+    for (let n = 0; n < BEFORE; n += 1) await Promise.all(channels.map((channel) => send(channel, n)))
+    const writing = channels.map(async (channel, at) => {
+      for (let n = BEFORE; n < EACH; n += 1) {
+        await send(channel, n)
+        if ((n + at) % 9 === 0) await sleep(1)
+      }
+    })
+    const read = async ({ b }: Channel): Promise<StoredMessage[]> => {
+      const mail = b.store.mail(b.session, 0, fleet.signal)[Symbol.asyncIterator]()
+      const got: StoredMessage[] = []
+      while (got.length < EACH) {
+        got.push(...(await take(mail, 1)))
+        if (got.length % 3 === 0) await nextTurn() // others are served meanwhile, and more is committed
+      }
+      return got
+    }
+    // Nobody listens yet: the first to come meets commits on their way, and every other one another instant.
+    const reading = channels.map(async (channel, at) => {
+      for (let turn = 0; turn < at; turn += 1) await nextTurn()
+      return await read(channel)
+    })
+    const late = Promise.race(writing).then(() => read(channels[0] as Channel))
+    for (const got of await Promise.all([...reading, late])) {
+      assert.deepEqual(
+        got.map(({ text }) => text),
+        Array.from({ length: EACH }, (_, n) => `n${n}`),
+      )
+    }
+    await Promise.all(writing)
+  })
+
   prove('every reader gets its own mail, and two of one session get all of it each', async (fleet) => {
     const one = await fleet.channel('w-1')
     const other = await fleet.channel('w-2')
@@ -565,6 +600,10 @@ function proveMail(prove: Prove): void {
     }
     assert.deepEqual(await texts(b), ['x', 'y'], 'reading consumes nothing')
   })
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
 }
 
 function proveTraffic(prove: Prove): void {

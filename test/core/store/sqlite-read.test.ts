@@ -222,6 +222,54 @@ test('what another process commits is heard, each message once and in order', { 
   assert.equal((await mail.next()).done, true)
 })
 
+test('whoever listens first to a store just opened misses nothing that others commit meanwhile', {
+  timeout: 60_000,
+}, async () => {
+  const [ROUNDS, READERS, EACH] = [4, 6, 60]
+  await using ground = await Ground.make()
+  const seed = await ground.open()
+  const channels = await Promise.all(Array.from({ length: READERS }, (_, n) => openChannel(seed, `w-${n}`)))
+  const script = new URL('./sqlite-sender.ts', import.meta.url)
+  let sent = 0
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const senders = await Promise.all(
+      channels
+        .slice(0, 2)
+        .map(({ a }) =>
+          ground.startScript(script, ground.path, a, `r${round}-`, String(EACH), String(1 + (round % 4))),
+        ),
+    )
+    await Promise.all(senders.map((sender) => sender.hear()))
+    // Both are at work: of some rounds the one is killed, so that its log is left for others to take over.
+    if (round % 2 === 1) await senders[1]?.kill()
+    const stop = new AbortController()
+    const store = await ground.open(round % 3 === 2 ? 'read' : 'write')
+    const traffic = store.traffic(sent, stop.signal)[Symbol.asyncIterator]()
+    const mail = channels.map(({ b }) => store.mail(b, sent, stop.signal)[Symbol.asyncIterator]())
+    const own = channels.slice(2).map(async ({ a }) => {
+      for (let n = 0; n < 10; n += 1) await seed.send(a, `r${round}-${n}`, { text: `${n}` })
+    })
+    await Promise.all([...own, ...senders.map((sender) => sender.hearOut())])
+    const all = ground.look((database) =>
+      database.prepare('SELECT id, conversation_id AS conversation FROM messages WHERE id > ? ORDER BY id').all(sent),
+    ) as { id: number; conversation: string }[]
+    const heard: number[] = []
+    while (heard.length < all.length) {
+      heard.push(...((await traffic.next()).value as readonly StoredMessage[]).map(({ id }) => id))
+    }
+    const ids = all.map(({ id }) => id)
+    assert.deepEqual(heard, ids)
+    for (const [at, { opened }] of channels.entries()) {
+      const theirs = all.filter(({ conversation }) => conversation === opened.id)
+      for (const { id } of theirs) assert.equal((await mail[at]?.next())?.value.id, id)
+    }
+    sent = ids.at(-1) ?? sent
+    stop.abort()
+    await store[Symbol.asyncDispose]()
+  }
+  assert.ok(sent > ROUNDS * (EACH + 40), `${sent} messages`)
+})
+
 test('conversations that another process opens, renews and ends are seen', async () => {
   await using ground = await Ground.make()
   const [one, two] = [await ground.open(), await ground.open()]

@@ -45,8 +45,10 @@ export class Box {
   async wait(signal: AbortSignal): Promise<void> {
     if (this.#waiting.length > 0 || signal.aborted) return
     this.#wake ??= Promise.withResolvers()
-    const { promise, resolve } = this.#wake
-    signal.addEventListener('abort', () => resolve(), { once: true })
+    const { promise } = this.#wake
+    const onAbort = (): void => this.wake()
+    signal.addEventListener('abort', onAbort, { once: true })
     await promise
+    signal.removeEventListener('abort', onAbort) // signals live longer than waits: what is not taken off piles up
   }
 }

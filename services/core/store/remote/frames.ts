@@ -49,7 +49,8 @@ const Trouble = Type.Object({
 
 export const BRIDGE_FRAMES = {
   challenge: Type.Object({ t: oneOf(['challenge']), challenge: Type.String({ minLength: 16, maxLength: 200 }) }),
-  joined: Type.Object({ t: oneOf(['joined']), session: Session }),
+  /** `after`: as in the join that this answers. Bridges that do not say so yet are understood. */
+  joined: Type.Object({ t: oneOf(['joined']), session: Session, after: Type.Optional(orNull(Count)) }),
   /** A join was not accepted, or holds no longer. */
   refused: Type.Object({ t: oneOf(['refused']), session: Session, problem: Trouble }),
   mail: Type.Object({ t: oneOf(['mail']), session: Session, message: StoredMessage }),

@@ -34,6 +34,8 @@ interface Seat {
   state: 'out' | 'asking' | 'in'
   /** What it joined with, or was refused with. */
   token: string | null
+  /** From where it asked for mail when it joined last. */
+  after: number | null
   beats: boolean
   readonly boxes: Set<Box>
   /** Messages handed over since the bridge was told so. */
@@ -162,6 +164,7 @@ export class Link {
       session,
       state: 'out',
       token: null,
+      after: null,
       beats: false,
       boxes: new Set(),
       taken: 0,
@@ -186,6 +189,7 @@ export class Link {
     const after = cursorOf(seat)
     seat.state = 'asking'
     seat.token = token
+    seat.after = after
     seat.taken = 0
     this.#say({ t: 'join', session, after, proof: joinProof(token, this.#challenge, session, after) })
   }
@@ -262,7 +266,7 @@ export class Link {
     else if (frame.t === 'done') this.#settle(frame.n, null)
     else if (frame.t === 'failed') this.#settle(frame.n, fromProblem(frame.problem) ?? lost())
     else if (frame.t === 'challenge') this.#onChallenge(frame.challenge)
-    else if (frame.t === 'joined') this.#onJoined(frame.session)
+    else if (frame.t === 'joined') this.#onJoined(frame)
     else this.#onRefused(frame)
   }
 
@@ -274,9 +278,11 @@ export class Link {
     for (const seat of this.#seats.values()) this.#join(seat)
   }
 
-  #onJoined(session: SessionId): void {
+  #onJoined({ session, after }: BridgeFrame & { readonly t: 'joined' }): void {
     const seat = this.#seats.get(session)
     if (seat?.state !== 'asking') return
+    // An answer to an earlier join: what comes now begins elsewhere, and would hide what lies between.
+    if (after !== undefined && after !== seat.after) return
     seat.state = 'in'
     seat.refusals = 0
     this.#attempt = 0
@@ -301,6 +307,8 @@ export class Link {
     // What comes before `joined` was sent for an earlier join, and is sent again for this one.
     if (seat?.state !== 'in') return
     for (const box of seat.boxes) box.put(message)
+    // What all readers had before counts as taken too: the bridge waits to hear of all that it has sent.
+    if (message.id <= (cursorOf(seat) ?? 0)) this.taken(session)
   }
 
   /** Now and then: is the bridge still there, has a credential changed, may one that was refused try again. */

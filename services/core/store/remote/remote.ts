@@ -301,17 +301,28 @@ class Remote implements RemoteStore {
     return await this.#courier.ask(verb, input, this.#host === null ? null : keyFor(this.#host.keyring, verb, speakers))
   }
 
-  /** Asks for mail where no socket brings it, after a pause that the socket's opening ends. Answers whether there was some. */
+  /**
+   * Asks for mail where no socket brings it, after a pause. The socket ends both the pause and the waiting for an answer: what it
+   * has brought must not lie behind a request that may take long. Answers whether there was something.
+   */
   async #poll(reader: SessionId, box: Box, pauseMs: number, signal: AbortSignal): Promise<boolean> {
     const over = new AbortController()
-    const pause = this.#parts.clock.sleep(pauseMs, AbortSignal.any([signal, over.signal])).catch(() => undefined)
-    await Promise.race([pause, box.wait(over.signal)])
-    const woken = !over.signal.aborted && (signal.aborted || box.hasMail || this.#host?.link.isJoined(reader) === true)
+    const until = AbortSignal.any([signal, over.signal])
+    const asked = this.#parts.clock
+      .sleep(pauseMs, until)
+      .then(() => this.unacked(reader, box.cursor, UNACKED_AT_ONCE))
+      .catch(() => [])
+    const found = await Promise.race([asked, this.#untilLinked(reader, box, until)])
     over.abort()
-    if (woken) return true
-    const found = await this.unacked(reader, box.cursor, UNACKED_AT_ONCE).catch(() => [])
+    if (found === null) return true
     for (const message of found) box.put(message)
     return found.length > 0
+  }
+
+  /** Waits until the socket brings this reader's mail, or the signal aborts. */
+  async #untilLinked(reader: SessionId, box: Box, signal: AbortSignal): Promise<null> {
+    while (!signal.aborted && !box.hasMail && this.#host?.link.isJoined(reader) !== true) await box.wait(signal)
+    return null
   }
 }
 

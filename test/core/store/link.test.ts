@@ -1,0 +1,165 @@
+/** The host's end of the socket, against a bridge that answers by hand: when it wants, and in the order it wants. */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { test } from 'node:test'
+import { type WebSocket, WebSocketServer } from 'ws'
+import type { StoredMessage } from '#fleet/message.ts'
+import type { SessionId } from '#fleet/session.ts'
+import { systemChance, systemClock } from '#runtime/clock.ts'
+import { recordingLog } from '#runtime/log.ts'
+import { MAIL_WINDOW } from '#store/remote/frames.ts'
+import { openRemoteStore, type RemoteStore } from '#store/remote/remote.ts'
+
+const A: SessionId = 'conv_0123456789abcdef/a'
+const B: SessionId = 'conv_0123456789abcdef/b'
+/** Nothing but the socket brings anything. */
+const NEVER = { first: 3_600_000, most: 3_600_000 }
+
+interface Said {
+  readonly t: string
+  readonly after?: number | null
+  readonly id?: number
+}
+
+/** A bridge that says a challenge, and from then on what the test lets it say. */
+class Bridge implements AsyncDisposable {
+  readonly #server: WebSocketServer
+  readonly #heard: Said[] = []
+  #news = Promise.withResolvers<void>()
+  #ws: WebSocket | null = null
+  readonly store: RemoteStore
+
+  private constructor(server: WebSocketServer, port: number) {
+    this.#server = server
+    server.on('connection', (ws) => {
+      this.#ws = ws
+      ws.on('message', (data) => {
+        this.#heard.push(JSON.parse(String(data)))
+        this.#news.resolve()
+      })
+      this.say({ t: 'challenge', challenge: 'c'.repeat(32) })
+    })
+    const parts = { clock: systemClock, chance: systemChance, log: recordingLog() }
+    const ring = { token: () => 'f'.repeat(64), sessions: () => [B] }
+    this.store = openRemoteStore(`http://127.0.0.1:${port}`, ring, parts, { pollMs: NEVER })
+  }
+
+  static async open(): Promise<Bridge> {
+    const server = new WebSocketServer({ host: '127.0.0.1', port: 0 })
+    await once(server, 'listening')
+    return new Bridge(server, (server.address() as { port: number }).port)
+  }
+
+  say(frame: object): void {
+    this.#ws?.send(JSON.stringify(frame))
+  }
+
+  joined(after: number | null): void {
+    this.say({ t: 'joined', session: B, after })
+  }
+
+  /** Sends the messages of these ids. */
+  mail(first: number, last: number): void {
+    for (let id = first; id <= last; id += 1) {
+      const message = { id, from: A, to: B, text: String(id), action: null, files: [], sentAt: 0, delivery: 'queued' }
+      this.say({ t: 'mail', session: B, message })
+    }
+  }
+
+  /** The next frame of this kind that fits; what came before it is forgotten. */
+  async hears(t: string, fits: (frame: Said) => boolean = () => true): Promise<Said> {
+    for (;;) {
+      const at = this.#heard.findIndex((frame) => frame.t === t && fits(frame))
+      if (at >= 0) return this.#heard.splice(0, at + 1).at(-1) as Said
+      await this.#news.promise
+      this.#news = Promise.withResolvers()
+    }
+  }
+
+  /** Ends the socket; another one is opened by the host. */
+  cut(): void {
+    this.#ws?.terminate()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.store[Symbol.asyncDispose]()
+    this.cut()
+    this.#server.close()
+    await once(this.#server, 'close')
+  }
+}
+
+/** Takes mail by the piece. */
+class Reader implements AsyncDisposable {
+  readonly #stop = new AbortController()
+  readonly #mail: AsyncIterator<StoredMessage>
+
+  constructor({ store }: Bridge, after: number) {
+    this.#mail = store.mail(B, after, this.#stop.signal)[Symbol.asyncIterator]()
+  }
+
+  /** The ids of the next so many. */
+  async take(count: number): Promise<number[]> {
+    const ids: number[] = []
+    for (let n = 0; n < count; n += 1) ids.push((await this.#mail.next()).value.id)
+    return ids
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+    await this.#mail.return?.()
+  }
+}
+
+function range(first: number, last: number): number[] {
+  return Array.from({ length: last - first + 1 }, (_, n) => first + n)
+}
+
+test('the answer to an earlier join is not taken for that to the present one', { timeout: 10_000 }, async () => {
+  await using bridge = await Bridge.open()
+  await using later = new Reader(bridge, 50)
+  const lateOnes = later.take(3)
+  await bridge.hears('join', ({ after }) => after === 50)
+  await using earlier = new Reader(bridge, 0)
+  const all = earlier.take(53)
+  await bridge.hears('join', ({ after }) => after === 0)
+  // The first join is served while the second is under way: what it brings would hide all that the second reader lacks.
+  bridge.joined(50)
+  bridge.mail(51, 52)
+  bridge.joined(0)
+  bridge.mail(1, 53)
+  assert.deepEqual(await all, range(1, 53))
+  assert.deepEqual(await lateOnes, [51, 52, 53])
+})
+
+test('a bridge that does not say which join it answers is understood', { timeout: 10_000 }, async () => {
+  await using bridge = await Bridge.open()
+  await using reader = new Reader(bridge, 7)
+  const taken = reader.take(1)
+  await bridge.hears('join', ({ after }) => after === 7)
+  bridge.say({ t: 'joined', session: B })
+  bridge.mail(8, 8)
+  assert.deepEqual(await taken, [8])
+})
+
+test('messages that come a second time are said to be taken too: the window opens again', {
+  timeout: 10_000,
+}, async () => {
+  await using bridge = await Bridge.open()
+  await using reader = new Reader(bridge, 0)
+  const [first] = await Promise.all([
+    reader.take(1),
+    bridge.hears('join').then(() => {
+      bridge.joined(0)
+      bridge.mail(1, 1 + MAIL_WINDOW)
+    }),
+  ])
+  assert.deepEqual(first, [1])
+  bridge.cut()
+  await bridge.hears('join', ({ after }) => after === 1)
+  // All that waits here is taken before the bridge answers; then it sends just that again, which fills its window.
+  assert.deepEqual(await reader.take(MAIL_WINDOW), range(2, 1 + MAIL_WINDOW))
+  bridge.joined(1)
+  bridge.mail(2, 1 + MAIL_WINDOW)
+  await bridge.hears('taken', ({ id }) => id === 1 + MAIL_WINDOW)
+})
