@@ -9,6 +9,10 @@ const GLANCE_MAX = 1000
 /**
  * Notices new messages for all who listen in this process, and wakes those they concern. What they then read is theirs to
  * ask: a wake is a hint, their cursor is the truth.
+ *
+ * Why none falls between what a listener asks first and what it is woken for: ids rise in the order of commits, and all who are
+ * here ask over one handle, to which nothing it has seen gets lost. A listener is among the ears, and rung, before it asks. So a
+ * message was either seen before it came, and is in its first answer, or is found later, and rings it.
  */
 export class Tail implements Disposable {
   readonly #connection: () => Connection | null
