@@ -76,10 +76,11 @@ function makePlan(view: View, at: number, config: WatchConfig): Plan | null {
   view.waiting = 0
   if (roster.massSilence) return null
   const needs = findNeeds(tasks, roster, leases, at)
-  const plan = planMoves(needs, needs.length === 0 ? [] : findCandidates(tasks, roster, leases), {
+  const isIdle = needs.length === 0 // going through a large fleet takes longer than a verdict may wait
+  const plan = planMoves(needs, isIdle ? [] : findCandidates(tasks, roster, leases), {
     movesMax: config.movesMax,
     agentsNow: config.moveEveryMs === 0 ? Number.POSITIVE_INFINITY : view.turnAt <= at ? 1 : 0,
-    expected: expectedRoles(roster),
+    expected: isIdle ? new Set() : expectedRoles(roster),
     patientSince: at - config.leaseMs,
   })
   view.waiting = plan.waiting

@@ -104,7 +104,7 @@ export class Roster {
   know(agents: Iterable<Agent>, now: number): void {
     this.#generation += 1
     for (const { name, role, sessions } of agents) for (const session of sessions) this.#meet(name, role, session, now)
-    this.#forgetTheRest()
+    for (const _ of this.#forgetTheRest()); // at once
   }
 
   /**
@@ -118,7 +118,7 @@ export class Roster {
       this.#meet(agents.b, roles.b, sessionId(id, 'b'), clock())
       yield
     }
-    this.#forgetTheRest()
+    yield* this.#forgetTheRest()
   }
 
   /** Notes what beats there had been before the observer looked: they prove nothing about now. */
@@ -263,13 +263,15 @@ export class Roster {
     to.take(seen.session)
   }
 
-  #forgetTheRest(): void {
+  *#forgetTheRest(): Generator<void> {
     for (const [session, seen] of this.#seen) {
+      yield
       if (seen.generation === this.#generation) continue
       seen.member.leave(seen.session)
       this.#seen.delete(session)
     }
     for (const [name, member] of this.#members) {
+      yield
       if (member.generation === this.#generation) continue
       member.line?.remove(member)
       this.#counts[member.verdict] -= 1
@@ -422,12 +424,14 @@ class Member implements Standing {
 class Line {
   first: Member | null = null
   #last: Member | null = null
+  /** Who was put before others last: of many who are heard together, each next one goes behind the one before. */
+  #lodged: Member | null = null
 
-  /** Takes a member over from the line it stands in. It goes to the end, but for those few whose wait began before. */
+  /** Takes a member over from the line it stands in. It goes to the end, but for those whose wait began before. */
   insert(member: Member): void {
     member.line?.remove(member)
-    let before = this.#last
-    while (before !== null && before.credit > member.credit) before = before.previous
+    const before = this.#place(member.credit)
+    if (before !== this.#last) this.#lodged = member
     member.previous = before
     member.next = before === null ? this.first : before.next
     if (member.previous === null) this.first = member
@@ -435,6 +439,18 @@ class Line {
     if (member.next === null) this.#last = member
     else member.next.previous = member
     member.line = this
+  }
+
+  /** Behind whom a wait that began then belongs; null: before all. */
+  #place(credit: number): Member | null {
+    const lodged = this.#lodged
+    let before = this.#last
+    if (before !== null && before.credit > credit && lodged?.line === this && lodged.credit <= credit) {
+      before = lodged
+      while (before.next !== null && before.next.credit <= credit) before = before.next
+    }
+    while (before !== null && before.credit > credit) before = before.previous
+    return before
   }
 
   remove(member: Member): void {
