@@ -33,6 +33,8 @@ export const program: Program<Config> = { name: 'bridge', redact, readConfig, st
 const BEATS_PER_MINUTE = 1_500
 const RECHECK_MS = 15_000
 const MINUTE_MS = 60_000
+/** Hints that come within so long of one another are passed on as one. */
+const HINTS_EVERY_MS = 250
 const RETRY = { firstMs: 200, mostMs: 5_000 }
 /** By then everything that a start brings has been done. */
 const SETTLED_MS = 3_000
@@ -214,10 +216,18 @@ function furnish(config: Config, store: Store, parts: BridgeParts, { inspectMs }
     await sockets.recheck()
     return RECHECK_MS
   }
+  const hint = async (): Promise<number> => {
+    for await (const conversations of store.credentialHints(draining)) {
+      sockets.hintCredentials(conversations)
+      await clock.sleep(HINTS_EVERY_MS, draining).catch(() => undefined)
+    }
+    return RETRY.mostMs
+  }
   const chores: Chore[] = [
     { what: 'inspecting sockets', step: inspect },
     { what: 'checking tokens again', step: recheck },
     { what: 'renewing conversations', step: () => renewals.round() },
+    { what: 'passing on hints of credentials', step: hint },
   ]
   return { door, sockets, chores }
 }

@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream'
 import type { RawData, WebSocket } from 'ws'
 import { S2Error } from '#fleet/errors.ts'
 import type { StoredMessage } from '#fleet/message.ts'
-import { type SessionId, sessionId } from '#fleet/session.ts'
+import { conversationOf, type SessionId, sessionId, sideOf } from '#fleet/session.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { BridgeFrame, HostFrame } from '#store/remote/frames.ts'
@@ -124,6 +124,13 @@ export class Connection implements Beater {
       if (still || this.#joins.get(session) !== join) continue
       this.#leave(session)
       this.#refuseJoin(session, unknownCaller())
+    }
+  }
+
+  /** Tells the workers of these conversations that have joined; only their credentials come by git. */
+  hintCredentials(conversations: ReadonlySet<string>): void {
+    for (const session of this.#joins.keys()) {
+      if (sideOf(session) === 'b' && conversations.has(conversationOf(session))) this.#say({ t: 'credential', session })
     }
   }
 

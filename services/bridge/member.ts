@@ -14,7 +14,7 @@ interface Reach {
   readonly conversations: ReadonlySet<string>
 }
 
-type MemberVerb = 'conversations' | 'addTask' | 'tasks' | 'task' | 'cancelTask' | 'evidence'
+type MemberVerb = 'conversations' | 'hintCredentials' | 'addTask' | 'tasks' | 'task' | 'cancelTask' | 'evidence'
 
 /** Calls the verbs that a session may use as far as it reaches, and shows it no more than that. */
 export class Members {
@@ -36,6 +36,8 @@ export class Members {
     switch (verb) {
       case 'conversations':
         return (await this.#store.conversations()).filter(({ id }) => reach.conversations.has(id))
+      case 'hintCredentials':
+        return await this.#hintCredentials((input as Input<'hintCredentials'>).conversations, reach)
       case 'addTask':
         return await this.#addTask((input as Input<'addTask'>).task, reach)
       case 'tasks':
@@ -54,6 +56,15 @@ export class Members {
         return await this.#store.evidence(task)
       }
     }
+  }
+
+  async #hintCredentials(conversations: readonly string[], reach: Reach): Promise<null> {
+    const foreign = conversations.find((each) => !reach.conversations.has(each))
+    if (foreign !== undefined) {
+      throw new S2Error('forbidden', `${foreign} is no conversation of yours`, { next: 'name those you are part of' })
+    }
+    await this.#store.hintCredentials(conversations)
+    return null
   }
 
   async #addTask(wanted: NewTask, reach: Reach): Promise<Task> {

@@ -80,6 +80,11 @@ export class Sockets {
     }
   }
 
+  hintCredentials(conversations: readonly string[]): void {
+    const hinted = new Set(conversations)
+    for (const connection of this.#connections) connection.hintCredentials(hinted)
+  }
+
   /** Tells all that the bridge goes away, and waits a moment for them. */
   async close(): Promise<void> {
     if (this.#connections.size === 0) return

@@ -16,7 +16,7 @@ export interface StreamParts {
   readonly refusals: Refusals
 }
 
-/** Answers with what the store's mail or traffic brings, a line each, no faster than it is read, until the listener leaves. */
+/** Answers with what a stream of the store brings, a line each, no faster than it is read, until the listener leaves. */
 export async function stream(
   name: StreamName,
   input: unknown,
@@ -45,6 +45,7 @@ export async function stream(
 }
 
 function items(name: StreamName, input: unknown, store: Store, signal: AbortSignal): AsyncIterable<unknown> {
+  if (name === 'credentialHints') return store.credentialHints(signal)
   if (name === 'traffic') return store.traffic((input as { after: number }).after, signal)
   const { reader, after } = input as { reader: SessionId; after: number }
   return store.mail(reader, after, signal)

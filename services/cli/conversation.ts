@@ -9,6 +9,7 @@ import { duration, wholeNumber } from './arguments.ts'
 import { credentialOf, serialAfter, workerFile } from './enrol.ts'
 import { UsageError } from './failure.ts'
 import { bridgeUrlFor, notHandedOut, openHandout } from './handout.ts'
+import { hintAfterPush } from './hint.ts'
 import { reachAdministration } from './reach.ts'
 import type { Shell } from './shell.ts'
 import { commandEnv } from './state.ts'
@@ -97,6 +98,7 @@ async function create(shell: Shell, options: CreateOptions): Promise<void> {
     await removeCredential(settings.S2_STATE, sessionId(opened.id, 'a')).catch(() => undefined)
     throw notHandedOut(error, 'the channel was closed again: mend the cause, then run the command once more')
   }
+  if (handout !== null && options.out === undefined) await hintAfterPush(shell, reached, agent)
   tellOpened(shell, opened, place, options)
 }
 

@@ -9,6 +9,7 @@ import { duration } from './arguments.ts'
 import { credentialOf, renewTokens, serialAfter, workerFile } from './enrol.ts'
 import { UsageError } from './failure.ts'
 import { bridgeUrlFor, notHandedOut, openHandout } from './handout.ts'
+import { hint, hintAfterPush } from './hint.ts'
 import { type Reached, reachAdministration } from './reach.ts'
 import type { Shell } from './shell.ts'
 import { stateFolder } from './state.ts'
@@ -20,7 +21,9 @@ Examples:
   s2 credential rotate s2-worker-3 --overlap 0s
         the old token is void at once: for one that leaked
   s2 credential rotate conv_0123456789abcdef/a
-        the orchestrator's own end, kept on this host`
+        the orchestrator's own end, kept on this host
+  s2 credential hint
+        all workers ask git at once: what a post-receive hook of the remote calls`
 
 interface Options {
   readonly overlap: number
@@ -41,6 +44,11 @@ export function define(command: Command, shell: Shell): void {
     .option('--out <folder>', "write a worker's credential file there instead of pushing it")
     .option('--json', 'print JSON')
     .action(async (agent: string, options: Options) => await rotate(shell, agent, options))
+  command
+    .command('hint [agents...]')
+    .description('tell workers, all unless named, to ask git for their credentials now')
+    .option('--json', 'print JSON')
+    .action(async (agents: readonly string[], options: { readonly json?: true }) => await hint(shell, agents, options))
 }
 
 async function rotate(shell: Shell, agent: string, options: Options): Promise<void> {
@@ -61,6 +69,7 @@ async function rotate(shell: Shell, agent: string, options: Options): Promise<vo
     const rest = `the token before counts for another ${formatDuration(options.overlap)}: run the command again until then`
     throw notHandedOut(error, rest)
   }
+  if (options.out === undefined) await hintAfterPush(shell, reached, worker)
   tell(shell, sessionId(conversation.id, 'b'), place, options)
 }
 

@@ -5,8 +5,12 @@ import { runLean } from '#runtime/lean.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { Life, Program } from '#runtime/run.ts'
 import { formatDuration } from '#runtime/settings.ts'
+import { watchFolder } from '#runtime/watch.ts'
+import { ensureFolder } from '#spool/atomic.ts'
 import { publishCredential, readCredentials, removeCredential } from '#spool/credentials.ts'
+import { hintsFolder } from '#spool/hint.ts'
 import { type Config, readConfig } from './config.ts'
+import { Haste } from './haste.ts'
 import { Mirror } from './mirror.ts'
 import { type Shelf, Sync } from './sync.ts'
 
@@ -55,7 +59,7 @@ async function start(config: Config, life: Life): Promise<void> {
       })
     }
     life.round(`worker ${config.worker}, last looked ${new Date(clock.wall()).toISOString()}`)
-    return config.pollMs * (0.9 + 0.2 * chance())
+    return config.pollMs * (0.95 + 0.1 * chance())
   }
   const onError = (error: unknown): number => {
     failures.add()
@@ -79,6 +83,16 @@ async function start(config: Config, life: Life): Promise<void> {
   }
   const loop = new Loop({ clock, signal: draining, step, onError })
   stack.defer(() => loop.done)
+  const haste = new Haste({ clock, chance, signal: draining, hurry: () => loop.nudge() })
+  await hear(config.state, haste, life)
+}
+
+/** Listens for hints until the program ends. What was left before now needs no hearing: the first look is under way. */
+async function hear(state: string, haste: Haste, { clock, log, stack }: Life): Promise<void> {
+  const folder = hintsFolder(state)
+  await ensureFolder(folder).catch(() => undefined) // without it the polls do, and it is watched when it is there
+  const heard = (): void => haste.hint()
+  stack.use(watchFolder(folder, { onEvents: heard, onDoubt: heard }, { clock, log }))
 }
 
 /** The credentials folder of a state folder. */

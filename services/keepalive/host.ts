@@ -48,6 +48,8 @@ export interface CarryParts {
   readonly chance: Chance
   readonly log: Log
   readonly health: Pick<Health, 'trouble' | 'metrics'>
+  /** Leaves word for whoever asks git that there may be new credentials. */
+  hintCredentials(): Promise<void>
   /** A round of real work is finished. */
   round(status: string): void
   /** Hints that a folder has changed, until disposed. Left out: nothing but the polls tells. */
@@ -299,6 +301,7 @@ export class Host implements AsyncDisposable {
       next: () => this.#beatsOn(url),
       onBeaten: (beats) => this.#onBeaten(beats),
       onLockedOut: (session, error) => this.#onLockedOut(session, error),
+      onHint: () => this.#passHintOn(),
       onBack: () => {
         this.#figures.reconnects.add()
         for (const member of this.#on(url)) member.retry()
@@ -348,6 +351,8 @@ export class Host implements AsyncDisposable {
   #onLockedOut(session: SessionId, error: unknown): void {
     const member = this.#members.get(session)
     if (member === undefined) return
+    // The first time only: whoever stays locked out is helped by the polls.
+    if (member.quietUntil === Number.NEGATIVE_INFINITY) this.#passHintOn()
     member.quietUntil = this.#parts.clock.now() + QUIET_MS
     const next = 'have its credential published anew'
     const why = `the bridge does not let ${session} speak: ${(error as Error).message}; ${next}`
@@ -358,6 +363,11 @@ export class Host implements AsyncDisposable {
     this.#troubles.met(topicOf(session), 'locked out', why, error, isReplaced ? 'light' : 'grave')
     this.#keys.onLockedOut(session)
     this.#looks.credentials.nudge()
+  }
+
+  #passHintOn(): void {
+    const { log, hintCredentials } = this.#parts
+    hintCredentials().catch((error) => log.warn('a hint was lost; git is asked when it is time', { error }))
   }
 
   // One session's errands, and what they tell

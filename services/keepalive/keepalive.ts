@@ -5,6 +5,7 @@ import type { Life, Program } from '#runtime/run.ts'
 import { watchFolder } from '#runtime/watch.ts'
 import { ensureFolder } from '#spool/atomic.ts'
 import { credentialsFolder, noteRenewal, readCredentials } from '#spool/credentials.ts'
+import { hintCredentials } from '#spool/hint.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { openRemoteStore } from '#store/remote/remote.ts'
@@ -50,6 +51,7 @@ function partsOf({ state, beatMs }: Config, { clock, chance, log, health, round 
     chance,
     log,
     health,
+    hintCredentials: () => hintCredentials(state),
     round,
     hear: (spool, heard) => {
       const watches = new DisposableStack()

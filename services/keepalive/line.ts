@@ -19,6 +19,8 @@ export interface LineParts {
   next(): readonly Beat[]
   onBeaten(beats: readonly Beat[]): void
   onLockedOut(session: SessionId, error: unknown): void
+  /** The bridge says that git may have new credentials for sessions of this line. */
+  onHint(): void
   /** The bridge answers again. */
   onBack(): void
 }
@@ -27,6 +29,7 @@ export interface LineParts {
 export class Line implements AsyncDisposable {
   readonly store: LinkedStore
   readonly #beats: Beats
+  readonly #hints: Promise<void>
   readonly #over = new AbortController()
   readonly #topic: string
   readonly #parts: LineParts
@@ -54,6 +57,11 @@ export class Line implements AsyncDisposable {
       },
       onAway: (error) => this.#onAway(error),
     })
+    this.#hints = this.#hear()
+  }
+
+  async #hear(): Promise<void> {
+    for await (const _ of this.store.credentialHints(this.#over.signal)) this.#parts.onHint()
   }
 
   get state(): string {
@@ -77,6 +85,7 @@ export class Line implements AsyncDisposable {
     this.#parts.troubles.over(this.#topic)
     await this.store[Symbol.asyncDispose]()
     await this.#beats.done
+    await this.#hints
   }
 
   #onBeaten(beats: readonly Beat[]): void {

@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { type ClientOptions, WebSocket } from 'ws'
+import { type ClientOptions, WebSocket, WebSocketServer } from 'ws'
 import { S2Error } from '#fleet/errors.ts'
 import { joinProof } from '#fleet/signature.ts'
+import { systemChance, systemClock } from '#runtime/clock.ts'
+import { recordingLog } from '#runtime/log.ts'
+import { openRemoteStore } from '#store/remote/remote.ts'
 import { Ground, type Seat, until } from './ground.ts'
 
 interface Frame {
@@ -360,4 +364,56 @@ test('when the bridge stops, hosts are told so', async () => {
   await host.join(b)
   await ground.restart()
   assert.equal((await host.end()).code, 1001)
+})
+
+test('a hint of credentials goes to the workers that it is for, many at once as one', async () => {
+  await using ground = await Ground.open()
+  const one = await ground.channel()
+  const other = await ground.channel('s2-worker-2')
+  using worker = await Host.open(ground)
+  using lead = await Host.open(ground)
+  await worker.join(one.b, null)
+  await worker.join(other.b, null)
+  await lead.join(one.a, null)
+  for (let times = 0; times < 100; times += 1) await ground.store.hintCredentials([one.opened.id])
+  await worker.next('credential', ({ session }) => session === one.b.session)
+  await ground.store.hintCredentials([other.opened.id])
+  await worker.next('credential', ({ session }) => session === other.b.session)
+  assert.ok(worker.frames.length <= 2, 'the rest of the hundred are one more')
+  lead.say({ t: 'beat', n: 1, beats: [] })
+  await lead.next('done')
+  assert.deepEqual(lead.frames, [], 'the orchestrator’s end has none in git')
+})
+
+test('a frame that a host does not know yet costs it nothing', async () => {
+  const server = new WebSocketServer({ port: 0, host: '127.0.0.1' })
+  await once(server, 'listening')
+  const session = 'conv_0000000000000001/b'
+  const said: Frame[] = []
+  server.on('connection', (socket) => {
+    socket.send(JSON.stringify({ t: 'of-tomorrow', any: 1 }))
+    socket.send(JSON.stringify({ t: 'challenge', challenge: 'c'.repeat(32) }))
+    socket.on('message', (data) => {
+      said.push(JSON.parse(String(data)))
+      socket.send(JSON.stringify({ t: 'of-tomorrow' }))
+      socket.send(JSON.stringify({ t: 'joined', session }))
+    })
+  })
+  const { port } = server.address() as AddressInfo
+  const parts = { clock: systemClock, chance: systemChance, log: recordingLog() }
+  const keyring = { token: () => 'f'.repeat(64), sessions: () => [session] as const }
+  const store = openRemoteStore(`http://127.0.0.1:${port}`, keyring, parts, { callMs: 100 })
+  const over = new AbortController()
+  const reading = store.mail(session, 0, over.signal)[Symbol.asyncIterator]().next()
+  await until('it has joined', () => said.length > 0)
+  await until('it has heard all', () => store.link.means === 'socket')
+  over.abort()
+  await reading
+  await store[Symbol.asyncDispose]()
+  for (const client of server.clients) client.terminate()
+  server.close()
+  assert.deepEqual(
+    said.map(({ t }) => t),
+    ['join', 'leave'],
+  )
 })

@@ -17,6 +17,7 @@ const COMMANDS = [
   ['conversation', 'list'],
   ['conversation', 'end'],
   ['credential', 'rotate'],
+  ['credential', 'hint'],
   ['send'],
   ['check'],
   ['task', 'add'],

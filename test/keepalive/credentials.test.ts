@@ -205,3 +205,26 @@ test('a conversation moves to another address of its bridge, with what it has in
   assert.ok(((await ground.pulse(b))?.seq ?? 0) > seq, 'its beats count on')
   assert.equal((await ground.pulse(b))?.incarnation, 'life-1')
 })
+
+test('a hint of the bridge is left for whoever asks git, also while nothing else happens', async () => {
+  const ground = new Ground()
+  const one = await ground.channel()
+  ground.start()
+  await ground.pass(1_000)
+  await ground.store.hintCredentials([one.opened])
+  await ground.pass(0)
+  assert.equal(ground.hints, 1)
+  await ground.stop()
+  await ground.store.hintCredentials([one.opened])
+  assert.equal(ground.hints, 1)
+})
+
+test('a session that is locked out leaves a hint, once', async () => {
+  const ground = new Ground()
+  const { b } = await ground.channel()
+  ground.start()
+  await ground.pass(1_000)
+  await ground.store.rotateToken(b, 0)
+  await ground.pass(300_000)
+  assert.equal(ground.hints, 1)
+})

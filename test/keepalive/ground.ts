@@ -89,6 +89,7 @@ export class Bridge {
           await call('beat', own[0]?.session, () => store.beat(own))
         }
       },
+      credentialHints: (signal) => store.credentialHints(signal),
       mail: (reader, after, signal) => this.#mail(reader, after, signal, keyring),
       [Symbol.asyncDispose]: async () => undefined,
     }
@@ -156,6 +157,7 @@ class Life {
         const value = Reflect.get(target, name)
         if (typeof value !== 'function') return value
         return (...args: unknown[]) => {
+          if (this.#isDead && name === 'credentialHints') return silence()
           if (this.#isDead) return name === 'now' || name === 'wall' ? Reflect.apply(value, target, args) : NEVER
           const answer = Reflect.apply(value, target, args)
           return answer instanceof Promise ? this.#whileAlive(answer) : answer
@@ -175,6 +177,10 @@ class Life {
 }
 const NEVER = new Promise<never>(() => undefined)
 
+async function* silence(): AsyncGenerator<never> {
+  yield await NEVER
+}
+
 export class Ground {
   readonly clock = new ManualClock()
   readonly bridges = new Map<string, Bridge>([[BRIDGE, new Bridge(this.clock)]])
@@ -184,6 +190,8 @@ export class Ground {
   readonly log = recordingLog()
   readonly chance: () => number
   readonly statuses: string[] = []
+  /** How often the host has left word for whoever asks git. */
+  hints = 0
   health = new Health()
   host: Host | undefined
   #life = new Life()
@@ -256,6 +264,9 @@ export class Ground {
         chance: this.chance,
         log: this.log,
         health: this.health,
+        hintCredentials: async () => {
+          this.hints += 1
+        },
         round: (status) => this.statuses.push(status),
       },
     )

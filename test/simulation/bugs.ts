@@ -57,6 +57,7 @@ export function spoil(store: Store, bug: Bug | null, dice: Dice): Store {
 function readingOnce(store: Store, dice: Dice): Streams {
   return {
     traffic: (after, signal) => store.traffic(after, signal),
+    credentialHints: (signal) => store.credentialHints(signal),
     [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
     mail: async function* mail(reader, after, signal) {
       let cursor = after

@@ -113,6 +113,7 @@ export class SimulatedHost {
       chance: around.dice.next,
       log: recordingLog(),
       health: { trouble: () => undefined, metrics: new Metrics() },
+      hintCredentials: async () => undefined,
       round: () => undefined,
       hear: (folder, heard) => this.spool.hear(folder, life, heard),
     })

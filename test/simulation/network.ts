@@ -98,9 +98,9 @@ export class Link {
   }
 }
 
-export type Verb = Exclude<keyof Store, symbol | 'mail' | 'traffic'>
+export type Verb = Exclude<keyof Store, symbol | 'mail' | 'traffic' | 'credentialHints'>
 /** What of a store cannot be asked and answered. */
-export type Streams = Pick<Store, 'mail' | 'traffic' | typeof Symbol.asyncDispose>
+export type Streams = Pick<Store, 'mail' | 'traffic' | 'credentialHints' | typeof Symbol.asyncDispose>
 type Ask = (verb: Verb, args: readonly unknown[]) => Promise<unknown>
 type Outcome = { readonly answer: unknown } | { readonly error: unknown }
 
@@ -110,6 +110,7 @@ export function storeOf(ask: Ask, streams: Streams): Store {
     get: (_, name) => {
       if (name === 'mail') return (...args: Parameters<Store['mail']>) => streams.mail(...args)
       if (name === 'traffic') return (...args: Parameters<Store['traffic']>) => streams.traffic(...args)
+      if (name === 'credentialHints') return (signal: AbortSignal) => streams.credentialHints(signal)
       if (name === Symbol.asyncDispose) return () => streams[Symbol.asyncDispose]()
       if (typeof name === 'symbol' || name === 'then' || name === 'linked') return undefined
       return (...args: unknown[]) => ask(name as Verb, args)
@@ -280,6 +281,7 @@ export function openWire(parts: WireParts): Store {
     traffic: () => {
       throw new S2Error('forbidden', 'not from here')
     },
+    credentialHints: async function* none() {}, // these worlds have no git
     [Symbol.asyncDispose]: async () => wire.close(),
   })
 }

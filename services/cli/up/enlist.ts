@@ -6,6 +6,7 @@ import type { Clock } from '#runtime/clock.ts'
 import { publishCredential, readCredentials, removeCredential } from '#spool/credentials.ts'
 import type { Store } from '#store/store.ts'
 import { credentialOf, type Enrolment, readPublished, renewTokens, serialAfter, workerFile } from '../enrol.ts'
+import { hintWorkers } from '../hint.ts'
 import type { Publication } from '../publication.ts'
 import { type Fleet, ORCHESTRATOR, type Worker } from './fleet.ts'
 
@@ -49,7 +50,10 @@ export async function enlist(fleet: Fleet, config: EnlistConfig, parts: EnlistPa
     }
     await keepOwnEnd(enrolment ?? known, config, parts)
   }
-  if (files.size > 0) await publication.publish(files, `Credentials of ${pushed.join(', ')}`)
+  if (files.size > 0) {
+    await publication.publish(files, `Credentials of ${pushed.join(', ')}`)
+    await hintWorkers(store, pushed).catch(() => undefined) // the polls find them too
+  }
   await dropEnded(config, store)
   return pushed
 }

@@ -373,7 +373,7 @@ export const SETTINGS = {
     parse: matching(/^(?![-/.])(?!.*(\.\.|\/\/|@\{))[\w./-]{1,200}$/, 'must be a branch name'),
   },
   S2_GIT_POLL: {
-    about: 'How often the remote is asked, give or take a tenth.',
+    about: 'How often the remote is asked, give or take a twentieth.',
     programs: ['cred-sync'],
     fallback: '60s',
     example: '20s',

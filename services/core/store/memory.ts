@@ -11,6 +11,7 @@ import { checkHolder } from '#fleet/ownership.ts'
 import { redact } from '#fleet/redact.ts'
 import { parseSession, partnerOf, type SessionId } from '#fleet/session.ts'
 import { checkTask, type Move, type NewTask, type Report, type Task } from '#fleet/task.ts'
+import { Hints } from './hints.ts'
 import { Chain } from './memory/chain.ts'
 import { Conversations, type Secrets } from './memory/conversations.ts'
 import { Incidents } from './memory/incidents.ts'
@@ -40,6 +41,7 @@ class MemoryStore implements Store {
   readonly #tasks: Tasks
   readonly #incidents: Incidents
   readonly #chain: Chain
+  readonly #hints = new Hints()
   readonly #clock: StoreParts['clock']
   readonly #closing = new AbortController()
 
@@ -90,6 +92,15 @@ class MemoryStore implements Store {
     const token = this.#conversations.rotate(session, overlapMs)
     this.#note('admin', 'token_rotated', { session, overlapMs })
     return token
+  }
+
+  async hintCredentials(conversations: readonly string[]): Promise<void> {
+    this.#demandOpen()
+    this.#hints.give(conversations)
+  }
+
+  credentialHints(signal: AbortSignal): AsyncIterable<readonly string[]> {
+    return this.#hints.heard(signal)
   }
 
   async send(from: SessionId, key: string, draft: Draft): Promise<Message> {
@@ -253,6 +264,7 @@ class MemoryStore implements Store {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort()
+    this.#hints[Symbol.dispose]()
   }
 
   /** Reads from where the last answer ended, and waits for news whenever there is nothing. */

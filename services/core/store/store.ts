@@ -37,6 +37,16 @@ export interface Store extends AsyncDisposable {
   tokens(session: SessionId): Promise<readonly string[]>
   /** Gives a session a new token and answers it; the one before stays in force for overlapMs more, older ones end now. */
   rotateToken(session: SessionId, overlapMs: number): Promise<string>
+  /**
+   * Says that the workers of these conversations should ask git for new credentials now. A hint and no more: it reaches the
+   * hosts that are linked at this moment, nothing is kept, and those that miss it ask when it is their time.
+   */
+  hintCredentials(conversations: readonly string[]): Promise<void>
+  /**
+   * The conversations that are hinted at from now on, those that come close together as one; at a distant store those whose
+   * worker's end speaks from here. Ends when `signal` aborts.
+   */
+  credentialHints(signal: AbortSignal): AsyncIterable<readonly string[]>
 
   // Messages
 

@@ -53,6 +53,7 @@ export function contract(name: string, open: OpenGround, { without = [] }: Contr
     })
   }
   suite(`${name}: conversations`, () => proveConversations(prove))
+  suite(`${name}: hints of credentials`, () => proveHints(prove))
   suite(`${name}: messages`, () => proveMessages(prove))
   suite(`${name}: mail`, () => proveMail(prove))
   suite(`${name}: traffic`, () => proveTraffic(prove))
@@ -303,6 +304,59 @@ function proveConversations(prove: Prove): void {
     },
     'tokens',
   )
+}
+
+const LIFE: Omit<Beat, 'session'> = { host: 'host-1', incarnation: 'life-1', seq: 1, work: 0 }
+
+function proveHints(prove: Prove): void {
+  /** Hints until a listener hears one: those that come before it listens are lost. */
+  async function heard(fleet: Fleet, listener: AsyncIterator<readonly string[]>, ids: readonly string[]) {
+    const next = listener.next()
+    for (;;) {
+      await fleet.store.hintCredentials(ids)
+      const answer = await Promise.race([next, sleep(20)])
+      if (answer !== undefined) return answer.value
+    }
+  }
+
+  prove('a hint reaches who listens, and is forgotten', async (fleet) => {
+    const one = await fleet.channel('w-1')
+    const other = await fleet.channel('w-2')
+    await one.b.store.beat([{ session: one.b.session, ...LIFE }]) // it is linked
+    await fleet.store.hintCredentials([one.id])
+    const listener = one.b.store.credentialHints(fleet.signal)[Symbol.asyncIterator]()
+    const ids = await heard(fleet, listener, [one.id])
+    assert.deepEqual(ids, [one.id])
+    await fleet.store.hintCredentials([])
+    await fleet.store.hintCredentials(['conv_0000000000000000', one.id, other.id])
+    const told = new Set<string>()
+    while (!told.has(one.id)) for (const id of (await listener.next()).value) told.add(id)
+    if (one.b.store !== fleet.store) assert.deepEqual([...told], [one.id], 'only what is its own')
+    await listener.return?.()
+  })
+
+  prove('a session hints at its own conversations and at no others', async (fleet) => {
+    const one = await fleet.channel('w-1')
+    const other = await fleet.channel('w-2')
+    await other.b.store.beat([{ session: other.b.session, ...LIFE }])
+    const listener = other.b.store.credentialHints(fleet.signal)[Symbol.asyncIterator]()
+    assert.deepEqual(await heard(fleet, listener, [other.id]), [other.id])
+    await one.a.store.hintCredentials([one.id, other.id]) // ends of one agent
+    if (one.b.store !== fleet.store) await refused('forbidden', one.b.store.hintCredentials([one.id, other.id]))
+    await one.b.store.hintCredentials([one.id])
+    await listener.return?.()
+  })
+
+  prove('listening ends with its signal, and with the store', async (fleet) => {
+    const over = new AbortController()
+    const ended = fleet.store.credentialHints(over.signal)[Symbol.asyncIterator]().next()
+    over.abort()
+    assert.equal((await ended).done, true)
+    const last = fleet.store.credentialHints(fleet.signal)[Symbol.asyncIterator]().next()
+    await fleet.store[Symbol.asyncDispose]()
+    assert.equal((await last).done, true)
+    await refused('unavailable', fleet.store.hintCredentials([]))
+  })
 }
 
 function proveMessages(prove: Prove): void {

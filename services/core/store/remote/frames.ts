@@ -53,6 +53,8 @@ export const BRIDGE_FRAMES = {
   joined: Type.Object({ t: oneOf(['joined']), session: Session, after: Type.Optional(orNull(Count)) }),
   /** A join was not accepted, or holds no longer. */
   refused: Type.Object({ t: oneOf(['refused']), session: Session, problem: Trouble }),
+  /** There may be a new credential for this session: git should be asked now. */
+  credential: Type.Object({ t: oneOf(['credential']), session: Session }),
   mail: Type.Object({ t: oneOf(['mail']), session: Session, message: StoredMessage }),
   done: Type.Object({ t: oneOf(['done']), ...number }),
   failed: Type.Object({ t: oneOf(['failed']), ...number, problem: Trouble }),

@@ -18,6 +18,8 @@ export interface LinkParts {
   readonly log: Log
   /** The present token of a session; asked again and again, as credentials change. */
   token(session: SessionId): string | undefined
+  /** The bridge says that git may have a new credential for a session. */
+  onCredential(session: SessionId): void
 }
 
 const RECONNECT = { firstMs: 250, mostMs: 5_000 }
@@ -259,10 +261,12 @@ export class Link {
     for (const n of [...this.#pending.keys()]) this.#settle(n, lost())
   }
 
-  #hear(frame: BridgeFrame | null): void {
+  #hear(frame: BridgeFrame | 'unknown' | null): void {
     this.#unansweredSince = null
+    if (frame === 'unknown') return // from a bridge that knows more than this host
     if (frame === null) this.#ws?.close(CLOSE.policy, 'that is no frame')
     else if (frame.t === 'mail') this.#onMail(frame)
+    else if (frame.t === 'credential') this.#parts.onCredential(frame.session)
     else if (frame.t === 'done') this.#settle(frame.n, null)
     else if (frame.t === 'failed') this.#settle(frame.n, fromProblem(frame.problem) ?? lost())
     else if (frame.t === 'challenge') this.#onChallenge(frame.challenge)
@@ -370,10 +374,17 @@ function lost(): S2Error {
   return new S2Error('unavailable', 'the socket to the bridge was lost', { next: 'try again' })
 }
 
-function read(data: Buffer): BridgeFrame | null {
+function read(data: Buffer): BridgeFrame | 'unknown' | null {
   try {
-    return readFrame(BRIDGE_FRAMES, JSON.parse(data.toString('utf8')))
+    const value: unknown = JSON.parse(data.toString('utf8'))
+    const frame = readFrame(BRIDGE_FRAMES, value)
+    return frame === null && isOfAnotherKind(value) ? 'unknown' : frame
   } catch {
     return null
   }
+}
+
+function isOfAnotherKind(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null || !('t' in value)) return false
+  return typeof value.t === 'string' && !Object.hasOwn(BRIDGE_FRAMES, value.t)
 }

@@ -5,8 +5,9 @@ import { S2Error } from '#fleet/errors.ts'
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
 import type { AgentVerdict } from '#fleet/liveness.ts'
 import type { Draft, Mark, Message, StoredMessage } from '#fleet/message.ts'
-import { type SessionId, sideOf } from '#fleet/session.ts'
+import { conversationOf, type SessionId, sideOf } from '#fleet/session.ts'
 import type { Move, NewTask, Report, Task } from '#fleet/task.ts'
+import { Hints } from '../hints.ts'
 import type { Evidence, Store, StoreParts, TaskFilter } from '../store.ts'
 import type { Box } from './box.ts'
 import { Courier, type Key } from './courier.ts'
@@ -54,7 +55,7 @@ export function openRemoteStore(
   const { callMs = 10_000, probeMs = 5_000, pollMs = { first: 2_000, most: 30_000 }, ca } = options
   if (url.startsWith('unix:')) {
     const courier = new Courier({ socketPath: url.slice('unix:'.length) }, parts, callMs)
-    return new Remote(courier, null, parts, pollMs)
+    return new Remote(courier, null, new Hints(), parts, pollMs)
   }
   const origin = originOf(url)
   if (keyring === null) {
@@ -63,8 +64,13 @@ export function openRemoteStore(
     })
   }
   const courier = new Courier({ origin, ...(ca === undefined ? {} : { ca }) }, parts, callMs)
-  const link = new Link(origin, ca, probeMs, { ...parts, token: (session) => keyring.token(session) })
-  return new Remote(courier, { link, keyring }, parts, pollMs)
+  const hints = new Hints()
+  const link = new Link(origin, ca, probeMs, {
+    ...parts,
+    token: (session) => keyring.token(session),
+    onCredential: (session) => hints.give([conversationOf(session)]),
+  })
+  return new Remote(courier, { link, keyring }, hints, parts, pollMs)
 }
 
 function originOf(url: string): URL {
@@ -81,6 +87,7 @@ class Remote implements RemoteStore {
   readonly #courier: Courier
   /** Null: administration. */
   readonly #host: { readonly link: Link; readonly keyring: Keyring } | null
+  readonly #hints: Hints
   readonly #parts: StoreParts
   readonly #pollMs: { readonly first: number; readonly most: number }
   readonly #closed = new AbortController()
@@ -88,11 +95,13 @@ class Remote implements RemoteStore {
   constructor(
     courier: Courier,
     host: { readonly link: Link; readonly keyring: Keyring } | null,
+    hints: Hints,
     parts: StoreParts,
     pollMs: { readonly first: number; readonly most: number },
   ) {
     this.#courier = courier
     this.#host = host
+    this.#hints = hints
     this.#parts = parts
     this.#pollMs = pollMs
   }
@@ -105,6 +114,7 @@ class Remote implements RemoteStore {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed.abort()
+    this.#hints[Symbol.dispose]()
     this.#courier[Symbol.dispose]()
     await this.#host?.link[Symbol.asyncDispose]()
   }
@@ -131,6 +141,15 @@ class Remote implements RemoteStore {
 
   async rotateToken(session: SessionId, overlapMs: number): Promise<string> {
     return await this.#ask('rotateToken', { session, overlapMs })
+  }
+
+  async hintCredentials(conversations: readonly string[]): Promise<void> {
+    await this.#ask('hintCredentials', { conversations })
+  }
+
+  async *credentialHints(signal: AbortSignal): AsyncGenerator<readonly string[]> {
+    if (this.#host !== null) return yield* this.#hints.heard(signal)
+    for await (const item of this.#courier.listen('credentialHints', () => ({}), signal)) yield item as string[]
   }
 
   async send(from: SessionId, key: string, draft: Draft): Promise<Message> {

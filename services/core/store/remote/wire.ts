@@ -227,6 +227,15 @@ export const VERBS = {
     Type.String(),
     (store, { session, overlapMs }) => store.rotateToken(session, overlapMs),
   ),
+  hintCredentials: verb(
+    ['member', 'repeats'],
+    { conversations: Type.Array(ConversationId, { maxItems: 10_000 }) },
+    Nothing,
+    async (store, { conversations }) => {
+      await store.hintCredentials(conversations)
+      return null
+    },
+  ),
 
   send: verb(
     ['session', 'repeats'],
@@ -358,11 +367,12 @@ export type Output<N extends VerbName> = Static<(typeof VERBS)[N]['output']>
 
 /**
  * What is streamed instead of answered, on the administration socket only: one JSON text a line, for as long as the
- * caller listens. The cursor is the caller's; after a break it asks again from what it has.
+ * caller listens. A cursor is the caller's; after a break it asks again from what it has.
  */
 export const STREAMS = {
   mail: { input: closed({ reader: Session, after: Count }), item: StoredMessage },
   traffic: { input: closed({ after: Count }), item: Type.Array(StoredMessage) },
+  credentialHints: { input: closed({}), item: Type.Array(Type.String()) },
 } as const
 
 export type StreamName = keyof typeof STREAMS

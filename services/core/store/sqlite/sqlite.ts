@@ -8,6 +8,7 @@ import type { AgentVerdict } from '#fleet/liveness.ts'
 import { checkSend, cleanDraft, type Draft, type Mark, type Message, type StoredMessage } from '#fleet/message.ts'
 import { conversationOf, parseSession, type SessionId } from '#fleet/session.ts'
 import { checkTask, type Move, type NewTask, type Report, type Task } from '#fleet/task.ts'
+import { Hints } from '../hints.ts'
 import type { Evidence, Store, StoreParts, TaskFilter } from '../store.ts'
 import { Bell } from './bell.ts'
 import { readChain } from './chain.ts'
@@ -109,6 +110,8 @@ class SqliteStore implements Store {
   readonly #liveness: Liveness
   /** What only a store that writes has. */
   readonly #hand: Hand | null
+  /** Of this process alone: those who listen for distant hosts do so in the bridge, and so is it asked. */
+  readonly #hints = new Hints()
   readonly #closing = new AbortController()
 
   constructor(place: Place, parts: StoreParts, source: Source, oddities: Oddities, mode: 'write' | 'read') {
@@ -177,6 +180,15 @@ class SqliteStore implements Store {
       chain.append({ actor: 'admin', action: 'token_rotated', details: { session, overlapMs } })
       return token
     })
+  }
+
+  async hintCredentials(conversations: readonly string[]): Promise<void> {
+    this.#demandOpen()
+    this.#hints.give(conversations)
+  }
+
+  credentialHints(signal: AbortSignal): AsyncIterable<readonly string[]> {
+    return this.#hints.heard(signal)
   }
 
   async send(from: SessionId, key: string, draft: Draft): Promise<Message> {
@@ -315,6 +327,7 @@ class SqliteStore implements Store {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closing.signal.aborted) return
     this.#closing.abort()
+    this.#hints[Symbol.dispose]()
     this.#tail[Symbol.dispose]()
     await this.#hand?.writer.close()
     await this.#liveness[Symbol.asyncDispose]()
