@@ -15,10 +15,18 @@ import { Mirror } from './mirror.ts'
 import { type Shelf, Sync } from './sync.ts'
 
 /** Brings this worker's credential from git to its place, and keeps the last good one whatever the remote does. */
-export const program: Program<Config> = { name: 'cred-sync', redact, readConfig, start }
+export const program: Program<Config> = { name: 'cred-sync', redact, readConfig, roundMs, start }
 
 /** The first repeat after a failure, and with what the doubling ends: the poll itself. */
 const RETRY_FIRST_MS = 1_000
+
+/** How many git commands a look may take, each as long as it may take. */
+const COMMANDS_MAX = 8
+
+/** A look comes once in a poll, give or take a tenth, and may find a remote that hangs. */
+function roundMs({ pollMs, gitTimeoutMs }: Config): number {
+  return 2 * pollMs + COMMANDS_MAX * gitTimeoutMs
+}
 
 async function start(config: Config, life: Life): Promise<void> {
   runLean()

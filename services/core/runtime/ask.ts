@@ -6,7 +6,7 @@ import { socketDoor } from './socket.ts'
 export interface ProgramHealth {
   readonly program: string
   readonly ready: boolean
-  /** init, ready, draining, stopped; or `away` when nobody answers. */
+  /** init, ready, stuck, draining, stopped; or `away` when nobody answers. */
   readonly state: string
   readonly status: string
   readonly troubles: Readonly<Record<string, string>>

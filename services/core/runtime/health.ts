@@ -13,9 +13,16 @@ export class Health {
   #state: 'init' | 'ready' | 'draining' | 'stopped' = 'init'
   #troubles = new Map<string, string>()
   #status = ''
+  readonly #isStuck: () => boolean
 
+  /** @param isStuck whether rounds of work have ceased to end */
+  constructor(isStuck: () => boolean = () => false) {
+    this.#isStuck = isStuck
+  }
+
+  /** init, ready, stuck, draining, stopped. */
   get state(): string {
-    return this.#state
+    return this.#state === 'ready' && this.#isStuck() ? 'stuck' : this.#state
   }
 
   enter(state: 'init' | 'ready' | 'draining' | 'stopped'): void {
@@ -34,11 +41,11 @@ export class Health {
   }
 
   get ready(): boolean {
-    return this.#state === 'ready' && this.#troubles.size === 0
+    return this.state === 'ready' && this.#troubles.size === 0
   }
 
   report(): { state: string; ready: boolean; status: string; troubles: Record<string, string> } {
-    return { state: this.#state, ready: this.ready, status: this.#status, troubles: Object.fromEntries(this.#troubles) }
+    return { state: this.state, ready: this.ready, status: this.#status, troubles: Object.fromEntries(this.#troubles) }
   }
 }
 
@@ -51,7 +58,8 @@ export async function serveHealth(health: Health, address: Address): Promise<Asy
       return
     }
     const known = path === '/healthz' || path === '/readyz'
-    const status = !known ? 404 : path === '/readyz' && !health.ready ? 503 : 200
+    const isWell = path === '/readyz' ? health.ready : health.state !== 'stuck'
+    const status = !known ? 404 : isWell ? 200 : 503
     response.writeHead(status, { 'content-type': 'application/json' })
     response.end(`${JSON.stringify(known ? health.report() : { error: 'ask /healthz, /readyz or /metrics' })}\n`)
   })

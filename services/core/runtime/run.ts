@@ -4,6 +4,7 @@ import { ConfigError, type Env } from './config.ts'
 import { Health, serveHealth } from './health.ts'
 import { type Level, type Log, openLog, type Redact } from './log.ts'
 import { openNotify } from './notify.ts'
+import { Pulse, ROUND_MS } from './pulse.ts'
 import type { Address } from './settings.ts'
 
 /** What every program needs to live: the part of its configuration that `run` itself reads. */
@@ -36,6 +37,8 @@ export interface Program<C extends LifeConfig> {
   readonly name: string
   readonly redact: Redact
   readConfig(env: Env): C
+  /** How long a round may take with the wait before it, where that can be more than 30 s. Past it the program is stuck. */
+  roundMs?(config: C): number
   /** Resolves when the program can do its work. What it has not released through the stack outlives it: nothing may. */
   start(config: C, life: Life): Promise<void>
 }
@@ -62,7 +65,8 @@ export async function run<C extends LifeConfig>(program: Program<C>, env: Env = 
 async function live<C extends LifeConfig>(program: Program<C>, config: C, env: Env, log: Log): Promise<number> {
   const stop = Promise.withResolvers<{ why: string; error?: Error }>()
   const draining = new AbortController()
-  const health = new Health()
+  const pulse = new Pulse(program.roundMs?.(config) ?? ROUND_MS, systemClock)
+  const health = new Health(() => pulse.isStuck)
   const notify = await openNotify(env)
   const fail = (error: Error): void => stop.resolve({ why: 'failed', error })
   const onSignal = (signal: NodeJS.Signals): void => stop.resolve({ why: signal })
@@ -85,12 +89,15 @@ async function live<C extends LifeConfig>(program: Program<C>, config: C, env: E
       stack,
       fail,
       round: (status) => {
+        pulse.beat()
         if (status !== undefined) health.status(status)
         notify.say('WATCHDOG=1', ...(status === undefined ? [] : [`STATUS=${status}`]))
       },
     })
+    pulse.beat()
     health.enter('ready')
     notify.say('READY=1')
+    if (program.roundMs !== undefined) void pulse.vouch(() => notify.say('WATCHDOG=1'), draining.signal)
     log.info('ready')
     outcome = await stop.promise
   } catch (error) {

@@ -101,6 +101,30 @@ test('ready, healthy, told to stop, drained, exit 0; the service manager hears e
   assert.deepEqual(heard, ['WATCHDOG=1\nSTATUS=working', 'READY=1', 'STOPPING=1'])
 })
 
+test('a program whose rounds take longer than a service manager waits is vouched for meanwhile', async () => {
+  const notify = join(folder, 'notify-slow.sock')
+  const heard: string[] = []
+  const vouched = Promise.withResolvers<void>()
+  const server = unix.createSocket('unix_dgram', (data) => {
+    heard.push(String(data))
+    if (heard.length === 2) vouched.resolve()
+  })
+  server.bind(notify)
+  const { child, ended } = start(
+    'slow',
+    `readConfig, roundMs: () => 600_000, start: async (_c, life) => {
+       const keep = setInterval(() => undefined, 1000)
+       life.stack.defer(() => clearInterval(keep))
+     }`,
+    { NOTIFY_SOCKET: notify },
+  )
+  await vouched.promise
+  child.kill('SIGTERM')
+  assert.equal((await ended).code, 0)
+  server.close()
+  assert.deepEqual(heard, ['READY=1', 'WATCHDOG=1', 'STOPPING=1'])
+})
+
 test('a second one with the same state folder is refused, the first lives on', async () => {
   const body = `readConfig, start: async (_c, life) => { const t = setInterval(() => undefined, 1000); life.stack.defer(() => clearInterval(t)) }`
   const first = start('twice', body)
