@@ -337,19 +337,18 @@ TEXT
 lay_command() { # name user group state settings
   mkdir -p "$DESTDIR$BIN"
   at="$DESTDIR$BIN/$1"
+  s2="$PREFIX/current/bin/node $PREFIX/current/dist/s2.js"
   {
-    printf '#!/bin/sh\n# s2 for the services of this host: their user, their folder, their settings.\n'
-    printf 'node=%s s2=%s settings=\n' "$PREFIX/current/bin/node" "$PREFIX/current/dist/s2.js"
-    if [ -n "$5" ]; then printf 'if [ -r %s ]; then settings=--env-file=%s; fi\n' "$5" "$5"; fi
-    printf 'if [ "${1:-}" = init ]; then shift; exec "$node" "$s2" init --folder %s "$@"; fi\n' "$ETC"
+    printf '#!/bin/sh\n# s2 for the services of this host: as their user, with their folder and their settings.\n'
+    printf 'if [ "${1:-}" = init ]; then shift; exec %s init --folder %s "$@"; fi\n' "$s2" "$ETC"
+    printf 'if [ -n "${S2_STATE:-}" ]; then exec %s "$@"; fi\n' "$s2"
     if [ $MODE = system ]; then
-      printf 'if [ -z "${S2_STATE:-}" ] && [ "$(id -u)" = 0 ]; then\n'
-      printf '  cd /\n  S2_STATE=%s exec setpriv --reuid=%s --regid=%s --init-groups "$node" $settings "$s2" "$@"\nfi\n' "$4" "$2" "$3"
-      printf 'if [ -z "${S2_STATE:-}" ] && [ "$(id -un)" = %s ]; then\n' "$2"
-    else
-      printf 'if [ -z "${S2_STATE:-}" ]; then\n'
+      printf 'if [ "$(id -u)" = 0 ]; then HOME=%s exec setpriv --reuid=%s --regid=%s --init-groups %s "$@"; fi\n' "$4" "$2" "$3" "$BIN/$1"
+      printf 'if [ "$(id -un)" != %s ]; then exec %s "$@"; fi\n' "$2" "$s2"
     fi
-    printf '  S2_STATE=%s exec "$node" $settings "$s2" "$@"\nfi\nexec "$node" "$s2" "$@"\n' "$4"
+    printf 'export S2_STATE=%s\n' "$4"
+    if [ -n "$5" ]; then printf 'if [ -r %s ]; then exec %s "$@"; fi\n' "$5" "$(printf %s "$s2" | sed "s# # --env-file=$5 #")"; fi
+    printf 'exec %s "$@"\n' "$s2"
   } >"$at.part"
   chmod 755 "$at.part"
   if cmp -s "$at.part" "$at"; then rm "$at.part"; else mv "$at.part" "$at"; fi

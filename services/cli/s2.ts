@@ -36,6 +36,7 @@ const COMMANDS: readonly Entry[] = [
   { name: 'incident', about: 'list what went wrong; open and close for programs', load: () => import('./incident.ts') },
   { name: 'backup', about: 'copy the database beside whoever writes to it', load: () => import('./backup.ts') },
   { name: 'restore', about: 'put a backup in the place of the database', load: () => import('./restore.ts') },
+  { name: 'init', about: 'write the first settings of this host', load: () => import('./init.ts') },
   { name: 'config', about: 'show the settings in force and where they come from', load: () => import('./config.ts') },
   { name: 'guard', about: 'end a fleet whose `s2 up` was killed', load: () => import('./guard.ts'), hidden: true },
 ]

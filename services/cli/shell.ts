@@ -14,6 +14,8 @@ export interface Shell {
   tell(text: string): void
   /** All of standard input, up to `max` bytes of it. */
   input(max: number): Promise<string>
+  /** Asks a person at the terminal for a line. */
+  ask(question: string): Promise<string>
   /** Calls back for each of these signals until disposed. */
   onSignal(signals: readonly NodeJS.Signals[], heard: (signal: NodeJS.Signals) => void): Disposable
   /** Calls back for each key, until disposed; without a terminal, never. Ctrl-C comes as a key then, `\x03`. */
@@ -59,6 +61,7 @@ export function systemShell(env: Shell['env']): Shell {
     print: (text) => void stdout.write(text),
     tell: (text) => void stderr.write(text),
     input: readInput,
+    ask: askLine,
     onSignal: (signals, heard) => {
       for (const signal of signals) process.on(signal, heard)
       return disposing(() => {
@@ -100,6 +103,18 @@ function listenToKeys(heard: (key: string) => void): Disposable {
 /** `s2 status | head` closes the pipe before all is written: no reason to fail. */
 function onBrokenPipe(error: NodeJS.ErrnoException): void {
   if (error.code !== 'EPIPE') throw error
+}
+
+/** On standard error, so that what was asked for stays alone on standard output. */
+async function askLine(question: string): Promise<string> {
+  const { createInterface } = await import('node:readline/promises')
+  const lines = createInterface({ input: process.stdin, output: process.stderr })
+  const ended = new Promise<string>((resolve) => lines.once('close', () => resolve('')))
+  try {
+    return await Promise.race([lines.question(question), ended])
+  } finally {
+    lines.close()
+  }
 }
 
 async function readInput(max: number): Promise<string> {

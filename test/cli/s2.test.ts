@@ -37,6 +37,7 @@ const COMMANDS = [
   ['backup', 'list'],
   ['backup', 'verify'],
   ['restore'],
+  ['init'],
   ['config'],
 ]
 

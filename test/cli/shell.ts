@@ -29,6 +29,7 @@ export async function run(
     tell: (text) => {
       err += text
     },
+    ask: async () => '',
     input: async (max) => (world.stdin ?? '').slice(0, max),
     onSignal: () => nothing,
     onKey: () => nothing,

@@ -63,15 +63,19 @@ export function demand<N extends SettingName>(
 
 /** An environment over the lines of a settings file (`NAME=value`, `#` comments), as systemd's EnvironmentFile reads it. */
 export function withSettingsFile(env: Env, path: string): Env {
-  const lines = readFileSync(path, 'utf8').split('\n')
+  return { ...parseSettings(readFileSync(path, 'utf8'), path), ...env }
+}
+
+/** The values of a settings file; `name` is what a wrong line is said to be in. */
+export function parseSettings(text: string, name: string): Record<string, string> {
   const file: Record<string, string> = {}
-  for (const [index, line] of lines.entries()) {
+  for (const [index, line] of text.split('\n').entries()) {
     if (/^\s*([#;].*)?$/.test(line)) continue
     const match = /^\s*([A-Za-z_]\w*)=(.*?)\s*$/.exec(line)
-    if (match === null) throw new ConfigError([`${path}:${index + 1}: not a line of the form NAME=value`])
+    if (match === null) throw new ConfigError([`${name}:${index + 1}: not a line of the form NAME=value`])
     file[match[1] ?? ''] = (match[2] ?? '').replace(/^(["'])(.*)\1$/, '$2')
   }
-  return { ...file, ...env }
+  return file
 }
 
 function fault(name: SettingName, value: string, error: Error | undefined): string {

@@ -100,6 +100,7 @@ const OTHER_DISKS: ReadonlyMap<number, string> = new Map([
   [0xfe534d42, 'smb'],
   [0xff534d42, 'cifs'],
   [0x6a656a63, 'virtiofs'],
+  [0x53464846, 'WSL 1'],
   [0x9fa0, 'proc'],
   [0x4d44, 'vfat'],
 ])
