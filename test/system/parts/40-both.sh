@@ -2,11 +2,14 @@
 of_worker() { inside s2-worker "$@"; }
 own_mail() { of_worker check --peek | grep -q -e "$1"; }
 lines_of() { [ "$(inside sh -c "cat $1 2>/dev/null" | wc -l)" = "$2" ]; } # file how many
+git_server() {
+  inside systemctl is-active --quiet test-git || inside systemd-run --quiet --unit=test-git --uid=nobody --setenv=HOME=/ \
+    git daemon --listen=127.0.0.1 --base-path=/srv/git --export-all --enable=receive-pack --reuseaddr
+}
 
 chapter 'an orchestrator becomes a worker too'
 inside sh -c 'mkdir -p /srv/git && git init --quiet --bare --initial-branch=main /srv/git/fleet.git && chown -R nobody /srv/git'
-inside systemctl is-active --quiet test-git || inside systemd-run --quiet --unit=test-git --uid=nobody --setenv=HOME=/ \
-  git daemon --listen=127.0.0.1 --base-path=/srv/git --export-all --enable=receive-pack --reuseaddr
+git_server
 check 'ROLE=both adds the other half' install_from /src ROLE=both
 check 'the units verify clean' verify
 inside systemctl start s2-cred-sync >/dev/null 2>&1
