@@ -55,3 +55,12 @@ check 'again changes nothing' install_from /src
 check 'not a file' test "$(tree_print)" = "$installed"
 verify() { inside sh -c "systemd-analyze verify ${1:-} \$(ls ${2:-$units}/s2-*.service ${2:-$units}/s2-*.target ${2:-$units}/s2-*.timer 2>/dev/null | grep -v '@') 2>&1 | tee /dev/stderr | { ! grep -q .; }"; }
 check 'the units verify clean' verify
+
+chapter 'for a package'
+packaged=$(tree_print)
+check 'DESTDIR takes all of it' inside sh -c 'cd /src && DESTDIR=/srv/package ROLE=both sh deploy/install.sh install && test -x /srv/package/opt/s2/current/bin/node'
+check 'and nothing else changes' test "$(tree_print)" = "$packaged"
+inside sh -c 'mkdir -p /run/test && printf "#!/bin/sh\necho systemd 257\n" >/run/test/systemctl && chmod +x /run/test/systemctl'
+check 'a systemd that knows rising delays gets them' inside sh -c "cd /src && PATH=/run/test:\$PATH DESTDIR=/srv/package sh deploy/install.sh install && grep RestartSteps /srv/package$units/s2-.service.d/*"
+check 'and goes without trace' inside sh -c 'cd /src && DESTDIR=/srv/package sh deploy/install.sh uninstall && PURGE=1 && test -z "$(find /srv/package -type f -not -path "*/etc/s2/*")"'
+inside rm -rf /srv/package

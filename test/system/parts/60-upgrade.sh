@@ -35,7 +35,8 @@ inside sh -c 'mkdir -p /etc/systemd/system/s2-keepalive.service.d && printf "[Se
 inside sed -i 's/^Description=.*/Description=S2 mine/' "$units/s2-cred-sync.service"
 sed -i 's/^Description=.*/&./' "$root/srv/next/systemd/s2-watchdog.service"
 check 'one with another unit is taken' install_from /srv/next
-check 'a unit that was edited is kept beside it, and told' sh -c "grep -q 's2-cred-sync.service was edited' '$work/out' && grep -q 'S2 mine' '$root$units/s2-cred-sync.service.edited'"
+cp "$work/out" "$work/upgrade"
+check 'a unit that was edited is kept beside it, and told' sh -c "grep 's2-cred-sync.service was edited' '$work/upgrade' && grep -q 'S2 mine' '$root$units/s2-cred-sync.service.edited'"
 check 'only the service of that unit was restarted' only_changed watchdog
 check 'a drop-in is in force still' inside sh -c 'systemctl show -p Environment s2-keepalive | grep S2_BEAT=2s'
 check 'nobody runs on a version that was taken away' inside sh -c 'for pid in $(systemctl show -p MainPID --value "s2-*.service" | grep -v "^0$"); do test -e "$(readlink /proc/$pid/exe)" || exit 1; done'
