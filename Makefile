@@ -59,8 +59,8 @@ uninstall: ## as root: remove the programs; PURGE=1 settings and data too
 uninstall-user: ## remove what install-user installed; PURGE=1 settings and data too
 	@./deploy/install.sh uninstall-user
 
-bench: build ## measure
-	@$(IN_ENV) node test/bench/main.ts
+bench: build ## measure; BENCH=--help says what can be asked for
+	@$(IN_ENV) node test/bench/main.ts $(BENCH)
 
 format: setup ## put the code into its agreed form
 	@$(IN_ENV) biome check --write

@@ -21,12 +21,12 @@ const require = createRequireForBundle(import.meta.url), __filename = import.met
 /**
  * Fetches some of Node's own modules by member, and when the member is wanted. An ES import reads everything that a
  * module exports, which in `http` loads a whole fetch and WebSocket client: 6 MB in every service. TLS costs 3 MB more,
- * though most never speak it.
+ * though most never speak it; nobody here compresses.
  */
 const lateBuiltins: Plugin = {
   name: 'late builtins',
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^(node:)?(http|https|tls)$/ }, ({ path }) => ({
+    onResolve({ filter: /^(node:)?(http|https|tls|zlib|child_process)$/ }, ({ path }) => ({
       path: path.replace('node:', ''),
       namespace: 'late',
     }))

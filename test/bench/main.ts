@@ -1,8 +1,6 @@
 /**
  * Measures the fleet and what else there is for its work, in turn and in one run. Prints progress on standard error, a
  * table and JSON on standard output.
- *
- *   node test/bench/main.ts [--json FILE|-] [--quick] [--only WORD]
  */
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
@@ -19,13 +17,36 @@ import { verdict } from './verdict.ts'
 
 const BENCHES: Readonly<Record<string, Bench>> = { push, delivery, sends, beats, verdict, memory }
 
-const { values } = parseArgs({
-  options: {
-    json: { type: 'string' },
-    quick: { type: 'boolean', default: false },
-    only: { type: 'string', multiple: true, default: [] },
-  },
-})
+const HELP = `usage: make bench [BENCH='--only push --quick']      or: node test/bench/main.ts [options]
+
+  --only WORD    only what has the word in its name, of: ${Object.keys(BENCHES).join(', ')}; may be said twice
+  --quick        fewer rounds: to see that all works, not to quote
+  --json FILE    the figures as JSON into a file, or - for standard output; without it, after the table
+  --help         this text
+
+All of it takes some ten minutes, and wants the machine for itself. What stands beside ours is measured where it is
+installed: inotify-tools, python3, nats-server, etcd-server.
+`
+
+const { values } = (() => {
+  try {
+    return parseArgs({
+      options: {
+        json: { type: 'string' },
+        quick: { type: 'boolean', default: false },
+        only: { type: 'string', multiple: true, default: [] },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+    })
+  } catch (error) {
+    console.error(`${(error as Error).message}\n\n${HELP}`)
+    process.exit(64)
+  }
+})()
+if (values.help) {
+  console.log(HELP)
+  process.exit(0)
+}
 
 const wanted = Object.entries(BENCHES).filter(
   ([name]) => values.only.length === 0 || values.only.some((word) => name.includes(word)),
