@@ -6,7 +6,7 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-builtin-rules
 
 SEEDS ?= 500
-export ROLE AGENT PREFIX DESTDIR ETC STATE UNITS BIN PURGE
+export ROLE AGENT PREFIX DESTDIR ETC STATE UNITS BIN PURGE IMAGE BASE NODE
 IN_ENV := . ./deploy/env.sh &&
 
 # Folders are listed too: a file that was removed shows only in the time of its folder.
@@ -47,6 +47,9 @@ rehearse: build ## break a real fleet on purpose and watch it recover
 test-system: build ## as root: real systemd, docker and machines apart, broken on purpose; ONLY="systemd …" runs some
 	@./test/system/main.sh $(ONLY)
 
+image: $(if $(BASE),build) ## make the container image s2 from the sources; BASE=image puts what is built here onto that one
+	@./docker/image.sh
+
 install: build ## as root: install under PREFIX for ROLE=orchestrator|worker|both, or upgrade in place
 	@$(IN_ENV) ./deploy/install.sh install
 
@@ -77,4 +80,4 @@ clean: ## remove what was built
 distclean: clean ## remove what was installed too
 	rm -rf node_modules .toolchain
 
-.PHONY: help setup build run test check simulate rehearse test-system install install-user uninstall uninstall-user bench format readme lock clean distclean
+.PHONY: help setup build run test check simulate rehearse test-system image install install-user uninstall uninstall-user bench format readme lock clean distclean

@@ -1,0 +1,52 @@
+#!/bin/sh
+# What a container of S2 starts: a service by its name, or the command line. What a container can lack is said here, since the
+# programs do not know that they live in one.
+set -eu
+
+# The first process of a container is sent no signal that it has not asked for, not even KILL, and nobody buries its orphans.
+[ $$ -ne 1 ] || exec tini -- "$0" "$@"
+
+fail() {
+  printf 's2: %s\n  next: %s\n' "$1" "$2" >&2
+  exit 78
+}
+
+# Compose mounts a secret that no file was named for as an empty one, and some engines one whose file is missing as a folder.
+secret() { # name, what it is, the setting that names its file
+  file=/run/secrets/$1
+  [ ! -d "$file" ] || fail "the $2 ($file) is a folder: the file that $3 names is missing on the host" "put the file where $3 in .env says, and remove the empty folder there"
+  [ -s "$file" ] || fail "the $2 is missing ($file)" "name its file in .env, $3=./secrets/$1, or mount it there"
+  [ -r "$file" ] || fail "the $2 ($file) cannot be read by uid $(id -u)" "on the host: chown $(id -u) and chmod 400 the file that $3 names"
+}
+
+case ${1:-} in
+  bridge | keepalive | fs-watcher | cred-sync | watchdog) program=$1 ;;
+  work)
+    if [ $# -eq 1 ]; then
+      [ -n "${AGENT_EXEC:-}" ] || fail 'nothing says how tasks are done here' "write AGENT_EXEC into .env, for example AGENT_EXEC='claude -p \"\$S2_TASK_DESCRIPTION\"'"
+      set -- work --exec "$AGENT_EXEC"
+    fi
+    exec s2 "$@"
+    ;;
+  *) exec s2 "$@" ;;
+esac
+[ $# -eq 1 ] || fail "$program takes no arguments: $*" 'settings are environment variables; s2 config lists them'
+
+[ -w "$S2_STATE" ] || fail "$S2_STATE cannot be written by uid $(id -u)" 'mount a volume there that belongs to this user'
+if [ "$program" = cred-sync ]; then
+  case ${S2_GIT_REMOTE:-} in
+    ssh://* | [!/:]*@*:*)
+      secret git_key 'ssh key that may read S2_GIT_REMOTE' GIT_KEY
+      secret git_known_hosts 'host key of S2_GIT_REMOTE, as ssh-keyscan prints it,' GIT_KNOWN_HOSTS
+      ;;
+  esac
+fi
+if [ "$program" = watchdog ] && [ -s /run/secrets/alert_webhook ]; then
+  secret alert_webhook 'address that is told of incidents' ALERT_WEBHOOK
+  S2_ALERT_WEBHOOK=$(cat /run/secrets/alert_webhook)
+  export S2_ALERT_WEBHOOK
+fi
+
+# Whom healthy.sh asks, and ends: exec keeps the process id.
+echo "$program $$" >/tmp/s2 || fail '/tmp cannot be written' 'with a read-only root, mount a tmpfs there: --tmpfs /tmp'
+exec node "/opt/s2/dist/$program.js"

@@ -1,0 +1,301 @@
+#!/bin/bash
+# Builds the container image with no registry in reach, brings both profiles of docker/compose.yaml from nothing to healthy on a
+# docker engine of its own, and breaks them there. Wants root, a built checkout, and the Debian packages docker.io,
+# docker-compose, debootstrap and iptables. Ends with a line `N passed, N failed`.
+set -u
+
+here=$(cd "$(dirname "$0")/../.." && pwd)
+# shellcheck source=test/system/checks.sh
+. "$here/test/system/checks.sh"
+# shellcheck source=test/system/engine.sh
+. "$here/test/system/engine.sh"
+
+needs_root 'a docker engine of its own'
+needs docker.io docker dockerd
+needs debootstrap debootstrap
+needs iptables iptables
+needs iproute2 ip
+needs docker-compose docker-compose
+needs openssh-client ssh-keygen
+needs openssl openssl
+
+work=$(mktemp -d /tmp/s2-docker.XXXXXX)
+finish() {
+  engine_close
+  rm -rf --one-file-system "$work"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# --- the grounds -------------------------------------------------------------------------------------------------------------
+
+# Two Debians without a registry: the one that the image shall stand on, slim as the official one is, and a workshop with what
+# the official Node image or its package lists would bring.
+make_bases() {
+  local mirror root=$work/base
+  mirror=$(awk '/^URIs:/ { print $2; exit }' /etc/apt/sources.list.d/*.sources 2>/dev/null)
+  [ -n "$mirror" ] || mirror=$(awk '/^deb / { for (i = 2; i <= NF; i++) if ($i ~ /:\/\//) { print $i; exit } }' /etc/apt/sources.list)
+  debootstrap --variant=minbase --include=ca-certificates,libcurl3-gnutls,openssh-client,tini bookworm "$root" "$mirror" || return
+  cp -a "$root" "$work/workshop"
+  cp /etc/resolv.conf "$work/workshop/etc/"
+  chroot "$work/workshop" sh -c 'apt-get update -qq && apt-get install -qq --no-install-recommends binutils git openssh-server' || return
+  rm -rf "$root"/usr/share/{doc,man,locale,info} "$root"/var/cache/apt "$root"/var/lib/apt/lists "$root"/var/log/*
+  tar -C "$root" -c . | docker import - s2-base && tar -C "$work/workshop" --exclude=./var/cache -c . | docker import - s2-workshop
+  rm -rf --one-file-system "$root" "$work/workshop"
+}
+
+# Compose v2 where docker has it, else the one of the next Debian, unpacked and not installed.
+find_compose_v2() {
+  if docker compose version >/dev/null 2>&1; then v2=(docker compose); return; fi
+  local place=$work/apt
+  mkdir -p "$place/lists/partial" "$place/cache/archives/partial"
+  echo 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main' >"$place/sources.list"
+  local apt=(apt-get -qq -o "Dir::Etc::sourcelist=$place/sources.list" -o Dir::Etc::sourceparts=/dev/null
+    -o "Dir::State::lists=$place/lists" -o "Dir::Cache=$place/cache" -o APT::Sandbox::User=root)
+  timeout 60 "${apt[@]}" update && (cd "$place" && timeout 60 "${apt[@]}" download docker-compose) || return
+  dpkg-deb -x "$place"/docker-compose_2*.deb "$place/x" && rm -rf "$place/lists" "$place/cache"
+  v2=("$place/x/usr/libexec/docker/cli-plugins/docker-compose")
+  "${v2[@]}" version
+}
+
+# A git server as people have them: ssh, a key that may read and write, a host key that one knows. And a certificate.
+lay_secrets() {
+  local secrets=$work/secrets
+  mkdir -p "$secrets" "$work/git"
+  ssh-keygen -q -t ed25519 -N '' -f "$secrets/git_key" -C fleet
+  ssh-keygen -q -t ed25519 -N '' -f "$work/git/host_key" -C git
+  mv "$secrets/git_key.pub" "$work/git/authorized_keys"
+  echo "git $(cut -d' ' -f1,2 "$work/git/host_key.pub")" >"$secrets/git_known_hosts"
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=bridge -addext subjectAltName=DNS:bridge \
+    -keyout "$secrets/tls.key" -out "$secrets/tls.crt"
+  openssl rand -hex 16 >"$secrets/agent_key"
+  chown -R 7433:7433 "$secrets" && chmod -R go= "$secrets"
+}
+start_git() {
+  docker run --detach --name git --network fleet --restart always -v "$work/git:/keys:ro" s2-workshop sh -c '
+    useradd --create-home --password "*" git
+    install -D --owner=git --mode=600 /keys/authorized_keys /home/git/.ssh/authorized_keys
+    install --mode=600 /keys/host_key /root/host_key
+    [ -d /home/git/fleet.git ] || su git -s /bin/sh -c "git init --quiet --bare --initial-branch=main /home/git/fleet.git"
+    mkdir -p /run/sshd
+    exec /usr/sbin/sshd -D -e -h /root/host_key'
+}
+
+# Two hosts: each has the compose file, its settings and its secrets; they share a network and the git server.
+lay_host() { # orchestrator|worker
+  mkdir -p "$work/$1"
+  cp "$here/docker/compose.yaml" "$work/$1/"
+  cp -a "$work/secrets" "$work/$1/"
+  printf 'networks: {default: {external: true, name: fleet}}\n' >"$work/$1/compose.override.yaml"
+}
+lay_hosts() {
+  lay_host orchestrator
+  cat >"$work/orchestrator/.env" <<'TXT'
+COMPOSE_PROJECT_NAME=o
+S2_BRIDGE_URL=https://bridge:7433
+S2_ALLOWED_HOSTS=bridge:7433
+S2_LISTEN=0.0.0.0:7433
+S2_TLS_CERT=/run/secrets/tls_cert
+S2_TLS_KEY=/run/secrets/tls_key
+TLS_CERT=./secrets/tls.crt
+TLS_KEY=./secrets/tls.key
+BRIDGE_CA=./secrets/tls.crt
+S2_GIT_REMOTE=ssh://git@git/home/git/fleet.git
+GIT_KEY=./secrets/git_key
+GIT_KNOWN_HOSTS=./secrets/git_known_hosts
+TXT
+  lay_host worker
+  cat >"$work/worker/.env" <<'TXT'
+COMPOSE_PROJECT_NAME=w
+S2_WORKER=3
+S2_HOST=cloud-3
+S2_GIT_REMOTE=ssh://git@git/home/git/fleet.git
+S2_GIT_POLL=5s
+GIT_KEY=./secrets/git_key
+GIT_KNOWN_HOSTS=./secrets/git_known_hosts
+BRIDGE_CA=./secrets/tls.crt
+AGENT_IMAGE=agent
+AGENT_EXEC='KEY=$(cat /run/secrets/agent_key) do-task "$S2_TASK_DESCRIPTION"'
+AGENT_KEY=./secrets/agent_key
+TXT
+}
+
+must() { check "$@" || { sum_up; exit 1; }; } # what all that comes after stands on
+
+# --- words for the story -----------------------------------------------------------------------------------------------------
+
+v2=()
+tools=(docker-compose)
+compose=(docker-compose)
+with() { if [ "$1" = v2 ]; then compose=("${v2[@]}"); else compose=("$1"); fi; } # tool
+on() { # host compose-arguments…
+  local host=$1
+  shift
+  (cd "$work/$host" && "${compose[@]}" "$@")
+}
+up() { on "$1" --profile "$1" up -d; }
+down() { on "$1" --profile "$1" down --volumes; }
+named() { docker ps --all --quiet --filter "label=com.docker.compose.service=$1"; } # service: its container
+s2() { docker exec "$(named bridge)" s2 "$@"; }                                     # as the orchestrator
+pid_in() { docker exec "$(named "$1")" cut -d' ' -f2 /tmp/s2; }                     # service: the process that docker watches over
+is_healthy() { [ "$(docker inspect --format '{{.State.Health.Status}}' "$(named "$1")")" = healthy ]; }
+all_healthy() { local each; for each in bridge watchdog cred-sync keepalive fs-watcher; do is_healthy "$each" || return; done; }
+restarts() { docker inspect --format '{{.RestartCount}}' "$(named "$1")"; }
+is_back() { # service restarts-before: docker started it again, and it can do its work
+  [ "$(restarts "$1")" -gt "$2" ] && docker exec "$(named "$1")" s2 health "$1"
+}
+task_is() { s2 task show "$1" --json | grep -q "\"state\": *\"$2\""; } # id state
+add_task() { s2 task add "$2" --id "$1" --role tests; }                # id command
+works() { add_task "$1" "${2:-echo $1}" && within "${3:-30}" task_is "$1" completed; }
+kill_in() { docker exec "$(named "$1")" sh -c "kill -$2 \$(cut -d' ' -f2 /tmp/s2)"; } # service signal: to its program
+outgrow() { # service: the kernel is asked to take the program first, then memory runs out
+  docker exec "$(named "$1")" sh -c 'echo 1000 >"/proc/$(cut -d" " -f2 /tmp/s2)/oom_score_adj"; tail /dev/zero' || true
+  [ "$(docker inspect --format '{{.State.OOMKilled}}' "$(named "$1")")" = true ] || within 5 is_back "$1" "$before"
+}
+ends_well() {
+  local each codes=''
+  on worker --profile worker stop && on orchestrator --profile orchestrator stop || return
+  for each in bridge watchdog cred-sync keepalive fs-watcher; do codes+=$(docker inspect --format '{{.State.ExitCode}}' "$(named "$each")"); done
+  [ "$codes" = 00000 ] || { echo "exit codes $codes"; return 1; }
+}
+no_powers() {
+  local each
+  for each in bridge watchdog cred-sync keepalive fs-watcher agent; do
+    docker exec "$(named "$each")" sh -c '! touch /opt/s2/x 2>/dev/null && grep -q "^CapBnd:\s*0*$" /proc/1/status && grep -q "^NoNewPrivs:\s*1" /proc/1/status' || { echo "$each"; return 1; }
+  done
+}
+no_secrets() {
+  local line
+  for line in "$(sed -n 2p "$work/secrets/git_key")" "$(cat "$work/secrets/agent_key")"; do
+    # shellcheck disable=SC2046 # ids are words
+    ! docker inspect $(docker ps --quiet) $(docker image ls --quiet) | grep -F "$line" || return
+    ! docker image save s2 | grep -aF "$line" || return
+  done
+}
+did() { docker exec "$(named agent)" sort /var/lib/s2/done | uniq -c | awk '{ print $1 }' | sort -u | tr '\n' ' '; } # how often tasks were done
+
+chapter 'a docker engine of its own, and no registry'
+engine_open "$work/engine" || cannot 'namespaces of its own cannot be made'
+must 'starts' engine_start
+must 'Debians to build on are made' make_bases
+check 'Compose v2 is at hand' find_compose_v2 && tools+=(v2)
+
+chapter 'the image'
+must 'make image builds it' env BASE=s2-base NODE=s2-workshop make -C "$here" --no-print-directory image
+bytes() { docker image inspect --format '{{.Size}}' "$1"; }
+printf '%9s s2 stands on %s MB, adds %s MB, and has %s MB in all\n' '' "$(($(bytes s2-base) / 1000000))" \
+  "$((($(bytes s2) - $(bytes s2-base)) / 1000000))" "$(($(bytes s2) / 1000000))"
+check 'it has 220 MB or less' test "$(bytes s2)" -le 220000000
+check 'the command line is what runs unless told otherwise' sh -c 'docker run --rm s2 | grep -q "keeps a fleet\|Keeps a fleet"'
+check 'it runs as nobody in particular' sh -c 'docker run --rm --entrypoint id s2 | grep "uid=7433(s2) gid=7433(s2)"'
+check 'no file of it can be changed by its user' sh -c '! docker run --rm --entrypoint find s2 / -xdev \( -path /proc -o -path /tmp -o -path /var/tmp -o -path /var/lib/s2 -o -path /home/s2 -o -path /run/lock \) -prune -o -writable ! -type l -print | grep .'
+
+make_agent() { # an image of somebody's own, with a program that does tasks when it has its key
+  docker build --tag agent - <<'TXT'
+FROM s2
+USER root
+RUN printf '#!/bin/sh\ntest -n "$KEY" && exec sh -c "$1"\n' >/usr/local/bin/do-task && chmod 755 /usr/local/bin/do-task
+USER s2
+TXT
+}
+must "an agent's image stands on it" make_agent
+
+chapter 'what is missing is said'
+lay_secrets >"$work/out" 2>&1
+lay_hosts
+docker network create fleet >/dev/null
+bare=(docker run --rm --init --read-only --tmpfs /tmp)
+check 'a bridge beyond its container without TLS' refuses 'S2_TLS_CERT' "${bare[@]}" -e S2_LISTEN=0.0.0.0:7433 s2 bridge
+check 'a program that there is not' refuses 'keepalife' "${bare[@]}" s2 keepalife
+check 'a setting that there is not' refuses 'did you mean S2_BEAT' "${bare[@]}" -e S2_BEET=1s s2 keepalive
+check 'a root that cannot be written and no /tmp' refuses 'tmpfs' docker run --rm --read-only s2 keepalive
+check 'a state that cannot be written' refuses '/var/lib/s2 cannot be written' "${bare[@]}" -v "$work/git:/var/lib/s2" s2 keepalive
+check 'a remote by ssh and no key' refuses 'GIT_KEY' "${bare[@]}" -e S2_WORKER=3 -e S2_GIT_REMOTE=ssh://git@git/fleet.git s2 cred-sync
+check 'a key that cannot be read' refuses 'cannot be read by uid 7433' "${bare[@]}" -e S2_WORKER=3 -e S2_GIT_REMOTE=git@git:fleet.git \
+  -v "$work/git/host_key:/run/secrets/git_key:ro" s2 cred-sync
+check 'an agent that nobody told what to do' refuses 'AGENT_EXEC' "${bare[@]}" s2 work
+cp -a "$work/worker" "$work/bare"
+rm -rf "$work/bare/secrets"
+for tool in "${tools[@]}"; do
+  with "$tool"
+  check "$tool: a secret whose file is not there" refuses 'secrets/git_key\|GIT_KEY' on bare --profile worker run --rm --no-deps cred-sync
+  rm -rf "$work/bare/secrets"
+done
+rm "$work/bare/.env"
+for tool in "${tools[@]}"; do
+  with "$tool"
+  check "$tool: no file of settings" refuses '\.env' on bare --profile worker up -d
+done
+
+chapter "from nothing to healthy, by $tool"
+must 'a git server by ssh' start_git
+must 'the orchestrator comes up, the watchdog after the bridge' up orchestrator
+must 'a conversation is opened, and its credential pushed' s2 conversation create --role-b tests --number 3 --agent-b s2-worker-3
+must 'the worker comes up, the agent last' up worker
+must 'all five are healthy' within 40 all_healthy
+check 'the agent does a task' works first 'echo first >>/var/lib/s2/done'
+check 'no root can be written, no capability is left' no_powers
+check 'settings and secrets are in no image, and no secret in any setting' no_secrets
+
+chapter 'what dies comes back'
+for service in bridge watchdog cred-sync keepalive fs-watcher; do
+  before=$(restarts "$service")
+  check "$service is killed" kill_in "$service" KILL
+  check "$service is back within 5 s" within 5 is_back "$service" "$before"
+done
+check 'and the fleet works' works killed 'echo killed >>/var/lib/s2/done'
+
+before=$(restarts keepalive)
+check 'keepalive outgrows its memory' outgrow keepalive
+check 'it is back within 10 s' within 10 is_back keepalive "$before"
+
+check 'the whole worker is paused' docker pause "$(named keepalive)" "$(named agent)" "$(named cred-sync)" "$(named fs-watcher)"
+check 'a task and a letter come meanwhile' eval 'add_task paused "echo paused >>/var/lib/s2/done" && s2 send s2-worker-3 "while you slept"'
+sleep 5
+check 'it goes on' docker unpause "$(named keepalive)" "$(named agent)" "$(named cred-sync)" "$(named fs-watcher)"
+check 'the task is done' within 30 task_is paused completed
+check 'the letter is there' within 10 eval 'docker exec "$(named agent)" s2 check | grep "while you slept"'
+
+declare -A stopped
+for service in bridge watchdog keepalive; do
+  stopped[$service]=$(restarts "$service")
+  check "$service stands still" kill_in "$service" STOP
+done
+for service in bridge watchdog keepalive; do
+  check "$service is ended by its health check and back within 90 s" within 90 is_back "$service" "${stopped[$service]}"
+done
+check 'and the fleet works' works stopped 'echo stopped >>/var/lib/s2/done'
+
+chapter 'the engine itself dies'
+add_task slow 'sleep 3; echo slow >>/var/lib/s2/done' >/dev/null
+within 20 task_is slow in_progress
+for name in 1 2 3; do add_task "queued-$name" "echo queued-$name >>/var/lib/s2/done" >/dev/null; done
+s2 send s2-worker-3 'before the engine died' >/dev/null
+check 'it is killed in the midst of a task' engine_kill
+check 'and started again' engine_start
+must 'everything is healthy again by itself' within 90 all_healthy
+for name in slow queued-1 queued-2 queued-3; do check "$name is done" within 60 task_is "$name" completed; done
+check 'no letter was lost' within 10 eval 'docker exec "$(named agent)" s2 check | grep "before the engine died"'
+check 'the engine is told to end, and to leave what lives alone' eval 'engine_kill TERM && engine_start --live-restore && within 90 all_healthy'
+old=$(pid_in bridge) since=$(docker inspect --format '{{.State.StartedAt}}' "$(named bridge)")
+check 'it is killed and started once more' eval 'engine_kill && engine_start --live-restore'
+check 'nothing was even restarted' test "$since" = "$(docker inspect --format '{{.State.StartedAt}}' "$(named bridge)")"
+check 'and the fleet works' works restored 'echo restored >>/var/lib/s2/done'
+check 'every task was done once' eval 'did; test "$(did)" = "1 "'
+check 'told to stop, all end well' ends_well
+check 'down, with everything' eval 'down worker && down orchestrator'
+
+if [ ${#tools[@]} -gt 1 ]; then
+  with "${tools[0]}"
+  chapter "from nothing to healthy, by ${tools[0]}"
+  must 'the orchestrator comes up' up orchestrator
+  must 'a conversation is opened' s2 conversation create --role-b tests --number 3 --agent-b s2-worker-3
+  must 'the worker comes up' up worker
+  must 'all five are healthy' within 40 all_healthy
+  check 'the agent does a task' works first 'echo first'
+  check 'down, with everything' eval 'down worker && down orchestrator'
+fi
+
+check 'the engine leaves nothing behind' eval 'engine_close && ! grep -q "$work" /proc/self/mounts'
+sum_up
