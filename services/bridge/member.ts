@@ -1,3 +1,4 @@
+import type { Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { conversationOf, type SessionId, sessionId, sideOf } from '#fleet/session.ts'
 import type { NewTask, Task } from '#fleet/task.ts'
@@ -14,7 +15,15 @@ interface Reach {
   readonly conversations: ReadonlySet<string>
 }
 
-type MemberVerb = 'conversations' | 'hintCredentials' | 'addTask' | 'tasks' | 'task' | 'cancelTask' | 'evidence'
+type MemberVerb =
+  | 'conversations'
+  | 'hintCredentials'
+  | 'addTask'
+  | 'tasks'
+  | 'task'
+  | 'cancelTask'
+  | 'evidence'
+  | 'verdicts'
 
 /** Calls the verbs that a session may use as far as it reaches, and shows it no more than that. */
 export class Members {
@@ -35,7 +44,7 @@ export class Members {
     const reach = await this.#reach(self)
     switch (verb) {
       case 'conversations':
-        return (await this.#store.conversations()).filter(({ id }) => reach.conversations.has(id))
+        return await this.#conversations(reach)
       case 'hintCredentials':
         return await this.#hintCredentials((input as Input<'hintCredentials'>).conversations, reach)
       case 'addTask':
@@ -55,7 +64,20 @@ export class Members {
         await this.#task(task, reach)
         return await this.#store.evidence(task)
       }
+      case 'verdicts':
+        return await this.#verdicts(reach)
     }
+  }
+
+  async #conversations(reach: Reach): Promise<Conversation[]> {
+    return (await this.#store.conversations()).filter(({ id }) => reach.conversations.has(id))
+  }
+
+  /** On those who sit at either end of what the session reaches: on itself, then, and on whom it speaks with. */
+  async #verdicts(reach: Reach): ReturnType<Store['verdicts']> {
+    const names = new Set((await this.#conversations(reach)).flatMap(({ agents }) => [agents.a, agents.b]))
+    const { at, verdicts } = await this.#store.verdicts()
+    return { at, verdicts: verdicts.filter(({ agent }) => names.has(agent)) }
   }
 
   async #hintCredentials(conversations: readonly string[], reach: Reach): Promise<null> {

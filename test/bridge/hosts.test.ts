@@ -455,6 +455,26 @@ test('what a host may not do is refused, and what it has no credential for is no
   assert.equal((await lead.cancelTask('mine')).state, 'cancelled')
 })
 
+test('a session is shown what is thought of itself and of whom it speaks with, and of nobody else', async () => {
+  await using ground = await Ground.open()
+  const one = await ground.channel('s2-worker-1')
+  const two = await ground.channel('s2-worker-2')
+  const other = await ground.channel('s2-worker-3', 'another orchestrator')
+  assert.deepEqual(await ground.as([one.b]).verdicts(), { at: null, verdicts: [] })
+  const names = ['orchestrator', 's2-worker-1', 's2-worker-2', 's2-worker-3', 'another orchestrator', 'ended']
+  await ground.store.judge(names.map((agent) => ({ agent, verdict: 'late', since: 7, host: 'h' })))
+  const shown = async (seat: Seat): Promise<string[]> => {
+    const { at, verdicts } = await ground.as([seat]).verdicts()
+    assert.ok(at !== null)
+    assert.ok(verdicts.every(({ verdict, since, host }) => verdict === 'late' && since === 7 && host === 'h'))
+    return verdicts.map(({ agent }) => agent).sort()
+  }
+  assert.deepEqual(await shown(one.b), ['orchestrator', 's2-worker-1'])
+  assert.deepEqual(await shown(two.b), ['orchestrator', 's2-worker-2'])
+  assert.deepEqual(await shown(one.a), ['orchestrator', 's2-worker-1', 's2-worker-2'])
+  assert.deepEqual(await shown(other.b), ['another orchestrator', 's2-worker-3'])
+})
+
 test('an orchestrator deals tasks to all conversations that it leads', async () => {
   await using ground = await Ground.open()
   const one = await ground.channel('s2-worker-1')

@@ -349,7 +349,7 @@ export const VERBS = {
     return null
   }),
   verdicts: verb(
-    ['admin', 'reads'],
+    ['member', 'reads'],
     {},
     Type.Object({ at: orNull(Type.Number()), verdicts: Type.Array(Type.Object(verdict)) }),
     (store) => store.verdicts(),
