@@ -23,11 +23,8 @@ node_modules/.stamp: package.json package-lock.json .npmrc deploy/node.sh
 
 build: dist/.stamp ## bundle the programs into dist/
 
-# The stamp bears the time of the start: what is saved during a build is built the next time.
-dist/.stamp: node_modules/.stamp package.json deploy/bundle.ts $(SOURCES)
-	@mkdir -p dist && touch dist/.began
+dist/.stamp: node_modules/.stamp package.json deploy/bundle.ts deploy/lock.ts $(SOURCES)
 	@$(IN_ENV) node deploy/bundle.ts
-	@mv dist/.began $@
 
 run: build ## bring up the nine-agent fleet of the protocol on this machine
 	@$(IN_ENV) exec dist/s2.js up deploy/fleet/nine.json --demo

@@ -3,9 +3,15 @@
  * CLI starts in half the time. Chunks that programs share lie flat beside them, so that what code finds beside
  * itself by `import.meta.url` (the migrations) is found from every chunk.
  */
-import { chmodSync, cpSync, globSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { basename } from 'node:path'
+import { chmodSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { basename, relative } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { build, type Plugin } from 'esbuild'
+import { lockFolder } from './lock.ts'
+
+const MIGRATIONS = 'services/core/store/sqlite/migrations'
+/** By then a program that was started has loaded what it needs. */
+const STARTING_MS = 2_000
 
 const services = ['bridge', 'keepalive', 'fs-watcher', 'cred-sync', 'watchdog']
 const entryPoints = {
@@ -51,6 +57,10 @@ const unreached: Plugin = {
 }
 
 process.chdir(new URL('..', import.meta.url).pathname)
+// Two builds at once would take each other's files away.
+await using _lock = await lockFolder('.')
+// The stamp bears the time of the start: what is saved during a build is built the next time.
+const began = new Date()
 
 const { outputFiles } = await build({
   entryPoints,
@@ -73,21 +83,37 @@ const { outputFiles } = await build({
   write: false,
 })
 
-mkdirSync('dist', { recursive: true })
-// Each file appears whole, and the old ones go last: a program that is running while we build keeps its footing.
+// Each file appears whole, chunks before the programs that ask for them, and the old ones go last: whoever runs, or starts
+// just now, finds all that belongs to the program it has read. A build that is killed leaves nothing half either.
+mkdirSync('dist/migrations', { recursive: true })
+const migrations = globSync('*.sql', { cwd: MIGRATIONS })
+for (const name of migrations) put(`dist/migrations/${name}`, readFileSync(`${MIGRATIONS}/${name}`))
+const programs = new Set(Object.keys(entryPoints).map((name) => `${name}.js`))
+for (const { path, contents } of outputFiles) if (!programs.has(basename(path))) put(path, contents)
 for (const { path, text } of outputFiles) {
+  if (!programs.has(basename(path))) continue
   const isCommand = basename(path) === 's2.js'
-  writeFileSync(`${path}.part`, isCommand && !text.startsWith('#!') ? `#!/usr/bin/env node\n${text}` : text)
-  if (isCommand) chmodSync(`${path}.part`, 0o755)
-  renameSync(`${path}.part`, path)
+  put(path, isCommand && !text.startsWith('#!') ? `#!/usr/bin/env node\n${text}` : text, isCommand ? 0o755 : 0o644)
 }
-const fresh = new Set(outputFiles.map(({ path }) => basename(path)))
-for (const file of globSync('dist/*.{js,part}')) if (!fresh.has(basename(file))) rmSync(file)
-
-rmSync('dist/migrations', { recursive: true, force: true })
-cpSync('services/core/store/sqlite/migrations', 'dist/migrations', { recursive: true })
+const fresh = new Set([
+  ...outputFiles.map(({ path }) => relative('dist', path)),
+  ...migrations.map((name) => `migrations/${name}`),
+])
+const old = globSync('{*.{js,part},migrations/*}', { cwd: 'dist' }).filter((name) => !fresh.has(name))
+if (old.length > 0) await sleep(STARTING_MS)
+for (const name of old) rmSync(`dist/${name}`, { force: true })
 
 const bytes = outputFiles.reduce((sum, { contents }) => sum + contents.length, 0)
 console.log(
   `dist: ${Object.keys(entryPoints).length} programs, ${Math.round(bytes / 1024)} kB in ${outputFiles.length} files`,
 )
+
+put('dist/.stamp', '')
+utimesSync('dist/.stamp', began, began)
+
+/** Puts a file in its place at once. */
+function put(path: string, content: string | Uint8Array, mode = 0o644): void {
+  writeFileSync(`${path}.part`, content)
+  chmodSync(`${path}.part`, mode)
+  renameSync(`${path}.part`, path)
+}
