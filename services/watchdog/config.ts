@@ -1,7 +1,7 @@
 import { type Command, commandLine } from '#runtime/command.ts'
 import { ConfigError, type Env, readSettings } from '#runtime/config.ts'
 import type { LifeConfig } from '#runtime/run.ts'
-import { formatDuration, localStore } from '#runtime/settings.ts'
+import { type AgentUnits, formatDuration, localStore } from '#runtime/settings.ts'
 
 /** What watching itself is told; a simulation gives it without a program around it. Durations are milliseconds. */
 export interface WatchConfig {
@@ -15,14 +15,31 @@ export interface WatchConfig {
   /** The tasks of one failed agent are moved in this time, and of no more. */
   readonly moveEveryMs: number
   readonly movesMax: number
+  /** How long a dead agent stays so before what it ran in is started again, and how often that may be within an hour. */
+  readonly restartAfterMs: number
+  readonly restartsMax: number
   /** The command that is told of incidents. */
   readonly alertExec: Pick<Command, 'argv' | 'env'> | null
   /** The address that is told of incidents: a secret, as whoever knows it may post there. */
   readonly alertWebhook: URL | null
 }
 
+/** Who is asked what agents run in; null and none: nobody. */
+export interface EvidenceConfig {
+  /** A unix socket. */
+  readonly docker: string | null
+  /** A unix socket. */
+  readonly tmux: string | null
+  readonly units: readonly AgentUnits[]
+  readonly unitsManager: 'system' | 'user'
+  readonly restartsUnits: boolean
+  /** What commands that ask them are given. */
+  readonly env: Env
+}
+
 export interface Config extends LifeConfig, WatchConfig {
   readonly storeUrl: string
+  readonly evidence: EvidenceConfig
 }
 
 export function readConfig(env: Env): Config {
@@ -39,6 +56,13 @@ export function readConfig(env: Env): Config {
     'S2_LEASE',
     'S2_MOVE_EVERY',
     'S2_MOVES_MAX',
+    'S2_DOCKER',
+    'S2_TMUX',
+    'S2_UNITS',
+    'S2_UNITS_MANAGER',
+    'S2_UNITS_RESTART',
+    'S2_RESTART_AFTER',
+    'S2_RESTARTS_MAX',
     'S2_ALERT_EXEC',
     'S2_ALERT_WEBHOOK',
   ])
@@ -59,6 +83,16 @@ export function readConfig(env: Env): Config {
     leaseMs: values.S2_LEASE,
     moveEveryMs: values.S2_MOVE_EVERY,
     movesMax: values.S2_MOVES_MAX,
+    restartAfterMs: values.S2_RESTART_AFTER,
+    restartsMax: values.S2_RESTARTS_MAX,
+    evidence: {
+      docker: values.S2_DOCKER ?? null,
+      tmux: values.S2_TMUX ?? null,
+      units: values.S2_UNITS,
+      unitsManager: values.S2_UNITS_MANAGER,
+      restartsUnits: values.S2_UNITS_RESTART,
+      env: foreignEnv(env),
+    },
     alertExec,
     alertWebhook: values.S2_ALERT_WEBHOOK === undefined ? null : new URL(values.S2_ALERT_WEBHOOK),
   })
@@ -82,12 +116,15 @@ function watchFaults(watchMs: number, lateAfterMs: number): string[] {
   ]
 }
 
-/** The command gets this environment, without our own settings: they hold secrets that are not its business. */
+/** What commands are given of the environment: not our own settings, which hold secrets that are not their business. */
+function foreignEnv(env: Env): Env {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('S2_')))
+}
+
 function readExec(text: string | undefined, env: Env, faults: string[]): WatchConfig['alertExec'] {
   if (text === undefined) return null
   try {
-    const inherited = Object.entries(env).filter(([name]) => !name.startsWith('S2_'))
-    return { argv: commandLine(text), env: Object.fromEntries(inherited) }
+    return { argv: commandLine(text), env: foreignEnv(env) }
   } catch (error) {
     const why = error instanceof SyntaxError ? 'is not a JSON list' : (error as Error).message
     faults.push(`S2_ALERT_EXEC ${why}; for example S2_ALERT_EXEC=["logger","-t","s2"]`)

@@ -36,7 +36,7 @@ export function decide(
   config: WatchConfig,
   incidents: Pick<Incidents, 'isOpen' | 'of'>,
 ): Decision {
-  for (const agent of view.failed) {
+  for (const agent of view.failed(at)) {
     view.roster.told(agent, at)
     view.owed.add(agent)
   }
@@ -44,6 +44,7 @@ export function decide(
   const toggles = [
     blindness(view, config),
     massSilence(view, at),
+    ...absences(view, at, config, incidents),
     ...(plan === null ? [] : [stranding(view, plan, at, config)]),
   ]
   const exhaustion = plan === null ? [] : plan.exhausted.map(exhaustedIncident)
@@ -51,14 +52,17 @@ export function decide(
     moves: plan?.moves ?? [],
     open: [
       ...toggles.flatMap(({ cause, wanted }) => (wanted === null || incidents.isOpen(cause) ? [] : [wanted])),
-      ...[...view.owed].map((agent) => silentIncident(agent, view, config)),
+      ...[...view.owed].map((agent) => lossIncident(agent, view, config)),
       ...exhaustion.filter(({ cause }) => !incidents.isOpen(cause)),
     ],
     close: [
       ...toggles.flatMap(({ cause, wanted, isOver }) => {
         return wanted === null && isOver && incidents.isOpen(cause) ? [cause] : []
       }),
-      ...incidents.of('silent').flatMap(({ cause, agent }) => (isOver(agent, view) ? [cause] : [])),
+      ...[...incidents.of('silent'), ...incidents.of('restarts_exhausted')].flatMap(({ cause, agent }) => {
+        return isOver(agent, view) ? [cause] : []
+      }),
+      ...incidents.of('gone').flatMap(({ cause, agent }) => (isDeathOver(agent, view) ? [cause] : [])),
       ...(plan === null ? [] : endedExhaustion(incidents, exhaustion)),
     ],
   }
@@ -77,7 +81,7 @@ function makePlan(view: View, at: number, config: WatchConfig): Plan | null {
   if (roster.massSilence) return null
   const needs = findNeeds(tasks, roster, leases, at)
   const isIdle = needs.length === 0 // going through a large fleet takes longer than a verdict may wait
-  const plan = planMoves(needs, isIdle ? [] : findCandidates(tasks, roster, leases), {
+  const plan = planMoves(needs, isIdle ? [] : findCandidates(tasks, roster, leases, view.bodies), {
     movesMax: config.movesMax,
     agentsNow: config.moveEveryMs === 0 ? Number.POSITIVE_INFINITY : view.turnAt <= at ? 1 : 0,
     expected: isIdle ? new Set() : expectedRoles(roster),
@@ -88,16 +92,32 @@ function makePlan(view: View, at: number, config: WatchConfig): Plan | null {
   return plan
 }
 
-/** A silent agent's incident is over when the agent is heard again, or has no conversation any more. */
+/** A lost agent's incident is over when the agent is heard again, or has no conversation any more. */
 function isOver(agent: string | null, { roster }: View): boolean {
   const standing = agent === null ? undefined : roster.standing(agent)
   return standing === undefined || (standing.verdict === 'alive' && standing.proven)
 }
 
-function silentIncident(agent: string, { roster }: View, config: WatchConfig): NewIncident {
-  const host = roster.standing(agent)?.host
+/** Of a death it is not enough that a daemon beats: what it ran in lives, or it showed a sign of life since. */
+function isDeathOver(agent: string | null, view: View): boolean {
+  if (!isOver(agent, view)) return false
+  const standing = agent === null ? undefined : view.roster.standing(agent)
+  if (agent === null || standing === undefined) return true
+  const found = view.bodies.of(agent)?.state
+  return found === 'living' || found === 'hindered' || standing.signs !== view.mourned.get(agent)
+}
+
+function lossIncident(agent: string, { roster, bodies }: View, config: WatchConfig): NewIncident {
+  const standing = roster.standing(agent)
+  const host = standing?.host
   const where = host === null || host === undefined ? '' : ` on ${host}`
-  const summary = `${agent}${where} was not heard for ${formatDuration(config.silentAfterMs)}; its tasks go to others`
+  const found = bodies.of(agent)
+  const why = found === null || found.state === 'living' ? '' : ` (${found.body.name}: ${found.body.why})`
+  if (standing?.verdict === 'gone') {
+    const summary = `${agent}${where} is gone${why}; its tasks go to others`
+    return { cause: `gone:${agent}`, kind: 'gone', agent, summary }
+  }
+  const summary = `${agent}${where} was not heard for ${formatDuration(config.silentAfterMs)}${why}; its tasks go to others`
   return { cause: `silent:${agent}`, kind: 'silent', agent, summary }
 }
 
@@ -106,9 +126,24 @@ function blindness(view: View, config: WatchConfig): Toggle {
   return toggle({ cause: 'blind', kind: 'blind', agent: null, summary }, view.blind, view.sees)
 }
 
+const AWAY = 'supervisor_away:'
+
+/** Of every supervisor that does not answer, or of which an incident says so. */
+function absences(view: View, at: number, config: WatchConfig, incidents: Pick<Incidents, 'of'>): Toggle[] {
+  const told = incidents.of('supervisor_away').map(({ cause }) => cause.slice(AWAY.length))
+  return [...new Set([...told, ...view.away.keys()])].map((source) => absence(source, view, at, config))
+}
+
+function absence(source: string, { away }: View, at: number, config: WatchConfig): Toggle {
+  const since = away.get(source)
+  const summary = `${source} does not answer: nobody is taken for dead, or started again, by what it says`
+  const incident: NewIncident = { cause: `${AWAY}${source}`, kind: 'supervisor_away', agent: null, summary }
+  return toggle(incident, since !== undefined && at - since >= config.lateAfterMs, since === undefined)
+}
+
 function massSilence(view: View, at: number): Toggle {
   const { count, unheard } = view.roster.muster
-  const summary = `${unheard} of ${count} agents fell silent together: the cause is hardly theirs; nothing is moved`
+  const summary = `${unheard} of ${count} agents were lost together: the cause is hardly theirs; nothing is moved`
   return toggle({ cause: 'mass_silence', kind: 'mass_silence', agent: null, summary }, view.isMass, view.isMassOver(at))
 }
 

@@ -37,6 +37,23 @@ export class Incidents {
     return first
   }
 
+  /** Opens an incident that nobody is told of: the one watchdog that could may do what it names. */
+  async claim(incident: NewIncident): Promise<boolean> {
+    const first = await this.#store.openIncident(incident, [])
+    this.#open.set(incident.cause, incident)
+    return first
+  }
+
+  async release(cause: string): Promise<void> {
+    await this.#store.closeIncident(cause, [])
+    this.#open.delete(cause)
+  }
+
+  /** All of a kind that there ever were, the closed ones too. */
+  async history(kind: Incident['kind']): Promise<Incident[]> {
+    return (await this.#store.incidents({ open: false })).filter((incident) => incident.kind === kind)
+  }
+
   async close(cause: string): Promise<boolean> {
     if (!this.#open.has(cause)) return false
     const last = await this.#store.closeIncident(cause, this.#channels)

@@ -1,3 +1,4 @@
+import type { NewIncident } from '#fleet/incident.ts'
 import type { PlannedMove } from '#fleet/reassignment.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
@@ -112,8 +113,18 @@ async function readAgents(view: View, { store, clock }: LookParts): Promise<void
 
 async function readIncidents(view: View, { incidents, clock }: LookParts): Promise<void> {
   const isFirst = view.roundAt === Number.NEGATIVE_INFINITY
-  for (const { kind, agent } of await incidents.read()) {
-    if (isFirst && kind === 'silent' && agent !== null) view.roster.suspect(agent, clock.now())
+  const open = await incidents.read()
+  for (const { kind, agent } of open) {
+    if (isFirst && (kind === 'silent' || kind === 'gone') && agent !== null) view.roster.suspect(agent, clock.now())
+  }
+  mourn(view, open)
+}
+
+function mourn(view: View, open: readonly NewIncident[]): void {
+  const dead = open.flatMap(({ kind, agent }) => (kind === 'gone' && agent !== null ? [agent] : []))
+  for (const agent of view.mourned.keys()) if (!dead.includes(agent)) view.mourned.delete(agent)
+  for (const agent of dead) {
+    if (!view.mourned.has(agent)) view.mourned.set(agent, view.roster.standing(agent)?.signs ?? 0)
   }
 }
 
@@ -138,13 +149,17 @@ async function act(
 ): Promise<Deeds> {
   const { incidents } = parts
   let [moved, news] = [0, 0]
+  if (open.some(isLoss)) mourn(view, await incidents.read()) // another watchdog may tell of it by another name
   const deeds: (() => Promise<void>)[] = [
     ...moves.map((planned) => async () => {
       if (!isStale(view, at, config, parts) && (await move(planned, parts))) moved += 1
     }),
     ...open.map((incident) => async () => {
-      if (await incidents.open(incident)) news += 1
-      if (incident.kind === 'silent' && incident.agent !== null) view.owed.delete(incident.agent)
+      if (!isToldOf(incident, parts) && (await incidents.open(incident))) news += 1
+      if (isLoss(incident) && incident.agent !== null) view.owed.delete(incident.agent)
+      if (incident.kind === 'gone' && incident.agent !== null) {
+        view.mourned.set(incident.agent, view.roster.standing(incident.agent)?.signs ?? 0)
+      }
     }),
     ...close.map((cause) => async () => {
       if (await incidents.close(cause)) news += 1
@@ -158,6 +173,16 @@ async function act(
   }
   if (moves.some(({ move }) => move.reason !== 'unassigned')) view.turnAt = at + config.moveEveryMs
   return { moved, news }
+}
+
+function isLoss({ kind }: NewIncident): boolean {
+  return kind === 'silent' || kind === 'gone'
+}
+
+/** An agent that was lost is told of once, whether it was first missed or first known to be dead. */
+function isToldOf(incident: NewIncident, { incidents }: LookParts): boolean {
+  const { agent } = incident
+  return isLoss(incident) && (incidents.isOpen(`silent:${agent}`) || incidents.isOpen(`gone:${agent}`))
 }
 
 /** What was seen or read so long ago may have changed since: who moves by it takes work from the living. */
@@ -178,6 +203,6 @@ function untilNext(view: View, config: WatchConfig, now: number): number {
   const tasks = view.tasksAt + tasksEvery(view, config)
   const turn = view.waiting > 0 ? view.turnAt : never
   const mercy = view.mercyUntil > now ? view.mercyUntil : never
-  const next = Math.min(tasks, turn, mercy, view.leases.nextLapse, view.roundAt + config.roundMs)
+  const next = Math.min(tasks, turn, mercy, view.nextFailure(now), view.leases.nextLapse, view.roundAt + config.roundMs)
   return Math.max(0, next - now)
 }

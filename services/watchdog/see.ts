@@ -1,8 +1,9 @@
+import type { Finding } from '#fleet/bodies.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Store } from '#store/store.ts'
 import type { WatchConfig } from './config.ts'
-import type { Moment, View } from './view.ts'
+import type { Moment, Passed, View } from './view.ts'
 
 export interface SeeParts {
   readonly store: Pick<Store, 'pulses'>
@@ -14,6 +15,8 @@ export interface SeeParts {
 export interface Seen {
   /** Something is to be looked at. */
   readonly isNews: boolean
+  /** It was away itself, so that nothing it was told holds. */
+  readonly hasBlinked: boolean
   /** Until the next reading is wanted, milliseconds. */
   readonly waitMs: number
 }
@@ -32,12 +35,23 @@ export async function see(view: View, config: WatchConfig, { store, clock, log }
       graceMs: config.silentAfterMs,
     })
   }
-  for (const { agent, from, to } of view.judge(before.now, clock.now())) {
-    if (from === 'silent' || to === 'silent') log.info('verdict', { agent, from, to })
-  }
+  logVerdicts(view.judge(before.now, clock.now()), view, log)
   const deadline = view.blind ? Number.POSITIVE_INFINITY : view.roster.nextDeadline()
   view.waitMs = Math.max(0, Math.min(view.readAgainMs, deadline - clock.now()))
-  return { isNews: sighting.isNews || view.changes.length > 0, waitMs: view.waitMs }
+  const isNews = sighting.isNews || view.changes.length > 0
+  return { isNews, hasBlinked: sighting.blink !== null, waitMs: view.waitMs }
+}
+
+/** Tells of whom was lost and who is back; that somebody is late is hardly news. */
+export function logVerdicts(passed: readonly Passed[], { bodies }: View, log: Log): void {
+  for (const { agent, from, to } of passed) {
+    if (to === 'gone') log.info('verdict', { agent, from, to, why: whyOf(bodies.of(agent)) })
+    else if ([from, to].some((each) => each === 'silent' || each === 'gone')) log.info('verdict', { agent, from, to })
+  }
+}
+
+function whyOf(found: Finding | null): string {
+  return found === null ? '' : `${found.body.name}: ${found.body.why}`
 }
 
 function moment(clock: Clock): Moment {

@@ -1,4 +1,5 @@
 import type { Pulses } from '#fleet/beat.ts'
+import { Bodies } from '#fleet/bodies.ts'
 import { type Blink, blinked, Roster, type VerdictChange } from '#fleet/liveness.ts'
 import { Leases } from '#fleet/reassignment.ts'
 import type { SessionId } from '#fleet/session.ts'
@@ -24,6 +25,9 @@ export interface Passed extends VerdictChange {
   readonly passedAt: number
 }
 
+/** So long after a death its work stays where it is: those that die together are seen to, and who is back by then lost nothing. */
+const GATHER_MS = 400
+
 /** Reading tasks, and telling verdicts, may each take one part in so many of the watchdog's time: deadlines come first. */
 export const COST_SHARE = 200
 
@@ -41,6 +45,12 @@ const PACE_MS = 1_000
 export class View {
   readonly roster: Roster
   readonly leases: Leases
+  /** What supervisors tell of what agents run in. */
+  readonly bodies = new Bodies()
+  /** Agents whose death an incident tells of, by the signs of life that they had shown when it was met. */
+  readonly mourned = new Map<string, number>()
+  /** Supervisors that do not answer, by when that began. */
+  readonly away = new Map<string, number>()
   /** Open tasks as they were read last, by when that was. */
   tasks: readonly Task[] = []
   tasksAt = Number.NEGATIVE_INFINITY
@@ -57,7 +67,7 @@ export class View {
   hasStrangers = false
   /** Verdicts that no finished look has answered yet. */
   changes: Passed[] = []
-  /** Agents under conviction. */
+  /** Agents that are silent or gone. */
   readonly silent = new Set<string>()
   /** Those whose incident is to be opened yet. */
   readonly owed = new Set<string>()
@@ -135,10 +145,32 @@ export class View {
   /** Passes the verdicts that are due at `now`, and answers them; `passedAt` is when that really is. */
   judge(now: number, passedAt: number): Passed[] {
     if (this.blind) return []
-    const passed = this.roster.due(now).map((change) => ({ ...change, passedAt }))
-    for (const { agent, to, at } of passed) {
+    const passed = this.#pass(this.roster.due(now), passedAt)
+    return [...passed, ...this.weigh(now)]
+  }
+
+  /** Passes the verdicts that follow from what supervisors told, whatever the beats say, and answers them. */
+  weigh(now: number): Passed[] {
+    const { roster, bodies, mourned, blind } = this
+    if (blind) return []
+    for (const agent of bodies.agents()) {
+      const [verdict, found] = [roster.standing(agent)?.verdict, bodies.of(agent)]
+      if (verdict === undefined || found === null) continue
+      // A body that nobody saw die may be an old one of an agent that lives elsewhere, unless that death is told of.
+      if (found.state === 'ended' || (found.state === 'found_ended' && mourned.has(agent))) roster.gone(agent, now)
+      else if (found.state !== 'found_ended') roster.back(agent, now)
+    }
+    const passed = this.#pass(roster.changes(), now)
+    this.#muster(now)
+    return passed
+  }
+
+  #pass(changes: readonly VerdictChange[], passedAt: number): Passed[] {
+    const passed = changes.map((change) => ({ ...change, passedAt }))
+    for (const { agent, from, to, at } of passed) {
       if (to !== 'alive') this.lagMs = passedAt - at
-      if (to === 'silent') {
+      if (from === 'gone' && to === 'alive') this.bodies.pardon(agent)
+      if (to === 'silent' || to === 'gone') {
         this.silent.add(agent)
         this.tasksStale = true
       } else {
@@ -148,7 +180,6 @@ export class View {
     }
     this.changes.push(...passed)
     if (passed.length > 0) this.dirty = true
-    this.#muster(now)
     return passed
   }
 
@@ -168,10 +199,21 @@ export class View {
     return !this.roster.massSilence && !this.blind && now - this.#graceAt > this.#config.lateAfterMs
   }
 
-  /** Silent agents that are single failures: not in a mass silence, nor in the time that they have to come back from one. */
-  get failed(): readonly string[] {
+  /** Lost agents that are single failures: not in a mass silence, nor in the time that they have to come back from one. */
+  failed(now: number): readonly string[] {
     if (this.blind || this.roster.massSilence || (this.seen?.now ?? 0) < this.mercyUntil) return []
-    return [...this.silent].filter((agent) => !this.roster.isTold(agent))
+    return [...this.silent].filter((agent) => !this.roster.isTold(agent) && this.#gatheredAt(agent) <= now)
+  }
+
+  /** When somebody will be found to have failed though nothing more happens; Infinity when nobody will. */
+  nextFailure(now: number): number {
+    const ends = [...this.silent].map((agent) => this.#gatheredAt(agent)).filter((at) => at > now)
+    return Math.min(...ends)
+  }
+
+  #gatheredAt(agent: string): number {
+    const standing = this.roster.standing(agent)
+    return standing?.verdict === 'gone' ? standing.since + GATHER_MS : Number.NEGATIVE_INFINITY
   }
 
   #blink(after: Moment): Blink | null {
@@ -211,6 +253,7 @@ export class View {
   #grace(now: number): void {
     this.#graceAt = now
     this.roster.grace(now)
+    this.bodies.doubt()
     this.leases.grace(now)
     this.strandedSince = null
     this.dirty = true

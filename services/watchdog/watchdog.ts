@@ -12,9 +12,12 @@ import type { Store } from '#store/store.ts'
 import { Teller } from './alerts.ts'
 import { openChannels } from './channels.ts'
 import { type Config, readConfig, type WatchConfig } from './config.ts'
+import { openSources } from './evidence/open.ts'
+import { attend, type Source } from './evidence.ts'
 import { Incidents } from './incidents.ts'
 import { type Look, look } from './look.ts'
 import { closeRecovered } from './recovered.ts'
+import { Restarts } from './restarts.ts'
 import { see } from './see.ts'
 import { tellVerdicts } from './verdicts.ts'
 import { View } from './view.ts'
@@ -28,6 +31,8 @@ export interface WatchParts {
   readonly log: Log
   readonly chance: Chance
   readonly signal: AbortSignal
+  /** Who knows what agents run in. */
+  readonly sources: readonly Source[]
   /** Told of every finished look. */
   onLook?(look: Look, view: View): void
   /** Told whenever the store failed us, and for how long it has. */
@@ -40,10 +45,10 @@ export interface WatchParts {
 
 /**
  * Watches until the signal aborts, then ends what it has in hand. Never rejects: the store's errors are waited out. Seeing,
- * looking, writing verdicts down and telling alerts go on side by side, and none of them waits for another.
+ * looking, hearing evidence, starting the dead again, writing verdicts down and telling alerts go on side by side, and none of them waits for another.
  */
 export async function watch(config: WatchConfig, parts: WatchParts): Promise<void> {
-  const { store, clock, log } = parts
+  const { store, clock, log, sources } = parts
   const channels = openChannels(config, clock, log)
   const tellers = channels.map((channel) => {
     return new Teller(channel, { ...parts, onFailure: (name) => parts.onAlertFailure?.(name) })
@@ -56,21 +61,28 @@ export async function watch(config: WatchConfig, parts: WatchParts): Promise<voi
   const absence = new Absence(config, parts, tellers)
   const looking = absence.loop('look', async () => {
     const done = await look(view, config, { store, clock, log, incidents })
-    if (done.news > 0) for (const teller of tellers) teller.nudge()
+    if (done.news > 0) onNews()
     if (view.dirty) telling.nudge()
     parts.onLook?.(done, view)
     return done.waitMs
   })
   const seeing = absence.loop('see', async () => {
-    const { isNews, waitMs } = await see(view, config, { store, clock, log })
+    const { isNews, hasBlinked, waitMs } = await see(view, config, { store, clock, log })
     if (isNews) looking.nudge()
+    if (hasBlinked) for (const each of attending) each.nudge()
     return waitMs
   })
+  const attending = sources.map((source) => attend(source, view, { ...parts, onNews: () => looking.nudge() }))
+  const onNews = (): void => {
+    for (const teller of tellers) teller.nudge()
+  }
+  const restarts = new Restarts(view, config, { ...parts, incidents, onNews })
+  const restarting = absence.loop('restart', () => restarts.step())
   const telling = absence.loop('tell', () => tellVerdicts(view, config, { store, clock }))
-  await Promise.all([seeing, looking, telling, ...tellers].map(({ done }) => done))
+  await Promise.all([seeing, looking, telling, restarting, ...attending, ...tellers].map(({ done }) => done))
 }
 
-type Part = 'see' | 'look' | 'tell'
+type Part = 'see' | 'look' | 'tell' | 'restart'
 
 /** How long a part of the watchdog has failed, and by what. */
 interface Failure {
@@ -156,6 +168,8 @@ async function start(config: Config, life: Life): Promise<void> {
   gauge('s2_watchdog_agents_alive', 'Agents that are alive.', ({ roster }) => roster.counts.alive)
   gauge('s2_watchdog_agents_late', 'Agents that are late.', ({ roster }) => roster.counts.late)
   gauge('s2_watchdog_agents_silent', 'Agents that are silent.', ({ roster }) => roster.counts.silent)
+  gauge('s2_watchdog_agents_gone', 'Agents that are known to be dead.', ({ roster }) => roster.counts.gone)
+  gauge('s2_watchdog_sources_away', 'Supervisors that do not answer.', ({ away }) => away.size)
   gauge('s2_watchdog_tasks_open', 'Tasks that have not ended.', ({ tasks }) => tasks.length)
   gauge('s2_watchdog_blind', '1 while nobody collects beats.', ({ blind }) => (blind ? 1 : 0))
   gauge(
@@ -170,6 +184,7 @@ async function start(config: Config, life: Life): Promise<void> {
     log,
     chance,
     signal: draining,
+    sources: await openSources(config.evidence, clock),
     onLook: ({ moved }, view) => {
       last = view
       moves.add(moved)

@@ -35,6 +35,8 @@ const WATCH: WatchConfig = {
   watchMs: 250,
   leaseMs: 60_000,
   moveEveryMs: 10_000,
+  restartAfterMs: 30_000,
+  restartsMax: 0,
   movesMax: 5,
   alertExec: null,
   alertWebhook: null,
@@ -70,6 +72,7 @@ async function openWatching(path: string, config: WatchConfig): Promise<Watching
     log,
     chance: systemChance,
     signal: ending.signal,
+    sources: [],
     onLook: ({ changes }) => {
       for (const { agent, to, at, passedAt } of changes) {
         const one = { agent, to, lagMs: passedAt - at, passedAt: passedAt + offset }

@@ -66,6 +66,7 @@ export class Watchman {
       log: recordingLog((said) => this.#onSaid(said, life, observer)),
       chance: around.dice.next,
       signal: life.unending,
+      sources: [],
     })
   }
 

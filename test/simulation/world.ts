@@ -473,6 +473,8 @@ function chooseConfig(dice: Dice): Config {
       leaseMs: 60_000 * scale,
       moveEveryMs: dice.pick([10_000, 2_000]),
       movesMax: 1_000,
+      restartAfterMs: 30_000 * scale,
+      restartsMax: 3,
       alertExec: null,
       alertWebhook: null,
     },

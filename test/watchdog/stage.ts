@@ -1,5 +1,6 @@
 /** A fleet in memory under a clock that a test moves: thirty minutes cost milliseconds. */
 import assert from 'node:assert/strict'
+import type { Body } from '#fleet/bodies.ts'
 import type { Incident } from '#fleet/incident.ts'
 import { readLetter } from '#fleet/letters.ts'
 import { type SessionId, sessionId } from '#fleet/session.ts'
@@ -8,6 +9,7 @@ import { recordingLog, type Said } from '#runtime/log.ts'
 import { openMemoryStore } from '#store/memory.ts'
 import type { Store } from '#store/store.ts'
 import type { WatchConfig } from '../../services/watchdog/config.ts'
+import type { Source } from '../../services/watchdog/evidence.ts'
 import type { Look } from '../../services/watchdog/look.ts'
 import type { Passed } from '../../services/watchdog/view.ts'
 import { watch } from '../../services/watchdog/watchdog.ts'
@@ -23,6 +25,8 @@ export const CONFIG: WatchConfig = {
   leaseMs: 60_000,
   moveEveryMs: 10_000,
   movesMax: 5,
+  restartAfterMs: 30_000,
+  restartsMax: 3,
   alertExec: null,
   alertWebhook: null,
 }
@@ -136,9 +140,9 @@ export class Stage implements AsyncDisposable {
     return Object.fromEntries(verdicts.map(({ agent, verdict }) => [agent, verdict]))
   }
 
-  watchdog(more: { store?: Store; config?: Partial<WatchConfig> } = {}): Watchdog {
+  watchdog(more: { store?: Store; config?: Partial<WatchConfig>; sources?: readonly Source[] } = {}): Watchdog {
     const life = new Life('watchdog', this.machine)
-    const watchdog = new Watchdog({ ...CONFIG, ...more.config }, more.store ?? this.store, life)
+    const watchdog = new Watchdog({ ...CONFIG, ...more.config }, more.store ?? this.store, life, more.sources ?? [])
     this.#running.push(watchdog.done)
     this.#ending.signal.addEventListener('abort', () => watchdog.end())
     return watchdog
@@ -188,7 +192,7 @@ export class Watchdog {
   readonly life: Life
   readonly #stop = new AbortController()
 
-  constructor(config: WatchConfig, store: Store, life: Life) {
+  constructor(config: WatchConfig, store: Store, life: Life, sources: readonly Source[]) {
     const { clock } = life
     this.life = life
     this.done = watch(config, {
@@ -197,6 +201,7 @@ export class Watchdog {
       log: this.log,
       chance: () => 0.5,
       signal: this.#stop.signal,
+      sources,
       onLook: (look) => {
         this.looks.push(look)
         this.changes.push(...look.changes)
@@ -225,6 +230,46 @@ export class Watchdog {
   async stop(): Promise<void> {
     this.end()
     await this.done
+  }
+}
+
+/** A supervisor that a test speaks for: it hints at what changes, unless it is away. */
+export class Supervisor implements Source {
+  readonly name = 'fake'
+  readonly everyMs = 5_000
+  readonly started: string[] = []
+  isAway = false
+  /** Told when it is asked to start something. */
+  onStart: (id: string) => void = () => undefined
+  readonly #bodies = new Map<string, Body>()
+  readonly #heard: (() => void)[] = []
+
+  async read(): Promise<readonly Body[]> {
+    if (this.isAway) throw new Error('no answer')
+    return [...this.#bodies.values()]
+  }
+
+  onHint(heard: () => void): void {
+    this.#heard.push(heard)
+  }
+
+  async start(id: string): Promise<void> {
+    this.started.push(id)
+    this.onStart(id)
+  }
+
+  set(id: string, state: Body['state'], more: Partial<Body> = {}): void {
+    this.#bodies.set(id, { id, agent: id, name: `body ${id}`, state, why: '', mayStart: false, ...more })
+    this.hint()
+  }
+
+  remove(id: string): void {
+    this.#bodies.delete(id)
+    this.hint()
+  }
+
+  hint(): void {
+    for (const heard of this.#heard) heard()
   }
 }
 

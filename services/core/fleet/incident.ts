@@ -12,11 +12,15 @@ export interface Incident {
 
 export const INCIDENT_KINDS = [
   'silent',
+  'gone',
   'mass_silence',
   'blind',
   'task_exhausted',
   'task_stranded',
   'unit_failed',
+  'supervisor_away',
+  'restart',
+  'restarts_exhausted',
   'credentials',
 ] as const
 export type IncidentKind = (typeof INCIDENT_KINDS)[number]

@@ -81,6 +81,7 @@ export function reasonInWords(reason: MoveReason | 'cancelled'): string {
 
 const REASONS: Readonly<Record<MoveReason | 'cancelled', string>> = {
   silent: 'you were not heard for too long',
+  gone: 'what you ran in ended',
   lease_lapsed: 'you did not renew your lease on it',
   unassigned: 'nobody had it',
   conversation_ended: 'its conversation ended',

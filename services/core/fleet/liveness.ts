@@ -14,8 +14,8 @@ export interface AgentVerdict {
   readonly host: string | null
 }
 
-/** The verdicts that beats alone can give. */
-export type Heard = 'alive' | 'late' | 'silent'
+/** The verdicts that a roster passes: three by beats alone, and one by proof. */
+export type Ruling = 'alive' | 'late' | 'silent' | 'gone'
 
 /** How long an agent may be unheard, milliseconds. */
 export interface Patience {
@@ -30,7 +30,7 @@ export interface Standing {
   readonly role: string
   /** Where its last beat came from. */
   readonly host: string | null
-  readonly verdict: Heard
+  readonly verdict: Ruling
   readonly since: number
   /** It was heard itself since the last grace, and not merely given the benefit of the doubt. */
   readonly proven: boolean
@@ -42,9 +42,9 @@ export interface Standing {
 
 export interface VerdictChange {
   readonly agent: string
-  readonly from: Heard
-  readonly to: Heard
-  /** The exact moment it fell due, by the observer's clock; for a return, when it was heard. */
+  readonly from: Ruling
+  readonly to: Ruling
+  /** The exact moment it fell due, by the observer's clock; for a return, when it was heard; for a death, when it was learned. */
   readonly at: number
 }
 
@@ -63,7 +63,7 @@ export class Roster {
   readonly #late = new Line()
   /** Convicted within the last silence window. */
   readonly #fallen = new Line()
-  readonly #counts: Record<Heard, number> = { alive: 0, late: 0, silent: 0 }
+  readonly #counts: Record<Ruling, number> = { alive: 0, late: 0, silent: 0, gone: 0 }
   /** Of those that count in the question whether many fell silent together. */
   #counting = 0
   #unheard = 0
@@ -79,7 +79,7 @@ export class Roster {
     return this.#members.size
   }
 
-  get counts(): Readonly<Record<Heard, number>> {
+  get counts(): Readonly<Record<Ruling, number>> {
     return this.#counts
   }
 
@@ -138,7 +138,7 @@ export class Roster {
       if (seen === undefined) {
         if (!this.#strangers.has(pulse.session)) strangers += 1
         this.#strangers.set(pulse.session, { pulse, heard: true })
-      } else if (this.#note(seen, pulse)) this.#credit(seen, now)
+      } else this.#weigh(seen, this.#note(seen, pulse), now)
     }
     return strangers
   }
@@ -158,6 +158,11 @@ export class Roster {
       first.line?.remove(first)
       if (first.told) this.#putAside(first)
     }
+    return this.changes()
+  }
+
+  /** All changes since the last time they were asked for. */
+  changes(): VerdictChange[] {
     const changes = this.#changes
     this.#changes = []
     return changes
@@ -174,14 +179,15 @@ export class Roster {
 
   /**
    * The observer did not see for a while: nobody is convicted until a full silence from now. Those who were late or
-   * silent stay late until they are heard, so that nobody calls them back, or gives them work, on no evidence.
+   * silent stay late until they are heard, so that nobody calls them back, or gives them work, on no evidence. Deaths
+   * are to be proven anew.
    */
   grace(now: number): void {
     for (const member of this.#members.values()) {
       member.proven = false
       member.credit = now
       if (member.verdict === 'alive') continue
-      if (member.verdict === 'silent') this.#pass(member, 'late', now)
+      if (member.verdict !== 'late') this.#pass(member, 'late', now)
       this.#late.insert(member)
     }
   }
@@ -190,16 +196,39 @@ export class Roster {
   suspect(agent: string, now: number): void {
     const member = this.#members.get(agent)
     if (member === undefined) return
-    this.#pass(member, 'late', now)
     member.told = true
     this.#putAside(member)
+    if (member.verdict === 'gone') return
+    this.#pass(member, 'late', now)
     this.#late.insert(member)
   }
 
-  /** An incident of its own tells of this silent agent: once a silence window has passed it no longer counts as fresh. */
+  /**
+   * There is proof that it died. Beats of a daemon that outlived it do not vouch for it: only a new life does, or work
+   * that is shown when what it did before must long have been told.
+   */
+  gone(agent: string, now: number): void {
+    const member = this.#members.get(agent)
+    if (member === undefined || member.verdict === 'gone') return
+    this.#pass(member, 'gone', now)
+    member.proven = false
+    member.credit = now - this.#patience.silentAfterMs // like one that has just been found silent
+    this.#fallen.insert(member)
+  }
+
+  /** What it runs in lives again: it has a full silence to be heard itself, and gets no work until then. */
+  back(agent: string, now: number): void {
+    const member = this.#members.get(agent)
+    if (member?.verdict !== 'gone') return
+    this.#pass(member, 'alive', now)
+    member.credit = now
+    this.#alive.insert(member)
+  }
+
+  /** An incident of its own tells of this lost agent: once a silence window has passed it no longer counts as fresh. */
   told(agent: string, now: number): void {
     const member = this.#members.get(agent)
-    if (member?.verdict !== 'silent') return
+    if (member?.verdict !== 'silent' && member?.verdict !== 'gone') return
     member.told = true
     if (member.since + this.#patience.silentAfterMs <= now) this.#putAside(member)
   }
@@ -218,7 +247,7 @@ export class Roster {
     return this.#unheard >= least && this.#unheard * 100 >= this.#counting * 55
   }
 
-  /** How many that count there are, how many of them are unheard (late or silent), and how many silent. */
+  /** How many that count there are, how many of them are unheard (late, silent or gone), and how many silent or gone. */
   get muster(): { readonly count: number; readonly unheard: number; readonly silent: number } {
     return { count: this.#counting, unheard: this.#unheard, silent: this.#silent }
   }
@@ -253,8 +282,8 @@ export class Roster {
     const stranger = this.#strangers.get(session)
     if (stranger === undefined) return
     this.#strangers.delete(session)
-    this.#note(seen, stranger.pulse)
-    if (stranger.heard) this.#credit(seen, now)
+    const sign = this.#note(seen, stranger.pulse)
+    if (stranger.heard) this.#weigh(seen, sign, now)
   }
 
   #handOver(seen: Seen, to: Member): void {
@@ -280,19 +309,30 @@ export class Roster {
     }
   }
 
-  /** Remembers a pulse, but not the pulse itself: a large fleet brings too many. Answers whether it is another than known. */
-  #note(seen: Seen, { incarnation, host, seq, work }: Pulse): boolean {
+  /** Remembers a pulse, but not the pulse itself: a large fleet brings too many. Answers what it shows beyond the one before. */
+  #note(seen: Seen, { incarnation, host, seq, work }: Pulse): Sign {
     const { member } = seen
     const isFirst = seen.incarnation === null
-    const isNewLife = seen.incarnation !== incarnation
-    const isBeat = isNewLife || seen.seq !== seq
-    if (!isFirst && (isNewLife || seen.work !== work)) member.signs += 1
-    if (isNewLife) seen.incarnation = incarnation
+    const isNewLife = (seen.incarnation ?? member.life ?? incarnation) !== incarnation
+    const isBeat = isFirst || seen.seq !== seq
+    const hasWorked = !isFirst && seen.work !== work
+    if (isNewLife || hasWorked) member.signs += 1
+    if (seen.incarnation !== incarnation) seen.incarnation = incarnation
     if (seen.host !== host) seen.host = host
     seen.seq = seq
     seen.work = work
     member.host ??= host
-    return isBeat
+    if (member.life !== incarnation) member.life = incarnation
+    if (isNewLife) return 'life'
+    if (!isBeat) return 'nothing'
+    return hasWorked ? 'work' : 'beat'
+  }
+
+  #weigh(seen: Seen, sign: Sign, now: number): void {
+    if (sign === 'nothing') return
+    const { verdict, since } = seen.member
+    const isLateWork = sign === 'work' && now - since > this.#patience.lateAfterMs
+    if (verdict !== 'gone' || sign === 'life' || isLateWork) this.#credit(seen, now)
   }
 
   #credit(seen: Seen, now: number): void {
@@ -312,7 +352,7 @@ export class Roster {
     this.#alive.insert(member)
   }
 
-  #pass(member: Member, to: Heard, at: number): void {
+  #pass(member: Member, to: Ruling, at: number): void {
     if (member.verdict === to) return
     this.#changes.push({ agent: member.agent, from: member.verdict, to, at })
     this.#counts[member.verdict] -= 1
@@ -339,7 +379,7 @@ export class Roster {
     if (member.aside || (member.foreign && !member.met)) return
     this.#counting += by
     if (member.verdict !== 'alive') this.#unheard += by
-    if (member.verdict === 'silent') this.#silent += by
+    if (member.verdict === 'silent' || member.verdict === 'gone') this.#silent += by
   }
 }
 
@@ -362,6 +402,9 @@ export function blinked(gap: Gap, allowedMs: number): Blink | null {
   return Math.abs(gap.wallMs - gap.monotonicMs) > allowedMs ? 'clock_jumped' : null
 }
 
+/** What a pulse shows of its agent: nothing new, that its host lives, that it worked, that it lives anew. */
+type Sign = 'nothing' | 'beat' | 'work' | 'life'
+
 /** What was seen of one session. */
 interface Seen {
   readonly session: SessionId
@@ -379,13 +422,15 @@ class Member implements Standing {
   readonly foreign: boolean
   role = ''
   host: string | null = null
-  verdict: Heard = 'alive'
+  verdict: Ruling = 'alive'
   since: number
   proven = false
   signs = 0
   /** When it was last heard, or given grace. */
   credit: number
   generation = 0
+  /** The incarnation that was noted last. */
+  life: string | null = null
   /** Ever heard by this observer. */
   met = false
   told = false

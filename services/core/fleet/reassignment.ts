@@ -1,3 +1,4 @@
+import type { Bodies } from './bodies.ts'
 import type { Roster } from './liveness.ts'
 import type { SessionId } from './session.ts'
 import { isLeased, type Move, type MoveReason, PRIORITIES, type Task } from './task.ts'
@@ -10,7 +11,7 @@ export interface Candidate {
   readonly session: SessionId
   /** Open tasks that it holds. */
   readonly load: number
-  /** It beats, but let its leases lapse and showed no work since: the last resort. */
+  /** It beats, but let its leases lapse and showed no work since, or what it runs in is paused or unwell: the last resort. */
   readonly stuck: boolean
 }
 
@@ -176,7 +177,7 @@ function isSame(x: Task, y: Task): boolean {
 }
 
 /**
- * Which open tasks should have another owner. A silent agent loses its own once an incident tells of it: those whom a mass
+ * Which open tasks should have another owner. A lost agent loses its own once an incident tells of it: those whom a mass
  * silence holds have none. `tasks` must have been read before the conversations that the roster
  * knows of: a holder that the later reading does not name has no conversation any more.
  */
@@ -193,15 +194,21 @@ export function findNeeds(tasks: readonly Task[], roster: Roster, leases: Leases
       continue
     }
     const lapsedAt = leases.lapsedAt(task)
-    const isConvicted = failed.verdict === 'silent' && roster.isTold(failed.agent)
-    if (isConvicted) needs.push({ task, reason: 'silent', failed, since: failed.since })
-    else if (lapsedAt !== null) needs.push({ task, reason: 'lease_lapsed', failed, since: lapsedAt })
+    const { verdict } = failed
+    if ((verdict === 'silent' || verdict === 'gone') && roster.isTold(failed.agent)) {
+      needs.push({ task, reason: verdict, failed, since: failed.since })
+    } else if (lapsedAt !== null) needs.push({ task, reason: 'lease_lapsed', failed, since: lapsedAt })
   }
   return needs
 }
 
 /** Who could take tasks now. An agent with only ends `a` gives work and takes none. */
-export function findCandidates(tasks: readonly Task[], roster: Roster, leases: Leases): Candidate[] {
+export function findCandidates(
+  tasks: readonly Task[],
+  roster: Roster,
+  leases: Leases,
+  bodies: Pick<Bodies, 'isHindered'>,
+): Candidate[] {
   const loads = new Map<string, number>()
   for (const { holder } of tasks) {
     const agent = holder === null ? undefined : roster.agentOf(holder)
@@ -210,7 +217,8 @@ export function findCandidates(tasks: readonly Task[], roster: Roster, leases: L
   const candidates: Candidate[] = []
   for (const { agent, role, host, verdict, proven, seat } of roster.standings()) {
     if (verdict !== 'alive' || !proven || seat === null) continue
-    candidates.push({ agent, role, host, session: seat, load: loads.get(agent) ?? 0, stuck: leases.isStuck(agent) })
+    const stuck = leases.isStuck(agent) || bodies.isHindered(agent)
+    candidates.push({ agent, role, host, session: seat, load: loads.get(agent) ?? 0, stuck })
   }
   return candidates
 }
@@ -305,7 +313,7 @@ function turnOf({ task, failed }: Need): string | null {
 
 /** Whether a task may wait for its role: never one that an agent was at, or about to be, until it failed. */
 function mayWait({ reason, since }: Need, role: string, { expected, patientSince }: MoveLimits): boolean {
-  if (reason === 'silent' || reason === 'lease_lapsed') return false
+  if (reason === 'silent' || reason === 'gone' || reason === 'lease_lapsed') return false
   return expected.has(role) || since > patientSince
 }
 

@@ -92,7 +92,7 @@ export interface Move {
   readonly reason: MoveReason
 }
 
-export const MOVE_REASONS = ['silent', 'lease_lapsed', 'unassigned', 'conversation_ended', 'by_hand'] as const
+export const MOVE_REASONS = ['silent', 'gone', 'lease_lapsed', 'unassigned', 'conversation_ended', 'by_hand'] as const
 export type MoveReason = (typeof MOVE_REASONS)[number]
 
 export const TASK_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/

@@ -99,6 +99,18 @@ export function parseAddress(value: string): Address {
   return { host: match[1] ?? match[2] ?? '', port }
 }
 
+/** `claude@*.service`, where the instance names the agent; or one unit of one agent. */
+export type AgentUnits = { readonly template: string } | { readonly unit: string; readonly agent: string }
+
+/** Reads `claude@*.service` and `s2-worker-3=claude.service`. */
+function agentUnits(text: string): AgentUnits {
+  const template = /^([\w:.-]+@)\*(?:\.service)?$/.exec(text)?.[1]
+  if (template !== undefined) return { template }
+  const [, agent, unit] = /^([^=\s]+)=([\w:.@\\-]+?)(?:\.service)?$/.exec(text) ?? []
+  if (agent === undefined || unit === undefined) throw new Error('must be template@*.service or agent=unit.service')
+  return { agent, unit: `${unit}.service` }
+}
+
 const FIVE: readonly ProgramName[] = ['bridge', 'keepalive', 'fs-watcher', 'cred-sync', 'watchdog']
 
 /** Every setting there is. Unknown `S2_` names are refused by comparison with this list. */
@@ -311,6 +323,59 @@ export const SETTINGS = {
     fallback: '5',
     example: '3',
     parse: integer(1, 1000),
+  },
+  S2_DOCKER: {
+    about:
+      'Socket of the docker engine whose containers labelled `s2.agent` are watched. Left out: no engine is asked.',
+    programs: ['watchdog'],
+    example: 'unix:///var/run/docker.sock',
+    parse: (value: string): string => {
+      const address = parseAddress(value.replace(/^unix:\/\//, 'unix:'))
+      if (!('path' in address)) throw new Error('must be unix:///path')
+      return address.path
+    },
+  },
+  S2_TMUX: {
+    about: 'Socket of the tmux server whose sessions with the option `@s2_agent` are watched.',
+    programs: ['watchdog'],
+    example: '/tmp/tmux-1000/default',
+    parse: path,
+  },
+  S2_UNITS: {
+    about:
+      'Units of systemd that agents run in: `template@*.service`, the instance being the agent, or `agent=unit.service`.',
+    programs: ['watchdog'],
+    fallback: '',
+    example: 'claude@*.service,s2-worker-3=codex.service',
+    parse: (value: string): readonly AgentUnits[] => list(value).map(agentUnits),
+  },
+  S2_UNITS_MANAGER: {
+    about: 'Whose units those are: the machine’s, or those of the user that the watchdog runs as.',
+    programs: ['watchdog'],
+    fallback: 'system',
+    example: 'user',
+    parse: word(['system', 'user']),
+  },
+  S2_UNITS_RESTART: {
+    about: 'Whether such a unit may be started again when it ended. Containers say so by the label `s2.restart=true`.',
+    programs: ['watchdog'],
+    fallback: 'no',
+    example: 'yes',
+    parse: yesNo,
+  },
+  S2_RESTART_AFTER: {
+    about: 'How long a dead agent stays so before what it ran in is started again, where that is allowed.',
+    programs: ['watchdog'],
+    fallback: '30s',
+    example: '2m',
+    parse: duration(0, 86_400_000),
+  },
+  S2_RESTARTS_MAX: {
+    about: 'How often within an hour before a human is asked; 0: never.',
+    programs: ['watchdog'],
+    fallback: '3',
+    example: '1',
+    parse: integer(0, 60),
   },
   S2_ALERT_EXEC: {
     about: 'Command that is told of incidents: JSON on its standard input. A JSON list is run as it is, else by sh.',

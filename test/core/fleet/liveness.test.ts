@@ -138,7 +138,7 @@ test('agents whose conversations ended are forgotten, whatever was thought of th
   roster.due(20_000 + LATE)
   roster.know([agent('w3')], 36_000)
   assert.equal(roster.size, 1)
-  assert.deepEqual(roster.counts, { alive: 0, late: 1, silent: 0 })
+  assert.deepEqual(roster.counts, { alive: 0, late: 1, silent: 0, gone: 0 })
   assert.deepEqual(steps(roster.due(20_000 + SILENT)), [`w3 late>silent ${20_000 + SILENT}`])
   assert.deepEqual(roster.muster, { count: 1, unheard: 1, silent: 1 })
 })
@@ -254,7 +254,7 @@ test('silences further apart than one window are single failures, once an incide
     for (const { agent, to } of roster.due(now)) if (to === 'silent') roster.told(agent, now)
     assert.equal(roster.massSilence, false, `at ${now}`)
   }
-  assert.deepEqual(roster.counts, { alive: 3, late: 0, silent: 6 })
+  assert.deepEqual(roster.counts, { alive: 3, late: 0, silent: 6, gone: 0 })
   assert.deepEqual(roster.muster, { count: 3, unheard: 0, silent: 0 })
 })
 
@@ -287,7 +287,7 @@ test('foreign agents that never beat are convicted, but do not count in mass sil
     roster.hear([pulse('a1', now), pulse('a2', now), pulse('a3', now)], now)
   }
   roster.due(SILENT)
-  assert.deepEqual(roster.counts, { alive: 3, late: 0, silent: 12 })
+  assert.deepEqual(roster.counts, { alive: 3, late: 0, silent: 12, gone: 0 })
   assert.equal(roster.massSilence, false)
   roster.hear([pulse('w1', 1)], SILENT + 1)
   assert.deepEqual(roster.muster, { count: 4, unheard: 0, silent: 0 }, 'one that did beat counts')
@@ -349,7 +349,7 @@ test('whatever happens, the roster thinks what the slow rule thinks', () => {
           naive.heard.set(name, now)
         }
         roster.due(now)
-        const counts = { alive: 0, late: 0, silent: 0 }
+        const counts = { alive: 0, late: 0, silent: 0, gone: 0 }
         for (const { agent, verdict } of roster.standings()) {
           counts[verdict] += 1
           assert.equal(verdict, naive.verdict(agent, now))
@@ -385,4 +385,120 @@ test('a hundred thousand agents cost no more a beat or a check than nine', () =>
   // 300,000 beats: a second is many times what it takes, and far less than a scan at every check would
   assert.ok(user < 2_000_000, `${user} µs`)
   assert.equal(roster.counts.alive, count)
+})
+
+test('who is proved dead is gone at once; beats of the daemon that outlived it do not vouch for it, a new life does', () => {
+  const roster = rosterOf('w1', 'w2')
+  roster.hear([pulse('w1', 1)], 1_000)
+  roster.gone('w1', 2_000)
+  roster.gone('w1', 2_500)
+  roster.gone('nobody', 2_500)
+  assert.deepEqual(steps(roster.changes()), ['w1 alive>gone 2000'])
+  assert.deepEqual(roster.counts, { alive: 1, late: 0, silent: 0, gone: 1 })
+  roster.hear([pulse('w1', 2)], 6_000)
+  roster.hear([pulse('w1', 3, { work: 1 })], 11_000) // done before it died, told after
+  assert.deepEqual(steps(roster.due(11_000)), [])
+  roster.hear([pulse('w1', 1, { incarnation: 'two' })], 12_000)
+  assert.deepEqual(steps(roster.due(12_000)), ['w1 gone>alive 12000'])
+  assert.equal(roster.standing('w1')?.proven, true)
+})
+
+test('work that is shown long after a death proves that the agent lives', () => {
+  const roster = rosterOf('w1')
+  roster.hear([pulse('w1', 1)], 1_000)
+  roster.gone('w1', 2_000)
+  roster.hear([pulse('w1', 2)], 30_000)
+  roster.hear([pulse('w1', 3, { work: 1 })], 35_000)
+  assert.deepEqual(steps(roster.changes()), ['w1 alive>gone 2000', 'w1 gone>alive 35000'])
+})
+
+test('a new conversation of the same daemon does not raise the dead; one of a new daemon does', () => {
+  const roster = rosterOf('w1')
+  roster.hear([pulse('w1', 1)], 1_000)
+  roster.gone('w1', 2_000)
+  roster.know([agent('w1', sessionOf('w1'), 'conv_new/b', 'conv_newer/b')], 3_000)
+  roster.hear([pulse('w1', 1, { session: 'conv_new/b' })], 4_000)
+  assert.equal(roster.standing('w1')?.verdict, 'gone')
+  roster.hear([pulse('w1', 1, { session: 'conv_newer/b', incarnation: 'two' })], 5_000)
+  assert.equal(roster.standing('w1')?.verdict, 'alive')
+})
+
+test('whose body lives again has a full silence to be heard, and gets no credit before', () => {
+  const roster = rosterOf('w1')
+  roster.hear([pulse('w1', 1)], 1_000)
+  roster.gone('w1', 2_000)
+  roster.due(500_000)
+  roster.back('w1', 500_000)
+  assert.equal(roster.standing('w1')?.proven, false)
+  assert.deepEqual(steps(roster.due(500_000)), ['w1 gone>alive 500000'])
+  assert.deepEqual(steps(roster.due(500_000 + SILENT)), [
+    `w1 alive>late ${500_000 + LATE}`,
+    `w1 late>silent ${500_000 + SILENT}`,
+  ])
+})
+
+test('those that are gone count as lost together, until they are told of one by one', () => {
+  const roster = rosterOf(...names(6))
+  roster.hear(
+    names(6).map((name) => pulse(name, 1)),
+    0,
+  )
+  for (const name of ['w1', 'w2', 'w3']) roster.gone(name, 1_000)
+  assert.equal(roster.massSilence, false)
+  roster.gone('w4', 1_100)
+  assert.equal(roster.massSilence, true)
+  assert.deepEqual(roster.muster, { count: 6, unheard: 4, silent: 4 })
+  roster.back('w4', 2_000)
+  for (const name of ['w1', 'w2', 'w3']) roster.told(name, 2_000)
+  assert.equal(roster.muster.count, 6)
+  roster.hear([pulse('w4', 2), pulse('w5', 2), pulse('w6', 2)], 61_000)
+  roster.due(61_000)
+  assert.equal(roster.muster.count, 3, 'a silence window later they are old news')
+})
+
+test('after a pause of the observer a death is to be proved anew', () => {
+  const roster = rosterOf('w1')
+  roster.hear([pulse('w1', 1)], 1_000)
+  roster.gone('w1', 2_000)
+  roster.grace(600_000)
+  assert.equal(roster.standing('w1')?.verdict, 'late')
+  roster.gone('w1', 600_100)
+  assert.deepEqual(steps(roster.changes()), ['w1 alive>gone 2000', 'w1 gone>late 600000', 'w1 late>gone 600100'])
+})
+
+test('no order of beats, deaths and returns breaks the counts', () => {
+  const step = fc.record({
+    who: fc.integer({ min: 0, max: 3 }),
+    what: fc.constantFrom('beat', 'life', 'gone', 'back', 'grace', 'suspect', 'told', 'wait'),
+    after: fc.constantFrom(0, 4_000, 20_000, 70_000),
+  })
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 40 }), (history) => {
+      const roster = rosterOf(...names(4))
+      roster.recall(names(4).map((name) => pulse(name, 0)))
+      let now = 0
+      for (const [seq, { who, what, after }] of history.entries()) {
+        now += after
+        const name = names(4)[who] as string
+        roster.due(now)
+        if (what === 'beat') roster.hear([pulse(name, seq + 1)], now)
+        else if (what === 'life') roster.hear([pulse(name, 1, { incarnation: `life ${seq}` })], now)
+        else if (what === 'grace') roster.grace(now)
+        else if (what !== 'wait') roster[what](name, now)
+        roster.due(now)
+        const verdicts = [...roster.standings()].map(({ verdict }) => verdict)
+        const count = (...of: string[]): number => verdicts.filter((each) => of.includes(each)).length
+        const { alive, late, silent, gone } = roster.counts
+        assert.deepEqual(
+          [alive, late, silent, gone],
+          ['alive', 'late', 'silent', 'gone'].map((each) => count(each)),
+        )
+        assert.ok(roster.muster.silent <= count('silent', 'gone') && roster.muster.unheard <= 4 - count('alive'))
+        if (what === 'gone') assert.equal(roster.standing(name)?.verdict, 'gone')
+        if (what === 'life') assert.equal(roster.standing(name)?.verdict, 'alive')
+        const waits = verdicts.some((each) => each === 'alive' || each === 'late')
+        assert.equal(Number.isFinite(roster.nextDeadline()), waits)
+      }
+    }),
+  )
 })

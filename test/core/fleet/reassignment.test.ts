@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import type { Pulse } from '#fleet/beat.ts'
+import { Bodies } from '#fleet/bodies.ts'
 import { Roster } from '#fleet/liveness.ts'
 import {
   type Candidate,
@@ -169,7 +170,11 @@ test('only those alive and heard since the last grace are candidates, by the end
   const tasks = [task('t1', { holder: 'conv_w2/b' }), task('t2', { holder: 'conv_w2/b' })]
   beat(roster, 30_000, 'w2', 'w3')
   const found = (): (string | number)[][] =>
-    findCandidates(tasks, roster, new Leases(LEASE)).map(({ agent, session, load }) => [agent, session, load])
+    findCandidates(tasks, roster, new Leases(LEASE), new Bodies()).map(({ agent, session, load }) => [
+      agent,
+      session,
+      load,
+    ])
   assert.deepEqual(found(), [
     ['w2', 'conv_w2/b', 2],
     ['w3', 'conv_w3/b', 0],

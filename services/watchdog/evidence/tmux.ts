@@ -1,0 +1,212 @@
+import { readFile } from 'node:fs/promises'
+import type { Body } from '#fleet/bodies.ts'
+import type { Clock } from '#runtime/clock.ts'
+import { runCommand } from '#runtime/command.ts'
+import type { Env } from '#runtime/config.ts'
+import type { Source } from '../evidence.ts'
+
+const POLL_MS = 700
+const TIMEOUT_MS = 3_000
+const OUTPUT_MAX = 4_000_000
+
+/** One session of one life of a tmux server. */
+interface Session {
+  readonly id: string
+  readonly server: string
+  readonly target: string
+  readonly name: string
+  readonly agent: string
+  /** `on`: dead panes are run again. Else a command that makes the session anew. */
+  readonly restart: string
+  readonly path: string
+  readonly panes: readonly Pane[]
+}
+
+interface Pane {
+  readonly id: string
+  readonly pid: number
+  readonly isDead: boolean
+  readonly exit: string
+  /** When its process began, in ticks since the boot: a number of a process may be given again, with another beginning. */
+  readonly begun: string | null
+}
+
+/** What `list-panes` is asked for; the command last, as it may hold anything. */
+const FIELDS = [
+  'pid',
+  'start_time',
+  'session_id',
+  'pane_id',
+  'pane_pid',
+  'pane_dead',
+  'pane_dead_status',
+  'pane_dead_signal',
+  '@s2_agent',
+  'session_name',
+  'session_path',
+  '@s2_restart',
+] as const
+const SEPARATOR = '<|>'
+
+/**
+ * Sessions of a tmux server that bear the option `@s2_agent`. The server ends with its last session, and may also be killed
+ * or lose its socket while its children live: that it does not answer proves nothing. A session has ended when the server
+ * that had it answers without it, when all its panes are dead, or when the processes of all its panes are known to have ended.
+ */
+export class TmuxSource implements Source {
+  readonly name = 'tmux'
+  readonly everyMs = POLL_MS
+  readonly #socket: string
+  readonly #env: Env
+  readonly #clock: Clock
+  readonly #known = new Map<string, Session>()
+
+  constructor(socket: string, env: Env, clock: Clock) {
+    this.#socket = socket
+    this.#env = { ...env, LC_ALL: 'C.UTF-8', TMUX: undefined }
+    this.#clock = clock
+  }
+
+  async read(signal: AbortSignal): Promise<readonly Body[]> {
+    const answer = await this.#list(signal)
+    const now = new Map((answer?.sessions ?? []).map((session) => [session.id, session]))
+    const missing = [...this.#known.values()].filter(({ id }) => !now.has(id) && !answer?.foreign.has(id))
+    for (const session of now.values()) this.#known.set(session.id, session)
+    for (const id of answer?.foreign ?? []) this.#known.delete(id)
+    const bodies = [...now.values()].map((session) => this.#present(session))
+    for (const session of missing) {
+      // its server went, and with it the session; what ran in it may live on
+      const isOver = session.server === answer?.server || (await haveAllEnded(session.panes))
+      const hasSuccessor = [...now.values()].some(({ agent }) => agent === session.agent)
+      if (hasSuccessor && isOver) this.#known.delete(session.id)
+      const restartable = answer !== null && isCommand(session.restart)
+      if (isOver) bodies.push({ ...bodyOf(session), state: 'ended', why: 'its session ended', mayStart: restartable })
+      else bodies.push({ ...bodyOf(session), state: 'unknown', why: 'its server does not answer' })
+    }
+    return bodies
+  }
+
+  async start(id: string, signal: AbortSignal): Promise<void> {
+    const session = this.#known.get(id)
+    if (session === undefined) throw new Error(`no such session: ${id}`)
+    const { name, path, restart, agent, panes } = session
+    if (!isCommand(restart)) {
+      for (const pane of panes) if (pane.isDead) await this.#tmux(['respawn-pane', '-t', pane.id], signal)
+      return
+    }
+    await this.#tmux(['kill-session', '-t', session.target], signal).catch(() => undefined) // of dead panes, if it is there at all
+    const options = [
+      ['@s2_agent', agent],
+      ['@s2_restart', restart],
+    ].flatMap(([key = '', value = '']) => [';', 'set-option', key, value])
+    await this.#tmux(['new-session', '-d', '-s', name, '-c', path, restart, ...options], signal)
+  }
+
+  #present(session: Session): Body {
+    const body = bodyOf(session)
+    if (!session.panes.every(({ isDead }) => isDead)) return { ...body, state: 'living', why: '' }
+    return { ...body, state: 'ended', why: session.panes[0]?.exit ?? '', mayStart: session.restart !== '' }
+  }
+
+  /** Null where no server answers. `foreign`: sessions that are no agent’s. */
+  async #list(signal: AbortSignal): Promise<{ server: string; sessions: Session[]; foreign: Set<string> } | null> {
+    const format = FIELDS.map((field) => `#{${field}}`).join(SEPARATOR)
+    let text: string
+    try {
+      text = await this.#tmux(['list-panes', '-a', '-F', format], signal)
+    } catch (error) {
+      if (error instanceof NoServer) return null
+      throw error
+    }
+    const rows = text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map(fieldsOf)
+    const foreign = new Set<string>()
+    const sessions: Session[] = []
+    for (const [id, panes] of Map.groupBy(rows, (row) => `${row.pid}.${row.start_time}.${row.session_id}`)) {
+      const [first] = panes
+      if (first === undefined) continue
+      if (first['@s2_agent'] === '') foreign.add(id)
+      else sessions.push(await this.#session(id, first, panes))
+    }
+    const [first] = rows
+    return first === undefined ? null : { server: `${first.pid}.${first.start_time}`, sessions, foreign }
+  }
+
+  async #session(id: string, first: Row, rows: readonly Row[]): Promise<Session> {
+    const before = new Map(this.#known.get(id)?.panes.map((pane) => [pane.pid, pane.begun]))
+    const panes = rows.map(async (row): Promise<Pane> => {
+      const pid = Number(row.pane_pid)
+      const isDead = row.pane_dead === '1'
+      const by = row.pane_dead_signal === '' ? `exit code ${row.pane_dead_status}` : `signal ${row.pane_dead_signal}`
+      const begun = before.get(pid) ?? (isDead ? null : await beginningOf(pid))
+      return { id: row.pane_id, pid, isDead, exit: by, begun }
+    })
+    return {
+      id,
+      server: `${first.pid}.${first.start_time}`,
+      target: first.session_id,
+      name: first.session_name,
+      agent: first['@s2_agent'],
+      restart: first['@s2_restart'],
+      path: first.session_path,
+      panes: await Promise.all(panes),
+    }
+  }
+
+  async #tmux(args: readonly string[], signal: AbortSignal): Promise<string> {
+    const ending = await runCommand(
+      {
+        argv: ['tmux', '-N', '-u', '-S', this.#socket, ...args],
+        env: this.#env,
+        timeoutMs: TIMEOUT_MS,
+        outputMax: OUTPUT_MAX,
+        beyond: 'end',
+      },
+      this.#clock,
+      signal,
+    )
+    if (ending.code === 0 && ending.ended === null) return ending.stdout.toString('utf8')
+    if (/no server running|error connecting|lost server|server exited/.test(ending.stderr))
+      throw new NoServer(ending.stderr.trim())
+    const how = ending.ended ?? ending.signal ?? `exit code ${ending.code}`
+    throw new Error(`tmux ${args[0]} failed: ${how}`, { cause: ending.stderr.slice(-500) })
+  }
+}
+
+class NoServer extends Error {}
+
+type Row = Readonly<Record<(typeof FIELDS)[number], string>>
+
+function fieldsOf(line: string): Row {
+  const texts = line.split(SEPARATOR)
+  const rest = texts.splice(FIELDS.length - 1).join(SEPARATOR) // a command may hold the separator
+  return Object.fromEntries(
+    FIELDS.map((field, index) => [field, index < FIELDS.length - 1 ? (texts[index] ?? '') : rest]),
+  ) as Row
+}
+
+function isCommand(restart: string): boolean {
+  return restart !== '' && restart !== 'on'
+}
+
+function bodyOf({ id, agent, name }: Session): Pick<Body, 'id' | 'agent' | 'name' | 'mayStart'> {
+  return { id, agent, name: `tmux session ${name}`, mayStart: false }
+}
+
+/** Only of processes that we could see alive: to whom they are hidden, all are missing. */
+async function haveAllEnded(panes: readonly Pane[]): Promise<boolean> {
+  const ends = panes.map(
+    async ({ pid, begun, isDead }) => isDead || (begun !== null && (await beginningOf(pid)) !== begun),
+  )
+  return (await Promise.all(ends)).every((isOver) => isOver)
+}
+
+/** The 22nd field of proc(5) stat; null where there is no such process, or none that we may see. A zombie has ended. */
+async function beginningOf(pid: number): Promise<string | null> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => null)
+  if (stat === null) return null
+  const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return state === 'Z' ? null : (fields[18] ?? null)
+}

@@ -1,0 +1,293 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { CONFIG, Stage, Supervisor } from './stage.ts'
+
+const SECOND = 1_000
+const MINUTE = 60_000
+const HOUR = 60 * MINUTE
+
+/** A fleet whose workers all run in bodies of one supervisor. */
+async function withBodies(
+  count: number,
+  more: { mayStart?: boolean } = {},
+): Promise<{ stage: Stage; engine: Supervisor }> {
+  const stage = await Stage.open(count)
+  const engine = new Supervisor()
+  for (const name of stage.actors.keys()) engine.set(name, 'living', more)
+  return { stage, engine }
+}
+
+test('death is a verdict at once, though the daemon beats on, and the work is another’s within the second', async () => {
+  const { stage, engine } = await withBodies(4)
+  await using _ = stage
+  const watchdog = stage.watchdog({ sources: [engine] })
+  await stage.addTask('t1', 'w1')
+  await stage.addTask('t2', 'w1')
+  await stage.run(20 * SECOND)
+  const at = stage.clock.now()
+  engine.set('w1', 'ended', { why: 'exit code 137, out of memory' })
+  await stage.run(SECOND)
+  const [gone] = watchdog.changes
+  assert.deepEqual([gone?.agent, gone?.to, gone?.at, gone?.passedAt], ['w1', 'gone', at, at])
+  assert.equal((await stage.verdicts()).w1, 'gone')
+  assert.ok(Object.values(await stage.holders()).every((holder) => holder !== 'w1'))
+  assert.equal(watchdog.moved, 2)
+  const [incident] = await stage.store.incidents({ open: true })
+  assert.equal(incident?.cause, 'gone:w1')
+  assert.match(incident?.summary ?? '', /^w1 on host-w1 is gone \(body w1: exit code 137, out of memory\); its tasks/)
+  const moved = (await stage.store.audit(0, 1_000)).filter(({ action }) => action === 'task_moved')
+  assert.deepEqual(
+    moved.map(({ details }) => details.reason),
+    ['gone', 'gone'],
+  )
+  await stage.run(10 * MINUTE)
+  assert.equal((await stage.verdicts()).w1, 'gone', 'its daemon does not vouch for it')
+})
+
+test('gone, and later silent too, is one incident; it is over when the body lives and the agent is heard', async () => {
+  const { stage, engine } = await withBodies(4)
+  await using _ = stage
+  const watchdog = stage.watchdog({ sources: [engine] })
+  await stage.run(20 * SECOND)
+  engine.set('w1', 'ended')
+  await stage.run(2 * SECOND)
+  stage.silence('w1')
+  await stage.run(10 * MINUTE)
+  assert.deepEqual(await stage.incidents(), ['gone:w1'])
+  engine.set('w1', 'living')
+  await stage.run(10 * SECOND)
+  assert.deepEqual(await stage.open(), ['gone:w1'], 'nobody heard it yet')
+  stage.heal('w1')
+  await stage.run(10 * SECOND)
+  assert.deepEqual(await stage.incidents(), ['-gone:w1'])
+  assert.equal(watchdog.said('incident opened').length, 1)
+  assert.equal((await stage.verdicts()).w1, 'alive')
+})
+
+test('silent, and later known to be dead, is one incident too', async () => {
+  const { stage, engine } = await withBodies(4)
+  await using _ = stage
+  stage.watchdog({ sources: [engine] })
+  await stage.run(20 * SECOND)
+  stage.silence('w1')
+  await stage.run(2 * MINUTE)
+  engine.set('w1', 'ended')
+  await stage.run(MINUTE)
+  assert.deepEqual(await stage.incidents(), ['silent:w1'])
+  assert.equal((await stage.verdicts()).w1, 'gone')
+  stage.heal('w1')
+  stage.actor('w1').incarnation = 'second'
+  await stage.run(10 * SECOND)
+  assert.deepEqual(await stage.incidents(), ['-silent:w1'], 'a new life ends it, wherever that is')
+  await stage.run(MINUTE)
+  assert.equal((await stage.verdicts()).w1, 'alive', 'the old body proves nothing any more')
+})
+
+test('who is back before its work was moved keeps it, and nobody is told', async () => {
+  const { stage, engine } = await withBodies(4)
+  await using _ = stage
+  const watchdog = stage.watchdog({ sources: [engine] })
+  await stage.addTask('t1', 'w1')
+  await stage.run(20 * SECOND)
+  engine.set('w1', 'ended')
+  await stage.run(200)
+  engine.set('w1', 'living')
+  await stage.run(MINUTE)
+  assert.deepEqual([watchdog.moved, await stage.incidents()], [0, []])
+  assert.deepEqual(
+    watchdog.said('verdict').map(({ fields }) => fields.to),
+    ['gone', 'alive'],
+  )
+})
+
+test('an engine that stops takes most with it: nothing is moved, nothing started, one incident', async () => {
+  const { stage, engine } = await withBodies(6, { mayStart: true })
+  await using _ = stage
+  const watchdog = stage.watchdog({ sources: [engine] })
+  for (const name of stage.actors.keys()) await stage.addTask(`t-${name}`, name)
+  await stage.run(20 * SECOND)
+  for (const name of ['w1', 'w2', 'w3', 'w4', 'w5']) {
+    engine.set(name, 'ended', { mayStart: true })
+    await stage.run(50)
+  }
+  await stage.run(10 * MINUTE)
+  assert.deepEqual([watchdog.moved, engine.started], [0, []])
+  assert.deepEqual(await stage.open(), ['mass_silence'])
+  for (const name of ['w1', 'w2', 'w3', 'w4', 'w5']) engine.set(name, 'living')
+  await stage.run(MINUTE)
+  assert.deepEqual([watchdog.moved, await stage.open()], [0, []])
+})
+
+test('unknown is not dead: while the engine is away nobody is judged by it, and when it is back it is asked again', async () => {
+  const { stage, engine } = await withBodies(5)
+  await using _ = stage
+  const watchdog = stage.watchdog({ sources: [engine] })
+  await stage.addTask('t1', 'w1')
+  await stage.run(20 * SECOND)
+  engine.isAway = true
+  engine.hint()
+  await stage.run(SECOND)
+  engine.set('w1', 'ended')
+  engine.remove('w2')
+  await stage.run(MINUTE)
+  assert.deepEqual([watchdog.changes, watchdog.moved], [[], 0])
+  assert.deepEqual(await stage.open(), ['supervisor_away:fake'])
+  engine.isAway = false
+  await stage.run(6 * SECOND)
+  assert.deepEqual(watchdog.changes.map(({ agent, to }) => `${agent} ${to}`).sort(), ['w1 gone', 'w2 gone'])
+  assert.notEqual((await stage.holders()).t1, 'w1')
+  assert.deepEqual(await stage.open(), ['gone:w1', 'gone:w2'])
+})
+
+test('who is paused or unwell is not dead; it gets no work, and when it falls silent it is said why', async () => {
+  const { stage, engine } = await withBodies(3)
+  await using _ = stage
+  const watchdog = stage.watchdog({ sources: [engine] })
+  await stage.run(20 * SECOND)
+  engine.set('w1', 'hindered', { why: 'is paused' })
+  await stage.run(SECOND)
+  for (const id of ['t1', 't2', 't3', 't4']) await stage.addTask(id, null)
+  await stage.run(MINUTE)
+  assert.ok(Object.values(await stage.holders()).every((holder) => holder !== null && holder !== 'w1'))
+  assert.deepEqual(watchdog.changes, [])
+  stage.silence('w1')
+  await stage.run(2 * MINUTE)
+  const [incident] = await stage.store.incidents({ open: true })
+  assert.match(incident?.summary ?? '', /w1 on host-w1 was not heard for 60s|\(body w1: is paused\)/)
+  assert.match(incident?.summary ?? '', /\(body w1: is paused\)/)
+})
+
+test('after its own pause the watchdog asks before it calls anybody dead, and repeats no alert', async () => {
+  const { stage, engine } = await withBodies(4)
+  await using _ = stage
+  const watchdog = stage.watchdog({ sources: [engine] })
+  await stage.run(20 * SECOND)
+  engine.set('w1', 'ended')
+  await stage.run(5 * SECOND)
+  watchdog.life.stop()
+  await stage.run(MINUTE)
+  engine.set('w1', 'living')
+  engine.set('w2', 'ended')
+  await stage.run(MINUTE)
+  watchdog.life.goOn()
+  await stage.run(10 * SECOND)
+  assert.deepEqual([(await stage.verdicts()).w1, (await stage.verdicts()).w2], ['alive', 'gone'])
+  assert.deepEqual(await stage.incidents(), ['-gone:w1', 'gone:w2'])
+})
+
+test('a restarted watchdog finds the dead again by asking, and no alert is repeated', async () => {
+  const { stage, engine } = await withBodies(4)
+  await using _ = stage
+  const first = stage.watchdog({ sources: [engine] })
+  await stage.run(20 * SECOND)
+  engine.set('w1', 'ended')
+  await stage.run(5 * SECOND)
+  await first.stop()
+  engine.set('w2', 'ended') // nobody saw it: its beats count
+  await stage.run(MINUTE)
+  const second = stage.watchdog({ sources: [engine] })
+  await stage.run(2 * MINUTE)
+  const { w1, w2 } = await stage.verdicts()
+  assert.deepEqual([w1, w2], ['gone', 'alive'])
+  assert.equal(second.said('incident opened').length, 0)
+  engine.set('w1', 'living')
+  await stage.run(10 * SECOND)
+  assert.deepEqual(await stage.incidents(), ['-gone:w1'])
+})
+
+test('a watchdog that cannot know leaves the incident of a death to those who can', async () => {
+  const { stage, engine } = await withBodies(4)
+  await using _ = stage
+  const first = stage.watchdog({ sources: [engine] })
+  stage.watchdog()
+  await stage.run(20 * SECOND)
+  engine.set('w1', 'ended')
+  await stage.run(5 * MINUTE)
+  assert.deepEqual(await stage.incidents(), ['gone:w1'])
+  assert.equal(first.said('incident opened').length + first.said('incident closed').length, 1)
+  stage.actor('w1').incarnation = 'second'
+  await stage.run(10 * SECOND)
+  assert.deepEqual(await stage.incidents(), ['-gone:w1'])
+})
+
+test('two watchdogs, one of which knows: gone and silent is still one incident', async () => {
+  const { stage, engine } = await withBodies(4)
+  await using _ = stage
+  stage.watchdog({ sources: [engine] })
+  stage.watchdog()
+  await stage.run(20 * SECOND)
+  engine.set('w1', 'ended')
+  stage.silence('w1')
+  await stage.run(5 * MINUTE)
+  assert.deepEqual(await stage.incidents(), ['gone:w1'])
+})
+
+test('the last rung: who may be is started again, once by however many watchdogs, and the claim is in the audit chain', async () => {
+  const { stage, engine } = await withBodies(4, { mayStart: true })
+  await using _ = stage
+  for (let n = 0; n < 3; n += 1) stage.watchdog({ sources: [engine] })
+  await stage.addTask('t1', 'w1')
+  await stage.run(20 * SECOND)
+  engine.onStart = (id) => {
+    stage.actor(id).incarnation = 'second'
+    engine.set(id, 'living', { mayStart: true })
+  }
+  engine.set('w1', 'ended', { mayStart: true })
+  engine.set('w2', 'ended')
+  await stage.run(CONFIG.restartAfterMs - SECOND)
+  assert.deepEqual(engine.started, [])
+  await stage.run(5 * SECOND)
+  assert.deepEqual(engine.started, ['w1'], 'and not the one whose owner did not allow it')
+  assert.notEqual((await stage.holders()).t1, 'w1')
+  await stage.run(MINUTE)
+  assert.deepEqual(await stage.incidents(), ['-gone:w1', '-restart:w1', 'gone:w2'])
+  const opened = (await stage.store.audit(0, 1_000)).filter(({ action }) => action === 'incident_opened')
+  assert.equal(opened.filter(({ details }) => details.cause === 'restart:w1').length, 1)
+})
+
+test('restarts back off, are capped within an hour, and then a human is asked, once', async () => {
+  const { stage, engine } = await withBodies(4, { mayStart: true })
+  await using _ = stage
+  const watchdogs = [stage.watchdog({ sources: [engine] }), stage.watchdog({ sources: [engine] })]
+  await stage.run(20 * SECOND)
+  const startedAt: number[] = []
+  engine.onStart = () => startedAt.push(stage.clock.now())
+  engine.set('w1', 'ended', { mayStart: true, why: 'exit code 1' })
+  await stage.run(HOUR / 2)
+  assert.equal(engine.started.length, CONFIG.restartsMax)
+  const [first = 0, second = 0, third = 0] = startedAt
+  assert.ok(second - first >= MINUTE && third - second >= MINUTE)
+  assert.deepEqual(await stage.open(), ['gone:w1', 'restarts_exhausted:w1'])
+  const told = watchdogs.flatMap((each) => each.said('incident opened')).map(({ fields }) => fields.cause)
+  assert.deepEqual(told.sort(), ['gone:w1', 'restarts_exhausted:w1'])
+  await stage.run(2 * HOUR)
+  assert.equal(engine.started.length, CONFIG.restartsMax, 'that is for the human now')
+  stage.actor('w1').incarnation = 'second'
+  engine.set('w1', 'living', { mayStart: true })
+  await stage.run(10 * SECOND)
+  assert.deepEqual(await stage.open(), [])
+  engine.set('w1', 'ended', { mayStart: true })
+  await stage.run(MINUTE)
+  assert.equal(engine.started.length, CONFIG.restartsMax + 1, 'another hour, another try')
+})
+
+test('nothing is started while its supervisor is unknown, nor where the setting says never', async () => {
+  const { stage, engine } = await withBodies(4, { mayStart: true })
+  await using _ = stage
+  stage.watchdog({ sources: [engine] })
+  await stage.run(20 * SECOND)
+  engine.set('w1', 'ended', { mayStart: true })
+  await stage.run(2 * SECOND)
+  engine.isAway = true
+  engine.hint()
+  await stage.run(10 * MINUTE)
+  assert.deepEqual([engine.started, (await stage.verdicts()).w1], [[], 'gone'])
+
+  const other = await withBodies(4, { mayStart: true })
+  await using __ = other.stage
+  other.stage.watchdog({ sources: [other.engine], config: { restartsMax: 0 } })
+  await other.stage.run(20 * SECOND)
+  other.engine.set('w1', 'ended', { mayStart: true })
+  await other.stage.run(10 * MINUTE)
+  assert.deepEqual(other.engine.started, [])
+})
