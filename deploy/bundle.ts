@@ -38,7 +38,11 @@ const lateBuiltins: Plugin = {
     }))
     onLoad({ filter: /./, namespace: 'late' }, ({ path }) => {
       const names = Object.keys(process.getBuiltinModule(path) ?? {})
-      const members = names.map((name) => `get ${name}() { return process.getBuiltinModule('${path}').${name} },`)
+      // docker-modem makes a module of its own that inherits from this one, and gives it another `request`.
+      const members = names.map((name) => {
+        return `get ${name}() { return process.getBuiltinModule('${path}').${name} },
+          set ${name}(value) { Object.defineProperty(this, '${name}', { value, writable: true }) },`
+      })
       return { contents: `module.exports = {${members.join('\n')}}` }
     })
   },
@@ -53,6 +57,21 @@ const unreached: Plugin = {
   setup({ onResolve, onLoad }) {
     onResolve({ filter: /^luxon$/ }, ({ path }) => ({ path, namespace: 'unreached' }))
     onLoad({ filter: /./, namespace: 'unreached' }, () => ({ contents: 'exports.DateTime = class {}' }))
+  },
+}
+
+/**
+ * What dockerode wants for engines behind ssh and for BuildKit: 6 MB of text, for ways that nothing here goes. Who comes
+ * upon one of them learns so.
+ */
+const leftOut: Plugin = {
+  name: 'left out',
+  setup({ onResolve, onLoad }) {
+    const filter = /^(@grpc\/grpc-js|@grpc\/proto-loader|protobufjs|ssh2)$/
+    onResolve({ filter }, ({ path }) => ({ path, namespace: 'left out' }))
+    onLoad({ filter, namespace: 'left out' }, ({ path }) => ({
+      contents: `module.exports = new Proxy({}, { get: () => () => { throw new Error('${path} is not bundled') } })`,
+    }))
   },
 }
 
@@ -73,7 +92,7 @@ const { outputFiles } = await build({
   banner: { js: banner },
   // Native modules find their binaries beside their own package.json.
   external: ['better-sqlite3', 'node-inotify', 'unix-dgram'],
-  plugins: [lateBuiltins, unreached],
+  plugins: [lateBuiltins, unreached, leftOut],
   // V8 keeps a program's text for as long as it runs, in twice the bytes where one comment holds a character beyond
   // Latin-1. Names stay as they are, and lines short, for whoever reads a stack.
   minifyWhitespace: true,

@@ -129,7 +129,7 @@ export function renderOverview(overview: Overview, columns: number, paint: Paint
   const { agents, at, judgedAt, counts, waiting, incidents } = overview
   const alive = agents.filter(({ verdict }) => verdict === 'alive').length
   const head = `${agents.length} agents, ${alive} alive · ${counts.open} tasks open, ${many(counts.completed)} completed, ${many(counts.failed)} failed${judgment(judgedAt, at)}`
-  const [titles = '', ...rows] = table(COLUMNS, agents.map(cellsOf(at)), columns)
+  const [titles = '', ...rows] = table(COLUMNS, agents.map(cellsOf(at, incidents)), columns)
   const stateAt = titles.indexOf('STATE')
   const stateEnd = titles.indexOf('FOR')
   const painted = rows.map((row, index) => {
@@ -161,10 +161,15 @@ function many(count: number): string {
   return count >= TASKS_MAX ? `${TASKS_MAX}+` : String(count)
 }
 
-function cellsOf(now: number): (view: AgentView) => string[] {
+function cellsOf(now: number, incidents: readonly Incident[]): (view: AgentView) => string[] {
   return (view) => {
     const { task } = view
-    const doing = task === null ? '' : isLeased(task.state) ? (task.progress ?? task.description) : task.description
+    const doing =
+      task === null
+        ? whyGone(view, incidents)
+        : isLeased(task.state)
+          ? (task.progress ?? task.description)
+          : task.description
     return [
       view.name,
       view.role,
@@ -177,6 +182,12 @@ function cellsOf(now: number): (view: AgentView) => string[] {
       view.unread >= UNREAD_MAX ? `${view.unread}+` : String(view.unread),
     ]
   }
+}
+
+/** What is known of an agent's death stands where its work stood. */
+function whyGone({ name, verdict }: AgentView, incidents: readonly Incident[]): string {
+  if (verdict !== 'gone') return ''
+  return incidents.find(({ agent, kind }) => agent === name && kind === 'gone')?.summary ?? ''
 }
 
 /** A frozen agent is told as such beside what the watchdog has found out by then. */

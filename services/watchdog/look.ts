@@ -74,7 +74,7 @@ async function readFleet(
 }
 
 function areTasksDue(view: View, at: number, config: WatchConfig): boolean {
-  if (view.tasksStale || view.leases.nextLapse <= at) return true
+  if (view.tasksStale || view.leases.nextLapse <= at || view.failed(at).length > 0) return true
   if (view.waiting > 0 && view.turnAt <= at) return true
   return view.tasksAt + tasksEvery(view, config) <= at
 }

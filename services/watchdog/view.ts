@@ -155,7 +155,7 @@ export class View {
     if (blind) return []
     for (const agent of bodies.agents()) {
       const [verdict, found] = [roster.standing(agent)?.verdict, bodies.of(agent)]
-      if (verdict === undefined || found === null) continue
+      if (verdict === undefined || found === null || !found.isKnown) continue // old word convicts nobody anew
       // A body that nobody saw die may be an old one of an agent that lives elsewhere, unless that death is told of.
       if (found.state === 'ended' || (found.state === 'found_ended' && mourned.has(agent))) roster.gone(agent, now)
       else if (found.state !== 'found_ended') roster.back(agent, now)

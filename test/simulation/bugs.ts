@@ -1,3 +1,4 @@
+import { Bodies } from '#fleet/bodies.ts'
 import { Roster } from '#fleet/liveness.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Report } from '#fleet/task.ts'
@@ -7,7 +8,14 @@ import type { Dice } from './chance.ts'
 import { put, type Streams, storeOf } from './network.ts'
 
 /** Mistakes that can be made on purpose, to see whether the simulation finds them. */
-export const BUGS = ['no epoch check', 'no grace', 'read once per event', 'no brake', 'new key per try'] as const
+export const BUGS = [
+  'no epoch check',
+  'no grace',
+  'read once per event',
+  'no brake',
+  'unknown is dead',
+  'new key per try',
+] as const
 export type Bug = (typeof BUGS)[number]
 
 /** Makes the mistake in the programs themselves, where it can be made nowhere else; undone on disposal. */
@@ -20,6 +28,15 @@ export function plant(bug: Bug | null): Disposable {
   }
   if (bug === 'no grace') replace('grace', { value: () => undefined })
   if (bug === 'no brake') replace('massSilence', { get: () => false })
+  if (bug === 'unknown is dead') {
+    const { lose } = Bodies.prototype
+    Bodies.prototype.lose = function takeForDead(source) {
+      this.take(source, [])
+    }
+    undo.defer(() => {
+      Bodies.prototype.lose = lose
+    })
+  }
   return undo
 }
 

@@ -1,5 +1,6 @@
 import type { Dice } from './chance.ts'
 import type { Machine } from './clock.ts'
+import type { Engine } from './engine.ts'
 import type { Fault } from './faults.ts'
 import type { SimulatedHost } from './host.ts'
 import type { Bridge, Surroundings } from './network.ts'
@@ -33,6 +34,8 @@ const KINDS: readonly Kind[] = [
   ['watchdog killed', 2, 500, 100_000],
   ['watchdog stopped', 2, 5_000, 150_000],
   ['watchdog suspended', 1, 5_000, 150_000],
+  ['engine away', 2, 5_000, 120_000],
+  ['engine hangs', 1, 5_000, 120_000],
   ['wall clock stepped', 2, 0, 0],
   ['token rotated', 2, 5_000, 40_000],
 ]
@@ -68,6 +71,7 @@ export interface Scene {
   readonly watchmen: readonly Watchman[]
   readonly bridge: Bridge
   readonly orchestrator: SimulatedHost
+  readonly engine: Engine
   isBusy(host: SimulatedHost): boolean
   occupy(host: SimulatedHost): () => void
   stepClock(machine: Machine, ms: number): void
@@ -186,6 +190,17 @@ export function begin(episode: Episode, world: Scene): Mend | null {
       fired()
       machine.suspend()
       return () => machine.resume()
+    }
+    case 'engine away':
+    case 'engine hangs': {
+      const { engine } = world
+      if (engine.trouble !== null) return null
+      engine.trouble = fault === 'engine away' ? 'away' : 'hangs'
+      const before = tally.of(fault)
+      const mend = (): void => {
+        engine.trouble = null
+      }
+      return Object.assign(mend, { isFelt: () => tally.of(fault) > before })
     }
     case 'wall clock stepped': {
       const machine = dice.pick([...world.hosts, ...world.watchmen, { machine: world.server }]).machine

@@ -27,6 +27,8 @@ export const FAULTS = [
   'watchdog killed',
   'watchdog stopped',
   'watchdog suspended',
+  'engine away',
+  'engine hangs',
   'wall clock stepped',
   'token rotated',
 ] as const

@@ -10,6 +10,8 @@ export type Operation =
   | 'task completed'
   | 'task moved'
   | 'agent convicted'
+  | 'agent gone'
+  | 'agent restarted'
   | 'late result refused'
   | 'beat heard'
   | 'alert told'

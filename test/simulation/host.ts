@@ -55,6 +55,8 @@ export class SimulatedHost {
   #speaks = true
   /** It never comes back. */
   isGone = false
+  /** Told whenever the agent's program begins or ends. */
+  onWorker: () => void = () => undefined
 
   constructor(agent: string, sessions: readonly SessionId[], takesWork: boolean, config: HostConfig, parts: HostParts) {
     const { around } = parts
@@ -123,6 +125,7 @@ export class SimulatedHost {
     if (this.#worker !== null) return
     const life = this.#begin('agent')
     this.#worker = life
+    this.onWorker()
     this.#read(life)
     this.#talk(life)
     if (this.#takesWork) void this.#work(life)
@@ -136,6 +139,7 @@ export class SimulatedHost {
   killWorker(): void {
     this.#worker?.kill()
     this.#worker = null
+    this.onWorker()
   }
 
   kill(): void {

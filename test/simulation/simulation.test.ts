@@ -24,6 +24,7 @@ const CAUGHT: Readonly<Record<Bug, { readonly within: number; readonly promise: 
   'no grace': { within: 10, promise: /silence: .* convicted .* (before|of seeing)/ },
   'read once per event': { within: 5, promise: /never received|all comes to rest/ },
   'no brake': { within: 40, promise: /mass silence: / },
+  'unknown is dead': { within: 20, promise: /unknown is not dead: / },
   'new key per try': { within: 10, promise: /sent once: / },
 }
 
@@ -32,6 +33,8 @@ suite('the fleet in simulated time', () => {
     const outcomes = await run(range(1, 16))
     for (const { seed, violations } of outcomes) assert.deepEqual(violations, [], `seed ${seed}`)
     const faults = new Set(outcomes.flatMap((outcome) => Object.keys(outcome.faults)))
+    const acts = new Set(outcomes.flatMap(({ operations }) => Object.keys(operations)))
+    assert.ok(acts.has('agent gone') && acts.has('agent restarted'), 'nobody died, or nobody was started again')
     assert.ok(faults.size > 20, `only these faults fired: ${[...faults].join(', ')}`)
   })
 

@@ -5,6 +5,7 @@ import type { WatchConfig } from '../../services/watchdog/config.ts'
 import { watch } from '../../services/watchdog/watchdog.ts'
 import { type Bug, withoutGrace } from './bugs.ts'
 import { Life, Machine } from './clock.ts'
+import type { Engine } from './engine.ts'
 import type { History } from './history.ts'
 import { openNear, put, type Surroundings, storeOf } from './network.ts'
 import { Observer } from './observer.ts'
@@ -15,6 +16,7 @@ export interface WatchmanParts {
   readonly history: History
   readonly witness: Witness
   readonly bug: Bug | null
+  readonly engine: Engine
   /** Told of every alert that people were told of. */
   onAlert(event: 'opened' | 'closed', incident: number): void
   /** Told of every incident that was opened. */
@@ -66,16 +68,26 @@ export class Watchman {
       log: recordingLog((said) => this.#onSaid(said, life, observer)),
       chance: around.dice.next,
       signal: life.unending,
-      sources: [],
+      sources: [this.#parts.engine.seenBy(life)],
     })
   }
 
   #onSaid({ event, fields }: Said, life: Life, observer: Observer): void {
     if (event === 'incident opened' || event === 'incident closed') this.#onTold(life, event, fields)
-    if (event !== 'verdict' || fields.to !== 'silent') return
+    if (event !== 'verdict') return
     const agent = String(fields.agent)
+    if (fields.to === 'gone') this.#onGone(life, agent)
+    if (fields.to !== 'silent') return
     this.#parts.history.did('agent convicted', `${agent} by ${life.name}`)
     this.#accuse(life, `convicted ${agent}`, observer.objection(agent))
+  }
+
+  /** Nobody is called dead who lives. */
+  #onGone(life: Life, agent: string): void {
+    const { history, engine } = this.#parts
+    history.did('agent gone', `${agent} by ${life.name}`)
+    const objection = engine.objection(agent)
+    if (objection !== null) history.violate('unknown is not dead', `${life.name} called ${agent} gone, ${objection}`)
   }
 
   #storeFor(life: Life, observer: Observer): Store {

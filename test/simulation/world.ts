@@ -7,6 +7,7 @@ import type { WatchConfig } from '../../services/watchdog/config.ts'
 import { type Bug, plant, spoil } from './bugs.ts'
 import { Dice } from './chance.ts'
 import { Life, Machine, Timeline } from './clock.ts'
+import { Engine } from './engine.ts'
 import { begin, type Episode, type Mend, planEpisodes } from './episodes.ts'
 import { type Fault, Tally } from './faults.ts'
 import { History, type Operation } from './history.ts'
@@ -66,6 +67,7 @@ class World {
   readonly hosts: SimulatedHost[] = []
   readonly watchmen: Watchman[] = []
   readonly history: History
+  readonly engine: Engine
   readonly #seed: number
   readonly #options: WorldOptions
   readonly #timeline = new Timeline()
@@ -99,6 +101,7 @@ class World {
     this.around = { timeline: this.#timeline, dice, tally: new Tally(), weather: CALM }
     this.server = new Machine('server', this.#timeline)
     this.history = new History(this.#timeline, options.verbose ?? false)
+    this.engine = new Engine(this.around, this.history)
     const bytes = (count: number): Uint8Array => Uint8Array.from({ length: count }, () => dice.whole(0, 255))
     const clock = new Life('store', this.server).clock
     this.#store = openMemoryStore({ clock }, bytes)
@@ -253,6 +256,7 @@ class World {
       this.hosts.push(host)
       host.spool.onNew = ({ id, to, text }) => this.#onArrived(host, id, to, text)
       host.spool.onAcked = ({ id }) => this.#acked.add(id)
+      if (n > 0 && around.dice.chance(0.6)) this.engine.contain(host)
       for (const session of sessions) host.publish(this.#credentialOf(session, agent, credentials.get(session) ?? ''))
       host.start()
     }
@@ -261,7 +265,7 @@ class World {
       const onAlert = (event: string, incident: number): void => void this.#alerts.add(`${event} ${incident}`)
       const bug = this.#options.bug ?? null
       const onOpened = (cause: string, by: string): void => this.#onOpened(cause, by, config.watch.lateAfterMs)
-      const parts = { around, history, witness: this.#witness, bug, onTaken, onAlert, onOpened }
+      const parts = { around, history, witness: this.#witness, engine: this.engine, bug, onTaken, onAlert, onOpened }
       const watchman = new Watchman(name, config.watch, parts)
       this.watchmen.push(watchman)
       watchman.start()
@@ -406,7 +410,9 @@ class World {
         if (waiting.length > 0) unrest.push(`${session} has not received ${waiting.map(({ id }) => id)}`)
       }
     }
-    const gone = new Set(this.hosts.filter(({ isGone }) => isGone).map(({ agent }) => `silent:${agent}`))
+    const gone = new Set(
+      this.hosts.filter(({ isGone }) => isGone).flatMap(({ agent }) => [`silent:${agent}`, `gone:${agent}`]),
+    )
     for (const { cause } of await this.#store.incidents({ open: true })) {
       if (!gone.has(cause)) unrest.push(`${cause} is open`)
     }
@@ -417,7 +423,8 @@ class World {
   async #untold(): Promise<string[]> {
     if (this.#serverStepped) return []
     const untold: string[] = []
-    for (const { id, cause, closedAt } of await this.#store.incidents({ open: false })) {
+    for (const { id, cause, kind, closedAt } of await this.#store.incidents({ open: false })) {
+      if (kind === 'restart') continue // a claim: nobody is to be told
       if (!this.#alerts.has(`opened ${id}`)) untold.push(`nobody was told of ${cause} (${id})`)
       if (closedAt !== null && !this.#alerts.has(`closed ${id}`))
         untold.push(`nobody was told of the end of ${cause} (${id})`)

@@ -51,7 +51,10 @@ engine_start() { # dockerd options…
 
 engine_answers_or_ended() { docker version >/dev/null 2>&1 || ! kill -0 "$engine_entered" 2>/dev/null; }
 
-engine_signal() { kill -s "$1" "$engine_daemon"; }
+engine_signal() {
+  kill -s "$1" "$engine_daemon"
+  [ "$1" != CONT ] || kill -s CONT "$engine_entered" # who waits for a stopped child stops too
+}
 
 engine_kill() { # signal
   engine_signal "${1:-KILL}"

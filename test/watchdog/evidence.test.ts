@@ -175,6 +175,23 @@ test('after its own pause the watchdog asks before it calls anybody dead, and re
   assert.deepEqual(await stage.incidents(), ['-gone:w1', 'gone:w2'])
 })
 
+test('after its own pause, what it knew before convicts nobody anew', async () => {
+  const { stage, engine } = await withBodies(4)
+  await using _ = stage
+  const watchdog = stage.watchdog({ sources: [engine] })
+  await stage.run(20 * SECOND)
+  engine.set('w1', 'ended')
+  await stage.run(5 * SECOND)
+  watchdog.life.stop()
+  await stage.run(MINUTE)
+  engine.set('w1', 'living')
+  engine.isAway = true
+  watchdog.life.goOn()
+  await stage.run(10 * SECOND)
+  assert.equal((await stage.verdicts()).w1, 'alive')
+  assert.equal(watchdog.changes.filter(({ to }) => to === 'gone').length, 1)
+})
+
 test('a restarted watchdog finds the dead again by asking, and no alert is repeated', async () => {
   const { stage, engine } = await withBodies(4)
   await using _ = stage

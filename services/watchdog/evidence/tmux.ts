@@ -72,8 +72,12 @@ export class TmuxSource implements Source {
     const now = new Map((answer?.sessions ?? []).map((session) => [session.id, session]))
     const missing = [...this.#known.values()].filter(({ id }) => !now.has(id) && !answer?.foreign.has(id))
     for (const session of now.values()) this.#known.set(session.id, session)
-    for (const id of answer?.foreign ?? []) this.#known.delete(id)
     const bodies = [...now.values()].map((session) => this.#present(session))
+    for (const id of answer?.foreign ?? []) {
+      const session = this.#known.get(id)
+      if (session !== undefined) bodies.push({ ...bodyOf(session), agent: null, state: 'living', why: '' })
+      this.#known.delete(id)
+    }
     for (const session of missing) {
       // its server went, and with it the session; what ran in it may live on
       const isOver = session.server === answer?.server || (await haveAllEnded(session.panes))
@@ -168,7 +172,7 @@ export class TmuxSource implements Source {
       signal,
     )
     if (ending.code === 0 && ending.ended === null) return ending.stdout.toString('utf8')
-    if (/no server running|error connecting|lost server|server exited/.test(ending.stderr))
+    if (/no server running|error connecting|lost server|server exited|no current target/.test(ending.stderr))
       throw new NoServer(ending.stderr.trim())
     const how = ending.ended ?? ending.signal ?? `exit code ${ending.code}`
     throw new Error(`tmux ${args[0]} failed: ${how}`, { cause: ending.stderr.slice(-500) })

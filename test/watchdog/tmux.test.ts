@@ -1,0 +1,196 @@
+/** Sessions of a real tmux server, one for each test. */
+import assert from 'node:assert/strict'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { mkdtemp, rm, unlink } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { suite, test } from 'node:test'
+import { Bodies, type Body } from '#fleet/bodies.ts'
+import { systemClock } from '#runtime/clock.ts'
+import { TmuxSource } from '../../services/watchdog/evidence/tmux.ts'
+
+const isThere = spawnSync('tmux', ['-V']).status === 0
+const skip = isThere || process.env.CI === 'true' ? false : 'tmux is not installed here'
+
+class Server implements AsyncDisposable {
+  readonly folder: string
+  readonly socket: string
+  readonly source: TmuxSource
+  readonly bodies = new Bodies()
+  readonly #pids = new Set<number>()
+
+  constructor(folder: string) {
+    this.folder = folder
+    this.socket = join(folder, 'socket')
+    this.source = new TmuxSource(this.socket, { PATH: process.env.PATH }, systemClock)
+  }
+
+  static async open(): Promise<Server> {
+    return new Server(await mkdtemp(join(tmpdir(), 's2-tmux-')))
+  }
+
+  run(...args: string[]): string {
+    const env = { PATH: process.env.PATH, LC_ALL: 'C.UTF-8' }
+    return execFileSync('tmux', ['-S', this.socket, '-f', '/dev/null', ...args], { encoding: 'utf8', env }).trim()
+  }
+
+  /** Answers the process id of the session's first pane. */
+  session(name: string, agent: string | null, restart: string | null = null, command = 'sleep 1000'): number {
+    this.run('new-session', '-d', '-s', name, '-c', this.folder, command)
+    if (agent !== null) this.run('set-option', '-t', name, '@s2_agent', agent)
+    if (restart !== null) this.run('set-option', '-t', name, '@s2_restart', restart)
+    return this.#panePid(name)
+  }
+
+  #panePid(name: string): number {
+    const pid = Number(this.run('list-panes', '-t', name, '-F', '#{pane_pid}').split('\n')[0])
+    this.#pids.add(pid)
+    return pid
+  }
+
+  get pid(): number {
+    return Number(this.run('display-message', '-p', '#{pid}'))
+  }
+
+  async read(): Promise<readonly Body[]> {
+    const bodies = await this.source.read(new AbortController().signal)
+    this.bodies.take('tmux', bodies)
+    return bodies
+  }
+
+  /** Reads until an agent is found to be so. */
+  async until(agent: string, state: string | undefined): Promise<void> {
+    for (let tries = 0; tries < 200; tries += 1) {
+      await this.read()
+      if (this.bodies.of(agent)?.state === state) return
+      await systemClock.sleep(20)
+    }
+    assert.equal(this.bodies.of(agent)?.state, state)
+  }
+
+  async start(agent: string): Promise<void> {
+    const body = this.bodies.of(agent)?.body
+    assert.ok(body?.mayStart, 'it may be started')
+    await this.source.start(body.id, new AbortController().signal)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    spawnSync('tmux', ['-S', this.socket, 'kill-server'])
+    for (const pid of this.#pids) end(pid)
+    await rm(this.folder, { recursive: true, force: true })
+  }
+}
+
+function end(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // it has ended
+  }
+}
+
+suite('tmux', { skip, timeout: 60_000 }, () => {
+  test('sessions that bear an agent are its bodies; others are nobody’s', async () => {
+    await using server = await Server.open()
+    assert.deepEqual(await server.read(), [], 'no server says nothing')
+    server.session('one', 's2-worker-3')
+    server.session('mine', null)
+    assert.deepEqual(
+      (await server.read()).map(({ agent, name, state }) => [agent, name, state]),
+      [['s2-worker-3', 'tmux session one', 'living']],
+    )
+    server.run('rename-session', '-t', 'one', 'two')
+    await server.until('s2-worker-3', 'living')
+    server.run('set-option', '-u', '-t', 'two', '@s2_agent')
+    await server.until('s2-worker-3', undefined)
+  })
+
+  test('a session that ends is a death, while its server answers', async () => {
+    await using server = await Server.open()
+    server.session('other', null)
+    const pid = server.session('one', 'w1')
+    await server.until('w1', 'living')
+    end(pid)
+    await server.until('w1', 'ended')
+    assert.equal(server.bodies.of('w1')?.body.mayStart, false)
+  })
+
+  test('the server ends with its last session: the death is proved by the processes', async () => {
+    await using server = await Server.open()
+    const pid = server.session('one', 'w1')
+    await server.until('w1', 'living')
+    end(pid)
+    await server.until('w1', 'ended')
+    await server.read()
+    assert.equal(server.bodies.of('w1')?.state, 'ended')
+    server.session('again', 'w1')
+    await server.until('w1', 'living')
+    assert.equal((await server.read()).length, 1)
+  })
+
+  test('a server that was killed, or whose socket is lost, proves nothing of what lives on', async () => {
+    await using server = await Server.open()
+    server.session('one', 'w1', null, 'trap "" HUP; while :; do sleep 1000; done')
+    await server.until('w1', 'living')
+    const { pid } = server
+    await unlink(server.socket)
+    assert.deepEqual(
+      (await server.read()).map(({ state }) => state),
+      ['unknown'],
+    )
+    assert.equal(server.bodies.of('w1'), null)
+    process.kill(pid, 'SIGUSR1') // it makes its socket anew
+    await server.until('w1', 'living')
+    process.kill(pid, 'SIGKILL')
+    await server.until('w1', undefined)
+    server.session('other', 'w2') // another server
+    await server.until('w2', 'living')
+    assert.equal(server.bodies.of('w1'), null)
+  })
+
+  test('a frozen server does not answer, and that is an error in bounded time', async () => {
+    await using server = await Server.open()
+    server.session('one', 'w1')
+    await server.read()
+    const { pid } = server
+    process.kill(pid, 'SIGSTOP')
+    try {
+      await assert.rejects(server.read(), /tmux list-panes failed: timeout/)
+    } finally {
+      process.kill(pid, 'SIGCONT')
+    }
+    await server.until('w1', 'living')
+  })
+
+  test('dead panes that remain are a death with an exit code, and run again where that is allowed', async () => {
+    await using server = await Server.open()
+    server.session('other', null)
+    server.run('set-option', '-g', 'remain-on-exit', 'on')
+    server.session('one', 'w1', 'on', 'test -e again && exec sleep 1000; touch again; sleep 0.3; exit 7')
+    server.session('two', 'w2', null, 'sleep 0.3; exit 8')
+    await server.until('w1', 'living')
+    await server.until('w1', 'ended')
+    await server.until('w2', 'ended')
+    assert.deepEqual([server.bodies.of('w1')?.body.why, server.bodies.of('w2')?.body.mayStart], ['exit code 7', false])
+    await server.start('w1')
+    await server.until('w1', 'living')
+  })
+
+  test('a session that bears its command is made again, in its folder and for its agent', async () => {
+    await using server = await Server.open()
+    server.session('other', null)
+    const pid = server.session('one', 'w1', 'touch here; echo "a | b" | cat; sleep 1000')
+    await server.until('w1', 'living')
+    end(pid)
+    await server.until('w1', 'ended')
+    await server.start('w1')
+    await server.until('w1', 'living')
+    assert.equal(
+      server.run('show-options', '-v', '-t', 'one', '@s2_restart'),
+      'touch here; echo "a | b" | cat; sleep 1000',
+    )
+    assert.equal(server.run('display-message', '-p', '-t', 'one', '#{session_path}'), server.folder)
+    end(Number(server.run('list-panes', '-t', 'one', '-F', '#{pane_pid}')))
+    await server.until('w1', 'ended')
+  })
+})
