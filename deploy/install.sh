@@ -177,7 +177,7 @@ check_place() {
 check_units() {
   (cd "$stage" && find . -type f) | while read -r file; do
     [ -e "$DESTDIR$UNITS/$file" ] || continue
-    grep -qs " $file\$" "$DESTDIR$PREFIX/laid" ||
+    grep -qs " $file\$" "$DESTDIR$PREFIX/laid" || cmp -s "$stage/$file" "$DESTDIR$UNITS/$file" ||
       fail "$DESTDIR$UNITS/${file#./} is there and is not from S2" 'move it away, or choose another UNITS'
   done
 }
@@ -209,7 +209,7 @@ lay_release() {
   release="$DESTDIR$PREFIX/releases/$id"
   [ -f "$release/.whole" ] && return
   rm -rf "$release.part"
-  trap 'rm -rf "$release.part" "$stage"; fail "the new version could not be copied to $DESTDIR$PREFIX" "see whether the disk is full; what was installed before is still in force"' EXIT
+  trap 'rm -rf "$release.part" "$stage"; [ -n "$before" ] || rm -rf "$DESTDIR$PREFIX"; fail "the new version could not be copied to $DESTDIR$PREFIX" "see whether the disk is full; what was installed before is still in force"' EXIT
   "$here/deploy/release.sh" "$release.part"
   sha256sum <"$release.part/bin/node" >"$release.part/bin/node.sum"
   # The same Node as before takes no room twice.
@@ -250,7 +250,7 @@ stage_units() { # folder of a release's or the checkout's units
   fi
   case $ROLE in
     orchestrator) rm -rf "$stage"/s2-cred-sync.service* "$stage"/s2-worker.target ;;
-    worker) rm -rf "$stage"/s2-bridge.service* "$stage"/s2-watchdog.service* "$stage"/s2-orchestrator.target "$stage"/*.timer ;;
+    worker) rm -rf "$stage"/s2-bridge.service* "$stage"/s2-watchdog.service* "$stage"/s2-orchestrator.target "$stage"/*.timer "$stage"/s2-backup.* ;;
   esac
   find "$stage" -type f -exec chmod 644 {} +
 }
@@ -284,7 +284,8 @@ lay_units() { # release
     while read -r sum file; do
       at="$DESTDIR$UNITS/$file"
       [ -f "$at" ] || continue
-      if [ "$(sha256sum <"$at" | cut -d' ' -f1)" != "$sum" ]; then
+      # One that is as it shall be was laid by an installation that was cut off.
+      if [ "$(sha256sum <"$at" | cut -d' ' -f1)" != "$sum" ] && ! cmp -s "$stage/$file" "$at"; then
         cp "$at" "$at.edited"
         say "$at was edited: that is kept in $at.edited; changes belong into a drop-in (systemctl edit), where they stay in force"
       fi
@@ -387,6 +388,7 @@ restart_changed() {
     fail 'the new version was rolled back; data and settings are as they were' "$(journal "$service")"
   done
 }
+timers() { (cd "$stage" && ls s2-*.timer 2>/dev/null || true); }
 journal() { [ $MODE = user ] && echo "journalctl --user-unit $1" || echo "journalctl -u $1"; }
 
 # Which release a running service was started from: an upgrade that leaves it alone leaves that too.
@@ -410,7 +412,8 @@ install_all() {
   check_settings
   id=$(release_id)
   before=''
-  if [ -L "$DESTDIR$PREFIX/current" ]; then before=$(basename "$(readlink "$DESTDIR$PREFIX/current")"); fi
+  # The last one that was installed to the end; `current` may be one that was cut off before it was known to work.
+  if [ -f "$DESTDIR$PREFIX/installed" ]; then before=$(cat "$DESTDIR$PREFIX/installed"); fi
   mkdir -p "$DESTDIR$PREFIX/releases"
   : >"$DESTDIR$PREFIX/.s2"
   lay_release
@@ -430,10 +433,17 @@ install_all() {
       case $service in *fs-watcher) grep -qs '^ *S2_WAKE=' "$ETC/s2.env" "$ETC/$service.env" || continue ;; esac
       ctl enable --quiet "$service"
     done
-    for unit in $targets $(cd "$stage" && ls s2-*.timer 2>/dev/null); do ctl enable --quiet "$unit"; done
+    for unit in $targets $(timers); do
+      [ -e "$DESTDIR$PREFIX/prints/$unit" ] || case $unit in
+        *.timer) ctl enable --now --quiet "$unit" ;;
+        *) ctl enable --quiet "$unit" ;;
+      esac
+    done
   fi
   mkdir -p "$DESTDIR$PREFIX/prints"
   for service in $services; do print_of "$service" "$id" >"$DESTDIR$PREFIX/prints/$service"; done
+  for unit in $targets $(timers); do : >"$DESTDIR$PREFIX/prints/$unit"; done
+  echo "$id" >"$DESTDIR$PREFIX/installed"
   for old in "$DESTDIR$PREFIX"/releases/*; do
     name=$(basename "$old")
     case $name in "$id" | "$before") ;; *) live && is_in_use "$name" || rm -rf "$old" ;; esac

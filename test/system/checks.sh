@@ -51,6 +51,14 @@ refuses() { # words command…: it fails, and says these words
   return 1
 }
 
+says() { # words command…: it works, and says these words
+  local words=$1
+  shift
+  "$@" >"$work/said" 2>&1 && grep -q -e "$words" "$work/said" && return
+  cat "$work/said"
+  return 1
+}
+
 sum_up() { # the last line of every system test; fails unless all checks passed and there were some
   printf '\n%s passed, %s failed\n' "$passed" "$failed"
   [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -21,6 +21,7 @@ check 'a ROLE that is none' changes_nothing 'ROLE=boss is not known' install_fro
 check 'a prefix that belongs to others' changes_nothing 'holds something that is not S2' install_from /src PREFIX=/usr
 check 'a prefix that cannot be written' changes_nothing 'cannot be written' install_from /src PREFIX=/srv/readonly/s2
 check 'a disk that is too small' changes_nothing 'kB are free' install_from /src PREFIX=/srv/full/s2
+check 'a copy that fails half-way' changes_nothing 'could not be copied' inside sh -c 'cd /src && ulimit -f 20000 && sh deploy/install.sh install'
 check 'an agent that is nobody' changes_nothing 'there is no user nobody-here' install_from /src 'ROLE=worker AGENT=nobody-here'
 inside sh -c 'useradd --system --home-dir /srv/other s2'
 check 'a user of that name who is somebody else' changes_nothing 'the user s2 is somebody else' install_from /src
@@ -55,6 +56,9 @@ check 'again changes nothing' install_from /src
 check 'not a file' test "$(tree_print)" = "$installed"
 verify() { inside sh -c "systemd-analyze verify ${1:-} \$(ls ${2:-$units}/s2-*.service ${2:-$units}/s2-*.target ${2:-$units}/s2-*.timer 2>/dev/null | grep -v '@') 2>&1 | tee /dev/stderr | { ! grep -q .; }"; }
 check 'the units verify clean' verify
+check 'a worker over an orchestrator' changes_nothing 'this host is installed as: orchestrator' install_from /src ROLE=worker
+check 'on WSL it tells how to keep that running' says 's2 init --wsl-task' as_wsl 5.15.133.1-microsoft-standard-WSL2 /run/systemd/system
+check 'and the task is printed' says Register-ScheduledTask inside s2 init --wsl-task
 
 chapter 'for a package'
 packaged=$(tree_print)
@@ -63,4 +67,7 @@ check 'and nothing else changes' test "$(tree_print)" = "$packaged"
 inside sh -c 'mkdir -p /run/test && printf "#!/bin/sh\necho systemd 257\n" >/run/test/systemctl && chmod +x /run/test/systemctl'
 check 'a systemd that knows rising delays gets them' inside sh -c "cd /src && PATH=/run/test:\$PATH DESTDIR=/srv/package sh deploy/install.sh install && grep RestartSteps /srv/package$units/s2-.service.d/*"
 check 'and goes without trace' inside sh -c 'cd /src && DESTDIR=/srv/package sh deploy/install.sh uninstall && PURGE=1 && test -z "$(find /srv/package -type f -not -path "*/etc/s2/*")"'
-inside rm -rf /srv/package
+check 'a worker takes what is a worker’s' inside sh -c "cd /src && DESTDIR=/srv/package ROLE=worker AGENT=games PREFIX=/opt/worker UNITS=/usr/local/lib/worker sh deploy/install.sh install && cd /srv/package/usr/local/lib/worker && test ! -e s2-bridge.service && grep ^User=games s2-.service.d/15-half.conf"
+inside sh -c 'mkdir -p /opt/worker && cp -R /srv/package/opt/worker/. /opt/worker/'
+check 'its units verify clean' verify '' /srv/package/usr/local/lib/worker
+inside rm -rf /srv/package /opt/worker

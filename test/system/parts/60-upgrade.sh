@@ -34,14 +34,22 @@ pids >"$work/pids"
 inside sh -c 'mkdir -p /etc/systemd/system/s2-keepalive.service.d && printf "[Service]\nEnvironment=S2_BEAT=2s\n" >/etc/systemd/system/s2-keepalive.service.d/mine.conf'
 inside sed -i 's/^Description=.*/Description=S2 mine/' "$units/s2-cred-sync.service"
 sed -i 's/^Description=.*/&./' "$root/srv/next/systemd/s2-watchdog.service"
-check 'one with another unit is taken' install_from /srv/next
-cp "$work/out" "$work/upgrade"
-check 'a unit that was edited is kept beside it, and told' sh -c "grep 's2-cred-sync.service was edited' '$work/upgrade' && grep -q 'S2 mine' '$root$units/s2-cred-sync.service.edited'"
+check 'one with another unit is taken, and tells of a unit that was edited' says 's2-cred-sync.service was edited' install_from /srv/next
+check 'which is kept beside it' grep 'S2 mine' "$root$units/s2-cred-sync.service.edited"
 check 'only the service of that unit was restarted' only_changed watchdog
 check 'a drop-in is in force still' inside sh -c 'systemctl show -p Environment s2-keepalive | grep S2_BEAT=2s'
 check 'nobody runs on a version that was taken away' inside sh -c 'for pid in $(systemctl show -p MainPID --value "s2-*.service" | grep -v "^0$"); do test -e "$(readlink /proc/$pid/exe)" || exit 1; done'
 check 'the units verify clean' verify
+inside rm -f "$units/s2-cred-sync.service.edited" /etc/systemd/system/s2-keepalive.service.d/mine.conf
+for tenths in 1 3 6; do
+  printf '\n// again\n' >>"$root/srv/next/dist/watchdog.js"
+  sed -i 's/^Description=.*/&./' "$root/srv/next/systemd/s2-bridge.service"
+  inside timeout --signal=KILL 0.$tenths sh -c 'cd /srv/next && sh deploy/install.sh install' >/dev/null 2>&1
+  check "one that was cut off after 0.$tenths s is taken the next time" says 'data and settings are as they were' install_from /srv/next
+  check 'and nothing counts as edited' test -z "$(grep 'was edited' "$work/said")"
+done
+check 'the units verify clean' verify
+check 'and everything runs' inside systemctl is-active s2-bridge s2-watchdog s2-keepalive
 check 'the version before is a downgrade, and taken too' install_from /src
 check 'it is in force' test "$(readlink "$root/opt/s2/current")" = "$before"
 check 'and everything runs' inside systemctl is-active s2-bridge s2-watchdog s2-keepalive s2-worker-keepalive
-inside rm -f "$units/s2-cred-sync.service.edited" /etc/systemd/system/s2-keepalive.service.d/mine.conf

@@ -52,6 +52,10 @@ printf '\n// next\n' >>"$root/srv/next/dist/watchdog.js"
 old=$(bobs_pid bridge)
 check 'an upgrade is taken' install_as_bob /srv/next
 check 'and leaves alone what is the same' test "$(bobs_pid bridge)" = "$old"
+check 'it becomes a worker too' install_as_bob /srv/next ROLE=both
+check 'the units verify clean' verify_bobs
+check 'whose half starts' as_bob systemctl --user start s2-worker-keepalive
+check 'with a folder of its own' as_bob sh -c 'test -d ~/.local/state/s2-worker/inbox && s2-worker check && test "$(stat -c %a ~/.local/state/s2-worker)" = 700'
 check 'uninstall leaves the data' as_bob sh -c 'cd /src && sh deploy/install.sh uninstall-user && test -e ~/.local/state/s2/bridge.db && ! test -e ~/.local/opt/s2 && ! test -e ~/.local/bin/s2'
 check 'and no unit' as_bob sh -c '! ls ~/.local/share/systemd/user/s2-* 2>/dev/null && test -z "$(systemctl --user list-units --all --plain --no-legend "s2-*")"'
 check 'a new installation finds it' install_as_bob /src
