@@ -30,12 +30,15 @@ trap 'exit 143' TERM
 
 # --- the grounds -------------------------------------------------------------------------------------------------------------
 
+mirror=$(awk '/^URIs:/ { print $2; exit }' /etc/apt/sources.list.d/*.sources 2>/dev/null)
+[ -n "$mirror" ] || mirror=$(awk '/^deb / { for (i = 2; i <= NF; i++) if ($i ~ /:\/\//) { print $i; exit } }' /etc/apt/sources.list)
+
 # Two Debians without a registry: the one that the image shall stand on, slim as the official one is, and a workshop with what
 # the official Node image or its package lists would bring.
 make_bases() {
-  local mirror root=$work/base
-  mirror=$(awk '/^URIs:/ { print $2; exit }' /etc/apt/sources.list.d/*.sources 2>/dev/null)
-  [ -n "$mirror" ] || mirror=$(awk '/^deb / { for (i = 2; i <= NF; i++) if ($i ~ /:\/\//) { print $i; exit } }' /etc/apt/sources.list)
+  local root=$work/base
+  mkdir -p "$root/etc/dpkg/dpkg.cfg.d"
+  echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/s2" # what a power cut would lose is made again
   debootstrap --variant=minbase --include=ca-certificates,libcurl3-gnutls,openssh-client,tini bookworm "$root" "$mirror" || return
   cp -a "$root" "$work/workshop"
   cp /etc/resolv.conf "$work/workshop/etc/"
@@ -50,7 +53,7 @@ find_compose_v2() {
   if docker compose version >/dev/null 2>&1; then v2=(docker compose); return; fi
   local place=$work/apt
   mkdir -p "$place/lists/partial" "$place/cache/archives/partial"
-  echo 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main' >"$place/sources.list"
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >"$place/sources.list"
   local apt=(apt-get -qq -o "Dir::Etc::sourcelist=$place/sources.list" -o Dir::Etc::sourceparts=/dev/null
     -o "Dir::State::lists=$place/lists" -o "Dir::Cache=$place/cache" -o APT::Sandbox::User=root)
   timeout 60 "${apt[@]}" update && (cd "$place" && timeout 60 "${apt[@]}" download docker-compose) || return
@@ -140,6 +143,7 @@ named() { docker ps --all --quiet --filter "label=com.docker.compose.service=$1"
 s2() { docker exec "$(named bridge)" s2 "$@"; }                                     # as the orchestrator
 pid_in() { docker exec "$(named "$1")" cut -d' ' -f2 /tmp/s2; }                     # service: the process that docker watches over
 is_healthy() { [ "$(docker inspect --format '{{.State.Health.Status}}' "$(named "$1")")" = healthy ]; }
+is_unhealthy() { [ "$(docker inspect --format '{{.State.Health.Status}}' "$(named "$1")")" = unhealthy ]; }
 all_healthy() { local each; for each in bridge watchdog cred-sync keepalive fs-watcher; do is_healthy "$each" || return; done; }
 restarts() { docker inspect --format '{{.RestartCount}}' "$(named "$1")"; }
 is_back() { # service restarts-before: docker started it again, and it can do its work
@@ -214,6 +218,8 @@ check 'a state that cannot be written' refuses '/var/lib/s2 cannot be written' "
 check 'a remote by ssh and no key' refuses 'GIT_KEY' "${bare[@]}" -e S2_WORKER=3 -e S2_GIT_REMOTE=ssh://git@git/fleet.git s2 cred-sync
 check 'a key that cannot be read' refuses 'cannot be read by uid 7433' "${bare[@]}" -e S2_WORKER=3 -e S2_GIT_REMOTE=git@git:fleet.git \
   -v "$work/git/host_key:/run/secrets/git_key:ro" s2 cred-sync
+check 'an address for alerts that is none, read from its file and not repeated' refuses 'S2_ALERT_WEBHOOK=… must be a URL' \
+  "${bare[@]}" -v "$work/secrets/agent_key:/run/secrets/alert_webhook:ro" s2 watchdog
 check 'an agent that nobody told what to do' refuses 'AGENT_EXEC' "${bare[@]}" s2 work
 cp -a "$work/worker" "$work/bare"
 rm -rf "$work/bare/secrets"
@@ -262,9 +268,15 @@ for service in bridge watchdog keepalive; do
   stopped[$service]=$(restarts "$service")
   check "$service stands still" kill_in "$service" STOP
 done
+calm=$(restarts cred-sync)
+check 'the git server goes away' docker stop --time 1 git
 for service in bridge watchdog keepalive; do
   check "$service is ended by its health check and back within 90 s" within 90 is_back "$service" "${stopped[$service]}"
 done
+check 'the log says so' eval 'docker logs "$(named bridge)" 2>&1 | grep "s2-bridge hangs"'
+check 'cred-sync, which only lacks its remote, is unhealthy' within 30 is_unhealthy cred-sync
+check 'and is left alone' test "$(restarts cred-sync)" = "$calm"
+check 'with the git server it is well again' eval 'docker start git && within 30 is_healthy cred-sync'
 check 'and the fleet works' works stopped 'echo stopped >>/var/lib/s2/done'
 
 chapter 'the engine itself dies'
