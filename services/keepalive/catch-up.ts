@@ -12,7 +12,7 @@ export interface CatchUpParts extends Omit<ErrandParts, 'step'> {
 }
 
 const PERIOD_MS = 60_000
-/** How often while a bridge has just come back: then it is likeliest that something slipped through. */
+/** How often while a bridge has just come back, or something seems to be missing: then it is likeliest that it slipped through. */
 const YOUNG_MS = 5_000
 const YOUTH_MS = 15_000
 const PAGE = 50
@@ -27,6 +27,8 @@ export class CatchUp {
   #youngUntil: number
   #after = 0
   #isFirst = true
+  /** Ids that were missing when they were last asked for. What the stream is only slow to bring is not left out. */
+  #missed: ReadonlySet<number> = new Set()
 
   constructor(parts: CatchUpParts) {
     this.#parts = parts
@@ -46,17 +48,23 @@ export class CatchUp {
 
   async #ask(): Promise<number> {
     // The stream has only begun: it brings everything by itself.
-    if (this.#isFirst) this.#isFirst = false
-    else await this.#askForPage()
+    const isUnsure = !this.#isFirst && (await this.#askForPage())
+    this.#isFirst = false
     const { clock, chance } = this.#parts
-    return (clock.now() < this.#youngUntil ? YOUNG_MS : PERIOD_MS) * (0.9 + 0.2 * chance())
+    const isYoung = isUnsure || clock.now() < this.#youngUntil
+    return (isYoung ? YOUNG_MS : PERIOD_MS) * (0.9 + 0.2 * chance())
   }
 
-  async #askForPage(): Promise<void> {
+  /** Keeps what has been missing since the last time. Answers whether the same page is to be asked for again. */
+  async #askForPage(): Promise<boolean> {
     const { store, session, isHeld, keep } = this.#parts
     const page = await store.unacked(session, this.#after, PAGE)
     const missing = page.filter(({ id, to }) => to === session && !isHeld(id))
-    if (missing.length > 0) await keep(missing)
+    const left = missing.filter(({ id }) => this.#missed.has(id))
+    this.#missed = new Set(missing.map(({ id }) => id))
+    if (left.length > 0) await keep(left)
+    if (left.length < missing.length) return true
     this.#after = page.length < PAGE ? 0 : (page.at(-1)?.id ?? 0)
+    return false
   }
 }
