@@ -40,8 +40,8 @@ const RETRY = { firstMs: 200, mostMs: 5_000 }
 const SETTLED_MS = 3_000
 
 async function start(config: Config, life: Life): Promise<void> {
-  const { clock, chance, log, draining, stack, fail } = life
-  const store = stack.use(await openStore(config.store, { clock, chance, log, onBroken: fail }))
+  const { clock, chance, log, draining, stack, fail, takesLong } = life
+  const store = stack.use(await openStore(config.store, { clock, chance, log, onBroken: fail, onLong: takesLong }))
   const house = keepHouse(config, store, life)
   stack.defer(() => house.done)
   const bridge = stack.use(await openBridge(config, store, life))

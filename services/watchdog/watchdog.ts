@@ -16,7 +16,7 @@ import { openSources } from './evidence/open.ts'
 import { attend, type Source } from './evidence.ts'
 import { Incidents } from './incidents.ts'
 import { type Look, look } from './look.ts'
-import { closeRecovered } from './recovered.ts'
+import { askManager, closeRecovered } from './recovered.ts'
 import { Restarts } from './restarts.ts'
 import { see } from './see.ts'
 import { tellVerdicts } from './verdicts.ts'
@@ -157,7 +157,9 @@ class Absence {
 async function start(config: Config, life: Life): Promise<void> {
   runLean()
   const { clock, chance, log, health, draining, stack } = life
-  const store = stack.use(await openStore(config.storeUrl, { clock, log, chance, onBroken: life.fail }))
+  const store = stack.use(
+    await openStore(config.storeUrl, { clock, log, chance, onBroken: life.fail, onLong: life.takesLong }),
+  )
   const looks = health.metrics.counter('s2_watchdog_looks_total', 'Looks at the fleet that were finished.')
   const failures = health.metrics.counter('s2_watchdog_look_failures_total', 'Looks that failed.')
   const moves = health.metrics.counter('s2_watchdog_moves_total', 'Tasks given to another agent.')
@@ -203,7 +205,8 @@ async function start(config: Config, life: Life): Promise<void> {
   })
   stack.defer(() => watching)
   const channels = channelNames({ exec: config.alertExec !== null, webhook: config.alertWebhook !== null })
-  const closing = closeRecovered({ store, clock, log, signal: draining, state: config.state, channels })
+  const isActive = askManager(life.env, clock, draining)
+  const closing = closeRecovered({ store, clock, log, signal: draining, state: config.state, channels, isActive })
   stack.defer(() => closing.done)
 }
 

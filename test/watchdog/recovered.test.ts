@@ -65,11 +65,51 @@ test('closed when the program has been ready for a while, and not by one that fa
   assert.ok(await store.openIncident(unitFailed('s2-bridge', 'exit code 78'), ['log']))
   assert.ok(await store.openIncident({ cause: 'blind', kind: 'blind', agent: null, summary: 'x' }, []))
   await store.closeIncident('blind', [])
-  const parts = { store, clock, log: recordingLog(), signal: over.signal, state, channels: ['log'] }
+  const parts = {
+    store,
+    clock,
+    log: recordingLog(),
+    signal: over.signal,
+    state,
+    channels: ['log'],
+    isActive: async () => false,
+  }
   await closeRecovered(parts).done
   await (server as AsyncDisposable | null)?.[Symbol.asyncDispose]()
   // ready from the 9th pause on: four more looks make 20 s
   assert.equal(looks.length, 9 + 5, looks.join(''))
   const told = (await store.claimAlerts(['log'], 1000)).map(({ event }) => event)
   assert.deepEqual(told, ['opened'])
+})
+
+test('a program that answers elsewhere is asked for at the service manager', async () => {
+  const over = new AbortController()
+  let now = 0
+  await using store = openMemoryStore({ clock: systemClock })
+  await store.openIncident(unitFailed('s2-worker-keepalive', ''), [])
+  const clock = {
+    now: () => now,
+    wall: () => now,
+    sleep: async (ms: number) => {
+      now += ms
+      if (now > 60_000 || (await store.incidents({ open: true })).length === 0) over.abort()
+    },
+  }
+  const asked: string[] = []
+  const isActive = async (unit: string): Promise<boolean> => {
+    asked.push(unit)
+    return asked.length > 2
+  }
+  const parts = {
+    store,
+    clock,
+    log: recordingLog(),
+    signal: over.signal,
+    state: '/nonexistent',
+    channels: [],
+    isActive,
+  }
+  await closeRecovered(parts).done
+  assert.equal(asked.length, 2 + 5)
+  assert.equal(asked[0], 's2-worker-keepalive')
 })

@@ -29,6 +29,8 @@ export interface Life {
   readonly stack: AsyncDisposableStack
   /** A round of real work is finished: feeds the service manager's watchdog. */
   round(status?: string): void
+  /** The start goes on with something that may take so long: the service manager waits for it, and no longer. */
+  takesLong(what: string, atMostMs: number): void
   /** Ends the program with exit code 1, to be started again: it can no longer vouch for what it does. */
   fail(error: Error): void
 }
@@ -42,6 +44,9 @@ export interface Program<C extends LifeConfig> {
   /** Resolves when the program can do its work. What it has not released through the stack outlives it: nothing may. */
   start(config: C, life: Life): Promise<void>
 }
+
+/** What the service manager waits for beyond the drain's own deadline, so that it never cuts short what was set. */
+const STOPPING_MS = 5_000
 
 /** Exit codes, sysexits(3). */
 const EXIT = { done: 0, failed: 1, usage: 64, config: 78 } as const
@@ -93,6 +98,10 @@ async function live<C extends LifeConfig>(program: Program<C>, config: C, env: E
         if (status !== undefined) health.status(status)
         notify.say('WATCHDOG=1', ...(status === undefined ? [] : [`STATUS=${status}`]))
       },
+      takesLong: (what, atMostMs) => {
+        health.status(what)
+        notify.say(`EXTEND_TIMEOUT_USEC=${Math.ceil(atMostMs * 1000)}`, `STATUS=${what}`)
+      },
     })
     pulse.beat()
     health.enter('ready')
@@ -105,7 +114,7 @@ async function live<C extends LifeConfig>(program: Program<C>, config: C, env: E
   }
 
   health.enter('draining')
-  notify.say('STOPPING=1')
+  notify.say('STOPPING=1', `EXTEND_TIMEOUT_USEC=${(config.drainMs + STOPPING_MS) * 1000}`)
   log.info('draining', { why: outcome.why })
   draining.abort(new Error(`draining: ${outcome.why}`))
   await drain(stack, config.drainMs, log, outcome.error === undefined)

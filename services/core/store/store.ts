@@ -149,6 +149,8 @@ export interface StoreParts {
   readonly log: Log
   /** The store can no longer vouch for what it writes and refuses to: the program should end and be started again. */
   readonly onBroken?: (error: Error) => void
+  /** Opening it begins something that keeps the whole process busy, for at most so long. */
+  readonly onLong?: (what: string, atMostMs: number) => void
 }
 
 /** A report that came too late. */

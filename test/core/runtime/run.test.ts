@@ -98,7 +98,42 @@ test('ready, healthy, told to stop, drained, exit 0; the service manager hears e
     ['ready', 'draining', 'released', 'stopped'],
   )
   server.close()
-  assert.deepEqual(heard, ['WATCHDOG=1\nSTATUS=working', 'READY=1', 'STOPPING=1'])
+  assert.deepEqual(heard, ['WATCHDOG=1\nSTATUS=working', 'READY=1', 'STOPPING=1\nEXTEND_TIMEOUT_USEC=5500000'])
+})
+
+test('a start that takes long says how long it may take, before it is deaf to everything', async () => {
+  const notify = join(folder, 'long.sock')
+  const heard: string[] = []
+  const server = unix.createSocket('unix_dgram', (data) => void heard.push(String(data)))
+  server.bind(notify)
+  const database = join(folder, 'long.db')
+  const { child, event, ended } = start(
+    'long',
+    `readConfig, start: async (config, life) => {
+       const { openSqliteStore } = await import('${new URL('services/core/store/sqlite/sqlite.ts', root)}')
+       const { clock, chance, log, takesLong: onLong } = life
+       life.stack.use(await openSqliteStore(${JSON.stringify(database)}, { clock, chance, log, onLong }))
+       life.takesLong('growing', 90_000)
+       const keep = setInterval(() => undefined, 1000)
+       life.stack.defer(() => clearInterval(keep))
+     }`,
+    { NOTIFY_SOCKET: notify },
+  )
+  await event('ready')
+  child.kill('SIGTERM')
+  assert.equal((await ended).code, 0)
+  server.close()
+  assert.deepEqual(
+    heard.map((each) => each.replace(/USEC=\d+/, 'USEC=…')),
+    [
+      'EXTEND_TIMEOUT_USEC=…\nSTATUS=checking the database',
+      'EXTEND_TIMEOUT_USEC=…\nSTATUS=changing tables: 0001-begin.sql',
+      'EXTEND_TIMEOUT_USEC=…\nSTATUS=growing',
+      'READY=1',
+      'STOPPING=1\nEXTEND_TIMEOUT_USEC=…',
+    ],
+  )
+  assert.match(heard[2] ?? '', /USEC=90000000/)
 })
 
 test('a program whose rounds take longer than a service manager waits is vouched for meanwhile', async () => {

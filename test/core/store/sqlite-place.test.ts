@@ -65,6 +65,24 @@ test('a new database is private, in WAL mode, and has the Python bridge’s tabl
   assert.equal(triggers, 0)
 })
 
+test('what keeps the process busy at the start is told before, with a bound that grows with the file', async () => {
+  const told: [string, number][] = []
+  await using ground = await Ground.make({ onLong: (what, atMostMs) => void told.push([what, atMostMs]) })
+  await (await ground.open())[Symbol.asyncDispose]()
+  assert.deepEqual(
+    told.map(([what]) => what),
+    ['checking the database', 'changing tables: 0001-begin.sql'],
+  )
+  ground.look((database) => database.exec('CREATE TABLE s2_ballast AS SELECT zeroblob(40000000) AS x'))
+  told.length = 0
+  await ground.open()
+  assert.deepEqual(
+    told.map(([what]) => what),
+    ['checking the database'],
+  )
+  assert.ok((told[0]?.[1] ?? 0) > 15_000, `only ${told[0]?.[1]} ms for 40 MB`)
+})
+
 test('tables that the Python bridge made keep their very words', { skip: noPython }, async () => {
   await using ground = await Ground.make()
   const python = await ground.startPython()

@@ -115,13 +115,15 @@ function startAfresh(path: string): string {
 
 /**
  * Brings the schema up to date in one transaction; whoever opens first does it, the others find it done. Rises `isBusy`
- * while another process is at it. The Python bridge's tables are made where they are missing and never altered.
+ * while another process is at it. The Python bridge's tables are made where they are missing and never altered. `onStep` is
+ * told of each step before it is taken: none can say anything while it runs.
  */
-export function migrate(connection: Connection, path: string, now: number): void {
+export function migrate(connection: Connection, path: string, now: number, onStep: (name: string) => void): void {
   connection.transaction(() => {
     const found = inspect(connection, path) === 'ours' ? versionOf(connection) : 0
     for (const { version, name, sql } of readMigrations()) {
       if (version <= found) continue
+      onStep(name)
       connection.exec(sql)
       connection.run('INSERT INTO s2_migrations (version, name, applied_at) VALUES (?, ?, ?)', version, name, now)
     }

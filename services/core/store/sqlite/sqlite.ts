@@ -32,6 +32,8 @@ import { Writer } from './writer.ts'
 const PATIENCE_MS = 5000
 /** Messages handed out in one go. */
 const BATCH = 256
+/** Bytes a millisecond that the slowest of disks reads or writes. */
+const SLOWEST = 2_000
 
 /**
  * Opens the fleet in a SQLite database that the Python bridge may share. In mode `write` the file is made and brought up to
@@ -71,9 +73,11 @@ async function openForWriting({ path }: Place, parts: StoreParts, oddities: Oddi
   try {
     if (isNew) chmodSync(path, 0o600) // it holds tokens; its -wal and -shm take after it
     await retry(() => inspect(connection, path))
+    const goesThrough = (what: string): void => parts.onLong?.(what, bytesOf(path) / SLOWEST)
+    goesThrough('checking the database')
     await retry(() => demandSound(connection, path))
     await retry(() => prepare(connection, 'FULL', 'make'))
-    await retry(() => migrate(connection, path, parts.clock.wall()))
+    await retry(() => migrate(connection, path, parts.clock.wall(), (step) => goesThrough(`changing tables: ${step}`)))
   } catch (error) {
     connection[Symbol.dispose]()
     throw error
@@ -95,6 +99,10 @@ function replaced(path: string): S2Error {
   return new S2Error('unavailable', `${path} was removed or replaced while it was open`, {
     next: 'start the program again; whoever restores a backup stops the programs first',
   })
+}
+
+function bytesOf(path: string): number {
+  return (statSync(path, { throwIfNoEntry: false })?.size ?? 0) + logBytes(path)
 }
 
 function demandSound(connection: Connection, path: string): void {
