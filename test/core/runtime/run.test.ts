@@ -157,7 +157,7 @@ test('a program whose rounds take longer than a service manager waits is vouched
   child.kill('SIGTERM')
   assert.equal((await ended).code, 0)
   server.close()
-  assert.deepEqual(heard, ['READY=1', 'WATCHDOG=1', 'STOPPING=1'])
+  assert.deepEqual(heard, ['READY=1', 'WATCHDOG=1', 'STOPPING=1\nEXTEND_TIMEOUT_USEC=5500000'])
 })
 
 test('a second one with the same state folder is refused, the first lives on', async () => {
