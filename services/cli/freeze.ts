@@ -15,6 +15,6 @@ export function define(command: Command, shell: Shell): void {
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
     .action(async (agent: string, options: { json?: true }) => {
-      await commandMember('freeze', agent, 'is frozen', options.json === true, shell)
+      await commandMember('freeze', agent, (count) => `is frozen (${count} processes)`, options.json === true, shell)
     })
 }

@@ -14,6 +14,7 @@ export function define(command: Command, shell: Shell): void {
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
     .action(async (agent: string, options: { json?: true }) => {
-      await commandMember('kill', agent, 'was killed; it stays down until s2 thaw', options.json === true, shell)
+      const became = (count: number): string => `was killed (${count} processes); it stays down until s2 thaw`
+      await commandMember('kill', agent, became, options.json === true, shell)
     })
 }

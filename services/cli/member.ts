@@ -3,8 +3,14 @@ import type { Shell } from './shell.ts'
 import { stateFolder } from './state.ts'
 import { type Act, askControl } from './up/control.ts'
 
-/** Has the `s2 up` of this state folder freeze, thaw or kill one of its agents. */
-export async function commandMember(act: Act, agent: string, done: string, json: boolean, shell: Shell): Promise<void> {
+/** Has the `s2 up` of this state folder freeze, thaw or kill one of its agents; `done` says what became of it. */
+export async function commandMember(
+  act: Act,
+  agent: string,
+  done: (processes: number) => string,
+  json: boolean,
+  shell: Shell,
+): Promise<void> {
   const state = stateFolder(shell)
   const answer = await askControl(state, 'POST', `/${act}`, { agent })
   if (answer === null) {
@@ -14,5 +20,5 @@ export async function commandMember(act: Act, agent: string, done: string, json:
   }
   const { processes } = answer as { processes: number }
   if (json) shell.print(`${JSON.stringify({ agent, act, processes })}\n`)
-  else shell.print(`${agent} ${done} (${processes} processes)\n`)
+  else shell.print(`${agent} ${done(processes)}\n`)
 }

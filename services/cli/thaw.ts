@@ -14,6 +14,12 @@ export function define(command: Command, shell: Shell): void {
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
     .action(async (agent: string, options: { json?: true }) => {
-      await commandMember('thaw', agent, 'goes on', options.json === true, shell)
+      await commandMember('thaw', agent, becameOf, options.json === true, shell)
     })
+}
+
+function becameOf(processes: number): string {
+  return processes === 0
+    ? 'had nothing that stood still; what was killed is started again'
+    : `goes on (${processes} processes)`
 }
