@@ -53,7 +53,7 @@ export class SystemdSource implements Source {
   }
 
   async start(id: string, signal: AbortSignal): Promise<void> {
-    await this.#systemctl(['--no-ask-password', 'start', '--', id], START_MS, signal)
+    await this.#systemctl(['start', '--no-ask-password', '--', id], START_MS, signal)
   }
 
   async #systemctl(args: readonly string[], timeoutMs: number, signal: AbortSignal): Promise<string> {
