@@ -227,14 +227,16 @@ test('a watchdog that cannot know leaves the incident of a death to those who ca
   assert.deepEqual(await stage.incidents(), ['-gone:w1'])
 })
 
-test('two watchdogs, one of which knows: gone and silent is still one incident', async () => {
+test('two watchdogs, one of which knows: gone and silent is one incident, also before the other has read of it', async () => {
   const { stage, engine } = await withBodies(4)
   await using _ = stage
   stage.watchdog({ sources: [engine] })
-  stage.watchdog()
-  await stage.run(20 * SECOND)
+  await stage.run(5 * SECOND)
+  stage.watchdog() // it reads incidents at 5 s and at 65 s
+  await stage.run(8 * SECOND)
+  stage.silence('w1') // silent at 70 s
+  await stage.run(55 * SECOND)
   engine.set('w1', 'ended')
-  stage.silence('w1')
   await stage.run(5 * MINUTE)
   assert.deepEqual(await stage.incidents(), ['gone:w1'])
 })
