@@ -50,7 +50,7 @@ export async function look(view: View, config: WatchConfig, parts: LookParts): P
   if (isRound) view.roundAt = at
   const { changes } = view
   view.changes = []
-  return { ...done, changes, waitMs: untilNext(view, config, parts.clock.now()) }
+  return { ...done, changes, waitMs: untilNext(view, config, at, parts.clock.now()) }
 }
 
 /**
@@ -197,12 +197,12 @@ async function move({ move, need, successor }: PlannedMove, { store, log }: Look
   return true
 }
 
-/** When something is to be looked at though nothing happens. */
-function untilNext(view: View, config: WatchConfig, now: number): number {
+/** When something is to be looked at though nothing happens, after a look that began at `at`. */
+function untilNext(view: View, config: WatchConfig, at: number, now: number): number {
   const never = Number.POSITIVE_INFINITY
   const tasks = view.tasksAt + tasksEvery(view, config)
   const turn = view.waiting > 0 ? view.turnAt : never
   const mercy = view.mercyUntil > now ? view.mercyUntil : never
-  const next = Math.min(tasks, turn, mercy, view.nextFailure(now), view.leases.nextLapse, view.roundAt + config.roundMs)
+  const next = Math.min(tasks, turn, mercy, view.nextFailure(at), view.leases.nextLapse, view.roundAt + config.roundMs)
   return Math.max(0, next - now)
 }

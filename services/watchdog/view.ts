@@ -205,9 +205,9 @@ export class View {
     return [...this.silent].filter((agent) => !this.roster.isTold(agent) && this.#gatheredAt(agent) <= now)
   }
 
-  /** When somebody will be found to have failed though nothing more happens; Infinity when nobody will. */
-  nextFailure(now: number): number {
-    const ends = [...this.silent].map((agent) => this.#gatheredAt(agent)).filter((at) => at > now)
+  /** When the next after `at` will be found to have failed though nothing more happens; Infinity when nobody will. */
+  nextFailure(at: number): number {
+    const ends = [...this.silent].map((agent) => this.#gatheredAt(agent)).filter((end) => end > at)
     return Math.min(...ends)
   }
 

@@ -72,7 +72,13 @@ export async function watch(config: WatchConfig, parts: WatchParts): Promise<voi
     if (hasBlinked) for (const each of attending) each.nudge()
     return waitMs
   })
-  const attending = sources.map((source) => attend(source, view, { ...parts, onNews: () => looking.nudge() }))
+  const attending = sources.map((source) => {
+    const onNews = (): void => {
+      looking.nudge()
+      restarting.nudge()
+    }
+    return attend(source, view, { ...parts, onNews })
+  })
   const onNews = (): void => {
     for (const teller of tellers) teller.nudge()
   }

@@ -244,9 +244,12 @@ test('two watchdogs, one of which knows: gone and silent is one incident, also b
 test('the last rung: who may be is started again, once by however many watchdogs, and the claim is in the audit chain', async () => {
   const { stage, engine } = await withBodies(4, { mayStart: true })
   await using _ = stage
+  engine.isAway = true // nothing is known when they begin
   for (let n = 0; n < 3; n += 1) stage.watchdog({ sources: [engine] })
   await stage.addTask('t1', 'w1')
-  await stage.run(20 * SECOND)
+  await stage.run(5 * SECOND)
+  engine.isAway = false
+  await stage.run(15 * SECOND)
   engine.onStart = (id) => {
     stage.actor(id).incarnation = 'second'
     engine.set(id, 'living', { mayStart: true })
