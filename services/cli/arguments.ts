@@ -1,5 +1,5 @@
 import { InvalidArgumentError } from 'commander'
-import { parseDuration } from '#runtime/settings.ts'
+import { parseDuration, SETTINGS } from '#runtime/settings.ts'
 
 /** Readers of options, as commander calls them: they throw what a person reads. */
 
@@ -12,8 +12,34 @@ export function duration(text: string): number {
   }
 }
 
+/** Milliseconds between two looks: enough to do something else in between. */
+export function pause(text: string): number {
+  const ms = duration(text)
+  if (ms < PAUSE_LEAST_MS) throw new InvalidArgumentError(`It must be at least ${PAUSE_LEAST_MS}ms.`)
+  return ms
+}
+
+const PAUSE_LEAST_MS = 100
+
+/** Milliseconds that a conversation lives, within what its setting allows. */
+export function lifetime(text: string): number {
+  try {
+    return SETTINGS.S2_LIFETIME.parse(text)
+  } catch (error) {
+    throw new InvalidArgumentError(`It ${(error as Error).message}; write it like 3h.`)
+  }
+}
+
+/** What an agent is called: it names files, and stands in lines and tables. */
+export function agentName(text: string): string {
+  if (/^[A-Za-z0-9][\w.-]{0,99}$/.test(text)) return text
+  throw new InvalidArgumentError(
+    'It must be at most 100 letters, digits, dots, dashes and underscores, the first a letter or digit.',
+  )
+}
+
 export function wholeNumber(text: string): number {
-  if (!/^\d{1,7}$/.test(text)) throw new InvalidArgumentError('It must be a whole number.')
+  if (!/^\d{1,7}$/.test(text)) throw new InvalidArgumentError('It must be a whole number of at most seven digits.')
   return Number(text)
 }
 

@@ -1,9 +1,10 @@
+import { join } from 'node:path'
 import type { Command } from 'commander'
 import type { StoredMessage } from '#fleet/message.ts'
 import { watchFolder } from '#runtime/watch.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { count, duration } from './arguments.ts'
-import { terseLog } from './reach.ts'
+import { answers, terseLog } from './reach.ts'
 import type { Shell } from './shell.ts'
 import { stateFolder } from './state.ts'
 import { ago, oneLine, plain } from './text.ts'
@@ -34,9 +35,14 @@ export function define(command: Command, shell: Shell): void {
     .option('--json', 'print JSON, one message a line')
     .addHelpText('after', EXAMPLES)
     .action(async (options: Options) => {
-      const inbox = new Inbox(stateFolder(shell), (fault) => shell.tell(`s2: ${fault}\n`))
+      const state = stateFolder(shell)
+      const inbox = new Inbox(state, (fault) => shell.tell(`s2: ${fault}\n`))
       if (options.wait !== undefined) await untilNew(inbox, options.wait, shell)
       const messages = await take(inbox, options)
+      // An empty inbox that nobody fills says nothing of what there is to read.
+      if (messages.length === 0 && options.again !== true && !(await answers(join(state, 'run', 'keepalive.sock')))) {
+        shell.tell(`s2: no s2-keepalive serves ${state}: nothing new comes in until one does\n`)
+      }
       if (options.json === true) for (const message of messages) shell.print(`${JSON.stringify(message)}\n`)
       else shell.print(messages.length === 0 ? 'no new messages\n' : messages.map(written(shell)).join('\n'))
     })

@@ -5,7 +5,7 @@ import { S2Error } from '#fleet/errors.ts'
 import { conversationOf, isConversationId, sessionId } from '#fleet/session.ts'
 import { closest, readSettings } from '#runtime/config.ts'
 import { publishCredential, removeCredential } from '#spool/credentials.ts'
-import { duration, wholeNumber } from './arguments.ts'
+import { agentName, lifetime, wholeNumber } from './arguments.ts'
 import { credentialOf, serialAfter, workerFile } from './enrol.ts'
 import { UsageError } from './failure.ts'
 import { bridgeUrlFor, notHandedOut, openHandout } from './handout.ts'
@@ -60,10 +60,10 @@ function defineCreate(command: Command, shell: Shell): void {
   command
     .requiredOption('--role-b <role>', 'what kind of work the worker does')
     .option('--role-a <role>', "the other end's role", 'orchestrator')
-    .option('--agent-a <name>', "the other end's agent", 'orchestrator')
-    .option('--agent-b <name>', 'the worker; s2-worker-<number> unless said')
+    .option('--agent-a <name>', "the other end's agent", agentName, 'orchestrator')
+    .option('--agent-b <name>', 'the worker; s2-worker-<number> unless said', agentName)
     .option('--number <n>', 'number of the worker: names its file in the remote', wholeNumber)
-    .option('--lifetime <duration>', 'how long it lives unless renewed (S2_LIFETIME)', duration)
+    .option('--lifetime <duration>', 'how long it lives unless renewed (S2_LIFETIME)', lifetime)
     .option('--remote <git>', "git remote to push the worker's credential to (S2_GIT_REMOTE)")
     .option('--branch <name>', 'branch of it (S2_GIT_BRANCH)')
     .option('--out <folder>', "write the worker's credential file there instead of pushing it")
@@ -135,7 +135,11 @@ async function end(shell: Shell, ids: readonly string[], json: boolean): Promise
   await using reached = await reachAdministration(shell)
   const wanted = ids.map((id) => (id.includes('/') ? conversationOf(id as `${string}/a`) : id))
   for (const id of wanted) {
-    if (!isConversationId(id)) throw new UsageError(`not a conversation: ${JSON.stringify(id)}`)
+    if (!isConversationId(id))
+      throw new UsageError(
+        `not a conversation: ${JSON.stringify(id)}`,
+        '`s2 conversation list` shows those that are open',
+      )
   }
   const live = (await reached.store.conversations()).map(({ id }) => id)
   for (const id of wanted) {

@@ -43,7 +43,29 @@ export function failureOf(error: unknown): Failure {
     return { exit: EXIT.config, code: 'configuration', ...said(error.message, undefined) }
   }
   const why = error instanceof Error ? error.message : String(error)
-  return { exit: EXIT.failed, code: 'internal', ...said(why, undefined) }
+  return diskFailure(error) ?? { exit: EXIT.failed, code: 'internal', ...said(why, undefined) }
+}
+
+/** What the file system says, in words that help; null for every other error. */
+function diskFailure(error: unknown): Failure | null {
+  const { code = '', path } = error as NodeJS.ErrnoException
+  if (!(error instanceof Error) || path === undefined) return null
+  if (/^(EACCES|EPERM|EROFS)$/.test(code)) {
+    const next = 'use another folder (S2_STATE), or make this one yours (chown)'
+    return { exit: EXIT.failed, code: 'forbidden', ...said(`this user may not use ${path} (${error.message})`, next) }
+  }
+  if (/^(ENOSPC|EDQUOT)$/.test(code)) {
+    return { exit: EXIT.failed, code: 'unavailable', ...said(`the disk that holds ${path} is full`, 'make room on it') }
+  }
+  if (/^(EEXIST|ENOTDIR|EISDIR)$/.test(code)) {
+    const next = 'move that away, or name another place'
+    return {
+      exit: EXIT.failed,
+      code: 'conflict',
+      ...said(`something is in the way at ${path} (${error.message})`, next),
+    }
+  }
+  return null
 }
 
 function said(message: string, next: string | undefined): { message: string; next: string | undefined } {

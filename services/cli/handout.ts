@@ -34,7 +34,7 @@ export interface HandoutOptions {
  */
 export async function openHandout(shell: Shell, agent: string, options: HandoutOptions): Promise<Handout | null> {
   const { out } = options
-  if (out !== undefined) return folderHandout(join(out, `${agent}-credentials.json`))
+  if (out !== undefined) return folderHandout(join(out, `${agent.replaceAll('/', '-')}-credentials.json`))
   const settings = readSettings(commandEnv(shell), ['S2_STATE', 'S2_GIT_REMOTE', 'S2_GIT_BRANCH', 'S2_GIT_TIMEOUT'])
   const local = localRemote(settings.S2_STATE)
   const remote = options.remote ?? settings.S2_GIT_REMOTE ?? (existsSync(local) ? pathToFileURL(local).href : undefined)

@@ -40,10 +40,11 @@ export function define(command: Command, shell: Shell): void {
     .option('--json', 'print JSON')
     .action(async (options: Options) => await list(shell, options))
   command
-    .command('show <id>')
+    .command('show')
     .description('show one')
+    .argument('<id>', 'its number', wholeNumber)
     .option('--json', 'print JSON')
-    .action(async (id: string, options: Options) => await show(shell, wholeNumber(id), options))
+    .action(async (id: number, options: Options) => await show(shell, id, options))
   command
     .command('open')
     .description('open an incident for a unit that has failed, unless one is open')

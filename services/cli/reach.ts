@@ -47,7 +47,7 @@ export async function reach(shell: Shell): Promise<Reached> {
     }
   }
   const [first] = credentials
-  if (first === undefined) throw nothingFound(state, faults)
+  if (first === undefined) throw url === null ? nothingFound(state, faults) : noCredential(url, state, faults)
   const store = await openSessions(url ?? first.bridgeUrl, () => credentials, shell)
   return {
     store,
@@ -113,6 +113,14 @@ export function terseLog(shell: Shell): Log {
     shell.tell(`s2: ${redact(event + details)}\n`)
   }
   return { error: say, warn: say, info: () => undefined, debug: () => undefined, end: async () => undefined }
+}
+
+function noCredential(url: string, state: string, faults: readonly string[]): S2Error {
+  const found = faults.length === 0 ? '' : ` (${faults.join('; ')})`
+  const folder = credentialsFolder(state)
+  return new S2Error('unauthenticated', `${url} wants a credential, and none is in ${folder}${found}`, {
+    next: 'wait for s2-cred-sync to bring it, set S2_STATE to the folder that has it, or unset S2_STORE',
+  })
 }
 
 function nothingFound(state: string, faults: readonly string[]): S2Error {

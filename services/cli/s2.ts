@@ -55,7 +55,7 @@ export async function s2(argv: readonly string[], shell: Shell): Promise<number>
   }
   try {
     const program = await programFor(argv, shell, json)
-    await program.parseAsync(argv, { from: 'user' })
+    await program.parseAsync(isHelpOnNothing(argv) ? argv.slice(1) : argv, { from: 'user' })
     return EXIT.done
   } catch (error) {
     if (error instanceof Exit) return error.code
@@ -65,6 +65,11 @@ export async function s2(argv: readonly string[], shell: Shell): Promise<number>
     shell.tell(formatFailure(failure, json))
     return failure.exit
   }
+}
+
+/** `help` with a command that there is not: told as that command would be, and not by the whole help. */
+function isHelpOnNothing([first, second]: readonly string[]): boolean {
+  return first === 'help' && second !== undefined && !COMMANDS.some(({ name }) => name === second)
 }
 
 function isCommanders(error: unknown): error is CommanderError {

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { duration } from './arguments.ts'
+import { pause } from './arguments.ts'
 import { failureOf } from './failure.ts'
 import { type Overview, readOverview, renderOverview } from './overview.ts'
 import { type Reached, reach } from './reach.ts'
@@ -23,7 +23,7 @@ interface Options {
 export function define(command: Command, shell: Shell): void {
   command
     .option('-w, --watch', 'show it live')
-    .option('--every <duration>', 'how often the live table is drawn', duration, 1_000)
+    .option('--every <duration>', 'how often the live table is drawn', pause, 1_000)
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
     .action(async (options: Options) => {

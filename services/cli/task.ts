@@ -156,6 +156,11 @@ async function list(shell: Shell, options: ListOptions): Promise<void> {
       options.agent === undefined || holder === options.agent || (holder !== null && agentOf(holder) === options.agent),
   )
   if (options.json === true) return shell.print(`${JSON.stringify(wanted, null, 2)}\n`)
+  if (wanted.length === 0) {
+    return shell.print(
+      options.all === true ? 'no such tasks\n' : 'no such tasks are open; --all shows the ended ones too\n',
+    )
+  }
   const now = shell.clock.wall()
   const rows = wanted.map((task) => [
     task.id,

@@ -94,6 +94,7 @@ export function workConfig(leaseMs: number, once: boolean): WorkConfig {
 }
 
 function readCommand(text: string): readonly [string, ...string[]] {
+  if (text.trim() === '') throw new UsageError('--exec names no command', 'for example --exec \'["claude","-p"]\'')
   try {
     return commandLine(text)
   } catch (error) {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -74,6 +74,18 @@ test('calling it the wrong way ends with 64 and says what was meant', async () =
   for (const argv of [[], ['send'], ['work'], ['task', 'add', 'x', '--priority', 'P9'], ['check', '--limit', 'x']]) {
     assert.equal((await run(argv, { folder })).code, 64, argv.join(' '))
   }
+  for (const argv of [
+    ['help', 'stauts'],
+    ['incident', 'show', 'abc'],
+    ['status', '--every', '1ms'],
+    ['work', '--exec', ' '],
+    ['conversation', 'create', '--role-b', 'r', '--agent-b', '../../x', '--out', folder],
+    ['conversation', 'create', '--role-b', 'r', '--agent-b', 'x', '--lifetime', '1ms', '--out', folder],
+  ]) {
+    const { code, err } = await run(argv, { env: { S2_STATE: folder } })
+    assert.equal(code, 64, argv.join(' '))
+    assert.match(err, /^s2: .+\n(?:.+\n)* {2}next: /, argv.join(' '))
+  }
   assert.match((await run(['health', 'keepalvie'])).err, /did you mean keepalive\?/)
   assert.match((await run(['config', 'watchdg'])).err, /did you mean watchdog\?/)
 })
@@ -98,6 +110,32 @@ test('a fleet that cannot be found is told with what to do, and ends with 1', as
     (await run(['freeze', 'x'], { env: { S2_STATE: folder } })).err,
     /no local fleet runs with the state folder/,
   )
+})
+
+test('what the disk refuses is told with the place and what to do', async () => {
+  const file = join(folder, 'no-folder')
+  writeFileSync(file, '')
+  const { code, err } = await run(['up', 'deploy/fleet/nine.json'], {
+    env: { S2_STATE: join(file, 'state') },
+    folder: process.cwd(),
+  })
+  assert.equal(code, 1)
+  assert.match(err, /^s2: something is in the way at .*no-folder.*\n {2}next: move that away/)
+})
+
+test('a bridge that is named but not spoken to for want of a credential is told as that', async () => {
+  const { code, err } = await run(['status'], { env: { S2_STATE: folder, S2_STORE: 'https://bridge.example.org' } })
+  assert.equal(code, 1)
+  assert.match(
+    err,
+    /^s2: https:\/\/bridge\.example\.org wants a credential, and none is in .*\n {2}next: wait for s2-cred-sync/,
+  )
+})
+
+test('an inbox that nobody fills is told as such', async () => {
+  const { code, out, err } = await run(['check'], { env: { S2_STATE: folder } })
+  assert.deepEqual([code, out], [0, 'no new messages\n'])
+  assert.match(err, /^s2: no s2-keepalive serves .*: nothing new comes in until one does\n$/)
 })
 
 test('wrong settings end with 78, named with the value and an example', async () => {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { appendFileSync, cpSync, globSync, mkdtempSync, rmSync, statSync, symlinkSync } from 'node:fs'
+import { appendFileSync, cpSync, globSync, mkdtempSync, rmSync, statSync, symlinkSync, watch } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -48,6 +48,12 @@ class Checkout implements Disposable {
   }
 }
 
+/** Tells of names that come and go in a folder, until disposed. */
+function seen(folder: string, tell: (name: string | null) => unknown): Disposable {
+  const watcher = watch(folder, (_, name) => tell(name))
+  return { [Symbol.dispose]: () => watcher.close() }
+}
+
 async function ended(child: ChildProcess): Promise<number | null> {
   return (await once(child, 'exit'))[0]
 }
@@ -91,6 +97,8 @@ test('builds at once end well, and whoever starts meanwhile finds a whole progra
   const chunks = (): string[] => globSync('*.js', { cwd: dist }).sort()
   const before = chunks()
   checkout.change()
+  const gone: string[] = []
+  using _watch = seen(dist, (name) => name === 'migrations' && gone.push(name))
   const builds = Promise.all([checkout.build(), checkout.build()].map(ended))
   let isOver = false
   const over = builds.finally(() => {
@@ -102,6 +110,7 @@ test('builds at once end well, and whoever starts meanwhile finds a whole progra
     starts += 1
   }
   assert.deepEqual(await over, [0, 0])
+  assert.deepEqual(gone, [], 'what programs read while they start is there all the time')
   assert.ok(starts >= 3, `${starts} starts`)
   assert.notDeepEqual(chunks(), before, 'another build has other chunks')
   assert.equal(before.filter((name) => !chunks().includes(name)).length > 0, true, 'old ones are gone')

@@ -48,10 +48,14 @@ export function checkDraft(draft: Draft): void {
     })
   }
   if ((draft.action ?? '').length > NAME_MAX)
-    throw new S2Error('too_large', `action is longer than ${NAME_MAX} characters`)
+    throw new S2Error('too_large', `the action is longer than ${NAME_MAX} characters`, {
+      next: 'name it in a word or two; the rest belongs into the text',
+    })
   const files = draft.files ?? []
   if (files.length > FILES_MAX || files.some((file) => file.length > NAME_MAX)) {
-    throw new S2Error('too_large', `at most ${FILES_MAX} file names of ${NAME_MAX} characters each`)
+    throw new S2Error('too_large', `a message names at most ${FILES_MAX} files, by ${NAME_MAX} characters each`, {
+      next: 'name the folder that they lie in, or a file that lists them',
+    })
   }
 }
 
@@ -60,7 +64,9 @@ export function checkSend(from: SessionId, key: string, draft: Draft): void {
   parseSession(from)
   checkDraft(draft)
   if (key.length >= 1 && key.length <= KEY_MAX) return
-  throw new S2Error('invalid', `the key of a message has ${key.length} characters; 1 to ${KEY_MAX} are allowed`)
+  throw new S2Error('invalid', `the key of a message has ${key.length} characters; 1 to ${KEY_MAX} are allowed`, {
+    next: 'use a shorter one, for example a hash of what it stands for',
+  })
 }
 
 /** A draft as it is kept: without secrets, and with nothing left open. */

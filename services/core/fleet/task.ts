@@ -107,11 +107,13 @@ export function checkTask(task: NewTask): void {
       next: 'use up to 64 letters, digits, dots, dashes and underscores',
     })
   }
-  if (task.description.length === 0) throw new S2Error('invalid', `task ${task.id} has no description`)
+  if (task.description.length === 0)
+    throw new S2Error('invalid', `task ${task.id} has no description`, { next: 'say what is to be done' })
   if (task.description.length > DESCRIPTION_MAX) {
     throw new S2Error(
       'too_large',
       `the description of ${task.id} has ${task.description.length} characters; ${DESCRIPTION_MAX} are allowed`,
+      { next: 'put the long part into a file in git and name its path' },
     )
   }
 }

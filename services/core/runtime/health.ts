@@ -79,7 +79,9 @@ export async function serveHealth(health: Health, address: Address): Promise<Asy
 /** Listens on an address; a socket file that nobody answers on any more is taken over, a live one is not. */
 export async function listen(server: Server, address: Address): Promise<void> {
   if (!('path' in address)) return await bind(server, { host: address.host, port: address.port }, address)
-  await mkdir(dirname(address.path), { recursive: true, mode: 0o700 })
+  await mkdir(dirname(address.path), { recursive: true, mode: 0o700 }).catch((error) => {
+    throw listenError(error, address)
+  })
   const door = openDoor(address.path)
   try {
     if (await answers(door.path))
