@@ -57,7 +57,7 @@ async function restore(shell: Shell, file: string | undefined, { latest, json }:
       `  ${proofInWords(restored.proof)}`,
       `  ${goneInWords(restored)}`,
       ...(restored.kept === null ? [] : [`  the one before is kept: ${restored.kept}`]),
-      '  next: start what was stopped, e.g. systemctl start s2-orchestrator.target',
+      '  next: start what was stopped, e.g. systemctl start s2-bridge s2-watchdog',
       '',
     ].join('\n'),
   )
