@@ -11,7 +11,7 @@ fail() {
   exit 78
 }
 
-# Compose mounts a secret that no file was named for as an empty one, and some engines one whose file is missing as a folder.
+# A secret that no file was named for is mounted as an empty one, and by docker-compose 1.29 one whose file is missing as a folder.
 secret() { # name, what it is, the setting that names its file
   file=/run/secrets/$1
   [ ! -d "$file" ] || fail "the $2 ($file) is a folder: the file that $3 names is missing on the host" "put the file where $3 in .env says, and remove the empty folder there"

@@ -88,7 +88,7 @@ start_git() {
 # Two hosts: each has the compose file, its settings and its secrets; they share a network and the git server.
 lay_host() { # orchestrator|worker
   mkdir -p "$work/$1"
-  cp "$here/docker/compose.yaml" "$work/$1/"
+  cp "$here"/docker/{compose.yaml,none} "$work/$1/"
   cp -a "$work/secrets" "$work/$1/"
   printf 'networks: {default: {external: true, name: fleet}}\n' >"$work/$1/compose.override.yaml"
 }
@@ -98,7 +98,6 @@ lay_hosts() {
 COMPOSE_PROJECT_NAME=o
 S2_BRIDGE_URL=https://bridge:7433
 S2_ALLOWED_HOSTS=bridge:7433
-S2_LISTEN=0.0.0.0:7433
 S2_TLS_CERT=/run/secrets/tls_cert
 S2_TLS_KEY=/run/secrets/tls_key
 TLS_CERT=./secrets/tls.crt
@@ -225,7 +224,8 @@ cp -a "$work/worker" "$work/bare"
 rm -rf "$work/bare/secrets"
 for tool in "${tools[@]}"; do
   with "$tool"
-  check "$tool: a secret whose file is not there" refuses 'secrets/git_key\|GIT_KEY' on bare --profile worker run --rm --no-deps cred-sync
+  check "$tool: a bridge without a certificate" refuses 'set S2_TLS_CERT' on worker --profile orchestrator run --rm --no-deps bridge
+  check "$tool: a secret whose file is not there" refuses 'bare/secrets/git_\|GIT_KEY' on bare --profile worker run --rm --no-deps cred-sync
   rm -rf "$work/bare/secrets"
 done
 rm "$work/bare/.env"
