@@ -68,7 +68,7 @@ engine_close() {
   wait "$engine_holder" "$engine_entered" 2>/dev/null
   engine_holder=''
   # Mounts and processes went with the namespaces. Groups stay until they are empty and removed.
-  engine_await 50 engine_leaves_no_groups
+  engine_await 200 engine_leaves_no_groups
 }
 
 engine_leaves_no_groups() {
