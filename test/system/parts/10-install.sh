@@ -50,7 +50,13 @@ check 'root, for a person' changes_nothing 'root has no services of its own' ins
 check 'a removal of what is not there' changes_nothing 'is not installed' inside sh -c 'cd /src && sh deploy/install.sh uninstall'
 
 chapter 'install'
-check 'make install lays everything' install_from /src
+cut_off_at() { # name checkout: an installation that is killed just before it would give a file that name
+  inside sh -c 'mkdir -p /srv/cut && printf "#!/bin/sh\ncase \"\$*\" in */%s) kill -9 \$PPID; exit ;; esac\nexec /bin/mv \"\$@\"\n" "$1" >/srv/cut/mv && chmod +x /srv/cut/mv
+    cd "$2" && PATH=/srv/cut:$PATH sh deploy/install.sh install' sh "$1" "$2" >"$work/cut" 2>&1
+  grep -q 'installed\|upgraded' "$work/cut" && echo 'it was not cut off' && failed=$((failed + 1))
+}
+cut_off_at laid /src
+check 'after one that was cut off, make install lays everything' install_from /src
 installed=$(tree_print)
 check 'again changes nothing' install_from /src
 check 'not a file' test "$(tree_print)" = "$installed"

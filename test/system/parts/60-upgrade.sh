@@ -41,11 +41,11 @@ check 'a drop-in is in force still' inside sh -c 'systemctl show -p Environment 
 check 'nobody runs on a version that was taken away' inside sh -c 'for pid in $(systemctl show -p MainPID --value "s2-*.service" | grep -v "^0$"); do test -e "$(readlink /proc/$pid/exe)" || exit 1; done'
 check 'the units verify clean' verify
 inside rm -f "$units/s2-cred-sync.service.edited" /etc/systemd/system/s2-keepalive.service.d/mine.conf
-for tenths in 1 3 6; do
+for point in laid current; do
   printf '\n// again\n' >>"$root/srv/next/dist/watchdog.js"
   sed -i 's/^Description=.*/&./' "$root/srv/next/systemd/s2-bridge.service"
-  inside timeout --signal=KILL 0.$tenths sh -c 'cd /srv/next && sh deploy/install.sh install' >/dev/null 2>&1
-  check "one that was cut off after 0.$tenths s is taken the next time" says 'data and settings are as they were' install_from /srv/next
+  cut_off_at "$point" /srv/next
+  check "one that was cut off before it wrote \`$point\` is taken the next time" says 'data and settings are as they were' install_from /srv/next
   check 'and nothing counts as edited' test -z "$(grep 'was edited' "$work/said")"
 done
 check 'the units verify clean' verify
