@@ -194,9 +194,8 @@ check_settings() {
       fail "the settings of $service are wrong: $said" "mend them in $ETC, then try again; nothing was changed"
   done
   for file in "$DESTDIR$ETC"/*.env; do
-    case $MODE$(grep -s '^ *S2_STATE=' "$file") in
-      system?*) fail "$file sets S2_STATE, which the services may not reach" "take the line out: data lie in $STATE, which may be a link to another disk" ;;
-    esac
+    ! grep -qs '^ *S2_STATE=' "$file" ||
+      fail "$file sets S2_STATE, where the services do not look" "take the line out: data lie in $STATE, which may be a link to another disk"
   done
 }
 
@@ -377,6 +376,7 @@ restart_changed() {
     ctl is-active --quiet "$service" || continue
     [ "$(print_of "$service" "$id")" != "$(cat "$DESTDIR$PREFIX/prints/$service" 2>/dev/null)" ] || continue
     restarted="$restarted $service"
+    ctl reset-failed "$service" 2>/dev/null || true # an upgrade is none of the falls that are counted
     if ctl restart "$service"; then continue; fi
     [ -n "$before" ] && [ "$before" != "$id" ] || fail "$service does not start" "$(journal "$service")"
     say "$service does not get ready with the new version: going back to $before"

@@ -40,6 +40,8 @@ inside sh -c 'echo "S2_LISTEN 127.0.0.1:7433" >/etc/s2/s2.env'
 check 'a line that is no setting' changes_nothing 's2.env:1: not a line of the form NAME=value' install_from /src
 inside sh -c 'rm /etc/s2/s2.env; echo S2_RATE=many >/etc/s2/s2-bridge.env'
 check 'the same in the file of one service' changes_nothing 'S2_RATE="many" must be a whole number' install_from /src
+inside sh -c 'rm /etc/s2/s2-bridge.env; echo S2_STATE=/srv/s2 >/etc/s2/s2.env'
+check 'data elsewhere' changes_nothing 'sets S2_STATE' install_from /src
 inside rm -r /etc/s2
 check 'no systemd' changes_nothing 'run s2 up FLEET.json under the supervisor' install_from /src SYSTEMD=/nowhere
 check 'WSL 1' changes_nothing 'wsl --set-version Debian 2' as_wsl 4.4.0-19041-Microsoft /nowhere

@@ -22,4 +22,4 @@ check 'and is told' within 20 told 'incident closed.*s2-bridge'
 
 check 'who fell again and again is started when it can live' within $((mended_at + 90 - $(date +%s))) inside systemctl is-active s2-keepalive
 check 'which ends that incident' within 60 over 's2-keepalive has failed'
-check 'exposure of s2-failed@ is 1.5 or less' exposure_at_most failed@s2-bridge 1.5
+exposure failed@s2-bridge 1.5
