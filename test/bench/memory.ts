@@ -10,6 +10,9 @@ import type { Bench, Row, Wish } from './row.ts'
 import { type Actor, openStage, programArgv, type Stage, until } from './stage.ts'
 import { healthSocket, startWorkerHost } from './worker.ts'
 
+/** An engine gives back what it took for its last work when it has had little to do for some ten seconds, twice. */
+const IDLE_MS = 30_000
+
 /** What idle services weigh, and how soon the command line answers. */
 export const memory: Bench = async (wish) => [...(await weigh(wish)), await start(wish)]
 
@@ -50,7 +53,7 @@ async function pssAfterIdling<N extends string>(
   { say, isQuick }: Wish,
 ): Promise<Record<N, number>> {
   say(`letting ${Object.keys(actors).join(', ')} idle`)
-  await sleep(isQuick ? 3_000 : 10_000)
+  await sleep(isQuick ? 3_000 : IDLE_MS)
   const weights = Object.entries<Actor>(actors).map(([name, { pid }]) => [name, pssMb(pid)])
   return Object.fromEntries(weights)
 }
