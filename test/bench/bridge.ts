@@ -27,6 +27,7 @@ export async function startBridge(stage: Stage, role: Role, name = 'bridge'): Pr
     S2_STATE: state,
     S2_LISTEN: `127.0.0.1:${port}`,
     S2_LOG_LEVEL: 'warn',
+    MALLOC_ARENA_MAX: '1', // as its unit says
     S2_RATE: '10000000', // how fast it can be, and not how fast it lets one be
   })
   await until('the bridge is ready', () => isReady(join(state, 'run', 'bridge.sock')), actor)

@@ -72,8 +72,9 @@ export function planPrograms(fleet: Fleet, around: Surroundings): ProgramPlan[] 
     worker.exec === null ? [] : [plan(worker, 's2', STAGE.agents, {}, ['work', '--exec', worker.exec], worker.folder)]
   const { host: name, port } = fleet.listen
   const listen = `${name.includes(':') ? `[${name}]` : name}:${port}`
+  const bridge = plan(orchestrator, 'bridge', STAGE.bridge, { S2_LISTEN: listen })
   return [
-    plan(orchestrator, 'bridge', STAGE.bridge, { S2_LISTEN: listen }),
+    { ...bridge, env: { ...ONE_HEAP, ...bridge.env } },
     plan(orchestrator, 'watchdog', STAGE.orchestrator, {}),
     host(orchestrator, STAGE.orchestrator),
     ...wakes(orchestrator, STAGE.orchestrator, 'database'),
@@ -89,6 +90,9 @@ export function planPrograms(fleet: Fleet, around: Surroundings): ProgramPlan[] 
     ]),
   ]
 }
+
+/** For the bridge, as its unit says too: its few threads share one heap, which is 1.5 MB smaller than one each. */
+const ONE_HEAP = { MALLOC_ARENA_MAX: '1' }
 
 /** What the environment says wins over the fleet file, as with any settings file; what `s2 up` decides wins over both. */
 function envFor(
