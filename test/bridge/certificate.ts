@@ -1,12 +1,12 @@
 /** Makes certificates for tests, so that none lies in the repository and no tool is asked for. */
 import { generateKeyPairSync, randomBytes, sign } from 'node:crypto'
 
-/** A fresh self-signed certificate for 127.0.0.1 and localhost (X.509 version 3, RFC 5280), valid for a day. */
-export function makeCertificate(now: Date): { readonly cert: string; readonly key: string } {
+/** A fresh self-signed certificate for an IPv4 address and localhost (X.509 version 3, RFC 5280), valid for a day. */
+export function makeCertificate(now: Date, address = '127.0.0.1'): { readonly cert: string; readonly key: string } {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const name = sequence(tlv(0x31, sequence(oid('550403'), tlv(0x0c, Buffer.from('localhost')))))
   const validity = sequence(time(new Date(now.getTime() - 3_600_000)), time(new Date(now.getTime() + 86_400_000)))
-  const names = sequence(tlv(0x82, Buffer.from('localhost')), tlv(0x87, Buffer.from([127, 0, 0, 1])))
+  const names = sequence(tlv(0x82, Buffer.from('localhost')), tlv(0x87, Buffer.from(address.split('.').map(Number))))
   const extensions = sequence(
     sequence(oid('551d11'), tlv(0x04, names)),
     sequence(oid('551d13'), tlv(0x01, Buffer.from([0xff])), tlv(0x04, sequence(tlv(0x01, Buffer.from([0xff]))))),

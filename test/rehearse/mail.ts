@@ -5,7 +5,6 @@ import { Inbox } from '../../services/core/spool/inbox.ts'
 import { Outbox } from '../../services/core/spool/outbox.ts'
 
 const ACTION = 'rehearsal'
-const SEND_EVERY_MS = 400
 const READ_EVERY_MS = 100
 
 /** One direction of one conversation. */
@@ -24,11 +23,14 @@ interface Channel {
 export class MailLoad {
   readonly #channels: readonly Channel[]
   readonly #inboxes: readonly Inbox[]
+  readonly #sendEveryMs: number
   readonly #sending = new AbortController()
   readonly #reading = new AbortController()
   #loops: Promise<void>[] = []
 
-  constructor(conversations: readonly Conversation[], stateOf: (agent: string) => string) {
+  /** Each end says something every so many milliseconds. */
+  constructor(conversations: readonly Conversation[], stateOf: (agent: string) => string, sendEveryMs = 400) {
+    this.#sendEveryMs = sendEveryMs
     this.#channels = conversations.flatMap(({ id, agents }) => [
       channel(sessionId(id, 'a'), sessionId(id, 'b'), stateOf(agents.a)),
       channel(sessionId(id, 'b'), sessionId(id, 'a'), stateOf(agents.b)),
@@ -39,7 +41,7 @@ export class MailLoad {
 
   start(): void {
     this.#loops = [
-      this.#repeat(() => this.#sendAll(), SEND_EVERY_MS, this.#sending.signal),
+      this.#repeat(() => this.#sendAll(), this.#sendEveryMs, this.#sending.signal),
       this.#repeat(() => this.#readAll(), READ_EVERY_MS, this.#reading.signal),
     ]
   }

@@ -2,27 +2,22 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { askHealth } from '#runtime/ask.ts'
-import type { AuditEntry } from '../../services/core/fleet/audit.ts'
-import type { Conversation } from '../../services/core/fleet/conversation.ts'
-import { type SessionId, sessionId } from '../../services/core/fleet/session.ts'
+import { sessionId } from '../../services/core/fleet/session.ts'
 import { isOpen, type Task } from '../../services/core/fleet/task.ts'
 import { systemChance, systemClock } from '../../services/core/runtime/clock.ts'
 import { recordingLog } from '../../services/core/runtime/log.ts'
 import { openStore } from '../../services/core/store/open.ts'
 import type { Store } from '../../services/core/store/store.ts'
+import { agentOf, aliveAgents, allCompleted, type Company, deal, inProgress, verdictOf, wholeAudit } from './company.ts'
 import { MailLoad } from './mail.ts'
 import { ROLES, type Stage, s2Command, TIMES, until, workerOf } from './stage.ts'
 import { seconds, type Telling } from './telling.ts'
 
 /** What everybody in the story knows. */
-interface Cast {
+interface Cast extends Company {
   readonly stage: Stage
-  readonly store: Store
   readonly mail: MailLoad
   readonly telling: Telling
-  readonly conversations: readonly Conversation[]
-  /** Every task that was ever dealt. */
-  readonly dealt: string[]
 }
 
 const FROZEN = 3
@@ -300,56 +295,9 @@ function firstTime(script: string): string {
   return `if [ "$S2_TASK_EPOCH" = 1 ]; then ${script}; fi`
 }
 
-async function deal(cast: Cast, worker: number, id: string, description: string): Promise<string> {
-  const conversation = cast.conversations.find(({ agents }) => agents.b === workerOf(worker))
-  if (conversation === undefined) throw new Error(`${workerOf(worker)} has no conversation`)
-  await cast.store.addTask({
-    id,
-    description,
-    priority: 'P2',
-    role: conversation.roles.b,
-    holder: sessionId(conversation.id, 'b'),
-    deadline: null,
-    createdBy: sessionId(conversation.id, 'a'),
-  })
-  cast.dealt.push(id)
-  return id
-}
-
 /** How many sessions have beaten. */
 async function heard(store: Store): Promise<number> {
   return (await store.pulses(0)).pulses.length
-}
-
-async function aliveAgents(store: Store): Promise<number> {
-  return (await store.verdicts()).verdicts.filter(({ verdict }) => verdict === 'alive').length
-}
-
-async function verdictOf(store: Store, agent: string): Promise<string | undefined> {
-  return (await store.verdicts()).verdicts.find((each) => each.agent === agent)?.verdict
-}
-
-async function allCompleted(store: Store, ids: readonly string[]): Promise<boolean> {
-  const tasks = await Promise.all(ids.map((id) => store.task(id)))
-  return tasks.every(({ state }) => state === 'completed')
-}
-
-async function inProgress(store: Store, ids: readonly string[]): Promise<number> {
-  const tasks = await Promise.all(ids.map((id) => store.task(id)))
-  return tasks.filter(({ state }) => state === 'in_progress').length
-}
-
-function agentOf({ conversations }: Cast, session: SessionId | null): string {
-  return conversations.find(({ id }) => session === sessionId(id, 'b'))?.agents.b ?? 'nobody'
-}
-
-async function wholeAudit(store: Store): Promise<AuditEntry[]> {
-  const entries: AuditEntry[] = []
-  for (;;) {
-    const more = await store.audit(entries.at(-1)?.seq ?? 0, 1_000)
-    if (more.length === 0) return entries
-    entries.push(...more)
-  }
 }
 
 function credentialsOf(stage: Stage): number[] {

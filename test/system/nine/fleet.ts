@@ -1,0 +1,138 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { systemChance, systemClock } from '../../../services/core/runtime/clock.ts'
+import { recordingLog } from '../../../services/core/runtime/log.ts'
+import { openStore } from '../../../services/core/store/open.ts'
+import type { Store } from '../../../services/core/store/store.ts'
+import { makeCertificate } from '../../bridge/certificate.ts'
+import { ROLES, until, workerOf } from '../../rehearse/stage.ts'
+import { DISK, Machine, type Settings } from './machine.ts'
+import { Router } from './network.ts'
+
+const LEAD = 9
+const GIT = 10
+const REPOSITORY = 'fleet.git'
+/** A wake command that keeps what it was told. */
+const WAKE = `cat >> ${DISK}/wakes`
+const EXEC = `echo "$S2_TASK_ID $S2_TASK_EPOCH began" >> ${DISK}/ledger; sh -c "$S2_TASK_DESCRIPTION" && echo "$S2_TASK_ID $S2_TASK_EPOCH ended" >> ${DISK}/ledger`
+
+/** Eight workers, the orchestrator's host and the git server, each a machine; every setting that has a default has it. */
+export class Fleet {
+  readonly router = new Router()
+  readonly lead: Machine
+  readonly git: Machine
+  readonly workers: readonly Machine[]
+  readonly remote: string
+
+  constructor(work: string) {
+    const machine = (name: string, number: number, settings: Settings): Machine =>
+      new Machine(name, number, work, this.router, settings)
+    this.remote = `git://${this.router.addressOf(GIT)}/${REPOSITORY}`
+    const everywhere = { S2_GIT_REMOTE: this.remote, NODE_EXTRA_CA_CERTS: `${DISK}/authority.crt` }
+    const listen = `${this.router.addressOf(LEAD)}:7433`
+    this.lead = machine('orchestrator', LEAD, {
+      ...everywhere,
+      S2_LISTEN: listen,
+      S2_BRIDGE_URL: `https://${listen}`,
+      S2_TLS_CERT: `${DISK}/bridge.crt`,
+      S2_TLS_KEY: `${DISK}/bridge.key`,
+    })
+    this.git = machine('git', GIT, {})
+    this.workers = ROLES.map((_, index) =>
+      machine(workerOf(index + 1), index + 1, { ...everywhere, S2_WORKER: String(index + 1) }),
+    )
+  }
+
+  /** Boots all machines, and starts everything but the workers. */
+  async raise(): Promise<Store> {
+    const all = [this.lead, this.git, ...this.workers]
+    await Promise.all(all.map((machine) => machine.boot()))
+    this.#layCertificates(all)
+    await this.git.run('git', 'init', '--quiet', '--bare', '--initial-branch=main', `${DISK}/${REPOSITORY}`)
+    this.serveGit()
+    this.startBridge()
+    const socket = join(this.lead.state, 'run', 'admin.sock')
+    await until('the bridge answers', () => existsSync(socket), 30_000)
+    this.lead.start('watchdog')
+    this.lead.start('keepalive')
+    this.lead.start('fs-watcher', ['fs-watcher.js'], { S2_SOURCE: 'database', S2_WAKE: WAKE })
+    return await openStore(`unix:${socket}`, { clock: systemClock, chance: systemChance, log: recordingLog() })
+  }
+
+  startBridge(): void {
+    this.lead.start('bridge')
+  }
+
+  serveGit(): void {
+    const options = `--export-all --enable=receive-pack --base-path=${DISK} --reuseaddr ${DISK}`
+    this.git.start('git', ['sh', '-c', `exec "$(git --exec-path)/git-daemon" ${options}`])
+  }
+
+  startWorker(worker: Machine): void {
+    worker.start('cred-sync')
+    worker.start('keepalive')
+    worker.start('fs-watcher', ['fs-watcher.js'], { S2_WAKE: WAKE })
+    worker.start('work', ['s2.js', 'work', '--exec', EXEC, '--json'])
+  }
+
+  worker(number: number): Machine {
+    const found = this.workers[number - 1]
+    if (found === undefined) throw new Error(`there is no worker ${number}`)
+    return found
+  }
+
+  machineOf(agent: string): Machine {
+    return this.workers.find(({ name }) => name === agent) ?? this.lead
+  }
+
+  /** New tokens for some workers, pushed in one commit by git alone: nobody is told by it. */
+  async pushByGit(numbers: readonly number[]): Promise<void> {
+    const clone = `/tmp/clone-${numbers.join('-')}`
+    const out = `${DISK}/out`
+    mkdirSync(join(this.lead.disk, 'out'), { recursive: true })
+    await Promise.all(numbers.map((each) => this.lead.s2('credential', 'rotate', workerOf(each), '--out', out)))
+    const who = ['-c', 'user.name=operator', '-c', 'user.email=operator@example.org', '-C', clone]
+    await this.lead.run('git', 'clone', '--quiet', this.remote, clone)
+    await this.lead.run('sh', '-c', `cp ${out}/*.json ${clone}/credentials/`)
+    await this.lead.run('git', ...who, 'commit', '--quiet', '--all', '-m', 'New credentials')
+    await this.lead.run('git', ...who, 'push', '--quiet', 'origin', 'HEAD:main')
+  }
+
+  /** The token in force on a worker's disk. */
+  tokenOf(number: number): string | null {
+    const folder = join(this.worker(number).state, 'credentials')
+    const name = existsSync(folder) ? readdirSync(folder).find((each) => /^[^.]+\.json$/.test(each)) : undefined
+    return name === undefined ? null : (JSON.parse(readFileSync(join(folder, name), 'utf8')) as { token: string }).token
+  }
+
+  /** How often a task's command began and ended, on all machines, by what it wrote itself. */
+  ledgerOf(task: string): { readonly began: number; readonly ended: number } {
+    const lines = this.workers.flatMap(({ disk }) => linesOf(join(disk, 'ledger')))
+    const count = (word: string): number =>
+      lines.filter((line) => line.startsWith(`${task} `) && line.endsWith(word)).length
+    return { began: count('began'), ended: count('ended') }
+  }
+
+  /** What a machine's wake command was told: a session and a message each. */
+  wakesOf(machine: Machine): string[] {
+    return linesOf(join(machine.disk, 'wakes')).flatMap((line) => {
+      const { session, messages } = JSON.parse(line) as { session: string; messages: readonly { id: number }[] }
+      return messages.map(({ id }) => `${session} ${id}`)
+    })
+  }
+
+  #layCertificates(machines: readonly Machine[]): void {
+    const { cert, key } = makeCertificate(new Date(), this.lead.address)
+    for (const { disk } of machines) writeFileSync(join(disk, 'authority.crt'), cert)
+    writeFileSync(join(this.lead.disk, 'bridge.crt'), cert)
+    writeFileSync(join(this.lead.disk, 'bridge.key'), key, { mode: 0o600 })
+  }
+}
+
+function linesOf(path: string): string[] {
+  return existsSync(path)
+    ? readFileSync(path, 'utf8')
+        .split('\n')
+        .filter((line) => line !== '')
+    : []
+}
