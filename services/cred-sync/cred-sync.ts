@@ -67,7 +67,7 @@ async function start(config: Config, life: Life): Promise<void> {
       })
     }
     life.round(`worker ${config.worker}, last looked ${new Date(clock.wall()).toISOString()}`)
-    return config.pollMs * (0.95 + 0.1 * chance())
+    return config.pollMs * (0.9 + 0.1 * chance())
   }
   const onError = (error: unknown): number => {
     failures.add()

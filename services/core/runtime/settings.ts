@@ -438,7 +438,7 @@ export const SETTINGS = {
     parse: matching(/^(?![-/.])(?!.*(\.\.|\/\/|@\{))[\w./-]{1,200}$/, 'must be a branch name'),
   },
   S2_GIT_POLL: {
-    about: 'How often the remote is asked, give or take a twentieth.',
+    about: 'How often the remote is asked, or up to a tenth sooner, by chance.',
     programs: ['cred-sync'],
     fallback: '60s',
     example: '20s',
