@@ -79,11 +79,14 @@ function inWords({ state, to, id, name }: Sent): string {
 async function send(shell: Shell, to: string, draft: Draft, options: Options): Promise<Sent> {
   const state = stateFolder(shell)
   const found = await readCredentials(state)
-  const served = found.credentials.length > 0 && (await answers(join(state, 'run', 'keepalive.sock')))
-  if (served) {
+  const outbox = new Outbox(state)
+  // What waits in the outbox goes first, whether keepalive answers just now or not: a later message must not overtake it.
+  const isCarried = async (): Promise<boolean> =>
+    (await answers(join(state, 'run', 'keepalive.sock'))) || (await outbox.names()).length > 0
+  if (found.credentials.length > 0 && (await isCarried())) {
     const from = await senderAmong(shell, to, found, options)
     if (found.credentials.some(({ session }) => session === from)) {
-      return await throughOutbox(shell, new Outbox(state), from, draft, options)
+      return await throughOutbox(shell, outbox, from, draft, options)
     }
   }
   await using reached = await reach(shell)

@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { VERSION } from '../../services/cli/version.ts'
 import { PROGRAMS, SETTINGS } from '../../services/core/runtime/settings.ts'
+import { publishCredential } from '../../services/core/spool/credentials.ts'
+import { Outbox } from '../../services/core/spool/outbox.ts'
 import { run } from './shell.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-cli-'))
@@ -130,6 +132,35 @@ test('a bridge that is named but not spoken to for want of a credential is told 
     err,
     /^s2: https:\/\/bridge\.example\.org wants a credential, and none is in .*\n {2}next: wait for s2-cred-sync/,
   )
+})
+
+test('no message overtakes those that wait in the outbox, though no keepalive runs just now', async () => {
+  const state = mkdtempSync(join(tmpdir(), 's2-overtaking-'))
+  try {
+    await publishCredential(state, {
+      session: 'conv_0123456789abcdef/b',
+      agent: 's2-worker-1',
+      role: 'tests',
+      token: 'ab'.repeat(32),
+      bridgeUrl: 'http://127.0.0.1:1',
+      createdAt: Date.now(),
+      expiresAt: Date.now() + 3_600_000,
+    })
+    const first = await run(['send', 'orchestrator', 'first'], { env: { S2_STATE: state } })
+    assert.equal(first.code, 1, 'with nothing that waits it speaks to the bridge, which is away')
+    const outbox = new Outbox(state)
+    await outbox.put({ kind: 'send', from: 'conv_0123456789abcdef/b', draft: { text: 'second' } })
+    const third = await run(['send', 'orchestrator', 'third'], { env: { S2_STATE: state } })
+    assert.match(third.out, /^waiting: /)
+    const names = await outbox.names()
+    const items = await Promise.all(names.map((name) => outbox.read(name)))
+    assert.deepEqual(
+      items.map((item) => item?.kind === 'send' && item.draft.text),
+      ['second', 'third'],
+    )
+  } finally {
+    rmSync(state, { recursive: true })
+  }
 })
 
 test('an inbox that nobody fills is told as such', async () => {
