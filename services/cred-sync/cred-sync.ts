@@ -20,6 +20,9 @@ export const program: Program<Config> = { name: 'cred-sync', redact, readConfig,
 /** The first repeat after a failure, and with what the doubling ends: the poll itself. */
 const RETRY_FIRST_MS = 1_000
 
+/** What is not there yet is looked for this often: no hint reaches a host that has no credential to be reached by. */
+const ABSENT_MS = 10_000
+
 /** How many git commands a look may take, each as long as it may take. */
 const COMMANDS_MAX = 8
 
@@ -82,9 +85,11 @@ async function start(config: Config, life: Life): Promise<void> {
         cause: known.cause,
       })
     told = line
+    const patientMs =
+      known.code === 'not_found' ? Math.min(config.pollMs, ABSENT_MS * (0.9 + 0.1 * chance())) : config.pollMs
     const waitMs = isPassing(known)
       ? RETRY_FIRST_MS + backoff(failed, { firstMs: RETRY_FIRST_MS, mostMs: config.pollMs }, chance)
-      : config.pollMs
+      : patientMs
     failed += 1
     life.round()
     return Math.min(waitMs, Math.max(config.pollMs, RETRY_FIRST_MS))
