@@ -144,7 +144,9 @@ function absence(source: string, { away }: View, at: number, config: WatchConfig
 function massSilence(view: View, at: number): Toggle {
   const { count, unheard } = view.roster.muster
   const summary = `${unheard} of ${count} agents were lost together: the cause is hardly theirs; nothing is moved`
-  return toggle({ cause: 'mass_silence', kind: 'mass_silence', agent: null, summary }, view.isMass, view.isMassOver(at))
+  const incident: NewIncident = { cause: 'mass_silence', kind: 'mass_silence', agent: null, summary }
+  const knows = view.knowsAll(at) // who does not leaves it to another watchdog, or to a later look
+  return toggle(incident, knows && view.isMass, knows && !view.roster.massSilence)
 }
 
 /** One incident for all tasks that nobody can take: they have one cause, and that is that nobody is there. */

@@ -186,17 +186,20 @@ export class View {
   /** Notes whether many are silent together; when that ends, the last of them have a full silence to come back too. */
   #muster(now: number): void {
     const { roster } = this
-    // Beats that nobody collects are missed by all at once: until it is known whether that is the cause, nothing is told.
-    const isDoubtful = now - this.#tickAt > this.#config.lateAfterMs / 3
-    if (roster.massSilence && roster.muster.silent > 0 && !isDoubtful) this.isMass = true
+    if (roster.massSilence && roster.muster.silent > 0 && !this.#isDoubtful(now)) this.isMass = true
     if (roster.massSilence || !this.isMass) return
     this.isMass = false
     this.mercyUntil = now + this.#config.silentAfterMs
   }
 
-  /** A mass silence is known to be over: who is not back would be late again by now. */
-  isMassOver(now: number): boolean {
-    return !this.roster.massSilence && !this.blind && now - this.#graceAt > this.#config.lateAfterMs
+  /** Whether what it thinks of all together rests on what it saw, and not on a grace: who is silent would be late again by now. */
+  knowsAll(now: number): boolean {
+    return !this.blind && !this.#isDoubtful(now) && now - this.#graceAt > this.#config.lateAfterMs
+  }
+
+  /** Beats that nobody collects are missed by all at once: until it is known whether that is the cause, nothing is told. */
+  #isDoubtful(now: number): boolean {
+    return now - this.#tickAt > this.#config.lateAfterMs / 3
   }
 
   /** Lost agents that are single failures: not in a mass silence, nor in the time that they have to come back from one. */
