@@ -171,6 +171,9 @@ suite('tmux', { skip, timeout: 60_000 }, () => {
     await server.until('w1', 'living')
     await server.until('w1', 'ended')
     await server.until('w2', 'ended')
+    // the server sees that the terminal is closed before it hears how the command ended
+    for (let tries = 0; tries < 200 && server.bodies.of('w1')?.body.why === 'its command ended'; tries += 1)
+      await server.read()
     assert.deepEqual([server.bodies.of('w1')?.body.why, server.bodies.of('w2')?.body.mayStart], ['exit code 7', false])
     await server.start('w1')
     await server.until('w1', 'living')

@@ -143,7 +143,8 @@ export class TmuxSource implements Source {
     const panes = rows.map(async (row): Promise<Pane> => {
       const pid = Number(row.pane_pid)
       const isDead = row.pane_dead === '1'
-      const by = row.pane_dead_signal === '' ? `exit code ${row.pane_dead_status}` : `signal ${row.pane_dead_signal}`
+      const bySignal = row.pane_dead_signal === '' ? 'its command ended' : `signal ${row.pane_dead_signal}`
+      const by = row.pane_dead_status === '' ? bySignal : `exit code ${row.pane_dead_status}` // known a moment after the death
       const begun = before.get(pid) ?? (isDead ? null : await beginningOf(pid))
       return { id: row.pane_id, pid, isDead, exit: by, begun }
     })
