@@ -114,7 +114,10 @@ export class Courier implements Disposable {
 
   /** Milliseconds to wait before asking again, or null where it is no use or could do harm. */
   #pauseAfter(error: unknown, attempt: number, name: VerbName): number | null {
-    if (!(error instanceof S2Error) || attempt >= TRIES_MAX - 1 || this.#closed.signal.aborted) return null
+    if (!(error instanceof S2Error) || this.#closed.signal.aborted) return null
+    // A bridge that has just started says when it will hear us: that is no try in vain, and is bounded by the time for all.
+    const isAwaited = error instanceof ClockError && error.retryAfterS !== undefined
+    if (attempt >= TRIES_MAX - 1 && !isAwaited) return null
     if (error instanceof ClockError) return this.#setClock(error)
     const again =
       error.code === 'unavailable' ||

@@ -132,6 +132,24 @@ export class Messages {
     return this.#batch(`${SELECT} WHERE m.id > ? ORDER BY m.id LIMIT +?`, [after], after, limit)
   }
 
+  /** Of so many messages those whose text has a word; the rest is not even decoded. */
+  mentioning(word: string, after: number, limit: number): Batch {
+    const window = 'SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT +?'
+    const seen = this.#connection.get<{ last: number | null; count: number }>(
+      `SELECT max(id) AS last, count(*) AS count FROM (${window})`,
+      after,
+      limit,
+    )
+    const last = seen?.last ?? after
+    const { messages } = this.#batch(
+      `${SELECT} WHERE m.id > ? AND m.id <= ? AND instr(m.message, ?) > 0 ORDER BY m.id LIMIT +?`,
+      [after, last, word],
+      after,
+      limit,
+    )
+    return { messages, last, isFull: seen?.count === limit }
+  }
+
   /** Forgets delivery records of messages that the Python bridge's readers have read; answers how many. */
   prune(): number {
     return this.#connection.run(
