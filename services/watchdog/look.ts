@@ -8,7 +8,7 @@ import type { WatchConfig } from './config.ts'
 import { type Decision, decide } from './decide.ts'
 import { inHelpings } from './helpings.ts'
 import type { Incidents } from './incidents.ts'
-import { COST_SHARE, type Passed, type View } from './view.ts'
+import type { Passed, View } from './view.ts'
 
 /** How often open tasks are read though nothing happened: so long may a task lie that nobody was given. */
 const TASKS_EVERY_MS = 1_000
@@ -81,12 +81,12 @@ function areTasksDue(view: View, at: number, config: WatchConfig): boolean {
 
 function tasksEvery(view: View, config: WatchConfig): number {
   const cheapMs = Math.min(TASKS_EVERY_MS, config.leaseMs / 4, config.roundMs)
-  return Math.max(cheapMs, Math.min(TASKS_SELDOM_MS, COST_SHARE * view.tasksCostMs))
+  return Math.max(cheapMs, view.tasksCost.restMs(TASKS_SELDOM_MS))
 }
 
 async function readTasks(view: View, at: number, { store, clock }: LookParts): Promise<void> {
   view.tasks = await store.tasks({ open: true })
-  view.tasksCostMs = clock.now() - at
+  view.tasksCost.note(clock.now() - at)
   view.tasksAt = at
   view.tasksStale = false
 }

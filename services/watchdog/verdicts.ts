@@ -2,11 +2,11 @@ import type { AgentVerdict } from '#fleet/liveness.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
 import type { WatchConfig } from './config.ts'
-import { COST_SHARE, type View } from './view.ts'
+import type { View } from './view.ts'
 
 /**
  * Writes the verdicts down for people to read when something made them dirty, as every round does; those of a large fleet
- * less often, as that takes its time. Answers how long to wait, milliseconds.
+ * less often, as that takes its time, and once a round all the same. Answers how long to wait, milliseconds.
  */
 export async function tellVerdicts(
   view: View,
@@ -14,7 +14,7 @@ export async function tellVerdicts(
   { store, clock }: { readonly store: Pick<Store, 'judge'>; readonly clock: Clock },
 ): Promise<number> {
   const begun = clock.now()
-  const restMs = view.judgedAt + COST_SHARE * view.judgeCostMs - begun
+  const restMs = view.judgedAt + view.judgeCost.restMs(config.roundMs) - begun
   if (view.roundAt === Number.NEGATIVE_INFINITY || !view.dirty) return config.roundMs // whoever makes it dirty nudges
   if (restMs > 0) return restMs
   view.dirty = false
@@ -25,7 +25,7 @@ export async function tellVerdicts(
     throw error
   }
   view.judgedAt = clock.now()
-  view.judgeCostMs = view.judgedAt - begun
+  view.judgeCost.note(view.judgedAt - begun)
   return 0
 }
 

@@ -5,6 +5,7 @@ import { Leases } from '#fleet/reassignment.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Task } from '#fleet/task.ts'
 import type { WatchConfig } from './config.ts'
+import { Cost } from './cost.ts'
 
 /** A moment by both clocks, milliseconds. */
 export interface Moment {
@@ -27,9 +28,6 @@ export interface Passed extends VerdictChange {
 
 /** So long after a death its work stays where it is: those that die together are seen to, and who is back by then lost nothing. */
 const GATHER_MS = 400
-
-/** Reading tasks, and telling verdicts, may each take one part in so many of the watchdog's time: deadlines come first. */
-export const COST_SHARE = 200
 
 /** Beats that are read in one go, about: a few milliseconds in which no verdict can be passed. */
 const HELPING = 500
@@ -55,9 +53,9 @@ export class View {
   tasks: readonly Task[] = []
   tasksAt = Number.NEGATIVE_INFINITY
   roundAt = Number.NEGATIVE_INFINITY
-  /** What reading the tasks cost last, and telling the verdicts: a large fleet is read and told of less often. */
-  tasksCostMs = 0
-  judgeCostMs = 0
+  /** A large fleet's tasks are read, and its verdicts told, less often. */
+  readonly tasksCost = new Cost()
+  readonly judgeCost = new Cost()
   judgedAt = Number.NEGATIVE_INFINITY
   /** Verdicts changed since they were written down, or a round went by. */
   dirty = true

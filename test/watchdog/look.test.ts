@@ -428,6 +428,33 @@ test('verdicts that could not be written down are written down soon', async () =
   assert.equal((await stage.verdicts()).w1, 'silent')
 })
 
+test('a disk that stalls once delays no verdict that is told after it', async () => {
+  await using stage = await Stage.open(4)
+  let stalls = false
+  const judge = async (): Promise<void> => {
+    if (stalls) await stage.clock.sleep(2 * SECOND)
+    stalls = false
+  }
+  stage.watchdog({ store: through(stage.store, { judge }) })
+  await stage.run(2 * MINUTE)
+  stalls = true
+  stage.silence('w1')
+  await stage.run(SILENT + 5 * SECOND)
+  assert.deepEqual([stalls, (await stage.verdicts()).w1], [false, 'silent'])
+})
+
+test('verdicts that take long to be written down, each time, are written down once a round', async () => {
+  await using stage = await Stage.open(4)
+  let told = 0
+  const judge = async (): Promise<void> => {
+    await stage.clock.sleep(2 * SECOND)
+    told += 1
+  }
+  stage.watchdog({ store: through(stage.store, { judge }) })
+  await stage.run(10 * MINUTE)
+  assert.ok(told >= 9 && told <= 12, String(told))
+})
+
 test('verdicts are written down with each round though none changed: readers see that somebody watches', async () => {
   await using stage = await Stage.open(2)
   stage.watchdog()
