@@ -1,3 +1,4 @@
+import { endsOf } from '#fleet/conversation.ts'
 import type { NewIncident } from '#fleet/incident.ts'
 import type { PlannedMove } from '#fleet/reassignment.ts'
 import type { SessionId } from '#fleet/session.ts'
@@ -102,8 +103,8 @@ function isKnown({ roster, ended }: View, holder: SessionId): boolean {
 async function readAgents(view: View, { store, clock }: LookParts): Promise<void> {
   const { roster, tasks, silent } = view
   // by the clock as it goes on: whoever is new has a full silence from now, not from when it was asked
-  const learning = roster.learn(await store.conversations(), () => clock.now())
-  for await (const _ of inHelpings(learning, clock));
+  const learning = roster.learn(endsOf(await store.conversations()), () => clock.now())
+  await inHelpings(learning, clock)
   const holders = tasks.flatMap(({ holder }) => (holder === null ? [] : [holder]))
   view.ended = new Set(holders.filter((holder) => roster.agentOf(holder) === undefined))
   for (const agent of silent) if (!roster.has(agent)) silent.delete(agent)

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { S2Error } from '#fleet/errors.ts'
 import { partnerOf } from '#fleet/session.ts'
+import { know } from '../core/fleet/know.ts'
 import { BEAT, CONFIG, Stage, through } from './stage.ts'
 
 const { silentAfterMs: SILENT, lateAfterMs: LATE, moveEveryMs: TURN } = CONFIG
@@ -718,8 +719,8 @@ test('the status line says it in words', async () => {
     role: 'any',
     sessions: [`conv_${n}/b`] as const,
   }))
-  view.roster.know(agents.slice(0, 1), 0)
-  view.roster.know(agents, 30_000)
+  know(view.roster, agents.slice(0, 1), 0)
+  know(view.roster, agents, 30_000)
   view.roster.due(60_000)
   assert.equal(statusLine(view), '9 agents: 8 late, 1 silent; 0 tasks open')
 })

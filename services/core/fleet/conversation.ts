@@ -29,16 +29,21 @@ export interface Agent {
   readonly sessions: readonly SessionId[]
 }
 
-/** The agents behind live conversations; an agent with several sessions has the role of its first one. */
-export function agentsOf(conversations: readonly Conversation[]): Agent[] {
-  const byName = new Map<string, { role: string; sessions: SessionId[] }>()
-  for (const conversation of conversations) {
+/** Each end of live conversations, as the agent behind it with that one session. */
+export function* endsOf(conversations: Iterable<Conversation>): Generator<Agent> {
+  for (const { id, agents, roles } of conversations) {
     for (const side of ['a', 'b'] as const) {
-      const name = conversation.agents[side]
-      const agent = byName.get(name) ?? { role: conversation.roles[side], sessions: [] }
-      agent.sessions.push(sessionId(conversation.id, side))
-      byName.set(name, agent)
+      yield { name: agents[side], role: roles[side], sessions: [sessionId(id, side)] }
     }
   }
-  return [...byName].map(([name, { role, sessions }]) => ({ name, role, sessions }))
+}
+
+/** The agents behind live conversations; an agent with several sessions has the role of its first one. */
+export function agentsOf(conversations: Iterable<Conversation>): Agent[] {
+  const byName = new Map<string, Agent>()
+  for (const end of endsOf(conversations)) {
+    const agent = byName.get(end.name) ?? { ...end, sessions: [] }
+    byName.set(end.name, { ...agent, sessions: [...agent.sessions, ...end.sessions] })
+  }
+  return [...byName.values()]
 }

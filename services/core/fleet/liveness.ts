@@ -1,6 +1,6 @@
 import type { Pulse } from './beat.ts'
-import type { Agent, Conversation } from './conversation.ts'
-import { type SessionId, sessionId, sideOf } from './session.ts'
+import type { Agent } from './conversation.ts'
+import { type SessionId, sideOf } from './session.ts'
 
 /** What an observer thinks of an agent. `stalled`, `parked` and `gone` want evidence beyond beats. */
 export const VERDICTS = ['alive', 'late', 'silent', 'stalled', 'parked', 'gone'] as const
@@ -100,22 +100,15 @@ export class Roster {
     return this.#seen.get(session)?.member.agent
   }
 
-  /** Takes over who there is. New ones count as heard now; those not named any more are forgotten. */
-  know(agents: Iterable<Agent>, now: number): void {
-    this.#generation += 1
-    for (const { name, role, sessions } of agents) for (const session of sessions) this.#meet(name, role, session, now)
-    for (const _ of this.#forgetTheRest()); // at once
-  }
-
   /**
-   * The same by the conversations that live, one at a time: whoever has many may hear and judge between them, while the
-   * clock goes on. An agent with several sessions has the role of its first one.
+   * Takes over who there is, one at a time: of many, the observer may hear and judge in between, while its clock goes on.
+   * New ones count as heard now; those not named any more are forgotten. One that is named more than once has all the
+   * sessions that it is named with, and its first role.
    */
-  *learn(conversations: Iterable<Conversation>, clock: () => number): Generator<void> {
+  *learn(agents: Iterable<Agent>, clock: () => number): Generator<void> {
     this.#generation += 1
-    for (const { id, agents, roles } of conversations) {
-      this.#meet(agents.a, roles.a, sessionId(id, 'a'), clock())
-      this.#meet(agents.b, roles.b, sessionId(id, 'b'), clock())
+    for (const { name, role, sessions } of agents) {
+      for (const session of sessions) this.#meet(name, role, session, clock())
       yield
     }
     yield* this.#forgetTheRest()
@@ -317,6 +310,7 @@ export class Roster {
     const isBeat = isFirst || seen.seq !== seq
     const hasWorked = !isFirst && seen.work !== work
     if (isNewLife || hasWorked) member.signs += 1
+    // An equal string of this pulse is left to die young: kept, it would make the collector copy it.
     if (seen.incarnation !== incarnation) seen.incarnation = incarnation
     if (seen.host !== host) seen.host = host
     seen.seq = seq

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import type { Pulse } from '#fleet/beat.ts'
-import type { Agent, Conversation } from '#fleet/conversation.ts'
+import { type Agent, type Conversation, endsOf } from '#fleet/conversation.ts'
 import { blinked, Roster, type VerdictChange } from '#fleet/liveness.ts'
 import type { SessionId } from '#fleet/session.ts'
+import { know } from './know.ts'
 
 const LATE = 15_000
 const SILENT = 60_000
@@ -26,7 +27,8 @@ function pulse(name: string, seq: number, more: Partial<Pulse> = {}): Pulse {
 
 function rosterOf(...agents: readonly string[]): Roster {
   const roster = new Roster(patience)
-  roster.know(
+  know(
+    roster,
     agents.map((name) => agent(name)),
     0,
   )
@@ -64,10 +66,12 @@ test('while many are learned others are heard, and whoever is learned last has a
     expiresAt: 1e15,
   })
   let now = 0
-  const learning = roster.learn(['w1', 'w2', 'w3'].map(conversation), () => now)
+  const learning = roster.learn(endsOf(['w1', 'w2', 'w3'].map(conversation)), () => now)
+  learning.next() // the orchestrator
   learning.next() // w1
   now = LATE - 1
   roster.hear([pulse('w1', 1)], now)
+  learning.next() // the orchestrator again
   learning.next() // w2
   now = LATE + 1
   roster.hear([pulse('boss', 1, { session: 'conv_w1/a' })], now)
@@ -101,21 +105,21 @@ test('a silent agent is alive with its next beat', () => {
 
 test('an agent with several sessions is heard by any of them, and takes tasks by the end b heard last', () => {
   const roster = new Roster(patience)
-  roster.know([agent('w1', 'conv_old/b', 'conv_new/b'), agent('boss', 'conv_old/a', 'conv_new/a')], 0)
+  know(roster, [agent('w1', 'conv_old/b', 'conv_new/b'), agent('boss', 'conv_old/a', 'conv_new/a')], 0)
   roster.hear([pulse('w1', 1, { session: 'conv_old/b' })], 1_000)
   assert.equal(roster.standing('w1')?.seat, 'conv_old/b')
   roster.hear([pulse('w1', 1, { session: 'conv_new/b' })], 2_000)
   assert.equal(roster.standing('w1')?.seat, 'conv_new/b')
   assert.equal(roster.agentOf('conv_old/b'), 'w1')
   assert.equal(roster.standing('boss')?.seat, null, 'who has only ends a takes no tasks')
-  roster.know([agent('w1', 'conv_old/b')], 3_000)
+  know(roster, [agent('w1', 'conv_old/b')], 3_000)
   assert.equal(roster.standing('w1')?.seat, 'conv_old/b', 'the other conversation has ended')
   assert.equal(roster.agentOf('conv_new/b'), undefined)
 })
 
 test('an agent that never beat is convicted, from when it became known', () => {
   const roster = rosterOf('w1')
-  roster.know([agent('w1'), agent('w2')], 30_000)
+  know(roster, [agent('w1'), agent('w2')], 30_000)
   assert.deepEqual(steps(roster.due(SILENT)), [
     `w1 alive>late ${LATE}`,
     `w2 alive>late ${30_000 + LATE}`,
@@ -127,7 +131,7 @@ test('an agent that never beat is convicted, from when it became known', () => {
 test('who became known a moment before another was heard is due a moment before it', () => {
   const roster = rosterOf('w1')
   roster.hear([pulse('w1', 1)], 1_000)
-  roster.know([agent('w1'), agent('w2')], 999)
+  know(roster, [agent('w1'), agent('w2')], 999)
   assert.equal(roster.nextDeadline(), 999 + LATE)
   assert.deepEqual(steps(roster.due(999 + LATE)), [`w2 alive>late ${999 + LATE}`])
 })
@@ -136,7 +140,7 @@ test('agents whose conversations ended are forgotten, whatever was thought of th
   const roster = rosterOf('w1', 'w2', 'w3')
   roster.hear([pulse('w2', 1), pulse('w3', 1)], 20_000)
   roster.due(20_000 + LATE)
-  roster.know([agent('w3')], 36_000)
+  know(roster, [agent('w3')], 36_000)
   assert.equal(roster.size, 1)
   assert.deepEqual(roster.counts, { alive: 0, late: 1, silent: 0, gone: 0 })
   assert.deepEqual(steps(roster.due(20_000 + SILENT)), [`w3 late>silent ${20_000 + SILENT}`])
@@ -146,7 +150,7 @@ test('agents whose conversations ended are forgotten, whatever was thought of th
 test('beats from before the observer came prove nothing; the next one does', () => {
   const roster = new Roster(patience)
   roster.recall([pulse('w1', 900), pulse('w2', 5)])
-  roster.know([agent('w1'), agent('w2')], 0)
+  know(roster, [agent('w1'), agent('w2')], 0)
   assert.equal(roster.standing('w1')?.proven, false)
   roster.hear([pulse('w1', 900), pulse('w2', 6)], 1_000)
   assert.equal(roster.standing('w1')?.proven, false, 'the same beat read again')
@@ -158,7 +162,7 @@ test('a session that nobody knows yet is counted once, and its agent is heard as
   const roster = rosterOf('w1')
   assert.equal(roster.hear([pulse('new', 1)], 1_000), 1)
   assert.equal(roster.hear([pulse('new', 2)], 1_500), 0)
-  roster.know([agent('w1'), agent('new')], 2_000)
+  know(roster, [agent('w1'), agent('new')], 2_000)
   assert.equal(roster.standing('new')?.proven, true)
 })
 
@@ -282,7 +286,7 @@ test('foreign agents that never beat are convicted, but do not count in mass sil
   const roster = new Roster(patience)
   const foreign = names(12).map((name) => agent(sessionOf(name)))
   const strangers = foreign.map(({ name }) => ({ name, role: 'x', sessions: [name as SessionId] }))
-  roster.know([agent('a1'), agent('a2'), agent('a3'), ...strangers], 0)
+  know(roster, [agent('a1'), agent('a2'), agent('a3'), ...strangers], 0)
   for (let now = 0; now <= SILENT; now += 5_000) {
     roster.hear([pulse('a1', now), pulse('a2', now), pulse('a3', now)], now)
   }
@@ -368,7 +372,8 @@ test('a hundred thousand agents cost no more a beat or a check than nine', () =>
   const count = 100_000
   const roster = new Roster(patience)
   const everybody = names(count)
-  roster.know(
+  know(
+    roster,
     everybody.map((name) => agent(name)),
     0,
   )
@@ -416,7 +421,7 @@ test('a new conversation of the same daemon does not raise the dead; one of a ne
   const roster = rosterOf('w1')
   roster.hear([pulse('w1', 1)], 1_000)
   roster.gone('w1', 2_000)
-  roster.know([agent('w1', sessionOf('w1'), 'conv_new/b', 'conv_newer/b')], 3_000)
+  know(roster, [agent('w1', sessionOf('w1'), 'conv_new/b', 'conv_newer/b')], 3_000)
   roster.hear([pulse('w1', 1, { session: 'conv_new/b' })], 4_000)
   assert.equal(roster.standing('w1')?.verdict, 'gone')
   roster.hear([pulse('w1', 1, { session: 'conv_newer/b', incarnation: 'two' })], 5_000)

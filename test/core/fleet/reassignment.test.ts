@@ -16,6 +16,7 @@ import {
 } from '#fleet/reassignment.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Task } from '#fleet/task.ts'
+import { know } from './know.ts'
 
 const LEASE = 60_000
 
@@ -54,7 +55,8 @@ const failed = { agent: 'w1', role: 'backend', host: 'box-1' }
 function rosterOf(count: number, now = 0, roles: Readonly<Record<string, string>> = {}): Roster {
   const roster = new Roster({ lateAfterMs: 15_000, silentAfterMs: 60_000 })
   const workers = Array.from({ length: count }, (_, index) => `w${index + 1}`)
-  roster.know(
+  know(
+    roster,
     [
       ...workers.map((name) => ({ name, role: roles[name] ?? 'any', sessions: [sessionOf(name)] })),
       { name: 'boss', role: 'orchestrator', sessions: workers.map((name): SessionId => `conv_${name}/a`) },
