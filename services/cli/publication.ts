@@ -5,8 +5,9 @@ import { S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
-import { type Ending, runCommand } from '#runtime/command.ts'
+import { type Ending, hasSucceeded, runCommand } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
+import { complaintOf, GIT_ENV, isRefused } from '#runtime/git.ts'
 
 export interface PublicationConfig {
   readonly remote: string
@@ -127,7 +128,7 @@ export class Publication implements AsyncDisposable {
   async #push(commit: string): Promise<boolean> {
     const { remote, branch } = this.#config
     const ending = await this.#run(['push', '--quiet', '--', remote, `${commit}:refs/heads/${branch}`], '')
-    if (ending.code === 0 && ending.ended === null) return true
+    if (hasSucceeded(ending)) return true
     if (OVERTAKEN.test(ending.stderr) && !/hook declined|protected branch/i.test(ending.stderr)) return false
     throw refused('pushing', ending)
   }
@@ -138,7 +139,7 @@ export class Publication implements AsyncDisposable {
 
   async #git(doing: string, args: readonly string[], input = ''): Promise<Buffer> {
     const ending = await this.#run(args, input)
-    if (ending.code === 0 && ending.ended === null) return ending.stdout
+    if (hasSucceeded(ending)) return ending.stdout
     throw refused(doing, ending)
   }
 
@@ -174,7 +175,7 @@ export async function makeRemote(
   const argv = ['git', 'init', '--quiet', '--bare', `--initial-branch=${branch}`, '--', folder] as const
   const bounds = { timeoutMs, outputMax: ANSWER_MAX, beyond: 'end' } as const
   const ending = await runCommand({ argv: [...argv], env: gitEnv(env, null), ...bounds }, clock)
-  if (ending.code !== 0) throw refused(`making ${folder}`, ending)
+  if (!hasSucceeded(ending)) throw refused(`making ${folder}`, ending)
 }
 
 /** The caller's environment, without what would lead git elsewhere (as in a hook) and without questions to a terminal. */
@@ -182,31 +183,24 @@ function gitEnv(env: Env, folder: string | null): Env {
   const kept = Object.entries(env).filter(([name]) => !/^(GIT_(?!SSH|ASKPASS|CONFIG|TRACE)|S2_)/.test(name))
   return {
     ...Object.fromEntries(kept),
-    GIT_TERMINAL_PROMPT: '0',
-    GIT_ALLOW_PROTOCOL: 'file:git:http:https:ssh',
-    GIT_SSH_COMMAND: env.GIT_SSH_COMMAND ?? 'ssh -oBatchMode=yes -oConnectTimeout=10',
+    ...GIT_ENV,
+    GIT_SSH_COMMAND: env.GIT_SSH_COMMAND ?? GIT_ENV.GIT_SSH_COMMAND,
     GIT_AUTHOR_NAME: 's2',
     GIT_AUTHOR_EMAIL: 's2@localhost',
     GIT_COMMITTER_NAME: 's2',
     GIT_COMMITTER_EMAIL: 's2@localhost',
-    LC_ALL: 'C',
     ...(folder === null ? {} : { GIT_DIR: folder, GIT_INDEX_FILE: join(folder, 'index') }),
   }
 }
 
 function refused(doing: string, ending: Ending): S2Error {
-  const lines = ending.stderr.split('\n').filter((line) => /^(fatal|error|remote|ssh|sh):/i.test(line))
-  const said = redact((lines[0] ?? ending.stderr.split('\n')[0] ?? '').replace(/[^\x20-\x7e]/g, '.').slice(0, 300))
-  const why = ending.ended === 'timeout' ? 'it took too long' : said || `exit code ${ending.code}`
-  return new S2Error('unavailable', `git failed ${doing}: ${why}`, { next: mend(ending) })
+  return new S2Error('unavailable', `git failed ${doing}: ${redact(complaintOf(ending))}`, { next: mend(ending) })
 }
 
 function mend(ending: Ending): string {
   if (/hook declined|protected branch/i.test(ending.stderr))
     return 'let this host push to the branch, or choose another with --branch'
-  if (/Authentication|Permission denied|could not read Username|terminal prompts disabled/i.test(ending.stderr)) {
-    return 'give this host a key or token that may push to the remote'
-  }
+  if (isRefused(ending)) return 'give this host a key or token that may push to the remote'
   if (/dubious ownership/i.test(ending.stderr))
     return 'the remote belongs to another user: add it to git’s safe.directory'
   return 'check the remote, then run the command again: it does nothing twice'

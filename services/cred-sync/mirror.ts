@@ -3,8 +3,9 @@ import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { type Ending, runCommand } from '#runtime/command.ts'
+import { type Ending, hasSucceeded, runCommand } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
+import { complaintOf, GIT_ENV, isRefused } from '#runtime/git.ts'
 
 export interface MirrorConfig {
   /** Bare repository of our own; made when missing, made anew when broken: it holds nothing that the remote has not. */
@@ -131,7 +132,7 @@ export class Mirror {
     } catch (cause) {
       throw new S2Error('unavailable', `git cannot be started`, { next: 'install git', cause })
     }
-    if (ending.code === 0 && ending.ended === null) return ending.stdout
+    if (hasSucceeded(ending)) return ending.stdout
     throw new S2Error('unavailable', `git failed ${doing}: ${why(ending)}`, { next: mend(ending) })
   }
 }
@@ -158,13 +159,10 @@ const SETTINGS = [
 ]
 
 const FIXED_ENV = {
-  GIT_TERMINAL_PROMPT: '0',
+  ...GIT_ENV,
   GIT_ASKPASS: '/bin/false',
   GIT_CONFIG_NOSYSTEM: '1',
   GIT_CONFIG_GLOBAL: '/dev/null',
-  GIT_ALLOW_PROTOCOL: 'file:git:http:https:ssh',
-  GIT_SSH_COMMAND: 'ssh -oBatchMode=yes -oConnectTimeout=10',
-  LC_ALL: 'C',
 } as const
 
 /** What git may see of our environment: how to find programs, keys and certificates. */
@@ -185,22 +183,14 @@ function pick(env: Env): Record<string, string> {
 }
 
 function why(ending: Ending): string {
-  if (ending.ended === 'timeout') return 'it took too long'
-  if (ending.ended === 'aborted') return 'it was stopped'
-  if (ending.ended === 'output') return 'it said too much'
-  if (ending.signal === 'SIGXFSZ') return `the remote sent more than ${FILE_MAX_KB / 1024} MB`
-  const lines = ending.stderr.split('\n').filter((line) => /^(fatal|error|remote|ssh|sh):/i.test(line))
-  return (
-    redact((lines[0] ?? ending.stderr.split('\n')[0] ?? '').replace(/[^\x20-\x7e]/g, '.').slice(0, 300)) ||
-    `exit code ${ending.code}`
-  )
+  return ending.signal === 'SIGXFSZ'
+    ? `the remote sent more than ${FILE_MAX_KB / 1024} MB`
+    : redact(complaintOf(ending))
 }
 
 function mend(ending: Ending): string {
   if (/not found/.test(ending.stderr) && ending.code === 127) return 'install git'
-  if (/Authentication|Permission denied|could not read Username|terminal prompts disabled/i.test(ending.stderr)) {
-    return 'give this host a key or token that may read the remote'
-  }
+  if (isRefused(ending)) return 'give this host a key or token that may read the remote'
   if (/does not appear to be a git repository|not found/i.test(ending.stderr)) return 'check S2_GIT_REMOTE'
   return 'it is tried again by itself; the credentials at hand stay in force'
 }

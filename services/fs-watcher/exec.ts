@@ -1,5 +1,5 @@
 import type { Clock } from '#runtime/clock.ts'
-import { type Ending, runCommand } from '#runtime/command.ts'
+import { type Ending, hasSucceeded, howItEnded, runCommand } from '#runtime/command.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Config } from './config.ts'
 import type { Groups } from './groups.ts'
@@ -38,17 +38,15 @@ export function execWake(
       group?.[Symbol.dispose]()
     }
     log.debug('the wake command has run', { ...ending, stdout: String(ending.stdout) })
-    if (ending.code === 0 && ending.ended === null) return
-    throw new Error(`the wake command failed: ${howItEnded(ending, timeoutMs)}`, { cause: tailOf(ending) })
+    if (hasSucceeded(ending)) return
+    throw new Error(`the wake command failed: ${why(ending, timeoutMs)}`, { cause: tailOf(ending) })
   }
 }
 
-function howItEnded({ ended, signal, code }: Ending, timeoutMs: number): string {
-  if (ended === 'timeout') return `it ran longer than ${timeoutMs} ms`
-  if (signal !== null) return `it was ended by ${signal}`
+function why(ending: Ending, timeoutMs: number): string {
+  if (ending.ended === 'timeout') return `it ran longer than ${timeoutMs} ms`
   // how the shell says it (sh(1), EXIT STATUS)
-  if (code === 127) return 'exit code 127, so the shell found no such command'
-  return `exit code ${code}`
+  return ending.code === 127 ? 'exit code 127, so the shell found no such command' : howItEnded(ending)
 }
 
 function tailOf({ stdout, stderr }: Ending): string {

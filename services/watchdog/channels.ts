@@ -3,7 +3,7 @@ import { request as httpsRequest } from 'node:https'
 import type { Alert } from '#fleet/incident.ts'
 import { redact } from '#fleet/redact.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { type Command, runCommand } from '#runtime/command.ts'
+import { type Command, hasSucceeded, howItEnded, runCommand } from '#runtime/command.ts'
 import type { Log } from '#runtime/log.ts'
 import type { WatchConfig } from './config.ts'
 
@@ -50,9 +50,8 @@ export function execChannel({ argv, env }: Pick<Command, 'argv' | 'env'>, clock:
         clock,
         signal,
       )
-      if (ending.code === 0 && ending.ended === null) return
-      const how = ending.ended ?? ending.signal ?? `exit code ${ending.code}`
-      throw new Error(`the alert command did not take it: ${how}`, { cause: redact(ending.stderr) })
+      if (hasSucceeded(ending)) return
+      throw new Error(`the alert command did not take it: ${howItEnded(ending)}`, { cause: redact(ending.stderr) })
     },
   }
 }

@@ -132,7 +132,7 @@ test('exec: one that hangs is ended with its children when its time is over', as
   const told = execChannel({ argv: ['/bin/sh', '-c', script, 'sh', file], env }, clock).tell(alert, forever)
   const child = Number(await eventually(() => readFile(file, 'utf8')))
   expire()
-  await assert.rejects(told, /timeout/)
+  await assert.rejects(told, /it took too long/)
   await eventually(async () => assert.match(await stateOf(child), /^(gone|Z)$/))
 })
 
@@ -140,7 +140,7 @@ test('exec: one that hangs ends when the program does', async () => {
   const stop = new AbortController()
   const told = execChannel({ argv: ['/bin/sh', '-c', 'sleep 600'], env }, systemClock).tell(alert, stop.signal)
   stop.abort()
-  await assert.rejects(told, /aborted/)
+  await assert.rejects(told, /it was stopped/)
 })
 
 test('webhook: JSON by POST, and 2xx says that it was taken', async () => {

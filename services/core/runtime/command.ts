@@ -33,6 +33,19 @@ export interface Ending {
   readonly ended: 'timeout' | 'aborted' | 'output' | null
 }
 
+/** Whether it ended by itself, and well. */
+export function hasSucceeded({ code, ended }: Ending): boolean {
+  return code === 0 && ended === null
+}
+
+/** How it ended, in words. */
+export function howItEnded({ ended, signal, code }: Ending): string {
+  if (ended !== null) return ENDED[ended]
+  return signal === null ? `exit code ${code}` : `it was ended by ${signal}`
+}
+
+const ENDED = { timeout: 'it took too long', aborted: 'it was stopped', output: 'it said too much' } as const
+
 /** How long a group may take to end after TERM before it is killed. */
 const GRACE_MS = 2_000
 /** How long the last output may take once the command itself has ended. */

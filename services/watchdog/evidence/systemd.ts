@@ -1,6 +1,6 @@
 import type { Body } from '#fleet/bodies.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { runCommand } from '#runtime/command.ts'
+import { hasSucceeded, howItEnded, runCommand } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
 import type { AgentUnits } from '#runtime/settings.ts'
 import type { Source } from '../evidence.ts'
@@ -63,10 +63,8 @@ export class SystemdSource implements Source {
       this.#clock,
       signal,
     )
-    if (ending.code === 0 && ending.ended === null) return ending.stdout.toString('utf8')
-    throw new Error(`systemctl ${args[0]} failed: ${ending.ended ?? ending.signal ?? `exit code ${ending.code}`}`, {
-      cause: ending.stderr.slice(-500),
-    })
+    if (hasSucceeded(ending)) return ending.stdout.toString('utf8')
+    throw new Error(`systemctl ${args[0]} failed: ${howItEnded(ending)}`, { cause: ending.stderr.slice(-500) })
   }
 
   #bodyOf(block: string): Body | null {

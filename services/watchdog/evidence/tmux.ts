@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import type { Body } from '#fleet/bodies.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { runCommand } from '#runtime/command.ts'
+import { hasSucceeded, howItEnded, runCommand } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
 import type { Source } from '../evidence.ts'
 
@@ -172,11 +172,10 @@ export class TmuxSource implements Source {
       this.#clock,
       signal,
     )
-    if (ending.code === 0 && ending.ended === null) return ending.stdout.toString('utf8')
+    if (hasSucceeded(ending)) return ending.stdout.toString('utf8')
     if (/no server running|error connecting|lost server|server exited|no current target/.test(ending.stderr))
       throw new NoServer(ending.stderr.trim())
-    const how = ending.ended ?? ending.signal ?? `exit code ${ending.code}`
-    throw new Error(`tmux ${args[0]} failed: ${how}`, { cause: ending.stderr.slice(-500) })
+    throw new Error(`tmux ${args[0]} failed: ${howItEnded(ending)}`, { cause: ending.stderr.slice(-500) })
   }
 }
 
