@@ -4,7 +4,7 @@
  * itself by `import.meta.url` (the migrations) is found from every chunk.
  */
 import { chmodSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
-import { basename, relative } from 'node:path'
+import { basename, join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { build, type Plugin } from 'esbuild'
 import { lockFolder } from './lock.ts'
@@ -75,7 +75,7 @@ const leftOut: Plugin = {
   },
 }
 
-process.chdir(new URL('..', import.meta.url).pathname)
+process.chdir(join(import.meta.dirname, '..'))
 // Two builds at once would take each other's files away.
 await using _lock = await lockFolder('.')
 // The stamp bears the time of the start: what is saved during a build is built the next time.

@@ -21,7 +21,7 @@ npm() {
     machine=$(env PATH="${PATH#"$ours"}" npm config get globalconfig 2>/dev/null) || machine=
     case $machine in /*) export npm_config_globalconfig="$machine" ;; esac
     case $(command npm --version 2>/dev/null) in
-      [1-9].* | 10.*) export npm_config_nodedir="${node_bin%/bin}" ;; # npm 10 knows only this, npm 11 warns of it
+      [1-9].* | 10.*) export npm_config_nodedir="$npm_package_config_node_gyp_nodedir" ;; # npm 10 knows only this, npm 11 warns of it
     esac
     command npm "$@"
   )

@@ -24,6 +24,18 @@ fi
 
 . ./deploy/env.sh
 
+# gyp takes a path with a space in it for two; for as long as it compiles, the headers have a name without one.
+case $npm_package_config_node_gyp_nodedir in
+  *[[:space:]]*)
+    plain=$(mktemp -d)
+    trap 'rm -rf "$plain"' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    ln -s "$npm_package_config_node_gyp_nodedir" "$plain/node"
+    export npm_package_config_node_gyp_nodedir="$plain/node"
+    ;;
+esac
+
 touch .toolchain/setup.began
 log=.toolchain/npm.log
 if ! npm ci --fetch-timeout=60000 --fetch-retry-mintimeout=1000 --fetch-retry-maxtimeout=5000 2>"$log"; then

@@ -13,7 +13,7 @@ const ROOT = join(import.meta.dirname, '../..')
 
 /** A checkout of its own, as far as building goes. */
 class Checkout implements Disposable {
-  readonly folder = mkdtempSync(join(tmpdir(), 's2-build-'))
+  readonly folder = mkdtempSync(join(tmpdir(), 's2 build-'))
 
   constructor() {
     for (const part of ['services', 'deploy', 'package.json']) {

@@ -11,7 +11,7 @@ import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import type { Inbox } from '#spool/inbox.ts'
 
-const main = new URL('../../services/fs-watcher/main.ts', import.meta.url).pathname
+const main = join(import.meta.dirname, '../../services/fs-watcher/main.ts')
 
 export const parts = { clock: systemClock, chance: systemChance, log: recordingLog() }
 

@@ -167,7 +167,7 @@ test('a disk that takes no more in mid-copy costs no older one, and leaves no ha
   await openChannel(store)
   const { path } = await makeBackup(wishOf(ground, { keep: 1 }), partsOf(ground))
   fatten(ground)
-  const main = new URL('../../../services/cli/main.ts', import.meta.url).pathname
+  const main = join(import.meta.dirname, '../../../services/cli/main.ts')
   // The kernel refuses to let any file of that process grow beyond 8 MB: what a full disk is to a write.
   const ended = spawnSync('sh', ['-c', `ulimit -f 16384; exec "$0" "$1" backup --keep 1`, process.execPath, main], {
     env: { PATH: process.env.PATH, S2_STATE: ground.folder },

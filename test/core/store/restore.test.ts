@@ -328,7 +328,7 @@ test('killed at any moment, it leaves the former one or the restored one, each w
   const { a, b } = await populate(ground, 'one')
   const backup = await backUp(ground)
   await send(ground, a, 'two')
-  const main = new URL('../../../services/cli/main.ts', import.meta.url).pathname
+  const main = join(import.meta.dirname, '../../../services/cli/main.ts')
   const env = { PATH: process.env.PATH, S2_STATE: ground.folder }
   const run = () => spawn(process.execPath, [main, 'restore', backup], { env, stdio: 'ignore' })
   const began = performance.now()

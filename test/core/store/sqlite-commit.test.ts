@@ -133,7 +133,7 @@ test('kill -9 at any instant loses no answered message', { timeout: 60_000 }, as
   const start = (prefix: string, count: string): Promise<Neighbour> =>
     ground.start(
       process.execPath,
-      [new URL('./sqlite-sender.ts', import.meta.url).pathname, ground.path, a, prefix, count, '5'],
+      [join(import.meta.dirname, 'sqlite-sender.ts'), ground.path, a, prefix, count, '5'],
       cache,
     )
   await (await start('warm', '1')).hearOut() // one that ends by itself leaves its code compiled for the others

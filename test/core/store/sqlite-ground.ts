@@ -6,6 +6,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
 import Database from 'better-sqlite3'
 import type { OpenedConversation } from '#fleet/conversation.ts'
 import { type Code, S2Error } from '#fleet/errors.ts'
@@ -58,12 +59,12 @@ export class Ground implements AsyncDisposable {
 
   /** A process of this program's kind that runs a script over a database. */
   async startScript(script: URL, ...args: readonly string[]): Promise<Neighbour> {
-    return await this.start(process.execPath, [script.pathname, ...args])
+    return await this.start(process.execPath, [fileURLToPath(script), ...args])
   }
 
   /** The Python bridge over this ground's database; call it by `python.call(tool, arguments)`. */
   async startPython(): Promise<Neighbour> {
-    const python = await this.start('python3', [new URL('python-bridge.py', import.meta.url).pathname, this.path])
+    const python = await this.start('python3', [join(import.meta.dirname, 'python-bridge.py'), this.path])
     assert.ok('ready' in (await python.hear()))
     return python
   }
