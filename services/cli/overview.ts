@@ -6,7 +6,7 @@ import type { SessionId } from '#fleet/session.ts'
 import { isLeased, type Task } from '#fleet/task.ts'
 import type { Store } from '#store/store.ts'
 import { type Column, table } from './table.ts'
-import { ago, oneLine } from './text.ts'
+import { ago, counted, oneLine } from './text.ts'
 import type { MemberStatus } from './up/control.ts'
 
 /** The fleet at one moment, as people want to see it. Times are milliseconds since 1970, UTC. */
@@ -128,7 +128,7 @@ const COLUMNS: readonly Column[] = [
 export function renderOverview(overview: Overview, columns: number, paint: Paint): string[] {
   const { agents, at, judgedAt, counts, waiting, incidents } = overview
   const alive = agents.filter(({ verdict }) => verdict === 'alive').length
-  const head = `${agents.length} agents, ${alive} alive · ${counts.open} tasks open, ${many(counts.completed)} completed, ${many(counts.failed)} failed${judgment(judgedAt, at)}`
+  const head = `${counted(agents.length, 'agent')}, ${alive} alive · ${counted(counts.open, 'task')} open, ${many(counts.completed)} completed, ${many(counts.failed)} failed${judgment(judgedAt, at)}`
   const [titles = '', ...rows] = table(COLUMNS, agents.map(cellsOf(at, incidents)), columns)
   const stateAt = titles.indexOf('STATE')
   const stateEnd = titles.indexOf('FOR')
@@ -141,7 +141,7 @@ export function renderOverview(overview: Overview, columns: number, paint: Paint
   return [
     paint('bold', head),
     ...incidents.map(({ summary, openedAt }) => paint('red', oneLine(`! ${summary} (${ago(at - openedAt)})`))),
-    ...(waiting.length === 0 ? [] : [paint('yellow', `${waiting.length} tasks wait for somebody to take them`)]),
+    ...(waiting.length === 0 ? [] : [paint('yellow', `${counted(waiting.length, 'task')} without an owner`)]),
     '',
     paint('dim', titles),
     ...painted,

@@ -1,6 +1,7 @@
-import { styleText } from 'node:util'
+import { stripVTControlCharacters, styleText } from 'node:util'
 import type { Paint } from './overview.ts'
 import { ENDING_SIGNALS, type Shell } from './shell.ts'
+import { cut, widthOf } from './text.ts'
 
 /** Colours where the terminal shows them. */
 export function painter(shell: Shell): Paint {
@@ -40,11 +41,20 @@ export async function show(
     const { columns, rows } = shell.screen
     const drawn = await Promise.race([picture(columns, rows), left.promise])
     if (drawn === null) break
-    const lines = drawn.slice(0, rows)
+    const lines = drawn.slice(0, rows).map((line) => clip(line, columns))
     // One synchronised update: no flicker, and nothing of the picture before is left over.
     shell.print(`\x1b[?2026h\x1b[H${lines.map((line) => `${line}\x1b[K`).join('\r\n')}\x1b[J\x1b[?2026l`)
     redraw = new AbortController()
     await shell.clock.sleep(everyMs, AbortSignal.any([leaving.signal, redraw.signal])).catch(() => undefined)
   }
   signal?.removeEventListener('abort', leave)
+}
+
+/** A painted line, no wider than the window: one that wraps would push the others out of it. */
+function clip(line: string, columns: number): string {
+  const words = stripVTControlCharacters(line)
+  if (widthOf(words) <= columns) return line
+  // Painted as a whole it keeps its colour.
+  const [before = '', after = ''] = line.includes(words) ? line.split(words) : []
+  return before + cut(words, columns) + after
 }

@@ -81,7 +81,7 @@ test('the overview says who lives, who works, and what waits', async () => {
   const text = renderOverview(overview, 120, (_, words) => words).join('\n')
   assert.match(text, /^3 agents, 1 alive · 2 tasks open/)
   assert.match(text, /! it is silent/)
-  assert.match(text, /1 tasks wait for somebody/)
+  assert.match(text, /1 task without an owner/)
   assert.match(text, /s2-worker-10 +role-10 +silent \(frozen\)/)
   assert.match(text, /s2-worker-3 .* held +count·\[31m ducks/)
 })

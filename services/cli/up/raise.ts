@@ -67,7 +67,7 @@ export async function raiseFleet(asked: RaiseParts): Promise<Raised> {
   local.start(plans.filter(({ stage }) => stage === STAGE.orchestrator || stage === STAGE.credentials))
   await untilCredentials(parts)
   local.start(plans.filter(({ stage }) => stage > STAGE.credentials))
-  const text = `${plans.length} programs for ${fleet.workers.length + 1} agents; see them with: S2_STATE=${state} s2 status`
+  const text = `${plans.length} programs for ${fleet.workers.length + 1} agents; see them with: S2_STATE=${quoted(state)} s2 status`
   parts.reporter.tell({ agent: ORCHESTRATOR, program: 's2 up', event: 'up', fields: { text } })
   const kept = stack.move()
   return {
@@ -77,6 +77,11 @@ export async function raiseFleet(asked: RaiseParts): Promise<Raised> {
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   }
+}
+
+/** A path as a shell takes it. */
+function quoted(path: string): string {
+  return /^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`
 }
 
 /** Whether the fleet can be: the first thing that speaks against it is kept, and ends it. */

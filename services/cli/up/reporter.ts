@@ -33,7 +33,7 @@ export class Reporter {
 
   /** What happened last, newest last. */
   last(lines: number): readonly string[] {
-    return this.#kept.slice(-lines)
+    return lines > 0 ? this.#kept.slice(-lines) : []
   }
 
   /** While a live table is on the screen, lines are kept for it and not printed. */

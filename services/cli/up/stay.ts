@@ -7,7 +7,6 @@ import { failureOf } from '../failure.ts'
 import { type Overview, readOverview, renderOverview } from '../overview.ts'
 import { painter, show } from '../screen.ts'
 import type { Shell } from '../shell.ts'
-import { cut } from '../text.ts'
 import { Dealer, type DemoTask } from './demo.ts'
 import { ORCHESTRATOR } from './fleet.ts'
 import type { LocalFleet } from './local.ts'
@@ -36,10 +35,14 @@ export async function stay(parts: StayParts, tasks: readonly DemoTask[] | null):
   const { lifetimeMs, shell, reporter, ending, tend } = parts
   const loops = [repeat('renewing credentials', tend, Math.min(lifetimeMs / 4, TEND_MS), parts)]
   if (tasks !== null) loops.push(...playOrchestrator(tasks, parts))
-  if (shell.screen.isTerminal && !reporter.json) await showTable(parts)
-  else await over(ending.signal)
-  ending.abort()
-  await Promise.all(loops.map(({ done }) => done))
+  try {
+    if (shell.screen.isTerminal && !reporter.json) await showTable(parts)
+    else await over(ending.signal)
+  } finally {
+    // However it ended: a chore that went on would keep the process, and speak to a store that is closed.
+    ending.abort()
+    await Promise.all(loops.map(({ done }) => done))
+  }
 }
 
 /** Repeats a chore of `s2 up` until it ends; what fails is told and tried again. */
@@ -110,9 +113,8 @@ async function showTable({ shell, reporter, ending, store, local }: StayParts): 
         }
         const table = last === null ? [] : renderOverview(last, columns, paint)
         const foot = trouble === '' ? paint('dim', 'Ctrl-C ends the fleet') : paint('red', `${trouble}; asking again`)
-        const room = Math.max(0, rows - table.length - 4)
-        const news = reporter.last(room).map((line) => paint('dim', cut(line, columns)))
-        return [...table, '', ...news, ...Array<string>(room - news.length).fill(''), '', foot]
+        const news = (room: number): string[] => reporter.last(room).map((line) => paint('dim', line))
+        return layOut(table, news, foot, rows)
       },
       1_000,
       ending.signal,
@@ -120,6 +122,20 @@ async function showTable({ shell, reporter, ending, store, local }: StayParts): 
   } finally {
     reporter.keepQuiet(false)
   }
+}
+
+/** The foot stands at the bottom of every window; the table comes before the news where there is no room for both. */
+export function layOut(
+  table: readonly string[],
+  news: (room: number) => readonly string[],
+  foot: string,
+  rows: number,
+): string[] {
+  const shown = table.slice(0, Math.max(0, rows - 2))
+  const room = rows - shown.length - 3
+  if (room < 1) return [...shown, '', foot].slice(-rows)
+  const lines = news(room)
+  return [...shown, '', ...lines, ...Array<string>(room - lines.length).fill(''), '', foot]
 }
 
 async function over(signal: AbortSignal): Promise<void> {
