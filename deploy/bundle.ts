@@ -49,28 +49,17 @@ const lateBuiltins: Plugin = {
 }
 
 /**
- * What is named by a package we use and never reached by us. `cron` reads our cron lines, and reckons nothing: its library
- * of calendars would weigh 1 MB in the bridge.
+ * What packages of ours name and nothing here reaches: who comes upon it learns that it is not there. `cron` reads our cron
+ * lines, and reckons nothing: its library of calendars would weigh 1 MB in the bridge. What dockerode wants for engines
+ * behind ssh and for BuildKit is 6 MB of text.
  */
 const unreached: Plugin = {
   name: 'unreached',
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^luxon$/ }, ({ path }) => ({ path, namespace: 'unreached' }))
-    onLoad({ filter: /./, namespace: 'unreached' }, () => ({ contents: 'exports.DateTime = class {}' }))
-  },
-}
-
-/**
- * What dockerode wants for engines behind ssh and for BuildKit: 6 MB of text, for ways that nothing here goes. Who comes
- * upon one of them learns so.
- */
-const leftOut: Plugin = {
-  name: 'left out',
-  setup({ onResolve, onLoad }) {
-    const filter = /^(@grpc\/grpc-js|@grpc\/proto-loader|protobufjs|ssh2)$/
-    onResolve({ filter }, ({ path }) => ({ path, namespace: 'left out' }))
-    onLoad({ filter, namespace: 'left out' }, ({ path }) => ({
-      contents: `module.exports = new Proxy({}, { get: () => () => { throw new Error('${path} is not bundled') } })`,
+    const filter = /^(luxon|@grpc\/grpc-js|@grpc\/proto-loader|protobufjs|ssh2)$/
+    onResolve({ filter }, ({ path }) => ({ path, namespace: 'unreached' }))
+    onLoad({ filter, namespace: 'unreached' }, ({ path }) => ({
+      contents: `module.exports = new Proxy({}, { get: () => function () { throw new Error('${path} is not bundled') } })`,
     }))
   },
 }
@@ -92,7 +81,7 @@ const { outputFiles } = await build({
   banner: { js: banner },
   // Native modules find their binaries beside their own package.json.
   external: ['better-sqlite3', 'node-inotify', 'unix-dgram'],
-  plugins: [lateBuiltins, unreached, leftOut],
+  plugins: [lateBuiltins, unreached],
   // V8 keeps a program's text for as long as it runs, in twice the bytes where one comment holds a character beyond
   // Latin-1. Names stay as they are, and lines short, for whoever reads a stack.
   minifyWhitespace: true,

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import { type Env, readSettings } from '#runtime/config.ts'
 import { localStore } from '#runtime/settings.ts'
+import { databaseIn } from '#store/open.ts'
 import type { Shell } from './shell.ts'
 import { commandEnv } from './state.ts'
 
@@ -27,7 +28,8 @@ export function localDatabase(shell: Shell): LocalDatabase {
 /** Where the database of this host lies, or would. */
 export function databasePath(env: Env): string {
   const { S2_STATE: state, S2_STORE: url = localStore(state) } = readSettings(env, ['S2_STATE', 'S2_STORE'])
-  if (url.startsWith('sqlite:')) return url.slice('sqlite:'.length)
+  const database = databaseIn(url)
+  if (database !== null) return database
   throw new S2Error('invalid', `S2_STORE=${url} is no database of this host`, {
     next: 'run this on the host that has it, with S2_STORE=sqlite:/path or left out',
   })

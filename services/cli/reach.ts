@@ -9,7 +9,7 @@ import type { Log } from '#runtime/log.ts'
 import { localStore } from '#runtime/settings.ts'
 import { socketDoor } from '#runtime/socket.ts'
 import { credentialsFolder, readCredentials } from '#spool/credentials.ts'
-import { openStore } from '#store/open.ts'
+import { databaseIn, openStore } from '#store/open.ts'
 import type { Store, StoreParts } from '#store/store.ts'
 import type { Shell } from './shell.ts'
 import { commandEnv } from './state.ts'
@@ -37,7 +37,7 @@ export async function reach(shell: Shell): Promise<Reached> {
   const url = settings.S2_STORE ?? (await administrationOf(state))
   if (url !== null && !/^https?:/.test(url)) {
     const store = await openStore(url, parts)
-    const unserved = settings.S2_STORE === undefined && url.startsWith('sqlite:')
+    const unserved = settings.S2_STORE === undefined && databaseIn(url) !== null
     return {
       store,
       as: 'administration',

@@ -1,6 +1,7 @@
 import { isPassing, S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
 import { backoff } from '#runtime/backoff.ts'
+import type { Chance } from '#runtime/clock.ts'
 import { runLean } from '#runtime/lean.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { Life, Program } from '#runtime/run.ts'
@@ -26,9 +27,14 @@ const ABSENT_MS = 10_000
 /** How many git commands a look may take, each as long as it may take. */
 const COMMANDS_MAX = 8
 
-/** A look comes once in a poll, give or take a tenth, and may find a remote that hangs. */
+/** A look comes once in a poll, at the latest, and may find a remote that hangs. */
 function roundMs({ pollMs, gitTimeoutMs }: Config): number {
   return 2 * pollMs + COMMANDS_MAX * gitTimeoutMs
+}
+
+/** Up to a tenth sooner, so that a fleet that was started together does not ask together for ever. */
+function soonerAtTimes(ms: number, chance: Chance): number {
+  return ms * (0.9 + 0.1 * chance())
 }
 
 async function start(config: Config, life: Life): Promise<void> {
@@ -70,7 +76,7 @@ async function start(config: Config, life: Life): Promise<void> {
       })
     }
     life.round(`worker ${config.worker}, last looked ${new Date(clock.wall()).toISOString()}`)
-    return config.pollMs * (0.9 + 0.1 * chance())
+    return soonerAtTimes(config.pollMs, chance)
   }
   const onError = (error: unknown): number => {
     failures.add()
@@ -85,11 +91,9 @@ async function start(config: Config, life: Life): Promise<void> {
         cause: known.cause,
       })
     told = line
-    const patientMs =
-      known.code === 'not_found' ? Math.min(config.pollMs, ABSENT_MS * (0.9 + 0.1 * chance())) : config.pollMs
     const waitMs = isPassing(known)
       ? RETRY_FIRST_MS + backoff(failed, { firstMs: RETRY_FIRST_MS, mostMs: config.pollMs }, chance)
-      : patientMs
+      : soonerAtTimes(known.code === 'not_found' ? ABSENT_MS : config.pollMs, chance)
     failed += 1
     life.round()
     return Math.min(waitMs, Math.max(config.pollMs, RETRY_FIRST_MS))

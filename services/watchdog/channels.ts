@@ -2,6 +2,7 @@ import { request as httpRequest } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import type { Alert } from '#fleet/incident.ts'
 import { redact } from '#fleet/redact.ts'
+import { bounded } from '#runtime/bounded.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { type Command, hasSucceeded, howItEnded, runCommand } from '#runtime/command.ts'
 import type { Log } from '#runtime/log.ts'
@@ -61,22 +62,9 @@ export function webhookChannel(url: URL, clock: Clock): Channel {
   return {
     name: 'webhook',
     tell: async (alert, signal) => {
-      const over = new AbortController()
-      const bounded = AbortSignal.any([signal, over.signal])
-      const posted = post(url, JSON.stringify(content(alert)), bounded)
-      const timeout = clock.sleep(TELL_TIMEOUT_MS, over.signal).then(
-        () => Promise.reject(new Error('the webhook did not answer in time')),
-        () => undefined,
-      )
-      try {
-        const status = await Promise.race([posted, timeout])
-        if (status === undefined || status < 200 || status > 299) {
-          throw new Error(`the webhook did not take it: status ${status}`)
-        }
-      } finally {
-        over.abort()
-        await posted.catch(() => undefined)
-      }
+      const body = JSON.stringify(content(alert))
+      const status = await bounded((over) => post(url, body, over), TELL_TIMEOUT_MS, clock, signal)
+      if (status < 200 || status > 299) throw new Error(`the webhook did not take it: status ${status}`)
     },
   }
 }

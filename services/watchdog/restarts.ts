@@ -68,14 +68,8 @@ export class Restarts {
   /** The dead body that may be started for this agent now; null where none may. */
   #startable(agent: string): Finding | null {
     const { bodies, roster, blind, isMass } = this.#view
-    if (
-      this.#config.restartsMax === 0 ||
-      blind ||
-      isMass ||
-      roster.massSilence ||
-      roster.standing(agent)?.verdict !== 'gone'
-    )
-      return null
+    if (this.#config.restartsMax === 0 || blind || isMass || roster.massSilence) return null
+    if (roster.standing(agent)?.verdict !== 'gone') return null
     const found = bodies.of(agent)
     if (found === null || !found.isKnown || !found.body.mayStart) return null
     return found.state === 'ended' || found.state === 'found_ended' ? found : null
@@ -87,11 +81,13 @@ export class Restarts {
     const since = this.#view.roster.standing(agent)?.since ?? now
     if (now < since + this.#config.restartAfterMs || this.#keepsOthersWaiting(agent)) return
     if (incidents.isOpen(claimOf(agent)) || incidents.isOpen(exhaustionOf(agent))) return
+    const plan = this.#plans.get(agent)
+    const isPlanned = plan?.since === since
+    if (isPlanned && plan.dueAt > now) return
     const tries = await this.#triesOf(agent)
     if (tries >= this.#config.restartsMax) return await this.#giveUp(agent, found, tries)
-    const plan = this.#plans.get(agent)
-    if (plan?.since !== since) this.#plans.set(agent, { since, dueAt: now + this.#pauseAfter(tries) })
-    else if (plan.dueAt <= now) await this.#restart(agent, found, tries + 1)
+    if (isPlanned) await this.#restart(agent, found, tries + 1)
+    else this.#plans.set(agent, { since, dueAt: now + this.#pauseAfter(tries) })
   }
 
   /** Its tasks are still to be given to others, and there are others. */

@@ -208,8 +208,12 @@ export class View {
 
   /** When the next after `at` will be found to have failed though nothing more happens; Infinity when nobody will. */
   nextFailure(at: number): number {
-    const ends = [...this.silent].map((agent) => this.#gatheredAt(agent)).filter((end) => end > at)
-    return Math.min(...ends)
+    let next = Number.POSITIVE_INFINITY
+    for (const agent of this.silent) {
+      const end = this.#gatheredAt(agent)
+      if (end > at && end < next) next = end
+    }
+    return next
   }
 
   #gatheredAt(agent: string): number {

@@ -1,4 +1,3 @@
-import { channelNames } from '#fleet/incident.ts'
 import { redact } from '#fleet/redact.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
@@ -210,8 +209,8 @@ async function start(config: Config, life: Life): Promise<void> {
     onAlertFailure: () => untold.add(),
   })
   stack.defer(() => watching)
-  const channels = channelNames({ exec: config.alertExec !== null, webhook: config.alertWebhook !== null })
-  const isActive = askManager(life.env, clock, draining)
+  const channels = openChannels(config, clock, log).map(({ name }) => name)
+  const isActive = askManager(config.evidence.env, clock, draining)
   const closing = closeRecovered({ store, clock, log, signal: draining, state: config.state, channels, isActive })
   stack.defer(() => closing.done)
 }

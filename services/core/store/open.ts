@@ -14,9 +14,10 @@ export async function openStore(
   keyring: Keyring | null = null,
   mode: 'write' | 'read' = 'write',
 ): Promise<Store> {
-  if (url.startsWith('sqlite:')) {
+  const database = databaseIn(url)
+  if (database !== null) {
     const { openSqliteStore } = await import('./sqlite/sqlite.ts')
-    return await openSqliteStore(url.slice('sqlite:'.length), parts, mode)
+    return await openSqliteStore(database, parts, mode)
   }
   if (url === 'memory:') {
     const { openMemoryStore } = await import('./memory.ts')
@@ -30,3 +31,10 @@ export async function openStore(
     next: 'write sqlite:/path, unix:/path, http://…, https://… or memory:',
   })
 }
+
+/** The file that the URL of a store names; null where it names no database of this host. */
+export function databaseIn(url: string): string | null {
+  return url.startsWith(DATABASE) ? url.slice(DATABASE.length) : null
+}
+
+const DATABASE = 'sqlite:'

@@ -2,8 +2,9 @@ import type { Readable } from 'node:stream'
 import type Docker from 'dockerode'
 import type { ContainerInfo } from 'dockerode'
 import type { Body } from '#fleet/bodies.ts'
+import { bounded } from '#runtime/bounded.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { bounded, type Source } from '../evidence.ts'
+import type { Source } from '../evidence.ts'
 
 /** The label that says whose container it is, and the one that allows to start it again. */
 const AGENT = 's2.agent'

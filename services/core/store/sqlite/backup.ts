@@ -166,7 +166,7 @@ function stemOf(database: string): string {
 }
 
 /** ISO 8601 in its basic form, to the millisecond: names sort by time, and no two are alike. */
-function stampOf(ms: number): string {
+export function stampOf(ms: number): string {
   return new Date(ms).toISOString().replace(/[-:]/g, '')
 }
 

@@ -3,7 +3,7 @@ import { basename, dirname } from 'node:path'
 import type { Act } from '#fleet/audit.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { madeAtOf } from './backup.ts'
+import { madeAtOf, stampOf } from './backup.ts'
 import { carryOver, hasTable, type Loss } from './carry.ts'
 import { Chain, headOf } from './chain.ts'
 import { Connection, prepare } from './connection.ts'
@@ -60,7 +60,7 @@ async function takePlace(draft: string, place: Place, wish: RestoreWish, clock: 
   const { path, folder } = place
   using former = retire(path)
   using beats = retire(place.liveness)
-  const kept = former === null ? null : `${path}.replaced-${new Date(clock.wall()).toISOString().replace(/[-:]/g, '')}`
+  const kept = former === null ? null : `${path}.replaced-${stampOf(clock.wall())}`
   const loss = makeFit(draft, former, wish, clock)
   const proof = proveDraft(draft, wish.backup)
   takeAfter(draft, path)
