@@ -114,10 +114,10 @@ export type Paint = (style: 'bold' | 'dim' | 'green' | 'yellow' | 'red' | 'cyan'
 
 const COLUMNS: readonly Column[] = [
   { title: 'AGENT' },
-  { title: 'ROLE' },
+  { title: 'ROLE', yields: 2 },
   { title: 'STATE' },
   { title: 'FOR' },
-  { title: 'TASK' },
+  { title: 'TASK', yields: 1 },
   { title: 'DOING', stretches: true },
   { title: 'DONE' },
   { title: 'FAIL' },

@@ -4,10 +4,14 @@ export interface Column {
   readonly title: string
   /** Takes what room is left, and is cut first. */
   readonly stretches?: boolean
+  /** Is left out, the lowest number first, where what stretches would have no room worth having. */
+  readonly yields?: number
 }
 
 /** Most columns a cell takes that does not stretch. */
 const CELL_MAX = 28
+/** Room for what stretches, before columns give way to it. */
+const STRETCH_MIN = 16
 
 /** Lays rows under titles, two spaces apart, no line longer than `width`. Texts of others come out harmless. */
 export function table(columns: readonly Column[], rows: readonly (readonly string[])[], width: number): string[] {
@@ -19,7 +23,13 @@ export function table(columns: readonly Column[], rows: readonly (readonly strin
   const gaps = 2 * (columns.length - 1)
   const fixed = natural.reduce((sum, each, index) => sum + (columns[index]?.stretches === true ? 0 : each), 0)
   const elastic = columns.filter(({ stretches }) => stretches === true).length
-  const room = elastic === 0 ? 0 : Math.max(8, Math.floor((width - gaps - fixed) / elastic))
+  const free = elastic === 0 ? 0 : Math.floor((width - gaps - fixed) / elastic)
+  const first = free < STRETCH_MIN ? firstToYield(columns) : undefined
+  if (first !== undefined) {
+    const others = <T>(all: readonly T[]): T[] => all.filter((_, index) => index !== first)
+    return table(others(columns), rows.map(others), width)
+  }
+  const room = elastic === 0 ? 0 : Math.max(8, free)
   const widths = natural.map((each, index) => (columns[index]?.stretches === true ? Math.min(each, room) : each))
   const lay = (row: readonly string[]): string =>
     cut(
@@ -30,4 +40,9 @@ export function table(columns: readonly Column[], rows: readonly (readonly strin
       width,
     )
   return [lay(columns.map(({ title }) => title)), ...cells.map(lay)]
+}
+
+function firstToYield(columns: readonly Column[]): number | undefined {
+  const least = Math.min(...columns.map(({ yields = Number.POSITIVE_INFINITY }) => yields))
+  return least === Number.POSITIVE_INFINITY ? undefined : columns.findIndex(({ yields }) => yields === least)
 }

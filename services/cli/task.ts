@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { type Command, Option } from 'commander'
-import type { Conversation } from '#fleet/conversation.ts'
+import { agentNames, type Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session.ts'
 import {
@@ -175,16 +175,6 @@ async function list(shell: Shell, options: ListOptions): Promise<void> {
   const titles = ['TASK', 'PRIO', 'STATE', 'AGENT', 'ROLE', 'EPOCH', 'AGE'].map((title) => ({ title }))
   const columns = [...titles, { title: 'DOING', stretches: true }]
   shell.print(`${table(columns, rows, shell.screen.columns).join('\n')}\n`)
-}
-
-function agentNames(conversations: readonly Conversation[]): (session: SessionId) => string {
-  const names = new Map(
-    conversations.flatMap(({ id, agents }) => [
-      [sessionId(id, 'a'), agents.a],
-      [sessionId(id, 'b'), agents.b],
-    ]),
-  )
-  return (session) => names.get(session) ?? session
 }
 
 async function showOne(shell: Shell, id: string, json: boolean): Promise<void> {

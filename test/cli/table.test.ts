@@ -36,6 +36,21 @@ test('no row is wider than the window, and the elastic column gives way first', 
   }
 })
 
+test('columns that give way do so one after the other, so that what stretches says something', () => {
+  const columns = [
+    { title: 'ID' },
+    { title: 'KIND', yields: 2 },
+    { title: 'NAME', yields: 1 },
+    { title: 'TEXT', stretches: true },
+    { title: 'END' },
+  ]
+  const rows = [['one', 'k'.repeat(10), 'n'.repeat(20), 'x'.repeat(300), 'last']]
+  const titles = (width: number): string[] => (table(columns, rows, width)[0] ?? '').split(/ +/)
+  assert.deepEqual(titles(80), ['ID', 'KIND', 'NAME', 'TEXT', 'END'])
+  assert.deepEqual(titles(60), ['ID', 'KIND', 'TEXT', 'END'])
+  assert.deepEqual(titles(30), ['ID', 'TEXT', 'END'])
+})
+
 test('ages are short', () => {
   assert.deepEqual([0, 9_000, 59_000, 120_000, 7_500_000, 400_000_000].map(ago), [
     '0.0s',

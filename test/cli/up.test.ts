@@ -166,7 +166,9 @@ test('a fleet comes up from nothing, works, tells, and ends without leaving anyt
   assert.equal(readdirSync(join(fleet.state, 'credentials')).length, conversations)
   const endedAgain = exitOf(again)
   again.kill('SIGTERM')
+  again.kill('SIGINT')
   assert.equal(await endedAgain, 0)
+  assert.doesNotMatch(fleet.output, /SIGKILL/, 'what a hurry ends is told as a fall')
 })
 
 test('when s2 up is killed, all it started ends, commands of tasks too', async () => {

@@ -47,6 +47,8 @@ export class LocalFleet implements Commanded {
   readonly #runs: Run[] = []
   /** One act at a time: freezing and thawing at once would leave half of each. */
   #acting: Promise<unknown> = Promise.resolve()
+  /** Whether all are killed at once, for good. */
+  #hurried = false
 
   constructor(fleet: Fleet, parts: LocalParts) {
     this.#parts = parts
@@ -85,7 +87,10 @@ export class LocalFleet implements Commanded {
   async stop(hurry: AbortSignal): Promise<void> {
     const { state, clock } = this.#parts
     await this.#acting
-    const killNow = (): void => void killAll(markedBy(state), clock)
+    const killNow = (): void => {
+      this.#hurried = true
+      void killAll(markedBy(state), clock)
+    }
     hurry.addEventListener('abort', killNow, { once: true })
     if (hurry.aborted) killNow()
     for (const stage of [...new Set(this.#runs.map(({ plan }) => plan.stage))].sort((x, y) => y - x)) {
@@ -119,15 +124,17 @@ export class LocalFleet implements Commanded {
         // Later on it may be a port that somebody took meanwhile: that is waited out.
         if (event.event === 'ended' && event.end.code === CONFIG && supervisor.restarts === 0)
           this.#parts.onMisconfigured(plan, echo.last().join('\n'))
-        const wasExpected = event.event === 'started' || this.#isExpected(plan.agent, event)
-        if (!wasExpected) say({ agent: plan.agent, program, event: event.event, fields: describe(event) })
+        if (this.#isExpected(plan.agent, event)) return
+        const { event: what, ...fields } = describe(event)
+        say({ agent: plan.agent, program, event: what, fields })
       },
     })
     return { plan, supervisor, journal }
   }
 
   #isExpected(agent: string, event: SupervisorEvent): boolean {
-    return event.event === 'ended' && (event.againInMs === null || this.#states.get(agent) === 'killed')
+    if (event.event !== 'ended') return event.event === 'started'
+    return this.#hurried || event.againInMs === null || this.#states.get(agent) === 'killed'
   }
 
   async #act(act: Act, agent: string): Promise<number> {
@@ -159,7 +166,7 @@ export class LocalFleet implements Commanded {
 /** EX_CONFIG of sysexits(3): what our programs end with when their settings are wrong. */
 const CONFIG = 78
 
-function describe(event: SupervisorEvent): Record<string, unknown> {
+function describe(event: SupervisorEvent): { readonly event: string; readonly [field: string]: unknown } {
   switch (event.event) {
     case 'started':
       return { event: 'started', pid: event.pid }

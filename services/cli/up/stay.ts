@@ -1,3 +1,4 @@
+import { agentNames } from '#fleet/conversation.ts'
 import { readLetter } from '#fleet/letters.ts'
 import { backoff } from '#runtime/backoff.ts'
 import { Loop } from '#runtime/loop.ts'
@@ -82,7 +83,9 @@ function playOrchestrator(tasks: readonly DemoTask[], parts: StayParts): Loop[] 
     for (const { text } of await inbox.take(100)) {
       const letter = readLetter(text)
       if (letter?.type === 'task_moved') {
-        const moved = `${letter.task} from ${letter.from ?? 'nobody'} to ${letter.to ?? 'nobody'}: ${letter.reason}`
+        const agentOf = agentNames(await store.conversations())
+        const [from, to] = [letter.from, letter.to].map((who) => (who === null ? 'nobody' : agentOf(who)))
+        const moved = `${letter.task} from ${from} to ${to}: ${letter.reason}`
         reporter.tell({ agent: ORCHESTRATOR, program: 'mail', event: 'moved', fields: { text: moved } })
       } else if (letter?.type === 'status_update' && (letter.status === 'completed' || letter.status === 'failed')) {
         const last = (letter.summary ?? '').trim().split('\n').at(-1) ?? ''

@@ -47,3 +47,10 @@ export function agentsOf(conversations: Iterable<Conversation>): Agent[] {
   }
   return [...byName.values()]
 }
+
+/** The name of the agent behind a session; a session that nobody knows any more has its own. */
+export function agentNames(conversations: Iterable<Conversation>): (session: string) => string {
+  const names = new Map<string, string>()
+  for (const { name, sessions } of endsOf(conversations)) for (const session of sessions) names.set(session, name)
+  return (session) => names.get(session) ?? session
+}
