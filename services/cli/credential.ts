@@ -1,4 +1,4 @@
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import type { Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { parseSession, type Side, sessionId } from '#fleet/session.ts'
@@ -38,7 +38,11 @@ export function define(command: Command, shell: Shell): void {
   command
     .command('rotate <agent>')
     .description('give an agent or session a new token, and hand it out')
-    .option('--overlap <duration>', 'how long the old token still counts', duration, 600_000)
+    .addOption(
+      new Option('--overlap <duration>', 'how long the old token still counts')
+        .argParser(duration)
+        .default(600_000, '10m'),
+    )
     .option('--remote <git>', "git remote to push a worker's credential to (S2_GIT_REMOTE)")
     .option('--branch <name>', 'branch of it (S2_GIT_BRANCH)')
     .option('--out <folder>', "write a worker's credential file there instead of pushing it")

@@ -27,7 +27,7 @@ export function define(command: Command, shell: Shell): void {
         asked.map((name) => askHealth(name, addressOf(name, settings.S2_STATE, program && settings.S2_HEALTH))),
       )
       if (options.json === true) shell.print(`${JSON.stringify(found, null, 2)}\n`)
-      else shell.print(`${table(COLUMNS, found.map(cellsOf), shell.screen.columns).join('\n')}\n`)
+      else if (found.length > 0) shell.print(`${table(COLUMNS, found.map(cellsOf), shell.screen.columns).join('\n')}\n`)
       if (found.length === 0) shell.tell(`s2: no program runs with the state folder ${settings.S2_STATE}\n`)
       if (found.length === 0 || found.some(({ ready }) => !ready)) throw new Exit(EXIT.failed)
     })

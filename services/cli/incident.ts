@@ -80,7 +80,9 @@ const COLUMNS = [{ title: 'ID' }, { title: 'BEGAN' }, { title: 'LASTED' }, { tit
 async function show(shell: Shell, id: number, { json }: Options): Promise<void> {
   const found = (await read(shell, false)).find((each) => each.id === id)
   if (found === undefined) {
-    throw new S2Error('not_found', `there is no incident ${id}`, { next: 's2 incident list --all' })
+    throw new S2Error('not_found', `there is no incident ${id}`, {
+      next: '`s2 incident list --all` shows those there are',
+    })
   }
   const fields = asJson(found)
   if (json === true) shell.print(`${JSON.stringify(fields, null, 2)}\n`)

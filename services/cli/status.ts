@@ -1,4 +1,4 @@
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { pause } from './arguments.ts'
 import { failureOf } from './failure.ts'
 import { type Overview, readOverview, renderOverview } from './overview.ts'
@@ -23,7 +23,9 @@ interface Options {
 export function define(command: Command, shell: Shell): void {
   command
     .option('-w, --watch', 'show it live')
-    .option('--every <duration>', 'how often the live table is drawn', pause, 1_000)
+    .addOption(
+      new Option('--every <duration>', 'how often the live table is drawn').argParser(pause).default(1_000, '1s'),
+    )
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
     .action(async (options: Options) => {

@@ -5,7 +5,7 @@ import type { Credential } from '#fleet/credential.ts'
 import { parseSession, type SessionId, sessionId, sideOf } from '#fleet/session.ts'
 import { commandLine } from '#runtime/command.ts'
 import { readSettings } from '#runtime/config.ts'
-import { readCredentials } from '#spool/credentials.ts'
+import { credentialsFolder, readCredentials } from '#spool/credentials.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
 import type { Store } from '#store/store.ts'
@@ -117,6 +117,7 @@ class Seats implements AsyncDisposable {
   readonly #shell: Shell
   readonly #stores = new Map<string, Store>()
   #credentials: readonly Credential[] = []
+  #told = ''
 
   constructor(state: string, only: SessionId | null, shell: Shell) {
     this.#state = state
@@ -125,13 +126,29 @@ class Seats implements AsyncDisposable {
   }
 
   async read(): Promise<Seat[]> {
-    this.#credentials = (await readCredentials(this.#state)).credentials
+    const { credentials, faults } = await readCredentials(this.#state)
+    this.#credentials = credentials
     const mine = this.#credentials.filter(({ session }) =>
       this.#only === null ? sideOf(session) === 'b' : session === this.#only,
     )
+    this.#tellOnce([
+      ...(mine.length > 0 ? [] : [`waiting for a credential ${this.#wanted()}: s2-cred-sync brings it`]),
+      ...faults,
+    ])
     return await Promise.all(
       mine.map(async ({ session, bridgeUrl }) => ({ session, store: await this.#store(bridgeUrl) })),
     )
+  }
+
+  #wanted(): string {
+    const folder = credentialsFolder(this.#state)
+    return this.#only === null ? `of a worker in ${folder}` : `of ${this.#only} in ${folder}`
+  }
+
+  #tellOnce(faults: readonly string[]): void {
+    const told = faults.map((fault) => `s2: ${fault}\n`).join('')
+    if (told !== this.#told) this.#shell.tell(told)
+    this.#told = told
   }
 
   async #store(bridgeUrl: string): Promise<Store> {

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { VERSION } from '../../services/cli/version.ts'
+import { systemClock } from '../../services/core/runtime/clock.ts'
 import { PROGRAMS, SETTINGS } from '../../services/core/runtime/settings.ts'
 import { publishCredential } from '../../services/core/spool/credentials.ts'
 import { Outbox } from '../../services/core/spool/outbox.ts'
@@ -123,6 +124,59 @@ test('what the disk refuses is told with the place and what to do', async () => 
   })
   assert.equal(code, 1)
   assert.match(err, /^s2: something is in the way at .*no-folder.*\n {2}next: move that away/)
+})
+
+test('a state folder that is none is told by its name, and nobody is told to remove it', async () => {
+  const file = join(folder, 'a-file')
+  writeFileSync(file, '')
+  for (const argv of [['status'], ['check'], ['task', 'list']]) {
+    const { code, err } = await run(argv, { env: { S2_STATE: file } })
+    assert.equal(code, 1, argv.join(' '))
+    assert.match(err, /a-file\/\S+\)\n {2}next: move it away, or set S2_STATE/, argv.join(' '))
+  }
+  const health = await run(['health'], { env: { S2_STATE: file } })
+  assert.deepEqual([health.code, health.out], [1, ''])
+})
+
+test('an agent without a credential says what it waits for, once', { timeout: 10_000 }, async () => {
+  const state = mkdtempSync(join(tmpdir(), 's2-unseated-'))
+  try {
+    mkdirSync(join(state, 'credentials'))
+    writeFileSync(join(state, 'credentials', 'conv_0123456789abcdef-b.json'), '{')
+    let end = (): void => undefined
+    let told = ''
+    let looks = 0
+    const { code } = await run(['work', '--exec', 'true', '--once'], {
+      env: { S2_STATE: state },
+      clock: {
+        ...systemClock,
+        // Two more looks, and it is told to end.
+        sleep: async (ms, signal) => {
+          if (ms < 5_000) looks += 1
+          if (looks === 3) end()
+          await systemClock.sleep(Math.min(ms, 5), signal)
+        },
+      },
+      onSignal: (_, heard) => {
+        end = () => heard('SIGTERM')
+        return { [Symbol.dispose]: () => undefined }
+      },
+      tell: (text) => {
+        told += text
+      },
+    })
+    assert.equal(code, 0)
+    assert.match(told, /^s2: waiting for a credential of a worker in \S+\/credentials: s2-cred-sync brings it\n/)
+    assert.match(told, /\ns2: credentials\/conv_0123456789abcdef-b\.json .*\n$/)
+    assert.equal(told.split('\n').length, 3, told)
+  } finally {
+    rmSync(state, { recursive: true })
+  }
+})
+
+test('durations in help are written as durations', async () => {
+  assert.match((await run(['status', '--help'])).out, /\(default: 1s\)/)
+  assert.match((await run(['credential', 'rotate', '--help'])).out, /\(default:\s+10m\)/)
 })
 
 test('a bridge that is named but not spoken to for want of a credential is told as that', async () => {

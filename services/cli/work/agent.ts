@@ -181,9 +181,10 @@ export class Agent {
       await this.#perform(leased)
       return 0
     }
+    if (seats.length === 0) return RETRY.firstMs
     this.#sayIdle({ event: 'idle' })
-    if (this.#config.once && seats.length > 0) this.#over.abort()
-    return seats.length === 0 ? RETRY.firstMs : this.#config.pollMs * (0.9 + 0.2 * chance())
+    if (this.#config.once) this.#over.abort()
+    return this.#config.pollMs * (0.9 + 0.2 * chance())
   }
 
   /** A task of any seat; null when nobody has one. Throws when no seat could ask. */

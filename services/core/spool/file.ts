@@ -63,9 +63,12 @@ export function invalid(why: string): S2Error {
 /** What a disk says, as what it means: it did not happen, and it can be tried again. */
 export function diskError(doing: string, error: unknown): S2Error {
   if (error instanceof S2Error) return error
-  const code = (error as NodeJS.ErrnoException).code ?? ''
+  const { code = '', path } = error as NodeJS.ErrnoException
   const [what, next] = MEANINGS[code] ?? [String(error), 'look at the state folder and its disk']
-  return new S2Error('unavailable', `${doing} failed: ${what}`, { next, cause: error })
+  return new S2Error('unavailable', `${doing} failed: ${what}${path === undefined ? '' : ` (${path})`}`, {
+    next,
+    cause: error,
+  })
 }
 
 const MEANINGS: Readonly<Record<string, readonly [what: string, next: string]>> = {
@@ -75,8 +78,8 @@ const MEANINGS: Readonly<Record<string, readonly [what: string, next: string]>> 
   EACCES: ['permission denied', 'give the user of S2 the state folder'],
   EPERM: ['not permitted', 'give the user of S2 the state folder'],
   EIO: ['the disk reports an error', 'look at the disk'],
-  ENOTDIR: ['something else lies where a folder belongs', 'remove what is in the way'],
-  EEXIST: ['something else lies where a folder belongs', 'remove what is in the way'],
+  ENOTDIR: ['something else lies where a folder belongs', 'move it away, or set S2_STATE to another folder'],
+  EEXIST: ['something else lies where a folder belongs', 'move it away, or set S2_STATE to another folder'],
   EMFILE: ['too many files are open', 'raise the limit of open files'],
   ENFILE: ['too many files are open', 'raise the limit of open files'],
 }
