@@ -19,6 +19,8 @@ export interface TellerParts {
 const CLAIM_MS = 60_000
 /** How often alerts are asked for when nobody nudges: those of another watchdog, and those whose claim ran out. */
 const ASK_EVERY_MS = 5_000
+/** Alerts that follow another so soon are claimed together: each claim waits for the disk, and holds up verdicts. */
+const GATHER_MS = 250
 /** An alert that was not taken is told again with these waits, for as long as it takes. */
 const RETRY = { firstMs: 1_000, mostMs: 300_000 }
 
@@ -35,6 +37,7 @@ export class Teller {
   /** What the store cannot keep, as it is the store that is away. */
   #unstored: Alert[] = []
   #failures = 0
+  #claimedAt = Number.NEGATIVE_INFINITY
 
   constructor(channel: Channel, parts: TellerParts) {
     this.#channel = channel
@@ -67,15 +70,20 @@ export class Teller {
   async #step(): Promise<number> {
     await this.#tellUnstored()
     const { store, clock } = this.#parts
+    const restMs = this.#claimedAt + GATHER_MS - clock.now()
+    if (restMs > 0) return restMs
     const claimedAt = clock.now()
+    this.#claimedAt = claimedAt
+    const settling = new Settling()
     const alerts = await store.claimAlerts([this.#channel.name], CLAIM_MS)
     for (const alert of alerts) {
-      if (this.#parts.signal.aborted) return 0
+      if (this.#parts.signal.aborted) break
       // A claim that would run out while the alert is told could have two watchdogs tell it.
       const isLate = clock.now() + 2 * TELL_TIMEOUT_MS > claimedAt + CLAIM_MS
       const outcome = this.#told.has(keyOf(alert)) ? 'told' : isLate ? { retryMs: 0 } : await this.#tell(alert)
-      if (outcome !== null) await this.#settle(alert, outcome)
+      if (outcome !== null) settling.add(this.#settle(alert, outcome))
     }
+    await settling.end()
     this.#failures = 0
     return alerts.length > 0 ? 0 : ASK_EVERY_MS
   }
@@ -119,6 +127,22 @@ export class Teller {
     this.#parts.log.debug('alerts cannot be told now', { channel: this.#channel.name, error })
     this.#failures += 1
     return RETRY.firstMs + backoff(this.#failures - 1, { ...RETRY, mostMs: CLAIM_MS / 2 }, this.#parts.chance)
+  }
+}
+
+/** Writes that go on while the next alert is told, so that the store can make one of them. */
+class Settling {
+  readonly #writes: Promise<void>[] = []
+  readonly #failures: unknown[] = []
+
+  add(write: Promise<void>): void {
+    this.#writes.push(write.catch((error: unknown) => void this.#failures.push(error)))
+  }
+
+  /** Throws what the first of them threw. */
+  async end(): Promise<void> {
+    await Promise.all(this.#writes)
+    if (this.#failures.length > 0) throw this.#failures[0]
   }
 }
 

@@ -165,6 +165,23 @@ test('a store that is away is asked again, with patience', async () => {
   assert.deepEqual(booth.what, ['opened x'])
 })
 
+test('alerts that come one after the other are claimed together, a moment later at most', async () => {
+  await using stage = await Stage.open(60)
+  const claims: number[] = []
+  const claimAlerts = async (): Promise<void> => void claims.push(stage.clock.now())
+  const watchdog = stage.watchdog({ store: through(stage.store, { claimAlerts }) })
+  await stage.run(2 * MINUTE)
+  const names = Array.from({ length: 20 }, (_, n) => `w${n + 1}`)
+  stage.silence(...names) // they beat a tenth of a second apart, and so they are missed
+  const began = stage.clock.now()
+  await stage.run(CONFIG.silentAfterMs + 10 * SECOND)
+  const told = watchdog.said('incident opened').map(({ fields }) => fields?.agent)
+  assert.deepEqual(told.sort(), names.sort())
+  const [first = 0, last = 0] = [watchdog.changes.find(({ to }) => to === 'silent')?.at, watchdog.changes.at(-1)?.at]
+  const during = claims.filter((at) => at >= Math.max(began, first - 100) && at <= last + 400).length
+  assert.ok(during >= 4 && during <= 12, String(during))
+})
+
 test('a command and a webhook that hang hold up neither a look nor the log', async () => {
   const asked = Promise.withResolvers<void>()
   const server = createServer(() => asked.resolve()).listen(0, '127.0.0.1')
