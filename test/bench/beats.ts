@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { Pulses } from '#fleet/beat.ts'
+import { freePort } from '../port.ts'
 import { type BenchBridge, sessionsOf, startBridge } from './bridge.ts'
 import { interleave, type Round, summarise } from './figures.ts'
 import type { BeatsJob } from './load/beats.ts'
@@ -7,7 +8,7 @@ import { FIRST } from './load/digits.ts'
 import { type Load, openLoad } from './load.ts'
 import { hasCommand } from './machine.ts'
 import { type Bench, type Row, ratios, type Skipped, type Wish } from './row.ts'
-import { type Actor, canPin, freePort, openStage, type Stage, until } from './stage.ts'
+import { type Actor, canPin, openStage, type Stage, until } from './stage.ts'
 
 /** Beats that are acknowledged, each host over a connection of its own with one beat under way, one core for the server. */
 export const beats: Bench = async (wish) => {

@@ -3,7 +3,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { OpenedConversation } from '#fleet/conversation.ts'
 import type { SessionId } from '#fleet/session.ts'
-import { type Actor, freePort, type Role, type Stage, until } from './stage.ts'
+import { freePort } from '../port.ts'
+import { type Actor, type Role, type Stage, until } from './stage.ts'
 
 /** A bridge as its users run it, with a database of its own. */
 export interface BenchBridge {

@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -45,16 +44,6 @@ export function programArgv(node: string, program: string, ...args: readonly str
   const bundle = join(ROOT, 'dist', `${program}.js`)
   const source = join(ROOT, 'services', program === 's2' ? 'cli' : program, 'main.ts')
   return [node, existsSync(bundle) ? bundle : source, ...args]
-}
-
-/** A port that nobody listens on just now. */
-export async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  return address.port
 }
 
 /** Asks until it is so. Throws with what the actor said when it ended or took too long. */

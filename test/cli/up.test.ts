@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, type Server } from 'node:net'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { familyOf, killAll, markedBy, processes } from '../../services/cli/up/members.ts'
 import { systemClock } from '../../services/core/runtime/clock.ts'
+import { freePort } from '../port.ts'
 
 const MAIN = join(process.cwd(), 'services', 'cli', 'main.ts')
 const folder = mkdtempSync(join(tmpdir(), 's2-up-'))
@@ -84,14 +85,6 @@ class LocalFleet implements AsyncDisposable {
 
 function exitOf(child: ChildProcess): Promise<number | null> {
   return new Promise((resolve) => child.once('exit', (code) => resolve(code)))
-}
-
-async function freePort(): Promise<number> {
-  const server: Server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
 
 async function eventually(what: string, holds: () => unknown | Promise<unknown>, output: () => string): Promise<void> {

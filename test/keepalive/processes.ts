@@ -3,7 +3,6 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -16,6 +15,7 @@ import { recordingLog } from '#runtime/log.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { openRemoteStore, type RemoteStore } from '#store/remote/remote.ts'
+import { freePort } from '../port.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const PARTS = { clock: systemClock, chance: systemChance, log: recordingLog() }
@@ -212,14 +212,4 @@ export async function until(what: string, isSo: () => Promise<boolean>, limitMs 
     if (performance.now() > deadline) throw new Error(`waited in vain until ${what}`)
     await sleep(15)
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  return address.port
 }

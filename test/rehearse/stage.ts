@@ -1,6 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -10,6 +9,7 @@ import { systemChance, systemClock } from '../../services/core/runtime/clock.ts'
 import { recordingLog } from '../../services/core/runtime/log.ts'
 import { openStore } from '../../services/core/store/open.ts'
 import type { Store } from '../../services/core/store/store.ts'
+import { freePort } from '../port.ts'
 
 /** The times of the story, shorter than in earnest. */
 export const TIMES = { silentMs: 5_000, leaseMs: 8_000 }
@@ -165,15 +165,6 @@ export function s2Command(): [string, ...string[]] {
   const root = resolve(import.meta.dirname, '..', '..')
   const bundled = join(root, 'dist', 's2.js')
   return [process.execPath, existsSync(bundled) ? bundled : join(root, 'services', 'cli', 'main.ts')]
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
-  const address = server.address()
-  await new Promise((done) => server.close(done))
-  if (address === null || typeof address === 'string') throw new Error('no free port')
-  return address.port
 }
 
 /** Looks until something is so; answers how long it took, milliseconds. */
