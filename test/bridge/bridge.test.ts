@@ -14,8 +14,9 @@ import { openMemoryStore } from '#store/memory.ts'
 import { readConfig } from '../../services/bridge/config.ts'
 import { Renewals } from '../../services/bridge/renewals.ts'
 import { renewCertificate } from '../../services/bridge/servers.ts'
+import { until } from '../until.ts'
 import { makeCertificate } from './certificate.ts'
-import { Ground, MovableClock, until } from './ground.ts'
+import { Ground, MovableClock } from './ground.ts'
 
 const folder = await mkdtemp(join(tmpdir(), 's2-bridge-'))
 after(() => rm(folder, { recursive: true, force: true }))

@@ -261,14 +261,3 @@ function ask(
     request.end(body)
   })
 }
-
-export function until(what: string, holds: () => boolean | Promise<boolean>, limitMs = 10_000): Promise<void> {
-  const end = systemClock.now() + limitMs
-  const look = async (): Promise<void> => {
-    while (!(await holds())) {
-      if (systemClock.now() > end) throw new Error(`waited ${limitMs} ms in vain: ${what}`)
-      await systemClock.sleep(5)
-    }
-  }
-  return look()
-}

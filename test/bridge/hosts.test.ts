@@ -7,7 +7,8 @@ import type { SessionId } from '#fleet/session.ts'
 import { systemClock } from '#runtime/clock.ts'
 import type { Keyring, RemoteStore } from '#store/remote/remote.ts'
 import type { Store } from '#store/store.ts'
-import { Ground, type Seat, until } from './ground.ts'
+import { until } from '../until.ts'
+import { Ground, type Seat } from './ground.ts'
 import { Weather } from './weather.ts'
 
 function refused(code: Code): (error: unknown) => boolean {

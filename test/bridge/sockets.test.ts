@@ -9,7 +9,8 @@ import { joinProof } from '#fleet/signature.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openRemoteStore } from '#store/remote/remote.ts'
-import { Ground, type Seat, until } from './ground.ts'
+import { until } from '../until.ts'
+import { Ground, type Seat } from './ground.ts'
 
 interface Frame {
   readonly t: string

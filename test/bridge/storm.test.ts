@@ -13,7 +13,8 @@ import { recordingLog } from '#runtime/log.ts'
 import { publishCredential } from '#spool/credentials.ts'
 import { openRemoteStore, type RemoteStore } from '#store/remote/remote.ts'
 import { seeded } from '../keepalive/ground.ts'
-import { Host, type Running, Stage, until } from '../keepalive/processes.ts'
+import { Host, type Running, Stage } from '../keepalive/processes.ts'
+import { until } from '../until.ts'
 
 const STORMS = Number(process.env.STORMS ?? 4)
 const SEED = Number(process.env.STORM ?? 1)

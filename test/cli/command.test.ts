@@ -8,6 +8,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { commandStarter } from '../../services/cli/work/command.ts'
 import type { Task } from '../../services/core/fleet/task.ts'
 import { systemClock } from '../../services/core/runtime/clock.ts'
+import { isOver } from '../process-state.ts'
+import { until } from '../until.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-command-'))
 after(() => rmSync(folder, { recursive: true, force: true }))
@@ -34,23 +36,6 @@ const task: Task = {
 
 function start(script: string, given: Task = task, onLine: (line: string) => void = () => undefined) {
   return commandStarter(['/bin/sh', '-c', script], { PATH: process.env.PATH }, folder, systemClock)(given, onLine)
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return !/^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'latin1'))
-  } catch {
-    return false
-  }
-}
-
-async function eventually(what: string, holds: () => boolean): Promise<void> {
-  for (let look = 0; look < 500; look += 1) {
-    if (holds()) return
-    await sleep(10)
-  }
-  assert.fail(`it did not come to pass: ${what}`)
 }
 
 test('a command gets the task as JSON on its input and in its environment, and its end comes back', async () => {
@@ -88,14 +73,14 @@ test('long output is kept by its end, and characters cut by the pipe come out wh
 test('stopping ends the whole group, also children that ignore TERM', async () => {
   const pids = join(folder, 'group')
   const running = start(`(trap '' TERM; echo $$ > ${pids}; sleep 60 & echo $! >> ${pids}; wait; sleep 60) & wait`)
-  await eventually('it runs', () => existsSync(pids) && readFileSync(pids, 'utf8').split('\n').length > 2)
+  await until('it runs', () => existsSync(pids) && readFileSync(pids, 'utf8').split('\n').length > 2)
   const began = performance.now()
   running.stop(200)
   const { exitCode } = await running.ended
   assert.equal(exitCode, null)
   assert.ok(performance.now() - began < 3_000)
   for (const pid of readFileSync(pids, 'utf8').trim().split('\n')) {
-    await eventually(`${pid} has ended`, () => !isAlive(Number(pid)))
+    await until(`${pid} has ended`, () => isOver(Number(pid)))
   }
 })
 
@@ -117,11 +102,11 @@ test('when the agent is killed, its command ends too', async () => {
      await start(task, () => undefined).ended`,
   )
   const agent: ChildProcess = spawn(process.execPath, [script], { stdio: 'ignore' })
-  await eventually('the command runs', () => existsSync(pid) && readFileSync(pid, 'utf8').trim() !== '')
+  await until('the command runs', () => existsSync(pid) && readFileSync(pid, 'utf8').trim() !== '')
   const command = Number(readFileSync(pid, 'utf8'))
-  assert.ok(isAlive(command))
+  assert.ok(!isOver(command))
   // The guard is started right after the command; a moment lets it be there.
   await sleep(300)
   agent.kill('SIGKILL')
-  await eventually('the command has ended', () => !isAlive(command))
+  await until('the command has ended', () => isOver(command))
 })

@@ -5,10 +5,10 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { familyOf, killAll, markedBy, processes } from '../../services/cli/up/members.ts'
 import { systemClock } from '../../services/core/runtime/clock.ts'
 import { freePort } from '../port.ts'
+import { until } from '../until.ts'
 
 const MAIN = join(process.cwd(), 'services', 'cli', 'main.ts')
 const folder = mkdtempSync(join(tmpdir(), 's2-up-'))
@@ -63,6 +63,11 @@ class LocalFleet implements AsyncDisposable {
     })
   }
 
+  /** Waits until it is so; fails with what the fleet has said. */
+  async until(what: string, isSo: () => unknown): Promise<void> {
+    await until(what, isSo).catch((error: Error) => assert.fail(`${error.message}\n${this.output}`))
+  }
+
   family(): readonly unknown[] {
     return familyOf(processes(), markedBy(this.state))
   }
@@ -87,40 +92,21 @@ function exitOf(child: ChildProcess): Promise<number | null> {
   return new Promise((resolve) => child.once('exit', (code) => resolve(code)))
 }
 
-async function eventually(what: string, holds: () => unknown | Promise<unknown>, output: () => string): Promise<void> {
-  for (let look = 0; look < 300; look += 1) {
-    if (await holds()) return
-    await sleep(50)
-  }
-  assert.fail(`it did not come to pass: ${what}\n${output()}`)
-}
-
 test('a fleet comes up from nothing, works, tells, and ends without leaving anything', async () => {
   await using fleet = await LocalFleet.make('whole')
   const up = fleet.start()
-  const said = (): string => fleet.output
-  await eventually(
-    'the worker waits for work',
-    async () => {
-      const log = join(fleet.state, 'logs', 's2-worker-1-work.log')
-      const credentials = join(fleet.state, 'workers', 's2-worker-1', 'credentials')
-      return (
-        existsSync(log) && existsSync(credentials) && readdirSync(credentials).some((name) => name.endsWith('.json'))
-      )
-    },
-    said,
-  )
+  await fleet.until('the worker waits for work', () => {
+    const credentials = join(fleet.state, 'workers', 's2-worker-1', 'credentials')
+    const isEnlisted = readdirSync(credentials).some((name) => name.endsWith('.json'))
+    return isEnlisted && existsSync(join(fleet.state, 'logs', 's2-worker-1-work.log'))
+  })
 
   const added = await fleet.s2('task', 'add', 'echo from the $S2_TASK_ROLE worker', '--to', 'tests', '--id', 't-1')
   assert.equal(added.code, 0, added.err)
-  await eventually(
-    'the task is completed',
-    async () => {
-      const { out } = await fleet.s2('task', 'show', 't-1', '--json')
-      return (JSON.parse(out) as { state: string }).state === 'completed'
-    },
-    said,
-  )
+  await fleet.until('the task is completed', async () => {
+    const { out } = await fleet.s2('task', 'show', 't-1', '--json')
+    return (JSON.parse(out) as { state: string }).state === 'completed'
+  })
   const shown = await fleet.s2('task', 'show', 't-1')
   assert.match(shown.out, /from the tests worker/)
 
@@ -154,7 +140,7 @@ test('a fleet comes up from nothing, works, tells, and ends without leaving anyt
   // The second start finds everything there and opens nothing anew.
   const conversations = readdirSync(join(fleet.state, 'credentials')).length
   const again = fleet.start()
-  await eventually('it is up again', () => fleet.output.split('"event":"up"').length > 2, said)
+  await fleet.until('it is up again', () => fleet.output.split('"event":"up"').length > 2)
   assert.equal(fleet.output.split('"event":"enlisted"').length, 2, 'credentials were pushed a second time')
   assert.equal(readdirSync(join(fleet.state, 'credentials')).length, conversations)
   const endedAgain = exitOf(again)
@@ -167,16 +153,15 @@ test('a fleet comes up from nothing, works, tells, and ends without leaving anyt
 test('when s2 up is killed, all it started ends, commands of tasks too', async () => {
   await using fleet = await LocalFleet.make('killed')
   const up = fleet.start()
-  const said = (): string => fleet.output
-  await eventually('it is up', () => fleet.output.includes('"event":"up"'), said)
+  await fleet.until('it is up', () => fleet.output.includes('"event":"up"'))
   const pid = join(fleet.folder, 'task pid')
   await fleet.s2('task', 'add', `echo $$ > "${pid}"; sleep 300`, '--to', 's2-worker-1')
-  await eventually('the task runs', () => existsSync(pid) && readFileSync(pid, 'utf8').trim() !== '', said)
+  await fleet.until('the task runs', () => existsSync(pid) && readFileSync(pid, 'utf8').trim() !== '')
   assert.ok(fleet.family().length >= 7)
   const ended = exitOf(up)
   up.kill('SIGKILL')
   await ended
-  await eventually('nothing is left', () => fleet.family().length === 0, said)
+  await fleet.until('nothing is left', () => fleet.family().length === 0)
   const task = Number(readFileSync(pid, 'utf8'))
   // Dead ones may wait to be collected by whoever inherited them.
   assert.ok(processes().every((each) => each.pid !== task || each.state === 'Z'))

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { freePort } from '../port.ts'
+import { until } from '../until.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const WORKER = 's2-worker-3'
@@ -106,15 +107,6 @@ class Fleet implements AsyncDisposable {
 
 function plainEnv(): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(S2_|GIT_)/.test(name)))
-}
-
-async function until(what: string, holds: () => boolean, mostMs = 20_000): Promise<number> {
-  const began = performance.now()
-  while (!holds()) {
-    if (performance.now() - began > mostMs) throw new Error(`not within ${mostMs / 1000} s: ${what}`)
-    await sleep(15)
-  }
-  return performance.now() - began
 }
 
 test('what is pushed is in force soon after a hint, and would else wait for the poll', async (t) => {

@@ -10,7 +10,8 @@ import { watchesInForce } from '#runtime/watch.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { openSqliteStore } from '#store/sqlite/sqlite.ts'
 import { Post } from '../../services/fs-watcher/post.ts'
-import { calls, isOver, parts, put, range, Stage, told } from './stage.ts'
+import { isOver } from '../process-state.ts'
+import { calls, parts, put, range, Stage, told } from './stage.ts'
 
 const CHANNEL = { roles: { a: 'o', b: 'w' }, agents: { a: 'o', b: 'w' }, lifetimeMs: 3_600_000 }
 

@@ -6,7 +6,8 @@ import { test } from 'node:test'
 import { Inbox } from '#spool/inbox.ts'
 import { openSqliteStore } from '#store/sqlite/sqlite.ts'
 import { readConfig } from '../../services/fs-watcher/config.ts'
-import { isOver, parts, put, range, Stage, told } from './stage.ts'
+import { isOver } from '../process-state.ts'
+import { parts, put, range, Stage, told } from './stage.ts'
 
 test('a database that is not there yet; our writer and a foreign one; once each, also across a kill', async () => {
   await using stage = new Stage()

@@ -138,12 +138,3 @@ export function put(inbox: Inbox, id: number, to: SessionId = 'conv_000000000000
   const from: SessionId = 'conv_00000000000000aa/a'
   return inbox.put({ id, from, to, text: `text ${id}`, action: null, files: [], sentAt: 0, delivery: 'queued' })
 }
-
-/** Gone, or waiting for whoever adopts it to notice. */
-export function isOver(pid: number): boolean {
-  try {
-    return /\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
-  } catch {
-    return true
-  }
-}

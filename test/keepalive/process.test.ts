@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { credentialsFolder, publishCredential } from '#spool/credentials.ts'
-import { type Host, type Running, Stage, until } from './processes.ts'
+import { until } from '../until.ts'
+import { type Host, type Running, Stage } from './processes.ts'
 
 const KILLS = 20
 

@@ -5,7 +5,6 @@ import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { build } from 'esbuild'
 import type { OpenedConversation } from '#fleet/conversation.ts'
 import type { Credential } from '#fleet/credential.ts'
@@ -202,14 +201,5 @@ export class Host {
       asked.on('error', reject)
       asked.end()
     })
-  }
-}
-
-/** Asks again until it is so. */
-export async function until(what: string, isSo: () => Promise<boolean>, limitMs = 20_000): Promise<void> {
-  const deadline = performance.now() + limitMs
-  while (!(await isSo())) {
-    if (performance.now() > deadline) throw new Error(`waited in vain until ${what}`)
-    await sleep(15)
   }
 }

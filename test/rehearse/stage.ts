@@ -2,7 +2,6 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { MemberStatus } from '../../services/cli/up/control.ts'
 import { familyOf, markedBy, processes } from '../../services/cli/up/members.ts'
 import { systemChance, systemClock } from '../../services/core/runtime/clock.ts'
@@ -10,6 +9,7 @@ import { recordingLog } from '../../services/core/runtime/log.ts'
 import { openStore } from '../../services/core/store/open.ts'
 import type { Store } from '../../services/core/store/store.ts'
 import { freePort } from '../port.ts'
+import { until } from '../until.ts'
 
 /** The times of the story, shorter than in earnest. */
 export const TIMES = { silentMs: 5_000, leaseMs: 8_000 }
@@ -165,15 +165,4 @@ export function s2Command(): [string, ...string[]] {
   const root = resolve(import.meta.dirname, '..', '..')
   const bundled = join(root, 'dist', 's2.js')
   return [process.execPath, existsSync(bundled) ? bundled : join(root, 'services', 'cli', 'main.ts')]
-}
-
-/** Looks until something is so; answers how long it took, milliseconds. */
-export async function until(what: string, holds: () => boolean | Promise<boolean>, mostMs: number): Promise<number> {
-  const began = performance.now()
-  for (;;) {
-    // While a bridge restarts, looking may fail: that is not the answer yet.
-    if (await Promise.resolve(holds()).catch(() => false)) return performance.now() - began
-    if (performance.now() - began > mostMs) throw new Error(`not within ${mostMs / 1000} s: ${what}`)
-    await sleep(30)
-  }
 }

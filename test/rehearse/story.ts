@@ -8,9 +8,10 @@ import { systemChance, systemClock } from '../../services/core/runtime/clock.ts'
 import { recordingLog } from '../../services/core/runtime/log.ts'
 import { openStore } from '../../services/core/store/open.ts'
 import type { Store } from '../../services/core/store/store.ts'
+import { until } from '../until.ts'
 import { agentOf, aliveAgents, allCompleted, type Company, deal, inProgress, verdictOf, wholeAudit } from './company.ts'
 import { MailLoad } from './mail.ts'
-import { ROLES, type Stage, s2Command, TIMES, until, workerOf } from './stage.ts'
+import { ROLES, type Stage, s2Command, TIMES, workerOf } from './stage.ts'
 import { seconds, type Telling } from './telling.ts'
 
 /** What everybody in the story knows. */

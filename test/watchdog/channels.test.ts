@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -16,6 +17,8 @@ import {
   webhookChannel,
 } from '../../services/watchdog/channels.ts'
 import { readConfig } from '../../services/watchdog/config.ts'
+import { isOver } from '../process-state.ts'
+import { until } from '../until.ts'
 
 const TOKEN = '0123456789abcdef'.repeat(4)
 
@@ -130,10 +133,11 @@ test('exec: one that hangs is ended with its children when its time is over', as
   const script = 'sleep 600 & echo $! > "$1.new"; mv "$1.new" "$1"; wait'
   const { clock, expire } = expiringClock()
   const told = execChannel({ argv: ['/bin/sh', '-c', script, 'sh', file], env }, clock).tell(alert, forever)
-  const child = Number(await eventually(() => readFile(file, 'utf8')))
+  await until('the command runs', () => existsSync(file))
+  const child = Number(await readFile(file, 'utf8'))
   expire()
   await assert.rejects(told, /it took too long/)
-  await eventually(async () => assert.match(await stateOf(child), /^(gone|Z)$/))
+  await until('its child has ended', () => isOver(child))
 })
 
 test('exec: one that hangs ends when the program does', async () => {
@@ -190,21 +194,3 @@ test('webhook: one that never answers is given up when its time is over, or the 
   stop.abort()
   await assert.rejects(other, /the program ends/)
 })
-
-/** What the kernel says of a process: its state letter, Z for one that has ended and was not reaped yet. */
-async function stateOf(pid: number): Promise<string> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => 'gone')
-  return stat === 'gone' ? stat : (stat.slice(stat.lastIndexOf(')') + 2)[0] ?? '')
-}
-
-/** Tries until it holds; the test's own time limit ends it otherwise. */
-async function eventually<T>(attempt: () => Promise<T>): Promise<T> {
-  for (let tries = 0; ; tries += 1) {
-    try {
-      return await attempt()
-    } catch (error) {
-      if (tries > 500) throw error
-      await systemClock.sleep(10)
-    }
-  }
-}

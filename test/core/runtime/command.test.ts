@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { systemClock } from '#runtime/clock.ts'
 import { type Command, commandLine, runCommand } from '#runtime/command.ts'
+import { isOver } from '../../process-state.ts'
+import { until } from '../../until.ts'
 
 const folder = await mkdtemp(join(tmpdir(), 's2-command-'))
 after(() => rm(folder, { recursive: true }))
@@ -18,16 +20,6 @@ function shell(script: string, over: Partial<Command> = {}): Command {
     beyond: 'keep_tail',
     ...over,
   }
-}
-
-async function ended(pid: number): Promise<void> {
-  while (
-    await readFile(`/proc/${pid}/stat`, 'utf8').then(
-      (stat) => !/\) Z /.test(stat),
-      () => false,
-    )
-  )
-    await systemClock.sleep(5)
 }
 
 test('gives input, environment and output through', async () => {
@@ -62,14 +54,16 @@ test('at its deadline the whole group ends, children that ignore TERM and stoppe
   const script = `(trap '' TERM; echo $$ > /dev/null; sh -c 'trap "" TERM; echo $$ > ${file}; while :; do sleep 1; done') & wait`
   const ending = await runCommand(shell(script, { timeoutMs: 300 }), systemClock)
   assert.equal(ending.ended, 'timeout')
-  await ended(Number(await readFile(file, 'utf8')))
+  const pid = Number(await readFile(file, 'utf8'))
+  await until('it has ended', () => isOver(pid))
 })
 
 test('what a command leaves in its group ends with it, even when it holds the output open', async () => {
   const file = join(folder, 'left')
   const ending = await runCommand(shell(`sleep 600 & echo $! > ${file}; echo done`), systemClock)
   assert.deepEqual([ending.code, ending.ended, String(ending.stdout)], [0, null, 'done\n'])
-  await ended(Number(await readFile(file, 'utf8')))
+  const pid = Number(await readFile(file, 'utf8'))
+  await until('it has ended', () => isOver(pid))
 })
 
 test('an aborted signal ends it', async () => {

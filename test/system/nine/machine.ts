@@ -3,7 +3,8 @@ import { once } from 'node:events'
 import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
-import { until } from '../../rehearse/stage.ts'
+import { stateOf } from '../../process-state.ts'
+import { until } from '../../until.ts'
 import type { Router } from './network.ts'
 
 const PROJECT = resolve(import.meta.dirname, '..', '..', '..')
@@ -181,16 +182,6 @@ function inSpace(space: string): number[] {
   return readdirSync('/proc')
     .map(Number)
     .filter((pid) => Number.isInteger(pid) && spaceOf(pid) === space)
-}
-
-function stateOf(pid: number): string {
-  try {
-    return readFileSync(`/proc/${pid}/stat`, 'utf8')
-      .replace(/^.*\) /s, '')
-      .slice(0, 1)
-  } catch {
-    return 'gone'
-  }
 }
 
 function signal(pid: number, name: NodeJS.Signals): void {

@@ -12,8 +12,9 @@ import {
   wholeAudit,
 } from '../../rehearse/company.ts'
 import { MailLoad } from '../../rehearse/mail.ts'
-import { ROLES, until, workerOf } from '../../rehearse/stage.ts'
+import { ROLES, workerOf } from '../../rehearse/stage.ts'
 import { seconds, type Telling } from '../../rehearse/telling.ts'
+import { until } from '../../until.ts'
 import { Fleet } from './fleet.ts'
 import { type Cut, LOSS } from './network.ts'
 import type { Table } from './table.ts'
