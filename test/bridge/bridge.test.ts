@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, statSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -14,6 +13,7 @@ import { openMemoryStore } from '#store/memory.ts'
 import { readConfig } from '../../services/bridge/config.ts'
 import { Renewals } from '../../services/bridge/renewals.ts'
 import { renewCertificate } from '../../services/bridge/servers.ts'
+import { mainOf, Program } from '../program.ts'
 import { until } from '../until.ts'
 import { makeCertificate } from './certificate.ts'
 import { Ground, MovableClock } from './ground.ts'
@@ -28,56 +28,25 @@ await writeFile(CERT, cert)
 await writeFile(KEY, key)
 
 /** The program as it is started for real. */
-class Bridge implements AsyncDisposable {
-  readonly child: ChildProcess
-  readonly state: string
-  output = ''
-
-  constructor(name: string, env: Readonly<Record<string, string>>) {
-    this.state = join(folder, name)
-    this.child = spawn(process.execPath, ['services/bridge/main.ts'], {
-      env: { PATH: process.env.PATH, S2_STATE: this.state, S2_LISTEN: '127.0.0.1:0', ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
-    for (const stream of [this.child.stdout, this.child.stderr]) {
-      stream?.on('data', (chunk) => {
-        this.output += String(chunk)
-      })
-    }
-  }
-
-  async says(what: string): Promise<void> {
-    await until(what, () => this.output.includes(what) || this.child.exitCode !== null)
-    assert.ok(this.output.includes(what), this.output)
-  }
-
-  async exit(): Promise<number | null> {
-    if (this.child.exitCode === null && this.child.signalCode === null) await once(this.child, 'close')
-    return this.child.exitCode
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.child.kill('SIGKILL')
-    await this.exit()
-  }
+function start(name: string, env: Readonly<Record<string, string>> = {}): Program {
+  return new Program(mainOf('bridge'), { S2_STATE: join(folder, name), S2_LISTEN: '127.0.0.1:0', ...env })
 }
 
 test('the program starts, answers on both doors, and stops when it is told to', async () => {
-  await using bridge = new Bridge('whole', {})
-  await bridge.says('"event":"ready"')
-  const socket = join(bridge.state, 'run', 'admin.sock')
+  await using bridge = start('whole')
+  await bridge.says('ready')
+  const socket = join(folder, 'whole', 'run', 'admin.sock')
   assert.equal(statSync(socket).mode & 0o777, 0o660)
-  assert.ok(existsSync(join(bridge.state, 'bridge.db')))
-  const [, url] = /"url":"(http:\/\/127\.0\.0\.1:\d+)"/.exec(bridge.output) ?? []
+  assert.ok(existsSync(join(folder, 'whole', 'bridge.db')))
+  const [, url] = /"url":"(http:\/\/127\.0\.0\.1:\d+)"/.exec(bridge.said) ?? []
   assert.equal((await fetch(`${url}/v1/send`, { method: 'POST', body: '{}' })).status, 400)
 
-  await using second = new Bridge('whole', {})
-  assert.equal(await second.exit(), 78)
-  assert.match(second.output, /in use: the program runs already/)
+  await using second = start('whole')
+  assert.equal((await second.ended).code, 78)
+  assert.match(second.said, /in use: the program runs already/)
 
-  bridge.child.kill('SIGTERM')
-  assert.equal(await bridge.exit(), 0)
-  assert.match(bridge.output, /"event":"stopped"/)
+  assert.equal((await bridge.end()).code, 0)
+  assert.equal(bridge.eventsOf('stopped').length, 1)
   assert.ok(!existsSync(socket))
 })
 
@@ -98,11 +67,11 @@ test('what keeps it from starting is said, with the exit code of a wrong configu
     [{ S2_TLS_CERT: garbage, S2_TLS_KEY: KEY }, /S2_TLS_CERT=\S*garbage\.pem is not a PEM file/],
     [{ S2_TLS_CERT: CERT, S2_TLS_KEY: other }, /cannot be used together/],
   ]
-  const bridges = cases.map(([env], index) => new Bridge(`wrong-${index}`, env))
+  const bridges = cases.map(([env], index) => start(`wrong-${index}`, env))
   for (const [index, bridge] of bridges.entries()) {
     await using _ended = bridge
-    assert.equal(await bridge.exit(), 78, bridge.output)
-    assert.match(bridge.output, cases[index]?.[1] as RegExp)
+    assert.equal((await bridge.ended).code, 78, bridge.said)
+    assert.match(bridge.said, cases[index]?.[1] as RegExp)
   }
   holder.close()
 })

@@ -13,7 +13,8 @@ import { recordingLog } from '#runtime/log.ts'
 import { publishCredential } from '#spool/credentials.ts'
 import { openRemoteStore, type RemoteStore } from '#store/remote/remote.ts'
 import { seeded } from '../keepalive/ground.ts'
-import { Host, type Running, Stage } from '../keepalive/processes.ts'
+import { Host, Stage } from '../keepalive/processes.ts'
+import type { Program } from '../program.ts'
 import { until } from '../until.ts'
 
 const STORMS = Number(process.env.STORMS ?? 4)
@@ -126,7 +127,7 @@ class Storm implements AsyncDisposable {
 }
 
 /** Stops and continues a process at moments by chance until told to end. */
-async function disturb(bridge: Running, chance: () => number, signal: AbortSignal): Promise<void> {
+async function disturb(bridge: Program, chance: () => number, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     bridge.child.kill('SIGSTOP')
     await sleep(chance() * 30)
@@ -224,5 +225,5 @@ test('a keepalive that carries many sessions leaves nothing out when its bridge 
   await until('all is in the inbox', async () => (await missing()).length === 0)
   assert.ok(performance.now() - stoppedAt < LIMIT_MS)
   assert.ok(sent.length > 200, `${sent.length} messages`)
-  assert.deepEqual(keepalive.events('mail that the stream had left out was fetched'), [])
+  assert.deepEqual(keepalive.eventsOf('mail that the stream had left out was fetched'), [])
 })

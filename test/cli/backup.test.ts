@@ -1,24 +1,22 @@
 /** `s2 backup` and `s2 restore`, by hand and beneath programs that live. */
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { test } from 'node:test'
 import { type SessionId, sessionId } from '#fleet/session.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openStore } from '#store/open.ts'
 import type { Store } from '#store/store.ts'
+import { mainOf, Program } from '../program.ts'
 import { run } from './shell.ts'
 
 const parts = { clock: systemClock, chance: systemChance, log: recordingLog() }
 
 class Host implements AsyncDisposable {
   readonly state = mkdtempSync(join(tmpdir(), 's2-backup-'))
-  readonly #programs = new Set<() => Promise<void>>()
+  readonly #programs = new AsyncDisposableStack()
 
   s2(...argv: readonly string[]) {
     return run(argv, { env: { S2_STATE: this.state } })
@@ -38,39 +36,15 @@ class Host implements AsyncDisposable {
     return await openStore(isServed ? `unix:${socket}` : `sqlite:${join(this.state, 'bridge.db')}`, parts)
   }
 
-  /** Starts a program; answers when it is ready, with a way to stop it and one to wait for what it says. */
-  async start(program: string, env: Readonly<Record<string, string>> = {}) {
-    const main = join(import.meta.dirname, '../../services', program, 'main.ts')
-    const child = spawn(process.execPath, [main], {
-      env: { PATH: process.env.PATH, S2_STATE: this.state, ...env },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    })
-    const ended = once(child, 'exit')
-    const events: string[] = []
-    let wake = (): void => undefined
-    createInterface(child.stdout).on('line', (line) => {
-      events.push(String((JSON.parse(line) as { event: string }).event))
-      wake()
-    })
-    const stop = async (): Promise<void> => {
-      this.#programs.delete(stop)
-      child.kill('SIGTERM')
-      await ended
-    }
-    this.#programs.add(stop)
-    const heard = async (event: string, count = 1): Promise<void> => {
-      while (events.filter((each) => each === event).length < count) {
-        await new Promise<void>((resolve) => {
-          wake = resolve
-        })
-      }
-    }
-    await heard('ready')
-    return { stop, heard }
+  /** Starts a program; answers when it is ready. */
+  async start(name: string, settings: Readonly<Record<string, string>> = {}): Promise<Program> {
+    const program = this.#programs.use(new Program(mainOf(name), { S2_STATE: this.state, ...settings }))
+    await program.says('ready')
+    return program
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const stop of this.#programs) await stop()
+    await this.#programs.disposeAsync()
     rmSync(this.state, { recursive: true, force: true })
   }
 }
@@ -152,22 +126,22 @@ test('beneath programs that live: refused; then nobody passes over what comes af
     return ids
   }
   const [, , last = 0] = await send(store, 'one', 'two', 'three')
-  await watcher.heard('woken')
+  await watcher.says('woken')
   const refused = await host.s2('restore', path)
   assert.equal(refused.code, 1)
   assert.match(refused.err, /bridge\.db is in use by .*s2-bridge \(pid \d+\)/)
   assert.match(refused.err, /s2-fs-watcher \(pid \d+\)/)
   assert.equal((await store.unacked(a, 0, 10)).length, 3)
   await store[Symbol.asyncDispose]()
-  await watcher.stop()
-  await bridge.stop()
+  await watcher.end()
+  await bridge.end()
   assert.equal((await host.json('restore', path)).loss.messages, 3)
   await host.start('bridge')
   const after = await host.start('fs-watcher', watched)
   await using again = await host.store()
   const [id = 0] = await send(again, 'four')
   assert.ok(id > last)
-  await after.heard('woken')
+  await after.says('woken')
   const got: string[] = []
   for await (const { text } of again.mail(a, last, AbortSignal.timeout(10_000))) {
     got.push(text)

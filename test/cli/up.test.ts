@@ -8,9 +8,10 @@ import { after, test } from 'node:test'
 import { familyOf, killAll, markedBy, processes } from '../../services/cli/up/members.ts'
 import { systemClock } from '../../services/core/runtime/clock.ts'
 import { freePort } from '../port.ts'
+import { mainOf } from '../program.ts'
 import { until } from '../until.ts'
 
-const MAIN = join(process.cwd(), 'services', 'cli', 'main.ts')
+const MAIN = mainOf('cli')
 const folder = mkdtempSync(join(tmpdir(), 's2-up-'))
 after(() => rmSync(folder, { recursive: true, force: true }))
 

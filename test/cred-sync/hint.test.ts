@@ -1,15 +1,14 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { once } from 'node:events'
+import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { freePort } from '../port.ts'
+import { mainOf, Program } from '../program.ts'
 import { until } from '../until.ts'
 
-const ROOT = join(import.meta.dirname, '../..')
 const WORKER = 's2-worker-3'
 /** Two seconds on a machine that has little else to do; the poll would take an hour. */
 const SOON_MS = 6_000
@@ -20,33 +19,33 @@ class Fleet implements AsyncDisposable {
   readonly remote = join(this.#folder, 'remote.git')
   readonly #lead = join(this.#folder, 'lead')
   readonly #worker = join(this.#folder, 'worker')
-  readonly #running: ChildProcess[] = []
-  #said = ''
+  readonly #programs = new AsyncDisposableStack()
   #settings: Readonly<Record<string, string>> = {}
 
-  async raise(): Promise<void> {
+  /** Answers the program that brings the worker's credential. */
+  async raise(): Promise<Program> {
     const port = await freePort()
     this.#settings = { S2_BRIDGE_URL: `http://127.0.0.1:${port}`, S2_GIT_REMOTE: this.remote }
     this.git('init', '--quiet', '--bare', '--initial-branch=main', this.remote)
     this.#start('bridge', { S2_STATE: this.#lead, S2_LISTEN: `127.0.0.1:${port}` })
     await until('the bridge answers', () => existsSync(join(this.#lead, 'run/admin.sock')))
-    const place = { S2_STATE: this.#worker, S2_GIT_POLL: '1h' }
-    this.#start('cred-sync', { ...place, S2_GIT_REMOTE: this.remote, S2_WORKER: '3' })
-    await until('it has looked in vain', () => this.#said.includes('the credential at hand stays in force'))
+    const remote = { S2_GIT_REMOTE: this.remote, S2_GIT_POLL: '1h' }
+    const credSync = this.#start('cred-sync', { S2_STATE: this.#worker, S2_WORKER: '3', ...remote })
+    await credSync.says('the credential at hand stays in force')
     this.s2('conversation', 'create', '--role-b', 'tests', '--number', '3')
-    this.#start('keepalive', { S2_STATE: this.#worker, S2_BEAT: '500ms' })
     // no hint reaches who has no credential yet: the first one is found though the poll is long
-    await until('the worker is linked', () => this.#said.includes('"link open"') && this.token() !== null)
+    await this.#start('keepalive', { S2_STATE: this.#worker, S2_BEAT: '500ms' }).says('link open')
+    return credSync
   }
 
   s2(...words: string[]): string {
     const env = { ...plainEnv(), ...this.#settings, S2_STATE: this.#lead }
-    return execFileSync(process.execPath, [join(ROOT, 'services/cli/main.ts'), ...words], { env, encoding: 'utf8' })
+    return execFileSync(process.execPath, [mainOf('cli'), ...words], { env, encoding: 'utf8' })
   }
 
   /** Every push tells the bridge, as the README has it. */
   hook(): void {
-    const script = `#!/bin/sh\nS2_STATE='${this.#lead}' exec '${process.execPath}' '${join(ROOT, 'services/cli/main.ts')}' credential hint\n`
+    const script = `#!/bin/sh\nS2_STATE='${this.#lead}' exec '${process.execPath}' '${mainOf('cli')}' credential hint\n`
     writeFileSync(join(this.remote, 'hooks/post-receive'), script, { mode: 0o755 })
   }
 
@@ -77,31 +76,13 @@ class Fleet implements AsyncDisposable {
     return name === undefined ? null : (JSON.parse(readFileSync(join(folder, name), 'utf8')) as { token: string }).token
   }
 
-  said(): string {
-    return this.#said
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(
-      this.#running.map(async (child) => {
-        if (child.exitCode !== null || child.signalCode !== null) return
-        const ended = once(child, 'exit')
-        child.kill('SIGKILL')
-        await ended
-      }),
-    )
+    await this.#programs.disposeAsync()
     rmSync(this.#folder, { recursive: true, force: true })
   }
 
-  #start(program: string, settings: Readonly<Record<string, string>>): void {
-    const child = spawn(process.execPath, [join(ROOT, 'services', program, 'main.ts')], {
-      env: { ...plainEnv(), ...settings },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    })
-    child.stdout?.on('data', (data) => {
-      this.#said += data
-    })
-    this.#running.push(child)
+  #start(program: string, settings: Readonly<Record<string, string>>): Program {
+    return this.#programs.use(new Program(mainOf(program), settings))
   }
 }
 
@@ -111,7 +92,7 @@ function plainEnv(): NodeJS.ProcessEnv {
 
 test('what is pushed is in force soon after a hint, and would else wait for the poll', async (t) => {
   await using fleet = new Fleet()
-  await fleet.raise()
+  const credSync = await fleet.raise()
   const first = fleet.token()
 
   await t.test('s2 hints by itself after its push', async () => {
@@ -146,5 +127,6 @@ test('what is pushed is in force soon after a hint, and would else wait for the 
       /there is no worker "s2-worker-4"\s+next: did you mean s2-worker-3/,
     )
   })
-  assert.equal(fleet.said().split('"credential published"').length - 1, 4)
+  await credSync.says('credential published', 4)
+  assert.equal(credSync.eventsOf('credential published').length, 4)
 })

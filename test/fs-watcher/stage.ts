@@ -1,17 +1,13 @@
-/** What the tests of the watcher stand on: watcher processes whose wakes are written down, and inboxes to fill. */
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
+/** What the tests of the watcher stand on: watchers whose wakes are written down, and inboxes to fill. */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import type { SessionId } from '#fleet/session.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import type { Inbox } from '#spool/inbox.ts'
-
-const main = join(import.meta.dirname, '../../services/fs-watcher/main.ts')
+import { ask } from '../ask.ts'
+import { mainOf, Program } from '../program.ts'
 
 export const parts = { clock: systemClock, chance: systemChance, log: recordingLog() }
 
@@ -33,81 +29,28 @@ export class Stage implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([...this.#watchers].map((each) => each.kill('SIGKILL')))
+    await Promise.all([...this.#watchers].map((each) => each.end('SIGKILL')))
     rmSync(this.folder, { recursive: true, force: true })
   }
 }
 
-type Event = Readonly<Record<string, unknown>>
+/** A watcher whose wake command appends what it is told to a file. */
+export class Watcher extends Program {
+  readonly #socket: string
 
-/** A watcher process whose wake command appends what it is told to a file; its events can be waited for. */
-export class Watcher {
-  readonly events: Event[] = []
-  readonly child: ReturnType<typeof spawn>
-  readonly #state: string
-  readonly #ended: Promise<unknown>
-  readonly #waiting = new Set<() => void>()
-
-  constructor(state: string, settings: Record<string, string>) {
-    const env = {
-      PATH: process.env.PATH,
-      S2_STATE: state,
-      S2_WAKE: `cat >> ${join(state, 'calls')}`,
-      S2_POLL: '50ms',
-      ...settings,
-    }
-    this.#state = state
-    const child = spawn(process.execPath, [main], { env, stdio: ['ignore', 'pipe', 'inherit'] })
-    this.child = child
-    this.#ended = once(child, 'close')
-    createInterface(child.stdout).on('line', (line) => {
-      this.events.push(JSON.parse(line))
-      for (const check of this.#waiting) check()
-    })
-  }
-
-  until(isSo: () => boolean): Promise<void> {
-    return new Promise((resolve) => {
-      const check = (): void => {
-        if (!isSo()) return
-        this.#waiting.delete(check)
-        resolve()
-      }
-      this.#waiting.add(check)
-      check()
-    })
-  }
-
-  event(name: string, count = 1): Promise<void> {
-    return this.until(() => this.events.filter(({ event }) => event === name).length >= count)
+  constructor(state: string, settings: Readonly<Record<string, string>>) {
+    const wake = `cat >> ${join(state, 'calls')}`
+    super(mainOf('fs-watcher'), { S2_STATE: state, S2_WAKE: wake, S2_POLL: '50ms', ...settings })
+    this.#socket = join(state, 'run', 'fs-watcher.sock')
   }
 
   /** Waits until so many messages were woken for by commands that worked. */
   woken(count: number): Promise<void> {
-    const isSum = (): boolean =>
-      this.events.filter(({ event }) => event === 'woken').reduce((sum, { messages }) => sum + Number(messages), 0) >=
-      count
-    return this.until(isSum)
+    return this.until(() => this.eventsOf('woken').reduce((sum, { messages }) => sum + Number(messages), 0) >= count)
   }
 
-  /** Asks its health. */
-  ask(path: string): Promise<{ readonly status: number; readonly body: string }> {
-    return new Promise((resolve, reject) => {
-      request({ socketPath: join(this.#state, 'run', 'fs-watcher.sock'), path }, (response) => {
-        let body = ''
-        response.on('data', (chunk) => {
-          body += chunk
-        })
-        response.on('end', () => resolve({ status: response.statusCode ?? 0, body }))
-      })
-        .on('error', reject)
-        .end()
-    })
-  }
-
-  async kill(signal: NodeJS.Signals): Promise<void> {
-    this.child.kill(signal)
-    await this.#ended
+  ask(path: string): ReturnType<typeof ask> {
+    return ask(this.#socket, path)
   }
 }
 

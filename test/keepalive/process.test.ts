@@ -4,13 +4,14 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { credentialsFolder, publishCredential } from '#spool/credentials.ts'
+import type { Program } from '../program.ts'
 import { until } from '../until.ts'
-import { type Host, type Running, Stage } from './processes.ts'
+import { type Host, Stage } from './processes.ts'
 
 const KILLS = 20
 
 let stage: Stage
-let bridge: Running
+let bridge: Program
 
 before(
   async () => {
@@ -117,7 +118,7 @@ test(`killed ${KILLS} times amid traffic, it loses nothing and doubles nothing`,
   assert.ok(traffic.sent.length > 50 && traffic.said.length > 50, `${traffic.sent.length} and ${traffic.said.length}`)
   assert.deepEqual(heard, traffic.said, 'what the agent said, once, in order')
   assert.deepEqual(traffic.read, traffic.sent, 'what the lead said, once, in order')
-  assert.deepEqual(last.events('set aside'), [], 'nothing half was ever found')
+  assert.deepEqual(last.eventsOf('set aside'), [], 'nothing half was ever found')
   context.diagnostic(`${traffic.sent.length} messages to the host, ${traffic.said.length} from it`)
   await last.end()
 })
@@ -145,7 +146,7 @@ test('a bridge that dies and is back after two seconds is found again, and nothi
   assert.deepEqual(traffic.read, traffic.sent)
   await until('it is well', async () => (await host.ask('/readyz')).status === 200)
   assert.match((await host.ask('/metrics')).text, /^s2_keepalive_reconnects_total 1$/m)
-  assert.equal(keepalive.events('trouble').length, 1, keepalive.said)
+  assert.equal(keepalive.eventsOf('trouble').length, 1, keepalive.said)
   await keepalive.end()
 })
 
@@ -218,7 +219,7 @@ test('it waits for credentials and says so; when stopped it carries what is in h
   assert.deepEqual(await keepalive.end('SIGTERM'), { code: 0, signal: null })
   assert.deepEqual(await host.outbox.names(), [])
   assert.equal((await stage.admin.unacked(host.a, 0, 100)).length, 30)
-  assert.equal(keepalive.events('nothing is left behind').length, 1)
+  assert.equal(keepalive.eventsOf('nothing is left behind').length, 1)
 })
 
 test('a message is a file soon after it was sent', { timeout: 60_000 }, async (context) => {

@@ -1,8 +1,5 @@
 /** A real bridge and a real keepalive, bundled as users run them, and both ends of a conversation. */
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
-import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { build } from 'esbuild'
@@ -14,7 +11,9 @@ import { recordingLog } from '#runtime/log.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { openRemoteStore, type RemoteStore } from '#store/remote/remote.ts'
+import { ask } from '../ask.ts'
 import { freePort } from '../port.ts'
+import { Program } from '../program.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const PARTS = { clock: systemClock, chance: systemChance, log: recordingLog() }
@@ -22,64 +21,11 @@ const BANNER = `import { createRequire as createRequireForBundle } from 'node:mo
 const require = createRequireForBundle(import.meta.url), __filename = import.meta.filename, __dirname = import.meta.dirname
 `
 
-/** One program under way. */
-export class Running {
-  readonly child: ChildProcess
-  readonly ended: Promise<{ readonly code: number | null; readonly signal: string | null }>
-  #said = ''
-  #heard = Promise.withResolvers<void>()
-
-  constructor(file: string, env: Readonly<Record<string, string>>) {
-    const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('S2_')))
-    this.child = spawn(process.execPath, [file], { env: { ...inherited, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
-    for (const stream of [this.child.stdout, this.child.stderr]) {
-      stream?.on('data', (data) => {
-        this.#said += data
-        this.#tell()
-      })
-    }
-    this.ended = once(this.child, 'close').then(([code, signal]) => {
-      this.#tell()
-      return { code, signal }
-    })
-  }
-
-  get said(): string {
-    return this.#said
-  }
-
-  events(event: string): Record<string, unknown>[] {
-    const lines = this.#said.split('\n').filter((line) => line.startsWith('{') && line.endsWith('}'))
-    return lines.map((line) => JSON.parse(line)).filter((each) => each.event === event)
-  }
-
-  /** Waits until the program has said this so many times. */
-  async says(event: string, times = 1): Promise<void> {
-    while (this.events(event).length < times) {
-      if (this.child.exitCode !== null || this.child.signalCode !== null) throw new Error(`it ended:\n${this.#said}`)
-      await this.#heard.promise
-    }
-  }
-
-  async end(
-    signal: NodeJS.Signals = 'SIGTERM',
-  ): Promise<{ readonly code: number | null; readonly signal: string | null }> {
-    this.child.kill(signal)
-    return await this.ended
-  }
-
-  #tell(): void {
-    const { resolve } = this.#heard
-    this.#heard = Promise.withResolvers()
-    resolve()
-  }
-}
-
 export class Stage implements AsyncDisposable {
   readonly folder: string
   readonly #dist: string
   readonly port: number
-  readonly #running: Running[] = []
+  readonly #running: Program[] = []
   readonly #stores: RemoteStore[] = []
 
   private constructor(folder: string, dist: string, port: number) {
@@ -118,7 +64,7 @@ export class Stage implements AsyncDisposable {
     return this.#keep(openRemoteStore(`unix:${join(this.folder, 'bridge/run/admin.sock')}`, null, PARTS))
   }
 
-  async bridge(): Promise<Running> {
+  async bridge(): Promise<Program> {
     const bridge = this.#start('bridge', {
       S2_STATE: join(this.folder, 'bridge'),
       S2_LISTEN: `127.0.0.1:${this.port}`,
@@ -129,7 +75,7 @@ export class Stage implements AsyncDisposable {
     return bridge
   }
 
-  keepalive(host: Host, settings: Readonly<Record<string, string>> = {}): Running {
+  keepalive(host: Host, settings: Readonly<Record<string, string>> = {}): Program {
     return this.#start('keepalive', { S2_STATE: host.state, S2_HOST: 'test-host', S2_BEAT: '250ms', ...settings })
   }
 
@@ -154,8 +100,8 @@ export class Stage implements AsyncDisposable {
     rmSync(this.#dist, { recursive: true, force: true })
   }
 
-  #start(name: string, env: Readonly<Record<string, string>>): Running {
-    const running = new Running(join(this.#dist, `${name}.js`), env)
+  #start(name: string, env: Readonly<Record<string, string>>): Program {
+    const running = new Program(join(this.#dist, `${name}.js`), env)
     this.#running.push(running)
     return running
   }
@@ -189,17 +135,6 @@ export class Host {
 
   /** What `/readyz` and the like answer. */
   async ask(path: string): Promise<{ readonly status: number; readonly text: string }> {
-    return await new Promise((resolve, reject) => {
-      const asked = request(
-        { socketPath: join(this.state, 'run/keepalive.sock'), path, agent: false },
-        async (answer) => {
-          let text = ''
-          for await (const chunk of answer) text += chunk
-          resolve({ status: answer.statusCode ?? 0, text })
-        },
-      )
-      asked.on('error', reject)
-      asked.end()
-    })
+    return await ask(join(this.state, 'run/keepalive.sock'), path)
   }
 }

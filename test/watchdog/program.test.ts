@@ -1,80 +1,21 @@
 /** The program as it is started: two of them on one database, beside the process that collects beats. */
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { test } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { readLetter } from '#fleet/letters.ts'
 import { type SessionId, sessionId } from '#fleet/session.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openSqliteStore } from '#store/sqlite/sqlite.ts'
 import type { Store } from '#store/store.ts'
+import { ask } from '../ask.ts'
+import { mainOf, Program } from '../program.ts'
+import { until } from '../until.ts'
 
-const MAIN = fileURLToPath(new URL('../../services/watchdog/main.ts', import.meta.url))
+const MAIN = mainOf('watchdog')
 const BEAT_MS = 200
-
-interface Running {
-  readonly child: ChildProcess
-  readonly events: Record<string, unknown>[]
-  /** Resolves with the first event that is so. */
-  said(isSo: (event: Record<string, unknown>) => boolean): Promise<Record<string, unknown>>
-  stop(): Promise<number | null>
-}
-
-function start(env: Readonly<Record<string, string>>): Running {
-  const child = spawn(process.execPath, [MAIN], {
-    env: { PATH: process.env.PATH, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  const events: Record<string, unknown>[] = []
-  const waiting = new Set<() => void>()
-  createInterface(child.stdout as NodeJS.ReadableStream).on('line', (line) => {
-    events.push(JSON.parse(line) as Record<string, unknown>)
-    for (const check of waiting) check()
-  })
-  child.stderr?.resume()
-  const ended = once(child, 'exit') as Promise<[number | null]>
-  return {
-    child,
-    events,
-    said: (isSo) =>
-      new Promise((resolve) => {
-        const check = (): void => {
-          const found = events.find(isSo)
-          if (found === undefined) return
-          waiting.delete(check)
-          resolve(found)
-        }
-        waiting.add(check)
-        check()
-      }),
-    stop: async () => {
-      child.kill('SIGTERM')
-      const [code] = await ended
-      return code
-    },
-  }
-}
-
-function ask(socketPath: string, path: string): Promise<{ status: number; body: string }> {
-  return new Promise((resolve, reject) => {
-    request({ socketPath, path }, (response) => {
-      let body = ''
-      response.on('data', (chunk) => {
-        body += chunk
-      })
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, body }))
-    })
-      .on('error', reject)
-      .end()
-  })
-}
 
 /** A bridge that collects the beats of some workers and their orchestrator. */
 class Bridge implements AsyncDisposable {
@@ -143,8 +84,9 @@ test('two programs on one database move a dead worker’s task once, say how the
       S2_SILENT_AFTER: '3s',
       S2_ALERT_EXEC: `cat >> ${join(folder, 'alerts')}`,
     })
-    const [one, two] = [start(env('one')), start(env('two'))]
-    await Promise.all([one, two].map(({ said }) => said(({ event }) => event === 'ready')))
+    await using one = new Program(MAIN, env('one'))
+    await using two = new Program(MAIN, env('two'))
+    await Promise.all([one.says('ready'), two.says('ready')])
     const socket = join(folder, 'one', 'run', 'watchdog.sock')
     await healthy(socket, /"ready":true.*4 agents: 4 alive; 1 task open/)
 
@@ -154,32 +96,28 @@ test('two programs on one database move a dead worker’s task once, say how the
     const { epoch, moves } = await bridge.store.task('t1')
     assert.deepEqual([given, epoch, moves], ['t1', 2, 1])
     await healthy(socket, /4 agents: 3 alive, 1 silent/)
-    const { body } = await ask(socket, '/metrics')
-    assert.match(body, /^s2_watchdog_agents_silent 1$/m)
-    const opened = ({ event, cause }: Record<string, unknown>): boolean =>
-      event === 'incident opened' && cause === 'silent:w1'
-    await Promise.race([one.said(opened), two.said(opened)])
+    const { text } = await ask(socket, '/metrics')
+    assert.match(text, /^s2_watchdog_agents_silent 1$/m)
+    const opened = (watchdog: Program): number =>
+      watchdog.eventsOf('incident opened').filter(({ cause }) => cause === 'silent:w1').length
+    await Promise.race([one, two].map((each) => each.until(() => opened(each) > 0)))
 
-    assert.deepEqual(await Promise.all([one.stop(), two.stop()]), [0, 0])
-    assert.equal([...one.events, ...two.events].filter(({ event }) => event === 'task reassigned').length, 1)
-    assert.equal([...one.events, ...two.events].filter(opened).length, 1)
+    const ended = await Promise.all([one.end(), two.end()])
+    assert.deepEqual(
+      ended.map(({ code }) => code),
+      [0, 0],
+    )
+    assert.equal(one.eventsOf('task reassigned').length + two.eventsOf('task reassigned').length, 1)
+    assert.equal(opened(one) + opened(two), 1)
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
 })
 
 test('wrong settings end the program with code 78 and a word on each', async () => {
-  const child = spawn(process.execPath, [MAIN], {
-    env: { PATH: process.env.PATH, S2_STATE: tmpdir(), S2_SILENT_AFTER: '1s', S2_LATE_AFTR: '1s' },
-    stdio: ['ignore', 'ignore', 'pipe'],
-  })
-  let words = ''
-  child.stderr.on('data', (chunk) => {
-    words += chunk
-  })
-  const [code] = (await once(child, 'close')) as [number]
-  assert.equal(code, 78)
-  assert.match(words, /S2_LATE_AFTR is not a setting; did you mean S2_LATE_AFTER\?/)
+  await using program = new Program(MAIN, { S2_STATE: tmpdir(), S2_SILENT_AFTER: '1s', S2_LATE_AFTR: '1s' })
+  assert.equal((await program.ended).code, 78)
+  assert.match(program.said, /S2_LATE_AFTR is not a setting; did you mean S2_LATE_AFTER\?/)
 })
 
 async function firstAssignment(store: Store, session: SessionId): Promise<string | undefined> {
@@ -191,5 +129,5 @@ async function firstAssignment(store: Store, session: SessionId): Promise<string
 }
 
 async function healthy(socket: string, wanted: RegExp): Promise<void> {
-  for (let body = ''; !wanted.test(body); body = (await ask(socket, '/readyz')).body) await systemClock.sleep(50)
+  await until(`/readyz says ${wanted}`, async () => wanted.test((await ask(socket, '/readyz')).text))
 }

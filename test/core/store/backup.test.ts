@@ -8,6 +8,7 @@ import Database from 'better-sqlite3'
 import { type BackupWish, listBackups, makeBackup } from '#store/sqlite/backup.ts'
 import { type CopyParts, roomIn } from '#store/sqlite/copy.ts'
 import { proveFile } from '#store/sqlite/proof.ts'
+import { mainOf } from '../../program.ts'
 import { Ground, noPython, openChannel, refused } from './sqlite-ground.ts'
 
 const DAY = 86_400_000
@@ -167,7 +168,7 @@ test('a disk that takes no more in mid-copy costs no older one, and leaves no ha
   await openChannel(store)
   const { path } = await makeBackup(wishOf(ground, { keep: 1 }), partsOf(ground))
   fatten(ground)
-  const main = join(import.meta.dirname, '../../../services/cli/main.ts')
+  const main = mainOf('cli')
   // The kernel refuses to let any file of that process grow beyond 8 MB: what a full disk is to a write.
   const ended = spawnSync('sh', ['-c', `ulimit -f 16384; exec "$0" "$1" backup --keep 1`, process.execPath, main], {
     env: { PATH: process.env.PATH, S2_STATE: ground.folder },

@@ -12,6 +12,7 @@ import { type CopyParts, roomIn } from '#store/sqlite/copy.ts'
 import { proveFile } from '#store/sqlite/proof.ts'
 import { restoreDatabase } from '#store/sqlite/restore.ts'
 import { retire } from '#store/sqlite/retire.ts'
+import { mainOf } from '../../program.ts'
 import { type Channel, Ground, noPython, openChannel, refused } from './sqlite-ground.ts'
 
 const HOUR = 3_600_000
@@ -328,7 +329,7 @@ test('killed at any moment, it leaves the former one or the restored one, each w
   const { a, b } = await populate(ground, 'one')
   const backup = await backUp(ground)
   await send(ground, a, 'two')
-  const main = join(import.meta.dirname, '../../../services/cli/main.ts')
+  const main = mainOf('cli')
   const env = { PATH: process.env.PATH, S2_STATE: ground.folder }
   const run = () => spawn(process.execPath, [main, 'restore', backup], { env, stdio: 'ignore' })
   const began = performance.now()

@@ -1,0 +1,14 @@
+import { request } from 'node:http'
+
+/** What a program answers at its own socket: `/healthz`, `/readyz`, `/metrics`. */
+export function ask(socketPath: string, path: string): Promise<{ readonly status: number; readonly text: string }> {
+  return new Promise((resolve, reject) => {
+    const asked = request({ socketPath, path, agent: false }, async (answer) => {
+      let text = ''
+      for await (const chunk of answer) text += chunk
+      resolve({ status: answer.statusCode ?? 0, text })
+    })
+    asked.on('error', reject)
+    asked.end()
+  })
+}

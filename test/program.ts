@@ -1,0 +1,74 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+
+/** What a program writes to its log in one line. */
+export type Event = Readonly<Record<string, unknown>>
+
+/** What starts a program of ours, or the command line (`cli`). */
+export function mainOf(program: string): string {
+  return join(import.meta.dirname, '../services', program, 'main.ts')
+}
+
+/** A program in a process of its own, whose log can be waited for. It has no settings but those it is given. */
+export class Program implements AsyncDisposable {
+  readonly child: ChildProcess
+  readonly ended: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>
+  readonly events: Event[] = []
+  /** All it has said, on both streams. */
+  said = ''
+  #isOver = false
+  #heard = Promise.withResolvers<void>()
+
+  constructor(file: string, settings: Readonly<Record<string, string>>) {
+    const env = { PATH: process.env.PATH, ...settings }
+    const child = spawn(process.execPath, [file], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+    for (const stream of [child.stdout, child.stderr]) createInterface(stream).on('line', (line) => this.#hear(line))
+    this.child = child
+    this.ended = once(child, 'close').then(([code, signal]) => {
+      this.#isOver = true
+      this.#tell()
+      return { code, signal }
+    })
+  }
+
+  eventsOf(name: string): Event[] {
+    return this.events.filter(({ event }) => event === name)
+  }
+
+  /** Waits for what it says; fails when it ends before. */
+  async until(isSo: () => boolean): Promise<void> {
+    while (!isSo()) {
+      if (this.#isOver) throw new Error(`it ended, and had said:\n${this.said}`)
+      await this.#heard.promise
+    }
+  }
+
+  /** Waits until it has said this so many times. */
+  says(event: string, times = 1): Promise<void> {
+    return this.until(() => this.eventsOf(event).length >= times)
+  }
+
+  end(signal: NodeJS.Signals = 'SIGTERM'): Program['ended'] {
+    this.child.kill(signal)
+    return this.ended
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end('SIGKILL')
+  }
+
+  #hear(line: string): void {
+    this.said += `${line}\n`
+    // One that was killed may leave half a line.
+    if (line.startsWith('{') && line.endsWith('}')) this.events.push(JSON.parse(line))
+    this.#tell()
+  }
+
+  #tell(): void {
+    const { resolve } = this.#heard
+    this.#heard = Promise.withResolvers()
+    resolve()
+  }
+}
