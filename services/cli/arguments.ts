@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from 'commander'
 import { parseDuration, SETTINGS } from '#runtime/settings.ts'
+import { oneLine } from './text.ts'
 
 /** Readers of options, as commander calls them: they throw what a person reads. */
 
@@ -20,6 +21,7 @@ export function pause(text: string): number {
 }
 
 const PAUSE_LEAST_MS = 100
+const ROLE_MAX = 200
 
 /** Milliseconds that a conversation lives, within what its setting allows. */
 export function lifetime(text: string): number {
@@ -36,6 +38,12 @@ export function agentName(text: string): string {
   throw new InvalidArgumentError(
     'It must be at most 100 letters, digits, dots, dashes and underscores, the first a letter or digit.',
   )
+}
+
+/** What kind of work an agent does, in a person's words. */
+export function role(text: string): string {
+  if (text.trim() !== '' && text.length <= ROLE_MAX && text === oneLine(text)) return text
+  throw new InvalidArgumentError(`It must be a line of at most ${ROLE_MAX} characters.`)
 }
 
 export function wholeNumber(text: string): number {

@@ -5,7 +5,7 @@ import { S2Error } from '#fleet/errors.ts'
 import { conversationOf, isConversationId, sessionId } from '#fleet/session.ts'
 import { closest, readSettings } from '#runtime/config.ts'
 import { publishCredential, removeCredential } from '#spool/credentials.ts'
-import { agentName, lifetime, wholeNumber } from './arguments.ts'
+import { agentName, lifetime, role, wholeNumber } from './arguments.ts'
 import { credentialOf, serialAfter, workerFile } from './enrol.ts'
 import { UsageError } from './failure.ts'
 import { bridgeUrlFor, notHandedOut, openHandout } from './handout.ts'
@@ -58,8 +58,8 @@ interface CreateOptions {
 
 function defineCreate(command: Command, shell: Shell): void {
   command
-    .requiredOption('--role-b <role>', 'what kind of work the worker does')
-    .option('--role-a <role>', "the other end's role", 'orchestrator')
+    .requiredOption('--role-b <role>', 'what kind of work the worker does', role)
+    .option('--role-a <role>', "the other end's role", role, 'orchestrator')
     .option('--agent-a <name>', "the other end's agent", agentName, 'orchestrator')
     .option('--agent-b <name>', 'the worker; s2-worker-<number> unless said', agentName)
     .option('--number <n>', 'number of the worker: names its file in the remote', wholeNumber)

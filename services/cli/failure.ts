@@ -1,5 +1,6 @@
 import { S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
+import { plain } from './text.ts'
 
 /** Exit codes, sysexits(3). The programs have the same; their module is not loaded here, where start-up time counts. */
 export const EXIT = { done: 0, failed: 1, usage: 64, config: 78 } as const
@@ -75,5 +76,5 @@ function said(message: string, next: string | undefined): { message: string; nex
 export function formatFailure(failure: Failure, json: boolean): string {
   const { code, message, next } = failure
   if (json) return `${JSON.stringify({ error: { code, message, next } })}\n`
-  return `s2: ${message}\n${next === undefined ? '' : `  next: ${next}\n`}`
+  return `s2: ${plain(message)}\n${next === undefined ? '' : `  next: ${plain(next)}\n`}`
 }

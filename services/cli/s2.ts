@@ -1,6 +1,7 @@
 import type { Command, CommanderError } from 'commander'
 import { EXIT, Exit, failureOf, formatFailure } from './failure.ts'
 import type { Shell } from './shell.ts'
+import { plain } from './text.ts'
 import { VERSION } from './version.ts'
 
 /** A command's module: adds arguments, options, examples and the run to a command that has its name already. */
@@ -100,7 +101,7 @@ async function programFor(argv: readonly string[], shell: Shell, json: boolean):
       writeErr: (text) => {
         if (!json) shell.tell(text)
       },
-      outputError: (text, write) => write(text.replace(/^error: /, 's2: ')),
+      outputError: (text, write) => write(plain(text.replace(/^error: /, 's2: '))),
     })
   const [first, second] = argv.filter((word) => !word.startsWith('-'))
   const wanted = first === 'help' ? second : first

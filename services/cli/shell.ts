@@ -1,4 +1,6 @@
+import { isUtf8 } from 'node:buffer'
 import { type Chance, type Clock, systemClock } from '#runtime/clock.ts'
+import { EXIT, UsageError } from './failure.ts'
 
 /** What a command gets of the world, and all it gets: tests hand it another one. */
 export interface Shell {
@@ -42,7 +44,7 @@ const COLUMNS_UNSEEN = 160
 
 export function systemShell(env: Shell['env']): Shell {
   const { stdout, stderr } = process
-  for (const stream of [stdout, stderr]) stream.on('error', onBrokenPipe)
+  for (const stream of [stdout, stderr]) stream.on('error', onUnwritable)
   return {
     env,
     folder: process.cwd(),
@@ -100,10 +102,17 @@ function listenToKeys(heard: (key: string) => void): Disposable {
   })
 }
 
-/** `s2 status | head` closes the pipe before all is written: no reason to fail. */
-function onBrokenPipe(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'EPIPE') throw error
+/** `s2 status | head` closes the pipe before all is written: no reason to fail. A disk that is full is one. */
+function onUnwritable(error: NodeJS.ErrnoException): void {
+  if (error.code === 'EPIPE' || unwritable) return
+  unwritable = true
+  process.once('exit', () => {
+    process.exitCode ||= EXIT.failed
+  })
+  process.stderr.write(`s2: the answer could not be written: ${error.message}\n`)
 }
+
+let unwritable = false
 
 /** On standard error, so that what was asked for stays alone on standard output. */
 async function askLine(question: string): Promise<string> {
@@ -125,5 +134,8 @@ async function readInput(max: number): Promise<string> {
     size += chunk.length
     if (size > max) break
   }
-  return Buffer.concat(chunks).subarray(0, max).toString('utf8')
+  const input = Buffer.concat(chunks)
+  if (size <= max && !isUtf8(input))
+    throw new UsageError('standard input is not text in UTF-8', 'put it into a file in git and send its path')
+  return input.subarray(0, max).toString('utf8')
 }

@@ -15,7 +15,7 @@ import {
 } from '#fleet/task.ts'
 import { closest } from '#runtime/config.ts'
 import type { Evidence, Store } from '#store/store.ts'
-import { count, duration } from './arguments.ts'
+import { count, duration, role } from './arguments.ts'
 import { UsageError } from './failure.ts'
 import { reach, reachAdministration } from './reach.ts'
 import type { Shell } from './shell.ts'
@@ -70,7 +70,7 @@ function defineAdd(command: Command, shell: Shell): void {
   command
     .argument('<description...>', 'what is to be done; - reads it from standard input')
     .option('--to <agent>', 'who shall do it: an agent, or one of its sessions')
-    .option('--role <role>', 'what kind of agent shall do it, when it is nobody in particular')
+    .option('--role <role>', 'what kind of agent shall do it, when it is nobody in particular', role)
     .addOption(new Option('--priority <p>', 'P0 is the most urgent').choices([...PRIORITIES]).default('P2'))
     .option('--id <id>', 'what it is called; made up unless said')
     .option('--deadline <duration>', 'when it should be done, from now', duration)

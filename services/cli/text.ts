@@ -15,7 +15,7 @@ export function oneLine(text: string): string {
 /** How many columns a text takes: wide characters (Unicode Standard Annex 11, emoji) take two, combining marks none. */
 export function widthOf(text: string): number {
   let width = 0
-  for (const { segment } of segments.segment(text)) width += WIDE.test(segment) ? 2 : 1
+  for (const { segment } of graphemes(text)) width += WIDE.test(segment) ? 2 : 1
   return width
 }
 
@@ -24,7 +24,7 @@ export function cut(text: string, columns: number): string {
   if (widthOf(text) <= columns) return text
   let kept = ''
   let width = 0
-  for (const { segment } of segments.segment(text)) {
+  for (const { segment } of graphemes(text)) {
     width += widthOf(segment)
     if (width > columns - 1) break
     kept += segment
@@ -36,7 +36,13 @@ export function pad(text: string, columns: number): string {
   return text + ' '.repeat(Math.max(0, columns - widthOf(text)))
 }
 
-const segments = new Intl.Segmenter('en', { granularity: 'grapheme' })
+/** What a terminal shows as one character. Made when it is first wanted: it costs a start milliseconds. */
+function graphemes(text: string): Intl.Segments {
+  segmenter ??= new Intl.Segmenter('en', { granularity: 'grapheme' })
+  return segmenter.segment(text)
+}
+
+let segmenter: Intl.Segmenter | undefined
 const WIDE =
   /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}/u
 

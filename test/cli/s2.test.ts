@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
+import { type SpawnSyncReturns, spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { plain } from '../../services/cli/text.ts'
 import { VERSION } from '../../services/cli/version.ts'
 import { systemClock } from '../../services/core/runtime/clock.ts'
 import { PROGRAMS, SETTINGS } from '../../services/core/runtime/settings.ts'
@@ -83,11 +85,15 @@ test('calling it the wrong way ends with 64 and says what was meant', async () =
     ['status', '--every', '1ms'],
     ['work', '--exec', ' '],
     ['conversation', 'create', '--role-b', 'r', '--agent-b', '../../x', '--out', folder],
+    ['conversation', 'create', '--role-b', '', '--agent-b', 'x', '--out', folder],
+    ['conversation', 'create', '--role-b', 'r\x1b[2J', '--agent-b', 'x', '--out', folder],
+    ['task', 'add', 'x', '--role', 'two\nlines'],
     ['conversation', 'create', '--role-b', 'r', '--agent-b', 'x', '--lifetime', '1ms', '--out', folder],
   ]) {
     const { code, err } = await run(argv, { env: { S2_STATE: folder } })
     assert.equal(code, 64, argv.join(' '))
     assert.match(err, /^s2: .+\n(?:.+\n)* {2}next: /, argv.join(' '))
+    assert.equal(err, plain(err), 'what was called wrong does not speak to the terminal')
   }
   assert.match((await run(['health', 'keepalvie'])).err, /did you mean keepalive\?/)
   assert.match((await run(['config', 'watchdg'])).err, /did you mean watchdog\?/)
@@ -269,4 +275,21 @@ test('nothing is sent that no store would keep', async () => {
   const env = { S2_STATE: folder }
   assert.match((await run(['send', 'x', ''], { env })).err, /the message is empty/)
   assert.match((await run(['send', 'x', '-'], { env, stdin: 'a'.repeat(50_001) })).err, /50000 are allowed/)
+})
+
+test('input that is no text is refused, and an answer that cannot be written is told without a stack', () => {
+  const s2 = (words: string, input: Buffer, out = ''): SpawnSyncReturns<string> =>
+    spawnSync('/bin/sh', ['-c', `exec "$0" services/cli/main.ts ${words} ${out}`, process.execPath], {
+      env: { S2_STATE: folder },
+      input,
+      encoding: 'utf8',
+    })
+  const binary = s2('send x -', Buffer.from([0xff, 0xfe, 0x80]))
+  assert.equal(binary.status, 64)
+  assert.match(binary.stderr, /^s2: standard input is not text in UTF-8\n {2}next: /)
+  const text = s2('send x -', Buffer.from('é'))
+  assert.match(text.stderr, /no fleet can be reached/)
+  const full = s2('config', Buffer.alloc(0), '> /dev/full')
+  assert.equal(full.status, 1)
+  assert.match(full.stderr, /^s2: the answer could not be written: ENOSPC.*\n$/)
 })
