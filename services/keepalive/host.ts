@@ -4,6 +4,7 @@ import { S2Error } from '#fleet/errors.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
+import { Cost } from '#runtime/cost.ts'
 import type { Health } from '#runtime/health.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Metrics } from '#runtime/metrics.ts'
@@ -64,8 +65,9 @@ const PROOF_MS = 5_000
 const QUIET_MS = 30_000
 const ROUND_LEAST_MS = 1_000
 const BEATS_STUCK_MS = 60_000
-/** A look is followed by a rest of so many times its length, however loud the hints are. */
+/** A look is followed by a rest of so many times its length, however loud the hints are, and of no more than that. */
 const REST_FACTOR = 4
+const REST_MOST_MS = 5_000
 /** What is in hand gets this part of the drain's time; the rest is for letting go. */
 const DRAIN_SHARE = 0.8
 const SETTLE_MS = 10
@@ -149,6 +151,7 @@ export class Host implements AsyncDisposable {
   /** Looks into a folder now and then, and when something was heard there. */
   #repeat(spool: Spool, signal: AbortSignal, look: () => Promise<number>): Errand {
     const { clock, chance, hear } = this.#parts
+    const cost = new Cost(REST_FACTOR)
     let restUntil = Number.NEGATIVE_INFINITY
     const errand = new Errand({
       clock,
@@ -158,7 +161,8 @@ export class Host implements AsyncDisposable {
         const began = clock.now()
         if (began < restUntil) return restUntil - began
         const pauseMs = await look()
-        const restMs = (clock.now() - began) * REST_FACTOR
+        cost.note(clock.now() - began)
+        const restMs = cost.restMs(REST_MOST_MS)
         restUntil = clock.now() + restMs
         return Math.max(pauseMs, restMs)
       },

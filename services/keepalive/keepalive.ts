@@ -12,6 +12,9 @@ import { openRemoteStore } from '#store/remote/remote.ts'
 import { type Config, readConfig } from './config.ts'
 import { type CarryConfig, type CarryParts, Host, type Spool } from './host.ts'
 
+/** However fast the beat, a bridge that is silent for a moment only is left its sockets: all hosts would come anew at once. */
+const PROBE_LEAST_MS = 2_000
+
 /** Tells the fleet that this host lives, and carries messages between its folders and the bridge. */
 export const program: Program<Config> = { name: 'keepalive', redact, readConfig, start }
 
@@ -39,7 +42,8 @@ function partsOf({ state, beatMs }: Config, { clock, chance, log, health, round 
   const tray = new Outbox(state, onFault)
   const folders = foldersOf(state)
   return {
-    open: (url, keyring) => openRemoteStore(url, keyring, { clock, chance, log }, { probeMs: beatMs }),
+    open: (url, keyring) =>
+      openRemoteStore(url, keyring, { clock, chance, log }, { probeMs: Math.max(beatMs, PROBE_LEAST_MS) }),
     inbox,
     tray,
     wallet: {

@@ -40,6 +40,8 @@ export class Shelves {
   readonly #held = new Map<number, Held>()
   readonly #glances: Readonly<Record<'cur' | 'done', Glance>>
   readonly #removals = new Map<number, number>()
+  /** Those that were let go lately, by when: who put them once more just before may say so only after it. */
+  readonly #letGo = new Map<number, number>()
   #wholeAt = Number.NEGATIVE_INFINITY
   #tidyAt = Number.NEGATIVE_INFINITY
   #isRecovered = false
@@ -70,6 +72,7 @@ export class Shelves {
         reader?.reaffirm(id)
         continue
       }
+      if (place.as === 'known' && this.#letGo.has(place.id) && !this.#held.has(place.id)) continue
       const told = this.#held.get(place.id)?.told ?? delivery
       this.#held.set(place.id, { session, told, absences: 0 })
       if (advances(told, 'delivered')) reader?.owe(place.id, 'delivered')
@@ -111,6 +114,7 @@ export class Shelves {
     if (!this.#isRecovered) await inbox.recover()
     this.#isRecovered = true
     if (clock.now() - this.#tidyAt < TIDY_MS) return
+    for (const [id, at] of this.#letGo) if (at < this.#tidyAt) this.#letGo.delete(id)
     this.#tidyAt = clock.now()
     await inbox.tidy()
   }
@@ -139,6 +143,7 @@ export class Shelves {
     for (const id of ids) {
       this.#held.delete(id)
       this.#removals.delete(id)
+      this.#letGo.set(id, this.#parts.clock.now())
     }
   }
 

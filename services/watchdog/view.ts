@@ -4,8 +4,8 @@ import { type Blink, blinked, Roster, type VerdictChange } from '#fleet/liveness
 import { Leases } from '#fleet/reassignment.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Task } from '#fleet/task.ts'
+import { Cost } from '#runtime/cost.ts'
 import type { WatchConfig } from './config.ts'
-import { Cost } from './cost.ts'
 
 /** A moment by both clocks, milliseconds. */
 export interface Moment {
@@ -28,6 +28,9 @@ export interface Passed extends VerdictChange {
 
 /** So long after a death its work stays where it is: those that die together are seen to, and who is back by then lost nothing. */
 const GATHER_MS = 400
+
+/** Reading tasks, and telling verdicts, may each take one part in so many of the watchdog's time: deadlines come first. */
+const COST_SHARE = 200
 
 /** Beats that are read in one go, about: a few milliseconds in which no verdict can be passed. */
 const HELPING = 500
@@ -54,8 +57,8 @@ export class View {
   tasksAt = Number.NEGATIVE_INFINITY
   roundAt = Number.NEGATIVE_INFINITY
   /** A large fleet's tasks are read, and its verdicts told, less often. */
-  readonly tasksCost = new Cost()
-  readonly judgeCost = new Cost()
+  readonly tasksCost = new Cost(COST_SHARE)
+  readonly judgeCost = new Cost(COST_SHARE)
   judgedAt = Number.NEGATIVE_INFINITY
   /** Verdicts changed since they were written down, or a round went by. */
   dirty = true

@@ -137,7 +137,7 @@ async function disturb(bridge: Program, chance: () => number, signal: AbortSigna
 }
 
 test('whatever a bridge accepts right after its start reaches the hosts that join it then', {
-  timeout: 60_000 + STORMS * 30_000,
+  timeout: 90_000 + STORMS * 30_000,
 }, async (context) => {
   const chance = seeded(SEED)
   await using stage = await Stage.open()

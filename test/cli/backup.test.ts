@@ -111,7 +111,7 @@ test('calling them the wrong way is said', async () => {
   assert.equal((await host.s2('backup', 'list', '--json')).out, '[]\n')
 })
 
-test('beneath programs that live: refused; then nobody passes over what comes after', { timeout: 60_000 }, async () => {
+test('beneath programs that live: refused; then nobody passes over what comes after', { timeout: 90_000 }, async () => {
   await using host = new Host()
   const bridge = await host.start('bridge')
   const woken = join(host.state, 'woken')

@@ -144,7 +144,7 @@ test('a state folder that is none is told by its name, and nobody is told to rem
   assert.deepEqual([health.code, health.out], [1, ''])
 })
 
-test('an agent without a credential says what it waits for, once', { timeout: 10_000 }, async () => {
+test('an agent without a credential says what it waits for, once', { timeout: 90_000 }, async () => {
   const state = mkdtempSync(join(tmpdir(), 's2-unseated-'))
   try {
     mkdirSync(join(state, 'credentials'))

@@ -58,7 +58,7 @@ async function ended(child: ChildProcess): Promise<number | null> {
   return (await once(child, 'exit'))[0]
 }
 
-test('a folder is locked by one at a time, and free when whoever has it is killed', { timeout: 20_000 }, async () => {
+test('a folder is locked by one at a time, and free when whoever has it is killed', { timeout: 90_000 }, async () => {
   const folder = mkdtempSync(join(tmpdir(), 's2-lock-'))
   const first = await lockFolder(folder)
   const order: string[] = []

@@ -499,3 +499,42 @@ test('two bridges are two lines: one away does not keep the other', async () => 
   assert.deepEqual(Object.keys(ground.troubles), ['bridge http://other.test'])
   assert.match(ground.statuses.at(-1) ?? '', /^2 sessions, linked and away since /)
 })
+
+test('a disk that stalls once does not keep it from looking afterwards', async () => {
+  const ground = new Ground()
+  const { b, tell } = await ground.channel()
+  ground.start()
+  await tell('hello')
+  await ground.pass(10_000)
+  const list = ground.inbox.list.bind(ground.inbox)
+  let stalls = true
+  ground.inbox.list = async (shelf) => {
+    if (stalls) {
+      stalls = false
+      await ground.clock.sleep(2_000)
+    }
+    return await list(shelf)
+  }
+  await ground.pass(3_000)
+  assert.equal(stalls, false)
+  await ground.inbox.ack([1])
+  await ground.pass(1_000)
+  assert.deepEqual(await ground.deliveryOf(b), {})
+})
+
+test('looks that are long each time leave it time for other things', async () => {
+  const ground = new Ground()
+  await ground.channel()
+  const list = ground.inbox.list.bind(ground.inbox)
+  let looks = 0
+  ground.inbox.list = async (shelf) => {
+    if (shelf === 'cur') {
+      looks += 1
+      await ground.clock.sleep(1_000)
+    }
+    return await list(shelf)
+  }
+  ground.start()
+  await ground.pass(100_000)
+  assert.ok(looks >= 18 && looks <= 25, String(looks))
+})

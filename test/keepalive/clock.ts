@@ -42,11 +42,16 @@ export class ManualClock implements Clock {
       let next: { readonly at: number; readonly wake: () => void } | undefined
       for (const each of this.#sleepers) if (each.at <= until && each.at < (next?.at ?? Infinity)) next = each
       if (next === undefined) break
-      this.#go(next.at - this.#now)
+      this.#go(next.at - this.#now) // not back, where it is overdue
       next.wake()
       await settle()
     }
     this.#go(until - this.#now)
+  }
+
+  /** This process stands still for so long: what falls due meanwhile comes after it. */
+  pause(ms: number): void {
+    this.#go(ms)
   }
 
   /** The wall clock is set. */

@@ -20,7 +20,7 @@ before(
     // What was signed in the second a bridge began in, or the one after, it does not believe.
     await sleep(2_100)
   },
-  { timeout: 30_000 },
+  { timeout: 90_000 },
 )
 
 after(async () => {
@@ -100,7 +100,7 @@ class Traffic {
 }
 
 test(`killed ${KILLS} times amid traffic, it loses nothing and doubles nothing`, {
-  timeout: 60_000,
+  timeout: 90_000,
 }, async (context) => {
   const host = await stage.host('s2-worker-1')
   await publishCredential(host.state, host.credential)
@@ -124,7 +124,7 @@ test(`killed ${KILLS} times amid traffic, it loses nothing and doubles nothing`,
 })
 
 test('a bridge that dies and is back after two seconds is found again, and nothing is lost', {
-  timeout: 60_000,
+  timeout: 90_000,
 }, async (context) => {
   const host = await stage.host('s2-worker-2')
   await publishCredential(host.state, host.credential)
@@ -150,7 +150,7 @@ test('a bridge that dies and is back after two seconds is found again, and nothi
   await keepalive.end()
 })
 
-test('a token that changes amid traffic is taken over by the same process', { timeout: 60_000 }, async () => {
+test('a token that changes amid traffic is taken over by the same process', { timeout: 90_000 }, async () => {
   const host = await stage.host('s2-worker-3')
   const { admin } = stage
   await publishCredential(host.state, host.credential)
@@ -174,7 +174,7 @@ test('a token that changes amid traffic is taken over by the same process', { ti
   await keepalive.end()
 })
 
-test('rubbish in every folder stops nothing, and is told', { timeout: 60_000 }, async () => {
+test('rubbish in every folder stops nothing, and is told', { timeout: 90_000 }, async () => {
   const host = await stage.host('s2-worker-4')
   await publishCredential(host.state, host.credential)
   const keepalive = stage.keepalive(host)
@@ -202,7 +202,7 @@ test('rubbish in every folder stops nothing, and is told', { timeout: 60_000 }, 
   await keepalive.end()
 })
 
-test('it waits for credentials and says so; when stopped it carries what is in hand', { timeout: 60_000 }, async () => {
+test('it waits for credentials and says so; when stopped it carries what is in hand', { timeout: 90_000 }, async () => {
   const host = await stage.host('s2-worker-5')
   const keepalive = stage.keepalive(host)
   await keepalive.says('trouble')
@@ -222,7 +222,7 @@ test('it waits for credentials and says so; when stopped it carries what is in h
   assert.equal(keepalive.eventsOf('nothing is left behind').length, 1)
 })
 
-test('a message is a file soon after it was sent', { timeout: 60_000 }, async (context) => {
+test('a message is a file soon after it was sent', { timeout: 90_000 }, async (context) => {
   const host = await stage.host('s2-worker-6')
   await publishCredential(host.state, host.credential)
   const keepalive = stage.keepalive(host)

@@ -1,6 +1,7 @@
 import type { AuditEntry } from '../../services/core/fleet/audit.ts'
 import type { Conversation } from '../../services/core/fleet/conversation.ts'
 import { type SessionId, sessionId } from '../../services/core/fleet/session.ts'
+import { isOpen } from '../../services/core/fleet/task.ts'
 import type { Store } from '../../services/core/store/store.ts'
 import { workerOf } from './stage.ts'
 
@@ -41,9 +42,10 @@ export async function allCompleted(store: Store, ids: readonly string[]): Promis
   return tasks.every(({ state }) => state === 'completed')
 }
 
-export async function inProgress(store: Store, ids: readonly string[]): Promise<number> {
+/** How many of these tasks are in progress; or were, where this machine was slow to look. */
+export async function begun(store: Store, ids: readonly string[]): Promise<number> {
   const tasks = await Promise.all(ids.map((id) => store.task(id)))
-  return tasks.filter(({ state }) => state === 'in_progress').length
+  return tasks.filter(({ state }) => state === 'in_progress' || !isOpen(state)).length
 }
 
 export function agentOf({ conversations }: Company, session: SessionId | null): string {

@@ -11,6 +11,7 @@ const READ_EVERY_MS = 100
 interface Channel {
   readonly from: SessionId
   readonly to: SessionId
+  readonly reader: string
   readonly outbox: Outbox
   sent: number
   readonly read: number[]
@@ -26,34 +27,34 @@ export class MailLoad {
   readonly #sendEveryMs: number
   readonly #sending = new AbortController()
   readonly #reading = new AbortController()
-  #loops: Promise<void>[] = []
+  #sender: Promise<void> = Promise.resolve()
+  #reader: Promise<void> = Promise.resolve()
 
   /** Each end says something every so many milliseconds. */
   constructor(conversations: readonly Conversation[], stateOf: (agent: string) => string, sendEveryMs = 400) {
     this.#sendEveryMs = sendEveryMs
     this.#channels = conversations.flatMap(({ id, agents }) => [
-      channel(sessionId(id, 'a'), sessionId(id, 'b'), stateOf(agents.a)),
-      channel(sessionId(id, 'b'), sessionId(id, 'a'), stateOf(agents.b)),
+      channel(sessionId(id, 'a'), sessionId(id, 'b'), agents.b, stateOf(agents.a)),
+      channel(sessionId(id, 'b'), sessionId(id, 'a'), agents.a, stateOf(agents.b)),
     ])
     const states = new Set(conversations.flatMap(({ agents }) => [stateOf(agents.a), stateOf(agents.b)]))
     this.#inboxes = [...states].map((state) => new Inbox(state))
   }
 
   start(): void {
-    this.#loops = [
-      this.#repeat(() => this.#sendAll(), this.#sendEveryMs, this.#sending.signal),
-      this.#repeat(() => this.#readAll(), READ_EVERY_MS, this.#reading.signal),
-    ]
+    this.#sender = this.#repeat(() => this.#sendAll(), this.#sendEveryMs, this.#sending.signal)
+    this.#reader = this.#repeat(() => this.#readAll(), READ_EVERY_MS, this.#reading.signal)
   }
 
-  stopSending(): void {
+  /** Returns when what is being put is put. */
+  async stopSending(): Promise<void> {
     this.#sending.abort()
+    await this.#sender
   }
 
   async stop(): Promise<void> {
-    this.#sending.abort()
     this.#reading.abort()
-    await Promise.all(this.#loops)
+    await Promise.all([this.stopSending(), this.#reader])
   }
 
   get sent(): number {
@@ -67,6 +68,11 @@ export class MailLoad {
   /** What came to a session so far. */
   readBy(to: SessionId): number {
     return this.#channels.find((each) => each.to === to)?.read.length ?? 0
+  }
+
+  /** What came to an agent so far. */
+  readAt(agent: string): number {
+    return this.#channels.reduce((sum, { reader, read }) => sum + (reader === agent ? read.length : 0), 0)
   }
 
   /** Channels in which something is missing, came twice, or not in order. */
@@ -111,6 +117,6 @@ export class MailLoad {
   }
 }
 
-function channel(from: SessionId, to: SessionId, state: string): Channel {
-  return { from, to, outbox: new Outbox(state), sent: 0, read: [] }
+function channel(from: SessionId, to: SessionId, reader: string, state: string): Channel {
+  return { from, to, reader, outbox: new Outbox(state), sent: 0, read: [] }
 }

@@ -70,7 +70,7 @@ export class Stage implements AsyncDisposable {
       })
     }
     const socket = join(this.state, 'run', 'admin.sock')
-    await until('the bridge answers', () => existsSync(socket), 30_000)
+    await until('the bridge answers', () => existsSync(socket))
     const parts = { clock: systemClock, chance: systemChance, log: recordingLog() }
     this.#store = await openStore(`unix:${socket}`, parts)
     return this.#store

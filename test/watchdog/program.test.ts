@@ -68,7 +68,7 @@ class Bridge implements AsyncDisposable {
 }
 
 test('two programs on one database move a dead worker’s task once, say how they are, and end when told', {
-  timeout: 60_000,
+  timeout: 90_000,
 }, async () => {
   const folder = await mkdtemp(join(tmpdir(), 's2-watchdog-'))
   try {

@@ -65,8 +65,11 @@ export function markedBy(folder: string): (mark: string) => boolean {
   return (mark) => mark === folder || mark.startsWith(`${folder}/`)
 }
 
-/** How often one looks again for processes that were started meanwhile. */
-const ROUNDS = 200
+/**
+ * How often one looks again for processes that were started meanwhile, and for those that take no signal while they wait for
+ * a disk: five seconds.
+ */
+const ROUNDS = 500
 const ROUND_MS = 10
 
 /** Stops all of them, and what they start meanwhile. Answers how many there are; none can act when it returns. */

@@ -76,7 +76,7 @@ function folder(name: string): string {
 }
 
 for (const means of ['inotify', 'fs.watch'] as const) {
-  describe(means, { timeout: 20_000 }, () => {
+  describe(means, { timeout: 90_000 }, () => {
     const place = (name: string): string => join(base, `${name}-${means}`)
 
     test('tells what was made, written, moved and removed', async () => {
@@ -160,7 +160,7 @@ for (const means of ['inotify', 'fs.watch'] as const) {
   })
 }
 
-test('what was told is not told after the end, and nothing keeps the process alive', { timeout: 20_000 }, async () => {
+test('what was told is not told after the end, and nothing keeps the process alive', { timeout: 90_000 }, async () => {
   const code = `
     import { watchFolder } from '#runtime/watch.ts'
     import { systemClock } from '#runtime/clock.ts'
@@ -185,7 +185,7 @@ for i in range(int(sys.argv[3])):
   assert.equal((await once(child, 'exit'))[0], 0)
 }
 
-test('an overflow of the kernel queue is told as doubt, and hearing goes on', { timeout: 20_000 }, async () => {
+test('an overflow of the kernel queue is told as doubt, and hearing goes on', { timeout: 90_000 }, async () => {
   using scene = new Scene(folder('overflow'))
   const code =
     'import sys\nfor i in range(12000):\n  open(f"{sys.argv[1]}/n{i}","w").close()\n  __import__("os").unlink(f"{sys.argv[1]}/n{i}")'
@@ -201,7 +201,7 @@ test('an overflow of the kernel queue is told as doubt, and hearing goes on', { 
   await scene.heard('later')
 })
 
-test('a flood does not stop the event loop, and is told as doubt', { timeout: 30_000 }, async () => {
+test('a flood does not stop the event loop, and is told as doubt', { timeout: 90_000 }, async () => {
   using scene = new Scene(folder('flood'))
   let worst = 0
   let last = performance.now()
@@ -219,7 +219,7 @@ test('a flood does not stop the event loop, and is told as doubt', { timeout: 30
   await scene.heard('after')
 })
 
-test('commands do not inherit the descriptor', { timeout: 20_000 }, async () => {
+test('commands do not inherit the descriptor', { timeout: 90_000 }, async () => {
   using _scene = new Scene(folder('children'))
   const list = ['/bin/sh', '-c', 'ls -l /proc/self/fd'] as const
   const { stdout } = await runCommand(
@@ -282,14 +282,14 @@ for (const [title, limits, expected] of [
     /^none warn inotify: .*fs\.watch: ENOSPC/,
   ],
 ] as const) {
-  test(title, { timeout: 20_000 }, async (t) => {
+  test(title, { timeout: 90_000 }, async (t) => {
     const said = await limited(limits, SAY_MEANS, folder(`limited-${Object.keys(limits)}-${Object.values(limits)}`))
     if (said === null) return t.skip('no user namespaces here')
     assert.match(said, expected)
   })
 }
 
-test('without the native module Node’s own watcher is used', { timeout: 20_000 }, async () => {
+test('without the native module Node’s own watcher is used', { timeout: 90_000 }, async () => {
   const path = folder('without')
   const refuse = `import { Module } from 'node:module'
     const load = Module._load

@@ -5,10 +5,11 @@ import { test } from 'node:test'
 import { type WebSocket, WebSocketServer } from 'ws'
 import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
-import { systemChance, systemClock } from '#runtime/clock.ts'
+import { type Clock, systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { MAIL_WINDOW } from '#store/remote/frames.ts'
 import { openRemoteStore, type RemoteStore } from '#store/remote/remote.ts'
+import { ManualClock } from '../../keepalive/clock.ts'
 
 const A: SessionId = 'conv_0123456789abcdef/a'
 const B: SessionId = 'conv_0123456789abcdef/b'
@@ -19,6 +20,7 @@ interface Said {
   readonly t: string
   readonly after?: number | null
   readonly id?: number
+  readonly n?: number
 }
 
 /** A bridge that says a challenge, and from then on what the test lets it say. */
@@ -28,26 +30,29 @@ class Bridge implements AsyncDisposable {
   #news = Promise.withResolvers<void>()
   #ws: WebSocket | null = null
   readonly store: RemoteStore
+  /** How many sockets were opened. */
+  opened = 0
 
-  private constructor(server: WebSocketServer, port: number) {
+  private constructor(server: WebSocketServer, port: number, clock: Clock) {
     this.#server = server
     server.on('connection', (ws) => {
       this.#ws = ws
+      this.opened += 1
       ws.on('message', (data) => {
         this.#heard.push(JSON.parse(String(data)))
         this.#news.resolve()
       })
       this.say({ t: 'challenge', challenge: 'c'.repeat(32) })
     })
-    const parts = { clock: systemClock, chance: systemChance, log: recordingLog() }
+    const parts = { clock, chance: systemChance, log: recordingLog() }
     const ring = { token: () => 'f'.repeat(64), sessions: () => [B] }
     this.store = openRemoteStore(`http://127.0.0.1:${port}`, ring, parts, { pollMs: NEVER })
   }
 
-  static async open(): Promise<Bridge> {
+  static async open(clock: Clock = systemClock): Promise<Bridge> {
     const server = new WebSocketServer({ host: '127.0.0.1', port: 0 })
     await once(server, 'listening')
-    return new Bridge(server, (server.address() as { port: number }).port)
+    return new Bridge(server, (server.address() as { port: number }).port, clock)
   }
 
   say(frame: object): void {
@@ -115,7 +120,7 @@ function range(first: number, last: number): number[] {
   return Array.from({ length: last - first + 1 }, (_, n) => first + n)
 }
 
-test('the answer to an earlier join is not taken for that to the present one', { timeout: 10_000 }, async () => {
+test('the answer to an earlier join is not taken for that to the present one', { timeout: 90_000 }, async () => {
   await using bridge = await Bridge.open()
   await using later = new Reader(bridge, 50)
   const lateOnes = later.take(3)
@@ -132,7 +137,7 @@ test('the answer to an earlier join is not taken for that to the present one', {
   assert.deepEqual(await lateOnes, [51, 52, 53])
 })
 
-test('a bridge that does not say which join it answers is understood', { timeout: 10_000 }, async () => {
+test('a bridge that does not say which join it answers is understood', { timeout: 90_000 }, async () => {
   await using bridge = await Bridge.open()
   await using reader = new Reader(bridge, 7)
   const taken = reader.take(1)
@@ -143,7 +148,7 @@ test('a bridge that does not say which join it answers is understood', { timeout
 })
 
 test('messages that come a second time are said to be taken too: the window opens again', {
-  timeout: 10_000,
+  timeout: 90_000,
 }, async () => {
   await using bridge = await Bridge.open()
   await using reader = new Reader(bridge, 0)
@@ -162,4 +167,30 @@ test('messages that come a second time are said to be taken too: the window open
   bridge.joined(1)
   bridge.mail(2, 1 + MAIL_WINDOW)
   await bridge.hears('taken', ({ id }) => id === 1 + MAIL_WINDOW)
+})
+
+test('who stood still itself does not take the bridge for silent: its answer may lie there unread', {
+  timeout: 90_000,
+}, async () => {
+  const clock = new ManualClock()
+  await using bridge = await Bridge.open(clock)
+  await using reader = new Reader(bridge, 0)
+  const first = reader.take(1)
+  await bridge.hears('join')
+  bridge.joined(0)
+  bridge.mail(1, 1)
+  assert.deepEqual(await first, [1])
+  const marked = bridge.store.mark(B, [1], 'delivered')
+  const { n } = await bridge.hears('mark')
+  clock.pause(20_000)
+  await clock.advance(0)
+  bridge.say({ t: 'done', n })
+  await marked
+  assert.equal(bridge.opened, 1)
+  // A bridge that really is silent is left all the same.
+  const second = bridge.store.mark(B, [1], 'leased').catch(() => undefined)
+  await bridge.hears('mark')
+  while (bridge.opened === 1) await clock.advance(2_500)
+  bridge.cut()
+  await second
 })

@@ -129,7 +129,7 @@ const median = (values: readonly number[]): number =>
 for (const manner of ['lasting', 'call', 'slow'] as const) {
   for (const means of ['inotify', 'fs.watch'] as const) {
     test(`a foreign writer (${manner}) is heard by ${means} at once, not by the poll`, {
-      timeout: 60_000,
+      timeout: 90_000,
     }, async () => {
       const path = place(`${manner}-${means}`)
       makeDatabase(path)
@@ -148,7 +148,7 @@ for (const manner of ['lasting', 'call', 'slow'] as const) {
   }
 }
 
-test('of many commits none is missed, whoever is at work', { timeout: 60_000 }, async () => {
+test('of many commits none is missed, whoever is at work', { timeout: 90_000 }, async () => {
   const path = place('many')
   makeDatabase(path)
   using listener = new Listener(path)
@@ -181,7 +181,7 @@ test('of many commits none is missed, whoever is at work', { timeout: 60_000 }, 
   closeSync(bell)
 })
 
-test('a ring is read at once, and its writer is not disturbed', { timeout: 20_000 }, async () => {
+test('a ring is read at once, and its writer is not disturbed', { timeout: 90_000 }, async () => {
   const path = place('ring')
   makeDatabase(path)
   using listener = new Listener(path)
@@ -201,7 +201,7 @@ test('a ring is read at once, and its writer is not disturbed', { timeout: 20_00
   closeSync(bell)
 })
 
-test('with no means to hear, the poll finds it within a quarter of a second', { timeout: 20_000 }, async () => {
+test('with no means to hear, the poll finds it within a quarter of a second', { timeout: 90_000 }, async () => {
   const path = place('poll')
   makeDatabase(path)
   using listener = new Listener(path, 'none')
@@ -247,7 +247,7 @@ function counting(
   return { counts, log, [Symbol.dispose]: () => hearing[Symbol.dispose]() }
 }
 
-test('a writer who takes long is waited for with bounds', { timeout: 20_000 }, async () => {
+test('a writer who takes long is waited for with bounds', { timeout: 90_000 }, async () => {
   const path = place('long')
   // No time passes while it naps, however busy the machine is, so that only their number ends them.
   using scene = counting(path, { quiet: () => false }, { ...systemClock, now: () => 0 })
@@ -266,7 +266,7 @@ test('a writer who takes long is waited for with bounds', { timeout: 20_000 }, a
   assert.equal(scene.counts.quiets, settled, 'then only polls')
 })
 
-test('whoever hears writes nothing that it hears', { timeout: 20_000 }, async () => {
+test('whoever hears writes nothing that it hears', { timeout: 90_000 }, async () => {
   const path = place('echo')
   makeDatabase(path)
   using listener = new Listener(path)
@@ -281,7 +281,7 @@ test('whoever hears writes nothing that it hears', { timeout: 20_000 }, async ()
   assert.equal(listener.quiets, quiets)
 })
 
-test('other files in the folder are nobody’s news', { timeout: 20_000 }, async () => {
+test('other files in the folder are nobody’s news', { timeout: 90_000 }, async () => {
   const path = place('others')
   using scene = counting(path)
   await systemClock.sleep(20)
@@ -294,7 +294,7 @@ test('other files in the folder are nobody’s news', { timeout: 20_000 }, async
   assert.equal(scene.counts.quiets, 0)
 })
 
-test('a folder that is not there yet, and a database that comes and goes in it', { timeout: 20_000 }, async () => {
+test('a folder that is not there yet, and a database that comes and goes in it', { timeout: 90_000 }, async () => {
   const path = join(base, 'later', 'deeper', 'x.db')
   let heard = Promise.withResolvers<void>()
   using _scene = counting(path, {
@@ -315,7 +315,7 @@ test('a folder that is not there yet, and a database that comes and goes in it',
   }
 })
 
-test('a reading that fails is told once, and the hearing goes on', { timeout: 20_000 }, async () => {
+test('a reading that fails is told once, and the hearing goes on', { timeout: 90_000 }, async () => {
   const path = place('failing')
   let isBroken = true
   using scene = counting(path, {
@@ -336,7 +336,7 @@ test('a reading that fails is told once, and the hearing goes on', { timeout: 20
   await until(() => scene.log.records.length > 1)
 })
 
-test('after the end nothing is read', { timeout: 20_000 }, async () => {
+test('after the end nothing is read', { timeout: 90_000 }, async () => {
   const path = place('end')
   const scene = counting(path, { quiet: () => false })
   await systemClock.sleep(20)

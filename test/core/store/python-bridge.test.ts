@@ -315,7 +315,7 @@ test('malformed rows are passed over, told once, and stop nothing', { skip: noPy
 
 test('Python and we write at the same time, and neither loses anything', {
   skip: noPython,
-  timeout: 30_000,
+  timeout: 90_000,
 }, async () => {
   await using ground = await Ground.make()
   const store = await ground.open()

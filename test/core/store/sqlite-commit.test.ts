@@ -94,7 +94,7 @@ test('a verb that fails harms no other of its group', async () => {
 })
 
 test('two processes and we write at once: one chain, nothing lost, each sender in order', {
-  timeout: 30_000,
+  timeout: 90_000,
 }, async () => {
   await using ground = await Ground.make()
   const store = await ground.open()
@@ -123,7 +123,7 @@ test('two processes and we write at once: one chain, nothing lost, each sender i
   assert.equal(await verifyChain(store), 3 + 1700)
 })
 
-test('kill -9 at any instant loses no answered message', { timeout: 60_000 }, async () => {
+test('kill -9 at any instant loses no answered message', { timeout: 90_000 }, async () => {
   await using ground = await Ground.make()
   const store = await ground.open()
   const { a, b } = await openChannel(store)

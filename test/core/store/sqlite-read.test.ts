@@ -45,7 +45,7 @@ async function sendAll(store: Store, from: SessionId, ...texts: string[]): Promi
   for (const text of texts) await store.send(from, `${from} ${text} ${Math.random()}`, { text })
 }
 
-test('a reader waits for the database, and misses nothing of it', { timeout: 20_000 }, async () => {
+test('a reader waits for the database, and misses nothing of it', { timeout: 90_000 }, async () => {
   await using ground = await Ground.make()
   const path = join(ground.folder, 'not', 'yet', 'bridge.db')
   const reader = await ground.open('read', path)
@@ -97,7 +97,7 @@ test('a reader refuses to write, and writes nothing', async () => {
 
 test('a database that only the Python bridge wrote is read as it is, and on when S2 joins', {
   skip: noPython,
-  timeout: 20_000,
+  timeout: 90_000,
 }, async () => {
   await using ground = await Ground.make()
   const reader = await ground.open('read')
@@ -136,7 +136,7 @@ test('a database that only the Python bridge wrote is read as it is, and on when
   }
 })
 
-test('a reader goes on when the file is deleted and made anew', { timeout: 20_000 }, async () => {
+test('a reader goes on when the file is deleted and made anew', { timeout: 90_000 }, async () => {
   await using ground = await Ground.make()
   const reader = await ground.open('read')
   await using traffic = new Listener(reader)
@@ -152,7 +152,7 @@ test('a reader goes on when the file is deleted and made anew', { timeout: 20_00
 })
 
 test('a reader goes on when a copy is renamed over the file, and repeats nothing it need not', {
-  timeout: 20_000,
+  timeout: 90_000,
 }, async () => {
   await using ground = await Ground.make()
   const first = await openSqliteStore(ground.path, ground.parts)
@@ -172,7 +172,7 @@ test('a reader goes on when a copy is renamed over the file, and repeats nothing
 })
 
 test('a reader passes a bad file over, tells once, and takes the good one that comes', {
-  timeout: 20_000,
+  timeout: 90_000,
 }, async () => {
   await using ground = await Ground.make()
   const reader = await ground.open('read')
@@ -194,7 +194,7 @@ test('a reader passes a bad file over, tells once, and takes the good one that c
   assert.equal((await first).text, 'at last')
 })
 
-test('what another process commits is heard, each message once and in order', { timeout: 30_000 }, async () => {
+test('what another process commits is heard, each message once and in order', { timeout: 90_000 }, async () => {
   await using ground = await Ground.make()
   const store = await ground.open()
   const { a, b } = await openChannel(store)
@@ -223,7 +223,7 @@ test('what another process commits is heard, each message once and in order', { 
 })
 
 test('whoever listens first to a store just opened misses nothing that others commit meanwhile', {
-  timeout: 60_000,
+  timeout: 90_000,
 }, async () => {
   const [ROUNDS, READERS, EACH] = [4, 6, 60]
   await using ground = await Ground.make()

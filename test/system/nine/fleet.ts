@@ -53,7 +53,7 @@ export class Fleet {
     this.serveGit()
     this.startBridge()
     const socket = join(this.lead.state, 'run', 'admin.sock')
-    await until('the bridge answers', () => existsSync(socket), 30_000)
+    await until('the bridge answers', () => existsSync(socket))
     this.lead.start('watchdog')
     this.lead.start('keepalive')
     this.lead.start('fs-watcher', ['fs-watcher.js'], { S2_SOURCE: 'database', S2_WAKE: WAKE })

@@ -53,7 +53,7 @@ export class Machine {
     const log = this.#logFor('boot')
     const holder = spawn('unshare', [...spaces, '/bin/bash', ...args], { stdio: ['ignore', log, log] })
     closeSync(log)
-    await until(`${this.name} has booted`, () => commandOf(childOf(holder)) === 'sleep', 10_000)
+    await until(`${this.name} has booted`, () => commandOf(childOf(holder)) === 'sleep')
     this.#first = childOf(holder)
     if (this.#first === null) throw new Error(`${this.name} did not boot`)
     this.#router.plugIn(this.#number, this.#first)
@@ -95,7 +95,7 @@ export class Machine {
     const pids = inSpace(space).length
     this.#running.clear()
     process.kill(this.#first, 'SIGKILL')
-    await until(`nothing of ${this.name} is left`, () => inSpace(space).length === 0, 5_000)
+    await until(`nothing of ${this.name} is left`, () => inSpace(space).length === 0)
     this.#first = null
     return pids
   }
@@ -110,7 +110,7 @@ export class Machine {
       isMore = fresh.length > 0
     }
     const standStill = (): boolean => this.processes().every((pid) => stateOf(pid) === 'T')
-    await until(`all of ${this.name} stands still`, standStill, 5_000)
+    await until(`all of ${this.name} stands still`, standStill)
     return this.processes().length
   }
 

@@ -5,9 +5,9 @@ import {
   agentOf,
   aliveAgents,
   allCompleted,
+  begun,
   type Company,
   deal,
-  inProgress,
   verdictOf,
   wholeAudit,
 } from '../../rehearse/company.ts'
@@ -46,9 +46,9 @@ const SEND_EVERY_MS = 2_000
 const APART_MS = 16_000
 /** What we promise, seconds. */
 const OURS = { poll: 65, hint: 2, detect: 65, reassign: 1 } as const
-/** A beat may have come at the last moment before the fault, or be five seconds old; silence counts from it. */
+/** A beat may have come at the last moment before the fault, or be five seconds old, or ten where the machine stood still. */
 const SILENT_S = 60
-const BEAT_S = 5
+const BEAT_MOST_S = 10
 
 export async function play(work: string, telling: Telling, table: Table): Promise<void> {
   telling.chapter('Nine machines and a git server boot, and share nothing but the network')
@@ -81,8 +81,8 @@ async function enrol(fleet: Fleet, store: Store, telling: Telling, table: Table)
   telling.say(`eight conversations were opened and their credentials pushed in ${seconds(performance.now() - began)}`)
   const started = performance.now()
   for (const worker of fleet.workers) fleet.startWorker(worker)
-  await until('all have their first credential', () => ROLES.every((_, at) => fleet.tokenOf(at + 1) !== null), 70_000)
-  await until('all nine agents are alive', async () => (await aliveAgents(store)) === 9, 40_000)
+  await until('all have their first credential', () => ROLES.every((_, at) => fleet.tokenOf(at + 1) !== null), 150_000)
+  await until('all nine agents are alive', async () => (await aliveAgents(store)) === 9)
   const took = performance.now() - started
   telling.check(
     `all nine agents beat over TLS, ${seconds(took)} after the workers were started without any credential`,
@@ -114,7 +114,7 @@ async function ordinaryDay(cast: Cast): Promise<void> {
   const ids = await Promise.all(
     ROLES.map((_, index) => deal(cast, index + 1, `day-${index + 1}`, 'sleep 0.5; hostname')),
   )
-  await until('the tasks are completed', () => allCompleted(store, ids), 30_000)
+  await until('the tasks are completed', () => allCompleted(store, ids))
   telling.say(`eight tasks completed in ${seconds(performance.now() - began)}`)
   const { result } = await store.task('day-1')
   telling.check('each on its own machine', result?.tail.trim() === workerOf(1), JSON.stringify(result))
@@ -136,7 +136,7 @@ async function hintedCredentials(cast: Cast): Promise<void> {
   const have = (numbers: readonly number[]): boolean =>
     numbers.every((each) => fleet.tokenOf(each) !== before[each - 1])
   const good = all.filter((each) => each !== LOSSY)
-  const took = await until('all on good lines have theirs', () => have(good), 30_000)
+  const took = await until('all on good lines have theirs', () => have(good))
   telling.say(`s2 credential hint took ${seconds(said)} itself`)
   telling.check(
     'all of them asked git at once',
@@ -230,7 +230,7 @@ async function silence(
     'echo halfway; if [ "$S2_TASK_EPOCH" = 1 ]; then sleep 12; fi; echo finished',
   )
   const task = (): Promise<Task> => store.task(`held-by-${number}`)
-  await until(`${agent} is at work`, async () => (await task()).progress === 'halfway', 20_000)
+  await until(`${agent} is at work`, async () => (await task()).progress === 'halfway')
   const before = await task()
   const began = performance.now()
   await befall()
@@ -250,7 +250,7 @@ async function silence(
   const holder = agentOf(cast, (await task()).holder)
   telling.check(
     `${agent} was found silent after ${seconds(detect)}, and not before its time`,
-    table.note(`${what}: silent`, detect, OURS.detect, 'detect') && detect >= (SILENT_S - BEAT_S - 1) * 1_000,
+    table.note(`${what}: silent`, detect, OURS.detect, 'detect') && detect >= (SILENT_S - BEAT_MOST_S) * 1_000,
     seconds(detect),
   )
   telling.check(
@@ -260,7 +260,7 @@ async function silence(
       movedAt > began,
     seconds(movedAt - silentAt),
   )
-  await until('another completes it', async () => (await task()).state === 'completed', 30_000)
+  await until('another completes it', async () => (await task()).state === 'completed')
   return before
 }
 
@@ -294,7 +294,7 @@ async function recovery(cast: Cast, number: number, undo: () => void | Promise<v
 async function lateResult({ store, telling }: Cast, before: Task): Promise<void> {
   const late = async () =>
     (await store.evidence(before.id)).find(({ report, holder }) => holder === before.holder && report.result !== null)
-  await until(`the late result of ${before.id} is refused`, async () => (await late()) !== undefined, 60_000)
+  await until(`the late result of ${before.id} is refused`, async () => (await late()) !== undefined)
   telling.check(
     `the late result of ${before.id} is refused and kept as evidence`,
     (await late())?.report.epoch === before.epoch && (await store.task(before.id)).holder !== before.holder,
@@ -315,33 +315,29 @@ async function bridgeAndGitGo(cast: Cast): Promise<void> {
   const ids = await Promise.all(
     workers.map((each) => deal(cast, each, `bridge-${each}`, 'echo halfway; sleep 8; echo done')),
   )
-  await until('all are at work', async () => (await inProgress(store, ids)) === ids.length, 30_000)
+  await until('all are at work', async () => (await begun(store, ids)) === ids.length)
   const read = mail.read
   await fleet.lead.kill('bridge')
   const began = performance.now()
   await sleep(1_000)
   fleet.startBridge()
-  await until('mail flows again', () => mail.read > read + 20, 60_000)
+  await until('mail flows again', () => mail.read > read + 20)
   telling.check(
     'the bridge is back',
     table.note('bridge killed: mail flows again, a second of it away', performance.now() - began, null, 'recovery'),
   )
-  await until('the tasks in hand are completed', () => allCompleted(store, ids), 60_000)
+  await until('the tasks in hand are completed', () => allCompleted(store, ids))
   const epochs = await Promise.all(ids.map(async (id) => (await store.task(id)).epoch))
   telling.check(
     'no task was moved for it',
     epochs.every((epoch) => epoch === 1),
     epochs.join(),
   )
-  await until('all nine are alive', async () => (await aliveAgents(store)) === 9, 60_000)
+  await until('all nine are alive', async () => (await aliveAgents(store)) === 9)
   telling.check('those on the disks stay in force while git is away', fleet.tokenOf(HINTED) === before)
 
   fleet.serveGit()
-  await until(
-    'the git server answers',
-    async () => (await fleet.lead.run('git', 'ls-remote', fleet.remote)) !== '',
-    20_000,
-  )
+  await until('the git server answers', async () => (await fleet.lead.run('git', 'ls-remote', fleet.remote)) !== '')
   await fleet.lead.s2('credential', 'rotate', workerOf(HINTED))
   const took = await until('the new one is there', () => fleet.tokenOf(HINTED) !== before, 120_000)
   telling.check(
@@ -354,8 +350,7 @@ async function bridgeAndGitGo(cast: Cast): Promise<void> {
 async function accounts(cast: Cast): Promise<void> {
   const { fleet, store, telling, table, mail, dealt } = cast
   telling.chapter('The accounts')
-  mail.stopSending()
-  await sleep(300) // what is being put is put
+  await mail.stopSending()
   const took = await until('all mail has come', () => mail.read >= mail.sent, 120_000).catch(() => Number.NaN)
   telling.say(`${mail.sent} messages were sent all the while; the last came ${seconds(took)} after the end`)
   const faults = mail.faults()
@@ -386,15 +381,11 @@ async function accounts(cast: Cast): Promise<void> {
     const wakes = fleet.wakesOf(machine)
     telling.check(
       `${machine.name} was woken for ${wakes.length} messages, never twice for one`,
-      wakes.length >= 50 && new Set(wakes).size === wakes.length,
+      wakes.length >= mail.readAt(machine.name) / 2 && new Set(wakes).size === wakes.length,
       `${new Set(wakes).size} different ones`,
     )
   }
-  const closed = await until(
-    'no incident is open',
-    async () => (await store.incidents({ open: true })).length === 0,
-    60_000,
-  )
+  const closed = await until('no incident is open', async () => (await store.incidents({ open: true })).length === 0)
   telling.say(`all incidents are closed (${seconds(closed)})`)
   const fallen = [fleet.lead, fleet.git, ...fleet.workers].flatMap((machine) => machine.fallen())
   telling.check('no program ended that nobody killed', fallen.length === 0, fallen.join('; '))

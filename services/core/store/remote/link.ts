@@ -75,8 +75,9 @@ export class Link {
   #unwelcome = 0
   #said = 0
   #saidAt = 0
-  /** When the oldest beat that has no answer was said. */
+  /** When the oldest beat that has no answer was said; later by the time that this host itself stood still. */
   #unansweredSince: number | null = null
+  #caredAt: number
 
   /** `probeMs`: how long the link may be silent before it asks whether the bridge still answers. */
   constructor(origin: URL, ca: string | Buffer | undefined, probeMs: number, parts: LinkParts) {
@@ -84,6 +85,7 @@ export class Link {
     this.#ca = ca
     this.#probeMs = probeMs
     this.#parts = parts
+    this.#caredAt = parts.clock.now()
   }
 
   /** Whether beats and mail flow over the socket just now. */
@@ -318,6 +320,9 @@ export class Link {
   /** Now and then: is the bridge still there, has a credential changed, may one that was refused try again. */
   #care(): void {
     const now = this.#parts.clock.now()
+    const stoodStillMs = Math.max(0, now - this.#caredAt - this.#probeMs)
+    this.#caredAt = now
+    if (this.#unansweredSince !== null) this.#unansweredSince += stoodStillMs // the answer may lie here unread
     const waited = this.#unansweredSince === null ? 0 : now - this.#unansweredSince
     if (this.#challenge === null) {
       if (this.#ws !== null && now - this.#connectedAt > 2 * CHALLENGE_MS) this.#ws.terminate()
