@@ -5,6 +5,9 @@
 
 passed=0
 failed=0
+# A machine whose disk stalls, or that others keep busy, is late and not wrong: it is forgiven so much, seconds, and told of.
+hiccup=15
+late=''
 
 seconds() { awk -v from="$1" 'BEGIN { "date +%s.%N" | getline now; printf "%.1f", now - from }'; } # since a `date +%s.%N`
 
@@ -13,10 +16,11 @@ chapter() { printf '\n%s\n' "$1"; } # a heading
 check() { # name command…: counts whether the command succeeds, and shows what it said when it does not
   local name=$1 began
   began=$(date +%s.%N)
+  late=''
   shift
   if "$@" >"$work/out" 2>&1; then
     passed=$((passed + 1))
-    printf '%6s s  ok      %s\n' "$(seconds "$began")" "$name"
+    printf '%6s s  ok      %s%s\n' "$(seconds "$began")" "$name" "$late"
   else
     failed=$((failed + 1))
     printf '%6s s  FAILED  %s\n' "$(seconds "$began")" "$name"
@@ -25,16 +29,17 @@ check() { # name command…: counts whether the command succeeds, and shows what
   fi
 }
 
-within() { # seconds command…: the command comes true in time
-  local end=$(($(date +%s) + $1))
+within() { # seconds command…: the command comes true in time, a hiccup of the machine forgiven
+  local most=$1 end=$(($(date +%s) + $1))
   shift
   until "$@" >/dev/null 2>&1; do
-    if [ "$(date +%s)" -ge "$end" ]; then
+    if [ "$(date +%s)" -ge $((end + hiccup)) ]; then
       "$@" # what it says the last time is what one wants to read
       return
     fi
     sleep 0.1
   done
+  [ "$(date +%s)" -le "$end" ] || late=" (late: $most s were asked for)"
 }
 
 refuses() { # words command…: it fails, and says these words

@@ -26,7 +26,7 @@ engine_open() { # folder
   setpriv --pdeathsig KILL unshare --mount --net --pid --fork --kill-child --mount-proc --propagation private \
     bash -c 'while :; do sleep 3600 & wait; done' s2-engine </dev/null >/dev/null 2>&1 &
   engine_holder=$!
-  engine_await 50 eval 'engine_leader=$(pgrep -P "$engine_holder" -f s2-engine)' ||
+  engine_await 200 eval 'engine_leader=$(pgrep -P "$engine_holder" -f s2-engine)' ||
     { echo 'no namespaces of its own can be made for the engine' >&2; return 1; }
   [ ! -d /run/containerd ] || engine_inside mount -t tmpfs none /run/containerd # the machine's would be taken for ours
   engine_inside ip link set lo up
@@ -42,7 +42,7 @@ engine_start() { # dockerd options…
     --pidfile "$engine_folder/docker.pid" --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "/$engine_cgroup" \
     --log-level warn "$@" </dev/null >>"$engine_folder/dockerd.log" 2>&1 &
   engine_entered=$!
-  engine_await 300 engine_answers_or_ended
+  engine_await 600 engine_answers_or_ended
   engine_daemon=$(pgrep -P "$engine_entered") && docker version >/dev/null 2>&1 && return
   echo "dockerd does not answer; the end of $engine_folder/dockerd.log:" >&2
   tail -n 5 "$engine_folder/dockerd.log" >&2

@@ -93,8 +93,9 @@ since_death() { # number event
     console.log(at - Date.parse(ended))
   ' "$work/watchdog.log" "s2-worker-$1" "$2" "$(docker inspect -f '{{.State.FinishedAt}}' "agent-$1")"
 }
+# A machine that stalls for up to 3 s is forgiven: more would let pass a list that is read every 5 s where events were to be heard.
 at_most() { # milliseconds command…
-  local most=$1 took
+  local most=$(($1 + 3000)) took
   shift
   took=$("$@")
   echo "$took ms"
@@ -145,10 +146,10 @@ docker exec --detach agent-4 sh -c 'kill -TERM 1'
 check 'an end by its own will is gone too' within 4 verdict_is 4 gone
 docker rm agent-4 >/dev/null
 docker run --detach --network none --label s2.agent=s2-worker-4 --name agent-4 --memory 32m --memory-swap 32m s2-agent \
-  sh -c 'sleep 5; exec tail /dev/zero' >/dev/null
+  sh -c 'sleep 15; exec tail /dev/zero' >/dev/null
 check 'a new one is alive' within 5 verdict_is 4 alive
 check 'and the incident is over' within 4 no_incident gone:s2-worker-4
-check 'until its memory is short' within 10 incident_says gone:s2-worker-4 'exit code 137, out of memory'
+check 'until its memory is short' within 20 incident_says gone:s2-worker-4 'exit code 137, out of memory'
 docker exec agent-3 touch /tmp/sick
 check 'unwell is evidence' within 8 body_is 3 hindered 'is unhealthy'
 check 'but no death' verdict_is 3 alive
