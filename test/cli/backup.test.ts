@@ -12,6 +12,8 @@ import type { Store } from '#store/store.ts'
 import { mainOf, Program } from '../program.ts'
 import { run } from './shell.ts'
 
+/** Nobody asks this bridge by its port, whatever it is. */
+const LISTENING = { S2_LISTEN: '127.0.0.1:0' }
 const parts = { clock: systemClock, chance: systemChance, log: recordingLog() }
 
 class Host implements AsyncDisposable {
@@ -113,7 +115,7 @@ test('calling them the wrong way is said', async () => {
 
 test('beneath programs that live: refused; then nobody passes over what comes after', { timeout: 90_000 }, async () => {
   await using host = new Host()
-  const bridge = await host.start('bridge')
+  const bridge = await host.start('bridge', LISTENING)
   const woken = join(host.state, 'woken')
   const watched = { S2_SOURCE: 'database', S2_WAKE: `cat >> ${woken}` }
   const watcher = await host.start('fs-watcher', watched)
@@ -136,7 +138,7 @@ test('beneath programs that live: refused; then nobody passes over what comes af
   await watcher.end()
   await bridge.end()
   assert.equal((await host.json('restore', path)).loss.messages, 3)
-  await host.start('bridge')
+  await host.start('bridge', LISTENING)
   const after = await host.start('fs-watcher', watched)
   await using again = await host.store()
   const [id = 0] = await send(again, 'four')
