@@ -154,6 +154,35 @@ test('verdicts are replaced whole, by whomever, and read by others', async () =>
   }
 })
 
+test('verdicts of many are written in helpings, and anew when the file is taken away in between', async () => {
+  await using ground = await Ground.make()
+  const [store, reader] = [await ground.open(), await ground.open('read')]
+  const many = Array.from({ length: 9_000 }, (_, n): AgentVerdict => {
+    return { agent: `w${String(n).padStart(4, '0')}`, verdict: 'alive', since: 1, host: null }
+  })
+  let [isDone, isTaken] = [false, false]
+  const judging = store.judge(many)
+  judging
+    .catch(() => undefined)
+    .finally(() => {
+      isDone = true
+    })
+  const found = new Set<number>()
+  while (!isDone) {
+    const { verdicts } = await reader.verdicts()
+    found.add(verdicts.length)
+    if (verdicts.length > 4_000 && !isTaken) {
+      rmSync(join(ground.folder, 'liveness.db'))
+      isTaken = true
+    }
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  await refused('unavailable', judging)
+  await store.judge(many)
+  assert.ok(isTaken && found.size > 3, `others read in between: ${[...found]}`)
+  assert.deepEqual((await reader.verdicts()).verdicts, many)
+})
+
 test('databases of other names in one folder keep their beats apart', async () => {
   await using ground = await Ground.make()
   const [one, two] = [await ground.open(), await ground.open('write', join(ground.folder, 'other.db'))]

@@ -60,7 +60,9 @@ export class Liveness implements AsyncDisposable {
   readonly #collector = randomBytes(6).toString('hex')
   readonly #closing = new AbortController()
   #round = 0
-  #judged: { readonly round: string; readonly words: Map<string, string> } | undefined
+  #judged:
+    | { readonly round: string; readonly words: Map<string, string>; readonly file: FileIdentity | null }
+    | undefined
   #connection: Connection | undefined
   #file: FileIdentity | null = null
   #flushing: Promise<void> | undefined
@@ -152,32 +154,33 @@ export class Liveness implements AsyncDisposable {
     return { pulses, cursor, tick: tick?.tick ?? '' }
   }
 
-  /** Replaces what was judged, at once; only what differs from our own last round is written. */
+  /**
+   * Notes what is judged now: of our own last round only what differs, else all. A large fleet is written in helpings, each
+   * at once, and whoever is not named goes last: a reader in between sees some verdicts of before.
+   */
   async judge(verdicts: Iterable<AgentVerdict>): Promise<void> {
     const before = this.#judged
     this.#judged = undefined // until it is known to be written, all is written next time
     const words = before?.words ?? new Map<string, string>()
     const { changed, gone } = await note(verdicts, words)
+    const last = await this.#read((connection) => connection.get<{ round: string }>('SELECT round FROM judging'))
+    const file = this.#file
+    const isOurs = before !== undefined && before.round === last?.round && before.file === file
+    for (const helping of helpings(isOurs ? changed : verdicts)) {
+      await this.#write((connection) => putVerdicts(connection, helping))
+      await nextTurn()
+    }
     const round = `${this.#collector}.${++this.#round}`
     const at = this.#parts.clock.wall()
-    const file = this.#file
     await this.#write((connection) => {
-      const last = connection.get<{ round: string }>('SELECT round FROM judging')?.round
-      const isOurs = before !== undefined && before.round === last && file === this.#file
-      if (!isOurs) connection.run('DELETE FROM verdicts')
-      for (const agent of isOurs ? gone : []) connection.run('DELETE FROM verdicts WHERE agent = ?', agent)
-      for (const { agent, verdict, since, host } of isOurs ? changed : verdicts) {
-        connection.run(
-          'INSERT OR REPLACE INTO verdicts (agent, verdict, since, host) VALUES (?, ?, ?, ?)',
-          agent,
-          verdict,
-          Math.round(since),
-          host,
-        )
+      for (const agent of isOurs ? gone : unnamed(connection, words)) {
+        connection.run('DELETE FROM verdicts WHERE agent = ?', agent)
       }
       connection.run('INSERT OR REPLACE INTO judging (id, at, round) VALUES (1, ?, ?)', at, round)
     })
-    this.#judged = { round, words }
+    if (file !== this.#file)
+      throw new S2Error('unavailable', `${this.#path} was taken away while verdicts were written`)
+    this.#judged = { round, words, file }
   }
 
   async verdicts(): Promise<{ readonly at: number | null; readonly verdicts: readonly AgentVerdict[] }> {
@@ -332,6 +335,35 @@ async function note(verdicts: Iterable<AgentVerdict>, words: Map<string, string>
   const gone = [...words.keys()].filter((agent) => !named.has(agent))
   for (const agent of gone) words.delete(agent)
   return { changed, gone }
+}
+
+function* helpings<T>(things: Iterable<T>): Generator<T[]> {
+  let helping: T[] = []
+  for (const thing of things) {
+    helping.push(thing)
+    if (helping.length < BATCH) continue
+    yield helping
+    helping = []
+  }
+  if (helping.length > 0) yield helping
+}
+
+function putVerdicts(connection: Connection, verdicts: readonly AgentVerdict[]): void {
+  for (const { agent, verdict, since, host } of verdicts) {
+    connection.run(
+      'INSERT OR REPLACE INTO verdicts (agent, verdict, since, host) VALUES (?, ?, ?, ?)',
+      agent,
+      verdict,
+      Math.round(since),
+      host,
+    )
+  }
+}
+
+/** Agents of whom a verdict stands there, and who are not named any more. */
+function unnamed(connection: Connection, words: ReadonlyMap<string, string>): string[] {
+  const all = connection.all<{ agent: string }>('SELECT agent FROM verdicts')
+  return all.map(({ agent }) => agent).filter((agent) => !words.has(agent))
 }
 
 function wordOf({ verdict, since, host }: AgentVerdict): string {
