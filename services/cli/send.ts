@@ -4,7 +4,7 @@ import type { Command } from 'commander'
 import type { Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { checkDraft, type Draft, TEXT_MAX } from '#fleet/message.ts'
-import { conversationOf, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session.ts'
+import { conversationOf, parseSession, partnerOf, type SessionId, sessionId, sideOf } from '#fleet/session.ts'
 import { backoff } from '#runtime/backoff.ts'
 import { closest } from '#runtime/config.ts'
 import { type FoundCredentials, readCredentials } from '#spool/credentials.ts'
@@ -14,6 +14,7 @@ import { UsageError } from './failure.ts'
 import { answers, reach } from './reach.ts'
 import type { Shell } from './shell.ts'
 import { stateFolder } from './state.ts'
+import { ORCHESTRATOR } from './up/fleet.ts'
 
 const EXAMPLES = `
 Examples:
@@ -98,7 +99,7 @@ async function send(shell: Shell, to: string, draft: Draft, options: Options): P
   return { state: 'queued', from, to: partnerOf(from), id, name: null }
 }
 
-/** With one end on this host there is nothing to ask; that works off the network too. */
+/** Who is not known here is asked of the bridge; off the network, what one end of this host says is for its partner. */
 async function senderAmong(
   shell: Shell,
   to: string,
@@ -109,11 +110,26 @@ async function senderAmong(
   const [only] = own
   const named = own.find((session) => to === session || to === partnerOf(session) || to === conversationOf(session))
   if (from === undefined && named !== undefined) return named
-  if (from === undefined && only !== undefined && own.length === 1 && !to.includes('/') && !to.startsWith('conv_')) {
-    return only
-  }
+  const isName = !to.includes('/') && !to.startsWith('conv_')
+  const alone = from === undefined && own.length === 1 && isName ? only : undefined
+  if (alone !== undefined && sideOf(alone) === 'b' && to === ORCHESTRATOR) return alone
   await using reached = await reach(shell)
-  return chooseSender(to, await reached.store.conversations(), own, from)
+  const asked = reached.store.conversations()
+  if (alone === undefined) return chooseSender(to, await asked, own, from)
+  const over = new AbortController()
+  const waited = shell.clock.sleep(ASK_MS, over.signal).catch(() => undefined)
+  const known = await Promise.race([asked.catch(unlessRefused), waited.then(() => null)])
+  over.abort()
+  return known === null ? alone : chooseSender(to, known, own, from)
+}
+
+/** How long a message waits for the bridge to say who somebody is, before it goes to the only one it can be for. */
+const ASK_MS = 2_000
+
+/** A bridge that is away, or does not know us just now, tells nothing of names; the outbox keeps what it is to have. */
+function unlessRefused(error: unknown): null {
+  if (error instanceof S2Error) return null
+  throw error
 }
 
 /**

@@ -15,6 +15,7 @@ import type { Shell } from './shell.ts'
 import { commandEnv } from './state.ts'
 import { oneLine, plain } from './text.ts'
 import { Agent, type Reports, type Seat, type WorkConfig, type WorkEvent } from './work/agent.ts'
+import { Claims } from './work/claims.ts'
 import { commandStarter } from './work/command.ts'
 import { inboxLetters, outboxReports } from './work/spool.ts'
 
@@ -116,6 +117,7 @@ class Seats implements AsyncDisposable {
   readonly #only: SessionId | null
   readonly #shell: Shell
   readonly #stores = new Map<string, Store>()
+  readonly #claims: Claims
   #credentials: readonly Credential[] = []
   #told = ''
 
@@ -123,6 +125,7 @@ class Seats implements AsyncDisposable {
     this.#state = state
     this.#only = only
     this.#shell = shell
+    this.#claims = new Claims(state)
   }
 
   async read(): Promise<Seat[]> {
@@ -131,12 +134,16 @@ class Seats implements AsyncDisposable {
     const mine = this.#credentials.filter(({ session }) =>
       this.#only === null ? sideOf(session) === 'b' : session === this.#only,
     )
+    const isOurs = await Promise.all(mine.map(({ session }) => this.#claims.hold(session)))
+    const ours = mine.filter((_, index) => isOurs[index])
+    const others = mine.filter((_, index) => !isOurs[index])
     this.#tellOnce([
+      ...others.map(({ session }) => `another s2 work on this host serves ${session}: it has it until it ends`),
       ...(mine.length > 0 ? [] : [`waiting for a credential ${this.#wanted()}: s2-cred-sync brings it`]),
       ...faults,
     ])
     return await Promise.all(
-      mine.map(async ({ session, bridgeUrl }) => ({ session, store: await this.#store(bridgeUrl) })),
+      ours.map(async ({ session, bridgeUrl }) => ({ session, store: await this.#store(bridgeUrl) })),
     )
   }
 
@@ -160,6 +167,7 @@ class Seats implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#claims[Symbol.asyncDispose]()
     for (const store of this.#stores.values()) await store[Symbol.asyncDispose]()
   }
 }

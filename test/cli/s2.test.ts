@@ -212,11 +212,13 @@ test('no message overtakes those that wait in the outbox, though no keepalive ru
     await outbox.put({ kind: 'send', from: 'conv_0123456789abcdef/b', draft: { text: 'second' } })
     const third = await run(['send', 'orchestrator', 'third'], { env: { S2_STATE: state } })
     assert.match(third.out, /^waiting: /)
+    const elsewhere = await run(['send', 'reviewer', 'fourth'], { env: { S2_STATE: state } })
+    assert.match(elsewhere.out, /^waiting: .* conv_0123456789abcdef\/a /, 'off the network nobody can be asked')
     const names = await outbox.names()
     const items = await Promise.all(names.map((name) => outbox.read(name)))
     assert.deepEqual(
       items.map((item) => item?.kind === 'send' && item.draft.text),
-      ['second', 'third'],
+      ['second', 'third', 'fourth'],
     )
   } finally {
     rmSync(state, { recursive: true })

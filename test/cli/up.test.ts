@@ -57,8 +57,17 @@ class LocalFleet implements AsyncDisposable {
   }
 
   async s2(...words: string[]): Promise<{ code: number; out: string; err: string }> {
+    return await this.#run(words, this.#env)
+  }
+
+  /** The same on a worker's host. */
+  async s2On(worker: string, ...words: string[]): Promise<{ code: number; out: string; err: string }> {
+    return await this.#run(words, { ...this.#env, S2_STATE: join(this.state, 'workers', worker) })
+  }
+
+  async #run(words: string[], env: NodeJS.ProcessEnv): Promise<{ code: number; out: string; err: string }> {
     return await new Promise((resolve) => {
-      execFile(process.execPath, [MAIN, ...words], { cwd: this.folder, env: this.#env }, (error, out, err) =>
+      execFile(process.execPath, [MAIN, ...words], { cwd: this.folder, env }, (error, out, err) =>
         resolve({ code: typeof error?.code === 'number' ? error.code : 0, out, err }),
       )
     })
@@ -126,6 +135,11 @@ test('a fleet comes up from nothing, works, tells, and ends without leaving anyt
   assert.match((await fleet.s2('check')).out, /status_update.*t-1/)
   assert.match((await fleet.s2('check')).out, /no new messages/)
   assert.match((await fleet.s2('freeze', 'test')).err, /did you mean tests\?/)
+
+  const stray = await fleet.s2On('s2-worker-1', 'send', 's2-worker-9', 'for somebody else')
+  assert.equal(stray.code, 1, stray.out)
+  assert.match(stray.err, /nothing was sent: nobody here is called "s2-worker-9"/)
+  assert.match((await fleet.s2On('s2-worker-1', 'send', 'orchestrator', 'for you')).out, /^waiting: /)
 
   const second = await fleet.s2('up', 'fleet.json')
   assert.equal(second.code, 78)

@@ -1,4 +1,8 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import {
   Agent,
@@ -9,6 +13,7 @@ import {
   type Seat,
   type WorkEvent,
 } from '../../services/cli/work/agent.ts'
+import { Claims } from '../../services/cli/work/claims.ts'
 import { S2Error } from '../../services/core/fleet/errors.ts'
 import { type SessionId, sessionId } from '../../services/core/fleet/session.ts'
 import type { Report } from '../../services/core/fleet/task.ts'
@@ -503,4 +508,30 @@ test('a command that cannot be started fails its task with the reason', async ()
   const { state, result } = await b.store.task('impossible')
   assert.equal(state, 'failed')
   assert.match(result?.tail ?? '', /could not be started: spawn ENOENT/)
+})
+
+test('one agent of a host works for a session, however often it is asked, and another when that one has ended', async () => {
+  const state = mkdtempSync(join(tmpdir(), 's2-claims-'))
+  try {
+    const session = sessionId('conv_0123456789abcdef', 'b')
+    await using second = new Claims(state)
+    {
+      await using first = new Claims(state)
+      assert.deepEqual(await Promise.all([first.hold(session), first.hold(session)]), [true, true])
+      assert.equal(await second.hold(session), false)
+      assert.equal(await second.hold(sessionId('conv_0123456789abcdee', 'b')), true, 'another session is free')
+    }
+    assert.equal(await second.hold(session), true)
+
+    // A program that was killed leaves its socket behind.
+    const left = join(state, 'run', 'work-conv_0123456789abcded-b.sock')
+    spawnSync(process.execPath, [
+      '-e',
+      `net.createServer().listen(${JSON.stringify(left)}, () => process.kill(process.pid, 9))`,
+    ])
+    assert.ok(existsSync(left))
+    assert.equal(await second.hold(sessionId('conv_0123456789abcded', 'b')), true)
+  } finally {
+    rmSync(state, { recursive: true })
+  }
 })

@@ -26,9 +26,15 @@ export async function askHealth(program: string, address: Address): Promise<Prog
     const report = JSON.parse(await get(address, '/readyz')) as Omit<ProgramHealth, 'program'>
     return { program, ready: report.ready, state: report.state, status: report.status, troubles: report.troubles }
   } catch (error) {
-    const why = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'it does not run' : (error as Error).message
-    return { program, ready: false, state: 'away', status: why, troubles: {} }
+    return { program, ready: false, state: 'away', status: whyAway(error as NodeJS.ErrnoException), troubles: {} }
   }
+}
+
+function whyAway({ name, code, message }: NodeJS.ErrnoException): string {
+  if (code === 'ENOENT' || code === 'ECONNREFUSED') return 'it does not run'
+  if (name === 'AbortError' || name === 'TimeoutError')
+    return `no answer within ${ANSWER_MS / 1000} s: it hangs, or was stopped`
+  return message
 }
 
 async function get(address: Address, path: string): Promise<string> {

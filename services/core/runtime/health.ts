@@ -1,6 +1,6 @@
 import { chmod, mkdir, unlink } from 'node:fs/promises'
-import { createServer, type Server } from 'node:http'
-import { createConnection, type ListenOptions } from 'node:net'
+import { createServer } from 'node:http'
+import { createConnection, type ListenOptions, type Server } from 'node:net'
 import { dirname } from 'node:path'
 import { ConfigError } from './config.ts'
 import { Metrics } from './metrics.ts'
