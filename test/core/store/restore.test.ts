@@ -332,9 +332,12 @@ test('killed at any moment, it leaves the former one or the restored one, each w
   const main = mainOf('cli')
   const env = { PATH: process.env.PATH, S2_STATE: ground.folder }
   const run = () => spawn(process.execPath, [main, 'restore', backup], { env, stdio: 'ignore' })
-  const began = performance.now()
-  await once(run(), 'exit')
-  const wholeMs = performance.now() - began
+  let wholeMs = Number.POSITIVE_INFINITY
+  for (let n = 0; n < 3; n += 1) {
+    const began = performance.now()
+    await once(run(), 'exit')
+    wholeMs = Math.min(wholeMs, performance.now() - began)
+  }
   let killed = 0
   for (let round = 1; round <= 12; round += 1) {
     const child = run()

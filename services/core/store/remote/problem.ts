@@ -78,6 +78,8 @@ export function fromProblem(value: unknown): S2Error | null {
 
 /** What a bare status means, where something between us and the bridge answered in its place. */
 export function fromStatus(status: number, writes: boolean): S2Error {
+  // Said also by a bridge that stood still itself while the request came in: it had no ear for it, and nothing happened.
+  if (status === 408) return new S2Error('unavailable', 'the request was not heard in time', { next: 'try again' })
   const code =
     status === 429
       ? 'rate_limited'
