@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
-import { S2Error } from '#fleet/errors.ts'
+import { isPassing, S2Error } from '#fleet/errors.ts'
 import { channelNames, type Incident, unitFailed } from '#fleet/incident.ts'
+import { backoff } from '#runtime/backoff.ts'
 import { openStore } from '#store/open.ts'
 import type { Store } from '#store/store.ts'
 import { wholeNumber } from './arguments.ts'
@@ -102,8 +103,10 @@ function asJson({ openedAt, closedAt, ...incident }: Incident): Readonly<Record<
 
 async function open(shell: Shell, { unit, summary, json }: Options & { unit: string }): Promise<void> {
   const incident = unitFailed(nameOf(unit), summary ?? howInWords(shell.env))
-  await using store = await openLocal(shell)
-  const isNew = await store.openIncident(incident, channels(shell.env))
+  const isNew = await patiently(shell, async () => {
+    await using store = await openLocal(shell)
+    return await store.openIncident(incident, channels(shell.env))
+  })
   if (json === true) shell.print(`${JSON.stringify({ cause: incident.cause, opened: isNew })}\n`)
   else shell.print(`${isNew ? 'opened' : 'open already'}: ${incident.summary}\n`)
 }
@@ -113,11 +116,29 @@ async function close(shell: Shell, named: string | undefined, { unit, json }: Op
     throw new UsageError('which incident?', 'name its cause, or --unit')
   }
   const cause = named ?? unitFailed(nameOf(unit ?? ''), '').cause
-  await using store = await openLocal(shell)
-  const wasOpen = await store.closeIncident(cause, channels(shell.env))
+  const wasOpen = await patiently(shell, async () => {
+    await using store = await openLocal(shell)
+    return await store.closeIncident(cause, channels(shell.env))
+  })
   if (json === true) shell.print(`${JSON.stringify({ cause, closed: wasOpen })}\n`)
   else shell.print(`${wasOpen ? 'closed' : 'was not open'}: ${cause}\n`)
 }
+
+/** The service manager calls once, and nobody calls again: what passes, such as a lock or a disk that stalls, is waited out. */
+async function patiently<T>({ clock, chance }: Shell, act: () => Promise<T>): Promise<T> {
+  const began = clock.now()
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await act()
+    } catch (error) {
+      if (!isPassing(error) || clock.now() - began > PATIENCE_MS) throw error
+    }
+    await clock.sleep(AGAIN.firstMs + backoff(attempt, AGAIN, chance))
+  }
+}
+
+const PATIENCE_MS = 60_000
+const AGAIN = { firstMs: 500, mostMs: 5_000 }
 
 /**
  * The database itself, whether a bridge serves it or not: that may be what failed. Only the settings that say where it is are

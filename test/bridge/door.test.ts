@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { systemClock } from '#runtime/clock.ts'
 import { VERBS } from '#store/remote/wire.ts'
-import { type Answer, Ground } from './ground.ts'
+import { type Answer, Ground, HASTY } from './ground.ts'
 
 function refused(answer: Answer, status: number, code: string): void {
   assert.equal(answer.status, status, answer.text)
@@ -389,7 +389,7 @@ test('requests sent in one go are answered in order', async () => {
 })
 
 test('who sends a request drop by drop, or not at all, is shut out', async () => {
-  await using ground = await Ground.open()
+  await using ground = await Ground.open({}, { patience: HASTY })
   const wire = await ground.wire()
   wire.on('error', () => undefined)
   wire.write('POST /v1/send HTTP/1.1\r\nhost: localhost\r\n')

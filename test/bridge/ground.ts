@@ -19,6 +19,7 @@ import { type Keyring, openRemoteStore, type RemoteOptions, type RemoteStore } f
 import type { Store, StoreParts } from '#store/store.ts'
 import { type Bridge, openBridge } from '../../services/bridge/bridge.ts'
 import { type Config, readConfig } from '../../services/bridge/config.ts'
+import { PATIENCE, type Patience } from '../../services/bridge/servers.ts'
 
 /** A clock whose wall can be moved. */
 export class MovableClock implements Clock {
@@ -62,7 +63,11 @@ export interface Ask {
   readonly body?: string | Buffer
 }
 
+/** For callers who are slow on purpose. To the others a bridge is as patient as ever: this machine may stall. */
+export const HASTY: Patience = { headersMs: 500, requestMs: 1_000, inspectMs: 50 }
+
 interface GroundOptions {
+  readonly patience?: Patience
   readonly openStore?: (parts: StoreParts, state: string) => Promise<Store>
   readonly clock?: Clock
 }
@@ -77,11 +82,13 @@ export class Ground implements AsyncDisposable {
   readonly clientLog = recordingLog()
   health = new Health()
   bridge!: Bridge
+  readonly #patience: Patience
   #draining = new AbortController()
   readonly #stores: RemoteStore[] = []
   readonly #tokens: string[] = []
 
-  private constructor(state: string, config: Config, clock: Clock) {
+  private constructor(state: string, config: Config, clock: Clock, patience: Patience) {
+    this.#patience = patience
     this.state = state
     this.config = config
     this.clock = new MovableClock(clock)
@@ -90,11 +97,16 @@ export class Ground implements AsyncDisposable {
 
   static async open(
     env: Readonly<Record<string, string>> = {},
-    { openStore, clock }: GroundOptions = {},
+    { openStore, clock, patience }: GroundOptions = {},
   ): Promise<Ground> {
     const state = await mkdtemp(join(tmpdir(), 's2-bridge-'))
     const config = readConfig({ S2_STATE: state, S2_LISTEN: '127.0.0.1:0', S2_RATE: '100000', ...env })
-    const ground = new Ground(state, config, clock ?? systemClock)
+    const ground = new Ground(
+      state,
+      config,
+      clock ?? systemClock,
+      patience ?? { ...PATIENCE, inspectMs: HASTY.inspectMs },
+    )
     ground.store = (await openStore?.(ground.parts, state)) ?? openMemoryStore(ground.parts)
     await ground.start()
     return ground
@@ -126,7 +138,7 @@ export class Ground implements AsyncDisposable {
         health: this.health,
         draining: this.#draining.signal,
       },
-      { headersMs: 500, requestMs: 1_000, inspectMs: 50 },
+      this.#patience,
     )
     this.clock.offsetMs = offsetMs
   }

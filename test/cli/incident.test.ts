@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, beforeEach, test } from 'node:test'
+import Database from 'better-sqlite3'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openStore } from '#store/open.ts'
@@ -82,4 +83,28 @@ test('where there is no database none is made, and it is said what to look at', 
   assert.match(err, /no incident can be kept here: there is no database .*\n {2}next: .*systemctl --failed/)
   assert.equal((await s2(['incident', 'open', '--unit', 'a b'])).code, 64)
   assert.equal((await s2(['incident', 'close'])).code, 64)
+})
+
+test('a database that is locked for longer than one try waits is waited for, with a bound', async () => {
+  const locker = new Database(`${state}/bridge.db`)
+  let [now, freeAt] = [0, 20_000]
+  const clock = {
+    ...systemClock,
+    now: () => now,
+    sleep: async (ms: number, signal?: AbortSignal) => {
+      await systemClock.sleep(1, signal)
+      now += ms
+      if (now > freeAt && locker.inTransaction) locker.exec('COMMIT')
+    },
+  }
+  const world = { env: { S2_STATE: state }, clock }
+  locker.exec('BEGIN IMMEDIATE')
+  const opened = await run(['incident', 'open', '--unit', 's2-x'], world)
+  assert.deepEqual([opened.code, locker.inTransaction], [0, false], opened.err)
+  freeAt = Number.POSITIVE_INFINITY
+  locker.exec('BEGIN IMMEDIATE')
+  const closed = await run(['incident', 'close', '--unit', 's2-x'], world)
+  assert.deepEqual([closed.code, locker.inTransaction], [1, true])
+  assert.match(closed.err, /locked/)
+  locker.close()
 })
