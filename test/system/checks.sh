@@ -1,13 +1,24 @@
-# Sourced by the system tests: counted checks, and waiting for events with an end. What is sourced sets `work`, a folder of
-# its own that it removes.
+# Sourced by the system tests: a folder of their own, counted checks, and waiting for events with an end.
 # shellcheck shell=bash
-# shellcheck disable=SC2154 # work
 
 passed=0
 failed=0
 # A machine whose disk stalls, or that others keep busy, is late and not wrong: it is forgiven so much, seconds, and told of.
 hiccup=15
 late=''
+
+# Makes the folder $work, which goes when the script ends, however it ends; what ends all that the script started goes first.
+take_folder() { # name ending-command
+  # What a script that was killed left behind is nobody's: whoever lives has locked its folder.
+  find /tmp -maxdepth 1 -type d -user root -name "s2-$1.??????" -mmin +1 -exec flock --nonblock {} rm -rf --one-file-system {} \;
+  work=$(mktemp -d "/tmp/s2-$1.XXXXXX")
+  exec 8<"$work"
+  flock 8
+  # shellcheck disable=SC2064 # it is known now
+  trap "$2; rm -rf --one-file-system '$work'" EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+}
 
 seconds() { awk -v from="$1" 'BEGIN { "date +%s.%N" | getline now; printf "%.1f", now - from }'; } # since a `date +%s.%N`
 
@@ -77,6 +88,11 @@ cannot() { # reason
   fi
   printf 'skipped: %s\n\n0 passed, 0 failed\n' "$1"
   exit 0
+}
+
+debian_mirror() { # where this machine has its packages from
+  cat /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2>/dev/null |
+    awk '/^(URIs:|deb) / { for (i = 2; i <= NF; i++) if ($i ~ /:\/\//) { print $i; exit } }'
 }
 
 needs_root() { [ "$(id -u)" = 0 ] || cannot "$1 wants root"; } # what

@@ -19,19 +19,11 @@ needs docker-compose docker-compose
 needs openssh-client ssh-keygen
 needs openssl openssl
 
-work=$(mktemp -d /tmp/s2-docker.XXXXXX)
-finish() {
-  engine_close
-  rm -rf --one-file-system "$work"
-}
-trap finish EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+take_folder docker engine_close
 
 # --- the grounds -------------------------------------------------------------------------------------------------------------
 
-mirror=$(awk '/^URIs:/ { print $2; exit }' /etc/apt/sources.list.d/*.sources 2>/dev/null)
-[ -n "$mirror" ] || mirror=$(awk '/^deb / { for (i = 2; i <= NF; i++) if ($i ~ /:\/\//) { print $i; exit } }' /etc/apt/sources.list)
+mirror=$(debian_mirror)
 
 # Two Debians without a registry: the one that the image shall stand on, slim as the official one is, and a workshop with what
 # the official Node image or its package lists would bring.
@@ -140,7 +132,6 @@ up() { on "$1" --profile "$1" up -d; }
 down() { on "$1" --profile "$1" down --volumes; }
 named() { docker ps --all --quiet --filter "label=com.docker.compose.service=$1"; } # service: its container
 s2() { docker exec "$(named bridge)" s2 "$@"; }                                     # as the orchestrator
-pid_in() { docker exec "$(named "$1")" cut -d' ' -f2 /tmp/s2; }                     # service: the process that docker watches over
 is_healthy() { [ "$(docker inspect --format '{{.State.Health.Status}}' "$(named "$1")")" = healthy ]; }
 is_unhealthy() { [ "$(docker inspect --format '{{.State.Health.Status}}' "$(named "$1")")" = unhealthy ]; }
 all_healthy() { local each; for each in bridge watchdog cred-sync keepalive fs-watcher; do is_healthy "$each" || return; done; }
@@ -290,7 +281,7 @@ must 'everything is healthy again by itself' within 90 all_healthy
 for name in slow queued-1 queued-2 queued-3; do check "$name is done" within 60 task_is "$name" completed; done
 check 'no letter was lost' within 10 eval 'docker exec "$(named agent)" s2 check | grep "before the engine died"'
 check 'the engine is told to end, and to leave what lives alone' eval 'engine_kill TERM && engine_start --live-restore && within 90 all_healthy'
-old=$(pid_in bridge) since=$(docker inspect --format '{{.State.StartedAt}}' "$(named bridge)")
+since=$(docker inspect --format '{{.State.StartedAt}}' "$(named bridge)")
 check 'it is killed and started once more' eval 'engine_kill && engine_start --live-restore'
 check 'nothing was even restarted' test "$since" = "$(docker inspect --format '{{.State.StartedAt}}' "$(named bridge)")"
 check 'and the fleet works' works restored 'echo restored >>/var/lib/s2/done'

@@ -14,14 +14,7 @@ needs_root 'a docker engine of its own'
 needs docker.io dockerd docker
 node=$(cd "$here" && . ./deploy/env.sh >/dev/null && command -v node)
 
-work=$(mktemp -d /tmp/s2-evidence.XXXXXX)
-finish() {
-  engine_close
-  rm -rf --one-file-system "$work"
-}
-trap finish EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+take_folder evidence engine_close
 
 settings=(S2_STATE="$work/state" S2_LATE_AFTER=5s S2_SILENT_AFTER=8s S2_MOVE_EVERY=1s)
 program() { # name settings…: starts it where the engine is, so that it ends with it

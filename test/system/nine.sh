@@ -6,17 +6,7 @@ set -u
 
 here=$(cd "$(dirname "$0")" && pwd)
 project=$(cd "$here/../.." && pwd)
-work=$(mktemp -d /tmp/s2-nine.XXXXXX)
-world=''
-# All that is started, mounted or linked lives in one world and ends with its first process, however this script ends.
-finish() {
-  # KILL, since unshare lets nothing else end it while its child lives.
-  [ -n "$world" ] && kill -KILL "$world" 2>/dev/null && wait "$world" 2>/dev/null
-  rm -rf "$work" 2>/dev/null || { sleep 1 && rm -rf "$work"; } # what still writes there is being ended
-}
-trap finish EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+# shellcheck source=test/system/checks.sh
 . "$here/checks.sh"
 
 needs_root 'making machines out of name spaces'
@@ -24,15 +14,20 @@ needs util-linux unshare nsenter pivot_root
 needs iproute2 ip
 needs iptables iptables
 needs git git
+needs procps pkill
 [ -e "$project/dist/.stamp" ] || cannot 'the programs are not built: make build'
+
+world=''
+end_world() { # with its first process ends all that was started, mounted or linked there
+  [ -z "$world" ] || { pkill -KILL -P "$world" && wait "$world"; } 2>/dev/null
+}
+take_folder nine end_world
+
 unshare --net iptables -A FORWARD -m statistic --mode random --probability 0.2 -j DROP 2>"$work/why" ||
   cannot "this kernel gives no network name space with iptables: $(head -n 1 "$work/why")"
 node=$(. "$project/deploy/env.sh" 2>/dev/null && command -v node)
 
-unshare --mount --net --pid --ipc --fork --kill-child --mount-proc --propagation private \
+setpriv --pdeathsig KILL unshare --mount --net --pid --ipc --fork --kill-child --mount-proc --propagation private \
   "$node" "$here/nine/main.ts" "$work" "$@" &
 world=$!
 wait "$world"
-status=$?
-world=''
-exit "$status"

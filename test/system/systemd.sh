@@ -17,23 +17,15 @@ needs systemd-container systemd-nspawn
 needs debootstrap debootstrap
 node=$(cd "$here" && . ./deploy/env.sh >/dev/null && command -v node)
 
-work=$(mktemp -d /tmp/s2-system.XXXXXX)
+take_folder systemd stop_machine
 root=$work/root
-machine=s2-$$
 leader=''
 nspawn=''
 
-finish() {
-  stop_machine
-  rm -rf --one-file-system "$work"
-}
-trap finish EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-
-boot() {
-  systemd-nspawn --quiet --boot --register=no --keep-unit --private-network -D "$root" --machine="$machine" \
-    --bind-ro="$here:/src" --bind-ro="$(dirname "$node"):/node" </dev/null >"$work/boot.log" 2>&1 &
+boot() { # a machine that ends with this script, also where that cannot end it any more
+  setpriv --pdeathsig KILL systemd-nspawn --quiet --boot --register=no --keep-unit --private-network \
+    --directory="$root" --machine="s2-$$" --bind-ro="$here:/src" --bind-ro="$(dirname "$node"):/node" \
+    </dev/null >"$work/boot.log" 2>&1 &
   nspawn=$!
   within 60 is_booted
 }
@@ -70,13 +62,11 @@ make_next() {
 }
 
 chapter 'a Debian 12 with a systemd of its own'
-mirror=$(awk '/^URIs:/ { print $2; exit }' /etc/apt/sources.list.d/*.sources 2>/dev/null)
-[ -n "$mirror" ] || mirror=$(awk '/^deb / { for (i = 2; i <= NF; i++) if ($i ~ /:\/\//) { print $i; exit } }' /etc/apt/sources.list)
 make_debian() {
   local packages=systemd,systemd-sysv,dbus,libpam-systemd,procps,git
   mkdir -p "$root"
   if [ -n "${DEBIAN:-}" ] && [ -f "$DEBIAN" ]; then tar -xf "$DEBIAN" -C "$root"; return; fi
-  debootstrap --variant=minbase --include="$packages" bookworm "$root" "$mirror" || return
+  debootstrap --variant=minbase --include="$packages" bookworm "$root" "$(debian_mirror)" || return
   if [ -n "${DEBIAN:-}" ]; then tar -cf "$DEBIAN" -C "$root" .; fi
 }
 check 'is made' make_debian

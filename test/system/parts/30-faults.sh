@@ -55,7 +55,7 @@ came() { # every acknowledged message lies in the inbox once
   local text
   inside s2 check --peek --limit 1000 --json >"$work/inbox"
   for text in before after $(cat "$work/acked"); do
-    [ "$(grep -c "\"text\":\"$text[ \"]" "$work/inbox")" = 1 ] || { echo "$text is there $(grep -c "\"text\":\"$text[ \"]" "$work/inbox") times"; return 1; }
+    [ "$(grep -c "\"text\":\"${text}[ \"]" "$work/inbox")" = 1 ] || { echo "$text is there $(grep -c "\"text\":\"${text}[ \"]" "$work/inbox") times"; return 1; }
   done
 }
 check 'nothing that was acknowledged is lost' within 20 came

@@ -1,0 +1,65 @@
+# Sourced by what runs parts one after the other and counts them. A part ends with a line `N passed, N failed` of its own;
+# one that does not, or that takes longer than it may, has failed, whatever its exit code says.
+# shellcheck shell=bash
+
+passed=0
+failed=0
+verdicts=()
+running=''
+logs=$(mktemp -d /tmp/s2-logs.XXXXXX)
+
+finish() { # a part that is told to end clears away what is its own
+  [ -z "$running" ] || { kill -TERM "$running" && wait "$running"; } 2>/dev/null
+  rm -rf "$logs"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# Bounds a command and shows what it prints. The log is a file and not a pipe, because a process that a broken part left
+# behind would hold a pipe open for ever; and it is followed in the background, because while a command runs in front no
+# signal is heard.
+bounded() { # seconds log command…
+  local limit=$1 log=$2 follower status
+  shift 2
+  : >"$log" # there before it is followed
+  timeout --kill-after=60 "$limit" "$@" >"$log" 2>&1 </dev/null &
+  running=$!
+  tail -n +1 -f --pid="$running" --sleep-interval=0.2 "$log" &
+  follower=$!
+  wait "$running"
+  status=$?
+  running=''
+  wait "$follower"
+  return "$status"
+}
+
+part() { # name seconds command…
+  local name=$1 limit=$2 log=$logs/$1 began=$SECONDS status=0 took count p=0 f=0
+  shift 2
+  printf '\n== %s\n\n' "$name"
+  bounded "$limit" "$log" "$@" || status=$?
+  took=$((SECONDS - began))
+  count=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$log" | tail -n 1)
+  [ -z "$count" ] || read -r p _ f _ <<<"$count"
+  if [ "$status" -ne 0 ] && [ "$took" -ge "$limit" ]; then
+    count="not done within $limit s"
+    f=$((f + 1))
+  elif [ -z "$count" ]; then
+    count="exit code $status and no count"
+    f=1
+  elif [ "$status" -ne 0 ] && [ "$f" -eq 0 ]; then
+    count="exit code $status although it says $count"
+    f=1
+  fi
+  verdicts+=("$name: $count, $took s")
+  passed=$((passed + p))
+  failed=$((failed + f))
+}
+
+sum_up() { # the last line is the sum of all parts, alone
+  printf '\n'
+  printf '%s\n' "${verdicts[@]}"
+  printf '%s passed, %s failed\n' "$passed" "$failed"
+  [ "$failed" -eq 0 ]
+}
