@@ -1,5 +1,6 @@
 # Sourced from the root of the checkout, by every make rule and by people: the project's Node and the tools of
 # node_modules come first in PATH, and npm keeps the machine's settings although another Node runs it.
+# shellcheck shell=sh
 
 # npm needs a cache it can write; accounts without a home (containers, service users) get one in the checkout.
 if [ ! -w "${HOME:-/nonexistent}" ] && [ -z "${npm_config_cache:-}" ]; then

@@ -35,7 +35,7 @@ DESTDIR=${DESTDIR:-}
 ROLE=${ROLE:-}
 AGENT=${AGENT:-}
 if [ $MODE = user ]; then
-  : "${HOME:?}"
+  [ -n "${HOME:-}" ] || fail 'HOME is not set' 'name your home: HOME=/home/you make install-user' 64
   PREFIX=${PREFIX:-$HOME/.local/opt/s2}
   ETC=${ETC:-${XDG_CONFIG_HOME:-$HOME/.config}/s2}
   STATE=${STATE:-${XDG_STATE_HOME:-$HOME/.local/state}/s2}
@@ -48,6 +48,7 @@ else
   # Not in /etc: what lies there is the administrator's (`systemctl edit --full`) and wins over this.
   UNITS=${UNITS:-/usr/local/lib/systemd/system}
   BIN=${BIN:-/usr/local/bin}
+  umask 022 # what root lays is read by the services' users, whatever root's own mask is
 fi
 # Tests put other files in their place, to be on WSL where they are not.
 OSRELEASE=${OSRELEASE:-/proc/sys/kernel/osrelease}
@@ -70,7 +71,7 @@ nearest() {
 check_words() {
   for path in "$PREFIX" "$ETC" "$STATE" "$UNITS" "$BIN"; do
     case $path in
-      /*[!A-Za-z0-9._/+@-]* | /) fail "the path $path cannot be used" 'use letters, digits, dots, dashes and slashes' 64 ;;
+      /*[!A-Za-z0-9._/+@-]* | */) fail "the path $path cannot be used" 'use letters, digits, dots, dashes and slashes, but none at the end' 64 ;;
       /*) ;;
       *) fail "the path $path is not absolute" 'begin it with /' 64 ;;
     esac
@@ -119,7 +120,7 @@ check_host() {
     [ "$(id -u)" != 0 ] || fail 'root has no services of its own' 'run make install-user as the person whose agent it is, or make install for the whole host'
     [ -z "$AGENT" ] || fail 'AGENT is for a system-wide installation' 'leave it away: services of your own run as you' 64
     has_systemd || fail 'systemd does not run on this machine' "$(without_systemd)"
-    if [ -z "${XDG_RUNTIME_DIR:-}" ] && [ -d "/run/user/$(id -u)" ]; then export XDG_RUNTIME_DIR="/run/user/$(id -u)"; fi
+    if [ -z "${XDG_RUNTIME_DIR:-}" ] && [ -d "/run/user/$(id -u)" ]; then XDG_RUNTIME_DIR=/run/user/$(id -u) && export XDG_RUNTIME_DIR; fi
     systemctl --user show --property=Version >/dev/null 2>&1 ||
       fail "no service manager of $(id -un) answers" "log in as yourself (su and sudo -u do not start one), or as root: loginctl enable-linger $(id -un) (with the package libpam-systemd)"
   fi
@@ -165,6 +166,10 @@ check_place() {
     case $(stat -f -c %T "$near") in v9fs | 9p | fuseblk | ntfs* | nfs | cifs | smb2 | virtiofs) windows=yes ;; esac
     [ -z "$windows" ] || fail "$path lies on a drive of Windows or of the network" 'choose a place on a local Linux disk: databases, locks and watches break there'
   done
+  if [ $MODE = system ]; then
+    case $STATE in /var/lib/?*) ;; *) fail "STATE=$STATE is not below /var/lib, where systemd keeps the data of services" 'choose a folder there; it may be a link to another disk' 64 ;; esac
+    case $PREFIX in /home/* | /root/* | /tmp/* | /var/tmp/*) fail "PREFIX=$PREFIX lies where the services are not let in" 'choose a place like /opt or /srv, or run make install-user' 64 ;; esac
+  fi
   free=$(df -Pk "$(nearest "$DESTDIR$PREFIX")" | awk 'NR == 2 { print $4 }')
   [ "$free" -gt 300000 ] || fail "only $free kB are free at $DESTDIR$PREFIX; 300 MB are wanted" 'make room, or choose another PREFIX'
   command=$DESTDIR$BIN/s2
@@ -199,6 +204,12 @@ check_settings() {
   done
 }
 
+# Marks the place as ours, and lets nobody else work there until this process ends.
+alone() {
+  exec 9>"$DESTDIR$PREFIX/.s2"
+  flock --nonblock 9 || fail "another installation or removal is at work in $DESTDIR$PREFIX" 'wait for its end, then try again'
+}
+
 # A release is named after what is in it, so that installing the same again changes nothing.
 release_id() {
   (cd "$here" && { cat package.json package-lock.json; find dist systemd -type f ! -name '.*' | LC_ALL=C sort | xargs cat; node --version; } | sha256sum | cut -c1-12)
@@ -208,19 +219,25 @@ lay_release() {
   release="$DESTDIR$PREFIX/releases/$id"
   [ -f "$release/.whole" ] && return
   rm -rf "$release.part"
-  trap 'rm -rf "$release.part" "$stage"; [ -n "$before" ] || rm -rf "$DESTDIR$PREFIX"; fail "the new version could not be copied to $DESTDIR$PREFIX" "see whether the disk is full; what was installed before is still in force"' EXIT
-  "$here/deploy/release.sh" "$release.part"
-  sha256sum <"$release.part/bin/node" >"$release.part/bin/node.sum"
-  # The same Node as before takes no room twice.
-  if [ -n "$before" ] && cmp -s "$release.part/bin/node" "$DESTDIR$PREFIX/releases/$before/bin/node"; then
-    ln -f "$DESTDIR$PREFIX/releases/$before/bin/node" "$release.part/bin/node"
-  fi
-  cp -R "$here/systemd" "$release.part/systemd"
-  chmod -R go=u-w "$release.part/systemd"
-  touch "$release.part/.whole"
+  copy_release "$release.part" || {
+    rm -rf "$release.part"
+    [ -e "$DESTDIR$PREFIX/current" ] || rm -rf "$DESTDIR$PREFIX"
+    fail "the new version could not be copied to $DESTDIR$PREFIX" 'see whether the disk is full; what was installed before is still in force'
+  }
   rm -rf "$release"
   mv "$release.part" "$release"
-  trap 'rm -rf "$stage"' EXIT
+}
+
+copy_release() { # folder
+  "$here/deploy/release.sh" "$1" &&
+    sha256sum <"$1/bin/node" >"$1/bin/node.sum" &&
+    cp -R "$here/systemd" "$1/systemd" &&
+    chmod -R go=u-w "$1/systemd" || return
+  # The same Node as before takes no room twice.
+  if [ -n "$before" ] && cmp -s "$1/bin/node" "$DESTDIR$PREFIX/releases/$before/bin/node"; then
+    ln -f "$DESTDIR$PREFIX/releases/$before/bin/node" "$1/bin/node"
+  fi
+  touch "$1/.whole"
 }
 
 point_to() {
@@ -314,7 +331,7 @@ print_of() { # service release
   release="$DESTDIR$PREFIX/releases/$2"
   {
     cat "$release/dist/$(program_of "$1").js"
-    find "$release/dist/migrations" -type f | LC_ALL=C sort | xargs cat
+    cat "$release"/dist/migrations/*
     cat "$release/bin/node.sum"
     cat "$release"/node_modules/*/package.json
     cat "$stage/$1.service" "$stage/s2-.service.d"/* "$stage/$1.service.d"/* "$stage/s2-worker-.service.d"/* 2>/dev/null
@@ -407,15 +424,17 @@ install_all() {
   check_place
   stage=$(mktemp -d)
   trap 'rm -rf "$stage"' EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
   stage_units "$here/systemd"
   check_units
   check_settings
+  mkdir -p "$DESTDIR$PREFIX/releases"
+  alone
   id=$(release_id)
   before=''
   # The last one that was installed to the end; `current` may be one that was cut off before it was known to work.
   if [ -f "$DESTDIR$PREFIX/installed" ]; then before=$(cat "$DESTDIR$PREFIX/installed"); fi
-  mkdir -p "$DESTDIR$PREFIX/releases"
-  : >"$DESTDIR$PREFIX/.s2"
   lay_release
   lay_units "$id"
   lay_settings
@@ -472,15 +491,15 @@ say_next() {
 
 uninstall_all() {
   check_words
+  ROLE=${was:-$ROLE}
   plan
   [ -f "$DESTDIR$PREFIX/.s2" ] || fail "S2 is not installed at $DESTDIR$PREFIX" 'name the PREFIX it was installed with'
-  if live; then
-    [ $MODE = user ] || [ "$(id -u)" = 0 ] || fail 'removing a system-wide installation wants root' 'use sudo make uninstall'
-    if has_systemd; then
-      for unit in $(sed -n 's#^[^ ]* \./\(s2-[^/]*\.\(service\|timer\|target\)\)$#\1#p' "$PREFIX/laid" 2>/dev/null); do
-        case $unit in *@.*) ;; *) ctl disable --now --quiet "$unit" 2>/dev/null || true ;; esac
-      done
-    fi
+  ! live || [ $MODE = user ] || [ "$(id -u)" = 0 ] || fail 'removing a system-wide installation wants root' 'use sudo make uninstall'
+  alone
+  if live && has_systemd; then
+    for unit in $(sed -n 's#^[^ ]* \./\(s2-[^/]*\.\(service\|timer\|target\)\)$#\1#p' "$PREFIX/laid" 2>/dev/null); do
+      case $unit in *@.*) ;; *) ctl disable --now --quiet "$unit" 2>/dev/null || true ;; esac
+    done
   fi
   if [ -f "$DESTDIR$PREFIX/laid" ]; then
     while read -r _ file; do
@@ -492,7 +511,7 @@ uninstall_all() {
   if [ "$ROLE" = both ]; then rm -f "$DESTDIR$BIN/s2-worker"; fi
   if live && has_systemd; then ctl daemon-reload || true; fi
   if [ "${PURGE:-}" != 1 ]; then
-    say "removed; settings in $ETC and data in $STATE are left (PURGE=1 removes them too)"
+    say "removed; settings in $DESTDIR$ETC and data in $DESTDIR$STATE are left (PURGE=1 removes them too)"
     return
   fi
   rm -rf "$DESTDIR$ETC" "$DESTDIR$STATE"

@@ -19,6 +19,9 @@ chapter 'what is wrong is said, and changes nothing'
 inside sh -c 'mkdir -p /srv/full /srv/readonly /etc/s2 && mount -t tmpfs -o size=20m tmpfs /srv/full && mount -t tmpfs -o ro tmpfs /srv/readonly'
 check 'a ROLE that is none' changes_nothing 'ROLE=boss is not known' install_from /src ROLE=boss
 check 'a prefix that belongs to others' changes_nothing 'holds something that is not S2' install_from /src PREFIX=/usr
+check 'a prefix where no service is let in' changes_nothing 'lies where the services are not let in' install_from /src PREFIX=/home/s2
+check 'data where systemd keeps none' changes_nothing 'is not below /var/lib' install_from /src STATE=/srv/s2
+check 'a path that would be cut in two' changes_nothing 'cannot be used' install_from /src "'PREFIX=/opt/s 2'"
 check 'a prefix that cannot be written' changes_nothing 'cannot be written' install_from /src PREFIX=/srv/readonly/s2
 check 'a disk that is too small' changes_nothing 'kB are free' install_from /src PREFIX=/srv/full/s2
 check 'a copy that fails half-way' changes_nothing 'could not be copied' inside sh -c 'cd /src && ulimit -f 20000 && sh deploy/install.sh install'
@@ -70,11 +73,13 @@ check 'and the task is printed' says Register-ScheduledTask inside s2 init --wsl
 
 chapter 'for a package'
 packaged=$(tree_print)
-check 'DESTDIR takes all of it' inside sh -c 'cd /src && DESTDIR=/srv/package ROLE=both sh deploy/install.sh install && test -x /srv/package/opt/s2/current/bin/node'
+check 'DESTDIR takes all of it' inside sh -c 'cd /src && umask 077 && DESTDIR="/srv/a package" ROLE=both sh deploy/install.sh install && test -x "/srv/a package/opt/s2/current/bin/node"'
+check 'which all may read, save the settings' inside sh -c 'test -z "$(find "/srv/a package/opt" "/srv/a package/usr" ! -type l ! -perm -044)"'
+check 'and it goes' inside sh -c 'cd /src && DESTDIR="/srv/a package" PURGE=1 sh deploy/install.sh uninstall && test -z "$(find "/srv/a package" -type f)"'
 check 'and nothing else changes' test "$(tree_print)" = "$packaged"
 inside sh -c 'mkdir -p /run/test && printf "#!/bin/sh\necho systemd 257\n" >/run/test/systemctl && chmod +x /run/test/systemctl'
 check 'a systemd that knows rising delays gets them' inside sh -c "cd /src && PATH=/run/test:\$PATH DESTDIR=/srv/package sh deploy/install.sh install && grep RestartSteps /srv/package$units/s2-.service.d/*"
-check 'and goes without trace' inside sh -c 'cd /src && DESTDIR=/srv/package sh deploy/install.sh uninstall && PURGE=1 && test -z "$(find /srv/package -type f -not -path "*/etc/s2/*")"'
+check 'and goes, but for its settings' inside sh -c 'cd /src && DESTDIR=/srv/package sh deploy/install.sh uninstall && test -z "$(find /srv/package -type f -not -path "*/etc/s2/*")"'
 check 'a worker takes what is a worker’s' inside sh -c "cd /src && DESTDIR=/srv/package ROLE=worker AGENT=games PREFIX=/opt/worker UNITS=/usr/local/lib/worker sh deploy/install.sh install && cd /srv/package/usr/local/lib/worker && test ! -e s2-bridge.service && grep ^User=games s2-.service.d/15-half.conf"
 inside sh -c 'mkdir -p /opt/worker && cp -R /srv/package/opt/worker/. /opt/worker/'
 check 'its units verify clean' verify '' /srv/package/usr/local/lib/worker
