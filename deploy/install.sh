@@ -251,7 +251,8 @@ stage_units() { # folder of a release's or the checkout's units
   (cd "$1" && tar -cf - s2-*) | tar -xf - -C "$stage"
   set -- "$1" "in-$MODE"
   [ "$ROLE" = worker ] || set -- "$@" on-orchestrator
-  if [ "$ROLE" = worker ] && [ -n "$AGENT" ]; then set -- "$@" for-agent; fi
+  # Where the watcher runs as the user whose agent it wakes.
+  if [ $MODE = user ] || { [ "$ROLE" = worker ] && [ -n "$AGENT" ]; }; then set -- "$@" for-agent; fi
   version=$(systemd_version)
   if [ "${version:-0}" -ge 254 ]; then set -- "$@" since-254; fi
   tree=$1
