@@ -8,7 +8,7 @@ import {
   Supervisor,
   type SupervisorEvent,
 } from '../../services/cli/up/supervisor.ts'
-import { ManualClock, settle } from './clock.ts'
+import { ManualClock, settle } from '../manual-clock.ts'
 
 class FakeChild implements Child {
   static pids = 100

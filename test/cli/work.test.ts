@@ -19,7 +19,7 @@ import { type SessionId, sessionId } from '../../services/core/fleet/session.ts'
 import type { Report } from '../../services/core/fleet/task.ts'
 import { openMemoryStore } from '../../services/core/store/memory.ts'
 import type { Store } from '../../services/core/store/store.ts'
-import { ManualClock, settle } from './clock.ts'
+import { ManualClock, settle } from '../manual-clock.ts'
 
 const LEASE_MS = 60_000
 
@@ -367,7 +367,7 @@ test('after a pause the lease is verified before the result is told', async () =
   // All stands still; meanwhile the watchdog moves the task. The command's end is the first thing the agent hears.
   await b.move('frozen')
   command.exit(0, 'finished in ignorance')
-  await b.clock.pause(300_000)
+  b.clock.pause(300_000)
   await b.clock.advance(2_000)
   assert.deepEqual(b.words.slice(0, 2), ['in_progress', 'completed'])
   assert.equal(b.told('refused').length, 1)
@@ -384,7 +384,7 @@ test('a machine that was suspended asks before it believes its lease, though its
   const { done } = b.start('life-1')
   await b.clock.advance(10)
   await b.move('asleep')
-  await b.clock.suspend(600_000)
+  b.clock.step(600_000)
   b.words.length = 0
   b.command.exit(0, 'slept')
   await settle()

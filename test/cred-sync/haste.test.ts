@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Haste } from '../../services/cred-sync/haste.ts'
-import { ManualClock } from '../keepalive/clock.ts'
+import { ManualClock } from '../manual-clock.ts'
 
 function scene(chance = () => 0.5) {
   const clock = new ManualClock()

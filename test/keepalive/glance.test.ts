@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { folderVersion } from '#spool/atomic.ts'
 import { Glance } from '../../services/keepalive/glance.ts'
-import { ManualClock } from './clock.ts'
+import { ManualClock } from '../manual-clock.ts'
 
 test('a folder is read after each change, once more when the grain of its clock has passed, and then no more', async () => {
   const clock = new ManualClock()

@@ -11,7 +11,7 @@ import type { Keyring } from '#store/remote/remote.ts'
 import type { Store } from '#store/store.ts'
 import { type CarryConfig, Host } from '../../services/keepalive/host.ts'
 import type { LinkedStore } from '../../services/keepalive/ports.ts'
-import { ManualClock } from './clock.ts'
+import { ManualClock } from '../manual-clock.ts'
 import { MemoryInbox, MemoryOutbox, MemoryWallet } from './spool.ts'
 
 const BRIDGE = 'http://bridge.test'

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import type { StoredMessage } from '#fleet/message.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { Shelves } from '../../services/keepalive/shelves.ts'
-import { ManualClock } from './clock.ts'
+import { ManualClock } from '../manual-clock.ts'
 import { MemoryInbox } from './spool.ts'
 
 const MESSAGE: StoredMessage = {

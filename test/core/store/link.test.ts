@@ -9,7 +9,7 @@ import { type Clock, systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { MAIL_WINDOW } from '#store/remote/frames.ts'
 import { openRemoteStore, type RemoteStore } from '#store/remote/remote.ts'
-import { ManualClock } from '../../keepalive/clock.ts'
+import { ManualClock } from '../../manual-clock.ts'
 
 const A: SessionId = 'conv_0123456789abcdef/a'
 const B: SessionId = 'conv_0123456789abcdef/b'

@@ -1,6 +1,6 @@
 import type { Clock } from '#runtime/clock.ts'
 
-/** A clock that stands still until it is told to go on. Nobody here waits for anything but promises and this clock. */
+/** A clock that stands still until it is told to go: thirty minutes cost milliseconds. */
 export class ManualClock implements Clock {
   #now = 1_000
   #wall = 1_750_000_000_000
@@ -47,6 +47,7 @@ export class ManualClock implements Clock {
       await settle()
     }
     this.#go(until - this.#now)
+    await settle()
   }
 
   /** This process stands still for so long: what falls due meanwhile comes after it. */
@@ -54,7 +55,7 @@ export class ManualClock implements Clock {
     this.#go(ms)
   }
 
-  /** The wall clock is set. */
+  /** The wall clock is set, or the machine slept. */
   step(ms: number): void {
     this.#wall += ms
   }
@@ -65,7 +66,7 @@ export class ManualClock implements Clock {
   }
 }
 
-/** Lets everything happen that needs no time. */
-async function settle(): Promise<void> {
-  await new Promise((resolve) => setImmediate(resolve))
+/** Lets all promises and immediates that are ready run. */
+export async function settle(): Promise<void> {
+  for (let turn = 0; turn < 5; turn += 1) await new Promise((resolve) => setImmediate(resolve))
 }
