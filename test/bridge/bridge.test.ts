@@ -13,10 +13,11 @@ import { openMemoryStore } from '#store/memory.ts'
 import { readConfig } from '../../services/bridge/config.ts'
 import { Renewals } from '../../services/bridge/renewals.ts'
 import { renewCertificate } from '../../services/bridge/servers.ts'
+import { MovableClock } from '../movable-clock.ts'
 import { mainOf, Program } from '../program.ts'
 import { until } from '../until.ts'
 import { makeCertificate } from './certificate.ts'
-import { Ground, MovableClock } from './ground.ts'
+import { Ground } from './ground.ts'
 
 const folder = await mkdtemp(join(tmpdir(), 's2-bridge-'))
 after(() => rm(folder, { recursive: true, force: true }))

@@ -20,28 +20,7 @@ import type { Store, StoreParts } from '#store/store.ts'
 import { type Bridge, openBridge } from '../../services/bridge/bridge.ts'
 import { type Config, readConfig } from '../../services/bridge/config.ts'
 import { PATIENCE, type Patience } from '../../services/bridge/servers.ts'
-
-/** A clock whose wall can be moved. */
-export class MovableClock implements Clock {
-  readonly #clock: Clock
-  offsetMs = 0
-
-  constructor(clock: Clock = systemClock) {
-    this.#clock = clock
-  }
-
-  now(): number {
-    return this.#clock.now()
-  }
-
-  wall(): number {
-    return this.#clock.wall() + this.offsetMs
-  }
-
-  sleep(ms: number, signal?: AbortSignal): Promise<void> {
-    return this.#clock.sleep(ms, signal)
-  }
-}
+import { MovableClock } from '../movable-clock.ts'
 
 export interface Seat {
   readonly session: SessionId

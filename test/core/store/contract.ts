@@ -23,9 +23,10 @@ import {
   type Task,
   type TaskResult,
 } from '#fleet/task.ts'
-import { type Clock, systemChance, systemClock } from '#runtime/clock.ts'
+import { systemChance } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import type { Store, StoreParts } from '#store/store.ts'
+import { MovableClock } from '../../movable-clock.ts'
 
 /** A store that was opened for one test, and all that was started for it. */
 export interface Ground extends AsyncDisposable {
@@ -68,27 +69,6 @@ export function contract(name: string, open: OpenGround, { without = [] }: Contr
 }
 
 type Prove = (title: string, body: (fleet: Fleet) => Promise<void>, ...needs: (keyof Store)[]) => void
-
-/** The system's clock, whose wall can be moved: stores judge ends, overlaps and claims by it. */
-class MovableClock implements Clock {
-  #offsetMs = 0
-
-  now(): number {
-    return systemClock.now()
-  }
-
-  wall(): number {
-    return systemClock.wall() + this.#offsetMs
-  }
-
-  sleep(ms: number, signal?: AbortSignal): Promise<void> {
-    return systemClock.sleep(ms, signal)
-  }
-
-  pass(ms: number): void {
-    this.#offsetMs += ms
-  }
-}
 
 const LIFETIME_MS = 3_600_000
 

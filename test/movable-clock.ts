@@ -1,0 +1,28 @@
+import { type Clock, systemClock } from '#runtime/clock.ts'
+
+/** A clock that goes on by itself, and whose wall can be moved. */
+export class MovableClock implements Clock {
+  readonly #clock: Clock
+  offsetMs = 0
+
+  constructor(clock: Clock = systemClock) {
+    this.#clock = clock
+  }
+
+  now(): number {
+    return this.#clock.now()
+  }
+
+  wall(): number {
+    return this.#clock.wall() + this.offsetMs
+  }
+
+  sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    return this.#clock.sleep(ms, signal)
+  }
+
+  /** So much time has passed, for whoever looks at the wall. */
+  pass(ms: number): void {
+    this.offsetMs += ms
+  }
+}
