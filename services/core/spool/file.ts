@@ -72,8 +72,8 @@ export function diskError(doing: string, error: unknown): S2Error {
 }
 
 const MEANINGS: Readonly<Record<string, readonly [what: string, next: string]>> = {
-  ENOSPC: ['the disk is full', 'make room; it goes on by itself then'],
-  EDQUOT: ['the disk quota is used up', 'make room; it goes on by itself then'],
+  ENOSPC: ['the disk is full', 'make room: services go on by themselves then, a command is given again'],
+  EDQUOT: ['the disk quota is used up', 'make room: services go on by themselves then, a command is given again'],
   EROFS: ['the file system is read-only', 'mount it writable, or set S2_STATE to a folder that is'],
   EACCES: ['permission denied', 'give the user of S2 the state folder'],
   EPERM: ['not permitted', 'give the user of S2 the state folder'],
