@@ -16,7 +16,7 @@ let failed = 0
 const stream = run({
   files,
   concurrency: availableParallelism(),
-  timeout: 120_000,
+  timeout: 300_000,
   execArgv: ['--import', new URL('./test-limit.ts', import.meta.url).href],
 })
 stream.on('test:summary', ({ file, counts, success }) => {
