@@ -4,11 +4,12 @@ import { join } from 'node:path'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { S2Error } from '#fleet/errors.ts'
 import { ConfigError, readSettings } from '#runtime/config.ts'
-import type { SettingName } from '#runtime/settings.ts'
+import { SETTINGS, type SettingName } from '#runtime/settings.ts'
 import { publish } from '#spool/atomic.ts'
 import { UsageError } from './failure.ts'
 import { settingIn, withSettings } from './settings-file.ts'
 import type { Shell } from './shell.ts'
+import { plain } from './text.ts'
 import { keepAwakeTask } from './wsl.ts'
 
 const EXAMPLES = `
@@ -94,23 +95,31 @@ interface Answers {
 /** What was not said by options is asked at a terminal; elsewhere what cannot be left out is demanded. */
 async function complete(options: Options, shell: Shell): Promise<Answers> {
   const canAsk = shell.screen.isTerminal && options.json !== true
-  const ask = async (given: string | undefined, question: string): Promise<string> =>
-    given ?? (canAsk ? (await shell.ask(question)).trim() : '')
-  const role = (await ask(options.role, `What is this host: ${ROLES.join(', ')}? `)) as Role | ''
-  if (role === '' || !ROLES.includes(role)) {
-    throw new UsageError(role === '' ? 'what is this host?' : `no host is a ${role}`, `say --role ${ROLES.join('|')}`)
-  }
+  const ask = async (given: string | undefined, question: string, check: Check): Promise<string> =>
+    given ?? (canAsk ? await askUntil(shell, question, check) : '')
+  const role = (await ask(options.role, `What is this host: ${ROLES.join(', ')}? `, isRole)) as Role | ''
+  if (role === '') throw new UsageError('what is this host?', `say --role ${ROLES.join('|')}`)
   const isWorker = role !== 'orchestrator'
+  const demanded = isWorker ? 'a worker needs one' : null
   const bridgeUrl =
     role === 'worker'
       ? ''
-      : await ask(options.bridgeUrl, 'Where do workers reach the bridge? Empty: only on this machine. ')
+      : await ask(
+          options.bridgeUrl,
+          'Where do workers reach the bridge? Empty: only on this machine. ',
+          as('S2_BRIDGE_URL', null),
+        )
   const remote = await ask(
     options.remote,
     `Which git remote do credentials go through?${isWorker ? '' : ' Empty: none.'} `,
+    as('S2_GIT_REMOTE', demanded),
   )
-  const number = isWorker ? await ask(options.number, 'Which number has this worker? ') : ''
-  const wake = await ask(options.wake, 'Which command wakes the agent here when a message comes? Empty: none. ')
+  const number = isWorker ? await ask(options.number, 'Which number has this worker? ', as('S2_WORKER', demanded)) : ''
+  const wake = await ask(
+    options.wake,
+    'Which command wakes the agent here when a message comes? Empty: none. ',
+    as('S2_WAKE', null),
+  )
   const missing = [
     ...(isWorker && remote === '' ? ['--remote'] : []),
     ...(isWorker && number === '' ? ['--number'] : []),
@@ -123,6 +132,39 @@ async function complete(options: Options, shell: Shell): Promise<Answers> {
   if (!isWorker && options.number !== undefined) stray.push('--number: only a worker has one')
   if (stray.length > 0) throw new UsageError(`this role has no ${stray.join(', no ')}`, 'leave it away')
   return { role, bridgeUrl, remote, number, wake }
+}
+
+/** What is wrong with an answer; null when nothing is. */
+type Check = (answer: string) => string | null
+
+function isRole(answer: string): string | null {
+  return ROLES.some((role) => role === answer) ? null : `it must be one of ${ROLES.join(', ')}`
+}
+
+/** As the setting is read; `demanded` says why it cannot be left out, where it cannot. */
+function as(name: SettingName, demanded: string | null): Check {
+  return (answer) => {
+    if (answer === '') return demanded
+    const { parse, example } = SETTINGS[name]
+    try {
+      parse(answer)
+      return null
+    } catch (error) {
+      return `it ${(error as Error).message}; for example ${example}`
+    }
+  }
+}
+
+/** Asks until the answer is one: a slip of the finger costs one line, not all that was answered before. */
+async function askUntil(shell: Shell, question: string, check: Check): Promise<string> {
+  for (;;) {
+    const answer = await shell.ask(question)
+    if (answer === null)
+      throw new UsageError('nothing was written: the questions were not answered', 's2 init --help names the options')
+    const fault = check(answer.trim())
+    if (fault === null) return answer.trim()
+    shell.tell(`  ${plain(fault)}\n`)
+  }
 }
 
 /** What is written into which file. */

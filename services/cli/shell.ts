@@ -16,8 +16,8 @@ export interface Shell {
   tell(text: string): void
   /** All of standard input, up to `max` bytes of it. */
   input(max: number): Promise<string>
-  /** Asks a person at the terminal for a line. */
-  ask(question: string): Promise<string>
+  /** Asks a person at the terminal for a line; null when they would rather not (Ctrl-C, the end of input). */
+  ask(question: string): Promise<string | null>
   /** Calls back for each of these signals until disposed. */
   onSignal(signals: readonly NodeJS.Signals[], heard: (signal: NodeJS.Signals) => void): Disposable
   /** Calls back for each key, until disposed; without a terminal, never. Ctrl-C comes as a key then, `\x03`. */
@@ -115,12 +115,14 @@ function onUnwritable(error: NodeJS.ErrnoException): void {
 let unwritable = false
 
 /** On standard error, so that what was asked for stays alone on standard output. */
-async function askLine(question: string): Promise<string> {
+async function askLine(question: string): Promise<string | null> {
   const { createInterface } = await import('node:readline/promises')
   const lines = createInterface({ input: process.stdin, output: process.stderr })
-  const ended = new Promise<string>((resolve) => lines.once('close', () => resolve('')))
+  const ended = new Promise<null>((resolve) => lines.once('close', () => resolve(null)))
   try {
-    return await Promise.race([lines.question(question), ended])
+    const answer = await Promise.race([lines.question(question), ended])
+    if (answer === null) process.stderr.write('\n')
+    return answer
   } finally {
     lines.close()
   }

@@ -158,6 +158,26 @@ test('at a terminal it asks for what was not said, and no more', async () => {
   assert.deepEqual(held(folder), { 's2.env': 'S2_GIT_REMOTE=git://g/f\nS2_WORKER=4\n' })
 })
 
+test('at a terminal a wrong answer is asked for again, and Ctrl-C writes nothing', async () => {
+  const folder = folderWith()
+  const screen = { isTerminal: true, columns: 80, rows: 24, coloured: false }
+  const answers = ['boss', 'worker', '', '-x y', 'git://g/f', 'three', '3', '']
+  const first = await run(['init', '--folder', folder], { ask: async () => answers.shift() ?? null, screen })
+  assert.equal(first.code, 0, first.err)
+  assert.match(
+    first.err,
+    /one of orchestrator, worker, both\n {2}a worker needs one\n {2}it must .*for example .*\n.*for example/,
+  )
+  assert.deepEqual(held(folder), { 's2.env': 'S2_GIT_REMOTE=git://g/f\nS2_WORKER=3\n' })
+
+  const other = folderWith()
+  const some = ['worker', 'git://g/f']
+  const second = await run(['init', '--folder', other], { ask: async () => some.shift() ?? null, screen })
+  assert.equal(second.code, 64)
+  assert.match(second.err, /^s2: nothing was written/)
+  assert.deepEqual(held(other), {})
+})
+
 test('a folder that cannot be written is told', async () => {
   const file = join(folderWith({ file: '' }), 'file')
   const { code, err } = await run(['init', ...WORKER, '--folder', join(file, 's2')])
