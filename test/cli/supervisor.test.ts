@@ -1,5 +1,10 @@
 import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
+import type { Fleet } from '../../services/cli/up/fleet.ts'
+import { LocalFleet } from '../../services/cli/up/local.ts'
 import {
   type Child,
   type ChildEnd,
@@ -8,6 +13,7 @@ import {
   Supervisor,
   type SupervisorEvent,
 } from '../../services/cli/up/supervisor.ts'
+import { systemClock } from '../../services/core/runtime/clock.ts'
 import { ManualClock, settle } from '../manual-clock.ts'
 
 class FakeChild implements Child {
@@ -157,5 +163,30 @@ test('stopping while it waits, or is held, ends the wait', async () => {
     await settle()
     await supervisor.stop(1_000)
     assert.equal(children.length, 1)
+  }
+})
+
+test('why a program refuses its settings is told in its words to people, without its events', async () => {
+  const state = mkdtempSync(join(tmpdir(), 's2-refused-'))
+  try {
+    const why = Promise.withResolvers<string>()
+    const local = new LocalFleet(
+      { orchestrator: { agent: 'orchestrator', role: 'orchestrator' }, workers: [] } as unknown as Fleet,
+      {
+        clock: systemClock,
+        chance: () => 1,
+        state,
+        say: () => undefined,
+        onMisconfigured: (_, text) => why.resolve(text),
+      },
+    )
+    const script =
+      'echo \'{"level":"info","event":"draining"}\'; echo "wrong settings:"; echo "  the port is taken"; exit 78'
+    const argv = ['/bin/sh', '-c', script] as const
+    local.start([{ agent: 'orchestrator', program: 'bridge', stage: 0, argv: [...argv], env: {}, folder: state }])
+    assert.equal(await why.promise, 'wrong settings:\n  the port is taken')
+    await local.stop(new AbortController().signal)
+  } finally {
+    rmSync(state, { recursive: true })
   }
 })

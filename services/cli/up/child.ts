@@ -26,7 +26,8 @@ export function startChild(spec: ChildSpec, journal: Journal, onLine: (line: str
       journal.write(`${error.message}\n`)
       if (child.pid === undefined) resolve({ code: null, signal: null })
     })
-    child.once('exit', (code, signal) => resolve({ code, signal }))
+    // What it said last may be heard after its end: it is read before the end is told.
+    child.once('exit', (code, signal) => setImmediate(resolve, { code, signal }))
   })
   for (const stream of [child.stdout, child.stderr]) {
     let open = ''

@@ -196,8 +196,9 @@ class Echo {
     this.#last = []
   }
 
+  /** What it said last to people; its events are for the journal. */
   last(): readonly string[] {
-    return this.#last
+    return this.#last.filter((line) => !line.startsWith('{'))
   }
 
   take(line: string): Pick<LocalEvent, 'event' | 'fields'> | null {
