@@ -115,22 +115,30 @@ async function senderAmong(
   if (alone !== undefined && sideOf(alone) === 'b' && to === ORCHESTRATOR) return alone
   await using reached = await reach(shell)
   const asked = reached.store.conversations()
-  if (alone === undefined) return chooseSender(to, await asked, own, from)
+  const known = alone === undefined ? await asked : await withinAMoment(asked, shell)
+  if (known === null) return alone as SessionId
+  // Administration may speak for ends whose credentials others hold, such as those of the Python bridge's agents.
+  const isOurs = reached.as === 'session' || leading(to, known, own).some(({ session }) => own.includes(session))
+  return chooseSender(to, known, isOurs ? own : null, from)
+}
+
+/** The answer, unless the bridge is away, or does not know us just now: then the outbox keeps what it is to have. */
+async function withinAMoment<T>(asked: Promise<T>, { clock }: Shell): Promise<T | null> {
   const over = new AbortController()
-  const waited = shell.clock.sleep(ASK_MS, over.signal).catch(() => undefined)
-  const known = await Promise.race([asked.catch(unlessRefused), waited.then(() => null)])
-  over.abort()
-  return known === null ? alone : chooseSender(to, known, own, from)
+  const waited = clock.sleep(ASK_MS, over.signal).catch(() => undefined)
+  try {
+    return await Promise.race([asked, waited.then(() => null)])
+  } catch (error) {
+    if (error instanceof S2Error) return null
+    throw error
+  } finally {
+    over.abort()
+    asked.catch(() => undefined)
+  }
 }
 
 /** How long a message waits for the bridge to say who somebody is, before it goes to the only one it can be for. */
 const ASK_MS = 2_000
-
-/** A bridge that is away, or does not know us just now, tells nothing of names; the outbox keeps what it is to have. */
-function unlessRefused(error: unknown): null {
-  if (error instanceof S2Error) return null
-  throw error
-}
 
 /**
  * The session that speaks to `to`: an agent, a conversation, or one of its sessions. `own` are the sessions that may be
@@ -146,19 +154,17 @@ function chooseSender(
     const { conversation, side } = parseSession(from)
     return sessionId(conversation, side)
   }
-  const ends = conversations.flatMap(({ id, agents, roles }) => [
-    { session: sessionId(id, 'a'), reader: agents.b, role: roles.b, conversation: id, speaker: agents.a },
-    { session: sessionId(id, 'b'), reader: agents.a, role: roles.a, conversation: id, speaker: agents.b },
-  ])
-  const mine = ends.filter(({ session }) => own === null || own.includes(session))
-  const matching = mine.filter(
-    ({ session, reader, role, conversation }) =>
-      to === reader ||
-      to === role ||
-      to === partnerOf(session) ||
-      (to === conversation && (own !== null || session.endsWith('/a'))),
-  )
+  const isMine = ({ session }: End): boolean => own === null || own.includes(session)
+  const mine = endsOf(conversations).filter(isMine)
+  const all = leading(to, conversations, own)
+  const matching = all.filter(isMine)
   const [chosen, ...others] = matching
+  if (chosen === undefined && all.length > 0) {
+    const sessions = all.map(({ session }) => session).join(', ')
+    throw new S2Error('forbidden', `nothing was sent: no credential of this host speaks to ${JSON.stringify(to)}`, {
+      next: `send from where the credential of ${sessions} is`,
+    })
+  }
   if (chosen === undefined) {
     const near = closest(to, [...new Set(mine.flatMap(({ reader, role }) => [reader, role]))])
     throw new S2Error('not_found', `nothing was sent: nobody here is called ${JSON.stringify(to)}`, {
@@ -173,6 +179,33 @@ function chooseSender(
     )
   }
   return chosen.session
+}
+
+/** One who may speak in a conversation, and who hears it. */
+interface End {
+  readonly session: SessionId
+  readonly conversation: string
+  readonly speaker: string
+  readonly reader: string
+  readonly role: string
+}
+
+function endsOf(conversations: readonly Conversation[]): End[] {
+  return conversations.flatMap(({ id, agents, roles }) => [
+    { session: sessionId(id, 'a'), reader: agents.b, role: roles.b, conversation: id, speaker: agents.a },
+    { session: sessionId(id, 'b'), reader: agents.a, role: roles.a, conversation: id, speaker: agents.b },
+  ])
+}
+
+/** The ends from which `to` is spoken to. */
+function leading(to: string, conversations: readonly Conversation[], own: readonly SessionId[] | null): End[] {
+  return endsOf(conversations).filter(
+    ({ session, reader, role, conversation }) =>
+      to === reader ||
+      to === role ||
+      to === partnerOf(session) ||
+      (to === conversation && (own !== null || session.endsWith('/a'))),
+  )
 }
 
 const CARRY = { firstMs: 20, mostMs: 500 }

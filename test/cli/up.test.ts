@@ -136,6 +136,22 @@ test('a fleet comes up from nothing, works, tells, and ends without leaving anyt
   assert.match((await fleet.s2('check')).out, /no new messages/)
   assert.match((await fleet.s2('freeze', 'test')).err, /did you mean tests\?/)
 
+  const held = await fleet.s2(
+    'conversation',
+    'create',
+    '--role-b',
+    'docs',
+    '--agent-b',
+    'elsewhere',
+    '--out',
+    fleet.folder,
+    '--json',
+  )
+  assert.equal(held.code, 0, held.err)
+  const { id } = JSON.parse(held.out) as { id: string }
+  rmSync(join(fleet.state, 'credentials', `${id}-a.json`))
+  assert.match((await fleet.s2('send', 'elsewhere', 'by the administration')).out, /^queued: /)
+
   const stray = await fleet.s2On('s2-worker-1', 'send', 's2-worker-9', 'for somebody else')
   assert.equal(stray.code, 1, stray.out)
   assert.match(stray.err, /nothing was sent: nobody here is called "s2-worker-9"/)
