@@ -40,6 +40,8 @@ check() { # name command…: counts whether the command succeeds, and shows what
   fi
 }
 
+must() { check "$@" || { sum_up; exit 1; }; } # what all that comes after stands on
+
 within() { # seconds command…: the command comes true in time, a hiccup of the machine forgiven
   local most=$1 end=$(($(date +%s) + $1))
   shift
@@ -93,6 +95,12 @@ cannot() { # reason
 debian_mirror() { # where this machine has its packages from
   cat /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2>/dev/null |
     awk '/^(URIs:|deb) / { for (i = 2; i <= NF; i++) if ($i ~ /:\/\//) { print $i; exit } }'
+}
+
+make_debian() { # folder packages
+  mkdir -p "$1/etc/dpkg/dpkg.cfg.d"
+  echo force-unsafe-io >"$1/etc/dpkg/dpkg.cfg.d/s2" # what a power cut would lose is made again
+  debootstrap --variant=minbase --include="$2" bookworm "$1" "$(debian_mirror)"
 }
 
 needs_root() { [ "$(id -u)" = 0 ] || cannot "$1 wants root"; } # what

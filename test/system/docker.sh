@@ -1,7 +1,6 @@
 #!/bin/bash
 # Builds the container image with no registry in reach, brings both profiles of docker/compose.yaml from nothing to healthy on a
-# docker engine of its own, and breaks them there. Wants root, a built checkout, and the Debian packages docker.io,
-# docker-compose, debootstrap and iptables. Ends with a line `N passed, N failed`.
+# docker engine of its own, and breaks them there. Wants root and a built checkout. Ends with a line `N passed, N failed`.
 set -u
 
 here=$(cd "$(dirname "$0")/../.." && pwd)
@@ -10,28 +9,19 @@ here=$(cd "$(dirname "$0")/../.." && pwd)
 # shellcheck source=test/system/engine.sh
 . "$here/test/system/engine.sh"
 
-needs_root 'a docker engine of its own'
-needs docker.io docker dockerd
+engine_needs
 needs debootstrap debootstrap
-needs iptables iptables
-needs iproute2 ip
 needs docker-compose docker-compose
 needs openssh-client ssh-keygen
 needs openssl openssl
 
 take_folder docker engine_close
 
-# --- the grounds -------------------------------------------------------------------------------------------------------------
-
-mirror=$(debian_mirror)
-
 # Two Debians without a registry: the one that the image shall stand on, slim as the official one is, and a workshop with what
 # the official Node image or its package lists would bring.
 make_bases() {
   local root=$work/base
-  mkdir -p "$root/etc/dpkg/dpkg.cfg.d"
-  echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/s2" # what a power cut would lose is made again
-  debootstrap --variant=minbase --include=ca-certificates,libcurl3-gnutls,openssh-client,tini bookworm "$root" "$mirror" || return
+  make_debian "$root" ca-certificates,libcurl3-gnutls,openssh-client,tini || return
   cp -a "$root" "$work/workshop"
   cp /etc/resolv.conf "$work/workshop/etc/"
   chroot "$work/workshop" sh -c 'apt-get update -qq && apt-get install -qq --no-install-recommends binutils git openssh-server' || return
@@ -45,7 +35,7 @@ find_compose_v2() {
   if docker compose version >/dev/null 2>&1; then v2=(docker compose); return; fi
   local place=$work/apt
   mkdir -p "$place/lists/partial" "$place/cache/archives/partial"
-  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >"$place/sources.list"
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(debian_mirror) trixie main" >"$place/sources.list"
   local apt=(apt-get -qq -o "Dir::Etc::sourcelist=$place/sources.list" -o Dir::Etc::sourceparts=/dev/null
     -o "Dir::State::lists=$place/lists" -o "Dir::Cache=$place/cache" -o APT::Sandbox::User=root)
   timeout 60 "${apt[@]}" update && (cd "$place" && timeout 60 "${apt[@]}" download docker-compose) || return
@@ -114,10 +104,6 @@ AGENT_EXEC='KEY=$(cat /run/secrets/agent_key) do-task "$S2_TASK_DESCRIPTION"'
 AGENT_KEY=./secrets/agent_key
 TXT
 }
-
-must() { check "$@" || { sum_up; exit 1; }; } # what all that comes after stands on
-
-# --- words for the story -----------------------------------------------------------------------------------------------------
 
 v2=()
 tools=(docker-compose)

@@ -2,6 +2,7 @@
 # processes), so that nothing of it reaches the machine but its socket, its containers see no network but their own, and
 # ending its first process ends all that it ever started.
 #
+#   engine_needs            ends the script where there can be none
 #   engine_open FOLDER      makes the place; the folder is the caller's, to be removed after engine_close
 #   engine_start [OPTION…]  starts dockerd there and waits until it answers; the options are dockerd's. Sets DOCKER_HOST
 #   engine_kill [SIGNAL]    ends dockerd alone (KILL unless said) and waits for its end; its containers do what they would
@@ -18,6 +19,14 @@ engine_leader=''
 engine_entered=''
 engine_daemon=''
 engine_cgroup=s2-engine-$$
+
+engine_needs() {
+  needs_root 'a docker engine of its own'
+  needs docker.io docker dockerd
+  needs iproute2 ip
+  needs iptables iptables
+  needs procps pgrep
+}
 
 engine_open() { # folder
   engine_folder=$1
@@ -37,6 +46,7 @@ engine_inside() { nsenter --target "$engine_leader" --mount --net --pid -- "$@";
 engine_start() { # dockerd options…
   export DOCKER_HOST=unix://$engine_folder/docker.sock
   rm -f "$engine_folder/docker.pid" # one that was killed leaves its number behind, which may be another's by now
+  # Not by engine_inside, which in the background would be one process more between this one and dockerd.
   nsenter --target "$engine_leader" --mount --net --pid -- \
     dockerd --host "$DOCKER_HOST" --data-root "$engine_folder/data" --exec-root "$engine_folder/exec" \
     --pidfile "$engine_folder/docker.pid" --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "/$engine_cgroup" \

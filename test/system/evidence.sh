@@ -1,7 +1,7 @@
 #!/bin/bash
 # Lets a watchdog watch containers of a real docker engine, and breaks them, and the engine too. A keepalive beats for all
-# agents throughout: what the watchdog finds out it has from the engine alone. Wants root, a built checkout, and the Debian
-# package docker.io. Ends with a line `N passed, N failed`.
+# agents throughout: what the watchdog finds out it has from the engine alone. Wants root and a built checkout.
+# Ends with a line `N passed, N failed`.
 set -u
 
 here=$(cd "$(dirname "$0")/../.." && pwd)
@@ -10,8 +10,7 @@ here=$(cd "$(dirname "$0")/../.." && pwd)
 # shellcheck source=test/system/engine.sh
 . "$here/test/system/engine.sh"
 
-needs_root 'a docker engine of its own'
-needs docker.io dockerd docker
+engine_needs
 node=$(cd "$here" && . ./deploy/env.sh >/dev/null && command -v node)
 
 take_folder evidence engine_close
@@ -98,8 +97,8 @@ exec 3>&1
 
 chapter 'a docker engine of its own, six agents of which five run in containers, and one keepalive for all'
 engine_open "$work/engine"
-check 'the engine starts' engine_start --live-restore || { sum_up; exit 1; }
-check 'an image is made' make_image
+must 'the engine starts' engine_start --live-restore
+must 'an image is made' make_image
 program bridge
 check 'the bridge answers' within 20 s2 conversation list
 for number in 1 2 3 4 5; do check "s2-worker-$number is enrolled" enrol "$number"; done

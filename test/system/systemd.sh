@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs S2 into a real systemd, in a container of its own without a network, and breaks it there. The story is told in
-# parts/, one after the other: each begins where the one before it ended. Wants root, a built checkout, and the Debian
-# packages systemd-container and debootstrap. Ends with a line `N passed, N failed`.
+# parts/, one after the other: each begins where the one before it ended. Wants root and a built checkout. Ends
+# with a line `N passed, N failed`.
 #
 #   test/system/systemd.sh              everything
 #   test/system/systemd.sh 10 20 40     some parts only (10 and 20, which install and start, are what others stand on)
@@ -62,15 +62,14 @@ make_next() {
 }
 
 chapter 'a Debian 12 with a systemd of its own'
-make_debian() {
-  local packages=systemd,systemd-sysv,dbus,libpam-systemd,procps,git
+lay_debian() {
   mkdir -p "$root"
   if [ -n "${DEBIAN:-}" ] && [ -f "$DEBIAN" ]; then tar -xf "$DEBIAN" -C "$root"; return; fi
-  debootstrap --variant=minbase --include="$packages" bookworm "$root" "$(debian_mirror)" || return
+  make_debian "$root" systemd,systemd-sysv,dbus,libpam-systemd,procps,git || return
   if [ -n "${DEBIAN:-}" ]; then tar -cf "$DEBIAN" -C "$root" .; fi
 }
-check 'is made' make_debian
-check 'boots' boot
+must 'is made' lay_debian
+must 'boots' boot
 
 for part in "$here"/test/system/parts/*.sh; do
   number=$(basename "$part")
