@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { afterEach, describe, it } from 'node:test'
 import { CronTime } from 'cron'
 import { Calendar } from '../../services/bridge/calendar.ts'
+import { Dice } from '../simulation/chance.ts'
 
 const zone = process.env.TZ
 afterEach(() => {
@@ -26,11 +27,8 @@ const LINES = [
 
 /** Moments that lie anywhere in four years, the same at every run; the library looks no further than eight from today. */
 function* moments(count: number): Iterable<number> {
-  let state = 88_172_645
-  for (let n = 0; n < count; n += 1) {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
-    yield Date.UTC(2024, 0) + Math.floor((state / 2 ** 32) * 4 * 365 * 86_400_000)
-  }
+  const dice = new Dice('moments')
+  for (let n = 0; n < count; n += 1) yield dice.whole(Date.UTC(2024, 0), Date.UTC(2028, 0))
 }
 
 describe('the calendar', () => {

@@ -12,9 +12,9 @@ import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { publishCredential } from '#spool/credentials.ts'
 import { openRemoteStore, type RemoteStore } from '#store/remote/remote.ts'
-import { seeded } from '../keepalive/ground.ts'
 import { Host, Stage } from '../keepalive/processes.ts'
 import type { Program } from '../program.ts'
+import { Dice } from '../simulation/chance.ts'
 import { until } from '../until.ts'
 
 const STORMS = Number(process.env.STORMS ?? 4)
@@ -139,7 +139,7 @@ async function disturb(bridge: Program, chance: () => number, signal: AbortSigna
 test('whatever a bridge accepts right after its start reaches the hosts that join it then', {
   timeout: 90_000 + STORMS * 30_000,
 }, async (context) => {
-  const chance = seeded(SEED)
+  const chance = new Dice(`storms ${SEED}`).next
   await using stage = await Stage.open()
   let bridge = await stage.bridge()
   await using storm = new Storm(stage, chance)
@@ -182,7 +182,7 @@ test('whatever a bridge accepts right after its start reaches the hosts that joi
 test('a keepalive that carries many sessions leaves nothing out when its bridge comes back', {
   timeout: 120_000,
 }, async () => {
-  const chance = seeded(SEED + 1)
+  const chance = new Dice(`hosts ${SEED}`).next
   await using stage = await Stage.open()
   let bridge = await stage.bridge()
   const first = await stage.host('s2-worker-0')

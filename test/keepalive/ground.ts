@@ -12,6 +12,7 @@ import type { Store } from '#store/store.ts'
 import { type CarryConfig, Host } from '../../services/keepalive/host.ts'
 import type { LinkedStore } from '../../services/keepalive/ports.ts'
 import { ManualClock } from '../manual-clock.ts'
+import { Dice } from '../simulation/chance.ts'
 import { MemoryInbox, MemoryOutbox, MemoryWallet } from './spool.ts'
 
 const BRIDGE = 'http://bridge.test'
@@ -22,17 +23,6 @@ export const CONFIG: CarryConfig = {
   pollMs: 250,
   lifetimeMs: 3 * 3_600_000,
   drainMs: 10_000,
-}
-
-/** A small generator of chance: the same seed, the same story. */
-export function seeded(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
 }
 
 /** What may go wrong with the bridge and the way to it. */
@@ -198,7 +188,7 @@ export class Ground {
   #lives = 0
 
   constructor(seed = 1) {
-    this.chance = seeded(seed)
+    this.chance = new Dice(`${seed}`).next
   }
 
   get bridge(): Bridge {

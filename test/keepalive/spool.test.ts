@@ -7,7 +7,7 @@ import { test } from 'node:test'
 import type { StoredMessage } from '#fleet/message.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { Outbox, type Problem } from '#spool/outbox.ts'
-import { seeded } from './ground.ts'
+import { Dice } from '../simulation/chance.ts'
 import { MemoryInbox, MemoryOutbox } from './spool.ts'
 
 const SESSIONS = ['conv_0000000000000001/b', 'conv_0000000000000002/b'] as const
@@ -23,7 +23,7 @@ test('any story of an inbox goes the same way in both', { timeout: 90_000 }, asy
   for (let seed = 1; seed <= 4; seed += 1) {
     const state = await mkdtemp(join(tmpdir(), 's2-inbox-'))
     context.after(() => rm(state, { recursive: true, force: true }))
-    const chance = seeded(seed)
+    const chance = new Dice(`${seed}`).next
     const pick = (limit: number): number => 1 + Math.floor(chance() * limit)
     const real = new Inbox(state)
     const double = new MemoryInbox()

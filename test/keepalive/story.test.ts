@@ -5,7 +5,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { SessionId } from '#fleet/session.ts'
-import { CONFIG, Ground, seeded } from './ground.ts'
+import { Dice } from '../simulation/chance.ts'
+import { CONFIG, Ground } from './ground.ts'
 
 const STEPS = 60
 const SEEDS = 25
@@ -29,7 +30,7 @@ class Story {
 
   constructor(seed: number) {
     this.ground = new Ground(seed)
-    this.#chance = seeded(seed * 7919 + 1)
+    this.#chance = new Dice(`story ${seed}`).next
   }
 
   async tell(): Promise<void> {

@@ -21,7 +21,7 @@ check 'a ROLE that is none' changes_nothing 'ROLE=boss is not known' install_fro
 check 'a prefix that belongs to others' changes_nothing 'holds something that is not S2' install_from /src PREFIX=/usr
 check 'a prefix where no service is let in' changes_nothing 'lies where the services are not let in' install_from /src PREFIX=/home/s2
 check 'data where systemd keeps none' changes_nothing 'is not below /var/lib' install_from /src STATE=/srv/s2
-check 'a path that would be cut in two' changes_nothing 'cannot be used' install_from /src "'PREFIX=/opt/s 2'"
+check 'a path that would be cut in two' changes_nothing 'cannot be used' install_from /src "PREFIX='/opt/s 2'"
 check 'a prefix that cannot be written' changes_nothing 'cannot be written' install_from /src PREFIX=/srv/readonly/s2
 check 'a disk that is too small' changes_nothing 'kB are free' install_from /src PREFIX=/srv/full/s2
 check 'a copy that fails half-way' changes_nothing 'could not be copied' inside sh -c 'cd /src && ulimit -f 20000 && sh deploy/install.sh install'
