@@ -124,14 +124,15 @@ function noCredential(url: string, state: string, faults: readonly string[]): S2
 }
 
 function nothingFound(state: string, faults: readonly string[]): S2Error {
-  const found = faults.length === 0 ? '' : ` (${faults.join('; ')})`
-  return new S2Error(
-    'not_found',
-    `no fleet can be reached from ${state}: no bridge, database or credential there${found}`,
-    {
-      next:
-        'bring one up with `s2 up FLEET.json`; on a worker host wait for s2-cred-sync to fill ' +
-        `${credentialsFolder(state)}; or set S2_STATE or S2_STORE`,
-    },
-  )
+  const folder = credentialsFolder(state)
+  if (faults.length > 0) {
+    return new S2Error('unauthenticated', `no credential in ${folder} can be used: ${faults.join('; ')}`, {
+      next: 'mend the file, or remove it: s2-cred-sync brings it anew',
+    })
+  }
+  return new S2Error('not_found', `no fleet can be reached from ${state}: no bridge, database or credential there`, {
+    next:
+      'bring one up with `s2 up FLEET.json`; on a worker host wait for s2-cred-sync to fill ' +
+      `${folder}; or set S2_STATE or S2_STORE`,
+  })
 }
