@@ -480,7 +480,8 @@ say_next() {
   [ $MODE = system ] || sudo='' ctl='systemctl --user'
   case $ROLE in
     worker) say "next: ${sudo}s2 init, which asks for the git remote, the worker's number and the wake command; then: ${sudo}$ctl enable --now s2-cred-sync s2-keepalive s2-fs-watcher" ;;
-    *) say "next: ${sudo}$ctl start s2-watchdog; to wake an agent here, ${sudo}s2 init asks for the command, then: ${sudo}$ctl enable --now s2-fs-watcher" ;;
+    both) say "next: ${sudo}s2 init, which asks for the git remote, the worker's number and the wake command, and says what to start" ;;
+    orchestrator) say "next: ${sudo}$ctl start s2-watchdog; to wake an agent here, ${sudo}s2 init asks for the command, then: ${sudo}$ctl enable --now s2-fs-watcher" ;;
   esac
   if [ $MODE = user ]; then
     case :$PATH: in *:"$BIN":*) ;; *) say "$BIN is not in your PATH: add it, to call s2 by its name" ;; esac
