@@ -150,7 +150,10 @@ test('an agent without a credential says what it waits for, once', { timeout: 90
     mkdirSync(join(state, 'credentials'))
     writeFileSync(join(state, 'credentials', 'conv_0123456789abcdef-b.json'), '{')
     const { err } = await run(['status'], { env: { S2_STATE: state } })
-    assert.match(err, /^s2: no credential in \S+ can be used: credentials\/conv_.* not JSON.*\n {2}next: mend the file/)
+    assert.match(
+      err,
+      /^s2: no credential in \S+ can be used: credentials\/conv_.* may be read by others.*\n {2}next: mend/,
+    )
     let end = (): void => undefined
     let told = ''
     let looks = 0
