@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { Round } from './figures.ts'
 import type { LoadRound, Reply, Word } from './load/serve.ts'
-import type { Actor, Stage } from './stage.ts'
+import { type Actor, ask, type Stage } from './stage.ts'
 
 /** A process on a core of its own that loads a server over connections it keeps, round by round. */
 export interface Load {
@@ -11,12 +11,13 @@ export interface Load {
 
 export async function openLoad(stage: Stage, file: 'sends' | 'beats', job: unknown): Promise<Load> {
   const actor = stage.start('load', [process.execPath, join(import.meta.dirname, 'load', `${file}.ts`)])
-  await ask(actor, { t: 'job', job })
+  const tell = (word: Word): Promise<Reply> => ask(actor, word)
+  await tell({ t: 'job', job })
   return {
     async round(order, server) {
-      await ask(actor, { t: 'ready', order })
+      await tell({ t: 'ready', order })
       const cpuBefore = server.cpuMs()
-      const { latenciesMs, tookMs, cpuMs }: LoadRound = (await ask(actor, { t: 'go' })).round ?? NO_ROUND
+      const { latenciesMs, tookMs, cpuMs }: LoadRound = (await tell({ t: 'go' })).round ?? NO_ROUND
       return {
         latenciesMs,
         tookMs,
@@ -28,18 +29,3 @@ export async function openLoad(stage: Stage, file: 'sends' | 'beats', job: unkno
 }
 
 const NO_ROUND: LoadRound = { latenciesMs: new Float64Array(0), tookMs: Number.NaN, cpuMs: Number.NaN }
-
-async function ask({ child, words }: Actor, word: Word): Promise<Reply> {
-  const { promise, resolve, reject } = Promise.withResolvers<Reply>()
-  const onExit = (): void => reject(new Error(`the load ended: ${words()}`))
-  child.once('exit', onExit)
-  child.once('message', (message) => resolve(message as Reply))
-  child.send(word)
-  try {
-    const reply = await promise
-    if (reply.error !== undefined) throw new Error(`the load failed: ${reply.error}`)
-    return reply
-  } finally {
-    child.off('exit', onExit)
-  }
-}

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, type Serializable, spawn } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -53,6 +53,25 @@ export async function until(what: string, isSo: () => boolean | Promise<boolean>
     const ended = actor !== undefined && (actor.child.exitCode ?? actor.child.signalCode) !== null
     if (ended || performance.now() > deadline) throw new Error(`${what}: not so\n${actor?.words() ?? ''}`)
     await sleep(20)
+  }
+}
+
+/** Tells an actor something, and waits for its answer. */
+export async function ask<Answer extends { readonly error?: string }>(
+  { child, words }: Actor,
+  message: Serializable,
+): Promise<Answer> {
+  const { promise, resolve, reject } = Promise.withResolvers<Answer>()
+  const onExit = (): void => reject(new Error(`the load ended: ${words()}`))
+  child.once('exit', onExit)
+  child.once('message', (answer) => resolve(answer as Answer))
+  child.send(message)
+  try {
+    const answer = await promise
+    if (answer.error !== undefined) throw new Error(`the load failed: ${answer.error}`)
+    return answer
+  } finally {
+    child.off('exit', onExit)
   }
 }
 

@@ -16,7 +16,7 @@ import { quantile } from './figures.ts'
 import { type FleetJob, type FleetOrder, type FleetReply, monotonicMs } from './load/fleet.ts'
 import { describe } from './machine.ts'
 import type { Bench, Figures, Row, Wish } from './row.ts'
-import { type Actor, openStage, type Stage } from './stage.ts'
+import { ask, openStage, type Stage } from './stage.ts'
 import { tableText } from './table.ts'
 
 export const verdict: Bench = async (wish) => {
@@ -107,21 +107,6 @@ async function startFleet(stage: Stage, job: FleetJob): Promise<(order: FleetOrd
   const tell = (order: FleetOrder): Promise<FleetReply> => ask(actor, order)
   await tell({ t: 'job', job })
   return tell
-}
-
-async function ask({ child, words }: Actor, order: FleetOrder): Promise<FleetReply> {
-  const { promise, resolve, reject } = Promise.withResolvers<FleetReply>()
-  const onExit = (): void => reject(new Error(`the fleet ended: ${words()}`))
-  child.once('exit', onExit)
-  child.once('message', (message) => resolve(message as FleetReply))
-  child.send(order)
-  try {
-    const reply = await promise
-    if (reply.error !== undefined) throw new Error(`the fleet failed: ${reply.error}`)
-    return reply
-  } finally {
-    child.off('exit', onExit)
-  }
 }
 
 async function measureLag(sessions: number, { isQuick, say }: Wish): Promise<Row> {
