@@ -87,6 +87,9 @@ function tasksEvery(view: View, config: WatchConfig): number {
 
 async function readTasks(view: View, at: number, { store, clock }: LookParts): Promise<void> {
   view.tasks = await store.tasks({ open: true })
+  view.holders = new Set(
+    view.tasks.flatMap(({ holder }) => (holder === null ? [] : (view.roster.agentOf(holder) ?? []))),
+  )
   view.tasksCost.note(clock.now() - at)
   view.tasksAt = at
   view.tasksStale = false

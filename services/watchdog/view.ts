@@ -52,8 +52,9 @@ export class View {
   readonly mourned = new Map<string, number>()
   /** Supervisors that do not answer, by when that began. */
   readonly away = new Map<string, number>()
-  /** Open tasks as they were read last, by when that was. */
+  /** Open tasks as they were read last, by when that was, and the agents that held any. */
   tasks: readonly Task[] = []
+  holders: ReadonlySet<string> = new Set()
   tasksAt = Number.NEGATIVE_INFINITY
   roundAt = Number.NEGATIVE_INFINITY
   /** A large fleet's tasks are read, and its verdicts told, less often. */
@@ -206,7 +207,14 @@ export class View {
   /** Lost agents that are single failures: not in a mass silence, nor in the time that they have to come back from one. */
   failed(now: number): readonly string[] {
     if (this.blind || this.roster.massSilence || (this.seen?.now ?? 0) < this.mercyUntil) return []
-    return [...this.silent].filter((agent) => !this.roster.isTold(agent) && this.#gatheredAt(agent) <= now)
+    return [...this.silent].filter((agent) => {
+      return !this.roster.isTold(agent) && this.#gatheredAt(agent) <= now && this.#concernsPeople(agent)
+    })
+  }
+
+  /** A stranger's silence is no news, unless it lets work lie. */
+  #concernsPeople(agent: string): boolean {
+    return this.roster.standing(agent)?.isStranger !== true || this.holders.has(agent)
   }
 
   /** When the next after `at` will be found to have failed though nothing more happens; Infinity when nobody will. */

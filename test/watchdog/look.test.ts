@@ -709,6 +709,22 @@ test('a fleet under loss of every third beat has no silent agents', async () => 
   assert.ok(beats > 10_000)
 })
 
+test('a stranger that was never heard is told of when it lets work lie, and not before', async () => {
+  const { View } = await import('../../services/watchdog/view.ts')
+  const view = new View(CONFIG)
+  const strangers = ['conv_1/b', 'conv_2/b'] as const
+  const agents = strangers.map((name) => ({ name, role: 'any', sessions: [name] }))
+  know(view.roster, [...agents, { name: 'w1', role: 'any', sessions: ['conv_3/b'] }], 0)
+  for (const seq of [1, 2]) {
+    const beat = { session: 'conv_3/b', host: 'h', incarnation: 'one', seq, work: 0, version: seq } as const
+    view.roster.hear([beat], seq * 25_000)
+  }
+  view.judge(SILENT + SECOND, SILENT + SECOND)
+  assert.deepEqual([[...view.silent], view.failed(SILENT + SECOND)], [[...strangers], []])
+  view.holders = new Set(['conv_2/b'])
+  assert.deepEqual(view.failed(SILENT + SECOND), ['conv_2/b'])
+})
+
 test('the status line says it in words', async () => {
   const { statusLine } = await import('../../services/watchdog/watchdog.ts')
   const { View } = await import('../../services/watchdog/view.ts')

@@ -12,6 +12,9 @@ export interface Beat {
   readonly work: number
 }
 
+/** The life that beats for all foreign writers of a session: who they are, and when they start anew, they do not say. */
+export const FOREIGN_LIFE = 'python'
+
 /** A beat as an observer reads it back. */
 export interface Pulse extends Beat {
   /** Rises with every change of any pulse in the store: the cursor of whoever reads them. */

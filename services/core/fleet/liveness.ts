@@ -1,4 +1,4 @@
-import type { Pulse } from './beat.ts'
+import { FOREIGN_LIFE, type Pulse } from './beat.ts'
 import type { Agent } from './conversation.ts'
 import { type SessionId, sideOf } from './session.ts'
 
@@ -36,6 +36,8 @@ export interface Standing {
   readonly proven: boolean
   /** Changes whenever the agent or its daemon showed more than a beat: work done, or a new life. */
   readonly signs: number
+  /** A session of a foreign conversation, which promised nobody to beat, and was not heard yet. */
+  readonly isStranger: boolean
   /** The end `b` that it can take tasks by, the one heard last; null where it has only ends `a`. */
   readonly seat: SessionId | null
 }
@@ -51,7 +53,8 @@ export interface VerdictChange {
 /**
  * Who is alive, by when a beat's (incarnation, seq) last changed before the observer's own eyes: no clock of a worker
  * is believed. Waits are the same for all, so the order of hearing is the order of deadlines, and neither a beat nor a
- * check costs more with a hundred thousand agents than with nine. Holds no clock and does no I/O.
+ * check costs more with a hundred thousand agents than with nine. Beats of foreign hands come seldom: they count for a full
+ * silence more. Holds no clock and does no I/O.
  */
 export class Roster {
   readonly #patience: Patience
@@ -342,7 +345,7 @@ export class Roster {
       })
     }
     member.proven = true
-    member.credit = now
+    member.credit = seen.incarnation === FOREIGN_LIFE ? now + this.#patience.silentAfterMs : now
     this.#alive.insert(member)
   }
 
@@ -370,7 +373,7 @@ export class Roster {
   }
 
   #count(member: Member, by: 1 | -1): void {
-    if (member.aside || (member.foreign && !member.met)) return
+    if (member.aside || member.isStranger) return
     this.#counting += by
     if (member.verdict !== 'alive') this.#unheard += by
     if (member.verdict === 'silent' || member.verdict === 'gone') this.#silent += by
@@ -413,7 +416,7 @@ interface Seen {
 
 class Member implements Standing {
   readonly agent: string
-  readonly foreign: boolean
+  readonly #foreign: boolean
   role = ''
   host: string | null = null
   verdict: Ruling = 'alive'
@@ -437,9 +440,13 @@ class Member implements Standing {
 
   constructor(agent: string, foreign: boolean, now: number) {
     this.agent = agent
-    this.foreign = foreign
+    this.#foreign = foreign
     this.since = now
     this.credit = now
+  }
+
+  get isStranger(): boolean {
+    return this.#foreign && !this.met
   }
 
   take(session: SessionId): void {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import type { Pulse } from '#fleet/beat.ts'
+import { FOREIGN_LIFE, type Pulse } from '#fleet/beat.ts'
 import { type Agent, type Conversation, endsOf } from '#fleet/conversation.ts'
 import { blinked, Roster, type VerdictChange } from '#fleet/liveness.ts'
 import type { SessionId } from '#fleet/session.ts'
@@ -297,6 +297,18 @@ test('foreign agents that never beat are convicted, but do not count in mass sil
   assert.deepEqual(roster.muster, { count: 4, unheard: 0, silent: 0 }, 'one that did beat counts')
 })
 
+test('a beat of foreign hands counts for a full silence more: they beat so seldom', () => {
+  const roster = rosterOf('w1', 'w2')
+  roster.hear([pulse('w1', 1, { incarnation: FOREIGN_LIFE })], 1_000)
+  roster.hear([pulse('w2', 1)], 2_000)
+  assert.deepEqual(steps(roster.due(2 * SILENT)), [
+    `w2 alive>late ${2_000 + LATE}`,
+    `w1 alive>late ${1_000 + SILENT + LATE}`,
+    `w2 late>silent ${2_000 + SILENT}`,
+  ])
+  assert.deepEqual(steps(roster.due(3 * SILENT)), [`w1 late>silent ${1_000 + 2 * SILENT}`])
+})
+
 test('signs change with work and with a new life, not with beats', () => {
   const roster = rosterOf('w1')
   roster.hear([pulse('w1', 1)], 0)
@@ -333,7 +345,7 @@ class Naive {
 
 test('whatever happens, the roster thinks what the slow rule thinks', () => {
   const event = fc.oneof(
-    fc.record({ kind: fc.constant('beat'), who: fc.nat(5) }),
+    fc.record({ kind: fc.constant('beat'), who: fc.nat(5), isForeign: fc.boolean() }),
     fc.record({ kind: fc.constant('wait'), ms: fc.nat(40_000) }),
     fc.record({ kind: fc.constant('check') }),
   )
@@ -349,8 +361,8 @@ test('whatever happens, the roster thinks what the slow rule thinks', () => {
           seq += 1
           const name = names(6)[each.who] as string
           roster.due(now)
-          roster.hear([pulse(name, seq)], now)
-          naive.heard.set(name, now)
+          roster.hear([pulse(name, seq, each.isForeign ? { incarnation: FOREIGN_LIFE } : {})], now)
+          naive.heard.set(name, each.isForeign ? now + SILENT : now)
         }
         roster.due(now)
         const counts = { alive: 0, late: 0, silent: 0, gone: 0 }

@@ -1,5 +1,5 @@
 import { hostname } from 'node:os'
-import type { Beat } from '#fleet/beat.ts'
+import { type Beat, FOREIGN_LIFE } from '#fleet/beat.ts'
 import type { Message } from '#fleet/message.ts'
 import { conversationOf, isConversationId, type SessionId, sessionId, sideOf } from '#fleet/session.ts'
 import type { StoreParts } from '../store.ts'
@@ -22,8 +22,6 @@ const FORGET_MS = 600_000
 const LETTERS_MAX = 1_000
 /** Heartbeats shown in one transaction. */
 const SHOWN_AT_ONCE = 500
-/** The life that beats for all foreign writers of a session. */
-const INCARNATION = 'python'
 
 /** What was shown of a session, and when. */
 interface Shown {
@@ -85,7 +83,7 @@ export class Foreign {
     if (news.size === 0) return
     this.#liveness.take(
       [...news].map(
-        ([session, { seq }]): Beat => ({ session, host: hostname(), incarnation: INCARNATION, seq, work: seq }),
+        ([session, { seq }]): Beat => ({ session, host: hostname(), incarnation: FOREIGN_LIFE, seq, work: seq }),
       ),
     )
     await this.#note(news)
@@ -117,7 +115,7 @@ export class Foreign {
     for (const { session, incarnation, seq } of this.#liveness.lives()) {
       const shown = this.#shown.get(session)
       const isNew = shown?.incarnation !== incarnation || shown.seq !== seq
-      if (incarnation === INCARNATION || !isNew || now - (shown?.at ?? Number.NEGATIVE_INFINITY) < MIRROR_MS) continue
+      if (incarnation === FOREIGN_LIFE || !isNew || now - (shown?.at ?? Number.NEGATIVE_INFINITY) < MIRROR_MS) continue
       fresh.set(session, { text, seq: this.#heartbeats?.get(session)?.seq ?? 0 })
       this.#shown.set(session, { incarnation, seq, at: now })
     }
