@@ -23,7 +23,7 @@ node_modules/.stamp: package.json package-lock.json .npmrc deploy/node.sh
 
 build: dist/.stamp ## bundle the programs into dist/
 
-dist/.stamp: node_modules/.stamp package.json deploy/bundle.ts deploy/lock.ts $(SOURCES)
+dist/.stamp: node_modules/.stamp package.json deploy/bundle.ts deploy/bundling.ts deploy/lock.ts $(SOURCES)
 	@$(IN_ENV) node deploy/bundle.ts
 
 run: build ## bring up the nine-agent fleet of the protocol on this machine

@@ -6,7 +6,8 @@
 import { chmodSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { basename, join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { build, type Plugin } from 'esbuild'
+import { build } from 'esbuild'
+import { bundling } from './bundling.ts'
 import { lockFolder } from './lock.ts'
 
 const MIGRATIONS = 'services/core/store/sqlite/migrations'
@@ -19,77 +20,13 @@ const entryPoints = {
   s2: 'services/cli/main.ts',
 }
 
-// CommonJS packages inside an ES module still ask for these.
-const banner = `import { createRequire as createRequireForBundle } from 'node:module'
-const require = createRequireForBundle(import.meta.url), __filename = import.meta.filename, __dirname = import.meta.dirname
-`
-
-/**
- * Fetches some of Node's own modules by member, and when the member is wanted. An ES import reads everything that a
- * module exports, which in `http` loads a whole fetch and WebSocket client: 6 MB in every service. TLS costs 3 MB more,
- * though most never speak it; nobody here compresses.
- */
-const lateBuiltins: Plugin = {
-  name: 'late builtins',
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^(node:)?(http|https|tls|zlib|child_process)$/ }, ({ path }) => ({
-      path: path.replace('node:', ''),
-      namespace: 'late',
-    }))
-    onLoad({ filter: /./, namespace: 'late' }, ({ path }) => {
-      const names = Object.keys(process.getBuiltinModule(path) ?? {})
-      // docker-modem makes a module of its own that inherits from this one, and gives it another `request`.
-      const members = names.map((name) => {
-        return `get ${name}() { return process.getBuiltinModule('${path}').${name} },
-          set ${name}(value) { Object.defineProperty(this, '${name}', { value, writable: true }) },`
-      })
-      return { contents: `module.exports = {${members.join('\n')}}` }
-    })
-  },
-}
-
-/**
- * What packages of ours name and nothing here reaches: who comes upon it learns that it is not there. `cron` reads our cron
- * lines, and reckons nothing: its library of calendars would weigh 1 MB in the bridge. What dockerode wants for engines
- * behind ssh and for BuildKit is 6 MB of text.
- */
-const unreached: Plugin = {
-  name: 'unreached',
-  setup({ onResolve, onLoad }) {
-    const filter = /^(luxon|@grpc\/grpc-js|@grpc\/proto-loader|protobufjs|ssh2)$/
-    onResolve({ filter }, ({ path }) => ({ path, namespace: 'unreached' }))
-    onLoad({ filter, namespace: 'unreached' }, ({ path }) => ({
-      contents: `module.exports = new Proxy({}, { get: () => function () { throw new Error('${path} is not bundled') } })`,
-    }))
-  },
-}
-
 process.chdir(join(import.meta.dirname, '..'))
 // Two builds at once would take each other's files away.
 await using _lock = await lockFolder('.')
 // The stamp bears the time of the start: what is saved during a build is built the next time.
 const began = new Date()
 
-const { outputFiles } = await build({
-  entryPoints,
-  outdir: 'dist',
-  bundle: true,
-  splitting: true,
-  format: 'esm',
-  platform: 'node',
-  target: 'node24',
-  banner: { js: banner },
-  // Native modules find their binaries beside their own package.json.
-  external: ['better-sqlite3', 'node-inotify', 'unix-dgram'],
-  plugins: [lateBuiltins, unreached],
-  // V8 keeps a program's text for as long as it runs, in twice the bytes where one comment holds a character beyond
-  // Latin-1. Names stay as they are, and lines short, for whoever reads a stack.
-  minifyWhitespace: true,
-  minifySyntax: true,
-  lineLimit: 160,
-  logLevel: 'warning',
-  write: false,
-})
+const { outputFiles } = await build({ ...bundling(entryPoints), outdir: 'dist', write: false })
 
 // Each file appears whole, chunks before the programs that ask for them, and the old ones go last: whoever runs, or starts
 // just now, finds all that belongs to the program it has read. A build that is killed leaves nothing half either.

@@ -11,15 +11,13 @@ import { recordingLog } from '#runtime/log.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { openRemoteStore, type RemoteStore } from '#store/remote/remote.ts'
+import { bundling } from '../../deploy/bundling.ts'
 import { ask } from '../ask.ts'
 import { freePort } from '../port.ts'
 import { Program } from '../program.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const PARTS = { clock: systemClock, chance: systemChance, log: recordingLog() }
-const BANNER = `import { createRequire as createRequireForBundle } from 'node:module'
-const require = createRequireForBundle(import.meta.url), __filename = import.meta.filename, __dirname = import.meta.dirname
-`
 
 export class Stage implements AsyncDisposable {
   readonly folder: string
@@ -39,19 +37,8 @@ export class Stage implements AsyncDisposable {
     const cache = join(ROOT, 'node_modules/.cache')
     mkdirSync(cache, { recursive: true })
     const dist = mkdtempSync(join(cache, 's2-keepalive-test-'))
-    await build({
-      absWorkingDir: ROOT,
-      entryPoints: { keepalive: 'services/keepalive/main.ts', bridge: 'services/bridge/main.ts' },
-      outdir: dist,
-      bundle: true,
-      splitting: true,
-      format: 'esm',
-      platform: 'node',
-      target: 'node24',
-      banner: { js: BANNER },
-      external: ['better-sqlite3', 'node-inotify', 'unix-dgram'],
-      logLevel: 'error',
-    })
+    const entryPoints = { keepalive: 'services/keepalive/main.ts', bridge: 'services/bridge/main.ts' }
+    await build({ ...bundling(entryPoints), absWorkingDir: ROOT, outdir: dist })
     cpSync(join(ROOT, 'services/core/store/sqlite/migrations'), join(dist, 'migrations'), { recursive: true })
     return new Stage(mkdtempSync(join(tmpdir(), 's2-stage-')), dist, await freePort())
   }
