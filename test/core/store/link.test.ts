@@ -21,6 +21,7 @@ interface Said {
   readonly after?: number | null
   readonly id?: number
   readonly n?: number
+  readonly proof?: string
 }
 
 /** A bridge that says a challenge, and from then on what the test lets it say. */
@@ -30,6 +31,8 @@ class Bridge implements AsyncDisposable {
   #news = Promise.withResolvers<void>()
   #ws: WebSocket | null = null
   readonly store: RemoteStore
+  /** The host's token. */
+  token = 'f'.repeat(64)
   /** How many sockets were opened. */
   opened = 0
 
@@ -45,7 +48,7 @@ class Bridge implements AsyncDisposable {
       this.say({ t: 'challenge', challenge: 'c'.repeat(32) })
     })
     const parts = { clock, chance: systemChance, log: recordingLog() }
-    const ring = { token: () => 'f'.repeat(64), sessions: () => [B] }
+    const ring = { token: () => this.token, sessions: () => [B] }
     this.store = openRemoteStore(`http://127.0.0.1:${port}`, ring, parts, { pollMs: NEVER })
   }
 
@@ -194,4 +197,31 @@ test('who stood still itself does not take the bridge for silent: its answer may
   for (; bridge.store.link.means === 'socket'; passedMs += 100) await clock.advance(100)
   assert.ok(passedMs <= 2 * 5_000, `noticed after ${passedMs} ms: two beats are enough`)
   await second
+})
+
+test('a session moves to its new token with the next beat: the bridge may let the old one go soon', {
+  timeout: 90_000,
+}, async () => {
+  const clock = new ManualClock() // whose time stands: nothing is looked at now and then
+  await using bridge = await Bridge.open(clock)
+  const beat = async (seq: number): Promise<void> => {
+    await bridge.store.beat([{ session: B, host: 'h', incarnation: 'one', seq, work: 0 }]).catch(() => undefined)
+  }
+  await using reader = new Reader(bridge, 0)
+  const first = reader.take(1)
+  const before = await bridge.hears('join')
+  bridge.joined(0)
+  bridge.mail(1, 1)
+  assert.deepEqual(await first, [1])
+  void beat(1)
+  await bridge.hears('join') // it beats too now, and not only listens
+  bridge.joined(1)
+  bridge.mail(2, 2)
+  assert.deepEqual(await reader.take(1), [2])
+  void beat(2)
+  await bridge.hears('beat')
+  bridge.token = 'e'.repeat(64)
+  void beat(3)
+  const after = await bridge.hears('join')
+  assert.notEqual(after.proof, before.proof)
 })

@@ -173,7 +173,9 @@ export class Courier implements Disposable {
   /** Rejects when the time has passed, or when the store is closed; settles either way. */
   async #deadline(timeMs: number, signal: AbortSignal): Promise<never> {
     await this.#parts.clock.sleep(timeMs, signal).catch(() => undefined)
-    throw new Error(this.#closed.signal.aborted ? 'the store was closed' : `no answer within ${(timeMs / 1000).toFixed(1)} s`)
+    throw new Error(
+      this.#closed.signal.aborted ? 'the store was closed' : `no answer within ${(timeMs / 1000).toFixed(1)} s`,
+    )
   }
 
   /** Reads a stream's items until it breaks off; then throws `unavailable`, or what the bridge says is wrong. */

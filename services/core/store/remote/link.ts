@@ -102,10 +102,11 @@ export class Link {
     return this.#seats.get(session)?.state === 'in'
   }
 
-  /** Takes a seat for a session that beats. */
+  /** Takes a seat for a session that beats; one whose token has changed moves to the new one now, before the old one ends. */
   seat(session: SessionId): void {
     const seat = this.#seatOf(session)
-    if (seat.beats) return
+    const hasChanged = seat.state === 'in' && seat.token !== this.#parts.token(session)
+    if (seat.beats && !hasChanged) return
     seat.beats = true
     this.#join(seat)
   }
