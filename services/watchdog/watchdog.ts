@@ -1,7 +1,7 @@
 import { redact } from '#fleet/redact.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
-import { runLean } from '#runtime/lean.ts'
+import { runSmoothly } from '#runtime/lean.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { Life, Program } from '#runtime/run.ts'
@@ -160,7 +160,7 @@ class Absence {
 }
 
 async function start(config: Config, life: Life): Promise<void> {
-  runLean()
+  runSmoothly()
   const { clock, chance, log, health, draining, stack } = life
   const store = stack.use(
     await openStore(config.storeUrl, { clock, log, chance, onBroken: life.fail, onLong: life.takesLong }),

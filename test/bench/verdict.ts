@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { systemChance, systemClock } from '#runtime/clock.ts'
+import { runSmoothly } from '#runtime/lean.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openSqliteStore } from '#store/sqlite/sqlite.ts'
 import type { WatchConfig } from '../../services/watchdog/config.ts'
@@ -60,6 +61,7 @@ interface Watching extends AsyncDisposable {
 }
 
 async function openWatching(path: string, config: WatchConfig): Promise<Watching> {
+  runSmoothly()
   const ending = new AbortController()
   const log = recordingLog()
   const store = await openSqliteStore(path, { clock: systemClock, chance: systemChance, log })
