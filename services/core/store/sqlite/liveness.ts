@@ -17,8 +17,10 @@ const SCHEMA_VERSION = 1
 
 /** Beats wait at most this long in memory, milliseconds. */
 const FLUSH_MS = 50
-/** Rows written or read in one go; in between the event loop turns. */
+/** Rows of beats written or read in one go; in between the event loop turns. */
 const BATCH = 2000
+/** Verdicts gone through and written in one go: a watchdog has others to pass meanwhile. */
+const HELPING = 500
 
 interface Life {
   readonly session: SessionId
@@ -328,7 +330,7 @@ async function note(verdicts: Iterable<AgentVerdict>, words: Map<string, string>
       changed.push(each)
     }
     count += 1
-    if (count % BATCH === 0) await nextTurn()
+    if (count % HELPING === 0) await nextTurn()
   }
   if (words.size === count) return { changed, gone: [] }
   const named = new Set(Array.from(verdicts, ({ agent }) => agent))
@@ -341,7 +343,7 @@ function* helpings<T>(things: Iterable<T>): Generator<T[]> {
   let helping: T[] = []
   for (const thing of things) {
     helping.push(thing)
-    if (helping.length < BATCH) continue
+    if (helping.length < HELPING) continue
     yield helping
     helping = []
   }
