@@ -79,7 +79,9 @@ function makePlan(view: View, at: number, config: WatchConfig): Plan | null {
   const { tasks, roster, leases } = view
   view.waiting = 0
   if (roster.massSilence) return null
-  const needs = findNeeds(tasks, roster, leases, at)
+  const needs = findNeeds(tasks, roster, leases, at).filter(({ reason, task }) => {
+    return reason !== 'silent' || isSeenSince(task, view)
+  })
   const isIdle = needs.length === 0 // going through a large fleet takes longer than a verdict may wait
   const plan = planMoves(needs, isIdle ? [] : findCandidates(tasks, roster, leases, view.bodies), {
     movesMax: config.movesMax,
@@ -90,6 +92,11 @@ function makePlan(view: View, at: number, config: WatchConfig): Plan | null {
   view.waiting = plan.waiting
   for (const { need } of plan.moves) if (need.failed !== null) view.serving.add(need.failed.agent)
   return plan
+}
+
+/** Whether beats were read since the task came to its holder: another watchdog may have given it to one that is just back. */
+function isSeenSince(task: Task, { leases, seen }: View): boolean {
+  return seen !== null && (leases.stillSince(task) ?? Number.POSITIVE_INFINITY) <= seen.now
 }
 
 /** A lost agent's incident is over when the agent is heard again, or has no conversation any more. */

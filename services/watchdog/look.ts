@@ -1,5 +1,6 @@
 import { endsOf } from '#fleet/conversation.ts'
 import type { NewIncident } from '#fleet/incident.ts'
+import { blinked } from '#fleet/liveness.ts'
 import type { PlannedMove } from '#fleet/reassignment.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
@@ -189,9 +190,14 @@ function isToldOf(incident: NewIncident, { incidents }: LookParts): boolean {
   return isLoss(incident) && (incidents.isOpen(`silent:${agent}`) || incidents.isOpen(`gone:${agent}`))
 }
 
-/** What was seen or read so long ago may have changed since: who moves by it takes work from the living. */
+/**
+ * What was seen or read so long ago may have changed since: who moves by it takes work from the living. Only the wall clock
+ * shows that the machine slept meanwhile.
+ */
 function isStale({ seen }: View, at: number, config: WatchConfig, { clock }: LookParts): boolean {
-  return clock.now() - Math.min(at, seen?.now ?? at) > config.lateAfterMs
+  if (seen === null) return true
+  const gap = { expectedMs: 0, monotonicMs: clock.now() - Math.min(at, seen.now), wallMs: clock.wall() - seen.wall }
+  return blinked(gap, config.lateAfterMs) !== null
 }
 
 /** Answers false when another watchdog was first, or the task ended. */

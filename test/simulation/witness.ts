@@ -55,7 +55,7 @@ export class Witness {
   readonly #sent = new Map<string, { readonly id: number; readonly text: string }>()
   readonly #texts = new Map<string, number>()
   readonly #heard = new Map<string, number>()
-  readonly #heardAt = new Map<string, number>()
+  readonly #heardAt = new Map<string, { readonly last: number; readonly before: number }>()
   readonly #late: { readonly holder: SessionId; readonly report: Report }[] = []
   readonly #openCauses = new Set<string>()
   #cursor = 0
@@ -87,9 +87,9 @@ export class Witness {
     return this.agentOf(this.#tasks.get(task)?.holder ?? null)
   }
 
-  /** When a beat of this agent came in last, by the true time. */
-  heardAt(agent: string): number {
-    return this.#heardAt.get(agent) ?? Number.NEGATIVE_INFINITY
+  /** When a beat of this agent came in last, and the one before it, by the true time. */
+  heardAt(agent: string): { readonly last: number; readonly before: number } {
+    return this.#heardAt.get(agent) ?? { last: Number.NEGATIVE_INFINITY, before: Number.NEGATIVE_INFINITY }
   }
 
   /** Promises 3 and 11, as they can be seen in the end: what was refused is evidence, and every act is in the chain. */
@@ -195,7 +195,7 @@ export class Witness {
     this.#cursor = cursor
     for (const { session, incarnation, seq } of pulses) {
       const agent = this.agentOf(session)
-      this.#heardAt.set(agent, this.#timeline.now)
+      this.#heardAt.set(agent, { last: this.#timeline.now, before: this.heardAt(agent).last })
       this.#heard.set(agent, (this.#heard.get(agent) ?? 0) + 1)
       this.#history.did('beat heard', `${session} ${incarnation} ${seq}`)
     }

@@ -175,8 +175,11 @@ class World {
     const cut = this.around.dice.some(whole, count)
     const releases = cut.map((host) => this.occupy(host))
     for (const { link } of cut) link.cut('mass partition')
-    // who was unheard before it happened is silent for reasons of its own
-    const isWell = (agent: string): boolean => this.#timeline.now - this.#witness.heardAt(agent) < 2 * this.#beatMs
+    // who was unheard before it happened is silent for reasons of its own; of who is just back a slow disk hides it for a while
+    const isWell = (agent: string): boolean => {
+      const { last, before } = this.#witness.heardAt(agent)
+      return this.#timeline.now - last < 2 * this.#beatMs && last - before < 2 * this.#beatMs
+    }
     this.#cutOff = new Set(cut.map(({ agent }) => agent).filter(isWell))
     return () => {
       for (const release of releases) release()

@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { S2Error } from '#fleet/errors.ts'
 import { partnerOf } from '#fleet/session.ts'
 import { know } from '../core/fleet/know.ts'
+import { Machine } from '../simulation/clock.ts'
 import { BEAT, CONFIG, Stage, through } from './stage.ts'
 
 const { silentAfterMs: SILENT, lateAfterMs: LATE, moveEveryMs: TURN } = CONFIG
@@ -218,6 +219,53 @@ test('a suspended watchdog, whose own clock stood still, convicts nobody for a f
   assert.equal(watchdog.said('did not see for a while: nobody is convicted for a full silence').length, 1)
   await stage.run(2 * SECOND)
   assert.deepEqual(watchdog.convicted, ['w1'])
+})
+
+test('a watchdog that wakes from a suspend moves nothing before it has seen who came back meanwhile', async () => {
+  await using stage = await Stage.open(6)
+  const sleeper = new Machine('sleeper', stage.machine.timeline)
+  let isSlow = false
+  const pulses = async (): Promise<void> => {
+    if (isSlow) await stage.clock.sleep(14 * SECOND)
+  }
+  const watchdog = stage.watchdog({ machine: sleeper, store: through(stage.store, { pulses }) })
+  await stage.addTask('t1', 'w1')
+  await stage.addTask('t2', 'w2')
+  await stage.run(20 * SECOND)
+  stage.silence('w1', 'w2')
+  for (let n = 0; watchdog.moved === 0 && n < 100; n += 1) await stage.run(SECOND)
+  const [first, second] = (await stage.holders()).t1 === 'w1' ? ['t2', 't1'] : ['t1', 't2']
+  isSlow = true
+  sleeper.suspend() // the other one's work has its turn in ten seconds
+  stage.heal('w1', 'w2')
+  await stage.run(10 * MINUTE)
+  sleeper.resume()
+  await stage.run(MINUTE)
+  isSlow = false
+  await stage.run(MINUTE)
+  assert.deepEqual([first, watchdog.moved], ['t1', 1])
+  assert.equal((await stage.holders())[second], 'w2')
+})
+
+test('what another watchdog has just given to an agent that is back is not taken from it on an old verdict', async () => {
+  await using stage = await Stage.open(4)
+  let isSlow = false
+  const pulses = async (): Promise<void> => {
+    if (isSlow) await stage.clock.sleep(3 * SECOND)
+  }
+  const watchdog = stage.watchdog({ store: through(stage.store, { pulses }) })
+  await stage.run(20 * SECOND)
+  stage.silence('w1')
+  await stage.run(SILENT + 10 * SECOND)
+  isSlow = true
+  await stage.run(SECOND)
+  stage.heal('w1')
+  await stage.run(BEAT)
+  await stage.addTask('t1', 'w1')
+  await stage.run(MINUTE)
+  isSlow = false
+  await stage.run(10 * SECOND)
+  assert.deepEqual([watchdog.convicted, watchdog.moved, await stage.holders()], [['w1'], 0, { t1: 'w1' }])
 })
 
 const MASSES = [

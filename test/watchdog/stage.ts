@@ -140,8 +140,10 @@ export class Stage implements AsyncDisposable {
     return Object.fromEntries(verdicts.map(({ agent, verdict }) => [agent, verdict]))
   }
 
-  watchdog(more: { store?: Store; config?: Partial<WatchConfig>; sources?: readonly Source[] } = {}): Watchdog {
-    const life = new Life('watchdog', this.machine)
+  watchdog(
+    more: { store?: Store; config?: Partial<WatchConfig>; sources?: readonly Source[]; machine?: Machine } = {},
+  ): Watchdog {
+    const life = new Life('watchdog', more.machine ?? this.machine)
     const watchdog = new Watchdog({ ...CONFIG, ...more.config }, more.store ?? this.store, life, more.sources ?? [])
     this.#running.push(watchdog.done)
     this.#ending.signal.addEventListener('abort', () => watchdog.end())
