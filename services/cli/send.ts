@@ -155,7 +155,7 @@ function chooseSender(
     return sessionId(conversation, side)
   }
   const isMine = ({ session }: End): boolean => own === null || own.includes(session)
-  const mine = endsOf(conversations).filter(isMine)
+  const mine = speakersIn(conversations).filter(isMine)
   const all = leading(to, conversations, own)
   const matching = all.filter(isMine)
   const [chosen, ...others] = matching
@@ -190,7 +190,7 @@ interface End {
   readonly role: string
 }
 
-function endsOf(conversations: readonly Conversation[]): End[] {
+function speakersIn(conversations: readonly Conversation[]): End[] {
   return conversations.flatMap(({ id, agents, roles }) => [
     { session: sessionId(id, 'a'), reader: agents.b, role: roles.b, conversation: id, speaker: agents.a },
     { session: sessionId(id, 'b'), reader: agents.a, role: roles.a, conversation: id, speaker: agents.b },
@@ -199,7 +199,7 @@ function endsOf(conversations: readonly Conversation[]): End[] {
 
 /** The ends from which `to` is spoken to. */
 function leading(to: string, conversations: readonly Conversation[], own: readonly SessionId[] | null): End[] {
-  return endsOf(conversations).filter(
+  return speakersIn(conversations).filter(
     ({ session, reader, role, conversation }) =>
       to === reader ||
       to === role ||

@@ -40,10 +40,11 @@ export function* endsOf(conversations: Iterable<Conversation>): Generator<Agent>
 
 /** The agents behind live conversations; an agent with several sessions has the role of its first one. */
 export function agentsOf(conversations: Iterable<Conversation>): Agent[] {
-  const byName = new Map<string, Agent>()
-  for (const end of endsOf(conversations)) {
-    const agent = byName.get(end.name) ?? { ...end, sessions: [] }
-    byName.set(end.name, { ...agent, sessions: [...agent.sessions, ...end.sessions] })
+  const byName = new Map<string, Agent & { readonly sessions: SessionId[] }>()
+  for (const { name, role, sessions } of endsOf(conversations)) {
+    const agent = byName.get(name)
+    if (agent === undefined) byName.set(name, { name, role, sessions: [...sessions] })
+    else agent.sessions.push(...sessions)
   }
   return [...byName.values()]
 }

@@ -174,15 +174,17 @@ export class Liveness implements AsyncDisposable {
     }
     const round = `${this.#collector}.${++this.#round}`
     const at = this.#parts.clock.wall()
-    await this.#write((connection) => {
+    const isStillOurs = await this.#write((connection) => {
+      const { round: found } = connection.get<{ round: string }>('SELECT round FROM judging') ?? {}
       for (const agent of isOurs ? gone : unnamed(connection, words)) {
         connection.run('DELETE FROM verdicts WHERE agent = ?', agent)
       }
       connection.run('INSERT OR REPLACE INTO judging (id, at, round) VALUES (1, ?, ?)', at, round)
+      return found === last?.round // else another watchdog wrote in between
     })
     if (file !== this.#file)
       throw new S2Error('unavailable', `${this.#path} was taken away while verdicts were written`)
-    this.#judged = { round, words, file }
+    if (isStillOurs) this.#judged = { round, words, file }
   }
 
   async verdicts(): Promise<{ readonly at: number | null; readonly verdicts: readonly AgentVerdict[] }> {
