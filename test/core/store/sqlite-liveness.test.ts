@@ -184,12 +184,17 @@ test('verdicts of many are written in helpings, and anew when the file is taken 
 test('verdicts that two write at once are those of whoever writes last, whole', async () => {
   await using ground = await Ground.make()
   const [one, two, reader] = [await ground.open(), await ground.open(), await ground.open('read')]
-  const all = (verdict: AgentVerdict['verdict'], since: number): AgentVerdict[] =>
-    Array.from({ length: 3_000 }, (_, n) => ({ agent: `w${String(n).padStart(4, '0')}`, verdict, since, host: null }))
-  await one.judge(all('alive', 1))
-  for (let round = 2; round < 8; round += 1) {
-    const ours = all('alive', 1).with(0, { agent: 'w0000', verdict: 'late', since: round, host: null })
-    await Promise.all([one.judge(ours), two.judge(all('silent', round))])
+  const many = (since: number): AgentVerdict[] =>
+    Array.from({ length: 6_000 }, (_, n) => ({
+      agent: `w${String(n).padStart(4, '0')}`,
+      verdict: 'alive',
+      since,
+      host: null,
+    }))
+  await one.judge(many(1))
+  for (let round = 2; round < 6; round += 1) {
+    const ours = many(round)
+    await Promise.all([one.judge(ours), two.judge([{ agent: 'x', verdict: 'late', since: round, host: null }])])
     await one.judge(ours)
     assert.deepEqual((await reader.verdicts()).verdicts, ours)
   }
