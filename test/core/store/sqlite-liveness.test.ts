@@ -194,7 +194,10 @@ test('verdicts that two write at once are those of whoever writes last, whole', 
   await one.judge(many(1))
   for (let round = 2; round < 6; round += 1) {
     const ours = many(round)
-    await Promise.all([one.judge(ours), two.judge([{ agent: 'x', verdict: 'late', since: round, host: null }])])
+    const judging = one.judge(ours)
+    while ((await reader.verdicts()).verdicts[0]?.since !== round) await new Promise((resolve) => setImmediate(resolve))
+    await two.judge([{ agent: 'x', verdict: 'late', since: round, host: null }])
+    await judging
     await one.judge(ours)
     assert.deepEqual((await reader.verdicts()).verdicts, ours)
   }
