@@ -1,13 +1,16 @@
 /** Sessions of a real tmux server, one for each test. */
 import assert from 'node:assert/strict'
-import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdtemp, rm, unlink } from 'node:fs/promises'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm, unlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Readable, Writable } from 'node:stream'
 import { suite, test } from 'node:test'
 import { Bodies, type Body } from '#fleet/bodies.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { TmuxSource } from '../../services/watchdog/evidence/tmux.ts'
+import { until } from '../until.ts'
 
 const isThere = spawnSync('tmux', ['-V']).status === 0
 const skip = isThere || process.env.CI === 'true' ? false : 'tmux is not installed here'
@@ -59,13 +62,12 @@ class Server implements AsyncDisposable {
   }
 
   /** Reads until an agent is found to be so. */
-  async until(agent: string, state: string | undefined): Promise<void> {
-    for (let tries = 0; tries < 200; tries += 1) {
+  async until(agent: string, state: string | undefined, why?: string): Promise<void> {
+    await until(`${agent} is ${state} ${why ?? ''}`, async () => {
       await this.read()
-      if (this.bodies.of(agent)?.state === state) return
-      await systemClock.sleep(20)
-    }
-    assert.equal(this.bodies.of(agent)?.state, state)
+      const known = this.bodies.of(agent)
+      return known?.state === state && (why === undefined || known?.body.why === why)
+    })
   }
 
   async start(agent: string): Promise<void> {
@@ -169,14 +171,36 @@ suite('tmux', { skip, timeout: 90_000 }, () => {
     server.session('one', 'w1', 'on', 'test -e again && exec sleep 1000; touch again; sleep 0.3; exit 7')
     server.session('two', 'w2', null, 'sleep 0.3; exit 8')
     await server.until('w1', 'living')
-    await server.until('w1', 'ended')
-    await server.until('w2', 'ended')
-    // the server sees that the terminal is closed before it hears how the command ended
-    for (let tries = 0; tries < 200 && server.bodies.of('w1')?.body.why === 'its command ended'; tries += 1)
-      await server.read()
-    assert.deepEqual([server.bodies.of('w1')?.body.why, server.bodies.of('w2')?.body.mayStart], ['exit code 7', false])
+    await server.until('w1', 'ended', 'exit code 7')
+    await server.until('w2', 'ended', 'exit code 8')
+    assert.equal(server.bodies.of('w2')?.body.mayStart, false)
     await server.start('w1')
     await server.until('w1', 'living')
+  })
+
+  test('a server that missed the death of its child does not know how it ended: the zombie does', async () => {
+    await using server = await Server.open()
+    const parent = spawn('sh', ['-c', `sh -c 'read line; exit 7' <&3 & echo $!; exec sleep 1000`], {
+      stdio: ['ignore', 'pipe', 'ignore', 'pipe'],
+    })
+    try {
+      const [line] = (await once(parent.stdout as Readable, 'data')) as [Buffer]
+      const said = (isDead: 0 | 1) =>
+        writeFile(join(server.folder, 'panes'), `1<|>2<|>$0<|>%0<|>${+line}<|>${isDead}<|><|><|>w1<|>one<|>/<|>\n`)
+      await writeFile(join(server.folder, 'tmux'), `#!/bin/sh\ncat ${server.folder}/panes\n`, { mode: 0o755 })
+      const source = new TmuxSource('', { PATH: `${server.folder}:${process.env.PATH}` }, systemClock)
+      const read = async () => (await source.read(new AbortController().signal))[0]?.why
+      await said(0)
+      assert.equal(await read(), '')
+      await said(1)
+      assert.equal(await read(), 'its command ended', 'it still runs')
+      ;(parent.stdio[3] as Writable).end('now\n')
+      await until('it is a zombie', async () => (await read()) === 'exit code 7')
+      const later = new TmuxSource('', { PATH: `${server.folder}:${process.env.PATH}` }, systemClock)
+      assert.equal((await later.read(new AbortController().signal))[0]?.why, 'its command ended', 'not known to be it')
+    } finally {
+      parent.kill('SIGKILL')
+    }
   })
 
   test('a session that bears its command is made again, in its folder and for its agent', async () => {

@@ -143,10 +143,9 @@ export class TmuxSource implements Source {
     const panes = rows.map(async (row): Promise<Pane> => {
       const pid = Number(row.pane_pid)
       const isDead = row.pane_dead === '1'
-      const bySignal = row.pane_dead_signal === '' ? 'its command ended' : `signal ${row.pane_dead_signal}`
-      const by = row.pane_dead_status === '' ? bySignal : `exit code ${row.pane_dead_status}` // known a moment after the death
       const begun = before.get(pid) ?? (isDead ? null : await beginningOf(pid))
-      return { id: row.pane_id, pid, isDead, exit: by, begun }
+      const exit = isDead ? await exitOf(row, begun) : ''
+      return { id: row.pane_id, pid, isDead, exit, begun }
     })
     return {
       id,
@@ -207,10 +206,29 @@ async function haveAllEnded(panes: readonly Pane[]): Promise<boolean> {
   return (await Promise.all(ends)).every((isOver) => isOver)
 }
 
-/** The 22nd field of proc(5) stat; null where there is no such process, or none that we may see. A zombie has ended. */
+/**
+ * How a dead pane’s command ended. A server that missed the signal of its child’s death (tmux 3.3a does, on a busy machine)
+ * leaves it a zombie and does not know, until another child of its ends.
+ */
+async function exitOf({ pane_pid, pane_dead_status, pane_dead_signal }: Row, begun: string | null): Promise<string> {
+  if (pane_dead_status !== '') return `exit code ${pane_dead_status}`
+  if (pane_dead_signal !== '') return `signal ${pane_dead_signal}`
+  const child = await processOf(Number(pane_pid))
+  if (child?.isZombie !== true || child.begun !== begun || child.status === 0) return 'its command ended'
+  const signal = child.status & 0x7f // as wait(2) has it
+  return signal === 0 ? `exit code ${child.status >> 8}` : `signal ${signal}`
+}
+
+/** Null where there is no such process, or none that we may see. A zombie has ended. */
 async function beginningOf(pid: number): Promise<string | null> {
+  const it = await processOf(pid)
+  return it === null || it.isZombie ? null : it.begun
+}
+
+/** Fields 3, 22 and 52 of proc(5) stat. The last is 0 also to whom the process is not open. */
+async function processOf(pid: number): Promise<{ isZombie: boolean; begun: string; status: number } | null> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => null)
   if (stat === null) return null
-  const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  return state === 'Z' ? null : (fields[18] ?? null)
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return { isZombie: fields[0] === 'Z', begun: fields[19] ?? '', status: Number(fields[49]) }
 }
