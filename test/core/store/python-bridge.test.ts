@@ -1,12 +1,12 @@
 /** Side by side with the Python bridge on one file, both ways. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { readLetter } from '#fleet/letters.ts'
 import { type SessionId, sessionId } from '#fleet/session.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { fromPythonMetadata, fromPythonTime, pythonMetadata, pythonTime } from '#store/sqlite/python.ts'
 import type { Store } from '#store/store.ts'
+import { until } from '../../until.ts'
 import { Ground, type Neighbour, noPython, openChannel } from './sqlite-ground.ts'
 
 interface Foreign {
@@ -25,11 +25,7 @@ async function createConversation(python: Neighbour): Promise<Foreign> {
 
 /** Tends until something is so; the bridge does it in a loop. */
 async function tendUntil(store: Store, isSo: () => Promise<boolean>): Promise<void> {
-  for (let tries = 0; !(await isSo()); tries += 1) {
-    assert.ok(tries < 200, 'it never came about')
-    await store.tend()
-    await sleep(10)
-  }
+  await until('it came about', async () => (await isSo()) || (await store.tend().then(() => false)))
 }
 
 test('conversations of the Python bridge are seen, with sessions for agents, and may be renewed and ended', {

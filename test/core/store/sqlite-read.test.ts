@@ -8,6 +8,7 @@ import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
 import { openSqliteStore } from '#store/sqlite/sqlite.ts'
 import type { Store } from '#store/store.ts'
+import { until } from '../../until.ts'
 import { Ground, noPython, openChannel, refused } from './sqlite-ground.ts'
 
 /** Messages as they come, one at a time. */
@@ -130,10 +131,7 @@ test('a database that only the Python bridge wrote is read as it is, and on when
     deadline: null,
     createdBy: null,
   })
-  for (let tries = 0; (await reader.tasks({})).length === 0; tries += 1) {
-    assert.ok(tries < 200, 'it never sees our tables')
-    await ground.parts.clock.sleep(10)
-  }
+  await until('it sees our tables', async () => (await reader.tasks({})).length > 0)
 })
 
 test('a reader goes on when the file is deleted and made anew', { timeout: 90_000 }, async () => {
@@ -179,10 +177,7 @@ test('a reader passes a bad file over, tells once, and takes the good one that c
   await using traffic = new Listener(reader)
   const first = traffic.next()
   ground.look((database) => database.exec('CREATE TABLE other (x)'))
-  for (let tries = 0; ground.log.records.length === 0; tries += 1) {
-    assert.ok(tries < 500)
-    await ground.parts.clock.sleep(10)
-  }
+  await until('it tells', () => ground.log.records.length > 0)
   assert.match(String(ground.log.records[0]?.fields.error), /something else/)
   await refused('unavailable', reader.unacked('conv_x/a', 0, 1))
   await ground.parts.clock.sleep(600)
