@@ -42,6 +42,7 @@ export class CatchUp {
 
   /** The bridge is back. */
   retry(): void {
+    this.#forgive()
     this.#youngUntil = this.#parts.clock.now() + YOUTH_MS
     this.#errand.retry()
   }
@@ -58,7 +59,10 @@ export class CatchUp {
   /** Keeps what has been missing since the last time. Answers whether the same page is to be asked for again. */
   async #askForPage(): Promise<boolean> {
     const { store, session, isHeld, keep } = this.#parts
-    const page = await store.unacked(session, this.#after, PAGE)
+    const page = await store.unacked(session, this.#after, PAGE).catch((error) => {
+      this.#forgive()
+      throw error
+    })
     const missing = page.filter(({ id, to }) => to === session && !isHeld(id))
     const left = missing.filter(({ id }) => this.#missed.has(id))
     this.#missed = new Set(missing.map(({ id }) => id))
@@ -66,5 +70,10 @@ export class CatchUp {
     if (left.length < missing.length) return true
     this.#after = page.length < PAGE ? 0 : (page.at(-1)?.id ?? 0)
     return false
+  }
+
+  /** The bridge is or was away: its stream begins anew, and what was missing before may be on its way. */
+  #forgive(): void {
+    this.#missed = new Set()
   }
 }

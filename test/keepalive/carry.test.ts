@@ -240,6 +240,11 @@ test('what the stream is only slow to bring is not fetched beside it', async () 
   const asked = (): number => ground.bridge.calls.filter(({ verb }) => verb === 'unacked').length
   const before = asked()
   while (asked() === before) await ground.pass(500)
+  ground.weather.away = true
+  await ground.pass(CONFIG.beatMs + 1_000)
+  ground.weather.away = false
+  const whileAway = asked()
+  while (asked() === whileAway) await ground.pass(100) // it is asked for again once the bridge is back, and the stream has begun anew
   hurry()
   await ground.pass(120_000)
   assert.equal((await ground.inbox.list('new')).length, 1)
