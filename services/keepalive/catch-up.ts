@@ -15,6 +15,8 @@ const PERIOD_MS = 60_000
 /** How often while a bridge has just come back, or something seems to be missing: then it is likeliest that it slipped through. */
 const YOUNG_MS = 5_000
 const YOUTH_MS = 15_000
+/** How long the stream may take for what is there. */
+const SLOW_MS = 4_000
 const PAGE = 50
 
 /**
@@ -27,8 +29,8 @@ export class CatchUp {
   #youngUntil: number
   #after = 0
   #isFirst = true
-  /** Ids that were missing when they were last asked for. What the stream is only slow to bring is not left out. */
-  #missed: ReadonlySet<number> = new Set()
+  /** Ids that are missing, and since when that is known. What the stream is only slow to bring is not left out. */
+  #missed: ReadonlyMap<number, number> = new Map()
 
   constructor(parts: CatchUpParts) {
     this.#parts = parts
@@ -56,16 +58,17 @@ export class CatchUp {
     return (isYoung ? YOUNG_MS : PERIOD_MS) * (0.9 + 0.2 * chance())
   }
 
-  /** Keeps what has been missing since the last time. Answers whether the same page is to be asked for again. */
+  /** Keeps what has been missing for a while. Answers whether the same page is to be asked for again. */
   async #askForPage(): Promise<boolean> {
-    const { store, session, isHeld, keep } = this.#parts
+    const { store, session, clock, isHeld, keep } = this.#parts
     const page = await store.unacked(session, this.#after, PAGE).catch((error) => {
       this.#forgive()
       throw error
     })
     const missing = page.filter(({ id, to }) => to === session && !isHeld(id))
-    const left = missing.filter(({ id }) => this.#missed.has(id))
-    this.#missed = new Set(missing.map(({ id }) => id))
+    const now = clock.now()
+    this.#missed = new Map(missing.map(({ id }) => [id, this.#missed.get(id) ?? now]))
+    const left = missing.filter(({ id }) => now - (this.#missed.get(id) ?? now) >= SLOW_MS)
     if (left.length > 0) await keep(left)
     if (left.length < missing.length) return true
     this.#after = page.length < PAGE ? 0 : (page.at(-1)?.id ?? 0)
@@ -74,6 +77,6 @@ export class CatchUp {
 
   /** The bridge is or was away: its stream begins anew, and what was missing before may be on its way. */
   #forgive(): void {
-    this.#missed = new Set()
+    this.#missed = new Map()
   }
 }
