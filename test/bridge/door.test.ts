@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { systemClock } from '#runtime/clock.ts'
+import { type Clock, systemClock } from '#runtime/clock.ts'
 import { VERBS } from '#store/remote/wire.ts'
 import { type Answer, Ground, HASTY } from './ground.ts'
 
@@ -81,8 +81,11 @@ test('every request counts once', async () => {
   assert.deepEqual([one.status, two.status], [200, 200])
 })
 
+/** Signatures count in whole seconds of the wall: none may begin in the midst of a test. */
+const STILL: Clock = { ...systemClock, wall: () => 1_790_000_000_500 }
+
 test('what is signed at another time is refused with the bridge’s time', async () => {
-  await using ground = await Ground.open()
+  await using ground = await Ground.open({}, { clock: STILL })
   const { a } = await ground.channel()
   const now = Math.floor(ground.clock.wall() / 1000)
   for (const created of [now - 62, now + 4, now + 3600, 999_999_999]) {
@@ -94,7 +97,7 @@ test('what is signed at another time is refused with the bridge’s time', async
 })
 
 test('what was signed before a restart is refused, and what is signed after it counts', async () => {
-  await using ground = await Ground.open()
+  await using ground = await Ground.open({}, { clock: STILL })
   const { a } = await ground.channel()
   const body = JSON.stringify({ from: a.session, key: 'k', draft: { text: 'hello' } })
   const headers = ground.signed(a, body)
@@ -113,7 +116,7 @@ test('what was signed before a restart is refused, and what is signed after it c
 })
 
 test('a clock that is set back lets nothing in twice', async () => {
-  await using ground = await Ground.open()
+  await using ground = await Ground.open({}, { clock: STILL })
   const { a } = await ground.channel()
   const body = JSON.stringify({ from: a.session, key: 'k', draft: { text: 'hello' } })
   const headers = ground.signed(a, body)

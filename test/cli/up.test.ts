@@ -217,8 +217,12 @@ test('a taken port and a wrong setting are told before anything is started', asy
 function allText(fleet: LocalFleet): string {
   const logs = join(fleet.state, 'logs')
   const files = readdirSync(logs).map((name) => readFileSync(join(logs, name), 'utf8'))
-  const argv = familyOf(processes(), markedBy(fleet.state)).map(({ pid }) =>
-    readFileSync(`/proc/${pid}/cmdline`, 'utf8'),
-  )
+  const argv = familyOf(processes(), markedBy(fleet.state)).map(({ pid }) => {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+    } catch {
+      return '' // it has ended
+    }
+  })
   return [fleet.output, ...files, ...argv].join('\n')
 }
