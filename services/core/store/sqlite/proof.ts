@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs'
 import { S2Error } from '#fleet/errors.ts'
 import { type Head, proveChain } from './chain.ts'
 import { Connection } from './connection.ts'
@@ -64,10 +65,13 @@ function demandWhole(connection: Connection, path: string): void {
   if (found !== 'ok') throw corrupt(path, found)
 }
 
-/** Refuses a file that is not there, and one that was copied beside its log: some of its messages would be in that. */
+/** Refuses what is no file, and a file that was copied beside its log: some of its messages would be in that. */
 export function demandFinished(path: string): void {
   if (identify(path) === null) {
     throw new S2Error('not_found', `there is no backup ${path}`, { next: 'see `s2 backup list`' })
+  }
+  if (!statSync(path).isFile()) {
+    throw new S2Error('invalid', `${path} is no file, and so no backup`, { next: 'see `s2 backup list`' })
   }
   if (logBytes(path) === 0) return
   throw new S2Error(
