@@ -73,8 +73,7 @@ async function freeze(cast: Cast): Promise<Task> {
   const { stage, store, telling } = cast
   const agent = workerOf(FROZEN)
   telling.chapter(`${agent} freezes in the middle of a task`)
-  // It shrugs off TERM, so that its result surely comes, and surely comes too late.
-  await deal(cast, FROZEN, 'frozen', `trap "" TERM; echo halfway; ${firstTime('sleep 15')}; echo finished`)
+  await deal(cast, FROZEN, 'frozen', `echo halfway; ${firstTime('sleep 15')}; echo finished`)
   await until('it is at work', async () => (await store.task('frozen')).progress === 'halfway')
   const before = await store.task('frozen')
   const began = performance.now()
