@@ -43,7 +43,7 @@ export function define(command: Command, shell: Shell): void {
     .option('--from <session>', 'as whom, where several ends lie on this host')
     .option('--action <type>', 'what the message is about, for example review_request')
     .option('--file <path...>', 'names of files that it speaks of')
-    .option('--key <key>', 'sending twice with one key is sending once')
+    .option('--key <key>', 'sending twice with one key is sending once; another message with it is refused')
     .option('--wait', 'wait until the bridge has it')
     .option('--wait-for <duration>', 'wait no longer than this', duration)
     .option('--json', 'print JSON')
@@ -210,6 +210,8 @@ function leading(to: string, conversations: readonly Conversation[], own: readon
 
 const CARRY = { firstMs: 20, mostMs: 500 }
 const WAIT_MS = 3_600_000
+/** A key that was used for another message is refused: whoever names one hears of that, where the bridge can be reached. */
+const KEY_MS = 2_000
 
 async function throughOutbox(
   shell: Shell,
@@ -226,9 +228,9 @@ async function throughOutbox(
     ...(options.key === undefined ? {} : { key: options.key }),
   })
   const sent = { from, to: partnerOf(from), id: null, name }
-  if (options.wait !== true && options.waitFor === undefined) return { ...sent, state: 'waiting' }
+  const patienceMs = options.waitFor ?? (options.wait === true ? WAIT_MS : options.key === undefined ? 0 : KEY_MS)
   const began = clock.now()
-  for (let look = 0; clock.now() - began < (options.waitFor ?? WAIT_MS); look += 1) {
+  for (let look = 0; clock.now() - began < patienceMs; look += 1) {
     const outcome = await outbox.outcome(name)
     if (outcome === 'carried') return { ...sent, state: 'carried' }
     if (outcome !== 'waiting') {

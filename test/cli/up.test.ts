@@ -157,6 +157,14 @@ test('a fleet comes up from nothing, works, tells, and ends without leaving anyt
   assert.match(stray.err, /nothing was sent: nobody here is called "s2-worker-9"/)
   assert.match((await fleet.s2On('s2-worker-1', 'send', 'orchestrator', 'for you')).out, /^waiting: /)
 
+  const keyed = (text: string, ...wait: string[]) =>
+    fleet.s2On('s2-worker-1', 'send', 'orchestrator', text, '--key', 'k', ...wait)
+  assert.match((await keyed('once', '--wait')).out, /^carried: /)
+  assert.match((await keyed('once', '--wait')).out, /^carried: /)
+  await fleet.until('another message with the key is refused in the time that is given to one', async () =>
+    /not take the message: .* has sent another message with the key "k"/.test((await keyed('another')).err),
+  )
+
   const second = await fleet.s2('up', 'fleet.json')
   assert.equal(second.code, 78)
   assert.match(second.err, /up\.sock is in use/)
