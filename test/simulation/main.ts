@@ -1,9 +1,4 @@
-/**
- * Runs fleets in simulated time and says which broke a promise:
- *   node test/simulation/main.ts --seeds 2000            worlds 1 to 2000
- *   node test/simulation/main.ts --seed 17 --verbose     one world, with all that happened in it
- *   node test/simulation/main.ts --seeds 50 --bug "no grace"   with a mistake made on purpose
- */
+/** Runs fleets in simulated time and says which broke a promise. */
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { BUGS, type Bug } from './bugs.ts'
@@ -11,15 +6,37 @@ import { FAULTS } from './faults.ts'
 import { runWorlds } from './pool.ts'
 import { type Outcome, runWorld } from './world.ts'
 
-const { values } = parseArgs({
-  options: {
-    seeds: { type: 'string', default: '500' },
-    first: { type: 'string', default: '1' },
-    seed: { type: 'string' },
-    bug: { type: 'string' },
-    verbose: { type: 'boolean', default: false },
-  },
-})
+const HELP = `usage: node test/simulation/main.ts [options]
+
+  --seeds N      so many worlds; 500 unless said
+  --first N      from this one on; 1 unless said
+  --seed N       one world alone
+  --verbose      with all that happened in it
+  --bug NAME     with a mistake made on purpose: ${BUGS.join(', ')}
+  --help         this text
+`
+
+const { values } = (() => {
+  try {
+    return parseArgs({
+      options: {
+        seeds: { type: 'string', default: '500' },
+        first: { type: 'string', default: '1' },
+        seed: { type: 'string' },
+        bug: { type: 'string' },
+        verbose: { type: 'boolean', default: false },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+    })
+  } catch (error) {
+    console.error(`${(error as Error).message}\n\n${HELP}`)
+    process.exit(64)
+  }
+})()
+if (values.help) {
+  console.log(HELP)
+  process.exit(0)
+}
 
 /** Beyond so many worlds each kind of fault must have come up in one of them. */
 const EVERY_FAULT_WITHIN = 100
