@@ -193,8 +193,9 @@ export function begin(episode: Episode, world: Scene): Mend | null {
     }
     case 'engine away':
     case 'engine hangs': {
-      const { engine } = world
-      if (engine.trouble !== null) return null
+      const { engine, watchmen } = world
+      const isAsked = watchmen.some(({ machine, life }) => life !== null && !life.isStopped && !machine.isSuspended)
+      if (engine.trouble !== null || !isAsked) return null
       engine.trouble = fault === 'engine away' ? 'away' : 'hangs'
       const before = tally.of(fault)
       const mend = (): void => {
