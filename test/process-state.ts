@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs'
+import { readStat } from '#runtime/process-stat.ts'
 
 /** The letter that proc(5) has for it, such as T for one that is stopped; null when there is no such process. */
 export function stateOf(pid: number): string | null {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
-    return stat.charAt(stat.lastIndexOf(')') + 2)
+    return readStat(readFileSync(`/proc/${pid}/stat`, 'latin1')).state
   } catch {
     return null
   }

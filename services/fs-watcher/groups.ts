@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Clock } from '#runtime/clock.ts'
 import { signalGroup } from '#runtime/command.ts'
+import { readStat } from '#runtime/process-stat.ts'
 
 /** How long what was left behind may take to end before it is killed, milliseconds. */
 const GRACE_MS = 2_000
@@ -81,10 +82,9 @@ function lives({ pid, born }: Leader): boolean {
 /** When a process began, in ticks since the machine did, with the machine's own beginning; null when it has ended. */
 function birthOf(pid: number): string | null {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    const [state, ...rest] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    const { state, startedAt } = readStat(readFileSync(`/proc/${pid}/stat`, 'utf8'))
     if (state === 'Z' || state === 'X') return null
-    return `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${rest[18]}`
+    return `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${startedAt}`
   } catch {
     return null
   }

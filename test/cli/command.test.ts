@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
-import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { processes } from '../../services/cli/up/members.ts'
 import { commandStarter } from '../../services/cli/work/command.ts'
 import type { Task } from '../../services/core/fleet/task.ts'
 import { systemClock } from '../../services/core/runtime/clock.ts'
@@ -88,18 +89,6 @@ test('a command that cannot be started says so', async () => {
   await assert.rejects(starter(task, () => undefined).ended, /ENOENT/)
 })
 
-/** How many; the fourth field of proc(5) stat is the parent. */
-function childrenOf(parent: number | undefined): number {
-  const stats = globSync('/proc/[0-9]*/stat').map((path) => {
-    try {
-      return readFileSync(path, 'utf8')
-    } catch {
-      return '' // it has ended
-    }
-  })
-  return stats.filter((stat) => stat.slice(stat.lastIndexOf(')')).split(' ')[2] === String(parent)).length
-}
-
 test('when the agent is killed, its command ends too', async () => {
   const pid = join(folder, 'orphan')
   const script = join(folder, 'agent.ts')
@@ -116,7 +105,7 @@ test('when the agent is killed, its command ends too', async () => {
   await until('the command runs', () => existsSync(pid) && readFileSync(pid, 'utf8').trim() !== '')
   const command = Number(readFileSync(pid, 'utf8'))
   assert.ok(!isOver(command))
-  await until('its guard runs too', () => childrenOf(agent.pid) === 2)
+  await until('its guard runs too', () => processes().filter(({ parent }) => parent === agent.pid).length === 2)
   agent.kill('SIGKILL')
   await until('the command has ended', () => isOver(command))
 })

@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import type { Clock } from '#runtime/clock.ts'
+import { type ProcessStat, readStat } from '#runtime/process-stat.ts'
 
 /**
  * Names, in the environment of every process of a local fleet, the state folder of the agent that it belongs to. It is
@@ -8,13 +9,8 @@ import type { Clock } from '#runtime/clock.ts'
 export const MARK = 'FLEET_MEMBER'
 
 /** A process, by what proc(5) says of it. */
-export interface Process {
+export interface Process extends Pick<ProcessStat, 'state' | 'parent' | 'startedAt'> {
   readonly pid: number
-  readonly parent: number
-  /** One letter: T is stopped, Z is dead and waits to be collected. */
-  readonly state: string
-  /** Together with the pid it names one process, also when pids are used again. */
-  readonly startedAt: string
   readonly mark: string | null
 }
 
@@ -30,11 +26,8 @@ export function processes(): Process[] {
 
 function readProcess(pid: number): Process | null {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
-    // The command's name stands in parentheses and may hold anything, so fields are counted from its end.
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    const mark = readMark(pid)
-    return { pid, state: fields[0] ?? '', parent: Number(fields[1]), startedAt: fields[19] ?? '', mark }
+    const { state, parent, startedAt } = readStat(readFileSync(`/proc/${pid}/stat`, 'latin1'))
+    return { pid, state, parent, startedAt, mark: readMark(pid) }
   } catch {
     return null // it has ended meanwhile
   }

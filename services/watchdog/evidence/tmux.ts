@@ -3,6 +3,7 @@ import type { Body } from '#fleet/bodies.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { hasSucceeded, howItEnded, runCommand } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
+import { type ProcessStat, readStat } from '#runtime/process-stat.ts'
 import type { Source } from '../evidence.ts'
 
 const POLL_MS = 700
@@ -214,21 +215,18 @@ async function exitOf({ pane_pid, pane_dead_status, pane_dead_signal }: Row, beg
   if (pane_dead_status !== '') return `exit code ${pane_dead_status}`
   if (pane_dead_signal !== '') return `signal ${pane_dead_signal}`
   const child = await processOf(Number(pane_pid))
-  if (child?.isZombie !== true || child.begun !== begun || child.status === 0) return 'its command ended'
-  const signal = child.status & 0x7f // as wait(2) has it
-  return signal === 0 ? `exit code ${child.status >> 8}` : `signal ${signal}`
+  if (child?.state !== 'Z' || child.startedAt !== begun || child.exitStatus === 0) return 'its command ended'
+  const signal = child.exitStatus & 0x7f
+  return signal === 0 ? `exit code ${child.exitStatus >> 8}` : `signal ${signal}`
 }
 
 /** Null where there is no such process, or none that we may see. A zombie has ended. */
 async function beginningOf(pid: number): Promise<string | null> {
   const it = await processOf(pid)
-  return it === null || it.isZombie ? null : it.begun
+  return it === null || it.state === 'Z' ? null : it.startedAt
 }
 
-/** Fields 3, 22 and 52 of proc(5) stat. The last is 0 also to whom the process is not open. */
-async function processOf(pid: number): Promise<{ isZombie: boolean; begun: string; status: number } | null> {
+async function processOf(pid: number): Promise<ProcessStat | null> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => null)
-  if (stat === null) return null
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  return { isZombie: fields[0] === 'Z', begun: fields[19] ?? '', status: Number(fields[49]) }
+  return stat === null ? null : readStat(stat)
 }
