@@ -3,7 +3,7 @@
  * table and JSON on standard output.
  */
 import { writeFileSync } from 'node:fs'
-import { parseArgs } from 'node:util'
+import { readOptions } from '../options.ts'
 import { beats } from './beats.ts'
 import { delivery } from './delivery.ts'
 import { describe } from './machine.ts'
@@ -28,25 +28,11 @@ All of it takes some ten minutes, and wants the machine for itself. What stands 
 installed: inotify-tools, python3, nats-server, etcd-server.
 `
 
-const { values } = (() => {
-  try {
-    return parseArgs({
-      options: {
-        json: { type: 'string' },
-        quick: { type: 'boolean', default: false },
-        only: { type: 'string', multiple: true, default: [] },
-        help: { type: 'boolean', short: 'h', default: false },
-      },
-    })
-  } catch (error) {
-    console.error(`${(error as Error).message}\n\n${HELP}`)
-    process.exit(64)
-  }
-})()
-if (values.help) {
-  console.log(HELP)
-  process.exit(0)
-}
+const values = readOptions(HELP, {
+  json: { type: 'string' },
+  quick: { type: 'boolean', default: false },
+  only: { type: 'string', multiple: true, default: [] },
+})
 
 const wanted = Object.entries(BENCHES).filter(
   ([name]) => values.only.length === 0 || values.only.some((word) => name.includes(word)),

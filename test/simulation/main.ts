@@ -1,6 +1,6 @@
 /** Runs fleets in simulated time and says which broke a promise. */
 import { availableParallelism } from 'node:os'
-import { parseArgs } from 'node:util'
+import { readOptions } from '../options.ts'
 import { BUGS, type Bug } from './bugs.ts'
 import { FAULTS } from './faults.ts'
 import { runWorlds } from './pool.ts'
@@ -16,27 +16,13 @@ const HELP = `usage: node test/simulation/main.ts [options]
   --help         this text
 `
 
-const { values } = (() => {
-  try {
-    return parseArgs({
-      options: {
-        seeds: { type: 'string', default: '500' },
-        first: { type: 'string', default: '1' },
-        seed: { type: 'string' },
-        bug: { type: 'string' },
-        verbose: { type: 'boolean', default: false },
-        help: { type: 'boolean', short: 'h', default: false },
-      },
-    })
-  } catch (error) {
-    console.error(`${(error as Error).message}\n\n${HELP}`)
-    process.exit(64)
-  }
-})()
-if (values.help) {
-  console.log(HELP)
-  process.exit(0)
-}
+const values = readOptions(HELP, {
+  seeds: { type: 'string', default: '500' },
+  first: { type: 'string', default: '1' },
+  seed: { type: 'string' },
+  bug: { type: 'string' },
+  verbose: { type: 'boolean', default: false },
+})
 
 /** Beyond so many worlds each kind of fault must have come up in one of them. */
 const EVERY_FAULT_WITHIN = 100

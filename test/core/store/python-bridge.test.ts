@@ -25,7 +25,10 @@ async function createConversation(python: Neighbour): Promise<Foreign> {
 
 /** Tends until something is so; the bridge does it in a loop. */
 async function tendUntil(store: Store, isSo: () => Promise<boolean>): Promise<void> {
-  await until('it came about', async () => (await isSo()) || (await store.tend().then(() => false)))
+  await until('it came about', async () => {
+    await store.tend()
+    return await isSo()
+  })
 }
 
 test('conversations of the Python bridge are seen, with sessions for agents, and may be renewed and ended', {

@@ -70,7 +70,7 @@ export function demandFinished(path: string): void {
   if (identify(path) === null) {
     throw new S2Error('not_found', `there is no backup ${path}`, { next: 'see `s2 backup list`' })
   }
-  if (!statSync(path).isFile()) {
+  if (statSync(path, { throwIfNoEntry: false })?.isFile() === false) {
     throw new S2Error('invalid', `${path} is no file, and so no backup`, { next: 'see `s2 backup list`' })
   }
   if (logBytes(path) === 0) return
