@@ -21,6 +21,11 @@ setup: node_modules/.stamp ## fetch Node 24 if this machine has none, install th
 node_modules/.stamp: package.json package-lock.json .npmrc deploy/node.sh
 	@./deploy/setup.sh
 
+# Set-up went without a compiler, and now there is one.
+ifneq ($(shell ./deploy/compile.sh --due),)
+.PHONY: node_modules/.stamp
+endif
+
 build: dist/.stamp ## bundle the programs into dist/
 
 dist/.stamp: node_modules/.stamp package.json deploy/bundle.ts deploy/bundling.ts deploy/lock.ts $(SOURCES)

@@ -1,5 +1,5 @@
 # Sourced from the root of the checkout, by every make rule and by people: the project's Node and the tools of
-# node_modules come first in PATH, and npm keeps the machine's settings although another Node runs it.
+# node_modules come first in PATH, and npm is the project's too, with the settings of the machine's.
 # shellcheck shell=sh
 
 # npm needs a cache it can write; accounts without a home (containers, service users) get one in the checkout.
@@ -7,23 +7,22 @@ if [ ! -w "${HOME:-/nonexistent}" ] && [ -z "${npm_config_cache:-}" ]; then
   export npm_config_cache="$PWD/.toolchain/npm-cache"
 fi
 
+s2_root=$PWD
 node_bin=$(./deploy/node.sh) || return 1 2>/dev/null || exit 1
 ours=$node_bin:$PWD/node_modules/.bin:
 case $PATH in "$ours"*) ;; *) export PATH="$ours$PATH" ;; esac
 
-# node-gyp must compile against this Node's headers. A nodedir in a user's npmrc would win otherwise, compile
-# against another Node in silence, and the module would fail only when it is loaded. This spelling is for npm 11+.
-export npm_package_config_node_gyp_nodedir="${node_bin%/bin}"
+on_the_machine() { (PATH=${PATH#"$ours"} && "$@"); }
 
 npm() {
   (
-    # npm looks for the machine's settings (registry, proxy, certificates) beside the Node that runs it. Ask the
-    # machine's own pair where they are, then run under ours.
-    machine=$(env PATH="${PATH#"$ours"}" npm config get globalconfig 2>/dev/null) || machine=
+    npm_bin=$(on_the_machine "$s2_root/deploy/npm.sh") || exit
+    # npm looks for the machine's settings (registry, proxy, certificates) beside the Node that runs it, or where its
+    # distribution put them. The machine's own pair knows where they are; ours runs under them.
+    machine=$(on_the_machine command npm config get globalconfig 2>/dev/null) || machine=
     case $machine in /*) export npm_config_globalconfig="$machine" ;; esac
-    case $(command npm --version 2>/dev/null) in
-      [1-9].* | 10.*) export npm_config_nodedir="$npm_package_config_node_gyp_nodedir" ;; # npm 10 knows only this, npm 11 warns of it
-    esac
+    # Authorities that a company put into the system's store count here as they do for the distribution's own Node.
+    export PATH="$npm_bin:$PATH" NODE_USE_SYSTEM_CA=1
     command npm "$@"
   )
 }

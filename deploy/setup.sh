@@ -1,65 +1,71 @@
 #!/bin/sh
-# Installs what package-lock.json names, once: `make setup` runs it only when the lock is newer than the last success.
+# Installs what package-lock.json names, once: `make setup` runs it only when the lock is newer than the last success, or
+# when a compiler has come that was missing then.
 set -eu
 cd "$(dirname "$0")/.."
+began_all=$(date +%s)
 
 missing=
-for tool in git make g++ python3 npm; do
+for tool in git make npm; do
   command -v "$tool" >/dev/null || missing="$missing $tool"
 done
 if [ -n "$missing" ]; then
   printf '%s\n' "s2: missing on this machine:$missing" \
-    "    Install with your package manager (Debian and Ubuntu: apt-get install$missing) and run make setup again." \
-    '    npm fetches everything, git brings credentials, the others compile two native modules.' >&2
+    "    next: install with your package manager (Debian and Ubuntu: apt-get install$missing) and run make setup again." \
+    '    npm fetches everything, git brings credentials.' >&2
   exit 1
 fi
+for place in . .toolchain node_modules dist; do
+  [ ! -e "$place" ] || [ -w "$place" ] || {
+    printf '%s\n' "s2: $PWD/$place belongs to $(stat -c %U "$place"), and $(id -un) cannot write it." \
+      "    next: have the checkout given back to its owner (sudo chown -R OWNER '$PWD'), and run make setup as that user." >&2
+    exit 1
+  }
+done
 
 # Two makes in one checkout would empty node_modules under each other's feet.
 mkdir -p .toolchain
 if command -v flock >/dev/null; then
   exec 9>.toolchain/setup.lock
   flock 9
-  if [ -z "$(find package-lock.json package.json .npmrc deploy/node.sh -newer node_modules/.stamp 2>&1)" ]; then exit 0; fi
 fi
 
 . ./deploy/env.sh
+. ./deploy/progress.sh
 
-# gyp takes a path with a space in it for two; for as long as it compiles, the headers have a name without one.
-case $npm_package_config_node_gyp_nodedir in
-  *[[:space:]]*)
-    plain=$(mktemp -d)
-    trap 'rm -rf "$plain"' EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM HUP
-    ln -s "$npm_package_config_node_gyp_nodedir" "$plain/node"
-    export npm_package_config_node_gyp_nodedir="$plain/node"
-    ;;
-esac
-
-touch .toolchain/setup.began
-log=.toolchain/npm.log
-if ! npm ci --fetch-timeout=60000 --fetch-retry-mintimeout=1000 --fetch-retry-maxtimeout=5000 2>"$log"; then
-  cat "$log" >&2
-  if grep -qE 'ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|CERT|FETCH_ERROR' "$log"; then
-    printf '%s\n' 's2: npm could not reach its registry; its own words are above.' \
-      '    Registry, proxy and cafile are npm settings: see npm config list. Then run make setup again.' >&2
-  elif grep -q 'gyp ERR' "$log"; then
-    printf '%s\n' 's2: a native module did not compile; the compiler is quoted above.' \
-      '    It needs g++ with C++20 (GCC 10 or newer), make and python3. Then run make setup again.' >&2
-  else
-    printf '%s\n' 's2: npm ci failed; its own words are above.' '    Once the cause is gone, run make setup again.' >&2
+install_packages() {
+  on_the_machine ./deploy/npm.sh >/dev/null
+  touch .toolchain/setup.began
+  log=.toolchain/npm.log
+  if ! told 'installing the packages' node_modules npm ci --ignore-scripts --loglevel=error --fetch-timeout=60000 \
+    --fetch-retry-mintimeout=1000 --fetch-retry-maxtimeout=5000 >"$log" 2>&1 </dev/null; then
+    cat "$log" >&2
+    if grep -q ENOSPC "$log"; then
+      printf '%s\n' 's2: the disk is full; what npm said is above.' '    next: make room (df -h .) and run make setup again; it takes 400 MB.'
+    elif grep -qE 'ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|CERT|FETCH_ERROR' "$log"; then
+      printf '%s\n' 's2: npm could not reach its registry; its own words are above.' \
+        '    next: registry, proxy and cafile are settings of npm (npm config list). Once it is reached, run make setup again.'
+    else
+      printf '%s\n' 's2: npm ci failed; its own words are above.' '    next: once the cause is gone, run make setup again.'
+    fi >&2
+    exit 1
   fi
-  exit 1
-fi
-grep -v 'Unknown user config' "$log" >&2 || true
-
-# A module that was compiled against another Node, or not at all, would come to light only in the middle of a run.
-node --input-type=module -e "
-  for (const name of ['better-sqlite3', 'node-inotify', 'unix-dgram']) await import(name)
-  new (await import('better-sqlite3')).default(':memory:').close()
-" || {
-  echo 's2: the native modules do not load; run make distclean and make setup, and tell us if it stays so.' >&2
-  exit 1
+  # Packages that are not those of the lock would come to light only in the middle of a run.
+  node -e "new (require('better-sqlite3'))(':memory:').close()" || {
+    printf '%s\n' 's2: better-sqlite3 does not load on this machine; what it said is above.' \
+      '    next: run make distclean and make setup, and tell us if it stays so.' >&2
+    exit 1
+  }
+  ./deploy/compile.sh
+  # The stamp bears the time of the start: what was changed meanwhile is installed the next time.
+  mv .toolchain/setup.began node_modules/.stamp
 }
-# The stamp bears the time of the start: what was changed meanwhile is installed the next time.
-mv .toolchain/setup.began node_modules/.stamp
+
+if [ -n "$(find package-lock.json package.json .npmrc deploy/node.sh -newer node_modules/.stamp 2>&1)" ]; then
+  install_packages
+elif [ -n "$(./deploy/compile.sh --due)" ]; then
+  ./deploy/compile.sh
+else
+  exit 0 # somebody else did it meanwhile
+fi
+echo "s2: set up in $(($(date +%s) - began_all)) s; it stays, and the next start needs no network." >&2
