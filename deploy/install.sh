@@ -212,7 +212,7 @@ alone() {
 
 # A release is named after what is in it, so that installing the same again changes nothing.
 release_id() {
-  (cd "$here" && { cat package.json package-lock.json; find dist systemd -type f ! -name '.*' | LC_ALL=C sort | xargs cat; node --version; } | sha256sum | cut -c1-12)
+  (cd "$here" && { cat package.json package-lock.json; find dist systemd -type f ! -name '.*' | LC_ALL=C sort | xargs cat; node --version; ls -d node_modules/node-inotify/build node_modules/unix-dgram/build 2>/dev/null; } | sha256sum | cut -c1-12)
 }
 
 lay_release() {
@@ -255,6 +255,7 @@ stage_units() { # folder of a release's or the checkout's units
   if [ $MODE = user ] || { [ "$ROLE" = worker ] && [ -n "$AGENT" ]; }; then set -- "$@" for-agent; fi
   version=$(systemd_version)
   if [ "${version:-0}" -ge 254 ]; then set -- "$@" since-254; fi
+  [ -d "$1/../node_modules/unix-dgram/build" ] || set -- "$@" without-unix-dgram
   tree=$1
   shift
   for layer in "$@"; do

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Lays what a host runs into a folder: the bundles, the native modules that no bundle can hold, and the Node that runs them.
-# The installer makes its releases of it, and the container image its content. Wants a built checkout and the project's Node.
+# Lays what a host runs into a folder: the bundles, the native modules that no bundle can hold, as far as they were compiled,
+# and the Node that runs them. The installer makes its releases of it, and the container image its content.
+# Wants a built checkout and the project's Node.
 #   deploy/release.sh FOLDER
 set -eu
 
@@ -12,7 +13,13 @@ mkdir -p "$1/bin"
 cp "$(command -v node)" "$1/bin/node"
 cp -R "$here/dist" "$1/dist"
 cp "$here/package.json" "$here/README.md" "$here/LICENSE" "$1/"
-for module in better-sqlite3 node-inotify unix-dgram bindings file-uri-to-path; do
+modules=better-sqlite3
+# Where nothing was compiled the programs go by other means, and want no halves of a module.
+for module in node-inotify unix-dgram; do
+  [ ! -d "$here/node_modules/$module/build" ] || modules="$modules $module"
+done
+[ "$modules" = better-sqlite3 ] || modules="$modules bindings file-uri-to-path"
+for module in $modules; do
   mkdir -p "$1/node_modules/$module"
   (cd "$here/node_modules/$module" && tar -cf - --exclude=deps --exclude=src --exclude=obj.target --exclude='*.o' --exclude=test .) |
     tar -xf - -C "$1/node_modules/$module"

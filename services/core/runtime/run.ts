@@ -72,7 +72,7 @@ async function live<C extends LifeConfig>(program: Program<C>, config: C, env: E
   const draining = new AbortController()
   const pulse = new Pulse(program.roundMs?.(config) ?? ROUND_MS, systemClock)
   const health = new Health(() => pulse.isStuck)
-  const notify = await openNotify(env)
+  const notify = await openNotify(env, { clock: systemClock, log })
   const fail = (error: Error): void => stop.resolve({ why: 'failed', error })
   const onSignal = (signal: NodeJS.Signals): void => stop.resolve({ why: signal })
   const onFault = (error: unknown): void => fail(error instanceof Error ? error : new Error(String(error)))

@@ -365,7 +365,10 @@ function theInstance(): Instance | string {
     instance = new Instance(loaded)
     return instance
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code ?? (error as Error).message
+    const { code, message } = error as NodeJS.ErrnoException
+    if (code === 'MODULE_NOT_FOUND' || message.startsWith('Could not locate'))
+      return 'node-inotify was not compiled here'
+    return code ?? message
   }
 }
 
