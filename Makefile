@@ -1,5 +1,5 @@
-# Every rule that runs something sources deploy/env.sh, so nothing but a POSIX shell, npm and a compiler is expected
-# of the machine; a Node that is too old is left alone and another one used.
+# Every rule that runs something sources deploy/env.sh, so nothing but a POSIX shell, npm and git is expected of the
+# machine; a Node that is too old is left alone and another one used. Whatever writes into the checkout runs as its owner.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -7,7 +7,8 @@ MAKEFLAGS += --no-builtin-rules
 
 SEEDS ?= 500
 export ROLE AGENT PREFIX DESTDIR ETC STATE UNITS BIN PURGE IMAGE BASE NODE
-IN_ENV := . ./deploy/env.sh &&
+AS_OWNER := ./deploy/as-owner.sh
+IN_ENV := $(AS_OWNER) sh -c '. ./deploy/env.sh && exec "$$@"' sh
 
 # Folders are listed too: a file that was removed shows only in the time of its folder.
 SOURCES := $(shell find services -type d -o -name '*.ts' -o -name '*.sql')
@@ -19,7 +20,7 @@ help: ## list what can be made
 setup: node_modules/.stamp ## fetch Node 24 if this machine has none, install the packages
 
 node_modules/.stamp: package.json package-lock.json .npmrc deploy/node.sh
-	@./deploy/setup.sh
+	@$(AS_OWNER) ./deploy/setup.sh
 
 # Set-up went without a compiler, and now there is one.
 ifneq ($(shell ./deploy/compile.sh --due),)
@@ -32,7 +33,7 @@ dist/.stamp: node_modules/.stamp package.json deploy/bundle.ts deploy/bundling.t
 	@$(IN_ENV) node deploy/bundle.ts
 
 run: build ## bring up the nine-agent fleet of the protocol on this machine
-	@$(IN_ENV) exec dist/s2.js up deploy/fleet/nine.json --demo
+	@$(IN_ENV) dist/s2.js up deploy/fleet/nine.json --demo
 
 test: setup ## run the tests; FILES='test/plan.test.ts …' runs a few
 	@$(IN_ENV) node deploy/test.ts $(FILES)
@@ -53,7 +54,7 @@ image: $(if $(BASE),build) ## make the container image s2 from the sources; BASE
 	@./docker/image.sh
 
 install: build ## as root: install under PREFIX for ROLE=orchestrator|worker|both, or upgrade in place
-	@$(IN_ENV) ./deploy/install.sh install
+	@. ./deploy/env.sh && ./deploy/install.sh install
 
 install-user: build ## without root: the same for yourself alone (systemd --user)
 	@$(IN_ENV) ./deploy/install.sh install-user
@@ -74,7 +75,7 @@ readme: setup ## write the table of settings into the README
 	@$(IN_ENV) node deploy/readme.ts
 
 lock: ## rewrite package-lock.json after a change of package.json
-	@$(IN_ENV) npm install --package-lock-only && node deploy/fix-lock.ts
+	@$(AS_OWNER) sh -c '. ./deploy/env.sh && npm install --package-lock-only && node deploy/fix-lock.ts'
 
 clean: ## remove what was built
 	rm -rf dist coverage

@@ -14,9 +14,9 @@ cp "$(command -v node)" "$1/bin/node"
 cp -R "$here/dist" "$1/dist"
 cp "$here/package.json" "$here/README.md" "$here/LICENSE" "$1/"
 modules=better-sqlite3
-# Where nothing was compiled the programs go by other means, and want no halves of a module.
+# Where nothing was compiled, or for another Node than this one, the programs go by other means: they want no halves of a module.
 for module in node-inotify unix-dgram; do
-  [ ! -d "$here/node_modules/$module/build" ] || modules="$modules $module"
+  if node -e 'require(process.argv[1])' "$here/node_modules/$module" >/dev/null 2>&1; then modules="$modules $module"; fi
 done
 [ "$modules" = better-sqlite3 ] || modules="$modules bindings file-uri-to-path"
 for module in $modules; do

@@ -97,10 +97,10 @@ debian_mirror() { # where this machine has its packages from
     awk '/^(URIs:|deb) / { for (i = 2; i <= NF; i++) if ($i ~ /:\/\//) { print $i; exit } }'
 }
 
-make_debian() { # folder packages
+make_debian() { # folder packages [suite]
   mkdir -p "$1/etc/dpkg/dpkg.cfg.d"
   echo force-unsafe-io >"$1/etc/dpkg/dpkg.cfg.d/s2" # what a power cut would lose is made again
-  debootstrap --variant=minbase --include="$2" bookworm "$1" "$(debian_mirror)"
+  debootstrap --variant=minbase --include="$2" "${3:-bookworm}" "$1" "$(debian_mirror)"
 }
 
 needs_root() { [ "$(id -u)" = 0 ] || cannot "$1 wants root"; } # what

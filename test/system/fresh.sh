@@ -1,0 +1,213 @@
+#!/bin/bash
+# The README's commands on machines as they come: a Debian 12 with a compiler and a Debian 13 without, each with the packages
+# that the README names and nothing of this checkout but its commit. A user who may do nothing clones it, runs it and tests it;
+# root installs it into the machine's own systemd. Wants root and the registries. Ends with a line `N passed, N failed`.
+#
+#   test/system/fresh.sh              both
+#   test/system/fresh.sh 13           one of them
+#   DEBIAN12=~/12.tar DEBIAN13=~/13.tar …   keeps the machines, with their packages, for the next time
+set -u
+
+here=$(cd "$(dirname "$0")/../.." && pwd)
+# shellcheck source=test/system/checks.sh
+. "$here/test/system/checks.sh"
+
+needs_root 'making machines'
+needs systemd-container systemd-nspawn
+needs debootstrap debootstrap
+needs git git
+needs procps pgrep
+
+declare -A suite=([12]=bookworm [13]=trixie)
+declare -A packages=([12]='npm git make g++ python3' [13]='npm git make')
+# Where the user puts it: into a folder that others cannot enter, and whose name gyp and make have to be careful with.
+declare -A checkout=([12]='/home/ann/my work.d/s2' [13]=/home/ann/s2)
+declare -A manager=() leader=()
+
+stop_machines() {
+  local one
+  for one in "${!manager[@]}"; do stop_machine "$one"; done
+}
+take_folder fresh stop_machines
+[ $# -gt 0 ] || set -- 12 13
+
+# --- machines ---
+
+lay_machine() { # number: with a Debian's usual packages, and the README's
+  local root=$work/$1 cache
+  eval "cache=\${DEBIAN$1:-}"
+  mkdir -p "$root"
+  if [ -n "$cache" ] && [ -f "$cache" ]; then
+    tar -xf "$cache" -C "$root" || return
+  else
+    make_debian "$root" systemd,systemd-sysv,dbus,libpam-systemd,procps,ca-certificates,iproute2 "${suite[$1]}" || return
+    settle_in "$1" || return
+    # What Debian recommends beside npm would bring a compiler along.
+    on "$1" root "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ${packages[$1]}" || return
+    [ -z "$cache" ] || tar -cf "$cache" -C "$root" . || return
+  fi
+  settle_in "$1"
+  on "$1" root 'id ann || useradd --create-home --shell /bin/bash ann'
+}
+
+settle_in() { # number: gives it what this machine knows of its network: names, authorities and npm's settings
+  local root=$work/$1 key value
+  cp /etc/resolv.conf "$root/etc/resolv.conf"
+  if ls /usr/local/share/ca-certificates/*.crt; then
+    cp /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/"
+    on "$1" root update-ca-certificates || return
+  fi
+  : >"$root/etc/npmrc"
+  for key in registry proxy https-proxy noproxy cafile; do
+    value=$(cd / && npm config get "$key" 2>/dev/null)
+    case $value in '' | null | undefined | /etc/ssl/certs/ca-certificates.crt) continue ;; esac
+    [ "$key" != cafile ] || { cp "$value" "$root/etc/npm-ca.pem" && value=/etc/npm-ca.pem; }
+    echo "$key=$value" >>"$root/etc/npmrc"
+  done
+}
+
+# Runs a shell script in a machine that is not booted; all that it started ends with it.
+on() { # number user script [nspawn options…]
+  local one=$1 user=$2 script=$3 name
+  shift 3
+  for name in http_proxy https_proxy no_proxy; do [ -z "${!name:-}" ] || set -- "$@" --setenv="$name=${!name}"; done
+  systemd-nspawn --quiet --register=no --keep-unit --as-pid2 --pipe --resolv-conf=off --directory="$work/$one" --user="$user" "$@" \
+    /bin/bash -c "$script" </dev/null
+}
+
+boot() { # number
+  setpriv --pdeathsig KILL systemd-nspawn --quiet --boot --register=no --keep-unit --private-network \
+    --directory="$work/$1" --machine="s2-fresh-$1-$$" </dev/null >"$work/boot-$1.log" 2>&1 &
+  manager[$1]=$!
+  within 60 is_booted "$1"
+}
+is_booted() {
+  leader[$1]=$(pgrep -P "${manager[$1]}" | head -n 1)
+  [ -n "${leader[$1]}" ] && inside "$1" systemctl is-system-running | grep -Eq 'running|degraded'
+}
+stop_machine() { # number
+  [ -n "${manager[$1]:-}" ] || return 0
+  kill "${manager[$1]}" 2>/dev/null
+  wait "${manager[$1]}" 2>/dev/null
+  unset "manager[$1]"
+}
+inside() { # number command…
+  local one=$1
+  shift
+  nsenter -t "${leader[$one]}" -a env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root "$@"
+}
+
+# --- what the user does ---
+
+lay_sources() { # number: the commit under test, as on a server
+  git clone --quiet --bare --no-local "$here" "$work/$1/srv/s2.git" && chown -R 1000:1000 "$work/$1/srv/s2.git"
+}
+clone() {
+  on "$1" ann "umask 077; mkdir -p '$(dirname "${checkout[$1]}")' && git clone --quiet /srv/s2.git '${checkout[$1]}'"
+}
+as_ann() { # number script [nspawn options…]: in the checkout
+  local one=$1 script=$2
+  shift 2
+  on "$one" ann "cd '${checkout[$one]}' && $script" "$@"
+}
+runs() { # number log [nspawn options…]: `make run` until nine agents live, and Ctrl-C; test/system/fresh/run.sh is ann's hands
+  local one=$1 log=$2
+  shift 2
+  cp "$here/test/system/fresh/run.sh" "$work/$one/srv/run.sh"
+  as_ann "$one" 'bash /srv/run.sh' "$@" >"$work/$log" 2>&1 && return
+  tail -n 30 "$work/$log"
+  return 1
+}
+took() { sed -n 's/^nine agents lived after \([0-9.]*\) s$/\1/p' "$work/$1"; } # log
+ends_well() { # number log script [nspawn options…]: the last line counts what passed, and nothing failed
+  local one=$1 log=$2 script=$3
+  shift 3
+  as_ann "$one" "$script" "$@" >"$work/$log" 2>&1 && grep -Eq '^[1-9][0-9]* passed, 0 failed$' "$work/$log" && return
+  grep -E '^(✖|not ok|.*passed, )|^s2: |rror' "$work/$log" | head -n 60
+  tail -n 20 "$work/$log"
+  return 1
+}
+says_nothing_of() { ! grep -E "$1" "$work/$2"; } # words log
+says_of() { grep -E "$1" "$work/$2" || { tail -n 30 "$work/$2"; return 1; }; }
+native() { # number: names of the native modules that were compiled
+  (cd "$work/$1/${checkout[$1]}/node_modules" && ls -d node-inotify/build/Release unix-dgram/build/Release 2>/dev/null | cut -d/ -f1 | tr '\n' ' ')
+}
+is_ann_s() { # number: nothing in the checkout is somebody else's
+  local strange
+  strange=$(find "$work/$1/${checkout[$1]}" ! -uid 1000)
+  [ -z "$strange" ] || { wc -l <<<"$strange"; head -n 5 <<<"$strange"; return 1; }
+}
+
+# --- what root does ---
+
+install_it() { inside "$1" sh -c "cd '${checkout[$1]}' && make install"; }
+pid_of() { inside "$1" systemctl show -p MainPID --value "$2"; } # number service
+is_up() { inside "$1" systemctl is-active --quiet "$2" && [ "$(pid_of "$1" "$2")" = "$3" ]; } # number service pid
+is_another() { [ "$(pid_of "$1" "$2")" != "$3" ] && inside "$1" systemctl is-active --quiet "$2"; } # number service pid
+hurry() { # number: the watchdog of systemd waits 6 s for the watchdog of S2
+  mkdir -p "$work/$1/etc/systemd/system/s2-watchdog.service.d"
+  printf '[Service]\nWatchdogSec=6\n' >"$work/$1/etc/systemd/system/s2-watchdog.service.d/hurry.conf"
+  inside "$1" systemctl daemon-reload && inside "$1" systemctl restart s2-watchdog
+}
+lives_on() { # number: thrice as long as systemd would have waited
+  local pid
+  pid=$(pid_of "$1" s2-watchdog)
+  sleep 18 # what shall not happen has no event
+  is_up "$1" s2-watchdog "$pid" || { inside "$1" journalctl --no-pager -u s2-watchdog -n 15; return 1; }
+}
+is_ended_when_it_hangs() { # number
+  local pid
+  pid=$(pid_of "$1" s2-watchdog)
+  inside "$1" kill -STOP "$pid"
+  within 30 is_another "$1" s2-watchdog "$pid"
+}
+
+# --- the story ---
+
+story() { # number
+  local one=$1 second
+  chapter "Debian $one, with ${packages[$one]}"
+  must 'is made' lay_machine "$one"
+  must 'a user clones it' eval "lay_sources $one && clone $one"
+  must 'make run: nine agents live; Ctrl-C ends them all' runs "$one" "run-$one"
+  printf '          s          nine agents lived %s s after the first make run\n' "$(took "run-$one")"
+  check 'what is slow says how far it is' says_of 'installing the packages: [0-9]+ s' "run-$one"
+  check 'the second one sets nothing up, and wants no network' eval "runs $one again-$one --private-network && says_nothing_of '^s2: ' again-$one"
+  second=$(took "again-$one")
+  printf '          s          nine agents lived %s s after the second make run\n' "$second"
+  if [ "$one" = 12 ]; then
+    check 'both native modules are compiled, and load' eval "[ '$(native "$one")' = 'node-inotify unix-dgram ' ]"
+    check 'make test, with umask 077 and without HOME' ends_well "$one" "test-$one" 'umask 077; env -u HOME make test' --private-network
+  else
+    check 'no native module is there, and it says what that means' eval "[ -z '$(native "$one")' ] && says_of 'no compiler' run-$one"
+    check 'make test' ends_well "$one" "test-$one" 'make test' --private-network
+    check 'tests that want a native module say that they were skipped' says_of 'was not compiled here' "test-$one"
+  fi
+  check 'make rehearse' as_ann "$one" 'make rehearse' --private-network
+  must 'boots its own systemd' boot "$one"
+  must 'root installs it out of the checkout of the user' install_it "$one"
+  check 'and leaves every file there the user'"'"'s' is_ann_s "$one"
+  must 'systemctl start s2-watchdog' inside "$one" systemctl start s2-watchdog
+  check 's2 status' says 'agents' inside "$one" s2 status
+  if [ "$one" = 13 ]; then
+    check 'the release has no half of a module' eval "[ ! -e $work/$one/opt/s2/current/node_modules/unix-dgram ] && [ ! -e $work/$one/opt/s2/current/node_modules/node-inotify ]"
+    check 'it says how systemd is told' says 'told by systemd-notify' inside "$one" journalctl --no-pager -u s2-bridge
+    must 'a watchdog of 6 s is set' hurry "$one"
+    check 'which it outlives' lives_on "$one"
+    check 'and which ends it when it hangs' is_ended_when_it_hangs "$one"
+  fi
+  stop_machine "$one"
+}
+
+for one in "$@"; do
+  [ -n "${suite[$one]:-}" ] || { echo "there is no machine $one: name some of ${!suite[*]}" >&2; exit 64; }
+  story "$one"
+done
+
+# Both machines lie in $work/12 and $work/13, installed and not booted: what a second host wants is told with them.
+if [ -f "$here/test/system/fresh/hosts.sh" ] && [ $# -eq 2 ]; then
+  # shellcheck source=/dev/null
+  . "$here/test/system/fresh/hosts.sh"
+fi
+
+sum_up
