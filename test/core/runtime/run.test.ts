@@ -3,12 +3,23 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import unix from 'unix-dgram'
+import type { Socket } from 'unix-dgram'
 import { ask } from '../../ask.ts'
+import { without } from '../../native.ts'
 import { Program } from '../../program.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-run-'))
 after(() => rmSync(folder, { recursive: true }))
+/** Hearing what the service manager would hear wants the module that speaks to it. */
+const skip = without('unix-dgram')
+
+async function listen(path: string, onMessage: (message: string) => void): Promise<Socket> {
+  const { default: unix } = await import('unix-dgram')
+  const server = unix.createSocket('unix_dgram', (data) => onMessage(String(data)))
+  server.bind(path)
+  return server
+}
+
 const root = new URL('../../../', import.meta.url)
 
 /** Writes a program and starts it. */
@@ -27,11 +38,10 @@ function start(name: string, body: string, env: Record<string, string> = {}): Pr
 
 const socketOf = (name: string): string => join(folder, name, 'run', 'sample.sock')
 
-test('ready, healthy, told to stop, drained, exit 0; the service manager hears each step', async () => {
+test('ready, healthy, told to stop, drained, exit 0; the service manager hears each step', { skip }, async () => {
   const notify = join(folder, 'notify.sock')
   const heard: string[] = []
-  const server = unix.createSocket('unix_dgram', (data) => void heard.push(String(data)))
-  server.bind(notify)
+  const server = await listen(notify, (message) => heard.push(message))
   const program = start(
     'good',
     `readConfig, start: async (config, life) => {
@@ -60,11 +70,10 @@ test('ready, healthy, told to stop, drained, exit 0; the service manager hears e
   assert.deepEqual(heard, ['WATCHDOG=1\nSTATUS=working', 'READY=1', 'STOPPING=1\nEXTEND_TIMEOUT_USEC=5500000'])
 })
 
-test('a start that takes long says how long it may take, before it is deaf to everything', async () => {
+test('a start that takes long says how long it may take, before it is deaf to everything', { skip }, async () => {
   const notify = join(folder, 'long.sock')
   const heard: string[] = []
-  const server = unix.createSocket('unix_dgram', (data) => void heard.push(String(data)))
-  server.bind(notify)
+  const server = await listen(notify, (message) => heard.push(message))
   const database = join(folder, 'long.db')
   const program = start(
     'long',
@@ -94,15 +103,14 @@ test('a start that takes long says how long it may take, before it is deaf to ev
   assert.match(heard[2] ?? '', /USEC=90000000/)
 })
 
-test('a program whose rounds take longer than a service manager waits is vouched for meanwhile', async () => {
+test('a program whose rounds take longer than a service manager waits is vouched for meanwhile', { skip }, async () => {
   const notify = join(folder, 'notify-slow.sock')
   const heard: string[] = []
   const vouched = Promise.withResolvers<void>()
-  const server = unix.createSocket('unix_dgram', (data) => {
-    heard.push(String(data))
+  const server = await listen(notify, (message) => {
+    heard.push(message)
     if (heard.length === 2) vouched.resolve()
   })
-  server.bind(notify)
   const program = start(
     'slow',
     `readConfig, roundMs: () => 600_000, start: async (_c, life) => {

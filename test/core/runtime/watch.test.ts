@@ -20,8 +20,12 @@ import { systemClock } from '#runtime/clock.ts'
 import { runCommand } from '#runtime/command.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { type FolderWatch, type Means, watchesInForce, watchFolder } from '#runtime/watch.ts'
+import { without } from '../../native.ts'
 import { until } from '../../until.ts'
 
+const skip = without('node-inotify')
+/** The best there is on this machine. */
+const best: Means = skip === false ? 'inotify' : 'fs.watch'
 const base = mkdtempSync(join(tmpdir(), 's2-watch-'))
 after(() => rmSync(base, { recursive: true, force: true }))
 
@@ -77,7 +81,7 @@ function folder(name: string): string {
 }
 
 for (const means of ['inotify', 'fs.watch'] as const) {
-  describe(means, { timeout: 90_000 }, () => {
+  describe(means, { timeout: 90_000, skip: means === 'inotify' && skip }, () => {
     const place = (name: string): string => join(base, `${name}-${means}`)
 
     test('tells what was made, written, moved and removed', async () => {
@@ -186,7 +190,7 @@ for i in range(int(sys.argv[3])):
   assert.equal((await once(child, 'exit'))[0], 0)
 }
 
-test('an overflow of the kernel queue is told as doubt, and hearing goes on', { timeout: 90_000 }, async () => {
+test('an overflow of the kernel queue is told as doubt, and hearing goes on', { timeout: 90_000, skip }, async () => {
   using scene = new Scene(folder('overflow'))
   const code =
     'import sys\nfor i in range(12000):\n  open(f"{sys.argv[1]}/n{i}","w").close()\n  __import__("os").unlink(f"{sys.argv[1]}/n{i}")'
@@ -202,7 +206,7 @@ test('an overflow of the kernel queue is told as doubt, and hearing goes on', { 
   await scene.heard('later')
 })
 
-test('a flood does not stop the event loop, and is told as doubt', { timeout: 90_000 }, async (t) => {
+test('a flood does not stop the event loop, and is told as doubt', { timeout: 90_000, skip }, async (t) => {
   using scene = new Scene(folder('flood'))
   let [worst, ticks] = [0, 0]
   let last = performance.now()
@@ -223,7 +227,7 @@ test('a flood does not stop the event loop, and is told as doubt', { timeout: 90
   })
 })
 
-test('commands do not inherit the descriptor', { timeout: 90_000 }, async () => {
+test('commands do not inherit the descriptor', { timeout: 90_000, skip }, async () => {
   using _scene = new Scene(folder('children'))
   const list = ['/bin/sh', '-c', 'ls -l /proc/self/fd'] as const
   const { stdout } = await runCommand(
@@ -239,7 +243,7 @@ test('every watch in force can be listed', () => {
   const scene = new Scene(folder('listed'))
   assert.deepEqual(
     watchesInForce().map((each) => each.means),
-    [...Array(before).fill('inotify'), 'inotify'],
+    [...Array(before).fill(best), best],
   )
   scene[Symbol.dispose]()
   assert.equal(watchesInForce().length, before)
@@ -286,7 +290,7 @@ for (const [title, limits, expected] of [
     /^none warn inotify: .*fs\.watch: ENOSPC/,
   ],
 ] as const) {
-  test(title, { timeout: 90_000 }, async (t) => {
+  test(title, { timeout: 90_000, skip }, async (t) => {
     const said = await limited(limits, SAY_MEANS, folder(`limited-${Object.keys(limits)}-${Object.values(limits)}`))
     if (said === null) return t.skip('no user namespaces here')
     assert.match(said, expected)
@@ -315,6 +319,6 @@ test('a file in place of a folder is no folder', async () => {
   assert.equal(scene.watch.means, 'none')
   rmSync(path)
   mkdirSync(path)
-  await scene.until(() => scene.watch.means === 'inotify')
+  await scene.until(() => scene.watch.means === best)
   rmdirSync(path)
 })

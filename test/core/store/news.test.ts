@@ -13,6 +13,7 @@ import { recordingLog } from '#runtime/log.ts'
 import type { Means } from '#runtime/watch.ts'
 import { Connection } from '#store/sqlite/connection.ts'
 import { type CommitEars, hearCommits } from '#store/sqlite/news.ts'
+import { without } from '../../native.ts'
 
 const base = mkdtempSync(join(tmpdir(), 's2-news-'))
 after(() => rmSync(base, { recursive: true, force: true }))
@@ -130,6 +131,7 @@ for (const manner of ['lasting', 'call', 'slow'] as const) {
   for (const means of ['inotify', 'fs.watch'] as const) {
     test(`a foreign writer (${manner}) is heard by ${means} at once, not by the poll`, {
       timeout: 90_000,
+      skip: means === 'inotify' && without('node-inotify'),
     }, async () => {
       const path = place(`${manner}-${means}`)
       makeDatabase(path)
