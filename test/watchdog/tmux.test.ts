@@ -91,7 +91,7 @@ function end(pid: number): void {
   }
 }
 
-suite('tmux', { skip, timeout: 90_000 }, () => {
+suite('tmux', { skip }, () => {
   test('sessions that bear an agent are its bodies; others are nobody’s', async () => {
     await using server = await Server.open()
     assert.deepEqual(await server.read(), [], 'no server says nothing')

@@ -13,6 +13,10 @@ import { recordingLog } from '#runtime/log.ts'
 import type { Means } from '#runtime/watch.ts'
 import { Connection } from '#store/sqlite/connection.ts'
 import { type CommitEars, hearCommits } from '#store/sqlite/news.ts'
+import { PATIENCE_MS } from '../../until.ts'
+
+/** How often a database is looked at when nothing was heard. */
+const POLL_MS = 200
 
 const base = mkdtempSync(join(tmpdir(), 's2-news-'))
 after(() => rmSync(base, { recursive: true, force: true }))
@@ -38,7 +42,7 @@ class Listener implements Disposable {
   reads = 0
   quiets = 0
 
-  constructor(path: string, means?: Means) {
+  constructor(path: string, means?: Means, clock = systemClock) {
     this.#connection = new Connection(path, { create: false })
     const ears: CommitEars = {
       read: () => this.#read(),
@@ -48,7 +52,7 @@ class Listener implements Disposable {
       },
     }
     this.#hearing = hearCommits(path, ears, {
-      clock: systemClock,
+      clock,
       log: recordingLog(),
       ...(means === undefined ? {} : { means }),
     })
@@ -80,7 +84,7 @@ const FOREIGN = `
 import sqlite3, sys, time
 path, manner = sys.argv[1:3]
 def connect():
-    db = sqlite3.connect(path, timeout=10)
+    db = sqlite3.connect(path, timeout=60)
     db.execute('PRAGMA journal_mode=WAL')
     return db
 kept = connect() if manner != 'call' else None
@@ -123,19 +127,23 @@ class Foreign implements AsyncDisposable {
   }
 }
 
+/** On which the poll comes fifty times more rarely, so that it stands out from the rest on a slow machine too. */
+const rarelyPolling: Clock = {
+  ...systemClock,
+  sleep: (ms, signal) => systemClock.sleep(ms >= POLL_MS ? ms * 50 : ms, signal),
+}
+
 const median = (values: readonly number[]): number =>
   [...values].sort((one, other) => one - other)[values.length >> 1] ?? 0
 
 for (const manner of ['lasting', 'call', 'slow'] as const) {
   for (const means of ['inotify', 'fs.watch'] as const) {
-    test(`a foreign writer (${manner}) is heard by ${means} at once, not by the poll`, {
-      timeout: 90_000,
-    }, async () => {
+    test(`a foreign writer (${manner}) is heard by ${means} at once, not by the poll`, async () => {
       const path = place(`${manner}-${means}`)
       makeDatabase(path)
       using setting = new Connection(path, { create: false })
       setting.exec('CREATE TABLE filler (x)')
-      using listener = new Listener(path, means)
+      using listener = new Listener(path, means, rarelyPolling)
       await using writer = new Foreign(path, manner)
       await writer.ready()
       const late: number[] = []
@@ -143,12 +151,12 @@ for (const manner of ['lasting', 'call', 'slow'] as const) {
         const committed = await writer.commit() // nothing follows, so nothing later can make up for a look too early
         late.push(Number((await listener.has(id)) - committed) / 1e6)
       }
-      assert.ok(median(late) < 30, `late by ${late.map((each) => each.toFixed(1))} ms`)
+      assert.ok(median(late) < (POLL_MS * 50) / 4, `late by ${late.map((each) => each.toFixed(1))} ms`)
     })
   }
 }
 
-test('of many commits none is missed, whoever is at work', { timeout: 90_000 }, async () => {
+test('of many commits none is missed, whoever is at work', async () => {
   const path = place('many')
   makeDatabase(path)
   using listener = new Listener(path)
@@ -181,7 +189,7 @@ test('of many commits none is missed, whoever is at work', { timeout: 90_000 }, 
   closeSync(bell)
 })
 
-test('a ring is read at once, and its writer is not disturbed', { timeout: 90_000 }, async () => {
+test('a ring is read at once, and its writer is not disturbed', async () => {
   const path = place('ring')
   makeDatabase(path)
   using listener = new Listener(path)
@@ -201,10 +209,15 @@ test('a ring is read at once, and its writer is not disturbed', { timeout: 90_00
   closeSync(bell)
 })
 
-test('with no means to hear, the poll finds it within a quarter of a second', { timeout: 90_000 }, async (t) => {
+test('with no means to hear, the poll finds it within a quarter of a second', async (t) => {
   const path = place('poll')
   makeDatabase(path)
-  using listener = new Listener(path, 'none')
+  const naps: number[] = []
+  const sleep: Clock['sleep'] = (ms, signal) => {
+    naps.push(ms)
+    return systemClock.sleep(ms, signal)
+  }
+  using listener = new Listener(path, 'none', { ...systemClock, sleep })
   await using writer = new Foreign(path, 'lasting')
   await writer.ready()
   const late: number[] = []
@@ -212,14 +225,13 @@ test('with no means to hear, the poll finds it within a quarter of a second', { 
     const committed = await writer.commit()
     late.push(Number((await listener.has(id)) - committed) / 1e6)
   }
-  const [, , , median = 0] = late.toSorted((x, y) => x - y) // some may fall on a moment in which the machine stalls
   t.diagnostic(`late by ${late.map(Math.round).join(', ')} ms`)
-  assert.ok(median < 250 + 100, `late by ${late} ms`)
+  assert.ok(Math.max(...naps) <= 250, `it naps for ${naps} ms`)
 })
 
 /** Lets the event loop turn until it is so. */
 async function until(isSo: () => boolean): Promise<void> {
-  for (const end = performance.now() + 60_000; !isSo(); ) {
+  for (const end = performance.now() + PATIENCE_MS; !isSo(); ) {
     assert.ok(performance.now() < end, 'waited in vain')
     await systemClock.sleep(0)
   }
@@ -250,7 +262,7 @@ function counting(
   return { counts, log, [Symbol.dispose]: () => hearing[Symbol.dispose]() }
 }
 
-test('a writer who takes long is waited for with bounds', { timeout: 90_000 }, async () => {
+test('a writer who takes long is waited for with bounds', async () => {
   const path = place('long')
   // No time passes while it naps, however busy the machine is, so that only their number ends them.
   using scene = counting(path, { quiet: () => false }, { ...systemClock, now: () => 0 })
@@ -265,7 +277,7 @@ test('a writer who takes long is waited for with bounds', { timeout: 90_000 }, a
   assert.equal(scene.counts.quiets - naps, 26, 'then only polls')
 })
 
-test('whoever hears writes nothing that it hears', { timeout: 90_000 }, async () => {
+test('whoever hears writes nothing that it hears', async () => {
   const path = place('echo')
   makeDatabase(path)
   using listener = new Listener(path)
@@ -286,9 +298,9 @@ test('whoever hears writes nothing that it hears', { timeout: 90_000 }, async ()
   assert.equal(listener.quiets, quiets)
 })
 
-test('other files in the folder are nobody’s news', { timeout: 90_000 }, async () => {
+test('other files in the folder are nobody’s news', async () => {
   const path = place('others')
-  using scene = counting(path)
+  using scene = counting(path, {}, rarelyPolling)
   await systemClock.sleep(20)
   const { reads } = scene.counts
   for (const name of ['liveness.db', 'liveness.db-wal', 'x.db.bak', 'x.db-shm']) {
@@ -299,7 +311,7 @@ test('other files in the folder are nobody’s news', { timeout: 90_000 }, async
   assert.equal(scene.counts.quiets, 0)
 })
 
-test('a folder that is not there yet, and a database that comes and goes in it', { timeout: 90_000 }, async () => {
+test('a folder that is not there yet, and a database that comes and goes in it', async () => {
   const path = join(base, 'later', 'deeper', 'x.db')
   let heard = Promise.withResolvers<void>()
   using _scene = counting(path, {
@@ -320,7 +332,7 @@ test('a folder that is not there yet, and a database that comes and goes in it',
   }
 })
 
-test('a reading that fails is told once, and the hearing goes on', { timeout: 90_000 }, async () => {
+test('a reading that fails is told once, and the hearing goes on', async () => {
   const path = place('failing')
   let isBroken = true
   using scene = counting(path, {
@@ -341,7 +353,7 @@ test('a reading that fails is told once, and the hearing goes on', { timeout: 90
   await until(() => scene.log.records.length > 1)
 })
 
-test('after the end nothing is read', { timeout: 90_000 }, async () => {
+test('after the end nothing is read', async () => {
   const path = place('end')
   const scene = counting(path, { quiet: () => false })
   await systemClock.sleep(20)
