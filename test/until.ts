@@ -13,8 +13,7 @@ export async function until(what: string, isSo: () => unknown, mostMs = PATIENCE
     } catch (failure) {
       cause = failure
     }
-    if (performance.now() - began > PATIENCE_MS)
-      throw new Error(`not within ${mostMs / 1_000} s: ${what}`, { cause })
+    if (performance.now() - began > mostMs) throw new Error(`not within ${mostMs / 1_000} s: ${what}`, { cause })
     await sleep(10)
   }
 }
