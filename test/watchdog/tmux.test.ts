@@ -132,7 +132,7 @@ suite('tmux', { skip }, () => {
 
   test('a server that was killed, or whose socket is lost, proves nothing of what lives on', async () => {
     await using server = await Server.open()
-    server.session('one', 'w1', null, 'trap "" HUP; while :; do sleep 1000; done')
+    server.session('one', 'w1', null, 'trap "" HUP; exec sleep 1000')
     await server.until('w1', 'living')
     const { pid } = server
     await unlink(server.socket)
