@@ -152,6 +152,7 @@ test('whatever a bridge accepts right after its start reaches the hosts that joi
     const calm = new AbortController()
     const disturbed = round % 2 === 0 ? Promise.resolve() : disturb(bridge, chance, calm.signal)
     await until('the hosts are back', async () => storm.areLinked)
+    await until('it storms', async () => storm.accepted.length - first > 100)
     await sleep(100 + chance() * 300)
     calm.abort()
     await disturbed
@@ -166,7 +167,6 @@ test('whatever a bridge accepts right after its start reaches the hosts that joi
     count += accepted.length
   }
   context.diagnostic(`${count} messages in ${STORMS} storms; the slowest took ${worstMs.toFixed(0)} ms`)
-  assert.ok(count > 100 * STORMS, `${count} messages are no storm`)
   assert.ok(worstMs < PATIENCE_MS, `${worstMs} ms`)
   for (const { ids } of storm.readers)
     assert.ok(
@@ -207,7 +207,7 @@ test('a keepalive that carries many sessions leaves nothing out when its bridge 
     await bridge.end('SIGKILL')
     bridge = await stage.bridge()
     await keepalive.says('link open', round + 1)
-    await sleep(200)
+    await until('it storms', async () => sent.length > 100 * round)
   }
   stop.abort()
   await Promise.all(senders)
@@ -216,6 +216,5 @@ test('a keepalive that carries many sessions leaves nothing out when its bridge 
     return sent.filter((id) => !here.has(id))
   }
   await until('all is in the inbox', async () => (await missing()).length === 0)
-  assert.ok(sent.length > 200, `${sent.length} messages`)
   assert.deepEqual(keepalive.eventsOf('mail that the stream had left out was fetched'), [])
 })
