@@ -21,6 +21,8 @@ const STORMS = Number(process.env.STORMS ?? 4)
 const SEED = Number(process.env.STORM ?? 1)
 const HOSTS = 32
 const SENDERS = 6
+/** What a stream has not brought in a few seconds, a keepalive takes for left out: two storms must be over long before. */
+const QUICK_MS = 6_000
 const NEVER = { first: 3_600_000, most: 3_600_000 }
 
 interface Accepted {
@@ -175,7 +177,7 @@ test('whatever a bridge accepts right after its start reaches the hosts that joi
     )
 })
 
-test('a keepalive that carries many sessions leaves nothing out when its bridge comes back', async () => {
+test('a keepalive that carries many sessions leaves nothing out when its bridge comes back', async (context) => {
   const chance = new Dice(`hosts ${SEED}`).next
   await using stage = await Stage.open()
   let bridge = await stage.bridge()
@@ -202,19 +204,24 @@ test('a keepalive that carries many sessions leaves nothing out when its bridge 
       await sleep(chance() * 60)
     }
   })
+  const began = performance.now()
   for (let round = 1; round <= 2; round += 1) {
     await sleep(200 + chance() * 200)
     await bridge.end('SIGKILL')
     bridge = await stage.bridge()
     await keepalive.says('link open', round + 1)
-    await until('it storms', async () => sent.length > 100 * round)
+    await sleep(200)
   }
   stop.abort()
+  const tookMs = performance.now() - began
   await Promise.all(senders)
   const missing = async (): Promise<number[]> => {
     const here = new Set(await first.inbox.list('new'))
     return sent.filter((id) => !here.has(id))
   }
   await until('all is in the inbox', async () => (await missing()).length === 0)
+  if (tookMs > QUICK_MS)
+    return context.skip('this machine is too slow to tell a stream that is late from one that is not whole')
+  assert.ok(sent.length > 200, `${sent.length} messages`)
   assert.deepEqual(keepalive.eventsOf('mail that the stream had left out was fetched'), [])
 })
