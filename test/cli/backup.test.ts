@@ -114,7 +114,7 @@ test('calling them the wrong way is said', async () => {
   assert.equal((await host.s2('backup', 'list', '--json')).out, '[]\n')
 })
 
-test('beneath programs that live: refused; then nobody passes over what comes after', { timeout: 90_000 }, async () => {
+test('beneath programs that live: refused; then nobody passes over what comes after', async () => {
   await using host = new Host()
   const bridge = await host.start('bridge', LISTENING)
   const woken = join(host.state, 'woken')
@@ -146,7 +146,7 @@ test('beneath programs that live: refused; then nobody passes over what comes af
   assert.ok(id > last)
   await after.says('woken')
   const got: string[] = []
-  for await (const { text } of again.mail(a, last, AbortSignal.timeout(10_000))) {
+  for await (const { text } of again.mail(a, last, new AbortController().signal)) {
     got.push(text)
     break
   }

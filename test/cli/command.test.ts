@@ -74,11 +74,9 @@ test('stopping ends the whole group, also children that ignore TERM', async () =
   const pids = join(folder, 'group')
   const running = start(`(trap '' TERM; echo $$ > ${pids}; sleep 60 & echo $! >> ${pids}; wait; sleep 60) & wait`)
   await until('it runs', () => existsSync(pids) && readFileSync(pids, 'utf8').split('\n').length > 2)
-  const began = performance.now()
   running.stop(200)
   const { exitCode } = await running.ended
   assert.equal(exitCode, null)
-  assert.ok(performance.now() - began < 30_000)
   for (const pid of readFileSync(pids, 'utf8').trim().split('\n')) {
     await until(`${pid} has ended`, () => isOver(Number(pid)))
   }

@@ -11,6 +11,7 @@ import { sessionId } from '../../services/core/fleet/session.ts'
 import { systemChance, systemClock } from '../../services/core/runtime/clock.ts'
 import { publishCredential, readCredentials } from '../../services/core/spool/credentials.ts'
 import { openMemoryStore } from '../../services/core/store/memory.ts'
+import { PATIENCE_MS } from '../until.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-enlist-'))
 after(() => rmSync(folder, { recursive: true, force: true }))
@@ -30,9 +31,9 @@ const fleet = (role = 'tests') =>
 
 async function ground(name: string) {
   const remote = join(folder, `${name}.git`)
-  await makeRemote(remote, 'main', 10_000, { clock: systemClock, env })
+  await makeRemote(remote, 'main', PATIENCE_MS, { clock: systemClock, env })
   const parts = { clock: systemClock, chance: systemChance, env }
-  const publication = await Publication.open({ remote, branch: 'main', timeoutMs: 10_000 }, parts)
+  const publication = await Publication.open({ remote, branch: 'main', timeoutMs: PATIENCE_MS }, parts)
   const store = openMemoryStore({ clock: systemClock })
   const config = { state: join(folder, name), bridgeUrl: 'http://127.0.0.1:7433', lifetimeMs: LIFETIME_MS }
   const read = async (worker: number) => {

@@ -7,6 +7,7 @@ import { after, test } from 'node:test'
 import { makeRemote, Publication } from '../../services/cli/publication.ts'
 import { S2Error } from '../../services/core/fleet/errors.ts'
 import { systemChance, systemClock } from '../../services/core/runtime/clock.ts'
+import { PATIENCE_MS } from '../until.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-publication-test-'))
 after(() => rmSync(folder, { recursive: true, force: true }))
@@ -19,12 +20,12 @@ let remotes = 0
 async function remote(): Promise<string> {
   remotes += 1
   const path = join(folder, `remote ${remotes}.git`)
-  await makeRemote(path, 'main', 10_000, { clock: systemClock, env })
+  await makeRemote(path, 'main', PATIENCE_MS, { clock: systemClock, env })
   return path
 }
 
 function open(path: string, branch = 'main'): Promise<Publication> {
-  return Publication.open({ remote: path, branch, timeoutMs: 10_000 }, parts)
+  return Publication.open({ remote: path, branch, timeoutMs: PATIENCE_MS }, parts)
 }
 
 function git(path: string, ...args: string[]): string {

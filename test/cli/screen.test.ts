@@ -59,7 +59,7 @@ test('a line that is wider than the window does not wrap in it', async () => {
   assert.equal(lines[2], 'y'.repeat(20))
 })
 
-test('a terminal that fails ends the fleet, and no chore goes on', { timeout: 90_000 }, async () => {
+test('a terminal that fails ends the fleet, and no chore goes on', async () => {
   const ending = new AbortController()
   const shell = terminal(80, 24, (text) => {
     if (text.includes('\x1b[H')) throw new Error('the terminal is gone')

@@ -7,6 +7,7 @@ import type { Credential } from '#fleet/credential.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { Mirror } from '../../services/cred-sync/mirror.ts'
 import { Sync } from '../../services/cred-sync/sync.ts'
+import { PATIENCE_MS } from '../until.ts'
 import { file, Remote, WALL } from './remote.ts'
 
 const PATH_3 = 'credentials/s2-worker-3-credentials.json'
@@ -25,7 +26,7 @@ function scene(over: { remote?: string; timeoutMs?: number; path?: string } = {}
       folder: join(remote.folder, 'mirror'),
       remote: over.remote ?? remote.bare,
       branch: 'main',
-      timeoutMs: over.timeoutMs ?? 20_000,
+      timeoutMs: over.timeoutMs ?? PATIENCE_MS,
     },
     { clock, env: { PATH: over.path ?? process.env.PATH, HOME: remote.folder }, signal: new AbortController().signal },
   )

@@ -15,7 +15,7 @@ import { calls, parts, put, range, Stage, told } from './stage.ts'
 
 const CHANNEL = { roles: { a: 'o', b: 'w' }, agents: { a: 'o', b: 'w' }, lifetimeMs: 3_600_000 }
 
-describe('wakes', { concurrency: 2, timeout: 90_000 }, () => {
+describe('wakes', { concurrency: 2 }, () => {
   test('all conversations of an orchestrator are one target: one wake at a time', async () => {
     await using stage = new Stage()
     const path = stage.state('one')
@@ -195,7 +195,7 @@ db.commit(); db.close()`
   })
 })
 
-test('without any means to hear, polls find what comes', { timeout: 90_000 }, async () => {
+test('without any means to hear, polls find what comes', async () => {
   await using stage = new Stage()
   const state = stage.state('deaf')
   const inbox = new Inbox(state)

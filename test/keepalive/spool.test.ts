@@ -19,7 +19,7 @@ function message(id: number, chance: () => number): StoredMessage {
   return { id, from, to, text, action: null, files: [], sentAt: id, delivery: 'queued' }
 }
 
-test('any story of an inbox goes the same way in both', { timeout: 90_000 }, async (context) => {
+test('any story of an inbox goes the same way in both', async (context) => {
   for (let seed = 1; seed <= 4; seed += 1) {
     const state = await mkdtemp(join(tmpdir(), 's2-inbox-'))
     context.after(() => rm(state, { recursive: true, force: true }))

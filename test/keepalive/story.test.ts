@@ -158,7 +158,7 @@ class Story {
   }
 }
 
-test(`${SEEDS} stories end well`, { timeout: 90_000 }, async () => {
+test(`${SEEDS} stories end well`, async () => {
   const only = process.env.STORY === undefined ? null : Number(process.env.STORY)
   const totals: Record<string, number> = {}
   for (let seed = only ?? 1; seed <= (only ?? SEEDS); seed += 1) {

@@ -281,7 +281,7 @@ test('restarts back off, are capped within an hour, and then a human is asked, o
   assert.deepEqual(await stage.open(), ['gone:w1', 'restarts_exhausted:w1'])
   const told = watchdogs.flatMap((each) => each.said('incident opened')).map(({ fields }) => fields.cause)
   assert.deepEqual(told.sort(), ['gone:w1', 'restarts_exhausted:w1'])
-  await stage.run(2 * HOUR)
+  await stage.run(HOUR + MINUTE)
   assert.equal(engine.started.length, CONFIG.restartsMax, 'that is for the human now')
   stage.actor('w1').incarnation = 'second'
   engine.set('w1', 'living', { mayStart: true })

@@ -67,9 +67,7 @@ class Bridge implements AsyncDisposable {
   }
 }
 
-test('two programs on one database move a dead worker’s task once, say how they are, and end when told', {
-  timeout: 90_000,
-}, async () => {
+test('two programs on one database move a dead worker’s task once, say how they are, and end when told', async () => {
   const folder = await mkdtemp(join(tmpdir(), 's2-watchdog-'))
   try {
     const path = join(folder, 'bridge.db')

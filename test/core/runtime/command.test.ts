@@ -6,7 +6,7 @@ import { after, test } from 'node:test'
 import { systemClock } from '#runtime/clock.ts'
 import { type Command, commandLine, runCommand } from '#runtime/command.ts'
 import { isOver } from '../../process-state.ts'
-import { until } from '../../until.ts'
+import { PATIENCE_MS, until } from '../../until.ts'
 
 const folder = await mkdtemp(join(tmpdir(), 's2-command-'))
 after(() => rm(folder, { recursive: true }))
@@ -15,7 +15,7 @@ function shell(script: string, over: Partial<Command> = {}): Command {
   return {
     argv: ['/bin/sh', '-c', script],
     env: { PATH: '/usr/bin:/bin' },
-    timeoutMs: 20_000,
+    timeoutMs: PATIENCE_MS,
     outputMax: 1000,
     beyond: 'keep_tail',
     ...over,

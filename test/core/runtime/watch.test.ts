@@ -21,7 +21,7 @@ import { runCommand } from '#runtime/command.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { type FolderWatch, type Means, watchesInForce, watchFolder } from '#runtime/watch.ts'
 import { without } from '../../native.ts'
-import { until } from '../../until.ts'
+import { PATIENCE_MS, until } from '../../until.ts'
 
 const skip = without('node-inotify')
 /** The best there is on this machine. */
@@ -81,7 +81,7 @@ function folder(name: string): string {
 }
 
 for (const means of ['inotify', 'fs.watch'] as const) {
-  describe(means, { timeout: 90_000, skip: means === 'inotify' && skip }, () => {
+  describe(means, { skip: means === 'inotify' && skip }, () => {
     const place = (name: string): string => join(base, `${name}-${means}`)
 
     test('tells what was made, written, moved and removed', async () => {
@@ -165,7 +165,7 @@ for (const means of ['inotify', 'fs.watch'] as const) {
   })
 }
 
-test('what was told is not told after the end, and nothing keeps the process alive', { timeout: 90_000 }, async () => {
+test('what was told is not told after the end, and nothing keeps the process alive', async () => {
   const code = `
     import { watchFolder } from '#runtime/watch.ts'
     import { systemClock } from '#runtime/clock.ts'
@@ -190,7 +190,7 @@ for i in range(int(sys.argv[3])):
   assert.equal((await once(child, 'exit'))[0], 0)
 }
 
-test('an overflow of the kernel queue is told as doubt, and hearing goes on', { timeout: 90_000, skip }, async () => {
+test('an overflow of the kernel queue is told as doubt, and hearing goes on', { skip }, async () => {
   using scene = new Scene(folder('overflow'))
   const code =
     'import sys\nfor i in range(12000):\n  open(f"{sys.argv[1]}/n{i}","w").close()\n  __import__("os").unlink(f"{sys.argv[1]}/n{i}")'
@@ -206,7 +206,7 @@ test('an overflow of the kernel queue is told as doubt, and hearing goes on', { 
   await scene.heard('later')
 })
 
-test('a flood does not stop the event loop, and is told as doubt', { timeout: 90_000, skip }, async (t) => {
+test('a flood does not stop the event loop, and is told as doubt', { skip }, async (t) => {
   using scene = new Scene(folder('flood'))
   let [worst, ticks] = [0, 0]
   let last = performance.now()
@@ -227,11 +227,11 @@ test('a flood does not stop the event loop, and is told as doubt', { timeout: 90
   })
 })
 
-test('commands do not inherit the descriptor', { timeout: 90_000, skip }, async () => {
+test('commands do not inherit the descriptor', { skip }, async () => {
   using _scene = new Scene(folder('children'))
   const list = ['/bin/sh', '-c', 'ls -l /proc/self/fd'] as const
   const { stdout } = await runCommand(
-    { argv: list, env: { PATH: process.env.PATH }, timeoutMs: 5_000, outputMax: 10_000, beyond: 'keep_tail' },
+    { argv: list, env: { PATH: process.env.PATH }, timeoutMs: PATIENCE_MS, outputMax: 10_000, beyond: 'keep_tail' },
     systemClock,
   )
   assert.match(String(stdout), /\/dev\/null/)
@@ -290,14 +290,14 @@ for (const [title, limits, expected] of [
     /^none warn inotify: .*fs\.watch: ENOSPC/,
   ],
 ] as const) {
-  test(title, { timeout: 90_000, skip }, async (t) => {
+  test(title, { skip }, async (t) => {
     const said = await limited(limits, SAY_MEANS, folder(`limited-${Object.keys(limits)}-${Object.values(limits)}`))
     if (said === null) return t.skip('no user namespaces here')
     assert.match(said, expected)
   })
 }
 
-test('without the native module Node’s own watcher is used', { timeout: 90_000 }, async () => {
+test('without the native module Node’s own watcher is used', async () => {
   const path = folder('without')
   const refuse = `import { Module } from 'node:module'
     const load = Module._load

@@ -81,7 +81,7 @@ test('calls that are made at once keep their order, and names are never used aga
   assert.ok(!names.includes(next))
 })
 
-test('many processes put at once and lose nothing', { timeout: 90_000 }, async () => {
+test('many processes put at once and lose nothing', async () => {
   using home = tempState()
   const script = `
     import { Outbox } from '#spool/outbox.ts'
@@ -222,7 +222,7 @@ test('an outbox that was removed is made anew', async () => {
   await assert.rejects(outbox.put(words('x')), { code: 'unavailable' })
 })
 
-test('killed at any instant, it keeps what it answered for, and nothing half', { timeout: 90_000 }, async () => {
+test('killed at any instant, it keeps what it answered for, and nothing half', async () => {
   using home = tempState()
   const script = `
     import { writeSync } from 'node:fs'

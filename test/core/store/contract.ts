@@ -48,7 +48,7 @@ export function contract(name: string, open: OpenGround, { without = [] }: Contr
   const prove: Prove = (title, body, ...needs) => {
     const missing = needs.filter((verb) => without.includes(verb))
     const skip = missing.length > 0 ? `does not offer ${missing.join(', ')}` : false
-    test(title, { skip, timeout: 90_000 }, async () => {
+    test(title, { skip }, async () => {
       await using fleet = await Fleet.open(open)
       await body(fleet)
     })

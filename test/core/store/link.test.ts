@@ -123,7 +123,7 @@ function range(first: number, last: number): number[] {
   return Array.from({ length: last - first + 1 }, (_, n) => first + n)
 }
 
-test('the answer to an earlier join is not taken for that to the present one', { timeout: 90_000 }, async () => {
+test('the answer to an earlier join is not taken for that to the present one', async () => {
   await using bridge = await Bridge.open()
   await using later = new Reader(bridge, 50)
   const lateOnes = later.take(3)
@@ -140,7 +140,7 @@ test('the answer to an earlier join is not taken for that to the present one', {
   assert.deepEqual(await lateOnes, [51, 52, 53])
 })
 
-test('a bridge that does not say which join it answers is understood', { timeout: 90_000 }, async () => {
+test('a bridge that does not say which join it answers is understood', async () => {
   await using bridge = await Bridge.open()
   await using reader = new Reader(bridge, 7)
   const taken = reader.take(1)
@@ -150,9 +150,7 @@ test('a bridge that does not say which join it answers is understood', { timeout
   assert.deepEqual(await taken, [8])
 })
 
-test('messages that come a second time are said to be taken too: the window opens again', {
-  timeout: 90_000,
-}, async () => {
+test('messages that come a second time are said to be taken too: the window opens again', async () => {
   await using bridge = await Bridge.open()
   await using reader = new Reader(bridge, 0)
   const [first] = await Promise.all([
@@ -172,9 +170,7 @@ test('messages that come a second time are said to be taken too: the window open
   await bridge.hears('taken', ({ id }) => id === 1 + MAIL_WINDOW)
 })
 
-test('who stood still itself does not take the bridge for silent: its answer may lie there unread', {
-  timeout: 90_000,
-}, async () => {
+test('who stood still itself does not take the bridge for silent: its answer may lie there unread', async () => {
   const clock = new ManualClock()
   await using bridge = await Bridge.open(clock)
   await using reader = new Reader(bridge, 0)
@@ -199,9 +195,7 @@ test('who stood still itself does not take the bridge for silent: its answer may
   await second
 })
 
-test('a session moves to its new token with the next beat: the bridge may let the old one go soon', {
-  timeout: 90_000,
-}, async () => {
+test('a session moves to its new token with the next beat: the bridge may let the old one go soon', async () => {
   const clock = new ManualClock() // whose time stands: nothing is looked at now and then
   await using bridge = await Bridge.open(clock)
   const beat = async (seq: number): Promise<void> => {

@@ -14,6 +14,10 @@ import type { Means } from '#runtime/watch.ts'
 import { Connection } from '#store/sqlite/connection.ts'
 import { type CommitEars, hearCommits } from '#store/sqlite/news.ts'
 import { without } from '../../native.ts'
+import { PATIENCE_MS } from '../../until.ts'
+
+/** How often a database is looked at when nothing was heard. */
+const POLL_MS = 200
 
 const base = mkdtempSync(join(tmpdir(), 's2-news-'))
 after(() => rmSync(base, { recursive: true, force: true }))
@@ -39,7 +43,7 @@ class Listener implements Disposable {
   reads = 0
   quiets = 0
 
-  constructor(path: string, means?: Means) {
+  constructor(path: string, means?: Means, clock = systemClock) {
     this.#connection = new Connection(path, { create: false })
     const ears: CommitEars = {
       read: () => this.#read(),
@@ -49,7 +53,7 @@ class Listener implements Disposable {
       },
     }
     this.#hearing = hearCommits(path, ears, {
-      clock: systemClock,
+      clock,
       log: recordingLog(),
       ...(means === undefined ? {} : { means }),
     })
@@ -81,7 +85,7 @@ const FOREIGN = `
 import sqlite3, sys, time
 path, manner = sys.argv[1:3]
 def connect():
-    db = sqlite3.connect(path, timeout=10)
+    db = sqlite3.connect(path, timeout=60)
     db.execute('PRAGMA journal_mode=WAL')
     return db
 kept = connect() if manner != 'call' else None
@@ -124,20 +128,25 @@ class Foreign implements AsyncDisposable {
   }
 }
 
+/** On which the poll comes fifty times more rarely, so that it stands out from the rest on a slow machine too. */
+const rarelyPolling: Clock = {
+  ...systemClock,
+  sleep: (ms, signal) => systemClock.sleep(ms >= POLL_MS ? ms * 50 : ms, signal),
+}
+
 const median = (values: readonly number[]): number =>
   [...values].sort((one, other) => one - other)[values.length >> 1] ?? 0
 
 for (const manner of ['lasting', 'call', 'slow'] as const) {
   for (const means of ['inotify', 'fs.watch'] as const) {
     test(`a foreign writer (${manner}) is heard by ${means} at once, not by the poll`, {
-      timeout: 90_000,
       skip: means === 'inotify' && without('node-inotify'),
     }, async () => {
       const path = place(`${manner}-${means}`)
       makeDatabase(path)
       using setting = new Connection(path, { create: false })
       setting.exec('CREATE TABLE filler (x)')
-      using listener = new Listener(path, means)
+      using listener = new Listener(path, means, rarelyPolling)
       await using writer = new Foreign(path, manner)
       await writer.ready()
       const late: number[] = []
@@ -145,12 +154,12 @@ for (const manner of ['lasting', 'call', 'slow'] as const) {
         const committed = await writer.commit() // nothing follows, so nothing later can make up for a look too early
         late.push(Number((await listener.has(id)) - committed) / 1e6)
       }
-      assert.ok(median(late) < 30, `late by ${late.map((each) => each.toFixed(1))} ms`)
+      assert.ok(median(late) < (POLL_MS * 50) / 4, `late by ${late.map((each) => each.toFixed(1))} ms`)
     })
   }
 }
 
-test('of many commits none is missed, whoever is at work', { timeout: 90_000 }, async () => {
+test('of many commits none is missed, whoever is at work', async () => {
   const path = place('many')
   makeDatabase(path)
   using listener = new Listener(path)
@@ -183,7 +192,7 @@ test('of many commits none is missed, whoever is at work', { timeout: 90_000 }, 
   closeSync(bell)
 })
 
-test('a ring is read at once, and its writer is not disturbed', { timeout: 90_000 }, async () => {
+test('a ring is read at once, and its writer is not disturbed', async () => {
   const path = place('ring')
   makeDatabase(path)
   using listener = new Listener(path)
@@ -203,25 +212,31 @@ test('a ring is read at once, and its writer is not disturbed', { timeout: 90_00
   closeSync(bell)
 })
 
-test('with no means to hear, the poll finds it within a quarter of a second', { timeout: 90_000 }, async (t) => {
+test('with no means to hear, the poll finds it within a quarter of a second', async (t) => {
   const path = place('poll')
   makeDatabase(path)
-  using listener = new Listener(path, 'none')
+  let polls = 0
+  const sleep: Clock['sleep'] = (ms, signal) => {
+    if (ms <= 250) polls += 1
+    return systemClock.sleep(ms, signal)
+  }
+  using listener = new Listener(path, 'none', { ...systemClock, sleep })
   await using writer = new Foreign(path, 'lasting')
   await writer.ready()
   const late: number[] = []
   for (let id = 1; id <= 7; id += 1) {
     const committed = await writer.commit()
+    const before = polls
     late.push(Number((await listener.has(id)) - committed) / 1e6)
+    assert.ok(polls - before <= 1, 'the next poll finds it')
   }
-  const [, , , median = 0] = late.toSorted((x, y) => x - y) // some may fall on a moment in which the machine stalls
   t.diagnostic(`late by ${late.map(Math.round).join(', ')} ms`)
-  assert.ok(median < 250 + 100, `late by ${late} ms`)
+  assert.ok(polls >= 7, `${polls} polls`)
 })
 
 /** Lets the event loop turn until it is so. */
 async function until(isSo: () => boolean): Promise<void> {
-  for (const end = performance.now() + 60_000; !isSo(); ) {
+  for (const end = performance.now() + PATIENCE_MS; !isSo(); ) {
     assert.ok(performance.now() < end, 'waited in vain')
     await systemClock.sleep(0)
   }
@@ -252,7 +267,7 @@ function counting(
   return { counts, log, [Symbol.dispose]: () => hearing[Symbol.dispose]() }
 }
 
-test('a writer who takes long is waited for with bounds', { timeout: 90_000 }, async () => {
+test('a writer who takes long is waited for with bounds', async () => {
   const path = place('long')
   // No time passes while it naps, however busy the machine is, so that only their number ends them.
   using scene = counting(path, { quiet: () => false }, { ...systemClock, now: () => 0 })
@@ -267,7 +282,7 @@ test('a writer who takes long is waited for with bounds', { timeout: 90_000 }, a
   assert.equal(scene.counts.quiets - naps, 26, 'then only polls')
 })
 
-test('whoever hears writes nothing that it hears', { timeout: 90_000 }, async () => {
+test('whoever hears writes nothing that it hears', async () => {
   const path = place('echo')
   makeDatabase(path)
   using listener = new Listener(path)
@@ -288,9 +303,9 @@ test('whoever hears writes nothing that it hears', { timeout: 90_000 }, async ()
   assert.equal(listener.quiets, quiets)
 })
 
-test('other files in the folder are nobody’s news', { timeout: 90_000 }, async () => {
+test('other files in the folder are nobody’s news', async () => {
   const path = place('others')
-  using scene = counting(path)
+  using scene = counting(path, {}, rarelyPolling)
   await systemClock.sleep(20)
   const { reads } = scene.counts
   for (const name of ['liveness.db', 'liveness.db-wal', 'x.db.bak', 'x.db-shm']) {
@@ -301,7 +316,7 @@ test('other files in the folder are nobody’s news', { timeout: 90_000 }, async
   assert.equal(scene.counts.quiets, 0)
 })
 
-test('a folder that is not there yet, and a database that comes and goes in it', { timeout: 90_000 }, async () => {
+test('a folder that is not there yet, and a database that comes and goes in it', async () => {
   const path = join(base, 'later', 'deeper', 'x.db')
   let heard = Promise.withResolvers<void>()
   using _scene = counting(path, {
@@ -322,7 +337,7 @@ test('a folder that is not there yet, and a database that comes and goes in it',
   }
 })
 
-test('a reading that fails is told once, and the hearing goes on', { timeout: 90_000 }, async () => {
+test('a reading that fails is told once, and the hearing goes on', async () => {
   const path = place('failing')
   let isBroken = true
   using scene = counting(path, {
@@ -344,7 +359,7 @@ test('a reading that fails is told once, and the hearing goes on', { timeout: 90
   await until(() => told() > 1)
 })
 
-test('after the end nothing is read', { timeout: 90_000 }, async () => {
+test('after the end nothing is read', async () => {
   const path = place('end')
   const scene = counting(path, { quiet: () => false })
   await systemClock.sleep(20)

@@ -45,7 +45,7 @@ class Bridge:
 
     @contextmanager
     def connection(self):
-        db = sqlite3.connect(self.path, timeout=10)
+        db = sqlite3.connect(self.path, timeout=60)
         try:
             db.execute("PRAGMA journal_mode=WAL")
             yield db

@@ -312,10 +312,7 @@ test('malformed rows are passed over, told once, and stop nothing', { skip: noPy
   assert.equal((await store.unacked(b, 0, 100)).length, 6)
 })
 
-test('Python and we write at the same time, and neither loses anything', {
-  skip: noPython,
-  timeout: 90_000,
-}, async () => {
+test('Python and we write at the same time, and neither loses anything', { skip: noPython }, async () => {
   await using ground = await Ground.make()
   const store = await ground.open()
   const python = await ground.startPython()

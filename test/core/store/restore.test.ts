@@ -95,7 +95,7 @@ test('a reader that had come further misses nothing that comes after', async () 
   assert.ok(fresh > last, `id ${fresh} was given before`)
   assert.deepEqual(await textsTo(ground, b, last), ['five'], 'its cursor passes over new mail')
   const store = await ground.open()
-  for await (const message of store.mail(b, last, AbortSignal.timeout(5000))) {
+  for await (const message of store.mail(b, last, new AbortController().signal)) {
     assert.equal(message.text, 'five')
     break
   }
@@ -339,13 +339,15 @@ test('killed at any moment, it leaves the former one or the restored one, each w
     wholeMs = Math.min(wholeMs, performance.now() - began)
   }
   let killed = 0
-  for (let round = 1; round <= 12; round += 1) {
+  for (let round = 1; round <= 12 || killed < 4; round += 1) {
+    const began = performance.now()
     const child = run()
     const exit = once(child, 'exit')
-    await Promise.race([sleep((wholeMs * (round + 6)) / 20), exit])
+    await Promise.race([sleep((wholeMs * ((round % 12) + 6)) / 20), exit])
     child.kill('SIGKILL')
     await exit
     if (child.signalCode === 'SIGKILL') killed += 1
+    else wholeMs = Math.min(wholeMs, performance.now() - began) // the machine has become faster
     assert.ok(existsSync(ground.path), 'the name stood for nothing')
     await using(ground, async (store) => {
       const texts = (await store.unacked(b, 0, 10)).map(({ text }) => text)
@@ -353,5 +355,4 @@ test('killed at any moment, it leaves the former one or the restored one, each w
       if (texts.length === 1) await store.send(a, `again ${round}`, { text: 'two' })
     })
   }
-  assert.ok(killed > 3, `only ${killed} were killed before they ended`)
 })

@@ -94,9 +94,7 @@ test('a verb that fails harms no other of its group', async () => {
   await refused('unavailable', put(4))
 })
 
-test('two processes and we write at once: one chain, nothing lost, each sender in order', {
-  timeout: 90_000,
-}, async () => {
+test('two processes and we write at once: one chain, nothing lost, each sender in order', async () => {
   await using ground = await Ground.make()
   const store = await ground.open()
   const channels = await Promise.all([openChannel(store), openChannel(store), openChannel(store)])
@@ -124,7 +122,7 @@ test('two processes and we write at once: one chain, nothing lost, each sender i
   assert.equal(await verifyChain(store), 3 + 1700)
 })
 
-test('kill -9 at any instant loses no answered message', { timeout: 90_000 }, async () => {
+test('kill -9 at any instant loses no answered message', async () => {
   await using ground = await Ground.make()
   const store = await ground.open()
   const { a, b } = await openChannel(store)
@@ -140,8 +138,8 @@ test('kill -9 at any instant loses no answered message', { timeout: 90_000 }, as
   await (await start('warm', '1')).hearOut() // one that ends by itself leaves its code compiled for the others
   const round = async (index: number): Promise<void> => {
     const sender = await start(`r${index}-`, '1000000')
-    answered.add(String((await sender.hear()).key))
-    await sleep(Math.random() * 60)
+    for (let left = 11 + Math.random() * 20; left > 0; left -= 1) answered.add(String((await sender.hear()).key))
+    await sleep(Math.random() * 5)
     await sender.kill('SIGKILL')
     for (const { key } of await sender.hearOut().catch(() => [])) answered.add(String(key))
     assert.equal(sender.process.signalCode, 'SIGKILL')

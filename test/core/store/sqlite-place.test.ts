@@ -253,8 +253,8 @@ test('a file system that is no local disk is refused by name', async () => {
   }
 })
 
-/** Opens as a user without rights, also when the tests run as root. */
-function openAsNobody(path: string): string {
+/** Opens as a user for whom the modes of files count. Root is one without its power to write, so that it reads this checkout wherever that lies. */
+function openWithoutRights(path: string): string {
   const script = `
     import { openSqliteStore } from '#store/sqlite/sqlite.ts'
     const log = { error() {}, warn() {}, info() {}, debug() {}, async end() {} }
@@ -263,10 +263,10 @@ function openAsNobody(path: string): string {
       () => console.log('opened'),
       (error) => console.log(error.code + ': ' + error.message + ' → ' + error.next),
     )`
-  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script, path], {
-    encoding: 'utf8',
-    ...(isRoot ? { uid: 65_534, gid: 65_534 } : {}),
-  })
+  const node = [process.execPath, '--input-type=module', '-e', script, path]
+  const [command = '', ...args] = isRoot ? ['setpriv', '--bounding-set=-dac_override', ...node] : node
+  const { stdout, stderr, error } = spawnSync(command, args, { encoding: 'utf8' })
+  if (error !== undefined) throw error
   return stdout + stderr
 }
 
@@ -274,14 +274,21 @@ test('a folder and a file that this user cannot write are refused', async () => 
   await using ground = await Ground.make()
   await (await ground.open())[Symbol.asyncDispose]()
   chmodSync(ground.folder, 0o555)
-  assert.match(openAsNobody(ground.path), /^forbidden: the folder .* cannot be written by this user → .*-wal and -shm/)
-  assert.match(openAsNobody(join(ground.folder, 'sub', 'bridge.db')), /^forbidden: the folder .*sub cannot be written/)
+  assert.match(
+    openWithoutRights(ground.path),
+    /^forbidden: the folder .* cannot be written by this user → .*-wal and -shm/,
+  )
+  assert.match(
+    openWithoutRights(join(ground.folder, 'sub', 'bridge.db')),
+    /^forbidden: the folder .*sub cannot be written/,
+  )
   chmodSync(ground.folder, 0o777)
   chmodSync(ground.path, 0o444)
-  if (isRoot) assert.match(openAsNobody(ground.path), /^forbidden: the database .* may not be written by this user → /)
+  if (isRoot)
+    assert.match(openWithoutRights(ground.path), /^forbidden: the database .* may not be written by this user → /)
   else assert.match((await refused('forbidden', ground.open())).message, /may not be written/)
   rmSync(ground.path)
-  assert.equal(openAsNobody(ground.path), 'opened\n')
+  assert.equal(openWithoutRights(ground.path), 'opened\n')
 })
 
 test('every handle keeps synchronous FULL, and beats NORMAL', async () => {

@@ -46,7 +46,7 @@ async function sendAll(store: Store, from: SessionId, ...texts: string[]): Promi
   for (const text of texts) await store.send(from, `${from} ${text} ${Math.random()}`, { text })
 }
 
-test('a reader waits for the database, and misses nothing of it', { timeout: 90_000 }, async () => {
+test('a reader waits for the database, and misses nothing of it', async () => {
   await using ground = await Ground.make()
   const path = join(ground.folder, 'not', 'yet', 'bridge.db')
   const reader = await ground.open('read', path)
@@ -98,7 +98,6 @@ test('a reader refuses to write, and writes nothing', async () => {
 
 test('a database that only the Python bridge wrote is read as it is, and on when S2 joins', {
   skip: noPython,
-  timeout: 90_000,
 }, async () => {
   await using ground = await Ground.make()
   const reader = await ground.open('read')
@@ -134,7 +133,7 @@ test('a database that only the Python bridge wrote is read as it is, and on when
   await until('it sees our tables', async () => (await reader.tasks({})).length > 0)
 })
 
-test('a reader goes on when the file is deleted and made anew', { timeout: 90_000 }, async () => {
+test('a reader goes on when the file is deleted and made anew', async () => {
   await using ground = await Ground.make()
   const reader = await ground.open('read')
   await using traffic = new Listener(reader)
@@ -149,9 +148,7 @@ test('a reader goes on when the file is deleted and made anew', { timeout: 90_00
   assert.ok(ground.log.records.some(({ event }) => event.startsWith('another database is in its place')))
 })
 
-test('a reader goes on when a copy is renamed over the file, and repeats nothing it need not', {
-  timeout: 90_000,
-}, async () => {
+test('a reader goes on when a copy is renamed over the file, and repeats nothing it need not', async () => {
   await using ground = await Ground.make()
   const first = await openSqliteStore(ground.path, ground.parts)
   const { a } = await openChannel(first)
@@ -169,9 +166,7 @@ test('a reader goes on when a copy is renamed over the file, and repeats nothing
   assert.deepEqual(await traffic.texts(1), ['three'])
 })
 
-test('a reader passes a bad file over, tells once, and takes the good one that comes', {
-  timeout: 90_000,
-}, async () => {
+test('a reader passes a bad file over, tells once, and takes the good one that comes', async () => {
   await using ground = await Ground.make()
   const reader = await ground.open('read')
   await using traffic = new Listener(reader)
@@ -189,7 +184,7 @@ test('a reader passes a bad file over, tells once, and takes the good one that c
   assert.equal((await first).text, 'at last')
 })
 
-test('what another process commits is heard, each message once and in order', { timeout: 90_000 }, async () => {
+test('what another process commits is heard, each message once and in order', async () => {
   await using ground = await Ground.make()
   const store = await ground.open()
   const { a, b } = await openChannel(store)
@@ -217,9 +212,7 @@ test('what another process commits is heard, each message once and in order', { 
   assert.equal((await mail.next()).done, true)
 })
 
-test('whoever listens first to a store just opened misses nothing that others commit meanwhile', {
-  timeout: 90_000,
-}, async () => {
+test('whoever listens first to a store just opened misses nothing that others commit meanwhile', async () => {
   const [ROUNDS, READERS, EACH] = [4, 6, 60]
   await using ground = await Ground.make()
   const seed = await ground.open()
