@@ -198,7 +198,10 @@ test('where the journal reads, each line begins with its priority, and nowhere e
 })
 
 test('wrong settings are errors to the journal, line by line, and so is what a command could not do', () => {
-  const wrong = write('wrong', `readConfig: () => { throw new ConfigError(['S2_A is odd', 'S2_B is odd']) }, start: async () => {}`)
+  const wrong = write(
+    'wrong',
+    `readConfig: () => { throw new ConfigError(['S2_A is odd', 'S2_B is odd']) }, start: async () => {}`,
+  )
   assert.deepEqual(linesInJournal([wrong], true), [
     '<3>s2-sample: wrong settings:',
     '<3>  S2_A is odd',
