@@ -1,6 +1,5 @@
 import { fstatSync } from 'node:fs'
 import type { Env } from './config.ts'
-import type { Level } from './log.ts'
 
 /** Syslog's numbers, sd-daemon(3). */
 const PRIORITIES = { error: 3, warn: 4, info: 6, debug: 7 } as const
@@ -10,7 +9,7 @@ const PRIORITIES = { error: 3, warn: 4, info: 6, debug: 7 } as const
  * finds errors; it takes the prefix off again. Anywhere else the text stays as it is: a child inherits JOURNAL_STREAM with
  * the environment, and only the device and the inode tell that its output still goes there, systemd.exec(5).
  */
-export function markFor(descriptor: 1 | 2, env: Env): (level: Level, text: string) => string {
+export function markFor(descriptor: 1 | 2, env: Env): (level: keyof typeof PRIORITIES, text: string) => string {
   if (!isJournal(descriptor, env.JOURNAL_STREAM)) return (_level, text) => text
   return (level, text) => text.replace(/(^|\n)(?=[^\n])/g, `$1<${PRIORITIES[level]}>`)
 }
