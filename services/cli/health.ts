@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import { basename } from 'node:path'
 import type { Command } from 'commander'
 import { askHealth, healthSocket, type ProgramHealth } from '#runtime/ask.ts'
 import { closest, readSettings } from '#runtime/config.ts'
@@ -7,6 +8,7 @@ import { EXIT, Exit, UsageError } from './failure.ts'
 import type { Shell } from './shell.ts'
 import { commandEnv } from './state.ts'
 import { table } from './table.ts'
+import { plain } from './text.ts'
 
 const EXAMPLES = `
 Examples:
@@ -24,11 +26,17 @@ export function define(command: Command, shell: Shell): void {
       const settings = readSettings(commandEnv(shell), ['S2_STATE', 'S2_HEALTH'])
       const asked = program === undefined ? running(settings.S2_STATE) : [known(program)]
       const found = await Promise.all(
-        asked.map((name) => askHealth(name, addressOf(name, settings.S2_STATE, program && settings.S2_HEALTH))),
+        asked.map(async (name) => {
+          const health = await askHealth(name, addressOf(name, settings.S2_STATE, program && settings.S2_HEALTH))
+          return { ...health, next: health.ready ? null : nextFor(health, settings.S2_STATE, shell.env.HOME) }
+        }),
       )
       if (options.json === true) shell.print(`${JSON.stringify(found, null, 2)}\n`)
-      else if (found.length > 0) shell.print(`${table(COLUMNS, found.map(cellsOf), shell.screen.columns).join('\n')}\n`)
-      if (found.length === 0) shell.tell(`s2: no program runs with the state folder ${settings.S2_STATE}\n`)
+      else if (found.length > 0) shell.print(`${lines(found, shell.screen.columns).join('\n')}\n`)
+      if (found.length === 0) {
+        const next = 'start its services, or set S2_STATE to the folder that they were given'
+        shell.tell(`s2: no program runs with the state folder ${settings.S2_STATE}\n  next: ${next}\n`)
+      }
       if (found.length === 0 || found.some(({ ready }) => !ready)) throw new Exit(EXIT.failed)
     })
 }
@@ -38,6 +46,51 @@ const COLUMNS = [{ title: 'PROGRAM' }, { title: 'STATE' }, { title: 'WHAT IT DOE
 function cellsOf({ program, ready, state, status, troubles }: ProgramHealth): string[] {
   const why = Object.entries(troubles).map(([topic, text]) => `${topic}: ${text}`)
   return [program, ready || state !== 'ready' ? state : 'troubled', [...why, status].filter((each) => each).join('; ')]
+}
+
+/** The table, and below each program that cannot work what to do. */
+function lines(found: readonly (ProgramHealth & { readonly next: string | null })[], columns: number): string[] {
+  const [titles = '', ...rows] = table(COLUMNS, found.map(cellsOf), columns)
+  return [
+    titles,
+    ...rows.flatMap((row, index) => {
+      const next = found[index]?.next
+      return typeof next === 'string' ? [row, `  next: ${plain(next)}`] : [row]
+    }),
+  ]
+}
+
+/** What mends a trouble, by the word that its topic begins with. */
+const ADVICE: Readonly<Record<string, string>> = {
+  credentials:
+    'on a worker s2-cred-sync brings it (s2 health cred-sync; s2 init asks for its remote and number); on an orchestrator s2 conversation create makes it',
+  bridge: 'on the bridge’s host, s2 health bridge; if it is well there, see whether this host reaches that address',
+  credential:
+    'mend or remove that file: s2-cred-sync brings it anew; s2 credential rotate, on the orchestrator’s host, makes one',
+  session: 'on the orchestrator’s host, s2 credential rotate gives this session a new token',
+  remote: 'as the user of the service, git ls-remote with S2_GIT_REMOTE says why; s2 init changes the remote',
+  source: 's2 config says what is watched (S2_SOURCE, S2_STATE); the database is made by the bridge',
+  wake: 'run the command of S2_WAKE by hand, as the user of the service',
+  blind: 's2 health bridge: it collects the beats',
+  store: 'see whether the disk of S2_STATE is full; the bridge and the watchdog need the same one',
+}
+
+function nextFor({ program, state, troubles }: ProgramHealth, folder: string, home: string | undefined): string {
+  const log = whereItsLogIs(program, folder, home)
+  if (state !== 'ready') return log
+  const advice = Object.keys(troubles).flatMap((topic) => ADVICE[topic.split(' ')[0] ?? ''] ?? [])
+  return advice[0] ?? log
+}
+
+function whereItsLogIs(program: string, folder: string, home: string | undefined): string {
+  if (existsSync('/.dockerenv')) return `docker compose ps, and docker compose logs ${program}`
+  if (!existsSync('/run/systemd/system')) return `start s2-${program} again, and read what it says`
+  const isWorkers = basename(folder) === 's2-worker' && program !== 'cred-sync'
+  const unit = isWorkers ? `s2-worker-${program}` : `s2-${program}`
+  const isOwn = home !== undefined && folder.startsWith(`${home}/`)
+  if (isOwn)
+    return `systemctl --user status ${unit}, and journalctl --user-unit ${unit}; systemctl --user start ${unit}`
+  return `systemctl status ${unit}, and journalctl -u ${unit}; sudo systemctl start ${unit}`
 }
 
 function known(program: string): string {

@@ -166,7 +166,7 @@ function cellsOf(now: number, incidents: readonly Incident[]): (view: AgentView)
     const { task } = view
     const doing =
       task === null
-        ? whyGone(view, incidents)
+        ? whyAway(view, incidents)
         : isLeased(task.state)
           ? (task.progress ?? task.description)
           : task.description
@@ -184,8 +184,9 @@ function cellsOf(now: number, incidents: readonly Incident[]): (view: AgentView)
   }
 }
 
-/** What is known of an agent's death stands where its work stood. */
-function whyGone({ name, verdict }: AgentView, incidents: readonly Incident[]): string {
+/** What is known of an agent's death, or what to do for one that never came, stands where its work would stand. */
+function whyAway({ name, verdict }: AgentView, incidents: readonly Incident[]): string {
+  if (verdict === 'new') return 'never heard: start its services, or ask s2 health on its host'
   if (verdict !== 'gone') return ''
   return incidents.find(({ agent, kind }) => agent === name && kind === 'gone')?.summary ?? ''
 }
@@ -198,5 +199,5 @@ function stateWord({ verdict, processes }: AgentView): string {
 function colourOf({ verdict }: AgentView): 'green' | 'yellow' | 'red' | 'dim' {
   if (verdict === 'alive') return 'green'
   if (verdict === 'unknown') return 'dim'
-  return verdict === 'late' || verdict === 'parked' ? 'yellow' : 'red'
+  return verdict === 'new' || verdict === 'late' || verdict === 'parked' ? 'yellow' : 'red'
 }

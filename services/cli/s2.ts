@@ -1,4 +1,5 @@
 import type { Command, CommanderError } from 'commander'
+import { markFor } from '#runtime/journal.ts'
 import { EXIT, Exit, failureOf, formatFailure } from './failure.ts'
 import type { Shell } from './shell.ts'
 import { plain } from './text.ts'
@@ -63,7 +64,7 @@ export async function s2(argv: readonly string[], shell: Shell): Promise<number>
     // commander has written its own words already, save where they go out as JSON
     if (isCommanders(error)) return usage(error, shell, json)
     const failure = failureOf(error)
-    shell.tell(formatFailure(failure, json))
+    shell.tell(markFor(2, shell.env)('error', formatFailure(failure, json)))
     return failure.exit
   }
 }

@@ -31,6 +31,7 @@ export interface Shell {
 /** A terminal, or the want of one. */
 export interface Screen {
   readonly isTerminal: boolean
+  /** Infinity in a pipe or a file: no window bounds a line there. */
   readonly columns: number
   readonly rows: number
   /** Whether text may be coloured: a terminal, and NO_COLOR is not set (no-color.org). */
@@ -38,9 +39,6 @@ export interface Screen {
 }
 
 export const ENDING_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
-
-/** Room for a line where no window bounds it: in a pipe or a file. */
-const COLUMNS_UNSEEN = 160
 
 export function systemShell(env: Shell['env']): Shell {
   const { stdout, stderr } = process
@@ -53,7 +51,7 @@ export function systemShell(env: Shell['env']): Shell {
     screen: {
       isTerminal: stdout.isTTY === true,
       get columns() {
-        return stdout.columns ?? COLUMNS_UNSEEN
+        return stdout.columns || Number.POSITIVE_INFINITY // a terminal whose size nobody set says 0
       },
       get rows() {
         return stdout.rows ?? 24

@@ -8,17 +8,19 @@ export interface Column {
   readonly yields?: number
 }
 
-/** Most columns a cell takes that does not stretch. */
+/** Most columns a cell takes that does not stretch, where a window bounds the line. */
 const CELL_MAX = 28
+/** Where none does, a longer text pushes on what is behind it in its own line, and no other line is padded for its sake. */
+const PAD_MAX = 80
 /** Room for what stretches, before columns give way to it. */
 const STRETCH_MIN = 16
 
-/** Lays rows under titles, two spaces apart, no line longer than `width`. Texts of others come out harmless. */
+/** Lays rows under titles, two spaces apart, no line longer than `width`, which may be Infinity. Texts of others come out harmless. */
 export function table(columns: readonly Column[], rows: readonly (readonly string[])[], width: number): string[] {
   const cells = rows.map((row) => columns.map((_, index) => oneLine(row[index] ?? '')))
   const natural = columns.map(({ title, stretches }, index) => {
     const widest = Math.max(widthOf(title), ...cells.map((row) => widthOf(row[index] ?? '')))
-    return stretches === true ? widest : Math.min(widest, CELL_MAX)
+    return stretches === true || width === Number.POSITIVE_INFINITY ? widest : Math.min(widest, CELL_MAX)
   })
   const gaps = 2 * (columns.length - 1)
   const fixed = natural.reduce((sum, each, index) => sum + (columns[index]?.stretches === true ? 0 : each), 0)
@@ -31,10 +33,11 @@ export function table(columns: readonly Column[], rows: readonly (readonly strin
   }
   const room = elastic === 0 ? 0 : Math.max(8, free)
   const widths = natural.map((each, index) => (columns[index]?.stretches === true ? Math.min(each, room) : each))
+  const padMax = width === Number.POSITIVE_INFINITY ? PAD_MAX : width
   const lay = (row: readonly string[]): string =>
     cut(
       row
-        .map((cell, index) => pad(cut(cell, widths[index] ?? 0), widths[index] ?? 0))
+        .map((cell, index) => pad(cut(cell, widths[index] ?? 0), Math.min(widths[index] ?? 0, padMax)))
         .join('  ')
         .trimEnd(),
       width,

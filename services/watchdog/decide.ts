@@ -59,8 +59,8 @@ export function decide(
       ...toggles.flatMap(({ cause, wanted, isOver }) => {
         return wanted === null && isOver && incidents.isOpen(cause) ? [cause] : []
       }),
-      ...[...incidents.of('silent'), ...incidents.of('restarts_exhausted')].flatMap(({ cause, agent }) => {
-        return isOver(agent, view) ? [cause] : []
+      ...(['silent', 'restart_failed', 'restarts_exhausted'] as const).flatMap((kind) => {
+        return incidents.of(kind).flatMap(({ cause, agent }) => (isOver(agent, view) ? [cause] : []))
       }),
       ...incidents.of('gone').flatMap(({ cause, agent }) => (isDeathOver(agent, view) ? [cause] : [])),
       ...(plan === null ? [] : endedExhaustion(incidents, exhaustion)),
@@ -124,7 +124,10 @@ function lossIncident(agent: string, { roster, bodies }: View, config: WatchConf
     const summary = `${agent}${where} is gone${why}; its tasks go to others`
     return { cause: `gone:${agent}`, kind: 'gone', agent, summary }
   }
-  const summary = `${agent}${where} was not heard for ${formatDuration(config.silentAfterMs)}${why}; its tasks go to others`
+  const summary =
+    standing?.isNew === true
+      ? `${agent} has tasks and was never heard${why}; they go to others: on its host, s2 health says what is missing`
+      : `${agent}${where} was not heard for ${formatDuration(config.silentAfterMs)}${why}; its tasks go to others`
   return { cause: `silent:${agent}`, kind: 'silent', agent, summary }
 }
 

@@ -1,4 +1,5 @@
 import type { Finding } from '#fleet/bodies.ts'
+import { S2Error } from '#fleet/errors.ts'
 import type { NewIncident } from '#fleet/incident.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
@@ -26,6 +27,9 @@ const PAUSE_MOST_MS = 600_000
 /** How long a body that was started has to bring its agent back, before the next try. */
 const PATIENCE_MS = 60_000
 
+/** Most of what a supervisor said that an incident tells. */
+const WHY_MAX = 300
+
 /** When a dead agent is to be started again. */
 interface Plan {
   /** The death that it is for. */
@@ -36,7 +40,8 @@ interface Plan {
 /**
  * The last rung: starts what a dead agent ran in, where its owner allows that. An open incident of the kind `restart` is the
  * claim to do so, so that of several watchdogs one does; all that there were within an hour are what is capped. It is a
- * start and never a stop: who came back by itself meanwhile is left alone.
+ * start and never a stop: who came back by itself meanwhile is left alone. A supervisor that refuses is told of once, and
+ * asked again as often as is allowed.
  */
 export class Restarts {
   readonly #view: View
@@ -85,7 +90,7 @@ export class Restarts {
     const isPlanned = plan?.since === since
     if (isPlanned && plan.dueAt > now) return
     const tries = await this.#triesOf(agent)
-    if (tries >= this.#config.restartsMax) return await this.#giveUp(agent, found, tries)
+    if (tries >= this.#config.restartsMax) return await this.#giveUp(agent, found, tries, since)
     if (isPlanned) await this.#restart(agent, found, tries + 1)
     else this.#plans.set(agent, { since, dueAt: now + this.#pauseAfter(tries) })
   }
@@ -111,7 +116,7 @@ export class Restarts {
 
   async #restart(agent: string, { body: { name } }: Finding, attempt: number): Promise<void> {
     const { incidents, sources, signal, log, clock } = this.#parts
-    const summary = `${name} of ${agent} is started again, ${attempt} of ${this.#config.restartsMax} times within an hour`
+    const summary = `${name} of ${agent} is to be started again: try ${attempt} of ${this.#config.restartsMax} within an hour`
     const claim: NewIncident = { cause: claimOf(agent), kind: 'restart', agent, summary }
     this.#plans.delete(agent)
     const isFirst = await incidents.claim(claim)
@@ -124,13 +129,24 @@ export class Restarts {
       await source.start(found.body.id, signal)
       log.warn('agent restarted', { agent, body: name, attempt })
     } catch (error) {
-      log.error('agent could not be restarted', { agent, body: name, attempt, error })
+      log.warn('agent could not be restarted', { agent, body: name, attempt, error })
+      return await this.#tell(refusal(agent, name, error))
     }
+    if (await incidents.close(refusalOf(agent))) this.#parts.onNews()
   }
 
-  async #giveUp(agent: string, { body: { name, why } }: Finding, tries: number): Promise<void> {
+  /** Where nothing was started, people were told already; an old try is forgotten by and by, and then there is another. */
+  async #giveUp(agent: string, { body: { name, why } }: Finding, tries: number, since: number): Promise<void> {
+    await this.#parts.incidents.read()
+    if (this.#parts.incidents.isOpen(refusalOf(agent))) {
+      this.#plans.set(agent, { since, dueAt: this.#parts.clock.now() + PAUSE_MOST_MS })
+      return
+    }
     const summary = `${name} of ${agent} was started ${tries} times within an hour and ended again (${why}): find out why, then start it by hand`
-    const incident: NewIncident = { cause: exhaustionOf(agent), kind: 'restarts_exhausted', agent, summary }
+    await this.#tell({ cause: exhaustionOf(agent), kind: 'restarts_exhausted', agent, summary })
+  }
+
+  async #tell(incident: NewIncident): Promise<void> {
     if (await this.#parts.incidents.open(incident)) this.#parts.onNews()
   }
 
@@ -156,4 +172,15 @@ function claimOf(agent: string): string {
 
 function exhaustionOf(agent: string): string {
   return `restarts_exhausted:${agent}`
+}
+
+function refusalOf(agent: string): string {
+  return `restart_failed:${agent}`
+}
+
+function refusal(agent: string, name: string, error: unknown): NewIncident {
+  const why = (error instanceof Error ? error.message : String(error)).slice(0, WHY_MAX)
+  const next = error instanceof S2Error && error.next !== undefined ? error.next : 'start it by hand'
+  const summary = `${name} of ${agent} could not be started again: ${why}; next: ${next}`
+  return { cause: refusalOf(agent), kind: 'restart_failed', agent, summary }
 }

@@ -42,9 +42,10 @@ export async function see(view: View, config: WatchConfig, { store, clock, log }
   return { isNews, hasBlinked: sighting.blink !== null, waitMs: view.waitMs }
 }
 
-/** Tells of whom was lost and who is back; that somebody is late is hardly news. */
-export function logVerdicts(passed: readonly Passed[], { bodies }: View, log: Log): void {
+/** Tells of whom was lost and who is back; that somebody is late is hardly news, or that one is silent who was never heard. */
+export function logVerdicts(passed: readonly Passed[], { bodies, roster }: View, log: Log): void {
   for (const { agent, from, to } of passed) {
+    if (roster.standing(agent)?.isNew === true) continue
     if (to === 'gone') log.info('verdict', { agent, from, to, why: whyOf(bodies.of(agent)) })
     else if ([from, to].some((each) => each === 'silent' || each === 'gone')) log.info('verdict', { agent, from, to })
   }

@@ -41,8 +41,9 @@ class Verdicts implements Iterable<AgentVerdict> {
   }
 
   *[Symbol.iterator](): Generator<AgentVerdict> {
-    for (const { agent, verdict, since, host } of this.#view.roster.standings()) {
-      yield { agent, verdict, host, since: Math.round(this.#offset + since) }
+    for (const { agent, verdict, since, host, isNew, knownSince } of this.#view.roster.standings()) {
+      const told = isNew ? { verdict: 'new' as const, since: knownSince } : { verdict, since }
+      yield { agent, host, ...told, since: Math.round(this.#offset + told.since) }
     }
   }
 }

@@ -125,7 +125,9 @@ export class View {
     const { blind, sees, seen } = this
     if (seen === null) this.#graceAt = before.now
     else this.#notePace(read.pulses.length, before.now - seen.now)
+    const { new: neverHeard } = this.roster.counts
     const strangers = this.#hear(read, before.now)
+    if (this.roster.counts.new !== neverHeard) this.dirty = true // that is no change of a verdict, and is told like one
     if (strangers > 0) this.hasStrangers = true
     this.#watchTick(read.tick, before.now, blink)
     if (blink !== null || (blind && !this.blind)) this.#grace(before.now)
@@ -212,9 +214,9 @@ export class View {
     })
   }
 
-  /** A stranger's silence is no news, unless it lets work lie. */
+  /** That somebody who was never heard is not heard is no news, unless work lies there. */
   #concernsPeople(agent: string): boolean {
-    return this.roster.standing(agent)?.isStranger !== true || this.holders.has(agent)
+    return this.roster.standing(agent)?.isNew !== true || this.holders.has(agent)
   }
 
   /** When the next after `at` will be found to have failed though nothing more happens; Infinity when nobody will. */

@@ -68,6 +68,7 @@ export async function watch(config: WatchConfig, parts: WatchParts): Promise<voi
   const seeing = absence.loop('see', async () => {
     const { isNews, hasBlinked, waitMs } = await see(view, config, { store, clock, log })
     if (isNews) looking.nudge()
+    if (view.dirty) telling.nudge()
     if (hasBlinked) for (const each of attending) each.nudge()
     return waitMs
   })
@@ -172,6 +173,7 @@ async function start(config: Config, life: Life): Promise<void> {
   let last: View | null = null
   const gauge = (name: string, about: string, read: (view: View) => number): void =>
     health.metrics.gauge(name, about, () => (last === null ? 0 : read(last)))
+  gauge('s2_watchdog_agents_new', 'Agents that were never heard.', ({ roster }) => roster.counts.new)
   gauge('s2_watchdog_agents_alive', 'Agents that are alive.', ({ roster }) => roster.counts.alive)
   gauge('s2_watchdog_agents_late', 'Agents that are late.', ({ roster }) => roster.counts.late)
   gauge('s2_watchdog_agents_silent', 'Agents that are silent.', ({ roster }) => roster.counts.silent)

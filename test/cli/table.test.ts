@@ -36,6 +36,21 @@ test('no row is wider than the window, and the elastic column gives way first', 
   }
 })
 
+test('where no window bounds the lines nothing is cut, and no line is padded for the length of another', () => {
+  const columns = [{ title: 'ID' }, { title: 'TEXT', stretches: true }, { title: 'END' }]
+  const [id, text] = ['i'.repeat(100), 'x'.repeat(5_000)]
+  const [, long, short] = table(
+    columns,
+    [
+      [id, text, 'last'],
+      ['two', 'y', 'last'],
+    ],
+    Number.POSITIVE_INFINITY,
+  )
+  assert.equal(long, `${id}  ${text}  last`)
+  assert.ok((short ?? '').length < 200)
+})
+
 test('columns that give way do so one after the other, so that what stretches says something', () => {
   const columns = [
     { title: 'ID' },

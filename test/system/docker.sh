@@ -1,5 +1,5 @@
 #!/bin/bash
-# Builds the container image with no registry in reach, brings both profiles of docker/compose.yaml from nothing to healthy on a
+# Builds the container image with no registry in reach, on a Debian as debootstrap makes it, brings both profiles of docker/compose.yaml from nothing to healthy on a
 # docker engine of its own, and breaks them there. Wants root and a built checkout. Ends with a line `N passed, N failed`.
 set -u
 
@@ -15,19 +15,43 @@ needs docker-compose docker-compose
 needs openssh-client ssh-keygen
 needs openssl openssl
 
-take_folder docker engine_close
+relays=()
+close_all() { # what is outside of the engine does not end with it
+  engine_close
+  [ ${#relays[@]} -eq 0 ] || kill "${relays[@]}" 2>/dev/null
+}
+take_folder docker close_all
+node=$(cd "$here" && . ./deploy/env.sh >/dev/null && command -v node)
 
-# Two Debians without a registry: the one that the image shall stand on, slim as the official one is, and a workshop with what
-# the official Node image or its package lists would bring.
+# Two Debians without a registry: one as debootstrap makes it, that the image shall stand on, and one that serves git by ssh.
 make_bases() {
   local root=$work/base
-  make_debian "$root" ca-certificates,libcurl3-gnutls,openssh-client,tini || return
-  cp -a "$root" "$work/workshop"
-  cp /etc/resolv.conf "$work/workshop/etc/"
-  chroot "$work/workshop" sh -c 'apt-get update -qq && apt-get install -qq --no-install-recommends binutils git openssh-server' || return
-  rm -rf "$root"/usr/share/{doc,man,locale,info} "$root"/var/cache/apt "$root"/var/lib/apt/lists "$root"/var/log/*
-  tar -C "$root" -c . | docker import - s2-base && tar -C "$work/workshop" --exclude=./var/cache -c . | docker import - s2-workshop
-  rm -rf --one-file-system "$root" "$work/workshop"
+  make_debian "$root" apt-utils || return
+  rm "$root/etc/dpkg/dpkg.cfg.d/s2"
+  tar -C "$root" -c . | docker import - s2-base || return
+  cp /etc/resolv.conf "$root/etc/"
+  chroot "$root" sh -c 'apt-get update -qq && apt-get install -qq --no-install-recommends git openssh-server' || return
+  tar -C "$root" --exclude=./var/cache -c . | docker import - s2-git
+  rm -rf --one-file-system "$root"
+}
+
+# The engine sees no network but its own; a socket in the file system leads out of it, to Debian's packages and to nothing else.
+lead_to_packages() {
+  local host
+  cat >"$work/relay.cjs" <<'TXT'
+const net = require('node:net')
+const [from, to] = process.argv.slice(2).map((end) => (end[0] === '/' ? { path: end } : { host: end.split(':')[0], port: +end.split(':')[1] }))
+net.createServer((one) => {
+  const other = net.connect(to)
+  one.pipe(other).pipe(one)
+  for (const [each, its] of [[one, other], [other, one]]) each.on('error', () => its.destroy())
+}).listen(from)
+TXT
+  host=$(debian_mirror | sed 's#^[a-z]*://##; s#/.*##')
+  case $host in *:*) ;; *) host=$host:80 ;; esac
+  "$node" "$work/relay.cjs" "$work/packages" "$host" </dev/null >>"$work/relay.log" 2>&1 &
+  relays+=($!)
+  engine_inside "$node" "$work/relay.cjs" 172.17.0.1:3128 "$work/packages" </dev/null >>"$work/relay.log" 2>&1 &
 }
 
 # Compose v2 where docker has it, else the one of the next Debian, unpacked and not installed.
@@ -58,7 +82,7 @@ lay_secrets() {
   chown -R 7433:7433 "$secrets" && chmod -R go= "$secrets"
 }
 start_git() {
-  docker run --detach --name git --network fleet --restart always -v "$work/git:/keys:ro" s2-workshop sh -c '
+  docker run --detach --name git --network fleet --restart always -v "$work/git:/keys:ro" s2-git sh -c '
     useradd --create-home --password "*" git
     install -D --owner=git --mode=600 /keys/authorized_keys /home/git/.ssh/authorized_keys
     install --mode=600 /keys/host_key /root/host_key
@@ -121,6 +145,7 @@ s2() { docker exec "$(named bridge)" s2 "$@"; }                                 
 is_healthy() { [ "$(docker inspect --format '{{.State.Health.Status}}' "$(named "$1")")" = healthy ]; }
 is_unhealthy() { [ "$(docker inspect --format '{{.State.Health.Status}}' "$(named "$1")")" = unhealthy ]; }
 all_healthy() { local each; for each in bridge watchdog cred-sync keepalive fs-watcher; do is_healthy "$each" || return; done; }
+all_run() { local each; for each in "$@"; do [ "$(docker inspect --format '{{.State.Running}}' "$(named "$each")")" = true ] || { echo "$each"; return 1; }; done; }
 restarts() { docker inspect --format '{{.RestartCount}}' "$(named "$1")"; }
 is_back() { # service restarts-before: docker started it again, and it can do its work
   [ "$(restarts "$1")" -gt "$2" ] && docker exec "$(named "$1")" s2 health "$1"
@@ -163,10 +188,13 @@ must 'Debians to build on are made' make_bases
 check 'Compose v2 is at hand' find_compose_v2 && tools+=(v2)
 
 chapter 'the image'
-must 'make image builds it' env BASE=s2-base NODE=s2-workshop make -C "$here" --no-print-directory image
+check 'a base that is short of packages, and no network: they are named before anything takes long' \
+  refuses 'lacks ca-certificates openssh-client tini libcurl3-gnutls git' env BASE=s2-base make -C "$here" --no-print-directory image
+lead_to_packages
+must 'make image builds it on a Debian as debootstrap makes it' env http_proxy=http://172.17.0.1:3128 BASE=s2-base make -C "$here" --no-print-directory image
+check 'nothing is left of what it was made with' eval '! docker image ls | grep s2-base- && ! docker ps --all | grep s2-base-'
 bytes() { docker image inspect --format '{{.Size}}' "$1"; }
-printf '%9s s2 stands on %s MB, adds %s MB, and has %s MB in all\n' '' "$(($(bytes s2-base) / 1000000))" \
-  "$((($(bytes s2) - $(bytes s2-base)) / 1000000))" "$(($(bytes s2) / 1000000))"
+printf '%9s s2 has %s MB, on a Debian that had %s MB\n' '' "$(($(bytes s2) / 1000000))" "$(($(bytes s2-base) / 1000000))"
 check 'it has 220 MB or less' test "$(bytes s2)" -le 220000000
 check 'the command line is what runs unless told otherwise' sh -c 'docker run --rm s2 | grep -q "keeps a fleet\|Keeps a fleet"'
 check 'it runs as nobody in particular' sh -c 'docker run --rm --entrypoint id s2 | grep "uid=7433(s2) gid=7433(s2)"'
@@ -213,11 +241,18 @@ for tool in "${tools[@]}"; do
 done
 
 chapter "from nothing to healthy, by $tool"
+must 'the worker comes up before there is a bridge, a git server or a credential' up worker
+check 'all of it runs, the agent too, and waits' within 20 all_run cred-sync keepalive fs-watcher agent
+check 'the agent says for what' within 20 eval 'docker logs "$(named agent)" 2>&1 | grep "waiting for a credential"'
+check 'so does s2 health, with what to do' refuses 'next: ' docker exec "$(named keepalive)" s2 health
 must 'a git server by ssh' start_git
-must 'the orchestrator comes up, the watchdog after the bridge' up orchestrator
+must 'a watchdog comes up without a bridge' on orchestrator --profile orchestrator up -d --no-deps watchdog
+check 'and says what it lacks' within 20 refuses 'nobody collects beats.*' docker exec "$(named watchdog)" s2 health watchdog
+must 'the orchestrator comes up' up orchestrator
+must 'the bridge answers' within 20 is_healthy bridge
 must 'a conversation is opened, and its credential pushed' s2 conversation create --role-b tests --number 3 --agent-b s2-worker-3
-must 'the worker comes up, the agent last' up worker
-must 'all five are healthy' within 40 all_healthy
+must 'all five are healthy, by themselves' within 60 all_healthy
+check 'and nothing was started twice on the way' eval 'for each in cred-sync keepalive fs-watcher agent bridge watchdog; do [ "$(restarts "$each")" = 0 ] || { echo "$each"; exit 1; }; done'
 check 'the agent does a task' works first 'echo first >>/var/lib/s2/done'
 check 'no root can be written, no capability is left' no_powers
 check 'settings and secrets are in no image, and no secret in any setting' no_secrets
@@ -280,6 +315,7 @@ if [ ${#tools[@]} -gt 1 ]; then
   with "${tools[0]}"
   chapter "from nothing to healthy, by ${tools[0]}"
   must 'the orchestrator comes up' up orchestrator
+  must 'the bridge answers' within 20 is_healthy bridge
   must 'a conversation is opened' s2 conversation create --role-b tests --number 3 --agent-b s2-worker-3
   must 'the worker comes up' up worker
   must 'all five are healthy' within 40 all_healthy

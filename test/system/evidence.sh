@@ -190,6 +190,14 @@ check 'one that may not be is left dead' within 3 verdict_is 1 gone
 sleep 6
 check 'for good' verdict_is 1 gone
 check 'and nothing more was started' eval '[ "$(lines "agent restarted")" = 2 ]'
+docker rm -f agent-4 >/dev/null
+mkdir "$work/lent"
+agent 4 --label s2.restart=true --mount "type=bind,src=$work/lent,dst=/lent"
+check 'another, with a folder of this machine, is alive' within 5 verdict_is 4 alive
+rmdir "$work/lent"
+docker kill agent-4 >/dev/null
+check 'a start that the engine refuses is told as that, with its reason' within 20 incident_says restart_failed:s2-worker-4 'could not be started again: docker could not: .*/lent'
+check 'and not called a restart' eval '[ "$(lines "agent restarted")" = 2 ]'
 
 [ "$failed" -eq 0 ] || tail -n 40 "$work/watchdog.log"
 sum_up

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { S2Error } from '#fleet/errors.ts'
 import { CONFIG, Stage, Supervisor } from './stage.ts'
 
 const SECOND = 1_000
@@ -290,6 +291,41 @@ test('restarts back off, are capped within an hour, and then a human is asked, o
   engine.set('w1', 'ended', { mayStart: true })
   await stage.run(MINUTE)
   assert.equal(engine.started.length, CONFIG.restartsMax + 1, 'another hour, another try')
+})
+
+test('a start that is refused is one incident that names what to do, and no restart; when it is allowed, it is made', async () => {
+  const { stage, engine } = await withBodies(4, { mayStart: true })
+  await using _ = stage
+  const watchdogs = [stage.watchdog({ sources: [engine] }), stage.watchdog({ sources: [engine] })]
+  await stage.run(20 * SECOND)
+  engine.onStart = () => {
+    throw new S2Error('forbidden', 'systemd refused it: Access denied', { next: 'add a polkit rule' })
+  }
+  engine.set('w1', 'ended', { mayStart: true, why: 'exit code 1' })
+  await stage.run(4 * HOUR)
+  assert.deepEqual(await stage.open(), ['gone:w1', 'restart_failed:w1'])
+  const [, incident] = (await stage.store.incidents({ open: true })).sort((x, y) => (x.cause < y.cause ? -1 : 1))
+  assert.equal(
+    incident?.summary,
+    'body w1 of w1 could not be started again: systemd refused it: Access denied; next: add a polkit rule',
+  )
+  const told = watchdogs.flatMap((each) => each.said('incident opened')).map(({ fields }) => fields.cause)
+  assert.deepEqual(told.sort(), ['gone:w1', 'restart_failed:w1'])
+  assert.deepEqual(
+    watchdogs.flatMap((each) => each.said('agent restarted')),
+    [],
+  )
+  const tries = engine.started.length
+  assert.ok(tries > CONFIG.restartsMax && tries <= 5 * CONFIG.restartsMax, `${tries} tries`)
+  const claims = (await stage.store.incidents({ open: false })).filter(({ kind }) => kind === 'restart')
+  assert.match(claims[0]?.summary ?? '', /is to be started again: try \d of 3 within an hour/)
+  engine.onStart = (id) => {
+    stage.actor(id).incarnation = 'second'
+    engine.set(id, 'living', { mayStart: true })
+  }
+  await stage.run(HOUR + 10 * MINUTE)
+  assert.equal(engine.started.length, tries + 1)
+  assert.deepEqual(await stage.open(), [])
 })
 
 test('nothing is started while its supervisor is unknown, nor where the setting says never', async () => {

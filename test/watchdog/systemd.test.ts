@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { Body } from '#fleet/bodies.ts'
+import type { S2Error } from '#fleet/errors.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { SETTINGS } from '#runtime/settings.ts'
 import { SystemdSource } from '../../services/watchdog/evidence/systemd.ts'
@@ -119,7 +120,25 @@ test('a manager that refuses, or is not there, tells nothing', async () => {
   await using manager = await Manager.open()
   await manager.says('echo "Failed to connect to bus" >&2; exit 1')
   await assert.rejects(manager.read(), /systemctl show failed: exit code 1/)
-  await assert.rejects(manager.source.start('claude@w.service', new AbortController().signal), /start failed/)
+  await assert.rejects(
+    manager.source.start('claude@w.service', new AbortController().signal),
+    /Failed to connect to bus/,
+  )
+})
+
+test('a start that is refused is told as that, with what to do; one that fails, in the words of the manager', async () => {
+  await using manager = await Manager.open()
+  const start = () => manager.source.start('claude@w.service', new AbortController().signal)
+  for (const why of ['Interactive authentication required.', 'Access denied']) {
+    await manager.says(`echo "Failed to start claude@w.service: ${why}" >&2; echo "See system logs" >&2; exit 1`)
+    await assert.rejects(start(), (error: S2Error) => {
+      return error.message === `systemd refused it: ${why}` && /polkit rule/.test(error.next ?? '')
+    })
+  }
+  await manager.says('echo "Job for claude@w.service failed because of a timeout." >&2; exit 1')
+  await assert.rejects(start(), /systemd could not: Job for claude@w\.service failed because of a timeout\./)
+  await manager.says('exit 5')
+  await assert.rejects(start(), /systemd could not: exit code 5/)
 })
 
 test('a unit that is no unit is refused by name', () => {

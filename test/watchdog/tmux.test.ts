@@ -181,6 +181,23 @@ suite('tmux', { skip }, () => {
     await server.until('w1', 'living')
   })
 
+  test('a dead pane of the only session there is runs its command; a session that cannot be made is no start', async () => {
+    await using server = await Server.open()
+    server.session('one', 'w1', 'exec sleep 1000', 'until test -e over; do sleep 0.02; done; exit 7')
+    server.run('set-option', '-g', 'remain-on-exit', 'on')
+    await server.until('w1', 'living')
+    await writeFile(join(server.folder, 'over'), '')
+    await server.until('w1', 'ended', 'exit code 7')
+    await server.start('w1')
+    await server.until('w1', 'living')
+    const id = server.bodies.of('w1')?.body.id ?? ''
+    server.session('other', null)
+    server.run('kill-session', '-t', 'one')
+    await server.until('w1', 'ended')
+    server.session('one', null)
+    await assert.rejects(server.source.start(id, new AbortController().signal), /duplicate session: one/)
+  })
+
   test('a server that missed the death of its child does not know how it ended: the zombie does', async () => {
     await using server = await Server.open()
     const parent = spawn('sh', ['-c', `sh -c 'read line; exit 7' <&3 & echo $!; exec sleep 1000`], {

@@ -20,6 +20,7 @@ export const INCIDENT_KINDS = [
   'unit_failed',
   'supervisor_away',
   'restart',
+  'restart_failed',
   'restarts_exhausted',
   'credentials',
 ] as const

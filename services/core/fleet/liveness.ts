@@ -2,8 +2,11 @@ import { FOREIGN_LIFE, type Pulse } from './beat.ts'
 import type { Agent } from './conversation.ts'
 import { type SessionId, sideOf } from './session.ts'
 
-/** What an observer thinks of an agent. `stalled`, `parked` and `gone` want evidence beyond beats. */
-export const VERDICTS = ['alive', 'late', 'silent', 'stalled', 'parked', 'gone'] as const
+/**
+ * What an observer thinks of an agent. `new` was never heard, so it is not lost either; `stalled`, `parked` and `gone` want
+ * evidence beyond beats.
+ */
+export const VERDICTS = ['new', 'alive', 'late', 'silent', 'stalled', 'parked', 'gone'] as const
 export type Verdict = (typeof VERDICTS)[number]
 
 export interface AgentVerdict {
@@ -36,8 +39,10 @@ export interface Standing {
   readonly proven: boolean
   /** Changes whenever the agent or its daemon showed more than a beat: work done, or a new life. */
   readonly signs: number
-  /** A session of a foreign conversation, which promised nobody to beat, and was not heard yet. */
-  readonly isStranger: boolean
+  /** Nobody ever heard it, nor learned of its death: what it rules is about work that lies with it, and no loss. */
+  readonly isNew: boolean
+  /** Since when the observer knows of it. */
+  readonly knownSince: number
   /** The end `b` that it can take tasks by, the one heard last; null where it has only ends `a`. */
   readonly seat: SessionId | null
 }
@@ -66,7 +71,7 @@ export class Roster {
   readonly #late = new Line()
   /** Convicted within the last silence window. */
   readonly #fallen = new Line()
-  readonly #counts: Record<Ruling, number> = { alive: 0, late: 0, silent: 0, gone: 0 }
+  readonly #counts: Record<Ruling | 'new', number> = { new: 0, alive: 0, late: 0, silent: 0, gone: 0 }
   /** Of those that count in the question whether many fell silent together. */
   #counting = 0
   #unheard = 0
@@ -82,7 +87,7 @@ export class Roster {
     return this.#members.size
   }
 
-  get counts(): Readonly<Record<Ruling, number>> {
+  get counts(): Readonly<Record<Ruling | 'new', number>> {
     return this.#counts
   }
 
@@ -207,6 +212,7 @@ export class Roster {
     const member = this.#members.get(agent)
     if (member === undefined || member.verdict === 'gone') return
     this.#pass(member, 'gone', now)
+    this.#meetFirst(member)
     member.proven = false
     member.credit = now - this.#patience.silentAfterMs // like one that has just been found silent
     this.#fallen.insert(member)
@@ -236,7 +242,7 @@ export class Roster {
   /**
    * Whether so many are unheard together that the cause is not theirs: at least 55 % and 3 of those that count (2 where
    * three or fewer do). Late ones count as unheard, so that the first conviction of a mass silence finds it out. Those
-   * long silent with an incident of their own count on neither side; nor do foreign agents that never beat at all.
+   * long silent with an incident of their own count on neither side; nor do those that were never heard at all.
    */
   get massSilence(): boolean {
     const least = this.#counting <= 3 ? 2 : 3
@@ -259,7 +265,6 @@ export class Roster {
     // Foreign conversations name no agents: the session id stands in, and nobody there promised to beat.
     const member = new Member(name, session === name, now)
     this.#members.set(name, member)
-    this.#counts.alive += 1
     this.#count(member, 1)
     this.#alive.insert(member)
     return member
@@ -286,6 +291,7 @@ export class Roster {
     seen.member.leave(seen.session)
     seen.member = to
     to.take(seen.session)
+    if (seen.incarnation !== null && !to.isForeign) this.#meetFirst(to)
   }
 
   *#forgetTheRest(): Generator<void> {
@@ -299,7 +305,6 @@ export class Roster {
       yield
       if (member.generation === this.#generation) continue
       member.line?.remove(member)
-      this.#counts[member.verdict] -= 1
       this.#count(member, -1)
       this.#members.delete(name)
     }
@@ -320,6 +325,7 @@ export class Roster {
     seen.work = work
     member.host ??= host
     if (member.life !== incarnation) member.life = incarnation
+    if (!member.isForeign) this.#meetFirst(member) // what is left of foreign hands may be years old
     if (isNewLife) return 'life'
     if (!isBeat) return 'nothing'
     return hasWorked ? 'work' : 'beat'
@@ -337,9 +343,9 @@ export class Roster {
     if (seen.incarnation !== null) member.host = seen.host
     member.sit(seen.session)
     if (member.verdict !== 'alive') this.#pass(member, 'alive', now)
-    if (!member.met || member.told) {
+    if (member.isNew || member.told) {
       this.#recount(member, () => {
-        member.met = true
+        member.isNew = false
         member.told = false
         member.aside = false
       })
@@ -352,12 +358,18 @@ export class Roster {
   #pass(member: Member, to: Ruling, at: number): void {
     if (member.verdict === to) return
     this.#changes.push({ agent: member.agent, from: member.verdict, to, at })
-    this.#counts[member.verdict] -= 1
-    this.#counts[to] += 1
     this.#recount(member, () => {
       member.verdict = to
     })
     member.since = at
+  }
+
+  /** There is a sign that it lived once: from now on it can be lost. */
+  #meetFirst(member: Member): void {
+    if (!member.isNew) return
+    this.#recount(member, () => {
+      member.isNew = false
+    })
   }
 
   #putAside(member: Member): void {
@@ -373,7 +385,8 @@ export class Roster {
   }
 
   #count(member: Member, by: 1 | -1): void {
-    if (member.aside || member.isStranger) return
+    this.#counts[member.isNew ? 'new' : member.verdict] += by
+    if (member.aside || member.isNew) return
     this.#counting += by
     if (member.verdict !== 'alive') this.#unheard += by
     if (member.verdict === 'silent' || member.verdict === 'gone') this.#silent += by
@@ -416,7 +429,9 @@ interface Seen {
 
 class Member implements Standing {
   readonly agent: string
-  readonly #foreign: boolean
+  /** A session of a foreign conversation, which promised nobody to beat. */
+  readonly isForeign: boolean
+  readonly knownSince: number
   role = ''
   host: string | null = null
   verdict: Ruling = 'alive'
@@ -428,8 +443,7 @@ class Member implements Standing {
   generation = 0
   /** The incarnation that was noted last. */
   life: string | null = null
-  /** Ever heard by this observer. */
-  met = false
+  isNew = true
   told = false
   aside = false
   line: Line | null = null
@@ -440,13 +454,10 @@ class Member implements Standing {
 
   constructor(agent: string, foreign: boolean, now: number) {
     this.agent = agent
-    this.#foreign = foreign
+    this.isForeign = foreign
+    this.knownSince = now
     this.since = now
     this.credit = now
-  }
-
-  get isStranger(): boolean {
-    return this.#foreign && !this.met
   }
 
   take(session: SessionId): void {

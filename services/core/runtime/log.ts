@@ -1,6 +1,8 @@
 import { createLogger, format, transports } from 'winston'
+import type { Env } from './config.ts'
+import { markFor } from './journal.ts'
 
-/** One JSON line per event on standard output; journald and docker keep it. */
+/** One JSON line per event on standard output; journald, which is told its priority, and docker keep it. */
 export interface Log {
   error(event: string, fields?: Fields): void
   warn(event: string, fields?: Fields): void
@@ -16,13 +18,14 @@ export type Level = 'error' | 'warn' | 'info' | 'debug'
 /** Makes every text that leaves the process harmless: the rule itself belongs to the domain and is handed in. */
 export type Redact = (text: string) => string
 
-export function openLog(program: string, level: Level, redact: Redact): Log {
+export function openLog(program: string, level: Level, redact: Redact, env: Env): Log {
+  const mark = markFor(1, env)
   process.stdout.on('error', () => undefined) // a closed pipe must not end the program (EPIPE)
   const logger = createLogger({
     level,
     format: format.combine(
       format.timestamp(),
-      format.printf((info) => redact(line(program, info))),
+      format.printf((info) => mark(info.level as Level, redact(line(program, info)))),
     ),
     transports: [new transports.Stream({ stream: process.stdout, eol: '\n' })],
   })

@@ -2,6 +2,7 @@ import { healthSocket } from './ask.ts'
 import { type Chance, type Clock, systemChance, systemClock } from './clock.ts'
 import { ConfigError, type Env } from './config.ts'
 import { Health, serveHealth } from './health.ts'
+import { markFor } from './journal.ts'
 import { type Level, type Log, openLog, type Redact } from './log.ts'
 import { openNotify } from './notify.ts'
 import { Pulse, ROUND_MS } from './pulse.ts'
@@ -58,11 +59,11 @@ export async function run<C extends LifeConfig>(program: Program<C>, env: Env = 
   try {
     config = program.readConfig(env)
   } catch (error) {
-    process.stderr.write(`s2-${program.name}: ${error instanceof ConfigError ? error.message : String(error)}\n`)
+    complain(`s2-${program.name}: ${error instanceof ConfigError ? error.message : String(error)}`, env)
     process.exitCode = EXIT.config
     return
   }
-  const log = openLog(program.name, config.logLevel, program.redact)
+  const log = openLog(program.name, config.logLevel, program.redact, env)
   process.exitCode = await live(program, config, env, log)
   await log.end()
 }
@@ -120,7 +121,7 @@ async function live<C extends LifeConfig>(program: Program<C>, config: C, env: E
   await drain(stack, config.drainMs, log, outcome.error === undefined)
   health.enter('stopped')
   notify.close()
-  return ending(outcome.error, log)
+  return ending(outcome.error, log, env)
 }
 
 /** Releases everything within the deadline; past it, what is left is left, and the process ends. */
@@ -140,12 +141,17 @@ async function drain(stack: AsyncDisposableStack, drainMs: number, log: Log, cle
   // Something not released would keep the process alive past its stop: the deadline ends that too, so it stays set.
 }
 
-function ending(error: Error | undefined, log: Log): number {
+function ending(error: Error | undefined, log: Log, env: Env): number {
   if (error === undefined) return process.exitCode === EXIT.failed ? EXIT.failed : EXIT.done
   if (error instanceof ConfigError) {
-    process.stderr.write(`${error.message}\n`)
+    complain(error.message, env)
     return EXIT.config
   }
   log.error('failed', { error })
   return EXIT.failed
+}
+
+/** What a person is to mend, in plain words. */
+function complain(text: string, env: Env): void {
+  process.stderr.write(`${markFor(2, env)('error', text)}\n`)
 }

@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream'
 import type Docker from 'dockerode'
 import type { ContainerInfo } from 'dockerode'
 import type { Body } from '#fleet/bodies.ts'
+import { S2Error } from '#fleet/errors.ts'
 import { bounded } from '#runtime/bounded.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Source } from '../evidence.ts'
@@ -83,7 +84,7 @@ class DockerSource implements Source {
         signal,
       )
     } catch (error) {
-      if ((error as { statusCode?: number }).statusCode !== 304) throw error // 304: it runs already
+      if ((error as Refusal).statusCode !== 304) throw notStarted(id, error as Refusal) // 304: it runs already
     }
   }
 
@@ -172,4 +173,20 @@ class DockerSource implements Source {
     })
     return [...bodies, ...removed]
   }
+}
+
+/** What the engine answers instead of doing something. */
+type Refusal = Error & { readonly statusCode?: number; readonly json?: { readonly message?: string } }
+
+/** Why a container was not started, in the words of its engine. A proxy before the engine may let one look, and no more. */
+function notStarted(id: string, error: Refusal): S2Error {
+  const why = error.json?.message ?? error.message
+  const start = `docker start ${id.slice(0, 12)}`
+  if (error.statusCode === 401 || error.statusCode === 403) {
+    return new S2Error('forbidden', `docker refused it: ${why}`, {
+      next: `let the watchdog start containers; by hand: ${start}`,
+      cause: error,
+    })
+  }
+  return new S2Error('unavailable', `docker could not: ${why}`, { next: start, cause: error })
 }

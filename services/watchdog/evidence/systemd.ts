@@ -1,6 +1,7 @@
 import type { Body } from '#fleet/bodies.ts'
+import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { hasSucceeded, howItEnded, runCommand } from '#runtime/command.ts'
+import { type Ending, hasSucceeded, howItEnded, runCommand } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
 import type { AgentUnits } from '#runtime/settings.ts'
 import type { Source } from '../evidence.ts'
@@ -40,12 +41,14 @@ export class SystemdSource implements Source {
 
   async read(signal: AbortSignal): Promise<readonly Body[]> {
     const patterns = this.#config.units.map((each) => ('unit' in each ? each.unit : `${each.template}*.service`))
-    const text = await this.#systemctl(
-      ['show', '--no-pager', `--property=${PROPERTIES}`, '--', ...patterns],
-      TIMEOUT_MS,
-      signal,
-    )
-    const bodies = text.split(/\n\n+/).flatMap((block) => this.#bodyOf(block) ?? [])
+    const args = ['show', '--no-pager', `--property=${PROPERTIES}`, '--', ...patterns]
+    const ending = await this.#run(args, TIMEOUT_MS, signal)
+    if (!hasSucceeded(ending))
+      throw new Error(`systemctl show failed: ${howItEnded(ending)}`, { cause: ending.stderr.slice(-500) })
+    const bodies = ending.stdout
+      .toString('utf8')
+      .split(/\n\n+/)
+      .flatMap((block) => this.#bodyOf(block) ?? [])
     const named = new Set(bodies.map(({ id }) => id))
     for (const body of bodies) if (body.state !== 'ended') this.#ran.set(body.id, body)
     const forgotten = [...this.#ran.values()].filter(({ id }) => !named.has(id))
@@ -53,18 +56,17 @@ export class SystemdSource implements Source {
   }
 
   async start(id: string, signal: AbortSignal): Promise<void> {
-    await this.#systemctl(['start', '--no-ask-password', '--', id], START_MS, signal)
+    const ending = await this.#run(['start', '--no-ask-password', '--', id], START_MS, signal)
+    if (!hasSucceeded(ending)) throw notStarted(id, this.#config.manager, ending)
   }
 
-  async #systemctl(args: readonly string[], timeoutMs: number, signal: AbortSignal): Promise<string> {
+  async #run(args: readonly string[], timeoutMs: number, signal: AbortSignal): Promise<Ending> {
     const manager = this.#config.manager === 'user' ? ['--user'] : []
-    const ending = await runCommand(
+    return await runCommand(
       { argv: ['systemctl', ...manager, ...args], env: this.#env, timeoutMs, outputMax: OUTPUT_MAX, beyond: 'end' },
       this.#clock,
       signal,
     )
-    if (hasSucceeded(ending)) return ending.stdout.toString('utf8')
-    throw new Error(`systemctl ${args[0]} failed: ${howItEnded(ending)}`, { cause: ending.stderr.slice(-500) })
   }
 
   #bodyOf(block: string): Body | null {
@@ -103,6 +105,22 @@ export class SystemdSource implements Source {
     }
     return undefined
   }
+}
+
+/** Why a unit was not started, in the words of its manager, and what to do: polkit lets no service start one unless a rule says so. */
+function notStarted(id: string, manager: UnitsConfig['manager'], ending: Ending): S2Error {
+  const said =
+    ending.stderr
+      .trim()
+      .split('\n')[0]
+      ?.replace(/^Failed to start [^:]*: /, '') ?? ''
+  const why = ending.ended !== null || said === '' ? howItEnded(ending) : said
+  const start = `systemctl ${manager === 'user' ? '--user ' : ''}start ${id}`
+  if (/authentication required|access denied|permission denied|not permitted/i.test(said)) {
+    const next = `a polkit rule lets the user of the watchdog do that (README, “Agents that die”); by hand: ${start}`
+    return new S2Error('forbidden', `systemd refused it: ${why}`, { next })
+  }
+  return new S2Error('unavailable', `systemd could not: ${why}`, { next: `${start}, and systemctl status says why` })
 }
 
 function hasRun(fields: ReadonlyMap<string, string>): boolean {

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import type { Body } from '#fleet/bodies.ts'
+import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { hasSucceeded, howItEnded, runCommand } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
@@ -61,6 +62,8 @@ export class TmuxSource implements Source {
   readonly #env: Env
   readonly #clock: Clock
   readonly #known = new Map<string, Session>()
+  /** Sessions that the server had when it was asked last. */
+  #there: ReadonlySet<string> = new Set()
 
   constructor(socket: string, env: Env, clock: Clock) {
     this.#socket = socket
@@ -73,6 +76,7 @@ export class TmuxSource implements Source {
     const now = new Map((answer?.sessions ?? []).map((session) => [session.id, session]))
     const missing = [...this.#known.values()].filter(({ id }) => !now.has(id) && !answer?.foreign.has(id))
     for (const session of now.values()) this.#known.set(session.id, session)
+    this.#there = new Set(now.keys())
     const bodies = [...now.values()].map((session) => this.#present(session))
     for (const id of answer?.foreign ?? []) {
       const session = this.#known.get(id)
@@ -94,17 +98,31 @@ export class TmuxSource implements Source {
   async start(id: string, signal: AbortSignal): Promise<void> {
     const session = this.#known.get(id)
     if (session === undefined) throw new Error(`no such session: ${id}`)
-    const { name, path, restart, agent, panes } = session
-    if (!isCommand(restart)) {
-      for (const pane of panes) if (pane.isDead) await this.#tmux(['respawn-pane', '-t', pane.id], signal)
-      return
+    try {
+      await this.#restart(session, signal)
+    } catch (error) {
+      const next = `tmux -S ${this.#socket} new-session -d -s ${session.name}, and in it what the agent runs`
+      throw new S2Error('unavailable', `tmux could not: ${(error as Error).message}`, { next, cause: error })
     }
-    await this.#tmux(['kill-session', '-t', session.target], signal).catch(() => undefined) // of dead panes, if it is there at all
+  }
+
+  async #restart({ id, name, path, restart, agent, panes }: Session, signal: AbortSignal): Promise<void> {
+    if (this.#there.has(id)) return await this.#revive(panes, isCommand(restart) ? ['-c', path, restart] : [], signal)
     const options = [
       ['@s2_agent', agent],
       ['@s2_restart', restart],
     ].flatMap(([key = '', value = '']) => [';', 'set-option', key, value])
     await this.#tmux(['new-session', '-d', '-s', name, '-c', path, restart, ...options], signal)
+  }
+
+  /** Dead panes that remain are run again where they are; one is enough for a command. A server that lost its last session would end. */
+  async #revive(panes: readonly Pane[], command: readonly string[], signal: AbortSignal): Promise<void> {
+    const [first, ...rest] = panes.filter(({ isDead }) => isDead)
+    if (first === undefined) return
+    await this.#tmux(['respawn-pane', '-t', first.id, ...command], signal)
+    for (const { id } of rest) {
+      await this.#tmux(command.length > 0 ? ['kill-pane', '-t', id] : ['respawn-pane', '-t', id], signal)
+    }
   }
 
   #present(session: Session): Body {
@@ -175,7 +193,8 @@ export class TmuxSource implements Source {
     if (hasSucceeded(ending)) return ending.stdout.toString('utf8')
     if (/no server running|error connecting|lost server|server exited|no current target/.test(ending.stderr))
       throw new NoServer(ending.stderr.trim())
-    throw new Error(`tmux ${args[0]} failed: ${howItEnded(ending)}`, { cause: ending.stderr.slice(-500) })
+    const said = ending.stderr.trim().split('\n')[0]
+    throw new Error(`tmux ${args[0]} failed: ${said === '' ? howItEnded(ending) : said}`)
   }
 }
 

@@ -117,7 +117,7 @@ test('an agent with several sessions is heard by any of them, and takes tasks by
   assert.equal(roster.agentOf('conv_new/b'), undefined)
 })
 
-test('an agent that never beat is convicted, from when it became known', () => {
+test('an agent that never beat is ruled on from when it became known, for the sake of work that lies with it', () => {
   const roster = rosterOf('w1')
   know(roster, [agent('w1'), agent('w2')], 30_000)
   assert.deepEqual(steps(roster.due(SILENT)), [
@@ -142,7 +142,7 @@ test('agents whose conversations ended are forgotten, whatever was thought of th
   roster.due(20_000 + LATE)
   know(roster, [agent('w3')], 36_000)
   assert.equal(roster.size, 1)
-  assert.deepEqual(roster.counts, { alive: 0, late: 1, silent: 0, gone: 0 })
+  assert.deepEqual(roster.counts, { new: 0, alive: 0, late: 1, silent: 0, gone: 0 })
   assert.deepEqual(steps(roster.due(20_000 + SILENT)), [`w3 late>silent ${20_000 + SILENT}`])
   assert.deepEqual(roster.muster, { count: 1, unheard: 1, silent: 1 })
 })
@@ -190,6 +190,7 @@ test('grace: nobody is convicted for a full silence, and nobody is called back w
 
 test('whoever was convicted before a restart is late until heard, and stays out of the count of mass silence', () => {
   const roster = rosterOf(...names(9))
+  roster.recall(names(9).map((name) => pulse(name, 0)))
   for (const name of names(5)) roster.suspect(name, 0)
   assert.deepEqual(roster.muster, { count: 4, unheard: 0, silent: 0 })
   assert.equal(roster.standing('w1')?.verdict, 'late')
@@ -258,7 +259,7 @@ test('silences further apart than one window are single failures, once an incide
     for (const { agent, to } of roster.due(now)) if (to === 'silent') roster.told(agent, now)
     assert.equal(roster.massSilence, false, `at ${now}`)
   }
-  assert.deepEqual(roster.counts, { alive: 3, late: 0, silent: 6, gone: 0 })
+  assert.deepEqual(roster.counts, { new: 0, alive: 3, late: 0, silent: 6, gone: 0 })
   assert.deepEqual(roster.muster, { count: 3, unheard: 0, silent: 0 })
 })
 
@@ -282,19 +283,39 @@ test('those silenced together keep the brake on until enough are heard again, ho
   assert.equal(roster.massSilence, false)
 })
 
-test('foreign agents that never beat are convicted, but do not count in mass silence', () => {
+test('foreign agents that never beat do not count in mass silence, whatever there was of them before', () => {
   const roster = new Roster(patience)
   const foreign = names(12).map((name) => agent(sessionOf(name)))
   const strangers = foreign.map(({ name }) => ({ name, role: 'x', sessions: [name as SessionId] }))
   know(roster, [agent('a1'), agent('a2'), agent('a3'), ...strangers], 0)
+  roster.recall(names(12).map((name) => pulse(name, 0, { incarnation: FOREIGN_LIFE })))
   for (let now = 0; now <= SILENT; now += 5_000) {
     roster.hear([pulse('a1', now), pulse('a2', now), pulse('a3', now)], now)
   }
   roster.due(SILENT)
-  assert.deepEqual(roster.counts, { alive: 3, late: 0, silent: 12, gone: 0 })
+  assert.deepEqual(roster.counts, { new: 12, alive: 3, late: 0, silent: 0, gone: 0 })
   assert.equal(roster.massSilence, false)
   roster.hear([pulse('w1', 1)], SILENT + 1)
   assert.deepEqual(roster.muster, { count: 4, unheard: 0, silent: 0 }, 'one that did beat counts')
+})
+
+test('who was never heard is new and not lost, until it is heard, or known to be dead', () => {
+  const roster = rosterOf('w1', 'w2', 'w3')
+  roster.due(10 * SILENT)
+  assert.deepEqual(roster.counts, { new: 3, alive: 0, late: 0, silent: 0, gone: 0 })
+  assert.deepEqual([roster.massSilence, roster.muster], [false, { count: 0, unheard: 0, silent: 0 }])
+  roster.hear([pulse('w1', 1)], 10 * SILENT)
+  roster.gone('w2', 10 * SILENT)
+  assert.deepEqual(roster.counts, { new: 1, alive: 1, late: 0, silent: 0, gone: 1 })
+  assert.deepEqual(roster.muster, { count: 2, unheard: 1, silent: 1 })
+})
+
+test('who was heard before the observer came can be lost, in another conversation and by another name too', () => {
+  const roster = rosterOf('w1')
+  roster.recall([pulse('w1', 7)])
+  know(roster, [agent('w2', sessionOf('w1'))], 0)
+  roster.due(SILENT)
+  assert.deepEqual(roster.counts, { new: 0, alive: 0, late: 0, silent: 1, gone: 0 })
 })
 
 test('a beat of foreign hands counts for a full silence more: they beat so seldom', () => {
@@ -352,6 +373,7 @@ test('whatever happens, the roster thinks what the slow rule thinks', () => {
   fc.assert(
     fc.property(fc.array(event, { maxLength: 120 }), (events) => {
       const roster = rosterOf(...names(6))
+      roster.recall(names(6).map((name) => pulse(name, 0)))
       const naive = new Naive()
       let now = 0
       let seq = 0
@@ -365,7 +387,7 @@ test('whatever happens, the roster thinks what the slow rule thinks', () => {
           naive.heard.set(name, each.isForeign ? now + SILENT : now)
         }
         roster.due(now)
-        const counts = { alive: 0, late: 0, silent: 0, gone: 0 }
+        const counts = { new: 0, alive: 0, late: 0, silent: 0, gone: 0 }
         for (const { agent, verdict } of roster.standings()) {
           counts[verdict] += 1
           assert.equal(verdict, naive.verdict(agent, now))
@@ -411,7 +433,7 @@ test('who is proved dead is gone at once; beats of the daemon that outlived it d
   roster.gone('w1', 2_500)
   roster.gone('nobody', 2_500)
   assert.deepEqual(steps(roster.changes()), ['w1 alive>gone 2000'])
-  assert.deepEqual(roster.counts, { alive: 1, late: 0, silent: 0, gone: 1 })
+  assert.deepEqual(roster.counts, { new: 1, alive: 0, late: 0, silent: 0, gone: 1 })
   roster.hear([pulse('w1', 2)], 6_000)
   roster.hear([pulse('w1', 3, { work: 1 })], 11_000) // done before it died, told after
   assert.deepEqual(steps(roster.due(11_000)), [])

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import type { Socket } from 'unix-dgram'
 import { ask } from '../../ask.ts'
 import { without } from '../../native.ts'
-import { Program } from '../../program.ts'
+import { mainOf, Program } from '../../program.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-run-'))
 after(() => rmSync(folder, { recursive: true }))
@@ -24,6 +25,10 @@ const root = new URL('../../../', import.meta.url)
 
 /** Writes a program and starts it. */
 function start(name: string, body: string, env: Record<string, string> = {}): Program {
+  return new Program(write(name, body), env)
+}
+
+function write(name: string, body: string): string {
   const file = join(folder, `${name}.ts`)
   writeFileSync(
     file,
@@ -33,7 +38,7 @@ function start(name: string, body: string, env: Record<string, string> = {}): Pr
      const readConfig = () => ({ state: ${JSON.stringify(join(folder, name))}, logLevel: 'debug', health: undefined, drainMs: 500 })
      await run({ name: 'sample', redact, ${body} })`,
   )
-  return new Program(file, env)
+  return file
 }
 
 const socketOf = (name: string): string => join(folder, name, 'run', 'sample.sock')
@@ -168,4 +173,50 @@ test('what does not drain in time is left, and said', async () => {
   const { code } = await program.end()
   assert.equal(code, 1)
   assert.match(String(program.events.at(-1)?.event), /drain deadline passed/)
+})
+
+/** Runs a program, or the command line, with both streams in a file that counts as the journal, and answers the lines that came to it. */
+function linesInJournal(argv: readonly string[], isJournal: boolean): string[] {
+  const file = join(folder, 'journal')
+  writeFileSync(file, '')
+  const { dev, ino } = statSync(file, { bigint: true })
+  const out = openSync(file, 'a')
+  const env = { PATH: process.env.PATH, S2_STATE: folder, JOURNAL_STREAM: isJournal ? `${dev}:${ino}` : `${dev}:1` }
+  spawnSync(process.execPath, argv, { env, stdio: ['ignore', out, out] })
+  closeSync(out)
+  return readFileSync(file, 'utf8').trimEnd().split('\n')
+}
+
+test('where the journal reads, each line begins with its priority, and nowhere else', async () => {
+  const file = join(folder, 'levels.ts')
+  writeFileSync(
+    file,
+    `import { openLog } from '${new URL('services/core/runtime/log.ts', root)}'
+     const log = openLog('sample', 'debug', (text) => text, process.env)
+     for (const level of ['error', 'warn', 'info', 'debug']) log[level]('two\\nlines')
+     await log.end()`,
+  )
+  const marked = linesInJournal([file], true)
+  assert.deepEqual(
+    marked.map((line) => line.slice(0, 4)),
+    ['<3>{', '<4>{', '<6>{', '<7>{'],
+  )
+  assert.equal(JSON.parse(marked[0]?.slice(3) ?? '').event, 'two\nlines')
+  assert.ok(linesInJournal([file], false).every((line) => JSON.parse(line).program === 'sample'))
+})
+
+test('wrong settings are errors to the journal, line by line, and so is what a command could not do', () => {
+  const wrong = write(
+    'wrong',
+    `readConfig: () => { throw new ConfigError(['S2_A is odd', 'S2_B is odd']) }, start: async () => {}`,
+  )
+  assert.deepEqual(linesInJournal([wrong], true), [
+    '<3>s2-sample: wrong settings:',
+    '<3>  S2_A is odd',
+    '<3>  S2_B is odd',
+  ])
+  const late = write('late', `readConfig, start: async () => { throw new ConfigError(['cannot listen']) }`)
+  assert.deepEqual(linesInJournal([late], true).slice(-2), ['<3>wrong settings:', '<3>  cannot listen'])
+  const command = linesInJournal([mainOf('cli'), 'backup'], true)
+  assert.ok(command.length > 0 && command.every((line) => line.startsWith('<3>')), command.join('\n'))
 })

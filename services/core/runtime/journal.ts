@@ -1,0 +1,25 @@
+import { fstatSync } from 'node:fs'
+import type { Env } from './config.ts'
+
+/** Syslog's numbers, sd-daemon(3). */
+const PRIORITIES = { error: 3, warn: 4, info: 6, debug: 7 } as const
+
+/**
+ * Puts its priority before each line of a text where the journal itself reads the descriptor, so that `journalctl -p err`
+ * finds errors; it takes the prefix off again. Anywhere else the text stays as it is: a child inherits JOURNAL_STREAM with
+ * the environment, and only the device and the inode tell that its output still goes there, systemd.exec(5).
+ */
+export function markFor(descriptor: 1 | 2, env: Env): (level: keyof typeof PRIORITIES, text: string) => string {
+  if (!isJournal(descriptor, env.JOURNAL_STREAM)) return (_level, text) => text
+  return (level, text) => text.replace(/(^|\n)(?=[^\n])/g, `$1<${PRIORITIES[level]}>`)
+}
+
+function isJournal(descriptor: number, stream: string | undefined): boolean {
+  if (stream === undefined) return false
+  try {
+    const { dev, ino } = fstatSync(descriptor, { bigint: true })
+    return stream === `${dev}:${ino}`
+  } catch {
+    return false // the descriptor is closed
+  }
+}
