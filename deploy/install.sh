@@ -58,6 +58,7 @@ install_all() {
   remember
   check_words
   plan
+  check_others
   check_host
   check_places
   check_commands

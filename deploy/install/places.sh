@@ -50,6 +50,10 @@ check_apart() {
       ! meet "$DESTDIR$first" "$DESTDIR$second" || fail "$first and $second lie in one another" 'give programs, settings and data folders of their own: PREFIX, ETC, STATE' 64
     done
   done
+}
+
+# What another installation has is not ours too.
+check_others() {
   for path in "$PREFIX" "$ETC" $states; do
     other=$(other_with "$path" PREFIX ETC STATE STATE-worker)
     [ -z "$other" ] || fail "$path lies in what the installation in $other has for itself" "choose other places, or remove that one: make uninstall PREFIX=$other" 64

@@ -38,7 +38,7 @@ if [ "$(id -u)" = 0 ]; then
     before=$word
     set -- "$@" "$word"
   done
-  give() { [ -z "${SUDO_UID:-}" ] || chown -h "$SUDO_UID:${SUDO_GID:-$SUDO_UID}" "$1"; }
+  give() { chown -h "${SUDO_UID:-0}:${SUDO_GID:-0}" "$1"; }
   [ -d "$out" ] || { mkdir -p -- "$out" && give "$out"; }
   [ -w "$out" ] || { printf 's2: %s cannot be written\n  next: name another folder with --out\n' "$out" >&2; exit 1; }
   code=0

@@ -2,7 +2,7 @@ units=/usr/local/lib/systemd/system
 
 # All that an installation might touch, as one line: names, modes, owners, contents.
 tree_print() {
-  inside sh -c 'cd / && find etc opt usr/local var/lib home srv/full -xdev -not -path "var/lib/systemd/*" \( -type f -exec sha256sum {} + , -printf "%p %m %u %g %l\n" \) | LC_ALL=C sort | sha256sum'
+  inside sh -c 'cd / && find etc opt usr/local var/lib home srv/full -xdev -not -path "var/lib/systemd/*" -not -path "var/lib/dpkg/*" -not -path "var/lib/apt/*" \( -type f -exec sha256sum {} + , -printf "%p %m %u %g %l\n" \) | LC_ALL=C sort | sha256sum'
 }
 changes_nothing() { # words command…: it is refused with these words, and not a file is another
   local before
@@ -48,8 +48,9 @@ check 'one whose group others are in' changes_nothing 'the user s2 has the group
 inside sh -c 'userdel s2; groupadd s2'
 check 'a group of that name without the user' changes_nothing 'there is a group s2 and no such user' install_from /src
 inside groupdel s2
-fails() { # command settings: an installation in which that command fails
-  inside sh -c 'mkdir -p /srv/cut && rm -f /srv/cut/* && printf "#!/bin/sh\nexit 1\n" >"/srv/cut/$1" && chmod +x "/srv/cut/$1" && cd /src && PATH=/srv/cut:$PATH && export PATH && eval "${2:-} sh deploy/install.sh install"' sh "$@"
+fails() { # command words: an installation in which that command fails when it is called with these words
+  inside sh -c 'mkdir -p /srv/cut && rm -f /srv/cut/* && printf "#!/bin/sh\ncase \"\$*\" in *\"$2\"*) exit 1 ;; esac\nPATH=\${PATH#*:} exec $1 \"\$@\"\n" >"/srv/cut/$1" && chmod +x "/srv/cut/$1"
+    cd /src && PATH=/srv/cut:$PATH sh deploy/install.sh install' sh "$1" "${2:-}"
 }
 check 'a user that cannot be made' changes_nothing 'the user s2 cannot be made' fails useradd
 inside sh -c "mkdir -p $units && echo '[Service]' >$units/s2-bridge.service"
@@ -89,8 +90,9 @@ cut_off_at() { # name checkout: an installation that is killed just before it wo
     cd "$2" && PATH=/srv/cut:$PATH sh deploy/install.sh install' sh "$1" "$2" >"$work/cut" 2>&1
   grep -q 'installed\|upgraded' "$work/cut" && echo 'it was not cut off' && failed=$((failed + 1))
 }
-for command in chown chgrp ln systemctl; do
-  check "when $command fails, it is said how it goes on" refuses 'goes on where this stopped' fails "$command"
+for command in chown chgrp ln 'systemctl daemon-reload' 'systemctl enable'; do
+  # shellcheck disable=SC2086 # a command and its word
+  check "when $command fails, it is said how it goes on" refuses 'goes on where this stopped' fails $command
 done
 cut_off_at laid /src
 check 'after one that was cut off, make install lays everything' install_from /src
