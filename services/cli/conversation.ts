@@ -8,7 +8,7 @@ import { publishCredential, removeCredential } from '#spool/credentials.ts'
 import { agentName, gitRemote, lifetime, role, wholeNumber } from './arguments.ts'
 import { credentialOf, serialAfter, workerFile } from './enrol.ts'
 import { UsageError } from './failure.ts'
-import { bridgeUrlFor, notHandedOut, openHandout } from './handout.ts'
+import { notHandedOut, openHandout, wayFor } from './handout.ts'
 import { hintAfterPush } from './hint.ts'
 import { reachAdministration } from './reach.ts'
 import type { Shell } from './shell.ts'
@@ -81,16 +81,16 @@ async function create(shell: Shell, options: CreateOptions): Promise<void> {
   if (handout === null && options.showTokens !== true)
     throw new UsageError("the worker's credential would go nowhere", 'add --remote, --out or --show-tokens')
   await using reached = await reachAdministration(shell)
-  const bridgeUrl = bridgeUrlFor(shell, reached.credentials)
+  const way = await wayFor(shell, reached.credentials)
   const opened = await reached.store.openConversation({
     roles: { a: options.roleA, b: options.roleB },
     agents: { a: options.agentA, b: agent },
     lifetimeMs: options.lifetime ?? settings.S2_LIFETIME,
   })
-  const file = workerFile(opened, bridgeUrl, serialAfter(handout?.before?.createdAt, opened.createdAt))
+  const file = workerFile(opened, way, serialAfter(handout?.before?.createdAt, opened.createdAt))
   let place: string | null = null
   try {
-    await publishCredential(settings.S2_STATE, credentialOf(opened, 'a', bridgeUrl, opened.createdAt))
+    await publishCredential(settings.S2_STATE, credentialOf(opened, 'a', way, opened.createdAt))
     place = (await handout?.put(file, `Credential of ${agent}`)) ?? null
   } catch (error) {
     // Nobody has the worker's token: a channel that nobody can use would only hold work back.

@@ -8,7 +8,7 @@ import { credentialsFolder, publishCredential } from '#spool/credentials.ts'
 import { duration, gitRemote } from './arguments.ts'
 import { credentialOf, renewTokens, serialAfter, workerFile } from './enrol.ts'
 import { UsageError } from './failure.ts'
-import { bridgeUrlFor, notHandedOut, openHandout } from './handout.ts'
+import { notHandedOut, openHandout, wayFor } from './handout.ts'
 import { hint, hintAfterPush } from './hint.ts'
 import { type Reached, reachAdministration } from './reach.ts'
 import type { Shell } from './shell.ts'
@@ -63,12 +63,14 @@ async function rotate(shell: Shell, agent: string, options: Options): Promise<vo
   await using handout = await openHandout(shell, worker, options)
   if (handout === null)
     throw new UsageError(`the new credential of ${worker} would go nowhere`, 'add --remote or --out')
+  const own = reached.credentials.find(({ session }) => session === sessionId(conversation.id, 'a'))
+  const before = handout.before ?? { bridgeUrl: null, bridgeCa: own?.bridgeCa ?? null }
+  const way = await wayFor(shell, reached.credentials, before)
   const enrolment = await renewTokens(reached.store, conversation, options.overlap)
   const serial = serialAfter(handout.before?.createdAt, shell.clock.wall())
-  const bridgeUrl = handout.before?.bridgeUrl ?? bridgeUrlFor(shell, reached.credentials)
   let place: string
   try {
-    place = await handout.put(workerFile(enrolment, bridgeUrl, serial), `New token of ${worker}`)
+    place = await handout.put(workerFile(enrolment, way, serial), `New token of ${worker}`)
   } catch (error) {
     const rest = `the token before counts for another ${formatDuration(options.overlap)}: run the command again until then`
     throw notHandedOut(error, rest)
@@ -82,11 +84,11 @@ async function rotateOwn(shell: Shell, reached: Reached, conversation: Conversat
   const state = stateFolder(shell)
   const session = sessionId(conversation.id, 'a')
   const mine = reached.credentials.find((each) => each.session === session)
+  const way = await wayFor(shell, reached.credentials, mine)
   const token = await reached.store.rotateToken(session, options.overlap)
   const serial = serialAfter(mine?.createdAt, shell.clock.wall())
-  const bridgeUrl = mine?.bridgeUrl ?? bridgeUrlFor(shell, reached.credentials)
   const enrolment = { ...conversation, tokens: { a: token, b: '' } }
-  await publishCredential(state, credentialOf(enrolment, 'a', bridgeUrl, serial))
+  await publishCredential(state, credentialOf(enrolment, 'a', way, serial))
   tell(shell, session, credentialsFolder(state), options)
 }
 

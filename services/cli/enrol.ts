@@ -1,3 +1,4 @@
+import { readAuthority } from '#fleet/certificate.ts'
 import type { Conversation, OpenedConversation } from '#fleet/conversation.ts'
 import { type Credential, credentialPath, formatCredentialFile, parseInstant } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
@@ -10,22 +11,25 @@ export interface Enrolment extends Conversation {
   readonly tokens: OpenedConversation['tokens']
 }
 
+/** How the holder of a credential reaches the bridge. */
+export type Way = Pick<Credential, 'bridgeUrl' | 'bridgeCa'>
+
 /** A credential of one end, as its host keeps it. */
-export function credentialOf(enrolment: Enrolment, side: Side, bridgeUrl: string, madeAt: number): Credential {
+export function credentialOf(enrolment: Enrolment, side: Side, way: Way, madeAt: number): Credential {
   return {
     session: sessionId(enrolment.id, side),
     token: enrolment.tokens[side],
     agent: enrolment.agents[side],
     role: enrolment.roles[side],
-    bridgeUrl,
+    ...way,
     createdAt: madeAt,
     expiresAt: enrolment.expiresAt,
   }
 }
 
 /** The worker's file, as it is committed. */
-export function workerFile(enrolment: Enrolment, bridgeUrl: string, madeAt: number): string {
-  const { session: _, ...credential } = credentialOf(enrolment, 'b', bridgeUrl, madeAt)
+export function workerFile(enrolment: Enrolment, way: Way, madeAt: number): string {
+  const { session: _, ...credential } = credentialOf(enrolment, 'b', way, madeAt)
   return formatCredentialFile({
     ...credential,
     conversation: enrolment.id,
@@ -37,6 +41,7 @@ export function workerFile(enrolment: Enrolment, bridgeUrl: string, madeAt: numb
 export interface Published {
   readonly conversation: string | null
   readonly bridgeUrl: string | null
+  readonly bridgeCa: string | null
   readonly createdAt: number
   readonly expiresAt: number
 }
@@ -49,11 +54,20 @@ export async function readPublished(publication: Publication, worker: number): P
     return {
       conversation: typeof fields.conversation_id === 'string' ? fields.conversation_id : null,
       bridgeUrl: typeof fields.bridge_url === 'string' ? fields.bridge_url : null,
+      bridgeCa: typeof fields.bridge_ca === 'string' ? authorityOrNull(fields.bridge_ca) : null,
       createdAt: parseInstant(String(fields.created_at)) ?? 0,
       expiresAt: parseInstant(String(fields.expires_at)) ?? 0,
     }
   } catch {
-    return { conversation: null, bridgeUrl: null, createdAt: 0, expiresAt: 0 }
+    return { conversation: null, bridgeUrl: null, bridgeCa: null, createdAt: 0, expiresAt: 0 }
+  }
+}
+
+function authorityOrNull(text: string): string | null {
+  try {
+    return readAuthority(text)
+  } catch {
+    return null
   }
 }
 

@@ -1,11 +1,13 @@
 import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { readAuthority } from '#fleet/certificate.ts'
 import { type Credential, credentialPath, workerName } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { readSettings } from '#runtime/config.ts'
+import { ConfigError, readSettings } from '#runtime/config.ts'
 import { publish } from '#spool/atomic.ts'
-import { type Published, readPublished } from './enrol.ts'
+import { type Published, readPublished, type Way } from './enrol.ts'
 import { UsageError } from './failure.ts'
 import { Publication } from './publication.ts'
 import type { Shell } from './shell.ts'
@@ -83,11 +85,33 @@ function numberOf(agent: string): number | null {
   return Number.isInteger(number) && workerName(number) === agent ? number : null
 }
 
-/** Where workers find the bridge: as set, or as the credentials of this host have it. */
-export function bridgeUrlFor(shell: Shell, credentials: readonly Credential[]): string {
+/**
+ * How the holder of a new credential reaches the bridge: by the address and trusting the authority that are set, else those of
+ * the credential `before` it. An address is also known to the other credentials of this host.
+ */
+export async function wayFor(
+  shell: Shell,
+  credentials: readonly Credential[],
+  before: { readonly bridgeUrl: string | null; readonly bridgeCa?: string | null } | null = null,
+): Promise<Way> {
   const env = commandEnv(shell)
-  const set = readSettings(env, ['S2_BRIDGE_URL']).S2_BRIDGE_URL
-  return env.S2_BRIDGE_URL === undefined ? (credentials[0]?.bridgeUrl ?? set) : set
+  const settings = readSettings(env, ['S2_BRIDGE_URL', 'S2_TLS_CA'])
+  const known = before?.bridgeUrl ?? credentials[0]?.bridgeUrl
+  const bridgeUrl = env.S2_BRIDGE_URL === undefined ? (known ?? settings.S2_BRIDGE_URL) : settings.S2_BRIDGE_URL
+  const bridgeCa = settings.S2_TLS_CA === undefined ? before?.bridgeCa : await authorityIn(settings.S2_TLS_CA)
+  return { bridgeUrl, ...(bridgeCa == null ? {} : { bridgeCa }) }
+}
+
+/** The authority in the file that S2_TLS_CA names. Throws ConfigError. */
+async function authorityIn(path: string): Promise<string> {
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    throw new ConfigError([`S2_TLS_CA=${path} cannot be read (${error.code})`])
+  })
+  try {
+    return readAuthority(text)
+  } catch (error) {
+    throw new ConfigError([`S2_TLS_CA=${path} ${(error as Error).message}`])
+  }
 }
 
 /** The refusal when new tokens were made and could not be handed out. */

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { createConnection } from 'node:net'
 import { join } from 'node:path'
-import type { Credential } from '#fleet/credential.ts'
+import { authorityAt, type Credential } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
 import { readSettings } from '#runtime/config.ts'
@@ -67,6 +67,7 @@ export async function openSessions(
   return await openStore(bridgeUrl, storeParts(shell), {
     token: (session) => credentials().find((each) => each.session === session)?.token,
     sessions: () => credentials().map(({ session }) => session),
+    authority: () => authorityAt(bridgeUrl, credentials()),
   })
 }
 

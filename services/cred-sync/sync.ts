@@ -77,6 +77,7 @@ export class Sync {
     const changed =
       same?.token !== credential.token ||
       same.bridgeUrl !== credential.bridgeUrl ||
+      same.bridgeCa !== credential.bridgeCa ||
       same.createdAt !== credential.createdAt
     if (changed) await shelf.publish(credential)
     // One of another conversation stays until it expires: its messages may still be under way.

@@ -224,8 +224,12 @@ export class Host implements AsyncDisposable {
 
   // Sessions come, change and go
 
-  async #prove({ session, token, bridgeUrl }: Credential): Promise<void> {
-    const keyring = { token: (of: SessionId) => (of === session ? token : undefined), sessions: () => [session] }
+  async #prove({ session, token, bridgeUrl, bridgeCa }: Credential): Promise<void> {
+    const keyring = {
+      token: (of: SessionId) => (of === session ? token : undefined),
+      sessions: () => [session],
+      authority: () => bridgeCa,
+    }
     const { clock, open } = this.#parts
     await using store = open(bridgeUrl, keyring)
     const over = new AbortController()
@@ -323,6 +327,7 @@ export class Host implements AsyncDisposable {
         const credential = this.#keys.get(session)
         return credential?.bridgeUrl === url ? credential.token : undefined
       },
+      authority: () => this.#keys.authorityAt(url),
       sessions: () => {
         const now = clock.now()
         const members = this.#on(url)

@@ -1,4 +1,4 @@
-import type { Credential } from '#fleet/credential.ts'
+import { authorityAt, type Credential } from '#fleet/credential.ts'
 import { isPassing } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session.ts'
 import { backoff } from '#runtime/backoff.ts'
@@ -39,6 +39,8 @@ export class Keys {
   readonly #inForce = new Map<SessionId, Credential>()
   readonly #trials = new Map<SessionId, Trial>()
   readonly #lockedOut = new Set<SessionId>()
+  /** What is trusted at each address, as found when it was asked for last; empty again once a credential has changed. */
+  readonly #authorities = new Map<string, string | undefined>()
 
   constructor(parts: KeysParts) {
     this.#parts = parts
@@ -46,6 +48,14 @@ export class Keys {
 
   get(session: SessionId): Credential | undefined {
     return this.#inForce.get(session)
+  }
+
+  /** The authority to trust at a bridge's address; undefined: those that this host trusts. */
+  authorityAt(bridgeUrl: string): string | undefined {
+    if (!this.#authorities.has(bridgeUrl)) {
+      this.#authorities.set(bridgeUrl, authorityAt(bridgeUrl, this.#inForce.values()))
+    }
+    return this.#authorities.get(bridgeUrl)
   }
 
   /** The bridge does not let the session speak. Where its time is over as well, the next look lets it leave. */
@@ -90,7 +100,7 @@ export class Keys {
       onJoin(credential)
       return true
     }
-    if (held.token === credential.token && held.bridgeUrl === credential.bridgeUrl) {
+    if (isSameKey(held, { ...credential, createdAt: held.createdAt })) {
       this.#take({ ...credential, expiresAt: Math.max(credential.expiresAt, held.expiresAt) })
       return true
     }
@@ -146,6 +156,7 @@ export class Keys {
 
   #take(credential: Credential): void {
     this.#inForce.set(credential.session, credential)
+    this.#authorities.clear()
     this.#trials.delete(credential.session)
     this.#parts.troubles.over(topicOf(credential.session))
   }
@@ -163,6 +174,7 @@ export class Keys {
 
   #leave(session: SessionId, why: string): void {
     this.#inForce.delete(session)
+    this.#authorities.clear()
     this.#trials.delete(session)
     this.#parts.troubles.over(topicOf(session))
     this.#parts.log.info('session left', { session, why })
@@ -197,5 +209,10 @@ function topicOf(session: SessionId): string {
 }
 
 function isSameKey(one: Credential, other: Credential): boolean {
-  return one.token === other.token && one.bridgeUrl === other.bridgeUrl && one.createdAt === other.createdAt
+  return (
+    one.token === other.token &&
+    one.bridgeUrl === other.bridgeUrl &&
+    one.bridgeCa === other.bridgeCa &&
+    one.createdAt === other.createdAt
+  )
 }

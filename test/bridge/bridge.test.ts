@@ -110,7 +110,7 @@ test('over TLS it is the same bridge, for those who trust its certificate', asyn
   await using ground = await Ground.open({ S2_TLS_CERT: CERT, S2_TLS_KEY: KEY })
   const { a, b } = await ground.channel()
   assert.match(ground.bridge.url, /^https:/)
-  const store = ground.as([a, b], { ca: cert })
+  const store = ground.as([a, b], {}, cert)
   await store.send(a.session, 'k', { text: 'x' })
   const stop = new AbortController()
   const mail = store.mail(b.session, 0, stop.signal)[Symbol.asyncIterator]()

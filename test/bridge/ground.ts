@@ -151,11 +151,11 @@ export class Ground implements AsyncDisposable {
   }
 
   /** The fleet as these sessions see it over the network. */
-  as(seats: readonly Seat[] | Map<SessionId, string>, options: RemoteOptions = {}): RemoteStore {
+  as(seats: readonly Seat[] | Map<SessionId, string>, options: RemoteOptions = {}, authority?: string): RemoteStore {
     const tokens = seats instanceof Map ? seats : new Map(seats.map(({ session, token }) => [session, token]))
     return this.remote(
       this.bridge.url,
-      { token: (session) => tokens.get(session), sessions: () => [...tokens.keys()] },
+      { token: (session) => tokens.get(session), sessions: () => [...tokens.keys()], authority: () => authority },
       options,
     )
   }

@@ -45,7 +45,7 @@ export async function enlist(fleet: Fleet, config: EnlistConfig, parts: EnlistPa
     const enrolment = isCurrent ? null : await enrol(known, worker, config, store)
     if (enrolment !== null) {
       const serial = serialAfter(published?.createdAt, clock.wall())
-      files.set(credentialPath(worker.number), workerFile(enrolment, config.bridgeUrl, serial))
+      files.set(credentialPath(worker.number), workerFile(enrolment, { bridgeUrl: config.bridgeUrl }, serial))
       pushed.push(worker.agent)
     }
     await keepOwnEnd(enrolment ?? known, config, parts)
@@ -109,5 +109,5 @@ async function keepOwnEnd(
   const [a] = await store.tokens(session)
   if (a === undefined) throw new S2Error('expired', `conversation ${conversation.id} has no token in force`)
   const serial = serialAfter(mine?.createdAt, clock.wall())
-  await publishCredential(state, credentialOf({ ...conversation, tokens: { a, b: '' } }, OWN, bridgeUrl, serial))
+  await publishCredential(state, credentialOf({ ...conversation, tokens: { a, b: '' } }, OWN, { bridgeUrl }, serial))
 }

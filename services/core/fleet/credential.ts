@@ -1,3 +1,4 @@
+import { readAuthority } from './certificate.ts'
 import { S2Error } from './errors.ts'
 import { isConversationId, type SessionId, sessionId } from './session.ts'
 
@@ -9,6 +10,8 @@ export interface Credential {
   readonly agent: string
   readonly role: string
   readonly bridgeUrl: string
+  /** PEM of the authority that signed the bridge's certificate; absent where other machines know it. */
+  readonly bridgeCa?: string
   /** Also its serial: a credential made earlier never takes the place of a later one. */
   readonly createdAt: number
   readonly expiresAt: number
@@ -24,6 +27,20 @@ export function credentialPath(worker: number): string {
 
 export function workerName(worker: number): string {
   return `s2-worker-${worker}`
+}
+
+/**
+ * The authority to trust at a bridge's address: what the newest credential for it says, since the older ones may come from
+ * before the bridge's certificate was another. Undefined: those that this machine knows.
+ */
+export function authorityAt(bridgeUrl: string, credentials: Iterable<Credential>): string | undefined {
+  const { origin } = new URL(bridgeUrl)
+  let newest: Credential | undefined
+  for (const each of credentials) {
+    if (new URL(each.bridgeUrl).origin !== origin) continue
+    if (newest === undefined || each.createdAt >= newest.createdAt) newest = each
+  }
+  return newest?.bridgeCa
 }
 
 /** What a credential file says; `coordinatorToken` is there for workers of the older scripts and is not kept by ours. */
@@ -43,6 +60,7 @@ export function formatCredentialFile(file: CredentialFile): string {
     created_at: new Date(file.createdAt).toISOString(),
     expires_at: new Date(file.expiresAt).toISOString(),
     bridge_url: file.bridgeUrl,
+    ...(file.bridgeCa === undefined ? {} : { bridge_ca: file.bridgeCa }),
   }
   return `${JSON.stringify(fields, null, 2)}\n`
 }
@@ -73,6 +91,7 @@ export function parseCredentialFile(content: Uint8Array, worker: number, now: nu
     agent: workerName(worker),
     role: word(fields, 'worker_role'),
     bridgeUrl: bridgeUrl(fields),
+    ...bridgeCa(fields),
     createdAt,
     expiresAt,
   }
@@ -125,6 +144,17 @@ function bridgeUrl(fields: Readonly<Record<string, unknown>>): string {
     throw refused('invalid', 'has a bridge_url that is no plain http or https address')
   }
   return url.origin
+}
+
+/** Nothing where the file says nothing: then the bridge's certificate is one that this machine trusts. */
+function bridgeCa(fields: Readonly<Record<string, unknown>>): { readonly bridgeCa?: string } {
+  if (!Object.hasOwn(fields, 'bridge_ca')) return {}
+  try {
+    return { bridgeCa: readAuthority(field(fields, 'bridge_ca')) }
+  } catch (error) {
+    if (error instanceof S2Error) throw error
+    throw refused('invalid', `has a bridge_ca that ${(error as Error).message}`)
+  }
 }
 
 /** Reads an ISO 8601 time as milliseconds since 1970; without a zone it is UTC, as Python's `utcnow().isoformat()` writes it. */

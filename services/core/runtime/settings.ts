@@ -177,13 +177,20 @@ export const SETTINGS = {
   S2_TLS_CERT: {
     about: 'PEM file with the certificate chain of the bridge.',
     programs: ['bridge'],
-    example: '/etc/s2/bridge.crt',
+    example: '/etc/s2/tls/bridge.crt',
     parse: path,
   },
   S2_TLS_KEY: {
     about: 'PEM file with the key of that certificate.',
     programs: ['bridge'],
-    example: '/etc/s2/bridge.key',
+    example: '/etc/s2/tls/bridge.key',
+    parse: path,
+  },
+  S2_TLS_CA: {
+    about:
+      'PEM file with the authority that signed it, where other machines do not know that one: it goes into the credentials of workers.',
+    programs: ['bridge', 's2'],
+    example: '/etc/s2/tls/ca.crt',
     parse: path,
   },
   S2_BEHIND_PROXY: {

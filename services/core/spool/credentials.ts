@@ -1,5 +1,6 @@
 import { readdir, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { readAuthority } from '#fleet/certificate.ts'
 import { CREDENTIAL_FILE_MAX, type Credential } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { parseSession, type SessionId, type Side, sessionId } from '#fleet/session.ts'
@@ -122,6 +123,7 @@ function parseCredential(fields: Readonly<Record<string, unknown>>): Credential 
     agent: text(fields, 'agent'),
     role: text(fields, 'role'),
     bridgeUrl: bridgeUrl(fields),
+    ...bridgeCa(fields),
     createdAt: instant(fields, 'createdAt'),
     expiresAt: instant(fields, 'expiresAt'),
   }
@@ -144,6 +146,16 @@ function bridgeUrl(fields: Readonly<Record<string, unknown>>): string {
   if (!URL.canParse(value) || !/^https?:$/.test(new URL(value).protocol))
     throw invalid('has no http or https bridgeUrl')
   return value
+}
+
+function bridgeCa({ bridgeCa: value }: Readonly<Record<string, unknown>>): { readonly bridgeCa?: string } {
+  if (value === undefined) return {}
+  if (typeof value !== 'string') throw invalid('has a bridgeCa that is no text')
+  try {
+    return { bridgeCa: readAuthority(value) }
+  } catch (error) {
+    throw invalid(`has a bridgeCa that ${(error as Error).message}`)
+  }
 }
 
 function instant(fields: Readonly<Record<string, unknown>>, name: string): number {

@@ -1,8 +1,16 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { CREDENTIAL_FILE_MAX, formatCredentialFile, parseCredentialFile, parseInstant } from '#fleet/credential.ts'
+import {
+  authorityAt,
+  CREDENTIAL_FILE_MAX,
+  type Credential,
+  formatCredentialFile,
+  parseCredentialFile,
+  parseInstant,
+} from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
+import { makeCertificate } from '../../bridge/certificate.ts'
 
 const NOW = Date.parse('2026-01-01T00:00:00Z')
 const FILE = {
@@ -32,6 +40,40 @@ test('what is written is read back', () => {
     createdAt: NOW,
     expiresAt: NOW + 1000,
   })
+})
+
+test('the authority of the bridge comes with it, as certificates and nothing else', () => {
+  const { cert, key } = makeCertificate(new Date(NOW))
+  const file = { ...FILE, bridgeCa: cert }
+  assert.equal(parse(formatCredentialFile(file)).bridgeCa, cert)
+  assert.equal(parse(changed({ bridge_ca: `Subject: CN=x\r\n${cert.replaceAll('\n', '\r\n')}` })).bridgeCa, cert)
+  assert.ok(!('bridgeCa' in parse(formatCredentialFile(FILE))))
+  const big = cert.repeat(Math.ceil(8_192 / cert.length))
+  for (const [bad, why] of [
+    ['', /has no bridge_ca/],
+    [7.5, /has no bridge_ca/],
+    ['no certificate', /holds no certificate in PEM/],
+    [cert + key, /holds a private key/],
+    [cert + key.replaceAll('PRIVATE', 'ENCRYPTED PRIVATE'), /holds a private key/],
+    [cert + cert.replaceAll('CERTIFICATE', 'X509 CRL'), /holds something else than certificates/],
+    [cert.replace(/^.{64}$/m, ''), /cannot be read; it may be cut short/],
+    [big, /holds \d+ bytes of certificates; 8192 are allowed/],
+  ] as const) {
+    const refused = (error: unknown): boolean => code('invalid')(error) && why.test((error as Error).message)
+    assert.throws(() => parse(changed({ bridge_ca: bad })), refused, String(bad).slice(0, 60))
+  }
+})
+
+test('what is trusted at an address is what the newest credential for it says', () => {
+  const { session, ...rest } = parse(formatCredentialFile(FILE))
+  const at = (bridgeUrl: string, createdAt: number, bridgeCa?: string): Credential => {
+    return { ...rest, session, bridgeUrl, createdAt, ...(bridgeCa === undefined ? {} : { bridgeCa }) }
+  }
+  const held = [at('https://one.test', 2, 'new'), at('https://one.test/', 1, 'old'), at('https://two.test', 3)]
+  assert.equal(authorityAt('https://one.test', held), 'new')
+  assert.equal(authorityAt('https://two.test', held), undefined)
+  assert.equal(authorityAt('https://one.test', [...held, at('https://one.test', 4)]), undefined, 'it has changed back')
+  assert.equal(authorityAt('https://one.test', []), undefined)
 })
 
 test('worker 10 never gets the credential of worker 1, nor the other way round', () => {

@@ -9,6 +9,7 @@ import {
   readCredentials,
   removeCredential,
 } from '#spool/credentials.ts'
+import { makeCertificate } from '../../bridge/certificate.ts'
 import { credential, OTHER, READER, tempState } from './sample.ts'
 
 test('credentials are published whole, for their owner alone, and read back', async () => {
@@ -34,6 +35,17 @@ test('credentials are published whole, for their owner alone, and read back', as
     (await readCredentials(home.state)).credentials.map(({ session }) => session),
     [OTHER],
   )
+})
+
+test('the authority of the bridge is kept with the credential', async () => {
+  using home = tempState()
+  const { cert, key } = makeCertificate(new Date())
+  await publishCredential(home.state, credential({ bridgeCa: cert }))
+  assert.deepEqual((await readCredentials(home.state)).credentials, [credential({ bridgeCa: cert })])
+  await publishCredential(home.state, credential({ bridgeCa: cert + key }))
+  const { credentials, faults } = await readCredentials(home.state)
+  assert.deepEqual(credentials, [])
+  assert.match(faults.join(), /-b\.json has a bridgeCa that holds a private key/)
 })
 
 test('one whose time is over is a fault where the time is asked for, unless it was renewed', async () => {

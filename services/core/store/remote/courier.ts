@@ -23,7 +23,9 @@ import {
 } from './wire.ts'
 
 /** Where a bridge is: an origin to speak to in signed requests, or the path of its administration socket. */
-export type Target = { readonly origin: URL; readonly ca?: string | Buffer } | { readonly socketPath: string }
+export type Target =
+  | { readonly origin: URL; readonly authority: () => string | undefined }
+  | { readonly socketPath: string }
 
 export interface CourierParts {
   readonly clock: Clock
@@ -217,7 +219,9 @@ export class Courier implements Disposable {
     const { protocol, hostname, port } = this.#target.origin
     const where = { hostname: hostname.replace(/^\[(.*)\]$/, '$1'), ...(port === '' ? {} : { port }) }
     if (protocol === 'http:') return httpRequest({ ...common, ...where })
-    return httpsRequest({ ...common, ...where, ...(this.#target.ca === undefined ? {} : { ca: this.#target.ca }) })
+    // Asked for at every request: the agent keeps connections apart by what they trust.
+    const ca = this.#target.authority()
+    return httpsRequest({ ...common, ...where, ...(ca === undefined ? {} : { ca }) })
   }
 
   #signed(path: string, body: Buffer, { session, token }: Key) {

@@ -58,7 +58,7 @@ interface Pending {
  */
 export class Link {
   readonly #url: URL
-  readonly #ca: string | Buffer | undefined
+  readonly #authority: () => string | undefined
   readonly #probeMs: number
   readonly #parts: LinkParts
   readonly #seats = new Map<SessionId, Seat>()
@@ -80,9 +80,9 @@ export class Link {
   #caredAt: number
 
   /** `probeMs`: how long the link may be silent before it asks whether the bridge still answers. */
-  constructor(origin: URL, ca: string | Buffer | undefined, probeMs: number, parts: LinkParts) {
+  constructor(origin: URL, authority: () => string | undefined, probeMs: number, parts: LinkParts) {
     this.#url = new URL('/v1/socket', origin.href.replace(/^http/, 'ws'))
-    this.#ca = ca
+    this.#authority = authority
     this.#probeMs = probeMs
     this.#parts = parts
     this.#caredAt = parts.clock.now()
@@ -226,11 +226,12 @@ export class Link {
   /** One socket, from its opening to its end. */
   async #connect(): Promise<void> {
     const { clock, log } = this.#parts
+    const ca = this.#authority()
     const ws = new WebSocket(this.#url, {
       perMessageDeflate: false,
       maxPayload: FRAME_MAX,
       handshakeTimeout: CHALLENGE_MS,
-      ...(this.#ca === undefined ? {} : { ca: this.#ca }),
+      ...(ca === undefined ? {} : { ca }),
     })
     this.#ws = ws
     this.#connectedAt = clock.now()

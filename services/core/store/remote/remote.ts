@@ -18,6 +18,8 @@ import { type Frozen, type Input, type Output, VERBS, type VerbName } from './wi
 export interface Keyring {
   token(session: SessionId): string | undefined
   sessions(): readonly SessionId[]
+  /** PEM of the one authority to trust with the bridge's certificate; left out or undefined: those that this host trusts. */
+  authority?(): string | undefined
 }
 
 export interface RemoteOptions {
@@ -27,8 +29,6 @@ export interface RemoteOptions {
   readonly probeMs?: number
   /** How soon unread mail is asked for where the socket cannot be had, and the longest pause between. */
   readonly pollMs?: { readonly first: number; readonly most: number }
-  /** A certificate to trust beside those that this host trusts. */
-  readonly ca?: string | Buffer
 }
 
 export interface RemoteStore extends Store {
@@ -52,7 +52,7 @@ export function openRemoteStore(
   parts: StoreParts,
   options: RemoteOptions = {},
 ): RemoteStore {
-  const { callMs = 10_000, probeMs = 5_000, pollMs = { first: 2_000, most: 30_000 }, ca } = options
+  const { callMs = 10_000, probeMs = 5_000, pollMs = { first: 2_000, most: 30_000 } } = options
   if (url.startsWith('unix:')) {
     const courier = new Courier({ socketPath: url.slice('unix:'.length) }, parts, callMs)
     return new Remote(courier, null, new Hints(), parts, pollMs)
@@ -63,9 +63,10 @@ export function openRemoteStore(
       next: 'speak to the bridge on its own host by S2_STORE=unix:/…/run/admin.sock',
     })
   }
-  const courier = new Courier({ origin, ...(ca === undefined ? {} : { ca }) }, parts, callMs)
+  const authority = (): string | undefined => keyring.authority?.()
+  const courier = new Courier({ origin, authority }, parts, callMs)
   const hints = new Hints()
-  const link = new Link(origin, ca, probeMs, {
+  const link = new Link(origin, authority, probeMs, {
     ...parts,
     token: (session) => keyring.token(session),
     onCredential: (session) => hints.give([conversationOf(session)]),

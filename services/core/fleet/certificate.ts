@@ -1,0 +1,90 @@
+import { X509Certificate } from 'node:crypto'
+
+/** What a certificate says of itself. Times are milliseconds since 1970, UTC. */
+export interface CertificateFacts {
+  /** Whom it is about, and who signed it: the common names, or all of the name where there is none. */
+  readonly subject: string
+  readonly issuer: string
+  /** The names and addresses that it stands for. */
+  readonly names: readonly string[]
+  readonly notBefore: number
+  readonly notAfter: number
+  /** Signed by its own key, so that whoever shall trust it needs it itself. */
+  readonly selfSigned: boolean
+  /** Whether it may sign others. */
+  readonly isAuthority: boolean
+}
+
+/** Bytes of the largest authority that a credential carries. */
+export const AUTHORITY_MAX = 8_192
+
+/** Reads the first certificate of a PEM text. Throws an Error that says what the text is instead. */
+export function readCertificateFacts(pem: string | Uint8Array): CertificateFacts {
+  const [first] = readCertificates(typeof pem === 'string' ? pem : new TextDecoder().decode(pem))
+  if (first === undefined) throw new Error('holds no certificate in PEM')
+  return {
+    subject: commonName(first.subject),
+    issuer: commonName(first.issuer),
+    names: namesOf(first.subjectAltName ?? ''),
+    notBefore: first.validFromDate.getTime(),
+    notAfter: first.validToDate.getTime(),
+    selfSigned: first.checkIssued(first) && first.verify(first.publicKey),
+    isAuthority: first.ca,
+  }
+}
+
+/** All certificates of a PEM text, in their order. Throws an Error where one cannot be read. */
+export function readCertificates(text: string): X509Certificate[] {
+  return blocksIn(text)
+    .filter(({ label }) => label === 'CERTIFICATE')
+    .map(({ pem }) => parse(pem))
+}
+
+/**
+ * The PEM of an authority as a credential carries it: certificates and nothing else, without the text that tools write
+ * between them. Throws an Error that says what is wrong and shows nothing of the text.
+ */
+export function readAuthority(text: string): string {
+  const blocks = blocksIn(text)
+  if (/-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----/.test(text)) {
+    throw new Error('holds a private key, which must not be handed out')
+  }
+  if (blocks.length === 0) throw new Error('holds no certificate in PEM')
+  if (blocks.some(({ label }) => label !== 'CERTIFICATE')) throw new Error('holds something else than certificates')
+  const pem = blocks.map((block) => `${block.pem}\n`).join('')
+  if (pem.length > AUTHORITY_MAX) {
+    throw new Error(
+      `holds ${pem.length} bytes of certificates; ${AUTHORITY_MAX} are allowed: the authority alone is wanted`,
+    )
+  }
+  for (const block of blocks) parse(block.pem)
+  return pem
+}
+
+/** Whether one of these authorities has signed the certificate. */
+export function isSignedBy(certificate: X509Certificate, authorities: readonly X509Certificate[]): boolean {
+  return authorities.some((each) => certificate.checkIssued(each) && certificate.verify(each.publicKey))
+}
+
+function blocksIn(text: string): { readonly label: string; readonly pem: string }[] {
+  const found = text.matchAll(/-----BEGIN ([A-Z0-9 ]{1,40})-----[\s\S]*?-----END \1-----/g)
+  return [...found].map(([pem, label = '']) => ({ label, pem: pem.replaceAll('\r', '') }))
+}
+
+function parse(pem: string): X509Certificate {
+  try {
+    return new X509Certificate(pem)
+  } catch {
+    throw new Error('holds a certificate that cannot be read; it may be cut short')
+  }
+}
+
+function commonName(name: string | undefined): string {
+  return /^CN=(.*)$/m.exec(name ?? '')?.[1] ?? name?.replaceAll('\n', ', ') ?? ''
+}
+
+/** Node writes `DNS:name, IP Address:10.0.0.5`, and what holds a comma or the like as a JSON text. */
+function namesOf(line: string): string[] {
+  const found = line.matchAll(/(?:^|, )(?:DNS|IP Address):("(?:[^"\\]|\\.)*"|[^,]*)/g)
+  return [...found].map(([, name = '']) => (name.startsWith('"') ? (JSON.parse(name) as string) : name))
+}
