@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import { workerName } from '#fleet/credential.ts'
 import { readSettings } from '#runtime/config.ts'
 import type { SettingName } from '#runtime/settings.ts'
 import { role as roleName, wholeNumber } from './arguments.ts'
@@ -111,7 +112,10 @@ async function init(shell: Shell, options: Options): Promise<void> {
     if (!(error instanceof Interrupted)) throw error
     const kept = made.length === 0 ? '' : `; made already and kept: ${made.join(', ')}`
     const next = isWritten ? 'run s2 init again: it goes on where it was left' : error.next
-    throw new UsageError(`${isWritten ? 'the settings are written, the rest is not done' : 'nothing was written'}: ${error.message}${kept}`, next)
+    throw new UsageError(
+      `${isWritten ? 'the settings are written, the rest is not done' : 'nothing was written'}: ${error.message}${kept}`,
+      next,
+    )
   }
 }
 
@@ -141,7 +145,10 @@ function asUrl(text: string): string {
 }
 
 /** What is written into which file. */
-function filesOf({ role }: Pick<Host, 'role'>, { common, watcher }: Pick<Answers, 'common' | 'watcher'>): Map<string, Values> {
+function filesOf(
+  { role }: Pick<Host, 'role'>,
+  { common, watcher }: Pick<Answers, 'common' | 'watcher'>,
+): Map<string, Values> {
   const files = new Map<string, Values>([['s2.env', common]])
   files.set(`${watcherOf(role)}.env`, watcher)
   return new Map([...files].filter(([, settings]) => Object.keys(settings).length > 0))
@@ -165,25 +172,33 @@ async function open(talk: Talk, answers: Answers, drafts: readonly Draft[], opti
   const isChanged = (service: string): boolean =>
     changed.has(`${host.folder}/s2.env`) || changed.has(`${host.folder}/${service}.env`)
   const runs = await startServices(opening, wakes, options.start, isChanged)
-  if (host.lead !== null) {
-    if (runs) await checkBridge(opening)
-    await enrolWanted(opening, options, runs)
-  }
-  if (host.worker !== null && runs) await untilConnected(opening)
+  if (host.lead !== null && runs) await checkBridge(opening)
+  const enrolled = host.lead === null ? [] : await enrolWanted(opening, options, runs)
+  const number = settings.S2_WORKER
+  const isEnrolled = host.lead === null ? answers.hasCredential : enrolled.includes(workerName(Number(number)))
+  if (host.worker !== null && runs && isEnrolled) await untilConnected(opening)
   return left
+}
 
-/** Opens conversations with the workers that were named or are named now, and says what their hosts have to do. */
-async function enrolWanted(opening: Opening, options: Options, runs: boolean): Promise<void> {
+/**
+ * Opens conversations with the workers that were named or are named now, and says what their hosts have to do. Answers who
+ * has one.
+ */
+async function enrolWanted(opening: Opening, options: Options, runs: boolean): Promise<string[]> {
   const { dialogue, settings, left, host } = opening
   const sudo = host.services.isOfMachine ? 'sudo ' : ''
   const create = `${sudo}s2 conversation create --role-b ROLE --number N`
   const remote = settings.S2_GIT_REMOTE
   const wanted = options.worker ?? (runs && remote !== undefined ? await askWorkers(dialogue) : [])
-  if (remote === undefined) left.push({ what: 'name the git remote that credentials go through', commands: [`${sudo}s2 init`] })
+  if (remote === undefined)
+    left.push({ what: 'name the git remote that credentials go through', commands: [`${sudo}s2 init`] })
   else if (runs) await enrol(opening, wanted)
   else {
     const again = wanted.map(({ number, role }) => `--worker ${number}:${role}`).join(' ')
-    left.push({ what: 'open a conversation with each worker', commands: [again === '' ? create : `${sudo}s2 init ${again}`] })
+    left.push({
+      what: 'open a conversation with each worker',
+      commands: [again === '' ? create : `${sudo}s2 init ${again}`],
+    })
   }
   const workers = runs ? await workersOf(opening) : []
   for (const { name, isHeard } of workers) {
@@ -196,6 +211,7 @@ async function enrolWanted(opening: Opening, options: Options, runs: boolean): P
   }
   if (runs && remote !== undefined && workers.length === 0)
     left.push({ what: 'open a conversation with each worker', commands: [create] })
+  return workers.map(({ name }) => name)
 }
 
 async function askWorkers(dialogue: Dialogue): Promise<Enrolment[]> {
@@ -209,7 +225,10 @@ async function askWorkers(dialogue: Dialogue): Promise<Enrolment[]> {
     }
   }
   while (dialogue.canAsk) {
-    const question = wanted.length === 0 ? 'Which worker shall be enrolled, as number:role (1:backend)? Empty: none now. ' : 'Another one? Empty: no. '
+    const question =
+      wanted.length === 0
+        ? 'Which worker shall be enrolled, as number:role (1:backend)? Empty: none now. '
+        : 'Another one? Empty: no. '
     const answer = await dialogue.ask(question, check)
     if (answer === '') break
     wanted.push(enrolment(answer))

@@ -33,7 +33,12 @@ const TIP = 'refs/s2/tip'
 const OVERTAKEN = /\[(remote )?rejected\]|non-fast-forward|fetch first|stale info|cannot lock ref|failed to update ref/i
 
 /** No hooks of anybody run here; what a person configured to reach remotes (helpers, keys, proxies) is left in force. */
-export const PUBLISHER_SETTINGS = ['core.hooksPath=/dev/null', 'core.autocrlf=false', 'gc.auto=0', 'maintenance.auto=false']
+export const PUBLISHER_SETTINGS = [
+  'core.hooksPath=/dev/null',
+  'core.autocrlf=false',
+  'gc.auto=0',
+  'maintenance.auto=false',
+]
 
 /**
  * A branch of a git remote as a place to publish files: new content is committed on top of whatever is there and

@@ -111,7 +111,12 @@ function upper(text: string): string {
 }
 
 /** Shows the key that the host has to let in, made where there is none. */
-async function introduce(ssh: Ssh, host: Host, { right }: Remote, { dialogue, onMade }: AdmissionParts): Promise<string> {
+async function introduce(
+  ssh: Ssh,
+  host: Host,
+  { right }: Remote,
+  { dialogue, onMade }: AdmissionParts,
+): Promise<string> {
   const { file, publicHalf, isNew, isLocked } = await ownKey(ssh, host)
   const { user } = ssh.half
   if (isNew) onMade(`a key for ${user}: ${file}`)

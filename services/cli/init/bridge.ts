@@ -20,7 +20,8 @@ export function parseBridge(text: string): BridgeAddress {
   const bare = isIP(text) === 6 ? `[${text}]` : text
   const match = /^(\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)(?::(\d{1,5}))?$/i.exec(bare)
   const port = Number(match?.[2] ?? PORT)
-  if (match === null || port < 1 || port > 65_535) throw new Error('must be a name or an address, with :port or without')
+  if (match === null || port < 1 || port > 65_535)
+    throw new Error('must be a name or an address, with :port or without')
   const host = match[1] ?? ''
   const address = ofUrl(`https://${host}:${port}`)
   return address.isLocal ? ofUrl(`http://${host}:${port}`) : address

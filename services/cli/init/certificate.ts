@@ -1,9 +1,9 @@
 import { createPrivateKey } from 'node:crypto'
 import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, isIP } from 'node:net'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { connect, createServer } from 'node:tls'
+import { checkServerIdentity, connect, createServer, type PeerCertificate } from 'node:tls'
 import { readAuthority, readCertificateFacts, readCertificates, troubleWith } from '#fleet/certificate.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { hasSucceeded } from '#runtime/command.ts'
@@ -49,7 +49,8 @@ export async function certificateFor(talk: Talk, address: BridgeAddress): Promis
 async function askTrust({ dialogue }: Talk): Promise<Trust | null> {
   if (!dialogue.canAsk) return null
   const check = (answer: string): string | null => (/^(own|files|proxy)?$/.test(answer) ? null : 'own, files or proxy')
-  const question = 'Its certificate: made here (own), files that you have (files), or that of a proxy in front (proxy)? Enter: own '
+  const question =
+    'Its certificate: made here (own), files that you have (files), or that of a proxy in front (proxy)? Enter: own '
   return ((await dialogue.ask(question, check)) || 'own') as Trust
 }
 
@@ -152,14 +153,18 @@ async function shakeHands(
     await once(server, 'listening')
     const { port } = server.address() as AddressInfo
     const ca = authority === undefined ? {} : { ca: authority }
-    const client = connect({ host: '127.0.0.1', port, servername: name, ...ca })
+    const called = isIP(name) === 0 ? { servername: name } : {}
+    const checkName = (_: string, certificate: PeerCertificate): Error | undefined =>
+      checkServerIdentity(name, certificate)
+    const client = connect({ host: '127.0.0.1', port, ...called, checkServerIdentity: checkName, ...ca })
     client.on('error', () => undefined)
     try {
       await once(client, 'secureConnect')
       return null
     } catch (error) {
       const advice = adviceOnCertificate(error)
-      if (advice?.kind === 'unknown authority') return `who signed it is not known to other machines (${(error as Error).message})`
+      if (advice?.kind === 'unknown authority')
+        return `who signed it is not known to other machines (${(error as Error).message})`
       return advice === null ? (error as Error).message : advice.what
     } finally {
       client.destroy()

@@ -6,18 +6,20 @@ import type { Left } from './left.ts'
 import { tryBridge } from './reach.ts'
 import { credentialIn, type Remote } from './remote.ts'
 
-/** Looks for the credential of this worker, tells what it says and whether its bridge is reached. */
+/** Looks for the credential of this worker and tells what it says and whether its bridge is reached; answers whether it is there. */
 export async function checkCredential(
   shell: Shell,
   dialogue: Dialogue,
   remote: Remote,
   number: number,
   left: Left[],
-): Promise<void> {
+): Promise<boolean> {
   const credential = await findCredential(shell, dialogue, remote, number, left)
-  if (credential === null) return
+  if (credential === null) return false
   const { session, role, bridgeUrl } = credential
-  dialogue.say(`${workerName(number)} has a credential there: conversation ${session.split('/')[0]}, role ${role}, bridge ${bridgeUrl}`)
+  dialogue.say(
+    `${workerName(number)} has a credential there: conversation ${session.split('/')[0]}, role ${role}, bridge ${bridgeUrl}`,
+  )
   const reach = await tryBridge(bridgeUrl, credential.bridgeCa, dialogue.signal)
   dialogue.goOn()
   if (reach.answers) dialogue.say(`the bridge answers at ${bridgeUrl}`)
@@ -25,6 +27,7 @@ export async function checkCredential(
     dialogue.say(reach.why, `next: ${reach.next}`)
     left.push({ what: `${reach.why}: ${reach.next}` })
   }
+  return true
 }
 
 async function findCredential(

@@ -38,7 +38,9 @@ export class Dialogue {
   /** Asks for a yes or a no; where nobody can be asked it is a no. */
   async agrees(question: string): Promise<boolean> {
     if (!this.canAsk) return false
-    const answer = await this.ask(`${question} (yes, no) `, (word) => (/^(yes|no|y|n)$/i.test(word) ? null : 'yes or no'))
+    const answer = await this.ask(`${question} (yes, no) `, (word) =>
+      /^(yes|no|y|n)$/i.test(word) ? null : 'yes or no',
+    )
     return /^y/i.test(answer)
   }
 

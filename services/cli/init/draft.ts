@@ -34,7 +34,9 @@ export async function draftAll(
 
 async function draft(path: string, settings: Values, isForced: boolean): Promise<Draft> {
   const before = await textOf(path)
-  const wrong = Object.entries(settings).filter(([name, value]) => !isSame(name as SettingName, settingIn(before, name), value))
+  const wrong = Object.entries(settings).filter(
+    ([name, value]) => !isSame(name as SettingName, settingIn(before, name), value),
+  )
   const set = wrong.filter(([name]) => settingIn(before, name) !== undefined)
   if (set.length > 0 && !isForced) {
     const others = set.map(([name]) => `${name} is ${JSON.stringify(settingIn(before, name))}`)

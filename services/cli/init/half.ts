@@ -31,7 +31,10 @@ export async function halfOf(shell: Shell, owner: string | undefined, state: str
   const found = await runCommand({ argv, env: { PATH: env.PATH ?? PATH }, ...BOUNDS }, clock)
   const [user, , uid, gid, , home] = found.stdout.toString('utf8').trim().split(':')
   if (!hasSucceeded(found) || user === undefined || home === undefined)
-    throw new UsageError(`there is no user ${JSON.stringify(owner)}`, 'run make install first: it makes the users of the services')
+    throw new UsageError(
+      `there is no user ${JSON.stringify(owner)}`,
+      'run make install first: it makes the users of the services',
+    )
   if (process.getuid?.() !== 0)
     throw new S2Error('forbidden', `the services of this host run as ${user}, and only root acts for them`, {
       next: 'use sudo',

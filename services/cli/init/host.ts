@@ -80,6 +80,7 @@ export function watcherOf(role: Role): string {
 /** The services of this host in the order in which they start; the watcher once it has somebody to wake. */
 export function servicesFor(role: Role, wakes: boolean): string[] {
   const lead = role === 'worker' ? [] : ['s2-bridge', 's2-watchdog', 's2-keepalive']
-  const worker = role === 'orchestrator' ? [] : ['s2-cred-sync', role === 'both' ? 's2-worker-keepalive' : 's2-keepalive']
+  const worker =
+    role === 'orchestrator' ? [] : ['s2-cred-sync', role === 'both' ? 's2-worker-keepalive' : 's2-keepalive']
   return [...lead, ...worker, ...(wakes ? [watcherOf(role)] : [])]
 }

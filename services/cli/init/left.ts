@@ -7,8 +7,10 @@ export interface Left {
 /** A numbered list for people; each command stands alone on its line. */
 export function listed(left: readonly Left[]): string {
   return left
-    .map(({ what, commands = [] }, index) => [`${String(index + 1).padStart(3)}. ${what}`, ...commands.map((each) => `       ${each}`)])
-    .flat()
+    .flatMap(({ what, commands = [] }, index) => [
+      `${String(index + 1).padStart(3)}. ${what}`,
+      ...commands.map((each) => `       ${each}`),
+    ])
     .map((line) => `${line}\n`)
     .join('')
 }

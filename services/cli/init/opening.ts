@@ -9,7 +9,7 @@ import { environmentOf, runAs } from './half.ts'
 import { type Host, servicesFor } from './host.ts'
 import type { Left } from './left.ts'
 import { tryBridge } from './reach.ts'
-import { journalOf, start } from './services.ts'
+import { journalOf, runs, start } from './services.ts'
 
 /** A worker that shall be in the fleet: its number, and what kind of work it does. */
 export interface Enrolment {
@@ -46,13 +46,19 @@ export async function startServices(
     })
     return false
   }
-  const shall = wanted ?? (dialogue.canAsk && (await dialogue.agrees(`Start ${names.join(', ')} now?`)))
+  const settled = await Promise.all(names.map(async (name) => !isChanged(name) && (await runs(services, name, shell))))
+  const isUp = settled.every((each) => each)
+  const shall = isUp || (wanted ?? (dialogue.canAsk && (await dialogue.agrees(`Start ${names.join(', ')} now?`))))
   if (!shall) {
-    left.push({ what: 'start the services, or have them read their settings', commands: [`${ctl} enable ${names.join(' ')}`, `${ctl} restart ${names.join(' ')}`] })
+    left.push({
+      what: 'start the services, or have them read their settings',
+      commands: [`${ctl} enable ${names.join(' ')}`, `${ctl} restart ${names.join(' ')}`],
+    })
     return false
   }
   const started = await start(services, names, isChanged, shell, dialogue.signal)
-  for (const each of started) dialogue.say(`${each.name}: ${each.as}`, ...(each.as === 'failed' ? each.said.map((line) => `  ${line}`) : []))
+  for (const each of started)
+    dialogue.say(`${each.name}: ${each.as}`, ...(each.as === 'failed' ? each.said.map((line) => `  ${line}`) : []))
   dialogue.goOn()
   const failed = started.filter(({ as }) => as === 'failed')
   for (const { name } of failed)
@@ -73,12 +79,20 @@ export async function checkBridge({ dialogue, settings, left }: Opening): Promis
 }
 
 /** Opens a conversation with each worker that has none, by the command for it, which hands the credential out through git. */
-export async function enrol({ shell, dialogue, host, settings, left }: Opening, wanted: readonly Enrolment[]): Promise<void> {
+export async function enrol(
+  { shell, dialogue, host, settings, left }: Opening,
+  wanted: readonly Enrolment[],
+): Promise<void> {
   const { lead } = host
   if (lead === null) return
   const env = environmentOf(lead, settings, shell)
   const s2 = async (...args: string[]) =>
-    await runAs(lead, { argv: programCommand('s2', ...args, '--json'), env, timeoutMs: ENROLLING_MS }, shell, dialogue.signal)
+    await runAs(
+      lead,
+      { argv: programCommand('s2', ...args, '--json'), env, timeoutMs: ENROLLING_MS },
+      shell,
+      dialogue.signal,
+    )
   const known = (await conversationsOf(s2)).map(({ agents }) => agents.b)
   for (const { number, role } of wanted) {
     const name = workerName(number)
@@ -96,7 +110,9 @@ export async function enrol({ shell, dialogue, host, settings, left }: Opening, 
     dialogue.say(message, ...(next === undefined ? [] : [`next: ${next}`]))
     left.push({
       what: `enrol ${name}: ${message}`,
-      commands: [`${host.services.isOfMachine ? 'sudo ' : ''}s2 conversation create --role-b ${role} --number ${number}`],
+      commands: [
+        `${host.services.isOfMachine ? 'sudo ' : ''}s2 conversation create --role-b ${role} --number ${number}`,
+      ],
     })
   }
 }
@@ -111,14 +127,26 @@ async function conversationsOf(s2: Ask): Promise<{ readonly agents: { readonly b
 }
 
 /** The names of the workers that are in the fleet, with whether they are heard. */
-export async function workersOf({ shell, host, settings, dialogue }: Opening): Promise<{ name: string; isHeard: boolean }[]> {
+export async function workersOf({
+  shell,
+  host,
+  settings,
+  dialogue,
+}: Opening): Promise<{ name: string; isHeard: boolean }[]> {
   const { lead } = host
   if (lead === null) return []
   const env = environmentOf(lead, settings, shell)
   const argv = programCommand('s2', 'status', '--json')
-  const ending = await runAs(lead, { argv, env, timeoutMs: ENROLLING_MS, outputMax: STATUS_MAX }, shell, dialogue.signal)
+  const ending = await runAs(
+    lead,
+    { argv, env, timeoutMs: ENROLLING_MS, outputMax: STATUS_MAX },
+    shell,
+    dialogue.signal,
+  )
   if (!hasSucceeded(ending)) return []
-  const { agents } = JSON.parse(ending.stdout.toString('utf8')) as { agents: { name: string; verdict: string; host: string | null }[] }
+  const { agents } = JSON.parse(ending.stdout.toString('utf8')) as {
+    agents: { name: string; verdict: string; host: string | null }[]
+  }
   return agents
     .filter(({ name }) => /^s2-worker-\d+$/.test(name))
     .map(({ name, host: beats }) => ({ name, isHeard: beats !== null }))
@@ -127,7 +155,10 @@ export async function workersOf({ shell, host, settings, dialogue }: Opening): P
 const STATUS_MAX = 4_194_304
 
 function failureIn(stderr: string): { readonly message: string; readonly next: string | undefined } {
-  const line = stderr.trim().split('\n').findLast((each) => each.startsWith('{'))
+  const line = stderr
+    .trim()
+    .split('\n')
+    .findLast((each) => each.startsWith('{'))
   try {
     const { error } = JSON.parse(line ?? '') as { error: { message: string; next?: string } }
     return { message: error.message, next: error.next }

@@ -41,6 +41,8 @@ export interface Answers {
   /** For the watcher that wakes the agent. */
   readonly watcher: Values
   readonly left: readonly Left[]
+  /** Whether this host's worker was found in the remote. */
+  readonly hasCredential: boolean
 }
 
 /** Asks for all that was neither said nor set, and tests each answer while the person is there to mend it. */
@@ -50,12 +52,14 @@ export async function askAll(talk: Talk): Promise<Answers> {
   const bridge = host.lead === null ? {} : await askBridge(talk, left)
   const { address, isIn } = await askRemote(talk, left)
   const S2_WORKER = host.worker === null ? undefined : await askNumber(talk)
-  if (host.role === 'worker' && isIn) await lookForCredential(talk, address, Number(S2_WORKER), left)
+  const isAlone = host.role === 'worker' && isIn
+  const hasCredential = isAlone && (await lookForCredential(talk, address, Number(S2_WORKER), left))
   const S2_WAKE = await askWake(talk)
   return {
     common: { ...bridge, ...without({ S2_GIT_REMOTE: address, S2_WORKER }) },
     watcher: without({ S2_WAKE }),
     left,
+    hasCredential,
   }
 }
 
@@ -79,10 +83,12 @@ async function askBridge(talk: Talk, left: Left[]): Promise<Values> {
   if (said === '') return {}
   const address = parseBridge(said)
   if (dialogue.canAsk) await lookUp(address, dialogue)
-  const certificate = address.isLocal || !address.url.startsWith('https:') ? NO_CERTIFICATE : await certificateFor(talk, address)
+  const certificate =
+    address.isLocal || !address.url.startsWith('https:') ? NO_CERTIFICATE : await certificateFor(talk, address)
   left.push(...certificate.left)
   const derived = { ...bridgeSettings(address, certificate.trust), ...certificate.settings }
-  const isKept = (name: string): boolean => talk.given.force !== true && name !== 'S2_BRIDGE_URL' && host.set[name] !== undefined
+  const isKept = (name: string): boolean =>
+    talk.given.force !== true && name !== 'S2_BRIDGE_URL' && host.set[name] !== undefined
   return Object.fromEntries(Object.entries(derived).filter(([name]) => !isKept(name))) as Values
 }
 
@@ -99,7 +105,9 @@ async function lookUp({ host }: BridgeAddress, dialogue: Dialogue): Promise<void
   const addresses = found.map(({ address }) => address)
   const own = ownAddresses()
   if (!addresses.some((each) => own.includes(each) || each.startsWith('127.') || each === '::1'))
-    dialogue.say(`${host} is ${addresses.join(', ')}, which is not this machine: what has that address has to pass it on`)
+    dialogue.say(
+      `${host} is ${addresses.join(', ')}, which is not this machine: what has that address has to pass it on`,
+    )
 }
 
 /** The remote that credentials go through, let in by it or with what is left to do for that. */
@@ -136,13 +144,24 @@ function remotesOf({ lead, worker, set }: Host, address: string): Remote[] {
   ]
 }
 
-async function lookForCredential({ shell, dialogue, host }: Talk, address: string, number: number, left: Left[]): Promise<void> {
+async function lookForCredential(
+  { shell, dialogue, host }: Talk,
+  address: string,
+  number: number,
+  left: Left[],
+): Promise<boolean> {
   const remote = remotesOf(host, address).find(({ right }) => right === 'read')
-  if (remote !== undefined) await checkCredential(shell, dialogue, remote, number, left)
+  return remote !== undefined && (await checkCredential(shell, dialogue, remote, number, left))
 }
 
 async function askNumber(talk: Talk): Promise<string> {
-  const said = await settle(talk, 'S2_WORKER', talk.given.number, 'Which number has this worker? ', 'a worker needs one')
+  const said = await settle(
+    talk,
+    'S2_WORKER',
+    talk.given.number,
+    'Which number has this worker? ',
+    'a worker needs one',
+  )
   return said === '' ? '' : String(SETTINGS.S2_WORKER.parse(said))
 }
 
@@ -181,7 +200,10 @@ async function settle(
     return set ?? ''
   }
   if (!dialogue.canAsk) return set ?? ''
-  const answer = await dialogue.ask(set === undefined ? question : `${question}Enter: ${set} `, checkOf(name, set === undefined ? demanded : null))
+  const answer = await dialogue.ask(
+    set === undefined ? question : `${question}Enter: ${set} `,
+    checkOf(name, set === undefined ? demanded : null),
+  )
   return answer === '' ? (set ?? '') : answer
 }
 

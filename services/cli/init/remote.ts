@@ -1,4 +1,4 @@
-import { credentialPath, CREDENTIAL_FILE_MAX } from '#fleet/credential.ts'
+import { CREDENTIAL_FILE_MAX, credentialPath } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { type Ending, hasSucceeded } from '#runtime/command.ts'
 import { complaintsOf, faultOf, type GitFault, mendingOf, READER_SETTINGS, readerEnv } from '#runtime/git.ts'

@@ -31,32 +31,38 @@ export type Started =
   | { readonly name: string; readonly as: 'running already' | 'started' | 'started anew' }
   | { readonly name: string; readonly as: 'failed'; readonly said: readonly string[] }
 
+/** Whether a service runs. */
+export async function runs({ isOfMachine }: Services, name: string, shell: Shell): Promise<boolean> {
+  return hasSucceededAt(await control(isOfMachine, ['is-active', '--quiet', name], shell, ASKING_MS))
+}
+
 /**
  * Has services start now and with the machine, and waits until they are ready. One that runs is left alone, unless its
  * settings are others now.
  */
 export async function start(
-  { isOfMachine }: Services,
+  services: Services,
   names: readonly string[],
   isChanged: (name: string) => boolean,
   shell: Shell,
   signal: AbortSignal,
 ): Promise<Started[]> {
+  const { isOfMachine } = services
   const all: Started[] = []
   for (const name of names) {
     if (signal.aborted) break
     const ask = async (...args: string[]): Promise<Ending | null> =>
       await control(isOfMachine, [...args, name], shell, STARTING_MS, signal)
     const enabled = await ask('enable', '--quiet')
-    const runs = hasSucceededAt(await ask('is-active', '--quiet'))
-    if (hasSucceededAt(enabled) && runs && !isChanged(name)) {
+    const isRunning = await runs(services, name, shell)
+    if (hasSucceededAt(enabled) && isRunning && !isChanged(name)) {
       all.push({ name, as: 'running already' })
       continue
     }
     // One that fell too often is not started by systemd until somebody says so.
-    if (!runs) await ask('reset-failed')
-    const ending = await ask(runs ? 'restart' : 'start')
-    if (hasSucceededAt(ending)) all.push({ name, as: runs ? 'started anew' : 'started' })
+    if (!isRunning) await ask('reset-failed')
+    const ending = await ask(isRunning ? 'restart' : 'start')
+    if (hasSucceededAt(ending)) all.push({ name, as: isRunning ? 'started anew' : 'started' })
     else all.push({ name, as: 'failed', said: await lastWords(isOfMachine, name, ending, shell) })
   }
   return all

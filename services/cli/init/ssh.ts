@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { hostname } from 'node:os'
+import { hasSucceeded } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
 import { sshCommand } from '#runtime/git.ts'
-import { hasSucceeded } from '#runtime/command.ts'
 import type { Shell } from '../shell.ts'
 import { ensureHome, type Half, runAs } from './half.ts'
 
@@ -128,5 +128,10 @@ async function filesOf(ssh: Ssh, { args }: Host, name: 'userknownhostsfile' | 'i
 }
 
 async function inShell({ half, env, shell, signal }: Ssh, script: string, args: readonly string[], input = '') {
-  return await runAs(half, { argv: ['sh', '-c', script, 'sh', ...args], env, input, timeoutMs: TIMEOUT_MS }, shell, signal)
+  return await runAs(
+    half,
+    { argv: ['sh', '-c', script, 'sh', ...args], env, input, timeoutMs: TIMEOUT_MS },
+    shell,
+    signal,
+  )
 }
