@@ -39,6 +39,11 @@ const COMMANDS: readonly Entry[] = [
   { name: 'backup', about: 'copy the database beside whoever writes to it', load: () => import('./backup.ts') },
   { name: 'restore', about: 'put a backup in the place of the database', load: () => import('./restore.ts') },
   { name: 'init', about: 'write the first settings of this host', load: () => import('./init.ts') },
+  {
+    name: 'certificate',
+    about: "make, renew and show the bridge's certificate",
+    load: () => import('./certificate.ts'),
+  },
   { name: 'config', about: 'show the settings in force and where they come from', load: () => import('./config.ts') },
   { name: 'guard', about: 'end a fleet whose `s2 up` was killed', load: () => import('./guard.ts'), hidden: true },
 ]

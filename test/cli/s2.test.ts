@@ -43,6 +43,8 @@ const COMMANDS = [
   ['backup', 'verify'],
   ['restore'],
   ['init'],
+  ['certificate', 'create'],
+  ['certificate', 'show'],
   ['config'],
 ]
 

@@ -16,7 +16,7 @@ export interface CertificateFacts {
 }
 
 /** Bytes of the largest authority that a credential carries. */
-export const AUTHORITY_MAX = 8_192
+const AUTHORITY_MAX = 8_192
 
 /** Reads the first certificate of a PEM text. Throws an Error that says what the text is instead. */
 export function readCertificateFacts(pem: string | Uint8Array): CertificateFacts {
@@ -86,5 +86,37 @@ function commonName(name: string | undefined): string {
 /** Node writes `DNS:name, IP Address:10.0.0.5`, and what holds a comma or the like as a JSON text. */
 function namesOf(line: string): string[] {
   const found = line.matchAll(/(?:^|, )(?:DNS|IP Address):("(?:[^"\\]|\\.)*"|[^,]*)/g)
-  return [...found].map(([, name = '']) => (name.startsWith('"') ? (JSON.parse(name) as string) : name))
+  return [...found].map(([, name = '']) => {
+    if (name.startsWith('"')) return JSON.parse(name) as string
+    return name.includes(':') ? new URL(`http://[${name}]`).hostname.slice(1, -1) : name
+  })
+}
+
+/** What is wrong with a certificate at a time, and how grave that is. */
+export interface CertificateTrouble {
+  /** With `expires soon` all works still. */
+  readonly kind: 'expired' | 'not yet valid' | 'expires soon'
+  /** As the end of a sentence about the certificate. */
+  readonly why: string
+}
+
+const DAY_MS = 86_400_000
+/** A renewal that takes a human is asked for so long before. */
+const SOON_MS = 14 * DAY_MS
+
+/** Null when nothing is wrong. */
+export function troubleWith({ notBefore, notAfter }: CertificateFacts, now: number): CertificateTrouble | null {
+  if (now >= notAfter) return { kind: 'expired', why: `has expired on ${day(notAfter)}` }
+  if (now < notBefore) return { kind: 'not yet valid', why: `is not valid before ${new Date(notBefore).toISOString()}` }
+  if (notAfter - now > SOON_MS) return null
+  return { kind: 'expires soon', why: `expires on ${day(notAfter)}, ${inDays(notAfter - now)}` }
+}
+
+function inDays(ms: number): string {
+  const days = Math.floor(ms / DAY_MS)
+  return days === 0 ? 'within a day' : `in ${days} day${days === 1 ? '' : 's'}`
+}
+
+function day(ms: number): string {
+  return new Date(ms).toISOString().slice(0, 10)
 }

@@ -176,13 +176,13 @@ export const SETTINGS = {
   },
   S2_TLS_CERT: {
     about: 'PEM file with the certificate chain of the bridge.',
-    programs: ['bridge'],
+    programs: ['bridge', 's2'],
     example: '/etc/s2/tls/bridge.crt',
     parse: path,
   },
   S2_TLS_KEY: {
     about: 'PEM file with the key of that certificate.',
-    programs: ['bridge'],
+    programs: ['bridge', 's2'],
     example: '/etc/s2/tls/bridge.key',
     parse: path,
   },
