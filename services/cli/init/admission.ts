@@ -1,0 +1,133 @@
+import { SETTINGS } from '#runtime/settings.ts'
+import type { Shell } from '../shell.ts'
+import type { Dialogue } from './dialogue.ts'
+import { environmentOf } from './half.ts'
+import { type Answer, type Remote, tryRemote } from './remote.ts'
+import { askHostKeys, type Host, noteHostKeys, ownKey, type Ssh, sshHostOf } from './ssh.ts'
+
+/** What came of asking a remote to let this host in. */
+export interface Admission {
+  /** As it was answered last. */
+  readonly address: string
+  /** What a person has to do before it is let in; null when it is. */
+  readonly left: string | null
+}
+
+export interface AdmissionParts {
+  readonly shell: Shell
+  readonly dialogue: Dialogue
+  /** The fingerprint of the host's key that somebody has compared already. */
+  readonly accepted: string | undefined
+  /** Said of what was made at once, so that it is known also when a person leaves in the middle. */
+  readonly onMade: (what: string) => void
+}
+
+/**
+ * Tries a remote as the services will, and helps where it says no: shows the key of a host that is not known, makes the key
+ * that this host is known by, and tries again as often as a person wants.
+ */
+export async function admit(remote: Remote, parts: AdmissionParts): Promise<Admission> {
+  const { dialogue, shell } = parts
+  let current = remote
+  let met = ''
+  for (;;) {
+    dialogue.goOn()
+    const answer = await tryRemote(current, shell, dialogue.signal)
+    dialogue.goOn()
+    const { address, half, right } = current
+    if (answer.isIn) {
+      dialogue.say(`git lets ${half.user} ${right === 'push' ? 'read and push' : 'read'} there`)
+      return { address, left: null }
+    }
+    const isMet = met === address && answer.fault === 'unknown_host_key'
+    const left = isMet ? `let git reach ${address}: ${answer.mending}` : await help(current, answer, parts)
+    if (left === null) {
+      met = address
+      continue
+    }
+    if (!dialogue.canAsk) return { address, left }
+    const said = await dialogue.ask('  Press Enter to try again, or type another address, or skip: ', asRemote)
+    if (said === 'skip') return { address, left }
+    if (said !== '') current = { ...current, address: said }
+  }
+}
+
+function asRemote(answer: string): string | null {
+  if (answer === '' || answer === 'skip') return null
+  try {
+    SETTINGS.S2_GIT_REMOTE.parse(answer)
+    return null
+  } catch (error) {
+    return `it ${(error as Error).message}`
+  }
+}
+
+type Refusal = Answer & { readonly isIn: false }
+
+/** Does what can be done here about a refusal; null when that may be all, else what a person has to do. */
+async function help(remote: Remote, refusal: Refusal, parts: AdmissionParts): Promise<string | null> {
+  const { dialogue, shell } = parts
+  const { half, settings, address } = remote
+  const host = sshHostOf(address)
+  const ssh: Ssh = { half, env: environmentOf(half, settings, shell), shell, signal: dialogue.signal }
+  if (host !== null && refusal.fault === 'unknown_host_key') return await meet(ssh, host, parts)
+  dialogue.say(...refusal.complaints)
+  if (host !== null && refusal.fault === 'refused') return await introduce(ssh, host, remote, parts)
+  if (refusal.fault === 'refused') {
+    const { hostname } = URL.canParse(address) ? new URL(address) : { hostname: 'HOST' }
+    const line = `machine ${hostname} login USER password TOKEN`
+    const next = `put a token that may ${remote.right} into ${half.home}/.netrc (mode 600, owned by ${half.user}): ${line}`
+    dialogue.say(`next: ${next}`)
+    return next
+  }
+  dialogue.say(`next: ${refusal.mending}`)
+  return `let git reach ${address}: ${refusal.mending}`
+}
+
+/** Shows the key of a host that is not known; it is noted only when a person says that it is the right one. */
+async function meet(ssh: Ssh, host: Host, { dialogue, accepted, onMade }: AdmissionParts): Promise<string | null> {
+  const keys = await askHostKeys(ssh, host)
+  const { user } = ssh.half
+  if (keys.length === 0) {
+    dialogue.say(`${user} does not know the key of ${host.name}, and it showed none`)
+    return `let ${user} know the key of ${host.name}: a line of ssh-keyscan ${host.name} in ~${user}/.ssh/known_hosts`
+  }
+  dialogue.say(`${user} does not know ${host.name} yet, which shows this key:`)
+  dialogue.say(...keys.map(({ kind, fingerprint }) => `  ${fingerprint} (${kind})`))
+  const isAccepted = keys.every(({ fingerprint }) => fingerprint === accepted)
+  const others = 'compare it with what whoever runs that host says'
+  if (!isAccepted && !(await dialogue.agrees(`  Is it the right one? ${upper(others)}.`))) {
+    const option = keys.map(({ fingerprint }) => `--accept-host-key ${fingerprint}`).join(' ')
+    return `${others}; if it is right: s2 init ${option}`
+  }
+  const file = await noteHostKeys(ssh, host, keys)
+  onMade(`the key of ${host.name} in ${file}`)
+  dialogue.say(`noted in ${file}`)
+  return null
+}
+
+function upper(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1)
+}
+
+/** Shows the key that the host has to let in, made where there is none. */
+async function introduce(
+  ssh: Ssh,
+  host: Host,
+  { right }: Remote,
+  { dialogue, onMade }: AdmissionParts,
+): Promise<string> {
+  const { file, publicHalf, isNew, isLocked } = await ownKey(ssh, host)
+  const { user } = ssh.half
+  if (isNew) onMade(`a key for ${user}: ${file}`)
+  if (isLocked) {
+    const next = `the key ${file} asks for a passphrase, which nobody types for a service: name one without in s2.env, GIT_SSH_COMMAND=ssh -i FILE`
+    dialogue.say(next)
+    return next
+  }
+  const may = right === 'push' ? 'read and push' : 'read'
+  dialogue.say(`${isNew ? 'a key was made for' : 'the key of'} ${user}: ${file}`)
+  dialogue.say(`let it in at ${host.name}, so that it may ${may} (an authorized_keys line, or a deploy key):`, '')
+  dialogue.say(`  ${publicHalf}`, '')
+  return `let this key in at ${host.name}, so that it may ${may}: ${publicHalf}`
+}

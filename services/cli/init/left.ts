@@ -1,0 +1,21 @@
+/** Something that a person has to do, and the commands for it, ready to paste. */
+export interface Left {
+  readonly what: string
+  readonly commands?: readonly string[]
+}
+
+/** A numbered list for people; each command stands alone on its line. */
+export function listed(left: readonly Left[]): string {
+  return left
+    .flatMap(({ what, commands = [] }, index) => [
+      `${String(index + 1).padStart(3)}. ${what}`,
+      ...commands.map((each) => `       ${each}`),
+    ])
+    .map((line) => `${line}\n`)
+    .join('')
+}
+
+/** One line for programs. */
+export function inWords({ what, commands = [] }: Left): string {
+  return commands.length === 0 ? what : `${what}: ${commands.join('; ')}`
+}

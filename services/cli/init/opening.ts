@@ -1,0 +1,200 @@
+import { readFile } from 'node:fs/promises'
+import { workerName } from '#fleet/credential.ts'
+import { askHealth, healthSocket } from '#runtime/ask.ts'
+import { hasSucceeded } from '#runtime/command.ts'
+import type { Shell } from '../shell.ts'
+import { programCommand } from '../up/programs.ts'
+import type { Dialogue } from './dialogue.ts'
+import { environmentOf, runAs } from './half.ts'
+import { type Host, servicesFor } from './host.ts'
+import type { Left } from './left.ts'
+import { tryBridge } from './reach.ts'
+import { journalOf, runs, start } from './services.ts'
+
+/** A worker that shall be in the fleet: its number, and what kind of work it does. */
+export interface Enrolment {
+  readonly number: number
+  readonly role: string
+}
+
+/** What the host is like once its settings are written. */
+export interface Opening {
+  readonly shell: Shell
+  readonly dialogue: Dialogue
+  readonly host: Host
+  /** Of all services of the host, as they are now. */
+  readonly settings: Readonly<Record<string, string>>
+  readonly left: Left[]
+}
+
+/** Starts services, or leaves that to do; answers whether they run. */
+export async function startServices(
+  { shell, dialogue, host, left }: Opening,
+  wakes: boolean,
+  wanted: boolean | undefined,
+  isChanged: (service: string) => boolean,
+): Promise<boolean> {
+  const { services, role } = host
+  const names = servicesFor(role, wakes)
+  const ctl = services.isOfMachine ? 'sudo systemctl' : 'systemctl --user'
+  const missing = names.filter((name) => services.installed?.has(name) !== true)
+  if (missing.length > 0) {
+    const install = services.isOfMachine ? `sudo make install ROLE=${role}` : `make install-user ROLE=${role}`
+    left.push({
+      what: 'have the services run, which are not installed here (without systemd: s2 up FLEET.json)',
+      commands: [install, `${ctl} enable --now ${names.join(' ')}`],
+    })
+    return false
+  }
+  const settled = await Promise.all(names.map(async (name) => !isChanged(name) && (await runs(services, name, shell))))
+  const isUp = settled.every((each) => each)
+  const shall = isUp || (wanted ?? (dialogue.canAsk && (await dialogue.agrees(`Start ${names.join(', ')} now?`))))
+  if (!shall) {
+    left.push({
+      what: 'start the services, or have them read their settings',
+      commands: [`${ctl} enable ${names.join(' ')}`, `${ctl} restart ${names.join(' ')}`],
+    })
+    return false
+  }
+  const started = await start(services, names, isChanged, shell, dialogue.signal)
+  for (const each of started)
+    dialogue.say(`${each.name}: ${each.as}`, ...(each.as === 'failed' ? each.said.map((line) => `  ${line}`) : []))
+  dialogue.goOn()
+  const failed = started.filter(({ as }) => as === 'failed')
+  for (const { name } of failed)
+    left.push({ what: `see why ${name} does not start`, commands: [journalOf(services.isOfMachine, name)] })
+  return failed.length === 0
+}
+
+/** Asks the bridge by the address that workers will use. */
+export async function checkBridge({ dialogue, settings, left }: Opening): Promise<void> {
+  const url = settings.S2_BRIDGE_URL
+  if (url === undefined) return
+  const ca = settings.S2_TLS_CA === undefined ? undefined : await readFile(settings.S2_TLS_CA, 'utf8')
+  const reach = await tryBridge(url, ca, dialogue.signal)
+  dialogue.goOn()
+  if (reach.answers) return dialogue.say(`the bridge answers at ${url}`)
+  dialogue.say(reach.why, `next: ${reach.next}`)
+  left.push({ what: `${reach.why}: ${reach.next}` })
+}
+
+/** Opens a conversation with each worker that has none, by the command for it, which hands the credential out through git. */
+export async function enrol(
+  { shell, dialogue, host, settings, left }: Opening,
+  wanted: readonly Enrolment[],
+): Promise<void> {
+  const { lead } = host
+  if (lead === null) return
+  const env = environmentOf(lead, settings, shell)
+  const s2 = async (...args: string[]) =>
+    await runAs(
+      lead,
+      { argv: programCommand('s2', ...args, '--json'), env, timeoutMs: ENROLLING_MS },
+      shell,
+      dialogue.signal,
+    )
+  const known = (await conversationsOf(s2)).map(({ agents }) => agents.b)
+  for (const { number, role } of wanted) {
+    const name = workerName(number)
+    if (known.includes(name)) {
+      dialogue.say(`${name} has a conversation already`)
+      continue
+    }
+    const ending = await s2('conversation', 'create', '--role-b', role, '--number', String(number))
+    dialogue.goOn()
+    if (hasSucceeded(ending)) {
+      dialogue.say(`${name} (${role}) has a conversation, and its credential is in git`)
+      continue
+    }
+    const { message, next } = failureIn(ending.stderr)
+    dialogue.say(message, ...(next === undefined ? [] : [`next: ${next}`]))
+    left.push({
+      what: `enrol ${name}: ${message}`,
+      commands: [
+        `${host.services.isOfMachine ? 'sudo ' : ''}s2 conversation create --role-b ${role} --number ${number}`,
+      ],
+    })
+  }
+}
+
+const ENROLLING_MS = 120_000
+
+type Ask = (...args: string[]) => ReturnType<typeof runAs>
+
+async function conversationsOf(s2: Ask): Promise<{ readonly agents: { readonly b: string } }[]> {
+  const ending = await s2('conversation', 'list')
+  return hasSucceeded(ending) ? JSON.parse(ending.stdout.toString('utf8')) : []
+}
+
+/** The names of the workers that are in the fleet, with whether they are heard. */
+export async function workersOf({
+  shell,
+  host,
+  settings,
+  dialogue,
+}: Opening): Promise<{ name: string; isHeard: boolean }[]> {
+  const { lead } = host
+  if (lead === null) return []
+  const env = environmentOf(lead, settings, shell)
+  const argv = programCommand('s2', 'status', '--json')
+  const ending = await runAs(
+    lead,
+    { argv, env, timeoutMs: ENROLLING_MS, outputMax: STATUS_MAX },
+    shell,
+    dialogue.signal,
+  )
+  if (!hasSucceeded(ending)) return []
+  const { agents } = JSON.parse(ending.stdout.toString('utf8')) as {
+    agents: { name: string; verdict: string; host: string | null }[]
+  }
+  return agents
+    .filter(({ name }) => /^s2-worker-\d+$/.test(name))
+    .map(({ name, host: beats }) => ({ name, isHeard: beats !== null }))
+}
+
+const STATUS_MAX = 4_194_304
+
+function failureIn(stderr: string): { readonly message: string; readonly next: string | undefined } {
+  const line = stderr
+    .trim()
+    .split('\n')
+    .findLast((each) => each.startsWith('{'))
+  try {
+    const { error } = JSON.parse(line ?? '') as { error: { message: string; next?: string } }
+    return { message: error.message, next: error.next }
+  } catch {
+    return { message: stderr.trim() || 'it failed', next: undefined }
+  }
+}
+
+const CONNECTING_MS = 30_000
+const LOOK_MS = 500
+
+/** Waits until this host's worker is in the fleet; what it says instead after half a minute is left to do. */
+export async function untilConnected({ shell, dialogue, host, left }: Opening): Promise<boolean> {
+  const { worker, services } = host
+  if (worker === null) return false
+  const until = shell.clock.now() + CONNECTING_MS
+  for (;;) {
+    const keepalive = await askHealth('keepalive', { path: healthSocket(worker.state, 'keepalive') })
+    if (keepalive.ready && /^[1-9].*\b(connected|linked|polling)\b/.test(keepalive.status)) {
+      dialogue.say(`this host is in the fleet: ${keepalive.status}`)
+      return true
+    }
+    if (shell.clock.now() > until) {
+      const credSync = await askHealth('cred-sync', { path: healthSocket(worker.state, 'cred-sync') })
+      const troubles = [keepalive, credSync].flatMap(({ program, status, troubles }) => {
+        const told = Object.values(troubles)
+        return (told.length > 0 ? told : [status]).map((why) => `${program}: ${why}`)
+      })
+      dialogue.say(`not in the fleet after ${CONNECTING_MS / 1_000} s`, ...troubles)
+      left.push({
+        what: `this host is not in the fleet yet: ${troubles.join('; ')}`,
+        commands: [`${services.isOfMachine ? 'sudo ' : ''}${host.role === 'both' ? 's2-worker' : 's2'} health`],
+      })
+      return false
+    }
+    await shell.clock.sleep(LOOK_MS, dialogue.signal).catch(() => undefined)
+    dialogue.goOn()
+  }
+}
