@@ -8,6 +8,7 @@ told() { # what folder command…
   shift 2
   began=$(date +%s)
   [ -t 3 ] || echo "s2: $what" >&3
+  tell_at=10
   # It sees by itself when the script has been killed: nobody could tell it.
   (while sleep 1 3>&- && kill -0 $$ 2>/dev/null; do tell_progress; done) >/dev/null 2>&1 </dev/null &
   ticking=$!
@@ -26,7 +27,8 @@ tell_progress() {
   case $so_far in '' | 0) so_far='' ;; *) so_far=", $so_far MB so far" ;; esac
   if [ -t 3 ]; then
     printf '\r\033[Ks2: %s: %s s%s' "$what" "$took" "$so_far" >&3
-  elif [ $((took % 10)) -eq 0 ] && [ "$took" -gt 0 ]; then
+  elif [ "$took" -ge "$tell_at" ]; then
+    tell_at=$((took + 10))
     echo "s2: $what: $took s$so_far" >&3
   fi
 }

@@ -33,6 +33,9 @@ fi
 . ./deploy/env.sh
 . ./deploy/progress.sh
 
+# npm can leave files cut off on a full disk, and call that a success.
+is_full() { [ "$(df -Pk node_modules | awk 'NR == 2 { print $4 }')" -lt 10000 ]; }
+
 install_packages() {
   on_the_machine ./deploy/npm.sh >/dev/null
   touch .toolchain/setup.began
@@ -40,8 +43,8 @@ install_packages() {
   if ! told 'installing the packages' node_modules npm ci --ignore-scripts --loglevel=error --fetch-timeout=60000 \
     --fetch-retry-mintimeout=1000 --fetch-retry-maxtimeout=5000 >"$log" 2>&1 </dev/null; then
     cat "$log" >&2
-    if grep -q ENOSPC "$log"; then
-      printf '%s\n' 's2: the disk is full; what npm said is above.' '    next: make room (df -h .) and run make setup again; it takes 400 MB.'
+    if grep -q ENOSPC "$log" || is_full; then
+      printf '%s\n' 's2: the disk is full; what npm said is above.' '    next: make room (df -h .) and run make setup again: it takes 450 MB.'
     elif grep -qE 'ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|CERT|FETCH_ERROR' "$log"; then
       printf '%s\n' 's2: npm could not reach its registry; its own words are above.' \
         '    next: registry, proxy and cafile are settings of npm (npm config list). Once it is reached, run make setup again.'
@@ -52,8 +55,12 @@ install_packages() {
   fi
   # Packages that are not those of the lock would come to light only in the middle of a run.
   node -e "new (require('better-sqlite3'))(':memory:').close()" || {
-    printf '%s\n' 's2: better-sqlite3 does not load on this machine; what it said is above.' \
-      '    next: run make distclean and make setup, and tell us if it stays so.' >&2
+    if is_full; then
+      printf '%s\n' 's2: the disk is full.' '    next: make room (df -h .) and run make setup again: it takes 450 MB.'
+    else
+      printf '%s\n' 's2: better-sqlite3 does not load on this machine; what it said is above.' \
+        '    next: run make distclean and make setup, and tell us if it stays so.'
+    fi >&2
     exit 1
   }
   ./deploy/compile.sh

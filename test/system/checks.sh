@@ -100,7 +100,7 @@ debian_mirror() { # where this machine has its packages from
 make_debian() { # folder packages [suite]
   mkdir -p "$1/etc/dpkg/dpkg.cfg.d"
   echo force-unsafe-io >"$1/etc/dpkg/dpkg.cfg.d/s2" # what a power cut would lose is made again
-  debootstrap --variant=minbase --include="$2" "${3:-bookworm}" "$1" "$(debian_mirror)"
+  setpriv --pdeathsig TERM debootstrap --variant=minbase --include="$2" "${3:-bookworm}" "$1" "$(debian_mirror)"
 }
 
 needs_root() { [ "$(id -u)" = 0 ] || cannot "$1 wants root"; } # what

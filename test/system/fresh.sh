@@ -22,19 +22,23 @@ declare -A suite=([12]=bookworm [13]=trixie)
 declare -A packages=([12]='npm git make g++ python3' [13]='npm git make')
 # Where the user puts it: into a folder that others cannot enter, and whose name gyp and make have to be careful with.
 declare -A checkout=([12]='/home/ann/my work.d/s2' [13]=/home/ann/s2)
-declare -A manager=() leader=()
-
-stop_machines() {
-  local one
-  for one in "${!manager[@]}"; do stop_machine "$one"; done
-}
-take_folder fresh stop_machines
 [ $# -gt 0 ] || set -- 12 13
+for one in "$@"; do
+  [ -n "${suite[$one]:-}" ] || { echo "there is no machine $one: name some of ${!suite[*]}" >&2; exit 64; }
+done
+
+end_stories() { # a machine ends with the story that started it
+  kill $(cat "$machines"/*.pid) 2>/dev/null
+  wait
+}
+take_folder fresh end_stories
+machines=$work
+manager='' leader=''
 
 # --- machines ---
 
 lay_machine() { # number: with a Debian's usual packages, and the README's
-  local root=$work/$1 cache
+  local root=$machines/$1 cache
   eval "cache=\${DEBIAN$1:-}"
   mkdir -p "$root"
   if [ -n "$cache" ] && [ -f "$cache" ]; then
@@ -51,7 +55,7 @@ lay_machine() { # number: with a Debian's usual packages, and the README's
 }
 
 settle_in() { # number: gives it what this machine knows of its network: names, authorities and npm's settings
-  local root=$work/$1 key value
+  local root=$machines/$1 key value
   cp /etc/resolv.conf "$root/etc/resolv.conf"
   if ls /usr/local/share/ca-certificates/*.crt; then
     cp /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/"
@@ -71,36 +75,30 @@ on() { # number user script [nspawn options…]
   local one=$1 user=$2 script=$3 name
   shift 3
   for name in http_proxy https_proxy no_proxy; do [ -z "${!name:-}" ] || set -- "$@" --setenv="$name=${!name}"; done
-  systemd-nspawn --quiet --register=no --keep-unit --as-pid2 --pipe --resolv-conf=off --directory="$work/$one" --user="$user" "$@" \
+  setpriv --pdeathsig KILL systemd-nspawn --quiet --register=no --keep-unit --as-pid2 --pipe --resolv-conf=off --directory="$machines/$one" --user="$user" "$@" \
     /bin/bash -c "$script" </dev/null
 }
 
 boot() { # number
   setpriv --pdeathsig KILL systemd-nspawn --quiet --boot --register=no --keep-unit --private-network \
-    --directory="$work/$1" --machine="s2-fresh-$1-$$" </dev/null >"$work/boot-$1.log" 2>&1 &
-  manager[$1]=$!
-  within 60 is_booted "$1"
+    --directory="$machines/$1" --machine="s2-fresh-$1-$$" </dev/null >"$work/boot.log" 2>&1 &
+  manager=$!
+  within 60 is_booted
 }
 is_booted() {
-  leader[$1]=$(pgrep -P "${manager[$1]}" | head -n 1)
-  [ -n "${leader[$1]}" ] && inside "$1" systemctl is-system-running | grep -Eq 'running|degraded'
+  leader=$(pgrep -P "$manager" | head -n 1)
+  [ -n "$leader" ] && inside systemctl is-system-running | grep -Eq 'running|degraded'
 }
-stop_machine() { # number
-  [ -n "${manager[$1]:-}" ] || return 0
-  kill "${manager[$1]}" 2>/dev/null
-  wait "${manager[$1]}" 2>/dev/null
-  unset "manager[$1]"
+stop_machine() {
+  kill "$manager" 2>/dev/null
+  wait "$manager" 2>/dev/null
 }
-inside() { # number command…
-  local one=$1
-  shift
-  nsenter -t "${leader[$one]}" -a env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root "$@"
-}
+inside() { nsenter -t "$leader" -a env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root "$@"; }
 
 # --- what the user does ---
 
 lay_sources() { # number: the commit under test, as on a server
-  git clone --quiet --bare --no-local "$here" "$work/$1/srv/s2.git" && chown -R 1000:1000 "$work/$1/srv/s2.git"
+  git clone --quiet --bare --no-local "$here" "$machines/$1/srv/s2.git" && chown -R 1000:1000 "$machines/$1/srv/s2.git"
 }
 clone() {
   on "$1" ann "umask 077; mkdir -p '$(dirname "${checkout[$1]}")' && git clone --quiet /srv/s2.git '${checkout[$1]}'"
@@ -113,12 +111,12 @@ as_ann() { # number script [nspawn options…]: in the checkout
 runs() { # number log [nspawn options…]: `make run` until nine agents live, and Ctrl-C; test/system/fresh/run.sh is ann's hands
   local one=$1 log=$2
   shift 2
-  cp "$here/test/system/fresh/run.sh" "$work/$one/srv/run.sh"
+  cp "$here/test/system/fresh/run.sh" "$machines/$one/srv/run.sh"
   as_ann "$one" 'bash /srv/run.sh' "$@" >"$work/$log" 2>&1 && return
   tail -n 30 "$work/$log"
   return 1
 }
-took() { sed -n 's/^nine agents lived after \([0-9.]*\) s$/\1/p' "$work/$1"; } # log
+took() { sed -n 's/^nine agents lived after \([0-9.]*\) s$/\1/p' "$machines/$1"; } # log
 ends_well() { # number log script [nspawn options…]: the last line counts what passed, and nothing failed
   local one=$1 log=$2 script=$3
   shift 3
@@ -130,82 +128,89 @@ ends_well() { # number log script [nspawn options…]: the last line counts what
 says_nothing_of() { ! grep -E "$1" "$work/$2"; } # words log
 says_of() { grep -E "$1" "$work/$2" || { tail -n 30 "$work/$2"; return 1; }; }
 native() { # number: names of the native modules that were compiled
-  (cd "$work/$1/${checkout[$1]}/node_modules" && ls -d node-inotify/build/Release unix-dgram/build/Release 2>/dev/null | cut -d/ -f1 | tr '\n' ' ')
+  (cd "$machines/$1/${checkout[$1]}/node_modules" && ls -d node-inotify/build/Release unix-dgram/build/Release 2>/dev/null | cut -d/ -f1 | tr '\n' ' ')
 }
 is_ann_s() { # number: nothing in the checkout is somebody else's
   local strange
-  strange=$(find "$work/$1/${checkout[$1]}" ! -uid 1000)
+  strange=$(find "$machines/$1/${checkout[$1]}" ! -uid 1000)
   [ -z "$strange" ] || { wc -l <<<"$strange"; head -n 5 <<<"$strange"; return 1; }
 }
 
 # --- what root does ---
 
-install_it() { inside "$1" sh -c "cd '${checkout[$1]}' && make install"; }
-pid_of() { inside "$1" systemctl show -p MainPID --value "$2"; } # number service
-is_up() { inside "$1" systemctl is-active --quiet "$2" && [ "$(pid_of "$1" "$2")" = "$3" ]; } # number service pid
-is_another() { [ "$(pid_of "$1" "$2")" != "$3" ] && inside "$1" systemctl is-active --quiet "$2"; } # number service pid
-hurry() { # number: the watchdog of systemd waits 6 s for the watchdog of S2
-  mkdir -p "$work/$1/etc/systemd/system/s2-watchdog.service.d"
-  printf '[Service]\nWatchdogSec=6\n' >"$work/$1/etc/systemd/system/s2-watchdog.service.d/hurry.conf"
-  inside "$1" systemctl daemon-reload && inside "$1" systemctl restart s2-watchdog
+install_it() { inside sh -c "cd '${checkout[$1]}' && make install"; } # number
+pid_of() { inside systemctl show -p MainPID --value "$1"; }
+is_another() { [ "$(pid_of "$1")" != "$2" ] && inside systemctl is-active --quiet "$1"; } # service pid
+hurry() { # the watchdog of systemd waits 6 s for the watchdog of S2
+  inside mkdir -p /etc/systemd/system/s2-watchdog.service.d &&
+    inside sh -c "printf '[Service]\nWatchdogSec=6\n' >/etc/systemd/system/s2-watchdog.service.d/hurry.conf" &&
+    inside systemctl daemon-reload && inside systemctl restart s2-watchdog
 }
-lives_on() { # number: thrice as long as systemd would have waited
+outlives_it() { # thrice as long as systemd would have waited
   local pid
-  pid=$(pid_of "$1" s2-watchdog)
+  pid=$(pid_of s2-watchdog)
   sleep 18 # what shall not happen has no event
-  is_up "$1" s2-watchdog "$pid" || { inside "$1" journalctl --no-pager -u s2-watchdog -n 15; return 1; }
+  [ "$(pid_of s2-watchdog)" = "$pid" ] || { inside journalctl --no-pager -u s2-watchdog -n 15; return 1; }
 }
-is_ended_when_it_hangs() { # number
+is_ended_when_it_hangs() {
   local pid
-  pid=$(pid_of "$1" s2-watchdog)
-  inside "$1" kill -STOP "$pid"
-  within 30 is_another "$1" s2-watchdog "$pid"
+  pid=$(pid_of s2-watchdog)
+  inside kill -STOP "$pid"
+  within 30 is_another s2-watchdog "$pid"
 }
 
 # --- the story ---
 
 story() { # number
-  local one=$1 second
-  chapter "Debian $one, with ${packages[$one]}"
-  must 'is made' lay_machine "$one"
-  must 'a user clones it' eval "lay_sources $one && clone $one"
-  must 'make run: nine agents live; Ctrl-C ends them all' runs "$one" "run-$one"
-  printf '          s          nine agents lived %s s after the first make run\n' "$(took "run-$one")"
-  check 'what is slow says how far it is' says_of 'installing the packages: [0-9]+ s' "run-$one"
-  check 'the second one sets nothing up, and wants no network' eval "runs $one again-$one --private-network && says_nothing_of '^s2: ' again-$one"
-  second=$(took "again-$one")
-  printf '          s          nine agents lived %s s after the second make run\n' "$second"
+  local one=$1
+  check 'is made, with what the README names' lay_machine "$one" || return
+  check 'a user clones it' eval "lay_sources $one && clone $one" || return
+  check 'make run: nine agents live; Ctrl-C ends them all' runs "$one" run || return
+  printf '%6s s          from the first make run to nine live agents\n' "$(took run)"
+  check 'what is slow says how far it is' says_of 'installing the packages: [0-9]+ s' run
+  check 'the second one sets nothing up, and wants no network' eval "runs $one again --private-network && says_nothing_of 's2: (fetching|installing|compiling|set up)' again"
+  printf '%6s s          from the second make run to nine live agents\n' "$(took again)"
   if [ "$one" = 12 ]; then
-    check 'both native modules are compiled, and load' eval "[ '$(native "$one")' = 'node-inotify unix-dgram ' ]"
-    check 'make test, with umask 077 and without HOME' ends_well "$one" "test-$one" 'umask 077; env -u HOME make test' --private-network
+    check 'both native modules are compiled, and load' [ "$(native "$one")" = 'node-inotify unix-dgram ' ]
+    check 'make test, with umask 077 and without HOME' ends_well "$one" test 'umask 077; env -u HOME make test' --private-network
   else
-    check 'no native module is there, and it says what that means' eval "[ -z '$(native "$one")' ] && says_of 'no compiler' run-$one"
-    check 'make test' ends_well "$one" "test-$one" 'make test' --private-network
-    check 'tests that want a native module say that they were skipped' says_of 'was not compiled here' "test-$one"
+    check 'no native module is there, and set-up says what that means' eval "[ -z '$(native "$one")' ] && says_of 'no compiler' run"
+    check 'make test' ends_well "$one" test 'make test' --private-network
+    check 'tests that want a native module say that they were skipped' says_of 'was not compiled here' test
   fi
   check 'make rehearse' as_ann "$one" 'make rehearse' --private-network
-  must 'boots its own systemd' boot "$one"
-  must 'root installs it out of the checkout of the user' install_it "$one"
-  check 'and leaves every file there the user'"'"'s' is_ann_s "$one"
-  must 'systemctl start s2-watchdog' inside "$one" systemctl start s2-watchdog
-  check 's2 status' says 'agents' inside "$one" s2 status
+  check 'boots its own systemd' boot "$one" || return
+  check 'root installs it out of the checkout of the user' install_it "$one" &&
+    check 'and leaves every file there the user'"'"'s' is_ann_s "$one"
+  check 'systemctl start s2-watchdog' inside systemctl start s2-watchdog &&
+    check 's2 status' says '^0 agents' inside s2 status
   if [ "$one" = 13 ]; then
-    check 'the release has no half of a module' eval "[ ! -e $work/$one/opt/s2/current/node_modules/unix-dgram ] && [ ! -e $work/$one/opt/s2/current/node_modules/node-inotify ]"
-    check 'it says how systemd is told' says 'told by systemd-notify' inside "$one" journalctl --no-pager -u s2-bridge
-    must 'a watchdog of 6 s is set' hurry "$one"
-    check 'which it outlives' lives_on "$one"
-    check 'and which ends it when it hangs' is_ended_when_it_hangs "$one"
+    check 'the release has no half of a module' [ "$(inside ls /opt/s2/current/node_modules)" = better-sqlite3 ]
+    check 'it says how systemd is told' says 'told by systemd-notify' inside journalctl --no-pager -u s2-bridge
+    check 'a watchdog of 6 s is fed by systemd-notify' eval 'hurry && outlives_it'
+    check 'and ends what hangs' is_ended_when_it_hangs
   fi
-  stop_machine "$one"
+  stop_machine
 }
 
+# The stories share nothing, so they are told at once.
 for one in "$@"; do
-  [ -n "${suite[$one]:-}" ] || { echo "there is no machine $one: name some of ${!suite[*]}" >&2; exit 64; }
-  story "$one"
+  (
+    echo "$BASHPID" >"$machines/$one.pid"
+    mkdir "$machines/$one.own" && work=$machines/$one.own
+    trap 'echo "$passed $failed" >"$machines/$one.count"' EXIT
+    chapter "with ${packages[$one]}"
+    story "$one"
+  ) 2>&1 | sed -u "s/^/Debian $one /" &
+done
+wait
+rm "$machines"/*.pid
+for one in "$@"; do
+  if read -r p f <"$machines/$one.count"; then passed=$((passed + p)) failed=$((failed + f)); else failed=$((failed + 1)); fi
 done
 
-# Both machines lie in $work/12 and $work/13, installed and not booted: what a second host wants is told with them.
-if [ -f "$here/test/system/fresh/hosts.sh" ] && [ $# -eq 2 ]; then
+# Both machines lie in $machines/12 and $machines/13, installed and not booted: what wants a second host is told with them.
+if [ $# -eq 2 ] && [ "$failed" -eq 0 ] && [ -f "$here/test/system/fresh/hosts.sh" ]; then
   # shellcheck source=/dev/null
   . "$here/test/system/fresh/hosts.sh"
 fi

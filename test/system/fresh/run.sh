@@ -11,14 +11,14 @@ terminal=$!
 exec 7>"$keys"
 
 end() { # status: shows what it said; what is on a terminal line that was updated is on lines of its own
-  tr '\r' '\n' <"$said" | grep -a '^s2: ' | uniq
+  tr '\r' '\n' <"$said" | sed 's/\x1b\[[0-9;?]*[A-Za-z]//g' | grep -a '^s2: ' | uniq
   rm -f "$keys" "$said"
   exit "$1"
 }
 tell() { tail -c 3000 "$said"; end 1; }
 
-alive() { (. ./deploy/env.sh && dist/s2.js status) 2>/dev/null | grep -q '^9 agents, 9 alive'; }
-until [ -e dist/.stamp ] && alive; do
+alive() { grep -aq '9 alive' "$said" && (. ./deploy/env.sh && dist/s2.js status) 2>/dev/null | grep -q '^9 agents, 9 alive'; }
+until alive; do
   kill -0 "$terminal" 2>/dev/null || { echo 'it ended by itself, and had said:'; tell; }
   [ "$(date +%s)" -lt $((${began%.*} + 400)) ] || { echo 'nine agents do not live after 400 s; it had said:'; tell; }
   sleep 0.2
