@@ -6,7 +6,16 @@
  * environment, for S2, git, node or the terminal, does not reach them.
  */
 import { execFileSync } from 'node:child_process'
-import { globSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { finished } from 'node:stream/promises'
@@ -30,6 +39,7 @@ function makeFolder(): string {
     try {
       folder = mkdtempSync(join(realpathSync(parent), 's2.'))
       if (Buffer.byteLength(folder) > FOLDER_BYTES_MAX) throw new Error('its name is too long for sockets below it')
+      if (!/^[\w./-]+$/.test(folder)) throw new Error('its name has characters that a shell does not take as they are')
       const program = join(folder, 'program')
       writeFileSync(program, '#!/bin/sh\n', { mode: 0o700 })
       execFileSync(program)
@@ -44,11 +54,38 @@ function makeFolder(): string {
   process.exit(1)
 }
 
+/** Processes that were started with something in the folder, and their command lines. */
+function inhabitants(): Map<number, string> {
+  const found = new Map<number, string>()
+  for (const name of readdirSync('/proc').filter((each) => /^\d+$/.test(each) && Number(each) !== process.pid)) {
+    try {
+      const command = readFileSync(`/proc/${name}/cmdline`, 'utf8')
+      const started = command + readFileSync(`/proc/${name}/environ`, 'utf8')
+      if (started.includes(folder)) found.set(Number(name), command.replaceAll('\0', ' ').trim())
+    } catch {
+      // it has ended, or is somebody else's
+    }
+  }
+  return found
+}
+
+/** Ends and removes what an interrupted test, or one that failed, left. */
+function clear(): void {
+  for (const pid of inhabitants().keys()) {
+    try {
+      process.kill(pid, 'SIGKILL')
+    } catch {
+      // it has ended meanwhile
+    }
+  }
+  rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
+}
+
 const named = process.argv.slice(2)
 const files = named.length > 0 ? named : globSync('test/**/*.test.ts', { exclude: ['test/system/**'] }).sort()
 
 const folder = makeFolder()
-process.on('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }))
+process.on('exit', clear)
 const interrupted = new AbortController()
 for (const [signal, code] of Object.entries({ SIGINT: 130, SIGTERM: 143, SIGHUP: 129 })) {
   process.once(signal, () => {
@@ -91,8 +128,8 @@ await finished(report)
 
 for (const name of silent) console.log(`failed: ${name} ended without a word of its tests`)
 for (const name of skipped) console.log(`skipped: ${name}`)
-const left = readdirSync(folder).filter((name) => !OURS.includes(name))
-if (left.length > 0) console.log(`left behind by tests, and removed now: ${left.join(', ')}`)
+const left = [...readdirSync(folder).filter((name) => !OURS.includes(name)), ...inhabitants().values()]
+if (left.length > 0) console.log(`left behind by tests, and cleared away now: ${left.join(', ')}`)
 console.log(`${passed} passed, ${failed} failed`)
 // Nothing found is a mistake in a name, not a success.
 if (failed > 0 || passed === 0) process.exitCode = 1

@@ -51,8 +51,9 @@ test('the program starts, answers on both doors, and stops when it is told to', 
   assert.ok(!existsSync(socket))
 })
 
-test('what keeps it from starting is said, with the exit code of a wrong configuration', async () => {
+test('what keeps it from starting is said, with the exit code of a wrong configuration', async (context) => {
   const holder = createServer().listen(0, '127.0.0.1')
+  context.after(() => holder.close())
   await once(holder, 'listening')
   const { port } = holder.address() as { port: number }
   const garbage = join(folder, 'garbage.pem')
@@ -74,7 +75,6 @@ test('what keeps it from starting is said, with the exit code of a wrong configu
     assert.equal((await bridge.ended).code, 78, bridge.said)
     assert.match(bridge.said, cases[index]?.[1] as RegExp)
   }
-  holder.close()
 })
 
 test('beyond this machine it wants TLS, or a proxy said to be there', () => {
