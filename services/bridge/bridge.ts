@@ -22,8 +22,9 @@ import { Members } from './member.ts'
 import { Nonces } from './nonces.ts'
 import { Refusals } from './refusals.ts'
 import { Renewals } from './renewals.ts'
-import { makeAdminServer, makeServer, openServer, PATIENCE, type Patience, renewCertificate, urlOf } from './servers.ts'
+import { makeAdminServer, makeServer, openServer, PATIENCE, type Patience, urlOf } from './servers.ts'
 import { Sockets } from './sockets.ts'
+import { CertificateWatch, closeCertificateIncidents, readCertificate } from './tls.ts'
 import { Tokens } from './tokens.ts'
 
 /** The door to the fleet's store: for hosts over signed HTTP and one WebSocket each, for this host over a unix socket. */
@@ -33,6 +34,7 @@ export const program: Program<Config> = { name: 'bridge', redact, readConfig, st
 const BEATS_PER_MINUTE = 1_500
 const RECHECK_MS = 15_000
 const MINUTE_MS = 60_000
+const DAY_MS = 86_400_000
 /** Hints that come within so long of one another are passed on as one. */
 const HINTS_EVERY_MS = 250
 const RETRY = { firstMs: 200, mostMs: 5_000 }
@@ -127,23 +129,34 @@ export async function openBridge(
   const { door, sockets, chores } = furnish(config, store, parts, patience)
   const opens = { clock: parts.clock, draining: parts.draining, graceMs: config.drainMs / 2 }
   await using opening = new AsyncDisposableStack()
-  const server = await makeServer(config.tls, patience)
+  const certificate = config.tls === null ? null : await readCertificate(config.tls)
+  const server = makeServer(certificate, patience)
   server.on('request', door.onSigned).on('checkContinue', door.onSigned).on('upgrade', sockets.onUpgrade)
   const admin = makeAdminServer(patience)
   admin.on('request', door.onAdmin)
   opening.use(await openServer(server, config.listen, opens))
   opening.defer(() => sockets.close())
   opening.use(await openServer(admin, { path: config.admin }, opens))
-  const certificate =
-    config.tls === null
-      ? []
-      : [{ what: 'reading the certificate', step: renewCertificate(server, config.tls, parts.log) }]
-  const loops = [...chores, ...certificate].map((chore) => repeat(chore, parts))
+  const { tls, channels } = config
+  const watch =
+    tls === null || certificate === null
+      ? null
+      : new CertificateWatch(server, tls, certificate, { ...parts, store, channels })
+  const look = async (): Promise<number> => {
+    if (watch !== null) return await watch.look()
+    await closeCertificateIncidents({ store, channels, log: parts.log }) // of a certificate that it had before
+    return DAY_MS
+  }
+  chores.push({ what: 'looking after the certificate', step: look })
+  const loops = chores.map((chore) => repeat(chore, parts))
   opening.defer(async () => void (await Promise.all(loops.map(({ done }) => done))))
   const open = opening.move()
   return {
     url: urlOf(server, config.listen, config.tls !== null),
-    status: () => `${sockets.hosts} hosts, ${sockets.sessions} sessions, ${door.writing} writes under way`,
+    status: () => {
+      const doing = `${sockets.hosts} hosts, ${sockets.sessions} sessions, ${door.writing} writes under way`
+      return watch?.warning == null ? doing : `${watch.warning}; ${doing}`
+    },
     [Symbol.asyncDispose]: () => open.disposeAsync(),
   }
 }

@@ -1,14 +1,18 @@
 import { isIP } from 'node:net'
 import { join } from 'node:path'
+import { channelNames } from '#fleet/incident.ts'
 import { ConfigError, type Env, readSettings } from '#runtime/config.ts'
 import type { LifeConfig } from '#runtime/run.ts'
 import { type Address, localStore } from '#runtime/settings.ts'
 import { Calendar } from './calendar.ts'
+import type { CertificatePaths } from './tls.ts'
 
 export interface Config extends LifeConfig {
   readonly store: string
   readonly listen: Address
-  readonly tls: { readonly cert: string; readonly key: string } | null
+  readonly tls: CertificatePaths | null
+  /** Who is told of incidents. */
+  readonly channels: readonly string[]
   /** The administration socket. */
   readonly admin: string
   readonly allowedHosts: readonly string[]
@@ -30,6 +34,7 @@ export function readConfig(env: Env): Config {
     'S2_LISTEN',
     'S2_TLS_CERT',
     'S2_TLS_KEY',
+    'S2_TLS_CA',
     'S2_BEHIND_PROXY',
     'S2_ALLOWED_HOSTS',
     'S2_ALLOWED_ORIGINS',
@@ -60,7 +65,9 @@ export function readConfig(env: Env): Config {
     drainMs: values.S2_DRAIN,
     store: values.S2_STORE ?? localStore(values.S2_STATE),
     listen: values.S2_LISTEN,
-    tls: cert === undefined || key === undefined ? null : { cert, key },
+    tls: cert === undefined || key === undefined ? null : { cert, key, ca: values.S2_TLS_CA ?? null },
+    // The watchdog tells them, and says what is wrong with these settings.
+    channels: channelNames({ exec: isSet(env.S2_ALERT_EXEC), webhook: isSet(env.S2_ALERT_WEBHOOK) }),
     admin: join(values.S2_STATE, 'run', 'admin.sock'),
     allowedHosts: values.S2_ALLOWED_HOSTS.map((each) => each.toLowerCase()),
     allowedOrigins: values.S2_ALLOWED_ORIGINS.map((each) => each.toLowerCase()),
@@ -70,6 +77,10 @@ export function readConfig(env: Env): Config {
     housekeeping,
     keepMs: values.S2_KEEP,
   })
+}
+
+function isSet(value: string | undefined): boolean {
+  return value !== undefined && value !== ''
 }
 
 function readCalendar(line: string, faults: string[]): Calendar | null {

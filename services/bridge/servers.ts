@@ -1,11 +1,10 @@
 import { createServer, type Server, type ServerOptions } from 'node:http'
-import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
+import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { Clock } from '#runtime/clock.ts'
 import { listen } from '#runtime/health.ts'
-import type { Log } from '#runtime/log.ts'
 import type { Address } from '#runtime/settings.ts'
-import { type Certificate, readCertificate } from './tls.ts'
+import type { Certificate } from './tls.ts'
 
 /** How long callers may take, and how often sockets are looked after. Milliseconds. */
 export interface Patience {
@@ -24,17 +23,17 @@ const CONNECTIONS_MAX = 20_000
 const STUCK_MS = 120_000
 /** Longer than any client of ours keeps an idle connection, so that none sends into one that is being closed. */
 const KEEP_ALIVE_MS = 75_000
-const CERTIFICATE_MS = 60_000
 
-/** The server for signed requests: with TLS where there is a certificate. Throws `ConfigError`. */
-export async function makeServer(tls: { readonly cert: string; readonly key: string } | null, patience: Patience) {
+/** The server for signed requests: with TLS where there is a certificate. */
+export function makeServer(certificate: Certificate | null, patience: Patience): Server {
   const options = optionsFor(patience)
   const server =
-    tls === null
+    certificate === null
       ? createServer(options)
       : createTlsServer({
           ...options,
-          ...(await readCertificate(tls)),
+          cert: certificate.cert,
+          key: certificate.key,
           minVersion: 'TLSv1.2',
           handshakeTimeout: patience.headersMs,
         })
@@ -82,20 +81,6 @@ export function urlOf(server: Server, address: Address, isTls: boolean): string 
   if ('path' in address) return `unix:${address.path}`
   const { port, family, address: host } = server.address() as AddressInfo
   return `${isTls ? 'https' : 'http'}://${family === 'IPv6' ? `[${host}]` : host}:${port}`
-}
-
-/** A step that takes over a certificate that was renewed on disk; a bad one changes nothing. Answers when to look again. */
-export function renewCertificate(server: Server, paths: { readonly cert: string; readonly key: string }, log: Log) {
-  let current: Certificate | null = null
-  return async (): Promise<number> => {
-    const fresh = await readCertificate(paths)
-    if (current !== null && !(fresh.cert.equals(current.cert) && fresh.key.equals(current.key))) {
-      ;(server as TlsServer).setSecureContext(fresh)
-      log.info('certificate taken over')
-    }
-    current = fresh
-    return CERTIFICATE_MS
-  }
 }
 
 function optionsFor({ headersMs, requestMs }: Patience): ServerOptions {

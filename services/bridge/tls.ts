@@ -1,23 +1,45 @@
 import { readFile } from 'node:fs/promises'
+import type { Server } from 'node:http'
+import type { Server as TlsServer } from 'node:https'
 import { createSecureContext } from 'node:tls'
+import {
+  type CertificateFacts,
+  isSignedBy,
+  readCertificateFacts,
+  readCertificates,
+  troubleWith,
+} from '#fleet/certificate.ts'
+import { CERTIFICATE_CAUSES, type CertificateKind, certificateIncident } from '#fleet/incident.ts'
+import type { Clock } from '#runtime/clock.ts'
 import { ConfigError } from '#runtime/config.ts'
+import type { Health } from '#runtime/health.ts'
+import type { Log } from '#runtime/log.ts'
+import type { Store } from '#store/store.ts'
 
 export interface Certificate {
   readonly cert: Buffer
   readonly key: Buffer
+  readonly facts: CertificateFacts
+}
+
+export interface CertificatePaths {
+  readonly cert: string
+  readonly key: string
+  /** The authority that goes into the credentials of workers; null where they know it. */
+  readonly ca: string | null
 }
 
 /** Reads a certificate and its key, and makes sure that they can be used and belong together. Throws `ConfigError`. */
-export async function readCertificate(paths: { readonly cert: string; readonly key: string }): Promise<Certificate> {
+export async function readCertificate(paths: CertificatePaths): Promise<Certificate> {
   const [cert, key] = await Promise.all([readPem('S2_TLS_CERT', paths.cert), readPem('S2_TLS_KEY', paths.key)])
   try {
     createSecureContext({ cert, key })
+    return { cert, key, facts: readCertificateFacts(cert) }
   } catch (error) {
     throw new ConfigError([
       `S2_TLS_CERT=${paths.cert} and S2_TLS_KEY=${paths.key} cannot be used together: ${(error as Error).message}`,
     ])
   }
-  return { cert, key }
 }
 
 async function readPem(setting: string, path: string): Promise<Buffer> {
@@ -29,4 +51,140 @@ async function readPem(setting: string, path: string): Promise<Buffer> {
   }
   if (!pem.includes('-----BEGIN ')) throw new ConfigError([`${setting}=${path} is not a PEM file`])
   return pem
+}
+
+export interface WatchParts {
+  readonly clock: Clock
+  readonly log: Log
+  readonly health: Pick<Health, 'trouble'>
+  readonly store: Pick<Store, 'openIncident' | 'closeIncident'>
+  /** Who is told of incidents. */
+  readonly channels: readonly string[]
+}
+
+const LOOK_MS = 60_000
+/** Two files are never changed at one moment: what does not fit is looked at again before it counts. */
+const AGAIN_MS = 5_000
+const RENEW = 'renew it by s2 certificate create, or by the means it came from'
+
+interface Trouble {
+  readonly kind: CertificateKind
+  readonly why: string
+}
+
+/**
+ * Looks after the certificate of a server: takes over one that was renewed on disk, and tells by health and by an incident
+ * what is wrong with it until that is mended. Files that cannot be used change nothing.
+ */
+export class CertificateWatch {
+  readonly #server: Server
+  readonly #paths: CertificatePaths
+  readonly #parts: WatchParts
+  #inForce: Certificate
+  #failures = 0
+  #trouble: Trouble | null = null
+  /** The kind that the incidents in the store are in line with; undefined before the first look. */
+  #told: CertificateKind | null | undefined
+
+  constructor(server: Server, paths: CertificatePaths, inForce: Certificate, parts: WatchParts) {
+    this.#server = server
+    this.#paths = paths
+    this.#inForce = inForce
+    this.#parts = parts
+  }
+
+  /** What people should know of it though all works still; null when there is nothing. */
+  get warning(): string | null {
+    return this.#trouble === null || isGrave(this.#trouble) ? null : this.#trouble.why
+  }
+
+  /** Answers milliseconds until the next look. */
+  async look(): Promise<number> {
+    const fault = await this.#takeOver()
+    this.#failures = fault === null ? 0 : this.#failures + 1
+    if (this.#failures === 1) return AGAIN_MS
+    this.#trouble = fault === null ? await this.#judge() : { kind: 'unusable', why: fault }
+    this.#parts.health.trouble(
+      'certificate',
+      this.#trouble !== null && isGrave(this.#trouble) ? this.#trouble.why : null,
+    )
+    await this.#tell()
+    return LOOK_MS
+  }
+
+  /** Takes over what is new on disk; answers why it cannot. */
+  async #takeOver(): Promise<string | null> {
+    const { log } = this.#parts
+    let fresh: Certificate
+    try {
+      fresh = await readCertificate(this.#paths)
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error
+      return `the certificate on disk cannot be used, and the one from before stays in force: ${error.faults.join('; ')}`
+    }
+    if (fresh.cert.equals(this.#inForce.cert) && fresh.key.equals(this.#inForce.key)) return null
+    ;(this.#server as TlsServer).setSecureContext({ cert: fresh.cert, key: fresh.key })
+    this.#inForce = fresh
+    log.info('certificate taken over', { until: new Date(fresh.facts.notAfter).toISOString() })
+    return null
+  }
+
+  async #judge(): Promise<Trouble | null> {
+    const { cert, ca } = this.#paths
+    const what = `the bridge’s certificate (S2_TLS_CERT=${cert})`
+    const trouble = troubleWith(this.#inForce.facts, this.#parts.clock.wall())
+    if (trouble !== null) {
+      const { kind, why } = trouble
+      const effect = kind === 'expires soon' ? '' : ': no worker gets through'
+      return {
+        kind,
+        why: `${what} ${why}${effect}; ${kind === 'not yet valid' ? 'set the clock of this host' : RENEW}`,
+      }
+    }
+    const fault = ca === null ? null : await this.#faultOfAuthority(ca)
+    return fault === null
+      ? null
+      : { kind: 'foreign', why: `${what} ${fault}: workers with newer credentials refuse it` }
+  }
+
+  /** Workers trust what S2_TLS_CA names, and nothing else. */
+  async #faultOfAuthority(ca: string): Promise<string | null> {
+    try {
+      const authorities = readCertificates((await readPem('S2_TLS_CA', ca)).toString())
+      const chain = readCertificates(this.#inForce.cert.toString())
+      const isTrusted = chain.some((each) => isSignedBy(each, authorities))
+      return isTrusted ? null : `was not signed by the authority in S2_TLS_CA=${ca}`
+    } catch (error) {
+      return `may be one that S2_TLS_CA=${ca} has not signed (${error instanceof ConfigError ? error.faults.join() : (error as Error).message})`
+    }
+  }
+
+  /** Brings the incidents in the store in line. One that is open already is not told again. */
+  async #tell(): Promise<void> {
+    const { store, channels, log } = this.#parts
+    const trouble = this.#trouble
+    const kind = trouble?.kind ?? null
+    if (kind === this.#told) return
+    const wanted = trouble === null ? null : certificateIncident(trouble.kind, trouble.why)
+    if (trouble !== null) log.warn('trouble with the certificate', { why: trouble.why })
+    if (wanted !== null) await store.openIncident(wanted, channels)
+    await closeCertificateIncidents(this.#parts, wanted?.cause)
+    this.#told = kind
+  }
+}
+
+/** Closes what is open about a certificate, save one cause: the trouble is over, or there is no certificate any more. */
+export async function closeCertificateIncidents(
+  { store, channels, log }: Pick<WatchParts, 'store' | 'channels' | 'log'>,
+  save?: string,
+): Promise<void> {
+  for (const cause of CERTIFICATE_CAUSES) {
+    if (cause !== save && (await store.closeIncident(cause, channels))) {
+      log.info('trouble with the certificate is over', { cause })
+    }
+  }
+}
+
+function isGrave({ kind }: Trouble): boolean {
+  return kind !== 'expires soon' && kind !== 'foreign'
 }

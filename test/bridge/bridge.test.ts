@@ -6,13 +6,11 @@ import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { connect as connectTls } from 'node:tls'
 import { ConfigError } from '#runtime/config.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openMemoryStore } from '#store/memory.ts'
 import { readConfig } from '../../services/bridge/config.ts'
 import { Renewals } from '../../services/bridge/renewals.ts'
-import { renewCertificate } from '../../services/bridge/servers.ts'
 import { MovableClock } from '../movable-clock.ts'
 import { mainOf, Program } from '../program.ts'
 import { until } from '../until.ts'
@@ -125,38 +123,6 @@ test('over TLS it is the same bridge, for those who trust its certificate', asyn
   const plain = connect({ host: '127.0.0.1', port: ground.port })
   plain.on('error', () => undefined).write('GET / HTTP/1.1\r\n\r\n')
   await new Promise<void>((resolve) => plain.resume().once('close', () => resolve()))
-})
-
-test('a renewed certificate is taken over while it runs, a bad one is not', async () => {
-  const { createServer: createTls } = await import('node:https')
-  const paths = { cert: join(folder, 'renewed.crt'), key: join(folder, 'renewed.key') }
-  const put = async (pair: { cert: string; key: string }): Promise<void> => {
-    await writeFile(paths.cert, pair.cert)
-    await writeFile(paths.key, pair.key)
-  }
-  await put({ cert, key })
-  const server = createTls({ cert, key }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  const serial = async (): Promise<string> => {
-    const socket = connectTls({ host: '127.0.0.1', port, rejectUnauthorized: false })
-    await once(socket, 'secureConnect')
-    const found = socket.getPeerCertificate().serialNumber
-    socket.destroy()
-    return found
-  }
-  const look = renewCertificate(server, paths, recordingLog())
-  await look()
-  const first = await serial()
-  await put(makeCertificate(new Date()))
-  assert.equal(await serial(), first)
-  await look()
-  const second = await serial()
-  assert.notEqual(second, first)
-  await writeFile(paths.cert, cert)
-  await assert.rejects(look(), ConfigError)
-  assert.equal(await serial(), second)
-  server.close()
 })
 
 test('what is under way when it stops is finished, and nothing new is taken', async () => {

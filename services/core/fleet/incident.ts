@@ -23,6 +23,7 @@ export const INCIDENT_KINDS = [
   'restart_failed',
   'restarts_exhausted',
   'credentials',
+  'certificate',
 ] as const
 export type IncidentKind = (typeof INCIDENT_KINDS)[number]
 
@@ -53,6 +54,20 @@ const UNIT_FAILED = 'unit_failed:'
 export function unitFailed(unit: string, how: string): NewIncident {
   const summary = `${unit} has failed${how === '' ? '' : `: ${how}`}`
   return { cause: UNIT_FAILED + unit, kind: 'unit_failed', agent: null, summary }
+}
+
+const CERTIFICATE_KINDS = ['expired', 'not yet valid', 'expires soon', 'unusable', 'foreign'] as const
+export type CertificateKind = (typeof CERTIFICATE_KINDS)[number]
+
+/** What can be wrong with the bridge's certificate, each a cause of its own: that it expires soon becomes that it has. */
+export function certificateIncident(kind: CertificateKind, summary: string): NewIncident {
+  return { cause: certificateCause(kind), kind: 'certificate', agent: null, summary }
+}
+
+export const CERTIFICATE_CAUSES: readonly string[] = CERTIFICATE_KINDS.map(certificateCause)
+
+function certificateCause(kind: CertificateKind): string {
+  return `certificate:${kind.replaceAll(' ', '_')}`
 }
 
 /** Which unit an incident is about; null where it is about none. */
