@@ -116,7 +116,7 @@ say_next() {
   sudo='sudo ' start='systemctl'
   [ $MODE = system ] || sudo='' start='systemctl --user'
   asked="${sudo}s2 init, which asks what this host needs"
-  case $ROLE in
+  [ -n "$before" ] || case $ROLE in
     worker) say "next: $asked (git remote, number, wake command), and ends with what is left to do: ${sudo}$start enable --now s2-cred-sync s2-keepalive, and s2-fs-watcher once there is a wake command" ;;
     both) say "next: $asked (git remote, number, wake command), and ends with what is left to do" ;;
     orchestrator) say "next: $asked, and ends with what is left to do: ${sudo}$start enable --now s2-watchdog s2-keepalive, and s2-fs-watcher once there is a wake command" ;;

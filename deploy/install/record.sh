@@ -60,7 +60,7 @@ recorded() { # prefix name
     UNITS) [ "$older" = /etc/systemd/system ] || echo "${older#"$DESTDIR"}" ;;
     BIN) ! grep -qs "${1#"$DESTDIR"}/current/" "$DESTDIR$default_BIN/s2" || echo "$default_BIN" ;;
     ETC) sed -n 's#^EnvironmentFile=-\(.*\)/s2\.env$#\1#p' "$older"/s2-.service.d/*.conf 2>/dev/null | head -n 1 ;;
-    STATE) sed -n 's#^Environment=.*S2_STATE=\([^ ]*\).*#\1#p' "$older"/s2-.service.d/*.conf 2>/dev/null | head -n 1 ;;
+    STATE) sed -n 's#^Environment=.*S2_STATE=\([^ ]*\).*#\1#p' "$older"/s2-.service.d/*.conf 2>/dev/null | sed 's#^%S/#/var/lib/#' | head -n 1 ;;
   esac
 }
 

@@ -18,10 +18,10 @@ if [ -n "${S2_STATE:-}" ]; then run "$s2" "$@"; fi
 if [ "$(id -u)" = 0 ]; then
   HOME=$(getent passwd @USER@ | cut -d: -f6)
   export HOME
-  as_services() { setpriv --reuid=@USER@ --regid=@GROUP@ --init-groups @COMMAND@ "$@"; }
+  set_user='setpriv --reuid=@USER@ --regid=@GROUP@ --init-groups @COMMAND@'
   case "${1:-} ${2:-} $*" in
     'conversation create '*' --out'* | 'credential rotate '*' --out'*) ;;
-    *) as_services "$@"; exit ;;
+    *) exec $set_user "$@" ;;
   esac
   # A file for --out belongs to whoever calls: it is made where the services may write, and moved to where the caller may.
   umask 077
@@ -38,11 +38,12 @@ if [ "$(id -u)" = 0 ]; then
     before=$word
     set -- "$@" "$word"
   done
+  [ -n "$out" ] || { rm -rf "$draft"; exec $set_user "$@"; }
   give() { chown -h "${SUDO_UID:-0}:${SUDO_GID:-0}" "$1"; }
   [ -d "$out" ] || { mkdir -p -- "$out" && give "$out"; }
   [ -w "$out" ] || { printf 's2: %s cannot be written\n  next: name another folder with --out\n' "$out" >&2; exit 1; }
   code=0
-  said=$(as_services "$@") || code=$?
+  said=$($set_user "$@") || code=$?
   for file in "$draft"/*; do
     [ -f "$file" ] || continue
     mv -- "$file" "$out/" || { trap - EXIT; printf 's2: %s could not be moved to %s\n  next: move it yourself\n' "$file" "$out" >&2; exit 1; }
