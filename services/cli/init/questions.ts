@@ -124,10 +124,19 @@ async function askRemote(talk: Talk, left: Left[]): Promise<{ address: string; i
   if (address === '') return { address, isIn: false }
   let isIn = true
   for (const remote of remotesOf(host, address)) {
-    const admission = await admit({ ...remote, address }, { shell, dialogue, accepted: given.acceptHostKey, onMade })
+    const admission = await admit(
+      { ...remote, address },
+      {
+        shell,
+        dialogue,
+        accepted: given.acceptHostKey,
+        onMade,
+        again: `${host.command} init`,
+      },
+    )
     if (admission.left !== null) {
       isIn = false
-      left.push({ what: admission.left })
+      left.push(admission.left)
     }
     address = admission.address
   }
@@ -135,12 +144,12 @@ async function askRemote(talk: Talk, left: Left[]): Promise<{ address: string; i
 }
 
 /** The remote as each half of this host uses it. */
-function remotesOf({ lead, worker, set }: Host, address: string): Remote[] {
+function remotesOf({ lead, worker, set, services }: Host, address: string): Remote[] {
   const branch = set.S2_GIT_BRANCH ?? SETTINGS.S2_GIT_BRANCH.fallback
   const common = { address, branch, settings: set }
   return [
-    ...(lead === null ? [] : [{ ...common, half: lead, right: 'push' as const }]),
-    ...(worker === null ? [] : [{ ...common, half: worker, right: 'read' as const }]),
+    ...(lead === null ? [] : [{ ...common, half: lead, right: 'push' as const, isLocked: false }]),
+    ...(worker === null ? [] : [{ ...common, half: worker, right: 'read' as const, isLocked: services.isOfMachine }]),
   ]
 }
 
