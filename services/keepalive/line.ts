@@ -1,6 +1,8 @@
 import type { Beat } from '#fleet/beat.ts'
+import type { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
+import { adviceOnCertificate } from '#store/remote/certificate.ts'
 import type { Keyring } from '#store/remote/remote.ts'
 import { Beats } from './beats.ts'
 import type { LinkedStore } from './ports.ts'
@@ -105,6 +107,11 @@ export class Line implements AsyncDisposable {
     const { url, clock, troubles } = this.#parts
     this.#awaySince ??= clock.wall()
     const since = new Date(this.#awaySince).toISOString()
-    troubles.met(this.#topic, 'away', `${url} cannot be reached since ${since}: ${(error as Error).message}`, error)
+    const { message, next } = error as S2Error
+    const away = `${url} cannot be reached since ${since}: ${message}`
+    // What is away mostly comes back by itself; a certificate waits for a human, who is told what to do.
+    const fault = adviceOnCertificate(error)
+    if (fault === null) troubles.met(this.#topic, 'away', away, error)
+    else troubles.met(this.#topic, `away: ${fault.kind}`, `${away}; ${next ?? fault.next}`, error)
   }
 }

@@ -25,7 +25,7 @@ export function readCertificateFacts(pem: string | Uint8Array): CertificateFacts
   return {
     subject: commonName(first.subject),
     issuer: commonName(first.issuer),
-    names: namesOf(first.subjectAltName ?? ''),
+    names: namesIn(first.subjectAltName ?? ''),
     notBefore: first.validFromDate.getTime(),
     notAfter: first.validToDate.getTime(),
     selfSigned: first.checkIssued(first) && first.verify(first.publicKey),
@@ -83,8 +83,8 @@ function commonName(name: string | undefined): string {
   return /^CN=(.*)$/m.exec(name ?? '')?.[1] ?? name?.replaceAll('\n', ', ') ?? ''
 }
 
-/** Node writes `DNS:name, IP Address:10.0.0.5`, and what holds a comma or the like as a JSON text. */
-function namesOf(line: string): string[] {
+/** The names in what Node tells as `DNS:name, IP Address:10.0.0.5`; one that holds a comma or the like is a JSON text there. */
+export function namesIn(line: string): string[] {
   const found = line.matchAll(/(?:^|, )(?:DNS|IP Address):("(?:[^"\\]|\\.)*"|[^,]*)/g)
   return [...found].map(([, name = '']) => {
     if (name.startsWith('"')) return JSON.parse(name) as string

@@ -8,6 +8,7 @@ import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { type SocketDoor, socketDoor } from '#runtime/socket.ts'
+import { adviceOnCertificate } from './certificate.ts'
 import { ClockError, fromProblem, fromStatus } from './problem.ts'
 import {
   checkOf,
@@ -256,6 +257,12 @@ export class Courier implements Disposable {
         },
       )
     }
+    const carried = 'origin' in this.#target && this.#target.authority() !== undefined
+    const fault = adviceOnCertificate(error, { carried })
+    if (fault !== null) {
+      const { what, next } = fault
+      return new S2Error('unavailable', `the bridge at ${where} cannot be reached: ${what}`, { next, cause: error })
+    }
     return new S2Error('unavailable', `the bridge at ${where} cannot be reached (${code ?? message})`, {
       next: adviceOn(code, where),
       cause: error,
@@ -347,8 +354,8 @@ function adviceOn(code: string | undefined, where: string): string {
   if (code === 'EACCES') return `let this user open ${where}`
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
     return 'mend the name in the address, or the name resolution of this host'
-  if (code !== undefined && /CERT|SELF_SIGNED|UNABLE_TO_VERIFY/.test(code)) {
-    return 'let this host trust the bridge’s certificate: NODE_EXTRA_CA_CERTS=/path/of/the/authority.pem'
+  if (code === 'EPROTO') {
+    return 'what listens there may speak no TLS: give the bridge a certificate (S2_TLS_CERT), or mend the address'
   }
   return 'try again; if it stays so, look at the bridge and at the network between'
 }

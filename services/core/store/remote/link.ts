@@ -9,6 +9,7 @@ import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
 import { Box } from './box.ts'
+import { adviceOnCertificate } from './certificate.ts'
 import { BRIDGE_FRAMES, type BridgeFrame, CLOSE, type HostFrame, readFrame, TAKEN_EVERY } from './frames.ts'
 import { fromProblem } from './problem.ts'
 
@@ -237,8 +238,9 @@ export class Link {
     this.#connectedAt = clock.now()
     let why = ''
     ws.on('error', (error) => {
-      why = error.message
-      if (!/^E[A-Z]/.test(String((error as NodeJS.ErrnoException).code))) this.#unwelcome += 1
+      const fault = adviceOnCertificate(error, { carried: ca !== undefined })
+      why = fault?.what ?? error.message
+      if (fault === null && !/^E[A-Z]/.test(String((error as NodeJS.ErrnoException).code))) this.#unwelcome += 1
     })
     ws.on('message', (data, isBinary) => this.#hear(isBinary ? null : read(data as Buffer)))
     await new Promise<void>((resolve) => {
