@@ -18,7 +18,7 @@ import {
   untilConnected,
   workersOf,
 } from './init/opening.ts'
-import { type Answers, askAll, checkGiven, type Given, type Talk } from './init/questions.ts'
+import { type Answers, askAll, checkGiven, type Given, type Talk, withoutEmpty } from './init/questions.ts'
 import { ENDING_SIGNALS, type Shell } from './shell.ts'
 import { keepAwakeTask } from './wsl.ts'
 
@@ -125,13 +125,9 @@ async function init(shell: Shell, options: Options): Promise<void> {
 async function checkSaid(talk: Talk): Promise<void> {
   const { given, host } = talk
   checkGiven(talk)
-  const said: Record<string, string | undefined> = {
-    S2_BRIDGE_URL: given.bridgeUrl === undefined ? undefined : asUrl(given.bridgeUrl),
-    S2_GIT_REMOTE: given.remote,
-    S2_WORKER: given.number,
-  }
-  const common = Object.fromEntries(Object.entries(said).filter(([, value]) => value !== undefined)) as Values
-  const watcher: Values = given.wake === undefined ? {} : { S2_WAKE: given.wake }
+  const S2_BRIDGE_URL = given.bridgeUrl === undefined ? undefined : asUrl(given.bridgeUrl)
+  const common = withoutEmpty({ S2_BRIDGE_URL, S2_GIT_REMOTE: given.remote, S2_WORKER: given.number })
+  const watcher = withoutEmpty({ S2_WAKE: given.wake })
   const all = { ...common, ...watcher } as Record<string, string>
   readSettings(all, Object.keys(all) as SettingName[])
   await draftAll(host.folder, filesOf(host, { common, watcher }), given.force === true)
