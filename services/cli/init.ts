@@ -3,7 +3,7 @@ import { workerName } from '#fleet/credential.ts'
 import { readSettings } from '#runtime/config.ts'
 import type { SettingName } from '#runtime/settings.ts'
 import { role as roleName, wholeNumber } from './arguments.ts'
-import { UsageError } from './failure.ts'
+import { EXIT, Exit, UsageError } from './failure.ts'
 import { parseBridge } from './init/bridge.ts'
 import { Dialogue, Interrupted } from './init/dialogue.ts'
 import { type Draft, draftAll, type Values, valuesIn, write } from './init/draft.ts'
@@ -18,7 +18,7 @@ import {
   untilConnected,
   workersOf,
 } from './init/opening.ts'
-import { type Answers, askAll, checkGiven, type Given, type Talk } from './init/questions.ts'
+import { type Answers, askAll, checkGiven, type Given, type Talk, withoutEmpty } from './init/questions.ts'
 import { ENDING_SIGNALS, type Shell } from './shell.ts'
 import { keepAwakeTask } from './wsl.ts'
 
@@ -94,7 +94,8 @@ function enrolment(text: string): Enrolment {
 async function init(shell: Shell, options: Options): Promise<void> {
   const ending = new AbortController()
   using _ = shell.onSignal(ENDING_SIGNALS, () => ending.abort())
-  const dialogue = new Dialogue(shell, shell.screen.isTerminal && options.json !== true, ending.signal)
+  const tell = options.json === true ? () => undefined : shell.tell
+  const dialogue = new Dialogue({ ...shell, tell }, shell.screen.isTerminal && options.json !== true, ending.signal)
   const made: string[] = []
   let isWritten = false
   try {
@@ -108,6 +109,7 @@ async function init(shell: Shell, options: Options): Promise<void> {
     tellWritten(shell, drafts, options)
     const left = await open(talk, answers, drafts, options)
     conclude(shell, host, drafts, left, options)
+    if (left.some(({ isFailure }) => isFailure)) throw new Exit(EXIT.failed)
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error
     const kept = made.length === 0 ? '' : `; made already and kept: ${made.join(', ')}`
@@ -123,13 +125,9 @@ async function init(shell: Shell, options: Options): Promise<void> {
 async function checkSaid(talk: Talk): Promise<void> {
   const { given, host } = talk
   checkGiven(talk)
-  const said: Record<string, string | undefined> = {
-    S2_BRIDGE_URL: given.bridgeUrl === undefined ? undefined : asUrl(given.bridgeUrl),
-    S2_GIT_REMOTE: given.remote,
-    S2_WORKER: given.number,
-  }
-  const common = Object.fromEntries(Object.entries(said).filter(([, value]) => value !== undefined)) as Values
-  const watcher: Values = given.wake === undefined ? {} : { S2_WAKE: given.wake }
+  const S2_BRIDGE_URL = given.bridgeUrl === undefined ? undefined : asUrl(given.bridgeUrl)
+  const common = withoutEmpty({ S2_BRIDGE_URL, S2_GIT_REMOTE: given.remote, S2_WORKER: given.number })
+  const watcher = withoutEmpty({ S2_WAKE: given.wake })
   const all = { ...common, ...watcher } as Record<string, string>
   readSettings(all, Object.keys(all) as SettingName[])
   await draftAll(host.folder, filesOf(host, { common, watcher }), given.force === true)
@@ -186,18 +184,18 @@ async function open(talk: Talk, answers: Answers, drafts: readonly Draft[], opti
  */
 async function enrolWanted(opening: Opening, options: Options, runs: boolean): Promise<string[]> {
   const { dialogue, settings, left, host } = opening
-  const sudo = host.services.isOfMachine ? 'sudo ' : ''
-  const create = `${sudo}s2 conversation create --role-b ROLE --number N`
+  const { command } = host
+  const create = `${command} conversation create --role-b ROLE --number N`
   const remote = settings.S2_GIT_REMOTE
   const wanted = options.worker ?? (runs && remote !== undefined ? await askWorkers(dialogue) : [])
   if (remote === undefined)
-    left.push({ what: 'name the git remote that credentials go through', commands: [`${sudo}s2 init`] })
+    left.push({ what: 'name the git remote that credentials go through', commands: [`${command} init`] })
   else if (runs) await enrol(opening, wanted)
   else {
     const again = wanted.map(({ number, role }) => `--worker ${number}:${role}`).join(' ')
     left.push({
       what: 'open a conversation with each worker',
-      commands: [again === '' ? create : `${sudo}s2 init ${again}`],
+      commands: [again === '' ? create : `${command} init ${again}`],
     })
   }
   const workers = runs ? await workersOf(opening) : []
@@ -242,9 +240,10 @@ function conclude(shell: Shell, host: Host, drafts: readonly Draft[], left: read
     shell.print(`${JSON.stringify({ files, next: left.map(inWords) })}\n`)
     return
   }
-  const s2 = `${host.services.isOfMachine ? 'sudo ' : ''}${host.role === 'both' ? 's2-worker' : 's2'}`
   shell.print(left.length === 0 ? '\nNothing is left to do.\n' : `\nLeft to do:\n${listed(left)}`)
   if (host.worker !== null)
-    shell.print(`An agent that takes tasks here: ${s2} work --exec 'claude -p "$S2_TASK_DESCRIPTION"'\n`)
-  if (host.lead !== null) shell.print(`Who lives: ${host.services.isOfMachine ? 'sudo ' : ''}s2 status\n`)
+    shell.print(
+      `An agent that takes tasks here: ${host.workerCommand} work --exec 'claude -p "$S2_TASK_DESCRIPTION"'\n`,
+    )
+  if (host.lead !== null) shell.print(`Who lives: ${host.command} status\n`)
 }

@@ -13,7 +13,7 @@ import { UsageError } from '../failure.ts'
 import type { BridgeAddress, Trust } from './bridge.ts'
 import { ownAddresses } from './bridge.ts'
 import type { Values } from './draft.ts'
-import { environmentOf, runAs } from './half.ts'
+import { environmentOf, isHiddenFromServices, runAs } from './half.ts'
 import type { Left } from './left.ts'
 import type { Talk } from './questions.ts'
 
@@ -123,6 +123,8 @@ async function faultIn(talk: Talk, { host: name }: BridgeAddress, { cert, key, c
   if (lead === null) return null
   const texts: string[] = []
   for (const path of [cert, key, ...(ca === undefined ? [] : [ca])]) {
+    if (host.services.isOfMachine && isHiddenFromServices(path))
+      return `${path} lies where services are not let in, such as homes and /tmp: put it elsewhere, such as ${host.folder}/tls`
     const command = { argv: ['cat', '--', path] as const, env: environmentOf(lead, {}, shell), timeoutMs: 10_000 }
     const ending = await runAs(lead, { ...command, argv: [...command.argv] }, shell, dialogue.signal)
     if (!hasSucceeded(ending)) return `${lead.user} cannot read it: ${ending.stderr.trim()}`

@@ -54,6 +54,11 @@ export function environmentOf(
   return { PATH: shell.env.PATH ?? PATH, HOME: home, USER: user, LOGNAME: user, S2_STATE: state, ...settings }
 }
 
+/** Where the services of a whole host are not let in, whatever their user may: ProtectHome, PrivateTmp. systemd.exec(5) */
+export function isHiddenFromServices(path: string): boolean {
+  return /^\/(home|root|run\/user|tmp|var\/tmp)(\/|$)/.test(path)
+}
+
 /** Runs a command as the user of a half. Throws `unavailable` where it cannot be started. */
 export async function runAs(
   half: Half,

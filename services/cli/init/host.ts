@@ -19,6 +19,9 @@ export interface Host {
   readonly lead: Half | null
   readonly worker: Half | null
   readonly services: Services
+  /** How people call s2 for this host, and for its worker's half. */
+  readonly command: string
+  readonly workerCommand: string
   /** What the file of all services says. */
   readonly set: Readonly<Record<string, string>>
   /** What the file of the watcher that wakes this host's agent says. */
@@ -41,12 +44,15 @@ export async function openHost(shell: Shell, options: HostOptions, dialogue: Dia
   const lead = role === 'worker' ? null : await halfOf(shell, options.owner, options.state)
   const own = role === 'both' ? { owner: options.workerOwner, state: options.workerState } : options
   const worker = role === 'orchestrator' ? null : await halfOf(shell, own.owner ?? options.owner, own.state)
+  const command = services.isOfMachine ? 'sudo s2' : 's2'
   return {
     role,
     folder,
     lead,
     worker: worker !== null && role === 'both' && own.state === undefined ? besides(worker, lead) : worker,
     services,
+    command,
+    workerCommand: role === 'both' ? `${command}-worker` : command,
     set: await valuesIn(folder, 's2.env'),
     watcherSet: await valuesIn(folder, `${watcherOf(role)}.env`),
   }

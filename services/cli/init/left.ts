@@ -2,6 +2,8 @@
 export interface Left {
   readonly what: string
   readonly commands?: readonly string[]
+  /** Something that was wanted and did not succeed. */
+  readonly isFailure?: true
 }
 
 /** A numbered list for people; each command stands alone on its line. */

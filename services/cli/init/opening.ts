@@ -62,7 +62,11 @@ export async function startServices(
   dialogue.goOn()
   const failed = started.filter(({ as }) => as === 'failed')
   for (const { name } of failed)
-    left.push({ what: `see why ${name} does not start`, commands: [journalOf(services.isOfMachine, name)] })
+    left.push({
+      what: `see why ${name} does not start`,
+      commands: [journalOf(services.isOfMachine, name)],
+      isFailure: true,
+    })
   return failed.length === 0
 }
 
@@ -110,9 +114,7 @@ export async function enrol(
     dialogue.say(message, ...(next === undefined ? [] : [`next: ${next}`]))
     left.push({
       what: `enrol ${name}: ${message}`,
-      commands: [
-        `${host.services.isOfMachine ? 'sudo ' : ''}s2 conversation create --role-b ${role} --number ${number}`,
-      ],
+      commands: [`${host.command} conversation create --role-b ${role} --number ${number}`],
     })
   }
 }
@@ -172,7 +174,7 @@ const LOOK_MS = 500
 
 /** Waits until this host's worker is in the fleet; what it says instead after half a minute is left to do. */
 export async function untilConnected({ shell, dialogue, host, left }: Opening): Promise<boolean> {
-  const { worker, services } = host
+  const { worker } = host
   if (worker === null) return false
   const until = shell.clock.now() + CONNECTING_MS
   for (;;) {
@@ -190,7 +192,7 @@ export async function untilConnected({ shell, dialogue, host, left }: Opening): 
       dialogue.say(`not in the fleet after ${CONNECTING_MS / 1_000} s`, ...troubles)
       left.push({
         what: `this host is not in the fleet yet: ${troubles.join('; ')}`,
-        commands: [`${services.isOfMachine ? 'sudo ' : ''}${host.role === 'both' ? 's2-worker' : 's2'} health`],
+        commands: [`${host.workerCommand} health`],
       })
       return false
     }

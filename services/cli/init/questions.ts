@@ -56,15 +56,15 @@ export async function askAll(talk: Talk): Promise<Answers> {
   const hasCredential = isAlone && (await lookForCredential(talk, address, Number(S2_WORKER), left))
   const S2_WAKE = await askWake(talk)
   return {
-    common: { ...bridge, ...without({ S2_GIT_REMOTE: address, S2_WORKER }) },
-    watcher: without({ S2_WAKE }),
+    common: { ...bridge, ...withoutEmpty({ S2_GIT_REMOTE: address, S2_WORKER }) },
+    watcher: withoutEmpty({ S2_WAKE }),
     left,
     hasCredential,
   }
 }
 
 /** Values that are left out are no settings. */
-function without(values: Partial<Record<SettingName, string | undefined>>): Values {
+export function withoutEmpty(values: Partial<Record<SettingName, string | undefined>>): Values {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined && value !== '')) as Values
 }
 
@@ -124,10 +124,19 @@ async function askRemote(talk: Talk, left: Left[]): Promise<{ address: string; i
   if (address === '') return { address, isIn: false }
   let isIn = true
   for (const remote of remotesOf(host, address)) {
-    const admission = await admit({ ...remote, address }, { shell, dialogue, accepted: given.acceptHostKey, onMade })
+    const admission = await admit(
+      { ...remote, address },
+      {
+        shell,
+        dialogue,
+        accepted: given.acceptHostKey,
+        onMade,
+        again: `${host.command} init`,
+      },
+    )
     if (admission.left !== null) {
       isIn = false
-      left.push({ what: admission.left })
+      left.push(admission.left)
     }
     address = admission.address
   }
@@ -135,12 +144,12 @@ async function askRemote(talk: Talk, left: Left[]): Promise<{ address: string; i
 }
 
 /** The remote as each half of this host uses it. */
-function remotesOf({ lead, worker, set }: Host, address: string): Remote[] {
+function remotesOf({ lead, worker, set, services }: Host, address: string): Remote[] {
   const branch = set.S2_GIT_BRANCH ?? SETTINGS.S2_GIT_BRANCH.fallback
   const common = { address, branch, settings: set }
   return [
-    ...(lead === null ? [] : [{ ...common, half: lead, right: 'push' as const }]),
-    ...(worker === null ? [] : [{ ...common, half: worker, right: 'read' as const }]),
+    ...(lead === null ? [] : [{ ...common, half: lead, right: 'push' as const, isLocked: false }]),
+    ...(worker === null ? [] : [{ ...common, half: worker, right: 'read' as const, isLocked: services.isOfMachine }]),
   ]
 }
 
@@ -226,8 +235,8 @@ export function checkOf(name: SettingName, demanded: string | null): Check {
 export function checkGiven({ host, given, dialogue }: Talk): void {
   const isWorker = host.worker !== null
   const missing = [
-    ...(isWorker && given.remote === undefined && host.set.S2_GIT_REMOTE === undefined ? ['--remote'] : []),
-    ...(isWorker && given.number === undefined && host.set.S2_WORKER === undefined ? ['--number'] : []),
+    ...(isWorker && (given.remote ?? '') === '' && host.set.S2_GIT_REMOTE === undefined ? ['--remote'] : []),
+    ...(isWorker && (given.number ?? '') === '' && host.set.S2_WORKER === undefined ? ['--number'] : []),
   ]
   if (missing.length > 0 && !dialogue.canAsk)
     throw new UsageError(`a worker needs ${missing.join(' and ')}`, `add ${missing.join(' and ')}`)

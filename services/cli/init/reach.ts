@@ -17,12 +17,12 @@ export async function tryBridge(url: string, authority: string | undefined, sign
     return readAnswer(url, status, body)
   } catch (error) {
     const { code, message, name } = error as NodeJS.ErrnoException
-    if (name === 'TimeoutError')
+    if (name === 'TimeoutError' || (name === 'AbortError' && !signal.aborted))
       return failed(
         `${url} does not answer within ${PATIENCE_MS / 1_000} s`,
         'look at firewalls and routes between the two hosts',
       )
-    const advice = adviceOnCertificate(error)
+    const advice = adviceOnCertificate(error, { carried: authority !== undefined })
     if (advice !== null) return failed(`${url}: ${advice.what}`, advice.next)
     return failed(`${url} is not reached: ${message}`, adviceOn(code, url))
   }
@@ -33,6 +33,8 @@ function adviceOn(code: string | undefined, url: string): string {
   if (code === 'ECONNREFUSED')
     return `start the bridge there, and look at S2_LISTEN: it has to listen at port ${port} beyond its own machine`
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return `have ${hostname} known here, by DNS or in /etc/hosts`
+  if (code === 'EPROTO')
+    return 'what listens there may speak no TLS: look at the port, and at S2_TLS_CERT of the bridge'
   return 'look at the network and the firewalls between the two hosts'
 }
 

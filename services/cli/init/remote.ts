@@ -4,7 +4,7 @@ import { type Ending, hasSucceeded } from '#runtime/command.ts'
 import { complaintsOf, faultOf, type GitFault, mendingOf, READER_SETTINGS, readerEnv } from '#runtime/git.ts'
 import { PUBLISHER_SETTINGS, publisherEnv } from '../publication.ts'
 import type { Shell } from '../shell.ts'
-import { environmentOf, type Half, runAs } from './half.ts'
+import { environmentOf, type Half, isHiddenFromServices, runAs } from './half.ts'
 
 /** A remote as one half of the host uses it. */
 export interface Remote {
@@ -13,6 +13,8 @@ export interface Remote {
   readonly half: Half
   /** `push` where credentials are published from here, `read` where they are taken from. */
   readonly right: 'read' | 'push'
+  /** Whether what reads it is a service that is kept out of homes and of `/tmp`. */
+  readonly isLocked: boolean
   /** The settings in force: what they say of ssh and proxies is what git gets. */
   readonly settings: Readonly<Record<string, string>>
 }
@@ -38,15 +40,21 @@ done`
 
 /** Whether a half of this host is let in as far as it has to be; asked as its services will ask. */
 export async function tryRemote(remote: Remote, shell: Shell, signal: AbortSignal): Promise<Answer> {
-  const { address, branch, right } = remote
+  const { address, branch, right, isLocked } = remote
+  const path = localPath(address)
+  if (isLocked && path !== null && isHiddenFromServices(path)) return hidden(path)
   const read = await git(remote, ['ls-remote', '--refs', '--', address, `refs/heads/${branch}`], shell, signal)
   if (!hasSucceeded(read) || right === 'read') return answerOf(read, right)
-  const path = localPath(address)
   if (path !== null) {
     const writable = await inShell(remote, WRITABLE, [path], shell, signal)
     if (!hasSucceeded(writable)) return answerOf(writable, right)
   }
   return answerOf(await inShell(remote, OFFER, [address, ...commandOf(right)], shell, signal), right)
+}
+
+function hidden(path: string): Answer {
+  const complaints = [`${path} lies where services are not let in, such as homes and /tmp`]
+  return { isIn: false, fault: 'no_repository', complaints, mending: 'put it elsewhere, such as below /srv' }
 }
 
 function answerOf(ending: Ending, right: Remote['right']): Answer {
