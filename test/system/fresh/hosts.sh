@@ -3,7 +3,6 @@
 # machines and left a checkout in each.
 # shellcheck shell=bash
 
-orchestrator=13 worker=12
 declare -A namespace=([13]="s2-hub-$$" [12]="s2-worker-$$") address=([13]=10.77.0.1 [12]=10.77.0.2) manager_of=() leader_of=()
 tmux_socket=$work/tmux
 lines_typed=0 characters_typed=0
@@ -79,3 +78,92 @@ sees() { # terminal seconds words: they come onto its screen
 answers() { # terminal words answer: a question with these words comes, and is answered
   sees "$1" 120 "$2" && types "$1" "$3"
 }
+prompt='\\$ *$'
+types_and_returns() { # terminal seconds line: a command, to its end
+  types "$1" "$3" && sees "$1" "$2" "$prompt"
+}
+lets_in() { # terminal: the key that is shown there is let in by the git server, and Enter tries again
+  local key
+  sees "$1" 120 'Press Enter to try again' || return
+  key=$(screen_of "$1" | grep -o 'ssh-ed25519 AAAA.*' | tail -n 1)
+  types_and_returns second 20 "echo '$key' | sudo -u git tee -a /srv/git/.ssh/authorized_keys" && types "$1" ''
+}
+
+# --- what the README says, in its order ---
+
+makes_the_remote() {
+  types_and_returns hub 30 'sudo adduser --quiet --system --group --home /srv/git --shell /usr/bin/git-shell git' &&
+    types_and_returns hub 10 'sudo -u git mkdir -m 700 /srv/git/.ssh' &&
+    types_and_returns hub 10 'sudo -u git git init --quiet --bare /srv/git/fleet.git'
+}
+installs() { # terminal number words
+  types "$1" "cd '${checkout[$2]}' && sudo make install $3" && sees "$1" 120 'next: sudo s2 init'
+}
+remote=ssh://git@hub.example.net/srv/git/fleet.git
+orchestrator_is_asked() {
+  types hub 'sudo s2 init' &&
+    answers hub 'At which name or address do workers reach it' hub.example.net &&
+    answers hub 'Its certificate:' '' &&
+    answers hub 'Which git remote' "$remote" &&
+    answers hub 'Is it the right one' yes &&
+    lets_in hub &&
+    answers hub 'Which command wakes the agent' '' &&
+    answers hub 'Start s2-bridge, s2-watchdog, s2-keepalive now' yes &&
+    answers hub 'Which worker shall be enrolled' 1:backend &&
+    answers hub 'Another one' ''
+}
+worker_is_asked() { # what the orchestrator's host printed is pasted
+  local line
+  line=$(screen_of hub | grep -o 'sudo s2 init --role worker .*' | tail -n 1)
+  types worker "$line" &&
+    answers worker 'Is it the right one' yes &&
+    lets_in worker &&
+    answers worker 'Which command wakes the agent' '' &&
+    answers worker 'Start s2-cred-sync, s2-keepalive now' yes &&
+    sees worker 60 'this host is in the fleet'
+}
+a_task_is_done() {
+  types worker "sudo s2 work --exec 'echo done on \$(hostname)'" && sees worker 60 'waiting for work' &&
+    types_and_returns hub 30 "sudo s2 task add 'say hello' --role backend" &&
+    sees worker 60 'done on build-2' && sees worker 60 'is completed'
+}
+
+chapter 'two hosts, by what the README says and nothing else'
+two_hosts() {
+  local began typed_at
+  check 'they have what an operator has: sudo and ssh' eval 'prepare_host 13 && prepare_host 12' || return
+  check 'and a cable between them' lay_cable || return
+  check 'Debian 13 boots' boot_host 13 && check 'Debian 12 boots' boot_host 12 || return
+  check 'uninstall with PURGE=1 takes all of what was there' eval 'purged 13 && purged 12'
+  check 'terminals open' eval 'terminal hub 13 && terminal second 13 && terminal worker 12' || return
+  began=$(date +%s.%N)
+  check 'a git remote on the orchestrator itself' makes_the_remote || return
+  check 'the orchestrator is installed' installs hub 13 '' || return
+  check 's2 init asks, tests, starts and enrols' orchestrator_is_asked || return
+  check 'and says what is left to do' sees hub 60 'sudo make install ROLE=worker' || return
+  check 'the worker is installed' installs worker 12 ROLE=worker || return
+  check 's2 init there asks, tests and starts' worker_is_asked || return
+  check 'with nothing left to do' sees worker 10 'Nothing is left to do'
+  check 'the first task is done on the second host' a_task_is_done || return
+  typed_at=$(seconds "$began")
+  check 'both are alive' types_and_says_alive
+  check 'nobody was told of anything' no_incident
+  check 'nothing went to the journal as an error' no_error_told
+  printf '%6s s          from the first key to the first task, %s lines of %s characters typed in all\n' "$typed_at" "$lines_typed" "$characters_typed"
+  check 'both hosts boot again' eval 'tmux -S "$tmux_socket" kill-server; reboots 13 && reboots 12' || return
+  check 'and are a fleet by themselves' within 60 fleet_is_alive
+}
+types_and_says_alive() { types hub 'sudo s2 status' && sees hub 20 '^2 agents, 2 alive'; }
+fleet_is_alive() { at_host 13 s2 status | grep -q '^2 agents, 2 alive'; }
+no_incident() { [ "$(at_host 13 s2 incident list --json)" = '[]' ] || { at_host 13 s2 incident list; return 1; }; }
+no_error_told() {
+  local told
+  told=$(for one in 13 12; do at_host "$one" journalctl --quiet --no-pager -p err -u 's2-*'; done)
+  [ -z "$told" ] || { echo "$told"; return 1; }
+}
+reboots() { # number
+  kill "${manager_of[$1]}" && wait "${manager_of[$1]}"
+  boot_host "$1"
+}
+two_hosts
+end_hosts
