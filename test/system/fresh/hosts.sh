@@ -19,8 +19,8 @@ trap 'end_hosts; end_stories; rm -rf --one-file-system "$work"' EXIT
 prepare_host() { # number: what the operator of such a host has beside the README's packages, and nothing of S2
   on "$1" root 'DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends sudo openssh-server openssh-client &&
     echo "ann ALL=(ALL) NOPASSWD: ALL" >/etc/sudoers.d/ann && chmod 440 /etc/sudoers.d/ann' &&
-    printf '127.0.0.1 localhost\n%s hub.example.net hub\n%s build-2.example.net build-2\n' "${address[13]}" "${address[12]}" >"$work/$1/etc/hosts" &&
-    rm -f "$work/$1/etc/hostname" && name_of "$1" >"$work/$1/etc/hostname"
+    printf '127.0.0.1 localhost\n%s hub.example.net hub\n%s build-2.example.net build-2\n' "${address[13]}" "${address[12]}" >"$machines/$1/etc/hosts" &&
+    rm -f "$machines/$1/etc/hostname" && name_of "$1" >"$machines/$1/etc/hostname"
 }
 name_of() { [ "$1" = 13 ] && echo hub || echo build-2; } # number
 
@@ -35,7 +35,7 @@ lay_cable() {
 
 boot_host() { # number
   setpriv --pdeathsig KILL systemd-nspawn --quiet --boot --register=no --keep-unit --resolv-conf=off \
-    --network-namespace-path="/run/netns/${namespace[$1]}" --directory="$work/$1" --machine="$(name_of "$1")" \
+    --network-namespace-path="/run/netns/${namespace[$1]}" --directory="$machines/$1" --machine="${namespace[$1]}" \
     </dev/null >"$work/host-$1.log" 2>&1 &
   manager_of[$1]=$!
   within 90 host_is_booted "$1"
@@ -78,7 +78,7 @@ sees() { # terminal seconds words: they come onto its screen
 answers() { # terminal words answer: a question with these words comes, and is answered
   sees "$1" 120 "$2" && types "$1" "$3"
 }
-prompt='\\$ *$'
+prompt='@.*\$ *$'
 types_and_returns() { # terminal seconds line: a command, to its end
   types "$1" "$3" && sees "$1" "$2" "$prompt"
 }
