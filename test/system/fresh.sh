@@ -28,7 +28,8 @@ for one in "$@"; do
 done
 
 end_stories() { # a machine ends with the story that started it
-  kill $(cat "$machines"/*.pid) 2>/dev/null
+  # shellcheck disable=SC2046 # one pid per story
+  kill $(cat "$machines"/*.pid 2>/dev/null) 2>/dev/null
   wait
 }
 take_folder fresh end_stories

@@ -428,7 +428,7 @@ export const SETTINGS = {
     about: 'Git remote that the credentials come from.',
     programs: ['cred-sync', 's2'],
     example: 'ssh://git@git.example.org/fleet-credentials.git',
-    parse: matching(/^(?!-)\S+$/, 'must be a git URL or path'),
+    parse: matching(/^(?!-)\S(.*\S)?$/, 'must be a git URL or path'),
   },
   S2_GIT_BRANCH: {
     about: 'Branch that they are on.',
