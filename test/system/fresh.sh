@@ -117,7 +117,7 @@ runs() { # number log [nspawn options…]: `make run` until nine agents live, an
   tail -n 30 "$work/$log"
   return 1
 }
-took() { sed -n 's/^nine agents lived after \([0-9.]*\) s$/\1/p' "$machines/$1"; } # log
+took() { sed -n 's/^nine agents lived after \([0-9.]*\) s$/\1/p' "$work/$1"; } # log
 ends_well() { # number log script [nspawn options…]: the last line counts what passed, and nothing failed
   local one=$1 log=$2 script=$3
   shift 3
