@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 # Names what compiles; says nothing where something is missing.
 compiler() {
-  command -v python3 >/dev/null && "${CXX:-g++}" --version 2>/dev/null | head -n 1
+  command -v python3 >/dev/null && "${CXX:-g++}" --version 2>/dev/null | sed -n "1s|^|${CXX:-g++}: |p"
 }
 
 uncompiled=node_modules/.uncompiled
@@ -55,7 +55,7 @@ told 'compiling two native modules' node_modules/unix-dgram/build compile >"$log
 # One that is linked with another Node's library ends the process that loads it.
 loads() { # module what-to-do-with-it
   status=0
-  (node -e "const native = require('./node_modules/$1'); $2") >>"$log" 2>&1 || status=$?
+  { node -e "const native = require('./node_modules/$1'); $2"; } >>"$log" 2>&1 || status=$?
   [ "$status" -ne 0 ] || return 0
   how='does not load'
   [ "$status" -le 128 ] || how="crashes when it is loaded (SIG$(kill -l $((status - 128)) 2>/dev/null || echo "NAL $((status - 128))"))"

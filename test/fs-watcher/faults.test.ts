@@ -188,7 +188,7 @@ db.commit(); db.close()`
       names.filter((name) => /^(S2_|NOTIFY)/.test(name ?? '')),
       ['S2_STATE'],
     )
-    const said = JSON.stringify(watcher.events.find(({ level }) => level === 'warn'))
+    const said = JSON.stringify(watcher.eventsOf('the wake failed: its mail stays unread')[0])
     assert.match(said, /exit code 3/)
     assert.match(said, /oh no/)
     assert.doesNotMatch(JSON.stringify(watcher.events), /a line of output/)

@@ -28,7 +28,8 @@ for one in "$@"; do
 done
 
 end_stories() { # a machine ends with the story that started it
-  kill $(cat "$machines"/*.pid) 2>/dev/null
+  # shellcheck disable=SC2046 # one pid per story
+  kill $(cat "$machines"/*.pid 2>/dev/null) 2>/dev/null
   wait
 }
 take_folder fresh end_stories
@@ -116,7 +117,7 @@ runs() { # number log [nspawn options…]: `make run` until nine agents live, an
   tail -n 30 "$work/$log"
   return 1
 }
-took() { sed -n 's/^nine agents lived after \([0-9.]*\) s$/\1/p' "$machines/$1"; } # log
+took() { sed -n 's/^nine agents lived after \([0-9.]*\) s$/\1/p' "$work/$1"; } # log
 ends_well() { # number log script [nspawn options…]: the last line counts what passed, and nothing failed
   local one=$1 log=$2 script=$3
   shift 3

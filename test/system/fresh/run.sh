@@ -6,7 +6,7 @@ set -u
 began=$(date +%s.%N)
 keys=$(mktemp -u) said=$(mktemp)
 mkfifo "$keys"
-script --quiet --return --command 'make run' /dev/null <"$keys" >"$said" 2>&1 &
+script --quiet --return --command 'stty rows 50 cols 140; exec make run' /dev/null <"$keys" >"$said" 2>&1 &
 terminal=$!
 exec 7>"$keys"
 
@@ -17,7 +17,7 @@ end() { # status: shows what it said; what is on a terminal line that was update
 }
 tell() { tail -c 3000 "$said"; end 1; }
 
-alive() { grep -aq '9 alive' "$said" && (. ./deploy/env.sh && dist/s2.js status) 2>/dev/null | grep -q '^9 agents, 9 alive'; }
+alive() { grep -aq 'programs for 9 agents' "$said" && (. ./deploy/env.sh && dist/s2.js status) 2>/dev/null | grep -q '^9 agents, 9 alive'; }
 until alive; do
   kill -0 "$terminal" 2>/dev/null || { echo 'it ended by itself, and had said:'; tell; }
   [ "$(date +%s)" -lt $((${began%.*} + 400)) ] || { echo 'nine agents do not live after 400 s; it had said:'; tell; }
