@@ -13,6 +13,15 @@ check 'one that is started again is not gone' within 3 eval "! status_says '^s2-
 inside systemctl stop claude@s2-worker-1
 check 'one that is stopped and forgotten is gone' within 3 status_says '^s2-worker-1 *tests *gone'
 
+inside sh -c 'printf "S2_UNITS_RESTART=yes\nS2_RESTART_AFTER=1s\n" >>/etc/s2/s2-watchdog.env && systemctl restart s2-watchdog && systemctl start claude@s2-worker-1'
+check 'it lives again, and may be started again' within 15 eval "! status_says '^s2-worker-1 *tests *gone'"
+listed() { inside s2 incident list >"$work/list" && grep -q "$1" "$work/list"; } # words
+inside systemctl kill --signal KILL claude@s2-worker-1
+check 'a start that nobody allowed is told as refused, with what to do' within 30 listed 'claude@s2-worker-1.service of s2-worker-1 could not be started again: systemd refused it: .*polkit'
+check 'and not as a restart' eval '! heard "agent restarted"'
+inside systemctl start claude@s2-worker-1
+check 'which is over when the unit was started by hand' within 30 eval "! listed 'could not be started again'"
+
 chapter 'an engine whose socket belongs to a group'
 cat >"$root/srv/engine.cjs" <<'END'
 require('node:http').createServer(({ url }, answer) => {
