@@ -59,8 +59,11 @@ export function decide(
       ...toggles.flatMap(({ cause, wanted, isOver }) => {
         return wanted === null && isOver && incidents.isOpen(cause) ? [cause] : []
       }),
-      ...(['silent', 'restart_failed', 'restarts_exhausted'] as const).flatMap((kind) => {
-        return incidents.of(kind).flatMap(({ cause, agent }) => (isOver(agent, view) ? [cause] : []))
+      ...[...incidents.of('silent'), ...incidents.of('restarts_exhausted')].flatMap(({ cause, agent }) => {
+        return isOver(agent, view) ? [cause] : []
+      }),
+      ...incidents.of('restart_failed').flatMap(({ cause, agent }) => {
+        return isOver(agent, view) || doesBodyLive(agent, view) ? [cause] : []
       }),
       ...incidents.of('gone').flatMap(({ cause, agent }) => (isDeathOver(agent, view) ? [cause] : [])),
       ...(plan === null ? [] : endedExhaustion(incidents, exhaustion)),
@@ -110,8 +113,12 @@ function isDeathOver(agent: string | null, view: View): boolean {
   if (!isOver(agent, view)) return false
   const standing = agent === null ? undefined : view.roster.standing(agent)
   if (agent === null || standing === undefined) return true
-  const found = view.bodies.of(agent)?.state
-  return found === 'living' || found === 'hindered' || standing.signs !== view.mourned.get(agent)
+  return doesBodyLive(agent, view) || standing.signs !== view.mourned.get(agent)
+}
+
+function doesBodyLive(agent: string | null, { bodies }: View): boolean {
+  const state = agent === null ? undefined : bodies.of(agent)?.state
+  return state === 'living' || state === 'hindered'
 }
 
 function lossIncident(agent: string, { roster, bodies }: View, config: WatchConfig): NewIncident {

@@ -314,11 +314,13 @@ check 'down, with everything' eval 'down worker && down orchestrator'
 if [ ${#tools[@]} -gt 1 ]; then
   with "${tools[0]}"
   chapter "from nothing to healthy, by ${tools[0]}"
+  must 'a git server with nothing in it' eval 'docker rm --force git && start_git'
+  must 'the worker comes up before the bridge' up worker
+  check 'all of it runs, the agent too' within 20 all_run cred-sync keepalive fs-watcher agent
   must 'the orchestrator comes up' up orchestrator
   must 'the bridge answers' within 20 is_healthy bridge
   must 'a conversation is opened' s2 conversation create --role-b tests --number 3 --agent-b s2-worker-3
-  must 'the worker comes up' up worker
-  must 'all five are healthy' within 40 all_healthy
+  must 'all five are healthy' within 60 all_healthy
   check 'the agent does a task' works first 'echo first'
   check 'down, with everything' eval 'down worker && down orchestrator'
 fi
