@@ -62,7 +62,7 @@ export interface WatchParts {
   readonly channels: readonly string[]
 }
 
-const LOOK_MS = 60_000
+const LOOK_MS = 10_000
 /** Two files are never changed at one moment: what does not fit is looked at again before it counts. */
 const AGAIN_MS = 5_000
 const RENEW = 'renew it by s2 certificate create, or by the means it came from'

@@ -74,7 +74,7 @@ class Stage implements AsyncDisposable {
   async incidents(): Promise<string[]> {
     const all = await this.store.incidents({ open: false })
     return all
-      .toReversed()
+      .toSorted((one, other) => one.id - other.id)
       .map(({ cause, closedAt }) => (closedAt === null ? '' : '-') + cause.replace('certificate:', ''))
   }
 
@@ -106,7 +106,7 @@ test('a renewed certificate is taken over while it runs', async () => {
   const first = await stage.shown()
   put(stage.paths, lasting(200))
   assert.equal(await stage.shown(), first)
-  assert.equal(await stage.watch.look(), 60_000)
+  assert.equal(await stage.watch.look(), 10_000)
   assert.notEqual(await stage.shown(), first)
   assert.deepEqual(await stage.incidents(), [])
 })
@@ -128,7 +128,7 @@ test('files that cannot be used change nothing; they are trouble once they stay 
     make()
     assert.equal(await stage.watch.look(), 5_000, 'the other file may be on its way')
     assert.ok(stage.health.ready)
-    assert.equal(await stage.watch.look(), 60_000)
+    assert.equal(await stage.watch.look(), 10_000)
     assert.match(stage.troubles.certificate ?? '', why)
     assert.match(stage.troubles.certificate ?? '', /the one from before stays in force/)
     assert.equal(await stage.shown(), second)
