@@ -12,6 +12,7 @@ inside sh -c 'mkdir -p /srv/git && git init --quiet --bare --initial-branch=main
 git_server
 check 'ROLE=both adds the other half' install_from /src ROLE=both
 check 'the units verify clean' verify
+check 'what is enabled is linked only into what is there' links_are_whole
 inside systemctl start s2-cred-sync >/dev/null 2>&1
 check 's2-cred-sync says what it lacks' inside sh -c 'journalctl -u s2-cred-sync | grep S2_GIT_REMOTE'
 check 'and waits for a human, not for ever again' within 5 inside systemctl is-failed s2-cred-sync

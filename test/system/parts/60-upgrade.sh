@@ -31,6 +31,20 @@ for service in bridge keepalive fs-watcher cred-sync; do printf '\n// next\n' >>
 check 'one that changes the others is taken' install_from /srv/next
 check 'and restarts those' only_changed bridge keepalive fs-watcher cred-sync worker-keepalive worker-fs-watcher
 pids >"$work/pids"
+# As one that an installer started who wrote no print.
+inside sh -c 'mkdir -p /run/systemd/system/s2-keepalive.service.d && printf "[Service]\nUnsetEnvironment=UNIT_PRINT\n" >/run/systemd/system/s2-keepalive.service.d/test.conf &&
+  systemctl daemon-reload && systemctl restart s2-keepalive && rm -r /run/systemd/system/s2-keepalive.service.d && systemctl daemon-reload'
+inside systemctl disable --quiet s2-watchdog
+pids >"$work/pids"
+check 'the same again' says 'is installed already' install_from /srv/next
+check 'restarts who cannot say what it was started from' only_changed keepalive
+check 'and enables nothing that was disabled' refuses '^disabled' inside systemctl is-enabled s2-watchdog
+inside systemctl enable --quiet s2-watchdog
+pids >"$work/pids"
+inside sh -c 'cd /opt/s2 && sed -n s/^ROLE=//p installation >role && sed -n s/^AGENT=//p installation >agent && sed -n s/^RELEASE=//p installation >installed && mkdir prints && rm installation /var/lib/s2-installations'
+check 'what an older installer left is understood' says 'is installed already' install_from /srv/next
+check 'and remembered anew' inside sh -c 'cd /opt/s2 && grep ^ROLE=both installation && grep ^STATE=/var/lib/s2$ installation && grep ^UNITS=/usr/local/lib/systemd/system$ installation && ! ls role agent prints 2>/dev/null'
+check 'nothing was restarted for that' only_changed none
 inside sh -c 'mkdir -p /etc/systemd/system/s2-keepalive.service.d && printf "[Service]\nEnvironment=S2_BEAT=2s\n" >/etc/systemd/system/s2-keepalive.service.d/mine.conf'
 inside sed -i 's/^Description=.*/Description=S2 mine/' "$units/s2-cred-sync.service"
 sed -i 's/^Description=.*/&./' "$root/srv/next/systemd/s2-watchdog.service"
@@ -41,7 +55,7 @@ check 'a drop-in is in force still' inside sh -c 'systemctl show -p Environment 
 check 'nobody runs on a version that was taken away' inside sh -c 'for pid in $(systemctl show -p MainPID --value "s2-*.service" | grep -v "^0$"); do test -e "$(readlink /proc/$pid/exe)" || exit 1; done'
 check 'the units verify clean' verify
 inside rm -f "$units/s2-cred-sync.service.edited" /etc/systemd/system/s2-keepalive.service.d/mine.conf
-for point in laid current; do
+for point in laid current installation; do
   printf '\n// again\n' >>"$root/srv/next/dist/watchdog.js"
   sed -i 's/^Description=.*/&./' "$root/srv/next/systemd/s2-bridge.service"
   cut_off_at "$point" /srv/next

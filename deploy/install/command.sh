@@ -1,0 +1,32 @@
+# The commands `s2` and, for the worker's half of ROLE=both, `s2-worker`.
+# shellcheck shell=sh
+
+check_commands() {
+  for name in s2 $([ "$ROLE" != both ] || echo s2-worker); do
+    command=$DESTDIR$BIN/$name
+    [ -e "$command" ] || [ -L "$command" ] || continue
+    grep -qs S2_STATE "$command" || fail "$command is there and is another program" 'move it away, or choose another BIN'
+    grep -qs "$PREFIX/current/" "$command" || fail "$command belongs to another installation of S2" 'make uninstall for that one first, or choose another BIN'
+  done
+}
+
+lay_command() { # name user group state settings
+  mkdir -p "$DESTDIR$BIN"
+  command=$DESTDIR$BIN/$1
+  init="--folder $ETC --state $STATE --owner $owner"
+  [ "$ROLE" != both ] || init="$init --worker-state $worker_state --worker-owner $worker_owner"
+  sed "s#@PREFIX@#$PREFIX#g; s#@COMMAND@#$BIN/$1#g; s#@USER@#$2#g; s#@GROUP@#$3#g; s#@STATE@#$4#g; s#@SETTINGS@#$5#g; s#@ETC@#$ETC#g; s#@INIT@#$init#g" \
+    "$here/deploy/install/s2.sh" >"$command.part"
+  chmod 755 "$command.part"
+  if cmp -s "$command.part" "$command"; then rm "$command.part"; else mv "$command.part" "$command"; fi
+}
+
+lay_commands() {
+  lay_command s2 "$owner" "$group" "$STATE" "$ETC/s2.env"
+  if [ "$ROLE" = both ]; then lay_command s2-worker "$worker_owner" "$worker_group" "$worker_state" ''
+  else take_command s2-worker; fi
+}
+
+take_command() { # name: where it is of this installation
+  ! grep -qs "$PREFIX/current/" "$DESTDIR$BIN/$1" || rm -f "$DESTDIR$BIN/$1"
+}

@@ -1,0 +1,117 @@
+# Whether the folders of an installation can be what they shall be: written by us, reached by the services, nobody else's.
+# shellcheck shell=sh
+
+# The folder, or the nearest one above it that is there.
+nearest() {
+  near=$1
+  until [ -e "$near" ]; do near=$(dirname "$near"); done
+  printf '%s\n' "$near"
+}
+free_kb() { df -Pk "$(nearest "$1")" | awk 'NR == 2 { print $4 }'; }
+
+check_places() {
+  if [ -e "$at" ] && [ ! -f "$at/.s2" ] && [ -n "$(ls -A "$at" 2>/dev/null)" ]; then
+    fail "$at holds something that is not S2" 'choose another PREFIX, or move that away'
+  fi
+  # shellcheck disable=SC2086 # a path has no blanks
+  for path in "$PREFIX" "$ETC" $states "$UNITS" "$BIN"; do check_place "$path"; done
+  check_apart
+  check_reach
+  check_contents
+  free=$(free_kb "$at")
+  [ "$free" -gt 300000 ] || fail "only $free kB are free at $at; 300 MB are wanted" 'make room, or choose another PREFIX'
+  for path in "$ETC" "$UNITS" "$BIN" "$STATE"; do
+    free=$(free_kb "$DESTDIR$path")
+    [ "$free" -gt 1000 ] || fail "only $free kB are free at $DESTDIR$path; 1 MB is wanted" 'make room there, or choose another place'
+  done
+}
+
+check_place() { # path
+  inside=$DESTDIR$1
+  if [ -L "$inside" ] && [ ! -e "$inside" ]; then
+    fail "$inside is a link to $(readlink "$inside"), which is not there" 'mount that disk or make that folder, or remove the link'
+  fi
+  near=$(nearest "$inside")
+  [ -d "$near" ] && [ -w "$near" ] || fail "$inside cannot be written ($near)" 'choose a place on a writable file system that is yours: PREFIX, ETC, STATE, UNITS, BIN'
+  windows=''
+  if is_wsl; then case $(real "$inside")/ in /mnt/[a-zA-Z]/*) windows=yes ;; esac; fi
+  case $(stat -L -f -c %T "$near") in v9fs | 9p | fuseblk | ntfs* | nfs | cifs | smb2 | virtiofs) windows=yes ;; esac
+  [ -z "$windows" ] || fail "$1 lies on a drive of Windows or of the network" 'choose a place on a local Linux disk: databases, locks and watches break there'
+}
+
+# What is removed with one of them, or is open to whom one of them belongs, is none of the others.
+check_apart() {
+  # shellcheck disable=SC2086
+  set -- "$PREFIX" "$ETC" $states
+  while [ $# -gt 1 ]; do
+    first=$1
+    shift
+    for second; do
+      ! meet "$DESTDIR$first" "$DESTDIR$second" || fail "$first and $second lie in one another" 'give programs, settings and data folders of their own: PREFIX, ETC, STATE' 64
+    done
+  done
+}
+
+# What another installation has is not ours too.
+check_others() {
+  for path in "$PREFIX" "$ETC" $states; do
+    other=$(other_with "$path" PREFIX ETC STATE STATE-worker)
+    [ -z "$other" ] || fail "$path lies in what the installation in $other has for itself" "choose other places, or remove that one: make uninstall PREFIX=$other" 64
+  done
+  for name in UNITS BIN; do
+    eval "path=\$$name"
+    other=$(other_with "$path" $name)
+    [ -z "$other" ] || fail "$path has the units and the command of the installation in $other" "a host has one: make install PREFIX=$other upgrades it, make uninstall PREFIX=$other removes it" 64
+  done
+}
+
+# The services of a host are let into no home and no /tmp, and are no root.
+check_reach() {
+  for_host || return 0
+  # shellcheck disable=SC2086
+  for path in "$PREFIX" "$ETC" $states; do
+    case $(real "$path")/ in
+      /home/* | /root/* | /run/* | /tmp/* | /var/tmp/* | /dev/* | /proc/* | /sys/*)
+        [ "$(real "$path")" = "$path" ] || path="$path (a link to $(real "$path"))"
+        fail "$path lies where the services are not let in" 'choose a place like /opt, /srv or /var/lib, or run make install-user' 64
+        ;;
+    esac
+  done
+  stranger=65534
+  for path in "$PREFIX" "$BIN" "$STATE"; do
+    above=$(nearest "$(dirname "$(real "$path")")")
+    setpriv --reuid=$stranger --regid=$stranger --clear-groups test -x "$above" ||
+      fail "$path lies where the services are not let in: $above is closed" "open the folders above it (chmod o+x), or choose another place"
+  done
+}
+
+# A folder that is there already becomes ours, with its owner and mode, only where what is in it is.
+check_contents() {
+  for path in $states; do
+    folder=$DESTDIR$path
+    [ -n "$(ls -A "$folder" 2>/dev/null | grep -vx 'lost+found')" ] || continue
+    [ "$(stat -L -c %U "$folder")" != "$(owner_of "$path")" ] || continue
+    for sign in bridge.db inbox outbox credentials run .ssh; do [ ! -e "$folder/$sign" ] || continue 2; done
+    fail "$folder holds something that is not S2's" 'choose another STATE, or move that away'
+  done
+  folder=$DESTDIR$ETC
+  case $(basename "$ETC") in s2*) return 0 ;; esac
+  [ -z "$(ls -A "$folder" 2>/dev/null)" ] || [ -e "$folder/s2.env" ] || fail "$folder holds something that is not S2's" 'choose another ETC, such as a folder s2 in it'
+}
+
+# The settings are read by the code that is to be installed: what it would refuse, it shall refuse now.
+check_settings() {
+  for service in $services; do
+    set --
+    for file in "$DESTDIR$ETC/s2.env" "$DESTDIR$ETC/$service.env"; do
+      [ ! -e "$file" ] || set -- "$@" --file "$file"
+    done
+    [ $# -gt 0 ] || continue
+    said=$(env -i PATH="$PATH" HOME="$STATE" "$(command -v node)" "$here/dist/s2.js" config "$(program_of "$service")" --json "$@" 2>&1 >/dev/null) ||
+      fail "the settings of $service are wrong: $said" "mend them in $ETC, then try again; nothing was changed"
+  done
+  for file in "$DESTDIR$ETC"/*.env; do
+    ! grep -qs '^ *S2_STATE=' "$file" ||
+      fail "$file sets S2_STATE, where the services do not look" "take the line out: data lie in $STATE, which may be a link to another disk"
+  done
+}

@@ -1,0 +1,135 @@
+# What an installation remembers: how it was installed, so that an upgrade and a removal work on that and never on
+# defaults. It is one file of NAME=value lines in PREFIX; a list beside the data says where installations are.
+# shellcheck shell=sh
+
+# Where things go unless it is said or remembered.
+set_defaults() {
+  if [ $MODE = user ]; then
+    [ -n "${HOME:-}" ] || fail 'HOME is not set' 'name your home: HOME=/home/you make install-user' 64
+    default_PREFIX=$HOME/.local/opt/s2
+    default_ETC=${XDG_CONFIG_HOME:-$HOME/.config}/s2
+    default_STATE=${XDG_STATE_HOME:-$HOME/.local/state}/s2
+    default_UNITS=${XDG_DATA_HOME:-$HOME/.local/share}/systemd/user
+    default_BIN=$HOME/.local/bin
+    list=${XDG_STATE_HOME:-$HOME/.local/state}/s2-installations
+  else
+    default_PREFIX=/opt/s2
+    default_ETC=/etc/s2
+    default_STATE=/var/lib/s2
+    # Not in /etc: what lies there is the administrator's (`systemctl edit --full`) and wins over this.
+    default_UNITS=/usr/local/lib/systemd/system
+    default_BIN=/usr/local/bin
+    list=/var/lib/s2-installations
+    umask 022 # what root lays is read by the services' users, whatever root's own mask is
+  fi
+}
+
+# The prefixes of all installations there are. One that was laid before there was a list is at the default.
+installations() {
+  { echo "$default_PREFIX"; cat "$list" 2>/dev/null; } | sort -u | while read -r each; do
+    [ ! -f "$each/.s2" ] || echo "$each"
+  done
+}
+
+# The installation that is meant: the one that is named, or the only one there is.
+find_installation() {
+  if [ -z "${PREFIX:-}" ] && live; then
+    # shellcheck disable=SC2046 # a prefix has no blanks
+    set -- $(installations)
+    [ $# -le 1 ] || fail "S2 is installed here more than once: $*" 'name the one you mean, for example PREFIX='"$1" 64
+    PREFIX=${1:-}
+  fi
+  PREFIX=${PREFIX:-$default_PREFIX}
+}
+
+# What an installation was installed with; nothing where that is not known.
+recorded() { # prefix name
+  if [ -f "$1/installation" ]; then
+    sed -n "s/^$2=//p" "$1/installation"
+    return
+  fi
+  # Installers before there was such a file left less; what is missing stands in the units that they laid.
+  older=''
+  for folder in ${UNITS:+"$DESTDIR$UNITS"} "$DESTDIR$default_UNITS" /etc/systemd/system; do
+    if grep -qs "=file:${1#"$DESTDIR"}/current/" "$folder/s2-.service.d/10-common.conf"; then older=$folder && break; fi
+  done
+  case $2 in
+    ROLE) cat "$1/role" 2>/dev/null || true ;;
+    AGENT) cat "$1/agent" 2>/dev/null || true ;;
+    RELEASE) cat "$1/installed" 2>/dev/null || basename "$(readlink "$1/current")" ;;
+    UNITS) [ "$older" = /etc/systemd/system ] || echo "${older#"$DESTDIR"}" ;;
+    BIN) ! grep -qs "${1#"$DESTDIR"}/current/" "$DESTDIR$default_BIN/s2" || echo "$default_BIN" ;;
+    ETC) sed -n 's#^EnvironmentFile=-\(.*\)/s2\.env$#\1#p' "$older"/s2-.service.d/*.conf 2>/dev/null | head -n 1 ;;
+    STATE) sed -n 's#^Environment=.*S2_STATE=\([^ ]*\).*#\1#p' "$older"/s2-.service.d/*.conf 2>/dev/null | sed 's#^%S/#/var/lib/#' | head -n 1 ;;
+  esac
+}
+
+# Takes what was remembered for what was not said. What was said and is another is refused where data and units would be
+# left behind; ROLE and AGENT may change, and the host is asked whether they can.
+remember() {
+  at=$DESTDIR$PREFIX
+  was=''
+  for name in ROLE AGENT ETC STATE UNITS BIN; do
+    eval "given=\${$name:-} default=\${default_$name:-}"
+    known=''
+    if [ -f "$at/.s2" ]; then known=$(recorded "$at" "$name"); fi
+    if [ $name = ROLE ]; then was=$known; fi
+    case $name in
+      ROLE | AGENT) ;;
+      *)
+        [ -z "$known" ] || [ "${given:-$known}" = "$known" ] ||
+          fail "S2 in $at is installed with $name=$known, and not $given" "leave $name away; or make uninstall, which leaves settings and data, move what is in $known, and install it anew with $name=$given" 64
+        ;;
+    esac
+    eval "$name=\${given:-\${known:-\$default}}"
+  done
+  ROLE=${ROLE:-orchestrator}
+}
+
+write_record() { # release in force
+  for name in ROLE AGENT ETC STATE UNITS BIN; do
+    eval "printf '%s=%s\n' $name \"\$$name\""
+  done >"$at/installation.part"
+  printf 'RELEASE=%s\n' "$1" >>"$at/installation.part"
+  mv "$at/installation.part" "$at/installation"
+  live || return 0
+  mkdir -p "$(dirname "$list")"
+  grep -qsx "$PREFIX" "$list" || echo "$PREFIX" >>"$list"
+}
+
+forget_record() {
+  live && [ -f "$list" ] || return 0
+  grep -vx "$PREFIX" "$list" >"$list.part" || true
+  if [ -s "$list.part" ]; then mv "$list.part" "$list"; else rm -f "$list.part" "$list"; fi
+}
+
+other_installations() { live && installations | grep -vx "$PREFIX" || true; }
+
+# Where a path leads when all links are followed, whether it is there or not.
+real() { readlink -m "$1"; }
+
+lies_in() { # path folder: it is that folder, or within it
+  case $(real "$1")/ in "$(real "$2")"/*) return 0 ;; esac
+  return 1
+}
+meet() { lies_in "$1" "$2" || lies_in "$2" "$1"; }
+
+# The other installation that has a folder of this one for itself, or something in it.
+other_with() { # path name…: of which of its folders
+  path=$1
+  shift
+  other_installations | while read -r other; do
+    for name; do
+      theirs=$(recorded "$other" "${name%-worker}")
+      [ -n "$theirs" ] || continue
+      case $name in
+        *-worker) theirs=$theirs-worker ;;
+        UNITS | BIN) [ "$(real "$theirs")" = "$(real "$path")" ] || continue ;;
+      esac
+      if meet "$path" "$theirs"; then
+        echo "$other"
+        return
+      fi
+    done
+  done | head -n 1
+}

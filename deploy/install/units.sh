@@ -1,0 +1,217 @@
+# Units: put together for this role, laid, and taken away again.
+# shellcheck shell=sh
+
+# Puts together, in a folder aside, all units of this role and mode as that tree has them.
+stage_units() { # folder of a release's or the checkout's units
+  rm -rf "$stage" && mkdir -p "$stage"
+  (cd "$1" && tar -cf - s2-*) | tar -xf - -C "$stage"
+  set -- "$1" "in-$MODE"
+  [ "$ROLE" = worker ] || set -- "$@" on-orchestrator
+  # Where the watcher runs as the user whose agent it wakes.
+  if [ $MODE = user ] || { [ "$ROLE" = worker ] && [ -n "$AGENT" ]; }; then set -- "$@" for-agent; fi
+  # Where the credentials are fetched with that user's keys.
+  if [ -n "$AGENT" ]; then set -- "$@" keys-of-agent; fi
+  version=$(systemd_version)
+  if [ "${version:-0}" -ge 254 ]; then set -- "$@" since-254; fi
+  tree=$1
+  shift
+  for layer in "$@"; do
+    [ ! -d "$tree/$layer" ] || (cd "$tree/$layer" && tar -cf - .) | tar -xf - -C "$stage"
+  done
+  if [ "$ROLE" = both ]; then stage_second_half; fi
+  find "$stage" -type f -exec sed -i "s#@PREFIX@#$PREFIX#g; s#@ETC@#$ETC#g; s#@AGENT_HOME@#${agent_home:-}#g; $(half_of "$owner" "$group" "$STATE")" {} +
+  if [ $MODE = user ]; then
+    find "$stage" -type f -exec sed -i '/network-online\.target$/d; s/ network\.target$//; /^After=network\.target$/d; s/multi-user\.target/default.target/' {} +
+  fi
+  case $ROLE in
+    orchestrator) rm -rf "$stage"/s2-cred-sync.service* "$stage"/s2-worker.target ;;
+    worker) rm -rf "$stage"/s2-bridge.service* "$stage"/s2-watchdog.service* "$stage"/s2-orchestrator.target "$stage"/*.timer "$stage"/s2-backup.* ;;
+  esac
+  # What is enabled is linked into targets of ours only where they are laid too.
+  for target in s2-orchestrator.target s2-worker.target; do
+    [ -e "$stage/$target" ] || find "$stage" -maxdepth 1 -type f -exec sed -i "/^WantedBy=/s/ *\\b$target//; s/^WantedBy= */WantedBy=/" {} +
+  done
+  find "$stage" -type f -exec chmod 644 {} +
+}
+
+# Units of releases from before the data could lie anywhere name their folder below /var/lib.
+half_of() { # user group state
+  printf 's#@USER@#%s#g; s#@GROUP@#%s#g; s#@STATE@#%s#g; s#@REAL_STATE@#%s#g; s#@STATE_NAME@#%s#g' "$1" "$2" "$3" "$(live && real "$3" || echo "$3")" "${3#/var/lib/}"
+}
+
+# The worker's half beside an orchestrator's: the same units under other names, and as another user.
+stage_second_half() {
+  half=$(half_of "$worker_owner" "$worker_group" "$worker_state")
+  names='s/s2-keepalive/s2-worker-keepalive/g; s/s2-fs-watcher/s2-worker-fs-watcher/g; s/s2-orchestrator\.target //; s/ s2-orchestrator\.target//'
+  for name in keepalive fs-watcher; do
+    sed "$names; s/^Description=S2 $name/& of the worker/" "$stage/s2-$name.service" >"$stage/s2-worker-$name.service"
+    sed -i 's/s2-worker\.target //; s/ s2-worker\.target//' "$stage/s2-$name.service"
+  done
+  sed -i "$names" "$stage/s2-cred-sync.service"
+  mkdir -p "$stage/s2-worker-.service.d" "$stage/s2-cred-sync.service.d" "$stage/s2-worker-fs-watcher.service.d"
+  cp "$stage"/s2-fs-watcher.service.d/* "$stage/s2-worker-fs-watcher.service.d/"
+  rm -f "$stage/s2-worker-fs-watcher.service.d/25-source.conf"
+  # The orchestrator's watcher keeps its locks: the agent is the worker's.
+  if [ -n "$AGENT" ]; then cp "$tree"/for-agent/s2-fs-watcher.service.d/* "$stage/s2-worker-fs-watcher.service.d/"; fi
+  for folder in s2-worker-.service.d s2-cred-sync.service.d; do
+    sed "$half" "$stage/s2-.service.d/15-half.conf" >"$stage/$folder/15-half.conf"
+  done
+}
+
+staged() { (cd "$stage" && find . -type f | LC_ALL=C sort); }
+staged_units() { # without templates: those are started by others
+  (cd "$stage" && find . -maxdepth 1 -type f ! -name '*@*' -printf '%f\n' | LC_ALL=C sort)
+}
+
+# `laid` lists what the last installation that came to its end has laid, with its sums; `laying` what has been begun since.
+# Together they say which units are ours, and what they were before somebody changed them.
+known_units() { cat "$at/laid" "$at/laying" 2>/dev/null || true; }
+was_laid() { grep -qs " \./$1\$" "$at/laid"; } # unit
+
+# A unit of that name which nobody here laid is somebody's: it is not ours to replace.
+check_units() {
+  staged | while read -r file; do
+    folder=$DESTDIR$UNITS/$(dirname "$file")
+    [ ! -e "$folder" ] || [ -d "$folder" ] || fail "$folder is no folder" 'move it away, or choose another UNITS'
+    [ -e "$DESTDIR$UNITS/$file" ] || continue
+    known_units | grep -q " $file\$" || cmp -s "$stage/$file" "$DESTDIR$UNITS/$file" ||
+      fail "$DESTDIR$UNITS/${file#./} is there and is not from S2" 'move it away, or choose another UNITS'
+  done
+  live || return 0
+  ctl show --property=UnitPath --value | tr ' ' '\n' | grep -qx "$UNITS" ||
+    fail "systemd looks for no units in $UNITS" "choose one of: $(ctl show --property=UnitPath --value)" 64
+  staged_units | while read -r unit; do
+    found=$(ctl show --property=FragmentPath --value "$unit" 2>/dev/null)
+    case $found in '' | "$UNITS"/* | /dev/null) continue ;; esac
+    [ "$(real "$found")" != /dev/null ] || continue # masked, by whoever may
+    grep -qs "$PREFIX/current/" "$found" || [ "${unit%.target}" != "$unit" ] && is_older "$found" ||
+      fail "$found is there and is not from S2 in $PREFIX" "remove it, or the installation that it belongs to: a host has one"
+  done
+}
+
+# Installers once laid units where those of the administrator are, which win over ours: what is as it was laid then is
+# lifted, and what somebody has edited stays in force.
+is_older() { # file in /etc/systemd/system
+  older=$at/releases/$before/systemd/${1#/etc/systemd/system/}
+  [ -n "$before" ] && [ -f "$older" ] && sed "s#@PREFIX@#$PREFIX#g; s#@ETC@#$ETC#g; s#@STATE@#$STATE#g" "$older" | cmp -s - "$1"
+}
+lift_older_units() {
+  lifted='' lifted_enabled=''
+  for_host && [ ! -f "$at/laid" ] || return 0
+  for file in /etc/systemd/system/s2-*.service.d/*.conf /etc/systemd/system/s2-*.*; do
+    [ -f "$file" ] && is_older "$file" || continue
+    unit=$(basename "$file")
+    case $unit in
+      *.service | *.target)
+        lifted="$lifted $unit"
+        ! ctl is-enabled --quiet "$unit" 2>/dev/null || lifted_enabled="$lifted_enabled $unit"
+        ctl disable --quiet "$unit" 2>/dev/null || true
+        ;;
+    esac
+    rm -f "$file"
+    rmdir "$(dirname "$file")" 2>/dev/null || true
+  done
+}
+
+# Units come from the release in force, so that the way back brings its own back too. What somebody has changed since they
+# were laid is put aside and never lost.
+lay_units() { # release
+  stage_units "$at/releases/$1/systemd"
+  print_units "$1"
+  mkdir -p "$DESTDIR$UNITS"
+  known_units | sed 's/^[^ ]* //' | LC_ALL=C sort -u | while read -r file; do
+    laid=$DESTDIR$UNITS/${file#./}
+    [ -f "$laid" ] || continue
+    if ! known_units | grep -qF "$(sha256sum <"$laid" | cut -d' ' -f1) $file" && ! cmp -s "$stage/$file" "$laid"; then
+      cp "$laid" "$laid.edited"
+      say "$laid was edited: that is kept in $laid.edited; changes belong into a drop-in (systemctl edit), where they stay in force"
+    fi
+    [ ! -f "$stage/$file" ] || continue
+    case $file in
+      ./s2-*@*) ;;
+      ./s2-*.service | ./s2-*.target | ./s2-*.timer) ! live || ctl disable --now --quiet "${file#./}" 2>/dev/null || true ;;
+    esac
+    rm -f "$laid"
+    rmdir "$(dirname "$laid")" 2>/dev/null || true
+  done
+  staged_sums >>"$at/laying"
+  staged | while read -r file; do
+    mkdir -p "$(dirname "$DESTDIR$UNITS/$file")"
+    cmp -s "$stage/$file" "$DESTDIR$UNITS/$file" || {
+      cp "$stage/$file" "$DESTDIR$UNITS/$file.part"
+      mv "$DESTDIR$UNITS/$file.part" "$DESTDIR$UNITS/$file"
+    }
+  done
+}
+staged_sums() { (cd "$stage" && staged | xargs sha256sum | sed 's/  / /'); }
+
+# They are all as they shall be.
+note_laid() {
+  staged_sums >"$at/laid.part"
+  mv "$at/laid.part" "$at/laid"
+  rm -f "$at/laying"
+}
+
+# Whether units start with the machine is decided once, when they are first laid; from then on it is the administrator's.
+enable_new() {
+  for unit in $services $targets $(timers); do
+    case $unit in *.*) ;; *) unit=$unit.service ;; esac
+    ! was_laid "$unit" || continue
+    case " $lifted " in *" $unit "*) case " $lifted_enabled " in *" $unit "*) ;; *) continue ;; esac ;; esac
+    [ "$(ctl is-enabled "$unit" 2>/dev/null || true)" != masked ] || { say "$unit is masked and stays so"; continue; }
+    case $unit in
+      # A watcher that is not told whom to wake would only fail at every start.
+      *fs-watcher.service) grep -qs '^ *S2_WAKE=' "$ETC/s2.env" "$ETC/${unit%.service}.env" || continue ;;
+    esac
+    case $unit in
+      *.timer) ctl enable --now --quiet "$unit" ;;
+      *) ctl enable --quiet "$unit" ;;
+    esac
+  done
+}
+timers() { (cd "$stage" && ls s2-*.timer 2>/dev/null || true); }
+
+# Links by which systemd starts our units, from where no unit of ours asks for it (any more), or to what is not there.
+sweep_links() {
+  if [ $MODE = user ]; then set -- "${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user" "${XDG_RUNTIME_DIR:-/nowhere}/systemd/user"
+  else set -- /etc/systemd/system /run/systemd/system; fi
+  for folder; do
+    for link in "$folder"/*.wants/s2-* "$folder"/*.requires/s2-*; do
+      [ -L "$link" ] || continue
+      case $(real "$link") in "$(real "$UNITS")"/*) ;; *) continue ;; esac
+      asking=$(basename "$(dirname "$link")")
+      asking=${asking%.*}
+      if [ -e "$link" ]; then
+        case $asking in s2-*.target) ;; *) continue ;; esac
+        ! grep -q "^WantedBy=\(.* \)\?$asking\( \|\$\)" "$link" || continue
+      fi
+      rm -f "$link"
+      rmdir "$(dirname "$link")" 2>/dev/null || true
+    done
+  done
+}
+
+# Stops and forgets what is in force and is ours: another installation may have a unit of the same name.
+stop_units() {
+  known_units | sed -n 's#^[^ ]* \./\(s2-[^/@]*\.\(service\|timer\|target\)\)$#\1#p' | sort -u | while read -r unit; do
+    found=$(ctl show --property=FragmentPath --value "$unit" 2>/dev/null)
+    case $found in
+      "$UNITS"/*) ;;
+      *) grep -qs "$PREFIX/current/" "$found" || continue ;;
+    esac
+    ctl disable --now --quiet "$unit" 2>/dev/null || ctl stop "$unit" 2>/dev/null || true
+  done
+}
+
+take_units() {
+  known_units | sed 's/^[^ ]* //' | sort -u | while read -r file; do
+    ! is_of_others "$file" || continue
+    rm -f "$DESTDIR$UNITS/$file"
+    rmdir "$(dirname "$DESTDIR$UNITS/$file")" 2>/dev/null || true
+  done
+}
+is_of_others() { # file of a unit
+  other_installations | while read -r other; do
+    [ "$(recorded "$other" UNITS)" != "$UNITS" ] || ! grep -qs " $1\$" "$other/laid" || echo "$other"
+  done | grep -q .
+}

@@ -1,0 +1,50 @@
+# Folders that are elsewhere, installations that remember it, and two of them. The machine has none when this begins.
+uninstall() { inside sh -c "cd /src && $* sh deploy/install.sh uninstall"; } # settings
+unit_says() { inside systemctl cat s2-bridge | grep -q "$1"; }
+
+chapter 'data on another disk'
+inside sh -c 'mkdir -p /data && mount -t tmpfs -o size=200m tmpfs /data && mkdir /data/s2 && ln -s /data/s2 /var/lib/s2'
+check 'the data folder may be a link' install_from /src
+check 'to a folder that is made theirs' inside sh -c 'test "$(stat -c "%U %G %a" /data/s2)" = "s2 s2 750"'
+check 'the services start' inside systemctl start s2-watchdog s2-keepalive
+check 'a conversation is opened' inside s2 conversation create --role-b tests --number 1 --out /root/out
+check 'and the orchestrator is alive' within 10 status_says 'orchestrator.*alive'
+check 'all of it there' inside test -e /data/s2/bridge.db
+check 'a backup is made' inside systemctl start s2-backup
+check 'that disk is mounted before they start' inside sh -c 'systemctl show -p RequiresMountsFor s2-bridge | grep -w /data/s2'
+check 'the units verify clean' verify
+check 'uninstall says where the data are left' says 'data in /var/lib/s2, which is a link to /data/s2' uninstall
+check 'a new installation finds them' install_from /src
+check 'PURGE=1 names both' says 'removing /var/lib/s2, which is a link to /data/s2' uninstall PURGE=1
+check 'and removes both' inside sh -c 'test ! -e /data/s2 && test ! -L /var/lib/s2'
+
+chapter 'an installation remembers itself'
+check 'one that lies elsewhere' install_from /src 'PREFIX=/srv/programs ETC=/etc/fleet/s2 STATE=/data/fleet BIN=/usr/bin'
+check 'is upgraded without saying so' says 'is installed already' install_from /src
+check 'its data are where they were' unit_says 'S2_STATE=/data/fleet$'
+check 'and its settings' unit_says '=-/etc/fleet/s2/s2.env'
+check 'its services start' inside systemctl start s2-watchdog
+check 'data elsewhere are refused' changes_nothing 'is installed with STATE=/data/fleet, and not /var/lib/s2' install_from /src STATE=/var/lib/s2
+check 'so are units elsewhere' changes_nothing 'is installed with UNITS=' install_from /src UNITS=/etc/systemd/system
+check 'a second one beside it' changes_nothing 'has the units and the command of the installation in /srv/programs' install_from /src PREFIX=/opt/s2
+check 'one whose data lie in its' changes_nothing 'lies in what the installation in /srv/programs has' install_from /src 'PREFIX=/opt/s2 STATE=/data/fleet/more'
+check 'one whose data are a link into its' changes_nothing 'lies in what the installation in /srv/programs has' inside sh -c 'ln -s /data/fleet /opt/link; cd /src && PREFIX=/opt/s2 STATE=/opt/link sh deploy/install.sh install; code=$?; rm /opt/link; exit $code'
+check 'removed, it says how it is found again' says 'make install ETC=/etc/fleet/s2 STATE=/data/fleet' uninstall
+check 'and is gone' inside sh -c 'test ! -e /srv/programs && test ! -e /usr/bin/s2 && test -e /data/fleet/bridge.db'
+check 'found again' install_from /src 'ETC=/etc/fleet/s2 STATE=/data/fleet'
+check 'it goes with all that is its own' inside sh -c 'cd /src && PURGE=1 sh deploy/install.sh uninstall && test ! -e /data/fleet && test ! -e /etc/fleet/s2'
+
+chapter 'two installations'
+check 'one runs' sh -c "nsenter -t $leader -a sh -c 'cd /src && PATH=/node:\$PATH sh deploy/install.sh install && systemctl start s2-watchdog s2-keepalive'"
+# As an older installer laid a second one, which asked less.
+inside sh -c 'cd /src && DESTDIR=/srv/package ROLE=worker PREFIX=/opt/second ETC=/etc/second STATE=/data/second UNITS=/usr/local/lib/second BIN=/opt/second/bin sh deploy/install.sh install >/dev/null &&
+  cp -R /srv/package/. / && rm -r /srv/package && mkdir -p /data/second && touch /data/second/kept && echo /opt/second >>/var/lib/s2-installations'
+check 'which of them is asked' refuses 'more than once: /opt/s2 /opt/second' uninstall PURGE=1
+pids_before=$(pid_of bridge) 
+check 'the second goes with what is its own' uninstall 'PREFIX=/opt/second PURGE=1'
+check 'all of it' inside sh -c '! ls -d /opt/second /etc/second /data/second /usr/local/lib/second 2>/dev/null'
+check 'and nothing of the first' inside sh -c "test -e /var/lib/s2/bridge.db && test -e /etc/s2/s2.env && test -e $units/s2-bridge.service && id s2 && s2 --version"
+check 'which runs on' test "$(pid_of bridge)" = "$pids_before"
+check 'and is enabled' inside systemctl is-enabled s2-bridge s2-keepalive
+check 'it is the only one again' uninstall PURGE=1
+inside umount /data
