@@ -61,11 +61,18 @@ make_next() {
   done
 }
 
+# What the services speak to: an ssh server, and polkit, which lets a user start units.
+add_servers() {
+  [ -x "$root/usr/sbin/sshd" ] && [ -x "$root/usr/lib/polkit-1/polkitd" ] ||
+    chroot "$root" sh -c 'apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends openssh-server openssh-client polkitd'
+}
+
 chapter 'a Debian 12 with a systemd of its own'
 lay_debian() {
   mkdir -p "$root"
-  if [ -n "${DEBIAN:-}" ] && [ -f "$DEBIAN" ]; then tar -xf "$DEBIAN" -C "$root"; return; fi
+  if [ -n "${DEBIAN:-}" ] && [ -f "$DEBIAN" ]; then tar -xf "$DEBIAN" -C "$root" && add_servers; return; fi
   make_debian "$root" systemd,systemd-sysv,dbus,libpam-systemd,procps,git || return
+  add_servers || return
   if [ -n "${DEBIAN:-}" ]; then tar -cf "$DEBIAN" -C "$root" .; fi
 }
 must 'is made' lay_debian

@@ -1,0 +1,25 @@
+# Credentials that come by ssh: the worker's half has the keys of the user whose agent it wakes.
+holds_key() { # user home: a key of its own that the git server knows, and the server's
+  inside sh -c 'mkdir -p "$2/.ssh" && ssh-keygen -q -t ed25519 -N "" -f "$2/.ssh/id_ed25519" && cat "$2/.ssh/id_ed25519.pub" >>/home/git/.ssh/authorized_keys &&
+    ssh-keyscan -t ed25519 127.0.0.1 2>/dev/null >"$2/.ssh/known_hosts" && chown -R "$1:" "$2/.ssh"' sh "$@"
+}
+sees() { inside sh -c 'nsenter -t $(systemctl show -p MainPID --value s2-cred-sync) -m ls -A /home/ann | tr "\n" " "'; }
+
+chapter 'credentials come with the keys of the agent'
+must 'there is an ssh server' inside sh -c 'ssh-keygen -A && mkdir -p /run/sshd && systemd-run --quiet --unit=test-ssh /usr/sbin/sshd -D -oListenAddress=127.0.0.1'
+inside sh -c 'useradd --create-home --shell /bin/sh git && useradd --create-home --shell /bin/sh ann && passwd -d git && mkdir -p /home/git/.ssh && runuser -u git -- git init --quiet --bare --initial-branch=main /home/git/fleet.git' >/dev/null
+within 10 inside ssh-keyscan 127.0.0.1
+check 'ROLE=both AGENT=ann is installed' install_from /src 'ROLE=both AGENT=ann'
+check 'she has a key' holds_key ann /home/ann
+check 'so has the orchestrator, in the folder of its data' holds_key s2 /var/lib/s2
+inside sh -c 'chown -R git: /home/git/.ssh && chmod 700 /home/git/.ssh && touch /home/ann/private
+  printf "S2_GIT_REMOTE=ssh://git@127.0.0.1/home/git/fleet.git\nS2_WORKER=5\nS2_GIT_POLL=1s\n" >/etc/s2/s2-cred-sync.env'
+check 'the units verify clean' verify
+check 'the services start' inside systemctl start s2-watchdog s2-cred-sync
+check 'a worker is enrolled by ssh' inside s2 conversation create --role-b tests --number 5 --remote ssh://git@127.0.0.1/home/git/fleet.git
+check 'its credential comes by ssh' within 20 inside sh -c 'ls /var/lib/s2-worker/credentials/*.json'
+check 'of her home nothing is seen but the keys' test "$(sees)" = '.ssh '
+check 'which cannot be written' refuses 'Read-only' inside sh -c 'nsenter -t $(systemctl show -p MainPID --value s2-cred-sync) -m touch /home/ann/.ssh/known_hosts2'
+exposure cred-sync 1.5
+check 'it goes again' inside sh -c 'cd /src && PURGE=1 sh deploy/install.sh uninstall && test ! -e /var/lib/s2-worker && id ann && test -e /home/ann/private'
+inside sh -c 'systemctl stop test-ssh; userdel -r ann; userdel -r git' 2>/dev/null
