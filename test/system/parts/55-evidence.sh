@@ -13,6 +13,20 @@ check 'one that is started again is not gone' within 3 eval "! status_says '^s2-
 inside systemctl stop claude@s2-worker-1
 check 'one that is stopped and forgotten is gone' within 3 status_says '^s2-worker-1 *tests *gone'
 
+chapter 'units that may be started again'
+inside systemctl start claude@s2-worker-1
+inside sh -c 'printf "S2_UNITS_RESTART=yes\nS2_RESTART_AFTER=1s\n" >>/etc/s2/s2-watchdog.env && systemctl restart s2-watchdog'
+check 'one lives' within 10 eval "! status_says '^s2-worker-1 *tests *gone'"
+# The rule that the README shows.
+mkdir -p "$root/etc/polkit-1/rules.d"
+sed -n '/polkit\.addRule/,/^ *})/s/^    //p' "$here/README.md" >"$root/etc/polkit-1/rules.d/50-s2.rules"
+check 'polkit has the rule' inside sh -c 'grep -q claude@ /etc/polkit-1/rules.d/50-s2.rules && systemctl restart polkit'
+inside systemctl kill --signal KILL claude@s2-worker-1
+check 'it is started again when it dies' within 20 inside systemctl is-active claude@s2-worker-1
+check 'other units are not for the watchdog' refuses 'authentication required\|Access denied' inside setpriv --reuid=s2 --regid=s2 --init-groups systemctl --no-ask-password stop s2-bridge
+check 'nor is ending one' refuses 'authentication required\|Access denied' inside setpriv --reuid=s2 --regid=s2 --init-groups systemctl --no-ask-password stop claude@s2-worker-1
+inside systemctl stop claude@s2-worker-1
+
 chapter 'an engine whose socket belongs to a group'
 cat >"$root/srv/engine.cjs" <<'END'
 require('node:http').createServer(({ url }, answer) => {
