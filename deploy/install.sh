@@ -31,7 +31,7 @@ TEXT
 say() { printf 's2 install: %s\n' "$*"; }
 fail() { # what next [exit code]
   printf 's2 install: %s\n  next: %s\n' "$1" "$2" >&2
-  changing=''
+  [ -z "${work:-}" ] || : >"$work/told" # also where a pipe ends with it
   exit "${3:-1}"
 }
 
@@ -53,6 +53,12 @@ for part in record host places units release folders command running; do
 done
 
 install_all() {
+  work=$(mktemp -d)
+  stage=$work/units
+  doing=asking
+  trap 'end_with $?' EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
   set_defaults
   find_installation
   remember
@@ -62,11 +68,6 @@ install_all() {
   check_host
   check_places
   check_commands
-  changing=''
-  stage=$(mktemp -d)
-  trap 'end_with $?' EXIT
-  trap 'exit 130' INT
-  trap 'exit 143' TERM HUP
   # The last one that was installed to the end; `current` may be one that was cut off before it was known to work.
   before=''
   if [ -f "$at/.s2" ]; then before=$(recorded "$at" RELEASE); fi
@@ -75,10 +76,11 @@ install_all() {
   check_settings
   mkdir -p "$at/releases"
   alone
+  doing=copying
   id=$(release_id)
   lay_release
   if for_host; then make_users; fi
-  changing=yes
+  doing=changing
   write_record "$before"
   if for_host; then for state in $states; do make_state "$state"; done; fi
   lay_settings
@@ -94,7 +96,7 @@ install_all() {
   fi
   note_laid
   write_record "$id"
-  changing=''
+  doing=tidying
   rm -rf "$at/role" "$at/agent" "$at/installed" "$at/prints" # of older installers
   take_old_releases
   if [ "$before" = "$id" ]; then say "version $id is installed already; units and settings are in place"
@@ -104,12 +106,19 @@ install_all() {
   if live; then say_next; else say_for_package; fi
 }
 
+# Whatever ends it, it is said how things stand.
 end_with() { # exit code
-  rm -rf "$stage"
-  [ "$1" = 0 ] || [ -z "$changing" ] || {
-    printf 's2 install: the installation stopped half-way; what said why stands above\n' >&2
-    printf '  next: mend that and run it again, which goes on where this stopped; make uninstall takes back what there is\n' >&2
-  }
+  if [ "$1" != 0 ]; then
+    [ $doing != copying ] || leave_no_trace
+    [ -e "$work/told" ] || case $doing in
+      changing)
+        printf 's2 install: the installation stopped half-way; what said why stands above\n' >&2
+        printf '  next: mend that and run it again, which goes on where this stopped; make uninstall takes back what there is\n' >&2
+        ;;
+      *) printf 's2 install: stopped; what said why stands above, and what is installed is as it was\n  next: mend that and run it again\n' >&2 ;;
+    esac
+  fi
+  rm -rf "$work"
 }
 
 say_next() {
@@ -162,7 +171,8 @@ uninstall_all() {
   fi
   if live && has_systemd; then stop_units; fi
   take_units
-  take_commands
+  take_command s2
+  take_command s2-worker
   remove_folder "$at"
   forget_record
   if live; then

@@ -23,11 +23,10 @@ lay_command() { # name user group state settings
 
 lay_commands() {
   lay_command s2 "$owner" "$group" "$STATE" "$ETC/s2.env"
-  if [ "$ROLE" = both ]; then lay_command s2-worker "$worker_owner" "$worker_group" "$worker_state" ''; fi
+  if [ "$ROLE" = both ]; then lay_command s2-worker "$worker_owner" "$worker_group" "$worker_state" ''
+  else take_command s2-worker; fi
 }
 
-take_commands() {
-  for name in s2 s2-worker; do
-    ! grep -qs "$PREFIX/current/" "$DESTDIR$BIN/$name" || rm -f "$DESTDIR$BIN/$name"
-  done
+take_command() { # name: where it is of this installation
+  ! grep -qs "$PREFIX/current/" "$DESTDIR$BIN/$1" || rm -f "$DESTDIR$BIN/$1"
 }

@@ -11,7 +11,6 @@ make_users() {
     home=$(service_users | sed -n "s/^$name //p")
     useradd --system --home-dir "$home" --no-create-home --shell /usr/sbin/nologin --user-group "$name" || {
       for each in $made; do userdel "$each" || true; done
-      leave_no_trace
       fail "the user $name cannot be made" 'what useradd said stands above'
     }
     made="$made $name"

@@ -13,7 +13,7 @@ release_id() {
 }
 
 # A first installation that cannot go on leaves no trace.
-leave_no_trace() { [ -e "$at/current" ] || rm -rf "$at"; }
+leave_no_trace() { [ -e "$at/current" ] || [ -e "$at/installation" ] || rm -rf "$at"; }
 
 lay_release() {
   release="$at/releases/$id"
@@ -21,7 +21,6 @@ lay_release() {
   rm -rf "$release.part"
   copy_release "$release.part" || {
     rm -rf "$release.part"
-    leave_no_trace
     fail "the new version could not be copied to $at" 'see whether the disk is full; what was installed before is still in force'
   }
   rm -rf "$release"

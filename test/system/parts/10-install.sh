@@ -53,6 +53,7 @@ fails() { # command words: an installation in which that command fails when it i
     cd /src && PATH=/srv/cut:$PATH sh deploy/install.sh install' sh "$1" "${2:-}"
 }
 check 'a user that cannot be made' changes_nothing 'the user s2 cannot be made' fails useradd
+check 'whatever else ends it early' changes_nothing 'what is installed is as it was' fails mv
 inside sh -c "mkdir -p $units && echo '[Service]' >$units/s2-bridge.service"
 check 'a unit of that name from elsewhere' changes_nothing 's2-bridge.service is there and is not from S2' install_from /src
 inside sh -c "mv $units/s2-bridge.service /etc/systemd/system/ && systemctl daemon-reload"
