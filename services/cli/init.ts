@@ -18,7 +18,8 @@ import {
   untilConnected,
   workersOf,
 } from './init/opening.ts'
-import { type Answers, askAll, checkGiven, type Given, type Talk, withoutEmpty } from './init/questions.ts'
+import { type Answers, askAll, checkGiven, withoutEmpty } from './init/questions.ts'
+import type { Given, Talk } from './init/talk.ts'
 import { ENDING_SIGNALS, type Shell } from './shell.ts'
 import { keepAwakeTask } from './wsl.ts'
 
