@@ -18,7 +18,8 @@ import {
   untilConnected,
   workersOf,
 } from './init/opening.ts'
-import { type Answers, askAll, checkGiven, type Given, type Talk, withoutEmpty } from './init/questions.ts'
+import { type Answers, askAll, checkGiven, withoutEmpty } from './init/questions.ts'
+import type { Given, Talk } from './init/talk.ts'
 import { ENDING_SIGNALS, type Shell } from './shell.ts'
 import { keepAwakeTask } from './wsl.ts'
 
@@ -198,18 +199,19 @@ async function enrolWanted(opening: Opening, options: Options, runs: boolean): P
       commands: [again === '' ? create : `${command} init ${again}`],
     })
   }
-  const workers = runs ? await workersOf(opening) : []
-  for (const { name, isHeard } of workers) {
+  const workers = runs ? await workersOf(opening) : new Map<string, boolean>()
+  for (const [name, isHeard] of workers) {
     if (isHeard || host.role === 'both') continue
-    const number = name.replace('s2-worker-', '')
+    const number = /^s2-worker-(\d+)$/.exec(name)?.[1]
+    if (number === undefined) continue
     left.push({
       what: `on the host of ${name}, in a checkout`,
       commands: ['sudo make install ROLE=worker', `sudo s2 init --role worker --remote ${remote} --number ${number}`],
     })
   }
-  if (runs && remote !== undefined && workers.length === 0)
+  if (runs && remote !== undefined && workers.size === 0)
     left.push({ what: 'open a conversation with each worker', commands: [create] })
-  return workers.map(({ name }) => name)
+  return [...workers.keys()]
 }
 
 async function askWorkers(dialogue: Dialogue): Promise<Enrolment[]> {

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { sshHostOf } from '../../services/cli/init/ssh.ts'
@@ -94,7 +96,7 @@ test('a slip in the address costs one line, and who goes on without git knows wh
   sshd.letIn(sshd.makeKey(sshd.key))
   const fixed = await init(
     [],
-    ['https://user:hunter2@host/fleet.git', sshd.url('/nowhere.git'), 'not a remote', sshd.url(repository), ''],
+    ['https://user:hunter2@host/fleet.git', sshd.url('/nowhere.git'), 'not a remote', sshd.url(repository)],
   )
   assert.equal(fixed.code, 0, fixed.err)
   assert.match(fixed.err, /must not carry a password/)
@@ -122,4 +124,31 @@ test('a remote on this machine is asked whether it may be written', {
   )
   const foreign = await init(['--remote', guarded, '--owner', 'nobody'], null)
   assert.match(foreign.err, /Permission denied|dubious ownership|does not appear/)
+})
+
+test('an end that is wanted while git hangs comes at once, and nothing is written', { skip: noSshd }, async () => {
+  const silent = createServer(() => heard?.('SIGINT')).listen(0, '127.0.0.1')
+  let heard: ((signal: NodeJS.Signals) => void) | null = null
+  try {
+    await once(silent, 'listening')
+    const { port } = silent.address() as AddressInfo
+    const folder = mkdtempSync(join(sshd.folder, 'etc'))
+    const { code, err } = await run(
+      ['init', '--role', 'orchestrator', '--bridge-url', '', '--folder', folder, '--remote', sshd.url('/x', port)],
+      {
+        env: { HOME: sshd.home, PATH: process.env.PATH },
+        screen: { isTerminal: true, columns: 80, rows: 24, coloured: false },
+        ask: async () => assert.fail('it asked after the end'),
+        onSignal: (_, hear) => {
+          heard = hear
+          return { [Symbol.dispose]: () => undefined }
+        },
+      },
+    )
+    assert.equal(code, 64)
+    assert.match(err, /s2: nothing was written/)
+    assert.ok(!existsSync(join(folder, 's2.env')))
+  } finally {
+    silent.close()
+  }
 })

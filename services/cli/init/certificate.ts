@@ -15,7 +15,7 @@ import { ownAddresses } from './bridge.ts'
 import type { Values } from './draft.ts'
 import { environmentOf, isHiddenFromServices, runAs } from './half.ts'
 import type { Left } from './left.ts'
-import type { Talk } from './questions.ts'
+import type { Talk } from './talk.ts'
 
 /** How workers know that they speak to the bridge, and what the bridge is told for that. */
 export interface Certificate {

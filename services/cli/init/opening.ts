@@ -1,7 +1,11 @@
 import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { workerName } from '#fleet/credential.ts'
+import { sessionId } from '#fleet/session.ts'
 import { askHealth, healthSocket } from '#runtime/ask.ts'
 import { hasSucceeded } from '#runtime/command.ts'
+import { openStore } from '#store/open.ts'
+import { storeParts } from '../reach.ts'
 import type { Shell } from '../shell.ts'
 import { programCommand } from '../up/programs.ts'
 import type { Dialogue } from './dialogue.ts'
@@ -97,10 +101,10 @@ export async function enrol(
       shell,
       dialogue.signal,
     )
-  const known = (await conversationsOf(s2)).map(({ agents }) => agents.b)
+  const known = await workersOf({ shell, host })
   for (const { number, role } of wanted) {
     const name = workerName(number)
-    if (known.includes(name)) {
+    if (known.has(name)) {
       dialogue.say(`${name} has a conversation already`)
       continue
     }
@@ -121,40 +125,17 @@ export async function enrol(
 
 const ENROLLING_MS = 120_000
 
-type Ask = (...args: string[]) => ReturnType<typeof runAs>
-
-async function conversationsOf(s2: Ask): Promise<{ readonly agents: { readonly b: string } }[]> {
-  const ending = await s2('conversation', 'list')
-  return hasSucceeded(ending) ? JSON.parse(ending.stdout.toString('utf8')) : []
+/** The workers that are in the fleet, and whether the bridge has heard of each; asked of the bridge of this host. */
+export async function workersOf({ shell, host }: Pick<Opening, 'shell' | 'host'>): Promise<Map<string, boolean>> {
+  const workers = new Map<string, boolean>()
+  if (host.lead === null) return workers
+  await using store = await openStore(`unix:${join(host.lead.state, 'run', 'admin.sock')}`, storeParts(shell))
+  const [conversations, { pulses }] = await Promise.all([store.conversations(), store.pulses(0)])
+  const heard = new Set(pulses.map(({ session }) => session))
+  for (const { id, agents } of conversations)
+    workers.set(agents.b, workers.get(agents.b) === true || heard.has(sessionId(id, 'b')))
+  return workers
 }
-
-/** The names of the workers that are in the fleet, with whether they are heard. */
-export async function workersOf({
-  shell,
-  host,
-  settings,
-  dialogue,
-}: Opening): Promise<{ name: string; isHeard: boolean }[]> {
-  const { lead } = host
-  if (lead === null) return []
-  const env = environmentOf(lead, settings, shell)
-  const argv = programCommand('s2', 'status', '--json')
-  const ending = await runAs(
-    lead,
-    { argv, env, timeoutMs: ENROLLING_MS, outputMax: STATUS_MAX },
-    shell,
-    dialogue.signal,
-  )
-  if (!hasSucceeded(ending)) return []
-  const { agents } = JSON.parse(ending.stdout.toString('utf8')) as {
-    agents: { name: string; verdict: string; host: string | null }[]
-  }
-  return agents
-    .filter(({ name }) => /^s2-worker-\d+$/.test(name))
-    .map(({ name, host: beats }) => ({ name, isHeard: beats !== null }))
-}
-
-const STATUS_MAX = 4_194_304
 
 function failureIn(stderr: string): { readonly message: string; readonly next: string | undefined } {
   const line = stderr

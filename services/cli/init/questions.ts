@@ -1,9 +1,8 @@
 import { lookup } from 'node:dns/promises'
 import { SETTINGS, type SettingName } from '#runtime/settings.ts'
 import { UsageError } from '../failure.ts'
-import type { Shell } from '../shell.ts'
 import { admit } from './admission.ts'
-import { type BridgeAddress, bridgeSettings, ownAddresses, ownNames, parseBridge, type Trust } from './bridge.ts'
+import { type BridgeAddress, bridgeSettings, ownAddresses, ownNames, parseBridge } from './bridge.ts'
 import { type Certificate, certificateFor } from './certificate.ts'
 import { checkCredential } from './credential.ts'
 import type { Check, Dialogue } from './dialogue.ts'
@@ -11,28 +10,7 @@ import type { Values } from './draft.ts'
 import type { Host } from './host.ts'
 import type { Left } from './left.ts'
 import type { Remote } from './remote.ts'
-
-export interface Given {
-  readonly bridgeUrl?: string
-  readonly certificate?: Trust
-  readonly tlsCert?: string
-  readonly tlsKey?: string
-  readonly tlsCa?: string
-  readonly remote?: string
-  readonly acceptHostKey?: string
-  readonly number?: string
-  readonly wake?: string
-  readonly force?: true
-}
-
-export interface Talk {
-  readonly shell: Shell
-  readonly dialogue: Dialogue
-  readonly host: Host
-  readonly given: Given
-  /** Notes what was made and stays whatever comes. */
-  readonly onMade: (what: string) => void
-}
+import type { Talk } from './talk.ts'
 
 /** What the answers come to. */
 export interface Answers {
@@ -217,7 +195,7 @@ async function settle(
 }
 
 /** As the setting is read. */
-export function checkOf(name: SettingName, demanded: string | null): Check {
+function checkOf(name: SettingName, demanded: string | null): Check {
   return (answer) => {
     if (answer === '') return demanded
     const { parse, example } = SETTINGS[name]
