@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { redact } from '#fleet/redact.ts'
 import { ConfigError, closest, readSettings, withSettingsFile } from '#runtime/config.ts'
 import { PROGRAMS, type ProgramName, SETTINGS, type Setting, type SettingName } from '#runtime/settings.ts'
 import { EXIT, Exit, UsageError } from './failure.ts'
@@ -81,7 +82,7 @@ function effective(names: readonly SettingName[], shell: Shell, files: readonly 
             ? (files.findLast((file) => name in readFile({}, file)) ?? '')
             : 'default'
     const fault = text === undefined ? null : faultOf(setting, text)
-    const value = text === undefined ? null : setting.secret === true ? '…' : text
+    const value = text === undefined ? null : setting.secret === true ? '…' : redact(text)
     return { name, value, from, fault, about: setting.about }
   })
 }

@@ -5,7 +5,7 @@ import { S2Error } from '#fleet/errors.ts'
 import { conversationOf, isConversationId, sessionId } from '#fleet/session.ts'
 import { closest, readSettings } from '#runtime/config.ts'
 import { publishCredential, removeCredential } from '#spool/credentials.ts'
-import { agentName, lifetime, role, wholeNumber } from './arguments.ts'
+import { agentName, gitRemote, lifetime, role, wholeNumber } from './arguments.ts'
 import { credentialOf, serialAfter, workerFile } from './enrol.ts'
 import { UsageError } from './failure.ts'
 import { notHandedOut, openHandout, wayFor } from './handout.ts'
@@ -64,7 +64,7 @@ function defineCreate(command: Command, shell: Shell): void {
     .option('--agent-b <name>', 'the worker; s2-worker-<number> unless said', agentName)
     .option('--number <n>', 'number of the worker: names its file in the remote', wholeNumber)
     .option('--lifetime <duration>', 'how long it lives unless renewed (S2_LIFETIME)', lifetime)
-    .option('--remote <git>', "git remote to push the worker's credential to (S2_GIT_REMOTE)")
+    .option('--remote <git>', "git remote to push the worker's credential to (S2_GIT_REMOTE)", gitRemote)
     .option('--branch <name>', 'branch of it (S2_GIT_BRANCH)')
     .option('--out <folder>', "write the worker's credential file there instead of pushing it")
     .option('--show-tokens', 'print the tokens too; they are secrets')

@@ -5,7 +5,7 @@ import { parseSession, type Side, sessionId } from '#fleet/session.ts'
 import { closest } from '#runtime/config.ts'
 import { formatDuration } from '#runtime/settings.ts'
 import { credentialsFolder, publishCredential } from '#spool/credentials.ts'
-import { duration } from './arguments.ts'
+import { duration, gitRemote } from './arguments.ts'
 import { credentialOf, renewTokens, serialAfter, workerFile } from './enrol.ts'
 import { UsageError } from './failure.ts'
 import { notHandedOut, openHandout, wayFor } from './handout.ts'
@@ -43,7 +43,7 @@ export function define(command: Command, shell: Shell): void {
         .argParser(duration)
         .default(600_000, '10m'),
     )
-    .option('--remote <git>', "git remote to push a worker's credential to (S2_GIT_REMOTE)")
+    .option('--remote <git>', "git remote to push a worker's credential to (S2_GIT_REMOTE)", gitRemote)
     .option('--branch <name>', 'branch of it (S2_GIT_BRANCH)')
     .option('--out <folder>', "write a worker's credential file there instead of pushing it")
     .option('--json', 'print JSON')

@@ -7,7 +7,7 @@ import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { type Ending, hasSucceeded, runCommand } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
-import { complaintOf, GIT_ENV, isRefused } from '#runtime/git.ts'
+import { complaintsOf, faultOf, gitEnv, mendingOf } from '#runtime/git.ts'
 
 export interface PublicationConfig {
   readonly remote: string
@@ -151,7 +151,7 @@ export class Publication implements AsyncDisposable {
         {
           argv: ['git', ...settings, ...args],
           input,
-          env: gitEnv(env, this.#folder),
+          env: publisherEnv(env, this.#folder),
           cwd: this.#folder,
           timeoutMs: this.#config.timeoutMs,
           outputMax: ANSWER_MAX,
@@ -174,17 +174,16 @@ export async function makeRemote(
 ): Promise<void> {
   const argv = ['git', 'init', '--quiet', '--bare', `--initial-branch=${branch}`, '--', folder] as const
   const bounds = { timeoutMs, outputMax: ANSWER_MAX, beyond: 'end' } as const
-  const ending = await runCommand({ argv: [...argv], env: gitEnv(env, null), ...bounds }, clock)
+  const ending = await runCommand({ argv: [...argv], env: publisherEnv(env, null), ...bounds }, clock)
   if (!hasSucceeded(ending)) throw refused(`making ${folder}`, ending)
 }
 
 /** The caller's environment, without what would lead git elsewhere (as in a hook) and without questions to a terminal. */
-function gitEnv(env: Env, folder: string | null): Env {
+function publisherEnv(env: Env, folder: string | null): Env {
   const kept = Object.entries(env).filter(([name]) => !/^(GIT_(?!SSH|ASKPASS|CONFIG|TRACE)|S2_)/.test(name))
   return {
     ...Object.fromEntries(kept),
-    ...GIT_ENV,
-    GIT_SSH_COMMAND: env.GIT_SSH_COMMAND ?? GIT_ENV.GIT_SSH_COMMAND,
+    ...gitEnv(env),
     GIT_AUTHOR_NAME: 's2',
     GIT_AUTHOR_EMAIL: 's2@localhost',
     GIT_COMMITTER_NAME: 's2',
@@ -194,14 +193,6 @@ function gitEnv(env: Env, folder: string | null): Env {
 }
 
 function refused(doing: string, ending: Ending): S2Error {
-  return new S2Error('unavailable', `git failed ${doing}: ${redact(complaintOf(ending))}`, { next: mend(ending) })
-}
-
-function mend(ending: Ending): string {
-  if (/hook declined|protected branch/i.test(ending.stderr))
-    return 'let this host push to the branch, or choose another with --branch'
-  if (isRefused(ending)) return 'give this host a key or token that may push to the remote'
-  if (/dubious ownership/i.test(ending.stderr))
-    return 'the remote belongs to another user: add it to git’s safe.directory'
-  return 'check the remote, then run the command again: it does nothing twice'
+  const why = redact(complaintsOf(ending).join('; '))
+  return new S2Error('unavailable', `git failed ${doing}: ${why}`, { next: mendingOf(faultOf(ending), 'push') })
 }

@@ -1,4 +1,5 @@
 import type { Command, CommanderError } from 'commander'
+import { redact } from '#fleet/redact.ts'
 import { EXIT, Exit, failureOf, formatFailure } from './failure.ts'
 import type { Shell } from './shell.ts'
 import { plain } from './text.ts'
@@ -85,7 +86,7 @@ function isCommanders(error: unknown): error is CommanderError {
 function usage(error: CommanderError, shell: Shell, json: boolean): number {
   if (error.exitCode === 0) return EXIT.done
   if (json) {
-    const message = error.message.replace(/^error: /, '')
+    const message = redact(error.message.replace(/^error: /, ''))
     shell.tell(formatFailure({ exit: EXIT.usage, code: 'usage', message, next: undefined }, true))
   }
   return EXIT.usage
@@ -106,7 +107,7 @@ async function programFor(argv: readonly string[], shell: Shell, json: boolean):
       writeErr: (text) => {
         if (!json) shell.tell(text)
       },
-      outputError: (text, write) => write(plain(text.replace(/^error: /, 's2: '))),
+      outputError: (text, write) => write(plain(redact(text.replace(/^error: /, 's2: ')))),
     })
   const [first, second] = argv.filter((word) => !word.startsWith('-'))
   const wanted = first === 'help' ? second : first

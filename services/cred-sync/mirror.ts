@@ -5,7 +5,7 @@ import { redact } from '#fleet/redact.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { type Ending, hasSucceeded, runCommand } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
-import { complaintOf, GIT_ENV, isRefused } from '#runtime/git.ts'
+import { complaintsOf, faultOf, mendingOf, READER_SETTINGS, readerEnv } from '#runtime/git.ts'
 
 export interface MirrorConfig {
   /** Bare repository of our own; made when missing, made anew when broken: it holds nothing that the remote has not. */
@@ -114,13 +114,13 @@ export class Mirror {
   async #git(doing: string, args: readonly string[], place: 'mirror' | 'nowhere' = 'mirror'): Promise<Buffer> {
     const { clock, env, signal } = this.#parts
     const where = place === 'mirror' ? [`--git-dir=${this.#config.folder}`] : []
-    const settings = SETTINGS.flatMap((each) => ['-c', each])
+    const settings = READER_SETTINGS.flatMap((each) => ['-c', each])
     let ending: Ending
     try {
       ending = await runCommand(
         {
           argv: ['/bin/sh', '-c', `ulimit -f ${FILE_MAX_KB * 2}; exec git "$@"`, 'git', ...settings, ...where, ...args],
-          env: { ...pick(env), ...FIXED_ENV },
+          env: readerEnv(env),
           cwd: '/',
           timeoutMs: this.#config.timeoutMs,
           outputMax: ANSWER_MAX,
@@ -141,56 +141,16 @@ export class Mirror {
 const TIP = 'refs/s2/tip'
 const OBJECT = /^[0-9a-f]{40}(?:[0-9a-f]{24})?$/
 
-/** No hooks, no filters, no submodules, no helpers; slow and huge transfers end. git-config(1). */
-const SETTINGS = [
-  'core.hooksPath=/dev/null',
-  'core.fsmonitor=false',
-  'core.bigFileThreshold=1m',
-  'fetch.fsckObjects=true',
-  'fetch.writeCommitGraph=false',
-  'fetch.recurseSubmodules=false',
-  'gc.auto=0',
-  'maintenance.auto=false',
-  'pack.threads=1',
-  'http.lowSpeedLimit=1000',
-  'http.lowSpeedTime=20',
-  'http.followRedirects=false',
-  'protocol.version=2',
-]
-
-const FIXED_ENV = {
-  ...GIT_ENV,
-  GIT_ASKPASS: '/bin/false',
-  GIT_CONFIG_NOSYSTEM: '1',
-  GIT_CONFIG_GLOBAL: '/dev/null',
-} as const
-
-/** What git may see of our environment: how to find programs, keys and certificates. */
-function pick(env: Env): Record<string, string> {
-  const names = [
-    'PATH',
-    'HOME',
-    'USER',
-    'LOGNAME',
-    'SSH_AUTH_SOCK',
-    'SSL_CERT_FILE',
-    'SSL_CERT_DIR',
-    'https_proxy',
-    'http_proxy',
-    'no_proxy',
-  ]
-  return Object.fromEntries(names.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]])))
-}
-
 function why(ending: Ending): string {
   return ending.signal === 'SIGXFSZ'
     ? `the remote sent more than ${FILE_MAX_KB / 1024} MB`
-    : redact(complaintOf(ending))
+    : redact(complaintsOf(ending).join('; '))
 }
 
+/** What passes by itself is waited for; the rest wants a person. */
 function mend(ending: Ending): string {
-  if (/not found/.test(ending.stderr) && ending.code === 127) return 'install git'
-  if (isRefused(ending)) return 'give this host a key or token that may read the remote'
-  if (/does not appear to be a git repository|not found/i.test(ending.stderr)) return 'check S2_GIT_REMOTE'
-  return 'it is tried again by itself; the credentials at hand stay in force'
+  const fault = faultOf(ending)
+  return fault === 'other' || fault === 'timeout'
+    ? 'it is tried again by itself; the credentials at hand stay in force'
+    : mendingOf(fault, 'read')
 }

@@ -80,8 +80,13 @@ export function parseSettings(text: string, name: string): Record<string, string
 
 function fault(name: SettingName, value: string, error: Error | undefined): string {
   const setting: Setting = SETTINGS[name]
-  const shown = setting.secret === true ? '…' : JSON.stringify(value)
+  const shown = setting.secret === true ? '…' : JSON.stringify(withoutPassword(value))
   return `${name}=${shown} ${error?.message ?? 'is wrong'}; for example ${name}=${setting.example}`
+}
+
+/** An address as it may be shown: the one that is refused for its password is shown without it. */
+function withoutPassword(value: string): string {
+  return value.replace(/(:\/\/[^\s/@:]*:)[^/\s]*@/g, '$1…@')
 }
 
 /** One fault for each `S2_` name that is no setting; `S2_TASK_…` belongs to the commands that agents run. */

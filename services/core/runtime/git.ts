@@ -1,24 +1,161 @@
 import { type Ending, howItEnded } from './command.ts'
+import type { Env } from './config.ts'
 
 /** For every git that is run: it asks no terminal, speaks the transports that S2 means, and speaks English. git(1) */
-export const GIT_ENV = {
+const GIT_ENV = {
   GIT_TERMINAL_PROMPT: '0',
   GIT_ALLOW_PROTOCOL: 'file:git:http:https:ssh',
-  GIT_SSH_COMMAND: 'ssh -oBatchMode=yes -oConnectTimeout=10',
   LC_ALL: 'C',
 } as const
 
-const COMPLAINT_MAX = 300
-
-/** Why git failed: the line of its own that names the cause, or how it ended. What it says may hold a secret of the remote. */
-export function complaintOf(ending: Ending): string {
-  if (ending.ended !== null) return howItEnded(ending)
-  const lines = ending.stderr.split('\n')
-  const line = lines.find((each) => /^(fatal|error|remote|ssh|sh):/i.test(each)) ?? lines[0] ?? ''
-  return line.replace(/[^\x20-\x7e]/g, '.').slice(0, COMPLAINT_MAX) || howItEnded(ending)
+/** The environment of a git of ours, made from that of its program. */
+export function gitEnv(env: Env): Record<string, string | undefined> {
+  return { ...GIT_ENV, GIT_SSH_COMMAND: sshCommand(env) }
 }
 
-/** Whether git complains that the remote does not let us in. */
-export function isRefused({ stderr }: Ending): boolean {
-  return /Authentication|Permission denied|could not read Username|terminal prompts disabled/i.test(stderr)
+/** The ssh that a person chose (GIT_SSH_COMMAND), or ssh with its user's own settings; nobody is there to answer it. */
+export function sshCommand({ GIT_SSH_COMMAND }: Env): string {
+  return `${GIT_SSH_COMMAND?.trim() || 'ssh'} -oBatchMode=yes -oConnectTimeout=10`
+}
+
+/**
+ * How a remote is read that is not trusted: no hooks, no filters, no submodules, no helpers, no settings of anybody; slow and
+ * huge transfers end. git-config(1). Of the environment git sees how to find programs, keys and certificates, nothing else.
+ */
+export const READER_SETTINGS = [
+  'core.hooksPath=/dev/null',
+  'core.fsmonitor=false',
+  'core.bigFileThreshold=1m',
+  'fetch.fsckObjects=true',
+  'fetch.writeCommitGraph=false',
+  'fetch.recurseSubmodules=false',
+  'gc.auto=0',
+  'maintenance.auto=false',
+  'pack.threads=1',
+  'http.lowSpeedLimit=1000',
+  'http.lowSpeedTime=20',
+  'http.followRedirects=false',
+  'protocol.version=2',
+] as const
+
+const SEEN_BY_READER = [
+  'PATH',
+  'HOME',
+  'USER',
+  'LOGNAME',
+  'SSH_AUTH_SOCK',
+  'GIT_SSH_VARIANT',
+  'GIT_SSL_CAINFO',
+  'SSL_CERT_FILE',
+  'SSL_CERT_DIR',
+  'https_proxy',
+  'http_proxy',
+  'no_proxy',
+] as const
+
+export function readerEnv(env: Env): Record<string, string | undefined> {
+  const seen = SEEN_BY_READER.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]]))
+  return {
+    ...Object.fromEntries(seen),
+    ...gitEnv(env),
+    GIT_ASKPASS: '/bin/false',
+    GIT_CONFIG_NOSYSTEM: '1',
+    GIT_CONFIG_GLOBAL: '/dev/null',
+  }
+}
+
+/** Why git failed, by what a person does about it. */
+export type GitFault = keyof typeof FAULTS
+
+interface Fault {
+  /** What git, ssh or the other side say then. */
+  readonly says: RegExp
+  readonly next: (right: Right) => string
+}
+
+/** What git was to do at the remote. */
+type Right = 'read' | 'push'
+
+/** The first that fits is the one: what ssh says of itself stands before what git makes of it. */
+const FAULTS = {
+  no_git: { says: /git: not found|git: No such file/, next: () => 'install git' },
+  no_ssh: {
+    says: /\bssh\b.*: not found|cannot run \S*ssh\b|exec\S* ssh: No such file/i,
+    next: () => 'install ssh (Debian: apt-get install openssh-client)',
+  },
+  changed_host_key: {
+    says: /REMOTE HOST IDENTIFICATION HAS CHANGED|Host key for \S+ has changed/i,
+    next: () =>
+      'ask whoever runs that host whether its key was changed; only then remove the old one, as the user that git runs as: ssh-keygen -R <host>',
+  },
+  unknown_host_key: {
+    says: /Host key verification failed|host key is known for/i,
+    next: () =>
+      's2 init shows the key of that host and notes it; or put it into ~/.ssh/known_hosts of the user that git runs as',
+  },
+  no_write: {
+    says: /hook declined|protected branch|marked as read[ -]only|write access|not allowed to push|denied to deploy key|insufficient permission|unable to create temporary object directory/i,
+    next: () => 'let this host push to the branch, or choose another with --branch',
+  },
+  refused: {
+    says: /Permission denied|Authentication|could not read (Username|Password)|terminal prompts disabled|Too many authentication failures|error: 40[13]|Permission to \S+ denied/i,
+    next: (right) => `give this host a key or token that may ${right === 'read' ? 'read' : 'push to'} the remote`,
+  },
+  no_repository: {
+    says: /does not appear to be a git repository|repository\b.*not found|project you were looking for could not be found|not a git repository|Invalid path|No such file or directory/i,
+    next: () => 'check S2_GIT_REMOTE: is the path right, and was the repository made (git init --bare)?',
+  },
+  foreign_owner: {
+    says: /dubious ownership/i,
+    next: () => 'the remote belongs to another user: make it this one’s (chown -R), or reach it by ssh',
+  },
+  no_name: {
+    says: /Could not resolve|Name or service not known|name resolution|No address associated/i,
+    next: () => 'check the name of the host in S2_GIT_REMOTE, and the name resolution of this host',
+  },
+  certificate: {
+    says: /certificate|SSL_ERROR|SSL connect error|gnutls/i,
+    next: () =>
+      'let this machine know the authority of that host (Debian: its .crt into /usr/local/share/ca-certificates, then update-ca-certificates)',
+  },
+  unreachable: {
+    says: /Connection (refused|timed out|reset|closed)|Operation timed out|Failed to connect|unable to connect|No route to host|Network is unreachable|banner exchange|early EOF|hung up/i,
+    next: () => 'check host and port in S2_GIT_REMOTE, whether its server runs, and the network between',
+  },
+  other: { says: /(?:)/, next: () => 'check the remote, then try again: nothing is done twice' },
+  timeout: { says: /$^/, next: () => 'check the network and the remote, or give it longer (S2_GIT_TIMEOUT)' },
+} as const satisfies Record<string, Fault>
+
+const ORDER = Object.keys(FAULTS) as GitFault[]
+
+/** Sorts a failure by what git and ssh said. */
+export function faultOf({ ended, stderr }: Ending): GitFault {
+  if (ended === 'timeout') return 'timeout'
+  return ORDER.find((fault) => FAULTS[fault].says.test(stderr)) ?? 'other'
+}
+
+/** What a person does about it. */
+export function mendingOf(fault: GitFault, right: Right): string {
+  return FAULTS[fault].next(right)
+}
+
+const LINES_MAX = 6
+const COMPLAINT_MAX = 1_000
+
+/** What ssh and git add to a reason, and what is none. */
+const PADDING =
+  /^(@|\s*$|IT IS POSSIBLE|Someone could be|It is also possible|Please |and the repository exists|Add correct host key|no such identity:|Warning: Permanently added|hint:|To add an exception|\s*git config --global --add safe\.)/i
+const SUMMARY = /^fatal: Could not read from remote repository/
+
+/**
+ * Why git failed, in the lines of its own, ssh's and the other side's that name the cause; or how it ended. What they say may
+ * hold a secret of the remote.
+ */
+export function complaintsOf(ending: Ending): string[] {
+  if (ending.ended !== null) return [howItEnded(ending)]
+  const said = ending.stderr.split(/[\r\n]+/).filter((line) => !PADDING.test(line))
+  const causes = said.filter((line) => !SUMMARY.test(line))
+  const lines = (causes.length > 0 ? causes : said).map((line) => line.trim().replace(/[^\x20-\x7e]/g, '.'))
+  const kept = lines.join('\n').slice(0, COMPLAINT_MAX).split('\n').slice(0, LINES_MAX)
+  return kept.some((line) => line !== '') ? kept : [howItEnded(ending)]
 }

@@ -79,6 +79,15 @@ function url(...protocols: readonly string[]) {
   }
 }
 
+/** What git takes for a remote. A password in it would be shown by `ps` and lie in settings that many may read. */
+function gitRemote(text: string): string {
+  if (!/^(?!-)\S+$/.test(text)) throw new Error('must be a git URL or path')
+  if (/^[a-z][a-z0-9+.-]*:\/\/[^/@]*:[^/]*@/i.test(text)) {
+    throw new Error('must not carry a password: use ssh, or put it into ~/.netrc of the user that git runs as')
+  }
+  return text
+}
+
 const text = matching(/\S/, 'must not be empty')
 const path = (value: string): string => resolve(text(value).replace(/^~(?=\/|$)/, homedir()))
 const list = (value: string): readonly string[] =>
@@ -435,7 +444,7 @@ export const SETTINGS = {
     about: 'Git remote that the credentials come from.',
     programs: ['cred-sync', 's2'],
     example: 'ssh://git@git.example.org/fleet-credentials.git',
-    parse: matching(/^(?!-)\S+$/, 'must be a git URL or path'),
+    parse: gitRemote,
   },
   S2_GIT_BRANCH: {
     about: 'Branch that they are on.',
