@@ -1,38 +1,45 @@
-import { chown, readFile, stat } from 'node:fs/promises'
-import { homedir } from 'node:os'
-import { join } from 'node:path'
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { S2Error } from '#fleet/errors.ts'
-import { ConfigError, readSettings } from '#runtime/config.ts'
-import { SETTINGS, type SettingName } from '#runtime/settings.ts'
-import { publish } from '#spool/atomic.ts'
-import { UsageError } from './failure.ts'
-import { settingIn, withSettings } from './settings-file.ts'
-import type { Shell } from './shell.ts'
-import { plain } from './text.ts'
+import { workerName } from '#fleet/credential.ts'
+import { readSettings } from '#runtime/config.ts'
+import type { SettingName } from '#runtime/settings.ts'
+import { role as roleName, wholeNumber } from './arguments.ts'
+import { EXIT, Exit, UsageError } from './failure.ts'
+import { parseBridge } from './init/bridge.ts'
+import { Dialogue, Interrupted } from './init/dialogue.ts'
+import { type Draft, draftAll, type Values, valuesIn, write } from './init/draft.ts'
+import { type Host, type HostOptions, openHost, ROLES, watcherOf } from './init/host.ts'
+import { inWords, type Left, listed } from './init/left.ts'
+import {
+  checkBridge,
+  type Enrolment,
+  enrol,
+  type Opening,
+  startServices,
+  untilConnected,
+  workersOf,
+} from './init/opening.ts'
+import { type Answers, askAll, checkGiven, withoutEmpty } from './init/questions.ts'
+import type { Given, Talk } from './init/talk.ts'
+import { ENDING_SIGNALS, type Shell } from './shell.ts'
 import { keepAwakeTask } from './wsl.ts'
 
 const EXAMPLES = `
 Examples:
-  s2 init                                      asks, and writes what services read when they start
-  s2 init --role worker --remote ssh://git@host/fleet.git --number 3 \\
+  sudo s2 init                                 asks, tests each answer, writes what services read, and starts them
+  sudo s2 init --role worker --remote ssh://git@host/fleet.git --number 3 \\
           --wake 'tmux send-keys -t agent "s2 check" Enter'
-  s2 init --role orchestrator --bridge-url https://bridge.example.org --remote ssh://git@host/fleet.git
+  sudo s2 init --role orchestrator --bridge-url bridge.example.org --certificate own \\
+          --remote ssh://git@host/fleet.git --start --worker 3:backend
   s2 init --wsl-task                           a task for Windows that keeps WSL running
 
-What is set already is left alone unless --force is given; comments and other settings stay in any case.`
+What is set already is left alone unless --force is given; comments and other settings stay in any case. Nothing is
+written before all is answered; run it again to go on where it was left.`
 
-const ROLES = ['orchestrator', 'worker', 'both'] as const
-type Role = (typeof ROLES)[number]
+const TRUSTS = ['own', 'files', 'proxy'] as const
 
-interface Options {
-  readonly role?: Role
-  readonly bridgeUrl?: string
-  readonly remote?: string
-  readonly number?: string
-  readonly wake?: string
-  readonly folder?: string
-  readonly force?: true
+interface Options extends HostOptions, Given {
+  readonly worker?: readonly Enrolment[]
+  readonly start?: boolean
   readonly wslTask?: true
   readonly json?: true
 }
@@ -40,11 +47,29 @@ interface Options {
 export function define(command: Command, shell: Shell): void {
   command
     .addOption(new Option('--role <role>', 'what this host is').choices(ROLES))
-    .option('--bridge-url <url>', 'where workers reach the bridge (S2_BRIDGE_URL)')
+    .option('--bridge-url <address>', 'name, address or URL at which workers reach the bridge (S2_BRIDGE_URL)')
+    .addOption(
+      new Option('--certificate <whose>', 'made here, your own files, or that of a proxy in front').choices(TRUSTS),
+    )
+    .option('--tls-cert <file>', 'your certificate (S2_TLS_CERT)', absolute)
+    .option('--tls-key <file>', 'its key (S2_TLS_KEY)', absolute)
+    .option('--tls-ca <file>', 'who signed it, where other machines do not know that (S2_TLS_CA)', absolute)
     .option('--remote <git>', 'git remote that credentials go through (S2_GIT_REMOTE)')
+    .option('--accept-host-key <fingerprint>', 'the key of its host, SHA256:…, as you have compared it')
     .option('--number <n>', 'number of the worker (S2_WORKER)')
     .option('--wake <command>', 'what wakes the agent (S2_WAKE)')
+    .addOption(
+      new Option('--worker <number:role>', 'open a conversation with a worker; may be repeated').argParser(
+        (text, before?: readonly Enrolment[]) => [...(before ?? []), enrolment(text)],
+      ),
+    )
+    .option('--start', 'start the services')
+    .option('--no-start', 'start nothing')
     .option('--folder <path>', 'folder of the settings files', absolute)
+    .option('--state <path>', 'folder of the data', absolute)
+    .option('--owner <user>', 'the user that the services run as')
+    .option('--worker-state <path>', 'the same of the worker’s half of a host that has both', absolute)
+    .option('--worker-owner <user>', 'and its user')
     .option('--force', 'change what is set already')
     .option('--wsl-task', 'print a task for Windows that keeps WSL running, and do nothing else')
     .option('--json', 'print JSON, and ask nothing')
@@ -60,183 +85,167 @@ function absolute(path: string): string {
   return path
 }
 
+/** Reads `3:backend`. */
+function enrolment(text: string): Enrolment {
+  const cut = text.indexOf(':')
+  if (cut < 1) throw new InvalidArgumentError('It must be a number and a role, such as 3:backend.')
+  return { number: wholeNumber(text.slice(0, cut)), role: roleName(text.slice(cut + 1)) }
+}
+
 async function init(shell: Shell, options: Options): Promise<void> {
-  const answers = await complete(options, shell)
-  const folder = options.folder ?? join(shell.env.XDG_CONFIG_HOME ?? join(shell.env.HOME ?? homedir(), '.config'), 's2')
-  const wanted = settingsFor(answers)
-  // As the services will read them: what they would refuse is told now, all of it together.
-  const all = Object.assign({}, ...wanted.values()) as Record<string, string>
+  const ending = new AbortController()
+  using _ = shell.onSignal(ENDING_SIGNALS, () => ending.abort())
+  const tell = options.json === true ? () => undefined : shell.tell
+  const dialogue = new Dialogue({ ...shell, tell }, shell.screen.isTerminal && options.json !== true, ending.signal)
+  const made: string[] = []
+  let isWritten = false
+  try {
+    const host = await openHost(shell, options, dialogue)
+    const talk: Talk = { shell, dialogue, host, given: options, onMade: (what) => made.push(what) }
+    await checkSaid(talk)
+    const answers = await askAll(talk)
+    const drafts = await draftAll(host.folder, filesOf(host, answers), true)
+    for (const draft of drafts) if (draft.isChanged) await write(draft, host.folder)
+    isWritten = true
+    tellWritten(shell, drafts, options)
+    const left = await open(talk, answers, drafts, options)
+    conclude(shell, host, drafts, left, options)
+    if (left.some(({ isFailure }) => isFailure)) throw new Exit(EXIT.failed)
+  } catch (error) {
+    if (!(error instanceof Interrupted)) throw error
+    const kept = made.length === 0 ? '' : `; made already and kept: ${made.join(', ')}`
+    const next = isWritten ? 'run s2 init again: it goes on where it was left' : error.next
+    throw new UsageError(
+      `${isWritten ? 'the settings are written, the rest is not done' : 'nothing was written'}: ${error.message}${kept}`,
+      next,
+    )
+  }
+}
+
+/** What options say is read as services will, and compared with what is set: all of it together, before anything is asked. */
+async function checkSaid(talk: Talk): Promise<void> {
+  const { given, host } = talk
+  checkGiven(talk)
+  const S2_BRIDGE_URL = given.bridgeUrl === undefined ? undefined : asUrl(given.bridgeUrl)
+  const common = withoutEmpty({ S2_BRIDGE_URL, S2_GIT_REMOTE: given.remote, S2_WORKER: given.number })
+  const watcher = withoutEmpty({ S2_WAKE: given.wake })
+  const all = { ...common, ...watcher } as Record<string, string>
   readSettings(all, Object.keys(all) as SettingName[])
-  const drafts = await Promise.all(
-    [...wanted].map(([name, settings]) => draft(join(folder, name), settings, options.force === true)),
-  )
-  for (const { path, text, isChanged } of drafts) if (isChanged) await write(path, text, folder)
-  const next = nextSteps(answers.role, folder)
-  if (options.json === true) {
-    const files = drafts.map(({ path, settings, isChanged }) => ({ path, settings, changed: isChanged }))
-    shell.print(`${JSON.stringify({ files, next })}\n`)
-    return
-  }
-  for (const { path, settings, isChanged } of drafts) {
-    shell.print(`${path}: ${isChanged ? Object.keys(settings).join(', ') : 'is so already'}\n`)
-  }
-  if (drafts.length === 0) shell.print('nothing has to be set: the defaults do\n')
-  shell.print(`\nnext:\n${next.map((line) => `  ${line}\n`).join('')}`)
+  await draftAll(host.folder, filesOf(host, { common, watcher }), given.force === true)
 }
 
-interface Answers {
-  readonly role: Role
-  readonly bridgeUrl: string
-  readonly remote: string
-  readonly number: string
-  readonly wake: string
-}
-
-/** What was not said by options is asked at a terminal; elsewhere what cannot be left out is demanded. */
-async function complete(options: Options, shell: Shell): Promise<Answers> {
-  const canAsk = shell.screen.isTerminal && options.json !== true
-  const ask = async (given: string | undefined, question: string, check: Check): Promise<string> =>
-    given ?? (canAsk ? await askUntil(shell, question, check) : '')
-  const role = (await ask(options.role, `What is this host: ${ROLES.join(', ')}? `, isRole)) as Role | ''
-  if (role === '') throw new UsageError('what is this host?', `say --role ${ROLES.join('|')}`)
-  const isWorker = role !== 'orchestrator'
-  const demanded = isWorker ? 'a worker needs one' : null
-  const bridgeUrl =
-    role === 'worker'
-      ? ''
-      : await ask(
-          options.bridgeUrl,
-          'Where do workers reach the bridge? Empty: only on this machine. ',
-          as('S2_BRIDGE_URL', null),
-        )
-  const remote = await ask(
-    options.remote,
-    `Which git remote do credentials go through?${isWorker ? '' : ' Empty: none.'} `,
-    as('S2_GIT_REMOTE', demanded),
-  )
-  const number = isWorker ? await ask(options.number, 'Which number has this worker? ', as('S2_WORKER', demanded)) : ''
-  const wake = await ask(
-    options.wake,
-    'Which command wakes the agent here when a message comes? Empty: none. ',
-    as('S2_WAKE', null),
-  )
-  const missing = [
-    ...(isWorker && remote === '' ? ['--remote'] : []),
-    ...(isWorker && number === '' ? ['--number'] : []),
-  ]
-  if (missing.length > 0)
-    throw new UsageError(`a worker needs ${missing.join(' and ')}`, `add ${missing.join(' and ')}`)
-  const stray = [
-    ...(role === 'worker' && options.bridgeUrl !== undefined ? ['--bridge-url: it comes with the credential'] : []),
-  ]
-  if (!isWorker && options.number !== undefined) stray.push('--number: only a worker has one')
-  if (stray.length > 0) throw new UsageError(`this role has no ${stray.join(', no ')}`, 'leave it away')
-  return { role, bridgeUrl, remote, number, wake }
-}
-
-/** What is wrong with an answer; null when nothing is. */
-type Check = (answer: string) => string | null
-
-function isRole(answer: string): string | null {
-  return ROLES.some((role) => role === answer) ? null : `it must be one of ${ROLES.join(', ')}`
-}
-
-/** As the setting is read; `demanded` says why it cannot be left out, where it cannot. */
-function as(name: SettingName, demanded: string | null): Check {
-  return (answer) => {
-    if (answer === '') return demanded
-    const { parse, example } = SETTINGS[name]
-    try {
-      parse(answer)
-      return null
-    } catch (error) {
-      return `it ${(error as Error).message}; for example ${example}`
-    }
-  }
-}
-
-/** Asks until the answer is one: a slip of the finger costs one line, not all that was answered before. */
-async function askUntil(shell: Shell, question: string, check: Check): Promise<string> {
-  for (;;) {
-    const answer = await shell.ask(question)
-    if (answer === null)
-      throw new UsageError('nothing was written: the questions were not answered', 's2 init --help names the options')
-    const fault = check(answer.trim())
-    if (fault === null) return answer.trim()
-    shell.tell(`  ${plain(fault)}\n`)
+/** What is no address is left as it was said, and refused as the setting it is. */
+function asUrl(text: string): string {
+  try {
+    return parseBridge(text).url
+  } catch {
+    return text
   }
 }
 
 /** What is written into which file. */
-function settingsFor({ role, bridgeUrl, remote, number, wake }: Answers): Map<string, Record<string, string>> {
-  const common = {
-    ...(bridgeUrl === '' ? {} : { S2_BRIDGE_URL: bridgeUrl }),
-    ...(remote === '' ? {} : { S2_GIT_REMOTE: remote }),
-    ...(number === '' ? {} : { S2_WORKER: number }),
-  }
-  const files = new Map<string, Record<string, string>>()
-  if (Object.keys(common).length > 0) files.set('s2.env', common)
-  if (wake !== '') files.set(`${watcherOf(role)}.env`, { S2_WAKE: wake })
-  return files
+function filesOf(
+  { role }: Pick<Host, 'role'>,
+  { common, watcher }: Pick<Answers, 'common' | 'watcher'>,
+): Map<string, Values> {
+  const files = new Map<string, Values>([['s2.env', common]])
+  files.set(`${watcherOf(role)}.env`, watcher)
+  return new Map([...files].filter(([, settings]) => Object.keys(settings).length > 0))
 }
 
-/** The watcher that wakes the agent of this host: with both halves on it, the worker's. */
-function watcherOf(role: Role): string {
-  return role === 'both' ? 's2-worker-fs-watcher' : 's2-fs-watcher'
+function tellWritten(shell: Shell, drafts: readonly Draft[], { json }: Options): void {
+  if (json === true) return
+  for (const { path, settings, isChanged } of drafts)
+    shell.print(`${path}: ${isChanged ? Object.keys(settings).join(', ') : 'is so already'}\n`)
+  if (drafts.length === 0) shell.print('nothing has to be set: the defaults do\n')
 }
 
-interface Draft {
-  readonly path: string
-  readonly settings: Readonly<Record<string, string>>
-  readonly text: string
-  readonly isChanged: boolean
+/** Brings the host up with its settings, and answers what is left to do. */
+async function open(talk: Talk, answers: Answers, drafts: readonly Draft[], options: Options): Promise<Left[]> {
+  const { shell, dialogue, host } = talk
+  const left = [...answers.left]
+  const settings = await valuesIn(host.folder, 's2.env')
+  const opening: Opening = { shell, dialogue, host, settings, left }
+  const wakes = { ...settings, ...(await valuesIn(host.folder, `${watcherOf(host.role)}.env`)) }.S2_WAKE !== undefined
+  const changed = new Set(drafts.filter(({ isChanged }) => isChanged).map(({ path }) => path))
+  const isChanged = (service: string): boolean =>
+    changed.has(`${host.folder}/s2.env`) || changed.has(`${host.folder}/${service}.env`)
+  const runs = await startServices(opening, wakes, options.start, isChanged)
+  if (host.lead !== null && runs) await checkBridge(opening)
+  const enrolled = host.lead === null ? [] : await enrolWanted(opening, options, runs)
+  const number = settings.S2_WORKER
+  const isEnrolled = host.lead === null ? answers.hasCredential : enrolled.includes(workerName(Number(number)))
+  if (host.worker !== null && runs && isEnrolled) await untilConnected(opening)
+  return left
 }
 
-async function draft(path: string, settings: Readonly<Record<string, string>>, isForced: boolean): Promise<Draft> {
-  const before = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return ''
-    throw cannot('read', path, error)
-  })
-  const others = Object.entries(settings).flatMap(([name, value]) => {
-    const set = settingIn(before, name)
-    return set === undefined || set === value ? [] : [`${name} is ${JSON.stringify(set)}`]
-  })
-  if (others.length > 0 && !isForced) {
-    throw new S2Error('conflict', `nothing was written: in ${path} ${others.join(' and ')}`, {
-      next: 'add --force to change it, or edit the file',
+/**
+ * Opens conversations with the workers that were named or are named now, and says what their hosts have to do. Answers who
+ * has one.
+ */
+async function enrolWanted(opening: Opening, options: Options, runs: boolean): Promise<string[]> {
+  const { dialogue, settings, left, host } = opening
+  const { command } = host
+  const create = `${command} conversation create --role-b ROLE --number N`
+  const remote = settings.S2_GIT_REMOTE
+  const wanted = options.worker ?? (runs && remote !== undefined ? await askWorkers(dialogue) : [])
+  if (remote === undefined)
+    left.push({ what: 'name the git remote that credentials go through', commands: [`${command} init`] })
+  else if (runs) await enrol(opening, wanted)
+  else {
+    const again = wanted.map(({ number, role }) => `--worker ${number}:${role}`).join(' ')
+    left.push({
+      what: 'open a conversation with each worker',
+      commands: [again === '' ? create : `${command} init ${again}`],
     })
   }
-  const text = withSettings(before, settings)
-  return { path, settings, text, isChanged: text !== before }
-}
-
-/** Read by the owner of the folder and the group of its services; written by the owner alone. */
-async function write(path: string, text: string, folder: string): Promise<void> {
-  try {
-    await publish(path, text, 0o640)
-    const { uid, gid } = await stat(folder)
-    await chown(path, uid, gid)
-  } catch (error) {
-    throw cannot('written', path, error as NodeJS.ErrnoException)
+  const workers = runs ? await workersOf(opening) : new Map<string, boolean>()
+  for (const [name, isHeard] of workers) {
+    if (isHeard || host.role === 'both') continue
+    const number = /^s2-worker-(\d+)$/.exec(name)?.[1]
+    if (number === undefined) continue
+    left.push({
+      what: `on the host of ${name}, in a checkout`,
+      commands: ['sudo make install ROLE=worker', `sudo s2 init --role worker --remote ${remote} --number ${number}`],
+    })
   }
+  if (runs && remote !== undefined && workers.size === 0)
+    left.push({ what: 'open a conversation with each worker', commands: [create] })
+  return [...workers.keys()]
 }
 
-function cannot(what: 'read' | 'written', path: string, error: NodeJS.ErrnoException): ConfigError {
-  const mend = error.code === 'EACCES' || error.code === 'EPERM' ? 'use sudo for the whole host' : error.message
-  return new ConfigError([`${path} cannot be ${what}: ${mend}`])
+async function askWorkers(dialogue: Dialogue): Promise<Enrolment[]> {
+  const wanted: Enrolment[] = []
+  const check = (answer: string): string | null => {
+    try {
+      if (answer !== '') enrolment(answer)
+      return null
+    } catch (error) {
+      return (error as Error).message
+    }
+  }
+  while (dialogue.canAsk) {
+    const question =
+      wanted.length === 0
+        ? 'Which worker shall be enrolled, as number:role (1:backend)? Empty: none now. '
+        : 'Another one? Empty: no. '
+    const answer = await dialogue.ask(question, check)
+    if (answer === '') break
+    wanted.push(enrolment(answer))
+  }
+  return wanted
 }
 
-function nextSteps(role: Role, folder: string): string[] {
-  const ctl = folder.startsWith('/etc/') ? 'sudo systemctl' : 'systemctl --user'
-  const orchestrator = ['s2-bridge s2-watchdog s2-keepalive']
-  const worker = [`s2-cred-sync ${role === 'both' ? 's2-worker-keepalive' : 's2-keepalive'}`]
-  const services = [...(role === 'worker' ? [] : orchestrator), ...(role === 'orchestrator' ? [] : worker)].join(' ')
-  const enrol = 's2 conversation create --role-b <role> --number <n> --remote <git>'
-  return [
-    `${ctl} restart ${services}        so that they read their settings`,
-    `${ctl} enable --now ${watcherOf(role)}        once a wake command is set`,
-    role === 'worker' ? `on the orchestrator's host: ${enrol}` : `for each worker: ${enrol}`,
-    's2 status        who lives',
-    'without systemd: s2 up FLEET.json, under the supervisor that you have',
-  ]
+function conclude(shell: Shell, host: Host, drafts: readonly Draft[], left: readonly Left[], { json }: Options): void {
+  if (json === true) {
+    const files = drafts.map(({ path, settings, isChanged }) => ({ path, settings, changed: isChanged }))
+    shell.print(`${JSON.stringify({ files, next: left.map(inWords) })}\n`)
+    return
+  }
+  shell.print(left.length === 0 ? '\nNothing is left to do.\n' : `\nLeft to do:\n${listed(left)}`)
+  if (host.worker !== null)
+    shell.print(
+      `An agent that takes tasks here: ${host.workerCommand} work --exec 'claude -p "$S2_TASK_DESCRIPTION"'\n`,
+    )
+  if (host.lead !== null) shell.print(`Who lives: ${host.command} status\n`)
 }

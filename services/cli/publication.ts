@@ -33,7 +33,12 @@ const TIP = 'refs/s2/tip'
 const OVERTAKEN = /\[(remote )?rejected\]|non-fast-forward|fetch first|stale info|cannot lock ref|failed to update ref/i
 
 /** No hooks of anybody run here; what a person configured to reach remotes (helpers, keys, proxies) is left in force. */
-const SETTINGS = ['core.hooksPath=/dev/null', 'core.autocrlf=false', 'gc.auto=0', 'maintenance.auto=false']
+export const PUBLISHER_SETTINGS = [
+  'core.hooksPath=/dev/null',
+  'core.autocrlf=false',
+  'gc.auto=0',
+  'maintenance.auto=false',
+]
 
 /**
  * A branch of a git remote as a place to publish files: new content is committed on top of whatever is there and
@@ -145,7 +150,7 @@ export class Publication implements AsyncDisposable {
 
   async #run(args: readonly string[], input: string): Promise<Ending> {
     const { clock, env } = this.#parts
-    const settings = SETTINGS.flatMap((each) => ['-c', each])
+    const settings = PUBLISHER_SETTINGS.flatMap((each) => ['-c', each])
     try {
       return await runCommand(
         {
@@ -179,7 +184,7 @@ export async function makeRemote(
 }
 
 /** The caller's environment, without what would lead git elsewhere (as in a hook) and without questions to a terminal. */
-function publisherEnv(env: Env, folder: string | null): Env {
+export function publisherEnv(env: Env, folder: string | null): Env {
   const kept = Object.entries(env).filter(([name]) => !/^(GIT_(?!SSH|ASKPASS|CONFIG|TRACE)|S2_)/.test(name))
   return {
     ...Object.fromEntries(kept),

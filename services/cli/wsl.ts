@@ -1,14 +1,35 @@
+import { UsageError } from './failure.ts'
+
 /**
  * A scheduled task for Windows, as PowerShell. WSL stops a distribution when no Windows process has it open, whatever runs
  * under its systemd: a process that sleeps for ever holds it open from one's log-on on.
  */
-export function keepAwakeTask(distribution = '<distribution>'): string {
-  const name = `S2 keeps WSL running (${distribution})`
-  return `# In a PowerShell of Windows. To undo it: Unregister-ScheduledTask -TaskName '${name}'
-$action = New-ScheduledTaskAction -Execute 'wsl.exe' -Argument '--distribution ${distribution} --exec /bin/sleep infinity'
+export function keepAwakeTask(distribution = 'DISTRIBUTION'): string {
+  if (/\p{Cc}|\p{Cf}|\u2028|\u2029/u.test(distribution)) {
+    throw new UsageError(
+      'the name of this distribution (WSL_DISTRO_NAME) holds control characters',
+      'rename it in Windows',
+    )
+  }
+  // What no name of a task may hold.
+  const task = quoted(`S2 keeps WSL running (${distribution.replace(/[\\/:*?"<>|]/g, '-')})`)
+  const args = quoted(`--distribution ${argument(distribution)} --exec /bin/sleep infinity`)
+  return `# In a PowerShell of Windows. To undo it: Unregister-ScheduledTask -TaskName ${task}
+$action = New-ScheduledTaskAction -Execute 'wsl.exe' -Argument ${args}
 $trigger = New-ScheduledTaskTrigger -AtLogOn -User "$env:USERDOMAIN\\$env:USERNAME"
 $settings = New-ScheduledTaskSettingsSet -AllowStartIfOnBatteries -DontStopIfGoingOnBatteries -ExecutionTimeLimit ([TimeSpan]::Zero) -RestartCount 999 -RestartInterval (New-TimeSpan -Minutes 1)
-Register-ScheduledTask -TaskName '${name}' -Action $action -Trigger $trigger -Settings $settings
-Start-ScheduledTask -TaskName '${name}'
+Register-ScheduledTask -TaskName ${task} -Action $action -Trigger $trigger -Settings $settings
+Start-ScheduledTask -TaskName ${task}
 `
+}
+
+/** A text as PowerShell takes it for one and nothing else: it knows five quotes, and two of one stand for it. */
+function quoted(text: string): string {
+  return `'${text.replace(/['\u2018-\u201b]/g, '$&$&')}'`
+}
+
+/** One argument of a command line of Windows: quotes and the backslashes before them are escaped (CommandLineToArgvW). */
+function argument(text: string): string {
+  if (/^[\w.-]+$/.test(text)) return text
+  return `"${text.replace(/(\\*)"/g, '$1$1\\"').replace(/(\\+)$/, '$1$1')}"`
 }

@@ -1,15 +1,29 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { settingIn, withSettings } from '../../services/cli/settings-file.ts'
 import { readSettings, withSettingsFile } from '../../services/core/runtime/config.ts'
-import { type Outcome, run } from './shell.ts'
+import { type Outcome, run as runCommand } from './shell.ts'
 
 const root = mkdtempSync(join(tmpdir(), 's2-init-'))
 after(() => rmSync(root, { recursive: true, force: true }))
+
+/** A remote that lets everybody in, and is empty. */
+const REMOTE = join(root, 'fleet.git')
+execFileSync('git', ['init', '--quiet', '--bare', REMOTE])
+
+/** A machine without a service manager, and a home that is nobody's. */
+const bin = join(root, 'bin')
+mkdirSync(bin)
+writeFileSync(join(bin, 'systemctl'), '#!/bin/sh\nexit 1\n', { mode: 0o755 })
+const ENV = { HOME: join(root, 'home'), PATH: `${bin}:${process.env.PATH}` }
+
+async function run(argv: readonly string[], world: Parameters<typeof runCommand>[1] = {}): Promise<Outcome> {
+  return await runCommand(argv, { ...world, env: { ...ENV, ...world.env } })
+}
 
 /** A settings folder of the test's own. */
 function folderWith(files: Readonly<Record<string, string>> = {}): string {
@@ -23,7 +37,7 @@ function held(folder: string): Record<string, string> {
   return Object.fromEntries(readdirSync(folder).map((name) => [name, readFileSync(join(folder, name), 'utf8')]))
 }
 
-const WORKER = ['--role', 'worker', '--remote', 'ssh://git@host/fleet.git', '--number', '3']
+const WORKER = ['--role', 'worker', '--remote', REMOTE, '--number', '3']
 
 test('a worker gets its remote, its number and its wake command, readable by its group alone', async () => {
   const folder = folderWith()
@@ -37,11 +51,11 @@ test('a worker gets its remote, its number and its wake command, readable by its
   ])
   assert.equal(code, 0)
   assert.deepEqual(held(folder), {
-    's2.env': 'S2_GIT_REMOTE=ssh://git@host/fleet.git\nS2_WORKER=3\n',
+    's2.env': `S2_GIT_REMOTE=${REMOTE}\nS2_WORKER=3\n`,
     's2-fs-watcher.env': 'S2_WAKE=tmux send-keys -t agent "s2 check" Enter\n',
   })
   assert.equal(statSync(join(folder, 's2.env')).mode & 0o777, 0o640)
-  assert.match(out, /next:\n/)
+  assert.match(out, /Left to do:\n/)
   assert.match(out, /s2-cred-sync s2-keepalive/)
 })
 
@@ -66,7 +80,7 @@ test('with both halves on a host the wake command is the worker’s', async () =
     '--role',
     'both',
     '--remote',
-    'git://g/f',
+    REMOTE,
     '--number',
     '0',
     '--bridge-url',
@@ -89,7 +103,7 @@ test('with both halves on a host the wake command is the worker’s', async () =
 })
 
 test('what is set stays without --force, and comments stay with it', async () => {
-  const before = '# mine\nS2_WORKER=1 \n# its rate\nS2_RATE=50\nS2_GIT_REMOTE=ssh://git@host/fleet.git\n'
+  const before = `# mine\nS2_WORKER=1 \n# its rate\nS2_RATE=50\nS2_GIT_REMOTE=${REMOTE}\n`
   const folder = folderWith({ 's2.env': before })
   const refused = await run(['init', ...WORKER, '--wake', 'true', '--folder', folder])
   assert.equal(refused.code, 1)
@@ -113,7 +127,7 @@ test('wrong answers are told together, before anything is written', async () => 
     '--number',
     'two',
     '--bridge-url',
-    'here',
+    'here!',
     '--folder',
     folder,
   ])
@@ -146,7 +160,7 @@ test('at a terminal it asks for what was not said, and no more', async () => {
   const asked: string[] = []
   const ask = async (question: string): Promise<string> => {
     asked.push(question)
-    return question.startsWith('What is') ? ' worker ' : question.includes('remote') ? 'git://g/f' : ''
+    return question.startsWith('What is') ? ' worker ' : question.includes('remote') ? REMOTE : ''
   }
   const screen = { isTerminal: true, columns: 80, rows: 24, coloured: false }
   const { code } = await run(['init', '--number', '4', '--folder', folder], { ask, screen })
@@ -155,26 +169,26 @@ test('at a terminal it asks for what was not said, and no more', async () => {
     asked.map((question) => question.split(' ')[0]),
     ['What', 'Which', 'Which'],
   )
-  assert.deepEqual(held(folder), { 's2.env': 'S2_GIT_REMOTE=git://g/f\nS2_WORKER=4\n' })
+  assert.deepEqual(held(folder), { 's2.env': `S2_GIT_REMOTE=${REMOTE}\nS2_WORKER=4\n` })
 })
 
 test('at a terminal a wrong answer is asked for again, and Ctrl-C writes nothing', async () => {
   const folder = folderWith()
   const screen = { isTerminal: true, columns: 80, rows: 24, coloured: false }
-  const answers = ['boss', 'worker', '', '-x y', 'git://g/f', 'three', '3', '']
+  const answers = ['boss', 'worker', '', '-x y', REMOTE, 'three', '03', '']
   const first = await run(['init', '--folder', folder], { ask: async () => answers.shift() ?? null, screen })
   assert.equal(first.code, 0, first.err)
   assert.match(
     first.err,
-    /one of orchestrator, worker, both\n {2}a worker needs one\n {2}it must .*for example .*\n.*for example/,
+    /one of orchestrator, worker, both\n {2}a worker needs one\n {2}it must .*for example .*\n[\s\S]*for example/,
   )
-  assert.deepEqual(held(folder), { 's2.env': 'S2_GIT_REMOTE=git://g/f\nS2_WORKER=3\n' })
+  assert.deepEqual(held(folder), { 's2.env': `S2_GIT_REMOTE=${REMOTE}\nS2_WORKER=3\n` })
 
   const other = folderWith()
-  const some = ['worker', 'git://g/f']
+  const some = ['worker', REMOTE]
   const second = await run(['init', '--folder', other], { ask: async () => some.shift() ?? null, screen })
   assert.equal(second.code, 64)
-  assert.match(second.err, /^s2: nothing was written/)
+  assert.match(second.err, /^s2: nothing was written/m)
   assert.deepEqual(held(other), {})
 })
 
@@ -217,4 +231,25 @@ test('the task for Windows names this distribution, and nothing is written', asy
   assert.match(out, /Register-ScheduledTask/)
   assert.match(out, /--distribution Debian --exec \/bin\/sleep infinity/)
   assert.deepEqual(held(folder), {})
+})
+
+test('a distribution by any name is data in the task for Windows', async () => {
+  const task = async (name: string): Promise<Outcome> =>
+    await run(['init', '--wsl-task'], { env: { WSL_DISTRO_NAME: name } })
+  const hostile = `my "box\\"; Remove-Item 'C:' $(x) \`y\u2019 z\\`
+  const { code, out } = await task(hostile)
+  assert.equal(code, 0)
+  // As PowerShell reads it: single quotes of any kind end a text unless there are two.
+  const argument = /-Argument '((?:[^'\u2018-\u201b]|(['\u2018-\u201b])\2)*)'\n/
+    .exec(out)?.[1]
+    ?.replace(/(['\u2018-\u201b])\1/g, '$1')
+  assert.equal(
+    argument,
+    `--distribution "my \\"box\\\\\\"; Remove-Item 'C:' $(x) \`y\u2019 z\\\\" --exec /bin/sleep infinity`,
+  )
+  assert.equal(out.trim().split('\n').length, 6)
+  assert.match((await task('Ubuntu-24.04')).out, /--distribution Ubuntu-24\.04 --exec/)
+  const broken = await task('a\nRemove-Item b')
+  assert.equal(broken.code, 64)
+  assert.equal(broken.out, '')
 })

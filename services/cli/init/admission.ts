@@ -1,0 +1,139 @@
+import { SETTINGS } from '#runtime/settings.ts'
+import type { Shell } from '../shell.ts'
+import type { Dialogue } from './dialogue.ts'
+import { environmentOf } from './half.ts'
+import type { Left } from './left.ts'
+import { type Answer, type Remote, tryRemote } from './remote.ts'
+import { askHostKeys, type Host, noteHostKeys, ownKey, type Ssh, sshHostOf } from './ssh.ts'
+
+/** What came of asking a remote to let this host in. */
+export interface Admission {
+  /** As it was answered last. */
+  readonly address: string
+  /** What a person has to do before it is let in; null when it is. */
+  readonly left: Left | null
+}
+
+export interface AdmissionParts {
+  readonly shell: Shell
+  readonly dialogue: Dialogue
+  /** The fingerprint of the host's key that somebody has compared already. */
+  readonly accepted: string | undefined
+  /** Said of what was made at once, so that it is known also when a person leaves in the middle. */
+  readonly onMade: (what: string) => void
+  /** What a person calls to go on where it was left. */
+  readonly again: string
+}
+
+/**
+ * Tries a remote as the services will, and helps where it says no: shows the key of a host that is not known, makes the key
+ * that this host is known by, and tries again as often as a person wants.
+ */
+export async function admit(remote: Remote, parts: AdmissionParts): Promise<Admission> {
+  const { dialogue, shell } = parts
+  let current = remote
+  let met = ''
+  for (;;) {
+    dialogue.goOn()
+    const answer = await tryRemote(current, shell, dialogue.signal)
+    dialogue.goOn()
+    const { address, half, right } = current
+    if (answer.isIn) {
+      dialogue.say(`git lets ${half.user} ${right === 'push' ? 'read and push' : 'read'} there`)
+      return { address, left: null }
+    }
+    const isMet = met === address && answer.fault === 'unknown_host_key'
+    const left = isMet ? letReach(address, answer, parts) : await help(current, answer, parts)
+    if (left === null) {
+      met = address
+      continue
+    }
+    if (!dialogue.canAsk) return { address, left }
+    const said = await dialogue.ask('  Press Enter to try again, or type another address, or skip: ', asRemote)
+    if (said === 'skip') return { address, left }
+    if (said !== '') current = { ...current, address: said }
+  }
+}
+
+function asRemote(answer: string): string | null {
+  if (answer === '' || answer === 'skip') return null
+  try {
+    SETTINGS.S2_GIT_REMOTE.parse(answer)
+    return null
+  } catch (error) {
+    return `it ${(error as Error).message}`
+  }
+}
+
+type Refusal = Answer & { readonly isIn: false }
+
+function letReach(address: string, { complaints, mending }: Refusal, { again }: AdmissionParts): Left {
+  return { what: `let git reach ${address} (${complaints.join('; ')}): ${mending}`, commands: [again] }
+}
+
+/** Does what can be done here about a refusal; null when that may be all, else what a person has to do. */
+async function help(remote: Remote, refusal: Refusal, parts: AdmissionParts): Promise<Left | null> {
+  const { dialogue, shell, again } = parts
+  const { half, settings, address } = remote
+  const host = sshHostOf(address)
+  const ssh: Ssh = { half, env: environmentOf(half, settings, shell), shell, signal: dialogue.signal }
+  if (host !== null && refusal.fault === 'unknown_host_key') return await meet(ssh, host, parts)
+  dialogue.say(...refusal.complaints)
+  if (host !== null && refusal.fault === 'refused') return await introduce(ssh, host, remote, parts)
+  if (refusal.fault === 'refused') {
+    const { hostname } = URL.canParse(address) ? new URL(address) : { hostname: 'HOST' }
+    const line = `machine ${hostname} login USER password TOKEN`
+    const next = `put a token that may ${remote.right} into ${half.home}/.netrc (mode 600, owned by ${half.user}): ${line}`
+    dialogue.say(`next: ${next}`)
+    return { what: next, commands: [again] }
+  }
+  dialogue.say(`next: ${refusal.mending}`)
+  return letReach(address, refusal, parts)
+}
+
+/** Shows the key of a host that is not known; it is noted only when a person says that it is the right one. */
+async function meet(ssh: Ssh, host: Host, { dialogue, accepted, onMade, again }: AdmissionParts): Promise<Left | null> {
+  const keys = await askHostKeys(ssh, host)
+  dialogue.goOn()
+  const { user } = ssh.half
+  const what = `let ${user} know ${host.name}`
+  if (keys.length === 0) {
+    dialogue.say(`${user} does not know ${host.name} yet, and it showed no key`)
+    return { what: `${what}: look whether an ssh server answers there`, commands: [again] }
+  }
+  dialogue.say(`${user} does not know ${host.name} yet, which shows this key:`)
+  dialogue.say(...keys.map(({ kind, fingerprint }) => `  ${fingerprint} (${kind})`))
+  const isAccepted = keys.every(({ fingerprint }) => fingerprint === accepted)
+  const question = '  Is it the right one? Compare it with what whoever runs that host says.'
+  if (!isAccepted && !(await dialogue.agrees(question))) {
+    const options = keys.map(({ fingerprint }) => `--accept-host-key ${fingerprint}`)
+    const compare = 'compare its key with what whoever runs it says, and if it is the right one'
+    return { what: `${what}: ${compare}`, commands: [`${again} ${options.join(' ')}`] }
+  }
+  const file = await noteHostKeys(ssh, host, keys)
+  onMade(`the key of ${host.name} in ${file}`)
+  dialogue.say(`noted in ${file}`)
+  return null
+}
+
+/** Shows the key that the host has to let in, made where there is none. */
+async function introduce(
+  ssh: Ssh,
+  host: Host,
+  { right }: Remote,
+  { dialogue, onMade, again }: AdmissionParts,
+): Promise<Left> {
+  const { file, publicHalf, isNew, isLocked } = await ownKey(ssh, host)
+  const { user } = ssh.half
+  if (isNew) onMade(`a key for ${user}: ${file}`)
+  if (isLocked) {
+    const next = `the key ${file} asks for a passphrase, which nobody types for a service: name one without in s2.env, GIT_SSH_COMMAND=ssh -i FILE`
+    dialogue.say(next)
+    return { what: next, commands: [again] }
+  }
+  const may = right === 'push' ? 'read and push' : 'read'
+  dialogue.say(`${isNew ? 'a key was made for' : 'the key of'} ${user}: ${file}`)
+  dialogue.say(`let it in at ${host.name}, so that it may ${may} (an authorized_keys line, or a deploy key):`, '')
+  dialogue.say(`  ${publicHalf}`, '')
+  return { what: `let this key in at ${host.name}, so that it may ${may}: ${publicHalf}`, commands: [again] }
+}

@@ -1,0 +1,183 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { workerName } from '#fleet/credential.ts'
+import { sessionId } from '#fleet/session.ts'
+import { askHealth, healthSocket } from '#runtime/ask.ts'
+import { hasSucceeded } from '#runtime/command.ts'
+import { openStore } from '#store/open.ts'
+import { storeParts } from '../reach.ts'
+import type { Shell } from '../shell.ts'
+import { programCommand } from '../up/programs.ts'
+import type { Dialogue } from './dialogue.ts'
+import { environmentOf, runAs } from './half.ts'
+import { type Host, servicesFor } from './host.ts'
+import type { Left } from './left.ts'
+import { tryBridge } from './reach.ts'
+import { journalOf, runs, start } from './services.ts'
+
+/** A worker that shall be in the fleet: its number, and what kind of work it does. */
+export interface Enrolment {
+  readonly number: number
+  readonly role: string
+}
+
+/** What the host is like once its settings are written. */
+export interface Opening {
+  readonly shell: Shell
+  readonly dialogue: Dialogue
+  readonly host: Host
+  /** Of all services of the host, as they are now. */
+  readonly settings: Readonly<Record<string, string>>
+  readonly left: Left[]
+}
+
+/** Starts services, or leaves that to do; answers whether they run. */
+export async function startServices(
+  { shell, dialogue, host, left }: Opening,
+  wakes: boolean,
+  wanted: boolean | undefined,
+  isChanged: (service: string) => boolean,
+): Promise<boolean> {
+  const { services, role } = host
+  const names = servicesFor(role, wakes)
+  const ctl = services.isOfMachine ? 'sudo systemctl' : 'systemctl --user'
+  const missing = names.filter((name) => services.installed?.has(name) !== true)
+  if (missing.length > 0) {
+    const install = services.isOfMachine ? `sudo make install ROLE=${role}` : `make install-user ROLE=${role}`
+    left.push({
+      what: 'have the services run, which are not installed here (without systemd: s2 up FLEET.json)',
+      commands: [install, `${ctl} enable --now ${names.join(' ')}`],
+    })
+    return false
+  }
+  const settled = await Promise.all(names.map(async (name) => !isChanged(name) && (await runs(services, name, shell))))
+  const isUp = settled.every((each) => each)
+  const shall = isUp || (wanted ?? (dialogue.canAsk && (await dialogue.agrees(`Start ${names.join(', ')} now?`))))
+  if (!shall) {
+    left.push({
+      what: 'start the services, or have them read their settings',
+      commands: [`${ctl} enable ${names.join(' ')}`, `${ctl} restart ${names.join(' ')}`],
+    })
+    return false
+  }
+  const started = await start(services, names, isChanged, shell, dialogue.signal)
+  for (const each of started)
+    dialogue.say(`${each.name}: ${each.as}`, ...(each.as === 'failed' ? each.said.map((line) => `  ${line}`) : []))
+  dialogue.goOn()
+  const failed = started.filter(({ as }) => as === 'failed')
+  for (const { name } of failed)
+    left.push({
+      what: `see why ${name} does not start`,
+      commands: [journalOf(services.isOfMachine, name)],
+      isFailure: true,
+    })
+  return failed.length === 0
+}
+
+/** Asks the bridge by the address that workers will use. */
+export async function checkBridge({ dialogue, settings, left }: Opening): Promise<void> {
+  const url = settings.S2_BRIDGE_URL
+  if (url === undefined) return
+  const ca = settings.S2_TLS_CA === undefined ? undefined : await readFile(settings.S2_TLS_CA, 'utf8')
+  const reach = await tryBridge(url, ca, dialogue.signal)
+  dialogue.goOn()
+  if (reach.answers) return dialogue.say(`the bridge answers at ${url}`)
+  dialogue.say(reach.why, `next: ${reach.next}`)
+  left.push({ what: `${reach.why}: ${reach.next}` })
+}
+
+/** Opens a conversation with each worker that has none, by the command for it, which hands the credential out through git. */
+export async function enrol(
+  { shell, dialogue, host, settings, left }: Opening,
+  wanted: readonly Enrolment[],
+): Promise<void> {
+  const { lead } = host
+  if (lead === null) return
+  const env = environmentOf(lead, settings, shell)
+  const s2 = async (...args: string[]) =>
+    await runAs(
+      lead,
+      { argv: programCommand('s2', ...args, '--json'), env, timeoutMs: ENROLLING_MS },
+      shell,
+      dialogue.signal,
+    )
+  const known = await workersOf({ shell, host })
+  for (const { number, role } of wanted) {
+    const name = workerName(number)
+    if (known.has(name)) {
+      dialogue.say(`${name} has a conversation already`)
+      continue
+    }
+    const ending = await s2('conversation', 'create', '--role-b', role, '--number', String(number))
+    dialogue.goOn()
+    if (hasSucceeded(ending)) {
+      dialogue.say(`${name} (${role}) has a conversation, and its credential is in git`)
+      continue
+    }
+    const { message, next } = failureIn(ending.stderr)
+    dialogue.say(message, ...(next === undefined ? [] : [`next: ${next}`]))
+    left.push({
+      what: `enrol ${name}: ${message}`,
+      commands: [`${host.command} conversation create --role-b ${role} --number ${number}`],
+    })
+  }
+}
+
+const ENROLLING_MS = 120_000
+
+/** The workers that are in the fleet, and whether the bridge has heard of each; asked of the bridge of this host. */
+export async function workersOf({ shell, host }: Pick<Opening, 'shell' | 'host'>): Promise<Map<string, boolean>> {
+  const workers = new Map<string, boolean>()
+  if (host.lead === null) return workers
+  await using store = await openStore(`unix:${join(host.lead.state, 'run', 'admin.sock')}`, storeParts(shell))
+  const [conversations, { pulses }] = await Promise.all([store.conversations(), store.pulses(0)])
+  const heard = new Set(pulses.map(({ session }) => session))
+  for (const { id, agents } of conversations)
+    workers.set(agents.b, workers.get(agents.b) === true || heard.has(sessionId(id, 'b')))
+  return workers
+}
+
+function failureIn(stderr: string): { readonly message: string; readonly next: string | undefined } {
+  const line = stderr
+    .trim()
+    .split('\n')
+    .findLast((each) => each.startsWith('{'))
+  try {
+    const { error } = JSON.parse(line ?? '') as { error: { message: string; next?: string } }
+    return { message: error.message, next: error.next }
+  } catch {
+    return { message: stderr.trim() || 'it failed', next: undefined }
+  }
+}
+
+const CONNECTING_MS = 30_000
+const LOOK_MS = 500
+
+/** Waits until this host's worker is in the fleet; what it says instead after half a minute is left to do. */
+export async function untilConnected({ shell, dialogue, host, left }: Opening): Promise<boolean> {
+  const { worker } = host
+  if (worker === null) return false
+  const until = shell.clock.now() + CONNECTING_MS
+  for (;;) {
+    const keepalive = await askHealth('keepalive', { path: healthSocket(worker.state, 'keepalive') })
+    if (keepalive.ready && /^[1-9].*\b(connected|linked|polling)\b/.test(keepalive.status)) {
+      dialogue.say(`this host is in the fleet: ${keepalive.status}`)
+      return true
+    }
+    if (shell.clock.now() > until) {
+      const credSync = await askHealth('cred-sync', { path: healthSocket(worker.state, 'cred-sync') })
+      const troubles = [keepalive, credSync].flatMap(({ program, status, troubles }) => {
+        const told = Object.values(troubles)
+        return (told.length > 0 ? told : [status]).map((why) => `${program}: ${why}`)
+      })
+      dialogue.say(`not in the fleet after ${CONNECTING_MS / 1_000} s`, ...troubles)
+      left.push({
+        what: `this host is not in the fleet yet: ${troubles.join('; ')}`,
+        commands: [`${host.workerCommand} health`],
+      })
+      return false
+    }
+    await shell.clock.sleep(LOOK_MS, dialogue.signal).catch(() => undefined)
+    dialogue.goOn()
+  }
+}

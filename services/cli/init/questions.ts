@@ -1,0 +1,226 @@
+import { lookup } from 'node:dns/promises'
+import { SETTINGS, type SettingName } from '#runtime/settings.ts'
+import { UsageError } from '../failure.ts'
+import { admit } from './admission.ts'
+import { type BridgeAddress, bridgeSettings, ownAddresses, ownNames, parseBridge } from './bridge.ts'
+import { type Certificate, certificateFor } from './certificate.ts'
+import { checkCredential } from './credential.ts'
+import type { Check, Dialogue } from './dialogue.ts'
+import type { Values } from './draft.ts'
+import type { Host } from './host.ts'
+import type { Left } from './left.ts'
+import type { Remote } from './remote.ts'
+import type { Talk } from './talk.ts'
+
+/** What the answers come to. */
+export interface Answers {
+  /** For all services of this host. */
+  readonly common: Values
+  /** For the watcher that wakes the agent. */
+  readonly watcher: Values
+  readonly left: readonly Left[]
+  /** Whether this host's worker was found in the remote. */
+  readonly hasCredential: boolean
+}
+
+/** Asks for all that was neither said nor set, and tests each answer while the person is there to mend it. */
+export async function askAll(talk: Talk): Promise<Answers> {
+  const { host } = talk
+  const left: Left[] = []
+  const bridge = host.lead === null ? {} : await askBridge(talk, left)
+  const { address, isIn } = await askRemote(talk, left)
+  const S2_WORKER = host.worker === null ? undefined : await askNumber(talk)
+  const isAlone = host.role === 'worker' && isIn
+  const hasCredential = isAlone && (await lookForCredential(talk, address, Number(S2_WORKER), left))
+  const S2_WAKE = await askWake(talk)
+  return {
+    common: { ...bridge, ...withoutEmpty({ S2_GIT_REMOTE: address, S2_WORKER }) },
+    watcher: withoutEmpty({ S2_WAKE }),
+    left,
+    hasCredential,
+  }
+}
+
+/** Values that are left out are no settings. */
+export function withoutEmpty(values: Partial<Record<SettingName, string | undefined>>): Values {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined && value !== '')) as Values
+}
+
+/** Where workers reach the bridge and how they know it; what was set by hand beside it stays. */
+async function askBridge(talk: Talk, left: Left[]): Promise<Values> {
+  const { dialogue, host } = talk
+  if (dialogue.canAsk && isOpen(talk, 'S2_BRIDGE_URL', talk.given.bridgeUrl))
+    dialogue.say(`This machine is ${ownNames().join(', ')}.`)
+  const said = await settle(
+    talk,
+    'S2_BRIDGE_URL',
+    talk.given.bridgeUrl,
+    'At which name or address do workers reach it, with :port if not 7433? Empty: only this machine. ',
+    null,
+  )
+  if (said === '') return {}
+  const address = parseBridge(said)
+  if (dialogue.canAsk) await lookUp(address, dialogue)
+  const certificate =
+    address.isLocal || !address.url.startsWith('https:') ? NO_CERTIFICATE : await certificateFor(talk, address)
+  left.push(...certificate.left)
+  const derived = { ...bridgeSettings(address, certificate.trust), ...certificate.settings }
+  const isKept = (name: string): boolean =>
+    talk.given.force !== true && name !== 'S2_BRIDGE_URL' && host.set[name] !== undefined
+  return Object.fromEntries(Object.entries(derived).filter(([name]) => !isKept(name))) as Values
+}
+
+const NO_CERTIFICATE: Certificate = { trust: null, settings: {}, left: [] }
+
+/** Says what a person may want to know of a name before workers fail to find it. */
+async function lookUp({ host }: BridgeAddress, dialogue: Dialogue): Promise<void> {
+  const found = await lookup(host, { all: true }).catch(() => null)
+  dialogue.goOn()
+  if (found === null) {
+    dialogue.say(`${host} is not known here: workers have to find it, by DNS or in their /etc/hosts`)
+    return
+  }
+  const addresses = found.map(({ address }) => address)
+  const own = ownAddresses()
+  if (!addresses.some((each) => own.includes(each) || each.startsWith('127.') || each === '::1'))
+    dialogue.say(
+      `${host} is ${addresses.join(', ')}, which is not this machine: what has that address has to pass it on`,
+    )
+}
+
+/** The remote that credentials go through, let in by it or with what is left to do for that. */
+async function askRemote(talk: Talk, left: Left[]): Promise<{ address: string; isIn: boolean }> {
+  const { dialogue, host, shell, onMade, given } = talk
+  const isDemanded = host.worker !== null
+  let address = await settle(
+    talk,
+    'S2_GIT_REMOTE',
+    given.remote,
+    `Which git remote do credentials go through?${isDemanded ? '' : ' Empty: none.'} `,
+    isDemanded ? 'a worker needs one' : null,
+  )
+  if (address === '') return { address, isIn: false }
+  let isIn = true
+  for (const remote of remotesOf(host, address)) {
+    const admission = await admit(
+      { ...remote, address },
+      {
+        shell,
+        dialogue,
+        accepted: given.acceptHostKey,
+        onMade,
+        again: `${host.command} init`,
+      },
+    )
+    if (admission.left !== null) {
+      isIn = false
+      left.push(admission.left)
+    }
+    address = admission.address
+  }
+  return { address, isIn }
+}
+
+/** The remote as each half of this host uses it. */
+function remotesOf({ lead, worker, set, services }: Host, address: string): Remote[] {
+  const branch = set.S2_GIT_BRANCH ?? SETTINGS.S2_GIT_BRANCH.fallback
+  const common = { address, branch, settings: set }
+  return [
+    ...(lead === null ? [] : [{ ...common, half: lead, right: 'push' as const, isLocked: false }]),
+    ...(worker === null ? [] : [{ ...common, half: worker, right: 'read' as const, isLocked: services.isOfMachine }]),
+  ]
+}
+
+async function lookForCredential(
+  { shell, dialogue, host }: Talk,
+  address: string,
+  number: number,
+  left: Left[],
+): Promise<boolean> {
+  const remote = remotesOf(host, address).find(({ right }) => right === 'read')
+  return remote !== undefined && (await checkCredential(shell, dialogue, remote, number, left))
+}
+
+async function askNumber(talk: Talk): Promise<string> {
+  const said = await settle(
+    talk,
+    'S2_WORKER',
+    talk.given.number,
+    'Which number has this worker? ',
+    'a worker needs one',
+  )
+  return said === '' ? '' : String(SETTINGS.S2_WORKER.parse(said))
+}
+
+async function askWake(talk: Talk): Promise<string> {
+  return await settle(
+    talk,
+    'S2_WAKE',
+    talk.given.wake,
+    'Which command wakes the agent here when a message comes? Empty: none. ',
+    null,
+  )
+}
+
+/** Whether a person has to be asked: it was not said, and is not set or shall be changed. */
+function isOpen({ host, given }: Talk, name: SettingName, said: string | undefined): boolean {
+  return said === undefined && (given.force === true || valueSet(host, name) === undefined)
+}
+
+function valueSet(host: Host, name: SettingName): string | undefined {
+  return name === 'S2_WAKE' ? (host.watcherSet[name] ?? host.set[name]) : host.set[name]
+}
+
+/** What was said by an option, is set, or is answered; empty where it is left out. `demanded` says why it cannot be. */
+async function settle(
+  talk: Talk,
+  name: SettingName,
+  said: string | undefined,
+  question: string,
+  demanded: string | null,
+): Promise<string> {
+  const { dialogue, host } = talk
+  if (said !== undefined) return said
+  const set = valueSet(host, name)
+  if (!isOpen(talk, name, said)) {
+    dialogue.say(`${name} is ${set}, as it is set`)
+    return set ?? ''
+  }
+  if (!dialogue.canAsk) return set ?? ''
+  const answer = await dialogue.ask(
+    set === undefined ? question : `${question}Enter: ${set} `,
+    checkOf(name, set === undefined ? demanded : null),
+  )
+  return answer === '' ? (set ?? '') : answer
+}
+
+/** As the setting is read. */
+function checkOf(name: SettingName, demanded: string | null): Check {
+  return (answer) => {
+    if (answer === '') return demanded
+    const { parse, example } = SETTINGS[name]
+    try {
+      if (name === 'S2_BRIDGE_URL') parseBridge(answer)
+      else parse(answer)
+      return null
+    } catch (error) {
+      return `it ${(error as Error).message}; for example ${example}`
+    }
+  }
+}
+
+/** What cannot be left out and was not answered, because nobody could be asked; and what has no place in this role. */
+export function checkGiven({ host, given, dialogue }: Talk): void {
+  const isWorker = host.worker !== null
+  const missing = [
+    ...(isWorker && (given.remote ?? '') === '' && host.set.S2_GIT_REMOTE === undefined ? ['--remote'] : []),
+    ...(isWorker && (given.number ?? '') === '' && host.set.S2_WORKER === undefined ? ['--number'] : []),
+  ]
+  if (missing.length > 0 && !dialogue.canAsk)
+    throw new UsageError(`a worker needs ${missing.join(' and ')}`, `add ${missing.join(' and ')}`)
+  const stray = [
+    ...(host.lead === null && given.bridgeUrl !== undefined ? ['--bridge-url: it comes with the credential'] : []),
+    ...(!isWorker && given.number !== undefined ? ['--number: only a worker has one'] : []),
+  ]
+  if (stray.length > 0) throw new UsageError(`this role has no ${stray.join(', no ')}`, 'leave it away')
+}

@@ -1,0 +1,97 @@
+import { request as askPlain } from 'node:http'
+import { request as askSecure } from 'node:https'
+import { adviceOnCertificate } from '#store/remote/certificate.ts'
+
+/** What came of asking a bridge whether it is there. */
+export type Reach =
+  | { readonly answers: true }
+  | { readonly answers: false; readonly why: string; readonly next: string }
+
+const PATIENCE_MS = 8_000
+const ANSWER_MAX = 65_536
+
+/** Asks the bridge at an address who it is, trusting this authority, or those that this machine knows. */
+export async function tryBridge(url: string, authority: string | undefined, signal: AbortSignal): Promise<Reach> {
+  try {
+    const { status, body } = await ask(url, authority, signal)
+    return readAnswer(url, status, body)
+  } catch (error) {
+    const { code, message, name } = error as NodeJS.ErrnoException
+    if (name === 'TimeoutError' || (name === 'AbortError' && !signal.aborted))
+      return failed(
+        `${url} does not answer within ${PATIENCE_MS / 1_000} s`,
+        'look at firewalls and routes between the two hosts',
+      )
+    const advice = adviceOnCertificate(error, { carried: authority !== undefined })
+    if (advice !== null) return failed(`${url}: ${advice.what}`, advice.next)
+    return failed(`${url} is not reached: ${message}`, adviceOn(code, url))
+  }
+}
+
+function adviceOn(code: string | undefined, url: string): string {
+  const { hostname, port } = new URL(url)
+  if (code === 'ECONNREFUSED')
+    return `start the bridge there, and look at S2_LISTEN: it has to listen at port ${port} beyond its own machine`
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return `have ${hostname} known here, by DNS or in /etc/hosts`
+  if (code === 'EPROTO')
+    return 'what listens there may speak no TLS: look at the port, and at S2_TLS_CERT of the bridge'
+  return 'look at the network and the firewalls between the two hosts'
+}
+
+/** The bridge has nothing at this path, and says so in words of its own; other servers say something else. */
+const PATH = '/v1/'
+
+async function ask(
+  url: string,
+  ca: string | undefined,
+  signal: AbortSignal,
+): Promise<{ status: number; body: string }> {
+  const both = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)])
+  const to = new URL(PATH, url)
+  return await new Promise((resolve, reject) => {
+    const options = { signal: both, agent: false as const, headers: { accept: 'application/json' } }
+    const asked =
+      to.protocol === 'https:'
+        ? askSecure(to, { ...options, ...(ca === undefined ? {} : { ca }) })
+        : askPlain(to, options)
+    asked.on('response', (response) => {
+      let body = ''
+      response.setEncoding('utf8')
+      response.on('data', (chunk: string) => {
+        body += chunk
+        if (body.length > ANSWER_MAX) response.destroy(new Error('it said too much'))
+      })
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, body }))
+      response.on('error', reject)
+    })
+    asked.on('error', reject)
+    asked.end()
+  })
+}
+
+function readAnswer(url: string, status: number, body: string): Reach {
+  const problem = problemIn(body)
+  if (problem?.code === 'not_found') return { answers: true }
+  if (problem?.code === 'forbidden')
+    return failed(
+      `the bridge at ${url} is not called that`,
+      'on its host add the name to S2_ALLOWED_HOSTS, and restart s2-bridge',
+    )
+  return failed(
+    `something else than a bridge answers at ${url} (status ${status})`,
+    'look at the port, and at the proxy in front of the bridge',
+  )
+}
+
+function problemIn(body: string): { readonly code?: unknown } | null {
+  try {
+    const value: unknown = JSON.parse(body)
+    return typeof value === 'object' ? value : null
+  } catch {
+    return null
+  }
+}
+
+function failed(why: string, next: string): Reach {
+  return { answers: false, why, next }
+}
