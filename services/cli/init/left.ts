@@ -1,3 +1,6 @@
+import { redact } from '#fleet/redact.ts'
+import { plain } from '../text.ts'
+
 /** Something that a person has to do, and the commands for it, ready to paste. */
 export interface Left {
   readonly what: string
@@ -13,11 +16,11 @@ export function listed(left: readonly Left[]): string {
       `${String(index + 1).padStart(3)}. ${what}`,
       ...commands.map((each) => `       ${each}`),
     ])
-    .map((line) => `${line}\n`)
+    .map((line) => `${plain(redact(line))}\n`)
     .join('')
 }
 
 /** One line for programs. */
 export function inWords({ what, commands = [] }: Left): string {
-  return commands.length === 0 ? what : `${what}: ${commands.join('; ')}`
+  return redact(commands.length === 0 ? what : `${what}: ${commands.join('; ')}`)
 }
