@@ -12,7 +12,14 @@ if [ -z "${NODE_EXTRA_CA_CERTS:-}" ] && [ -r @ETC@/s2.env ]; then
   if [ -n "$trusted" ]; then export NODE_EXTRA_CA_CERTS="$trusted"; fi
 fi
 
-if [ "${1:-}" = init ]; then shift; run "$s2" init @INIT@ "$@"; fi
+# These two write among the settings, which are not the services' to write: they run as whoever calls.
+case "${1:-} ${2:-}" in
+  'init '*) shift; run "$s2" init @INIT@ "$@" ;;
+  'certificate create') shift 2; set -- certificate create --folder @ETC@/tls "$@" ;;
+esac
+if [ "${1:-}" = certificate ]; then
+  if [ -r @ETC@/s2.env ]; then run --env-file=@ETC@/s2.env "$s2" "$@"; else run "$s2" "$@"; fi
+fi
 if [ -n "${S2_STATE:-}" ]; then run "$s2" "$@"; fi
 
 if [ "$(id -u)" = 0 ]; then

@@ -1,7 +1,8 @@
 #!/bin/bash
-# The README's commands on machines as they come: a Debian 12 with a compiler and a Debian 13 without, each with the packages
-# that the README names and nothing of this checkout but its commit. A user who may do nothing clones it, runs it and tests it;
-# root installs it into the machine's own systemd. Wants root and the registries. Ends with a line `N passed, N failed`.
+# The README's commands on machines as they come, each with the packages that the README names and nothing of this checkout but
+# its commit: a Debian 12 where apt brings what Debian recommends beside npm, a compiler among it, and a Debian 13 without that.
+# A user who may do nothing clones it, runs it and tests it; root installs it into the machine's own systemd; and at last the
+# two become the hosts of one fleet. Wants root and the registries. Ends with a line `N passed, N failed`.
 #
 #   test/system/fresh.sh              both
 #   test/system/fresh.sh 13           one of them
@@ -19,7 +20,8 @@ needs git git
 needs procps pgrep
 
 declare -A suite=([12]=bookworm [13]=trixie)
-declare -A packages=([12]='npm git make g++ python3' [13]='npm git make')
+packages='npm git make' # as the README has them
+declare -A recommended=([12]=--install-recommends [13]=--no-install-recommends)
 # Where the user puts it: into a folder that others cannot enter, and whose name gyp and make have to be careful with.
 declare -A checkout=([12]='/home/ann/my work.d/s2' [13]=/home/ann/s2)
 [ $# -gt 0 ] || set -- 12 13
@@ -47,8 +49,7 @@ lay_machine() { # number: with a Debian's usual packages, and the README's
   else
     make_debian "$root" systemd,systemd-sysv,dbus,libpam-systemd,procps,ca-certificates,iproute2 "${suite[$1]}" || return
     settle_in "$1" || return
-    # What Debian recommends beside npm would bring a compiler along.
-    on "$1" root "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ${packages[$1]}" || return
+    on "$1" root "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq ${recommended[$1]} $packages" || return
     [ -z "$cache" ] || tar -cf "$cache" -C "$root" . || return
   fi
   settle_in "$1"
@@ -200,7 +201,7 @@ for one in "$@"; do
     echo "$BASHPID" >"$machines/$one.pid"
     mkdir "$machines/$one.own" && work=$machines/$one.own
     trap 'echo "$passed $failed" >"$machines/$one.count"' EXIT
-    chapter "with ${packages[$one]}"
+    chapter "with $packages and apt ${recommended[$one]}"
     story "$one"
   ) 2>&1 | sed -u "s/^/Debian $one /" &
 done
