@@ -68,7 +68,8 @@ const ADVICE: Readonly<Record<string, string>> = {
   credential:
     'mend or remove that file: s2-cred-sync brings it anew; s2 credential rotate, on the orchestrator’s host, makes one',
   session: 'on the orchestrator’s host, s2 credential rotate gives this session a new token',
-  certificate: 's2 certificate show says what is wrong with it; sudo s2 certificate create renews one that was made here',
+  certificate:
+    's2 certificate show says what is wrong with it; sudo s2 certificate create renews one that was made here',
   remote: 'as the user of the service, git ls-remote with S2_GIT_REMOTE says why; s2 init changes the remote',
   source: 's2 config says what is watched (S2_SOURCE, S2_STATE); the database is made by the bridge',
   wake: 'run the command of S2_WAKE by hand, as the user of the service',
