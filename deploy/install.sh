@@ -115,6 +115,7 @@ end_with() { # exit code
         printf 's2 install: the installation stopped half-way; what said why stands above\n' >&2
         printf '  next: mend that and run it again, which goes on where this stopped; make uninstall takes back what there is\n' >&2
         ;;
+      tidying) printf 's2 install: the new version is in force; what was left over could not be removed: what said why stands above\n' >&2 ;;
       *) printf 's2 install: stopped; what said why stands above, and what is installed is as it was\n  next: mend that and run it again\n' >&2 ;;
     esac
   fi
