@@ -67,7 +67,7 @@ named() { # path, and what it is a link to
   if [ -L "$DESTDIR$1" ]; then echo "$DESTDIR$1, which is a link to $(real "$DESTDIR$1"),"; else echo "$DESTDIR$1"; fi
 }
 
-# Users stay while anything is theirs.
+# Users stay while a file is theirs; of file systems, only that of / is searched.
 remove_users() {
   for_host || return 0
   for name in $(service_users | cut -d' ' -f1); do

@@ -6,7 +6,7 @@ set -eu
 run() { exec @PREFIX@/current/bin/node "$@"; }
 s2=@PREFIX@/current/dist/s2.js
 
-# Node reads this one before it reads any file of settings.
+# Node takes NODE_EXTRA_CA_CERTS from the environment that it starts with: --env-file comes too late for it.
 if [ -z "${NODE_EXTRA_CA_CERTS:-}" ] && [ -r @ETC@/s2.env ]; then
   trusted=$(sed -n 's/^[[:space:]]*NODE_EXTRA_CA_CERTS=//p' @ETC@/s2.env | tail -n 1 | sed 's/[[:space:]]*$//; s/^"\(.*\)"$/\1/; s/^'"'\(.*\)'"'$/\1/')
   if [ -n "$trusted" ]; then export NODE_EXTRA_CA_CERTS="$trusted"; fi
@@ -34,6 +34,8 @@ if [ "$(id -u)" = 0 ]; then
   umask 077
   draft=$(mktemp -d /tmp/s2.XXXXXX)
   trap 'rm -rf "$draft"' EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
   chown @USER@ "$draft"
   out='' before=''
   for word; do

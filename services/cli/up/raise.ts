@@ -8,6 +8,7 @@ import { readCredentials } from '#spool/credentials.ts'
 import { openStore } from '#store/open.ts'
 import type { Store } from '#store/store.ts'
 import { makeRemote, Publication } from '../publication.ts'
+import { quoted } from '../quoted.ts'
 import { storeParts } from '../reach.ts'
 import type { Shell } from '../shell.ts'
 import { serveControl } from './control.ts'
@@ -77,11 +78,6 @@ export async function raiseFleet(asked: RaiseParts): Promise<Raised> {
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   }
-}
-
-/** A path as a shell takes it. */
-function quoted(path: string): string {
-  return /^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`
 }
 
 /** Whether the fleet can be: the first thing that speaks against it is kept, and ends it. */
