@@ -15,7 +15,10 @@ fi
 # These two write among the settings, which are not the services' to write: they run as whoever calls.
 case "${1:-} ${2:-}" in
   'init '*) shift; run "$s2" init @INIT@ "$@" ;;
-  'certificate create') shift 2; set -- certificate create --folder @ETC@/tls "$@" ;;
+  'certificate create')
+    # The one that is set is renewed where it lies.
+    grep -qs '^[[:space:]]*S2_TLS_CERT=' @ETC@/s2.env || { shift 2; set -- certificate create --folder @ETC@/tls "$@"; }
+    ;;
 esac
 if [ "${1:-}" = certificate ]; then
   if [ -r @ETC@/s2.env ]; then run --env-file=@ETC@/s2.env "$s2" "$@"; else run "$s2" "$@"; fi
