@@ -70,7 +70,8 @@ const ADVICE: Readonly<Record<string, string>> = {
   session: 'on the orchestrator’s host, s2 credential rotate gives this session a new token',
   certificate:
     's2 certificate show says what is wrong with it; sudo s2 certificate create renews one that was made here',
-  remote: 'as the user of the service, git ls-remote with S2_GIT_REMOTE says why; s2 init changes the remote',
+  remote:
+    'a missing file is made by s2 conversation create on the orchestrator’s host, for the number in S2_WORKER; else git ls-remote as the user of the service says why; s2 init --force changes remote and number',
   source: 's2 config says what is watched (S2_SOURCE, S2_STATE); the database is made by the bridge',
   wake: 'run the command of S2_WAKE by hand, as the user of the service',
   blind: 'see whether the bridge is well (s2 health bridge): it collects the beats that the watchdog reads',

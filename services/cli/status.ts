@@ -31,7 +31,7 @@ export function define(command: Command, shell: Shell): void {
     .action(async (options: Options) => {
       const state = stateFolder(shell)
       await using reached = await reach(shell)
-      if (reached.unserved) shell.tell('s2: no bridge runs here: this is what its database remembers\n')
+      if (reached.unserved) shell.tell(`s2: no bridge runs in ${state}: this is what its database remembers\n`)
       if (options.watch === true && options.json !== true && shell.screen.isTerminal) {
         return await watch(shell, reached, state, options.every)
       }

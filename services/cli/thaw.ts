@@ -19,7 +19,5 @@ export function define(command: Command, shell: Shell): void {
 }
 
 function becameOf(processes: number): string {
-  return processes === 0
-    ? 'had nothing that stood still; what was killed is started again'
-    : `goes on (${processes} processes)`
+  return processes === 0 ? 'was not frozen; if it was killed, it is started again' : `goes on (${processes} processes)`
 }

@@ -104,7 +104,8 @@ async function meet(ssh: Ssh, host: Host, { dialogue, accepted, onMade, again }:
   dialogue.say(`${user} does not know ${host.name} yet, which shows this key:`)
   dialogue.say(...keys.map(({ kind, fingerprint }) => `  ${fingerprint} (${kind})`))
   const isAccepted = keys.every(({ fingerprint }) => fingerprint === accepted)
-  const question = '  Is it the right one? Compare it with what whoever runs that host says.'
+  const question =
+    '  Is it the right one? Compare it with what whoever runs that host says (on one of your own: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub).'
   if (!isAccepted && !(await dialogue.agrees(question))) {
     const options = keys.map(({ fingerprint }) => `--accept-host-key ${fingerprint}`)
     const compare = 'compare its key with what whoever runs it says, and if it is the right one'

@@ -53,6 +53,9 @@ export class Dialogue {
 /** The person left in the middle. */
 export class Interrupted extends UsageError {
   constructor() {
-    super('the questions were not answered', 's2 init --help names the options')
+    super(
+      'the questions were not answered',
+      's2 init asks them again; s2 init --help names the options that answer them',
+    )
   }
 }

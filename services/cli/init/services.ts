@@ -59,7 +59,9 @@ export async function start(
     // One that fell too often is not started by systemd until somebody says so.
     if (!isRunning) await ask('reset-failed')
     const ending = await ask(isRunning ? 'restart' : 'start')
+    // A start that a person cut off is no failure of the service.
     if (hasSucceededAt(ending)) all.push({ name, as: isRunning ? 'started anew' : 'started' })
+    else if (signal.aborted) break
     else all.push({ name, as: 'failed', said: await lastWords(isOfMachine, name, ending, shell) })
   }
   return all
