@@ -21,6 +21,7 @@ import {
 import { type Answers, askAll, checkGiven, withoutEmpty } from './init/questions.ts'
 import type { Given, Talk } from './init/talk.ts'
 import { ENDING_SIGNALS, type Shell } from './shell.ts'
+import { quoted } from './text.ts'
 import { keepAwakeTask } from './wsl.ts'
 
 const EXAMPLES = `
@@ -206,7 +207,10 @@ async function enrolWanted(opening: Opening, options: Options, runs: boolean): P
     if (number === undefined) continue
     left.push({
       what: `on the host of ${name}, in a checkout`,
-      commands: ['sudo make install ROLE=worker', `sudo s2 init --role worker --remote ${remote} --number ${number}`],
+      commands: [
+        'sudo make install ROLE=worker',
+        `sudo s2 init --role worker --remote ${remote === undefined ? 'REMOTE' : quoted(remote)} --number ${number}`,
+      ],
     })
   }
   if (runs && remote !== undefined && workers.size === 0)

@@ -10,6 +10,7 @@ import type { Store } from '#store/store.ts'
 import { makeRemote, Publication } from '../publication.ts'
 import { storeParts } from '../reach.ts'
 import type { Shell } from '../shell.ts'
+import { quoted } from '../text.ts'
 import { serveControl } from './control.ts'
 import type { DemoTask } from './demo.ts'
 import { enlist } from './enlist.ts'
@@ -77,11 +78,6 @@ export async function raiseFleet(asked: RaiseParts): Promise<Raised> {
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   }
-}
-
-/** A path as a shell takes it. */
-function quoted(path: string): string {
-  return /^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`
 }
 
 /** Whether the fleet can be: the first thing that speaks against it is kept, and ends it. */
