@@ -11,7 +11,7 @@ IFS=: read -r name _ _ group _ home _ <<TEXT
 $(getent passwd "$owner")
 TEXT
 if [ -n "$name" ]; then groups=--init-groups; else groups=--clear-groups group=$(stat -c %g .) name=$owner home=/nonexistent; fi
-set -- env -u XDG_CACHE_HOME -u XDG_CONFIG_HOME -u XDG_RUNTIME_DIR "HOME=$home" "USER=$name" "LOGNAME=$name" "$@"
-# In a container that maps no users, or below a folder of root's own, the owner could not do it.
+# In a container that maps no users, or below a folder of root's own, the owner could not do it: there root does it as root.
 setpriv --reuid="$owner" --regid="$group" $groups test -w "$PWD" || exec "$@"
-exec setpriv --reuid="$owner" --regid="$group" $groups "$@"
+exec setpriv --reuid="$owner" --regid="$group" $groups \
+  env -u XDG_CACHE_HOME -u XDG_CONFIG_HOME -u XDG_RUNTIME_DIR "HOME=$home" "USER=$name" "LOGNAME=$name" "$@"

@@ -20,7 +20,8 @@ const entryPoints = {
   s2: 'services/cli/main.ts',
 }
 
-process.chdir(join(import.meta.dirname, '..'))
+const root = join(import.meta.dirname, '..')
+process.chdir(root)
 // Two builds at once would take each other's files away.
 await using _lock = await lockFolder('.')
 // The stamp bears the time of the start: what is saved during a build is built the next time.
@@ -30,7 +31,8 @@ const { outputFiles } = await build({ ...bundling(entryPoints), outdir: 'dist', 
 
 // Each file appears whole, chunks before the programs that ask for them, and the old ones go last: whoever runs, or starts
 // just now, finds all that belongs to the program it has read. A build that is killed leaves nothing half either.
-mkdirSync('dist/migrations', { recursive: true })
+// By an absolute path: Node tries for ever to make folders in a working folder that was removed.
+mkdirSync(join(root, 'dist/migrations'), { recursive: true })
 const migrations = globSync('*.sql', { cwd: MIGRATIONS })
 for (const name of migrations) put(`dist/migrations/${name}`, readFileSync(`${MIGRATIONS}/${name}`))
 const programs = new Set(Object.keys(entryPoints).map((name) => `${name}.js`))

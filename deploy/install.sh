@@ -115,6 +115,7 @@ end_with() { # exit code
         printf 's2 install: the installation stopped half-way; what said why stands above\n' >&2
         printf '  next: mend that and run it again, which goes on where this stopped; make uninstall takes back what there is\n' >&2
         ;;
+      tidying) printf 's2 install: the new version is in force; what was left over could not be removed: what said why stands above\n' >&2 ;;
       *) printf 's2 install: stopped; what said why stands above, and what is installed is as it was\n  next: mend that and run it again\n' >&2 ;;
     esac
   fi
@@ -124,12 +125,7 @@ end_with() { # exit code
 say_next() {
   sudo='sudo ' start='systemctl'
   [ $MODE = system ] || sudo='' start='systemctl --user'
-  asked="${sudo}s2 init, which asks what this host needs"
-  [ -n "$before" ] || case $ROLE in
-    worker) say "next: $asked (git remote, number, wake command), and ends with what is left to do: ${sudo}$start enable --now s2-cred-sync s2-keepalive, and s2-fs-watcher once there is a wake command" ;;
-    both) say "next: $asked (git remote, number, wake command), and ends with what is left to do" ;;
-    orchestrator) say "next: $asked, and ends with what is left to do: ${sudo}$start enable --now s2-watchdog s2-keepalive, and s2-fs-watcher once there is a wake command" ;;
-  esac
+  [ -n "$before" ] || say "next: ${sudo}s2 init, which asks what this host needs, tests each answer, starts the services and ends with what is left to do (by hand: settings into $ETC/s2.env, then ${sudo}$start enable --now$(by_hand))"
   if [ $MODE = user ]; then
     case :$PATH: in *:"$BIN":*) ;; *) say "$BIN is not in your PATH: add it, to call s2 by its name" ;; esac
     [ "$(loginctl show-user "$(id -un)" --property=Linger --value 2>/dev/null)" = yes ] ||
@@ -137,6 +133,9 @@ say_next() {
   fi
   if is_wsl; then say 'Windows stops WSL when none of its windows is open: s2 init --wsl-task prints a scheduled task that keeps it running'; fi
 }
+
+# The watcher is not among them: it wants a wake command first.
+by_hand() { for service in $services; do case $service in *fs-watcher) ;; *) printf ' %s' "$service" ;; esac; done; }
 
 say_for_package() {
   [ $MODE = system ] || return 0

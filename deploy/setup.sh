@@ -27,7 +27,7 @@ done
 mkdir -p .toolchain
 if command -v flock >/dev/null; then
   exec 9>.toolchain/setup.lock
-  flock 9
+  flock --nonblock 9 || { echo 's2: another make sets up this checkout; this one goes on when that has ended' >&2 && flock 9; }
 fi
 
 . ./deploy/env.sh

@@ -41,7 +41,9 @@ if [ "$program" = cred-sync ]; then
       ;;
   esac
 fi
-if [ "$program" = watchdog ] && [ -s /run/secrets/alert_webhook ]; then
+# The watchdog tells of incidents; the bridge, which opens some, has to know that there is whom to tell.
+case $program in bridge | watchdog) tells=yes ;; *) tells=no ;; esac
+if [ $tells = yes ] && [ -s /run/secrets/alert_webhook ]; then
   secret alert_webhook 'address that is told of incidents' ALERT_WEBHOOK
   S2_ALERT_WEBHOOK=$(cat /run/secrets/alert_webhook)
   export S2_ALERT_WEBHOOK

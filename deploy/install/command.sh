@@ -13,8 +13,13 @@ check_commands() {
 lay_command() { # name user group state settings
   mkdir -p "$DESTDIR$BIN"
   command=$DESTDIR$BIN/$1
-  init="--folder $ETC --state $STATE --owner $owner"
-  [ "$ROLE" != both ] || init="$init --worker-state $worker_state --worker-owner $worker_owner"
+  init="--folder $ETC --state $STATE"
+  [ "$ROLE" != both ] || init="$init --worker-state $worker_state"
+  # Services with no owner named are those of whoever calls, and of that person's own service manager.
+  if [ $MODE = system ]; then
+    init="$init --owner $owner"
+    [ "$ROLE" != both ] || init="$init --worker-owner $worker_owner"
+  fi
   sed "s#@PREFIX@#$PREFIX#g; s#@COMMAND@#$BIN/$1#g; s#@USER@#$2#g; s#@GROUP@#$3#g; s#@STATE@#$4#g; s#@SETTINGS@#$5#g; s#@ETC@#$ETC#g; s#@INIT@#$init#g" \
     "$here/deploy/install/s2.sh" >"$command.part"
   chmod 755 "$command.part"

@@ -67,7 +67,12 @@ named() { # path, and what it is a link to
   if [ -L "$DESTDIR$1" ]; then echo "$DESTDIR$1, which is a link to $(real "$DESTDIR$1"),"; else echo "$DESTDIR$1"; fi
 }
 
-# Users stay while anything is theirs.
+# Users stay while a file is theirs; of file systems, only that of / is searched.
+first_file_of() { # user: a file of theirs on any disk of this machine
+  findmnt --noheadings --raw --output TARGET --types ext2,ext3,ext4,xfs,btrfs,zfs,f2fs,overlay,tmpfs |
+    while read -r mount; do find "$(printf %b "$mount")" -xdev -user "$1" -print -quit 2>/dev/null; done | head -n 1
+}
+
 remove_users() {
   for_host || return 0
   for name in $(service_users | cut -d' ' -f1); do
@@ -76,7 +81,7 @@ remove_users() {
       say "the user $name stays: S2 is installed in $(other_installations | tr '\n' ' ')too"
       continue
     fi
-    theirs=$(find / -xdev -user "$name" -print -quit 2>/dev/null)
+    theirs=$(first_file_of "$name")
     if [ -n "$theirs" ]; then say "the user $name stays: $theirs is its"; continue; fi
     userdel "$name" || true
   done

@@ -44,6 +44,10 @@ find_installation() {
 
 # What an installation was installed with; nothing where that is not known.
 recorded() { # prefix name
+  if [ "$2" = PREFIX ]; then
+    echo "${1#"$DESTDIR"}"
+    return
+  fi
   if [ -f "$1/installation" ]; then
     sed -n "s/^$2=//p" "$1/installation"
     return
@@ -94,16 +98,16 @@ write_record() { # release in force
   mv "$at/installation.part" "$at/installation"
   live || return 0
   mkdir -p "$(dirname "$list")"
-  grep -qsx "$PREFIX" "$list" || echo "$PREFIX" >>"$list"
+  grep -qsxF "$PREFIX" "$list" || echo "$PREFIX" >>"$list"
 }
 
 forget_record() {
   live && [ -f "$list" ] || return 0
-  grep -vx "$PREFIX" "$list" >"$list.part" || true
+  grep -vxF "$PREFIX" "$list" >"$list.part" || true
   if [ -s "$list.part" ]; then mv "$list.part" "$list"; else rm -f "$list.part" "$list"; fi
 }
 
-other_installations() { live && installations | grep -vx "$PREFIX" || true; }
+other_installations() { live && installations | grep -vxF "$PREFIX" || true; }
 
 # Where a path leads when all links are followed, whether it is there or not.
 real() { readlink -m "$1"; }

@@ -6,7 +6,7 @@ set -eu
 run() { exec @PREFIX@/current/bin/node "$@"; }
 s2=@PREFIX@/current/dist/s2.js
 
-# Node reads this one before it reads any file of settings.
+# Node takes NODE_EXTRA_CA_CERTS from the environment that it starts with: --env-file comes too late for it.
 if [ -z "${NODE_EXTRA_CA_CERTS:-}" ] && [ -r @ETC@/s2.env ]; then
   trusted=$(sed -n 's/^[[:space:]]*NODE_EXTRA_CA_CERTS=//p' @ETC@/s2.env | tail -n 1 | sed 's/[[:space:]]*$//; s/^"\(.*\)"$/\1/; s/^'"'\(.*\)'"'$/\1/')
   if [ -n "$trusted" ]; then export NODE_EXTRA_CA_CERTS="$trusted"; fi
@@ -15,7 +15,10 @@ fi
 # These two write among the settings, which are not the services' to write: they run as whoever calls.
 case "${1:-} ${2:-}" in
   'init '*) shift; run "$s2" init @INIT@ "$@" ;;
-  'certificate create') shift 2; set -- certificate create --folder @ETC@/tls "$@" ;;
+  'certificate create')
+    # The one that is set is renewed where it lies.
+    grep -qs '^[[:space:]]*S2_TLS_CERT=' @ETC@/s2.env || { shift 2; set -- certificate create --folder @ETC@/tls "$@"; }
+    ;;
 esac
 if [ "${1:-}" = certificate ]; then
   if [ -r @ETC@/s2.env ]; then run --env-file=@ETC@/s2.env "$s2" "$@"; else run "$s2" "$@"; fi
@@ -35,6 +38,8 @@ if [ "$(id -u)" = 0 ]; then
   # The folder around it is root's: its owner could put a link in the place of a folder in /tmp.
   around=$(mktemp -d /tmp/s2.XXXXXX)
   trap 'rm -rf "$around"' EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
   chmod 711 "$around"
   draft=$around/files
   mkdir "$draft"

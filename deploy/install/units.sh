@@ -85,7 +85,7 @@ check_units() {
     found=$(ctl show --property=FragmentPath --value "$unit" 2>/dev/null)
     case $found in '' | "$UNITS"/* | /dev/null) continue ;; esac
     [ "$(real "$found")" != /dev/null ] || continue # masked, by whoever may
-    grep -qs "$PREFIX/current/" "$found" || [ "${unit%.target}" != "$unit" ] && is_older "$found" ||
+    grep -qs "$PREFIX/current/" "$found" || { [ "${unit%.target}" != "$unit" ] && is_older "$found"; } ||
       fail "$found is there and is not from S2 in $PREFIX" "remove it, or the installation that it belongs to: a host has one"
   done
 }

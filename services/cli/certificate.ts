@@ -64,7 +64,7 @@ function collect(name: string, before: readonly string[]): readonly string[] {
 async function create(shell: Shell, { name: names, folder: named, json }: CreateOptions): Promise<void> {
   const folder = named === undefined ? folderFor(shell) : resolve(shell.folder, named)
   const made = await makeCertificate({ folder, names }, { clock: shell.clock, env: shell.env })
-  const next = nextSteps(made)
+  const next = nextSteps(made, shell)
   if (json === true) {
     const { files, facts, isNewAuthority } = made
     const expiresAt = new Date(facts.notAfter).toISOString()
@@ -81,8 +81,15 @@ async function create(shell: Shell, { name: names, folder: named, json }: Create
 }
 
 /** What is left to do once it is made. */
-function nextSteps({ files, isNewAuthority }: MadeCertificate): string[] {
-  if (!isNewAuthority) return ['nothing: the bridge takes it over within a minute, and workers trust it as before']
+function nextSteps({ files, isNewAuthority }: MadeCertificate, shell: Shell): string[] {
+  const isSet = readSettings(commandEnv(shell), ['S2_TLS_CERT']).S2_TLS_CERT === files.cert
+  const effect = 'takes the certificate over within a minute, and workers trust it as before'
+  if (!isNewAuthority && isSet) return [`nothing: the bridge ${effect}`]
+  if (!isNewAuthority)
+    return [
+      `nothing, where the bridge has S2_TLS_CERT=${files.cert}: it ${effect}`,
+      'else write S2_TLS_CERT, S2_TLS_KEY and S2_TLS_CA into s2.env and restart s2-bridge',
+    ]
   return [
     'into the settings of the orchestrator (s2.env):',
     `  S2_TLS_CERT=${files.cert}`,
@@ -129,8 +136,9 @@ async function show(shell: Shell, named: string | undefined, { key, json }: Show
     key === undefined
       ? ((named === undefined ? settings.S2_TLS_KEY : undefined) ?? file.replace(/\.[^./]+$/, '.key'))
       : resolve(shell.folder, key)
+  const mustHaveKey = key !== undefined || (named === undefined && settings.S2_TLS_KEY !== undefined)
   const ca = settings.S2_TLS_CA ?? certificateFiles(dirname(file)).ca
-  const shown = await examine(file, { key: keyFile, mustHaveKey: key !== undefined, ca }, shell.clock.wall())
+  const shown = await examine(file, { key: keyFile, mustHaveKey, ca }, shell.clock.wall())
   if (json === true) shell.print(`${JSON.stringify(shown, null, 2)}\n`)
   else for (const line of linesOf(shown)) shell.print(`${plain(line)}\n`)
   if (!shown.usable) throw new Exit(EXIT.failed)

@@ -63,7 +63,7 @@ function lines(found: readonly (ProgramHealth & { readonly next: string | null }
 /** What mends a trouble, by the word that its topic begins with. */
 const ADVICE: Readonly<Record<string, string>> = {
   credentials:
-    'on a worker s2-cred-sync brings it (s2 health cred-sync; s2 init asks for its remote and number); on an orchestrator s2 conversation create makes it',
+    'on a worker s2-cred-sync brings the credential (s2 health cred-sync; s2 init asks for its remote and number); on an orchestrator s2 conversation create makes one',
   bridge: 'on the bridge’s host, s2 health bridge; if it is well there, see whether this host reaches that address',
   credential:
     'mend or remove that file: s2-cred-sync brings it anew; s2 credential rotate, on the orchestrator’s host, makes one',
@@ -73,8 +73,8 @@ const ADVICE: Readonly<Record<string, string>> = {
   remote: 'as the user of the service, git ls-remote with S2_GIT_REMOTE says why; s2 init changes the remote',
   source: 's2 config says what is watched (S2_SOURCE, S2_STATE); the database is made by the bridge',
   wake: 'run the command of S2_WAKE by hand, as the user of the service',
-  blind: 's2 health bridge: it collects the beats',
-  store: 'see whether the disk of S2_STATE is full; the bridge and the watchdog need the same one',
+  blind: 'see whether the bridge is well (s2 health bridge): it collects the beats that the watchdog reads',
+  store: 'see whether the disk of S2_STATE is full; the bridge and the watchdog need the same database (S2_STORE)',
 }
 
 function nextFor({ program, state, troubles }: ProgramHealth, folder: string, home: string | undefined): string {

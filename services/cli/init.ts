@@ -20,8 +20,8 @@ import {
 } from './init/opening.ts'
 import { type Answers, askAll, checkGiven, withoutEmpty } from './init/questions.ts'
 import type { Given, Talk } from './init/talk.ts'
+import { quoted } from './quoted.ts'
 import { ENDING_SIGNALS, type Shell } from './shell.ts'
-import { quoted } from './text.ts'
 import { keepAwakeTask } from './wsl.ts'
 
 const EXAMPLES = `
@@ -201,15 +201,16 @@ async function enrolWanted(opening: Opening, options: Options, runs: boolean): P
     })
   }
   const workers = runs ? await workersOf(opening) : new Map<string, boolean>()
+  const own = host.worker === null ? null : workerName(Number(settings.S2_WORKER))
   for (const [name, isHeard] of workers) {
-    if (isHeard || host.role === 'both') continue
+    if (isHeard || name === own) continue
     const number = /^s2-worker-(\d+)$/.exec(name)?.[1]
     if (number === undefined) continue
     left.push({
       what: `on the host of ${name}, in a checkout`,
       commands: [
         'sudo make install ROLE=worker',
-        `sudo s2 init --role worker --remote ${remote === undefined ? 'REMOTE' : quoted(remote)} --number ${number}`,
+        `sudo s2 init --role worker --remote ${quoted(remote ?? 'REMOTE')} --number ${number}`,
       ],
     })
   }

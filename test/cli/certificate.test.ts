@@ -234,6 +234,9 @@ test('show tells who signed it, for which names, how long it counts and whether 
     assert.equal(code, 64)
     assert.match(err, /cannot be read \(ENOENT\)|holds no certificate in PEM/)
   }
+  rmSync(join(where, 'bridge.key'))
+  const keyless = await shown(NOW)
+  assert.deepEqual([keyless.code, keyless.usable], [1, false], 'the bridge would miss the key that is set')
 })
 
 test('the authority goes into the credentials of workers and of this host, and stays in them', async () => {

@@ -161,7 +161,7 @@ async function makeBridge(
   const leftMs = readCertificateFacts(ca).notAfter - parts.clock.wall()
   if (leftMs < DAY_MS) {
     throw conflict(
-      `the authority ${files.ca} has expired`,
+      `the authority ${files.ca} ${leftMs <= 0 ? 'has expired' : 'expires within a day'}`,
       `move ${files.ca} and ${files.caKey} away and run the command again; then every worker needs a new credential`,
     )
   }

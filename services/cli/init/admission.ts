@@ -127,7 +127,7 @@ async function introduce(
   const { user } = ssh.half
   if (isNew) onMade(`a key for ${user}: ${file}`)
   if (isLocked) {
-    const next = `the key ${file} asks for a passphrase, which nobody types for a service: name one without in s2.env, GIT_SSH_COMMAND=ssh -i FILE`
+    const next = `the key ${file} asks for a passphrase, which nobody types for a service: name a key without a passphrase in s2.env, GIT_SSH_COMMAND=ssh -i FILE`
     dialogue.say(next)
     return { what: next, commands: [again] }
   }

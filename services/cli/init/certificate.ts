@@ -8,7 +8,7 @@ import { readAuthority, readCertificateFacts, readCertificates, troubleWith } fr
 import { S2Error } from '#fleet/errors.ts'
 import { hasSucceeded } from '#runtime/command.ts'
 import { adviceOnCertificate } from '#store/remote/certificate.ts'
-import { makeCertificate } from '../certificate/make.ts'
+import { makeCertificate, readName } from '../certificate/make.ts'
 import { UsageError } from '../failure.ts'
 import type { BridgeAddress, Trust } from './bridge.ts'
 import { ownAddresses } from './bridge.ts'
@@ -41,8 +41,9 @@ export async function certificateFor(talk: Talk, address: BridgeAddress): Promis
   if (trust === 'proxy') return { trust, settings: {}, left: [] }
   if (trust === 'own') return await makeOwn(talk, address)
   if (trust === 'files') return await takeFiles(talk, address)
-  const what = `tell how workers know the bridge: s2 init --force --certificate own|files|proxy`
-  return { trust: null, settings: {}, left: [{ what }] }
+  const what =
+    'say how workers recognise the bridge: by a certificate made here (own), by files of yours, or by a proxy'
+  return { trust: null, settings: {}, left: [{ what, commands: [`${host.command} init --certificate own`] }] }
 }
 
 /** Null where nobody can be asked. */
@@ -59,7 +60,7 @@ const PORT_LEAST = 1_024
 
 async function makeOwn({ host, shell, dialogue, onMade }: Talk, address: BridgeAddress): Promise<Certificate> {
   checkPort(address)
-  const names = [address.host, hostname(), ...ownAddresses()]
+  const names = [address.host, ...[hostname(), ...ownAddresses()].filter(canBeNamed)]
   const { files, facts, isNewAuthority } = await makeCertificate(
     { folder: join(host.folder, 'tls'), names: [...new Set(names)] },
     { clock: shell.clock, env: shell.env },
@@ -71,10 +72,20 @@ async function makeOwn({ host, shell, dialogue, onMade }: Talk, address: BridgeA
   return { trust: 'own', settings: { S2_TLS_CERT: files.cert, S2_TLS_KEY: files.key, S2_TLS_CA: files.ca }, left: [] }
 }
 
+/** A machine may be called what no certificate can name, such as my_host. */
+function canBeNamed(host: string): boolean {
+  try {
+    readName(host)
+    return true
+  } catch {
+    return false
+  }
+}
+
 function checkPort({ port, url }: BridgeAddress): void {
   if (port >= PORT_LEAST) return
   throw new UsageError(
-    `the bridge is no root and cannot listen on port ${port} of ${url}`,
+    `the bridge does not run as root, so it cannot listen on port ${port} of ${url}`,
     `take a port from ${PORT_LEAST} on, such as :7433, or a proxy (--certificate proxy)`,
   )
 }

@@ -27,7 +27,7 @@ export class Dialogue {
   /** Asks until the answer is one: a slip of the finger costs one line, not all that was answered before. */
   async ask(question: string, check: Check = () => null): Promise<string> {
     for (;;) {
-      const answer = this.signal.aborted ? null : await this.#shell.ask(question)
+      const answer = this.signal.aborted ? null : await this.#shell.ask(plain(redact(question)))
       if (answer === null) throw new Interrupted()
       const fault = check(answer.trim())
       if (fault === null) return answer.trim()

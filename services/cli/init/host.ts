@@ -66,7 +66,7 @@ function besides(worker: Half, lead: Half | null): Half {
 /** What was installed here says what this host is. */
 function roleOf(options: HostOptions, { installed }: Services): Role | null {
   if (options.workerState !== undefined) return 'both'
-  const [isLead, isWorker] = [installed?.has('s2-bridge') === true, installed?.has('s2-cred-sync') === true]
+  const [isLead, isWorker] = [installed.has('s2-bridge'), installed.has('s2-cred-sync')]
   if (isLead && isWorker) return 'both'
   return isLead ? 'orchestrator' : isWorker ? 'worker' : null
 }

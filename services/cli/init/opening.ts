@@ -41,7 +41,7 @@ export async function startServices(
   const { services, role } = host
   const names = servicesFor(role, wakes)
   const ctl = services.isOfMachine ? 'sudo systemctl' : 'systemctl --user'
-  const missing = names.filter((name) => services.installed?.has(name) !== true)
+  const missing = names.filter((name) => !services.installed.has(name))
   if (missing.length > 0) {
     const install = services.isOfMachine ? `sudo make install ROLE=${role}` : `make install-user ROLE=${role}`
     left.push({
@@ -78,7 +78,15 @@ export async function startServices(
 export async function checkBridge({ dialogue, settings, left }: Opening): Promise<void> {
   const url = settings.S2_BRIDGE_URL
   if (url === undefined) return
-  const ca = settings.S2_TLS_CA === undefined ? undefined : await readFile(settings.S2_TLS_CA, 'utf8')
+  let ca: string | undefined
+  try {
+    if (settings.S2_TLS_CA !== undefined) ca = await readFile(settings.S2_TLS_CA, 'utf8')
+  } catch (error) {
+    const why = `S2_TLS_CA cannot be read (${(error as Error).message})`
+    dialogue.say(why)
+    left.push({ what: `${why}: put the authority's certificate there, or correct S2_TLS_CA in s2.env` })
+    return
+  }
   const reach = await tryBridge(url, ca, dialogue.signal)
   dialogue.goOn()
   if (reach.answers) return dialogue.say(`the bridge answers at ${url}`)

@@ -5,8 +5,8 @@ import { type Half, runAs } from './half.ts'
 /** The services of this host and their manager: systemd's own, or that of whoever calls. */
 export interface Services {
   readonly isOfMachine: boolean
-  /** The units of ours that are installed; null where no manager answers. */
-  readonly installed: ReadonlySet<string> | null
+  /** Names of those that are installed; none where no manager answers. */
+  readonly installed: ReadonlySet<string>
 }
 
 /** Whoever calls speaks to the manager: what a half may is of no matter there. */
@@ -19,10 +19,7 @@ const LINES = 8
 
 export async function servicesOf(isOfMachine: boolean, shell: Shell): Promise<Services> {
   const listed = await control(isOfMachine, ['list-unit-files', '--no-legend', '--no-pager', 's2-*'], shell, ASKING_MS)
-  // Where there are none it fails too, and says so.
-  if (listed === null || (!hasSucceeded(listed) && !/^0 unit files listed|^$/m.test(listed.stdout.toString('utf8'))))
-    return { isOfMachine, installed: null }
-  const names = listed.stdout.toString('utf8').matchAll(/^(s2-[\w-]+)\.service\s/gm)
+  const names = (listed?.stdout.toString('utf8') ?? '').matchAll(/^(s2-[\w-]+)\.service\s/gm)
   return { isOfMachine, installed: new Set([...names].map(([, name = '']) => name)) }
 }
 

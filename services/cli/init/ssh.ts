@@ -118,13 +118,17 @@ cat "$made.pub" 2>/dev/null || ssh-keygen -y -P '' -f "$made"`
 /** The files that ssh would use for a host, in its order. */
 async function filesOf(ssh: Ssh, { args }: Host, name: 'userknownhostsfile' | 'identityfile'): Promise<string[]> {
   const ending = await inShell(ssh, `${sshCommand(ssh.env)} -G "$@"`, args)
-  return ending.stdout
-    .toString('utf8')
-    .split('\n')
-    .filter((line) => line.startsWith(`${name} `))
-    .map((line) => line.split(' ')[1] ?? '')
-    .map((file) => file.replace(/^~(?=\/)/, ssh.half.home))
-    .filter((file) => file.startsWith('/') && file !== '/dev/null')
+  return (
+    ending.stdout
+      .toString('utf8')
+      .split('\n')
+      .filter((line) => line.startsWith(`${name} `))
+      .map((line) => line.slice(name.length + 1))
+      // Only of known_hosts files may a line name several; a key may lie in a path with blanks.
+      .map((value) => (name === 'identityfile' ? value : (value.split(' ')[0] ?? '')))
+      .map((file) => file.replace(/^~(?=\/)/, ssh.half.home))
+      .filter((file) => file.startsWith('/') && file !== '/dev/null')
+  )
 }
 
 async function inShell({ half, env, shell, signal }: Ssh, script: string, args: readonly string[], input = '') {

@@ -85,6 +85,10 @@ function gitRemote(text: string): string {
   if (/^(?:[a-z0-9]+::)?[a-z][a-z0-9+.-]*:\/\/[^/]*:[^/]*@/i.test(text)) {
     throw new Error('must not carry a password: use ssh, or put it into ~/.netrc of the user that git runs as')
   }
+  // Tokens of GitHub and GitLab also go in the place of the name.
+  if (/^https?:\/\/(gh[a-z]_|github_pat_|glpat-)[^/]*@/i.test(text)) {
+    throw new Error('must not carry a token: put it into ~/.netrc of the user that git runs as')
+  }
   return text
 }
 

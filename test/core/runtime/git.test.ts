@@ -91,6 +91,15 @@ test('a password in the address of a remote is refused, and shown nowhere', () =
         return true
       },
     )
+  const token = `${'ghp'}_${'x'.repeat(36)}`
+  assert.throws(
+    () => read(`https://${token}@h/r.git`),
+    (error: Error) => {
+      assert.match(error.message, /must not carry a token/)
+      assert.doesNotMatch(error.message, /xxxx/)
+      return true
+    },
+  )
 })
 
 let sshd: Sshd

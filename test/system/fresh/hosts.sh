@@ -150,19 +150,28 @@ two_hosts() {
   check 'nobody was told of anything' no_incident
   check 'nothing went to the journal as an error' no_error_told
   printf '%6s s          from the first key to the first task, %s lines of %s characters typed in all\n' "$typed_at" "$lines_typed" "$characters_typed"
-  check 'both hosts boot again' eval 'tmux -S "$tmux_socket" kill-server; reboots 13 && reboots 12' || return
+  check 's2 certificate renews the one that was made' eval 'types hub "sudo s2 certificate create" && sees hub 30 "/etc/s2/tls/bridge.crt"'
+  check 'and shows it, good for as long as it was made' eval 'types hub "sudo s2 certificate show" && sees hub 30 "hub.example.net"'
+  check 'Ctrl-C ends the agent, and the operator logs out' logs_out
+  check 'both hosts lose their power and boot again' eval 'reboots 13 && reboots 12' || return
   check 'and are a fleet by themselves' within 60 fleet_is_alive
 }
 types_and_says_alive() { types hub 'sudo s2 status' && sees hub 20 '^2 agents, 2 alive'; }
 fleet_is_alive() { at_host 13 s2 status | grep -q '^2 agents, 2 alive'; }
 no_incident() { [ "$(at_host 13 s2 incident list --json)" = '[]' ] || { at_host 13 s2 incident list; return 1; }; }
 no_error_told() {
-  local told
-  told=$(for one in 13 12; do at_host "$one" journalctl --quiet --no-pager -p err -u 's2-*'; done)
+  local told one
+  told=$(for one in 13 12; do at_host "$one" journalctl --quiet --no-pager -p err -u 's2-*' --since "@${began%.*}"; done)
   [ -z "$told" ] || { echo "$told"; return 1; }
 }
+logs_out() {
+  tmux -S "$tmux_socket" send-keys -t worker C-c
+  sees worker 30 "$prompt" || return
+  for one in worker second hub; do types "$one" exit; done
+  within 20 eval '! tmux -S "$tmux_socket" list-sessions'
+}
 reboots() { # number
-  kill "${manager_of[$1]}" && wait "${manager_of[$1]}"
+  kill -KILL "${leader_of[$1]}" && wait "${manager_of[$1]}"
   boot_host "$1"
 }
 two_hosts

@@ -29,6 +29,7 @@ check 'make install-user lays everything' install_as_bob /src
 before=$(bobs_tree)
 check 'again changes nothing' install_as_bob /src
 check 'not a file' test "$(bobs_tree)" = "$before"
+check 's2 init speaks of his own service manager' says 'systemctl --user enable' as_bob s2 init </dev/null
 check 'the units verify clean' verify_bobs
 check 'systemctl --user start s2-watchdog brings the bridge too' as_bob systemctl --user start s2-watchdog s2-keepalive
 check 'both are ready' as_bob systemctl --user is-active s2-bridge s2-watchdog s2-keepalive
