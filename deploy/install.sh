@@ -159,12 +159,14 @@ uninstall_all() {
   ! live || [ $MODE = user ] || [ "$(id -u)" = 0 ] || fail 'removing a system-wide installation wants root' 'use sudo make uninstall'
   find_manager
   alone
-  purge=''
+  purge='' kept=''
   # One that was cut off before it wrote anything down has laid no settings and no data.
   if [ "${PURGE:-}" = 1 ] && { [ -f "$at/installation" ] || [ -e "$at/current" ]; }; then
     for path in "$ETC" $states; do
       other=$(other_with "$path" PREFIX ETC STATE STATE-worker)
-      if [ -n "$other" ]; then say "$path stays: the installation in $other has it too"; else purge="$purge $path"; fi
+      why=$(why_not_ours "$path")
+      [ -z "$other" ] || why="the installation in $other has it too"
+      if [ -z "$why" ]; then purge="$purge $path"; else kept="$kept $path" && say "$path stays: $why"; fi
     done
     for path in $purge; do say "removing $(named "$path") with all that is in it"; done
   fi
@@ -185,7 +187,7 @@ uninstall_all() {
   fi
   for path in $purge; do remove_folder "$DESTDIR$path"; done
   remove_users
-  say 'removed, with settings and data'
+  say "removed, with settings and data${kept:+, but not$kept}"
 }
 
 case ${1:---help} in

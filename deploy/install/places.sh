@@ -89,14 +89,39 @@ check_reach() {
 check_contents() {
   for path in $states; do
     folder=$DESTDIR$path
-    [ -n "$(ls -A "$folder" 2>/dev/null | grep -vx 'lost+found')" ] || continue
+    [ -e "$folder" ] || continue
+    [ -z "${agent_home:-}" ] || ! lies_in "$agent_home" "$folder" ||
+      fail "$path holds the home of $AGENT" 'choose another STATE: the data have a folder of their own' 64
     [ "$(stat -L -c %U "$folder")" != "$(owner_of "$path")" ] || continue
-    for sign in bridge.db inbox outbox credentials run .ssh; do [ ! -e "$folder/$sign" ] || continue 2; done
-    fail "$folder holds something that is not S2's" 'choose another STATE, or move that away'
+    has_our_data "$folder" || fail "$(named "$path") holds something that is not S2's" 'choose another STATE, or move that away'
   done
-  folder=$DESTDIR$ETC
-  case $(basename "$ETC") in s2*) return 0 ;; esac
-  [ -z "$(ls -A "$folder" 2>/dev/null)" ] || [ -e "$folder/s2.env" ] || fail "$folder holds something that is not S2's" 'choose another ETC, such as a folder s2 in it'
+  has_our_settings "$DESTDIR$ETC" ||
+    fail "$(named "$ETC") holds something that is not S2's" 'choose another ETC, such as a folder s2 in it'
+}
+
+# Every home has an .ssh, and many a folder a run: they are no signs where something else is there.
+has_our_data() { # folder: it is empty, or what lies there is of an S2
+  [ -n "$(ls -A "$1" 2>/dev/null | grep -vxE 'lost\+found|run|hints|watcher|\.ssh')" ] || return 0
+  for sign in bridge.db inbox outbox credentials git/HEAD; do [ ! -e "$1/$sign" ] || return 0; done
+  return 1
+}
+has_our_settings() { # folder, which may be a link to one that is called otherwise
+  case $(basename "$(real "$1")") in s2*) return 0 ;; esac
+  [ -z "$(ls -A "$1" 2>/dev/null)" ] || [ -e "$1/s2.env" ]
+}
+
+# What a link has come to lead to since is not removed with an installation.
+why_not_ours() { # ETC or a STATE; says nothing of one that can go
+  folder=$DESTDIR$1
+  [ -d "$folder" ] || return 0
+  lead=$(named "$1")
+  for path in / /bin /boot /etc /home /lib /opt /root /sbin /srv /usr /var ${HOME:+"$HOME"} "$PREFIX"; do
+    if lies_in "$path" "$folder"; then echo "$lead holds $path too" && return; fi
+  done
+  if [ "$1" = "$ETC" ]; then has_our_settings "$folder" || echo "$lead holds something that is not S2's"
+  elif ! has_our_data "$folder"; then echo "$lead holds something that is not S2's"
+  elif for_host && [ "$(stat -L -c %U "$folder")" != "$(owner_of "$1")" ]; then echo "$lead is not of $(owner_of "$1")"
+  fi
 }
 
 # The settings are read by the code that is to be installed: what it would refuse, it shall refuse now.

@@ -113,7 +113,8 @@ other_installations() { live && installations | grep -vxF "$PREFIX" || true; }
 real() { readlink -m "$1"; }
 
 lies_in() { # path folder: it is that folder, or within it
-  case $(real "$1")/ in "$(real "$2")"/*) return 0 ;; esac
+  above=$(real "$2")
+  case $(real "$1")/ in "${above%/}"/*) return 0 ;; esac
   return 1
 }
 meet() { lies_in "$1" "$2" || lies_in "$2" "$1"; }

@@ -35,10 +35,14 @@ if [ "$(id -u)" = 0 ]; then
   esac
   # A file for --out belongs to whoever calls: it is made where the services may write, and moved to where the caller may.
   umask 077
-  draft=$(mktemp -d /tmp/s2.XXXXXX)
-  trap 'rm -rf "$draft"' EXIT
+  # The folder around it is root's: its owner could put a link in the place of a folder in /tmp.
+  around=$(mktemp -d /tmp/s2.XXXXXX)
+  trap 'rm -rf "$around"' EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
+  chmod 711 "$around"
+  draft=$around/files
+  mkdir "$draft"
   chown @USER@ "$draft"
   out='' before=''
   for word; do
@@ -50,7 +54,7 @@ if [ "$(id -u)" = 0 ]; then
     before=$word
     set -- "$@" "$word"
   done
-  [ -n "$out" ] || { rm -rf "$draft"; exec $set_user "$@"; }
+  [ -n "$out" ] || { rm -rf "$around"; exec $set_user "$@"; }
   give() { chown -h "${SUDO_UID:-0}:${SUDO_GID:-0}" "$1"; }
   [ -d "$out" ] || { mkdir -p -- "$out" && give "$out"; }
   [ -w "$out" ] || { printf 's2: %s cannot be written\n  next: name another folder with --out\n' "$out" >&2; exit 1; }

@@ -53,6 +53,8 @@ test('an address says where the bridge listens, and what it is called', () => {
     ['[2001:db8::1]:8443', 'https://[2001:db8::1]:8443', '[::]:8443'],
     ['127.0.0.1:8000', 'http://127.0.0.1:8000', '127.0.0.1:8000'],
     ['localhost', 'http://localhost:7433', undefined],
+    ['127.0.0.2', 'http://127.0.0.2:7433', '127.0.0.2:7433'],
+    ['::1', 'http://[::1]:7433', '[::1]:7433'],
   ]
   for (const [said, url, listen] of cases) {
     const address = parseBridge(said)

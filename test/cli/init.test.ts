@@ -137,6 +137,14 @@ test('wrong answers are told together, before anything is written', async () => 
   assert.deepEqual(held(folder), {})
 })
 
+test('what is set and would be refused by the services is refused here too', async () => {
+  const folder = folderWith({ 's2.env': 'S2_GIT_REMOTE=https://user:hunter2@127.0.0.1:1/r.git\nS2_WORKER=3\n' })
+  const { code, err } = await run(['init', '--role', 'worker', '--folder', folder])
+  assert.equal(code, 78)
+  assert.match(err, /S2_GIT_REMOTE=.*must not carry a password/)
+  assert.doesNotMatch(err, /hunter2/)
+})
+
 test('without a terminal, what is missing is named', async () => {
   const folder = folderWith()
   const cases: [string[], RegExp][] = [

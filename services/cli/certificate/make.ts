@@ -1,5 +1,5 @@
 import { createPrivateKey, randomBytes, type X509Certificate } from 'node:crypto'
-import { chmod, chown, link, mkdir, mkdtemp, readFile, rm, stat, unlink, writeFile } from 'node:fs/promises'
+import { chmod, lchown, link, mkdir, mkdtemp, readFile, rm, stat, unlink, writeFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -331,9 +331,9 @@ async function draft(path: string, text: string, mode: number, owner: Owner): Pr
   return made
 }
 
-/** Whoever is not root may give away nothing: then it stays theirs. */
+/** Whoever is not root may give away nothing: then it stays theirs. A link that was put in its place is not followed. */
 async function give(path: string, { uid, gid }: Owner): Promise<void> {
-  await chown(path, uid, gid).catch((error: NodeJS.ErrnoException) => {
+  await lchown(path, uid, gid).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPERM') throw error
   })
 }
@@ -344,6 +344,8 @@ function conflict(what: string, next: string): S2Error {
 
 function diskError(error: unknown, path: string): unknown {
   const { code, message } = error as NodeJS.ErrnoException
+  if (code === 'ENOSPC' || code === 'EDQUOT')
+    return new S2Error('unavailable', `the disk of ${path} or ${tmpdir()} is full (${message})`, { next: 'make room' })
   if (error instanceof S2Error || !/^(EACCES|EPERM|EROFS)$/.test(code ?? '')) return error
   const next = 'use sudo for the whole host, or name another folder by --folder'
   return new S2Error('forbidden', `this user may not use ${path} (${message})`, { next })

@@ -42,7 +42,8 @@ export type Trust = 'own' | 'files' | 'proxy'
 
 /** What the bridge has to be told so that it is reached there: where it listens, and by which name it is called. */
 export function bridgeSettings({ url, host, port, isLocal }: BridgeAddress, trust: Trust | null): Values {
-  if (isLocal) return { S2_BRIDGE_URL: url, ...(port === PORT ? {} : { S2_LISTEN: `${bracketed(host)}:${port}` }) }
+  const isDefault = port === PORT && (host === 'localhost' || host === '127.0.0.1')
+  if (isLocal) return { S2_BRIDGE_URL: url, ...(isDefault ? {} : { S2_LISTEN: `${bracketed(host)}:${port}` }) }
   const named = { S2_BRIDGE_URL: url, S2_ALLOWED_HOSTS: bracketed(host) }
   if (trust === null) return named
   if (trust === 'proxy') return { ...named, S2_BEHIND_PROXY: 'yes' }

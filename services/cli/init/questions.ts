@@ -1,4 +1,6 @@
 import { lookup } from 'node:dns/promises'
+import { redact } from '#fleet/redact.ts'
+import { ConfigError } from '#runtime/config.ts'
 import { SETTINGS, type SettingName } from '#runtime/settings.ts'
 import { UsageError } from '../failure.ts'
 import { admit } from './admission.ts'
@@ -182,6 +184,12 @@ async function settle(
   const { dialogue, host } = talk
   if (said !== undefined) return said
   const set = valueSet(host, name)
+  const fault = set === undefined || set === '' ? null : faultIn(name, set)
+  if (fault !== null) {
+    if (!dialogue.canAsk) throw new ConfigError([`${name}=${redact(JSON.stringify(set))} ${fault}`])
+    dialogue.say(`${name} is ${set}, as it is set: ${fault}`)
+    return await dialogue.ask(question, checkOf(name, demanded ?? 'another one is needed'))
+  }
   if (!isOpen(talk, name, said)) {
     dialogue.say(`${name} is ${set}, as it is set`)
     return set ?? ''
@@ -192,6 +200,16 @@ async function settle(
     checkOf(name, set === undefined ? demanded : null),
   )
   return answer === '' ? (set ?? '') : answer
+}
+
+/** Why services would refuse what is set; null when they take it. */
+function faultIn(name: SettingName, set: string): string | null {
+  try {
+    SETTINGS[name].parse(set)
+    return null
+  } catch (error) {
+    return (error as Error).message
+  }
 }
 
 /** As the setting is read. */

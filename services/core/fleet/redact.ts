@@ -15,6 +15,6 @@ const PATTERNS: readonly (readonly [RegExp, string])[] = [
   [/\bAGE-SECRET-KEY-1[0-9A-Z]+/g, GONE],
   [/((?:token|password|passwd|secret|api_?key)"?\s*[:=]\s*"?)(?!\[redacted\])[^\s",;&}]{8,}/gi, `$1${GONE}`],
   [/\b((?:bearer|basic)\s+)[A-Za-z0-9+/=._~-]{8,}/gi, `$1${GONE}`],
-  [/(\b[a-z][a-z0-9+.-]{0,30}:\/\/[^\s/@:]*:)[^\s/]+@/gi, `$1${GONE}@`],
+  [/(\b[a-z][a-z0-9+.-]{0,30}:\/\/[^\s/:]*:)[^\s/]+@/gi, `$1${GONE}@`],
   [/(?<!sha256[:= -]|[0-9a-f])[0-9a-f]{64}(?![0-9a-f])/gi, GONE],
 ]

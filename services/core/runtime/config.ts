@@ -86,7 +86,7 @@ function fault(name: SettingName, value: string, error: Error | undefined): stri
 
 /** An address as it may be shown: the one that is refused for its password, or its token, is shown without it. */
 function withoutPassword(value: string): string {
-  return value.replace(/(:\/\/[^\s/@:]*:)[^/\s]*@/g, '$1…@').replace(/(https?:\/\/)[^\s/@:]{20,}@/gi, '$1…@')
+  return value.replace(/(:\/\/[^\s/:]*:)[^/\s]*@/g, '$1…@').replace(/(https?:\/\/)[^\s/@:]{20,}@/gi, '$1…@')
 }
 
 /** One fault for each `S2_` name that is no setting; `S2_TASK_…` belongs to the commands that agents run. */

@@ -82,7 +82,7 @@ function url(...protocols: readonly string[]) {
 /** What git takes for a remote. A password in it would be shown by `ps` and lie in settings that many may read. */
 function gitRemote(text: string): string {
   if (!/^(?!-)\S(.*\S)?$/.test(text)) throw new Error('must be a git URL or path')
-  if (/^[a-z][a-z0-9+.-]*:\/\/[^/@]*:[^/]*@/i.test(text)) {
+  if (/^(?:[a-z0-9]+::)?[a-z][a-z0-9+.-]*:\/\/[^/]*:[^/]*@/i.test(text)) {
     throw new Error('must not carry a password: use ssh, or put it into ~/.netrc of the user that git runs as')
   }
   // Tokens of GitHub and GitLab also go in the place of the name.

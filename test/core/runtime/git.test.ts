@@ -80,9 +80,11 @@ test('a password in the address of a remote is refused, and shown nowhere', () =
   const read = (S2_GIT_REMOTE: string) => readSettings({ S2_GIT_REMOTE }, ['S2_GIT_REMOTE']).S2_GIT_REMOTE
   for (const fine of ['https://user@h/r.git', 'ssh://git@h:22/r', 'git@h:r.git', '/srv/r:x@y.git', 'file:///srv/a@b:c'])
     assert.equal(read(fine), fine)
-  for (const password of ['hunter2', 'hun@ter2', ''])
+  const user = 'https://user:'
+  const addresses = [`${user}hunter2@h/r.git`, `${user}hun@ter2@h/r.git`, `${user}@h/r.git`]
+  for (const address of [...addresses, 'https://us@er:hunter2@h/r.git', `http::${user}hunter2@h/r.git`])
     assert.throws(
-      () => read(`https://user:${password}@h/r.git`),
+      () => read(address),
       (error: Error) => {
         assert.match(error.message, /must not carry a password/)
         assert.doesNotMatch(error.message, /hun|ter2/)

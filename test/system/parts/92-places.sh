@@ -38,7 +38,7 @@ chapter 'two installations'
 check 'one runs' sh -c "nsenter -t $leader -a sh -c 'cd /src && PATH=/node:\$PATH sh deploy/install.sh install && systemctl start s2-watchdog s2-keepalive'"
 # As an older installer laid a second one, which asked less.
 inside sh -c 'cd /src && DESTDIR=/srv/package ROLE=worker PREFIX=/opt/second ETC=/etc/second STATE=/data/second UNITS=/usr/local/lib/second BIN=/opt/second/bin sh deploy/install.sh install >/dev/null &&
-  cp -R /srv/package/. / && rm -r /srv/package && mkdir -p /data/second && touch /data/second/kept && echo /opt/second >>/var/lib/s2-installations'
+  cp -R /srv/package/. / && rm -r /srv/package && mkdir -p /data/second/outbox && chown -R s2:s2 /data/second && echo /opt/second >>/var/lib/s2-installations'
 check 'which of them is asked' refuses 'more than once: /opt/s2 /opt/second' uninstall PURGE=1
 pids_before=$(pid_of bridge) 
 check 'the second goes with what is its own' uninstall 'PREFIX=/opt/second PURGE=1'
@@ -48,3 +48,22 @@ check 'which runs on' test "$(pid_of bridge)" = "$pids_before"
 check 'and is enabled' inside systemctl is-enabled s2-bridge s2-keepalive
 check 'it is the only one again' uninstall PURGE=1
 inside umount /data
+
+chapter 'links to what is not ours'
+inside sh -c 'mkdir -p /srv/homes/eve/.ssh /srv/web && touch /srv/homes/eve/.profile /srv/web/index'
+linked() { # path target command…: with the path as that link, which goes afterwards
+  inside rm -rf "$1" && inside ln -sfn "$2" "$1" && "${@:3}"
+  set -- "$1" $?
+  inside rm -f "$1" && return "$2"
+}
+check 'the data are not the whole machine' linked /var/lib/s2 / changes_nothing 'lie in one another' install_from /src
+check 'nor what has a run in it, as /var' linked /var/lib/s2 /var changes_nothing "holds something that is not S2's" install_from /src
+check 'nor a home' linked /var/lib/s2 /srv/homes/eve changes_nothing "holds something that is not S2's" install_from /src
+check 'the settings are not those of others' linked /etc/s2 /etc/ssl changes_nothing "holds something that is not S2's" install_from /src
+for target in / /var /srv/homes/eve; do
+  check 'an installation' install_from /src
+  check "whose data have become $target leaves that with PURGE=1" linked /var/lib/s2 "$target" says 'with settings and data, but not /var/lib/s2' uninstall PURGE=1
+done
+check 'an installation' install_from /src
+check 'leaves what its settings have become' linked /etc/s2 /srv/web says 'with settings and data, but not /etc/s2' uninstall PURGE=1
+check 'all of it is there' inside test -e /srv/homes/eve/.profile -a -e /srv/web/index -a -d /var/log
