@@ -125,7 +125,7 @@ end_with() { # exit code
 say_next() {
   sudo='sudo ' start='systemctl'
   [ $MODE = system ] || sudo='' start='systemctl --user'
-  [ -n "$before" ] || say "next: ${sudo}s2 init, which asks what this host needs, tests each answer, starts the services and ends with what is left to do (by hand: settings into $ETC/s2.env, then ${sudo}$start enable --now$(by_hand))"
+  [ -n "$before" ] || say "next: ${sudo}s2 init, which asks what this host needs, starts the services and says what is left to do (instead, by hand: write $ETC/s2.env, then ${sudo}$start enable --now$(by_hand))"
   if [ $MODE = user ]; then
     case :$PATH: in *:"$BIN":*) ;; *) say "$BIN is not in your PATH: add it, to call s2 by its name" ;; esac
     [ "$(loginctl show-user "$(id -un)" --property=Linger --value 2>/dev/null)" = yes ] ||

@@ -18,6 +18,7 @@ trap 'end_hosts; end_stories; rm -rf --one-file-system "$work"' EXIT
 
 prepare_host() { # number: what the operator of such a host has beside the README's packages, and nothing of S2
   on "$1" root 'DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends sudo openssh-server openssh-client &&
+    sed -i "/pam_systemd/d" /etc/pam.d/common-session && # a service manager for each who logs in can hang at its end here
     echo "ann ALL=(ALL) NOPASSWD: ALL" >/etc/sudoers.d/ann && chmod 440 /etc/sudoers.d/ann' &&
     printf '127.0.0.1 localhost\n%s hub.example.net hub\n%s build-2.example.net build-2\n' "${address[13]}" "${address[12]}" >"$machines/$1/etc/hosts" &&
     rm -f "$machines/$1/etc/hostname" && name_of "$1" >"$machines/$1/etc/hostname"
@@ -94,7 +95,7 @@ lets_in() { # terminal: the key that is shown there is let in by the git server,
 makes_the_remote() {
   types_and_returns hub 30 'sudo adduser --quiet --system --group --home /srv/git --shell /usr/bin/git-shell git' &&
     types_and_returns hub 10 'sudo -u git mkdir -m 700 /srv/git/.ssh' &&
-    types_and_returns hub 10 'sudo -u git git init --quiet --bare /srv/git/fleet.git'
+    types_and_returns hub 10 'sudo -u git git init --quiet --bare -b main /srv/git/fleet.git'
 }
 installs() { # terminal number words
   types "$1" "cd '${checkout[$2]}' && sudo make install $3" && sees "$1" 120 'next: sudo s2 init'
