@@ -123,8 +123,8 @@ ends_well() { # number log script [nspawn options…]: the last line counts what
   local one=$1 log=$2 script=$3
   shift 3
   as_ann "$one" "$script" "$@" >"$work/$log" 2>&1 && grep -Eq '^[1-9][0-9]* passed, 0 failed$' "$work/$log" && return
-  grep -E '^(✖|not ok|.*passed, )|^s2: |rror' "$work/$log" | head -n 60
-  tail -n 20 "$work/$log"
+  grep -aE '^ *✖|^s2: ' "$work/$log" | sort -u | head -n 10
+  tail -n 3 "$work/$log"
   return 1
 }
 says_nothing_of() { ! grep -E "$1" "$work/$2"; } # words log
