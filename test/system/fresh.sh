@@ -59,6 +59,8 @@ lay_machine() { # number: with a Debian's usual packages, and the README's
 settle_in() { # number: gives it what this machine knows of its network: names, authorities and npm's settings
   local root=$machines/$1 key value
   cp /etc/resolv.conf "$root/etc/resolv.conf"
+  # Debian's installer writes it, debootstrap does not everywhere.
+  [ -e "$root/etc/hosts" ] || printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
   if ls /usr/local/share/ca-certificates/*.crt; then
     cp /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/"
     on "$1" root update-ca-certificates || return

@@ -17,6 +17,7 @@ trap 'end_hosts; end_stories; rm -rf --one-file-system "$work"' EXIT
 # --- the machines ---
 
 prepare_host() { # number: what the operator of such a host has beside the README's packages, and nothing of S2
+  rm -rf "$machines/$1/etc/systemd/system/s2-watchdog.service.d" # of the story before
   on "$1" root 'DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends sudo openssh-server openssh-client &&
     sed -i "/pam_systemd/d" /etc/pam.d/common-session && # a service manager for each who logs in can hang at its end here
     echo "ann ALL=(ALL) NOPASSWD: ALL" >/etc/sudoers.d/ann && chmod 440 /etc/sudoers.d/ann' &&
