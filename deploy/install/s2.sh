@@ -70,6 +70,12 @@ if [ "$(id -u)" = 0 ]; then
 fi
 if [ "$(id -un)" != @USER@ ]; then run "$s2" "$@"; fi
 
+# The caller's folder may be closed to the services' user, as homes are: a command that is run there would not start.
+(cd "$PWD") 2>/dev/null || {
+  [ "${1:-}" != work ] || printf 's2: the user @USER@ cannot enter %s: tasks are done in %s\n' "$PWD" @STATE@ >&2
+  cd @STATE@
+}
+
 export S2_STATE=@STATE@
 settings=@SETTINGS@
 if [ -n "$settings" ] && [ -r "$settings" ]; then run --env-file="$settings" "$s2" "$@"; fi
