@@ -18,9 +18,9 @@ interface Wishes {
 
 const HOUR_MS = 3_600_000
 
-/** A fresh certificate for an IPv4 address and localhost (X.509 version 3, RFC 5280), valid for a day and signed by itself. */
+/** A fresh certificate for an IPv4 address and localhost (X.509 version 3, RFC 5280), valid for 90 days and signed by itself. */
 export function makeCertificate(now: Date, address = '127.0.0.1', wishes: Wishes = {}): Pair {
-  const { subject = 'localhost', name = 'localhost', validMs = [-HOUR_MS, 24 * HOUR_MS], by } = wishes
+  const { subject = 'localhost', name = 'localhost', validMs = [-HOUR_MS, 90 * 24 * HOUR_MS], by } = wishes
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const [from, until] = validMs.map((ms) => time(new Date(now.getTime() + ms))) as [Buffer, Buffer]
   const names = sequence(tlv(0x82, Buffer.from(name)), tlv(0x87, Buffer.from(address.split('.').map(Number))))
