@@ -97,7 +97,8 @@ async function init(shell: Shell, options: Options): Promise<void> {
   const ending = new AbortController()
   using _ = shell.onSignal(ENDING_SIGNALS, () => ending.abort())
   const tell = options.json === true ? () => undefined : shell.tell
-  const dialogue = new Dialogue({ ...shell, tell }, shell.screen.isTerminal && options.json !== true, ending.signal)
+  const canAsk = shell.isAttended && shell.screen.isTerminal && options.json !== true
+  const dialogue = new Dialogue({ ...shell, tell }, canAsk, ending.signal)
   const made: string[] = []
   let isWritten = false
   try {

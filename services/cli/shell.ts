@@ -16,6 +16,8 @@ export interface Shell {
   tell(text: string): void
   /** All of standard input, up to `max` bytes of it. */
   input(max: number): Promise<string>
+  /** Whether a person can answer: standard input is a terminal too. */
+  readonly isAttended: boolean
   /** Asks a person at the terminal for a line; null when they would rather not (Ctrl-C, the end of input). */
   ask(question: string): Promise<string | null>
   /** Calls back for each of these signals until disposed. */
@@ -58,6 +60,7 @@ export function systemShell(env: Shell['env']): Shell {
       },
       coloured: stdout.isTTY === true && (env.NO_COLOR ?? '') === '',
     },
+    isAttended: process.stdin.isTTY === true,
     print: (text) => void stdout.write(text),
     tell: (text) => void stderr.write(text),
     input: readInput,

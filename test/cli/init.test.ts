@@ -145,6 +145,14 @@ test('what is set and would be refused by the services is refused here too', asy
   assert.doesNotMatch(err, /hunter2/)
 })
 
+test('nothing is asked where nobody can answer, though the output is a terminal', async () => {
+  const screen = { isTerminal: true, columns: 80, rows: 24, coloured: false }
+  const ask = async (question: string): Promise<string> => assert.fail(question)
+  const { code, err } = await run(['init', '--folder', folderWith()], { ask, screen, isAttended: false })
+  assert.equal(code, 64)
+  assert.match(err, /what is this host\?/)
+})
+
 test('without a terminal, what is missing is named', async () => {
   const folder = folderWith()
   const cases: [string[], RegExp][] = [

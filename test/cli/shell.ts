@@ -23,6 +23,7 @@ export async function run(
     clock: systemClock,
     chance: () => 0.5,
     screen: { isTerminal: false, columns: 100, rows: 30, coloured: false },
+    isAttended: true,
     print: (text) => {
       out += text
     },

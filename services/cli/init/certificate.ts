@@ -136,8 +136,8 @@ async function faultIn(talk: Talk, { host: name }: BridgeAddress, { cert, key, c
   for (const path of [cert, key, ...(ca === undefined ? [] : [ca])]) {
     if (host.services.isOfMachine && isHiddenFromServices(path))
       return `${path} lies where services are not let in, such as homes and /tmp: put it elsewhere, such as ${host.folder}/tls`
-    const command = { argv: ['cat', '--', path] as const, env: environmentOf(lead, {}, shell), timeoutMs: 10_000 }
-    const ending = await runAs(lead, { ...command, argv: [...command.argv] }, shell, dialogue.signal)
+    const env = environmentOf(lead, {}, shell)
+    const ending = await runAs(lead, { argv: ['cat', '--', path], env, timeoutMs: 10_000 }, shell, dialogue.signal)
     if (!hasSucceeded(ending)) return `${lead.user} cannot read it: ${ending.stderr.trim()}`
     texts.push(ending.stdout.toString('utf8'))
   }

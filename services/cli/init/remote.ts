@@ -1,6 +1,7 @@
 import { CREDENTIAL_FILE_MAX, credentialPath } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { type Ending, hasSucceeded } from '#runtime/command.ts'
+import { readSettings } from '#runtime/config.ts'
 import { complaintsOf, faultOf, type GitFault, mendingOf, READER_SETTINGS, readerEnv } from '#runtime/git.ts'
 import { PUBLISHER_SETTINGS, publisherEnv } from '../publication.ts'
 import type { Shell } from '../shell.ts'
@@ -23,8 +24,6 @@ export interface Remote {
 export type Answer =
   | { readonly isIn: true }
   | { readonly isIn: false; readonly fault: GitFault; readonly complaints: readonly string[]; readonly mending: string }
-
-const TIMEOUT_MS = 30_000
 
 /** A commit of nothing, offered to a branch that nobody has and not sent: the other side says whether it would be let in. */
 const OFFER = `folder=$(mktemp -d) || exit; trap 'rm -rf "$folder"' EXIT
@@ -116,5 +115,6 @@ async function run(
 ): Promise<Ending> {
   const services = environmentOf(half, settings, shell)
   const env = right === 'read' ? readerEnv(services) : publisherEnv(services, null)
-  return await runAs(half, { argv, env, timeoutMs: TIMEOUT_MS }, shell, signal)
+  const timeoutMs = readSettings(services, ['S2_GIT_TIMEOUT']).S2_GIT_TIMEOUT
+  return await runAs(half, { argv, env, timeoutMs }, shell, signal)
 }
