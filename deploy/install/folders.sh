@@ -67,12 +67,12 @@ named() { # path, and what it is a link to
   if [ -L "$DESTDIR$1" ]; then echo "$DESTDIR$1, which is a link to $(real "$DESTDIR$1"),"; else echo "$DESTDIR$1"; fi
 }
 
-# Users stay while a file is theirs; of file systems, only that of / is searched.
 first_file_of() { # user: a file of theirs on any disk of this machine
   findmnt --noheadings --raw --output TARGET --types ext2,ext3,ext4,xfs,btrfs,zfs,f2fs,overlay,tmpfs |
     while read -r mount; do find "$(printf %b "$mount")" -xdev -user "$1" -print -quit 2>/dev/null; done | head -n 1
 }
 
+# A user whose number another one gets later would leave that one its files: it stays while a file is its.
 remove_users() {
   for_host || return 0
   for name in $(service_users | cut -d' ' -f1); do

@@ -65,6 +65,8 @@ export interface WatchParts {
 const LOOK_MS = 10_000
 /** Two files are never changed at one moment: what does not fit is looked at again before it counts. */
 const AGAIN_MS = 5_000
+/** For a certificate whose authority is not the one that workers are given. */
+const REISSUE = 'set S2_TLS_CA to the authority that signed it, then s2 credential rotate for each worker'
 const RENEW = 'renew it by s2 certificate create, or by the means it came from'
 
 interface Trouble {
@@ -144,7 +146,7 @@ export class CertificateWatch {
     const fault = ca === null ? null : await this.#faultOfAuthority(ca)
     return fault === null
       ? null
-      : { kind: 'foreign', why: `${what} ${fault}: workers with newer credentials refuse it` }
+      : { kind: 'foreign', why: `${what} ${fault}: workers with newer credentials refuse it; ${REISSUE}` }
   }
 
   /** Workers trust what S2_TLS_CA names, and nothing else. */

@@ -5,21 +5,21 @@ import type { SettingName } from '#runtime/settings.ts'
 import { role as roleName, wholeNumber } from './arguments.ts'
 import { EXIT, Exit, UsageError } from './failure.ts'
 import { parseBridge } from './init/bridge.ts'
-import { Dialogue, Interrupted } from './init/dialogue.ts'
-import { type Draft, draftAll, type Values, valuesIn, write } from './init/draft.ts'
-import { type Host, type HostOptions, openHost, ROLES, watcherOf } from './init/host.ts'
-import { inWords, type Left, listed } from './init/left.ts'
 import {
+  type BringUp,
   checkBridge,
   type Enrolment,
   enrol,
-  type Opening,
   startServices,
   untilConnected,
   workersOf,
-} from './init/opening.ts'
+} from './init/bring-up.ts'
+import { Dialogue, Interrupted } from './init/dialogue.ts'
+import { type Draft, draftAll, type Values, valuesIn, write } from './init/draft.ts'
+import { type Host, type HostOptions, openHost, ROLES, watcherOf } from './init/host.ts'
 import { type Answers, askAll, checkGiven, withoutEmpty } from './init/questions.ts'
 import type { Given, Talk } from './init/talk.ts'
+import { inWords, listed, type Todo } from './init/todo.ts'
 import { quoted } from './quoted.ts'
 import { ENDING_SIGNALS, type Shell } from './shell.ts'
 import { keepAwakeTask } from './wsl.ts'
@@ -163,21 +163,21 @@ function tellWritten(shell: Shell, drafts: readonly Draft[], { json }: Options):
 }
 
 /** Brings the host up with its settings, and answers what is left to do. */
-async function open(talk: Talk, answers: Answers, drafts: readonly Draft[], options: Options): Promise<Left[]> {
+async function open(talk: Talk, answers: Answers, drafts: readonly Draft[], options: Options): Promise<Todo[]> {
   const { shell, dialogue, host } = talk
   const left = [...answers.left]
   const settings = await valuesIn(host.folder, 's2.env')
-  const opening: Opening = { shell, dialogue, host, settings, left }
+  const bringUp: BringUp = { shell, dialogue, host, settings, left }
   const wakes = { ...settings, ...(await valuesIn(host.folder, `${watcherOf(host.role)}.env`)) }.S2_WAKE !== undefined
   const changed = new Set(drafts.filter(({ isChanged }) => isChanged).map(({ path }) => path))
   const isChanged = (service: string): boolean =>
     changed.has(`${host.folder}/s2.env`) || changed.has(`${host.folder}/${service}.env`)
-  const runs = await startServices(opening, wakes, options.start, isChanged)
-  if (host.lead !== null && runs) await checkBridge(opening)
-  const enrolled = host.lead === null ? [] : await enrolWanted(opening, options, runs)
+  const runs = await startServices(bringUp, wakes, options.start, isChanged)
+  if (host.lead !== null && runs) await checkBridge(bringUp)
+  const enrolled = host.lead === null ? [] : await enrolWanted(bringUp, options, runs)
   const number = settings.S2_WORKER
   const isEnrolled = host.lead === null ? answers.hasCredential : enrolled.includes(workerName(Number(number)))
-  if (host.worker !== null && runs && isEnrolled) await untilConnected(opening)
+  if (host.worker !== null && runs && isEnrolled) await untilConnected(bringUp)
   return left
 }
 
@@ -185,15 +185,15 @@ async function open(talk: Talk, answers: Answers, drafts: readonly Draft[], opti
  * Opens conversations with the workers that were named or are named now, and says what their hosts have to do. Answers who
  * has one.
  */
-async function enrolWanted(opening: Opening, options: Options, runs: boolean): Promise<string[]> {
-  const { dialogue, settings, left, host } = opening
+async function enrolWanted(bringUp: BringUp, options: Options, runs: boolean): Promise<string[]> {
+  const { dialogue, settings, left, host } = bringUp
   const { command } = host
   const create = `${command} conversation create --role-b ROLE --number N`
   const remote = settings.S2_GIT_REMOTE
   const wanted = options.worker ?? (runs && remote !== undefined ? await askWorkers(dialogue) : [])
   if (remote === undefined)
     left.push({ what: 'name the git remote that credentials go through', commands: [`${command} init`] })
-  else if (runs) await enrol(opening, wanted)
+  else if (runs) await enrol(bringUp, wanted)
   else {
     const again = wanted.map(({ number, role }) => `--worker ${number}:${role}`).join(' ')
     left.push({
@@ -201,7 +201,7 @@ async function enrolWanted(opening: Opening, options: Options, runs: boolean): P
       commands: [again === '' ? create : `${command} init ${again}`],
     })
   }
-  const workers = runs ? await workersOf(opening) : new Map<string, boolean>()
+  const workers = runs ? await workersOf(bringUp) : new Map<string, boolean>()
   const own = host.worker === null ? null : workerName(Number(settings.S2_WORKER))
   for (const [name, isHeard] of workers) {
     if (isHeard || name === own) continue
@@ -242,7 +242,7 @@ async function askWorkers(dialogue: Dialogue): Promise<Enrolment[]> {
   return wanted
 }
 
-function conclude(shell: Shell, host: Host, drafts: readonly Draft[], left: readonly Left[], { json }: Options): void {
+function conclude(shell: Shell, host: Host, drafts: readonly Draft[], left: readonly Todo[], { json }: Options): void {
   if (json === true) {
     const files = drafts.map(({ path, settings, isChanged }) => ({ path, settings, changed: isChanged }))
     shell.print(`${JSON.stringify({ files, next: left.map(inWords) })}\n`)

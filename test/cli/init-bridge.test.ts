@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { makeCertificate } from '../../services/cli/certificate/make.ts'
 import { bridgeSettings, parseBridge } from '../../services/cli/init/bridge.ts'
-import { tryBridge } from '../../services/cli/init/reach.ts'
+import { probeBridge } from '../../services/cli/init/probe-bridge.ts'
 import { systemClock } from '../../services/core/runtime/clock.ts'
 import { freePort } from '../port.ts'
 import { run } from './shell.ts'
@@ -76,8 +76,8 @@ test('what is wrong with the way to a bridge is told apart, each with what to do
   const other = await certificate('other', ['bridge.example.org'])
   const answering = (text: string) => (_: unknown, response: { end(text: string): void }) => response.end(text)
   const at = async (server: Server, ca: string | undefined, scheme = 'https') =>
-    await serving(server, async (port) => await tryBridge(`${scheme}://127.0.0.1:${port}`, ca, NEVER))
-  const fails = async (found: ReturnType<typeof tryBridge>, why: RegExp): Promise<void> => {
+    await serving(server, async (port) => await probeBridge(`${scheme}://127.0.0.1:${port}`, ca, NEVER))
+  const fails = async (found: ReturnType<typeof probeBridge>, why: RegExp): Promise<void> => {
     const reach = await found
     assert.ok(!reach.answers)
     assert.match(reach.why, why)
@@ -92,8 +92,8 @@ test('what is wrong with the way to a bridge is told apart, each with what to do
   await fails(at(createServer(good, answering('{"code":"forbidden"}')), good.ca), /is not called that/)
   await fails(at(createServer(good, answering('<html>')), good.ca), /something else than a bridge/)
   await fails(at(createPlain(answering(BRIDGE)), undefined), /is not reached/)
-  await fails(tryBridge(`https://127.0.0.1:${await freePort()}`, undefined, NEVER), /ECONNREFUSED/)
-  await fails(tryBridge('https://no-such-host.invalid:7433', undefined, NEVER), /ENOTFOUND|EAI_AGAIN/)
+  await fails(probeBridge(`https://127.0.0.1:${await freePort()}`, undefined, NEVER), /ECONNREFUSED/)
+  await fails(probeBridge('https://no-such-host.invalid:7433', undefined, NEVER), /ENOTFOUND|EAI_AGAIN/)
   await fails(
     at(
       createSilent(() => undefined),

@@ -14,14 +14,14 @@ import type { BridgeAddress, Trust } from './bridge.ts'
 import { ownAddresses } from './bridge.ts'
 import type { Values } from './draft.ts'
 import { environmentOf, isHiddenFromServices, runAs } from './half.ts'
-import type { Left } from './left.ts'
 import type { Talk } from './talk.ts'
+import type { Todo } from './todo.ts'
 
 /** How workers know that they speak to the bridge, and what the bridge is told for that. */
 export interface Certificate {
   readonly trust: Trust | null
   readonly settings: Values
-  readonly left: readonly Left[]
+  readonly left: readonly Todo[]
 }
 
 /** A certificate for an address: the one that is set, one made here, files of somebody's, or that of a proxy in front. */
@@ -31,10 +31,10 @@ export async function certificateFor(talk: Talk, address: BridgeAddress): Promis
   const isOpen = given.force === true || given.certificate !== undefined || given.tlsCert !== undefined
   if (!isOpen && proxy === 'yes') return { trust: 'proxy', settings: {}, left: [] }
   if (!isOpen && cert !== undefined && key !== undefined) {
-    const fault = await faultIn(talk, address, { cert, key, ca })
+    const fault = await certificateFault(talk, address, { cert, key, ca })
     if (fault === null) dialogue.say(`the certificate ${cert} is set, and good for ${address.host}`)
-    else dialogue.say(`${cert}: ${fault}`)
-    const left = fault === null ? [] : [{ what: `mend the certificate ${cert}: ${fault}` }]
+    else dialogue.say(`${cert}: ${fault.why}`)
+    const left = fault === null ? [] : [{ what: `mend the certificate ${cert}: ${fault.why}` }]
     return { trust: 'files', settings: {}, left }
   }
   const trust = given.certificate ?? (given.tlsCert === undefined ? await askTrust(talk) : 'files')
@@ -108,49 +108,60 @@ async function takeFiles(talk: Talk, address: BridgeAddress): Promise<Certificat
     const cert = await path(said.cert, 'Which file is the certificate, with those that signed it behind? ')
     const key = await path(said.key, 'Which is its key? ')
     let ca = given.tlsCa
-    let fault = await faultIn(talk, address, { cert, key, ca })
-    if (fault !== null && UNKNOWN.test(fault) && ca === undefined && dialogue.canAsk) {
-      dialogue.say(fault)
+    let fault = await certificateFault(talk, address, { cert, key, ca })
+    if (fault?.wantsAuthority === true && ca === undefined && dialogue.canAsk) {
+      dialogue.say(fault.why)
       ca = await path(undefined, 'Which file holds the authority, so that workers get it? ')
-      fault = await faultIn(talk, address, { cert, key, ca })
+      fault = await certificateFault(talk, address, { cert, key, ca })
     }
     if (fault === null) {
       dialogue.say(`${cert} is good for ${address.host}`)
       const settings = { S2_TLS_CERT: cert, S2_TLS_KEY: key, ...(ca === undefined ? {} : { S2_TLS_CA: ca }) }
       return { trust: 'files', settings, left: [] }
     }
-    if (!dialogue.canAsk) throw new S2Error('invalid', `${cert}: ${fault}`, { next: 'mend the files, or name others' })
-    dialogue.say(fault)
+    if (!dialogue.canAsk)
+      throw new S2Error('invalid', `${cert}: ${fault.why}`, { next: 'mend the files, or name others' })
+    dialogue.say(fault.why)
   }
 }
 
-/** How a fault begins that an authority may mend. */
-const UNKNOWN = /^who signed it is not known/
+/** Why a certificate does not do. */
+interface Fault {
+  readonly why: string
+  /** Whether it may do for workers that are given the authority which signed it. */
+  readonly wantsAuthority?: true
+}
 
 /** Why a certificate does not do for an address, as the user of the services reads it; null when it does. */
-async function faultIn(talk: Talk, { host: name }: BridgeAddress, { cert, key, ca }: Files): Promise<string | null> {
+async function certificateFault(
+  talk: Talk,
+  { host: name }: BridgeAddress,
+  { cert, key, ca }: Files,
+): Promise<Fault | null> {
   const { host, shell, dialogue } = talk
   const { lead } = host
   if (lead === null) return null
   const texts: string[] = []
   for (const path of [cert, key, ...(ca === undefined ? [] : [ca])]) {
     if (host.services.isOfMachine && isHiddenFromServices(path))
-      return `${path} lies where services are not let in, such as homes and /tmp: put it elsewhere, such as ${host.folder}/tls`
+      return {
+        why: `${path} lies where services are not let in, such as homes and /tmp: put it elsewhere, such as ${host.folder}/tls`,
+      }
     const env = environmentOf(lead, {}, shell)
     const ending = await runAs(lead, { argv: ['cat', '--', path], env, timeoutMs: 10_000 }, shell, dialogue.signal)
-    if (!hasSucceeded(ending)) return `${lead.user} cannot read it: ${ending.stderr.trim()}`
+    if (!hasSucceeded(ending)) return { why: `${lead.user} cannot read it: ${ending.stderr.trim()}` }
     texts.push(ending.stdout.toString('utf8'))
   }
   const [certText = '', keyText = '', caText] = texts
   try {
     const trouble = troubleWith(readCertificateFacts(certText), shell.clock.wall())
-    if (trouble !== null && trouble.kind !== 'expires soon') return `it ${trouble.why}`
+    if (trouble !== null && trouble.kind !== 'expires soon') return { why: `it ${trouble.why}` }
     const [certificate] = readCertificates(certText)
-    if (certificate?.checkPrivateKey(createPrivateKey(keyText)) !== true) return `${key} is not its key`
+    if (certificate?.checkPrivateKey(createPrivateKey(keyText)) !== true) return { why: `${key} is not its key` }
     const authority = caText === undefined ? undefined : readAuthority(caText)
     return await shakeHands({ cert: certText, key: keyText }, name, authority)
   } catch (error) {
-    return `it ${(error as Error).message}`
+    return { why: `it ${(error as Error).message}` }
   }
 }
 
@@ -159,7 +170,7 @@ async function shakeHands(
   own: { readonly cert: string; readonly key: string },
   name: string,
   authority: string | undefined,
-): Promise<string | null> {
+): Promise<Fault | null> {
   const server = createServer(own).listen(0, '127.0.0.1')
   server.on('tlsClientError', () => undefined)
   try {
@@ -177,8 +188,11 @@ async function shakeHands(
     } catch (error) {
       const advice = adviceOnCertificate(error)
       if (advice?.kind === 'unknown authority')
-        return `who signed it is not known to other machines (${(error as Error).message})`
-      return advice === null ? (error as Error).message : advice.what
+        return {
+          why: `who signed it is not known to other machines (${(error as Error).message})`,
+          wantsAuthority: true,
+        }
+      return { why: advice === null ? (error as Error).message : advice.what }
     } finally {
       client.destroy()
     }

@@ -2,9 +2,9 @@ import { type Credential, parseCredentialFile, workerName } from '#fleet/credent
 import { S2Error } from '#fleet/errors.ts'
 import type { Shell } from '../shell.ts'
 import type { Dialogue } from './dialogue.ts'
-import type { Left } from './left.ts'
-import { tryBridge } from './reach.ts'
+import { probeBridge } from './probe-bridge.ts'
 import { credentialIn, type Remote } from './remote.ts'
+import type { Todo } from './todo.ts'
 
 /** Looks for the credential of this worker and tells what it says and whether its bridge is reached; answers whether it is there. */
 export async function checkCredential(
@@ -12,7 +12,7 @@ export async function checkCredential(
   dialogue: Dialogue,
   remote: Remote,
   number: number,
-  left: Left[],
+  left: Todo[],
 ): Promise<boolean> {
   const credential = await findCredential(shell, dialogue, remote, number, left)
   if (credential === null) return false
@@ -20,7 +20,7 @@ export async function checkCredential(
   dialogue.say(
     `${workerName(number)} has a credential there: conversation ${session.split('/')[0]}, role ${role}, bridge ${bridgeUrl}`,
   )
-  const reach = await tryBridge(bridgeUrl, credential.bridgeCa, dialogue.signal)
+  const reach = await probeBridge(bridgeUrl, credential.bridgeCa, dialogue.signal)
   dialogue.goOn()
   if (reach.answers) dialogue.say(`the bridge answers at ${bridgeUrl}`)
   else {
@@ -35,7 +35,7 @@ async function findCredential(
   dialogue: Dialogue,
   remote: Remote,
   number: number,
-  left: Left[],
+  left: Todo[],
 ): Promise<Credential | null> {
   const again = (why: string): null => {
     dialogue.say(why)

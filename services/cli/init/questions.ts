@@ -3,16 +3,16 @@ import { redact } from '#fleet/redact.ts'
 import { ConfigError } from '#runtime/config.ts'
 import { SETTINGS, type SettingName } from '#runtime/settings.ts'
 import { UsageError } from '../failure.ts'
-import { admit } from './admission.ts'
 import { type BridgeAddress, bridgeSettings, ownAddresses, ownNames, parseBridge } from './bridge.ts'
 import { type Certificate, certificateFor } from './certificate.ts'
 import { checkCredential } from './credential.ts'
 import type { Check, Dialogue } from './dialogue.ts'
 import type { Values } from './draft.ts'
+import { gainAccess } from './git-access.ts'
 import type { Host } from './host.ts'
-import type { Left } from './left.ts'
 import type { Remote } from './remote.ts'
 import type { Talk } from './talk.ts'
+import type { Todo } from './todo.ts'
 
 /** What the answers come to. */
 export interface Answers {
@@ -20,7 +20,7 @@ export interface Answers {
   readonly common: Values
   /** For the watcher that wakes the agent. */
   readonly watcher: Values
-  readonly left: readonly Left[]
+  readonly left: readonly Todo[]
   /** Whether this host's worker was found in the remote. */
   readonly hasCredential: boolean
 }
@@ -28,7 +28,7 @@ export interface Answers {
 /** Asks for all that was neither said nor set, and tests each answer while the person is there to mend it. */
 export async function askAll(talk: Talk): Promise<Answers> {
   const { host } = talk
-  const left: Left[] = []
+  const left: Todo[] = []
   const bridge = host.lead === null ? {} : await askBridge(talk, left)
   const { address, isIn } = await askRemote(talk, left)
   const S2_WORKER = host.worker === null ? undefined : await askNumber(talk)
@@ -49,7 +49,7 @@ export function withoutEmpty(values: Partial<Record<SettingName, string | undefi
 }
 
 /** Where workers reach the bridge and how they know it; what was set by hand beside it stays. */
-async function askBridge(talk: Talk, left: Left[]): Promise<Values> {
+async function askBridge(talk: Talk, left: Todo[]): Promise<Values> {
   const { dialogue, host } = talk
   if (dialogue.canAsk && isOpen(talk, 'S2_BRIDGE_URL', talk.given.bridgeUrl))
     dialogue.say(`This machine is ${ownNames().join(', ')}.`)
@@ -91,7 +91,7 @@ async function lookUp({ host }: BridgeAddress, dialogue: Dialogue): Promise<void
 }
 
 /** The remote that credentials go through, let in by it or with what is left to do for that. */
-async function askRemote(talk: Talk, left: Left[]): Promise<{ address: string; isIn: boolean }> {
+async function askRemote(talk: Talk, left: Todo[]): Promise<{ address: string; isIn: boolean }> {
   const { dialogue, host, shell, onMade, given } = talk
   const isDemanded = host.worker !== null
   let address = await settle(
@@ -104,7 +104,7 @@ async function askRemote(talk: Talk, left: Left[]): Promise<{ address: string; i
   if (address === '') return { address, isIn: false }
   let isIn = true
   for (const remote of remotesOf(host, address)) {
-    const admission = await admit(
+    const access = await gainAccess(
       { ...remote, address },
       {
         shell,
@@ -114,11 +114,11 @@ async function askRemote(talk: Talk, left: Left[]): Promise<{ address: string; i
         again: `${host.command} init`,
       },
     )
-    if (admission.left !== null) {
+    if (access.left !== null) {
       isIn = false
-      left.push(admission.left)
+      left.push(access.left)
     }
-    address = admission.address
+    address = access.address
   }
   return { address, isIn }
 }
@@ -137,7 +137,7 @@ async function lookForCredential(
   { shell, dialogue, host }: Talk,
   address: string,
   number: number,
-  left: Left[],
+  left: Todo[],
 ): Promise<boolean> {
   const remote = remotesOf(host, address).find(({ right }) => right === 'read')
   return remote !== undefined && (await checkCredential(shell, dialogue, remote, number, left))
@@ -184,7 +184,7 @@ async function settle(
   const { dialogue, host } = talk
   if (said !== undefined) return said
   const set = valueSet(host, name)
-  const fault = set === undefined || set === '' ? null : faultIn(name, set)
+  const fault = set === undefined || set === '' ? null : refusalOf(name, set)
   if (fault !== null) {
     if (!dialogue.canAsk) throw new ConfigError([`${name}=${redact(JSON.stringify(set))} ${fault}`])
     dialogue.say(`${name} is ${set}, as it is set: ${fault}`)
@@ -203,7 +203,7 @@ async function settle(
 }
 
 /** Why services would refuse what is set; null when they take it. */
-function faultIn(name: SettingName, set: string): string | null {
+function refusalOf(name: SettingName, set: string): string | null {
   try {
     SETTINGS[name].parse(set)
     return null

@@ -2,7 +2,7 @@ import { redact } from '#fleet/redact.ts'
 import { plain } from '../text.ts'
 
 /** Something that a person has to do, and the commands for it, ready to paste. */
-export interface Left {
+export interface Todo {
   readonly what: string
   readonly commands?: readonly string[]
   /** Something that was wanted and did not succeed. */
@@ -10,7 +10,7 @@ export interface Left {
 }
 
 /** A numbered list for people; each command stands alone on its line. */
-export function listed(left: readonly Left[]): string {
+export function listed(left: readonly Todo[]): string {
   return left
     .flatMap(({ what, commands = [] }, index) => [
       `${String(index + 1).padStart(3)}. ${what}`,
@@ -21,6 +21,6 @@ export function listed(left: readonly Left[]): string {
 }
 
 /** One line for programs. */
-export function inWords({ what, commands = [] }: Left): string {
+export function inWords({ what, commands = [] }: Todo): string {
   return redact(commands.length === 0 ? what : `${what}: ${commands.join('; ')}`)
 }

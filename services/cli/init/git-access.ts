@@ -2,19 +2,19 @@ import { SETTINGS } from '#runtime/settings.ts'
 import type { Shell } from '../shell.ts'
 import type { Dialogue } from './dialogue.ts'
 import { environmentOf } from './half.ts'
-import type { Left } from './left.ts'
 import { type Answer, type Remote, tryRemote } from './remote.ts'
 import { askHostKeys, type Host, noteHostKeys, ownKey, type Ssh, sshHostOf } from './ssh.ts'
+import type { Todo } from './todo.ts'
 
 /** What came of asking a remote to let this host in. */
-export interface Admission {
+export interface GitAccess {
   /** As it was answered last. */
   readonly address: string
   /** What a person has to do before it is let in; null when it is. */
-  readonly left: Left | null
+  readonly left: Todo | null
 }
 
-export interface AdmissionParts {
+export interface GitAccessParts {
   readonly shell: Shell
   readonly dialogue: Dialogue
   /** The fingerprint of the host's key that somebody has compared already. */
@@ -29,10 +29,10 @@ export interface AdmissionParts {
  * Tries a remote as the services will, and helps where it says no: shows the key of a host that is not known, makes the key
  * that this host is known by, and tries again as often as a person wants.
  */
-export async function admit(remote: Remote, parts: AdmissionParts): Promise<Admission> {
+export async function gainAccess(remote: Remote, parts: GitAccessParts): Promise<GitAccess> {
   const { dialogue, shell } = parts
   let current = remote
-  let met = ''
+  let acceptedAt = ''
   for (;;) {
     dialogue.goOn()
     const answer = await tryRemote(current, shell, dialogue.signal)
@@ -42,10 +42,10 @@ export async function admit(remote: Remote, parts: AdmissionParts): Promise<Admi
       dialogue.say(`git lets ${half.user} ${right === 'push' ? 'read and push' : 'read'} there`)
       return { address, left: null }
     }
-    const isMet = met === address && answer.fault === 'unknown_host_key'
-    const left = isMet ? letReach(address, answer, parts) : await help(current, answer, parts)
+    const wasAccepted = acceptedAt === address && answer.fault === 'unknown_host_key'
+    const left = wasAccepted ? letReach(address, answer, parts) : await help(current, answer, parts)
     if (left === null) {
-      met = address
+      acceptedAt = address
       continue
     }
     if (!dialogue.canAsk) return { address, left }
@@ -67,19 +67,19 @@ function asRemote(answer: string): string | null {
 
 type Refusal = Answer & { readonly isIn: false }
 
-function letReach(address: string, { complaints, mending }: Refusal, { again }: AdmissionParts): Left {
+function letReach(address: string, { complaints, mending }: Refusal, { again }: GitAccessParts): Todo {
   return { what: `let git reach ${address} (${complaints.join('; ')}): ${mending}`, commands: [again] }
 }
 
 /** Does what can be done here about a refusal; null when that may be all, else what a person has to do. */
-async function help(remote: Remote, refusal: Refusal, parts: AdmissionParts): Promise<Left | null> {
+async function help(remote: Remote, refusal: Refusal, parts: GitAccessParts): Promise<Todo | null> {
   const { dialogue, shell, again } = parts
   const { half, settings, address } = remote
   const host = sshHostOf(address)
   const ssh: Ssh = { half, env: environmentOf(half, settings, shell), shell, signal: dialogue.signal }
-  if (host !== null && refusal.fault === 'unknown_host_key') return await meet(ssh, host, parts)
+  if (host !== null && refusal.fault === 'unknown_host_key') return await acceptHostKey(ssh, host, parts)
   dialogue.say(...refusal.complaints)
-  if (host !== null && refusal.fault === 'refused') return await introduce(ssh, host, remote, parts)
+  if (host !== null && refusal.fault === 'refused') return await showPublicKey(ssh, host, remote, parts)
   if (refusal.fault === 'refused') {
     const { hostname } = URL.canParse(address) ? new URL(address) : { hostname: 'HOST' }
     const line = `machine ${hostname} login USER password TOKEN`
@@ -92,7 +92,11 @@ async function help(remote: Remote, refusal: Refusal, parts: AdmissionParts): Pr
 }
 
 /** Shows the key of a host that is not known; it is noted only when a person says that it is the right one. */
-async function meet(ssh: Ssh, host: Host, { dialogue, accepted, onMade, again }: AdmissionParts): Promise<Left | null> {
+async function acceptHostKey(
+  ssh: Ssh,
+  host: Host,
+  { dialogue, accepted, onMade, again }: GitAccessParts,
+): Promise<Todo | null> {
   const keys = await askHostKeys(ssh, host)
   dialogue.goOn()
   const { user } = ssh.half
@@ -118,12 +122,12 @@ async function meet(ssh: Ssh, host: Host, { dialogue, accepted, onMade, again }:
 }
 
 /** Shows the key that the host has to let in, made where there is none. */
-async function introduce(
+async function showPublicKey(
   ssh: Ssh,
   host: Host,
   { right }: Remote,
-  { dialogue, onMade, again }: AdmissionParts,
-): Promise<Left> {
+  { dialogue, onMade, again }: GitAccessParts,
+): Promise<Todo> {
   const { file, publicHalf, isNew, isLocked } = await ownKey(ssh, host)
   const { user } = ssh.half
   if (isNew) onMade(`a key for ${user}: ${file}`)

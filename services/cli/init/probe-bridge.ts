@@ -3,7 +3,7 @@ import { request as askSecure } from 'node:https'
 import { adviceOnCertificate } from '#store/remote/certificate.ts'
 
 /** What came of asking a bridge whether it is there. */
-export type Reach =
+export type Probe =
   | { readonly answers: true }
   | { readonly answers: false; readonly why: string; readonly next: string }
 
@@ -11,7 +11,7 @@ const PATIENCE_MS = 8_000
 const ANSWER_MAX = 65_536
 
 /** Asks the bridge at an address who it is, trusting this authority, or those that this machine knows. */
-export async function tryBridge(url: string, authority: string | undefined, signal: AbortSignal): Promise<Reach> {
+export async function probeBridge(url: string, authority: string | undefined, signal: AbortSignal): Promise<Probe> {
   try {
     const { status, body } = await ask(url, authority, signal)
     return readAnswer(url, status, body)
@@ -69,7 +69,7 @@ async function ask(
   })
 }
 
-function readAnswer(url: string, status: number, body: string): Reach {
+function readAnswer(url: string, status: number, body: string): Probe {
   const problem = problemIn(body)
   if (problem?.code === 'not_found') return { answers: true }
   if (problem?.code === 'forbidden')
@@ -92,6 +92,6 @@ function problemIn(body: string): { readonly code?: unknown } | null {
   }
 }
 
-function failed(why: string, next: string): Reach {
+function failed(why: string, next: string): Probe {
   return { answers: false, why, next }
 }

@@ -11,9 +11,9 @@ import { programCommand } from '../up/programs.ts'
 import type { Dialogue } from './dialogue.ts'
 import { environmentOf, runAs } from './half.ts'
 import { type Host, servicesFor } from './host.ts'
-import type { Left } from './left.ts'
-import { tryBridge } from './reach.ts'
+import { probeBridge } from './probe-bridge.ts'
 import { journalOf, runs, start } from './services.ts'
+import type { Todo } from './todo.ts'
 
 /** A worker that shall be in the fleet: its number, and what kind of work it does. */
 export interface Enrolment {
@@ -22,18 +22,18 @@ export interface Enrolment {
 }
 
 /** What the host is like once its settings are written. */
-export interface Opening {
+export interface BringUp {
   readonly shell: Shell
   readonly dialogue: Dialogue
   readonly host: Host
   /** Of all services of the host, as they are now. */
   readonly settings: Readonly<Record<string, string>>
-  readonly left: Left[]
+  readonly left: Todo[]
 }
 
 /** Starts services, or leaves that to do; answers whether they run. */
 export async function startServices(
-  { shell, dialogue, host, left }: Opening,
+  { shell, dialogue, host, left }: BringUp,
   wakes: boolean,
   wanted: boolean | undefined,
   isChanged: (service: string) => boolean,
@@ -75,7 +75,7 @@ export async function startServices(
 }
 
 /** Asks the bridge by the address that workers will use. */
-export async function checkBridge({ dialogue, settings, left }: Opening): Promise<void> {
+export async function checkBridge({ dialogue, settings, left }: BringUp): Promise<void> {
   const url = settings.S2_BRIDGE_URL
   if (url === undefined) return
   let ca: string | undefined
@@ -87,7 +87,7 @@ export async function checkBridge({ dialogue, settings, left }: Opening): Promis
     left.push({ what: `${why}: put the authority's certificate there, or correct S2_TLS_CA in s2.env` })
     return
   }
-  const reach = await tryBridge(url, ca, dialogue.signal)
+  const reach = await probeBridge(url, ca, dialogue.signal)
   dialogue.goOn()
   if (reach.answers) return dialogue.say(`the bridge answers at ${url}`)
   dialogue.say(reach.why, `next: ${reach.next}`)
@@ -96,7 +96,7 @@ export async function checkBridge({ dialogue, settings, left }: Opening): Promis
 
 /** Opens a conversation with each worker that has none, by the command for it, which hands the credential out through git. */
 export async function enrol(
-  { shell, dialogue, host, settings, left }: Opening,
+  { shell, dialogue, host, settings, left }: BringUp,
   wanted: readonly Enrolment[],
 ): Promise<void> {
   const { lead } = host
@@ -134,7 +134,7 @@ export async function enrol(
 const ENROLLING_MS = 120_000
 
 /** The workers that are in the fleet, and whether the bridge has heard of each; asked of the bridge of this host. */
-export async function workersOf({ shell, host }: Pick<Opening, 'shell' | 'host'>): Promise<Map<string, boolean>> {
+export async function workersOf({ shell, host }: Pick<BringUp, 'shell' | 'host'>): Promise<Map<string, boolean>> {
   const workers = new Map<string, boolean>()
   if (host.lead === null) return workers
   await using store = await openStore(`unix:${join(host.lead.state, 'run', 'admin.sock')}`, storeParts(shell))
@@ -162,7 +162,7 @@ const CONNECTING_MS = 30_000
 const LOOK_MS = 500
 
 /** Waits until this host's worker is in the fleet; what it says instead after half a minute is left to do. */
-export async function untilConnected({ shell, dialogue, host, left }: Opening): Promise<boolean> {
+export async function untilConnected({ shell, dialogue, host, left }: BringUp): Promise<boolean> {
   const { worker } = host
   if (worker === null) return false
   const until = shell.clock.now() + CONNECTING_MS
