@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises'
 import type { Server } from 'node:http'
 import type { Server as TlsServer } from 'node:https'
 import { createSecureContext } from 'node:tls'
@@ -14,6 +13,7 @@ import type { Clock } from '#runtime/clock.ts'
 import { ConfigError } from '#runtime/config.ts'
 import type { Health } from '#runtime/health.ts'
 import type { Log } from '#runtime/log.ts'
+import { readNamedFile } from '#runtime/named-file.ts'
 import type { Store } from '#store/store.ts'
 
 export interface Certificate {
@@ -45,7 +45,7 @@ export async function readCertificate(paths: CertificatePaths): Promise<Certific
 async function readPem(setting: string, path: string): Promise<Buffer> {
   let pem: Buffer
   try {
-    pem = await readFile(path)
+    pem = await readNamedFile(path)
   } catch (error) {
     throw new ConfigError([`${setting}=${path} cannot be read (${(error as NodeJS.ErrnoException).code})`])
   }

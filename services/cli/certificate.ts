@@ -1,5 +1,4 @@
 import { createPrivateKey } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import { homedir, userInfo } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import type { Command } from 'commander'
@@ -11,6 +10,7 @@ import {
   troubleWith,
 } from '#fleet/certificate.ts'
 import { readSettings } from '#runtime/config.ts'
+import { readNamedFile } from '#runtime/named-file.ts'
 import { certificateFiles, type MadeCertificate, makeCertificate, readName } from './certificate/make.ts'
 import { EXIT, Exit, UsageError } from './failure.ts'
 import type { Shell } from './shell.ts'
@@ -144,12 +144,14 @@ async function show(shell: Shell, named: string | undefined, { key, json }: Show
   if (!shown.usable) throw new Exit(EXIT.failed)
 }
 
+const read = async (path: string): Promise<string> => (await readNamedFile(path)).toString('utf8')
+
 async function examine(
   file: string,
   beside: { readonly key: string; readonly mustHaveKey: boolean; readonly ca: string },
   now: number,
 ): Promise<Shown> {
-  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+  const text = await read(file).catch((error: NodeJS.ErrnoException) => {
     throw new UsageError(`there is no certificate to show: ${file} cannot be read (${error.code})`, 'name its file')
   })
   const facts = await Promise.resolve(text)
@@ -158,10 +160,10 @@ async function examine(
       throw new UsageError(`${file} ${error.message}`, 'name a PEM file with a certificate')
     })
   const [certificate] = readCertificates(text)
-  const authorities = await readFile(beside.ca, 'utf8')
+  const authorities = await read(beside.ca)
     .then(readCertificates)
     .catch(() => [])
-  const key = await readFile(beside.key, 'utf8')
+  const key = await read(beside.key)
     .then((pem) => (certificate?.checkPrivateKey(createPrivateKey(pem)) === true ? 'fits' : 'does not fit'))
     .catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'EACCES') return 'cannot be read by this user'

@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { readAuthority } from '#fleet/certificate.ts'
 import { type Credential, credentialPath, workerName } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { ConfigError, readSettings } from '#runtime/config.ts'
+import { readNamedFile } from '#runtime/named-file.ts'
 import { publish } from '#spool/atomic.ts'
 import { type Published, readPublished, type Way } from './enrol.ts'
 import { UsageError } from './failure.ts'
@@ -104,11 +104,11 @@ export async function wayFor(
 
 /** The authority in the file that S2_TLS_CA names. Throws ConfigError. */
 async function authorityIn(path: string): Promise<string> {
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+  const pem = await readNamedFile(path).catch((error: NodeJS.ErrnoException) => {
     throw new ConfigError([`S2_TLS_CA=${path} cannot be read (${error.code})`])
   })
   try {
-    return readAuthority(text)
+    return readAuthority(pem.toString('utf8'))
   } catch (error) {
     throw new ConfigError([`S2_TLS_CA=${path} ${(error as Error).message}`])
   }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -100,6 +101,11 @@ function put(paths: { readonly cert: string; readonly key: string }, { cert, key
   writeFileSync(paths.key, key)
 }
 
+function makePipe(path: string): void {
+  rmSync(path)
+  execFileSync('mkfifo', [path])
+}
+
 test('a renewed certificate is taken over while it runs', async () => {
   await using stage = await Stage.open(lasting(100))
   await stage.watch.look()
@@ -123,6 +129,7 @@ test('files that cannot be used change nothing; they are trouble once they stay 
     [() => writeFileSync(stage.paths.cert, other.cert), /cannot be used together/],
     [() => writeFileSync(stage.paths.cert, ''), /is not a PEM file/],
     [() => rmSync(stage.paths.key), /S2_TLS_KEY=\S+ cannot be read \(ENOENT\)/],
+    [() => makePipe(stage.paths.cert), /S2_TLS_CERT=\S+ cannot be read \(NOT_A_FILE\)/],
   ]
   for (const [make, why] of cases) {
     make()
@@ -132,11 +139,15 @@ test('files that cannot be used change nothing; they are trouble once they stay 
     assert.match(stage.troubles.certificate ?? '', why)
     assert.match(stage.troubles.certificate ?? '', /the one from before stays in force/)
     assert.equal(await stage.shown(), second)
+    rmSync(stage.paths.cert, { force: true })
     put(stage.paths, before)
     await stage.watch.look()
     assert.deepEqual(stage.troubles, {})
   }
-  assert.deepEqual(await stage.incidents(), ['-unusable', '-unusable', '-unusable'])
+  assert.deepEqual(
+    await stage.incidents(),
+    cases.map(() => '-unusable'),
+  )
 })
 
 test('one that ends soon is an incident and works on; one that has ended is trouble; renewed, all is closed', async () => {

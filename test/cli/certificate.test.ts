@@ -48,6 +48,12 @@ function read(where: string, name: string): string {
   return readFileSync(join(where, name), 'utf8')
 }
 
+/** Makes a named pipe that nobody writes to. */
+function pipe(path: string): string {
+  execFileSync('mkfifo', [path])
+  return path
+}
+
 test('create makes an authority and a certificate that it signs, with every name in it', async () => {
   const where = join(folder, 'etc/tls')
   mkdirSync(join(folder, 'etc'))
@@ -229,10 +235,10 @@ test('show tells who signed it, for which names, how long it counts and whether 
   writeFileSync(own, makeCertificate(new Date(NOW)).cert)
   const self = await shown(NOW, own)
   assert.deepEqual([self.code, self.signature, self.subject], [0, 'itself', 'localhost'])
-  for (const bad of [join(folder, 'nowhere.crt'), other]) {
+  for (const bad of [join(folder, 'nowhere.crt'), other, pipe(join(folder, 'pipe')), folder]) {
     const { code, err } = await s2(['show', bad])
     assert.equal(code, 64)
-    assert.match(err, /cannot be read \(ENOENT\)|holds no certificate in PEM/)
+    assert.match(err, /cannot be read \((ENOENT|NOT_A_FILE|EISDIR)\)|holds no certificate in PEM/)
   }
   rmSync(join(where, 'bridge.key'))
   const keyless = await shown(NOW)
@@ -254,6 +260,7 @@ test('the authority goes into the credentials of workers and of this host, and s
   const create = ['conversation', 'create', '--role-b', 'tests', '--number', '3']
   for (const [file, why] of [
     [join(where, 'ca.key'), /S2_TLS_CA=\S+ca\.key holds a private key/],
+    [pipe(join(folder, 'ca-pipe')), /S2_TLS_CA=\S+ cannot be read \(NOT_A_FILE\)/],
     [join(folder, 'nowhere.pem'), /S2_TLS_CA=\S+ cannot be read \(ENOENT\)/],
   ] as const) {
     const { code, err } = await command(create, { S2_TLS_CA: file })

@@ -1,9 +1,9 @@
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { workerName } from '#fleet/credential.ts'
 import { sessionId } from '#fleet/session.ts'
 import { askHealth, healthSocket } from '#runtime/ask.ts'
 import { hasSucceeded } from '#runtime/command.ts'
+import { readNamedFile } from '#runtime/named-file.ts'
 import { openStore } from '#store/open.ts'
 import { storeParts } from '../reach.ts'
 import type { Shell } from '../shell.ts'
@@ -80,7 +80,7 @@ export async function checkBridge({ dialogue, settings, left }: BringUp): Promis
   if (url === undefined) return
   let ca: string | undefined
   try {
-    if (settings.S2_TLS_CA !== undefined) ca = await readFile(settings.S2_TLS_CA, 'utf8')
+    if (settings.S2_TLS_CA !== undefined) ca = (await readNamedFile(settings.S2_TLS_CA)).toString('utf8')
   } catch (error) {
     const why = `S2_TLS_CA cannot be read (${(error as Error).message})`
     dialogue.say(why)
