@@ -5,6 +5,7 @@
 passed=0
 failed=0
 verdicts=()
+failures=()
 running=''
 logs=$(mktemp -d /tmp/s2-logs.XXXXXX)
 
@@ -53,12 +54,14 @@ part() { # name seconds command…
     f=1
   fi
   verdicts+=("$name: $count, $took s")
+  [ "$f" -eq 0 ] || mapfile -t -O "${#failures[@]}" failures < <(grep -E '^ *[0-9.]+ s  FAILED|^ *✖ |^not ok' "$log" | head -n 10)
   passed=$((passed + p))
   failed=$((failed + f))
 }
 
-sum_up() { # the last line is the sum of all parts, alone
+sum_up() { # what failed, by name, and the parts; the last line is the sum of all parts, alone
   printf '\n'
+  [ ${#failures[@]} -eq 0 ] || printf '%s\n' "${failures[@]}"
   printf '%s\n' "${verdicts[@]}"
   printf '%s passed, %s failed\n' "$passed" "$failed"
   [ "$failed" -eq 0 ]

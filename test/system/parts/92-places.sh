@@ -59,7 +59,7 @@ linked() { # path target command…: with the path as that link, which goes afte
 check 'the data are not the whole machine' linked /var/lib/s2 / changes_nothing 'lie in one another' install_from /src
 check 'nor what has a run in it, as /var' linked /var/lib/s2 /var changes_nothing "holds something that is not S2's" install_from /src
 check 'nor a home' linked /var/lib/s2 /srv/homes/eve changes_nothing "holds something that is not S2's" install_from /src
-check 'the settings are not those of others' linked /etc/s2 /etc/ssl changes_nothing "holds something that is not S2's" install_from /src
+check 'the settings are not those of others' linked /etc/s2 /srv/web changes_nothing "holds something that is not S2's" install_from /src
 for target in / /var /srv/homes/eve; do
   check 'an installation' install_from /src
   check "whose data have become $target leaves that with PURGE=1" linked /var/lib/s2 "$target" says 'with settings and data, but not /var/lib/s2' uninstall PURGE=1
