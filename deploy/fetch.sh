@@ -8,11 +8,6 @@ part=''
 # shellcheck source=deploy/progress.sh
 . "$root/deploy/progress.sh"
 
-fail() { # what-happened what-next
-  printf '%s\n' "s2: $1" "    next: $2" >&2
-  exit 1
-}
-
 # Leaves the package unpacked in $part/package. What lies in $part when the script ends goes with it.
 fetch() { # package version sha512 size
   command -v npm >/dev/null || fail "npm is missing, and with it the way to fetch $1 $2." \

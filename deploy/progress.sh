@@ -1,5 +1,10 @@
-# Sourced by what sets up: says what takes long while it takes it.
+# Sourced by what sets up: says what takes long while it takes it, and what went wrong.
 # shellcheck shell=sh
+
+fail() { # what-happened what-next
+  printf '%s\n' "s2: $1" "    next: $2" >&2
+  exit 1
+}
 
 # Runs a command and says what it does, on the standard error: how long it has taken, and how much lies in a folder that it
 # fills, on a terminal every second in one line, elsewhere every ten seconds. The command's own output goes where it is sent.

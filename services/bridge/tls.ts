@@ -17,8 +17,8 @@ import { readNamedFile } from '#runtime/named-file.ts'
 import type { Store } from '#store/store.ts'
 
 export interface Certificate {
-  readonly cert: Buffer
-  readonly key: Buffer
+  readonly cert: string
+  readonly key: string
   readonly facts: CertificateFacts
 }
 
@@ -42,8 +42,8 @@ export async function readCertificate(paths: CertificatePaths): Promise<Certific
   }
 }
 
-async function readPem(setting: string, path: string): Promise<Buffer> {
-  let pem: Buffer
+async function readPem(setting: string, path: string): Promise<string> {
+  let pem: string
   try {
     pem = await readNamedFile(path)
   } catch (error) {
@@ -124,7 +124,7 @@ export class CertificateWatch {
       if (!(error instanceof ConfigError)) throw error
       return `the certificate on disk cannot be used, and the one from before stays in force: ${error.faults.join('; ')}`
     }
-    if (fresh.cert.equals(this.#inForce.cert) && fresh.key.equals(this.#inForce.key)) return null
+    if (fresh.cert === this.#inForce.cert && fresh.key === this.#inForce.key) return null
     ;(this.#server as TlsServer).setSecureContext({ cert: fresh.cert, key: fresh.key })
     this.#inForce = fresh
     log.info('certificate taken over', { until: new Date(fresh.facts.notAfter).toISOString() })
@@ -153,7 +153,7 @@ export class CertificateWatch {
   async #faultOfAuthority(ca: string): Promise<string | null> {
     try {
       const authorities = readCertificates((await readPem('S2_TLS_CA', ca)).toString())
-      const chain = readCertificates(this.#inForce.cert.toString())
+      const chain = readCertificates(this.#inForce.cert)
       const isTrusted = chain.some((each) => isSignedBy(each, authorities))
       return isTrusted ? null : `was not signed by the authority in S2_TLS_CA=${ca}`
     } catch (error) {

@@ -144,14 +144,12 @@ async function show(shell: Shell, named: string | undefined, { key, json }: Show
   if (!shown.usable) throw new Exit(EXIT.failed)
 }
 
-const read = async (path: string): Promise<string> => (await readNamedFile(path)).toString('utf8')
-
 async function examine(
   file: string,
   beside: { readonly key: string; readonly mustHaveKey: boolean; readonly ca: string },
   now: number,
 ): Promise<Shown> {
-  const text = await read(file).catch((error: NodeJS.ErrnoException) => {
+  const text = await readNamedFile(file).catch((error: NodeJS.ErrnoException) => {
     throw new UsageError(`there is no certificate to show: ${file} cannot be read (${error.code})`, 'name its file')
   })
   const facts = await Promise.resolve(text)
@@ -160,10 +158,10 @@ async function examine(
       throw new UsageError(`${file} ${error.message}`, 'name a PEM file with a certificate')
     })
   const [certificate] = readCertificates(text)
-  const authorities = await read(beside.ca)
+  const authorities = await readNamedFile(beside.ca)
     .then(readCertificates)
     .catch(() => [])
-  const key = await read(beside.key)
+  const key = await readNamedFile(beside.key)
     .then((pem) => (certificate?.checkPrivateKey(createPrivateKey(pem)) === true ? 'fits' : 'does not fit'))
     .catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'EACCES') return 'cannot be read by this user'

@@ -108,7 +108,7 @@ async function authorityIn(path: string): Promise<string> {
     throw new ConfigError([`S2_TLS_CA=${path} cannot be read (${error.code})`])
   })
   try {
-    return readAuthority(pem.toString('utf8'))
+    return readAuthority(pem)
   } catch (error) {
     throw new ConfigError([`S2_TLS_CA=${path} ${(error as Error).message}`])
   }

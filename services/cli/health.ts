@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs'
-import { basename } from 'node:path'
 import type { Command } from 'commander'
 import { askHealth, healthSocket, type ProgramHealth } from '#runtime/ask.ts'
 import { closest, readSettings } from '#runtime/config.ts'
 import { type Address, PROGRAMS } from '#runtime/settings.ts'
 import { EXIT, Exit, UsageError } from './failure.ts'
+import { journalOf } from './init/services.ts'
 import type { Shell } from './shell.ts'
 import { commandEnv } from './state.ts'
 import { table } from './table.ts'
@@ -88,12 +88,17 @@ function nextFor({ program, state, troubles }: ProgramHealth, folder: string, ho
 function whereItsLogIs(program: string, folder: string, home: string | undefined): string {
   if (existsSync('/.dockerenv')) return `docker compose ps, and docker compose logs ${program}`
   if (!existsSync('/run/systemd/system')) return `start s2-${program} again, and read what it says`
-  const isWorkers = basename(folder) === 's2-worker' && program !== 'cred-sync'
-  const unit = isWorkers ? `s2-worker-${program}` : `s2-${program}`
-  const isOwn = home !== undefined && folder.startsWith(`${home}/`)
-  if (isOwn)
-    return `systemctl --user status ${unit}, and journalctl --user-unit ${unit}; systemctl --user start ${unit}`
-  return `systemctl status ${unit}, and journalctl -u ${unit}; sudo systemctl start ${unit}`
+  const isOfMachine = home === undefined || !folder.startsWith(`${home}/`)
+  const ctl = isOfMachine ? 'sudo systemctl' : 'systemctl --user'
+  const unit = unitOf(program, folder)
+  return `${ctl} status ${unit}, and ${journalOf(isOfMachine, unit)}; ${ctl} start ${unit}`
+}
+
+/** Where a host is both, the folder of its worker lies beside the orchestrator's, which has a unit of the plain name. */
+function unitOf(program: string, folder: string): string {
+  const beside = folder.replace(/-worker$/, '')
+  const isSecond = beside !== folder && program !== 'cred-sync' && existsSync(beside)
+  return isSecond ? `s2-worker-${program}` : `s2-${program}`
 }
 
 function known(program: string): string {

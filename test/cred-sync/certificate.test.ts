@@ -131,7 +131,7 @@ test('a worker trusts the bridge by its credential alone, and its certificate is
 
   await t.test('one that has expired is told on both hosts, in plain words', async () => {
     const by = {
-      subject: readCertificateFacts(readFileSync(at('ca.crt'))).subject,
+      subject: readCertificateFacts(readFileSync(at('ca.crt'), 'utf8')).subject,
       key: readFileSync(at('ca.key'), 'utf8'),
     }
     const late = makeCertificate(new Date(), '127.0.0.1', { by, validMs: [-2 * DAY_MS, -DAY_MS] })

@@ -80,7 +80,7 @@ export async function checkBridge({ dialogue, settings, left }: BringUp): Promis
   if (url === undefined) return
   let ca: string | undefined
   try {
-    if (settings.S2_TLS_CA !== undefined) ca = (await readNamedFile(settings.S2_TLS_CA)).toString('utf8')
+    if (settings.S2_TLS_CA !== undefined) ca = await readNamedFile(settings.S2_TLS_CA)
   } catch (error) {
     const why = `S2_TLS_CA cannot be read (${(error as Error).message})`
     dialogue.say(why)

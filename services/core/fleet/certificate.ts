@@ -19,8 +19,8 @@ export interface CertificateFacts {
 const AUTHORITY_MAX = 8_192
 
 /** Reads the first certificate of a PEM text. Throws an Error that says what the text is instead. */
-export function readCertificateFacts(pem: string | Uint8Array): CertificateFacts {
-  const [first] = readCertificates(typeof pem === 'string' ? pem : new TextDecoder().decode(pem))
+export function readCertificateFacts(pem: string): CertificateFacts {
+  const [first] = readCertificates(pem)
   if (first === undefined) throw new Error('holds no certificate in PEM')
   return {
     subject: commonName(first.subject),

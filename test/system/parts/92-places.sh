@@ -22,6 +22,9 @@ chapter 'an installation remembers itself'
 check 'one that lies elsewhere' install_from /src 'PREFIX=/srv/programs ETC=/etc/fleet/s2 STATE=/data/fleet BIN=/usr/bin'
 check 'is upgraded without saying so' says 'is installed already' install_from /src
 check 'its data are where they were' unit_says 'S2_STATE=/data/fleet$'
+inside mkdir /data/fleet-worker
+check 's2 health names the unit of a second half' refuses 'journalctl -u s2-worker-keepalive' inside env S2_STATE=/data/fleet-worker s2 health keepalive
+inside rmdir /data/fleet-worker
 check 'and its settings' unit_says '=-/etc/fleet/s2/s2.env'
 check 'its services start' inside systemctl start s2-watchdog
 check 'data elsewhere are refused' changes_nothing 'is installed with STATE=/data/fleet, and not /var/lib/s2' install_from /src STATE=/var/lib/s2
