@@ -63,7 +63,7 @@ uninstall: ## as root: remove the programs; PURGE=1 settings and data too
 	@./deploy/install.sh uninstall
 
 uninstall-user: ## remove what install-user installed; PURGE=1 settings and data too
-	@./deploy/install.sh uninstall-user
+	@$(AS_OWNER) ./deploy/install.sh uninstall-user
 
 bench: build ## measure; BENCH=--help says what can be asked for
 	@$(IN_ENV) node test/bench/main.ts $(BENCH)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs a command as the owner of the checkout, also where root calls it (sudo make install): what set-up and builds write
-# there stays the owner's, and nothing that the owner may change is run with root's rights.
+# there stays the owner's, and set-up and builds run nothing of the owner's with root's rights.
 #   deploy/as-owner.sh COMMAND…
 set -eu
 cd "$(dirname "$0")/.."

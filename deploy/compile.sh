@@ -25,7 +25,6 @@ go_without() { # why what-next
   exit 0
 }
 
-rm -f $uncompiled
 [ -n "$(compiler)" ] || go_without 'no compiler is here, and S2 runs without' \
   'to have the native modules compiled, install g++ and python3 (Debian and Ubuntu: apt-get install g++ python3) and run make setup.'
 
@@ -64,3 +63,5 @@ loads() { # module what-to-do-with-it
 }
 loads node-inotify 'native.Inotify.IN_CREATE'
 loads unix-dgram "native.createSocket('unix_dgram').close()"
+# Not before: a run that is cut off is due again.
+rm -f $uncompiled

@@ -36,7 +36,7 @@ fail() { # what next [exit code]
 }
 
 here=$(cd "$(dirname "$0")/.." && pwd)
-case ${1:-} in *-user) MODE=user ;; *) MODE=system ;; esac
+case ${1:-} in *-user) MODE=user suffix=-user ;; *) MODE=system suffix='' ;; esac # as make names its rules
 DESTDIR=${DESTDIR:-}
 # Tests put other files in their place, to be on WSL where they are not.
 OSRELEASE=${OSRELEASE:-/proc/sys/kernel/osrelease}
@@ -74,8 +74,9 @@ install_all() {
   stage_units "$here/systemd"
   check_units
   check_settings
-  mkdir -p "$at/releases"
+  mkdir -p "$at"
   alone
+  mkdir -p "$at/releases"
   doing=copying
   id=$(release_id)
   lay_release
@@ -87,13 +88,13 @@ install_all() {
   lift_older_units
   lay_units "$id"
   point_to "$id"
-  lay_commands
   if live; then
     ctl daemon-reload
     sweep_links
     restart_changed
     enable_new
   fi
+  lay_commands # not before: a version that is rolled back leaves the command of the one before
   note_laid
   write_record "$id"
   doing=tidying
@@ -113,7 +114,7 @@ end_with() { # exit code
     [ -e "$work/told" ] || case $doing in
       changing)
         printf 's2 install: the installation stopped half-way; what said why stands above\n' >&2
-        printf '  next: mend that and run it again, which goes on where this stopped; make uninstall takes back what there is\n' >&2
+        printf '  next: mend that and run it again, which goes on where this stopped; make uninstall%s takes back what there is\n' "$suffix" >&2
         ;;
       tidying) printf 's2 install: the new version is in force; what was left over could not be removed: what said why stands above\n' >&2 ;;
       *) printf 's2 install: stopped; what said why stands above, and what is installed is as it was\n  next: mend that and run it again\n' >&2 ;;
@@ -181,13 +182,15 @@ uninstall_all() {
     if has_systemd; then ctl daemon-reload || true; fi
   fi
   if [ "${PURGE:-}" != 1 ]; then
-    say "removed; settings in $DESTDIR$ETC and data in $(named "$STATE") are left (PURGE=1 removes them too)"
-    [ "$ETC $STATE" = "$default_ETC $default_STATE" ] || say "to find them again: make install$([ $MODE = system ] || echo -user) ETC=$ETC STATE=$STATE"
+    data=''
+    for path in $states; do data="$data $(named "$path")"; done
+    say "removed; settings in $DESTDIR$ETC and data in$data are left (PURGE=1 removes them too)"
+    [ "$ETC $STATE" = "$default_ETC $default_STATE" ] || say "to find them again: make install$suffix ETC=$ETC STATE=$STATE"
     return
   fi
   for path in $purge; do remove_folder "$DESTDIR$path"; done
   remove_users
-  say "removed, with settings and data${kept:+, but not$kept}"
+  say "removed${purge:+, with settings and data}${kept:+, but not$kept}"
 }
 
 case ${1:---help} in

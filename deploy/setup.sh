@@ -27,7 +27,7 @@ fi
 . ./deploy/env.sh
 
 # npm can leave files cut off on a full disk, and call that a success.
-is_full() { [ "$(df -Pk node_modules | awk 'NR == 2 { print $4 }')" -lt 10000 ]; }
+is_full() { [ "$(df -Pk . | awk 'NR == 2 { print $4 }')" -lt 10000 ]; }
 disk_full() { fail 'the disk is full; what was said is above.' 'make room (df -h .) and run make setup again: it takes 450 MB.'; }
 
 install_packages() {

@@ -25,7 +25,7 @@ clean() {
 }
 trap clean EXIT
 trap 'exit 130' INT
-trap 'exit 143' TERM
+trap 'exit 143' TERM HUP
 
 docker image inspect "$BASE" >/dev/null 2>&1 || docker pull "$BASE" ||
   { printf 's2: there is no image %s\n  next: docker image ls shows those that are here; debootstrap and docker import make one\n' "$BASE" >&2; exit 1; }
@@ -35,7 +35,7 @@ git=yes
 [ -z "${NODE:-}" ] || git=no
 docker run --interactive --name "$completed" --user 0:0 --env http_proxy --env https_proxy --entrypoint sh "$BASE" -s "$git" <docker/base.sh && status=0 || status=$?
 case $status in
-  0) docker export "$completed" | docker import - "$completed" >/dev/null && BASE=$completed ;;
+  0) docker export "$completed" | docker import - "$completed" >/dev/null; BASE=$completed ;;
   3) ;; # it is complete as it is
   *) exit 1 ;;
 esac

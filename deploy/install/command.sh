@@ -6,7 +6,7 @@ check_commands() {
     command=$DESTDIR$BIN/$name
     [ -e "$command" ] || [ -L "$command" ] || continue
     grep -qs S2_STATE "$command" || fail "$command is there and is another program" 'move it away, or choose another BIN'
-    grep -qs "$PREFIX/current/" "$command" || fail "$command belongs to another installation of S2" 'make uninstall for that one first, or choose another BIN'
+    is_ours "$command" || fail "$command belongs to another installation of S2" "make uninstall$suffix for that one first, or choose another BIN"
   done
 }
 
@@ -33,5 +33,5 @@ lay_commands() {
 }
 
 take_command() { # name: where it is of this installation
-  ! grep -qs "$PREFIX/current/" "$DESTDIR$BIN/$1" || rm -f "$DESTDIR$BIN/$1"
+  ! is_ours "$DESTDIR$BIN/$1" || rm -f "$DESTDIR$BIN/$1"
 }

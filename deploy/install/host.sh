@@ -56,7 +56,7 @@ check_host() {
   [ -f "$here/dist/s2.js" ] || fail 'nothing is built here' 'run make install, which builds first'
   case "$was $ROLE" in
     'worker orchestrator' | 'worker both' | 'orchestrator worker' | 'both worker')
-      fail "this host is installed as: $was" "its data belong to that: make uninstall first, and move $STATE away, to make it: $ROLE" ;;
+      fail "this host is installed as: $was" "its data belong to that: make uninstall$suffix first, and move $STATE away, to make it: $ROLE" ;;
   esac
   live || return 0
   if [ $MODE = system ]; then

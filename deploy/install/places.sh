@@ -56,12 +56,12 @@ check_apart() {
 check_others() {
   for path in "$PREFIX" "$ETC" $states; do
     other=$(other_with "$path" PREFIX ETC STATE STATE-worker)
-    [ -z "$other" ] || fail "$path lies in what the installation in $other has for itself" "choose other places, or remove that one: make uninstall PREFIX=$other" 64
+    [ -z "$other" ] || fail "$path lies in what the installation in $other has for itself" "choose other places, or remove that one: make uninstall$suffix PREFIX=$other" 64
   done
   for name in UNITS BIN; do
     eval "path=\$$name"
     other=$(other_with "$path" $name)
-    [ -z "$other" ] || fail "$path has the units and the command of the installation in $other" "a host has one: make install PREFIX=$other upgrades it, make uninstall PREFIX=$other removes it" 64
+    [ -z "$other" ] || fail "$path has the units and the command of the installation in $other" "a host has one: make install$suffix PREFIX=$other upgrades it, make uninstall$suffix PREFIX=$other removes it" 64
   done
 }
 
@@ -78,7 +78,9 @@ check_reach() {
     esac
   done
   stranger=65534
-  for path in "$PREFIX" "$BIN" "$STATE"; do
+  # Settings and data are for their owners alone, the others for everybody: there the folder itself is asked too.
+  # shellcheck disable=SC2086
+  for path in "$PREFIX/releases" "$BIN/s2" "$ETC" $states; do
     above=$(nearest "$(dirname "$(real "$path")")")
     setpriv --reuid=$stranger --regid=$stranger --clear-groups test -x "$above" ||
       fail "$path lies where the services are not let in: $above is closed" "open the folders above it (chmod o+x), or choose another place"

@@ -68,6 +68,9 @@ recorded() { # prefix name
   esac
 }
 
+# Whether a unit or a command is of this installation.
+is_ours() { grep -qs "[ =-]$PREFIX/current/" "$1"; } # file
+
 # Takes what was remembered for what was not said. What was said and is another is refused where data and units would be
 # left behind; ROLE and AGENT may change, and the host is asked whether they can.
 remember() {
@@ -78,11 +81,14 @@ remember() {
     known=''
     if [ -f "$at/.s2" ]; then known=$(recorded "$at" "$name"); fi
     if [ $name = ROLE ]; then was=$known; fi
+    if [ $name = AGENT ] && [ "$ROLE" = orchestrator ]; then known=''; fi # it was the worker's
     case $name in
       ROLE | AGENT) ;;
       *)
+        # Units and the command are taken away with an installation; the others stay.
+        case $name in UNITS | BIN) move='' ;; *) move=" move what is in $known," ;; esac
         [ -z "$known" ] || [ "${given:-$known}" = "$known" ] ||
-          fail "S2 in $at is installed with $name=$known, and not $given" "leave $name away; or make uninstall, which leaves settings and data, move what is in $known, and install it anew with $name=$given" 64
+          fail "S2 in $at is installed with $name=$known, and not $given" "leave $name away; or make uninstall$suffix, which leaves settings and data,$move and install it anew with $name=$given" 64
         ;;
     esac
     eval "$name=\${given:-\${known:-\$default}}"

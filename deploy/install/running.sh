@@ -43,8 +43,9 @@ restart_changed() {
     say "$service does not get ready with the new version: going back to $before"
     point_to "$before"
     lay_units "$before"
-    note_laid
     ctl daemon-reload
+    enable_new || true
+    note_laid
     ctl reset-failed 's2-*' || true
     for back in $restarted $(cat "$at/paused" 2>/dev/null); do ctl restart "$back" || true; done
     rm -f "$at/paused"

@@ -56,7 +56,7 @@ if [ "$(id -u)" = 0 ]; then
   done
   [ -n "$out" ] || { rm -rf "$around"; exec $set_user "$@"; }
   give() { chown -h "${SUDO_UID:-0}:${SUDO_GID:-0}" "$1"; }
-  [ -d "$out" ] || { mkdir -p -- "$out" && give "$out"; }
+  [ -d "$out" ] || { mkdir -- "$out" 2>/dev/null && give "$out"; } || true
   [ -w "$out" ] || { printf 's2: %s cannot be written\n  next: name another folder with --out\n' "$out" >&2; exit 1; }
   code=0
   said=$($set_user "$@") || code=$?

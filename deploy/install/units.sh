@@ -85,7 +85,7 @@ check_units() {
     found=$(ctl show --property=FragmentPath --value "$unit" 2>/dev/null)
     case $found in '' | "$UNITS"/* | /dev/null) continue ;; esac
     [ "$(real "$found")" != /dev/null ] || continue # masked, by whoever may
-    grep -qs "$PREFIX/current/" "$found" || { [ "${unit%.target}" != "$unit" ] && is_older "$found"; } ||
+    is_ours "$found" || { [ "${unit%.target}" != "$unit" ] && is_older "$found"; } ||
       fail "$found is there and is not from S2 in $PREFIX" "remove it, or the installation that it belongs to: a host has one"
   done
 }
@@ -198,7 +198,7 @@ stop_units() {
     found=$(ctl show --property=FragmentPath --value "$unit" 2>/dev/null)
     case $found in
       "$UNITS"/*) ;;
-      *) grep -qs "$PREFIX/current/" "$found" || continue ;;
+      *) is_ours "$found" || continue ;;
     esac
     ctl disable --now --quiet "$unit" 2>/dev/null || ctl stop "$unit" 2>/dev/null || true
   done

@@ -23,6 +23,8 @@ check 'a prefix where no service is let in' changes_nothing 'lies where the serv
 check 'data where no service is let in' changes_nothing 'lies where the services are not let in' install_from /src STATE=/home/s2
 inside sh -c 'mkdir -m 700 /srv/closed; mkdir -p /srv/others && touch /srv/others/thing'
 check 'or below a folder that is closed to them' changes_nothing '/srv/closed is closed' install_from /src STATE=/srv/closed/s2
+check 'settings below a closed folder' changes_nothing '/srv/shut is closed' inside sh -c 'mkdir -m 700 /srv/shut; cd /src; ETC=/srv/shut/s2 sh deploy/install.sh install; code=$?; rmdir /srv/shut; exit $code'
+check 'a prefix that is closed itself' changes_nothing '/srv/shut is closed' inside sh -c 'mkdir -m 700 /srv/shut; cd /src; PREFIX=/srv/shut sh deploy/install.sh install; code=$?; rmdir /srv/shut; exit $code'
 check 'a data folder of somebody else' changes_nothing "holds something that is not S2's" install_from /src STATE=/srv/others
 check 'a settings folder of somebody else' changes_nothing "/etc holds something that is not S2's" install_from /src ETC=/etc
 check 'data within the programs' changes_nothing 'lie in one another' install_from /src STATE=/opt/s2/data

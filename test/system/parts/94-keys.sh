@@ -22,4 +22,9 @@ check 'of her home nothing is seen but the keys' test "$(sees)" = '.ssh '
 check 'which cannot be written' refuses 'Read-only' inside sh -c 'nsenter -t $(systemctl show -p MainPID --value s2-cred-sync) -m touch /home/ann/.ssh/known_hosts2'
 exposure cred-sync 1.5
 check 'it goes again' inside sh -c 'cd /src && PURGE=1 sh deploy/install.sh uninstall && test ! -e /var/lib/s2-worker && id ann && test -e /home/ann/private'
+check 'both with an agent' install_from /src 'ROLE=both AGENT=ann'
+check 'becomes an orchestrator alone' install_from /src ROLE=orchestrator
+check 'and has no agent any more' inside grep -qx AGENT= /opt/s2/installation
+check 'nor units of a worker' inside sh -c '! systemctl cat s2-worker-keepalive s2-cred-sync'
+check 'it goes' inside sh -c 'cd /src && PURGE=1 sh deploy/install.sh uninstall && rm -rf /var/lib/s2-worker'
 inside sh -c 'systemctl stop test-ssh; userdel -r ann; userdel -r git' 2>/dev/null
