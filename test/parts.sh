@@ -54,7 +54,7 @@ part() { # name seconds command…
     f=1
   fi
   verdicts+=("$name: $count, $took s")
-  [ "$f" -eq 0 ] || mapfile -t -O "${#failures[@]}" failures < <(grep -E '^ *[0-9.]+ s  FAILED|^ *✖ |^not ok' "$log" | awk '!seen[$0]++' | head -n 10)
+  [ "$f" -eq 0 ] || mapfile -t -O "${#failures[@]}" failures < <(grep -E '^(Debian [0-9]+ )? *[0-9.]+ s  FAILED|^ *✖ |^not ok' "$log" | grep -v '✖ failing tests:$' | awk '!seen[$0]++' | head -n 10)
   passed=$((passed + p))
   failed=$((failed + f))
 }

@@ -403,7 +403,9 @@ test('who sends a request drop by drop, or not at all, is shut out', async () =>
       await systemClock.sleep(20)
     }
   })()
+  const began = systemClock.now()
   await closed
+  assert.ok(systemClock.now() - began < 55_000, 'Node’s own patience is a minute')
   await drip
 })
 

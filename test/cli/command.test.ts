@@ -72,7 +72,9 @@ test('long output is kept by its end, and characters cut by the pipe come out wh
 
 test('stopping ends the whole group, also children that ignore TERM', async () => {
   const pids = join(folder, 'group')
-  const running = start(`(trap '' TERM; echo $$ > ${pids}; sleep 60 & echo $! >> ${pids}; wait; sleep 60) & wait`)
+  const running = start(
+    `(trap '' TERM; sh -c 'echo $PPID' > ${pids}; sleep 1000 & echo $! >> ${pids}; wait; sleep 1000) & wait`,
+  )
   await until('it runs', () => existsSync(pids) && readFileSync(pids, 'utf8').split('\n').length > 2)
   running.stop(200)
   const { exitCode } = await running.ended
@@ -96,7 +98,7 @@ test('when the agent is killed, its command ends too', async () => {
     `import { commandStarter } from ${room('cli/work/command.ts')}
      import { systemClock } from ${room('core/runtime/clock.ts')}
      const task = ${JSON.stringify(task)}
-     const start = commandStarter(['/bin/sh', '-c', 'echo $$ > ${pid}; sleep 60 & wait'], process.env, '/', systemClock)
+     const start = commandStarter(['/bin/sh', '-c', 'echo $$ > ${pid}; sleep 1000 & wait'], process.env, '/', systemClock)
      await start(task, () => undefined).ended`,
   )
   const agent: ChildProcess = spawn(process.execPath, [script], { stdio: 'ignore' })

@@ -133,7 +133,7 @@ const noName = await lookup(name, { family: 4 }).then(
   () => `${name} has no address here`,
 )
 
-test('an orchestrator and a worker, each by one s2 init', { skip: noSshd || noName, timeout: 240_000 }, async () => {
+test('an orchestrator and a worker, each by one s2 init', { skip: noSshd || noName }, async () => {
   const repository = join(sshd.folder, 'fleet.git')
   execFileSync('git', ['init', '--quiet', '--bare', repository])
   const remote = sshd.url(repository)

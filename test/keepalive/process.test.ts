@@ -236,6 +236,6 @@ test('a message is a file soon after it was sent', async (context) => {
   tookMs.sort((x, y) => x - y)
   const [p50 = Number.NaN, p99 = Number.NaN] = [0.5, 0.99].map((part) => tookMs[Math.floor(tookMs.length * part)])
   context.diagnostic(`send → file in inbox: p50 ${p50.toFixed(2)} ms, p99 ${p99.toFixed(2)} ms`)
-  assert.ok(p50 < 5_000, `p50 ${p50} ms`)
+  assert.ok(p50 < 1_000, `polls alone take two seconds; p50 ${p50} ms`)
   await keepalive.end()
 })

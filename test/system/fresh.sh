@@ -18,6 +18,8 @@ needs systemd-container systemd-nspawn
 needs debootstrap debootstrap
 needs git git
 needs procps pgrep
+needs tmux tmux
+needs iproute2 ip
 
 declare -A suite=([12]=bookworm [13]=trixie)
 packages='npm git make' # as the README has them
@@ -52,7 +54,7 @@ lay_machine() { # number: with a Debian's usual packages, and the README's
     on "$1" root "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq ${recommended[$1]} $packages" || return
     [ -z "$cache" ] || tar -cf "$cache" -C "$root" . || return
   fi
-  settle_in "$1"
+  settle_in "$1" || return
   on "$1" root 'id ann || useradd --create-home --shell /bin/bash ann'
 }
 
@@ -214,8 +216,8 @@ for one in "$@"; do
 done
 
 # Both machines lie in $machines/12 and $machines/13, installed and not booted: what wants a second host is told with them.
-if [ $# -eq 2 ] && [ "$failed" -eq 0 ] && [ -f "$here/test/system/fresh/hosts.sh" ]; then
-  # shellcheck source=/dev/null
+if [ $# -eq 2 ] && [ "$failed" -eq 0 ]; then
+  # shellcheck source=test/system/fresh/hosts.sh
   . "$here/test/system/fresh/hosts.sh"
 fi
 

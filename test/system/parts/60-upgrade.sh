@@ -43,7 +43,7 @@ inside systemctl enable --quiet s2-watchdog
 pids >"$work/pids"
 inside sh -c 'cd /opt/s2 && sed -n s/^ROLE=//p installation >role && sed -n s/^AGENT=//p installation >agent && sed -n s/^RELEASE=//p installation >installed && mkdir prints && rm installation /var/lib/s2-installations'
 check 'what an older installer left is understood' says 'is installed already' install_from /srv/next
-check 'and remembered anew' inside sh -c 'cd /opt/s2 && grep ^ROLE=both installation && grep ^STATE=/var/lib/s2$ installation && grep ^UNITS=/usr/local/lib/systemd/system$ installation && ! ls role agent prints 2>/dev/null'
+check 'and remembered anew' inside sh -c 'cd /opt/s2 && grep ^ROLE=both installation && grep ^STATE=/var/lib/s2$ installation && grep ^UNITS=/usr/local/lib/systemd/system$ installation && test -z "$(ls -d role agent prints 2>/dev/null)"'
 check 'nothing was restarted for that' only_changed none
 inside sh -c 'mkdir -p /etc/systemd/system/s2-keepalive.service.d && printf "[Service]\nEnvironment=S2_BEAT=2s\n" >/etc/systemd/system/s2-keepalive.service.d/mine.conf'
 inside sed -i 's/^Description=.*/Description=S2 mine/' "$units/s2-cred-sync.service"
