@@ -210,6 +210,7 @@ take_units() {
     rm -f "$DESTDIR$UNITS/$file"
     rmdir "$(dirname "$DESTDIR$UNITS/$file")" 2>/dev/null || true
   done
+  rmdir "$DESTDIR$UNITS" 2>/dev/null || true # where nobody else has units
 }
 is_of_others() { # file of a unit
   other_installations | while read -r other; do

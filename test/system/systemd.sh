@@ -48,6 +48,11 @@ is_another() { # service pid: the service runs, as another process than that
   now=$(pid_of "$1")
   [ "$now" != 0 ] && [ "$now" != "$2" ] && inside systemctl is-active --quiet "s2-$1"
 }
+none_of() { # pattern…: names what is there all the same
+  local left
+  left=$(inside sh -c "find $*" 2>/dev/null)
+  [ -z "$left" ] || { echo "$left"; return 1; }
+}
 status_says() { inside s2 status | grep -q "$1"; }
 
 # A second checkout, to upgrade from: what is built, and nothing else. It is at /srv/next inside.

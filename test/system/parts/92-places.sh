@@ -45,7 +45,7 @@ inside sh -c 'cd /src && DESTDIR=/srv/package ROLE=worker PREFIX=/opt/second ETC
 check 'which of them is asked' refuses 'more than once: /opt/s2 /opt/second' uninstall PURGE=1
 pids_before=$(pid_of bridge)
 check 'the second goes with what is its own' uninstall 'PREFIX=/opt/second PURGE=1'
-check 'all of it' inside sh -c 'test -z "$(ls -d /opt/second /etc/second /data/second /usr/local/lib/second 2>/dev/null)"'
+check 'all of it' none_of /opt/second /etc/second /data/second /usr/local/lib/second
 check 'and nothing of the first' inside sh -c "test -e /var/lib/s2/bridge.db && test -e /etc/s2/s2.env && test -e $units/s2-bridge.service && id s2 && s2 --version"
 check 'which runs on' test "$(pid_of bridge)" = "$pids_before"
 check 'and is enabled' inside systemctl is-enabled s2-bridge s2-keepalive
