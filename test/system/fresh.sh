@@ -95,10 +95,12 @@ is_booted() {
   leader=$(pgrep -P "$manager" | head -n 1)
   [ -n "$leader" ] && inside systemctl is-system-running | grep -Eq 'running|degraded'
 }
-stop_machine() {
+stop_machine() { # its files are used again, so it may end in order; one that does not has its power cut
   kill "$manager" 2>/dev/null
+  within 30 is_off || kill -KILL "$leader" "$manager" 2>/dev/null
   wait "$manager" 2>/dev/null
 }
+is_off() { ! kill -0 "$manager"; }
 inside() { nsenter -t "$leader" -a env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root "$@"; }
 
 # --- what the user does ---
