@@ -152,7 +152,7 @@ export class CertificateWatch {
   /** Workers trust what S2_TLS_CA names, and nothing else. */
   async #faultOfAuthority(ca: string): Promise<string | null> {
     try {
-      const authorities = readCertificates((await readPem('S2_TLS_CA', ca)).toString())
+      const authorities = readCertificates(await readPem('S2_TLS_CA', ca))
       const chain = readCertificates(this.#inForce.cert)
       const isTrusted = chain.some((each) => isSignedBy(each, authorities))
       return isTrusted ? null : `was not signed by the authority in S2_TLS_CA=${ca}`

@@ -77,6 +77,14 @@ says() { # words command…: it works, and says these words
   return 1
 }
 
+lacks() { # words command…: it works, and does not say these words
+  local words=$1
+  shift
+  "$@" >"$work/said" 2>&1 && ! grep -q -e "$words" "$work/said" && return
+  cat "$work/said"
+  return 1
+}
+
 sum_up() { # the last line of every system test; fails unless all checks passed and there were some
   printf '\n%s passed, %s failed\n' "$passed" "$failed"
   [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
@@ -102,6 +110,14 @@ make_debian() { # folder packages [suite]
   echo force-unsafe-io >"$1/etc/dpkg/dpkg.cfg.d/s2" # what a power cut would lose is made again
   setpriv --pdeathsig TERM debootstrap --variant=minbase --include="$2" "${3:-bookworm}" "$1" "$(debian_mirror)"
 }
+
+# Ends a machine as by a button; one that waits for a service of its own for too long has its power cut.
+end_machine() { # pid of its systemd-nspawn, pid of its first process
+  kill "$1" 2>/dev/null
+  within 90 is_over "$1" || kill -KILL "$2" "$1" 2>/dev/null
+  wait "$1" 2>/dev/null
+}
+is_over() { ! kill -0 "$1"; } # pid
 
 needs_root() { [ "$(id -u)" = 0 ] || cannot "$1 wants root"; } # what
 needs() { # package command…

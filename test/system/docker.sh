@@ -192,7 +192,7 @@ check 'a base that is short of packages, and no network: they are named before a
   refuses 'lacks ca-certificates openssh-client tini libcurl3-gnutls git' env BASE=s2-base make -C "$here" --no-print-directory image
 lead_to_packages
 must 'make image builds it on a Debian as debootstrap makes it' env http_proxy=http://172.17.0.1:3128 BASE=s2-base make -C "$here" --no-print-directory image
-check 'nothing is left of what it was made with' eval '! docker image ls | grep s2-base- && ! docker ps --all | grep s2-base-'
+check 'nothing is left of what it was made with' eval 'lacks s2-base- docker image ls && lacks s2-base- docker ps --all'
 bytes() { docker image inspect --format '{{.Size}}' "$1"; }
 printf '%9s s2 has %s MB, on a Debian that had %s MB\n' '' "$(($(bytes s2) / 1000000))" "$(($(bytes s2-base) / 1000000))"
 check 'it has 220 MB or less' test "$(bytes s2)" -le 220000000

@@ -69,7 +69,7 @@ incident() { # cause: prints the summary of an open incident
     console.log(found?.summary ?? "none: " + incidents.map(({ cause }) => cause))
     process.exitCode = found === undefined ? 1 : 0' "$1"
 }
-no_incident() { ! incident "$1"; }
+no_incident() { incident "$1" | grep '^none: '; }
 incident_says() { incident "$1" | tee /dev/stderr | grep -q -e "$2"; } # cause words
 logged() { grep -q -e "$1" "$work/watchdog.log"; }
 body_is() { logged "\"agent\":\"s2-worker-$1\".*\"state\":\"$2\".*$3"; } # number state words

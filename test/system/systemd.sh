@@ -35,8 +35,7 @@ is_booted() {
 }
 stop_machine() { # as by a button: the services are told to stop
   [ -n "$nspawn" ] || return 0
-  kill "$nspawn" 2>/dev/null
-  wait "$nspawn" 2>/dev/null
+  end_machine "$nspawn" "$leader"
   nspawn=''
 }
 
@@ -50,7 +49,7 @@ is_another() { # service pid: the service runs, as another process than that
 }
 none_of() { # pattern…: names what is there all the same
   local left
-  left=$(inside sh -c "find $*" 2>/dev/null)
+  left=$(inside sh -c "find $* 2>/dev/null; true") || return
   [ -z "$left" ] || { echo "$left"; return 1; }
 }
 status_says() { inside s2 status | grep -q "$1"; }

@@ -12,6 +12,7 @@ end_hosts() {
   # Their power is cut: a machine that is asked to end may wait for one of its own services for ever, and its disk goes with it.
   [ ${#leader_of[@]} -eq 0 ] || kill -KILL "${leader_of[@]}" 2>/dev/null
   [ ${#manager_of[@]} -eq 0 ] || { kill -KILL "${manager_of[@]}"; wait "${manager_of[@]}"; } 2>/dev/null
+  manager_of=() leader_of=() # the numbers are another's from now on
   for one in 13 12; do ip netns delete "${namespace[$one]}" 2>/dev/null; done
 }
 trap 'end_hosts; end_stories; rm -rf --one-file-system "$work"' EXIT

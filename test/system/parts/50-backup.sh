@@ -1,7 +1,5 @@
 backups() { inside s2 backup list --json | grep -c '"path"'; }
 no_incident() { inside s2 incident list | grep -q 'no incident is open'; }
-no_incident_of() { ! inside s2 incident list | grep "$1"; } # unit
-incident() { inside s2 incident list | grep -q "$1"; } # words
 gone() { inside s2 restore --latest | tee "$work/gone" | grep -q "$1"; } # words
 
 chapter 'backup and restore'
@@ -20,8 +18,8 @@ check 'and the orchestrator is alive' within 15 status_says 'orchestrator.*alive
 check 'the audit chain goes on' inside systemctl start s2-backup
 inside sh -c 'echo S2_BACKUPS=/dev/null/here >/etc/s2/s2-backup.env'
 check 'a backup that cannot be made fails' refuses 's2-backup' inside systemctl start s2-backup
-check 'which is an incident' within 10 incident 's2-backup has failed'
+check 'which is an incident' within 10 says 's2-backup has failed' inside s2 incident list
 check 'the earlier ones are there' inside sh -c 'test "$(ls /var/lib/s2/backups/*.db | wc -l)" = 2'
 inside rm /etc/s2/s2-backup.env
 check 'the next one' inside systemctl start s2-backup
-check 'ends the incident' within 5 no_incident_of s2-backup
+check 'ends the incident' within 5 lacks s2-backup inside s2 incident list

@@ -25,6 +25,6 @@ check 'it goes again' inside sh -c 'cd /src && PURGE=1 sh deploy/install.sh unin
 check 'both with an agent' install_from /src 'ROLE=both AGENT=ann'
 check 'becomes an orchestrator alone' install_from /src ROLE=orchestrator
 check 'and has no agent any more' inside grep -qx AGENT= /opt/s2/installation
-check 'nor units of a worker' inside sh -c '! systemctl cat s2-worker-keepalive s2-cred-sync'
+check 'nor units of a worker' none_of "$units/s2-worker-keepalive.service" "$units/s2-cred-sync.service"
 check 'it goes' inside sh -c 'cd /src && PURGE=1 sh deploy/install.sh uninstall && rm -rf /var/lib/s2-worker'
 inside sh -c 'systemctl stop test-ssh; userdel -r ann; userdel -r git' 2>/dev/null
