@@ -4,8 +4,8 @@ import { channelNames } from '#fleet/incident.ts'
 import { ConfigError, type Env, readSettings } from '#runtime/config.ts'
 import type { LifeConfig } from '#runtime/run.ts'
 import { type Address, localStore } from '#runtime/settings.ts'
-import { Calendar } from './calendar.ts'
-import type { CertificatePaths } from './tls.ts'
+import { Calendar } from './cron-schedule.ts'
+import type { CertificatePaths } from './tls-certificate.ts'
 
 export interface Config extends LifeConfig {
   readonly store: string

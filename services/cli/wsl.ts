@@ -1,4 +1,4 @@
-import { UsageError } from './failure.ts'
+import { UsageError } from '#console/failure.ts'
 
 /**
  * A scheduled task for Windows, as PowerShell. WSL stops a distribution when no Windows process has it open, whatever runs

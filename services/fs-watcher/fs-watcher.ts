@@ -1,13 +1,13 @@
 import { join } from 'node:path'
 import { redact } from '#fleet/redact.ts'
-import { runLean } from '#runtime/lean.ts'
+import { runLean } from '#runtime/memory-tuning.ts'
 import type { Life, Program } from '#runtime/run.ts'
-import { watchesInForce } from '#runtime/watch.ts'
+import { watchesInForce } from '#runtime/folder-watch.ts'
 import { type Config, readConfig } from './config.ts'
-import { execWake } from './exec.ts'
-import { Groups } from './groups.ts'
-import type { Source, SourceTidings } from './mail.ts'
-import { Rouser } from './rouser.ts'
+import { execWake } from './wake-command.ts'
+import { Groups } from './wake-processes.ts'
+import type { Source, SourceTidings } from './unread-mail.ts'
+import { Rouser } from './waker.ts'
 import { Woken } from './woken.ts'
 
 /** Hears of new messages and wakes the agent they are for: once per message, and never twice at a time. */
@@ -70,10 +70,10 @@ async function start(config: Config, life: Life): Promise<void> {
 async function openSource(config: Config, woken: Woken, tidings: SourceTidings, life: Life): Promise<Source> {
   const { clock, chance, log, draining: signal, stack } = life
   if (config.source === 'inbox') {
-    const [{ Post }, { Inbox }] = await Promise.all([import('./post.ts'), import('#spool/inbox.ts')])
+    const [{ Post }, { Inbox }] = await Promise.all([import('./inbox-source.ts'), import('#spool/inbox.ts')])
     return new Post({ ...tidings, clock, log, signal, inbox: new Inbox(config.state), ...config })
   }
-  const [{ Database }, { openStore }] = await Promise.all([import('./database.ts'), import('#store/open.ts')])
+  const [{ Database }, { openStore }] = await Promise.all([import('./database-source.ts'), import('#store/open-store.ts')])
   const store = stack.use(await openStore(config.storeUrl, { clock, chance, log }, null, 'read'))
   return new Database(config.wakeFor, { ...tidings, clock, chance, log, signal, store, woken })
 }

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import type { SessionId } from '#fleet/session.ts'
-import { publish } from '#spool/atomic.ts'
-import type { Mail } from './mail.ts'
+import { publish } from '#spool/atomic-files.ts'
+import type { Mail } from './unread-mail.ts'
 
 /** Messages remembered by name in one session; of more that stay unread, the older ones count as woken for. */
 const NAMED_MAX = 2_000

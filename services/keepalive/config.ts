@@ -1,6 +1,6 @@
 import { type Env, readSettings } from '#runtime/config.ts'
 import type { LifeConfig } from '#runtime/run.ts'
-import type { CarryConfig } from './host.ts'
+import type { CarryConfig } from './session-manager.ts'
 
 export interface Config extends LifeConfig, CarryConfig {}
 

@@ -1,16 +1,16 @@
 import { randomUUID } from 'node:crypto'
 import { redact } from '#fleet/redact.ts'
-import { runLean } from '#runtime/lean.ts'
+import { runLean } from '#runtime/memory-tuning.ts'
 import type { Life, Program } from '#runtime/run.ts'
-import { watchFolder } from '#runtime/watch.ts'
-import { ensureFolder } from '#spool/atomic.ts'
+import { watchFolder } from '#runtime/folder-watch.ts'
+import { ensureFolder } from '#spool/atomic-files.ts'
 import { credentialsFolder, noteRenewal, readCredentials } from '#spool/credentials.ts'
-import { hintCredentials } from '#spool/hint.ts'
+import { hintCredentials } from '#spool/credential-hint.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { openRemoteStore } from '#store/remote/remote.ts'
 import { type Config, readConfig } from './config.ts'
-import { type CarryConfig, type CarryParts, Host, type Spool } from './host.ts'
+import { type CarryConfig, type CarryParts, Host, type Spool } from './session-manager.ts'
 
 /** However fast the beat, a bridge that is silent for a moment only is left its sockets: all hosts would come anew at once. */
 const PROBE_LEAST_MS = 2_000

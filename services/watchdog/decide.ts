@@ -6,11 +6,11 @@ import {
   type Plan,
   type PlannedMove,
   planMoves,
-} from '#fleet/reassignment.ts'
+} from '#fleet/task-reassignment.ts'
 import type { Task } from '#fleet/task.ts'
 import { formatDuration } from '#runtime/settings.ts'
 import type { WatchConfig } from './config.ts'
-import type { Incidents } from './incidents.ts'
+import type { Incidents } from './open-incidents.ts'
 import type { View } from './view.ts'
 
 /** What a look found to be done. */

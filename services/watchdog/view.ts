@@ -1,10 +1,10 @@
 import type { Pulses } from '#fleet/beat.ts'
-import { Bodies } from '#fleet/bodies.ts'
+import { Bodies } from '#fleet/agent-processes.ts'
 import { type Blink, blinked, Roster, type VerdictChange } from '#fleet/liveness.ts'
-import { Leases } from '#fleet/reassignment.ts'
+import { Leases } from '#fleet/task-reassignment.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Task } from '#fleet/task.ts'
-import { Cost } from '#runtime/cost.ts'
+import { Cost } from '#runtime/adaptive-rest.ts'
 import type { WatchConfig } from './config.ts'
 
 /** A moment by both clocks, milliseconds. */

@@ -2,7 +2,7 @@
 import { sessionId } from '#fleet/session.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
-import { Bell } from '#store/sqlite/bell.ts'
+import { Bell } from '#store/sqlite/changes/doorbell.ts'
 import { openSqliteStore } from '#store/sqlite/sqlite.ts'
 
 const [path = ''] = process.argv.slice(2)

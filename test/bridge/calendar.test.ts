@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { afterEach, describe, it } from 'node:test'
 import { CronTime } from 'cron'
-import { Calendar } from '../../services/bridge/calendar.ts'
+import { Calendar } from '../../services/bridge/cron-schedule.ts'
 import { Dice } from '../simulation/chance.ts'
 
 const zone = process.env.TZ

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { type Clock, systemClock } from '#runtime/clock.ts'
-import { VERBS } from '#store/remote/wire.ts'
+import { VERBS } from '#store/remote/wire-schema.ts'
 import { type Answer, Ground, HASTY } from './ground.ts'
 
 function refused(answer: Answer, status: number, code: string): void {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { readDemo } from '../../services/cli/up/demo.ts'
-import { parseFleet, readFleet } from '../../services/cli/up/fleet.ts'
-import { planPrograms, STAGE } from '../../services/cli/up/plan.ts'
+import { readDemo } from '../../services/local/demo-tasks.ts'
+import { parseFleet, readFleet } from '../../services/local/fleet-file.ts'
+import { planPrograms, STAGE } from '../../services/local/process-plan.ts'
 import { ConfigError } from '../../services/core/runtime/config.ts'
 
 const worker = { number: 1, role: 'backend', exec: 'true' }

@@ -7,7 +7,7 @@ import { after, beforeEach, test } from 'node:test'
 import Database from 'better-sqlite3'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
-import { openStore } from '#store/open.ts'
+import { openStore } from '#store/open-store.ts'
 import { run } from './shell.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-incident-'))

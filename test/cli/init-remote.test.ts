@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, wri
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { sshHostOf } from '../../services/cli/init/ssh.ts'
+import { sshHostOf } from '../../services/cli/init/ssh-keys.ts'
 import { noSshd, Sshd } from '../sshd.ts'
 import { type Outcome, run } from './shell.ts'
 

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { makeRemote, Publication } from '../../services/cli/publication.ts'
+import { makeRemote, Publication } from '../../services/core/issuing/git-publisher.ts'
 import { S2Error } from '../../services/core/fleet/errors.ts'
 import { systemChance, systemClock } from '../../services/core/runtime/clock.ts'
 import { PATIENCE_MS } from '../until.ts'

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { stripVTControlCharacters } from 'node:util'
-import { show } from '../../services/cli/screen.ts'
-import type { Shell } from '../../services/cli/shell.ts'
-import { widthOf } from '../../services/cli/text.ts'
-import { LocalFleet } from '../../services/cli/up/local.ts'
-import { Reporter } from '../../services/cli/up/reporter.ts'
-import { layOut, stay } from '../../services/cli/up/stay.ts'
+import { show } from '../../services/core/console/screen.ts'
+import type { Shell } from '../../services/core/console/context.ts'
+import { widthOf } from '../../services/core/console/text.ts'
+import { LocalFleet } from '../../services/local/process-runner.ts'
+import { Reporter } from '../../services/local/event-reporter.ts'
+import { layOut, stay } from '../../services/local/run-fleet.ts'
 import { type Clock, systemClock } from '../../services/core/runtime/clock.ts'
-import { openMemoryStore } from '../../services/core/store/memory.ts'
+import { openMemoryStore } from '../../services/core/store/memory/memory.ts'
 
 const nothing: Disposable = { [Symbol.dispose]: () => undefined }
 

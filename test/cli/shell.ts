@@ -1,5 +1,5 @@
-import { s2 } from '../../services/cli/s2.ts'
-import type { Shell } from '../../services/cli/shell.ts'
+import { s2 } from '../../services/cli/command-tree.ts'
+import type { Shell } from '../../services/core/console/context.ts'
 import { systemClock } from '../../services/core/runtime/clock.ts'
 
 /** What a command said, and how it ended. */

@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import type { Fleet } from '../../services/cli/up/fleet.ts'
-import { LocalFleet } from '../../services/cli/up/local.ts'
+import type { Fleet } from '../../services/local/fleet-file.ts'
+import { LocalFleet } from '../../services/local/process-runner.ts'
 import {
   type Child,
   type ChildEnd,
@@ -12,7 +12,7 @@ import {
   STABLE_MS,
   Supervisor,
   type SupervisorEvent,
-} from '../../services/cli/up/supervisor.ts'
+} from '../../services/local/process-supervisor.ts'
 import { systemClock } from '../../services/core/runtime/clock.ts'
 import { ManualClock, settle } from '../manual-clock.ts'
 

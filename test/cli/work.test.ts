@@ -12,12 +12,12 @@ import {
   type Running,
   type Seat,
   type WorkEvent,
-} from '../../services/cli/work/agent.ts'
-import { Claims } from '../../services/cli/work/claims.ts'
+} from '../../services/worker/task-loop.ts'
+import { Claims } from '../../services/worker/session-lock.ts'
 import { S2Error } from '../../services/core/fleet/errors.ts'
 import { type SessionId, sessionId } from '../../services/core/fleet/session.ts'
 import type { Report } from '../../services/core/fleet/task.ts'
-import { openMemoryStore } from '../../services/core/store/memory.ts'
+import { openMemoryStore } from '../../services/core/store/memory/memory.ts'
 import type { Store } from '../../services/core/store/store.ts'
 import { ManualClock, settle } from '../manual-clock.ts'
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Haste } from '../../services/cred-sync/haste.ts'
+import { Haste } from '../../services/cred-sync/hint-limiter.ts'
 import { ManualClock } from '../manual-clock.ts'
 
 function scene(chance = () => 0.5) {

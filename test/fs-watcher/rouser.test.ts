@@ -7,8 +7,8 @@ import { setImmediate as turn } from 'node:timers/promises'
 import type { SessionId } from '#fleet/session.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
-import type { Mail, Target } from '../../services/fs-watcher/mail.ts'
-import { type Call, NotBegun, Rouser } from '../../services/fs-watcher/rouser.ts'
+import type { Mail, Target } from '../../services/fs-watcher/unread-mail.ts'
+import { type Call, NotBegun, Rouser } from '../../services/fs-watcher/waker.ts'
 import { Woken } from '../../services/fs-watcher/woken.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-rouser-'))

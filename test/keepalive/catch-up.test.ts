@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { StoredMessage } from '#fleet/message.ts'
-import { CatchUp } from '../../services/keepalive/catch-up.ts'
+import { CatchUp } from '../../services/keepalive/mail-catch-up.ts'
 import { ManualClock } from '../manual-clock.ts'
 
 const LOST: StoredMessage = {

@@ -3,8 +3,8 @@ import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { folderVersion } from '#spool/atomic.ts'
-import { Glance } from '../../services/keepalive/glance.ts'
+import { folderVersion } from '#spool/atomic-files.ts'
+import { Glance } from '../../services/keepalive/directory-change.ts'
 import { ManualClock } from '../manual-clock.ts'
 
 test('a folder is read after each change, once more when the grain of its clock has passed, and then no more', async () => {

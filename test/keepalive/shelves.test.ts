@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { StoredMessage } from '#fleet/message.ts'
 import { recordingLog } from '#runtime/log.ts'
-import { Shelves } from '../../services/keepalive/shelves.ts'
+import { Shelves } from '../../services/keepalive/ack-tracker.ts'
 import { ManualClock } from '../manual-clock.ts'
 import { MemoryInbox } from './spool.ts'
 

@@ -2,11 +2,11 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import type { MemberStatus } from '../../services/cli/up/control.ts'
-import { familyOf, markedBy, processes } from '../../services/cli/up/members.ts'
+import type { MemberStatus } from '../../services/core/console/fleet-control.ts'
+import { familyOf, markedBy, processes } from '../../services/local/process-tree.ts'
 import { systemChance, systemClock } from '../../services/core/runtime/clock.ts'
 import { recordingLog } from '../../services/core/runtime/log.ts'
-import { openStore } from '../../services/core/store/open.ts'
+import { openStore } from '../../services/core/store/open-store.ts'
 import type { Store } from '../../services/core/store/store.ts'
 import { freePort } from '../port.ts'
 import { until } from '../until.ts'
@@ -93,7 +93,7 @@ export class Stage implements AsyncDisposable {
   }
 
   async members(): Promise<MemberStatus[]> {
-    const { askControl } = await import('../../services/cli/up/control.ts')
+    const { askControl } = await import('../../services/core/console/fleet-control.ts')
     return (await askControl(this.state, 'GET', '/members')) as MemberStatus[]
   }
 

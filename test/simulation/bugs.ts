@@ -1,4 +1,4 @@
-import { Bodies } from '#fleet/bodies.ts'
+import { Bodies } from '#fleet/agent-processes.ts'
 import { Roster } from '#fleet/liveness.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Report } from '#fleet/task.ts'

@@ -1,5 +1,5 @@
-import type { Body } from '#fleet/bodies.ts'
-import type { Source } from '../../services/watchdog/evidence.ts'
+import type { Body } from '#fleet/agent-processes.ts'
+import type { Source } from '../../services/watchdog/process-sources/read-source.ts'
 import type { Life } from './clock.ts'
 import type { History } from './history.ts'
 import type { SimulatedHost } from './host.ts'

@@ -1,5 +1,5 @@
 import type { Credential } from '#fleet/credential.ts'
-import { readLetter } from '#fleet/letters.ts'
+import { readLetter } from '#fleet/task-messages.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Task } from '#fleet/task.ts'
 import { recordingLog } from '#runtime/log.ts'
@@ -12,8 +12,8 @@ import {
   type Reports,
   type Running,
   type WorkConfig,
-} from '../../services/cli/work/agent.ts'
-import { type CarryConfig, Host } from '../../services/keepalive/host.ts'
+} from '../../services/worker/task-loop.ts'
+import { type CarryConfig, Host } from '../../services/keepalive/session-manager.ts'
 import { Life, Machine } from './clock.ts'
 import type { History } from './history.ts'
 import { type Bridge, Link, openWire, type Surroundings } from './network.ts'

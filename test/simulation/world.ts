@@ -1,7 +1,7 @@
 import { partnerOf, type SessionId } from '#fleet/session.ts'
 import { isOpen, type NewTask, PRIORITIES, type Priority } from '#fleet/task.ts'
 import { Loop } from '#runtime/loop.ts'
-import { openMemoryStore } from '#store/memory.ts'
+import { openMemoryStore } from '#store/memory/memory.ts'
 import type { Store } from '#store/store.ts'
 import type { WatchConfig } from '../../services/watchdog/config.ts'
 import { type Bug, plant, spoil } from './bugs.ts'

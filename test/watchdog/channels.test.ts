@@ -15,7 +15,7 @@ import {
   openChannels,
   TELL_TIMEOUT_MS,
   webhookChannel,
-} from '../../services/watchdog/channels.ts'
+} from '../../services/watchdog/alert-channels.ts'
 import { readConfig } from '../../services/watchdog/config.ts'
 import { isOver } from '../process-state.ts'
 import { until } from '../until.ts'

@@ -4,11 +4,11 @@ import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import type { Body } from '#fleet/bodies.ts'
+import type { Body } from '#fleet/agent-processes.ts'
 import type { S2Error } from '#fleet/errors.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { SETTINGS } from '#runtime/settings.ts'
-import { SystemdSource } from '../../services/watchdog/evidence/systemd.ts'
+import { SystemdSource } from '../../services/watchdog/process-sources/systemd.ts'
 
 class Manager implements AsyncDisposable {
   readonly #folder: string

@@ -7,9 +7,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { suite, test } from 'node:test'
-import { Bodies, type Body } from '#fleet/bodies.ts'
+import { Bodies, type Body } from '#fleet/agent-processes.ts'
 import { systemClock } from '#runtime/clock.ts'
-import { TmuxSource } from '../../services/watchdog/evidence/tmux.ts'
+import { TmuxSource } from '../../services/watchdog/process-sources/tmux.ts'
 import { until } from '../until.ts'
 
 const isThere = spawnSync('tmux', ['-V']).status === 0

@@ -1,7 +1,7 @@
 import { redact } from '#fleet/redact.ts'
-import { UsageError } from '../failure.ts'
-import type { Shell } from '../shell.ts'
-import { plain } from '../text.ts'
+import { UsageError } from '#console/failure.ts'
+import type { Shell } from '#console/context.ts'
+import { plain } from '#console/text.ts'
 
 /** What is wrong with an answer; null when nothing is. */
 export type Check = (answer: string) => string | null

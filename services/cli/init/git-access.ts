@@ -1,9 +1,9 @@
 import { SETTINGS } from '#runtime/settings.ts'
-import type { Shell } from '../shell.ts'
+import type { Shell } from '#console/context.ts'
 import type { Dialogue } from './dialogue.ts'
-import { environmentOf } from './half.ts'
-import { type Answer, type Remote, tryRemote } from './remote.ts'
-import { askHostKeys, type Host, noteHostKeys, ownKey, type Ssh, sshHostOf } from './ssh.ts'
+import { environmentOf } from './service-user.ts'
+import { type Answer, type Remote, tryRemote } from './try-remote.ts'
+import { askHostKeys, type Host, noteHostKeys, ownKey, type Ssh, sshHostOf } from './ssh-keys.ts'
 import type { Todo } from './todo.ts'
 
 /** What came of asking a remote to let this host in. */

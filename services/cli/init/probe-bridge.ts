@@ -1,6 +1,6 @@
 import { request as askPlain } from 'node:http'
 import { request as askSecure } from 'node:https'
-import { adviceOnCertificate } from '#store/remote/certificate.ts'
+import { adviceOnCertificate } from '#store/remote/server-trust.ts'
 
 /** What came of asking a bridge whether it is there. */
 export type Probe =

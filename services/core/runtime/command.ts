@@ -1,6 +1,6 @@
 import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import type { Clock } from './clock.ts'
-import { childStdio } from './descriptors.ts'
+import { childStdio } from './fd-inheritance.ts'
 
 /** A command that is run to its end, bounded in time and output. */
 export interface Command {

@@ -5,7 +5,7 @@ import { dirname } from 'node:path'
 import { ConfigError } from './config.ts'
 import { Metrics } from './metrics.ts'
 import type { Address } from './settings.ts'
-import { type SocketDoor, socketDoor } from './socket.ts'
+import { type SocketDoor, socketDoor } from './socket-path.ts'
 
 /** What a program says of itself: whether it lives, whether it can work, and figures. */
 export class Health {

@@ -1,6 +1,6 @@
 import { createLogger, format, transports } from 'winston'
 import type { Env } from './config.ts'
-import { markFor } from './journal.ts'
+import { markFor } from './journal-priority.ts'
 
 /** One JSON line per event on standard output; journald, which is told its priority, and docker keep it. */
 export interface Log {

@@ -1,11 +1,11 @@
-import { healthSocket } from './ask.ts'
+import { healthSocket } from './health-client.ts'
 import { type Chance, type Clock, systemChance, systemClock } from './clock.ts'
 import { ConfigError, type Env } from './config.ts'
 import { Health, serveHealth } from './health.ts'
-import { markFor } from './journal.ts'
+import { markFor } from './journal-priority.ts'
 import { type Level, type Log, openLog, type Redact } from './log.ts'
-import { openNotify } from './notify.ts'
-import { Pulse, ROUND_MS } from './pulse.ts'
+import { openNotify } from './systemd-notify.ts'
+import { Pulse, ROUND_MS } from './progress-monitor.ts'
 import type { Address } from './settings.ts'
 
 /** What every program needs to live: the part of its configuration that `run` itself reads. */

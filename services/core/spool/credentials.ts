@@ -4,8 +4,8 @@ import { readAuthority } from '#fleet/certificate.ts'
 import { CREDENTIAL_FILE_MAX, type Credential } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { parseSession, type SessionId, type Side, sessionId } from '#fleet/session.ts'
-import { publish } from './atomic.ts'
-import { diskError, invalid, parseObject, readPlainFile } from './file.ts'
+import { publish } from './atomic-files.ts'
+import { diskError, invalid, parseObject, readPlainFile } from './plain-file.ts'
 
 /** What the credentials folder of a host holds. */
 export interface FoundCredentials {

@@ -1,6 +1,6 @@
 import { DELIVERY, type Delivery, type StoredMessage } from '#fleet/message.ts'
 import { parseSession, type SessionId } from '#fleet/session.ts'
-import { invalid, parseObject, readPlainFile } from './file.ts'
+import { invalid, parseObject, readPlainFile } from './plain-file.ts'
 
 /** Bytes of the largest message file anybody reads; every text we write fits, each character escaped. */
 export const MESSAGE_FILE_MAX = 4 * 1024 * 1024

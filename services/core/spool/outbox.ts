@@ -5,9 +5,9 @@ import { CODES, type Code, type S2Error } from '#fleet/errors.ts'
 import { checkDraft, type Draft } from '#fleet/message.ts'
 import { parseSession, type SessionId } from '#fleet/session.ts'
 import type { Report } from '#fleet/task.ts'
-import { ensureFolder, folderVersion, publish, renameOrRemove, syncFolder, writeSynced } from './atomic.ts'
-import { setAside } from './bad.ts'
-import { diskError, invalid, parseObject, readPlainFile } from './file.ts'
+import { ensureFolder, folderVersion, publish, renameOrRemove, syncFolder, writeSynced } from './atomic-files.ts'
+import { setAside } from './quarantine.ts'
+import { diskError, invalid, parseObject, readPlainFile } from './plain-file.ts'
 
 /** Something that an agent of this host has to say, kept until the bridge has it. */
 export type OutboxItem =

@@ -2,7 +2,7 @@
  * A fleet that beats, and the bridge that collects its beats, in one process beside the watchdog: the store is the same
  * database. Times are those of the machine's monotonic clock, which all its processes share.
  */
-import { readLetter } from '#fleet/letters.ts'
+import { readLetter } from '#fleet/task-messages.ts'
 import { type SessionId, sessionId } from '#fleet/session.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { SessionId } from '#fleet/session.ts'
 import { joinProof } from '#fleet/signature.ts'
-import { SOCKET_PATH } from '#store/remote/wire.ts'
+import { SOCKET_PATH } from '#store/remote/wire-schema.ts'
 import { Digits, FIRST, PLACE } from './digits.ts'
 import { type Ears, Pieces, type Talker } from './talker.ts'
 

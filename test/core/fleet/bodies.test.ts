@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Bodies, type Body } from '#fleet/bodies.ts'
+import { Bodies, type Body } from '#fleet/agent-processes.ts'
 
 function body(id: string, state: Body['state'], more: Partial<Body> = {}): Body {
   return { id, agent: 'w1', name: `container ${id}`, state, why: '', mayStart: false, ...more }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
-import { LETTER_ACTION, type Letter, readLetter, writeLetter } from '#fleet/letters.ts'
+import { LETTER_ACTION, type Letter, readLetter, writeLetter } from '#fleet/task-messages.ts'
 import { TEXT_MAX } from '#fleet/message.ts'
 import { DESCRIPTION_MAX, PRIORITIES } from '#fleet/task.ts'
 

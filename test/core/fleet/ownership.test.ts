@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
-import { readLetter } from '#fleet/letters.ts'
+import { readLetter } from '#fleet/task-messages.ts'
 import {
   applyCancel,
   applyLease,
@@ -11,7 +11,7 @@ import {
   beginTask,
   nextToLease,
   type Ruling,
-} from '#fleet/ownership.ts'
+} from '#fleet/task-ownership.ts'
 import type { SessionId } from '#fleet/session.ts'
 import { isLeased, isOpen, type Task } from '#fleet/task.ts'
 

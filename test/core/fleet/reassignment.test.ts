@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import type { Pulse } from '#fleet/beat.ts'
-import { Bodies } from '#fleet/bodies.ts'
+import { Bodies } from '#fleet/agent-processes.ts'
 import { Roster } from '#fleet/liveness.ts'
 import {
   type Candidate,
@@ -13,7 +13,7 @@ import {
   Leases,
   type Need,
   planMoves,
-} from '#fleet/reassignment.ts'
+} from '#fleet/task-reassignment.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Task } from '#fleet/task.ts'
 import { know } from './know.ts'

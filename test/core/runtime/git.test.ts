@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test'
 import { systemClock } from '#runtime/clock.ts'
 import { type Ending, runCommand } from '#runtime/command.ts'
 import { readSettings } from '#runtime/config.ts'
-import { complaintsOf, faultOf, type GitFault, mendingOf, readerEnv, sshCommand } from '#runtime/git.ts'
+import { complaintsOf, faultOf, type GitFault, mendingOf, readerEnv, sshCommand } from '#runtime/git-errors.ts'
 import { freePort } from '../../port.ts'
 import { noSshd, Sshd } from '../../sshd.ts'
 

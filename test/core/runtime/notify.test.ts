@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
-import { type Notify, openNotify } from '#runtime/notify.ts'
+import { type Notify, openNotify } from '#runtime/systemd-notify.ts'
 import { until } from '../../until.ts'
 
 const WATCHDOG_MS = 2_000

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Health } from '#runtime/health.ts'
-import { Pulse, ROUND_MS } from '#runtime/pulse.ts'
+import { Pulse, ROUND_MS } from '#runtime/progress-monitor.ts'
 import { ManualClock } from '../../manual-clock.ts'
 
 test('a program whose rounds end is well; one whose rounds ceased is stuck, until one ends', async () => {

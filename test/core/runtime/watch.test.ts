@@ -19,7 +19,7 @@ import { promisify } from 'node:util'
 import { systemClock } from '#runtime/clock.ts'
 import { runCommand } from '#runtime/command.ts'
 import { recordingLog } from '#runtime/log.ts'
-import { type FolderWatch, type Means, watchesInForce, watchFolder } from '#runtime/watch.ts'
+import { type FolderWatch, type Means, watchesInForce, watchFolder } from '#runtime/folder-watch.ts'
 import { without } from '../../native.ts'
 import { PATIENCE_MS, until } from '../../until.ts'
 

@@ -5,9 +5,9 @@ import { mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSy
 import { join } from 'node:path'
 import { test } from 'node:test'
 import Database from 'better-sqlite3'
-import { type BackupWish, listBackups, makeBackup } from '#store/sqlite/backup.ts'
-import { type CopyParts, roomIn } from '#store/sqlite/copy.ts'
-import { proveFile } from '#store/sqlite/proof.ts'
+import { type BackupWish, listBackups, makeBackup } from '#store/sqlite/backup/backup.ts'
+import { type CopyParts, roomIn } from '#store/sqlite/backup/copy-database.ts'
+import { proveFile } from '#store/sqlite/backup/integrity-check.ts'
 import { mainOf } from '../../program.ts'
 import { Ground, noPython, openChannel, refused } from './sqlite-ground.ts'
 

@@ -9,9 +9,9 @@ import type { Beat } from '#fleet/beat.ts'
 import type { OpenedConversation } from '#fleet/conversation.ts'
 import { type Code, S2Error } from '#fleet/errors.ts'
 import type { Alert, NewIncident } from '#fleet/incident.ts'
-import { LETTER_ACTION, type Letter, readLetter } from '#fleet/letters.ts'
+import { LETTER_ACTION, type Letter, readLetter } from '#fleet/task-messages.ts'
 import { FILES_MAX, KEY_MAX, type Message, NAME_MAX, type StoredMessage, TEXT_MAX } from '#fleet/message.ts'
-import { EVIDENCE_MAX } from '#fleet/ownership.ts'
+import { EVIDENCE_MAX } from '#fleet/task-ownership.ts'
 import { type SessionId, sessionId } from '#fleet/session.ts'
 import {
   DESCRIPTION_MAX,

@@ -1,4 +1,4 @@
-import { openMemoryStore } from '#store/memory.ts'
+import { openMemoryStore } from '#store/memory/memory.ts'
 import { contract } from './contract.ts'
 
 contract('memory', async (parts) => {

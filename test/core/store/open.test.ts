@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { openStore } from '#store/open.ts'
+import { openStore } from '#store/open-store.ts'
 import { Ground, openChannel, refused } from './sqlite-ground.ts'
 
 test('sqlite: opens a database by its path', async () => {

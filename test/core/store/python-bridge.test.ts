@@ -1,10 +1,10 @@
 /** Side by side with the Python bridge on one file, both ways. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { readLetter } from '#fleet/letters.ts'
+import { readLetter } from '#fleet/task-messages.ts'
 import { type SessionId, sessionId } from '#fleet/session.ts'
 import { systemClock } from '#runtime/clock.ts'
-import { fromPythonMetadata, fromPythonTime, pythonMetadata, pythonTime } from '#store/sqlite/python.ts'
+import { fromPythonMetadata, fromPythonTime, pythonMetadata, pythonTime } from '#store/sqlite/python/python-format.ts'
 import type { Store } from '#store/store.ts'
 import { until } from '../../until.ts'
 import { Ground, type Neighbour, noPython, openChannel } from './sqlite-ground.ts'

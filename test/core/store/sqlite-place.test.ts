@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import Database from 'better-sqlite3'
 import { S2Error } from '#fleet/errors.ts'
-import { demandLocalDisk } from '#store/sqlite/place.ts'
+import { demandLocalDisk } from '#store/sqlite/file/database-path.ts'
 import { Ground, noPython, openChannel, refused } from './sqlite-ground.ts'
 
 const isRoot = process.getuid?.() === 0
@@ -293,7 +293,7 @@ test('a folder and a file that this user cannot write are refused', async () => 
 
 test('every handle keeps synchronous FULL, and beats NORMAL', async () => {
   await using ground = await Ground.make()
-  const { Connection, prepare } = await import('#store/sqlite/connection.ts')
+  const { Connection, prepare } = await import('#store/sqlite/file/connection.ts')
   await (await ground.open())[Symbol.asyncDispose]()
   for (const [durability, level] of [
     ['FULL', 2],

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path'
 import { systemChance, systemClock } from '../../../services/core/runtime/clock.ts'
 import { recordingLog } from '../../../services/core/runtime/log.ts'
-import { openStore } from '../../../services/core/store/open.ts'
+import { openStore } from '../../../services/core/store/open-store.ts'
 import type { Store } from '../../../services/core/store/store.ts'
 import { makeCertificate } from '../../bridge/certificate.ts'
 import { ROLES, workerOf } from '../../rehearse/stage.ts'

@@ -1,6 +1,6 @@
 import type { Act } from '#fleet/audit.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { type Addressed, readLetter } from '#fleet/letters.ts'
+import { type Addressed, readLetter } from '#fleet/task-messages.ts'
 import type { Message } from '#fleet/message.ts'
 import {
   applyCancel,
@@ -16,7 +16,7 @@ import {
   type Refusal,
   type Step,
   taskOfLetter,
-} from '#fleet/ownership.ts'
+} from '#fleet/task-ownership.ts'
 import type { SessionId } from '#fleet/session.ts'
 import { isOpen, type Move, type NewTask, type Report, type Task } from '#fleet/task.ts'
 import type { Clock } from '#runtime/clock.ts'

@@ -13,7 +13,7 @@ import {
   orNull,
   Session,
   StoredMessage,
-} from './wire.ts'
+} from './wire-schema.ts'
 
 /**
  * What is said over the one WebSocket of a host, JSON text a frame. The bridge opens with a challenge; the host joins it

@@ -7,12 +7,12 @@ import type { AgentVerdict } from '#fleet/liveness.ts'
 import type { Draft, Mark, Message, StoredMessage } from '#fleet/message.ts'
 import { conversationOf, type SessionId, sideOf } from '#fleet/session.ts'
 import type { Move, NewTask, Report, Task } from '#fleet/task.ts'
-import { Hints } from '../hints.ts'
+import { Hints } from '../hint-channel.ts'
 import type { Evidence, Store, StoreParts, TaskFilter } from '../store.ts'
-import type { Box } from './box.ts'
-import { Courier, type Key } from './courier.ts'
-import { Link } from './link.ts'
-import { type Frozen, type Input, type Output, VERBS, type VerbName } from './wire.ts'
+import type { Box } from './mail-buffer.ts'
+import { Courier, type Key } from './http-client.ts'
+import { Link } from './websocket-link.ts'
+import { type Frozen, type Input, type Output, VERBS, type VerbName } from './wire-schema.ts'
 
 /** The tokens at hand. Looked up at every call, so that a changed one is taken over at once. */
 export interface Keyring {

@@ -1,0 +1,48 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import { S2Error } from '#fleet/errors.ts'
+import type { SessionId } from '#fleet/session.ts'
+import { checkJoinProof, readClaim, type Signable, verify } from '#fleet/signature.ts'
+import type { Clock } from '#runtime/clock.ts'
+import type { Nonces } from './nonce-cache.ts'
+import type { Tokens } from './token-cache.ts'
+
+/** Finds out who calls. Every refusal of a signature reads the same, whether the session is unknown, ended or another's. */
+export class Guard {
+  readonly #tokens: Tokens
+  readonly #nonces: Nonces
+  readonly #clock: Clock
+
+  constructor(tokens: Tokens, nonces: Nonces, clock: Clock) {
+    this.#tokens = tokens
+    this.#nonces = nonces
+    this.#clock = clock
+  }
+
+  /** Who signed this request. Throws `unauthenticated`; `expired` with our time when it was signed at another time. */
+  async identify(request: Signable, headers: IncomingHttpHeaders): Promise<SessionId> {
+    const claim = readClaim(headers)
+    if (claim === null) throw unsigned()
+    const tokens = this.#tokens.peek(claim.session) ?? (await this.#tokens.fetch(claim.session))
+    if (!verify(request, claim, tokens)) throw unknownCaller()
+    this.#nonces.admit(claim.created, `${claim.session} ${claim.nonce}`, this.#clock.wall())
+    return claim.session
+  }
+
+  /** Whether this proof, made for this challenge, is the session's. */
+  async accepts(session: SessionId, proof: string, challenge: string, after: number | null): Promise<boolean> {
+    const tokens = this.#tokens.peek(session) ?? (await this.#tokens.fetch(session))
+    return checkJoinProof(proof, tokens, challenge, session, after)
+  }
+}
+
+function unsigned(): S2Error {
+  return new S2Error('unauthenticated', 'the request bears no signature of the form that is spoken here', {
+    next: 'sign it by RFC 9421: label s2, hmac-sha256, ("@method" "@path" "@query" "content-digest"), created, nonce, keyid, alg',
+  })
+}
+
+export function unknownCaller(): S2Error {
+  return new S2Error('unauthenticated', 'the signature is not that of a live session', {
+    next: 'get the present credential of this session; its conversation may have ended',
+  })
+}

@@ -1,0 +1,270 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { S2Error } from '#fleet/errors.ts'
+import { conversationOf, type SessionId } from '#fleet/session.ts'
+import type { Clock } from '#runtime/clock.ts'
+import { PROBLEM_TYPE, toProblem } from '#store/remote/problem-details.ts'
+import {
+  checkOf,
+  faultOf,
+  type Input,
+  type Output,
+  ROOT,
+  STREAMS,
+  type StreamName,
+  VERBS,
+  type Verb,
+  type VerbName,
+} from '#store/remote/wire-schema.ts'
+import type { Store } from '#store/store.ts'
+import type { Allowance } from './rate-limit.ts'
+import type { Bodies } from './request-body.ts'
+import type { Guard } from './authentication.ts'
+import type { Hosts } from './host-header-check.ts'
+import { readJson } from './parse-json.ts'
+import type { Members } from './permissions.ts'
+import type { Refusals } from './error-reporter.ts'
+import { stream } from './ndjson-stream.ts'
+
+export interface DoorParts {
+  readonly store: Store
+  readonly clock: Clock
+  readonly guard: Guard
+  readonly members: Members
+  readonly hosts: Hosts
+  readonly bodies: Bodies
+  readonly requests: Allowance
+  readonly beats: Allowance
+  readonly refusals: Refusals
+  readonly draining: AbortSignal
+  /** A session beat through this door. */
+  onBeat(session: SessionId): void
+  /** A conversation or its tokens changed through this door. */
+  onChange(conversation: string): void
+  onAnswer(): void
+}
+
+/** Writes under way: beyond this the disk does not keep up, and waiting would only make it worse. */
+const WRITING_MAX = 10_000
+/** How long a caller that still sends, though it is refused already, is listened to: cut off, it would not see why. */
+const LINGER_MS = 1_000
+
+/** The conversation that a verb of the administration changed. */
+const CHANGED: { readonly [N in VerbName]?: (input: Input<N>, output: Output<N>) => string } = {
+  openConversation: (_, { id }) => id,
+  renewConversation: ({ id }) => id,
+  endConversation: ({ id }) => id,
+  rotateToken: ({ session }) => conversationOf(session),
+}
+const REQUEST_ID = /^[\w.:-]{1,64}$/
+
+interface Route {
+  readonly name: VerbName
+  readonly verb: Verb
+}
+
+const ROUTES: ReadonlyMap<string, Route> = new Map(
+  Object.entries(VERBS).map(([name, verb]) => [ROOT + name, { name: name as VerbName, verb }]),
+)
+
+/** From a request to its answer. It translates only: what a verb does is the store's matter. */
+export class Door {
+  readonly #parts: DoorParts
+  #writing = 0
+
+  constructor(parts: DoorParts) {
+    this.#parts = parts
+  }
+
+  /** Answers requests that must be signed. */
+  readonly onSigned = (request: IncomingMessage, response: ServerResponse): void => {
+    this.#answerSigned(request, response).catch((error) => this.#refuse(request, response, error))
+  }
+
+  /** Answers requests that came through the administration socket: whoever may open it may do everything. */
+  readonly onAdmin = (request: IncomingMessage, response: ServerResponse): void => {
+    this.#answerAdmin(request, response).catch((error) => this.#refuse(request, response, error))
+  }
+
+  async #answerSigned(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { hosts, bodies, guard, requests, beats } = this.#parts
+    hosts.check(request)
+    if (request.headers.origin !== undefined) allowOrigin(request.headers.origin, response)
+    if (request.method === 'OPTIONS') return preflight(response)
+    const url = request.url ?? ''
+    const cut = url.indexOf('?')
+    const path = cut < 0 ? url : url.slice(0, cut)
+    const { name, verb } = route(request, path)
+    const body = await this.#read(request, response, bodies)
+    const signable = { method: 'POST', path, query: cut < 0 ? '?' : url.slice(cut), body }
+    const caller = await guard.identify(signable, request.headers)
+    const waitS = (name === 'beat' ? beats : requests).spend(caller)
+    if (waitS > 0) throw rateLimited(waitS)
+    const input = readInput(verb, body)
+    if (verb.who === 'admin') throw adminOnly(name)
+    if (verb.who === 'session' && verb.speaksFor?.(input, caller) !== true) throw notYours(caller)
+    const output =
+      verb.who === 'member'
+        ? await this.#write(verb, () => this.#parts.members.call(name as Parameters<Members['call']>[0], input, caller))
+        : await this.#write(verb, () => verb.call(this.#parts.store, input))
+    if (name === 'beat') this.#parts.onBeat(caller)
+    this.#reply(response, output)
+  }
+
+  async #answerAdmin(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { store, bodies, onChange } = this.#parts
+    const path = request.url ?? ''
+    const streamed = path.startsWith(ROOT) && Object.hasOwn(STREAMS, path.slice(ROOT.length))
+    if (streamed && request.method === 'POST') {
+      const name = path.slice(ROOT.length) as StreamName
+      const input = check(STREAMS[name].input, readJson(await this.#read(request, response, bodies)))
+      return await stream(name, input, response, this.#parts)
+    }
+    const { name, verb } = route(request, path)
+    const input = readInput(verb, await this.#read(request, response, bodies))
+    const output = await this.#write(verb, () => verb.call(store, input))
+    const changed = CHANGED[name] as ((input: unknown, output: unknown) => string) | undefined
+    if (changed !== undefined) onChange(changed(input, output))
+    this.#reply(response, output)
+  }
+
+  #read(request: IncomingMessage, response: ServerResponse, bodies: Bodies): Promise<Buffer> {
+    if (request.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase() !== 'application/json') {
+      throw new S2Error('invalid', 'the body is not said to be application/json', {
+        next: 'send content-type: application/json',
+      })
+    }
+    if (request.headers.expect !== undefined) response.writeContinue()
+    return bodies.read(request)
+  }
+
+  /** Calls a verb; one that writes is counted while it is under way, and turned away when too many are. */
+  async #write(verb: Verb, call: () => Promise<unknown>): Promise<unknown> {
+    if (verb.effect === 'reads') return await call()
+    if (this.#writing >= WRITING_MAX) {
+      throw new S2Error('unavailable', 'the bridge has more to write than it can', {
+        next: 'try again with the same key',
+        retryAfterS: 1,
+      })
+    }
+    this.#writing += 1
+    try {
+      return await call()
+    } finally {
+      this.#writing -= 1
+    }
+  }
+
+  get writing(): number {
+    return this.#writing
+  }
+
+  #reply(response: ServerResponse, output: unknown): void {
+    const text = JSON.stringify(output)
+    response.writeHead(200, {
+      'content-type': 'application/json',
+      'content-length': Buffer.byteLength(text),
+      'cache-control': 'no-store',
+      ...(this.#parts.draining.aborted ? { connection: 'close' } : {}),
+    })
+    response.end(text)
+    this.#parts.onAnswer()
+  }
+
+  #refuse(request: IncomingMessage, response: ServerResponse, error: unknown): void {
+    const given = request.headers['x-request-id']
+    const givenId = typeof given === 'string' && REQUEST_ID.test(given) ? given : undefined
+    const id = this.#parts.refusals.note(
+      error,
+      (request.url ?? '').slice(0, 100),
+      request.socket.remoteAddress ?? null,
+      givenId,
+    )
+    if (response.headersSent) return void response.destroy()
+    const isMethod = error instanceof MethodError
+    const problem = toProblem(error, id, isMethod ? 405 : undefined)
+    const text = JSON.stringify(problem)
+    const whole = request.complete
+    if (problem.retryAfterS !== undefined) response.setHeader('retry-after', Math.ceil(problem.retryAfterS))
+    if (isMethod) response.setHeader('allow', 'POST')
+    if (!whole || this.#parts.draining.aborted) response.setHeader('connection', 'close')
+    response.writeHead(problem.status, {
+      'content-type': PROBLEM_TYPE,
+      'content-length': Buffer.byteLength(text),
+      'cache-control': 'no-store',
+    })
+    if (whole) return void response.end(text)
+    response.write(text)
+    this.#linger(request, response)
+  }
+
+  /** Lets a caller finish what it is sending, unread and for a moment only, so that it reads why it was refused. */
+  #linger(request: IncomingMessage, response: ServerResponse): void {
+    const over = new AbortController()
+    request.once('end', () => over.abort()).once('close', () => over.abort())
+    request.resume()
+    const end = (): void => void response.end()
+    this.#parts.clock.sleep(LINGER_MS, over.signal).then(end, end)
+  }
+}
+
+class MethodError extends S2Error {
+  constructor(method: string | undefined) {
+    super('invalid', `${String(method).slice(0, 20)} is not spoken here`, { next: 'use POST' })
+  }
+}
+
+function route(request: IncomingMessage, path: string): Route {
+  const found = ROUTES.get(path)
+  if (found === undefined) {
+    throw new S2Error('not_found', `there is nothing at ${JSON.stringify(path.slice(0, 100))}`, {
+      next: `ask ${ROOT}<verb>, or look whether both sides are of the same version`,
+    })
+  }
+  if (request.method !== 'POST') throw new MethodError(request.method)
+  return found
+}
+
+function readInput(verb: Verb, body: Buffer): unknown {
+  return check(verb.input, readJson(body))
+}
+
+function check(schema: Verb['input'], value: unknown): unknown {
+  if (checkOf(schema).Check(value)) return value
+  throw new S2Error('invalid', `the body does not fit: ${faultOf(schema, value)}`, {
+    next: 'send what the verb takes, and nothing else',
+  })
+}
+
+function rateLimited(waitS: number): S2Error {
+  return new S2Error('rate_limited', 'this session has made too many requests', {
+    next: 'ask less often, or raise S2_RATE of the bridge',
+    retryAfterS: waitS,
+  })
+}
+
+function adminOnly(name: string): S2Error {
+  return new S2Error('forbidden', `${name} is for the bridge's own host`, {
+    next: 'ask through the administration socket run/admin.sock of its state folder',
+  })
+}
+
+function notYours(caller: SessionId): S2Error {
+  return new S2Error('forbidden', `${caller} may speak only for itself`, {
+    next: 'sign with the credential of the session that is meant',
+  })
+}
+
+function allowOrigin(origin: string, response: ServerResponse): void {
+  response.setHeader('access-control-allow-origin', origin)
+  response.setHeader('vary', 'origin')
+}
+
+function preflight(response: ServerResponse): void {
+  response
+    .writeHead(204, {
+      'access-control-allow-methods': 'POST',
+      'access-control-allow-headers': 'content-type, content-digest, signature, signature-input, x-request-id',
+      'access-control-max-age': '600',
+    })
+    .end()
+}

@@ -1,0 +1,94 @@
+import { createServer, type Server, type ServerOptions } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import type { Clock } from '#runtime/clock.ts'
+import { listen } from '#runtime/health.ts'
+import type { Address } from '#runtime/settings.ts'
+import type { Certificate } from './tls-certificate.ts'
+
+/** How long callers may take, and how often sockets are looked after. Milliseconds. */
+export interface Patience {
+  /** Until all headers are here. */
+  readonly headersMs: number
+  /** Until the whole request is here. */
+  readonly requestMs: number
+  /** Between two looks for sockets that are dead, slow or idle. */
+  readonly inspectMs: number
+}
+
+export const PATIENCE: Patience = { headersMs: 10_000, requestMs: 20_000, inspectMs: 5_000 }
+
+const CONNECTIONS_MAX = 20_000
+/** How long a response may wait to be taken. */
+const STUCK_MS = 120_000
+/** Longer than any client of ours keeps an idle connection, so that none sends into one that is being closed. */
+const KEEP_ALIVE_MS = 75_000
+
+/** The server for signed requests: with TLS where there is a certificate. */
+export function makeServer(certificate: Certificate | null, patience: Patience): Server {
+  const options = optionsFor(patience)
+  const server =
+    certificate === null
+      ? createServer(options)
+      : createTlsServer({
+          ...options,
+          cert: certificate.cert,
+          key: certificate.key,
+          minVersion: 'TLSv1.2',
+          handshakeTimeout: patience.headersMs,
+        })
+  server.timeout = STUCK_MS
+  return server
+}
+
+/** The server for administration: its streams may be quiet for as long as nothing happens. */
+export function makeAdminServer(patience: Patience): Server {
+  return createServer(optionsFor(patience))
+}
+
+export interface OpenParts {
+  readonly clock: Clock
+  readonly draining: AbortSignal
+  /** How long requests under way may take to end once it drains, milliseconds. */
+  readonly graceMs: number
+}
+
+/**
+ * Listens until `draining` aborts: then takes nothing new at once. Disposing waits for what is under way, and in the end
+ * for nobody. Throws `ConfigError`.
+ */
+export async function openServer(server: Server, address: Address, parts: OpenParts): Promise<AsyncDisposable> {
+  const { clock, draining, graceMs } = parts
+  server.maxConnections = CONNECTIONS_MAX
+  await listen(server, address)
+  const closed = new Promise<void>((resolve) => server.once('close', () => resolve()))
+  const close = (): void => void (server.listening && server.close())
+  draining.addEventListener('abort', close, { once: true })
+  return {
+    [Symbol.asyncDispose]: async () => {
+      draining.removeEventListener('abort', close)
+      close()
+      const over = new AbortController()
+      await Promise.race([closed, clock.sleep(graceMs, over.signal).catch(() => undefined)])
+      over.abort()
+      server.closeAllConnections()
+      await closed
+    },
+  }
+}
+
+export function urlOf(server: Server, address: Address, isTls: boolean): string {
+  if ('path' in address) return `unix:${address.path}`
+  const { port, family, address: host } = server.address() as AddressInfo
+  return `${isTls ? 'https' : 'http'}://${family === 'IPv6' ? `[${host}]` : host}:${port}`
+}
+
+function optionsFor({ headersMs, requestMs }: Patience): ServerOptions {
+  return {
+    maxHeaderSize: 8_192,
+    headersTimeout: headersMs,
+    requestTimeout: requestMs,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    connectionsCheckingInterval: headersMs / 5,
+  }
+}

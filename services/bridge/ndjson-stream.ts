@@ -1,0 +1,72 @@
+import type { ServerResponse } from 'node:http'
+import type { SessionId } from '#fleet/session.ts'
+import type { Clock } from '#runtime/clock.ts'
+import { toProblem } from '#store/remote/problem-details.ts'
+import type { StreamName } from '#store/remote/wire-schema.ts'
+import type { Store } from '#store/store.ts'
+import type { Refusals } from './error-reporter.ts'
+
+/** An empty line in so long, so that a listener knows a quiet bridge from a dead one. */
+const STILL_HERE_MS = 10_000
+
+export interface StreamParts {
+  readonly store: Store
+  readonly clock: Clock
+  readonly draining: AbortSignal
+  readonly refusals: Refusals
+}
+
+/** Answers with what a stream of the store brings, a line each, no faster than it is read, until the listener leaves. */
+export async function stream(
+  name: StreamName,
+  input: unknown,
+  response: ServerResponse,
+  parts: StreamParts,
+): Promise<void> {
+  const gone = new AbortController()
+  response.once('close', () => gone.abort())
+  const signal = AbortSignal.any([gone.signal, parts.draining])
+  response.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store', connection: 'close' })
+  response.flushHeaders()
+  const still = sayStillHere(response, parts.clock, signal)
+  try {
+    for await (const item of items(name, input, parts.store, signal)) {
+      if (!response.write(`${JSON.stringify(item)}\n`)) await drained(response, signal)
+      if (signal.aborted) break
+    }
+  } catch (error) {
+    const id = parts.refusals.note(error, name, null)
+    response.write(`${JSON.stringify(toProblem(error, id))}\n`)
+  } finally {
+    gone.abort()
+    await still
+    response.end()
+  }
+}
+
+function items(name: StreamName, input: unknown, store: Store, signal: AbortSignal): AsyncIterable<unknown> {
+  if (name === 'credentialHints') return store.credentialHints(signal)
+  if (name === 'traffic') return store.traffic((input as { after: number }).after, signal)
+  const { reader, after } = input as { reader: SessionId; after: number }
+  return store.mail(reader, after, signal)
+}
+
+async function sayStillHere(response: ServerResponse, clock: Clock, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await clock.sleep(STILL_HERE_MS, signal).catch(() => undefined)
+    if (!signal.aborted && !response.writableNeedDrain) response.write('\n')
+  }
+}
+
+function drained(response: ServerResponse, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const settle = (): void => {
+      response.off('drain', settle)
+      signal.removeEventListener('abort', settle)
+      resolve()
+    }
+    response.once('drain', settle)
+    signal.addEventListener('abort', settle, { once: true })
+    if (signal.aborted) settle()
+  })
+}

@@ -1,0 +1,94 @@
+import { S2Error } from '#fleet/errors.ts'
+import type { Log } from '#runtime/log.ts'
+import { ClockError } from '#store/remote/problem-details.ts'
+
+/** How old a signature may be, seconds. */
+const WINDOW_S = 60
+/**
+ * How far it may lie ahead, seconds. Not a minute as well: whatever lies ahead could be repeated after a restart has
+ * forgotten its nonce, and so nobody could be heard before it. A clock that runs ahead is told the right time instead.
+ */
+const AHEAD_S = 1
+/** Of about 100 bytes each. */
+const REMEMBERED_MAX = 1_000_000
+
+/**
+ * Lets every signed request in once. Nonces are remembered for as long as their time is accepted, and in memory only:
+ * what was signed when, or before, this memory began is refused, so that a restart forgets nothing that matters.
+ */
+export class Nonces {
+  readonly #log: Log
+  readonly #bySecond = new Map<number, Set<string>>()
+  #count = 0
+  /** Nothing that was created in this second or before is let in. */
+  #barrier: number
+  #purgedAt: number
+
+  /** `wallMs`: now. */
+  constructor(wallMs: number, log: Log) {
+    this.#log = log
+    this.#purgedAt = Math.floor(wallMs / 1000)
+    this.#barrier = this.#purgedAt + AHEAD_S
+  }
+
+  /** Throws `expired` with the time of this clock, or `unauthenticated` when this nonce was here before. */
+  admit(created: number, nonce: string, wallMs: number): void {
+    const now = Math.floor(wallMs / 1000)
+    if (now !== this.#purgedAt) this.#purge(now)
+    if (created > now + AHEAD_S || created < now - WINDOW_S) {
+      throw new ClockError(
+        `the request was signed ${Math.abs(created - now)} s ${created > now ? 'ahead' : 'ago'}`,
+        wallMs,
+        {
+          next: `sign it with a clock that is right: at most ${WINDOW_S} s old`,
+        },
+      )
+    }
+    if (created <= this.#barrier) {
+      throw new ClockError('the bridge has started since the request was signed', wallMs, {
+        next: 'sign it anew in a moment',
+        retryAfterS: Math.max(0, this.#barrier + 1 - wallMs / 1000),
+      })
+    }
+    this.#remember(created, nonce)
+  }
+
+  get size(): number {
+    return this.#count
+  }
+
+  #remember(created: number, nonce: string): void {
+    let nonces = this.#bySecond.get(created)
+    if (nonces === undefined) {
+      nonces = new Set()
+      this.#bySecond.set(created, nonces)
+    }
+    if (nonces.has(nonce)) {
+      throw new S2Error('unauthenticated', 'this very request was made before', {
+        next: 'sign it anew, with another nonce',
+      })
+    }
+    if (this.#count >= REMEMBERED_MAX) {
+      throw new S2Error('unavailable', 'the bridge has more requests than it can remember', {
+        next: 'try again in a while',
+        retryAfterS: 1,
+      })
+    }
+    nonces.add(nonce)
+    this.#count += 1
+  }
+
+  #purge(now: number): void {
+    this.#purgedAt = now
+    for (const [created, nonces] of this.#bySecond) {
+      if (created >= now - WINDOW_S) continue
+      this.#bySecond.delete(created)
+      this.#count -= nonces.size
+      // Should the clock be set back, what is forgotten here must not come in again.
+      this.#barrier = Math.max(this.#barrier, created)
+    }
+    if (this.#barrier <= now + AHEAD_S) return
+    this.#log.warn('the clock was set back: signatures count from now on', { seconds: this.#barrier - now })
+    this.#barrier = now + AHEAD_S
+  }
+}

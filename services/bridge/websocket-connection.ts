@@ -1,0 +1,325 @@
+import { randomBytes } from 'node:crypto'
+import type { Duplex } from 'node:stream'
+import type { RawData, WebSocket } from 'ws'
+import { S2Error } from '#fleet/errors.ts'
+import type { StoredMessage } from '#fleet/message.ts'
+import { conversationOf, type SessionId, sessionId, sideOf } from '#fleet/session.ts'
+import { backoff } from '#runtime/backoff.ts'
+import type { Chance, Clock } from '#runtime/clock.ts'
+import type { BridgeFrame, HostFrame } from '#store/remote/frames.ts'
+import { CLOSE, HOST_FRAMES, MAIL_WINDOW, readFrame } from '#store/remote/frames.ts'
+import { toProblem } from '#store/remote/problem-details.ts'
+import type { Store } from '#store/store.ts'
+import { Allowance } from './rate-limit.ts'
+import type { Beater, BeatQueue } from './beat-batcher.ts'
+import { type Guard, unknownCaller } from './authentication.ts'
+import { readJson } from './parse-json.ts'
+import type { Refusals } from './error-reporter.ts'
+
+export interface ConnectionParts {
+  readonly store: Store
+  readonly clock: Clock
+  readonly chance: Chance
+  readonly guard: Guard
+  readonly refusals: Refusals
+  readonly beats: BeatQueue
+  onBeat(session: SessionId): void
+  onMail(): void
+}
+
+const SIDES = ['a', 'b'] as const
+/** Frames a minute, and what a join that fails costs of them. */
+const FRAMES_PER_MINUTE = 60_000
+const FAILED_JOIN_COST = 500
+const SESSIONS_MAX = 1_000
+const MARKS_UNDER_WAY_MAX = 100
+/** Bytes that wait to be taken by the other side: above the first mail waits, above the second there is no other side. */
+const WAITING_BYTES = 1024 * 1024
+const WAITING_BYTES_MAX = 8 * 1024 * 1024
+/** How long the other side may take nothing at all while something waits for it. */
+const SLOW_MS = 10_000
+/** How long it may say nothing. A host says something every few seconds. */
+const QUIET_MS = 60_000
+/** How long it may stay without joining for any session. */
+const UNJOINED_MS = 5_000
+const MAIL_RETRY = { firstMs: 100, mostMs: 5_000 }
+
+interface Join {
+  readonly session: SessionId
+  readonly after: number | null
+  readonly proof: string
+  readonly over: AbortController
+  /** Ids of mail that was sent and not said to be taken. */
+  underWay: number[]
+  room: PromiseWithResolvers<void> | null
+}
+
+/** One host's socket: who has joined by it, their mail going out, their beats and marks coming in. */
+export class Connection implements Beater {
+  readonly #ws: WebSocket
+  readonly #parts: ConnectionParts
+  readonly #wire: Duplex
+  readonly #challenge = randomBytes(24).toString('base64url')
+  readonly #joins = new Map<SessionId, Join>()
+  readonly #frames: Allowance
+  /** Joins and leaves happen one after the other, in the order they came. */
+  #turn: Promise<void> = Promise.resolve()
+  #turns = 0
+  #marks = 0
+  #heardAt: number
+  #unjoinedSince: number | null
+  #slow: { readonly since: number; readonly over: PromiseWithResolvers<void> } | null = null
+
+  constructor(ws: WebSocket, wire: Duplex, parts: ConnectionParts) {
+    this.#ws = ws
+    this.#wire = wire
+    this.#parts = parts
+    this.#frames = new Allowance(FRAMES_PER_MINUTE, parts.clock)
+    this.#heardAt = parts.clock.now()
+    this.#unjoinedSince = this.#heardAt
+    ws.on('message', this.#onMessage)
+    ws.on('error', () => undefined) // `close` follows and says what matters
+    ws.on('ping', () => {
+      this.#heardAt = parts.clock.now()
+    })
+    ws.on('close', this.#onClose)
+    wire.on('drain', this.#onDrain)
+    this.#say({ t: 'challenge', challenge: this.#challenge })
+  }
+
+  get sessions(): number {
+    return this.#joins.size
+  }
+
+  close(code: number, why: string): void {
+    this.#ws.close(code, why)
+  }
+
+  terminate(): void {
+    this.#ws.terminate()
+  }
+
+  /** Ends what is dead, slow or idle. */
+  inspect(now: number): void {
+    if (now - this.#heardAt > QUIET_MS) this.#ws.terminate()
+    else if (this.#slow !== null && now - this.#slow.since > SLOW_MS) this.#ws.terminate()
+    else if (this.#unjoinedSince !== null && now - this.#unjoinedSince > UNJOINED_MS) {
+      this.#ws.close(CLOSE.policy, 'no session has joined')
+    }
+  }
+
+  /** Who has joined of a conversation, or at all. */
+  sessionsOf(conversation: string | null): readonly SessionId[] {
+    if (conversation === null) return [...this.#joins.keys()]
+    return SIDES.map((side) => sessionId(conversation, side)).filter((session) => this.#joins.has(session))
+  }
+
+  /** Puts out those whose token has ended since they joined. In doubt they stay. */
+  async recheck(sessions: readonly SessionId[]): Promise<void> {
+    for (const session of sessions) {
+      const join = this.#joins.get(session)
+      if (join === undefined) continue
+      const { proof, after } = join
+      const still = await this.#parts.guard.accepts(session, proof, this.#challenge, after).catch(() => true)
+      if (still || this.#joins.get(session) !== join) continue
+      this.#leave(session)
+      this.#refuseJoin(session, unknownCaller())
+    }
+  }
+
+  /** Tells the workers of these conversations that have joined; only their credentials come by git. */
+  hintCredentials(conversations: ReadonlySet<string>): void {
+    for (const session of this.#joins.keys()) {
+      if (sideOf(session) === 'b' && conversations.has(conversationOf(session))) this.#say({ t: 'credential', session })
+    }
+  }
+
+  onBeatTaken(n: number): void {
+    this.#send(`{"t":"done","n":${n}}`)
+  }
+
+  onBeatFailed(n: number, error: unknown): void {
+    this.#fail(n, error, 'beat')
+  }
+
+  readonly #onMessage = (data: RawData, isBinary: boolean): void => {
+    this.#heardAt = this.#parts.clock.now()
+    const frame = isBinary ? null : parse(data)
+    if (this.#frames.spend('') > 0) this.#offend('too many frames')
+    else if (frame === null) this.#offend('that is no frame')
+    else if (frame.t === 'beat') this.#beat(frame)
+    else if (frame.t === 'mark') this.#mark(frame)
+    else if (frame.t === 'taken') this.#taken(frame)
+    else this.#queue(frame)
+  }
+
+  readonly #onClose = (): void => {
+    for (const session of [...this.#joins.keys()]) this.#leave(session)
+    this.#onDrain()
+    this.#wire.off('drain', this.#onDrain)
+  }
+
+  #beat({ n, beats }: HostFrame & { readonly t: 'beat' }): void {
+    if (beats.length === 0) {
+      this.onBeatTaken(n)
+      return
+    }
+    const { onBeat, beats: queue } = this.#parts
+    // One that was just put out has been told so; its beats no longer count, and those of the others do.
+    const ours = beats.every(({ session }) => this.#joins.has(session))
+      ? beats
+      : beats.filter(({ session }) => this.#joins.has(session))
+    for (const { session } of ours) onBeat(session)
+    queue.add(this, n, ours)
+  }
+
+  #mark({ n, session, ids, mark }: HostFrame & { readonly t: 'mark' }): void {
+    if (!this.#joins.has(session)) {
+      this.#fail(n, unknownCaller(), 'mark')
+      return
+    }
+    if (this.#marks >= MARKS_UNDER_WAY_MAX) {
+      this.#offend('too many marks at once')
+      return
+    }
+    this.#marks += 1
+    this.#parts.store
+      .mark(session, ids, mark)
+      .then(
+        () => this.#say({ t: 'done', n }),
+        (error) => this.#fail(n, error, 'mark'),
+      )
+      .finally(() => {
+        this.#marks -= 1
+      })
+  }
+
+  #taken({ session, id }: HostFrame & { readonly t: 'taken' }): void {
+    const join = this.#joins.get(session)
+    if (join === undefined) return
+    join.underWay = join.underWay.filter((each) => each > id)
+    if (join.underWay.length >= MAIL_WINDOW) return
+    join.room?.resolve()
+    join.room = null
+  }
+
+  #queue(frame: HostFrame & { readonly t: 'join' | 'leave' }): void {
+    if (this.#turns >= 2 * SESSIONS_MAX) {
+      this.#offend('too many joins at once')
+      return
+    }
+    this.#turns += 1
+    this.#turn = this.#turn
+      .then(() => (frame.t === 'leave' ? this.#leave(frame.session) : this.#join(frame)))
+      .catch((error) => this.#refuseJoin(frame.session, error))
+      .finally(() => {
+        this.#turns -= 1
+      })
+  }
+
+  async #join({ session, after, proof }: HostFrame & { readonly t: 'join' }): Promise<void> {
+    if (this.#joins.size >= SESSIONS_MAX && !this.#joins.has(session)) {
+      throw new S2Error('rate_limited', `one socket carries ${SESSIONS_MAX} sessions`, { next: 'open another' })
+    }
+    const accepted = await this.#parts.guard.accepts(session, proof, this.#challenge, after)
+    if (this.#ws.readyState !== this.#ws.OPEN) return
+    this.#leave(session)
+    if (!accepted) {
+      if (this.#frames.spend('', FAILED_JOIN_COST) > 0) this.#offend('too many frames')
+      throw unknownCaller()
+    }
+    const join: Join = { session, after, proof, over: new AbortController(), underWay: [], room: null }
+    this.#joins.set(session, join)
+    this.#unjoinedSince = null
+    this.#say({ t: 'joined', session, after })
+    if (after !== null) void this.#deliver(join, after)
+  }
+
+  #leave(session: SessionId): void {
+    const join = this.#joins.get(session)
+    if (join === undefined) return
+    this.#joins.delete(session)
+    join.over.abort()
+    join.room?.resolve()
+    if (this.#joins.size === 0) this.#unjoinedSince = this.#parts.clock.now()
+  }
+
+  /** Sends mail for as long as the join lasts, from the cursor on; what the store cannot do just now it does later. */
+  async #deliver(join: Join, after: number): Promise<void> {
+    const { store, clock, chance, refusals } = this.#parts
+    const { signal } = join.over
+    let cursor = after
+    for (let attempt = 0; !signal.aborted; attempt += 1) {
+      try {
+        for await (const message of store.mail(join.session, cursor, signal)) {
+          await this.#push(join, message)
+          if (signal.aborted) return
+          cursor = message.id
+          attempt = 0
+        }
+      } catch (error) {
+        if (!signal.aborted) refusals.note(error, 'mail', join.session)
+      }
+      await clock.sleep(backoff(attempt, MAIL_RETRY, chance), signal).catch(() => undefined)
+    }
+  }
+
+  /** Sends one message once there is room for it: in the reader's window, and on the wire. */
+  async #push(join: Join, message: StoredMessage): Promise<void> {
+    while (!join.over.signal.aborted) {
+      if (join.underWay.length >= MAIL_WINDOW) {
+        join.room ??= Promise.withResolvers()
+        await join.room.promise
+      } else if (this.#ws.bufferedAmount > WAITING_BYTES) {
+        this.#slow ??= { since: this.#parts.clock.now(), over: Promise.withResolvers() }
+        await this.#slow.over.promise
+      } else {
+        join.underWay.push(message.id)
+        this.#say({ t: 'mail', session: join.session, message })
+        this.#parts.onMail()
+        return
+      }
+    }
+  }
+
+  readonly #onDrain = (): void => {
+    this.#slow?.over.resolve()
+    this.#slow = null
+  }
+
+  #offend(why: string): void {
+    this.#parts.refusals.note(new S2Error('invalid', why), 'socket', [...this.#joins.keys()][0] ?? null)
+    this.#ws.close(CLOSE.policy, why)
+  }
+
+  #refuseJoin(session: SessionId, error: unknown): void {
+    const id = this.#parts.refusals.note(error, 'join', session)
+    this.#say({ t: 'refused', session, problem: toProblem(error, id) })
+  }
+
+  #fail(n: number, error: unknown, what: string): void {
+    const id = this.#parts.refusals.note(error, what, null)
+    this.#say({ t: 'failed', n, problem: toProblem(error, id) })
+  }
+
+  #say(frame: BridgeFrame): void {
+    this.#send(JSON.stringify(frame))
+  }
+
+  #send(text: string): void {
+    if (this.#ws.readyState !== this.#ws.OPEN) return
+    if (this.#ws.bufferedAmount > WAITING_BYTES_MAX) {
+      this.#ws.terminate()
+      return
+    }
+    this.#ws.send(text)
+  }
+}
+
+function parse(data: RawData): HostFrame | null {
+  try {
+    return readFrame(HOST_FRAMES, readJson(data as Buffer))
+  } catch {
+    return null
+  }
+}

@@ -1,0 +1,128 @@
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { WebSocketServer } from 'ws'
+import { S2Error } from '#fleet/errors.ts'
+import { CLOSE } from '#store/remote/frames.ts'
+import { PROBLEM_TYPE, toProblem } from '#store/remote/problem-details.ts'
+import { SOCKET_PATH } from '#store/remote/wire-schema.ts'
+import { Connection, type ConnectionParts } from './websocket-connection.ts'
+import type { Hosts } from './host-header-check.ts'
+
+export interface SocketsParts extends ConnectionParts {
+  readonly hosts: Hosts
+  readonly draining: AbortSignal
+  /** Bytes of the largest frame. */
+  readonly frameMax: number
+}
+
+const CONNECTIONS_MAX = 16_384
+/** How long those on the other side may take to say goodbye when the bridge stops. */
+const GOODBYE_MS = 1_000
+
+/** All hosts that hold a WebSocket to this bridge. */
+export class Sockets {
+  readonly #parts: SocketsParts
+  readonly #server: WebSocketServer
+  readonly #connections = new Set<Connection>()
+  #emptied: PromiseWithResolvers<void> | null = null
+
+  constructor(parts: SocketsParts) {
+    this.#parts = parts
+    this.#server = new WebSocketServer({
+      noServer: true,
+      clientTracking: false,
+      perMessageDeflate: false,
+      maxPayload: parts.frameMax,
+      maxFragments: 64,
+      maxBufferedChunks: 4096,
+    })
+  }
+
+  get hosts(): number {
+    return this.#connections.size
+  }
+
+  get sessions(): number {
+    let sum = 0
+    for (const { sessions } of this.#connections) sum += sessions
+    return sum
+  }
+
+  readonly onUpgrade = (request: IncomingMessage, wire: Duplex, head: Buffer): void => {
+    wire.on('error', () => undefined)
+    try {
+      this.#check(request)
+    } catch (error) {
+      this.#turnAway(request, wire, error)
+      return
+    }
+    this.#server.handleUpgrade(request, wire, head, (ws) => {
+      const connection = new Connection(ws, wire, this.#parts)
+      this.#connections.add(connection)
+      ws.on('close', () => {
+        this.#connections.delete(connection)
+        if (this.#connections.size === 0) this.#emptied?.resolve()
+      })
+    })
+  }
+
+  /** Ends dead, slow and idle ones. */
+  inspect(): void {
+    const now = this.#parts.clock.now()
+    for (const connection of this.#connections) connection.inspect(now)
+  }
+
+  /** Puts out sessions whose tokens have ended: of one conversation, or of all. */
+  async recheck(conversation: string | null = null): Promise<void> {
+    for (const connection of [...this.#connections]) {
+      const sessions = connection.sessionsOf(conversation)
+      if (sessions.length > 0) await connection.recheck(sessions)
+    }
+  }
+
+  hintCredentials(conversations: readonly string[]): void {
+    const hinted = new Set(conversations)
+    for (const connection of this.#connections) connection.hintCredentials(hinted)
+  }
+
+  /** Tells all that the bridge goes away, and waits a moment for them. */
+  async close(): Promise<void> {
+    if (this.#connections.size === 0) return
+    this.#emptied = Promise.withResolvers()
+    for (const connection of this.#connections) connection.close(CLOSE.goingAway, 'the bridge stops')
+    const over = new AbortController()
+    const late = this.#parts.clock.sleep(GOODBYE_MS, over.signal).catch(() => undefined)
+    await Promise.race([this.#emptied.promise, late])
+    over.abort()
+    for (const connection of [...this.#connections]) connection.terminate()
+  }
+
+  #check(request: IncomingMessage): void {
+    this.#parts.hosts.check(request)
+    if (request.url !== SOCKET_PATH) {
+      throw new S2Error('not_found', 'there is no socket here', { next: `open ${SOCKET_PATH}` })
+    }
+    if (this.#parts.draining.aborted) {
+      throw new S2Error('unavailable', 'the bridge is stopping', { next: 'try again in a while', retryAfterS: 1 })
+    }
+    if (this.#connections.size >= CONNECTIONS_MAX) {
+      throw new S2Error('unavailable', 'too many hosts are connected', {
+        next: 'try again in a while',
+        retryAfterS: 10,
+      })
+    }
+  }
+
+  #turnAway(request: IncomingMessage, wire: Duplex, error: unknown): void {
+    const id = this.#parts.refusals.note(error, 'socket', request.socket.remoteAddress ?? null)
+    const problem = toProblem(error, id)
+    const text = JSON.stringify(problem)
+    const lines = [
+      `HTTP/1.1 ${problem.status} ${problem.title}`,
+      `content-type: ${PROBLEM_TYPE}`,
+      `content-length: ${Buffer.byteLength(text)}`,
+      'connection: close',
+    ]
+    wire.end(`${lines.join('\r\n')}\r\n\r\n${text}`)
+  }
+}

@@ -1,0 +1,120 @@
+import type { Command, CommanderError } from 'commander'
+import { redact } from '#fleet/redact.ts'
+import { markFor } from '#runtime/journal-priority.ts'
+import { EXIT, Exit, failureOf, formatFailure } from '#console/failure.ts'
+import type { Shell } from '#console/context.ts'
+import { plain } from '#console/text.ts'
+import { VERSION } from '#runtime/version.ts'
+
+/** A command's module: adds arguments, options, examples and the run to a command that has its name already. */
+interface CommandModule {
+  define(command: Command, shell: Shell): void
+}
+
+interface Entry {
+  readonly name: string
+  readonly about: string
+  readonly load: () => Promise<CommandModule>
+  readonly hidden?: boolean
+}
+
+/** Only the command that is asked for is loaded: the rest costs its line here. */
+const COMMANDS: readonly Entry[] = [
+  { name: 'up', about: 'bring up a fleet on this machine and keep it running', load: () => import('./commands/up.ts') },
+  { name: 'status', about: 'show who lives, who works on what, and what waits', load: () => import('./commands/status.ts') },
+  {
+    name: 'conversation',
+    about: 'open, list and end the channels between orchestrator and workers',
+    load: () => import('./commands/conversation.ts'),
+  },
+  { name: 'credential', about: 'give a session a new token', load: () => import('./commands/credential.ts') },
+  { name: 'send', about: 'send a message to the other end of a conversation', load: () => import('./commands/send.ts') },
+  { name: 'check', about: 'read the messages that came to this host', load: () => import('./commands/check.ts') },
+  { name: 'task', about: 'add, list, show and cancel tasks', load: () => import('./commands/task.ts') },
+  { name: 'work', about: 'be an agent: run a command for each task', load: () => import('./commands/work.ts') },
+  { name: 'freeze', about: 'stop an agent of a local fleet in its tracks', load: () => import('./commands/freeze.ts') },
+  { name: 'thaw', about: 'let a frozen or killed agent go on', load: () => import('./commands/thaw.ts') },
+  { name: 'kill', about: 'kill an agent of a local fleet and keep it down', load: () => import('./commands/kill.ts') },
+  { name: 'health', about: 'ask programs whether they can work', load: () => import('./commands/health.ts') },
+  { name: 'incident', about: 'list what went wrong; open and close for programs', load: () => import('./commands/incident.ts') },
+  { name: 'backup', about: 'copy the database beside whoever writes to it', load: () => import('./commands/backup.ts') },
+  { name: 'restore', about: 'put a backup in the place of the database', load: () => import('./commands/restore.ts') },
+  { name: 'init', about: 'write the first settings of this host', load: () => import('./commands/init.ts') },
+  {
+    name: 'certificate',
+    about: "make, renew and show the bridge's certificate",
+    load: () => import('./commands/certificate.ts'),
+  },
+  { name: 'config', about: 'show the settings in force and where they come from', load: () => import('./commands/show-config.ts') },
+  { name: 'guard', about: 'end a fleet whose `s2 up` was killed', load: () => import('./commands/guard.ts'), hidden: true },
+]
+
+const NOTES = `
+Exit codes: 0 done, 1 failed, 64 called the wrong way, 78 wrong settings.
+Every command knows --json and --help.`
+
+/** Runs one command line and answers its exit code. Never throws. */
+export async function s2(argv: readonly string[], shell: Shell): Promise<number> {
+  const json = argv.includes('--json')
+  // Asked for by scripts, at every turn: not even the parser is loaded for it.
+  if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
+    shell.print(`${VERSION}\n`)
+    return EXIT.done
+  }
+  try {
+    const program = await programFor(argv, shell, json)
+    await program.parseAsync(isHelpOnNothing(argv) ? argv.slice(1) : argv, { from: 'user' })
+    return EXIT.done
+  } catch (error) {
+    if (error instanceof Exit) return error.code
+    // commander has written its own words already, save where they go out as JSON
+    if (isCommanders(error)) return usage(error, shell, json)
+    const failure = failureOf(error)
+    shell.tell(markFor(2, shell.env)('error', formatFailure(failure, json)))
+    return failure.exit
+  }
+}
+
+/** `help` with a command that there is not: told as that command would be, and not by the whole help. */
+function isHelpOnNothing([first, second]: readonly string[]): boolean {
+  return first === 'help' && second !== undefined && !COMMANDS.some(({ name }) => name === second)
+}
+
+function isCommanders(error: unknown): error is CommanderError {
+  return error instanceof Error && 'code' in error && String(error.code).startsWith('commander.')
+}
+
+function usage(error: CommanderError, shell: Shell, json: boolean): number {
+  if (error.exitCode === 0) return EXIT.done
+  if (json) {
+    const message = redact(error.message.replace(/^error: /, ''))
+    shell.tell(formatFailure({ exit: EXIT.usage, code: 'usage', message, next: undefined }, true))
+  }
+  return EXIT.usage
+}
+
+async function programFor(argv: readonly string[], shell: Shell, json: boolean): Promise<Command> {
+  const { Command } = await import('commander')
+  const program = new Command('s2')
+    .description('Keeps a fleet of AI coding agents working when nobody watches.')
+    .version(VERSION, '-V, --version', 'show the version')
+    .helpOption('-h, --help', 'show help')
+    .helpCommand('help [command]', 'show help for a command')
+    .addHelpText('after', NOTES)
+    .showHelpAfterError('  next: add --help to see how it is called')
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => shell.print(text),
+      writeErr: (text) => {
+        if (!json) shell.tell(text)
+      },
+      outputError: (text, write) => write(plain(redact(text.replace(/^error: /, 's2: ')))),
+    })
+  const [first, second] = argv.filter((word) => !word.startsWith('-'))
+  const wanted = first === 'help' ? second : first
+  for (const { name, about, load, hidden } of COMMANDS) {
+    const command = program.command(name, { hidden: hidden === true }).description(about)
+    if (name === wanted) (await load()).define(command, shell)
+  }
+  return program
+}

@@ -1,0 +1,116 @@
+import { basename, join } from 'node:path'
+import type { Command } from 'commander'
+import { type Backup, listBackups, type MadeBackup, makeBackup } from '#store/sqlite/backup/backup.ts'
+import { roomIn } from '#store/sqlite/backup/copy-database.ts'
+import { type Proof, proveFile } from '#store/sqlite/backup/integrity-check.ts'
+import { count, duration } from '../option-parsers.ts'
+import { type LocalDatabase, localDatabase } from '../local-paths.ts'
+import type { Shell } from '#console/context.ts'
+import { table } from '#console/table.ts'
+import { ago, counted, size } from '#console/text.ts'
+
+const EXAMPLES = `
+Examples:
+  s2 backup                        one more, proved; those beyond the 14 newest, or older than 30 days, go
+  s2 backup --keep 48 --keep-for 2d
+  s2 backup list
+  s2 backup verify bridge-20261121T031700.000Z.db
+
+It may run beside the bridge and beside any other program that uses the database. \`s2 restore\` goes back to one.`
+
+interface Options {
+  readonly to?: string
+  readonly keep?: number
+  readonly keepFor?: number
+  readonly beats?: true
+  readonly json?: true
+}
+
+export function define(command: Command, shell: Shell): void {
+  command
+    .option('--to <folder>', 'where to keep it (S2_BACKUPS)')
+    .option('--keep <n>', 'how many are kept (S2_BACKUP_KEEP)', count)
+    .option('--keep-for <duration>', 'how old they may get (S2_BACKUP_KEEP_FOR)', duration)
+    .option('--beats', 'copy the file of beats too')
+    .option('--json', 'print JSON')
+    .addHelpText('after', EXAMPLES)
+    .action(async (options: Options) => await make(shell, options))
+  command
+    .command('list')
+    .description('list the backups that there are')
+    .option('--json', 'print JSON')
+    .action((_, subcommand: Command) => list(shell, subcommand.optsWithGlobals<Options>()))
+  command
+    .command('verify <file>')
+    .description('go through a backup: every page, every entry of its audit chain')
+    .option('--json', 'print JSON')
+    .action((file: string, _, subcommand: Command) => verify(shell, file, subcommand.optsWithGlobals<Options>()))
+}
+
+async function make(shell: Shell, options: Options): Promise<void> {
+  const local = localDatabase(shell)
+  const { clock, chance } = shell
+  const began = clock.now()
+  const made = await makeBackup(
+    {
+      database: local.database,
+      folder: options.to ?? local.folder,
+      beats: options.beats === true ? 'too' : 'not',
+      keep: options.keep ?? local.keep,
+      keepForMs: options.keepFor ?? local.keepForMs,
+    },
+    { clock, chance, roomIn },
+  )
+  const seconds = (clock.now() - began) / 1000
+  if (options.json === true) {
+    shell.print(`${JSON.stringify({ ...madeAsJson(made), seconds }, null, 2)}\n`)
+    return
+  }
+  shell.print(`${made.path}\n  ${size(made.bytes)}, ${proofInWords(made.proof)}; ${seconds.toFixed(1)} s\n`)
+  if (made.removed.length > 0) shell.print(`  removed: ${made.removed.map((path) => basename(path)).join(', ')}\n`)
+}
+
+function madeAsJson({ madeAt, proof, ...made }: MadeBackup): object {
+  return { ...made, madeAt: new Date(madeAt).toISOString(), ...proof }
+}
+
+/** For example `1204 messages, 12 conversations, 3 tasks; schema 1, audit chain of 92 entries`. */
+export function proofInWords({ rows, schema, head }: Proof): string {
+  const { messages, conversations, tasks } = rows
+  const counts = [counted(messages, 'message'), counted(conversations, 'conversation'), counted(tasks, 'task')]
+  const chain = head === null ? 'no audit chain' : `audit chain of ${head.seq} whole`
+  return `${counts.join(', ')}; schema ${schema}, ${chain}`
+}
+
+function list(shell: Shell, { to, json }: Options): void {
+  const local = localDatabase(shell)
+  const folder = to ?? local.folder
+  const found = listBackups(folder, local.database)
+  if (json === true) {
+    const rows = found.map(({ madeAt, ...backup }) => ({ ...backup, madeAt: new Date(madeAt).toISOString() }))
+    shell.print(`${JSON.stringify(rows, null, 2)}\n`)
+  } else if (found.length === 0) {
+    shell.tell(`s2: there are no backups of ${local.database} in ${folder}\n`)
+  } else {
+    const now = shell.clock.wall()
+    const row = ({ path, madeAt, bytes, beats }: Backup): string[] => {
+      return [basename(path), ago(now - madeAt), size(bytes), beats === null ? '' : 'too']
+    }
+    shell.print(`${table(COLUMNS, found.map(row), shell.screen.columns).join('\n')}\n`)
+  }
+}
+
+const COLUMNS = [{ title: 'BACKUP', stretches: true }, { title: 'AGE' }, { title: 'SIZE' }, { title: 'BEATS' }]
+
+function verify(shell: Shell, file: string, { to, json }: Options): void {
+  const path = pathOf(file, { ...localDatabase(shell), ...(to === undefined ? {} : { folder: to }) })
+  const proof = proveFile(path)
+  shell.print(
+    json === true ? `${JSON.stringify({ path, ...proof }, null, 2)}\n` : `${path}\n  ${proofInWords(proof)}\n`,
+  )
+}
+
+/** A bare name is one in the folder of backups. */
+export function pathOf(file: string, { folder }: Pick<LocalDatabase, 'folder'>): string {
+  return file.includes('/') ? file : join(folder, file)
+}

@@ -1,0 +1,216 @@
+import { createPrivateKey } from 'node:crypto'
+import { homedir, userInfo } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import type { Command } from 'commander'
+import {
+  type CertificateTrouble,
+  isSignedBy,
+  readCertificateFacts,
+  readCertificates,
+  troubleWith,
+} from '#fleet/certificate.ts'
+import { readSettings } from '#runtime/config.ts'
+import { readNamedFile } from '#runtime/named-file.ts'
+import { certificateFiles, type MadeCertificate, makeCertificate, readName } from '../make-certificate.ts'
+import { EXIT, Exit, UsageError } from '#console/failure.ts'
+import type { Shell } from '#console/context.ts'
+import { commandEnv } from '#console/state-folder.ts'
+import { plain } from '#console/text.ts'
+
+const EXAMPLES = `
+Examples:
+  sudo s2 certificate create --name bridge.example.org --name 10.0.0.5
+        an authority of your own and a certificate of the bridge, in /etc/s2/tls
+  sudo s2 certificate create
+        renews it: the same authority, names and key, another two years; more names by --name
+  s2 certificate show
+        who signed the bridge's certificate, for which names, and how long it counts
+
+To drop a name or to have another key, remove bridge.crt or bridge.key first. An authority is never overwritten: who holds
+its key, ca.key, can pass for the bridge.`
+
+export function define(command: Command, shell: Shell): void {
+  command.addHelpText('after', EXAMPLES)
+  command
+    .command('create')
+    .description("make or renew the bridge's certificate, with an authority of your own")
+    .option('--name <name>', 'name or address by which workers reach the bridge; may be repeated', collect, [])
+    .option('--folder <path>', 'where it lies; /etc/s2/tls for root, else tls in the folder of your settings')
+    .option('--json', 'print JSON')
+    .action(async (options: CreateOptions) => await create(shell, options))
+  command
+    .command('show [file]')
+    .description("show a certificate, the bridge's (S2_TLS_CERT) unless said; exit code 1 when it cannot be used")
+    .option('--key <file>', 'its key (S2_TLS_KEY, or the file beside it that ends in .key)')
+    .option('--json', 'print JSON')
+    .action(async (file: string | undefined, options: ShowOptions) => await show(shell, file, options))
+}
+
+interface CreateOptions {
+  readonly name: readonly string[]
+  readonly folder?: string
+  readonly json?: true
+}
+
+interface ShowOptions {
+  readonly key?: string
+  readonly json?: true
+}
+
+function collect(name: string, before: readonly string[]): readonly string[] {
+  return [...before, readName(name)]
+}
+
+async function create(shell: Shell, { name: names, folder: named, json }: CreateOptions): Promise<void> {
+  const folder = named === undefined ? folderFor(shell) : resolve(shell.folder, named)
+  const made = await makeCertificate({ folder, names }, { clock: shell.clock, env: shell.env })
+  const next = nextSteps(made, shell)
+  if (json === true) {
+    const { files, facts, isNewAuthority } = made
+    const expiresAt = new Date(facts.notAfter).toISOString()
+    shell.print(`${JSON.stringify({ ...files, names: facts.names, expiresAt, isNewAuthority, next })}\n`)
+    return
+  }
+  const { files, facts, isNewAuthority } = made
+  if (isNewAuthority)
+    shell.print(`${files.ca}: the authority ${facts.issuer}; keep its key ${files.caKey} from others\n`)
+  shell.print(
+    `${files.cert}: ${facts.names.join(', ')}, until ${new Date(facts.notAfter).toISOString().slice(0, 10)}\n`,
+  )
+  shell.print(`\nnext:\n${next.map((line) => `  ${line}\n`).join('')}`)
+}
+
+/** What is left to do once it is made. */
+function nextSteps({ files, isNewAuthority }: MadeCertificate, shell: Shell): string[] {
+  const isSet = readSettings(commandEnv(shell), ['S2_TLS_CERT']).S2_TLS_CERT === files.cert
+  const effect = 'takes the certificate over within a minute, and workers trust it as before'
+  if (!isNewAuthority && isSet) return [`nothing: the bridge ${effect}`]
+  if (!isNewAuthority)
+    return [
+      `nothing, where the bridge has S2_TLS_CERT=${files.cert}: it ${effect}`,
+      'else write S2_TLS_CERT, S2_TLS_KEY and S2_TLS_CA into s2.env and restart s2-bridge',
+    ]
+  return [
+    'into the settings of the orchestrator (s2.env):',
+    `  S2_TLS_CERT=${files.cert}`,
+    `  S2_TLS_KEY=${files.key}`,
+    `  S2_TLS_CA=${files.ca}`,
+    'restart s2-bridge',
+    'workers that have a credential already: s2 credential rotate <worker>; new ones get the authority with theirs',
+  ]
+}
+
+/** Where the present certificate is, if it is one of ours; else beside the settings. */
+function folderFor(shell: Shell): string {
+  const set = readSettings(commandEnv(shell), ['S2_TLS_CA', 'S2_TLS_CERT'])
+  if (set.S2_TLS_CERT !== undefined && set.S2_TLS_CERT === certificateFiles(dirname(set.S2_TLS_CERT)).cert) {
+    return dirname(set.S2_TLS_CERT)
+  }
+  if (userInfo().uid === 0) return '/etc/s2/tls'
+  return join(shell.env.XDG_CONFIG_HOME ?? join(shell.env.HOME ?? homedir(), '.config'), 's2/tls')
+}
+
+/** A certificate as people and programs read it. */
+interface Shown {
+  readonly file: string
+  readonly subject: string
+  readonly signedBy: string
+  readonly signature: keyof typeof SIGNATURES
+  readonly names: readonly string[]
+  readonly validFrom: string
+  readonly validUntil: string
+  readonly daysLeft: number
+  readonly key: string
+  /** Why it cannot be used, or will not be soon, and what to do. */
+  readonly trouble: string | null
+  readonly next: string | null
+  readonly usable: boolean
+}
+
+async function show(shell: Shell, named: string | undefined, { key, json }: ShowOptions): Promise<void> {
+  const settings = readSettings(commandEnv(shell), ['S2_TLS_CERT', 'S2_TLS_KEY', 'S2_TLS_CA'])
+  const folder = folderFor(shell)
+  const file =
+    named === undefined ? (settings.S2_TLS_CERT ?? certificateFiles(folder).cert) : resolve(shell.folder, named)
+  const keyFile =
+    key === undefined
+      ? ((named === undefined ? settings.S2_TLS_KEY : undefined) ?? file.replace(/\.[^./]+$/, '.key'))
+      : resolve(shell.folder, key)
+  const mustHaveKey = key !== undefined || (named === undefined && settings.S2_TLS_KEY !== undefined)
+  const ca = settings.S2_TLS_CA ?? certificateFiles(dirname(file)).ca
+  const shown = await examine(file, { key: keyFile, mustHaveKey, ca }, shell.clock.wall())
+  if (json === true) shell.print(`${JSON.stringify(shown, null, 2)}\n`)
+  else for (const line of linesOf(shown)) shell.print(`${plain(line)}\n`)
+  if (!shown.usable) throw new Exit(EXIT.failed)
+}
+
+async function examine(
+  file: string,
+  beside: { readonly key: string; readonly mustHaveKey: boolean; readonly ca: string },
+  now: number,
+): Promise<Shown> {
+  const text = await readNamedFile(file).catch((error: NodeJS.ErrnoException) => {
+    throw new UsageError(`there is no certificate to show: ${file} cannot be read (${error.code})`, 'name its file')
+  })
+  const facts = await Promise.resolve(text)
+    .then(readCertificateFacts)
+    .catch((error: Error) => {
+      throw new UsageError(`${file} ${error.message}`, 'name a PEM file with a certificate')
+    })
+  const [certificate] = readCertificates(text)
+  const authorities = await readNamedFile(beside.ca)
+    .then(readCertificates)
+    .catch(() => [])
+  const key = await readNamedFile(beside.key)
+    .then((pem) => (certificate?.checkPrivateKey(createPrivateKey(pem)) === true ? 'fits' : 'does not fit'))
+    .catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'EACCES') return 'cannot be read by this user'
+      return error.code === 'ENOENT' ? 'is missing' : `cannot be used: ${error.message}`
+    })
+  const trouble = troubleWith(facts, now)
+  const isKeyWrong = !/^(fits|cannot be read by this user)$/.test(key) && (key !== 'is missing' || beside.mustHaveKey)
+  return {
+    file,
+    subject: facts.subject,
+    signedBy: facts.issuer,
+    signature: facts.selfSigned
+      ? 'itself'
+      : certificate !== undefined && isSignedBy(certificate, authorities)
+        ? 'own authority'
+        : 'another',
+    names: facts.names,
+    validFrom: new Date(facts.notBefore).toISOString(),
+    validUntil: new Date(facts.notAfter).toISOString(),
+    daysLeft: Math.floor((facts.notAfter - now) / 86_400_000),
+    key: `${beside.key} ${key}`,
+    trouble: isKeyWrong ? `its key ${beside.key} ${key}` : trouble === null ? null : `it ${trouble.why}`,
+    next: isKeyWrong ? 'put the key there that belongs to it' : trouble === null ? null : NEXT[trouble.kind],
+    usable: !isKeyWrong && (trouble === null || trouble.kind === 'expires soon'),
+  }
+}
+
+const RENEWAL = 's2 certificate create renews one that it has made; renew others by the means they came from'
+const NEXT: Readonly<Record<CertificateTrouble['kind'], string>> = {
+  expired: RENEWAL,
+  'expires soon': RENEWAL,
+  'not yet valid': 'set the clock of this host, or wait',
+}
+
+const SIGNATURES = {
+  itself: 'itself: whoever shall trust it needs it itself',
+  'own authority': 'an authority of your own, which workers get with their credentials (S2_TLS_CA)',
+  another: 'an authority that is not kept here',
+} as const
+
+function linesOf(shown: Shown): string[] {
+  const { file, subject, signedBy, signature, names, validUntil, daysLeft, key, trouble, next } = shown
+  return [
+    `file       ${file}`,
+    `about      ${subject}`,
+    `names      ${names.length === 0 ? 'none: nobody can reach a bridge by it' : names.join(', ')}`,
+    `signed by  ${signedBy}, ${SIGNATURES[signature]}`,
+    `valid      until ${validUntil.slice(0, 10)}, ${daysLeft} days left`,
+    `key        ${key}`,
+    ...(trouble === null ? [] : [`trouble    ${trouble}`, `next       ${next}`]),
+  ]
+}

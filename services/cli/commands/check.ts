@@ -1,0 +1,90 @@
+import { join } from 'node:path'
+import type { Command } from 'commander'
+import type { StoredMessage } from '#fleet/message.ts'
+import { watchFolder } from '#runtime/folder-watch.ts'
+import { Inbox } from '#spool/inbox.ts'
+import { count, duration } from '../option-parsers.ts'
+import { answers, terseLog } from '#console/store-access.ts'
+import type { Shell } from '#console/context.ts'
+import { stateFolder } from '#console/state-folder.ts'
+import { ago, oneLine, plain } from '#console/text.ts'
+
+const EXAMPLES = `
+Examples:
+  s2 check                 print what is new; what was printed before counts as received now
+  s2 check --wait 5m       wait for something to come
+  s2 check --peek          look, and change nothing
+  s2 check --again         print once more what was printed last, for whoever lost it
+
+Messages are printed first and acked by the next check: an agent that dies after reading gets them again by --again.`
+
+interface Options {
+  readonly peek?: true
+  readonly again?: true
+  readonly limit: number
+  readonly wait?: number
+  readonly json?: true
+}
+
+export function define(command: Command, shell: Shell): void {
+  command
+    .option('--peek', 'print new messages without taking them')
+    .option('--again', 'print the messages that were taken and are not acked yet')
+    .option('--limit <n>', 'at most so many messages', count, 50)
+    .option('--wait <duration>', 'wait until there is a message, no longer than this', duration)
+    .option('--json', 'print JSON, one message a line')
+    .addHelpText('after', EXAMPLES)
+    .action(async (options: Options) => {
+      const state = stateFolder(shell)
+      const inbox = new Inbox(state, (fault) => shell.tell(`s2: ${fault}\n`))
+      if (options.wait !== undefined) await untilNew(inbox, options.wait, shell)
+      const messages = await take(inbox, options)
+      // An empty inbox that nobody fills says nothing of what there is to read.
+      if (messages.length === 0 && options.again !== true && !(await answers(join(state, 'run', 'keepalive.sock')))) {
+        shell.tell(`s2: no s2-keepalive serves ${state}: nothing new comes in until one does\n`)
+      }
+      if (options.json === true) for (const message of messages) shell.print(`${JSON.stringify(message)}\n`)
+      else shell.print(messages.length === 0 ? 'no new messages\n' : messages.map(written(shell)).join('\n'))
+    })
+}
+
+async function take(inbox: Inbox, { peek, again, limit }: Options): Promise<StoredMessage[]> {
+  if (again === true) return await readAll(inbox, (await inbox.list('cur')).slice(0, limit))
+  if (peek === true) return await readAll(inbox, (await inbox.list('new')).slice(0, limit))
+  // Whoever asks for more has seen what was printed before: that is what received means here.
+  await inbox.ack(await inbox.list('cur'))
+  return await inbox.take(limit)
+}
+
+async function readAll(inbox: Inbox, ids: readonly number[]): Promise<StoredMessage[]> {
+  const messages: StoredMessage[] = []
+  for (const id of ids) {
+    const message = await inbox.read(id)
+    if (message !== null) messages.push(message)
+  }
+  return messages
+}
+
+/** Looks now and then all the same: a watch is a hint. */
+const LOOK_MS = 1_000
+
+async function untilNew(inbox: Inbox, waitMs: number, shell: Shell): Promise<void> {
+  const { clock } = shell
+  let nap = new AbortController()
+  const heard = (): void => nap.abort()
+  using _watch = watchFolder(inbox.folder('new'), { onEvents: heard, onDoubt: heard }, { clock, log: terseLog(shell) })
+  const until = clock.now() + waitMs
+  while ((await inbox.list('new')).length === 0 && clock.now() < until) {
+    nap = new AbortController()
+    await clock.sleep(Math.min(LOOK_MS, until - clock.now()), nap.signal).catch(() => undefined)
+  }
+}
+
+function written(shell: Shell): (message: StoredMessage) => string {
+  const now = shell.clock.wall()
+  return ({ id, from, to, sentAt, action, files, text }) => {
+    const about = action === null ? '' : ` · ${oneLine(action)}`
+    const with_ = files.length === 0 ? '' : ` · files: ${files.map(oneLine).join(', ')}`
+    return `── ${id} · ${from} → ${to} · ${ago(now - sentAt)} ago${about}${with_}\n${plain(text)}\n`
+  }
+}

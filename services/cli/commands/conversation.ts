@@ -1,0 +1,159 @@
+import type { Command } from 'commander'
+import type { OpenedConversation } from '#fleet/conversation.ts'
+import { workerName } from '#fleet/credential.ts'
+import { S2Error } from '#fleet/errors.ts'
+import { conversationOf, isConversationId, sessionId } from '#fleet/session.ts'
+import { closest, readSettings } from '#runtime/config.ts'
+import { publishCredential, removeCredential } from '#spool/credentials.ts'
+import { agentName, gitRemote, lifetime, role, wholeNumber } from '../option-parsers.ts'
+import { credentialOf, serialAfter, workerFile } from '#issuing/issue-credential.ts'
+import { UsageError } from '#console/failure.ts'
+import { notHandedOut, openHandout, wayFor } from '#issuing/deliver-credential.ts'
+import { hintAfterPush } from '#issuing/hint-workers.ts'
+import { reachAdministration } from '#console/store-access.ts'
+import type { Shell } from '#console/context.ts'
+import { commandEnv } from '#console/state-folder.ts'
+import { table } from '#console/table.ts'
+import { ago } from '#console/text.ts'
+
+const EXAMPLES = `
+Examples:
+  s2 conversation create --role-b backend --number 3 --remote ssh://git@host/fleet.git
+        opens a channel to s2-worker-3 and pushes its credential to the remote
+  s2 conversation create --role-b tests --number 4 --out .
+        writes the worker's credential into this folder instead
+  s2 conversation list
+  s2 conversation end conv_0123456789abcdef
+
+The orchestrator's own end is kept on this host, in the state folder. Tokens are not printed.`
+
+export function define(command: Command, shell: Shell): void {
+  command.addHelpText('after', EXAMPLES)
+  defineCreate(command.command('create').description('open a channel and hand out both credentials'), shell)
+  command
+    .command('list')
+    .description('list the channels that are open')
+    .option('--json', 'print JSON')
+    .action(async (options: { json?: true }) => await list(shell, options.json === true))
+  command
+    .command('end <conversation...>')
+    .description('end channels: their tokens are void at once, open tasks go to others')
+    .option('--json', 'print JSON')
+    .action(async (ids: string[], options: { json?: true }) => await end(shell, ids, options.json === true))
+}
+
+interface CreateOptions {
+  readonly roleA: string
+  readonly roleB: string
+  readonly agentA: string
+  readonly agentB?: string
+  readonly number?: number
+  readonly lifetime?: number
+  readonly remote?: string
+  readonly branch?: string
+  readonly out?: string
+  readonly showTokens?: true
+  readonly json?: true
+}
+
+function defineCreate(command: Command, shell: Shell): void {
+  command
+    .requiredOption('--role-b <role>', 'what kind of work the worker does', role)
+    .option('--role-a <role>', "the other end's role", role, 'orchestrator')
+    .option('--agent-a <name>', "the other end's agent", agentName, 'orchestrator')
+    .option('--agent-b <name>', 'the worker; s2-worker-<number> unless said', agentName)
+    .option('--number <n>', 'number of the worker: names its file in the remote', wholeNumber)
+    .option('--lifetime <duration>', 'how long it lives unless renewed (S2_LIFETIME)', lifetime)
+    .option('--remote <git>', "git remote to push the worker's credential to (S2_GIT_REMOTE)", gitRemote)
+    .option('--branch <name>', 'branch of it (S2_GIT_BRANCH)')
+    .option('--out <folder>', "write the worker's credential file there instead of pushing it")
+    .option('--show-tokens', 'print the tokens too; they are secrets')
+    .option('--json', 'print JSON')
+    .action(async (options: CreateOptions) => await create(shell, options))
+}
+
+async function create(shell: Shell, options: CreateOptions): Promise<void> {
+  const settings = readSettings(commandEnv(shell), ['S2_STATE', 'S2_LIFETIME'])
+  const { number } = options
+  const agent = options.agentB ?? (number === undefined ? undefined : workerName(number))
+  if (agent === undefined) throw new UsageError('whose channel is it?', 'name the worker by --number or --agent-b')
+  await using handout = await openHandout(shell, agent, options)
+  if (handout === null && options.showTokens !== true)
+    throw new UsageError("the worker's credential would go nowhere", 'add --remote, --out or --show-tokens')
+  await using reached = await reachAdministration(shell)
+  const way = await wayFor(shell, reached.credentials)
+  const opened = await reached.store.openConversation({
+    roles: { a: options.roleA, b: options.roleB },
+    agents: { a: options.agentA, b: agent },
+    lifetimeMs: options.lifetime ?? settings.S2_LIFETIME,
+  })
+  const file = workerFile(opened, way, serialAfter(handout?.before?.createdAt, opened.createdAt))
+  let place: string | null = null
+  try {
+    await publishCredential(settings.S2_STATE, credentialOf(opened, 'a', way, opened.createdAt))
+    place = (await handout?.put(file, `Credential of ${agent}`)) ?? null
+  } catch (error) {
+    // Nobody has the worker's token: a channel that nobody can use would only hold work back.
+    await reached.store.endConversation(opened.id).catch(() => undefined)
+    await removeCredential(settings.S2_STATE, sessionId(opened.id, 'a')).catch(() => undefined)
+    throw notHandedOut(error, 'the channel was closed again: mend the cause, then run the command once more')
+  }
+  if (handout !== null && options.out === undefined) await hintAfterPush(shell, reached, agent)
+  tellOpened(shell, opened, place, options)
+}
+
+function tellOpened(shell: Shell, opened: OpenedConversation, place: string | null, options: CreateOptions): void {
+  const { tokens, ...conversation } = opened
+  const { id, agents, roles } = conversation
+  const shown = options.showTokens === true ? { ...conversation, tokens } : conversation
+  if (options.json === true) {
+    shell.print(`${JSON.stringify({ ...shown, credential: place })}\n`)
+    return
+  }
+  shell.print(`${id} is open: ${agents.a} (${roles.a}) and ${agents.b} (${roles.b})\n`)
+  if (place !== null) shell.print(`${agents.b}'s credential: ${place}\n`)
+  if (options.showTokens === true) shell.print(`token a: ${tokens.a}\ntoken b: ${tokens.b}\n`)
+}
+
+async function list(shell: Shell, json: boolean): Promise<void> {
+  await using reached = await reachAdministration(shell)
+  const conversations = await reached.store.conversations()
+  if (json) return shell.print(`${JSON.stringify(conversations, null, 2)}\n`)
+  const now = shell.clock.wall()
+  const rows = conversations.map(({ id, agents, roles, createdAt, expiresAt }) => [
+    id,
+    `${agents.a} (${roles.a})`,
+    `${agents.b} (${roles.b})`,
+    ago(now - createdAt),
+    `in ${ago(expiresAt - now)}`,
+  ])
+  const titles = ['CONVERSATION', 'END A', 'END B', 'AGE', 'ENDS'].map((title) => ({ title }))
+  shell.print(`${table(titles, rows, shell.screen.columns).join('\n')}\n`)
+}
+
+async function end(shell: Shell, ids: readonly string[], json: boolean): Promise<void> {
+  await using reached = await reachAdministration(shell)
+  const wanted = ids.map((id) => (id.includes('/') ? conversationOf(id as `${string}/a`) : id))
+  for (const id of wanted) {
+    if (!isConversationId(id))
+      throw new UsageError(
+        `not a conversation: ${JSON.stringify(id)}`,
+        '`s2 conversation list` shows those that are open',
+      )
+  }
+  const live = (await reached.store.conversations()).map(({ id }) => id)
+  for (const id of wanted) {
+    await reached.store.endConversation(id).catch((error: unknown) => {
+      throw withHint(error, id, live)
+    })
+    if (!json) shell.print(`${id} has ended\n`)
+  }
+  if (json) shell.print(`${JSON.stringify({ ended: wanted })}\n`)
+}
+
+function withHint(error: unknown, id: string, live: readonly string[]): unknown {
+  if (!(error instanceof S2Error) || error.code !== 'not_found') return error
+  const near = closest(id, live)
+  const next = near === undefined ? '`s2 conversation list` shows those that are open' : `did you mean ${near}?`
+  return new S2Error('not_found', `there is no conversation ${id}`, { next })
+}

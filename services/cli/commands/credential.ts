@@ -1,0 +1,115 @@
+import { type Command, Option } from 'commander'
+import type { Conversation } from '#fleet/conversation.ts'
+import { S2Error } from '#fleet/errors.ts'
+import { parseSession, type Side, sessionId } from '#fleet/session.ts'
+import { closest } from '#runtime/config.ts'
+import { formatDuration } from '#runtime/settings.ts'
+import { credentialsFolder, publishCredential } from '#spool/credentials.ts'
+import { duration, gitRemote } from '../option-parsers.ts'
+import { credentialOf, renewTokens, serialAfter, workerFile } from '#issuing/issue-credential.ts'
+import { UsageError } from '#console/failure.ts'
+import { notHandedOut, openHandout, wayFor } from '#issuing/deliver-credential.ts'
+import { hint, hintAfterPush } from '#issuing/hint-workers.ts'
+import { type Reached, reachAdministration } from '#console/store-access.ts'
+import type { Shell } from '#console/context.ts'
+import { stateFolder } from '#console/state-folder.ts'
+
+const EXAMPLES = `
+Examples:
+  s2 credential rotate s2-worker-3 --remote ssh://git@host/fleet.git
+        a new token for the worker, pushed to the remote; the old one counts for another 10 m
+  s2 credential rotate s2-worker-3 --overlap 0s
+        the old token is void at once: for one that leaked
+  s2 credential rotate conv_0123456789abcdef/a
+        the orchestrator's own end, kept on this host
+  s2 credential hint
+        all workers ask git at once: what a post-receive hook of the remote calls`
+
+interface Options {
+  readonly overlap: number
+  readonly remote?: string
+  readonly branch?: string
+  readonly out?: string
+  readonly json?: true
+}
+
+export function define(command: Command, shell: Shell): void {
+  command.addHelpText('after', EXAMPLES)
+  command
+    .command('rotate <agent>')
+    .description('give an agent or session a new token, and hand it out')
+    .addOption(
+      new Option('--overlap <duration>', 'how long the old token still counts')
+        .argParser(duration)
+        .default(600_000, '10m'),
+    )
+    .option('--remote <git>', "git remote to push a worker's credential to (S2_GIT_REMOTE)", gitRemote)
+    .option('--branch <name>', 'branch of it (S2_GIT_BRANCH)')
+    .option('--out <folder>', "write a worker's credential file there instead of pushing it")
+    .option('--json', 'print JSON')
+    .action(async (agent: string, options: Options) => await rotate(shell, agent, options))
+  command
+    .command('hint [agents...]')
+    .description('tell workers, all unless named, to ask git for their credentials now')
+    .option('--json', 'print JSON')
+    .action(async (agents: readonly string[], options: { readonly json?: true }) => await hint(shell, agents, options))
+}
+
+async function rotate(shell: Shell, agent: string, options: Options): Promise<void> {
+  await using reached = await reachAdministration(shell)
+  const { conversation, side } = choose(agent, await reached.store.conversations())
+  if (side === 'a') return await rotateOwn(shell, reached, conversation, options)
+  const worker = conversation.agents.b
+  await using handout = await openHandout(shell, worker, options)
+  if (handout === null)
+    throw new UsageError(`the new credential of ${worker} would go nowhere`, 'add --remote or --out')
+  const own = reached.credentials.find(({ session }) => session === sessionId(conversation.id, 'a'))
+  const before = handout.before ?? { bridgeUrl: null, bridgeCa: own?.bridgeCa ?? null }
+  const way = await wayFor(shell, reached.credentials, before)
+  const enrolment = await renewTokens(reached.store, conversation, options.overlap)
+  const serial = serialAfter(handout.before?.createdAt, shell.clock.wall())
+  let place: string
+  try {
+    place = await handout.put(workerFile(enrolment, way, serial), `New token of ${worker}`)
+  } catch (error) {
+    const rest = `the token before counts for another ${formatDuration(options.overlap)}: run the command again until then`
+    throw notHandedOut(error, rest)
+  }
+  if (options.out === undefined) await hintAfterPush(shell, reached, worker)
+  tell(shell, sessionId(conversation.id, 'b'), place, options)
+}
+
+/** The orchestrator's own end: its credential never leaves this host. */
+async function rotateOwn(shell: Shell, reached: Reached, conversation: Conversation, options: Options): Promise<void> {
+  const state = stateFolder(shell)
+  const session = sessionId(conversation.id, 'a')
+  const mine = reached.credentials.find((each) => each.session === session)
+  const way = await wayFor(shell, reached.credentials, mine)
+  const token = await reached.store.rotateToken(session, options.overlap)
+  const serial = serialAfter(mine?.createdAt, shell.clock.wall())
+  const enrolment = { ...conversation, tokens: { a: token, b: '' } }
+  await publishCredential(state, credentialOf(enrolment, 'a', way, serial))
+  tell(shell, session, credentialsFolder(state), options)
+}
+
+function tell(shell: Shell, session: string, place: string, { overlap, json }: Options): void {
+  if (json === true) shell.print(`${JSON.stringify({ session, credential: place, overlapMs: overlap })}\n`)
+  else shell.print(`${session} has a new token: ${place}\n`)
+}
+
+/** A session, or a worker by its name: its newest conversation. */
+function choose(agent: string, conversations: readonly Conversation[]): { conversation: Conversation; side: Side } {
+  const named = agent.includes('/') ? parseSession(agent) : null
+  const found =
+    named === null
+      ? conversations.findLast(({ agents }) => agents.b === agent)
+      : conversations.find(({ id }) => id === named.conversation)
+  if (found !== undefined) return { conversation: found, side: named?.side ?? 'b' }
+  const near = closest(
+    agent,
+    conversations.map(({ agents }) => agents.b),
+  )
+  throw new S2Error('not_found', `no token was changed: there is no worker ${JSON.stringify(agent)}`, {
+    next: near === undefined ? '`s2 conversation list` shows who there is' : `did you mean ${near}?`,
+  })
+}

@@ -1,0 +1,20 @@
+import type { Command } from 'commander'
+import { commandMember } from '../control-agent.ts'
+import type { Shell } from '#console/context.ts'
+
+const EXAMPLES = `
+Examples:
+  s2 freeze s2-worker-3       all its processes stand still, its command's too; \`s2 thaw\` lets them go on
+  s2 freeze backend           the only agent of that role
+
+Only for agents that an \`s2 up\` on this machine started.`
+
+export function define(command: Command, shell: Shell): void {
+  command
+    .argument('<agent>', 'its name, or its role where no other has it')
+    .option('--json', 'print JSON')
+    .addHelpText('after', EXAMPLES)
+    .action(async (agent: string, options: { json?: true }) => {
+      await commandMember('freeze', agent, (count) => `is frozen (${count} processes)`, options.json === true, shell)
+    })
+}

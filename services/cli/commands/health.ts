@@ -1,0 +1,120 @@
+import { existsSync } from 'node:fs'
+import type { Command } from 'commander'
+import { askHealth, healthSocket, type ProgramHealth } from '#runtime/health-client.ts'
+import { closest, readSettings } from '#runtime/config.ts'
+import { type Address, PROGRAMS } from '#runtime/settings.ts'
+import { EXIT, Exit, UsageError } from '#console/failure.ts'
+import { journalOf } from '../init/service-manager.ts'
+import type { Shell } from '#console/context.ts'
+import { commandEnv } from '#console/state-folder.ts'
+import { table } from '#console/table.ts'
+import { plain } from '#console/text.ts'
+
+const EXAMPLES = `
+Examples:
+  s2 health                      every program that runs with this state folder
+  s2 health keepalive            one; exit code 0 when it can work, 1 when it cannot (for container checks)`
+
+const SERVICES = PROGRAMS.filter((name) => name !== 's2')
+
+export function define(command: Command, shell: Shell): void {
+  command
+    .argument('[program]', `one of ${SERVICES.join(', ')}`)
+    .option('--json', 'print JSON')
+    .addHelpText('after', EXAMPLES)
+    .action(async (program: string | undefined, options: { json?: true }) => {
+      const settings = readSettings(commandEnv(shell), ['S2_STATE', 'S2_HEALTH'])
+      const asked = program === undefined ? running(settings.S2_STATE) : [known(program)]
+      const found = await Promise.all(
+        asked.map(async (name) => {
+          const health = await askHealth(name, addressOf(name, settings.S2_STATE, program && settings.S2_HEALTH))
+          return { ...health, next: health.ready ? null : nextFor(health, settings.S2_STATE, shell.env.HOME) }
+        }),
+      )
+      if (options.json === true) shell.print(`${JSON.stringify(found, null, 2)}\n`)
+      else if (found.length > 0) shell.print(`${lines(found, shell.screen.columns).join('\n')}\n`)
+      if (found.length === 0) {
+        const next = 'start its services, or set S2_STATE to the folder that they were given'
+        shell.tell(`s2: no program runs with the state folder ${settings.S2_STATE}\n  next: ${next}\n`)
+      }
+      if (found.length === 0 || found.some(({ ready }) => !ready)) throw new Exit(EXIT.failed)
+    })
+}
+
+const COLUMNS = [{ title: 'PROGRAM' }, { title: 'STATE' }, { title: 'WHAT IT DOES', stretches: true }]
+
+function cellsOf({ program, ready, state, status, troubles }: ProgramHealth): string[] {
+  const why = Object.entries(troubles).map(([topic, text]) => `${topic}: ${text}`)
+  return [program, ready || state !== 'ready' ? state : 'troubled', [...why, status].filter((each) => each).join('; ')]
+}
+
+/** The table, and below each program that cannot work what to do. */
+function lines(found: readonly (ProgramHealth & { readonly next: string | null })[], columns: number): string[] {
+  const [titles = '', ...rows] = table(COLUMNS, found.map(cellsOf), columns)
+  return [
+    titles,
+    ...rows.flatMap((row, index) => {
+      const next = found[index]?.next
+      return typeof next === 'string' ? [row, `  next: ${plain(next)}`] : [row]
+    }),
+  ]
+}
+
+/** What mends a trouble, by the word that its topic begins with. */
+const ADVICE: Readonly<Record<string, string>> = {
+  credentials:
+    'on a worker s2-cred-sync brings the credential (s2 health cred-sync; s2 init asks for its remote and number); on an orchestrator s2 conversation create makes one',
+  bridge: 'on the bridge’s host, s2 health bridge; if it is well there, see whether this host reaches that address',
+  credential:
+    'mend or remove that file: s2-cred-sync brings it anew; s2 credential rotate, on the orchestrator’s host, makes one',
+  session: 'on the orchestrator’s host, s2 credential rotate gives this session a new token',
+  certificate:
+    's2 certificate show says what is wrong with it; sudo s2 certificate create renews one that was made here',
+  remote:
+    'a missing file is made by s2 conversation create on the orchestrator’s host, for the number in S2_WORKER; else git ls-remote as the user of the service says why; s2 init --force changes remote and number',
+  source: 's2 config says what is watched (S2_SOURCE, S2_STATE); the database is made by the bridge',
+  wake: 'run the command of S2_WAKE by hand, as the user of the service',
+  blind: 'see whether the bridge is well (s2 health bridge): it collects the beats that the watchdog reads',
+  store: 'see whether the disk of S2_STATE is full; the bridge and the watchdog need the same database (S2_STORE)',
+}
+
+function nextFor({ program, state, troubles }: ProgramHealth, folder: string, home: string | undefined): string {
+  const log = whereItsLogIs(program, folder, home)
+  if (state !== 'ready') return log
+  const advice = Object.keys(troubles).flatMap((topic) => ADVICE[topic.split(' ')[0] ?? ''] ?? [])
+  return advice[0] ?? log
+}
+
+function whereItsLogIs(program: string, folder: string, home: string | undefined): string {
+  if (existsSync('/.dockerenv')) return `docker compose ps, and docker compose logs ${program}`
+  if (!existsSync('/run/systemd/system')) return `start s2-${program} again, and read what it says`
+  const isOfMachine = home === undefined || !folder.startsWith(`${home}/`)
+  const ctl = isOfMachine ? 'sudo systemctl' : 'systemctl --user'
+  const unit = unitOf(program, folder)
+  return `${ctl} status ${unit}, and ${journalOf(isOfMachine, unit)}; ${ctl} start ${unit}`
+}
+
+/** Where a host is both, the folder of its worker lies beside the orchestrator's, which has a unit of the plain name. */
+function unitOf(program: string, folder: string): string {
+  const beside = folder.replace(/-worker$/, '')
+  const isSecond = beside !== folder && program !== 'cred-sync' && existsSync(beside)
+  return isSecond ? `s2-worker-${program}` : `s2-${program}`
+}
+
+function known(program: string): string {
+  const found = SERVICES.find((each) => each === program.replace(/^s2-/, ''))
+  if (found !== undefined) return found
+  const near = closest(program, SERVICES)
+  throw new UsageError(
+    `there is no program ${JSON.stringify(program)}`,
+    near === undefined ? `name one of ${SERVICES.join(', ')}` : `did you mean ${near}?`,
+  )
+}
+
+function running(state: string): string[] {
+  return SERVICES.filter((name) => existsSync(healthSocket(state, name)))
+}
+
+function addressOf(program: string, state: string, set: Address | undefined | ''): Address {
+  return set === undefined || set === '' ? { path: healthSocket(state, program) } : set
+}

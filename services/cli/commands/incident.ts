@@ -1,0 +1,176 @@
+import { existsSync } from 'node:fs'
+import type { Command } from 'commander'
+import { isPassing, S2Error } from '#fleet/errors.ts'
+import { channelNames, type Incident, unitFailed } from '#fleet/incident.ts'
+import { backoff } from '#runtime/backoff.ts'
+import { openStore } from '#store/open-store.ts'
+import type { Store } from '#store/store.ts'
+import { wholeNumber } from '../option-parsers.ts'
+import { databasePath } from '../local-paths.ts'
+import { UsageError } from '#console/failure.ts'
+import { reachAdministration, storeParts } from '#console/store-access.ts'
+import type { Shell } from '#console/context.ts'
+import { commandEnv } from '#console/state-folder.ts'
+import { table } from '#console/table.ts'
+import { ago, plain } from '#console/text.ts'
+
+const EXAMPLES = `
+Examples:
+  s2 incident list                        those that are open; --all the closed ones too
+  s2 incident show 12
+  s2 incident open --unit s2-bridge       as the service manager does when a unit has failed
+  s2 incident close --unit s2-bridge
+  s2 incident close silent:s2-worker-3    by its cause; one that still holds is opened again
+
+Opening and closing writes into the database of this host, so it works without a bridge. Who is told, and how, is the
+watchdog's to say: S2_ALERT_EXEC, S2_ALERT_WEBHOOK.`
+
+interface Options {
+  readonly unit?: string
+  readonly summary?: string
+  readonly all?: true
+  readonly json?: true
+}
+
+export function define(command: Command, shell: Shell): void {
+  command.addHelpText('after', EXAMPLES)
+  command
+    .command('list')
+    .description('list incidents')
+    .option('--all', 'the closed ones too')
+    .option('--json', 'print JSON')
+    .action(async (options: Options) => await list(shell, options))
+  command
+    .command('show')
+    .description('show one')
+    .argument('<id>', 'its number', wholeNumber)
+    .option('--json', 'print JSON')
+    .action(async (id: number, options: Options) => await show(shell, id, options))
+  command
+    .command('open')
+    .description('open an incident for a unit that has failed, unless one is open')
+    .requiredOption('--unit <name>', 'the unit, such as s2-bridge')
+    .option('--summary <text>', 'how it failed; left out: what systemd says in the environment')
+    .option('--json', 'print JSON')
+    .action(async (options: Options & { unit: string }) => await open(shell, options))
+  command
+    .command('close [cause]')
+    .description('close an open incident')
+    .option('--unit <name>', 'the one of this unit')
+    .option('--json', 'print JSON')
+    .action(async (cause: string | undefined, options: Options) => await close(shell, cause, options))
+}
+
+async function list(shell: Shell, { all, json }: Options): Promise<void> {
+  const found = await read(shell, all !== true)
+  if (json === true) {
+    shell.print(`${JSON.stringify(found.map(asJson), null, 2)}\n`)
+  } else if (found.length === 0) {
+    shell.print(all === true ? 'there were no incidents\n' : 'no incident is open\n')
+  } else {
+    const now = shell.clock.wall()
+    const row = ({ id, openedAt, closedAt, summary }: Incident): string[] => {
+      return [String(id), ago(now - openedAt), closedAt === null ? 'open' : ago(closedAt - openedAt), summary]
+    }
+    shell.print(`${table(COLUMNS, found.map(row), shell.screen.columns).join('\n')}\n`)
+  }
+}
+
+const COLUMNS = [{ title: 'ID' }, { title: 'BEGAN' }, { title: 'LASTED' }, { title: 'WHAT', stretches: true }]
+
+async function show(shell: Shell, id: number, { json }: Options): Promise<void> {
+  const found = (await read(shell, false)).find((each) => each.id === id)
+  if (found === undefined) {
+    throw new S2Error('not_found', `there is no incident ${id}`, {
+      next: '`s2 incident list --all` shows those there are',
+    })
+  }
+  const fields = asJson(found)
+  if (json === true) shell.print(`${JSON.stringify(fields, null, 2)}\n`)
+  else
+    for (const [name, value] of Object.entries(fields)) shell.print(`${name.padEnd(9)} ${plain(String(value ?? ''))}\n`)
+}
+
+async function read(shell: Shell, isOpen: boolean): Promise<Incident[]> {
+  await using reached = await reachAdministration(shell)
+  return await reached.store.incidents({ open: isOpen })
+}
+
+function asJson({ openedAt, closedAt, ...incident }: Incident): Readonly<Record<string, unknown>> {
+  const opened = new Date(openedAt).toISOString()
+  return { ...incident, openedAt: opened, closedAt: closedAt === null ? null : new Date(closedAt).toISOString() }
+}
+
+async function open(shell: Shell, { unit, summary, json }: Options & { unit: string }): Promise<void> {
+  const incident = unitFailed(nameOf(unit), summary ?? howInWords(shell.env))
+  const isNew = await patiently(shell, async () => {
+    await using store = await openLocal(shell)
+    return await store.openIncident(incident, channels(shell.env))
+  })
+  if (json === true) shell.print(`${JSON.stringify({ cause: incident.cause, opened: isNew })}\n`)
+  else shell.print(`${isNew ? 'opened' : 'open already'}: ${incident.summary}\n`)
+}
+
+async function close(shell: Shell, named: string | undefined, { unit, json }: Options): Promise<void> {
+  if ((named === undefined) === (unit === undefined)) {
+    throw new UsageError('which incident?', 'name its cause, or --unit')
+  }
+  const cause = named ?? unitFailed(nameOf(unit ?? ''), '').cause
+  const wasOpen = await patiently(shell, async () => {
+    await using store = await openLocal(shell)
+    return await store.closeIncident(cause, channels(shell.env))
+  })
+  if (json === true) shell.print(`${JSON.stringify({ cause, closed: wasOpen })}\n`)
+  else shell.print(`${wasOpen ? 'closed' : 'was not open'}: ${cause}\n`)
+}
+
+/** The service manager calls once, and nobody calls again: what passes, such as a lock or a disk that stalls, is waited out. */
+async function patiently<T>({ clock, chance }: Shell, act: () => Promise<T>): Promise<T> {
+  const began = clock.now()
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await act()
+    } catch (error) {
+      if (!isPassing(error) || clock.now() - began > PATIENCE_MS) throw error
+    }
+    await clock.sleep(AGAIN.firstMs + backoff(attempt, AGAIN, chance))
+  }
+}
+
+const PATIENCE_MS = 60_000
+const AGAIN = { firstMs: 500, mostMs: 5_000 }
+
+/**
+ * The database itself, whether a bridge serves it or not: that may be what failed. Only the settings that say where it is are
+ * looked at, since a wrong one among the others may be why.
+ */
+async function openLocal(shell: Shell): Promise<Store> {
+  const { S2_STATE, S2_STORE } = commandEnv(shell)
+  const database = databasePath({
+    ...(S2_STATE === undefined ? {} : { S2_STATE }),
+    ...(S2_STORE === undefined ? {} : { S2_STORE }),
+  })
+  if (existsSync(database)) return await openStore(`sqlite:${database}`, storeParts(shell))
+  throw new S2Error('not_found', `no incident can be kept here: there is no database ${database}`, {
+    next: 'on a worker host look at the unit itself: systemctl --failed, journalctl -u UNIT',
+  })
+}
+
+function channels(env: Shell['env']): string[] {
+  const isSet = (name: string): boolean => (env[name] ?? '') !== ''
+  return channelNames({ exec: isSet('S2_ALERT_EXEC'), webhook: isSet('S2_ALERT_WEBHOOK') })
+}
+
+function nameOf(unit: string): string {
+  if (!/^[\w@:.-]{1,200}$/.test(unit)) throw new UsageError(`${JSON.stringify(unit)} is no name of a unit`)
+  return unit.replace(/\.service$/, '')
+}
+
+/** What systemd (251 and later) tells whoever it starts because a unit has failed, systemd.exec(5). */
+function howInWords(env: Shell['env']): string {
+  const { MONITOR_SERVICE_RESULT: result = '', MONITOR_EXIT_CODE: code, MONITOR_EXIT_STATUS: status = '' } = env
+  if (code === 'exited' && status === '78') return 'its settings are wrong (exit code 78)'
+  const how = code === 'exited' ? `exit code ${status}` : code === undefined ? '' : `${code} by ${status}`
+  const why = result === '' || result === 'exit-code' || result === 'signal' ? '' : result
+  return [why, how].filter((each) => each !== '').join(', ')
+}

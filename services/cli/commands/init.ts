@@ -1,0 +1,257 @@
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { workerName } from '#fleet/credential.ts'
+import { readSettings } from '#runtime/config.ts'
+import type { SettingName } from '#runtime/settings.ts'
+import { role as roleName, wholeNumber } from '../option-parsers.ts'
+import { EXIT, Exit, UsageError } from '#console/failure.ts'
+import { parseBridge } from '../init/bridge-address.ts'
+import {
+  type BringUp,
+  checkBridge,
+  type Enrolment,
+  enrol,
+  startServices,
+  untilConnected,
+  workersOf,
+} from '../init/bring-up.ts'
+import { Dialogue, Interrupted } from '../init/dialogue.ts'
+import { type Draft, draftAll, type Values, valuesIn, write } from '../init/settings-draft.ts'
+import { type Host, type HostOptions, openHost, ROLES, watcherOf } from '../init/this-host.ts'
+import { type Answers, askAll, checkGiven, withoutEmpty } from '../init/questions.ts'
+import type { Given, Talk } from '../init/question-context.ts'
+import { inWords, listed, type Todo } from '../init/todo.ts'
+import { quoted } from '#console/shell-quote.ts'
+import { ENDING_SIGNALS, type Shell } from '#console/context.ts'
+import { keepAwakeTask } from '../wsl.ts'
+
+const EXAMPLES = `
+Examples:
+  sudo s2 init                                 asks, tests each answer, writes what services read, and starts them
+  sudo s2 init --role worker --remote ssh://git@host/fleet.git --number 3 \\
+          --wake 'tmux send-keys -t agent "s2 check" Enter'
+  sudo s2 init --role orchestrator --bridge-url bridge.example.org --certificate own \\
+          --remote ssh://git@host/fleet.git --start --worker 3:backend
+  s2 init --wsl-task                           a task for Windows that keeps WSL running
+
+What is set already is left alone unless --force is given; comments and other settings stay in any case. Nothing is
+written before all is answered; run it again to go on where it was left.`
+
+const TRUSTS = ['own', 'files', 'proxy'] as const
+
+interface Options extends HostOptions, Given {
+  readonly worker?: readonly Enrolment[]
+  readonly start?: boolean
+  readonly wslTask?: true
+  readonly json?: true
+}
+
+export function define(command: Command, shell: Shell): void {
+  command
+    .addOption(new Option('--role <role>', 'what this host is').choices(ROLES))
+    .option('--bridge-url <address>', 'name, address or URL at which workers reach the bridge (S2_BRIDGE_URL)')
+    .addOption(
+      new Option('--certificate <whose>', 'made here, your own files, or that of a proxy in front').choices(TRUSTS),
+    )
+    .option('--tls-cert <file>', 'your certificate (S2_TLS_CERT)', absolute)
+    .option('--tls-key <file>', 'its key (S2_TLS_KEY)', absolute)
+    .option('--tls-ca <file>', 'who signed it, where other machines do not know that (S2_TLS_CA)', absolute)
+    .option('--remote <git>', 'git remote that credentials go through (S2_GIT_REMOTE)')
+    .option('--accept-host-key <fingerprint>', 'the key of its host, SHA256:…, as you have compared it')
+    .option('--number <n>', 'number of the worker (S2_WORKER)')
+    .option('--wake <command>', 'what wakes the agent (S2_WAKE)')
+    .addOption(
+      new Option('--worker <number:role>', 'open a conversation with a worker; may be repeated').argParser(
+        (text, before?: readonly Enrolment[]) => [...(before ?? []), enrolment(text)],
+      ),
+    )
+    .option('--start', 'start the services')
+    .option('--no-start', 'start nothing')
+    .option('--folder <path>', 'folder of the settings files', absolute)
+    .option('--state <path>', 'folder of the data', absolute)
+    .option('--owner <user>', 'the user that the services run as')
+    .option('--worker-state <path>', 'the same of the worker’s half of a host that has both', absolute)
+    .option('--worker-owner <user>', 'and its user')
+    .option('--force', 'change what is set already')
+    .option('--wsl-task', 'print a task for Windows that keeps WSL running, and do nothing else')
+    .option('--json', 'print JSON, and ask nothing')
+    .addHelpText('after', EXAMPLES)
+    .action(async (options: Options) => {
+      if (options.wslTask === true) return shell.print(keepAwakeTask(shell.env.WSL_DISTRO_NAME))
+      await init(shell, options)
+    })
+}
+
+function absolute(path: string): string {
+  if (!path.startsWith('/')) throw new InvalidArgumentError('It must begin with /.')
+  return path
+}
+
+/** Reads `3:backend`. */
+function enrolment(text: string): Enrolment {
+  const cut = text.indexOf(':')
+  if (cut < 1) throw new InvalidArgumentError('It must be a number and a role, such as 3:backend.')
+  return { number: wholeNumber(text.slice(0, cut)), role: roleName(text.slice(cut + 1)) }
+}
+
+async function init(shell: Shell, options: Options): Promise<void> {
+  const ending = new AbortController()
+  using _ = shell.onSignal(ENDING_SIGNALS, () => ending.abort())
+  const tell = options.json === true ? () => undefined : shell.tell
+  const canAsk = shell.isAttended && shell.screen.isTerminal && options.json !== true
+  const dialogue = new Dialogue({ ...shell, tell }, canAsk, ending.signal)
+  const made: string[] = []
+  let isWritten = false
+  try {
+    const host = await openHost(shell, options, dialogue)
+    const talk: Talk = { shell, dialogue, host, given: options, onMade: (what) => made.push(what) }
+    await checkSaid(talk)
+    const answers = await askAll(talk)
+    const drafts = await draftAll(host.folder, filesOf(host, answers), true)
+    for (const draft of drafts) if (draft.isChanged) await write(draft, host.folder)
+    isWritten = true
+    tellWritten(shell, drafts, options)
+    const left = await open(talk, answers, drafts, options)
+    conclude(shell, host, drafts, left, options)
+    if (left.some(({ isFailure }) => isFailure)) throw new Exit(EXIT.failed)
+  } catch (error) {
+    if (!(error instanceof Interrupted)) throw error
+    const kept = made.length === 0 ? '' : `; made already and kept: ${made.join(', ')}`
+    const next = isWritten ? 'run s2 init again: it goes on where it was left' : error.next
+    throw new UsageError(
+      `${isWritten ? 'the settings are written, the rest is not done' : 'nothing was written'}: ${error.message}${kept}`,
+      next,
+    )
+  }
+}
+
+/** What options say is read as services will, and compared with what is set: all of it together, before anything is asked. */
+async function checkSaid(talk: Talk): Promise<void> {
+  const { given, host } = talk
+  checkGiven(talk)
+  const S2_BRIDGE_URL = given.bridgeUrl === undefined ? undefined : asUrl(given.bridgeUrl)
+  const common = withoutEmpty({ S2_BRIDGE_URL, S2_GIT_REMOTE: given.remote, S2_WORKER: given.number })
+  const watcher = withoutEmpty({ S2_WAKE: given.wake })
+  const all = { ...common, ...watcher } as Record<string, string>
+  readSettings(all, Object.keys(all) as SettingName[])
+  await draftAll(host.folder, filesOf(host, { common, watcher }), given.force === true)
+}
+
+/** What is no address is left as it was said, and refused as the setting it is. */
+function asUrl(text: string): string {
+  try {
+    return parseBridge(text).url
+  } catch {
+    return text
+  }
+}
+
+/** What is written into which file. */
+function filesOf(
+  { role }: Pick<Host, 'role'>,
+  { common, watcher }: Pick<Answers, 'common' | 'watcher'>,
+): Map<string, Values> {
+  const files = new Map<string, Values>([['s2.env', common]])
+  files.set(`${watcherOf(role)}.env`, watcher)
+  return new Map([...files].filter(([, settings]) => Object.keys(settings).length > 0))
+}
+
+function tellWritten(shell: Shell, drafts: readonly Draft[], { json }: Options): void {
+  if (json === true) return
+  for (const { path, settings, isChanged } of drafts)
+    shell.print(`${path}: ${isChanged ? Object.keys(settings).join(', ') : 'is so already'}\n`)
+  if (drafts.length === 0) shell.print('nothing has to be set: the defaults do\n')
+}
+
+/** Brings the host up with its settings, and answers what is left to do. */
+async function open(talk: Talk, answers: Answers, drafts: readonly Draft[], options: Options): Promise<Todo[]> {
+  const { shell, dialogue, host } = talk
+  const left = [...answers.left]
+  const settings = await valuesIn(host.folder, 's2.env')
+  const bringUp: BringUp = { shell, dialogue, host, settings, left }
+  const wakes = { ...settings, ...(await valuesIn(host.folder, `${watcherOf(host.role)}.env`)) }.S2_WAKE !== undefined
+  const changed = new Set(drafts.filter(({ isChanged }) => isChanged).map(({ path }) => path))
+  const isChanged = (service: string): boolean =>
+    changed.has(`${host.folder}/s2.env`) || changed.has(`${host.folder}/${service}.env`)
+  const runs = await startServices(bringUp, wakes, options.start, isChanged)
+  if (host.lead !== null && runs) await checkBridge(bringUp)
+  const enrolled = host.lead === null ? [] : await enrolWanted(bringUp, options, runs)
+  const number = settings.S2_WORKER
+  const isEnrolled = host.lead === null ? answers.hasCredential : enrolled.includes(workerName(Number(number)))
+  if (host.worker !== null && runs && isEnrolled) await untilConnected(bringUp)
+  return left
+}
+
+/**
+ * Opens conversations with the workers that were named or are named now, and says what their hosts have to do. Answers who
+ * has one.
+ */
+async function enrolWanted(bringUp: BringUp, options: Options, runs: boolean): Promise<string[]> {
+  const { dialogue, settings, left, host } = bringUp
+  const { command } = host
+  const create = `${command} conversation create --role-b ROLE --number N`
+  const remote = settings.S2_GIT_REMOTE
+  const wanted = options.worker ?? (runs && remote !== undefined ? await askWorkers(dialogue) : [])
+  if (remote === undefined)
+    left.push({ what: 'name the git remote that credentials go through', commands: [`${command} init`] })
+  else if (runs) await enrol(bringUp, wanted)
+  else {
+    const again = wanted.map(({ number, role }) => `--worker ${number}:${role}`).join(' ')
+    left.push({
+      what: 'open a conversation with each worker',
+      commands: [again === '' ? create : `${command} init ${again}`],
+    })
+  }
+  const workers = runs ? await workersOf(bringUp) : new Map<string, boolean>()
+  const own = host.worker === null ? null : workerName(Number(settings.S2_WORKER))
+  for (const [name, isHeard] of workers) {
+    if (isHeard || name === own) continue
+    const number = /^s2-worker-(\d+)$/.exec(name)?.[1]
+    if (number === undefined) continue
+    left.push({
+      what: `on the host of ${name}, in a checkout`,
+      commands: [
+        'sudo make install ROLE=worker',
+        `sudo s2 init --role worker --remote ${quoted(remote ?? 'REMOTE')} --number ${number}`,
+      ],
+    })
+  }
+  if (runs && remote !== undefined && workers.size === 0)
+    left.push({ what: 'open a conversation with each worker', commands: [create] })
+  return [...workers.keys()]
+}
+
+async function askWorkers(dialogue: Dialogue): Promise<Enrolment[]> {
+  const wanted: Enrolment[] = []
+  const check = (answer: string): string | null => {
+    try {
+      if (answer !== '') enrolment(answer)
+      return null
+    } catch (error) {
+      return (error as Error).message
+    }
+  }
+  while (dialogue.canAsk) {
+    const question =
+      wanted.length === 0
+        ? 'Which worker shall be enrolled, as number:role (1:backend)? Empty: none now. '
+        : 'Another one? Empty: no. '
+    const answer = await dialogue.ask(question, check)
+    if (answer === '') break
+    wanted.push(enrolment(answer))
+  }
+  return wanted
+}
+
+function conclude(shell: Shell, host: Host, drafts: readonly Draft[], left: readonly Todo[], { json }: Options): void {
+  if (json === true) {
+    const files = drafts.map(({ path, settings, isChanged }) => ({ path, settings, changed: isChanged }))
+    shell.print(`${JSON.stringify({ files, next: left.map(inWords) })}\n`)
+    return
+  }
+  shell.print(left.length === 0 ? '\nNothing is left to do.\n' : `\nLeft to do:\n${listed(left)}`)
+  if (host.worker !== null)
+    shell.print(
+      `An agent that takes tasks here: ${host.workerCommand} work --exec 'claude -p "$S2_TASK_DESCRIPTION"'\n`,
+    )
+  if (host.lead !== null) shell.print(`Who lives: ${host.command} status\n`)
+}

@@ -1,0 +1,93 @@
+import { basename } from 'node:path'
+import type { Command } from 'commander'
+import { S2Error } from '#fleet/errors.ts'
+import { listBackups, madeAtOf } from '#store/sqlite/backup/backup.ts'
+import type { Loss } from '#store/sqlite/backup/carry-over.ts'
+import { roomIn } from '#store/sqlite/backup/copy-database.ts'
+import { type Restored, restoreDatabase } from '#store/sqlite/backup/restore.ts'
+import { pathOf, proofInWords } from './backup.ts'
+import { type LocalDatabase, localDatabase } from '../local-paths.ts'
+import { UsageError } from '#console/failure.ts'
+import type { Shell } from '#console/context.ts'
+import { ago, counted } from '#console/text.ts'
+
+const EXAMPLES = `
+Examples:
+  sudo systemctl stop s2-bridge s2-watchdog s2-fs-watcher
+  sudo s2 restore --latest
+  s2 restore bridge-20261121T031700.000Z.db
+
+Refused while any program has the database open. The one that is there now is kept beside it under another name.`
+
+interface Options {
+  readonly latest?: true
+  readonly json?: true
+}
+
+export function define(command: Command, shell: Shell): void {
+  command
+    .argument('[file]', 'the backup: a path, or a name that `s2 backup list` shows')
+    .option('--latest', 'the newest one')
+    .option('--json', 'print JSON')
+    .addHelpText('after', EXAMPLES)
+    .action(async (file: string | undefined, options: Options) => await restore(shell, file, options))
+}
+
+async function restore(shell: Shell, file: string | undefined, { latest, json }: Options): Promise<void> {
+  const local = localDatabase(shell)
+  if ((file === undefined) === (latest === undefined)) {
+    throw new UsageError('which backup?', 'name one that `s2 backup list` shows, or --latest')
+  }
+  const backup = file === undefined ? newest(local) : pathOf(file, local)
+  const { clock, chance } = shell
+  const began = clock.now()
+  const restored = await restoreDatabase({ backup, database: local.database }, { clock, chance, roomIn })
+  const seconds = (clock.now() - began) / 1000
+  const madeAt = madeAtOf(backup) ?? clock.wall()
+  if (json === true) {
+    const { proof, ...rest } = restored
+    const made = new Date(madeAt).toISOString()
+    shell.print(`${JSON.stringify({ backup, madeAt: made, ...rest, ...proof, seconds }, null, 2)}\n`)
+    return
+  }
+  const age = ago(clock.wall() - madeAt)
+  shell.print(
+    [
+      `${restored.database} is restored from ${basename(backup)}, made ${age} ago, in ${seconds.toFixed(1)} s`,
+      `  ${proofInWords(restored.proof)}`,
+      `  ${goneInWords(restored)}`,
+      ...(restored.kept === null ? [] : [`  the one before is kept: ${restored.kept}`]),
+      '  next: start what was stopped, e.g. systemctl start s2-bridge s2-watchdog',
+      '',
+    ].join('\n'),
+  )
+}
+
+function newest({ folder, database }: LocalDatabase): string {
+  const [first] = listBackups(folder, database)
+  if (first !== undefined) return first.path
+  throw new S2Error('not_found', `there are no backups of ${database} in ${folder}`, {
+    next: 'name a file, or set S2_BACKUPS to the folder they lie in',
+  })
+}
+
+function goneInWords({ loss, kept }: Restored): string {
+  if (loss !== null) return lossInWords(loss)
+  if (kept === null) return 'there was no database here before'
+  return 'the one before cannot be read, so nobody knows what is gone: rotate tokens that were given out since'
+}
+
+function lossInWords({ messages, since, conversations, tasks, reopened }: Loss): string {
+  const gone = [
+    ...(messages === 0 ? [] : [counted(messages, 'message') + (since === null ? '' : ` (since ${instant(since)})`)]),
+    ...(conversations === 0 ? [] : [counted(conversations, 'conversation')]),
+    ...(tasks === 0 ? [] : [counted(tasks, 'task')]),
+  ]
+  const open =
+    reopened === 0 ? '' : `; ${counted(reopened, 'task')} that had ended ${reopened === 1 ? 'is' : 'are'} open again`
+  return `${gone.length === 0 ? 'nothing is gone' : `gone: ${gone.join(', ')}`}${open}`
+}
+
+function instant(ms: number): string {
+  return new Date(ms).toISOString()
+}

@@ -1,0 +1,244 @@
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import type { Command } from 'commander'
+import type { Conversation } from '#fleet/conversation.ts'
+import { S2Error } from '#fleet/errors.ts'
+import { checkDraft, type Draft, TEXT_MAX } from '#fleet/message.ts'
+import { conversationOf, parseSession, partnerOf, type SessionId, sessionId, sideOf } from '#fleet/session.ts'
+import { backoff } from '#runtime/backoff.ts'
+import { closest } from '#runtime/config.ts'
+import { type FoundCredentials, readCredentials } from '#spool/credentials.ts'
+import { Outbox } from '#spool/outbox.ts'
+import { duration } from '../option-parsers.ts'
+import { UsageError } from '#console/failure.ts'
+import { answers, reach } from '#console/store-access.ts'
+import type { Shell } from '#console/context.ts'
+import { stateFolder } from '#console/state-folder.ts'
+import { ORCHESTRATOR } from '../../local/fleet-file.ts'
+
+const EXAMPLES = `
+Examples:
+  s2 send s2-worker-3 'please look at issue 12 first'
+  s2 send orchestrator 'done; see docs/plan.md' --file docs/plan.md
+  git diff | s2 send reviewer -            the text from standard input
+  s2 send s2-worker-3 'now?' --wait        returns when the bridge has it
+
+Sent is not received: the answer says how far the message has come. \`queued\` is safe in the fleet's store,
+\`waiting\` is safe in this host's outbox until the bridge can be reached.`
+
+interface Options {
+  readonly from?: string
+  readonly action?: string
+  readonly file?: string[]
+  readonly key?: string
+  readonly wait?: true
+  readonly waitFor?: number
+  readonly json?: true
+}
+
+export function define(command: Command, shell: Shell): void {
+  command
+    .argument('<to>', 'an agent, a conversation, or a session of one')
+    .argument('<text...>', 'the message; - reads it from standard input')
+    .option('--from <session>', 'as whom, where several ends lie on this host')
+    .option('--action <type>', 'what the message is about, for example review_request')
+    .option('--file <path...>', 'names of files that it speaks of')
+    .option('--key <key>', 'sending twice with one key is sending once; another message with it is refused')
+    .option('--wait', 'wait until the bridge has it')
+    .option('--wait-for <duration>', 'wait no longer than this', duration)
+    .option('--json', 'print JSON')
+    .addHelpText('after', EXAMPLES)
+    .action(async (to: string, words: string[], options: Options) => {
+      const text = words.length === 1 && words[0] === '-' ? await shell.input(TEXT_MAX * 4 + 1) : words.join(' ')
+      const draft: Draft = { text, action: options.action ?? null, files: options.file ?? [] }
+      checkDraft(draft)
+      const sent = await send(shell, to, draft, options)
+      if (options.json === true) shell.print(`${JSON.stringify(sent)}\n`)
+      else shell.print(`${inWords(sent)}\n`)
+    })
+}
+
+/** How far a message has come, as far as the sender can know. */
+interface Sent {
+  readonly state: 'waiting' | 'carried' | 'queued' | 'delivered' | 'leased' | 'acked'
+  readonly from: SessionId
+  readonly to: SessionId
+  /** Its number in the store, where it has one yet. */
+  readonly id: number | null
+  /** Its name in the outbox. */
+  readonly name: string | null
+}
+
+function inWords({ state, to, id, name }: Sent): string {
+  const what = id === null ? 'the message' : `message ${id}`
+  if (state === 'waiting')
+    return `waiting: ${what} to ${to} lies in the outbox (${name}); keepalive carries it to the bridge`
+  if (state === 'carried') return `carried: the bridge has ${what} to ${to}; it is not read yet`
+  return `${state}: ${what} to ${to} is in the store; it counts as received when it is acked`
+}
+
+async function send(shell: Shell, to: string, draft: Draft, options: Options): Promise<Sent> {
+  const state = stateFolder(shell)
+  const found = await readCredentials(state)
+  const outbox = new Outbox(state)
+  // What waits in the outbox goes first, whether keepalive answers just now or not: a later message must not overtake it.
+  const isCarried = async (): Promise<boolean> =>
+    (await answers(join(state, 'run', 'keepalive.sock'))) || (await outbox.names()).length > 0
+  if (found.credentials.length > 0 && (await isCarried())) {
+    const from = await senderAmong(shell, to, found, options)
+    if (found.credentials.some(({ session }) => session === from)) {
+      return await throughOutbox(shell, outbox, from, draft, options)
+    }
+  }
+  await using reached = await reach(shell)
+  const conversations = await reached.store.conversations()
+  const own = reached.as === 'session' ? reached.credentials.map(({ session }) => session) : null
+  const from = chooseSender(to, conversations, own, options.from)
+  const key = options.key ?? `s2-send-${randomBytes(12).toString('hex')}`
+  const { id } = await reached.store.send(from, key, draft)
+  return { state: 'queued', from, to: partnerOf(from), id, name: null }
+}
+
+/** Who is not known here is asked of the bridge; off the network, what one end of this host says is for its partner. */
+async function senderAmong(
+  shell: Shell,
+  to: string,
+  { credentials }: FoundCredentials,
+  { from }: Options,
+): Promise<SessionId> {
+  const own = credentials.map(({ session }) => session)
+  const [only] = own
+  const named = own.find((session) => to === session || to === partnerOf(session) || to === conversationOf(session))
+  if (from === undefined && named !== undefined) return named
+  const isName = !to.includes('/') && !to.startsWith('conv_')
+  const alone = from === undefined && own.length === 1 && isName ? only : undefined
+  if (alone !== undefined && sideOf(alone) === 'b' && to === ORCHESTRATOR) return alone
+  await using reached = await reach(shell)
+  const asked = reached.store.conversations()
+  const known = alone === undefined ? await asked : await withinAMoment(asked, shell)
+  if (known === null) return alone as SessionId
+  // Administration may speak for ends whose credentials others hold, such as those of the Python bridge's agents.
+  const isOurs = reached.as === 'session' || leading(to, known, own).some(({ session }) => own.includes(session))
+  return chooseSender(to, known, isOurs ? own : null, from)
+}
+
+/** The answer, unless the bridge is away, or does not know us just now: then the outbox keeps what it is to have. */
+async function withinAMoment<T>(asked: Promise<T>, { clock }: Shell): Promise<T | null> {
+  const over = new AbortController()
+  const waited = clock.sleep(ASK_MS, over.signal).catch(() => undefined)
+  try {
+    return await Promise.race([asked, waited.then(() => null)])
+  } catch (error) {
+    if (error instanceof S2Error) return null
+    throw error
+  } finally {
+    over.abort()
+    asked.catch(() => undefined)
+  }
+}
+
+/** How long a message waits for the bridge to say who somebody is, before it goes to the only one it can be for. */
+const ASK_MS = 2_000
+
+/**
+ * The session that speaks to `to`: an agent, a conversation, or one of its sessions. `own` are the sessions that may be
+ * spoken for; null where all may.
+ */
+function chooseSender(
+  to: string,
+  conversations: readonly Conversation[],
+  own: readonly SessionId[] | null,
+  from: string | undefined,
+): SessionId {
+  if (from !== undefined) {
+    const { conversation, side } = parseSession(from)
+    return sessionId(conversation, side)
+  }
+  const isMine = ({ session }: End): boolean => own === null || own.includes(session)
+  const mine = speakersIn(conversations).filter(isMine)
+  const all = leading(to, conversations, own)
+  const matching = all.filter(isMine)
+  const [chosen, ...others] = matching
+  if (chosen === undefined && all.length > 0) {
+    const sessions = all.map(({ session }) => session).join(', ')
+    throw new S2Error('forbidden', `nothing was sent: no credential of this host speaks to ${JSON.stringify(to)}`, {
+      next: `send from where the credential of ${sessions} is`,
+    })
+  }
+  if (chosen === undefined) {
+    const near = closest(to, [...new Set(mine.flatMap(({ reader, role }) => [reader, role]))])
+    throw new S2Error('not_found', `nothing was sent: nobody here is called ${JSON.stringify(to)}`, {
+      next: near === undefined ? '`s2 conversation list` shows who can be spoken to' : `did you mean ${near}?`,
+    })
+  }
+  if (others.length > 0) {
+    const choices = matching.map(({ session, speaker, reader }) => `${session} (${speaker} to ${reader})`)
+    throw new UsageError(
+      `nothing was sent: ${matching.length} conversations lead to ${to}`,
+      `say as whom by --from: ${choices.slice(0, 8).join(', ')}`,
+    )
+  }
+  return chosen.session
+}
+
+/** One who may speak in a conversation, and who hears it. */
+interface End {
+  readonly session: SessionId
+  readonly conversation: string
+  readonly speaker: string
+  readonly reader: string
+  readonly role: string
+}
+
+function speakersIn(conversations: readonly Conversation[]): End[] {
+  return conversations.flatMap(({ id, agents, roles }) => [
+    { session: sessionId(id, 'a'), reader: agents.b, role: roles.b, conversation: id, speaker: agents.a },
+    { session: sessionId(id, 'b'), reader: agents.a, role: roles.a, conversation: id, speaker: agents.b },
+  ])
+}
+
+/** The ends from which `to` is spoken to. */
+function leading(to: string, conversations: readonly Conversation[], own: readonly SessionId[] | null): End[] {
+  return speakersIn(conversations).filter(
+    ({ session, reader, role, conversation }) =>
+      to === reader ||
+      to === role ||
+      to === partnerOf(session) ||
+      (to === conversation && (own !== null || session.endsWith('/a'))),
+  )
+}
+
+const CARRY = { firstMs: 20, mostMs: 500 }
+const WAIT_MS = 3_600_000
+/** A key that was used for another message is refused: whoever names one hears of that, where the bridge can be reached. */
+const KEY_MS = 2_000
+
+async function throughOutbox(
+  shell: Shell,
+  outbox: Outbox,
+  from: SessionId,
+  draft: Draft,
+  options: Options,
+): Promise<Sent> {
+  const { clock, chance } = shell
+  const name = await outbox.put({
+    kind: 'send',
+    from,
+    draft,
+    ...(options.key === undefined ? {} : { key: options.key }),
+  })
+  const sent = { from, to: partnerOf(from), id: null, name }
+  const patienceMs = options.waitFor ?? (options.wait === true ? WAIT_MS : options.key === undefined ? 0 : KEY_MS)
+  const began = clock.now()
+  for (let look = 0; clock.now() - began < patienceMs; look += 1) {
+    const outcome = await outbox.outcome(name)
+    if (outcome === 'carried') return { ...sent, state: 'carried' }
+    if (outcome !== 'waiting') {
+      throw new S2Error(outcome.code, `the bridge did not take the message: ${outcome.message}`, {
+        ...(outcome.next === null ? {} : { next: outcome.next }),
+      })
+    }
+    await clock.sleep(CARRY.firstMs + backoff(look, CARRY, chance))
+  }
+  return { ...sent, state: 'waiting' }
+}

@@ -1,0 +1,131 @@
+import type { Command } from 'commander'
+import { redact } from '#fleet/redact.ts'
+import { ConfigError, closest, readSettings, withSettingsFile } from '#runtime/config.ts'
+import { PROGRAMS, type ProgramName, SETTINGS, type Setting, type SettingName } from '#runtime/settings.ts'
+import { EXIT, Exit, UsageError } from '#console/failure.ts'
+import type { Shell } from '#console/context.ts'
+import { commandEnv } from '#console/state-folder.ts'
+import { table } from '#console/table.ts'
+
+const EXAMPLES = `
+Examples:
+  s2 config                      every setting, its value here and where that comes from
+  s2 config watchdog             those that one program reads
+  s2 config bridge --file /etc/s2/s2.env /etc/s2/s2-bridge.env
+  s2 config --markdown           the table of the README`
+
+interface Options {
+  readonly file?: string[]
+  readonly markdown?: true
+  readonly json?: true
+}
+
+export function define(command: Command, shell: Shell): void {
+  command
+    .argument('[program]', `one of ${PROGRAMS.join(', ')}`)
+    .option('--file <path...>', 'read settings files (NAME=value lines) under the environment, later ones over earlier')
+    .option('--markdown', 'print what settings there are as a table for a README')
+    .option('--json', 'print JSON')
+    .addHelpText('after', EXAMPLES)
+    .action((program: string | undefined, options: Options) => {
+      const names = settingsOf(program)
+      if (options.markdown === true) return shell.print(markdown(names))
+      const files = options.file ?? []
+      const rows = effective(names, shell, files)
+      if (options.json === true) shell.print(`${JSON.stringify(rows, null, 2)}\n`)
+      else shell.print(`${table(COLUMNS, rows.map(cellsOf), shell.screen.columns).join('\n')}\n`)
+      check(names, shell, files)
+    })
+}
+
+/** One setting as it is in force. */
+interface Effective {
+  readonly name: SettingName
+  readonly value: string | null
+  readonly from: string
+  readonly fault: string | null
+  readonly about: string
+}
+
+const COLUMNS = [{ title: 'SETTING' }, { title: 'VALUE', stretches: true }, { title: 'FROM', stretches: true }]
+
+function cellsOf({ name, value, from, fault }: Effective): string[] {
+  return [name, fault === null ? (value ?? '(left out)') : `${value ?? ''}  ✗ ${fault}`, from]
+}
+
+function settingsOf(program: string | undefined): SettingName[] {
+  const all = Object.keys(SETTINGS) as SettingName[]
+  if (program === undefined) return all
+  const known = PROGRAMS.find((each) => each === program.replace(/^s2-/, ''))
+  if (known === undefined) {
+    const near = closest(program, PROGRAMS)
+    throw new UsageError(
+      `there is no program ${JSON.stringify(program)}`,
+      near === undefined ? `name one of ${PROGRAMS.join(', ')}` : `did you mean ${near}?`,
+    )
+  }
+  return all.filter((name) => (SETTINGS[name].programs as readonly ProgramName[]).includes(known))
+}
+
+function effective(names: readonly SettingName[], shell: Shell, files: readonly string[]): Effective[] {
+  const env = commandEnv(shell)
+  const all = readFiles(env, files)
+  return names.map((name) => {
+    const setting: Setting = SETTINGS[name]
+    const text = all[name] ?? setting.fallback
+    const from =
+      shell.env[name] !== undefined
+        ? 'environment'
+        : env[name] !== undefined
+          ? 'the fleet of this folder'
+          : all[name] !== undefined
+            ? (files.findLast((file) => name in readFile({}, file)) ?? '')
+            : 'default'
+    const fault = text === undefined ? null : faultOf(setting, text)
+    const value = text === undefined ? null : setting.secret === true ? '…' : redact(text)
+    return { name, value, from, fault, about: setting.about }
+  })
+}
+
+/** The environment over the last file, that over the one before it, and so on: as a service manager reads them. */
+function readFiles(env: Shell['env'], files: readonly string[]): Shell['env'] {
+  return files.toReversed().reduce(readFile, env)
+}
+
+function readFile(env: Shell['env'], file: string): Shell['env'] {
+  try {
+    return withSettingsFile(env, file)
+  } catch (cause) {
+    if (cause instanceof ConfigError) throw cause
+    throw new ConfigError([`${file} cannot be read: ${(cause as Error).message}`])
+  }
+}
+
+function faultOf(setting: Setting, text: string): string | null {
+  try {
+    setting.parse(text)
+    return null
+  } catch (error) {
+    return (error as Error).message
+  }
+}
+
+/** Tells wrong and unknown settings as every program would, and fails as it would. */
+function check(names: readonly SettingName[], shell: Shell, files: readonly string[]): void {
+  try {
+    readSettings(readFiles(commandEnv(shell), files), names)
+  } catch (error) {
+    shell.tell(`s2: ${(error as Error).message}\n`)
+    throw new Exit(EXIT.config)
+  }
+}
+
+function markdown(names: readonly SettingName[]): string {
+  const rows = names.map((name) => {
+    const setting: Setting = SETTINGS[name]
+    const fallback = setting.fallbackSaid ?? (setting.fallback === undefined ? '' : `\`${setting.fallback}\``)
+    const cells = [`\`${name}\``, setting.about, fallback, `\`${setting.example}\``, setting.programs.join(', ')]
+    return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`
+  })
+  return `${['| setting | what it says | default | example | read by |', '|---|---|---|---|---|', ...rows].join('\n')}\n`
+}

@@ -1,0 +1,23 @@
+import type { Command } from 'commander'
+import { commandMember } from '../control-agent.ts'
+import type { Shell } from '#console/context.ts'
+
+const EXAMPLES = `
+Examples:
+  s2 thaw s2-worker-3         what was frozen goes on, what was killed is started again
+
+Only for agents that an \`s2 up\` on this machine started.`
+
+export function define(command: Command, shell: Shell): void {
+  command
+    .argument('<agent>', 'its name, or its role where no other has it')
+    .option('--json', 'print JSON')
+    .addHelpText('after', EXAMPLES)
+    .action(async (agent: string, options: { json?: true }) => {
+      await commandMember('thaw', agent, becameOf, options.json === true, shell)
+    })
+}
+
+function becameOf(processes: number): string {
+  return processes === 0 ? 'was not frozen; if it was killed, it is started again' : `goes on (${processes} processes)`
+}

@@ -1,0 +1,57 @@
+import { type Credential, parseCredentialFile, workerName } from '#fleet/credential.ts'
+import { S2Error } from '#fleet/errors.ts'
+import type { Shell } from '#console/context.ts'
+import type { Dialogue } from './dialogue.ts'
+import { probeBridge } from './probe-bridge.ts'
+import { credentialIn, type Remote } from './try-remote.ts'
+import type { Todo } from './todo.ts'
+
+/** Looks for the credential of this worker and tells what it says and whether its bridge is reached; answers whether it is there. */
+export async function checkCredential(
+  shell: Shell,
+  dialogue: Dialogue,
+  remote: Remote,
+  number: number,
+  left: Todo[],
+): Promise<boolean> {
+  const credential = await findCredential(shell, dialogue, remote, number, left)
+  if (credential === null) return false
+  const { session, role, bridgeUrl } = credential
+  dialogue.say(
+    `${workerName(number)} has a credential there: conversation ${session.split('/')[0]}, role ${role}, bridge ${bridgeUrl}`,
+  )
+  const reach = await probeBridge(bridgeUrl, credential.bridgeCa, dialogue.signal)
+  dialogue.goOn()
+  if (reach.answers) dialogue.say(`the bridge answers at ${bridgeUrl}`)
+  else {
+    dialogue.say(reach.why, `next: ${reach.next}`)
+    left.push({ what: `${reach.why}: ${reach.next}` })
+  }
+  return true
+}
+
+async function findCredential(
+  shell: Shell,
+  dialogue: Dialogue,
+  remote: Remote,
+  number: number,
+  left: Todo[],
+): Promise<Credential | null> {
+  const again = (why: string): null => {
+    dialogue.say(why)
+    left.push({
+      what: `${why}: on the orchestrator's host`,
+      commands: [`sudo s2 conversation create --role-b ROLE --number ${number}`],
+    })
+    return null
+  }
+  try {
+    const file = await credentialIn(remote, number, shell, dialogue.signal)
+    dialogue.goOn()
+    if (file === null) return again(`there is no credential of ${workerName(number)} in the remote yet`)
+    return parseCredentialFile(file, number, shell.clock.wall())
+  } catch (error) {
+    if (error instanceof S2Error) return again(error.message)
+    throw error
+  }
+}

@@ -1,0 +1,82 @@
+import { chown, readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { S2Error } from '#fleet/errors.ts'
+import { ConfigError, parseSettings } from '#runtime/config.ts'
+import { SETTINGS, type SettingName } from '#runtime/settings.ts'
+import { publish } from '#spool/atomic-files.ts'
+import { settingIn, withSettings } from '../settings-file.ts'
+
+export type Values = Readonly<Partial<Record<SettingName, string>>>
+
+/** A settings file as it shall be. */
+export interface Draft {
+  readonly path: string
+  /** What has to be set in it. */
+  readonly settings: Values
+  readonly text: string
+  readonly isChanged: boolean
+}
+
+/** What a settings file says; nothing where there is none. Throws `ConfigError`. */
+export async function valuesIn(folder: string, name: string): Promise<Record<string, string>> {
+  const path = join(folder, name)
+  return parseSettings(await textOf(path), path)
+}
+
+/** The files with what shall be in them. Throws `conflict` where something else is set and may not be changed. */
+export async function draftAll(
+  folder: string,
+  files: ReadonlyMap<string, Values>,
+  isForced: boolean,
+): Promise<Draft[]> {
+  return await Promise.all([...files].map(([name, settings]) => draft(join(folder, name), settings, isForced)))
+}
+
+async function draft(path: string, settings: Values, isForced: boolean): Promise<Draft> {
+  const before = await textOf(path)
+  const wrong = Object.entries(settings).filter(
+    ([name, value]) => !isSame(name as SettingName, settingIn(before, name), value),
+  )
+  const set = wrong.filter(([name]) => settingIn(before, name) !== undefined)
+  if (set.length > 0 && !isForced) {
+    const others = set.map(([name]) => `${name} is ${JSON.stringify(settingIn(before, name))}`)
+    throw new S2Error('conflict', `nothing was written: in ${path} ${others.join(' and ')}`, {
+      next: 'add --force to change it, or edit the file',
+    })
+  }
+  const text = withSettings(before, Object.fromEntries(wrong))
+  return { path, settings, text, isChanged: text !== before }
+}
+
+/** Whether two values of a setting mean the same: 03 is 3. */
+function isSame(name: SettingName, one: string | undefined, other: string): boolean {
+  if (one === undefined || one === other) return one === other
+  try {
+    return JSON.stringify(SETTINGS[name].parse(one)) === JSON.stringify(SETTINGS[name].parse(other))
+  } catch {
+    return false
+  }
+}
+
+/** Read by the owner of the folder and the group of its services; written by the owner alone. */
+export async function write({ path, text }: Draft, folder: string): Promise<void> {
+  try {
+    await publish(path, text, 0o640)
+    const { uid, gid } = await stat(folder)
+    await chown(path, uid, gid)
+  } catch (error) {
+    throw cannot('written', path, error as NodeJS.ErrnoException)
+  }
+}
+
+async function textOf(path: string): Promise<string> {
+  return await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return ''
+    throw cannot('read', path, error)
+  })
+}
+
+function cannot(what: 'read' | 'written', path: string, error: NodeJS.ErrnoException): ConfigError {
+  const mend = error.code === 'EACCES' || error.code === 'EPERM' ? 'use sudo for the whole host' : error.message
+  return new ConfigError([`${path} cannot be ${what}: ${mend}`])
+}

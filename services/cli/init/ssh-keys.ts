@@ -1,0 +1,141 @@
+import { createHash } from 'node:crypto'
+import { hostname } from 'node:os'
+import { hasSucceeded } from '#runtime/command.ts'
+import type { Env } from '#runtime/config.ts'
+import { sshCommand } from '#runtime/git-errors.ts'
+import type { Shell } from '#console/context.ts'
+import { ensureHome, type Half, runAs } from './service-user.ts'
+
+/** The host of a remote that is reached by ssh, as arguments of ssh(1). */
+export interface Host {
+  /** As people know it. */
+  readonly name: string
+  readonly args: readonly string[]
+}
+
+/** Null for a remote that is reached in another way: `ssh://user@host:port/path` and `user@host:path` are by ssh. gitremote(7) */
+export function sshHostOf(remote: string): Host | null {
+  const byUrl = /^(?:git\+)?ssh(?:\+git)?:\/\/(?:([^@/]*)@)?(\[[^\]]+\]|[^:/]+)(?::(\d+))?(?:\/|$)/i.exec(remote)
+  const byPath = /^[a-z][a-z0-9+.-]*:\/\//i.test(remote) ? null : /^(?:([^@/:]*)@)?(\[[^\]]+\]|[^:/]+):/.exec(remote)
+  const [, user, host = '', port] = byUrl ?? byPath ?? []
+  if (host === '') return null
+  const name = host.replace(/^\[(.*)\]$/, '$1')
+  const to = user === undefined || user === '' ? name : `${user}@${name}`
+  return { name, args: [...(port === undefined ? [] : ['-p', port]), '--', to] }
+}
+
+/** A key that a host showed of itself. */
+export interface HostKey {
+  /** The line for known_hosts, named as ssh looks for it. */
+  readonly line: string
+  /** Such as `ssh-ed25519`. */
+  readonly kind: string
+  /** As ssh shows it: `SHA256:…` */
+  readonly fingerprint: string
+}
+
+/** Whose ssh it is, and what it is told. */
+export interface Ssh {
+  readonly half: Half
+  readonly env: Env
+  readonly shell: Shell
+  readonly signal: AbortSignal
+}
+
+const TIMEOUT_MS = 20_000
+
+/** Nothing of ours is shown to a host that is not known yet: no key, no agent, no tunnel. */
+const STRANGER =
+  '-oStrictHostKeyChecking=accept-new -oGlobalKnownHostsFile=/dev/null -oHashKnownHosts=no -oUpdateHostKeys=no ' +
+  '-oPubkeyAuthentication=no -oGSSAPIAuthentication=no -oForwardAgent=no -oClearAllForwardings=yes'
+
+/**
+ * Asks ssh itself for the key of a host, by the same way, name and settings that git will use: what ssh-keyscan(1) cannot,
+ * which knows no settings and no host behind another one.
+ */
+export async function askHostKeys(ssh: Ssh, { args }: Host): Promise<HostKey[]> {
+  const script = `file=$(mktemp) || exit; trap 'rm -f "$file"' EXIT
+${sshCommand(ssh.env)} ${STRANGER} -oUserKnownHostsFile="$file" "$@" true </dev/null >/dev/null 2>&1
+cat "$file"`
+  const { stdout } = await inShell(ssh, script, args)
+  return stdout
+    .toString('utf8')
+    .split('\n')
+    .flatMap((line) => {
+      const [, kind, blob] = /^\S+ ([a-z0-9@.-]+) ([A-Za-z0-9+/=]+)/.exec(line) ?? []
+      return kind === undefined || blob === undefined ? [] : [{ line, kind, fingerprint: fingerprintOf(blob) }]
+    })
+}
+
+function fingerprintOf(blob: string): string {
+  const digest = createHash('sha256').update(Buffer.from(blob, 'base64')).digest('base64')
+  return `SHA256:${digest.replace(/=+$/, '')}`
+}
+
+/** Writes keys of a host where ssh looks for them, and answers the file. */
+export async function noteHostKeys(ssh: Ssh, host: Host, keys: readonly HostKey[]): Promise<string> {
+  await ensureHome(ssh.half, ssh.shell)
+  const [file = `${ssh.half.home}/.ssh/known_hosts`] = await filesOf(ssh, host, 'userknownhostsfile')
+  const script = `umask 077 && mkdir -p "$(dirname "$1")" || exit
+[ -z "$(tail -c 1 "$1" 2>/dev/null)" ] || echo >>"$1"
+cat >>"$1"`
+  const ending = await inShell(ssh, script, [file], keys.map(({ line }) => `${line}\n`).join(''))
+  if (!hasSucceeded(ending)) throw new Error(`${file} cannot be written: ${ending.stderr.trim()}`)
+  return file
+}
+
+/** The key that a host would know a user by. */
+export interface OwnKey {
+  readonly file: string
+  readonly publicHalf: string
+  readonly isNew: boolean
+  /** Whether it asks for a passphrase, which nobody types for a service. */
+  readonly isLocked: boolean
+}
+
+/** The key of the user that ssh would show to a host; one is made where there is none, and never is one written over. */
+export async function ownKey(ssh: Ssh, host: Host): Promise<OwnKey> {
+  await ensureHome(ssh.half, ssh.shell)
+  const files = await filesOf(ssh, host, 'identityfile')
+  const made = files.find((file) => file.endsWith('id_ed25519')) ?? files[0] ?? `${ssh.half.home}/.ssh/id_ed25519`
+  const script = `umask 077; comment=$1; made=$2; shift 2
+for key in "$@"; do if [ -e "$key" ]; then made=$key; break; fi; done
+new=no
+if [ ! -e "$made" ]; then
+  mkdir -p "$(dirname "$made")" && ssh-keygen -q -t ed25519 -N '' -C "$comment" -f "$made" </dev/null >&2 || exit
+  new=yes
+fi
+locked=yes
+if ssh-keygen -y -P '' -f "$made" >/dev/null 2>&1; then locked=no; fi
+printf '%s\\n%s\\n%s\\n' "$made" "$new" "$locked"
+cat "$made.pub" 2>/dev/null || ssh-keygen -y -P '' -f "$made"`
+  const ending = await inShell(ssh, script, [`${ssh.half.user}@${hostname()}`, made, ...files])
+  if (!hasSucceeded(ending)) throw new Error(`no key could be made: ${ending.stderr.trim()}`)
+  const [file = made, isNew, isLocked, publicHalf = ''] = ending.stdout.toString('utf8').split('\n')
+  return { file, publicHalf, isNew: isNew === 'yes', isLocked: isLocked === 'yes' }
+}
+
+/** The files that ssh would use for a host, in its order. */
+async function filesOf(ssh: Ssh, { args }: Host, name: 'userknownhostsfile' | 'identityfile'): Promise<string[]> {
+  const ending = await inShell(ssh, `${sshCommand(ssh.env)} -G "$@"`, args)
+  return (
+    ending.stdout
+      .toString('utf8')
+      .split('\n')
+      .filter((line) => line.startsWith(`${name} `))
+      .map((line) => line.slice(name.length + 1))
+      // Only of known_hosts files may a line name several; a key may lie in a path with blanks.
+      .map((value) => (name === 'identityfile' ? value : (value.split(' ')[0] ?? '')))
+      .map((file) => file.replace(/^~(?=\/)/, ssh.half.home))
+      .filter((file) => file.startsWith('/') && file !== '/dev/null')
+  )
+}
+
+async function inShell({ half, env, shell, signal }: Ssh, script: string, args: readonly string[], input = '') {
+  return await runAs(
+    half,
+    { argv: ['sh', '-c', script, 'sh', ...args], env, input, timeoutMs: TIMEOUT_MS },
+    shell,
+    signal,
+  )
+}

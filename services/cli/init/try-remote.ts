@@ -1,0 +1,120 @@
+import { CREDENTIAL_FILE_MAX, credentialPath } from '#fleet/credential.ts'
+import { S2Error } from '#fleet/errors.ts'
+import { type Ending, hasSucceeded } from '#runtime/command.ts'
+import { readSettings } from '#runtime/config.ts'
+import { complaintsOf, faultOf, type GitFault, mendingOf, READER_SETTINGS, readerEnv } from '#runtime/git-errors.ts'
+import { PUBLISHER_SETTINGS, publisherEnv } from '#issuing/git-publisher.ts'
+import type { Shell } from '#console/context.ts'
+import { environmentOf, type Half, isHiddenFromServices, runAs } from './service-user.ts'
+
+/** A remote as one half of the host uses it. */
+export interface Remote {
+  readonly address: string
+  readonly branch: string
+  readonly half: Half
+  /** `push` where credentials are published from here, `read` where they are taken from. */
+  readonly right: 'read' | 'push'
+  /** Whether what reads it is a service that is kept out of homes and of `/tmp`. */
+  readonly isLocked: boolean
+  /** The settings in force: what they say of ssh and proxies is what git gets. */
+  readonly settings: Readonly<Record<string, string>>
+}
+
+/** What a remote said to a try. */
+export type Answer =
+  | { readonly isIn: true }
+  | { readonly isIn: false; readonly fault: GitFault; readonly complaints: readonly string[]; readonly mending: string }
+
+/** A commit of nothing, offered to a branch that nobody has and not sent: the other side says whether it would be let in. */
+const OFFER = `folder=$(mktemp -d) || exit; trap 'rm -rf "$folder"' EXIT
+remote=$1; shift
+"$@" init --quiet --bare --template= "$folder" && cd "$folder" || exit
+tree=$("$@" hash-object -w -t tree /dev/null) && commit=$("$@" commit-tree -m 'May this host push?' "$tree" </dev/null) || exit
+"$@" push --quiet --dry-run -- "$remote" "$commit:refs/heads/s2-may-this-host-push"`
+
+/** The folder that a local remote lies in is the one thing that a push that is not sent does not ask for. */
+const WRITABLE = `path=$1; for objects in "$path/objects" "$path/.git/objects"; do
+  if [ -d "$objects" ] && [ ! -w "$objects" ]; then echo "insufficient permission: $objects" >&2; exit 1; fi
+done`
+
+/** Whether a half of this host is let in as far as it has to be; asked as its services will ask. */
+export async function tryRemote(remote: Remote, shell: Shell, signal: AbortSignal): Promise<Answer> {
+  const { address, branch, right, isLocked } = remote
+  const path = localPath(address)
+  if (isLocked && path !== null && isHiddenFromServices(path)) return hidden(path)
+  const read = await git(remote, ['ls-remote', '--refs', '--', address, `refs/heads/${branch}`], shell, signal)
+  if (!hasSucceeded(read) || right === 'read') return answerOf(read, right)
+  if (path !== null) {
+    const writable = await inShell(remote, WRITABLE, [path], shell, signal)
+    if (!hasSucceeded(writable)) return answerOf(writable, right)
+  }
+  return answerOf(await inShell(remote, OFFER, [address, ...commandOf(right)], shell, signal), right)
+}
+
+function hidden(path: string): Answer {
+  const complaints = [`${path} lies where services are not let in, such as homes and /tmp`]
+  return { isIn: false, fault: 'no_repository', complaints, mending: 'put it elsewhere, such as below /srv' }
+}
+
+function answerOf(ending: Ending, right: Remote['right']): Answer {
+  if (hasSucceeded(ending)) return { isIn: true }
+  const fault = faultOf(ending)
+  return { isIn: false, fault, complaints: complaintsOf(ending), mending: mendingOf(fault, right) }
+}
+
+/** Takes the tip of the branch and shows one file of it; ends with 3 where there is no branch, 4 where there is no file. */
+const SHOW = `folder=$(mktemp -d) || exit; trap 'rm -rf "$folder"' EXIT
+remote=$1 branch=$2 path=$3 max=$4; shift 4
+ulimit -f 131072
+"$@" init --quiet --bare --template= "$folder" && cd "$folder" || exit
+[ -n "$("$@" ls-remote --refs -- "$remote" "refs/heads/$branch")" ] || exit 3
+"$@" fetch --quiet --depth=1 --no-tags --no-recurse-submodules -- "$remote" "+refs/heads/$branch:refs/s2/tip" || exit
+size=$("$@" cat-file -s "refs/s2/tip:$path" 2>/dev/null) || exit 4
+[ "$size" -le "$max" ] || { echo "fatal: $path has $size bytes" >&2; exit 1; }
+"$@" cat-file blob "refs/s2/tip:$path"`
+
+/** The file of a worker in the remote; null when there is none. Throws `unavailable`. */
+export async function credentialIn(
+  remote: Remote,
+  worker: number,
+  shell: Shell,
+  signal: AbortSignal,
+): Promise<Buffer | null> {
+  const args = [remote.address, remote.branch, credentialPath(worker), String(CREDENTIAL_FILE_MAX)]
+  const ending = await inShell(remote, SHOW, [...args, ...commandOf('read')], shell, signal)
+  if (hasSucceeded(ending)) return ending.stdout
+  if (ending.ended === null && (ending.code === 3 || ending.code === 4)) return null
+  throw new S2Error('unavailable', complaintsOf(ending).join('; '), { next: mendingOf(faultOf(ending), 'read') })
+}
+
+/** The path of a remote on this machine; null for one that is reached otherwise. */
+function localPath(address: string): string | null {
+  if (address.startsWith('/')) return address
+  return /^file:\/\/\//.test(address) && URL.canParse(address) ? decodeURIComponent(new URL(address).pathname) : null
+}
+
+function commandOf(right: Remote['right']): [string, ...string[]] {
+  const settings = right === 'read' ? READER_SETTINGS : PUBLISHER_SETTINGS
+  return ['git', ...settings.flatMap((each) => ['-c', each])]
+}
+
+async function git(remote: Remote, args: readonly string[], shell: Shell, signal: AbortSignal): Promise<Ending> {
+  return await run(remote, [...commandOf(remote.right), ...args], shell, signal)
+}
+
+async function inShell(remote: Remote, script: string, args: readonly string[], shell: Shell, signal: AbortSignal) {
+  return await run(remote, ['sh', '-c', script, 'sh', ...args], shell, signal)
+}
+
+/** As the services that read, or the commands that publish. */
+async function run(
+  { half, right, settings }: Remote,
+  argv: [string, ...string[]],
+  shell: Shell,
+  signal: AbortSignal,
+): Promise<Ending> {
+  const services = environmentOf(half, settings, shell)
+  const env = right === 'read' ? readerEnv(services) : publisherEnv(services, null)
+  const timeoutMs = readSettings(services, ['S2_GIT_TIMEOUT']).S2_GIT_TIMEOUT
+  return await runAs(half, { argv, env, timeoutMs }, shell, signal)
+}

@@ -1,0 +1,36 @@
+import { join } from 'node:path'
+import { S2Error } from '#fleet/errors.ts'
+import { type Env, readSettings } from '#runtime/config.ts'
+import { localStore } from '#runtime/settings.ts'
+import { databaseIn } from '#store/open-store.ts'
+import type { Shell } from '#console/context.ts'
+import { commandEnv } from '#console/state-folder.ts'
+
+/** The database of this host, and where and for how long its backups are kept. */
+export interface LocalDatabase {
+  readonly database: string
+  readonly folder: string
+  readonly keep: number
+  readonly keepForMs: number
+}
+
+export function localDatabase(shell: Shell): LocalDatabase {
+  const env = commandEnv(shell)
+  const settings = readSettings(env, ['S2_STATE', 'S2_BACKUPS', 'S2_BACKUP_KEEP', 'S2_BACKUP_KEEP_FOR'])
+  return {
+    database: databasePath(env),
+    folder: settings.S2_BACKUPS ?? join(settings.S2_STATE, 'backups'),
+    keep: settings.S2_BACKUP_KEEP,
+    keepForMs: settings.S2_BACKUP_KEEP_FOR,
+  }
+}
+
+/** Where the database of this host lies, or would. */
+export function databasePath(env: Env): string {
+  const { S2_STATE: state, S2_STORE: url = localStore(state) } = readSettings(env, ['S2_STATE', 'S2_STORE'])
+  const database = databaseIn(url)
+  if (database !== null) return database
+  throw new S2Error('invalid', `S2_STORE=${url} is no database of this host`, {
+    next: 'run this on the host that has it, with S2_STORE=sqlite:/path or left out',
+  })
+}

@@ -1,0 +1,68 @@
+import { InvalidArgumentError } from 'commander'
+import { parseDuration, SETTINGS } from '#runtime/settings.ts'
+import { oneLine } from '#console/text.ts'
+
+/** Readers of options, as commander calls them: they throw what a person reads. */
+
+/** Milliseconds of `30s`, `5m`, `3h`. */
+export function duration(text: string): number {
+  try {
+    return parseDuration(text)
+  } catch {
+    throw new InvalidArgumentError('It must be a duration such as 30s, 5m or 3h.')
+  }
+}
+
+/** Milliseconds between two looks: enough to do something else in between. */
+export function pause(text: string): number {
+  const ms = duration(text)
+  if (ms < PAUSE_LEAST_MS) throw new InvalidArgumentError(`It must be at least ${PAUSE_LEAST_MS}ms.`)
+  return ms
+}
+
+const PAUSE_LEAST_MS = 100
+const ROLE_MAX = 200
+
+/** Milliseconds that a conversation lives, within what its setting allows. */
+export function lifetime(text: string): number {
+  try {
+    return SETTINGS.S2_LIFETIME.parse(text)
+  } catch (error) {
+    throw new InvalidArgumentError(`It ${(error as Error).message}; write it like 3h.`)
+  }
+}
+
+/** A git remote, as its setting takes it. */
+export function gitRemote(text: string): string {
+  try {
+    return SETTINGS.S2_GIT_REMOTE.parse(text)
+  } catch (error) {
+    throw new InvalidArgumentError(`It ${(error as Error).message}.`)
+  }
+}
+
+/** What an agent is called: it names files, and stands in lines and tables. */
+export function agentName(text: string): string {
+  if (/^[A-Za-z0-9][\w.-]{0,99}$/.test(text)) return text
+  throw new InvalidArgumentError(
+    'It must be at most 100 letters, digits, dots, dashes and underscores, the first a letter or digit.',
+  )
+}
+
+/** What kind of work an agent does, in a person's words. */
+export function role(text: string): string {
+  if (text.trim() !== '' && text.length <= ROLE_MAX && text === oneLine(text)) return text
+  throw new InvalidArgumentError(`It must be a line of at most ${ROLE_MAX} characters.`)
+}
+
+export function wholeNumber(text: string): number {
+  if (!/^\d{1,7}$/.test(text)) throw new InvalidArgumentError('It must be a whole number of at most seven digits.')
+  return Number(text)
+}
+
+/** How many of something: one at least. */
+export function count(text: string): number {
+  const value = wholeNumber(text)
+  if (value < 1) throw new InvalidArgumentError('It must be at least 1.')
+  return value
+}

@@ -1,0 +1,203 @@
+import { type Agent, agentsOf } from '#fleet/conversation.ts'
+import { S2Error } from '#fleet/errors.ts'
+import type { Incident } from '#fleet/incident.ts'
+import type { Verdict } from '#fleet/liveness.ts'
+import type { SessionId } from '#fleet/session.ts'
+import { isLeased, type Task } from '#fleet/task.ts'
+import type { Store } from '#store/store.ts'
+import { type Column, table } from './table.ts'
+import { ago, counted, oneLine } from './text.ts'
+import type { MemberStatus } from './fleet-control.ts'
+
+/** The fleet at one moment, as people want to see it. Times are milliseconds since 1970, UTC. */
+export interface Overview {
+  readonly at: number
+  /** When a watchdog last noted its verdicts; null where none has, `hidden` where we may not ask. */
+  readonly judgedAt: number | null | 'hidden'
+  readonly agents: readonly AgentView[]
+  /** Open tasks that nobody holds. */
+  readonly waiting: readonly Task[]
+  readonly counts: { readonly open: number; readonly completed: number; readonly failed: number }
+  readonly incidents: readonly Incident[]
+}
+
+export interface AgentView {
+  readonly name: string
+  readonly role: string
+  readonly verdict: Verdict | 'unknown'
+  readonly since: number | null
+  readonly host: string | null
+  /** What `s2 up` says of it, where one runs here. */
+  readonly processes: MemberStatus['state'] | null
+  readonly sessions: readonly SessionId[]
+  readonly task: Task | null
+  readonly open: number
+  readonly completed: number
+  readonly failed: number
+  /** Messages to it that it has not acked; no more than UNREAD_MAX are counted in a session. */
+  readonly unread: number
+}
+
+const TASKS_MAX = 1_000
+const UNREAD_MAX = 100
+
+/** What some doors do not show to some sessions. */
+const HIDDEN = ['forbidden', 'not_found', 'unauthenticated']
+
+export async function readOverview(
+  store: Store,
+  now: number,
+  members: readonly MemberStatus[] | null,
+): Promise<Overview> {
+  const [conversations, judged, open, completed, failed, incidents] = await Promise.all([
+    store.conversations(),
+    ifShown(store.verdicts(), { at: 'hidden' as const, verdicts: [] }),
+    store.tasks({ open: true, limit: TASKS_MAX }),
+    store.tasks({ state: 'completed', limit: TASKS_MAX }),
+    store.tasks({ state: 'failed', limit: TASKS_MAX }),
+    ifShown(store.incidents({ open: true }), []),
+  ])
+  const agents = await Promise.all(
+    agentsOf(conversations).map(async (agent): Promise<AgentView> => {
+      const verdict = judged.verdicts.find((each) => each.agent === agent.name)
+      const mine = open.filter(heldBy(agent))
+      return {
+        ...agent,
+        verdict: verdict?.verdict ?? 'unknown',
+        since: verdict?.since ?? null,
+        host: verdict?.host ?? null,
+        processes: members?.find((each) => each.agent === agent.name)?.state ?? null,
+        task: mine.find(({ state }) => isLeased(state)) ?? mine[0] ?? null,
+        open: mine.length,
+        completed: completed.filter(heldBy(agent)).length,
+        failed: failed.filter(heldBy(agent)).length,
+        unread: await countUnread(store, agent),
+      }
+    }),
+  )
+  return {
+    at: now,
+    judgedAt: judged.at,
+    agents: agents.sort(byName),
+    waiting: open.filter(({ holder }) => holder === null),
+    counts: { open: open.length, completed: completed.length, failed: failed.length },
+    incidents,
+  }
+}
+
+async function ifShown<T, O>(asked: Promise<T>, otherwise: O): Promise<T | O> {
+  try {
+    return await asked
+  } catch (error) {
+    if (error instanceof S2Error && HIDDEN.includes(error.code)) return otherwise
+    throw error
+  }
+}
+
+async function countUnread(store: Store, { sessions }: Agent): Promise<number> {
+  const counts = sessions.map(async (session) => (await ifShown(store.unacked(session, 0, UNREAD_MAX), [])).length)
+  return (await Promise.all(counts)).reduce((sum, each) => sum + each, 0)
+}
+
+function heldBy({ sessions }: Agent): (task: Task) => boolean {
+  return ({ holder }) => holder !== null && sessions.includes(holder)
+}
+
+/** By name, numbers by their size; whoever has no number (the orchestrator) comes first. */
+function byName(x: AgentView, y: AgentView): number {
+  const isNumbered = (view: AgentView): number => (/\d$/.test(view.name) ? 1 : 0)
+  return isNumbered(x) - isNumbered(y) || x.name.localeCompare(y.name, 'en', { numeric: true })
+}
+
+/** Colours and weights, or none of them. */
+export type Paint = (style: 'bold' | 'dim' | 'green' | 'yellow' | 'red' | 'cyan', text: string) => string
+
+const COLUMNS: readonly Column[] = [
+  { title: 'AGENT' },
+  { title: 'ROLE', yields: 2 },
+  { title: 'STATE' },
+  { title: 'FOR' },
+  { title: 'TASK', yields: 1 },
+  { title: 'DOING', stretches: true },
+  { title: 'DONE' },
+  { title: 'FAIL' },
+  { title: 'MAIL' },
+]
+
+/** The overview as lines of text. */
+export function renderOverview(overview: Overview, columns: number, paint: Paint): string[] {
+  const { agents, at, judgedAt, counts, waiting, incidents } = overview
+  const alive = agents.filter(({ verdict }) => verdict === 'alive').length
+  const head = `${counted(agents.length, 'agent')}, ${alive} alive · ${counted(counts.open, 'task')} open, ${many(counts.completed)} completed, ${many(counts.failed)} failed${judgment(judgedAt, at)}`
+  const [titles = '', ...rows] = table(COLUMNS, agents.map(cellsOf(at, incidents)), columns)
+  const stateAt = titles.indexOf('STATE')
+  const stateEnd = titles.indexOf('FOR')
+  const painted = rows.map((row, index) => {
+    const agent = agents[index]
+    if (agent === undefined || stateAt < 0) return row
+    const state = row.slice(stateAt, stateEnd)
+    return row.slice(0, stateAt) + paint(colourOf(agent), state) + row.slice(stateEnd)
+  })
+  return [
+    paint('bold', head),
+    ...incidents.map(({ summary, openedAt }) => paint('red', oneLine(`! ${summary} (${ago(at - openedAt)})`))),
+    ...(waiting.length === 0 ? [] : [paint('yellow', `${counted(waiting.length, 'task')} without an owner`)]),
+    '',
+    paint('dim', titles),
+    ...painted,
+  ]
+}
+
+/** The watchdog notes its verdicts when one changes, and in every round. */
+const NOTED_MS = 120_000
+
+function judgment(judgedAt: Overview['judgedAt'], now: number): string {
+  if (judgedAt === 'hidden') return ' · verdicts are shown on the orchestrator’s host'
+  if (judgedAt === null) return ' · no watchdog has looked yet'
+  return now - judgedAt > NOTED_MS ? ` · the watchdog was last heard ${ago(now - judgedAt)} ago` : ''
+}
+
+function many(count: number): string {
+  return count >= TASKS_MAX ? `${TASKS_MAX}+` : String(count)
+}
+
+function cellsOf(now: number, incidents: readonly Incident[]): (view: AgentView) => string[] {
+  return (view) => {
+    const { task } = view
+    const doing =
+      task === null
+        ? whyAway(view, incidents)
+        : isLeased(task.state)
+          ? (task.progress ?? task.description)
+          : task.description
+    return [
+      view.name,
+      view.role,
+      stateWord(view),
+      view.since === null ? '' : ago(now - view.since),
+      task === null ? '' : `${task.id}${view.open > 1 ? ` +${view.open - 1}` : ''}`,
+      task !== null && !isLeased(task.state) ? `(${task.state}) ${doing}` : doing,
+      String(view.completed),
+      String(view.failed),
+      view.unread >= UNREAD_MAX ? `${view.unread}+` : String(view.unread),
+    ]
+  }
+}
+
+/** What is known of an agent's death, or what to do for one that never came, stands where its work would stand. */
+function whyAway({ name, verdict }: AgentView, incidents: readonly Incident[]): string {
+  if (verdict === 'new') return 'never heard: start its services, or ask s2 health on its host'
+  if (verdict !== 'gone') return ''
+  return incidents.find(({ agent, kind }) => agent === name && kind === 'gone')?.summary ?? ''
+}
+
+/** A frozen agent is told as such beside what the watchdog has found out by then. */
+function stateWord({ verdict, processes }: AgentView): string {
+  return processes === null || processes === 'running' ? verdict : `${verdict} (${processes})`
+}
+
+function colourOf({ verdict }: AgentView): 'green' | 'yellow' | 'red' | 'dim' {
+  if (verdict === 'alive') return 'green'
+  if (verdict === 'unknown') return 'dim'
+  return verdict === 'new' || verdict === 'late' || verdict === 'parked' ? 'yellow' : 'red'
+}

@@ -1,0 +1,60 @@
+import { stripVTControlCharacters, styleText } from 'node:util'
+import type { Paint } from './fleet-overview.ts'
+import { ENDING_SIGNALS, type Shell } from './context.ts'
+import { cut, widthOf } from './text.ts'
+
+/** Colours where the terminal shows them. */
+export function painter(shell: Shell): Paint {
+  return (style, text) => (shell.screen.coloured ? styleText(style, text, { validateStream: false }) : text)
+}
+
+const ENTER = '\x1b[?1049h\x1b[?25l'
+const LEAVE = '\x1b[?25h\x1b[?1049l'
+
+/**
+ * Shows a picture on the alternate screen and draws it anew every so often and when the window changes, until q or
+ * Ctrl-C is pressed, the process is told to end, or the signal aborts. The terminal is left as it was, also by a crash.
+ */
+export async function show(
+  shell: Shell,
+  picture: (columns: number, rows: number) => Promise<readonly string[]>,
+  everyMs: number,
+  signal?: AbortSignal,
+): Promise<void> {
+  const leaving = new AbortController()
+  const left = Promise.withResolvers<null>()
+  const leave = (): void => {
+    leaving.abort()
+    left.resolve(null)
+  }
+  using stack = new DisposableStack()
+  shell.print(ENTER)
+  stack.defer(() => shell.print(LEAVE))
+  stack.use(shell.onExit(() => shell.print(LEAVE)))
+  stack.use(shell.onSignal(ENDING_SIGNALS, leave))
+  stack.use(shell.onKey((key) => (key === 'q' || key === 'Q' || key === '\x03' ? leave() : undefined)))
+  signal?.addEventListener('abort', leave, { once: true })
+  if (signal?.aborted === true) leave()
+  let redraw = new AbortController()
+  stack.use(shell.onResize(() => redraw.abort()))
+  while (!leaving.signal.aborted) {
+    const { columns, rows } = shell.screen
+    const drawn = await Promise.race([picture(columns, rows), left.promise])
+    if (drawn === null) break
+    const lines = drawn.slice(0, rows).map((line) => clip(line, columns))
+    // One synchronised update: no flicker, and nothing of the picture before is left over.
+    shell.print(`\x1b[?2026h\x1b[H${lines.map((line) => `${line}\x1b[K`).join('\r\n')}\x1b[J\x1b[?2026l`)
+    redraw = new AbortController()
+    await shell.clock.sleep(everyMs, AbortSignal.any([leaving.signal, redraw.signal])).catch(() => undefined)
+  }
+  signal?.removeEventListener('abort', leave)
+}
+
+/** A painted line, no wider than the window: one that wraps would push the others out of it. */
+function clip(line: string, columns: number): string {
+  const words = stripVTControlCharacters(line)
+  if (widthOf(words) <= columns) return line
+  // Painted as a whole it keeps its colour.
+  const [before = '', after = ''] = line.includes(words) ? line.split(words) : []
+  return before + cut(words, columns) + after
+}

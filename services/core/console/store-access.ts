@@ -1,0 +1,139 @@
+import { existsSync } from 'node:fs'
+import { createConnection } from 'node:net'
+import { join } from 'node:path'
+import { authorityAt, type Credential } from '#fleet/credential.ts'
+import { S2Error } from '#fleet/errors.ts'
+import { redact } from '#fleet/redact.ts'
+import { readSettings } from '#runtime/config.ts'
+import type { Log } from '#runtime/log.ts'
+import { localStore } from '#runtime/settings.ts'
+import { socketDoor } from '#runtime/socket-path.ts'
+import { credentialsFolder, readCredentials } from '#spool/credentials.ts'
+import { databaseIn, openStore } from '#store/open-store.ts'
+import type { Store, StoreParts } from '#store/store.ts'
+import type { Shell } from './context.ts'
+import { commandEnv } from './state-folder.ts'
+
+/** The fleet's store, and as whom it was reached. */
+export interface Reached extends AsyncDisposable {
+  readonly store: Store
+  /** `administration` sees and may do everything; a session sees and does what is its own. */
+  readonly as: 'administration' | 'session'
+  /** No bridge serves what was found: it is read from the disk, as it was left. */
+  readonly unserved: boolean
+  /** The credentials of this host, whoever it was reached as. */
+  readonly credentials: readonly Credential[]
+}
+
+/**
+ * Reaches the fleet: by S2_STORE where it is set; on an orchestrator host by the bridge's administration socket, or the
+ * database when no bridge runs; on a worker host as one of the sessions whose credentials lie there.
+ */
+export async function reach(shell: Shell): Promise<Reached> {
+  const settings = readSettings(commandEnv(shell), ['S2_STATE', 'S2_STORE'])
+  const state = settings.S2_STATE
+  const parts = storeParts(shell)
+  const { credentials, faults } = await readCredentials(state)
+  const url = settings.S2_STORE ?? (await administrationOf(state))
+  if (url !== null && !/^https?:/.test(url)) {
+    const store = await openStore(url, parts)
+    const unserved = settings.S2_STORE === undefined && databaseIn(url) !== null
+    return {
+      store,
+      as: 'administration',
+      unserved,
+      credentials,
+      [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+    }
+  }
+  const [first] = credentials
+  if (first === undefined) throw url === null ? nothingFound(state, faults) : noCredential(url, state, faults)
+  const store = await openSessions(url ?? first.bridgeUrl, () => credentials, shell)
+  return {
+    store,
+    as: 'session',
+    unserved: false,
+    credentials,
+    [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+  }
+}
+
+/** A bridge as the sessions see it whose credentials are at hand; asked for at every call, for they may change. */
+export async function openSessions(
+  bridgeUrl: string,
+  credentials: () => readonly Credential[],
+  shell: Shell,
+): Promise<Store> {
+  return await openStore(bridgeUrl, storeParts(shell), {
+    token: (session) => credentials().find((each) => each.session === session)?.token,
+    sessions: () => credentials().map(({ session }) => session),
+    authority: () => authorityAt(bridgeUrl, credentials()),
+  })
+}
+
+/** The same for commands that only the orchestrator's host may give. */
+export async function reachAdministration(shell: Shell): Promise<Reached> {
+  const reached = await reach(shell)
+  if (reached.as === 'administration') return reached
+  await reached[Symbol.asyncDispose]()
+  throw new S2Error('forbidden', 'this host holds a session of the fleet, not its administration', {
+    next: 'run the command on the orchestrator’s host, or set S2_STORE to its store',
+  })
+}
+
+async function administrationOf(state: string): Promise<string | null> {
+  const socket = join(state, 'run', 'admin.sock')
+  if (await answers(socket)) return `unix:${socket}`
+  return existsSync(join(state, 'bridge.db')) ? localStore(state) : null
+}
+
+/** Whether somebody listens on a unix socket. */
+export async function answers(path: string): Promise<boolean> {
+  if (!existsSync(path)) return false
+  using door = socketDoor(path)
+  return await new Promise((resolve) => {
+    const socket = createConnection(door.path)
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', () => resolve(false))
+  })
+}
+
+export function storeParts(shell: Shell): StoreParts {
+  return { clock: shell.clock, chance: shell.chance, log: terseLog(shell) }
+}
+
+/** What a store has to say while a command runs: for a person, on standard error, warnings only. */
+export function terseLog(shell: Shell): Log {
+  const say = (event: string, fields?: Readonly<Record<string, unknown>>): void => {
+    const { error, ...rest } = fields ?? {}
+    const why = error instanceof Error ? { ...rest, error: error.message } : rest
+    const details = Object.keys(why).length === 0 ? '' : ` ${JSON.stringify(why)}`
+    shell.tell(`s2: ${redact(event + details)}\n`)
+  }
+  return { error: say, warn: say, info: () => undefined, debug: () => undefined, end: async () => undefined }
+}
+
+function noCredential(url: string, state: string, faults: readonly string[]): S2Error {
+  const found = faults.length === 0 ? '' : ` (${faults.join('; ')})`
+  const folder = credentialsFolder(state)
+  return new S2Error('unauthenticated', `${url} wants a credential, and none is in ${folder}${found}`, {
+    next: 'wait for s2-cred-sync to bring it, set S2_STATE to the folder that has it, or unset S2_STORE',
+  })
+}
+
+function nothingFound(state: string, faults: readonly string[]): S2Error {
+  const folder = credentialsFolder(state)
+  if (faults.length > 0) {
+    return new S2Error('unauthenticated', `no credential in ${folder} can be used: ${faults.join('; ')}`, {
+      next: 'mend the file, or remove it: s2-cred-sync brings it anew',
+    })
+  }
+  return new S2Error('not_found', `no fleet can be reached from ${state}: no bridge, database or credential there`, {
+    next:
+      'where S2 is installed for the whole host, call it with sudo; bring one up with `s2 up FLEET.json`; on a worker host wait for s2-cred-sync to fill ' +
+      `${folder}; or set S2_STATE or S2_STORE`,
+  })
+}

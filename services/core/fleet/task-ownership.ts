@@ -1,0 +1,344 @@
+import type { Act } from './audit.ts'
+import { S2Error } from './errors.ts'
+import { type Addressed, cutSummary, type Letter, reasonInWords, type Status } from './task-messages.ts'
+import { redact } from './redact.ts'
+import { partnerOf, type SessionId, sideOf } from './session.ts'
+import {
+  isLeased,
+  isOpen,
+  type Move,
+  type NewTask,
+  PRIORITIES,
+  PROGRESS_MAX,
+  type Report,
+  staleEpoch,
+  TAIL_MAX,
+  type Task,
+  type TaskEnd,
+  type TaskResult,
+} from './task.ts'
+
+/**
+ * Who owns a task, and what becomes of it: the rules that every store keeps. A store reads the task, applies the rule, and
+ * writes what it answers, all in one transaction. Times are milliseconds since 1970 by the store's wall clock.
+ */
+
+/**
+ * What a rule answers. What is refused changes no task; it may leave evidence all the same, so a store commits that first
+ * and throws then. Letters go into conversations that live; others have no readers any more and are left out.
+ */
+export type Ruling = Step | Refusal
+
+export interface Step {
+  readonly refusal: null
+  /** The task as it is now; the very same object when nothing changed. */
+  readonly task: Task
+  readonly letters: readonly Addressed[]
+  /** For the audit chain; null where nothing happened that is worth an entry. */
+  readonly act: Act | null
+}
+
+export interface Refusal {
+  readonly refusal: S2Error
+  /** What came too late and is kept; null where there is nothing to keep. */
+  readonly evidence: { readonly task: string; readonly holder: SessionId; readonly report: Report } | null
+  readonly act: Act | null
+}
+
+/** Late words that are kept of one task; a former holder that repeats itself for ever must not fill the store. */
+export const EVIDENCE_MAX = 100
+
+/** Refuses a session that no task may be held by. */
+export function checkHolder(holder: SessionId): void {
+  if (sideOf(holder) === 'b') return
+  throw new S2Error('invalid', `${holder} gives work and takes none`, {
+    next: `name the worker’s end of the conversation: ${partnerOf(holder)}`,
+  })
+}
+
+/** A task as it begins, with the letter that assigns it where it has a holder. */
+export function beginTask(wanted: NewTask, now: number): Step {
+  const { id, priority, role, holder, deadline, createdBy } = wanted
+  const task: Task = {
+    id,
+    description: redact(wanted.description),
+    priority,
+    role,
+    state: holder === null ? 'pending' : 'assigned',
+    epoch: 1,
+    holder,
+    originalAssignee: null,
+    incarnation: null,
+    leaseSeq: 0,
+    moves: 0,
+    progress: null,
+    result: null,
+    deadline,
+    createdBy,
+    createdAt: now,
+    updatedAt: now,
+  }
+  const act = { actor: createdBy ?? 'admin', action: 'task_added', details: { task: id, priority, role, holder } }
+  return { refusal: null, task, letters: holder === null ? [] : [assignment(task, holder)], act }
+}
+
+/** Which of these tasks an incarnation of a holder should lease next: the most urgent that it does not have yet. */
+export function nextToLease(tasks: Iterable<Task>, holder: SessionId, incarnation: string): Task | null {
+  let best: Task | null = null
+  for (const task of tasks) {
+    if (task.holder !== holder || !isOpen(task.state) || isLeasedBy(task, incarnation)) continue
+    if (best === null || compareUrgency(task, best) < 0) best = task
+  }
+  return best
+}
+
+function isLeasedBy(task: Task, incarnation: string): boolean {
+  return isLeased(task.state) && task.incarnation === incarnation
+}
+
+/** Below zero when `x` should be done before `y`. */
+function compareUrgency(x: Task, y: Task): number {
+  return (
+    PRIORITIES.indexOf(x.priority) - PRIORITIES.indexOf(y.priority) ||
+    x.createdAt - y.createdAt ||
+    (x.id < y.id ? -1 : 1)
+  )
+}
+
+/** A holder's incarnation leases a task that it owns. What another one had leased is taken over with a new epoch. */
+export function applyLease(task: Task, incarnation: string, now: number): Step {
+  const takesOver = isLeased(task.state)
+  const next: Task = {
+    ...task,
+    state: 'accepted',
+    epoch: takesOver ? task.epoch + 1 : task.epoch,
+    incarnation,
+    leaseSeq: task.leaseSeq + 1,
+    updatedAt: now,
+  }
+  const action = takesOver ? 'task_taken_over' : 'task_leased'
+  const act = { actor: task.holder ?? 'admin', action, details: { task: task.id, epoch: next.epoch, incarnation } }
+  return { refusal: null, task: next, letters: [], act }
+}
+
+/** A word about a task. Only the holder's at the present epoch counts; any other is refused and kept as evidence. */
+export function applyReport(task: Task, holder: SessionId, report: Report, now: number): Ruling {
+  const word = cleanReport(report)
+  if (task.holder !== holder || task.epoch !== word.epoch) return refuseLate(task, holder, word)
+  if (isOpen(task.state))
+    return word.state === 'in_progress' ? renew(task, word, now) : end(task, word.state, word, now)
+  if (word.state === task.state) return { refusal: null, task, letters: [], act: null }
+  return refuseEnded(task, holder, word)
+}
+
+function renew(task: Task, { progress }: Report, now: number): Step {
+  const next: Task = {
+    ...task,
+    state: 'in_progress',
+    leaseSeq: task.leaseSeq + 1,
+    progress: progress ?? task.progress,
+    updatedAt: now,
+  }
+  const act = { actor: task.holder ?? 'admin', action: 'task_started', details: { task: task.id, epoch: task.epoch } }
+  return { refusal: null, task: next, letters: [], act: task.state === 'in_progress' ? null : act }
+}
+
+function end(task: Task, state: Exclude<TaskEnd, 'cancelled'>, { progress, result }: Report, now: number): Step {
+  const next: Task = { ...task, state, progress: progress ?? task.progress, result, updatedAt: now }
+  const exitCode = result?.exitCode ?? null
+  const details = { task: task.id, epoch: task.epoch, exitCode }
+  const act = { actor: task.holder ?? 'admin', action: `task_${state}`, details }
+  return { refusal: null, task: next, letters: endNotice(next, state), act }
+}
+
+/** Whoever gave the task is told of its end. */
+function endNotice(task: Task, status: TaskEnd): Addressed[] {
+  if (task.createdBy === null) return []
+  const { id, epoch, result } = task
+  const summary = result === null ? null : endInWords(result)
+  return [{ to: task.createdBy, letter: { type: 'status_update', task: id, epoch, status, summary } }]
+}
+
+function endInWords({ exitCode, signal, tail }: TaskResult): string | null {
+  const how = signal !== null ? `ended by ${signal}` : exitCode !== null ? `exit code ${exitCode}` : ''
+  const what = tail.trim()
+  if (how === '' && what === '') return null
+  return cutSummary(how === '' || what === '' ? how + what : `${how}: ${what}`)
+}
+
+function refuseLate(task: Task, holder: SessionId, report: Report): Refusal {
+  return {
+    refusal: staleEpoch(task, report.epoch),
+    evidence: { task: task.id, holder, report },
+    act: late(task, holder, report),
+  }
+}
+
+function refuseEnded(task: Task, holder: SessionId, report: Report): Refusal {
+  const refusal = new S2Error('conflict', `task ${task.id} is ${task.state} already`, {
+    next: 'stop working on it: what it ended as stands',
+  })
+  const isResult = report.state !== 'in_progress'
+  return {
+    refusal,
+    evidence: isResult ? { task: task.id, holder, report } : null,
+    act: isResult ? late(task, holder, report) : null,
+  }
+}
+
+/** Only results: a refused renewal is nothing that happened. */
+function late(task: Task, holder: SessionId, { epoch, state }: Report): Act | null {
+  if (state === 'in_progress') return null
+  return { actor: holder, action: 'late_result_refused', details: { task: task.id, epoch, state, now: task.epoch } }
+}
+
+/** Whether the same word was kept before: a repeated request is not more evidence. */
+export function isSameReport(x: Report, y: Report): boolean {
+  return (
+    x.epoch === y.epoch &&
+    x.state === y.state &&
+    x.progress === y.progress &&
+    x.result?.exitCode === y.result?.exitCode &&
+    x.result?.signal === y.result?.signal &&
+    x.result?.tail === y.result?.tail
+  )
+}
+
+/** Without secrets, and no longer than is kept. */
+function cleanReport(report: Report): Report {
+  const { progress, result } = report
+  return {
+    task: report.task,
+    epoch: report.epoch,
+    state: report.state,
+    progress: progress === null ? null : redact(progress).slice(0, PROGRESS_MAX),
+    result: result === null ? null : { ...result, tail: redact(result.tail).slice(-TAIL_MAX) },
+  }
+}
+
+/**
+ * Gives a task another owner, or none; null when it is not open at that epoch any more. Work that is taken from somebody
+ * becomes the most urgent; work that nobody had keeps its priority, and its dealing does not count as a move.
+ */
+export function applyMove(task: Task, { epoch, to, reason }: Move, now: number): Step | null {
+  if (!isOpen(task.state) || task.epoch !== epoch) return null
+  const from = task.holder
+  const taken = from !== null
+  const next: Task = {
+    ...task,
+    priority: taken ? 'P0' : task.priority,
+    state: to === null ? 'pending' : 'assigned',
+    epoch: epoch + 1,
+    holder: to,
+    originalAssignee: task.originalAssignee ?? from,
+    incarnation: null,
+    moves: taken ? task.moves + 1 : task.moves,
+    progress: null,
+    updatedAt: now,
+  }
+  const details = { task: task.id, epoch: next.epoch, from, to, reason }
+  const act = { actor: reason === 'by_hand' ? 'admin' : 'watchdog', action: 'task_moved', details }
+  return { refusal: null, task: next, letters: moveLetters(task, next, reason), act }
+}
+
+/** The former owner is told first: it may be the new one too. */
+function moveLetters(task: Task, next: Task, reason: Move['reason']): Addressed[] {
+  const letters: Addressed[] = []
+  const why = reasonInWords(reason)
+  if (task.holder !== null) letters.push(revocation(task, task.holder, why))
+  if (next.holder !== null) letters.push(assignment(next, next.holder))
+  const worker = task.holder ?? next.holder
+  const giver = task.createdBy ?? (worker === null ? null : partnerOf(worker))
+  const { id, holder: to } = next
+  if (giver !== null) {
+    letters.push({ to: giver, letter: { type: 'task_moved', task: id, from: task.holder, to, reason } })
+  }
+  return letters
+}
+
+/** Withdraws an open task. Withdrawn twice is once; refused when it ended otherwise. */
+export function applyCancel(task: Task, now: number): Ruling {
+  if (task.state === 'cancelled') return { refusal: null, task, letters: [], act: null }
+  if (!isOpen(task.state)) {
+    return { refusal: new S2Error('conflict', `task ${task.id} is ${task.state} already`), evidence: null, act: null }
+  }
+  const next: Task = { ...task, state: 'cancelled', updatedAt: now }
+  const letters = task.holder === null ? [] : [revocation(task, task.holder, reasonInWords('cancelled'))]
+  return {
+    refusal: null,
+    task: next,
+    letters,
+    act: { actor: 'admin', action: 'task_cancelled', details: { task: task.id } },
+  }
+}
+
+function assignment({ id, epoch, description, priority, role }: Task, to: SessionId): Addressed {
+  return { to, letter: { type: 'task_assignment', task: id, epoch, description, priority, role } }
+}
+
+function revocation({ id, epoch }: Task, to: SessionId, reason: string): Addressed {
+  return { to, letter: { type: 'task_revoked', task: id, epoch, reason } }
+}
+
+/**
+ * The task that a letter of a foreign orchestrator gives to its partner; null where it gives none. The letter itself has
+ * told the worker, so no other is sent.
+ */
+export function taskOfLetter(from: SessionId, letter: Letter): NewTask | null {
+  if (letter.type !== 'task_assignment' || sideOf(from) !== 'a') return null
+  const { task: id, description, priority, role } = letter
+  return { id, description, priority, role, holder: partnerOf(from), deadline: null, createdBy: from }
+}
+
+export function beginForeignTask(wanted: NewTask, now: number): Step {
+  return { ...beginTask(wanted, now), letters: [] }
+}
+
+/**
+ * What a worker's letter makes of the task it names; null where it says nothing of it. Letters seldom name an epoch, and
+ * then the word of whoever holds the task counts; a former holder's is refused, and kept as evidence where it is an end.
+ * Nobody is told who reads the letter itself.
+ */
+export function applyLetter(task: Task, from: SessionId, letter: Letter, now: number): Ruling | null {
+  if (letter.type !== 'status_update' && letter.type !== 'acknowledgment') return null
+  const status = letter.type === 'acknowledgment' ? 'accepted' : letter.status
+  const summary = letter.type === 'acknowledgment' ? null : letter.summary
+  const epoch = letter.epoch ?? task.epoch
+  const report = { task: task.id, epoch, ...WORDS[status](summary) }
+  if (task.holder !== from || task.epoch !== epoch) {
+    return sideOf(from) === 'b' && report.state !== 'in_progress' ? refuseLate(task, from, cleanReport(report)) : null
+  }
+  if (status === 'accepted') return accept(task, now)
+  const ruling = applyReport(task, from, report, now)
+  if (ruling.refusal !== null) return ruling
+  const letters = ruling.letters.filter(({ to }) => to !== partnerOf(from))
+  // a letter does not say which life of the agent wrote it, so it renews no lease
+  const leaseSeq = task.incarnation === null ? ruling.task.leaseSeq : task.leaseSeq
+  return ruling.task === task ? ruling : { ...ruling, letters, task: { ...ruling.task, leaseSeq } }
+}
+
+function accept(task: Task, now: number): Step | null {
+  if (task.state !== 'assigned') return null
+  const act = { actor: task.holder ?? 'admin', action: 'task_accepted', details: { task: task.id, epoch: task.epoch } }
+  return { refusal: null, task: { ...task, state: 'accepted', updatedAt: now }, letters: [], act }
+}
+
+type Word = Pick<Report, 'state' | 'progress' | 'result'>
+
+/** What each status of the Python protocol means here. Who declines a task has failed at it. */
+const WORDS: Readonly<Record<Status, (summary: string | null) => Word>> = {
+  accepted: (progress) => ({ state: 'in_progress', progress, result: null }),
+  in_progress: (progress) => ({ state: 'in_progress', progress, result: null }),
+  blocked: (summary) => ({ state: 'in_progress', progress: `blocked: ${summary ?? 'no reason given'}`, result: null }),
+  completed: (summary) => ({ state: 'completed', progress: null, result: told(summary) }),
+  failed: (summary) => ({ state: 'failed', progress: null, result: told(summary) }),
+  cancelled: (summary) => ({
+    state: 'failed',
+    progress: null,
+    result: told(`declined: ${summary ?? 'no reason given'}`),
+  }),
+}
+
+function told(summary: string | null): TaskResult {
+  return { exitCode: null, signal: null, tail: summary ?? '' }
+}

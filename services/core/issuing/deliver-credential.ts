@@ -1,0 +1,122 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { readAuthority } from '#fleet/certificate.ts'
+import { type Credential, credentialPath, workerName } from '#fleet/credential.ts'
+import { S2Error } from '#fleet/errors.ts'
+import { ConfigError, readSettings } from '#runtime/config.ts'
+import { readNamedFile } from '#runtime/named-file.ts'
+import { publish } from '#spool/atomic-files.ts'
+import { type Published, readPublished, type Way } from './issue-credential.ts'
+import { UsageError } from '#console/failure.ts'
+import { Publication } from './git-publisher.ts'
+import type { Shell } from '#console/context.ts'
+import { commandEnv } from '#console/state-folder.ts'
+import { localRemote } from '../../local/process-plan.ts'
+
+/** The way by which one worker gets its credential. */
+export interface Handout extends AsyncDisposable {
+  /** What lies there now; null where nothing does. */
+  readonly before: Published | null
+  /** Puts the file there and answers where that is. */
+  put(file: string, message: string): Promise<string>
+}
+
+export interface HandoutOptions {
+  readonly remote?: string
+  readonly branch?: string
+  /** A folder to write to instead. */
+  readonly out?: string
+}
+
+/**
+ * Opens the way for a worker's credential: a folder, or the remote that was named, is set, or was made in this state folder
+ * by `s2 up`. Null when there is none. What lies there is read at once, so that a remote that is out of reach is told
+ * before any token is made.
+ */
+export async function openHandout(shell: Shell, agent: string, options: HandoutOptions): Promise<Handout | null> {
+  const { out } = options
+  if (out !== undefined) return folderHandout(join(out, `${agent.replaceAll('/', '-')}-credentials.json`))
+  const settings = readSettings(commandEnv(shell), ['S2_STATE', 'S2_GIT_REMOTE', 'S2_GIT_BRANCH', 'S2_GIT_TIMEOUT'])
+  const local = localRemote(settings.S2_STATE)
+  const remote = options.remote ?? settings.S2_GIT_REMOTE ?? (existsSync(local) ? pathToFileURL(local).href : undefined)
+  if (remote === undefined) return null
+  const number = numberOf(agent)
+  if (number === null) {
+    throw new UsageError(`${agent} has no number, so no file in a remote`, 'use --out <folder>, or name it by --number')
+  }
+  const publication = await Publication.open(
+    { remote, branch: options.branch ?? settings.S2_GIT_BRANCH, timeoutMs: settings.S2_GIT_TIMEOUT },
+    { clock: shell.clock, chance: shell.chance, env: shell.env },
+  )
+  try {
+    return remoteHandout(publication, remote, number, await readPublished(publication, number))
+  } catch (error) {
+    await publication[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+function folderHandout(path: string): Handout {
+  return {
+    before: null,
+    put: async (file) => {
+      await publish(path, file)
+      return path
+    },
+    [Symbol.asyncDispose]: async () => undefined,
+  }
+}
+
+function remoteHandout(publication: Publication, remote: string, number: number, before: Published | null): Handout {
+  const path = credentialPath(number)
+  return {
+    before,
+    put: async (file, message) => {
+      await publication.publish(new Map([[path, file]]), message)
+      return `${remote} ${path}`
+    },
+    [Symbol.asyncDispose]: () => publication[Symbol.asyncDispose](),
+  }
+}
+
+function numberOf(agent: string): number | null {
+  const number = Number(/-(\d{1,7})$/.exec(agent)?.[1] ?? Number.NaN)
+  return Number.isInteger(number) && workerName(number) === agent ? number : null
+}
+
+/**
+ * How the holder of a new credential reaches the bridge: by the address and trusting the authority that are set, else those of
+ * the credential `before` it. An address is also known to the other credentials of this host.
+ */
+export async function wayFor(
+  shell: Shell,
+  credentials: readonly Credential[],
+  before: { readonly bridgeUrl: string | null; readonly bridgeCa?: string | null } | null = null,
+): Promise<Way> {
+  const env = commandEnv(shell)
+  const settings = readSettings(env, ['S2_BRIDGE_URL', 'S2_TLS_CA'])
+  const known = before?.bridgeUrl ?? credentials[0]?.bridgeUrl
+  const bridgeUrl = env.S2_BRIDGE_URL === undefined ? (known ?? settings.S2_BRIDGE_URL) : settings.S2_BRIDGE_URL
+  const bridgeCa = settings.S2_TLS_CA === undefined ? before?.bridgeCa : await authorityIn(settings.S2_TLS_CA)
+  return { bridgeUrl, ...(bridgeCa == null ? {} : { bridgeCa }) }
+}
+
+/** The authority in the file that S2_TLS_CA names. Throws ConfigError. */
+async function authorityIn(path: string): Promise<string> {
+  const pem = await readNamedFile(path).catch((error: NodeJS.ErrnoException) => {
+    throw new ConfigError([`S2_TLS_CA=${path} cannot be read (${error.code})`])
+  })
+  try {
+    return readAuthority(pem)
+  } catch (error) {
+    throw new ConfigError([`S2_TLS_CA=${path} ${(error as Error).message}`])
+  }
+}
+
+/** The refusal when new tokens were made and could not be handed out. */
+export function notHandedOut(error: unknown, next: string): S2Error {
+  const why = error instanceof Error ? error.message : String(error)
+  const code = error instanceof S2Error ? error.code : 'internal'
+  return new S2Error(code, `the new credential could not be handed out: ${why}`, { next, cause: error })
+}

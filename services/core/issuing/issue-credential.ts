@@ -1,0 +1,88 @@
+import { readAuthority } from '#fleet/certificate.ts'
+import type { Conversation, OpenedConversation } from '#fleet/conversation.ts'
+import { type Credential, credentialPath, formatCredentialFile, parseInstant } from '#fleet/credential.ts'
+import { S2Error } from '#fleet/errors.ts'
+import { type Side, sessionId } from '#fleet/session.ts'
+import type { Store } from '#store/store.ts'
+import type { Publication } from './git-publisher.ts'
+
+/** A conversation with both its tokens: what credentials are made from. */
+export interface Enrolment extends Conversation {
+  readonly tokens: OpenedConversation['tokens']
+}
+
+/** How the holder of a credential reaches the bridge. */
+export type Way = Pick<Credential, 'bridgeUrl' | 'bridgeCa'>
+
+/** A credential of one end, as its host keeps it. */
+export function credentialOf(enrolment: Enrolment, side: Side, way: Way, madeAt: number): Credential {
+  return {
+    session: sessionId(enrolment.id, side),
+    token: enrolment.tokens[side],
+    agent: enrolment.agents[side],
+    role: enrolment.roles[side],
+    ...way,
+    createdAt: madeAt,
+    expiresAt: enrolment.expiresAt,
+  }
+}
+
+/** The worker's file, as it is committed. */
+export function workerFile(enrolment: Enrolment, way: Way, madeAt: number): string {
+  const { session: _, ...credential } = credentialOf(enrolment, 'b', way, madeAt)
+  return formatCredentialFile({
+    ...credential,
+    conversation: enrolment.id,
+    coordinatorToken: enrolment.tokens.a,
+  })
+}
+
+/** What a committed file says of itself, as far as it can be read; nothing of it is trusted. */
+export interface Published {
+  readonly conversation: string | null
+  readonly bridgeUrl: string | null
+  readonly bridgeCa: string | null
+  readonly createdAt: number
+  readonly expiresAt: number
+}
+
+export async function readPublished(publication: Publication, worker: number): Promise<Published | null> {
+  const content = await publication.read(credentialPath(worker))
+  if (content === null) return null
+  try {
+    const fields = JSON.parse(content.toString('utf8')) as Record<string, unknown>
+    return {
+      conversation: typeof fields.conversation_id === 'string' ? fields.conversation_id : null,
+      bridgeUrl: typeof fields.bridge_url === 'string' ? fields.bridge_url : null,
+      bridgeCa: typeof fields.bridge_ca === 'string' ? authorityOrNull(fields.bridge_ca) : null,
+      createdAt: parseInstant(String(fields.created_at)) ?? 0,
+      expiresAt: parseInstant(String(fields.expires_at)) ?? 0,
+    }
+  } catch {
+    return { conversation: null, bridgeUrl: null, bridgeCa: null, createdAt: 0, expiresAt: 0 }
+  }
+}
+
+function authorityOrNull(text: string): string | null {
+  try {
+    return readAuthority(text)
+  } catch {
+    return null
+  }
+}
+
+/** The serial of a credential that replaces another one: the time, and never one that was there before. */
+export function serialAfter(before: number | undefined, now: number): number {
+  return Math.max(now, (before ?? 0) + 1)
+}
+
+/**
+ * Both tokens of a live conversation, the worker's made anew: for when its file was lost or must be replaced. The one
+ * before stays in force for overlapMs, so that nobody is locked out on the way.
+ */
+export async function renewTokens(store: Store, conversation: Conversation, overlapMs: number): Promise<Enrolment> {
+  const [a] = await store.tokens(sessionId(conversation.id, 'a'))
+  if (a === undefined) throw new S2Error('expired', `conversation ${conversation.id} has no token in force`)
+  const b = await store.rotateToken(sessionId(conversation.id, 'b'), overlapMs)
+  return { ...conversation, tokens: { a, b } }
+}

@@ -1,0 +1,164 @@
+import { spawnSync } from 'node:child_process'
+import type dgram from 'unix-dgram'
+import type { Clock } from './clock.ts'
+import { hasSucceeded, howItEnded, runCommand } from './command.ts'
+import type { Env } from './config.ts'
+import { childStdio } from './fd-inheritance.ts'
+import type { Log } from './log.ts'
+import { Loop } from './loop.ts'
+
+/** Tells systemd how the program does, sd_notify(3): datagrams on the socket that NOTIFY_SOCKET names. */
+export interface Notify {
+  /** One or more `NAME=value` lines. Does nothing where no service manager listens; never throws. */
+  say(...lines: readonly string[]): void
+  close(): void
+}
+
+export interface NotifyParts {
+  readonly clock: Clock
+  readonly log: Pick<Log, 'info' | 'warn'>
+  /** The best means to use; the native module unless said. */
+  readonly means?: 'unix-dgram' | 'systemd-notify'
+}
+
+const silent: Notify = { say: () => undefined, close: () => undefined }
+
+/**
+ * Node has no datagram unix sockets of its own, so a small native module is loaded where they are wanted. Where it was not
+ * compiled, systemd's own command speaks instead.
+ */
+export async function openNotify(env: Env, parts: NotifyParts): Promise<Notify> {
+  const path = env.NOTIFY_SOCKET
+  if (path === undefined || path === '') return silent
+  if (parts.means !== 'systemd-notify') {
+    try {
+      const { default: native } = await import('unix-dgram')
+      return bySocket(native, path.startsWith('@') ? `\0${path.slice(1)}` : path)
+    } catch {
+      parts.log.info('systemd is told by systemd-notify: the module unix-dgram was not compiled here')
+    }
+  }
+  return new ByCommand(env, parts)
+}
+
+function bySocket(native: typeof dgram, address: string): Notify {
+  const socket = native.createSocket('unix_dgram')
+  socket.on('error', () => undefined)
+  return {
+    say: (...lines) => {
+      const packet = Buffer.from(lines.join('\n'))
+      socket.sendto(packet, 0, packet.length, address)
+    },
+    close: () => socket.close(),
+  }
+}
+
+/** How long one may take: systemd-notify waits until systemd has read it, and gives up after 5 s by itself. */
+const COMMAND_MS = 8_000
+/** The same where the program stands still meanwhile. */
+const SYNC_MS = 2_000
+/** How long it is left alone after it failed. */
+const FAILED_MS = 5_000
+/** There is nothing to say: somebody will. */
+const IDLE_MS = 60_000
+/** How often the watchdog is fed where its patience is not known. */
+const FEED_MS = 7_500
+
+/**
+ * Each message is a process, so there is one at a time, which takes all that was said since the one before it; and what only
+ * feeds the watchdog is said no more often than four times in its patience. systemd believes such a process where the
+ * unit has NotifyAccess=all.
+ */
+class ByCommand implements Notify {
+  readonly #env: Env
+  readonly #parts: NotifyParts
+  readonly #closing = new AbortController()
+  readonly #loop: Loop
+  readonly #feedMs: number
+  /** What is to be said; a later value takes the place of an earlier one. */
+  #lines = new Map<string, string>()
+  #fedAt = Number.NEGATIVE_INFINITY
+  /** Null while systemd hears. */
+  #failedAt: number | null = null
+
+  constructor({ PATH, NOTIFY_SOCKET, WATCHDOG_USEC }: Env, parts: NotifyParts) {
+    this.#env = { PATH, NOTIFY_SOCKET }
+    this.#parts = parts
+    const patienceMs = Number(WATCHDOG_USEC) / 1000
+    this.#feedMs = patienceMs > 0 ? patienceMs / 4 : FEED_MS
+    this.#loop = new Loop({
+      clock: parts.clock,
+      signal: this.#closing.signal,
+      step: () => this.#step(),
+      onError: (error) => this.#fail(error),
+    })
+  }
+
+  say(...lines: readonly string[]): void {
+    if (this.#closing.signal.aborted) return
+    if (lines.some((line) => line.startsWith('EXTEND_')) && !lines.includes('STOPPING=1')) {
+      this.#sayNow(lines)
+      return
+    }
+    for (const line of lines) this.#lines.set(line.slice(0, line.indexOf('=')), line)
+    this.#loop.nudge()
+  }
+
+  close(): void {
+    this.#closing.abort()
+  }
+
+  /** Says what there is to say; answers how long to wait. */
+  async #step(): Promise<number> {
+    if (this.#lines.size === 0) return IDLE_MS
+    const now = this.#parts.clock.now()
+    const isUrgent = [...this.#lines.keys()].some((name) => name !== 'WATCHDOG' && name !== 'STATUS')
+    const notBefore = this.#failedAt !== null ? this.#failedAt + FAILED_MS : isUrgent ? now : this.#fedAt + this.#feedMs
+    if (now < notBefore) return notBefore - now
+    const said = this.#lines
+    this.#lines = new Map()
+    try {
+      await this.#run([...said.values()])
+    } catch (error) {
+      this.#lines = new Map([...said, ...this.#lines])
+      throw error
+    }
+    if (said.has('WATCHDOG')) this.#fedAt = now
+    if (this.#failedAt !== null) this.#parts.log.info('systemd hears of this program again')
+    this.#failedAt = null
+    return 0
+  }
+
+  async #run(lines: readonly string[]): Promise<void> {
+    const command = {
+      argv: ['systemd-notify', ...lines],
+      env: this.#env,
+      timeoutMs: COMMAND_MS,
+      outputMax: 1_000,
+      beyond: 'keep_tail',
+    } as const
+    const ending = await runCommand(command, this.#parts.clock, this.#closing.signal)
+    if (!hasSucceeded(ending)) throw new Error(`${howItEnded(ending)}: ${ending.stderr.trim()}`)
+  }
+
+  /** The start goes on with what may block the event loop: this has to be heard before that. */
+  #sayNow(lines: readonly string[]): void {
+    const { error, status, signal } = spawnSync('systemd-notify', lines, {
+      env: this.#env,
+      stdio: childStdio().map((each, place) => (place < 3 ? 'ignore' : each)),
+      timeout: SYNC_MS,
+    })
+    if (error !== undefined || status !== 0) this.#fail(error ?? new Error(`exit code ${status ?? signal}`))
+  }
+
+  #fail(error: unknown): number {
+    if (this.#failedAt === null) {
+      this.#parts.log.warn('systemd does not hear of this program: systemd-notify failed', {
+        error,
+        next: 'see that systemd-notify is in PATH and that the unit says NotifyAccess=all; or install g++ and python3, and make install again',
+      })
+    }
+    this.#failedAt = this.#parts.clock.now()
+    return FAILED_MS
+  }
+}

@@ -1,0 +1,40 @@
+import { S2Error } from '#fleet/errors.ts'
+import type { Keyring } from './remote/remote.ts'
+import type { Store, StoreParts } from './store.ts'
+
+/**
+ * Opens the store that a URL names: `sqlite:/path` on this host; `unix:/path` by the administration socket of a bridge on
+ * this host; `https://…` or `http://…` as the sessions of the keyring; `memory:` in this process, and gone with it. Backends
+ * are loaded when they are asked for: a command that speaks to a bridge needs no database. Mode `read` is for who only
+ * watches: the database need not be there yet.
+ */
+export async function openStore(
+  url: string,
+  parts: StoreParts,
+  keyring: Keyring | null = null,
+  mode: 'write' | 'read' = 'write',
+): Promise<Store> {
+  const database = databaseIn(url)
+  if (database !== null) {
+    const { openSqliteStore } = await import('./sqlite/sqlite.ts')
+    return await openSqliteStore(database, parts, mode)
+  }
+  if (url === 'memory:') {
+    const { openMemoryStore } = await import('./memory/memory.ts')
+    return openMemoryStore(parts)
+  }
+  if (/^(unix:\/|https?:\/\/)/.test(url)) {
+    const { openRemoteStore } = await import('./remote/remote.ts')
+    return openRemoteStore(url, keyring, parts)
+  }
+  throw new S2Error('invalid', 'that is not the address of a store', {
+    next: 'write sqlite:/path, unix:/path, http://…, https://… or memory:',
+  })
+}
+
+/** The file that the URL of a store names; null where it names no database of this host. */
+export function databaseIn(url: string): string | null {
+  return url.startsWith(DATABASE) ? url.slice(DATABASE.length) : null
+}
+
+const DATABASE = 'sqlite:'

@@ -1,0 +1,361 @@
+import { randomBytes } from 'node:crypto'
+import { type ClientRequest, Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http'
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
+import { S2Error } from '#fleet/errors.ts'
+import type { SessionId } from '#fleet/session.ts'
+import { sign } from '#fleet/signature.ts'
+import { backoff } from '#runtime/backoff.ts'
+import type { Chance, Clock } from '#runtime/clock.ts'
+import type { Log } from '#runtime/log.ts'
+import { type SocketDoor, socketDoor } from '#runtime/socket-path.ts'
+import { adviceOnCertificate } from './server-trust.ts'
+import { ClockError, fromProblem, fromStatus } from './problem-details.ts'
+import {
+  checkOf,
+  type Frozen,
+  faultOf,
+  type Input,
+  type Output,
+  ROOT,
+  STREAMS,
+  type StreamName,
+  VERBS,
+  type VerbName,
+} from './wire-schema.ts'
+
+/** Where a bridge is: an origin to speak to in signed requests, or the path of its administration socket. */
+export type Target =
+  | { readonly origin: URL; readonly authority: () => string | undefined }
+  | { readonly socketPath: string }
+
+export interface CourierParts {
+  readonly clock: Clock
+  readonly chance: Chance
+  readonly log: Log
+}
+
+export interface Key {
+  readonly session: SessionId
+  readonly token: string
+}
+
+/** Answers of this size are no answers: the largest honest one is the pulses of a hundred thousand sessions. */
+const ANSWER_MAX = 64 * 1024 * 1024
+const TRIES_MAX = 3
+const TRYING_MS = 15_000
+const RETRY = { firstMs: 100, mostMs: 2_000 }
+const STREAM_RETRY = { firstMs: 50, mostMs: 5_000 }
+/** How long a stream may be quiet: the bridge says something every 10 s. */
+const STREAM_QUIET_MS = 30_000
+
+/** Carries requests to a bridge and answers back: signs, waits with a bound, and asks again where that can do no harm. */
+export class Courier implements Disposable {
+  readonly #target: Target
+  readonly #parts: CourierParts
+  readonly #callMs: number
+  readonly #agent: HttpAgent
+  readonly #closed = new AbortController()
+  /** What must be added to this machine's clock to have the bridge's. */
+  #offsetMs = 0
+  #answers = false
+  #door: SocketDoor | null = null
+
+  constructor(target: Target, parts: CourierParts, callMs: number) {
+    this.#target = target
+    this.#parts = parts
+    this.#callMs = callMs
+    // Idle connections are let go before the bridge does (75 s): whoever closes last gets no reset.
+    const options = { keepAlive: true, maxSockets: 64, maxFreeSockets: 16, timeout: 60_000 }
+    const isTls = 'origin' in target && target.origin.protocol === 'https:'
+    this.#agent = isTls ? new HttpsAgent(options) : new HttpAgent(options)
+  }
+
+  /** Whether the last request was answered, be it with a refusal. */
+  get answers(): boolean {
+    return this.#answers
+  }
+
+  /** `key` is null where nothing is signed. */
+  async ask<N extends VerbName>(name: N, input: Frozen<Input<N>>, key: Key | null): Promise<Output<N>> {
+    const { clock } = this.#parts
+    const body = Buffer.from(JSON.stringify(input))
+    const until = clock.now() + TRYING_MS
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        return (await this.#askOnce(name, body, key, until)) as Output<N>
+      } catch (error) {
+        const waitMs = this.#pauseAfter(error, attempt, name)
+        if (waitMs === null || clock.now() + waitMs >= until) throw error
+        await clock.sleep(waitMs, this.#closed.signal).catch(() => undefined)
+      }
+    }
+  }
+
+  /** Items of a stream for as long as the signal lets it, over as many connections as it takes. `cursor` says from where. */
+  async *listen(name: StreamName, cursor: () => object, signal: AbortSignal): AsyncGenerator<unknown> {
+    const both = AbortSignal.any([signal, this.#closed.signal])
+    for (let attempt = 0; !both.aborted; attempt += 1) {
+      try {
+        for await (const item of this.#lines(name, cursor(), both)) {
+          attempt = 0
+          yield item
+        }
+      } catch (error) {
+        if (both.aborted) return
+        if (!(error instanceof S2Error) || error.code !== 'unavailable') throw error
+        if (attempt === 0) this.#parts.log.debug('stream broke off', { name, why: error.message })
+      }
+      await this.#parts.clock.sleep(backoff(attempt, STREAM_RETRY, this.#parts.chance), both).catch(() => undefined)
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#closed.abort()
+    this.#agent.destroy()
+    this.#door?.[Symbol.dispose]()
+  }
+
+  /** Milliseconds to wait before asking again, or null where it is no use or could do harm. */
+  #pauseAfter(error: unknown, attempt: number, name: VerbName): number | null {
+    if (!(error instanceof S2Error) || this.#closed.signal.aborted) return null
+    // A bridge that has just started says when it will hear us: that is no try in vain, and is bounded by the time for all.
+    const isAwaited = error instanceof ClockError && error.retryAfterS !== undefined
+    if (attempt >= TRIES_MAX - 1 && !isAwaited) return null
+    if (error instanceof ClockError) return this.#setClock(error)
+    const again =
+      error.code === 'unavailable' ||
+      error.code === 'rate_limited' ||
+      (error.code === 'unknown_outcome' && VERBS[name].effect !== 'once')
+    if (!again) return null
+    return Math.max((error.retryAfterS ?? 0) * 1000, backoff(attempt, RETRY, this.#parts.chance))
+  }
+
+  /** Takes the bridge's time over. A bridge that has just started says how long it will not hear us yet. */
+  #setClock({ time, retryAfterS, message }: ClockError): number {
+    const offsetMs = time - this.#parts.clock.wall()
+    if (Math.abs(offsetMs - this.#offsetMs) > 1_000) {
+      this.#parts.log.warn('this clock and the bridge’s differ; signing by the bridge’s', { offsetMs, why: message })
+    }
+    this.#offsetMs = offsetMs
+    // All who are told to wait are told the same moment: they shall not come as one.
+    return retryAfterS === undefined ? 0 : retryAfterS * 1000 + backoff(0, RETRY, this.#parts.chance)
+  }
+
+  async #askOnce(name: VerbName, body: Buffer, key: Key | null, until: number): Promise<unknown> {
+    const { effect, output } = VERBS[name]
+    const writes = effect !== 'reads'
+    const timeMs = Math.min(this.#callMs, until - this.#parts.clock.now())
+    const { status, text } = await this.#exchange(ROOT + name, body, key, timeMs, writes)
+    if (status !== 200) throw problemOf(text, status, writes)
+    const value = parse(text)
+    if (!checkOf(output).Check(value)) throw this.#unreadable(name, `: ${faultOf(output, value)}`)
+    return value
+  }
+
+  /** One request and its answer, within a time. */
+  async #exchange(path: string, body: Buffer, key: Key | null, timeMs: number, writes: boolean): Promise<Answer> {
+    const over = new AbortController()
+    const late = AbortSignal.any([over.signal, this.#closed.signal])
+    const request = this.#open(path, body, key, this.#agent)
+    const reach = watchReach(request)
+    try {
+      const answer = Promise.race([answerOf(request), this.#deadline(timeMs, late)])
+      request.end(body)
+      const arrived = await answer
+      this.#answers = true
+      return arrived
+    } catch (error) {
+      request.destroy()
+      this.#answers = false
+      throw this.#broken(error, reach.sent && writes)
+    } finally {
+      over.abort()
+    }
+  }
+
+  /** Rejects when the time has passed, or when the store is closed; settles either way. */
+  async #deadline(timeMs: number, signal: AbortSignal): Promise<never> {
+    await this.#parts.clock.sleep(timeMs, signal).catch(() => undefined)
+    throw new Error(
+      this.#closed.signal.aborted ? 'the store was closed' : `no answer within ${(timeMs / 1000).toFixed(1)} s`,
+    )
+  }
+
+  /** Reads a stream's items until it breaks off; then throws `unavailable`, or what the bridge says is wrong. */
+  async *#lines(name: StreamName, input: object, signal: AbortSignal): AsyncGenerator<unknown> {
+    const body = Buffer.from(JSON.stringify(input))
+    const request = this.#open(ROOT + name, body, null, false)
+    request.once('timeout', () => request.destroy(new Error('the stream has gone quiet')))
+    const onAbort = (): void => void request.destroy()
+    signal.addEventListener('abort', onAbort, { once: true })
+    try {
+      request.end(body)
+      const response = await responseOf(request)
+      if (response.statusCode !== 200) throw problemOf(await textOf(response), response.statusCode ?? 0, false)
+      for await (const line of linesOf(response)) {
+        const value = parse(line)
+        if (!checkOf(STREAMS[name].item).Check(value)) throw fromProblem(value) ?? this.#unreadable(name)
+        yield value
+      }
+      throw new Error('the stream ended')
+    } catch (error) {
+      throw error instanceof S2Error ? error : this.#broken(error, false)
+    } finally {
+      signal.removeEventListener('abort', onAbort)
+      request.destroy()
+    }
+  }
+
+  #open(path: string, body: Buffer, key: Key | null, agent: HttpAgent | false): ClientRequest {
+    const headers = {
+      'content-type': 'application/json',
+      'content-length': body.length,
+      ...(key === null ? {} : this.#signed(path, body, key)),
+    }
+    // Of connections that are kept for others the agent knows how long they may be idle.
+    const common = { method: 'POST', path, headers, agent, ...(agent === false ? { timeout: STREAM_QUIET_MS } : {}) }
+    if ('socketPath' in this.#target) {
+      return httpRequest({ ...common, socketPath: this.#knock(this.#target.socketPath), host: 'localhost' })
+    }
+    const { protocol, hostname, port } = this.#target.origin
+    const where = { hostname: hostname.replace(/^\[(.*)\]$/, '$1'), ...(port === '' ? {} : { port }) }
+    if (protocol === 'http:') return httpRequest({ ...common, ...where })
+    // Asked for at every request: the agent keeps connections apart by what they trust.
+    const ca = this.#target.authority()
+    return httpsRequest({ ...common, ...where, ...(ca === undefined ? {} : { ca }) })
+  }
+
+  #signed(path: string, body: Buffer, { session, token }: Key) {
+    const created = Math.floor((this.#parts.clock.wall() + this.#offsetMs) / 1000)
+    const nonce = randomBytes(16).toString('base64url')
+    return sign({ method: 'POST', path, query: '?', body }, { session, token, created, nonce })
+  }
+
+  /** A name for the socket that connect(2) takes, however deep its folder lies. */
+  #knock(path: string): string {
+    try {
+      this.#door ??= socketDoor(path)
+    } catch (error) {
+      throw this.#broken(error, false)
+    }
+    return this.#door.path
+  }
+
+  #broken(error: unknown, mayHaveHappened: boolean): S2Error {
+    // The folder of the socket may be another one by now: it is looked for anew.
+    this.#door?.[Symbol.dispose]()
+    this.#door = null
+    const where = 'origin' in this.#target ? this.#target.origin.origin : this.#target.socketPath
+    const { code, message } = error as NodeJS.ErrnoException
+    if (mayHaveHappened) {
+      return new S2Error(
+        'unknown_outcome',
+        `the bridge at ${where} was asked and did not answer (${code ?? message})`,
+        {
+          next: 'ask again: what was done already is not done twice',
+          cause: error,
+        },
+      )
+    }
+    const carried = 'origin' in this.#target && this.#target.authority() !== undefined
+    const fault = adviceOnCertificate(error, { carried })
+    if (fault !== null) {
+      const { what, next } = fault
+      return new S2Error('unavailable', `the bridge at ${where} cannot be reached: ${what}`, { next, cause: error })
+    }
+    return new S2Error('unavailable', `the bridge at ${where} cannot be reached (${code ?? message})`, {
+      next: adviceOn(code, where),
+      cause: error,
+    })
+  }
+
+  #unreadable(name: string, why = ''): S2Error {
+    return new S2Error('internal', `the bridge's answer to ${name} is not understood${why}`, {
+      next: 'look whether both sides are of the same version',
+    })
+  }
+}
+
+interface Answer {
+  readonly status: number
+  readonly text: string
+}
+
+/** Notes when a request may have reached the other side: from then on, no answer does not mean that nothing happened. */
+function watchReach(request: ClientRequest): { readonly sent: boolean } {
+  const reach = { sent: false }
+  request.once('socket', (socket) => {
+    const onOpen = (): void => {
+      reach.sent = true
+    }
+    if (request.reusedSocket) onOpen()
+    else socket.once(request.protocol === 'https:' ? 'secureConnect' : 'connect', onOpen)
+  })
+  return reach
+}
+
+function responseOf(request: ClientRequest): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    request.on('response', resolve).on('error', reject)
+    request.on('close', () => reject(new Error('the connection was closed')))
+  })
+}
+
+async function answerOf(request: ClientRequest): Promise<Answer> {
+  const response = await responseOf(request)
+  return { status: response.statusCode ?? 0, text: await textOf(response) }
+}
+
+async function textOf(response: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    chunks.push(chunk)
+    size += chunk.length
+    if (size > ANSWER_MAX) throw new Error(`the answer is larger than ${ANSWER_MAX} bytes`)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+/** The lines of a response as they come; empty ones, which only say that the bridge is there, are left out. */
+async function* linesOf(response: IncomingMessage): AsyncGenerator<string> {
+  let rest: Buffer[] = []
+  let size = 0
+  for await (let chunk of response as AsyncIterable<Buffer>) {
+    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10)) {
+      const line = Buffer.concat([...rest, chunk.subarray(0, end)]).toString('utf8')
+      rest = []
+      size = 0
+      chunk = chunk.subarray(end + 1)
+      if (line !== '') yield line
+    }
+    rest.push(chunk)
+    size += chunk.length
+    if (size > ANSWER_MAX) throw new Error(`a line is larger than ${ANSWER_MAX} bytes`)
+  }
+}
+
+/** Undefined for what is no JSON: no schema fits that. */
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+function problemOf(text: string, status: number, writes: boolean): S2Error {
+  return fromProblem(parse(text)) ?? fromStatus(status, writes)
+}
+
+function adviceOn(code: string | undefined, where: string): string {
+  if (code === 'ECONNREFUSED' || code === 'ENOENT')
+    return `start the bridge that should listen at ${where}, or mend the address`
+  if (code === 'EACCES') return `let this user open ${where}`
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
+    return 'mend the name in the address, or the name resolution of this host'
+  if (code === 'EPROTO') {
+    return 'what listens there may speak no TLS: give the bridge a certificate (S2_TLS_CERT), or mend the address'
+  }
+  return 'try again; if it stays so, look at the bridge and at the network between'
+}

@@ -1,0 +1,179 @@
+import { chmodSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, unlinkSync } from 'node:fs'
+import { basename, join, resolve } from 'node:path'
+import { S2Error } from '#fleet/errors.ts'
+import { type CopyParts, copyDatabase, removeLeftDrafts, sync } from './copy-database.ts'
+import { identify, placeOf } from '../file/database-path.ts'
+import { type Proof, proveFile, proveWhole } from './integrity-check.ts'
+
+export interface BackupWish {
+  /** The message database. */
+  readonly database: string
+  /** Where backups lie. */
+  readonly folder: string
+  /** Besides the messages: the beats too, which nobody needs to go on, but who asks what happened may want to see. */
+  readonly beats: 'too' | 'not'
+  /** How many are kept, and how old they may get. The one just made is kept in any case. */
+  readonly keep: number
+  readonly keepForMs: number
+}
+
+/** One backup in the folder. */
+export interface Backup {
+  readonly path: string
+  /** Milliseconds since 1970, by its name. */
+  readonly madeAt: number
+  readonly bytes: number
+  /** The copy of the beats beside it. */
+  readonly beats: string | null
+}
+
+export interface MadeBackup extends Backup {
+  readonly proof: Proof
+  /** Paths of those that were not to be kept any longer. */
+  readonly removed: readonly string[]
+}
+
+/** What a copy is called besides until it has been proved. */
+const DRAFT = '.draft'
+
+/**
+ * Makes a backup beside whoever writes to the database, and then removes those that are not to be kept. It gets its name
+ * only when it is on the disk and has been gone through whole, so every file of such a name is good. Throws `S2Error`; the
+ * older ones are as they were then.
+ */
+export async function makeBackup(wish: BackupWish, parts: CopyParts): Promise<MadeBackup> {
+  const { path: database, liveness } = await placeOf(wish.database)
+  if (identify(database) === null) {
+    throw new S2Error('not_found', `there is no database ${database} to back up`, {
+      next: 'name it in S2_STORE=sqlite:/path, or start the bridge that makes it',
+    })
+  }
+  const folder = openFolder(wish.folder, parts.clock.wall())
+  const madeAt = parts.clock.wall()
+  const path = join(folder, `${stemOf(database)}-${stampOf(madeAt)}.db`)
+  const beats = wish.beats === 'too' && identify(liveness) !== null ? beatsBeside(path) : null
+  if (beats !== null) await copyAs(beats, liveness, proveWhole, parts)
+  const proof = await copyAs(path, database, proveFile, parts)
+  await sync(folder)
+  const made = { path, madeAt, bytes: statSync(path).size, beats }
+  return { ...made, proof, removed: await removeOld(wish, made, parts.clock.wall()) }
+}
+
+/** When a backup was made: its name says so, or else the time of its last change. Null where there is no such file. */
+export function madeAtOf(path: string): number | null {
+  const file = statSync(path, { throwIfNoEntry: false })
+  const stamp = /-(\d{8}T\d{6}\.\d{3}Z)\.db$/.exec(path)?.[1]
+  return file === undefined ? null : (momentOf(stamp) ?? Math.floor(file.mtimeMs))
+}
+
+/** The backups of a database in a folder, newest first. */
+export function listBackups(folder: string, database: string): Backup[] {
+  const names = new Set(namesIn(folder))
+  const pattern = new RegExp(`^${RegExp.escape(stemOf(database))}-(\\d{8}T\\d{6}\\.\\d{3}Z)\\.db$`)
+  return [...names]
+    .flatMap((name) => {
+      const madeAt = momentOf(pattern.exec(name)?.[1])
+      if (madeAt === null) return []
+      const path = join(folder, name)
+      const beats = beatsBeside(path)
+      const bytes = statSync(path, { throwIfNoEntry: false })?.size ?? 0
+      return [{ path, madeAt, bytes, beats: names.has(basename(beats)) ? beats : null }]
+    })
+    .sort((one, other) => other.madeAt - one.madeAt)
+}
+
+/** Copies under a draft's name, proves the draft, and gives it its own name. */
+async function copyAs<T>(path: string, from: string, prove: (draft: string) => T, parts: CopyParts): Promise<T> {
+  const draft = `${path}${DRAFT}`
+  try {
+    await copyDatabase(from, draft, parts)
+    const proof = proveCopy(draft, from, prove)
+    await sync(draft)
+    renameSync(draft, path)
+    return proof
+  } catch (error) {
+    throw error instanceof S2Error ? error : refused(path, error)
+  } finally {
+    for (const left of [draft, `${draft}-journal`]) rmSync(left, { force: true })
+  }
+}
+
+/** What is wrong with a fresh copy is wrong with what it was copied from. */
+function proveCopy<T>(draft: string, from: string, prove: (draft: string) => T): T {
+  try {
+    return prove(draft)
+  } catch (error) {
+    if (!(error instanceof S2Error)) throw error
+    throw new S2Error(error.code, `no backup was made: ${error.message.replaceAll(draft, from)}`, {
+      next: 'older backups are as they were; `s2 restore --latest` goes back to the newest',
+      cause: error,
+    })
+  }
+}
+
+/** Those beyond the number, and those beyond the age; the beats first, so that none is left without its messages. */
+async function removeOld({ database, folder, keep, keepForMs }: BackupWish, made: Backup, now: number) {
+  const others = listBackups(folder, database).filter(({ path }) => path !== made.path)
+  const gone = others.filter(({ madeAt }, index) => index + 1 >= keep || now - madeAt > keepForMs)
+  const removed = gone.flatMap(({ path, beats }) => (beats === null ? [path] : [beats, path]))
+  try {
+    for (const path of removed) unlinkSync(path)
+  } catch (error) {
+    throw new S2Error('forbidden', `${made.path} is made, but older backups cannot be removed`, {
+      next: `let this user write ${folder} and all in it`,
+      cause: error,
+    })
+  }
+  if (removed.length > 0) await sync(folder)
+  return removed
+}
+
+/** The folder, there and readable by its owner alone, without the drafts of those who did not come to an end. */
+function openFolder(folder: string, now: number): string {
+  const path = resolve(folder)
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 })
+    chmodSync(path, 0o700)
+    removeLeftDrafts(path, /\.draft(-journal)?$/, now)
+  } catch (error) {
+    throw refused(path, error)
+  }
+  return path
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw refused(folder, error)
+  }
+}
+
+function refused(path: string, error: unknown): S2Error {
+  return new S2Error('forbidden', `backups cannot be kept at ${path}: ${(error as Error).message}`, {
+    next: 'let this user own that folder, or name another one (S2_BACKUPS); older backups are as they were',
+    cause: error,
+  })
+}
+
+function beatsBeside(path: string): string {
+  return path.replace(/\.db$/, '-liveness.db')
+}
+
+function stemOf(database: string): string {
+  return basename(database).replace(/\.db$/, '')
+}
+
+/** ISO 8601 in its basic form, to the millisecond: names sort by time, and no two are alike. */
+export function stampOf(ms: number): string {
+  return new Date(ms).toISOString().replace(/[-:]/g, '')
+}
+
+function momentOf(stamp: string | undefined): number | null {
+  const parts = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d\.\d{3})Z$/.exec(stamp ?? '')
+  if (parts === null) return null
+  const [, year, month, day, hour, minute, second] = parts
+  const ms = Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`)
+  return Number.isNaN(ms) ? null : ms
+}

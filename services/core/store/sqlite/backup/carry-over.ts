@@ -1,0 +1,157 @@
+import type { Connection } from '../file/connection.ts'
+import { fromPythonTime, pythonTime } from '../python/python-format.ts'
+
+/** What a database that is restored lacks of the one whose place it takes. */
+export interface Loss {
+  readonly messages: number
+  /** When the first of those messages was sent, milliseconds since 1970. */
+  readonly since: number | null
+  readonly conversations: number
+  readonly tasks: number
+  /** Tasks that had ended, and are open again. */
+  readonly reopened: number
+}
+
+/** Ids that are left out, and epochs, where it is not known how far they had come. */
+const GAP = 1_000_000
+const EPOCHS = 1_000
+
+/**
+ * Makes a database of the past fit to take the place of `former` (null where that cannot be read), so that nobody who knew
+ * the former one is misled, and answers what is gone:
+ *
+ * - Ids that were given are not given again: a reader's cursor would pass over new messages.
+ * - An epoch that was given fences again: tasks that may have changed hands are leased anew, with a higher one.
+ * - Tokens and ends of conversations are those in force last: whoever had a new token goes on with it, and what was ended stays
+ *   so. Where they are not known, conversations that lived at the time of the backup have the rest of their time from now.
+ */
+export function carryOver(fresh: Connection, former: Connection | null, madeAt: number, now: number): Loss | null {
+  const isOurs = hasTable(fresh, 's2_tasks')
+  if (former === null) {
+    skipIds(fresh, (seq) => seq + GAP)
+    prolong(fresh, madeAt, now)
+    if (isOurs) for (const { id, epoch } of openTasks(fresh)) leaseAnew(fresh, id, epoch + EPOCHS)
+    return null
+  }
+  const loss = lossOf(fresh, former)
+  const given = new Map(sequences(former).map(({ name, seq }) => [name, seq]))
+  skipIds(fresh, (seq, name) => Math.max(seq, given.get(name) ?? 0))
+  takeOverConversations(fresh, former)
+  if (!isOurs || !hasTable(former, 's2_tasks')) return { ...loss, tasks: 0, reopened: 0 }
+  takeOverFormerTokens(fresh, former)
+  return { ...loss, ...raiseEpochs(fresh, former) }
+}
+
+export function hasTable(connection: Connection, name: string): boolean {
+  return connection.get("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?", name) !== undefined
+}
+
+interface Sequence {
+  readonly name: string
+  readonly seq: number
+}
+
+/** The last id that was given in each table that gives none twice. */
+function sequences(connection: Connection): Sequence[] {
+  return connection.all<Sequence>(
+    `SELECT t.name, coalesce(s.seq, 0) AS seq FROM sqlite_schema t LEFT JOIN sqlite_sequence s ON s.name = t.name
+      WHERE t.type = 'table' AND t.sql LIKE '%AUTOINCREMENT%'`,
+  )
+}
+
+function skipIds(fresh: Connection, next: (seq: number, name: string) => number): void {
+  for (const { name, seq } of sequences(fresh)) {
+    fresh.run('DELETE FROM sqlite_sequence WHERE name = ?', name)
+    fresh.run('INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)', name, next(seq, name))
+  }
+}
+
+function lossOf(fresh: Connection, former: Connection): Omit<Loss, 'tasks' | 'reopened'> {
+  const newest = sequences(fresh).find(({ name }) => name === 'messages')?.seq ?? 0
+  const lost = former.get<{ count: number; first: number | null }>(
+    'SELECT count(*) AS count, min(id) AS first FROM messages WHERE id > ?',
+    newest,
+  )
+  const first = former.get<{ timestamp: unknown }>('SELECT timestamp FROM messages WHERE id = ?', lost?.first ?? 0)
+  const kept = new Set(fresh.all<{ id: string }>('SELECT id FROM conversations').map(({ id }) => id))
+  const gone = former.all<{ id: string }>('SELECT id FROM conversations').filter(({ id }) => !kept.has(id))
+  return { messages: lost?.count ?? 0, since: fromPythonTime(first?.timestamp), conversations: gone.length }
+}
+
+/** As texts, as they are: what a foreign writer wrote there is not ours to understand. */
+function takeOverConversations(fresh: Connection, former: Connection): void {
+  const rows = former.all<{ id: string; a: string; b: string; end: string }>(
+    'SELECT id, session_a_token AS a, session_b_token AS b, expires_at AS end FROM conversations',
+  )
+  for (const { id, a, b, end } of rows) {
+    fresh.run(
+      'UPDATE conversations SET session_a_token = ?, session_b_token = ?, expires_at = ? WHERE id = ?',
+      a,
+      b,
+      end,
+      id,
+    )
+  }
+}
+
+function takeOverFormerTokens(fresh: Connection, former: Connection): void {
+  fresh.run('DELETE FROM s2_former_tokens')
+  const rows = former.all<{ session: string; token: string; end: number }>(
+    'SELECT session, token, ends_at AS end FROM s2_former_tokens',
+  )
+  for (const { session, token, end } of rows) {
+    fresh.run('INSERT INTO s2_former_tokens (session, token, ends_at) VALUES (?, ?, ?)', session, token, end)
+  }
+}
+
+function prolong(fresh: Connection, madeAt: number, now: number): void {
+  for (const { id, end } of fresh.all<{ id: string; end: unknown }>(
+    'SELECT id, expires_at AS end FROM conversations',
+  )) {
+    const endsAt = fromPythonTime(end) ?? 0
+    if (endsAt <= madeAt) continue
+    fresh.run('UPDATE conversations SET expires_at = ? WHERE id = ?', pythonTime(now + endsAt - madeAt), id)
+  }
+}
+
+interface Hold {
+  readonly id: string
+  readonly state: string
+  readonly epoch: number
+  readonly holder: string | null
+  readonly incarnation: string | null
+}
+
+const HOLD = 'SELECT id, state, epoch, holder, incarnation FROM s2_tasks'
+const OPEN = "state IN ('pending', 'assigned', 'accepted', 'in_progress')"
+
+function openTasks(connection: Connection): Hold[] {
+  return connection.all<Hold>(`${HOLD} WHERE ${OPEN}`)
+}
+
+function raiseEpochs(fresh: Connection, former: Connection): { tasks: number; reopened: number } {
+  const then = new Map(former.all<Hold>(HOLD).map((hold) => [hold.id, hold]))
+  const isStillOpen = new Set(openTasks(former).map(({ id }) => id))
+  let reopened = 0
+  for (const hold of openTasks(fresh)) {
+    const last = then.get(hold.id)
+    if (!isStillOpen.has(hold.id)) reopened += 1
+    else if (last !== undefined && isSameHold(hold, last)) continue
+    leaseAnew(fresh, hold.id, Math.max(hold.epoch, last?.epoch ?? hold.epoch + EPOCHS) + 1)
+  }
+  const kept = new Set(fresh.all<{ id: string }>('SELECT id FROM s2_tasks').map(({ id }) => id))
+  return { tasks: [...then.keys()].filter((id) => !kept.has(id)).length, reopened }
+}
+
+function isSameHold(one: Hold, other: Hold): boolean {
+  return one.epoch === other.epoch && one.holder === other.holder && one.incarnation === other.incarnation
+}
+
+function leaseAnew(fresh: Connection, id: string, epoch: number): void {
+  fresh.run(
+    `UPDATE s2_tasks SET epoch = ?, incarnation = NULL,
+      state = CASE WHEN holder IS NULL THEN 'pending' ELSE 'assigned' END WHERE id = ?`,
+    epoch,
+    id,
+  )
+}

@@ -1,0 +1,100 @@
+import { closeSync, fsync, openSync, readdirSync, statfsSync, statSync, unlinkSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { promisify } from 'node:util'
+import { S2Error } from '#fleet/errors.ts'
+import type { Chance, Clock } from '#runtime/clock.ts'
+import { Connection, patiently } from '../file/connection.ts'
+import { isFull, refusalOf, sqliteCode } from '../file/sqlite-errors.ts'
+
+export interface CopyParts {
+  readonly clock: Clock
+  readonly chance: Chance
+  /** Bytes that may still be written into a folder. */
+  readonly roomIn: (folder: string) => number
+}
+
+/** How long a locked database is waited for, and how long a copy may take in all. Milliseconds. */
+const PATIENCE_MS = 10_000
+const COPY_MAX_MS = 3_600_000
+/** Bytes left free: a copy that fills the disk stops the bridge, which often writes to the same one. */
+const SPARED = 16 * 1024 * 1024
+
+/**
+ * Copies a database, which others may be writing to, into a new file that has no log and is readable by its owner alone: all
+ * of it as it was at one instant. Throws `S2Error`; what there is of the new file then is the caller's to remove.
+ */
+export async function copyDatabase(from: string, to: string, parts: CopyParts): Promise<void> {
+  const { clock, chance } = parts
+  using source = openSource(from)
+  await patiently(() => source.beginReading(), from, { clock, chance, boundMs: PATIENCE_MS })
+  demandRoom(source, from, dirname(to), parts)
+  const end = clock.now() + COPY_MAX_MS
+  closeSync(openSync(to, 'wx', 0o600)) // made here, so that it never is anybody else's to read
+  try {
+    await source.copyTo(to, () => {
+      if (clock.now() > end) throw tooSlow(from)
+    })
+    source.rollback()
+    using copy = new Connection(to, { create: false })
+    copy.pragma('journal_mode = DELETE') // one file, that can be read wherever it is put
+  } catch (error) {
+    throw copyRefusal(error, from, dirname(to))
+  }
+}
+
+function openSource(path: string): Connection {
+  try {
+    return new Connection(path, { create: false })
+  } catch (error) {
+    throw refusalOf(error, path)
+  }
+}
+
+/** Makes content, or the names in a folder, durable. Never for a database that is open: closing it would drop its locks. */
+export async function sync(path: string): Promise<void> {
+  const handle = openSync(path, 'r')
+  try {
+    await promisify(fsync)(handle)
+  } finally {
+    closeSync(handle)
+  }
+}
+
+/** Removes what copies left in a folder that did not come to an end: drafts that nobody has written to for an hour. */
+export function removeLeftDrafts(folder: string, isDraft: RegExp, now: number): void {
+  for (const name of readdirSync(folder)) {
+    const path = join(folder, name)
+    if (isDraft.test(name) && now - statSync(path).mtimeMs > COPY_MAX_MS) unlinkSync(path)
+  }
+}
+
+export function roomIn(folder: string): number {
+  const { bavail, bsize } = statfsSync(folder)
+  return bavail * bsize
+}
+
+function demandRoom(source: Connection, path: string, folder: string, { roomIn }: CopyParts): void {
+  const bytes = Number(source.pragma('page_count')) * Number(source.pragma('page_size'))
+  const room = roomIn(folder)
+  if (bytes + SPARED <= room) return
+  const [wanted, found] = [bytes + SPARED, room].map((each) => `${Math.ceil(each / 1_000_000)} MB`)
+  throw new S2Error('unavailable', `a copy of ${path} wants ${wanted} free in ${folder}, where ${found} are`, {
+    next: 'make room, or name a folder on another disk (S2_BACKUPS); nothing was changed',
+  })
+}
+
+function copyRefusal(error: unknown, from: string, folder: string): S2Error {
+  if (isFull(error)) {
+    return new S2Error('unavailable', `the disk that holds ${folder} is full`, {
+      next: 'make room there, or name a folder on another disk (S2_BACKUPS); nothing was changed',
+      cause: error,
+    })
+  }
+  return refusalOf(error, /CORRUPT|NOTADB/.test(sqliteCode(error) ?? '') ? from : folder)
+}
+
+function tooSlow(path: string): S2Error {
+  return new S2Error('unavailable', `the copy of ${path} was not done within an hour`, {
+    next: 'look at the disk, and at what else is busy on it; nothing was changed',
+  })
+}

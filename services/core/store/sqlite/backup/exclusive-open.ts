@@ -1,0 +1,86 @@
+import { linkSync, renameSync, rmSync } from 'node:fs'
+import { S2Error } from '#fleet/errors.ts'
+import { Connection } from '../file/connection.ts'
+import { isBusy, isDamage, refusalOf } from '../file/sqlite-errors.ts'
+import { holdersOf } from '../file/lock-holders.ts'
+import { identify } from '../file/database-path.ts'
+
+/**
+ * A database that is taken out of use, so that another may take its place: nobody else has it open, and nobody can open it
+ * until this is disposed. Where it is damaged past opening, nobody had it open when we looked.
+ */
+export interface Retired extends Disposable {
+  /** To read what it held; null where it is damaged. */
+  readonly connection: Connection | null
+  /** Keeps it under another name, and removes what lies beside it from the way of its successor. */
+  keepAs(path: string): void
+  /** Removes it with what lies beside it. */
+  discard(): void
+}
+
+/** The files that SQLite finds by a database's name, and would take for parts of whatever bears that name. */
+const BESIDE = ['-wal', '-shm', '-journal'] as const
+
+/**
+ * Takes a database out of use; null where there is none, not even a log of one. Throws `unavailable`, naming who has it open,
+ * and then nothing has changed.
+ */
+export function retire(path: string): Retired | null {
+  if (['', ...BESIDE].every((suffix) => identify(path + suffix) === null)) return null
+  const connection = identify(path) === null ? null : close(path)
+  if (connection === null) demandUnheld(path)
+  return {
+    connection,
+    keepAs: (kept) => {
+      // Where it could be opened its log has been carried over, so that what is left beside it holds nothing.
+      for (const suffix of BESIDE) {
+        if (connection === null && identify(path + suffix) !== null) renameSync(path + suffix, kept + suffix)
+        else rmSync(path + suffix, { force: true })
+      }
+      if (identify(path) !== null) linkSync(path, kept)
+    },
+    discard: () => {
+      for (const suffix of [...BESIDE, '']) rmSync(path + suffix, { force: true })
+    },
+    [Symbol.dispose]: () => connection?.[Symbol.dispose](),
+  }
+}
+
+/**
+ * Opens it for us alone. All who have a WAL database open hold a lock on it for as long as they do, so this is refused while
+ * there is anybody, in whatever container of this machine. Its log is carried over and given up: whoever opened the file a
+ * moment before its name went to another finds no log to write to, and SQLite lets nobody write to a database without a log
+ * whose name is another's by now. With a log he would write into his successor's. Null where it is damaged.
+ */
+function close(path: string): Connection | null {
+  let connection: Connection | undefined
+  try {
+    connection = new Connection(path, { create: false })
+    connection.pragma('locking_mode = EXCLUSIVE')
+    if (connection.pragma('journal_mode = DELETE') !== 'delete') throw inUse(path)
+    connection.exec('BEGIN EXCLUSIVE; COMMIT')
+    return connection
+  } catch (error) {
+    connection?.[Symbol.dispose]()
+    if (error instanceof S2Error) throw error
+    if (isBusy(error)) throw inUse(path)
+    if (isDamage(error)) return null
+    throw refusalOf(error, path)
+  }
+}
+
+function demandUnheld(path: string): void {
+  for (const suffix of ['', ...BESIDE]) {
+    const file = identify(path + suffix)
+    if (file !== null && holdersOf(file)?.length !== 0) throw inUse(path)
+  }
+}
+
+function inUse(path: string): S2Error {
+  const files = ['', '-shm'].map((suffix) => identify(path + suffix)).filter((file) => file !== null)
+  const holders = [...new Set(files.flatMap((file) => holdersOf(file) ?? []))]
+  const who = holders.length === 0 ? 'another process' : holders.join(', ')
+  return new S2Error('unavailable', `${path} is in use by ${who}; nothing was changed`, {
+    next: 'stop what uses it first, e.g. systemctl stop s2-bridge s2-watchdog s2-fs-watcher, and any other bridge',
+  })
+}

@@ -1,0 +1,84 @@
+import { statSync } from 'node:fs'
+import { S2Error } from '#fleet/errors.ts'
+import { type Head, proveChain } from '../tables/audit-chain.ts'
+import { Connection } from '../file/connection.ts'
+import { corrupt, refusalOf } from '../file/sqlite-errors.ts'
+import { identify, logBytes } from '../file/database-path.ts'
+import { inspect, versionOf } from '../file/schema.ts'
+
+/** What a message database shows of itself when it is gone through whole. */
+export interface Proof {
+  /** The number of its schema; 0 where it has only the Python bridge's tables. */
+  readonly schema: number
+  readonly rows: { readonly conversations: number; readonly messages: number; readonly tasks: number }
+  /** The end of its audit chain; null where there is none. */
+  readonly head: Head | null
+}
+
+/**
+ * Goes through all of an open database: every page, every index, every entry of the audit chain. Throws `S2Error`: `invalid`
+ * (no database of ours, or of a newer S2), `unavailable` (damaged, or altered).
+ */
+export function prove(connection: Connection, path: string): Proof {
+  const contents = inspect(connection, path)
+  if (contents === 'nothing') {
+    throw new S2Error('invalid', `${path} holds nothing`, { next: 'name a file that `s2 backup list` shows' })
+  }
+  demandWhole(connection, path)
+  const count = (table: string): number =>
+    connection.get<{ count: number }>(`SELECT count(*) AS count FROM ${table}`)?.count ?? 0
+  const isOurs = contents === 'ours'
+  return {
+    schema: isOurs ? versionOf(connection) : 0,
+    rows: {
+      conversations: count('conversations'),
+      messages: count('messages'),
+      tasks: isOurs ? count('s2_tasks') : 0,
+    },
+    head: isOurs ? proveChain(connection, path) : null,
+  }
+}
+
+/** The same for a file that nobody has open: a backup. Reads only. */
+export function proveFile(path: string): Proof {
+  return proving(path, (connection) => prove(connection, path))
+}
+
+/** Only that every page and index of such a file is sound, whatever it holds. */
+export function proveWhole(path: string): void {
+  proving(path, (connection) => demandWhole(connection, path))
+}
+
+function proving<T>(path: string, proof: (connection: Connection) => T): T {
+  demandFinished(path)
+  try {
+    using connection = new Connection(path, { create: false })
+    return proof(connection)
+  } catch (error) {
+    const { code, message } = refusalOf(error, path)
+    throw new S2Error(code, message, { next: 'take another one: `s2 backup list` shows what there is', cause: error })
+  }
+}
+
+function demandWhole(connection: Connection, path: string): void {
+  const found = connection.pragma('integrity_check(1)')
+  if (found !== 'ok') throw corrupt(path, found)
+}
+
+/** Refuses what is no file, and a file that was copied beside its log: some of its messages would be in that. */
+export function demandFinished(path: string): void {
+  if (identify(path) === null) {
+    throw new S2Error('not_found', `there is no backup ${path}`, { next: 'see `s2 backup list`' })
+  }
+  if (statSync(path, { throwIfNoEntry: false })?.isFile() === false) {
+    throw new S2Error('invalid', `${path} is no file, and so no backup`, { next: 'see `s2 backup list`' })
+  }
+  if (logBytes(path) === 0) return
+  throw new S2Error(
+    'invalid',
+    `${path} has a log beside it, so it is a database in use or a copy of one, and no backup`,
+    {
+      next: 'name a file that `s2 backup list` shows, or make one with `s2 backup`',
+    },
+  )
+}

@@ -1,0 +1,54 @@
+import { closeSync, constants, fstatSync, openSync, rmSync, writeSync } from 'node:fs'
+import { identify } from '../file/database-path.ts'
+
+/**
+ * The doorbell: a file beside the database into which one byte is written after each commit. Watchers hear of that when all
+ * is visible, while the log's own events come too early (its frames are written before they are published).
+ */
+export class Bell implements Disposable {
+  readonly #path: string
+  readonly #mode: number
+  #file: number
+
+  /** `mode`: who may ring it, as in chmod(2). */
+  constructor(path: string, mode: number) {
+    this.#path = path
+    this.#mode = mode
+    this.#file = openBell(path, mode)
+  }
+
+  ring(): void {
+    if (this.#file < 0) return // closed: its number may be another file's by now
+    try {
+      writeSync(this.#file, RING, 0, 1, 0)
+    } catch {
+      // a full disk, say: watchers poll as well, and the commit stands
+    }
+  }
+
+  /** Makes the file anew when somebody has removed it: watchers would hear nothing of the old one. */
+  mend(): void {
+    if (this.#file < 0 || identify(this.#path)?.inode === fstatSync(this.#file).ino) return
+    const removed = this.#file
+    this.#file = openBell(this.#path, this.#mode)
+    closeSync(removed)
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#file >= 0) closeSync(this.#file)
+    this.#file = -1
+  }
+}
+
+const RING = Buffer.from('.')
+
+/** A bell of another user that we may not ring is replaced: whoever may write the folder may have the bell. */
+function openBell(path: string, mode: number): number {
+  const open = (): number => openSync(path, constants.O_WRONLY | constants.O_CREAT, mode)
+  try {
+    return open()
+  } catch {
+    rmSync(path, { force: true })
+    return open()
+  }
+}

@@ -1,0 +1,210 @@
+import Database from 'better-sqlite3'
+import { S2Error } from '#fleet/errors.ts'
+import { backoff } from '#runtime/backoff.ts'
+import type { Chance, Clock } from '#runtime/clock.ts'
+import { isBusy, refusalOf } from './sqlite-errors.ts'
+
+/** What a statement takes and gives. */
+export type Value = string | number | Uint8Array | null
+export type Row = Readonly<Record<string, unknown>>
+
+/** How hard a commit presses: FULL is on the disk when it is answered, NORMAL may lose the last ones with the power. */
+export type Durability = 'FULL' | 'NORMAL'
+
+const LEVEL = { FULL: 2, NORMAL: 1 } as const
+
+/** Pages of 4 KiB copied in one step: a few milliseconds. */
+const COPY_PAGES = 1000
+
+/**
+ * One handle on a database file, with its statements kept ready. It never waits: a lock that another process holds
+ * throws at once (`isBusy`), for a wait inside SQLite would stop the whole event loop.
+ */
+export class Connection implements Disposable {
+  readonly #database: Database.Database
+  readonly #statements = new Map<string, Database.Statement<Value[]>>()
+  /** Rows changed through this handle so far. */
+  changes = 0
+
+  /** Opens the file; only `create` makes one that is missing. Nothing is read yet, so a lock cannot refuse it. */
+  constructor(path: string, { create }: { readonly create: boolean }) {
+    this.#database = new Database(path, { timeout: 0, fileMustExist: !create })
+  }
+
+  /** A limit is written `LIMIT +?`: for a bare parameter there, SQLite compiles the statement anew at every call (30 µs). */
+  all<T = Row>(sql: string, ...values: Value[]): T[] {
+    return this.#statement(sql).all(...values) as T[]
+  }
+
+  get<T = Row>(sql: string, ...values: Value[]): T | undefined {
+    return this.#statement(sql).get(...values) as T | undefined
+  }
+
+  /** Answers how many rows it changed. */
+  run(sql: string, ...values: Value[]): number {
+    const { changes } = this.#statement(sql).run(...values)
+    this.changes += changes
+    return changes
+  }
+
+  /** Answers the id of the row. */
+  insert(sql: string, ...values: Value[]): number {
+    const { changes, lastInsertRowid } = this.#statement(sql).run(...values)
+    this.changes += changes
+    return Number(lastInsertRowid)
+  }
+
+  /** Runs statements that give nothing back. */
+  exec(sql: string): void {
+    this.#database.exec(sql)
+  }
+
+  pragma(text: string): unknown {
+    return this.#database.pragma(text, { simple: true })
+  }
+
+  /** Takes the write lock now; throws `isBusy` when another has it. */
+  begin(): void {
+    this.#statement('BEGIN IMMEDIATE').run()
+  }
+
+  commit(): void {
+    this.#statement('COMMIT').run()
+  }
+
+  /** Takes back what is open; SQLite may have done it already. */
+  rollback(): void {
+    if (this.#database.inTransaction) this.#statement('ROLLBACK').run()
+  }
+
+  /** Runs the step in one write transaction; throws `isBusy` when another has the lock. */
+  transaction<T>(step: () => T): T {
+    this.begin()
+    try {
+      const result = step()
+      this.commit()
+      return result
+    } catch (error) {
+      this.rollback()
+      throw error
+    }
+  }
+
+  /** Runs a step within an open transaction, and takes back what it did when it throws. */
+  attempt(step: () => void): void {
+    this.#statement('SAVEPOINT attempt').run()
+    try {
+      step()
+    } catch (error) {
+      if (this.#database.inTransaction) this.exec('ROLLBACK TO attempt; RELEASE attempt')
+      throw error
+    }
+    this.#statement('RELEASE attempt').run()
+  }
+
+  /** Holds on to what is committed at this instant, until `rollback`; throws `isBusy`. */
+  beginReading(): void {
+    this.exec('BEGIN')
+    try {
+      this.get('SELECT count(*) FROM sqlite_schema')
+    } catch (error) {
+      this.rollback()
+      throw error
+    }
+  }
+
+  /**
+   * Copies the database into a new file, in steps between which the event loop turns; `onStep` ends the copy by throwing.
+   * Wants `beginReading` first: without, each commit of another process begins the copy anew, for ever, and a lock at its
+   * first step passes for an empty database.
+   */
+  async copyTo(path: string, onStep: () => void): Promise<void> {
+    if (!this.#database.inTransaction) throw new S2Error('internal', 'a copy wants a reading that is held')
+    await this.#database.backup(path, {
+      progress: () => {
+        onStep()
+        return COPY_PAGES
+      },
+    })
+  }
+
+  /** Changes with every commit of any other connection (not with our own). Means nothing on another handle. */
+  dataVersion(): number {
+    return this.get<{ data_version: number }>('PRAGMA data_version')?.data_version ?? 0
+  }
+
+  /** True when nobody is writing at this instant, so that all that was committed is visible. Writes nothing. */
+  isQuiet(): boolean {
+    const { stackTraceLimit } = Error
+    Error.stackTraceLimit = 0 // asked thousands of times while others write, and the stack is most of a refusal's cost
+    try {
+      this.begin()
+      this.rollback()
+      return true
+    } catch {
+      return false
+    } finally {
+      Error.stackTraceLimit = stackTraceLimit
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#statements.clear()
+    this.#database.close()
+  }
+
+  #statement(sql: string): Database.Statement<Value[]> {
+    let statement = this.#statements.get(sql)
+    if (statement === undefined) {
+      statement = this.#database.prepare<Value[]>(sql)
+      this.#statements.set(sql, statement)
+    }
+    return statement
+  }
+}
+
+/**
+ * Makes a fresh handle ready for work: write-ahead log, durability, no memory map. The level is asserted after a read, for
+ * in WAL mode this build of SQLite falls back to NORMAL at the first access unless it was told otherwise. `isBusy` may rise.
+ */
+export function prepare(connection: Connection, durability: Durability, journal: 'make' | 'leave'): void {
+  connection.pragma('foreign_keys = OFF') // as the Python bridge has it: its messages may outlive their conversation
+  connection.pragma('mmap_size = 0')
+  if (journal === 'make' && connection.pragma('journal_mode = WAL') !== 'wal') {
+    throw new S2Error('unavailable', 'the file system does not let SQLite keep a write-ahead log', {
+      next: 'put the database on a local disk',
+    })
+  }
+  connection.pragma(`synchronous = ${durability}`)
+  connection.pragma(`wal_autocheckpoint = ${CHECKPOINT_AT_LEAST[durability]}`)
+  connection.get('SELECT count(*) FROM sqlite_schema')
+  if (connection.pragma('synchronous') !== LEVEL[durability]) {
+    throw new S2Error('internal', `SQLite does not keep synchronous=${durability}`)
+  }
+}
+
+/** Pages: by then a commit has to pay for a checkpoint. Where it must not, upkeep does it in quiet moments, long before. */
+const CHECKPOINT_AT_LEAST = { FULL: 16_384, NORMAL: 1_000 } as const
+
+/** Waits of a caller whom a lock refused. */
+const BUSY_WAITS = { firstMs: 2, mostMs: 40 }
+
+export interface Patience {
+  readonly clock: Clock
+  readonly chance: Chance
+  /** After so many milliseconds of a locked database the act is given up as `unavailable`. */
+  readonly boundMs: number
+}
+
+/** Repeats an act while another process holds the lock, leaving the event loop free between tries. */
+export async function patiently<T>(act: () => T, path: string, { clock, chance, boundMs }: Patience): Promise<T> {
+  const start = clock.now()
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return act()
+    } catch (error) {
+      if (!isBusy(error) || clock.now() - start >= boundMs) throw refusalOf(error, path)
+    }
+    await clock.sleep(backoff(attempt, BUSY_WAITS, chance))
+  }
+}

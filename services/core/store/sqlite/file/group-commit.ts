@@ -1,0 +1,263 @@
+import { S2Error } from '#fleet/errors.ts'
+import { backoff } from '#runtime/backoff.ts'
+import type { Chance, Clock } from '#runtime/clock.ts'
+import type { Connection } from './connection.ts'
+import { isBusy, isDamage, isFull, refusalOf } from './sqlite-errors.ts'
+import { nextTurn } from './yield.ts'
+
+export interface WriterParts {
+  readonly clock: Clock
+  readonly chance: Chance
+  /** How long a verb waits for a locked database before it is refused as `unavailable`, milliseconds. */
+  readonly patienceMs: number
+  /** Throws when the file under the handle is no longer the database that others mean. */
+  demandFile(): void
+  /** A transaction begins: what was remembered of the database under the last lock may be stale. */
+  onBegin(): void
+  /** Something was committed just now. Never throws. */
+  onCommit(): void
+  /** The storage failed: from now on writes are refused, and the program should start again. */
+  onBroken(error: S2Error): void
+}
+
+interface Job {
+  readonly verb: () => unknown
+  readonly until: number
+  readonly resolve: (value: unknown) => void
+  readonly reject: (error: S2Error) => void
+}
+
+/** Verbs in one transaction, and milliseconds it may take: what comes beyond waits for the next turn of the event loop. */
+const GROUP_MAX = 512
+const GROUP_MS = 8
+
+/** Others count as writing for so long after they did, milliseconds. */
+const OTHERS_MS = 2000
+/** The longest time that the lock is left alone for them, milliseconds. */
+const REST_MAX_MS = 20
+
+/** Waits of a group that a lock refused. */
+const BUSY_WAITS = { firstMs: 2, mostMs: 40 }
+
+/**
+ * Gathers all that is to be written in one turn of the event loop into one transaction (group commit): a hundred callers
+ * share one wait for the disk. A verb is a function that looks first and writes then; it answers a value, or throws
+ * `S2Error` before it wrote anything. It may run twice, so it has no effect but on the database. Answers and refusals are given
+ * after the COMMIT, and mean that it holds.
+ */
+export class Writer {
+  readonly #connection: Connection
+  readonly #path: string
+  readonly #parts: WriterParts
+  #queue: Job[] = []
+  #working: Promise<void> | undefined
+  #version: number | undefined
+  #othersWroteAt = Number.NEGATIVE_INFINITY
+  #restUntil = Number.NEGATIVE_INFINITY
+  #broken: S2Error | undefined
+  #closed: S2Error | undefined
+
+  constructor(connection: Connection, path: string, parts: WriterParts) {
+    this.#connection = connection
+    this.#path = path
+    this.#parts = parts
+  }
+
+  write<T>(verb: () => T): Promise<T> {
+    const refusal = this.#broken ?? this.#closed
+    if (refusal !== undefined) return Promise.reject(refusal)
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>()
+    this.#queue.push({ verb, resolve, reject, until: this.#parts.clock.now() + this.#parts.patienceMs })
+    this.#working ??= this.#work()
+    return promise as Promise<T>
+  }
+
+  /** Takes nothing new; settles when all that was asked for is answered. */
+  async close(): Promise<void> {
+    this.#closed = new S2Error('unavailable', `the store ${this.#path} is closed`)
+    await this.#working
+  }
+
+  async #work(): Promise<void> {
+    let busyTries = 0
+    await this.#rest()
+    while (this.#queue.length > 0) {
+      const start = this.#parts.clock.now()
+      if (this.#turn()) {
+        busyTries = 0
+        this.#restFor(start)
+        await this.#rest()
+        continue
+      }
+      this.#giveUpLate()
+      if (this.#queue.length > 0) await this.#parts.clock.sleep(backoff(busyTries, BUSY_WAITS, this.#parts.chance))
+      busyTries += 1
+    }
+    this.#working = undefined
+  }
+
+  /**
+   * Leaves the lock alone for as long as it was just held, while other processes write too: they look for it at intervals
+   * that grow, and would find it taken for seconds.
+   */
+  #restFor(start: number): void {
+    const now = this.#parts.clock.now()
+    try {
+      const version = this.#connection.dataVersion()
+      if (this.#version !== undefined && version !== this.#version) this.#othersWroteAt = now
+      this.#version = version
+    } catch {
+      this.#othersWroteAt = now // locked even for reading: somebody is at work there
+    }
+    if (now - this.#othersWroteAt < OTHERS_MS) this.#restUntil = now + Math.min(now - start, REST_MAX_MS)
+  }
+
+  async #rest(): Promise<void> {
+    do await nextTurn()
+    while (this.#parts.clock.now() < this.#restUntil)
+  }
+
+  /** Writes what is queued in one transaction. Answers false, with nothing done, while another process has the lock. */
+  #turn(): boolean {
+    const group = this.#queue.splice(0, GROUP_MAX)
+    if (this.#broken !== undefined) {
+      refuse(group, this.#broken)
+      return true
+    }
+    try {
+      this.#parts.demandFile()
+    } catch (error) {
+      this.#break(error)
+      return this.#fail(group, error)
+    }
+    try {
+      this.#connection.begin()
+    } catch (error) {
+      if (!isBusy(error)) return this.#fail(group, error)
+      this.#queue.unshift(...group)
+      return false
+    }
+    return this.#commit(group)
+  }
+
+  #commit(group: readonly Job[]): boolean {
+    const before = this.#connection.changes
+    const answers: (() => void)[] = []
+    this.#parts.onBegin()
+    try {
+      this.#runAll(group, answers)
+    } catch (error) {
+      return this.#undo(group, error)
+    }
+    try {
+      this.#connection.commit()
+    } catch (error) {
+      return this.#failCommit(group, error)
+    }
+    for (const answer of answers) answer()
+    if (this.#connection.changes !== before) this.#parts.onCommit()
+    return true
+  }
+
+  /** Runs verbs until the group has taken its time; the rest goes back to the head of the queue. */
+  #runAll(group: readonly Job[], answers: (() => void)[]): void {
+    const end = this.#parts.clock.now() + GROUP_MS
+    for (const [index, job] of group.entries()) {
+      const before = this.#connection.changes
+      try {
+        const value = job.verb()
+        answers.push(() => job.resolve(value))
+      } catch (error) {
+        const hasWritten = this.#connection.changes !== before
+        if (!(error instanceof S2Error) || hasWritten) throw error
+        answers.push(() => job.reject(error))
+      }
+      if (this.#parts.clock.now() >= end && index + 1 < group.length) {
+        this.#queue.unshift(...group.slice(index + 1))
+        return
+      }
+    }
+  }
+
+  /** Takes a group back whose verb failed in an unforeseen way, and lets each verb try alone. */
+  #undo(group: readonly Job[], error: unknown): boolean {
+    // a group that ran out of time has put its rest back already: those are not ours to try again
+    const own = group.filter((job) => !this.#queue.includes(job))
+    try {
+      this.#connection.rollback()
+    } catch (cause) {
+      return this.#fail(own, cause)
+    }
+    if (own.length === 1 || isFull(error) || isDamage(error)) return this.#fail(own, error)
+    for (const [index, job] of own.entries()) {
+      if (this.#broken !== undefined) return this.#fail(own.slice(index), this.#broken)
+      try {
+        this.#connection.begin()
+      } catch (busy) {
+        if (!isBusy(busy)) this.#fail(own.slice(index), busy)
+        else this.#queue.unshift(...own.slice(index))
+        return !isBusy(busy)
+      }
+      this.#commit([job])
+    }
+    return true
+  }
+
+  /** Nothing of this group was written. */
+  #fail(group: readonly Job[], error: unknown): boolean {
+    const refusal = refusalOf(error, this.#path)
+    refuse(group, refusal)
+    if (isDamage(error) && !isFull(error)) this.#break(error)
+    return true
+  }
+
+  /**
+   * A COMMIT that threw. A lock or a full disk stops it before its last frame is written, so nothing happened; after any
+   * other error it may be on the disk all the same (seen with a failing fsync), and only a restart finds out.
+   */
+  #failCommit(group: readonly Job[], error: unknown): boolean {
+    try {
+      this.#connection.rollback()
+    } catch {
+      // it was rolled back by SQLite, or the handle is past use: the store breaks below
+    }
+    if (isBusy(error) || isCertainlyFull(error)) return this.#fail(group, error)
+    const outcome = new S2Error('unknown_outcome', `the commit to ${this.#path} met an error; it may have happened`, {
+      next: 'ask again with the same key: nothing is done twice',
+      cause: error,
+    })
+    refuse(group, outcome)
+    this.#break(error)
+    return true
+  }
+
+  #break(cause: unknown): void {
+    if (this.#broken !== undefined) return
+    this.#broken = new S2Error('unavailable', `the store ${this.#path} met an error of its disk and writes no more`, {
+      next: 'start the program again: it then finds out what was kept',
+      cause,
+    })
+    this.#parts.onBroken(this.#broken)
+  }
+
+  /** Refuses what has waited for the lock beyond its patience. */
+  #giveUpLate(): void {
+    const now = this.#parts.clock.now()
+    const late = this.#queue.filter(({ until }) => until <= now)
+    if (late.length === 0) return
+    this.#queue = this.#queue.filter(({ until }) => until > now)
+    const seconds = this.#parts.patienceMs / 1000
+    const refusal = new S2Error('unavailable', `the database ${this.#path} stayed locked for ${seconds} s`, {
+      next: `find the process that holds it (fuser ${this.#path}) and try again; nothing was written`,
+    })
+    refuse(late, refusal)
+  }
+}
+
+function refuse(group: readonly Job[], error: S2Error): void {
+  for (const { reject } of group) reject(error)
+}
+
+function isCertainlyFull(error: unknown): boolean {
+  return isFull(error) && !isDamage(error)
+}

@@ -1,0 +1,145 @@
+import { randomBytes } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { S2Error } from '#fleet/errors.ts'
+import type { Connection } from './connection.ts'
+
+/** Beside this file; the bundler puts them beside the bundle. */
+const MIGRATIONS = new URL('../migrations', import.meta.url)
+
+interface Migration {
+  readonly version: number
+  readonly name: string
+  readonly sql: string
+}
+
+function readMigrations(): Migration[] {
+  return readdirSync(MIGRATIONS)
+    .filter((name) => /^\d{4}-[\w-]+\.sql$/.test(name))
+    .sort()
+    .map((name) => ({
+      version: Number(name.slice(0, 4)),
+      name,
+      sql: readFileSync(new URL(name, MIGRATIONS), 'utf8'),
+    }))
+}
+
+export function readSchema(name: string): string {
+  return readFileSync(new URL(name, MIGRATIONS), 'utf8')
+}
+
+/** The columns of the Python bridge's tables that are read and written here. */
+const BRIDGE_TABLES: Readonly<Record<string, readonly string[]>> = {
+  conversations: [
+    'id',
+    'session_a_role',
+    'session_b_role',
+    'session_a_token',
+    'session_b_token',
+    'created_at',
+    'expires_at',
+  ],
+  messages: ['id', 'conversation_id', 'from_session', 'to_session', 'message', 'metadata', 'timestamp', 'read'],
+  session_status: ['conversation_id', 'session_id', 'status', 'last_heartbeat'],
+  audit_log: ['id', 'conversation_id', 'session_id', 'action', 'details', 'timestamp'],
+}
+
+/** What marks the schema of the older protocol scripts, which shares table names with the Python bridge's. */
+const SCRIPTS_TABLES: Readonly<Record<string, readonly string[]>> = {
+  conversations: ['role_a', 'role_b'],
+  messages: ['sender', 'content', 'read_by_b'],
+}
+
+/** What a database holds: nothing yet, the Python bridge's tables only, or ours too. */
+export type Contents = 'nothing' | 'bridge' | 'ours'
+
+/** Looks at what the database holds, and refuses (`invalid`) what S2 must not touch. Reads only. */
+export function inspect(connection: Connection, path: string): Contents {
+  const tables = connection
+    .all<{ name: string }>(
+      "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+    )
+    .map(({ name }) => name)
+  if (tables.length === 0) return 'nothing'
+  const columns = new Map(tables.map((table) => [table, columnsOf(connection, table)]))
+  const isOurs = columns.has('s2_migrations')
+  if (isOurs) demandKnownVersion(connection, path)
+  for (const [table, names] of Object.entries(SCRIPTS_TABLES)) {
+    if (names.some((name) => columns.get(table)?.includes(name))) throw scriptsDatabase(path, table, names)
+  }
+  for (const [table, names] of Object.entries(BRIDGE_TABLES)) {
+    const missing = names.filter((name) => !(columns.get(table) ?? names).includes(name))
+    if (missing.length > 0) throw otherDatabase(path, `its table ${table} has no ${missing.join(', ')}`)
+  }
+  if (!isOurs && !tables.some((table) => table in BRIDGE_TABLES)) {
+    throw otherDatabase(path, `it holds ${tables.slice(0, 5).join(', ')}`)
+  }
+  if (isOurs) return 'ours'
+  return columns.has('conversations') && columns.has('messages') ? 'bridge' : 'nothing'
+}
+
+function columnsOf(connection: Connection, table: string): string[] {
+  return connection.all<{ name: string }>('SELECT name FROM pragma_table_info(?)', table).map(({ name }) => name)
+}
+
+function demandKnownVersion(connection: Connection, path: string): void {
+  const known = readMigrations().at(-1)?.version ?? 0
+  const found = versionOf(connection)
+  if (found <= known) return
+  throw new S2Error('invalid', `${path} was written by a newer S2: its schema is ${found}, this one knows ${known}`, {
+    next: 'start the newer S2, or name another file in S2_STORE',
+  })
+}
+
+/** The schema's number; 0 where there is none of ours. */
+export function versionOf(connection: Connection): number {
+  return connection.get<{ version: number | null }>('SELECT max(version) AS version FROM s2_migrations')?.version ?? 0
+}
+
+function scriptsDatabase(path: string, table: string, marks: readonly string[]): S2Error {
+  return new S2Error(
+    'invalid',
+    `${path} was made by the older protocol scripts (its table ${table} has ${marks.join(', ')}); S2 cannot use it`,
+    { next: startAfresh(path) },
+  )
+}
+
+function otherDatabase(path: string, how: string): S2Error {
+  return new S2Error('invalid', `${path} is a database of something else: ${how}`, { next: startAfresh(path) })
+}
+
+function startAfresh(path: string): string {
+  const fresh = join(dirname(path), `s2-${basename(path)}`)
+  return `leave it as it is and start with a fresh one: S2_STORE=sqlite:${fresh}`
+}
+
+/**
+ * Brings the schema up to date in one transaction; whoever opens first does it, the others find it done. Rises `isBusy`
+ * while another process is at it. The Python bridge's tables are made where they are missing and never altered. `onStep` is
+ * told of each step before it is taken: none can say anything while it runs.
+ */
+export function migrate(connection: Connection, path: string, now: number, onStep: (name: string) => void): void {
+  connection.transaction(() => {
+    const found = inspect(connection, path) === 'ours' ? versionOf(connection) : 0
+    for (const { version, name, sql } of readMigrations()) {
+      if (version <= found) continue
+      onStep(name)
+      connection.exec(sql)
+      connection.run('INSERT INTO s2_migrations (version, name, applied_at) VALUES (?, ?, ?)', version, name, now)
+    }
+    connection.run('INSERT OR IGNORE INTO s2_secrets (id, token_key) VALUES (1, ?)', randomBytes(32))
+  })
+}
+
+/**
+ * Lends our tables, empty, to a reader of a database that has only the Python bridge's: in the handle's own temporary
+ * store, so that every query works and nothing is written.
+ */
+export function lendTables(connection: Connection): void {
+  connection.pragma('temp_store = MEMORY')
+  for (const { sql } of readMigrations()) {
+    for (const [statement] of sql.matchAll(/^CREATE TABLE s2_[^;]*;/gm)) {
+      connection.exec(statement.replace('CREATE TABLE', 'CREATE TEMP TABLE'))
+    }
+  }
+}

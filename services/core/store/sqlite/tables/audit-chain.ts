@@ -1,0 +1,97 @@
+import { type Act, AUDIT_ROOT, type AuditEntry, auditHash } from '#fleet/audit.ts'
+import { S2Error } from '#fleet/errors.ts'
+import type { Clock } from '#runtime/clock.ts'
+import type { Connection } from '../file/connection.ts'
+
+/** How far the chain goes, and what its last entry is sealed with. */
+export interface Head {
+  readonly seq: number
+  readonly hash: string
+}
+
+interface RawEntry extends Head {
+  readonly at: number
+  readonly actor: string
+  readonly action: string
+  readonly details: string
+}
+
+/** Entries read in one go. */
+const PAGE = 1000
+
+/** The audit chain in the database. Its head is read under the write lock, so that all processes append to one chain. */
+export class Chain {
+  readonly #connection: Connection
+  readonly #clock: Clock
+  #head: Head | undefined
+
+  constructor(connection: Connection, clock: Clock) {
+    this.#connection = connection
+    this.#clock = clock
+  }
+
+  /** To be called when a transaction begins or is undone: the head may be another one. */
+  forgetHead(): void {
+    this.#head = undefined
+  }
+
+  /** Appends one act, within the transaction that does it. */
+  append({ actor, action, details }: Act): void {
+    this.#head ??= headOf(this.#connection)
+    const seq = this.#head.seq + 1
+    const at = this.#clock.wall()
+    const json = JSON.stringify(details)
+    const hash = auditHash(this.#head.hash, seq, at, actor, action, json)
+    this.#connection.run(
+      'INSERT INTO s2_audit (seq, at, actor, action, details, hash) VALUES (?, ?, ?, ?, ?, ?)',
+      seq,
+      at,
+      actor,
+      action,
+      json,
+      hash,
+    )
+    this.#head = { seq, hash }
+  }
+}
+
+/** The last entry as it stands, taken on trust. */
+export function headOf(connection: Connection): Head {
+  const last = connection.get<Head>('SELECT seq, hash FROM s2_audit ORDER BY seq DESC LIMIT 1')
+  return last ?? { seq: 0, hash: AUDIT_ROOT }
+}
+
+/** The last entry of the chain, once all of it is seen to hold; throws `unavailable` naming the first that does not. */
+export function proveChain(connection: Connection, path: string): Head {
+  let head: Head = { seq: 0, hash: AUDIT_ROOT }
+  for (;;) {
+    const entries = connection.all<RawEntry>(
+      'SELECT seq, at, actor, action, details, hash FROM s2_audit WHERE seq > ? ORDER BY seq LIMIT +?',
+      head.seq,
+      PAGE,
+    )
+    for (const { seq, at, actor, action, details, hash } of entries) {
+      if (seq !== head.seq + 1) throw broken(path, head.seq + 1, 'is missing')
+      if (hash !== auditHash(head.hash, seq, at, actor, action, details)) throw broken(path, seq, 'was changed')
+      head = { seq, hash }
+    }
+    if (entries.length < PAGE) return head
+  }
+}
+
+function broken(path: string, seq: number, how: string): S2Error {
+  return new S2Error('unavailable', `the audit chain of ${path} does not hold: its entry ${seq} ${how}`, {
+    next: 'somebody or something altered the file outside of S2: take another one, and keep this as evidence',
+  })
+}
+
+/** Entries after one, oldest first. */
+export function readChain(connection: Connection, after: number, limit: number): AuditEntry[] {
+  return connection
+    .all<AuditEntry & { details: string }>(
+      'SELECT seq, at, actor, action, details, hash FROM s2_audit WHERE seq > ? ORDER BY seq LIMIT +?',
+      after,
+      limit,
+    )
+    .map((entry) => ({ ...entry, details: JSON.parse(entry.details) }))
+}

@@ -1,0 +1,301 @@
+import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
+import { S2Error } from '#fleet/errors.ts'
+import { isConversationId, parseSession, type SessionId, type Side, sessionId } from '#fleet/session.ts'
+import type { Clock } from '#runtime/clock.ts'
+import type { Connection } from '../file/connection.ts'
+import type { Oddities } from './malformed-rows.ts'
+import { fromPythonTime, makeConversationId, makeToken, pythonTime } from '../python/python-format.ts'
+
+interface ConversationRow {
+  readonly rowid: number
+  readonly id: unknown
+  readonly role_a: unknown
+  readonly role_b: unknown
+  readonly created_at: unknown
+  readonly expires_at: unknown
+  readonly agent_a: string | null
+  readonly agent_b: string | null
+}
+
+const SELECT = `
+  SELECT c.rowid, c.id, c.session_a_role AS role_a, c.session_b_role AS role_b, c.created_at, c.expires_at,
+    s.agent_a, s.agent_b
+  FROM conversations c LEFT JOIN s2_conversations s ON s.id = c.id`
+
+/** Milliseconds after which everything is read again, in case a foreign writer did what leaves no trace. */
+const RELOAD_MS = 60_000
+/** Rows read in one go while everything is read again: some milliseconds in which nothing else is done. */
+const HELPING = 1_000
+
+/** All conversations as they are being read again, and up to where; what changed since `version` is read after that. */
+interface Sweep {
+  readonly known: Map<string, Conversation>
+  readonly version: number
+  readonly last: number
+  rowid: number
+}
+
+/** What conversations there are, by this database. */
+export class Conversations {
+  readonly #connection: Connection
+  readonly #clock: Clock
+  readonly #oddities: Oddities
+  /** Those that had not ended when all were read, in the order of their rows. */
+  #known = new Map<string, Conversation>()
+  #rowid = 0
+  #version = 0
+  #seen = ''
+  #loadedAt = Number.NEGATIVE_INFINITY
+  #sweep: Sweep | undefined
+
+  constructor(connection: Connection, clock: Clock, oddities: Oddities) {
+    this.#connection = connection
+    this.#clock = clock
+    this.#oddities = oddities
+  }
+
+  /** Reads a part of everything when it is time to read it again. Answers whether there is more of it to be read now. */
+  sweep(): boolean {
+    const now = this.#clock.now()
+    if (this.#sweep === undefined && now - this.#loadedAt <= RELOAD_MS) return false
+    this.#sweep ??= { known: new Map(), version: this.#newestVersion(), last: this.#lastRow(), rowid: 0 }
+    const { known, version, last, rowid } = this.#sweep
+    const rows = this.#connection.all<ConversationRow>(
+      `${SELECT} WHERE c.rowid > ? AND c.rowid <= ? ORDER BY c.rowid LIMIT +?`,
+      rowid,
+      last,
+      HELPING,
+    )
+    const since = pythonTime(this.#clock.wall()).slice(0, 19)
+    this.#takeIn(
+      rows.filter(({ expires_at }) => String(expires_at) >= since), // as text, see #reload
+      known,
+    )
+    this.#sweep.rowid = rows.at(-1)?.rowid ?? last
+    if (rows.length === HELPING) return true
+    this.#sweep = undefined
+    this.#known = known
+    this.#version = version
+    this.#rowid = last
+    this.#seen = ''
+    this.#loadedAt = now
+    return false
+  }
+
+  /** Those that live, by age. Only what changed since the last call is read. */
+  live(): Conversation[] {
+    this.#refresh()
+    const now = this.#clock.wall()
+    const live: Conversation[] = []
+    let isSorted = true
+    let youngest = 0
+    for (const conversation of this.#known.values()) {
+      if (conversation.expiresAt <= now) continue // it stays known: the wall clock may be set back
+      isSorted &&= youngest <= conversation.createdAt
+      youngest = conversation.createdAt
+      live.push(conversation)
+    }
+    return isSorted ? live : live.sort((one, other) => one.createdAt - other.createdAt)
+  }
+
+  /** Whether it lives, from memory where that is fresh enough to say yes. */
+  isLive(id: string): boolean {
+    const known = this.#known.get(id)
+    if (known !== undefined && known.expiresAt > this.#clock.wall()) return true
+    this.#refresh()
+    return (this.#known.get(id)?.expiresAt ?? 0) > this.#clock.wall()
+  }
+
+  /** Throws `not_found` or `expired`; answers when it ends. */
+  demandLive(id: string): number {
+    const row = this.#connection.get<{ expires_at: unknown }>('SELECT expires_at FROM conversations WHERE id = ?', id)
+    if (row === undefined) throw new S2Error('not_found', `there is no conversation ${id}`)
+    const expiresAt = fromPythonTime(row.expires_at) ?? 0
+    if (expiresAt > this.#clock.wall()) return expiresAt
+    throw new S2Error('expired', `conversation ${id} has ended`, { next: 'open a new one' })
+  }
+
+  open({ roles, agents, lifetimeMs }: NewConversation): OpenedConversation {
+    const id = makeConversationId()
+    const key = this.#tokenKey()
+    const tokens = { a: makeToken(key, id, 'a'), b: makeToken(key, id, 'b') }
+    const createdAt = this.#clock.wall()
+    const expiresAt = createdAt + Math.round(lifetimeMs)
+    this.#connection.run(
+      `INSERT INTO conversations
+        (id, session_a_role, session_b_role, session_a_token, session_b_token, created_at, expires_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?)`,
+      id,
+      roles.a,
+      roles.b,
+      tokens.a,
+      tokens.b,
+      pythonTime(createdAt),
+      pythonTime(expiresAt),
+    )
+    this.#touch(id, agents)
+    return { id, roles, agents, createdAt, expiresAt, tokens }
+  }
+
+  renew(id: string, lifetimeMs: number): Conversation {
+    const ends = this.demandLive(id)
+    const wanted = this.#clock.wall() + Math.round(lifetimeMs)
+    if (wanted > ends) this.#setEnd(id, wanted)
+    const conversation = this.#read(id)
+    if (conversation === undefined) throw new S2Error('not_found', `conversation ${id} cannot be read`)
+    return conversation
+  }
+
+  /** Answers false when it had ended already. */
+  end(id: string): boolean {
+    try {
+      this.demandLive(id)
+    } catch (error) {
+      if (error instanceof S2Error && error.code === 'expired') return false
+      throw error
+    }
+    this.#setEnd(id, this.#clock.wall())
+    return true
+  }
+
+  tokens(session: SessionId): string[] {
+    const { conversation, side } = parseSession(session)
+    this.demandLive(conversation)
+    const former = this.#connection.get<{ token: string }>(
+      'SELECT token FROM s2_former_tokens WHERE session = ? AND ends_at > ?',
+      session,
+      this.#clock.wall(),
+    )
+    return [this.#currentToken(conversation, side), ...(former === undefined ? [] : [former.token])]
+  }
+
+  rotate(session: SessionId, overlapMs: number): string {
+    const { conversation, side } = parseSession(session)
+    this.demandLive(conversation)
+    const former = this.#currentToken(conversation, side)
+    const token = makeToken(this.#tokenKey(), conversation, side)
+    this.#connection.run(`UPDATE conversations SET ${TOKEN_COLUMN[side]} = ? WHERE id = ?`, token, conversation)
+    this.#connection.run('DELETE FROM s2_former_tokens WHERE session = ?', session)
+    if (overlapMs > 0) {
+      this.#connection.run(
+        'INSERT INTO s2_former_tokens (session, token, ends_at) VALUES (?, ?, ?)',
+        session,
+        former,
+        this.#clock.wall() + Math.round(overlapMs),
+      )
+    }
+    return token
+  }
+
+  /** Forgets tokens whose overlap is over. */
+  prune(): void {
+    this.#connection.run('DELETE FROM s2_former_tokens WHERE ends_at <= ?', this.#clock.wall())
+  }
+
+  #currentToken(conversation: string, side: Side): string {
+    return this.#connection.get<{ token: string }>(
+      `SELECT ${TOKEN_COLUMN[side]} AS token FROM conversations WHERE id = ?`,
+      conversation,
+    )?.token as string
+  }
+
+  #tokenKey(): Uint8Array {
+    return this.#connection.get<{ token_key: Uint8Array }>('SELECT token_key FROM s2_secrets')?.token_key as Uint8Array
+  }
+
+  #setEnd(id: string, at: number): void {
+    this.#connection.run('UPDATE conversations SET expires_at = ? WHERE id = ?', pythonTime(at), id)
+    this.#touch(id, { a: sessionId(id, 'a'), b: sessionId(id, 'b') })
+  }
+
+  /** Notes that it changed, for all processes; the agents count only where none are known yet. */
+  #touch(id: string, agents: Readonly<Record<Side, string>>): void {
+    this.#connection.run(
+      `INSERT INTO s2_conversations (id, agent_a, agent_b, version)
+        VALUES (?, ?, ?, (SELECT coalesce(max(version), 0) + 1 FROM s2_conversations))
+        ON CONFLICT (id) DO UPDATE SET version = excluded.version`,
+      id,
+      agents.a,
+      agents.b,
+    )
+  }
+
+  #read(id: string): Conversation | undefined {
+    const row = this.#connection.get<ConversationRow>(`${SELECT} WHERE c.id = ?`, id)
+    return row === undefined ? undefined : this.#conversationOf(row)
+  }
+
+  /** Brings memory up to date with what was committed, by whomever. */
+  #refresh(): void {
+    const seen = `${this.#connection.dataVersion()}.${this.#connection.changes}`
+    if (seen === this.#seen) return
+    const last = this.#lastRow()
+    if (last < this.#rowid || this.#loadedAt === Number.NEGATIVE_INFINITY) this.#reload()
+    else this.#readChanges()
+    this.#rowid = last
+    this.#seen = seen
+  }
+
+  /** All at once: rows are gone that were there, or nothing was read yet. */
+  #reload(): void {
+    this.#sweep = undefined
+    this.#version = this.#newestVersion()
+    this.#known.clear()
+    // the text is compared as text, which is right for every time that Python writes; what it lets through is judged again
+    const since = pythonTime(this.#clock.wall()).slice(0, 19)
+    const rows = this.#connection.all<ConversationRow>(`${SELECT} WHERE c.expires_at >= ? ORDER BY c.rowid`, since)
+    this.#takeIn(rows, this.#known)
+    this.#loadedAt = this.#clock.now()
+  }
+
+  #lastRow(): number {
+    const found = this.#connection.get<{ rowid: number | null }>('SELECT max(rowid) AS rowid FROM conversations')
+    return found?.rowid ?? 0
+  }
+
+  #newestVersion(): number {
+    const found = this.#connection.get<{ version: number | null }>(
+      'SELECT max(version) AS version FROM s2_conversations',
+    )
+    return found?.version ?? 0
+  }
+
+  #readChanges(): void {
+    const added = this.#connection.all<ConversationRow>(`${SELECT} WHERE c.rowid > ? ORDER BY c.rowid`, this.#rowid)
+    this.#takeIn(added, this.#known)
+    const changed = this.#connection.all<ConversationRow & { version: number }>(
+      `${SELECT.replace('SELECT', 'SELECT s.version,').replace('LEFT JOIN', 'JOIN')} WHERE s.version > ? ORDER BY s.version`,
+      this.#version,
+    )
+    this.#takeIn(changed, this.#known)
+    this.#version = changed.at(-1)?.version ?? this.#version
+  }
+
+  #takeIn(rows: readonly ConversationRow[], known: Map<string, Conversation>): void {
+    for (const row of rows) {
+      const conversation = this.#conversationOf(row)
+      if (conversation !== undefined) known.set(conversation.id, conversation)
+    }
+  }
+
+  #conversationOf(row: ConversationRow): Conversation | undefined {
+    const { id, role_a, role_b, agent_a, agent_b } = row
+    const createdAt = fromPythonTime(row.created_at)
+    const expiresAt = fromPythonTime(row.expires_at)
+    const isSound =
+      typeof id === 'string' && isConversationId(id) && typeof role_a === 'string' && typeof role_b === 'string'
+    if (!isSound || createdAt === null || expiresAt === null) {
+      this.#oddities.tell('conversation', row.rowid)
+      return undefined
+    }
+    return {
+      id,
+      roles: { a: role_a, b: role_b },
+      agents: { a: agent_a ?? sessionId(id, 'a'), b: agent_b ?? sessionId(id, 'b') },
+      createdAt,
+      expiresAt,
+    }
+  }
+}
+
+const TOKEN_COLUMN = { a: 'session_a_token', b: 'session_b_token' } as const

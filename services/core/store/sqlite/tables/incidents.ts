@@ -1,0 +1,122 @@
+import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
+import { redact } from '#fleet/redact.ts'
+import type { Clock } from '#runtime/clock.ts'
+import type { Chain } from './audit-chain.ts'
+import type { Connection } from '../file/connection.ts'
+
+type AlertRow = Incident & Pick<Alert, 'event' | 'channel' | 'attempts'>
+
+const COLUMNS = 'i.id, i.cause, i.kind, i.agent, i.summary, i.opened_at AS openedAt, i.closed_at AS closedAt'
+
+/** What went wrong, one row a cause, and what is still to be told of it, one row a channel. */
+export class Incidents {
+  readonly #connection: Connection
+  readonly #chain: Chain
+  readonly #clock: Clock
+
+  constructor(connection: Connection, chain: Chain, clock: Clock) {
+    this.#connection = connection
+    this.#chain = chain
+    this.#clock = clock
+  }
+
+  open({ cause, kind, agent, summary }: NewIncident, channels: readonly string[]): boolean {
+    if (this.#openId(cause) !== undefined) return false
+    const id = this.#connection.insert(
+      'INSERT INTO s2_incidents (cause, kind, agent, summary, opened_at) VALUES (?, ?, ?, ?, ?)',
+      cause,
+      kind,
+      agent,
+      redact(summary),
+      this.#clock.wall(),
+    )
+    this.#queue(id, 'opened', channels)
+    this.#chain.append({ actor: 'watchdog', action: 'incident_opened', details: { incident: id, cause, kind, agent } })
+    return true
+  }
+
+  close(cause: string, channels: readonly string[]): boolean {
+    const id = this.#openId(cause)
+    if (id === undefined) return false
+    this.#connection.run('UPDATE s2_incidents SET closed_at = ? WHERE id = ?', this.#clock.wall(), id)
+    this.#queue(id, 'closed', channels)
+    this.#chain.append({ actor: 'watchdog', action: 'incident_closed', details: { incident: id, cause } })
+    return true
+  }
+
+  list({ open }: { readonly open: boolean }): Incident[] {
+    const where = open ? 'WHERE i.closed_at IS NULL' : ''
+    return this.#connection.all<Incident>(`SELECT ${COLUMNS} FROM s2_incidents i ${where} ORDER BY i.id`)
+  }
+
+  /** Takes what is due; an incident's end is told on a channel only after its beginning was. */
+  claim(channels: readonly string[], leaseMs: number): Alert[] {
+    const now = this.#clock.wall()
+    const due = this.#connection.all<AlertRow>(
+      `SELECT ${COLUMNS}, a.event, a.channel, a.attempts FROM s2_alerts a JOIN s2_incidents i ON i.id = a.incident
+        WHERE a.due_at <= ? AND a.channel IN (SELECT value FROM json_each(?))
+          AND (a.event = 'opened' OR NOT EXISTS (
+            SELECT 1 FROM s2_alerts b WHERE b.incident = a.incident AND b.channel = a.channel AND b.event = 'opened'))
+        ORDER BY a.incident, a.event DESC`,
+      now,
+      JSON.stringify(channels),
+    )
+    for (const { id, event, channel } of due) {
+      this.#connection.run(
+        'UPDATE s2_alerts SET due_at = ?, attempts = attempts + 1 WHERE incident = ? AND event = ? AND channel = ?',
+        now + Math.round(leaseMs),
+        id,
+        event,
+        channel,
+      )
+    }
+    return due.map(({ event, channel, attempts, ...incident }) => ({ incident, event, channel, attempts }))
+  }
+
+  settle({ incident, event, channel }: Alert, outcome: 'told' | { readonly retryMs: number }): void {
+    if (outcome === 'told') {
+      this.#connection.run(
+        'DELETE FROM s2_alerts WHERE incident = ? AND event = ? AND channel = ?',
+        incident.id,
+        event,
+        channel,
+      )
+      return
+    }
+    this.#connection.run(
+      'UPDATE s2_alerts SET due_at = ? WHERE incident = ? AND event = ? AND channel = ?',
+      this.#clock.wall() + Math.round(outcome.retryMs),
+      incident.id,
+      event,
+      channel,
+    )
+  }
+
+  /** Forgets incidents that were closed before `time` and told; answers how many. */
+  prune(time: number): number {
+    return this.#connection.run(
+      `DELETE FROM s2_incidents WHERE closed_at < ?
+        AND NOT EXISTS (SELECT 1 FROM s2_alerts a WHERE a.incident = s2_incidents.id)`,
+      time,
+    )
+  }
+
+  #openId(cause: string): number | undefined {
+    return this.#connection.get<{ id: number }>(
+      'SELECT id FROM s2_incidents WHERE cause = ? AND closed_at IS NULL',
+      cause,
+    )?.id
+  }
+
+  #queue(incident: number, event: Alert['event'], channels: readonly string[]): void {
+    for (const channel of channels) {
+      this.#connection.run(
+        'INSERT OR IGNORE INTO s2_alerts (incident, event, channel, due_at) VALUES (?, ?, ?, ?)',
+        incident,
+        event,
+        channel,
+        this.#clock.wall(),
+      )
+    }
+  }
+}

@@ -1,0 +1,224 @@
+import { hash } from 'node:crypto'
+import { S2Error } from '#fleet/errors.ts'
+import type { Draft, Mark, Message, StoredMessage } from '#fleet/message.ts'
+import { isConversationId, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session.ts'
+import type { Clock } from '#runtime/clock.ts'
+import type { Chain } from './audit-chain.ts'
+import type { Connection, Value } from '../file/connection.ts'
+import type { Conversations } from './conversations.ts'
+import type { Oddities } from './malformed-rows.ts'
+import { fromPythonMetadata, fromPythonTime, pythonMetadata, pythonTime } from '../python/python-format.ts'
+
+interface MessageRow {
+  readonly id: number
+  readonly conversation_id: unknown
+  readonly from_session: unknown
+  readonly to_session: unknown
+  readonly message: unknown
+  readonly metadata: unknown
+  readonly timestamp: unknown
+  readonly read: unknown
+  readonly state: 'delivered' | 'leased' | null
+}
+
+const SELECT = `
+  SELECT m.id, m.conversation_id, m.from_session, m.to_session, m.message, m.metadata, m.timestamp, m.read, d.state
+  FROM messages m LEFT JOIN s2_deliveries d ON d.message = m.id`
+
+/** Rows of one reading, and the id to go on from: rows that make no sense are left out of the one, not of the other. */
+export interface Batch {
+  readonly messages: readonly StoredMessage[]
+  readonly last: number
+  readonly isFull: boolean
+}
+
+/** What sessions send to each other, in the table that they share with the Python bridge. */
+export class Messages {
+  readonly #connection: Connection
+  readonly #conversations: Conversations
+  readonly #chain: Chain
+  readonly #clock: Clock
+  readonly #oddities: Oddities
+
+  constructor(connection: Connection, conversations: Conversations, chain: Chain, clock: Clock, oddities: Oddities) {
+    this.#connection = connection
+    this.#conversations = conversations
+    this.#chain = chain
+    this.#clock = clock
+    this.#oddities = oddities
+  }
+
+  /** Keeps a clean draft under its key. Answers whether it is new. */
+  send(from: SessionId, key: string, draft: Required<Draft>): { readonly message: Message; readonly isNew: boolean } {
+    const print = fingerprint(draft)
+    const earlier = this.#connection.get<{ draft: Uint8Array; message: number }>(
+      'SELECT draft, message FROM s2_sends WHERE sender = ? AND key = ?',
+      from,
+      key,
+    )
+    if (earlier !== undefined) return { message: this.#repeated(from, key, draft, print, earlier), isNew: false }
+    this.#conversations.demandLive(parseSession(from).conversation)
+    const message = this.post(from, draft)
+    this.#connection.run(
+      'INSERT INTO s2_sends (sender, key, draft, message) VALUES (?, ?, ?, ?)',
+      from,
+      key,
+      print,
+      message.id,
+    )
+    this.#chain.append({ actor: from, action: 'send', details: { message: message.id, to: message.to } })
+    return { message, isNew: true }
+  }
+
+  /** Writes a message to the partner of `from`, unasked. */
+  post(from: SessionId, { text, action = null, files = [] }: Draft): Message {
+    const { conversation, side } = parseSession(from)
+    const to = partnerOf(from)
+    const sentAt = this.#clock.wall()
+    const id = this.#connection.insert(
+      `INSERT INTO messages (conversation_id, from_session, to_session, message, metadata, timestamp, read)
+        VALUES (?, ?, ?, ?, ?, ?, 0)`,
+      conversation,
+      side,
+      side === 'a' ? 'b' : 'a',
+      text,
+      pythonMetadata(action, files),
+      pythonTime(sentAt),
+    )
+    return { id, from, to, text, action, files, sentAt }
+  }
+
+  /** Moves messages forward; answers the ids that moved. */
+  mark(reader: SessionId, ids: readonly number[], mark: Mark): number[] {
+    const { conversation, side } = parseSession(reader)
+    const moved = ids.filter((id) => {
+      if (mark === 'acked') return this.#ack(id, conversation, side)
+      const isWaiting = this.#connection.get(
+        'SELECT 1 FROM messages WHERE id = ? AND conversation_id = ? AND to_session = ? AND read = 0',
+        id,
+        conversation,
+        side,
+      )
+      return isWaiting !== undefined && this.#connection.run(ADVANCE[mark], id) > 0
+    })
+    if (mark === 'acked' && moved.length > 0) {
+      this.#chain.append({ actor: reader, action: 'ack', details: { messages: moved } })
+    }
+    return moved
+  }
+
+  #ack(id: number, conversation: string, side: string): boolean {
+    const changed = this.#connection.run(
+      'UPDATE messages SET read = 1 WHERE id = ? AND conversation_id = ? AND to_session = ? AND read = 0',
+      id,
+      conversation,
+      side,
+    )
+    if (changed > 0) this.#connection.run('DELETE FROM s2_deliveries WHERE message = ?', id)
+    return changed > 0
+  }
+
+  unacked(reader: SessionId, after: number, limit: number): Batch {
+    const { conversation, side } = parseSession(reader)
+    return this.#batch(
+      `${SELECT} WHERE m.conversation_id = ? AND m.to_session = ? AND m.read = 0 AND m.id > ? ORDER BY m.id LIMIT +?`,
+      [conversation, side, after],
+      after,
+      limit,
+    )
+  }
+
+  all(after: number, limit: number): Batch {
+    return this.#batch(`${SELECT} WHERE m.id > ? ORDER BY m.id LIMIT +?`, [after], after, limit)
+  }
+
+  /** Of so many messages those whose text has a word; the rest is not even decoded. */
+  mentioning(word: string, after: number, limit: number): Batch {
+    const window = 'SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT +?'
+    const seen = this.#connection.get<{ last: number | null; count: number }>(
+      `SELECT max(id) AS last, count(*) AS count FROM (${window})`,
+      after,
+      limit,
+    )
+    const last = seen?.last ?? after
+    const { messages } = this.#batch(
+      `${SELECT} WHERE m.id > ? AND m.id <= ? AND instr(m.message, ?) > 0 ORDER BY m.id LIMIT +?`,
+      [after, last, word],
+      after,
+      limit,
+    )
+    return { messages, last, isFull: seen?.count === limit }
+  }
+
+  /** Forgets delivery records of messages that the Python bridge's readers have read; answers how many. */
+  prune(): number {
+    return this.#connection.run(
+      'DELETE FROM s2_deliveries WHERE (SELECT read FROM messages WHERE id = s2_deliveries.message) IS NOT 0',
+    )
+  }
+
+  /** The id given last; 0 where there was none yet. */
+  newest(): number {
+    return this.#connection.get<{ id: number | null }>('SELECT max(id) AS id FROM messages')?.id ?? 0
+  }
+
+  #batch(sql: string, values: readonly Value[], after: number, limit: number): Batch {
+    const rows = this.#connection.all<MessageRow>(sql, ...values, limit)
+    const messages: StoredMessage[] = []
+    for (const row of rows) {
+      const message = messageOf(row)
+      if (message === undefined) this.#oddities.tell('message', row.id)
+      else messages.push(message)
+    }
+    return { messages, last: rows.at(-1)?.id ?? after, isFull: rows.length === limit }
+  }
+
+  #repeated(
+    from: SessionId,
+    key: string,
+    draft: Required<Draft>,
+    print: Uint8Array,
+    earlier: { readonly draft: Uint8Array; readonly message: number },
+  ): Message {
+    if (Buffer.compare(print, earlier.draft) !== 0) {
+      throw new S2Error('conflict', `${from} has sent another message with the key ${JSON.stringify(key)}`, {
+        next: 'use a new key for a new message',
+      })
+    }
+    const row = this.#connection.get<MessageRow>(`${SELECT} WHERE m.id = ?`, earlier.message)
+    const message = row === undefined ? undefined : messageOf(row)
+    if (message !== undefined) return withoutDelivery(message)
+    // a foreign hand has removed the row: the answer is still the first one
+    return { id: earlier.message, from, to: partnerOf(from), ...draft, sentAt: this.#clock.wall() }
+  }
+}
+
+/** Forward only: `leased` stays. */
+const ADVANCE = {
+  delivered: "INSERT OR IGNORE INTO s2_deliveries (message, state) VALUES (?, 'delivered')",
+  leased: `INSERT INTO s2_deliveries (message, state) VALUES (?, 'leased')
+    ON CONFLICT (message) DO UPDATE SET state = 'leased' WHERE state <> 'leased'`,
+} as const
+
+function fingerprint({ text, action, files }: Required<Draft>): Uint8Array {
+  return hash('sha256', JSON.stringify([text, action, files]), 'buffer')
+}
+
+function messageOf(row: MessageRow): StoredMessage | undefined {
+  const { id, conversation_id: conversation, from_session: from, to_session: to, message: text } = row
+  if (typeof conversation !== 'string' || !isConversationId(conversation)) return undefined
+  if ((from !== 'a' && from !== 'b') || (to !== 'a' && to !== 'b') || typeof text !== 'string') return undefined
+  return {
+    id,
+    from: sessionId(conversation, from),
+    to: sessionId(conversation, to),
+    text,
+    ...fromPythonMetadata(row.metadata),
+    sentAt: fromPythonTime(row.timestamp) ?? 0,
+    delivery: row.read === 1 ? 'acked' : (row.state ?? 'queued'),
+  }
+}
+
+function withoutDelivery({ delivery: _, ...message }: StoredMessage): Message {
+  return message
+}

@@ -1,0 +1,236 @@
+import { S2Error } from '#fleet/errors.ts'
+import { type Addressed, readLetter, writeLetter } from '#fleet/task-messages.ts'
+import type { Message } from '#fleet/message.ts'
+import {
+  applyCancel,
+  applyLease,
+  applyLetter,
+  applyMove,
+  applyReport,
+  beginForeignTask,
+  beginTask,
+  checkHolder,
+  EVIDENCE_MAX,
+  isSameReport,
+  nextToLease,
+  type Refusal,
+  type Step,
+  taskOfLetter,
+} from '#fleet/task-ownership.ts'
+import { conversationOf, parseSession, partnerOf, type SessionId } from '#fleet/session.ts'
+import type { Move, NewTask, Report, Task, TaskResult } from '#fleet/task.ts'
+import type { Clock } from '#runtime/clock.ts'
+import type { Evidence, TaskFilter } from '../../store.ts'
+import type { Chain } from './audit-chain.ts'
+import type { Connection, Value } from '../file/connection.ts'
+import type { Conversations } from './conversations.ts'
+import type { Messages } from './messages.ts'
+
+type TaskRow = Omit<Task, 'result'> & { readonly result: string | null }
+
+const SELECT = `
+  SELECT id, description, priority, role, state, epoch, holder, original_assignee AS originalAssignee, incarnation,
+    lease_seq AS leaseSeq, moves, progress, result, deadline, created_by AS createdBy, created_at AS createdAt,
+    updated_at AS updatedAt
+  FROM s2_tasks`
+
+/** As the partial index has it. */
+const IS_OPEN = "state IN ('pending', 'assigned', 'accepted', 'in_progress')"
+
+/** Tasks by the rules of `fleet/ownership.ts`: read, ruled, written, told and audited in the transaction of the caller. */
+export class Tasks {
+  readonly #connection: Connection
+  readonly #conversations: Conversations
+  readonly #messages: Messages
+  readonly #chain: Chain
+  readonly #clock: Clock
+
+  constructor(connection: Connection, conversations: Conversations, messages: Messages, chain: Chain, clock: Clock) {
+    this.#connection = connection
+    this.#conversations = conversations
+    this.#messages = messages
+    this.#chain = chain
+    this.#clock = clock
+  }
+
+  add(wanted: NewTask): Task {
+    const earlier = this.find(wanted.id)
+    if (earlier !== undefined) return earlier
+    if (wanted.holder !== null) this.#demandSeat(wanted.holder)
+    return this.#take(beginTask(wanted, this.#clock.wall()), null)
+  }
+
+  find(id: string): Task | undefined {
+    const row = this.#connection.get<TaskRow>(`${SELECT} WHERE id = ?`, id)
+    return row === undefined ? undefined : taskOf(row)
+  }
+
+  demand(id: string): Task {
+    const task = this.find(id)
+    if (task !== undefined) return task
+    throw new S2Error('not_found', `there is no task ${JSON.stringify(id.slice(0, 80))}`)
+  }
+
+  list({ open, holder, state, limit }: TaskFilter): Task[] {
+    const terms: string[] = []
+    const values: Value[] = []
+    if (open !== undefined) terms.push(open ? IS_OPEN : `NOT (${IS_OPEN})`)
+    if (holder !== undefined) {
+      terms.push('holder = ?')
+      values.push(holder)
+    }
+    if (state !== undefined) {
+      terms.push('state = ?')
+      values.push(state)
+    }
+    const where = terms.length === 0 ? '' : `WHERE ${terms.join(' AND ')}`
+    return this.#connection
+      .all<TaskRow>(`${SELECT} ${where} ORDER BY rowid LIMIT +?`, ...values, limit ?? -1)
+      .map(taskOf)
+  }
+
+  lease(holder: SessionId, incarnation: string): Task | null {
+    const held = this.list({ open: true, holder })
+    const next = nextToLease(held, holder, incarnation)
+    return next === null ? null : this.#take(applyLease(next, incarnation, this.#clock.wall()), next)
+  }
+
+  /** Answers the error to throw once what came too late is committed. */
+  report(holder: SessionId, report: Report): Task | S2Error {
+    const task = this.demand(report.task)
+    const ruling = applyReport(task, holder, report, this.#clock.wall())
+    if (ruling.refusal === null) return this.#take(ruling, task)
+    this.#keep(ruling)
+    return ruling.refusal
+  }
+
+  cancel(id: string): Task {
+    const task = this.demand(id)
+    const ruling = applyCancel(task, this.#clock.wall())
+    if (ruling.refusal !== null) throw ruling.refusal
+    return this.#take(ruling, task)
+  }
+
+  move(move: Move): boolean {
+    const task = this.demand(move.task)
+    const step = applyMove(task, move, this.#clock.wall())
+    if (step === null) return false
+    if (move.to !== null) this.#demandSeat(move.to)
+    this.#take(step, task)
+    return true
+  }
+
+  evidence(task: string): Evidence[] {
+    return this.#connection
+      .all<{ holder: SessionId; report: string; at: number }>(
+        'SELECT holder, report, at FROM s2_evidence WHERE task = ? ORDER BY id',
+        task,
+      )
+      .map(({ holder, report, at }) => ({ holder, report: JSON.parse(report) as Report, at }))
+  }
+
+  /** Takes in what a message says of tasks, if anything, once. */
+  absorb({ id, from, text }: Message): void {
+    const letter = readLetter(text)
+    if (letter === null || this.#connection.run('INSERT OR IGNORE INTO s2_letters (message) VALUES (?)', id) === 0)
+      return
+    const now = this.#clock.wall()
+    const known = this.find(letter.task)
+    const wanted = taskOfLetter(from, letter)
+    if (known === undefined && wanted !== null) this.#take(beginForeignTask(wanted, now), null)
+    const ruling = known === undefined ? null : applyLetter(known, from, letter, now)
+    if (ruling === null || known === undefined) return
+    if (ruling.refusal === null) this.#take(ruling, known)
+    else this.#keep(ruling)
+  }
+
+  /** To be called when nobody will absorb messages up to this one again. */
+  forgetLetters(upTo: number): void {
+    this.#connection.run('DELETE FROM s2_letters WHERE message <= ?', upTo)
+  }
+
+  /** Forgets tasks that ended before `time`, and what came too late for them; answers how many. */
+  prune(time: number): number {
+    this.#connection.run(
+      `DELETE FROM s2_evidence WHERE task IN (SELECT id FROM s2_tasks WHERE updated_at < ? AND NOT (${IS_OPEN}))`,
+      time,
+    )
+    return this.#connection.run(`DELETE FROM s2_tasks WHERE updated_at < ? AND NOT (${IS_OPEN})`, time)
+  }
+
+  #demandSeat(holder: SessionId): void {
+    parseSession(holder)
+    checkHolder(holder)
+    this.#conversations.demandLive(conversationOf(holder))
+  }
+
+  /** Writes what a rule has answered. */
+  #take({ task, letters, act }: Step, before: Task | null): Task {
+    if (task !== before) this.#save(task)
+    for (const letter of letters) this.#post(letter)
+    if (act !== null) this.#chain.append(act)
+    return task
+  }
+
+  #keep({ evidence, act }: Refusal): void {
+    if (evidence === null) return
+    const { task, holder, report } = evidence
+    const kept = this.evidence(task)
+    if (kept.length >= EVIDENCE_MAX) return
+    if (kept.some((each) => each.holder === holder && isSameReport(each.report, report))) return
+    this.#connection.run(
+      'INSERT INTO s2_evidence (task, holder, report, at) VALUES (?, ?, ?, ?)',
+      task,
+      holder,
+      JSON.stringify(report),
+      this.#clock.wall(),
+    )
+    if (act !== null) this.#chain.append(act)
+  }
+
+  /** Into a conversation that lives; others have no readers any more. */
+  #post({ to, letter }: Addressed): void {
+    if (!this.#conversations.isLive(conversationOf(to))) return
+    const { id } = this.#messages.post(partnerOf(to), writeLetter(letter))
+    this.#connection.run('INSERT INTO s2_letters (message) VALUES (?)', id)
+  }
+
+  #save(task: Task): void {
+    this.#connection.run(
+      SAVE,
+      task.id,
+      task.description,
+      task.priority,
+      task.role,
+      task.state,
+      task.epoch,
+      task.holder,
+      task.originalAssignee,
+      task.incarnation,
+      task.leaseSeq,
+      task.moves,
+      task.progress,
+      task.result === null ? null : JSON.stringify(task.result),
+      task.deadline === null ? null : Math.round(task.deadline),
+      task.createdBy,
+      task.createdAt,
+      task.updatedAt,
+    )
+  }
+}
+
+/** A task that is known keeps its row, and with it its place in the order of tasks. */
+const SAVE = `
+  INSERT INTO s2_tasks
+    (id, description, priority, role, state, epoch, holder, original_assignee, incarnation, lease_seq, moves,
+      progress, result, deadline, created_by, created_at, updated_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  ON CONFLICT (id) DO UPDATE SET
+    priority = excluded.priority, state = excluded.state, epoch = excluded.epoch, holder = excluded.holder,
+    original_assignee = excluded.original_assignee, incarnation = excluded.incarnation,
+    lease_seq = excluded.lease_seq, moves = excluded.moves, progress = excluded.progress, result = excluded.result,
+    updated_at = excluded.updated_at`
+
+function taskOf({ result, ...task }: TaskRow): Task {
+  return { ...task, result: result === null ? null : (JSON.parse(result) as TaskResult) }
+}

@@ -1,0 +1,111 @@
+import type { SessionId } from '#fleet/session.ts'
+import type { Clock } from '#runtime/clock.ts'
+import type { Log } from '#runtime/log.ts'
+import { Loop } from '#runtime/loop.ts'
+import { type Means, watchFolder } from '#runtime/folder-watch.ts'
+import { readCredentials } from '#spool/credentials.ts'
+import type { Inbox } from '#spool/inbox.ts'
+import { type Mail, mailOf, type Source, type SourceTidings, type Target } from './unread-mail.ts'
+
+export interface PostParts extends SourceTidings {
+  readonly clock: Clock
+  readonly log: Pick<Log, 'info' | 'warn'>
+  readonly signal: AbortSignal
+  readonly inbox: Pick<Inbox, 'folder' | 'list' | 'read' | 'version'>
+  /** The state folder, whose credentials name the agents of this host. */
+  readonly state: string
+  readonly pollMs: number
+  /** The best means to hear of changes; inotify unless said. */
+  readonly means?: Means
+}
+
+/** How often the folder is listed though its time says that nothing changed. */
+const LIST_EVERY_MS = 5_000
+const FAILED_MS = 1_000
+
+/** The inbox of a worker's host: what keepalive has brought, and nobody has taken out of it. */
+export class Post implements Source {
+  readonly #parts: PostParts
+  /** What lies in `new`; null: a file that is no message. */
+  readonly #mail = new Map<number, Mail | null>()
+  #agents = new Map<SessionId, Target>()
+  #version = ''
+  #listedAt = Number.NEGATIVE_INFINITY
+
+  constructor(parts: PostParts) {
+    this.#parts = parts
+  }
+
+  async watch(): Promise<void> {
+    const { clock, signal, inbox, pollMs, onLook, onTrouble } = this.#parts
+    let isHinted = true
+    const loop = new Loop({
+      clock,
+      signal,
+      step: async () => {
+        const isForced = isHinted || clock.now() - this.#listedAt >= LIST_EVERY_MS
+        isHinted = false
+        await this.#look(isForced)
+        onLook()
+        return pollMs
+      },
+      onError: (error) => {
+        isHinted = true
+        onTrouble(error)
+        return FAILED_MS
+      },
+    })
+    const hint = (): void => {
+      isHinted = true
+      loop.nudge()
+    }
+    using _watch = watchFolder(inbox.folder('new'), { onEvents: hint, onDoubt: hint }, this.#parts)
+    await loop.done
+  }
+
+  async unread(target: Target): Promise<readonly Mail[]> {
+    await this.#list()
+    return [...this.#mail.values()].filter((each) => each !== null).filter(({ to }) => this.#targetOf(to) === target)
+  }
+
+  covers(target: Target, session: SessionId): boolean {
+    return this.#targetOf(session) === target
+  }
+
+  async #look(isForced: boolean): Promise<void> {
+    const version = this.#parts.inbox.version('new')
+    if (!isForced && version === this.#version) return
+    this.#version = version // as it was before the listing: what comes meanwhile changes it
+    await this.#list()
+    if (!isForced) return
+    for (const mail of this.#mail.values()) if (mail !== null) this.#parts.onHint(this.#targetOf(mail.to))
+  }
+
+  /** Takes note of what lies there now, and hints at whom something new is for. */
+  async #list(): Promise<void> {
+    const { inbox, clock, onHint } = this.#parts
+    const ids = await inbox.list('new')
+    this.#listedAt = clock.now()
+    const there = new Set(ids)
+    for (const id of this.#mail.keys()) if (!there.has(id)) this.#mail.delete(id)
+    for (const id of ids) {
+      if (this.#mail.has(id)) continue
+      const message = await inbox.read(id)
+      this.#mail.set(id, message === null ? null : { ...mailOf(message), id })
+      if (message === null) continue
+      if (!this.#agents.has(message.to)) await this.#readNames(message.to)
+      onHint(this.#targetOf(message.to))
+    }
+  }
+
+  /** Two conversations of one agent are one target; a session without a credential stands for its agent. */
+  async #readNames(asked: SessionId): Promise<void> {
+    this.#agents.set(asked, asked)
+    const { credentials } = await readCredentials(this.#parts.state)
+    for (const { session, agent } of credentials) this.#agents.set(session, agent)
+  }
+
+  #targetOf(session: SessionId): Target {
+    return this.#agents.get(session) ?? session
+  }
+}

@@ -1,0 +1,74 @@
+import type { Clock } from '#runtime/clock.ts'
+import { type Ending, hasSucceeded, howItEnded, runCommand } from '#runtime/command.ts'
+import type { Log } from '#runtime/log.ts'
+import type { Config } from './config.ts'
+import type { Groups } from './wake-processes.ts'
+import type { Mail } from './unread-mail.ts'
+import { type Call, NotBegun, type Wake } from './waker.ts'
+
+/** Messages of one list that a call shows. */
+const SHOWN_MAX = 50
+const OUTPUT_MAX = 16_000
+const TAIL_MAX = 1_000
+
+/**
+ * Wakes by running a command with the call as JSON on its standard input; exit code 0 says that it worked. What it leaves
+ * running in its process group ends with it: who starts something that shall stay uses setsid(1).
+ */
+export function execWake(
+  { argv, env, timeoutMs }: Config['wake'],
+  groups: Groups,
+  clock: Clock,
+  log: Pick<Log, 'debug'>,
+): Wake {
+  return async (call, signal) => {
+    const input = `${JSON.stringify(told(call))}\n`
+    let group: Disposable | undefined
+    const onStart = (pid: number): void => {
+      group = groups.enter(pid)
+    }
+    let ending: Ending
+    try {
+      const bounds = { timeoutMs, outputMax: OUTPUT_MAX, beyond: 'keep_tail' } as const
+      ending = await runCommand({ argv, env, input, onStart, ...bounds }, clock, signal)
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      throw new NotBegun(`the wake command ${argv[0]} cannot be started (${code}): see S2_WAKE`, { cause: error })
+    } finally {
+      group?.[Symbol.dispose]()
+    }
+    log.debug('the wake command has run', { ...ending, stdout: String(ending.stdout) })
+    if (hasSucceeded(ending)) return
+    throw new Error(`the wake command failed: ${why(ending, timeoutMs)}`, { cause: tailOf(ending) })
+  }
+}
+
+function why(ending: Ending, timeoutMs: number): string {
+  if (ending.ended === 'timeout') return `it ran longer than ${timeoutMs} ms`
+  // how the shell says it (sh(1), EXIT STATUS)
+  return ending.code === 127 ? 'exit code 127, so the shell found no such command' : howItEnded(ending)
+}
+
+function tailOf({ stdout, stderr }: Ending): string {
+  return (stderr.trim() === '' ? String(stdout) : stderr).slice(-TAIL_MAX)
+}
+
+/**
+ * `messages` are those that nobody was woken for before, and `count` says how many they are; `earlier` are those that
+ * stayed unread since an earlier wake, and `unread` says how many wait in all.
+ */
+function told({ target, mail, fresh }: Call): object {
+  const earlier = mail.filter((each) => !fresh.has(each))
+  return {
+    target,
+    sessions: [...new Set(mail.map(({ to }) => to))],
+    count: fresh.size,
+    messages: [...fresh].slice(0, SHOWN_MAX).map(tell),
+    unread: mail.length,
+    earlier: earlier.slice(0, SHOWN_MAX).map(tell),
+  }
+}
+
+function tell({ id, from, to, action, sentAt, preview }: Mail): object {
+  return { id, from, to, action, sentAt, preview }
+}

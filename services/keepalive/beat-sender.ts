@@ -1,0 +1,127 @@
+import type { Beat } from '#fleet/beat.ts'
+import { S2Error } from '#fleet/errors.ts'
+import type { SessionId } from '#fleet/session.ts'
+import type { Chance, Clock } from '#runtime/clock.ts'
+import { Loop } from '#runtime/loop.ts'
+import { isLockedOut } from './error-class.ts'
+import type { LinkedStore } from './ports.ts'
+
+export interface BeatsParts {
+  readonly clock: Clock
+  readonly chance: Chance
+  readonly signal: AbortSignal
+  readonly store: Pick<LinkedStore, 'beat' | 'linked'>
+  readonly beatMs: number
+  readonly beatPollingMs: number
+  /** The next beat of each session that speaks over this link. */
+  next(): readonly Beat[]
+  onBeaten(beats: readonly Beat[]): void
+  /** The bridge does not let this session speak. */
+  onLockedOut(session: SessionId, error: unknown): void
+  onAway(error: unknown): void
+}
+
+/** Without a socket for so many beats, though they arrive: only requests get through here. */
+const UNLINKED_BEATS = 3
+/** A beat that takes longer than this, and than two periods, is as good as lost. */
+const LIMIT_LEAST_MS = 5_000
+const LEAST_MS = 20
+
+/** Says over one link that this host lives, at its own pace: nothing else is waited for. */
+export class Beats {
+  readonly #parts: BeatsParts
+  readonly #loop: Loop
+  #unlinked = 0
+  #beatenAt = Number.NEGATIVE_INFINITY
+  #endedAt: number
+
+  constructor(parts: BeatsParts) {
+    this.#parts = parts
+    this.#endedAt = parts.clock.now()
+    this.#loop = new Loop({
+      clock: parts.clock,
+      signal: parts.signal,
+      step: () => this.#tick(),
+      onError: (error) => {
+        this.#beatenAt = Number.NEGATIVE_INFINITY
+        parts.onAway(error)
+        return this.#waitMs(parts.clock.now())
+      },
+    })
+  }
+
+  get done(): Promise<void> {
+    return this.#loop.done
+  }
+
+  /** Only requests get through, each at a cost: beats come slower. */
+  get isPolling(): boolean {
+    return this.#unlinked >= UNLINKED_BEATS
+  }
+
+  /** When a try ended last, by the clock that never jumps. */
+  get endedAt(): number {
+    return this.#endedAt
+  }
+
+  /** Beats at once: there is a session that was not beaten for. */
+  now(): void {
+    this.#beatenAt = Number.NEGATIVE_INFINITY
+    this.#loop.nudge()
+  }
+
+  /** Looks every period, since a socket may open at any time, and lets some pass where only requests get through. */
+  async #tick(): Promise<number> {
+    const { clock, store, beatPollingMs, next } = this.#parts
+    const began = clock.now()
+    if (store.linked !== false) this.#unlinked = 0
+    if (!this.isPolling || began - this.#beatenAt >= beatPollingMs - this.#parts.beatMs / 2) {
+      this.#beatenAt = began
+      await this.#beat(next()).finally(() => {
+        this.#endedAt = clock.now()
+      })
+      if (store.linked === false) this.#unlinked += 1
+    }
+    return this.#waitMs(began)
+  }
+
+  async #beat(beats: readonly Beat[]): Promise<void> {
+    if (beats.length === 0) return
+    try {
+      await this.#inTime(this.#parts.store.beat(beats))
+      this.#parts.onBeaten(beats)
+    } catch (error) {
+      if (!isLockedOut(error)) throw error
+      const [only] = beats
+      if (beats.length === 1 && only !== undefined) this.#parts.onLockedOut(only.session, error)
+      // One of them is refused: the others must not fall silent for it.
+      else for (const beat of beats) await this.#beat([beat])
+    }
+  }
+
+  /** Waits no longer than the next beats can wait. */
+  async #inTime(beaten: Promise<void>): Promise<void> {
+    const { clock, signal, beatMs } = this.#parts
+    const over = new AbortController()
+    const limitMs = Math.max(2 * beatMs, LIMIT_LEAST_MS)
+    const late = clock.sleep(limitMs, AbortSignal.any([signal, over.signal])).then(
+      () => true,
+      () => true,
+    )
+    try {
+      const isLate = await Promise.race([beaten, late])
+      if (isLate === true) {
+        throw new S2Error('unavailable', `the bridge has not answered a beat for ${Math.round(limitMs)} ms`)
+      }
+    } finally {
+      over.abort()
+      beaten.catch(() => undefined) // what comes of it later is nobody's any more
+    }
+  }
+
+  /** Never later than the period; a little sooner by chance, so that a fleet does not beat as one. */
+  #waitMs(began: number): number {
+    const { clock, chance, beatMs } = this.#parts
+    return Math.max(LEAST_MS, beatMs * (0.9 + 0.1 * chance()) - (clock.now() - began))
+  }
+}

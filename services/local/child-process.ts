@@ -1,0 +1,44 @@
+import { spawn } from 'node:child_process'
+import { signalGroup } from '#runtime/command.ts'
+import type { Journal } from './child-log.ts'
+import type { Child, ChildEnd } from './process-supervisor.ts'
+
+export interface ChildSpec {
+  readonly argv: readonly [string, ...string[]]
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly folder: string
+}
+
+/** Characters of an unfinished line that are kept until its end comes. */
+const LINE_MAX = 16_384
+
+/** Starts a program in a session of its own, writes what it says into its journal and hands each line on. */
+export function startChild(spec: ChildSpec, journal: Journal, onLine: (line: string) => void): Child {
+  const [file, ...args] = spec.argv
+  const child = spawn(file, args, {
+    cwd: spec.folder,
+    env: spec.env,
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const ended = new Promise<ChildEnd>((resolve) => {
+    child.once('error', (error) => {
+      journal.write(`${error.message}\n`)
+      if (child.pid === undefined) resolve({ code: null, signal: null })
+    })
+    // What it said last may be heard after its end: it is read before the end is told.
+    child.once('exit', (code, signal) => setImmediate(resolve, { code, signal }))
+  })
+  for (const stream of [child.stdout, child.stderr]) {
+    let open = ''
+    stream.on('data', (chunk: Buffer) => {
+      journal.write(chunk)
+      const lines = (open + chunk.toString('utf8')).split('\n')
+      open = (lines.pop() ?? '').slice(0, LINE_MAX)
+      for (const line of lines) onLine(line)
+    })
+  }
+  const { pid } = child
+  if (pid === undefined) throw new Error(`${file} could not be started`)
+  return { pid, ended, signal: (signal) => signalGroup(pid, signal) }
+}

@@ -1,0 +1,104 @@
+import { readFileSync } from 'node:fs'
+import type { Conversation } from '#fleet/conversation.ts'
+import { sessionId } from '#fleet/session.ts'
+import { checkTask, type NewTask, PRIORITIES, type Priority } from '#fleet/task.ts'
+import type { Chance, Clock } from '#runtime/clock.ts'
+import { ConfigError } from '#runtime/config.ts'
+import type { Store } from '#store/store.ts'
+import { type Fleet, ORCHESTRATOR } from './fleet-file.ts'
+
+/** A task as the demo's file has it: dealt over and over to workers of its role. */
+export interface DemoTask {
+  readonly role: string
+  readonly description: string
+  readonly priority: Priority
+}
+
+/** Reads the tasks of a demo. Throws ConfigError with what is wrong. */
+export function readDemo(path: string, fleet: Fleet): DemoTask[] {
+  let value: unknown
+  try {
+    value = JSON.parse(readFileSync(path, 'utf8'))
+  } catch (error) {
+    throw new ConfigError([`the demo's tasks ${path} cannot be read: ${(error as Error).message}`])
+  }
+  if (!Array.isArray(value) || value.length === 0) throw new ConfigError([`${path} must be a list of tasks`])
+  const faults: string[] = []
+  const tasks = value.map((each: unknown, index): DemoTask => {
+    const { role, description, priority = 'P2' } = (each ?? {}) as Record<string, unknown>
+    const known = PRIORITIES.find((word) => word === priority)
+    if (typeof description !== 'string' || description === '') faults.push(`task ${index + 1} has no description`)
+    if (!fleet.workers.some((worker) => worker.role === role))
+      faults.push(`task ${index + 1}: no worker has the role ${JSON.stringify(role)}`)
+    if (known === undefined) faults.push(`task ${index + 1}: priority must be one of ${PRIORITIES.join(', ')}`)
+    return { role: String(role), description: String(description), priority: known ?? 'P2' }
+  })
+  if (faults.length > 0) throw new ConfigError(faults.map((fault) => `${path}: ${fault}`))
+  return tasks
+}
+
+export interface DealerParts {
+  readonly store: Pick<Store, 'addTask' | 'tasks' | 'conversations' | 'verdicts'>
+  readonly clock: Clock
+  readonly chance: Chance
+}
+
+/** Plays the orchestrator: gives each idle worker that lives the next task of its role, by and by. */
+export class Dealer {
+  readonly #tasks: readonly DemoTask[]
+  readonly #parts: DealerParts
+  readonly #name: string
+  readonly #next = new Map<string, number>()
+  #dealt = 0
+
+  constructor(tasks: readonly DemoTask[], parts: DealerParts) {
+    this.#tasks = tasks
+    this.#parts = parts
+    this.#name = Math.floor(parts.clock.wall() / 1000).toString(36)
+  }
+
+  get dealt(): number {
+    return this.#dealt
+  }
+
+  /** Deals one task to somebody who has none; answers it, or null when all have work or nobody lives. */
+  async deal(): Promise<NewTask | null> {
+    const { store, chance } = this.#parts
+    const [conversations, open, { verdicts }] = await Promise.all([
+      store.conversations(),
+      store.tasks({ open: true, limit: 1_000 }),
+      store.verdicts(),
+    ])
+    const isAlive = (agent: string): boolean =>
+      verdicts.some((each) => each.agent === agent && each.verdict === 'alive')
+    const idle = conversations.filter(
+      ({ id, agents }) =>
+        agents.a === ORCHESTRATOR && isAlive(agents.b) && !open.some(({ holder }) => holder === sessionId(id, 'b')),
+    )
+    const chosen = idle[Math.floor(chance() * idle.length)]
+    if (chosen === undefined) return null
+    const task = this.#taskFor(chosen)
+    if (task === null) return null
+    checkTask(task)
+    await store.addTask(task)
+    this.#dealt += 1
+    return task
+  }
+
+  #taskFor({ id, roles }: Conversation): NewTask | null {
+    const ofRole = this.#tasks.filter(({ role }) => role === roles.b)
+    const turn = this.#next.get(roles.b) ?? 0
+    const task = ofRole[turn % Math.max(1, ofRole.length)]
+    if (task === undefined) return null
+    this.#next.set(roles.b, turn + 1)
+    return {
+      id: `${roles.b.replace(/[^A-Za-z0-9]+/g, '-')}-${this.#name}-${turn + 1}`,
+      description: task.description,
+      priority: task.priority,
+      role: task.role,
+      holder: sessionId(id, 'b'),
+      deadline: null,
+      createdBy: sessionId(id, 'a'),
+    }
+  }
+}

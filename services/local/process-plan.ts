@@ -1,0 +1,113 @@
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import type { ProgramName } from '#runtime/settings.ts'
+import { type Fleet, type FleetSettings, type Member, ORCHESTRATOR, type Worker } from './fleet-file.ts'
+import { MARK } from './process-tree.ts'
+import { programCommand } from '#runtime/program-command.ts'
+
+/** One program of a local fleet, as it is started. */
+export interface ProgramPlan {
+  readonly agent: string
+  readonly program: ProgramName
+  readonly argv: readonly [string, ...string[]]
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** Where it runs. */
+  readonly folder: string
+  /** Programs are started by rising stage and stopped by falling stage; those of one stage together. */
+  readonly stage: number
+}
+
+export const STAGE = { bridge: 0, orchestrator: 1, credentials: 2, hosts: 3, agents: 4 } as const
+
+export interface Surroundings {
+  /** The fleet's state folder, which is the orchestrator's too. */
+  readonly state: string
+  /** Where `s2 up` was called. */
+  readonly folder: string
+  readonly env: Readonly<Record<string, string | undefined>>
+}
+
+/** Every agent has a state folder of its own: nothing is shared but the bridge's address and the git remote. */
+export function stateOf(agent: string, state: string): string {
+  return agent === ORCHESTRATOR ? state : join(state, 'workers', agent)
+}
+
+export function remoteOf(fleet: Fleet, state: string): string {
+  // As a URL, because a path may hold blanks.
+  return fleet.remote ?? pathToFileURL(localRemote(state)).href
+}
+
+export function localRemote(state: string): string {
+  return join(state, 'remote.git')
+}
+
+export function bridgeUrlOf({ listen }: Fleet): string {
+  const host = listen.host.includes(':') ? `[${listen.host}]` : listen.host
+  return `http://${host}:${listen.port}`
+}
+
+/** Which programs run for whom, and with what settings. */
+export function planPrograms(fleet: Fleet, around: Surroundings): ProgramPlan[] {
+  const { orchestrator } = fleet
+  const plan = (
+    member: Member,
+    program: ProgramName,
+    stage: number,
+    decided: FleetSettings,
+    args: readonly string[] = [],
+    folder: string | null = null,
+  ): ProgramPlan => ({
+    agent: member.agent,
+    program,
+    argv: programCommand(program, ...args),
+    env: envFor(fleet, member, decided, around),
+    folder: folder ?? around.folder,
+    stage,
+  })
+  const wakes = (member: Member, stage: number, source: string): ProgramPlan[] =>
+    member.wake === null ? [] : [plan(member, 'fs-watcher', stage, { S2_SOURCE: source, S2_WAKE: member.wake })]
+  const host = (member: Member, stage: number): ProgramPlan =>
+    plan(member, 'keepalive', stage, { S2_HOST: member.agent })
+  const works = (worker: Worker): ProgramPlan[] =>
+    worker.exec === null ? [] : [plan(worker, 's2', STAGE.agents, {}, ['work', '--exec', worker.exec], worker.folder)]
+  const { host: name, port } = fleet.listen
+  const listen = `${name.includes(':') ? `[${name}]` : name}:${port}`
+  const bridge = plan(orchestrator, 'bridge', STAGE.bridge, { S2_LISTEN: listen })
+  return [
+    { ...bridge, env: { ...ONE_HEAP, ...bridge.env } },
+    plan(orchestrator, 'watchdog', STAGE.orchestrator, {}),
+    host(orchestrator, STAGE.orchestrator),
+    ...wakes(orchestrator, STAGE.orchestrator, 'database'),
+    ...fleet.workers.flatMap((worker) => [
+      plan(worker, 'cred-sync', STAGE.credentials, {
+        S2_GIT_REMOTE: remoteOf(fleet, around.state),
+        S2_GIT_BRANCH: fleet.branch,
+        S2_WORKER: String(worker.number),
+      }),
+      host(worker, STAGE.hosts),
+      ...wakes(worker, STAGE.agents, 'inbox'),
+      ...works(worker),
+    ]),
+  ]
+}
+
+/** For the bridge, as its unit says too: its few threads share one heap, which is 1.5 MB smaller than one each. */
+const ONE_HEAP = { MALLOC_ARENA_MAX: '1' }
+
+/** What the environment says wins over the fleet file, as with any settings file; what `s2 up` decides wins over both. */
+function envFor(
+  fleet: Fleet,
+  member: Member,
+  decided: FleetSettings,
+  { env, state }: Surroundings,
+): ProgramPlan['env'] {
+  const folder = stateOf(member.agent, state)
+  return { ...fleet.settings, ...member.settings, ...withoutDecided(env), ...decided, S2_STATE: folder, [MARK]: folder }
+}
+
+/** Settings of `s2 up` itself that would be wrong for what it starts. */
+const OWN = /^S2_(STATE|STORE|LISTEN|HEALTH|WORKER|HOST|SOURCE|WAKE|GIT_REMOTE|GIT_BRANCH|BRIDGE_URL)$/
+
+function withoutDecided(env: Surroundings['env']): Surroundings['env'] {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !OWN.test(name)))
+}

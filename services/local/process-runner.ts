@@ -1,0 +1,224 @@
+import { join } from 'node:path'
+import { S2Error } from '#fleet/errors.ts'
+import type { Chance, Clock } from '#runtime/clock.ts'
+import { startChild } from './child-process.ts'
+import { type Act, type Commanded, findMember, type MemberStatus } from '#console/fleet-control.ts'
+import type { Fleet } from './fleet-file.ts'
+import { Journal } from './child-log.ts'
+import { freeze, killAll, markedBy, thaw } from './process-tree.ts'
+import { type ProgramPlan, stateOf } from './process-plan.ts'
+import { Supervisor, type SupervisorEvent } from './process-supervisor.ts'
+
+/** Something a person wants to see at once. */
+export interface LocalEvent {
+  readonly agent: string
+  readonly program: string
+  readonly event: string
+  readonly fields: Readonly<Record<string, unknown>>
+}
+
+export interface LocalParts {
+  readonly clock: Clock
+  readonly chance: Chance
+  readonly state: string
+  say(event: LocalEvent): void
+  /** A program refuses its configuration: starting it again would not help. */
+  onMisconfigured(program: ProgramPlan, why: string): void
+}
+
+/** How long a program may take to drain before its group is killed. */
+const DRAIN_MS = 12_000
+/** Lines kept of what a program said last. */
+const LAST_LINES = 12
+
+interface Run {
+  readonly plan: ProgramPlan
+  readonly supervisor: Supervisor
+  readonly journal: Journal
+}
+
+type MemberState = MemberStatus['state']
+
+/** The programs of a local fleet: kept running, frozen, thawed, killed, and drained. */
+export class LocalFleet implements Commanded {
+  readonly #parts: LocalParts
+  readonly #members: readonly { readonly agent: string; readonly role: string }[]
+  readonly #states = new Map<string, MemberState>()
+  readonly #runs: Run[] = []
+  /** One act at a time: freezing and thawing at once would leave half of each. */
+  #acting: Promise<unknown> = Promise.resolve()
+  /** Whether all are killed at once, for good. */
+  #hurried = false
+
+  constructor(fleet: Fleet, parts: LocalParts) {
+    this.#parts = parts
+    this.#members = [fleet.orchestrator, ...fleet.workers].map(({ agent, role }) => ({ agent, role }))
+  }
+
+  /** Starts programs and keeps them running. */
+  start(plans: readonly ProgramPlan[]): void {
+    for (const plan of plans) this.#runs.push(this.#run(plan))
+  }
+
+  members(): MemberStatus[] {
+    return this.#members.map(({ agent, role }) => ({
+      agent,
+      role,
+      state: this.#states.get(agent) ?? 'running',
+      programs: this.#runs
+        .filter(({ plan }) => plan.agent === agent)
+        .map(({ plan, supervisor: { state, pid, restarts } }) => ({
+          program: plan.program === 's2' ? 'work' : plan.program,
+          state,
+          pid,
+          restarts,
+        })),
+    }))
+  }
+
+  async act(act: Act, name: string): Promise<number> {
+    const { agent } = findMember(this.#members, name)
+    const acting = this.#acting.then(() => this.#act(act, agent))
+    this.#acting = acting.catch(() => undefined)
+    return await acting
+  }
+
+  /** Ends everything, what was started last first, and what programs left behind; at once when there is a hurry. */
+  async stop(hurry: AbortSignal): Promise<void> {
+    const { state, clock } = this.#parts
+    await this.#acting
+    const killNow = (): void => {
+      this.#hurried = true
+      void killAll(markedBy(state), clock)
+    }
+    hurry.addEventListener('abort', killNow, { once: true })
+    if (hurry.aborted) killNow()
+    for (const stage of [...new Set(this.#runs.map(({ plan }) => plan.stage))].sort((x, y) => y - x)) {
+      const runs = this.#runs.filter(({ plan }) => plan.stage === stage)
+      await Promise.all(runs.map(({ supervisor }) => supervisor.stop(DRAIN_MS)))
+    }
+    // What programs started and left behind: wake commands and tasks are groups of their own.
+    const left = await killAll(markedBy(state), clock)
+    hurry.removeEventListener('abort', killNow)
+    for (const { journal } of this.#runs) journal[Symbol.dispose]()
+    if (left > 0) throw new S2Error('internal', `${left} processes could not be ended`)
+  }
+
+  #run(plan: ProgramPlan): Run {
+    const { clock, chance, state, say } = this.#parts
+    const program = plan.program === 's2' ? 'work' : plan.program
+    const journal = new Journal(join(state, 'logs', `${plan.agent}-${program}.log`))
+    const echo = new Echo(clock)
+    const supervisor = new Supervisor({
+      clock,
+      chance,
+      start: () => {
+        echo.forget()
+        return startChild(plan, journal, (line) => {
+          const event = echo.take(line)
+          if (event !== null) say({ agent: plan.agent, program, ...event })
+        })
+      },
+      say: (event) => {
+        journal.write(`${JSON.stringify({ by: 's2 up', ...describe(event) })}\n`)
+        // Later on it may be a port that somebody took meanwhile: that is waited out.
+        if (event.event === 'ended' && event.end.code === CONFIG && supervisor.restarts === 0)
+          this.#parts.onMisconfigured(plan, echo.last().join('\n'))
+        if (this.#isExpected(plan.agent, event)) return
+        const { event: what, ...fields } = describe(event)
+        say({ agent: plan.agent, program, event: what, fields })
+      },
+    })
+    return { plan, supervisor, journal }
+  }
+
+  #isExpected(agent: string, event: SupervisorEvent): boolean {
+    if (event.event !== 'ended') return event.event === 'started'
+    return this.#hurried || event.againInMs === null || this.#states.get(agent) === 'killed'
+  }
+
+  async #act(act: Act, agent: string): Promise<number> {
+    const { clock, state, say } = this.#parts
+    const folder = stateOf(agent, state)
+    const isIts = (mark: string): boolean => mark === folder
+    const supervisors = this.#runs.filter(({ plan }) => plan.agent === agent).map(({ supervisor }) => supervisor)
+    let processes: number
+    if (act === 'thaw') {
+      this.#states.delete(agent)
+      processes = thaw(isIts)
+      for (const supervisor of supervisors) supervisor.release()
+    } else {
+      this.#states.set(agent, act === 'freeze' ? 'frozen' : 'killed')
+      for (const supervisor of supervisors) supervisor.hold()
+      processes = await freeze(isIts, clock)
+      if (act === 'kill') await killAll(isIts, clock)
+    }
+    say({
+      agent,
+      program: 's2 up',
+      event: act === 'freeze' ? 'frozen' : act === 'kill' ? 'killed' : 'thawed',
+      fields: { processes },
+    })
+    return processes
+  }
+}
+
+/** EX_CONFIG of sysexits(3): what our programs end with when their settings are wrong. */
+const CONFIG = 78
+
+function describe(event: SupervisorEvent): { readonly event: string; readonly [field: string]: unknown } {
+  switch (event.event) {
+    case 'started':
+      return { event: 'started', pid: event.pid }
+    case 'ended':
+      return { event: 'ended', ...event.end, againInMs: event.againInMs === null ? null : Math.round(event.againInMs) }
+    case 'not_started':
+      return { event: 'not_started', error: (event.error as Error).message, againInMs: Math.round(event.againInMs) }
+    case 'killed':
+      return { event: 'did not drain in time and was killed' }
+  }
+}
+
+/** How long the same event of one program is not shown again. */
+const QUIET_MS = 10_000
+
+/** Picks from a program's lines what a person should see: warnings and errors, each kind once in a while. */
+class Echo {
+  readonly #clock: Clock
+  readonly #shownAt = new Map<string, number>()
+  #last: string[] = []
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  forget(): void {
+    this.#last = []
+  }
+
+  /** What it said last to people; its events are for the journal. */
+  last(): readonly string[] {
+    return this.#last.filter((line) => !line.startsWith('{'))
+  }
+
+  take(line: string): Pick<LocalEvent, 'event' | 'fields'> | null {
+    this.#last = [...this.#last, line].slice(-LAST_LINES)
+    const said = readEvent(line)
+    if (said === null) return null
+    const before = this.#shownAt.get(said.event)
+    const now = this.#clock.now()
+    if (before !== undefined && now - before < QUIET_MS) return null
+    this.#shownAt.set(said.event, now)
+    return said
+  }
+}
+
+function readEvent(line: string): Pick<LocalEvent, 'event' | 'fields'> | null {
+  if (!line.startsWith('{')) return null
+  try {
+    const { level, event, at: _at, program: _program, ...fields } = JSON.parse(line) as Record<string, unknown>
+    return (level === 'warn' || level === 'error') && typeof event === 'string' ? { event, fields } : null
+  } catch {
+    return null
+  }
+}

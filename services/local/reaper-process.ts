@@ -1,0 +1,52 @@
+import { spawn } from 'node:child_process'
+import type { Writable } from 'node:stream'
+import type { Chance, Clock } from '#runtime/clock.ts'
+import { signalGroup } from '#runtime/command.ts'
+import { MARK } from './process-tree.ts'
+import { programCommand } from '#runtime/program-command.ts'
+import { type Child, type ChildEnd, Supervisor } from './process-supervisor.ts'
+
+export interface GuardParts {
+  readonly clock: Clock
+  readonly chance: Chance
+  readonly env: Readonly<Record<string, string | undefined>>
+}
+
+const END_MS = 3_000
+
+/**
+ * A process that outlives us and ends the fleet of a state folder when we die, however we die: it waits at a pipe whose
+ * other end only we hold. When we end in order we say so through the pipe.
+ */
+export function guardFleet(state: string, { clock, chance, env }: GuardParts): AsyncDisposable {
+  let pipe: Writable | null = null
+  let ended: Promise<ChildEnd> | null = null
+  const start = (): Child => {
+    const [file, ...args] = programCommand('s2', 'guard', state)
+    const own = Object.entries(env).filter(([name]) => name !== MARK && !name.startsWith('S2_'))
+    const child = spawn(file, args, {
+      cwd: '/',
+      env: Object.fromEntries(own),
+      detached: true,
+      stdio: ['pipe', 'ignore', 'ignore'],
+    })
+    child.on('error', () => undefined)
+    child.stdin.on('error', () => undefined)
+    const { pid } = child
+    if (pid === undefined) throw new Error('the guard could not be started')
+    pipe = child.stdin
+    ended = new Promise((resolve) => child.once('exit', (code, signal) => resolve({ code, signal })))
+    return { pid, ended, signal: (signal) => signalGroup(pid, signal) }
+  }
+  const supervisor = new Supervisor({ clock, chance, start, say: () => undefined })
+  return {
+    [Symbol.asyncDispose]: async () => {
+      supervisor.hold()
+      pipe?.end('over\n')
+      const over = new AbortController()
+      void ended?.then(() => over.abort())
+      await clock.sleep(END_MS, over.signal).catch(() => undefined)
+      await supervisor.stop(0)
+    },
+  }
+}

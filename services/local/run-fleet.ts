@@ -1,0 +1,147 @@
+import { agentNames } from '#fleet/conversation.ts'
+import { readLetter } from '#fleet/task-messages.ts'
+import { backoff } from '#runtime/backoff.ts'
+import { Loop } from '#runtime/loop.ts'
+import { Inbox } from '#spool/inbox.ts'
+import type { Store } from '#store/store.ts'
+import { failureOf } from '#console/failure.ts'
+import { type Overview, readOverview, renderOverview } from '#console/fleet-overview.ts'
+import { painter, show } from '#console/screen.ts'
+import type { Shell } from '#console/context.ts'
+import { Dealer, type DemoTask } from './demo-tasks.ts'
+import { ORCHESTRATOR } from './fleet-file.ts'
+import type { LocalFleet } from './process-runner.ts'
+import type { Reporter } from './event-reporter.ts'
+
+export interface StayParts {
+  readonly state: string
+  readonly lifetimeMs: number
+  readonly shell: Shell
+  readonly reporter: Reporter
+  readonly store: Store
+  readonly local: LocalFleet
+  readonly ending: AbortController
+  /** Renews the credentials that are about to end. */
+  tend(): Promise<void>
+}
+
+const RETRY = { firstMs: 1_000, mostMs: 30_000 }
+const TEND_MS = 600_000
+/** How long one waits between two deals, and looks at the orchestrator's mail. */
+const DEAL_MS = 700
+const MAIL_MS = 500
+
+/** Stays with a fleet until it shall end: tends its credentials, plays the demo, shows the live table where there is a terminal. */
+export async function stay(parts: StayParts, tasks: readonly DemoTask[] | null): Promise<void> {
+  const { lifetimeMs, shell, reporter, ending, tend } = parts
+  const loops = [repeat('renewing credentials', tend, Math.min(lifetimeMs / 4, TEND_MS), parts)]
+  if (tasks !== null) loops.push(...playOrchestrator(tasks, parts))
+  try {
+    if (shell.screen.isTerminal && !reporter.json) await showTable(parts)
+    else await over(ending.signal)
+  } finally {
+    // However it ended: a chore that went on would keep the process, and speak to a store that is closed.
+    ending.abort()
+    await Promise.all(loops.map(({ done }) => done))
+  }
+}
+
+/** Repeats a chore of `s2 up` until it ends; what fails is told and tried again. */
+function repeat(
+  what: string,
+  chore: () => Promise<unknown>,
+  everyMs: number,
+  { shell, reporter, ending }: StayParts,
+): Loop {
+  let failures = 0
+  let isFirst = true
+  return new Loop({
+    clock: shell.clock,
+    signal: ending.signal,
+    step: async () => {
+      // What was just done at the start is not done again at once.
+      if (!isFirst) await chore()
+      isFirst = false
+      failures = 0
+      return everyMs
+    },
+    onError: (error) => {
+      if (failures === 0) reporter.trouble(what, error)
+      failures += 1
+      return RETRY.firstMs + backoff(failures, RETRY, shell.chance)
+    },
+  })
+}
+
+/** The demo's orchestrator: it deals tasks, and reads what becomes of them. */
+function playOrchestrator(tasks: readonly DemoTask[], parts: StayParts): Loop[] {
+  const { shell, state, reporter, store } = parts
+  const dealer = new Dealer(tasks, { store, clock: shell.clock, chance: shell.chance })
+  const inbox = new Inbox(state)
+  const read = async (): Promise<void> => {
+    await inbox.ack(await inbox.list('cur'))
+    for (const { text } of await inbox.take(100)) {
+      const letter = readLetter(text)
+      if (letter?.type === 'task_moved') {
+        const agentOf = agentNames(await store.conversations())
+        const [from, to] = [letter.from, letter.to].map((who) => (who === null ? 'nobody' : agentOf(who)))
+        const moved = `${letter.task} from ${from} to ${to}: ${letter.reason}`
+        reporter.tell({ agent: ORCHESTRATOR, program: 'mail', event: 'moved', fields: { text: moved } })
+      } else if (letter?.type === 'status_update' && (letter.status === 'completed' || letter.status === 'failed')) {
+        const last = (letter.summary ?? '').trim().split('\n').at(-1) ?? ''
+        const fields = { text: `${letter.task}: ${last}` }
+        reporter.tell({ agent: ORCHESTRATOR, program: 'mail', event: letter.status, fields })
+      }
+    }
+  }
+  return [
+    repeat('dealing a task', () => dealer.deal(), DEAL_MS, parts),
+    repeat('reading the mail', read, MAIL_MS, parts),
+  ]
+}
+
+async function showTable({ shell, reporter, ending, store, local }: StayParts): Promise<void> {
+  const paint = painter(shell)
+  let last: Overview | null = null
+  reporter.keepQuiet(true)
+  try {
+    await show(
+      shell,
+      async (columns, rows) => {
+        let trouble = ''
+        try {
+          last = await readOverview(store, shell.clock.wall(), local.members())
+        } catch (error) {
+          trouble = failureOf(error).message
+        }
+        const table = last === null ? [] : renderOverview(last, columns, paint)
+        const foot = trouble === '' ? paint('dim', 'Ctrl-C ends the fleet') : paint('red', `${trouble}; asking again`)
+        const news = (room: number): string[] => reporter.last(room).map((line) => paint('dim', line))
+        return layOut(table, news, foot, rows)
+      },
+      1_000,
+      ending.signal,
+    )
+  } finally {
+    reporter.keepQuiet(false)
+  }
+}
+
+/** The foot stands at the bottom of every window; the table comes before the news where there is no room for both. */
+export function layOut(
+  table: readonly string[],
+  news: (room: number) => readonly string[],
+  foot: string,
+  rows: number,
+): string[] {
+  const shown = table.slice(0, Math.max(0, rows - 2))
+  const room = rows - shown.length - 3
+  if (room < 1) return [...shown, '', foot].slice(-rows)
+  const lines = news(room)
+  return [...shown, '', ...lines, ...Array<string>(room - lines.length).fill(''), '', foot]
+}
+
+async function over(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return
+  await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+}

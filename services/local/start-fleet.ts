@@ -1,0 +1,202 @@
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { S2Error } from '#fleet/errors.ts'
+import { askHealth } from '#runtime/health-client.ts'
+import { ConfigError } from '#runtime/config.ts'
+import { parseAddress } from '#runtime/settings.ts'
+import { readCredentials } from '#spool/credentials.ts'
+import { openStore } from '#store/open-store.ts'
+import type { Store } from '#store/store.ts'
+import { makeRemote, Publication } from '#issuing/git-publisher.ts'
+import { quoted } from '#console/shell-quote.ts'
+import { storeParts } from '#console/store-access.ts'
+import type { Shell } from '#console/context.ts'
+import { serveControl } from '#console/fleet-control.ts'
+import type { DemoTask } from './demo-tasks.ts'
+import { enlist } from '#issuing/enrol-workers.ts'
+import { type Fleet, type Member, ORCHESTRATOR } from './fleet-file.ts'
+import { guardFleet } from './reaper-process.ts'
+import { LocalFleet } from './process-runner.ts'
+import { killAll, markedBy } from './process-tree.ts'
+import { bridgeUrlOf, localRemote, type ProgramPlan, planPrograms, remoteOf, STAGE, stateOf } from './process-plan.ts'
+import type { Reporter } from './event-reporter.ts'
+import { stay } from './run-fleet.ts'
+
+export interface RaiseParts {
+  readonly fleet: Fleet
+  readonly state: string
+  readonly lifetimeMs: number
+  readonly gitTimeoutMs: number
+  readonly shell: Shell
+  readonly reporter: Reporter
+  /** Aborts when the fleet shall end; we abort it ourselves when it cannot be. */
+  readonly ending: AbortController
+  /** Aborts when it shall not be waited for that programs finish what they have in hand. */
+  readonly hurry: AbortSignal
+}
+
+/** A local fleet that is up. Disposing ends it. */
+export interface Raised extends AsyncDisposable {
+  /** Stays until the fleet shall end; deals these tasks meanwhile, if there are any. Throws why it could not stay. */
+  run(tasks: readonly DemoTask[] | null): Promise<void>
+}
+
+const READY_MS = 60_000
+const CREDENTIALS_MS = 5_000
+const LOOK_MS = 50
+
+/** Brings up the bridge, opens what conversations are missing, and starts everybody else. */
+export async function raiseFleet(asked: RaiseParts): Promise<Raised> {
+  const parts = { ...asked, fleet: listeningWhere(asked.fleet, asked.shell.env.S2_LISTEN) }
+  const { fleet, state, shell } = parts
+  const { clock, chance, env } = shell
+  await using stack = new AsyncDisposableStack()
+  const fate = new Fate(parts.ending)
+  const local = localFleet(parts, fate)
+  stack.use(await serveControl(local, state))
+  await clearStage(parts)
+  stack.use(guardFleet(state, { clock, chance, env }))
+  if (fleet.remote === null) await makeRemote(localRemote(state), fleet.branch, parts.gitTimeoutMs, shell)
+  const plans = planPrograms(fleet, { state, folder: shell.folder, env })
+  stack.defer(() => lower(local, plans, parts))
+  local.start(plans.filter(({ stage }) => stage === STAGE.bridge))
+  await untilReady(parts, fate)
+  const store = stack.use(await openStore(`unix:${join(state, 'run', 'admin.sock')}`, storeParts(shell)))
+  const tend = (): Promise<void> => tendCredentials(store, parts)
+  await tend()
+  fate.refuseIfOver()
+  local.start(plans.filter(({ stage }) => stage === STAGE.orchestrator || stage === STAGE.credentials))
+  await untilCredentials(parts)
+  local.start(plans.filter(({ stage }) => stage > STAGE.credentials))
+  const text = `${plans.length} programs for ${fleet.workers.length + 1} agents; see them with: S2_STATE=${quoted(state)} s2 status`
+  parts.reporter.tell({ agent: ORCHESTRATOR, program: 's2 up', event: 'up', fields: { text } })
+  const kept = stack.move()
+  return {
+    run: async (tasks) => {
+      await stay({ ...parts, store, local, tend }, tasks)
+      fate.refuseIfFailed()
+    },
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  }
+}
+
+/** Whether the fleet can be: the first thing that speaks against it is kept, and ends it. */
+class Fate {
+  readonly #ending: AbortController
+  #fault: Error | null = null
+
+  constructor(ending: AbortController) {
+    this.#ending = ending
+  }
+
+  fail(fault: Error): void {
+    this.#fault ??= fault
+    this.#ending.abort()
+  }
+
+  refuseIfFailed(): void {
+    if (this.#fault !== null) throw this.#fault
+  }
+
+  refuseIfOver(): void {
+    this.refuseIfFailed()
+    if (this.#ending.signal.aborted)
+      throw new S2Error('unavailable', 'the fleet was told to end before it was up', { next: 'start it again' })
+  }
+}
+
+function localFleet({ fleet, state, shell, reporter }: RaiseParts, fate: Fate): LocalFleet {
+  return new LocalFleet(fleet, {
+    clock: shell.clock,
+    chance: shell.chance,
+    state,
+    say: (event) => reporter.tell(event),
+    onMisconfigured: ({ agent, program }, why) =>
+      fate.fail(new ConfigError([`${agent}'s ${program} refuses its settings`, ...why.split('\n')])),
+  })
+}
+
+/** Ends what a former fleet may have left, and tells a taken port before anything is started. */
+async function clearStage({ state, fleet, shell }: RaiseParts): Promise<void> {
+  const left = await killAll(markedBy(state), shell.clock)
+  if (left > 0) throw new S2Error('internal', `${left} processes of a former fleet in ${state} cannot be ended`)
+  await checkFree(fleet.listen)
+}
+
+/** For as long as credentials are pushed only: its repository holds their secrets. */
+async function openRemote({ fleet, state, gitTimeoutMs, shell }: RaiseParts): Promise<Publication> {
+  const folder = join(state, 'publication.git')
+  const config = { remote: remoteOf(fleet, state), branch: fleet.branch, timeoutMs: gitTimeoutMs, folder }
+  return await Publication.open(config, shell)
+}
+
+async function lower(local: LocalFleet, plans: readonly ProgramPlan[], { reporter, hurry }: RaiseParts): Promise<void> {
+  reporter.tell({ agent: ORCHESTRATOR, program: 's2 up', event: 'ending', fields: { programs: plans.length } })
+  await local.stop(hurry)
+  reporter.tell({ agent: ORCHESTRATOR, program: 's2 up', event: 'all programs have ended' })
+}
+
+async function tendCredentials(store: Store, parts: RaiseParts): Promise<void> {
+  await using publication = await openRemote(parts)
+  const { fleet, state, lifetimeMs, shell, reporter } = parts
+  const config = { state, bridgeUrl: bridgeUrlOf(fleet), lifetimeMs }
+  const pushed = await enlist(fleet, config, { store, publication, clock: shell.clock })
+  if (pushed.length === 0) return
+  const text = `credentials pushed for ${pushed.join(', ')}`
+  reporter.tell({ agent: ORCHESTRATOR, program: 's2 up', event: 'enlisted', fields: { text } })
+}
+
+/** S2_LISTEN wins over the fleet file, as with every setting. */
+function listeningWhere(fleet: Fleet, listen: string | undefined): Fleet {
+  if (listen === undefined) return fleet
+  const address = parseAddress(listen)
+  if (!('host' in address) || address.port === 0)
+    throw new ConfigError([`S2_LISTEN=${JSON.stringify(listen)} must be host:port with a port of its own`])
+  return { ...fleet, listen: address }
+}
+
+async function checkFree({ host, port }: Fleet['listen']): Promise<void> {
+  const server = createServer()
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', ({ message }) =>
+      reject(
+        new ConfigError([
+          `the bridge cannot listen on ${host}:${port} (${message}): end what listens there, or choose another address ` +
+            'with bridge.listen in the fleet file or S2_LISTEN',
+        ]),
+      ),
+    )
+    server.listen({ host, port }, resolve)
+  })
+  await new Promise((resolve) => server.close(resolve))
+}
+
+/**
+ * Gives cred-sync time to bring the first credentials, so that nobody begins by missing them. Whoever's are late gets them
+ * all the same, when they come.
+ */
+async function untilCredentials({ fleet, state, shell, ending }: RaiseParts): Promise<void> {
+  const { clock } = shell
+  const began = clock.now()
+  const hasOne = async ({ agent }: Member): Promise<boolean> =>
+    (await readCredentials(stateOf(agent, state), clock.wall())).credentials.length > 0
+  while (clock.now() - began < CREDENTIALS_MS && !ending.signal.aborted) {
+    if ((await Promise.all(fleet.workers.map(hasOne))).every((has) => has)) return
+    await clock.sleep(LOOK_MS, ending.signal).catch(() => undefined)
+  }
+}
+
+async function untilReady({ state, shell, ending }: RaiseParts, fate: Fate): Promise<void> {
+  const { clock } = shell
+  const began = clock.now()
+  for (;;) {
+    fate.refuseIfOver()
+    const health = await askHealth('bridge', { path: join(state, 'run', 'bridge.sock') })
+    if (health.ready) return
+    if (clock.now() - began > READY_MS) {
+      const why = `the bridge was not ready within a minute: it is ${health.state}, ${health.status}`
+      throw new S2Error('unavailable', why, { next: `read ${join(state, 'logs', 'orchestrator-bridge.log')}` })
+    }
+    await clock.sleep(LOOK_MS, ending.signal).catch(() => undefined)
+  }
+}

@@ -1,0 +1,111 @@
+import { request as httpRequest } from 'node:http'
+import { request as httpsRequest } from 'node:https'
+import type { Alert } from '#fleet/incident.ts'
+import { redact } from '#fleet/redact.ts'
+import { bounded } from '#runtime/bounded-wait.ts'
+import type { Clock } from '#runtime/clock.ts'
+import { type Command, hasSucceeded, howItEnded, runCommand } from '#runtime/command.ts'
+import type { Log } from '#runtime/log.ts'
+import type { WatchConfig } from './config.ts'
+
+/** A way to tell people of an incident. */
+export interface Channel {
+  readonly name: string
+  /** Tells one alert; rejects when it was not taken. Bounded in time, and ends early when the signal aborts. */
+  tell(alert: Alert, signal: AbortSignal): Promise<void>
+}
+
+/** How long one alert may take to be told. */
+export const TELL_TIMEOUT_MS = 10_000
+const STDERR_MAX = 2_000
+
+/** The channels that are configured; the log is always one. */
+export function openChannels(config: WatchConfig, clock: Clock, log: Log): Channel[] {
+  const { alertExec, alertWebhook } = config
+  return [
+    logChannel(log),
+    ...(alertExec === null ? [] : [execChannel(alertExec, clock)]),
+    ...(alertWebhook === null ? [] : [webhookChannel(alertWebhook, clock)]),
+  ]
+}
+
+export function logChannel(log: Log): Channel {
+  return {
+    name: 'log',
+    tell: async (alert) => {
+      const { event, ...fields } = content(alert)
+      if (event === 'opened') log.error('incident opened', fields)
+      else log.info('incident closed', fields)
+    },
+  }
+}
+
+/** Runs a command with the alert as JSON on its standard input; exit code 0 says that it was taken. */
+export function execChannel({ argv, env }: Pick<Command, 'argv' | 'env'>, clock: Clock): Channel {
+  return {
+    name: 'exec',
+    tell: async (alert, signal) => {
+      const input = `${JSON.stringify(content(alert))}\n`
+      const ending = await runCommand(
+        { argv, env, input, timeoutMs: TELL_TIMEOUT_MS, outputMax: STDERR_MAX, beyond: 'keep_tail' },
+        clock,
+        signal,
+      )
+      if (hasSucceeded(ending)) return
+      throw new Error(`the alert command did not take it: ${howItEnded(ending)}`, { cause: redact(ending.stderr) })
+    },
+  }
+}
+
+/** Posts the alert as JSON; only an answer of 2xx says that it was taken, and redirections are not followed. */
+export function webhookChannel(url: URL, clock: Clock): Channel {
+  return {
+    name: 'webhook',
+    tell: async (alert, signal) => {
+      const body = JSON.stringify(content(alert))
+      const status = await bounded((over) => post(url, body, over), TELL_TIMEOUT_MS, clock, signal)
+      if (status < 200 || status > 299) throw new Error(`the webhook did not take it: status ${status}`)
+    },
+  }
+}
+
+/** Answers the status. Errors carry a code only: what else they say could show the address, which is a secret. */
+function post(url: URL, body: string, signal: AbortSignal): Promise<number> {
+  const request = url.protocol === 'https:' ? httpsRequest : httpRequest
+  return new Promise((resolve, reject) => {
+    const refuse = (error: NodeJS.ErrnoException): void =>
+      reject(new Error(`the webhook was not reached: ${error.code ?? error.name}`))
+    const headers = {
+      'content-type': 'application/json',
+      'content-length': Buffer.byteLength(body),
+      'user-agent': 's2',
+    }
+    const posting = request(url, { method: 'POST', headers, agent: false, signal }, (response) => {
+      response.on('error', () => undefined)
+      resolve(response.statusCode ?? 0)
+      response.destroy() // what it has to say besides is not read
+    })
+    posting.on('error', refuse)
+    posting.end(body)
+  })
+}
+
+/** What every channel tells. Chat services show `text`. */
+function content({ event, incident }: Alert): Readonly<Record<string, unknown>> {
+  const summary = redact(incident.summary)
+  return {
+    event,
+    text: `S2 ${event === 'opened' ? 'incident' : 'over'}: ${summary}`,
+    incident: incident.id,
+    cause: redact(incident.cause),
+    kind: incident.kind,
+    agent: incident.agent,
+    summary,
+    openedAt: instant(incident.openedAt),
+    closedAt: incident.closedAt === null ? null : instant(incident.closedAt),
+  }
+}
+
+function instant(ms: number): string {
+  return new Date(ms).toISOString()
+}

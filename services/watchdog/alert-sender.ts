@@ -1,0 +1,151 @@
+import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
+import { backoff } from '#runtime/backoff.ts'
+import type { Chance, Clock } from '#runtime/clock.ts'
+import type { Log } from '#runtime/log.ts'
+import { Loop } from '#runtime/loop.ts'
+import type { Store } from '#store/store.ts'
+import { type Channel, TELL_TIMEOUT_MS } from './alert-channels.ts'
+
+export interface TellerParts {
+  readonly store: Store
+  readonly clock: Clock
+  readonly log: Log
+  readonly chance: Chance
+  readonly signal: AbortSignal
+  onFailure(channel: string): void
+}
+
+/** How long a claim holds: no other watchdog tells these alerts meanwhile. */
+const CLAIM_MS = 60_000
+/** How often alerts are asked for when nobody nudges: those of another watchdog, and those whose claim ran out. */
+const ASK_EVERY_MS = 5_000
+/** Alerts that follow another so soon are claimed together: each claim waits for the disk, and holds up verdicts. */
+const GATHER_MS = 250
+/** An alert that was not taken is told again with these waits, for as long as it takes. */
+const RETRY = { firstMs: 1_000, mostMs: 300_000 }
+
+/**
+ * Tells the alerts of one channel, one after the other, in a loop of its own: a channel that hangs holds up neither a
+ * look nor another channel. What it could not tell stays in the store and comes again.
+ */
+export class Teller {
+  readonly #channel: Channel
+  readonly #parts: TellerParts
+  readonly #loop: Loop
+  /** Told, but not settled as the store was away: never told again by this watchdog. */
+  readonly #told = new Set<string>()
+  /** What the store cannot keep, as it is the store that is away. */
+  #unstored: Alert[] = []
+  #failures = 0
+  #claimedAt = Number.NEGATIVE_INFINITY
+
+  constructor(channel: Channel, parts: TellerParts) {
+    this.#channel = channel
+    this.#parts = parts
+    this.#loop = new Loop({
+      clock: parts.clock,
+      signal: parts.signal,
+      step: () => this.#step(),
+      onError: (error) => this.#onError(error),
+    })
+  }
+
+  get done(): Promise<void> {
+    return this.#loop.done
+  }
+
+  /** There may be something to tell. */
+  nudge(): void {
+    this.#loop.nudge()
+  }
+
+  /** Tells of an incident that no store keeps; it is lost when this process ends first. */
+  tellUnstored(incident: NewIncident, event: Alert['event']): void {
+    const at = this.#parts.clock.wall()
+    const kept: Incident = { ...incident, id: 0, openedAt: at, closedAt: event === 'closed' ? at : null }
+    this.#unstored.push({ incident: kept, event, channel: this.#channel.name, attempts: 0 })
+    this.nudge()
+  }
+
+  async #step(): Promise<number> {
+    await this.#tellUnstored()
+    const { store, clock } = this.#parts
+    const restMs = this.#claimedAt + GATHER_MS - clock.now()
+    if (restMs > 0) return restMs
+    const claimedAt = clock.now()
+    this.#claimedAt = claimedAt
+    const settling = new Settling()
+    const alerts = await store.claimAlerts([this.#channel.name], CLAIM_MS)
+    for (const alert of alerts) {
+      if (this.#parts.signal.aborted) break
+      // A claim that would run out while the alert is told could have two watchdogs tell it.
+      const isLate = clock.now() + 2 * TELL_TIMEOUT_MS > claimedAt + CLAIM_MS
+      const outcome = this.#told.has(keyOf(alert)) ? 'told' : isLate ? { retryMs: 0 } : await this.#tell(alert)
+      if (outcome !== null) settling.add(this.#settle(alert, outcome))
+    }
+    await settling.end()
+    this.#failures = 0
+    return alerts.length > 0 ? 0 : ASK_EVERY_MS
+  }
+
+  async #tellUnstored(): Promise<void> {
+    for (let alert = this.#unstored[0]; alert !== undefined; alert = this.#unstored[0]) {
+      const outcome = await this.#tell(alert)
+      if (outcome !== 'told') throw new Error('the channel takes nothing now')
+      this.#unstored.shift()
+    }
+  }
+
+  /** Null when the program ends meanwhile: the claim runs out and the alert is told by whoever watches then. */
+  async #tell(alert: Alert): Promise<'told' | { retryMs: number } | null> {
+    const { signal, chance, log } = this.#parts
+    try {
+      await this.#channel.tell(alert, signal)
+      return 'told'
+    } catch (error) {
+      if (signal.aborted) return null
+      const retryMs = backoff(alert.attempts, RETRY, chance)
+      this.#parts.onFailure(this.#channel.name)
+      log.warn('alert was not told', {
+        channel: this.#channel.name,
+        incident: alert.incident.id,
+        attempts: alert.attempts + 1,
+        retryMs: Math.round(retryMs),
+        error,
+      })
+      return { retryMs }
+    }
+  }
+
+  async #settle(alert: Alert, outcome: 'told' | { retryMs: number }): Promise<void> {
+    if (outcome === 'told') this.#told.add(keyOf(alert))
+    await this.#parts.store.settleAlert(alert, outcome)
+    this.#told.delete(keyOf(alert))
+  }
+
+  #onError(error: unknown): number {
+    this.#parts.log.debug('alerts cannot be told now', { channel: this.#channel.name, error })
+    this.#failures += 1
+    return RETRY.firstMs + backoff(this.#failures - 1, { ...RETRY, mostMs: CLAIM_MS / 2 }, this.#parts.chance)
+  }
+}
+
+/** Writes that go on while the next alert is told, so that the store can make one of them. */
+class Settling {
+  readonly #writes: Promise<void>[] = []
+  readonly #failures: unknown[] = []
+
+  add(write: Promise<void>): void {
+    this.#writes.push(write.catch((error: unknown) => void this.#failures.push(error)))
+  }
+
+  /** Throws what the first of them threw. */
+  async end(): Promise<void> {
+    await Promise.all(this.#writes)
+    if (this.#failures.length > 0) throw this.#failures[0]
+  }
+}
+
+function keyOf({ incident, event }: Alert): string {
+  return `${incident.id}:${event}`
+}

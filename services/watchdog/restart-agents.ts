@@ -1,0 +1,186 @@
+import type { Finding } from '#fleet/agent-processes.ts'
+import { S2Error } from '#fleet/errors.ts'
+import type { NewIncident } from '#fleet/incident.ts'
+import { backoff } from '#runtime/backoff.ts'
+import type { Chance, Clock } from '#runtime/clock.ts'
+import type { Log } from '#runtime/log.ts'
+import type { WatchConfig } from './config.ts'
+import type { Source } from './process-sources/read-source.ts'
+import type { Incidents } from './open-incidents.ts'
+import type { View } from './view.ts'
+
+export interface RestartParts {
+  readonly sources: readonly Source[]
+  readonly incidents: Incidents
+  readonly clock: Clock
+  readonly log: Log
+  readonly chance: Chance
+  readonly signal: AbortSignal
+  /** An incident was opened or closed that somebody is to be told of. */
+  onNews(): void
+}
+
+const EVERY_MS = 1_000
+const HOUR_MS = 3_600_000
+/** The longest pause that repeated restarts grow to. */
+const PAUSE_MOST_MS = 600_000
+/** How long a body that was started has to bring its agent back, before the next try. */
+const PATIENCE_MS = 60_000
+
+/** Most of what a supervisor said that an incident tells. */
+const WHY_MAX = 300
+
+/** When a dead agent is to be started again. */
+interface Plan {
+  /** The death that it is for. */
+  readonly since: number
+  readonly dueAt: number
+}
+
+/**
+ * The last rung: starts what a dead agent ran in, where its owner allows that. An open incident of the kind `restart` is the
+ * claim to do so, so that of several watchdogs one does; all that there were within an hour are what is capped. It is a
+ * start and never a stop: who came back by itself meanwhile is left alone. A supervisor that refuses is told of once, and
+ * asked again as often as is allowed.
+ */
+export class Restarts {
+  readonly #view: View
+  readonly #config: WatchConfig
+  readonly #parts: RestartParts
+  readonly #plans = new Map<string, Plan>()
+  /** Claims that are open, by when this watchdog first saw them so. */
+  readonly #claims = new Map<string, number>()
+
+  constructor(view: View, config: WatchConfig, parts: RestartParts) {
+    this.#view = view
+    this.#config = config
+    this.#parts = parts
+  }
+
+  /** One round; answers how long to wait, milliseconds. */
+  async step(): Promise<number> {
+    await this.#releaseClaims()
+    const { bodies, roster } = this.#view
+    if (bodies.isEmpty && this.#claims.size === 0) return this.#config.roundMs
+    for (const agent of this.#plans.keys()) if (roster.standing(agent)?.verdict !== 'gone') this.#plans.delete(agent)
+    for (const agent of [...bodies.agents()]) {
+      const found = this.#startable(agent)
+      if (found !== null) await this.#consider(agent, found)
+    }
+    return EVERY_MS
+  }
+
+  /** The dead body that may be started for this agent now; null where none may. */
+  #startable(agent: string): Finding | null {
+    const { bodies, roster, blind, isMass } = this.#view
+    if (this.#config.restartsMax === 0 || blind || isMass || roster.massSilence) return null
+    if (roster.standing(agent)?.verdict !== 'gone') return null
+    const found = bodies.of(agent)
+    if (found === null || !found.isKnown || !found.body.mayStart) return null
+    return found.state === 'ended' || found.state === 'found_ended' ? found : null
+  }
+
+  async #consider(agent: string, found: Finding): Promise<void> {
+    const { clock, incidents } = this.#parts
+    const now = clock.now()
+    const since = this.#view.roster.standing(agent)?.since ?? now
+    if (now < since + this.#config.restartAfterMs || this.#keepsOthersWaiting(agent)) return
+    if (incidents.isOpen(claimOf(agent)) || incidents.isOpen(exhaustionOf(agent))) return
+    const plan = this.#plans.get(agent)
+    const isPlanned = plan?.since === since
+    if (isPlanned && plan.dueAt > now) return
+    const tries = await this.#triesOf(agent)
+    if (tries >= this.#config.restartsMax) return await this.#giveUp(agent, found, tries, since)
+    if (isPlanned) await this.#restart(agent, found, tries + 1)
+    else this.#plans.set(agent, { since, dueAt: now + this.#pauseAfter(tries) })
+  }
+
+  /** Its tasks are still to be given to others, and there are others. */
+  #keepsOthersWaiting(agent: string): boolean {
+    const { tasks, roster, strandedSince } = this.#view
+    return strandedSince === null && tasks.some(({ holder }) => holder !== null && roster.agentOf(holder) === agent)
+  }
+
+  /** Full jitter, and none before the first try: it has waited long enough. */
+  #pauseAfter(tries: number): number {
+    if (tries === 0) return 0
+    return backoff(tries, { firstMs: this.#config.restartAfterMs, mostMs: PAUSE_MOST_MS }, this.#parts.chance)
+  }
+
+  /** How often it was started within the last hour, by whomever. */
+  async #triesOf(agent: string): Promise<number> {
+    const from = this.#parts.clock.wall() - HOUR_MS
+    const all = await this.#parts.incidents.history('restart')
+    return all.filter((each) => each.agent === agent && each.openedAt > from).length
+  }
+
+  async #restart(agent: string, { body: { name } }: Finding, attempt: number): Promise<void> {
+    const { incidents, sources, signal, log, clock } = this.#parts
+    const summary = `${name} of ${agent} is to be started again: try ${attempt} of ${this.#config.restartsMax} within an hour`
+    const claim: NewIncident = { cause: claimOf(agent), kind: 'restart', agent, summary }
+    this.#plans.delete(agent)
+    const isFirst = await incidents.claim(claim)
+    this.#claims.set(claim.cause, clock.now())
+    if (!isFirst) return
+    const found = this.#startable(agent) // it may have come back while the claim was staked
+    const source = sources.find((each) => each.name === found?.source)
+    if (found === null || source === undefined) return
+    try {
+      await source.start(found.body.id, signal)
+      log.warn('agent restarted', { agent, body: name, attempt })
+    } catch (error) {
+      log.warn('agent could not be restarted', { agent, body: name, attempt, error })
+      return await this.#tell(refusal(agent, name, error))
+    }
+    if (await incidents.close(refusalOf(agent))) this.#parts.onNews()
+  }
+
+  /** Where nothing was started, people were told already; an old try is forgotten by and by, and then there is another. */
+  async #giveUp(agent: string, { body: { name, why } }: Finding, tries: number, since: number): Promise<void> {
+    await this.#parts.incidents.read()
+    if (this.#parts.incidents.isOpen(refusalOf(agent))) {
+      this.#plans.set(agent, { since, dueAt: this.#parts.clock.now() + PAUSE_MOST_MS })
+      return
+    }
+    const summary = `${name} of ${agent} was started ${tries} times within an hour and ended again (${why}): find out why, then start it by hand`
+    await this.#tell({ cause: exhaustionOf(agent), kind: 'restarts_exhausted', agent, summary })
+  }
+
+  async #tell(incident: NewIncident): Promise<void> {
+    if (await this.#parts.incidents.open(incident)) this.#parts.onNews()
+  }
+
+  /** A claim ends when its agent was heard again, or had time enough for it, whoever staked it. */
+  async #releaseClaims(): Promise<void> {
+    const { incidents, clock } = this.#parts
+    const open = incidents.of('restart')
+    const causes = new Set(open.map(({ cause }) => cause))
+    for (const cause of this.#claims.keys()) if (!causes.has(cause)) this.#claims.delete(cause)
+    for (const { cause, agent } of open) {
+      const seenAt = this.#claims.get(cause) ?? clock.now()
+      this.#claims.set(cause, seenAt)
+      const standing = this.#view.roster.standing(agent ?? '')
+      const isBack = standing?.verdict === 'alive' && standing.proven
+      if (isBack || clock.now() >= seenAt + PATIENCE_MS) await incidents.release(cause)
+    }
+  }
+}
+
+function claimOf(agent: string): string {
+  return `restart:${agent}`
+}
+
+function exhaustionOf(agent: string): string {
+  return `restarts_exhausted:${agent}`
+}
+
+function refusalOf(agent: string): string {
+  return `restart_failed:${agent}`
+}
+
+function refusal(agent: string, name: string, error: unknown): NewIncident {
+  const why = (error instanceof Error ? error.message : String(error)).slice(0, WHY_MAX)
+  const next = error instanceof S2Error && error.next !== undefined ? error.next : 'start it by hand'
+  const summary = `${name} of ${agent} could not be started again: ${why}; next: ${next}`
+  return { cause: refusalOf(agent), kind: 'restart_failed', agent, summary }
+}

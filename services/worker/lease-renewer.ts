@@ -1,0 +1,140 @@
+import { type Code, S2Error } from '#fleet/errors.ts'
+import { backoff } from '#runtime/backoff.ts'
+import type { Chance, Clock } from '#runtime/clock.ts'
+import { Lease, marginOf, type Stamp } from './lease-timer.ts'
+
+/**
+ * How it stands with a lease: `held`; `lost`, the store says so; `unsure`, it ran out while nobody could be asked.
+ */
+export type Standing = 'held' | 'lost' | 'unsure'
+
+export interface KeeperParts {
+  readonly clock: Clock
+  readonly chance: Chance
+  readonly leaseMs: number
+  /** Taken before the task was leased. */
+  readonly asked: Stamp
+  /** Asks the store for the renewal, and tells the latest progress with it. */
+  renew(): Promise<void>
+  /** A renewal that failed, for the log. */
+  onTrouble(error: unknown): void
+}
+
+/** Codes by which a store says that the task is not ours any more, whatever we do. */
+const LOST: readonly Code[] = ['stale_epoch', 'conflict', 'not_found']
+
+/** How long one answer may take, however long the lease is. */
+const ANSWER_MS = 10_000
+
+/** Renews one lease until it is let go, lost, or run out. */
+export class Keeper implements AsyncDisposable {
+  readonly #parts: KeeperParts
+  readonly #lease: Lease
+  readonly #letGo = new AbortController()
+  #pause = new AbortController()
+  #asking: Promise<Standing> | null = null
+  #standing: Standing = 'held'
+  #failures = 0
+  #wanted = false
+  readonly #over = Promise.withResolvers<Standing>()
+  readonly #done: Promise<void>
+
+  constructor(parts: KeeperParts) {
+    this.#parts = parts
+    this.#lease = new Lease(parts.leaseMs, parts.clock, parts.asked)
+    this.#done = this.#keep()
+  }
+
+  /** Settles when the lease is lost or unsure; stays open for ever when it is let go first. */
+  get over(): Promise<Standing> {
+    return this.#over.promise
+  }
+
+  /** Asks for a renewal soon: there is progress to tell, or a reason to doubt. */
+  nudge(): void {
+    this.#wanted = true
+    this.#pause.abort()
+  }
+
+  /**
+   * How it stands now. After a pause of this process or machine nothing that was true before it counts, so the store is
+   * asked before anything else happens.
+   */
+  async standing(): Promise<Standing> {
+    if (this.#standing !== 'held' || this.#lease.leftMs() > 0) return this.#standing
+    return await this.#ask()
+  }
+
+  /** Lets go: no renewal is asked for any more. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#letGo.abort()
+    this.#pause.abort()
+    await this.#done
+  }
+
+  async #keep(): Promise<void> {
+    const { clock } = this.#parts
+    while (!this.#letGo.signal.aborted && this.#standing === 'held') {
+      if (!this.#wanted) {
+        this.#pause = new AbortController()
+        await clock.sleep(this.#waitMs(), this.#pause.signal).catch(() => undefined)
+      }
+      if (this.#letGo.signal.aborted) return
+      this.#wanted = false
+      await this.#ask()
+    }
+  }
+
+  #waitMs(): number {
+    const { leaseMs, chance } = this.#parts
+    if (this.#failures === 0) return this.#lease.renewInMs()
+    const wait = backoff(this.#failures - 1, { firstMs: leaseMs / 30, mostMs: leaseMs / 6 }, chance)
+    return Math.max(0, Math.min(wait + leaseMs / 100, this.#lease.leftMs()))
+  }
+
+  /** One question at a time: whoever asks meanwhile gets the same answer. */
+  #ask(): Promise<Standing> {
+    this.#asking ??= this.#askOnce().finally(() => {
+      this.#asking = null
+    })
+    return this.#asking
+  }
+
+  async #askOnce(): Promise<Standing> {
+    const { clock, leaseMs, renew, onTrouble } = this.#parts
+    const asked = Lease.stamp(clock)
+    const boundMs = Math.max(marginOf(leaseMs) / 3, Math.min(leaseMs / 3, ANSWER_MS, this.#lease.leftMs()))
+    try {
+      await within(renew(), boundMs, clock, this.#letGo.signal)
+      this.#lease.renewed(asked)
+      this.#failures = 0
+    } catch (error) {
+      if (this.#letGo.signal.aborted) return this.#standing
+      this.#failures += 1
+      onTrouble(error)
+      if (error instanceof S2Error && LOST.includes(error.code)) this.#end('lost')
+      else if (this.#lease.leftMs() <= 0) this.#end('unsure')
+    }
+    return this.#standing
+  }
+
+  #end(standing: Standing): void {
+    this.#standing = standing
+    this.#over.resolve(standing)
+  }
+}
+
+/** Bounds an answer that may never come; what comes later is nobody's any more. */
+async function within(asked: Promise<unknown>, ms: number, clock: Clock, signal: AbortSignal): Promise<void> {
+  const answered = new AbortController()
+  const late = clock.sleep(ms, AbortSignal.any([answered.signal, signal])).then(() => {
+    throw new S2Error('unavailable', `no answer within ${Math.round(ms)} ms`)
+  })
+  try {
+    await Promise.race([asked, late])
+  } finally {
+    answered.abort()
+    late.catch(() => undefined)
+    asked.catch(() => undefined)
+  }
+}

@@ -1,0 +1,50 @@
+import { createServer, type Server } from 'node:net'
+import { join } from 'node:path'
+import type { SessionId } from '#fleet/session.ts'
+import { listen } from '#runtime/health.ts'
+import { answers } from '#console/store-access.ts'
+
+/**
+ * Keeps two agents of one host from working for one session: each would take the other's task over, as one that a life
+ * before it had left behind, and it would be done twice. A claim is a socket that is listened on, so it ends with its
+ * program, however that ends.
+ */
+export class Claims implements AsyncDisposable {
+  readonly #state: string
+  readonly #held = new Map<SessionId, Promise<Server | null>>()
+
+  constructor(state: string) {
+    this.#state = state
+  }
+
+  /** Whether the session is ours; false for as long as another program has it. */
+  async hold(session: SessionId): Promise<boolean> {
+    const claim = this.#held.get(session) ?? this.#claim(session)
+    this.#held.set(session, claim)
+    try {
+      if ((await claim) !== null) return true
+    } catch (error) {
+      this.#held.delete(session)
+      throw error
+    }
+    this.#held.delete(session)
+    return false
+  }
+
+  async #claim(session: SessionId): Promise<Server | null> {
+    const path = join(this.#state, 'run', `work-${session.replace('/', '-')}.sock`)
+    const server = createServer((socket) => socket.destroy())
+    try {
+      await listen(server, { path })
+    } catch (error) {
+      if (await answers(path)) return null
+      throw error
+    }
+    server.unref()
+    return server
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const claim of this.#held.values()) (await claim.catch(() => null))?.close()
+  }
+}

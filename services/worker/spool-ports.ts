@@ -1,0 +1,63 @@
+import { readLetter } from '#fleet/task-messages.ts'
+import type { SessionId } from '#fleet/session.ts'
+import type { Clock } from '#runtime/clock.ts'
+import type { Log } from '#runtime/log.ts'
+import { watchFolder } from '#runtime/folder-watch.ts'
+import type { Inbox } from '#spool/inbox.ts'
+import type { Outbox } from '#spool/outbox.ts'
+import type { Letters, Reports, TaskNews } from './task-loop.ts'
+
+/** Reports through the outbox of this host: keepalive carries them, whatever happens to us. */
+export function outboxReports(outbox: Outbox): Reports {
+  return {
+    put: (holder, report) => outbox.put({ kind: 'report', holder, report }),
+    carried: async (name) => {
+      const outcome = await outbox.outcome(name)
+      return typeof outcome === 'string' ? outcome : { refused: outcome.message }
+    },
+    waiting: async (sessions) => {
+      if ((await outbox.names()).length === 0) return 0
+      const ends = (await outbox.list()).filter(
+        ({ item }) => item.kind === 'report' && item.report.state !== 'in_progress' && sessions.includes(item.holder),
+      )
+      return ends.length
+    },
+  }
+}
+
+/**
+ * The letters about tasks in the inbox of this host. Only those are taken: what people and agents write to each other
+ * stays for `s2 check`.
+ */
+export function inboxLetters(inbox: Inbox, parts: { readonly clock: Clock; readonly log: Log }): Letters {
+  /** Messages that are no letters to us, so that each is read once. */
+  let passed: ReadonlySet<number> = new Set()
+  return {
+    take: async (sessions) => {
+      const news = { assigned: [] as string[], revoked: [] as string[] } satisfies TaskNews
+      const others = new Set<number>()
+      for (const id of await inbox.list('new')) {
+        if (passed.has(id)) others.add(id)
+        else if (!(await takeLetter(inbox, id, sessions, news))) others.add(id)
+      }
+      passed = others
+      return news
+    },
+    onNews: (heard) => watchFolder(inbox.folder('new'), { onEvents: () => heard(), onDoubt: () => heard() }, parts),
+  }
+}
+
+async function takeLetter(
+  inbox: Inbox,
+  id: number,
+  sessions: readonly SessionId[],
+  news: { readonly assigned: string[]; readonly revoked: string[] },
+): Promise<boolean> {
+  const message = await inbox.read(id)
+  if (message === null || !sessions.includes(message.to)) return false
+  const letter = readLetter(message.text)
+  if (letter?.type !== 'task_assignment' && letter?.type !== 'task_revoked') return false
+  await inbox.ack([id])
+  news[letter.type === 'task_assignment' ? 'assigned' : 'revoked'].push(letter.task)
+  return true
+}

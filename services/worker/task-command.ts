@@ -1,0 +1,122 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { TAIL_MAX, type Task } from '#fleet/task.ts'
+import type { Clock } from '#runtime/clock.ts'
+import { runCommand } from '#runtime/command.ts'
+import type { CommandEnd, Running, StartCommand } from './task-loop.ts'
+
+/** Linux takes no longer text in an environment (MAX_ARG_STRLEN, execve(2)); standard input has the whole task. */
+const ENV_BYTES_MAX = 120_000
+/** Characters of a line that are shown; longer ones are cut. */
+const LINE_MAX = 4_000
+
+/** Starts the command of `s2 work` for a task, in a process group of its own that ends when this process does. */
+export function commandStarter(
+  argv: readonly [string, ...string[]],
+  env: Readonly<Record<string, string | undefined>>,
+  folder: string,
+  clock: Clock,
+): StartCommand {
+  return (task, onLine): Running => {
+    const stopping = new AbortController()
+    let graceMs = 0
+    let guard: ChildProcess | null = null
+    const lines = new Lines(onLine)
+    const command = {
+      argv,
+      input: `${JSON.stringify(taskForCommand(task))}\n`,
+      env: { ...env, ...taskEnv(task) },
+      cwd: folder,
+      timeoutMs: Number.POSITIVE_INFINITY,
+      outputMax: TAIL_MAX,
+      beyond: 'keep_tail' as const,
+      get graceMs(): number {
+        return graceMs
+      },
+      onStart: (pid: number) => {
+        guard = guardGroup(pid)
+      },
+      onOutput: (chunk: Buffer) => lines.take(chunk),
+    }
+    const run = async (): Promise<CommandEnd> => {
+      try {
+        const { code, signal } = await runCommand(command, clock, stopping.signal)
+        return { exitCode: code, signal, tail: lines.tail() }
+      } finally {
+        guard?.stdin?.end('over\n')
+      }
+    }
+    return {
+      ended: run(),
+      stop: (ms) => {
+        graceMs = ms
+        stopping.abort()
+      },
+    }
+  }
+}
+
+/**
+ * Ends a process group when this process dies, however it dies: the guard waits at a pipe whose other end only we hold.
+ * It runs in a session of its own, so that what ends us does not end it first.
+ */
+function guardGroup(group: number): ChildProcess {
+  const script = 'read -r word || kill -s KILL -- "-$1"'
+  const guard = spawn('/bin/sh', ['-c', script, 'sh', String(group)], {
+    detached: true,
+    stdio: ['pipe', 'ignore', 'ignore'],
+    env: {},
+  })
+  guard.on('error', () => undefined)
+  guard.stdin?.on('error', () => undefined)
+  return guard
+}
+
+/** What a command reads on its standard input. */
+function taskForCommand(task: Task): Record<string, unknown> {
+  const { id, description, priority, role, epoch, deadline, originalAssignee, moves } = task
+  return { id, description, priority, role, epoch, deadline, originalAssignee, moves }
+}
+
+function taskEnv(task: Task): Record<string, string> {
+  return {
+    S2_TASK_ID: task.id,
+    S2_TASK_DESCRIPTION: forEnv(task.description),
+    S2_TASK_PRIORITY: task.priority,
+    S2_TASK_ROLE: task.role ?? '',
+    S2_TASK_EPOCH: String(task.epoch),
+    S2_TASK_SESSION: task.holder ?? '',
+  }
+}
+
+/** No zero bytes, and no more than an environment takes; a character is never cut in two. */
+function forEnv(text: string): string {
+  const clean = text.replaceAll('\0', '')
+  if (Buffer.byteLength(clean) <= ENV_BYTES_MAX) return clean
+  return new TextDecoder().decode(Buffer.from(clean).subarray(0, ENV_BYTES_MAX)).replace(/\ufffd$/, '')
+}
+
+/** Splits output into lines and keeps its end. */
+class Lines {
+  readonly #onLine: (line: string) => void
+  readonly #decoder = new TextDecoder()
+  #open = ''
+  #tail = ''
+
+  constructor(onLine: (line: string) => void) {
+    this.#onLine = onLine
+  }
+
+  take(chunk: Buffer): void {
+    const text = this.#decoder.decode(chunk, { stream: true })
+    this.#tail = (this.#tail + text).slice(-TAIL_MAX)
+    const lines = (this.#open + text).split(/\r?\n|\r/)
+    this.#open = (lines.pop() ?? '').slice(-LINE_MAX)
+    for (const line of lines) this.#onLine(line.slice(0, LINE_MAX))
+  }
+
+  tail(): string {
+    if (this.#open !== '') this.#onLine(this.#open)
+    this.#open = ''
+    return this.#tail
+  }
+}
