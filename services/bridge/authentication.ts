@@ -3,16 +3,16 @@ import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session.ts'
 import { checkJoinProof, readClaim, type Signable, verify } from '#fleet/signature.ts'
 import type { Clock } from '#runtime/clock.ts'
-import type { Nonces } from './nonce-cache.ts'
-import type { Tokens } from './token-cache.ts'
+import type { NonceCache } from './nonce-cache.ts'
+import type { TokenCache } from './token-cache.ts'
 
 /** Finds out who calls. Every refusal of a signature reads the same, whether the session is unknown, ended or another's. */
-export class Guard {
-  readonly #tokens: Tokens
-  readonly #nonces: Nonces
+export class Authentication {
+  readonly #tokens: TokenCache
+  readonly #nonces: NonceCache
   readonly #clock: Clock
 
-  constructor(tokens: Tokens, nonces: Nonces, clock: Clock) {
+  constructor(tokens: TokenCache, nonces: NonceCache, clock: Clock) {
     this.#tokens = tokens
     this.#nonces = nonces
     this.#clock = clock

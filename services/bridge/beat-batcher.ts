@@ -6,23 +6,23 @@ import type { Store } from '#store/store.ts'
 const WAITING_MAX = 100_000
 
 /** Whoever wants to know what became of a beat frame. */
-export interface Beater {
+export interface BeatListener {
   onBeatTaken(n: number): void
   onBeatFailed(n: number, error: unknown): void
 }
 
 /** Gathers the beats that all sockets brought in one turn of the event loop, so that the store is asked once for them. */
-export class BeatQueue {
+export class BeatBatcher {
   readonly #store: Store
   #beats: Beat[] = []
-  #frames: { readonly beater: Beater; readonly n: number }[] = []
+  #frames: { readonly beater: BeatListener; readonly n: number }[] = []
   #waiting = 0
 
   constructor(store: Store) {
     this.#store = store
   }
 
-  add(beater: Beater, n: number, beats: readonly Beat[]): void {
+  add(beater: BeatListener, n: number, beats: readonly Beat[]): void {
     if (this.#waiting >= WAITING_MAX) {
       beater.onBeatFailed(n, new S2Error('unavailable', 'more beats come than can be taken in', { retryAfterS: 1 }))
       return

@@ -5,27 +5,27 @@ import type { SessionId } from '#fleet/session.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Health } from '#runtime/health.ts'
-import { forgetStart } from '#runtime/memory-tuning.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
+import { forgetStart } from '#runtime/memory-tuning.ts'
 import type { Life, Program } from '#runtime/run.ts'
 import { openStore } from '#store/open-store.ts'
 import type { Store } from '#store/store.ts'
-import { Allowance } from './rate-limit.ts'
-import { BeatQueue } from './beat-batcher.ts'
-import { Bodies } from './request-body.ts'
+import { Authentication } from './authentication.ts'
+import { BeatBatcher } from './beat-batcher.ts'
 import { type Config, readConfig } from './config.ts'
-import { Door } from './http-handler.ts'
-import { Guard } from './authentication.ts'
-import { Hosts } from './host-header-check.ts'
-import { Members } from './permissions.ts'
-import { Nonces } from './nonce-cache.ts'
-import { Refusals } from './error-reporter.ts'
-import { Renewals } from './conversation-renewal.ts'
-import { makeAdminServer, makeServer, openServer, PATIENCE, type Patience, urlOf } from './http-servers.ts'
-import { Sockets } from './websocket-server.ts'
+import { ErrorReporter } from './error-reporter.ts'
+import { HostHeaderCheck } from './host-header-check.ts'
+import { HttpHandler } from './http-handler.ts'
+import { CALLER_TIMEOUTS, type CallerTimeouts, makeAdminServer, makeServer, openServer, urlOf } from './http-servers.ts'
+import { NonceCache } from './nonce-cache.ts'
+import { Permissions } from './permissions.ts'
+import { RateLimit } from './rate-limit.ts'
+import { RenewOnBeat } from './renew-on-beat.ts'
+import { BodyReader } from './request-body.ts'
 import { CertificateWatch, closeCertificateIncidents, readCertificate } from './tls-certificate.ts'
-import { Tokens } from './token-cache.ts'
+import { TokenCache } from './token-cache.ts'
+import { WebSocketConnections } from './websocket-connections.ts'
 
 /** The door to the fleet's store: for hosts over signed HTTP and one WebSocket each, for this host over a unix socket. */
 export const program: Program<Config> = { name: 'bridge', redact, readConfig, start }
@@ -124,7 +124,7 @@ export async function openBridge(
   config: Config,
   store: Store,
   parts: BridgeParts,
-  patience: Patience = PATIENCE,
+  patience: CallerTimeouts = CALLER_TIMEOUTS,
 ): Promise<Bridge> {
   const { door, sockets, chores } = furnish(config, store, parts, patience)
   const opens = { clock: parts.clock, draining: parts.draining, graceMs: config.drainMs / 2 }
@@ -168,17 +168,17 @@ interface Chore {
 }
 
 /** All that stands behind the doors. */
-function furnish(config: Config, store: Store, parts: BridgeParts, { inspectMs }: Patience) {
+function furnish(config: Config, store: Store, parts: BridgeParts, { inspectMs }: CallerTimeouts) {
   const { clock, log, draining } = parts
   const { metrics } = parts.health
-  const tokens = new Tokens(store, clock)
-  const nonces = new Nonces(clock.wall(), log)
-  const guard = new Guard(tokens, nonces, clock)
-  const members = new Members(store, clock)
-  const renewals = new Renewals(config.lifetimeMs, { store, clock, log })
-  const refusals = new Refusals(metrics, { log, clock }, randomBytes(4).toString('hex'))
-  const requests = new Allowance(config.requestsPerMinute, clock)
-  const beats = new Allowance(BEATS_PER_MINUTE, clock)
+  const tokens = new TokenCache(store, clock)
+  const nonces = new NonceCache(clock.wall(), log)
+  const guard = new Authentication(tokens, nonces, clock)
+  const members = new Permissions(store, clock)
+  const renewals = new RenewOnBeat(config.lifetimeMs, { store, clock, log })
+  const refusals = new ErrorReporter(metrics, { log, clock }, randomBytes(4).toString('hex'))
+  const requests = new RateLimit(config.requestsPerMinute, clock)
+  const beats = new RateLimit(BEATS_PER_MINUTE, clock)
   const answered = metrics.counter('s2_bridge_answers_total', 'Requests that were answered well.')
   const beaten = metrics.counter('s2_bridge_beats_total', 'Beats that came in.')
   const pushed = metrics.counter('s2_bridge_mail_total', 'Messages pushed to hosts.')
@@ -187,15 +187,15 @@ function furnish(config: Config, store: Store, parts: BridgeParts, { inspectMs }
     store,
     guard,
     refusals,
-    hosts: new Hosts(config.allowedHosts, config.allowedOrigins),
+    hosts: new HostHeaderCheck(config.allowedHosts, config.allowedOrigins),
     onBeat: (session: SessionId) => {
       beaten.add()
       renewals.heard(session)
     },
   }
-  const sockets = new Sockets({
+  const sockets = new WebSocketConnections({
     ...shared,
-    beats: new BeatQueue(store),
+    beats: new BeatBatcher(store),
     frameMax: config.bodyMax,
     onMail: () => pushed.add(),
   })
@@ -204,8 +204,8 @@ function furnish(config: Config, store: Store, parts: BridgeParts, { inspectMs }
     members.forget()
     void sockets.recheck(conversation)
   }
-  const bodies = new Bodies(config.bodyMax)
-  const door = new Door({
+  const bodies = new BodyReader(config.bodyMax)
+  const door = new HttpHandler({
     ...shared,
     members,
     bodies,

@@ -4,7 +4,7 @@ import { channelNames } from '#fleet/incident.ts'
 import { ConfigError, type Env, readSettings } from '#runtime/config.ts'
 import type { LifeConfig } from '#runtime/run.ts'
 import { type Address, localStore } from '#runtime/settings.ts'
-import { Calendar } from './cron-schedule.ts'
+import { CronSchedule } from './cron-schedule.ts'
 import type { CertificatePaths } from './tls-certificate.ts'
 
 export interface Config extends LifeConfig {
@@ -20,7 +20,7 @@ export interface Config extends LifeConfig {
   readonly requestsPerMinute: number
   readonly bodyMax: number
   readonly lifetimeMs: number
-  readonly housekeeping: Calendar
+  readonly housekeeping: CronSchedule
   readonly keepMs: number
 }
 
@@ -83,9 +83,9 @@ function isSet(value: string | undefined): boolean {
   return value !== undefined && value !== ''
 }
 
-function readCalendar(line: string, faults: string[]): Calendar | null {
+function readCalendar(line: string, faults: string[]): CronSchedule | null {
   try {
-    return new Calendar(line)
+    return new CronSchedule(line)
   } catch (error) {
     faults.push(`S2_HOUSEKEEPING=${JSON.stringify(line)} ${(error as Error).message}; for example 17 3 * * *`)
     return null

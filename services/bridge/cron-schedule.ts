@@ -7,7 +7,7 @@ const YEARS_MAX = 8
  * When something is due, by local time, in a cron line of five fields, or of six with seconds in front: crontab(5). The
  * line is read by `cron`, and the reckoning is ours: its own brings 9 MB of calendars of all the world into memory.
  */
-export class Calendar {
+export class CronSchedule {
   readonly #fields: Readonly<Record<Field, ReadonlySet<number>>>
   /** Where both kinds of day are named, either will do. */
   readonly #namesBoth: boolean

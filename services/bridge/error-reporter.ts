@@ -7,7 +7,7 @@ import type { Metrics } from '#runtime/metrics.ts'
 const TOLD_EVERY_MS = 10_000
 
 /** Counts what was refused, and tells of it without letting a flood of bad requests become a flood of lines. */
-export class Refusals {
+export class ErrorReporter {
   readonly #log: Log
   readonly #clock: Clock
   readonly #counters: Readonly<Record<Code, { add(by?: number): void }>>
@@ -29,7 +29,7 @@ export class Refusals {
   }
 
   /** Answers the id that joins what the caller sees with what the log says. */
-  note(error: unknown, what: string, who: string | null, givenId?: string): string {
+  report(error: unknown, what: string, who: string | null, givenId?: string): string {
     const code = error instanceof S2Error ? error.code : 'internal'
     this.#counters[code].add()
     this.#ids += 1

@@ -3,7 +3,7 @@ import { S2Error } from '#fleet/errors.ts'
 import { isLoopback } from './config.ts'
 
 /** Which names a caller may reach us by, and which web pages may call: a page must not get here by a name it made up (DNS rebinding). */
-export class Hosts {
+export class HostHeaderCheck {
   readonly #hosts: ReadonlySet<string>
   readonly #origins: ReadonlySet<string>
 

@@ -5,36 +5,36 @@ import type { Clock } from '#runtime/clock.ts'
 import { PROBLEM_TYPE, toProblem } from '#store/remote/problem-details.ts'
 import {
   checkOf,
-  faultOf,
   type Input,
   type Output,
   ROOT,
   STREAMS,
   type StreamName,
+  schemaFaultOf,
   VERBS,
   type Verb,
   type VerbName,
 } from '#store/remote/wire-schema.ts'
 import type { Store } from '#store/store.ts'
-import type { Allowance } from './rate-limit.ts'
-import type { Bodies } from './request-body.ts'
-import type { Guard } from './authentication.ts'
-import type { Hosts } from './host-header-check.ts'
-import { readJson } from './parse-json.ts'
-import type { Members } from './permissions.ts'
-import type { Refusals } from './error-reporter.ts'
-import { stream } from './ndjson-stream.ts'
+import type { Authentication } from './authentication.ts'
+import type { ErrorReporter } from './error-reporter.ts'
+import type { HostHeaderCheck } from './host-header-check.ts'
+import { streamLines } from './ndjson-stream.ts'
+import { parseJson } from './parse-json.ts'
+import type { Permissions } from './permissions.ts'
+import type { RateLimit } from './rate-limit.ts'
+import type { BodyReader } from './request-body.ts'
 
-export interface DoorParts {
+export interface HttpHandlerParts {
   readonly store: Store
   readonly clock: Clock
-  readonly guard: Guard
-  readonly members: Members
-  readonly hosts: Hosts
-  readonly bodies: Bodies
-  readonly requests: Allowance
-  readonly beats: Allowance
-  readonly refusals: Refusals
+  readonly guard: Authentication
+  readonly members: Permissions
+  readonly hosts: HostHeaderCheck
+  readonly bodies: BodyReader
+  readonly requests: RateLimit
+  readonly beats: RateLimit
+  readonly refusals: ErrorReporter
   readonly draining: AbortSignal
   /** A session beat through this door. */
   onBeat(session: SessionId): void
@@ -67,11 +67,11 @@ const ROUTES: ReadonlyMap<string, Route> = new Map(
 )
 
 /** From a request to its answer. It translates only: what a verb does is the store's matter. */
-export class Door {
-  readonly #parts: DoorParts
+export class HttpHandler {
+  readonly #parts: HttpHandlerParts
   #writing = 0
 
-  constructor(parts: DoorParts) {
+  constructor(parts: HttpHandlerParts) {
     this.#parts = parts
   }
 
@@ -104,7 +104,9 @@ export class Door {
     if (verb.who === 'session' && verb.speaksFor?.(input, caller) !== true) throw notYours(caller)
     const output =
       verb.who === 'member'
-        ? await this.#write(verb, () => this.#parts.members.call(name as Parameters<Members['call']>[0], input, caller))
+        ? await this.#write(verb, () =>
+            this.#parts.members.call(name as Parameters<Permissions['call']>[0], input, caller),
+          )
         : await this.#write(verb, () => verb.call(this.#parts.store, input))
     if (name === 'beat') this.#parts.onBeat(caller)
     this.#reply(response, output)
@@ -116,8 +118,8 @@ export class Door {
     const streamed = path.startsWith(ROOT) && Object.hasOwn(STREAMS, path.slice(ROOT.length))
     if (streamed && request.method === 'POST') {
       const name = path.slice(ROOT.length) as StreamName
-      const input = check(STREAMS[name].input, readJson(await this.#read(request, response, bodies)))
-      return await stream(name, input, response, this.#parts)
+      const input = check(STREAMS[name].input, parseJson(await this.#read(request, response, bodies)))
+      return await streamLines(name, input, response, this.#parts)
     }
     const { name, verb } = route(request, path)
     const input = readInput(verb, await this.#read(request, response, bodies))
@@ -127,7 +129,7 @@ export class Door {
     this.#reply(response, output)
   }
 
-  #read(request: IncomingMessage, response: ServerResponse, bodies: Bodies): Promise<Buffer> {
+  #read(request: IncomingMessage, response: ServerResponse, bodies: BodyReader): Promise<Buffer> {
     if (request.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase() !== 'application/json') {
       throw new S2Error('invalid', 'the body is not said to be application/json', {
         next: 'send content-type: application/json',
@@ -173,7 +175,7 @@ export class Door {
   #refuse(request: IncomingMessage, response: ServerResponse, error: unknown): void {
     const given = request.headers['x-request-id']
     const givenId = typeof given === 'string' && REQUEST_ID.test(given) ? given : undefined
-    const id = this.#parts.refusals.note(
+    const id = this.#parts.refusals.report(
       error,
       (request.url ?? '').slice(0, 100),
       request.socket.remoteAddress ?? null,
@@ -225,12 +227,12 @@ function route(request: IncomingMessage, path: string): Route {
 }
 
 function readInput(verb: Verb, body: Buffer): unknown {
-  return check(verb.input, readJson(body))
+  return check(verb.input, parseJson(body))
 }
 
 function check(schema: Verb['input'], value: unknown): unknown {
   if (checkOf(schema).Check(value)) return value
-  throw new S2Error('invalid', `the body does not fit: ${faultOf(schema, value)}`, {
+  throw new S2Error('invalid', `the body does not fit: ${schemaFaultOf(schema, value)}`, {
     next: 'send what the verb takes, and nothing else',
   })
 }

@@ -4,10 +4,10 @@ import type { AddressInfo } from 'node:net'
 import type { Clock } from '#runtime/clock.ts'
 import { listen } from '#runtime/health.ts'
 import type { Address } from '#runtime/settings.ts'
-import type { Certificate } from './tls-certificate.ts'
+import type { ServerCertificate } from './tls-certificate.ts'
 
 /** How long callers may take, and how often sockets are looked after. Milliseconds. */
-export interface Patience {
+export interface CallerTimeouts {
   /** Until all headers are here. */
   readonly headersMs: number
   /** Until the whole request is here. */
@@ -16,7 +16,7 @@ export interface Patience {
   readonly inspectMs: number
 }
 
-export const PATIENCE: Patience = { headersMs: 10_000, requestMs: 20_000, inspectMs: 5_000 }
+export const CALLER_TIMEOUTS: CallerTimeouts = { headersMs: 10_000, requestMs: 20_000, inspectMs: 5_000 }
 
 const CONNECTIONS_MAX = 20_000
 /** How long a response may wait to be taken. */
@@ -25,7 +25,7 @@ const STUCK_MS = 120_000
 const KEEP_ALIVE_MS = 75_000
 
 /** The server for signed requests: with TLS where there is a certificate. */
-export function makeServer(certificate: Certificate | null, patience: Patience): Server {
+export function makeServer(certificate: ServerCertificate | null, patience: CallerTimeouts): Server {
   const options = optionsFor(patience)
   const server =
     certificate === null
@@ -42,7 +42,7 @@ export function makeServer(certificate: Certificate | null, patience: Patience):
 }
 
 /** The server for administration: its streams may be quiet for as long as nothing happens. */
-export function makeAdminServer(patience: Patience): Server {
+export function makeAdminServer(patience: CallerTimeouts): Server {
   return createServer(optionsFor(patience))
 }
 
@@ -83,7 +83,7 @@ export function urlOf(server: Server, address: Address, isTls: boolean): string 
   return `${isTls ? 'https' : 'http'}://${family === 'IPv6' ? `[${host}]` : host}:${port}`
 }
 
-function optionsFor({ headersMs, requestMs }: Patience): ServerOptions {
+function optionsFor({ headersMs, requestMs }: CallerTimeouts): ServerOptions {
   return {
     maxHeaderSize: 8_192,
     headersTimeout: headersMs,

@@ -4,7 +4,7 @@ import type { Clock } from '#runtime/clock.ts'
 import { toProblem } from '#store/remote/problem-details.ts'
 import type { StreamName } from '#store/remote/wire-schema.ts'
 import type { Store } from '#store/store.ts'
-import type { Refusals } from './error-reporter.ts'
+import type { ErrorReporter } from './error-reporter.ts'
 
 /** An empty line in so long, so that a listener knows a quiet bridge from a dead one. */
 const STILL_HERE_MS = 10_000
@@ -13,11 +13,11 @@ export interface StreamParts {
   readonly store: Store
   readonly clock: Clock
   readonly draining: AbortSignal
-  readonly refusals: Refusals
+  readonly refusals: ErrorReporter
 }
 
 /** Answers with what a stream of the store brings, a line each, no faster than it is read, until the listener leaves. */
-export async function stream(
+export async function streamLines(
   name: StreamName,
   input: unknown,
   response: ServerResponse,
@@ -35,7 +35,7 @@ export async function stream(
       if (signal.aborted) break
     }
   } catch (error) {
-    const id = parts.refusals.note(error, name, null)
+    const id = parts.refusals.report(error, name, null)
     response.write(`${JSON.stringify(toProblem(error, id))}\n`)
   } finally {
     gone.abort()

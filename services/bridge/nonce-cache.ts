@@ -16,7 +16,7 @@ const REMEMBERED_MAX = 1_000_000
  * Lets every signed request in once. Nonces are remembered for as long as their time is accepted, and in memory only:
  * what was signed when, or before, this memory began is refused, so that a restart forgets nothing that matters.
  */
-export class Nonces {
+export class NonceCache {
   readonly #log: Log
   readonly #bySecond = new Map<number, Set<string>>()
   #count = 0

@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import { S2Error } from '#fleet/errors.ts'
 
 /** Reads JSON that came from outside. Throws `invalid`; never shows what it holds. */
-export function readJson(bytes: Buffer): unknown {
+export function parseJson(bytes: Buffer): unknown {
   if (!isUtf8(bytes)) throw wrong('is not UTF-8')
   const text = bytes.toString('utf8')
   let value: unknown

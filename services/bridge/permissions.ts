@@ -26,7 +26,7 @@ type MemberVerb =
   | 'verdicts'
 
 /** Calls the verbs that a session may use as far as it reaches, and shows it no more than that. */
-export class Members {
+export class Permissions {
   readonly #store: Store
   readonly #clock: Clock
   #known: { readonly at: number; readonly leaders: Map<string, string> } | null = null

@@ -1,7 +1,7 @@
 import type { Clock } from '#runtime/clock.ts'
 
 /** How many requests each session may still make: a minute's worth at once, then as they flow back. */
-export class Allowance {
+export class RateLimit {
   readonly #perMinute: number
   readonly #clock: Clock
   readonly #left = new Map<string, { left: number; at: number }>()

@@ -5,7 +5,7 @@ import { S2Error } from '#fleet/errors.ts'
 const UNDER_WAY_MAX = 64 * 1024 * 1024
 
 /** Reads request bodies, each and all together no larger than agreed. */
-export class Bodies {
+export class BodyReader {
   readonly #max: number
   #underWay = 0
 

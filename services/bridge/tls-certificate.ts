@@ -16,7 +16,7 @@ import type { Log } from '#runtime/log.ts'
 import { readNamedFile } from '#runtime/named-file.ts'
 import type { Store } from '#store/store.ts'
 
-export interface Certificate {
+export interface ServerCertificate {
   readonly cert: string
   readonly key: string
   readonly facts: CertificateFacts
@@ -30,7 +30,7 @@ export interface CertificatePaths {
 }
 
 /** Reads a certificate and its key, and makes sure that they can be used and belong together. Throws `ConfigError`. */
-export async function readCertificate(paths: CertificatePaths): Promise<Certificate> {
+export async function readCertificate(paths: CertificatePaths): Promise<ServerCertificate> {
   const [cert, key] = await Promise.all([readPem('S2_TLS_CERT', paths.cert), readPem('S2_TLS_KEY', paths.key)])
   try {
     createSecureContext({ cert, key })
@@ -53,7 +53,7 @@ async function readPem(setting: string, path: string): Promise<string> {
   return pem
 }
 
-export interface WatchParts {
+export interface CertificateWatchParts {
   readonly clock: Clock
   readonly log: Log
   readonly health: Pick<Health, 'trouble'>
@@ -81,14 +81,14 @@ interface Trouble {
 export class CertificateWatch {
   readonly #server: Server
   readonly #paths: CertificatePaths
-  readonly #parts: WatchParts
-  #inForce: Certificate
+  readonly #parts: CertificateWatchParts
+  #inForce: ServerCertificate
   #failures = 0
   #trouble: Trouble | null = null
   /** The kind that the incidents in the store are in line with; undefined before the first look. */
   #told: CertificateKind | null | undefined
 
-  constructor(server: Server, paths: CertificatePaths, inForce: Certificate, parts: WatchParts) {
+  constructor(server: Server, paths: CertificatePaths, inForce: ServerCertificate, parts: CertificateWatchParts) {
     this.#server = server
     this.#paths = paths
     this.#inForce = inForce
@@ -117,7 +117,7 @@ export class CertificateWatch {
   /** Takes over what is new on disk; answers why it cannot. */
   async #takeOver(): Promise<string | null> {
     const { log } = this.#parts
-    let fresh: Certificate
+    let fresh: ServerCertificate
     try {
       fresh = await readCertificate(this.#paths)
     } catch (error) {
@@ -177,7 +177,7 @@ export class CertificateWatch {
 
 /** Closes what is open about a certificate, save one cause: the trouble is over, or there is no certificate any more. */
 export async function closeCertificateIncidents(
-  { store, channels, log }: Pick<WatchParts, 'store' | 'channels' | 'log'>,
+  { store, channels, log }: Pick<CertificateWatchParts, 'store' | 'channels' | 'log'>,
   save?: string,
 ): Promise<void> {
   for (const cause of CERTIFICATE_CAUSES) {

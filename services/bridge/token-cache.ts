@@ -8,7 +8,7 @@ const BELIEVED_MS = 2_000
 const KNOWN_MAX = 20_000
 
 /** The tokens in force, remembered for a moment. A session that is unknown or has ended has none. */
-export class Tokens {
+export class TokenCache {
   readonly #store: Store
   readonly #clock: Clock
   readonly #known = new Map<SessionId, { readonly tokens: readonly string[]; readonly at: number }>()

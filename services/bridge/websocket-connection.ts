@@ -10,19 +10,19 @@ import type { BridgeFrame, HostFrame } from '#store/remote/frames.ts'
 import { CLOSE, HOST_FRAMES, MAIL_WINDOW, readFrame } from '#store/remote/frames.ts'
 import { toProblem } from '#store/remote/problem-details.ts'
 import type { Store } from '#store/store.ts'
-import { Allowance } from './rate-limit.ts'
-import type { Beater, BeatQueue } from './beat-batcher.ts'
-import { type Guard, unknownCaller } from './authentication.ts'
-import { readJson } from './parse-json.ts'
-import type { Refusals } from './error-reporter.ts'
+import { type Authentication, unknownCaller } from './authentication.ts'
+import type { BeatBatcher, BeatListener } from './beat-batcher.ts'
+import type { ErrorReporter } from './error-reporter.ts'
+import { parseJson } from './parse-json.ts'
+import { RateLimit } from './rate-limit.ts'
 
-export interface ConnectionParts {
+export interface WebSocketConnectionParts {
   readonly store: Store
   readonly clock: Clock
   readonly chance: Chance
-  readonly guard: Guard
-  readonly refusals: Refusals
-  readonly beats: BeatQueue
+  readonly guard: Authentication
+  readonly refusals: ErrorReporter
+  readonly beats: BeatBatcher
   onBeat(session: SessionId): void
   onMail(): void
 }
@@ -55,13 +55,13 @@ interface Join {
 }
 
 /** One host's socket: who has joined by it, their mail going out, their beats and marks coming in. */
-export class Connection implements Beater {
+export class WebSocketConnection implements BeatListener {
   readonly #ws: WebSocket
-  readonly #parts: ConnectionParts
+  readonly #parts: WebSocketConnectionParts
   readonly #wire: Duplex
   readonly #challenge = randomBytes(24).toString('base64url')
   readonly #joins = new Map<SessionId, Join>()
-  readonly #frames: Allowance
+  readonly #frames: RateLimit
   /** Joins and leaves happen one after the other, in the order they came. */
   #turn: Promise<void> = Promise.resolve()
   #turns = 0
@@ -70,11 +70,11 @@ export class Connection implements Beater {
   #unjoinedSince: number | null
   #slow: { readonly since: number; readonly over: PromiseWithResolvers<void> } | null = null
 
-  constructor(ws: WebSocket, wire: Duplex, parts: ConnectionParts) {
+  constructor(ws: WebSocket, wire: Duplex, parts: WebSocketConnectionParts) {
     this.#ws = ws
     this.#wire = wire
     this.#parts = parts
-    this.#frames = new Allowance(FRAMES_PER_MINUTE, parts.clock)
+    this.#frames = new RateLimit(FRAMES_PER_MINUTE, parts.clock)
     this.#heardAt = parts.clock.now()
     this.#unjoinedSince = this.#heardAt
     ws.on('message', this.#onMessage)
@@ -258,7 +258,7 @@ export class Connection implements Beater {
           attempt = 0
         }
       } catch (error) {
-        if (!signal.aborted) refusals.note(error, 'mail', join.session)
+        if (!signal.aborted) refusals.report(error, 'mail', join.session)
       }
       await clock.sleep(backoff(attempt, MAIL_RETRY, chance), signal).catch(() => undefined)
     }
@@ -288,17 +288,17 @@ export class Connection implements Beater {
   }
 
   #offend(why: string): void {
-    this.#parts.refusals.note(new S2Error('invalid', why), 'socket', [...this.#joins.keys()][0] ?? null)
+    this.#parts.refusals.report(new S2Error('invalid', why), 'socket', [...this.#joins.keys()][0] ?? null)
     this.#ws.close(CLOSE.policy, why)
   }
 
   #refuseJoin(session: SessionId, error: unknown): void {
-    const id = this.#parts.refusals.note(error, 'join', session)
+    const id = this.#parts.refusals.report(error, 'join', session)
     this.#say({ t: 'refused', session, problem: toProblem(error, id) })
   }
 
   #fail(n: number, error: unknown, what: string): void {
-    const id = this.#parts.refusals.note(error, what, null)
+    const id = this.#parts.refusals.report(error, what, null)
     this.#say({ t: 'failed', n, problem: toProblem(error, id) })
   }
 
@@ -318,7 +318,7 @@ export class Connection implements Beater {
 
 function parse(data: RawData): HostFrame | null {
   try {
-    return readFrame(HOST_FRAMES, readJson(data as Buffer))
+    return readFrame(HOST_FRAMES, parseJson(data as Buffer))
   } catch {
     return null
   }

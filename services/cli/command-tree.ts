@@ -1,14 +1,14 @@
 import type { Command, CommanderError } from 'commander'
-import { redact } from '#fleet/redact.ts'
-import { markFor } from '#runtime/journal-priority.ts'
+import type { CommandContext } from '#console/context.ts'
 import { EXIT, Exit, failureOf, formatFailure } from '#console/failure.ts'
-import type { Shell } from '#console/context.ts'
 import { plain } from '#console/text.ts'
+import { redact } from '#fleet/redact.ts'
+import { priorityMarkFor } from '#runtime/journal-priority.ts'
 import { VERSION } from '#runtime/version.ts'
 
 /** A command's module: adds arguments, options, examples and the run to a command that has its name already. */
 interface CommandModule {
-  define(command: Command, shell: Shell): void
+  define(command: Command, shell: CommandContext): void
 }
 
 interface Entry {
@@ -21,14 +21,22 @@ interface Entry {
 /** Only the command that is asked for is loaded: the rest costs its line here. */
 const COMMANDS: readonly Entry[] = [
   { name: 'up', about: 'bring up a fleet on this machine and keep it running', load: () => import('./commands/up.ts') },
-  { name: 'status', about: 'show who lives, who works on what, and what waits', load: () => import('./commands/status.ts') },
+  {
+    name: 'status',
+    about: 'show who lives, who works on what, and what waits',
+    load: () => import('./commands/status.ts'),
+  },
   {
     name: 'conversation',
     about: 'open, list and end the channels between orchestrator and workers',
     load: () => import('./commands/conversation.ts'),
   },
   { name: 'credential', about: 'give a session a new token', load: () => import('./commands/credential.ts') },
-  { name: 'send', about: 'send a message to the other end of a conversation', load: () => import('./commands/send.ts') },
+  {
+    name: 'send',
+    about: 'send a message to the other end of a conversation',
+    load: () => import('./commands/send.ts'),
+  },
   { name: 'check', about: 'read the messages that came to this host', load: () => import('./commands/check.ts') },
   { name: 'task', about: 'add, list, show and cancel tasks', load: () => import('./commands/task.ts') },
   { name: 'work', about: 'be an agent: run a command for each task', load: () => import('./commands/work.ts') },
@@ -36,8 +44,16 @@ const COMMANDS: readonly Entry[] = [
   { name: 'thaw', about: 'let a frozen or killed agent go on', load: () => import('./commands/thaw.ts') },
   { name: 'kill', about: 'kill an agent of a local fleet and keep it down', load: () => import('./commands/kill.ts') },
   { name: 'health', about: 'ask programs whether they can work', load: () => import('./commands/health.ts') },
-  { name: 'incident', about: 'list what went wrong; open and close for programs', load: () => import('./commands/incident.ts') },
-  { name: 'backup', about: 'copy the database beside whoever writes to it', load: () => import('./commands/backup.ts') },
+  {
+    name: 'incident',
+    about: 'list what went wrong; open and close for programs',
+    load: () => import('./commands/incident.ts'),
+  },
+  {
+    name: 'backup',
+    about: 'copy the database beside whoever writes to it',
+    load: () => import('./commands/backup.ts'),
+  },
   { name: 'restore', about: 'put a backup in the place of the database', load: () => import('./commands/restore.ts') },
   { name: 'init', about: 'write the first settings of this host', load: () => import('./commands/init.ts') },
   {
@@ -45,8 +61,17 @@ const COMMANDS: readonly Entry[] = [
     about: "make, renew and show the bridge's certificate",
     load: () => import('./commands/certificate.ts'),
   },
-  { name: 'config', about: 'show the settings in force and where they come from', load: () => import('./commands/show-config.ts') },
-  { name: 'guard', about: 'end a fleet whose `s2 up` was killed', load: () => import('./commands/guard.ts'), hidden: true },
+  {
+    name: 'config',
+    about: 'show the settings in force and where they come from',
+    load: () => import('./commands/show-config.ts'),
+  },
+  {
+    name: 'guard',
+    about: 'end a fleet whose `s2 up` was killed',
+    load: () => import('./commands/guard.ts'),
+    hidden: true,
+  },
 ]
 
 const NOTES = `
@@ -54,7 +79,7 @@ Exit codes: 0 done, 1 failed, 64 called the wrong way, 78 wrong settings.
 Every command knows --json and --help.`
 
 /** Runs one command line and answers its exit code. Never throws. */
-export async function s2(argv: readonly string[], shell: Shell): Promise<number> {
+export async function s2(argv: readonly string[], shell: CommandContext): Promise<number> {
   const json = argv.includes('--json')
   // Asked for by scripts, at every turn: not even the parser is loaded for it.
   if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
@@ -70,7 +95,7 @@ export async function s2(argv: readonly string[], shell: Shell): Promise<number>
     // commander has written its own words already, save where they go out as JSON
     if (isCommanders(error)) return usage(error, shell, json)
     const failure = failureOf(error)
-    shell.tell(markFor(2, shell.env)('error', formatFailure(failure, json)))
+    shell.tell(priorityMarkFor(2, shell.env)('error', formatFailure(failure, json)))
     return failure.exit
   }
 }
@@ -84,7 +109,7 @@ function isCommanders(error: unknown): error is CommanderError {
   return error instanceof Error && 'code' in error && String(error.code).startsWith('commander.')
 }
 
-function usage(error: CommanderError, shell: Shell, json: boolean): number {
+function usage(error: CommanderError, shell: CommandContext, json: boolean): number {
   if (error.exitCode === 0) return EXIT.done
   if (json) {
     const message = redact(error.message.replace(/^error: /, ''))
@@ -93,7 +118,7 @@ function usage(error: CommanderError, shell: Shell, json: boolean): number {
   return EXIT.usage
 }
 
-async function programFor(argv: readonly string[], shell: Shell, json: boolean): Promise<Command> {
+async function programFor(argv: readonly string[], shell: CommandContext, json: boolean): Promise<Command> {
   const { Command } = await import('commander')
   const program = new Command('s2')
     .description('Keeps a fleet of AI coding agents working when nobody watches.')

@@ -1,15 +1,15 @@
-import { S2Error } from '#fleet/errors.ts'
-import type { Shell } from '#console/context.ts'
+import type { CommandContext } from '#console/context.ts'
+import { type AgentAction, askControl } from '#console/fleet-control.ts'
 import { stateFolder } from '#console/state-folder.ts'
-import { type Act, askControl } from '#console/fleet-control.ts'
+import { S2Error } from '#fleet/errors.ts'
 
 /** Has the `s2 up` of this state folder freeze, thaw or kill one of its agents; `done` says what became of it. */
-export async function commandMember(
-  act: Act,
+export async function controlAgent(
+  act: AgentAction,
   agent: string,
   done: (processes: number) => string,
   json: boolean,
-  shell: Shell,
+  shell: CommandContext,
 ): Promise<void> {
   const state = stateFolder(shell)
   const answer = await askControl(state, 'POST', `/${act}`, { agent })

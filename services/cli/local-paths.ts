@@ -1,10 +1,10 @@
 import { join } from 'node:path'
+import type { CommandContext } from '#console/context.ts'
+import { commandEnv } from '#console/state-folder.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { type Env, readSettings } from '#runtime/config.ts'
 import { localStore } from '#runtime/settings.ts'
 import { databaseIn } from '#store/open-store.ts'
-import type { Shell } from '#console/context.ts'
-import { commandEnv } from '#console/state-folder.ts'
 
 /** The database of this host, and where and for how long its backups are kept. */
 export interface LocalDatabase {
@@ -14,7 +14,7 @@ export interface LocalDatabase {
   readonly keepForMs: number
 }
 
-export function localDatabase(shell: Shell): LocalDatabase {
+export function localDatabase(shell: CommandContext): LocalDatabase {
   const env = commandEnv(shell)
   const settings = readSettings(env, ['S2_STATE', 'S2_BACKUPS', 'S2_BACKUP_KEEP', 'S2_BACKUP_KEEP_FOR'])
   return {

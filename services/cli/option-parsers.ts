@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from 'commander'
-import { parseDuration, SETTINGS } from '#runtime/settings.ts'
 import { oneLine } from '#console/text.ts'
+import { parseDuration, SETTINGS } from '#runtime/settings.ts'
 
 /** Readers of options, as commander calls them: they throw what a person reads. */
 

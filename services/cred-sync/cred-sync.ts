@@ -2,18 +2,18 @@ import { isPassing, S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance } from '#runtime/clock.ts'
-import { runLean } from '#runtime/memory-tuning.ts'
+import { watchFolder } from '#runtime/folder-watch.ts'
 import { Loop } from '#runtime/loop.ts'
+import { runLean } from '#runtime/memory-tuning.ts'
 import type { Life, Program } from '#runtime/run.ts'
 import { formatDuration } from '#runtime/settings.ts'
-import { watchFolder } from '#runtime/folder-watch.ts'
 import { ensureFolder } from '#spool/atomic-files.ts'
-import { publishCredential, readCredentials, removeCredential } from '#spool/credentials.ts'
 import { hintsFolder } from '#spool/credential-hint.ts'
+import { publishCredential, readCredentials, removeCredential } from '#spool/credentials.ts'
 import { type Config, readConfig } from './config.ts'
-import { Haste } from './hint-limiter.ts'
-import { Mirror } from './git-mirror.ts'
-import { type Shelf, Sync } from './sync-credential.ts'
+import { GitMirror } from './git-mirror.ts'
+import { HintLimiter } from './hint-limiter.ts'
+import { type CredentialPlace, CredentialSync } from './sync-credential.ts'
 
 /** Brings this worker's credential from git to its place, and keeps the last good one whatever the remote does. */
 export const program: Program<Config> = { name: 'cred-sync', redact, readConfig, roundMs, start }
@@ -40,11 +40,11 @@ function soonerAtTimes(ms: number, chance: Chance): number {
 async function start(config: Config, life: Life): Promise<void> {
   runLean()
   const { clock, chance, log, health, draining, stack } = life
-  const mirror = new Mirror(
+  const mirror = new GitMirror(
     { folder: config.mirror, remote: config.remote, branch: config.branch, timeoutMs: config.gitTimeoutMs },
     { clock, env: life.env, signal: draining },
   )
-  const sync = new Sync(config.worker, { mirror, shelf: shelf(config.state), clock })
+  const sync = new CredentialSync(config.worker, { mirror, shelf: shelf(config.state), clock })
   const looks = health.metrics.counter('s2_cred_sync_looks_total', 'Looks at the remote that succeeded.')
   const failures = health.metrics.counter('s2_cred_sync_failures_total', 'Looks at the remote that failed.')
   const published = health.metrics.counter('s2_cred_sync_published_total', 'Credentials published.')
@@ -100,12 +100,12 @@ async function start(config: Config, life: Life): Promise<void> {
   }
   const loop = new Loop({ clock, signal: draining, step, onError })
   stack.defer(() => loop.done)
-  const haste = new Haste({ clock, chance, signal: draining, hurry: () => loop.nudge() })
+  const haste = new HintLimiter({ clock, chance, signal: draining, hurry: () => loop.nudge() })
   await hear(config.state, haste, life)
 }
 
 /** Listens for hints until the program ends. What was left before now needs no hearing: the first look is under way. */
-async function hear(state: string, haste: Haste, { clock, log, stack }: Life): Promise<void> {
+async function hear(state: string, haste: HintLimiter, { clock, log, stack }: Life): Promise<void> {
   const folder = hintsFolder(state)
   await ensureFolder(folder).catch(() => undefined) // without it the polls do, and it is watched when it is there
   const heard = (): void => haste.hint()
@@ -113,7 +113,7 @@ async function hear(state: string, haste: Haste, { clock, log, stack }: Life): P
 }
 
 /** The credentials folder of a state folder. */
-function shelf(state: string): Shelf {
+function shelf(state: string): CredentialPlace {
   return {
     read: async () => (await readCredentials(state)).credentials,
     publish: (credential) => publishCredential(state, credential),

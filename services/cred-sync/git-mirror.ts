@@ -5,9 +5,9 @@ import { redact } from '#fleet/redact.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { type Ending, hasSucceeded, runCommand } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
-import { complaintsOf, faultOf, mendingOf, READER_SETTINGS, readerEnv } from '#runtime/git-errors.ts'
+import { gitAdviceFor, gitFaultOf, gitMessagesOf, READER_SETTINGS, readerEnv } from '#runtime/git-errors.ts'
 
-export interface MirrorConfig {
+export interface GitMirrorConfig {
   /** Bare repository of our own; made when missing, made anew when broken: it holds nothing that the remote has not. */
   readonly folder: string
   readonly remote: string
@@ -15,7 +15,7 @@ export interface MirrorConfig {
   readonly timeoutMs: number
 }
 
-export interface MirrorParts {
+export interface GitMirrorParts {
   readonly clock: Clock
   /** Where git and ssh find their home: PATH, HOME, SSH_AUTH_SOCK and the like are taken from it, nothing else. */
   readonly env: Env
@@ -30,11 +30,11 @@ const ANSWER_MAX = 65_536
  * One branch of a remote, read as blobs from a bare repository: nothing of it is ever checked out, merged, filtered or
  * run. Every git command has a deadline and ends with all its children.
  */
-export class Mirror {
-  readonly #config: MirrorConfig
-  readonly #parts: MirrorParts
+export class GitMirror {
+  readonly #config: GitMirrorConfig
+  readonly #parts: GitMirrorParts
 
-  constructor(config: MirrorConfig, parts: MirrorParts) {
+  constructor(config: GitMirrorConfig, parts: GitMirrorParts) {
     this.#config = config
     this.#parts = parts
   }
@@ -144,13 +144,13 @@ const OBJECT = /^[0-9a-f]{40}(?:[0-9a-f]{24})?$/
 function why(ending: Ending): string {
   return ending.signal === 'SIGXFSZ'
     ? `the remote sent more than ${FILE_MAX_KB / 1024} MB`
-    : redact(complaintsOf(ending).join('; '))
+    : redact(gitMessagesOf(ending).join('; '))
 }
 
 /** What passes by itself is waited for; the rest wants a person. */
 function mend(ending: Ending): string {
-  const fault = faultOf(ending)
+  const fault = gitFaultOf(ending)
   return fault === 'other' || fault === 'timeout'
     ? 'it is tried again by itself; the credentials at hand stay in force'
-    : mendingOf(fault, 'read')
+    : gitAdviceFor(fault, 'read')
 }

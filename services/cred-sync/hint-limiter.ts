@@ -1,6 +1,6 @@
 import type { Chance, Clock } from '#runtime/clock.ts'
 
-export interface HasteParts {
+export interface HintLimiterParts {
   readonly clock: Clock
   readonly chance: Chance
   readonly signal: AbortSignal
@@ -15,13 +15,13 @@ const A_MINUTE = 12
 const MINUTE_MS = 60_000
 
 /** When a hint is followed: soon, those that come close together as one, and not more often than a remote can bear. */
-export class Haste {
-  readonly #parts: HasteParts
+export class HintLimiter {
+  readonly #parts: HintLimiterParts
   /** When hints were followed in the last minute, by the clock that never jumps. */
   #followed: number[] = []
   #isDue = false
 
-  constructor(parts: HasteParts) {
+  constructor(parts: HintLimiterParts) {
     this.#parts = parts
   }
 

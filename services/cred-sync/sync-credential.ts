@@ -7,23 +7,23 @@ import {
 } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
-import type { Mirror } from './git-mirror.ts'
+import type { GitMirror } from './git-mirror.ts'
 
 /** Where the credentials of this host are published, by one atomic rename each. */
-export interface Shelf {
+export interface CredentialPlace {
   read(): Promise<readonly Credential[]>
   publish(credential: Credential): Promise<void>
   remove(credential: Credential): Promise<void>
 }
 
-export interface SyncParts {
-  readonly mirror: Pick<Mirror, 'tip' | 'fetch' | 'file'>
-  readonly shelf: Shelf
+export interface CredentialSyncParts {
+  readonly mirror: Pick<GitMirror, 'tip' | 'fetch' | 'file'>
+  readonly shelf: CredentialPlace
   readonly clock: Clock
 }
 
 /** What one look at the remote came to. */
-export type Outcome =
+export type SyncOutcome =
   | { readonly kind: 'unchanged' }
   | { readonly kind: 'published'; readonly credential: Credential; readonly commit: string }
 
@@ -32,18 +32,18 @@ export type Outcome =
  * branch gone, file missing, hostile or malformed, older than the one in force) throws with its reason, and the
  * credential at hand stays as it is.
  */
-export class Sync {
+export class CredentialSync {
   readonly #worker: number
-  readonly #parts: SyncParts
+  readonly #parts: CredentialSyncParts
   /** The tip whose credential is on the shelf; asked again while it does not yield a good one. */
   #settled: string | null = null
 
-  constructor(worker: number, parts: SyncParts) {
+  constructor(worker: number, parts: CredentialSyncParts) {
     this.#worker = worker
     this.#parts = parts
   }
 
-  async look(): Promise<Outcome> {
+  async look(): Promise<SyncOutcome> {
     const { mirror, clock } = this.#parts
     const tip = await mirror.tip()
     if (tip === null) throw gone('the remote has no such branch')
@@ -64,7 +64,7 @@ export class Sync {
     return outcome
   }
 
-  async #take(credential: Credential, commit: string, held: readonly Credential[]): Promise<Outcome> {
+  async #take(credential: Credential, commit: string, held: readonly Credential[]): Promise<SyncOutcome> {
     const { shelf, clock } = this.#parts
     const own = held.filter((each) => each.agent === credential.agent)
     const newest = own.reduce((latest, each) => Math.max(latest, each.createdAt), Number.NEGATIVE_INFINITY)

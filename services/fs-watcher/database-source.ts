@@ -4,10 +4,16 @@ import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Store } from '#store/store.ts'
-import { type Mail, mailOf, type Source, type SourceTidings, type Target } from './unread-mail.ts'
+import {
+  type MailSource,
+  type MailSourceEvents,
+  type UnreadMail,
+  unreadMailOf,
+  type WakeTarget,
+} from './unread-mail.ts'
 import type { Woken } from './woken.ts'
 
-export interface DatabaseParts extends SourceTidings {
+export interface DatabaseSourceParts extends MailSourceEvents {
   readonly clock: Clock
   readonly chance: Chance
   readonly log: Pick<Log, 'warn'>
@@ -23,23 +29,23 @@ const FAILING = { firstMs: 100, mostMs: 5_000 }
 const PAGE = 100
 
 /** Where no names are given, all ends `a` are one target: the orchestrator that works on this host. */
-const ORCHESTRATOR: Target = 'all ends a'
+const ORCHESTRATOR: WakeTarget = 'all ends a'
 
 /**
  * The message database of this host: whatever S2's bridge, the Python bridge or anybody else commits there. It is read and
  * never written. Agents without names of their own (foreign conversations have none) are named by their sessions.
  */
-export class Database implements Source {
+export class DatabaseSource implements MailSource {
   readonly #wakeFor: readonly string[]
-  readonly #parts: DatabaseParts
+  readonly #parts: DatabaseSourceParts
   /** Who is woken for which session of a live conversation; null: nobody. */
-  #targets = new Map<SessionId, Target | null>()
+  #targets = new Map<SessionId, WakeTarget | null>()
   #restart = new AbortController()
   /** Where the traffic that is listened to began, and how far it has come. */
   #from = 0
   #heard = 0
 
-  constructor(wakeFor: readonly string[], parts: DatabaseParts) {
+  constructor(wakeFor: readonly string[], parts: DatabaseSourceParts) {
     this.#wakeFor = wakeFor
     this.#parts = parts
   }
@@ -48,23 +54,23 @@ export class Database implements Source {
     await Promise.all([this.#listen(), this.#goRound()])
   }
 
-  async unread(target: Target): Promise<readonly Mail[]> {
-    const mail: Mail[] = []
+  async unread(target: WakeTarget): Promise<readonly UnreadMail[]> {
+    const mail: UnreadMail[] = []
     for (const [session, each] of this.#targets) if (each === target) mail.push(...(await this.#unreadOf(session)))
     if (mail.some((each) => !this.#parts.woken.has(each) && each.id <= this.#from && each.id > this.#heard))
       this.#anew()
     return mail.sort((one, other) => one.id - other.id)
   }
 
-  covers(target: Target, session: SessionId): boolean {
+  covers(target: WakeTarget, session: SessionId): boolean {
     return (this.#targets.get(session) ?? target) === target
   }
 
-  async #unreadOf(session: SessionId): Promise<Mail[]> {
-    const mail: Mail[] = []
+  async #unreadOf(session: SessionId): Promise<UnreadMail[]> {
+    const mail: UnreadMail[] = []
     for (let after = this.#parts.woken.floorOf(session), isMore = true; isMore; ) {
       const page = await this.#parts.store.unacked(session, after, PAGE)
-      mail.push(...page.filter(({ delivery }) => delivery !== 'leased').map(mailOf))
+      mail.push(...page.filter(({ delivery }) => delivery !== 'leased').map(unreadMailOf))
       after = page.at(-1)?.id ?? after
       isMore = page.length === PAGE
     }
@@ -136,7 +142,7 @@ export class Database implements Source {
     )
   }
 
-  #targetOf(session: SessionId, agent: string): Target | null {
+  #targetOf(session: SessionId, agent: string): WakeTarget | null {
     if (this.#wakeFor.length === 0) return sideOf(session) === 'a' ? ORCHESTRATOR : null
     return this.#wakeFor.find((name) => name === agent || name === session) ?? null
   }

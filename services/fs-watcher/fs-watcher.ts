@@ -1,13 +1,13 @@
 import { join } from 'node:path'
 import { redact } from '#fleet/redact.ts'
+import { watchesInForce } from '#runtime/folder-watch.ts'
 import { runLean } from '#runtime/memory-tuning.ts'
 import type { Life, Program } from '#runtime/run.ts'
-import { watchesInForce } from '#runtime/folder-watch.ts'
 import { type Config, readConfig } from './config.ts'
-import { execWake } from './wake-command.ts'
-import { Groups } from './wake-processes.ts'
-import type { Source, SourceTidings } from './unread-mail.ts'
-import { Rouser } from './waker.ts'
+import type { MailSource, MailSourceEvents } from './unread-mail.ts'
+import { wakeByCommand } from './wake-command.ts'
+import { WakeProcesses } from './wake-processes.ts'
+import { Waker } from './waker.ts'
 import { Woken } from './woken.ts'
 
 /** Hears of new messages and wakes the agent they are for: once per message, and never twice at a time. */
@@ -16,7 +16,7 @@ export const program: Program<Config> = { name: 'fs-watcher', redact, readConfig
 async function start(config: Config, life: Life): Promise<void> {
   runLean()
   const { clock, log, health, draining, stack } = life
-  const groups = new Groups(join(config.state, 'watcher', `${config.source}-running.json`))
+  const groups = new WakeProcesses(join(config.state, 'watcher', `${config.source}-running.json`))
   const left = await groups.endLeftovers(clock)
   if (left > 0) log.warn('wakes that an earlier life of this program had left behind were ended', { groups: left })
   const woken = await Woken.open(join(config.state, 'watcher', `${config.source}.json`), (why) =>
@@ -25,7 +25,7 @@ async function start(config: Config, life: Life): Promise<void> {
   const figures = countFigures(life)
 
   let told = ''
-  const tidings: SourceTidings = {
+  const tidings: MailSourceEvents = {
     onHint: (target) => {
       figures.hints.add()
       rouser.hint(target)
@@ -46,14 +46,14 @@ async function start(config: Config, life: Life): Promise<void> {
   }
   health.trouble('source', 'not looked at yet')
   const source = await openSource(config, woken, tidings, life)
-  const rouser = new Rouser({
+  const rouser = new Waker({
     clock,
     chance: life.chance,
     log,
     signal: draining,
     source,
     woken,
-    wake: execWake(config.wake, groups, clock, log),
+    wake: wakeByCommand(config.wake, groups, clock, log),
     onWake: (ended) => {
       figures.note(ended)
       health.trouble('wake', ended.error === null ? null : String(ended.error))
@@ -67,15 +67,18 @@ async function start(config: Config, life: Life): Promise<void> {
   })
 }
 
-async function openSource(config: Config, woken: Woken, tidings: SourceTidings, life: Life): Promise<Source> {
+async function openSource(config: Config, woken: Woken, tidings: MailSourceEvents, life: Life): Promise<MailSource> {
   const { clock, chance, log, draining: signal, stack } = life
   if (config.source === 'inbox') {
-    const [{ Post }, { Inbox }] = await Promise.all([import('./inbox-source.ts'), import('#spool/inbox.ts')])
-    return new Post({ ...tidings, clock, log, signal, inbox: new Inbox(config.state), ...config })
+    const [{ InboxSource }, { Inbox }] = await Promise.all([import('./inbox-source.ts'), import('#spool/inbox.ts')])
+    return new InboxSource({ ...tidings, clock, log, signal, inbox: new Inbox(config.state), ...config })
   }
-  const [{ Database }, { openStore }] = await Promise.all([import('./database-source.ts'), import('#store/open-store.ts')])
+  const [{ DatabaseSource }, { openStore }] = await Promise.all([
+    import('./database-source.ts'),
+    import('#store/open-store.ts'),
+  ])
   const store = stack.use(await openStore(config.storeUrl, { clock, chance, log }, null, 'read'))
-  return new Database(config.wakeFor, { ...tidings, clock, chance, log, signal, store, woken })
+  return new DatabaseSource(config.wakeFor, { ...tidings, clock, chance, log, signal, store, woken })
 }
 
 /** By what changes are heard of, which is by polls alone where the system lets nobody watch. */

@@ -1,13 +1,19 @@
 import type { SessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
+import { type Means, watchFolder } from '#runtime/folder-watch.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
-import { type Means, watchFolder } from '#runtime/folder-watch.ts'
 import { readCredentials } from '#spool/credentials.ts'
 import type { Inbox } from '#spool/inbox.ts'
-import { type Mail, mailOf, type Source, type SourceTidings, type Target } from './unread-mail.ts'
+import {
+  type MailSource,
+  type MailSourceEvents,
+  type UnreadMail,
+  unreadMailOf,
+  type WakeTarget,
+} from './unread-mail.ts'
 
-export interface PostParts extends SourceTidings {
+export interface InboxSourceParts extends MailSourceEvents {
   readonly clock: Clock
   readonly log: Pick<Log, 'info' | 'warn'>
   readonly signal: AbortSignal
@@ -24,15 +30,15 @@ const LIST_EVERY_MS = 5_000
 const FAILED_MS = 1_000
 
 /** The inbox of a worker's host: what keepalive has brought, and nobody has taken out of it. */
-export class Post implements Source {
-  readonly #parts: PostParts
+export class InboxSource implements MailSource {
+  readonly #parts: InboxSourceParts
   /** What lies in `new`; null: a file that is no message. */
-  readonly #mail = new Map<number, Mail | null>()
-  #agents = new Map<SessionId, Target>()
+  readonly #mail = new Map<number, UnreadMail | null>()
+  #agents = new Map<SessionId, WakeTarget>()
   #version = ''
   #listedAt = Number.NEGATIVE_INFINITY
 
-  constructor(parts: PostParts) {
+  constructor(parts: InboxSourceParts) {
     this.#parts = parts
   }
 
@@ -63,12 +69,12 @@ export class Post implements Source {
     await loop.done
   }
 
-  async unread(target: Target): Promise<readonly Mail[]> {
+  async unread(target: WakeTarget): Promise<readonly UnreadMail[]> {
     await this.#list()
     return [...this.#mail.values()].filter((each) => each !== null).filter(({ to }) => this.#targetOf(to) === target)
   }
 
-  covers(target: Target, session: SessionId): boolean {
+  covers(target: WakeTarget, session: SessionId): boolean {
     return this.#targetOf(session) === target
   }
 
@@ -91,7 +97,7 @@ export class Post implements Source {
     for (const id of ids) {
       if (this.#mail.has(id)) continue
       const message = await inbox.read(id)
-      this.#mail.set(id, message === null ? null : { ...mailOf(message), id })
+      this.#mail.set(id, message === null ? null : { ...unreadMailOf(message), id })
       if (message === null) continue
       if (!this.#agents.has(message.to)) await this.#readNames(message.to)
       onHint(this.#targetOf(message.to))
@@ -105,7 +111,7 @@ export class Post implements Source {
     for (const { session, agent } of credentials) this.#agents.set(session, agent)
   }
 
-  #targetOf(session: SessionId): Target {
+  #targetOf(session: SessionId): WakeTarget {
     return this.#agents.get(session) ?? session
   }
 }

@@ -3,7 +3,7 @@ import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
 
 /** An unread message, as far as waking its reader goes. */
-export interface Mail {
+export interface UnreadMail {
   readonly id: number
   readonly from: SessionId
   readonly to: SessionId
@@ -18,27 +18,27 @@ export interface Mail {
 /** Characters of the text that a wake is shown: the agent reads the whole from its bridge or inbox. */
 const PREVIEW_MAX = 200
 
-export function mailOf({ id, from, to, action, sentAt, text }: StoredMessage): Mail {
+export function unreadMailOf({ id, from, to, action, sentAt, text }: StoredMessage): UnreadMail {
   const print = hash('sha256', JSON.stringify([from, sentAt, text]), 'base64url').slice(0, 12)
   return { id, from, to, action, sentAt, preview: text.slice(0, PREVIEW_MAX), print }
 }
 
 /** Whose wakes go together: an agent, or a session that stands for one. */
-export type Target = string
+export type WakeTarget = string
 
 /** Where mail comes from, and who it is for. */
-export interface Source {
+export interface MailSource {
   /** What waits for a target: neither acked nor in its agent's hands. Oldest first. */
-  unread(target: Target): Promise<readonly Mail[]>
+  unread(target: WakeTarget): Promise<readonly UnreadMail[]>
   /** Whether `unread` of this target speaks for a session too; it does for sessions that have ended. */
-  covers(target: Target, session: SessionId): boolean
+  covers(target: WakeTarget, session: SessionId): boolean
   /** Says which targets may have new mail until the signal aborts. Never rejects: what fails is told and tried again. */
   watch(): Promise<void>
 }
 
-export interface SourceTidings {
+export interface MailSourceEvents {
   /** There may be something new for this one. */
-  onHint(target: Target): void
+  onHint(target: WakeTarget): void
   /** All has been looked at, and could be. */
   onLook(): void
   /** Why it cannot be looked at. */

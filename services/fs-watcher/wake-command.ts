@@ -2,9 +2,9 @@ import type { Clock } from '#runtime/clock.ts'
 import { type Ending, hasSucceeded, howItEnded, runCommand } from '#runtime/command.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Config } from './config.ts'
-import type { Groups } from './wake-processes.ts'
-import type { Mail } from './unread-mail.ts'
-import { type Call, NotBegun, type Wake } from './waker.ts'
+import type { UnreadMail } from './unread-mail.ts'
+import type { WakeProcesses } from './wake-processes.ts'
+import { NotBegun, type Wake, type WakeCall } from './waker.ts'
 
 /** Messages of one list that a call shows. */
 const SHOWN_MAX = 50
@@ -15,9 +15,9 @@ const TAIL_MAX = 1_000
  * Wakes by running a command with the call as JSON on its standard input; exit code 0 says that it worked. What it leaves
  * running in its process group ends with it: who starts something that shall stay uses setsid(1).
  */
-export function execWake(
+export function wakeByCommand(
   { argv, env, timeoutMs }: Config['wake'],
-  groups: Groups,
+  groups: WakeProcesses,
   clock: Clock,
   log: Pick<Log, 'debug'>,
 ): Wake {
@@ -57,7 +57,7 @@ function tailOf({ stdout, stderr }: Ending): string {
  * `messages` are those that nobody was woken for before, and `count` says how many they are; `earlier` are those that
  * stayed unread since an earlier wake, and `unread` says how many wait in all.
  */
-function told({ target, mail, fresh }: Call): object {
+function told({ target, mail, fresh }: WakeCall): object {
   const earlier = mail.filter((each) => !fresh.has(each))
   return {
     target,
@@ -69,6 +69,6 @@ function told({ target, mail, fresh }: Call): object {
   }
 }
 
-function tell({ id, from, to, action, sentAt, preview }: Mail): object {
+function tell({ id, from, to, action, sentAt, preview }: UnreadMail): object {
   return { id, from, to, action, sentAt, preview }
 }

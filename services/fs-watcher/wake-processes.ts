@@ -18,7 +18,7 @@ interface Leader {
  * The process groups of running wake commands, on disk: when this program is killed they go on, and its next life has to
  * end them before it wakes anybody, or two wakes would run at a time.
  */
-export class Groups {
+export class WakeProcesses {
   readonly #path: string
   readonly #running = new Set<Leader>()
 

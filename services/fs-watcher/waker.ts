@@ -1,32 +1,32 @@
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
-import type { Mail, Source, Target } from './unread-mail.ts'
+import type { MailSource, UnreadMail, WakeTarget } from './unread-mail.ts'
 import type { Woken } from './woken.ts'
 
 /** What a wake is told. */
-export interface Call {
-  readonly target: Target
+export interface WakeCall {
+  readonly target: WakeTarget
   /** All that waits unread for the target, oldest first. */
-  readonly mail: readonly Mail[]
+  readonly mail: readonly UnreadMail[]
   /** Those among it that nobody was woken for before. */
-  readonly fresh: ReadonlySet<Mail>
+  readonly fresh: ReadonlySet<UnreadMail>
 }
 
 /** Wakes the agent behind a target; rejects when that failed. Ends early when the signal aborts. */
-export type Wake = (call: Call, signal: AbortSignal) => Promise<void>
+export type Wake = (call: WakeCall, signal: AbortSignal) => Promise<void>
 
 /** A wake that could not even begin, so that it may be tried again for the same messages. */
 export class NotBegun extends Error {
   override readonly name = 'NotBegun'
 }
 
-export interface RouserParts {
+export interface WakerParts {
   readonly clock: Clock
   readonly chance: Chance
   readonly log: Pick<Log, 'error' | 'warn' | 'info' | 'debug'>
   readonly signal: AbortSignal
-  readonly source: Pick<Source, 'unread' | 'covers'>
+  readonly source: Pick<MailSource, 'unread' | 'covers'>
   readonly woken: Pick<Woken, 'has' | 'keep' | 'release'>
   readonly wake: Wake
   /** Told of each wake that ended: how long after the first hint it began, and how long it ran. */
@@ -40,21 +40,21 @@ const FAILING = { firstMs: 1_000, mostMs: 60_000 }
  * Rouses targets: for each message at most once, never two wakes of a target at a time; what comes while one runs goes
  * together into the next, unless it has been read by then.
  */
-export class Rouser {
-  readonly #parts: RouserParts
+export class Waker {
+  readonly #parts: WakerParts
   /** When each target that may have new mail was first said to. */
-  readonly #hinted = new Map<Target, number>()
-  readonly #busy = new Map<Target, Promise<void>>()
+  readonly #hinted = new Map<WakeTarget, number>()
+  readonly #busy = new Map<WakeTarget, Promise<void>>()
   /** Attempts that failed since the last one that did not. */
-  readonly #failures = new Map<Target, number>()
+  readonly #failures = new Map<WakeTarget, number>()
   #complaint = ''
 
-  constructor(parts: RouserParts) {
+  constructor(parts: WakerParts) {
     this.#parts = parts
   }
 
   /** There may be new mail for a target: what there is, is looked up. Hints cost little. */
-  hint(target: Target): void {
+  hint(target: WakeTarget): void {
     if (!this.#hinted.has(target)) this.#hinted.set(target, this.#parts.clock.now())
     if (this.#busy.has(target) || this.#parts.signal.aborted) return
     const rousing = this.#rouse(target).finally(() => this.#busy.delete(target))
@@ -66,7 +66,7 @@ export class Rouser {
     while (this.#busy.size > 0) await Promise.all(this.#busy.values())
   }
 
-  async #rouse(target: Target): Promise<void> {
+  async #rouse(target: WakeTarget): Promise<void> {
     const { clock, chance, signal } = this.#parts
     while (!signal.aborted) {
       const hintedAt = this.#hinted.get(target)
@@ -82,9 +82,9 @@ export class Rouser {
   }
 
   /** Looks up what waits, and wakes if there is anything new; answers false when another try had better wait. */
-  async #attempt(target: Target, hintedAt: number): Promise<boolean> {
+  async #attempt(target: WakeTarget, hintedAt: number): Promise<boolean> {
     const { source, woken, log } = this.#parts
-    let call: Call
+    let call: WakeCall
     try {
       const mail = await source.unread(target)
       const fresh = new Set(mail.filter((each) => !woken.has(each)))
@@ -103,7 +103,7 @@ export class Rouser {
   }
 
   /** Answers what went wrong, or null. */
-  async #wake(call: Call, hintedAt: number): Promise<unknown> {
+  async #wake(call: WakeCall, hintedAt: number): Promise<unknown> {
     const { clock, log, signal, wake, onWake } = this.#parts
     const began = clock.now()
     const error = await wake(call, signal).then(

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import type { SessionId } from '#fleet/session.ts'
 import { publish } from '#spool/atomic-files.ts'
-import type { Mail } from './unread-mail.ts'
+import type { UnreadMail } from './unread-mail.ts'
 
 /** Messages remembered by name in one session; of more that stay unread, the older ones count as woken for. */
 const NAMED_MAX = 2_000
@@ -42,7 +42,7 @@ export class Woken {
     return woken
   }
 
-  has({ to, id, print }: Mail): boolean {
+  has({ to, id, print }: UnreadMail): boolean {
     const past = this.#sessions.get(to)
     return past !== undefined && (id <= past.floor || past.named.get(id) === print)
   }
@@ -53,7 +53,7 @@ export class Woken {
   }
 
   /** Keeps, durably, that all of this was woken for, in place of what was known of the sessions that it speaks for. */
-  async keep(unread: readonly Mail[], covers: (session: SessionId) => boolean): Promise<void> {
+  async keep(unread: readonly UnreadMail[], covers: (session: SessionId) => boolean): Promise<void> {
     const before = [...this.#sessions].filter(([session]) => covers(session))
     const floors = new Map(before.map(([session, { floor }]) => [session, floor]))
     for (const [session] of before) this.#sessions.delete(session)
@@ -73,7 +73,7 @@ export class Woken {
   }
 
   /** Takes back that these were woken for: their wake could not even begin. */
-  async release(mail: readonly Mail[]): Promise<void> {
+  async release(mail: readonly UnreadMail[]): Promise<void> {
     this.#release(mail)
     await this.save()
   }
@@ -91,7 +91,7 @@ export class Woken {
     await saved
   }
 
-  #release(mail: readonly Mail[]): void {
+  #release(mail: readonly UnreadMail[]): void {
     for (const { to, id } of mail) this.#sessions.get(to)?.named.delete(id)
   }
 

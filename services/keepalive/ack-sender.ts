@@ -2,10 +2,10 @@ import { advances, type Mark } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
 import { bridgeId } from '#spool/inbox.ts'
 import type { Store } from '#store/store.ts'
-import { Errand, type ErrandParts } from './retry-loop.ts'
 import { isOver } from './error-class.ts'
+import { RetryLoop, type RetryLoopParts } from './retry-loop.ts'
 
-export interface ReceiptsParts extends Omit<ErrandParts, 'step'> {
+export interface AckSenderParts extends Omit<RetryLoopParts, 'step'> {
   readonly session: SessionId
   readonly store: Pick<Store, 'mark'>
   /** The bridge has kept these marks; ids as in the inbox. */
@@ -18,16 +18,16 @@ const MARKS: readonly Mark[] = ['delivered', 'leased', 'acked']
 const REST_MS = 3_600_000
 
 /** Tells the bridge how far one session's messages have come. Only the furthest mark of each is told. */
-export class Receipts {
-  readonly #parts: ReceiptsParts
-  readonly #errand: Errand
+export class AckSender {
+  readonly #parts: AckSenderParts
+  readonly #errand: RetryLoop
   readonly #owed = new Map<number, Mark>()
   /** Ids on the bridge of messages that were acked long ago, which it does not know any more. */
   readonly #reaffirmed = new Set<number>()
 
-  constructor(parts: ReceiptsParts) {
+  constructor(parts: AckSenderParts) {
     this.#parts = parts
-    this.#errand = new Errand({ ...parts, step: () => this.#tell() })
+    this.#errand = new RetryLoop({ ...parts, step: () => this.#tell() })
   }
 
   get done(): Promise<void> {

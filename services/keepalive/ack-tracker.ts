@@ -2,22 +2,22 @@ import { advances, type Delivery, type Mark, type StoredMessage } from '#fleet/m
 import type { SessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
-import { LANE, type Placed, type Shelf } from '#spool/inbox.ts'
-import { Glance } from './directory-change.ts'
-import type { Mailbox } from './ports.ts'
+import { type InboxFolder, LANE, type Placed } from '#spool/inbox.ts'
+import { DirectoryChange } from './directory-change.ts'
+import type { InboxPort } from './ports.ts'
 
 /** What the host's inbox needs of a session that it has messages for. */
-export interface Reader {
+export interface AckReceiver {
   owe(id: number, mark: Mark): void
   reaffirm(id: number): void
 }
 
-export interface ShelvesParts {
-  readonly inbox: Mailbox
+export interface AckTrackerParts {
+  readonly inbox: InboxPort
   readonly clock: Clock
   readonly log: Log
   /** Undefined while there is no credential for it. */
-  reader(session: SessionId): Reader | undefined
+  reader(session: SessionId): AckReceiver | undefined
 }
 
 /** A message in the inbox, and how far the bridge has been told it has come. */
@@ -35,10 +35,10 @@ const TIDY_MS = 60_000
 const AGAIN_MAX = 3
 
 /** Reads off the inbox how far messages have come with the agent, and sees to it that the bridge is told. */
-export class Shelves {
-  readonly #parts: ShelvesParts
+export class AckTracker {
+  readonly #parts: AckTrackerParts
   readonly #held = new Map<number, Held>()
-  readonly #glances: Readonly<Record<'cur' | 'done', Glance>>
+  readonly #glances: Readonly<Record<'cur' | 'done', DirectoryChange>>
   readonly #removals = new Map<number, number>()
   /** Those that were let go lately, by when: who put them once more just before may say so only after it. */
   readonly #letGo = new Map<number, number>()
@@ -46,10 +46,11 @@ export class Shelves {
   #tidyAt = Number.NEGATIVE_INFINITY
   #isRecovered = false
 
-  constructor(parts: ShelvesParts) {
+  constructor(parts: AckTrackerParts) {
     this.#parts = parts
     const { inbox, clock } = parts
-    const glance = (shelf: Shelf): Glance => new Glance(clock, inbox.version && (() => inbox.version?.(shelf) ?? ''))
+    const glance = (shelf: InboxFolder): DirectoryChange =>
+      new DirectoryChange(clock, inbox.version && (() => inbox.version?.(shelf) ?? ''))
     this.#glances = { cur: glance('cur'), done: glance('done') }
   }
 
@@ -94,8 +95,8 @@ export class Shelves {
     const isWhole = clock.now() - this.#wholeAt >= WHOLE_MS
     // In the direction that messages move in, so that none slips by.
     const fresh = isWhole ? await inbox.list('new') : []
-    const current = this.#glances.cur.isNews() || isWhole ? await inbox.list('cur') : []
-    const done = this.#glances.done.isNews() || isWhole ? await inbox.list('done') : []
+    const current = this.#glances.cur.mayHaveChanged() || isWhole ? await inbox.list('cur') : []
+    const done = this.#glances.done.mayHaveChanged() || isWhole ? await inbox.list('done') : []
     if (isWhole) this.#wholeAt = clock.now()
     await this.#reckon(fresh, 'delivered')
     await this.#reckon(current, 'leased')

@@ -5,15 +5,15 @@ import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { isLockedOut } from './error-class.ts'
-import type { Wallet } from './ports.ts'
-import type { Troubles } from './trouble-log.ts'
+import type { CredentialsPort } from './ports.ts'
+import type { TroubleLog } from './trouble-log.ts'
 
-export interface KeysParts {
-  readonly wallet: Pick<Wallet, 'read'>
+export interface ActiveCredentialsParts {
+  readonly wallet: Pick<CredentialsPort, 'read'>
   readonly clock: Clock
   readonly chance: Chance
   readonly log: Log
-  readonly troubles: Troubles
+  readonly troubles: TroubleLog
   /** Speaks to the bridge with this credential and no other; throws what the bridge says. */
   prove(credential: Credential): Promise<void>
   onJoin(credential: Credential): void
@@ -34,15 +34,15 @@ const REFUSED_AGAIN_MS = 60_000
 const EXPIRED_AGAIN_MS = 600_000
 
 /** Which credentials are in force. One that takes another's place must have spoken to the bridge first. */
-export class Keys {
-  readonly #parts: KeysParts
+export class ActiveCredentials {
+  readonly #parts: ActiveCredentialsParts
   readonly #inForce = new Map<SessionId, Credential>()
   readonly #trials = new Map<SessionId, Trial>()
   readonly #lockedOut = new Set<SessionId>()
   /** What is trusted at each address, as found when it was asked for last; empty again once a credential has changed. */
   readonly #authorities = new Map<string, string | undefined>()
 
-  constructor(parts: KeysParts) {
+  constructor(parts: ActiveCredentialsParts) {
     this.#parts = parts
   }
 

@@ -6,7 +6,7 @@ import { Loop } from '#runtime/loop.ts'
 import { isLockedOut } from './error-class.ts'
 import type { LinkedStore } from './ports.ts'
 
-export interface BeatsParts {
+export interface BeatSenderParts {
   readonly clock: Clock
   readonly chance: Chance
   readonly signal: AbortSignal
@@ -28,14 +28,14 @@ const LIMIT_LEAST_MS = 5_000
 const LEAST_MS = 20
 
 /** Says over one link that this host lives, at its own pace: nothing else is waited for. */
-export class Beats {
-  readonly #parts: BeatsParts
+export class BeatSender {
+  readonly #parts: BeatSenderParts
   readonly #loop: Loop
   #unlinked = 0
   #beatenAt = Number.NEGATIVE_INFINITY
   #endedAt: number
 
-  constructor(parts: BeatsParts) {
+  constructor(parts: BeatSenderParts) {
     this.#parts = parts
     this.#endedAt = parts.clock.now()
     this.#loop = new Loop({

@@ -2,18 +2,18 @@ import type { Beat } from '#fleet/beat.ts'
 import type { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
-import { adviceOnCertificate } from '#store/remote/server-trust.ts'
 import type { Keyring } from '#store/remote/remote.ts'
-import { Beats } from './beat-sender.ts'
+import { adviceOnCertificate } from '#store/remote/server-trust.ts'
+import { BeatSender } from './beat-sender.ts'
 import type { LinkedStore } from './ports.ts'
-import type { Troubles } from './trouble-log.ts'
+import type { TroubleLog } from './trouble-log.ts'
 
-export interface LineParts {
+export interface BridgeConnectionParts {
   readonly url: string
   readonly keyring: Keyring
   readonly clock: Clock
   readonly chance: Chance
-  readonly troubles: Troubles
+  readonly troubles: TroubleLog
   readonly beatMs: number
   readonly beatPollingMs: number
   open(url: string, keyring: Keyring): LinkedStore
@@ -28,23 +28,23 @@ export interface LineParts {
 }
 
 /** The way to one bridge, for all sessions that speak to it. */
-export class Line implements AsyncDisposable {
+export class BridgeConnection implements AsyncDisposable {
   readonly store: LinkedStore
-  readonly #beats: Beats
+  readonly #beats: BeatSender
   readonly #hints: Promise<void>
   readonly #over = new AbortController()
   readonly #topic: string
-  readonly #parts: LineParts
+  readonly #parts: BridgeConnectionParts
   /** Wall clock, for people; null while the bridge answers. */
   #awaySince: number | null = null
   #isNew = true
 
-  constructor(parts: LineParts) {
+  constructor(parts: BridgeConnectionParts) {
     const { url, keyring, clock, chance, beatMs, beatPollingMs } = parts
     this.#parts = parts
     this.#topic = `bridge ${url}`
     this.store = parts.open(url, keyring)
-    this.#beats = new Beats({
+    this.#beats = new BeatSender({
       clock,
       chance,
       signal: this.#over.signal,

@@ -1,8 +1,8 @@
 import { type Env, readSettings } from '#runtime/config.ts'
 import type { LifeConfig } from '#runtime/run.ts'
-import type { CarryConfig } from './session-manager.ts'
+import type { SessionManagerConfig } from './session-manager.ts'
 
-export interface Config extends LifeConfig, CarryConfig {}
+export interface Config extends LifeConfig, SessionManagerConfig {}
 
 export function readConfig(env: Env): Config {
   const values = readSettings(env, [

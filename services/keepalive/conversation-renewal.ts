@@ -1,9 +1,9 @@
 import { S2Error } from '#fleet/errors.ts'
 import { conversationOf, type SessionId } from '#fleet/session.ts'
 import type { Store } from '#store/store.ts'
-import { Errand, type ErrandParts } from './retry-loop.ts'
+import { RetryLoop, type RetryLoopParts } from './retry-loop.ts'
 
-export interface RenewalParts extends Omit<ErrandParts, 'step'> {
+export interface ConversationRenewalParts extends Omit<RetryLoopParts, 'step'> {
   readonly session: SessionId
   readonly store: Pick<Store, 'conversations' | 'renewConversation'>
   readonly lifetimeMs: number
@@ -17,15 +17,15 @@ export interface RenewalParts extends Omit<ErrandParts, 'step'> {
 const LOOK_MS = 600_000
 
 /** Keeps a conversation from ending while its agent's host lives, and keeps account of when it does. */
-export class Renewal {
-  readonly #parts: RenewalParts
-  readonly #errand: Errand
+export class ConversationRenewal {
+  readonly #parts: ConversationRenewalParts
+  readonly #errand: RetryLoop
   #expiresAt: number
 
-  constructor(parts: RenewalParts) {
+  constructor(parts: ConversationRenewalParts) {
     this.#parts = parts
     this.#expiresAt = parts.expiresAt
-    this.#errand = new Errand({ ...parts, step: () => this.#look() })
+    this.#errand = new RetryLoop({ ...parts, step: () => this.#look() })
   }
 
   get done(): Promise<void> {

@@ -7,7 +7,7 @@ const GRAIN_MS = 50
  * Says whether a folder must be read, by what costs next to nothing to ask. A folder that has changed is read until a reading
  * lay so long after the change that none can have slipped in behind it unseen.
  */
-export class Glance {
+export class DirectoryChange {
   readonly #clock: Clock
   readonly #version: (() => string) | undefined
   #seen: string | null = null
@@ -19,7 +19,7 @@ export class Glance {
     this.#version = version
   }
 
-  isNews(): boolean {
+  mayHaveChanged(): boolean {
     if (this.#version === undefined) return true
     const version = this.#version()
     const now = this.#clock.now()

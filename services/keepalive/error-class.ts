@@ -5,7 +5,7 @@ import { ClockError } from '#store/remote/problem-details.ts'
  * What an error means for something that waits to be carried. `again`: it says nothing of the item (the bridge is away, the clock
  * is off, the credential is about to change). `doubtful`: the bridge stumbles over it; a few times is chance. `refused`: never.
  */
-export function fateOf(error: unknown): 'again' | 'doubtful' | 'refused' {
+export function classifyError(error: unknown): 'again' | 'doubtful' | 'refused' {
   if (isPassing(error) || error instanceof ClockError) return 'again'
   if (!(error instanceof S2Error) || error.code === 'internal') return 'doubtful'
   return error.code === 'unauthenticated' ? 'again' : 'refused'

@@ -1,16 +1,16 @@
 import { randomUUID } from 'node:crypto'
 import { redact } from '#fleet/redact.ts'
+import { watchFolder } from '#runtime/folder-watch.ts'
 import { runLean } from '#runtime/memory-tuning.ts'
 import type { Life, Program } from '#runtime/run.ts'
-import { watchFolder } from '#runtime/folder-watch.ts'
 import { ensureFolder } from '#spool/atomic-files.ts'
-import { credentialsFolder, noteRenewal, readCredentials } from '#spool/credentials.ts'
 import { hintCredentials } from '#spool/credential-hint.ts'
+import { credentialsFolder, noteRenewal, readCredentials } from '#spool/credentials.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { openRemoteStore } from '#store/remote/remote.ts'
 import { type Config, readConfig } from './config.ts'
-import { type CarryConfig, type CarryParts, Host, type Spool } from './session-manager.ts'
+import { SessionManager, type SessionManagerConfig, type SessionManagerParts, type Spool } from './session-manager.ts'
 
 /** However fast the beat, a bridge that is silent for a moment only is left its sockets: all hosts would come anew at once. */
 const PROBE_LEAST_MS = 2_000
@@ -28,15 +28,15 @@ async function start(config: Config, life: Life): Promise<void> {
 }
 
 /** Carries until `draining` aborts, and settles when what was in hand has been carried, or its time is over. */
-async function carry(config: CarryConfig, parts: CarryParts, draining: AbortSignal): Promise<void> {
-  await using host = new Host(config, parts)
+async function carry(config: SessionManagerConfig, parts: SessionManagerParts, draining: AbortSignal): Promise<void> {
+  await using host = new SessionManager(config, parts)
   if (!draining.aborted) {
     await new Promise<void>((resolve) => draining.addEventListener('abort', () => resolve(), { once: true }))
   }
   await host.drain()
 }
 
-function partsOf({ state, beatMs }: Config, { clock, chance, log, health, round }: Life): CarryParts {
+function partsOf({ state, beatMs }: Config, { clock, chance, log, health, round }: Life): SessionManagerParts {
   const onFault = (fault: string): void => log.warn('set aside', { fault })
   const inbox = new Inbox(state, onFault)
   const tray = new Outbox(state, onFault)

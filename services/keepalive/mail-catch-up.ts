@@ -1,9 +1,9 @@
 import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Store } from '#store/store.ts'
-import { Errand, type ErrandParts } from './retry-loop.ts'
+import { RetryLoop, type RetryLoopParts } from './retry-loop.ts'
 
-export interface CatchUpParts extends Omit<ErrandParts, 'step'> {
+export interface MailCatchUpParts extends Omit<RetryLoopParts, 'step'> {
   readonly session: SessionId
   readonly store: Pick<Store, 'unacked'>
   /** Whether a message (by its id on the bridge) lies in the inbox. */
@@ -23,19 +23,19 @@ const PAGE = 50
  * Asks now and then for what the stream of mail may have left out: push is a hint, what the store counts as unacked is the truth.
  * One page at a time, so that a long backlog is gone through in turns.
  */
-export class CatchUp {
-  readonly #parts: CatchUpParts
-  readonly #errand: Errand
+export class MailCatchUp {
+  readonly #parts: MailCatchUpParts
+  readonly #errand: RetryLoop
   #youngUntil: number
   #after = 0
   #isFirst = true
   /** Ids that are missing, and since when that is known. What the stream is only slow to bring is not left out. */
   #missed: ReadonlyMap<number, number> = new Map()
 
-  constructor(parts: CatchUpParts) {
+  constructor(parts: MailCatchUpParts) {
     this.#parts = parts
     this.#youngUntil = parts.clock.now() + YOUTH_MS
-    this.#errand = new Errand({ ...parts, step: () => this.#ask() })
+    this.#errand = new RetryLoop({ ...parts, step: () => this.#ask() })
   }
 
   get done(): Promise<void> {

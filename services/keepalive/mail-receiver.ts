@@ -3,9 +3,9 @@ import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
 import { LANE } from '#spool/inbox.ts'
 import type { Store } from '#store/store.ts'
-import { Errand, type ErrandParts } from './retry-loop.ts'
+import { RetryLoop, type RetryLoopParts } from './retry-loop.ts'
 
-export interface MailParts extends Omit<ErrandParts, 'step'> {
+export interface MailReceiverParts extends Omit<RetryLoopParts, 'step'> {
   readonly session: SessionId
   readonly store: Pick<Store, 'mail'>
   /** Keeps messages durably. While it throws, the same ones are brought again. */
@@ -18,15 +18,15 @@ export interface MailParts extends Omit<ErrandParts, 'step'> {
 const IN_HAND_MAX = 256
 
 /** Brings one session's messages to the inbox as they come, in order, in groups as large as have come meanwhile. */
-export class Mail {
-  readonly #parts: MailParts
-  readonly #errand: Errand
+export class MailReceiver {
+  readonly #parts: MailReceiverParts
+  readonly #errand: RetryLoop
   /** All messages up to this one are in the inbox, or were received before. */
   #after = 0
 
-  constructor(parts: MailParts) {
+  constructor(parts: MailReceiverParts) {
     this.#parts = parts
-    this.#errand = new Errand({ ...parts, step: () => this.#carry() })
+    this.#errand = new RetryLoop({ ...parts, step: () => this.#carry() })
   }
 
   get done(): Promise<void> {

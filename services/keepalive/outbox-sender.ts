@@ -1,15 +1,15 @@
 import { S2Error } from '#fleet/errors.ts'
-import { type OutboxItem, type Problem, problemOf } from '#spool/outbox.ts'
+import { type OutboxItem, type OutboxProblem, problemOf } from '#spool/outbox.ts'
 import type { Store } from '#store/store.ts'
-import { Errand, type ErrandParts } from './retry-loop.ts'
-import { fateOf } from './error-class.ts'
-import type { Tray } from './ports.ts'
+import { classifyError } from './error-class.ts'
+import type { OutboxPort } from './ports.ts'
+import { RetryLoop, type RetryLoopParts } from './retry-loop.ts'
 
-export interface OutgoingParts extends Omit<ErrandParts, 'step'> {
+export interface OutboxSenderParts extends Omit<RetryLoopParts, 'step'> {
   readonly store: Pick<Store, 'send' | 'report'>
-  readonly tray: Pick<Tray, 'read' | 'done' | 'refuse'>
+  readonly tray: Pick<OutboxPort, 'read' | 'done' | 'refuse'>
   onCarried(name: string): void
-  onRefused(name: string, problem: Problem): void
+  onRefused(name: string, problem: OutboxProblem): void
 }
 
 /** How often the bridge may stumble over one item before it is taken for poison. */
@@ -17,15 +17,15 @@ const STUMBLES_MAX = 8
 const REST_MS = 3_600_000
 
 /** Carries what one session has to say, one after the other, in order. */
-export class Outgoing {
-  readonly #parts: OutgoingParts
-  readonly #errand: Errand
+export class OutboxSender {
+  readonly #parts: OutboxSenderParts
+  readonly #errand: RetryLoop
   #queue: readonly string[] = []
   #stumbles = 0
 
-  constructor(parts: OutgoingParts) {
+  constructor(parts: OutboxSenderParts) {
     this.#parts = parts
-    this.#errand = new Errand({ ...parts, step: () => this.#carry() })
+    this.#errand = new RetryLoop({ ...parts, step: () => this.#carry() })
   }
 
   get done(): Promise<void> {
@@ -78,14 +78,14 @@ export class Outgoing {
   }
 
   /** Null when the bridge has it, the problem when it will never have it; throws when it is to be tried again. */
-  async #say(item: OutboxItem): Promise<Problem | null> {
+  async #say(item: OutboxItem): Promise<OutboxProblem | null> {
     const { store } = this.#parts
     try {
       if (item.kind === 'send') await store.send(item.from, item.key, item.draft)
       else await store.report(item.holder, item.report)
       return null
     } catch (error) {
-      const fate = fateOf(error)
+      const fate = classifyError(error)
       if (fate === 'doubtful') this.#stumbles += 1
       if (fate === 'again' || (fate === 'doubtful' && this.#stumbles < STUMBLES_MAX)) throw error
       return problemOf(error instanceof S2Error ? error : new S2Error('internal', String(error), { cause: error }))

@@ -1,16 +1,16 @@
 import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { FoundCredentials } from '#spool/credentials.ts'
-import type { Placed, Shelf } from '#spool/inbox.ts'
-import type { OutboxItem, Problem } from '#spool/outbox.ts'
+import type { InboxFolder, Placed } from '#spool/inbox.ts'
+import type { OutboxItem, OutboxProblem } from '#spool/outbox.ts'
 import type { Store } from '#store/store.ts'
 
 /** The host's inbox, as far as mail is brought in and receipts are read off it. `Inbox` is one; so is a simulated one. */
-export interface Mailbox {
+export interface InboxPort {
   /** Changes when a name on this shelf comes or goes. Left out: nobody knows, and every look reads. */
-  version?(shelf: Shelf): string
+  version?(shelf: InboxFolder): string
   putAll(messages: readonly StoredMessage[]): Promise<readonly Placed[]>
-  list(shelf: Shelf): Promise<readonly number[]>
+  list(shelf: InboxFolder): Promise<readonly number[]>
   inspect(id: number): Promise<StoredMessage | null>
   forget(ids: readonly number[]): Promise<void>
   recover(): Promise<void>
@@ -18,18 +18,18 @@ export interface Mailbox {
 }
 
 /** The host's outbox, as far as it is emptied. `Outbox` is one. */
-export interface Tray {
+export interface OutboxPort {
   /** Changes when an item comes or leaves. */
   version?(): string
   names(): Promise<readonly string[]>
   read(name: string): Promise<OutboxItem | null>
   done(name: string): Promise<void>
-  refuse(name: string, problem: Problem): Promise<void>
+  refuse(name: string, problem: OutboxProblem): Promise<void>
   tidy(wall: number): Promise<void>
 }
 
 /** The host's credentials. */
-export interface Wallet {
+export interface CredentialsPort {
   read(): Promise<FoundCredentials>
   noteRenewal(session: SessionId, expiresAt: number): Promise<void>
 }

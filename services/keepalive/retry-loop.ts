@@ -3,7 +3,7 @@ import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { Loop } from '#runtime/loop.ts'
 
-export interface ErrandParts {
+export interface RetryLoopParts {
   readonly clock: Clock
   readonly chance: Chance
   readonly signal: AbortSignal
@@ -25,13 +25,13 @@ const ASKED_MOST_MS = 300_000
 const STEADY_MS = 5_000
 
 /** Repeats a step for ever. While it fails it waits longer and longer, with full jitter, however it is nudged. */
-export class Errand {
-  readonly #parts: ErrandParts
+export class RetryLoop {
+  readonly #parts: RetryLoopParts
   readonly #loop: Loop
   #failures = 0
   #notBefore = Number.NEGATIVE_INFINITY
 
-  constructor(parts: ErrandParts) {
+  constructor(parts: RetryLoopParts) {
     this.#parts = parts
     this.#loop = new Loop({
       clock: parts.clock,

@@ -3,25 +3,25 @@ import type { Credential } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
+import { AdaptiveRest } from '#runtime/adaptive-rest.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
-import { Cost } from '#runtime/adaptive-rest.ts'
 import type { Health } from '#runtime/health.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Metrics } from '#runtime/metrics.ts'
 import { speakerOf } from '#spool/outbox.ts'
 import type { Keyring } from '#store/remote/remote.ts'
-import { Errand } from './retry-loop.ts'
-import { fateOf, isLockedOut } from './error-class.ts'
-import { Glance } from './directory-change.ts'
-import { Keys } from './active-credentials.ts'
-import { Line } from './bridge-connection.ts'
-import { type Counts, Member } from './session.ts'
-import type { LinkedStore, Mailbox, Tray, Wallet } from './ports.ts'
-import { Shelves } from './ack-tracker.ts'
-import { Troubles } from './trouble-log.ts'
+import { AckTracker } from './ack-tracker.ts'
+import { ActiveCredentials } from './active-credentials.ts'
+import { BridgeConnection } from './bridge-connection.ts'
+import { DirectoryChange } from './directory-change.ts'
+import { classifyError, isLockedOut } from './error-class.ts'
+import type { CredentialsPort, InboxPort, LinkedStore, OutboxPort } from './ports.ts'
+import { RetryLoop } from './retry-loop.ts'
+import { Session, type SessionCounters } from './session.ts'
+import { TroubleLog } from './trouble-log.ts'
 
 /** How a host carries. Times in milliseconds. */
-export interface CarryConfig {
+export interface SessionManagerConfig {
   /** What this host is called in beats. */
   readonly host: string
   readonly beatMs: number
@@ -37,12 +37,12 @@ export interface CarryConfig {
 
 export type Spool = 'inbox' | 'outbox' | 'credentials'
 
-export interface CarryParts {
+export interface SessionManagerParts {
   /** Opens the bridge at an address; what it does is signed by the keyring. */
   open(url: string, keyring: Keyring): LinkedStore
-  readonly inbox: Mailbox
-  readonly tray: Tray
-  readonly wallet: Wallet
+  readonly inbox: InboxPort
+  readonly tray: OutboxPort
+  readonly wallet: CredentialsPort
   /** One life of this program, named as no other one is. */
   readonly incarnation: string
   readonly clock: Clock
@@ -73,17 +73,17 @@ const DRAIN_SHARE = 0.8
 const SETTLE_MS = 10
 
 /** All sessions of one host: who speaks over which line, what lies in the spool for whom, and what people are told of it. */
-export class Host implements AsyncDisposable {
-  readonly #config: CarryConfig
-  readonly #parts: CarryParts
+export class SessionManager implements AsyncDisposable {
+  readonly #config: SessionManagerConfig
+  readonly #parts: SessionManagerParts
   readonly #figures: ReturnType<typeof figuresOf>
-  readonly #troubles: Troubles
-  readonly #keys: Keys
-  readonly #shelves: Shelves
-  readonly #trayGlance: Glance
-  readonly #members = new Map<SessionId, Member>()
-  readonly #counts = new Map<SessionId, Counts>()
-  readonly #lines = new Map<string, Line>()
+  readonly #troubles: TroubleLog
+  readonly #keys: ActiveCredentials
+  readonly #shelves: AckTracker
+  readonly #trayGlance: DirectoryChange
+  readonly #members = new Map<SessionId, Session>()
+  readonly #counts = new Map<SessionId, SessionCounters>()
+  readonly #lines = new Map<string, BridgeConnection>()
   /** Whose the items of the outbox are, by name. */
   #speakers: ReadonlyMap<string, SessionId> = new Map()
   #roundAt = Number.NEGATIVE_INFINITY
@@ -91,21 +91,21 @@ export class Host implements AsyncDisposable {
   readonly #taking = new AbortController()
   readonly #over = new AbortController()
   readonly #hints = new DisposableStack()
-  readonly #looks: Readonly<Record<Spool, Errand>>
+  readonly #looks: Readonly<Record<Spool, RetryLoop>>
   /** What has left and is still finishing a request. */
   readonly #partings = new Set<Promise<void>>()
 
-  constructor(config: CarryConfig, parts: CarryParts) {
+  constructor(config: SessionManagerConfig, parts: SessionManagerParts) {
     this.#config = config
     this.#parts = parts
     const { clock, chance, log, health, wallet, inbox, tray } = parts
     this.#figures = figuresOf(health.metrics)
     health.metrics.gauge('s2_keepalive_outbox', 'Items that wait in the outbox.', () => this.#speakers.size)
     health.metrics.gauge('s2_keepalive_sessions', 'Sessions in force.', () => this.#members.size)
-    this.#troubles = new Troubles({ log, health })
-    this.#shelves = new Shelves({ inbox, clock, log, reader: (session) => this.#members.get(session) })
-    this.#trayGlance = new Glance(clock, tray.version && (() => tray.version?.() ?? ''))
-    this.#keys = new Keys({
+    this.#troubles = new TroubleLog({ log, health })
+    this.#shelves = new AckTracker({ inbox, clock, log, reader: (session) => this.#members.get(session) })
+    this.#trayGlance = new DirectoryChange(clock, tray.version && (() => tray.version?.() ?? ''))
+    this.#keys = new ActiveCredentials({
       wallet,
       clock,
       chance,
@@ -149,11 +149,11 @@ export class Host implements AsyncDisposable {
   // The spool
 
   /** Looks into a folder now and then, and when something was heard there. */
-  #repeat(spool: Spool, signal: AbortSignal, look: () => Promise<number>): Errand {
+  #repeat(spool: Spool, signal: AbortSignal, look: () => Promise<number>): RetryLoop {
     const { clock, chance, hear } = this.#parts
-    const cost = new Cost(REST_FACTOR)
+    const cost = new AdaptiveRest(REST_FACTOR)
     let restUntil = Number.NEGATIVE_INFINITY
-    const errand = new Errand({
+    const errand = new RetryLoop({
       clock,
       chance,
       signal,
@@ -190,7 +190,7 @@ export class Host implements AsyncDisposable {
 
   async #lookIntoOutbox(): Promise<number> {
     const { tray } = this.#parts
-    if (!this.#trayGlance.isNews()) return this.#config.pollMs
+    if (!this.#trayGlance.mayHaveChanged()) return this.#config.pollMs
     const speakers = new Map<string, SessionId>()
     const waiting = new Map<SessionId, string[]>()
     for (const name of await tray.names()) {
@@ -291,13 +291,13 @@ export class Host implements AsyncDisposable {
     this.#partings.add(parting)
   }
 
-  #on(url: string): Member[] {
+  #on(url: string): Session[] {
     return [...this.#members.values()].filter((member) => member.url === url)
   }
 
-  #openLine(url: string): Line {
+  #openLine(url: string): BridgeConnection {
     const { clock, chance, open } = this.#parts
-    const line = new Line({
+    const line = new BridgeConnection({
       url,
       keyring: this.#keyringOf(url),
       clock,
@@ -381,7 +381,11 @@ export class Host implements AsyncDisposable {
 
   // One session's errands, and what they tell
 
-  #memberOf({ session, bridgeUrl, expiresAt }: Credential, { store }: Line, counts: Counts): Member {
+  #memberOf(
+    { session, bridgeUrl, expiresAt }: Credential,
+    { store }: BridgeConnection,
+    counts: SessionCounters,
+  ): Session {
     const { clock, chance, tray } = this.#parts
     const common = (errand: string) => ({
       clock,
@@ -392,7 +396,7 @@ export class Host implements AsyncDisposable {
       onTrouble: (error: unknown) => this.#onErrandTrouble(`${errand} of ${session}`, error),
       onWell: () => this.#troubles.over(`${errand} of ${session}`),
     })
-    return new Member({
+    return new Session({
       session,
       url: bridgeUrl,
       counts,
@@ -460,7 +464,7 @@ export class Host implements AsyncDisposable {
 
   /** That a bridge is away, or refuses a session, the beats tell: once, and not once for each errand. */
   #onErrandTrouble(topic: string, error: unknown): void {
-    if (fateOf(error) === 'again' || isLockedOut(error)) {
+    if (classifyError(error) === 'again' || isLockedOut(error)) {
       this.#parts.log.debug('tried again later', { topic, why: (error as Error).message })
     } else this.#troubles.threw(topic, error)
   }

@@ -1,58 +1,58 @@
 import type { Mark } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
-import { CatchUp, type CatchUpParts } from './mail-catch-up.ts'
-import { Mail, type MailParts } from './mail-receiver.ts'
-import { Outgoing, type OutgoingParts } from './outbox-sender.ts'
-import { Receipts, type ReceiptsParts } from './ack-sender.ts'
-import { Renewal, type RenewalParts } from './conversation-renewal.ts'
-import type { Reader } from './ack-tracker.ts'
+import { AckSender, type AckSenderParts } from './ack-sender.ts'
+import type { AckReceiver } from './ack-tracker.ts'
+import { ConversationRenewal, type ConversationRenewalParts } from './conversation-renewal.ts'
+import { MailCatchUp, type MailCatchUpParts } from './mail-catch-up.ts'
+import { MailReceiver, type MailReceiverParts } from './mail-receiver.ts'
+import { OutboxSender, type OutboxSenderParts } from './outbox-sender.ts'
 
 /** What outlasts a session's place on a link: its beats go on counting when it moves to another bridge address. */
-export interface Counts {
+export interface SessionCounters {
   beats: number
   /** What the agent itself was seen to do: messages it acked, messages and reports it sent. */
   work: number
 }
 
-export interface MemberParts {
+export interface SessionParts {
   readonly session: SessionId
   /** The bridge it speaks to. */
   readonly url: string
-  readonly counts: Counts
-  readonly mail: Omit<MailParts, 'signal'>
-  readonly catchUp: Omit<CatchUpParts, 'signal'>
-  readonly receipts: Omit<ReceiptsParts, 'signal'>
-  readonly outgoing: Omit<OutgoingParts, 'signal'>
-  readonly renewal: Omit<RenewalParts, 'signal'>
+  readonly counts: SessionCounters
+  readonly mail: Omit<MailReceiverParts, 'signal'>
+  readonly catchUp: Omit<MailCatchUpParts, 'signal'>
+  readonly receipts: Omit<AckSenderParts, 'signal'>
+  readonly outgoing: Omit<OutboxSenderParts, 'signal'>
+  readonly renewal: Omit<ConversationRenewalParts, 'signal'>
   /** Aborts when nothing new shall be taken. */
   readonly taking: AbortSignal
 }
 
 /** One session of this host at its work: five errands that know nothing of each other. */
-export class Member implements Reader, AsyncDisposable {
+export class Session implements AckReceiver, AsyncDisposable {
   readonly session: SessionId
   readonly url: string
-  readonly counts: Counts
+  readonly counts: SessionCounters
   /** The bridge does not let it speak: it asks seldom, by the clock that never jumps. */
   quietUntil = Number.NEGATIVE_INFINITY
   readonly #over = new AbortController()
-  readonly #mail: Mail
-  readonly #catchUp: CatchUp
-  readonly #receipts: Receipts
-  readonly #outgoing: Outgoing
-  readonly #renewal: Renewal
+  readonly #mail: MailReceiver
+  readonly #catchUp: MailCatchUp
+  readonly #receipts: AckSender
+  readonly #outgoing: OutboxSender
+  readonly #renewal: ConversationRenewal
 
-  constructor({ session, url, counts, taking, mail, catchUp, receipts, outgoing, renewal }: MemberParts) {
+  constructor({ session, url, counts, taking, mail, catchUp, receipts, outgoing, renewal }: SessionParts) {
     this.session = session
     this.url = url
     this.counts = counts
     const { signal } = this.#over
     const stop = AbortSignal.any([signal, taking])
-    this.#receipts = new Receipts({ ...receipts, signal })
-    this.#outgoing = new Outgoing({ ...outgoing, signal })
-    this.#mail = new Mail({ ...mail, signal: stop })
-    this.#catchUp = new CatchUp({ ...catchUp, signal: stop })
-    this.#renewal = new Renewal({ ...renewal, signal: stop })
+    this.#receipts = new AckSender({ ...receipts, signal })
+    this.#outgoing = new OutboxSender({ ...outgoing, signal })
+    this.#mail = new MailReceiver({ ...mail, signal: stop })
+    this.#catchUp = new MailCatchUp({ ...catchUp, signal: stop })
+    this.#renewal = new ConversationRenewal({ ...renewal, signal: stop })
   }
 
   /** What is in hand and can be carried just now, or could not be tried yet. */

@@ -1,17 +1,17 @@
 import { S2Error } from '#fleet/errors.ts'
 import type { Log } from '#runtime/log.ts'
 
-export interface TroublesParts {
+export interface TroubleLogParts {
   readonly log: Log
   readonly health: { trouble(topic: string, why: string | null): void }
 }
 
 /** Says what is wrong once per cause, and once when it is over, however often it is met. */
-export class Troubles {
-  readonly #parts: TroublesParts
+export class TroubleLog {
+  readonly #parts: TroubleLogParts
   readonly #causes = new Map<string, string>()
 
-  constructor(parts: TroublesParts) {
+  constructor(parts: TroubleLogParts) {
     this.#parts = parts
   }
 

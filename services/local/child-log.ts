@@ -5,7 +5,7 @@ import { dirname } from 'node:path'
 const FILE_MAX = 4_194_304
 
 /** What one program says, kept in a file of bounded size. */
-export class Journal implements Disposable {
+export class ChildLog implements Disposable {
   readonly #path: string
   #file: number
   #bytes: number

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { signalGroup } from '#runtime/command.ts'
-import type { Journal } from './child-log.ts'
-import type { Child, ChildEnd } from './process-supervisor.ts'
+import type { ChildLog } from './child-log.ts'
+import type { ChildEnd, RunningChild } from './process-supervisor.ts'
 
 export interface ChildSpec {
   readonly argv: readonly [string, ...string[]]
@@ -13,7 +13,7 @@ export interface ChildSpec {
 const LINE_MAX = 16_384
 
 /** Starts a program in a session of its own, writes what it says into its journal and hands each line on. */
-export function startChild(spec: ChildSpec, journal: Journal, onLine: (line: string) => void): Child {
+export function startChild(spec: ChildSpec, journal: ChildLog, onLine: (line: string) => void): RunningChild {
   const [file, ...args] = spec.argv
   const child = spawn(file, args, {
     cwd: spec.folder,

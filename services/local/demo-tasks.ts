@@ -37,21 +37,21 @@ export function readDemo(path: string, fleet: Fleet): DemoTask[] {
   return tasks
 }
 
-export interface DealerParts {
+export interface DemoDealerParts {
   readonly store: Pick<Store, 'addTask' | 'tasks' | 'conversations' | 'verdicts'>
   readonly clock: Clock
   readonly chance: Chance
 }
 
 /** Plays the orchestrator: gives each idle worker that lives the next task of its role, by and by. */
-export class Dealer {
+export class DemoDealer {
   readonly #tasks: readonly DemoTask[]
-  readonly #parts: DealerParts
+  readonly #parts: DemoDealerParts
   readonly #name: string
   readonly #next = new Map<string, number>()
   #dealt = 0
 
-  constructor(tasks: readonly DemoTask[], parts: DealerParts) {
+  constructor(tasks: readonly DemoTask[], parts: DemoDealerParts) {
     this.#tasks = tasks
     this.#parts = parts
     this.#name = Math.floor(parts.clock.wall() / 1000).toString(36)

@@ -1,10 +1,10 @@
-import { redact } from '#fleet/redact.ts'
+import type { CommandContext } from '#console/context.ts'
 import { failureOf } from '#console/failure.ts'
-import type { Shell } from '#console/context.ts'
 import { oneLine } from '#console/text.ts'
+import { redact } from '#fleet/redact.ts'
 
 /** One thing that happened in a local fleet. */
-export interface Happening {
+export interface FleetEvent {
   readonly agent: string
   readonly program: string
   readonly event: string
@@ -15,13 +15,13 @@ export interface Happening {
 const KEPT = 200
 
 /** Tells what happens: as lines, as JSON, or quietly, to be shown under the live table. */
-export class Reporter {
-  readonly #shell: Shell
+export class EventReporter {
+  readonly #shell: CommandContext
   readonly #json: boolean
   #kept: string[] = []
   #quiet = false
 
-  constructor(shell: Shell, json: boolean) {
+  constructor(shell: CommandContext, json: boolean) {
     this.#shell = shell
     this.#json = json
   }
@@ -41,7 +41,7 @@ export class Reporter {
     this.#quiet = quiet
   }
 
-  tell({ agent, program, event, fields = {} }: Happening): void {
+  tell({ agent, program, event, fields = {} }: FleetEvent): void {
     const at = new Date(this.#shell.clock.wall())
     if (this.#json) {
       const line = JSON.stringify({ at: at.toISOString(), agent, program, event, ...fields }, plainErrors)

@@ -12,15 +12,15 @@ export interface Fleet {
   readonly remote: string | null
   readonly branch: string
   readonly settings: FleetSettings
-  readonly orchestrator: Member
-  readonly workers: readonly Worker[]
+  readonly orchestrator: AgentSpec
+  readonly workers: readonly WorkerSpec[]
   /** What `--demo` deals: a file with tasks, or null. */
   readonly demo: string | null
 }
 
 export type FleetSettings = Readonly<Partial<Record<SettingName, string>>>
 
-export interface Member {
+export interface AgentSpec {
   readonly agent: string
   readonly role: string
   /** Command that wakes it; null runs no watcher. */
@@ -28,7 +28,7 @@ export interface Member {
   readonly settings: FleetSettings
 }
 
-export interface Worker extends Member {
+export interface WorkerSpec extends AgentSpec {
   readonly number: number
   /** Command that does its tasks; null runs no `s2 work`: somebody else works there. */
   readonly exec: string | null
@@ -94,13 +94,13 @@ export function parseFleet(value: unknown, path: string): Fleet {
   return fleet
 }
 
-function readOrchestrator(fields: Fields): Member {
+function readOrchestrator(fields: Fields): AgentSpec {
   const member = { ...readMember(fields), agent: ORCHESTRATOR, role: fields.text('role') ?? ORCHESTRATOR }
   fields.refuseOthers()
   return member
 }
 
-function readWorker(fields: Fields, base: string): Worker {
+function readWorker(fields: Fields, base: string): WorkerSpec {
   const number = fields.number('number')
   const role = fields.text('role')
   if (role === null) fields.fault('role is missing: say what kind of work it does, for example "backend"')
@@ -117,7 +117,7 @@ function readWorker(fields: Fields, base: string): Worker {
   return worker
 }
 
-function readMember(fields: Fields): Pick<Member, 'wake' | 'settings'> {
+function readMember(fields: Fields): Pick<AgentSpec, 'wake' | 'settings'> {
   return { wake: fields.text('wake'), settings: readSettingsOf(fields) }
 }
 
@@ -177,7 +177,7 @@ function relativeTo(folder: string, path: string | null): string | null {
   return path === null ? null : resolve(folder, path)
 }
 
-function checkNumbers(workers: readonly Worker[], faults: string[]): void {
+function checkNumbers(workers: readonly WorkerSpec[], faults: string[]): void {
   const seen = new Set<number>()
   for (const { number } of workers) {
     if (seen.has(number)) faults.push(`two workers have the number ${number}: each needs one of its own`)

@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import type { ProgramName } from '#runtime/settings.ts'
-import { type Fleet, type FleetSettings, type Member, ORCHESTRATOR, type Worker } from './fleet-file.ts'
-import { MARK } from './process-tree.ts'
 import { programCommand } from '#runtime/program-command.ts'
+import type { ProgramName } from '#runtime/settings.ts'
+import { type AgentSpec, type Fleet, type FleetSettings, ORCHESTRATOR, type WorkerSpec } from './fleet-file.ts'
+import { MARK } from './process-tree.ts'
 
 /** One program of a local fleet, as it is started. */
 export interface ProgramPlan {
@@ -19,7 +19,7 @@ export interface ProgramPlan {
 
 export const STAGE = { bridge: 0, orchestrator: 1, credentials: 2, hosts: 3, agents: 4 } as const
 
-export interface Surroundings {
+export interface PlanContext {
   /** The fleet's state folder, which is the orchestrator's too. */
   readonly state: string
   /** Where `s2 up` was called. */
@@ -47,10 +47,10 @@ export function bridgeUrlOf({ listen }: Fleet): string {
 }
 
 /** Which programs run for whom, and with what settings. */
-export function planPrograms(fleet: Fleet, around: Surroundings): ProgramPlan[] {
+export function planPrograms(fleet: Fleet, around: PlanContext): ProgramPlan[] {
   const { orchestrator } = fleet
   const plan = (
-    member: Member,
+    member: AgentSpec,
     program: ProgramName,
     stage: number,
     decided: FleetSettings,
@@ -64,11 +64,11 @@ export function planPrograms(fleet: Fleet, around: Surroundings): ProgramPlan[] 
     folder: folder ?? around.folder,
     stage,
   })
-  const wakes = (member: Member, stage: number, source: string): ProgramPlan[] =>
+  const wakes = (member: AgentSpec, stage: number, source: string): ProgramPlan[] =>
     member.wake === null ? [] : [plan(member, 'fs-watcher', stage, { S2_SOURCE: source, S2_WAKE: member.wake })]
-  const host = (member: Member, stage: number): ProgramPlan =>
+  const host = (member: AgentSpec, stage: number): ProgramPlan =>
     plan(member, 'keepalive', stage, { S2_HOST: member.agent })
-  const works = (worker: Worker): ProgramPlan[] =>
+  const works = (worker: WorkerSpec): ProgramPlan[] =>
     worker.exec === null ? [] : [plan(worker, 's2', STAGE.agents, {}, ['work', '--exec', worker.exec], worker.folder)]
   const { host: name, port } = fleet.listen
   const listen = `${name.includes(':') ? `[${name}]` : name}:${port}`
@@ -97,9 +97,9 @@ const ONE_HEAP = { MALLOC_ARENA_MAX: '1' }
 /** What the environment says wins over the fleet file, as with any settings file; what `s2 up` decides wins over both. */
 function envFor(
   fleet: Fleet,
-  member: Member,
+  member: AgentSpec,
   decided: FleetSettings,
-  { env, state }: Surroundings,
+  { env, state }: PlanContext,
 ): ProgramPlan['env'] {
   const folder = stateOf(member.agent, state)
   return { ...fleet.settings, ...member.settings, ...withoutDecided(env), ...decided, S2_STATE: folder, [MARK]: folder }
@@ -108,6 +108,6 @@ function envFor(
 /** Settings of `s2 up` itself that would be wrong for what it starts. */
 const OWN = /^S2_(STATE|STORE|LISTEN|HEALTH|WORKER|HOST|SOURCE|WAKE|GIT_REMOTE|GIT_BRANCH|BRIDGE_URL)$/
 
-function withoutDecided(env: Surroundings['env']): Surroundings['env'] {
+function withoutDecided(env: PlanContext['env']): PlanContext['env'] {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !OWN.test(name)))
 }

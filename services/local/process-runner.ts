@@ -1,27 +1,27 @@
 import { join } from 'node:path'
+import { type AgentAction, type AgentProcesses, type ControlledFleet, findAgent } from '#console/fleet-control.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
+import { ChildLog } from './child-log.ts'
 import { startChild } from './child-process.ts'
-import { type Act, type Commanded, findMember, type MemberStatus } from '#console/fleet-control.ts'
 import type { Fleet } from './fleet-file.ts'
-import { Journal } from './child-log.ts'
-import { freeze, killAll, markedBy, thaw } from './process-tree.ts'
 import { type ProgramPlan, stateOf } from './process-plan.ts'
-import { Supervisor, type SupervisorEvent } from './process-supervisor.ts'
+import { ProcessSupervisor, type SupervisorEvent } from './process-supervisor.ts'
+import { freeze, killAll, markedBy, thaw } from './process-tree.ts'
 
 /** Something a person wants to see at once. */
-export interface LocalEvent {
+export interface ProcessEvent {
   readonly agent: string
   readonly program: string
   readonly event: string
   readonly fields: Readonly<Record<string, unknown>>
 }
 
-export interface LocalParts {
+export interface ProcessRunnerParts {
   readonly clock: Clock
   readonly chance: Chance
   readonly state: string
-  say(event: LocalEvent): void
+  say(event: ProcessEvent): void
   /** A program refuses its configuration: starting it again would not help. */
   onMisconfigured(program: ProgramPlan, why: string): void
 }
@@ -33,15 +33,15 @@ const LAST_LINES = 12
 
 interface Run {
   readonly plan: ProgramPlan
-  readonly supervisor: Supervisor
-  readonly journal: Journal
+  readonly supervisor: ProcessSupervisor
+  readonly journal: ChildLog
 }
 
-type MemberState = MemberStatus['state']
+type MemberState = AgentProcesses['state']
 
 /** The programs of a local fleet: kept running, frozen, thawed, killed, and drained. */
-export class LocalFleet implements Commanded {
-  readonly #parts: LocalParts
+export class ProcessRunner implements ControlledFleet {
+  readonly #parts: ProcessRunnerParts
   readonly #members: readonly { readonly agent: string; readonly role: string }[]
   readonly #states = new Map<string, MemberState>()
   readonly #runs: Run[] = []
@@ -50,7 +50,7 @@ export class LocalFleet implements Commanded {
   /** Whether all are killed at once, for good. */
   #hurried = false
 
-  constructor(fleet: Fleet, parts: LocalParts) {
+  constructor(fleet: Fleet, parts: ProcessRunnerParts) {
     this.#parts = parts
     this.#members = [fleet.orchestrator, ...fleet.workers].map(({ agent, role }) => ({ agent, role }))
   }
@@ -60,7 +60,7 @@ export class LocalFleet implements Commanded {
     for (const plan of plans) this.#runs.push(this.#run(plan))
   }
 
-  members(): MemberStatus[] {
+  members(): AgentProcesses[] {
     return this.#members.map(({ agent, role }) => ({
       agent,
       role,
@@ -76,8 +76,8 @@ export class LocalFleet implements Commanded {
     }))
   }
 
-  async act(act: Act, name: string): Promise<number> {
-    const { agent } = findMember(this.#members, name)
+  async act(act: AgentAction, name: string): Promise<number> {
+    const { agent } = findAgent(this.#members, name)
     const acting = this.#acting.then(() => this.#act(act, agent))
     this.#acting = acting.catch(() => undefined)
     return await acting
@@ -107,9 +107,9 @@ export class LocalFleet implements Commanded {
   #run(plan: ProgramPlan): Run {
     const { clock, chance, state, say } = this.#parts
     const program = plan.program === 's2' ? 'work' : plan.program
-    const journal = new Journal(join(state, 'logs', `${plan.agent}-${program}.log`))
+    const journal = new ChildLog(join(state, 'logs', `${plan.agent}-${program}.log`))
     const echo = new Echo(clock)
-    const supervisor = new Supervisor({
+    const supervisor = new ProcessSupervisor({
       clock,
       chance,
       start: () => {
@@ -137,7 +137,7 @@ export class LocalFleet implements Commanded {
     return this.#hurried || event.againInMs === null || this.#states.get(agent) === 'killed'
   }
 
-  async #act(act: Act, agent: string): Promise<number> {
+  async #act(act: AgentAction, agent: string): Promise<number> {
     const { clock, state, say } = this.#parts
     const folder = stateOf(agent, state)
     const isIts = (mark: string): boolean => mark === folder
@@ -201,7 +201,7 @@ class Echo {
     return this.#last.filter((line) => !line.startsWith('{'))
   }
 
-  take(line: string): Pick<LocalEvent, 'event' | 'fields'> | null {
+  take(line: string): Pick<ProcessEvent, 'event' | 'fields'> | null {
     this.#last = [...this.#last, line].slice(-LAST_LINES)
     const said = readEvent(line)
     if (said === null) return null
@@ -213,7 +213,7 @@ class Echo {
   }
 }
 
-function readEvent(line: string): Pick<LocalEvent, 'event' | 'fields'> | null {
+function readEvent(line: string): Pick<ProcessEvent, 'event' | 'fields'> | null {
   if (!line.startsWith('{')) return null
   try {
     const { level, event, at: _at, program: _program, ...fields } = JSON.parse(line) as Record<string, unknown>

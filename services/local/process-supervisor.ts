@@ -2,7 +2,7 @@ import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 
 /** A program that runs. */
-export interface Child {
+export interface RunningChild {
   readonly pid: number
   /** Settles when it has ended, never rejects. */
   readonly ended: Promise<ChildEnd>
@@ -15,11 +15,11 @@ export interface ChildEnd {
   readonly signal: NodeJS.Signals | null
 }
 
-export interface SupervisorParts {
+export interface ProcessSupervisorParts {
   readonly clock: Clock
   readonly chance: Chance
   /** Starts the program. Throws when it cannot be started. */
-  start(): Child
+  start(): RunningChild
   say(event: SupervisorEvent): void
 }
 
@@ -36,18 +36,18 @@ export const RESTART = { firstMs: 500, mostMs: 30_000 }
 export const STABLE_MS = 60_000
 
 /** Keeps one program running: starts it again when it ends, with full jitter, until it is held or stopped. */
-export class Supervisor {
-  readonly #parts: SupervisorParts
+export class ProcessSupervisor {
+  readonly #parts: ProcessSupervisorParts
   readonly #stopped = new AbortController()
   #pause = new AbortController()
   #held = false
   #release = Promise.withResolvers<void>()
-  #child: Child | null = null
+  #child: RunningChild | null = null
   #failures = 0
   #starts = 0
   readonly #done: Promise<void>
 
-  constructor(parts: SupervisorParts) {
+  constructor(parts: ProcessSupervisorParts) {
     this.#parts = parts
     this.#done = this.#keep()
   }
@@ -91,7 +91,7 @@ export class Supervisor {
     await this.#done
   }
 
-  async #end(child: Child, graceMs: number): Promise<void> {
+  async #end(child: RunningChild, graceMs: number): Promise<void> {
     const ended = new AbortController()
     void child.ended.then(() => ended.abort())
     child.signal('SIGTERM')

@@ -9,13 +9,13 @@ import { type ProcessStat, readStat } from '#runtime/process-stat.ts'
 export const MARK = 'FLEET_MEMBER'
 
 /** A process, by what proc(5) says of it. */
-export interface Process extends Pick<ProcessStat, 'state' | 'parent' | 'startedAt'> {
+export interface ProcessEntry extends Pick<ProcessStat, 'state' | 'parent' | 'startedAt'> {
   readonly pid: number
   readonly mark: string | null
 }
 
 /** All processes of this machine that we may look at. */
-export function processes(): Process[] {
+export function processes(): ProcessEntry[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .flatMap((name) => {
@@ -24,7 +24,7 @@ export function processes(): Process[] {
     })
 }
 
-function readProcess(pid: number): Process | null {
+function readProcess(pid: number): ProcessEntry | null {
   try {
     const { state, parent, startedAt } = readStat(readFileSync(`/proc/${pid}/stat`, 'latin1'))
     return { pid, state, parent, startedAt, mark: readMark(pid) }
@@ -43,7 +43,7 @@ function readMark(pid: number): string | null {
 }
 
 /** Those whose mark is wanted, and everything beneath them, whatever its environment. Dead ones are left out. */
-export function familyOf(all: readonly Process[], wanted: (mark: string) => boolean): Process[] {
+export function descendantsOf(all: readonly ProcessEntry[], wanted: (mark: string) => boolean): ProcessEntry[] {
   const family = new Set(all.filter(({ mark }) => mark !== null && wanted(mark)).map(({ pid }) => pid))
   for (let before = -1; before !== family.size; ) {
     before = family.size
@@ -68,17 +68,17 @@ const ROUND_MS = 10
 /** Stops all of them, and what they start meanwhile. Answers how many there are; none can act when it returns. */
 export async function freeze(wanted: (mark: string) => boolean, clock: Clock): Promise<number> {
   for (let round = 0; round < ROUNDS; round += 1) {
-    const family = familyOf(processes(), wanted)
+    const family = descendantsOf(processes(), wanted)
     const moving = family.filter(({ state }) => state !== 'T' && state !== 't')
     if (moving.length === 0) return family.length
     for (const { pid } of moving) send(pid, 'SIGSTOP')
     await clock.sleep(ROUND_MS)
   }
-  return familyOf(processes(), wanted).length
+  return descendantsOf(processes(), wanted).length
 }
 
 export function thaw(wanted: (mark: string) => boolean): number {
-  const family = familyOf(processes(), wanted)
+  const family = descendantsOf(processes(), wanted)
   for (const { pid } of family) send(pid, 'SIGCONT')
   return family.length
 }
@@ -87,12 +87,12 @@ export function thaw(wanted: (mark: string) => boolean): number {
 export async function killAll(wanted: (mark: string) => boolean, clock: Clock): Promise<number> {
   let left = 0
   for (let round = 0; round < ROUNDS; round += 1) {
-    const family = familyOf(processes(), wanted)
+    const family = descendantsOf(processes(), wanted)
     left = family.length
     if (left === 0) return 0
     // Stopped first, so that nobody sees the others die and starts something new.
     for (const { pid } of family) send(pid, 'SIGSTOP')
-    for (const { pid } of familyOf(processes(), wanted)) send(pid, 'SIGKILL')
+    for (const { pid } of descendantsOf(processes(), wanted)) send(pid, 'SIGKILL')
     await clock.sleep(ROUND_MS)
   }
   return left

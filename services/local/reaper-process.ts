@@ -2,11 +2,11 @@ import { spawn } from 'node:child_process'
 import type { Writable } from 'node:stream'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { signalGroup } from '#runtime/command.ts'
-import { MARK } from './process-tree.ts'
 import { programCommand } from '#runtime/program-command.ts'
-import { type Child, type ChildEnd, Supervisor } from './process-supervisor.ts'
+import { type ChildEnd, ProcessSupervisor, type RunningChild } from './process-supervisor.ts'
+import { MARK } from './process-tree.ts'
 
-export interface GuardParts {
+export interface ReaperParts {
   readonly clock: Clock
   readonly chance: Chance
   readonly env: Readonly<Record<string, string | undefined>>
@@ -18,10 +18,10 @@ const END_MS = 3_000
  * A process that outlives us and ends the fleet of a state folder when we die, however we die: it waits at a pipe whose
  * other end only we hold. When we end in order we say so through the pipe.
  */
-export function guardFleet(state: string, { clock, chance, env }: GuardParts): AsyncDisposable {
+export function startReaper(state: string, { clock, chance, env }: ReaperParts): AsyncDisposable {
   let pipe: Writable | null = null
   let ended: Promise<ChildEnd> | null = null
-  const start = (): Child => {
+  const start = (): RunningChild => {
     const [file, ...args] = programCommand('s2', 'guard', state)
     const own = Object.entries(env).filter(([name]) => name !== MARK && !name.startsWith('S2_'))
     const child = spawn(file, args, {
@@ -38,7 +38,7 @@ export function guardFleet(state: string, { clock, chance, env }: GuardParts): A
     ended = new Promise((resolve) => child.once('exit', (code, signal) => resolve({ code, signal })))
     return { pid, ended, signal: (signal) => signalGroup(pid, signal) }
   }
-  const supervisor = new Supervisor({ clock, chance, start, say: () => undefined })
+  const supervisor = new ProcessSupervisor({ clock, chance, start, say: () => undefined })
   return {
     [Symbol.asyncDispose]: async () => {
       supervisor.hold()

@@ -1,25 +1,25 @@
+import type { CommandContext } from '#console/context.ts'
+import { failureOf } from '#console/failure.ts'
+import { type FleetOverview, readOverview, renderOverview } from '#console/fleet-overview.ts'
+import { painter, showLive } from '#console/screen.ts'
 import { agentNames } from '#fleet/conversation.ts'
-import { readLetter } from '#fleet/task-messages.ts'
+import { readTaskMessage } from '#fleet/task-messages.ts'
 import { backoff } from '#runtime/backoff.ts'
 import { Loop } from '#runtime/loop.ts'
 import { Inbox } from '#spool/inbox.ts'
 import type { Store } from '#store/store.ts'
-import { failureOf } from '#console/failure.ts'
-import { type Overview, readOverview, renderOverview } from '#console/fleet-overview.ts'
-import { painter, show } from '#console/screen.ts'
-import type { Shell } from '#console/context.ts'
-import { Dealer, type DemoTask } from './demo-tasks.ts'
+import { DemoDealer, type DemoTask } from './demo-tasks.ts'
+import type { EventReporter } from './event-reporter.ts'
 import { ORCHESTRATOR } from './fleet-file.ts'
-import type { LocalFleet } from './process-runner.ts'
-import type { Reporter } from './event-reporter.ts'
+import type { ProcessRunner } from './process-runner.ts'
 
-export interface StayParts {
+export interface RunFleetParts {
   readonly state: string
   readonly lifetimeMs: number
-  readonly shell: Shell
-  readonly reporter: Reporter
+  readonly shell: CommandContext
+  readonly reporter: EventReporter
   readonly store: Store
-  readonly local: LocalFleet
+  readonly local: ProcessRunner
   readonly ending: AbortController
   /** Renews the credentials that are about to end. */
   tend(): Promise<void>
@@ -32,7 +32,7 @@ const DEAL_MS = 700
 const MAIL_MS = 500
 
 /** Stays with a fleet until it shall end: tends its credentials, plays the demo, shows the live table where there is a terminal. */
-export async function stay(parts: StayParts, tasks: readonly DemoTask[] | null): Promise<void> {
+export async function runFleet(parts: RunFleetParts, tasks: readonly DemoTask[] | null): Promise<void> {
   const { lifetimeMs, shell, reporter, ending, tend } = parts
   const loops = [repeat('renewing credentials', tend, Math.min(lifetimeMs / 4, TEND_MS), parts)]
   if (tasks !== null) loops.push(...playOrchestrator(tasks, parts))
@@ -51,7 +51,7 @@ function repeat(
   what: string,
   chore: () => Promise<unknown>,
   everyMs: number,
-  { shell, reporter, ending }: StayParts,
+  { shell, reporter, ending }: RunFleetParts,
 ): Loop {
   let failures = 0
   let isFirst = true
@@ -74,14 +74,14 @@ function repeat(
 }
 
 /** The demo's orchestrator: it deals tasks, and reads what becomes of them. */
-function playOrchestrator(tasks: readonly DemoTask[], parts: StayParts): Loop[] {
+function playOrchestrator(tasks: readonly DemoTask[], parts: RunFleetParts): Loop[] {
   const { shell, state, reporter, store } = parts
-  const dealer = new Dealer(tasks, { store, clock: shell.clock, chance: shell.chance })
+  const dealer = new DemoDealer(tasks, { store, clock: shell.clock, chance: shell.chance })
   const inbox = new Inbox(state)
   const read = async (): Promise<void> => {
     await inbox.ack(await inbox.list('cur'))
     for (const { text } of await inbox.take(100)) {
-      const letter = readLetter(text)
+      const letter = readTaskMessage(text)
       if (letter?.type === 'task_moved') {
         const agentOf = agentNames(await store.conversations())
         const [from, to] = [letter.from, letter.to].map((who) => (who === null ? 'nobody' : agentOf(who)))
@@ -100,12 +100,12 @@ function playOrchestrator(tasks: readonly DemoTask[], parts: StayParts): Loop[] 
   ]
 }
 
-async function showTable({ shell, reporter, ending, store, local }: StayParts): Promise<void> {
+async function showTable({ shell, reporter, ending, store, local }: RunFleetParts): Promise<void> {
   const paint = painter(shell)
-  let last: Overview | null = null
+  let last: FleetOverview | null = null
   reporter.keepQuiet(true)
   try {
-    await show(
+    await showLive(
       shell,
       async (columns, rows) => {
         let trouble = ''

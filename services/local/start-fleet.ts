@@ -1,34 +1,34 @@
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import type { CommandContext } from '#console/context.ts'
+import { serveControl } from '#console/fleet-control.ts'
+import { quoted } from '#console/shell-quote.ts'
+import { storeParts } from '#console/store-access.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { askHealth } from '#runtime/health-client.ts'
+import { enrolWorkers } from '#issuing/enrol-workers.ts'
+import { GitPublisher, makeRemote } from '#issuing/git-publisher.ts'
 import { ConfigError } from '#runtime/config.ts'
+import { askHealth } from '#runtime/health-client.ts'
 import { parseAddress } from '#runtime/settings.ts'
 import { readCredentials } from '#spool/credentials.ts'
 import { openStore } from '#store/open-store.ts'
 import type { Store } from '#store/store.ts'
-import { makeRemote, Publication } from '#issuing/git-publisher.ts'
-import { quoted } from '#console/shell-quote.ts'
-import { storeParts } from '#console/store-access.ts'
-import type { Shell } from '#console/context.ts'
-import { serveControl } from '#console/fleet-control.ts'
 import type { DemoTask } from './demo-tasks.ts'
-import { enlist } from '#issuing/enrol-workers.ts'
-import { type Fleet, type Member, ORCHESTRATOR } from './fleet-file.ts'
-import { guardFleet } from './reaper-process.ts'
-import { LocalFleet } from './process-runner.ts'
-import { killAll, markedBy } from './process-tree.ts'
+import type { EventReporter } from './event-reporter.ts'
+import { type AgentSpec, type Fleet, ORCHESTRATOR } from './fleet-file.ts'
 import { bridgeUrlOf, localRemote, type ProgramPlan, planPrograms, remoteOf, STAGE, stateOf } from './process-plan.ts'
-import type { Reporter } from './event-reporter.ts'
-import { stay } from './run-fleet.ts'
+import { ProcessRunner } from './process-runner.ts'
+import { killAll, markedBy } from './process-tree.ts'
+import { startReaper } from './reaper-process.ts'
+import { runFleet } from './run-fleet.ts'
 
-export interface RaiseParts {
+export interface StartFleetParts {
   readonly fleet: Fleet
   readonly state: string
   readonly lifetimeMs: number
   readonly gitTimeoutMs: number
-  readonly shell: Shell
-  readonly reporter: Reporter
+  readonly shell: CommandContext
+  readonly reporter: EventReporter
   /** Aborts when the fleet shall end; we abort it ourselves when it cannot be. */
   readonly ending: AbortController
   /** Aborts when it shall not be waited for that programs finish what they have in hand. */
@@ -36,7 +36,7 @@ export interface RaiseParts {
 }
 
 /** A local fleet that is up. Disposing ends it. */
-export interface Raised extends AsyncDisposable {
+export interface StartedFleet extends AsyncDisposable {
   /** Stays until the fleet shall end; deals these tasks meanwhile, if there are any. Throws why it could not stay. */
   run(tasks: readonly DemoTask[] | null): Promise<void>
 }
@@ -46,7 +46,7 @@ const CREDENTIALS_MS = 5_000
 const LOOK_MS = 50
 
 /** Brings up the bridge, opens what conversations are missing, and starts everybody else. */
-export async function raiseFleet(asked: RaiseParts): Promise<Raised> {
+export async function startFleet(asked: StartFleetParts): Promise<StartedFleet> {
   const parts = { ...asked, fleet: listeningWhere(asked.fleet, asked.shell.env.S2_LISTEN) }
   const { fleet, state, shell } = parts
   const { clock, chance, env } = shell
@@ -55,7 +55,7 @@ export async function raiseFleet(asked: RaiseParts): Promise<Raised> {
   const local = localFleet(parts, fate)
   stack.use(await serveControl(local, state))
   await clearStage(parts)
-  stack.use(guardFleet(state, { clock, chance, env }))
+  stack.use(startReaper(state, { clock, chance, env }))
   if (fleet.remote === null) await makeRemote(localRemote(state), fleet.branch, parts.gitTimeoutMs, shell)
   const plans = planPrograms(fleet, { state, folder: shell.folder, env })
   stack.defer(() => lower(local, plans, parts))
@@ -73,7 +73,7 @@ export async function raiseFleet(asked: RaiseParts): Promise<Raised> {
   const kept = stack.move()
   return {
     run: async (tasks) => {
-      await stay({ ...parts, store, local, tend }, tasks)
+      await runFleet({ ...parts, store, local, tend }, tasks)
       fate.refuseIfFailed()
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
@@ -105,8 +105,8 @@ class Fate {
   }
 }
 
-function localFleet({ fleet, state, shell, reporter }: RaiseParts, fate: Fate): LocalFleet {
-  return new LocalFleet(fleet, {
+function localFleet({ fleet, state, shell, reporter }: StartFleetParts, fate: Fate): ProcessRunner {
+  return new ProcessRunner(fleet, {
     clock: shell.clock,
     chance: shell.chance,
     state,
@@ -117,30 +117,34 @@ function localFleet({ fleet, state, shell, reporter }: RaiseParts, fate: Fate): 
 }
 
 /** Ends what a former fleet may have left, and tells a taken port before anything is started. */
-async function clearStage({ state, fleet, shell }: RaiseParts): Promise<void> {
+async function clearStage({ state, fleet, shell }: StartFleetParts): Promise<void> {
   const left = await killAll(markedBy(state), shell.clock)
   if (left > 0) throw new S2Error('internal', `${left} processes of a former fleet in ${state} cannot be ended`)
   await checkFree(fleet.listen)
 }
 
 /** For as long as credentials are pushed only: its repository holds their secrets. */
-async function openRemote({ fleet, state, gitTimeoutMs, shell }: RaiseParts): Promise<Publication> {
+async function openRemote({ fleet, state, gitTimeoutMs, shell }: StartFleetParts): Promise<GitPublisher> {
   const folder = join(state, 'publication.git')
   const config = { remote: remoteOf(fleet, state), branch: fleet.branch, timeoutMs: gitTimeoutMs, folder }
-  return await Publication.open(config, shell)
+  return await GitPublisher.open(config, shell)
 }
 
-async function lower(local: LocalFleet, plans: readonly ProgramPlan[], { reporter, hurry }: RaiseParts): Promise<void> {
+async function lower(
+  local: ProcessRunner,
+  plans: readonly ProgramPlan[],
+  { reporter, hurry }: StartFleetParts,
+): Promise<void> {
   reporter.tell({ agent: ORCHESTRATOR, program: 's2 up', event: 'ending', fields: { programs: plans.length } })
   await local.stop(hurry)
   reporter.tell({ agent: ORCHESTRATOR, program: 's2 up', event: 'all programs have ended' })
 }
 
-async function tendCredentials(store: Store, parts: RaiseParts): Promise<void> {
+async function tendCredentials(store: Store, parts: StartFleetParts): Promise<void> {
   await using publication = await openRemote(parts)
   const { fleet, state, lifetimeMs, shell, reporter } = parts
   const config = { state, bridgeUrl: bridgeUrlOf(fleet), lifetimeMs }
-  const pushed = await enlist(fleet, config, { store, publication, clock: shell.clock })
+  const pushed = await enrolWorkers(fleet, config, { store, publication, clock: shell.clock })
   if (pushed.length === 0) return
   const text = `credentials pushed for ${pushed.join(', ')}`
   reporter.tell({ agent: ORCHESTRATOR, program: 's2 up', event: 'enlisted', fields: { text } })
@@ -175,10 +179,10 @@ async function checkFree({ host, port }: Fleet['listen']): Promise<void> {
  * Gives cred-sync time to bring the first credentials, so that nobody begins by missing them. Whoever's are late gets them
  * all the same, when they come.
  */
-async function untilCredentials({ fleet, state, shell, ending }: RaiseParts): Promise<void> {
+async function untilCredentials({ fleet, state, shell, ending }: StartFleetParts): Promise<void> {
   const { clock } = shell
   const began = clock.now()
-  const hasOne = async ({ agent }: Member): Promise<boolean> =>
+  const hasOne = async ({ agent }: AgentSpec): Promise<boolean> =>
     (await readCredentials(stateOf(agent, state), clock.wall())).credentials.length > 0
   while (clock.now() - began < CREDENTIALS_MS && !ending.signal.aborted) {
     if ((await Promise.all(fleet.workers.map(hasOne))).every((has) => has)) return
@@ -186,7 +190,7 @@ async function untilCredentials({ fleet, state, shell, ending }: RaiseParts): Pr
   }
 }
 
-async function untilReady({ state, shell, ending }: RaiseParts, fate: Fate): Promise<void> {
+async function untilReady({ state, shell, ending }: StartFleetParts, fate: Fate): Promise<void> {
   const { clock } = shell
   const began = clock.now()
   for (;;) {

@@ -1,15 +1,15 @@
 import { endsOf } from '#fleet/conversation.ts'
 import type { NewIncident } from '#fleet/incident.ts'
 import { blinked } from '#fleet/liveness.ts'
-import type { PlannedMove } from '#fleet/task-reassignment.ts'
 import type { SessionId } from '#fleet/session.ts'
+import type { PlannedMove } from '#fleet/task-reassignment.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Store } from '#store/store.ts'
 import type { WatchConfig } from './config.ts'
 import { type Decision, decide } from './decide.ts'
-import { inHelpings } from './time-slice.ts'
-import type { Incidents } from './open-incidents.ts'
+import type { OpenIncidents } from './open-incidents.ts'
+import { inSlices } from './time-slice.ts'
 import type { Passed, View } from './view.ts'
 
 /** How often open tasks are read though nothing happened: so long may a task lie that nobody was given. */
@@ -23,7 +23,7 @@ export interface LookParts {
   readonly store: Store
   readonly clock: Clock
   readonly log: Log
-  readonly incidents: Incidents
+  readonly incidents: OpenIncidents
 }
 
 interface Deeds {
@@ -108,7 +108,7 @@ async function readAgents(view: View, { store, clock }: LookParts): Promise<void
   const { roster, tasks, silent } = view
   // by the clock as it goes on: whoever is new has a full silence from now, not from when it was asked
   const learning = roster.learn(endsOf(await store.conversations()), () => clock.now())
-  await inHelpings(learning, clock)
+  await inSlices(learning, clock)
   const holders = tasks.flatMap(({ holder }) => (holder === null ? [] : [holder]))
   view.ended = new Set(holders.filter((holder) => roster.agentOf(holder) === undefined))
   for (const agent of silent) if (!roster.has(agent)) silent.delete(agent)

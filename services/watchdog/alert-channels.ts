@@ -2,14 +2,14 @@ import { request as httpRequest } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import type { Alert } from '#fleet/incident.ts'
 import { redact } from '#fleet/redact.ts'
-import { bounded } from '#runtime/bounded-wait.ts'
+import { boundedWait } from '#runtime/bounded-wait.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { type Command, hasSucceeded, howItEnded, runCommand } from '#runtime/command.ts'
 import type { Log } from '#runtime/log.ts'
 import type { WatchConfig } from './config.ts'
 
 /** A way to tell people of an incident. */
-export interface Channel {
+export interface AlertChannel {
   readonly name: string
   /** Tells one alert; rejects when it was not taken. Bounded in time, and ends early when the signal aborts. */
   tell(alert: Alert, signal: AbortSignal): Promise<void>
@@ -20,7 +20,7 @@ export const TELL_TIMEOUT_MS = 10_000
 const STDERR_MAX = 2_000
 
 /** The channels that are configured; the log is always one. */
-export function openChannels(config: WatchConfig, clock: Clock, log: Log): Channel[] {
+export function openChannels(config: WatchConfig, clock: Clock, log: Log): AlertChannel[] {
   const { alertExec, alertWebhook } = config
   return [
     logChannel(log),
@@ -29,7 +29,7 @@ export function openChannels(config: WatchConfig, clock: Clock, log: Log): Chann
   ]
 }
 
-export function logChannel(log: Log): Channel {
+export function logChannel(log: Log): AlertChannel {
   return {
     name: 'log',
     tell: async (alert) => {
@@ -41,7 +41,7 @@ export function logChannel(log: Log): Channel {
 }
 
 /** Runs a command with the alert as JSON on its standard input; exit code 0 says that it was taken. */
-export function execChannel({ argv, env }: Pick<Command, 'argv' | 'env'>, clock: Clock): Channel {
+export function execChannel({ argv, env }: Pick<Command, 'argv' | 'env'>, clock: Clock): AlertChannel {
   return {
     name: 'exec',
     tell: async (alert, signal) => {
@@ -58,12 +58,12 @@ export function execChannel({ argv, env }: Pick<Command, 'argv' | 'env'>, clock:
 }
 
 /** Posts the alert as JSON; only an answer of 2xx says that it was taken, and redirections are not followed. */
-export function webhookChannel(url: URL, clock: Clock): Channel {
+export function webhookChannel(url: URL, clock: Clock): AlertChannel {
   return {
     name: 'webhook',
     tell: async (alert, signal) => {
       const body = JSON.stringify(content(alert))
-      const status = await bounded((over) => post(url, body, over), TELL_TIMEOUT_MS, clock, signal)
+      const status = await boundedWait((over) => post(url, body, over), TELL_TIMEOUT_MS, clock, signal)
       if (status < 200 || status > 299) throw new Error(`the webhook did not take it: status ${status}`)
     },
   }

@@ -4,9 +4,9 @@ import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { Store } from '#store/store.ts'
-import { type Channel, TELL_TIMEOUT_MS } from './alert-channels.ts'
+import { type AlertChannel, TELL_TIMEOUT_MS } from './alert-channels.ts'
 
-export interface TellerParts {
+export interface AlertSenderParts {
   readonly store: Store
   readonly clock: Clock
   readonly log: Log
@@ -28,9 +28,9 @@ const RETRY = { firstMs: 1_000, mostMs: 300_000 }
  * Tells the alerts of one channel, one after the other, in a loop of its own: a channel that hangs holds up neither a
  * look nor another channel. What it could not tell stays in the store and comes again.
  */
-export class Teller {
-  readonly #channel: Channel
-  readonly #parts: TellerParts
+export class AlertSender {
+  readonly #channel: AlertChannel
+  readonly #parts: AlertSenderParts
   readonly #loop: Loop
   /** Told, but not settled as the store was away: never told again by this watchdog. */
   readonly #told = new Set<string>()
@@ -39,7 +39,7 @@ export class Teller {
   #failures = 0
   #claimedAt = Number.NEGATIVE_INFINITY
 
-  constructor(channel: Channel, parts: TellerParts) {
+  constructor(channel: AlertChannel, parts: AlertSenderParts) {
     this.#channel = channel
     this.#parts = parts
     this.#loop = new Loop({

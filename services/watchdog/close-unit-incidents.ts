@@ -1,13 +1,13 @@
 import { unitOf } from '#fleet/incident.ts'
-import { askHealth, healthSocket } from '#runtime/health-client.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { runCommand } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
+import { askHealth, healthSocket } from '#runtime/health-client.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { Store } from '#store/store.ts'
 
-export interface RecoveredParts {
+export interface CloseUnitIncidentsParts {
   readonly store: Pick<Store, 'incidents' | 'closeIncident'>
   readonly clock: Clock
   readonly log: Pick<Log, 'info' | 'debug'>
@@ -29,7 +29,7 @@ const STEADY_MS = 20_000
  * Closes incidents of units that had failed and are up again. The service manager opens them (`s2 incident open`); that a unit
  * is back it tells nobody, so the programs themselves are asked.
  */
-export function closeRecovered(parts: RecoveredParts): Loop {
+export function closeUnitIncidents(parts: CloseUnitIncidentsParts): Loop {
   const { store, clock, log, signal, channels } = parts
   const upSince = new Map<string, number>()
   return new Loop({
@@ -56,14 +56,14 @@ export function closeRecovered(parts: RecoveredParts): Loop {
 }
 
 /** The program says so itself, or the service manager where the program answers elsewhere. */
-async function isUp({ state, isActive }: RecoveredParts, unit: string): Promise<boolean> {
+async function isUp({ state, isActive }: CloseUnitIncidentsParts, unit: string): Promise<boolean> {
   const program = unit.replace(/^s2-/, '')
   const health = await askHealth(program, { path: healthSocket(state, program) })
   return health.state === 'away' ? await isActive(unit) : health.state === 'ready'
 }
 
 /** Asks the service manager, the machine's and our own; where there is none, nothing is active. */
-export function askManager(env: Env, clock: Clock, signal: AbortSignal): RecoveredParts['isActive'] {
+export function askManager(env: Env, clock: Clock, signal: AbortSignal): CloseUnitIncidentsParts['isActive'] {
   return async (unit) => {
     for (const manager of ['--system', '--user']) {
       const argv = ['systemctl', manager, 'is-active', '--quiet', unit] as const

@@ -25,7 +25,7 @@ export interface WatchConfig {
 }
 
 /** Who is asked what agents run in; null and none: nobody. */
-export interface EvidenceConfig {
+export interface ProcessSourcesConfig {
   /** A unix socket. */
   readonly docker: string | null
   /** A unix socket. */
@@ -39,7 +39,7 @@ export interface EvidenceConfig {
 
 export interface Config extends LifeConfig, WatchConfig {
   readonly storeUrl: string
-  readonly evidence: EvidenceConfig
+  readonly evidence: ProcessSourcesConfig
 }
 
 export function readConfig(env: Env): Config {

@@ -1,4 +1,5 @@
 import type { NewIncident } from '#fleet/incident.ts'
+import type { Task } from '#fleet/task.ts'
 import {
   expectedRoles,
   findCandidates,
@@ -7,10 +8,9 @@ import {
   type PlannedMove,
   planMoves,
 } from '#fleet/task-reassignment.ts'
-import type { Task } from '#fleet/task.ts'
 import { formatDuration } from '#runtime/settings.ts'
 import type { WatchConfig } from './config.ts'
-import type { Incidents } from './open-incidents.ts'
+import type { OpenIncidents } from './open-incidents.ts'
 import type { View } from './view.ts'
 
 /** What a look found to be done. */
@@ -34,7 +34,7 @@ export function decide(
   at: number,
   hasTasks: boolean,
   config: WatchConfig,
-  incidents: Pick<Incidents, 'isOpen' | 'of'>,
+  incidents: Pick<OpenIncidents, 'isOpen' | 'of'>,
 ): Decision {
   for (const agent of view.failed(at)) {
     view.roster.told(agent, at)
@@ -72,7 +72,7 @@ export function decide(
 }
 
 /** Tasks that were moved too often, and need no move any more. */
-function endedExhaustion(incidents: Pick<Incidents, 'of'>, exhaustion: readonly NewIncident[]): string[] {
+function endedExhaustion(incidents: Pick<OpenIncidents, 'of'>, exhaustion: readonly NewIncident[]): string[] {
   const causes = new Set(exhaustion.map(({ cause }) => cause))
   return incidents.of('task_exhausted').flatMap(({ cause }) => (causes.has(cause) ? [] : [cause]))
 }
@@ -146,7 +146,7 @@ function blindness(view: View, config: WatchConfig): Toggle {
 const AWAY = 'supervisor_away:'
 
 /** Of every supervisor that does not answer, or of which an incident says so. */
-function absences(view: View, at: number, config: WatchConfig, incidents: Pick<Incidents, 'of'>): Toggle[] {
+function absences(view: View, at: number, config: WatchConfig, incidents: Pick<OpenIncidents, 'of'>): Toggle[] {
   const told = incidents.of('supervisor_away').map(({ cause }) => cause.slice(AWAY.length))
   return [...new Set([...told, ...view.away.keys()])].map((source) => absence(source, view, at, config))
 }

@@ -5,7 +5,7 @@ import type { Store } from '#store/store.ts'
  * The incidents that are open, as far as this watchdog knows: read from the store at the start and with each round, as
  * another watchdog may have opened or closed some. The store itself sees to it that a cause is open only once.
  */
-export class Incidents {
+export class OpenIncidents {
   readonly #store: Store
   readonly #channels: readonly string[]
   #open = new Map<string, NewIncident>()

@@ -1,18 +1,18 @@
-import type { Finding } from '#fleet/agent-processes.ts'
+import type { ProcessFinding } from '#fleet/agent-processes.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Store } from '#store/store.ts'
 import type { WatchConfig } from './config.ts'
 import type { Moment, Passed, View } from './view.ts'
 
-export interface SeeParts {
+export interface ReadBeatsParts {
   readonly store: Pick<Store, 'pulses'>
   readonly clock: Clock
   readonly log: Log
 }
 
 /** What came of reading the beats. */
-export interface Seen {
+export interface BeatReading {
   /** Something is to be looked at. */
   readonly isNews: boolean
   /** It was away itself, so that nothing it was told holds. */
@@ -25,7 +25,11 @@ export interface Seen {
  * Reads the beats, and passes the verdicts that are due. It does nothing else and waits for nothing else, so that a verdict
  * is passed at its moment, whatever is being done about the one before. Throws what the store throws.
  */
-export async function see(view: View, config: WatchConfig, { store, clock, log }: SeeParts): Promise<Seen> {
+export async function readBeats(
+  view: View,
+  config: WatchConfig,
+  { store, clock, log }: ReadBeatsParts,
+): Promise<BeatReading> {
   const before = moment(clock)
   const pulses = await store.pulses(view.cursor)
   const sighting = view.sight(pulses, before, moment(clock))
@@ -51,7 +55,7 @@ export function logVerdicts(passed: readonly Passed[], { bodies, roster }: View,
   }
 }
 
-function whyOf(found: Finding | null): string {
+function whyOf(found: ProcessFinding | null): string {
   return found === null ? '' : `${found.body.name}: ${found.body.why}`
 }
 

@@ -1,17 +1,17 @@
-import type { Finding } from '#fleet/agent-processes.ts'
+import type { ProcessFinding } from '#fleet/agent-processes.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { NewIncident } from '#fleet/incident.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { WatchConfig } from './config.ts'
-import type { Source } from './process-sources/read-source.ts'
-import type { Incidents } from './open-incidents.ts'
+import type { OpenIncidents } from './open-incidents.ts'
+import type { ProcessSource } from './process-sources/read-source.ts'
 import type { View } from './view.ts'
 
-export interface RestartParts {
-  readonly sources: readonly Source[]
-  readonly incidents: Incidents
+export interface AgentRestartsParts {
+  readonly sources: readonly ProcessSource[]
+  readonly incidents: OpenIncidents
   readonly clock: Clock
   readonly log: Log
   readonly chance: Chance
@@ -43,15 +43,15 @@ interface Plan {
  * start and never a stop: who came back by itself meanwhile is left alone. A supervisor that refuses is told of once, and
  * asked again as often as is allowed.
  */
-export class Restarts {
+export class AgentRestarts {
   readonly #view: View
   readonly #config: WatchConfig
-  readonly #parts: RestartParts
+  readonly #parts: AgentRestartsParts
   readonly #plans = new Map<string, Plan>()
   /** Claims that are open, by when this watchdog first saw them so. */
   readonly #claims = new Map<string, number>()
 
-  constructor(view: View, config: WatchConfig, parts: RestartParts) {
+  constructor(view: View, config: WatchConfig, parts: AgentRestartsParts) {
     this.#view = view
     this.#config = config
     this.#parts = parts
@@ -71,7 +71,7 @@ export class Restarts {
   }
 
   /** The dead body that may be started for this agent now; null where none may. */
-  #startable(agent: string): Finding | null {
+  #startable(agent: string): ProcessFinding | null {
     const { bodies, roster, blind, isMass } = this.#view
     if (this.#config.restartsMax === 0 || blind || isMass || roster.massSilence) return null
     if (roster.standing(agent)?.verdict !== 'gone') return null
@@ -80,7 +80,7 @@ export class Restarts {
     return found.state === 'ended' || found.state === 'found_ended' ? found : null
   }
 
-  async #consider(agent: string, found: Finding): Promise<void> {
+  async #consider(agent: string, found: ProcessFinding): Promise<void> {
     const { clock, incidents } = this.#parts
     const now = clock.now()
     const since = this.#view.roster.standing(agent)?.since ?? now
@@ -114,7 +114,7 @@ export class Restarts {
     return all.filter((each) => each.agent === agent && each.openedAt > from).length
   }
 
-  async #restart(agent: string, { body: { name } }: Finding, attempt: number): Promise<void> {
+  async #restart(agent: string, { body: { name } }: ProcessFinding, attempt: number): Promise<void> {
     const { incidents, sources, signal, log, clock } = this.#parts
     const summary = `${name} of ${agent} is to be started again: try ${attempt} of ${this.#config.restartsMax} within an hour`
     const claim: NewIncident = { cause: claimOf(agent), kind: 'restart', agent, summary }
@@ -136,7 +136,7 @@ export class Restarts {
   }
 
   /** Where nothing was started, people were told already; an old try is forgotten by and by, and then there is another. */
-  async #giveUp(agent: string, { body: { name, why } }: Finding, tries: number, since: number): Promise<void> {
+  async #giveUp(agent: string, { body: { name, why } }: ProcessFinding, tries: number, since: number): Promise<void> {
     await this.#parts.incidents.read()
     if (this.#parts.incidents.isOpen(refusalOf(agent))) {
       this.#plans.set(agent, { since, dueAt: this.#parts.clock.now() + PAUSE_MOST_MS })

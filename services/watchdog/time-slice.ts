@@ -4,7 +4,7 @@ import type { Clock } from '#runtime/clock.ts'
 const HELPING_MS = 2
 
 /** Does a work of many steps with a breath in between, so that verdicts are passed meanwhile. */
-export async function inHelpings(steps: Iterator<void>, clock: Pick<Clock, 'now' | 'sleep'>): Promise<void> {
+export async function inSlices(steps: Iterator<void>, clock: Pick<Clock, 'now' | 'sleep'>): Promise<void> {
   for (let began = clock.now(); steps.next().done !== true; ) {
     if (clock.now() - began < HELPING_MS) continue
     await clock.sleep(0)

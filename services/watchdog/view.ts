@@ -1,10 +1,10 @@
-import type { Pulses } from '#fleet/beat.ts'
-import { Bodies } from '#fleet/agent-processes.ts'
+import { AgentProcessTable } from '#fleet/agent-processes.ts'
+import type { ObservedBeats } from '#fleet/beat.ts'
 import { type Blink, blinked, Roster, type VerdictChange } from '#fleet/liveness.ts'
-import { Leases } from '#fleet/task-reassignment.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Task } from '#fleet/task.ts'
-import { Cost } from '#runtime/adaptive-rest.ts'
+import { Leases } from '#fleet/task-reassignment.ts'
+import { AdaptiveRest } from '#runtime/adaptive-rest.ts'
 import type { WatchConfig } from './config.ts'
 
 /** A moment by both clocks, milliseconds. */
@@ -47,7 +47,7 @@ export class View {
   readonly roster: Roster
   readonly leases: Leases
   /** What supervisors tell of what agents run in. */
-  readonly bodies = new Bodies()
+  readonly bodies = new AgentProcessTable()
   /** Agents whose death an incident tells of, by the signs of life that they had shown when it was met. */
   readonly mourned = new Map<string, number>()
   /** Supervisors that do not answer, by when that began. */
@@ -58,8 +58,8 @@ export class View {
   tasksAt = Number.NEGATIVE_INFINITY
   roundAt = Number.NEGATIVE_INFINITY
   /** A large fleet's tasks are read, and its verdicts told, less often. */
-  readonly tasksCost = new Cost(COST_SHARE)
-  readonly judgeCost = new Cost(COST_SHARE)
+  readonly tasksCost = new AdaptiveRest(COST_SHARE)
+  readonly judgeCost = new AdaptiveRest(COST_SHARE)
   judgedAt = Number.NEGATIVE_INFINITY
   /** Verdicts changed since they were written down, or a round went by. */
   dirty = true
@@ -120,7 +120,7 @@ export class View {
    * Takes in what a read of the beats answered. `before` and `after` are when it was asked and answered: beats count as
    * heard when asked, so that nothing that came during the answer is missed by a verdict.
    */
-  sight(read: Pulses, before: Moment, after: Moment): Sighting {
+  sight(read: ObservedBeats, before: Moment, after: Moment): Sighting {
     const blink = this.#blink(after)
     const { blind, sees, seen } = this
     if (seen === null) this.#graceAt = before.now
@@ -245,7 +245,7 @@ export class View {
   }
 
   /** What was there before the watchdog came proves nothing; nor does another database, whose cursor goes back. */
-  #hear(read: Pulses, now: number): number {
+  #hear(read: ObservedBeats, now: number): number {
     const recalls = this.#recalls
     this.#recalls = read.cursor < this.#cursor
     this.#cursor = this.#recalls ? 0 : read.cursor

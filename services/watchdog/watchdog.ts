@@ -1,37 +1,37 @@
 import { redact } from '#fleet/redact.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
-import { runSmoothly } from '#runtime/memory-tuning.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
+import { runSmoothly } from '#runtime/memory-tuning.ts'
 import type { Life, Program } from '#runtime/run.ts'
 import { formatDuration } from '#runtime/settings.ts'
 import { openStore } from '#store/open-store.ts'
 import type { Store } from '#store/store.ts'
-import { Teller } from './alert-sender.ts'
-import { openChannels } from './alert-channels.ts'
-import { type Config, readConfig, type WatchConfig } from './config.ts'
-import { openSources } from './process-sources/open-sources.ts'
-import { attend, type Source } from './process-sources/read-source.ts'
-import { Incidents } from './open-incidents.ts'
 import { type Look, look } from './act.ts'
-import { askManager, closeRecovered } from './close-unit-incidents.ts'
-import { Restarts } from './restart-agents.ts'
-import { see } from './read-beats.ts'
-import { tellVerdicts } from './write-verdicts.ts'
+import { openChannels } from './alert-channels.ts'
+import { AlertSender } from './alert-sender.ts'
+import { askManager, closeUnitIncidents } from './close-unit-incidents.ts'
+import { type Config, readConfig, type WatchConfig } from './config.ts'
+import { OpenIncidents } from './open-incidents.ts'
+import { openSources } from './process-sources/open-sources.ts'
+import { type ProcessSource, readSource } from './process-sources/read-source.ts'
+import { readBeats } from './read-beats.ts'
+import { AgentRestarts } from './restart-agents.ts'
 import { View } from './view.ts'
+import { writeVerdicts } from './write-verdicts.ts'
 
 /** Finds out who fell silent, gives their work to others, and tells people. */
 export const program: Program<Config> = { name: 'watchdog', redact, readConfig, start }
 
-export interface WatchParts {
+export interface WatchdogParts {
   readonly store: Store
   readonly clock: Clock
   readonly log: Log
   readonly chance: Chance
   readonly signal: AbortSignal
   /** Who knows what agents run in. */
-  readonly sources: readonly Source[]
+  readonly sources: readonly ProcessSource[]
   /** Told of every finished look. */
   onLook?(look: Look, view: View): void
   /** Told whenever the store failed us, and for how long it has. */
@@ -46,13 +46,13 @@ export interface WatchParts {
  * Watches until the signal aborts, then ends what it has in hand. Never rejects: the store's errors are waited out. Seeing,
  * looking, hearing evidence, starting the dead again, writing verdicts down and telling alerts go on side by side, and none of them waits for another.
  */
-export async function watch(config: WatchConfig, parts: WatchParts): Promise<void> {
+export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<void> {
   const { store, clock, log, sources } = parts
   const channels = openChannels(config, clock, log)
   const tellers = channels.map((channel) => {
-    return new Teller(channel, { ...parts, onFailure: (name) => parts.onAlertFailure?.(name) })
+    return new AlertSender(channel, { ...parts, onFailure: (name) => parts.onAlertFailure?.(name) })
   })
-  const incidents = new Incidents(
+  const incidents = new OpenIncidents(
     store,
     channels.map(({ name }) => name),
   )
@@ -66,7 +66,7 @@ export async function watch(config: WatchConfig, parts: WatchParts): Promise<voi
     return done.waitMs
   })
   const seeing = absence.loop('see', async () => {
-    const { isNews, hasBlinked, waitMs } = await see(view, config, { store, clock, log })
+    const { isNews, hasBlinked, waitMs } = await readBeats(view, config, { store, clock, log })
     if (isNews) looking.nudge()
     if (view.dirty) telling.nudge()
     if (hasBlinked) for (const each of attending) each.nudge()
@@ -77,14 +77,14 @@ export async function watch(config: WatchConfig, parts: WatchParts): Promise<voi
       looking.nudge()
       restarting.nudge()
     }
-    return attend(source, view, { ...parts, onNews })
+    return readSource(source, view, { ...parts, onNews })
   })
   const onNews = (): void => {
     for (const teller of tellers) teller.nudge()
   }
-  const restarts = new Restarts(view, config, { ...parts, incidents, onNews })
+  const restarts = new AgentRestarts(view, config, { ...parts, incidents, onNews })
   const restarting = absence.loop('restart', () => restarts.step())
-  const telling = absence.loop('tell', () => tellVerdicts(view, config, { store, clock }))
+  const telling = absence.loop('tell', () => writeVerdicts(view, config, { store, clock }))
   await Promise.all([seeing, looking, telling, restarting, ...attending, ...tellers].map(({ done }) => done))
 }
 
@@ -100,12 +100,12 @@ interface Failure {
 /** The store's absence: waited out, told of once when it lasts, and once when it is over. */
 class Absence {
   readonly #config: WatchConfig
-  readonly #parts: WatchParts
-  readonly #tellers: readonly Teller[]
+  readonly #parts: WatchdogParts
+  readonly #tellers: readonly AlertSender[]
   readonly #failures = new Map<Part, Failure>()
   #told = false
 
-  constructor(config: WatchConfig, parts: WatchParts, tellers: readonly Teller[]) {
+  constructor(config: WatchConfig, parts: WatchdogParts, tellers: readonly AlertSender[]) {
     this.#config = config
     this.#parts = parts
     this.#tellers = tellers
@@ -213,7 +213,7 @@ async function start(config: Config, life: Life): Promise<void> {
   stack.defer(() => watching)
   const channels = openChannels(config, clock, log).map(({ name }) => name)
   const isActive = askManager(config.evidence.env, clock, draining)
-  const closing = closeRecovered({ store, clock, log, signal: draining, state: config.state, channels, isActive })
+  const closing = closeUnitIncidents({ store, clock, log, signal: draining, state: config.state, channels, isActive })
   stack.defer(() => closing.done)
 }
 

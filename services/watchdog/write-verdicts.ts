@@ -8,7 +8,7 @@ import type { View } from './view.ts'
  * Writes the verdicts down for people to read when something made them dirty, as every round does; those of a large fleet
  * less often, as that takes its time, and once a round all the same. Answers how long to wait, milliseconds.
  */
-export async function tellVerdicts(
+export async function writeVerdicts(
   view: View,
   config: WatchConfig,
   { store, clock }: { readonly store: Pick<Store, 'judge'>; readonly clock: Clock },

@@ -1,19 +1,19 @@
 import { type Code, S2Error } from '#fleet/errors.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
-import { Lease, marginOf, type Stamp } from './lease-timer.ts'
+import { type LeaseStamp, LeaseTimer, marginOf } from './lease-timer.ts'
 
 /**
  * How it stands with a lease: `held`; `lost`, the store says so; `unsure`, it ran out while nobody could be asked.
  */
-export type Standing = 'held' | 'lost' | 'unsure'
+export type LeaseStatus = 'held' | 'lost' | 'unsure'
 
-export interface KeeperParts {
+export interface LeaseRenewerParts {
   readonly clock: Clock
   readonly chance: Chance
   readonly leaseMs: number
   /** Taken before the task was leased. */
-  readonly asked: Stamp
+  readonly asked: LeaseStamp
   /** Asks the store for the renewal, and tells the latest progress with it. */
   renew(): Promise<void>
   /** A renewal that failed, for the log. */
@@ -27,26 +27,26 @@ const LOST: readonly Code[] = ['stale_epoch', 'conflict', 'not_found']
 const ANSWER_MS = 10_000
 
 /** Renews one lease until it is let go, lost, or run out. */
-export class Keeper implements AsyncDisposable {
-  readonly #parts: KeeperParts
-  readonly #lease: Lease
+export class LeaseRenewer implements AsyncDisposable {
+  readonly #parts: LeaseRenewerParts
+  readonly #lease: LeaseTimer
   readonly #letGo = new AbortController()
   #pause = new AbortController()
-  #asking: Promise<Standing> | null = null
-  #standing: Standing = 'held'
+  #asking: Promise<LeaseStatus> | null = null
+  #standing: LeaseStatus = 'held'
   #failures = 0
   #wanted = false
-  readonly #over = Promise.withResolvers<Standing>()
+  readonly #over = Promise.withResolvers<LeaseStatus>()
   readonly #done: Promise<void>
 
-  constructor(parts: KeeperParts) {
+  constructor(parts: LeaseRenewerParts) {
     this.#parts = parts
-    this.#lease = new Lease(parts.leaseMs, parts.clock, parts.asked)
+    this.#lease = new LeaseTimer(parts.leaseMs, parts.clock, parts.asked)
     this.#done = this.#keep()
   }
 
   /** Settles when the lease is lost or unsure; stays open for ever when it is let go first. */
-  get over(): Promise<Standing> {
+  get over(): Promise<LeaseStatus> {
     return this.#over.promise
   }
 
@@ -60,7 +60,7 @@ export class Keeper implements AsyncDisposable {
    * How it stands now. After a pause of this process or machine nothing that was true before it counts, so the store is
    * asked before anything else happens.
    */
-  async standing(): Promise<Standing> {
+  async standing(): Promise<LeaseStatus> {
     if (this.#standing !== 'held' || this.#lease.leftMs() > 0) return this.#standing
     return await this.#ask()
   }
@@ -93,16 +93,16 @@ export class Keeper implements AsyncDisposable {
   }
 
   /** One question at a time: whoever asks meanwhile gets the same answer. */
-  #ask(): Promise<Standing> {
+  #ask(): Promise<LeaseStatus> {
     this.#asking ??= this.#askOnce().finally(() => {
       this.#asking = null
     })
     return this.#asking
   }
 
-  async #askOnce(): Promise<Standing> {
+  async #askOnce(): Promise<LeaseStatus> {
     const { clock, leaseMs, renew, onTrouble } = this.#parts
-    const asked = Lease.stamp(clock)
+    const asked = LeaseTimer.stamp(clock)
     const boundMs = Math.max(marginOf(leaseMs) / 3, Math.min(leaseMs / 3, ANSWER_MS, this.#lease.leftMs()))
     try {
       await within(renew(), boundMs, clock, this.#letGo.signal)
@@ -118,7 +118,7 @@ export class Keeper implements AsyncDisposable {
     return this.#standing
   }
 
-  #end(standing: Standing): void {
+  #end(standing: LeaseStatus): void {
     this.#standing = standing
     this.#over.resolve(standing)
   }

@@ -1,7 +1,7 @@
 import type { Clock } from '#runtime/clock.ts'
 
 /** When something was asked for, by both clocks. */
-export interface Stamp {
+export interface LeaseStamp {
   readonly now: number
   readonly wall: number
 }
@@ -13,24 +13,24 @@ export interface Stamp {
  * Both clocks count. The monotonic one stands still while the machine is suspended, the wall clock does not; a wall
  * clock that is set forward only costs a renewal that was not needed, one set back changes nothing.
  */
-export class Lease {
+export class LeaseTimer {
   readonly #leaseMs: number
   readonly #clock: Clock
-  #asked: Stamp
+  #asked: LeaseStamp
 
   /** `asked`: taken before the store was asked for the task. */
-  constructor(leaseMs: number, clock: Clock, asked: Stamp) {
+  constructor(leaseMs: number, clock: Clock, asked: LeaseStamp) {
     this.#leaseMs = leaseMs
     this.#clock = clock
     this.#asked = asked
   }
 
   /** To be taken before a renewal is asked for, and handed to `renewed` when it was granted. */
-  static stamp(clock: Clock): Stamp {
+  static stamp(clock: Clock): LeaseStamp {
     return { now: clock.now(), wall: clock.wall() }
   }
 
-  renewed(asked: Stamp): void {
+  renewed(asked: LeaseStamp): void {
     this.#asked = asked
   }
 

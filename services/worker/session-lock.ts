@@ -1,15 +1,15 @@
 import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
+import { isAnswered } from '#console/store-access.ts'
 import type { SessionId } from '#fleet/session.ts'
 import { listen } from '#runtime/health.ts'
-import { answers } from '#console/store-access.ts'
 
 /**
  * Keeps two agents of one host from working for one session: each would take the other's task over, as one that a life
  * before it had left behind, and it would be done twice. A claim is a socket that is listened on, so it ends with its
  * program, however that ends.
  */
-export class Claims implements AsyncDisposable {
+export class SessionLocks implements AsyncDisposable {
   readonly #state: string
   readonly #held = new Map<SessionId, Promise<Server | null>>()
 
@@ -37,7 +37,7 @@ export class Claims implements AsyncDisposable {
     try {
       await listen(server, { path })
     } catch (error) {
-      if (await answers(path)) return null
+      if (await isAnswered(path)) return null
       throw error
     }
     server.unref()

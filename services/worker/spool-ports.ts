@@ -1,11 +1,11 @@
-import { readLetter } from '#fleet/task-messages.ts'
 import type { SessionId } from '#fleet/session.ts'
+import { readTaskMessage } from '#fleet/task-messages.ts'
 import type { Clock } from '#runtime/clock.ts'
-import type { Log } from '#runtime/log.ts'
 import { watchFolder } from '#runtime/folder-watch.ts'
+import type { Log } from '#runtime/log.ts'
 import type { Inbox } from '#spool/inbox.ts'
 import type { Outbox } from '#spool/outbox.ts'
-import type { Letters, Reports, TaskNews } from './task-loop.ts'
+import type { Reports, TaskMailbox, TaskNews } from './task-loop.ts'
 
 /** Reports through the outbox of this host: keepalive carries them, whatever happens to us. */
 export function outboxReports(outbox: Outbox): Reports {
@@ -29,7 +29,7 @@ export function outboxReports(outbox: Outbox): Reports {
  * The letters about tasks in the inbox of this host. Only those are taken: what people and agents write to each other
  * stays for `s2 check`.
  */
-export function inboxLetters(inbox: Inbox, parts: { readonly clock: Clock; readonly log: Log }): Letters {
+export function inboxLetters(inbox: Inbox, parts: { readonly clock: Clock; readonly log: Log }): TaskMailbox {
   /** Messages that are no letters to us, so that each is read once. */
   let passed: ReadonlySet<number> = new Set()
   return {
@@ -55,7 +55,7 @@ async function takeLetter(
 ): Promise<boolean> {
   const message = await inbox.read(id)
   if (message === null || !sessions.includes(message.to)) return false
-  const letter = readLetter(message.text)
+  const letter = readTaskMessage(message.text)
   if (letter?.type !== 'task_assignment' && letter?.type !== 'task_revoked') return false
   await inbox.ack([id])
   news[letter.type === 'task_assignment' ? 'assigned' : 'revoked'].push(letter.task)

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { TAIL_MAX, type Task } from '#fleet/task.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { runCommand } from '#runtime/command.ts'
-import type { CommandEnd, Running, StartCommand } from './task-loop.ts'
+import type { CommandEnd, RunningCommand, StartCommand } from './task-loop.ts'
 
 /** Linux takes no longer text in an environment (MAX_ARG_STRLEN, execve(2)); standard input has the whole task. */
 const ENV_BYTES_MAX = 120_000
@@ -16,7 +16,7 @@ export function commandStarter(
   folder: string,
   clock: Clock,
 ): StartCommand {
-  return (task, onLine): Running => {
+  return (task, onLine): RunningCommand => {
     const stopping = new AbortController()
     let graceMs = 0
     let guard: ChildProcess | null = null

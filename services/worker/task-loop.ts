@@ -4,8 +4,8 @@ import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { Store } from '#store/store.ts'
-import { Keeper, type Standing } from './lease-renewer.ts'
-import { Lease, marginOf, type Stamp } from './lease-timer.ts'
+import { LeaseRenewer, type LeaseStatus } from './lease-renewer.ts'
+import { type LeaseStamp, LeaseTimer, marginOf } from './lease-timer.ts'
 
 /** How an agent works. */
 export interface WorkConfig {
@@ -19,18 +19,18 @@ export interface WorkConfig {
 }
 
 /** A session that the agent works for, and where its tasks are. */
-export interface Seat {
+export interface WorkerSession {
   readonly session: SessionId
   readonly store: Pick<Store, 'leaseTask' | 'report'>
 }
 
 /** What came of a report that was handed over. */
-export type Carried = 'waiting' | 'carried' | { readonly refused: string }
+export type ReportOutcome = 'waiting' | 'carried' | { readonly refused: string }
 
 /** Keeps reports until they have been carried to the store: durable, and in order. */
 export interface Reports {
   put(holder: SessionId, report: Report): Promise<string>
-  carried(name: string): Promise<Carried>
+  carried(name: string): Promise<ReportOutcome>
   /** How many of these sessions' reports still wait. */
   waiting(sessions: readonly SessionId[]): Promise<number>
 }
@@ -42,7 +42,7 @@ export interface TaskNews {
 }
 
 /** The letters about tasks among what comes in. */
-export interface Letters {
+export interface TaskMailbox {
   /** Takes them out of the inbox and answers what they said. */
   take(sessions: readonly SessionId[]): Promise<TaskNews>
   /** Calls back when something came. */
@@ -50,7 +50,7 @@ export interface Letters {
 }
 
 /** A command at work on a task. */
-export interface Running {
+export interface RunningCommand {
   /** Settles when the command and all its children have ended. Rejects when it could not be started. */
   readonly ended: Promise<CommandEnd>
   /** Ends it: TERM, and KILL to the whole group after this time. */
@@ -63,7 +63,7 @@ export interface CommandEnd {
   readonly tail: string
 }
 
-export type StartCommand = (task: Task, onLine: (line: string) => void) => Running
+export type StartCommand = (task: Task, onLine: (line: string) => void) => RunningCommand
 
 /** What happens, for people and logs. */
 export type WorkEvent =
@@ -91,9 +91,9 @@ export interface WorkParts {
   /** One life of this agent, as no other one is called. */
   readonly life: string
   /** The sessions to work for just now; none while there are no credentials. */
-  seats(): Promise<readonly Seat[]>
+  seats(): Promise<readonly WorkerSession[]>
   readonly reports: Reports
-  readonly letters: Letters
+  readonly letters: TaskMailbox
   readonly start: StartCommand
   say(event: WorkEvent): void
   /** Aborts when no further task shall be taken. */
@@ -103,9 +103,9 @@ export interface WorkParts {
 }
 
 /** A task in hand, and when it was asked for. */
-interface Leased extends Seat {
+interface Leased extends WorkerSession {
   readonly task: Task
-  readonly asked: Stamp
+  readonly asked: LeaseStamp
 }
 
 const RETRY = { firstMs: 500, mostMs: 30_000 }
@@ -116,13 +116,13 @@ const CARRY = { firstMs: 20, mostMs: 1_000 }
  * Works on the tasks of its sessions, one at a time, until it is told to end. A task is leased before its command is
  * started and renewed while it lives; the command is ended before the lease can end for anybody else.
  */
-export class Agent {
+export class TaskLoop {
   readonly #config: WorkConfig
   readonly #parts: WorkParts
   readonly #over = new AbortController()
   #lives = 0
   #failures = 0
-  #current: { readonly task: string; readonly keeper: Keeper } | null = null
+  #current: { readonly task: string; readonly keeper: LeaseRenewer } | null = null
   #wasIdle = false
 
   constructor(config: WorkConfig, parts: WorkParts) {
@@ -188,10 +188,10 @@ export class Agent {
   }
 
   /** A task of any seat; null when nobody has one. Throws when no seat could ask. */
-  async #lease(seats: readonly Seat[]): Promise<Leased | null> {
+  async #lease(seats: readonly WorkerSession[]): Promise<Leased | null> {
     const faults: unknown[] = []
     for (const seat of seats) {
-      const asked = Lease.stamp(this.#parts.clock)
+      const asked = LeaseTimer.stamp(this.#parts.clock)
       try {
         const answer = seat.store.leaseTask(seat.session, this.#incarnation())
         const task = await unlessAborted(answer, this.#parts.draining)
@@ -221,7 +221,7 @@ export class Agent {
     const { id, epoch } = task
     const progress = new Progress(this.#config.progressMs, clock)
     let troubled = false
-    await using keeper = new Keeper({
+    await using keeper = new LeaseRenewer({
       clock,
       chance,
       leaseMs,
@@ -308,7 +308,7 @@ export class Agent {
   }
 }
 
-function reasonOf(standing: Standing): StopReason | null {
+function reasonOf(standing: LeaseStatus): StopReason | null {
   return standing === 'held' ? null : standing === 'lost' ? 'lease_lost' : 'lease_unsure'
 }
 

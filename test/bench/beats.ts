@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import type { Pulses } from '#fleet/beat.ts'
+import type { ObservedBeats } from '#fleet/beat.ts'
 import { freePort } from '../port.ts'
 import { type BenchBridge, sessionsOf, startBridge } from './bridge.ts'
 import { interleave, type Round, summarise } from './figures.ts'
@@ -60,7 +60,7 @@ async function compare(what: string, sockets: number, reach: Row['reach'], wish:
 
 /** An acknowledgement that nothing stands behind would be quick, too. */
 async function demandTaken(bridge: BenchBridge, sockets: number): Promise<void> {
-  const { pulses } = (await bridge.ask('pulses', { after: 0 })) as Pulses
+  const { pulses } = (await bridge.ask('pulses', { after: 0 })) as ObservedBeats
   const taken = pulses.filter(({ seq }) => seq > FIRST)
   if (taken.length !== sockets) throw new Error(`beats of ${sockets} sessions were sent, ${taken.length} are there`)
 }

@@ -2,13 +2,13 @@
 import { sessionId } from '#fleet/session.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
-import { Bell } from '#store/sqlite/changes/doorbell.ts'
+import { Doorbell } from '#store/sqlite/changes/doorbell.ts'
 import { openSqliteStore } from '#store/sqlite/sqlite.ts'
 
 const [path = ''] = process.argv.slice(2)
 let committedAt = 0n
-const { ring } = Bell.prototype
-Bell.prototype.ring = function (): void {
+const { ring } = Doorbell.prototype
+Doorbell.prototype.ring = function (): void {
   committedAt = process.hrtime.bigint()
   ring.call(this)
 }

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import type { Pulses } from '#fleet/beat.ts'
+import type { ObservedBeats } from '#fleet/beat.ts'
 import type { OpenedConversation } from '#fleet/conversation.ts'
 import { workerName } from '#fleet/credential.ts'
 import { publishCredential } from '#spool/credentials.ts'
@@ -37,7 +37,7 @@ export async function startWorkerHost(
     S2_LOG_LEVEL: 'warn',
   })
   const isHeard = async (): Promise<boolean> =>
-    ((await bridge.ask('pulses', { after: 0 })) as Pulses).pulses.some(({ session }) => session === `${id}/b`)
+    ((await bridge.ask('pulses', { after: 0 })) as ObservedBeats).pulses.some(({ session }) => session === `${id}/b`)
   await until('the worker host beats', isHeard, keepalive)
   return { state, keepalive }
 }

@@ -19,7 +19,7 @@ import { type Keyring, openRemoteStore, type RemoteOptions, type RemoteStore } f
 import type { Store, StoreParts } from '#store/store.ts'
 import { type Bridge, openBridge } from '../../services/bridge/bridge.ts'
 import { type Config, readConfig } from '../../services/bridge/config.ts'
-import { PATIENCE, type Patience } from '../../services/bridge/http-servers.ts'
+import { CALLER_TIMEOUTS, type CallerTimeouts } from '../../services/bridge/http-servers.ts'
 import { MovableClock } from '../movable-clock.ts'
 
 export interface Seat {
@@ -43,10 +43,10 @@ export interface Ask {
 }
 
 /** For callers who are slow on purpose. To the others a bridge is as patient as ever: this machine may stall. */
-export const HASTY: Patience = { headersMs: 500, requestMs: 1_000, inspectMs: 50 }
+export const HASTY: CallerTimeouts = { headersMs: 500, requestMs: 1_000, inspectMs: 50 }
 
 interface GroundOptions {
-  readonly patience?: Patience
+  readonly patience?: CallerTimeouts
   readonly openStore?: (parts: StoreParts, state: string) => Promise<Store>
   readonly clock?: Clock
 }
@@ -61,12 +61,12 @@ export class Ground implements AsyncDisposable {
   readonly clientLog = recordingLog()
   health = new Health()
   bridge!: Bridge
-  readonly #patience: Patience
+  readonly #patience: CallerTimeouts
   #draining = new AbortController()
   readonly #stores: RemoteStore[] = []
   readonly #tokens: string[] = []
 
-  private constructor(state: string, config: Config, clock: Clock, patience: Patience) {
+  private constructor(state: string, config: Config, clock: Clock, patience: CallerTimeouts) {
     this.#patience = patience
     this.state = state
     this.config = config
@@ -84,7 +84,7 @@ export class Ground implements AsyncDisposable {
       state,
       config,
       clock ?? systemClock,
-      patience ?? { ...PATIENCE, inspectMs: HASTY.inspectMs },
+      patience ?? { ...CALLER_TIMEOUTS, inspectMs: HASTY.inspectMs },
     )
     ground.store = (await openStore?.(ground.parts, state)) ?? openMemoryStore(ground.parts)
     await ground.start()

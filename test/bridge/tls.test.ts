@@ -10,7 +10,7 @@ import { systemClock } from '#runtime/clock.ts'
 import { Health } from '#runtime/health.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
-import { makeServer, PATIENCE } from '../../services/bridge/http-servers.ts'
+import { CALLER_TIMEOUTS, makeServer } from '../../services/bridge/http-servers.ts'
 import { CertificateWatch, readCertificate } from '../../services/bridge/tls-certificate.ts'
 import { until } from '../until.ts'
 import { makeCertificate, type Pair } from './certificate.ts'
@@ -35,7 +35,7 @@ class Stage implements AsyncDisposable {
 
   private constructor(paths: Stage['paths'], certificate: Awaited<ReturnType<typeof readCertificate>>) {
     this.paths = paths
-    this.server = makeServer(certificate, PATIENCE)
+    this.server = makeServer(certificate, CALLER_TIMEOUTS)
     this.watch = this.another(certificate)
   }
 

@@ -4,10 +4,10 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { processes } from '../../services/local/process-tree.ts'
-import { commandStarter } from '../../services/worker/task-command.ts'
 import type { Task } from '../../services/core/fleet/task.ts'
 import { systemClock } from '../../services/core/runtime/clock.ts'
+import { processes } from '../../services/local/process-tree.ts'
+import { commandStarter } from '../../services/worker/task-command.ts'
 import { isOver } from '../process-state.ts'
 import { until } from '../until.ts'
 

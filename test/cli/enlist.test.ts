@@ -3,14 +3,14 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { makeRemote, Publication } from '../../services/core/issuing/git-publisher.ts'
-import { enlist } from '../../services/core/issuing/enrol-workers.ts'
-import { parseFleet } from '../../services/local/fleet-file.ts'
 import { credentialPath, parseCredentialFile } from '../../services/core/fleet/credential.ts'
 import { sessionId } from '../../services/core/fleet/session.ts'
+import { enrolWorkers } from '../../services/core/issuing/enrol-workers.ts'
+import { GitPublisher, makeRemote } from '../../services/core/issuing/git-publisher.ts'
 import { systemChance, systemClock } from '../../services/core/runtime/clock.ts'
 import { publishCredential, readCredentials } from '../../services/core/spool/credentials.ts'
 import { openMemoryStore } from '../../services/core/store/memory/memory.ts'
+import { parseFleet } from '../../services/local/fleet-file.ts'
 import { PATIENCE_MS } from '../until.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-enlist-'))
@@ -33,7 +33,7 @@ async function ground(name: string) {
   const remote = join(folder, `${name}.git`)
   await makeRemote(remote, 'main', PATIENCE_MS, { clock: systemClock, env })
   const parts = { clock: systemClock, chance: systemChance, env }
-  const publication = await Publication.open({ remote, branch: 'main', timeoutMs: PATIENCE_MS }, parts)
+  const publication = await GitPublisher.open({ remote, branch: 'main', timeoutMs: PATIENCE_MS }, parts)
   const store = openMemoryStore({ clock: systemClock })
   const config = { state: join(folder, name), bridgeUrl: 'http://127.0.0.1:7433', lifetimeMs: LIFETIME_MS }
   const read = async (worker: number) => {
@@ -46,7 +46,7 @@ async function ground(name: string) {
     config,
     read,
     enlist: (each = fleet(), changes = {}) =>
-      enlist(each, { ...config, ...changes }, { store, publication, clock: systemClock }),
+      enrolWorkers(each, { ...config, ...changes }, { store, publication, clock: systemClock }),
     [Symbol.asyncDispose]: () => publication[Symbol.asyncDispose](),
   }
 }

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { ConfigError } from '../../services/core/runtime/config.ts'
 import { readDemo } from '../../services/local/demo-tasks.ts'
 import { parseFleet, readFleet } from '../../services/local/fleet-file.ts'
 import { planPrograms, STAGE } from '../../services/local/process-plan.ts'
-import { ConfigError } from '../../services/core/runtime/config.ts'
 
 const worker = { number: 1, role: 'backend', exec: 'true' }
 

@@ -4,8 +4,8 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { makeRemote, Publication } from '../../services/core/issuing/git-publisher.ts'
 import { S2Error } from '../../services/core/fleet/errors.ts'
+import { GitPublisher, makeRemote } from '../../services/core/issuing/git-publisher.ts'
 import { systemChance, systemClock } from '../../services/core/runtime/clock.ts'
 import { PATIENCE_MS } from '../until.ts'
 
@@ -24,8 +24,8 @@ async function remote(): Promise<string> {
   return path
 }
 
-function open(path: string, branch = 'main'): Promise<Publication> {
-  return Publication.open({ remote: path, branch, timeoutMs: PATIENCE_MS }, parts)
+function open(path: string, branch = 'main'): Promise<GitPublisher> {
+  return GitPublisher.open({ remote: path, branch, timeoutMs: PATIENCE_MS }, parts)
 }
 
 function git(path: string, ...args: string[]): string {

@@ -1,19 +1,24 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { stripVTControlCharacters } from 'node:util'
-import { show } from '../../services/core/console/screen.ts'
-import type { Shell } from '../../services/core/console/context.ts'
+import type { CommandContext } from '../../services/core/console/context.ts'
+import { showLive } from '../../services/core/console/screen.ts'
 import { widthOf } from '../../services/core/console/text.ts'
-import { LocalFleet } from '../../services/local/process-runner.ts'
-import { Reporter } from '../../services/local/event-reporter.ts'
-import { layOut, stay } from '../../services/local/run-fleet.ts'
 import { type Clock, systemClock } from '../../services/core/runtime/clock.ts'
 import { openMemoryStore } from '../../services/core/store/memory/memory.ts'
+import { EventReporter } from '../../services/local/event-reporter.ts'
+import { ProcessRunner } from '../../services/local/process-runner.ts'
+import { layOut, runFleet } from '../../services/local/run-fleet.ts'
 
 const nothing: Disposable = { [Symbol.dispose]: () => undefined }
 
 /** A terminal of a size; `print` is what it does with what it is sent. */
-function terminal(columns: number, rows: number, print: (text: string) => void, clock: Clock = systemClock): Shell {
+function terminal(
+  columns: number,
+  rows: number,
+  print: (text: string) => void,
+  clock: Clock = systemClock,
+): CommandContext {
   return {
     env: {},
     folder: '/nonexistent',
@@ -53,7 +58,7 @@ test('a line that is wider than the window does not wrap in it', async () => {
     ending.abort()
   })
   const painted = `\x1b[31m${'日'.repeat(30)}\x1b[39m`
-  await show(shell, async () => [painted, 'x'.repeat(21), 'y'.repeat(20)], 1_000, ending.signal)
+  await showLive(shell, async () => [painted, 'x'.repeat(21), 'y'.repeat(20)], 1_000, ending.signal)
   const lines = stripVTControlCharacters(frame).split('\r\n')
   assert.deepEqual(lines.map(widthOf), [19, 20, 20], 'half of a wide character is none')
   assert.ok(frame.includes('日…\x1b[39m'), 'its colour ends with it')
@@ -65,10 +70,10 @@ test('a terminal that fails ends the fleet, and no chore goes on', async () => {
   const shell = terminal(80, 24, (text) => {
     if (text.includes('\x1b[H')) throw new Error('the terminal is gone')
   })
-  const reporter = new Reporter(shell, false)
+  const reporter = new EventReporter(shell, false)
   const store = openMemoryStore({ clock: systemClock })
   const fleet = { listen: { host: '127.0.0.1', port: 1 }, remote: null, branch: 'main', settings: {}, demo: null }
-  const local = new LocalFleet(
+  const local = new ProcessRunner(
     { ...fleet, orchestrator: { agent: 'orchestrator', role: 'orchestrator', wake: null }, workers: [] } as never,
     {
       clock: systemClock,
@@ -88,6 +93,6 @@ test('a terminal that fails ends the fleet, and no chore goes on', async () => {
     ending,
     tend: async () => {},
   }
-  await assert.rejects(stay(parts, null), /the terminal is gone/)
+  await assert.rejects(runFleet(parts, null), /the terminal is gone/)
   assert.equal(ending.signal.aborted, true)
 })

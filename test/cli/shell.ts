@@ -1,5 +1,5 @@
 import { s2 } from '../../services/cli/command-tree.ts'
-import type { Shell } from '../../services/core/console/context.ts'
+import type { CommandContext } from '../../services/core/console/context.ts'
 import { systemClock } from '../../services/core/runtime/clock.ts'
 
 /** What a command said, and how it ended. */
@@ -12,12 +12,12 @@ export interface Outcome {
 /** Runs a command line in this process, with an environment, a folder and an input of the test's own. */
 export async function run(
   argv: readonly string[],
-  world: Partial<Shell> & { readonly stdin?: string } = {},
+  world: Partial<CommandContext> & { readonly stdin?: string } = {},
 ): Promise<Outcome> {
   let out = ''
   let err = ''
   const nothing: Disposable = { [Symbol.dispose]: () => undefined }
-  const shell: Shell = {
+  const shell: CommandContext = {
     env: {},
     folder: '/nonexistent',
     clock: systemClock,

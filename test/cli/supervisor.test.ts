@@ -3,20 +3,20 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { systemClock } from '../../services/core/runtime/clock.ts'
 import type { Fleet } from '../../services/local/fleet-file.ts'
-import { LocalFleet } from '../../services/local/process-runner.ts'
+import { ProcessRunner } from '../../services/local/process-runner.ts'
 import {
-  type Child,
   type ChildEnd,
+  ProcessSupervisor,
   RESTART,
+  type RunningChild,
   STABLE_MS,
-  Supervisor,
   type SupervisorEvent,
 } from '../../services/local/process-supervisor.ts'
-import { systemClock } from '../../services/core/runtime/clock.ts'
 import { ManualClock, settle } from '../manual-clock.ts'
 
-class FakeChild implements Child {
+class FakeChild implements RunningChild {
   static pids = 100
   readonly pid = FakeChild.pids++
   readonly signals: NodeJS.Signals[] = []
@@ -42,7 +42,7 @@ function supervise({ chance, fails }: { chance?: () => number; fails?: () => boo
   const clock = new ManualClock()
   const children: FakeChild[] = []
   const events: SupervisorEvent[] = []
-  const supervisor = new Supervisor({
+  const supervisor = new ProcessSupervisor({
     clock,
     chance: chance ?? (() => 0.999),
     start: () => {
@@ -155,7 +155,7 @@ test('stopping is TERM, and CONT for one that stands still, and KILL when its ti
 })
 
 test('stopping while it waits, or is held, ends the wait', async () => {
-  for (const prepare of [() => undefined, (each: Supervisor) => each.hold()]) {
+  for (const prepare of [() => undefined, (each: ProcessSupervisor) => each.hold()]) {
     const { children, supervisor, last } = supervise()
     await settle()
     prepare(supervisor)
@@ -170,7 +170,7 @@ test('why a program refuses its settings is told in its words to people, without
   const state = mkdtempSync(join(tmpdir(), 's2-refused-'))
   try {
     const why = Promise.withResolvers<string>()
-    const local = new LocalFleet(
+    const local = new ProcessRunner(
       { orchestrator: { agent: 'orchestrator', role: 'orchestrator' }, workers: [] } as unknown as Fleet,
       {
         clock: systemClock,

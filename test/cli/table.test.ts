@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type Overview, readOverview, renderOverview } from '../../services/core/console/fleet-overview.ts'
+import { type FleetOverview, readOverview, renderOverview } from '../../services/core/console/fleet-overview.ts'
 import { table } from '../../services/core/console/table.ts'
 import { ago, cut, oneLine, plain, widthOf } from '../../services/core/console/text.ts'
 import { sessionId } from '../../services/core/fleet/session.ts'
@@ -99,7 +99,7 @@ test('the overview says who lives, who works, and what waits', async () => {
     { agent: 's2-worker-10', verdict: 'silent', since: 0, host: null },
   ])
   const members = [{ agent: 's2-worker-10', role: 'role-10', state: 'frozen', programs: [] }] as const
-  const overview: Overview = await readOverview(store, Date.now(), members)
+  const overview: FleetOverview = await readOverview(store, Date.now(), members)
   assert.deepEqual(
     overview.agents.map(({ name, verdict }) => [name, verdict]),
     [

@@ -5,8 +5,8 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { familyOf, killAll, markedBy, processes } from '../../services/local/process-tree.ts'
 import { systemClock } from '../../services/core/runtime/clock.ts'
+import { descendantsOf, killAll, markedBy, processes } from '../../services/local/process-tree.ts'
 import { freePort } from '../port.ts'
 import { mainOf } from '../program.ts'
 import { until } from '../until.ts'
@@ -79,7 +79,7 @@ class LocalFleet implements AsyncDisposable {
   }
 
   family(): readonly unknown[] {
-    return familyOf(processes(), markedBy(this.state))
+    return descendantsOf(processes(), markedBy(this.state))
   }
 
   /** Ends the fleet, and what a broken one leaves. */
@@ -225,7 +225,7 @@ test('a taken port and a wrong setting are told before anything is started', asy
 function allText(fleet: LocalFleet): string {
   const logs = join(fleet.state, 'logs')
   const files = readdirSync(logs).map((name) => readFileSync(join(logs, name), 'utf8'))
-  const argv = familyOf(processes(), markedBy(fleet.state)).map(({ pid }) => {
+  const argv = descendantsOf(processes(), markedBy(fleet.state)).map(({ pid }) => {
     try {
       return readFileSync(`/proc/${pid}/cmdline`, 'utf8')
     } catch {

@@ -4,21 +4,21 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import {
-  Agent,
-  type CommandEnd,
-  type Letters,
-  type Reports,
-  type Running,
-  type Seat,
-  type WorkEvent,
-} from '../../services/worker/task-loop.ts'
-import { Claims } from '../../services/worker/session-lock.ts'
 import { S2Error } from '../../services/core/fleet/errors.ts'
 import { type SessionId, sessionId } from '../../services/core/fleet/session.ts'
 import type { Report } from '../../services/core/fleet/task.ts'
 import { openMemoryStore } from '../../services/core/store/memory/memory.ts'
 import type { Store } from '../../services/core/store/store.ts'
+import { SessionLocks } from '../../services/worker/session-lock.ts'
+import {
+  type CommandEnd,
+  type Reports,
+  type RunningCommand,
+  TaskLoop,
+  type TaskMailbox,
+  type WorkEvent,
+  type WorkerSession,
+} from '../../services/worker/task-loop.ts'
 import { ManualClock, settle } from '../manual-clock.ts'
 
 const LEASE_MS = 60_000
@@ -47,7 +47,7 @@ class Bench {
   readonly outbox: { holder: SessionId; report: Report; outcome: 'waiting' | 'carried' | { refused: string } }[] = []
   revoked: string[] = []
   /** Seats before the agent's own. */
-  extra: Seat[] = []
+  extra: WorkerSession[] = []
   heard: () => void = () => undefined
   worker: SessionId = 'conv_x/b'
   other: SessionId = 'conv_y/b'
@@ -104,14 +104,14 @@ class Bench {
       carried: async (name) => this.outbox[Number(name)]?.outcome ?? 'carried',
       waiting: async () => this.outbox.filter(({ outcome }) => outcome === 'waiting').length,
     }
-    const letters: Letters = {
+    const letters: TaskMailbox = {
       take: async () => ({ assigned: [], revoked: this.revoked.splice(0) }),
       onNews: (heard) => {
         this.heard = heard
         return { [Symbol.dispose]: () => undefined }
       },
     }
-    const agent = new Agent(
+    const agent = new TaskLoop(
       { leaseMs: LEASE_MS, pollMs: 30_000, progressMs: 5_000, once },
       {
         clock: this.clock,
@@ -163,7 +163,7 @@ class Bench {
   }
 }
 
-class FakeCommand implements Running {
+class FakeCommand implements RunningCommand {
   readonly task: string
   readonly print: (line: string) => void
   readonly #ended = Promise.withResolvers<CommandEnd>()
@@ -514,9 +514,9 @@ test('one agent of a host works for a session, however often it is asked, and an
   const state = mkdtempSync(join(tmpdir(), 's2-claims-'))
   try {
     const session = sessionId('conv_0123456789abcdef', 'b')
-    await using second = new Claims(state)
+    await using second = new SessionLocks(state)
     {
-      await using first = new Claims(state)
+      await using first = new SessionLocks(state)
       assert.deepEqual(await Promise.all([first.hold(session), first.hold(session)]), [true, true])
       assert.equal(await second.hold(session), false)
       assert.equal(await second.hold(sessionId('conv_0123456789abcdee', 'b')), true, 'another session is free')

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Haste } from '../../services/cred-sync/hint-limiter.ts'
+import { HintLimiter } from '../../services/cred-sync/hint-limiter.ts'
 import { ManualClock } from '../manual-clock.ts'
 
 function scene(chance = () => 0.5) {
@@ -9,7 +9,7 @@ function scene(chance = () => 0.5) {
   const asked: number[] = []
   const begun = clock.now()
   const hurry = (): void => void asked.push(clock.now() - begun)
-  return { clock, over, asked, haste: new Haste({ clock, chance, signal: over.signal, hurry }) }
+  return { clock, over, asked, haste: new HintLimiter({ clock, chance, signal: over.signal, hurry }) }
 }
 
 test('a hint is followed soon, and those that come meanwhile with it', async () => {

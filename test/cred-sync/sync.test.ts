@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import type { Credential } from '#fleet/credential.ts'
 import { systemClock } from '#runtime/clock.ts'
-import { Mirror } from '../../services/cred-sync/git-mirror.ts'
-import { Sync } from '../../services/cred-sync/sync-credential.ts'
+import { GitMirror } from '../../services/cred-sync/git-mirror.ts'
+import { CredentialSync } from '../../services/cred-sync/sync-credential.ts'
 import { PATIENCE_MS } from '../until.ts'
 import { file, Remote, WALL } from './remote.ts'
 
@@ -21,7 +21,7 @@ function scene(over: { remote?: string; timeoutMs?: number; path?: string } = {}
   const remote = new Remote()
   remotes.push(remote)
   const clock = { ...systemClock, wall: () => WALL }
-  const mirror = new Mirror(
+  const mirror = new GitMirror(
     {
       folder: join(remote.folder, 'mirror'),
       remote: over.remote ?? remote.bare,
@@ -36,7 +36,7 @@ function scene(over: { remote?: string; timeoutMs?: number; path?: string } = {}
     publish: async (credential: Credential) => void held.set(credential.session, credential),
     remove: async (credential: Credential) => void held.delete(credential.session),
   }
-  return { remote, mirror, held, sync: new Sync(3, { mirror, shelf, clock }) }
+  return { remote, mirror, held, sync: new CredentialSync(3, { mirror, shelf, clock }) }
 }
 
 test('publishes a credential, then only what is newer', async () => {

@@ -5,11 +5,11 @@ import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSyn
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import type { SessionId } from '#fleet/session.ts'
-import { recordingLog } from '#runtime/log.ts'
 import { watchesInForce } from '#runtime/folder-watch.ts'
+import { recordingLog } from '#runtime/log.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { openSqliteStore } from '#store/sqlite/sqlite.ts'
-import { Post } from '../../services/fs-watcher/inbox-source.ts'
+import { InboxSource } from '../../services/fs-watcher/inbox-source.ts'
 import { isOver } from '../process-state.ts'
 import { calls, parts, put, range, Stage, told } from './stage.ts'
 
@@ -201,7 +201,7 @@ test('without any means to hear, polls find what comes', async () => {
   const inbox = new Inbox(state)
   const abort = new AbortController()
   let heard = Promise.withResolvers<string>()
-  const post = new Post({
+  const post = new InboxSource({
     ...parts,
     log: recordingLog(),
     means: 'none',

@@ -7,14 +7,14 @@ import { setImmediate as turn } from 'node:timers/promises'
 import type { SessionId } from '#fleet/session.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
-import type { Mail, Target } from '../../services/fs-watcher/unread-mail.ts'
-import { type Call, NotBegun, Rouser } from '../../services/fs-watcher/waker.ts'
+import type { UnreadMail, WakeTarget } from '../../services/fs-watcher/unread-mail.ts'
+import { NotBegun, type WakeCall, Waker } from '../../services/fs-watcher/waker.ts'
 import { Woken } from '../../services/fs-watcher/woken.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-rouser-'))
 after(() => rmSync(folder, { recursive: true }))
 
-const mail = (id: number, to: SessionId = 'conv_a/a', print = `print ${id}`): Mail => ({
+const mail = (id: number, to: SessionId = 'conv_a/a', print = `print ${id}`): UnreadMail => ({
   id,
   from: 'conv_a/b',
   to,
@@ -27,16 +27,16 @@ const mail = (id: number, to: SessionId = 'conv_a/a', print = `print ${id}`): Ma
 /** A rouser over mail that the test lays out, whose wakes end when the test says so. */
 async function scene(name: string) {
   const abort = new AbortController()
-  const box = new Map<Target, Mail[]>()
-  const calls: { call: Call; end: (error?: Error) => void }[] = []
+  const box = new Map<WakeTarget, UnreadMail[]>()
+  const calls: { call: WakeCall; end: (error?: Error) => void }[] = []
   const order: string[] = []
   const slept: number[] = []
   const log = recordingLog()
   const woken = await Woken.open(join(folder, name), assert.fail)
   const refusals: Error[] = []
-  const atOnce = new Map<Target, number>()
+  const atOnce = new Map<WakeTarget, number>()
   let changed = Promise.withResolvers<void>()
-  const rouser = new Rouser({
+  const rouser = new Waker({
     clock: { ...systemClock, sleep: async (ms) => void slept.push(ms) },
     chance: () => 0.5,
     log,
@@ -75,7 +75,7 @@ async function scene(name: string) {
   return { rouser, box, calls, called, order, slept, log, woken, abort, refusals }
 }
 
-const fresh = ({ call }: { call: Call }): number[] => [...call.fresh].map(({ id }) => id)
+const fresh = ({ call }: { call: WakeCall }): number[] => [...call.fresh].map(({ id }) => id)
 
 test('what comes while a wake runs goes together into the next one, noted before it is run', async () => {
   const { rouser, box, called, calls, order } = await scene('together')

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { StoredMessage } from '#fleet/message.ts'
-import { CatchUp } from '../../services/keepalive/mail-catch-up.ts'
+import { MailCatchUp } from '../../services/keepalive/mail-catch-up.ts'
 import { ManualClock } from '../manual-clock.ts'
 
 const LOST: StoredMessage = {
@@ -18,14 +18,14 @@ const LOST: StoredMessage = {
 
 class Scene implements Disposable {
   readonly clock = new ManualClock()
-  readonly catchUp: CatchUp
+  readonly catchUp: MailCatchUp
   readonly kept: number[] = []
   asked = 0
   answer: Promise<void> = Promise.resolve()
   readonly #over = new AbortController()
 
   constructor() {
-    this.catchUp = new CatchUp({
+    this.catchUp = new MailCatchUp({
       session: 'conv_x/b',
       clock: this.clock,
       chance: () => 0.5,

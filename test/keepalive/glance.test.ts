@@ -4,16 +4,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { folderVersion } from '#spool/atomic-files.ts'
-import { Glance } from '../../services/keepalive/directory-change.ts'
+import { DirectoryChange } from '../../services/keepalive/directory-change.ts'
 import { ManualClock } from '../manual-clock.ts'
 
 test('a folder is read after each change, once more when the grain of its clock has passed, and then no more', async () => {
   const clock = new ManualClock()
   let version = 'one'
-  const glance = new Glance(clock, () => version)
+  const glance = new DirectoryChange(clock, () => version)
   const look = async (): Promise<boolean> => {
     await clock.advance(20)
-    return glance.isNews()
+    return glance.mayHaveChanged()
   }
   const looks = async (count: number): Promise<boolean[]> => {
     const seen: boolean[] = []
@@ -25,7 +25,10 @@ test('a folder is read after each change, once more when the grain of its clock 
   assert.deepEqual(await looks(6), [true, true, true, true, false, false])
   glance.reset()
   assert.equal(await look(), true)
-  assert.deepEqual([new Glance(clock, undefined).isNews(), new Glance(clock, undefined).isNews()], [true, true])
+  assert.deepEqual(
+    [new DirectoryChange(clock, undefined).mayHaveChanged(), new DirectoryChange(clock, undefined).mayHaveChanged()],
+    [true, true],
+  )
 })
 
 test('names that come and go change the version of a real folder', (context) => {

@@ -9,14 +9,14 @@ import { recordingLog } from '#runtime/log.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
 import type { Keyring } from '#store/remote/remote.ts'
 import type { Store } from '#store/store.ts'
-import { type CarryConfig, Host } from '../../services/keepalive/session-manager.ts'
 import type { LinkedStore } from '../../services/keepalive/ports.ts'
+import { SessionManager, type SessionManagerConfig } from '../../services/keepalive/session-manager.ts'
 import { ManualClock } from '../manual-clock.ts'
 import { Dice } from '../simulation/chance.ts'
 import { MemoryInbox, MemoryOutbox, MemoryWallet } from './spool.ts'
 
 const BRIDGE = 'http://bridge.test'
-export const CONFIG: CarryConfig = {
+export const CONFIG: SessionManagerConfig = {
   host: 'host-1',
   beatMs: 5_000,
   beatPollingMs: 30_000,
@@ -183,7 +183,7 @@ export class Ground {
   /** How often the host has left word for whoever asks git. */
   hints = 0
   health = new Health()
-  host: Host | undefined
+  host: SessionManager | undefined
   #life = new Life()
   #lives = 0
 
@@ -232,13 +232,13 @@ export class Ground {
     return { opened: opened.id, a, b, credential, tell }
   }
 
-  start(config: Partial<CarryConfig> = {}): Host {
+  start(config: Partial<SessionManagerConfig> = {}): SessionManager {
     const life = new Life()
     this.#life = life
     this.#lives += 1
     this.health = new Health()
     this.health.enter('ready')
-    this.host = new Host(
+    this.host = new SessionManager(
       { ...CONFIG, ...config },
       {
         open: (url, keyring) => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { StoredMessage } from '#fleet/message.ts'
 import { recordingLog } from '#runtime/log.ts'
-import { Shelves } from '../../services/keepalive/ack-tracker.ts'
+import { AckTracker } from '../../services/keepalive/ack-tracker.ts'
 import { ManualClock } from '../manual-clock.ts'
 import { MemoryInbox } from './spool.ts'
 
@@ -21,7 +21,7 @@ test('a message that was found here just before it was let go is not taken for o
   const clock = new ManualClock()
   const inbox = new MemoryInbox()
   const log = recordingLog()
-  const shelves = new Shelves({
+  const shelves = new AckTracker({
     inbox,
     clock,
     log,

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import type { StoredMessage } from '#fleet/message.ts'
 import { Inbox } from '#spool/inbox.ts'
-import { Outbox, type Problem } from '#spool/outbox.ts'
+import { Outbox, type OutboxProblem } from '#spool/outbox.ts'
 import { Dice } from '../simulation/chance.ts'
 import { MemoryInbox, MemoryOutbox } from './spool.ts'
 
@@ -55,7 +55,7 @@ test('any story of an inbox goes the same way in both', async (context) => {
 test('an outbox goes the same way in both', async (context) => {
   const state = await mkdtemp(join(tmpdir(), 's2-outbox-'))
   context.after(() => rm(state, { recursive: true, force: true }))
-  const problem: Problem = { code: 'conflict', message: 'no', next: null, id: null }
+  const problem: OutboxProblem = { code: 'conflict', message: 'no', next: null, id: null }
   const told = []
   for (const outbox of [new Outbox(state), new MemoryOutbox()]) {
     const draft = { action: null, files: [] }

@@ -5,12 +5,16 @@ import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
 import { messageDigest } from '#spool/acked-ledger.ts'
 import type { FoundCredentials } from '#spool/credentials.ts'
-import { bridgeId, LANE, type Placed, type Shelf } from '#spool/inbox.ts'
-import type { NewOutboxItem, OutboxItem, Problem } from '#spool/outbox.ts'
-import type { Mailbox, Tray, Wallet } from '../../services/keepalive/ports.ts'
+import { bridgeId, type InboxFolder, LANE, type Placed } from '#spool/inbox.ts'
+import type { NewOutboxItem, OutboxItem, OutboxProblem } from '#spool/outbox.ts'
+import type { CredentialsPort, InboxPort, OutboxPort } from '../../services/keepalive/ports.ts'
 
-export class MemoryInbox implements Mailbox {
-  readonly shelves: Record<Shelf, Map<number, StoredMessage>> = { new: new Map(), cur: new Map(), done: new Map() }
+export class MemoryInbox implements InboxPort {
+  readonly shelves: Record<InboxFolder, Map<number, StoredMessage>> = {
+    new: new Map(),
+    cur: new Map(),
+    done: new Map(),
+  }
   readonly #acked = new Set<number>()
   isFull = false
 
@@ -19,7 +23,7 @@ export class MemoryInbox implements Mailbox {
     return messages.map((message) => this.#put(message))
   }
 
-  async list(shelf: Shelf): Promise<number[]> {
+  async list(shelf: InboxFolder): Promise<number[]> {
     return [...this.shelves[shelf].keys()].sort((x, y) => x - y)
   }
 
@@ -67,7 +71,7 @@ export class MemoryInbox implements Mailbox {
     return this.shelves.new.get(id) ?? this.shelves.cur.get(id) ?? this.shelves.done.get(id)
   }
 
-  #move(id: number, from: Shelf, to: Shelf): StoredMessage {
+  #move(id: number, from: InboxFolder, to: InboxFolder): StoredMessage {
     const message = this.shelves[from].get(id)
     if (message === undefined) throw new Error(`${id} is not on ${from}`)
     this.shelves[from].delete(id)
@@ -76,9 +80,9 @@ export class MemoryInbox implements Mailbox {
   }
 }
 
-export class MemoryOutbox implements Tray {
+export class MemoryOutbox implements OutboxPort {
   readonly waiting = new Map<string, OutboxItem>()
-  readonly refused = new Map<string, Problem>()
+  readonly refused = new Map<string, OutboxProblem>()
   #count = 0
 
   async put(item: NewOutboxItem): Promise<string> {
@@ -100,14 +104,14 @@ export class MemoryOutbox implements Tray {
     this.waiting.delete(name)
   }
 
-  async refuse(name: string, problem: Problem): Promise<void> {
+  async refuse(name: string, problem: OutboxProblem): Promise<void> {
     if (this.waiting.delete(name)) this.refused.set(name, problem)
   }
 
   async tidy(): Promise<void> {}
 }
 
-export class MemoryWallet implements Wallet {
+export class MemoryWallet implements CredentialsPort {
   readonly files = new Map<SessionId, Credential | 'malformed'>()
   readonly renewals = new Map<SessionId, number>()
   exists = true

@@ -2,12 +2,12 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import type { MemberStatus } from '../../services/core/console/fleet-control.ts'
-import { familyOf, markedBy, processes } from '../../services/local/process-tree.ts'
+import type { AgentProcesses } from '../../services/core/console/fleet-control.ts'
 import { systemChance, systemClock } from '../../services/core/runtime/clock.ts'
 import { recordingLog } from '../../services/core/runtime/log.ts'
 import { openStore } from '../../services/core/store/open-store.ts'
 import type { Store } from '../../services/core/store/store.ts'
+import { descendantsOf, markedBy, processes } from '../../services/local/process-tree.ts'
 import { freePort } from '../port.ts'
 import { until } from '../until.ts'
 
@@ -92,9 +92,9 @@ export class Stage implements AsyncDisposable {
     return said
   }
 
-  async members(): Promise<MemberStatus[]> {
+  async members(): Promise<AgentProcesses[]> {
     const { askControl } = await import('../../services/core/console/fleet-control.ts')
-    return (await askControl(this.state, 'GET', '/members')) as MemberStatus[]
+    return (await askControl(this.state, 'GET', '/members')) as AgentProcesses[]
   }
 
   async pidOf(agent: string, program: string): Promise<number | null> {
@@ -104,9 +104,9 @@ export class Stage implements AsyncDisposable {
 
   /** What runs for an agent, or for the whole fleet: by the mark that its processes bear. */
   family(agent?: string): { readonly pid: number; readonly state: string }[] {
-    if (agent === undefined) return familyOf(processes(), markedBy(this.state))
+    if (agent === undefined) return descendantsOf(processes(), markedBy(this.state))
     const folder = this.stateOf(agent)
-    return familyOf(processes(), (mark) => mark === folder)
+    return descendantsOf(processes(), (mark) => mark === folder)
   }
 
   stateOf(agent: string): string {

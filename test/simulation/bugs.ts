@@ -1,4 +1,4 @@
-import { Bodies } from '#fleet/agent-processes.ts'
+import { AgentProcessTable } from '#fleet/agent-processes.ts'
 import { Roster } from '#fleet/liveness.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Report } from '#fleet/task.ts'
@@ -29,12 +29,12 @@ export function plant(bug: Bug | null): Disposable {
   if (bug === 'no grace') replace('grace', { value: () => undefined })
   if (bug === 'no brake') replace('massSilence', { get: () => false })
   if (bug === 'unknown is dead') {
-    const { lose } = Bodies.prototype
-    Bodies.prototype.lose = function takeForDead(source) {
+    const { lose } = AgentProcessTable.prototype
+    AgentProcessTable.prototype.lose = function takeForDead(source) {
       this.take(source, [])
     }
     undo.defer(() => {
-      Bodies.prototype.lose = lose
+      AgentProcessTable.prototype.lose = lose
     })
   }
   return undo

@@ -1,5 +1,5 @@
-import type { Body } from '#fleet/agent-processes.ts'
-import type { Source } from '../../services/watchdog/process-sources/read-source.ts'
+import type { AgentProcess } from '#fleet/agent-processes.ts'
+import type { ProcessSource } from '../../services/watchdog/process-sources/read-source.ts'
 import type { Life } from './clock.ts'
 import type { History } from './history.ts'
 import type { SimulatedHost } from './host.ts'
@@ -38,7 +38,7 @@ export class Engine {
     return runs && livesMs > OLD_MS ? `which has lived for ${Math.round(livesMs)} ms` : null
   }
 
-  seenBy(life: Life): Source {
+  seenBy(life: Life): ProcessSource {
     const { dice, tally } = this.#around
     const answerIn = (): Promise<void> => life.clock.sleep(dice.wait(15))
     return {
@@ -74,7 +74,7 @@ export class Engine {
   }
 }
 
-function bodyOf({ agent, worker, isGone }: SimulatedHost): Body {
+function bodyOf({ agent, worker, isGone }: SimulatedHost): AgentProcess {
   const body = { id: agent, agent, name: `container ${agent}`, mayStart: !isGone }
   if (worker === null) return { ...body, state: 'ended', why: 'exit code 137' }
   if (worker.isStopped) return { ...body, state: 'hindered', why: 'is paused' }

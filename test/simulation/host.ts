@@ -1,19 +1,19 @@
 import type { Credential } from '#fleet/credential.ts'
-import { readLetter } from '#fleet/task-messages.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Task } from '#fleet/task.ts'
+import { readTaskMessage } from '#fleet/task-messages.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
 import { Metrics } from '#runtime/metrics.ts'
+import { SessionManager, type SessionManagerConfig } from '../../services/keepalive/session-manager.ts'
 import {
-  Agent,
   type CommandEnd,
-  type Letters,
   type Reports,
-  type Running,
+  type RunningCommand,
+  TaskLoop,
+  type TaskMailbox,
   type WorkConfig,
 } from '../../services/worker/task-loop.ts'
-import { type CarryConfig, Host } from '../../services/keepalive/session-manager.ts'
 import { Life, Machine } from './clock.ts'
 import type { History } from './history.ts'
 import { type Bridge, Link, openWire, type Surroundings } from './network.ts'
@@ -97,7 +97,7 @@ export class SimulatedHost {
     this.#keepalive = life
     const { bridge, around } = this.#parts
     const { beatMs, pollMs } = this.#config
-    const config: CarryConfig = {
+    const config: SessionManagerConfig = {
       host: this.agent,
       beatMs,
       beatPollingMs: beatMs,
@@ -105,7 +105,7 @@ export class SimulatedHost {
       lifetimeMs: LIFETIME_MS,
       drainMs: 10_000,
     }
-    new Host(config, {
+    new SessionManager(config, {
       open: (_url, keyring) => openWire({ life, link: this.link, bridge, keyring, around }),
       inbox: this.spool.mailbox(life),
       tray: this.spool.tray(life),
@@ -221,7 +221,7 @@ export class SimulatedHost {
       sessions: () => this.sessions,
     }
     const store = openWire({ life, link: this.link, bridge, keyring, around })
-    const agent = new Agent(config, {
+    const agent = new TaskLoop(config, {
       clock: life.clock,
       chance: around.dice.next,
       life: life.name,
@@ -253,13 +253,13 @@ export class SimulatedHost {
     }
   }
 
-  #letters(life: Life): Letters {
+  #letters(life: Life): TaskMailbox {
     const inbox = this.spool.reading(life)
     return {
       take: async () => {
         const news = { assigned: [] as string[], revoked: [] as string[] }
         for (const id of await inbox.list('new')) {
-          const letter = readLetter(this.spool.text(id))
+          const letter = readTaskMessage(this.spool.text(id))
           if (letter?.type === 'task_assignment') news.assigned.push(letter.task)
           else if (letter?.type === 'task_revoked') news.revoked.push(letter.task)
           else continue
@@ -272,7 +272,7 @@ export class SimulatedHost {
   }
 
   /** A command that takes as long as its task says, prints a line now and then, and ends soon after it is told to. */
-  #command(task: Task, life: Life, onLine: (line: string) => void): Running {
+  #command(task: Task, life: Life, onLine: (line: string) => void): RunningCommand {
     const { history } = this.#parts
     const stopped = new AbortController()
     const name = `${task.id}@${task.epoch} on ${this.agent}`

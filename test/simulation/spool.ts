@@ -3,9 +3,9 @@ import { S2Error } from '#fleet/errors.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { FoundCredentials } from '#spool/credentials.ts'
-import type { Placed, Shelf } from '#spool/inbox.ts'
-import type { NewOutboxItem, OutboxItem, Outcome, Problem } from '#spool/outbox.ts'
-import type { Mailbox, Tray, Wallet } from '../../services/keepalive/ports.ts'
+import type { InboxFolder, Placed } from '#spool/inbox.ts'
+import type { NewOutboxItem, OutboxItem, OutboxOutcome, OutboxProblem } from '#spool/outbox.ts'
+import type { CredentialsPort, InboxPort, OutboxPort } from '../../services/keepalive/ports.ts'
 import type { Life } from './clock.ts'
 import type { Surroundings } from './network.ts'
 
@@ -14,10 +14,10 @@ type Folder = 'inbox' | 'outbox' | 'credentials'
 /** A host's folders: they outlive every program, and each operation on them is slow, or refused, now and then. */
 export class Spool {
   readonly #around: Surroundings
-  readonly #shelves = new Map<number, { message: StoredMessage; shelf: Shelf }>()
+  readonly #shelves = new Map<number, { message: StoredMessage; shelf: InboxFolder }>()
   readonly #acked = new Set<number>()
   readonly #items = new Map<string, OutboxItem>()
-  readonly #refused = new Map<string, Problem>()
+  readonly #refused = new Map<string, OutboxProblem>()
   readonly #credentials = new Map<SessionId, Credential>()
   readonly #ears = new Set<{ folder: Folder; life: Life; heard: () => void }>()
   #names = 0
@@ -62,7 +62,7 @@ export class Spool {
     return { [Symbol.dispose]: () => this.#ears.delete(ear) }
   }
 
-  mailbox(life: Life): Mailbox {
+  mailbox(life: Life): InboxPort {
     return {
       putAll: async (messages) => {
         const placed: Placed[] = []
@@ -82,7 +82,7 @@ export class Spool {
 
   /** What an agent does with its inbox. */
   reading(life: Life): {
-    list(shelf: Shelf): Promise<number[]>
+    list(shelf: InboxFolder): Promise<number[]>
     take(id: number): Promise<StoredMessage | null>
     ack(id: number): Promise<void>
   } {
@@ -98,7 +98,7 @@ export class Spool {
     }
   }
 
-  tray(life: Life): Tray {
+  tray(life: Life): OutboxPort {
     return {
       names: () => this.#disk(life, () => [...this.#items.keys()]),
       read: (name) => this.#disk(life, () => this.#items.get(name) ?? null),
@@ -115,7 +115,7 @@ export class Spool {
   /** What an agent does with its outbox. */
   writing(life: Life): {
     put(item: NewOutboxItem): Promise<string>
-    outcome(name: string): Promise<Outcome>
+    outcome(name: string): Promise<OutboxOutcome>
     items(): Promise<OutboxItem[]>
   } {
     return {
@@ -126,7 +126,7 @@ export class Spool {
     }
   }
 
-  wallet(life: Life): Wallet {
+  wallet(life: Life): CredentialsPort {
     return {
       read: () =>
         this.#disk(life, (): FoundCredentials => {
@@ -169,13 +169,13 @@ export class Spool {
     return name
   }
 
-  #list(shelf: Shelf): number[] {
+  #list(shelf: InboxFolder): number[] {
     const ids: number[] = []
     for (const [id, place] of this.#shelves) if (place.shelf === shelf) ids.push(id)
     return ids.sort((one, other) => one - other)
   }
 
-  #move(id: number, from: readonly Shelf[], to: Shelf): StoredMessage | null {
+  #move(id: number, from: readonly InboxFolder[], to: InboxFolder): StoredMessage | null {
     const place = this.#shelves.get(id)
     if (place === undefined || !from.includes(place.shelf)) return null
     place.shelf = to

@@ -1,6 +1,6 @@
 import { AUDIT_ROOT, auditHash } from '#fleet/audit.ts'
-import type { Pulses } from '#fleet/beat.ts'
-import type { Draft, Message } from '#fleet/message.ts'
+import type { ObservedBeats } from '#fleet/beat.ts'
+import type { Message, MessageDraft } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
 import { isLeased, isOpen, type Move, type Report, type Task } from '#fleet/task.ts'
 import type { Store } from '#store/store.ts'
@@ -133,7 +133,7 @@ export class Witness {
         await this.#onBeat()
         break
       case 'pulses':
-        asker.onPulses?.(this.#heard, (answer as Pulses).tick)
+        asker.onPulses?.(this.#heard, (answer as ObservedBeats).tick)
         break
       case 'addTask':
       case 'cancelTask':
@@ -175,7 +175,7 @@ export class Witness {
   }
 
   /** Promise 1: one key is one message, and one word is said once. */
-  async #onSend([from, key, { text }]: [SessionId, string, Draft], { id }: Message): Promise<void> {
+  async #onSend([from, key, { text }]: [SessionId, string, MessageDraft], { id }: Message): Promise<void> {
     const name = `${from} ${key}`
     const earlier = this.#sent.get(name)
     if (earlier !== undefined) {

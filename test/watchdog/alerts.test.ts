@@ -7,8 +7,8 @@ import type { Alert } from '#fleet/incident.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
 import type { Store } from '#store/store.ts'
-import { Teller } from '../../services/watchdog/alert-sender.ts'
-import type { Channel } from '../../services/watchdog/alert-channels.ts'
+import type { AlertChannel } from '../../services/watchdog/alert-channels.ts'
+import { AlertSender } from '../../services/watchdog/alert-sender.ts'
 import { Life, Machine, Timeline } from '../simulation/clock.ts'
 import { CONFIG, Stage, through } from './stage.ts'
 
@@ -31,7 +31,7 @@ class Booth implements AsyncDisposable {
     store: Store = this.store,
   ): () => Promise<void> {
     const stop = new AbortController()
-    const channel: Channel = {
+    const channel: AlertChannel = {
       name: 'test',
       tell: async (alert, signal) => {
         const aborted = new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
@@ -43,7 +43,7 @@ class Booth implements AsyncDisposable {
       this.failures += 1
     }
     const { clock, log } = this
-    const teller = new Teller(channel, { store, clock, log, chance: () => 0.999, signal: stop.signal, onFailure })
+    const teller = new AlertSender(channel, { store, clock, log, chance: () => 0.999, signal: stop.signal, onFailure })
     const end = async (): Promise<void> => {
       stop.abort(new Error('over'))
       await teller.done

@@ -4,8 +4,8 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { readLetter } from '#fleet/task-messages.ts'
 import { type SessionId, sessionId } from '#fleet/session.ts'
+import { readTaskMessage } from '#fleet/task-messages.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openSqliteStore } from '#store/sqlite/sqlite.ts'
@@ -120,7 +120,7 @@ test('wrong settings end the program with code 78 and a word on each', async () 
 
 async function firstAssignment(store: Store, session: SessionId): Promise<string | undefined> {
   for await (const { text } of store.mail(session, 0, new AbortController().signal)) {
-    const letter = readLetter(text)
+    const letter = readTaskMessage(text)
     if (letter?.type === 'task_assignment') return letter.task
   }
   return undefined

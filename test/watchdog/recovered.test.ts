@@ -5,13 +5,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { channelNames, unitFailed } from '#fleet/incident.ts'
-import { healthSocket } from '#runtime/health-client.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { Health, serveHealth } from '#runtime/health.ts'
+import { healthSocket } from '#runtime/health-client.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
 import { openChannels } from '../../services/watchdog/alert-channels.ts'
-import { closeRecovered } from '../../services/watchdog/close-unit-incidents.ts'
+import { closeUnitIncidents } from '../../services/watchdog/close-unit-incidents.ts'
 import { CONFIG } from './stage.ts'
 
 test('who opens incidents from outside names the channels that the watchdog has', () => {
@@ -74,7 +74,7 @@ test('closed when the program has been ready for a while, and not by one that fa
     channels: ['log'],
     isActive: async () => false,
   }
-  await closeRecovered(parts).done
+  await closeUnitIncidents(parts).done
   await (server as AsyncDisposable | null)?.[Symbol.asyncDispose]()
   // ready from the 9th pause on: four more looks make 20 s
   assert.equal(looks.length, 9 + 5, looks.join(''))
@@ -109,7 +109,7 @@ test('a program that answers elsewhere is asked for at the service manager', asy
     channels: [],
     isActive,
   }
-  await closeRecovered(parts).done
+  await closeUnitIncidents(parts).done
   assert.equal(asked.length, 2 + 5)
   assert.equal(asked[0], 's2-worker-keepalive')
 })

@@ -1,16 +1,16 @@
 /** A fleet in memory under a clock that a test moves: thirty minutes cost milliseconds. */
 import assert from 'node:assert/strict'
-import type { Body } from '#fleet/agent-processes.ts'
+import type { AgentProcess } from '#fleet/agent-processes.ts'
 import type { Incident } from '#fleet/incident.ts'
-import { readLetter } from '#fleet/task-messages.ts'
 import { type SessionId, sessionId } from '#fleet/session.ts'
 import type { Task } from '#fleet/task.ts'
+import { readTaskMessage } from '#fleet/task-messages.ts'
 import { recordingLog, type Said } from '#runtime/log.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
 import type { Store } from '#store/store.ts'
-import type { WatchConfig } from '../../services/watchdog/config.ts'
-import type { Source } from '../../services/watchdog/process-sources/read-source.ts'
 import type { Look } from '../../services/watchdog/act.ts'
+import type { WatchConfig } from '../../services/watchdog/config.ts'
+import type { ProcessSource } from '../../services/watchdog/process-sources/read-source.ts'
 import type { Passed } from '../../services/watchdog/view.ts'
 import { watch } from '../../services/watchdog/watchdog.ts'
 import { Life, Machine, Timeline } from '../simulation/clock.ts'
@@ -122,7 +122,7 @@ export class Stage implements AsyncDisposable {
   /** What S2 wrote to a session about tasks: `type task`. */
   async letters(session: SessionId): Promise<string[]> {
     const messages = await this.store.unacked(session, 0, 1_000)
-    return messages.map(({ text }) => readLetter(text)).map((letter) => `${letter?.type} ${letter?.task}`)
+    return messages.map(({ text }) => readTaskMessage(text)).map((letter) => `${letter?.type} ${letter?.task}`)
   }
 
   async open(): Promise<string[]> {
@@ -141,7 +141,7 @@ export class Stage implements AsyncDisposable {
   }
 
   watchdog(
-    more: { store?: Store; config?: Partial<WatchConfig>; sources?: readonly Source[]; machine?: Machine } = {},
+    more: { store?: Store; config?: Partial<WatchConfig>; sources?: readonly ProcessSource[]; machine?: Machine } = {},
   ): Watchdog {
     const life = new Life('watchdog', more.machine ?? this.machine)
     const watchdog = new Watchdog({ ...CONFIG, ...more.config }, more.store ?? this.store, life, more.sources ?? [])
@@ -194,7 +194,7 @@ export class Watchdog {
   readonly life: Life
   readonly #stop = new AbortController()
 
-  constructor(config: WatchConfig, store: Store, life: Life, sources: readonly Source[]) {
+  constructor(config: WatchConfig, store: Store, life: Life, sources: readonly ProcessSource[]) {
     const { clock } = life
     this.life = life
     this.done = watch(config, {
@@ -236,17 +236,17 @@ export class Watchdog {
 }
 
 /** A supervisor that a test speaks for: it hints at what changes, unless it is away. */
-export class Supervisor implements Source {
+export class Supervisor implements ProcessSource {
   readonly name = 'fake'
   readonly everyMs = 5_000
   readonly started: string[] = []
   isAway = false
   /** Told when it is asked to start something. */
   onStart: (id: string) => void = () => undefined
-  readonly #bodies = new Map<string, Body>()
+  readonly #bodies = new Map<string, AgentProcess>()
   readonly #heard: (() => void)[] = []
 
-  async read(): Promise<readonly Body[]> {
+  async read(): Promise<readonly AgentProcess[]> {
     if (this.isAway) throw new Error('no answer')
     return [...this.#bodies.values()]
   }
@@ -260,7 +260,7 @@ export class Supervisor implements Source {
     this.onStart(id)
   }
 
-  set(id: string, state: Body['state'], more: Partial<Body> = {}): void {
+  set(id: string, state: AgentProcess['state'], more: Partial<AgentProcess> = {}): void {
     this.#bodies.set(id, { id, agent: id, name: `body ${id}`, state, why: '', mayStart: false, ...more })
     this.hint()
   }

@@ -4,7 +4,7 @@ import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import type { Body } from '#fleet/agent-processes.ts'
+import type { AgentProcess } from '#fleet/agent-processes.ts'
 import type { S2Error } from '#fleet/errors.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { SETTINGS } from '#runtime/settings.ts'
@@ -44,7 +44,7 @@ class Manager implements AsyncDisposable {
     )
     await writeFile(join(this.#folder, 'answer'), blocks.map((lines) => lines.join('\n')).join('\n\n'))
     const bodies = await this.source.read(new AbortController().signal)
-    return bodies.map(({ agent, state, why }: Body) => [agent, state, why].join(' ').trim())
+    return bodies.map(({ agent, state, why }: AgentProcess) => [agent, state, why].join(' ').trim())
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { suite, test } from 'node:test'
-import { Bodies, type Body } from '#fleet/agent-processes.ts'
+import { type AgentProcess, AgentProcessTable } from '#fleet/agent-processes.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { TmuxSource } from '../../services/watchdog/process-sources/tmux.ts'
 import { until } from '../until.ts'
@@ -19,7 +19,7 @@ class Server implements AsyncDisposable {
   readonly folder: string
   readonly socket: string
   readonly source: TmuxSource
-  readonly bodies = new Bodies()
+  readonly bodies = new AgentProcessTable()
   readonly #pids = new Set<number>()
 
   constructor(folder: string) {
@@ -55,7 +55,7 @@ class Server implements AsyncDisposable {
     return Number(this.run('display-message', '-p', '#{pid}'))
   }
 
-  async read(): Promise<readonly Body[]> {
+  async read(): Promise<readonly AgentProcess[]> {
     const bodies = await this.source.read(new AbortController().signal)
     this.bodies.take('tmux', bodies)
     return bodies

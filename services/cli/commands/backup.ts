@@ -1,13 +1,13 @@
 import { basename, join } from 'node:path'
 import type { Command } from 'commander'
-import { type Backup, listBackups, type MadeBackup, makeBackup } from '#store/sqlite/backup/backup.ts'
-import { roomIn } from '#store/sqlite/backup/copy-database.ts'
-import { type Proof, proveFile } from '#store/sqlite/backup/integrity-check.ts'
-import { count, duration } from '../option-parsers.ts'
-import { type LocalDatabase, localDatabase } from '../local-paths.ts'
-import type { Shell } from '#console/context.ts'
+import type { CommandContext } from '#console/context.ts'
 import { table } from '#console/table.ts'
 import { ago, counted, size } from '#console/text.ts'
+import { type Backup, listBackups, type MadeBackup, makeBackup } from '#store/sqlite/backup/backup.ts'
+import { roomIn } from '#store/sqlite/backup/copy-database.ts'
+import { checkFile, type IntegrityReport } from '#store/sqlite/backup/integrity-check.ts'
+import { type LocalDatabase, localDatabase } from '../local-paths.ts'
+import { count, duration } from '../option-parsers.ts'
 
 const EXAMPLES = `
 Examples:
@@ -26,7 +26,7 @@ interface Options {
   readonly json?: true
 }
 
-export function define(command: Command, shell: Shell): void {
+export function define(command: Command, shell: CommandContext): void {
   command
     .option('--to <folder>', 'where to keep it (S2_BACKUPS)')
     .option('--keep <n>', 'how many are kept (S2_BACKUP_KEEP)', count)
@@ -47,7 +47,7 @@ export function define(command: Command, shell: Shell): void {
     .action((file: string, _, subcommand: Command) => verify(shell, file, subcommand.optsWithGlobals<Options>()))
 }
 
-async function make(shell: Shell, options: Options): Promise<void> {
+async function make(shell: CommandContext, options: Options): Promise<void> {
   const local = localDatabase(shell)
   const { clock, chance } = shell
   const began = clock.now()
@@ -75,14 +75,14 @@ function madeAsJson({ madeAt, proof, ...made }: MadeBackup): object {
 }
 
 /** For example `1204 messages, 12 conversations, 3 tasks; schema 1, audit chain of 92 entries`. */
-export function proofInWords({ rows, schema, head }: Proof): string {
+export function proofInWords({ rows, schema, head }: IntegrityReport): string {
   const { messages, conversations, tasks } = rows
   const counts = [counted(messages, 'message'), counted(conversations, 'conversation'), counted(tasks, 'task')]
   const chain = head === null ? 'no audit chain' : `audit chain of ${head.seq} whole`
   return `${counts.join(', ')}; schema ${schema}, ${chain}`
 }
 
-function list(shell: Shell, { to, json }: Options): void {
+function list(shell: CommandContext, { to, json }: Options): void {
   const local = localDatabase(shell)
   const folder = to ?? local.folder
   const found = listBackups(folder, local.database)
@@ -102,9 +102,9 @@ function list(shell: Shell, { to, json }: Options): void {
 
 const COLUMNS = [{ title: 'BACKUP', stretches: true }, { title: 'AGE' }, { title: 'SIZE' }, { title: 'BEATS' }]
 
-function verify(shell: Shell, file: string, { to, json }: Options): void {
+function verify(shell: CommandContext, file: string, { to, json }: Options): void {
   const path = pathOf(file, { ...localDatabase(shell), ...(to === undefined ? {} : { folder: to }) })
-  const proof = proveFile(path)
+  const proof = checkFile(path)
   shell.print(
     json === true ? `${JSON.stringify({ path, ...proof }, null, 2)}\n` : `${path}\n  ${proofInWords(proof)}\n`,
   )

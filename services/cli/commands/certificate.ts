@@ -2,6 +2,10 @@ import { createPrivateKey } from 'node:crypto'
 import { homedir, userInfo } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import type { Command } from 'commander'
+import type { CommandContext } from '#console/context.ts'
+import { EXIT, Exit, UsageError } from '#console/failure.ts'
+import { commandEnv } from '#console/state-folder.ts'
+import { plain } from '#console/text.ts'
 import {
   type CertificateTrouble,
   isSignedBy,
@@ -12,10 +16,6 @@ import {
 import { readSettings } from '#runtime/config.ts'
 import { readNamedFile } from '#runtime/named-file.ts'
 import { certificateFiles, type MadeCertificate, makeCertificate, readName } from '../make-certificate.ts'
-import { EXIT, Exit, UsageError } from '#console/failure.ts'
-import type { Shell } from '#console/context.ts'
-import { commandEnv } from '#console/state-folder.ts'
-import { plain } from '#console/text.ts'
 
 const EXAMPLES = `
 Examples:
@@ -29,7 +29,7 @@ Examples:
 To drop a name or to have another key, remove bridge.crt or bridge.key first. An authority is never overwritten: who holds
 its key, ca.key, can pass for the bridge.`
 
-export function define(command: Command, shell: Shell): void {
+export function define(command: Command, shell: CommandContext): void {
   command.addHelpText('after', EXAMPLES)
   command
     .command('create')
@@ -61,7 +61,7 @@ function collect(name: string, before: readonly string[]): readonly string[] {
   return [...before, readName(name)]
 }
 
-async function create(shell: Shell, { name: names, folder: named, json }: CreateOptions): Promise<void> {
+async function create(shell: CommandContext, { name: names, folder: named, json }: CreateOptions): Promise<void> {
   const folder = named === undefined ? folderFor(shell) : resolve(shell.folder, named)
   const made = await makeCertificate({ folder, names }, { clock: shell.clock, env: shell.env })
   const next = nextSteps(made, shell)
@@ -81,7 +81,7 @@ async function create(shell: Shell, { name: names, folder: named, json }: Create
 }
 
 /** What is left to do once it is made. */
-function nextSteps({ files, isNewAuthority }: MadeCertificate, shell: Shell): string[] {
+function nextSteps({ files, isNewAuthority }: MadeCertificate, shell: CommandContext): string[] {
   const isSet = readSettings(commandEnv(shell), ['S2_TLS_CERT']).S2_TLS_CERT === files.cert
   const effect = 'takes the certificate over within a minute, and workers trust it as before'
   if (!isNewAuthority && isSet) return [`nothing: the bridge ${effect}`]
@@ -101,7 +101,7 @@ function nextSteps({ files, isNewAuthority }: MadeCertificate, shell: Shell): st
 }
 
 /** Where the present certificate is, if it is one of ours; else beside the settings. */
-function folderFor(shell: Shell): string {
+function folderFor(shell: CommandContext): string {
   const set = readSettings(commandEnv(shell), ['S2_TLS_CA', 'S2_TLS_CERT'])
   if (set.S2_TLS_CERT !== undefined && set.S2_TLS_CERT === certificateFiles(dirname(set.S2_TLS_CERT)).cert) {
     return dirname(set.S2_TLS_CERT)
@@ -127,7 +127,7 @@ interface Shown {
   readonly usable: boolean
 }
 
-async function show(shell: Shell, named: string | undefined, { key, json }: ShowOptions): Promise<void> {
+async function show(shell: CommandContext, named: string | undefined, { key, json }: ShowOptions): Promise<void> {
   const settings = readSettings(commandEnv(shell), ['S2_TLS_CERT', 'S2_TLS_KEY', 'S2_TLS_CA'])
   const folder = folderFor(shell)
   const file =

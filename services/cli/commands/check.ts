@@ -1,13 +1,13 @@
 import { join } from 'node:path'
 import type { Command } from 'commander'
+import type { CommandContext } from '#console/context.ts'
+import { stateFolder } from '#console/state-folder.ts'
+import { isAnswered, terseLog } from '#console/store-access.ts'
+import { ago, oneLine, plain } from '#console/text.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import { watchFolder } from '#runtime/folder-watch.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { count, duration } from '../option-parsers.ts'
-import { answers, terseLog } from '#console/store-access.ts'
-import type { Shell } from '#console/context.ts'
-import { stateFolder } from '#console/state-folder.ts'
-import { ago, oneLine, plain } from '#console/text.ts'
 
 const EXAMPLES = `
 Examples:
@@ -26,7 +26,7 @@ interface Options {
   readonly json?: true
 }
 
-export function define(command: Command, shell: Shell): void {
+export function define(command: Command, shell: CommandContext): void {
   command
     .option('--peek', 'print new messages without taking them')
     .option('--again', 'print the messages that were taken and are not acked yet')
@@ -40,7 +40,11 @@ export function define(command: Command, shell: Shell): void {
       if (options.wait !== undefined) await untilNew(inbox, options.wait, shell)
       const messages = await take(inbox, options)
       // An empty inbox that nobody fills says nothing of what there is to read.
-      if (messages.length === 0 && options.again !== true && !(await answers(join(state, 'run', 'keepalive.sock')))) {
+      if (
+        messages.length === 0 &&
+        options.again !== true &&
+        !(await isAnswered(join(state, 'run', 'keepalive.sock')))
+      ) {
         shell.tell(`s2: no s2-keepalive serves ${state}: nothing new comes in until one does\n`)
       }
       if (options.json === true) for (const message of messages) shell.print(`${JSON.stringify(message)}\n`)
@@ -68,7 +72,7 @@ async function readAll(inbox: Inbox, ids: readonly number[]): Promise<StoredMess
 /** Looks now and then all the same: a watch is a hint. */
 const LOOK_MS = 1_000
 
-async function untilNew(inbox: Inbox, waitMs: number, shell: Shell): Promise<void> {
+async function untilNew(inbox: Inbox, waitMs: number, shell: CommandContext): Promise<void> {
   const { clock } = shell
   let nap = new AbortController()
   const heard = (): void => nap.abort()
@@ -80,7 +84,7 @@ async function untilNew(inbox: Inbox, waitMs: number, shell: Shell): Promise<voi
   }
 }
 
-function written(shell: Shell): (message: StoredMessage) => string {
+function written(shell: CommandContext): (message: StoredMessage) => string {
   const now = shell.clock.wall()
   return ({ id, from, to, sentAt, action, files, text }) => {
     const about = action === null ? '' : ` · ${oneLine(action)}`

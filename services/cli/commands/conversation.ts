@@ -1,20 +1,20 @@
 import type { Command } from 'commander'
+import type { CommandContext } from '#console/context.ts'
+import { UsageError } from '#console/failure.ts'
+import { commandEnv } from '#console/state-folder.ts'
+import { reachAdministration } from '#console/store-access.ts'
+import { table } from '#console/table.ts'
+import { ago } from '#console/text.ts'
 import type { OpenedConversation } from '#fleet/conversation.ts'
 import { workerName } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { conversationOf, isConversationId, sessionId } from '#fleet/session.ts'
+import { bridgeAccessFor, notDelivered, openDelivery } from '#issuing/deliver-credential.ts'
+import { hintAfterPush } from '#issuing/hint-workers.ts'
+import { credentialOf, serialAfter, workerFile } from '#issuing/issue-credential.ts'
 import { closest, readSettings } from '#runtime/config.ts'
 import { publishCredential, removeCredential } from '#spool/credentials.ts'
 import { agentName, gitRemote, lifetime, role, wholeNumber } from '../option-parsers.ts'
-import { credentialOf, serialAfter, workerFile } from '#issuing/issue-credential.ts'
-import { UsageError } from '#console/failure.ts'
-import { notHandedOut, openHandout, wayFor } from '#issuing/deliver-credential.ts'
-import { hintAfterPush } from '#issuing/hint-workers.ts'
-import { reachAdministration } from '#console/store-access.ts'
-import type { Shell } from '#console/context.ts'
-import { commandEnv } from '#console/state-folder.ts'
-import { table } from '#console/table.ts'
-import { ago } from '#console/text.ts'
 
 const EXAMPLES = `
 Examples:
@@ -27,7 +27,7 @@ Examples:
 
 The orchestrator's own end is kept on this host, in the state folder. Tokens are not printed.`
 
-export function define(command: Command, shell: Shell): void {
+export function define(command: Command, shell: CommandContext): void {
   command.addHelpText('after', EXAMPLES)
   defineCreate(command.command('create').description('open a channel and hand out both credentials'), shell)
   command
@@ -56,7 +56,7 @@ interface CreateOptions {
   readonly json?: true
 }
 
-function defineCreate(command: Command, shell: Shell): void {
+function defineCreate(command: Command, shell: CommandContext): void {
   command
     .requiredOption('--role-b <role>', 'what kind of work the worker does', role)
     .option('--role-a <role>', "the other end's role", role, 'orchestrator')
@@ -72,16 +72,16 @@ function defineCreate(command: Command, shell: Shell): void {
     .action(async (options: CreateOptions) => await create(shell, options))
 }
 
-async function create(shell: Shell, options: CreateOptions): Promise<void> {
+async function create(shell: CommandContext, options: CreateOptions): Promise<void> {
   const settings = readSettings(commandEnv(shell), ['S2_STATE', 'S2_LIFETIME'])
   const { number } = options
   const agent = options.agentB ?? (number === undefined ? undefined : workerName(number))
   if (agent === undefined) throw new UsageError('whose channel is it?', 'name the worker by --number or --agent-b')
-  await using handout = await openHandout(shell, agent, options)
+  await using handout = await openDelivery(shell, agent, options)
   if (handout === null && options.showTokens !== true)
     throw new UsageError("the worker's credential would go nowhere", 'add --remote, --out or --show-tokens')
   await using reached = await reachAdministration(shell)
-  const way = await wayFor(shell, reached.credentials)
+  const way = await bridgeAccessFor(shell, reached.credentials)
   const opened = await reached.store.openConversation({
     roles: { a: options.roleA, b: options.roleB },
     agents: { a: options.agentA, b: agent },
@@ -96,13 +96,18 @@ async function create(shell: Shell, options: CreateOptions): Promise<void> {
     // Nobody has the worker's token: a channel that nobody can use would only hold work back.
     await reached.store.endConversation(opened.id).catch(() => undefined)
     await removeCredential(settings.S2_STATE, sessionId(opened.id, 'a')).catch(() => undefined)
-    throw notHandedOut(error, 'the channel was closed again: mend the cause, then run the command once more')
+    throw notDelivered(error, 'the channel was closed again: mend the cause, then run the command once more')
   }
   if (handout !== null && options.out === undefined) await hintAfterPush(shell, reached, agent)
   tellOpened(shell, opened, place, options)
 }
 
-function tellOpened(shell: Shell, opened: OpenedConversation, place: string | null, options: CreateOptions): void {
+function tellOpened(
+  shell: CommandContext,
+  opened: OpenedConversation,
+  place: string | null,
+  options: CreateOptions,
+): void {
   const { tokens, ...conversation } = opened
   const { id, agents, roles } = conversation
   const shown = options.showTokens === true ? { ...conversation, tokens } : conversation
@@ -115,7 +120,7 @@ function tellOpened(shell: Shell, opened: OpenedConversation, place: string | nu
   if (options.showTokens === true) shell.print(`token a: ${tokens.a}\ntoken b: ${tokens.b}\n`)
 }
 
-async function list(shell: Shell, json: boolean): Promise<void> {
+async function list(shell: CommandContext, json: boolean): Promise<void> {
   await using reached = await reachAdministration(shell)
   const conversations = await reached.store.conversations()
   if (json) return shell.print(`${JSON.stringify(conversations, null, 2)}\n`)
@@ -131,7 +136,7 @@ async function list(shell: Shell, json: boolean): Promise<void> {
   shell.print(`${table(titles, rows, shell.screen.columns).join('\n')}\n`)
 }
 
-async function end(shell: Shell, ids: readonly string[], json: boolean): Promise<void> {
+async function end(shell: CommandContext, ids: readonly string[], json: boolean): Promise<void> {
   await using reached = await reachAdministration(shell)
   const wanted = ids.map((id) => (id.includes('/') ? conversationOf(id as `${string}/a`) : id))
   for (const id of wanted) {

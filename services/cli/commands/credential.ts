@@ -1,18 +1,18 @@
 import { type Command, Option } from 'commander'
+import type { CommandContext } from '#console/context.ts'
+import { UsageError } from '#console/failure.ts'
+import { stateFolder } from '#console/state-folder.ts'
+import { type ReachedFleet, reachAdministration } from '#console/store-access.ts'
 import type { Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { parseSession, type Side, sessionId } from '#fleet/session.ts'
+import { bridgeAccessFor, notDelivered, openDelivery } from '#issuing/deliver-credential.ts'
+import { hint, hintAfterPush } from '#issuing/hint-workers.ts'
+import { credentialOf, renewTokens, serialAfter, workerFile } from '#issuing/issue-credential.ts'
 import { closest } from '#runtime/config.ts'
 import { formatDuration } from '#runtime/settings.ts'
 import { credentialsFolder, publishCredential } from '#spool/credentials.ts'
 import { duration, gitRemote } from '../option-parsers.ts'
-import { credentialOf, renewTokens, serialAfter, workerFile } from '#issuing/issue-credential.ts'
-import { UsageError } from '#console/failure.ts'
-import { notHandedOut, openHandout, wayFor } from '#issuing/deliver-credential.ts'
-import { hint, hintAfterPush } from '#issuing/hint-workers.ts'
-import { type Reached, reachAdministration } from '#console/store-access.ts'
-import type { Shell } from '#console/context.ts'
-import { stateFolder } from '#console/state-folder.ts'
 
 const EXAMPLES = `
 Examples:
@@ -33,7 +33,7 @@ interface Options {
   readonly json?: true
 }
 
-export function define(command: Command, shell: Shell): void {
+export function define(command: Command, shell: CommandContext): void {
   command.addHelpText('after', EXAMPLES)
   command
     .command('rotate <agent>')
@@ -55,17 +55,17 @@ export function define(command: Command, shell: Shell): void {
     .action(async (agents: readonly string[], options: { readonly json?: true }) => await hint(shell, agents, options))
 }
 
-async function rotate(shell: Shell, agent: string, options: Options): Promise<void> {
+async function rotate(shell: CommandContext, agent: string, options: Options): Promise<void> {
   await using reached = await reachAdministration(shell)
   const { conversation, side } = choose(agent, await reached.store.conversations())
   if (side === 'a') return await rotateOwn(shell, reached, conversation, options)
   const worker = conversation.agents.b
-  await using handout = await openHandout(shell, worker, options)
+  await using handout = await openDelivery(shell, worker, options)
   if (handout === null)
     throw new UsageError(`the new credential of ${worker} would go nowhere`, 'add --remote or --out')
   const own = reached.credentials.find(({ session }) => session === sessionId(conversation.id, 'a'))
   const before = handout.before ?? { bridgeUrl: null, bridgeCa: own?.bridgeCa ?? null }
-  const way = await wayFor(shell, reached.credentials, before)
+  const way = await bridgeAccessFor(shell, reached.credentials, before)
   const enrolment = await renewTokens(reached.store, conversation, options.overlap)
   const serial = serialAfter(handout.before?.createdAt, shell.clock.wall())
   let place: string
@@ -73,18 +73,23 @@ async function rotate(shell: Shell, agent: string, options: Options): Promise<vo
     place = await handout.put(workerFile(enrolment, way, serial), `New token of ${worker}`)
   } catch (error) {
     const rest = `the token before counts for another ${formatDuration(options.overlap)}: run the command again until then`
-    throw notHandedOut(error, rest)
+    throw notDelivered(error, rest)
   }
   if (options.out === undefined) await hintAfterPush(shell, reached, worker)
   tell(shell, sessionId(conversation.id, 'b'), place, options)
 }
 
 /** The orchestrator's own end: its credential never leaves this host. */
-async function rotateOwn(shell: Shell, reached: Reached, conversation: Conversation, options: Options): Promise<void> {
+async function rotateOwn(
+  shell: CommandContext,
+  reached: ReachedFleet,
+  conversation: Conversation,
+  options: Options,
+): Promise<void> {
   const state = stateFolder(shell)
   const session = sessionId(conversation.id, 'a')
   const mine = reached.credentials.find((each) => each.session === session)
-  const way = await wayFor(shell, reached.credentials, mine)
+  const way = await bridgeAccessFor(shell, reached.credentials, mine)
   const token = await reached.store.rotateToken(session, options.overlap)
   const serial = serialAfter(mine?.createdAt, shell.clock.wall())
   const enrolment = { ...conversation, tokens: { a: token, b: '' } }
@@ -92,7 +97,7 @@ async function rotateOwn(shell: Shell, reached: Reached, conversation: Conversat
   tell(shell, session, credentialsFolder(state), options)
 }
 
-function tell(shell: Shell, session: string, place: string, { overlap, json }: Options): void {
+function tell(shell: CommandContext, session: string, place: string, { overlap, json }: Options): void {
   if (json === true) shell.print(`${JSON.stringify({ session, credential: place, overlapMs: overlap })}\n`)
   else shell.print(`${session} has a new token: ${place}\n`)
 }

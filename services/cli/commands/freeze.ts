@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
-import { commandMember } from '../control-agent.ts'
-import type { Shell } from '#console/context.ts'
+import type { CommandContext } from '#console/context.ts'
+import { controlAgent } from '../control-agent.ts'
 
 const EXAMPLES = `
 Examples:
@@ -9,12 +9,12 @@ Examples:
 
 Only for agents that an \`s2 up\` on this machine started.`
 
-export function define(command: Command, shell: Shell): void {
+export function define(command: Command, shell: CommandContext): void {
   command
     .argument('<agent>', 'its name, or its role where no other has it')
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
     .action(async (agent: string, options: { json?: true }) => {
-      await commandMember('freeze', agent, (count) => `is frozen (${count} processes)`, options.json === true, shell)
+      await controlAgent('freeze', agent, (count) => `is frozen (${count} processes)`, options.json === true, shell)
     })
 }

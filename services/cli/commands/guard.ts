@@ -1,12 +1,12 @@
 import type { Command } from 'commander'
-import type { Shell } from '#console/context.ts'
+import type { CommandContext } from '#console/context.ts'
 import { killAll, markedBy } from '../../local/process-tree.ts'
 
 /**
  * Started by `s2 up` beside the fleet, in a session of its own. Its standard input is a pipe that only `s2 up` holds:
  * when that ends without a word, `s2 up` has died, however it died, and the guard ends what it left.
  */
-export function define(command: Command, shell: Shell): void {
+export function define(command: Command, shell: CommandContext): void {
   command
     .argument('<state>', "the fleet's state folder")
     .option('--json', 'print JSON')

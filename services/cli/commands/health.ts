@@ -1,14 +1,14 @@
 import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
-import { askHealth, healthSocket, type ProgramHealth } from '#runtime/health-client.ts'
-import { closest, readSettings } from '#runtime/config.ts'
-import { type Address, PROGRAMS } from '#runtime/settings.ts'
+import type { CommandContext } from '#console/context.ts'
 import { EXIT, Exit, UsageError } from '#console/failure.ts'
-import { journalOf } from '../init/service-manager.ts'
-import type { Shell } from '#console/context.ts'
 import { commandEnv } from '#console/state-folder.ts'
 import { table } from '#console/table.ts'
 import { plain } from '#console/text.ts'
+import { closest, readSettings } from '#runtime/config.ts'
+import { askHealth, healthSocket, type ProgramHealth } from '#runtime/health-client.ts'
+import { type Address, PROGRAMS } from '#runtime/settings.ts'
+import { journalOf } from '../init/service-manager.ts'
 
 const EXAMPLES = `
 Examples:
@@ -17,7 +17,7 @@ Examples:
 
 const SERVICES = PROGRAMS.filter((name) => name !== 's2')
 
-export function define(command: Command, shell: Shell): void {
+export function define(command: Command, shell: CommandContext): void {
   command
     .argument('[program]', `one of ${SERVICES.join(', ')}`)
     .option('--json', 'print JSON')

@@ -1,18 +1,18 @@
 import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
+import type { CommandContext } from '#console/context.ts'
+import { UsageError } from '#console/failure.ts'
+import { commandEnv } from '#console/state-folder.ts'
+import { reachAdministration, storeParts } from '#console/store-access.ts'
+import { table } from '#console/table.ts'
+import { ago, plain } from '#console/text.ts'
 import { isPassing, S2Error } from '#fleet/errors.ts'
 import { channelNames, type Incident, unitFailed } from '#fleet/incident.ts'
 import { backoff } from '#runtime/backoff.ts'
 import { openStore } from '#store/open-store.ts'
 import type { Store } from '#store/store.ts'
-import { wholeNumber } from '../option-parsers.ts'
 import { databasePath } from '../local-paths.ts'
-import { UsageError } from '#console/failure.ts'
-import { reachAdministration, storeParts } from '#console/store-access.ts'
-import type { Shell } from '#console/context.ts'
-import { commandEnv } from '#console/state-folder.ts'
-import { table } from '#console/table.ts'
-import { ago, plain } from '#console/text.ts'
+import { wholeNumber } from '../option-parsers.ts'
 
 const EXAMPLES = `
 Examples:
@@ -32,7 +32,7 @@ interface Options {
   readonly json?: true
 }
 
-export function define(command: Command, shell: Shell): void {
+export function define(command: Command, shell: CommandContext): void {
   command.addHelpText('after', EXAMPLES)
   command
     .command('list')
@@ -61,7 +61,7 @@ export function define(command: Command, shell: Shell): void {
     .action(async (cause: string | undefined, options: Options) => await close(shell, cause, options))
 }
 
-async function list(shell: Shell, { all, json }: Options): Promise<void> {
+async function list(shell: CommandContext, { all, json }: Options): Promise<void> {
   const found = await read(shell, all !== true)
   if (json === true) {
     shell.print(`${JSON.stringify(found.map(asJson), null, 2)}\n`)
@@ -78,7 +78,7 @@ async function list(shell: Shell, { all, json }: Options): Promise<void> {
 
 const COLUMNS = [{ title: 'ID' }, { title: 'BEGAN' }, { title: 'LASTED' }, { title: 'WHAT', stretches: true }]
 
-async function show(shell: Shell, id: number, { json }: Options): Promise<void> {
+async function show(shell: CommandContext, id: number, { json }: Options): Promise<void> {
   const found = (await read(shell, false)).find((each) => each.id === id)
   if (found === undefined) {
     throw new S2Error('not_found', `there is no incident ${id}`, {
@@ -91,7 +91,7 @@ async function show(shell: Shell, id: number, { json }: Options): Promise<void> 
     for (const [name, value] of Object.entries(fields)) shell.print(`${name.padEnd(9)} ${plain(String(value ?? ''))}\n`)
 }
 
-async function read(shell: Shell, isOpen: boolean): Promise<Incident[]> {
+async function read(shell: CommandContext, isOpen: boolean): Promise<Incident[]> {
   await using reached = await reachAdministration(shell)
   return await reached.store.incidents({ open: isOpen })
 }
@@ -101,7 +101,7 @@ function asJson({ openedAt, closedAt, ...incident }: Incident): Readonly<Record<
   return { ...incident, openedAt: opened, closedAt: closedAt === null ? null : new Date(closedAt).toISOString() }
 }
 
-async function open(shell: Shell, { unit, summary, json }: Options & { unit: string }): Promise<void> {
+async function open(shell: CommandContext, { unit, summary, json }: Options & { unit: string }): Promise<void> {
   const incident = unitFailed(nameOf(unit), summary ?? howInWords(shell.env))
   const isNew = await patiently(shell, async () => {
     await using store = await openLocal(shell)
@@ -111,7 +111,7 @@ async function open(shell: Shell, { unit, summary, json }: Options & { unit: str
   else shell.print(`${isNew ? 'opened' : 'open already'}: ${incident.summary}\n`)
 }
 
-async function close(shell: Shell, named: string | undefined, { unit, json }: Options): Promise<void> {
+async function close(shell: CommandContext, named: string | undefined, { unit, json }: Options): Promise<void> {
   if ((named === undefined) === (unit === undefined)) {
     throw new UsageError('which incident?', 'name its cause, or --unit')
   }
@@ -125,7 +125,7 @@ async function close(shell: Shell, named: string | undefined, { unit, json }: Op
 }
 
 /** The service manager calls once, and nobody calls again: what passes, such as a lock or a disk that stalls, is waited out. */
-async function patiently<T>({ clock, chance }: Shell, act: () => Promise<T>): Promise<T> {
+async function patiently<T>({ clock, chance }: CommandContext, act: () => Promise<T>): Promise<T> {
   const began = clock.now()
   for (let attempt = 0; ; attempt += 1) {
     try {
@@ -144,7 +144,7 @@ const AGAIN = { firstMs: 500, mostMs: 5_000 }
  * The database itself, whether a bridge serves it or not: that may be what failed. Only the settings that say where it is are
  * looked at, since a wrong one among the others may be why.
  */
-async function openLocal(shell: Shell): Promise<Store> {
+async function openLocal(shell: CommandContext): Promise<Store> {
   const { S2_STATE, S2_STORE } = commandEnv(shell)
   const database = databasePath({
     ...(S2_STATE === undefined ? {} : { S2_STATE }),
@@ -156,7 +156,7 @@ async function openLocal(shell: Shell): Promise<Store> {
   })
 }
 
-function channels(env: Shell['env']): string[] {
+function channels(env: CommandContext['env']): string[] {
   const isSet = (name: string): boolean => (env[name] ?? '') !== ''
   return channelNames({ exec: isSet('S2_ALERT_EXEC'), webhook: isSet('S2_ALERT_WEBHOOK') })
 }
@@ -167,7 +167,7 @@ function nameOf(unit: string): string {
 }
 
 /** What systemd (251 and later) tells whoever it starts because a unit has failed, systemd.exec(5). */
-function howInWords(env: Shell['env']): string {
+function howInWords(env: CommandContext['env']): string {
   const { MONITOR_SERVICE_RESULT: result = '', MONITOR_EXIT_CODE: code, MONITOR_EXIT_STATUS: status = '' } = env
   if (code === 'exited' && status === '78') return 'its settings are wrong (exit code 78)'
   const how = code === 'exited' ? `exit code ${status}` : code === undefined ? '' : `${code} by ${status}`

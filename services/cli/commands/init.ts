@@ -1,27 +1,27 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type CommandContext, ENDING_SIGNALS } from '#console/context.ts'
+import { EXIT, Exit, UsageError } from '#console/failure.ts'
+import { quoted } from '#console/shell-quote.ts'
 import { workerName } from '#fleet/credential.ts'
 import { readSettings } from '#runtime/config.ts'
 import type { SettingName } from '#runtime/settings.ts'
-import { role as roleName, wholeNumber } from '../option-parsers.ts'
-import { EXIT, Exit, UsageError } from '#console/failure.ts'
 import { parseBridge } from '../init/bridge-address.ts'
 import {
   type BringUp,
   checkBridge,
-  type Enrolment,
   enrol,
   startServices,
   untilConnected,
+  type WorkerToEnrol,
   workersOf,
 } from '../init/bring-up.ts'
 import { Dialogue, Interrupted } from '../init/dialogue.ts'
-import { type Draft, draftAll, type Values, valuesIn, write } from '../init/settings-draft.ts'
-import { type Host, type HostOptions, openHost, ROLES, watcherOf } from '../init/this-host.ts'
+import type { Given, QuestionContext } from '../init/question-context.ts'
 import { type Answers, askAll, checkGiven, withoutEmpty } from '../init/questions.ts'
-import type { Given, Talk } from '../init/question-context.ts'
+import { draftAll, type SettingsDraft, type SettingValues, valuesIn, write } from '../init/settings-draft.ts'
+import { type HostOptions, openHost, ROLES, type ThisHost, watcherOf } from '../init/this-host.ts'
 import { inWords, listed, type Todo } from '../init/todo.ts'
-import { quoted } from '#console/shell-quote.ts'
-import { ENDING_SIGNALS, type Shell } from '#console/context.ts'
+import { role as roleName, wholeNumber } from '../option-parsers.ts'
 import { keepAwakeTask } from '../wsl.ts'
 
 const EXAMPLES = `
@@ -39,13 +39,13 @@ written before all is answered; run it again to go on where it was left.`
 const TRUSTS = ['own', 'files', 'proxy'] as const
 
 interface Options extends HostOptions, Given {
-  readonly worker?: readonly Enrolment[]
+  readonly worker?: readonly WorkerToEnrol[]
   readonly start?: boolean
   readonly wslTask?: true
   readonly json?: true
 }
 
-export function define(command: Command, shell: Shell): void {
+export function define(command: Command, shell: CommandContext): void {
   command
     .addOption(new Option('--role <role>', 'what this host is').choices(ROLES))
     .option('--bridge-url <address>', 'name, address or URL at which workers reach the bridge (S2_BRIDGE_URL)')
@@ -61,7 +61,7 @@ export function define(command: Command, shell: Shell): void {
     .option('--wake <command>', 'what wakes the agent (S2_WAKE)')
     .addOption(
       new Option('--worker <number:role>', 'open a conversation with a worker; may be repeated').argParser(
-        (text, before?: readonly Enrolment[]) => [...(before ?? []), enrolment(text)],
+        (text, before?: readonly WorkerToEnrol[]) => [...(before ?? []), enrolment(text)],
       ),
     )
     .option('--start', 'start the services')
@@ -87,13 +87,13 @@ function absolute(path: string): string {
 }
 
 /** Reads `3:backend`. */
-function enrolment(text: string): Enrolment {
+function enrolment(text: string): WorkerToEnrol {
   const cut = text.indexOf(':')
   if (cut < 1) throw new InvalidArgumentError('It must be a number and a role, such as 3:backend.')
   return { number: wholeNumber(text.slice(0, cut)), role: roleName(text.slice(cut + 1)) }
 }
 
-async function init(shell: Shell, options: Options): Promise<void> {
+async function init(shell: CommandContext, options: Options): Promise<void> {
   const ending = new AbortController()
   using _ = shell.onSignal(ENDING_SIGNALS, () => ending.abort())
   const tell = options.json === true ? () => undefined : shell.tell
@@ -103,7 +103,7 @@ async function init(shell: Shell, options: Options): Promise<void> {
   let isWritten = false
   try {
     const host = await openHost(shell, options, dialogue)
-    const talk: Talk = { shell, dialogue, host, given: options, onMade: (what) => made.push(what) }
+    const talk: QuestionContext = { shell, dialogue, host, given: options, onMade: (what) => made.push(what) }
     await checkSaid(talk)
     const answers = await askAll(talk)
     const drafts = await draftAll(host.folder, filesOf(host, answers), true)
@@ -125,7 +125,7 @@ async function init(shell: Shell, options: Options): Promise<void> {
 }
 
 /** What options say is read as services will, and compared with what is set: all of it together, before anything is asked. */
-async function checkSaid(talk: Talk): Promise<void> {
+async function checkSaid(talk: QuestionContext): Promise<void> {
   const { given, host } = talk
   checkGiven(talk)
   const S2_BRIDGE_URL = given.bridgeUrl === undefined ? undefined : asUrl(given.bridgeUrl)
@@ -147,15 +147,15 @@ function asUrl(text: string): string {
 
 /** What is written into which file. */
 function filesOf(
-  { role }: Pick<Host, 'role'>,
+  { role }: Pick<ThisHost, 'role'>,
   { common, watcher }: Pick<Answers, 'common' | 'watcher'>,
-): Map<string, Values> {
-  const files = new Map<string, Values>([['s2.env', common]])
+): Map<string, SettingValues> {
+  const files = new Map<string, SettingValues>([['s2.env', common]])
   files.set(`${watcherOf(role)}.env`, watcher)
   return new Map([...files].filter(([, settings]) => Object.keys(settings).length > 0))
 }
 
-function tellWritten(shell: Shell, drafts: readonly Draft[], { json }: Options): void {
+function tellWritten(shell: CommandContext, drafts: readonly SettingsDraft[], { json }: Options): void {
   if (json === true) return
   for (const { path, settings, isChanged } of drafts)
     shell.print(`${path}: ${isChanged ? Object.keys(settings).join(', ') : 'is so already'}\n`)
@@ -163,7 +163,12 @@ function tellWritten(shell: Shell, drafts: readonly Draft[], { json }: Options):
 }
 
 /** Brings the host up with its settings, and answers what is left to do. */
-async function open(talk: Talk, answers: Answers, drafts: readonly Draft[], options: Options): Promise<Todo[]> {
+async function open(
+  talk: QuestionContext,
+  answers: Answers,
+  drafts: readonly SettingsDraft[],
+  options: Options,
+): Promise<Todo[]> {
   const { shell, dialogue, host } = talk
   const left = [...answers.left]
   const settings = await valuesIn(host.folder, 's2.env')
@@ -220,8 +225,8 @@ async function enrolWanted(bringUp: BringUp, options: Options, runs: boolean): P
   return [...workers.keys()]
 }
 
-async function askWorkers(dialogue: Dialogue): Promise<Enrolment[]> {
-  const wanted: Enrolment[] = []
+async function askWorkers(dialogue: Dialogue): Promise<WorkerToEnrol[]> {
+  const wanted: WorkerToEnrol[] = []
   const check = (answer: string): string | null => {
     try {
       if (answer !== '') enrolment(answer)
@@ -242,7 +247,13 @@ async function askWorkers(dialogue: Dialogue): Promise<Enrolment[]> {
   return wanted
 }
 
-function conclude(shell: Shell, host: Host, drafts: readonly Draft[], left: readonly Todo[], { json }: Options): void {
+function conclude(
+  shell: CommandContext,
+  host: ThisHost,
+  drafts: readonly SettingsDraft[],
+  left: readonly Todo[],
+  { json }: Options,
+): void {
   if (json === true) {
     const files = drafts.map(({ path, settings, isChanged }) => ({ path, settings, changed: isChanged }))
     shell.print(`${JSON.stringify({ files, next: left.map(inWords) })}\n`)

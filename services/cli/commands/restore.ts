@@ -1,15 +1,15 @@
 import { basename } from 'node:path'
 import type { Command } from 'commander'
+import type { CommandContext } from '#console/context.ts'
+import { UsageError } from '#console/failure.ts'
+import { ago, counted } from '#console/text.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { listBackups, madeAtOf } from '#store/sqlite/backup/backup.ts'
 import type { Loss } from '#store/sqlite/backup/carry-over.ts'
 import { roomIn } from '#store/sqlite/backup/copy-database.ts'
 import { type Restored, restoreDatabase } from '#store/sqlite/backup/restore.ts'
-import { pathOf, proofInWords } from './backup.ts'
 import { type LocalDatabase, localDatabase } from '../local-paths.ts'
-import { UsageError } from '#console/failure.ts'
-import type { Shell } from '#console/context.ts'
-import { ago, counted } from '#console/text.ts'
+import { pathOf, proofInWords } from './backup.ts'
 
 const EXAMPLES = `
 Examples:
@@ -24,7 +24,7 @@ interface Options {
   readonly json?: true
 }
 
-export function define(command: Command, shell: Shell): void {
+export function define(command: Command, shell: CommandContext): void {
   command
     .argument('[file]', 'the backup: a path, or a name that `s2 backup list` shows')
     .option('--latest', 'the newest one')
@@ -33,7 +33,7 @@ export function define(command: Command, shell: Shell): void {
     .action(async (file: string | undefined, options: Options) => await restore(shell, file, options))
 }
 
-async function restore(shell: Shell, file: string | undefined, { latest, json }: Options): Promise<void> {
+async function restore(shell: CommandContext, file: string | undefined, { latest, json }: Options): Promise<void> {
   const local = localDatabase(shell)
   if ((file === undefined) === (latest === undefined)) {
     throw new UsageError('which backup?', 'name one that `s2 backup list` shows, or --latest')

@@ -1,20 +1,20 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import type { Command } from 'commander'
+import type { CommandContext } from '#console/context.ts'
+import { UsageError } from '#console/failure.ts'
+import { stateFolder } from '#console/state-folder.ts'
+import { isAnswered, reachFleet } from '#console/store-access.ts'
 import type { Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { checkDraft, type Draft, TEXT_MAX } from '#fleet/message.ts'
+import { checkDraft, type MessageDraft, TEXT_MAX } from '#fleet/message.ts'
 import { conversationOf, parseSession, partnerOf, type SessionId, sessionId, sideOf } from '#fleet/session.ts'
 import { backoff } from '#runtime/backoff.ts'
 import { closest } from '#runtime/config.ts'
 import { type FoundCredentials, readCredentials } from '#spool/credentials.ts'
 import { Outbox } from '#spool/outbox.ts'
-import { duration } from '../option-parsers.ts'
-import { UsageError } from '#console/failure.ts'
-import { answers, reach } from '#console/store-access.ts'
-import type { Shell } from '#console/context.ts'
-import { stateFolder } from '#console/state-folder.ts'
 import { ORCHESTRATOR } from '../../local/fleet-file.ts'
+import { duration } from '../option-parsers.ts'
 
 const EXAMPLES = `
 Examples:
@@ -36,7 +36,7 @@ interface Options {
   readonly json?: true
 }
 
-export function define(command: Command, shell: Shell): void {
+export function define(command: Command, shell: CommandContext): void {
   command
     .argument('<to>', 'an agent, a conversation, or a session of one')
     .argument('<text...>', 'the message; - reads it from standard input')
@@ -50,7 +50,7 @@ export function define(command: Command, shell: Shell): void {
     .addHelpText('after', EXAMPLES)
     .action(async (to: string, words: string[], options: Options) => {
       const text = words.length === 1 && words[0] === '-' ? await shell.input(TEXT_MAX * 4 + 1) : words.join(' ')
-      const draft: Draft = { text, action: options.action ?? null, files: options.file ?? [] }
+      const draft: MessageDraft = { text, action: options.action ?? null, files: options.file ?? [] }
       checkDraft(draft)
       const sent = await send(shell, to, draft, options)
       if (options.json === true) shell.print(`${JSON.stringify(sent)}\n`)
@@ -77,20 +77,20 @@ function inWords({ state, to, id, name }: Sent): string {
   return `${state}: ${what} to ${to} is in the store; it counts as received when it is acked`
 }
 
-async function send(shell: Shell, to: string, draft: Draft, options: Options): Promise<Sent> {
+async function send(shell: CommandContext, to: string, draft: MessageDraft, options: Options): Promise<Sent> {
   const state = stateFolder(shell)
   const found = await readCredentials(state)
   const outbox = new Outbox(state)
   // What waits in the outbox goes first, whether keepalive answers just now or not: a later message must not overtake it.
   const isCarried = async (): Promise<boolean> =>
-    (await answers(join(state, 'run', 'keepalive.sock'))) || (await outbox.names()).length > 0
+    (await isAnswered(join(state, 'run', 'keepalive.sock'))) || (await outbox.names()).length > 0
   if (found.credentials.length > 0 && (await isCarried())) {
     const from = await senderAmong(shell, to, found, options)
     if (found.credentials.some(({ session }) => session === from)) {
       return await throughOutbox(shell, outbox, from, draft, options)
     }
   }
-  await using reached = await reach(shell)
+  await using reached = await reachFleet(shell)
   const conversations = await reached.store.conversations()
   const own = reached.as === 'session' ? reached.credentials.map(({ session }) => session) : null
   const from = chooseSender(to, conversations, own, options.from)
@@ -101,7 +101,7 @@ async function send(shell: Shell, to: string, draft: Draft, options: Options): P
 
 /** Who is not known here is asked of the bridge; off the network, what one end of this host says is for its partner. */
 async function senderAmong(
-  shell: Shell,
+  shell: CommandContext,
   to: string,
   { credentials }: FoundCredentials,
   { from }: Options,
@@ -113,7 +113,7 @@ async function senderAmong(
   const isName = !to.includes('/') && !to.startsWith('conv_')
   const alone = from === undefined && own.length === 1 && isName ? only : undefined
   if (alone !== undefined && sideOf(alone) === 'b' && to === ORCHESTRATOR) return alone
-  await using reached = await reach(shell)
+  await using reached = await reachFleet(shell)
   const asked = reached.store.conversations()
   const known = alone === undefined ? await asked : await withinAMoment(asked, shell)
   if (known === null) return alone as SessionId
@@ -123,7 +123,7 @@ async function senderAmong(
 }
 
 /** The answer, unless the bridge is away, or does not know us just now: then the outbox keeps what it is to have. */
-async function withinAMoment<T>(asked: Promise<T>, { clock }: Shell): Promise<T | null> {
+async function withinAMoment<T>(asked: Promise<T>, { clock }: CommandContext): Promise<T | null> {
   const over = new AbortController()
   const waited = clock.sleep(ASK_MS, over.signal).catch(() => undefined)
   try {
@@ -214,10 +214,10 @@ const WAIT_MS = 3_600_000
 const KEY_MS = 2_000
 
 async function throughOutbox(
-  shell: Shell,
+  shell: CommandContext,
   outbox: Outbox,
   from: SessionId,
-  draft: Draft,
+  draft: MessageDraft,
   options: Options,
 ): Promise<Sent> {
   const { clock, chance } = shell

@@ -1,11 +1,11 @@
 import type { Command } from 'commander'
+import type { CommandContext } from '#console/context.ts'
+import { EXIT, Exit, UsageError } from '#console/failure.ts'
+import { commandEnv } from '#console/state-folder.ts'
+import { table } from '#console/table.ts'
 import { redact } from '#fleet/redact.ts'
 import { ConfigError, closest, readSettings, withSettingsFile } from '#runtime/config.ts'
 import { PROGRAMS, type ProgramName, SETTINGS, type Setting, type SettingName } from '#runtime/settings.ts'
-import { EXIT, Exit, UsageError } from '#console/failure.ts'
-import type { Shell } from '#console/context.ts'
-import { commandEnv } from '#console/state-folder.ts'
-import { table } from '#console/table.ts'
 
 const EXAMPLES = `
 Examples:
@@ -20,7 +20,7 @@ interface Options {
   readonly json?: true
 }
 
-export function define(command: Command, shell: Shell): void {
+export function define(command: Command, shell: CommandContext): void {
   command
     .argument('[program]', `one of ${PROGRAMS.join(', ')}`)
     .option('--file <path...>', 'read settings files (NAME=value lines) under the environment, later ones over earlier')
@@ -67,7 +67,7 @@ function settingsOf(program: string | undefined): SettingName[] {
   return all.filter((name) => (SETTINGS[name].programs as readonly ProgramName[]).includes(known))
 }
 
-function effective(names: readonly SettingName[], shell: Shell, files: readonly string[]): Effective[] {
+function effective(names: readonly SettingName[], shell: CommandContext, files: readonly string[]): Effective[] {
   const env = commandEnv(shell)
   const all = readFiles(env, files)
   return names.map((name) => {
@@ -88,11 +88,11 @@ function effective(names: readonly SettingName[], shell: Shell, files: readonly 
 }
 
 /** The environment over the last file, that over the one before it, and so on: as a service manager reads them. */
-function readFiles(env: Shell['env'], files: readonly string[]): Shell['env'] {
+function readFiles(env: CommandContext['env'], files: readonly string[]): CommandContext['env'] {
   return files.toReversed().reduce(readFile, env)
 }
 
-function readFile(env: Shell['env'], file: string): Shell['env'] {
+function readFile(env: CommandContext['env'], file: string): CommandContext['env'] {
   try {
     return withSettingsFile(env, file)
   } catch (cause) {
@@ -111,7 +111,7 @@ function faultOf(setting: Setting, text: string): string | null {
 }
 
 /** Tells wrong and unknown settings as every program would, and fails as it would. */
-function check(names: readonly SettingName[], shell: Shell, files: readonly string[]): void {
+function check(names: readonly SettingName[], shell: CommandContext, files: readonly string[]): void {
   try {
     readSettings(readFiles(commandEnv(shell), files), names)
   } catch (error) {

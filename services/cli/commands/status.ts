@@ -1,12 +1,12 @@
 import { type Command, Option } from 'commander'
-import { pause } from '../option-parsers.ts'
+import type { CommandContext } from '#console/context.ts'
 import { failureOf } from '#console/failure.ts'
-import { type Overview, readOverview, renderOverview } from '#console/fleet-overview.ts'
-import { type Reached, reach } from '#console/store-access.ts'
-import { painter, show } from '#console/screen.ts'
-import type { Shell } from '#console/context.ts'
+import { type AgentProcesses, askControl } from '#console/fleet-control.ts'
+import { type FleetOverview, readOverview, renderOverview } from '#console/fleet-overview.ts'
+import { painter, showLive } from '#console/screen.ts'
 import { stateFolder } from '#console/state-folder.ts'
-import { askControl, type MemberStatus } from '#console/fleet-control.ts'
+import { type ReachedFleet, reachFleet } from '#console/store-access.ts'
+import { pause } from '../option-parsers.ts'
 
 const EXAMPLES = `
 Examples:
@@ -20,7 +20,7 @@ interface Options {
   readonly json?: true
 }
 
-export function define(command: Command, shell: Shell): void {
+export function define(command: Command, shell: CommandContext): void {
   command
     .option('-w, --watch', 'show it live')
     .addOption(
@@ -30,7 +30,7 @@ export function define(command: Command, shell: Shell): void {
     .addHelpText('after', EXAMPLES)
     .action(async (options: Options) => {
       const state = stateFolder(shell)
-      await using reached = await reach(shell)
+      await using reached = await reachFleet(shell)
       if (reached.unserved) shell.tell(`s2: no bridge runs in ${state}: this is what its database remembers\n`)
       if (options.watch === true && options.json !== true && shell.screen.isTerminal) {
         return await watch(shell, reached, state, options.every)
@@ -41,15 +41,15 @@ export function define(command: Command, shell: Shell): void {
     })
 }
 
-async function look(shell: Shell, { store }: Reached, state: string): Promise<Overview> {
-  const members = (await askControl(state, 'GET', '/members').catch(() => null)) as MemberStatus[] | null
+async function look(shell: CommandContext, { store }: ReachedFleet, state: string): Promise<FleetOverview> {
+  const members = (await askControl(state, 'GET', '/members').catch(() => null)) as AgentProcesses[] | null
   return await readOverview(store, shell.clock.wall(), members)
 }
 
-async function watch(shell: Shell, reached: Reached, state: string, everyMs: number): Promise<void> {
+async function watch(shell: CommandContext, reached: ReachedFleet, state: string, everyMs: number): Promise<void> {
   const paint = painter(shell)
-  let last: Overview | null = null
-  await show(
+  let last: FleetOverview | null = null
+  await showLive(
     shell,
     async (columns, rows) => {
       let trouble: string | null = null

@@ -1,5 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { type Command, Option } from 'commander'
+import type { CommandContext } from '#console/context.ts'
+import { UsageError } from '#console/failure.ts'
+import { reachAdministration, reachFleet } from '#console/store-access.ts'
+import { table } from '#console/table.ts'
+import { ago, plain } from '#console/text.ts'
 import { agentNames, type Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session.ts'
@@ -14,13 +19,8 @@ import {
   type TaskState,
 } from '#fleet/task.ts'
 import { closest } from '#runtime/config.ts'
-import type { Evidence, Store } from '#store/store.ts'
+import type { LateReport, Store } from '#store/store.ts'
 import { count, duration, role } from '../option-parsers.ts'
-import { UsageError } from '#console/failure.ts'
-import { reach, reachAdministration } from '#console/store-access.ts'
-import type { Shell } from '#console/context.ts'
-import { table } from '#console/table.ts'
-import { ago, plain } from '#console/text.ts'
 
 const EXAMPLES = `
 Examples:
@@ -33,7 +33,7 @@ Examples:
 
 Adding one id twice is adding it once.`
 
-export function define(command: Command, shell: Shell): void {
+export function define(command: Command, shell: CommandContext): void {
   command.addHelpText('after', EXAMPLES)
   defineAdd(command.command('add').description('give somebody work'), shell)
   command
@@ -66,7 +66,7 @@ interface AddOptions {
   readonly json?: true
 }
 
-function defineAdd(command: Command, shell: Shell): void {
+function defineAdd(command: Command, shell: CommandContext): void {
   command
     .argument('<description...>', 'what is to be done; - reads it from standard input')
     .option('--to <agent>', 'who shall do it: an agent, or one of its sessions')
@@ -84,10 +84,10 @@ function defineAdd(command: Command, shell: Shell): void {
     })
 }
 
-async function add(shell: Shell, description: string, options: AddOptions): Promise<void> {
+async function add(shell: CommandContext, description: string, options: AddOptions): Promise<void> {
   if (options.to === undefined && options.role === undefined)
     throw new UsageError('whose task is it?', 'say --to <agent>, or --role <role> when it is nobody in particular')
-  await using reached = await reach(shell)
+  await using reached = await reachFleet(shell)
   const conversations = await reached.store.conversations()
   const holder = options.to === undefined ? null : holderOf(options.to, conversations)
   const task: NewTask = {
@@ -140,8 +140,8 @@ interface ListOptions {
   readonly json?: true
 }
 
-async function list(shell: Shell, options: ListOptions): Promise<void> {
-  await using reached = await reach(shell)
+async function list(shell: CommandContext, options: ListOptions): Promise<void> {
+  await using reached = await reachFleet(shell)
   const { store } = reached
   const [tasks, conversations] = await Promise.all([
     store.tasks({
@@ -177,8 +177,8 @@ async function list(shell: Shell, options: ListOptions): Promise<void> {
   shell.print(`${table(columns, rows, shell.screen.columns).join('\n')}\n`)
 }
 
-async function showOne(shell: Shell, id: string, json: boolean): Promise<void> {
-  await using reached = await reach(shell)
+async function showOne(shell: CommandContext, id: string, json: boolean): Promise<void> {
+  await using reached = await reachFleet(shell)
   const task = await findTask(reached.store, id)
   const evidence = await reached.store.evidence(id).catch((error: unknown) => {
     if (error instanceof S2Error && error.code === 'forbidden') return []
@@ -202,7 +202,7 @@ async function findTask(store: Store, id: string): Promise<Task> {
   }
 }
 
-function inFull(task: Task, evidence: readonly Evidence[], now: number): string {
+function inFull(task: Task, evidence: readonly LateReport[], now: number): string {
   const { result } = task
   const lines: [string, string | null][] = [
     ['task', task.id],
@@ -234,7 +234,7 @@ function inFull(task: Task, evidence: readonly Evidence[], now: number): string 
   ].join('\n')}\n`
 }
 
-async function cancel(shell: Shell, ids: readonly string[], json: boolean): Promise<void> {
+async function cancel(shell: CommandContext, ids: readonly string[], json: boolean): Promise<void> {
   await using reached = await reachAdministration(shell)
   const tasks: Task[] = []
   for (const id of ids) {

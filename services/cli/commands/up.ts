@@ -1,13 +1,13 @@
 import { mkdirSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from 'commander'
-import { ConfigError, readSettings } from '#runtime/config.ts'
-import { ENDING_SIGNALS, type Shell } from '#console/context.ts'
+import { type CommandContext, ENDING_SIGNALS } from '#console/context.ts'
 import { LOCAL_STATE } from '#console/state-folder.ts'
+import { ConfigError, readSettings } from '#runtime/config.ts'
 import { type DemoTask, readDemo } from '../../local/demo-tasks.ts'
+import { EventReporter } from '../../local/event-reporter.ts'
 import { type Fleet, readFleet } from '../../local/fleet-file.ts'
-import { raiseFleet } from '../../local/start-fleet.ts'
-import { Reporter } from '../../local/event-reporter.ts'
+import { startFleet } from '../../local/start-fleet.ts'
 
 const EXAMPLES = `
 Examples:
@@ -33,7 +33,7 @@ interface Options {
   readonly json?: true
 }
 
-export function define(command: Command, shell: Shell): void {
+export function define(command: Command, shell: CommandContext): void {
   command
     .argument('<fleet>', 'the fleet file')
     .option('--demo', 'deal the tasks that the fleet file names for it')
@@ -42,7 +42,7 @@ export function define(command: Command, shell: Shell): void {
     .action(async (path: string, options: Options) => await up(shell, path, options))
 }
 
-async function up(shell: Shell, path: string, options: Options): Promise<void> {
+async function up(shell: CommandContext, path: string, options: Options): Promise<void> {
   const fleet = readFleet(path)
   const tasks = options.demo === true ? demoOf(fleet, path) : null
   const env = { ...shell.env, S2_STATE: shell.env.S2_STATE ?? join(shell.folder, LOCAL_STATE) }
@@ -54,8 +54,8 @@ async function up(shell: Shell, path: string, options: Options): Promise<void> {
   const hurry = new AbortController()
   // The first one drains, a second one does not wait.
   using _signals = shell.onSignal(ENDING_SIGNALS, () => (ending.signal.aborted ? hurry : ending).abort())
-  const reporter = new Reporter(shell, options.json === true)
-  await using raised = await raiseFleet({
+  const reporter = new EventReporter(shell, options.json === true)
+  await using raised = await startFleet({
     fleet,
     state,
     lifetimeMs: settings.S2_LIFETIME,

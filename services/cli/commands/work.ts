@@ -1,6 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import type { Command } from 'commander'
+import type { CommandContext } from '#console/context.ts'
+import { failureOf, UsageError } from '#console/failure.ts'
+import { commandEnv } from '#console/state-folder.ts'
+import { isAnswered, openSessions, terseLog } from '#console/store-access.ts'
+import { oneLine, plain } from '#console/text.ts'
 import type { Credential } from '#fleet/credential.ts'
 import { parseSession, type SessionId, sessionId, sideOf } from '#fleet/session.ts'
 import { commandLine } from '#runtime/command.ts'
@@ -9,15 +14,10 @@ import { credentialsFolder, readCredentials } from '#spool/credentials.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
 import type { Store } from '#store/store.ts'
-import { failureOf, UsageError } from '#console/failure.ts'
-import { answers, openSessions, terseLog } from '#console/store-access.ts'
-import type { Shell } from '#console/context.ts'
-import { commandEnv } from '#console/state-folder.ts'
-import { oneLine, plain } from '#console/text.ts'
-import { Agent, type Reports, type Seat, type WorkConfig, type WorkEvent } from '../../worker/task-loop.ts'
-import { Claims } from '../../worker/session-lock.ts'
-import { commandStarter } from '../../worker/task-command.ts'
+import { SessionLocks } from '../../worker/session-lock.ts'
 import { inboxLetters, outboxReports } from '../../worker/spool-ports.ts'
+import { commandStarter } from '../../worker/task-command.ts'
+import { type Reports, TaskLoop, type WorkConfig, type WorkEvent, type WorkerSession } from '../../worker/task-loop.ts'
 
 const EXAMPLES = `
 Examples:
@@ -43,7 +43,7 @@ interface Options {
 /** How often it asks for work when it heard nothing. */
 const POLL_MS = 30_000
 
-export function define(command: Command, shell: Shell): void {
+export function define(command: Command, shell: CommandContext): void {
   command
     .requiredOption('--exec <cmd>', 'the command that does a task')
     .option('--session <session>', 'for this session only, where several lie on this host')
@@ -54,7 +54,7 @@ export function define(command: Command, shell: Shell): void {
     .action(async (options: Options) => await work(shell, options))
 }
 
-async function work(shell: Shell, options: Options): Promise<void> {
+async function work(shell: CommandContext, options: Options): Promise<void> {
   process.title = 's2-work'
   const env = commandEnv(shell)
   const settings = readSettings(env, ['S2_STATE', 'S2_LEASE'])
@@ -74,7 +74,7 @@ async function work(shell: Shell, options: Options): Promise<void> {
     else if (options.json !== true) shell.tell('s2: ending when the task in hand is done; Ctrl-C again ends it now\n')
     draining.abort()
   })
-  const agent = new Agent(workConfig(settings.S2_LEASE, options.once === true), {
+  const agent = new TaskLoop(workConfig(settings.S2_LEASE, options.once === true), {
     clock: shell.clock,
     chance: shell.chance,
     life: `work-${randomBytes(8).toString('hex')}`,
@@ -115,20 +115,20 @@ function readSession(text: string): SessionId {
 class Seats implements AsyncDisposable {
   readonly #state: string
   readonly #only: SessionId | null
-  readonly #shell: Shell
+  readonly #shell: CommandContext
   readonly #stores = new Map<string, Store>()
-  readonly #claims: Claims
+  readonly #claims: SessionLocks
   #credentials: readonly Credential[] = []
   #told = ''
 
-  constructor(state: string, only: SessionId | null, shell: Shell) {
+  constructor(state: string, only: SessionId | null, shell: CommandContext) {
     this.#state = state
     this.#only = only
     this.#shell = shell
-    this.#claims = new Claims(state)
+    this.#claims = new SessionLocks(state)
   }
 
-  async read(): Promise<Seat[]> {
+  async read(): Promise<WorkerSession[]> {
     const { credentials, faults } = await readCredentials(this.#state)
     this.#credentials = credentials
     const mine = this.#credentials.filter(({ session }) =>
@@ -173,13 +173,13 @@ class Seats implements AsyncDisposable {
 }
 
 /** Says once when nobody is there to carry reports: they are safe, but they stay. */
-function warnUncarried(reports: Reports, state: string, shell: Shell): Reports {
+function warnUncarried(reports: Reports, state: string, shell: CommandContext): Reports {
   let warned = false
   return {
     ...reports,
     put: async (holder, report) => {
       const name = await reports.put(holder, report)
-      if (!warned && !(await answers(join(state, 'run', 'keepalive.sock')))) {
+      if (!warned && !(await isAnswered(join(state, 'run', 'keepalive.sock')))) {
         warned = true
         shell.tell(`s2: no s2-keepalive serves ${state}: what is reported waits in the outbox until one does\n`)
       }
@@ -188,7 +188,7 @@ function warnUncarried(reports: Reports, state: string, shell: Shell): Reports {
   }
 }
 
-function speaker(shell: Shell, { quiet, json }: Options): (event: WorkEvent) => void {
+function speaker(shell: CommandContext, { quiet, json }: Options): (event: WorkEvent) => void {
   if (json === true) {
     return (event) => {
       const error = event.event === 'trouble' ? { error: failureOf(event.error).message } : {}

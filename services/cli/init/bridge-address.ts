@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import { hostname, networkInterfaces } from 'node:os'
 import { SETTINGS } from '#runtime/settings.ts'
-import type { Values } from './settings-draft.ts'
+import type { SettingValues } from './settings-draft.ts'
 
 /** Where workers reach the bridge, as a person says it. */
 export interface BridgeAddress {
@@ -41,7 +41,7 @@ function ofUrl(text: string): BridgeAddress {
 export type Trust = 'own' | 'files' | 'proxy'
 
 /** What the bridge has to be told so that it is reached there: where it listens, and by which name it is called. */
-export function bridgeSettings({ url, host, port, isLocal }: BridgeAddress, trust: Trust | null): Values {
+export function bridgeSettings({ url, host, port, isLocal }: BridgeAddress, trust: Trust | null): SettingValues {
   const isDefault = port === PORT && (host === 'localhost' || host === '127.0.0.1')
   if (isLocal) return { S2_BRIDGE_URL: url, ...(isDefault ? {} : { S2_LISTEN: `${bracketed(host)}:${port}` }) }
   const named = { S2_BRIDGE_URL: url, S2_ALLOWED_HOSTS: bracketed(host) }

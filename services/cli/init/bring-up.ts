@@ -1,31 +1,31 @@
 import { join } from 'node:path'
+import type { CommandContext } from '#console/context.ts'
+import { storeParts } from '#console/store-access.ts'
 import { workerName } from '#fleet/credential.ts'
 import { sessionId } from '#fleet/session.ts'
-import { askHealth, healthSocket } from '#runtime/health-client.ts'
 import { hasSucceeded } from '#runtime/command.ts'
+import { askHealth, healthSocket } from '#runtime/health-client.ts'
 import { readNamedFile } from '#runtime/named-file.ts'
-import { openStore } from '#store/open-store.ts'
-import { storeParts } from '#console/store-access.ts'
-import type { Shell } from '#console/context.ts'
 import { programCommand } from '#runtime/program-command.ts'
+import { openStore } from '#store/open-store.ts'
 import type { Dialogue } from './dialogue.ts'
-import { environmentOf, runAs } from './service-user.ts'
-import { type Host, servicesFor } from './this-host.ts'
 import { probeBridge } from './probe-bridge.ts'
 import { journalOf, runs, start } from './service-manager.ts'
+import { environmentOf, runAs } from './service-user.ts'
+import { servicesFor, type ThisHost } from './this-host.ts'
 import type { Todo } from './todo.ts'
 
 /** A worker that shall be in the fleet: its number, and what kind of work it does. */
-export interface Enrolment {
+export interface WorkerToEnrol {
   readonly number: number
   readonly role: string
 }
 
 /** What the host is like once its settings are written. */
 export interface BringUp {
-  readonly shell: Shell
+  readonly shell: CommandContext
   readonly dialogue: Dialogue
-  readonly host: Host
+  readonly host: ThisHost
   /** Of all services of the host, as they are now. */
   readonly settings: Readonly<Record<string, string>>
   readonly left: Todo[]
@@ -97,7 +97,7 @@ export async function checkBridge({ dialogue, settings, left }: BringUp): Promis
 /** Opens a conversation with each worker that has none, by the command for it, which hands the credential out through git. */
 export async function enrol(
   { shell, dialogue, host, settings, left }: BringUp,
-  wanted: readonly Enrolment[],
+  wanted: readonly WorkerToEnrol[],
 ): Promise<void> {
   const { lead } = host
   if (lead === null) return

@@ -1,14 +1,14 @@
+import type { CommandContext } from '#console/context.ts'
 import { type Credential, parseCredentialFile, workerName } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
-import type { Shell } from '#console/context.ts'
 import type { Dialogue } from './dialogue.ts'
 import { probeBridge } from './probe-bridge.ts'
-import { credentialIn, type Remote } from './try-remote.ts'
 import type { Todo } from './todo.ts'
+import { credentialIn, type Remote } from './try-remote.ts'
 
 /** Looks for the credential of this worker and tells what it says and whether its bridge is reached; answers whether it is there. */
 export async function checkCredential(
-  shell: Shell,
+  shell: CommandContext,
   dialogue: Dialogue,
   remote: Remote,
   number: number,
@@ -31,7 +31,7 @@ export async function checkCredential(
 }
 
 async function findCredential(
-  shell: Shell,
+  shell: CommandContext,
   dialogue: Dialogue,
   remote: Remote,
   number: number,

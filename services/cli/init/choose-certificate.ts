@@ -4,28 +4,28 @@ import { type AddressInfo, isIP } from 'node:net'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { checkServerIdentity, connect, createServer, type PeerCertificate } from 'node:tls'
+import { UsageError } from '#console/failure.ts'
 import { readAuthority, readCertificateFacts, readCertificates, troubleWith } from '#fleet/certificate.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { hasSucceeded } from '#runtime/command.ts'
 import { adviceOnCertificate } from '#store/remote/server-trust.ts'
 import { makeCertificate, readName } from '../make-certificate.ts'
-import { UsageError } from '#console/failure.ts'
 import type { BridgeAddress, Trust } from './bridge-address.ts'
 import { ownAddresses } from './bridge-address.ts'
-import type { Values } from './settings-draft.ts'
+import type { QuestionContext } from './question-context.ts'
 import { environmentOf, isHiddenFromServices, runAs } from './service-user.ts'
-import type { Talk } from './question-context.ts'
+import type { SettingValues } from './settings-draft.ts'
 import type { Todo } from './todo.ts'
 
 /** How workers know that they speak to the bridge, and what the bridge is told for that. */
-export interface Certificate {
+export interface ChosenCertificate {
   readonly trust: Trust | null
-  readonly settings: Values
+  readonly settings: SettingValues
   readonly left: readonly Todo[]
 }
 
 /** A certificate for an address: the one that is set, one made here, files of somebody's, or that of a proxy in front. */
-export async function certificateFor(talk: Talk, address: BridgeAddress): Promise<Certificate> {
+export async function certificateFor(talk: QuestionContext, address: BridgeAddress): Promise<ChosenCertificate> {
   const { host, given, dialogue } = talk
   const { S2_TLS_CERT: cert, S2_TLS_KEY: key, S2_TLS_CA: ca, S2_BEHIND_PROXY: proxy } = host.set
   const isOpen = given.force === true || given.certificate !== undefined || given.tlsCert !== undefined
@@ -47,7 +47,7 @@ export async function certificateFor(talk: Talk, address: BridgeAddress): Promis
 }
 
 /** Null where nobody can be asked. */
-async function askTrust({ dialogue }: Talk): Promise<Trust | null> {
+async function askTrust({ dialogue }: QuestionContext): Promise<Trust | null> {
   if (!dialogue.canAsk) return null
   const check = (answer: string): string | null => (/^(own|files|proxy)?$/.test(answer) ? null : 'own, files or proxy')
   const question =
@@ -58,7 +58,10 @@ async function askTrust({ dialogue }: Talk): Promise<Trust | null> {
 /** The least port that a service which is not root may listen on. */
 const PORT_LEAST = 1_024
 
-async function makeOwn({ host, shell, dialogue, onMade }: Talk, address: BridgeAddress): Promise<Certificate> {
+async function makeOwn(
+  { host, shell, dialogue, onMade }: QuestionContext,
+  address: BridgeAddress,
+): Promise<ChosenCertificate> {
   checkPort(address)
   const names = [address.host, ...[hostname(), ...ownAddresses()].filter(canBeNamed)]
   const { files, facts, isNewAuthority } = await makeCertificate(
@@ -96,7 +99,7 @@ interface Files {
   readonly ca: string | undefined
 }
 
-async function takeFiles(talk: Talk, address: BridgeAddress): Promise<Certificate> {
+async function takeFiles(talk: QuestionContext, address: BridgeAddress): Promise<ChosenCertificate> {
   const { dialogue, given } = talk
   checkPort(address)
   const path = async (said: string | undefined, question: string): Promise<string> => {
@@ -134,7 +137,7 @@ interface Fault {
 
 /** Why a certificate does not do for an address, as the user of the services reads it; null when it does. */
 async function certificateFault(
-  talk: Talk,
+  talk: QuestionContext,
   { host: name }: BridgeAddress,
   { cert, key, ca }: Files,
 ): Promise<Fault | null> {

@@ -1,7 +1,7 @@
-import { redact } from '#fleet/redact.ts'
+import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
-import type { Shell } from '#console/context.ts'
 import { plain } from '#console/text.ts'
+import { redact } from '#fleet/redact.ts'
 
 /** What is wrong with an answer; null when nothing is. */
 export type Check = (answer: string) => string | null
@@ -11,9 +11,9 @@ export class Dialogue {
   readonly canAsk: boolean
   /** Aborts when the person or the system wants an end. */
   readonly signal: AbortSignal
-  readonly #shell: Pick<Shell, 'ask' | 'tell'>
+  readonly #shell: Pick<CommandContext, 'ask' | 'tell'>
 
-  constructor(shell: Pick<Shell, 'ask' | 'tell'>, canAsk: boolean, signal: AbortSignal) {
+  constructor(shell: Pick<CommandContext, 'ask' | 'tell'>, canAsk: boolean, signal: AbortSignal) {
     this.#shell = shell
     this.canAsk = canAsk
     this.signal = signal

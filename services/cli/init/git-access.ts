@@ -1,10 +1,10 @@
+import type { CommandContext } from '#console/context.ts'
 import { SETTINGS } from '#runtime/settings.ts'
-import type { Shell } from '#console/context.ts'
 import type { Dialogue } from './dialogue.ts'
 import { environmentOf } from './service-user.ts'
-import { type Answer, type Remote, tryRemote } from './try-remote.ts'
-import { askHostKeys, type Host, noteHostKeys, ownKey, type Ssh, sshHostOf } from './ssh-keys.ts'
+import { askHostKeys, noteHostKeys, ownKey, type Ssh, type SshHost, sshHostOf } from './ssh-keys.ts'
 import type { Todo } from './todo.ts'
+import { type Remote, type RemoteAnswer, tryRemote } from './try-remote.ts'
 
 /** What came of asking a remote to let this host in. */
 export interface GitAccess {
@@ -15,7 +15,7 @@ export interface GitAccess {
 }
 
 export interface GitAccessParts {
-  readonly shell: Shell
+  readonly shell: CommandContext
   readonly dialogue: Dialogue
   /** The fingerprint of the host's key that somebody has compared already. */
   readonly accepted: string | undefined
@@ -65,7 +65,7 @@ function asRemote(answer: string): string | null {
   }
 }
 
-type Refusal = Answer & { readonly isIn: false }
+type Refusal = RemoteAnswer & { readonly isIn: false }
 
 function letReach(address: string, { complaints, mending }: Refusal, { again }: GitAccessParts): Todo {
   return { what: `let git reach ${address} (${complaints.join('; ')}): ${mending}`, commands: [again] }
@@ -94,7 +94,7 @@ async function help(remote: Remote, refusal: Refusal, parts: GitAccessParts): Pr
 /** Shows the key of a host that is not known; it is noted only when a person says that it is the right one. */
 async function acceptHostKey(
   ssh: Ssh,
-  host: Host,
+  host: SshHost,
   { dialogue, accepted, onMade, again }: GitAccessParts,
 ): Promise<Todo | null> {
   const keys = await askHostKeys(ssh, host)
@@ -124,7 +124,7 @@ async function acceptHostKey(
 /** Shows the key that the host has to let in, made where there is none. */
 async function showPublicKey(
   ssh: Ssh,
-  host: Host,
+  host: SshHost,
   { right }: Remote,
   { dialogue, onMade, again }: GitAccessParts,
 ): Promise<Todo> {

@@ -1,7 +1,7 @@
-import type { Shell } from '#console/context.ts'
+import type { CommandContext } from '#console/context.ts'
 import type { Trust } from './bridge-address.ts'
 import type { Dialogue } from './dialogue.ts'
-import type { Host } from './this-host.ts'
+import type { ThisHost } from './this-host.ts'
 
 /** What options say: it is not asked for. */
 export interface Given {
@@ -18,10 +18,10 @@ export interface Given {
 }
 
 /** What a question is asked with. */
-export interface Talk {
-  readonly shell: Shell
+export interface QuestionContext {
+  readonly shell: CommandContext
   readonly dialogue: Dialogue
-  readonly host: Host
+  readonly host: ThisHost
   readonly given: Given
   /** Notes what was made and stays whatever comes. */
   readonly onMade: (what: string) => void

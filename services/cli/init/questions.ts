@@ -1,32 +1,32 @@
 import { lookup } from 'node:dns/promises'
+import { UsageError } from '#console/failure.ts'
 import { redact } from '#fleet/redact.ts'
 import { ConfigError } from '#runtime/config.ts'
 import { SETTINGS, type SettingName } from '#runtime/settings.ts'
-import { UsageError } from '#console/failure.ts'
 import { type BridgeAddress, bridgeSettings, ownAddresses, ownNames, parseBridge } from './bridge-address.ts'
-import { type Certificate, certificateFor } from './choose-certificate.ts'
 import { checkCredential } from './check-credential.ts'
+import { type ChosenCertificate, certificateFor } from './choose-certificate.ts'
 import type { Check, Dialogue } from './dialogue.ts'
-import type { Values } from './settings-draft.ts'
 import { gainAccess } from './git-access.ts'
-import type { Host } from './this-host.ts'
-import type { Remote } from './try-remote.ts'
-import type { Talk } from './question-context.ts'
+import type { QuestionContext } from './question-context.ts'
+import type { SettingValues } from './settings-draft.ts'
+import type { ThisHost } from './this-host.ts'
 import type { Todo } from './todo.ts'
+import type { Remote } from './try-remote.ts'
 
 /** What the answers come to. */
 export interface Answers {
   /** For all services of this host. */
-  readonly common: Values
+  readonly common: SettingValues
   /** For the watcher that wakes the agent. */
-  readonly watcher: Values
+  readonly watcher: SettingValues
   readonly left: readonly Todo[]
   /** Whether this host's worker was found in the remote. */
   readonly hasCredential: boolean
 }
 
 /** Asks for all that was neither said nor set, and tests each answer while the person is there to mend it. */
-export async function askAll(talk: Talk): Promise<Answers> {
+export async function askAll(talk: QuestionContext): Promise<Answers> {
   const { host } = talk
   const left: Todo[] = []
   const bridge = host.lead === null ? {} : await askBridge(talk, left)
@@ -44,12 +44,14 @@ export async function askAll(talk: Talk): Promise<Answers> {
 }
 
 /** Values that are left out are no settings. */
-export function withoutEmpty(values: Partial<Record<SettingName, string | undefined>>): Values {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined && value !== '')) as Values
+export function withoutEmpty(values: Partial<Record<SettingName, string | undefined>>): SettingValues {
+  return Object.fromEntries(
+    Object.entries(values).filter(([, value]) => value !== undefined && value !== ''),
+  ) as SettingValues
 }
 
 /** Where workers reach the bridge and how they know it; what was set by hand beside it stays. */
-async function askBridge(talk: Talk, left: Todo[]): Promise<Values> {
+async function askBridge(talk: QuestionContext, left: Todo[]): Promise<SettingValues> {
   const { dialogue, host } = talk
   if (dialogue.canAsk && isOpen(talk, 'S2_BRIDGE_URL', talk.given.bridgeUrl))
     dialogue.say(`This machine is ${ownNames().join(', ')}.`)
@@ -69,10 +71,10 @@ async function askBridge(talk: Talk, left: Todo[]): Promise<Values> {
   const derived = { ...bridgeSettings(address, certificate.trust), ...certificate.settings }
   const isKept = (name: string): boolean =>
     talk.given.force !== true && name !== 'S2_BRIDGE_URL' && host.set[name] !== undefined
-  return Object.fromEntries(Object.entries(derived).filter(([name]) => !isKept(name))) as Values
+  return Object.fromEntries(Object.entries(derived).filter(([name]) => !isKept(name))) as SettingValues
 }
 
-const NO_CERTIFICATE: Certificate = { trust: null, settings: {}, left: [] }
+const NO_CERTIFICATE: ChosenCertificate = { trust: null, settings: {}, left: [] }
 
 /** Says what a person may want to know of a name before workers fail to find it. */
 async function lookUp({ host }: BridgeAddress, dialogue: Dialogue): Promise<void> {
@@ -91,7 +93,7 @@ async function lookUp({ host }: BridgeAddress, dialogue: Dialogue): Promise<void
 }
 
 /** The remote that credentials go through, let in by it or with what is left to do for that. */
-async function askRemote(talk: Talk, left: Todo[]): Promise<{ address: string; isIn: boolean }> {
+async function askRemote(talk: QuestionContext, left: Todo[]): Promise<{ address: string; isIn: boolean }> {
   const { dialogue, host, shell, onMade, given } = talk
   const isDemanded = host.worker !== null
   let address = await settle(
@@ -124,7 +126,7 @@ async function askRemote(talk: Talk, left: Todo[]): Promise<{ address: string; i
 }
 
 /** The remote as each half of this host uses it. */
-function remotesOf({ lead, worker, set, services }: Host, address: string): Remote[] {
+function remotesOf({ lead, worker, set, services }: ThisHost, address: string): Remote[] {
   const branch = set.S2_GIT_BRANCH ?? SETTINGS.S2_GIT_BRANCH.fallback
   const common = { address, branch, settings: set }
   return [
@@ -134,7 +136,7 @@ function remotesOf({ lead, worker, set, services }: Host, address: string): Remo
 }
 
 async function lookForCredential(
-  { shell, dialogue, host }: Talk,
+  { shell, dialogue, host }: QuestionContext,
   address: string,
   number: number,
   left: Todo[],
@@ -143,7 +145,7 @@ async function lookForCredential(
   return remote !== undefined && (await checkCredential(shell, dialogue, remote, number, left))
 }
 
-async function askNumber(talk: Talk): Promise<string> {
+async function askNumber(talk: QuestionContext): Promise<string> {
   const said = await settle(
     talk,
     'S2_WORKER',
@@ -154,7 +156,7 @@ async function askNumber(talk: Talk): Promise<string> {
   return said === '' ? '' : String(SETTINGS.S2_WORKER.parse(said))
 }
 
-async function askWake(talk: Talk): Promise<string> {
+async function askWake(talk: QuestionContext): Promise<string> {
   return await settle(
     talk,
     'S2_WAKE',
@@ -165,17 +167,17 @@ async function askWake(talk: Talk): Promise<string> {
 }
 
 /** Whether a person has to be asked: it was not said, and is not set or shall be changed. */
-function isOpen({ host, given }: Talk, name: SettingName, said: string | undefined): boolean {
+function isOpen({ host, given }: QuestionContext, name: SettingName, said: string | undefined): boolean {
   return said === undefined && (given.force === true || valueSet(host, name) === undefined)
 }
 
-function valueSet(host: Host, name: SettingName): string | undefined {
+function valueSet(host: ThisHost, name: SettingName): string | undefined {
   return name === 'S2_WAKE' ? (host.watcherSet[name] ?? host.set[name]) : host.set[name]
 }
 
 /** What was said by an option, is set, or is answered; empty where it is left out. `demanded` says why it cannot be. */
 async function settle(
-  talk: Talk,
+  talk: QuestionContext,
   name: SettingName,
   said: string | undefined,
   question: string,
@@ -228,7 +230,7 @@ function checkOf(name: SettingName, demanded: string | null): Check {
 }
 
 /** What cannot be left out and was not answered, because nobody could be asked; and what has no place in this role. */
-export function checkGiven({ host, given, dialogue }: Talk): void {
+export function checkGiven({ host, given, dialogue }: QuestionContext): void {
   const isWorker = host.worker !== null
   const missing = [
     ...(isWorker && (given.remote ?? '') === '' && host.set.S2_GIT_REMOTE === undefined ? ['--remote'] : []),

@@ -1,6 +1,6 @@
+import type { CommandContext } from '#console/context.ts'
 import { type Ending, hasSucceeded } from '#runtime/command.ts'
-import type { Shell } from '#console/context.ts'
-import { type Half, runAs } from './service-user.ts'
+import { runAs, type ServiceUser } from './service-user.ts'
 
 /** The services of this host and their manager: systemd's own, or that of whoever calls. */
 export interface Services {
@@ -10,14 +10,14 @@ export interface Services {
 }
 
 /** Whoever calls speaks to the manager: what a half may is of no matter there. */
-const CALLER: Half = { user: '', home: '', state: '', as: [] }
+const CALLER: ServiceUser = { user: '', home: '', state: '', as: [] }
 
 const ASKING_MS = 10_000
 /** As long as a unit may take to start, and a little more. */
 const STARTING_MS = 90_000
 const LINES = 8
 
-export async function servicesOf(isOfMachine: boolean, shell: Shell): Promise<Services> {
+export async function servicesOf(isOfMachine: boolean, shell: CommandContext): Promise<Services> {
   const listed = await control(isOfMachine, ['list-unit-files', '--no-legend', '--no-pager', 's2-*'], shell, ASKING_MS)
   const names = (listed?.stdout.toString('utf8') ?? '').matchAll(/^(s2-[\w-]+)\.service\s/gm)
   return { isOfMachine, installed: new Set([...names].map(([, name = '']) => name)) }
@@ -29,7 +29,7 @@ export type Started =
   | { readonly name: string; readonly as: 'failed'; readonly said: readonly string[] }
 
 /** Whether a service runs. */
-export async function runs({ isOfMachine }: Services, name: string, shell: Shell): Promise<boolean> {
+export async function runs({ isOfMachine }: Services, name: string, shell: CommandContext): Promise<boolean> {
   return hasSucceededAt(await control(isOfMachine, ['is-active', '--quiet', name], shell, ASKING_MS))
 }
 
@@ -41,7 +41,7 @@ export async function start(
   services: Services,
   names: readonly string[],
   isChanged: (name: string) => boolean,
-  shell: Shell,
+  shell: CommandContext,
   signal: AbortSignal,
 ): Promise<Started[]> {
   const { isOfMachine } = services
@@ -72,7 +72,12 @@ export function journalOf(isOfMachine: boolean, name: string): string {
   return isOfMachine ? `sudo journalctl -u ${name}` : `journalctl --user-unit ${name}`
 }
 
-async function lastWords(isOfMachine: boolean, name: string, ending: Ending | null, shell: Shell): Promise<string[]> {
+async function lastWords(
+  isOfMachine: boolean,
+  name: string,
+  ending: Ending | null,
+  shell: CommandContext,
+): Promise<string[]> {
   const unit = isOfMachine ? '--unit' : '--user-unit'
   const argv = ['journalctl', unit, name, '--lines', String(LINES), '--output', 'cat', '--no-pager'] as const
   const journal = await tried([...argv], shell, ASKING_MS)
@@ -88,7 +93,7 @@ function hasSucceededAt(ending: Ending | null): boolean {
 async function control(
   isOfMachine: boolean,
   args: readonly string[],
-  shell: Shell,
+  shell: CommandContext,
   timeoutMs: number,
   signal?: AbortSignal,
 ): Promise<Ending | null> {
@@ -98,7 +103,7 @@ async function control(
 /** Null where there is no such program. */
 async function tried(
   argv: [string, ...string[]],
-  shell: Shell,
+  shell: CommandContext,
   timeoutMs: number,
   signal?: AbortSignal,
 ): Promise<Ending | null> {

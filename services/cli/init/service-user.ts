@@ -1,13 +1,13 @@
 import { chown, mkdir, stat } from 'node:fs/promises'
 import { homedir, userInfo } from 'node:os'
 import { join } from 'node:path'
+import type { CommandContext } from '#console/context.ts'
+import { UsageError } from '#console/failure.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { type Command, type Ending, hasSucceeded, runCommand } from '#runtime/command.ts'
-import { UsageError } from '#console/failure.ts'
-import type { Shell } from '#console/context.ts'
 
 /** One half of a host: whose its services are, and where they keep what they have. */
-export interface Half {
+export interface ServiceUser {
   readonly user: string
   /** Where ssh and git find keys and settings of that user, passwd(5). */
   readonly home: string
@@ -20,7 +20,11 @@ export interface Half {
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 /** The half whose services run as `owner`, or as whoever calls. Throws `UsageError` where there is no such user. */
-export async function halfOf(shell: Shell, owner: string | undefined, state: string | undefined): Promise<Half> {
+export async function serviceUserOf(
+  shell: CommandContext,
+  owner: string | undefined,
+  state: string | undefined,
+): Promise<ServiceUser> {
   const { env, clock } = shell
   const own = env.HOME ?? homedir()
   if (owner === undefined || (owner === userInfo().username && process.getuid?.() !== 0)) {
@@ -47,9 +51,9 @@ const BOUNDS = { timeoutMs: 10_000, outputMax: 65_536, beyond: 'end' } as const
 
 /** What the services of a half find in their environment: no agent and no variable of the terminal is there. */
 export function environmentOf(
-  { user, home, state }: Half,
+  { user, home, state }: ServiceUser,
   settings: Readonly<Record<string, string>>,
-  shell: Shell,
+  shell: CommandContext,
 ): Record<string, string> {
   return { PATH: shell.env.PATH ?? PATH, HOME: home, USER: user, LOGNAME: user, S2_STATE: state, ...settings }
 }
@@ -61,9 +65,9 @@ export function isHiddenFromServices(path: string): boolean {
 
 /** Runs a command as the user of a half. Throws `unavailable` where it cannot be started. */
 export async function runAs(
-  half: Half,
+  half: ServiceUser,
   command: Pick<Command, 'argv' | 'env' | 'timeoutMs'> & Partial<Command>,
-  shell: Shell,
+  shell: CommandContext,
   signal?: AbortSignal,
 ): Promise<Ending> {
   const argv = [...half.as, ...command.argv] as unknown as Command['argv']
@@ -78,7 +82,7 @@ export async function runAs(
  * Makes the home of a half that is not there before a first start, so that keys can be put into it. Only root can, and only
  * for the services' own user: everybody else has one.
  */
-export async function ensureHome(half: Half, shell: Shell): Promise<void> {
+export async function ensureHome(half: ServiceUser, shell: CommandContext): Promise<void> {
   if (half.as.length === 0 || (await stat(half.home).catch(() => null)) !== null) return
   if (half.home !== half.state) return
   await mkdir(half.home, { mode: 0o750 })

@@ -6,13 +6,13 @@ import { SETTINGS, type SettingName } from '#runtime/settings.ts'
 import { publish } from '#spool/atomic-files.ts'
 import { settingIn, withSettings } from '../settings-file.ts'
 
-export type Values = Readonly<Partial<Record<SettingName, string>>>
+export type SettingValues = Readonly<Partial<Record<SettingName, string>>>
 
 /** A settings file as it shall be. */
-export interface Draft {
+export interface SettingsDraft {
   readonly path: string
   /** What has to be set in it. */
-  readonly settings: Values
+  readonly settings: SettingValues
   readonly text: string
   readonly isChanged: boolean
 }
@@ -26,13 +26,13 @@ export async function valuesIn(folder: string, name: string): Promise<Record<str
 /** The files with what shall be in them. Throws `conflict` where something else is set and may not be changed. */
 export async function draftAll(
   folder: string,
-  files: ReadonlyMap<string, Values>,
+  files: ReadonlyMap<string, SettingValues>,
   isForced: boolean,
-): Promise<Draft[]> {
+): Promise<SettingsDraft[]> {
   return await Promise.all([...files].map(([name, settings]) => draft(join(folder, name), settings, isForced)))
 }
 
-async function draft(path: string, settings: Values, isForced: boolean): Promise<Draft> {
+async function draft(path: string, settings: SettingValues, isForced: boolean): Promise<SettingsDraft> {
   const before = await textOf(path)
   const wrong = Object.entries(settings).filter(
     ([name, value]) => !isSame(name as SettingName, settingIn(before, name), value),
@@ -59,7 +59,7 @@ function isSame(name: SettingName, one: string | undefined, other: string): bool
 }
 
 /** Read by the owner of the folder and the group of its services; written by the owner alone. */
-export async function write({ path, text }: Draft, folder: string): Promise<void> {
+export async function write({ path, text }: SettingsDraft, folder: string): Promise<void> {
   try {
     await publish(path, text, 0o640)
     const { uid, gid } = await stat(folder)

@@ -1,20 +1,20 @@
 import { createHash } from 'node:crypto'
 import { hostname } from 'node:os'
+import type { CommandContext } from '#console/context.ts'
 import { hasSucceeded } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
 import { sshCommand } from '#runtime/git-errors.ts'
-import type { Shell } from '#console/context.ts'
-import { ensureHome, type Half, runAs } from './service-user.ts'
+import { ensureHome, runAs, type ServiceUser } from './service-user.ts'
 
 /** The host of a remote that is reached by ssh, as arguments of ssh(1). */
-export interface Host {
+export interface SshHost {
   /** As people know it. */
   readonly name: string
   readonly args: readonly string[]
 }
 
 /** Null for a remote that is reached in another way: `ssh://user@host:port/path` and `user@host:path` are by ssh. gitremote(7) */
-export function sshHostOf(remote: string): Host | null {
+export function sshHostOf(remote: string): SshHost | null {
   const byUrl = /^(?:git\+)?ssh(?:\+git)?:\/\/(?:([^@/]*)@)?(\[[^\]]+\]|[^:/]+)(?::(\d+))?(?:\/|$)/i.exec(remote)
   const byPath = /^[a-z][a-z0-9+.-]*:\/\//i.test(remote) ? null : /^(?:([^@/:]*)@)?(\[[^\]]+\]|[^:/]+):/.exec(remote)
   const [, user, host = '', port] = byUrl ?? byPath ?? []
@@ -36,9 +36,9 @@ export interface HostKey {
 
 /** Whose ssh it is, and what it is told. */
 export interface Ssh {
-  readonly half: Half
+  readonly half: ServiceUser
   readonly env: Env
-  readonly shell: Shell
+  readonly shell: CommandContext
   readonly signal: AbortSignal
 }
 
@@ -53,7 +53,7 @@ const STRANGER =
  * Asks ssh itself for the key of a host, by the same way, name and settings that git will use: what ssh-keyscan(1) cannot,
  * which knows no settings and no host behind another one.
  */
-export async function askHostKeys(ssh: Ssh, { args }: Host): Promise<HostKey[]> {
+export async function askHostKeys(ssh: Ssh, { args }: SshHost): Promise<HostKey[]> {
   const script = `file=$(mktemp) || exit; trap 'rm -f "$file"' EXIT
 ${sshCommand(ssh.env)} ${STRANGER} -oUserKnownHostsFile="$file" "$@" true </dev/null >/dev/null 2>&1
 cat "$file"`
@@ -73,7 +73,7 @@ function fingerprintOf(blob: string): string {
 }
 
 /** Writes keys of a host where ssh looks for them, and answers the file. */
-export async function noteHostKeys(ssh: Ssh, host: Host, keys: readonly HostKey[]): Promise<string> {
+export async function noteHostKeys(ssh: Ssh, host: SshHost, keys: readonly HostKey[]): Promise<string> {
   await ensureHome(ssh.half, ssh.shell)
   const [file = `${ssh.half.home}/.ssh/known_hosts`] = await filesOf(ssh, host, 'userknownhostsfile')
   const script = `umask 077 && mkdir -p "$(dirname "$1")" || exit
@@ -94,7 +94,7 @@ export interface OwnKey {
 }
 
 /** The key of the user that ssh would show to a host; one is made where there is none, and never is one written over. */
-export async function ownKey(ssh: Ssh, host: Host): Promise<OwnKey> {
+export async function ownKey(ssh: Ssh, host: SshHost): Promise<OwnKey> {
   await ensureHome(ssh.half, ssh.shell)
   const files = await filesOf(ssh, host, 'identityfile')
   const made = files.find((file) => file.endsWith('id_ed25519')) ?? files[0] ?? `${ssh.half.home}/.ssh/id_ed25519`
@@ -116,7 +116,7 @@ cat "$made.pub" 2>/dev/null || ssh-keygen -y -P '' -f "$made"`
 }
 
 /** The files that ssh would use for a host, in its order. */
-async function filesOf(ssh: Ssh, { args }: Host, name: 'userknownhostsfile' | 'identityfile'): Promise<string[]> {
+async function filesOf(ssh: Ssh, { args }: SshHost, name: 'userknownhostsfile' | 'identityfile'): Promise<string[]> {
   const ending = await inShell(ssh, `${sshCommand(ssh.env)} -G "$@"`, args)
   return (
     ending.stdout

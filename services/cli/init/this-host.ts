@@ -1,23 +1,23 @@
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
-import type { Shell } from '#console/context.ts'
 import type { Dialogue } from './dialogue.ts'
-import { valuesIn } from './settings-draft.ts'
-import { type Half, halfOf } from './service-user.ts'
 import { type Services, servicesOf } from './service-manager.ts'
+import { type ServiceUser, serviceUserOf } from './service-user.ts'
+import { valuesIn } from './settings-draft.ts'
 
 export const ROLES = ['orchestrator', 'worker', 'both'] as const
 export type Role = (typeof ROLES)[number]
 
 /** This host as it was found: what it is, whose its halves are, and what is set already. */
-export interface Host {
+export interface ThisHost {
   readonly role: Role
   /** Of the settings files. */
   readonly folder: string
   /** The orchestrator's half and the worker's; null where this host has none. */
-  readonly lead: Half | null
-  readonly worker: Half | null
+  readonly lead: ServiceUser | null
+  readonly worker: ServiceUser | null
   readonly services: Services
   /** How people call s2 for this host, and for its worker's half. */
   readonly command: string
@@ -37,13 +37,13 @@ export interface HostOptions {
   readonly workerState?: string
 }
 
-export async function openHost(shell: Shell, options: HostOptions, dialogue: Dialogue): Promise<Host> {
+export async function openHost(shell: CommandContext, options: HostOptions, dialogue: Dialogue): Promise<ThisHost> {
   const folder = options.folder ?? join(shell.env.XDG_CONFIG_HOME ?? join(shell.env.HOME ?? homedir(), '.config'), 's2')
   const services = await servicesOf(options.owner !== undefined || folder.startsWith('/etc/'), shell)
   const role = options.role ?? roleOf(options, services) ?? (await askRole(dialogue))
-  const lead = role === 'worker' ? null : await halfOf(shell, options.owner, options.state)
+  const lead = role === 'worker' ? null : await serviceUserOf(shell, options.owner, options.state)
   const own = role === 'both' ? { owner: options.workerOwner, state: options.workerState } : options
-  const worker = role === 'orchestrator' ? null : await halfOf(shell, own.owner ?? options.owner, own.state)
+  const worker = role === 'orchestrator' ? null : await serviceUserOf(shell, own.owner ?? options.owner, own.state)
   const command = services.isOfMachine ? 'sudo s2' : 's2'
   return {
     role,
@@ -59,7 +59,7 @@ export async function openHost(shell: Shell, options: HostOptions, dialogue: Dia
 }
 
 /** The worker's half of a host that has both keeps its data beside the orchestrator's. */
-function besides(worker: Half, lead: Half | null): Half {
+function besides(worker: ServiceUser, lead: ServiceUser | null): ServiceUser {
   return lead === null || worker.state !== lead.state ? worker : { ...worker, state: `${lead.state}-worker` }
 }
 

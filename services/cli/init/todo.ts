@@ -1,5 +1,5 @@
-import { redact } from '#fleet/redact.ts'
 import { plain } from '#console/text.ts'
+import { redact } from '#fleet/redact.ts'
 
 /** Something that a person has to do, and the commands for it, ready to paste. */
 export interface Todo {

@@ -1,17 +1,24 @@
+import type { CommandContext } from '#console/context.ts'
 import { CREDENTIAL_FILE_MAX, credentialPath } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
+import { PUBLISHER_SETTINGS, publisherEnv } from '#issuing/git-publisher.ts'
 import { type Ending, hasSucceeded } from '#runtime/command.ts'
 import { readSettings } from '#runtime/config.ts'
-import { complaintsOf, faultOf, type GitFault, mendingOf, READER_SETTINGS, readerEnv } from '#runtime/git-errors.ts'
-import { PUBLISHER_SETTINGS, publisherEnv } from '#issuing/git-publisher.ts'
-import type { Shell } from '#console/context.ts'
-import { environmentOf, type Half, isHiddenFromServices, runAs } from './service-user.ts'
+import {
+  type GitFault,
+  gitAdviceFor,
+  gitFaultOf,
+  gitMessagesOf,
+  READER_SETTINGS,
+  readerEnv,
+} from '#runtime/git-errors.ts'
+import { environmentOf, isHiddenFromServices, runAs, type ServiceUser } from './service-user.ts'
 
 /** A remote as one half of the host uses it. */
 export interface Remote {
   readonly address: string
   readonly branch: string
-  readonly half: Half
+  readonly half: ServiceUser
   /** `push` where credentials are published from here, `read` where they are taken from. */
   readonly right: 'read' | 'push'
   /** Whether what reads it is a service that is kept out of homes and of `/tmp`. */
@@ -21,7 +28,7 @@ export interface Remote {
 }
 
 /** What a remote said to a try. */
-export type Answer =
+export type RemoteAnswer =
   | { readonly isIn: true }
   | { readonly isIn: false; readonly fault: GitFault; readonly complaints: readonly string[]; readonly mending: string }
 
@@ -38,7 +45,7 @@ const WRITABLE = `path=$1; for objects in "$path/objects" "$path/.git/objects"; 
 done`
 
 /** Whether a half of this host is let in as far as it has to be; asked as its services will ask. */
-export async function tryRemote(remote: Remote, shell: Shell, signal: AbortSignal): Promise<Answer> {
+export async function tryRemote(remote: Remote, shell: CommandContext, signal: AbortSignal): Promise<RemoteAnswer> {
   const { address, branch, right, isLocked } = remote
   const path = localPath(address)
   if (isLocked && path !== null && isHiddenFromServices(path)) return hidden(path)
@@ -51,15 +58,15 @@ export async function tryRemote(remote: Remote, shell: Shell, signal: AbortSigna
   return answerOf(await inShell(remote, OFFER, [address, ...commandOf(right)], shell, signal), right)
 }
 
-function hidden(path: string): Answer {
+function hidden(path: string): RemoteAnswer {
   const complaints = [`${path} lies where services are not let in, such as homes and /tmp`]
   return { isIn: false, fault: 'no_repository', complaints, mending: 'put it elsewhere, such as below /srv' }
 }
 
-function answerOf(ending: Ending, right: Remote['right']): Answer {
+function answerOf(ending: Ending, right: Remote['right']): RemoteAnswer {
   if (hasSucceeded(ending)) return { isIn: true }
-  const fault = faultOf(ending)
-  return { isIn: false, fault, complaints: complaintsOf(ending), mending: mendingOf(fault, right) }
+  const fault = gitFaultOf(ending)
+  return { isIn: false, fault, complaints: gitMessagesOf(ending), mending: gitAdviceFor(fault, right) }
 }
 
 /** Takes the tip of the branch and shows one file of it; ends with 3 where there is no branch, 4 where there is no file. */
@@ -77,14 +84,14 @@ size=$("$@" cat-file -s "refs/s2/tip:$path" 2>/dev/null) || exit 4
 export async function credentialIn(
   remote: Remote,
   worker: number,
-  shell: Shell,
+  shell: CommandContext,
   signal: AbortSignal,
 ): Promise<Buffer | null> {
   const args = [remote.address, remote.branch, credentialPath(worker), String(CREDENTIAL_FILE_MAX)]
   const ending = await inShell(remote, SHOW, [...args, ...commandOf('read')], shell, signal)
   if (hasSucceeded(ending)) return ending.stdout
   if (ending.ended === null && (ending.code === 3 || ending.code === 4)) return null
-  throw new S2Error('unavailable', complaintsOf(ending).join('; '), { next: mendingOf(faultOf(ending), 'read') })
+  throw new S2Error('unavailable', gitMessagesOf(ending).join('; '), { next: gitAdviceFor(gitFaultOf(ending), 'read') })
 }
 
 /** The path of a remote on this machine; null for one that is reached otherwise. */
@@ -98,11 +105,22 @@ function commandOf(right: Remote['right']): [string, ...string[]] {
   return ['git', ...settings.flatMap((each) => ['-c', each])]
 }
 
-async function git(remote: Remote, args: readonly string[], shell: Shell, signal: AbortSignal): Promise<Ending> {
+async function git(
+  remote: Remote,
+  args: readonly string[],
+  shell: CommandContext,
+  signal: AbortSignal,
+): Promise<Ending> {
   return await run(remote, [...commandOf(remote.right), ...args], shell, signal)
 }
 
-async function inShell(remote: Remote, script: string, args: readonly string[], shell: Shell, signal: AbortSignal) {
+async function inShell(
+  remote: Remote,
+  script: string,
+  args: readonly string[],
+  shell: CommandContext,
+  signal: AbortSignal,
+) {
   return await run(remote, ['sh', '-c', script, 'sh', ...args], shell, signal)
 }
 
@@ -110,7 +128,7 @@ async function inShell(remote: Remote, script: string, args: readonly string[], 
 async function run(
   { half, right, settings }: Remote,
   argv: [string, ...string[]],
-  shell: Shell,
+  shell: CommandContext,
   signal: AbortSignal,
 ): Promise<Ending> {
   const services = environmentOf(half, settings, shell)

@@ -3,7 +3,7 @@ import { type Chance, type Clock, systemClock } from '#runtime/clock.ts'
 import { EXIT, UsageError } from './failure.ts'
 
 /** What a command gets of the world, and all it gets: tests hand it another one. */
-export interface Shell {
+export interface CommandContext {
   readonly env: Readonly<Record<string, string | undefined>>
   /** The working folder. */
   readonly folder: string
@@ -42,7 +42,7 @@ export interface Screen {
 
 export const ENDING_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
-export function systemShell(env: Shell['env']): Shell {
+export function systemContext(env: CommandContext['env']): CommandContext {
   const { stdout, stderr } = process
   for (const stream of [stdout, stderr]) stream.on('error', onUnwritable)
   return {

@@ -3,10 +3,10 @@ import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import { closest } from '#runtime/config.ts'
 import { listen } from '#runtime/health.ts'
-import { socketDoor } from '#runtime/socket-path.ts'
+import { socketPath } from '#runtime/socket-path.ts'
 
 /** What `s2 up` says of an agent's programs. */
-export interface MemberStatus {
+export interface AgentProcesses {
   readonly agent: string
   readonly role: string
   readonly state: 'running' | 'frozen' | 'killed'
@@ -18,14 +18,14 @@ export interface MemberStatus {
   }[]
 }
 
-export const ACTS = ['freeze', 'thaw', 'kill'] as const
-export type Act = (typeof ACTS)[number]
+export const AGENT_ACTIONS = ['freeze', 'thaw', 'kill'] as const
+export type AgentAction = (typeof AGENT_ACTIONS)[number]
 
 /** A local fleet, as others on this machine may command it. */
-export interface Commanded {
-  members(): readonly MemberStatus[]
+export interface ControlledFleet {
+  members(): readonly AgentProcesses[]
   /** Throws `not_found`. Answers how many processes it concerned. */
-  act(act: Act, agent: string): Promise<number>
+  act(act: AgentAction, agent: string): Promise<number>
 }
 
 function controlSocket(state: string): string {
@@ -36,12 +36,12 @@ const BODY_MAX = 10_000
 const ANSWER_MS = 15_000
 
 /** Lets a fleet be commanded over a unix socket of its state folder until disposed. Throws ConfigError when it is in use. */
-export async function serveControl(fleet: Commanded, state: string): Promise<AsyncDisposable> {
+export async function serveControl(fleet: ControlledFleet, state: string): Promise<AsyncDisposable> {
   const server = createServer((asked, response) => {
     const answer = (status: number, body: unknown): void => {
       response.writeHead(status, { 'content-type': 'application/json' }).end(`${JSON.stringify(body)}\n`)
     }
-    const act = ACTS.find((each) => asked.url === `/${each}`)
+    const act = AGENT_ACTIONS.find((each) => asked.url === `/${each}`)
     if (asked.method === 'GET' && asked.url === '/members') return answer(200, fleet.members())
     if (asked.method !== 'POST' || act === undefined) return answer(404, { message: 'no such command' })
     let body = ''
@@ -67,7 +67,7 @@ export async function serveControl(fleet: Commanded, state: string): Promise<Asy
   }
 }
 
-async function commanded(fleet: Commanded, act: Act, body: string): Promise<number> {
+async function commanded(fleet: ControlledFleet, act: AgentAction, body: string): Promise<number> {
   const { agent } = JSON.parse(body) as { agent?: unknown }
   if (typeof agent !== 'string') throw new S2Error('invalid', 'no agent was named')
   return await fleet.act(act, agent)
@@ -79,7 +79,7 @@ function failureBody(error: unknown): { code: string; message: string; next: str
 }
 
 /** The agent of that name, or the only one of that role. Throws `not_found` with the nearest name. */
-export function findMember<M extends { readonly agent: string; readonly role: string }>(
+export function findAgent<M extends { readonly agent: string; readonly role: string }>(
   members: readonly M[],
   name: string,
 ): M {
@@ -126,7 +126,7 @@ async function exchange(
   path: string,
   body: unknown,
 ): Promise<{ status: number; body: string }> {
-  using door = socketDoor(socket)
+  using door = socketPath(socket)
   return await new Promise((resolve, reject) => {
     const signal = AbortSignal.timeout(ANSWER_MS)
     const asked = request({ socketPath: door.path, method, path, signal }, (response) => {

@@ -5,12 +5,12 @@ import type { Verdict } from '#fleet/liveness.ts'
 import type { SessionId } from '#fleet/session.ts'
 import { isLeased, type Task } from '#fleet/task.ts'
 import type { Store } from '#store/store.ts'
+import type { AgentProcesses } from './fleet-control.ts'
 import { type Column, table } from './table.ts'
 import { ago, counted, oneLine } from './text.ts'
-import type { MemberStatus } from './fleet-control.ts'
 
 /** The fleet at one moment, as people want to see it. Times are milliseconds since 1970, UTC. */
-export interface Overview {
+export interface FleetOverview {
   readonly at: number
   /** When a watchdog last noted its verdicts; null where none has, `hidden` where we may not ask. */
   readonly judgedAt: number | null | 'hidden'
@@ -28,7 +28,7 @@ export interface AgentView {
   readonly since: number | null
   readonly host: string | null
   /** What `s2 up` says of it, where one runs here. */
-  readonly processes: MemberStatus['state'] | null
+  readonly processes: AgentProcesses['state'] | null
   readonly sessions: readonly SessionId[]
   readonly task: Task | null
   readonly open: number
@@ -47,8 +47,8 @@ const HIDDEN = ['forbidden', 'not_found', 'unauthenticated']
 export async function readOverview(
   store: Store,
   now: number,
-  members: readonly MemberStatus[] | null,
-): Promise<Overview> {
+  members: readonly AgentProcesses[] | null,
+): Promise<FleetOverview> {
   const [conversations, judged, open, completed, failed, incidents] = await Promise.all([
     store.conversations(),
     ifShown(store.verdicts(), { at: 'hidden' as const, verdicts: [] }),
@@ -125,7 +125,7 @@ const COLUMNS: readonly Column[] = [
 ]
 
 /** The overview as lines of text. */
-export function renderOverview(overview: Overview, columns: number, paint: Paint): string[] {
+export function renderOverview(overview: FleetOverview, columns: number, paint: Paint): string[] {
   const { agents, at, judgedAt, counts, waiting, incidents } = overview
   const alive = agents.filter(({ verdict }) => verdict === 'alive').length
   const head = `${counted(agents.length, 'agent')}, ${alive} alive · ${counted(counts.open, 'task')} open, ${many(counts.completed)} completed, ${many(counts.failed)} failed${judgment(judgedAt, at)}`
@@ -151,7 +151,7 @@ export function renderOverview(overview: Overview, columns: number, paint: Paint
 /** The watchdog notes its verdicts when one changes, and in every round. */
 const NOTED_MS = 120_000
 
-function judgment(judgedAt: Overview['judgedAt'], now: number): string {
+function judgment(judgedAt: FleetOverview['judgedAt'], now: number): string {
   if (judgedAt === 'hidden') return ' · verdicts are shown on the orchestrator’s host'
   if (judgedAt === null) return ' · no watchdog has looked yet'
   return now - judgedAt > NOTED_MS ? ` · the watchdog was last heard ${ago(now - judgedAt)} ago` : ''

@@ -1,10 +1,10 @@
 import { stripVTControlCharacters, styleText } from 'node:util'
+import { type CommandContext, ENDING_SIGNALS } from './context.ts'
 import type { Paint } from './fleet-overview.ts'
-import { ENDING_SIGNALS, type Shell } from './context.ts'
 import { cut, widthOf } from './text.ts'
 
 /** Colours where the terminal shows them. */
-export function painter(shell: Shell): Paint {
+export function painter(shell: CommandContext): Paint {
   return (style, text) => (shell.screen.coloured ? styleText(style, text, { validateStream: false }) : text)
 }
 
@@ -15,8 +15,8 @@ const LEAVE = '\x1b[?25h\x1b[?1049l'
  * Shows a picture on the alternate screen and draws it anew every so often and when the window changes, until q or
  * Ctrl-C is pressed, the process is told to end, or the signal aborts. The terminal is left as it was, also by a crash.
  */
-export async function show(
-  shell: Shell,
+export async function showLive(
+  shell: CommandContext,
   picture: (columns: number, rows: number) => Promise<readonly string[]>,
   everyMs: number,
   signal?: AbortSignal,

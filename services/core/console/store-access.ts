@@ -7,15 +7,15 @@ import { redact } from '#fleet/redact.ts'
 import { readSettings } from '#runtime/config.ts'
 import type { Log } from '#runtime/log.ts'
 import { localStore } from '#runtime/settings.ts'
-import { socketDoor } from '#runtime/socket-path.ts'
+import { socketPath } from '#runtime/socket-path.ts'
 import { credentialsFolder, readCredentials } from '#spool/credentials.ts'
 import { databaseIn, openStore } from '#store/open-store.ts'
 import type { Store, StoreParts } from '#store/store.ts'
-import type { Shell } from './context.ts'
+import type { CommandContext } from './context.ts'
 import { commandEnv } from './state-folder.ts'
 
 /** The fleet's store, and as whom it was reached. */
-export interface Reached extends AsyncDisposable {
+export interface ReachedFleet extends AsyncDisposable {
   readonly store: Store
   /** `administration` sees and may do everything; a session sees and does what is its own. */
   readonly as: 'administration' | 'session'
@@ -29,7 +29,7 @@ export interface Reached extends AsyncDisposable {
  * Reaches the fleet: by S2_STORE where it is set; on an orchestrator host by the bridge's administration socket, or the
  * database when no bridge runs; on a worker host as one of the sessions whose credentials lie there.
  */
-export async function reach(shell: Shell): Promise<Reached> {
+export async function reachFleet(shell: CommandContext): Promise<ReachedFleet> {
   const settings = readSettings(commandEnv(shell), ['S2_STATE', 'S2_STORE'])
   const state = settings.S2_STATE
   const parts = storeParts(shell)
@@ -62,7 +62,7 @@ export async function reach(shell: Shell): Promise<Reached> {
 export async function openSessions(
   bridgeUrl: string,
   credentials: () => readonly Credential[],
-  shell: Shell,
+  shell: CommandContext,
 ): Promise<Store> {
   return await openStore(bridgeUrl, storeParts(shell), {
     token: (session) => credentials().find((each) => each.session === session)?.token,
@@ -72,8 +72,8 @@ export async function openSessions(
 }
 
 /** The same for commands that only the orchestrator's host may give. */
-export async function reachAdministration(shell: Shell): Promise<Reached> {
-  const reached = await reach(shell)
+export async function reachAdministration(shell: CommandContext): Promise<ReachedFleet> {
+  const reached = await reachFleet(shell)
   if (reached.as === 'administration') return reached
   await reached[Symbol.asyncDispose]()
   throw new S2Error('forbidden', 'this host holds a session of the fleet, not its administration', {
@@ -83,14 +83,14 @@ export async function reachAdministration(shell: Shell): Promise<Reached> {
 
 async function administrationOf(state: string): Promise<string | null> {
   const socket = join(state, 'run', 'admin.sock')
-  if (await answers(socket)) return `unix:${socket}`
+  if (await isAnswered(socket)) return `unix:${socket}`
   return existsSync(join(state, 'bridge.db')) ? localStore(state) : null
 }
 
 /** Whether somebody listens on a unix socket. */
-export async function answers(path: string): Promise<boolean> {
+export async function isAnswered(path: string): Promise<boolean> {
   if (!existsSync(path)) return false
-  using door = socketDoor(path)
+  using door = socketPath(path)
   return await new Promise((resolve) => {
     const socket = createConnection(door.path)
     socket.once('connect', () => {
@@ -101,12 +101,12 @@ export async function answers(path: string): Promise<boolean> {
   })
 }
 
-export function storeParts(shell: Shell): StoreParts {
+export function storeParts(shell: CommandContext): StoreParts {
   return { clock: shell.clock, chance: shell.chance, log: terseLog(shell) }
 }
 
 /** What a store has to say while a command runs: for a person, on standard error, warnings only. */
-export function terseLog(shell: Shell): Log {
+export function terseLog(shell: CommandContext): Log {
   const say = (event: string, fields?: Readonly<Record<string, unknown>>): void => {
     const { error, ...rest } = fields ?? {}
     const why = error instanceof Error ? { ...rest, error: error.message } : rest

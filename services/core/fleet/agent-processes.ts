@@ -1,12 +1,12 @@
 /** What an agent runs in: a container, a unit, a terminal session. */
-export interface Body {
+export interface AgentProcess {
   /** Its supervisor's name for it. */
   readonly id: string
   /** Whose it is; null where it was taken from its agent: then it proves nothing any more. */
   readonly agent: string | null
   /** For people to read, e.g. `container s2-worker-3`. */
   readonly name: string
-  readonly state: BodyState
+  readonly state: AgentProcessState
   /** What explains the state, e.g. `exit code 137, out of memory`; empty where nothing does. */
   readonly why: string
   /** Its owner allows that it is started again. */
@@ -14,14 +14,14 @@ export interface Body {
 }
 
 /** `hindered`: it lives, but its agent can hardly work (paused, unhealthy). `unknown`: its supervisor cannot tell. */
-export type BodyState = 'living' | 'hindered' | 'ended' | 'unknown'
+export type AgentProcessState = 'living' | 'hindered' | 'ended' | 'unknown'
 
 /** What the bodies of an agent say of it. */
-export interface Finding {
+export interface ProcessFinding {
   /** `found_ended`: it was dead when the observer came, so it may be an old body of an agent that lives elsewhere. */
   readonly state: 'living' | 'hindered' | 'ended' | 'found_ended'
   /** The body that says so, and who told of it. */
-  readonly body: Body
+  readonly body: AgentProcess
   readonly source: string
   /** Whether its supervisor answers now: nothing is started while it does not. */
   readonly isKnown: boolean
@@ -31,19 +31,19 @@ export interface Finding {
  * The bodies that supervisors tell of, as one observer has them. Unknown is not dead: a supervisor that does not answer
  * proves nothing, and neither does a body that was never seen alive.
  */
-export class Bodies {
+export class AgentProcessTable {
   readonly #sources = new Map<string, Told>()
   #byAgent: Map<string, Entry[]> | null = null
 
   /** Takes in all bodies that a supervisor has now; those it had before and does not name have ended. Answers what changed. */
-  take(source: string, bodies: readonly Body[]): Body[] {
+  take(source: string, bodies: readonly AgentProcess[]): AgentProcess[] {
     const told = this.#sources.get(source) ?? { isKnown: true, entries: new Map<string, Entry>() }
     this.#sources.set(source, told)
     this.#byAgent = null
     told.isKnown = true
     const before = told.entries
     told.entries = new Map()
-    const changed: Body[] = []
+    const changed: AgentProcess[] = []
     for (const body of bodies) {
       const known = before.get(body.id)
       before.delete(body.id)
@@ -80,7 +80,7 @@ export class Bodies {
   }
 
   /** Null where nothing is known: no body, or one of which nobody can tell whether it lives. */
-  of(agent: string): Finding | null {
+  of(agent: string): ProcessFinding | null {
     const entries = this.#index().get(agent) ?? []
     const living = pick(entries, ({ told, body }) => told.isKnown && body.state === 'living')
     if (living !== null) return finding('living', living)
@@ -122,7 +122,7 @@ interface Told {
 }
 
 interface Entry {
-  readonly body: Body
+  readonly body: AgentProcess
   readonly source: string
   readonly told: Told
   /** It was seen alive before it ended. */
@@ -130,7 +130,7 @@ interface Entry {
   isPardoned: boolean
 }
 
-function enter(known: Entry | undefined, body: Body, source: string, told: Told): Entry {
+function enter(known: Entry | undefined, body: AgentProcess, source: string, told: Told): Entry {
   const isEnded = body.state === 'ended'
   const wasAlive = body.state === 'living' || body.state === 'hindered' || known?.wasAlive === true
   return { body, source, told, wasAlive, isPardoned: isEnded && known?.isPardoned === true }
@@ -150,6 +150,6 @@ function pick(entries: readonly Entry[], fits: (entry: Entry) => boolean): Entry
   return entries.find(fits) ?? null
 }
 
-function finding(state: Finding['state'], { body, source, told }: Entry): Finding {
+function finding(state: ProcessFinding['state'], { body, source, told }: Entry): ProcessFinding {
   return { state, body, source, isKnown: told.isKnown }
 }

@@ -14,7 +14,7 @@ export interface AuditEntry {
 }
 
 /** What an entry tells, before it is one. */
-export type Act = Pick<AuditEntry, 'actor' | 'action' | 'details'>
+export type AuditedAct = Pick<AuditEntry, 'actor' | 'action' | 'details'>
 
 /** The hash before the first entry. */
 export const AUDIT_ROOT = '0'.repeat(64)

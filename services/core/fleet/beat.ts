@@ -16,14 +16,14 @@ export interface Beat {
 export const FOREIGN_LIFE = 'python'
 
 /** A beat as an observer reads it back. */
-export interface Pulse extends Beat {
+export interface ObservedBeat extends Beat {
   /** Rises with every change of any pulse in the store: the cursor of whoever reads them. */
   readonly version: number
 }
 
 /** What changed since a cursor. */
-export interface Pulses {
-  readonly pulses: readonly Pulse[]
+export interface ObservedBeats {
+  readonly pulses: readonly ObservedBeat[]
   readonly cursor: number
   /** Changes while somebody collects beats. An observer who sees it stand still is blind and must judge nobody. */
   readonly tick: string

@@ -1,4 +1,4 @@
-import { FOREIGN_LIFE, type Pulse } from './beat.ts'
+import { FOREIGN_LIFE, type ObservedBeat } from './beat.ts'
 import type { Agent } from './conversation.ts'
 import { type SessionId, sideOf } from './session.ts'
 
@@ -18,22 +18,22 @@ export interface AgentVerdict {
 }
 
 /** The verdicts that a roster passes: three by beats alone, and one by proof. */
-export type Ruling = 'alive' | 'late' | 'silent' | 'gone'
+export type RosterVerdict = 'alive' | 'late' | 'silent' | 'gone'
 
 /** How long an agent may be unheard, milliseconds. */
-export interface Patience {
+export interface SilenceLimits {
   readonly lateAfterMs: number
   /** Longer than lateAfterMs, and by enough that all who fall silent together are late before the first is silent. */
   readonly silentAfterMs: number
 }
 
 /** One agent as the observer has it. Times are milliseconds of the observer's own clock that never jumps. */
-export interface Standing {
+export interface AgentLiveness {
   readonly agent: string
   readonly role: string
   /** Where its last beat came from. */
   readonly host: string | null
-  readonly verdict: Ruling
+  readonly verdict: RosterVerdict
   readonly since: number
   /** It was heard itself since the last grace, and not merely given the benefit of the doubt. */
   readonly proven: boolean
@@ -49,8 +49,8 @@ export interface Standing {
 
 export interface VerdictChange {
   readonly agent: string
-  readonly from: Ruling
-  readonly to: Ruling
+  readonly from: RosterVerdict
+  readonly to: RosterVerdict
   /** The exact moment it fell due, by the observer's clock; for a return, when it was heard; for a death, when it was learned. */
   readonly at: number
 }
@@ -62,16 +62,16 @@ export interface VerdictChange {
  * silence more. Holds no clock and does no I/O.
  */
 export class Roster {
-  readonly #patience: Patience
+  readonly #patience: SilenceLimits
   readonly #members = new Map<string, Member>()
   readonly #seen = new Map<SessionId, Seen>()
   /** Pulses of sessions that no known conversation has; true when one was heard, false when it is an old one. */
-  readonly #strangers = new Map<SessionId, { readonly pulse: Pulse; readonly heard: boolean }>()
+  readonly #strangers = new Map<SessionId, { readonly pulse: ObservedBeat; readonly heard: boolean }>()
   readonly #alive = new Line()
   readonly #late = new Line()
   /** Convicted within the last silence window. */
   readonly #fallen = new Line()
-  readonly #counts: Record<Ruling | 'new', number> = { new: 0, alive: 0, late: 0, silent: 0, gone: 0 }
+  readonly #counts: Record<RosterVerdict | 'new', number> = { new: 0, alive: 0, late: 0, silent: 0, gone: 0 }
   /** Of those that count in the question whether many fell silent together. */
   #counting = 0
   #unheard = 0
@@ -79,7 +79,7 @@ export class Roster {
   #generation = 0
   #changes: VerdictChange[] = []
 
-  constructor(patience: Patience) {
+  constructor(patience: SilenceLimits) {
     this.#patience = patience
   }
 
@@ -87,7 +87,7 @@ export class Roster {
     return this.#members.size
   }
 
-  get counts(): Readonly<Record<Ruling | 'new', number>> {
+  get counts(): Readonly<Record<RosterVerdict | 'new', number>> {
     return this.#counts
   }
 
@@ -95,11 +95,11 @@ export class Roster {
     return this.#members.has(agent)
   }
 
-  standing(agent: string): Standing | undefined {
+  standing(agent: string): AgentLiveness | undefined {
     return this.#members.get(agent)
   }
 
-  standings(): Iterable<Standing> {
+  standings(): Iterable<AgentLiveness> {
     return this.#members.values()
   }
 
@@ -123,7 +123,7 @@ export class Roster {
   }
 
   /** Notes what beats there had been before the observer looked: they prove nothing about now. */
-  recall(pulses: readonly Pulse[]): void {
+  recall(pulses: readonly ObservedBeat[]): void {
     for (const pulse of pulses) {
       const seen = this.#seen.get(pulse.session)
       if (seen === undefined) this.#strangers.set(pulse.session, { pulse, heard: false })
@@ -132,7 +132,7 @@ export class Roster {
   }
 
   /** Takes in beats that changed since the last read. Answers how many came from sessions never met before. */
-  hear(pulses: readonly Pulse[], now: number): number {
+  hear(pulses: readonly ObservedBeat[], now: number): number {
     let strangers = 0
     for (const pulse of pulses) {
       const seen = this.#seen.get(pulse.session)
@@ -311,7 +311,7 @@ export class Roster {
   }
 
   /** Remembers a pulse, but not the pulse itself: a large fleet brings too many. Answers what it shows beyond the one before. */
-  #note(seen: Seen, { incarnation, host, seq, work }: Pulse): Sign {
+  #note(seen: Seen, { incarnation, host, seq, work }: ObservedBeat): Sign {
     const { member } = seen
     const isFirst = seen.incarnation === null
     const isNewLife = (seen.incarnation ?? member.life ?? incarnation) !== incarnation
@@ -355,7 +355,7 @@ export class Roster {
     this.#alive.insert(member)
   }
 
-  #pass(member: Member, to: Ruling, at: number): void {
+  #pass(member: Member, to: RosterVerdict, at: number): void {
     if (member.verdict === to) return
     this.#changes.push({ agent: member.agent, from: member.verdict, to, at })
     this.#recount(member, () => {
@@ -427,14 +427,14 @@ interface Seen {
   work: number
 }
 
-class Member implements Standing {
+class Member implements AgentLiveness {
   readonly agent: string
   /** A session of a foreign conversation, which promised nobody to beat. */
   readonly isForeign: boolean
   readonly knownSince: number
   role = ''
   host: string | null = null
-  verdict: Ruling = 'alive'
+  verdict: RosterVerdict = 'alive'
   since: number
   proven = false
   signs = 0

@@ -26,7 +26,7 @@ export interface StoredMessage extends Message {
   readonly delivery: Delivery
 }
 
-export interface Draft {
+export interface MessageDraft {
   readonly text: string
   readonly action?: string | null
   readonly files?: readonly string[]
@@ -40,7 +40,7 @@ export const NAME_MAX = 400
 export const KEY_MAX = 200
 
 /** Refuses a draft that no store may keep. */
-export function checkDraft(draft: Draft): void {
+export function checkDraft(draft: MessageDraft): void {
   if (draft.text.length === 0) throw new S2Error('invalid', 'the message is empty', { next: 'send some text' })
   if (draft.text.length > TEXT_MAX) {
     throw new S2Error('too_large', `the message has ${draft.text.length} characters; ${TEXT_MAX} are allowed`, {
@@ -60,7 +60,7 @@ export function checkDraft(draft: Draft): void {
 }
 
 /** Refuses a send that no store may do, before it looks anything up. */
-export function checkSend(from: SessionId, key: string, draft: Draft): void {
+export function checkSend(from: SessionId, key: string, draft: MessageDraft): void {
   parseSession(from)
   checkDraft(draft)
   if (key.length >= 1 && key.length <= KEY_MAX) return
@@ -70,7 +70,7 @@ export function checkSend(from: SessionId, key: string, draft: Draft): void {
 }
 
 /** A draft as it is kept: without secrets, and with nothing left open. */
-export function cleanDraft({ text, action = null, files = [] }: Draft): Required<Draft> {
+export function cleanDraft({ text, action = null, files = [] }: MessageDraft): Required<MessageDraft> {
   return { text: redact(text), action: action === null ? null : redact(action), files: files.map(redact) }
 }
 

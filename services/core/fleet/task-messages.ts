@@ -1,4 +1,4 @@
-import { type Draft, TEXT_MAX } from './message.ts'
+import { type MessageDraft, TEXT_MAX } from './message.ts'
 import type { SessionId } from './session.ts'
 import { DESCRIPTION_MAX, type MoveReason, PRIORITIES, type Priority, TASK_ID } from './task.ts'
 
@@ -6,7 +6,7 @@ import { DESCRIPTION_MAX, type MoveReason, PRIORITIES, type Priority, TASK_ID } 
  * What messages say about tasks: the Python protocol's JSON, which agents write who know nothing of S2, and which S2
  * writes to them. In all of them `epoch` is null where the writer named none.
  */
-export type Letter = Assignment | Revocation | MoveNotice | StatusUpdate | Acknowledgment
+export type TaskMessage = Assignment | Revocation | MoveNotice | StatusUpdate | Acknowledgment
 
 /** To a worker: this is yours now. */
 export interface Assignment {
@@ -54,24 +54,24 @@ export interface Acknowledgment {
 export type Status = 'accepted' | 'in_progress' | 'blocked' | 'completed' | 'failed' | 'cancelled'
 
 /** A letter that S2 writes by itself. It comes from the other end of the reader's conversation. */
-export interface Addressed {
+export interface AddressedTaskMessage {
   readonly to: SessionId
-  readonly letter: Letter
+  readonly letter: TaskMessage
 }
 
 /** What the metadata of our own letters call themselves. */
-export const LETTER_ACTION = 's2_task'
+export const TASK_MESSAGE_ACTION = 's2_task'
 /** Characters of a summary that are told. */
 const SUMMARY_MAX = 1_000
 
 /** A letter as the message that carries it: never longer than a message may be. */
-export function writeLetter(letter: Letter): Draft {
+export function writeTaskMessage(letter: TaskMessage): MessageDraft {
   const { type, task, ...rest } = letter
   const text = JSON.stringify({ type, task_id: task, ...rest })
-  if (text.length <= TEXT_MAX || letter.type !== 'task_assignment') return { text, action: LETTER_ACTION }
+  if (text.length <= TEXT_MAX || letter.type !== 'task_assignment') return { text, action: TASK_MESSAGE_ACTION }
   // escaped, a description of legal length may be too long: a command gets the whole of it, a reader the beginning
   const description = `${letter.description.slice(0, letter.description.length / 2)} …`
-  return writeLetter({ ...letter, description })
+  return writeTaskMessage({ ...letter, description })
 }
 
 /** Why a task went away, for whoever lost it. */
@@ -93,7 +93,7 @@ const REASONS: Readonly<Record<MoveReason | 'cancelled', string>> = {
  * Recognises a letter about a task in the text of a message; null for everything else, however hostile. Types, words and
  * tasks that nobody knows are no letters; a field that makes no sense counts as absent.
  */
-export function readLetter(text: string): Letter | null {
+export function readTaskMessage(text: string): TaskMessage | null {
   const fields = parseFields(text)
   if (fields === null) return null
   const task = readTaskId(fields)

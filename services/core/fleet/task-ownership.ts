@@ -1,6 +1,5 @@
-import type { Act } from './audit.ts'
+import type { AuditedAct } from './audit.ts'
 import { S2Error } from './errors.ts'
-import { type Addressed, cutSummary, type Letter, reasonInWords, type Status } from './task-messages.ts'
 import { redact } from './redact.ts'
 import { partnerOf, type SessionId, sideOf } from './session.ts'
 import {
@@ -17,6 +16,7 @@ import {
   type TaskEnd,
   type TaskResult,
 } from './task.ts'
+import { type AddressedTaskMessage, cutSummary, reasonInWords, type Status, type TaskMessage } from './task-messages.ts'
 
 /**
  * Who owns a task, and what becomes of it: the rules that every store keeps. A store reads the task, applies the rule, and
@@ -27,22 +27,22 @@ import {
  * What a rule answers. What is refused changes no task; it may leave evidence all the same, so a store commits that first
  * and throws then. Letters go into conversations that live; others have no readers any more and are left out.
  */
-export type Ruling = Step | Refusal
+export type OwnershipDecision = Step | Refusal
 
 export interface Step {
   readonly refusal: null
   /** The task as it is now; the very same object when nothing changed. */
   readonly task: Task
-  readonly letters: readonly Addressed[]
+  readonly letters: readonly AddressedTaskMessage[]
   /** For the audit chain; null where nothing happened that is worth an entry. */
-  readonly act: Act | null
+  readonly act: AuditedAct | null
 }
 
 export interface Refusal {
   readonly refusal: S2Error
   /** What came too late and is kept; null where there is nothing to keep. */
   readonly evidence: { readonly task: string; readonly holder: SessionId; readonly report: Report } | null
-  readonly act: Act | null
+  readonly act: AuditedAct | null
 }
 
 /** Late words that are kept of one task; a former holder that repeats itself for ever must not fill the store. */
@@ -122,7 +122,7 @@ export function applyLease(task: Task, incarnation: string, now: number): Step {
 }
 
 /** A word about a task. Only the holder's at the present epoch counts; any other is refused and kept as evidence. */
-export function applyReport(task: Task, holder: SessionId, report: Report, now: number): Ruling {
+export function applyReport(task: Task, holder: SessionId, report: Report, now: number): OwnershipDecision {
   const word = cleanReport(report)
   if (task.holder !== holder || task.epoch !== word.epoch) return refuseLate(task, holder, word)
   if (isOpen(task.state))
@@ -152,7 +152,7 @@ function end(task: Task, state: Exclude<TaskEnd, 'cancelled'>, { progress, resul
 }
 
 /** Whoever gave the task is told of its end. */
-function endNotice(task: Task, status: TaskEnd): Addressed[] {
+function endNotice(task: Task, status: TaskEnd): AddressedTaskMessage[] {
   if (task.createdBy === null) return []
   const { id, epoch, result } = task
   const summary = result === null ? null : endInWords(result)
@@ -187,7 +187,7 @@ function refuseEnded(task: Task, holder: SessionId, report: Report): Refusal {
 }
 
 /** Only results: a refused renewal is nothing that happened. */
-function late(task: Task, holder: SessionId, { epoch, state }: Report): Act | null {
+function late(task: Task, holder: SessionId, { epoch, state }: Report): AuditedAct | null {
   if (state === 'in_progress') return null
   return { actor: holder, action: 'late_result_refused', details: { task: task.id, epoch, state, now: task.epoch } }
 }
@@ -242,8 +242,8 @@ export function applyMove(task: Task, { epoch, to, reason }: Move, now: number):
 }
 
 /** The former owner is told first: it may be the new one too. */
-function moveLetters(task: Task, next: Task, reason: Move['reason']): Addressed[] {
-  const letters: Addressed[] = []
+function moveLetters(task: Task, next: Task, reason: Move['reason']): AddressedTaskMessage[] {
+  const letters: AddressedTaskMessage[] = []
   const why = reasonInWords(reason)
   if (task.holder !== null) letters.push(revocation(task, task.holder, why))
   if (next.holder !== null) letters.push(assignment(next, next.holder))
@@ -257,7 +257,7 @@ function moveLetters(task: Task, next: Task, reason: Move['reason']): Addressed[
 }
 
 /** Withdraws an open task. Withdrawn twice is once; refused when it ended otherwise. */
-export function applyCancel(task: Task, now: number): Ruling {
+export function applyCancel(task: Task, now: number): OwnershipDecision {
   if (task.state === 'cancelled') return { refusal: null, task, letters: [], act: null }
   if (!isOpen(task.state)) {
     return { refusal: new S2Error('conflict', `task ${task.id} is ${task.state} already`), evidence: null, act: null }
@@ -272,11 +272,11 @@ export function applyCancel(task: Task, now: number): Ruling {
   }
 }
 
-function assignment({ id, epoch, description, priority, role }: Task, to: SessionId): Addressed {
+function assignment({ id, epoch, description, priority, role }: Task, to: SessionId): AddressedTaskMessage {
   return { to, letter: { type: 'task_assignment', task: id, epoch, description, priority, role } }
 }
 
-function revocation({ id, epoch }: Task, to: SessionId, reason: string): Addressed {
+function revocation({ id, epoch }: Task, to: SessionId, reason: string): AddressedTaskMessage {
   return { to, letter: { type: 'task_revoked', task: id, epoch, reason } }
 }
 
@@ -284,7 +284,7 @@ function revocation({ id, epoch }: Task, to: SessionId, reason: string): Address
  * The task that a letter of a foreign orchestrator gives to its partner; null where it gives none. The letter itself has
  * told the worker, so no other is sent.
  */
-export function taskOfLetter(from: SessionId, letter: Letter): NewTask | null {
+export function taskOfMessage(from: SessionId, letter: TaskMessage): NewTask | null {
   if (letter.type !== 'task_assignment' || sideOf(from) !== 'a') return null
   const { task: id, description, priority, role } = letter
   return { id, description, priority, role, holder: partnerOf(from), deadline: null, createdBy: from }
@@ -299,7 +299,12 @@ export function beginForeignTask(wanted: NewTask, now: number): Step {
  * then the word of whoever holds the task counts; a former holder's is refused, and kept as evidence where it is an end.
  * Nobody is told who reads the letter itself.
  */
-export function applyLetter(task: Task, from: SessionId, letter: Letter, now: number): Ruling | null {
+export function applyTaskMessage(
+  task: Task,
+  from: SessionId,
+  letter: TaskMessage,
+  now: number,
+): OwnershipDecision | null {
   if (letter.type !== 'status_update' && letter.type !== 'acknowledgment') return null
   const status = letter.type === 'acknowledgment' ? 'accepted' : letter.status
   const summary = letter.type === 'acknowledgment' ? null : letter.summary

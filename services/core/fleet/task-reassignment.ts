@@ -1,4 +1,4 @@
-import type { Bodies } from './agent-processes.ts'
+import type { AgentProcessTable } from './agent-processes.ts'
 import type { Roster } from './liveness.ts'
 import type { SessionId } from './session.ts'
 import { isLeased, type Move, type MoveReason, PRIORITIES, type Task } from './task.ts'
@@ -207,7 +207,7 @@ export function findCandidates(
   tasks: readonly Task[],
   roster: Roster,
   leases: Leases,
-  bodies: Pick<Bodies, 'isHindered'>,
+  bodies: Pick<AgentProcessTable, 'isHindered'>,
 ): Candidate[] {
   const loads = new Map<string, number>()
   for (const { holder } of tasks) {

@@ -1,28 +1,28 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import type { CommandContext } from '#console/context.ts'
+import { UsageError } from '#console/failure.ts'
+import { commandEnv } from '#console/state-folder.ts'
 import { readAuthority } from '#fleet/certificate.ts'
 import { type Credential, credentialPath, workerName } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { ConfigError, readSettings } from '#runtime/config.ts'
 import { readNamedFile } from '#runtime/named-file.ts'
 import { publish } from '#spool/atomic-files.ts'
-import { type Published, readPublished, type Way } from './issue-credential.ts'
-import { UsageError } from '#console/failure.ts'
-import { Publication } from './git-publisher.ts'
-import type { Shell } from '#console/context.ts'
-import { commandEnv } from '#console/state-folder.ts'
 import { localRemote } from '../../local/process-plan.ts'
+import { GitPublisher } from './git-publisher.ts'
+import { type BridgeAccess, type PublishedCredential, readPublished } from './issue-credential.ts'
 
 /** The way by which one worker gets its credential. */
-export interface Handout extends AsyncDisposable {
+export interface CredentialDelivery extends AsyncDisposable {
   /** What lies there now; null where nothing does. */
-  readonly before: Published | null
+  readonly before: PublishedCredential | null
   /** Puts the file there and answers where that is. */
   put(file: string, message: string): Promise<string>
 }
 
-export interface HandoutOptions {
+export interface DeliveryOptions {
   readonly remote?: string
   readonly branch?: string
   /** A folder to write to instead. */
@@ -34,7 +34,11 @@ export interface HandoutOptions {
  * by `s2 up`. Null when there is none. What lies there is read at once, so that a remote that is out of reach is told
  * before any token is made.
  */
-export async function openHandout(shell: Shell, agent: string, options: HandoutOptions): Promise<Handout | null> {
+export async function openDelivery(
+  shell: CommandContext,
+  agent: string,
+  options: DeliveryOptions,
+): Promise<CredentialDelivery | null> {
   const { out } = options
   if (out !== undefined) return folderHandout(join(out, `${agent.replaceAll('/', '-')}-credentials.json`))
   const settings = readSettings(commandEnv(shell), ['S2_STATE', 'S2_GIT_REMOTE', 'S2_GIT_BRANCH', 'S2_GIT_TIMEOUT'])
@@ -45,7 +49,7 @@ export async function openHandout(shell: Shell, agent: string, options: HandoutO
   if (number === null) {
     throw new UsageError(`${agent} has no number, so no file in a remote`, 'use --out <folder>, or name it by --number')
   }
-  const publication = await Publication.open(
+  const publication = await GitPublisher.open(
     { remote, branch: options.branch ?? settings.S2_GIT_BRANCH, timeoutMs: settings.S2_GIT_TIMEOUT },
     { clock: shell.clock, chance: shell.chance, env: shell.env },
   )
@@ -57,7 +61,7 @@ export async function openHandout(shell: Shell, agent: string, options: HandoutO
   }
 }
 
-function folderHandout(path: string): Handout {
+function folderHandout(path: string): CredentialDelivery {
   return {
     before: null,
     put: async (file) => {
@@ -68,7 +72,12 @@ function folderHandout(path: string): Handout {
   }
 }
 
-function remoteHandout(publication: Publication, remote: string, number: number, before: Published | null): Handout {
+function remoteHandout(
+  publication: GitPublisher,
+  remote: string,
+  number: number,
+  before: PublishedCredential | null,
+): CredentialDelivery {
   const path = credentialPath(number)
   return {
     before,
@@ -89,11 +98,11 @@ function numberOf(agent: string): number | null {
  * How the holder of a new credential reaches the bridge: by the address and trusting the authority that are set, else those of
  * the credential `before` it. An address is also known to the other credentials of this host.
  */
-export async function wayFor(
-  shell: Shell,
+export async function bridgeAccessFor(
+  shell: CommandContext,
   credentials: readonly Credential[],
   before: { readonly bridgeUrl: string | null; readonly bridgeCa?: string | null } | null = null,
-): Promise<Way> {
+): Promise<BridgeAccess> {
   const env = commandEnv(shell)
   const settings = readSettings(env, ['S2_BRIDGE_URL', 'S2_TLS_CA'])
   const known = before?.bridgeUrl ?? credentials[0]?.bridgeUrl
@@ -115,7 +124,7 @@ async function authorityIn(path: string): Promise<string> {
 }
 
 /** The refusal when new tokens were made and could not be handed out. */
-export function notHandedOut(error: unknown, next: string): S2Error {
+export function notDelivered(error: unknown, next: string): S2Error {
   const why = error instanceof Error ? error.message : String(error)
   const code = error instanceof S2Error ? error.code : 'internal'
   return new S2Error(code, `the new credential could not be handed out: ${why}`, { next, cause: error })

@@ -5,20 +5,27 @@ import { conversationOf, type Side, sessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { publishCredential, readCredentials, removeCredential } from '#spool/credentials.ts'
 import type { Store } from '#store/store.ts'
-import { credentialOf, type Enrolment, readPublished, renewTokens, serialAfter, workerFile } from './issue-credential.ts'
+import { type Fleet, ORCHESTRATOR, type WorkerSpec } from '../../local/fleet-file.ts'
+import type { GitPublisher } from './git-publisher.ts'
 import { hintWorkers } from './hint-workers.ts'
-import type { Publication } from './git-publisher.ts'
-import { type Fleet, ORCHESTRATOR, type Worker } from '../../local/fleet-file.ts'
+import {
+  credentialOf,
+  type IssuedConversation,
+  readPublished,
+  renewTokens,
+  serialAfter,
+  workerFile,
+} from './issue-credential.ts'
 
-export interface EnlistConfig {
+export interface EnrolConfig {
   readonly state: string
   readonly bridgeUrl: string
   readonly lifetimeMs: number
 }
 
-export interface EnlistParts {
+export interface EnrolParts {
   readonly store: Store
-  readonly publication: Publication
+  readonly publication: GitPublisher
   readonly clock: Clock
 }
 
@@ -29,7 +36,7 @@ const OVERLAP_MS = 600_000
  * Sees to it that every worker has a conversation and its credential in the remote, and that the orchestrator's ends lie
  * on this host. Does only what is missing or about to end, so it may be repeated. Answers whose credential was pushed.
  */
-export async function enlist(fleet: Fleet, config: EnlistConfig, parts: EnlistParts): Promise<string[]> {
+export async function enrolWorkers(fleet: Fleet, config: EnrolConfig, parts: EnrolParts): Promise<string[]> {
   const { store, publication, clock } = parts
   const conversations = await store.conversations()
   const files = new Map<string, string>()
@@ -59,7 +66,7 @@ export async function enlist(fleet: Fleet, config: EnlistConfig, parts: EnlistPa
 }
 
 /** Takes the orchestrator's ends out of force whose conversations this bridge has no more. */
-async function dropEnded({ state, bridgeUrl }: EnlistConfig, store: Store): Promise<void> {
+async function dropEnded({ state, bridgeUrl }: EnrolConfig, store: Store): Promise<void> {
   const live = new Set((await store.conversations()).map(({ id }) => id))
   const { credentials } = await readCredentials(state)
   for (const { session, bridgeUrl: bridge } of credentials) {
@@ -70,7 +77,7 @@ async function dropEnded({ state, bridgeUrl }: EnlistConfig, store: Store): Prom
 /** The worker's live conversation; one with another role than the fleet file says is ended. */
 async function ofWorker(
   conversations: readonly Conversation[],
-  worker: Worker,
+  worker: WorkerSpec,
   store: Store,
 ): Promise<Conversation | undefined> {
   const its = conversations.filter(({ agents }) => agents.a === ORCHESTRATOR && agents.b === worker.agent)
@@ -80,10 +87,10 @@ async function ofWorker(
 
 async function enrol(
   known: Conversation | undefined,
-  worker: Worker,
-  { lifetimeMs }: EnlistConfig,
+  worker: WorkerSpec,
+  { lifetimeMs }: EnrolConfig,
   store: Store,
-): Promise<Enrolment> {
+): Promise<IssuedConversation> {
   if (known !== undefined)
     return await renewTokens(store, await store.renewConversation(known.id, lifetimeMs), OVERLAP_MS)
   return await store.openConversation({
@@ -97,8 +104,8 @@ const OWN: Side = 'a'
 
 async function keepOwnEnd(
   conversation: Conversation | undefined,
-  { state, bridgeUrl, lifetimeMs }: EnlistConfig,
-  { store, clock }: EnlistParts,
+  { state, bridgeUrl, lifetimeMs }: EnrolConfig,
+  { store, clock }: EnrolParts,
 ): Promise<void> {
   if (conversation === undefined) return
   const session = sessionId(conversation.id, OWN)

@@ -7,9 +7,9 @@ import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { type Ending, hasSucceeded, runCommand } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
-import { complaintsOf, faultOf, gitEnv, mendingOf } from '#runtime/git-errors.ts'
+import { gitAdviceFor, gitEnv, gitFaultOf, gitMessagesOf } from '#runtime/git-errors.ts'
 
-export interface PublicationConfig {
+export interface GitPublisherConfig {
   readonly remote: string
   readonly branch: string
   /** Bound of one git command. */
@@ -18,7 +18,7 @@ export interface PublicationConfig {
   readonly folder?: string
 }
 
-export interface PublicationParts {
+export interface GitPublisherParts {
   readonly clock: Clock
   readonly chance: Chance
   readonly env: Env
@@ -45,25 +45,25 @@ export const PUBLISHER_SETTINGS = [
  * pushed, and no checkout anywhere is touched. It holds secrets while it works, so its repository is a private
  * temporary folder that is removed by dispose.
  */
-export class Publication implements AsyncDisposable {
-  readonly #config: PublicationConfig
-  readonly #parts: PublicationParts
+export class GitPublisher implements AsyncDisposable {
+  readonly #config: GitPublisherConfig
+  readonly #parts: GitPublisherParts
   readonly #folder: string
 
-  private constructor(config: PublicationConfig, parts: PublicationParts, folder: string) {
+  private constructor(config: GitPublisherConfig, parts: GitPublisherParts, folder: string) {
     this.#config = config
     this.#parts = parts
     this.#folder = folder
   }
 
   /** Throws `unavailable` where git cannot run. */
-  static async open(config: PublicationConfig, parts: PublicationParts): Promise<Publication> {
+  static async open(config: GitPublisherConfig, parts: GitPublisherParts): Promise<GitPublisher> {
     const folder = config.folder ?? (await mkdtemp(join(parts.env.TMPDIR ?? tmpdir(), 's2-publication-')))
     if (config.folder !== undefined) {
       await rm(folder, { recursive: true, force: true })
       await mkdir(folder, { mode: 0o700 })
     }
-    const publication = new Publication(config, parts, folder)
+    const publication = new GitPublisher(config, parts, folder)
     try {
       await publication.#git('making a repository', ['init', '--quiet', '--bare', '--template=', '.'])
     } catch (error) {
@@ -175,7 +175,7 @@ export async function makeRemote(
   folder: string,
   branch: string,
   timeoutMs: number,
-  { clock, env }: Pick<PublicationParts, 'clock' | 'env'>,
+  { clock, env }: Pick<GitPublisherParts, 'clock' | 'env'>,
 ): Promise<void> {
   const argv = ['git', 'init', '--quiet', '--bare', `--initial-branch=${branch}`, '--', folder] as const
   const bounds = { timeoutMs, outputMax: ANSWER_MAX, beyond: 'end' } as const
@@ -198,6 +198,6 @@ export function publisherEnv(env: Env, folder: string | null): Env {
 }
 
 function refused(doing: string, ending: Ending): S2Error {
-  const why = redact(complaintsOf(ending).join('; '))
-  return new S2Error('unavailable', `git failed ${doing}: ${why}`, { next: mendingOf(faultOf(ending), 'push') })
+  const why = redact(gitMessagesOf(ending).join('; '))
+  return new S2Error('unavailable', `git failed ${doing}: ${why}`, { next: gitAdviceFor(gitFaultOf(ending), 'push') })
 }

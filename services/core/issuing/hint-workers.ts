@@ -1,12 +1,16 @@
+import type { CommandContext } from '#console/context.ts'
+import { type ReachedFleet, reachFleet } from '#console/store-access.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { closest } from '#runtime/config.ts'
 import type { Store } from '#store/store.ts'
-import { type Reached, reach } from '#console/store-access.ts'
-import type { Shell } from '#console/context.ts'
 
 /** Tells every worker, or those named, to ask git now: for a hook of the remote, and for who pushes by other means than s2. */
-export async function hint(shell: Shell, agents: readonly string[], { json }: { readonly json?: true }): Promise<void> {
-  await using reached = await reach(shell)
+export async function hint(
+  shell: CommandContext,
+  agents: readonly string[],
+  { json }: { readonly json?: true },
+): Promise<void> {
+  await using reached = await reachFleet(shell)
   if (reached.unserved) {
     throw new S2Error('unavailable', 'nobody was told: no bridge runs on this host', {
       next: 'start the bridge; until then workers ask git when it is their time (S2_GIT_POLL)',
@@ -27,7 +31,11 @@ export async function hint(shell: Shell, agents: readonly string[], { json }: { 
 }
 
 /** After a push: what cannot be told now the polls find, so it is no failure. */
-export async function hintAfterPush(shell: Shell, { store, unserved }: Reached, agent: string): Promise<void> {
+export async function hintAfterPush(
+  shell: CommandContext,
+  { store, unserved }: ReachedFleet,
+  agent: string,
+): Promise<void> {
   if (unserved) return
   await hintWorkers(store, [agent]).catch((error: unknown) => {
     const why = error instanceof Error ? error.message : String(error)

@@ -4,18 +4,18 @@ import { type Credential, credentialPath, formatCredentialFile, parseInstant } f
 import { S2Error } from '#fleet/errors.ts'
 import { type Side, sessionId } from '#fleet/session.ts'
 import type { Store } from '#store/store.ts'
-import type { Publication } from './git-publisher.ts'
+import type { GitPublisher } from './git-publisher.ts'
 
 /** A conversation with both its tokens: what credentials are made from. */
-export interface Enrolment extends Conversation {
+export interface IssuedConversation extends Conversation {
   readonly tokens: OpenedConversation['tokens']
 }
 
 /** How the holder of a credential reaches the bridge. */
-export type Way = Pick<Credential, 'bridgeUrl' | 'bridgeCa'>
+export type BridgeAccess = Pick<Credential, 'bridgeUrl' | 'bridgeCa'>
 
 /** A credential of one end, as its host keeps it. */
-export function credentialOf(enrolment: Enrolment, side: Side, way: Way, madeAt: number): Credential {
+export function credentialOf(enrolment: IssuedConversation, side: Side, way: BridgeAccess, madeAt: number): Credential {
   return {
     session: sessionId(enrolment.id, side),
     token: enrolment.tokens[side],
@@ -28,7 +28,7 @@ export function credentialOf(enrolment: Enrolment, side: Side, way: Way, madeAt:
 }
 
 /** The worker's file, as it is committed. */
-export function workerFile(enrolment: Enrolment, way: Way, madeAt: number): string {
+export function workerFile(enrolment: IssuedConversation, way: BridgeAccess, madeAt: number): string {
   const { session: _, ...credential } = credentialOf(enrolment, 'b', way, madeAt)
   return formatCredentialFile({
     ...credential,
@@ -38,7 +38,7 @@ export function workerFile(enrolment: Enrolment, way: Way, madeAt: number): stri
 }
 
 /** What a committed file says of itself, as far as it can be read; nothing of it is trusted. */
-export interface Published {
+export interface PublishedCredential {
   readonly conversation: string | null
   readonly bridgeUrl: string | null
   readonly bridgeCa: string | null
@@ -46,7 +46,7 @@ export interface Published {
   readonly expiresAt: number
 }
 
-export async function readPublished(publication: Publication, worker: number): Promise<Published | null> {
+export async function readPublished(publication: GitPublisher, worker: number): Promise<PublishedCredential | null> {
   const content = await publication.read(credentialPath(worker))
   if (content === null) return null
   try {
@@ -80,7 +80,11 @@ export function serialAfter(before: number | undefined, now: number): number {
  * Both tokens of a live conversation, the worker's made anew: for when its file was lost or must be replaced. The one
  * before stays in force for overlapMs, so that nobody is locked out on the way.
  */
-export async function renewTokens(store: Store, conversation: Conversation, overlapMs: number): Promise<Enrolment> {
+export async function renewTokens(
+  store: Store,
+  conversation: Conversation,
+  overlapMs: number,
+): Promise<IssuedConversation> {
   const [a] = await store.tokens(sessionId(conversation.id, 'a'))
   if (a === undefined) throw new S2Error('expired', `conversation ${conversation.id} has no token in force`)
   const b = await store.rotateToken(sessionId(conversation.id, 'b'), overlapMs)

@@ -1,5 +1,5 @@
 /** What a work that is done again and again costs, and so how long to rest from it. */
-export class Cost {
+export class AdaptiveRest {
   readonly #factor: number
   #last = 0
   #before = 0

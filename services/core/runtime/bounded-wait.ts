@@ -1,7 +1,7 @@
 import type { Clock } from './clock.ts'
 
 /** Gives something so long to happen; what it is given to stop by aborts when the time is over. */
-export async function bounded<T>(
+export async function boundedWait<T>(
   act: (signal: AbortSignal) => Promise<T>,
   timeoutMs: number,
   clock: Clock,

@@ -15,13 +15,13 @@ export class ConfigError extends Error {
   }
 }
 
-export type Values<N extends SettingName> = { readonly [K in N]: SettingValue<K> }
+export type ReadSettings<N extends SettingName> = { readonly [K in N]: SettingValue<K> }
 
 /**
  * Reads the named settings from an environment, once, into a frozen value. Names that begin with `S2_` and are no
  * settings are refused, so that a slip of the pen never passes for a default.
  */
-export function readSettings<const N extends SettingName>(env: Env, names: readonly N[]): Values<N> {
+export function readSettings<const N extends SettingName>(env: Env, names: readonly N[]): ReadSettings<N> {
   const faults = unknownNames(env)
   const specs: Record<string, ReturnType<ReturnType<typeof makeValidator>>> = {}
   const given: Record<string, string> = {}
@@ -46,7 +46,7 @@ export function readSettings<const N extends SettingName>(env: Env, names: reado
   if (faults.length > 0) throw new ConfigError(faults)
   return Object.freeze(
     Object.fromEntries(names.map((name) => [name, name in given ? values[name] : undefined])),
-  ) as unknown as Values<N>
+  ) as unknown as ReadSettings<N>
 }
 
 /** Throws unless a setting that has no fallback was given. */

@@ -9,7 +9,7 @@ const withheld = new Set<number>()
 let nothing: number | undefined
 
 /** Keeps a descriptor from children that are spawned with `childStdio`, until disposed. */
-export function withhold(descriptor: number): Disposable {
+export function withholdFromChildren(descriptor: number): Disposable {
   withheld.add(descriptor)
   return { [Symbol.dispose]: () => void withheld.delete(descriptor) }
 }

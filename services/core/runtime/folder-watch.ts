@@ -6,7 +6,7 @@ import { isMainThread } from 'node:worker_threads'
 import type native from 'node-inotify'
 import type { InotifyEvent } from 'node-inotify'
 import type { Clock } from './clock.ts'
-import { withhold } from './fd-inheritance.ts'
+import { withholdFromChildren } from './fd-inheritance.ts'
 import type { Log } from './log.ts'
 import { Loop } from './loop.ts'
 
@@ -272,7 +272,7 @@ class Instance {
     this.#inotify = new Inotify()
     this.#withheld = inotifyDescriptors()
       .filter((each) => !before.includes(each))
-      .map(withhold)
+      .map(withholdFromChildren)
     this.#inotify[-1] = this.#hear
   }
 

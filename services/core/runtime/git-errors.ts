@@ -129,13 +129,13 @@ const FAULTS = {
 const ORDER = Object.keys(FAULTS) as GitFault[]
 
 /** Sorts a failure by what git and ssh said. */
-export function faultOf({ ended, stderr }: Ending): GitFault {
+export function gitFaultOf({ ended, stderr }: Ending): GitFault {
   if (ended === 'timeout') return 'timeout'
   return ORDER.find((fault) => FAULTS[fault].says.test(stderr)) ?? 'other'
 }
 
 /** What a person does about it. */
-export function mendingOf(fault: GitFault, right: Right): string {
+export function gitAdviceFor(fault: GitFault, right: Right): string {
   return FAULTS[fault].next(right)
 }
 
@@ -151,7 +151,7 @@ const SUMMARY = /^fatal: Could not read from remote repository/
  * Why git failed, in the lines of its own, ssh's and the other side's that name the cause; or how it ended. What they say may
  * hold a secret of the remote.
  */
-export function complaintsOf(ending: Ending): string[] {
+export function gitMessagesOf(ending: Ending): string[] {
   if (ending.ended !== null) return [howItEnded(ending)]
   const said = ending.stderr.split(/[\r\n]+/).filter((line) => !PADDING.test(line))
   const causes = said.filter((line) => !SUMMARY.test(line))

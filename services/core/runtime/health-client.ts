@@ -1,7 +1,7 @@
 import { request } from 'node:http'
 import { join } from 'node:path'
 import type { Address } from './settings.ts'
-import { socketDoor } from './socket-path.ts'
+import { socketPath } from './socket-path.ts'
 
 export interface ProgramHealth {
   readonly program: string
@@ -38,7 +38,7 @@ function whyAway({ name, code, message }: NodeJS.ErrnoException): string {
 }
 
 async function get(address: Address, path: string): Promise<string> {
-  using door = 'path' in address ? socketDoor(address.path) : null
+  using door = 'path' in address ? socketPath(address.path) : null
   const where =
     'path' in address ? { socketPath: door?.path ?? address.path } : { host: address.host, port: address.port }
   return await new Promise((resolve, reject) => {

@@ -5,7 +5,7 @@ import { dirname } from 'node:path'
 import { ConfigError } from './config.ts'
 import { Metrics } from './metrics.ts'
 import type { Address } from './settings.ts'
-import { type SocketDoor, socketDoor } from './socket-path.ts'
+import { type SocketPath, socketPath } from './socket-path.ts'
 
 /** What a program says of itself: whether it lives, whether it can work, and figures. */
 export class Health {
@@ -96,9 +96,9 @@ export async function listen(server: Server, address: Address): Promise<void> {
   server.once('close', () => door[Symbol.dispose]())
 }
 
-function openDoor(path: string): SocketDoor {
+function openDoor(path: string): SocketPath {
   try {
-    return socketDoor(path)
+    return socketPath(path)
   } catch (error) {
     throw listenError(error as NodeJS.ErrnoException, { path })
   }

@@ -9,7 +9,7 @@ const PRIORITIES = { error: 3, warn: 4, info: 6, debug: 7 } as const
  * finds errors; it takes the prefix off again. Anywhere else the text stays as it is: a child inherits JOURNAL_STREAM with
  * the environment, and only the device and the inode tell that its output still goes there, systemd.exec(5).
  */
-export function markFor(descriptor: 1 | 2, env: Env): (level: keyof typeof PRIORITIES, text: string) => string {
+export function priorityMarkFor(descriptor: 1 | 2, env: Env): (level: keyof typeof PRIORITIES, text: string) => string {
   if (!isJournal(descriptor, env.JOURNAL_STREAM)) return (_level, text) => text
   return (level, text) => text.replace(/(^|\n)(?=[^\n])/g, `$1<${PRIORITIES[level]}>`)
 }

@@ -1,6 +1,6 @@
 import { createLogger, format, transports } from 'winston'
 import type { Env } from './config.ts'
-import { markFor } from './journal-priority.ts'
+import { priorityMarkFor } from './journal-priority.ts'
 
 /** One JSON line per event on standard output; journald, which is told its priority, and docker keep it. */
 export interface Log {
@@ -19,7 +19,7 @@ export type Level = 'error' | 'warn' | 'info' | 'debug'
 export type Redact = (text: string) => string
 
 export function openLog(program: string, level: Level, redact: Redact, env: Env): Log {
-  const mark = markFor(1, env)
+  const mark = priorityMarkFor(1, env)
   process.stdout.on('error', () => undefined) // a closed pipe must not end the program (EPIPE)
   const logger = createLogger({
     level,

@@ -7,7 +7,7 @@ export const ROUND_MS = 30_000
 const VOUCH_MS = 10_000
 
 /** Knows whether rounds of work still come to their end. */
-export class Pulse {
+export class ProgressMonitor {
   readonly #roundMs: number
   readonly #clock: Clock
   /** Null until the program is ready: a start has its own deadline. */

@@ -1,12 +1,12 @@
-import { healthSocket } from './health-client.ts'
 import { type Chance, type Clock, systemChance, systemClock } from './clock.ts'
 import { ConfigError, type Env } from './config.ts'
 import { Health, serveHealth } from './health.ts'
-import { markFor } from './journal-priority.ts'
+import { healthSocket } from './health-client.ts'
+import { priorityMarkFor } from './journal-priority.ts'
 import { type Level, type Log, openLog, type Redact } from './log.ts'
-import { openNotify } from './systemd-notify.ts'
-import { Pulse, ROUND_MS } from './progress-monitor.ts'
+import { ProgressMonitor, ROUND_MS } from './progress-monitor.ts'
 import type { Address } from './settings.ts'
+import { openNotify } from './systemd-notify.ts'
 
 /** What every program needs to live: the part of its configuration that `run` itself reads. */
 export interface LifeConfig {
@@ -71,7 +71,7 @@ export async function run<C extends LifeConfig>(program: Program<C>, env: Env = 
 async function live<C extends LifeConfig>(program: Program<C>, config: C, env: Env, log: Log): Promise<number> {
   const stop = Promise.withResolvers<{ why: string; error?: Error }>()
   const draining = new AbortController()
-  const pulse = new Pulse(program.roundMs?.(config) ?? ROUND_MS, systemClock)
+  const pulse = new ProgressMonitor(program.roundMs?.(config) ?? ROUND_MS, systemClock)
   const health = new Health(() => pulse.isStuck)
   const notify = await openNotify(env, { clock: systemClock, log })
   const fail = (error: Error): void => stop.resolve({ why: 'failed', error })
@@ -153,5 +153,5 @@ function ending(error: Error | undefined, log: Log, env: Env): number {
 
 /** What a person is to mend, in plain words. */
 function complain(text: string, env: Env): void {
-  process.stderr.write(`${markFor(2, env)('error', text)}\n`)
+  process.stderr.write(`${priorityMarkFor(2, env)('error', text)}\n`)
 }

@@ -5,7 +5,7 @@ import { basename, dirname } from 'node:path'
 const SOCKET_PATH_MAX = 107
 
 /** A path that bind(2) and connect(2) take, for as long as it is not disposed. */
-export interface SocketDoor extends Disposable {
+export interface SocketPath extends Disposable {
   readonly path: string
 }
 
@@ -14,7 +14,7 @@ export interface SocketDoor extends Disposable {
  * the folder is held open and named by its descriptor, proc(5). The folder must exist. A listener keeps the door
  * until it is closed, since closing removes the socket by this name.
  */
-export function socketDoor(path: string): SocketDoor {
+export function socketPath(path: string): SocketPath {
   if (Buffer.byteLength(path) <= SOCKET_PATH_MAX) return { path, [Symbol.dispose]: () => undefined }
   const folder = openSync(dirname(path), 'r')
   let open = true

@@ -6,12 +6,12 @@ import { S2Error } from '#fleet/errors.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import { AckedLedger, messageDigest } from './acked-ledger.ts'
 import { ensureFolder, folderVersion, syncFolder, writeAllSynced } from './atomic-files.ts'
-import { setAside } from './quarantine.ts'
-import { diskError } from './plain-file.ts'
 import { formatMessage, isMessageId, readMessage } from './message-file.ts'
+import { diskError } from './plain-file.ts'
+import { quarantine } from './quarantine.ts'
 
 /** `new`: come, nobody has it. `cur`: the agent has it in hand. `done`: acked, the bridge is to be told. */
-export type Shelf = 'new' | 'cur' | 'done'
+export type InboxFolder = 'new' | 'cur' | 'done'
 const SHELVES = ['new', 'cur', 'done'] as const
 
 /**
@@ -63,7 +63,7 @@ export class Inbox {
     this.#acked = new AckedLedger(join(this.#root, 'acked'))
   }
 
-  folder(shelf: Shelf): string {
+  folder(shelf: InboxFolder): string {
     return join(this.#root, shelf)
   }
 
@@ -117,12 +117,12 @@ export class Inbox {
   }
 
   /** Changes when a name on this shelf comes or goes; within a few milliseconds it may not yet have. */
-  version(shelf: Shelf): string {
+  version(shelf: InboxFolder): string {
     return folderVersion(this.folder(shelf))
   }
 
   /** The ids on a shelf, ascending. What is not named like a message is passed over. */
-  async list(shelf: Shelf): Promise<number[]> {
+  async list(shelf: InboxFolder): Promise<number[]> {
     const ids: number[] = []
     for (const name of await this.#names(shelf)) {
       const id = idOf(name)
@@ -278,7 +278,7 @@ export class Inbox {
     return null
   }
 
-  async #readOrSetAside(shelf: Shelf, id: number): Promise<StoredMessage | null> {
+  async #readOrSetAside(shelf: InboxFolder, id: number): Promise<StoredMessage | null> {
     try {
       const message = await readMessage(this.#path(shelf, id))
       return message === null ? null : { ...message, id }
@@ -289,12 +289,12 @@ export class Inbox {
     }
   }
 
-  async #setAside(shelf: Shelf, name: string, why: string): Promise<void> {
-    this.#onFault(await setAside(this.#root, join(this.folder(shelf), name), why))
+  async #setAside(shelf: InboxFolder, name: string, why: string): Promise<void> {
+    this.#onFault(await quarantine(this.#root, join(this.folder(shelf), name), why))
   }
 
   /** Answers whether it was there to be moved. */
-  async #move(id: number, from: Shelf, to: Shelf): Promise<boolean> {
+  async #move(id: number, from: InboxFolder, to: InboxFolder): Promise<boolean> {
     for (let attempt = 0; ; attempt += 1) {
       try {
         await rename(this.#path(from, id), this.#path(to, id))
@@ -313,7 +313,7 @@ export class Inbox {
     }
   }
 
-  async #remove(shelf: Shelf, id: number): Promise<void> {
+  async #remove(shelf: InboxFolder, id: number): Promise<void> {
     try {
       await unlink(this.#path(shelf, id))
     } catch (error) {
@@ -323,7 +323,7 @@ export class Inbox {
     }
   }
 
-  async #names(shelf: Shelf): Promise<string[]> {
+  async #names(shelf: InboxFolder): Promise<string[]> {
     try {
       return await readdir(this.folder(shelf))
     } catch (error) {
@@ -336,7 +336,7 @@ export class Inbox {
     for (const name of [...SHELVES, 'tmp']) await ensureFolder(join(this.#root, name))
   }
 
-  async #sync(...shelves: readonly Shelf[]): Promise<void> {
+  async #sync(...shelves: readonly InboxFolder[]): Promise<void> {
     for (const shelf of shelves) {
       await syncFolder(this.folder(shelf)).catch((error) => {
         throw diskError(`syncing inbox/${shelf}`, error)
@@ -344,7 +344,7 @@ export class Inbox {
     }
   }
 
-  #path(shelf: Shelf, id: number): string {
+  #path(shelf: InboxFolder, id: number): string {
     return join(this.folder(shelf), `${id}.json`)
   }
 }

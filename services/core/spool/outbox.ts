@@ -2,21 +2,21 @@ import { randomBytes } from 'node:crypto'
 import { readdir, rm, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CODES, type Code, type S2Error } from '#fleet/errors.ts'
-import { checkDraft, type Draft } from '#fleet/message.ts'
+import { checkDraft, type MessageDraft } from '#fleet/message.ts'
 import { parseSession, type SessionId } from '#fleet/session.ts'
 import type { Report } from '#fleet/task.ts'
 import { ensureFolder, folderVersion, publish, renameOrRemove, syncFolder, writeSynced } from './atomic-files.ts'
-import { setAside } from './quarantine.ts'
 import { diskError, invalid, parseObject, readPlainFile } from './plain-file.ts'
+import { quarantine } from './quarantine.ts'
 
 /** Something that an agent of this host has to say, kept until the bridge has it. */
 export type OutboxItem =
-  | { readonly kind: 'send'; readonly from: SessionId; readonly key: string; readonly draft: Draft }
+  | { readonly kind: 'send'; readonly from: SessionId; readonly key: string; readonly draft: MessageDraft }
   | { readonly kind: 'report'; readonly holder: SessionId; readonly report: Report }
 
 /** The same before it is kept: a message without a key gets its name for one. */
 export type NewOutboxItem =
-  | { readonly kind: 'send'; readonly from: SessionId; readonly key?: string; readonly draft: Draft }
+  | { readonly kind: 'send'; readonly from: SessionId; readonly key?: string; readonly draft: MessageDraft }
   | { readonly kind: 'report'; readonly holder: SessionId; readonly report: Report }
 
 export interface Entry {
@@ -25,7 +25,7 @@ export interface Entry {
 }
 
 /** Why the bridge would not have an item. */
-export interface Problem {
+export interface OutboxProblem {
   readonly code: Code
   readonly message: string
   readonly next: string | null
@@ -34,9 +34,9 @@ export interface Problem {
 }
 
 /** What became of an item. */
-export type Outcome = 'waiting' | 'carried' | Problem
+export type OutboxOutcome = 'waiting' | 'carried' | OutboxProblem
 
-export function problemOf({ code, message, next, id }: S2Error): Problem {
+export function problemOf({ code, message, next, id }: S2Error): OutboxProblem {
   return { code, message, next: next ?? null, id: id ?? null }
 }
 
@@ -112,7 +112,7 @@ export class Outbox {
       return file === null ? null : parseItem(file.text)
     } catch (error) {
       if ((error as S2Error).code !== 'invalid') throw error
-      this.#onFault(await setAside(this.#root, this.#path('new', name), (error as S2Error).message))
+      this.#onFault(await quarantine(this.#root, this.#path('new', name), (error as S2Error).message))
       return null
     }
   }
@@ -135,7 +135,7 @@ export class Outbox {
   }
 
   /** The bridge will never have it: keeps it aside with the problem, for whoever put it. */
-  async refuse(name: string, problem: Problem): Promise<void> {
+  async refuse(name: string, problem: OutboxProblem): Promise<void> {
     try {
       const item = await this.read(name)
       if (item === null) return
@@ -148,14 +148,14 @@ export class Outbox {
   }
 
   /** Why an item was refused; null where it was not. */
-  async refusal(name: string): Promise<Problem | null> {
+  async refusal(name: string): Promise<OutboxProblem | null> {
     if (!NAME.test(name)) return null
     const file = await readPlainFile(this.#path('refused', name), 2 * ITEM_FILE_MAX)
     return file === null ? null : parseProblem(parseObject(file.text).problem)
   }
 
   /** What became of an item that was put here. */
-  async outcome(name: string): Promise<Outcome> {
+  async outcome(name: string): Promise<OutboxOutcome> {
     const waits = await stat(this.#path('new', name)).catch(() => null)
     return waits === null ? ((await this.refusal(name)) ?? 'carried') : 'waiting'
   }
@@ -173,7 +173,7 @@ export class Outbox {
     const names = await readdir(this.folder('new')).catch(() => [])
     for (const name of names) {
       if (name.startsWith('.') || NAME.test(name.replace(/\.json$/, ''))) continue
-      this.#onFault(await setAside(this.#root, join(this.folder('new'), name), 'is not named like an item'))
+      this.#onFault(await quarantine(this.#root, join(this.folder('new'), name), 'is not named like an item'))
     }
   }
 
@@ -219,7 +219,7 @@ function parseItem(text: string): OutboxItem {
   throw invalid('is neither a message nor a report')
 }
 
-function parseDraft(value: unknown): Draft {
+function parseDraft(value: unknown): MessageDraft {
   const { text, action = null, files = [] } = object(value)
   if (typeof text !== 'string') throw invalid('has no text')
   if (action !== null && typeof action !== 'string') throw invalid('has an action that is no text')
@@ -244,7 +244,7 @@ function parseResult(value: unknown): NonNullable<Report['result']> {
   return { exitCode: exitCode as number | null, signal, tail }
 }
 
-function parseProblem(value: unknown): Problem {
+function parseProblem(value: unknown): OutboxProblem {
   const { code, message, next = null, id = null } = object(value)
   if (!CODES.includes(code as Code) || typeof message !== 'string') throw invalid('tells no problem')
   return {

@@ -10,7 +10,7 @@ const KEPT_MAX = 100
  * Moves what does not belong there into `bad/` with its reason beside it, so that nothing is lost and nobody trips over it
  * again. Answers the sentence to tell. Never throws: where not even that works, it stays and the sentence says so.
  */
-export async function setAside(spool: string, path: string, why: string): Promise<string> {
+export async function quarantine(spool: string, path: string, why: string): Promise<string> {
   const place = path.slice(spool.length + 1)
   const bad = join(spool, 'bad')
   const plain = basename(path)

@@ -2,7 +2,7 @@
  * Hints on their way to whoever listens just now. Nobody is waited for and nothing is kept: what comes while a listener is
  * busy comes to it as one, and what comes while nobody listens is gone.
  */
-export class Hints implements Disposable {
+export class HintChannel implements Disposable {
   readonly #listeners = new Set<Listener>()
   #isOver = false
 

@@ -1,9 +1,9 @@
 import type { AuditEntry } from '#fleet/audit.ts'
-import type { Beat, Pulses } from '#fleet/beat.ts'
+import type { Beat, ObservedBeats } from '#fleet/beat.ts'
 import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
 import type { AgentVerdict } from '#fleet/liveness.ts'
-import type { Draft, Mark, Message, StoredMessage } from '#fleet/message.ts'
+import type { Mark, Message, MessageDraft, StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Move, NewTask, Report, Task, TaskState } from '#fleet/task.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
@@ -54,7 +54,7 @@ export interface Store extends AsyncDisposable {
    * Sends to the partner. One key of one sender is one message, for ever: the same key with the same draft answers
    * the first message again, with another draft `conflict`. Keys have 1 to 200 characters.
    */
-  send(from: SessionId, key: string, draft: Draft): Promise<Message>
+  send(from: SessionId, key: string, draft: MessageDraft): Promise<Message>
   /** Messages to `reader` that are not acked, oldest first, with id > after. The cursor that push only hurries. */
   unacked(reader: SessionId, after: number, limit: number): Promise<StoredMessage[]>
   /**
@@ -75,7 +75,7 @@ export interface Store extends AsyncDisposable {
   /** Takes beats in; an older (incarnation, seq) of the same life changes nothing. Unknown sessions are passed over. */
   beat(beats: readonly Beat[]): Promise<void>
   /** The pulses that changed after a cursor; 0 asks for all. */
-  pulses(after: number): Promise<Pulses>
+  pulses(after: number): Promise<ObservedBeats>
 
   // Tasks
 
@@ -103,7 +103,7 @@ export interface Store extends AsyncDisposable {
    */
   move(move: Move): Promise<boolean>
   /** Late results that were refused, oldest first. */
-  evidence(task: string): Promise<Evidence[]>
+  evidence(task: string): Promise<LateReport[]>
 
   // Incidents
 
@@ -154,7 +154,7 @@ export interface StoreParts {
 }
 
 /** A report that came too late. */
-export interface Evidence {
+export interface LateReport {
   readonly holder: SessionId
   readonly report: Report
   readonly at: number

@@ -1,11 +1,11 @@
 import type { Readable } from 'node:stream'
 import type Docker from 'dockerode'
 import type { ContainerInfo } from 'dockerode'
-import type { Body } from '#fleet/agent-processes.ts'
+import type { AgentProcess } from '#fleet/agent-processes.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { bounded } from '#runtime/bounded-wait.ts'
+import { boundedWait } from '#runtime/bounded-wait.ts'
 import type { Clock } from '#runtime/clock.ts'
-import type { Source } from './read-source.ts'
+import type { ProcessSource } from './read-source.ts'
 
 /** The label that says whose container it is, and the one that allows to start it again. */
 const AGENT = 's2.agent'
@@ -32,12 +32,12 @@ const EVENTS = {
  * counts is the list, which is also read when they fail to come. Only exit codes are taken from events: of a container that
  * is removed when it ends nothing else remains.
  */
-export async function openDocker(socketPath: string, clock: Clock): Promise<Source> {
+export async function openDocker(socketPath: string, clock: Clock): Promise<ProcessSource> {
   const { default: Dockerode } = await import('dockerode') // 17 MB that a watchdog without an engine does not need
   return new DockerSource(new Dockerode({ socketPath }), clock)
 }
 
-class DockerSource implements Source {
+class DockerSource implements ProcessSource {
   readonly name = 'docker'
   readonly #docker: Docker
   readonly #clock: Clock
@@ -45,7 +45,7 @@ class DockerSource implements Source {
   #events: Readable | null = null
   #eventAt = Number.NEGATIVE_INFINITY
   /** Containers that were listed last, for when they are removed. */
-  #listed = new Map<string, Body>()
+  #listed = new Map<string, AgentProcess>()
   readonly #ends = new Map<string, string>()
 
   constructor(docker: Docker, clock: Clock) {
@@ -61,8 +61,8 @@ class DockerSource implements Source {
     this.#heard = heard
   }
 
-  async read(signal: AbortSignal): Promise<readonly Body[]> {
-    return await bounded(
+  async read(signal: AbortSignal): Promise<readonly AgentProcess[]> {
+    return await boundedWait(
       async (abortSignal) => {
         await this.#listen(signal, abortSignal) // before the list, so that what it misses is heard
         const containers = await this.#docker.listContainers({ all: true, filters: { label: [AGENT] }, abortSignal })
@@ -77,7 +77,7 @@ class DockerSource implements Source {
 
   async start(id: string, signal: AbortSignal): Promise<void> {
     try {
-      await bounded(
+      await boundedWait(
         (abortSignal) => this.#docker.getContainer(id).start({ abortSignal }),
         START_MS,
         this.#clock,
@@ -132,7 +132,7 @@ class DockerSource implements Source {
   async #bodyOf(
     { Id: id, Names, Labels, State, Status }: ContainerInfo,
     abortSignal: AbortSignal,
-  ): Promise<Body | null> {
+  ): Promise<AgentProcess | null> {
     const body = {
       id,
       agent: Labels[AGENT] ?? null,
@@ -162,10 +162,10 @@ class DockerSource implements Source {
     return State.OOMKilled ? `${why}, out of memory` : why
   }
 
-  #withRemoved(bodies: readonly Body[]): readonly Body[] {
+  #withRemoved(bodies: readonly AgentProcess[]): readonly AgentProcess[] {
     const before = this.#listed
     this.#listed = new Map(bodies.map((body) => [body.id, body]))
-    const removed = [...before.values()].flatMap((body): Body[] => {
+    const removed = [...before.values()].flatMap((body): AgentProcess[] => {
       if (this.#listed.has(body.id)) return []
       const why = this.#ends.get(body.id)
       this.#ends.delete(body.id)

@@ -1,4 +1,4 @@
-import type { Body } from '#fleet/agent-processes.ts'
+import type { AgentProcess } from '#fleet/agent-processes.ts'
 import { blinked } from '#fleet/liveness.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
@@ -11,10 +11,10 @@ import type { View } from '../view.ts'
  * Somebody who knows what agents run in: an engine, a service manager, a terminal multiplexer. What it does not know it does
  * not tell: a source that is not sure rejects, or calls a body unknown.
  */
-export interface Source {
+export interface ProcessSource {
   readonly name: string
   /** All bodies that agents have there. Bounded in time; rejects when it cannot tell: nothing is known then. */
-  read(signal: AbortSignal): Promise<readonly Body[]>
+  read(signal: AbortSignal): Promise<readonly AgentProcess[]>
   /** When it wants to be read again though nothing was heard, milliseconds. */
   readonly everyMs: number
   /** Calls, from now on, when something may have changed: a hint to read, and no more. */
@@ -23,7 +23,7 @@ export interface Source {
   start(id: string, signal: AbortSignal): Promise<void>
 }
 
-export interface EvidenceParts {
+export interface ReadSourceParts {
   readonly clock: Clock
   readonly log: Log
   readonly chance: Chance
@@ -38,7 +38,11 @@ const ANSWER_MAX_MS = 5_000
 const RETRY = { firstMs: 250, mostMs: 5_000 }
 
 /** Reads a source again and again, and passes what verdicts follow, in a loop of its own: a source that hangs holds up nobody. */
-export function attend(source: Source, view: View, { clock, log, chance, signal, onNews }: EvidenceParts): Loop {
+export function readSource(
+  source: ProcessSource,
+  view: View,
+  { clock, log, chance, signal, onNews }: ReadSourceParts,
+): Loop {
   let failures = 0
   const pass = (): void => {
     const passed = view.weigh(clock.now())

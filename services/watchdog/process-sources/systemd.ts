@@ -1,10 +1,10 @@
-import type { Body } from '#fleet/agent-processes.ts'
+import type { AgentProcess } from '#fleet/agent-processes.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { type Ending, hasSucceeded, howItEnded, runCommand } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
 import type { AgentUnits } from '#runtime/settings.ts'
-import type { Source } from './read-source.ts'
+import type { ProcessSource } from './read-source.ts'
 
 /** Units that agents run in, and whose they are. */
 export interface UnitsConfig {
@@ -24,14 +24,14 @@ const PROPERTIES =
  * Units of systemd, by asking for their state: `systemctl show` wants no rights, and answers for a hundred units in a few
  * milliseconds. A unit that never ran says nothing; one that ran and is forgotten by its manager has ended.
  */
-export class SystemdSource implements Source {
+export class SystemdSource implements ProcessSource {
   readonly name = 'systemd'
   readonly everyMs = POLL_MS
   readonly #config: UnitsConfig
   readonly #clock: Clock
   readonly #env: Env
   /** Units that were seen to run, for when their manager forgets them. */
-  readonly #ran = new Map<string, Body>()
+  readonly #ran = new Map<string, AgentProcess>()
 
   constructor(config: UnitsConfig, env: Env, clock: Clock) {
     this.#config = config
@@ -39,7 +39,7 @@ export class SystemdSource implements Source {
     this.#clock = clock
   }
 
-  async read(signal: AbortSignal): Promise<readonly Body[]> {
+  async read(signal: AbortSignal): Promise<readonly AgentProcess[]> {
     const patterns = this.#config.units.map((each) => ('unit' in each ? each.unit : `${each.template}*.service`))
     const args = ['show', '--no-pager', `--property=${PROPERTIES}`, '--', ...patterns]
     const ending = await this.#run(args, TIMEOUT_MS, signal)
@@ -52,7 +52,7 @@ export class SystemdSource implements Source {
     const named = new Set(bodies.map(({ id }) => id))
     for (const body of bodies) if (body.state !== 'ended') this.#ran.set(body.id, body)
     const forgotten = [...this.#ran.values()].filter(({ id }) => !named.has(id))
-    return [...bodies, ...forgotten.map((body): Body => ({ ...body, state: 'ended', why: 'inactive' }))]
+    return [...bodies, ...forgotten.map((body): AgentProcess => ({ ...body, state: 'ended', why: 'inactive' }))]
   }
 
   async start(id: string, signal: AbortSignal): Promise<void> {
@@ -69,7 +69,7 @@ export class SystemdSource implements Source {
     )
   }
 
-  #bodyOf(block: string): Body | null {
+  #bodyOf(block: string): AgentProcess | null {
     const fields = new Map(
       block.split('\n').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
     )

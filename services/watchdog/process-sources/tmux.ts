@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises'
-import type { Body } from '#fleet/agent-processes.ts'
+import type { AgentProcess } from '#fleet/agent-processes.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { hasSucceeded, howItEnded, runCommand } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
 import { type ProcessStat, readStat } from '#runtime/process-stat.ts'
-import type { Source } from './read-source.ts'
+import type { ProcessSource } from './read-source.ts'
 
 const POLL_MS = 700
 const TIMEOUT_MS = 3_000
@@ -55,7 +55,7 @@ const SEPARATOR = '<|>'
  * or lose its socket while its children live: that it does not answer proves nothing. A session has ended when the server
  * that had it answers without it, when all its panes are dead, or when the processes of all its panes are known to have ended.
  */
-export class TmuxSource implements Source {
+export class TmuxSource implements ProcessSource {
   readonly name = 'tmux'
   readonly everyMs = POLL_MS
   readonly #socket: string
@@ -71,7 +71,7 @@ export class TmuxSource implements Source {
     this.#clock = clock
   }
 
-  async read(signal: AbortSignal): Promise<readonly Body[]> {
+  async read(signal: AbortSignal): Promise<readonly AgentProcess[]> {
     const answer = await this.#list(signal)
     const now = new Map((answer?.sessions ?? []).map((session) => [session.id, session]))
     const missing = [...this.#known.values()].filter(({ id }) => !now.has(id) && !answer?.foreign.has(id))
@@ -125,7 +125,7 @@ export class TmuxSource implements Source {
     }
   }
 
-  #present(session: Session): Body {
+  #present(session: Session): AgentProcess {
     const body = bodyOf(session)
     if (!session.panes.every(({ isDead }) => isDead)) return { ...body, state: 'living', why: '' }
     return { ...body, state: 'ended', why: session.panes[0]?.exit ?? '', mayStart: session.restart !== '' }
@@ -214,7 +214,7 @@ function isCommand(restart: string): boolean {
   return restart !== '' && restart !== 'on'
 }
 
-function bodyOf({ id, agent, name }: Session): Pick<Body, 'id' | 'agent' | 'name' | 'mayStart'> {
+function bodyOf({ id, agent, name }: Session): Pick<AgentProcess, 'id' | 'agent' | 'name' | 'mayStart'> {
   return { id, agent, name: `tmux session ${name}`, mayStart: false }
 }
 

@@ -2,8 +2,9 @@
  * A fleet that beats, and the bridge that collects its beats, in one process beside the watchdog: the store is the same
  * database. Times are those of the machine's monotonic clock, which all its processes share.
  */
-import { readLetter } from '#fleet/task-messages.ts'
+
 import { type SessionId, sessionId } from '#fleet/session.ts'
+import { readTaskMessage } from '#fleet/task-messages.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openSqliteStore } from '#store/sqlite/sqlite.ts'
@@ -159,7 +160,7 @@ class Fleet {
   async #readMail(session: SessionId): Promise<void> {
     for await (const { id, text } of this.#store.mail(session, 0, new AbortController().signal)) {
       const at = monotonicMs()
-      const letter = readLetter(text)
+      const letter = readTaskMessage(text)
       const hand = this.#hands.get(letter?.task ?? '') ?? { assigned: 0, moved: 0 }
       if (letter?.type === 'task_assignment' && (letter.epoch ?? 0) > 1) hand.assigned = at
       if (letter?.type === 'task_moved') hand.moved = at

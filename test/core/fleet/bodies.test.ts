@@ -1,25 +1,25 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Bodies, type Body } from '#fleet/agent-processes.ts'
+import { type AgentProcess, AgentProcessTable } from '#fleet/agent-processes.ts'
 
-function body(id: string, state: Body['state'], more: Partial<Body> = {}): Body {
+function body(id: string, state: AgentProcess['state'], more: Partial<AgentProcess> = {}): AgentProcess {
   return { id, agent: 'w1', name: `container ${id}`, state, why: '', mayStart: false, ...more }
 }
 
-function told(...takes: readonly (readonly Body[])[]): Bodies {
-  const bodies = new Bodies()
+function told(...takes: readonly (readonly AgentProcess[])[]): AgentProcessTable {
+  const bodies = new AgentProcessTable()
   for (const take of takes) bodies.take('docker', take)
   return bodies
 }
 
-const stateOf = (bodies: Bodies): string | undefined => bodies.of('w1')?.state
+const stateOf = (bodies: AgentProcessTable): string | undefined => bodies.of('w1')?.state
 
 test('a body that was seen alive and then dead is proof; one that was dead before is found so', () => {
   assert.equal(stateOf(told([body('x', 'living')])), 'living')
   assert.equal(stateOf(told([body('x', 'living')], [body('x', 'ended')])), 'ended')
   assert.equal(stateOf(told([body('x', 'hindered')], [body('x', 'ended')])), 'ended')
   assert.equal(stateOf(told([body('x', 'ended')])), 'found_ended')
-  assert.equal(stateOf(new Bodies()), undefined)
+  assert.equal(stateOf(new AgentProcessTable()), undefined)
 })
 
 test('a body that is not there any more has ended, whatever comes after it that is not its agent’s', () => {

@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
-import { LETTER_ACTION, type Letter, readLetter, writeLetter } from '#fleet/task-messages.ts'
 import { TEXT_MAX } from '#fleet/message.ts'
 import { DESCRIPTION_MAX, PRIORITIES } from '#fleet/task.ts'
+import { readTaskMessage, TASK_MESSAGE_ACTION, type TaskMessage, writeTaskMessage } from '#fleet/task-messages.ts'
 
 const task = fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/)
 const epoch = fc.option(fc.nat())
 const line = fc.string({ minLength: 1, maxLength: 100 }).filter((text) => text.trim() !== '')
 const session = fc.option(fc.constantFrom('conv_0123456789abcdef/b', 'conv_1/a'))
-const letter: fc.Arbitrary<Letter> = fc.oneof(
+const letter: fc.Arbitrary<TaskMessage> = fc.oneof(
   fc.record({
     type: fc.constant('task_assignment' as const),
     task,
@@ -34,9 +34,9 @@ suite('letters about tasks', () => {
   test('what is written is read back', () => {
     fc.assert(
       fc.property(letter, (written) => {
-        const { text, action } = writeLetter(written)
-        assert.equal(action, LETTER_ACTION)
-        assert.deepEqual(readLetter(text), { ...written })
+        const { text, action } = writeTaskMessage(written)
+        assert.equal(action, TASK_MESSAGE_ACTION)
+        assert.deepEqual(readTaskMessage(text), { ...written })
       }),
     )
   })
@@ -64,20 +64,20 @@ suite('letters about tasks', () => {
           json.map((value) => JSON.stringify(value)),
         ),
         (text) => {
-          const read = readLetter(text)
+          const read = readTaskMessage(text)
           if (read !== null) assert.match(read.task, /^[\w.-]{1,64}$/)
-          readLetter(`\`\`\`json\n${text}\n\`\`\``)
+          readTaskMessage(`\`\`\`json\n${text}\n\`\`\``)
         },
       ),
       { numRuns: 2_000 },
     )
-    for (const open of ['[', '{"type":', '{"a":{']) assert.equal(readLetter(`{"a":${open.repeat(9_000)}}`), null)
-    assert.equal(readLetter(`{"type":"acknowledgment","task_id":"x","y":"${' '.repeat(TEXT_MAX)}"}`), null)
+    for (const open of ['[', '{"type":', '{"a":{']) assert.equal(readTaskMessage(`{"a":${open.repeat(9_000)}}`), null)
+    assert.equal(readTaskMessage(`{"type":"acknowledgment","task_id":"x","y":"${' '.repeat(TEXT_MAX)}"}`), null)
   })
 
   test('words of foreign agents are understood', () => {
     const status = (word: unknown): unknown => {
-      const read = readLetter(JSON.stringify({ type: 'status_update', task_id: 'T', status: word }))
+      const read = readTaskMessage(JSON.stringify({ type: 'status_update', task_id: 'T', status: word }))
       return read?.type === 'status_update' ? read.status : read
     }
     assert.deepEqual(['completed', 'Done', ' COMPLETE ', 'finished'].map(status), Array(4).fill('completed'))
@@ -95,8 +95,8 @@ suite('letters about tasks', () => {
   })
 
   test('an assignment may say little', () => {
-    const read = (fields: object): Letter | null =>
-      readLetter(JSON.stringify({ type: 'task_assignment', task_id: 3, ...fields }))
+    const read = (fields: object): TaskMessage | null =>
+      readTaskMessage(JSON.stringify({ type: 'task_assignment', task_id: 3, ...fields }))
     assert.deepEqual(read({ title: 'tidy up', priority: 'URGENT', role: '<b>' }), {
       type: 'task_assignment',
       task: '3',
@@ -114,15 +114,15 @@ suite('letters about tasks', () => {
 
   test('JSON between fences counts, JSON in prose does not', () => {
     const json = '{"type":"acknowledgment","task_id":"T"}'
-    assert.equal(readLetter(`\n\`\`\`json\n${json}\n\`\`\`\n`)?.task, 'T')
-    assert.equal(readLetter(`Sure! ${json}`), null)
+    assert.equal(readTaskMessage(`\n\`\`\`json\n${json}\n\`\`\`\n`)?.task, 'T')
+    assert.equal(readTaskMessage(`Sure! ${json}`), null)
   })
 
   test('an assignment always fits a message', () => {
     fc.assert(
       fc.property(fc.constantFrom('"', '\u0000', 'x', '\ud800', '😀'), (mark) => {
         const description = mark.repeat(DESCRIPTION_MAX / mark.length)
-        const { text } = writeLetter({
+        const { text } = writeTaskMessage({
           type: 'task_assignment',
           task: 'T',
           epoch: 1,
@@ -131,7 +131,7 @@ suite('letters about tasks', () => {
           role: null,
         })
         assert.ok(text.length <= TEXT_MAX)
-        assert.equal(readLetter(text)?.task, 'T')
+        assert.equal(readTaskMessage(text)?.task, 'T')
       }),
     )
   })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { FOREIGN_LIFE, type Pulse } from '#fleet/beat.ts'
+import { FOREIGN_LIFE, type ObservedBeat } from '#fleet/beat.ts'
 import { type Agent, type Conversation, endsOf } from '#fleet/conversation.ts'
 import { blinked, Roster, type VerdictChange } from '#fleet/liveness.ts'
 import type { SessionId } from '#fleet/session.ts'
@@ -20,7 +20,7 @@ const agent = (name: string, ...sessions: SessionId[]): Agent => ({
 const names = (count: number): string[] => Array.from({ length: count }, (_, index) => `w${index + 1}`)
 
 let version = 0
-function pulse(name: string, seq: number, more: Partial<Pulse> = {}): Pulse {
+function pulse(name: string, seq: number, more: Partial<ObservedBeat> = {}): ObservedBeat {
   version += 1
   return { session: sessionOf(name), host: `host-${name}`, incarnation: 'one', seq, work: 0, version, ...more }
 }

@@ -1,26 +1,26 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
-import { readLetter } from '#fleet/task-messages.ts'
+import type { SessionId } from '#fleet/session.ts'
+import { isLeased, isOpen, type Task } from '#fleet/task.ts'
+import { readTaskMessage } from '#fleet/task-messages.ts'
 import {
   applyCancel,
   applyLease,
-  applyLetter,
   applyMove,
   applyReport,
+  applyTaskMessage,
   beginTask,
   nextToLease,
-  type Ruling,
+  type OwnershipDecision,
 } from '#fleet/task-ownership.ts'
-import type { SessionId } from '#fleet/session.ts'
-import { isLeased, isOpen, type Task } from '#fleet/task.ts'
 
 const SEATS: readonly SessionId[] = ['conv_1/b', 'conv_2/b', 'conv_3/b']
 const seat = fc.constantFrom(...SEATS)
 /** How far off the present epoch an act is. */
 const off = fc.constantFrom(0, 0, 0, -1, 1)
 
-type Act = (task: Task, now: number) => Ruling | null
+type Act = (task: Task, now: number) => OwnershipDecision | null
 
 const act: fc.Arbitrary<Act> = fc.oneof(
   fc.record({ holder: seat, off, state: fc.constantFrom('in_progress', 'completed', 'failed') }).map(
@@ -43,9 +43,9 @@ const act: fc.Arbitrary<Act> = fc.oneof(
     ({ from, off, status }): Act =>
       (task, now) => {
         const epoch = off === 0 ? {} : { epoch: task.epoch + off }
-        const letter = readLetter(JSON.stringify({ type: 'status_update', task_id: task.id, status, ...epoch }))
+        const letter = readTaskMessage(JSON.stringify({ type: 'status_update', task_id: task.id, status, ...epoch }))
         assert.ok(letter !== null)
-        return applyLetter(task, from, letter, now)
+        return applyTaskMessage(task, from, letter, now)
       },
   ),
   fc.constant<Act>((task, now) => applyCancel(task, now)),

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import type { Pulse } from '#fleet/beat.ts'
-import { Bodies } from '#fleet/agent-processes.ts'
+import { AgentProcessTable } from '#fleet/agent-processes.ts'
+import type { ObservedBeat } from '#fleet/beat.ts'
 import { Roster } from '#fleet/liveness.ts'
+import type { SessionId } from '#fleet/session.ts'
+import type { Task } from '#fleet/task.ts'
 import {
   type Candidate,
   chooseSuccessor,
@@ -14,8 +16,6 @@ import {
   type Need,
   planMoves,
 } from '#fleet/task-reassignment.ts'
-import type { SessionId } from '#fleet/session.ts'
-import type { Task } from '#fleet/task.ts'
 import { know } from './know.ts'
 
 const LEASE = 60_000
@@ -69,7 +69,7 @@ function rosterOf(count: number, now = 0, roles: Readonly<Record<string, string>
 }
 
 let seq = 0
-function pulse(session: SessionId, more: Partial<Pulse> = {}): Pulse {
+function pulse(session: SessionId, more: Partial<ObservedBeat> = {}): ObservedBeat {
   seq += 1
   return { session, host: `host-${session}`, incarnation: 'one', seq, work: 0, version: seq, ...more }
 }
@@ -172,7 +172,7 @@ test('only those alive and heard since the last grace are candidates, by the end
   const tasks = [task('t1', { holder: 'conv_w2/b' }), task('t2', { holder: 'conv_w2/b' })]
   beat(roster, 30_000, 'w2', 'w3')
   const found = (): (string | number)[][] =>
-    findCandidates(tasks, roster, new Leases(LEASE), new Bodies()).map(({ agent, session, load }) => [
+    findCandidates(tasks, roster, new Leases(LEASE), new AgentProcessTable()).map(({ agent, session, load }) => [
       agent,
       session,
       load,

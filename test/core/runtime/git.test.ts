@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test'
 import { systemClock } from '#runtime/clock.ts'
 import { type Ending, runCommand } from '#runtime/command.ts'
 import { readSettings } from '#runtime/config.ts'
-import { complaintsOf, faultOf, type GitFault, mendingOf, readerEnv, sshCommand } from '#runtime/git-errors.ts'
+import { type GitFault, gitAdviceFor, gitFaultOf, gitMessagesOf, readerEnv, sshCommand } from '#runtime/git-errors.ts'
 import { freePort } from '../../port.ts'
 import { noSshd, Sshd } from '../../sshd.ts'
 
@@ -55,24 +55,24 @@ test('each host that keeps repositories says no in its own words', () => {
     ['other', 'fatal: protocol error: bad line length character: Welc'],
   ]
   for (const [fault, words] of cases) {
-    assert.equal(faultOf(said(words)), fault, words)
-    assert.ok(mendingOf(fault, 'read').length > 0)
+    assert.equal(gitFaultOf(said(words)), fault, words)
+    assert.ok(gitAdviceFor(fault, 'read').length > 0)
   }
-  assert.equal(faultOf(said('', 'timeout')), 'timeout')
+  assert.equal(gitFaultOf(said('', 'timeout')), 'timeout')
 })
 
 test('all lines of a reason are told, what is none is left out, and there is an end to it', () => {
   const padded =
     'fatal: Could not read from remote repository.\n\nPlease make sure you have the correct access rights\nand the repository exists.\n'
-  assert.deepEqual(complaintsOf(said(`Host key verification failed.\n${padded}`)), ['Host key verification failed.'])
-  assert.deepEqual(complaintsOf(said(padded)), ['fatal: Could not read from remote repository.'])
-  assert.deepEqual(complaintsOf(said('remote: one\r\nremote: two\x1b[31m\nerror: three\n')), [
+  assert.deepEqual(gitMessagesOf(said(`Host key verification failed.\n${padded}`)), ['Host key verification failed.'])
+  assert.deepEqual(gitMessagesOf(said(padded)), ['fatal: Could not read from remote repository.'])
+  assert.deepEqual(gitMessagesOf(said('remote: one\r\nremote: two\x1b[31m\nerror: three\n')), [
     'remote: one',
     'remote: two.[31m',
     'error: three',
   ])
-  assert.deepEqual(complaintsOf(said('')), ['exit code 128'])
-  const long = complaintsOf(said(`${'x'.repeat(400)}\n`.repeat(20)))
+  assert.deepEqual(gitMessagesOf(said('')), ['exit code 128'])
+  const long = gitMessagesOf(said(`${'x'.repeat(400)}\n`.repeat(20)))
   assert.ok(long.length <= 6 && long.join('').length <= 1_000)
 })
 
@@ -122,8 +122,8 @@ async function ask(remote: string, timeoutMs = 20_000): Promise<Ending> {
 
 async function fails(fault: GitFault, complaint: RegExp, remote: string, timeoutMs?: number): Promise<void> {
   const ending = await ask(remote, timeoutMs)
-  const lines = complaintsOf(ending).join('\n')
-  assert.equal(faultOf(ending), fault, ending.stderr)
+  const lines = gitMessagesOf(ending).join('\n')
+  assert.equal(gitFaultOf(ending), fault, ending.stderr)
   assert.match(lines, complaint)
   assert.doesNotMatch(lines, /Please make sure|@@@/)
 }

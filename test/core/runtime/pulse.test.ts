@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Health } from '#runtime/health.ts'
-import { Pulse, ROUND_MS } from '#runtime/progress-monitor.ts'
+import { ProgressMonitor, ROUND_MS } from '#runtime/progress-monitor.ts'
 import { ManualClock } from '../../manual-clock.ts'
 
 test('a program whose rounds end is well; one whose rounds ceased is stuck, until one ends', async () => {
   const clock = new ManualClock()
-  const pulse = new Pulse(ROUND_MS, clock)
+  const pulse = new ProgressMonitor(ROUND_MS, clock)
   const health = new Health(() => pulse.isStuck)
   await clock.advance(3_600_000)
   assert.equal(health.state, 'init', 'a start has its own deadline')
@@ -25,7 +25,7 @@ test('a program whose rounds end is well; one whose rounds ceased is stuck, unti
 
 test('a slow program in time is vouched for between its rounds, a stuck one is not', async () => {
   const clock = new ManualClock()
-  const pulse = new Pulse(300_000, clock)
+  const pulse = new ProgressMonitor(300_000, clock)
   const stop = new AbortController()
   let vouched = 0
   pulse.beat()

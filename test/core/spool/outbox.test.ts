@@ -17,7 +17,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { TEXT_MAX } from '#fleet/message.ts'
 import type { Report } from '#fleet/task.ts'
-import { type NewOutboxItem, Outbox, type Problem, speakerOf } from '#spool/outbox.ts'
+import { type NewOutboxItem, Outbox, type OutboxProblem, speakerOf } from '#spool/outbox.ts'
 import { OTHER, READER, tempState } from './sample.ts'
 
 function words(text: string, key?: string): NewOutboxItem {
@@ -31,7 +31,7 @@ const REPORT: Report = {
   progress: null,
   result: { exitCode: 0, signal: null, tail: 'done' },
 }
-const STALE: Problem = { code: 'stale_epoch', message: 'it has another owner now', next: 'stop', id: 'q1' }
+const STALE: OutboxProblem = { code: 'stale_epoch', message: 'it has another owner now', next: 'stop', id: 'q1' }
 
 test('what is put lies there in order, with a key of its own or the one given, until it is done', async () => {
   using home = tempState()

@@ -7,7 +7,7 @@ import { test } from 'node:test'
 import Database from 'better-sqlite3'
 import { type BackupWish, listBackups, makeBackup } from '#store/sqlite/backup/backup.ts'
 import { type CopyParts, roomIn } from '#store/sqlite/backup/copy-database.ts'
-import { proveFile } from '#store/sqlite/backup/integrity-check.ts'
+import { checkFile } from '#store/sqlite/backup/integrity-check.ts'
 import { mainOf } from '../../program.ts'
 import { Ground, noPython, openChannel, refused } from './sqlite-ground.ts'
 
@@ -62,7 +62,7 @@ test('beside one who writes without a pause: one instant of it, whole, readable 
   const now = ground.look((database) => database.prepare('SELECT message FROM messages ORDER BY id').pluck().all())
   assert.deepEqual(texts, now.slice(0, texts.length), 'it is no instant of the database')
   assert.equal(made.proof.rows.messages, texts.length)
-  assert.deepEqual(proveFile(made.path), made.proof)
+  assert.deepEqual(checkFile(made.path), made.proof)
   assert.equal(statSync(made.path).mode & 0o777, 0o600)
   assert.equal(statSync(join(ground.folder, 'backups')).mode & 0o777, 0o700)
   assert.deepEqual(readdirSync(join(ground.folder, 'backups')), [made.path.split('/').at(-1)])
@@ -159,7 +159,7 @@ test('no room, no folder, no database: each is said, and the older ones stay', a
     readdirSync(folder).map((name) => join(folder, name)),
     [path],
   )
-  proveFile(path)
+  checkFile(path)
 })
 
 test('a disk that takes no more in mid-copy costs no older one, and leaves no half one', async () => {
@@ -177,7 +177,7 @@ test('a disk that takes no more in mid-copy costs no older one, and leaves no ha
   assert.equal(ended.status, 1, ended.stderr)
   assert.match(ended.stderr, /^s2: .*backups.*\n {2}next: /)
   assert.deepEqual(readdirSync(join(ground.folder, 'backups')), [path.split('/').at(-1)])
-  proveFile(path)
+  checkFile(path)
 })
 
 test('nothing is backed up that is damaged, and nobody who altered the past passes', async () => {
@@ -214,11 +214,11 @@ test('a backup that rots is found out', async () => {
   let found = 0
   for (let cut = 1; cut < 8; cut += 1) {
     writeFileSync(path, sound.subarray(0, Math.floor((sound.length * cut) / 8)))
-    assert.throws(() => proveFile(path), /is damaged|not a SQLite database|holds nothing/, `cut to ${cut} eighths`)
+    assert.throws(() => checkFile(path), /is damaged|not a SQLite database|holds nothing/, `cut to ${cut} eighths`)
     found += 1
   }
   assert.equal(found, 7)
   writeFileSync(path, 'no database at all, but text of some length')
-  assert.throws(() => proveFile(path), /is not a SQLite database/)
-  assert.throws(() => proveFile(`${path}x`), /there is no backup/)
+  assert.throws(() => checkFile(path), /is not a SQLite database/)
+  assert.throws(() => checkFile(`${path}x`), /there is no backup/)
 })

@@ -9,9 +9,7 @@ import type { Beat } from '#fleet/beat.ts'
 import type { OpenedConversation } from '#fleet/conversation.ts'
 import { type Code, S2Error } from '#fleet/errors.ts'
 import type { Alert, NewIncident } from '#fleet/incident.ts'
-import { LETTER_ACTION, type Letter, readLetter } from '#fleet/task-messages.ts'
 import { FILES_MAX, KEY_MAX, type Message, NAME_MAX, type StoredMessage, TEXT_MAX } from '#fleet/message.ts'
-import { EVIDENCE_MAX } from '#fleet/task-ownership.ts'
 import { type SessionId, sessionId } from '#fleet/session.ts'
 import {
   DESCRIPTION_MAX,
@@ -23,6 +21,8 @@ import {
   type Task,
   type TaskResult,
 } from '#fleet/task.ts'
+import { readTaskMessage, TASK_MESSAGE_ACTION, type TaskMessage } from '#fleet/task-messages.ts'
+import { EVIDENCE_MAX } from '#fleet/task-ownership.ts'
 import { systemChance } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import type { Store, StoreParts } from '#store/store.ts'
@@ -176,9 +176,11 @@ async function texts(end: End): Promise<string[]> {
 }
 
 /** The letters that S2 wrote to a session, in order. */
-async function letters(end: End): Promise<Letter[]> {
+async function letters(end: End): Promise<TaskMessage[]> {
   const messages = await unread(end)
-  return messages.filter(({ action }) => action === LETTER_ACTION).map(({ text }) => readLetter(text) as Letter)
+  return messages
+    .filter(({ action }) => action === TASK_MESSAGE_ACTION)
+    .map(({ text }) => readTaskMessage(text) as TaskMessage)
 }
 
 async function take<T>(source: AsyncIterator<T>, count: number): Promise<T[]> {
@@ -877,7 +879,7 @@ function proveTasks(prove: Prove): void {
     assert.equal((await fleet.store.task(task.id)).description, description)
     const [message] = await unread(b)
     assert.ok((message?.text.length ?? 0) <= TEXT_MAX)
-    assert.equal(readLetter(message?.text ?? '')?.task, task.id)
+    assert.equal(readTaskMessage(message?.text ?? '')?.task, task.id)
   })
 
   prove('tasks can be sifted', async (fleet) => {

@@ -9,10 +9,10 @@ import { after, test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import { type Clock, systemClock } from '#runtime/clock.ts'
-import { recordingLog } from '#runtime/log.ts'
 import type { Means } from '#runtime/folder-watch.ts'
-import { Connection } from '#store/sqlite/file/connection.ts'
-import { type CommitEars, hearCommits } from '#store/sqlite/changes/commit-watcher.ts'
+import { recordingLog } from '#runtime/log.ts'
+import { type CommitListener, watchCommits } from '#store/sqlite/changes/commit-watcher.ts'
+import { SqliteConnection } from '#store/sqlite/file/connection.ts'
 import { without } from '../../native.ts'
 import { PATIENCE_MS } from '../../until.ts'
 
@@ -37,22 +37,22 @@ function makeDatabase(path: string): void {
 /** Rows of a real database as they are heard of: id and when, on the clock that Python's monotonic_ns reads too. */
 class Listener implements Disposable {
   readonly rows = new Map<number, bigint>()
-  readonly #connection: Connection
+  readonly #connection: SqliteConnection
   readonly #hearing: Disposable
   #changed = Promise.withResolvers<void>()
   reads = 0
   quiets = 0
 
   constructor(path: string, means?: Means, clock = systemClock) {
-    this.#connection = new Connection(path, { create: false })
-    const ears: CommitEars = {
+    this.#connection = new SqliteConnection(path, { create: false })
+    const ears: CommitListener = {
       read: () => this.#read(),
       quiet: () => {
         this.quiets += 1
         return this.#connection.isQuiet()
       },
     }
-    this.#hearing = hearCommits(path, ears, {
+    this.#hearing = watchCommits(path, ears, {
       clock,
       log: recordingLog(),
       ...(means === undefined ? {} : { means }),
@@ -144,7 +144,7 @@ for (const manner of ['lasting', 'call', 'slow'] as const) {
     }, async () => {
       const path = place(`${manner}-${means}`)
       makeDatabase(path)
-      using setting = new Connection(path, { create: false })
+      using setting = new SqliteConnection(path, { create: false })
       setting.exec('CREATE TABLE filler (x)')
       using listener = new Listener(path, means, rarelyPolling)
       await using writer = new Foreign(path, manner)
@@ -250,7 +250,7 @@ function counting(
 ) {
   const counts = { reads: 0, quiets: 0 }
   const log = recordingLog()
-  const hearing = hearCommits(
+  const hearing = watchCommits(
     path,
     {
       read: () => {

@@ -1,8 +1,8 @@
 /** Side by side with the Python bridge on one file, both ways. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { readLetter } from '#fleet/task-messages.ts'
 import { type SessionId, sessionId } from '#fleet/session.ts'
+import { readTaskMessage } from '#fleet/task-messages.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { fromPythonMetadata, fromPythonTime, pythonMetadata, pythonTime } from '#store/sqlite/python/python-format.ts'
 import type { Store } from '#store/store.ts'
@@ -208,7 +208,7 @@ test('tasks that foreign agents speak of are taken in, moved, and fenced', { ski
   assert.ok(await store.move({ task: 'T-1', epoch: 1, to: other.b, reason: 'silent' }))
   const letters = (await python.call('check_messages', theirs.as('b'))).messages as { message: string }[]
   assert.deepEqual(
-    letters.map(({ message }) => readLetter(message)?.type),
+    letters.map(({ message }) => readTaskMessage(message)?.type),
     ['task_assignment', 'task_assignment', 'task_revoked'],
     'the former holder is told in its own protocol',
   )

@@ -9,9 +9,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { SessionId } from '#fleet/session.ts'
 import { makeBackup } from '#store/sqlite/backup/backup.ts'
 import { type CopyParts, roomIn } from '#store/sqlite/backup/copy-database.ts'
-import { proveFile } from '#store/sqlite/backup/integrity-check.ts'
+import { openExclusively } from '#store/sqlite/backup/exclusive-open.ts'
+import { checkFile } from '#store/sqlite/backup/integrity-check.ts'
 import { restoreDatabase } from '#store/sqlite/backup/restore.ts'
-import { retire } from '#store/sqlite/backup/exclusive-open.ts'
 import { mainOf } from '../../program.ts'
 import { type Channel, Ground, noPython, openChannel, refused } from './sqlite-ground.ts'
 
@@ -72,7 +72,7 @@ test('goes back, keeps the one before, says what is gone, and puts it on record'
   assert.equal(proof.rows.messages, 2)
   assert.equal(statSync(ground.path).mode & 0o777, 0o660, 'whoever shared it shares it still')
   assert.match(kept ?? '', /bridge\.db\.replaced-\d{8}T/)
-  assert.equal(proveFile(kept ?? '').rows.messages, 5)
+  assert.equal(checkFile(kept ?? '').rows.messages, 5)
   assert.deepEqual(
     beside(ground).filter((name) => /restoring|-wal|-shm|-journal/.test(name)),
     [],
@@ -81,7 +81,7 @@ test('goes back, keeps the one before, says what is gone, and puts it on record'
   const { action, details } = chain.at(-1) ?? {}
   assert.equal(action, 'database_restored')
   assert.equal(details?.messages, 3)
-  assert.deepEqual(details?.replaced, proveFile(kept ?? '').head)
+  assert.deepEqual(details?.replaced, checkFile(kept ?? '').head)
   assert.equal(proof.head?.hash, chain.at(-1)?.hash)
 })
 
@@ -150,7 +150,7 @@ test('a log that somebody left behind who was killed is no part of what is resto
   assert.ok(statSync(`${ground.path}-wal`).size > 0, 'there is no log to be misled by')
   const { kept, loss } = await restore(ground, backup)
   assert.ok((loss?.messages ?? 0) >= 50)
-  assert.equal(proveFile(kept ?? '').rows.messages, 1 + (loss?.messages ?? 0), 'what was in the log is kept too')
+  assert.equal(checkFile(kept ?? '').rows.messages, 1 + (loss?.messages ?? 0), 'what was in the log is kept too')
   assert.deepEqual(await textsTo(ground, b), ['one'])
 })
 
@@ -163,7 +163,7 @@ test('whoever opened the former one before and writes after cannot write into it
   await using(ground, async () => undefined)
   ground.look((database) => database.exec(`VACUUM INTO '${fresh}'`))
   {
-    using former = retire(ground.path)
+    using former = openExclusively(ground.path)
     former?.keepAs(join(ground.folder, 'kept.db'))
     renameSync(fresh, ground.path)
   }

@@ -8,8 +8,8 @@ import Database from 'better-sqlite3'
 import { AUDIT_ROOT, auditHash } from '#fleet/audit.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { systemClock } from '#runtime/clock.ts'
-import { Connection } from '#store/sqlite/file/connection.ts'
-import { Writer } from '#store/sqlite/file/group-commit.ts'
+import { SqliteConnection } from '#store/sqlite/file/connection.ts'
+import { GroupCommit } from '#store/sqlite/file/group-commit.ts'
 import type { Store } from '#store/store.ts'
 import { until } from '../../until.ts'
 import { Ground, type Neighbour, openChannel, refused, runTool } from './sqlite-ground.ts'
@@ -36,7 +36,7 @@ test('verbs of one turn share a commit', async () => {
   await using ground = await Ground.make({ clock: { ...systemClock, now: () => 0 } })
   const store = await ground.open()
   const { a, b } = await openChannel(store)
-  using observer = new Connection(ground.path, { create: false })
+  using observer = new SqliteConnection(ground.path, { create: false })
   const versions = new Set([observer.dataVersion()])
   const count = async (): Promise<number> => {
     versions.add(observer.dataVersion())
@@ -52,10 +52,10 @@ test('verbs of one turn share a commit', async () => {
 test('a verb that fails harms no other of its group', async () => {
   await using ground = await Ground.make()
   await (await ground.open())[Symbol.asyncDispose]()
-  using connection = new Connection(ground.path, { create: false })
+  using connection = new SqliteConnection(ground.path, { create: false })
   connection.exec('CREATE TABLE t (x INTEGER NOT NULL CHECK (x > 0)) STRICT')
   let commits = 0
-  const writer = new Writer(connection, ground.path, {
+  const writer = new GroupCommit(connection, ground.path, {
     clock: systemClock,
     chance: Math.random,
     patienceMs: 1000,

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import type { Beat, Pulse, Pulses } from '#fleet/beat.ts'
+import type { Beat, ObservedBeat, ObservedBeats } from '#fleet/beat.ts'
 import type { AgentVerdict } from '#fleet/liveness.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Store } from '#store/store.ts'
@@ -13,12 +13,12 @@ function beat(session: SessionId, seq: number, fields: Partial<Beat> = {}): Beat
   return { session, host: 'h', incarnation: 'i', seq, work: 0, ...fields }
 }
 
-function seqs(pulses: readonly Pulse[]): number[] {
+function seqs(pulses: readonly ObservedBeat[]): number[] {
   return pulses.map(({ seq }) => seq)
 }
 
 /** What another store sees once it sees something, without that the first is asked to write it out. */
-async function awaitPulses(store: Store, after: number): Promise<Pulses> {
+async function awaitPulses(store: Store, after: number): Promise<ObservedBeats> {
   for (let tries = 0; tries < 3_000; tries += 1) {
     const found = await store.pulses(after)
     if (found.pulses.length > 0) return found

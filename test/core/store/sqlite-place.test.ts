@@ -293,13 +293,13 @@ test('a folder and a file that this user cannot write are refused', async () => 
 
 test('every handle keeps synchronous FULL, and beats NORMAL', async () => {
   await using ground = await Ground.make()
-  const { Connection, prepare } = await import('#store/sqlite/file/connection.ts')
+  const { SqliteConnection, prepare } = await import('#store/sqlite/file/connection.ts')
   await (await ground.open())[Symbol.asyncDispose]()
   for (const [durability, level] of [
     ['FULL', 2],
     ['NORMAL', 1],
   ] as const) {
-    using connection = new Connection(ground.path, { create: false })
+    using connection = new SqliteConnection(ground.path, { create: false })
     prepare(connection, durability, 'make')
     connection.all('SELECT * FROM messages')
     assert.equal(connection.pragma('synchronous'), level)

@@ -1,8 +1,8 @@
-import { type Act, AUDIT_ROOT, type AuditEntry, auditHash } from '#fleet/audit.ts'
+import { AUDIT_ROOT, type AuditEntry, type AuditedAct, auditHash } from '#fleet/audit.ts'
 import type { Clock } from '#runtime/clock.ts'
 
 /** The audit chain, in memory. */
-export class Chain {
+export class MemoryAuditChain {
   readonly #clock: Clock
   readonly #entries: AuditEntry[] = []
 
@@ -10,7 +10,7 @@ export class Chain {
     this.#clock = clock
   }
 
-  append({ actor, action, details }: Act): void {
+  append({ actor, action, details }: AuditedAct): void {
     const seq = this.#entries.length + 1
     const at = this.#clock.wall()
     const previous = this.#entries.at(-1)?.hash ?? AUDIT_ROOT

@@ -19,7 +19,7 @@ interface Kept {
 }
 
 /** What conversations there are, in memory. */
-export class Conversations {
+export class MemoryConversations {
   readonly #clock: Clock
   readonly #secrets: Secrets
   readonly #all = new Map<string, Kept>()

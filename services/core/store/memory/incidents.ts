@@ -10,7 +10,7 @@ interface Owed {
 }
 
 /** What went wrong, and what is still to be told of it, in memory. Ids are counted from 1. */
-export class Incidents {
+export class MemoryIncidents {
   readonly #clock: Clock
   readonly #all = new Map<number, Incident>()
   readonly #open = new Map<string, Incident>()

@@ -1,4 +1,4 @@
-import type { Beat, Pulse, Pulses } from '#fleet/beat.ts'
+import type { Beat, ObservedBeat, ObservedBeats } from '#fleet/beat.ts'
 import type { AgentVerdict } from '#fleet/liveness.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
@@ -10,10 +10,10 @@ export interface Judged {
 }
 
 /** Beats and verdicts, in memory. */
-export class Liveness {
+export class MemoryLiveness {
   readonly #clock: Clock
   /** In the order of their last change. */
-  readonly #pulses = new Map<SessionId, Pulse>()
+  readonly #pulses = new Map<SessionId, ObservedBeat>()
   #version = 0
   #ticks = 0
   #judged: Judged = { at: null, verdicts: [] }
@@ -40,7 +40,7 @@ export class Liveness {
     this.#ticks += 1
   }
 
-  pulses(after: number): Pulses {
+  pulses(after: number): ObservedBeats {
     const isNews = after < this.#version
     const pulses = isNews ? [...this.#pulses.values()].filter(({ version }) => version > after) : []
     return { pulses, cursor: this.#version, tick: String(this.#ticks) }

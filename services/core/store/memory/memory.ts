@@ -1,24 +1,31 @@
 import { randomBytes } from 'node:crypto'
 import type { AuditEntry } from '#fleet/audit.ts'
-import type { Beat, Pulses } from '#fleet/beat.ts'
+import type { Beat, ObservedBeats } from '#fleet/beat.ts'
 import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
-import { type Addressed, writeLetter } from '#fleet/task-messages.ts'
 import type { AgentVerdict } from '#fleet/liveness.ts'
-import { checkSend, cleanDraft, type Draft, type Mark, type Message, type StoredMessage } from '#fleet/message.ts'
-import { checkHolder } from '#fleet/task-ownership.ts'
+import {
+  checkSend,
+  cleanDraft,
+  type Mark,
+  type Message,
+  type MessageDraft,
+  type StoredMessage,
+} from '#fleet/message.ts'
 import { redact } from '#fleet/redact.ts'
 import { parseSession, partnerOf, type SessionId } from '#fleet/session.ts'
 import { checkTask, type Move, type NewTask, type Report, type Task } from '#fleet/task.ts'
-import { Hints } from '../hint-channel.ts'
-import { Chain } from './audit-chain.ts'
-import { Conversations, type Secrets } from './conversations.ts'
-import { Incidents } from './incidents.ts'
-import { Liveness } from './liveness.ts'
-import { Messages } from './messages.ts'
-import { Tasks } from './tasks.ts'
-import type { Evidence, Store, StoreParts, TaskFilter } from '../store.ts'
+import { type AddressedTaskMessage, writeTaskMessage } from '#fleet/task-messages.ts'
+import { checkHolder } from '#fleet/task-ownership.ts'
+import { HintChannel } from '../hint-channel.ts'
+import type { LateReport, Store, StoreParts, TaskFilter } from '../store.ts'
+import { MemoryAuditChain } from './audit-chain.ts'
+import { MemoryConversations, type Secrets } from './conversations.ts'
+import { MemoryIncidents } from './incidents.ts'
+import { MemoryLiveness } from './liveness.ts'
+import { MemoryMessages } from './messages.ts'
+import { MemoryTasks } from './tasks.ts'
 
 /** Messages handed out in one go. */
 const BATCH = 256
@@ -35,24 +42,24 @@ export function openMemoryStore({ clock }: Pick<StoreParts, 'clock'>, secrets: S
 
 /** Each verb is one turn of the event loop, so nothing comes between its comparison and its effect. */
 class MemoryStore implements Store {
-  readonly #conversations: Conversations
-  readonly #messages: Messages
-  readonly #liveness: Liveness
-  readonly #tasks: Tasks
-  readonly #incidents: Incidents
-  readonly #chain: Chain
-  readonly #hints = new Hints()
+  readonly #conversations: MemoryConversations
+  readonly #messages: MemoryMessages
+  readonly #liveness: MemoryLiveness
+  readonly #tasks: MemoryTasks
+  readonly #incidents: MemoryIncidents
+  readonly #chain: MemoryAuditChain
+  readonly #hints = new HintChannel()
   readonly #clock: StoreParts['clock']
   readonly #closing = new AbortController()
 
   constructor(clock: StoreParts['clock'], secrets: Secrets) {
     this.#clock = clock
-    this.#conversations = new Conversations(clock, secrets)
-    this.#messages = new Messages(clock)
-    this.#liveness = new Liveness(clock)
-    this.#incidents = new Incidents(clock)
-    this.#chain = new Chain(clock)
-    this.#tasks = new Tasks(clock, {
+    this.#conversations = new MemoryConversations(clock, secrets)
+    this.#messages = new MemoryMessages(clock)
+    this.#liveness = new MemoryLiveness(clock)
+    this.#incidents = new MemoryIncidents(clock)
+    this.#chain = new MemoryAuditChain(clock)
+    this.#tasks = new MemoryTasks(clock, {
       send: (letter) => this.#post(letter),
       note: (act) => this.#chain.append(act),
     })
@@ -103,7 +110,7 @@ class MemoryStore implements Store {
     return this.#hints.heard(signal)
   }
 
-  async send(from: SessionId, key: string, draft: Draft): Promise<Message> {
+  async send(from: SessionId, key: string, draft: MessageDraft): Promise<Message> {
     this.#demandOpen()
     checkSend(from, key, draft)
     const clean = cleanDraft(draft)
@@ -152,7 +159,7 @@ class MemoryStore implements Store {
     }
   }
 
-  async pulses(after: number): Promise<Pulses> {
+  async pulses(after: number): Promise<ObservedBeats> {
     this.#demandOpen()
     return this.#liveness.pulses(after)
   }
@@ -198,7 +205,7 @@ class MemoryStore implements Store {
     return this.#tasks.move(move, (to) => this.#demandSeat(to))
   }
 
-  async evidence(task: string): Promise<Evidence[]> {
+  async evidence(task: string): Promise<LateReport[]> {
     this.#demandOpen()
     return this.#tasks.evidence(task)
   }
@@ -285,8 +292,8 @@ class MemoryStore implements Store {
   }
 
   /** Letters go to those who can still read them. */
-  #post({ to, letter }: Addressed): void {
-    if (this.#conversations.isLive(to)) this.#messages.post(partnerOf(to), writeLetter(letter))
+  #post({ to, letter }: AddressedTaskMessage): void {
+    if (this.#conversations.isLive(to)) this.#messages.post(partnerOf(to), writeTaskMessage(letter))
   }
 
   #note(actor: string, action: string, details: AuditEntry['details']): void {

@@ -1,16 +1,16 @@
 import { S2Error } from '#fleet/errors.ts'
-import { advances, type Draft, type Mark, type Message, type StoredMessage } from '#fleet/message.ts'
+import { advances, type Mark, type Message, type MessageDraft, type StoredMessage } from '#fleet/message.ts'
 import { partnerOf, type SessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
 
 /** What a sender's key stands for: the draft as it was asked for, and the message it became. */
 interface Sent {
-  readonly draft: Draft
+  readonly draft: MessageDraft
   readonly message: Message
 }
 
 /** What sessions send to each other, in memory. Ids are places in one list, counted from 1. */
-export class Messages {
+export class MemoryMessages {
   readonly #clock: Clock
   readonly #all: StoredMessage[] = []
   readonly #waiting = new Map<SessionId, Set<number>>()
@@ -22,7 +22,7 @@ export class Messages {
   }
 
   /** The message that this sender sent with this key; null where it sent none. Throws `conflict` for another draft. */
-  repeated(from: SessionId, key: string, draft: Draft): Message | null {
+  repeated(from: SessionId, key: string, draft: MessageDraft): Message | null {
     const sent = this.#sent.get(`${from} ${key}`)
     if (sent === undefined) return null
     if (isSameDraft(sent.draft, draft)) return sent.message
@@ -32,7 +32,7 @@ export class Messages {
   }
 
   /** Keeps a message to the partner of `from`. */
-  post(from: SessionId, { text, action = null, files = [] }: Draft): Message {
+  post(from: SessionId, { text, action = null, files = [] }: MessageDraft): Message {
     const id = this.#all.length + 1
     const to = partnerOf(from)
     const kept = Object.freeze([...files])
@@ -46,7 +46,7 @@ export class Messages {
     return message
   }
 
-  remember(from: SessionId, key: string, draft: Draft, message: Message): void {
+  remember(from: SessionId, key: string, draft: MessageDraft, message: Message): void {
     const { text, action = null, files = [] } = draft
     this.#sent.set(`${from} ${key}`, { draft: { text, action, files: [...files] }, message })
   }
@@ -100,7 +100,7 @@ export class Messages {
   }
 }
 
-function isSameDraft(x: Draft, y: Draft): boolean {
+function isSameDraft(x: MessageDraft, y: MessageDraft): boolean {
   const [files, others] = [x.files ?? [], y.files ?? []]
   return (
     x.text === y.text &&

@@ -1,13 +1,15 @@
-import type { Act } from '#fleet/audit.ts'
+import type { AuditedAct } from '#fleet/audit.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { type Addressed, readLetter } from '#fleet/task-messages.ts'
 import type { Message } from '#fleet/message.ts'
+import type { SessionId } from '#fleet/session.ts'
+import { isOpen, type Move, type NewTask, type Report, type Task } from '#fleet/task.ts'
+import { type AddressedTaskMessage, readTaskMessage } from '#fleet/task-messages.ts'
 import {
   applyCancel,
   applyLease,
-  applyLetter,
   applyMove,
   applyReport,
+  applyTaskMessage,
   beginForeignTask,
   beginTask,
   EVIDENCE_MAX,
@@ -15,26 +17,24 @@ import {
   nextToLease,
   type Refusal,
   type Step,
-  taskOfLetter,
+  taskOfMessage,
 } from '#fleet/task-ownership.ts'
-import type { SessionId } from '#fleet/session.ts'
-import { isOpen, type Move, type NewTask, type Report, type Task } from '#fleet/task.ts'
 import type { Clock } from '#runtime/clock.ts'
-import type { Evidence, TaskFilter } from '../store.ts'
+import type { LateReport, TaskFilter } from '../store.ts'
 
 /** What else a change of a task does, at once with it. */
 export interface Effects {
-  send(letter: Addressed): void
-  note(act: Act): void
+  send(letter: AddressedTaskMessage): void
+  note(act: AuditedAct): void
 }
 
 /** Who owns what, in memory. */
-export class Tasks {
+export class MemoryTasks {
   readonly #clock: Clock
   readonly #effects: Effects
   readonly #all = new Map<string, Task>()
   readonly #open = new Map<string, Task>()
-  readonly #evidence = new Map<string, Evidence[]>()
+  readonly #evidence = new Map<string, LateReport[]>()
 
   constructor(clock: Clock, effects: Effects) {
     this.#clock = clock
@@ -92,19 +92,19 @@ export class Tasks {
 
   /** Takes in what a message says of tasks, if anything. */
   absorb({ from, text }: Message): void {
-    const letter = readLetter(text)
+    const letter = readTaskMessage(text)
     if (letter === null) return
     const known = this.#all.get(letter.task)
-    const wanted = taskOfLetter(from, letter)
+    const wanted = taskOfMessage(from, letter)
     const now = this.#clock.wall()
     if (known === undefined && wanted !== null) this.#take(beginForeignTask(wanted, now))
-    const ruling = known === undefined ? null : applyLetter(known, from, letter, now)
+    const ruling = known === undefined ? null : applyTaskMessage(known, from, letter, now)
     if (ruling === null) return
     if (ruling.refusal === null) this.#take(ruling)
     else this.#keep(ruling)
   }
 
-  evidence(task: string): Evidence[] {
+  evidence(task: string): LateReport[] {
     return [...(this.#evidence.get(task) ?? [])]
   }
 

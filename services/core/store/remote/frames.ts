@@ -2,17 +2,17 @@ import type { Static, TSchema } from 'typebox'
 import * as Type from 'typebox'
 import { CODES } from '#fleet/errors.ts'
 import {
-  Beat,
-  Count,
+  BeatSchema,
+  CountSchema,
   checkOf,
   closed,
   type Frozen,
-  Mark,
-  MessageIds,
+  MarkSchema,
+  MessageIdsSchema,
   oneOf,
   orNull,
-  Session,
-  StoredMessage,
+  SessionSchema,
+  StoredMessageSchema,
 } from './wire-schema.ts'
 
 /**
@@ -22,22 +22,22 @@ import {
  */
 
 /** Answers to `beat` and `mark` name the number that the host gave them; numbers rise within a connection. */
-const number = { n: Count }
+const number = { n: CountSchema }
 
 export const HOST_FRAMES = {
   /** Joining again takes the place of the earlier join. `after` null: beats only, no mail. */
   join: closed({
     t: oneOf(['join']),
-    session: Session,
-    after: orNull(Count),
+    session: SessionSchema,
+    after: orNull(CountSchema),
     proof: Type.String({ minLength: 1, maxLength: 100 }),
   }),
-  leave: closed({ t: oneOf(['leave']), session: Session }),
+  leave: closed({ t: oneOf(['leave']), session: SessionSchema }),
   /** No beats at all ask only whether the bridge still answers. */
-  beat: closed({ t: oneOf(['beat']), ...number, beats: Type.Array(Beat, { maxItems: 2_000 }) }),
-  mark: closed({ t: oneOf(['mark']), ...number, session: Session, ids: MessageIds, mark: Mark }),
+  beat: closed({ t: oneOf(['beat']), ...number, beats: Type.Array(BeatSchema, { maxItems: 2_000 }) }),
+  mark: closed({ t: oneOf(['mark']), ...number, session: SessionSchema, ids: MessageIdsSchema, mark: MarkSchema }),
   /** The reader has taken all mail up to this id: there is room for more. */
-  taken: closed({ t: oneOf(['taken']), session: Session, id: Count }),
+  taken: closed({ t: oneOf(['taken']), session: SessionSchema, id: CountSchema }),
 } as const
 
 const Trouble = Type.Object({
@@ -50,12 +50,12 @@ const Trouble = Type.Object({
 export const BRIDGE_FRAMES = {
   challenge: Type.Object({ t: oneOf(['challenge']), challenge: Type.String({ minLength: 16, maxLength: 200 }) }),
   /** `after`: as in the join that this answers. Bridges that do not say so yet are understood. */
-  joined: Type.Object({ t: oneOf(['joined']), session: Session, after: Type.Optional(orNull(Count)) }),
+  joined: Type.Object({ t: oneOf(['joined']), session: SessionSchema, after: Type.Optional(orNull(CountSchema)) }),
   /** A join was not accepted, or holds no longer. */
-  refused: Type.Object({ t: oneOf(['refused']), session: Session, problem: Trouble }),
+  refused: Type.Object({ t: oneOf(['refused']), session: SessionSchema, problem: Trouble }),
   /** There may be a new credential for this session: git should be asked now. */
-  credential: Type.Object({ t: oneOf(['credential']), session: Session }),
-  mail: Type.Object({ t: oneOf(['mail']), session: Session, message: StoredMessage }),
+  credential: Type.Object({ t: oneOf(['credential']), session: SessionSchema }),
+  mail: Type.Object({ t: oneOf(['mail']), session: SessionSchema, message: StoredMessageSchema }),
   done: Type.Object({ t: oneOf(['done']), ...number }),
   failed: Type.Object({ t: oneOf(['failed']), ...number, problem: Trouble }),
 } as const

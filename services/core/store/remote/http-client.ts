@@ -7,28 +7,28 @@ import { sign } from '#fleet/signature.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
-import { type SocketDoor, socketDoor } from '#runtime/socket-path.ts'
-import { adviceOnCertificate } from './server-trust.ts'
+import { type SocketPath, socketPath } from '#runtime/socket-path.ts'
 import { ClockError, fromProblem, fromStatus } from './problem-details.ts'
+import { adviceOnCertificate } from './server-trust.ts'
 import {
   checkOf,
   type Frozen,
-  faultOf,
   type Input,
   type Output,
   ROOT,
   STREAMS,
   type StreamName,
+  schemaFaultOf,
   VERBS,
   type VerbName,
 } from './wire-schema.ts'
 
 /** Where a bridge is: an origin to speak to in signed requests, or the path of its administration socket. */
-export type Target =
+export type BridgeAddressee =
   | { readonly origin: URL; readonly authority: () => string | undefined }
   | { readonly socketPath: string }
 
-export interface CourierParts {
+export interface HttpClientParts {
   readonly clock: Clock
   readonly chance: Chance
   readonly log: Log
@@ -49,18 +49,18 @@ const STREAM_RETRY = { firstMs: 50, mostMs: 5_000 }
 const STREAM_QUIET_MS = 30_000
 
 /** Carries requests to a bridge and answers back: signs, waits with a bound, and asks again where that can do no harm. */
-export class Courier implements Disposable {
-  readonly #target: Target
-  readonly #parts: CourierParts
+export class HttpClient implements Disposable {
+  readonly #target: BridgeAddressee
+  readonly #parts: HttpClientParts
   readonly #callMs: number
   readonly #agent: HttpAgent
   readonly #closed = new AbortController()
   /** What must be added to this machine's clock to have the bridge's. */
   #offsetMs = 0
   #answers = false
-  #door: SocketDoor | null = null
+  #door: SocketPath | null = null
 
-  constructor(target: Target, parts: CourierParts, callMs: number) {
+  constructor(target: BridgeAddressee, parts: HttpClientParts, callMs: number) {
     this.#target = target
     this.#parts = parts
     this.#callMs = callMs
@@ -148,7 +148,7 @@ export class Courier implements Disposable {
     const { status, text } = await this.#exchange(ROOT + name, body, key, timeMs, writes)
     if (status !== 200) throw problemOf(text, status, writes)
     const value = parse(text)
-    if (!checkOf(output).Check(value)) throw this.#unreadable(name, `: ${faultOf(output, value)}`)
+    if (!checkOf(output).Check(value)) throw this.#unreadable(name, `: ${schemaFaultOf(output, value)}`)
     return value
   }
 
@@ -234,7 +234,7 @@ export class Courier implements Disposable {
   /** A name for the socket that connect(2) takes, however deep its folder lies. */
   #knock(path: string): string {
     try {
-      this.#door ??= socketDoor(path)
+      this.#door ??= socketPath(path)
     } catch (error) {
       throw this.#broken(error, false)
     }

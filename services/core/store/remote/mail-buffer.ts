@@ -1,7 +1,7 @@
 import type { StoredMessage } from '#fleet/message.ts'
 
 /** What one reader of one session's mail has before it: in order, each once, and a cursor that moves only when it takes. */
-export class Box {
+export class MailBuffer {
   #cursor: number
   #newest: number
   #waiting: StoredMessage[] = []

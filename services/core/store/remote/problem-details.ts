@@ -1,7 +1,7 @@
 import { CODES, type Code, S2Error } from '#fleet/errors.ts'
 
 /** How an error crosses the door: `application/problem+json` (RFC 9457). The cause stays behind, in the log. */
-export interface Problem {
+export interface ProblemDetails {
   readonly type: string
   readonly title: string
   readonly status: number
@@ -43,7 +43,7 @@ export class ClockError extends S2Error {
 }
 
 /** What the caller may know of an error. Anything but an S2Error is `internal`, and its message stays inside. */
-export function toProblem(error: unknown, id?: string, status?: number): Problem {
+export function toProblem(error: unknown, id?: string, status?: number): ProblemDetails {
   const known = error instanceof S2Error ? error : null
   const code = known?.code ?? 'internal'
   const [usual, title] = KINDS[code]

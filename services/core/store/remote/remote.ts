@@ -1,17 +1,17 @@
 import type { AuditEntry } from '#fleet/audit.ts'
-import type { Beat, Pulses } from '#fleet/beat.ts'
+import type { Beat, ObservedBeats } from '#fleet/beat.ts'
 import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
 import type { AgentVerdict } from '#fleet/liveness.ts'
-import type { Draft, Mark, Message, StoredMessage } from '#fleet/message.ts'
+import type { Mark, Message, MessageDraft, StoredMessage } from '#fleet/message.ts'
 import { conversationOf, type SessionId, sideOf } from '#fleet/session.ts'
 import type { Move, NewTask, Report, Task } from '#fleet/task.ts'
-import { Hints } from '../hint-channel.ts'
-import type { Evidence, Store, StoreParts, TaskFilter } from '../store.ts'
-import type { Box } from './mail-buffer.ts'
-import { Courier, type Key } from './http-client.ts'
-import { Link } from './websocket-link.ts'
+import { HintChannel } from '../hint-channel.ts'
+import type { LateReport, Store, StoreParts, TaskFilter } from '../store.ts'
+import { HttpClient, type Key } from './http-client.ts'
+import type { MailBuffer } from './mail-buffer.ts'
+import { WebSocketLink } from './websocket-link.ts'
 import { type Frozen, type Input, type Output, VERBS, type VerbName } from './wire-schema.ts'
 
 /** The tokens at hand. Looked up at every call, so that a changed one is taken over at once. */
@@ -54,8 +54,8 @@ export function openRemoteStore(
 ): RemoteStore {
   const { callMs = 10_000, probeMs = 5_000, pollMs = { first: 2_000, most: 30_000 } } = options
   if (url.startsWith('unix:')) {
-    const courier = new Courier({ socketPath: url.slice('unix:'.length) }, parts, callMs)
-    return new Remote(courier, null, new Hints(), parts, pollMs)
+    const courier = new HttpClient({ socketPath: url.slice('unix:'.length) }, parts, callMs)
+    return new Remote(courier, null, new HintChannel(), parts, pollMs)
   }
   const origin = originOf(url)
   if (keyring === null) {
@@ -64,9 +64,9 @@ export function openRemoteStore(
     })
   }
   const authority = (): string | undefined => keyring.authority?.()
-  const courier = new Courier({ origin, authority }, parts, callMs)
-  const hints = new Hints()
-  const link = new Link(origin, authority, probeMs, {
+  const courier = new HttpClient({ origin, authority }, parts, callMs)
+  const hints = new HintChannel()
+  const link = new WebSocketLink(origin, authority, probeMs, {
     ...parts,
     token: (session) => keyring.token(session),
     onCredential: (session) => hints.give([conversationOf(session)]),
@@ -85,18 +85,18 @@ function originOf(url: string): URL {
 }
 
 class Remote implements RemoteStore {
-  readonly #courier: Courier
+  readonly #courier: HttpClient
   /** Null: administration. */
-  readonly #host: { readonly link: Link; readonly keyring: Keyring } | null
-  readonly #hints: Hints
+  readonly #host: { readonly link: WebSocketLink; readonly keyring: Keyring } | null
+  readonly #hints: HintChannel
   readonly #parts: StoreParts
   readonly #pollMs: { readonly first: number; readonly most: number }
   readonly #closed = new AbortController()
 
   constructor(
-    courier: Courier,
-    host: { readonly link: Link; readonly keyring: Keyring } | null,
-    hints: Hints,
+    courier: HttpClient,
+    host: { readonly link: WebSocketLink; readonly keyring: Keyring } | null,
+    hints: HintChannel,
     parts: StoreParts,
     pollMs: { readonly first: number; readonly most: number },
   ) {
@@ -153,7 +153,7 @@ class Remote implements RemoteStore {
     for await (const item of this.#courier.listen('credentialHints', () => ({}), signal)) yield item as string[]
   }
 
-  async send(from: SessionId, key: string, draft: Draft): Promise<Message> {
+  async send(from: SessionId, key: string, draft: MessageDraft): Promise<Message> {
     return await this.#ask('send', { from, key, draft }, from)
   }
 
@@ -235,7 +235,7 @@ class Remote implements RemoteStore {
     for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
   }
 
-  async pulses(after: number): Promise<Pulses> {
+  async pulses(after: number): Promise<ObservedBeats> {
     return await this.#ask('pulses', { after })
   }
 
@@ -267,7 +267,7 @@ class Remote implements RemoteStore {
     return await this.#ask('move', { move })
   }
 
-  async evidence(task: string): Promise<Evidence[]> {
+  async evidence(task: string): Promise<LateReport[]> {
     return await this.#ask('evidence', { task })
   }
 
@@ -325,7 +325,7 @@ class Remote implements RemoteStore {
    * Asks for mail where no socket brings it, after a pause. The socket ends both the pause and the waiting for an answer: what it
    * has brought must not lie behind a request that may take long. Answers whether there was something.
    */
-  async #poll(reader: SessionId, box: Box, pauseMs: number, signal: AbortSignal): Promise<boolean> {
+  async #poll(reader: SessionId, box: MailBuffer, pauseMs: number, signal: AbortSignal): Promise<boolean> {
     const over = new AbortController()
     const until = AbortSignal.any([signal, over.signal])
     const asked = this.#parts.clock
@@ -340,7 +340,7 @@ class Remote implements RemoteStore {
   }
 
   /** Waits until the socket brings this reader's mail, or the signal aborts. */
-  async #untilLinked(reader: SessionId, box: Box, signal: AbortSignal): Promise<null> {
+  async #untilLinked(reader: SessionId, box: MailBuffer, signal: AbortSignal): Promise<null> {
     while (!signal.aborted && !box.hasMail && this.#host?.link.isJoined(reader) !== true) await box.wait(signal)
     return null
   }

@@ -8,12 +8,12 @@ import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
-import { Box } from './mail-buffer.ts'
-import { adviceOnCertificate } from './server-trust.ts'
 import { BRIDGE_FRAMES, type BridgeFrame, CLOSE, type HostFrame, readFrame, TAKEN_EVERY } from './frames.ts'
+import { MailBuffer } from './mail-buffer.ts'
 import { fromProblem } from './problem-details.ts'
+import { adviceOnCertificate } from './server-trust.ts'
 
-export interface LinkParts {
+export interface WebSocketLinkParts {
   readonly clock: Clock
   readonly chance: Chance
   readonly log: Log
@@ -40,7 +40,7 @@ interface Seat {
   /** From where it asked for mail when it joined last. */
   after: number | null
   beats: boolean
-  readonly boxes: Set<Box>
+  readonly boxes: Set<MailBuffer>
   /** Messages handed over since the bridge was told so. */
   taken: number
   refusals: number
@@ -57,11 +57,11 @@ interface Pending {
  * The one WebSocket of a host: opened when it is first wanted, held open from then on. Each session sits on it by itself,
  * comes back with its cursor when the socket was lost, and moves to a new token without touching the others.
  */
-export class Link {
+export class WebSocketLink {
   readonly #url: URL
   readonly #authority: () => string | undefined
   readonly #probeMs: number
-  readonly #parts: LinkParts
+  readonly #parts: WebSocketLinkParts
   readonly #seats = new Map<SessionId, Seat>()
   readonly #pending = new Map<number, Pending>()
   readonly #closing = new AbortController()
@@ -81,7 +81,7 @@ export class Link {
   #caredAt: number
 
   /** `probeMs`: how long the link may be silent before it asks whether the bridge still answers. */
-  constructor(origin: URL, authority: () => string | undefined, probeMs: number, parts: LinkParts) {
+  constructor(origin: URL, authority: () => string | undefined, probeMs: number, parts: WebSocketLinkParts) {
     this.#url = new URL('/v1/socket', origin.href.replace(/^http/, 'ws'))
     this.#authority = authority
     this.#probeMs = probeMs
@@ -113,15 +113,15 @@ export class Link {
   }
 
   /** Opens a box that the session's mail is put into from a cursor on. */
-  open(session: SessionId, after: number): Box {
-    const box = new Box(after)
+  open(session: SessionId, after: number): MailBuffer {
+    const box = new MailBuffer(after)
     const seat = this.#seatOf(session)
     seat.boxes.add(box)
     this.#join(seat)
     return box
   }
 
-  close(session: SessionId, box: Box): void {
+  close(session: SessionId, box: MailBuffer): void {
     const seat = this.#seats.get(session)
     if (seat?.boxes.delete(box) !== true || seat.boxes.size > 0 || this.#closing.signal.aborted) return
     if (seat.beats) this.#join(seat)

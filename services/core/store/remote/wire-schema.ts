@@ -73,13 +73,13 @@ export function orNull<S extends TSchema>(schema: S) {
 }
 
 const Nothing = Type.Null()
-export const Count = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
+export const CountSchema = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
 const Whole = Type.Integer({ minimum: Number.MIN_SAFE_INTEGER, maximum: Number.MAX_SAFE_INTEGER })
 /** Milliseconds, or a time since 1970. */
 const Ms = Type.Number({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
 const Limit = Type.Integer({ minimum: 1, maximum: 10_000 })
 const Name = Type.String({ minLength: 1, maxLength: 200 })
-export const Session = Type.Unsafe<SessionId>(Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}/[ab]$' }))
+export const SessionSchema = Type.Unsafe<SessionId>(Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}/[ab]$' }))
 const ConversationId = Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$' })
 /** Whatever is wrong with it, the store says it better. */
 const Text = Type.String()
@@ -97,29 +97,29 @@ const Conversation = Type.Object(conversation)
 const Opened = Type.Object({ ...conversation, tokens: Type.Object({ a: Type.String(), b: Type.String() }) })
 
 const message = {
-  id: Count,
-  from: Session,
-  to: Session,
+  id: CountSchema,
+  from: SessionSchema,
+  to: SessionSchema,
   text: Type.String(),
   action: orNull(Type.String()),
   files: Type.Array(Type.String()),
   sentAt: Type.Number(),
 }
 const Message = Type.Object(message)
-export const StoredMessage = Type.Object({ ...message, delivery: oneOf(DELIVERY) })
+export const StoredMessageSchema = Type.Object({ ...message, delivery: oneOf(DELIVERY) })
 const Draft = closed({
   text: Type.String(),
   action: Type.Optional(orNull(Type.String())),
   files: Type.Optional(Type.Array(Type.String(), { maxItems: 10_000 })),
 })
-export const Mark = oneOf(['delivered', 'leased', 'acked'])
-export const MessageIds = Type.Array(Count, { maxItems: 10_000 })
+export const MarkSchema = oneOf(['delivered', 'leased', 'acked'])
+export const MessageIdsSchema = Type.Array(CountSchema, { maxItems: 10_000 })
 
-const beat = { session: Session, host: Name, incarnation: Name, seq: Count, work: Count }
-export const Beat = closed(beat)
+const beat = { session: SessionSchema, host: Name, incarnation: Name, seq: CountSchema, work: CountSchema }
+export const BeatSchema = closed(beat)
 const Pulses = Type.Object({
-  pulses: Type.Array(Type.Object({ ...beat, host: Type.String(), incarnation: Type.String(), version: Count })),
-  cursor: Count,
+  pulses: Type.Array(Type.Object({ ...beat, host: Type.String(), incarnation: Type.String(), version: CountSchema })),
+  cursor: CountSchema,
   tick: Type.String(),
 })
 
@@ -130,16 +130,16 @@ const Task = Type.Object({
   priority: oneOf(PRIORITIES),
   role: orNull(Type.String()),
   state: oneOf(TASK_STATES),
-  epoch: Count,
-  holder: orNull(Session),
-  originalAssignee: orNull(Session),
+  epoch: CountSchema,
+  holder: orNull(SessionSchema),
+  originalAssignee: orNull(SessionSchema),
   incarnation: orNull(Type.String()),
-  leaseSeq: Count,
-  moves: Count,
+  leaseSeq: CountSchema,
+  moves: CountSchema,
   progress: orNull(Type.String()),
   result: orNull(Type.Object({ exitCode: orNull(Whole), signal: orNull(Type.String()), tail: Type.String() })),
   deadline: orNull(Type.Number()),
-  createdBy: orNull(Session),
+  createdBy: orNull(SessionSchema),
   createdAt: Type.Number(),
   updatedAt: Type.Number(),
 })
@@ -148,23 +148,23 @@ const NewTask = closed({
   description: Type.String(),
   priority: oneOf(PRIORITIES),
   role: orNull(Name),
-  holder: orNull(Session),
+  holder: orNull(SessionSchema),
   deadline: orNull(Ms),
-  createdBy: orNull(Session),
+  createdBy: orNull(SessionSchema),
 })
 const Report = closed({
   task: Text,
-  epoch: Count,
+  epoch: CountSchema,
   state: oneOf(['in_progress', 'completed', 'failed']),
   progress: orNull(Type.String()),
   result: orNull(closed(result)),
 })
-const Move = closed({ task: Text, epoch: Count, to: orNull(Session), reason: oneOf(MOVE_REASONS) })
+const Move = closed({ task: Text, epoch: CountSchema, to: orNull(SessionSchema), reason: oneOf(MOVE_REASONS) })
 const Evidence = Type.Object({
-  holder: Session,
+  holder: SessionSchema,
   report: Type.Object({
     task: Type.String(),
-    epoch: Count,
+    epoch: CountSchema,
     state: oneOf(['in_progress', 'completed', 'failed']),
     progress: orNull(Type.String()),
     result: orNull(Type.Object(result)),
@@ -173,7 +173,7 @@ const Evidence = Type.Object({
 })
 
 const incident = {
-  id: Count,
+  id: CountSchema,
   cause: Type.String({ maxLength: 1000 }),
   kind: oneOf(INCIDENT_KINDS),
   agent: orNull(Type.String({ maxLength: 1000 })),
@@ -188,11 +188,11 @@ const NewIncident = closed({
   agent: incident.agent,
   summary: incident.summary,
 })
-const alert = { event: oneOf(['opened', 'closed']), channel: Type.String(), attempts: Count }
+const alert = { event: oneOf(['opened', 'closed']), channel: Type.String(), attempts: CountSchema }
 const Alert = Type.Object({ incident: Incident, ...alert })
 const verdict = { agent: Name, verdict: oneOf(VERDICTS), since: Type.Number(), host: orNull(Type.String()) }
 const AuditEntry = Type.Object({
-  seq: Count,
+  seq: CountSchema,
   at: Type.Number(),
   actor: Type.String(),
   action: Type.String(),
@@ -218,12 +218,12 @@ export const VERBS = {
     await store.endConversation(id)
     return null
   }),
-  tokens: verb(['admin', 'reads'], { session: Session }, Type.Array(Type.String()), (store, { session }) =>
+  tokens: verb(['admin', 'reads'], { session: SessionSchema }, Type.Array(Type.String()), (store, { session }) =>
     store.tokens(session),
   ),
   rotateToken: verb(
     ['admin', 'once'],
-    { session: Session, overlapMs: Ms },
+    { session: SessionSchema, overlapMs: Ms },
     Type.String(),
     (store, { session, overlapMs }) => store.rotateToken(session, overlapMs),
   ),
@@ -239,21 +239,21 @@ export const VERBS = {
 
   send: verb(
     ['session', 'repeats'],
-    { from: Session, key: Text, draft: Draft },
+    { from: SessionSchema, key: Text, draft: Draft },
     Message,
     (store, { from, key, draft }) => store.send(from, key, draft),
     ({ from }, session) => from === session,
   ),
   unacked: verb(
     ['session', 'reads'],
-    { reader: Session, after: Count, limit: Limit },
-    Type.Array(StoredMessage),
+    { reader: SessionSchema, after: CountSchema, limit: Limit },
+    Type.Array(StoredMessageSchema),
     (store, { reader, after, limit }) => store.unacked(reader, after, limit),
     ({ reader }, session) => reader === session,
   ),
   mark: verb(
     ['session', 'repeats'],
-    { reader: Session, ids: MessageIds, mark: Mark },
+    { reader: SessionSchema, ids: MessageIdsSchema, mark: MarkSchema },
     Nothing,
     async (store, { reader, ids, mark }) => {
       await store.mark(reader, ids, mark)
@@ -264,7 +264,7 @@ export const VERBS = {
 
   beat: verb(
     ['session', 'repeats'],
-    { beats: Type.Array(Beat, { maxItems: 10_000 }) },
+    { beats: Type.Array(BeatSchema, { maxItems: 10_000 }) },
     Nothing,
     async (store, { beats }) => {
       await store.beat(beats)
@@ -272,7 +272,7 @@ export const VERBS = {
     },
     ({ beats }, session) => beats.every((each) => each.session === session),
   ),
-  pulses: verb(['admin', 'reads'], { after: Count }, Pulses, (store, { after }) => store.pulses(after)),
+  pulses: verb(['admin', 'reads'], { after: CountSchema }, Pulses, (store, { after }) => store.pulses(after)),
 
   addTask: verb(['member', 'repeats'], { task: NewTask }, Task, (store, { task }) => store.addTask(task)),
   tasks: verb(
@@ -280,9 +280,9 @@ export const VERBS = {
     {
       filter: closed({
         open: Type.Optional(Type.Boolean()),
-        holder: Type.Optional(Session),
+        holder: Type.Optional(SessionSchema),
         state: Type.Optional(oneOf(TASK_STATES)),
-        limit: Type.Optional(Count),
+        limit: Type.Optional(CountSchema),
       }),
     },
     Type.Array(Task),
@@ -291,14 +291,14 @@ export const VERBS = {
   task: verb(['member', 'reads'], { id: Text }, Task, (store, { id }) => store.task(id)),
   leaseTask: verb(
     ['session', 'once'],
-    { holder: Session, incarnation: Name },
+    { holder: SessionSchema, incarnation: Name },
     orNull(Task),
     (store, { holder, incarnation }) => store.leaseTask(holder, incarnation),
     ({ holder }, session) => holder === session,
   ),
   report: verb(
     ['session', 'repeats'],
-    { holder: Session, report: Report },
+    { holder: SessionSchema, report: Report },
     Task,
     (store, { holder, report }) => store.report(holder, report),
     ({ holder }, session) => holder === session,
@@ -355,10 +355,15 @@ export const VERBS = {
     (store) => store.verdicts(),
   ),
   tend: verb(['admin', 'repeats'], {}, Type.Number(), (store) => store.tend()),
-  audit: verb(['admin', 'reads'], { after: Count, limit: Limit }, Type.Array(AuditEntry), (store, { after, limit }) =>
-    store.audit(after, limit),
+  audit: verb(
+    ['admin', 'reads'],
+    { after: CountSchema, limit: Limit },
+    Type.Array(AuditEntry),
+    (store, { after, limit }) => store.audit(after, limit),
   ),
-  prune: verb(['admin', 'repeats'], { olderThanMs: Ms }, Count, (store, { olderThanMs }) => store.prune(olderThanMs)),
+  prune: verb(['admin', 'repeats'], { olderThanMs: Ms }, CountSchema, (store, { olderThanMs }) =>
+    store.prune(olderThanMs),
+  ),
 } satisfies Record<string, Verb>
 
 export type VerbName = keyof typeof VERBS
@@ -370,8 +375,8 @@ export type Output<N extends VerbName> = Static<(typeof VERBS)[N]['output']>
  * caller listens. A cursor is the caller's; after a break it asks again from what it has.
  */
 export const STREAMS = {
-  mail: { input: closed({ reader: Session, after: Count }), item: StoredMessage },
-  traffic: { input: closed({ after: Count }), item: Type.Array(StoredMessage) },
+  mail: { input: closed({ reader: SessionSchema, after: CountSchema }), item: StoredMessageSchema },
+  traffic: { input: closed({ after: CountSchema }), item: Type.Array(StoredMessageSchema) },
   credentialHints: { input: closed({}), item: Type.Array(Type.String()) },
 } as const
 
@@ -392,7 +397,7 @@ export function checkOf(schema: TSchema): Validator {
 }
 
 /** What is wrong with a value, as a clause: where, and what was wanted there. */
-export function faultOf(schema: TSchema, value: unknown): string {
+export function schemaFaultOf(schema: TSchema, value: unknown): string {
   const [first] = checkOf(schema).Errors(value)[1]
   if (first === undefined) return 'is not what was wanted'
   const where = first.instancePath === '' ? 'it' : first.instancePath.slice(1).replaceAll('/', '.').slice(0, 100)

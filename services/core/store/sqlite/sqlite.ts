@@ -1,32 +1,47 @@
 import { chmodSync, statSync } from 'node:fs'
 import type { AuditEntry } from '#fleet/audit.ts'
-import type { Beat, Pulses } from '#fleet/beat.ts'
+import type { Beat, ObservedBeats } from '#fleet/beat.ts'
 import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
 import type { AgentVerdict } from '#fleet/liveness.ts'
-import { checkSend, cleanDraft, type Draft, type Mark, type Message, type StoredMessage } from '#fleet/message.ts'
+import {
+  checkSend,
+  cleanDraft,
+  type Mark,
+  type Message,
+  type MessageDraft,
+  type StoredMessage,
+} from '#fleet/message.ts'
 import { conversationOf, parseSession, type SessionId } from '#fleet/session.ts'
 import { checkTask, type Move, type NewTask, type Report, type Task } from '#fleet/task.ts'
-import { Hints } from '../hint-channel.ts'
-import type { Evidence, Store, StoreParts, TaskFilter } from '../store.ts'
-import { Bell } from './changes/doorbell.ts'
-import { readChain } from './tables/audit-chain.ts'
+import { HintChannel } from '../hint-channel.ts'
+import type { LateReport, Store, StoreParts, TaskFilter } from '../store.ts'
+import { watchCommits } from './changes/commit-watcher.ts'
+import { Doorbell } from './changes/doorbell.ts'
+import { MessageTail } from './changes/message-tail.ts'
+import { ReopeningReader } from './changes/reopening-reader.ts'
 import { Checkpoints } from './file/checkpoints.ts'
-import { Connection, patiently, prepare } from './file/connection.ts'
+import { prepare, SqliteConnection, waitingForLock } from './file/connection.ts'
+import {
+  type DatabasePath,
+  databasePathOf,
+  demandLocalDisk,
+  identify,
+  isSameFile,
+  logBytes,
+  makeDatabasePath,
+} from './file/database-path.ts'
+import { GroupCommit } from './file/group-commit.ts'
+import { inspectSchema, migrate } from './file/schema.ts'
 import { corrupt, refusalOf } from './file/sqlite-errors.ts'
-import { Foreign } from './python/python-agents.ts'
-import { Liveness } from './tables/liveness.ts'
-import { Lookout } from './changes/reopening-reader.ts'
-import type { Batch } from './tables/messages.ts'
-import { hearCommits } from './changes/commit-watcher.ts'
-import { Oddities } from './tables/malformed-rows.ts'
-import { demandLocalDisk, findPlace, identify, isSameFile, logBytes, type Place, placeOf } from './file/database-path.ts'
-import { birthmarkOf, furnish, type Rooms, type Source } from './tables/tables.ts'
-import { inspect, migrate } from './file/schema.ts'
-import { Tail } from './changes/message-tail.ts'
-import { nextTurn } from './file/yield.ts'
-import { Writer } from './file/group-commit.ts'
+import { yieldToEvents } from './file/yield.ts'
+import { PythonAgents } from './python/python-agents.ts'
+import { readChain } from './tables/audit-chain.ts'
+import { LivenessFile } from './tables/liveness.ts'
+import { MalformedRows } from './tables/malformed-rows.ts'
+import type { MessageBatch } from './tables/messages.ts'
+import { birthmarkOf, openTables, type Tables, type TablesSource } from './tables/tables.ts'
 
 /** How long a verb waits for a database that another process has locked, milliseconds. */
 const PATIENCE_MS = 5000
@@ -47,9 +62,9 @@ export async function openSqliteStore(
   parts: StoreParts,
   mode: 'write' | 'read' = 'write',
 ): Promise<Store> {
-  const oddities = new Oddities(parts.log)
+  const oddities = new MalformedRows(parts.log)
   if (mode === 'write') {
-    const place = await findPlace(path)
+    const place = await makeDatabasePath(path)
     const source = await openForWriting(place, parts, oddities)
     try {
       return new SqliteStore(place, parts, source, oddities, mode)
@@ -58,21 +73,25 @@ export async function openSqliteStore(
       throw refusalOf(error, place.path)
     }
   }
-  const place = await placeOf(path)
+  const place = await databasePathOf(path)
   if (identify(place.folder) !== null) demandLocalDisk(place)
-  const lookout = new Lookout(place.path, { clock: parts.clock, log: parts.log, oddities })
-  await patiently(() => lookout.look(), place.path, { ...parts, boundMs: PATIENCE_MS })
+  const lookout = new ReopeningReader(place.path, { clock: parts.clock, log: parts.log, oddities })
+  await waitingForLock(() => lookout.look(), place.path, { ...parts, boundMs: PATIENCE_MS })
   return new SqliteStore(place, parts, lookout, oddities, mode)
 }
 
-async function openForWriting({ path }: Place, parts: StoreParts, oddities: Oddities): Promise<Source> {
+async function openForWriting(
+  { path }: DatabasePath,
+  parts: StoreParts,
+  oddities: MalformedRows,
+): Promise<TablesSource> {
   const isNew = identify(path) === null
   if (isNew && logBytes(path) > 0) throw orphanedLog(path)
-  const retry = <T>(act: () => T): Promise<T> => patiently(act, path, { ...parts, boundMs: PATIENCE_MS })
-  const connection = await retry(() => new Connection(path, { create: true }))
+  const retry = <T>(act: () => T): Promise<T> => waitingForLock(act, path, { ...parts, boundMs: PATIENCE_MS })
+  const connection = await retry(() => new SqliteConnection(path, { create: true }))
   try {
     if (isNew) chmodSync(path, 0o600) // it holds tokens; its -wal and -shm take after it
-    await retry(() => inspect(connection, path))
+    await retry(() => inspectSchema(connection, path))
     const goesThrough = (what: string): void => parts.onLong?.(what, bytesOf(path) / SLOWEST)
     goesThrough('checking the database')
     await retry(() => demandSound(connection, path))
@@ -84,7 +103,7 @@ async function openForWriting({ path }: Place, parts: StoreParts, oddities: Oddi
   }
   const file = identify(path)
   if (file === null) throw replaced(path)
-  const rooms = furnish(connection, file, parts.clock, oddities)
+  const rooms = openTables(connection, file, parts.clock, oddities)
   return { current: () => rooms, demand: () => rooms, [Symbol.dispose]: () => connection[Symbol.dispose]() }
 }
 
@@ -105,32 +124,38 @@ function bytesOf(path: string): number {
   return (statSync(path, { throwIfNoEntry: false })?.size ?? 0) + logBytes(path)
 }
 
-function demandSound(connection: Connection, path: string): void {
+function demandSound(connection: SqliteConnection, path: string): void {
   const found = connection.pragma('quick_check(1)')
   if (found !== 'ok') throw corrupt(path, found)
 }
 
 class SqliteStore implements Store {
-  readonly #place: Place
+  readonly #place: DatabasePath
   readonly #parts: StoreParts
-  readonly #source: Source
-  readonly #tail: Tail
-  readonly #liveness: Liveness
+  readonly #source: TablesSource
+  readonly #tail: MessageTail
+  readonly #liveness: LivenessFile
   /** What only a store that writes has. */
   readonly #hand: Hand | null
   /** Of this process alone: those who listen for distant hosts do so in the bridge, and so is it asked. */
-  readonly #hints = new Hints()
+  readonly #hints = new HintChannel()
   readonly #closing = new AbortController()
 
-  constructor(place: Place, parts: StoreParts, source: Source, oddities: Oddities, mode: 'write' | 'read') {
+  constructor(
+    place: DatabasePath,
+    parts: StoreParts,
+    source: TablesSource,
+    oddities: MalformedRows,
+    mode: 'write' | 'read',
+  ) {
     this.#place = place
     this.#parts = parts
     this.#source = source
-    this.#tail = new Tail(
+    this.#tail = new MessageTail(
       () => (this.#closing.signal.aborted ? null : (source.current()?.connection ?? null)),
-      (tail) => hearCommits(place.path, { read: () => tail.read(), quiet: () => tail.isQuiet() }, parts),
+      (tail) => watchCommits(place.path, { read: () => tail.read(), quiet: () => tail.isQuiet() }, parts),
     )
-    this.#liveness = new Liveness(place.liveness, {
+    this.#liveness = new LivenessFile(place.liveness, {
       clock: parts.clock,
       chance: parts.chance,
       log: parts.log,
@@ -155,7 +180,7 @@ class SqliteStore implements Store {
   }
 
   async conversations(): Promise<Conversation[]> {
-    while (await this.#ask(({ conversations }) => conversations.sweep())) await nextTurn()
+    while (await this.#ask(({ conversations }) => conversations.sweep())) await yieldToEvents()
     return await this.#ask(({ conversations }) => conversations.live())
   }
 
@@ -199,7 +224,7 @@ class SqliteStore implements Store {
     return this.#hints.heard(signal)
   }
 
-  async send(from: SessionId, key: string, draft: Draft): Promise<Message> {
+  async send(from: SessionId, key: string, draft: MessageDraft): Promise<Message> {
     checkSend(from, key, draft)
     const clean = cleanDraft(draft)
     return this.#write(({ messages, tasks }) => {
@@ -217,7 +242,7 @@ class SqliteStore implements Store {
 
   async *mail(reader: SessionId, after: number, signal: AbortSignal): AsyncGenerator<StoredMessage> {
     parseSession(reader)
-    const question = ({ messages }: Rooms, cursor: number): Batch => messages.unacked(reader, cursor, BATCH)
+    const question = ({ messages }: Tables, cursor: number): MessageBatch => messages.unacked(reader, cursor, BATCH)
     for await (const batch of this.#follow(reader, after, signal, question)) {
       for (const message of batch) {
         if (signal.aborted) return
@@ -240,7 +265,7 @@ class SqliteStore implements Store {
     await this.#ask(() => this.#liveness.take(beats))
   }
 
-  pulses(after: number): Promise<Pulses> {
+  pulses(after: number): Promise<ObservedBeats> {
     return this.#liveness.pulses(after)
   }
 
@@ -277,7 +302,7 @@ class SqliteStore implements Store {
     return this.#write(({ tasks }) => tasks.move(move))
   }
 
-  evidence(task: string): Promise<Evidence[]> {
+  evidence(task: string): Promise<LateReport[]> {
     return this.#ask(({ tasks }) => tasks.evidence(task))
   }
 
@@ -344,15 +369,15 @@ class SqliteStore implements Store {
   }
 
   /** Puts a question to the database as it is now, waiting while it is locked. */
-  #ask<T>(question: (rooms: Rooms) => T): Promise<T> {
+  #ask<T>(question: (rooms: Tables) => T): Promise<T> {
     const act = (): T => {
       this.#demandOpen()
       return question(this.#source.demand())
     }
-    return patiently(act, this.#place.path, { ...this.#parts, boundMs: PATIENCE_MS })
+    return waitingForLock(act, this.#place.path, { ...this.#parts, boundMs: PATIENCE_MS })
   }
 
-  async #write<T>(verb: (rooms: Rooms) => T): Promise<T> {
+  async #write<T>(verb: (rooms: Tables) => T): Promise<T> {
     const { writer, rooms } = this.#demandHand()
     return writer.write(() => verb(rooms))
   }
@@ -374,7 +399,7 @@ class SqliteStore implements Store {
     reader: SessionId | 'all',
     after: number,
     signal: AbortSignal,
-    question: (rooms: Rooms, cursor: number) => Batch,
+    question: (rooms: Tables, cursor: number) => MessageBatch,
   ): AsyncGenerator<readonly StoredMessage[]> {
     if (signal.aborted || this.#closing.signal.aborted) return
     using ear = this.#tail.listen(reader)
@@ -387,7 +412,7 @@ class SqliteStore implements Store {
         for (let isMore = true; isMore && !signal.aborted; ) {
           if (this.#closing.signal.aborted) return
           if (this.#source.current() === null) break // rung again when there is a database
-          const batch: Batch = await this.#ask((rooms) => {
+          const batch: MessageBatch = await this.#ask((rooms) => {
             if (met?.rooms !== rooms) {
               const now: Met = { rooms, mark: birthmarkOf(rooms) }
               cursor = this.#resume(met, now, cursor)
@@ -398,7 +423,7 @@ class SqliteStore implements Store {
           cursor = batch.last
           isMore = batch.isFull
           if (batch.messages.length > 0 && !signal.aborted) yield batch.messages
-          if (isMore) await nextTurn() // a long history must not keep the event loop to itself
+          if (isMore) await yieldToEvents() // a long history must not keep the event loop to itself
         }
       }
     } finally {
@@ -419,35 +444,35 @@ class SqliteStore implements Store {
 
 /** The rooms that a listener met last. */
 interface Met {
-  readonly rooms: Rooms
+  readonly rooms: Tables
   readonly mark: string | null
 }
 
 /** What it takes to write. */
 interface Hand extends Disposable {
-  readonly rooms: Rooms
-  readonly writer: Writer
-  readonly bell: Bell
+  readonly rooms: Tables
+  readonly writer: GroupCommit
+  readonly bell: Doorbell
   readonly checkpoints: Checkpoints
-  readonly foreign: Foreign
+  readonly foreign: PythonAgents
 }
 
 function makeHand(
-  { path, bell: bellPath }: Place,
+  { path, bell: bellPath }: DatabasePath,
   parts: StoreParts,
-  rooms: Rooms,
-  tail: Tail,
-  liveness: Liveness,
-  oddities: Oddities,
+  rooms: Tables,
+  tail: MessageTail,
+  liveness: LivenessFile,
+  oddities: MalformedRows,
 ): Hand {
   const closing = new AbortController()
-  const bell = new Bell(bellPath, statSync(path).mode & 0o666)
+  const bell = new Doorbell(bellPath, statSync(path).mode & 0o666)
   const checkpoints = new Checkpoints(rooms.connection, path, {
     clock: parts.clock,
     signal: closing.signal,
     onError: (error) => parts.log.warn('the log of the database cannot be carried over', { path, error }),
   })
-  const writer = new Writer(rooms.connection, path, {
+  const writer = new GroupCommit(rooms.connection, path, {
     clock: parts.clock,
     chance: parts.chance,
     patienceMs: PATIENCE_MS,
@@ -465,7 +490,7 @@ function makeHand(
       parts.onBroken?.(error)
     },
   })
-  const foreign = new Foreign(rooms, writer, liveness, parts, oddities)
+  const foreign = new PythonAgents(rooms, writer, liveness, parts, oddities)
   return {
     rooms,
     writer,

@@ -1,9 +1,9 @@
 import { chmodSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, unlinkSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
+import { databasePathOf, identify } from '../file/database-path.ts'
 import { type CopyParts, copyDatabase, removeLeftDrafts, sync } from './copy-database.ts'
-import { identify, placeOf } from '../file/database-path.ts'
-import { type Proof, proveFile, proveWhole } from './integrity-check.ts'
+import { checkFile, checkPages, type IntegrityReport } from './integrity-check.ts'
 
 export interface BackupWish {
   /** The message database. */
@@ -28,7 +28,7 @@ export interface Backup {
 }
 
 export interface MadeBackup extends Backup {
-  readonly proof: Proof
+  readonly proof: IntegrityReport
   /** Paths of those that were not to be kept any longer. */
   readonly removed: readonly string[]
 }
@@ -42,7 +42,7 @@ const DRAFT = '.draft'
  * older ones are as they were then.
  */
 export async function makeBackup(wish: BackupWish, parts: CopyParts): Promise<MadeBackup> {
-  const { path: database, liveness } = await placeOf(wish.database)
+  const { path: database, liveness } = await databasePathOf(wish.database)
   if (identify(database) === null) {
     throw new S2Error('not_found', `there is no database ${database} to back up`, {
       next: 'name it in S2_STORE=sqlite:/path, or start the bridge that makes it',
@@ -52,8 +52,8 @@ export async function makeBackup(wish: BackupWish, parts: CopyParts): Promise<Ma
   const madeAt = parts.clock.wall()
   const path = join(folder, `${stemOf(database)}-${stampOf(madeAt)}.db`)
   const beats = wish.beats === 'too' && identify(liveness) !== null ? beatsBeside(path) : null
-  if (beats !== null) await copyAs(beats, liveness, proveWhole, parts)
-  const proof = await copyAs(path, database, proveFile, parts)
+  if (beats !== null) await copyAs(beats, liveness, checkPages, parts)
+  const proof = await copyAs(path, database, checkFile, parts)
   await sync(folder)
   const made = { path, madeAt, bytes: statSync(path).size, beats }
   return { ...made, proof, removed: await removeOld(wish, made, parts.clock.wall()) }

@@ -1,4 +1,4 @@
-import type { Connection } from '../file/connection.ts'
+import type { SqliteConnection } from '../file/connection.ts'
 import { fromPythonTime, pythonTime } from '../python/python-format.ts'
 
 /** What a database that is restored lacks of the one whose place it takes. */
@@ -25,7 +25,12 @@ const EPOCHS = 1_000
  * - Tokens and ends of conversations are those in force last: whoever had a new token goes on with it, and what was ended stays
  *   so. Where they are not known, conversations that lived at the time of the backup have the rest of their time from now.
  */
-export function carryOver(fresh: Connection, former: Connection | null, madeAt: number, now: number): Loss | null {
+export function carryOver(
+  fresh: SqliteConnection,
+  former: SqliteConnection | null,
+  madeAt: number,
+  now: number,
+): Loss | null {
   const isOurs = hasTable(fresh, 's2_tasks')
   if (former === null) {
     skipIds(fresh, (seq) => seq + GAP)
@@ -42,7 +47,7 @@ export function carryOver(fresh: Connection, former: Connection | null, madeAt: 
   return { ...loss, ...raiseEpochs(fresh, former) }
 }
 
-export function hasTable(connection: Connection, name: string): boolean {
+export function hasTable(connection: SqliteConnection, name: string): boolean {
   return connection.get("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?", name) !== undefined
 }
 
@@ -52,21 +57,21 @@ interface Sequence {
 }
 
 /** The last id that was given in each table that gives none twice. */
-function sequences(connection: Connection): Sequence[] {
+function sequences(connection: SqliteConnection): Sequence[] {
   return connection.all<Sequence>(
     `SELECT t.name, coalesce(s.seq, 0) AS seq FROM sqlite_schema t LEFT JOIN sqlite_sequence s ON s.name = t.name
       WHERE t.type = 'table' AND t.sql LIKE '%AUTOINCREMENT%'`,
   )
 }
 
-function skipIds(fresh: Connection, next: (seq: number, name: string) => number): void {
+function skipIds(fresh: SqliteConnection, next: (seq: number, name: string) => number): void {
   for (const { name, seq } of sequences(fresh)) {
     fresh.run('DELETE FROM sqlite_sequence WHERE name = ?', name)
     fresh.run('INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)', name, next(seq, name))
   }
 }
 
-function lossOf(fresh: Connection, former: Connection): Omit<Loss, 'tasks' | 'reopened'> {
+function lossOf(fresh: SqliteConnection, former: SqliteConnection): Omit<Loss, 'tasks' | 'reopened'> {
   const newest = sequences(fresh).find(({ name }) => name === 'messages')?.seq ?? 0
   const lost = former.get<{ count: number; first: number | null }>(
     'SELECT count(*) AS count, min(id) AS first FROM messages WHERE id > ?',
@@ -79,7 +84,7 @@ function lossOf(fresh: Connection, former: Connection): Omit<Loss, 'tasks' | 're
 }
 
 /** As texts, as they are: what a foreign writer wrote there is not ours to understand. */
-function takeOverConversations(fresh: Connection, former: Connection): void {
+function takeOverConversations(fresh: SqliteConnection, former: SqliteConnection): void {
   const rows = former.all<{ id: string; a: string; b: string; end: string }>(
     'SELECT id, session_a_token AS a, session_b_token AS b, expires_at AS end FROM conversations',
   )
@@ -94,7 +99,7 @@ function takeOverConversations(fresh: Connection, former: Connection): void {
   }
 }
 
-function takeOverFormerTokens(fresh: Connection, former: Connection): void {
+function takeOverFormerTokens(fresh: SqliteConnection, former: SqliteConnection): void {
   fresh.run('DELETE FROM s2_former_tokens')
   const rows = former.all<{ session: string; token: string; end: number }>(
     'SELECT session, token, ends_at AS end FROM s2_former_tokens',
@@ -104,7 +109,7 @@ function takeOverFormerTokens(fresh: Connection, former: Connection): void {
   }
 }
 
-function prolong(fresh: Connection, madeAt: number, now: number): void {
+function prolong(fresh: SqliteConnection, madeAt: number, now: number): void {
   for (const { id, end } of fresh.all<{ id: string; end: unknown }>(
     'SELECT id, expires_at AS end FROM conversations',
   )) {
@@ -125,11 +130,11 @@ interface Hold {
 const HOLD = 'SELECT id, state, epoch, holder, incarnation FROM s2_tasks'
 const OPEN = "state IN ('pending', 'assigned', 'accepted', 'in_progress')"
 
-function openTasks(connection: Connection): Hold[] {
+function openTasks(connection: SqliteConnection): Hold[] {
   return connection.all<Hold>(`${HOLD} WHERE ${OPEN}`)
 }
 
-function raiseEpochs(fresh: Connection, former: Connection): { tasks: number; reopened: number } {
+function raiseEpochs(fresh: SqliteConnection, former: SqliteConnection): { tasks: number; reopened: number } {
   const then = new Map(former.all<Hold>(HOLD).map((hold) => [hold.id, hold]))
   const isStillOpen = new Set(openTasks(former).map(({ id }) => id))
   let reopened = 0
@@ -147,7 +152,7 @@ function isSameHold(one: Hold, other: Hold): boolean {
   return one.epoch === other.epoch && one.holder === other.holder && one.incarnation === other.incarnation
 }
 
-function leaseAnew(fresh: Connection, id: string, epoch: number): void {
+function leaseAnew(fresh: SqliteConnection, id: string, epoch: number): void {
   fresh.run(
     `UPDATE s2_tasks SET epoch = ?, incarnation = NULL,
       state = CASE WHEN holder IS NULL THEN 'pending' ELSE 'assigned' END WHERE id = ?`,

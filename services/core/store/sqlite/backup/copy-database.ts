@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { S2Error } from '#fleet/errors.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
-import { Connection, patiently } from '../file/connection.ts'
+import { SqliteConnection, waitingForLock } from '../file/connection.ts'
 import { isFull, refusalOf, sqliteCode } from '../file/sqlite-errors.ts'
 
 export interface CopyParts {
@@ -26,7 +26,7 @@ const SPARED = 16 * 1024 * 1024
 export async function copyDatabase(from: string, to: string, parts: CopyParts): Promise<void> {
   const { clock, chance } = parts
   using source = openSource(from)
-  await patiently(() => source.beginReading(), from, { clock, chance, boundMs: PATIENCE_MS })
+  await waitingForLock(() => source.beginReading(), from, { clock, chance, boundMs: PATIENCE_MS })
   demandRoom(source, from, dirname(to), parts)
   const end = clock.now() + COPY_MAX_MS
   closeSync(openSync(to, 'wx', 0o600)) // made here, so that it never is anybody else's to read
@@ -35,16 +35,16 @@ export async function copyDatabase(from: string, to: string, parts: CopyParts): 
       if (clock.now() > end) throw tooSlow(from)
     })
     source.rollback()
-    using copy = new Connection(to, { create: false })
+    using copy = new SqliteConnection(to, { create: false })
     copy.pragma('journal_mode = DELETE') // one file, that can be read wherever it is put
   } catch (error) {
     throw copyRefusal(error, from, dirname(to))
   }
 }
 
-function openSource(path: string): Connection {
+function openSource(path: string): SqliteConnection {
   try {
-    return new Connection(path, { create: false })
+    return new SqliteConnection(path, { create: false })
   } catch (error) {
     throw refusalOf(error, path)
   }
@@ -73,7 +73,7 @@ export function roomIn(folder: string): number {
   return bavail * bsize
 }
 
-function demandRoom(source: Connection, path: string, folder: string, { roomIn }: CopyParts): void {
+function demandRoom(source: SqliteConnection, path: string, folder: string, { roomIn }: CopyParts): void {
   const bytes = Number(source.pragma('page_count')) * Number(source.pragma('page_size'))
   const room = roomIn(folder)
   if (bytes + SPARED <= room) return

@@ -1,17 +1,17 @@
 import { linkSync, renameSync, rmSync } from 'node:fs'
 import { S2Error } from '#fleet/errors.ts'
-import { Connection } from '../file/connection.ts'
-import { isBusy, isDamage, refusalOf } from '../file/sqlite-errors.ts'
-import { holdersOf } from '../file/lock-holders.ts'
+import { SqliteConnection } from '../file/connection.ts'
 import { identify } from '../file/database-path.ts'
+import { holdersOf } from '../file/lock-holders.ts'
+import { isBusy, isDamage, refusalOf } from '../file/sqlite-errors.ts'
 
 /**
  * A database that is taken out of use, so that another may take its place: nobody else has it open, and nobody can open it
  * until this is disposed. Where it is damaged past opening, nobody had it open when we looked.
  */
-export interface Retired extends Disposable {
+export interface ExclusiveDatabase extends Disposable {
   /** To read what it held; null where it is damaged. */
-  readonly connection: Connection | null
+  readonly connection: SqliteConnection | null
   /** Keeps it under another name, and removes what lies beside it from the way of its successor. */
   keepAs(path: string): void
   /** Removes it with what lies beside it. */
@@ -25,7 +25,7 @@ const BESIDE = ['-wal', '-shm', '-journal'] as const
  * Takes a database out of use; null where there is none, not even a log of one. Throws `unavailable`, naming who has it open,
  * and then nothing has changed.
  */
-export function retire(path: string): Retired | null {
+export function openExclusively(path: string): ExclusiveDatabase | null {
   if (['', ...BESIDE].every((suffix) => identify(path + suffix) === null)) return null
   const connection = identify(path) === null ? null : close(path)
   if (connection === null) demandUnheld(path)
@@ -52,10 +52,10 @@ export function retire(path: string): Retired | null {
  * moment before its name went to another finds no log to write to, and SQLite lets nobody write to a database without a log
  * whose name is another's by now. With a log he would write into his successor's. Null where it is damaged.
  */
-function close(path: string): Connection | null {
-  let connection: Connection | undefined
+function close(path: string): SqliteConnection | null {
+  let connection: SqliteConnection | undefined
   try {
-    connection = new Connection(path, { create: false })
+    connection = new SqliteConnection(path, { create: false })
     connection.pragma('locking_mode = EXCLUSIVE')
     if (connection.pragma('journal_mode = DELETE') !== 'delete') throw inUse(path)
     connection.exec('BEGIN EXCLUSIVE; COMMIT')

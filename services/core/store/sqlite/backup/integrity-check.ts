@@ -1,26 +1,26 @@
 import { statSync } from 'node:fs'
 import { S2Error } from '#fleet/errors.ts'
-import { type Head, proveChain } from '../tables/audit-chain.ts'
-import { Connection } from '../file/connection.ts'
-import { corrupt, refusalOf } from '../file/sqlite-errors.ts'
+import { SqliteConnection } from '../file/connection.ts'
 import { identify, logBytes } from '../file/database-path.ts'
-import { inspect, versionOf } from '../file/schema.ts'
+import { inspectSchema, versionOf } from '../file/schema.ts'
+import { corrupt, refusalOf } from '../file/sqlite-errors.ts'
+import { type ChainHead, proveChain } from '../tables/audit-chain.ts'
 
 /** What a message database shows of itself when it is gone through whole. */
-export interface Proof {
+export interface IntegrityReport {
   /** The number of its schema; 0 where it has only the Python bridge's tables. */
   readonly schema: number
   readonly rows: { readonly conversations: number; readonly messages: number; readonly tasks: number }
   /** The end of its audit chain; null where there is none. */
-  readonly head: Head | null
+  readonly head: ChainHead | null
 }
 
 /**
  * Goes through all of an open database: every page, every index, every entry of the audit chain. Throws `S2Error`: `invalid`
  * (no database of ours, or of a newer S2), `unavailable` (damaged, or altered).
  */
-export function prove(connection: Connection, path: string): Proof {
-  const contents = inspect(connection, path)
+export function checkIntegrity(connection: SqliteConnection, path: string): IntegrityReport {
+  const contents = inspectSchema(connection, path)
   if (contents === 'nothing') {
     throw new S2Error('invalid', `${path} holds nothing`, { next: 'name a file that `s2 backup list` shows' })
   }
@@ -40,19 +40,19 @@ export function prove(connection: Connection, path: string): Proof {
 }
 
 /** The same for a file that nobody has open: a backup. Reads only. */
-export function proveFile(path: string): Proof {
-  return proving(path, (connection) => prove(connection, path))
+export function checkFile(path: string): IntegrityReport {
+  return proving(path, (connection) => checkIntegrity(connection, path))
 }
 
 /** Only that every page and index of such a file is sound, whatever it holds. */
-export function proveWhole(path: string): void {
+export function checkPages(path: string): void {
   proving(path, (connection) => demandWhole(connection, path))
 }
 
-function proving<T>(path: string, proof: (connection: Connection) => T): T {
+function proving<T>(path: string, proof: (connection: SqliteConnection) => T): T {
   demandFinished(path)
   try {
-    using connection = new Connection(path, { create: false })
+    using connection = new SqliteConnection(path, { create: false })
     return proof(connection)
   } catch (error) {
     const { code, message } = refusalOf(error, path)
@@ -60,7 +60,7 @@ function proving<T>(path: string, proof: (connection: Connection) => T): T {
   }
 }
 
-function demandWhole(connection: Connection, path: string): void {
+function demandWhole(connection: SqliteConnection, path: string): void {
   const found = connection.pragma('integrity_check(1)')
   if (found !== 'ok') throw corrupt(path, found)
 }

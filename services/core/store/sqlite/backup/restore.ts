@@ -1,18 +1,18 @@
 import { chmodSync, chownSync, renameSync, rmSync, statSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
-import type { Act } from '#fleet/audit.ts'
+import type { AuditedAct } from '#fleet/audit.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
+import { prepare, SqliteConnection } from '../file/connection.ts'
+import { type DatabasePath, identify, isSameFile, makeDatabasePath } from '../file/database-path.ts'
+import { inspectSchema } from '../file/schema.ts'
+import { isDamage, refusalOf } from '../file/sqlite-errors.ts'
+import { AuditChainTable, headOf } from '../tables/audit-chain.ts'
 import { madeAtOf, stampOf } from './backup.ts'
 import { carryOver, hasTable, type Loss } from './carry-over.ts'
-import { Chain, headOf } from '../tables/audit-chain.ts'
-import { Connection, prepare } from '../file/connection.ts'
 import { type CopyParts, copyDatabase, removeLeftDrafts, sync } from './copy-database.ts'
-import { isDamage, refusalOf } from '../file/sqlite-errors.ts'
-import { findPlace, identify, isSameFile, type Place } from '../file/database-path.ts'
-import { demandFinished, type Proof, prove } from './integrity-check.ts'
-import { type Retired, retire } from './exclusive-open.ts'
-import { inspect } from '../file/schema.ts'
+import { type ExclusiveDatabase, openExclusively } from './exclusive-open.ts'
+import { checkIntegrity, demandFinished, type IntegrityReport } from './integrity-check.ts'
 
 export interface RestoreWish {
   /** The backup to go back to. */
@@ -27,7 +27,7 @@ export interface Restored {
   readonly kept: string | null
   /** What is gone; null where the former one was missing or damaged, so that nobody knows. */
   readonly loss: Loss | null
-  readonly proof: Proof
+  readonly proof: IntegrityReport
 }
 
 /**
@@ -36,7 +36,7 @@ export interface Restored {
  * changed, while anybody has the database open. Throws `S2Error`.
  */
 export async function restoreDatabase(wish: RestoreWish, parts: CopyParts): Promise<Restored> {
-  const place = await findPlace(wish.database)
+  const place = await makeDatabasePath(wish.database)
   demandFinished(wish.backup)
   if (isSameFile(identify(wish.backup), identify(place.path))) {
     throw new S2Error('invalid', `${wish.backup} is the database itself`, { next: 'name a backup: `s2 backup list`' })
@@ -56,10 +56,10 @@ export async function restoreDatabase(wish: RestoreWish, parts: CopyParts): Prom
   }
 }
 
-async function takePlace(draft: string, place: Place, wish: RestoreWish, clock: Clock): Promise<Restored> {
+async function takePlace(draft: string, place: DatabasePath, wish: RestoreWish, clock: Clock): Promise<Restored> {
   const { path, folder } = place
-  using former = retire(path)
-  using beats = retire(place.liveness)
+  using former = openExclusively(path)
+  using beats = openExclusively(place.liveness)
   const kept = former === null ? null : `${path}.replaced-${stampOf(clock.wall())}`
   const loss = makeFit(draft, former, wish, clock)
   const proof = proveDraft(draft, wish.backup)
@@ -73,10 +73,10 @@ async function takePlace(draft: string, place: Place, wish: RestoreWish, clock: 
   return { database: path, kept, loss, proof }
 }
 
-function proveDraft(draft: string, backup: string): Proof {
+function proveDraft(draft: string, backup: string): IntegrityReport {
   try {
-    using connection = new Connection(draft, { create: false })
-    return prove(connection, draft)
+    using connection = new SqliteConnection(draft, { create: false })
+    return checkIntegrity(connection, draft)
   } catch (error) {
     throw unfit(error, draft, backup)
   }
@@ -91,9 +91,9 @@ function unfit(error: unknown, draft: string, backup: string): S2Error {
 }
 
 /** Carries over what must not be forgotten, and puts on record that the past was brought back. */
-function makeFit(draft: string, former: Retired | null, { backup }: RestoreWish, clock: Clock): Loss | null {
-  using fresh = new Connection(draft, { create: false })
-  const carryFrom = (from: Connection | null): Loss | null =>
+function makeFit(draft: string, former: ExclusiveDatabase | null, { backup }: RestoreWish, clock: Clock): Loss | null {
+  using fresh = new SqliteConnection(draft, { create: false })
+  const carryFrom = (from: SqliteConnection | null): Loss | null =>
     fresh.transaction(() => {
       const now = Math.floor(clock.wall())
       const loss = carryOver(fresh, from, madeAtOf(backup) ?? now, now)
@@ -109,7 +109,10 @@ function makeFit(draft: string, former: Retired | null, { backup }: RestoreWish,
 }
 
 /** As if nothing could be read of a former database that turns out to be damaged on the way. */
-function carryPastDamage(former: Connection | null, carryFrom: (from: Connection | null) => Loss | null): Loss | null {
+function carryPastDamage(
+  former: SqliteConnection | null,
+  carryFrom: (from: SqliteConnection | null) => Loss | null,
+): Loss | null {
   try {
     return carryFrom(former)
   } catch (error) {
@@ -119,11 +122,11 @@ function carryPastDamage(former: Connection | null, carryFrom: (from: Connection
 }
 
 /** Null where it is damaged, holds nothing, or was written by a newer S2. Throws where it is something else's. */
-function readableOf(former: Retired | null): Connection | null {
+function readableOf(former: ExclusiveDatabase | null): SqliteConnection | null {
   const connection = former?.connection ?? null
   if (connection === null) return null
   try {
-    return inspect(connection, 'the database in its place') === 'nothing' ? null : connection
+    return inspectSchema(connection, 'the database in its place') === 'nothing' ? null : connection
   } catch (error) {
     if (isDamage(error) || hasTable(connection, 's2_migrations')) return null
     throw error
@@ -131,9 +134,18 @@ function readableOf(former: Retired | null): Connection | null {
 }
 
 /** The end of the chain that is given up is named in the one that goes on: both can be checked against each other. */
-function record(fresh: Connection, details: Act['details'], former: Connection | null, clock: Clock): void {
+function record(
+  fresh: SqliteConnection,
+  details: AuditedAct['details'],
+  former: SqliteConnection | null,
+  clock: Clock,
+): void {
   const replaced = former !== null && hasTable(former, 's2_audit') ? headOf(former) : null
-  new Chain(fresh, clock).append({ actor: 'admin', action: 'database_restored', details: { ...details, replaced } })
+  new AuditChainTable(fresh, clock).append({
+    actor: 'admin',
+    action: 'database_restored',
+    details: { ...details, replaced },
+  })
 }
 
 /** Belongs to whom the former one belonged to, or the folder does, and may be used by the same. */

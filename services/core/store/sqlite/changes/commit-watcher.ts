@@ -1,17 +1,17 @@
 import { basename, dirname } from 'node:path'
 import type { Clock } from '#runtime/clock.ts'
-import type { Log } from '#runtime/log.ts'
 import { type FolderWatch, type Means, watchFolder } from '#runtime/folder-watch.ts'
+import type { Log } from '#runtime/log.ts'
 
 /** What is called when something may have been committed. Both write nothing: whoever hears himself never rests. */
-export interface CommitEars {
+export interface CommitListener {
   /** Delivers all rows that are new and visible, and answers how many; with none it must cost next to nothing. */
   read(): number
   /** True when nobody writes just now, so that all that was committed can be read. */
   quiet(): boolean
 }
 
-export interface NewsParts {
+export interface CommitWatcherParts {
   readonly clock: Clock
   readonly log: Pick<Log, 'info' | 'warn'>
   /** The best means to hear of changes; inotify unless said. */
@@ -41,13 +41,13 @@ const RINGER_MS = 1_000
  * The database need not be there yet, and may be removed or replaced; `read` sees to the file that bears the name.
  * Errors of `read` are logged and do not end the hearing.
  */
-export function hearCommits(path: string, ears: CommitEars, parts: NewsParts): Disposable {
+export function watchCommits(path: string, ears: CommitListener, parts: CommitWatcherParts): Disposable {
   return new News(path, ears, parts)
 }
 
 class News implements Disposable {
-  readonly #ears: CommitEars
-  readonly #parts: NewsParts
+  readonly #ears: CommitListener
+  readonly #parts: CommitWatcherParts
   readonly #bell: string
   readonly #logs: ReadonlySet<string>
   readonly #watch: FolderWatch
@@ -60,7 +60,7 @@ class News implements Disposable {
   #foundAt = Number.NEGATIVE_INFINITY
   #complaint = ''
 
-  constructor(path: string, ears: CommitEars, parts: NewsParts) {
+  constructor(path: string, ears: CommitListener, parts: CommitWatcherParts) {
     const name = basename(path)
     this.#ears = ears
     this.#parts = parts

@@ -5,7 +5,7 @@ import { identify } from '../file/database-path.ts'
  * The doorbell: a file beside the database into which one byte is written after each commit. Watchers hear of that when all
  * is visible, while the log's own events come too early (its frames are written before they are published).
  */
-export class Bell implements Disposable {
+export class Doorbell implements Disposable {
   readonly #path: string
   readonly #mode: number
   #file: number

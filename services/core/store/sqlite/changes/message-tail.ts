@@ -1,6 +1,6 @@
 import type { SessionId } from '#fleet/session.ts'
 import { type Side, sessionId } from '#fleet/session.ts'
-import type { Connection } from '../file/connection.ts'
+import type { SqliteConnection } from '../file/connection.ts'
 import { isBusy } from '../file/sqlite-errors.ts'
 
 /** Rows looked at in one go; more wait for the next turn of the event loop. */
@@ -14,24 +14,24 @@ const GLANCE_MAX = 1000
  * here ask over one handle, to which nothing it has seen gets lost. A listener is among the ears, and rung, before it asks. So a
  * message was either seen before it came, and is in its first answer, or is found later, and rings it.
  */
-export class Tail implements Disposable {
-  readonly #connection: () => Connection | null
-  readonly #hear: (tail: Tail) => Disposable
-  readonly #ears = new Set<Ear>()
+export class MessageTail implements Disposable {
+  readonly #connection: () => SqliteConnection | null
+  readonly #hear: (tail: MessageTail) => Disposable
+  readonly #ears = new Set<TailListener>()
   #hearing: Disposable | undefined
-  #last: Connection | null = null
+  #last: SqliteConnection | null = null
   #position = 0
   #seen = ''
 
   /** `hear` begins to call `read` when something may have been committed, until it is disposed. */
-  constructor(connection: () => Connection | null, hear: (tail: Tail) => Disposable) {
+  constructor(connection: () => SqliteConnection | null, hear: (tail: MessageTail) => Disposable) {
     this.#connection = connection
     this.#hear = hear
   }
 
   /** Listens for messages to a reader, or for all of them. */
-  listen(reader: SessionId | 'all'): Ear {
-    const ear = new Ear(reader, () => this.#leave(ear))
+  listen(reader: SessionId | 'all'): TailListener {
+    const ear = new TailListener(reader, () => this.#leave(ear))
     this.#ears.add(ear)
     if (this.#hearing === undefined) {
       this.#seen = ''
@@ -81,7 +81,7 @@ export class Tail implements Disposable {
   }
 
   /** A database appears, or another one in its place: everybody looks for himself. */
-  #meet(connection: Connection | null): number {
+  #meet(connection: SqliteConnection | null): number {
     const newest = connection?.get<{ id: number | null }>('SELECT max(id) AS id FROM messages')?.id ?? 0
     this.#last = connection
     this.#position = newest
@@ -97,7 +97,7 @@ export class Tail implements Disposable {
     for (const ear of this.#ears) if (ear.reader === 'all' || readers.has(ear.reader)) ear.ring()
   }
 
-  #leave(ear: Ear): void {
+  #leave(ear: TailListener): void {
     this.#ears.delete(ear)
     if (this.#ears.size > 0) return
     this.#hearing?.[Symbol.dispose]()
@@ -106,7 +106,7 @@ export class Tail implements Disposable {
 }
 
 /** One who listens: rung when there may be something for him. */
-export class Ear implements Disposable {
+export class TailListener implements Disposable {
   readonly reader: SessionId | 'all'
   readonly #leave: () => void
   #isRung = true

@@ -1,12 +1,12 @@
 import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
-import { Connection, prepare } from '../file/connection.ts'
-import { isBusy, refusalOf } from '../file/sqlite-errors.ts'
-import type { Oddities } from '../tables/malformed-rows.ts'
+import { prepare, SqliteConnection } from '../file/connection.ts'
 import { identify, isSameFile } from '../file/database-path.ts'
-import { furnish, type Rooms, type Source } from '../tables/tables.ts'
-import { inspect, lendTables } from '../file/schema.ts'
+import { inspectSchema, lendTables } from '../file/schema.ts'
+import { isBusy, refusalOf } from '../file/sqlite-errors.ts'
+import type { MalformedRows } from '../tables/malformed-rows.ts'
+import { openTables, type Tables, type TablesSource } from '../tables/tables.ts'
 
 /** A file that cannot be used is tried again after so many milliseconds: somebody may have mended it in place. */
 const LOOK_AGAIN_MS = 1000
@@ -15,23 +15,23 @@ const LOOK_AGAIN_MS = 1000
  * A reader's view of a database that others make, replace and remove: whatever file bears the name now, once it holds
  * messages. Its handle may write, for without that right nobody shares the locks of a WAL database; it never does.
  */
-export class Lookout implements Source {
+export class ReopeningReader implements TablesSource {
   readonly #path: string
-  readonly #parts: { readonly clock: Clock; readonly log: Log; readonly oddities: Oddities }
-  #rooms: Rooms | null = null
+  readonly #parts: { readonly clock: Clock; readonly log: Log; readonly oddities: MalformedRows }
+  #rooms: Tables | null = null
   #isLent = false
   #refusal = ''
   #lookAgainAt = Number.NEGATIVE_INFINITY
   /** Rises with every table that is made in a database that has only the Python bridge's. */
   #schema: unknown = null
 
-  constructor(path: string, parts: { readonly clock: Clock; readonly log: Log; readonly oddities: Oddities }) {
+  constructor(path: string, parts: { readonly clock: Clock; readonly log: Log; readonly oddities: MalformedRows }) {
     this.#path = path
     this.#parts = parts
   }
 
   /** The database as it is now; null while there is none that can be read. Costs two microseconds when nothing changed. */
-  current(): Rooms | null {
+  current(): Tables | null {
     const file = identify(this.#path)
     if (this.#rooms !== null && isSameFile(file, this.#rooms.file) && !this.#hasOursNow(this.#rooms.connection)) {
       return this.#rooms
@@ -51,15 +51,15 @@ export class Lookout implements Source {
   look(): void {
     const file = identify(this.#path)
     if (file === null) return
-    const connection = new Connection(this.#path, { create: false })
+    const connection = new SqliteConnection(this.#path, { create: false })
     try {
-      const contents = inspect(connection, this.#path)
+      const contents = inspectSchema(connection, this.#path)
       // a file that was replaced meanwhile is for the next look
       if (contents !== 'nothing' && isSameFile(file, identify(this.#path))) {
         prepare(connection, 'FULL', 'leave')
         this.#isLent = contents === 'bridge'
         if (this.#isLent) lendTables(connection)
-        this.#rooms = furnish(connection, file, this.#parts.clock, this.#parts.oddities)
+        this.#rooms = openTables(connection, file, this.#parts.clock, this.#parts.oddities)
       }
     } finally {
       if (this.#rooms === null) connection[Symbol.dispose]()
@@ -67,7 +67,7 @@ export class Lookout implements Source {
   }
 
   /** The database, or `unavailable`. */
-  demand(): Rooms {
+  demand(): Tables {
     const rooms = this.current()
     if (rooms !== null) return rooms
     throw new S2Error('unavailable', `there is no database at ${this.#path} yet`, {
@@ -88,7 +88,7 @@ export class Lookout implements Source {
   }
 
   /** Whether a database that had only the Python bridge's tables has got ours. */
-  #hasOursNow(connection: Connection): boolean {
+  #hasOursNow(connection: SqliteConnection): boolean {
     if (!this.#isLent) return false
     try {
       const schema = connection.get<{ schema_version: number }>('PRAGMA main.schema_version')?.schema_version

@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs'
 import type { Clock } from '#runtime/clock.ts'
-import type { Connection } from './connection.ts'
+import type { SqliteConnection } from './connection.ts'
 import { isBusy } from './sqlite-errors.ts'
 
 /** How often the log is looked at while something is written, milliseconds. */
@@ -17,7 +17,7 @@ const TRIES_MAX = 50
  * small. Looks only after something was written: an idle store costs nothing.
  */
 export class Checkpoints {
-  readonly #connection: Connection
+  readonly #connection: SqliteConnection
   readonly #log: string
   readonly #clock: Clock
   readonly #signal: AbortSignal
@@ -25,7 +25,7 @@ export class Checkpoints {
   #isMinding = false
 
   constructor(
-    connection: Connection,
+    connection: SqliteConnection,
     path: string,
     parts: { readonly clock: Clock; readonly signal: AbortSignal; onError(error: unknown): void },
   ) {

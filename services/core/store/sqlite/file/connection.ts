@@ -20,7 +20,7 @@ const COPY_PAGES = 1000
  * One handle on a database file, with its statements kept ready. It never waits: a lock that another process holds
  * throws at once (`isBusy`), for a wait inside SQLite would stop the whole event loop.
  */
-export class Connection implements Disposable {
+export class SqliteConnection implements Disposable {
   readonly #database: Database.Database
   readonly #statements = new Map<string, Database.Statement<Value[]>>()
   /** Rows changed through this handle so far. */
@@ -167,7 +167,7 @@ export class Connection implements Disposable {
  * Makes a fresh handle ready for work: write-ahead log, durability, no memory map. The level is asserted after a read, for
  * in WAL mode this build of SQLite falls back to NORMAL at the first access unless it was told otherwise. `isBusy` may rise.
  */
-export function prepare(connection: Connection, durability: Durability, journal: 'make' | 'leave'): void {
+export function prepare(connection: SqliteConnection, durability: Durability, journal: 'make' | 'leave'): void {
   connection.pragma('foreign_keys = OFF') // as the Python bridge has it: its messages may outlive their conversation
   connection.pragma('mmap_size = 0')
   if (journal === 'make' && connection.pragma('journal_mode = WAL') !== 'wal') {
@@ -189,7 +189,7 @@ const CHECKPOINT_AT_LEAST = { FULL: 16_384, NORMAL: 1_000 } as const
 /** Waits of a caller whom a lock refused. */
 const BUSY_WAITS = { firstMs: 2, mostMs: 40 }
 
-export interface Patience {
+export interface LockWait {
   readonly clock: Clock
   readonly chance: Chance
   /** After so many milliseconds of a locked database the act is given up as `unavailable`. */
@@ -197,7 +197,7 @@ export interface Patience {
 }
 
 /** Repeats an act while another process holds the lock, leaving the event loop free between tries. */
-export async function patiently<T>(act: () => T, path: string, { clock, chance, boundMs }: Patience): Promise<T> {
+export async function waitingForLock<T>(act: () => T, path: string, { clock, chance, boundMs }: LockWait): Promise<T> {
   const start = clock.now()
   for (let attempt = 0; ; attempt += 1) {
     try {

@@ -7,7 +7,7 @@ import { S2Error } from '#fleet/errors.ts'
  * Where a database lies. Only stat calls look at it: opening and closing the file by the file system API would drop the
  * locks that SQLite holds on it in this process (sqlite.org/howtocorrupt.html, 2.2).
  */
-export interface Place {
+export interface DatabasePath {
   /** With symbolic links resolved, so that all who mean this file use the same -wal, -shm and doorbell. */
   readonly path: string
   readonly folder: string
@@ -51,12 +51,12 @@ export function logBytes(path: string): number {
 }
 
 /** The place of a database that is to be written: its folder is made where it is missing, and all is fit for SQLite. */
-export async function findPlace(path: string): Promise<Place> {
+export async function makeDatabasePath(path: string): Promise<DatabasePath> {
   const folder = dirname(resolve(path))
   await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
     throw unwritable(folder, error)
   })
-  const place = await placeOf(path)
+  const place = await databasePathOf(path)
   demandLocalDisk(place)
   await access(place.folder, constants.R_OK | constants.W_OK | constants.X_OK).catch((error: unknown) => {
     throw unwritable(place.folder, error)
@@ -66,7 +66,7 @@ export async function findPlace(path: string): Promise<Place> {
 }
 
 /** The place as it is now, which may be empty. */
-export async function placeOf(path: string): Promise<Place> {
+export async function databasePathOf(path: string): Promise<DatabasePath> {
   const given = resolve(path)
   const real = await realpath(given).catch(async () => {
     const folder = await realpath(dirname(given)).catch(() => dirname(given))
@@ -105,7 +105,7 @@ const OTHER_DISKS: ReadonlyMap<number, string> = new Map([
   [0x4d44, 'vfat'],
 ])
 
-export function demandLocalDisk({ path, folder }: Place, typeOf: (folder: string) => number = diskType): void {
+export function demandLocalDisk({ path, folder }: DatabasePath, typeOf: (folder: string) => number = diskType): void {
   const type = typeOf(folder)
   if (LOCAL_DISKS.has(type)) return
   const name = OTHER_DISKS.get(type) ?? `file system 0x${type.toString(16)}`
@@ -118,7 +118,7 @@ function diskType(folder: string): number {
   return statfsSync(folder).type >>> 0
 }
 
-async function demandWritableFile({ path }: Place): Promise<void> {
+async function demandWritableFile({ path }: DatabasePath): Promise<void> {
   if (!existsSync(path)) return
   if (!statSync(path).isFile()) throw new S2Error('invalid', `${path} is not a file`, { next: 'name a file' })
   await access(path, constants.R_OK | constants.W_OK).catch((error: unknown) => {

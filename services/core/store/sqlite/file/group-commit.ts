@@ -1,11 +1,11 @@
 import { S2Error } from '#fleet/errors.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
-import type { Connection } from './connection.ts'
+import type { SqliteConnection } from './connection.ts'
 import { isBusy, isDamage, isFull, refusalOf } from './sqlite-errors.ts'
-import { nextTurn } from './yield.ts'
+import { yieldToEvents } from './yield.ts'
 
-export interface WriterParts {
+export interface GroupCommitParts {
   readonly clock: Clock
   readonly chance: Chance
   /** How long a verb waits for a locked database before it is refused as `unavailable`, milliseconds. */
@@ -45,10 +45,10 @@ const BUSY_WAITS = { firstMs: 2, mostMs: 40 }
  * `S2Error` before it wrote anything. It may run twice, so it has no effect but on the database. Answers and refusals are given
  * after the COMMIT, and mean that it holds.
  */
-export class Writer {
-  readonly #connection: Connection
+export class GroupCommit {
+  readonly #connection: SqliteConnection
   readonly #path: string
-  readonly #parts: WriterParts
+  readonly #parts: GroupCommitParts
   #queue: Job[] = []
   #working: Promise<void> | undefined
   #version: number | undefined
@@ -57,7 +57,7 @@ export class Writer {
   #broken: S2Error | undefined
   #closed: S2Error | undefined
 
-  constructor(connection: Connection, path: string, parts: WriterParts) {
+  constructor(connection: SqliteConnection, path: string, parts: GroupCommitParts) {
     this.#connection = connection
     this.#path = path
     this.#parts = parts
@@ -113,7 +113,7 @@ export class Writer {
   }
 
   async #rest(): Promise<void> {
-    do await nextTurn()
+    do await yieldToEvents()
     while (this.#parts.clock.now() < this.#restUntil)
   }
 

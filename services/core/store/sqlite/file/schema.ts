@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
-import type { Connection } from './connection.ts'
+import type { SqliteConnection } from './connection.ts'
 
 /** Beside this file; the bundler puts them beside the bundle. */
 const MIGRATIONS = new URL('../migrations', import.meta.url)
@@ -54,7 +54,7 @@ const SCRIPTS_TABLES: Readonly<Record<string, readonly string[]>> = {
 export type Contents = 'nothing' | 'bridge' | 'ours'
 
 /** Looks at what the database holds, and refuses (`invalid`) what S2 must not touch. Reads only. */
-export function inspect(connection: Connection, path: string): Contents {
+export function inspectSchema(connection: SqliteConnection, path: string): Contents {
   const tables = connection
     .all<{ name: string }>(
       "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
@@ -78,11 +78,11 @@ export function inspect(connection: Connection, path: string): Contents {
   return columns.has('conversations') && columns.has('messages') ? 'bridge' : 'nothing'
 }
 
-function columnsOf(connection: Connection, table: string): string[] {
+function columnsOf(connection: SqliteConnection, table: string): string[] {
   return connection.all<{ name: string }>('SELECT name FROM pragma_table_info(?)', table).map(({ name }) => name)
 }
 
-function demandKnownVersion(connection: Connection, path: string): void {
+function demandKnownVersion(connection: SqliteConnection, path: string): void {
   const known = readMigrations().at(-1)?.version ?? 0
   const found = versionOf(connection)
   if (found <= known) return
@@ -92,7 +92,7 @@ function demandKnownVersion(connection: Connection, path: string): void {
 }
 
 /** The schema's number; 0 where there is none of ours. */
-export function versionOf(connection: Connection): number {
+export function versionOf(connection: SqliteConnection): number {
   return connection.get<{ version: number | null }>('SELECT max(version) AS version FROM s2_migrations')?.version ?? 0
 }
 
@@ -118,9 +118,9 @@ function startAfresh(path: string): string {
  * while another process is at it. The Python bridge's tables are made where they are missing and never altered. `onStep` is
  * told of each step before it is taken: none can say anything while it runs.
  */
-export function migrate(connection: Connection, path: string, now: number, onStep: (name: string) => void): void {
+export function migrate(connection: SqliteConnection, path: string, now: number, onStep: (name: string) => void): void {
   connection.transaction(() => {
-    const found = inspect(connection, path) === 'ours' ? versionOf(connection) : 0
+    const found = inspectSchema(connection, path) === 'ours' ? versionOf(connection) : 0
     for (const { version, name, sql } of readMigrations()) {
       if (version <= found) continue
       onStep(name)
@@ -135,7 +135,7 @@ export function migrate(connection: Connection, path: string, now: number, onSte
  * Lends our tables, empty, to a reader of a database that has only the Python bridge's: in the handle's own temporary
  * store, so that every query works and nothing is written.
  */
-export function lendTables(connection: Connection): void {
+export function lendTables(connection: SqliteConnection): void {
   connection.pragma('temp_store = MEMORY')
   for (const { sql } of readMigrations()) {
     for (const [statement] of sql.matchAll(/^CREATE TABLE s2_[^;]*;/gm)) {

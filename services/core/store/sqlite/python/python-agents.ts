@@ -3,12 +3,12 @@ import { type Beat, FOREIGN_LIFE } from '#fleet/beat.ts'
 import type { Message } from '#fleet/message.ts'
 import { conversationOf, isConversationId, type SessionId, sessionId, sideOf } from '#fleet/session.ts'
 import type { StoreParts } from '../../store.ts'
+import type { GroupCommit } from '../file/group-commit.ts'
 import { isBusy, isDamage, isFull } from '../file/sqlite-errors.ts'
-import type { Heartbeat, Liveness } from '../tables/liveness.ts'
-import type { Oddities } from '../tables/malformed-rows.ts'
+import type { LivenessFile, PythonHeartbeat } from '../tables/liveness.ts'
+import type { MalformedRows } from '../tables/malformed-rows.ts'
+import type { Tables } from '../tables/tables.ts'
 import { pythonTime } from './python-format.ts'
-import type { Rooms } from '../tables/tables.ts'
-import type { Writer } from '../file/group-commit.ts'
 
 /** How often there is something to do here, milliseconds. */
 const ROUND_MS = 250
@@ -34,19 +34,19 @@ interface Shown {
  * Lives side by side with the Python bridge and its agents, who know nothing of S2: takes in the beats and the words about
  * tasks that they leave in the shared tables, and shows our beats there.
  */
-export class Foreign {
-  readonly #rooms: Rooms
-  readonly #writer: Writer
-  readonly #liveness: Liveness
+export class PythonAgents {
+  readonly #rooms: Tables
+  readonly #writer: GroupCommit
+  readonly #liveness: LivenessFile
   readonly #parts: StoreParts
-  readonly #oddities: Oddities
+  readonly #oddities: MalformedRows
   readonly #shown = new Map<SessionId, Shown>()
-  #heartbeats: Map<SessionId, Heartbeat> | undefined
+  #heartbeats: Map<SessionId, PythonHeartbeat> | undefined
   #seen = -1
   #heartbeatsAt = Number.NEGATIVE_INFINITY
   #forgotAt: number
 
-  constructor(rooms: Rooms, writer: Writer, liveness: Liveness, parts: StoreParts, oddities: Oddities) {
+  constructor(rooms: Tables, writer: GroupCommit, liveness: LivenessFile, parts: StoreParts, oddities: MalformedRows) {
     this.#rooms = rooms
     this.#writer = writer
     this.#liveness = liveness
@@ -75,7 +75,7 @@ export class Foreign {
   async #hear(): Promise<void> {
     this.#heartbeats ??= await this.#liveness.heartbeats()
     const known = this.#heartbeats
-    const news = new Map<SessionId, Heartbeat>()
+    const news = new Map<SessionId, PythonHeartbeat>()
     for (const [session, text] of this.#readStatus()) {
       const before = known.get(session)
       if (before?.text !== text) news.set(session, { text, seq: (before?.seq ?? 0) + 1 })
@@ -111,7 +111,7 @@ export class Foreign {
   /** Noted before it is shown, so that we never take our own echo for a beat. */
   async #show(now: number): Promise<void> {
     const text = pythonTime(this.#parts.clock.wall())
-    const fresh = new Map<SessionId, Heartbeat>()
+    const fresh = new Map<SessionId, PythonHeartbeat>()
     for (const { session, incarnation, seq } of this.#liveness.lives()) {
       const shown = this.#shown.get(session)
       const isNew = shown?.incarnation !== incarnation || shown.seq !== seq
@@ -127,7 +127,7 @@ export class Foreign {
     }
   }
 
-  #write(heartbeats: ReadonlyMap<SessionId, Heartbeat>): void {
+  #write(heartbeats: ReadonlyMap<SessionId, PythonHeartbeat>): void {
     for (const [session, { text }] of heartbeats) {
       this.#rooms.connection.run(
         'INSERT OR REPLACE INTO session_status (conversation_id, session_id, status, last_heartbeat) VALUES (?, ?, ?, ?)',
@@ -139,7 +139,7 @@ export class Foreign {
     }
   }
 
-  async #note(heartbeats: ReadonlyMap<SessionId, Heartbeat>): Promise<void> {
+  async #note(heartbeats: ReadonlyMap<SessionId, PythonHeartbeat>): Promise<void> {
     await this.#liveness.noteHeartbeats(heartbeats)
     for (const [session, heartbeat] of heartbeats) this.#heartbeats?.set(session, heartbeat)
   }

@@ -1,15 +1,15 @@
-import { type Act, AUDIT_ROOT, type AuditEntry, auditHash } from '#fleet/audit.ts'
+import { AUDIT_ROOT, type AuditEntry, type AuditedAct, auditHash } from '#fleet/audit.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
-import type { Connection } from '../file/connection.ts'
+import type { SqliteConnection } from '../file/connection.ts'
 
 /** How far the chain goes, and what its last entry is sealed with. */
-export interface Head {
+export interface ChainHead {
   readonly seq: number
   readonly hash: string
 }
 
-interface RawEntry extends Head {
+interface RawEntry extends ChainHead {
   readonly at: number
   readonly actor: string
   readonly action: string
@@ -20,12 +20,12 @@ interface RawEntry extends Head {
 const PAGE = 1000
 
 /** The audit chain in the database. Its head is read under the write lock, so that all processes append to one chain. */
-export class Chain {
-  readonly #connection: Connection
+export class AuditChainTable {
+  readonly #connection: SqliteConnection
   readonly #clock: Clock
-  #head: Head | undefined
+  #head: ChainHead | undefined
 
-  constructor(connection: Connection, clock: Clock) {
+  constructor(connection: SqliteConnection, clock: Clock) {
     this.#connection = connection
     this.#clock = clock
   }
@@ -36,7 +36,7 @@ export class Chain {
   }
 
   /** Appends one act, within the transaction that does it. */
-  append({ actor, action, details }: Act): void {
+  append({ actor, action, details }: AuditedAct): void {
     this.#head ??= headOf(this.#connection)
     const seq = this.#head.seq + 1
     const at = this.#clock.wall()
@@ -56,14 +56,14 @@ export class Chain {
 }
 
 /** The last entry as it stands, taken on trust. */
-export function headOf(connection: Connection): Head {
-  const last = connection.get<Head>('SELECT seq, hash FROM s2_audit ORDER BY seq DESC LIMIT 1')
+export function headOf(connection: SqliteConnection): ChainHead {
+  const last = connection.get<ChainHead>('SELECT seq, hash FROM s2_audit ORDER BY seq DESC LIMIT 1')
   return last ?? { seq: 0, hash: AUDIT_ROOT }
 }
 
 /** The last entry of the chain, once all of it is seen to hold; throws `unavailable` naming the first that does not. */
-export function proveChain(connection: Connection, path: string): Head {
-  let head: Head = { seq: 0, hash: AUDIT_ROOT }
+export function proveChain(connection: SqliteConnection, path: string): ChainHead {
+  let head: ChainHead = { seq: 0, hash: AUDIT_ROOT }
   for (;;) {
     const entries = connection.all<RawEntry>(
       'SELECT seq, at, actor, action, details, hash FROM s2_audit WHERE seq > ? ORDER BY seq LIMIT +?',
@@ -86,7 +86,7 @@ function broken(path: string, seq: number, how: string): S2Error {
 }
 
 /** Entries after one, oldest first. */
-export function readChain(connection: Connection, after: number, limit: number): AuditEntry[] {
+export function readChain(connection: SqliteConnection, after: number, limit: number): AuditEntry[] {
   return connection
     .all<AuditEntry & { details: string }>(
       'SELECT seq, at, actor, action, details, hash FROM s2_audit WHERE seq > ? ORDER BY seq LIMIT +?',

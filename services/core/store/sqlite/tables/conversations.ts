@@ -2,9 +2,9 @@ import type { Conversation, NewConversation, OpenedConversation } from '#fleet/c
 import { S2Error } from '#fleet/errors.ts'
 import { isConversationId, parseSession, type SessionId, type Side, sessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
-import type { Connection } from '../file/connection.ts'
-import type { Oddities } from './malformed-rows.ts'
+import type { SqliteConnection } from '../file/connection.ts'
 import { fromPythonTime, makeConversationId, makeToken, pythonTime } from '../python/python-format.ts'
+import type { MalformedRows } from './malformed-rows.ts'
 
 interface ConversationRow {
   readonly rowid: number
@@ -36,10 +36,10 @@ interface Sweep {
 }
 
 /** What conversations there are, by this database. */
-export class Conversations {
-  readonly #connection: Connection
+export class ConversationTable {
+  readonly #connection: SqliteConnection
   readonly #clock: Clock
-  readonly #oddities: Oddities
+  readonly #oddities: MalformedRows
   /** Those that had not ended when all were read, in the order of their rows. */
   #known = new Map<string, Conversation>()
   #rowid = 0
@@ -48,7 +48,7 @@ export class Conversations {
   #loadedAt = Number.NEGATIVE_INFINITY
   #sweep: Sweep | undefined
 
-  constructor(connection: Connection, clock: Clock, oddities: Oddities) {
+  constructor(connection: SqliteConnection, clock: Clock, oddities: MalformedRows) {
     this.#connection = connection
     this.#clock = clock
     this.#oddities = oddities

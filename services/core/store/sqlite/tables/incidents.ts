@@ -1,20 +1,20 @@
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
 import { redact } from '#fleet/redact.ts'
 import type { Clock } from '#runtime/clock.ts'
-import type { Chain } from './audit-chain.ts'
-import type { Connection } from '../file/connection.ts'
+import type { SqliteConnection } from '../file/connection.ts'
+import type { AuditChainTable } from './audit-chain.ts'
 
 type AlertRow = Incident & Pick<Alert, 'event' | 'channel' | 'attempts'>
 
 const COLUMNS = 'i.id, i.cause, i.kind, i.agent, i.summary, i.opened_at AS openedAt, i.closed_at AS closedAt'
 
 /** What went wrong, one row a cause, and what is still to be told of it, one row a channel. */
-export class Incidents {
-  readonly #connection: Connection
-  readonly #chain: Chain
+export class IncidentTable {
+  readonly #connection: SqliteConnection
+  readonly #chain: AuditChainTable
   readonly #clock: Clock
 
-  constructor(connection: Connection, chain: Chain, clock: Clock) {
+  constructor(connection: SqliteConnection, chain: AuditChainTable, clock: Clock) {
     this.#connection = connection
     this.#chain = chain
     this.#clock = clock

@@ -1,16 +1,16 @@
 import { randomBytes } from 'node:crypto'
 import { chmodSync, rmSync } from 'node:fs'
-import type { Beat, Pulse, Pulses } from '#fleet/beat.ts'
+import type { Beat, ObservedBeat, ObservedBeats } from '#fleet/beat.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { AgentVerdict } from '#fleet/liveness.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
-import { Connection, patiently, prepare } from '../file/connection.ts'
-import { isDamage, isFull, sqliteCode } from '../file/sqlite-errors.ts'
+import { prepare, SqliteConnection, waitingForLock } from '../file/connection.ts'
 import { type FileIdentity, identify, isSameFile } from '../file/database-path.ts'
 import { readSchema } from '../file/schema.ts'
-import { nextTurn } from '../file/yield.ts'
+import { isDamage, isFull, sqliteCode } from '../file/sqlite-errors.ts'
+import { yieldToEvents } from '../file/yield.ts'
 
 /** Raised with every change of liveness.sql: a file of another version is made anew. */
 const SCHEMA_VERSION = 1
@@ -31,7 +31,7 @@ interface Life {
 }
 
 /** What stands in the Python bridge's table for one session, and how many times a foreign writer has changed it. */
-export interface Heartbeat {
+export interface PythonHeartbeat {
   readonly text: string
   readonly seq: number
 }
@@ -54,7 +54,7 @@ export interface LivenessParts {
  * Beats and verdicts, in a file of their own beside the messages. Beats are taken into memory and written in groups; a
  * power loss may take the last second of them, which the next beats make good. The file may be deleted at any time.
  */
-export class Liveness implements AsyncDisposable {
+export class LivenessFile implements AsyncDisposable {
   readonly #path: string
   readonly #parts: LivenessParts
   readonly #lives = new Map<SessionId, Life>()
@@ -65,7 +65,7 @@ export class Liveness implements AsyncDisposable {
   #judged:
     | { readonly round: string; readonly words: Map<string, string>; readonly file: FileIdentity | null }
     | undefined
-  #connection: Connection | undefined
+  #connection: SqliteConnection | undefined
   #file: FileIdentity | null = null
   #flushing: Promise<void> | undefined
   #writing: Promise<void> = Promise.resolve()
@@ -123,7 +123,7 @@ export class Liveness implements AsyncDisposable {
         for (const life of lives) this.#dirty.add(life)
         throw error
       }
-      await nextTurn()
+      await yieldToEvents()
     }
   }
 
@@ -134,13 +134,13 @@ export class Liveness implements AsyncDisposable {
     await this.#write((connection) => connection.run('UPDATE collecting SET tick = ?', tick))
   }
 
-  async pulses(after: number): Promise<Pulses> {
+  async pulses(after: number): Promise<ObservedBeats> {
     if (this.#parts.mode === 'write') await this.flush()
-    const pulses: Pulse[] = []
+    const pulses: ObservedBeat[] = []
     let cursor = after
     for (;;) {
       const rows = await this.#read((connection) =>
-        connection.all<Pulse>(
+        connection.all<ObservedBeat>(
           'SELECT session, host, incarnation, seq, work, version FROM beats WHERE version > ? ORDER BY version LIMIT +?',
           cursor,
           BATCH,
@@ -150,7 +150,7 @@ export class Liveness implements AsyncDisposable {
       for (const row of rows) pulses.push(row)
       cursor = rows.at(-1)?.version ?? cursor
       if (rows.length < BATCH) break
-      await nextTurn()
+      await yieldToEvents()
     }
     const tick = await this.#read((connection) => connection.get<{ tick: string }>('SELECT tick FROM collecting'))
     return { pulses, cursor, tick: tick?.tick ?? '' }
@@ -170,7 +170,7 @@ export class Liveness implements AsyncDisposable {
     const isOurs = before !== undefined && before.round === last?.round && before.file === file
     for (const helping of helpings(isOurs ? changed : verdicts)) {
       await this.#write((connection) => putVerdicts(connection, helping))
-      await nextTurn()
+      await yieldToEvents()
     }
     const round = `${this.#collector}.${++this.#round}`
     const at = this.#parts.clock.wall()
@@ -196,14 +196,14 @@ export class Liveness implements AsyncDisposable {
   }
 
   /** What was last seen of, or written into, the Python bridge's table of heartbeats. */
-  async heartbeats(): Promise<Map<SessionId, Heartbeat>> {
+  async heartbeats(): Promise<Map<SessionId, PythonHeartbeat>> {
     const rows = await this.#read((connection) =>
-      connection.all<Heartbeat & { session: SessionId }>('SELECT session, text, seq FROM heartbeats'),
+      connection.all<PythonHeartbeat & { session: SessionId }>('SELECT session, text, seq FROM heartbeats'),
     )
     return new Map(rows?.map(({ session, text, seq }) => [session, { text, seq }]))
   }
 
-  async noteHeartbeats(heartbeats: ReadonlyMap<SessionId, Heartbeat>): Promise<void> {
+  async noteHeartbeats(heartbeats: ReadonlyMap<SessionId, PythonHeartbeat>): Promise<void> {
     await this.#write((connection) => {
       for (const [session, { text, seq }] of heartbeats) {
         connection.run('INSERT OR REPLACE INTO heartbeats (session, text, seq) VALUES (?, ?, ?)', session, text, seq)
@@ -254,7 +254,7 @@ export class Liveness implements AsyncDisposable {
     this.#isTroubled = true
   }
 
-  async #write<T>(act: (connection: Connection) => T): Promise<T> {
+  async #write<T>(act: (connection: SqliteConnection) => T): Promise<T> {
     return this.#patiently(() => {
       const connection = this.#open()
       return connection.transaction(() => act(connection))
@@ -262,7 +262,7 @@ export class Liveness implements AsyncDisposable {
   }
 
   /** null where there is no file of ours and none may be made. */
-  async #read<T>(act: (connection: Connection) => T): Promise<T | null> {
+  async #read<T>(act: (connection: SqliteConnection) => T): Promise<T | null> {
     return this.#patiently(() => {
       if (this.#parts.mode === 'read' && identify(this.#path) === null) return null
       const connection = this.#open()
@@ -275,26 +275,26 @@ export class Liveness implements AsyncDisposable {
   async #patiently<T>(act: () => T): Promise<T> {
     const patience = { ...this.#parts, boundMs: this.#parts.patienceMs }
     try {
-      return await patiently(act, this.#path, patience)
+      return await waitingForLock(act, this.#path, patience)
     } catch (error) {
       const cause = error instanceof Error ? error.cause : undefined
       const isPastUse = (isDamage(cause) && !isFull(cause)) || sqliteCode(cause) === 'SQLITE_ERROR'
       if (!isPastUse || this.#parts.mode === 'read') throw error
       this.#parts.log.warn('the file of beats is damaged; a new one is made', { path: this.#path, error })
       this.#discard()
-      return await patiently(act, this.#path, patience)
+      return await waitingForLock(act, this.#path, patience)
     }
   }
 
   /** The handle, opened anew when the file under it is not the one that others see. */
-  #open(): Connection {
+  #open(): SqliteConnection {
     if (this.#isClosed) throw new S2Error('unavailable', `the store of beats ${this.#path} is closed`)
     if (this.#connection !== undefined && isSameFile(this.#file, identify(this.#path))) return this.#connection
     this.#connection?.[Symbol.dispose]()
     this.#connection = undefined
     this.#judged = undefined
     const isNew = identify(this.#path) === null
-    const connection = new Connection(this.#path, { create: this.#parts.mode === 'write' })
+    const connection = new SqliteConnection(this.#path, { create: this.#parts.mode === 'write' })
     try {
       if (isNew) chmodSync(this.#path, this.#parts.fileMode())
       prepare(connection, 'NORMAL', this.#parts.mode === 'write' ? 'make' : 'leave')
@@ -332,7 +332,7 @@ async function note(verdicts: Iterable<AgentVerdict>, words: Map<string, string>
       changed.push(each)
     }
     count += 1
-    if (count % HELPING === 0) await nextTurn()
+    if (count % HELPING === 0) await yieldToEvents()
   }
   if (words.size === count) return { changed, gone: [] }
   const named = new Set(Array.from(verdicts, ({ agent }) => agent))
@@ -352,7 +352,7 @@ function* helpings<T>(things: Iterable<T>): Generator<T[]> {
   if (helping.length > 0) yield helping
 }
 
-function putVerdicts(connection: Connection, verdicts: readonly AgentVerdict[]): void {
+function putVerdicts(connection: SqliteConnection, verdicts: readonly AgentVerdict[]): void {
   for (const { agent, verdict, since, host } of verdicts) {
     connection.run(
       'INSERT OR REPLACE INTO verdicts (agent, verdict, since, host) VALUES (?, ?, ?, ?)',
@@ -365,7 +365,7 @@ function putVerdicts(connection: Connection, verdicts: readonly AgentVerdict[]):
 }
 
 /** Agents of whom a verdict stands there, and who are not named any more. */
-function unnamed(connection: Connection, words: ReadonlyMap<string, string>): string[] {
+function unnamed(connection: SqliteConnection, words: ReadonlyMap<string, string>): string[] {
   const all = connection.all<{ agent: string }>('SELECT agent FROM verdicts')
   return all.map(({ agent }) => agent).filter((agent) => !words.has(agent))
 }
@@ -378,7 +378,7 @@ function wordOf({ verdict, since, host }: AgentVerdict): string {
  * Versions begin at the microseconds of the wall clock, so that in a file that was made anew they lie beyond all that
  * observers have seen of the one before.
  */
-function makeSchema(connection: Connection, wall: number): void {
+function makeSchema(connection: SqliteConnection, wall: number): void {
   if (connection.pragma('user_version') === SCHEMA_VERSION) return
   connection.transaction(() => {
     if (connection.pragma('user_version') === SCHEMA_VERSION) return
@@ -390,7 +390,7 @@ function makeSchema(connection: Connection, wall: number): void {
   })
 }
 
-function putBeats(connection: Connection, lives: readonly Readonly<Life>[]): void {
+function putBeats(connection: SqliteConnection, lives: readonly Readonly<Life>[]): void {
   let version = connection.get<{ version: number }>('SELECT version FROM collecting')?.version ?? 0
   for (const { session, host, incarnation, seq, work } of lives) {
     version += connection.run(

@@ -4,7 +4,7 @@ import type { Log } from '#runtime/log.ts'
 const TOLD_MAX = 1000
 
 /** Tells, once for each row, what foreign writers left in the shared tables that makes no sense to us. */
-export class Oddities {
+export class MalformedRows {
   readonly #log: Log
   readonly #told = new Set<string>()
 

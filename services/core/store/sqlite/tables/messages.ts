@@ -1,13 +1,13 @@
 import { hash } from 'node:crypto'
 import { S2Error } from '#fleet/errors.ts'
-import type { Draft, Mark, Message, StoredMessage } from '#fleet/message.ts'
+import type { Mark, Message, MessageDraft, StoredMessage } from '#fleet/message.ts'
 import { isConversationId, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
-import type { Chain } from './audit-chain.ts'
-import type { Connection, Value } from '../file/connection.ts'
-import type { Conversations } from './conversations.ts'
-import type { Oddities } from './malformed-rows.ts'
+import type { SqliteConnection, Value } from '../file/connection.ts'
 import { fromPythonMetadata, fromPythonTime, pythonMetadata, pythonTime } from '../python/python-format.ts'
+import type { AuditChainTable } from './audit-chain.ts'
+import type { ConversationTable } from './conversations.ts'
+import type { MalformedRows } from './malformed-rows.ts'
 
 interface MessageRow {
   readonly id: number
@@ -26,21 +26,27 @@ const SELECT = `
   FROM messages m LEFT JOIN s2_deliveries d ON d.message = m.id`
 
 /** Rows of one reading, and the id to go on from: rows that make no sense are left out of the one, not of the other. */
-export interface Batch {
+export interface MessageBatch {
   readonly messages: readonly StoredMessage[]
   readonly last: number
   readonly isFull: boolean
 }
 
 /** What sessions send to each other, in the table that they share with the Python bridge. */
-export class Messages {
-  readonly #connection: Connection
-  readonly #conversations: Conversations
-  readonly #chain: Chain
+export class MessageTable {
+  readonly #connection: SqliteConnection
+  readonly #conversations: ConversationTable
+  readonly #chain: AuditChainTable
   readonly #clock: Clock
-  readonly #oddities: Oddities
+  readonly #oddities: MalformedRows
 
-  constructor(connection: Connection, conversations: Conversations, chain: Chain, clock: Clock, oddities: Oddities) {
+  constructor(
+    connection: SqliteConnection,
+    conversations: ConversationTable,
+    chain: AuditChainTable,
+    clock: Clock,
+    oddities: MalformedRows,
+  ) {
     this.#connection = connection
     this.#conversations = conversations
     this.#chain = chain
@@ -49,7 +55,11 @@ export class Messages {
   }
 
   /** Keeps a clean draft under its key. Answers whether it is new. */
-  send(from: SessionId, key: string, draft: Required<Draft>): { readonly message: Message; readonly isNew: boolean } {
+  send(
+    from: SessionId,
+    key: string,
+    draft: Required<MessageDraft>,
+  ): { readonly message: Message; readonly isNew: boolean } {
     const print = fingerprint(draft)
     const earlier = this.#connection.get<{ draft: Uint8Array; message: number }>(
       'SELECT draft, message FROM s2_sends WHERE sender = ? AND key = ?',
@@ -71,7 +81,7 @@ export class Messages {
   }
 
   /** Writes a message to the partner of `from`, unasked. */
-  post(from: SessionId, { text, action = null, files = [] }: Draft): Message {
+  post(from: SessionId, { text, action = null, files = [] }: MessageDraft): Message {
     const { conversation, side } = parseSession(from)
     const to = partnerOf(from)
     const sentAt = this.#clock.wall()
@@ -118,7 +128,7 @@ export class Messages {
     return changed > 0
   }
 
-  unacked(reader: SessionId, after: number, limit: number): Batch {
+  unacked(reader: SessionId, after: number, limit: number): MessageBatch {
     const { conversation, side } = parseSession(reader)
     return this.#batch(
       `${SELECT} WHERE m.conversation_id = ? AND m.to_session = ? AND m.read = 0 AND m.id > ? ORDER BY m.id LIMIT +?`,
@@ -128,12 +138,12 @@ export class Messages {
     )
   }
 
-  all(after: number, limit: number): Batch {
+  all(after: number, limit: number): MessageBatch {
     return this.#batch(`${SELECT} WHERE m.id > ? ORDER BY m.id LIMIT +?`, [after], after, limit)
   }
 
   /** Of so many messages those whose text has a word; the rest is not even decoded. */
-  mentioning(word: string, after: number, limit: number): Batch {
+  mentioning(word: string, after: number, limit: number): MessageBatch {
     const window = 'SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT +?'
     const seen = this.#connection.get<{ last: number | null; count: number }>(
       `SELECT max(id) AS last, count(*) AS count FROM (${window})`,
@@ -162,7 +172,7 @@ export class Messages {
     return this.#connection.get<{ id: number | null }>('SELECT max(id) AS id FROM messages')?.id ?? 0
   }
 
-  #batch(sql: string, values: readonly Value[], after: number, limit: number): Batch {
+  #batch(sql: string, values: readonly Value[], after: number, limit: number): MessageBatch {
     const rows = this.#connection.all<MessageRow>(sql, ...values, limit)
     const messages: StoredMessage[] = []
     for (const row of rows) {
@@ -176,7 +186,7 @@ export class Messages {
   #repeated(
     from: SessionId,
     key: string,
-    draft: Required<Draft>,
+    draft: Required<MessageDraft>,
     print: Uint8Array,
     earlier: { readonly draft: Uint8Array; readonly message: number },
   ): Message {
@@ -200,7 +210,7 @@ const ADVANCE = {
     ON CONFLICT (message) DO UPDATE SET state = 'leased' WHERE state <> 'leased'`,
 } as const
 
-function fingerprint({ text, action, files }: Required<Draft>): Uint8Array {
+function fingerprint({ text, action, files }: Required<MessageDraft>): Uint8Array {
   return hash('sha256', JSON.stringify([text, action, files]), 'buffer')
 }
 

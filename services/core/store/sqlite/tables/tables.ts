@@ -1,48 +1,53 @@
 import type { Clock } from '#runtime/clock.ts'
-import { Chain } from './audit-chain.ts'
-import type { Connection } from '../file/connection.ts'
-import { Conversations } from './conversations.ts'
-import { Incidents } from './incidents.ts'
-import { Messages } from './messages.ts'
-import type { Oddities } from './malformed-rows.ts'
+import type { SqliteConnection } from '../file/connection.ts'
 import type { FileIdentity } from '../file/database-path.ts'
-import { Tasks } from './tasks.ts'
+import { AuditChainTable } from './audit-chain.ts'
+import { ConversationTable } from './conversations.ts'
+import { IncidentTable } from './incidents.ts'
+import type { MalformedRows } from './malformed-rows.ts'
+import { MessageTable } from './messages.ts'
+import { TaskTable } from './tasks.ts'
 
 /** What the tables of one database file hold, by matter, all over one handle. */
-export interface Rooms {
+export interface Tables {
   readonly file: FileIdentity
-  readonly connection: Connection
-  readonly chain: Chain
-  readonly conversations: Conversations
-  readonly messages: Messages
-  readonly tasks: Tasks
-  readonly incidents: Incidents
+  readonly connection: SqliteConnection
+  readonly chain: AuditChainTable
+  readonly conversations: ConversationTable
+  readonly messages: MessageTable
+  readonly tasks: TaskTable
+  readonly incidents: IncidentTable
 }
 
 /** Where rooms come from: the one database that is written, or whichever a reader finds. */
-export interface Source extends Disposable {
+export interface TablesSource extends Disposable {
   /** The rooms as they are now; null while there is no database. */
-  current(): Rooms | null
+  current(): Tables | null
   /** The rooms, or `unavailable`. */
-  demand(): Rooms
+  demand(): Tables
 }
 
-export function furnish(connection: Connection, file: FileIdentity, given: Clock, oddities: Oddities): Rooms {
+export function openTables(
+  connection: SqliteConnection,
+  file: FileIdentity,
+  given: Clock,
+  oddities: MalformedRows,
+): Tables {
   const clock: Clock = {
     now: () => given.now(),
     wall: () => Math.floor(given.wall()),
     sleep: (ms, signal) => given.sleep(ms, signal),
   } // times are kept whole
-  const chain = new Chain(connection, clock)
-  const conversations = new Conversations(connection, clock, oddities)
-  const messages = new Messages(connection, conversations, chain, clock, oddities)
-  const tasks = new Tasks(connection, conversations, messages, chain, clock)
-  const incidents = new Incidents(connection, chain, clock)
+  const chain = new AuditChainTable(connection, clock)
+  const conversations = new ConversationTable(connection, clock, oddities)
+  const messages = new MessageTable(connection, conversations, chain, clock, oddities)
+  const tasks = new TaskTable(connection, conversations, messages, chain, clock)
+  const incidents = new IncidentTable(connection, chain, clock)
   return { file, connection, chain, conversations, messages, tasks, incidents }
 }
 
 /** What tells this database from every other, whatever file it lies in; null where S2 has not written to it. */
-export function birthmarkOf({ connection }: Rooms): string | null {
+export function birthmarkOf({ connection }: Tables): string | null {
   const row = connection.get<{ mark: string }>('SELECT hex(substr(token_key, 1, 8)) AS mark FROM s2_secrets')
   return row?.mark ?? null
 }

@@ -1,12 +1,14 @@
 import { S2Error } from '#fleet/errors.ts'
-import { type Addressed, readLetter, writeLetter } from '#fleet/task-messages.ts'
 import type { Message } from '#fleet/message.ts'
+import { conversationOf, parseSession, partnerOf, type SessionId } from '#fleet/session.ts'
+import type { Move, NewTask, Report, Task, TaskResult } from '#fleet/task.ts'
+import { type AddressedTaskMessage, readTaskMessage, writeTaskMessage } from '#fleet/task-messages.ts'
 import {
   applyCancel,
   applyLease,
-  applyLetter,
   applyMove,
   applyReport,
+  applyTaskMessage,
   beginForeignTask,
   beginTask,
   checkHolder,
@@ -15,16 +17,14 @@ import {
   nextToLease,
   type Refusal,
   type Step,
-  taskOfLetter,
+  taskOfMessage,
 } from '#fleet/task-ownership.ts'
-import { conversationOf, parseSession, partnerOf, type SessionId } from '#fleet/session.ts'
-import type { Move, NewTask, Report, Task, TaskResult } from '#fleet/task.ts'
 import type { Clock } from '#runtime/clock.ts'
-import type { Evidence, TaskFilter } from '../../store.ts'
-import type { Chain } from './audit-chain.ts'
-import type { Connection, Value } from '../file/connection.ts'
-import type { Conversations } from './conversations.ts'
-import type { Messages } from './messages.ts'
+import type { LateReport, TaskFilter } from '../../store.ts'
+import type { SqliteConnection, Value } from '../file/connection.ts'
+import type { AuditChainTable } from './audit-chain.ts'
+import type { ConversationTable } from './conversations.ts'
+import type { MessageTable } from './messages.ts'
 
 type TaskRow = Omit<Task, 'result'> & { readonly result: string | null }
 
@@ -38,14 +38,20 @@ const SELECT = `
 const IS_OPEN = "state IN ('pending', 'assigned', 'accepted', 'in_progress')"
 
 /** Tasks by the rules of `fleet/ownership.ts`: read, ruled, written, told and audited in the transaction of the caller. */
-export class Tasks {
-  readonly #connection: Connection
-  readonly #conversations: Conversations
-  readonly #messages: Messages
-  readonly #chain: Chain
+export class TaskTable {
+  readonly #connection: SqliteConnection
+  readonly #conversations: ConversationTable
+  readonly #messages: MessageTable
+  readonly #chain: AuditChainTable
   readonly #clock: Clock
 
-  constructor(connection: Connection, conversations: Conversations, messages: Messages, chain: Chain, clock: Clock) {
+  constructor(
+    connection: SqliteConnection,
+    conversations: ConversationTable,
+    messages: MessageTable,
+    chain: AuditChainTable,
+    clock: Clock,
+  ) {
     this.#connection = connection
     this.#conversations = conversations
     this.#messages = messages
@@ -120,7 +126,7 @@ export class Tasks {
     return true
   }
 
-  evidence(task: string): Evidence[] {
+  evidence(task: string): LateReport[] {
     return this.#connection
       .all<{ holder: SessionId; report: string; at: number }>(
         'SELECT holder, report, at FROM s2_evidence WHERE task = ? ORDER BY id',
@@ -131,14 +137,14 @@ export class Tasks {
 
   /** Takes in what a message says of tasks, if anything, once. */
   absorb({ id, from, text }: Message): void {
-    const letter = readLetter(text)
+    const letter = readTaskMessage(text)
     if (letter === null || this.#connection.run('INSERT OR IGNORE INTO s2_letters (message) VALUES (?)', id) === 0)
       return
     const now = this.#clock.wall()
     const known = this.find(letter.task)
-    const wanted = taskOfLetter(from, letter)
+    const wanted = taskOfMessage(from, letter)
     if (known === undefined && wanted !== null) this.#take(beginForeignTask(wanted, now), null)
-    const ruling = known === undefined ? null : applyLetter(known, from, letter, now)
+    const ruling = known === undefined ? null : applyTaskMessage(known, from, letter, now)
     if (ruling === null || known === undefined) return
     if (ruling.refusal === null) this.#take(ruling, known)
     else this.#keep(ruling)
@@ -189,9 +195,9 @@ export class Tasks {
   }
 
   /** Into a conversation that lives; others have no readers any more. */
-  #post({ to, letter }: Addressed): void {
+  #post({ to, letter }: AddressedTaskMessage): void {
     if (!this.#conversations.isLive(conversationOf(to))) return
-    const { id } = this.#messages.post(partnerOf(to), writeLetter(letter))
+    const { id } = this.#messages.post(partnerOf(to), writeTaskMessage(letter))
     this.#connection.run('INSERT INTO s2_letters (message) VALUES (?)', id)
   }
 

@@ -9,7 +9,7 @@ const HEARD_WITHIN_MS = 600_000
 const ROUND_MS = 60_000
 
 /** Keeps conversations from ending while their workers live: a worker that beats through this bridge is one that lives. */
-export class Renewals {
+export class RenewOnBeat {
   readonly #lifetimeMs: number
   readonly #parts: { readonly store: Store; readonly clock: Clock; readonly log: Log }
   readonly #heard = new Map<SessionId, number>()

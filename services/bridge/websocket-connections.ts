@@ -5,11 +5,11 @@ import { S2Error } from '#fleet/errors.ts'
 import { CLOSE } from '#store/remote/frames.ts'
 import { PROBLEM_TYPE, toProblem } from '#store/remote/problem-details.ts'
 import { SOCKET_PATH } from '#store/remote/wire-schema.ts'
-import { Connection, type ConnectionParts } from './websocket-connection.ts'
-import type { Hosts } from './host-header-check.ts'
+import type { HostHeaderCheck } from './host-header-check.ts'
+import { WebSocketConnection, type WebSocketConnectionParts } from './websocket-connection.ts'
 
-export interface SocketsParts extends ConnectionParts {
-  readonly hosts: Hosts
+export interface WebSocketConnectionsParts extends WebSocketConnectionParts {
+  readonly hosts: HostHeaderCheck
   readonly draining: AbortSignal
   /** Bytes of the largest frame. */
   readonly frameMax: number
@@ -20,13 +20,13 @@ const CONNECTIONS_MAX = 16_384
 const GOODBYE_MS = 1_000
 
 /** All hosts that hold a WebSocket to this bridge. */
-export class Sockets {
-  readonly #parts: SocketsParts
+export class WebSocketConnections {
+  readonly #parts: WebSocketConnectionsParts
   readonly #server: WebSocketServer
-  readonly #connections = new Set<Connection>()
+  readonly #connections = new Set<WebSocketConnection>()
   #emptied: PromiseWithResolvers<void> | null = null
 
-  constructor(parts: SocketsParts) {
+  constructor(parts: WebSocketConnectionsParts) {
     this.#parts = parts
     this.#server = new WebSocketServer({
       noServer: true,
@@ -57,7 +57,7 @@ export class Sockets {
       return
     }
     this.#server.handleUpgrade(request, wire, head, (ws) => {
-      const connection = new Connection(ws, wire, this.#parts)
+      const connection = new WebSocketConnection(ws, wire, this.#parts)
       this.#connections.add(connection)
       ws.on('close', () => {
         this.#connections.delete(connection)
@@ -114,7 +114,7 @@ export class Sockets {
   }
 
   #turnAway(request: IncomingMessage, wire: Duplex, error: unknown): void {
-    const id = this.#parts.refusals.note(error, 'socket', request.socket.remoteAddress ?? null)
+    const id = this.#parts.refusals.report(error, 'socket', request.socket.remoteAddress ?? null)
     const problem = toProblem(error, id)
     const text = JSON.stringify(problem)
     const lines = [
