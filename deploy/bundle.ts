@@ -10,13 +10,13 @@ import { build } from 'esbuild'
 import { bundling } from './bundling.ts'
 import { lockFolder } from './lock.ts'
 
-const MIGRATIONS = 'services/core/store/sqlite/migrations'
+const MIGRATIONS = 'services/core/store/sqlite/file/migrations'
 /** By then a program that was started has loaded what it needs. */
 const STARTING_MS = 2_000
 
-const services = ['bridge', 'keepalive', 'fs-watcher', 'cred-sync', 'watchdog']
+const programs = ['bridge', 'keepalive', 'fs-watcher', 'cred-sync', 'watchdog', 'worker', 'local']
 const entryPoints = {
-  ...Object.fromEntries(services.map((name) => [name, `services/${name}/main.ts`])),
+  ...Object.fromEntries(programs.map((name) => [name, `services/${name}/main.ts`])),
   s2: 'services/cli/main.ts',
 }
 
@@ -35,10 +35,10 @@ const { outputFiles } = await build({ ...bundling(entryPoints), outdir: 'dist', 
 mkdirSync(join(root, 'dist/migrations'), { recursive: true })
 const migrations = globSync('*.sql', { cwd: MIGRATIONS })
 for (const name of migrations) put(`dist/migrations/${name}`, readFileSync(`${MIGRATIONS}/${name}`))
-const programs = new Set(Object.keys(entryPoints).map((name) => `${name}.js`))
-for (const { path, contents } of outputFiles) if (!programs.has(basename(path))) put(path, contents)
+const entries = new Set(Object.keys(entryPoints).map((name) => `${name}.js`))
+for (const { path, contents } of outputFiles) if (!entries.has(basename(path))) put(path, contents)
 for (const { path, text } of outputFiles) {
-  if (!programs.has(basename(path))) continue
+  if (!entries.has(basename(path))) continue
   const isCommand = basename(path) === 's2.js'
   put(path, isCommand && !text.startsWith('#!') ? `#!/usr/bin/env node\n${text}` : text, isCommand ? 0o755 : 0o644)
 }

@@ -7,7 +7,7 @@ import { globSync, readFileSync } from 'node:fs'
 import { posix } from 'node:path'
 import { test } from 'node:test'
 
-const PROGRAMS = ['bridge', 'cli', 'cred-sync', 'fs-watcher', 'keepalive', 'watchdog']
+const PROGRAMS = ['bridge', 'cli', 'cred-sync', 'fs-watcher', 'keepalive', 'local', 'watchdog', 'worker']
 
 /** What a room may import of ours, besides its own files. Programs may import all of core. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
@@ -15,6 +15,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'core/runtime': [],
   'core/spool': ['core/fleet', 'core/runtime'],
   'core/store': ['core/fleet', 'core/runtime'],
+  // What programs with a person at their terminal share: the command line, `s2 work` and `s2 up`.
+  'core/console': ['core/fleet', 'core/runtime', 'core/spool', 'core/store'],
+  'core/issuing': ['core/console', 'core/fleet', 'core/runtime', 'core/spool', 'core/store'],
   deploy: [],
 }
 
@@ -30,11 +33,11 @@ const MAY_TOUCH: readonly { file: string; words: readonly string[]; why: string 
     words: ['process.env', 'process.exit(', 'setTimeout('],
     why: 'it reads the environment once for every program, and ends one that does not drain in time',
   },
-  {
-    file: 'services/cli/main.ts',
+  ...['cli', 'local', 'worker'].map((program) => ({
+    file: `services/${program}/main.ts`,
     words: ['process.env'],
-    why: 'the command line is not a daemon and starts without run',
-  },
+    why: 'it speaks with a person at a terminal, and starts without run',
+  })),
 ]
 
 const TOUCHES: Readonly<Record<string, RegExp>> = {
@@ -379,9 +382,9 @@ const inGoodOrder: Tree = {
   ),
   'services/core/store/store.ts':
     "import { clock } from '#runtime/clock.ts'\nimport { S2Error } from '#fleet/errors.ts'\nimport './sqlite/open.ts'",
-  'services/core/store/sqlite/open.ts': "import Database from 'better-sqlite3'\nimport('#runtime/watch.ts')",
+  'services/core/store/sqlite/open.ts': "import Database from 'better-sqlite3'\nimport('#runtime/folder-watch.ts')",
   'services/core/runtime/clock.ts': 'export const clock = { wall: () => Date.now() }',
-  'services/core/runtime/watch.ts': "import native from 'node-inotify'",
+  'services/core/runtime/folder-watch.ts': "import native from 'node-inotify'",
   'services/core/fleet/errors.ts':
     "/* import '#runtime/clock.ts' */ export const text = /'/.test('a') ? 'x' : \"from 'y'\"",
   'test/any.test.ts': "import '../services/watchdog/main.ts'\nDate.now()",

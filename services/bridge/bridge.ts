@@ -126,16 +126,19 @@ export async function openBridge(
   parts: BridgeParts,
   patience: CallerTimeouts = CALLER_TIMEOUTS,
 ): Promise<Bridge> {
-  const { door, sockets, chores } = furnish(config, store, parts, patience)
+  const { httpHandler, connections, chores } = furnish(config, store, parts, patience)
   const opens = { clock: parts.clock, draining: parts.draining, graceMs: config.drainMs / 2 }
   await using opening = new AsyncDisposableStack()
   const certificate = config.tls === null ? null : await readCertificate(config.tls)
   const server = makeServer(certificate, patience)
-  server.on('request', door.onSigned).on('checkContinue', door.onSigned).on('upgrade', sockets.onUpgrade)
+  server
+    .on('request', httpHandler.onSigned)
+    .on('checkContinue', httpHandler.onSigned)
+    .on('upgrade', connections.onUpgrade)
   const admin = makeAdminServer(patience)
-  admin.on('request', door.onAdmin)
+  admin.on('request', httpHandler.onAdmin)
   opening.use(await openServer(server, config.listen, opens))
-  opening.defer(() => sockets.close())
+  opening.defer(() => connections.close())
   opening.use(await openServer(admin, { path: config.admin }, opens))
   const { tls, channels } = config
   const watch =
@@ -154,7 +157,7 @@ export async function openBridge(
   return {
     url: urlOf(server, config.listen, config.tls !== null),
     status: () => {
-      const doing = `${sockets.hosts} hosts, ${sockets.sessions} sessions, ${door.writing} writes under way`
+      const doing = `${connections.hosts} hosts, ${connections.sessions} sessions, ${httpHandler.writing} writes under way`
       return watch?.warning == null ? doing : `${watch.warning}; ${doing}`
     },
     [Symbol.asyncDispose]: () => open.disposeAsync(),
@@ -173,10 +176,10 @@ function furnish(config: Config, store: Store, parts: BridgeParts, { inspectMs }
   const { metrics } = parts.health
   const tokens = new TokenCache(store, clock)
   const nonces = new NonceCache(clock.wall(), log)
-  const guard = new Authentication(tokens, nonces, clock)
-  const members = new Permissions(store, clock)
+  const authentication = new Authentication(tokens, nonces, clock)
+  const permissions = new Permissions(store, clock)
   const renewals = new RenewOnBeat(config.lifetimeMs, { store, clock, log })
-  const refusals = new ErrorReporter(metrics, { log, clock }, randomBytes(4).toString('hex'))
+  const errors = new ErrorReporter(metrics, { log, clock }, randomBytes(4).toString('hex'))
   const requests = new RateLimit(config.requestsPerMinute, clock)
   const beats = new RateLimit(BEATS_PER_MINUTE, clock)
   const answered = metrics.counter('s2_bridge_answers_total', 'Requests that were answered well.')
@@ -185,15 +188,15 @@ function furnish(config: Config, store: Store, parts: BridgeParts, { inspectMs }
   const shared = {
     ...parts,
     store,
-    guard,
-    refusals,
-    hosts: new HostHeaderCheck(config.allowedHosts, config.allowedOrigins),
+    authentication,
+    errors,
+    hostHeader: new HostHeaderCheck(config.allowedHosts, config.allowedOrigins),
     onBeat: (session: SessionId) => {
       beaten.add()
       renewals.heard(session)
     },
   }
-  const sockets = new WebSocketConnections({
+  const connections = new WebSocketConnections({
     ...shared,
     beats: new BeatBatcher(store),
     frameMax: config.bodyMax,
@@ -201,13 +204,13 @@ function furnish(config: Config, store: Store, parts: BridgeParts, { inspectMs }
   })
   const onChange = (conversation: string): void => {
     tokens.forget(conversation)
-    members.forget()
-    void sockets.recheck(conversation)
+    permissions.forget()
+    void connections.recheck(conversation)
   }
   const bodies = new BodyReader(config.bodyMax)
-  const door = new HttpHandler({
+  const httpHandler = new HttpHandler({
     ...shared,
-    members,
+    permissions,
     bodies,
     requests,
     beats,
@@ -215,23 +218,23 @@ function furnish(config: Config, store: Store, parts: BridgeParts, { inspectMs }
     onAnswer: () => answered.add(),
     onChange,
   })
-  metrics.gauge('s2_bridge_hosts', 'Hosts that hold a WebSocket.', () => sockets.hosts)
-  metrics.gauge('s2_bridge_sessions', 'Sessions that have joined.', () => sockets.sessions)
-  metrics.gauge('s2_bridge_writing', 'Writes under way.', () => door.writing)
+  metrics.gauge('s2_bridge_hosts', 'Hosts that hold a WebSocket.', () => connections.hosts)
+  metrics.gauge('s2_bridge_sessions', 'Sessions that have joined.', () => connections.sessions)
+  metrics.gauge('s2_bridge_writing', 'Writes under way.', () => httpHandler.writing)
   metrics.gauge('s2_bridge_nonces', 'Nonces remembered.', () => nonces.size)
   const inspect = async (): Promise<number> => {
-    sockets.inspect()
+    connections.inspect()
     requests.forgetIdle()
     beats.forgetIdle()
     return inspectMs
   }
   const recheck = async (): Promise<number> => {
-    await sockets.recheck()
+    await connections.recheck()
     return RECHECK_MS
   }
   const hint = async (): Promise<number> => {
     for await (const conversations of store.credentialHints(draining)) {
-      sockets.hintCredentials(conversations)
+      connections.hintCredentials(conversations)
       await clock.sleep(HINTS_EVERY_MS, draining).catch(() => undefined)
     }
     return RETRY.mostMs
@@ -242,7 +245,7 @@ function furnish(config: Config, store: Store, parts: BridgeParts, { inspectMs }
     { what: 'renewing conversations', step: () => renewals.round() },
     { what: 'passing on hints of credentials', step: hint },
   ]
-  return { door, sockets, chores }
+  return { httpHandler, connections, chores }
 }
 
 function repeat({ what, step }: Chore, { clock, log, draining: signal }: BridgeParts): Loop {

@@ -28,13 +28,13 @@ import type { BodyReader } from './request-body.ts'
 export interface HttpHandlerParts {
   readonly store: Store
   readonly clock: Clock
-  readonly guard: Authentication
-  readonly members: Permissions
-  readonly hosts: HostHeaderCheck
+  readonly authentication: Authentication
+  readonly permissions: Permissions
+  readonly hostHeader: HostHeaderCheck
   readonly bodies: BodyReader
   readonly requests: RateLimit
   readonly beats: RateLimit
-  readonly refusals: ErrorReporter
+  readonly errors: ErrorReporter
   readonly draining: AbortSignal
   /** A session beat through this door. */
   onBeat(session: SessionId): void
@@ -86,8 +86,8 @@ export class HttpHandler {
   }
 
   async #answerSigned(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { hosts, bodies, guard, requests, beats } = this.#parts
-    hosts.check(request)
+    const { hostHeader, bodies, authentication, requests, beats } = this.#parts
+    hostHeader.check(request)
     if (request.headers.origin !== undefined) allowOrigin(request.headers.origin, response)
     if (request.method === 'OPTIONS') return preflight(response)
     const url = request.url ?? ''
@@ -96,7 +96,7 @@ export class HttpHandler {
     const { name, verb } = route(request, path)
     const body = await this.#read(request, response, bodies)
     const signable = { method: 'POST', path, query: cut < 0 ? '?' : url.slice(cut), body }
-    const caller = await guard.identify(signable, request.headers)
+    const caller = await authentication.identify(signable, request.headers)
     const waitS = (name === 'beat' ? beats : requests).spend(caller)
     if (waitS > 0) throw rateLimited(waitS)
     const input = readInput(verb, body)
@@ -105,7 +105,7 @@ export class HttpHandler {
     const output =
       verb.who === 'member'
         ? await this.#write(verb, () =>
-            this.#parts.members.call(name as Parameters<Permissions['call']>[0], input, caller),
+            this.#parts.permissions.call(name as Parameters<Permissions['call']>[0], input, caller),
           )
         : await this.#write(verb, () => verb.call(this.#parts.store, input))
     if (name === 'beat') this.#parts.onBeat(caller)
@@ -175,7 +175,7 @@ export class HttpHandler {
   #refuse(request: IncomingMessage, response: ServerResponse, error: unknown): void {
     const given = request.headers['x-request-id']
     const givenId = typeof given === 'string' && REQUEST_ID.test(given) ? given : undefined
-    const id = this.#parts.refusals.report(
+    const id = this.#parts.errors.report(
       error,
       (request.url ?? '').slice(0, 100),
       request.socket.remoteAddress ?? null,

@@ -13,7 +13,7 @@ export interface StreamParts {
   readonly store: Store
   readonly clock: Clock
   readonly draining: AbortSignal
-  readonly refusals: ErrorReporter
+  readonly errors: ErrorReporter
 }
 
 /** Answers with what a stream of the store brings, a line each, no faster than it is read, until the listener leaves. */
@@ -35,7 +35,7 @@ export async function streamLines(
       if (signal.aborted) break
     }
   } catch (error) {
-    const id = parts.refusals.report(error, name, null)
+    const id = parts.errors.report(error, name, null)
     response.write(`${JSON.stringify(toProblem(error, id))}\n`)
   } finally {
     gone.abort()

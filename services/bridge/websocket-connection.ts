@@ -20,8 +20,8 @@ export interface WebSocketConnectionParts {
   readonly store: Store
   readonly clock: Clock
   readonly chance: Chance
-  readonly guard: Authentication
-  readonly refusals: ErrorReporter
+  readonly authentication: Authentication
+  readonly errors: ErrorReporter
   readonly beats: BeatBatcher
   onBeat(session: SessionId): void
   onMail(): void
@@ -120,7 +120,7 @@ export class WebSocketConnection implements BeatListener {
       const join = this.#joins.get(session)
       if (join === undefined) continue
       const { proof, after } = join
-      const still = await this.#parts.guard.accepts(session, proof, this.#challenge, after).catch(() => true)
+      const still = await this.#parts.authentication.accepts(session, proof, this.#challenge, after).catch(() => true)
       if (still || this.#joins.get(session) !== join) continue
       this.#leave(session)
       this.#refuseJoin(session, unknownCaller())
@@ -221,7 +221,7 @@ export class WebSocketConnection implements BeatListener {
     if (this.#joins.size >= SESSIONS_MAX && !this.#joins.has(session)) {
       throw new S2Error('rate_limited', `one socket carries ${SESSIONS_MAX} sessions`, { next: 'open another' })
     }
-    const accepted = await this.#parts.guard.accepts(session, proof, this.#challenge, after)
+    const accepted = await this.#parts.authentication.accepts(session, proof, this.#challenge, after)
     if (this.#ws.readyState !== this.#ws.OPEN) return
     this.#leave(session)
     if (!accepted) {
@@ -246,7 +246,7 @@ export class WebSocketConnection implements BeatListener {
 
   /** Sends mail for as long as the join lasts, from the cursor on; what the store cannot do just now it does later. */
   async #deliver(join: Join, after: number): Promise<void> {
-    const { store, clock, chance, refusals } = this.#parts
+    const { store, clock, chance, errors } = this.#parts
     const { signal } = join.over
     let cursor = after
     for (let attempt = 0; !signal.aborted; attempt += 1) {
@@ -258,7 +258,7 @@ export class WebSocketConnection implements BeatListener {
           attempt = 0
         }
       } catch (error) {
-        if (!signal.aborted) refusals.report(error, 'mail', join.session)
+        if (!signal.aborted) errors.report(error, 'mail', join.session)
       }
       await clock.sleep(backoff(attempt, MAIL_RETRY, chance), signal).catch(() => undefined)
     }
@@ -288,17 +288,17 @@ export class WebSocketConnection implements BeatListener {
   }
 
   #offend(why: string): void {
-    this.#parts.refusals.report(new S2Error('invalid', why), 'socket', [...this.#joins.keys()][0] ?? null)
+    this.#parts.errors.report(new S2Error('invalid', why), 'socket', [...this.#joins.keys()][0] ?? null)
     this.#ws.close(CLOSE.policy, why)
   }
 
   #refuseJoin(session: SessionId, error: unknown): void {
-    const id = this.#parts.refusals.report(error, 'join', session)
+    const id = this.#parts.errors.report(error, 'join', session)
     this.#say({ t: 'refused', session, problem: toProblem(error, id) })
   }
 
   #fail(n: number, error: unknown, what: string): void {
-    const id = this.#parts.refusals.report(error, what, null)
+    const id = this.#parts.errors.report(error, what, null)
     this.#say({ t: 'failed', n, problem: toProblem(error, id) })
   }
 

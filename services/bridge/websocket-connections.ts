@@ -9,7 +9,7 @@ import type { HostHeaderCheck } from './host-header-check.ts'
 import { WebSocketConnection, type WebSocketConnectionParts } from './websocket-connection.ts'
 
 export interface WebSocketConnectionsParts extends WebSocketConnectionParts {
-  readonly hosts: HostHeaderCheck
+  readonly hostHeader: HostHeaderCheck
   readonly draining: AbortSignal
   /** Bytes of the largest frame. */
   readonly frameMax: number
@@ -98,7 +98,7 @@ export class WebSocketConnections {
   }
 
   #check(request: IncomingMessage): void {
-    this.#parts.hosts.check(request)
+    this.#parts.hostHeader.check(request)
     if (request.url !== SOCKET_PATH) {
       throw new S2Error('not_found', 'there is no socket here', { next: `open ${SOCKET_PATH}` })
     }
@@ -114,7 +114,7 @@ export class WebSocketConnections {
   }
 
   #turnAway(request: IncomingMessage, wire: Duplex, error: unknown): void {
-    const id = this.#parts.refusals.report(error, 'socket', request.socket.remoteAddress ?? null)
+    const id = this.#parts.errors.report(error, 'socket', request.socket.remoteAddress ?? null)
     const problem = toProblem(error, id)
     const text = JSON.stringify(problem)
     const lines = [

@@ -8,14 +8,13 @@ import { VERSION } from '#runtime/version.ts'
 
 /** A command's module: adds arguments, options, examples and the run to a command that has its name already. */
 interface CommandModule {
-  define(command: Command, shell: CommandContext): void
+  define(command: Command, context: CommandContext): void
 }
 
 interface Entry {
   readonly name: string
   readonly about: string
   readonly load: () => Promise<CommandModule>
-  readonly hidden?: boolean
 }
 
 /** Only the command that is asked for is loaded: the rest costs its line here. */
@@ -66,12 +65,6 @@ const COMMANDS: readonly Entry[] = [
     about: 'show the settings in force and where they come from',
     load: () => import('./commands/show-config.ts'),
   },
-  {
-    name: 'guard',
-    about: 'end a fleet whose `s2 up` was killed',
-    load: () => import('./commands/guard.ts'),
-    hidden: true,
-  },
 ]
 
 const NOTES = `
@@ -79,23 +72,23 @@ Exit codes: 0 done, 1 failed, 64 called the wrong way, 78 wrong settings.
 Every command knows --json and --help.`
 
 /** Runs one command line and answers its exit code. Never throws. */
-export async function s2(argv: readonly string[], shell: CommandContext): Promise<number> {
+export async function s2(argv: readonly string[], context: CommandContext): Promise<number> {
   const json = argv.includes('--json')
   // Asked for by scripts, at every turn: not even the parser is loaded for it.
   if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
-    shell.print(`${VERSION}\n`)
+    context.print(`${VERSION}\n`)
     return EXIT.done
   }
   try {
-    const program = await programFor(argv, shell, json)
+    const program = await programFor(argv, context, json)
     await program.parseAsync(isHelpOnNothing(argv) ? argv.slice(1) : argv, { from: 'user' })
     return EXIT.done
   } catch (error) {
     if (error instanceof Exit) return error.code
     // commander has written its own words already, save where they go out as JSON
-    if (isCommanders(error)) return usage(error, shell, json)
+    if (isCommanders(error)) return usage(error, context, json)
     const failure = failureOf(error)
-    shell.tell(priorityMarkFor(2, shell.env)('error', formatFailure(failure, json)))
+    context.tell(priorityMarkFor(2, context.env)('error', formatFailure(failure, json)))
     return failure.exit
   }
 }
@@ -109,16 +102,16 @@ function isCommanders(error: unknown): error is CommanderError {
   return error instanceof Error && 'code' in error && String(error.code).startsWith('commander.')
 }
 
-function usage(error: CommanderError, shell: CommandContext, json: boolean): number {
+function usage(error: CommanderError, context: CommandContext, json: boolean): number {
   if (error.exitCode === 0) return EXIT.done
   if (json) {
     const message = redact(error.message.replace(/^error: /, ''))
-    shell.tell(formatFailure({ exit: EXIT.usage, code: 'usage', message, next: undefined }, true))
+    context.tell(formatFailure({ exit: EXIT.usage, code: 'usage', message, next: undefined }, true))
   }
   return EXIT.usage
 }
 
-async function programFor(argv: readonly string[], shell: CommandContext, json: boolean): Promise<Command> {
+async function programFor(argv: readonly string[], context: CommandContext, json: boolean): Promise<Command> {
   const { Command } = await import('commander')
   const program = new Command('s2')
     .description('Keeps a fleet of AI coding agents working when nobody watches.')
@@ -129,17 +122,17 @@ async function programFor(argv: readonly string[], shell: CommandContext, json: 
     .showHelpAfterError('  next: add --help to see how it is called')
     .exitOverride()
     .configureOutput({
-      writeOut: (text) => shell.print(text),
+      writeOut: (text) => context.print(text),
       writeErr: (text) => {
-        if (!json) shell.tell(text)
+        if (!json) context.tell(text)
       },
       outputError: (text, write) => write(plain(redact(text.replace(/^error: /, 's2: ')))),
     })
   const [first, second] = argv.filter((word) => !word.startsWith('-'))
   const wanted = first === 'help' ? second : first
-  for (const { name, about, load, hidden } of COMMANDS) {
-    const command = program.command(name, { hidden: hidden === true }).description(about)
-    if (name === wanted) (await load()).define(command, shell)
+  for (const { name, about, load } of COMMANDS) {
+    const command = program.command(name).description(about)
+    if (name === wanted) (await load()).define(command, context)
   }
   return program
 }

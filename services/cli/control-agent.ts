@@ -9,9 +9,9 @@ export async function controlAgent(
   agent: string,
   done: (processes: number) => string,
   json: boolean,
-  shell: CommandContext,
+  context: CommandContext,
 ): Promise<void> {
-  const state = stateFolder(shell)
+  const state = stateFolder(context)
   const answer = await askControl(state, 'POST', `/${act}`, { agent })
   if (answer === null) {
     throw new S2Error('unavailable', `no local fleet runs with the state folder ${state}`, {
@@ -19,6 +19,6 @@ export async function controlAgent(
     })
   }
   const { processes } = answer as { processes: number }
-  if (json) shell.print(`${JSON.stringify({ agent, act, processes })}\n`)
-  else shell.print(`${agent} ${done(processes)}\n`)
+  if (json) context.print(`${JSON.stringify({ agent, act, processes })}\n`)
+  else context.print(`${agent} ${done(processes)}\n`)
 }

@@ -14,8 +14,8 @@ export interface LocalDatabase {
   readonly keepForMs: number
 }
 
-export function localDatabase(shell: CommandContext): LocalDatabase {
-  const env = commandEnv(shell)
+export function localDatabase(context: CommandContext): LocalDatabase {
+  const env = commandEnv(context)
   const settings = readSettings(env, ['S2_STATE', 'S2_BACKUPS', 'S2_BACKUP_KEEP', 'S2_BACKUP_KEEP_FOR'])
   return {
     database: databasePath(env),

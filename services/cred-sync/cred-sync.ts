@@ -100,15 +100,15 @@ async function start(config: Config, life: Life): Promise<void> {
   }
   const loop = new Loop({ clock, signal: draining, step, onError })
   stack.defer(() => loop.done)
-  const haste = new HintLimiter({ clock, chance, signal: draining, hurry: () => loop.nudge() })
-  await hear(config.state, haste, life)
+  const limiter = new HintLimiter({ clock, chance, signal: draining, hurry: () => loop.nudge() })
+  await hear(config.state, limiter, life)
 }
 
 /** Listens for hints until the program ends. What was left before now needs no hearing: the first look is under way. */
-async function hear(state: string, haste: HintLimiter, { clock, log, stack }: Life): Promise<void> {
+async function hear(state: string, limiter: HintLimiter, { clock, log, stack }: Life): Promise<void> {
   const folder = hintsFolder(state)
   await ensureFolder(folder).catch(() => undefined) // without it the polls do, and it is watched when it is there
-  const heard = (): void => haste.hint()
+  const heard = (): void => limiter.hint()
   stack.use(watchFolder(folder, { onEvents: heard, onDoubt: heard }, { clock, log }))
 }
 

@@ -16,8 +16,8 @@ export const program: Program<Config> = { name: 'fs-watcher', redact, readConfig
 async function start(config: Config, life: Life): Promise<void> {
   runLean()
   const { clock, log, health, draining, stack } = life
-  const groups = new WakeProcesses(join(config.state, 'watcher', `${config.source}-running.json`))
-  const left = await groups.endLeftovers(clock)
+  const wakeProcesses = new WakeProcesses(join(config.state, 'watcher', `${config.source}-running.json`))
+  const left = await wakeProcesses.endLeftovers(clock)
   if (left > 0) log.warn('wakes that an earlier life of this program had left behind were ended', { groups: left })
   const woken = await Woken.open(join(config.state, 'watcher', `${config.source}.json`), (why) =>
     log.error('who was woken before is not known', { why }),
@@ -28,7 +28,7 @@ async function start(config: Config, life: Life): Promise<void> {
   const tidings: MailSourceEvents = {
     onHint: (target) => {
       figures.hints.add()
-      rouser.hint(target)
+      waker.hint(target)
     },
     onLook: () => {
       figures.looks.add()
@@ -46,14 +46,14 @@ async function start(config: Config, life: Life): Promise<void> {
   }
   health.trouble('source', 'not looked at yet')
   const source = await openSource(config, woken, tidings, life)
-  const rouser = new Waker({
+  const waker = new Waker({
     clock,
     chance: life.chance,
     log,
     signal: draining,
     source,
     woken,
-    wake: wakeByCommand(config.wake, groups, clock, log),
+    wake: wakeByCommand(config.wake, wakeProcesses, clock, log),
     onWake: (ended) => {
       figures.note(ended)
       health.trouble('wake', ended.error === null ? null : String(ended.error))
@@ -62,7 +62,7 @@ async function start(config: Config, life: Life): Promise<void> {
   const watching = source.watch()
   watching.catch((error: Error) => life.fail(error))
   stack.defer(async () => {
-    await Promise.allSettled([watching, rouser.idle()])
+    await Promise.allSettled([watching, waker.idle()])
     await woken.save()
   })
 }

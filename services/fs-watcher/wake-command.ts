@@ -17,7 +17,7 @@ const TAIL_MAX = 1_000
  */
 export function wakeByCommand(
   { argv, env, timeoutMs }: Config['wake'],
-  groups: WakeProcesses,
+  wakeProcesses: WakeProcesses,
   clock: Clock,
   log: Pick<Log, 'debug'>,
 ): Wake {
@@ -25,7 +25,7 @@ export function wakeByCommand(
     const input = `${JSON.stringify(told(call))}\n`
     let group: Disposable | undefined
     const onStart = (pid: number): void => {
-      group = groups.enter(pid)
+      group = wakeProcesses.enter(pid)
     }
     let ending: Ending
     try {

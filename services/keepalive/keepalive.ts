@@ -39,14 +39,14 @@ async function carry(config: SessionManagerConfig, parts: SessionManagerParts, d
 function partsOf({ state, beatMs }: Config, { clock, chance, log, health, round }: Life): SessionManagerParts {
   const onFault = (fault: string): void => log.warn('set aside', { fault })
   const inbox = new Inbox(state, onFault)
-  const tray = new Outbox(state, onFault)
+  const outbox = new Outbox(state, onFault)
   const folders = foldersOf(state)
   return {
     open: (url, keyring) =>
       openRemoteStore(url, keyring, { clock, chance, log }, { probeMs: Math.max(beatMs, PROBE_LEAST_MS) }),
     inbox,
-    tray,
-    wallet: {
+    outbox,
+    credentials: {
       read: () => readCredentials(state),
       noteRenewal: (session, expiresAt) => noteRenewal(state, session, expiresAt),
     },

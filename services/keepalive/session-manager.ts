@@ -41,8 +41,8 @@ export interface SessionManagerParts {
   /** Opens the bridge at an address; what it does is signed by the keyring. */
   open(url: string, keyring: Keyring): LinkedStore
   readonly inbox: InboxPort
-  readonly tray: OutboxPort
-  readonly wallet: CredentialsPort
+  readonly outbox: OutboxPort
+  readonly credentials: CredentialsPort
   /** One life of this program, named as no other one is. */
   readonly incarnation: string
   readonly clock: Clock
@@ -98,15 +98,15 @@ export class SessionManager implements AsyncDisposable {
   constructor(config: SessionManagerConfig, parts: SessionManagerParts) {
     this.#config = config
     this.#parts = parts
-    const { clock, chance, log, health, wallet, inbox, tray } = parts
+    const { clock, chance, log, health, credentials, inbox, outbox } = parts
     this.#figures = figuresOf(health.metrics)
     health.metrics.gauge('s2_keepalive_outbox', 'Items that wait in the outbox.', () => this.#speakers.size)
     health.metrics.gauge('s2_keepalive_sessions', 'Sessions in force.', () => this.#members.size)
     this.#troubles = new TroubleLog({ log, health })
     this.#shelves = new AckTracker({ inbox, clock, log, reader: (session) => this.#members.get(session) })
-    this.#trayGlance = new DirectoryChange(clock, tray.version && (() => tray.version?.() ?? ''))
+    this.#trayGlance = new DirectoryChange(clock, outbox.version && (() => outbox.version?.() ?? ''))
     this.#keys = new ActiveCredentials({
-      wallet,
+      wallet: credentials,
       clock,
       chance,
       log,
@@ -189,11 +189,11 @@ export class SessionManager implements AsyncDisposable {
   }
 
   async #lookIntoOutbox(): Promise<number> {
-    const { tray } = this.#parts
+    const { outbox } = this.#parts
     if (!this.#trayGlance.mayHaveChanged()) return this.#config.pollMs
     const speakers = new Map<string, SessionId>()
     const waiting = new Map<SessionId, string[]>()
-    for (const name of await tray.names()) {
+    for (const name of await outbox.names()) {
       const speaker = this.#speakers.get(name) ?? (await this.#speakerOf(name))
       if (speaker === null) continue
       speakers.set(name, speaker)
@@ -207,7 +207,7 @@ export class SessionManager implements AsyncDisposable {
   }
 
   async #speakerOf(name: string): Promise<SessionId | null> {
-    const item = await this.#parts.tray.read(name)
+    const item = await this.#parts.outbox.read(name)
     return item === null ? null : speakerOf(item)
   }
 
@@ -248,10 +248,10 @@ export class SessionManager implements AsyncDisposable {
     const { session, bridgeUrl, agent } = credential
     const counts = this.#counts.get(session) ?? { beats: 0, work: 0 }
     this.#counts.set(session, counts)
-    const line = this.#lines.get(bridgeUrl) ?? this.#openLine(bridgeUrl)
-    this.#members.set(session, this.#memberOf(credential, line, counts))
+    const connection = this.#lines.get(bridgeUrl) ?? this.#openLine(bridgeUrl)
+    this.#members.set(session, this.#memberOf(credential, connection, counts))
     this.#parts.log.info('session joined', { session, agent, bridge: bridgeUrl })
-    line.beatNow()
+    connection.beatNow()
     this.#shelves.lookAtAll()
     this.#looks.inbox.nudge()
     this.#trayGlance.reset()
@@ -275,10 +275,10 @@ export class SessionManager implements AsyncDisposable {
     this.#members.delete(session)
     this.#troubles.over(topicOf(session))
     if (member !== undefined) this.#part(member)
-    for (const [url, line] of this.#lines) {
+    for (const [url, connection] of this.#lines) {
       if (this.#on(url).length > 0) continue
       this.#lines.delete(url)
-      this.#part(line)
+      this.#part(connection)
     }
   }
 
@@ -297,7 +297,7 @@ export class SessionManager implements AsyncDisposable {
 
   #openLine(url: string): BridgeConnection {
     const { clock, chance, open } = this.#parts
-    const line = new BridgeConnection({
+    const connection = new BridgeConnection({
       url,
       keyring: this.#keyringOf(url),
       clock,
@@ -315,8 +315,8 @@ export class SessionManager implements AsyncDisposable {
         for (const member of this.#on(url)) member.retry()
       },
     })
-    this.#lines.set(url, line)
-    return line
+    this.#lines.set(url, connection)
+    return connection
   }
 
   /** Sessions that are refused do not sign for what any session may ask. */
@@ -386,7 +386,7 @@ export class SessionManager implements AsyncDisposable {
     { store }: BridgeConnection,
     counts: SessionCounters,
   ): Session {
-    const { clock, chance, tray } = this.#parts
+    const { clock, chance, outbox } = this.#parts
     const common = (errand: string) => ({
       clock,
       chance,
@@ -425,7 +425,7 @@ export class SessionManager implements AsyncDisposable {
       },
       outgoing: {
         ...common('outbox'),
-        tray,
+        tray: outbox,
         onCarried: () => {
           this.#figures.carried.add()
           counts.work += 1
@@ -459,7 +459,7 @@ export class SessionManager implements AsyncDisposable {
 
   async #onEnd(session: SessionId, expiresAt: number): Promise<void> {
     this.#keys.onRenewed(session, expiresAt)
-    await this.#parts.wallet.noteRenewal(session, expiresAt)
+    await this.#parts.credentials.noteRenewal(session, expiresAt)
   }
 
   /** That a bridge is away, or refuses a session, the beats tell: once, and not once for each errand. */

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs'
 import type { Conversation } from '#fleet/conversation.ts'
-import { sessionId } from '#fleet/session.ts'
+import { ORCHESTRATOR, sessionId } from '#fleet/session.ts'
 import { checkTask, type NewTask, PRIORITIES, type Priority } from '#fleet/task.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { ConfigError } from '#runtime/config.ts'
 import type { Store } from '#store/store.ts'
-import { type Fleet, ORCHESTRATOR } from './fleet-file.ts'
+import type { Fleet } from './fleet-file.ts'
 
 /** A task as the demo's file has it: dealt over and over to workers of its role. */
 export interface DemoTask {

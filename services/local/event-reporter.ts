@@ -2,6 +2,7 @@ import type { CommandContext } from '#console/context.ts'
 import { failureOf } from '#console/failure.ts'
 import { oneLine } from '#console/text.ts'
 import { redact } from '#fleet/redact.ts'
+import { ORCHESTRATOR } from '#fleet/session.ts'
 
 /** One thing that happened in a local fleet. */
 export interface FleetEvent {
@@ -16,13 +17,13 @@ const KEPT = 200
 
 /** Tells what happens: as lines, as JSON, or quietly, to be shown under the live table. */
 export class EventReporter {
-  readonly #shell: CommandContext
+  readonly #context: CommandContext
   readonly #json: boolean
   #kept: string[] = []
   #quiet = false
 
-  constructor(shell: CommandContext, json: boolean) {
-    this.#shell = shell
+  constructor(context: CommandContext, json: boolean) {
+    this.#context = context
     this.#json = json
   }
 
@@ -42,21 +43,21 @@ export class EventReporter {
   }
 
   tell({ agent, program, event, fields = {} }: FleetEvent): void {
-    const at = new Date(this.#shell.clock.wall())
+    const at = new Date(this.#context.clock.wall())
     if (this.#json) {
       const line = JSON.stringify({ at: at.toISOString(), agent, program, event, ...fields }, plainErrors)
-      this.#shell.print(`${redact(line)}\n`)
+      this.#context.print(`${redact(line)}\n`)
       return
     }
     const details = Object.entries(fields).flatMap(([name, value]) => (value === null ? [] : [said(name, value)]))
     const line = redact(oneLine(`${at.toTimeString().slice(0, 8)} ${agent} ${program}: ${event} ${details.join(' ')}`))
     this.#kept = [...this.#kept, line].slice(-KEPT)
-    if (!this.#quiet) this.#shell.print(`${line}\n`)
+    if (!this.#quiet) this.#context.print(`${line}\n`)
   }
 
   /** Something that went wrong in `s2 up` itself and is tried again. */
   trouble(what: string, error: unknown): void {
-    this.tell({ agent: 'orchestrator', program: 's2 up', event: what, fields: { error: failureOf(error).message } })
+    this.tell({ agent: ORCHESTRATOR, program: 's2 up', event: what, fields: { error: failureOf(error).message } })
   }
 }
 

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { workerName } from '#fleet/credential.ts'
+import { ORCHESTRATOR } from '#fleet/session.ts'
 import { ConfigError, closest } from '#runtime/config.ts'
 import { type Address, parseAddress, SETTINGS, type Setting, type SettingName } from '#runtime/settings.ts'
 
@@ -35,8 +36,6 @@ export interface WorkerSpec extends AgentSpec {
   /** Where that command runs, relative to the fleet file; null is where `s2 up` was called. */
   readonly folder: string | null
 }
-
-export const ORCHESTRATOR = 'orchestrator'
 
 /** Settings that `s2 up` decides itself, one for each program it starts. */
 const DECIDED: readonly SettingName[] = [

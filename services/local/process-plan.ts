@@ -1,8 +1,10 @@
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { ORCHESTRATOR } from '#fleet/session.ts'
+import { localRemote } from '#issuing/deliver-credential.ts'
 import { programCommand } from '#runtime/program-command.ts'
 import type { ProgramName } from '#runtime/settings.ts'
-import { type AgentSpec, type Fleet, type FleetSettings, ORCHESTRATOR, type WorkerSpec } from './fleet-file.ts'
+import type { AgentSpec, Fleet, FleetSettings, WorkerSpec } from './fleet-file.ts'
 import { MARK } from './process-tree.ts'
 
 /** One program of a local fleet, as it is started. */
@@ -37,10 +39,6 @@ export function remoteOf(fleet: Fleet, state: string): string {
   return fleet.remote ?? pathToFileURL(localRemote(state)).href
 }
 
-export function localRemote(state: string): string {
-  return join(state, 'remote.git')
-}
-
 export function bridgeUrlOf({ listen }: Fleet): string {
   const host = listen.host.includes(':') ? `[${listen.host}]` : listen.host
   return `http://${host}:${listen.port}`
@@ -69,7 +67,7 @@ export function planPrograms(fleet: Fleet, around: PlanContext): ProgramPlan[] {
   const host = (member: AgentSpec, stage: number): ProgramPlan =>
     plan(member, 'keepalive', stage, { S2_HOST: member.agent })
   const works = (worker: WorkerSpec): ProgramPlan[] =>
-    worker.exec === null ? [] : [plan(worker, 's2', STAGE.agents, {}, ['work', '--exec', worker.exec], worker.folder)]
+    worker.exec === null ? [] : [plan(worker, 'worker', STAGE.agents, {}, [`--exec=${worker.exec}`], worker.folder)]
   const { host: name, port } = fleet.listen
   const listen = `${name.includes(':') ? `[${name}]` : name}:${port}`
   const bridge = plan(orchestrator, 'bridge', STAGE.bridge, { S2_LISTEN: listen })

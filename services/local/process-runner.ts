@@ -1,9 +1,10 @@
 import { join } from 'node:path'
-import { type AgentAction, type AgentProcesses, type ControlledFleet, findAgent } from '#console/fleet-control.ts'
+import type { AgentAction, AgentProcesses } from '#console/fleet-control.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { ChildLog } from './child-log.ts'
 import { startChild } from './child-process.ts'
+import { type ControlledFleet, findAgent } from './control-server.ts'
 import type { Fleet } from './fleet-file.ts'
 import { type ProgramPlan, stateOf } from './process-plan.ts'
 import { ProcessSupervisor, type SupervisorEvent } from './process-supervisor.ts'
@@ -68,7 +69,7 @@ export class ProcessRunner implements ControlledFleet {
       programs: this.#runs
         .filter(({ plan }) => plan.agent === agent)
         .map(({ plan, supervisor: { state, pid, restarts } }) => ({
-          program: plan.program === 's2' ? 'work' : plan.program,
+          program: plan.program,
           state,
           pid,
           restarts,
@@ -106,7 +107,7 @@ export class ProcessRunner implements ControlledFleet {
 
   #run(plan: ProgramPlan): Run {
     const { clock, chance, state, say } = this.#parts
-    const program = plan.program === 's2' ? 'work' : plan.program
+    const { program } = plan
     const journal = new ChildLog(join(state, 'logs', `${plan.agent}-${program}.log`))
     const echo = new Echo(clock)
     const supervisor = new ProcessSupervisor({

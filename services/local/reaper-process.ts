@@ -22,7 +22,7 @@ export function startReaper(state: string, { clock, chance, env }: ReaperParts):
   let pipe: Writable | null = null
   let ended: Promise<ChildEnd> | null = null
   const start = (): RunningChild => {
-    const [file, ...args] = programCommand('s2', 'guard', state)
+    const [file, ...args] = programCommand('local', `--end-orphans-of=${state}`)
     const own = Object.entries(env).filter(([name]) => name !== MARK && !name.startsWith('S2_'))
     const child = spawn(file, args, {
       cwd: '/',
@@ -33,7 +33,7 @@ export function startReaper(state: string, { clock, chance, env }: ReaperParts):
     child.on('error', () => undefined)
     child.stdin.on('error', () => undefined)
     const { pid } = child
-    if (pid === undefined) throw new Error('the guard could not be started')
+    if (pid === undefined) throw new Error('the reaper could not be started')
     pipe = child.stdin
     ended = new Promise((resolve) => child.once('exit', (code, signal) => resolve({ code, signal })))
     return { pid, ended, signal: (signal) => signalGroup(pid, signal) }

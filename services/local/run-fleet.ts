@@ -3,6 +3,7 @@ import { failureOf } from '#console/failure.ts'
 import { type FleetOverview, readOverview, renderOverview } from '#console/fleet-overview.ts'
 import { painter, showLive } from '#console/screen.ts'
 import { agentNames } from '#fleet/conversation.ts'
+import { ORCHESTRATOR } from '#fleet/session.ts'
 import { readTaskMessage } from '#fleet/task-messages.ts'
 import { backoff } from '#runtime/backoff.ts'
 import { Loop } from '#runtime/loop.ts'
@@ -10,16 +11,15 @@ import { Inbox } from '#spool/inbox.ts'
 import type { Store } from '#store/store.ts'
 import { DemoDealer, type DemoTask } from './demo-tasks.ts'
 import type { EventReporter } from './event-reporter.ts'
-import { ORCHESTRATOR } from './fleet-file.ts'
 import type { ProcessRunner } from './process-runner.ts'
 
 export interface RunFleetParts {
   readonly state: string
   readonly lifetimeMs: number
-  readonly shell: CommandContext
+  readonly context: CommandContext
   readonly reporter: EventReporter
   readonly store: Store
-  readonly local: ProcessRunner
+  readonly runner: ProcessRunner
   readonly ending: AbortController
   /** Renews the credentials that are about to end. */
   tend(): Promise<void>
@@ -33,11 +33,11 @@ const MAIL_MS = 500
 
 /** Stays with a fleet until it shall end: tends its credentials, plays the demo, shows the live table where there is a terminal. */
 export async function runFleet(parts: RunFleetParts, tasks: readonly DemoTask[] | null): Promise<void> {
-  const { lifetimeMs, shell, reporter, ending, tend } = parts
+  const { lifetimeMs, context, reporter, ending, tend } = parts
   const loops = [repeat('renewing credentials', tend, Math.min(lifetimeMs / 4, TEND_MS), parts)]
   if (tasks !== null) loops.push(...playOrchestrator(tasks, parts))
   try {
-    if (shell.screen.isTerminal && !reporter.json) await showTable(parts)
+    if (context.screen.isTerminal && !reporter.json) await showTable(parts)
     else await over(ending.signal)
   } finally {
     // However it ended: a chore that went on would keep the process, and speak to a store that is closed.
@@ -51,12 +51,12 @@ function repeat(
   what: string,
   chore: () => Promise<unknown>,
   everyMs: number,
-  { shell, reporter, ending }: RunFleetParts,
+  { context, reporter, ending }: RunFleetParts,
 ): Loop {
   let failures = 0
   let isFirst = true
   return new Loop({
-    clock: shell.clock,
+    clock: context.clock,
     signal: ending.signal,
     step: async () => {
       // What was just done at the start is not done again at once.
@@ -68,15 +68,15 @@ function repeat(
     onError: (error) => {
       if (failures === 0) reporter.trouble(what, error)
       failures += 1
-      return RETRY.firstMs + backoff(failures, RETRY, shell.chance)
+      return RETRY.firstMs + backoff(failures, RETRY, context.chance)
     },
   })
 }
 
 /** The demo's orchestrator: it deals tasks, and reads what becomes of them. */
 function playOrchestrator(tasks: readonly DemoTask[], parts: RunFleetParts): Loop[] {
-  const { shell, state, reporter, store } = parts
-  const dealer = new DemoDealer(tasks, { store, clock: shell.clock, chance: shell.chance })
+  const { context, state, reporter, store } = parts
+  const dealer = new DemoDealer(tasks, { store, clock: context.clock, chance: context.chance })
   const inbox = new Inbox(state)
   const read = async (): Promise<void> => {
     await inbox.ack(await inbox.list('cur'))
@@ -100,17 +100,17 @@ function playOrchestrator(tasks: readonly DemoTask[], parts: RunFleetParts): Loo
   ]
 }
 
-async function showTable({ shell, reporter, ending, store, local }: RunFleetParts): Promise<void> {
-  const paint = painter(shell)
+async function showTable({ context, reporter, ending, store, runner }: RunFleetParts): Promise<void> {
+  const paint = painter(context)
   let last: FleetOverview | null = null
   reporter.keepQuiet(true)
   try {
     await showLive(
-      shell,
+      context,
       async (columns, rows) => {
         let trouble = ''
         try {
-          last = await readOverview(store, shell.clock.wall(), local.members())
+          last = await readOverview(store, context.clock.wall(), runner.members())
         } catch (error) {
           trouble = failureOf(error).message
         }

@@ -1,10 +1,11 @@
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import type { CommandContext } from '#console/context.ts'
-import { serveControl } from '#console/fleet-control.ts'
 import { quoted } from '#console/shell-quote.ts'
 import { storeParts } from '#console/store-access.ts'
 import { S2Error } from '#fleet/errors.ts'
+import { ORCHESTRATOR } from '#fleet/session.ts'
+import { localRemote } from '#issuing/deliver-credential.ts'
 import { enrolWorkers } from '#issuing/enrol-workers.ts'
 import { GitPublisher, makeRemote } from '#issuing/git-publisher.ts'
 import { ConfigError } from '#runtime/config.ts'
@@ -13,10 +14,11 @@ import { parseAddress } from '#runtime/settings.ts'
 import { readCredentials } from '#spool/credentials.ts'
 import { openStore } from '#store/open-store.ts'
 import type { Store } from '#store/store.ts'
+import { serveControl } from './control-server.ts'
 import type { DemoTask } from './demo-tasks.ts'
 import type { EventReporter } from './event-reporter.ts'
-import { type AgentSpec, type Fleet, ORCHESTRATOR } from './fleet-file.ts'
-import { bridgeUrlOf, localRemote, type ProgramPlan, planPrograms, remoteOf, STAGE, stateOf } from './process-plan.ts'
+import type { AgentSpec, Fleet } from './fleet-file.ts'
+import { bridgeUrlOf, type ProgramPlan, planPrograms, remoteOf, STAGE, stateOf } from './process-plan.ts'
 import { ProcessRunner } from './process-runner.ts'
 import { killAll, markedBy } from './process-tree.ts'
 import { startReaper } from './reaper-process.ts'
@@ -27,7 +29,7 @@ export interface StartFleetParts {
   readonly state: string
   readonly lifetimeMs: number
   readonly gitTimeoutMs: number
-  readonly shell: CommandContext
+  readonly context: CommandContext
   readonly reporter: EventReporter
   /** Aborts when the fleet shall end; we abort it ourselves when it cannot be. */
   readonly ending: AbortController
@@ -47,33 +49,33 @@ const LOOK_MS = 50
 
 /** Brings up the bridge, opens what conversations are missing, and starts everybody else. */
 export async function startFleet(asked: StartFleetParts): Promise<StartedFleet> {
-  const parts = { ...asked, fleet: listeningWhere(asked.fleet, asked.shell.env.S2_LISTEN) }
-  const { fleet, state, shell } = parts
-  const { clock, chance, env } = shell
+  const parts = { ...asked, fleet: listeningWhere(asked.fleet, asked.context.env.S2_LISTEN) }
+  const { fleet, state, context } = parts
+  const { clock, chance, env } = context
   await using stack = new AsyncDisposableStack()
   const fate = new Fate(parts.ending)
-  const local = localFleet(parts, fate)
-  stack.use(await serveControl(local, state))
+  const runner = localFleet(parts, fate)
+  stack.use(await serveControl(runner, state))
   await clearStage(parts)
   stack.use(startReaper(state, { clock, chance, env }))
-  if (fleet.remote === null) await makeRemote(localRemote(state), fleet.branch, parts.gitTimeoutMs, shell)
-  const plans = planPrograms(fleet, { state, folder: shell.folder, env })
-  stack.defer(() => lower(local, plans, parts))
-  local.start(plans.filter(({ stage }) => stage === STAGE.bridge))
+  if (fleet.remote === null) await makeRemote(localRemote(state), fleet.branch, parts.gitTimeoutMs, context)
+  const plans = planPrograms(fleet, { state, folder: context.folder, env })
+  stack.defer(() => lower(runner, plans, parts))
+  runner.start(plans.filter(({ stage }) => stage === STAGE.bridge))
   await untilReady(parts, fate)
-  const store = stack.use(await openStore(`unix:${join(state, 'run', 'admin.sock')}`, storeParts(shell)))
+  const store = stack.use(await openStore(`unix:${join(state, 'run', 'admin.sock')}`, storeParts(context)))
   const tend = (): Promise<void> => tendCredentials(store, parts)
   await tend()
   fate.refuseIfOver()
-  local.start(plans.filter(({ stage }) => stage === STAGE.orchestrator || stage === STAGE.credentials))
+  runner.start(plans.filter(({ stage }) => stage === STAGE.orchestrator || stage === STAGE.credentials))
   await untilCredentials(parts)
-  local.start(plans.filter(({ stage }) => stage > STAGE.credentials))
+  runner.start(plans.filter(({ stage }) => stage > STAGE.credentials))
   const text = `${plans.length} programs for ${fleet.workers.length + 1} agents; see them with: S2_STATE=${quoted(state)} s2 status`
   parts.reporter.tell({ agent: ORCHESTRATOR, program: 's2 up', event: 'up', fields: { text } })
   const kept = stack.move()
   return {
     run: async (tasks) => {
-      await runFleet({ ...parts, store, local, tend }, tasks)
+      await runFleet({ ...parts, store, runner, tend }, tasks)
       fate.refuseIfFailed()
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
@@ -105,10 +107,10 @@ class Fate {
   }
 }
 
-function localFleet({ fleet, state, shell, reporter }: StartFleetParts, fate: Fate): ProcessRunner {
+function localFleet({ fleet, state, context, reporter }: StartFleetParts, fate: Fate): ProcessRunner {
   return new ProcessRunner(fleet, {
-    clock: shell.clock,
-    chance: shell.chance,
+    clock: context.clock,
+    chance: context.chance,
     state,
     say: (event) => reporter.tell(event),
     onMisconfigured: ({ agent, program }, why) =>
@@ -117,34 +119,34 @@ function localFleet({ fleet, state, shell, reporter }: StartFleetParts, fate: Fa
 }
 
 /** Ends what a former fleet may have left, and tells a taken port before anything is started. */
-async function clearStage({ state, fleet, shell }: StartFleetParts): Promise<void> {
-  const left = await killAll(markedBy(state), shell.clock)
+async function clearStage({ state, fleet, context }: StartFleetParts): Promise<void> {
+  const left = await killAll(markedBy(state), context.clock)
   if (left > 0) throw new S2Error('internal', `${left} processes of a former fleet in ${state} cannot be ended`)
   await checkFree(fleet.listen)
 }
 
 /** For as long as credentials are pushed only: its repository holds their secrets. */
-async function openRemote({ fleet, state, gitTimeoutMs, shell }: StartFleetParts): Promise<GitPublisher> {
+async function openRemote({ fleet, state, gitTimeoutMs, context }: StartFleetParts): Promise<GitPublisher> {
   const folder = join(state, 'publication.git')
   const config = { remote: remoteOf(fleet, state), branch: fleet.branch, timeoutMs: gitTimeoutMs, folder }
-  return await GitPublisher.open(config, shell)
+  return await GitPublisher.open(config, context)
 }
 
 async function lower(
-  local: ProcessRunner,
+  runner: ProcessRunner,
   plans: readonly ProgramPlan[],
   { reporter, hurry }: StartFleetParts,
 ): Promise<void> {
   reporter.tell({ agent: ORCHESTRATOR, program: 's2 up', event: 'ending', fields: { programs: plans.length } })
-  await local.stop(hurry)
+  await runner.stop(hurry)
   reporter.tell({ agent: ORCHESTRATOR, program: 's2 up', event: 'all programs have ended' })
 }
 
 async function tendCredentials(store: Store, parts: StartFleetParts): Promise<void> {
-  await using publication = await openRemote(parts)
-  const { fleet, state, lifetimeMs, shell, reporter } = parts
-  const config = { state, bridgeUrl: bridgeUrlOf(fleet), lifetimeMs }
-  const pushed = await enrolWorkers(fleet, config, { store, publication, clock: shell.clock })
+  await using publisher = await openRemote(parts)
+  const { fleet, state, lifetimeMs, context, reporter } = parts
+  const config = { orchestrator: ORCHESTRATOR, state, bridgeUrl: bridgeUrlOf(fleet), lifetimeMs }
+  const pushed = await enrolWorkers(fleet.workers, config, { store, publisher, clock: context.clock })
   if (pushed.length === 0) return
   const text = `credentials pushed for ${pushed.join(', ')}`
   reporter.tell({ agent: ORCHESTRATOR, program: 's2 up', event: 'enlisted', fields: { text } })
@@ -179,8 +181,8 @@ async function checkFree({ host, port }: Fleet['listen']): Promise<void> {
  * Gives cred-sync time to bring the first credentials, so that nobody begins by missing them. Whoever's are late gets them
  * all the same, when they come.
  */
-async function untilCredentials({ fleet, state, shell, ending }: StartFleetParts): Promise<void> {
-  const { clock } = shell
+async function untilCredentials({ fleet, state, context, ending }: StartFleetParts): Promise<void> {
+  const { clock } = context
   const began = clock.now()
   const hasOne = async ({ agent }: AgentSpec): Promise<boolean> =>
     (await readCredentials(stateOf(agent, state), clock.wall())).credentials.length > 0
@@ -190,8 +192,8 @@ async function untilCredentials({ fleet, state, shell, ending }: StartFleetParts
   }
 }
 
-async function untilReady({ state, shell, ending }: StartFleetParts, fate: Fate): Promise<void> {
-  const { clock } = shell
+async function untilReady({ state, context, ending }: StartFleetParts, fate: Fate): Promise<void> {
+  const { clock } = context
   const began = clock.now()
   for (;;) {
     fate.refuseIfOver()

@@ -86,7 +86,7 @@ function makePlan(view: View, at: number, config: WatchConfig): Plan | null {
     return reason !== 'silent' || isSeenSince(task, view)
   })
   const isIdle = needs.length === 0 // going through a large fleet takes longer than a verdict may wait
-  const plan = planMoves(needs, isIdle ? [] : findCandidates(tasks, roster, leases, view.bodies), {
+  const plan = planMoves(needs, isIdle ? [] : findCandidates(tasks, roster, leases, view.agentProcesses), {
     movesMax: config.movesMax,
     agentsNow: config.moveEveryMs === 0 ? Number.POSITIVE_INFINITY : view.turnAt <= at ? 1 : 0,
     expected: isIdle ? new Set() : expectedRoles(roster),
@@ -116,17 +116,18 @@ function isDeathOver(agent: string | null, view: View): boolean {
   return doesBodyLive(agent, view) || standing.signs !== view.mourned.get(agent)
 }
 
-function doesBodyLive(agent: string | null, { bodies }: View): boolean {
-  const state = agent === null ? undefined : bodies.of(agent)?.state
+function doesBodyLive(agent: string | null, { agentProcesses }: View): boolean {
+  const state = agent === null ? undefined : agentProcesses.of(agent)?.state
   return state === 'living' || state === 'hindered'
 }
 
-function lossIncident(agent: string, { roster, bodies }: View, config: WatchConfig): NewIncident {
+function lossIncident(agent: string, { roster, agentProcesses }: View, config: WatchConfig): NewIncident {
   const standing = roster.standing(agent)
   const host = standing?.host
   const where = host === null || host === undefined ? '' : ` on ${host}`
-  const found = bodies.of(agent)
-  const why = found === null || found.state === 'living' ? '' : ` (${found.body.name}: ${found.body.why})`
+  const found = agentProcesses.of(agent)
+  const why =
+    found === null || found.state === 'living' ? '' : ` (${found.agentProcess.name}: ${found.agentProcess.why})`
   if (standing?.verdict === 'gone') {
     const summary = `${agent}${where} is gone${why}; its tasks go to others`
     return { cause: `gone:${agent}`, kind: 'gone', agent, summary }

@@ -47,16 +47,16 @@ export async function readBeats(
 }
 
 /** Tells of whom was lost and who is back; that somebody is late is hardly news, or that one is silent who was never heard. */
-export function logVerdicts(passed: readonly Passed[], { bodies, roster }: View, log: Log): void {
+export function logVerdicts(passed: readonly Passed[], { agentProcesses, roster }: View, log: Log): void {
   for (const { agent, from, to } of passed) {
     if (roster.standing(agent)?.isNew === true) continue
-    if (to === 'gone') log.info('verdict', { agent, from, to, why: whyOf(bodies.of(agent)) })
+    if (to === 'gone') log.info('verdict', { agent, from, to, why: whyOf(agentProcesses.of(agent)) })
     else if ([from, to].some((each) => each === 'silent' || each === 'gone')) log.info('verdict', { agent, from, to })
   }
 }
 
 function whyOf(found: ProcessFinding | null): string {
-  return found === null ? '' : `${found.body.name}: ${found.body.why}`
+  return found === null ? '' : `${found.agentProcess.name}: ${found.agentProcess.why}`
 }
 
 function moment(clock: Clock): Moment {

@@ -60,10 +60,10 @@ export class AgentRestarts {
   /** One round; answers how long to wait, milliseconds. */
   async step(): Promise<number> {
     await this.#releaseClaims()
-    const { bodies, roster } = this.#view
-    if (bodies.isEmpty && this.#claims.size === 0) return this.#config.roundMs
+    const { agentProcesses, roster } = this.#view
+    if (agentProcesses.isEmpty && this.#claims.size === 0) return this.#config.roundMs
     for (const agent of this.#plans.keys()) if (roster.standing(agent)?.verdict !== 'gone') this.#plans.delete(agent)
-    for (const agent of [...bodies.agents()]) {
+    for (const agent of [...agentProcesses.agents()]) {
       const found = this.#startable(agent)
       if (found !== null) await this.#consider(agent, found)
     }
@@ -72,11 +72,11 @@ export class AgentRestarts {
 
   /** The dead body that may be started for this agent now; null where none may. */
   #startable(agent: string): ProcessFinding | null {
-    const { bodies, roster, blind, isMass } = this.#view
+    const { agentProcesses, roster, blind, isMass } = this.#view
     if (this.#config.restartsMax === 0 || blind || isMass || roster.massSilence) return null
     if (roster.standing(agent)?.verdict !== 'gone') return null
-    const found = bodies.of(agent)
-    if (found === null || !found.isKnown || !found.body.mayStart) return null
+    const found = agentProcesses.of(agent)
+    if (found === null || !found.isKnown || !found.agentProcess.mayStart) return null
     return found.state === 'ended' || found.state === 'found_ended' ? found : null
   }
 
@@ -114,7 +114,7 @@ export class AgentRestarts {
     return all.filter((each) => each.agent === agent && each.openedAt > from).length
   }
 
-  async #restart(agent: string, { body: { name } }: ProcessFinding, attempt: number): Promise<void> {
+  async #restart(agent: string, { agentProcess: { name } }: ProcessFinding, attempt: number): Promise<void> {
     const { incidents, sources, signal, log, clock } = this.#parts
     const summary = `${name} of ${agent} is to be started again: try ${attempt} of ${this.#config.restartsMax} within an hour`
     const claim: NewIncident = { cause: claimOf(agent), kind: 'restart', agent, summary }
@@ -126,7 +126,7 @@ export class AgentRestarts {
     const source = sources.find((each) => each.name === found?.source)
     if (found === null || source === undefined) return
     try {
-      await source.start(found.body.id, signal)
+      await source.start(found.agentProcess.id, signal)
       log.warn('agent restarted', { agent, body: name, attempt })
     } catch (error) {
       log.warn('agent could not be restarted', { agent, body: name, attempt, error })
@@ -136,7 +136,12 @@ export class AgentRestarts {
   }
 
   /** Where nothing was started, people were told already; an old try is forgotten by and by, and then there is another. */
-  async #giveUp(agent: string, { body: { name, why } }: ProcessFinding, tries: number, since: number): Promise<void> {
+  async #giveUp(
+    agent: string,
+    { agentProcess: { name, why } }: ProcessFinding,
+    tries: number,
+    since: number,
+  ): Promise<void> {
     await this.#parts.incidents.read()
     if (this.#parts.incidents.isOpen(refusalOf(agent))) {
       this.#plans.set(agent, { since, dueAt: this.#parts.clock.now() + PAUSE_MOST_MS })

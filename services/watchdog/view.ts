@@ -47,7 +47,7 @@ export class View {
   readonly roster: Roster
   readonly leases: Leases
   /** What supervisors tell of what agents run in. */
-  readonly bodies = new AgentProcessTable()
+  readonly agentProcesses = new AgentProcessTable()
   /** Agents whose death an incident tells of, by the signs of life that they had shown when it was met. */
   readonly mourned = new Map<string, number>()
   /** Supervisors that do not answer, by when that began. */
@@ -155,10 +155,10 @@ export class View {
 
   /** Passes the verdicts that follow from what supervisors told, whatever the beats say, and answers them. */
   weigh(now: number): Passed[] {
-    const { roster, bodies, mourned, blind } = this
+    const { roster, agentProcesses, mourned, blind } = this
     if (blind) return []
-    for (const agent of bodies.agents()) {
-      const [verdict, found] = [roster.standing(agent)?.verdict, bodies.of(agent)]
+    for (const agent of agentProcesses.agents()) {
+      const [verdict, found] = [roster.standing(agent)?.verdict, agentProcesses.of(agent)]
       if (verdict === undefined || found === null || !found.isKnown) continue // old word convicts nobody anew
       // A body that nobody saw die may be an old one of an agent that lives elsewhere, unless that death is told of.
       if (found.state === 'ended' || (found.state === 'found_ended' && mourned.has(agent))) roster.gone(agent, now)
@@ -173,7 +173,7 @@ export class View {
     const passed = changes.map((change) => ({ ...change, passedAt }))
     for (const { agent, from, to, at } of passed) {
       if (to !== 'alive') this.lagMs = passedAt - at
-      if (from === 'gone' && to === 'alive') this.bodies.pardon(agent)
+      if (from === 'gone' && to === 'alive') this.agentProcesses.pardon(agent)
       if (to === 'silent' || to === 'gone') {
         this.silent.add(agent)
         this.tasksStale = true
@@ -271,7 +271,7 @@ export class View {
   #grace(now: number): void {
     this.#graceAt = now
     this.roster.grace(now)
-    this.bodies.doubt()
+    this.agentProcesses.doubt()
     this.leases.grace(now)
     this.strandedSince = null
     this.dirty = true

@@ -80,7 +80,7 @@ export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<
     return readSource(source, view, { ...parts, onNews })
   })
   const onNews = (): void => {
-    for (const teller of tellers) teller.nudge()
+    for (const sender of tellers) sender.nudge()
   }
   const restarts = new AgentRestarts(view, config, { ...parts, incidents, onNews })
   const restarting = absence.loop('restart', () => restarts.step())
@@ -154,8 +154,8 @@ class Absence {
   #tell(event: 'opened' | 'closed'): void {
     this.#told = event === 'opened'
     const summary = `the watchdog has not reached its store for ${formatDuration(this.#config.lateAfterMs)}: nobody is judged and nothing is moved`
-    for (const teller of this.#tellers) {
-      teller.tellUnstored({ cause: 'store_away', kind: 'blind', agent: null, summary }, event)
+    for (const sender of this.#tellers) {
+      sender.tellUnstored({ cause: 'store_away', kind: 'blind', agent: null, summary }, event)
     }
   }
 }

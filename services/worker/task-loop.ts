@@ -8,7 +8,7 @@ import { LeaseRenewer, type LeaseStatus } from './lease-renewer.ts'
 import { type LeaseStamp, LeaseTimer, marginOf } from './lease-timer.ts'
 
 /** How an agent works. */
-export interface WorkConfig {
+export interface TaskLoopConfig {
   readonly leaseMs: number
   /** How often it asks for work when it heard nothing. */
   readonly pollMs: number
@@ -85,15 +85,15 @@ export type WorkEvent =
 /** Why a command is ended: the store gave its task away, nobody could be asked in time, or the agent shall end. */
 export type StopReason = 'lease_lost' | 'lease_unsure' | 'told_to_stop'
 
-export interface WorkParts {
+export interface TaskLoopParts {
   readonly clock: Clock
   readonly chance: Chance
   /** One life of this agent, as no other one is called. */
   readonly life: string
   /** The sessions to work for just now; none while there are no credentials. */
-  seats(): Promise<readonly WorkerSession[]>
+  sessions(): Promise<readonly WorkerSession[]>
   readonly reports: Reports
-  readonly letters: TaskMailbox
+  readonly taskMessages: TaskMailbox
   readonly start: StartCommand
   say(event: WorkEvent): void
   /** Aborts when no further task shall be taken. */
@@ -117,22 +117,22 @@ const CARRY = { firstMs: 20, mostMs: 1_000 }
  * started and renewed while it lives; the command is ended before the lease can end for anybody else.
  */
 export class TaskLoop {
-  readonly #config: WorkConfig
-  readonly #parts: WorkParts
+  readonly #config: TaskLoopConfig
+  readonly #parts: TaskLoopParts
   readonly #over = new AbortController()
   #lives = 0
   #failures = 0
-  #current: { readonly task: string; readonly keeper: LeaseRenewer } | null = null
+  #current: { readonly task: string; readonly renewer: LeaseRenewer } | null = null
   #wasIdle = false
 
-  constructor(config: WorkConfig, parts: WorkParts) {
+  constructor(config: TaskLoopConfig, parts: TaskLoopParts) {
     this.#config = config
     this.#parts = parts
   }
 
   /** Settles when it has been told to end and nothing is in hand, or when no work is left (`once`). Never rejects. */
   async work(): Promise<void> {
-    const { draining, letters, clock, chance } = this.#parts
+    const { draining, taskMessages, clock, chance } = this.#parts
     const end = (): void => this.#over.abort()
     if (draining.aborted) return
     draining.addEventListener('abort', end, { once: true })
@@ -158,7 +158,7 @@ export class TaskLoop {
         return RETRY.firstMs + backoff(0, RETRY, chance)
       },
     })
-    using _news = letters.onNews(() => post.nudge())
+    using _news = taskMessages.onNews(() => post.nudge())
     await Promise.all([tasks.done, post.done])
     draining.removeEventListener('abort', end)
   }
@@ -166,7 +166,7 @@ export class TaskLoop {
   /** One task, if there is any; answers milliseconds until the next look. */
   async #lookForWork(): Promise<number> {
     const { chance, reports } = this.#parts
-    const seats = await this.#parts.seats()
+    const seats = await this.#parts.sessions()
     const sessions = seats.map(({ session }) => session)
     // An end that waits to be carried belongs to a task that the store still counts as ours: leasing it anew would do it twice.
     const waitingReports = await reports.waiting(sessions)
@@ -221,7 +221,7 @@ export class TaskLoop {
     const { id, epoch } = task
     const progress = new Progress(this.#config.progressMs, clock)
     let troubled = false
-    await using keeper = new LeaseRenewer({
+    await using renewer = new LeaseRenewer({
       clock,
       chance,
       leaseMs,
@@ -235,23 +235,23 @@ export class TaskLoop {
         troubled = true
       },
     })
-    this.#current = { task: id, keeper }
+    this.#current = { task: id, renewer }
     say({ event: 'started', task: id, epoch, priority: task.priority })
-    keeper.nudge()
+    renewer.nudge()
     const running = this.#parts.start(task, (line) => {
       say({ event: 'output', task: id, line })
-      if (progress.note(line)) keeper.nudge()
+      if (progress.note(line)) renewer.nudge()
     })
     const told = Promise.withResolvers<StopReason>()
     const onStop = (): void => told.resolve('told_to_stop')
     if (stopping.aborted) onStop()
     stopping.addEventListener('abort', onStop, { once: true })
-    const stopped = Promise.race([told.promise, keeper.over.then(reasonOf)])
+    const stopped = Promise.race([told.promise, renewer.over.then(reasonOf)])
     const ended = running.ended.catch(endOfUnstartable)
     try {
       const first = await Promise.race([ended.then((): null => null), stopped])
       // The process may have slept through its lease, and the command's end be the first thing it hears of.
-      if (first === null) await keeper.standing()
+      if (first === null) await renewer.standing()
       if (first !== null) {
         say({ event: 'stopping', task: id, epoch, why: first })
         running.stop(marginOf(leaseMs) / 3)
@@ -301,9 +301,9 @@ export class TaskLoop {
 
   /** Reads what came; a task that was taken away is asked about at once. Answers whether there is work to look for. */
   async #readLetters(): Promise<boolean> {
-    const sessions = (await this.#parts.seats()).map(({ session }) => session)
-    const { assigned, revoked } = await this.#parts.letters.take(sessions)
-    if (this.#current !== null && revoked.includes(this.#current.task)) this.#current.keeper.nudge()
+    const sessions = (await this.#parts.sessions()).map(({ session }) => session)
+    const { assigned, revoked } = await this.#parts.taskMessages.take(sessions)
+    if (this.#current !== null && revoked.includes(this.#current.task)) this.#current.renewer.nudge()
     return assigned.length > 0
   }
 }

@@ -10,7 +10,7 @@ import { recordingLog } from '#runtime/log.ts'
 import { openStore } from '#store/open-store.ts'
 import type { Store } from '#store/store.ts'
 import { mainOf, Program } from '../program.ts'
-import { run } from './shell.ts'
+import { run } from './run-command.ts'
 
 /** Nobody asks this bridge by its port, whatever it is. */
 const LISTENING = { S2_LISTEN: '127.0.0.1:0' }

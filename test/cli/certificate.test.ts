@@ -21,7 +21,7 @@ import { makeRemote } from '../../services/core/issuing/git-publisher.ts'
 import { type Clock, systemClock } from '../../services/core/runtime/clock.ts'
 import { readCredentials } from '../../services/core/spool/credentials.ts'
 import { makeCertificate } from '../bridge/certificate.ts'
-import { type Outcome, run } from './shell.ts'
+import { type Outcome, run } from './run-command.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-certificate-test-'))
 after(() => rmSync(folder, { recursive: true, force: true }))

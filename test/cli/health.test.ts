@@ -7,7 +7,7 @@ import { after, test } from 'node:test'
 import { Health, serveHealth } from '../../services/core/runtime/health.ts'
 import { healthSocket } from '../../services/core/runtime/health-client.ts'
 import { mainOf } from '../program.ts'
-import { run } from './shell.ts'
+import { run } from './run-command.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-health-'))
 after(() => rmSync(folder, { recursive: true }))

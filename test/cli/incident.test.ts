@@ -8,7 +8,7 @@ import Database from 'better-sqlite3'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openStore } from '#store/open-store.ts'
-import { run } from './shell.ts'
+import { run } from './run-command.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-incident-'))
 after(() => rmSync(folder, { recursive: true, force: true }))

@@ -12,7 +12,7 @@ import { probeBridge } from '../../services/cli/init/probe-bridge.ts'
 import { makeCertificate } from '../../services/cli/make-certificate.ts'
 import { systemClock } from '../../services/core/runtime/clock.ts'
 import { freePort } from '../port.ts'
-import { run } from './shell.ts'
+import { run } from './run-command.ts'
 
 const root = mkdtempSync(join(tmpdir(), 's2-init-bridge-'))
 after(() => rmSync(root, { recursive: true, force: true }))

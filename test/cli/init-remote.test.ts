@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { sshHostOf } from '../../services/cli/init/ssh-keys.ts'
 import { noSshd, Sshd } from '../sshd.ts'
-import { type Outcome, run } from './shell.ts'
+import { type Outcome, run } from './run-command.ts'
 
 let sshd: Sshd
 let repository = ''

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { settingIn, withSettings } from '../../services/cli/settings-file.ts'
 import { readSettings, withSettingsFile } from '../../services/core/runtime/config.ts'
-import { type Outcome, run as runCommand } from './shell.ts'
+import { type Outcome, run as runCommand } from './run-command.ts'
 
 const root = mkdtempSync(join(tmpdir(), 's2-init-'))
 after(() => rmSync(root, { recursive: true, force: true }))

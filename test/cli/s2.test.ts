@@ -10,7 +10,7 @@ import { PROGRAMS, SETTINGS } from '../../services/core/runtime/settings.ts'
 import { VERSION } from '../../services/core/runtime/version.ts'
 import { publishCredential } from '../../services/core/spool/credentials.ts'
 import { Outbox } from '../../services/core/spool/outbox.ts'
-import { run } from './shell.ts'
+import { run } from './run-command.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-cli-'))
 after(() => rmSync(folder, { recursive: true, force: true }))

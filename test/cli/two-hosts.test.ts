@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { freePort } from '../port.ts'
 import { noSshd, Sshd } from '../sshd.ts'
-import { type Outcome, run } from './shell.ts'
+import { type Outcome, run } from './run-command.ts'
 
 const root = mkdtempSync(join(tmpdir(), 's2-hosts-'))
 const services = join(import.meta.dirname, '../../services')

@@ -247,8 +247,8 @@ export class Ground {
           return life.mortal(bridge.as(keyring))
         },
         inbox: life.mortal(this.inbox),
-        tray: life.mortal(this.outbox),
-        wallet: life.mortal(this.wallet),
+        outbox: life.mortal(this.outbox),
+        credentials: life.mortal(this.wallet),
         incarnation: `life-${this.#lives}`,
         clock: life.mortal(this.clock),
         chance: this.chance,

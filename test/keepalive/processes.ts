@@ -39,7 +39,7 @@ export class Stage implements AsyncDisposable {
     const dist = mkdtempSync(join(cache, 's2-keepalive-test-'))
     const entryPoints = { keepalive: 'services/keepalive/main.ts', bridge: 'services/bridge/main.ts' }
     await build({ ...bundling(entryPoints), absWorkingDir: ROOT, outdir: dist })
-    cpSync(join(ROOT, 'services/core/store/sqlite/migrations'), join(dist, 'migrations'), { recursive: true })
+    cpSync(join(ROOT, 'services/core/store/sqlite/file/migrations'), join(dist, 'migrations'), { recursive: true })
     return new Stage(mkdtempSync(join(tmpdir(), 's2-stage-')), dist, await freePort())
   }
 

@@ -11,8 +11,8 @@ import {
   type Reports,
   type RunningCommand,
   TaskLoop,
+  type TaskLoopConfig,
   type TaskMailbox,
-  type WorkConfig,
 } from '../../services/worker/task-loop.ts'
 import { Life, Machine } from './clock.ts'
 import type { History } from './history.ts'
@@ -108,8 +108,8 @@ export class SimulatedHost {
     new SessionManager(config, {
       open: (_url, keyring) => openWire({ life, link: this.link, bridge, keyring, around }),
       inbox: this.spool.mailbox(life),
-      tray: this.spool.tray(life),
-      wallet: this.spool.wallet(life),
+      outbox: this.spool.tray(life),
+      credentials: this.spool.wallet(life),
       incarnation: life.name,
       clock: life.clock,
       chance: around.dice.next,
@@ -210,7 +210,7 @@ export class SimulatedHost {
 
   async #work(life: Life): Promise<void> {
     const { bridge, around } = this.#parts
-    const config: WorkConfig = {
+    const config: TaskLoopConfig = {
       leaseMs: this.#config.leaseMs,
       pollMs: 5 * this.#config.pollMs,
       progressMs: 10_000,
@@ -225,9 +225,9 @@ export class SimulatedHost {
       clock: life.clock,
       chance: around.dice.next,
       life: life.name,
-      seats: async () => this.sessions.map((session) => ({ session, store })),
+      sessions: async () => this.sessions.map((session) => ({ session, store })),
       reports: this.#reports(life),
-      letters: this.#letters(life),
+      taskMessages: this.#letters(life),
       start: (task, onLine) => this.#command(task, life, onLine),
       say: ({ event, ...rest }) => {
         if (event !== 'output') this.#parts.history.note(`${life.name} ${event} ${'task' in rest ? rest.task : ''}`)

@@ -43,10 +43,10 @@ class Booth implements AsyncDisposable {
       this.failures += 1
     }
     const { clock, log } = this
-    const teller = new AlertSender(channel, { store, clock, log, chance: () => 0.999, signal: stop.signal, onFailure })
+    const sender = new AlertSender(channel, { store, clock, log, chance: () => 0.999, signal: stop.signal, onFailure })
     const end = async (): Promise<void> => {
       stop.abort(new Error('over'))
-      await teller.done
+      await sender.done
     }
     this.#stops.push(end)
     return end

@@ -19,7 +19,7 @@ class Server implements AsyncDisposable {
   readonly folder: string
   readonly socket: string
   readonly source: TmuxSource
-  readonly bodies = new AgentProcessTable()
+  readonly agentProcesses = new AgentProcessTable()
   readonly #pids = new Set<number>()
 
   constructor(folder: string) {
@@ -57,7 +57,7 @@ class Server implements AsyncDisposable {
 
   async read(): Promise<readonly AgentProcess[]> {
     const bodies = await this.source.read(new AbortController().signal)
-    this.bodies.take('tmux', bodies)
+    this.agentProcesses.take('tmux', bodies)
     return bodies
   }
 
@@ -65,13 +65,13 @@ class Server implements AsyncDisposable {
   async until(agent: string, state: string | undefined, why?: string): Promise<void> {
     await until(`${agent} is ${state} ${why ?? ''}`, async () => {
       await this.read()
-      const known = this.bodies.of(agent)
-      return known?.state === state && (why === undefined || known?.body.why === why)
+      const known = this.agentProcesses.of(agent)
+      return known?.state === state && (why === undefined || known?.agentProcess.why === why)
     })
   }
 
   async start(agent: string): Promise<void> {
-    const body = this.bodies.of(agent)?.body
+    const body = this.agentProcesses.of(agent)?.agentProcess
     assert.ok(body?.mayStart, 'it may be started')
     await this.source.start(body.id, new AbortController().signal)
   }
@@ -114,7 +114,7 @@ suite('tmux', { skip }, () => {
     await server.until('w1', 'living')
     end(pid)
     await server.until('w1', 'ended')
-    assert.equal(server.bodies.of('w1')?.body.mayStart, false)
+    assert.equal(server.agentProcesses.of('w1')?.agentProcess.mayStart, false)
   })
 
   test('the server ends with its last session: the death is proved by the processes', async () => {
@@ -124,7 +124,7 @@ suite('tmux', { skip }, () => {
     end(pid)
     await server.until('w1', 'ended')
     await server.read()
-    assert.equal(server.bodies.of('w1')?.state, 'ended')
+    assert.equal(server.agentProcesses.of('w1')?.state, 'ended')
     server.session('again', 'w1')
     await server.until('w1', 'living')
     assert.equal((await server.read()).length, 1)
@@ -140,14 +140,14 @@ suite('tmux', { skip }, () => {
       (await server.read()).map(({ state }) => state),
       ['unknown'],
     )
-    assert.equal(server.bodies.of('w1'), null)
+    assert.equal(server.agentProcesses.of('w1'), null)
     process.kill(pid, 'SIGUSR1') // it makes its socket anew
     await server.until('w1', 'living')
     process.kill(pid, 'SIGKILL')
     await server.until('w1', undefined)
     server.session('other', 'w2') // another server
     await server.until('w2', 'living')
-    assert.equal(server.bodies.of('w1'), null)
+    assert.equal(server.agentProcesses.of('w1'), null)
   })
 
   test('a frozen server does not answer, and that is an error in bounded time', async () => {
@@ -176,7 +176,7 @@ suite('tmux', { skip }, () => {
     await writeFile(join(server.folder, 'over'), '')
     await server.until('w1', 'ended', 'exit code 7')
     await server.until('w2', 'ended', 'exit code 8')
-    assert.equal(server.bodies.of('w2')?.body.mayStart, false)
+    assert.equal(server.agentProcesses.of('w2')?.agentProcess.mayStart, false)
     await server.start('w1')
     await server.until('w1', 'living')
   })
@@ -190,7 +190,7 @@ suite('tmux', { skip }, () => {
     await server.until('w1', 'ended', 'exit code 7')
     await server.start('w1')
     await server.until('w1', 'living')
-    const id = server.bodies.of('w1')?.body.id ?? ''
+    const id = server.agentProcesses.of('w1')?.agentProcess.id ?? ''
     server.session('other', null)
     server.run('kill-session', '-t', 'one')
     await server.until('w1', 'ended')

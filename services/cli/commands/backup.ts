@@ -26,7 +26,7 @@ interface Options {
   readonly json?: true
 }
 
-export function define(command: Command, shell: CommandContext): void {
+export function define(command: Command, context: CommandContext): void {
   command
     .option('--to <folder>', 'where to keep it (S2_BACKUPS)')
     .option('--keep <n>', 'how many are kept (S2_BACKUP_KEEP)', count)
@@ -34,22 +34,22 @@ export function define(command: Command, shell: CommandContext): void {
     .option('--beats', 'copy the file of beats too')
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
-    .action(async (options: Options) => await make(shell, options))
+    .action(async (options: Options) => await make(context, options))
   command
     .command('list')
     .description('list the backups that there are')
     .option('--json', 'print JSON')
-    .action((_, subcommand: Command) => list(shell, subcommand.optsWithGlobals<Options>()))
+    .action((_, subcommand: Command) => list(context, subcommand.optsWithGlobals<Options>()))
   command
     .command('verify <file>')
     .description('go through a backup: every page, every entry of its audit chain')
     .option('--json', 'print JSON')
-    .action((file: string, _, subcommand: Command) => verify(shell, file, subcommand.optsWithGlobals<Options>()))
+    .action((file: string, _, subcommand: Command) => verify(context, file, subcommand.optsWithGlobals<Options>()))
 }
 
-async function make(shell: CommandContext, options: Options): Promise<void> {
-  const local = localDatabase(shell)
-  const { clock, chance } = shell
+async function make(context: CommandContext, options: Options): Promise<void> {
+  const local = localDatabase(context)
+  const { clock, chance } = context
   const began = clock.now()
   const made = await makeBackup(
     {
@@ -63,11 +63,11 @@ async function make(shell: CommandContext, options: Options): Promise<void> {
   )
   const seconds = (clock.now() - began) / 1000
   if (options.json === true) {
-    shell.print(`${JSON.stringify({ ...madeAsJson(made), seconds }, null, 2)}\n`)
+    context.print(`${JSON.stringify({ ...madeAsJson(made), seconds }, null, 2)}\n`)
     return
   }
-  shell.print(`${made.path}\n  ${size(made.bytes)}, ${proofInWords(made.proof)}; ${seconds.toFixed(1)} s\n`)
-  if (made.removed.length > 0) shell.print(`  removed: ${made.removed.map((path) => basename(path)).join(', ')}\n`)
+  context.print(`${made.path}\n  ${size(made.bytes)}, ${proofInWords(made.proof)}; ${seconds.toFixed(1)} s\n`)
+  if (made.removed.length > 0) context.print(`  removed: ${made.removed.map((path) => basename(path)).join(', ')}\n`)
 }
 
 function madeAsJson({ madeAt, proof, ...made }: MadeBackup): object {
@@ -82,30 +82,30 @@ export function proofInWords({ rows, schema, head }: IntegrityReport): string {
   return `${counts.join(', ')}; schema ${schema}, ${chain}`
 }
 
-function list(shell: CommandContext, { to, json }: Options): void {
-  const local = localDatabase(shell)
+function list(context: CommandContext, { to, json }: Options): void {
+  const local = localDatabase(context)
   const folder = to ?? local.folder
   const found = listBackups(folder, local.database)
   if (json === true) {
     const rows = found.map(({ madeAt, ...backup }) => ({ ...backup, madeAt: new Date(madeAt).toISOString() }))
-    shell.print(`${JSON.stringify(rows, null, 2)}\n`)
+    context.print(`${JSON.stringify(rows, null, 2)}\n`)
   } else if (found.length === 0) {
-    shell.tell(`s2: there are no backups of ${local.database} in ${folder}\n`)
+    context.tell(`s2: there are no backups of ${local.database} in ${folder}\n`)
   } else {
-    const now = shell.clock.wall()
+    const now = context.clock.wall()
     const row = ({ path, madeAt, bytes, beats }: Backup): string[] => {
       return [basename(path), ago(now - madeAt), size(bytes), beats === null ? '' : 'too']
     }
-    shell.print(`${table(COLUMNS, found.map(row), shell.screen.columns).join('\n')}\n`)
+    context.print(`${table(COLUMNS, found.map(row), context.screen.columns).join('\n')}\n`)
   }
 }
 
 const COLUMNS = [{ title: 'BACKUP', stretches: true }, { title: 'AGE' }, { title: 'SIZE' }, { title: 'BEATS' }]
 
-function verify(shell: CommandContext, file: string, { to, json }: Options): void {
-  const path = pathOf(file, { ...localDatabase(shell), ...(to === undefined ? {} : { folder: to }) })
+function verify(context: CommandContext, file: string, { to, json }: Options): void {
+  const path = pathOf(file, { ...localDatabase(context), ...(to === undefined ? {} : { folder: to }) })
   const proof = checkFile(path)
-  shell.print(
+  context.print(
     json === true ? `${JSON.stringify({ path, ...proof }, null, 2)}\n` : `${path}\n  ${proofInWords(proof)}\n`,
   )
 }

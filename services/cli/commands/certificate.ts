@@ -29,7 +29,7 @@ Examples:
 To drop a name or to have another key, remove bridge.crt or bridge.key first. An authority is never overwritten: who holds
 its key, ca.key, can pass for the bridge.`
 
-export function define(command: Command, shell: CommandContext): void {
+export function define(command: Command, context: CommandContext): void {
   command.addHelpText('after', EXAMPLES)
   command
     .command('create')
@@ -37,13 +37,13 @@ export function define(command: Command, shell: CommandContext): void {
     .option('--name <name>', 'name or address by which workers reach the bridge; may be repeated', collect, [])
     .option('--folder <path>', 'where it lies; /etc/s2/tls for root, else tls in the folder of your settings')
     .option('--json', 'print JSON')
-    .action(async (options: CreateOptions) => await create(shell, options))
+    .action(async (options: CreateOptions) => await create(context, options))
   command
     .command('show [file]')
     .description("show a certificate, the bridge's (S2_TLS_CERT) unless said; exit code 1 when it cannot be used")
     .option('--key <file>', 'its key (S2_TLS_KEY, or the file beside it that ends in .key)')
     .option('--json', 'print JSON')
-    .action(async (file: string | undefined, options: ShowOptions) => await show(shell, file, options))
+    .action(async (file: string | undefined, options: ShowOptions) => await show(context, file, options))
 }
 
 interface CreateOptions {
@@ -61,28 +61,28 @@ function collect(name: string, before: readonly string[]): readonly string[] {
   return [...before, readName(name)]
 }
 
-async function create(shell: CommandContext, { name: names, folder: named, json }: CreateOptions): Promise<void> {
-  const folder = named === undefined ? folderFor(shell) : resolve(shell.folder, named)
-  const made = await makeCertificate({ folder, names }, { clock: shell.clock, env: shell.env })
-  const next = nextSteps(made, shell)
+async function create(context: CommandContext, { name: names, folder: named, json }: CreateOptions): Promise<void> {
+  const folder = named === undefined ? folderFor(context) : resolve(context.folder, named)
+  const made = await makeCertificate({ folder, names }, { clock: context.clock, env: context.env })
+  const next = nextSteps(made, context)
   if (json === true) {
     const { files, facts, isNewAuthority } = made
     const expiresAt = new Date(facts.notAfter).toISOString()
-    shell.print(`${JSON.stringify({ ...files, names: facts.names, expiresAt, isNewAuthority, next })}\n`)
+    context.print(`${JSON.stringify({ ...files, names: facts.names, expiresAt, isNewAuthority, next })}\n`)
     return
   }
   const { files, facts, isNewAuthority } = made
   if (isNewAuthority)
-    shell.print(`${files.ca}: the authority ${facts.issuer}; keep its key ${files.caKey} from others\n`)
-  shell.print(
+    context.print(`${files.ca}: the authority ${facts.issuer}; keep its key ${files.caKey} from others\n`)
+  context.print(
     `${files.cert}: ${facts.names.join(', ')}, until ${new Date(facts.notAfter).toISOString().slice(0, 10)}\n`,
   )
-  shell.print(`\nnext:\n${next.map((line) => `  ${line}\n`).join('')}`)
+  context.print(`\nnext:\n${next.map((line) => `  ${line}\n`).join('')}`)
 }
 
 /** What is left to do once it is made. */
-function nextSteps({ files, isNewAuthority }: MadeCertificate, shell: CommandContext): string[] {
-  const isSet = readSettings(commandEnv(shell), ['S2_TLS_CERT']).S2_TLS_CERT === files.cert
+function nextSteps({ files, isNewAuthority }: MadeCertificate, context: CommandContext): string[] {
+  const isSet = readSettings(commandEnv(context), ['S2_TLS_CERT']).S2_TLS_CERT === files.cert
   const effect = 'takes the certificate over within a minute, and workers trust it as before'
   if (!isNewAuthority && isSet) return [`nothing: the bridge ${effect}`]
   if (!isNewAuthority)
@@ -101,13 +101,13 @@ function nextSteps({ files, isNewAuthority }: MadeCertificate, shell: CommandCon
 }
 
 /** Where the present certificate is, if it is one of ours; else beside the settings. */
-function folderFor(shell: CommandContext): string {
-  const set = readSettings(commandEnv(shell), ['S2_TLS_CA', 'S2_TLS_CERT'])
+function folderFor(context: CommandContext): string {
+  const set = readSettings(commandEnv(context), ['S2_TLS_CA', 'S2_TLS_CERT'])
   if (set.S2_TLS_CERT !== undefined && set.S2_TLS_CERT === certificateFiles(dirname(set.S2_TLS_CERT)).cert) {
     return dirname(set.S2_TLS_CERT)
   }
   if (userInfo().uid === 0) return '/etc/s2/tls'
-  return join(shell.env.XDG_CONFIG_HOME ?? join(shell.env.HOME ?? homedir(), '.config'), 's2/tls')
+  return join(context.env.XDG_CONFIG_HOME ?? join(context.env.HOME ?? homedir(), '.config'), 's2/tls')
 }
 
 /** A certificate as people and programs read it. */
@@ -127,20 +127,20 @@ interface Shown {
   readonly usable: boolean
 }
 
-async function show(shell: CommandContext, named: string | undefined, { key, json }: ShowOptions): Promise<void> {
-  const settings = readSettings(commandEnv(shell), ['S2_TLS_CERT', 'S2_TLS_KEY', 'S2_TLS_CA'])
-  const folder = folderFor(shell)
+async function show(context: CommandContext, named: string | undefined, { key, json }: ShowOptions): Promise<void> {
+  const settings = readSettings(commandEnv(context), ['S2_TLS_CERT', 'S2_TLS_KEY', 'S2_TLS_CA'])
+  const folder = folderFor(context)
   const file =
-    named === undefined ? (settings.S2_TLS_CERT ?? certificateFiles(folder).cert) : resolve(shell.folder, named)
+    named === undefined ? (settings.S2_TLS_CERT ?? certificateFiles(folder).cert) : resolve(context.folder, named)
   const keyFile =
     key === undefined
       ? ((named === undefined ? settings.S2_TLS_KEY : undefined) ?? file.replace(/\.[^./]+$/, '.key'))
-      : resolve(shell.folder, key)
+      : resolve(context.folder, key)
   const mustHaveKey = key !== undefined || (named === undefined && settings.S2_TLS_KEY !== undefined)
   const ca = settings.S2_TLS_CA ?? certificateFiles(dirname(file)).ca
-  const shown = await examine(file, { key: keyFile, mustHaveKey, ca }, shell.clock.wall())
-  if (json === true) shell.print(`${JSON.stringify(shown, null, 2)}\n`)
-  else for (const line of linesOf(shown)) shell.print(`${plain(line)}\n`)
+  const shown = await examine(file, { key: keyFile, mustHaveKey, ca }, context.clock.wall())
+  if (json === true) context.print(`${JSON.stringify(shown, null, 2)}\n`)
+  else for (const line of linesOf(shown)) context.print(`${plain(line)}\n`)
   if (!shown.usable) throw new Exit(EXIT.failed)
 }
 

@@ -26,7 +26,7 @@ interface Options {
   readonly json?: true
 }
 
-export function define(command: Command, shell: CommandContext): void {
+export function define(command: Command, context: CommandContext): void {
   command
     .option('--peek', 'print new messages without taking them')
     .option('--again', 'print the messages that were taken and are not acked yet')
@@ -35,9 +35,9 @@ export function define(command: Command, shell: CommandContext): void {
     .option('--json', 'print JSON, one message a line')
     .addHelpText('after', EXAMPLES)
     .action(async (options: Options) => {
-      const state = stateFolder(shell)
-      const inbox = new Inbox(state, (fault) => shell.tell(`s2: ${fault}\n`))
-      if (options.wait !== undefined) await untilNew(inbox, options.wait, shell)
+      const state = stateFolder(context)
+      const inbox = new Inbox(state, (fault) => context.tell(`s2: ${fault}\n`))
+      if (options.wait !== undefined) await untilNew(inbox, options.wait, context)
       const messages = await take(inbox, options)
       // An empty inbox that nobody fills says nothing of what there is to read.
       if (
@@ -45,10 +45,10 @@ export function define(command: Command, shell: CommandContext): void {
         options.again !== true &&
         !(await isAnswered(join(state, 'run', 'keepalive.sock')))
       ) {
-        shell.tell(`s2: no s2-keepalive serves ${state}: nothing new comes in until one does\n`)
+        context.tell(`s2: no s2-keepalive serves ${state}: nothing new comes in until one does\n`)
       }
-      if (options.json === true) for (const message of messages) shell.print(`${JSON.stringify(message)}\n`)
-      else shell.print(messages.length === 0 ? 'no new messages\n' : messages.map(written(shell)).join('\n'))
+      if (options.json === true) for (const message of messages) context.print(`${JSON.stringify(message)}\n`)
+      else context.print(messages.length === 0 ? 'no new messages\n' : messages.map(written(context)).join('\n'))
     })
 }
 
@@ -72,11 +72,15 @@ async function readAll(inbox: Inbox, ids: readonly number[]): Promise<StoredMess
 /** Looks now and then all the same: a watch is a hint. */
 const LOOK_MS = 1_000
 
-async function untilNew(inbox: Inbox, waitMs: number, shell: CommandContext): Promise<void> {
-  const { clock } = shell
+async function untilNew(inbox: Inbox, waitMs: number, context: CommandContext): Promise<void> {
+  const { clock } = context
   let nap = new AbortController()
   const heard = (): void => nap.abort()
-  using _watch = watchFolder(inbox.folder('new'), { onEvents: heard, onDoubt: heard }, { clock, log: terseLog(shell) })
+  using _watch = watchFolder(
+    inbox.folder('new'),
+    { onEvents: heard, onDoubt: heard },
+    { clock, log: terseLog(context) },
+  )
   const until = clock.now() + waitMs
   while ((await inbox.list('new')).length === 0 && clock.now() < until) {
     nap = new AbortController()
@@ -84,8 +88,8 @@ async function untilNew(inbox: Inbox, waitMs: number, shell: CommandContext): Pr
   }
 }
 
-function written(shell: CommandContext): (message: StoredMessage) => string {
-  const now = shell.clock.wall()
+function written(context: CommandContext): (message: StoredMessage) => string {
+  const now = context.clock.wall()
   return ({ id, from, to, sentAt, action, files, text }) => {
     const about = action === null ? '' : ` · ${oneLine(action)}`
     const with_ = files.length === 0 ? '' : ` · files: ${files.map(oneLine).join(', ')}`

@@ -27,19 +27,19 @@ Examples:
 
 The orchestrator's own end is kept on this host, in the state folder. Tokens are not printed.`
 
-export function define(command: Command, shell: CommandContext): void {
+export function define(command: Command, context: CommandContext): void {
   command.addHelpText('after', EXAMPLES)
-  defineCreate(command.command('create').description('open a channel and hand out both credentials'), shell)
+  defineCreate(command.command('create').description('open a channel and hand out both credentials'), context)
   command
     .command('list')
     .description('list the channels that are open')
     .option('--json', 'print JSON')
-    .action(async (options: { json?: true }) => await list(shell, options.json === true))
+    .action(async (options: { json?: true }) => await list(context, options.json === true))
   command
     .command('end <conversation...>')
     .description('end channels: their tokens are void at once, open tasks go to others')
     .option('--json', 'print JSON')
-    .action(async (ids: string[], options: { json?: true }) => await end(shell, ids, options.json === true))
+    .action(async (ids: string[], options: { json?: true }) => await end(context, ids, options.json === true))
 }
 
 interface CreateOptions {
@@ -56,7 +56,7 @@ interface CreateOptions {
   readonly json?: true
 }
 
-function defineCreate(command: Command, shell: CommandContext): void {
+function defineCreate(command: Command, context: CommandContext): void {
   command
     .requiredOption('--role-b <role>', 'what kind of work the worker does', role)
     .option('--role-a <role>', "the other end's role", role, 'orchestrator')
@@ -69,28 +69,28 @@ function defineCreate(command: Command, shell: CommandContext): void {
     .option('--out <folder>', "write the worker's credential file there instead of pushing it")
     .option('--show-tokens', 'print the tokens too; they are secrets')
     .option('--json', 'print JSON')
-    .action(async (options: CreateOptions) => await create(shell, options))
+    .action(async (options: CreateOptions) => await create(context, options))
 }
 
-async function create(shell: CommandContext, options: CreateOptions): Promise<void> {
-  const settings = readSettings(commandEnv(shell), ['S2_STATE', 'S2_LIFETIME'])
+async function create(context: CommandContext, options: CreateOptions): Promise<void> {
+  const settings = readSettings(commandEnv(context), ['S2_STATE', 'S2_LIFETIME'])
   const { number } = options
   const agent = options.agentB ?? (number === undefined ? undefined : workerName(number))
   if (agent === undefined) throw new UsageError('whose channel is it?', 'name the worker by --number or --agent-b')
-  await using handout = await openDelivery(shell, agent, options)
+  await using handout = await openDelivery(context, agent, options)
   if (handout === null && options.showTokens !== true)
     throw new UsageError("the worker's credential would go nowhere", 'add --remote, --out or --show-tokens')
-  await using reached = await reachAdministration(shell)
-  const way = await bridgeAccessFor(shell, reached.credentials)
+  await using reached = await reachAdministration(context)
+  const access = await bridgeAccessFor(context, reached.credentials)
   const opened = await reached.store.openConversation({
     roles: { a: options.roleA, b: options.roleB },
     agents: { a: options.agentA, b: agent },
     lifetimeMs: options.lifetime ?? settings.S2_LIFETIME,
   })
-  const file = workerFile(opened, way, serialAfter(handout?.before?.createdAt, opened.createdAt))
+  const file = workerFile(opened, access, serialAfter(handout?.before?.createdAt, opened.createdAt))
   let place: string | null = null
   try {
-    await publishCredential(settings.S2_STATE, credentialOf(opened, 'a', way, opened.createdAt))
+    await publishCredential(settings.S2_STATE, credentialOf(opened, 'a', access, opened.createdAt))
     place = (await handout?.put(file, `Credential of ${agent}`)) ?? null
   } catch (error) {
     // Nobody has the worker's token: a channel that nobody can use would only hold work back.
@@ -98,12 +98,12 @@ async function create(shell: CommandContext, options: CreateOptions): Promise<vo
     await removeCredential(settings.S2_STATE, sessionId(opened.id, 'a')).catch(() => undefined)
     throw notDelivered(error, 'the channel was closed again: mend the cause, then run the command once more')
   }
-  if (handout !== null && options.out === undefined) await hintAfterPush(shell, reached, agent)
-  tellOpened(shell, opened, place, options)
+  if (handout !== null && options.out === undefined) await hintAfterPush(context, reached, agent)
+  tellOpened(context, opened, place, options)
 }
 
 function tellOpened(
-  shell: CommandContext,
+  context: CommandContext,
   opened: OpenedConversation,
   place: string | null,
   options: CreateOptions,
@@ -112,19 +112,19 @@ function tellOpened(
   const { id, agents, roles } = conversation
   const shown = options.showTokens === true ? { ...conversation, tokens } : conversation
   if (options.json === true) {
-    shell.print(`${JSON.stringify({ ...shown, credential: place })}\n`)
+    context.print(`${JSON.stringify({ ...shown, credential: place })}\n`)
     return
   }
-  shell.print(`${id} is open: ${agents.a} (${roles.a}) and ${agents.b} (${roles.b})\n`)
-  if (place !== null) shell.print(`${agents.b}'s credential: ${place}\n`)
-  if (options.showTokens === true) shell.print(`token a: ${tokens.a}\ntoken b: ${tokens.b}\n`)
+  context.print(`${id} is open: ${agents.a} (${roles.a}) and ${agents.b} (${roles.b})\n`)
+  if (place !== null) context.print(`${agents.b}'s credential: ${place}\n`)
+  if (options.showTokens === true) context.print(`token a: ${tokens.a}\ntoken b: ${tokens.b}\n`)
 }
 
-async function list(shell: CommandContext, json: boolean): Promise<void> {
-  await using reached = await reachAdministration(shell)
+async function list(context: CommandContext, json: boolean): Promise<void> {
+  await using reached = await reachAdministration(context)
   const conversations = await reached.store.conversations()
-  if (json) return shell.print(`${JSON.stringify(conversations, null, 2)}\n`)
-  const now = shell.clock.wall()
+  if (json) return context.print(`${JSON.stringify(conversations, null, 2)}\n`)
+  const now = context.clock.wall()
   const rows = conversations.map(({ id, agents, roles, createdAt, expiresAt }) => [
     id,
     `${agents.a} (${roles.a})`,
@@ -133,11 +133,11 @@ async function list(shell: CommandContext, json: boolean): Promise<void> {
     `in ${ago(expiresAt - now)}`,
   ])
   const titles = ['CONVERSATION', 'END A', 'END B', 'AGE', 'ENDS'].map((title) => ({ title }))
-  shell.print(`${table(titles, rows, shell.screen.columns).join('\n')}\n`)
+  context.print(`${table(titles, rows, context.screen.columns).join('\n')}\n`)
 }
 
-async function end(shell: CommandContext, ids: readonly string[], json: boolean): Promise<void> {
-  await using reached = await reachAdministration(shell)
+async function end(context: CommandContext, ids: readonly string[], json: boolean): Promise<void> {
+  await using reached = await reachAdministration(context)
   const wanted = ids.map((id) => (id.includes('/') ? conversationOf(id as `${string}/a`) : id))
   for (const id of wanted) {
     if (!isConversationId(id))
@@ -151,9 +151,9 @@ async function end(shell: CommandContext, ids: readonly string[], json: boolean)
     await reached.store.endConversation(id).catch((error: unknown) => {
       throw withHint(error, id, live)
     })
-    if (!json) shell.print(`${id} has ended\n`)
+    if (!json) context.print(`${id} has ended\n`)
   }
-  if (json) shell.print(`${JSON.stringify({ ended: wanted })}\n`)
+  if (json) context.print(`${JSON.stringify({ ended: wanted })}\n`)
 }
 
 function withHint(error: unknown, id: string, live: readonly string[]): unknown {

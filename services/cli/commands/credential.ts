@@ -2,12 +2,12 @@ import { type Command, Option } from 'commander'
 import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
 import { stateFolder } from '#console/state-folder.ts'
-import { type ReachedFleet, reachAdministration } from '#console/store-access.ts'
+import { type ReachedFleet, reachAdministration, reachFleet } from '#console/store-access.ts'
 import type { Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { parseSession, type Side, sessionId } from '#fleet/session.ts'
 import { bridgeAccessFor, notDelivered, openDelivery } from '#issuing/deliver-credential.ts'
-import { hint, hintAfterPush } from '#issuing/hint-workers.ts'
+import { hintAfterPush, hintWorkers } from '#issuing/hint-workers.ts'
 import { credentialOf, renewTokens, serialAfter, workerFile } from '#issuing/issue-credential.ts'
 import { closest } from '#runtime/config.ts'
 import { formatDuration } from '#runtime/settings.ts'
@@ -33,7 +33,7 @@ interface Options {
   readonly json?: true
 }
 
-export function define(command: Command, shell: CommandContext): void {
+export function define(command: Command, context: CommandContext): void {
   command.addHelpText('after', EXAMPLES)
   command
     .command('rotate <agent>')
@@ -47,59 +47,61 @@ export function define(command: Command, shell: CommandContext): void {
     .option('--branch <name>', 'branch of it (S2_GIT_BRANCH)')
     .option('--out <folder>', "write a worker's credential file there instead of pushing it")
     .option('--json', 'print JSON')
-    .action(async (agent: string, options: Options) => await rotate(shell, agent, options))
+    .action(async (agent: string, options: Options) => await rotate(context, agent, options))
   command
     .command('hint [agents...]')
     .description('tell workers, all unless named, to ask git for their credentials now')
     .option('--json', 'print JSON')
-    .action(async (agents: readonly string[], options: { readonly json?: true }) => await hint(shell, agents, options))
+    .action(
+      async (agents: readonly string[], options: { readonly json?: true }) => await hint(context, agents, options),
+    )
 }
 
-async function rotate(shell: CommandContext, agent: string, options: Options): Promise<void> {
-  await using reached = await reachAdministration(shell)
+async function rotate(context: CommandContext, agent: string, options: Options): Promise<void> {
+  await using reached = await reachAdministration(context)
   const { conversation, side } = choose(agent, await reached.store.conversations())
-  if (side === 'a') return await rotateOwn(shell, reached, conversation, options)
+  if (side === 'a') return await rotateOwn(context, reached, conversation, options)
   const worker = conversation.agents.b
-  await using handout = await openDelivery(shell, worker, options)
+  await using handout = await openDelivery(context, worker, options)
   if (handout === null)
     throw new UsageError(`the new credential of ${worker} would go nowhere`, 'add --remote or --out')
   const own = reached.credentials.find(({ session }) => session === sessionId(conversation.id, 'a'))
   const before = handout.before ?? { bridgeUrl: null, bridgeCa: own?.bridgeCa ?? null }
-  const way = await bridgeAccessFor(shell, reached.credentials, before)
-  const enrolment = await renewTokens(reached.store, conversation, options.overlap)
-  const serial = serialAfter(handout.before?.createdAt, shell.clock.wall())
+  const access = await bridgeAccessFor(context, reached.credentials, before)
+  const issued = await renewTokens(reached.store, conversation, options.overlap)
+  const serial = serialAfter(handout.before?.createdAt, context.clock.wall())
   let place: string
   try {
-    place = await handout.put(workerFile(enrolment, way, serial), `New token of ${worker}`)
+    place = await handout.put(workerFile(issued, access, serial), `New token of ${worker}`)
   } catch (error) {
     const rest = `the token before counts for another ${formatDuration(options.overlap)}: run the command again until then`
     throw notDelivered(error, rest)
   }
-  if (options.out === undefined) await hintAfterPush(shell, reached, worker)
-  tell(shell, sessionId(conversation.id, 'b'), place, options)
+  if (options.out === undefined) await hintAfterPush(context, reached, worker)
+  tell(context, sessionId(conversation.id, 'b'), place, options)
 }
 
 /** The orchestrator's own end: its credential never leaves this host. */
 async function rotateOwn(
-  shell: CommandContext,
+  context: CommandContext,
   reached: ReachedFleet,
   conversation: Conversation,
   options: Options,
 ): Promise<void> {
-  const state = stateFolder(shell)
+  const state = stateFolder(context)
   const session = sessionId(conversation.id, 'a')
   const mine = reached.credentials.find((each) => each.session === session)
-  const way = await bridgeAccessFor(shell, reached.credentials, mine)
+  const access = await bridgeAccessFor(context, reached.credentials, mine)
   const token = await reached.store.rotateToken(session, options.overlap)
-  const serial = serialAfter(mine?.createdAt, shell.clock.wall())
+  const serial = serialAfter(mine?.createdAt, context.clock.wall())
   const enrolment = { ...conversation, tokens: { a: token, b: '' } }
-  await publishCredential(state, credentialOf(enrolment, 'a', way, serial))
-  tell(shell, session, credentialsFolder(state), options)
+  await publishCredential(state, credentialOf(enrolment, 'a', access, serial))
+  tell(context, session, credentialsFolder(state), options)
 }
 
-function tell(shell: CommandContext, session: string, place: string, { overlap, json }: Options): void {
-  if (json === true) shell.print(`${JSON.stringify({ session, credential: place, overlapMs: overlap })}\n`)
-  else shell.print(`${session} has a new token: ${place}\n`)
+function tell(context: CommandContext, session: string, place: string, { overlap, json }: Options): void {
+  if (json === true) context.print(`${JSON.stringify({ session, credential: place, overlapMs: overlap })}\n`)
+  else context.print(`${session} has a new token: ${place}\n`)
 }
 
 /** A session, or a worker by its name: its newest conversation. */
@@ -117,4 +119,30 @@ function choose(agent: string, conversations: readonly Conversation[]): { conver
   throw new S2Error('not_found', `no token was changed: there is no worker ${JSON.stringify(agent)}`, {
     next: near === undefined ? '`s2 conversation list` shows who there is' : `did you mean ${near}?`,
   })
+}
+
+/** Tells every worker, or those named, to ask git now: for a hook of the remote, and for who pushes by other means than s2. */
+async function hint(
+  context: CommandContext,
+  agents: readonly string[],
+  { json }: { readonly json?: true },
+): Promise<void> {
+  await using reached = await reachFleet(context)
+  if (reached.unserved) {
+    throw new S2Error('unavailable', 'nobody was told: no bridge runs on this host', {
+      next: 'start the bridge; until then workers ask git when it is their time (S2_GIT_POLL)',
+    })
+  }
+  const workers = new Set((await reached.store.conversations()).map(({ agents: { b } }) => b))
+  const stranger = agents.find((agent) => !workers.has(agent))
+  if (stranger !== undefined) {
+    const near = closest(stranger, [...workers])
+    throw new S2Error('not_found', `nobody was told: there is no worker ${JSON.stringify(stranger)}`, {
+      next: near === undefined ? '`s2 conversation list` shows who there is' : `did you mean ${near}?`,
+    })
+  }
+  const hinted = agents.length === 0 ? [...workers] : agents
+  await hintWorkers(reached.store, hinted)
+  if (json === true) context.print(`${JSON.stringify({ hinted })}\n`)
+  else context.print(hinted.length === 0 ? 'there are no workers\n' : `told to ask git now: ${hinted.join(', ')}\n`)
 }

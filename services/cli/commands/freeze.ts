@@ -9,12 +9,12 @@ Examples:
 
 Only for agents that an \`s2 up\` on this machine started.`
 
-export function define(command: Command, shell: CommandContext): void {
+export function define(command: Command, context: CommandContext): void {
   command
     .argument('<agent>', 'its name, or its role where no other has it')
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
     .action(async (agent: string, options: { json?: true }) => {
-      await controlAgent('freeze', agent, (count) => `is frozen (${count} processes)`, options.json === true, shell)
+      await controlAgent('freeze', agent, (count) => `is frozen (${count} processes)`, options.json === true, context)
     })
 }

@@ -17,25 +17,25 @@ Examples:
 
 const SERVICES = PROGRAMS.filter((name) => name !== 's2')
 
-export function define(command: Command, shell: CommandContext): void {
+export function define(command: Command, context: CommandContext): void {
   command
     .argument('[program]', `one of ${SERVICES.join(', ')}`)
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
     .action(async (program: string | undefined, options: { json?: true }) => {
-      const settings = readSettings(commandEnv(shell), ['S2_STATE', 'S2_HEALTH'])
+      const settings = readSettings(commandEnv(context), ['S2_STATE', 'S2_HEALTH'])
       const asked = program === undefined ? running(settings.S2_STATE) : [known(program)]
       const found = await Promise.all(
         asked.map(async (name) => {
           const health = await askHealth(name, addressOf(name, settings.S2_STATE, program && settings.S2_HEALTH))
-          return { ...health, next: health.ready ? null : nextFor(health, settings.S2_STATE, shell.env.HOME) }
+          return { ...health, next: health.ready ? null : nextFor(health, settings.S2_STATE, context.env.HOME) }
         }),
       )
-      if (options.json === true) shell.print(`${JSON.stringify(found, null, 2)}\n`)
-      else if (found.length > 0) shell.print(`${lines(found, shell.screen.columns).join('\n')}\n`)
+      if (options.json === true) context.print(`${JSON.stringify(found, null, 2)}\n`)
+      else if (found.length > 0) context.print(`${lines(found, context.screen.columns).join('\n')}\n`)
       if (found.length === 0) {
         const next = 'start its services, or set S2_STATE to the folder that they were given'
-        shell.tell(`s2: no program runs with the state folder ${settings.S2_STATE}\n  next: ${next}\n`)
+        context.tell(`s2: no program runs with the state folder ${settings.S2_STATE}\n  next: ${next}\n`)
       }
       if (found.length === 0 || found.some(({ ready }) => !ready)) throw new Exit(EXIT.failed)
     })

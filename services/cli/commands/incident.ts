@@ -32,67 +32,68 @@ interface Options {
   readonly json?: true
 }
 
-export function define(command: Command, shell: CommandContext): void {
+export function define(command: Command, context: CommandContext): void {
   command.addHelpText('after', EXAMPLES)
   command
     .command('list')
     .description('list incidents')
     .option('--all', 'the closed ones too')
     .option('--json', 'print JSON')
-    .action(async (options: Options) => await list(shell, options))
+    .action(async (options: Options) => await list(context, options))
   command
     .command('show')
     .description('show one')
     .argument('<id>', 'its number', wholeNumber)
     .option('--json', 'print JSON')
-    .action(async (id: number, options: Options) => await show(shell, id, options))
+    .action(async (id: number, options: Options) => await show(context, id, options))
   command
     .command('open')
     .description('open an incident for a unit that has failed, unless one is open')
     .requiredOption('--unit <name>', 'the unit, such as s2-bridge')
     .option('--summary <text>', 'how it failed; left out: what systemd says in the environment')
     .option('--json', 'print JSON')
-    .action(async (options: Options & { unit: string }) => await open(shell, options))
+    .action(async (options: Options & { unit: string }) => await open(context, options))
   command
     .command('close [cause]')
     .description('close an open incident')
     .option('--unit <name>', 'the one of this unit')
     .option('--json', 'print JSON')
-    .action(async (cause: string | undefined, options: Options) => await close(shell, cause, options))
+    .action(async (cause: string | undefined, options: Options) => await close(context, cause, options))
 }
 
-async function list(shell: CommandContext, { all, json }: Options): Promise<void> {
-  const found = await read(shell, all !== true)
+async function list(context: CommandContext, { all, json }: Options): Promise<void> {
+  const found = await read(context, all !== true)
   if (json === true) {
-    shell.print(`${JSON.stringify(found.map(asJson), null, 2)}\n`)
+    context.print(`${JSON.stringify(found.map(asJson), null, 2)}\n`)
   } else if (found.length === 0) {
-    shell.print(all === true ? 'there were no incidents\n' : 'no incident is open\n')
+    context.print(all === true ? 'there were no incidents\n' : 'no incident is open\n')
   } else {
-    const now = shell.clock.wall()
+    const now = context.clock.wall()
     const row = ({ id, openedAt, closedAt, summary }: Incident): string[] => {
       return [String(id), ago(now - openedAt), closedAt === null ? 'open' : ago(closedAt - openedAt), summary]
     }
-    shell.print(`${table(COLUMNS, found.map(row), shell.screen.columns).join('\n')}\n`)
+    context.print(`${table(COLUMNS, found.map(row), context.screen.columns).join('\n')}\n`)
   }
 }
 
 const COLUMNS = [{ title: 'ID' }, { title: 'BEGAN' }, { title: 'LASTED' }, { title: 'WHAT', stretches: true }]
 
-async function show(shell: CommandContext, id: number, { json }: Options): Promise<void> {
-  const found = (await read(shell, false)).find((each) => each.id === id)
+async function show(context: CommandContext, id: number, { json }: Options): Promise<void> {
+  const found = (await read(context, false)).find((each) => each.id === id)
   if (found === undefined) {
     throw new S2Error('not_found', `there is no incident ${id}`, {
       next: '`s2 incident list --all` shows those there are',
     })
   }
   const fields = asJson(found)
-  if (json === true) shell.print(`${JSON.stringify(fields, null, 2)}\n`)
+  if (json === true) context.print(`${JSON.stringify(fields, null, 2)}\n`)
   else
-    for (const [name, value] of Object.entries(fields)) shell.print(`${name.padEnd(9)} ${plain(String(value ?? ''))}\n`)
+    for (const [name, value] of Object.entries(fields))
+      context.print(`${name.padEnd(9)} ${plain(String(value ?? ''))}\n`)
 }
 
-async function read(shell: CommandContext, isOpen: boolean): Promise<Incident[]> {
-  await using reached = await reachAdministration(shell)
+async function read(context: CommandContext, isOpen: boolean): Promise<Incident[]> {
+  await using reached = await reachAdministration(context)
   return await reached.store.incidents({ open: isOpen })
 }
 
@@ -101,27 +102,27 @@ function asJson({ openedAt, closedAt, ...incident }: Incident): Readonly<Record<
   return { ...incident, openedAt: opened, closedAt: closedAt === null ? null : new Date(closedAt).toISOString() }
 }
 
-async function open(shell: CommandContext, { unit, summary, json }: Options & { unit: string }): Promise<void> {
-  const incident = unitFailed(nameOf(unit), summary ?? howInWords(shell.env))
-  const isNew = await patiently(shell, async () => {
-    await using store = await openLocal(shell)
-    return await store.openIncident(incident, channels(shell.env))
+async function open(context: CommandContext, { unit, summary, json }: Options & { unit: string }): Promise<void> {
+  const incident = unitFailed(nameOf(unit), summary ?? howInWords(context.env))
+  const isNew = await patiently(context, async () => {
+    await using store = await openLocal(context)
+    return await store.openIncident(incident, channels(context.env))
   })
-  if (json === true) shell.print(`${JSON.stringify({ cause: incident.cause, opened: isNew })}\n`)
-  else shell.print(`${isNew ? 'opened' : 'open already'}: ${incident.summary}\n`)
+  if (json === true) context.print(`${JSON.stringify({ cause: incident.cause, opened: isNew })}\n`)
+  else context.print(`${isNew ? 'opened' : 'open already'}: ${incident.summary}\n`)
 }
 
-async function close(shell: CommandContext, named: string | undefined, { unit, json }: Options): Promise<void> {
+async function close(context: CommandContext, named: string | undefined, { unit, json }: Options): Promise<void> {
   if ((named === undefined) === (unit === undefined)) {
     throw new UsageError('which incident?', 'name its cause, or --unit')
   }
   const cause = named ?? unitFailed(nameOf(unit ?? ''), '').cause
-  const wasOpen = await patiently(shell, async () => {
-    await using store = await openLocal(shell)
-    return await store.closeIncident(cause, channels(shell.env))
+  const wasOpen = await patiently(context, async () => {
+    await using store = await openLocal(context)
+    return await store.closeIncident(cause, channels(context.env))
   })
-  if (json === true) shell.print(`${JSON.stringify({ cause, closed: wasOpen })}\n`)
-  else shell.print(`${wasOpen ? 'closed' : 'was not open'}: ${cause}\n`)
+  if (json === true) context.print(`${JSON.stringify({ cause, closed: wasOpen })}\n`)
+  else context.print(`${wasOpen ? 'closed' : 'was not open'}: ${cause}\n`)
 }
 
 /** The service manager calls once, and nobody calls again: what passes, such as a lock or a disk that stalls, is waited out. */
@@ -144,13 +145,13 @@ const AGAIN = { firstMs: 500, mostMs: 5_000 }
  * The database itself, whether a bridge serves it or not: that may be what failed. Only the settings that say where it is are
  * looked at, since a wrong one among the others may be why.
  */
-async function openLocal(shell: CommandContext): Promise<Store> {
-  const { S2_STATE, S2_STORE } = commandEnv(shell)
+async function openLocal(context: CommandContext): Promise<Store> {
+  const { S2_STATE, S2_STORE } = commandEnv(context)
   const database = databasePath({
     ...(S2_STATE === undefined ? {} : { S2_STATE }),
     ...(S2_STORE === undefined ? {} : { S2_STORE }),
   })
-  if (existsSync(database)) return await openStore(`sqlite:${database}`, storeParts(shell))
+  if (existsSync(database)) return await openStore(`sqlite:${database}`, storeParts(context))
   throw new S2Error('not_found', `no incident can be kept here: there is no database ${database}`, {
     next: 'on a worker host look at the unit itself: systemctl --failed, journalctl -u UNIT',
   })

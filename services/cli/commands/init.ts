@@ -45,7 +45,7 @@ interface Options extends HostOptions, Given {
   readonly json?: true
 }
 
-export function define(command: Command, shell: CommandContext): void {
+export function define(command: Command, context: CommandContext): void {
   command
     .addOption(new Option('--role <role>', 'what this host is').choices(ROLES))
     .option('--bridge-url <address>', 'name, address or URL at which workers reach the bridge (S2_BRIDGE_URL)')
@@ -76,8 +76,8 @@ export function define(command: Command, shell: CommandContext): void {
     .option('--json', 'print JSON, and ask nothing')
     .addHelpText('after', EXAMPLES)
     .action(async (options: Options) => {
-      if (options.wslTask === true) return shell.print(keepAwakeTask(shell.env.WSL_DISTRO_NAME))
-      await init(shell, options)
+      if (options.wslTask === true) return context.print(keepAwakeTask(context.env.WSL_DISTRO_NAME))
+      await init(context, options)
     })
 }
 
@@ -93,25 +93,25 @@ function enrolment(text: string): WorkerToEnrol {
   return { number: wholeNumber(text.slice(0, cut)), role: roleName(text.slice(cut + 1)) }
 }
 
-async function init(shell: CommandContext, options: Options): Promise<void> {
+async function init(context: CommandContext, options: Options): Promise<void> {
   const ending = new AbortController()
-  using _ = shell.onSignal(ENDING_SIGNALS, () => ending.abort())
-  const tell = options.json === true ? () => undefined : shell.tell
-  const canAsk = shell.isAttended && shell.screen.isTerminal && options.json !== true
-  const dialogue = new Dialogue({ ...shell, tell }, canAsk, ending.signal)
+  using _ = context.onSignal(ENDING_SIGNALS, () => ending.abort())
+  const tell = options.json === true ? () => undefined : context.tell
+  const canAsk = context.isAttended && context.screen.isTerminal && options.json !== true
+  const dialogue = new Dialogue({ ...context, tell }, canAsk, ending.signal)
   const made: string[] = []
   let isWritten = false
   try {
-    const host = await openHost(shell, options, dialogue)
-    const talk: QuestionContext = { shell, dialogue, host, given: options, onMade: (what) => made.push(what) }
+    const host = await openHost(context, options, dialogue)
+    const talk: QuestionContext = { context, dialogue, host, given: options, onMade: (what) => made.push(what) }
     await checkSaid(talk)
     const answers = await askAll(talk)
     const drafts = await draftAll(host.folder, filesOf(host, answers), true)
     for (const draft of drafts) if (draft.isChanged) await write(draft, host.folder)
     isWritten = true
-    tellWritten(shell, drafts, options)
+    tellWritten(context, drafts, options)
     const left = await open(talk, answers, drafts, options)
-    conclude(shell, host, drafts, left, options)
+    conclude(context, host, drafts, left, options)
     if (left.some(({ isFailure }) => isFailure)) throw new Exit(EXIT.failed)
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error
@@ -155,11 +155,11 @@ function filesOf(
   return new Map([...files].filter(([, settings]) => Object.keys(settings).length > 0))
 }
 
-function tellWritten(shell: CommandContext, drafts: readonly SettingsDraft[], { json }: Options): void {
+function tellWritten(context: CommandContext, drafts: readonly SettingsDraft[], { json }: Options): void {
   if (json === true) return
   for (const { path, settings, isChanged } of drafts)
-    shell.print(`${path}: ${isChanged ? Object.keys(settings).join(', ') : 'is so already'}\n`)
-  if (drafts.length === 0) shell.print('nothing has to be set: the defaults do\n')
+    context.print(`${path}: ${isChanged ? Object.keys(settings).join(', ') : 'is so already'}\n`)
+  if (drafts.length === 0) context.print('nothing has to be set: the defaults do\n')
 }
 
 /** Brings the host up with its settings, and answers what is left to do. */
@@ -169,10 +169,10 @@ async function open(
   drafts: readonly SettingsDraft[],
   options: Options,
 ): Promise<Todo[]> {
-  const { shell, dialogue, host } = talk
+  const { context, dialogue, host } = talk
   const left = [...answers.left]
   const settings = await valuesIn(host.folder, 's2.env')
-  const bringUp: BringUp = { shell, dialogue, host, settings, left }
+  const bringUp: BringUp = { context, dialogue, host, settings, left }
   const wakes = { ...settings, ...(await valuesIn(host.folder, `${watcherOf(host.role)}.env`)) }.S2_WAKE !== undefined
   const changed = new Set(drafts.filter(({ isChanged }) => isChanged).map(({ path }) => path))
   const isChanged = (service: string): boolean =>
@@ -248,7 +248,7 @@ async function askWorkers(dialogue: Dialogue): Promise<WorkerToEnrol[]> {
 }
 
 function conclude(
-  shell: CommandContext,
+  context: CommandContext,
   host: ThisHost,
   drafts: readonly SettingsDraft[],
   left: readonly Todo[],
@@ -256,13 +256,13 @@ function conclude(
 ): void {
   if (json === true) {
     const files = drafts.map(({ path, settings, isChanged }) => ({ path, settings, changed: isChanged }))
-    shell.print(`${JSON.stringify({ files, next: left.map(inWords) })}\n`)
+    context.print(`${JSON.stringify({ files, next: left.map(inWords) })}\n`)
     return
   }
-  shell.print(left.length === 0 ? '\nNothing is left to do.\n' : `\nLeft to do:\n${listed(left)}`)
+  context.print(left.length === 0 ? '\nNothing is left to do.\n' : `\nLeft to do:\n${listed(left)}`)
   if (host.worker !== null)
-    shell.print(
+    context.print(
       `An agent that takes tasks here: ${host.workerCommand} work --exec 'claude -p "$S2_TASK_DESCRIPTION"'\n`,
     )
-  if (host.lead !== null) shell.print(`Who lives: ${host.command} status\n`)
+  if (host.lead !== null) context.print(`Who lives: ${host.command} status\n`)
 }

@@ -8,13 +8,13 @@ Examples:
 
 Only for agents that an \`s2 up\` on this machine started.`
 
-export function define(command: Command, shell: CommandContext): void {
+export function define(command: Command, context: CommandContext): void {
   command
     .argument('<agent>', 'its name, or its role where no other has it')
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
     .action(async (agent: string, options: { json?: true }) => {
       const became = (count: number): string => `was killed (${count} processes); it stays down until s2 thaw`
-      await controlAgent('kill', agent, became, options.json === true, shell)
+      await controlAgent('kill', agent, became, options.json === true, context)
     })
 }

@@ -24,22 +24,22 @@ interface Options {
   readonly json?: true
 }
 
-export function define(command: Command, shell: CommandContext): void {
+export function define(command: Command, context: CommandContext): void {
   command
     .argument('[file]', 'the backup: a path, or a name that `s2 backup list` shows')
     .option('--latest', 'the newest one')
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
-    .action(async (file: string | undefined, options: Options) => await restore(shell, file, options))
+    .action(async (file: string | undefined, options: Options) => await restore(context, file, options))
 }
 
-async function restore(shell: CommandContext, file: string | undefined, { latest, json }: Options): Promise<void> {
-  const local = localDatabase(shell)
+async function restore(context: CommandContext, file: string | undefined, { latest, json }: Options): Promise<void> {
+  const local = localDatabase(context)
   if ((file === undefined) === (latest === undefined)) {
     throw new UsageError('which backup?', 'name one that `s2 backup list` shows, or --latest')
   }
   const backup = file === undefined ? newest(local) : pathOf(file, local)
-  const { clock, chance } = shell
+  const { clock, chance } = context
   const began = clock.now()
   const restored = await restoreDatabase({ backup, database: local.database }, { clock, chance, roomIn })
   const seconds = (clock.now() - began) / 1000
@@ -47,11 +47,11 @@ async function restore(shell: CommandContext, file: string | undefined, { latest
   if (json === true) {
     const { proof, ...rest } = restored
     const made = new Date(madeAt).toISOString()
-    shell.print(`${JSON.stringify({ backup, madeAt: made, ...rest, ...proof, seconds }, null, 2)}\n`)
+    context.print(`${JSON.stringify({ backup, madeAt: made, ...rest, ...proof, seconds }, null, 2)}\n`)
     return
   }
   const age = ago(clock.wall() - madeAt)
-  shell.print(
+  context.print(
     [
       `${restored.database} is restored from ${basename(backup)}, made ${age} ago, in ${seconds.toFixed(1)} s`,
       `  ${proofInWords(restored.proof)}`,

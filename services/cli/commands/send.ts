@@ -8,12 +8,19 @@ import { isAnswered, reachFleet } from '#console/store-access.ts'
 import type { Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { checkDraft, type MessageDraft, TEXT_MAX } from '#fleet/message.ts'
-import { conversationOf, parseSession, partnerOf, type SessionId, sessionId, sideOf } from '#fleet/session.ts'
+import {
+  conversationOf,
+  ORCHESTRATOR,
+  parseSession,
+  partnerOf,
+  type SessionId,
+  sessionId,
+  sideOf,
+} from '#fleet/session.ts'
 import { backoff } from '#runtime/backoff.ts'
 import { closest } from '#runtime/config.ts'
 import { type FoundCredentials, readCredentials } from '#spool/credentials.ts'
 import { Outbox } from '#spool/outbox.ts'
-import { ORCHESTRATOR } from '../../local/fleet-file.ts'
 import { duration } from '../option-parsers.ts'
 
 const EXAMPLES = `
@@ -36,7 +43,7 @@ interface Options {
   readonly json?: true
 }
 
-export function define(command: Command, shell: CommandContext): void {
+export function define(command: Command, context: CommandContext): void {
   command
     .argument('<to>', 'an agent, a conversation, or a session of one')
     .argument('<text...>', 'the message; - reads it from standard input')
@@ -49,12 +56,12 @@ export function define(command: Command, shell: CommandContext): void {
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
     .action(async (to: string, words: string[], options: Options) => {
-      const text = words.length === 1 && words[0] === '-' ? await shell.input(TEXT_MAX * 4 + 1) : words.join(' ')
+      const text = words.length === 1 && words[0] === '-' ? await context.input(TEXT_MAX * 4 + 1) : words.join(' ')
       const draft: MessageDraft = { text, action: options.action ?? null, files: options.file ?? [] }
       checkDraft(draft)
-      const sent = await send(shell, to, draft, options)
-      if (options.json === true) shell.print(`${JSON.stringify(sent)}\n`)
-      else shell.print(`${inWords(sent)}\n`)
+      const sent = await send(context, to, draft, options)
+      if (options.json === true) context.print(`${JSON.stringify(sent)}\n`)
+      else context.print(`${inWords(sent)}\n`)
     })
 }
 
@@ -77,20 +84,20 @@ function inWords({ state, to, id, name }: Sent): string {
   return `${state}: ${what} to ${to} is in the store; it counts as received when it is acked`
 }
 
-async function send(shell: CommandContext, to: string, draft: MessageDraft, options: Options): Promise<Sent> {
-  const state = stateFolder(shell)
+async function send(context: CommandContext, to: string, draft: MessageDraft, options: Options): Promise<Sent> {
+  const state = stateFolder(context)
   const found = await readCredentials(state)
   const outbox = new Outbox(state)
   // What waits in the outbox goes first, whether keepalive answers just now or not: a later message must not overtake it.
   const isCarried = async (): Promise<boolean> =>
     (await isAnswered(join(state, 'run', 'keepalive.sock'))) || (await outbox.names()).length > 0
   if (found.credentials.length > 0 && (await isCarried())) {
-    const from = await senderAmong(shell, to, found, options)
+    const from = await senderAmong(context, to, found, options)
     if (found.credentials.some(({ session }) => session === from)) {
-      return await throughOutbox(shell, outbox, from, draft, options)
+      return await throughOutbox(context, outbox, from, draft, options)
     }
   }
-  await using reached = await reachFleet(shell)
+  await using reached = await reachFleet(context)
   const conversations = await reached.store.conversations()
   const own = reached.as === 'session' ? reached.credentials.map(({ session }) => session) : null
   const from = chooseSender(to, conversations, own, options.from)
@@ -101,7 +108,7 @@ async function send(shell: CommandContext, to: string, draft: MessageDraft, opti
 
 /** Who is not known here is asked of the bridge; off the network, what one end of this host says is for its partner. */
 async function senderAmong(
-  shell: CommandContext,
+  context: CommandContext,
   to: string,
   { credentials }: FoundCredentials,
   { from }: Options,
@@ -113,9 +120,9 @@ async function senderAmong(
   const isName = !to.includes('/') && !to.startsWith('conv_')
   const alone = from === undefined && own.length === 1 && isName ? only : undefined
   if (alone !== undefined && sideOf(alone) === 'b' && to === ORCHESTRATOR) return alone
-  await using reached = await reachFleet(shell)
+  await using reached = await reachFleet(context)
   const asked = reached.store.conversations()
-  const known = alone === undefined ? await asked : await withinAMoment(asked, shell)
+  const known = alone === undefined ? await asked : await withinAMoment(asked, context)
   if (known === null) return alone as SessionId
   // Administration may speak for ends whose credentials others hold, such as those of the Python bridge's agents.
   const isOurs = reached.as === 'session' || leading(to, known, own).some(({ session }) => own.includes(session))
@@ -214,13 +221,13 @@ const WAIT_MS = 3_600_000
 const KEY_MS = 2_000
 
 async function throughOutbox(
-  shell: CommandContext,
+  context: CommandContext,
   outbox: Outbox,
   from: SessionId,
   draft: MessageDraft,
   options: Options,
 ): Promise<Sent> {
-  const { clock, chance } = shell
+  const { clock, chance } = context
   const name = await outbox.put({
     kind: 'send',
     from,

@@ -20,7 +20,7 @@ interface Options {
   readonly json?: true
 }
 
-export function define(command: Command, shell: CommandContext): void {
+export function define(command: Command, context: CommandContext): void {
   command
     .argument('[program]', `one of ${PROGRAMS.join(', ')}`)
     .option('--file <path...>', 'read settings files (NAME=value lines) under the environment, later ones over earlier')
@@ -29,12 +29,12 @@ export function define(command: Command, shell: CommandContext): void {
     .addHelpText('after', EXAMPLES)
     .action((program: string | undefined, options: Options) => {
       const names = settingsOf(program)
-      if (options.markdown === true) return shell.print(markdown(names))
+      if (options.markdown === true) return context.print(markdown(names))
       const files = options.file ?? []
-      const rows = effective(names, shell, files)
-      if (options.json === true) shell.print(`${JSON.stringify(rows, null, 2)}\n`)
-      else shell.print(`${table(COLUMNS, rows.map(cellsOf), shell.screen.columns).join('\n')}\n`)
-      check(names, shell, files)
+      const rows = effective(names, context, files)
+      if (options.json === true) context.print(`${JSON.stringify(rows, null, 2)}\n`)
+      else context.print(`${table(COLUMNS, rows.map(cellsOf), context.screen.columns).join('\n')}\n`)
+      check(names, context, files)
     })
 }
 
@@ -67,14 +67,14 @@ function settingsOf(program: string | undefined): SettingName[] {
   return all.filter((name) => (SETTINGS[name].programs as readonly ProgramName[]).includes(known))
 }
 
-function effective(names: readonly SettingName[], shell: CommandContext, files: readonly string[]): Effective[] {
-  const env = commandEnv(shell)
+function effective(names: readonly SettingName[], context: CommandContext, files: readonly string[]): Effective[] {
+  const env = commandEnv(context)
   const all = readFiles(env, files)
   return names.map((name) => {
     const setting: Setting = SETTINGS[name]
     const text = all[name] ?? setting.fallback
     const from =
-      shell.env[name] !== undefined
+      context.env[name] !== undefined
         ? 'environment'
         : env[name] !== undefined
           ? 'the fleet of this folder'
@@ -111,11 +111,11 @@ function faultOf(setting: Setting, text: string): string | null {
 }
 
 /** Tells wrong and unknown settings as every program would, and fails as it would. */
-function check(names: readonly SettingName[], shell: CommandContext, files: readonly string[]): void {
+function check(names: readonly SettingName[], context: CommandContext, files: readonly string[]): void {
   try {
-    readSettings(readFiles(commandEnv(shell), files), names)
+    readSettings(readFiles(commandEnv(context), files), names)
   } catch (error) {
-    shell.tell(`s2: ${(error as Error).message}\n`)
+    context.tell(`s2: ${(error as Error).message}\n`)
     throw new Exit(EXIT.config)
   }
 }

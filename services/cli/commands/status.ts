@@ -20,7 +20,7 @@ interface Options {
   readonly json?: true
 }
 
-export function define(command: Command, shell: CommandContext): void {
+export function define(command: Command, context: CommandContext): void {
   command
     .option('-w, --watch', 'show it live')
     .addOption(
@@ -29,32 +29,32 @@ export function define(command: Command, shell: CommandContext): void {
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
     .action(async (options: Options) => {
-      const state = stateFolder(shell)
-      await using reached = await reachFleet(shell)
-      if (reached.unserved) shell.tell(`s2: no bridge runs in ${state}: this is what its database remembers\n`)
-      if (options.watch === true && options.json !== true && shell.screen.isTerminal) {
-        return await watch(shell, reached, state, options.every)
+      const state = stateFolder(context)
+      await using reached = await reachFleet(context)
+      if (reached.unserved) context.tell(`s2: no bridge runs in ${state}: this is what its database remembers\n`)
+      if (options.watch === true && options.json !== true && context.screen.isTerminal) {
+        return await watch(context, reached, state, options.every)
       }
-      const overview = await look(shell, reached, state)
-      if (options.json === true) shell.print(`${JSON.stringify(overview, null, 2)}\n`)
-      else shell.print(`${renderOverview(overview, shell.screen.columns, painter(shell)).join('\n')}\n`)
+      const overview = await look(context, reached, state)
+      if (options.json === true) context.print(`${JSON.stringify(overview, null, 2)}\n`)
+      else context.print(`${renderOverview(overview, context.screen.columns, painter(context)).join('\n')}\n`)
     })
 }
 
-async function look(shell: CommandContext, { store }: ReachedFleet, state: string): Promise<FleetOverview> {
+async function look(context: CommandContext, { store }: ReachedFleet, state: string): Promise<FleetOverview> {
   const members = (await askControl(state, 'GET', '/members').catch(() => null)) as AgentProcesses[] | null
-  return await readOverview(store, shell.clock.wall(), members)
+  return await readOverview(store, context.clock.wall(), members)
 }
 
-async function watch(shell: CommandContext, reached: ReachedFleet, state: string, everyMs: number): Promise<void> {
-  const paint = painter(shell)
+async function watch(context: CommandContext, reached: ReachedFleet, state: string, everyMs: number): Promise<void> {
+  const paint = painter(context)
   let last: FleetOverview | null = null
   await showLive(
-    shell,
+    context,
     async (columns, rows) => {
       let trouble: string | null = null
       try {
-        last = await look(shell, reached, state)
+        last = await look(context, reached, state)
       } catch (error) {
         trouble = failureOf(error).message
       }

@@ -33,9 +33,9 @@ Examples:
 
 Adding one id twice is adding it once.`
 
-export function define(command: Command, shell: CommandContext): void {
+export function define(command: Command, context: CommandContext): void {
   command.addHelpText('after', EXAMPLES)
-  defineAdd(command.command('add').description('give somebody work'), shell)
+  defineAdd(command.command('add').description('give somebody work'), context)
   command
     .command('list')
     .description('list tasks, open ones unless told otherwise')
@@ -44,17 +44,17 @@ export function define(command: Command, shell: CommandContext): void {
     .option('--agent <agent>', 'only those of this agent or session')
     .option('--limit <n>', 'at most so many', count, 200)
     .option('--json', 'print JSON')
-    .action(async (options: ListOptions) => await list(shell, options))
+    .action(async (options: ListOptions) => await list(context, options))
   command
     .command('show <id>')
     .description('show all that is known of a task, and late results that were refused')
     .option('--json', 'print JSON')
-    .action(async (id: string, options: { json?: true }) => await showOne(shell, id, options.json === true))
+    .action(async (id: string, options: { json?: true }) => await showOne(context, id, options.json === true))
   command
     .command('cancel <id...>')
     .description('withdraw open tasks; whoever works on one is told to stop')
     .option('--json', 'print JSON')
-    .action(async (ids: string[], options: { json?: true }) => await cancel(shell, ids, options.json === true))
+    .action(async (ids: string[], options: { json?: true }) => await cancel(context, ids, options.json === true))
 }
 
 interface AddOptions {
@@ -66,7 +66,7 @@ interface AddOptions {
   readonly json?: true
 }
 
-function defineAdd(command: Command, shell: CommandContext): void {
+function defineAdd(command: Command, context: CommandContext): void {
   command
     .argument('<description...>', 'what is to be done; - reads it from standard input')
     .option('--to <agent>', 'who shall do it: an agent, or one of its sessions')
@@ -78,16 +78,16 @@ function defineAdd(command: Command, shell: CommandContext): void {
     .action(async (words: string[], options: AddOptions) => {
       const description =
         words.length === 1 && words[0] === '-'
-          ? (await shell.input(DESCRIPTION_MAX * 4 + 1)).trimEnd()
+          ? (await context.input(DESCRIPTION_MAX * 4 + 1)).trimEnd()
           : words.join(' ')
-      await add(shell, description, options)
+      await add(context, description, options)
     })
 }
 
-async function add(shell: CommandContext, description: string, options: AddOptions): Promise<void> {
+async function add(context: CommandContext, description: string, options: AddOptions): Promise<void> {
   if (options.to === undefined && options.role === undefined)
     throw new UsageError('whose task is it?', 'say --to <agent>, or --role <role> when it is nobody in particular')
-  await using reached = await reachFleet(shell)
+  await using reached = await reachFleet(context)
   const conversations = await reached.store.conversations()
   const holder = options.to === undefined ? null : holderOf(options.to, conversations)
   const task: NewTask = {
@@ -96,13 +96,13 @@ async function add(shell: CommandContext, description: string, options: AddOptio
     priority: options.priority,
     role: options.role ?? roleOf(holder, conversations),
     holder,
-    deadline: options.deadline === undefined ? null : shell.clock.wall() + options.deadline,
+    deadline: options.deadline === undefined ? null : context.clock.wall() + options.deadline,
     createdBy: holder === null ? null : partnerOf(holder),
   }
   checkTask(task)
   const added = await reached.store.addTask(task)
-  if (options.json === true) return shell.print(`${JSON.stringify(added)}\n`)
-  shell.print(`${added.id} is ${added.state}${added.holder === null ? '' : `: ${added.holder} has it`}\n`)
+  if (options.json === true) return context.print(`${JSON.stringify(added)}\n`)
+  context.print(`${added.id} is ${added.state}${added.holder === null ? '' : `: ${added.holder} has it`}\n`)
 }
 
 /** The worker's end of an agent's newest conversation, or the session itself. */
@@ -140,8 +140,8 @@ interface ListOptions {
   readonly json?: true
 }
 
-async function list(shell: CommandContext, options: ListOptions): Promise<void> {
-  await using reached = await reachFleet(shell)
+async function list(context: CommandContext, options: ListOptions): Promise<void> {
+  await using reached = await reachFleet(context)
   const { store } = reached
   const [tasks, conversations] = await Promise.all([
     store.tasks({
@@ -155,13 +155,13 @@ async function list(shell: CommandContext, options: ListOptions): Promise<void> 
     ({ holder }) =>
       options.agent === undefined || holder === options.agent || (holder !== null && agentOf(holder) === options.agent),
   )
-  if (options.json === true) return shell.print(`${JSON.stringify(wanted, null, 2)}\n`)
+  if (options.json === true) return context.print(`${JSON.stringify(wanted, null, 2)}\n`)
   if (wanted.length === 0) {
-    return shell.print(
+    return context.print(
       options.all === true ? 'no such tasks\n' : 'no such tasks are open; --all shows the ended ones too\n',
     )
   }
-  const now = shell.clock.wall()
+  const now = context.clock.wall()
   const rows = wanted.map((task) => [
     task.id,
     task.priority,
@@ -174,18 +174,18 @@ async function list(shell: CommandContext, options: ListOptions): Promise<void> 
   ])
   const titles = ['TASK', 'PRIO', 'STATE', 'AGENT', 'ROLE', 'EPOCH', 'AGE'].map((title) => ({ title }))
   const columns = [...titles, { title: 'DOING', stretches: true }]
-  shell.print(`${table(columns, rows, shell.screen.columns).join('\n')}\n`)
+  context.print(`${table(columns, rows, context.screen.columns).join('\n')}\n`)
 }
 
-async function showOne(shell: CommandContext, id: string, json: boolean): Promise<void> {
-  await using reached = await reachFleet(shell)
+async function showOne(context: CommandContext, id: string, json: boolean): Promise<void> {
+  await using reached = await reachFleet(context)
   const task = await findTask(reached.store, id)
   const evidence = await reached.store.evidence(id).catch((error: unknown) => {
     if (error instanceof S2Error && error.code === 'forbidden') return []
     throw error
   })
-  if (json) return shell.print(`${JSON.stringify({ ...task, evidence }, null, 2)}\n`)
-  shell.print(inFull(task, evidence, shell.clock.wall()))
+  if (json) return context.print(`${JSON.stringify({ ...task, evidence }, null, 2)}\n`)
+  context.print(inFull(task, evidence, context.clock.wall()))
 }
 
 async function findTask(store: Store, id: string): Promise<Task> {
@@ -234,13 +234,13 @@ function inFull(task: Task, evidence: readonly LateReport[], now: number): strin
   ].join('\n')}\n`
 }
 
-async function cancel(shell: CommandContext, ids: readonly string[], json: boolean): Promise<void> {
-  await using reached = await reachAdministration(shell)
+async function cancel(context: CommandContext, ids: readonly string[], json: boolean): Promise<void> {
+  await using reached = await reachAdministration(context)
   const tasks: Task[] = []
   for (const id of ids) {
     await findTask(reached.store, id)
     tasks.push(await reached.store.cancelTask(id))
-    if (!json) shell.print(`${id} is cancelled\n`)
+    if (!json) context.print(`${id} is cancelled\n`)
   }
-  if (json) shell.print(`${JSON.stringify(tasks)}\n`)
+  if (json) context.print(`${JSON.stringify(tasks)}\n`)
 }

@@ -8,13 +8,13 @@ Examples:
 
 Only for agents that an \`s2 up\` on this machine started.`
 
-export function define(command: Command, shell: CommandContext): void {
+export function define(command: Command, context: CommandContext): void {
   command
     .argument('<agent>', 'its name, or its role where no other has it')
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
     .action(async (agent: string, options: { json?: true }) => {
-      await controlAgent('thaw', agent, becameOf, options.json === true, shell)
+      await controlAgent('thaw', agent, becameOf, options.json === true, context)
     })
 }
 

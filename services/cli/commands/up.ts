@@ -1,13 +1,6 @@
-import { mkdirSync, realpathSync } from 'node:fs'
-import { join } from 'node:path'
 import type { Command } from 'commander'
-import { type CommandContext, ENDING_SIGNALS } from '#console/context.ts'
-import { LOCAL_STATE } from '#console/state-folder.ts'
-import { ConfigError, readSettings } from '#runtime/config.ts'
-import { type DemoTask, readDemo } from '../../local/demo-tasks.ts'
-import { EventReporter } from '../../local/event-reporter.ts'
-import { type Fleet, readFleet } from '../../local/fleet-file.ts'
-import { startFleet } from '../../local/start-fleet.ts'
+import type { CommandContext } from '#console/context.ts'
+import { becomeProgram } from '../become-program.ts'
 
 const EXAMPLES = `
 Examples:
@@ -33,43 +26,14 @@ interface Options {
   readonly json?: true
 }
 
-export function define(command: Command, shell: CommandContext): void {
+export function define(command: Command, context: CommandContext): void {
   command
     .argument('<fleet>', 'the fleet file')
     .option('--demo', 'deal the tasks that the fleet file names for it')
     .option('--json', 'print what happens as JSON, an event a line')
     .addHelpText('after', EXAMPLES)
-    .action(async (path: string, options: Options) => await up(shell, path, options))
-}
-
-async function up(shell: CommandContext, path: string, options: Options): Promise<void> {
-  const fleet = readFleet(path)
-  const tasks = options.demo === true ? demoOf(fleet, path) : null
-  const env = { ...shell.env, S2_STATE: shell.env.S2_STATE ?? join(shell.folder, LOCAL_STATE) }
-  const settings = readSettings({ ...fleet.settings, ...env }, ['S2_STATE', 'S2_LIFETIME', 'S2_GIT_TIMEOUT'])
-  mkdirSync(settings.S2_STATE, { recursive: true, mode: 0o700 })
-  // Marks are compared as texts: one folder must have one name.
-  const state = realpathSync(settings.S2_STATE)
-  const ending = new AbortController()
-  const hurry = new AbortController()
-  // The first one drains, a second one does not wait.
-  using _signals = shell.onSignal(ENDING_SIGNALS, () => (ending.signal.aborted ? hurry : ending).abort())
-  const reporter = new EventReporter(shell, options.json === true)
-  await using raised = await startFleet({
-    fleet,
-    state,
-    lifetimeMs: settings.S2_LIFETIME,
-    gitTimeoutMs: settings.S2_GIT_TIMEOUT,
-    shell: { ...shell, env },
-    reporter,
-    ending,
-    hurry: hurry.signal,
-  })
-  await raised.run(tasks)
-}
-
-function demoOf(fleet: Fleet, path: string): DemoTask[] {
-  if (fleet.demo === null)
-    throw new ConfigError([`${path} names no tasks for a demo: add "demo": "tasks.json", or leave --demo away`])
-  return readDemo(fleet.demo, fleet)
+    .action(async (path: string, { demo, json }: Options) => {
+      const flags = [...(demo === true ? ['--demo'] : []), ...(json === true ? ['--json'] : [])]
+      await becomeProgram(context, 'local', [...flags, '--', path])
+    })
 }

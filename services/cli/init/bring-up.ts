@@ -23,7 +23,7 @@ export interface WorkerToEnrol {
 
 /** What the host is like once its settings are written. */
 export interface BringUp {
-  readonly shell: CommandContext
+  readonly context: CommandContext
   readonly dialogue: Dialogue
   readonly host: ThisHost
   /** Of all services of the host, as they are now. */
@@ -33,7 +33,7 @@ export interface BringUp {
 
 /** Starts services, or leaves that to do; answers whether they run. */
 export async function startServices(
-  { shell, dialogue, host, left }: BringUp,
+  { context, dialogue, host, left }: BringUp,
   wakes: boolean,
   wanted: boolean | undefined,
   isChanged: (service: string) => boolean,
@@ -50,7 +50,9 @@ export async function startServices(
     })
     return false
   }
-  const settled = await Promise.all(names.map(async (name) => !isChanged(name) && (await runs(services, name, shell))))
+  const settled = await Promise.all(
+    names.map(async (name) => !isChanged(name) && (await runs(services, name, context))),
+  )
   const isUp = settled.every((each) => each)
   const shall = isUp || (wanted ?? (dialogue.canAsk && (await dialogue.agrees(`Start ${names.join(', ')} now?`))))
   if (!shall) {
@@ -60,7 +62,7 @@ export async function startServices(
     })
     return false
   }
-  const started = await start(services, names, isChanged, shell, dialogue.signal)
+  const started = await start(services, names, isChanged, context, dialogue.signal)
   for (const each of started)
     dialogue.say(`${each.name}: ${each.as}`, ...(each.as === 'failed' ? each.said.map((line) => `  ${line}`) : []))
   dialogue.goOn()
@@ -96,20 +98,20 @@ export async function checkBridge({ dialogue, settings, left }: BringUp): Promis
 
 /** Opens a conversation with each worker that has none, by the command for it, which hands the credential out through git. */
 export async function enrol(
-  { shell, dialogue, host, settings, left }: BringUp,
+  { context, dialogue, host, settings, left }: BringUp,
   wanted: readonly WorkerToEnrol[],
 ): Promise<void> {
   const { lead } = host
   if (lead === null) return
-  const env = environmentOf(lead, settings, shell)
+  const env = environmentOf(lead, settings, context)
   const s2 = async (...args: string[]) =>
     await runAs(
       lead,
       { argv: programCommand('s2', ...args, '--json'), env, timeoutMs: ENROLLING_MS },
-      shell,
+      context,
       dialogue.signal,
     )
-  const known = await workersOf({ shell, host })
+  const known = await workersOf({ context, host })
   for (const { number, role } of wanted) {
     const name = workerName(number)
     if (known.has(name)) {
@@ -134,10 +136,10 @@ export async function enrol(
 const ENROLLING_MS = 120_000
 
 /** The workers that are in the fleet, and whether the bridge has heard of each; asked of the bridge of this host. */
-export async function workersOf({ shell, host }: Pick<BringUp, 'shell' | 'host'>): Promise<Map<string, boolean>> {
+export async function workersOf({ context, host }: Pick<BringUp, 'context' | 'host'>): Promise<Map<string, boolean>> {
   const workers = new Map<string, boolean>()
   if (host.lead === null) return workers
-  await using store = await openStore(`unix:${join(host.lead.state, 'run', 'admin.sock')}`, storeParts(shell))
+  await using store = await openStore(`unix:${join(host.lead.state, 'run', 'admin.sock')}`, storeParts(context))
   const [conversations, { pulses }] = await Promise.all([store.conversations(), store.pulses(0)])
   const heard = new Set(pulses.map(({ session }) => session))
   for (const { id, agents } of conversations)
@@ -162,17 +164,17 @@ const CONNECTING_MS = 30_000
 const LOOK_MS = 500
 
 /** Waits until this host's worker is in the fleet; what it says instead after half a minute is left to do. */
-export async function untilConnected({ shell, dialogue, host, left }: BringUp): Promise<boolean> {
+export async function untilConnected({ context, dialogue, host, left }: BringUp): Promise<boolean> {
   const { worker } = host
   if (worker === null) return false
-  const until = shell.clock.now() + CONNECTING_MS
+  const until = context.clock.now() + CONNECTING_MS
   for (;;) {
     const keepalive = await askHealth('keepalive', { path: healthSocket(worker.state, 'keepalive') })
     if (keepalive.ready && /^[1-9].*\b(connected|linked|polling)\b/.test(keepalive.status)) {
       dialogue.say(`this host is in the fleet: ${keepalive.status}`)
       return true
     }
-    if (shell.clock.now() > until) {
+    if (context.clock.now() > until) {
       const credSync = await askHealth('cred-sync', { path: healthSocket(worker.state, 'cred-sync') })
       const troubles = [keepalive, credSync].flatMap(({ program, status, troubles }) => {
         const told = Object.values(troubles)
@@ -185,7 +187,7 @@ export async function untilConnected({ shell, dialogue, host, left }: BringUp): 
       })
       return false
     }
-    await shell.clock.sleep(LOOK_MS, dialogue.signal).catch(() => undefined)
+    await context.clock.sleep(LOOK_MS, dialogue.signal).catch(() => undefined)
     dialogue.goOn()
   }
 }

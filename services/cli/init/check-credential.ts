@@ -8,13 +8,13 @@ import { credentialIn, type Remote } from './try-remote.ts'
 
 /** Looks for the credential of this worker and tells what it says and whether its bridge is reached; answers whether it is there. */
 export async function checkCredential(
-  shell: CommandContext,
+  context: CommandContext,
   dialogue: Dialogue,
   remote: Remote,
   number: number,
   left: Todo[],
 ): Promise<boolean> {
-  const credential = await findCredential(shell, dialogue, remote, number, left)
+  const credential = await findCredential(context, dialogue, remote, number, left)
   if (credential === null) return false
   const { session, role, bridgeUrl } = credential
   dialogue.say(
@@ -31,7 +31,7 @@ export async function checkCredential(
 }
 
 async function findCredential(
-  shell: CommandContext,
+  context: CommandContext,
   dialogue: Dialogue,
   remote: Remote,
   number: number,
@@ -46,10 +46,10 @@ async function findCredential(
     return null
   }
   try {
-    const file = await credentialIn(remote, number, shell, dialogue.signal)
+    const file = await credentialIn(remote, number, context, dialogue.signal)
     dialogue.goOn()
     if (file === null) return again(`there is no credential of ${workerName(number)} in the remote yet`)
-    return parseCredentialFile(file, number, shell.clock.wall())
+    return parseCredentialFile(file, number, context.clock.wall())
   } catch (error) {
     if (error instanceof S2Error) return again(error.message)
     throw error

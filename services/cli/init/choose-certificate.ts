@@ -59,14 +59,14 @@ async function askTrust({ dialogue }: QuestionContext): Promise<Trust | null> {
 const PORT_LEAST = 1_024
 
 async function makeOwn(
-  { host, shell, dialogue, onMade }: QuestionContext,
+  { host, context, dialogue, onMade }: QuestionContext,
   address: BridgeAddress,
 ): Promise<ChosenCertificate> {
   checkPort(address)
   const names = [address.host, ...[hostname(), ...ownAddresses()].filter(canBeNamed)]
   const { files, facts, isNewAuthority } = await makeCertificate(
     { folder: join(host.folder, 'tls'), names: [...new Set(names)] },
-    { clock: shell.clock, env: shell.env },
+    { clock: context.clock, env: context.env },
   )
   onMade(`a certificate: ${files.cert}`)
   const until = new Date(facts.notAfter).toISOString().slice(0, 10)
@@ -141,7 +141,7 @@ async function certificateFault(
   { host: name }: BridgeAddress,
   { cert, key, ca }: Files,
 ): Promise<Fault | null> {
-  const { host, shell, dialogue } = talk
+  const { host, context, dialogue } = talk
   const { lead } = host
   if (lead === null) return null
   const texts: string[] = []
@@ -150,14 +150,14 @@ async function certificateFault(
       return {
         why: `${path} lies where services are not let in, such as homes and /tmp: put it elsewhere, such as ${host.folder}/tls`,
       }
-    const env = environmentOf(lead, {}, shell)
-    const ending = await runAs(lead, { argv: ['cat', '--', path], env, timeoutMs: 10_000 }, shell, dialogue.signal)
+    const env = environmentOf(lead, {}, context)
+    const ending = await runAs(lead, { argv: ['cat', '--', path], env, timeoutMs: 10_000 }, context, dialogue.signal)
     if (!hasSucceeded(ending)) return { why: `${lead.user} cannot read it: ${ending.stderr.trim()}` }
     texts.push(ending.stdout.toString('utf8'))
   }
   const [certText = '', keyText = '', caText] = texts
   try {
-    const trouble = troubleWith(readCertificateFacts(certText), shell.clock.wall())
+    const trouble = troubleWith(readCertificateFacts(certText), context.clock.wall())
     if (trouble !== null && trouble.kind !== 'expires soon') return { why: `it ${trouble.why}` }
     const [certificate] = readCertificates(certText)
     if (certificate?.checkPrivateKey(createPrivateKey(keyText)) !== true) return { why: `${key} is not its key` }

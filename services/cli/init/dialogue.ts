@@ -11,23 +11,23 @@ export class Dialogue {
   readonly canAsk: boolean
   /** Aborts when the person or the system wants an end. */
   readonly signal: AbortSignal
-  readonly #shell: Pick<CommandContext, 'ask' | 'tell'>
+  readonly #context: Pick<CommandContext, 'ask' | 'tell'>
 
-  constructor(shell: Pick<CommandContext, 'ask' | 'tell'>, canAsk: boolean, signal: AbortSignal) {
-    this.#shell = shell
+  constructor(context: Pick<CommandContext, 'ask' | 'tell'>, canAsk: boolean, signal: AbortSignal) {
+    this.#context = context
     this.canAsk = canAsk
     this.signal = signal
   }
 
   /** Says lines that belong to the question before them. */
   say(...lines: readonly string[]): void {
-    for (const line of lines) this.#shell.tell(`  ${plain(redact(line))}\n`)
+    for (const line of lines) this.#context.tell(`  ${plain(redact(line))}\n`)
   }
 
   /** Asks until the answer is one: a slip of the finger costs one line, not all that was answered before. */
   async ask(question: string, check: Check = () => null): Promise<string> {
     for (;;) {
-      const answer = this.signal.aborted ? null : await this.#shell.ask(plain(redact(question)))
+      const answer = this.signal.aborted ? null : await this.#context.ask(plain(redact(question)))
       if (answer === null) throw new Interrupted()
       const fault = check(answer.trim())
       if (fault === null) return answer.trim()

@@ -15,7 +15,7 @@ export interface GitAccess {
 }
 
 export interface GitAccessParts {
-  readonly shell: CommandContext
+  readonly context: CommandContext
   readonly dialogue: Dialogue
   /** The fingerprint of the host's key that somebody has compared already. */
   readonly accepted: string | undefined
@@ -30,16 +30,16 @@ export interface GitAccessParts {
  * that this host is known by, and tries again as often as a person wants.
  */
 export async function gainAccess(remote: Remote, parts: GitAccessParts): Promise<GitAccess> {
-  const { dialogue, shell } = parts
+  const { dialogue, context } = parts
   let current = remote
   let acceptedAt = ''
   for (;;) {
     dialogue.goOn()
-    const answer = await tryRemote(current, shell, dialogue.signal)
+    const answer = await tryRemote(current, context, dialogue.signal)
     dialogue.goOn()
-    const { address, half, right } = current
+    const { address, user, right } = current
     if (answer.isIn) {
-      dialogue.say(`git lets ${half.user} ${right === 'push' ? 'read and push' : 'read'} there`)
+      dialogue.say(`git lets ${user.user} ${right === 'push' ? 'read and push' : 'read'} there`)
       return { address, left: null }
     }
     const wasAccepted = acceptedAt === address && answer.fault === 'unknown_host_key'
@@ -73,17 +73,17 @@ function letReach(address: string, { complaints, mending }: Refusal, { again }: 
 
 /** Does what can be done here about a refusal; null when that may be all, else what a person has to do. */
 async function help(remote: Remote, refusal: Refusal, parts: GitAccessParts): Promise<Todo | null> {
-  const { dialogue, shell, again } = parts
-  const { half, settings, address } = remote
+  const { dialogue, context, again } = parts
+  const { user, settings, address } = remote
   const host = sshHostOf(address)
-  const ssh: Ssh = { half, env: environmentOf(half, settings, shell), shell, signal: dialogue.signal }
+  const ssh: Ssh = { user, env: environmentOf(user, settings, context), context, signal: dialogue.signal }
   if (host !== null && refusal.fault === 'unknown_host_key') return await acceptHostKey(ssh, host, parts)
   dialogue.say(...refusal.complaints)
   if (host !== null && refusal.fault === 'refused') return await showPublicKey(ssh, host, remote, parts)
   if (refusal.fault === 'refused') {
     const { hostname } = URL.canParse(address) ? new URL(address) : { hostname: 'HOST' }
     const line = `machine ${hostname} login USER password TOKEN`
-    const next = `put a token that may ${remote.right} into ${half.home}/.netrc (mode 600, owned by ${half.user}): ${line}`
+    const next = `put a token that may ${remote.right} into ${user.home}/.netrc (mode 600, owned by ${user.user}): ${line}`
     dialogue.say(`next: ${next}`)
     return { what: next, commands: [again] }
   }
@@ -99,7 +99,7 @@ async function acceptHostKey(
 ): Promise<Todo | null> {
   const keys = await askHostKeys(ssh, host)
   dialogue.goOn()
-  const { user } = ssh.half
+  const { user } = ssh.user
   const what = `let ${user} know ${host.name}`
   if (keys.length === 0) {
     dialogue.say(`${user} does not know ${host.name} yet, and it showed no key`)
@@ -129,7 +129,7 @@ async function showPublicKey(
   { dialogue, onMade, again }: GitAccessParts,
 ): Promise<Todo> {
   const { file, publicHalf, isNew, isLocked } = await ownKey(ssh, host)
-  const { user } = ssh.half
+  const { user } = ssh.user
   if (isNew) onMade(`a key for ${user}: ${file}`)
   if (isLocked) {
     const next = `the key ${file} asks for a passphrase, which nobody types for a service: name a key without a passphrase in s2.env, GIT_SSH_COMMAND=ssh -i FILE`

@@ -19,7 +19,7 @@ export interface Given {
 
 /** What a question is asked with. */
 export interface QuestionContext {
-  readonly shell: CommandContext
+  readonly context: CommandContext
   readonly dialogue: Dialogue
   readonly host: ThisHost
   readonly given: Given

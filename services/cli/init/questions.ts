@@ -94,7 +94,7 @@ async function lookUp({ host }: BridgeAddress, dialogue: Dialogue): Promise<void
 
 /** The remote that credentials go through, let in by it or with what is left to do for that. */
 async function askRemote(talk: QuestionContext, left: Todo[]): Promise<{ address: string; isIn: boolean }> {
-  const { dialogue, host, shell, onMade, given } = talk
+  const { dialogue, host, context, onMade, given } = talk
   const isDemanded = host.worker !== null
   let address = await settle(
     talk,
@@ -109,7 +109,7 @@ async function askRemote(talk: QuestionContext, left: Todo[]): Promise<{ address
     const access = await gainAccess(
       { ...remote, address },
       {
-        shell,
+        context,
         dialogue,
         accepted: given.acceptHostKey,
         onMade,
@@ -130,19 +130,19 @@ function remotesOf({ lead, worker, set, services }: ThisHost, address: string): 
   const branch = set.S2_GIT_BRANCH ?? SETTINGS.S2_GIT_BRANCH.fallback
   const common = { address, branch, settings: set }
   return [
-    ...(lead === null ? [] : [{ ...common, half: lead, right: 'push' as const, isLocked: false }]),
-    ...(worker === null ? [] : [{ ...common, half: worker, right: 'read' as const, isLocked: services.isOfMachine }]),
+    ...(lead === null ? [] : [{ ...common, user: lead, right: 'push' as const, isLocked: false }]),
+    ...(worker === null ? [] : [{ ...common, user: worker, right: 'read' as const, isLocked: services.isOfMachine }]),
   ]
 }
 
 async function lookForCredential(
-  { shell, dialogue, host }: QuestionContext,
+  { context, dialogue, host }: QuestionContext,
   address: string,
   number: number,
   left: Todo[],
 ): Promise<boolean> {
   const remote = remotesOf(host, address).find(({ right }) => right === 'read')
-  return remote !== undefined && (await checkCredential(shell, dialogue, remote, number, left))
+  return remote !== undefined && (await checkCredential(context, dialogue, remote, number, left))
 }
 
 async function askNumber(talk: QuestionContext): Promise<string> {

@@ -17,8 +17,13 @@ const ASKING_MS = 10_000
 const STARTING_MS = 90_000
 const LINES = 8
 
-export async function servicesOf(isOfMachine: boolean, shell: CommandContext): Promise<Services> {
-  const listed = await control(isOfMachine, ['list-unit-files', '--no-legend', '--no-pager', 's2-*'], shell, ASKING_MS)
+export async function servicesOf(isOfMachine: boolean, context: CommandContext): Promise<Services> {
+  const listed = await control(
+    isOfMachine,
+    ['list-unit-files', '--no-legend', '--no-pager', 's2-*'],
+    context,
+    ASKING_MS,
+  )
   const names = (listed?.stdout.toString('utf8') ?? '').matchAll(/^(s2-[\w-]+)\.service\s/gm)
   return { isOfMachine, installed: new Set([...names].map(([, name = '']) => name)) }
 }
@@ -29,8 +34,8 @@ export type Started =
   | { readonly name: string; readonly as: 'failed'; readonly said: readonly string[] }
 
 /** Whether a service runs. */
-export async function runs({ isOfMachine }: Services, name: string, shell: CommandContext): Promise<boolean> {
-  return hasSucceededAt(await control(isOfMachine, ['is-active', '--quiet', name], shell, ASKING_MS))
+export async function runs({ isOfMachine }: Services, name: string, context: CommandContext): Promise<boolean> {
+  return hasSucceededAt(await control(isOfMachine, ['is-active', '--quiet', name], context, ASKING_MS))
 }
 
 /**
@@ -41,7 +46,7 @@ export async function start(
   services: Services,
   names: readonly string[],
   isChanged: (name: string) => boolean,
-  shell: CommandContext,
+  context: CommandContext,
   signal: AbortSignal,
 ): Promise<Started[]> {
   const { isOfMachine } = services
@@ -49,9 +54,9 @@ export async function start(
   for (const name of names) {
     if (signal.aborted) break
     const ask = async (...args: string[]): Promise<Ending | null> =>
-      await control(isOfMachine, [...args, name], shell, STARTING_MS, signal)
+      await control(isOfMachine, [...args, name], context, STARTING_MS, signal)
     const enabled = await ask('enable', '--quiet')
-    const isRunning = await runs(services, name, shell)
+    const isRunning = await runs(services, name, context)
     if (hasSucceededAt(enabled) && isRunning && !isChanged(name)) {
       all.push({ name, as: 'running already' })
       continue
@@ -62,7 +67,7 @@ export async function start(
     // A start that a person cut off is no failure of the service.
     if (hasSucceededAt(ending)) all.push({ name, as: isRunning ? 'started anew' : 'started' })
     else if (signal.aborted) break
-    else all.push({ name, as: 'failed', said: await lastWords(isOfMachine, name, ending, shell) })
+    else all.push({ name, as: 'failed', said: await lastWords(isOfMachine, name, ending, context) })
   }
   return all
 }
@@ -76,11 +81,11 @@ async function lastWords(
   isOfMachine: boolean,
   name: string,
   ending: Ending | null,
-  shell: CommandContext,
+  context: CommandContext,
 ): Promise<string[]> {
   const unit = isOfMachine ? '--unit' : '--user-unit'
   const argv = ['journalctl', unit, name, '--lines', String(LINES), '--output', 'cat', '--no-pager'] as const
-  const journal = await tried([...argv], shell, ASKING_MS)
+  const journal = await tried([...argv], context, ASKING_MS)
   const said = journal?.stdout.toString('utf8').trim().split('\n') ?? []
   const own = ending?.stderr.trim().split('\n') ?? []
   return [...own, ...said].filter((line) => line !== '').slice(-LINES)
@@ -93,19 +98,19 @@ function hasSucceededAt(ending: Ending | null): boolean {
 async function control(
   isOfMachine: boolean,
   args: readonly string[],
-  shell: CommandContext,
+  context: CommandContext,
   timeoutMs: number,
   signal?: AbortSignal,
 ): Promise<Ending | null> {
-  return await tried(['systemctl', ...(isOfMachine ? [] : ['--user']), ...args], shell, timeoutMs, signal)
+  return await tried(['systemctl', ...(isOfMachine ? [] : ['--user']), ...args], context, timeoutMs, signal)
 }
 
 /** Null where there is no such program. */
 async function tried(
   argv: [string, ...string[]],
-  shell: CommandContext,
+  context: CommandContext,
   timeoutMs: number,
   signal?: AbortSignal,
 ): Promise<Ending | null> {
-  return await runAs(CALLER, { argv, env: shell.env, timeoutMs }, shell, signal).catch(() => null)
+  return await runAs(CALLER, { argv, env: context.env, timeoutMs }, context, signal).catch(() => null)
 }

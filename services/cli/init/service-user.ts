@@ -21,11 +21,11 @@ const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 /** The half whose services run as `owner`, or as whoever calls. Throws `UsageError` where there is no such user. */
 export async function serviceUserOf(
-  shell: CommandContext,
+  context: CommandContext,
   owner: string | undefined,
   state: string | undefined,
 ): Promise<ServiceUser> {
-  const { env, clock } = shell
+  const { env, clock } = context
   const own = env.HOME ?? homedir()
   if (owner === undefined || (owner === userInfo().username && process.getuid?.() !== 0)) {
     const user = userInfo().username
@@ -53,9 +53,9 @@ const BOUNDS = { timeoutMs: 10_000, outputMax: 65_536, beyond: 'end' } as const
 export function environmentOf(
   { user, home, state }: ServiceUser,
   settings: Readonly<Record<string, string>>,
-  shell: CommandContext,
+  context: CommandContext,
 ): Record<string, string> {
-  return { PATH: shell.env.PATH ?? PATH, HOME: home, USER: user, LOGNAME: user, S2_STATE: state, ...settings }
+  return { PATH: context.env.PATH ?? PATH, HOME: home, USER: user, LOGNAME: user, S2_STATE: state, ...settings }
 }
 
 /** Where the services of a whole host are not let in, whatever their user may: ProtectHome, PrivateTmp. systemd.exec(5) */
@@ -65,14 +65,14 @@ export function isHiddenFromServices(path: string): boolean {
 
 /** Runs a command as the user of a half. Throws `unavailable` where it cannot be started. */
 export async function runAs(
-  half: ServiceUser,
+  user: ServiceUser,
   command: Pick<Command, 'argv' | 'env' | 'timeoutMs'> & Partial<Command>,
-  shell: CommandContext,
+  context: CommandContext,
   signal?: AbortSignal,
 ): Promise<Ending> {
-  const argv = [...half.as, ...command.argv] as unknown as Command['argv']
+  const argv = [...user.as, ...command.argv] as unknown as Command['argv']
   try {
-    return await runCommand({ cwd: '/', ...BOUNDS, ...command, argv }, shell.clock, signal)
+    return await runCommand({ cwd: '/', ...BOUNDS, ...command, argv }, context.clock, signal)
   } catch (cause) {
     throw new S2Error('unavailable', `${argv[0]} cannot be started`, { next: `install ${argv[0]}`, cause })
   }
@@ -82,11 +82,15 @@ export async function runAs(
  * Makes the home of a half that is not there before a first start, so that keys can be put into it. Only root can, and only
  * for the services' own user: everybody else has one.
  */
-export async function ensureHome(half: ServiceUser, shell: CommandContext): Promise<void> {
-  if (half.as.length === 0 || (await stat(half.home).catch(() => null)) !== null) return
-  if (half.home !== half.state) return
-  await mkdir(half.home, { mode: 0o750 })
-  const { stdout } = await runAs(half, { argv: ['sh', '-c', 'id -u; id -g'], env: { PATH }, timeoutMs: 10_000 }, shell)
+export async function ensureHome(user: ServiceUser, context: CommandContext): Promise<void> {
+  if (user.as.length === 0 || (await stat(user.home).catch(() => null)) !== null) return
+  if (user.home !== user.state) return
+  await mkdir(user.home, { mode: 0o750 })
+  const { stdout } = await runAs(
+    user,
+    { argv: ['sh', '-c', 'id -u; id -g'], env: { PATH }, timeoutMs: 10_000 },
+    context,
+  )
   const [uid = '', gid = ''] = stdout.toString('utf8').split('\n')
-  await chown(half.home, Number(uid), Number(gid))
+  await chown(user.home, Number(uid), Number(gid))
 }

@@ -36,9 +36,9 @@ export interface HostKey {
 
 /** Whose ssh it is, and what it is told. */
 export interface Ssh {
-  readonly half: ServiceUser
+  readonly user: ServiceUser
   readonly env: Env
-  readonly shell: CommandContext
+  readonly context: CommandContext
   readonly signal: AbortSignal
 }
 
@@ -74,8 +74,8 @@ function fingerprintOf(blob: string): string {
 
 /** Writes keys of a host where ssh looks for them, and answers the file. */
 export async function noteHostKeys(ssh: Ssh, host: SshHost, keys: readonly HostKey[]): Promise<string> {
-  await ensureHome(ssh.half, ssh.shell)
-  const [file = `${ssh.half.home}/.ssh/known_hosts`] = await filesOf(ssh, host, 'userknownhostsfile')
+  await ensureHome(ssh.user, ssh.context)
+  const [file = `${ssh.user.home}/.ssh/known_hosts`] = await filesOf(ssh, host, 'userknownhostsfile')
   const script = `umask 077 && mkdir -p "$(dirname "$1")" || exit
 [ -z "$(tail -c 1 "$1" 2>/dev/null)" ] || echo >>"$1"
 cat >>"$1"`
@@ -95,9 +95,9 @@ export interface OwnKey {
 
 /** The key of the user that ssh would show to a host; one is made where there is none, and never is one written over. */
 export async function ownKey(ssh: Ssh, host: SshHost): Promise<OwnKey> {
-  await ensureHome(ssh.half, ssh.shell)
+  await ensureHome(ssh.user, ssh.context)
   const files = await filesOf(ssh, host, 'identityfile')
-  const made = files.find((file) => file.endsWith('id_ed25519')) ?? files[0] ?? `${ssh.half.home}/.ssh/id_ed25519`
+  const made = files.find((file) => file.endsWith('id_ed25519')) ?? files[0] ?? `${ssh.user.home}/.ssh/id_ed25519`
   const script = `umask 077; comment=$1; made=$2; shift 2
 for key in "$@"; do if [ -e "$key" ]; then made=$key; break; fi; done
 new=no
@@ -109,7 +109,7 @@ locked=yes
 if ssh-keygen -y -P '' -f "$made" >/dev/null 2>&1; then locked=no; fi
 printf '%s\\n%s\\n%s\\n' "$made" "$new" "$locked"
 cat "$made.pub" 2>/dev/null || ssh-keygen -y -P '' -f "$made"`
-  const ending = await inShell(ssh, script, [`${ssh.half.user}@${hostname()}`, made, ...files])
+  const ending = await inShell(ssh, script, [`${ssh.user.user}@${hostname()}`, made, ...files])
   if (!hasSucceeded(ending)) throw new Error(`no key could be made: ${ending.stderr.trim()}`)
   const [file = made, isNew, isLocked, publicHalf = ''] = ending.stdout.toString('utf8').split('\n')
   return { file, publicHalf, isNew: isNew === 'yes', isLocked: isLocked === 'yes' }
@@ -126,16 +126,16 @@ async function filesOf(ssh: Ssh, { args }: SshHost, name: 'userknownhostsfile' |
       .map((line) => line.slice(name.length + 1))
       // Only of known_hosts files may a line name several; a key may lie in a path with blanks.
       .map((value) => (name === 'identityfile' ? value : (value.split(' ')[0] ?? '')))
-      .map((file) => file.replace(/^~(?=\/)/, ssh.half.home))
+      .map((file) => file.replace(/^~(?=\/)/, ssh.user.home))
       .filter((file) => file.startsWith('/') && file !== '/dev/null')
   )
 }
 
-async function inShell({ half, env, shell, signal }: Ssh, script: string, args: readonly string[], input = '') {
+async function inShell({ user, env, context, signal }: Ssh, script: string, args: readonly string[], input = '') {
   return await runAs(
-    half,
+    user,
     { argv: ['sh', '-c', script, 'sh', ...args], env, input, timeoutMs: TIMEOUT_MS },
-    shell,
+    context,
     signal,
   )
 }

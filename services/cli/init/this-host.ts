@@ -37,13 +37,14 @@ export interface HostOptions {
   readonly workerState?: string
 }
 
-export async function openHost(shell: CommandContext, options: HostOptions, dialogue: Dialogue): Promise<ThisHost> {
-  const folder = options.folder ?? join(shell.env.XDG_CONFIG_HOME ?? join(shell.env.HOME ?? homedir(), '.config'), 's2')
-  const services = await servicesOf(options.owner !== undefined || folder.startsWith('/etc/'), shell)
+export async function openHost(context: CommandContext, options: HostOptions, dialogue: Dialogue): Promise<ThisHost> {
+  const folder =
+    options.folder ?? join(context.env.XDG_CONFIG_HOME ?? join(context.env.HOME ?? homedir(), '.config'), 's2')
+  const services = await servicesOf(options.owner !== undefined || folder.startsWith('/etc/'), context)
   const role = options.role ?? roleOf(options, services) ?? (await askRole(dialogue))
-  const lead = role === 'worker' ? null : await serviceUserOf(shell, options.owner, options.state)
+  const lead = role === 'worker' ? null : await serviceUserOf(context, options.owner, options.state)
   const own = role === 'both' ? { owner: options.workerOwner, state: options.workerState } : options
-  const worker = role === 'orchestrator' ? null : await serviceUserOf(shell, own.owner ?? options.owner, own.state)
+  const worker = role === 'orchestrator' ? null : await serviceUserOf(context, own.owner ?? options.owner, own.state)
   const command = services.isOfMachine ? 'sudo s2' : 's2'
   return {
     role,

@@ -18,7 +18,7 @@ import { environmentOf, isHiddenFromServices, runAs, type ServiceUser } from './
 export interface Remote {
   readonly address: string
   readonly branch: string
-  readonly half: ServiceUser
+  readonly user: ServiceUser
   /** `push` where credentials are published from here, `read` where they are taken from. */
   readonly right: 'read' | 'push'
   /** Whether what reads it is a service that is kept out of homes and of `/tmp`. */
@@ -45,17 +45,17 @@ const WRITABLE = `path=$1; for objects in "$path/objects" "$path/.git/objects"; 
 done`
 
 /** Whether a half of this host is let in as far as it has to be; asked as its services will ask. */
-export async function tryRemote(remote: Remote, shell: CommandContext, signal: AbortSignal): Promise<RemoteAnswer> {
+export async function tryRemote(remote: Remote, context: CommandContext, signal: AbortSignal): Promise<RemoteAnswer> {
   const { address, branch, right, isLocked } = remote
   const path = localPath(address)
   if (isLocked && path !== null && isHiddenFromServices(path)) return hidden(path)
-  const read = await git(remote, ['ls-remote', '--refs', '--', address, `refs/heads/${branch}`], shell, signal)
+  const read = await git(remote, ['ls-remote', '--refs', '--', address, `refs/heads/${branch}`], context, signal)
   if (!hasSucceeded(read) || right === 'read') return answerOf(read, right)
   if (path !== null) {
-    const writable = await inShell(remote, WRITABLE, [path], shell, signal)
+    const writable = await inShell(remote, WRITABLE, [path], context, signal)
     if (!hasSucceeded(writable)) return answerOf(writable, right)
   }
-  return answerOf(await inShell(remote, OFFER, [address, ...commandOf(right)], shell, signal), right)
+  return answerOf(await inShell(remote, OFFER, [address, ...commandOf(right)], context, signal), right)
 }
 
 function hidden(path: string): RemoteAnswer {
@@ -84,11 +84,11 @@ size=$("$@" cat-file -s "refs/s2/tip:$path" 2>/dev/null) || exit 4
 export async function credentialIn(
   remote: Remote,
   worker: number,
-  shell: CommandContext,
+  context: CommandContext,
   signal: AbortSignal,
 ): Promise<Buffer | null> {
   const args = [remote.address, remote.branch, credentialPath(worker), String(CREDENTIAL_FILE_MAX)]
-  const ending = await inShell(remote, SHOW, [...args, ...commandOf('read')], shell, signal)
+  const ending = await inShell(remote, SHOW, [...args, ...commandOf('read')], context, signal)
   if (hasSucceeded(ending)) return ending.stdout
   if (ending.ended === null && (ending.code === 3 || ending.code === 4)) return null
   throw new S2Error('unavailable', gitMessagesOf(ending).join('; '), { next: gitAdviceFor(gitFaultOf(ending), 'read') })
@@ -108,31 +108,31 @@ function commandOf(right: Remote['right']): [string, ...string[]] {
 async function git(
   remote: Remote,
   args: readonly string[],
-  shell: CommandContext,
+  context: CommandContext,
   signal: AbortSignal,
 ): Promise<Ending> {
-  return await run(remote, [...commandOf(remote.right), ...args], shell, signal)
+  return await run(remote, [...commandOf(remote.right), ...args], context, signal)
 }
 
 async function inShell(
   remote: Remote,
   script: string,
   args: readonly string[],
-  shell: CommandContext,
+  context: CommandContext,
   signal: AbortSignal,
 ) {
-  return await run(remote, ['sh', '-c', script, 'sh', ...args], shell, signal)
+  return await run(remote, ['sh', '-c', script, 'sh', ...args], context, signal)
 }
 
 /** As the services that read, or the commands that publish. */
 async function run(
-  { half, right, settings }: Remote,
+  { user, right, settings }: Remote,
   argv: [string, ...string[]],
-  shell: CommandContext,
+  context: CommandContext,
   signal: AbortSignal,
 ): Promise<Ending> {
-  const services = environmentOf(half, settings, shell)
+  const services = environmentOf(user, settings, context)
   const env = right === 'read' ? readerEnv(services) : publisherEnv(services, null)
   const timeoutMs = readSettings(services, ['S2_GIT_TIMEOUT']).S2_GIT_TIMEOUT
-  return await runAs(half, { argv, env, timeoutMs }, shell, signal)
+  return await runAs(user, { argv, env, timeoutMs }, context, signal)
 }

@@ -28,6 +28,8 @@ export interface CommandContext {
   onResize(heard: () => void): Disposable
   /** Calls back when the process ends, whatever ends it, save KILL. */
   onExit(heard: () => void): Disposable
+  /** Becomes another program in this process. Answers its exit code only where it ran beside us, as in tests. */
+  become(argv: readonly [string, ...string[]]): Promise<number>
 }
 
 /** A terminal, or the want of one. */
@@ -79,6 +81,11 @@ export function systemContext(env: CommandContext['env']): CommandContext {
     onExit: (heard) => {
       process.once('exit', heard)
       return disposing(() => process.off('exit', heard))
+    },
+    become: async (argv) => {
+      const own = Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined)
+      if (process.execve === undefined) throw new Error('this platform has no execve(2)')
+      return process.execve(argv[0], argv, Object.fromEntries(own))
     },
   }
 }

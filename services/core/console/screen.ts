@@ -4,8 +4,8 @@ import type { Paint } from './fleet-overview.ts'
 import { cut, widthOf } from './text.ts'
 
 /** Colours where the terminal shows them. */
-export function painter(shell: CommandContext): Paint {
-  return (style, text) => (shell.screen.coloured ? styleText(style, text, { validateStream: false }) : text)
+export function painter(context: CommandContext): Paint {
+  return (style, text) => (context.screen.coloured ? styleText(style, text, { validateStream: false }) : text)
 }
 
 const ENTER = '\x1b[?1049h\x1b[?25l'
@@ -16,7 +16,7 @@ const LEAVE = '\x1b[?25h\x1b[?1049l'
  * Ctrl-C is pressed, the process is told to end, or the signal aborts. The terminal is left as it was, also by a crash.
  */
 export async function showLive(
-  shell: CommandContext,
+  context: CommandContext,
   picture: (columns: number, rows: number) => Promise<readonly string[]>,
   everyMs: number,
   signal?: AbortSignal,
@@ -28,24 +28,24 @@ export async function showLive(
     left.resolve(null)
   }
   using stack = new DisposableStack()
-  shell.print(ENTER)
-  stack.defer(() => shell.print(LEAVE))
-  stack.use(shell.onExit(() => shell.print(LEAVE)))
-  stack.use(shell.onSignal(ENDING_SIGNALS, leave))
-  stack.use(shell.onKey((key) => (key === 'q' || key === 'Q' || key === '\x03' ? leave() : undefined)))
+  context.print(ENTER)
+  stack.defer(() => context.print(LEAVE))
+  stack.use(context.onExit(() => context.print(LEAVE)))
+  stack.use(context.onSignal(ENDING_SIGNALS, leave))
+  stack.use(context.onKey((key) => (key === 'q' || key === 'Q' || key === '\x03' ? leave() : undefined)))
   signal?.addEventListener('abort', leave, { once: true })
   if (signal?.aborted === true) leave()
   let redraw = new AbortController()
-  stack.use(shell.onResize(() => redraw.abort()))
+  stack.use(context.onResize(() => redraw.abort()))
   while (!leaving.signal.aborted) {
-    const { columns, rows } = shell.screen
+    const { columns, rows } = context.screen
     const drawn = await Promise.race([picture(columns, rows), left.promise])
     if (drawn === null) break
     const lines = drawn.slice(0, rows).map((line) => clip(line, columns))
     // One synchronised update: no flicker, and nothing of the picture before is left over.
-    shell.print(`\x1b[?2026h\x1b[H${lines.map((line) => `${line}\x1b[K`).join('\r\n')}\x1b[J\x1b[?2026l`)
+    context.print(`\x1b[?2026h\x1b[H${lines.map((line) => `${line}\x1b[K`).join('\r\n')}\x1b[J\x1b[?2026l`)
     redraw = new AbortController()
-    await shell.clock.sleep(everyMs, AbortSignal.any([leaving.signal, redraw.signal])).catch(() => undefined)
+    await context.clock.sleep(everyMs, AbortSignal.any([leaving.signal, redraw.signal])).catch(() => undefined)
   }
   signal?.removeEventListener('abort', leave)
 }

@@ -10,13 +10,13 @@ export const LOCAL_STATE = '.s2'
  * The environment that a command reads its settings from. Where S2_STATE is not set and a fleet was brought up in this
  * folder, that fleet is meant.
  */
-export function commandEnv(shell: CommandContext): CommandContext['env'] {
-  if (shell.env.S2_STATE !== undefined) return shell.env
-  const local = join(shell.folder, LOCAL_STATE)
-  return existsSync(join(local, 'run')) ? { ...shell.env, S2_STATE: local } : shell.env
+export function commandEnv(context: CommandContext): CommandContext['env'] {
+  if (context.env.S2_STATE !== undefined) return context.env
+  const local = join(context.folder, LOCAL_STATE)
+  return existsSync(join(local, 'run')) ? { ...context.env, S2_STATE: local } : context.env
 }
 
 /** The state folder of this host. Throws ConfigError. */
-export function stateFolder(shell: CommandContext): string {
-  return readSettings(commandEnv(shell), ['S2_STATE', 'S2_STORE']).S2_STATE
+export function stateFolder(context: CommandContext): string {
+  return readSettings(commandEnv(context), ['S2_STATE', 'S2_STORE']).S2_STATE
 }

@@ -29,10 +29,10 @@ export interface ReachedFleet extends AsyncDisposable {
  * Reaches the fleet: by S2_STORE where it is set; on an orchestrator host by the bridge's administration socket, or the
  * database when no bridge runs; on a worker host as one of the sessions whose credentials lie there.
  */
-export async function reachFleet(shell: CommandContext): Promise<ReachedFleet> {
-  const settings = readSettings(commandEnv(shell), ['S2_STATE', 'S2_STORE'])
+export async function reachFleet(context: CommandContext): Promise<ReachedFleet> {
+  const settings = readSettings(commandEnv(context), ['S2_STATE', 'S2_STORE'])
   const state = settings.S2_STATE
-  const parts = storeParts(shell)
+  const parts = storeParts(context)
   const { credentials, faults } = await readCredentials(state)
   const url = settings.S2_STORE ?? (await administrationOf(state))
   if (url !== null && !/^https?:/.test(url)) {
@@ -48,7 +48,7 @@ export async function reachFleet(shell: CommandContext): Promise<ReachedFleet> {
   }
   const [first] = credentials
   if (first === undefined) throw url === null ? nothingFound(state, faults) : noCredential(url, state, faults)
-  const store = await openSessions(url ?? first.bridgeUrl, () => credentials, shell)
+  const store = await openSessions(url ?? first.bridgeUrl, () => credentials, context)
   return {
     store,
     as: 'session',
@@ -62,9 +62,9 @@ export async function reachFleet(shell: CommandContext): Promise<ReachedFleet> {
 export async function openSessions(
   bridgeUrl: string,
   credentials: () => readonly Credential[],
-  shell: CommandContext,
+  context: CommandContext,
 ): Promise<Store> {
-  return await openStore(bridgeUrl, storeParts(shell), {
+  return await openStore(bridgeUrl, storeParts(context), {
     token: (session) => credentials().find((each) => each.session === session)?.token,
     sessions: () => credentials().map(({ session }) => session),
     authority: () => authorityAt(bridgeUrl, credentials()),
@@ -72,8 +72,8 @@ export async function openSessions(
 }
 
 /** The same for commands that only the orchestrator's host may give. */
-export async function reachAdministration(shell: CommandContext): Promise<ReachedFleet> {
-  const reached = await reachFleet(shell)
+export async function reachAdministration(context: CommandContext): Promise<ReachedFleet> {
+  const reached = await reachFleet(context)
   if (reached.as === 'administration') return reached
   await reached[Symbol.asyncDispose]()
   throw new S2Error('forbidden', 'this host holds a session of the fleet, not its administration', {
@@ -101,17 +101,17 @@ export async function isAnswered(path: string): Promise<boolean> {
   })
 }
 
-export function storeParts(shell: CommandContext): StoreParts {
-  return { clock: shell.clock, chance: shell.chance, log: terseLog(shell) }
+export function storeParts(context: CommandContext): StoreParts {
+  return { clock: context.clock, chance: context.chance, log: terseLog(context) }
 }
 
 /** What a store has to say while a command runs: for a person, on standard error, warnings only. */
-export function terseLog(shell: CommandContext): Log {
+export function terseLog(context: CommandContext): Log {
   const say = (event: string, fields?: Readonly<Record<string, unknown>>): void => {
     const { error, ...rest } = fields ?? {}
     const why = error instanceof Error ? { ...rest, error: error.message } : rest
     const details = Object.keys(why).length === 0 ? '' : ` ${JSON.stringify(why)}`
-    shell.tell(`s2: ${redact(event + details)}\n`)
+    context.tell(`s2: ${redact(event + details)}\n`)
   }
   return { error: say, warn: say, info: () => undefined, debug: () => undefined, end: async () => undefined }
 }

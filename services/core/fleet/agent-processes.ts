@@ -21,7 +21,7 @@ export interface ProcessFinding {
   /** `found_ended`: it was dead when the observer came, so it may be an old body of an agent that lives elsewhere. */
   readonly state: 'living' | 'hindered' | 'ended' | 'found_ended'
   /** The body that says so, and who told of it. */
-  readonly body: AgentProcess
+  readonly agentProcess: AgentProcess
   readonly source: string
   /** Whether its supervisor answers now: nothing is started while it does not. */
   readonly isKnown: boolean
@@ -44,17 +44,18 @@ export class AgentProcessTable {
     const before = told.entries
     told.entries = new Map()
     const changed: AgentProcess[] = []
-    for (const body of bodies) {
-      const known = before.get(body.id)
-      before.delete(body.id)
-      if (body.agent === null) continue
-      told.entries.set(body.id, enter(known, body, source, told))
-      if (known?.body.state !== body.state || known.body.why !== body.why) changed.push(body)
+    for (const agentProcess of bodies) {
+      const known = before.get(agentProcess.id)
+      before.delete(agentProcess.id)
+      if (agentProcess.agent === null) continue
+      told.entries.set(agentProcess.id, enter(known, agentProcess, source, told))
+      if (known?.agentProcess.state !== agentProcess.state || known.agentProcess.why !== agentProcess.why)
+        changed.push(agentProcess)
     }
     for (const entry of before.values()) {
-      if (entry.body.state !== 'ended') changed.push({ ...entry.body, state: 'ended', why: REMOVED })
+      if (entry.agentProcess.state !== 'ended') changed.push({ ...entry.agentProcess, state: 'ended', why: REMOVED })
       const vanished = outlive(entry, told)
-      if (vanished !== null) told.entries.set(entry.body.id, vanished)
+      if (vanished !== null) told.entries.set(entry.agentProcess.id, vanished)
     }
     return changed
   }
@@ -82,11 +83,11 @@ export class AgentProcessTable {
   /** Null where nothing is known: no body, or one of which nobody can tell whether it lives. */
   of(agent: string): ProcessFinding | null {
     const entries = this.#index().get(agent) ?? []
-    const living = pick(entries, ({ told, body }) => told.isKnown && body.state === 'living')
+    const living = pick(entries, ({ told, agentProcess }) => told.isKnown && agentProcess.state === 'living')
     if (living !== null) return finding('living', living)
-    const hindered = pick(entries, ({ told, body }) => told.isKnown && body.state === 'hindered')
+    const hindered = pick(entries, ({ told, agentProcess }) => told.isKnown && agentProcess.state === 'hindered')
     if (hindered !== null) return finding('hindered', hindered)
-    if (entries.some(({ body }) => body.state !== 'ended')) return null
+    if (entries.some(({ agentProcess }) => agentProcess.state !== 'ended')) return null
     const dead = entries.filter(({ isPardoned }) => !isPardoned)
     const witnessed = pick(dead, ({ wasAlive }) => wasAlive)
     if (witnessed !== null) return finding('ended', witnessed)
@@ -100,14 +101,15 @@ export class AgentProcessTable {
 
   /** The agent was heard in a life that none of its dead bodies held: they prove nothing any more. */
   pardon(agent: string): void {
-    for (const entry of this.#index().get(agent) ?? []) if (entry.body.state === 'ended') entry.isPardoned = true
+    for (const entry of this.#index().get(agent) ?? [])
+      if (entry.agentProcess.state === 'ended') entry.isPardoned = true
   }
 
   #index(): Map<string, Entry[]> {
     if (this.#byAgent !== null) return this.#byAgent
     this.#byAgent = Map.groupBy(
       [...this.#sources.values()].flatMap(({ entries }) => [...entries.values()]),
-      ({ body }) => body.agent ?? '',
+      ({ agentProcess }) => agentProcess.agent ?? '',
     )
     return this.#byAgent
   }
@@ -122,7 +124,7 @@ interface Told {
 }
 
 interface Entry {
-  readonly body: AgentProcess
+  readonly agentProcess: AgentProcess
   readonly source: string
   readonly told: Told
   /** It was seen alive before it ended. */
@@ -130,26 +132,26 @@ interface Entry {
   isPardoned: boolean
 }
 
-function enter(known: Entry | undefined, body: AgentProcess, source: string, told: Told): Entry {
-  const isEnded = body.state === 'ended'
-  const wasAlive = body.state === 'living' || body.state === 'hindered' || known?.wasAlive === true
-  return { body, source, told, wasAlive, isPardoned: isEnded && known?.isPardoned === true }
+function enter(known: Entry | undefined, agentProcess: AgentProcess, source: string, told: Told): Entry {
+  const isEnded = agentProcess.state === 'ended'
+  const wasAlive = agentProcess.state === 'living' || agentProcess.state === 'hindered' || known?.wasAlive === true
+  return { agentProcess, source, told, wasAlive, isPardoned: isEnded && known?.isPardoned === true }
 }
 
 /** A dead body that was removed is proof for as long as its agent has no other that lives. */
-function outlive({ body, source, wasAlive, isPardoned }: Entry, told: Told): Entry | null {
+function outlive({ agentProcess, source, wasAlive, isPardoned }: Entry, told: Told): Entry | null {
   const hasAnother = [...told.entries.values()].some(
-    (each) => each.body.agent === body.agent && each.body.state === 'living',
+    (each) => each.agentProcess.agent === agentProcess.agent && each.agentProcess.state === 'living',
   )
   if (!wasAlive || isPardoned || hasAnother) return null
-  const why = body.state === 'ended' ? body.why : REMOVED
-  return { body: { ...body, state: 'ended', why, mayStart: false }, source, told, wasAlive, isPardoned }
+  const why = agentProcess.state === 'ended' ? agentProcess.why : REMOVED
+  return { agentProcess: { ...agentProcess, state: 'ended', why, mayStart: false }, source, told, wasAlive, isPardoned }
 }
 
 function pick(entries: readonly Entry[], fits: (entry: Entry) => boolean): Entry | null {
   return entries.find(fits) ?? null
 }
 
-function finding(state: ProcessFinding['state'], { body, source, told }: Entry): ProcessFinding {
-  return { state, body, source, isKnown: told.isKnown }
+function finding(state: ProcessFinding['state'], { agentProcess, source, told }: Entry): ProcessFinding {
+  return { state, agentProcess, source, isKnown: told.isKnown }
 }

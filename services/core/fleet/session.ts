@@ -3,6 +3,9 @@ import { S2Error } from './errors.ts'
 /** The orchestrator's end of a conversation is `a`, the worker's is `b`. */
 export type Side = 'a' | 'b'
 
+/** The agent that hands out the work, unless a fleet names another; it holds side `a` of every conversation. */
+export const ORCHESTRATOR = 'orchestrator'
+
 /** One end of a conversation, written `conv_0123456789abcdef/b`. */
 export type SessionId = `${string}/${Side}`
 

@@ -56,7 +56,7 @@ export type Status = 'accepted' | 'in_progress' | 'blocked' | 'completed' | 'fai
 /** A letter that S2 writes by itself. It comes from the other end of the reader's conversation. */
 export interface AddressedTaskMessage {
   readonly to: SessionId
-  readonly letter: TaskMessage
+  readonly taskMessage: TaskMessage
 }
 
 /** What the metadata of our own letters call themselves. */
@@ -65,13 +65,13 @@ export const TASK_MESSAGE_ACTION = 's2_task'
 const SUMMARY_MAX = 1_000
 
 /** A letter as the message that carries it: never longer than a message may be. */
-export function writeTaskMessage(letter: TaskMessage): MessageDraft {
-  const { type, task, ...rest } = letter
+export function writeTaskMessage(taskMessage: TaskMessage): MessageDraft {
+  const { type, task, ...rest } = taskMessage
   const text = JSON.stringify({ type, task_id: task, ...rest })
-  if (text.length <= TEXT_MAX || letter.type !== 'task_assignment') return { text, action: TASK_MESSAGE_ACTION }
+  if (text.length <= TEXT_MAX || taskMessage.type !== 'task_assignment') return { text, action: TASK_MESSAGE_ACTION }
   // escaped, a description of legal length may be too long: a command gets the whole of it, a reader the beginning
-  const description = `${letter.description.slice(0, letter.description.length / 2)} …`
-  return writeTaskMessage({ ...letter, description })
+  const description = `${taskMessage.description.slice(0, taskMessage.description.length / 2)} …`
+  return writeTaskMessage({ ...taskMessage, description })
 }
 
 /** Why a task went away, for whoever lost it. */

@@ -156,7 +156,7 @@ function endNotice(task: Task, status: TaskEnd): AddressedTaskMessage[] {
   if (task.createdBy === null) return []
   const { id, epoch, result } = task
   const summary = result === null ? null : endInWords(result)
-  return [{ to: task.createdBy, letter: { type: 'status_update', task: id, epoch, status, summary } }]
+  return [{ to: task.createdBy, taskMessage: { type: 'status_update', task: id, epoch, status, summary } }]
 }
 
 function endInWords({ exitCode, signal, tail }: TaskResult): string | null {
@@ -251,7 +251,7 @@ function moveLetters(task: Task, next: Task, reason: Move['reason']): AddressedT
   const giver = task.createdBy ?? (worker === null ? null : partnerOf(worker))
   const { id, holder: to } = next
   if (giver !== null) {
-    letters.push({ to: giver, letter: { type: 'task_moved', task: id, from: task.holder, to, reason } })
+    letters.push({ to: giver, taskMessage: { type: 'task_moved', task: id, from: task.holder, to, reason } })
   }
   return letters
 }
@@ -273,20 +273,20 @@ export function applyCancel(task: Task, now: number): OwnershipDecision {
 }
 
 function assignment({ id, epoch, description, priority, role }: Task, to: SessionId): AddressedTaskMessage {
-  return { to, letter: { type: 'task_assignment', task: id, epoch, description, priority, role } }
+  return { to, taskMessage: { type: 'task_assignment', task: id, epoch, description, priority, role } }
 }
 
 function revocation({ id, epoch }: Task, to: SessionId, reason: string): AddressedTaskMessage {
-  return { to, letter: { type: 'task_revoked', task: id, epoch, reason } }
+  return { to, taskMessage: { type: 'task_revoked', task: id, epoch, reason } }
 }
 
 /**
  * The task that a letter of a foreign orchestrator gives to its partner; null where it gives none. The letter itself has
  * told the worker, so no other is sent.
  */
-export function taskOfMessage(from: SessionId, letter: TaskMessage): NewTask | null {
-  if (letter.type !== 'task_assignment' || sideOf(from) !== 'a') return null
-  const { task: id, description, priority, role } = letter
+export function taskOfMessage(from: SessionId, taskMessage: TaskMessage): NewTask | null {
+  if (taskMessage.type !== 'task_assignment' || sideOf(from) !== 'a') return null
+  const { task: id, description, priority, role } = taskMessage
   return { id, description, priority, role, holder: partnerOf(from), deadline: null, createdBy: from }
 }
 
@@ -302,13 +302,13 @@ export function beginForeignTask(wanted: NewTask, now: number): Step {
 export function applyTaskMessage(
   task: Task,
   from: SessionId,
-  letter: TaskMessage,
+  taskMessage: TaskMessage,
   now: number,
 ): OwnershipDecision | null {
-  if (letter.type !== 'status_update' && letter.type !== 'acknowledgment') return null
-  const status = letter.type === 'acknowledgment' ? 'accepted' : letter.status
-  const summary = letter.type === 'acknowledgment' ? null : letter.summary
-  const epoch = letter.epoch ?? task.epoch
+  if (taskMessage.type !== 'status_update' && taskMessage.type !== 'acknowledgment') return null
+  const status = taskMessage.type === 'acknowledgment' ? 'accepted' : taskMessage.status
+  const summary = taskMessage.type === 'acknowledgment' ? null : taskMessage.summary
+  const epoch = taskMessage.epoch ?? task.epoch
   const report = { task: task.id, epoch, ...WORDS[status](summary) }
   if (task.holder !== from || task.epoch !== epoch) {
     return sideOf(from) === 'b' && report.state !== 'in_progress' ? refuseLate(task, from, cleanReport(report)) : null

@@ -10,7 +10,6 @@ import { S2Error } from '#fleet/errors.ts'
 import { ConfigError, readSettings } from '#runtime/config.ts'
 import { readNamedFile } from '#runtime/named-file.ts'
 import { publish } from '#spool/atomic-files.ts'
-import { localRemote } from '../../local/process-plan.ts'
 import { GitPublisher } from './git-publisher.ts'
 import { type BridgeAccess, type PublishedCredential, readPublished } from './issue-credential.ts'
 
@@ -35,13 +34,13 @@ export interface DeliveryOptions {
  * before any token is made.
  */
 export async function openDelivery(
-  shell: CommandContext,
+  context: CommandContext,
   agent: string,
   options: DeliveryOptions,
 ): Promise<CredentialDelivery | null> {
   const { out } = options
   if (out !== undefined) return folderHandout(join(out, `${agent.replaceAll('/', '-')}-credentials.json`))
-  const settings = readSettings(commandEnv(shell), ['S2_STATE', 'S2_GIT_REMOTE', 'S2_GIT_BRANCH', 'S2_GIT_TIMEOUT'])
+  const settings = readSettings(commandEnv(context), ['S2_STATE', 'S2_GIT_REMOTE', 'S2_GIT_BRANCH', 'S2_GIT_TIMEOUT'])
   const local = localRemote(settings.S2_STATE)
   const remote = options.remote ?? settings.S2_GIT_REMOTE ?? (existsSync(local) ? pathToFileURL(local).href : undefined)
   if (remote === undefined) return null
@@ -49,14 +48,14 @@ export async function openDelivery(
   if (number === null) {
     throw new UsageError(`${agent} has no number, so no file in a remote`, 'use --out <folder>, or name it by --number')
   }
-  const publication = await GitPublisher.open(
+  const publisher = await GitPublisher.open(
     { remote, branch: options.branch ?? settings.S2_GIT_BRANCH, timeoutMs: settings.S2_GIT_TIMEOUT },
-    { clock: shell.clock, chance: shell.chance, env: shell.env },
+    { clock: context.clock, chance: context.chance, env: context.env },
   )
   try {
-    return remoteHandout(publication, remote, number, await readPublished(publication, number))
+    return remoteHandout(publisher, remote, number, await readPublished(publisher, number))
   } catch (error) {
-    await publication[Symbol.asyncDispose]()
+    await publisher[Symbol.asyncDispose]()
     throw error
   }
 }
@@ -73,7 +72,7 @@ function folderHandout(path: string): CredentialDelivery {
 }
 
 function remoteHandout(
-  publication: GitPublisher,
+  publisher: GitPublisher,
   remote: string,
   number: number,
   before: PublishedCredential | null,
@@ -82,10 +81,10 @@ function remoteHandout(
   return {
     before,
     put: async (file, message) => {
-      await publication.publish(new Map([[path, file]]), message)
+      await publisher.publish(new Map([[path, file]]), message)
       return `${remote} ${path}`
     },
-    [Symbol.asyncDispose]: () => publication[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: () => publisher[Symbol.asyncDispose](),
   }
 }
 
@@ -99,11 +98,11 @@ function numberOf(agent: string): number | null {
  * the credential `before` it. An address is also known to the other credentials of this host.
  */
 export async function bridgeAccessFor(
-  shell: CommandContext,
+  context: CommandContext,
   credentials: readonly Credential[],
   before: { readonly bridgeUrl: string | null; readonly bridgeCa?: string | null } | null = null,
 ): Promise<BridgeAccess> {
-  const env = commandEnv(shell)
+  const env = commandEnv(context)
   const settings = readSettings(env, ['S2_BRIDGE_URL', 'S2_TLS_CA'])
   const known = before?.bridgeUrl ?? credentials[0]?.bridgeUrl
   const bridgeUrl = env.S2_BRIDGE_URL === undefined ? (known ?? settings.S2_BRIDGE_URL) : settings.S2_BRIDGE_URL
@@ -128,4 +127,9 @@ export function notDelivered(error: unknown, next: string): S2Error {
   const why = error instanceof Error ? error.message : String(error)
   const code = error instanceof S2Error ? error.code : 'internal'
   return new S2Error(code, `the new credential could not be handed out: ${why}`, { next, cause: error })
+}
+
+/** The repository that a fleet on one machine makes for itself in its state folder. */
+export function localRemote(state: string): string {
+  return join(state, 'remote.git')
 }

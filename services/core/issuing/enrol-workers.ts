@@ -5,7 +5,6 @@ import { conversationOf, type Side, sessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { publishCredential, readCredentials, removeCredential } from '#spool/credentials.ts'
 import type { Store } from '#store/store.ts'
-import { type Fleet, ORCHESTRATOR, type WorkerSpec } from '../../local/fleet-file.ts'
 import type { GitPublisher } from './git-publisher.ts'
 import { hintWorkers } from './hint-workers.ts'
 import {
@@ -17,7 +16,16 @@ import {
   workerFile,
 } from './issue-credential.ts'
 
+/** A worker that shall be in the fleet. */
+export interface EnrolledWorker {
+  readonly number: number
+  readonly agent: string
+  readonly role: string
+}
+
 export interface EnrolConfig {
+  /** What the orchestrator's agent is called. */
+  readonly orchestrator: string
   readonly state: string
   readonly bridgeUrl: string
   readonly lifetimeMs: number
@@ -25,7 +33,7 @@ export interface EnrolConfig {
 
 export interface EnrolParts {
   readonly store: Store
-  readonly publication: GitPublisher
+  readonly publisher: GitPublisher
   readonly clock: Clock
 }
 
@@ -36,29 +44,33 @@ const OVERLAP_MS = 600_000
  * Sees to it that every worker has a conversation and its credential in the remote, and that the orchestrator's ends lie
  * on this host. Does only what is missing or about to end, so it may be repeated. Answers whose credential was pushed.
  */
-export async function enrolWorkers(fleet: Fleet, config: EnrolConfig, parts: EnrolParts): Promise<string[]> {
-  const { store, publication, clock } = parts
+export async function enrolWorkers(
+  workers: readonly EnrolledWorker[],
+  config: EnrolConfig,
+  parts: EnrolParts,
+): Promise<string[]> {
+  const { store, publisher, clock } = parts
   const conversations = await store.conversations()
   const files = new Map<string, string>()
   const pushed: string[] = []
-  for (const worker of fleet.workers) {
-    const known = await ofWorker(conversations, worker, store)
-    const published = await readPublished(publication, worker.number)
+  for (const worker of workers) {
+    const known = await ofWorker(conversations, worker, config, store)
+    const published = await readPublished(publisher, worker.number)
     const isCurrent =
       known !== undefined &&
       published?.conversation === known.id &&
       published.bridgeUrl === config.bridgeUrl &&
       published.expiresAt - clock.wall() > config.lifetimeMs / 2
-    const enrolment = isCurrent ? null : await enrol(known, worker, config, store)
-    if (enrolment !== null) {
+    const issued = isCurrent ? null : await enrol(known, worker, config, store)
+    if (issued !== null) {
       const serial = serialAfter(published?.createdAt, clock.wall())
-      files.set(credentialPath(worker.number), workerFile(enrolment, { bridgeUrl: config.bridgeUrl }, serial))
+      files.set(credentialPath(worker.number), workerFile(issued, { bridgeUrl: config.bridgeUrl }, serial))
       pushed.push(worker.agent)
     }
-    await keepOwnEnd(enrolment ?? known, config, parts)
+    await keepOwnEnd(issued ?? known, config, parts)
   }
   if (files.size > 0) {
-    await publication.publish(files, `Credentials of ${pushed.join(', ')}`)
+    await publisher.publish(files, `Credentials of ${pushed.join(', ')}`)
     await hintWorkers(store, pushed).catch(() => undefined) // the polls find them too
   }
   await dropEnded(config, store)
@@ -77,25 +89,26 @@ async function dropEnded({ state, bridgeUrl }: EnrolConfig, store: Store): Promi
 /** The worker's live conversation; one with another role than the fleet file says is ended. */
 async function ofWorker(
   conversations: readonly Conversation[],
-  worker: WorkerSpec,
+  worker: EnrolledWorker,
+  { orchestrator }: EnrolConfig,
   store: Store,
 ): Promise<Conversation | undefined> {
-  const its = conversations.filter(({ agents }) => agents.a === ORCHESTRATOR && agents.b === worker.agent)
+  const its = conversations.filter(({ agents }) => agents.a === orchestrator && agents.b === worker.agent)
   for (const { id, roles } of its) if (roles.b !== worker.role) await store.endConversation(id)
   return its.findLast(({ roles }) => roles.b === worker.role)
 }
 
 async function enrol(
   known: Conversation | undefined,
-  worker: WorkerSpec,
-  { lifetimeMs }: EnrolConfig,
+  worker: EnrolledWorker,
+  { orchestrator, lifetimeMs }: EnrolConfig,
   store: Store,
 ): Promise<IssuedConversation> {
   if (known !== undefined)
     return await renewTokens(store, await store.renewConversation(known.id, lifetimeMs), OVERLAP_MS)
   return await store.openConversation({
-    roles: { a: ORCHESTRATOR, b: worker.role },
-    agents: { a: ORCHESTRATOR, b: worker.agent },
+    roles: { a: orchestrator, b: worker.role },
+    agents: { a: orchestrator, b: worker.agent },
     lifetimeMs,
   })
 }

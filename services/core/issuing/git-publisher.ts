@@ -63,14 +63,14 @@ export class GitPublisher implements AsyncDisposable {
       await rm(folder, { recursive: true, force: true })
       await mkdir(folder, { mode: 0o700 })
     }
-    const publication = new GitPublisher(config, parts, folder)
+    const publisher = new GitPublisher(config, parts, folder)
     try {
-      await publication.#git('making a repository', ['init', '--quiet', '--bare', '--template=', '.'])
+      await publisher.#git('making a repository', ['init', '--quiet', '--bare', '--template=', '.'])
     } catch (error) {
-      await publication[Symbol.asyncDispose]()
+      await publisher[Symbol.asyncDispose]()
       throw error
     }
-    return publication
+    return publisher
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

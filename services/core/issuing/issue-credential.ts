@@ -15,25 +15,25 @@ export interface IssuedConversation extends Conversation {
 export type BridgeAccess = Pick<Credential, 'bridgeUrl' | 'bridgeCa'>
 
 /** A credential of one end, as its host keeps it. */
-export function credentialOf(enrolment: IssuedConversation, side: Side, way: BridgeAccess, madeAt: number): Credential {
+export function credentialOf(issued: IssuedConversation, side: Side, access: BridgeAccess, madeAt: number): Credential {
   return {
-    session: sessionId(enrolment.id, side),
-    token: enrolment.tokens[side],
-    agent: enrolment.agents[side],
-    role: enrolment.roles[side],
-    ...way,
+    session: sessionId(issued.id, side),
+    token: issued.tokens[side],
+    agent: issued.agents[side],
+    role: issued.roles[side],
+    ...access,
     createdAt: madeAt,
-    expiresAt: enrolment.expiresAt,
+    expiresAt: issued.expiresAt,
   }
 }
 
 /** The worker's file, as it is committed. */
-export function workerFile(enrolment: IssuedConversation, way: BridgeAccess, madeAt: number): string {
-  const { session: _, ...credential } = credentialOf(enrolment, 'b', way, madeAt)
+export function workerFile(issued: IssuedConversation, access: BridgeAccess, madeAt: number): string {
+  const { session: _, ...credential } = credentialOf(issued, 'b', access, madeAt)
   return formatCredentialFile({
     ...credential,
-    conversation: enrolment.id,
-    coordinatorToken: enrolment.tokens.a,
+    conversation: issued.id,
+    coordinatorToken: issued.tokens.a,
   })
 }
 
@@ -46,8 +46,8 @@ export interface PublishedCredential {
   readonly expiresAt: number
 }
 
-export async function readPublished(publication: GitPublisher, worker: number): Promise<PublishedCredential | null> {
-  const content = await publication.read(credentialPath(worker))
+export async function readPublished(publisher: GitPublisher, worker: number): Promise<PublishedCredential | null> {
+  const content = await publisher.read(credentialPath(worker))
   if (content === null) return null
   try {
     const fields = JSON.parse(content.toString('utf8')) as Record<string, unknown>

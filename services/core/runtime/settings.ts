@@ -2,7 +2,7 @@ import { homedir, hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 
 /** What programs there are; each setting says who reads it. */
-export const PROGRAMS = ['bridge', 'keepalive', 'fs-watcher', 'cred-sync', 'watchdog', 's2'] as const
+export const PROGRAMS = ['bridge', 'keepalive', 'fs-watcher', 'cred-sync', 'watchdog', 'worker', 'local', 's2'] as const
 export type ProgramName = (typeof PROGRAMS)[number]
 
 export interface Setting<T = unknown> {
@@ -234,7 +234,7 @@ export const SETTINGS = {
   },
   S2_LIFETIME: {
     about: 'How long a conversation lives; it is renewed before it ends while its agent lives.',
-    programs: ['bridge', 'keepalive', 's2'],
+    programs: ['bridge', 'keepalive', 'local', 's2'],
     fallback: '3h',
     example: '12h',
     parse: duration(60_000, 365 * 86_400_000),
@@ -325,7 +325,7 @@ export const SETTINGS = {
   },
   S2_LEASE: {
     about: 'How long a task stays with an agent that does not renew it.',
-    programs: ['watchdog', 's2'],
+    programs: ['watchdog', 'worker'],
     fallback: '60s',
     example: '5m',
     parse: duration(500, 86_400_000),
@@ -466,7 +466,7 @@ export const SETTINGS = {
   },
   S2_GIT_TIMEOUT: {
     about: 'How long one git command may take before it is ended with its children.',
-    programs: ['cred-sync', 's2'],
+    programs: ['cred-sync', 'local', 's2'],
     fallback: '30s',
     example: '60s',
     parse: duration(500, 600_000),

@@ -164,12 +164,14 @@ class DockerSource implements ProcessSource {
 
   #withRemoved(bodies: readonly AgentProcess[]): readonly AgentProcess[] {
     const before = this.#listed
-    this.#listed = new Map(bodies.map((body) => [body.id, body]))
-    const removed = [...before.values()].flatMap((body): AgentProcess[] => {
-      if (this.#listed.has(body.id)) return []
-      const why = this.#ends.get(body.id)
-      this.#ends.delete(body.id)
-      return why === undefined || body.state === 'ended' ? [] : [{ ...body, state: 'ended', why, mayStart: false }]
+    this.#listed = new Map(bodies.map((agentProcess) => [agentProcess.id, agentProcess]))
+    const removed = [...before.values()].flatMap((agentProcess): AgentProcess[] => {
+      if (this.#listed.has(agentProcess.id)) return []
+      const why = this.#ends.get(agentProcess.id)
+      this.#ends.delete(agentProcess.id)
+      return why === undefined || agentProcess.state === 'ended'
+        ? []
+        : [{ ...agentProcess, state: 'ended', why, mayStart: false }]
     })
     return [...bodies, ...removed]
   }

@@ -54,7 +54,7 @@ export function readSource(
     const bodies = await source.read(signal)
     const took = { expectedMs: 0, monotonicMs: clock.now() - asked.now, wallMs: clock.wall() - asked.wall }
     if (blinked(took, ANSWER_MAX_MS) !== null) return 0
-    for (const { agent, name, state, why } of view.bodies.take(source.name, bodies)) {
+    for (const { agent, name, state, why } of view.agentProcesses.take(source.name, bodies)) {
       log[state === 'living' ? 'debug' : 'info']('body', { agent, body: name, state, why })
     }
     if (failures > 0) log.info('a supervisor answers again', { source: source.name, failures })
@@ -66,7 +66,7 @@ export function readSource(
   const onError = (error: unknown): number => {
     if (failures === 0) log.warn('a supervisor does not answer: nobody is judged by it', { source: source.name, error })
     failures += 1
-    view.bodies.lose(source.name)
+    view.agentProcesses.lose(source.name)
     if (!view.away.has(source.name)) view.away.set(source.name, clock.now())
     return RETRY.firstMs + backoff(failures - 1, RETRY, chance)
   }

@@ -50,9 +50,12 @@ export class SystemdSource implements ProcessSource {
       .split(/\n\n+/)
       .flatMap((block) => this.#bodyOf(block) ?? [])
     const named = new Set(bodies.map(({ id }) => id))
-    for (const body of bodies) if (body.state !== 'ended') this.#ran.set(body.id, body)
+    for (const agentProcess of bodies) if (agentProcess.state !== 'ended') this.#ran.set(agentProcess.id, agentProcess)
     const forgotten = [...this.#ran.values()].filter(({ id }) => !named.has(id))
-    return [...bodies, ...forgotten.map((body): AgentProcess => ({ ...body, state: 'ended', why: 'inactive' }))]
+    return [
+      ...bodies,
+      ...forgotten.map((agentProcess): AgentProcess => ({ ...agentProcess, state: 'ended', why: 'inactive' })),
+    ]
   }
 
   async start(id: string, signal: AbortSignal): Promise<void> {

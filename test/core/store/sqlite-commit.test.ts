@@ -55,7 +55,7 @@ test('a verb that fails harms no other of its group', async () => {
   using connection = new SqliteConnection(ground.path, { create: false })
   connection.exec('CREATE TABLE t (x INTEGER NOT NULL CHECK (x > 0)) STRICT')
   let commits = 0
-  const writer = new GroupCommit(connection, ground.path, {
+  const groupCommit = new GroupCommit(connection, ground.path, {
     clock: systemClock,
     chance: Math.random,
     patienceMs: 1000,
@@ -66,19 +66,19 @@ test('a verb that fails harms no other of its group', async () => {
     },
     onBroken: (error) => assert.fail(error.message),
   })
-  const put = (x: number): Promise<number> => writer.write(() => connection.run('INSERT INTO t VALUES (?)', x))
+  const put = (x: number): Promise<number> => groupCommit.write(() => connection.run('INSERT INTO t VALUES (?)', x))
   const outcomes = await Promise.allSettled([
     put(1),
     put(-1),
-    writer.write(() => {
+    groupCommit.write(() => {
       throw new S2Error('conflict', 'looked first')
     }),
     put(2),
-    writer.write(() => {
+    groupCommit.write(() => {
       connection.run('INSERT INTO t VALUES (100)')
       throw new S2Error('conflict', 'wrote before it refused')
     }),
-    writer.write(() => {
+    groupCommit.write(() => {
       throw new TypeError('a bug')
     }),
     put(3),
@@ -91,7 +91,7 @@ test('a verb that fails harms no other of its group', async () => {
     [1, 2, 3],
   )
   assert.ok(commits >= 1)
-  await writer.close()
+  await groupCommit.close()
   await refused('unavailable', put(4))
 })
 

@@ -292,8 +292,8 @@ class MemoryStore implements Store {
   }
 
   /** Letters go to those who can still read them. */
-  #post({ to, letter }: AddressedTaskMessage): void {
-    if (this.#conversations.isLive(to)) this.#messages.post(partnerOf(to), writeTaskMessage(letter))
+  #post({ to, taskMessage }: AddressedTaskMessage): void {
+    if (this.#conversations.isLive(to)) this.#messages.post(partnerOf(to), writeTaskMessage(taskMessage))
   }
 
   #note(actor: string, action: string, details: AuditEntry['details']): void {

@@ -54,8 +54,8 @@ export function openRemoteStore(
 ): RemoteStore {
   const { callMs = 10_000, probeMs = 5_000, pollMs = { first: 2_000, most: 30_000 } } = options
   if (url.startsWith('unix:')) {
-    const courier = new HttpClient({ socketPath: url.slice('unix:'.length) }, parts, callMs)
-    return new Remote(courier, null, new HintChannel(), parts, pollMs)
+    const client = new HttpClient({ socketPath: url.slice('unix:'.length) }, parts, callMs)
+    return new Remote(client, null, new HintChannel(), parts, pollMs)
   }
   const origin = originOf(url)
   if (keyring === null) {
@@ -64,14 +64,14 @@ export function openRemoteStore(
     })
   }
   const authority = (): string | undefined => keyring.authority?.()
-  const courier = new HttpClient({ origin, authority }, parts, callMs)
+  const client = new HttpClient({ origin, authority }, parts, callMs)
   const hints = new HintChannel()
   const link = new WebSocketLink(origin, authority, probeMs, {
     ...parts,
     token: (session) => keyring.token(session),
     onCredential: (session) => hints.give([conversationOf(session)]),
   })
-  return new Remote(courier, { link, keyring }, hints, parts, pollMs)
+  return new Remote(client, { link, keyring }, hints, parts, pollMs)
 }
 
 function originOf(url: string): URL {
@@ -85,7 +85,7 @@ function originOf(url: string): URL {
 }
 
 class Remote implements RemoteStore {
-  readonly #courier: HttpClient
+  readonly #client: HttpClient
   /** Null: administration. */
   readonly #host: { readonly link: WebSocketLink; readonly keyring: Keyring } | null
   readonly #hints: HintChannel
@@ -94,13 +94,13 @@ class Remote implements RemoteStore {
   readonly #closed = new AbortController()
 
   constructor(
-    courier: HttpClient,
+    client: HttpClient,
     host: { readonly link: WebSocketLink; readonly keyring: Keyring } | null,
     hints: HintChannel,
     parts: StoreParts,
     pollMs: { readonly first: number; readonly most: number },
   ) {
-    this.#courier = courier
+    this.#client = client
     this.#host = host
     this.#hints = hints
     this.#parts = parts
@@ -109,14 +109,14 @@ class Remote implements RemoteStore {
 
   get link(): RemoteStore['link'] {
     if (this.#host?.link.linked === true) return { means: 'socket' }
-    const isPolling = this.#courier.answers && this.#host?.link.isBarred !== false
+    const isPolling = this.#client.answers && this.#host?.link.isBarred !== false
     return { means: isPolling ? 'polling' : 'away' }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed.abort()
     this.#hints[Symbol.dispose]()
-    this.#courier[Symbol.dispose]()
+    this.#client[Symbol.dispose]()
     await this.#host?.link[Symbol.asyncDispose]()
   }
 
@@ -150,7 +150,7 @@ class Remote implements RemoteStore {
 
   async *credentialHints(signal: AbortSignal): AsyncGenerator<readonly string[]> {
     if (this.#host !== null) return yield* this.#hints.heard(signal)
-    for await (const item of this.#courier.listen('credentialHints', () => ({}), signal)) yield item as string[]
+    for await (const item of this.#client.listen('credentialHints', () => ({}), signal)) yield item as string[]
   }
 
   async send(from: SessionId, key: string, draft: MessageDraft): Promise<Message> {
@@ -164,7 +164,7 @@ class Remote implements RemoteStore {
   async *mail(reader: SessionId, after: number, signal: AbortSignal): AsyncGenerator<StoredMessage> {
     if (this.#host === null) {
       let cursor = after
-      for await (const item of this.#courier.listen('mail', () => ({ reader, after: cursor }), signal)) {
+      for await (const item of this.#client.listen('mail', () => ({ reader, after: cursor }), signal)) {
         const message = item as StoredMessage
         cursor = message.id
         yield message
@@ -173,21 +173,21 @@ class Remote implements RemoteStore {
     }
     const { link } = this.#host
     const both = AbortSignal.any([signal, this.#closed.signal])
-    const box = link.open(reader, after)
+    const buffer = link.open(reader, after)
     try {
       let pauseMs = this.#pollMs.first
       while (!both.aborted) {
-        const message = box.take()
+        const message = buffer.take()
         if (message !== undefined) {
           yield message
           link.taken(reader)
         } else if (link.isJoined(reader)) {
-          await box.wait(both)
-        } else if (await this.#poll(reader, box, pauseMs, both)) pauseMs = this.#pollMs.first
+          await buffer.wait(both)
+        } else if (await this.#poll(reader, buffer, pauseMs, both)) pauseMs = this.#pollMs.first
         else pauseMs = Math.min(this.#pollMs.most, pauseMs * 2)
       }
     } finally {
-      link.close(reader, box)
+      link.close(reader, buffer)
     }
   }
 
@@ -198,7 +198,7 @@ class Remote implements RemoteStore {
       })
     }
     let cursor = after
-    for await (const item of this.#courier.listen('traffic', () => ({ after: cursor }), signal)) {
+    for await (const item of this.#client.listen('traffic', () => ({ after: cursor }), signal)) {
       const batch = item as StoredMessage[]
       cursor = batch.at(-1)?.id ?? cursor
       yield batch
@@ -318,30 +318,30 @@ class Remote implements RemoteStore {
     ...speakers: readonly SessionId[]
   ): Promise<Output<N>> {
     if (this.#closed.signal.aborted) throw new S2Error('unavailable', 'this store was closed')
-    return await this.#courier.ask(verb, input, this.#host === null ? null : keyFor(this.#host.keyring, verb, speakers))
+    return await this.#client.ask(verb, input, this.#host === null ? null : keyFor(this.#host.keyring, verb, speakers))
   }
 
   /**
    * Asks for mail where no socket brings it, after a pause. The socket ends both the pause and the waiting for an answer: what it
    * has brought must not lie behind a request that may take long. Answers whether there was something.
    */
-  async #poll(reader: SessionId, box: MailBuffer, pauseMs: number, signal: AbortSignal): Promise<boolean> {
+  async #poll(reader: SessionId, buffer: MailBuffer, pauseMs: number, signal: AbortSignal): Promise<boolean> {
     const over = new AbortController()
     const until = AbortSignal.any([signal, over.signal])
     const asked = this.#parts.clock
       .sleep(pauseMs, until)
-      .then(() => this.unacked(reader, box.cursor, UNACKED_AT_ONCE))
+      .then(() => this.unacked(reader, buffer.cursor, UNACKED_AT_ONCE))
       .catch(() => [])
-    const found = await Promise.race([asked, this.#untilLinked(reader, box, until)])
+    const found = await Promise.race([asked, this.#untilLinked(reader, buffer, until)])
     over.abort()
     if (found === null) return true
-    for (const message of found) box.put(message)
+    for (const message of found) buffer.put(message)
     return found.length > 0
   }
 
   /** Waits until the socket brings this reader's mail, or the signal aborts. */
-  async #untilLinked(reader: SessionId, box: MailBuffer, signal: AbortSignal): Promise<null> {
-    while (!signal.aborted && !box.hasMail && this.#host?.link.isJoined(reader) !== true) await box.wait(signal)
+  async #untilLinked(reader: SessionId, buffer: MailBuffer, signal: AbortSignal): Promise<null> {
+    while (!signal.aborted && !buffer.hasMail && this.#host?.link.isJoined(reader) !== true) await buffer.wait(signal)
     return null
   }
 }

@@ -114,16 +114,16 @@ export class WebSocketLink {
 
   /** Opens a box that the session's mail is put into from a cursor on. */
   open(session: SessionId, after: number): MailBuffer {
-    const box = new MailBuffer(after)
+    const buffer = new MailBuffer(after)
     const seat = this.#seatOf(session)
-    seat.boxes.add(box)
+    seat.boxes.add(buffer)
     this.#join(seat)
-    return box
+    return buffer
   }
 
-  close(session: SessionId, box: MailBuffer): void {
+  close(session: SessionId, buffer: MailBuffer): void {
     const seat = this.#seats.get(session)
-    if (seat?.boxes.delete(box) !== true || seat.boxes.size > 0 || this.#closing.signal.aborted) return
+    if (seat?.boxes.delete(buffer) !== true || seat.boxes.size > 0 || this.#closing.signal.aborted) return
     if (seat.beats) this.#join(seat)
     else this.#remove(seat)
   }
@@ -150,7 +150,7 @@ export class WebSocketLink {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort()
-    for (const { boxes } of this.#seats.values()) for (const box of boxes) box.wake()
+    for (const { boxes } of this.#seats.values()) for (const buffer of boxes) buffer.wake()
     const ws = this.#ws
     if (ws !== null) {
       ws.close(CLOSE.done)
@@ -262,7 +262,7 @@ export class WebSocketLink {
     this.#unansweredSince = null
     for (const seat of this.#seats.values()) {
       seat.state = 'out'
-      for (const box of seat.boxes) box.wake()
+      for (const buffer of seat.boxes) buffer.wake()
     }
     for (const n of [...this.#pending.keys()]) this.#settle(n, lost())
   }
@@ -296,7 +296,7 @@ export class WebSocketLink {
     seat.state = 'in'
     seat.refusals = 0
     this.#attempt = 0
-    for (const box of seat.boxes) box.wake()
+    for (const buffer of seat.boxes) buffer.wake()
   }
 
   #onRefused({ session, problem }: BridgeFrame & { readonly t: 'refused' }): void {
@@ -309,14 +309,14 @@ export class WebSocketLink {
       log.warn('session refused by the bridge; it is tried again', { session, code: problem.code, why: problem.detail })
     }
     seat.refusals += 1
-    for (const box of seat.boxes) box.wake()
+    for (const buffer of seat.boxes) buffer.wake()
   }
 
   #onMail({ session, message }: BridgeFrame & { readonly t: 'mail' }): void {
     const seat = this.#seats.get(session)
     // What comes before `joined` was sent for an earlier join, and is sent again for this one.
     if (seat?.state !== 'in') return
-    for (const box of seat.boxes) box.put(message)
+    for (const buffer of seat.boxes) buffer.put(message)
     // What all readers had before counts as taken too: the bridge waits to hear of all that it has sent.
     if (message.id <= (cursorOf(seat) ?? 0)) this.taken(session)
   }

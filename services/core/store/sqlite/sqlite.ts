@@ -64,20 +64,20 @@ export async function openSqliteStore(
 ): Promise<Store> {
   const oddities = new MalformedRows(parts.log)
   if (mode === 'write') {
-    const place = await makeDatabasePath(path)
-    const source = await openForWriting(place, parts, oddities)
+    const databasePath = await makeDatabasePath(path)
+    const source = await openForWriting(databasePath, parts, oddities)
     try {
-      return new SqliteStore(place, parts, source, oddities, mode)
+      return new SqliteStore(databasePath, parts, source, oddities, mode)
     } catch (error) {
       source[Symbol.dispose]()
-      throw refusalOf(error, place.path)
+      throw refusalOf(error, databasePath.path)
     }
   }
-  const place = await databasePathOf(path)
-  if (identify(place.folder) !== null) demandLocalDisk(place)
-  const lookout = new ReopeningReader(place.path, { clock: parts.clock, log: parts.log, oddities })
-  await waitingForLock(() => lookout.look(), place.path, { ...parts, boundMs: PATIENCE_MS })
-  return new SqliteStore(place, parts, lookout, oddities, mode)
+  const databasePath = await databasePathOf(path)
+  if (identify(databasePath.folder) !== null) demandLocalDisk(databasePath)
+  const reader = new ReopeningReader(databasePath.path, { clock: parts.clock, log: parts.log, oddities })
+  await waitingForLock(() => reader.look(), databasePath.path, { ...parts, boundMs: PATIENCE_MS })
+  return new SqliteStore(databasePath, parts, reader, oddities, mode)
 }
 
 async function openForWriting(
@@ -103,8 +103,8 @@ async function openForWriting(
   }
   const file = identify(path)
   if (file === null) throw replaced(path)
-  const rooms = openTables(connection, file, parts.clock, oddities)
-  return { current: () => rooms, demand: () => rooms, [Symbol.dispose]: () => connection[Symbol.dispose]() }
+  const tables = openTables(connection, file, parts.clock, oddities)
+  return { current: () => tables, demand: () => tables, [Symbol.dispose]: () => connection[Symbol.dispose]() }
 }
 
 /** SQLite throws away a log whose database is missing, and with it what was committed last. */
@@ -130,7 +130,7 @@ function demandSound(connection: SqliteConnection, path: string): void {
 }
 
 class SqliteStore implements Store {
-  readonly #place: DatabasePath
+  readonly #databasePath: DatabasePath
   readonly #parts: StoreParts
   readonly #source: TablesSource
   readonly #tail: MessageTail
@@ -142,29 +142,30 @@ class SqliteStore implements Store {
   readonly #closing = new AbortController()
 
   constructor(
-    place: DatabasePath,
+    databasePath: DatabasePath,
     parts: StoreParts,
     source: TablesSource,
     oddities: MalformedRows,
     mode: 'write' | 'read',
   ) {
-    this.#place = place
+    this.#databasePath = databasePath
     this.#parts = parts
     this.#source = source
     this.#tail = new MessageTail(
       () => (this.#closing.signal.aborted ? null : (source.current()?.connection ?? null)),
-      (tail) => watchCommits(place.path, { read: () => tail.read(), quiet: () => tail.isQuiet() }, parts),
+      (tail) => watchCommits(databasePath.path, { read: () => tail.read(), quiet: () => tail.isQuiet() }, parts),
     )
-    this.#liveness = new LivenessFile(place.liveness, {
+    this.#liveness = new LivenessFile(databasePath.liveness, {
       clock: parts.clock,
       chance: parts.chance,
       log: parts.log,
       mode,
       patienceMs: PATIENCE_MS,
-      fileMode: () => statSync(place.path).mode & 0o666,
+      fileMode: () => statSync(databasePath.path).mode & 0o666,
       isKnown: (session) => source.current()?.conversations.isLive(conversationOf(session)) ?? false,
     })
-    this.#hand = mode === 'read' ? null : makeHand(place, parts, source.demand(), this.#tail, this.#liveness, oddities)
+    this.#hand =
+      mode === 'read' ? null : makeHand(databasePath, parts, source.demand(), this.#tail, this.#liveness, oddities)
   }
 
   openConversation(wanted: NewConversation): Promise<OpenedConversation> {
@@ -336,8 +337,8 @@ class SqliteStore implements Store {
   }
 
   async tend(): Promise<number> {
-    const { bell, checkpoints, foreign } = this.#demandHand()
-    bell.mend()
+    const { doorbell, checkpoints, foreign } = this.#demandHand()
+    doorbell.mend()
     checkpoints.mind()
     await this.#ask(({ conversations }) => conversations.sweep())
     await this.#liveness.tick()
@@ -362,34 +363,34 @@ class SqliteStore implements Store {
     this.#closing.abort()
     this.#hints[Symbol.dispose]()
     this.#tail[Symbol.dispose]()
-    await this.#hand?.writer.close()
+    await this.#hand?.groupCommit.close()
     await this.#liveness[Symbol.asyncDispose]()
     this.#hand?.[Symbol.dispose]()
     this.#source[Symbol.dispose]()
   }
 
   /** Puts a question to the database as it is now, waiting while it is locked. */
-  #ask<T>(question: (rooms: Tables) => T): Promise<T> {
+  #ask<T>(question: (tables: Tables) => T): Promise<T> {
     const act = (): T => {
       this.#demandOpen()
       return question(this.#source.demand())
     }
-    return waitingForLock(act, this.#place.path, { ...this.#parts, boundMs: PATIENCE_MS })
+    return waitingForLock(act, this.#databasePath.path, { ...this.#parts, boundMs: PATIENCE_MS })
   }
 
-  async #write<T>(verb: (rooms: Tables) => T): Promise<T> {
-    const { writer, rooms } = this.#demandHand()
-    return writer.write(() => verb(rooms))
+  async #write<T>(verb: (tables: Tables) => T): Promise<T> {
+    const { groupCommit, tables } = this.#demandHand()
+    return groupCommit.write(() => verb(tables))
   }
 
   #demandOpen(): void {
-    if (this.#closing.signal.aborted) throw new S2Error('unavailable', `the store ${this.#place.path} is closed`)
+    if (this.#closing.signal.aborted) throw new S2Error('unavailable', `the store ${this.#databasePath.path} is closed`)
   }
 
   #demandHand(): Hand {
     this.#demandOpen()
     if (this.#hand !== null) return this.#hand
-    throw new S2Error('forbidden', `${this.#place.path} was opened for reading only`, {
+    throw new S2Error('forbidden', `${this.#databasePath.path} was opened for reading only`, {
       next: 'ask the bridge to do it',
     })
   }
@@ -399,7 +400,7 @@ class SqliteStore implements Store {
     reader: SessionId | 'all',
     after: number,
     signal: AbortSignal,
-    question: (rooms: Tables, cursor: number) => MessageBatch,
+    question: (tables: Tables, cursor: number) => MessageBatch,
   ): AsyncGenerator<readonly StoredMessage[]> {
     if (signal.aborted || this.#closing.signal.aborted) return
     using ear = this.#tail.listen(reader)
@@ -412,13 +413,13 @@ class SqliteStore implements Store {
         for (let isMore = true; isMore && !signal.aborted; ) {
           if (this.#closing.signal.aborted) return
           if (this.#source.current() === null) break // rung again when there is a database
-          const batch: MessageBatch = await this.#ask((rooms) => {
-            if (met?.rooms !== rooms) {
-              const now: Met = { rooms, mark: birthmarkOf(rooms) }
+          const batch: MessageBatch = await this.#ask((tables) => {
+            if (met?.tables !== tables) {
+              const now: Met = { tables, mark: birthmarkOf(tables) }
               cursor = this.#resume(met, now, cursor)
               met = now
             }
-            return question(rooms, cursor)
+            return question(tables, cursor)
           })
           cursor = batch.last
           isMore = batch.isFull
@@ -433,10 +434,10 @@ class SqliteStore implements Store {
 
   /** Where to go on in a database that took the place of another: ids of an unrelated one begin anew. */
   #resume(before: Met | null, now: Met, cursor: number): number {
-    if (before === null || isSameFile(before.rooms.file, now.rooms.file)) return cursor
-    if (before.mark !== null && before.mark === now.mark && now.rooms.messages.newest() >= cursor) return cursor
+    if (before === null || isSameFile(before.tables.file, now.tables.file)) return cursor
+    if (before.mark !== null && before.mark === now.mark && now.tables.messages.newest() >= cursor) return cursor
     this.#parts.log.warn('another database is in its place: its messages are read from the beginning', {
-      path: this.#place.path,
+      path: this.#databasePath.path,
     })
     return 0
   }
@@ -444,15 +445,15 @@ class SqliteStore implements Store {
 
 /** The rooms that a listener met last. */
 interface Met {
-  readonly rooms: Tables
+  readonly tables: Tables
   readonly mark: string | null
 }
 
 /** What it takes to write. */
 interface Hand extends Disposable {
-  readonly rooms: Tables
-  readonly writer: GroupCommit
-  readonly bell: Doorbell
+  readonly tables: Tables
+  readonly groupCommit: GroupCommit
+  readonly doorbell: Doorbell
   readonly checkpoints: Checkpoints
   readonly foreign: PythonAgents
 }
@@ -460,28 +461,28 @@ interface Hand extends Disposable {
 function makeHand(
   { path, bell: bellPath }: DatabasePath,
   parts: StoreParts,
-  rooms: Tables,
+  tables: Tables,
   tail: MessageTail,
   liveness: LivenessFile,
   oddities: MalformedRows,
 ): Hand {
   const closing = new AbortController()
-  const bell = new Doorbell(bellPath, statSync(path).mode & 0o666)
-  const checkpoints = new Checkpoints(rooms.connection, path, {
+  const doorbell = new Doorbell(bellPath, statSync(path).mode & 0o666)
+  const checkpoints = new Checkpoints(tables.connection, path, {
     clock: parts.clock,
     signal: closing.signal,
     onError: (error) => parts.log.warn('the log of the database cannot be carried over', { path, error }),
   })
-  const writer = new GroupCommit(rooms.connection, path, {
+  const groupCommit = new GroupCommit(tables.connection, path, {
     clock: parts.clock,
     chance: parts.chance,
     patienceMs: PATIENCE_MS,
     demandFile: () => {
-      if (!isSameFile(identify(path), rooms.file)) throw replaced(path)
+      if (!isSameFile(identify(path), tables.file)) throw replaced(path)
     },
-    onBegin: () => rooms.chain.forgetHead(),
+    onBegin: () => tables.chain.forgetHead(),
     onCommit: () => {
-      bell.ring()
+      doorbell.ring()
       tail.read()
       checkpoints.mind()
     },
@@ -490,16 +491,16 @@ function makeHand(
       parts.onBroken?.(error)
     },
   })
-  const foreign = new PythonAgents(rooms, writer, liveness, parts, oddities)
+  const foreign = new PythonAgents(tables, groupCommit, liveness, parts, oddities)
   return {
-    rooms,
-    writer,
-    bell,
+    tables,
+    groupCommit,
+    doorbell,
     checkpoints,
     foreign,
     [Symbol.dispose]: () => {
       closing.abort()
-      bell[Symbol.dispose]()
+      doorbell[Symbol.dispose]()
     },
   }
 }

@@ -36,30 +36,35 @@ export interface Restored {
  * changed, while anybody has the database open. Throws `S2Error`.
  */
 export async function restoreDatabase(wish: RestoreWish, parts: CopyParts): Promise<Restored> {
-  const place = await makeDatabasePath(wish.database)
+  const databasePath = await makeDatabasePath(wish.database)
   demandFinished(wish.backup)
-  if (isSameFile(identify(wish.backup), identify(place.path))) {
+  if (isSameFile(identify(wish.backup), identify(databasePath.path))) {
     throw new S2Error('invalid', `${wish.backup} is the database itself`, { next: 'name a backup: `s2 backup list`' })
   }
-  const draft = `${place.path}.restoring-${process.pid}`
+  const draft = `${databasePath.path}.restoring-${process.pid}`
   try {
-    removeLeftDrafts(place.folder, /\.restoring-\d+(-journal|-wal|-shm)?$/, parts.clock.wall())
+    removeLeftDrafts(databasePath.folder, /\.restoring-\d+(-journal|-wal|-shm)?$/, parts.clock.wall())
     await copyDatabase(wish.backup, draft, parts).catch((error: unknown) => {
       throw isDamage((error as S2Error).cause) ? unfit(error, draft, wish.backup) : error
     })
     proveDraft(draft, wish.backup)
-    return await takePlace(draft, place, wish, parts.clock)
+    return await takePlace(draft, databasePath, wish, parts.clock)
   } catch (error) {
-    throw refusalOf(error, place.path)
+    throw refusalOf(error, databasePath.path)
   } finally {
     for (const suffix of ['', '-wal', '-shm', '-journal']) rmSync(draft + suffix, { force: true })
   }
 }
 
-async function takePlace(draft: string, place: DatabasePath, wish: RestoreWish, clock: Clock): Promise<Restored> {
-  const { path, folder } = place
+async function takePlace(
+  draft: string,
+  databasePath: DatabasePath,
+  wish: RestoreWish,
+  clock: Clock,
+): Promise<Restored> {
+  const { path, folder } = databasePath
   using former = openExclusively(path)
-  using beats = openExclusively(place.liveness)
+  using beats = openExclusively(databasePath.liveness)
   const kept = former === null ? null : `${path}.replaced-${stampOf(clock.wall())}`
   const loss = makeFit(draft, former, wish, clock)
   const proof = proveDraft(draft, wish.backup)

@@ -56,13 +56,13 @@ export async function makeDatabasePath(path: string): Promise<DatabasePath> {
   await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
     throw unwritable(folder, error)
   })
-  const place = await databasePathOf(path)
-  demandLocalDisk(place)
-  await access(place.folder, constants.R_OK | constants.W_OK | constants.X_OK).catch((error: unknown) => {
-    throw unwritable(place.folder, error)
+  const databasePath = await databasePathOf(path)
+  demandLocalDisk(databasePath)
+  await access(databasePath.folder, constants.R_OK | constants.W_OK | constants.X_OK).catch((error: unknown) => {
+    throw unwritable(databasePath.folder, error)
   })
-  await demandWritableFile(place)
-  return place
+  await demandWritableFile(databasePath)
+  return databasePath
 }
 
 /** The place as it is now, which may be empty. */

@@ -5,7 +5,7 @@ import { S2Error } from '#fleet/errors.ts'
 import type { SqliteConnection } from './connection.ts'
 
 /** Beside this file; the bundler puts them beside the bundle. */
-const MIGRATIONS = new URL('../migrations', import.meta.url)
+const MIGRATIONS = new URL('./migrations/', import.meta.url)
 
 interface Migration {
   readonly version: number

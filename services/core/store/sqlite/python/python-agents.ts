@@ -35,8 +35,8 @@ interface Shown {
  * tasks that they leave in the shared tables, and shows our beats there.
  */
 export class PythonAgents {
-  readonly #rooms: Tables
-  readonly #writer: GroupCommit
+  readonly #tables: Tables
+  readonly #groupCommit: GroupCommit
   readonly #liveness: LivenessFile
   readonly #parts: StoreParts
   readonly #oddities: MalformedRows
@@ -46,9 +46,15 @@ export class PythonAgents {
   #heartbeatsAt = Number.NEGATIVE_INFINITY
   #forgotAt: number
 
-  constructor(rooms: Tables, writer: GroupCommit, liveness: LivenessFile, parts: StoreParts, oddities: MalformedRows) {
-    this.#rooms = rooms
-    this.#writer = writer
+  constructor(
+    tables: Tables,
+    groupCommit: GroupCommit,
+    liveness: LivenessFile,
+    parts: StoreParts,
+    oddities: MalformedRows,
+  ) {
+    this.#tables = tables
+    this.#groupCommit = groupCommit
     this.#liveness = liveness
     this.#parts = parts
     this.#oddities = oddities
@@ -91,7 +97,7 @@ export class PythonAgents {
 
   #readStatus(): Map<SessionId, string> {
     const texts = new Map<SessionId, string>()
-    const { connection } = this.#rooms
+    const { connection } = this.#tables
     try {
       const version = connection.dataVersion()
       if (version === this.#seen) return texts
@@ -123,13 +129,13 @@ export class PythonAgents {
     for (let index = 0; index < sessions.length; index += SHOWN_AT_ONCE) {
       const some = new Map(sessions.slice(index, index + SHOWN_AT_ONCE))
       await this.#note(some)
-      await this.#writer.write(() => this.#write(some))
+      await this.#groupCommit.write(() => this.#write(some))
     }
   }
 
   #write(heartbeats: ReadonlyMap<SessionId, PythonHeartbeat>): void {
     for (const [session, { text }] of heartbeats) {
-      this.#rooms.connection.run(
+      this.#tables.connection.run(
         'INSERT OR REPLACE INTO session_status (conversation_id, session_id, status, last_heartbeat) VALUES (?, ?, ?, ?)',
         conversationOf(session),
         sideOf(session),
@@ -146,15 +152,15 @@ export class PythonAgents {
 
   /** Takes in what messages say about tasks, with the cursor in the same transaction. Answers whether there is more. */
   async #readLetters(): Promise<boolean> {
-    const { messages } = this.#rooms
+    const { messages } = this.#tables
     if (messages.newest() === this.#cursor()) return false
-    return this.#writer.write(() => {
+    return this.#groupCommit.write(() => {
       const batch = messages.mentioning('"task_id"', this.#cursor(), LETTERS_MAX)
       for (const message of batch.messages) {
-        if (this.#rooms.conversations.isLive(conversationOf(message.from))) this.#absorb(message)
+        if (this.#tables.conversations.isLive(conversationOf(message.from))) this.#absorb(message)
       }
-      this.#rooms.connection.run("INSERT OR REPLACE INTO s2_cursors (name, at) VALUES ('letters', ?)", batch.last)
-      this.#rooms.tasks.forgetLetters(batch.last)
+      this.#tables.connection.run("INSERT OR REPLACE INTO s2_cursors (name, at) VALUES ('letters', ?)", batch.last)
+      this.#tables.tasks.forgetLetters(batch.last)
       return batch.isFull
     })
   }
@@ -162,15 +168,15 @@ export class PythonAgents {
   /** What cannot be taken in is passed over: one strange letter must not stop all that come after it. */
   #absorb(message: Message): void {
     try {
-      this.#rooms.connection.attempt(() => this.#rooms.tasks.absorb(message))
+      this.#tables.connection.attempt(() => this.#tables.tasks.absorb(message))
     } catch (error) {
       if (isBusy(error) || isFull(error) || isDamage(error)) throw error
-      this.#rooms.chain.forgetHead()
+      this.#tables.chain.forgetHead()
       this.#oddities.tell('task', message.id)
     }
   }
 
   #cursor(): number {
-    return this.#rooms.connection.get<{ at: number }>("SELECT at FROM s2_cursors WHERE name = 'letters'")?.at ?? 0
+    return this.#tables.connection.get<{ at: number }>("SELECT at FROM s2_cursors WHERE name = 'letters'")?.at ?? 0
   }
 }

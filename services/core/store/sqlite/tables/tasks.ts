@@ -195,9 +195,9 @@ export class TaskTable {
   }
 
   /** Into a conversation that lives; others have no readers any more. */
-  #post({ to, letter }: AddressedTaskMessage): void {
+  #post({ to, taskMessage }: AddressedTaskMessage): void {
     if (!this.#conversations.isLive(conversationOf(to))) return
-    const { id } = this.#messages.post(partnerOf(to), writeTaskMessage(letter))
+    const { id } = this.#messages.post(partnerOf(to), writeTaskMessage(taskMessage))
     this.#connection.run('INSERT INTO s2_letters (message) VALUES (?)', id)
   }
 

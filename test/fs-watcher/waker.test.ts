@@ -11,7 +11,7 @@ import type { UnreadMail, WakeTarget } from '../../services/fs-watcher/unread-ma
 import { NotBegun, type WakeCall, Waker } from '../../services/fs-watcher/waker.ts'
 import { Woken } from '../../services/fs-watcher/woken.ts'
 
-const folder = mkdtempSync(join(tmpdir(), 's2-rouser-'))
+const folder = mkdtempSync(join(tmpdir(), 's2-waker-'))
 after(() => rmSync(folder, { recursive: true }))
 
 const mail = (id: number, to: SessionId = 'conv_a/a', print = `print ${id}`): UnreadMail => ({
@@ -24,7 +24,7 @@ const mail = (id: number, to: SessionId = 'conv_a/a', print = `print ${id}`): Un
   print,
 })
 
-/** A rouser over mail that the test lays out, whose wakes end when the test says so. */
+/** A waker over mail that the test lays out, whose wakes end when the test says so. */
 async function scene(name: string) {
   const abort = new AbortController()
   const box = new Map<WakeTarget, UnreadMail[]>()
@@ -36,7 +36,7 @@ async function scene(name: string) {
   const refusals: Error[] = []
   const atOnce = new Map<WakeTarget, number>()
   let changed = Promise.withResolvers<void>()
-  const rouser = new Waker({
+  const waker = new Waker({
     clock: { ...systemClock, sleep: async (ms) => void slept.push(ms) },
     chance: () => 0.5,
     log,
@@ -72,18 +72,18 @@ async function scene(name: string) {
     while (calls.length < count) await changed.promise
     return calls[count - 1] as (typeof calls)[number]
   }
-  return { rouser, box, calls, called, order, slept, log, woken, abort, refusals }
+  return { waker, box, calls, called, order, slept, log, woken, abort, refusals }
 }
 
 const fresh = ({ call }: { call: WakeCall }): number[] => [...call.fresh].map(({ id }) => id)
 
 test('what comes while a wake runs goes together into the next one, noted before it is run', async () => {
-  const { rouser, box, called, calls, order } = await scene('together')
+  const { waker, box, called, calls, order } = await scene('together')
   box.set('o', [mail(1)])
-  rouser.hint('o')
+  waker.hint('o')
   const first = await called(1)
   box.set('o', [mail(1), mail(2), mail(3)])
-  for (let hints = 0; hints < 5; hints += 1) rouser.hint('o')
+  for (let hints = 0; hints < 5; hints += 1) waker.hint('o')
   first.end()
   const second = await called(2)
   assert.deepEqual(fresh(second), [2, 3])
@@ -93,45 +93,45 @@ test('what comes while a wake runs goes together into the next one, noted before
     'it is told of all that is unread',
   )
   second.end()
-  rouser.hint('o')
-  await rouser.idle()
+  waker.hint('o')
+  await waker.idle()
   assert.equal(calls.length, 2)
   assert.deepEqual(order, ['keep 1', 'wake 1', 'keep 1,2,3', 'wake 2,3'])
 })
 
 test('what was read while a wake ran wakes nobody', async () => {
-  const { rouser, box, called, calls } = await scene('read')
+  const { waker, box, called, calls } = await scene('read')
   box.set('o', [mail(1)])
-  rouser.hint('o')
+  waker.hint('o')
   const { end } = await called(1)
   box.set('o', [mail(1), mail(2)])
-  rouser.hint('o')
+  waker.hint('o')
   box.set('o', [])
   end()
-  await rouser.idle()
+  await waker.idle()
   assert.equal(calls.length, 1)
 })
 
 test('targets are woken beside each other', async () => {
-  const { rouser, box, called } = await scene('beside')
+  const { waker, box, called } = await scene('beside')
   box.set('one', [mail(1)])
   box.set('two', [mail(2, 'conv_b/b')])
-  rouser.hint('one')
-  rouser.hint('two')
+  waker.hint('one')
+  waker.hint('two')
   await called(2)
   for (const count of [1, 2]) (await called(count)).end()
-  await rouser.idle()
+  await waker.idle()
 })
 
 test('a failing wake is not repeated for its messages, told once, and the next one waits longer each time', async () => {
-  const { rouser, box, called, slept, log } = await scene('failing')
+  const { waker, box, called, slept, log } = await scene('failing')
   for (const id of [1, 2, 3]) {
     box.set('o', [...(box.get('o') ?? []), mail(id)])
-    rouser.hint('o')
+    waker.hint('o')
     const call = await called(id)
     assert.deepEqual(fresh(call), [id])
     call.end(new Error('no'))
-    await rouser.idle()
+    await waker.idle()
   }
   assert.deepEqual(slept, [1000, 1500, 2500])
   assert.deepEqual(
@@ -141,15 +141,15 @@ test('a failing wake is not repeated for its messages, told once, and the next o
 })
 
 test('a wake that could not begin is tried again for the same messages', async () => {
-  const { rouser, box, called, log, woken } = await scene('not-begun')
+  const { waker, box, called, log, woken } = await scene('not-begun')
   box.set('o', [mail(1)])
-  rouser.hint('o')
+  waker.hint('o')
   for (const count of [1, 2, 3]) (await called(count)).end(new NotBegun('no such program'))
   const call = await called(4)
   assert.deepEqual(fresh(call), [1])
   assert.ok(woken.has(mail(1)))
   call.end()
-  await rouser.idle()
+  await waker.idle()
   assert.deepEqual(
     log.records.map(({ level }) => level),
     ['error', 'debug', 'debug', 'info'],
@@ -157,28 +157,28 @@ test('a wake that could not begin is tried again for the same messages', async (
 })
 
 test('nobody is woken before it is noted; what cannot be noted waits', async () => {
-  const { rouser, box, called, calls, order, refusals } = await scene('full')
+  const { waker, box, called, calls, order, refusals } = await scene('full')
   refusals.push(new Error('disk full'), new Error('disk full'))
   box.set('o', [mail(1)])
-  rouser.hint('o')
+  waker.hint('o')
   const { end } = await called(1)
   end()
-  await rouser.idle()
+  await waker.idle()
   assert.equal(calls.length, 1)
   assert.deepEqual(order, ['keep 1', 'wake 1'])
 })
 
 test('after the stop nothing more is begun', async () => {
-  const { rouser, box, called, calls, abort } = await scene('stop')
+  const { waker, box, called, calls, abort } = await scene('stop')
   box.set('o', [mail(1)])
-  rouser.hint('o')
+  waker.hint('o')
   const { end } = await called(1)
   box.set('o', [mail(1), mail(2)])
-  rouser.hint('o')
+  waker.hint('o')
   abort.abort()
   end()
-  await rouser.idle()
-  rouser.hint('o')
+  await waker.idle()
+  waker.hint('o')
   await turn()
   assert.equal(calls.length, 1)
 })

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { publishCredential } from '#spool/credentials.ts'
 import { Ground } from '../bridge/ground.ts'
-import { run } from './shell.ts'
+import { run } from './run-command.ts'
 
 test('a worker sees what the watchdog thinks of itself and of the orchestrator', async () => {
   await using ground = await Ground.open()

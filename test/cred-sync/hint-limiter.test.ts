@@ -9,15 +9,15 @@ function scene(chance = () => 0.5) {
   const asked: number[] = []
   const begun = clock.now()
   const hurry = (): void => void asked.push(clock.now() - begun)
-  return { clock, over, asked, haste: new HintLimiter({ clock, chance, signal: over.signal, hurry }) }
+  return { clock, over, asked, limiter: new HintLimiter({ clock, chance, signal: over.signal, hurry }) }
 }
 
 test('a hint is followed soon, and those that come meanwhile with it', async () => {
-  const { clock, asked, haste } = scene()
-  for (let hints = 0; hints < 50; hints += 1) haste.hint()
+  const { clock, asked, limiter } = scene()
+  for (let hints = 0; hints < 50; hints += 1) limiter.hint()
   await clock.advance(1_000)
   assert.deepEqual(asked, [250])
-  haste.hint()
+  limiter.hint()
   await clock.advance(1_000)
   assert.deepEqual(asked, [250, 1_250])
 })
@@ -25,8 +25,8 @@ test('a hint is followed soon, and those that come meanwhile with it', async () 
 test('many hosts that hear one hint are spread by chance, and all within half a second', async () => {
   const at: number[] = []
   for (let host = 0; host < 100; host += 1) {
-    const { clock, asked, haste } = scene(() => host / 100)
-    haste.hint()
+    const { clock, asked, limiter } = scene(() => host / 100)
+    limiter.hint()
     await clock.advance(500)
     at.push(...asked)
   }
@@ -35,9 +35,9 @@ test('many hosts that hear one hint are spread by chance, and all within half a 
 })
 
 test('a storm of hints is no storm of questions, and its last one is followed', async () => {
-  const { clock, asked, haste } = scene()
+  const { clock, asked, limiter } = scene()
   for (let second = 0; second < 600; second += 1) {
-    haste.hint()
+    limiter.hint()
     await clock.advance(1_000)
   }
   for (const start of asked) assert.ok(asked.filter((at) => at >= start && at < start + 60_000).length <= 12)
@@ -49,10 +49,10 @@ test('a storm of hints is no storm of questions, and its last one is followed', 
 })
 
 test('nothing is asked any more when the program drains', async () => {
-  const { clock, over, asked, haste } = scene()
-  haste.hint()
+  const { clock, over, asked, limiter } = scene()
+  limiter.hint()
   over.abort()
-  haste.hint()
+  limiter.hint()
   await clock.advance(120_000)
   assert.deepEqual(asked, [])
 })

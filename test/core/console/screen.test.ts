@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { stripVTControlCharacters } from 'node:util'
-import type { CommandContext } from '../../services/core/console/context.ts'
-import { showLive } from '../../services/core/console/screen.ts'
-import { widthOf } from '../../services/core/console/text.ts'
-import { type Clock, systemClock } from '../../services/core/runtime/clock.ts'
-import { openMemoryStore } from '../../services/core/store/memory/memory.ts'
-import { EventReporter } from '../../services/local/event-reporter.ts'
-import { ProcessRunner } from '../../services/local/process-runner.ts'
-import { layOut, runFleet } from '../../services/local/run-fleet.ts'
+import type { CommandContext } from '../../../services/core/console/context.ts'
+import { showLive } from '../../../services/core/console/screen.ts'
+import { widthOf } from '../../../services/core/console/text.ts'
+import { type Clock, systemClock } from '../../../services/core/runtime/clock.ts'
+import { openMemoryStore } from '../../../services/core/store/memory/memory.ts'
+import { EventReporter } from '../../../services/local/event-reporter.ts'
+import { ProcessRunner } from '../../../services/local/process-runner.ts'
+import { layOut, runFleet } from '../../../services/local/run-fleet.ts'
 
 const nothing: Disposable = { [Symbol.dispose]: () => undefined }
 
@@ -28,6 +28,7 @@ function terminal(
     isAttended: true,
     print,
     tell: () => undefined,
+    become: async () => 0,
     ask: async () => '',
     input: async () => '',
     onSignal: () => nothing,
@@ -52,13 +53,13 @@ test('the live table fits every window, and its foot is always there', () => {
 test('a line that is wider than the window does not wrap in it', async () => {
   const ending = new AbortController()
   let frame = ''
-  const shell = terminal(20, 5, (text) => {
+  const context = terminal(20, 5, (text) => {
     if (!text.includes('\x1b[H')) return
     frame = text
     ending.abort()
   })
   const painted = `\x1b[31m${'日'.repeat(30)}\x1b[39m`
-  await showLive(shell, async () => [painted, 'x'.repeat(21), 'y'.repeat(20)], 1_000, ending.signal)
+  await showLive(context, async () => [painted, 'x'.repeat(21), 'y'.repeat(20)], 1_000, ending.signal)
   const lines = stripVTControlCharacters(frame).split('\r\n')
   assert.deepEqual(lines.map(widthOf), [19, 20, 20], 'half of a wide character is none')
   assert.ok(frame.includes('日…\x1b[39m'), 'its colour ends with it')
@@ -67,13 +68,13 @@ test('a line that is wider than the window does not wrap in it', async () => {
 
 test('a terminal that fails ends the fleet, and no chore goes on', async () => {
   const ending = new AbortController()
-  const shell = terminal(80, 24, (text) => {
+  const context = terminal(80, 24, (text) => {
     if (text.includes('\x1b[H')) throw new Error('the terminal is gone')
   })
-  const reporter = new EventReporter(shell, false)
+  const reporter = new EventReporter(context, false)
   const store = openMemoryStore({ clock: systemClock })
   const fleet = { listen: { host: '127.0.0.1', port: 1 }, remote: null, branch: 'main', settings: {}, demo: null }
-  const local = new ProcessRunner(
+  const runner = new ProcessRunner(
     { ...fleet, orchestrator: { agent: 'orchestrator', role: 'orchestrator', wake: null }, workers: [] } as never,
     {
       clock: systemClock,
@@ -86,10 +87,10 @@ test('a terminal that fails ends the fleet, and no chore goes on', async () => {
   const parts = {
     state: '/nonexistent',
     lifetimeMs: 4_000,
-    shell,
+    context,
     reporter,
     store,
-    local,
+    runner,
     ending,
     tend: async () => {},
   }

@@ -1,4 +1,6 @@
+import { basename, dirname } from 'node:path'
 import { s2 } from '../../services/cli/command-tree.ts'
+import { type ConsoleProgram, runConsoleProgram } from '../../services/core/console/console-program.ts'
 import type { CommandContext } from '../../services/core/console/context.ts'
 import { systemClock } from '../../services/core/runtime/clock.ts'
 
@@ -17,7 +19,7 @@ export async function run(
   let out = ''
   let err = ''
   const nothing: Disposable = { [Symbol.dispose]: () => undefined }
-  const shell: CommandContext = {
+  const context: CommandContext = {
     env: {},
     folder: '/nonexistent',
     clock: systemClock,
@@ -36,8 +38,14 @@ export async function run(
     onKey: () => nothing,
     onResize: () => nothing,
     onExit: () => nothing,
+    become: async ([, file = '', ...args]) => {
+      const { program } = (await import(file.replace(/main\.ts$/, `${basename(dirname(file))}.ts`))) as {
+        program: ConsoleProgram<unknown>
+      }
+      return await runConsoleProgram(program, args, context)
+    },
     ...world,
   }
-  const code = await s2(argv, shell)
+  const code = await s2(argv, context)
   return { code, out, err }
 }

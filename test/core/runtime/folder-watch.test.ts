@@ -167,7 +167,7 @@ for (const means of ['inotify', 'fs.watch'] as const) {
 
 test('what was told is not told after the end, and nothing keeps the process alive', async () => {
   const code = `
-    import { watchFolder } from '#runtime/watch.ts'
+    import { watchFolder } from '#runtime/folder-watch.ts'
     import { systemClock } from '#runtime/clock.ts'
     import { recordingLog } from '#runtime/log.ts'
     import { writeFileSync } from 'node:fs'
@@ -262,7 +262,7 @@ async function limited(limits: Record<string, number>, code: string, path: strin
 }
 
 const SAY_MEANS = `
-  import { watchFolder } from '#runtime/watch.ts'
+  import { watchFolder } from '#runtime/folder-watch.ts'
   import { systemClock } from '#runtime/clock.ts'
   import { recordingLog } from '#runtime/log.ts'
   const log = recordingLog()

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type FleetOverview, readOverview, renderOverview } from '../../services/core/console/fleet-overview.ts'
-import { table } from '../../services/core/console/table.ts'
-import { ago, cut, oneLine, plain, widthOf } from '../../services/core/console/text.ts'
-import { sessionId } from '../../services/core/fleet/session.ts'
-import { systemClock } from '../../services/core/runtime/clock.ts'
-import { openMemoryStore } from '../../services/core/store/memory/memory.ts'
+import { type FleetOverview, readOverview, renderOverview } from '../../../services/core/console/fleet-overview.ts'
+import { table } from '../../../services/core/console/table.ts'
+import { ago, cut, oneLine, plain, widthOf } from '../../../services/core/console/text.ts'
+import { sessionId } from '../../../services/core/fleet/session.ts'
+import { systemClock } from '../../../services/core/runtime/clock.ts'
+import { openMemoryStore } from '../../../services/core/store/memory/memory.ts'
 
 test('texts of others cannot move the cursor, and stay readable', () => {
   const hostile = 'a\x1b[2J\x1b]0;gone\x07b\r\x9bc\u202egnp'

@@ -104,7 +104,7 @@ class Bench {
       carried: async (name) => this.outbox[Number(name)]?.outcome ?? 'carried',
       waiting: async () => this.outbox.filter(({ outcome }) => outcome === 'waiting').length,
     }
-    const letters: TaskMailbox = {
+    const taskMessages: TaskMailbox = {
       take: async () => ({ assigned: [], revoked: this.revoked.splice(0) }),
       onNews: (heard) => {
         this.heard = heard
@@ -117,9 +117,9 @@ class Bench {
         clock: this.clock,
         chance: () => 0.5,
         life,
-        seats: async () => [...this.extra, { session: this.worker, store }],
+        sessions: async () => [...this.extra, { session: this.worker, store }],
         reports,
-        letters,
+        taskMessages,
         start: (task, onLine) => {
           const command = new FakeCommand(task.id, onLine)
           this.commands.push(command)

@@ -170,7 +170,7 @@ test('why a program refuses its settings is told in its words to people, without
   const state = mkdtempSync(join(tmpdir(), 's2-refused-'))
   try {
     const why = Promise.withResolvers<string>()
-    const local = new ProcessRunner(
+    const runner = new ProcessRunner(
       { orchestrator: { agent: 'orchestrator', role: 'orchestrator' }, workers: [] } as unknown as Fleet,
       {
         clock: systemClock,
@@ -183,9 +183,9 @@ test('why a program refuses its settings is told in its words to people, without
     const script =
       'echo \'{"level":"info","event":"draining"}\'; echo "wrong settings:"; echo "  the port is taken"; exit 78'
     const argv = ['/bin/sh', '-c', script] as const
-    local.start([{ agent: 'orchestrator', program: 'bridge', stage: 0, argv: [...argv], env: {}, folder: state }])
+    runner.start([{ agent: 'orchestrator', program: 'bridge', stage: 0, argv: [...argv], env: {}, folder: state }])
     assert.equal(await why.promise, 'wrong settings:\n  the port is taken')
-    await local.stop(new AbortController().signal)
+    await runner.stop(new AbortController().signal)
   } finally {
     rmSync(state, { recursive: true })
   }

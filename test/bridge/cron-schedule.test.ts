@@ -35,31 +35,31 @@ describe('the calendar', () => {
   for (const line of LINES) {
     it(`finds for ${line} what the library that reads the line finds`, () => {
       process.env.TZ = 'Asia/Kathmandu' // a quarter of an hour beside the others, and no summer time
-      const calendar = new CronSchedule(line)
+      const schedule = new CronSchedule(line)
       const reference = new CronTime(line, 'Asia/Kathmandu')
       for (const at of moments(40)) {
-        assert.equal(calendar.next(at), reference.getNextDateFrom(new Date(at), 'Asia/Kathmandu').toMillis(), `${at}`)
+        assert.equal(schedule.next(at), reference.getNextDateFrom(new Date(at), 'Asia/Kathmandu').toMillis(), `${at}`)
       }
     })
   }
 
   it('finds nothing due at the very moment it is asked', () => {
     process.env.TZ = 'UTC'
-    const calendar = new CronSchedule('0 * * * *')
-    assert.equal(calendar.next(Date.UTC(2026, 0, 1, 5)), Date.UTC(2026, 0, 1, 6))
-    assert.equal(calendar.next(Date.UTC(2026, 0, 1, 5) - 1), Date.UTC(2026, 0, 1, 5))
+    const schedule = new CronSchedule('0 * * * *')
+    assert.equal(schedule.next(Date.UTC(2026, 0, 1, 5)), Date.UTC(2026, 0, 1, 6))
+    assert.equal(schedule.next(Date.UTC(2026, 0, 1, 5) - 1), Date.UTC(2026, 0, 1, 5))
   })
 
   it('leaves out an hour that summer time leaves out, and goes on the next day', () => {
     process.env.TZ = 'Europe/Berlin'
-    const calendar = new CronSchedule('30 2 * * *')
-    assert.equal(calendar.next(Date.UTC(2026, 2, 28, 12)), Date.UTC(2026, 2, 30, 0, 30))
+    const schedule = new CronSchedule('30 2 * * *')
+    assert.equal(schedule.next(Date.UTC(2026, 2, 28, 12)), Date.UTC(2026, 2, 30, 0, 30))
   })
 
   it('passes the hour that winter time repeats', () => {
     process.env.TZ = 'Europe/Berlin'
-    const calendar = new CronSchedule('15 3 * * *')
-    assert.equal(calendar.next(Date.UTC(2026, 9, 25, 0, 30)), Date.UTC(2026, 9, 25, 2, 15))
+    const schedule = new CronSchedule('15 3 * * *')
+    assert.equal(schedule.next(Date.UTC(2026, 9, 25, 0, 30)), Date.UTC(2026, 9, 25, 2, 15))
   })
 
   for (const [line, why] of [

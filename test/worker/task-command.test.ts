@@ -95,7 +95,7 @@ test('when the agent is killed, its command ends too', async () => {
   const room = (path: string): string => JSON.stringify(join(process.cwd(), 'services', path))
   writeFileSync(
     script,
-    `import { commandStarter } from ${room('cli/work/command.ts')}
+    `import { commandStarter } from ${room('worker/task-command.ts')}
      import { systemClock } from ${room('core/runtime/clock.ts')}
      const task = ${JSON.stringify(task)}
      const start = commandStarter(['/bin/sh', '-c', 'echo $$ > ${pid}; sleep 1000 & wait'], process.env, '/', systemClock)

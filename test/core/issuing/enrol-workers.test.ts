@@ -3,15 +3,15 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { credentialPath, parseCredentialFile } from '../../services/core/fleet/credential.ts'
-import { sessionId } from '../../services/core/fleet/session.ts'
-import { enrolWorkers } from '../../services/core/issuing/enrol-workers.ts'
-import { GitPublisher, makeRemote } from '../../services/core/issuing/git-publisher.ts'
-import { systemChance, systemClock } from '../../services/core/runtime/clock.ts'
-import { publishCredential, readCredentials } from '../../services/core/spool/credentials.ts'
-import { openMemoryStore } from '../../services/core/store/memory/memory.ts'
-import { parseFleet } from '../../services/local/fleet-file.ts'
-import { PATIENCE_MS } from '../until.ts'
+import { credentialPath, parseCredentialFile } from '../../../services/core/fleet/credential.ts'
+import { sessionId } from '../../../services/core/fleet/session.ts'
+import { enrolWorkers } from '../../../services/core/issuing/enrol-workers.ts'
+import { GitPublisher, makeRemote } from '../../../services/core/issuing/git-publisher.ts'
+import { systemChance, systemClock } from '../../../services/core/runtime/clock.ts'
+import { publishCredential, readCredentials } from '../../../services/core/spool/credentials.ts'
+import { openMemoryStore } from '../../../services/core/store/memory/memory.ts'
+import { parseFleet } from '../../../services/local/fleet-file.ts'
+import { PATIENCE_MS } from '../../until.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-enlist-'))
 after(() => rmSync(folder, { recursive: true, force: true }))
@@ -33,11 +33,16 @@ async function ground(name: string) {
   const remote = join(folder, `${name}.git`)
   await makeRemote(remote, 'main', PATIENCE_MS, { clock: systemClock, env })
   const parts = { clock: systemClock, chance: systemChance, env }
-  const publication = await GitPublisher.open({ remote, branch: 'main', timeoutMs: PATIENCE_MS }, parts)
+  const publisher = await GitPublisher.open({ remote, branch: 'main', timeoutMs: PATIENCE_MS }, parts)
   const store = openMemoryStore({ clock: systemClock })
-  const config = { state: join(folder, name), bridgeUrl: 'http://127.0.0.1:7433', lifetimeMs: LIFETIME_MS }
+  const config = {
+    orchestrator: 'orchestrator',
+    state: join(folder, name),
+    bridgeUrl: 'http://127.0.0.1:7433',
+    lifetimeMs: LIFETIME_MS,
+  }
   const read = async (worker: number) => {
-    const content = await publication.read(credentialPath(worker))
+    const content = await publisher.read(credentialPath(worker))
     assert.ok(content !== null)
     return parseCredentialFile(content, worker, Date.now())
   }
@@ -46,8 +51,8 @@ async function ground(name: string) {
     config,
     read,
     enlist: (each = fleet(), changes = {}) =>
-      enrolWorkers(each, { ...config, ...changes }, { store, publication, clock: systemClock }),
-    [Symbol.asyncDispose]: () => publication[Symbol.asyncDispose](),
+      enrolWorkers(each.workers, { ...config, ...changes }, { store, publisher, clock: systemClock }),
+    [Symbol.asyncDispose]: () => publisher[Symbol.asyncDispose](),
   }
 }
 

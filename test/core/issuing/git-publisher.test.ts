@@ -4,10 +4,10 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { S2Error } from '../../services/core/fleet/errors.ts'
-import { GitPublisher, makeRemote } from '../../services/core/issuing/git-publisher.ts'
-import { systemChance, systemClock } from '../../services/core/runtime/clock.ts'
-import { PATIENCE_MS } from '../until.ts'
+import { S2Error } from '../../../services/core/fleet/errors.ts'
+import { GitPublisher, makeRemote } from '../../../services/core/issuing/git-publisher.ts'
+import { systemChance, systemClock } from '../../../services/core/runtime/clock.ts'
+import { PATIENCE_MS } from '../../until.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-publication-test-'))
 after(() => rmSync(folder, { recursive: true, force: true }))
@@ -34,13 +34,13 @@ function git(path: string, ...args: string[]): string {
 
 test('files are published on an empty branch, and on top of what others put there', async () => {
   const path = await remote()
-  await using publication = await open(path)
-  assert.equal(await publication.read('a/one'), null)
-  await publication.publish(new Map([['a/one', '1\n']]), 'First')
-  assert.equal((await publication.read('a/one'))?.toString(), '1\n')
+  await using publisher = await open(path)
+  assert.equal(await publisher.read('a/one'), null)
+  await publisher.publish(new Map([['a/one', '1\n']]), 'First')
+  assert.equal((await publisher.read('a/one'))?.toString(), '1\n')
   await using other = await open(path)
   await other.publish(new Map([['b/two', '2\n']]), 'Second')
-  await publication.publish(new Map([['a/one', '1, again\n']]), 'Third')
+  await publisher.publish(new Map([['a/one', '1, again\n']]), 'Third')
   assert.equal(git(path, 'ls-tree', '-r', '--name-only', 'main'), 'a/one\nb/two')
   assert.equal(git(path, 'log', '--format=%s|%an', 'main'), 'Third|s2\nSecond|s2\nFirst|s2')
   assert.match(git(path, 'ls-tree', 'main', 'a/one'), /^100644 blob/)
@@ -48,9 +48,9 @@ test('files are published on an empty branch, and on top of what others put ther
 
 test('publishing what is there already makes no commit', async () => {
   const path = await remote()
-  await using publication = await open(path)
-  const first = await publication.publish(new Map([['x', 'same']]), 'First')
-  assert.equal(await publication.publish(new Map([['x', 'same']]), 'Second'), first)
+  await using publisher = await open(path)
+  const first = await publisher.publish(new Map([['x', 'same']]), 'First')
+  assert.equal(await publisher.publish(new Map([['x', 'same']]), 'Second'), first)
   assert.equal(git(path, 'rev-list', '--count', 'main'), '1')
 })
 
@@ -70,8 +70,8 @@ test('no hook of anybody runs here, and nothing of it stays on the disk', async 
   writeFileSync(join(hooks, 'pre-push'), '#!/bin/sh\nexit 1\n', { mode: 0o755 })
   writeFileSync(join(folder, '.gitconfig'), `[core]\n\thooksPath = ${hooks}\n`)
   {
-    await using publication = await open(path)
-    await publication.publish(new Map([['secret', 'very']]), 'With a hook about')
+    await using publisher = await open(path)
+    await publisher.publish(new Map([['secret', 'very']]), 'With a hook about')
     assert.notDeepEqual(readdirSync(env.TMPDIR), [])
   }
   rmSync(join(folder, '.gitconfig'))

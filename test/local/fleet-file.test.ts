@@ -87,7 +87,7 @@ test('each agent has a state folder of its own, and nothing shared but an addres
     's2-worker-1 cred-sync',
     's2-worker-1 keepalive',
     's2-worker-1 fs-watcher',
-    's2-worker-1 s2',
+    's2-worker-1 worker',
     's2-worker-2 cred-sync',
     's2-worker-2 keepalive',
   ])

@@ -108,7 +108,7 @@ test('a fleet comes up from nothing, works, tells, and ends without leaving anyt
   await fleet.until('the worker waits for work', () => {
     const credentials = join(fleet.state, 'workers', 's2-worker-1', 'credentials')
     const isEnlisted = readdirSync(credentials).some((name) => name.endsWith('.json'))
-    return isEnlisted && existsSync(join(fleet.state, 'logs', 's2-worker-1-work.log'))
+    return isEnlisted && existsSync(join(fleet.state, 'logs', 's2-worker-1-worker.log'))
   })
 
   const added = await fleet.s2('task', 'add', 'echo from the $S2_TASK_ROLE worker', '--to', 'tests', '--id', 't-1')

@@ -1,0 +1,39 @@
+import { type ProgramName, SETTINGS, type Setting } from './settings.ts'
+
+/** What a program says of itself when it is asked by `--help`. */
+export interface DescribedProgram {
+  readonly name: ProgramName
+  readonly about: string
+  /** Its arguments; none: it has only settings. */
+  readonly usage?: string
+  /** How it is stopped. */
+  readonly stops: string
+}
+
+/** The help of a program: what it does, its arguments, the settings that it reads from its environment, and how it is stopped. */
+export function programHelp({ name, about, usage = '', stops }: DescribedProgram): string {
+  const mine = Object.entries(SETTINGS as Readonly<Record<string, Setting>>).filter(([, { programs }]) =>
+    programs.includes(name),
+  )
+  const width = Math.max(...mine.map(([setting]) => setting.length))
+  const settings = mine.map(([setting, { about: what, fallback, fallbackSaid }]) => {
+    const otherwise = fallbackSaid ?? fallback
+    return `  ${setting.padEnd(width)}  ${what}${otherwise === undefined ? '' : ` Otherwise ${otherwise}.`}`
+  })
+  return [
+    `Usage: s2-${name}${usage === '' ? '' : ` ${usage}`}`,
+    '',
+    about,
+    '',
+    '  -h, --help     show this help',
+    '  -V, --version  show the version',
+    '',
+    'Settings, from the environment:',
+    ...settings,
+    '',
+    stops,
+    '',
+    'Exit codes: 0 stopped as it was told, 1 failed, 64 wrong arguments, 78 wrong settings.',
+    '',
+  ].join('\n')
+}

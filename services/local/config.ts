@@ -1,0 +1,67 @@
+import { mkdirSync, realpathSync } from 'node:fs'
+import { join } from 'node:path'
+import { readArguments } from '#console/console-program.ts'
+import type { CommandContext } from '#console/context.ts'
+import { UsageError } from '#console/failure.ts'
+import { LOCAL_STATE } from '#console/state-folder.ts'
+import { ConfigError, type Env, readSettings } from '#runtime/config.ts'
+import { type DemoTask, readDemo } from './demo-tasks.ts'
+import { type Fleet, readFleet } from './fleet-file.ts'
+
+export interface FleetConfig {
+  readonly does: 'run a fleet'
+  readonly fleet: Fleet
+  /** Tasks to be dealt for show; null: none. */
+  readonly demo: readonly DemoTask[] | null
+  readonly state: string
+  /** The environment of the fleet's programs. */
+  readonly env: Env
+  readonly lifetimeMs: number
+  readonly gitTimeoutMs: number
+  readonly json: boolean
+}
+
+export interface ReaperConfig {
+  readonly does: 'end orphans'
+  /** The state folder of the fleet whose processes are ended. */
+  readonly state: string
+}
+
+export type Config = FleetConfig | ReaperConfig
+
+export function readConfig(argv: readonly string[], context: CommandContext): Config {
+  const { values, positionals } = readArguments('local', argv, {
+    allowPositionals: true,
+    options: {
+      demo: { type: 'boolean' },
+      json: { type: 'boolean' },
+      'end-orphans-of': { type: 'string' },
+    },
+  })
+  if (values['end-orphans-of'] !== undefined) return { does: 'end orphans', state: values['end-orphans-of'] }
+  const [path] = positionals
+  if (path === undefined || positionals.length > 1)
+    throw new UsageError('one fleet file is wanted', 'for example deploy/fleet/nine.json')
+  const fleet = readFleet(path)
+  const demo = values.demo === true ? demoOf(fleet, path) : null
+  const env = { ...context.env, S2_STATE: context.env.S2_STATE ?? join(context.folder, LOCAL_STATE) }
+  const settings = readSettings({ ...fleet.settings, ...env }, ['S2_STATE', 'S2_LIFETIME', 'S2_GIT_TIMEOUT'])
+  mkdirSync(settings.S2_STATE, { recursive: true, mode: 0o700 })
+  return Object.freeze({
+    does: 'run a fleet',
+    fleet,
+    demo,
+    // Marks are compared as texts: one folder must have one name.
+    state: realpathSync(settings.S2_STATE),
+    env,
+    lifetimeMs: settings.S2_LIFETIME,
+    gitTimeoutMs: settings.S2_GIT_TIMEOUT,
+    json: values.json === true,
+  })
+}
+
+function demoOf(fleet: Fleet, path: string): DemoTask[] {
+  if (fleet.demo === null)
+    throw new ConfigError([`${path} names no tasks for a demo: add "demo": "tasks.json", or leave --demo away`])
+  return readDemo(fleet.demo, fleet)
+}

@@ -1,0 +1,67 @@
+import { readArguments } from '#console/console-program.ts'
+import type { CommandContext } from '#console/context.ts'
+import { UsageError } from '#console/failure.ts'
+import { commandEnv } from '#console/state-folder.ts'
+import { parseSession, type SessionId, sessionId } from '#fleet/session.ts'
+import { commandLine } from '#runtime/command.ts'
+import { type Env, readSettings } from '#runtime/config.ts'
+import type { TaskLoopConfig } from './task-loop.ts'
+
+export interface Config {
+  readonly state: string
+  /** The command that does a task, and the environment that it gets besides the task. */
+  readonly command: readonly [string, ...string[]]
+  readonly commandEnv: Env
+  /** Only this session's tasks; null: those of every worker's session on this host. */
+  readonly session: SessionId | null
+  readonly work: TaskLoopConfig
+  /** How what happens is told: in words, only what went wrong, or as JSON. */
+  readonly speech: 'words' | 'quiet' | 'json'
+}
+
+/** How often it asks for work when it heard nothing. */
+const POLL_MS = 30_000
+
+export function readConfig(argv: readonly string[], context: CommandContext): Config {
+  const { values } = readArguments('worker', argv, {
+    options: {
+      exec: { type: 'string' },
+      session: { type: 'string' },
+      once: { type: 'boolean' },
+      quiet: { type: 'boolean' },
+      json: { type: 'boolean' },
+    },
+  })
+  const env = commandEnv(context)
+  const settings = readSettings(env, ['S2_STATE', 'S2_LEASE'])
+  return Object.freeze({
+    state: settings.S2_STATE,
+    command: readCommand(values.exec ?? ''),
+    commandEnv: { ...env, S2_STATE: settings.S2_STATE },
+    session: values.session === undefined ? null : readSession(values.session),
+    work: taskLoopConfig(settings.S2_LEASE, values.once === true),
+    speech: values.json === true ? 'json' : values.quiet === true ? 'quiet' : 'words',
+  })
+}
+
+/** Progress is told often enough to look alive, and seldom enough for the bridge's rate limit. */
+function taskLoopConfig(leaseMs: number, once: boolean): TaskLoopConfig {
+  return { leaseMs, pollMs: POLL_MS, progressMs: Math.min(2_000, Math.max(500, leaseMs / 6)), once }
+}
+
+function readCommand(text: string): readonly [string, ...string[]] {
+  if (text.trim() === '') throw new UsageError('--exec names no command', 'for example --exec \'["claude","-p"]\'')
+  try {
+    return commandLine(text)
+  } catch (error) {
+    throw new UsageError(
+      `--exec ${JSON.stringify(text)} ${(error as Error).message}`,
+      'for example --exec \'["claude","-p"]\'',
+    )
+  }
+}
+
+function readSession(text: string): SessionId {
+  const { conversation, side } = parseSession(text)
+  return sessionId(conversation, side)
+}

@@ -1,0 +1,54 @@
+import type { CommandContext } from '#console/context.ts'
+import { failureOf } from '#console/failure.ts'
+import { oneLine, plain } from '#console/text.ts'
+import type { WorkEvent } from './task-loop.ts'
+
+/** A teller of what happens while tasks are worked on: in words, only what went wrong, or as JSON, an event a line. */
+export function eventTeller(context: CommandContext, speech: 'words' | 'quiet' | 'json'): (event: WorkEvent) => void {
+  if (speech === 'json') {
+    return (event) => {
+      const error = event.event === 'trouble' ? { error: failureOf(event.error).message } : {}
+      const at = new Date(context.clock.wall()).toISOString()
+      context.print(`${JSON.stringify({ at, level: levelOf(event), ...event, ...error })}\n`)
+    }
+  }
+  return (event) => {
+    if (speech === 'quiet' && levelOf(event) === 'info') return
+    const line = inWords(event)
+    if (event.event === 'output') context.print(line)
+    else context.tell(line)
+  }
+}
+
+function levelOf({ event }: WorkEvent): 'info' | 'warn' {
+  return event === 'trouble' || event === 'refused' || event === 'stopping' ? 'warn' : 'info'
+}
+
+const WHY_STOPPING = {
+  lease_lost: 'it was given to somebody else',
+  lease_unsure: 'its lease ran out while the bridge could not be asked',
+  told_to_stop: 'told to end',
+} as const
+
+function inWords(event: WorkEvent): string {
+  switch (event.event) {
+    case 'output':
+      return `${plain(event.line)}\n`
+    case 'idle':
+      return event.waitingReports === undefined
+        ? 's2: waiting for work\n'
+        : `s2: waiting until ${event.waitingReports} reports have been carried\n`
+    case 'started':
+      return `s2: ${event.task} (${event.priority}, epoch ${event.epoch}) begins\n`
+    case 'ended':
+      return `s2: ${event.task} ended with ${event.signal ?? `exit code ${event.exitCode ?? 'none'}`}\n`
+    case 'reported':
+      return `s2: ${event.task} is ${event.state}\n`
+    case 'refused':
+      return `s2: what became of ${event.task} was refused: ${oneLine(event.why)}\n`
+    case 'stopping':
+      return `s2: ending the command of ${event.task}: ${WHY_STOPPING[event.why]}\n`
+    case 'trouble':
+      return `s2: ${event.what}: ${oneLine(failureOf(event.error).message)}\n`
+  }
+}

@@ -1,0 +1,70 @@
+import type { CommandContext } from '#console/context.ts'
+import { openSessions } from '#console/store-access.ts'
+import type { Credential } from '#fleet/credential.ts'
+import { type SessionId, sideOf } from '#fleet/session.ts'
+import { credentialsFolder, readCredentials } from '#spool/credentials.ts'
+import type { Store } from '#store/store.ts'
+import { SessionLocks } from './session-lock.ts'
+import type { WorkerSession } from './task-loop.ts'
+
+/** The workers' sessions whose credentials lie on this host; they may come, change and go while the worker runs. */
+export class WorkerSessions implements AsyncDisposable {
+  readonly #state: string
+  readonly #only: SessionId | null
+  readonly #context: CommandContext
+  readonly #stores = new Map<string, Store>()
+  readonly #locks: SessionLocks
+  #credentials: readonly Credential[] = []
+  #told = ''
+
+  constructor(state: string, only: SessionId | null, context: CommandContext) {
+    this.#state = state
+    this.#only = only
+    this.#context = context
+    this.#locks = new SessionLocks(state)
+  }
+
+  /** The sessions that are ours to work for, each with its store. Throws what the disk says. */
+  async read(): Promise<WorkerSession[]> {
+    const { credentials, faults } = await readCredentials(this.#state)
+    this.#credentials = credentials
+    const mine = this.#credentials.filter(({ session }) =>
+      this.#only === null ? sideOf(session) === 'b' : session === this.#only,
+    )
+    const isOurs = await Promise.all(mine.map(({ session }) => this.#locks.hold(session)))
+    const ours = mine.filter((_, index) => isOurs[index])
+    const others = mine.filter((_, index) => !isOurs[index])
+    this.#tellOnce([
+      ...others.map(({ session }) => `another s2 work on this host serves ${session}: it has it until it ends`),
+      ...(mine.length > 0 ? [] : [`waiting for a credential ${this.#wanted()}: s2-cred-sync brings it`]),
+      ...faults,
+    ])
+    return await Promise.all(
+      ours.map(async ({ session, bridgeUrl }) => ({ session, store: await this.#store(bridgeUrl) })),
+    )
+  }
+
+  #wanted(): string {
+    const folder = credentialsFolder(this.#state)
+    return this.#only === null ? `of a worker in ${folder}` : `of ${this.#only} in ${folder}`
+  }
+
+  #tellOnce(faults: readonly string[]): void {
+    const told = faults.map((fault) => `s2: ${fault}\n`).join('')
+    if (told !== this.#told) this.#context.tell(told)
+    this.#told = told
+  }
+
+  async #store(bridgeUrl: string): Promise<Store> {
+    const known = this.#stores.get(bridgeUrl)
+    if (known !== undefined) return known
+    const store = await openSessions(bridgeUrl, () => this.#credentials, this.#context)
+    this.#stores.set(bridgeUrl, store)
+    return store
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#locks[Symbol.asyncDispose]()
+    for (const store of this.#stores.values()) await store[Symbol.asyncDispose]()
+  }
+}
