@@ -1,9 +1,9 @@
 import { advances, type Mark } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
+import { RetryLoop, type RetryLoopParts } from '#runtime/retry-loop.ts'
 import { bridgeId } from '#spool/inbox.ts'
 import type { Store } from '#store/store.ts'
 import { isOver } from './error-class.ts'
-import { RetryLoop, type RetryLoopParts } from './retry-loop.ts'
 
 export interface AckSenderParts extends Omit<RetryLoopParts, 'step'> {
   readonly session: SessionId

@@ -4,9 +4,9 @@ import type { SessionId } from '#fleet/session.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
+import type { TroubleLog } from '#runtime/trouble-log.ts'
 import { isLockedOut } from './error-class.ts'
 import type { CredentialsPort } from './ports.ts'
-import type { TroubleLog } from './trouble-log.ts'
 
 export interface ActiveCredentialsParts {
   readonly wallet: Pick<CredentialsPort, 'read'>

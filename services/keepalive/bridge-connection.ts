@@ -2,11 +2,11 @@ import type { Beat } from '#fleet/beat.ts'
 import type { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
+import type { TroubleLog } from '#runtime/trouble-log.ts'
 import type { Keyring } from '#store/remote/remote.ts'
 import { adviceOnCertificate } from '#store/remote/server-trust.ts'
 import { BeatSender } from './beat-sender.ts'
 import type { LinkedStore } from './ports.ts'
-import type { TroubleLog } from './trouble-log.ts'
 
 export interface BridgeConnectionParts {
   readonly url: string

@@ -1,7 +1,7 @@
 import { S2Error } from '#fleet/errors.ts'
 import { conversationOf, type SessionId } from '#fleet/session.ts'
+import { RetryLoop, type RetryLoopParts } from '#runtime/retry-loop.ts'
 import type { Store } from '#store/store.ts'
-import { RetryLoop, type RetryLoopParts } from './retry-loop.ts'
 
 export interface ConversationRenewalParts extends Omit<RetryLoopParts, 'step'> {
   readonly session: SessionId

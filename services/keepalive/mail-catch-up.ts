@@ -1,7 +1,7 @@
 import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
+import { RetryLoop, type RetryLoopParts } from '#runtime/retry-loop.ts'
 import type { Store } from '#store/store.ts'
-import { RetryLoop, type RetryLoopParts } from './retry-loop.ts'
 
 export interface MailCatchUpParts extends Omit<RetryLoopParts, 'step'> {
   readonly session: SessionId

@@ -1,9 +1,9 @@
 import { S2Error } from '#fleet/errors.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
+import { RetryLoop, type RetryLoopParts } from '#runtime/retry-loop.ts'
 import { LANE } from '#spool/inbox.ts'
 import type { Store } from '#store/store.ts'
-import { RetryLoop, type RetryLoopParts } from './retry-loop.ts'
 
 export interface MailReceiverParts extends Omit<RetryLoopParts, 'step'> {
   readonly session: SessionId

@@ -1,9 +1,9 @@
 import { S2Error } from '#fleet/errors.ts'
+import { RetryLoop, type RetryLoopParts } from '#runtime/retry-loop.ts'
 import { type OutboxItem, type OutboxProblem, problemOf } from '#spool/outbox.ts'
 import type { Store } from '#store/store.ts'
 import { classifyError } from './error-class.ts'
 import type { OutboxPort } from './ports.ts'
-import { RetryLoop, type RetryLoopParts } from './retry-loop.ts'
 
 export interface OutboxSenderParts extends Omit<RetryLoopParts, 'step'> {
   readonly store: Pick<Store, 'send' | 'report'>

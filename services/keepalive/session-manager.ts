@@ -8,6 +8,8 @@ import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Health } from '#runtime/health.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Metrics } from '#runtime/metrics.ts'
+import { RetryLoop } from '#runtime/retry-loop.ts'
+import { TroubleLog } from '#runtime/trouble-log.ts'
 import { speakerOf } from '#spool/outbox.ts'
 import type { Keyring } from '#store/remote/remote.ts'
 import { AckTracker } from './ack-tracker.ts'
@@ -16,9 +18,7 @@ import { BridgeConnection } from './bridge-connection.ts'
 import { DirectoryChange } from './directory-change.ts'
 import { classifyError, isLockedOut } from './error-class.ts'
 import type { CredentialsPort, InboxPort, LinkedStore, OutboxPort } from './ports.ts'
-import { RetryLoop } from './retry-loop.ts'
 import { Session, type SessionCounters } from './session.ts'
-import { TroubleLog } from './trouble-log.ts'
 
 /** How a host carries. Times in milliseconds. */
 export interface SessionManagerConfig {

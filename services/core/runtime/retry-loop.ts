@@ -1,12 +1,13 @@
-import { S2Error } from '#fleet/errors.ts'
-import { backoff } from '#runtime/backoff.ts'
-import type { Chance, Clock } from '#runtime/clock.ts'
-import { Loop } from '#runtime/loop.ts'
+import { type BackoffLimits, backoff } from './backoff.ts'
+import type { Chance, Clock } from './clock.ts'
+import { Loop } from './loop.ts'
 
 export interface RetryLoopParts {
   readonly clock: Clock
   readonly chance: Chance
   readonly signal: AbortSignal
+  /** Milliseconds between tries: the first pause, and the longest one. Left out: 250 ms to 30 s. */
+  readonly limits?: BackoffLimits
   /** How long steps are of no use just now, milliseconds; left out or not above 0: they are. */
   restMs?(): number
   /** One step; answers milliseconds until the next one is wanted. */
@@ -90,12 +91,17 @@ export class RetryLoop {
   }
 
   #onError(error: unknown): number {
-    const { clock, chance, onTrouble } = this.#parts
-    const askedMs = error instanceof S2Error ? Math.min((error.retryAfterS ?? 0) * 1000, ASKED_MOST_MS) : 0
-    const waitMs = Math.max(askedMs, LEAST_MS + backoff(this.#failures, LIMITS, chance))
+    const { clock, chance, limits = LIMITS, onTrouble } = this.#parts
+    const waitMs = Math.max(askedMs(error), LEAST_MS + backoff(this.#failures, limits, chance))
     this.#failures += 1
     this.#notBefore = clock.now() + waitMs
     onTrouble(error)
     return waitMs
   }
+}
+
+/** How long the other side asks to be left alone (Retry-After, RFC 9110 10.2.3), milliseconds. */
+function askedMs(error: unknown): number {
+  const { retryAfterS = 0 } = error as { retryAfterS?: number }
+  return Math.min(retryAfterS * 1000, ASKED_MOST_MS)
 }

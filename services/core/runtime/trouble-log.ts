@@ -1,9 +1,15 @@
-import { S2Error } from '#fleet/errors.ts'
-import type { Log } from '#runtime/log.ts'
+import type { Log } from './log.ts'
 
 export interface TroubleLogParts {
   readonly log: Log
   readonly health: { trouble(topic: string, why: string | null): void }
+}
+
+/** An error that has a code for programs and the next step for people, as `S2Error` has. */
+interface CodedError {
+  readonly code?: string
+  readonly next?: string
+  readonly cause?: unknown
 }
 
 /** Says what is wrong once per cause, and once when it is over, however often it is met. */
@@ -23,16 +29,13 @@ export class TroubleLog {
     if (this.#causes.get(topic) === cause) return
     this.#causes.set(topic, cause)
     if (weight === 'grave') this.#parts.health.trouble(topic, why)
-    const known =
-      error instanceof S2Error ? { code: error.code, next: error.next, cause: error.cause } : { cause: error }
-    this.#parts.log.warn('trouble', { topic, why, ...(error === undefined ? {} : known) })
+    this.#parts.log.warn('trouble', { topic, why, ...(error === undefined ? {} : reasonsOf(error)) })
   }
 
   /** The same for an error as it was thrown. */
   threw(topic: string, error: unknown): void {
-    const code = error instanceof S2Error ? error.code : 'internal'
-    const next = error instanceof S2Error && error.next !== undefined ? `; ${error.next}` : ''
-    this.met(topic, code, `${(error as Error).message}${next}`, error)
+    const { code = 'internal', next } = error as CodedError
+    this.met(topic, code, `${(error as Error).message}${next === undefined ? '' : `; ${next}`}`, error)
   }
 
   over(topic: string): void {
@@ -40,4 +43,9 @@ export class TroubleLog {
     this.#parts.health.trouble(topic, null)
     this.#parts.log.info('trouble is over', { topic })
   }
+}
+
+function reasonsOf(error: unknown): CodedError {
+  const { code, next, cause } = error as CodedError
+  return code === undefined ? { cause: error } : { code, ...(next === undefined ? {} : { next }), cause: cause ?? error }
 }
