@@ -12,7 +12,7 @@ export async function controlAgent(
   context: CommandContext,
 ): Promise<void> {
   const state = stateFolder(context)
-  const answer = await askControl(state, 'POST', `/${act}`, { agent })
+  const answer = await askControl(state, { method: 'POST', path: `/${act}`, body: { agent } }, context.clock)
   if (answer === null) {
     throw new S2Error('unavailable', `no local fleet runs with the state folder ${state}`, {
       next: 'start one with `s2 up FLEET.json`, or set S2_STATE to the folder of the one that runs',

@@ -6,7 +6,7 @@ import { listen } from '#runtime/health.ts'
 
 /** A local fleet, as others on this machine may command it. */
 export interface ControlledFleet {
-  members(): readonly AgentProcesses[]
+  agents(): readonly AgentProcesses[]
   /** Throws `not_found`. Answers how many processes it concerned. */
   act(act: AgentAction, agent: string): Promise<number>
 }
@@ -20,7 +20,7 @@ export async function serveControl(fleet: ControlledFleet, state: string): Promi
       response.writeHead(status, { 'content-type': 'application/json' }).end(`${JSON.stringify(body)}\n`)
     }
     const act = AGENT_ACTIONS.find((each) => asked.url === `/${each}`)
-    if (asked.method === 'GET' && asked.url === '/members') return answer(200, fleet.members())
+    if (asked.method === 'GET' && asked.url === '/agents') return answer(200, fleet.agents())
     if (asked.method !== 'POST' || act === undefined) return answer(404, { message: 'no such command' })
     let body = ''
     asked.setEncoding('utf8')
@@ -58,18 +58,18 @@ function failureBody(error: unknown): { code: string; message: string; next: str
 
 /** The agent of that name, or the only one of that role. Throws `not_found` with the nearest name. */
 export function findAgent<M extends { readonly agent: string; readonly role: string }>(
-  members: readonly M[],
+  agents: readonly M[],
   name: string,
 ): M {
-  const named = members.find(({ agent }) => agent === name)
-  const ofRole = members.filter(({ role }) => role === name)
+  const named = agents.find(({ agent }) => agent === name)
+  const ofRole = agents.filter(({ role }) => role === name)
   const found = named ?? (ofRole.length === 1 ? ofRole[0] : undefined)
   if (found !== undefined) return found
   const near = closest(
     name,
-    members.flatMap(({ agent, role }) => [agent, role]),
+    agents.flatMap(({ agent, role }) => [agent, role]),
   )
   throw new S2Error('not_found', `this fleet has no agent ${JSON.stringify(name)}`, {
-    next: near === undefined ? `it has ${members.map(({ agent }) => agent).join(', ')}` : `did you mean ${near}?`,
+    next: near === undefined ? `it has ${agents.map(({ agent }) => agent).join(', ')}` : `did you mean ${near}?`,
   })
 }

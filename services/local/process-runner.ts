@@ -61,7 +61,7 @@ export class ProcessRunner implements ControlledFleet {
     for (const plan of plans) this.#runs.push(this.#run(plan))
   }
 
-  members(): AgentProcesses[] {
+  agents(): AgentProcesses[] {
     return this.#members.map(({ agent, role }) => ({
       agent,
       role,

@@ -1,4 +1,4 @@
-import { backoff } from '#runtime/backoff.ts'
+import { Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 
 /** A program that runs. */
@@ -43,12 +43,13 @@ export class ProcessSupervisor {
   #held = false
   #release = Promise.withResolvers<void>()
   #child: RunningChild | null = null
-  #failures = 0
+  readonly #pauses: Pauses
   #starts = 0
   readonly #done: Promise<void>
 
   constructor(parts: ProcessSupervisorParts) {
     this.#parts = parts
+    this.#pauses = new Pauses(RESTART, parts.chance)
     this.#done = this.#keep()
   }
 
@@ -77,7 +78,7 @@ export class ProcessSupervisor {
   release(): void {
     if (!this.#held) return
     this.#held = false
-    this.#failures = 0
+    this.#pauses.succeeded()
     this.#release.resolve()
   }
 
@@ -127,10 +128,9 @@ export class ProcessSupervisor {
     } finally {
       this.#child = null
     }
-    if (clock.now() - began >= STABLE_MS) this.#failures = 0
+    if (clock.now() - began >= STABLE_MS) this.#pauses.succeeded()
     const isOver = this.#stopped.signal.aborted || this.#held
-    const againInMs = isOver ? null : backoff(this.#failures, RESTART, this.#parts.chance)
-    this.#failures += 1
+    const againInMs = isOver ? null : this.#pauses.failed()
     if (end !== null) say({ event: 'ended', end, againInMs })
     else say({ event: 'not_started', error: fault, againInMs: againInMs ?? 0 })
     if (againInMs === null) return

@@ -5,7 +5,7 @@ import { painter, showLive } from '#console/screen.ts'
 import { agentNames } from '#fleet/conversation.ts'
 import { ORCHESTRATOR } from '#fleet/session.ts'
 import { readTaskMessage } from '#fleet/task-messages.ts'
-import { backoff } from '#runtime/backoff.ts'
+import { Pauses } from '#runtime/backoff.ts'
 import { Loop } from '#runtime/loop.ts'
 import { Inbox } from '#spool/inbox.ts'
 import type { Store } from '#store/store.ts'
@@ -25,7 +25,7 @@ export interface RunFleetParts {
   tend(): Promise<void>
 }
 
-const RETRY = { firstMs: 1_000, mostMs: 30_000 }
+const RETRY = { firstMs: 1_000, mostMs: 30_000, leastMs: 1_000 }
 const TEND_MS = 600_000
 /** How long one waits between two deals, and looks at the orchestrator's mail. */
 const DEAL_MS = 700
@@ -53,7 +53,7 @@ function repeat(
   everyMs: number,
   { context, reporter, ending }: RunFleetParts,
 ): Loop {
-  let failures = 0
+  const pauses = new Pauses(RETRY, context.chance)
   let isFirst = true
   return new Loop({
     clock: context.clock,
@@ -62,13 +62,12 @@ function repeat(
       // What was just done at the start is not done again at once.
       if (!isFirst) await chore()
       isFirst = false
-      failures = 0
+      pauses.succeeded()
       return everyMs
     },
     onError: (error) => {
-      if (failures === 0) reporter.trouble(what, error)
-      failures += 1
-      return RETRY.firstMs + backoff(failures, RETRY, context.chance)
+      if (pauses.failures === 0) reporter.trouble(what, error)
+      return pauses.failed()
     },
   })
 }
@@ -110,7 +109,7 @@ async function showTable({ context, reporter, ending, store, runner }: RunFleetP
       async (columns, rows) => {
         let trouble = ''
         try {
-          last = await readOverview(store, context.clock.wall(), runner.members())
+          last = await readOverview(store, context.clock.wall(), runner.agents())
         } catch (error) {
           trouble = failureOf(error).message
         }

@@ -9,7 +9,7 @@ import { localRemote } from '#issuing/deliver-credential.ts'
 import { enrolWorkers } from '#issuing/enrol-workers.ts'
 import { GitPublisher, makeRemote } from '#issuing/git-publisher.ts'
 import { ConfigError } from '#runtime/config.ts'
-import { askHealth } from '#runtime/health-client.ts'
+import { askHealth, healthSocket } from '#runtime/health-client.ts'
 import { parseAddress } from '#runtime/settings.ts'
 import { readCredentials } from '#spool/credentials.ts'
 import { openStore } from '#store/open-store.ts'
@@ -197,7 +197,7 @@ async function untilReady({ state, context, ending }: StartFleetParts, fate: Fat
   const began = clock.now()
   for (;;) {
     fate.refuseIfOver()
-    const health = await askHealth('bridge', { path: join(state, 'run', 'bridge.sock') })
+    const health = await askHealth('bridge', { path: healthSocket(state, 'bridge') }, clock)
     if (health.ready) return
     if (clock.now() - began > READY_MS) {
       const why = `the bridge was not ready within a minute: it is ${health.state}, ${health.status}`

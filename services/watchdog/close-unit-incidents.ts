@@ -56,9 +56,9 @@ export function closeUnitIncidents(parts: CloseUnitIncidentsParts): Loop {
 }
 
 /** The program says so itself, or the service manager where the program answers elsewhere. */
-async function isUp({ state, isActive }: CloseUnitIncidentsParts, unit: string): Promise<boolean> {
+async function isUp({ state, isActive, clock }: CloseUnitIncidentsParts, unit: string): Promise<boolean> {
   const program = unit.replace(/^s2-/, '')
-  const health = await askHealth(program, { path: healthSocket(state, program) })
+  const health = await askHealth(program, { path: healthSocket(state, program) }, clock)
   return health.state === 'away' ? await isActive(unit) : health.state === 'ready'
 }
 

@@ -1,5 +1,6 @@
 import { type Code, S2Error } from '#fleet/errors.ts'
-import { backoff } from '#runtime/backoff.ts'
+import { Pauses } from '#runtime/backoff.ts'
+import { LATE, waitAtMost } from '#runtime/bounded-wait.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { type LeaseStamp, LeaseTimer, marginOf } from './lease-timer.ts'
 
@@ -33,15 +34,18 @@ export class LeaseRenewer implements AsyncDisposable {
   readonly #letGo = new AbortController()
   #pause = new AbortController()
   #asking: Promise<LeaseStatus> | null = null
-  #standing: LeaseStatus = 'held'
-  #failures = 0
+  #status: LeaseStatus = 'held'
+  readonly #pauses: Pauses
+  #pauseMs = 0
   #wanted = false
   readonly #over = Promise.withResolvers<LeaseStatus>()
   readonly #done: Promise<void>
 
   constructor(parts: LeaseRenewerParts) {
+    const { leaseMs } = parts
     this.#parts = parts
-    this.#lease = new LeaseTimer(parts.leaseMs, parts.clock, parts.asked)
+    this.#pauses = new Pauses({ firstMs: leaseMs / 30, mostMs: leaseMs / 6, leastMs: leaseMs / 100 }, parts.chance)
+    this.#lease = new LeaseTimer(leaseMs, parts.clock, parts.asked)
     this.#done = this.#keep()
   }
 
@@ -60,8 +64,8 @@ export class LeaseRenewer implements AsyncDisposable {
    * How it stands now. After a pause of this process or machine nothing that was true before it counts, so the store is
    * asked before anything else happens.
    */
-  async standing(): Promise<LeaseStatus> {
-    if (this.#standing !== 'held' || this.#lease.leftMs() > 0) return this.#standing
+  async status(): Promise<LeaseStatus> {
+    if (this.#status !== 'held' || this.#lease.leftMs() > 0) return this.#status
     return await this.#ask()
   }
 
@@ -74,7 +78,7 @@ export class LeaseRenewer implements AsyncDisposable {
 
   async #keep(): Promise<void> {
     const { clock } = this.#parts
-    while (!this.#letGo.signal.aborted && this.#standing === 'held') {
+    while (!this.#letGo.signal.aborted && this.#status === 'held') {
       if (!this.#wanted) {
         this.#pause = new AbortController()
         await clock.sleep(this.#waitMs(), this.#pause.signal).catch(() => undefined)
@@ -86,10 +90,8 @@ export class LeaseRenewer implements AsyncDisposable {
   }
 
   #waitMs(): number {
-    const { leaseMs, chance } = this.#parts
-    if (this.#failures === 0) return this.#lease.renewInMs()
-    const wait = backoff(this.#failures - 1, { firstMs: leaseMs / 30, mostMs: leaseMs / 6 }, chance)
-    return Math.max(0, Math.min(wait + leaseMs / 100, this.#lease.leftMs()))
+    if (this.#pauses.failures === 0) return this.#lease.renewInMs()
+    return Math.max(0, Math.min(this.#pauseMs, this.#lease.leftMs()))
   }
 
   /** One question at a time: whoever asks meanwhile gets the same answer. */
@@ -105,36 +107,22 @@ export class LeaseRenewer implements AsyncDisposable {
     const asked = LeaseTimer.stamp(clock)
     const boundMs = Math.max(marginOf(leaseMs) / 3, Math.min(leaseMs / 3, ANSWER_MS, this.#lease.leftMs()))
     try {
-      await within(renew(), boundMs, clock, this.#letGo.signal)
+      if ((await waitAtMost(renew(), boundMs, clock, this.#letGo.signal)) === LATE)
+        throw new S2Error('unavailable', `no answer within ${Math.round(boundMs)} ms`)
       this.#lease.renewed(asked)
-      this.#failures = 0
+      this.#pauses.succeeded()
     } catch (error) {
-      if (this.#letGo.signal.aborted) return this.#standing
-      this.#failures += 1
+      if (this.#letGo.signal.aborted) return this.#status
+      this.#pauseMs = this.#pauses.failed()
       onTrouble(error)
       if (error instanceof S2Error && LOST.includes(error.code)) this.#end('lost')
       else if (this.#lease.leftMs() <= 0) this.#end('unsure')
     }
-    return this.#standing
+    return this.#status
   }
 
-  #end(standing: LeaseStatus): void {
-    this.#standing = standing
-    this.#over.resolve(standing)
-  }
-}
-
-/** Bounds an answer that may never come; what comes later is nobody's any more. */
-async function within(asked: Promise<unknown>, ms: number, clock: Clock, signal: AbortSignal): Promise<void> {
-  const answered = new AbortController()
-  const late = clock.sleep(ms, AbortSignal.any([answered.signal, signal])).then(() => {
-    throw new S2Error('unavailable', `no answer within ${Math.round(ms)} ms`)
-  })
-  try {
-    await Promise.race([asked, late])
-  } finally {
-    answered.abort()
-    late.catch(() => undefined)
-    asked.catch(() => undefined)
+  #end(status: LeaseStatus): void {
+    this.#status = status
+    this.#over.resolve(status)
   }
 }

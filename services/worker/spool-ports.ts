@@ -26,11 +26,11 @@ export function outboxReports(outbox: Outbox): Reports {
 }
 
 /**
- * The letters about tasks in the inbox of this host. Only those are taken: what people and agents write to each other
+ * The messages about tasks in the inbox of this host. Only those are taken: what people and agents write to each other
  * stays for `s2 check`.
  */
-export function inboxLetters(inbox: Inbox, parts: { readonly clock: Clock; readonly log: Log }): TaskMailbox {
-  /** Messages that are no letters to us, so that each is read once. */
+export function inboxTaskMailbox(inbox: Inbox, parts: { readonly clock: Clock; readonly log: Log }): TaskMailbox {
+  /** Messages that are none to us about tasks, so that each is read once. */
   let passed: ReadonlySet<number> = new Set()
   return {
     take: async (sessions) => {
@@ -38,7 +38,7 @@ export function inboxLetters(inbox: Inbox, parts: { readonly clock: Clock; reado
       const others = new Set<number>()
       for (const id of await inbox.list('new')) {
         if (passed.has(id)) others.add(id)
-        else if (!(await takeLetter(inbox, id, sessions, news))) others.add(id)
+        else if (!(await takeTaskMessage(inbox, id, sessions, news))) others.add(id)
       }
       passed = others
       return news
@@ -47,7 +47,7 @@ export function inboxLetters(inbox: Inbox, parts: { readonly clock: Clock; reado
   }
 }
 
-async function takeLetter(
+async function takeTaskMessage(
   inbox: Inbox,
   id: number,
   sessions: readonly SessionId[],
@@ -55,9 +55,9 @@ async function takeLetter(
 ): Promise<boolean> {
   const message = await inbox.read(id)
   if (message === null || !sessions.includes(message.to)) return false
-  const letter = readTaskMessage(message.text)
-  if (letter?.type !== 'task_assignment' && letter?.type !== 'task_revoked') return false
+  const content = readTaskMessage(message.text)
+  if (content?.type !== 'task_assignment' && content?.type !== 'task_revoked') return false
   await inbox.ack([id])
-  news[letter.type === 'task_assignment' ? 'assigned' : 'revoked'].push(letter.task)
+  news[content.type === 'task_assignment' ? 'assigned' : 'revoked'].push(content.task)
   return true
 }

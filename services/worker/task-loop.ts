@@ -1,8 +1,10 @@
 import type { SessionId } from '#fleet/session.ts'
 import { PROGRESS_MAX, type Report, TAIL_MAX, type Task } from '#fleet/task.ts'
-import { backoff } from '#runtime/backoff.ts'
+import { Pauses } from '#runtime/backoff.ts'
+import { LATE, waitUnlessAborted } from '#runtime/bounded-wait.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
-import { Loop } from '#runtime/loop.ts'
+import { RetryLoop } from '#runtime/retry-loop.ts'
+import { KnownTroubles } from '#runtime/trouble-log.ts'
 import type { Store } from '#store/store.ts'
 import { LeaseRenewer, type LeaseStatus } from './lease-renewer.ts'
 import { type LeaseStamp, LeaseTimer, marginOf } from './lease-timer.ts'
@@ -35,13 +37,13 @@ export interface Reports {
   waiting(sessions: readonly SessionId[]): Promise<number>
 }
 
-/** What letters said of tasks. */
+/** What messages said of tasks. */
 export interface TaskNews {
   readonly assigned: readonly string[]
   readonly revoked: readonly string[]
 }
 
-/** The letters about tasks among what comes in. */
+/** The messages about tasks among what comes in. */
 export interface TaskMailbox {
   /** Takes them out of the inbox and answers what they said. */
   take(sessions: readonly SessionId[]): Promise<TaskNews>
@@ -108,9 +110,9 @@ interface Leased extends WorkerSession {
   readonly asked: LeaseStamp
 }
 
-const RETRY = { firstMs: 500, mostMs: 30_000 }
+const RETRY = { firstMs: 500, mostMs: 30_000, leastMs: 500 }
 /** How long to wait between looks at a report that is being carried. */
-const CARRY = { firstMs: 20, mostMs: 1_000 }
+const CARRY = { firstMs: 20, mostMs: 1_000, leastMs: 20 }
 
 /**
  * Works on the tasks of its sessions, one at a time, until it is told to end. A task is leased before its command is
@@ -120,8 +122,8 @@ export class TaskLoop {
   readonly #config: TaskLoopConfig
   readonly #parts: TaskLoopParts
   readonly #over = new AbortController()
+  readonly #troubles = new KnownTroubles()
   #lives = 0
-  #failures = 0
   #current: { readonly task: string; readonly renewer: LeaseRenewer } | null = null
   #wasIdle = false
 
@@ -132,76 +134,75 @@ export class TaskLoop {
 
   /** Settles when it has been told to end and nothing is in hand, or when no work is left (`once`). Never rejects. */
   async work(): Promise<void> {
-    const { draining, taskMessages, clock, chance } = this.#parts
+    const { draining, taskMessages } = this.#parts
     const end = (): void => this.#over.abort()
     if (draining.aborted) return
     draining.addEventListener('abort', end, { once: true })
-    const tasks = new Loop({
-      clock,
-      signal: this.#over.signal,
-      step: () => this.#lookForWork(),
-      onError: (error) => {
-        this.#parts.say({ event: 'trouble', what: 'asking for work', error })
-        this.#failures += 1
-        return RETRY.firstMs + backoff(this.#failures - 1, RETRY, chance)
-      },
+    const tasks = this.#repeat('asking for work', () => this.#lookForWork())
+    const mail = this.#repeat('reading the inbox', async () => {
+      if (await this.#readMail()) tasks.nudge()
+      return this.#config.pollMs
     })
-    const post = new Loop({
-      clock,
-      signal: this.#over.signal,
-      step: async () => {
-        if (await this.#readLetters()) tasks.nudge()
-        return this.#config.pollMs
-      },
-      onError: (error) => {
-        this.#parts.say({ event: 'trouble', what: 'reading the inbox', error })
-        return RETRY.firstMs + backoff(0, RETRY, chance)
-      },
-    })
-    using _news = taskMessages.onNews(() => post.nudge())
-    await Promise.all([tasks.done, post.done])
+    using _news = taskMessages.onNews(() => mail.nudge())
+    await Promise.all([tasks.done, mail.done])
     draining.removeEventListener('abort', end)
+  }
+
+  /** Repeats a step until the loop is over; a trouble that lasts is said once. */
+  #repeat(what: string, step: () => Promise<number>): RetryLoop {
+    const { clock, chance, say } = this.#parts
+    return new RetryLoop({
+      clock,
+      chance,
+      signal: this.#over.signal,
+      limits: RETRY,
+      step,
+      onTrouble: (error) => {
+        if (this.#troubles.isNew(what, String(error))) say({ event: 'trouble', what, error })
+      },
+      onWell: () => void this.#troubles.isOver(what),
+    })
   }
 
   /** One task, if there is any; answers milliseconds until the next look. */
   async #lookForWork(): Promise<number> {
     const { chance, reports } = this.#parts
-    const seats = await this.#parts.sessions()
-    const sessions = seats.map(({ session }) => session)
+    const sessions = await this.#parts.sessions()
+    const ids = sessions.map(({ session }) => session)
     // An end that waits to be carried belongs to a task that the store still counts as ours: leasing it anew would do it twice.
-    const waitingReports = await reports.waiting(sessions)
+    const waitingReports = await reports.waiting(ids)
     if (waitingReports > 0) {
       this.#sayIdle({ event: 'idle', waitingReports })
       return CARRY.mostMs
     }
-    const leased = await this.#lease(seats)
-    this.#failures = 0
+    const leased = await this.#lease(sessions)
     if (leased !== null) {
       this.#wasIdle = false
       await this.#perform(leased)
       return 0
     }
-    if (seats.length === 0) return RETRY.firstMs
+    if (sessions.length === 0) return RETRY.firstMs
     this.#sayIdle({ event: 'idle' })
     if (this.#config.once) this.#over.abort()
     return this.#config.pollMs * (0.9 + 0.2 * chance())
   }
 
-  /** A task of any seat; null when nobody has one. Throws when no seat could ask. */
-  async #lease(seats: readonly WorkerSession[]): Promise<Leased | null> {
+  /** A task of any session; null when none has one. Throws when no session could ask. */
+  async #lease(sessions: readonly WorkerSession[]): Promise<Leased | null> {
     const faults: unknown[] = []
-    for (const seat of seats) {
+    for (const each of sessions) {
       const asked = LeaseTimer.stamp(this.#parts.clock)
       try {
-        const answer = seat.store.leaseTask(seat.session, this.#incarnation())
-        const task = await unlessAborted(answer, this.#parts.draining)
-        if (task !== null) return { ...seat, task, asked }
+        const answer = each.store.leaseTask(each.session, this.#incarnation())
+        // What was granted after the wait was given up is taken over by the next life.
+        const task = await waitUnlessAborted(answer, this.#parts.draining)
+        if (task !== null && task !== LATE) return { ...each, task, asked }
       } catch (error) {
         // One that is refused (its conversation has ended, say) must not keep the others from working.
         faults.push(error)
       }
     }
-    if (seats.length > 0 && faults.length === seats.length) throw faults[0]
+    if (sessions.length > 0 && faults.length === sessions.length) throw faults[0]
     return null
   }
 
@@ -242,16 +243,16 @@ export class TaskLoop {
       say({ event: 'output', task: id, line })
       if (progress.note(line)) renewer.nudge()
     })
-    const told = Promise.withResolvers<StopReason>()
-    const onStop = (): void => told.resolve('told_to_stop')
+    const toldToStop = Promise.withResolvers<StopReason>()
+    const onStop = (): void => toldToStop.resolve('told_to_stop')
     if (stopping.aborted) onStop()
     stopping.addEventListener('abort', onStop, { once: true })
-    const stopped = Promise.race([told.promise, renewer.over.then(reasonOf)])
+    const stopped = Promise.race([toldToStop.promise, renewer.over.then(reasonOf)])
     const ended = running.ended.catch(endOfUnstartable)
     try {
       const first = await Promise.race([ended.then((): null => null), stopped])
       // The process may have slept through its lease, and the command's end be the first thing it hears of.
-      if (first === null) await renewer.standing()
+      if (first === null) await renewer.status()
       if (first !== null) {
         say({ event: 'stopping', task: id, epoch, why: first })
         running.stop(marginOf(leaseMs) / 3)
@@ -276,31 +277,32 @@ export class TaskLoop {
     const state = end.exitCode === 0 ? 'completed' : 'failed'
     const result = { exitCode: end.exitCode, signal: end.signal, tail: end.tail.slice(-TAIL_MAX) }
     const name = await this.#put(session, { task: id, epoch, state, progress: null, result })
-    for (let look = 0; !stopping.aborted; look += 1) {
+    const pauses = new Pauses(CARRY, chance)
+    while (!stopping.aborted) {
       const carried = await reports.carried(name)
       if (carried === 'carried') return say({ event: 'reported', task: id, epoch, state })
       if (carried !== 'waiting') return say({ event: 'refused', task: id, epoch, why: carried.refused })
-      const waitMs = CARRY.firstMs + backoff(look, CARRY, chance)
-      await clock.sleep(waitMs, stopping).catch(() => undefined)
+      await pauses.wait(clock, stopping)
     }
   }
 
   /** Puts a report where it is durable. A disk that is full just now must not cost what was done: it is tried again. */
   async #put(session: SessionId, report: Report): Promise<string> {
     const { clock, chance, reports, say, stopping } = this.#parts
-    for (let attempt = 0; ; attempt += 1) {
+    const pauses = new Pauses(RETRY, chance)
+    for (;;) {
       try {
         return await reports.put(session, report)
       } catch (error) {
         if (stopping.aborted) throw error
-        if (attempt === 0) say({ event: 'trouble', what: `keeping the report on ${report.task}`, error })
-        await clock.sleep(RETRY.firstMs + backoff(attempt, RETRY, chance), stopping).catch(() => undefined)
+        if (pauses.failures === 0) say({ event: 'trouble', what: `keeping the report on ${report.task}`, error })
+        await pauses.wait(clock, stopping)
       }
     }
   }
 
   /** Reads what came; a task that was taken away is asked about at once. Answers whether there is work to look for. */
-  async #readLetters(): Promise<boolean> {
+  async #readMail(): Promise<boolean> {
     const sessions = (await this.#parts.sessions()).map(({ session }) => session)
     const { assigned, revoked } = await this.#parts.taskMessages.take(sessions)
     if (this.#current !== null && revoked.includes(this.#current.task)) this.#current.renewer.nudge()
@@ -308,22 +310,8 @@ export class TaskLoop {
   }
 }
 
-function reasonOf(standing: LeaseStatus): StopReason | null {
-  return standing === 'held' ? null : standing === 'lost' ? 'lease_lost' : 'lease_unsure'
-}
-
-/** Waits no longer than the signal lets it: null then. What was granted meanwhile is taken over by the next life. */
-async function unlessAborted<T>(asked: Promise<T>, signal: AbortSignal): Promise<T | null> {
-  const aborted = Promise.withResolvers<null>()
-  const onAbort = (): void => aborted.resolve(null)
-  signal.addEventListener('abort', onAbort, { once: true })
-  if (signal.aborted) onAbort()
-  try {
-    return await Promise.race([asked, aborted.promise])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-    asked.catch(() => undefined)
-  }
+function reasonOf(status: LeaseStatus): StopReason | null {
+  return status === 'held' ? null : status === 'lost' ? 'lease_lost' : 'lease_unsure'
 }
 
 /** A command that cannot be started has failed: the task ends with the reason, and is not tried for ever. */
@@ -336,7 +324,7 @@ class Progress {
   readonly #everyMs: number
   readonly #clock: Clock
   #line: string | null = null
-  #toldAt = Number.NEGATIVE_INFINITY
+  #reportedAt = Number.NEGATIVE_INFINITY
 
   constructor(everyMs: number, clock: Clock) {
     this.#everyMs = everyMs
@@ -348,11 +336,11 @@ class Progress {
     if (line.trim() === '') return false
     const isFirst = this.#line === null
     this.#line = line.trim().slice(0, PROGRESS_MAX)
-    return isFirst || this.#clock.now() - this.#toldAt >= this.#everyMs
+    return isFirst || this.#clock.now() - this.#reportedAt >= this.#everyMs
   }
 
   take(): string | null {
-    this.#toldAt = this.#clock.now()
+    this.#reportedAt = this.#clock.now()
     return this.#line
   }
 }

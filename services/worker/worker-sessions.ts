@@ -2,6 +2,7 @@ import type { CommandContext } from '#console/context.ts'
 import { openSessions } from '#console/store-access.ts'
 import type { Credential } from '#fleet/credential.ts'
 import { type SessionId, sideOf } from '#fleet/session.ts'
+import { KnownTroubles } from '#runtime/trouble-log.ts'
 import { credentialsFolder, readCredentials } from '#spool/credentials.ts'
 import type { Store } from '#store/store.ts'
 import { SessionLocks } from './session-lock.ts'
@@ -15,7 +16,7 @@ export class WorkerSessions implements AsyncDisposable {
   readonly #stores = new Map<string, Store>()
   readonly #locks: SessionLocks
   #credentials: readonly Credential[] = []
-  #told = ''
+  readonly #troubles = new KnownTroubles()
 
   constructor(state: string, only: SessionId | null, context: CommandContext) {
     this.#state = state
@@ -50,9 +51,9 @@ export class WorkerSessions implements AsyncDisposable {
   }
 
   #tellOnce(faults: readonly string[]): void {
-    const told = faults.map((fault) => `s2: ${fault}\n`).join('')
-    if (told !== this.#told) this.#context.tell(told)
-    this.#told = told
+    const text = faults.map((fault) => `s2: ${fault}\n`).join('')
+    if (text === '') this.#troubles.isOver('credentials')
+    else if (this.#troubles.isNew('credentials', text)) this.#context.tell(text)
   }
 
   async #store(bridgeUrl: string): Promise<Store> {

@@ -1,13 +1,14 @@
 import { randomBytes } from 'node:crypto'
-import { join } from 'node:path'
 import type { ConsoleProgram } from '#console/console-program.ts'
 import type { CommandContext } from '#console/context.ts'
 import { isAnswered, terseLog } from '#console/store-access.ts'
+import { healthSocket } from '#runtime/health-client.ts'
+import { KnownTroubles } from '#runtime/trouble-log.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { type Config, readConfig } from './config.ts'
 import { eventTeller } from './event-text.ts'
-import { inboxLetters, outboxReports } from './spool-ports.ts'
+import { inboxTaskMailbox, outboxReports } from './spool-ports.ts'
 import { commandStarter } from './task-command.ts'
 import { type Reports, TaskLoop } from './task-loop.ts'
 import { WorkerSessions } from './worker-sessions.ts'
@@ -42,7 +43,7 @@ async function work(config: Config, context: CommandContext): Promise<void> {
     life: `work-${randomBytes(8).toString('hex')}`,
     sessions: () => sessions.read(),
     reports: warnUncarried(outboxReports(new Outbox(state, onFault)), state, context),
-    taskMessages: inboxLetters(new Inbox(state, onFault), { clock: context.clock, log: terseLog(context) }),
+    taskMessages: inboxTaskMailbox(new Inbox(state, onFault), { clock: context.clock, log: terseLog(context) }),
     start: commandStarter(config.command, config.commandEnv, context.folder, context.clock),
     say: eventTeller(context, config.speech),
     draining: draining.signal,
@@ -53,13 +54,12 @@ async function work(config: Config, context: CommandContext): Promise<void> {
 
 /** Says once when nobody is there to carry reports: they are safe, but they stay. */
 function warnUncarried(reports: Reports, state: string, context: CommandContext): Reports {
-  let warned = false
+  const troubles = new KnownTroubles()
   return {
     ...reports,
     put: async (holder, report) => {
       const name = await reports.put(holder, report)
-      if (!warned && !(await isAnswered(join(state, 'run', 'keepalive.sock')))) {
-        warned = true
+      if (!(await isAnswered(healthSocket(state, 'keepalive'))) && troubles.isNew('keepalive', 'away')) {
         context.tell(`s2: no s2-keepalive serves ${state}: what is reported waits in the outbox until one does\n`)
       }
       return name

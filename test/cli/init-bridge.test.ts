@@ -76,7 +76,7 @@ test('what is wrong with the way to a bridge is told apart, each with what to do
   const other = await certificate('other', ['bridge.example.org'])
   const answering = (text: string) => (_: unknown, response: { end(text: string): void }) => response.end(text)
   const at = async (server: Server, ca: string | undefined, scheme = 'https') =>
-    await serving(server, async (port) => await probeBridge(`${scheme}://127.0.0.1:${port}`, ca, NEVER))
+    await serving(server, async (port) => await probeBridge(`${scheme}://127.0.0.1:${port}`, ca, systemClock, NEVER))
   const fails = async (found: ReturnType<typeof probeBridge>, why: RegExp): Promise<void> => {
     const reach = await found
     assert.ok(!reach.answers)
@@ -92,8 +92,8 @@ test('what is wrong with the way to a bridge is told apart, each with what to do
   await fails(at(createServer(good, answering('{"code":"forbidden"}')), good.ca), /is not called that/)
   await fails(at(createServer(good, answering('<html>')), good.ca), /something else than a bridge/)
   await fails(at(createPlain(answering(BRIDGE)), undefined), /is not reached/)
-  await fails(probeBridge(`https://127.0.0.1:${await freePort()}`, undefined, NEVER), /ECONNREFUSED/)
-  await fails(probeBridge('https://no-such-host.invalid:7433', undefined, NEVER), /ENOTFOUND|EAI_AGAIN/)
+  await fails(probeBridge(`https://127.0.0.1:${await freePort()}`, undefined, systemClock, NEVER), /ECONNREFUSED/)
+  await fails(probeBridge('https://no-such-host.invalid:7433', undefined, systemClock, NEVER), /ENOTFOUND|EAI_AGAIN/)
   await fails(
     at(
       createSilent(() => undefined),

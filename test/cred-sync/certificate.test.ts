@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { connect } from 'node:tls'
 import { readCertificateFacts } from '#fleet/certificate.ts'
+import { systemClock } from '#runtime/clock.ts'
 import { askHealth, healthSocket, type ProgramHealth } from '#runtime/health-client.ts'
 import { makeCertificate } from '../bridge/certificate.ts'
 import { freePort } from '../port.ts'
@@ -77,7 +78,7 @@ class Fleet implements AsyncDisposable {
 
   async health(whose: 'bridge' | 'keepalive'): Promise<ProgramHealth> {
     const state = whose === 'bridge' ? join(this.folder, 'lead') : this.#worker
-    return await askHealth(whose, { path: healthSocket(state, whose) })
+    return await askHealth(whose, { path: healthSocket(state, whose) }, systemClock)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -94,7 +94,7 @@ export class Stage implements AsyncDisposable {
 
   async members(): Promise<AgentProcesses[]> {
     const { askControl } = await import('../../services/core/console/fleet-control.ts')
-    return (await askControl(this.state, 'GET', '/members')) as AgentProcesses[]
+    return (await askControl(this.state, { method: 'GET', path: '/agents' }, systemClock)) as AgentProcesses[]
   }
 
   async pidOf(agent: string, program: string): Promise<number | null> {

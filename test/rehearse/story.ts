@@ -141,7 +141,7 @@ async function bridgeDies(cast: Cast): Promise<void> {
   const isOther = async (): Promise<boolean> => ![null, pid].includes(await stage.pidOf('orchestrator', 'bridge'))
   const back = await until(
     'another bridge is there',
-    async () => (await isOther()) && (await askHealth('bridge', { path: health })).ready,
+    async () => (await isOther()) && (await askHealth('bridge', { path: health }, systemClock)).ready,
   )
   telling.say(`another bridge answers ${seconds(back)} later`)
   const flows = await until('mail flows again', () => mail.read > read + 30)

@@ -188,7 +188,7 @@ test('webhook: one that never answers is given up when its time is over, or the 
   const told = webhookChannel(server.url, clock).tell(alert, forever)
   await asked.promise
   expire()
-  await assert.rejects(told, /no answer in/)
+  await assert.rejects(told, /no answer within/)
   const stop = new AbortController()
   const other = webhookChannel(server.url, systemClock).tell(alert, stop.signal)
   stop.abort()

@@ -27,7 +27,8 @@ export function define(command: Command, context: CommandContext): void {
       const asked = program === undefined ? running(settings.S2_STATE) : [known(program)]
       const found = await Promise.all(
         asked.map(async (name) => {
-          const health = await askHealth(name, addressOf(name, settings.S2_STATE, program && settings.S2_HEALTH))
+          const address = addressOf(name, settings.S2_STATE, program && settings.S2_HEALTH)
+          const health = await askHealth(name, address, context.clock)
           return { ...health, next: health.ready ? null : nextFor(health, settings.S2_STATE, context.env.HOME) }
         }),
       )

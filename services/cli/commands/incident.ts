@@ -8,7 +8,7 @@ import { table } from '#console/table.ts'
 import { ago, plain } from '#console/text.ts'
 import { isPassing, S2Error } from '#fleet/errors.ts'
 import { channelNames, type Incident, unitFailed } from '#fleet/incident.ts'
-import { backoff } from '#runtime/backoff.ts'
+import { Pauses } from '#runtime/backoff.ts'
 import { openStore } from '#store/open-store.ts'
 import type { Store } from '#store/store.ts'
 import { databasePath } from '../local-paths.ts'
@@ -128,18 +128,19 @@ async function close(context: CommandContext, named: string | undefined, { unit,
 /** The service manager calls once, and nobody calls again: what passes, such as a lock or a disk that stalls, is waited out. */
 async function patiently<T>({ clock, chance }: CommandContext, act: () => Promise<T>): Promise<T> {
   const began = clock.now()
-  for (let attempt = 0; ; attempt += 1) {
+  const pauses = new Pauses(AGAIN, chance)
+  for (;;) {
     try {
       return await act()
     } catch (error) {
       if (!isPassing(error) || clock.now() - began > PATIENCE_MS) throw error
     }
-    await clock.sleep(AGAIN.firstMs + backoff(attempt, AGAIN, chance))
+    await pauses.wait(clock)
   }
 }
 
 const PATIENCE_MS = 60_000
-const AGAIN = { firstMs: 500, mostMs: 5_000 }
+const AGAIN = { firstMs: 500, mostMs: 5_000, leastMs: 500 }
 
 /**
  * The database itself, whether a bridge serves it or not: that may be what failed. Only the settings that say where it is are

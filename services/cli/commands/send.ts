@@ -17,7 +17,8 @@ import {
   sessionId,
   sideOf,
 } from '#fleet/session.ts'
-import { backoff } from '#runtime/backoff.ts'
+import { Pauses } from '#runtime/backoff.ts'
+import { LATE, waitAtMost } from '#runtime/bounded-wait.ts'
 import { closest } from '#runtime/config.ts'
 import { type FoundCredentials, readCredentials } from '#spool/credentials.ts'
 import { Outbox } from '#spool/outbox.ts'
@@ -131,16 +132,12 @@ async function senderAmong(
 
 /** The answer, unless the bridge is away, or does not know us just now: then the outbox keeps what it is to have. */
 async function withinAMoment<T>(asked: Promise<T>, { clock }: CommandContext): Promise<T | null> {
-  const over = new AbortController()
-  const waited = clock.sleep(ASK_MS, over.signal).catch(() => undefined)
   try {
-    return await Promise.race([asked, waited.then(() => null)])
+    const answer = await waitAtMost(asked, ASK_MS, clock)
+    return answer === LATE ? null : answer
   } catch (error) {
     if (error instanceof S2Error) return null
     throw error
-  } finally {
-    over.abort()
-    asked.catch(() => undefined)
   }
 }
 
@@ -215,7 +212,7 @@ function leading(to: string, conversations: readonly Conversation[], own: readon
   )
 }
 
-const CARRY = { firstMs: 20, mostMs: 500 }
+const CARRY = { firstMs: 20, mostMs: 500, leastMs: 20 }
 const WAIT_MS = 3_600_000
 /** A key that was used for another message is refused: whoever names one hears of that, where the bridge can be reached. */
 const KEY_MS = 2_000
@@ -237,7 +234,8 @@ async function throughOutbox(
   const sent = { from, to: partnerOf(from), id: null, name }
   const patienceMs = options.waitFor ?? (options.wait === true ? WAIT_MS : options.key === undefined ? 0 : KEY_MS)
   const began = clock.now()
-  for (let look = 0; clock.now() - began < patienceMs; look += 1) {
+  const pauses = new Pauses(CARRY, chance)
+  while (clock.now() - began < patienceMs) {
     const outcome = await outbox.outcome(name)
     if (outcome === 'carried') return { ...sent, state: 'carried' }
     if (outcome !== 'waiting') {
@@ -245,7 +243,7 @@ async function throughOutbox(
         ...(outcome.next === null ? {} : { next: outcome.next }),
       })
     }
-    await clock.sleep(CARRY.firstMs + backoff(look, CARRY, chance))
+    await pauses.wait(clock)
   }
   return { ...sent, state: 'waiting' }
 }

@@ -42,8 +42,8 @@ export function define(command: Command, context: CommandContext): void {
 }
 
 async function look(context: CommandContext, { store }: ReachedFleet, state: string): Promise<FleetOverview> {
-  const members = (await askControl(state, 'GET', '/members').catch(() => null)) as AgentProcesses[] | null
-  return await readOverview(store, context.clock.wall(), members)
+  const processes = await askControl(state, { method: 'GET', path: '/agents' }, context.clock).catch(() => null)
+  return await readOverview(store, context.clock.wall(), processes as AgentProcesses[] | null)
 }
 
 async function watch(context: CommandContext, reached: ReachedFleet, state: string, everyMs: number): Promise<void> {

@@ -77,7 +77,7 @@ export async function startServices(
 }
 
 /** Asks the bridge by the address that workers will use. */
-export async function checkBridge({ dialogue, settings, left }: BringUp): Promise<void> {
+export async function checkBridge({ context, dialogue, settings, left }: BringUp): Promise<void> {
   const url = settings.S2_BRIDGE_URL
   if (url === undefined) return
   let ca: string | undefined
@@ -89,7 +89,7 @@ export async function checkBridge({ dialogue, settings, left }: BringUp): Promis
     left.push({ what: `${why}: put the authority's certificate there, or correct S2_TLS_CA in s2.env` })
     return
   }
-  const reach = await probeBridge(url, ca, dialogue.signal)
+  const reach = await probeBridge(url, ca, context.clock, dialogue.signal)
   dialogue.goOn()
   if (reach.answers) return dialogue.say(`the bridge answers at ${url}`)
   dialogue.say(reach.why, `next: ${reach.next}`)
@@ -169,13 +169,13 @@ export async function untilConnected({ context, dialogue, host, left }: BringUp)
   if (worker === null) return false
   const until = context.clock.now() + CONNECTING_MS
   for (;;) {
-    const keepalive = await askHealth('keepalive', { path: healthSocket(worker.state, 'keepalive') })
+    const keepalive = await askHealth('keepalive', { path: healthSocket(worker.state, 'keepalive') }, context.clock)
     if (keepalive.ready && /^[1-9].*\b(connected|linked|polling)\b/.test(keepalive.status)) {
       dialogue.say(`this host is in the fleet: ${keepalive.status}`)
       return true
     }
     if (context.clock.now() > until) {
-      const credSync = await askHealth('cred-sync', { path: healthSocket(worker.state, 'cred-sync') })
+      const credSync = await askHealth('cred-sync', { path: healthSocket(worker.state, 'cred-sync') }, context.clock)
       const troubles = [keepalive, credSync].flatMap(({ program, status, troubles }) => {
         const told = Object.values(troubles)
         return (told.length > 0 ? told : [status]).map((why) => `${program}: ${why}`)

@@ -20,7 +20,7 @@ export async function checkCredential(
   dialogue.say(
     `${workerName(number)} has a credential there: conversation ${session.split('/')[0]}, role ${role}, bridge ${bridgeUrl}`,
   )
-  const reach = await probeBridge(bridgeUrl, credential.bridgeCa, dialogue.signal)
+  const reach = await probeBridge(bridgeUrl, credential.bridgeCa, context.clock, dialogue.signal)
   dialogue.goOn()
   if (reach.answers) dialogue.say(`the bridge answers at ${bridgeUrl}`)
   else {

@@ -1,5 +1,6 @@
-import { request as askPlain } from 'node:http'
-import { request as askSecure } from 'node:https'
+import { boundedWait, WaitError } from '#runtime/bounded-wait.ts'
+import type { Clock } from '#runtime/clock.ts'
+import { httpExchange } from '#runtime/http-exchange.ts'
 import { adviceOnCertificate } from '#store/remote/server-trust.ts'
 
 /** What came of asking a bridge whether it is there. */
@@ -7,21 +8,24 @@ export type Probe =
   | { readonly answers: true }
   | { readonly answers: false; readonly why: string; readonly next: string }
 
-const PATIENCE_MS = 8_000
+const ANSWER_MS = 8_000
 const ANSWER_MAX = 65_536
 
 /** Asks the bridge at an address who it is, trusting this authority, or those that this machine knows. */
-export async function probeBridge(url: string, authority: string | undefined, signal: AbortSignal): Promise<Probe> {
+export async function probeBridge(
+  url: string,
+  authority: string | undefined,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<Probe> {
+  const request = { to: new URL(PATH, url), authority, answerMax: ANSWER_MAX }
   try {
-    const { status, body } = await ask(url, authority, signal)
+    const { status, body } = await boundedWait((until) => httpExchange(request, until), ANSWER_MS, clock, signal)
     return readAnswer(url, status, body)
   } catch (error) {
-    const { code, message, name } = error as NodeJS.ErrnoException
-    if (name === 'TimeoutError' || (name === 'AbortError' && !signal.aborted))
-      return failed(
-        `${url} does not answer within ${PATIENCE_MS / 1_000} s`,
-        'look at firewalls and routes between the two hosts',
-      )
+    const { code, message } = error as NodeJS.ErrnoException
+    if (error instanceof WaitError)
+      return failed(`${url}: ${message}`, 'look at firewalls and routes between the two hosts')
     const advice = adviceOnCertificate(error, { carried: authority !== undefined })
     if (advice !== null) return failed(`${url}: ${advice.what}`, advice.next)
     return failed(`${url} is not reached: ${message}`, adviceOn(code, url))
@@ -40,34 +44,6 @@ function adviceOn(code: string | undefined, url: string): string {
 
 /** The bridge has nothing at this path, and says so in words of its own; other servers say something else. */
 const PATH = '/v1/'
-
-async function ask(
-  url: string,
-  ca: string | undefined,
-  signal: AbortSignal,
-): Promise<{ status: number; body: string }> {
-  const both = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)])
-  const to = new URL(PATH, url)
-  return await new Promise((resolve, reject) => {
-    const options = { signal: both, agent: false as const, headers: { accept: 'application/json' } }
-    const asked =
-      to.protocol === 'https:'
-        ? askSecure(to, { ...options, ...(ca === undefined ? {} : { ca }) })
-        : askPlain(to, options)
-    asked.on('response', (response) => {
-      let body = ''
-      response.setEncoding('utf8')
-      response.on('data', (chunk: string) => {
-        body += chunk
-        if (body.length > ANSWER_MAX) response.destroy(new Error('it said too much'))
-      })
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, body }))
-      response.on('error', reject)
-    })
-    asked.on('error', reject)
-    asked.end()
-  })
-}
 
 function readAnswer(url: string, status: number, body: string): Probe {
   const problem = problemIn(body)

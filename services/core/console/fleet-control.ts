@@ -1,7 +1,8 @@
-import { request } from 'node:http'
 import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
-import { socketPath } from '#runtime/socket-path.ts'
+import { boundedWait } from '#runtime/bounded-wait.ts'
+import type { Clock } from '#runtime/clock.ts'
+import { type HttpAnswer, httpExchange } from '#runtime/http-exchange.ts'
 
 /** What `s2 up` says of an agent's programs. */
 export interface AgentProcesses {
@@ -25,17 +26,20 @@ export function controlSocket(state: string): string {
 }
 
 const ANSWER_MS = 15_000
+const ANSWER_MAX = 1_048_576
 
 /** Asks the `s2 up` that serves a state folder; null when none does. Throws what it refuses with. */
 export async function askControl(
   state: string,
-  method: 'GET' | 'POST',
-  path: string,
-  body?: unknown,
+  ask: { readonly method: 'GET' | 'POST'; readonly path: string; readonly body?: unknown },
+  clock: Clock,
 ): Promise<unknown> {
-  let answer: { status: number; body: string }
+  const { method, path, body } = ask
+  const to = { address: { path: controlSocket(state) }, path }
+  const request = { to, method, answerMax: ANSWER_MAX, ...(body === undefined ? {} : { body: JSON.stringify(body) }) }
+  let answer: HttpAnswer
   try {
-    answer = await exchange(controlSocket(state), method, path, body)
+    answer = await boundedWait((signal) => httpExchange(request, signal), ANSWER_MS, clock)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'ENOENT' || code === 'ECONNREFUSED') return null
@@ -48,27 +52,4 @@ export async function askControl(
     value.message ?? 's2 up refused',
     value.next === undefined ? {} : { next: value.next },
   )
-}
-
-async function exchange(
-  socket: string,
-  method: string,
-  path: string,
-  body: unknown,
-): Promise<{ status: number; body: string }> {
-  using door = socketPath(socket)
-  return await new Promise((resolve, reject) => {
-    const signal = AbortSignal.timeout(ANSWER_MS)
-    const asked = request({ socketPath: door.path, method, path, signal }, (response) => {
-      let text = ''
-      response.setEncoding('utf8')
-      response.on('data', (chunk: string) => {
-        text += chunk
-      })
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, body: text }))
-      response.on('error', reject)
-    })
-    asked.on('error', reject)
-    asked.end(body === undefined ? '' : JSON.stringify(body))
-  })
 }

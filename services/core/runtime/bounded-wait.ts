@@ -1,23 +1,68 @@
 import type { Clock } from './clock.ts'
 
-/** Gives something so long to happen; what it is given to stop by aborts when the time is over. */
+/** What a bounded wait answers when its time is over before the answer has come. */
+export const LATE = Symbol('late')
+export type Late = typeof LATE
+
+/** A wait that was given up. */
+export class WaitError extends Error {
+  override readonly name = 'WaitError'
+}
+
+/** Waits for something that goes on in any case, until the signal aborts: `LATE` then. Rejects as it does. */
+export async function waitUnlessAborted<T>(going: Promise<T>, signal: AbortSignal): Promise<T | Late> {
+  const aborted = Promise.withResolvers<Late>()
+  const onAbort = (): void => aborted.resolve(LATE)
+  signal.addEventListener('abort', onAbort, { once: true })
+  if (signal.aborted) onAbort()
+  try {
+    return await Promise.race([going, aborted.promise])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+    going.catch(() => undefined) // nobody waits for what becomes of it later
+  }
+}
+
+/** The same with a deadline: `LATE` after so many milliseconds, or when the signal aborts before them. */
+export async function waitAtMost<T>(
+  going: Promise<T>,
+  timeoutMs: number,
+  clock: Clock,
+  signal?: AbortSignal,
+): Promise<T | Late> {
+  const answered = new AbortController()
+  const deadline = new AbortController()
+  const until = signal === undefined ? answered.signal : AbortSignal.any([signal, answered.signal])
+  const over = (): void => deadline.abort()
+  void clock.sleep(timeoutMs, until).then(over, over)
+  try {
+    return await waitUnlessAborted(going, deadline.signal)
+  } finally {
+    answered.abort()
+  }
+}
+
+/**
+ * Gives an act so many milliseconds. When they are over, or the signal aborts, the signal that the act was given aborts too,
+ * and the wait ends with a `WaitError` whether or not the act heeds it.
+ */
 export async function boundedWait<T>(
   act: (signal: AbortSignal) => Promise<T>,
   timeoutMs: number,
   clock: Clock,
-  signal: AbortSignal,
+  signal?: AbortSignal,
 ): Promise<T> {
   const over = new AbortController()
-  const acting = act(AbortSignal.any([signal, over.signal]))
-  const timeout = clock.sleep(timeoutMs, AbortSignal.any([signal, over.signal])).then(
-    () => Promise.reject(new Error(`no answer in ${timeoutMs} ms`)),
-    () => (over.signal.aborted ? acting : Promise.reject(new Error('the program ends'))),
-  )
   try {
-    return await Promise.race([acting, timeout])
+    const until = signal === undefined ? over.signal : AbortSignal.any([signal, over.signal])
+    const answer = await waitAtMost(act(until), timeoutMs, clock, signal)
+    if (answer !== LATE) return answer
+    throw new WaitError(signal?.aborted === true ? 'the program ends' : `no answer within ${timeoutText(timeoutMs)}`)
   } finally {
     over.abort()
-    acting.catch(() => undefined)
-    timeout.catch(() => undefined)
   }
+}
+
+function timeoutText(ms: number): string {
+  return ms < 1000 ? `${Math.round(ms)} ms` : `${Math.round(ms / 100) / 10} s`
 }

@@ -1,4 +1,4 @@
-import { type BackoffLimits, backoff } from './backoff.ts'
+import { type BackoffLimits, Pauses } from './backoff.ts'
 import type { Chance, Clock } from './clock.ts'
 import { Loop } from './loop.ts'
 
@@ -17,9 +17,7 @@ export interface RetryLoopParts {
   onWell(): void
 }
 
-const LIMITS = { firstMs: 250, mostMs: 30_000 }
-/** No repeat comes sooner than this, whatever chance says. */
-const LEAST_MS = 50
+const LIMITS = { firstMs: 250, mostMs: 30_000, leastMs: 50 }
 /** Whatever the other side asks for, it is asked again after this. */
 const ASKED_MOST_MS = 300_000
 /** A step that goes on for so long has got over its trouble. */
@@ -29,11 +27,12 @@ const STEADY_MS = 5_000
 export class RetryLoop {
   readonly #parts: RetryLoopParts
   readonly #loop: Loop
-  #failures = 0
+  readonly #pauses: Pauses
   #notBefore = Number.NEGATIVE_INFINITY
 
   constructor(parts: RetryLoopParts) {
     this.#parts = parts
+    this.#pauses = new Pauses(parts.limits ?? LIMITS, parts.chance)
     this.#loop = new Loop({
       clock: parts.clock,
       signal: parts.signal,
@@ -48,7 +47,7 @@ export class RetryLoop {
   }
 
   get failing(): boolean {
-    return this.#failures > 0
+    return this.#pauses.failures > 0
   }
 
   /** There may be something to do: it is done now, or when the wait after a failure is over. */
@@ -86,14 +85,13 @@ export class RetryLoop {
 
   #well(): void {
     if (!this.failing) return
-    this.#failures = 0
+    this.#pauses.succeeded()
     this.#parts.onWell()
   }
 
   #onError(error: unknown): number {
-    const { clock, chance, limits = LIMITS, onTrouble } = this.#parts
-    const waitMs = Math.max(askedMs(error), LEAST_MS + backoff(this.#failures, limits, chance))
-    this.#failures += 1
+    const { clock, onTrouble } = this.#parts
+    const waitMs = Math.max(askedMs(error), this.#pauses.failed())
     this.#notBefore = clock.now() + waitMs
     onTrouble(error)
     return waitMs

@@ -1,5 +1,22 @@
 import type { Log } from './log.ts'
 
+/** Knows which troubles have been told, so that each is told once, and once more when it is over. */
+export class KnownTroubles {
+  readonly #causes = new Map<string, string>()
+
+  /** Answers whether this cause is new for its topic, and knows it from now on. */
+  isNew(topic: string, cause: string): boolean {
+    if (this.#causes.get(topic) === cause) return false
+    this.#causes.set(topic, cause)
+    return true
+  }
+
+  /** Answers whether the topic had a trouble, and forgets it. */
+  isOver(topic: string): boolean {
+    return this.#causes.delete(topic)
+  }
+}
+
 export interface TroubleLogParts {
   readonly log: Log
   readonly health: { trouble(topic: string, why: string | null): void }
@@ -12,10 +29,10 @@ interface CodedError {
   readonly cause?: unknown
 }
 
-/** Says what is wrong once per cause, and once when it is over, however often it is met. */
+/** Logs a trouble once for each cause, and once when it is over, however often it is met; health shows it meanwhile. */
 export class TroubleLog {
   readonly #parts: TroubleLogParts
-  readonly #causes = new Map<string, string>()
+  readonly #known = new KnownTroubles()
 
   constructor(parts: TroubleLogParts) {
     this.#parts = parts
@@ -23,11 +40,10 @@ export class TroubleLog {
 
   /**
    * `cause` tells one trouble of a topic from the next; `why` is for people. A `grave` one keeps the host from its work;
-   * the others are told and no more.
+   * the others are logged and no more.
    */
   met(topic: string, cause: string, why: string, error?: unknown, weight: 'grave' | 'light' = 'grave'): void {
-    if (this.#causes.get(topic) === cause) return
-    this.#causes.set(topic, cause)
+    if (!this.#known.isNew(topic, cause)) return
     if (weight === 'grave') this.#parts.health.trouble(topic, why)
     this.#parts.log.warn('trouble', { topic, why, ...(error === undefined ? {} : reasonsOf(error)) })
   }
@@ -39,7 +55,7 @@ export class TroubleLog {
   }
 
   over(topic: string): void {
-    if (!this.#causes.delete(topic)) return
+    if (!this.#known.isOver(topic)) return
     this.#parts.health.trouble(topic, null)
     this.#parts.log.info('trouble is over', { topic })
   }
@@ -47,5 +63,7 @@ export class TroubleLog {
 
 function reasonsOf(error: unknown): CodedError {
   const { code, next, cause } = error as CodedError
-  return code === undefined ? { cause: error } : { code, ...(next === undefined ? {} : { next }), cause: cause ?? error }
+  return code === undefined
+    ? { cause: error }
+    : { code, ...(next === undefined ? {} : { next }), cause: cause ?? error }
 }

@@ -1,0 +1,56 @@
+import { request as plainRequest } from 'node:http'
+import { request as secureRequest } from 'node:https'
+import type { Address } from './settings.ts'
+import { socketPath } from './socket-path.ts'
+
+export interface HttpRequest {
+  /** A URL whose path is asked for, or an address at which a program of ours answers for `path`. */
+  readonly to: URL | { readonly address: Address; readonly path: string }
+  readonly method?: 'GET' | 'POST'
+  readonly body?: string
+  /** PEM of the authority to trust instead of those that this machine knows. */
+  readonly authority?: string | undefined
+  /** Characters of the longest answer that is read. */
+  readonly answerMax: number
+}
+
+export interface HttpAnswer {
+  readonly status: number
+  readonly body: string
+}
+
+/**
+ * One small request over a connection of its own, and its whole answer as text; redirections are not followed. Rejects as
+ * node:http does where nobody answers, and when the signal aborts: whoever asks bounds the wait.
+ */
+export async function httpExchange(asked: HttpRequest, signal: AbortSignal): Promise<HttpAnswer> {
+  const { to, body = '' } = asked
+  using socket = !(to instanceof URL) && 'path' in to.address ? socketPath(to.address.path) : null
+  return await new Promise((resolve, reject) => {
+    const { method = 'GET', authority } = asked
+    const options = {
+      method,
+      signal,
+      agent: false as const,
+      headers: { accept: 'application/json' },
+      ...(authority === undefined ? {} : { ca: authority }),
+    }
+    const open = to instanceof URL && to.protocol === 'https:' ? secureRequest : plainRequest
+    const request =
+      to instanceof URL
+        ? open(to, options)
+        : open({ ...options, path: to.path, ...(socket === null ? to.address : { socketPath: socket.path }) })
+    request.on('response', (response) => {
+      let text = ''
+      response.setEncoding('utf8')
+      response.on('data', (chunk: string) => {
+        text += chunk
+        if (text.length > asked.answerMax) response.destroy(new Error('the answer is too long'))
+      })
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, body: text }))
+      response.on('error', reject)
+    })
+    request.on('error', reject)
+    request.end(body)
+  })
+}
