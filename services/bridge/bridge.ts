@@ -28,7 +28,14 @@ import { TokenCache } from './token-cache.ts'
 import { WebSocketConnections } from './websocket-connections.ts'
 
 /** The door to the fleet's store: for hosts over signed HTTP and one WebSocket each, for this host over a unix socket. */
-export const program: Program<Config> = { name: 'bridge', redact, readConfig, start }
+export const program: Program<Config> = {
+  name: 'bridge',
+  about:
+    "Keeps the fleet's messages, tasks and beats in one database, and serves them to hosts over HTTP and WebSocket.",
+  redact,
+  readConfig,
+  start,
+}
 
 /** Beats over plain HTTP that a session may make in a minute: apart from its requests, and not without end. */
 const BEATS_PER_MINUTE = 1_500

@@ -16,7 +16,14 @@ import { HintLimiter } from './hint-limiter.ts'
 import { type CredentialPlace, CredentialSync } from './sync-credential.ts'
 
 /** Brings this worker's credential from git to its place, and keeps the last good one whatever the remote does. */
-export const program: Program<Config> = { name: 'cred-sync', redact, readConfig, roundMs, start }
+export const program: Program<Config> = {
+  name: 'cred-sync',
+  about: "Fetches this worker's credentials from the git remote and puts them where the other programs read them.",
+  redact,
+  readConfig,
+  roundMs,
+  start,
+}
 
 /** The first repeat after a failure, and with what the doubling ends: the poll itself. */
 const RETRY_FIRST_MS = 1_000

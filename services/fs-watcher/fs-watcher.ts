@@ -11,7 +11,13 @@ import { Waker } from './waker.ts'
 import { Woken } from './woken.ts'
 
 /** Hears of new messages and wakes the agent they are for: once per message, and never twice at a time. */
-export const program: Program<Config> = { name: 'fs-watcher', redact, readConfig, start }
+export const program: Program<Config> = {
+  name: 'fs-watcher',
+  about: 'Watches for mail and wakes the agent with a command when some has come.',
+  redact,
+  readConfig,
+  start,
+}
 
 async function start(config: Config, life: Life): Promise<void> {
   runLean()

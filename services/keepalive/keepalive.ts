@@ -16,7 +16,13 @@ import { SessionManager, type SessionManagerConfig, type SessionManagerParts, ty
 const PROBE_LEAST_MS = 2_000
 
 /** Tells the fleet that this host lives, and carries messages between its folders and the bridge. */
-export const program: Program<Config> = { name: 'keepalive', redact, readConfig, start }
+export const program: Program<Config> = {
+  name: 'keepalive',
+  about: 'Keeps the sessions of this host alive: it beats for them, brings their mail in, and carries what they send.',
+  redact,
+  readConfig,
+  start,
+}
 
 async function start(config: Config, life: Life): Promise<void> {
   runLean()

@@ -22,7 +22,14 @@ import { View } from './view.ts'
 import { writeVerdicts } from './write-verdicts.ts'
 
 /** Finds out who fell silent, gives their work to others, and tells people. */
-export const program: Program<Config> = { name: 'watchdog', redact, readConfig, start }
+export const program: Program<Config> = {
+  name: 'watchdog',
+  about:
+    'Judges by beats and leases which agents work, gives the work of silent ones to others, and tells people of incidents.',
+  redact,
+  readConfig,
+  start,
+}
 
 export interface WatchdogParts {
   readonly store: Store

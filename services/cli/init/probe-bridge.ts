@@ -25,7 +25,10 @@ export async function probeBridge(
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     if (error instanceof WaitError)
-      return failed(`${url}: ${message}`, 'look at firewalls and routes between the two hosts')
+      return failed(
+        `${url} does not answer within ${ANSWER_MS / 1_000} s`,
+        'look at firewalls and routes between the two hosts',
+      )
     const advice = adviceOnCertificate(error, { carried: authority !== undefined })
     if (advice !== null) return failed(`${url}: ${advice.what}`, advice.next)
     return failed(`${url} is not reached: ${message}`, adviceOn(code, url))

@@ -56,6 +56,6 @@ export function readArguments<const O extends Parameters<typeof parseArgs>[0] & 
     return parseArgs({ ...rules, args: [...argv] })
   } catch (error) {
     const [what = ''] = (error as Error).message.split('. ')
-    throw new UsageError(redact(what), `${program} --help shows its arguments`)
+    throw new UsageError(redact(what), `node ${program}.js --help shows its arguments`)
   }
 }

@@ -1,8 +1,8 @@
-import { type ProgramName, SETTINGS, type Setting } from './settings.ts'
+import { SETTINGS, type Setting } from './settings.ts'
 
 /** What a program says of itself when it is asked by `--help`. */
 export interface DescribedProgram {
-  readonly name: ProgramName
+  readonly name: string
   readonly about: string
   /** Its arguments; none: it has only settings. */
   readonly usage?: string
@@ -13,15 +13,15 @@ export interface DescribedProgram {
 /** The help of a program: what it does, its arguments, the settings that it reads from its environment, and how it is stopped. */
 export function programHelp({ name, about, usage = '', stops }: DescribedProgram): string {
   const mine = Object.entries(SETTINGS as Readonly<Record<string, Setting>>).filter(([, { programs }]) =>
-    programs.includes(name),
+    (programs as readonly string[]).includes(name),
   )
-  const width = Math.max(...mine.map(([setting]) => setting.length))
+  const width = Math.max(0, ...mine.map(([setting]) => setting.length))
   const settings = mine.map(([setting, { about: what, fallback, fallbackSaid }]) => {
     const otherwise = fallbackSaid ?? fallback
     return `  ${setting.padEnd(width)}  ${what}${otherwise === undefined ? '' : ` Otherwise ${otherwise}.`}`
   })
   return [
-    `Usage: s2-${name}${usage === '' ? '' : ` ${usage}`}`,
+    `Usage: node ${name}.js ${usage === '' ? '[--help | --version]' : usage}`,
     '',
     about,
     '',

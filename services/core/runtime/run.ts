@@ -4,9 +4,11 @@ import { Health, serveHealth } from './health.ts'
 import { healthSocket } from './health-client.ts'
 import { priorityMarkFor } from './journal-priority.ts'
 import { type Level, type Log, openLog, type Redact } from './log.ts'
+import { type DescribedProgram, programHelp } from './program-help.ts'
 import { ProgressMonitor, ROUND_MS } from './progress-monitor.ts'
 import type { Address } from './settings.ts'
 import { openNotify } from './systemd-notify.ts'
+import { VERSION } from './version.ts'
 
 /** What every program needs to live: the part of its configuration that `run` itself reads. */
 export interface LifeConfig {
@@ -38,6 +40,8 @@ export interface Life {
 
 export interface Program<C extends LifeConfig> {
   readonly name: string
+  /** What it does, in a sentence or two, for `--help`. */
+  readonly about: string
   readonly redact: Redact
   readConfig(env: Env): C
   /** How long a round may take with the wait before it, where that can be more than 30 s. Past it the program is stuck. */
@@ -52,8 +56,19 @@ const STOPPING_MS = 5_000
 /** Exit codes, sysexits(3). */
 const EXIT = { done: 0, failed: 1, usage: 64, config: 78 } as const
 
-/** Runs a program from init to stopped. Sets the exit code and lets the event loop empty. */
-export async function run<C extends LifeConfig>(program: Program<C>, env: Env = process.env): Promise<void> {
+const STOPS =
+  'TERM, INT or HUP stop it: it takes nothing new, finishes what it has in hand within S2_DRAIN, and ends with 0.'
+
+/**
+ * Runs a program from init to stopped. Sets the exit code and lets the event loop empty. A service has settings and no
+ * arguments: `--help` and `--version` are answered, and anything else is refused with exit code 64.
+ */
+export async function run<C extends LifeConfig>(
+  program: Program<C>,
+  env: Env = process.env,
+  args: readonly string[] = process.argv.slice(2),
+): Promise<void> {
+  if (args.length > 0) return answer(program, args, env)
   process.title = `s2-${program.name}`
   let config: C
   try {
@@ -66,6 +81,21 @@ export async function run<C extends LifeConfig>(program: Program<C>, env: Env = 
   const log = openLog(program.name, config.logLevel, program.redact, env)
   process.exitCode = await live(program, config, env, log)
   await log.end()
+}
+
+function answer({ name, about }: Pick<DescribedProgram, 'name' | 'about'>, args: readonly string[], env: Env): void {
+  const unknown = args.find((each) => !['--help', '-h', '--version', '-V'].includes(each))
+  if (unknown !== undefined) {
+    complain(
+      `s2-${name}: it takes no argument ${JSON.stringify(unknown)}\n  next: its settings come from the environment; --help lists them`,
+      env,
+    )
+    process.exitCode = EXIT.usage
+  } else if (args.includes('--help') || args.includes('-h')) {
+    process.stdout.write(programHelp({ name, about, stops: STOPS }))
+  } else {
+    process.stdout.write(`${VERSION}\n`)
+  }
 }
 
 async function live<C extends LifeConfig>(program: Program<C>, config: C, env: Env, log: Log): Promise<number> {

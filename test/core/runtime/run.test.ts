@@ -36,7 +36,7 @@ function write(name: string, body: string): string {
      import { ConfigError } from '${new URL('services/core/runtime/config.ts', root)}'
      import { redact } from '${new URL('services/core/fleet/redact.ts', root)}'
      const readConfig = () => ({ state: ${JSON.stringify(join(folder, name))}, logLevel: 'debug', health: undefined, drainMs: 500 })
-     await run({ name: 'sample', redact, ${body} })`,
+     await run({ name: 'sample', about: 'A sample.', redact, ${body} })`,
   )
   return file
 }
