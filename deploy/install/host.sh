@@ -66,7 +66,7 @@ check_host() {
     service_users | while read -r name home; do check_user "$name" "$home"; done
   else
     [ "$(id -u)" != 0 ] || fail 'root has no services of its own' 'run make install-user as the person whose agent it is, or make install for the whole host'
-    [ -z "$AGENT" ] || fail 'AGENT is for a system-wide installation' 'leave it away: services of your own run as you' 64
+    [ -z "$AGENT" ] || fail 'AGENT is for a system-wide installation' 'leave it out: services of your own run as you' 64
     has_systemd || fail 'systemd does not run on this machine' "$(without_systemd)"
     find_manager
     systemctl --user show --property=Version >/dev/null 2>&1 ||

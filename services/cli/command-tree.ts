@@ -119,7 +119,7 @@ async function programFor(argv: readonly string[], context: CommandContext, json
     .helpOption('-h, --help', 'show help')
     .helpCommand('help [command]', 'show help for a command')
     .addHelpText('after', NOTES)
-    .showHelpAfterError('  next: add --help to see how it is called')
+    .showHelpAfterError('  next: add --help to see its arguments')
     .exitOverride()
     .configureOutput({
       writeOut: (text) => context.print(text),

@@ -30,7 +30,7 @@ export function databasePath(env: Env): string {
   const { S2_STATE: state, S2_STORE: url = localStore(state) } = readSettings(env, ['S2_STATE', 'S2_STORE'])
   const database = databaseIn(url)
   if (database !== null) return database
-  throw new S2Error('invalid', `S2_STORE=${url} is no database of this host`, {
+  throw new S2Error('invalid', `S2_STORE=${url} is not a database of this host`, {
     next: 'run this on the host that has it, with S2_STORE=sqlite:/path or left out',
   })
 }

@@ -91,7 +91,7 @@ export function readName(text: string): string {
     name.length <= 253 &&
     /^(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/.test(name)
   if (isName && !/(^|\.)\d+$/.test(name)) return name
-  throw new S2Error('invalid', `${JSON.stringify(text)} is no name or address of a host`, { next: NAME_EXAMPLE })
+  throw new S2Error('invalid', `${JSON.stringify(text)} is not a name or address of a host`, { next: NAME_EXAMPLE })
 }
 
 const NAME_EXAMPLE = 'name the host as workers will: bridge.example.org or 10.0.0.5, without https:// and port'

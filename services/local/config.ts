@@ -41,7 +41,10 @@ export function readConfig(argv: readonly string[], context: CommandContext): Co
   if (values['end-orphans-of'] !== undefined) return { does: 'end orphans', state: values['end-orphans-of'] }
   const [path] = positionals
   if (path === undefined || positionals.length > 1)
-    throw new UsageError('one fleet file is wanted', 'for example deploy/fleet/nine.json')
+    throw new UsageError(
+      positionals.length > 1 ? 'more than one fleet file' : 'missing the fleet file',
+      'for example deploy/fleet/nine.json',
+    )
   const fleet = readFleet(path)
   const demo = values.demo === true ? demoOf(fleet, path) : null
   const env = { ...context.env, S2_STATE: context.env.S2_STATE ?? join(context.folder, LOCAL_STATE) }
@@ -62,6 +65,6 @@ export function readConfig(argv: readonly string[], context: CommandContext): Co
 
 function demoOf(fleet: Fleet, path: string): DemoTask[] {
   if (fleet.demo === null)
-    throw new ConfigError([`${path} names no tasks for a demo: add "demo": "tasks.json", or leave --demo away`])
+    throw new ConfigError([`${path} names no tasks for a demo: add "demo": "tasks.json", or leave --demo out`])
   return readDemo(fleet.demo, fleet)
 }

@@ -94,9 +94,9 @@ export function parseFleet(value: unknown, path: string): Fleet {
 }
 
 function readOrchestrator(fields: Fields): AgentSpec {
-  const member = { ...readMember(fields), agent: ORCHESTRATOR, role: fields.text('role') ?? ORCHESTRATOR }
+  const agent = { ...readAgent(fields), agent: ORCHESTRATOR, role: fields.text('role') ?? ORCHESTRATOR }
   fields.refuseOthers()
-  return member
+  return agent
 }
 
 function readWorker(fields: Fields, base: string): WorkerSpec {
@@ -105,7 +105,7 @@ function readWorker(fields: Fields, base: string): WorkerSpec {
   if (role === null) fields.fault('role is missing: say what kind of work it does, for example "backend"')
   else if (!/^[\w .:-]{1,100}$/.test(role)) fields.fault('role must be up to 100 letters, digits, spaces, dots, dashes')
   const worker = {
-    ...readMember(fields),
+    ...readAgent(fields),
     number,
     agent: workerName(number),
     role: role ?? '',
@@ -116,7 +116,7 @@ function readWorker(fields: Fields, base: string): WorkerSpec {
   return worker
 }
 
-function readMember(fields: Fields): Pick<AgentSpec, 'wake' | 'settings'> {
+function readAgent(fields: Fields): Pick<AgentSpec, 'wake' | 'settings'> {
   return { wake: fields.text('wake'), settings: readSettingsOf(fields) }
 }
 

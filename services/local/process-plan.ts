@@ -48,24 +48,23 @@ export function bridgeUrlOf({ listen }: Fleet): string {
 export function planPrograms(fleet: Fleet, around: PlanContext): ProgramPlan[] {
   const { orchestrator } = fleet
   const plan = (
-    member: AgentSpec,
+    spec: AgentSpec,
     program: ProgramName,
     stage: number,
     decided: FleetSettings,
     args: readonly string[] = [],
     folder: string | null = null,
   ): ProgramPlan => ({
-    agent: member.agent,
+    agent: spec.agent,
     program,
     argv: programCommand(program, ...args),
-    env: envFor(fleet, member, decided, around),
+    env: envFor(fleet, spec, decided, around),
     folder: folder ?? around.folder,
     stage,
   })
-  const wakes = (member: AgentSpec, stage: number, source: string): ProgramPlan[] =>
-    member.wake === null ? [] : [plan(member, 'fs-watcher', stage, { S2_SOURCE: source, S2_WAKE: member.wake })]
-  const host = (member: AgentSpec, stage: number): ProgramPlan =>
-    plan(member, 'keepalive', stage, { S2_HOST: member.agent })
+  const wakes = (spec: AgentSpec, stage: number, source: string): ProgramPlan[] =>
+    spec.wake === null ? [] : [plan(spec, 'fs-watcher', stage, { S2_SOURCE: source, S2_WAKE: spec.wake })]
+  const host = (spec: AgentSpec, stage: number): ProgramPlan => plan(spec, 'keepalive', stage, { S2_HOST: spec.agent })
   const works = (worker: WorkerSpec): ProgramPlan[] =>
     worker.exec === null ? [] : [plan(worker, 'worker', STAGE.agents, {}, [`--exec=${worker.exec}`], worker.folder)]
   const { host: name, port } = fleet.listen
@@ -95,12 +94,12 @@ const ONE_HEAP = { MALLOC_ARENA_MAX: '1' }
 /** What the environment says wins over the fleet file, as with any settings file; what `s2 up` decides wins over both. */
 function envFor(
   fleet: Fleet,
-  member: AgentSpec,
+  spec: AgentSpec,
   decided: FleetSettings,
   { env, state }: PlanContext,
 ): ProgramPlan['env'] {
-  const folder = stateOf(member.agent, state)
-  return { ...fleet.settings, ...member.settings, ...withoutDecided(env), ...decided, S2_STATE: folder, [MARK]: folder }
+  const folder = stateOf(spec.agent, state)
+  return { ...fleet.settings, ...spec.settings, ...withoutDecided(env), ...decided, S2_STATE: folder, [MARK]: folder }
 }
 
 /** Settings of `s2 up` itself that would be wrong for what it starts. */

@@ -43,7 +43,7 @@ type MemberState = AgentProcesses['state']
 /** The programs of a local fleet: kept running, frozen, thawed, killed, and drained. */
 export class ProcessRunner implements ControlledFleet {
   readonly #parts: ProcessRunnerParts
-  readonly #members: readonly { readonly agent: string; readonly role: string }[]
+  readonly #roster: readonly { readonly agent: string; readonly role: string }[]
   readonly #states = new Map<string, MemberState>()
   readonly #runs: Run[] = []
   /** One act at a time: freezing and thawing at once would leave half of each. */
@@ -53,7 +53,7 @@ export class ProcessRunner implements ControlledFleet {
 
   constructor(fleet: Fleet, parts: ProcessRunnerParts) {
     this.#parts = parts
-    this.#members = [fleet.orchestrator, ...fleet.workers].map(({ agent, role }) => ({ agent, role }))
+    this.#roster = [fleet.orchestrator, ...fleet.workers].map(({ agent, role }) => ({ agent, role }))
   }
 
   /** Starts programs and keeps them running. */
@@ -62,7 +62,7 @@ export class ProcessRunner implements ControlledFleet {
   }
 
   agents(): AgentProcesses[] {
-    return this.#members.map(({ agent, role }) => ({
+    return this.#roster.map(({ agent, role }) => ({
       agent,
       role,
       state: this.#states.get(agent) ?? 'running',
@@ -78,7 +78,7 @@ export class ProcessRunner implements ControlledFleet {
   }
 
   async act(act: AgentAction, name: string): Promise<number> {
-    const { agent } = findAgent(this.#members, name)
+    const { agent } = findAgent(this.#roster, name)
     const acting = this.#acting.then(() => this.#act(act, agent))
     this.#acting = acting.catch(() => undefined)
     return await acting

@@ -46,7 +46,7 @@ export async function runFleet(parts: RunFleetParts, tasks: readonly DemoTask[] 
   }
 }
 
-/** Repeats a chore of `s2 up` until it ends; what fails is told and tried again. */
+/** Repeats a chore of `s2 up` until it ends; a failure is reported and tried again. */
 function repeat(
   what: string,
   chore: () => Promise<unknown>,
@@ -80,16 +80,16 @@ function playOrchestrator(tasks: readonly DemoTask[], parts: RunFleetParts): Loo
   const read = async (): Promise<void> => {
     await inbox.ack(await inbox.list('cur'))
     for (const { text } of await inbox.take(100)) {
-      const letter = readTaskMessage(text)
-      if (letter?.type === 'task_moved') {
+      const content = readTaskMessage(text)
+      if (content?.type === 'task_moved') {
         const agentOf = agentNames(await store.conversations())
-        const [from, to] = [letter.from, letter.to].map((who) => (who === null ? 'nobody' : agentOf(who)))
-        const moved = `${letter.task} from ${from} to ${to}: ${letter.reason}`
+        const [from, to] = [content.from, content.to].map((who) => (who === null ? 'nobody' : agentOf(who)))
+        const moved = `${content.task} from ${from} to ${to}: ${content.reason}`
         reporter.tell({ agent: ORCHESTRATOR, program: 'mail', event: 'moved', fields: { text: moved } })
-      } else if (letter?.type === 'status_update' && (letter.status === 'completed' || letter.status === 'failed')) {
-        const last = (letter.summary ?? '').trim().split('\n').at(-1) ?? ''
-        const fields = { text: `${letter.task}: ${last}` }
-        reporter.tell({ agent: ORCHESTRATOR, program: 'mail', event: letter.status, fields })
+      } else if (content?.type === 'status_update' && (content.status === 'completed' || content.status === 'failed')) {
+        const last = (content.summary ?? '').trim().split('\n').at(-1) ?? ''
+        const fields = { text: `${content.task}: ${last}` }
+        reporter.tell({ agent: ORCHESTRATOR, program: 'mail', event: content.status, fields })
       }
     }
   }

@@ -53,8 +53,8 @@ export async function startFleet(asked: StartFleetParts): Promise<StartedFleet> 
   const { fleet, state, context } = parts
   const { clock, chance, env } = context
   await using stack = new AsyncDisposableStack()
-  const fate = new Fate(parts.ending)
-  const runner = localFleet(parts, fate)
+  const failure = new StartFailure(parts.ending)
+  const runner = localFleet(parts, failure)
   stack.use(await serveControl(runner, state))
   await clearStage(parts)
   stack.use(startReaper(state, { clock, chance, env }))
@@ -62,11 +62,11 @@ export async function startFleet(asked: StartFleetParts): Promise<StartedFleet> 
   const plans = planPrograms(fleet, { state, folder: context.folder, env })
   stack.defer(() => lower(runner, plans, parts))
   runner.start(plans.filter(({ stage }) => stage === STAGE.bridge))
-  await untilReady(parts, fate)
+  await untilReady(parts, failure)
   const store = stack.use(await openStore(`unix:${join(state, 'run', 'admin.sock')}`, storeParts(context)))
   const tend = (): Promise<void> => tendCredentials(store, parts)
   await tend()
-  fate.refuseIfOver()
+  failure.refuseIfOver()
   runner.start(plans.filter(({ stage }) => stage === STAGE.orchestrator || stage === STAGE.credentials))
   await untilCredentials(parts)
   runner.start(plans.filter(({ stage }) => stage > STAGE.credentials))
@@ -76,14 +76,14 @@ export async function startFleet(asked: StartFleetParts): Promise<StartedFleet> 
   return {
     run: async (tasks) => {
       await runFleet({ ...parts, store, runner, tend }, tasks)
-      fate.refuseIfFailed()
+      failure.refuseIfFailed()
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   }
 }
 
-/** Whether the fleet can be: the first thing that speaks against it is kept, and ends it. */
-class Fate {
+/** Why the fleet cannot start: the first reason is kept, and stops the rest. */
+class StartFailure {
   readonly #ending: AbortController
   #fault: Error | null = null
 
@@ -103,18 +103,18 @@ class Fate {
   refuseIfOver(): void {
     this.refuseIfFailed()
     if (this.#ending.signal.aborted)
-      throw new S2Error('unavailable', 'the fleet was told to end before it was up', { next: 'start it again' })
+      throw new S2Error('unavailable', 'the fleet was told to stop before it was up', { next: 'start it again' })
   }
 }
 
-function localFleet({ fleet, state, context, reporter }: StartFleetParts, fate: Fate): ProcessRunner {
+function localFleet({ fleet, state, context, reporter }: StartFleetParts, failure: StartFailure): ProcessRunner {
   return new ProcessRunner(fleet, {
     clock: context.clock,
     chance: context.chance,
     state,
     say: (event) => reporter.tell(event),
     onMisconfigured: ({ agent, program }, why) =>
-      fate.fail(new ConfigError([`${agent}'s ${program} refuses its settings`, ...why.split('\n')])),
+      failure.fail(new ConfigError([`${agent}'s ${program} refuses its settings`, ...why.split('\n')])),
   })
 }
 
@@ -192,11 +192,11 @@ async function untilCredentials({ fleet, state, context, ending }: StartFleetPar
   }
 }
 
-async function untilReady({ state, context, ending }: StartFleetParts, fate: Fate): Promise<void> {
+async function untilReady({ state, context, ending }: StartFleetParts, failure: StartFailure): Promise<void> {
   const { clock } = context
   const began = clock.now()
   for (;;) {
-    fate.refuseIfOver()
+    failure.refuseIfOver()
     const health = await askHealth('bridge', { path: healthSocket(state, 'bridge') }, clock)
     if (health.ready) return
     if (clock.now() - began > READY_MS) {

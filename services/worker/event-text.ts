@@ -25,9 +25,9 @@ function levelOf({ event }: WorkEvent): 'info' | 'warn' {
 }
 
 const WHY_STOPPING = {
-  lease_lost: 'it was given to somebody else',
-  lease_unsure: 'its lease ran out while the bridge could not be asked',
-  told_to_stop: 'told to end',
+  lease_lost: 'the task was given to another agent',
+  lease_unsure: 'its lease ran out while the bridge was unreachable',
+  told_to_stop: 'the worker was told to stop',
 } as const
 
 function inWords(event: WorkEvent): string {
@@ -39,15 +39,15 @@ function inWords(event: WorkEvent): string {
         ? 's2: waiting for work\n'
         : `s2: waiting until ${event.waitingReports} reports have been carried\n`
     case 'started':
-      return `s2: ${event.task} (${event.priority}, epoch ${event.epoch}) begins\n`
+      return `s2: ${event.task} (${event.priority}, epoch ${event.epoch}) started\n`
     case 'ended':
       return `s2: ${event.task} ended with ${event.signal ?? `exit code ${event.exitCode ?? 'none'}`}\n`
     case 'reported':
       return `s2: ${event.task} is ${event.state}\n`
     case 'refused':
-      return `s2: what became of ${event.task} was refused: ${oneLine(event.why)}\n`
+      return `s2: the result of ${event.task} was refused: ${oneLine(event.why)}\n`
     case 'stopping':
-      return `s2: ending the command of ${event.task}: ${WHY_STOPPING[event.why]}\n`
+      return `s2: stopping the command of ${event.task}: ${WHY_STOPPING[event.why]}\n`
     case 'trouble':
       return `s2: ${event.what}: ${oneLine(failureOf(event.error).message)}\n`
   }

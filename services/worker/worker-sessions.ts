@@ -36,7 +36,7 @@ export class WorkerSessions implements AsyncDisposable {
     const ours = mine.filter((_, index) => isOurs[index])
     const others = mine.filter((_, index) => !isOurs[index])
     this.#tellOnce([
-      ...others.map(({ session }) => `another s2 work on this host serves ${session}: it has it until it ends`),
+      ...others.map(({ session }) => `another s2 work on this host serves ${session} until it ends`),
       ...(mine.length > 0 ? [] : [`waiting for a credential ${this.#wanted()}: s2-cred-sync brings it`]),
       ...faults,
     ])

@@ -34,7 +34,7 @@ async function work(config: Config, context: CommandContext): Promise<void> {
     // The first Ctrl-C is patient: what is in hand may be an hour's work.
     if (signal !== 'SIGINT' || draining.signal.aborted) stopping.abort()
     else if (config.speech !== 'json')
-      context.tell('s2: ending when the task in hand is done; Ctrl-C again ends it now\n')
+      context.tell('s2: stopping when the task in hand is done; Ctrl-C again stops it now\n')
     draining.abort()
   })
   const loop = new TaskLoop(config.work, {
@@ -60,7 +60,7 @@ function warnUncarried(reports: Reports, state: string, context: CommandContext)
     put: async (holder, report) => {
       const name = await reports.put(holder, report)
       if (!(await isAnswered(healthSocket(state, 'keepalive'))) && troubles.isNew('keepalive', 'away')) {
-        context.tell(`s2: no s2-keepalive serves ${state}: what is reported waits in the outbox until one does\n`)
+        context.tell(`s2: no s2-keepalive serves ${state}: reports wait in the outbox until one does\n`)
       }
       return name
     },

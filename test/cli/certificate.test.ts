@@ -180,7 +180,7 @@ test('names that are none, and openssl that is missing, are told with what to do
   ]) {
     const { code, err } = await s2(['create', '--name', name, '--folder', join(folder, 'none')])
     assert.equal(code, 1, name)
-    assert.match(err, /is no name or address of a host\n {2}next: name the host as workers will/)
+    assert.match(err, /is not a name or address of a host\n {2}next: name the host as workers will/)
   }
   assert.match((await s2(['create', '--folder', join(folder, 'none')])).err, /a certificate needs a name/)
   const bin = join(folder, 'bin')

@@ -150,13 +150,13 @@ test('nothing is asked where nobody can answer, though the output is a terminal'
   const ask = async (question: string): Promise<string> => assert.fail(question)
   const { code, err } = await run(['init', '--folder', folderWith()], { ask, screen, isAttended: false })
   assert.equal(code, 64)
-  assert.match(err, /what is this host\?/)
+  assert.match(err, /missing --role/)
 })
 
 test('without a terminal, what is missing is named', async () => {
   const folder = folderWith()
   const cases: [string[], RegExp][] = [
-    [['init'], /what is this host\?\n {2}next: say --role orchestrator\|worker\|both/],
+    [['init'], /missing --role\n {2}next: say --role orchestrator\|worker\|both/],
     [['init', '--role', 'boss'], /Allowed choices are orchestrator, worker, both/],
     [['init', '--role', 'worker'], /a worker needs --remote and --number/],
     [['init', '--role', 'orchestrator', '--number', '3'], /only a worker has one/],

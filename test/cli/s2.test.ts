@@ -199,7 +199,7 @@ test('a bridge that is named but not spoken to for want of a credential is told 
   assert.equal(code, 1)
   assert.match(
     err,
-    /^s2: https:\/\/bridge\.example\.org wants a credential, and none is in .*\n {2}next: wait for s2-cred-sync/,
+    /^s2: https:\/\/bridge\.example\.org requires a credential, and .* holds none.*\n {2}next: wait for s2-cred-sync/,
   )
 })
 
@@ -237,7 +237,7 @@ test('no message overtakes those that wait in the outbox, though no keepalive ru
 test('an inbox that nobody fills is told as such', async () => {
   const { code, out, err } = await run(['check'], { env: { S2_STATE: folder } })
   assert.deepEqual([code, out], [0, 'no new messages\n'])
-  assert.match(err, /^s2: no s2-keepalive serves .*: nothing new comes in until one does\n$/)
+  assert.match(err, /^s2: no s2-keepalive serves .*: no new mail arrives until one does\n$/)
 })
 
 test('wrong settings end with 78, named with the value and an example', async () => {

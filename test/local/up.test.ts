@@ -154,7 +154,7 @@ test('a fleet comes up from nothing, works, tells, and ends without leaving anyt
 
   const stray = await fleet.s2On('s2-worker-1', 'send', 's2-worker-9', 'for somebody else')
   assert.equal(stray.code, 1, stray.out)
-  assert.match(stray.err, /nothing was sent: nobody here is called "s2-worker-9"/)
+  assert.match(stray.err, /nothing was sent: no agent or session here is called "s2-worker-9"/)
   assert.match((await fleet.s2On('s2-worker-1', 'send', 'orchestrator', 'for you')).out, /^waiting: /)
 
   const keyed = (text: string, ...wait: string[]) =>

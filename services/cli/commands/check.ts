@@ -45,7 +45,7 @@ export function define(command: Command, context: CommandContext): void {
         options.again !== true &&
         !(await isAnswered(join(state, 'run', 'keepalive.sock')))
       ) {
-        context.tell(`s2: no s2-keepalive serves ${state}: nothing new comes in until one does\n`)
+        context.tell(`s2: no s2-keepalive serves ${state}: no new mail arrives until one does\n`)
       }
       if (options.json === true) for (const message of messages) context.print(`${JSON.stringify(message)}\n`)
       else context.print(messages.length === 0 ? 'no new messages\n' : messages.map(written(context)).join('\n'))

@@ -29,7 +29,7 @@ The orchestrator's own end is kept on this host, in the state folder. Tokens are
 
 export function define(command: Command, context: CommandContext): void {
   command.addHelpText('after', EXAMPLES)
-  defineCreate(command.command('create').description('open a channel and hand out both credentials'), context)
+  defineCreate(command.command('create').description('open a conversation and deliver both credentials'), context)
   command
     .command('list')
     .description('list the channels that are open')
@@ -76,10 +76,11 @@ async function create(context: CommandContext, options: CreateOptions): Promise<
   const settings = readSettings(commandEnv(context), ['S2_STATE', 'S2_LIFETIME'])
   const { number } = options
   const agent = options.agentB ?? (number === undefined ? undefined : workerName(number))
-  if (agent === undefined) throw new UsageError('whose channel is it?', 'name the worker by --number or --agent-b')
+  if (agent === undefined)
+    throw new UsageError('missing --number or --agent-b', 'name the worker whose conversation it is')
   await using handout = await openDelivery(context, agent, options)
   if (handout === null && options.showTokens !== true)
-    throw new UsageError("the worker's credential would go nowhere", 'add --remote, --out or --show-tokens')
+    throw new UsageError("no place is named for the worker's credential", 'add --remote, --out or --show-tokens')
   await using reached = await reachAdministration(context)
   const access = await bridgeAccessFor(context, reached.credentials)
   const opened = await reached.store.openConversation({

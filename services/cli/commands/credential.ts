@@ -37,7 +37,7 @@ export function define(command: Command, context: CommandContext): void {
   command.addHelpText('after', EXAMPLES)
   command
     .command('rotate <agent>')
-    .description('give an agent or session a new token, and hand it out')
+    .description('give an agent or session a new token, and deliver it')
     .addOption(
       new Option('--overlap <duration>', 'how long the old token still counts')
         .argParser(duration)
@@ -64,7 +64,7 @@ async function rotate(context: CommandContext, agent: string, options: Options):
   const worker = conversation.agents.b
   await using handout = await openDelivery(context, worker, options)
   if (handout === null)
-    throw new UsageError(`the new credential of ${worker} would go nowhere`, 'add --remote or --out')
+    throw new UsageError(`no place is named for the new credential of ${worker}`, 'add --remote or --out')
   const own = reached.credentials.find(({ session }) => session === sessionId(conversation.id, 'a'))
   const before = handout.before ?? { bridgeUrl: null, bridgeCa: own?.bridgeCa ?? null }
   const access = await bridgeAccessFor(context, reached.credentials, before)
@@ -129,20 +129,23 @@ async function hint(
 ): Promise<void> {
   await using reached = await reachFleet(context)
   if (reached.unserved) {
-    throw new S2Error('unavailable', 'nobody was told: no bridge runs on this host', {
-      next: 'start the bridge; until then workers ask git when it is their time (S2_GIT_POLL)',
+    throw new S2Error('unavailable', 'no worker was notified: no bridge runs on this host', {
+      next: 'start the bridge; until then each worker asks git every S2_GIT_POLL',
     })
   }
   const workers = new Set((await reached.store.conversations()).map(({ agents: { b } }) => b))
   const stranger = agents.find((agent) => !workers.has(agent))
   if (stranger !== undefined) {
     const near = closest(stranger, [...workers])
-    throw new S2Error('not_found', `nobody was told: there is no worker ${JSON.stringify(stranger)}`, {
+    throw new S2Error('not_found', `no worker was notified: there is no worker ${JSON.stringify(stranger)}`, {
       next: near === undefined ? '`s2 conversation list` shows who there is' : `did you mean ${near}?`,
     })
   }
   const hinted = agents.length === 0 ? [...workers] : agents
   await hintWorkers(reached.store, hinted)
   if (json === true) context.print(`${JSON.stringify({ hinted })}\n`)
-  else context.print(hinted.length === 0 ? 'there are no workers\n' : `told to ask git now: ${hinted.join(', ')}\n`)
+  else
+    context.print(
+      hinted.length === 0 ? 'there are no workers\n' : `notified to fetch from git now: ${hinted.join(', ')}\n`,
+    )
 }

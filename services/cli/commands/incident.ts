@@ -114,7 +114,7 @@ async function open(context: CommandContext, { unit, summary, json }: Options & 
 
 async function close(context: CommandContext, named: string | undefined, { unit, json }: Options): Promise<void> {
   if ((named === undefined) === (unit === undefined)) {
-    throw new UsageError('which incident?', 'name its cause, or --unit')
+    throw new UsageError('missing a cause or --unit', 'name the cause of the incident, or the unit that failed')
   }
   const cause = named ?? unitFailed(nameOf(unit ?? ''), '').cause
   const wasOpen = await patiently(context, async () => {
@@ -164,7 +164,7 @@ function channels(env: CommandContext['env']): string[] {
 }
 
 function nameOf(unit: string): string {
-  if (!/^[\w@:.-]{1,200}$/.test(unit)) throw new UsageError(`${JSON.stringify(unit)} is no name of a unit`)
+  if (!/^[\w@:.-]{1,200}$/.test(unit)) throw new UsageError(`${JSON.stringify(unit)} is not the name of a unit`)
   return unit.replace(/\.service$/, '')
 }
 

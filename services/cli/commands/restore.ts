@@ -36,7 +36,7 @@ export function define(command: Command, context: CommandContext): void {
 async function restore(context: CommandContext, file: string | undefined, { latest, json }: Options): Promise<void> {
   const local = localDatabase(context)
   if ((file === undefined) === (latest === undefined)) {
-    throw new UsageError('which backup?', 'name one that `s2 backup list` shows, or --latest')
+    throw new UsageError('missing the name of a backup', 'name one that `s2 backup list` shows, or --latest')
   }
   const backup = file === undefined ? newest(local) : pathOf(file, local)
   const { clock, chance } = context

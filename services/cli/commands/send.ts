@@ -171,7 +171,7 @@ function chooseSender(
   }
   if (chosen === undefined) {
     const near = closest(to, [...new Set(mine.flatMap(({ reader, role }) => [reader, role]))])
-    throw new S2Error('not_found', `nothing was sent: nobody here is called ${JSON.stringify(to)}`, {
+    throw new S2Error('not_found', `nothing was sent: no agent or session here is called ${JSON.stringify(to)}`, {
       next: near === undefined ? '`s2 conversation list` shows who can be spoken to' : `did you mean ${near}?`,
     })
   }

@@ -31,7 +31,7 @@ export function define(command: Command, context: CommandContext): void {
     .action(async (options: Options) => {
       const state = stateFolder(context)
       await using reached = await reachFleet(context)
-      if (reached.unserved) context.tell(`s2: no bridge runs in ${state}: this is what its database remembers\n`)
+      if (reached.unserved) context.tell(`s2: no bridge runs in ${state}: the table shows what its database holds\n`)
       if (options.watch === true && options.json !== true && context.screen.isTerminal) {
         return await watch(context, reached, state, options.every)
       }

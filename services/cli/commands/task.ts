@@ -86,7 +86,7 @@ function defineAdd(command: Command, context: CommandContext): void {
 
 async function add(context: CommandContext, description: string, options: AddOptions): Promise<void> {
   if (options.to === undefined && options.role === undefined)
-    throw new UsageError('whose task is it?', 'say --to <agent>, or --role <role> when it is nobody in particular')
+    throw new UsageError('missing --to or --role', 'say --to <agent>, or --role <role> for any agent of a role')
   await using reached = await reachFleet(context)
   const conversations = await reached.store.conversations()
   const holder = options.to === undefined ? null : holderOf(options.to, conversations)

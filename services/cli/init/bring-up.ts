@@ -45,7 +45,7 @@ export async function startServices(
   if (missing.length > 0) {
     const install = services.isOfMachine ? `sudo make install ROLE=${role}` : `make install-user ROLE=${role}`
     left.push({
-      what: 'have the services run, which are not installed here (without systemd: s2 up FLEET.json)',
+      what: 'start the services, which are not installed here (without systemd: s2 up FLEET.json)',
       commands: [install, `${ctl} enable --now ${names.join(' ')}`],
     })
     return false
@@ -57,7 +57,7 @@ export async function startServices(
   const shall = isUp || (wanted ?? (dialogue.canAsk && (await dialogue.agrees(`Start ${names.join(', ')} now?`))))
   if (!shall) {
     left.push({
-      what: 'start the services, or have them read their settings',
+      what: 'start the services, or restart them so that they read their settings',
       commands: [`${ctl} enable ${names.join(' ')}`, `${ctl} restart ${names.join(' ')}`],
     })
     return false
@@ -69,7 +69,7 @@ export async function startServices(
   const failed = started.filter(({ as }) => as === 'failed')
   for (const { name } of failed)
     left.push({
-      what: `see why ${name} does not start`,
+      what: `find out why ${name} does not start`,
       commands: [journalOf(services.isOfMachine, name)],
       isFailure: true,
     })

@@ -104,7 +104,7 @@ async function takeFiles(talk: QuestionContext, address: BridgeAddress): Promise
   checkPort(address)
   const path = async (said: string | undefined, question: string): Promise<string> => {
     if (said !== undefined) return said
-    if (!dialogue.canAsk) throw new UsageError('which files?', 'add --tls-cert and --tls-key')
+    if (!dialogue.canAsk) throw new UsageError('missing the files of the certificate', 'add --tls-cert and --tls-key')
     return await dialogue.ask(question, (answer) => (answer.startsWith('/') ? null : 'it must begin with /'))
   }
   for (let said: Partial<Files> = { cert: given.tlsCert, key: given.tlsKey } as Partial<Files>; ; said = {}) {

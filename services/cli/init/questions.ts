@@ -242,5 +242,5 @@ export function checkGiven({ host, given, dialogue }: QuestionContext): void {
     ...(host.lead === null && given.bridgeUrl !== undefined ? ['--bridge-url: it comes with the credential'] : []),
     ...(!isWorker && given.number !== undefined ? ['--number: only a worker has one'] : []),
   ]
-  if (stray.length > 0) throw new UsageError(`this role has no ${stray.join(', no ')}`, 'leave it away')
+  if (stray.length > 0) throw new UsageError(`this role has no ${stray.join(', no ')}`, 'leave it out')
 }

@@ -73,7 +73,7 @@ function roleOf(options: HostOptions, { installed }: Services): Role | null {
 }
 
 async function askRole(dialogue: Dialogue): Promise<Role> {
-  if (!dialogue.canAsk) throw new UsageError('what is this host?', `say --role ${ROLES.join('|')}`)
+  if (!dialogue.canAsk) throw new UsageError('missing --role', `say --role ${ROLES.join('|')}`)
   const isRole = (answer: string): string | null =>
     ROLES.some((role) => role === answer) ? null : `it must be one of ${ROLES.join(', ')}`
   return (await dialogue.ask(`What is this host: ${ROLES.join(', ')}? `, isRole)) as Role

@@ -41,13 +41,13 @@ export interface AgentView {
 const TASKS_MAX = 1_000
 const UNREAD_MAX = 100
 
-/** What some doors do not show to some sessions. */
+/** What a bridge does not show to some sessions. */
 const HIDDEN = ['forbidden', 'not_found', 'unauthenticated']
 
 export async function readOverview(
   store: Store,
   now: number,
-  members: readonly AgentProcesses[] | null,
+  processes: readonly AgentProcesses[] | null,
 ): Promise<FleetOverview> {
   const [conversations, judged, open, completed, failed, incidents] = await Promise.all([
     store.conversations(),
@@ -66,7 +66,7 @@ export async function readOverview(
         verdict: verdict?.verdict ?? 'unknown',
         since: verdict?.since ?? null,
         host: verdict?.host ?? null,
-        processes: members?.find((each) => each.agent === agent.name)?.state ?? null,
+        processes: processes?.find((each) => each.agent === agent.name)?.state ?? null,
         task: mine.find(({ state }) => isLeased(state)) ?? mine[0] ?? null,
         open: mine.length,
         completed: completed.filter(heldBy(agent)).length,

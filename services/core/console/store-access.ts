@@ -90,9 +90,9 @@ async function administrationOf(state: string): Promise<string | null> {
 /** Whether somebody listens on a unix socket. */
 export async function isAnswered(path: string): Promise<boolean> {
   if (!existsSync(path)) return false
-  using door = socketPath(path)
+  using short = socketPath(path)
   return await new Promise((resolve) => {
-    const socket = createConnection(door.path)
+    const socket = createConnection(short.path)
     socket.once('connect', () => {
       socket.destroy()
       resolve(true)
@@ -119,7 +119,7 @@ export function terseLog(context: CommandContext): Log {
 function noCredential(url: string, state: string, faults: readonly string[]): S2Error {
   const found = faults.length === 0 ? '' : ` (${faults.join('; ')})`
   const folder = credentialsFolder(state)
-  return new S2Error('unauthenticated', `${url} wants a credential, and none is in ${folder}${found}`, {
+  return new S2Error('unauthenticated', `${url} requires a credential, and ${folder} holds none${found}`, {
     next: 'wait for s2-cred-sync to bring it, set S2_STATE to the folder that has it, or unset S2_STORE',
   })
 }
