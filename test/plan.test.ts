@@ -382,9 +382,9 @@ const inGoodOrder: Tree = {
   ),
   'services/core/store/store.ts':
     "import { clock } from '#runtime/clock.ts'\nimport { S2Error } from '#fleet/errors.ts'\nimport './sqlite/open.ts'",
-  'services/core/store/sqlite/open.ts': "import Database from 'better-sqlite3'\nimport('#runtime/folder-watch.ts')",
+  'services/core/store/sqlite/open.ts': "import Database from 'better-sqlite3'\nimport('#runtime/inotify.ts')",
   'services/core/runtime/clock.ts': 'export const clock = { wall: () => Date.now() }',
-  'services/core/runtime/folder-watch.ts': "import native from 'node-inotify'",
+  'services/core/runtime/inotify.ts': "import native from 'node-inotify'",
   'services/core/fleet/errors.ts':
     "/* import '#runtime/clock.ts' */ export const text = /'/.test('a') ? 'x' : \"from 'y'\"",
   'test/any.test.ts': "import '../services/watchdog/main.ts'\nDate.now()",

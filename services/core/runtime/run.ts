@@ -157,7 +157,7 @@ async function live<C extends LifeConfig>(program: Program<C>, config: C, env: E
 /** Releases everything within the deadline; past it, what is left is left, and the process ends. */
 async function drain(stack: AsyncDisposableStack, drainMs: number, log: Log, clean: boolean): Promise<void> {
   const deadline = setTimeout(() => {
-    log.error('drain deadline passed: ending with work in hand', { drainMs })
+    log.error('drain deadline passed, stopping with work in hand', { drainMs })
     void log.end().finally(() => process.exit(EXIT.failed))
   }, drainMs)
   deadline.unref()
@@ -165,7 +165,7 @@ async function drain(stack: AsyncDisposableStack, drainMs: number, log: Log, cle
     await stack.disposeAsync()
     log.info('stopped')
   } catch (error) {
-    log.error('stopping met an error', { error })
+    log.error('stop failed', { error })
     if (clean) process.exitCode = EXIT.failed
   }
   // Something not released would keep the process alive past its stop: the deadline ends that too, so it stays set.

@@ -35,7 +35,7 @@ export async function openNotify(env: Env, parts: NotifyParts): Promise<Notify> 
       const { default: native } = await import('unix-dgram')
       return bySocket(native, path.startsWith('@') ? `\0${path.slice(1)}` : path)
     } catch {
-      parts.log.info('systemd is told by systemd-notify: the module unix-dgram was not compiled here')
+      parts.log.info('systemd notified by systemd-notify: the module unix-dgram was not compiled here')
     }
   }
   return new ByCommand(env, parts)
@@ -124,7 +124,7 @@ class ByCommand implements Notify {
       throw error
     }
     if (said.has('WATCHDOG')) this.#fedAt = now
-    if (this.#failedAt !== null) this.#parts.log.info('systemd hears of this program again')
+    if (this.#failedAt !== null) this.#parts.log.info('systemd notifications work again')
     this.#failedAt = null
     return 0
   }
@@ -153,7 +153,7 @@ class ByCommand implements Notify {
 
   #fail(error: unknown): number {
     if (this.#failedAt === null) {
-      this.#parts.log.warn('systemd does not hear of this program: systemd-notify failed', {
+      this.#parts.log.warn('systemd notification failed', {
         error,
         next: 'see that systemd-notify is in PATH and that the unit says NotifyAccess=all; or install g++ and python3, and make install again',
       })

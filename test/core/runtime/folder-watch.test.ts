@@ -105,7 +105,7 @@ for (const means of ['inotify', 'fs.watch'] as const) {
     test('a folder that is not there yet is waited for', async () => {
       using scene = new Scene(place('late'), means)
       assert.equal(scene.watch.means, 'none')
-      await scene.until(() => scene.log.records.some(({ event }) => event.includes('is waited for')))
+      await scene.until(() => scene.log.records.some(({ event }) => event.includes('waiting for it')))
       await systemClock.sleep(20) // past the look that its making began with
       mkdirSync(place('late'))
       await scene.until(() => scene.doubts.includes('rewatched'))

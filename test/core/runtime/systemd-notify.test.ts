@@ -99,7 +99,7 @@ test('a command that fails is told of once, left alone for a while, and what it 
   await until('it is told', () => scene.said('systemd does not hear of this program'))
   scene.notify.say('WATCHDOG=1')
   scene.command()
-  await until('it is over', () => scene.said('systemd hears of this program again'))
+  await until('it is over', () => scene.said('systemd notifications work again'))
   assert.equal(scene.heard().at(-2), 'begins: READY=1 WATCHDOG=1')
   assert.equal(scene.heard().filter((line) => line.startsWith('begins')).length, 2)
   assert.equal(scene.log.records.filter(({ level }) => level === 'warn').length, 1)

@@ -1,0 +1,167 @@
+import { spawnSync } from 'node:child_process'
+import { readdirSync, readlinkSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { isMainThread } from 'node:worker_threads'
+import type native from 'node-inotify'
+import type { InotifyEvent } from 'node-inotify'
+import { withholdFromChildren } from './fd-inheritance.ts'
+
+/** More events than this without a turn of the event loop are a flood: the folder is left alone for a moment. */
+const FLOOD_EVENTS = 4_000
+
+/** What hears of one folder. It is called inside the native callback, so it only takes note. */
+export interface InotifyListener {
+  onName(name: string): void
+  onOverflow(): void
+  onLost(): void
+  onFlood(): void
+}
+
+type Native = typeof native
+
+/**
+ * The one inotify instance of this process (a user may have 128), and the only code that touches the native module. It
+ * keeps what that module demands: nothing is thrown and nothing closed inside its callback, close() is called once, the
+ * overflow has its hook under -1, and a flood, which the module would read without ever giving way to the event loop,
+ * is ended by removing the watch.
+ */
+class Inotify {
+  readonly #inotify: InstanceType<Native['Inotify']>
+  readonly #bits: Native['Inotify']
+  readonly #listeners = new Map<number, Set<InotifyListener>>()
+  readonly #withheld: Disposable[]
+  #events = 0
+  #isOver = false
+
+  constructor({ Inotify }: Native) {
+    this.#bits = Inotify
+    const before = inotifyDescriptors()
+    this.#inotify = new Inotify()
+    this.#withheld = inotifyDescriptors()
+      .filter((each) => !before.includes(each))
+      .map(withholdFromChildren)
+    this.#inotify[-1] = this.#hear
+  }
+
+  /** Answers why not, where the kernel refuses. */
+  watch(folder: string, listener: InotifyListener): Disposable | string {
+    const bits = this.#bits
+    const changes = bits.IN_MODIFY | bits.IN_CREATE | bits.IN_DELETE | bits.IN_MOVED_FROM | bits.IN_MOVED_TO
+    const own = bits.IN_DELETE_SELF | bits.IN_MOVE_SELF | bits.IN_ONLYDIR
+    const descriptor = this.#inotify.addWatch({ path: folder, watch_for: changes | own, callback: this.#hear })
+    this.#inotify[-1] = this.#hear // a refused watch has put its own there
+    if (descriptor < 0) {
+      this.#leaveIfIdle()
+      return 'refused; the limit fs.inotify.max_user_watches may be reached, or the folder may not be read'
+    }
+    // The module deletes this when the watch ends, yet a writer on another processor may queue one more event after that.
+    Object.defineProperty(this.#inotify, descriptor, { value: this.#hear, writable: true, configurable: false })
+    const listeners = this.#listeners.get(descriptor) ?? new Set()
+    this.#listeners.set(descriptor, listeners.add(listener))
+    return { [Symbol.dispose]: () => this.#forget(descriptor, listener) }
+  }
+
+  /** Runs inside the native callback. */
+  readonly #hear = ({ watch: descriptor, mask, name }: InotifyEvent): void => {
+    const bits = this.#bits
+    if ((mask & bits.IN_Q_OVERFLOW) !== 0) {
+      for (const listeners of this.#listeners.values()) for (const listener of listeners) listener.onOverflow()
+      return
+    }
+    const listeners = this.#listeners.get(descriptor)
+    if (listeners === undefined) return
+    if ((mask & (bits.IN_IGNORED | bits.IN_UNMOUNT | bits.IN_DELETE_SELF | bits.IN_MOVE_SELF)) !== 0) {
+      if ((mask & bits.IN_IGNORED) !== 0) this.#listeners.delete(descriptor) // the kernel has dropped it
+      for (const listener of listeners) listener.onLost()
+    } else if (this.#isFlood()) {
+      this.#remove(descriptor)
+      for (const listener of listeners) listener.onFlood()
+    } else if (name !== undefined) {
+      for (const listener of listeners) listener.onName(name)
+    }
+  }
+
+  #isFlood(): boolean {
+    if (this.#events === 0) {
+      setImmediate(() => {
+        this.#events = 0
+      })
+    }
+    this.#events += 1
+    return this.#events > FLOOD_EVENTS
+  }
+
+  #forget(descriptor: number, listener: InotifyListener): void {
+    const listeners = this.#listeners.get(descriptor)
+    if (listeners?.delete(listener) && listeners.size === 0) this.#remove(descriptor)
+    this.#leaveIfIdle()
+  }
+
+  #remove(descriptor: number): void {
+    this.#listeners.delete(descriptor)
+    try {
+      this.#inotify.removeWatch(descriptor)
+    } catch {
+      // EINVAL: the kernel has dropped it already
+    }
+  }
+
+  /** With nobody left to tell, the instance is given back; not at once, as this may be its own callback. */
+  #leaveIfIdle(): void {
+    setImmediate(() => {
+      if (this.#isOver || this.#listeners.size > 0) return
+      this.#isOver = true
+      if (instance === this) instance = undefined
+      for (const each of this.#withheld) each[Symbol.dispose]()
+      this.#inotify.close()
+    })
+  }
+}
+
+let instance: Inotify | undefined
+
+/** The instance of this process, made when it is first wanted; or, in words, why there is none. */
+export function openInotify(): Inotify | string {
+  if (instance !== undefined) return instance
+  if (!isMainThread) return 'only in the main thread'
+  try {
+    const load = createRequire(import.meta.url)
+    const loaded = load('node-inotify') as Native
+    const refusal = askForInstance()
+    if (refusal !== null) return refusal
+    instance = new Inotify(loaded)
+    return instance
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    if (code === 'MODULE_NOT_FOUND' || message.startsWith('Could not locate'))
+      return 'node-inotify was not compiled here'
+    return code ?? message
+  }
+}
+
+/**
+ * Where a limit forbids another instance the native module would abort the process, uncatchably, and Node has no other
+ * way to find out without keeping an instance for itself. tail(1) asks for one too, complains when it gets none, and
+ * ends at once when told to follow a file only while a process lives that cannot exist.
+ */
+function askForInstance(): string | null {
+  const asked = spawnSync('tail', ['-n0', '-f', '--pid=2147483647', process.execPath], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    timeout: 2_000,
+  })
+  if (asked.error !== undefined) return `cannot be tried out: ${asked.error.message}`
+  if (asked.status === 0 && asked.stderr.length === 0) return null
+  return 'refused; the limit fs.inotify.max_user_instances may be reached'
+}
+
+function inotifyDescriptors(): number[] {
+  return readdirSync('/proc/self/fd')
+    .map(Number)
+    .filter((descriptor) => {
+      try {
+        return readlinkSync(`/proc/self/fd/${descriptor}`) === 'anon_inode:inotify'
+      } catch {
+        return false // the one that listed the folder
+      }
+    })
+}
