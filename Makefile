@@ -14,8 +14,10 @@ IN_ENV := $(AS_OWNER) sh -c '. ./deploy/env.sh && exec "$$@"' sh
 SOURCES := $(shell find services -type d -o -name '*.ts' -o -name '*.sql')
 
 help: ## list what can be made
-	@printf 'make <target>\n\n'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
+	@printf 'make <target>\n'
+	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
+
+##@ Use it from this checkout
 
 setup: node_modules/.stamp ## fetch Node 24 if this machine has none, install the packages
 
@@ -35,23 +37,13 @@ dist/.stamp: node_modules/.stamp package.json deploy/bundle.ts deploy/bundling.t
 run: build ## bring up the nine-agent fleet of the protocol on this machine
 	@$(IN_ENV) dist/s2.js up deploy/fleet/nine.json --demo
 
-test: setup ## run the tests; FILES='test/plan.test.ts …' runs a few
-	@$(IN_ENV) node deploy/test.ts $(FILES)
+clean: ## remove what was built
+	rm -rf dist coverage
 
-check: setup ## types, lint and format, dead code, the plan of the house, the README's settings
-	@$(IN_ENV) ./deploy/steps.sh 'tsc -p .' 'biome ci --error-on-warnings' 'knip' 'node --test test/plan.test.ts' 'node deploy/readme.ts --check'
+distclean: clean ## remove what was installed too
+	rm -rf node_modules .toolchain
 
-simulate: setup ## run the fleet in simulated time; SEEDS=n fleets, or SEED=n one of them, told in full
-	@$(IN_ENV) node test/simulation/main.ts $(if $(SEED),--seed $(SEED) --verbose,--seeds $(SEEDS))
-
-rehearse: build ## break a real fleet on purpose and watch it recover
-	@$(IN_ENV) node test/rehearse/main.ts
-
-test-system: build ## as root: real systemd, docker and machines apart, broken on purpose; ONLY="systemd …" runs some
-	@./test/system/main.sh $(ONLY)
-
-image: $(if $(BASE),build) ## make the container image s2 from the sources; BASE=image puts what is built here onto that one
-	@./docker/image.sh
+##@ Install it
 
 install: build ## as root: install under PREFIX for ROLE=orchestrator|worker|both, or upgrade in place
 	@. ./deploy/env.sh && ./deploy/install.sh install
@@ -65,22 +57,44 @@ uninstall: ## as root: remove the programs; PURGE=1 settings and data too
 uninstall-user: ## remove what install-user installed; PURGE=1 settings and data too
 	@$(AS_OWNER) ./deploy/install.sh uninstall-user
 
-bench: build ## measure; BENCH=--help says what can be asked for
-	@$(IN_ENV) node test/bench/main.ts $(BENCH)
+image: $(if $(BASE),build) ## make the container image s2 from the sources; BASE=image puts what is built here onto that one
+	@./docker/image.sh
+
+##@ Develop it
+
+test: setup ## run the tests; FILES='test/plan.test.ts …' runs a few
+	@$(IN_ENV) node deploy/test.ts $(FILES)
+
+check: setup ## types, lint and format, dead code, the plan of the house, the documents
+	@$(IN_ENV) ./deploy/steps.sh 'tsc -p .' 'biome ci --error-on-warnings' 'knip' 'node --test test/plan.test.ts' 'node --test test/docs.test.ts'
+
+check-docs: setup ## the documents alone: links, and the paths, commands and settings that they name
+	@$(IN_ENV) node --test test/docs.test.ts
 
 format: setup ## put the code into its agreed form
 	@$(IN_ENV) biome check --write
 
-readme: setup ## write the table of settings into the README
-	@$(IN_ENV) node deploy/readme.ts
+docs: setup ## write what the documents have from the code: settings, protocol, rooms
+	@$(IN_ENV) node test/docs/main.ts
+
+hooks: ## let git check what each commit changes, before it is made
+	@$(AS_OWNER) ./deploy/hooks.sh
 
 lock: ## rewrite package-lock.json after a change of package.json
 	@$(AS_OWNER) sh -c '. ./deploy/env.sh && npm install --package-lock-only && node deploy/fix-lock.ts'
 
-clean: ## remove what was built
-	rm -rf dist coverage
+##@ Prove it
 
-distclean: clean ## remove what was installed too
-	rm -rf node_modules .toolchain
+simulate: setup ## run the fleet in simulated time; SEEDS=n fleets, or SEED=n one of them, told in full
+	@$(IN_ENV) node test/simulation/main.ts $(if $(SEED),--seed $(SEED) --verbose,--seeds $(SEEDS))
 
-.PHONY: help setup build run test check simulate rehearse test-system image install install-user uninstall uninstall-user bench format readme lock clean distclean
+rehearse: build ## break a real fleet on purpose and watch it recover
+	@$(IN_ENV) node test/rehearse/main.ts
+
+test-system: build ## as root: real systemd, docker and machines apart, broken on purpose; ONLY="systemd …" runs some
+	@./test/system/main.sh $(ONLY)
+
+bench: build ## measure; BENCH=--help says what can be asked for
+	@$(IN_ENV) node test/bench/main.ts $(BENCH)
+
+.PHONY: help setup build run test check simulate rehearse test-system image install install-user uninstall uninstall-user bench format docs hooks check-docs lock clean distclean

@@ -12,7 +12,8 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "$1/bin"
 cp "$(command -v node)" "$1/bin/node"
 cp -R "$here/dist" "$1/dist"
-cp "$here/package.json" "$here/README.md" "$here/LICENSE" "$1/"
+cp "$here/package.json" "$here/LICENSE" "$here"/*.md "$1/"
+cp -R "$here/docs" "$here/examples" "$1/"
 modules=better-sqlite3
 # Where nothing was compiled, or for another Node than this one, the programs go by other means: they want no halves of a module.
 for module in node-inotify unix-dgram; do

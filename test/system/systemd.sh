@@ -59,7 +59,7 @@ make_next() {
   local module
   rm -rf "$root/srv/next"
   mkdir -p "$root/srv/next/node_modules"
-  cp -R "$here"/{dist,deploy,systemd,package.json,package-lock.json,README.md,LICENSE} "$root/srv/next/"
+  cp -R "$here"/{dist,deploy,systemd,package.json,package-lock.json,docs,examples,LICENSE} "$here"/*.md "$root/srv/next/"
   for module in better-sqlite3 node-inotify unix-dgram bindings file-uri-to-path; do
     cp -R "$here/node_modules/$module" "$root/srv/next/node_modules/"
   done

@@ -1,4 +1,4 @@
-# Two hosts by the README alone: an operator types at three terminals what "A second host" in the README says, and nothing else.
+# Two hosts by docs/install.md alone: an operator types at three terminals what "A second host" there says, and nothing else.
 # Debian 13 becomes the orchestrator and has the git repository, Debian 12 the worker. Sourced by fresh.sh, which made both
 # machines and left a checkout in each.
 # shellcheck shell=bash
@@ -19,7 +19,7 @@ trap 'end_hosts; end_stories; rm -rf --one-file-system "$work"' EXIT
 
 # --- the machines ---
 
-prepare_host() { # number: what the operator of such a host has beside the README's packages, and nothing of S2
+prepare_host() { # number: what the operator of such a host has beside the packages that the README names, and nothing of S2
   rm -rf "$machines/$1/etc/systemd/system/s2-watchdog.service.d" # of the story before
   on "$1" root 'DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends sudo openssh-server openssh-client &&
     sed -i "/pam_systemd/d" /etc/pam.d/common-session && # a service manager for each who logs in can hang at its end here
@@ -94,7 +94,7 @@ lets_in() { # terminal: the key that is shown there is let in by the git server,
   types_and_returns second 20 "echo '$key' | sudo -u git tee -a /srv/git/.ssh/authorized_keys" && types "$1" ''
 }
 
-# --- what the README says, in its order ---
+# --- what docs/install.md says, in its order ---
 
 makes_the_remote() {
   types_and_returns hub 30 'sudo adduser --quiet --system --group --home /srv/git --shell /usr/bin/git-shell git' &&
@@ -133,7 +133,7 @@ a_task_is_done() {
     sees worker 60 'done on build-2' && sees worker 60 'is completed'
 }
 
-chapter 'two hosts, by what the README says and nothing else'
+chapter 'two hosts, by what docs/install.md says and nothing else'
 two_hosts() {
   local began typed_at
   check 'they have what an operator has: sudo and ssh' eval 'prepare_host 13 && prepare_host 12' || return

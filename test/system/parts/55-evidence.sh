@@ -22,9 +22,9 @@ check 'a start that no rule allows is told as refused, with what to do' within 3
 check 'and not as a restart' lacks 'agent restarted' inside journalctl -u s2-watchdog -o cat
 inside systemctl start claude@s2-worker-1
 check 'which is over when the unit was started by hand' within 30 lacks 'could not be started again' inside s2 incident list
-# The rule that the README shows.
+# The rule that docs/operate.md shows.
 mkdir -p "$root/etc/polkit-1/rules.d"
-sed -n '/polkit\.addRule/,/^ *})/s/^    //p' "$here/README.md" >"$root/etc/polkit-1/rules.d/50-s2.rules"
+sed -n '/polkit\.addRule/,/^ *})/s/^    //p' "$here/docs/operate.md" >"$root/etc/polkit-1/rules.d/50-s2.rules"
 check 'polkit has the rule' inside sh -c 'grep -q claude@ /etc/polkit-1/rules.d/50-s2.rules && systemctl restart polkit'
 check 'one lives' within 15 not_gone
 inside systemctl kill --signal KILL claude@s2-worker-1
