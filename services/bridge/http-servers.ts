@@ -3,7 +3,7 @@ import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { Clock } from '#runtime/clock.ts'
 import { listen } from '#runtime/health.ts'
-import type { Address } from '#runtime/settings.ts'
+import type { Address } from '#runtime/setting-parsers.ts'
 import type { ServerCertificate } from './tls-certificate.ts'
 
 /** How long callers may take, and how often sockets are looked after. Milliseconds. */

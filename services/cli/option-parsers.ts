@@ -1,6 +1,7 @@
 import { InvalidArgumentError } from 'commander'
 import { oneLine } from '#console/text.ts'
-import { parseDuration, SETTINGS } from '#runtime/settings.ts'
+import { parseDuration } from '#runtime/duration.ts'
+import { SETTINGS } from '#runtime/settings.ts'
 
 /** Readers of options, as commander calls them: they throw what a person reads. */
 

@@ -3,7 +3,8 @@ import { dirname, resolve } from 'node:path'
 import { workerName } from '#fleet/credential.ts'
 import { ORCHESTRATOR } from '#fleet/session.ts'
 import { ConfigError, closest } from '#runtime/config.ts'
-import { type Address, parseAddress, SETTINGS, type Setting, type SettingName } from '#runtime/settings.ts'
+import { type Address, parseAddress } from '#runtime/setting-parsers.ts'
+import { SETTINGS, type Setting, type SettingName } from '#runtime/settings.ts'
 
 /** A fleet as its file describes it, checked. */
 export interface Fleet {

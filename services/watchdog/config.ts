@@ -1,7 +1,9 @@
 import { type Command, commandLine } from '#runtime/command.ts'
 import { ConfigError, type Env, readSettings } from '#runtime/config.ts'
+import { formatDuration } from '#runtime/duration.ts'
 import type { LifeConfig } from '#runtime/run.ts'
-import { type AgentUnits, formatDuration, localStore } from '#runtime/settings.ts'
+import type { AgentUnits } from '#runtime/setting-parsers.ts'
+import { localStore } from '#runtime/settings.ts'
 
 /** What watching itself is told; a simulation gives it without a program around it. Durations are milliseconds. */
 export interface WatchConfig {

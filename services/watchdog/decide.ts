@@ -8,7 +8,7 @@ import {
   type PlannedMove,
   planMoves,
 } from '#fleet/task-reassignment.ts'
-import { formatDuration } from '#runtime/settings.ts'
+import { formatDuration } from '#runtime/duration.ts'
 import type { WatchConfig } from './config.ts'
 import type { OpenIncidents } from './open-incidents.ts'
 import type { View } from './view.ts'

@@ -10,7 +10,7 @@ import { bridgeAccessFor, notDelivered, openDelivery } from '#issuing/deliver-cr
 import { hintAfterPush, hintWorkers } from '#issuing/hint-workers.ts'
 import { credentialOf, renewTokens, serialAfter, workerFile } from '#issuing/issue-credential.ts'
 import { closest } from '#runtime/config.ts'
-import { formatDuration } from '#runtime/settings.ts'
+import { formatDuration } from '#runtime/duration.ts'
 import { credentialsFolder, publishCredential } from '#spool/credentials.ts'
 import { duration, gitRemote } from '../option-parsers.ts'
 

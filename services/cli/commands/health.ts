@@ -7,7 +7,8 @@ import { table } from '#console/table.ts'
 import { plain } from '#console/text.ts'
 import { closest, readSettings } from '#runtime/config.ts'
 import { askHealth, healthSocket, type ProgramHealth } from '#runtime/health-client.ts'
-import { type Address, PROGRAMS } from '#runtime/settings.ts'
+import type { Address } from '#runtime/setting-parsers.ts'
+import { PROGRAMS } from '#runtime/settings.ts'
 import { journalOf } from '../init/service-manager.ts'
 
 const EXAMPLES = `

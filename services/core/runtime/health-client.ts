@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { boundedWait, WaitError } from './bounded-wait.ts'
 import type { Clock } from './clock.ts'
 import { httpExchange } from './http-exchange.ts'
-import type { Address } from './settings.ts'
+import type { Address } from './setting-parsers.ts'
 
 export interface ProgramHealth {
   readonly program: string

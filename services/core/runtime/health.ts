@@ -4,7 +4,7 @@ import { createConnection, type ListenOptions, type Server } from 'node:net'
 import { dirname } from 'node:path'
 import { ConfigError } from './config.ts'
 import { Metrics } from './metrics.ts'
-import type { Address } from './settings.ts'
+import type { Address } from './setting-parsers.ts'
 import { type SocketPath, socketPath } from './socket-path.ts'
 
 /** What a program says of itself: whether it lives, whether it can work, and figures. */

@@ -6,7 +6,7 @@ import { priorityMarkFor } from './journal-priority.ts'
 import { type Level, type Log, openLog, type Redact } from './log.ts'
 import { type DescribedProgram, programHelp } from './program-help.ts'
 import { ProgressMonitor, ROUND_MS } from './progress-monitor.ts'
-import type { Address } from './settings.ts'
+import type { Address } from './setting-parsers.ts'
 import { openNotify } from './systemd-notify.ts'
 import { VERSION } from './version.ts'
 

@@ -1,5 +1,20 @@
-import { homedir, hostname } from 'node:os'
-import { join, resolve } from 'node:path'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import {
+  duration,
+  gitRemote,
+  integer,
+  list,
+  listOfAgentUnits,
+  matching,
+  parseAddress,
+  path,
+  text,
+  unixSocketUrl,
+  url,
+  word,
+  yesNo,
+} from './setting-parsers.ts'
 
 /** What programs there are; each setting says who reads it. */
 export const PROGRAMS = ['bridge', 'keepalive', 'fs-watcher', 'cred-sync', 'watchdog', 'worker', 'local', 's2'] as const
@@ -16,112 +31,6 @@ export interface Setting<T = unknown> {
   readonly secret?: boolean
   /** Throws an Error that says what is wrong, without repeating the value. */
   readonly parse: (text: string) => T
-}
-
-const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
-
-/** Reads `250ms`, `30s`, `5m`, `3h`, `30d` as milliseconds. */
-export function parseDuration(text: string): number {
-  const match = /^(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)$/.exec(text)
-  const ms = Number(match?.[1]) * (UNITS_MS[match?.[2] ?? ''] ?? Number.NaN)
-  if (!Number.isFinite(ms)) throw new Error('is not a duration')
-  return ms
-}
-
-/** Writes milliseconds as parseDuration reads them, in the largest unit that loses nothing. */
-export function formatDuration(ms: number): string {
-  for (const unit of ['d', 'h', 'm', 's'] as const) {
-    const size = UNITS_MS[unit] ?? 1
-    if (ms >= size && ms % size === 0) return `${ms / size}${unit}`
-  }
-  return `${ms}ms`
-}
-
-function duration(minMs: number, maxMs: number) {
-  return (text: string): number => {
-    const ms = parseDuration(text)
-    if (ms < minMs || ms > maxMs)
-      throw new Error(`must lie between ${formatDuration(minMs)} and ${formatDuration(maxMs)}`)
-    return ms
-  }
-}
-
-function integer(min: number, max: number) {
-  return (text: string): number => {
-    const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN
-    if (!(value >= min && value <= max)) throw new Error(`must be a whole number from ${min} to ${max}`)
-    return value
-  }
-}
-
-function word<const W extends string>(words: readonly W[]) {
-  return (text: string): W => {
-    const found = words.find((each) => each === text)
-    if (found === undefined) throw new Error(`must be one of ${words.join(', ')}`)
-    return found
-  }
-}
-
-function matching(pattern: RegExp, message: string) {
-  return (text: string): string => {
-    if (!pattern.test(text)) throw new Error(message)
-    return text
-  }
-}
-
-function url(...protocols: readonly string[]) {
-  return (text: string): string => {
-    const parsed = URL.canParse(text) ? new URL(text) : undefined
-    if (parsed === undefined || !protocols.includes(parsed.protocol))
-      throw new Error(`must be a URL with ${protocols.join(' or ')}`)
-    if (parsed.password !== '') throw new Error('must not carry a password')
-    return text
-  }
-}
-
-/** What git takes for a remote. A password in it would be shown by `ps` and lie in settings that many may read. */
-function gitRemote(text: string): string {
-  if (!/^(?!-)\S(.*\S)?$/.test(text)) throw new Error('must be a git URL or path')
-  if (/^(?:[a-z0-9]+::)?[a-z][a-z0-9+.-]*:\/\/[^/]*:[^/]*@/i.test(text)) {
-    throw new Error('must not carry a password: use ssh, or put it into ~/.netrc of the user that git runs as')
-  }
-  // Tokens of GitHub and GitLab also go in the place of the name.
-  if (/^https?:\/\/(gh[a-z]_|github_pat_|glpat-)[^/]*@/i.test(text)) {
-    throw new Error('must not carry a token: put it into ~/.netrc of the user that git runs as')
-  }
-  return text
-}
-
-const text = matching(/\S/, 'must not be empty')
-const path = (value: string): string => resolve(text(value).replace(/^~(?=\/|$)/, homedir()))
-const list = (value: string): readonly string[] =>
-  value
-    .split(',')
-    .map((each) => each.trim())
-    .filter((each) => each !== '')
-const yesNo = (value: string): boolean => word(['yes', 'no'])(value) === 'yes'
-
-/** `host:port`, `[v6]:port`, or an absolute path of a unix socket. */
-export type Address = { readonly host: string; readonly port: number } | { readonly path: string }
-
-export function parseAddress(value: string): Address {
-  if (value.startsWith('unix:')) return { path: path(value.slice('unix:'.length)) }
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/.exec(value)
-  const port = Number(match?.[3])
-  if (match === null || port > 65_535) throw new Error('must be host:port, [v6]:port or unix:/path')
-  return { host: match[1] ?? match[2] ?? '', port }
-}
-
-/** `claude@*.service`, where the instance names the agent; or one unit of one agent. */
-export type AgentUnits = { readonly template: string } | { readonly unit: string; readonly agent: string }
-
-/** Reads `claude@*.service` and `s2-worker-3=claude.service`. */
-function agentUnits(text: string): AgentUnits {
-  const template = /^([\w:.-]+@)\*(?:\.service)?$/.exec(text)?.[1]
-  if (template !== undefined) return { template }
-  const [, agent, unit] = /^([^=\s]+)=([\w:.@\\-]+?)(?:\.service)?$/.exec(text) ?? []
-  if (agent === undefined || unit === undefined) throw new Error('must be template@*.service or agent=unit.service')
-  return { agent, unit: `${unit}.service` }
 }
 
 const FIVE: readonly ProgramName[] = ['bridge', 'keepalive', 'fs-watcher', 'cred-sync', 'watchdog']
@@ -349,11 +258,7 @@ export const SETTINGS = {
       'Socket of the docker engine whose containers labelled `s2.agent` are watched. Left out: no engine is asked.',
     programs: ['watchdog'],
     example: 'unix:///var/run/docker.sock',
-    parse: (value: string): string => {
-      const address = parseAddress(value.replace(/^unix:\/\//, 'unix:'))
-      if (!('path' in address)) throw new Error('must be unix:///path')
-      return address.path
-    },
+    parse: unixSocketUrl,
   },
   S2_TMUX: {
     about: 'Socket of the tmux server whose sessions with the option `@s2_agent` are watched.',
@@ -367,7 +272,7 @@ export const SETTINGS = {
     programs: ['watchdog'],
     fallback: '',
     example: 'claude@*.service,s2-worker-3=codex.service',
-    parse: (value: string): readonly AgentUnits[] => list(value).map(agentUnits),
+    parse: listOfAgentUnits,
   },
   S2_UNITS_MANAGER: {
     about: 'Whose units those are: the machine’s, or those of the user that the watchdog runs as.',

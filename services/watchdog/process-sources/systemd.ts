@@ -3,7 +3,7 @@ import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { type Ending, hasSucceeded, howItEnded, runCommand } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
-import type { AgentUnits } from '#runtime/settings.ts'
+import type { AgentUnits } from '#runtime/setting-parsers.ts'
 import type { ProcessSource } from './read-source.ts'
 
 /** Units that agents run in, and whose they are. */

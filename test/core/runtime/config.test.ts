@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { ConfigError, closest, demand, readSettings, withSettingsFile } from '#runtime/config.ts'
-import { formatDuration, PROGRAMS, parseAddress, parseDuration, SETTINGS, type Setting } from '#runtime/settings.ts'
+import { formatDuration, parseDuration } from '#runtime/duration.ts'
+import { parseAddress } from '#runtime/setting-parsers.ts'
+import { PROGRAMS, SETTINGS, type Setting } from '#runtime/settings.ts'
 
 test('durations are read and written in the words people use', () => {
   for (const [text, ms] of [
