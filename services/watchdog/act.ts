@@ -1,6 +1,6 @@
 import { endsOf } from '#fleet/conversation.ts'
 import type { NewIncident } from '#fleet/incident.ts'
-import { blinked } from '#fleet/liveness.ts'
+import { detectPause } from '#fleet/observer-pause.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { PlannedMove } from '#fleet/task-reassignment.ts'
 import type { Clock } from '#runtime/clock.ts'
@@ -197,7 +197,7 @@ function isToldOf(incident: NewIncident, { incidents }: LookParts): boolean {
 function isStale({ seen }: View, at: number, config: WatchConfig, { clock }: LookParts): boolean {
   if (seen === null) return true
   const gap = { expectedMs: 0, monotonicMs: clock.now() - Math.min(at, seen.now), wallMs: clock.wall() - seen.wall }
-  return blinked(gap, config.lateAfterMs) !== null
+  return detectPause(gap, config.lateAfterMs) !== null
 }
 
 /** Answers false when another watchdog was first, or the task ended. */

@@ -37,7 +37,7 @@ export function decide(
   incidents: Pick<OpenIncidents, 'isOpen' | 'of'>,
 ): Decision {
   for (const agent of view.failed(at)) {
-    view.roster.told(agent, at)
+    view.roster.noteIncident(agent, at)
     view.owed.add(agent)
   }
   const plan = hasTasks && !view.blind ? makePlan(view, at, config) : null
@@ -160,7 +160,7 @@ function absence(source: string, { away }: View, at: number, config: WatchConfig
 }
 
 function massSilence(view: View, at: number): Toggle {
-  const { count, unheard } = view.roster.muster
+  const { count, unheard } = view.roster.tally
   const summary = `${unheard} of ${count} agents were lost together: the cause is hardly theirs; nothing is moved`
   const incident: NewIncident = { cause: 'mass_silence', kind: 'mass_silence', agent: null, summary }
   const knows = view.knowsAll(at) // who does not leaves it to another watchdog, or to a later look

@@ -1,6 +1,7 @@
 import { AgentProcessTable } from '#fleet/agent-processes.ts'
 import type { ObservedBeats } from '#fleet/beat.ts'
-import { type Blink, blinked, Roster, type VerdictChange } from '#fleet/liveness.ts'
+import { Roster, type VerdictChange } from '#fleet/liveness.ts'
+import { detectPause, type ObserverPause } from '#fleet/observer-pause.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Task } from '#fleet/task.ts'
 import { Leases } from '#fleet/task-reassignment.ts'
@@ -15,7 +16,7 @@ export interface Moment {
 
 /** What a read of the beats showed about the watchdog's own eyes. */
 export interface Sighting {
-  readonly blink: Blink | null
+  readonly blink: ObserverPause | null
   /** Something besides verdicts is to be looked at: strangers, or that beats are collected no more, or again. */
   readonly isNews: boolean
 }
@@ -161,8 +162,9 @@ export class View {
       const [verdict, found] = [roster.standing(agent)?.verdict, agentProcesses.of(agent)]
       if (verdict === undefined || found === null || !found.isKnown) continue // old word convicts nobody anew
       // A body that nobody saw die may be an old one of an agent that lives elsewhere, unless that death is told of.
-      if (found.state === 'ended' || (found.state === 'found_ended' && mourned.has(agent))) roster.gone(agent, now)
-      else if (found.state !== 'found_ended') roster.back(agent, now)
+      if (found.state === 'ended' || (found.state === 'found_ended' && mourned.has(agent)))
+        roster.declareGone(agent, now)
+      else if (found.state !== 'found_ended') roster.processRevived(agent, now)
     }
     const passed = this.#pass(roster.changes(), now)
     this.#muster(now)
@@ -190,7 +192,7 @@ export class View {
   /** Notes whether many are silent together; when that ends, the last of them have a full silence to come back too. */
   #muster(now: number): void {
     const { roster } = this
-    if (roster.massSilence && roster.muster.silent > 0 && !this.#isDoubtful(now)) this.isMass = true
+    if (roster.massSilence && roster.tally.lost > 0 && !this.#isDoubtful(now)) this.isMass = true
     if (roster.massSilence || !this.isMass) return
     this.isMass = false
     this.mercyUntil = now + this.#config.silentAfterMs
@@ -210,7 +212,7 @@ export class View {
   failed(now: number): readonly string[] {
     if (this.blind || this.roster.massSilence || (this.seen?.now ?? 0) < this.mercyUntil) return []
     return [...this.silent].filter((agent) => {
-      return !this.roster.isTold(agent) && this.#gatheredAt(agent) <= now && this.#concernsPeople(agent)
+      return !this.roster.hasIncident(agent) && this.#gatheredAt(agent) <= now && this.#concernsPeople(agent)
     })
   }
 
@@ -234,14 +236,14 @@ export class View {
     return standing?.verdict === 'gone' ? standing.since + GATHER_MS : Number.NEGATIVE_INFINITY
   }
 
-  #blink(after: Moment): Blink | null {
+  #blink(after: Moment): ObserverPause | null {
     if (this.seen === null) return null
     const gap = {
       expectedMs: this.waitMs,
       monotonicMs: after.now - this.seen.now,
       wallMs: after.wall - this.seen.wall,
     }
-    return blinked(gap, this.#config.lateAfterMs)
+    return detectPause(gap, this.#config.lateAfterMs)
   }
 
   /** What was there before the watchdog came proves nothing; nor does another database, whose cursor goes back. */
@@ -255,7 +257,7 @@ export class View {
     return 0
   }
 
-  #watchTick(tick: string, now: number, blink: Blink | null): void {
+  #watchTick(tick: string, now: number, blink: ObserverPause | null): void {
     if (tick !== this.#tick) {
       this.sees = this.#tick !== null
       this.#tick = tick

@@ -1,4 +1,4 @@
-import type { AgentVerdict } from '#fleet/liveness.ts'
+import type { AgentVerdict } from '#fleet/verdict.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
 import type { WatchConfig } from './config.ts'

@@ -1,9 +1,9 @@
 import { type Agent, agentsOf } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Incident } from '#fleet/incident.ts'
-import type { Verdict } from '#fleet/liveness.ts'
 import type { SessionId } from '#fleet/session.ts'
 import { isLeased, type Task } from '#fleet/task.ts'
+import type { Verdict } from '#fleet/verdict.ts'
 import type { Store } from '#store/store.ts'
 import type { AgentProcesses } from './fleet-control.ts'
 import { type Column, table } from './table.ts'
@@ -199,5 +199,5 @@ function stateWord({ verdict, processes }: AgentView): string {
 function colourOf({ verdict }: AgentView): 'green' | 'yellow' | 'red' | 'dim' {
   if (verdict === 'alive') return 'green'
   if (verdict === 'unknown') return 'dim'
-  return verdict === 'new' || verdict === 'late' || verdict === 'parked' ? 'yellow' : 'red'
+  return verdict === 'new' || verdict === 'late' ? 'yellow' : 'red'
 }

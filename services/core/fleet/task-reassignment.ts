@@ -195,7 +195,7 @@ export function findNeeds(tasks: readonly Task[], roster: Roster, leases: Leases
     }
     const lapsedAt = leases.lapsedAt(task)
     const { verdict } = failed
-    if ((verdict === 'silent' || verdict === 'gone') && roster.isTold(failed.agent)) {
+    if ((verdict === 'silent' || verdict === 'gone') && roster.hasIncident(failed.agent)) {
       needs.push({ task, reason: verdict, failed, since: failed.since })
     } else if (lapsedAt !== null) needs.push({ task, reason: 'lease_lapsed', failed, since: lapsedAt })
   }
@@ -215,10 +215,10 @@ export function findCandidates(
     if (agent !== undefined) loads.set(agent, (loads.get(agent) ?? 0) + 1)
   }
   const candidates: Candidate[] = []
-  for (const { agent, role, host, verdict, proven, seat } of roster.standings()) {
-    if (verdict !== 'alive' || !proven || seat === null) continue
+  for (const { agent, role, host, verdict, proven, taskSession } of roster.standings()) {
+    if (verdict !== 'alive' || !proven || taskSession === null) continue
     const stuck = leases.isStuck(agent) || bodies.isHindered(agent)
-    candidates.push({ agent, role, host, session: seat, load: loads.get(agent) ?? 0, stuck })
+    candidates.push({ agent, role, host, session: taskSession, load: loads.get(agent) ?? 0, stuck })
   }
   return candidates
 }
@@ -226,8 +226,8 @@ export function findCandidates(
 /** Roles of agents that cannot take work now and may yet be heard. */
 export function expectedRoles(roster: Roster): ReadonlySet<string> {
   const roles = new Set<string>()
-  for (const { role, verdict, proven, seat } of roster.standings()) {
-    if (seat !== null && (verdict === 'late' || (verdict === 'alive' && !proven))) roles.add(role)
+  for (const { role, verdict, proven, taskSession } of roster.standings()) {
+    if (taskSession !== null && (verdict === 'late' || (verdict === 'alive' && !proven))) roles.add(role)
   }
   return roles
 }

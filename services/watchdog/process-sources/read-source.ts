@@ -1,5 +1,5 @@
 import type { AgentProcess } from '#fleet/agent-processes.ts'
-import { blinked } from '#fleet/liveness.ts'
+import { detectPause } from '#fleet/observer-pause.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
@@ -53,7 +53,7 @@ export function readSource(
     const asked = { now: clock.now(), wall: clock.wall() }
     const bodies = await source.read(signal)
     const took = { expectedMs: 0, monotonicMs: clock.now() - asked.now, wallMs: clock.wall() - asked.wall }
-    if (blinked(took, ANSWER_MAX_MS) !== null) return 0
+    if (detectPause(took, ANSWER_MAX_MS) !== null) return 0
     for (const { agent, name, state, why } of view.agentProcesses.take(source.name, bodies)) {
       log[state === 'living' ? 'debug' : 'info']('body', { agent, body: name, state, why })
     }

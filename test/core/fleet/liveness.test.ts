@@ -3,7 +3,8 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { FOREIGN_LIFE, type ObservedBeat } from '#fleet/beat.ts'
 import { type Agent, type Conversation, endsOf } from '#fleet/conversation.ts'
-import { blinked, Roster, type VerdictChange } from '#fleet/liveness.ts'
+import { Roster, type VerdictChange } from '#fleet/liveness.ts'
+import { detectPause } from '#fleet/observer-pause.ts'
 import type { SessionId } from '#fleet/session.ts'
 import { know } from './know.ts'
 
@@ -107,13 +108,13 @@ test('an agent with several sessions is heard by any of them, and takes tasks by
   const roster = new Roster(patience)
   know(roster, [agent('w1', 'conv_old/b', 'conv_new/b'), agent('boss', 'conv_old/a', 'conv_new/a')], 0)
   roster.hear([pulse('w1', 1, { session: 'conv_old/b' })], 1_000)
-  assert.equal(roster.standing('w1')?.seat, 'conv_old/b')
+  assert.equal(roster.standing('w1')?.taskSession, 'conv_old/b')
   roster.hear([pulse('w1', 1, { session: 'conv_new/b' })], 2_000)
-  assert.equal(roster.standing('w1')?.seat, 'conv_new/b')
+  assert.equal(roster.standing('w1')?.taskSession, 'conv_new/b')
   assert.equal(roster.agentOf('conv_old/b'), 'w1')
-  assert.equal(roster.standing('boss')?.seat, null, 'who has only ends a takes no tasks')
+  assert.equal(roster.standing('boss')?.taskSession, null, 'who has only ends a takes no tasks')
   know(roster, [agent('w1', 'conv_old/b')], 3_000)
-  assert.equal(roster.standing('w1')?.seat, 'conv_old/b', 'the other conversation has ended')
+  assert.equal(roster.standing('w1')?.taskSession, 'conv_old/b', 'the other conversation has ended')
   assert.equal(roster.agentOf('conv_new/b'), undefined)
 })
 
@@ -144,7 +145,7 @@ test('agents whose conversations ended are forgotten, whatever was thought of th
   assert.equal(roster.size, 1)
   assert.deepEqual(roster.counts, { new: 0, alive: 0, late: 1, silent: 0, gone: 0 })
   assert.deepEqual(steps(roster.due(20_000 + SILENT)), [`w3 late>silent ${20_000 + SILENT}`])
-  assert.deepEqual(roster.muster, { count: 1, unheard: 1, silent: 1 })
+  assert.deepEqual(roster.tally, { count: 1, unheard: 1, lost: 1 })
 })
 
 test('beats from before the observer came prove nothing; the next one does', () => {
@@ -192,12 +193,12 @@ test('whoever was convicted before a restart is late until heard, and stays out 
   const roster = rosterOf(...names(9))
   roster.recall(names(9).map((name) => pulse(name, 0)))
   for (const name of names(5)) roster.suspect(name, 0)
-  assert.deepEqual(roster.muster, { count: 4, unheard: 0, silent: 0 })
+  assert.deepEqual(roster.tally, { count: 4, unheard: 0, lost: 0 })
   assert.equal(roster.standing('w1')?.verdict, 'late')
   roster.hear([pulse('w1', 1)], 5_000)
-  assert.deepEqual(roster.muster, { count: 5, unheard: 0, silent: 0 })
-  assert.equal(roster.isTold('w1'), false)
-  assert.equal(roster.isTold('w2'), true)
+  assert.deepEqual(roster.tally, { count: 5, unheard: 0, lost: 0 })
+  assert.equal(roster.hasIncident('w1'), false)
+  assert.equal(roster.hasIncident('w2'), true)
 })
 
 test('mass silence: 55 % and at least three, two of three or fewer, already at the first conviction', () => {
@@ -256,11 +257,11 @@ test('silences further apart than one window are single failures, once an incide
         .map((name) => pulse(name, seq)),
       now,
     )
-    for (const { agent, to } of roster.due(now)) if (to === 'silent') roster.told(agent, now)
+    for (const { agent, to } of roster.due(now)) if (to === 'silent') roster.noteIncident(agent, now)
     assert.equal(roster.massSilence, false, `at ${now}`)
   }
   assert.deepEqual(roster.counts, { new: 0, alive: 3, late: 0, silent: 6, gone: 0 })
-  assert.deepEqual(roster.muster, { count: 3, unheard: 0, silent: 0 })
+  assert.deepEqual(roster.tally, { count: 3, unheard: 0, lost: 0 })
 })
 
 test('those silenced together keep the brake on until enough are heard again, however long it takes', () => {
@@ -296,18 +297,18 @@ test('foreign agents that never beat do not count in mass silence, whatever ther
   assert.deepEqual(roster.counts, { new: 12, alive: 3, late: 0, silent: 0, gone: 0 })
   assert.equal(roster.massSilence, false)
   roster.hear([pulse('w1', 1)], SILENT + 1)
-  assert.deepEqual(roster.muster, { count: 4, unheard: 0, silent: 0 }, 'one that did beat counts')
+  assert.deepEqual(roster.tally, { count: 4, unheard: 0, lost: 0 }, 'one that did beat counts')
 })
 
 test('who was never heard is new and not lost, until it is heard, or known to be dead', () => {
   const roster = rosterOf('w1', 'w2', 'w3')
   roster.due(10 * SILENT)
   assert.deepEqual(roster.counts, { new: 3, alive: 0, late: 0, silent: 0, gone: 0 })
-  assert.deepEqual([roster.massSilence, roster.muster], [false, { count: 0, unheard: 0, silent: 0 }])
+  assert.deepEqual([roster.massSilence, roster.tally], [false, { count: 0, unheard: 0, lost: 0 }])
   roster.hear([pulse('w1', 1)], 10 * SILENT)
-  roster.gone('w2', 10 * SILENT)
+  roster.declareGone('w2', 10 * SILENT)
   assert.deepEqual(roster.counts, { new: 1, alive: 1, late: 0, silent: 0, gone: 1 })
-  assert.deepEqual(roster.muster, { count: 2, unheard: 1, silent: 1 })
+  assert.deepEqual(roster.tally, { count: 2, unheard: 1, lost: 1 })
 })
 
 test('who was heard before the observer came can be lost, in another conversation and by another name too', () => {
@@ -346,7 +347,7 @@ test('signs change with work and with a new life, not with beats', () => {
 
 test('an observer blinked when it was away, or the wall clock jumped; not when it merely ran a little late', () => {
   const gap = (expectedMs: number, monotonicMs: number, wallMs = monotonicMs) =>
-    blinked({ expectedMs, monotonicMs, wallMs }, LATE)
+    detectPause({ expectedMs, monotonicMs, wallMs }, LATE)
   assert.equal(gap(250, 250), null)
   assert.equal(gap(250, 14_000), null)
   assert.equal(gap(250, 16_000), 'paused')
@@ -394,8 +395,8 @@ test('whatever happens, the roster thinks what the slow rule thinks', () => {
         }
         assert.deepEqual(roster.counts, counts)
         assert.ok(roster.nextDeadline() > now)
-        const { count, unheard, silent } = roster.muster
-        assert.deepEqual([count, unheard, silent], [6, counts.late + counts.silent, counts.silent])
+        const { count, unheard, lost } = roster.tally
+        assert.deepEqual([count, unheard, lost], [6, counts.late + counts.silent, counts.silent])
       }
     }),
     { numRuns: 300 },
@@ -429,9 +430,9 @@ test('a hundred thousand agents cost no more a beat or a check than nine', () =>
 test('who is proved dead is gone at once; beats of the daemon that outlived it do not vouch for it, a new life does', () => {
   const roster = rosterOf('w1', 'w2')
   roster.hear([pulse('w1', 1)], 1_000)
-  roster.gone('w1', 2_000)
-  roster.gone('w1', 2_500)
-  roster.gone('nobody', 2_500)
+  roster.declareGone('w1', 2_000)
+  roster.declareGone('w1', 2_500)
+  roster.declareGone('nobody', 2_500)
   assert.deepEqual(steps(roster.changes()), ['w1 alive>gone 2000'])
   assert.deepEqual(roster.counts, { new: 1, alive: 0, late: 0, silent: 0, gone: 1 })
   roster.hear([pulse('w1', 2)], 6_000)
@@ -445,7 +446,7 @@ test('who is proved dead is gone at once; beats of the daemon that outlived it d
 test('work that is shown long after a death proves that the agent lives', () => {
   const roster = rosterOf('w1')
   roster.hear([pulse('w1', 1)], 1_000)
-  roster.gone('w1', 2_000)
+  roster.declareGone('w1', 2_000)
   roster.hear([pulse('w1', 2)], 30_000)
   roster.hear([pulse('w1', 3, { work: 1 })], 35_000)
   assert.deepEqual(steps(roster.changes()), ['w1 alive>gone 2000', 'w1 gone>alive 35000'])
@@ -454,7 +455,7 @@ test('work that is shown long after a death proves that the agent lives', () => 
 test('a new conversation of the same daemon does not raise the dead; one of a new daemon does', () => {
   const roster = rosterOf('w1')
   roster.hear([pulse('w1', 1)], 1_000)
-  roster.gone('w1', 2_000)
+  roster.declareGone('w1', 2_000)
   know(roster, [agent('w1', sessionOf('w1'), 'conv_new/b', 'conv_newer/b')], 3_000)
   roster.hear([pulse('w1', 1, { session: 'conv_new/b' })], 4_000)
   assert.equal(roster.standing('w1')?.verdict, 'gone')
@@ -465,9 +466,9 @@ test('a new conversation of the same daemon does not raise the dead; one of a ne
 test('whose body lives again has a full silence to be heard, and gets no credit before', () => {
   const roster = rosterOf('w1')
   roster.hear([pulse('w1', 1)], 1_000)
-  roster.gone('w1', 2_000)
+  roster.declareGone('w1', 2_000)
   roster.due(500_000)
-  roster.back('w1', 500_000)
+  roster.processRevived('w1', 500_000)
   assert.equal(roster.standing('w1')?.proven, false)
   assert.deepEqual(steps(roster.due(500_000)), ['w1 gone>alive 500000'])
   assert.deepEqual(steps(roster.due(500_000 + SILENT)), [
@@ -482,33 +483,33 @@ test('those that are gone count as lost together, until they are told of one by 
     names(6).map((name) => pulse(name, 1)),
     0,
   )
-  for (const name of ['w1', 'w2', 'w3']) roster.gone(name, 1_000)
+  for (const name of ['w1', 'w2', 'w3']) roster.declareGone(name, 1_000)
   assert.equal(roster.massSilence, false)
-  roster.gone('w4', 1_100)
+  roster.declareGone('w4', 1_100)
   assert.equal(roster.massSilence, true)
-  assert.deepEqual(roster.muster, { count: 6, unheard: 4, silent: 4 })
-  roster.back('w4', 2_000)
-  for (const name of ['w1', 'w2', 'w3']) roster.told(name, 2_000)
-  assert.equal(roster.muster.count, 6)
+  assert.deepEqual(roster.tally, { count: 6, unheard: 4, lost: 4 })
+  roster.processRevived('w4', 2_000)
+  for (const name of ['w1', 'w2', 'w3']) roster.noteIncident(name, 2_000)
+  assert.equal(roster.tally.count, 6)
   roster.hear([pulse('w4', 2), pulse('w5', 2), pulse('w6', 2)], 61_000)
   roster.due(61_000)
-  assert.equal(roster.muster.count, 3, 'a silence window later they are old news')
+  assert.equal(roster.tally.count, 3, 'a silence window later they are old news')
 })
 
 test('after a pause of the observer a death is to be proved anew', () => {
   const roster = rosterOf('w1')
   roster.hear([pulse('w1', 1)], 1_000)
-  roster.gone('w1', 2_000)
+  roster.declareGone('w1', 2_000)
   roster.grace(600_000)
   assert.equal(roster.standing('w1')?.verdict, 'late')
-  roster.gone('w1', 600_100)
+  roster.declareGone('w1', 600_100)
   assert.deepEqual(steps(roster.changes()), ['w1 alive>gone 2000', 'w1 gone>late 600000', 'w1 late>gone 600100'])
 })
 
 test('no order of beats, deaths and returns breaks the counts', () => {
   const step = fc.record({
     who: fc.integer({ min: 0, max: 3 }),
-    what: fc.constantFrom('beat', 'life', 'gone', 'back', 'grace', 'suspect', 'told', 'wait'),
+    what: fc.constantFrom('beat', 'life', 'declareGone', 'processRevived', 'grace', 'suspect', 'noteIncident', 'wait'),
     after: fc.constantFrom(0, 4_000, 20_000, 70_000),
   })
   fc.assert(
@@ -532,8 +533,8 @@ test('no order of beats, deaths and returns breaks the counts', () => {
           [alive, late, silent, gone],
           ['alive', 'late', 'silent', 'gone'].map((each) => count(each)),
         )
-        assert.ok(roster.muster.silent <= count('silent', 'gone') && roster.muster.unheard <= 4 - count('alive'))
-        if (what === 'gone') assert.equal(roster.standing(name)?.verdict, 'gone')
+        assert.ok(roster.tally.lost <= count('silent', 'gone') && roster.tally.unheard <= 4 - count('alive'))
+        if (what === 'declareGone') assert.equal(roster.standing(name)?.verdict, 'gone')
         if (what === 'life') assert.equal(roster.standing(name)?.verdict, 'alive')
         const waits = verdicts.some((each) => each === 'alive' || each === 'late')
         assert.equal(Number.isFinite(roster.nextDeadline()), waits)

@@ -156,7 +156,7 @@ test('a silent agent’s tasks need another owner, whatever their state; a late 
   assert.deepEqual(findNeeds(tasks, roster, leases, 30_000), [])
   beat(roster, 60_000, 'w2', 'w3')
   assert.deepEqual(findNeeds(tasks, roster, leases, 60_000), [], 'nobody was told yet: it may be one of many')
-  roster.told('w1', 60_000)
+  roster.noteIncident('w1', 60_000)
   const needs = findNeeds(tasks, roster, leases, 60_000)
   assert.deepEqual(
     needs.map(({ task, reason, failed, since }) => [task.id, reason, failed?.agent, since]),

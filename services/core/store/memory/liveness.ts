@@ -1,6 +1,6 @@
 import type { Beat, ObservedBeat, ObservedBeats } from '#fleet/beat.ts'
-import type { AgentVerdict } from '#fleet/liveness.ts'
 import type { SessionId } from '#fleet/session.ts'
+import type { AgentVerdict } from '#fleet/verdict.ts'
 import type { Clock } from '#runtime/clock.ts'
 
 /** What was judged last, and when. */

@@ -4,7 +4,6 @@ import type { Beat, ObservedBeats } from '#fleet/beat.ts'
 import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
-import type { AgentVerdict } from '#fleet/liveness.ts'
 import {
   checkSend,
   cleanDraft,
@@ -18,6 +17,7 @@ import { parseSession, partnerOf, type SessionId } from '#fleet/session.ts'
 import { checkTask, type Move, type NewTask, type Report, type Task } from '#fleet/task.ts'
 import { type AddressedTaskMessage, writeTaskMessage } from '#fleet/task-messages.ts'
 import { checkHolder } from '#fleet/task-ownership.ts'
+import type { AgentVerdict } from '#fleet/verdict.ts'
 import { HintChannel } from '../hint-channel.ts'
 import type { LateReport, Store, StoreParts, TaskFilter } from '../store.ts'
 import { MemoryAuditChain } from './audit-chain.ts'

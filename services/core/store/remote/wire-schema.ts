@@ -3,10 +3,10 @@ import type { Static, TProperties, TSchema } from 'typebox'
 import * as Type from 'typebox'
 import { Compile, type Validator } from 'typebox/schema'
 import { INCIDENT_KINDS } from '#fleet/incident.ts'
-import { VERDICTS } from '#fleet/liveness.ts'
 import { DELIVERY } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
 import { MOVE_REASONS, PRIORITIES, TASK_STATES } from '#fleet/task.ts'
+import { VERDICTS } from '#fleet/verdict.ts'
 import type { Store } from '../store.ts'
 
 /**

@@ -4,7 +4,6 @@ import type { Beat, ObservedBeats } from '#fleet/beat.ts'
 import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
-import type { AgentVerdict } from '#fleet/liveness.ts'
 import {
   checkSend,
   cleanDraft,
@@ -15,6 +14,7 @@ import {
 } from '#fleet/message.ts'
 import { conversationOf, parseSession, type SessionId } from '#fleet/session.ts'
 import { checkTask, type Move, type NewTask, type Report, type Task } from '#fleet/task.ts'
+import type { AgentVerdict } from '#fleet/verdict.ts'
 import { HintChannel } from '../hint-channel.ts'
 import type { LateReport, Store, StoreParts, TaskFilter } from '../store.ts'
 import { watchCommits } from './changes/commit-watcher.ts'
