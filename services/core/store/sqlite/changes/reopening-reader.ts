@@ -17,7 +17,7 @@ const LOOK_AGAIN_MS = 1000
  */
 export class ReopeningReader implements TablesSource {
   readonly #path: string
-  readonly #parts: { readonly clock: Clock; readonly log: Log; readonly oddities: MalformedRows }
+  readonly #parts: { readonly clock: Clock; readonly log: Log; readonly malformed: MalformedRows }
   #rooms: Tables | null = null
   #isLent = false
   #refusal = ''
@@ -25,7 +25,7 @@ export class ReopeningReader implements TablesSource {
   /** Rises with every table that is made in a database that has only the Python bridge's. */
   #schema: unknown = null
 
-  constructor(path: string, parts: { readonly clock: Clock; readonly log: Log; readonly oddities: MalformedRows }) {
+  constructor(path: string, parts: { readonly clock: Clock; readonly log: Log; readonly malformed: MalformedRows }) {
     this.#path = path
     this.#parts = parts
   }
@@ -59,7 +59,7 @@ export class ReopeningReader implements TablesSource {
         prepare(connection, 'FULL', 'leave')
         this.#isLent = contents === 'bridge'
         if (this.#isLent) lendTables(connection)
-        this.#rooms = openTables(connection, file, this.#parts.clock, this.#parts.oddities)
+        this.#rooms = openTables(connection, file, this.#parts.clock, this.#parts.malformed)
       }
     } finally {
       if (this.#rooms === null) connection[Symbol.dispose]()

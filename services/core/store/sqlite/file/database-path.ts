@@ -45,6 +45,13 @@ export function isSameFile(one: FileIdentity | null, other: FileIdentity | null)
   )
 }
 
+/** The refusal when the file under an open database is not the one that others see. */
+export function replacedFile(path: string): S2Error {
+  return new S2Error('unavailable', `${path} was removed or replaced while it was open`, {
+    next: 'start the program again; stop all programs before a backup is restored',
+  })
+}
+
 /** Bytes in the write-ahead log beside a database: what was committed and not carried over yet. */
 export function logBytes(path: string): number {
   return statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0

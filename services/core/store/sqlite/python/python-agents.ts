@@ -3,11 +3,12 @@ import { type Beat, FOREIGN_LIFE } from '#fleet/beat.ts'
 import type { Message } from '#fleet/message.ts'
 import { conversationOf, isConversationId, type SessionId, sessionId, sideOf } from '#fleet/session.ts'
 import type { StoreParts } from '../../store.ts'
-import type { GroupCommit } from '../file/group-commit.ts'
+import type { DatabaseWriter } from '../database-writer.ts'
 import { isBusy, isDamage, isFull } from '../file/sqlite-errors.ts'
-import type { LivenessFile, PythonHeartbeat } from '../tables/liveness.ts'
+import type { Beats } from '../liveness/beats.ts'
+import type { LivenessFile } from '../liveness/liveness-file.ts'
 import type { MalformedRows } from '../tables/malformed-rows.ts'
-import type { Tables } from '../tables/tables.ts'
+import { noteHeartbeats, type PythonHeartbeat, readHeartbeats } from './mirrored-heartbeats.ts'
 import { pythonTime } from './python-format.ts'
 
 /** How often there is something to do here, milliseconds. */
@@ -35,11 +36,11 @@ interface Shown {
  * tasks that they leave in the shared tables, and shows our beats there.
  */
 export class PythonAgents {
-  readonly #tables: Tables
-  readonly #groupCommit: GroupCommit
-  readonly #liveness: LivenessFile
+  readonly #writer: DatabaseWriter
+  readonly #livenessFile: LivenessFile
+  readonly #beats: Beats
   readonly #parts: StoreParts
-  readonly #oddities: MalformedRows
+  readonly #malformed: MalformedRows
   readonly #shown = new Map<SessionId, Shown>()
   #heartbeats: Map<SessionId, PythonHeartbeat> | undefined
   #seen = -1
@@ -47,17 +48,17 @@ export class PythonAgents {
   #forgotAt: number
 
   constructor(
-    tables: Tables,
-    groupCommit: GroupCommit,
-    liveness: LivenessFile,
+    writer: DatabaseWriter,
+    livenessFile: LivenessFile,
+    beats: Beats,
     parts: StoreParts,
-    oddities: MalformedRows,
+    malformed: MalformedRows,
   ) {
-    this.#tables = tables
-    this.#groupCommit = groupCommit
-    this.#liveness = liveness
+    this.#writer = writer
+    this.#livenessFile = livenessFile
+    this.#beats = beats
     this.#parts = parts
-    this.#oddities = oddities
+    this.#malformed = malformed
     this.#forgotAt = parts.clock.now()
   }
 
@@ -72,14 +73,14 @@ export class PythonAgents {
     const isMore = await this.#readLetters()
     if (now - this.#forgotAt >= FORGET_MS) {
       this.#forgotAt = now
-      await this.#liveness.forgetUnknown()
+      await this.#beats.forgetUnknown()
     }
     return isMore ? 0 : ROUND_MS
   }
 
   /** A text that we neither wrote nor saw before is a beat, and a sign of the agent itself: only its own calls write there. */
   async #hear(): Promise<void> {
-    this.#heartbeats ??= await this.#liveness.heartbeats()
+    this.#heartbeats ??= await readHeartbeats(this.#livenessFile)
     const known = this.#heartbeats
     const news = new Map<SessionId, PythonHeartbeat>()
     for (const [session, text] of this.#readStatus()) {
@@ -87,7 +88,7 @@ export class PythonAgents {
       if (before?.text !== text) news.set(session, { text, seq: (before?.seq ?? 0) + 1 })
     }
     if (news.size === 0) return
-    this.#liveness.take(
+    this.#beats.take(
       [...news].map(
         ([session, { seq }]): Beat => ({ session, host: hostname(), incarnation: FOREIGN_LIFE, seq, work: seq }),
       ),
@@ -97,7 +98,7 @@ export class PythonAgents {
 
   #readStatus(): Map<SessionId, string> {
     const texts = new Map<SessionId, string>()
-    const { connection } = this.#tables
+    const { connection } = this.#writer.tables
     try {
       const version = connection.dataVersion()
       if (version === this.#seen) return texts
@@ -105,7 +106,7 @@ export class PythonAgents {
         const { conversation_id: conversation, session_id: side, last_heartbeat: text } = row
         const isSound = typeof conversation === 'string' && isConversationId(conversation) && typeof text === 'string'
         if (isSound && (side === 'a' || side === 'b')) texts.set(sessionId(conversation, side), text)
-        else this.#oddities.tell('heartbeat', `${conversation}/${side}`.slice(0, 100))
+        else this.#malformed.tell('heartbeat', `${conversation}/${side}`.slice(0, 100))
       }
       this.#seen = version
     } catch (error) {
@@ -118,7 +119,7 @@ export class PythonAgents {
   async #show(now: number): Promise<void> {
     const text = pythonTime(this.#parts.clock.wall())
     const fresh = new Map<SessionId, PythonHeartbeat>()
-    for (const { session, incarnation, seq } of this.#liveness.lives()) {
+    for (const { session, incarnation, seq } of this.#beats.latest()) {
       const shown = this.#shown.get(session)
       const isNew = shown?.incarnation !== incarnation || shown.seq !== seq
       if (incarnation === FOREIGN_LIFE || !isNew || now - (shown?.at ?? Number.NEGATIVE_INFINITY) < MIRROR_MS) continue
@@ -129,13 +130,13 @@ export class PythonAgents {
     for (let index = 0; index < sessions.length; index += SHOWN_AT_ONCE) {
       const some = new Map(sessions.slice(index, index + SHOWN_AT_ONCE))
       await this.#note(some)
-      await this.#groupCommit.write(() => this.#write(some))
+      await this.#writer.groupCommit.write(() => this.#write(some))
     }
   }
 
   #write(heartbeats: ReadonlyMap<SessionId, PythonHeartbeat>): void {
     for (const [session, { text }] of heartbeats) {
-      this.#tables.connection.run(
+      this.#writer.tables.connection.run(
         'INSERT OR REPLACE INTO session_status (conversation_id, session_id, status, last_heartbeat) VALUES (?, ?, ?, ?)',
         conversationOf(session),
         sideOf(session),
@@ -146,21 +147,24 @@ export class PythonAgents {
   }
 
   async #note(heartbeats: ReadonlyMap<SessionId, PythonHeartbeat>): Promise<void> {
-    await this.#liveness.noteHeartbeats(heartbeats)
+    await noteHeartbeats(this.#livenessFile, heartbeats)
     for (const [session, heartbeat] of heartbeats) this.#heartbeats?.set(session, heartbeat)
   }
 
   /** Takes in what messages say about tasks, with the cursor in the same transaction. Answers whether there is more. */
   async #readLetters(): Promise<boolean> {
-    const { messages } = this.#tables
+    const { messages } = this.#writer.tables
     if (messages.newest() === this.#cursor()) return false
-    return this.#groupCommit.write(() => {
+    return this.#writer.groupCommit.write(() => {
       const batch = messages.mentioning('"task_id"', this.#cursor(), LETTERS_MAX)
       for (const message of batch.messages) {
-        if (this.#tables.conversations.isLive(conversationOf(message.from))) this.#absorb(message)
+        if (this.#writer.tables.conversations.isLive(conversationOf(message.from))) this.#absorb(message)
       }
-      this.#tables.connection.run("INSERT OR REPLACE INTO s2_cursors (name, at) VALUES ('letters', ?)", batch.last)
-      this.#tables.tasks.forgetLetters(batch.last)
+      this.#writer.tables.connection.run(
+        "INSERT OR REPLACE INTO s2_cursors (name, at) VALUES ('letters', ?)",
+        batch.last,
+      )
+      this.#writer.tables.tasks.forgetLetters(batch.last)
       return batch.isFull
     })
   }
@@ -168,15 +172,17 @@ export class PythonAgents {
   /** What cannot be taken in is passed over: one strange letter must not stop all that come after it. */
   #absorb(message: Message): void {
     try {
-      this.#tables.connection.attempt(() => this.#tables.tasks.absorb(message))
+      this.#writer.tables.connection.attempt(() => this.#writer.tables.tasks.absorb(message))
     } catch (error) {
       if (isBusy(error) || isFull(error) || isDamage(error)) throw error
-      this.#tables.chain.forgetHead()
-      this.#oddities.tell('task', message.id)
+      this.#writer.tables.chain.forgetHead()
+      this.#malformed.tell('task', message.id)
     }
   }
 
   #cursor(): number {
-    return this.#tables.connection.get<{ at: number }>("SELECT at FROM s2_cursors WHERE name = 'letters'")?.at ?? 0
+    return (
+      this.#writer.tables.connection.get<{ at: number }>("SELECT at FROM s2_cursors WHERE name = 'letters'")?.at ?? 0
+    )
   }
 }

@@ -53,6 +53,17 @@ export class AuditChainTable {
     )
     this.#head = { seq, hash }
   }
+
+  /** Entries after one, oldest first. */
+  audit(after: number, limit: number): AuditEntry[] {
+    return this.#connection
+      .all<AuditEntry & { details: string }>(
+        'SELECT seq, at, actor, action, details, hash FROM s2_audit WHERE seq > ? ORDER BY seq LIMIT +?',
+        after,
+        limit,
+      )
+      .map((entry) => ({ ...entry, details: JSON.parse(entry.details) }))
+  }
 }
 
 /** The last entry as it stands, taken on trust. */
@@ -83,15 +94,4 @@ function broken(path: string, seq: number, how: string): S2Error {
   return new S2Error('unavailable', `the audit chain of ${path} does not hold: its entry ${seq} ${how}`, {
     next: 'somebody or something altered the file outside of S2: take another one, and keep this as evidence',
   })
-}
-
-/** Entries after one, oldest first. */
-export function readChain(connection: SqliteConnection, after: number, limit: number): AuditEntry[] {
-  return connection
-    .all<AuditEntry & { details: string }>(
-      'SELECT seq, at, actor, action, details, hash FROM s2_audit WHERE seq > ? ORDER BY seq LIMIT +?',
-      after,
-      limit,
-    )
-    .map((entry) => ({ ...entry, details: JSON.parse(entry.details) }))
 }

@@ -1,9 +1,11 @@
+import type { AuditedAct } from '#fleet/audit.ts'
 import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { isConversationId, parseSession, type SessionId, type Side, sessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { SqliteConnection } from '../file/connection.ts'
 import { fromPythonTime, makeConversationId, makeToken, pythonTime } from '../python/python-format.ts'
+import type { AuditChainTable } from './audit-chain.ts'
 import type { MalformedRows } from './malformed-rows.ts'
 
 interface ConversationRow {
@@ -38,8 +40,9 @@ interface Sweep {
 /** What conversations there are, by this database. */
 export class ConversationTable {
   readonly #connection: SqliteConnection
+  readonly #chain: AuditChainTable
   readonly #clock: Clock
-  readonly #oddities: MalformedRows
+  readonly #malformed: MalformedRows
   /** Those that had not ended when all were read, in the order of their rows. */
   #known = new Map<string, Conversation>()
   #rowid = 0
@@ -48,10 +51,11 @@ export class ConversationTable {
   #loadedAt = Number.NEGATIVE_INFINITY
   #sweep: Sweep | undefined
 
-  constructor(connection: SqliteConnection, clock: Clock, oddities: MalformedRows) {
+  constructor(connection: SqliteConnection, chain: AuditChainTable, clock: Clock, malformed: MalformedRows) {
     this.#connection = connection
+    this.#chain = chain
     this.#clock = clock
-    this.#oddities = oddities
+    this.#malformed = malformed
   }
 
   /** Reads a part of everything when it is time to read it again. Answers whether there is more of it to be read now. */
@@ -115,7 +119,7 @@ export class ConversationTable {
     throw new S2Error('expired', `conversation ${id} has ended`, { next: 'open a new one' })
   }
 
-  open({ roles, agents, lifetimeMs }: NewConversation): OpenedConversation {
+  openConversation({ roles, agents, lifetimeMs }: NewConversation): OpenedConversation {
     const id = makeConversationId()
     const key = this.#tokenKey()
     const tokens = { a: makeToken(key, id, 'a'), b: makeToken(key, id, 'b') }
@@ -134,28 +138,29 @@ export class ConversationTable {
       pythonTime(expiresAt),
     )
     this.#touch(id, agents)
+    this.#audit('conversation_opened', { conversation: id, agents })
     return { id, roles, agents, createdAt, expiresAt, tokens }
   }
 
-  renew(id: string, lifetimeMs: number): Conversation {
+  renewConversation(id: string, lifetimeMs: number): Conversation {
     const ends = this.demandLive(id)
     const wanted = this.#clock.wall() + Math.round(lifetimeMs)
     if (wanted > ends) this.#setEnd(id, wanted)
     const conversation = this.#read(id)
     if (conversation === undefined) throw new S2Error('not_found', `conversation ${id} cannot be read`)
+    this.#audit('conversation_renewed', { conversation: id, expiresAt: conversation.expiresAt })
     return conversation
   }
 
-  /** Answers false when it had ended already. */
-  end(id: string): boolean {
+  endConversation(id: string): void {
     try {
       this.demandLive(id)
     } catch (error) {
-      if (error instanceof S2Error && error.code === 'expired') return false
+      if (error instanceof S2Error && error.code === 'expired') return
       throw error
     }
     this.#setEnd(id, this.#clock.wall())
-    return true
+    this.#audit('conversation_ended', { conversation: id })
   }
 
   tokens(session: SessionId): string[] {
@@ -169,7 +174,7 @@ export class ConversationTable {
     return [this.#currentToken(conversation, side), ...(former === undefined ? [] : [former.token])]
   }
 
-  rotate(session: SessionId, overlapMs: number): string {
+  rotateToken(session: SessionId, overlapMs: number): string {
     const { conversation, side } = parseSession(session)
     this.demandLive(conversation)
     const former = this.#currentToken(conversation, side)
@@ -184,6 +189,7 @@ export class ConversationTable {
         this.#clock.wall() + Math.round(overlapMs),
       )
     }
+    this.#audit('token_rotated', { session, overlapMs })
     return token
   }
 
@@ -197,6 +203,10 @@ export class ConversationTable {
       `SELECT ${TOKEN_COLUMN[side]} AS token FROM conversations WHERE id = ?`,
       conversation,
     )?.token as string
+  }
+
+  #audit(action: string, details: AuditedAct['details']): void {
+    this.#chain.append({ actor: 'admin', action, details })
   }
 
   #tokenKey(): Uint8Array {
@@ -285,7 +295,7 @@ export class ConversationTable {
     const isSound =
       typeof id === 'string' && isConversationId(id) && typeof role_a === 'string' && typeof role_b === 'string'
     if (!isSound || createdAt === null || expiresAt === null) {
-      this.#oddities.tell('conversation', row.rowid)
+      this.#malformed.tell('conversation', row.rowid)
       return undefined
     }
     return {

@@ -20,7 +20,7 @@ export class IncidentTable {
     this.#clock = clock
   }
 
-  open({ cause, kind, agent, summary }: NewIncident, channels: readonly string[]): boolean {
+  openIncident({ cause, kind, agent, summary }: NewIncident, channels: readonly string[]): boolean {
     if (this.#openId(cause) !== undefined) return false
     const id = this.#connection.insert(
       'INSERT INTO s2_incidents (cause, kind, agent, summary, opened_at) VALUES (?, ?, ?, ?, ?)',
@@ -35,7 +35,7 @@ export class IncidentTable {
     return true
   }
 
-  close(cause: string, channels: readonly string[]): boolean {
+  closeIncident(cause: string, channels: readonly string[]): boolean {
     const id = this.#openId(cause)
     if (id === undefined) return false
     this.#connection.run('UPDATE s2_incidents SET closed_at = ? WHERE id = ?', this.#clock.wall(), id)
@@ -44,13 +44,13 @@ export class IncidentTable {
     return true
   }
 
-  list({ open }: { readonly open: boolean }): Incident[] {
+  incidents({ open }: { readonly open: boolean }): Incident[] {
     const where = open ? 'WHERE i.closed_at IS NULL' : ''
     return this.#connection.all<Incident>(`SELECT ${COLUMNS} FROM s2_incidents i ${where} ORDER BY i.id`)
   }
 
   /** Takes what is due; an incident's end is told on a channel only after its beginning was. */
-  claim(channels: readonly string[], leaseMs: number): Alert[] {
+  claimAlerts(channels: readonly string[], leaseMs: number): Alert[] {
     const now = this.#clock.wall()
     const due = this.#connection.all<AlertRow>(
       `SELECT ${COLUMNS}, a.event, a.channel, a.attempts FROM s2_alerts a JOIN s2_incidents i ON i.id = a.incident
@@ -73,7 +73,7 @@ export class IncidentTable {
     return due.map(({ event, channel, attempts, ...incident }) => ({ incident, event, channel, attempts }))
   }
 
-  settle({ incident, event, channel }: Alert, outcome: 'told' | { readonly retryMs: number }): void {
+  settleAlert({ incident, event, channel }: Alert, outcome: 'told' | { readonly retryMs: number }): void {
     if (outcome === 'told') {
       this.#connection.run(
         'DELETE FROM s2_alerts WHERE incident = ? AND event = ? AND channel = ?',

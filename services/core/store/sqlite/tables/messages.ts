@@ -38,20 +38,20 @@ export class MessageTable {
   readonly #conversations: ConversationTable
   readonly #chain: AuditChainTable
   readonly #clock: Clock
-  readonly #oddities: MalformedRows
+  readonly #malformed: MalformedRows
 
   constructor(
     connection: SqliteConnection,
     conversations: ConversationTable,
     chain: AuditChainTable,
     clock: Clock,
-    oddities: MalformedRows,
+    malformed: MalformedRows,
   ) {
     this.#connection = connection
     this.#conversations = conversations
     this.#chain = chain
     this.#clock = clock
-    this.#oddities = oddities
+    this.#malformed = malformed
   }
 
   /** Keeps a clean draft under its key. Answers whether it is new. */
@@ -177,7 +177,7 @@ export class MessageTable {
     const messages: StoredMessage[] = []
     for (const row of rows) {
       const message = messageOf(row)
-      if (message === undefined) this.#oddities.tell('message', row.id)
+      if (message === undefined) this.#malformed.tell('message', row.id)
       else messages.push(message)
     }
     return { messages, last: rows.at(-1)?.id ?? after, isFull: rows.length === limit }

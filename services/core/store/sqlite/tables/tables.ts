@@ -31,7 +31,7 @@ export function openTables(
   connection: SqliteConnection,
   file: FileIdentity,
   given: Clock,
-  oddities: MalformedRows,
+  malformed: MalformedRows,
 ): Tables {
   const clock: Clock = {
     now: () => given.now(),
@@ -39,8 +39,8 @@ export function openTables(
     sleep: (ms, signal) => given.sleep(ms, signal),
   } // times are kept whole
   const chain = new AuditChainTable(connection, clock)
-  const conversations = new ConversationTable(connection, clock, oddities)
-  const messages = new MessageTable(connection, conversations, chain, clock, oddities)
+  const conversations = new ConversationTable(connection, chain, clock, malformed)
+  const messages = new MessageTable(connection, conversations, chain, clock, malformed)
   const tasks = new TaskTable(connection, conversations, messages, chain, clock)
   const incidents = new IncidentTable(connection, chain, clock)
   return { file, connection, chain, conversations, messages, tasks, incidents }

@@ -1,7 +1,7 @@
 import { S2Error } from '#fleet/errors.ts'
 import type { Message } from '#fleet/message.ts'
 import { conversationOf, parseSession, partnerOf, type SessionId } from '#fleet/session.ts'
-import type { Move, NewTask, Report, Task, TaskResult } from '#fleet/task.ts'
+import { checkTask, type Move, type NewTask, type Report, type Task, type TaskResult } from '#fleet/task.ts'
 import { type AddressedTaskMessage, readTaskMessage, writeTaskMessage } from '#fleet/task-messages.ts'
 import {
   applyCancel,
@@ -37,7 +37,7 @@ const SELECT = `
 /** As the partial index has it. */
 const IS_OPEN = "state IN ('pending', 'assigned', 'accepted', 'in_progress')"
 
-/** Tasks by the rules of `fleet/ownership.ts`: read, ruled, written, told and audited in the transaction of the caller. */
+/** Tasks by the rules of `fleet/task-ownership.ts`. Reading, deciding, writing, notifying and auditing are one transaction: the caller's. */
 export class TaskTable {
   readonly #connection: SqliteConnection
   readonly #conversations: ConversationTable
@@ -59,25 +59,27 @@ export class TaskTable {
     this.#clock = clock
   }
 
-  add(wanted: NewTask): Task {
-    const earlier = this.find(wanted.id)
+  addTask(wanted: NewTask): Task {
+    checkTask(wanted)
+    if (wanted.createdBy !== null) parseSession(wanted.createdBy)
+    const earlier = this.#find(wanted.id)
     if (earlier !== undefined) return earlier
-    if (wanted.holder !== null) this.#demandSeat(wanted.holder)
+    if (wanted.holder !== null) this.#demandHolder(wanted.holder)
     return this.#take(beginTask(wanted, this.#clock.wall()), null)
   }
 
-  find(id: string): Task | undefined {
+  #find(id: string): Task | undefined {
     const row = this.#connection.get<TaskRow>(`${SELECT} WHERE id = ?`, id)
     return row === undefined ? undefined : taskOf(row)
   }
 
-  demand(id: string): Task {
-    const task = this.find(id)
+  task(id: string): Task {
+    const task = this.#find(id)
     if (task !== undefined) return task
     throw new S2Error('not_found', `there is no task ${JSON.stringify(id.slice(0, 80))}`)
   }
 
-  list({ open, holder, state, limit }: TaskFilter): Task[] {
+  tasks({ open, holder, state, limit }: TaskFilter): Task[] {
     const terms: string[] = []
     const values: Value[] = []
     if (open !== undefined) terms.push(open ? IS_OPEN : `NOT (${IS_OPEN})`)
@@ -95,33 +97,34 @@ export class TaskTable {
       .map(taskOf)
   }
 
-  lease(holder: SessionId, incarnation: string): Task | null {
-    const held = this.list({ open: true, holder })
+  leaseTask(holder: SessionId, incarnation: string): Task | null {
+    parseSession(holder)
+    const held = this.tasks({ open: true, holder })
     const next = nextToLease(held, holder, incarnation)
     return next === null ? null : this.#take(applyLease(next, incarnation, this.#clock.wall()), next)
   }
 
   /** Answers the error to throw once what came too late is committed. */
   report(holder: SessionId, report: Report): Task | S2Error {
-    const task = this.demand(report.task)
+    const task = this.task(report.task)
     const ruling = applyReport(task, holder, report, this.#clock.wall())
     if (ruling.refusal === null) return this.#take(ruling, task)
     this.#keep(ruling)
     return ruling.refusal
   }
 
-  cancel(id: string): Task {
-    const task = this.demand(id)
+  cancelTask(id: string): Task {
+    const task = this.task(id)
     const ruling = applyCancel(task, this.#clock.wall())
     if (ruling.refusal !== null) throw ruling.refusal
     return this.#take(ruling, task)
   }
 
   move(move: Move): boolean {
-    const task = this.demand(move.task)
+    const task = this.task(move.task)
     const step = applyMove(task, move, this.#clock.wall())
     if (step === null) return false
-    if (move.to !== null) this.#demandSeat(move.to)
+    if (move.to !== null) this.#demandHolder(move.to)
     this.#take(step, task)
     return true
   }
@@ -141,7 +144,7 @@ export class TaskTable {
     if (letter === null || this.#connection.run('INSERT OR IGNORE INTO s2_letters (message) VALUES (?)', id) === 0)
       return
     const now = this.#clock.wall()
-    const known = this.find(letter.task)
+    const known = this.#find(letter.task)
     const wanted = taskOfMessage(from, letter)
     if (known === undefined && wanted !== null) this.#take(beginForeignTask(wanted, now), null)
     const ruling = known === undefined ? null : applyTaskMessage(known, from, letter, now)
@@ -164,7 +167,7 @@ export class TaskTable {
     return this.#connection.run(`DELETE FROM s2_tasks WHERE updated_at < ? AND NOT (${IS_OPEN})`, time)
   }
 
-  #demandSeat(holder: SessionId): void {
+  #demandHolder(holder: SessionId): void {
     parseSession(holder)
     checkHolder(holder)
     this.#conversations.demandLive(conversationOf(holder))

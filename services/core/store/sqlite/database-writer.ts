@@ -1,0 +1,62 @@
+import { statSync } from 'node:fs'
+import type { StoreParts } from '../store.ts'
+import { Doorbell } from './changes/doorbell.ts'
+import type { MessageTail } from './changes/message-tail.ts'
+import { Checkpoints } from './file/checkpoints.ts'
+import { type DatabasePath, identify, isSameFile, replacedFile } from './file/database-path.ts'
+import { GroupCommit } from './file/group-commit.ts'
+import type { Tables } from './tables/tables.ts'
+
+/** How long a verb waits for a database that another process has locked, milliseconds. */
+export const LOCK_WAIT_MS = 5000
+
+/** What a store that writes has beside its tables: the group commit, the doorbell that is rung after it, and checkpoints. */
+export class DatabaseWriter implements Disposable {
+  readonly tables: Tables
+  readonly groupCommit: GroupCommit
+  readonly #doorbell: Doorbell
+  readonly #checkpoints: Checkpoints
+  readonly #closing = new AbortController()
+
+  constructor({ path, bell }: DatabasePath, parts: StoreParts, tables: Tables, tail: MessageTail) {
+    const { clock, chance, log } = parts
+    const doorbell = new Doorbell(bell, statSync(path).mode & 0o666)
+    const checkpoints = new Checkpoints(tables.connection, path, {
+      clock,
+      signal: this.#closing.signal,
+      onError: (error) => log.warn('checkpoint failed: the log of the database grows', { path, error }),
+    })
+    this.tables = tables
+    this.#doorbell = doorbell
+    this.#checkpoints = checkpoints
+    this.groupCommit = new GroupCommit(tables.connection, path, {
+      clock,
+      chance,
+      patienceMs: LOCK_WAIT_MS,
+      demandFile: () => {
+        if (!isSameFile(identify(path), tables.file)) throw replacedFile(path)
+      },
+      onBegin: () => tables.chain.forgetHead(),
+      onCommit: () => {
+        doorbell.ring()
+        tail.read()
+        checkpoints.mind()
+      },
+      onBroken: (error) => {
+        log.error('store broken', { error })
+        parts.onBroken?.(error)
+      },
+    })
+  }
+
+  /** Makes the doorbell anew where somebody removed it, and looks whether the log wants a checkpoint. */
+  tend(): void {
+    this.#doorbell.mend()
+    this.#checkpoints.mind()
+  }
+
+  [Symbol.dispose](): void {
+    this.#closing.abort()
+    this.#doorbell[Symbol.dispose]()
+  }
+}

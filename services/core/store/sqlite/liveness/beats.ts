@@ -1,0 +1,193 @@
+import { randomBytes } from 'node:crypto'
+import type { Beat, ObservedBeat, ObservedBeats } from '#fleet/beat.ts'
+import { S2Error } from '#fleet/errors.ts'
+import type { SessionId } from '#fleet/session.ts'
+import type { Clock } from '#runtime/clock.ts'
+import type { Log } from '#runtime/log.ts'
+import type { SqliteConnection } from '../file/connection.ts'
+import { yieldToEvents } from '../file/yield.ts'
+import type { LivenessFile } from './liveness-file.ts'
+
+/** Beats wait at most this long in memory, milliseconds. */
+const FLUSH_MS = 50
+/** Rows of beats written or read in one go; in between the event loop turns. */
+const BATCH = 2000
+
+/** The latest beat of a session, kept as one object that changes: a large fleet beats too often for new ones. */
+type LatestBeat = { -readonly [K in keyof Beat]: Beat[K] }
+
+export interface BeatsParts {
+  readonly clock: Clock
+  readonly log: Log
+  /** Whether the session belongs to a live conversation. */
+  isKnown(session: SessionId): boolean
+}
+
+/**
+ * Beats are taken into memory and written to their file in groups. A power loss may take the last second of them, which
+ * the next beats make good.
+ */
+export class Beats implements AsyncDisposable {
+  readonly #file: LivenessFile
+  readonly #parts: BeatsParts
+  readonly #latest = new Map<SessionId, LatestBeat>()
+  readonly #unwritten = new Set<LatestBeat>()
+  /** Sets the ticks of this process apart from those of another that collects beats. */
+  readonly #collector = randomBytes(6).toString('hex')
+  readonly #closing = new AbortController()
+  #ticks = 0
+  #flushing: Promise<void> | undefined
+  #writing: Promise<void> = Promise.resolve()
+  #isFailing = false
+
+  constructor(file: LivenessFile, parts: BeatsParts) {
+    this.#file = file
+    this.#parts = parts
+    file.onReopen(() => {
+      for (const beat of this.#latest.values()) this.#unwritten.add(beat)
+    })
+  }
+
+  /** Takes beats into memory. An older beat of the same incarnation changes nothing; unknown sessions are passed over. */
+  take(beats: readonly Beat[]): void {
+    for (const beat of beats) demandIntegers(beat)
+    for (const { session, host, incarnation, seq, work } of beats) {
+      let latest = this.#latest.get(session)
+      if (latest === undefined) {
+        if (!this.#parts.isKnown(session)) continue
+        latest = { session, host, incarnation, seq, work }
+        this.#latest.set(session, latest)
+      } else {
+        if (latest.incarnation === incarnation && latest.seq >= seq) continue
+        latest.host = host
+        latest.incarnation = incarnation
+        latest.seq = seq
+        latest.work = work
+      }
+      this.#unwritten.add(latest)
+    }
+    if (this.#unwritten.size > 0) this.#flushing ??= this.#flushSoon()
+  }
+
+  /** The latest beat of each session that this process has heard. */
+  latest(): Iterable<Beat> {
+    return this.#latest.values()
+  }
+
+  /** Says that beats are being collected: an observer who sees this stand still is blind. */
+  async tick(): Promise<void> {
+    this.#ticks += 1
+    const tick = `${this.#collector}.${this.#ticks}`
+    await this.#file.write((connection) => connection.run('UPDATE collecting SET tick = ?', tick))
+  }
+
+  async pulses(after: number): Promise<ObservedBeats> {
+    if (this.#file.mode === 'write') await this.#flush()
+    const pulses: ObservedBeat[] = []
+    let cursor = after
+    for (;;) {
+      const rows = await this.#file.read((connection) =>
+        connection.all<ObservedBeat>(
+          'SELECT session, host, incarnation, seq, work, version FROM beats WHERE version > ? ORDER BY version LIMIT +?',
+          cursor,
+          BATCH,
+        ),
+      )
+      if (rows === null) return { pulses: [], cursor: after, tick: '' }
+      for (const row of rows) pulses.push(row)
+      cursor = rows.at(-1)?.version ?? cursor
+      if (rows.length < BATCH) break
+      await yieldToEvents()
+    }
+    const tick = await this.#file.read((connection) => connection.get<{ tick: string }>('SELECT tick FROM collecting'))
+    return { pulses, cursor, tick: tick?.tick ?? '' }
+  }
+
+  /** Forgets sessions that nobody knows any more. */
+  async forgetUnknown(): Promise<void> {
+    const rows = await this.#file.read((connection) =>
+      connection.all<{ session: SessionId }>('SELECT session FROM beats UNION SELECT session FROM heartbeats'),
+    )
+    const unknown = (rows ?? []).map(({ session }) => session).filter((session) => !this.#parts.isKnown(session))
+    if (unknown.length === 0) return
+    await this.#file.write((connection) => {
+      for (const session of unknown) {
+        connection.run('DELETE FROM beats WHERE session = ?', session)
+        connection.run('DELETE FROM heartbeats WHERE session = ?', session)
+      }
+    })
+    for (const session of unknown) this.#latest.delete(session)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort()
+    await this.#flushing
+    if (this.#file.mode === 'write') await this.#flush().catch((error: unknown) => this.#tellFailure(error))
+  }
+
+  /** Writes what is in memory by now. */
+  #flush(): Promise<void> {
+    const before = this.#writing
+    this.#writing = (async () => {
+      await before.catch(() => undefined)
+      await this.#flushAll()
+    })()
+    return this.#writing
+  }
+
+  async #flushAll(): Promise<void> {
+    while (this.#unwritten.size > 0) {
+      const beats = [...this.#unwritten].slice(0, BATCH)
+      for (const beat of beats) this.#unwritten.delete(beat)
+      try {
+        await this.#file.write((connection) => putBeats(connection, beats))
+      } catch (error) {
+        for (const beat of beats) this.#unwritten.add(beat)
+        throw error
+      }
+      await yieldToEvents()
+    }
+  }
+
+  async #flushSoon(): Promise<void> {
+    try {
+      await this.#parts.clock.sleep(FLUSH_MS, this.#closing.signal)
+      await this.#flush()
+      this.#isFailing = false
+    } catch (error) {
+      if (!this.#closing.signal.aborted) this.#tellFailure(error)
+    }
+    this.#flushing = undefined
+    if (this.#unwritten.size > 0 && !this.#closing.signal.aborted) this.#flushing = this.#flushSoon()
+  }
+
+  #tellFailure(error: unknown): void {
+    if (!this.#isFailing) this.#parts.log.warn('beats cannot be written; they wait in memory', { error })
+    this.#isFailing = true
+  }
+}
+
+function demandIntegers({ session, seq, work }: Beat): void {
+  if (Number.isSafeInteger(seq) && Number.isSafeInteger(work)) return
+  throw new S2Error('invalid', `the beat of ${session} has a seq or work that is no whole number`)
+}
+
+function putBeats(connection: SqliteConnection, beats: readonly Beat[]): void {
+  let version = connection.get<{ version: number }>('SELECT version FROM collecting')?.version ?? 0
+  for (const { session, host, incarnation, seq, work } of beats) {
+    version += connection.run(
+      `INSERT INTO beats (session, host, incarnation, seq, work, version) VALUES (?, ?, ?, ?, ?, ?)
+        ON CONFLICT (session) DO UPDATE SET
+          host = excluded.host, incarnation = excluded.incarnation, seq = excluded.seq, work = excluded.work,
+          version = excluded.version
+        WHERE incarnation <> excluded.incarnation OR seq < excluded.seq`,
+      session,
+      host,
+      incarnation,
+      seq,
+      work,
+      version + 1,
+    )
+  }
+  connection.run('UPDATE collecting SET version = ?', version)
+}

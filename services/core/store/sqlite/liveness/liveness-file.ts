@@ -1,0 +1,144 @@
+import { chmodSync, rmSync } from 'node:fs'
+import { S2Error } from '#fleet/errors.ts'
+import type { Chance, Clock } from '#runtime/clock.ts'
+import type { Log } from '#runtime/log.ts'
+import { prepare, SqliteConnection, waitingForLock } from '../file/connection.ts'
+import { type FileIdentity, identify, isSameFile } from '../file/database-path.ts'
+import { readSchema } from '../file/schema.ts'
+import { isDamage, isFull, sqliteCode } from '../file/sqlite-errors.ts'
+
+/** Raised with every change of liveness.sql: a file of another version is made anew. */
+const SCHEMA_VERSION = 1
+
+export interface LivenessFileParts {
+  readonly clock: Clock
+  readonly chance: Chance
+  readonly log: Log
+  /** A reader makes no file and writes nothing. */
+  readonly mode: 'write' | 'read'
+  /** Who may use the file, as in chmod(2), when it is made. */
+  readonly fileMode: () => number
+  /** How long a locked file is waited for, milliseconds. */
+  readonly patienceMs: number
+}
+
+/**
+ * The file of beats and verdicts beside the message database. Its commits may be lost with the power, and it may be
+ * deleted at any time: the next beats and verdicts fill it again.
+ */
+export class LivenessFile implements Disposable {
+  readonly #path: string
+  readonly #parts: LivenessFileParts
+  /** Called whenever another file was opened: it lacks what was written before. */
+  #onReopen: () => void = () => undefined
+  #connection: SqliteConnection | undefined
+  #identity: FileIdentity | null = null
+  #isClosed = false
+
+  constructor(path: string, parts: LivenessFileParts) {
+    this.#path = path
+    this.#parts = parts
+  }
+
+  get mode(): 'write' | 'read' {
+    return this.#parts.mode
+  }
+
+  /** The file that is open, the same object for as long as it is; null before the first is opened. */
+  get identity(): FileIdentity | null {
+    return this.#identity
+  }
+
+  onReopen(listener: () => void): void {
+    this.#onReopen = listener
+  }
+
+  /** Runs an act in one transaction, waiting while the file is locked. Throws `unavailable`. */
+  async write<T>(act: (connection: SqliteConnection) => T): Promise<T> {
+    return this.#patiently(() => {
+      const connection = this.#open()
+      return connection.transaction(() => act(connection))
+    })
+  }
+
+  /** Answers null where there is no file of ours and none may be made. Throws `unavailable`. */
+  async read<T>(act: (connection: SqliteConnection) => T): Promise<T | null> {
+    return this.#patiently(() => {
+      if (this.#parts.mode === 'read' && identify(this.#path) === null) return null
+      const connection = this.#open()
+      if (this.#parts.mode === 'read' && connection.pragma('user_version') !== SCHEMA_VERSION) return null
+      return act(connection)
+    })
+  }
+
+  removedWhileWriting(): S2Error {
+    return new S2Error('unavailable', `${this.#path} was removed while verdicts were written`)
+  }
+
+  [Symbol.dispose](): void {
+    this.#close()
+    this.#isClosed = true
+  }
+
+  /** Repeats an act while the file is locked. A damaged file is replaced by a new one, once. */
+  async #patiently<T>(act: () => T): Promise<T> {
+    const lockWait = { ...this.#parts, boundMs: this.#parts.patienceMs }
+    try {
+      return await waitingForLock(act, this.#path, lockWait)
+    } catch (error) {
+      const cause = error instanceof Error ? error.cause : undefined
+      const isPastUse = (isDamage(cause) && !isFull(cause)) || sqliteCode(cause) === 'SQLITE_ERROR'
+      if (!isPastUse || this.#parts.mode === 'read') throw error
+      this.#parts.log.warn('the file of beats is damaged; a new one is made', { path: this.#path, error })
+      this.#discard()
+      return await waitingForLock(act, this.#path, lockWait)
+    }
+  }
+
+  /** The connection, opened anew when the file under it is not the one that others see. */
+  #open(): SqliteConnection {
+    if (this.#isClosed) throw new S2Error('unavailable', `the store of beats ${this.#path} is closed`)
+    if (this.#connection !== undefined && isSameFile(this.#identity, identify(this.#path))) return this.#connection
+    this.#close()
+    const isNew = identify(this.#path) === null
+    const connection = new SqliteConnection(this.#path, { create: this.#parts.mode === 'write' })
+    try {
+      if (isNew) chmodSync(this.#path, this.#parts.fileMode())
+      prepare(connection, 'NORMAL', this.#parts.mode === 'write' ? 'make' : 'leave')
+      if (this.#parts.mode === 'write') makeSchema(connection, this.#parts.clock.wall())
+    } catch (error) {
+      connection[Symbol.dispose]()
+      throw error
+    }
+    this.#identity = identify(this.#path)
+    this.#connection = connection
+    this.#onReopen()
+    return connection
+  }
+
+  #close(): void {
+    this.#connection?.[Symbol.dispose]()
+    this.#connection = undefined
+  }
+
+  #discard(): void {
+    this.#close()
+    for (const suffix of ['', '-wal', '-shm']) rmSync(`${this.#path}${suffix}`, { force: true })
+  }
+}
+
+/**
+ * Versions begin at the microseconds of the wall clock, so that in a file that was made anew they lie beyond all that
+ * observers have seen of the one before.
+ */
+function makeSchema(connection: SqliteConnection, wall: number): void {
+  if (connection.pragma('user_version') === SCHEMA_VERSION) return
+  connection.transaction(() => {
+    if (connection.pragma('user_version') === SCHEMA_VERSION) return
+    const tables = connection.all<{ name: string }>("SELECT name FROM sqlite_schema WHERE type = 'table'")
+    for (const { name } of tables) connection.exec(`DROP TABLE "${name}"`)
+    connection.exec(readSchema('liveness.sql'))
+    connection.run('INSERT INTO collecting (id, version, tick) VALUES (1, ?, ?)', Math.round(wall * 1000), '')
+    connection.pragma(`user_version = ${SCHEMA_VERSION}`)
+  })
+}

@@ -1,0 +1,259 @@
+import { statSync } from 'node:fs'
+import type { Beat, ObservedBeats } from '#fleet/beat.ts'
+import type { Conversation } from '#fleet/conversation.ts'
+import { S2Error } from '#fleet/errors.ts'
+import {
+  checkSend,
+  cleanDraft,
+  type Mark,
+  type Message,
+  type MessageDraft,
+  type StoredMessage,
+} from '#fleet/message.ts'
+import { conversationOf, parseSession, type SessionId } from '#fleet/session.ts'
+import type { Report, Task } from '#fleet/task.ts'
+import type { AgentVerdict } from '#fleet/verdict.ts'
+import { HintChannel } from '../hint-channel.ts'
+import type { Store, StoreParts } from '../store.ts'
+import { tableVerbs, type VerbTables } from '../table-verbs.ts'
+import { watchCommits } from './changes/commit-watcher.ts'
+import { streamMessages } from './changes/message-stream.ts'
+import { MessageTail } from './changes/message-tail.ts'
+import { DatabaseWriter, LOCK_WAIT_MS } from './database-writer.ts'
+import { waitingForLock } from './file/connection.ts'
+import type { DatabasePath } from './file/database-path.ts'
+import { yieldToEvents } from './file/yield.ts'
+import { Beats } from './liveness/beats.ts'
+import { LivenessFile } from './liveness/liveness-file.ts'
+import { Verdicts } from './liveness/verdicts.ts'
+import { PythonAgents } from './python/python-agents.ts'
+import type { MalformedRows } from './tables/malformed-rows.ts'
+import type { Tables, TablesSource } from './tables/tables.ts'
+
+/** Verbs that ask one table of the database as it is now. */
+const QUESTIONS = {
+  tokens: 'conversations',
+  tasks: 'tasks',
+  task: 'tasks',
+  evidence: 'tasks',
+  incidents: 'incidents',
+  audit: 'chain',
+} as const satisfies VerbTables<Tables>
+
+/** Verbs that change the database through one table, in the group commit. */
+const CHANGES = {
+  openConversation: 'conversations',
+  renewConversation: 'conversations',
+  endConversation: 'conversations',
+  rotateToken: 'conversations',
+  addTask: 'tasks',
+  leaseTask: 'tasks',
+  cancelTask: 'tasks',
+  move: 'tasks',
+  openIncident: 'incidents',
+  closeIncident: 'incidents',
+  claimAlerts: 'incidents',
+  settleAlert: 'incidents',
+} as const satisfies VerbTables<Tables>
+
+type TableVerb = keyof typeof QUESTIONS | keyof typeof CHANGES
+
+/** A store over an open database: what one table does alone, and what takes several parts. */
+export function makeStore(
+  databasePath: DatabasePath,
+  parts: StoreParts,
+  source: TablesSource,
+  malformed: MalformedRows,
+  mode: 'write' | 'read',
+): Store {
+  const store = new SqliteStore(databasePath, parts, source, malformed, mode)
+  return Object.assign(
+    store,
+    tableVerbs(QUESTIONS, <T>(question: (tables: Tables) => T) => store.ask(question)),
+    tableVerbs(CHANGES, <T>(change: (tables: Tables) => T) => store.write(change)),
+  )
+}
+
+class SqliteStore implements Omit<Store, TableVerb> {
+  readonly #databasePath: DatabasePath
+  readonly #parts: StoreParts
+  readonly #source: TablesSource
+  readonly #tail: MessageTail
+  readonly #livenessFile: LivenessFile
+  readonly #beats: Beats
+  readonly #verdicts: Verdicts
+  /** Null in a store that only reads. */
+  readonly #writer: DatabaseWriter | null
+  readonly #pythonAgents: PythonAgents | null
+  /** Hints reach this process alone: hosts are linked to the bridge, and so is the store that hints. */
+  readonly #hints = new HintChannel()
+  readonly #closing = new AbortController()
+
+  constructor(
+    databasePath: DatabasePath,
+    parts: StoreParts,
+    source: TablesSource,
+    malformed: MalformedRows,
+    mode: 'write' | 'read',
+  ) {
+    const { path } = databasePath
+    const { clock, chance, log } = parts
+    this.#databasePath = databasePath
+    this.#parts = parts
+    this.#source = source
+    this.#tail = new MessageTail(
+      () => (this.#closing.signal.aborted ? null : (source.current()?.connection ?? null)),
+      (tail) => watchCommits(path, { read: () => tail.read(), quiet: () => tail.isQuiet() }, parts),
+    )
+    const fileMode = (): number => statSync(path).mode & 0o666
+    const fileParts = { clock, chance, log, mode, patienceMs: LOCK_WAIT_MS, fileMode }
+    this.#livenessFile = new LivenessFile(databasePath.liveness, fileParts)
+    const isKnown = (session: SessionId): boolean =>
+      source.current()?.conversations.isLive(conversationOf(session)) ?? false
+    this.#beats = new Beats(this.#livenessFile, { clock, log, isKnown })
+    this.#verdicts = new Verdicts(this.#livenessFile, clock)
+    const tables = mode === 'read' ? null : source.demand()
+    this.#writer = tables === null ? null : new DatabaseWriter(databasePath, parts, tables, this.#tail)
+    this.#pythonAgents =
+      this.#writer === null ? null : new PythonAgents(this.#writer, this.#livenessFile, this.#beats, parts, malformed)
+  }
+
+  async conversations(): Promise<Conversation[]> {
+    while (await this.ask(({ conversations }) => conversations.sweep())) await yieldToEvents()
+    return await this.ask(({ conversations }) => conversations.live())
+  }
+
+  async hintCredentials(conversations: readonly string[]): Promise<void> {
+    this.#demandOpen()
+    this.#hints.give(conversations)
+  }
+
+  credentialHints(signal: AbortSignal): AsyncIterable<readonly string[]> {
+    return this.#hints.heard(signal)
+  }
+
+  async send(from: SessionId, key: string, draft: MessageDraft): Promise<Message> {
+    checkSend(from, key, draft)
+    const clean = cleanDraft(draft)
+    return this.write(({ messages, tasks }) => {
+      const { message, isNew } = messages.send(from, key, clean)
+      if (isNew) tasks.absorb(message)
+      return message
+    })
+  }
+
+  async unacked(reader: SessionId, after: number, limit: number): Promise<StoredMessage[]> {
+    parseSession(reader)
+    const { messages } = await this.ask(({ messages }) => messages.unacked(reader, after, limit))
+    return [...messages]
+  }
+
+  async *mail(reader: SessionId, after: number, signal: AbortSignal): AsyncGenerator<StoredMessage> {
+    parseSession(reader)
+    for await (const batch of this.#stream(reader, after, signal)) {
+      for (const message of batch) {
+        if (signal.aborted) return
+        yield message
+      }
+    }
+  }
+
+  traffic(after: number, signal: AbortSignal): AsyncIterable<readonly StoredMessage[]> {
+    return this.#stream('all', after, signal)
+  }
+
+  async mark(reader: SessionId, ids: readonly number[], mark: Mark): Promise<void> {
+    parseSession(reader)
+    await this.write(({ messages }) => messages.mark(reader, ids, mark))
+  }
+
+  async beat(beats: readonly Beat[]): Promise<void> {
+    this.#demandWriter()
+    await this.ask(() => this.#beats.take(beats))
+  }
+
+  pulses(after: number): Promise<ObservedBeats> {
+    return this.#beats.pulses(after)
+  }
+
+  async report(holder: SessionId, report: Report): Promise<Task> {
+    const outcome = await this.write(({ tasks }) => tasks.report(holder, report))
+    if (outcome instanceof S2Error) throw outcome // what came too late is kept, and that is committed by now
+    return outcome
+  }
+
+  async judge(verdicts: Iterable<AgentVerdict>): Promise<void> {
+    this.#demandWriter()
+    await this.#verdicts.judge(verdicts)
+  }
+
+  verdicts(): Promise<{ readonly at: number | null; readonly verdicts: readonly AgentVerdict[] }> {
+    return this.#verdicts.verdicts()
+  }
+
+  async tend(): Promise<number> {
+    this.#demandWriter().tend()
+    await this.ask(({ conversations }) => conversations.sweep())
+    await this.#beats.tick()
+    return (await this.#pythonAgents?.tend()) ?? 0
+  }
+
+  /** Delivery records end with our ack; keys of messages stay for ever, as a repetition may come after any time. */
+  prune(olderThanMs: number): Promise<number> {
+    return this.write(({ conversations, messages, tasks, incidents }) => {
+      const time = this.#parts.clock.wall() - olderThanMs
+      conversations.prune()
+      return messages.prune() + tasks.prune(time) + incidents.prune(time)
+    })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closing.signal.aborted) return
+    this.#closing.abort()
+    this.#hints[Symbol.dispose]()
+    this.#tail[Symbol.dispose]()
+    await this.#writer?.groupCommit.close()
+    await this.#beats[Symbol.asyncDispose]()
+    this.#livenessFile[Symbol.dispose]()
+    this.#writer?.[Symbol.dispose]()
+    this.#source[Symbol.dispose]()
+  }
+
+  /** Asks the database as it is now, waiting while it is locked. */
+  ask<T>(question: (tables: Tables) => T): Promise<T> {
+    const act = (): T => {
+      this.#demandOpen()
+      return question(this.#source.demand())
+    }
+    return waitingForLock(act, this.#databasePath.path, { ...this.#parts, boundMs: LOCK_WAIT_MS })
+  }
+
+  /** Changes the database in the next group commit. */
+  async write<T>(verb: (tables: Tables) => T): Promise<T> {
+    const { groupCommit, tables } = this.#demandWriter()
+    return groupCommit.write(() => verb(tables))
+  }
+
+  #stream(reader: SessionId | 'all', after: number, signal: AbortSignal): AsyncGenerator<readonly StoredMessage[]> {
+    return streamMessages(reader, after, signal, {
+      path: this.#databasePath.path,
+      log: this.#parts.log,
+      source: this.#source,
+      tail: this.#tail,
+      closing: this.#closing.signal,
+      ask: (question) => this.ask(question),
+    })
+  }
+
+  #demandOpen(): void {
+    if (this.#closing.signal.aborted) throw new S2Error('unavailable', `the store ${this.#databasePath.path} is closed`)
+  }
+
+  #demandWriter(): DatabaseWriter {
+    this.#demandOpen()
+    if (this.#writer !== null) return this.#writer
+    throw new S2Error('forbidden', `${this.#databasePath.path} was opened for reading only`, {
+      next: 'ask the bridge to do it',
+    })
+  }
+}
