@@ -20,7 +20,7 @@ export class MemoryAuditChain {
     this.#entries.push(Object.freeze({ seq, at, actor, action, details: kept, hash }))
   }
 
-  read(after: number, limit: number): AuditEntry[] {
+  audit(after: number, limit: number): AuditEntry[] {
     const from = Math.max(0, after)
     return this.#entries.slice(from, from + limit)
   }

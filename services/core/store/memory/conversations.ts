@@ -1,7 +1,9 @@
+import type { AuditedAct } from '#fleet/audit.ts'
 import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { conversationOf, parseSession, type SessionId, type Side } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
+import type { MemoryAuditChain } from './audit-chain.ts'
 
 /** So many bytes that nobody can guess. */
 export type Secrets = (bytes: number) => Uint8Array
@@ -20,16 +22,18 @@ interface Kept {
 
 /** What conversations there are, in memory. */
 export class MemoryConversations {
+  readonly #chain: MemoryAuditChain
   readonly #clock: Clock
   readonly #secrets: Secrets
   readonly #all = new Map<string, Kept>()
 
-  constructor(clock: Clock, secrets: Secrets) {
+  constructor(chain: MemoryAuditChain, clock: Clock, secrets: Secrets) {
+    this.#chain = chain
     this.#clock = clock
     this.#secrets = secrets
   }
 
-  open({ roles, agents, lifetimeMs }: NewConversation): OpenedConversation {
+  openConversation({ roles, agents, lifetimeMs }: NewConversation): OpenedConversation {
     const id = `conv_${this.#hex(8)}`
     const createdAt = this.#clock.wall()
     const conversation = Object.freeze({
@@ -41,6 +45,7 @@ export class MemoryConversations {
     })
     const tokens = { a: this.#hex(32), b: this.#hex(32) }
     this.#all.set(id, { conversation, tokens, former: { a: null, b: null } })
+    this.#audit('conversation_opened', { conversation: id, agents: conversation.agents })
     return { ...conversation, tokens: { ...tokens } }
   }
 
@@ -65,20 +70,20 @@ export class MemoryConversations {
     throw new S2Error('expired', `conversation ${id} has ended`, { next: 'open a new one' })
   }
 
-  renew(id: string, lifetimeMs: number): Conversation {
+  renewConversation(id: string, lifetimeMs: number): Conversation {
     const kept = this.demandLive(id)
     const expiresAt = Math.max(kept.conversation.expiresAt, this.#clock.wall() + lifetimeMs)
     kept.conversation = Object.freeze({ ...kept.conversation, expiresAt })
+    this.#audit('conversation_renewed', { conversation: id, expiresAt })
     return kept.conversation
   }
 
-  /** Answers false when it had ended already. */
-  end(id: string): boolean {
+  endConversation(id: string): void {
     const kept = this.#demand(id)
     const now = this.#clock.wall()
-    if (kept.conversation.expiresAt <= now) return false
+    if (kept.conversation.expiresAt <= now) return
     kept.conversation = Object.freeze({ ...kept.conversation, expiresAt: now })
-    return true
+    this.#audit('conversation_ended', { conversation: id })
   }
 
   tokens(session: SessionId): string[] {
@@ -89,11 +94,12 @@ export class MemoryConversations {
     return overlaps ? [tokens[side], before.token] : [tokens[side]]
   }
 
-  rotate(session: SessionId, overlapMs: number): string {
+  rotateToken(session: SessionId, overlapMs: number): string {
     const { conversation, side } = parseSession(session)
     const { tokens, former } = this.demandLive(conversation)
     former[side] = { token: tokens[side], endsAt: this.#clock.wall() + overlapMs }
     tokens[side] = this.#hex(32)
+    this.#audit('token_rotated', { session, overlapMs })
     return tokens[side]
   }
 
@@ -101,6 +107,10 @@ export class MemoryConversations {
     const kept = this.#all.get(id)
     if (kept === undefined) throw new S2Error('not_found', `there is no conversation ${id}`)
     return kept
+  }
+
+  #audit(action: string, details: AuditedAct['details']): void {
+    this.#chain.append({ actor: 'admin', action, details })
   }
 
   #hex(bytes: number): string {

@@ -1,7 +1,11 @@
+import type { AuditedAct } from '#fleet/audit.ts'
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
+import { redact } from '#fleet/redact.ts'
 import type { Clock } from '#runtime/clock.ts'
+import type { MemoryAuditChain } from './audit-chain.ts'
 
-interface Owed {
+/** An alert that is still to be told. */
+interface QueuedAlert {
   readonly incident: number
   readonly event: Alert['event']
   readonly channel: string
@@ -11,89 +15,96 @@ interface Owed {
 
 /** What went wrong, and what is still to be told of it, in memory. Ids are counted from 1. */
 export class MemoryIncidents {
+  readonly #chain: MemoryAuditChain
   readonly #clock: Clock
   readonly #all = new Map<number, Incident>()
   readonly #open = new Map<string, Incident>()
-  #owed: Owed[] = []
+  #alerts: QueuedAlert[] = []
   #lastId = 0
 
-  constructor(clock: Clock) {
+  constructor(chain: MemoryAuditChain, clock: Clock) {
+    this.#chain = chain
     this.#clock = clock
   }
 
-  /** Null where its cause is open already. */
-  open({ cause, kind, agent, summary }: NewIncident, channels: readonly string[]): Incident | null {
-    if (this.#open.has(cause)) return null
+  openIncident({ cause, kind, agent, summary: text }: NewIncident, channels: readonly string[]): boolean {
+    if (this.#open.has(cause)) return false
+    const summary = redact(text)
     this.#lastId += 1
     const openedAt = this.#clock.wall()
     const incident = Object.freeze({ id: this.#lastId, cause, kind, agent, summary, openedAt, closedAt: null })
     this.#all.set(incident.id, incident)
     this.#open.set(cause, incident)
-    this.#owe(incident.id, 'opened', channels)
-    return incident
+    this.#queue(incident.id, 'opened', channels)
+    this.#audit('incident_opened', { incident: incident.id, cause, kind, agent })
+    return true
   }
 
-  /** Null where none of this cause is open. */
-  close(cause: string, channels: readonly string[]): Incident | null {
+  closeIncident(cause: string, channels: readonly string[]): boolean {
     const incident = this.#open.get(cause)
-    if (incident === undefined) return null
+    if (incident === undefined) return false
     this.#open.delete(cause)
     this.#all.set(incident.id, Object.freeze({ ...incident, closedAt: this.#clock.wall() }))
-    this.#owe(incident.id, 'closed', channels)
-    return incident
+    this.#queue(incident.id, 'closed', channels)
+    this.#audit('incident_closed', { incident: incident.id, cause })
+    return true
   }
 
-  list(open: boolean): Incident[] {
+  incidents({ open }: { readonly open: boolean }): Incident[] {
     return open ? [...this.#open.values()] : [...this.#all.values()]
   }
 
   /** Takes what is due; an incident's end is told on a channel only after its beginning was. */
-  claim(channels: readonly string[], leaseMs: number): Alert[] {
+  claimAlerts(channels: readonly string[], leaseMs: number): Alert[] {
     const now = this.#clock.wall()
-    const due = this.#owed.filter((owed) => {
-      return owed.dueAt <= now && channels.includes(owed.channel) && !this.#waitsForItsOpening(owed)
+    const due = this.#alerts.filter((alert) => {
+      return alert.dueAt <= now && channels.includes(alert.channel) && !this.#waitsForItsOpening(alert)
     })
-    return due.flatMap((owed) => {
-      const incident = this.#all.get(owed.incident)
-      const { event, channel, attempts } = owed
-      owed.attempts += 1
-      owed.dueAt = now + leaseMs
+    return due.flatMap((alert) => {
+      const incident = this.#all.get(alert.incident)
+      const { event, channel, attempts } = alert
+      alert.attempts += 1
+      alert.dueAt = now + leaseMs
       return incident === undefined ? [] : [Object.freeze({ incident, event, channel, attempts })]
     })
   }
 
-  settle({ incident, event, channel }: Alert, outcome: 'told' | { readonly retryMs: number }): void {
-    const isMeant = (owed: Owed): boolean => {
-      return owed.incident === incident.id && owed.event === event && owed.channel === channel
+  settleAlert({ incident, event, channel }: Alert, outcome: 'told' | { readonly retryMs: number }): void {
+    const isMeant = (alert: QueuedAlert): boolean => {
+      return alert.incident === incident.id && alert.event === event && alert.channel === channel
     }
     if (outcome === 'told') {
-      this.#owed = this.#owed.filter((owed) => !isMeant(owed))
+      this.#alerts = this.#alerts.filter((alert) => !isMeant(alert))
       return
     }
-    for (const owed of this.#owed) if (isMeant(owed)) owed.dueAt = this.#clock.wall() + outcome.retryMs
+    for (const alert of this.#alerts) if (isMeant(alert)) alert.dueAt = this.#clock.wall() + outcome.retryMs
   }
 
   /** Forgets incidents that were closed before `time` and told; answers how many. */
   prune(time: number): number {
-    const owed = new Set(this.#owed.map(({ incident }) => incident))
+    const waiting = new Set(this.#alerts.map(({ incident }) => incident))
     let forgotten = 0
     for (const { id, closedAt } of [...this.#all.values()]) {
-      if (closedAt === null || closedAt >= time || owed.has(id)) continue
+      if (closedAt === null || closedAt >= time || waiting.has(id)) continue
       this.#all.delete(id)
       forgotten += 1
     }
     return forgotten
   }
 
-  #owe(incident: number, event: Alert['event'], channels: readonly string[]): void {
+  #queue(incident: number, event: Alert['event'], channels: readonly string[]): void {
     const dueAt = this.#clock.wall()
-    for (const channel of new Set(channels)) this.#owed.push({ incident, event, channel, attempts: 0, dueAt })
+    for (const channel of new Set(channels)) this.#alerts.push({ incident, event, channel, attempts: 0, dueAt })
   }
 
-  #waitsForItsOpening({ incident, event, channel }: Owed): boolean {
+  #audit(action: string, details: AuditedAct['details']): void {
+    this.#chain.append({ actor: 'watchdog', action, details })
+  }
+
+  #waitsForItsOpening({ incident, event, channel }: QueuedAlert): boolean {
     if (event === 'opened') return false
-    return this.#owed.some((owed) => {
-      return owed.event === 'opened' && owed.incident === incident && owed.channel === channel
+    return this.#alerts.some((alert) => {
+      return alert.event === 'opened' && alert.incident === incident && alert.channel === channel
     })
   }
 }

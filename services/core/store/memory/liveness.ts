@@ -53,7 +53,7 @@ export class MemoryLiveness {
     this.#judged = Object.freeze({ at: this.#clock.wall(), verdicts: Object.freeze(kept) })
   }
 
-  get judged(): Judged {
+  verdicts(): Judged {
     return this.#judged
   }
 }

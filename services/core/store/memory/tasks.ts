@@ -1,8 +1,8 @@
 import type { AuditedAct } from '#fleet/audit.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Message } from '#fleet/message.ts'
-import type { SessionId } from '#fleet/session.ts'
-import { isOpen, type Move, type NewTask, type Report, type Task } from '#fleet/task.ts'
+import { parseSession, type SessionId } from '#fleet/session.ts'
+import { checkTask, isOpen, type Move, type NewTask, type Report, type Task } from '#fleet/task.ts'
 import { type AddressedTaskMessage, readTaskMessage } from '#fleet/task-messages.ts'
 import {
   applyCancel,
@@ -12,6 +12,7 @@ import {
   applyTaskMessage,
   beginForeignTask,
   beginTask,
+  checkHolder,
   EVIDENCE_MAX,
   isSameReport,
   nextToLease,
@@ -21,39 +22,38 @@ import {
 } from '#fleet/task-ownership.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { LateReport, TaskFilter } from '../store.ts'
+import type { MemoryConversations } from './conversations.ts'
 
 /** What else a change of a task does, at once with it. */
 export interface Effects {
-  send(letter: AddressedTaskMessage): void
-  note(act: AuditedAct): void
+  send(message: AddressedTaskMessage): void
+  audit(act: AuditedAct): void
 }
 
 /** Who owns what, in memory. */
 export class MemoryTasks {
+  readonly #conversations: MemoryConversations
   readonly #clock: Clock
   readonly #effects: Effects
   readonly #all = new Map<string, Task>()
   readonly #open = new Map<string, Task>()
   readonly #evidence = new Map<string, LateReport[]>()
 
-  constructor(clock: Clock, effects: Effects) {
+  constructor(conversations: MemoryConversations, clock: Clock, effects: Effects) {
+    this.#conversations = conversations
     this.#clock = clock
     this.#effects = effects
   }
 
-  get(id: string): Task | undefined {
-    return this.#all.get(id)
-  }
-
   /** Throws `not_found`. */
-  demand(id: string): Task {
+  task(id: string): Task {
     const task = this.#all.get(id)
     if (task === undefined)
       throw new S2Error('not_found', `there is no task ${id}`, { next: 'list them: s2 task list' })
     return task
   }
 
-  list({ open, holder, state, limit = Number.POSITIVE_INFINITY }: TaskFilter): Task[] {
+  tasks({ open, holder, state, limit = Number.POSITIVE_INFINITY }: TaskFilter): Task[] {
     const found: Task[] = []
     for (const task of (open === true ? this.#open : this.#all).values()) {
       if (found.length >= limit) break
@@ -64,28 +64,33 @@ export class MemoryTasks {
     return found
   }
 
-  add(wanted: NewTask): Task {
+  addTask(wanted: NewTask): Task {
+    checkTask(wanted)
+    if (wanted.createdBy !== null) parseSession(wanted.createdBy)
+    const earlier = this.#all.get(wanted.id)
+    if (earlier !== undefined) return earlier
+    if (wanted.holder !== null) this.#demandHolder(wanted.holder)
     return this.#take(beginTask(wanted, this.#clock.wall()))
   }
 
-  lease(holder: SessionId, incarnation: string): Task | null {
+  leaseTask(holder: SessionId, incarnation: string): Task | null {
+    parseSession(holder)
     const task = nextToLease(this.#open.values(), holder, incarnation)
     return task === null ? null : this.#take(applyLease(task, incarnation, this.#clock.wall()))
   }
 
   report(holder: SessionId, report: Report): Task {
-    return this.#settle(applyReport(this.demand(report.task), holder, report, this.#clock.wall()))
+    return this.#settle(applyReport(this.task(report.task), holder, report, this.#clock.wall()))
   }
 
-  cancel(id: string): Task {
-    return this.#settle(applyCancel(this.demand(id), this.#clock.wall()))
+  cancelTask(id: string): Task {
+    return this.#settle(applyCancel(this.task(id), this.#clock.wall()))
   }
 
-  /** `demandLive` throws when the new owner can have none. */
-  move(move: Move, demandLive: (session: SessionId) => void): boolean {
-    const step = applyMove(this.demand(move.task), move, this.#clock.wall())
+  move(move: Move): boolean {
+    const step = applyMove(this.task(move.task), move, this.#clock.wall())
     if (step === null) return false
-    if (move.to !== null) demandLive(move.to)
+    if (move.to !== null) this.#demandHolder(move.to)
     this.#take(step)
     return true
   }
@@ -118,6 +123,11 @@ export class MemoryTasks {
     return old.length
   }
 
+  #demandHolder(holder: SessionId): void {
+    this.#conversations.demandLive(parseSession(holder).conversation)
+    checkHolder(holder)
+  }
+
   #settle(ruling: Step | Refusal): Task {
     if (ruling.refusal === null) return this.#take(ruling)
     this.#keep(ruling)
@@ -130,7 +140,7 @@ export class MemoryTasks {
     if (isOpen(kept.state)) this.#open.set(kept.id, kept)
     else this.#open.delete(kept.id)
     for (const letter of letters) this.#effects.send(letter)
-    if (act !== null) this.#effects.note(act)
+    if (act !== null) this.#effects.audit(act)
     return kept
   }
 
@@ -143,7 +153,7 @@ export class MemoryTasks {
     const result = report.result === null ? null : Object.freeze({ ...report.result })
     kept.push(Object.freeze({ holder, report: Object.freeze({ ...report, result }), at: this.#clock.wall() }))
     this.#evidence.set(task, kept)
-    if (act !== null) this.#effects.note(act)
+    if (act !== null) this.#effects.audit(act)
   }
 }
 
