@@ -257,6 +257,22 @@ const fleetDoesNothing: Rule = (house) =>
       : [],
   )
 
+/** Names that every program or every command exports, so that all are found and started in one way. */
+const SAME_IN_EACH = ['program', 'Config', 'readConfig', 'define']
+const EXPORT = /(?<![\w.$])export (?:async |abstract )?(?:const|let|function\*?|class|interface|type|enum) (\w+)/g
+
+/** A name has one meaning: whoever meets it elsewhere need not ask which one. */
+const exportedNamesAreUnique: Rule = (house) => {
+  const exporters = new Map<string, string[]>()
+  for (const [path, { code }] of house) {
+    if (!isService(path)) continue
+    for (const [, name = ''] of code.matchAll(EXPORT)) exporters.set(name, [...(exporters.get(name) ?? []), path])
+  }
+  return [...exporters]
+    .filter(([name, paths]) => new Set(paths).size > 1 && !SAME_IN_EACH.includes(name))
+    .map(([name, paths]) => `${name} is exported by more than one file: ${paths.join(', ')}`)
+}
+
 const house = houseOf(
   Object.fromEntries(
     globSync(['services/**/*.ts', 'test/**/*.ts', 'deploy/**/*.ts'])
@@ -367,6 +383,15 @@ const RULES: readonly { title: string; rule: Rule; breaches: readonly Tree[] }[]
     title: 'fleet holds rules, not I/O',
     rule: fleetDoesNothing,
     breaches: [{ 'services/core/fleet/bad.ts': "import { readFileSync } from 'node:fs'" }],
+  },
+  {
+    title: 'an exported name has one meaning',
+    rule: exportedNamesAreUnique,
+    breaches: [
+      { 'services/bridge/bad.ts': 'export interface Agent {}', 'services/cli/bad.ts': 'export class Agent {}' },
+      { 'services/core/fleet/bad.ts': 'export type clock = 1' },
+      { 'services/cli/bad.ts': 'export async function text() {}' },
+    ],
   },
 ]
 

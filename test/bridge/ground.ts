@@ -17,9 +17,9 @@ import { recordingLog } from '#runtime/log.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
 import { type Keyring, openRemoteStore, type RemoteOptions, type RemoteStore } from '#store/remote/remote.ts'
 import type { Store, StoreParts } from '#store/store.ts'
-import { type Bridge, openBridge } from '../../services/bridge/bridge.ts'
 import { type Config, readConfig } from '../../services/bridge/config.ts'
 import { CALLER_TIMEOUTS, type CallerTimeouts } from '../../services/bridge/http-servers.ts'
+import { type Bridge, openBridge } from '../../services/bridge/open-bridge.ts'
 import { MovableClock } from '../movable-clock.ts'
 
 export interface Seat {

@@ -8,7 +8,7 @@ import { formatDuration, parseDuration } from './duration.ts'
  */
 
 /** A duration in milliseconds, between two bounds. */
-export function duration(minMs: number, maxMs: number) {
+export function durationBetween(minMs: number, maxMs: number) {
   return (text: string): number => {
     const ms = parseDuration(text)
     if (ms < minMs || ms > maxMs)
@@ -17,7 +17,7 @@ export function duration(minMs: number, maxMs: number) {
   }
 }
 
-export function integer(min: number, max: number) {
+export function integerBetween(min: number, max: number) {
   return (text: string): number => {
     const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN
     if (!(value >= min && value <= max)) throw new Error(`must be a whole number from ${min} to ${max}`)
@@ -51,7 +51,7 @@ export function url(...protocols: readonly string[]) {
 }
 
 /** What git takes for a remote. A password in it would be shown by `ps` and lie in settings that many may read. */
-export function gitRemote(text: string): string {
+export function gitRemoteAddress(text: string): string {
   if (!/^(?!-)\S(.*\S)?$/.test(text)) throw new Error('must be a git URL or path')
   if (/^(?:[a-z0-9]+::)?[a-z][a-z0-9+.-]*:\/\/[^/]*:[^/]*@/i.test(text)) {
     throw new Error('must not carry a password: use ssh, or put it into ~/.netrc of the user that git runs as')

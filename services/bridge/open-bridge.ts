@@ -1,0 +1,203 @@
+import { randomBytes } from 'node:crypto'
+import type { SessionId } from '#fleet/session.ts'
+import type { Chance, Clock } from '#runtime/clock.ts'
+import type { Health } from '#runtime/health.ts'
+import type { Log } from '#runtime/log.ts'
+import { Loop } from '#runtime/loop.ts'
+import type { Store } from '#store/store.ts'
+import { Authentication } from './authentication.ts'
+import { BeatBatcher } from './beat-batcher.ts'
+import type { Config } from './config.ts'
+import { ErrorReporter } from './error-reporter.ts'
+import { HostHeaderCheck } from './host-header-check.ts'
+import { HttpHandler } from './http-handler.ts'
+import { CALLER_TIMEOUTS, type CallerTimeouts, makeAdminServer, makeServer, openServer, urlOf } from './http-servers.ts'
+import { NonceCache } from './nonce-cache.ts'
+import { Permissions } from './permissions.ts'
+import { RateLimit } from './rate-limit.ts'
+import { RenewOnBeat } from './renew-on-beat.ts'
+import { BodyReader } from './request-body.ts'
+import { CertificateWatch, closeCertificateIncidents, readCertificate } from './tls-certificate.ts'
+import { TokenCache } from './token-cache.ts'
+import { WebSocketConnections } from './websocket-connections.ts'
+
+/** Beats over plain HTTP that a session may make in a minute: limited apart from its requests. */
+const BEATS_PER_MINUTE = 1_500
+const RECHECK_MS = 15_000
+const DAY_MS = 86_400_000
+/** Hints that come within so long of one another are passed on as one. */
+const HINTS_EVERY_MS = 250
+const RETRY_MS = 5_000
+
+export interface BridgeParts {
+  readonly clock: Clock
+  readonly chance: Chance
+  readonly log: Log
+  readonly health: Health
+  readonly draining: AbortSignal
+}
+
+export interface Bridge extends AsyncDisposable {
+  /** Where signed requests are answered, e.g. `http://127.0.0.1:7433`. */
+  readonly url: string
+  /** One line on what it does just now. */
+  status(): string
+}
+
+/**
+ * Serves a store: signed requests and WebSockets at one address, administration at a unix socket. Once `draining` aborts,
+ * disposing stops it: nothing new is taken, what is under way is finished, hosts are told and their sockets closed. Throws
+ * `ConfigError` when it cannot listen.
+ */
+export async function openBridge(
+  config: Config,
+  store: Store,
+  parts: BridgeParts,
+  timeouts: CallerTimeouts = CALLER_TIMEOUTS,
+): Promise<Bridge> {
+  const { httpHandler, connections, jobs } = makeHandlers(config, store, parts, timeouts)
+  const opens = { clock: parts.clock, draining: parts.draining, graceMs: config.drainMs / 2 }
+  await using opening = new AsyncDisposableStack()
+  const certificate = config.tls === null ? null : await readCertificate(config.tls)
+  const server = makeServer(certificate, timeouts)
+  server
+    .on('request', httpHandler.onSigned)
+    .on('checkContinue', httpHandler.onSigned)
+    .on('upgrade', connections.onUpgrade)
+  const admin = makeAdminServer(timeouts)
+  admin.on('request', httpHandler.onAdmin)
+  opening.use(await openServer(server, config.listen, opens))
+  opening.defer(() => connections.close())
+  opening.use(await openServer(admin, { path: config.admin }, opens))
+  const { tls, channels } = config
+  const certificateWatch =
+    tls === null || certificate === null
+      ? null
+      : new CertificateWatch(server, tls, certificate, { ...parts, store, channels })
+  const look = async (): Promise<number> => {
+    if (certificateWatch !== null) return await certificateWatch.look()
+    await closeCertificateIncidents({ store, channels, log: parts.log }) // of a certificate that it had before
+    return DAY_MS
+  }
+  jobs.push({ what: 'certificate check', step: look })
+  const loops = jobs.map((job) => repeat(job, parts))
+  opening.defer(async () => void (await Promise.all(loops.map(({ done }) => done))))
+  const open = opening.move()
+  return {
+    url: urlOf(server, config.listen, config.tls !== null),
+    status: () => {
+      const doing = `${connections.hosts} hosts, ${connections.sessions} sessions, ${httpHandler.writing} writes under way`
+      return certificateWatch?.warning == null ? doing : `${certificateWatch.warning}; ${doing}`
+    },
+    [Symbol.asyncDispose]: () => open.disposeAsync(),
+  }
+}
+
+/** Something that the bridge repeats. */
+interface Job {
+  readonly what: string
+  /** Answers milliseconds until it is wanted again. */
+  step(): Promise<number>
+}
+
+/** What answers callers and what is repeated beside it, made from one set of parts. */
+function makeHandlers(config: Config, store: Store, parts: BridgeParts, { inspectMs }: CallerTimeouts) {
+  const { clock, log } = parts
+  const { metrics } = parts.health
+  const checks = makeCallerChecks(config, store, parts)
+  const { tokens, nonces, authentication, permissions, requests, beats } = checks
+  const renewals = new RenewOnBeat(config.lifetimeMs, { store, clock, log })
+  const beatsTotal = metrics.counter('s2_bridge_beats_total', 'Beats that came in.')
+  const shared = {
+    ...parts,
+    store,
+    authentication,
+    errors: new ErrorReporter(metrics, { log, clock }, randomBytes(4).toString('hex')),
+    hostHeader: new HostHeaderCheck(config.allowedHosts, config.allowedOrigins),
+    onBeat: (session: SessionId) => {
+      beatsTotal.add()
+      renewals.heard(session)
+    },
+  }
+  const mailTotal = metrics.counter('s2_bridge_mail_total', 'Messages pushed to hosts.')
+  const connections = new WebSocketConnections({
+    ...shared,
+    beats: new BeatBatcher(store),
+    frameMax: config.bodyMax,
+    onMail: () => mailTotal.add(),
+  })
+  const answersTotal = metrics.counter('s2_bridge_answers_total', 'Requests that were answered well.')
+  const httpHandler = new HttpHandler({
+    ...shared,
+    permissions,
+    bodies: new BodyReader(config.bodyMax),
+    requests,
+    beats,
+    onAnswer: () => answersTotal.add(),
+    onChange: (conversation) => {
+      tokens.forget(conversation)
+      permissions.forget()
+      void connections.recheck(conversation)
+    },
+  })
+  metrics.gauge('s2_bridge_hosts', 'Hosts that hold a WebSocket.', () => connections.hosts)
+  metrics.gauge('s2_bridge_sessions', 'Sessions that have joined.', () => connections.sessions)
+  metrics.gauge('s2_bridge_writing', 'Writes under way.', () => httpHandler.writing)
+  metrics.gauge('s2_bridge_nonces', 'Nonces remembered.', () => nonces.size)
+  const inspect = async (): Promise<number> => {
+    connections.inspect()
+    requests.forgetIdle()
+    beats.forgetIdle()
+    return inspectMs
+  }
+  const jobs: Job[] = [
+    { what: 'socket inspection', step: inspect },
+    { what: 'token recheck', step: () => recheck(connections) },
+    { what: 'conversation renewal', step: () => renewals.round() },
+    { what: 'credential hints', step: () => passHintsOn(store, connections, parts) },
+  ]
+  return { httpHandler, connections, jobs }
+}
+
+/** What tells who calls, what they may do and how often. */
+function makeCallerChecks(config: Config, store: Store, { clock, log }: BridgeParts) {
+  const tokens = new TokenCache(store, clock)
+  const nonces = new NonceCache(clock.wall(), log)
+  return {
+    tokens,
+    nonces,
+    authentication: new Authentication(tokens, nonces, clock),
+    permissions: new Permissions(store, clock),
+    requests: new RateLimit(config.requestsPerMinute, clock),
+    beats: new RateLimit(BEATS_PER_MINUTE, clock),
+  }
+}
+
+async function recheck(connections: WebSocketConnections): Promise<number> {
+  await connections.recheck()
+  return RECHECK_MS
+}
+
+async function passHintsOn(
+  store: Store,
+  connections: WebSocketConnections,
+  { clock, draining }: BridgeParts,
+): Promise<number> {
+  for await (const conversations of store.credentialHints(draining)) {
+    connections.hintCredentials(conversations)
+    await clock.sleep(HINTS_EVERY_MS, draining).catch(() => undefined)
+  }
+  return RETRY_MS
+}
+
+function repeat({ what, step }: Job, { clock, log, draining: signal }: BridgeParts): Loop {
+  return new Loop({
+    clock,
+    signal,
+    step,
+    onError: (error) => {
+      log.warn(`${what} failed, retrying`, { error })
+      return RETRY_MS
+    },
+  })
+}

@@ -1,0 +1,64 @@
+import { isPassing } from '#fleet/errors.ts'
+import { backoff } from '#runtime/backoff.ts'
+import { Loop } from '#runtime/loop.ts'
+import type { Life } from '#runtime/run.ts'
+import type { Store } from '#store/store.ts'
+import type { Config } from './config.ts'
+
+const MINUTE_MS = 60_000
+const RETRY = { firstMs: 200, mostMs: 5_000 }
+
+/**
+ * Repeats `store.tend`. Trouble that passes by itself is waited for: the bridge goes on answering and taking beats. Any
+ * other ends the program.
+ */
+export function tendStore(
+  store: Store,
+  bridge: { status(): string },
+  { clock, chance, log, health, draining, round, fail }: Life,
+): Loop {
+  const failing = health.metrics.counter(
+    's2_bridge_tending_failures_total',
+    'Rounds of upkeep of the store that failed.',
+  )
+  let failures = 0
+  return new Loop({
+    clock,
+    signal: draining,
+    step: async () => {
+      const waitMs = await store.tend()
+      failures = 0
+      health.trouble('store', null)
+      round(bridge.status())
+      return waitMs
+    },
+    onError: (error) => {
+      failing.add()
+      failures += 1
+      log.warn('store upkeep failed, retrying', { error, failures })
+      health.trouble('store', (error as Error).message)
+      if (!isPassing(error)) fail(error as Error)
+      return backoff(failures, RETRY, chance)
+    },
+  })
+}
+
+/** Forgets what is old, when the schedule says so. The wall clock may be set meanwhile, so it is looked at every minute. */
+export function forgetOnSchedule({ housekeeping, keepMs }: Config, store: Store, { clock, log, draining }: Life): Loop {
+  let lookedAt = clock.wall()
+  return new Loop({
+    clock,
+    signal: draining,
+    step: async () => {
+      const now = clock.wall()
+      const isDue = housekeeping.next(lookedAt) <= now
+      lookedAt = now
+      if (isDue) log.info('housekeeping done', { forgotten: await store.prune(keepMs) })
+      return Math.max(0, Math.min(MINUTE_MS, housekeeping.next(now) - clock.wall()))
+    },
+    onError: (error) => {
+      log.error('housekeeping failed, retrying when it is due again', { error })
+      return MINUTE_MS
+    },
+  })
+}
