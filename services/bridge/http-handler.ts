@@ -103,7 +103,7 @@ export class HttpHandler {
     if (verb.who === 'admin') throw adminOnly(name)
     if (verb.who === 'session' && verb.speaksFor?.(input, caller) !== true) throw notYours(caller)
     const output =
-      verb.who === 'member'
+      verb.who === 'participant'
         ? await this.#write(verb, () =>
             this.#parts.permissions.call(name as Parameters<Permissions['call']>[0], input, caller),
           )

@@ -15,7 +15,7 @@ interface Reach {
   readonly conversations: ReadonlySet<string>
 }
 
-type MemberVerb =
+type ParticipantVerb =
   | 'conversations'
   | 'hintCredentials'
   | 'addTask'
@@ -40,7 +40,7 @@ export class Permissions {
     this.#known = null
   }
 
-  async call(verb: MemberVerb, input: unknown, self: SessionId): Promise<unknown> {
+  async call(verb: ParticipantVerb, input: unknown, self: SessionId): Promise<unknown> {
     const reach = await this.#reach(self)
     switch (verb) {
       case 'conversations':

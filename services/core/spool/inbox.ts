@@ -12,7 +12,7 @@ import { quarantine } from './quarantine.ts'
 
 /** `new`: come, nobody has it. `cur`: the agent has it in hand. `done`: acked, the bridge is to be told. */
 export type InboxFolder = 'new' | 'cur' | 'done'
-const SHELVES = ['new', 'cur', 'done'] as const
+const FOLDERS = ['new', 'cur', 'done'] as const
 
 /**
  * Ids of one bridge lie below this. Where another message has the name already (a second bridge, a database made anew),
@@ -21,7 +21,7 @@ const SHELVES = ['new', 'cur', 'done'] as const
 export const LANE = 2 ** 40
 
 /** What is set aside in one go: an agent that makes rubbish without end must not keep us from our work. */
-const TIDIED_MAX = 200
+const QUARANTINED_MAX = 200
 
 /** The id that the message has on its bridge. */
 export function bridgeId(id: number): number {
@@ -38,7 +38,7 @@ export interface Placed {
 
 /**
  * One host's inbox: a folder in the way of Maildir, that any program can read and move files in. Each message is a file
- * `<id>.json`; rename is the only way in and onward, so every reader sees it whole, once, on one shelf. Whatever a clumsy
+ * `<id>.json`; rename is the only way in and onward, so every reader sees it whole, once, on one folder. Whatever a clumsy
  * or hostile agent leaves here is passed over or set aside in `bad/`, and told through `onFault`.
  * Verbs that write throw `unavailable` when the disk refuses (full, read-only): then it did not happen.
  * Any number of processes read, take and ack; one brings messages in.
@@ -47,8 +47,8 @@ export class Inbox {
   readonly #root: string
   readonly #onFault: (fault: string) => void
   readonly #acked: AckedLedger
-  /** The highest lane in use; known after the first look. */
-  #lanes: number | undefined
+  /** The highest range in use; known after the first look. */
+  #ranges: number | undefined
   /** Drafts of this instance are called so: all others belong to lives that ended. */
   readonly #life = randomBytes(6).toString('hex')
   #drafts = 0
@@ -63,8 +63,8 @@ export class Inbox {
     this.#acked = new AckedLedger(join(this.#root, 'acked'))
   }
 
-  folder(shelf: InboxFolder): string {
-    return join(this.#root, shelf)
+  folder(folder: InboxFolder): string {
+    return join(this.#root, folder)
   }
 
   /** Brings a message in; false when it is here, or was acked here, already. Answered means durable. */
@@ -94,9 +94,9 @@ export class Inbox {
   }
 
   async #putAll(messages: readonly StoredMessage[]): Promise<readonly Placed[]> {
-    const placed = await this.#placeAll(messages)
+    const placements = await this.#placeAll(messages)
     const drafts = messages.flatMap((message, index) => {
-      const { id, as } = placed[index] as Placed
+      const { id, as } = placements[index] as Placed
       const path = join(this.#root, 'tmp', `${this.#life}-${this.#drafts}`)
       this.#drafts += 1
       return as === 'new' ? [{ id, path, content: formatMessage({ ...message, id }) }] : []
@@ -109,22 +109,22 @@ export class Inbox {
       }
       if (this.#unsynced) await syncFolder(this.folder('new'))
       this.#unsynced = false
-      return placed
+      return placements
     } catch (error) {
       for (const { path } of drafts) await unlink(path).catch(() => undefined)
       throw error
     }
   }
 
-  /** Changes when a name on this shelf comes or goes; within a few milliseconds it may not yet have. */
-  version(shelf: InboxFolder): string {
-    return folderVersion(this.folder(shelf))
+  /** Changes when a name on this folder comes or goes; within a few milliseconds it may not yet have. */
+  version(folder: InboxFolder): string {
+    return folderVersion(this.folder(folder))
   }
 
-  /** The ids on a shelf, ascending. What is not named like a message is passed over. */
-  async list(shelf: InboxFolder): Promise<number[]> {
+  /** The ids on a folder, ascending. What is not named like a message is passed over. */
+  async list(folder: InboxFolder): Promise<number[]> {
     const ids: number[] = []
-    for (const name of await this.#names(shelf)) {
+    for (const name of await this.#names(folder)) {
       const id = idOf(name)
       if (id !== null) ids.push(id)
     }
@@ -142,7 +142,7 @@ export class Inbox {
     for (const id of await this.list('new')) {
       if (taken.length >= limit) break
       if (!(await this.#move(id, 'new', 'cur'))) continue
-      const message = await this.#readOrSetAside('cur', id)
+      const message = await this.#readOrQuarantine('cur', id)
       if (message !== null) taken.push(message)
     }
     return taken
@@ -185,8 +185,8 @@ export class Inbox {
 
   /** As `read`, and sets aside what is no message; for the one process that brings messages in. */
   async inspect(id: number): Promise<StoredMessage | null> {
-    for (const shelf of SHELVES) {
-      const message = await this.#readOrSetAside(shelf, id)
+    for (const folder of FOLDERS) {
+      const message = await this.#readOrQuarantine(folder, id)
       if (message !== null) return message
     }
     return null
@@ -202,24 +202,24 @@ export class Inbox {
     } catch (error) {
       throw diskError('looking through the inbox', error)
     }
-    await this.#sync(...SHELVES)
+    await this.#sync(...FOLDERS)
   }
 
   /** Sets aside what is not named like a message, not more than some at a time; hidden files are left alone. */
   async tidy(): Promise<void> {
-    let room = TIDIED_MAX
-    for (const shelf of SHELVES) {
-      for (const name of await this.#names(shelf)) {
+    let room = QUARANTINED_MAX
+    for (const folder of FOLDERS) {
+      for (const name of await this.#names(folder)) {
         if (idOf(name) !== null || name.startsWith('.')) continue
         if (room === 0) return
         room -= 1
-        await this.#setAside(shelf, name, 'is not named like a message')
+        await this.#quarantine(folder, name, 'is not named like a message')
       }
     }
   }
 
   async #placeAll(messages: readonly StoredMessage[]): Promise<Placed[]> {
-    const placed: Placed[] = []
+    const placements: Placed[] = []
     /** The names given in this very batch, and to whom. */
     const given = new Map<number, number>()
     for (const message of messages) {
@@ -229,24 +229,24 @@ export class Inbox {
       const digest = messageDigest(message)
       const place = await this.#place(message.id, digest, given)
       if (place.as === 'new') given.set(place.id, digest)
-      placed.push(place)
+      placements.push(place)
     }
-    return placed
+    return placements
   }
 
   async #place(id: number, digest: number, given: ReadonlyMap<number, number>): Promise<Placed> {
-    this.#lanes ??= await this.#highestLane()
+    this.#ranges ??= await this.#highestRange()
     let free: number | undefined
-    for (let lane = 0; lane <= this.#lanes; lane += 1) {
-      const name = id + lane * LANE
+    for (let range = 0; range <= this.#ranges; range += 1) {
+      const name = id + range * LANE
       const holder = given.get(name) ?? (await this.#digestAt(name))
       if (holder === digest) return { id: name, as: 'known' }
       if (holder === null) free ??= name
     }
     if (await this.#acked.has(digest)) return { id, as: 'acked' }
     if (free === undefined) {
-      this.#lanes += 1
-      free = id + this.#lanes * LANE
+      this.#ranges += 1
+      free = id + this.#ranges * LANE
     }
     return { id: free, as: 'new' }
   }
@@ -254,7 +254,7 @@ export class Inbox {
   /** What lies under a name: a message's digest, null for nothing, NaN for something that is no message. */
   async #digestAt(id: number): Promise<number | null> {
     // Mostly there is nothing: that is asked without a turn through the thread pool.
-    if (!SHELVES.some((shelf) => existsSync(this.#path(shelf, id)))) return null
+    if (!FOLDERS.some((folder) => existsSync(this.#path(folder, id)))) return null
     try {
       const message = await this.#find(id)
       return message === null ? null : messageDigest({ ...message, id: bridgeId(id) })
@@ -263,34 +263,35 @@ export class Inbox {
     }
   }
 
-  async #highestLane(): Promise<number> {
+  async #highestRange(): Promise<number> {
     let highest = 0
-    for (const shelf of SHELVES) highest = Math.max(highest, Math.floor(((await this.list(shelf)).at(-1) ?? 0) / LANE))
+    for (const folder of FOLDERS)
+      highest = Math.max(highest, Math.floor(((await this.list(folder)).at(-1) ?? 0) / LANE))
     return highest
   }
 
-  /** Looks through the shelves in the direction that messages move in, so that none slips by. */
+  /** Looks through the folders in the direction that messages move in, so that none slips by. */
   async #find(id: number): Promise<StoredMessage | null> {
-    for (const shelf of SHELVES) {
-      const message = await readMessage(this.#path(shelf, id))
+    for (const folder of FOLDERS) {
+      const message = await readMessage(this.#path(folder, id))
       if (message !== null) return message
     }
     return null
   }
 
-  async #readOrSetAside(shelf: InboxFolder, id: number): Promise<StoredMessage | null> {
+  async #readOrQuarantine(folder: InboxFolder, id: number): Promise<StoredMessage | null> {
     try {
-      const message = await readMessage(this.#path(shelf, id))
+      const message = await readMessage(this.#path(folder, id))
       return message === null ? null : { ...message, id }
     } catch (error) {
       if (!(error instanceof S2Error) || error.code !== 'invalid') throw error
-      await this.#setAside(shelf, `${id}.json`, error.message)
+      await this.#quarantine(folder, `${id}.json`, error.message)
       return null
     }
   }
 
-  async #setAside(shelf: InboxFolder, name: string, why: string): Promise<void> {
-    this.#onFault(await quarantine(this.#root, join(this.folder(shelf), name), why))
+  async #quarantine(folder: InboxFolder, name: string, why: string): Promise<void> {
+    this.#onFault(await quarantine(this.#root, join(this.folder(folder), name), why))
   }
 
   /** Answers whether it was there to be moved. */
@@ -307,45 +308,46 @@ export class Inbox {
         }
         // The folder may have been removed, or something that is no file lie in the way.
         if (code === 'ENOENT') await this.#ensureFolders()
-        else if (/^(EISDIR|ENOTDIR|ENOTEMPTY|EEXIST)$/.test(code)) await this.#setAside(to, `${id}.json`, 'is no file')
+        else if (/^(EISDIR|ENOTDIR|ENOTEMPTY|EEXIST)$/.test(code))
+          await this.#quarantine(to, `${id}.json`, 'is no file')
         else throw diskError(`moving message ${id} to ${to}`, error)
       }
     }
   }
 
-  async #remove(shelf: InboxFolder, id: number): Promise<void> {
+  async #remove(folder: InboxFolder, id: number): Promise<void> {
     try {
-      await unlink(this.#path(shelf, id))
+      await unlink(this.#path(folder, id))
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code
-      if (code === 'EISDIR' || code === 'EPERM') await this.#setAside(shelf, `${id}.json`, 'is a folder')
+      if (code === 'EISDIR' || code === 'EPERM') await this.#quarantine(folder, `${id}.json`, 'is a folder')
       else if (code !== 'ENOENT') throw error
     }
   }
 
-  async #names(shelf: InboxFolder): Promise<string[]> {
+  async #names(folder: InboxFolder): Promise<string[]> {
     try {
-      return await readdir(this.folder(shelf))
+      return await readdir(this.folder(folder))
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
-      throw diskError(`looking into inbox/${shelf}`, error)
+      throw diskError(`looking into inbox/${folder}`, error)
     }
   }
 
   async #ensureFolders(): Promise<void> {
-    for (const name of [...SHELVES, 'tmp']) await ensureFolder(join(this.#root, name))
+    for (const name of [...FOLDERS, 'tmp']) await ensureFolder(join(this.#root, name))
   }
 
-  async #sync(...shelves: readonly InboxFolder[]): Promise<void> {
-    for (const shelf of shelves) {
-      await syncFolder(this.folder(shelf)).catch((error) => {
-        throw diskError(`syncing inbox/${shelf}`, error)
+  async #sync(...folders: readonly InboxFolder[]): Promise<void> {
+    for (const folder of folders) {
+      await syncFolder(this.folder(folder)).catch((error) => {
+        throw diskError(`syncing inbox/${folder}`, error)
       })
     }
   }
 
-  #path(shelf: InboxFolder, id: number): string {
-    return join(this.folder(shelf), `${id}.json`)
+  #path(folder: InboxFolder, id: number): string {
+    return join(this.folder(folder), `${id}.json`)
   }
 }
 

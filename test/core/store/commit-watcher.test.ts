@@ -350,7 +350,7 @@ test('a reading that fails is told once, and the hearing goes on', async () => {
     writeFileSync(`${path}-bell`, '.')
     await systemClock.sleep(5)
   }
-  const told = (): number => scene.log.records.filter(({ event }) => event.startsWith('commits cannot be read')).length
+  const told = (): number => scene.log.records.filter(({ event }) => event.startsWith('commits unreadable')).length
   assert.equal(told(), 1)
   isBroken = false
   const { reads } = scene.counts

@@ -36,11 +36,11 @@ async function asked(pair: Pair | null, authority?: string, host = '127.0.0.1') 
     if (error !== null) {
       const stop = new AbortController()
       const reading = store.mail(B, 0, stop.signal)[Symbol.asyncIterator]().next()
-      await until('the link has failed', () => log.records.some(({ event }) => event.startsWith('link not to be had')))
+      await until('the link has failed', () => log.records.some(({ event }) => event.startsWith('link unavailable')))
       stop.abort()
       await reading
     }
-    const why = log.records.find(({ event }) => event.startsWith('link not to be had'))?.fields?.why
+    const why = log.records.find(({ event }) => event.startsWith('link unavailable'))?.fields?.why
     return { error, why, link: store.link.means }
   } finally {
     await store[Symbol.asyncDispose]()

@@ -16,9 +16,9 @@ import {
 } from './wire-schema.ts'
 
 /**
- * What is said over the one WebSocket of a host, JSON text a frame. The bridge opens with a challenge; the host joins it
- * for each of its sessions with a proof made from that challenge and the session's token (`joinProof`), beats for them,
- * and is pushed their messages.
+ * The frames of a host's one WebSocket, each a JSON text. The bridge begins with a challenge. The host joins for each of its
+ * sessions with a proof made from that challenge and the session's token (`joinProof`), sends their beats, and gets their
+ * messages.
  */
 
 /** Answers to `beat` and `mark` name the number that the host gave them; numbers rise within a connection. */
@@ -33,7 +33,7 @@ export const HOST_FRAMES = {
     proof: Type.String({ minLength: 1, maxLength: 100 }),
   }),
   leave: closed({ t: oneOf(['leave']), session: SessionSchema }),
-  /** No beats at all ask only whether the bridge still answers. */
+  /** An empty list only asks whether the bridge still answers. */
   beat: closed({ t: oneOf(['beat']), ...number, beats: Type.Array(BeatSchema, { maxItems: 2_000 }) }),
   mark: closed({ t: oneOf(['mark']), ...number, session: SessionSchema, ids: MessageIdsSchema, mark: MarkSchema }),
   /** The reader has taken all mail up to this id: there is room for more. */
@@ -49,11 +49,11 @@ const Trouble = Type.Object({
 
 export const BRIDGE_FRAMES = {
   challenge: Type.Object({ t: oneOf(['challenge']), challenge: Type.String({ minLength: 16, maxLength: 200 }) }),
-  /** `after`: as in the join that this answers. Bridges that do not say so yet are understood. */
+  /** `after`: as in the join that this answers. Older bridges leave it out. */
   joined: Type.Object({ t: oneOf(['joined']), session: SessionSchema, after: Type.Optional(orNull(CountSchema)) }),
-  /** A join was not accepted, or holds no longer. */
+  /** A join was not accepted, or has ended. */
   refused: Type.Object({ t: oneOf(['refused']), session: SessionSchema, problem: Trouble }),
-  /** There may be a new credential for this session: git should be asked now. */
+  /** There may be a new credential for this session in git. */
   credential: Type.Object({ t: oneOf(['credential']), session: SessionSchema }),
   mail: Type.Object({ t: oneOf(['mail']), session: SessionSchema, message: StoredMessageSchema }),
   done: Type.Object({ t: oneOf(['done']), ...number }),
@@ -74,7 +74,7 @@ export const TAKEN_EVERY = 64
 /** Why a socket was closed, as its close code (RFC 6455, 7.4) says it. */
 export const CLOSE = { done: 1000, goingAway: 1001, policy: 1008, slow: 1013 } as const
 
-/** Null when it is no frame of these kinds. */
+/** Null when it is not a frame of these kinds. */
 export function readFrame<F extends Readonly<Record<string, TSchema>>>(kinds: F, value: unknown): FrameOf<F> | null {
   if (typeof value !== 'object' || value === null || !('t' in value) || typeof value.t !== 'string') return null
   const schema = Object.hasOwn(kinds, value.t) ? kinds[value.t] : undefined

@@ -23,7 +23,7 @@ import {
   type VerbName,
 } from './wire-schema.ts'
 
-/** Where a bridge is: an origin to speak to in signed requests, or the path of its administration socket. */
+/** Where a bridge is: an origin for signed requests, or the path of its administration socket. */
 export type BridgeAddressee =
   | { readonly origin: URL; readonly authority: () => string | undefined }
   | { readonly socketPath: string }
@@ -39,38 +39,38 @@ export interface Key {
   readonly token: string
 }
 
-/** Answers of this size are no answers: the largest honest one is the pulses of a hundred thousand sessions. */
+/** Larger answers are refused: the largest honest one is the pulses of a hundred thousand sessions, bytes. */
 const ANSWER_MAX = 64 * 1024 * 1024
 const TRIES_MAX = 3
 const TRYING_MS = 15_000
 const RETRY = { firstMs: 100, mostMs: 2_000 }
 const STREAM_RETRY = { firstMs: 50, mostMs: 5_000 }
-/** How long a stream may be quiet: the bridge says something every 10 s. */
+/** How long a stream may bring nothing: the bridge sends an empty line every 10 s. */
 const STREAM_QUIET_MS = 30_000
 
-/** Carries requests to a bridge and answers back: signs, waits with a bound, and asks again where that can do no harm. */
+/** Sends requests to a bridge: signs them, bounds the wait for an answer, and retries where that can do no harm. */
 export class HttpClient implements Disposable {
   readonly #target: BridgeAddressee
   readonly #parts: HttpClientParts
   readonly #callMs: number
   readonly #agent: HttpAgent
   readonly #closed = new AbortController()
-  /** What must be added to this machine's clock to have the bridge's. */
+  /** The bridge's wall clock minus this machine's. */
   #offsetMs = 0
   #answers = false
-  #door: SocketPath | null = null
+  #socketPath: SocketPath | null = null
 
   constructor(target: BridgeAddressee, parts: HttpClientParts, callMs: number) {
     this.#target = target
     this.#parts = parts
     this.#callMs = callMs
-    // Idle connections are let go before the bridge does (75 s): whoever closes last gets no reset.
+    // Idle connections are closed before the bridge closes them (75 s), so that no request meets a reset.
     const options = { keepAlive: true, maxSockets: 64, maxFreeSockets: 16, timeout: 60_000 }
     const isTls = 'origin' in target && target.origin.protocol === 'https:'
     this.#agent = isTls ? new HttpsAgent(options) : new HttpAgent(options)
   }
 
-  /** Whether the last request was answered, be it with a refusal. */
+  /** Whether the last request was answered, even with a refusal. */
   get answers(): boolean {
     return this.#answers
   }
@@ -91,7 +91,7 @@ export class HttpClient implements Disposable {
     }
   }
 
-  /** Items of a stream for as long as the signal lets it, over as many connections as it takes. `cursor` says from where. */
+  /** Items of a stream until the signal aborts, over as many connections as it takes; each begins at `cursor()`. */
   async *listen(name: StreamName, cursor: () => object, signal: AbortSignal): AsyncGenerator<unknown> {
     const both = AbortSignal.any([signal, this.#closed.signal])
     for (let attempt = 0; !both.aborted; attempt += 1) {
@@ -103,7 +103,7 @@ export class HttpClient implements Disposable {
       } catch (error) {
         if (both.aborted) return
         if (!(error instanceof S2Error) || error.code !== 'unavailable') throw error
-        if (attempt === 0) this.#parts.log.debug('stream broke off', { name, why: error.message })
+        if (attempt === 0) this.#parts.log.debug('stream broken, retrying', { name, why: error.message })
       }
       await this.#parts.clock.sleep(backoff(attempt, STREAM_RETRY, this.#parts.chance), both).catch(() => undefined)
     }
@@ -112,13 +112,13 @@ export class HttpClient implements Disposable {
   [Symbol.dispose](): void {
     this.#closed.abort()
     this.#agent.destroy()
-    this.#door?.[Symbol.dispose]()
+    this.#socketPath?.[Symbol.dispose]()
   }
 
-  /** Milliseconds to wait before asking again, or null where it is no use or could do harm. */
+  /** Milliseconds to wait before a retry; null where a retry is useless or could do harm. */
   #pauseAfter(error: unknown, attempt: number, name: VerbName): number | null {
     if (!(error instanceof S2Error) || this.#closed.signal.aborted) return null
-    // A bridge that has just started says when it will hear us: that is no try in vain, and is bounded by the time for all.
+    // A bridge that has just started says when it will accept signatures: waiting for that does not count as a try.
     const isAwaited = error instanceof ClockError && error.retryAfterS !== undefined
     if (attempt >= TRIES_MAX - 1 && !isAwaited) return null
     if (error instanceof ClockError) return this.#setClock(error)
@@ -130,14 +130,14 @@ export class HttpClient implements Disposable {
     return Math.max((error.retryAfterS ?? 0) * 1000, backoff(attempt, RETRY, this.#parts.chance))
   }
 
-  /** Takes the bridge's time over. A bridge that has just started says how long it will not hear us yet. */
+  /** Signs by the bridge's clock from now on. A bridge that has just started says how long it accepts nothing yet. */
   #setClock({ time, retryAfterS, message }: ClockError): number {
     const offsetMs = time - this.#parts.clock.wall()
     if (Math.abs(offsetMs - this.#offsetMs) > 1_000) {
-      this.#parts.log.warn('this clock and the bridge’s differ; signing by the bridge’s', { offsetMs, why: message })
+      this.#parts.log.warn('clock differs from the bridge’s, signing by the bridge’s', { offsetMs, why: message })
     }
     this.#offsetMs = offsetMs
-    // All who are told to wait are told the same moment: they shall not come as one.
+    // The bridge tells all callers the same moment: the random part keeps them from coming together.
     return retryAfterS === undefined ? 0 : retryAfterS * 1000 + backoff(0, RETRY, this.#parts.chance)
   }
 
@@ -152,7 +152,7 @@ export class HttpClient implements Disposable {
     return value
   }
 
-  /** One request and its answer, within a time. */
+  /** Sends one request and waits for its answer, at most `timeMs`. */
   async #exchange(path: string, body: Buffer, key: Key | null, timeMs: number, writes: boolean): Promise<Answer> {
     const over = new AbortController()
     const late = AbortSignal.any([over.signal, this.#closed.signal])
@@ -167,13 +167,13 @@ export class HttpClient implements Disposable {
     } catch (error) {
       request.destroy()
       this.#answers = false
-      throw this.#broken(error, reach.sent && writes)
+      throw this.#errorOf(error, reach.sent && writes)
     } finally {
       over.abort()
     }
   }
 
-  /** Rejects when the time has passed, or when the store is closed; settles either way. */
+  /** Rejects when the time has passed, or when the store is closed. */
   async #deadline(timeMs: number, signal: AbortSignal): Promise<never> {
     await this.#parts.clock.sleep(timeMs, signal).catch(() => undefined)
     throw new Error(
@@ -185,7 +185,7 @@ export class HttpClient implements Disposable {
   async *#lines(name: StreamName, input: object, signal: AbortSignal): AsyncGenerator<unknown> {
     const body = Buffer.from(JSON.stringify(input))
     const request = this.#open(ROOT + name, body, null, false)
-    request.once('timeout', () => request.destroy(new Error('the stream has gone quiet')))
+    request.once('timeout', () => request.destroy(new Error('the stream brings nothing any more')))
     const onAbort = (): void => void request.destroy()
     signal.addEventListener('abort', onAbort, { once: true })
     try {
@@ -199,7 +199,7 @@ export class HttpClient implements Disposable {
       }
       throw new Error('the stream ended')
     } catch (error) {
-      throw error instanceof S2Error ? error : this.#broken(error, false)
+      throw error instanceof S2Error ? error : this.#errorOf(error, false)
     } finally {
       signal.removeEventListener('abort', onAbort)
       request.destroy()
@@ -212,15 +212,15 @@ export class HttpClient implements Disposable {
       'content-length': body.length,
       ...(key === null ? {} : this.#signed(path, body, key)),
     }
-    // Of connections that are kept for others the agent knows how long they may be idle.
+    // For kept connections the agent has a timeout of its own.
     const common = { method: 'POST', path, headers, agent, ...(agent === false ? { timeout: STREAM_QUIET_MS } : {}) }
     if ('socketPath' in this.#target) {
-      return httpRequest({ ...common, socketPath: this.#knock(this.#target.socketPath), host: 'localhost' })
+      return httpRequest({ ...common, socketPath: this.#shortSocketPath(this.#target.socketPath), host: 'localhost' })
     }
     const { protocol, hostname, port } = this.#target.origin
     const where = { hostname: hostname.replace(/^\[(.*)\]$/, '$1'), ...(port === '' ? {} : { port }) }
     if (protocol === 'http:') return httpRequest({ ...common, ...where })
-    // Asked for at every request: the agent keeps connections apart by what they trust.
+    // Read for every request: the agent keeps connections of different authorities apart.
     const ca = this.#target.authority()
     return httpsRequest({ ...common, ...where, ...(ca === undefined ? {} : { ca }) })
   }
@@ -231,20 +231,20 @@ export class HttpClient implements Disposable {
     return sign({ method: 'POST', path, query: '?', body }, { session, token, created, nonce })
   }
 
-  /** A name for the socket that connect(2) takes, however deep its folder lies. */
-  #knock(path: string): string {
+  /** A path of the socket that is short enough for connect(2), however deep its folder lies. */
+  #shortSocketPath(path: string): string {
     try {
-      this.#door ??= socketPath(path)
+      this.#socketPath ??= socketPath(path)
     } catch (error) {
-      throw this.#broken(error, false)
+      throw this.#errorOf(error, false)
     }
-    return this.#door.path
+    return this.#socketPath.path
   }
 
-  #broken(error: unknown, mayHaveHappened: boolean): S2Error {
-    // The folder of the socket may be another one by now: it is looked for anew.
-    this.#door?.[Symbol.dispose]()
-    this.#door = null
+  #errorOf(error: unknown, mayHaveHappened: boolean): S2Error {
+    // The folder of the socket may have been replaced: the next request looks for it again.
+    this.#socketPath?.[Symbol.dispose]()
+    this.#socketPath = null
     const where = 'origin' in this.#target ? this.#target.origin.origin : this.#target.socketPath
     const { code, message } = error as NodeJS.ErrnoException
     if (mayHaveHappened) {
@@ -270,8 +270,8 @@ export class HttpClient implements Disposable {
   }
 
   #unreadable(name: string, why = ''): S2Error {
-    return new S2Error('internal', `the bridge's answer to ${name} is not understood${why}`, {
-      next: 'look whether both sides are of the same version',
+    return new S2Error('internal', `the bridge's answer to ${name} cannot be read${why}`, {
+      next: 'check that both sides have the same version of S2',
     })
   }
 }
@@ -281,7 +281,7 @@ interface Answer {
   readonly text: string
 }
 
-/** Notes when a request may have reached the other side: from then on, no answer does not mean that nothing happened. */
+/** Notes when a request may have reached the bridge: from then on it may have happened even without an answer. */
 function watchReach(request: ClientRequest): { readonly sent: boolean } {
   const reach = { sent: false }
   request.once('socket', (socket) => {
@@ -317,7 +317,7 @@ async function textOf(response: IncomingMessage): Promise<string> {
   return Buffer.concat(chunks).toString('utf8')
 }
 
-/** The lines of a response as they come; empty ones, which only say that the bridge is there, are left out. */
+/** The lines of a response as they come; empty lines only show that the bridge is there, and are left out. */
 async function* linesOf(response: IncomingMessage): AsyncGenerator<string> {
   let rest: Buffer[] = []
   let size = 0
@@ -335,7 +335,7 @@ async function* linesOf(response: IncomingMessage): AsyncGenerator<string> {
   }
 }
 
-/** Undefined for what is no JSON: no schema fits that. */
+/** Undefined for what is not JSON: no schema fits that. */
 function parse(text: string): unknown {
   try {
     return JSON.parse(text)
@@ -350,12 +350,12 @@ function problemOf(text: string, status: number, writes: boolean): S2Error {
 
 function adviceOn(code: string | undefined, where: string): string {
   if (code === 'ECONNREFUSED' || code === 'ENOENT')
-    return `start the bridge that should listen at ${where}, or mend the address`
+    return `start the bridge that should listen at ${where}, or correct the address`
   if (code === 'EACCES') return `let this user open ${where}`
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
-    return 'mend the name in the address, or the name resolution of this host'
+    return 'correct the name in the address, or the name resolution of this host'
   if (code === 'EPROTO') {
-    return 'what listens there may speak no TLS: give the bridge a certificate (S2_TLS_CERT), or mend the address'
+    return 'what listens there may speak no TLS: give the bridge a certificate (S2_TLS_CERT), or correct the address'
   }
-  return 'try again; if it stays so, look at the bridge and at the network between'
+  return 'try again; if it goes on, check the bridge and the network between'
 }

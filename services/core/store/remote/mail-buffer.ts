@@ -1,6 +1,6 @@
 import type { StoredMessage } from '#fleet/message.ts'
 
-/** What one reader of one session's mail has before it: in order, each once, and a cursor that moves only when it takes. */
+/** Messages that wait for one reader: in order, each once. The cursor moves only when the reader takes a message. */
 export class MailBuffer {
   #cursor: number
   #newest: number
@@ -21,7 +21,7 @@ export class MailBuffer {
     return this.#waiting.length > 0
   }
 
-  /** Puts in the next message; one that is there already, or was taken, is passed over. */
+  /** Adds the next message; one that was added before is passed over. */
   put(message: StoredMessage): void {
     if (message.id <= this.#newest) return
     this.#newest = message.id
@@ -49,6 +49,6 @@ export class MailBuffer {
     const onAbort = (): void => this.wake()
     signal.addEventListener('abort', onAbort, { once: true })
     await promise
-    signal.removeEventListener('abort', onAbort) // signals live longer than waits: what is not taken off piles up
+    signal.removeEventListener('abort', onAbort) // a signal lives longer than a wait: listeners would pile up
   }
 }

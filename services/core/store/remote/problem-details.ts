@@ -1,6 +1,6 @@
 import { CODES, type Code, S2Error } from '#fleet/errors.ts'
 
-/** How an error crosses the door: `application/problem+json` (RFC 9457). The cause stays behind, in the log. */
+/** How an error crosses the network: `application/problem+json` (RFC 9457). Its cause stays in the log. */
 export interface ProblemDetails {
   readonly type: string
   readonly title: string
@@ -11,7 +11,7 @@ export interface ProblemDetails {
   readonly id?: string
   /** Finer than the Retry-After header, which knows whole seconds only. */
   readonly retryAfterS?: number
-  /** The bridge's clock, milliseconds since 1970: sent when the caller's clock or the bridge's youth is the trouble. */
+  /** The bridge's clock, milliseconds since 1970: sent when the caller's clock is wrong, or the bridge has just started. */
   readonly time?: number
 }
 
@@ -32,7 +32,7 @@ const KINDS: Readonly<Record<Code, readonly [status: number, title: string]>> = 
   internal: [500, 'The bridge met an error'],
 }
 
-/** A signed request came at a moment the bridge cannot accept; `time` lets an honest caller sign anew and be heard. */
+/** The time of a signature is not acceptable; with `time`, the bridge's, an honest caller can sign again. */
 export class ClockError extends S2Error {
   readonly time: number
 
@@ -78,8 +78,8 @@ export function fromProblem(value: unknown): S2Error | null {
 
 /** What a bare status means, where something between us and the bridge answered in its place. */
 export function fromStatus(status: number, writes: boolean): S2Error {
-  // Said also by a bridge that stood still itself while the request came in: it had no ear for it, and nothing happened.
-  if (status === 408) return new S2Error('unavailable', 'the request was not heard in time', { next: 'try again' })
+  // A bridge that was paused while the request came in answers so too: it read nothing, and nothing happened.
+  if (status === 408) return new S2Error('unavailable', 'the request was not read in time', { next: 'try again' })
   const code =
     status === 429
       ? 'rate_limited'
@@ -91,6 +91,6 @@ export function fromStatus(status: number, writes: boolean): S2Error {
             ? 'unknown_outcome'
             : 'internal'
   return new S2Error(code, `something that is not the bridge answered with status ${status}`, {
-    next: 'look at what stands between this host and the bridge, and at the address',
+    next: 'check the address, and what stands between this host and the bridge',
   })
 }

@@ -14,27 +14,27 @@ import type { MailBuffer } from './mail-buffer.ts'
 import { WebSocketLink } from './websocket-link.ts'
 import { type Frozen, type Input, type Output, VERBS, type VerbName } from './wire-schema.ts'
 
-/** The tokens at hand. Looked up at every call, so that a changed one is taken over at once. */
+/** The tokens of this host's sessions. Looked up at every call, so that a changed token counts at once. */
 export interface Keyring {
   token(session: SessionId): string | undefined
   sessions(): readonly SessionId[]
-  /** PEM of the one authority to trust with the bridge's certificate; left out or undefined: those that this host trusts. */
+  /** PEM of the one authority to trust for the bridge's certificate; left out or undefined: those that this host trusts. */
   authority?(): string | undefined
 }
 
 export interface RemoteOptions {
   /** How long one request may take, milliseconds. */
   readonly callMs?: number
-  /** How long the socket may be silent before it is asked whether the bridge still answers: the period of beats. */
+  /** How long this host may send nothing before it asks whether the bridge still answers: the period of beats. */
   readonly probeMs?: number
-  /** How soon unread mail is asked for where the socket cannot be had, and the longest pause between. */
+  /** Without a socket unread mail is asked for: the first pause between two requests, and the longest. */
   readonly pollMs?: { readonly first: number; readonly most: number }
 }
 
 export interface RemoteStore extends Store {
   /**
-   * By what means the bridge is reached just now: over the socket a beat costs next to nothing, and where none gets through
-   * a request each. `away`: not at all, or the socket is only on its way.
+   * How the bridge is reached now. `socket`: a beat costs next to nothing. `polling`: no socket gets through, and each beat is
+   * a request. `away`: not at all, or the socket is still opening.
    */
   readonly link: { readonly means: 'socket' | 'polling' | 'away' }
 }
@@ -224,14 +224,14 @@ class Remote implements RemoteStore {
     }
     const { link } = this.#host
     const bySession = Map.groupBy(beats, ({ session }) => session)
-    for (const session of bySession.keys()) link.seat(session)
+    for (const session of bySession.keys()) link.ensureJoined(session)
     const joined = beats.filter(({ session }) => link.isJoined(session))
     const others = [...bySession].filter(([session]) => !link.isJoined(session))
     const outcomes = await Promise.allSettled([
       ...chunks(joined, BEATS_A_FRAME).map((some) => link.beat(some)),
       ...others.map(([session, own]) => this.#ask('beat', { beats: own }, session)),
     ])
-    // One session that is refused must not keep the others from beating; it is told afterwards.
+    // One session that is refused must not keep the others from beating: the error is thrown afterwards.
     for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
   }
 
@@ -311,7 +311,7 @@ class Remote implements RemoteStore {
     return await this.#ask('prune', { olderThanMs })
   }
 
-  /** `speakers`: whose key may sign, the best first. Without any, an orchestrator's end, which sees most. */
+  /** `speakers`: the sessions that may sign, the best first. Without any, an orchestrator's session, which sees most. */
   async #ask<N extends VerbName>(
     verb: N,
     input: Frozen<Input<N>>,
@@ -322,8 +322,8 @@ class Remote implements RemoteStore {
   }
 
   /**
-   * Asks for mail where no socket brings it, after a pause. The socket ends both the pause and the waiting for an answer: what it
-   * has brought must not lie behind a request that may take long. Answers whether there was something.
+   * Asks for mail after a pause, where no socket brings it. A socket that opens ends both the pause and the wait for the answer:
+   * the mail it brings must not wait for a request that may take long. Answers whether there was mail.
    */
   async #poll(reader: SessionId, buffer: MailBuffer, pauseMs: number, signal: AbortSignal): Promise<boolean> {
     const over = new AbortController()

@@ -11,8 +11,8 @@ export interface CertificateFault {
 }
 
 /**
- * What an error of a TLS connection says of the other side's certificate; null where it says nothing of one. Errors of the
- * remote store are understood too. `carried`: whether the authority to trust came with the credential.
+ * What the error of a TLS connection says of the other side's certificate; null where it says nothing of it. Errors of the
+ * remote store are read too. `carried`: whether the authority to trust came with the credential.
  */
 export function adviceOnCertificate(error: unknown, { carried = false } = {}): CertificateFault | null {
   const cause = error instanceof S2Error ? error.cause : error
@@ -57,7 +57,7 @@ const UNKNOWN_CARRIED: CertificateFault = {
   next: 'set S2_TLS_CA on the orchestrator’s host to the authority that signed it, and have this credential made anew there (s2 credential rotate)',
 }
 
-/** Node tells the whole certificate and the name that was wanted. */
+/** Node's error carries the certificate, and the name that was wanted. */
 function wrongName(error: Error): CertificateFault {
   const { host = 'that address', cert } = error as Error & { host?: string; cert?: { subjectaltname?: string } }
   const names = namesIn(cert?.subjectaltname ?? '').slice(0, NAMES_SHOWN)

@@ -17,7 +17,7 @@ export interface WebSocketLinkParts {
   readonly clock: Clock
   readonly chance: Chance
   readonly log: Log
-  /** The present token of a session; asked again and again, as credentials change. */
+  /** The token of a session now; asked before every join, as credentials change. */
   token(session: SessionId): string | undefined
   /** The bridge says that git may have a new credential for a session. */
   onCredential(session: SessionId): void
@@ -25,26 +25,26 @@ export interface WebSocketLinkParts {
 
 const RECONNECT = { firstMs: 250, mostMs: 5_000 }
 const REJOIN = { firstMs: 500, mostMs: 30_000 }
-/** How long a bridge may take to say its challenge once connected. */
+/** How long a bridge may take to send its challenge once connected. */
 const CHALLENGE_MS = 10_000
 const FRAME_MAX = 4 * 1024 * 1024
 const MARKS_UNDER_WAY_MAX = 64
 const GOODBYE_MS = 500
 
-/** One session's place on the link. */
-interface Seat {
+/** One session on the link: whether it has joined, and what for. */
+interface SessionEntry {
   readonly session: SessionId
-  state: 'out' | 'asking' | 'in'
-  /** What it joined with, or was refused with. */
+  state: 'left' | 'joining' | 'joined'
+  /** The token that it joined with, or was refused with. */
   token: string | null
-  /** From where it asked for mail when it joined last. */
+  /** The cursor from which it asked for mail when it joined last. */
   after: number | null
   beats: boolean
-  readonly boxes: Set<MailBuffer>
-  /** Messages handed over since the bridge was told so. */
+  readonly buffers: Set<MailBuffer>
+  /** Messages taken by the readers since the bridge was last told so. */
   taken: number
   refusals: number
-  /** Not to be asked again before this, by the clock that never jumps. */
+  /** No new join before this, by the monotonic clock. */
   retryAt: number
 }
 
@@ -54,15 +54,15 @@ interface Pending {
 }
 
 /**
- * The one WebSocket of a host: opened when it is first wanted, held open from then on. Each session sits on it by itself,
- * comes back with its cursor when the socket was lost, and moves to a new token without touching the others.
+ * The one WebSocket of a host: opened when it is first needed, and kept open from then on. Each session joins by itself,
+ * joins again from its cursor when the socket was lost, and changes to a new token without any effect on the others.
  */
 export class WebSocketLink {
   readonly #url: URL
   readonly #authority: () => string | undefined
   readonly #probeMs: number
   readonly #parts: WebSocketLinkParts
-  readonly #seats = new Map<SessionId, Seat>()
+  readonly #sessions = new Map<SessionId, SessionEntry>()
   readonly #pending = new Map<number, Pending>()
   readonly #closing = new AbortController()
   #marks = 0
@@ -72,70 +72,70 @@ export class WebSocketLink {
   #challenge: string | null = null
   #connectedAt = 0
   #attempt = 0
-  /** How often in a row something answered that does not let a socket through. */
-  #unwelcome = 0
-  #said = 0
-  #saidAt = 0
-  /** When the oldest beat that has no answer was said; later by the time that this host itself stood still. */
+  /** How often in a row something answered that lets no WebSocket through. */
+  #barredCount = 0
+  #lastNumber = 0
+  #sentAt = 0
+  /** When the oldest frame without an answer was sent; later by the time that this host itself was paused. */
   #unansweredSince: number | null = null
-  #caredAt: number
+  #checkedAt: number
 
-  /** `probeMs`: how long the link may be silent before it asks whether the bridge still answers. */
+  /** `probeMs`: how long this host may send nothing before it asks whether the bridge still answers. */
   constructor(origin: URL, authority: () => string | undefined, probeMs: number, parts: WebSocketLinkParts) {
     this.#url = new URL('/v1/socket', origin.href.replace(/^http/, 'ws'))
     this.#authority = authority
     this.#probeMs = probeMs
     this.#parts = parts
-    this.#caredAt = parts.clock.now()
+    this.#checkedAt = parts.clock.now()
   }
 
-  /** Whether beats and mail flow over the socket just now. */
+  /** Whether the socket is open and carries beats and mail. */
   get linked(): boolean {
     return this.#challenge !== null
   }
 
-  /** Whether what stands in front of the bridge lets no socket through; a bridge that is away does not count. */
+  /** Whether something in front of the bridge lets no WebSocket through; an unreachable bridge does not count. */
   get isBarred(): boolean {
-    return this.#unwelcome >= 2
+    return this.#barredCount >= 2
   }
 
   isJoined(session: SessionId): boolean {
-    return this.#seats.get(session)?.state === 'in'
+    return this.#sessions.get(session)?.state === 'joined'
   }
 
-  /** Takes a seat for a session that beats; one whose token has changed moves to the new one now, before the old one ends. */
-  seat(session: SessionId): void {
-    const seat = this.#seatOf(session)
-    const hasChanged = seat.state === 'in' && seat.token !== this.#parts.token(session)
-    if (seat.beats && !hasChanged) return
-    seat.beats = true
-    this.#join(seat)
+  /** Joins a session that beats, unless it has joined; one whose token has changed joins again before the old token ends. */
+  ensureJoined(session: SessionId): void {
+    const entry = this.#entryOf(session)
+    const hasChanged = entry.state === 'joined' && entry.token !== this.#parts.token(session)
+    if (entry.beats && !hasChanged) return
+    entry.beats = true
+    this.#join(entry)
   }
 
-  /** Opens a box that the session's mail is put into from a cursor on. */
+  /** Opens a buffer that gets the session's mail from a cursor on. */
   open(session: SessionId, after: number): MailBuffer {
     const buffer = new MailBuffer(after)
-    const seat = this.#seatOf(session)
-    seat.boxes.add(buffer)
-    this.#join(seat)
+    const entry = this.#entryOf(session)
+    entry.buffers.add(buffer)
+    this.#join(entry)
     return buffer
   }
 
   close(session: SessionId, buffer: MailBuffer): void {
-    const seat = this.#seats.get(session)
-    if (seat?.boxes.delete(buffer) !== true || seat.boxes.size > 0 || this.#closing.signal.aborted) return
-    if (seat.beats) this.#join(seat)
-    else this.#remove(seat)
+    const entry = this.#sessions.get(session)
+    if (entry?.buffers.delete(buffer) !== true || entry.buffers.size > 0 || this.#closing.signal.aborted) return
+    if (entry.beats) this.#join(entry)
+    else this.#remove(entry)
   }
 
-  /** The reader took a message out of its box. */
+  /** A reader took a message out of its buffer. */
   taken(session: SessionId): void {
-    const seat = this.#seats.get(session)
-    if (seat === undefined) return
-    seat.taken += 1
-    if (seat.taken < TAKEN_EVERY || seat.state !== 'in') return
-    seat.taken = 0
-    this.#say({ t: 'taken', session, id: cursorOf(seat) ?? 0 })
+    const entry = this.#sessions.get(session)
+    if (entry === undefined) return
+    entry.taken += 1
+    if (entry.taken < TAKEN_EVERY || entry.state !== 'joined') return
+    entry.taken = 0
+    this.#sendFrame({ t: 'taken', session, id: cursorOf(entry) ?? 0 })
   }
 
   /** Beats for sessions that have joined; settles when the bridge has them. `unavailable` when the socket is lost first. */
@@ -150,7 +150,7 @@ export class WebSocketLink {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort()
-    for (const { boxes } of this.#seats.values()) for (const buffer of boxes) buffer.wake()
+    for (const { buffers } of this.#sessions.values()) for (const buffer of buffers) buffer.wake()
     const ws = this.#ws
     if (ws !== null) {
       ws.close(CLOSE.done)
@@ -163,55 +163,55 @@ export class WebSocketLink {
     await this.#running
   }
 
-  #seatOf(session: SessionId): Seat {
-    const known = this.#seats.get(session)
+  #entryOf(session: SessionId): SessionEntry {
+    const known = this.#sessions.get(session)
     if (known !== undefined) return known
-    const seat: Seat = {
+    const entry: SessionEntry = {
       session,
-      state: 'out',
+      state: 'left',
       token: null,
       after: null,
       beats: false,
-      boxes: new Set(),
+      buffers: new Set(),
       taken: 0,
       refusals: 0,
       retryAt: 0,
     }
-    this.#seats.set(session, seat)
+    this.#sessions.set(session, entry)
     this.#running ??= this.#run()
-    return seat
+    return entry
   }
 
-  #remove(seat: Seat): void {
-    this.#seats.delete(seat.session)
-    if (seat.state !== 'out') this.#say({ t: 'leave', session: seat.session })
+  #remove(entry: SessionEntry): void {
+    this.#sessions.delete(entry.session)
+    if (entry.state !== 'left') this.#sendFrame({ t: 'leave', session: entry.session })
   }
 
-  /** Joins, or joins anew: with the present token, and from where its readers are. */
-  #join(seat: Seat): void {
-    const { session } = seat
+  /** Joins, or joins again: with the token of now, and from the readers' cursor. */
+  #join(entry: SessionEntry): void {
+    const { session } = entry
     const token = this.#parts.token(session)
     if (this.#challenge === null || token === undefined) return
-    const after = cursorOf(seat)
-    seat.state = 'asking'
-    seat.token = token
-    seat.after = after
-    seat.taken = 0
-    this.#say({ t: 'join', session, after, proof: joinProof(token, this.#challenge, session, after) })
+    const after = cursorOf(entry)
+    entry.state = 'joining'
+    entry.token = token
+    entry.after = after
+    entry.taken = 0
+    this.#sendFrame({ t: 'join', session, after, proof: joinProof(token, this.#challenge, session, after) })
   }
 
   async #run(): Promise<void> {
     const { signal } = this.#closing
     const { clock, chance, log } = this.#parts
-    const care = new Loop({
+    const checks = new Loop({
       clock,
       signal,
       step: async () => {
-        this.#care()
+        this.#check()
         return this.#probeMs / 2
       },
       onError: (error) => {
-        log.error('caring for the link failed', { error })
+        log.error('link check failed, retrying', { error })
         return this.#probeMs
       },
     })
@@ -221,10 +221,10 @@ export class WebSocketLink {
       await clock.sleep(backoff(this.#attempt, RECONNECT, chance), signal).catch(() => undefined)
       this.#attempt += 1
     }
-    await care.done
+    await checks.done
   }
 
-  /** One socket, from its opening to its end. */
+  /** Opens one socket and waits for its end. */
   async #connect(): Promise<void> {
     const { clock, log } = this.#parts
     const ca = this.#authority()
@@ -240,36 +240,36 @@ export class WebSocketLink {
     ws.on('error', (error) => {
       const fault = adviceOnCertificate(error, { carried: ca !== undefined })
       why = fault?.what ?? error.message
-      if (fault === null && !/^E[A-Z]/.test(String((error as NodeJS.ErrnoException).code))) this.#unwelcome += 1
+      if (fault === null && !/^E[A-Z]/.test(String((error as NodeJS.ErrnoException).code))) this.#barredCount += 1
     })
-    ws.on('message', (data, isBinary) => this.#hear(isBinary ? null : read(data as Buffer)))
+    ws.on('message', (data, isBinary) => this.#onFrame(isBinary ? null : read(data as Buffer)))
     await new Promise<void>((resolve) => {
       ws.once('close', (code, reason) => {
         why ||= `closed with ${code} ${reason}`
         resolve()
       })
     })
-    const was = this.#challenge !== null
-    this.#lose()
+    const wasLinked = this.#challenge !== null
+    this.#onClose()
     if (this.#closing.signal.aborted) return
-    if (was) log.info('link lost', { why })
-    else if (this.#attempt === 0) log.warn('link not to be had; it is tried again and again', { why })
+    if (wasLinked) log.info('link lost', { why })
+    else if (this.#attempt === 0) log.warn('link unavailable, retrying', { why })
   }
 
-  #lose(): void {
+  #onClose(): void {
     this.#ws = null
     this.#challenge = null
     this.#unansweredSince = null
-    for (const seat of this.#seats.values()) {
-      seat.state = 'out'
-      for (const buffer of seat.boxes) buffer.wake()
+    for (const entry of this.#sessions.values()) {
+      entry.state = 'left'
+      for (const buffer of entry.buffers) buffer.wake()
     }
     for (const n of [...this.#pending.keys()]) this.#settle(n, lost())
   }
 
-  #hear(frame: BridgeFrame | 'unknown' | null): void {
+  #onFrame(frame: BridgeFrame | 'unknown' | null): void {
     this.#unansweredSince = null
-    if (frame === 'unknown') return // from a bridge that knows more than this host
+    if (frame === 'unknown') return // a kind of frame that only newer hosts know
     if (frame === null) this.#ws?.close(CLOSE.policy, 'that is no frame')
     else if (frame.t === 'mail') this.#onMail(frame)
     else if (frame.t === 'credential') this.#parts.onCredential(frame.session)
@@ -283,75 +283,75 @@ export class WebSocketLink {
   #onChallenge(challenge: string): void {
     if (this.#challenge !== null) return
     this.#challenge = challenge
-    this.#unwelcome = 0
-    this.#parts.log.info('link open', { sessions: this.#seats.size })
-    for (const seat of this.#seats.values()) this.#join(seat)
+    this.#barredCount = 0
+    this.#parts.log.info('link open', { sessions: this.#sessions.size })
+    for (const entry of this.#sessions.values()) this.#join(entry)
   }
 
   #onJoined({ session, after }: BridgeFrame & { readonly t: 'joined' }): void {
-    const seat = this.#seats.get(session)
-    if (seat?.state !== 'asking') return
-    // An answer to an earlier join: what comes now begins elsewhere, and would hide what lies between.
-    if (after !== undefined && after !== seat.after) return
-    seat.state = 'in'
-    seat.refusals = 0
+    const entry = this.#sessions.get(session)
+    if (entry?.state !== 'joining') return
+    // An answer to an earlier join: mail from that cursor would hide the messages between the two.
+    if (after !== undefined && after !== entry.after) return
+    entry.state = 'joined'
+    entry.refusals = 0
     this.#attempt = 0
-    for (const buffer of seat.boxes) buffer.wake()
+    for (const buffer of entry.buffers) buffer.wake()
   }
 
   #onRefused({ session, problem }: BridgeFrame & { readonly t: 'refused' }): void {
-    const seat = this.#seats.get(session)
-    if (seat === undefined) return
+    const entry = this.#sessions.get(session)
+    if (entry === undefined) return
     const { clock, chance, log } = this.#parts
-    seat.state = 'out'
-    seat.retryAt = clock.now() + backoff(seat.refusals, REJOIN, chance)
-    if (seat.refusals === 0) {
-      log.warn('session refused by the bridge; it is tried again', { session, code: problem.code, why: problem.detail })
+    entry.state = 'left'
+    entry.retryAt = clock.now() + backoff(entry.refusals, REJOIN, chance)
+    if (entry.refusals === 0) {
+      log.warn('session refused by the bridge, retrying', { session, code: problem.code, why: problem.detail })
     }
-    seat.refusals += 1
-    for (const buffer of seat.boxes) buffer.wake()
+    entry.refusals += 1
+    for (const buffer of entry.buffers) buffer.wake()
   }
 
   #onMail({ session, message }: BridgeFrame & { readonly t: 'mail' }): void {
-    const seat = this.#seats.get(session)
-    // What comes before `joined` was sent for an earlier join, and is sent again for this one.
-    if (seat?.state !== 'in') return
-    for (const buffer of seat.boxes) buffer.put(message)
-    // What all readers had before counts as taken too: the bridge waits to hear of all that it has sent.
-    if (message.id <= (cursorOf(seat) ?? 0)) this.taken(session)
+    const entry = this.#sessions.get(session)
+    // Mail that comes before `joined` belongs to an earlier join, and is sent again for this one.
+    if (entry?.state !== 'joined') return
+    for (const buffer of entry.buffers) buffer.put(message)
+    // A message that all readers had before counts as taken too: the bridge counts everything that it sent.
+    if (message.id <= (cursorOf(entry) ?? 0)) this.taken(session)
   }
 
-  /** Now and then: is the bridge still there, has a credential changed, may one that was refused try again. */
-  #care(): void {
+  /** Regularly: whether the bridge still answers, a token has changed, or a refused session may join again. */
+  #check(): void {
     const now = this.#parts.clock.now()
-    const stoodStillMs = Math.max(0, now - this.#caredAt - this.#probeMs)
-    this.#caredAt = now
-    if (this.#unansweredSince !== null) this.#unansweredSince += stoodStillMs // the answer may lie here unread
+    const pausedMs = Math.max(0, now - this.#checkedAt - this.#probeMs)
+    this.#checkedAt = now
+    if (this.#unansweredSince !== null) this.#unansweredSince += pausedMs // the answer may have come, and not been read
     const waited = this.#unansweredSince === null ? 0 : now - this.#unansweredSince
     if (this.#challenge === null) {
       if (this.#ws !== null && now - this.#connectedAt > 2 * CHALLENGE_MS) this.#ws.terminate()
     } else if (waited >= this.#probeMs * 1.5) this.#ws?.terminate()
-    else if (now - this.#saidAt >= this.#probeMs) void this.beat([]).catch(() => undefined)
-    for (const seat of [...this.#seats.values()]) this.#careFor(seat, now)
+    else if (now - this.#sentAt >= this.#probeMs) void this.beat([]).catch(() => undefined)
+    for (const entry of [...this.#sessions.values()]) this.#checkSession(entry, now)
   }
 
-  #careFor(seat: Seat, now: number): void {
-    const token = this.#parts.token(seat.session)
+  #checkSession(entry: SessionEntry, now: number): void {
+    const token = this.#parts.token(entry.session)
     if (token === undefined) {
-      if (seat.boxes.size === 0) this.#remove(seat)
-      else if (seat.state !== 'out') this.#say({ t: 'leave', session: seat.session })
-      seat.state = 'out'
-    } else if (seat.token !== token || (seat.state === 'out' && now >= seat.retryAt)) this.#join(seat)
+      if (entry.buffers.size === 0) this.#remove(entry)
+      else if (entry.state !== 'left') this.#sendFrame({ t: 'leave', session: entry.session })
+      entry.state = 'left'
+    } else if (entry.token !== token || (entry.state === 'left' && now >= entry.retryAt)) this.#join(entry)
   }
 
   #ask(frame: (n: number) => HostFrame, isMark: boolean): Promise<void> {
     if (this.#challenge === null) return Promise.reject(lost())
-    this.#said += 1
+    this.#lastNumber += 1
     const outcome = Promise.withResolvers<void>()
-    this.#pending.set(this.#said, { isMark, outcome })
+    this.#pending.set(this.#lastNumber, { isMark, outcome })
     if (isMark) this.#marks += 1
     this.#unansweredSince ??= this.#parts.clock.now()
-    this.#say(frame(this.#said))
+    this.#sendFrame(frame(this.#lastNumber))
     return outcome.promise
   }
 
@@ -367,20 +367,20 @@ export class WebSocketLink {
     else pending.outcome.reject(error)
   }
 
-  #say(frame: HostFrame): void {
+  #sendFrame(frame: HostFrame): void {
     if (this.#ws?.readyState !== WebSocket.OPEN) return
-    this.#saidAt = this.#parts.clock.now()
+    this.#sentAt = this.#parts.clock.now()
     this.#ws.send(JSON.stringify(frame))
   }
 }
 
-/** From where a session's mail is wanted: the reader that is least far decides. Null when nobody reads. */
-function cursorOf({ boxes }: Seat): number | null {
-  return boxes.size === 0 ? null : Math.min(...[...boxes].map(({ cursor }) => cursor))
+/** The cursor of a session's mail: that of the reader that is least far. Null when nobody reads. */
+function cursorOf({ buffers }: SessionEntry): number | null {
+  return buffers.size === 0 ? null : Math.min(...[...buffers].map(({ cursor }) => cursor))
 }
 
 function lost(): S2Error {
-  return new S2Error('unavailable', 'the socket to the bridge was lost', { next: 'try again' })
+  return new S2Error('unavailable', 'the socket to the bridge wasLinked lost', { next: 'try again' })
 }
 
 function read(data: Buffer): BridgeFrame | 'unknown' | null {

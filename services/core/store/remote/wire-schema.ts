@@ -10,15 +10,16 @@ import { VERDICTS } from '#fleet/verdict.ts'
 import type { Store } from '../store.ts'
 
 /**
- * The one description of what crosses the bridge's door: `POST /v1/<verb>`, JSON in, JSON out. The bridge checks what
- * comes in against it, the remote store what comes back. What a verb means is said by `Store`.
+ * The one description of the bridge's HTTP API: `POST /v1/<verb>`, JSON in, JSON out. The bridge checks requests against it,
+ * the remote store answers. What a verb means is said by `Store`.
  */
 
 /**
- * Who may call: `session` only for itself, by its own signature; `member` as far as its side of its conversations reaches
- * (the bridge looks); `admin` only on the bridge's own host, through the administration socket. Admin may call all.
+ * Who may call. `session`: a session for itself alone, by its own signature. `participant`: a session, for what its
+ * conversations let it see (`bridge/permissions.ts`). `admin`: only the bridge's own host, through the administration
+ * socket, which may call all verbs.
  */
-export type Authority = 'session' | 'member' | 'admin'
+export type Authority = 'session' | 'participant' | 'admin'
 
 /** How a verb behaves when its answer was lost: `reads` changes nothing, `repeats` answers the same again, `once` does not. */
 export type Effect = 'reads' | 'repeats' | 'once'
@@ -33,7 +34,7 @@ export interface Verb {
   call(store: Store, input: unknown): Promise<unknown>
 }
 
-/** As a schema's type, but for reading only: what a store answers. */
+/** A schema's type, read-only: what a store answers. */
 export type Frozen<T> = T extends readonly (infer E)[]
   ? readonly Frozen<E>[]
   : T extends object
@@ -53,7 +54,7 @@ function verb<const I extends TProperties, O extends TSchema>(
     effect: kind[1],
     input: closed(input),
     output,
-    // The door hands in only what it has checked against `input`.
+    // The bridge calls it only with what it has checked against `input`.
     call: call as Verb['call'],
     ...(speaksFor === undefined ? {} : { speaksFor: speaksFor as NonNullable<Verb['speaksFor']> }),
   }
@@ -63,7 +64,7 @@ export function closed<const P extends TProperties>(properties: P): Type.TObject
   return Type.Object(properties, { additionalProperties: false })
 }
 
-/** One of some words, checked by a pattern: quicker than a union, and told better when it is wrong. */
+/** One of some words, checked by a pattern: faster than a union, with a better message. */
 export function oneOf<const W extends string>(words: readonly W[]) {
   return Type.Unsafe<W>(Type.String({ pattern: `^(?:${words.join('|')})$` }))
 }
@@ -81,7 +82,7 @@ const Limit = Type.Integer({ minimum: 1, maximum: 10_000 })
 const Name = Type.String({ minLength: 1, maxLength: 200 })
 export const SessionSchema = Type.Unsafe<SessionId>(Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}/[ab]$' }))
 const ConversationId = Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$' })
-/** Whatever is wrong with it, the store says it better. */
+/** Any text: the store checks it, with a better message. */
 const Text = Type.String()
 const Channels = Type.Array(Name, { maxItems: 100 })
 
@@ -207,7 +208,7 @@ export const VERBS = {
     Opened,
     (store, { wanted }) => store.openConversation(wanted),
   ),
-  conversations: verb(['member', 'reads'], {}, Type.Array(Conversation), (store) => store.conversations()),
+  conversations: verb(['participant', 'reads'], {}, Type.Array(Conversation), (store) => store.conversations()),
   renewConversation: verb(
     ['admin', 'repeats'],
     { id: ConversationId, lifetimeMs: Ms },
@@ -228,7 +229,7 @@ export const VERBS = {
     (store, { session, overlapMs }) => store.rotateToken(session, overlapMs),
   ),
   hintCredentials: verb(
-    ['member', 'repeats'],
+    ['participant', 'repeats'],
     { conversations: Type.Array(ConversationId, { maxItems: 10_000 }) },
     Nothing,
     async (store, { conversations }) => {
@@ -274,9 +275,9 @@ export const VERBS = {
   ),
   pulses: verb(['admin', 'reads'], { after: CountSchema }, Pulses, (store, { after }) => store.pulses(after)),
 
-  addTask: verb(['member', 'repeats'], { task: NewTask }, Task, (store, { task }) => store.addTask(task)),
+  addTask: verb(['participant', 'repeats'], { task: NewTask }, Task, (store, { task }) => store.addTask(task)),
   tasks: verb(
-    ['member', 'reads'],
+    ['participant', 'reads'],
     {
       filter: closed({
         open: Type.Optional(Type.Boolean()),
@@ -288,7 +289,7 @@ export const VERBS = {
     Type.Array(Task),
     (store, { filter }) => store.tasks(filter),
   ),
-  task: verb(['member', 'reads'], { id: Text }, Task, (store, { id }) => store.task(id)),
+  task: verb(['participant', 'reads'], { id: Text }, Task, (store, { id }) => store.task(id)),
   leaseTask: verb(
     ['session', 'once'],
     { holder: SessionSchema, incarnation: Name },
@@ -303,9 +304,11 @@ export const VERBS = {
     (store, { holder, report }) => store.report(holder, report),
     ({ holder }, session) => holder === session,
   ),
-  cancelTask: verb(['member', 'repeats'], { id: Text }, Task, (store, { id }) => store.cancelTask(id)),
+  cancelTask: verb(['participant', 'repeats'], { id: Text }, Task, (store, { id }) => store.cancelTask(id)),
   move: verb(['admin', 'once'], { move: Move }, Type.Boolean(), (store, { move }) => store.move(move)),
-  evidence: verb(['member', 'reads'], { task: Text }, Type.Array(Evidence), (store, { task }) => store.evidence(task)),
+  evidence: verb(['participant', 'reads'], { task: Text }, Type.Array(Evidence), (store, { task }) =>
+    store.evidence(task),
+  ),
 
   openIncident: verb(
     ['admin', 'once'],
@@ -349,7 +352,7 @@ export const VERBS = {
     return null
   }),
   verdicts: verb(
-    ['member', 'reads'],
+    ['participant', 'reads'],
     {},
     Type.Object({ at: orNull(Type.Number()), verdicts: Type.Array(Type.Object(verdict)) }),
     (store) => store.verdicts(),
@@ -396,7 +399,7 @@ export function checkOf(schema: TSchema): Validator {
   return fresh
 }
 
-/** What is wrong with a value, as a clause: where, and what was wanted there. */
+/** What is wrong with a value, as a clause: where, and what is wanted there. */
 export function schemaFaultOf(schema: TSchema, value: unknown): string {
   const [first] = checkOf(schema).Errors(value)[1]
   if (first === undefined) return 'is not what was wanted'

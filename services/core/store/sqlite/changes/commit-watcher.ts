@@ -3,72 +3,72 @@ import type { Clock } from '#runtime/clock.ts'
 import { type FolderWatch, type Means, watchFolder } from '#runtime/folder-watch.ts'
 import type { Log } from '#runtime/log.ts'
 
-/** What is called when something may have been committed. Both write nothing: whoever hears himself never rests. */
+/** What is called when something may have been committed. Neither may write: the watcher would hear its own writes for ever. */
 export interface CommitListener {
-  /** Delivers all rows that are new and visible, and answers how many; with none it must cost next to nothing. */
+  /** Takes in all new rows, and answers how many there were; where there is none it must cost next to nothing. */
   read(): number
-  /** True when nobody writes just now, so that all that was committed can be read. */
+  /** True when nobody is writing, so that all that was committed can be read. */
   quiet(): boolean
 }
 
 export interface CommitWatcherParts {
   readonly clock: Clock
   readonly log: Pick<Log, 'info' | 'warn'>
-  /** The best means to hear of changes; inotify unless said. */
+  /** How changes of the folder are noticed; inotify unless said. */
   readonly means?: Means
 }
 
-/** Nothing is noticed later than this, whatever was heard. */
+/** Every commit is noticed within this time, even where no event comes. */
 const POLL_MS = 200
-/** How long one nap before another look is asked to be; the kernel makes 0.1 ms of it. */
-const NAP_MS = 0.05
-/** Naps stop the event loop: all of one hint together at most so many, and so long. */
-const NAPS_MAX = 18
-const NAPS_MS_MAX = 2
-/** Waits between looks at a commit that takes longer than naps may: on a slow disk, or of a writer who is not done yet. */
-const LADDER_MS: readonly number[] = [...Array<number>(20).fill(1), 2, 4, 8, 16, 32, 64]
-/** For so long after a ring the writer at work is taken for one that rings. */
-const RINGER_MS = 1_000
+/** One sleep between two reads; the kernel makes 0.1 ms of it. */
+const SLEEP_MS = 0.05
+/** These sleeps block the event loop: after one event at most so many of them, and so long in all. */
+const SLEEPS_MAX = 18
+const SLEEPS_MS_MAX = 2
+/** Waits between reads for a commit that takes longer: on a slow disk, or by a writer that is not done yet. */
+const RETRY_WAITS_MS: readonly number[] = [...Array<number>(20).fill(1), 2, 4, 8, 16, 32, 64]
+/** For so long after the doorbell rang, a write is taken for one that the doorbell will announce. */
+const RING_EXPECTED_MS = 1_000
 
 /**
- * Calls `read` when a database may have news, until disposed. Three roads lead there:
+ * Calls `read` when something may have been committed to a database, until disposed. It hears of commits in three ways:
  *
- * - The doorbell beside the database, which our own writers ring after each commit: all is visible, one read will do.
- * - The write-ahead log. A foreign writer's frames are written before its commit is published (write, sync, publish),
- *   so one read at the event misses most commits when each is synced: it is repeated after naps until nobody writes.
- * - A poll, always: an event is a hint, whoever lost it loses a fifth of a second.
+ * - The doorbell beside the database, which S2 rings after each commit: all is visible by then, and one read is enough.
+ * - The write-ahead log. A foreign writer's frames are written before its commit is visible (write, sync, publish), so one
+ *   read at the event misses most commits: reads are repeated, with short sleeps between, until nobody is writing.
+ * - A poll, always: where an event is lost, its commit is noticed a fifth of a second later.
  *
- * The database need not be there yet, and may be removed or replaced; `read` sees to the file that bears the name.
- * Errors of `read` are logged and do not end the hearing.
+ * The database need not exist yet, and may be removed or replaced: `read` looks after the file of that name. Errors of
+ * `read` are logged and do not end the watch.
  */
-export function watchCommits(path: string, ears: CommitListener, parts: CommitWatcherParts): Disposable {
-  return new News(path, ears, parts)
+export function watchCommits(path: string, listener: CommitListener, parts: CommitWatcherParts): Disposable {
+  return new CommitWatcher(path, listener, parts)
 }
 
-class News implements Disposable {
-  readonly #ears: CommitListener
+class CommitWatcher implements Disposable {
+  readonly #listener: CommitListener
   readonly #parts: CommitWatcherParts
   readonly #bell: string
   readonly #logs: ReadonlySet<string>
   readonly #watch: FolderWatch
   readonly #closing = new AbortController()
   #isOver = false
-  /** Which wait of the ladder comes next. */
-  #rung = 0
-  #isClimbing = false
+  /** The next of `RETRY_WAITS_MS`. */
+  #retryIndex = 0
+  #isRetrying = false
   #rangAt = Number.NEGATIVE_INFINITY
   #foundAt = Number.NEGATIVE_INFINITY
-  #complaint = ''
+  #lastError = ''
 
-  constructor(path: string, ears: CommitListener, parts: CommitWatcherParts) {
+  constructor(path: string, listener: CommitListener, parts: CommitWatcherParts) {
     const name = basename(path)
-    this.#ears = ears
+    this.#listener = listener
     this.#parts = parts
     this.#bell = `${name}-bell`
     this.#logs = new Set([name, `${name}-wal`, `${name}-journal`])
     this.#watch = watchFolder(
       dirname(path),
-      { onEvents: (names) => this.#hear(names), onDoubt: () => this.#doubt() },
+      { onEvents: (names) => this.#onEvents(names), onDoubt: () => this.#onDoubt() },
       parts,
     )
     void this.#poll()
@@ -80,67 +80,67 @@ class News implements Disposable {
     this.#watch[Symbol.dispose]()
   }
 
-  #hear(names: readonly string[]): void {
+  #onEvents(names: readonly string[]): void {
     const isRung = names.includes(this.#bell)
     const isWritten = names.some((name) => this.#logs.has(name))
-    if (isRung) this.#ring()
-    if (isWritten) this.#chase(isRung)
+    if (isRung) this.#onRing()
+    if (isWritten) this.#awaitCommit(isRung)
   }
 
-  #ring(): void {
+  #onRing(): void {
     this.#read()
-    this.#rangAt = this.#parts.clock.now() // after the read: what it found is put down to who rang
+    this.#rangAt = this.#parts.clock.now() // after the read: what it found counts as announced by the doorbell
   }
 
-  #doubt(): void {
+  #onDoubt(): void {
     this.#read()
-    this.#climb()
+    this.#startRetries()
   }
 
-  /** Waits for the commit whose frames were just written, on the spot if it is a quick one. */
-  #chase(isRung: boolean): void {
+  /** Reads until the commit whose frames were just written is visible: at once if it is quick, else by retries. */
+  #awaitCommit(isRung: boolean): void {
     if (this.#awaitsRing()) {
-      if (!isRung || !this.#isSettled()) this.#climb()
+      if (!isRung || !this.#isSettled()) this.#startRetries()
       return
     }
     const { clock } = this.#parts
-    const end = clock.now() + NAPS_MS_MAX
-    for (let naps = 0; naps <= NAPS_MAX && clock.now() < end; naps += 1) {
+    const end = clock.now() + SLEEPS_MS_MAX
+    for (let sleeps = 0; sleeps <= SLEEPS_MAX && clock.now() < end; sleeps += 1) {
       if (this.#isSettled()) return
-      nap()
+      sleepInPlace()
     }
-    this.#climb()
+    this.#startRetries()
   }
 
-  /** True while the last news came with a ring: such a writer rings again, and would only be disturbed until then. */
+  /** True while the last rows came with a ring: that writer will ring again, and reads before that would only disturb it. */
   #awaitsRing(): boolean {
-    return this.#rangAt >= this.#foundAt && this.#parts.clock.now() - this.#rangAt < RINGER_MS
+    return this.#rangAt >= this.#foundAt && this.#parts.clock.now() - this.#rangAt < RING_EXPECTED_MS
   }
 
-  /** True when nobody writes, and all is read that was written. */
+  /** True when nobody is writing and all that was committed has been read. */
   #isSettled(): boolean {
-    const isQuiet = this.#isOver || this.#ears.quiet()
+    const isQuiet = this.#isOver || this.#listener.quiet()
     if (isQuiet) this.#read()
     return isQuiet
   }
 
-  /** Looks at growing distances until all is settled; begins anew when it is asked to while it does. */
-  #climb(): void {
-    this.#rung = 0
-    if (!this.#isClimbing) void this.#climbUp()
+  /** Repeats reads with growing waits until all is settled; asked again meanwhile, it starts with the shortest wait. */
+  #startRetries(): void {
+    this.#retryIndex = 0
+    if (!this.#isRetrying) void this.#retryReads()
   }
 
-  async #climbUp(): Promise<void> {
-    this.#isClimbing = true
+  async #retryReads(): Promise<void> {
+    this.#isRetrying = true
     for (let waitMs = this.#nextWait(); waitMs !== undefined; waitMs = this.#nextWait()) {
       if (!(await this.#sleep(waitMs)) || this.#isSettled()) break
     }
-    this.#isClimbing = false
+    this.#isRetrying = false
   }
 
   #nextWait(): number | undefined {
-    const waitMs = LADDER_MS[this.#rung]
-    this.#rung += 1
+    const waitMs = RETRY_WAITS_MS[this.#retryIndex]
+    this.#retryIndex += 1
     return waitMs
   }
 
@@ -149,7 +149,7 @@ class News implements Disposable {
     while (await this.#sleep(POLL_MS))
   }
 
-  /** Answers false when it is over. */
+  /** Answers false when the watcher was disposed. */
   #sleep(ms: number): Promise<boolean> {
     return this.#parts.clock.sleep(ms, this.#closing.signal).then(
       () => !this.#isOver,
@@ -160,24 +160,24 @@ class News implements Disposable {
   #read(): void {
     if (this.#isOver) return
     try {
-      if (this.#ears.read() > 0) this.#foundAt = this.#parts.clock.now()
-      this.#complaint = ''
+      if (this.#listener.read() > 0) this.#foundAt = this.#parts.clock.now()
+      this.#lastError = ''
     } catch (error) {
-      this.#complain(error)
+      this.#tellOnce(error)
     }
   }
 
-  /** Says what is wrong once, not at every poll. */
-  #complain(error: unknown): void {
-    if (String(error) === this.#complaint) return
-    this.#complaint = String(error)
-    this.#parts.log.warn('commits cannot be read; trying on', { error })
+  /** Logs an error once, not at every poll. */
+  #tellOnce(error: unknown): void {
+    if (String(error) === this.#lastError) return
+    this.#lastError = String(error)
+    this.#parts.log.warn('commits unreadable, retrying', { error })
   }
 }
 
-const bed = new Int32Array(new SharedArrayBuffer(4))
+const sleepCell = new Int32Array(new SharedArrayBuffer(4))
 
-/** Sleeps on the spot, event loop and all: a timer would take at least a millisecond. */
-function nap(): void {
-  Atomics.wait(bed, 0, 0, NAP_MS)
+/** Sleeps and blocks the event loop: a timer would take at least a millisecond. */
+function sleepInPlace(): void {
+  Atomics.wait(sleepCell, 0, 0, SLEEP_MS)
 }

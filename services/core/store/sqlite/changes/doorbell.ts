@@ -2,8 +2,8 @@ import { closeSync, constants, fstatSync, openSync, rmSync, writeSync } from 'no
 import { identify } from '../file/database-path.ts'
 
 /**
- * The doorbell: a file beside the database into which one byte is written after each commit. Watchers hear of that when all
- * is visible, while the log's own events come too early (its frames are written before they are published).
+ * The doorbell: a file beside the database into which one byte is written after each commit. Watchers of that file read when
+ * the commit is visible; events of the write-ahead log come too early, since frames are written before they are published.
  */
 export class Doorbell implements Disposable {
   readonly #path: string
@@ -18,15 +18,15 @@ export class Doorbell implements Disposable {
   }
 
   ring(): void {
-    if (this.#file < 0) return // closed: its number may be another file's by now
+    if (this.#file < 0) return // closed: the file descriptor may be another file's by now
     try {
       writeSync(this.#file, RING, 0, 1, 0)
     } catch {
-      // a full disk, say: watchers poll as well, and the commit stands
+      // a full disk, for example: the commit holds, and watchers poll as well
     }
   }
 
-  /** Makes the file anew when somebody has removed it: watchers would hear nothing of the old one. */
+  /** Makes the file again where somebody removed it: watchers would hear nothing of the old one. */
   mend(): void {
     if (this.#file < 0 || identify(this.#path)?.inode === fstatSync(this.#file).ino) return
     const removed = this.#file
@@ -42,7 +42,7 @@ export class Doorbell implements Disposable {
 
 const RING = Buffer.from('.')
 
-/** A bell of another user that we may not ring is replaced: whoever may write the folder may have the bell. */
+/** A doorbell of another user that may not be written is replaced: who may write to the folder may ring. */
 function openBell(path: string, mode: number): number {
   const open = (): number => openSync(path, constants.O_WRONLY | constants.O_CREAT, mode)
   try {

@@ -52,7 +52,7 @@ export async function* streamMessages(
           if (last?.tables !== tables) {
             const now: Database = { tables, birthmark: birthmarkOf(tables) }
             if (!isContinued(last, now, cursor)) {
-              log.warn('another database is in its place: its messages are read from the beginning', { path })
+              log.warn('another database is in its place, reading its messages from the beginning', { path })
               cursor = 0
             }
             last = now

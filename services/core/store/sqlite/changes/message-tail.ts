@@ -3,109 +3,110 @@ import { type Side, sessionId } from '#fleet/session.ts'
 import type { SqliteConnection } from '../file/connection.ts'
 import { isBusy } from '../file/sqlite-errors.ts'
 
-/** Rows looked at in one go; more wait for the next turn of the event loop. */
-const GLANCE_MAX = 1000
+/** Rows read in one go; the rest waits for the next turn of the event loop. */
+const BATCH = 1000
 
 /**
- * Notices new messages for all who listen in this process, and wakes those they concern. What they then read is theirs to
- * ask: a wake is a hint, their cursor is the truth.
+ * Notices new messages for all listeners of this process, and rings those whom they concern. A ring is a hint: each
+ * listener then reads from its own cursor.
  *
- * Why none falls between what a listener asks first and what it is woken for: ids rise in the order of commits, and all who are
- * here ask over one handle, to which nothing it has seen gets lost. A listener is among the ears, and rung, before it asks. So a
- * message was either seen before it came, and is in its first answer, or is found later, and rings it.
+ * Why no message is lost between a listener's first read and its first ring: ids rise in the order of commits, and the tail
+ * and its listeners read over one connection. A listener is registered, and rung, before it reads. So a message was either
+ * visible by then, and is in its first read, or the tail finds it later, and rings.
  */
 export class MessageTail implements Disposable {
   readonly #connection: () => SqliteConnection | null
-  readonly #hear: (tail: MessageTail) => Disposable
-  readonly #ears = new Set<TailListener>()
-  #hearing: Disposable | undefined
+  readonly #watch: (tail: MessageTail) => Disposable
+  readonly #listeners = new Set<TailListener>()
+  #watching: Disposable | undefined
   #last: SqliteConnection | null = null
   #position = 0
   #seen = ''
 
-  /** `hear` begins to call `read` when something may have been committed, until it is disposed. */
-  constructor(connection: () => SqliteConnection | null, hear: (tail: MessageTail) => Disposable) {
+  /** `watch` begins to call `read` when something may have been committed, until it is disposed. */
+  constructor(connection: () => SqliteConnection | null, watch: (tail: MessageTail) => Disposable) {
     this.#connection = connection
-    this.#hear = hear
+    this.#watch = watch
   }
 
   /** Listens for messages to a reader, or for all of them. */
   listen(reader: SessionId | 'all'): TailListener {
-    const ear = new TailListener(reader, () => this.#leave(ear))
-    this.#ears.add(ear)
-    if (this.#hearing === undefined) {
+    const listener = new TailListener(reader, () => this.#leave(listener))
+    this.#listeners.add(listener)
+    if (this.#watching === undefined) {
       this.#seen = ''
       this.read()
-      this.#hearing = this.#hear(this)
+      this.#watching = this.#watch(this)
     }
-    return ear
+    return listener
   }
 
-  /** Looks for new messages now, and wakes; answers how many there were. Costs a microsecond when there is nothing. */
+  /** Reads new messages now and rings; answers how many there were. Costs a microsecond where there are none. */
   read(): number {
-    if (this.#ears.size === 0) return 0
+    if (this.#listeners.size === 0) return 0
     try {
-      return this.#glance()
+      return this.#readNew()
     } catch (error) {
-      // a lock passes, and who wakes us comes again; any other trouble each listener meets himself
-      if (!isBusy(error)) for (const ear of this.#ears) ear.ring()
+      // a lock passes, and the next read finds the rows; any other error each listener meets in its own read
+      if (!isBusy(error)) for (const listener of this.#listeners) listener.ring()
       return 0
     }
   }
 
-  /** True when nobody writes just now, so that what was read is all there is. */
+  /** True when nobody is writing, so that what was read is all there is. */
   isQuiet(): boolean {
     return this.#last?.isQuiet() ?? true
   }
 
   [Symbol.dispose](): void {
-    for (const ear of this.#ears) ear[Symbol.dispose]()
+    for (const listener of this.#listeners) listener[Symbol.dispose]()
   }
 
-  #glance(): number {
+  #readNew(): number {
     const connection = this.#connection()
-    if (connection !== this.#last) return this.#meet(connection)
+    if (connection !== this.#last) return this.#switchDatabase(connection)
     if (connection === null) return 0
     const seen = `${connection.dataVersion()}.${connection.changes}`
     if (seen === this.#seen) return 0
     const rows = connection.all<{ id: number; conversation_id: string; to_session: Side }>(
       'SELECT id, conversation_id, to_session FROM messages WHERE id > ? ORDER BY id LIMIT +?',
       this.#position,
-      GLANCE_MAX,
+      BATCH,
     )
     this.#position = rows.at(-1)?.id ?? this.#position
-    if (rows.length < GLANCE_MAX) this.#seen = seen
+    if (rows.length < BATCH) this.#seen = seen
     else setImmediate(() => this.read())
     this.#wake(rows)
     return rows.length
   }
 
-  /** A database appears, or another one in its place: everybody looks for himself. */
-  #meet(connection: SqliteConnection | null): number {
+  /** A database appeared, or another one took its place: every listener reads for itself. */
+  #switchDatabase(connection: SqliteConnection | null): number {
     const newest = connection?.get<{ id: number | null }>('SELECT max(id) AS id FROM messages')?.id ?? 0
     this.#last = connection
     this.#position = newest
     this.#seen = ''
     if (connection === null) return 0
-    for (const ear of this.#ears) ear.ring()
+    for (const listener of this.#listeners) listener.ring()
     return newest > 0 ? 1 : 0
   }
 
   #wake(rows: readonly { readonly conversation_id: string; readonly to_session: Side }[]): void {
     if (rows.length === 0) return
     const readers = new Set<string>(rows.map((row) => sessionId(row.conversation_id, row.to_session)))
-    for (const ear of this.#ears) if (ear.reader === 'all' || readers.has(ear.reader)) ear.ring()
+    for (const listener of this.#listeners)
+      if (listener.reader === 'all' || readers.has(listener.reader)) listener.ring()
   }
 
-  #leave(ear: TailListener): void {
-    this.#ears.delete(ear)
-    if (this.#ears.size > 0) return
-    this.#hearing?.[Symbol.dispose]()
-    this.#hearing = undefined
+  #leave(listener: TailListener): void {
+    this.#listeners.delete(listener)
+    if (this.#listeners.size > 0) return
+    this.#watching?.[Symbol.dispose]()
+    this.#watching = undefined
   }
 }
 
-/** One who listens: rung when there may be something for him. */
+/** A listener of the tail: it is rung when there may be messages for its reader. */
 export class TailListener implements Disposable {
   readonly reader: SessionId | 'all'
   readonly #leave: () => void
@@ -123,7 +124,7 @@ export class TailListener implements Disposable {
     this.#wake?.()
   }
 
-  /** Waits for a ring since the last wait; answers false when it is over. */
+  /** Waits until it was rung since the last wait; answers false when it is disposed. */
   async rung(): Promise<boolean> {
     if (!this.#isRung && !this.#isOver) {
       const { promise, resolve } = Promise.withResolvers<void>()

@@ -106,7 +106,7 @@ export class PythonAgents {
         const { conversation_id: conversation, session_id: side, last_heartbeat: text } = row
         const isSound = typeof conversation === 'string' && isConversationId(conversation) && typeof text === 'string'
         if (isSound && (side === 'a' || side === 'b')) texts.set(sessionId(conversation, side), text)
-        else this.#malformed.tell('heartbeat', `${conversation}/${side}`.slice(0, 100))
+        else this.#malformed.report('heartbeat', `${conversation}/${side}`.slice(0, 100))
       }
       this.#seen = version
     } catch (error) {
@@ -176,7 +176,7 @@ export class PythonAgents {
     } catch (error) {
       if (isBusy(error) || isFull(error) || isDamage(error)) throw error
       this.#writer.tables.chain.forgetHead()
-      this.#malformed.tell('task', message.id)
+      this.#malformed.report('task', message.id)
     }
   }
 

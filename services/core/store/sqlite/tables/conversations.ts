@@ -295,7 +295,7 @@ export class ConversationTable {
     const isSound =
       typeof id === 'string' && isConversationId(id) && typeof role_a === 'string' && typeof role_b === 'string'
     if (!isSound || createdAt === null || expiresAt === null) {
-      this.#malformed.tell('conversation', row.rowid)
+      this.#malformed.report('conversation', row.rowid)
       return undefined
     }
     return {

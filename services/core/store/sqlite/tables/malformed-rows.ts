@@ -1,21 +1,21 @@
 import type { Log } from '#runtime/log.ts'
 
-/** Rows beyond this many are passed over without a word. */
-const TOLD_MAX = 1000
+/** Malformed rows beyond this many are passed over without a log line. */
+const REPORTED_MAX = 1000
 
-/** Tells, once for each row, what foreign writers left in the shared tables that makes no sense to us. */
+/** Logs each row of the shared tables that S2 cannot read, once. Foreign writers leave them there. */
 export class MalformedRows {
   readonly #log: Log
-  readonly #told = new Set<string>()
+  readonly #reported = new Set<string>()
 
   constructor(log: Log) {
     this.#log = log
   }
 
-  tell(kind: 'conversation' | 'message' | 'heartbeat' | 'task', row: number | string): void {
+  report(kind: 'conversation' | 'message' | 'heartbeat' | 'task', row: number | string): void {
     const name = `${kind} ${row}`
-    if (this.#told.has(name) || this.#told.size >= TOLD_MAX) return
-    this.#told.add(name)
-    this.#log.warn('a malformed row of a foreign writer is passed over', { kind, row })
+    if (this.#reported.has(name) || this.#reported.size >= REPORTED_MAX) return
+    this.#reported.add(name)
+    this.#log.warn('malformed row of a foreign writer passed over', { kind, row })
   }
 }

@@ -177,7 +177,7 @@ export class MessageTable {
     const messages: StoredMessage[] = []
     for (const row of rows) {
       const message = messageOf(row)
-      if (message === undefined) this.#malformed.tell('message', row.id)
+      if (message === undefined) this.#malformed.report('message', row.id)
       else messages.push(message)
     }
     return { messages, last: rows.at(-1)?.id ?? after, isFull: rows.length === limit }

@@ -8,7 +8,7 @@ import type { MalformedRows } from './malformed-rows.ts'
 import { MessageTable } from './messages.ts'
 import { TaskTable } from './tasks.ts'
 
-/** What the tables of one database file hold, by matter, all over one handle. */
+/** The tables of one database file, all over one connection. */
 export interface Tables {
   readonly file: FileIdentity
   readonly connection: SqliteConnection
@@ -19,11 +19,11 @@ export interface Tables {
   readonly incidents: IncidentTable
 }
 
-/** Where rooms come from: the one database that is written, or whichever a reader finds. */
+/** Where the tables come from: the one database that is written, or whichever a reader finds. */
 export interface TablesSource extends Disposable {
-  /** The rooms as they are now; null while there is no database. */
+  /** The tables of the database that is there now; null while there is none. */
   current(): Tables | null
-  /** The rooms, or `unavailable`. */
+  /** The same; throws `unavailable` where there is no database. */
   demand(): Tables
 }
 
@@ -37,7 +37,7 @@ export function openTables(
     now: () => given.now(),
     wall: () => Math.floor(given.wall()),
     sleep: (ms, signal) => given.sleep(ms, signal),
-  } // times are kept whole
+  } // times are kept as whole milliseconds
   const chain = new AuditChainTable(connection, clock)
   const conversations = new ConversationTable(connection, chain, clock, malformed)
   const messages = new MessageTable(connection, conversations, chain, clock, malformed)
@@ -46,7 +46,7 @@ export function openTables(
   return { file, connection, chain, conversations, messages, tasks, incidents }
 }
 
-/** What tells this database from every other, whatever file it lies in; null where S2 has not written to it. */
+/** Identifies a database whatever its file is called, also after a restore; null where S2 never wrote to it. */
 export function birthmarkOf({ connection }: Tables): string | null {
   const row = connection.get<{ mark: string }>('SELECT hex(substr(token_key, 1, 8)) AS mark FROM s2_secrets')
   return row?.mark ?? null
