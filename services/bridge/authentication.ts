@@ -6,7 +6,7 @@ import type { Clock } from '#runtime/clock.ts'
 import type { NonceCache } from './nonce-cache.ts'
 import type { TokenCache } from './token-cache.ts'
 
-/** Finds out who calls. Every refusal of a signature reads the same, whether the session is unknown, ended or another's. */
+/** Finds out who calls. All refusals of a signature read the same, whether the session is unknown, ended or another's. */
 export class Authentication {
   readonly #tokens: TokenCache
   readonly #nonces: NonceCache
@@ -18,7 +18,7 @@ export class Authentication {
     this.#clock = clock
   }
 
-  /** Who signed this request. Throws `unauthenticated`; `expired` with our time when it was signed at another time. */
+  /** Who signed this request. Throws `unauthenticated`; `expired`, with the bridge's time, when it was signed at another time. */
   async identify(request: Signable, headers: IncomingHttpHeaders): Promise<SessionId> {
     const claim = readClaim(headers)
     if (claim === null) throw unsigned()
@@ -36,13 +36,13 @@ export class Authentication {
 }
 
 function unsigned(): S2Error {
-  return new S2Error('unauthenticated', 'the request bears no signature of the form that is spoken here', {
+  return new S2Error('unauthenticated', 'the request has no signature of the form that the bridge accepts', {
     next: 'sign it by RFC 9421: label s2, hmac-sha256, ("@method" "@path" "@query" "content-digest"), created, nonce, keyid, alg',
   })
 }
 
 export function unknownCaller(): S2Error {
   return new S2Error('unauthenticated', 'the signature is not that of a live session', {
-    next: 'get the present credential of this session; its conversation may have ended',
+    next: 'get the current credential of this session; its conversation may have ended',
   })
 }

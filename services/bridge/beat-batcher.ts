@@ -5,30 +5,33 @@ import type { Store } from '#store/store.ts'
 /** Frames whose beats wait for the store. */
 const WAITING_MAX = 100_000
 
-/** Whoever wants to know what became of a beat frame. */
+/** Is told what became of a frame of beats. */
 export interface BeatListener {
   onBeatTaken(n: number): void
   onBeatFailed(n: number, error: unknown): void
 }
 
-/** Gathers the beats that all sockets brought in one turn of the event loop, so that the store is asked once for them. */
+/** Gathers the beats that all sockets brought in one turn of the event loop into one call of the store. */
 export class BeatBatcher {
   readonly #store: Store
   #beats: Beat[] = []
-  #frames: { readonly beater: BeatListener; readonly n: number }[] = []
+  #frames: { readonly listener: BeatListener; readonly n: number }[] = []
   #waiting = 0
 
   constructor(store: Store) {
     this.#store = store
   }
 
-  add(beater: BeatListener, n: number, beats: readonly Beat[]): void {
+  add(listener: BeatListener, n: number, beats: readonly Beat[]): void {
     if (this.#waiting >= WAITING_MAX) {
-      beater.onBeatFailed(n, new S2Error('unavailable', 'more beats come than can be taken in', { retryAfterS: 1 }))
+      listener.onBeatFailed(
+        n,
+        new S2Error('unavailable', 'more beats come than the bridge can take', { retryAfterS: 1 }),
+      )
       return
     }
     this.#waiting += 1
-    if (this.#frames.push({ beater, n }) === 1) setImmediate(this.#flush)
+    if (this.#frames.push({ listener, n }) === 1) setImmediate(this.#flush)
     for (const beat of beats) this.#beats.push(beat)
   }
 
@@ -40,11 +43,11 @@ export class BeatBatcher {
     this.#store.beat(beats).then(
       () => {
         this.#waiting -= frames.length
-        for (const { beater, n } of frames) beater.onBeatTaken(n)
+        for (const { listener, n } of frames) listener.onBeatTaken(n)
       },
       (error) => {
         this.#waiting -= frames.length
-        for (const { beater, n } of frames) beater.onBeatFailed(n, error)
+        for (const { listener, n } of frames) listener.onBeatFailed(n, error)
       },
     )
   }

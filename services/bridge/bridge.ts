@@ -16,7 +16,7 @@ export const program: Program<Config> = {
   start,
 }
 
-/** By then everything that a start brings has been done. */
+/** By then the work of a start is done, and its memory can be given back. */
 const SETTLED_MS = 3_000
 
 async function start(config: Config, life: Life): Promise<void> {

@@ -54,7 +54,7 @@ export function readConfig(env: Env): Config {
   }
   if (cert === undefined && !values.S2_BEHIND_PROXY && !isLocal(values.S2_LISTEN)) {
     faults.push(
-      `S2_LISTEN lies beyond this machine, where requests must not be readable: set S2_TLS_CERT and S2_TLS_KEY, or S2_BEHIND_PROXY=yes when a proxy that speaks TLS stands in front; or listen on 127.0.0.1`,
+      `S2_LISTEN is reachable from other machines, where requests must not be readable: set S2_TLS_CERT and S2_TLS_KEY, or S2_BEHIND_PROXY=yes when a proxy that speaks TLS stands in front; or listen on 127.0.0.1`,
     )
   }
   const housekeeping = readCalendar(values.S2_HOUSEKEEPING, faults)
@@ -67,7 +67,7 @@ export function readConfig(env: Env): Config {
     store: values.S2_STORE ?? localStore(values.S2_STATE),
     listen: values.S2_LISTEN,
     tls: cert === undefined || key === undefined ? null : { cert, key, ca: values.S2_TLS_CA ?? null },
-    // The watchdog tells them, and says what is wrong with these settings.
+    // The watchdog sends the alerts, and refuses these settings where they are wrong.
     channels: channelNames({ exec: isSet(env.S2_ALERT_EXEC), webhook: isSet(env.S2_ALERT_WEBHOOK) }),
     admin: join(values.S2_STATE, 'run', 'admin.sock'),
     allowedHosts: values.S2_ALLOWED_HOSTS.map((each) => each.toLowerCase()),
@@ -98,7 +98,7 @@ function isLocal(address: Address): boolean {
   return 'path' in address || isLoopback(address.host)
 }
 
-/** Names and addresses of this machine to itself; a name that merely resolves there is not one. */
+/** Whether a host is this machine's loopback; a name that only resolves to it is not. */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
 }

@@ -1,20 +1,20 @@
 import { CronTime } from 'cron'
 
-/** Beyond this nothing comes due: the 29th of February on a given weekday may take 28 years, and nobody means that. */
+/** A line that is not due within this time never is: the 29th of February on a given weekday may take 28 years. */
 const YEARS_MAX = 8
 
 /**
  * When something is due, by local time, in a cron line of five fields, or of six with seconds in front: crontab(5). The
- * line is read by `cron`, and the reckoning is ours: its own brings 9 MB of calendars of all the world into memory.
+ * package `cron` parses the line; the next time is computed here, because the package would load 9 MB of calendars for it.
  */
 export class CronSchedule {
   readonly #fields: Readonly<Record<Field, ReadonlySet<number>>>
-  /** Where both kinds of day are named, either will do. */
+  /** Where the line names days of the month and of the week, either will do. */
   readonly #namesBoth: boolean
 
   /** Throws an `Error` that says what is wrong with the line. */
   constructor(line: string) {
-    // an offset spares it the question for the zone; and its toJSON() takes eleven months of twelve for all
+    // an offset keeps it from asking for the zone; its toJSON() would take eleven months of twelve for all
     const parsed = Object.entries(new CronTime(line, null, 0))
     const numbers = (name: Field): ReadonlySet<number> => {
       return new Set(Object.keys(parsed.find(([each]) => each === name)?.[1] ?? {}).map(Number))
@@ -28,7 +28,7 @@ export class CronSchedule {
       second: numbers('second'),
     }
     this.#namesBoth = this.#fields.dayOfMonth.size < 31 && this.#fields.dayOfWeek.size < 7
-    if (this.next(Date.UTC(2024, 0)) === Number.POSITIVE_INFINITY) throw new Error('never comes due')
+    if (this.next(Date.UTC(2024, 0)) === Number.POSITIVE_INFINITY) throw new Error('is never due')
   }
 
   /** The first moment after `wall` that is due; both are milliseconds since 1970. An hour that the clock leaves out is left out. */

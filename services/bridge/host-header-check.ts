@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { S2Error } from '#fleet/errors.ts'
 import { isLoopback } from './config.ts'
 
-/** Which names a caller may reach us by, and which web pages may call: a page must not get here by a name it made up (DNS rebinding). */
+/** Which names a caller may use for the bridge, and which web pages may call it: this stops DNS rebinding. */
 export class HostHeaderCheck {
   readonly #hosts: ReadonlySet<string>
   readonly #origins: ReadonlySet<string>

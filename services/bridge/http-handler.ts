@@ -36,16 +36,16 @@ export interface HttpHandlerParts {
   readonly beats: RateLimit
   readonly errors: ErrorReporter
   readonly draining: AbortSignal
-  /** A session beat through this door. */
+  /** A session sent a beat. */
   onBeat(session: SessionId): void
-  /** A conversation or its tokens changed through this door. */
+  /** A conversation or its tokens changed by a request. */
   onChange(conversation: string): void
   onAnswer(): void
 }
 
-/** Writes under way: beyond this the disk does not keep up, and waiting would only make it worse. */
+/** Writes under way: with more the disk does not keep up, and waiting would only make it worse. */
 const WRITING_MAX = 10_000
-/** How long a caller that still sends, though it is refused already, is listened to: cut off, it would not see why. */
+/** How long a refused caller may go on sending: if it were cut off at once, it would not see why. */
 const LINGER_MS = 1_000
 
 /** The conversation that a verb of the administration changed. */
@@ -66,7 +66,7 @@ const ROUTES: ReadonlyMap<string, Route> = new Map(
   Object.entries(VERBS).map(([name, verb]) => [ROOT + name, { name: name as VerbName, verb }]),
 )
 
-/** From a request to its answer. It translates only: what a verb does is the store's matter. */
+/** Translates requests into verbs of the store, and their results into responses. */
 export class HttpHandler {
   readonly #parts: HttpHandlerParts
   #writing = 0
@@ -131,7 +131,7 @@ export class HttpHandler {
 
   #read(request: IncomingMessage, response: ServerResponse, bodies: BodyReader): Promise<Buffer> {
     if (request.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase() !== 'application/json') {
-      throw new S2Error('invalid', 'the body is not said to be application/json', {
+      throw new S2Error('invalid', 'the content type of the body is not application/json', {
         next: 'send content-type: application/json',
       })
     }
@@ -139,7 +139,7 @@ export class HttpHandler {
     return bodies.read(request)
   }
 
-  /** Calls a verb; one that writes is counted while it is under way, and turned away when too many are. */
+  /** Calls a verb; one that writes is counted while it is under way, and refused when too many are. */
   async #write(verb: Verb, call: () => Promise<unknown>): Promise<unknown> {
     if (verb.effect === 'reads') return await call()
     if (this.#writing >= WRITING_MAX) {
@@ -199,7 +199,7 @@ export class HttpHandler {
     this.#linger(request, response)
   }
 
-  /** Lets a caller finish what it is sending, unread and for a moment only, so that it reads why it was refused. */
+  /** Lets a caller finish sending, unread and only for a moment, so that it reads why it was refused. */
   #linger(request: IncomingMessage, response: ServerResponse): void {
     const over = new AbortController()
     request.once('end', () => over.abort()).once('close', () => over.abort())
@@ -211,7 +211,7 @@ export class HttpHandler {
 
 class MethodError extends S2Error {
   constructor(method: string | undefined) {
-    super('invalid', `${String(method).slice(0, 20)} is not spoken here`, { next: 'use POST' })
+    super('invalid', `${String(method).slice(0, 20)} is not supported`, { next: 'use POST' })
   }
 }
 
@@ -219,7 +219,7 @@ function route(request: IncomingMessage, path: string): Route {
   const found = ROUTES.get(path)
   if (found === undefined) {
     throw new S2Error('not_found', `there is nothing at ${JSON.stringify(path.slice(0, 100))}`, {
-      next: `ask ${ROOT}<verb>, or look whether both sides are of the same version`,
+      next: `ask ${ROOT}<verb>, or check that both sides have the same version of S2`,
     })
   }
   if (request.method !== 'POST') throw new MethodError(request.method)

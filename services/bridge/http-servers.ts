@@ -6,27 +6,27 @@ import { listen } from '#runtime/health.ts'
 import type { Address } from '#runtime/setting-parsers.ts'
 import type { ServerCertificate } from './tls-certificate.ts'
 
-/** How long callers may take, and how often sockets are looked after. Milliseconds. */
+/** How long callers may take, and how often sockets are checked. Milliseconds. */
 export interface CallerTimeouts {
-  /** Until all headers are here. */
+  /** Until all headers have come. */
   readonly headersMs: number
-  /** Until the whole request is here. */
+  /** Until the whole request has come. */
   readonly requestMs: number
-  /** Between two looks for sockets that are dead, slow or idle. */
+  /** Between two checks for sockets that are dead, slow or idle. */
   readonly inspectMs: number
 }
 
 export const CALLER_TIMEOUTS: CallerTimeouts = { headersMs: 10_000, requestMs: 20_000, inspectMs: 5_000 }
 
 const CONNECTIONS_MAX = 20_000
-/** How long a response may wait to be taken. */
+/** How long a caller may take nothing of a response. */
 const STUCK_MS = 120_000
-/** Longer than any client of ours keeps an idle connection, so that none sends into one that is being closed. */
+/** Longer than S2's clients keep an idle connection, so that none sends on one that is being closed. */
 const KEEP_ALIVE_MS = 75_000
 
 /** The server for signed requests: with TLS where there is a certificate. */
-export function makeServer(certificate: ServerCertificate | null, patience: CallerTimeouts): Server {
-  const options = optionsFor(patience)
+export function makeServer(certificate: ServerCertificate | null, timeouts: CallerTimeouts): Server {
+  const options = optionsFor(timeouts)
   const server =
     certificate === null
       ? createServer(options)
@@ -35,15 +35,15 @@ export function makeServer(certificate: ServerCertificate | null, patience: Call
           cert: certificate.cert,
           key: certificate.key,
           minVersion: 'TLSv1.2',
-          handshakeTimeout: patience.headersMs,
+          handshakeTimeout: timeouts.headersMs,
         })
   server.timeout = STUCK_MS
   return server
 }
 
 /** The server for administration: its streams may be quiet for as long as nothing happens. */
-export function makeAdminServer(patience: CallerTimeouts): Server {
-  return createServer(optionsFor(patience))
+export function makeAdminServer(timeouts: CallerTimeouts): Server {
+  return createServer(optionsFor(timeouts))
 }
 
 export interface OpenParts {
@@ -54,8 +54,8 @@ export interface OpenParts {
 }
 
 /**
- * Listens until `draining` aborts: then takes nothing new at once. Disposing waits for what is under way, and in the end
- * for nobody. Throws `ConfigError`.
+ * Listens until `draining` aborts, and takes nothing new from then on. Disposing waits for requests under way, `graceMs` at
+ * most, and then closes all connections. Throws `ConfigError`.
  */
 export async function openServer(server: Server, address: Address, parts: OpenParts): Promise<AsyncDisposable> {
   const { clock, draining, graceMs } = parts

@@ -6,8 +6,8 @@ import type { StreamName } from '#store/remote/wire-schema.ts'
 import type { Store } from '#store/store.ts'
 import type { ErrorReporter } from './error-reporter.ts'
 
-/** An empty line in so long, so that a listener knows a quiet bridge from a dead one. */
-const STILL_HERE_MS = 10_000
+/** An empty line is sent this often, so that a listener can tell a quiet bridge from a dead one. */
+const KEEPALIVE_MS = 10_000
 
 export interface StreamParts {
   readonly store: Store
@@ -16,19 +16,19 @@ export interface StreamParts {
   readonly errors: ErrorReporter
 }
 
-/** Answers with what a stream of the store brings, a line each, no faster than it is read, until the listener leaves. */
+/** Sends the items of a store's stream, one a line, no faster than they are read, until the listener leaves. */
 export async function streamLines(
   name: StreamName,
   input: unknown,
   response: ServerResponse,
   parts: StreamParts,
 ): Promise<void> {
-  const gone = new AbortController()
-  response.once('close', () => gone.abort())
-  const signal = AbortSignal.any([gone.signal, parts.draining])
+  const left = new AbortController()
+  response.once('close', () => left.abort())
+  const signal = AbortSignal.any([left.signal, parts.draining])
   response.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store', connection: 'close' })
   response.flushHeaders()
-  const still = sayStillHere(response, parts.clock, signal)
+  const keepalives = sendKeepalives(response, parts.clock, signal)
   try {
     for await (const item of items(name, input, parts.store, signal)) {
       if (!response.write(`${JSON.stringify(item)}\n`)) await drained(response, signal)
@@ -38,8 +38,8 @@ export async function streamLines(
     const id = parts.errors.report(error, name, null)
     response.write(`${JSON.stringify(toProblem(error, id))}\n`)
   } finally {
-    gone.abort()
-    await still
+    left.abort()
+    await keepalives
     response.end()
   }
 }
@@ -51,9 +51,9 @@ function items(name: StreamName, input: unknown, store: Store, signal: AbortSign
   return store.mail(reader, after, signal)
 }
 
-async function sayStillHere(response: ServerResponse, clock: Clock, signal: AbortSignal): Promise<void> {
+async function sendKeepalives(response: ServerResponse, clock: Clock, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
-    await clock.sleep(STILL_HERE_MS, signal).catch(() => undefined)
+    await clock.sleep(KEEPALIVE_MS, signal).catch(() => undefined)
     if (!signal.aborted && !response.writableNeedDrain) response.write('\n')
   }
 }

@@ -5,22 +5,23 @@ import { ClockError } from '#store/remote/problem-details.ts'
 /** How old a signature may be, seconds. */
 const WINDOW_S = 60
 /**
- * How far it may lie ahead, seconds. Not a minute as well: whatever lies ahead could be repeated after a restart has
- * forgotten its nonce, and so nobody could be heard before it. A clock that runs ahead is told the right time instead.
+ * How far it may lie ahead, seconds. Not a minute too: a signature that lies ahead could be replayed after a restart, which
+ * forgets nonces, so the bridge would have to refuse all signatures until then. A caller whose clock is ahead is told the
+ * right time instead.
  */
 const AHEAD_S = 1
 /** Of about 100 bytes each. */
 const REMEMBERED_MAX = 1_000_000
 
 /**
- * Lets every signed request in once. Nonces are remembered for as long as their time is accepted, and in memory only:
- * what was signed when, or before, this memory began is refused, so that a restart forgets nothing that matters.
+ * Accepts every signed request once. Nonces are remembered for as long as their time is accepted, in memory only: what was
+ * signed before this cache began is refused, so that no request can be replayed after a restart.
  */
 export class NonceCache {
   readonly #log: Log
   readonly #bySecond = new Map<number, Set<string>>()
   #count = 0
-  /** Nothing that was created in this second or before is let in. */
+  /** Nothing that was created in this second or before is accepted. */
   #barrier: number
   #purgedAt: number
 
@@ -31,7 +32,7 @@ export class NonceCache {
     this.#barrier = this.#purgedAt + AHEAD_S
   }
 
-  /** Throws `expired` with the time of this clock, or `unauthenticated` when this nonce was here before. */
+  /** Throws `expired` with the time of this clock, or `unauthenticated` when this nonce was used before. */
   admit(created: number, nonce: string, wallMs: number): void {
     const now = Math.floor(wallMs / 1000)
     if (now !== this.#purgedAt) this.#purge(now)
@@ -40,13 +41,13 @@ export class NonceCache {
         `the request was signed ${Math.abs(created - now)} s ${created > now ? 'ahead' : 'ago'}`,
         wallMs,
         {
-          next: `sign it with a clock that is right: at most ${WINDOW_S} s old`,
+          next: `sign it with a correct clock: at most ${WINDOW_S} s old`,
         },
       )
     }
     if (created <= this.#barrier) {
       throw new ClockError('the bridge has started since the request was signed', wallMs, {
-        next: 'sign it anew in a moment',
+        next: 'sign it again in a moment',
         retryAfterS: Math.max(0, this.#barrier + 1 - wallMs / 1000),
       })
     }
@@ -64,8 +65,8 @@ export class NonceCache {
       this.#bySecond.set(created, nonces)
     }
     if (nonces.has(nonce)) {
-      throw new S2Error('unauthenticated', 'this very request was made before', {
-        next: 'sign it anew, with another nonce',
+      throw new S2Error('unauthenticated', 'the same signed request was made before', {
+        next: 'sign it again, with another nonce',
       })
     }
     if (this.#count >= REMEMBERED_MAX) {
@@ -84,11 +85,11 @@ export class NonceCache {
       if (created >= now - WINDOW_S) continue
       this.#bySecond.delete(created)
       this.#count -= nonces.size
-      // Should the clock be set back, what is forgotten here must not come in again.
+      // If the clock is set back, a nonce that is forgotten here must not be accepted again.
       this.#barrier = Math.max(this.#barrier, created)
     }
     if (this.#barrier <= now + AHEAD_S) return
-    this.#log.warn('the clock was set back: signatures count from now on', { seconds: this.#barrier - now })
+    this.#log.warn('clock set back, refusing signatures of before', { seconds: this.#barrier - now })
     this.#barrier = now + AHEAD_S
   }
 }

@@ -40,7 +40,7 @@ export interface BridgeParts {
 export interface Bridge extends AsyncDisposable {
   /** Where signed requests are answered, e.g. `http://127.0.0.1:7433`. */
   readonly url: string
-  /** One line on what it does just now. */
+  /** One line on what it does now. */
   status(): string
 }
 
@@ -76,7 +76,7 @@ export async function openBridge(
       : new CertificateWatch(server, tls, certificate, { ...parts, store, channels })
   const look = async (): Promise<number> => {
     if (certificateWatch !== null) return await certificateWatch.look()
-    await closeCertificateIncidents({ store, channels, log: parts.log }) // of a certificate that it had before
+    await closeCertificateIncidents({ store, channels, log: parts.log }) // those of a certificate that it had before
     return DAY_MS
   }
   jobs.push({ what: 'certificate check', step: look })

@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import { S2Error } from '#fleet/errors.ts'
 
-/** Reads JSON that came from outside. Throws `invalid`; never shows what it holds. */
+/** Reads JSON that came from outside. Throws `invalid`; its message shows nothing of the content. */
 export function parseJson(bytes: Buffer): unknown {
   if (!isUtf8(bytes)) throw wrong('is not UTF-8')
   const text = bytes.toString('utf8')
@@ -11,7 +11,7 @@ export function parseJson(bytes: Buffer): unknown {
   } catch {
     throw wrong(text === '' ? 'is empty' : 'is not JSON; it may be cut short')
   }
-  // Half a surrogate pair is legal JSON and no legal text: no two databases would keep the same.
+  // Half a surrogate pair is valid JSON but no valid text: databases would keep it in different ways.
   if (SURROGATE_ESCAPE.test(text) && !isWellFormed(value)) throw wrong('has a text with half a character in it')
   return value
 }
@@ -22,7 +22,7 @@ function wrong(why: string): S2Error {
   return new S2Error('invalid', `the body ${why}`, { next: 'send one JSON object in UTF-8' })
 }
 
-/** Walks with a list of its own: hostile JSON is nested deeper than a call stack. */
+/** Keeps its own stack: hostile JSON may be nested deeper than the call stack. */
 function isWellFormed(value: unknown): boolean {
   const rest: unknown[] = [value]
   for (let each = rest.pop(); each !== undefined; each = rest.pop()) {

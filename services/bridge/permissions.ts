@@ -6,10 +6,11 @@ import type { Clock } from '#runtime/clock.ts'
 import type { Input } from '#store/remote/wire-schema.ts'
 import type { Store } from '#store/store.ts'
 
-const BELIEVED_MS = 2_000
+/** How long it is remembered who leads which conversation. */
+const REMEMBERED_MS = 2_000
 
-/** What a session reaches: itself, and for an end `a` all conversations that its agent leads. */
-interface Reach {
+/** What a session may see: itself, and for an orchestrator's session all conversations that its agent leads. */
+interface Scope {
   readonly self: SessionId
   readonly leads: boolean
   readonly conversations: ReadonlySet<string>
@@ -25,7 +26,7 @@ type ParticipantVerb =
   | 'evidence'
   | 'verdicts'
 
-/** Calls the verbs that a session may use as far as it reaches, and shows it no more than that. */
+/** Calls the verbs that a participant may use, and shows it only what its conversations let it see. */
 export class Permissions {
   readonly #store: Store
   readonly #clock: Clock
@@ -41,88 +42,92 @@ export class Permissions {
   }
 
   async call(verb: ParticipantVerb, input: unknown, self: SessionId): Promise<unknown> {
-    const reach = await this.#reach(self)
+    const scope = await this.#scope(self)
     switch (verb) {
       case 'conversations':
-        return await this.#conversations(reach)
+        return await this.#conversations(scope)
       case 'hintCredentials':
-        return await this.#hintCredentials((input as Input<'hintCredentials'>).conversations, reach)
+        return await this.#hintCredentials((input as Input<'hintCredentials'>).conversations, scope)
       case 'addTask':
-        return await this.#addTask((input as Input<'addTask'>).task, reach)
+        return await this.#addTask((input as Input<'addTask'>).task, scope)
       case 'tasks':
-        return await this.#tasks((input as Input<'tasks'>).filter, reach)
+        return await this.#tasks((input as Input<'tasks'>).filter, scope)
       case 'task':
-        return await this.#task((input as Input<'task'>).id, reach)
+        return await this.#task((input as Input<'task'>).id, scope)
       case 'cancelTask': {
         const { id } = input as Input<'cancelTask'>
-        demandLead(reach, 'withdraws tasks')
-        await this.#task(id, reach)
+        demandLead(scope, 'withdraws tasks')
+        await this.#task(id, scope)
         return await this.#store.cancelTask(id)
       }
       case 'evidence': {
         const { task } = input as Input<'evidence'>
-        await this.#task(task, reach)
+        await this.#task(task, scope)
         return await this.#store.evidence(task)
       }
       case 'verdicts':
-        return await this.#verdicts(reach)
+        return await this.#verdicts(scope)
     }
   }
 
-  async #conversations(reach: Reach): Promise<Conversation[]> {
-    return (await this.#store.conversations()).filter(({ id }) => reach.conversations.has(id))
+  async #conversations(scope: Scope): Promise<Conversation[]> {
+    return (await this.#store.conversations()).filter(({ id }) => scope.conversations.has(id))
   }
 
-  /** On those who sit at either end of what the session reaches: on itself, then, and on whom it speaks with. */
-  async #verdicts(reach: Reach): ReturnType<Store['verdicts']> {
-    const names = new Set((await this.#conversations(reach)).flatMap(({ agents }) => [agents.a, agents.b]))
+  /** The verdicts on the agents of the conversations that the session may see. */
+  async #verdicts(scope: Scope): ReturnType<Store['verdicts']> {
+    const names = new Set((await this.#conversations(scope)).flatMap(({ agents }) => [agents.a, agents.b]))
     const { at, verdicts } = await this.#store.verdicts()
     return { at, verdicts: verdicts.filter(({ agent }) => names.has(agent)) }
   }
 
-  async #hintCredentials(conversations: readonly string[], reach: Reach): Promise<null> {
-    const foreign = conversations.find((each) => !reach.conversations.has(each))
+  async #hintCredentials(conversations: readonly string[], scope: Scope): Promise<null> {
+    const foreign = conversations.find((each) => !scope.conversations.has(each))
     if (foreign !== undefined) {
-      throw new S2Error('forbidden', `${foreign} is no conversation of yours`, { next: 'name those you are part of' })
+      throw new S2Error('forbidden', `${foreign} is not one of your conversations`, {
+        next: 'name conversations that you take part in',
+      })
     }
     await this.#store.hintCredentials(conversations)
     return null
   }
 
-  async #addTask(wanted: NewTask, reach: Reach): Promise<Task> {
-    demandLead(reach, 'adds tasks')
-    const task = { ...wanted, createdBy: wanted.createdBy ?? reach.self }
-    if (!sees(reach, task.createdBy) || sideOf(task.createdBy) !== 'a') {
-      throw new S2Error('forbidden', 'a task is created by the session that asks, or another end of its agent', {
-        next: `name ${reach.self} as its creator, or nobody`,
+  async #addTask(wanted: NewTask, scope: Scope): Promise<Task> {
+    demandLead(scope, 'adds tasks')
+    const task = { ...wanted, createdBy: wanted.createdBy ?? scope.self }
+    if (!sees(scope, task.createdBy) || sideOf(task.createdBy) !== 'a') {
+      throw new S2Error('forbidden', 'a task is created by the session that asks, or by another session of its agent', {
+        next: `name ${scope.self} as its creator, or nobody`,
       })
     }
-    if (task.holder !== null && !sees(reach, task.holder)) {
-      throw new S2Error('forbidden', `${task.holder} is no conversation of yours`, { next: 'give it to one of yours' })
+    if (task.holder !== null && !sees(scope, task.holder)) {
+      throw new S2Error('forbidden', `${task.holder} is not in one of your conversations`, {
+        next: 'give it to a session of yours',
+      })
     }
     const added = await this.#store.addTask(task)
-    if (!isVisible(added, reach))
+    if (!isVisible(added, scope))
       throw new S2Error('conflict', `the task id ${task.id} is taken`, { next: 'choose another' })
     return added
   }
 
-  async #tasks(filter: Input<'tasks'>['filter'], reach: Reach): Promise<Task[]> {
+  async #tasks(filter: Input<'tasks'>['filter'], scope: Scope): Promise<Task[]> {
     const { limit, ...rest } = filter
-    const holder = filter.holder ?? (reach.leads ? undefined : reach.self)
-    if (holder !== undefined && !sees(reach, holder)) {
+    const holder = filter.holder ?? (scope.leads ? undefined : scope.self)
+    if (holder !== undefined && !sees(scope, holder)) {
       throw new S2Error('forbidden', `the tasks of ${holder} are not yours to see`, { next: 'ask for your own' })
     }
     const found = await this.#store.tasks(holder === undefined ? rest : { ...rest, holder })
-    return found.filter((task) => isVisible(task, reach)).slice(0, limit)
+    return found.filter((task) => isVisible(task, scope)).slice(0, limit)
   }
 
-  async #task(id: string, reach: Reach): Promise<Task> {
+  async #task(id: string, scope: Scope): Promise<Task> {
     const task = await this.#store.task(id)
-    if (!isVisible(task, reach)) throw new S2Error('not_found', `there is no task ${id.slice(0, 80)}`)
+    if (!isVisible(task, scope)) throw new S2Error('not_found', `there is no task ${id.slice(0, 80)}`)
     return task
   }
 
-  async #reach(self: SessionId): Promise<Reach> {
+  async #scope(self: SessionId): Promise<Scope> {
     const own = conversationOf(self)
     if (sideOf(self) === 'b') return { self, leads: false, conversations: new Set([own]) }
     const leaders = await this.#leaders()
@@ -132,28 +137,28 @@ export class Permissions {
     return { self, leads: true, conversations }
   }
 
-  /** The agent at the end `a` of each live conversation. */
+  /** The orchestrator's agent of each live conversation. */
   async #leaders(): Promise<Map<string, string>> {
     const now = this.#clock.now()
-    if (this.#known !== null && now - this.#known.at < BELIEVED_MS) return this.#known.leaders
+    if (this.#known !== null && now - this.#known.at < REMEMBERED_MS) return this.#known.leaders
     const leaders = new Map((await this.#store.conversations()).map(({ id, agents }) => [id, agents.a]))
     this.#known = { at: now, leaders }
     return leaders
   }
 }
 
-function demandLead(reach: Reach, what: string): void {
-  if (!reach.leads) {
-    throw new S2Error('forbidden', `only the orchestrator's end of a conversation ${what}`, {
-      next: `ask ${sessionId(conversationOf(reach.self), 'a')} to do it`,
+function demandLead(scope: Scope, what: string): void {
+  if (!scope.leads) {
+    throw new S2Error('forbidden', `only the orchestrator's session of a conversation ${what}`, {
+      next: `ask ${sessionId(conversationOf(scope.self), 'a')} to do it`,
     })
   }
 }
 
-function sees(reach: Reach, session: SessionId): boolean {
-  return reach.leads ? reach.conversations.has(conversationOf(session)) : session === reach.self
+function sees(scope: Scope, session: SessionId): boolean {
+  return scope.leads ? scope.conversations.has(conversationOf(session)) : session === scope.self
 }
 
-function isVisible(task: Task, reach: Reach): boolean {
-  return (task.holder !== null && sees(reach, task.holder)) || (task.createdBy !== null && sees(reach, task.createdBy))
+function isVisible(task: Task, scope: Scope): boolean {
+  return (task.holder !== null && sees(scope, task.holder)) || (task.createdBy !== null && sees(scope, task.createdBy))
 }

@@ -1,6 +1,6 @@
 import type { Clock } from '#runtime/clock.ts'
 
-/** How many requests each session may still make: a minute's worth at once, then as they flow back. */
+/** A token bucket for each session: a minute's requests at once, then as they flow back. */
 export class RateLimit {
   readonly #perMinute: number
   readonly #clock: Clock
@@ -11,7 +11,7 @@ export class RateLimit {
     this.#clock = clock
   }
 
-  /** Takes one; answers 0, or how many seconds to wait for the next. */
+  /** Takes `amount`; answers 0, or how many seconds to wait until there is enough. */
   spend(who: string, amount = 1): number {
     const now = this.#clock.now()
     const account = this.#left.get(who)
@@ -26,7 +26,7 @@ export class RateLimit {
     return 0
   }
 
-  /** Forgets whoever has made no request for a minute: all of it has flowed back. */
+  /** Forgets sessions without a request for a minute: their buckets are full. */
   forgetIdle(): void {
     const now = this.#clock.now()
     for (const [who, { at }] of this.#left) if (now - at >= 60_000) this.#left.delete(who)

@@ -4,11 +4,11 @@ import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Store } from '#store/store.ts'
 
-/** How lately a worker must have been heard for its conversation to be renewed; never more than a quarter of its life. */
+/** A conversation is renewed if its worker was heard within this time, and within a quarter of its lifetime. */
 const HEARD_WITHIN_MS = 600_000
 const ROUND_MS = 60_000
 
-/** Keeps conversations from ending while their workers live: a worker that beats through this bridge is one that lives. */
+/** Renews conversations while their workers live: that is, while they beat through this bridge. */
 export class RenewOnBeat {
   readonly #lifetimeMs: number
   readonly #parts: { readonly store: Store; readonly clock: Clock; readonly log: Log }
@@ -35,7 +35,7 @@ export class RenewOnBeat {
         log.info('conversation renewed', { conversation: id })
       } catch (error) {
         if (!(error instanceof S2Error) || isPassing(error)) throw error
-        log.info('conversation not renewed', { conversation: id, why: error.message }) // it ended meanwhile
+        log.info('conversation not renewed', { conversation: id, why: error.message }) // it has ended
       }
     }
     return Math.min(ROUND_MS, this.#lifetimeMs / 8)

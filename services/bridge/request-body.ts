@@ -4,7 +4,7 @@ import { S2Error } from '#fleet/errors.ts'
 /** Bytes of all bodies that are being read at one time. */
 const UNDER_WAY_MAX = 64 * 1024 * 1024
 
-/** Reads request bodies, each and all together no larger than agreed. */
+/** Reads request bodies, with a limit for each and for all together. */
 export class BodyReader {
   readonly #max: number
   #underWay = 0
@@ -15,8 +15,8 @@ export class BodyReader {
 
   /** Throws `too_large` before it has read it all, `unavailable` when too much is being read, `invalid` when it breaks off. */
   read(request: IncomingMessage): Promise<Buffer> {
-    const told = Number(request.headers['content-length'] ?? 0)
-    if (told > this.#max) return Promise.reject(this.#tooLarge(told))
+    const announced = Number(request.headers['content-length'] ?? 0)
+    if (announced > this.#max) return Promise.reject(this.#tooLarge(announced))
     return new Promise((resolve, reject) => {
       const chunks: Buffer[] = []
       let size = 0
@@ -34,14 +34,14 @@ export class BodyReader {
         this.#underWay += chunk.length
         if (size > this.#max) refuse(this.#tooLarge(size))
         else if (this.#underWay > UNDER_WAY_MAX) {
-          refuse(new S2Error('unavailable', 'too much is being sent here at once', { retryAfterS: 1 }))
+          refuse(new S2Error('unavailable', 'too much is being sent to the bridge at once', { retryAfterS: 1 }))
         }
       }
       const onEnd = (): void => {
         end()
         resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks))
       }
-      const onClose = (): void => refuse(new S2Error('invalid', 'the request broke off'))
+      const onClose = (): void => refuse(new S2Error('invalid', 'the request ended early'))
       request.on('data', onData).on('end', onEnd).on('close', onClose)
     })
   }

@@ -29,7 +29,7 @@ export interface CertificatePaths {
   readonly ca: string | null
 }
 
-/** Reads a certificate and its key, and makes sure that they can be used and belong together. Throws `ConfigError`. */
+/** Reads a certificate and its key, and checks that they can be used together. Throws `ConfigError`. */
 export async function readCertificate(paths: CertificatePaths): Promise<ServerCertificate> {
   const [cert, key] = await Promise.all([readPem('S2_TLS_CERT', paths.cert), readPem('S2_TLS_KEY', paths.key)])
   try {
@@ -63,7 +63,7 @@ export interface CertificateWatchParts {
 }
 
 const LOOK_MS = 10_000
-/** Two files are never changed at one moment: what does not fit is looked at again before it counts. */
+/** Certificate and key are never replaced at one instant: where they do not fit they are read again before it counts. */
 const AGAIN_MS = 5_000
 /** For a certificate whose authority is not the one that workers are given. */
 const REISSUE = 'set S2_TLS_CA to the authority that signed it, then s2 credential rotate for each worker'
@@ -75,8 +75,8 @@ interface Trouble {
 }
 
 /**
- * Looks after the certificate of a server: takes over one that was renewed on disk, and tells by health and by an incident
- * what is wrong with it until that is mended. Files that cannot be used change nothing.
+ * Watches the certificate of a server: puts one that was renewed on disk in force, and reports what is wrong with it, by
+ * health and by an incident, until that is mended. Files that cannot be used change nothing.
  */
 export class CertificateWatch {
   readonly #server: Server
@@ -85,8 +85,8 @@ export class CertificateWatch {
   #inForce: ServerCertificate
   #failures = 0
   #trouble: Trouble | null = null
-  /** The kind that the incidents in the store are in line with; undefined before the first look. */
-  #told: CertificateKind | null | undefined
+  /** The trouble that the incidents in the store tell of; undefined before the first look. */
+  #reported: CertificateKind | null | undefined
 
   constructor(server: Server, paths: CertificatePaths, inForce: ServerCertificate, parts: CertificateWatchParts) {
     this.#server = server
@@ -95,7 +95,7 @@ export class CertificateWatch {
     this.#parts = parts
   }
 
-  /** What people should know of it though all works still; null when there is nothing. */
+  /** What people should know of it although all still works; null when there is nothing. */
   get warning(): string | null {
     return this.#trouble === null || isGrave(this.#trouble) ? null : this.#trouble.why
   }
@@ -110,11 +110,11 @@ export class CertificateWatch {
       'certificate',
       this.#trouble !== null && isGrave(this.#trouble) ? this.#trouble.why : null,
     )
-    await this.#tell()
+    await this.#report()
     return LOOK_MS
   }
 
-  /** Takes over what is new on disk; answers why it cannot. */
+  /** Puts what is new on disk in force; answers why it cannot. */
   async #takeOver(): Promise<string | null> {
     const { log } = this.#parts
     let fresh: ServerCertificate
@@ -122,12 +122,12 @@ export class CertificateWatch {
       fresh = await readCertificate(this.#paths)
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error
-      return `the certificate on disk cannot be used, and the one from before stays in force: ${error.faults.join('; ')}`
+      return `the certificate on disk cannot be used, so the earlier one stays in force: ${error.faults.join('; ')}`
     }
     if (fresh.cert === this.#inForce.cert && fresh.key === this.#inForce.key) return null
     ;(this.#server as TlsServer).setSecureContext({ cert: fresh.cert, key: fresh.key })
     this.#inForce = fresh
-    log.info('certificate taken over', { until: new Date(fresh.facts.notAfter).toISOString() })
+    log.info('certificate renewed', { until: new Date(fresh.facts.notAfter).toISOString() })
     return null
   }
 
@@ -161,28 +161,28 @@ export class CertificateWatch {
     }
   }
 
-  /** Brings the incidents in the store in line. One that is open already is not told again. */
-  async #tell(): Promise<void> {
+  /** Opens and closes incidents as the trouble wants it. An incident that is open already is not told again. */
+  async #report(): Promise<void> {
     const { store, channels, log } = this.#parts
     const trouble = this.#trouble
     const kind = trouble?.kind ?? null
-    if (kind === this.#told) return
+    if (kind === this.#reported) return
     const wanted = trouble === null ? null : certificateIncident(trouble.kind, trouble.why)
-    if (trouble !== null) log.warn('trouble with the certificate', { why: trouble.why })
+    if (trouble !== null) log.warn('certificate trouble', { why: trouble.why })
     if (wanted !== null) await store.openIncident(wanted, channels)
     await closeCertificateIncidents(this.#parts, wanted?.cause)
-    this.#told = kind
+    this.#reported = kind
   }
 }
 
-/** Closes what is open about a certificate, save one cause: the trouble is over, or there is no certificate any more. */
+/** Closes the incidents about a certificate, except one cause: the trouble is over, or there is no certificate any more. */
 export async function closeCertificateIncidents(
   { store, channels, log }: Pick<CertificateWatchParts, 'store' | 'channels' | 'log'>,
   save?: string,
 ): Promise<void> {
   for (const cause of CERTIFICATE_CAUSES) {
     if (cause !== save && (await store.closeIncident(cause, channels))) {
-      log.info('trouble with the certificate is over', { cause })
+      log.info('certificate trouble over', { cause })
     }
   }
 }

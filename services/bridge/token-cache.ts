@@ -3,8 +3,8 @@ import { type SessionId, sessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
 
-/** Others may end a conversation in the shared database: what is known of its tokens is believed no longer than this. */
-const BELIEVED_MS = 2_000
+/** Others may end a conversation in the shared database: its tokens are remembered no longer than this. */
+const REMEMBERED_MS = 2_000
 const KNOWN_MAX = 20_000
 
 /** The tokens in force, remembered for a moment. A session that is unknown or has ended has none. */
@@ -19,10 +19,10 @@ export class TokenCache {
     this.#clock = clock
   }
 
-  /** Undefined when the store must be asked. */
+  /** Undefined where the store must be asked. */
   peek(session: SessionId): readonly string[] | undefined {
     const known = this.#known.get(session)
-    return known !== undefined && this.#clock.now() - known.at < BELIEVED_MS ? known.tokens : undefined
+    return known !== undefined && this.#clock.now() - known.at < REMEMBERED_MS ? known.tokens : undefined
   }
 
   async fetch(session: SessionId): Promise<readonly string[]> {
@@ -35,7 +35,7 @@ export class TokenCache {
     return tokens
   }
 
-  /** This conversation changed here: what is known of it counts no more, nor what is just being fetched. */
+  /** The conversation changed: what is remembered of it counts no more, nor what is being fetched. */
   forget(conversation: string): void {
     this.#generation += 1
     for (const side of ['a', 'b'] as const) this.#known.delete(sessionId(conversation, side))

@@ -33,12 +33,12 @@ const FRAMES_PER_MINUTE = 60_000
 const FAILED_JOIN_COST = 500
 const SESSIONS_MAX = 1_000
 const MARKS_UNDER_WAY_MAX = 100
-/** Bytes that wait to be taken by the other side: above the first mail waits, above the second there is no other side. */
+/** Unsent bytes: above the first limit mail waits, above the second the host counts as gone. */
 const WAITING_BYTES = 1024 * 1024
 const WAITING_BYTES_MAX = 8 * 1024 * 1024
-/** How long the other side may take nothing at all while something waits for it. */
+/** How long the host may take nothing while something waits for it. */
 const SLOW_MS = 10_000
-/** How long it may say nothing. A host says something every few seconds. */
+/** How long it may send nothing. A host sends something every few seconds. */
 const QUIET_MS = 60_000
 /** How long it may stay without joining for any session. */
 const UNJOINED_MS = 5_000
@@ -49,12 +49,12 @@ interface Join {
   readonly after: number | null
   readonly proof: string
   readonly over: AbortController
-  /** Ids of mail that was sent and not said to be taken. */
-  underWay: number[]
+  /** Ids of messages that were sent and not taken yet. */
+  untaken: number[]
   room: PromiseWithResolvers<void> | null
 }
 
-/** One host's socket: who has joined by it, their mail going out, their beats and marks coming in. */
+/** One host's socket: its joined sessions, the mail that goes out to them, and the beats and marks that come in. */
 export class WebSocketConnection implements BeatListener {
   readonly #ws: WebSocket
   readonly #parts: WebSocketConnectionParts
@@ -63,8 +63,8 @@ export class WebSocketConnection implements BeatListener {
   readonly #joins = new Map<SessionId, Join>()
   readonly #frames: RateLimit
   /** Joins and leaves happen one after the other, in the order they came. */
-  #turn: Promise<void> = Promise.resolve()
-  #turns = 0
+  #queueEnd: Promise<void> = Promise.resolve()
+  #queued = 0
   #marks = 0
   #heardAt: number
   #unjoinedSince: number | null
@@ -78,13 +78,13 @@ export class WebSocketConnection implements BeatListener {
     this.#heardAt = parts.clock.now()
     this.#unjoinedSince = this.#heardAt
     ws.on('message', this.#onMessage)
-    ws.on('error', () => undefined) // `close` follows and says what matters
+    ws.on('error', () => undefined) // `close` follows, and carries what matters
     ws.on('ping', () => {
       this.#heardAt = parts.clock.now()
     })
     ws.on('close', this.#onClose)
     wire.on('drain', this.#onDrain)
-    this.#say({ t: 'challenge', challenge: this.#challenge })
+    this.#sendFrame({ t: 'challenge', challenge: this.#challenge })
   }
 
   get sessions(): number {
@@ -108,29 +108,32 @@ export class WebSocketConnection implements BeatListener {
     }
   }
 
-  /** Who has joined of a conversation, or at all. */
+  /** The joined sessions of a conversation, or all of them. */
   sessionsOf(conversation: string | null): readonly SessionId[] {
     if (conversation === null) return [...this.#joins.keys()]
     return SIDES.map((side) => sessionId(conversation, side)).filter((session) => this.#joins.has(session))
   }
 
-  /** Puts out those whose token has ended since they joined. In doubt they stay. */
+  /** Removes sessions whose token has ended since they joined. Where the store does not answer they stay. */
   async recheck(sessions: readonly SessionId[]): Promise<void> {
     for (const session of sessions) {
       const join = this.#joins.get(session)
       if (join === undefined) continue
       const { proof, after } = join
-      const still = await this.#parts.authentication.accepts(session, proof, this.#challenge, after).catch(() => true)
-      if (still || this.#joins.get(session) !== join) continue
+      const isAccepted = await this.#parts.authentication
+        .accepts(session, proof, this.#challenge, after)
+        .catch(() => true)
+      if (isAccepted || this.#joins.get(session) !== join) continue
       this.#leave(session)
       this.#refuseJoin(session, unknownCaller())
     }
   }
 
-  /** Tells the workers of these conversations that have joined; only their credentials come by git. */
+  /** Tells the joined workers of these conversations; only workers get their credentials by git. */
   hintCredentials(conversations: ReadonlySet<string>): void {
     for (const session of this.#joins.keys()) {
-      if (sideOf(session) === 'b' && conversations.has(conversationOf(session))) this.#say({ t: 'credential', session })
+      if (sideOf(session) === 'b' && conversations.has(conversationOf(session)))
+        this.#sendFrame({ t: 'credential', session })
     }
   }
 
@@ -145,12 +148,12 @@ export class WebSocketConnection implements BeatListener {
   readonly #onMessage = (data: RawData, isBinary: boolean): void => {
     this.#heardAt = this.#parts.clock.now()
     const frame = isBinary ? null : parse(data)
-    if (this.#frames.spend('') > 0) this.#offend('too many frames')
-    else if (frame === null) this.#offend('that is no frame')
+    if (this.#frames.spend('') > 0) this.#closeFor('too many frames')
+    else if (frame === null) this.#closeFor('that is not a frame')
     else if (frame.t === 'beat') this.#beat(frame)
     else if (frame.t === 'mark') this.#mark(frame)
     else if (frame.t === 'taken') this.#taken(frame)
-    else this.#queue(frame)
+    else this.#enqueue(frame)
   }
 
   readonly #onClose = (): void => {
@@ -165,12 +168,12 @@ export class WebSocketConnection implements BeatListener {
       return
     }
     const { onBeat, beats: queue } = this.#parts
-    // One that was just put out has been told so; its beats no longer count, and those of the others do.
-    const ours = beats.every(({ session }) => this.#joins.has(session))
+    // A session that was just removed has been told so: only the beats of the others count.
+    const accepted = beats.every(({ session }) => this.#joins.has(session))
       ? beats
       : beats.filter(({ session }) => this.#joins.has(session))
-    for (const { session } of ours) onBeat(session)
-    queue.add(this, n, ours)
+    for (const { session } of accepted) onBeat(session)
+    queue.add(this, n, accepted)
   }
 
   #mark({ n, session, ids, mark }: HostFrame & { readonly t: 'mark' }): void {
@@ -179,14 +182,14 @@ export class WebSocketConnection implements BeatListener {
       return
     }
     if (this.#marks >= MARKS_UNDER_WAY_MAX) {
-      this.#offend('too many marks at once')
+      this.#closeFor('too many marks at once')
       return
     }
     this.#marks += 1
     this.#parts.store
       .mark(session, ids, mark)
       .then(
-        () => this.#say({ t: 'done', n }),
+        () => this.#sendFrame({ t: 'done', n }),
         (error) => this.#fail(n, error, 'mark'),
       )
       .finally(() => {
@@ -197,23 +200,23 @@ export class WebSocketConnection implements BeatListener {
   #taken({ session, id }: HostFrame & { readonly t: 'taken' }): void {
     const join = this.#joins.get(session)
     if (join === undefined) return
-    join.underWay = join.underWay.filter((each) => each > id)
-    if (join.underWay.length >= MAIL_WINDOW) return
+    join.untaken = join.untaken.filter((each) => each > id)
+    if (join.untaken.length >= MAIL_WINDOW) return
     join.room?.resolve()
     join.room = null
   }
 
-  #queue(frame: HostFrame & { readonly t: 'join' | 'leave' }): void {
-    if (this.#turns >= 2 * SESSIONS_MAX) {
-      this.#offend('too many joins at once')
+  #enqueue(frame: HostFrame & { readonly t: 'join' | 'leave' }): void {
+    if (this.#queued >= 2 * SESSIONS_MAX) {
+      this.#closeFor('too many joins at once')
       return
     }
-    this.#turns += 1
-    this.#turn = this.#turn
+    this.#queued += 1
+    this.#queueEnd = this.#queueEnd
       .then(() => (frame.t === 'leave' ? this.#leave(frame.session) : this.#join(frame)))
       .catch((error) => this.#refuseJoin(frame.session, error))
       .finally(() => {
-        this.#turns -= 1
+        this.#queued -= 1
       })
   }
 
@@ -225,13 +228,13 @@ export class WebSocketConnection implements BeatListener {
     if (this.#ws.readyState !== this.#ws.OPEN) return
     this.#leave(session)
     if (!accepted) {
-      if (this.#frames.spend('', FAILED_JOIN_COST) > 0) this.#offend('too many frames')
+      if (this.#frames.spend('', FAILED_JOIN_COST) > 0) this.#closeFor('too many frames')
       throw unknownCaller()
     }
-    const join: Join = { session, after, proof, over: new AbortController(), underWay: [], room: null }
+    const join: Join = { session, after, proof, over: new AbortController(), untaken: [], room: null }
     this.#joins.set(session, join)
     this.#unjoinedSince = null
-    this.#say({ t: 'joined', session, after })
+    this.#sendFrame({ t: 'joined', session, after })
     if (after !== null) void this.#deliver(join, after)
   }
 
@@ -244,7 +247,7 @@ export class WebSocketConnection implements BeatListener {
     if (this.#joins.size === 0) this.#unjoinedSince = this.#parts.clock.now()
   }
 
-  /** Sends mail for as long as the join lasts, from the cursor on; what the store cannot do just now it does later. */
+  /** Sends mail from the cursor on, for as long as the join lasts; retries where the store fails. */
   async #deliver(join: Join, after: number): Promise<void> {
     const { store, clock, chance, errors } = this.#parts
     const { signal } = join.over
@@ -264,18 +267,18 @@ export class WebSocketConnection implements BeatListener {
     }
   }
 
-  /** Sends one message once there is room for it: in the reader's window, and on the wire. */
+  /** Sends one message when there is room for it: in the reader's window, and on the wire. */
   async #push(join: Join, message: StoredMessage): Promise<void> {
     while (!join.over.signal.aborted) {
-      if (join.underWay.length >= MAIL_WINDOW) {
+      if (join.untaken.length >= MAIL_WINDOW) {
         join.room ??= Promise.withResolvers()
         await join.room.promise
       } else if (this.#ws.bufferedAmount > WAITING_BYTES) {
         this.#slow ??= { since: this.#parts.clock.now(), over: Promise.withResolvers() }
         await this.#slow.over.promise
       } else {
-        join.underWay.push(message.id)
-        this.#say({ t: 'mail', session: join.session, message })
+        join.untaken.push(message.id)
+        this.#sendFrame({ t: 'mail', session: join.session, message })
         this.#parts.onMail()
         return
       }
@@ -287,22 +290,22 @@ export class WebSocketConnection implements BeatListener {
     this.#slow = null
   }
 
-  #offend(why: string): void {
+  #closeFor(why: string): void {
     this.#parts.errors.report(new S2Error('invalid', why), 'socket', [...this.#joins.keys()][0] ?? null)
     this.#ws.close(CLOSE.policy, why)
   }
 
   #refuseJoin(session: SessionId, error: unknown): void {
     const id = this.#parts.errors.report(error, 'join', session)
-    this.#say({ t: 'refused', session, problem: toProblem(error, id) })
+    this.#sendFrame({ t: 'refused', session, problem: toProblem(error, id) })
   }
 
   #fail(n: number, error: unknown, what: string): void {
     const id = this.#parts.errors.report(error, what, null)
-    this.#say({ t: 'failed', n, problem: toProblem(error, id) })
+    this.#sendFrame({ t: 'failed', n, problem: toProblem(error, id) })
   }
 
-  #say(frame: BridgeFrame): void {
+  #sendFrame(frame: BridgeFrame): void {
     this.#send(JSON.stringify(frame))
   }
 

@@ -16,7 +16,7 @@ export interface WebSocketConnectionsParts extends WebSocketConnectionParts {
 }
 
 const CONNECTIONS_MAX = 16_384
-/** How long those on the other side may take to say goodbye when the bridge stops. */
+/** How long hosts may take to close their sockets when the bridge stops. */
 const GOODBYE_MS = 1_000
 
 /** All hosts that hold a WebSocket to this bridge. */
@@ -53,7 +53,7 @@ export class WebSocketConnections {
     try {
       this.#check(request)
     } catch (error) {
-      this.#turnAway(request, wire, error)
+      this.#refuse(request, wire, error)
       return
     }
     this.#server.handleUpgrade(request, wire, head, (ws) => {
@@ -72,7 +72,7 @@ export class WebSocketConnections {
     for (const connection of this.#connections) connection.inspect(now)
   }
 
-  /** Puts out sessions whose tokens have ended: of one conversation, or of all. */
+  /** Removes sessions whose tokens have ended: of one conversation, or of all. */
   async recheck(conversation: string | null = null): Promise<void> {
     for (const connection of [...this.#connections]) {
       const sessions = connection.sessionsOf(conversation)
@@ -85,7 +85,7 @@ export class WebSocketConnections {
     for (const connection of this.#connections) connection.hintCredentials(hinted)
   }
 
-  /** Tells all that the bridge goes away, and waits a moment for them. */
+  /** Tells all hosts that the bridge stops, and waits a moment for them. */
   async close(): Promise<void> {
     if (this.#connections.size === 0) return
     this.#emptied = Promise.withResolvers()
@@ -100,7 +100,7 @@ export class WebSocketConnections {
   #check(request: IncomingMessage): void {
     this.#parts.hostHeader.check(request)
     if (request.url !== SOCKET_PATH) {
-      throw new S2Error('not_found', 'there is no socket here', { next: `open ${SOCKET_PATH}` })
+      throw new S2Error('not_found', 'there is no WebSocket at this path', { next: `open ${SOCKET_PATH}` })
     }
     if (this.#parts.draining.aborted) {
       throw new S2Error('unavailable', 'the bridge is stopping', { next: 'try again in a while', retryAfterS: 1 })
@@ -113,7 +113,7 @@ export class WebSocketConnections {
     }
   }
 
-  #turnAway(request: IncomingMessage, wire: Duplex, error: unknown): void {
+  #refuse(request: IncomingMessage, wire: Duplex, error: unknown): void {
     const id = this.#parts.errors.report(error, 'socket', request.socket.remoteAddress ?? null)
     const problem = toProblem(error, id)
     const text = JSON.stringify(problem)

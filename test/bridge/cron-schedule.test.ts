@@ -64,7 +64,7 @@ describe('the calendar', () => {
 
   for (const [line, why] of [
     ['99 * * * *', /out of range/],
-    ['0 0 30 2 *', /never comes due/],
+    ['0 0 30 2 *', /is never due/],
     ['* *', /few fields/],
     ['0 0 * * noday', /alias/],
   ] as const) {

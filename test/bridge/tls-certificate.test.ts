@@ -137,7 +137,7 @@ test('files that cannot be used change nothing; they are trouble once they stay 
     assert.ok(stage.health.ready)
     assert.equal(await stage.watch.look(), 10_000)
     assert.match(stage.troubles.certificate ?? '', why)
-    assert.match(stage.troubles.certificate ?? '', /the one from before stays in force/)
+    assert.match(stage.troubles.certificate ?? '', /the earlier one stays in force/)
     assert.equal(await stage.shown(), second)
     rmSync(stage.paths.cert, { force: true })
     put(stage.paths, before)
