@@ -107,7 +107,7 @@ test('calling them the wrong way is said', async () => {
   assert.equal((await host.s2('backup', '--keep', '0')).code, 64)
   assert.match((await host.s2('restore', '--latest')).err, /there are no backups of /)
   assert.match((await host.s2('restore', 'gone.db')).err, /there is no backup .*backups\/gone\.db/)
-  assert.match((await host.s2('restore', '/')).err, /: \/ is no file, and so no backup\n/)
+  assert.match((await host.s2('restore', '/')).err, /: \/ is not a file, and so not a backup\n/)
   const far = await run(['backup'], { env: { S2_STATE: host.state, S2_STORE: 'https://bridge.example.org' } })
   assert.match(far.err, /is not a database of this host\n {2}next: run this on the host that has it/)
   mkdirSync(join(host.state, 'backups'))

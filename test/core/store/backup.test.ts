@@ -5,7 +5,7 @@ import { mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSy
 import { join } from 'node:path'
 import { test } from 'node:test'
 import Database from 'better-sqlite3'
-import { type BackupWish, listBackups, makeBackup } from '#store/sqlite/backup/backup.ts'
+import { type BackupOrder, listBackups, makeBackup } from '#store/sqlite/backup/backup.ts'
 import { type CopyParts, roomIn } from '#store/sqlite/backup/copy-database.ts'
 import { checkFile } from '#store/sqlite/backup/integrity-check.ts'
 import { mainOf } from '../../program.ts'
@@ -13,7 +13,7 @@ import { Ground, noPython, openChannel, refused } from './sqlite-ground.ts'
 
 const DAY = 86_400_000
 
-function wishOf(ground: Ground, wish: Partial<BackupWish> = {}): BackupWish {
+function wishOf(ground: Ground, wish: Partial<BackupOrder> = {}): BackupOrder {
   const folder = join(ground.folder, 'backups')
   return { database: ground.path, folder, beats: 'not', keep: 14, keepForMs: 30 * DAY, ...wish }
 }

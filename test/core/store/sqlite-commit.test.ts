@@ -58,7 +58,7 @@ test('a verb that fails harms no other of its group', async () => {
   const groupCommit = new GroupCommit(connection, ground.path, {
     clock: systemClock,
     chance: Math.random,
-    patienceMs: 1000,
+    lockWaitMs: 1000,
     demandFile: () => undefined,
     onBegin: () => undefined,
     onCommit: () => {

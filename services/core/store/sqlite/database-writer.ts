@@ -32,7 +32,7 @@ export class DatabaseWriter implements Disposable {
     this.groupCommit = new GroupCommit(tables.connection, path, {
       clock,
       chance,
-      patienceMs: LOCK_WAIT_MS,
+      lockWaitMs: LOCK_WAIT_MS,
       demandFile: () => {
         if (!isSameFile(identify(path), tables.file)) throw replacedFile(path)
       },
@@ -40,7 +40,7 @@ export class DatabaseWriter implements Disposable {
       onCommit: () => {
         doorbell.ring()
         tail.read()
-        checkpoints.mind()
+        checkpoints.start()
       },
       onBroken: (error) => {
         log.error('store broken', { error })
@@ -49,10 +49,10 @@ export class DatabaseWriter implements Disposable {
     })
   }
 
-  /** Makes the doorbell anew where somebody removed it, and looks whether the log wants a checkpoint. */
+  /** Makes the doorbell again where somebody removed it, and starts checkpoints where the log wants one. */
   tend(): void {
     this.#doorbell.mend()
-    this.#checkpoints.mind()
+    this.#checkpoints.start()
   }
 
   [Symbol.dispose](): void {

@@ -106,7 +106,7 @@ class SqliteStore implements Omit<Store, TableVerb> {
       (tail) => watchCommits(path, { read: () => tail.read(), quiet: () => tail.isQuiet() }, parts),
     )
     const fileMode = (): number => statSync(path).mode & 0o666
-    const fileParts = { clock, chance, log, mode, patienceMs: LOCK_WAIT_MS, fileMode }
+    const fileParts = { clock, chance, log, mode, lockWaitMs: LOCK_WAIT_MS, fileMode }
     this.#livenessFile = new LivenessFile(databasePath.liveness, fileParts)
     const isKnown = (session: SessionId): boolean =>
       source.current()?.conversations.isLive(conversationOf(session)) ?? false

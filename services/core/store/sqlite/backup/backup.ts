@@ -5,14 +5,14 @@ import { databasePathOf, identify } from '../file/database-path.ts'
 import { type CopyParts, copyDatabase, removeLeftDrafts, sync } from './copy-database.ts'
 import { checkFile, checkPages, type IntegrityReport } from './integrity-check.ts'
 
-export interface BackupWish {
+export interface BackupOrder {
   /** The message database. */
   readonly database: string
-  /** Where backups lie. */
+  /** The folder of the backups. */
   readonly folder: string
-  /** Besides the messages: the beats too, which nobody needs to go on, but who asks what happened may want to see. */
+  /** Whether the beats are copied too: nothing needs them after a restore, but they help to find out what happened. */
   readonly beats: 'too' | 'not'
-  /** How many are kept, and how old they may get. The one just made is kept in any case. */
+  /** How many are kept, and how old they may get. The new one is always kept. */
   readonly keep: number
   readonly keepForMs: number
 }
@@ -33,30 +33,30 @@ export interface MadeBackup extends Backup {
   readonly removed: readonly string[]
 }
 
-/** What a copy is called besides until it has been proved. */
+/** The ending of a copy's name until it was checked. */
 const DRAFT = '.draft'
 
 /**
- * Makes a backup beside whoever writes to the database, and then removes those that are not to be kept. It gets its name
- * only when it is on the disk and has been gone through whole, so every file of such a name is good. Throws `S2Error`; the
- * older ones are as they were then.
+ * Makes a backup while others write to the database, and then removes old backups. The backup gets its name only when it is
+ * on the disk and was checked as a whole, so every file of such a name is good. Throws `S2Error`; older backups are kept
+ * then.
  */
-export async function makeBackup(wish: BackupWish, parts: CopyParts): Promise<MadeBackup> {
-  const { path: database, liveness } = await databasePathOf(wish.database)
+export async function makeBackup(order: BackupOrder, parts: CopyParts): Promise<MadeBackup> {
+  const { path: database, liveness } = await databasePathOf(order.database)
   if (identify(database) === null) {
     throw new S2Error('not_found', `there is no database ${database} to back up`, {
       next: 'name it in S2_STORE=sqlite:/path, or start the bridge that makes it',
     })
   }
-  const folder = openFolder(wish.folder, parts.clock.wall())
+  const folder = openFolder(order.folder, parts.clock.wall())
   const madeAt = parts.clock.wall()
   const path = join(folder, `${stemOf(database)}-${stampOf(madeAt)}.db`)
-  const beats = wish.beats === 'too' && identify(liveness) !== null ? beatsBeside(path) : null
+  const beats = order.beats === 'too' && identify(liveness) !== null ? beatsBeside(path) : null
   if (beats !== null) await copyAs(beats, liveness, checkPages, parts)
   const proof = await copyAs(path, database, checkFile, parts)
   await sync(folder)
   const made = { path, madeAt, bytes: statSync(path).size, beats }
-  return { ...made, proof, removed: await removeOld(wish, made, parts.clock.wall()) }
+  return { ...made, proof, removed: await removeOld(order, made, parts.clock.wall()) }
 }
 
 /** When a backup was made: its name says so, or else the time of its last change. Null where there is no such file. */
@@ -82,12 +82,12 @@ export function listBackups(folder: string, database: string): Backup[] {
     .sort((one, other) => other.madeAt - one.madeAt)
 }
 
-/** Copies under a draft's name, proves the draft, and gives it its own name. */
-async function copyAs<T>(path: string, from: string, prove: (draft: string) => T, parts: CopyParts): Promise<T> {
+/** Copies under a draft's name, checks the draft, and gives it its own name. */
+async function copyAs<T>(path: string, from: string, check: (draft: string) => T, parts: CopyParts): Promise<T> {
   const draft = `${path}${DRAFT}`
   try {
     await copyDatabase(from, draft, parts)
-    const proof = proveCopy(draft, from, prove)
+    const proof = checkCopy(draft, from, check)
     await sync(draft)
     renameSync(draft, path)
     return proof
@@ -98,10 +98,10 @@ async function copyAs<T>(path: string, from: string, prove: (draft: string) => T
   }
 }
 
-/** What is wrong with a fresh copy is wrong with what it was copied from. */
-function proveCopy<T>(draft: string, from: string, prove: (draft: string) => T): T {
+/** Checks a copy; what is wrong with it is wrong with the database that it was copied from. */
+function checkCopy<T>(draft: string, from: string, check: (draft: string) => T): T {
   try {
-    return prove(draft)
+    return check(draft)
   } catch (error) {
     if (!(error instanceof S2Error)) throw error
     throw new S2Error(error.code, `no backup was made: ${error.message.replaceAll(draft, from)}`, {
@@ -111,8 +111,8 @@ function proveCopy<T>(draft: string, from: string, prove: (draft: string) => T):
   }
 }
 
-/** Those beyond the number, and those beyond the age; the beats first, so that none is left without its messages. */
-async function removeOld({ database, folder, keep, keepForMs }: BackupWish, made: Backup, now: number) {
+/** Removes backups beyond the number or the age; the beats first, so that none is left without its messages. */
+async function removeOld({ database, folder, keep, keepForMs }: BackupOrder, made: Backup, now: number) {
   const others = listBackups(folder, database).filter(({ path }) => path !== made.path)
   const gone = others.filter(({ madeAt }, index) => index + 1 >= keep || now - madeAt > keepForMs)
   const removed = gone.flatMap(({ path, beats }) => (beats === null ? [path] : [beats, path]))
@@ -128,7 +128,7 @@ async function removeOld({ database, folder, keep, keepForMs }: BackupWish, made
   return removed
 }
 
-/** The folder, there and readable by its owner alone, without the drafts of those who did not come to an end. */
+/** Makes the folder, readable by its owner alone, and removes drafts of copies that were not finished. */
 function openFolder(folder: string, now: number): string {
   const path = resolve(folder)
   try {

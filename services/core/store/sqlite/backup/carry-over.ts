@@ -1,29 +1,29 @@
 import type { SqliteConnection } from '../file/connection.ts'
 import { fromPythonTime, pythonTime } from '../python/python-format.ts'
 
-/** What a database that is restored lacks of the one whose place it takes. */
+/** What a restored database lacks of the database whose place it takes. */
 export interface Loss {
   readonly messages: number
   /** When the first of those messages was sent, milliseconds since 1970. */
   readonly since: number | null
   readonly conversations: number
   readonly tasks: number
-  /** Tasks that had ended, and are open again. */
+  /** Tasks that had ended and are open again. */
   readonly reopened: number
 }
 
-/** Ids that are left out, and epochs, where it is not known how far they had come. */
+/** How many ids and epochs are skipped where it is not known how far they had come. */
 const GAP = 1_000_000
 const EPOCHS = 1_000
 
 /**
- * Makes a database of the past fit to take the place of `former` (null where that cannot be read), so that nobody who knew
- * the former one is misled, and answers what is gone:
+ * Makes a database of the past ready to take the place of `former` (null where that cannot be read), so that nobody who knew
+ * the former one is misled. Answers what is lost:
  *
  * - Ids that were given are not given again: a reader's cursor would pass over new messages.
  * - An epoch that was given fences again: tasks that may have changed hands are leased anew, with a higher one.
- * - Tokens and ends of conversations are those in force last: whoever had a new token goes on with it, and what was ended stays
- *   so. Where they are not known, conversations that lived at the time of the backup have the rest of their time from now.
+ * - Tokens and ends of conversations are the last ones: a new token goes on to count, and an ended conversation stays ended.
+ *   Where they are not known, conversations that lived at the time of the backup have the rest of their time from now.
  */
 export function carryOver(
   fresh: SqliteConnection,
@@ -83,7 +83,7 @@ function lossOf(fresh: SqliteConnection, former: SqliteConnection): Omit<Loss, '
   return { messages: lost?.count ?? 0, since: fromPythonTime(first?.timestamp), conversations: gone.length }
 }
 
-/** As texts, as they are: what a foreign writer wrote there is not ours to understand. */
+/** Copies the texts as they are: a foreign writer may have written anything there. */
 function takeOverConversations(fresh: SqliteConnection, former: SqliteConnection): void {
   const rows = former.all<{ id: string; a: string; b: string; end: string }>(
     'SELECT id, session_a_token AS a, session_b_token AS b, expires_at AS end FROM conversations',

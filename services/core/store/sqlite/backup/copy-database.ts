@@ -14,29 +14,29 @@ export interface CopyParts {
 }
 
 /** How long a locked database is waited for, and how long a copy may take in all. Milliseconds. */
-const PATIENCE_MS = 10_000
+const LOCK_WAIT_MAX_MS = 10_000
 const COPY_MAX_MS = 3_600_000
 /** Bytes left free: a copy that fills the disk stops the bridge, which often writes to the same one. */
-const SPARED = 16 * 1024 * 1024
+const SPARE_BYTES = 16 * 1024 * 1024
 
 /**
- * Copies a database, which others may be writing to, into a new file that has no log and is readable by its owner alone: all
- * of it as it was at one instant. Throws `S2Error`; what there is of the new file then is the caller's to remove.
+ * Copies a database, to which others may be writing, into a new file without a log that its owner alone may read: all of it
+ * as it was at one instant. Throws `S2Error`; the caller removes what there is of the new file then.
  */
 export async function copyDatabase(from: string, to: string, parts: CopyParts): Promise<void> {
   const { clock, chance } = parts
   using source = openSource(from)
-  await waitingForLock(() => source.beginReading(), from, { clock, chance, boundMs: PATIENCE_MS })
+  await waitingForLock(() => source.beginReading(), from, { clock, chance, boundMs: LOCK_WAIT_MAX_MS })
   demandRoom(source, from, dirname(to), parts)
   const end = clock.now() + COPY_MAX_MS
-  closeSync(openSync(to, 'wx', 0o600)) // made here, so that it never is anybody else's to read
+  closeSync(openSync(to, 'wx', 0o600)) // made here, so that nobody else can ever read it
   try {
     await source.copyTo(to, () => {
       if (clock.now() > end) throw tooSlow(from)
     })
     source.rollback()
     using copy = new SqliteConnection(to, { create: false })
-    copy.pragma('journal_mode = DELETE') // one file, that can be read wherever it is put
+    copy.pragma('journal_mode = DELETE') // one file, which can be read wherever it is put
   } catch (error) {
     throw copyRefusal(error, from, dirname(to))
   }
@@ -50,7 +50,7 @@ function openSource(path: string): SqliteConnection {
   }
 }
 
-/** Makes content, or the names in a folder, durable. Never for a database that is open: closing it would drop its locks. */
+/** Makes a file's content, or a folder's names, durable. Not for an open database: closing the file would drop its locks. */
 export async function sync(path: string): Promise<void> {
   const handle = openSync(path, 'r')
   try {
@@ -60,7 +60,7 @@ export async function sync(path: string): Promise<void> {
   }
 }
 
-/** Removes what copies left in a folder that did not come to an end: drafts that nobody has written to for an hour. */
+/** Removes drafts of copies that were not finished: those that nobody has written to for an hour. */
 export function removeLeftDrafts(folder: string, isDraft: RegExp, now: number): void {
   for (const name of readdirSync(folder)) {
     const path = join(folder, name)
@@ -76,8 +76,8 @@ export function roomIn(folder: string): number {
 function demandRoom(source: SqliteConnection, path: string, folder: string, { roomIn }: CopyParts): void {
   const bytes = Number(source.pragma('page_count')) * Number(source.pragma('page_size'))
   const room = roomIn(folder)
-  if (bytes + SPARED <= room) return
-  const [wanted, found] = [bytes + SPARED, room].map((each) => `${Math.ceil(each / 1_000_000)} MB`)
+  if (bytes + SPARE_BYTES <= room) return
+  const [wanted, found] = [bytes + SPARE_BYTES, room].map((each) => `${Math.ceil(each / 1_000_000)} MB`)
   throw new S2Error('unavailable', `a copy of ${path} wants ${wanted} free in ${folder}, where ${found} are`, {
     next: 'make room, or name a folder on another disk (S2_BACKUPS); nothing was changed',
   })

@@ -6,19 +6,19 @@ import { holdersOf } from '../file/lock-holders.ts'
 import { isBusy, isDamage, refusalOf } from '../file/sqlite-errors.ts'
 
 /**
- * A database that is taken out of use, so that another may take its place: nobody else has it open, and nobody can open it
- * until this is disposed. Where it is damaged past opening, nobody had it open when we looked.
+ * A database that was taken out of use, so that another can take its place: no other process has it open, and none can open
+ * it until this is disposed. Where it is too damaged to be opened, no process had it open when this was checked.
  */
 export interface ExclusiveDatabase extends Disposable {
   /** To read what it held; null where it is damaged. */
   readonly connection: SqliteConnection | null
-  /** Keeps it under another name, and removes what lies beside it from the way of its successor. */
+  /** Keeps it under another name, and removes the files beside it, which its successor must not find. */
   keepAs(path: string): void
-  /** Removes it with what lies beside it. */
+  /** Removes it and the files beside it. */
   discard(): void
 }
 
-/** The files that SQLite finds by a database's name, and would take for parts of whatever bears that name. */
+/** The endings of files that SQLite finds by a database's name and takes for parts of it. */
 const BESIDE = ['-wal', '-shm', '-journal'] as const
 
 /**
@@ -27,12 +27,12 @@ const BESIDE = ['-wal', '-shm', '-journal'] as const
  */
 export function openExclusively(path: string): ExclusiveDatabase | null {
   if (['', ...BESIDE].every((suffix) => identify(path + suffix) === null)) return null
-  const connection = identify(path) === null ? null : close(path)
+  const connection = identify(path) === null ? null : openAlone(path)
   if (connection === null) demandUnheld(path)
   return {
     connection,
     keepAs: (kept) => {
-      // Where it could be opened its log has been carried over, so that what is left beside it holds nothing.
+      // Where it could be opened its log was checkpointed, so the files beside it hold nothing.
       for (const suffix of BESIDE) {
         if (connection === null && identify(path + suffix) !== null) renameSync(path + suffix, kept + suffix)
         else rmSync(path + suffix, { force: true })
@@ -47,12 +47,12 @@ export function openExclusively(path: string): ExclusiveDatabase | null {
 }
 
 /**
- * Opens it for us alone. All who have a WAL database open hold a lock on it for as long as they do, so this is refused while
- * there is anybody, in whatever container of this machine. Its log is carried over and given up: whoever opened the file a
- * moment before its name went to another finds no log to write to, and SQLite lets nobody write to a database without a log
- * whose name is another's by now. With a log he would write into his successor's. Null where it is damaged.
+ * Opens it exclusively. A process holds a lock for as long as it has a WAL database open, so this is refused while there is
+ * one, in any container of this machine. The log is checkpointed and removed: a process that opened the file a moment before
+ * its name went to another file finds no log to write to, and SQLite refuses to write to a database without a log whose name
+ * belongs to another file by now. With a log that process would write into the successor's. Null where it is damaged.
  */
-function close(path: string): SqliteConnection | null {
+function openAlone(path: string): SqliteConnection | null {
   let connection: SqliteConnection | undefined
   try {
     connection = new SqliteConnection(path, { create: false })

@@ -6,7 +6,7 @@ import { inspectSchema, versionOf } from '../file/schema.ts'
 import { corrupt, refusalOf } from '../file/sqlite-errors.ts'
 import { type ChainHead, proveChain } from '../tables/audit-chain.ts'
 
-/** What a message database shows of itself when it is gone through whole. */
+/** What the check of a whole message database found. */
 export interface IntegrityReport {
   /** The number of its schema; 0 where it has only the Python bridge's tables. */
   readonly schema: number
@@ -16,15 +16,15 @@ export interface IntegrityReport {
 }
 
 /**
- * Goes through all of an open database: every page, every index, every entry of the audit chain. Throws `S2Error`: `invalid`
- * (no database of ours, or of a newer S2), `unavailable` (damaged, or altered).
+ * Checks all of an open database: every page, every index, every entry of the audit chain. Throws `S2Error`: `invalid` (not
+ * a database of S2, or of a newer one), `unavailable` (damaged, or altered).
  */
 export function checkIntegrity(connection: SqliteConnection, path: string): IntegrityReport {
   const contents = inspectSchema(connection, path)
   if (contents === 'nothing') {
     throw new S2Error('invalid', `${path} holds nothing`, { next: 'name a file that `s2 backup list` shows' })
   }
-  demandWhole(connection, path)
+  demandSound(connection, path)
   const count = (table: string): number =>
     connection.get<{ count: number }>(`SELECT count(*) AS count FROM ${table}`)?.count ?? 0
   const isOurs = contents === 'ours'
@@ -39,44 +39,44 @@ export function checkIntegrity(connection: SqliteConnection, path: string): Inte
   }
 }
 
-/** The same for a file that nobody has open: a backup. Reads only. */
+/** The same for a file that nobody has open: a backup. Writes nothing. */
 export function checkFile(path: string): IntegrityReport {
-  return proving(path, (connection) => checkIntegrity(connection, path))
+  return checkClosed(path, (connection) => checkIntegrity(connection, path))
 }
 
 /** Only that every page and index of such a file is sound, whatever it holds. */
 export function checkPages(path: string): void {
-  proving(path, (connection) => demandWhole(connection, path))
+  checkClosed(path, (connection) => demandSound(connection, path))
 }
 
-function proving<T>(path: string, proof: (connection: SqliteConnection) => T): T {
+function checkClosed<T>(path: string, check: (connection: SqliteConnection) => T): T {
   demandFinished(path)
   try {
     using connection = new SqliteConnection(path, { create: false })
-    return proof(connection)
+    return check(connection)
   } catch (error) {
     const { code, message } = refusalOf(error, path)
     throw new S2Error(code, message, { next: 'take another one: `s2 backup list` shows what there is', cause: error })
   }
 }
 
-function demandWhole(connection: SqliteConnection, path: string): void {
+function demandSound(connection: SqliteConnection, path: string): void {
   const found = connection.pragma('integrity_check(1)')
   if (found !== 'ok') throw corrupt(path, found)
 }
 
-/** Refuses what is no file, and a file that was copied beside its log: some of its messages would be in that. */
+/** Refuses what is not a file, and a file with a log beside it: some of its messages would be in the log. */
 export function demandFinished(path: string): void {
   if (identify(path) === null) {
     throw new S2Error('not_found', `there is no backup ${path}`, { next: 'see `s2 backup list`' })
   }
   if (statSync(path, { throwIfNoEntry: false })?.isFile() === false) {
-    throw new S2Error('invalid', `${path} is no file, and so no backup`, { next: 'see `s2 backup list`' })
+    throw new S2Error('invalid', `${path} is not a file, and so not a backup`, { next: 'see `s2 backup list`' })
   }
   if (logBytes(path) === 0) return
   throw new S2Error(
     'invalid',
-    `${path} has a log beside it, so it is a database in use or a copy of one, and no backup`,
+    `${path} has a log beside it, so it is a database in use or a copy of one, and not a backup`,
     {
       next: 'name a file that `s2 backup list` shows, or make one with `s2 backup`',
     },

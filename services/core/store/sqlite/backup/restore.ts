@@ -14,7 +14,7 @@ import { type CopyParts, copyDatabase, removeLeftDrafts, sync } from './copy-dat
 import { type ExclusiveDatabase, openExclusively } from './exclusive-open.ts'
 import { checkIntegrity, demandFinished, type IntegrityReport } from './integrity-check.ts'
 
-export interface RestoreWish {
+export interface RestoreOrder {
   /** The backup to go back to. */
   readonly backup: string
   /** The message database whose place it takes. */
@@ -31,24 +31,24 @@ export interface Restored {
 }
 
 /**
- * Puts a backup in the place of the database. The copy is gone through whole before and after it is made fit (`carryOver`),
- * and takes its place by one rename(2): a crash leaves the former one or the restored one, each whole. Refused, with nothing
- * changed, while anybody has the database open. Throws `S2Error`.
+ * Puts a backup in the place of the database. The copy is checked as a whole before and after `carryOver`, and takes its
+ * place by one rename(2): a crash leaves the former database or the restored one, each whole. Refused, with nothing changed,
+ * while any process has the database open. Throws `S2Error`.
  */
-export async function restoreDatabase(wish: RestoreWish, parts: CopyParts): Promise<Restored> {
-  const databasePath = await makeDatabasePath(wish.database)
-  demandFinished(wish.backup)
-  if (isSameFile(identify(wish.backup), identify(databasePath.path))) {
-    throw new S2Error('invalid', `${wish.backup} is the database itself`, { next: 'name a backup: `s2 backup list`' })
+export async function restoreDatabase(order: RestoreOrder, parts: CopyParts): Promise<Restored> {
+  const databasePath = await makeDatabasePath(order.database)
+  demandFinished(order.backup)
+  if (isSameFile(identify(order.backup), identify(databasePath.path))) {
+    throw new S2Error('invalid', `${order.backup} is the database itself`, { next: 'name a backup: `s2 backup list`' })
   }
   const draft = `${databasePath.path}.restoring-${process.pid}`
   try {
     removeLeftDrafts(databasePath.folder, /\.restoring-\d+(-journal|-wal|-shm)?$/, parts.clock.wall())
-    await copyDatabase(wish.backup, draft, parts).catch((error: unknown) => {
-      throw isDamage((error as S2Error).cause) ? unfit(error, draft, wish.backup) : error
+    await copyDatabase(order.backup, draft, parts).catch((error: unknown) => {
+      throw isDamage((error as S2Error).cause) ? unusable(error, draft, order.backup) : error
     })
-    proveDraft(draft, wish.backup)
-    return await takePlace(draft, databasePath, wish, parts.clock)
+    checkRestored(draft, order.backup)
+    return await takePlace(draft, databasePath, order, parts.clock)
   } catch (error) {
     throw refusalOf(error, databasePath.path)
   } finally {
@@ -59,18 +59,18 @@ export async function restoreDatabase(wish: RestoreWish, parts: CopyParts): Prom
 async function takePlace(
   draft: string,
   databasePath: DatabasePath,
-  wish: RestoreWish,
+  order: RestoreOrder,
   clock: Clock,
 ): Promise<Restored> {
   const { path, folder } = databasePath
   using former = openExclusively(path)
   using beats = openExclusively(databasePath.liveness)
   const kept = former === null ? null : `${path}.replaced-${stampOf(clock.wall())}`
-  const loss = makeFit(draft, former, wish, clock)
-  const proof = proveDraft(draft, wish.backup)
-  takeAfter(draft, path)
+  const loss = makeReady(draft, former, order, clock)
+  const proof = checkRestored(draft, order.backup)
+  takeOwnership(draft, path)
   await sync(draft)
-  // They are of another time, and say nothing that is not said anew within seconds.
+  // Beats and verdicts of another time are wrong now, and new ones come within seconds.
   beats?.discard()
   if (kept !== null) former?.keepAs(kept)
   renameSync(draft, path)
@@ -78,16 +78,16 @@ async function takePlace(
   return { database: path, kept, loss, proof }
 }
 
-function proveDraft(draft: string, backup: string): IntegrityReport {
+function checkRestored(draft: string, backup: string): IntegrityReport {
   try {
     using connection = new SqliteConnection(draft, { create: false })
     return checkIntegrity(connection, draft)
   } catch (error) {
-    throw unfit(error, draft, backup)
+    throw unusable(error, draft, backup)
   }
 }
 
-function unfit(error: unknown, draft: string, backup: string): S2Error {
+function unusable(error: unknown, draft: string, backup: string): S2Error {
   const { code, message } = refusalOf(error, backup)
   return new S2Error(code, `nothing was restored: ${message.replaceAll(draft, backup)}`, {
     next: 'take another one: `s2 backup list` shows what there is, `s2 backup verify` what is sound',
@@ -95,8 +95,13 @@ function unfit(error: unknown, draft: string, backup: string): S2Error {
   })
 }
 
-/** Carries over what must not be forgotten, and puts on record that the past was brought back. */
-function makeFit(draft: string, former: ExclusiveDatabase | null, { backup }: RestoreWish, clock: Clock): Loss | null {
+/** Carries over what must not be lost, and records the restore in the audit chain. */
+function makeReady(
+  draft: string,
+  former: ExclusiveDatabase | null,
+  { backup }: RestoreOrder,
+  clock: Clock,
+): Loss | null {
   using fresh = new SqliteConnection(draft, { create: false })
   const carryFrom = (from: SqliteConnection | null): Loss | null =>
     fresh.transaction(() => {
@@ -107,13 +112,13 @@ function makeFit(draft: string, former: ExclusiveDatabase | null, { backup }: Re
       return loss
     })
   const loss = carryPastDamage(readableOf(former), carryFrom)
-  // It goes on with a log from its first instant, so that nobody who opens it has to switch it to one.
+  // It has a write-ahead log from the start, so that nobody who opens it has to switch it to one.
   prepare(fresh, 'FULL', 'make')
   fresh.pragma('wal_checkpoint(TRUNCATE)')
   return loss
 }
 
-/** As if nothing could be read of a former database that turns out to be damaged on the way. */
+/** Where the former database turns out to be damaged on the way, it counts as unreadable. */
 function carryPastDamage(
   former: SqliteConnection | null,
   carryFrom: (from: SqliteConnection | null) => Loss | null,
@@ -138,7 +143,7 @@ function readableOf(former: ExclusiveDatabase | null): SqliteConnection | null {
   }
 }
 
-/** The end of the chain that is given up is named in the one that goes on: both can be checked against each other. */
+/** The chain that goes on names the end of the chain that is given up, so that they can be checked against each other. */
 function record(
   fresh: SqliteConnection,
   details: AuditedAct['details'],
@@ -153,8 +158,8 @@ function record(
   })
 }
 
-/** Belongs to whom the former one belonged to, or the folder does, and may be used by the same. */
-function takeAfter(draft: string, path: string): void {
+/** Gives the draft the owner and mode of the former database, or else the owner of the folder. */
+function takeOwnership(draft: string, path: string): void {
   const former = statSync(path, { throwIfNoEntry: false })
   const { uid, gid } = former ?? statSync(dirname(path))
   const own = statSync(draft)

@@ -3,18 +3,18 @@ import type { Clock } from '#runtime/clock.ts'
 import type { SqliteConnection } from './connection.ts'
 import { isBusy } from './sqlite-errors.ts'
 
-/** How often the log is looked at while something is written, milliseconds. */
+/** How often the log is checked while something is written, milliseconds. */
 const LOOK_MS = 100
-/** Pages of 4 KiB in the log that are carried over even while writes go on: a few milliseconds of work. */
+/** With more pages of 4 KiB in the log a checkpoint runs even between writes: a few milliseconds of work. */
 const PAGES_MAX = 1000
-/** Bytes of the log's file beyond which it is cut when nobody writes. */
+/** A longer log file is truncated when nobody writes, bytes. */
 const FILE_MAX = 4 * 1024 * 1024
-/** Looks at a quiet log that others keep from being cut; after that it waits for the next write. */
+/** Tries to truncate a log that others keep open; after that the next write starts it again. */
 const TRIES_MAX = 50
 
 /**
- * Carries the write-ahead log over into the database between commits, so that no commit pays for it and the log stays
- * small. Looks only after something was written: an idle store costs nothing.
+ * Runs checkpoints between commits, so that no commit pays for one and the write-ahead log stays small. Checks only after
+ * something was written: an idle store costs nothing.
  */
 export class Checkpoints {
   readonly #connection: SqliteConnection
@@ -22,7 +22,7 @@ export class Checkpoints {
   readonly #clock: Clock
   readonly #signal: AbortSignal
   readonly #onError: (error: unknown) => void
-  #isMinding = false
+  #isRunning = false
 
   constructor(
     connection: SqliteConnection,
@@ -37,13 +37,13 @@ export class Checkpoints {
   }
 
   /** To be called after a commit. */
-  mind(): void {
-    if (this.#isMinding) return
-    this.#isMinding = true
-    void this.#mind()
+  start(): void {
+    if (this.#isRunning) return
+    this.#isRunning = true
+    void this.#run()
   }
 
-  async #mind(): Promise<void> {
+  async #run(): Promise<void> {
     try {
       for (let tries = 0; tries < TRIES_MAX; ) {
         const before = this.#connection.changes
@@ -57,7 +57,7 @@ export class Checkpoints {
     } catch (error) {
       if (!this.#signal.aborted) this.#onError(error)
     }
-    this.#isMinding = false
+    this.#isRunning = false
   }
 
   #isSmall(): boolean {
@@ -73,7 +73,7 @@ export class Checkpoints {
     try {
       this.#connection.get(`PRAGMA wal_checkpoint(${how})`)
     } catch (error) {
-      if (!isBusy(error)) throw error // others read or write just now: the next look comes
+      if (!isBusy(error)) throw error // others are reading or writing: the next check tries again
     }
   }
 }

@@ -4,11 +4,11 @@ import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { isBusy, refusalOf } from './sqlite-errors.ts'
 
-/** What a statement takes and gives. */
+/** What a statement takes, and the row that it gives. */
 export type Value = string | number | Uint8Array | null
 export type Row = Readonly<Record<string, unknown>>
 
-/** How hard a commit presses: FULL is on the disk when it is answered, NORMAL may lose the last ones with the power. */
+/** How durable a commit is. FULL: it is on the disk when it returns. NORMAL: a power loss may take the last commits. */
 export type Durability = 'FULL' | 'NORMAL'
 
 const LEVEL = { FULL: 2, NORMAL: 1 } as const
@@ -17,21 +17,21 @@ const LEVEL = { FULL: 2, NORMAL: 1 } as const
 const COPY_PAGES = 1000
 
 /**
- * One handle on a database file, with its statements kept ready. It never waits: a lock that another process holds
- * throws at once (`isBusy`), for a wait inside SQLite would stop the whole event loop.
+ * One connection to a database file, with its statements prepared. It never waits: a lock that another process holds throws
+ * at once (`isBusy`), since a wait inside SQLite would block the event loop.
  */
 export class SqliteConnection implements Disposable {
   readonly #database: Database.Database
   readonly #statements = new Map<string, Database.Statement<Value[]>>()
-  /** Rows changed through this handle so far. */
+  /** Rows changed through this connection so far. */
   changes = 0
 
-  /** Opens the file; only `create` makes one that is missing. Nothing is read yet, so a lock cannot refuse it. */
+  /** Opens the file; only `create` makes one that is missing. Nothing is read yet, so no lock can refuse it. */
   constructor(path: string, { create }: { readonly create: boolean }) {
     this.#database = new Database(path, { timeout: 0, fileMustExist: !create })
   }
 
-  /** A limit is written `LIMIT +?`: for a bare parameter there, SQLite compiles the statement anew at every call (30 µs). */
+  /** A limit is written `LIMIT +?`: with a bare parameter SQLite compiles the statement again at every call (30 µs). */
   all<T = Row>(sql: string, ...values: Value[]): T[] {
     return this.#statement(sql).all(...values) as T[]
   }
@@ -54,7 +54,7 @@ export class SqliteConnection implements Disposable {
     return Number(lastInsertRowid)
   }
 
-  /** Runs statements that give nothing back. */
+  /** Runs statements that return no rows. */
   exec(sql: string): void {
     this.#database.exec(sql)
   }
@@ -63,7 +63,7 @@ export class SqliteConnection implements Disposable {
     return this.#database.pragma(text, { simple: true })
   }
 
-  /** Takes the write lock now; throws `isBusy` when another has it. */
+  /** Begins a transaction with the write lock; throws `isBusy` when another process has it. */
   begin(): void {
     this.#statement('BEGIN IMMEDIATE').run()
   }
@@ -72,12 +72,12 @@ export class SqliteConnection implements Disposable {
     this.#statement('COMMIT').run()
   }
 
-  /** Takes back what is open; SQLite may have done it already. */
+  /** Rolls back the open transaction; SQLite may have done so already. */
   rollback(): void {
     if (this.#database.inTransaction) this.#statement('ROLLBACK').run()
   }
 
-  /** Runs the step in one write transaction; throws `isBusy` when another has the lock. */
+  /** Runs the step in one write transaction; throws `isBusy` when another process has the lock. */
   transaction<T>(step: () => T): T {
     this.begin()
     try {
@@ -90,7 +90,7 @@ export class SqliteConnection implements Disposable {
     }
   }
 
-  /** Runs a step within an open transaction, and takes back what it did when it throws. */
+  /** Runs a step within an open transaction, and rolls it back when it throws. */
   attempt(step: () => void): void {
     this.#statement('SAVEPOINT attempt').run()
     try {
@@ -102,7 +102,7 @@ export class SqliteConnection implements Disposable {
     this.#statement('RELEASE attempt').run()
   }
 
-  /** Holds on to what is committed at this instant, until `rollback`; throws `isBusy`. */
+  /** Begins a read transaction, which sees what is committed at this instant until `rollback`; throws `isBusy`. */
   beginReading(): void {
     this.exec('BEGIN')
     try {
@@ -115,11 +115,11 @@ export class SqliteConnection implements Disposable {
 
   /**
    * Copies the database into a new file, in steps between which the event loop turns; `onStep` ends the copy by throwing.
-   * Wants `beginReading` first: without, each commit of another process begins the copy anew, for ever, and a lock at its
-   * first step passes for an empty database.
+   * Needs `beginReading` first: without it each commit of another process would restart the copy, for ever, and a lock at its
+   * first step would look like an empty database.
    */
   async copyTo(path: string, onStep: () => void): Promise<void> {
-    if (!this.#database.inTransaction) throw new S2Error('internal', 'a copy wants a reading that is held')
+    if (!this.#database.inTransaction) throw new S2Error('internal', 'a copy needs an open read transaction')
     await this.#database.backup(path, {
       progress: () => {
         onStep()
@@ -128,7 +128,7 @@ export class SqliteConnection implements Disposable {
     })
   }
 
-  /** Changes with every commit of any other connection (not with our own). Means nothing on another handle. */
+  /** Changes with every commit of any other connection, not with our own. Means nothing on another connection. */
   dataVersion(): number {
     return this.get<{ data_version: number }>('PRAGMA data_version')?.data_version ?? 0
   }
@@ -136,7 +136,7 @@ export class SqliteConnection implements Disposable {
   /** True when nobody is writing at this instant, so that all that was committed is visible. Writes nothing. */
   isQuiet(): boolean {
     const { stackTraceLimit } = Error
-    Error.stackTraceLimit = 0 // asked thousands of times while others write, and the stack is most of a refusal's cost
+    Error.stackTraceLimit = 0 // called thousands of times while others write, and the stack trace is most of the cost
     try {
       this.begin()
       this.rollback()
@@ -164,8 +164,8 @@ export class SqliteConnection implements Disposable {
 }
 
 /**
- * Makes a fresh handle ready for work: write-ahead log, durability, no memory map. The level is asserted after a read, for
- * in WAL mode this build of SQLite falls back to NORMAL at the first access unless it was told otherwise. `isBusy` may rise.
+ * Prepares a new connection: write-ahead log, durability, no memory map. The level is checked after a read, because in WAL
+ * mode this build of SQLite falls back to NORMAL at the first access unless it was set. May throw `isBusy`.
  */
 export function prepare(connection: SqliteConnection, durability: Durability, journal: 'make' | 'leave'): void {
   connection.pragma('foreign_keys = OFF') // as the Python bridge has it: its messages may outlive their conversation
@@ -183,16 +183,16 @@ export function prepare(connection: SqliteConnection, durability: Durability, jo
   }
 }
 
-/** Pages: by then a commit has to pay for a checkpoint. Where it must not, upkeep does it in quiet moments, long before. */
+/** With so many pages in the log a commit pays for a checkpoint. For FULL, `Checkpoints` runs them long before. */
 const CHECKPOINT_AT_LEAST = { FULL: 16_384, NORMAL: 1_000 } as const
 
-/** Waits of a caller whom a lock refused. */
+/** Waits between tries while the database is locked. */
 const BUSY_WAITS = { firstMs: 2, mostMs: 40 }
 
 export interface LockWait {
   readonly clock: Clock
   readonly chance: Chance
-  /** After so many milliseconds of a locked database the act is given up as `unavailable`. */
+  /** After so many milliseconds of a locked database the act fails as `unavailable`. */
   readonly boundMs: number
 }
 

@@ -8,10 +8,10 @@ import { S2Error } from '#fleet/errors.ts'
  * locks that SQLite holds on it in this process (sqlite.org/howtocorrupt.html, 2.2).
  */
 export interface DatabasePath {
-  /** With symbolic links resolved, so that all who mean this file use the same -wal, -shm and doorbell. */
+  /** With symbolic links resolved, so that all processes use the same -wal, -shm and doorbell of this file. */
   readonly path: string
   readonly folder: string
-  /** One byte is written here after every commit: who watches it hears of news at once. */
+  /** The doorbell: one byte is written here after every commit, so that watchers hear of it at once. */
   readonly bell: string
   /** Beats and verdicts, which must not wake the watchers of the message database. */
   readonly liveness: string
@@ -25,7 +25,7 @@ export interface FileIdentity {
   readonly bornAt: number
 }
 
-/** Null where there is none, or none that may be seen. */
+/** Null where there is no file, or none that this user may see. */
 export function identify(path: string): FileIdentity | null {
   try {
     const stats: Stats | undefined = statSync(path, { throwIfNoEntry: false })
@@ -52,12 +52,12 @@ export function replacedFile(path: string): S2Error {
   })
 }
 
-/** Bytes in the write-ahead log beside a database: what was committed and not carried over yet. */
+/** Bytes in the write-ahead log beside a database: what was committed and not checkpointed yet. */
 export function logBytes(path: string): number {
   return statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0
 }
 
-/** The place of a database that is to be written: its folder is made where it is missing, and all is fit for SQLite. */
+/** The path of a database that will be written: its folder is made where it is missing, and checked to be fit for SQLite. */
 export async function makeDatabasePath(path: string): Promise<DatabasePath> {
   const folder = dirname(resolve(path))
   await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
@@ -72,7 +72,7 @@ export async function makeDatabasePath(path: string): Promise<DatabasePath> {
   return databasePath
 }
 
-/** The place as it is now, which may be empty. */
+/** The path as it is now; there may be no file. */
 export async function databasePathOf(path: string): Promise<DatabasePath> {
   const given = resolve(path)
   const real = await realpath(given).catch(async () => {
@@ -99,7 +99,7 @@ const LOCAL_DISKS: ReadonlyMap<number, string> = new Map([
   [0xf2f52010, 'f2fs'],
 ])
 
-/** Some that people meet, by name, so that the refusal can be understood. */
+/** Others that people meet, by name, for the message of the refusal. */
 const OTHER_DISKS: ReadonlyMap<number, string> = new Map([
   [0x6969, 'nfs'],
   [0x01021997, '9p (a Windows drive in WSL, or a virtual machine’s share)'],

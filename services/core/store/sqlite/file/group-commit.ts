@@ -9,12 +9,12 @@ export interface GroupCommitParts {
   readonly clock: Clock
   readonly chance: Chance
   /** How long a verb waits for a locked database before it is refused as `unavailable`, milliseconds. */
-  readonly patienceMs: number
-  /** Throws when the file under the handle is no longer the database that others mean. */
+  readonly lockWaitMs: number
+  /** Throws when the open file is no longer the one that other processes use. */
   demandFile(): void
-  /** A transaction begins: what was remembered of the database under the last lock may be stale. */
+  /** A transaction begins: what was remembered of the database may be stale. */
   onBegin(): void
-  /** Something was committed just now. Never throws. */
+  /** Something was committed. Never throws. */
   onCommit(): void
   /** The storage failed: from now on writes are refused, and the program should start again. */
   onBroken(error: S2Error): void
@@ -27,23 +27,23 @@ interface Job {
   readonly reject: (error: S2Error) => void
 }
 
-/** Verbs in one transaction, and milliseconds it may take: what comes beyond waits for the next turn of the event loop. */
+/** Verbs in one transaction, and milliseconds it may take: the rest waits for the next turn of the event loop. */
 const GROUP_MAX = 512
 const GROUP_MS = 8
 
-/** Others count as writing for so long after they did, milliseconds. */
+/** Other processes count as writing for so long after they did, milliseconds. */
 const OTHERS_MS = 2000
-/** The longest time that the lock is left alone for them, milliseconds. */
+/** The longest pause that leaves them the lock, milliseconds. */
 const REST_MAX_MS = 20
 
-/** Waits of a group that a lock refused. */
+/** Waits between tries while another process has the lock. */
 const BUSY_WAITS = { firstMs: 2, mostMs: 40 }
 
 /**
- * Gathers all that is to be written in one turn of the event loop into one transaction (group commit): a hundred callers
- * share one wait for the disk. A verb is a function that looks first and writes then; it answers a value, or throws
- * `S2Error` before it wrote anything. It may run twice, so it has no effect but on the database. Answers and refusals are given
- * after the COMMIT, and mean that it holds.
+ * Group commit: all that is to be written in one turn of the event loop goes into one transaction, so that a hundred callers
+ * share one wait for the disk. A verb is a function that reads first and then writes; it answers a value, or throws `S2Error`
+ * before it wrote anything. It may run twice, so it has no effect but on the database. Answers and refusals are given after
+ * the COMMIT: what they say is durable.
  */
 export class GroupCommit {
   readonly #connection: SqliteConnection
@@ -67,12 +67,12 @@ export class GroupCommit {
     const refusal = this.#broken ?? this.#closed
     if (refusal !== undefined) return Promise.reject(refusal)
     const { promise, resolve, reject } = Promise.withResolvers<unknown>()
-    this.#queue.push({ verb, resolve, reject, until: this.#parts.clock.now() + this.#parts.patienceMs })
+    this.#queue.push({ verb, resolve, reject, until: this.#parts.clock.now() + this.#parts.lockWaitMs })
     this.#working ??= this.#work()
     return promise as Promise<T>
   }
 
-  /** Takes nothing new; settles when all that was asked for is answered. */
+  /** Takes nothing new; settles when everything asked for is answered. */
   async close(): Promise<void> {
     this.#closed = new S2Error('unavailable', `the store ${this.#path} is closed`)
     await this.#working
@@ -97,8 +97,8 @@ export class GroupCommit {
   }
 
   /**
-   * Leaves the lock alone for as long as it was just held, while other processes write too: they look for it at intervals
-   * that grow, and would find it taken for seconds.
+   * Leaves the lock free for as long as it was just held, while other processes write too: they try for it at growing
+   * intervals, and might find it taken for seconds.
    */
   #restFor(start: number): void {
     const now = this.#parts.clock.now()
@@ -107,7 +107,7 @@ export class GroupCommit {
       if (this.#version !== undefined && version !== this.#version) this.#othersWroteAt = now
       this.#version = version
     } catch {
-      this.#othersWroteAt = now // locked even for reading: somebody is at work there
+      this.#othersWroteAt = now // locked even for reading: another process is at work
     }
     if (now - this.#othersWroteAt < OTHERS_MS) this.#restUntil = now + Math.min(now - start, REST_MAX_MS)
   }
@@ -117,7 +117,7 @@ export class GroupCommit {
     while (this.#parts.clock.now() < this.#restUntil)
   }
 
-  /** Writes what is queued in one transaction. Answers false, with nothing done, while another process has the lock. */
+  /** Writes what is queued in one transaction. Answers false, and does nothing, while another process has the lock. */
   #turn(): boolean {
     const group = this.#queue.splice(0, GROUP_MAX)
     if (this.#broken !== undefined) {
@@ -159,7 +159,7 @@ export class GroupCommit {
     return true
   }
 
-  /** Runs verbs until the group has taken its time; the rest goes back to the head of the queue. */
+  /** Runs verbs until the time of a group is used up; the rest goes back to the head of the queue. */
   #runAll(group: readonly Job[], answers: (() => void)[]): void {
     const end = this.#parts.clock.now() + GROUP_MS
     for (const [index, job] of group.entries()) {
@@ -179,9 +179,9 @@ export class GroupCommit {
     }
   }
 
-  /** Takes a group back whose verb failed in an unforeseen way, and lets each verb try alone. */
+  /** Rolls back a group in which a verb failed in an unforeseen way, and lets each verb try alone. */
   #undo(group: readonly Job[], error: unknown): boolean {
-    // a group that ran out of time has put its rest back already: those are not ours to try again
+    // a group that ran out of time has put its rest back into the queue already
     const own = group.filter((job) => !this.#queue.includes(job))
     try {
       this.#connection.rollback()
@@ -212,14 +212,14 @@ export class GroupCommit {
   }
 
   /**
-   * A COMMIT that threw. A lock or a full disk stops it before its last frame is written, so nothing happened; after any
-   * other error it may be on the disk all the same (seen with a failing fsync), and only a restart finds out.
+   * A COMMIT threw. A lock or a full disk stops it before its last frame is written, so nothing happened; after any other
+   * error it may be on the disk all the same (seen with a failing fsync), and only a restart finds out.
    */
   #failCommit(group: readonly Job[], error: unknown): boolean {
     try {
       this.#connection.rollback()
     } catch {
-      // it was rolled back by SQLite, or the handle is past use: the store breaks below
+      // SQLite rolled it back, or the connection cannot be used any more: the store breaks below
     }
     if (isBusy(error) || isCertainlyFull(error)) return this.#fail(group, error)
     const outcome = new S2Error('unknown_outcome', `the commit to ${this.#path} met an error; it may have happened`, {
@@ -240,13 +240,13 @@ export class GroupCommit {
     this.#parts.onBroken(this.#broken)
   }
 
-  /** Refuses what has waited for the lock beyond its patience. */
+  /** Refuses verbs that waited for the lock for too long. */
   #giveUpLate(): void {
     const now = this.#parts.clock.now()
     const late = this.#queue.filter(({ until }) => until <= now)
     if (late.length === 0) return
     this.#queue = this.#queue.filter(({ until }) => until > now)
-    const seconds = this.#parts.patienceMs / 1000
+    const seconds = this.#parts.lockWaitMs / 1000
     const refusal = new S2Error('unavailable', `the database ${this.#path} stayed locked for ${seconds} s`, {
       next: `find the process that holds it (fuser ${this.#path}) and try again; nothing was written`,
     })

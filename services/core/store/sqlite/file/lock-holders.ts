@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs'
 import type { FileIdentity } from './database-path.ts'
 
 /**
- * Which other processes hold locks on a file, as far as the kernel shows them, proc_locks(5): everybody who reads or writes a
- * database in WAL mode holds one for as long as he has it open. Null where that cannot be seen.
+ * The other processes that hold locks on a file, as far as the kernel shows them, proc_locks(5): each process holds one for
+ * as long as it has a database in WAL mode open. Null where that cannot be seen.
  */
 export function holdersOf({ inode }: FileIdentity): string[] | null {
   let lines: string[]

@@ -44,7 +44,7 @@ const BRIDGE_TABLES: Readonly<Record<string, readonly string[]>> = {
   audit_log: ['id', 'conversation_id', 'session_id', 'action', 'details', 'timestamp'],
 }
 
-/** What marks the schema of the older protocol scripts, which shares table names with the Python bridge's. */
+/** Columns of the older protocol scripts' schema, which has tables of the same names as the Python bridge's. */
 const SCRIPTS_TABLES: Readonly<Record<string, readonly string[]>> = {
   conversations: ['role_a', 'role_b'],
   messages: ['sender', 'content', 'read_by_b'],
@@ -53,7 +53,7 @@ const SCRIPTS_TABLES: Readonly<Record<string, readonly string[]>> = {
 /** What a database holds: nothing yet, the Python bridge's tables only, or ours too. */
 export type Contents = 'nothing' | 'bridge' | 'ours'
 
-/** Looks at what the database holds, and refuses (`invalid`) what S2 must not touch. Reads only. */
+/** Finds out what the database holds, and refuses (`invalid`) what S2 must not touch. Writes nothing. */
 export function inspectSchema(connection: SqliteConnection, path: string): Contents {
   const tables = connection
     .all<{ name: string }>(
@@ -114,9 +114,9 @@ function startAfresh(path: string): string {
 }
 
 /**
- * Brings the schema up to date in one transaction; whoever opens first does it, the others find it done. Rises `isBusy`
- * while another process is at it. The Python bridge's tables are made where they are missing and never altered. `onStep` is
- * told of each step before it is taken: none can say anything while it runs.
+ * Brings the schema up to date in one transaction: the first process that opens the database does it. Throws `isBusy` while
+ * another process does. The Python bridge's tables are made where they are missing and never altered. `onStep` is called
+ * before each step, since nothing else can run during one.
  */
 export function migrate(connection: SqliteConnection, path: string, now: number, onStep: (name: string) => void): void {
   connection.transaction(() => {
@@ -132,8 +132,8 @@ export function migrate(connection: SqliteConnection, path: string, now: number,
 }
 
 /**
- * Lends our tables, empty, to a reader of a database that has only the Python bridge's: in the handle's own temporary
- * store, so that every query works and nothing is written.
+ * Makes our tables, empty, for a reader of a database that has only the Python bridge's: as temporary tables of this
+ * connection, so that every query works and nothing is written.
  */
 export function lendTables(connection: SqliteConnection): void {
   connection.pragma('temp_store = MEMORY')

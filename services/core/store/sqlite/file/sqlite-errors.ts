@@ -6,25 +6,25 @@ export function sqliteCode(error: unknown): string | undefined {
   return error instanceof Database.SqliteError ? error.code : undefined
 }
 
-/** Somebody else holds the lock, recovers the log or closes the file just now: another try will do. */
+/** Another process has the lock, recovers the log or closes the file: another try will succeed. */
 export function isBusy(error: unknown): boolean {
   const code = sqliteCode(error)
   return code !== undefined && (/^SQLITE_(BUSY|LOCKED)(_|$)/.test(code) || code === 'SQLITE_PROTOCOL')
 }
 
-/** The disk is full. SQLITE_IOERR_SHMSIZE is how the shared index says it. */
+/** The disk is full. SQLITE_IOERR_SHMSIZE says so of the shared index. */
 export function isFull(error: unknown): boolean {
   const code = sqliteCode(error)
   return code === 'SQLITE_FULL' || code === 'SQLITE_IOERR_SHMSIZE'
 }
 
-/** What the file holds or how it is stored can no longer be trusted. */
+/** The content of the file, or its disk, cannot be trusted any more. */
 export function isDamage(error: unknown): boolean {
   const code = sqliteCode(error)
   return code !== undefined && /^SQLITE_(IOERR|CORRUPT|NOTADB)(_|$)/.test(code)
 }
 
-/** What a failure of SQLite means to a caller, for whom nothing was written. Errors that are S2's already stay as they are. */
+/** The refusal for a failure of SQLite by which nothing was written. An `S2Error` stays as it is. */
 export function refusalOf(error: unknown, path: string): S2Error {
   if (error instanceof S2Error) return error
   const code = sqliteCode(error)
@@ -60,7 +60,7 @@ export function refusalOf(error: unknown, path: string): S2Error {
     })
   }
   if (error instanceof Error && 'code' in error && /^(EACCES|EPERM|EROFS)$/.test(String(error.code))) {
-    return new S2Error('forbidden', `what lies beside ${path} may not be written by this user`, {
+    return new S2Error('forbidden', `a file beside ${path} may not be written by this user`, {
       next: 'let this user write the folder and all files of the database in it',
       cause: error,
     })
@@ -70,7 +70,7 @@ export function refusalOf(error: unknown, path: string): S2Error {
 
 export function corrupt(path: string, cause: unknown): S2Error {
   return new S2Error('unavailable', `the database ${path} is damaged; S2 neither repairs nor recreates it`, {
-    next: 'stop what uses it and put a backup in its place: s2 restore --latest; what is damaged is kept aside',
+    next: 'stop what uses it and put a backup in its place: s2 restore --latest; the damaged file is kept',
     cause,
   })
 }

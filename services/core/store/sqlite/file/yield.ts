@@ -1,4 +1,4 @@
-/** When the events that wait have been dealt with: whoever has much to do lets others do theirs in between. */
+/** Settles when the waiting events have been handled: long work calls it in between. */
 export function yieldToEvents(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
 }

@@ -19,7 +19,7 @@ export interface LivenessFileParts {
   /** Who may use the file, as in chmod(2), when it is made. */
   readonly fileMode: () => number
   /** How long a locked file is waited for, milliseconds. */
-  readonly patienceMs: number
+  readonly lockWaitMs: number
 }
 
 /**
@@ -82,7 +82,7 @@ export class LivenessFile implements Disposable {
 
   /** Repeats an act while the file is locked. A damaged file is replaced by a new one, once. */
   async #patiently<T>(act: () => T): Promise<T> {
-    const lockWait = { ...this.#parts, boundMs: this.#parts.patienceMs }
+    const lockWait = { ...this.#parts, boundMs: this.#parts.lockWaitMs }
     try {
       return await waitingForLock(act, this.#path, lockWait)
     } catch (error) {
