@@ -1,8 +1,8 @@
 /** What an agent runs in: a container, a unit, a terminal session. */
 export interface AgentProcess {
-  /** Its supervisor's name for it. */
+  /** What its supervisor calls it. */
   readonly id: string
-  /** Whose it is; null where it was taken from its agent: then it proves nothing any more. */
+  /** The agent in it; null where it is not that agent's any more: then it proves nothing. */
   readonly agent: string | null
   /** For people to read, e.g. `container s2-worker-3`. */
   readonly name: string
@@ -13,14 +13,14 @@ export interface AgentProcess {
   readonly mayStart: boolean
 }
 
-/** `hindered`: it lives, but its agent can hardly work (paused, unhealthy). `unknown`: its supervisor cannot tell. */
+/** `hindered`: it lives, but its agent can hardly work (paused, unhealthy). `unknown`: its supervisor cannot say. */
 export type AgentProcessState = 'living' | 'hindered' | 'ended' | 'unknown'
 
-/** What the bodies of an agent say of it. */
+/** What the processes of an agent show of it. */
 export interface ProcessFinding {
-  /** `found_ended`: it was dead when the observer came, so it may be an old body of an agent that lives elsewhere. */
+  /** `found_ended`: it had ended when the observer started, so its agent may live in another process. */
   readonly state: 'living' | 'hindered' | 'ended' | 'found_ended'
-  /** The body that says so, and who told of it. */
+  /** The process that shows it, and the supervisor that reported it. */
   readonly agentProcess: AgentProcess
   readonly source: string
   /** Whether its supervisor answers now: nothing is started while it does not. */
@@ -28,64 +28,64 @@ export interface ProcessFinding {
 }
 
 /**
- * The bodies that supervisors tell of, as one observer has them. Unknown is not dead: a supervisor that does not answer
- * proves nothing, and neither does a body that was never seen alive.
+ * The processes that supervisors report to one observer. Unknown is not dead: a supervisor that does not answer proves
+ * nothing, and neither does a process that was never seen alive.
  */
 export class AgentProcessTable {
-  readonly #sources = new Map<string, Told>()
+  readonly #sources = new Map<string, SourceReport>()
   #byAgent: Map<string, Entry[]> | null = null
 
-  /** Takes in all bodies that a supervisor has now; those it had before and does not name have ended. Answers what changed. */
-  take(source: string, bodies: readonly AgentProcess[]): AgentProcess[] {
-    const told = this.#sources.get(source) ?? { isKnown: true, entries: new Map<string, Entry>() }
-    this.#sources.set(source, told)
+  /** Takes in all processes of a supervisor; those it had before and does not name have ended. Answers what changed. */
+  take(source: string, processes: readonly AgentProcess[]): AgentProcess[] {
+    const report = this.#sources.get(source) ?? { isKnown: true, entries: new Map<string, Entry>() }
+    this.#sources.set(source, report)
     this.#byAgent = null
-    told.isKnown = true
-    const before = told.entries
-    told.entries = new Map()
+    report.isKnown = true
+    const before = report.entries
+    report.entries = new Map()
     const changed: AgentProcess[] = []
-    for (const agentProcess of bodies) {
+    for (const agentProcess of processes) {
       const known = before.get(agentProcess.id)
       before.delete(agentProcess.id)
       if (agentProcess.agent === null) continue
-      told.entries.set(agentProcess.id, enter(known, agentProcess, source, told))
+      report.entries.set(agentProcess.id, enter(known, agentProcess, source, report))
       if (known?.agentProcess.state !== agentProcess.state || known.agentProcess.why !== agentProcess.why)
         changed.push(agentProcess)
     }
     for (const entry of before.values()) {
       if (entry.agentProcess.state !== 'ended') changed.push({ ...entry.agentProcess, state: 'ended', why: REMOVED })
-      const vanished = outlive(entry, told)
-      if (vanished !== null) told.entries.set(entry.agentProcess.id, vanished)
+      const vanished = outlive(entry, report)
+      if (vanished !== null) report.entries.set(entry.agentProcess.id, vanished)
     }
     return changed
   }
 
-  /** A supervisor does not answer: what it said of the living is void, and the dead stay dead. */
+  /** A supervisor does not answer: its living processes are unknown now, and its ended ones stay ended. */
   lose(source: string): void {
-    const told = this.#sources.get(source)
-    if (told !== undefined) told.isKnown = false
+    const report = this.#sources.get(source)
+    if (report !== undefined) report.isKnown = false
   }
 
-  /** The observer itself was away: every supervisor is to be asked again. */
+  /** The observer itself was away: no report counts until its supervisor is asked again. */
   doubt(): void {
-    for (const told of this.#sources.values()) told.isKnown = false
+    for (const report of this.#sources.values()) report.isKnown = false
   }
 
   get isEmpty(): boolean {
     return this.#index().size === 0
   }
 
-  /** Whose bodies are told of. */
+  /** The agents whose processes are reported. */
   agents(): Iterable<string> {
     return this.#index().keys()
   }
 
-  /** Null where nothing is known: no body, or one of which nobody can tell whether it lives. */
+  /** Null where nothing is known: no process, or one of which nobody can say whether it lives. */
   of(agent: string): ProcessFinding | null {
     const entries = this.#index().get(agent) ?? []
-    const living = pick(entries, ({ told, agentProcess }) => told.isKnown && agentProcess.state === 'living')
+    const living = pick(entries, ({ report, agentProcess }) => report.isKnown && agentProcess.state === 'living')
     if (living !== null) return finding('living', living)
-    const hindered = pick(entries, ({ told, agentProcess }) => told.isKnown && agentProcess.state === 'hindered')
+    const hindered = pick(entries, ({ report, agentProcess }) => report.isKnown && agentProcess.state === 'hindered')
     if (hindered !== null) return finding('hindered', hindered)
     if (entries.some(({ agentProcess }) => agentProcess.state !== 'ended')) return null
     const dead = entries.filter(({ isPardoned }) => !isPardoned)
@@ -99,7 +99,7 @@ export class AgentProcessTable {
     return this.of(agent)?.state === 'hindered'
   }
 
-  /** The agent was heard in a life that none of its dead bodies held: they prove nothing any more. */
+  /** The agent was heard in a new incarnation, which none of its ended processes ran: they prove nothing any more. */
   pardon(agent: string): void {
     for (const entry of this.#index().get(agent) ?? [])
       if (entry.agentProcess.state === 'ended') entry.isPardoned = true
@@ -117,8 +117,8 @@ export class AgentProcessTable {
 
 const REMOVED = 'it is not there any more'
 
-/** What one supervisor told. */
-interface Told {
+/** What one supervisor reported. */
+interface SourceReport {
   isKnown: boolean
   entries: Map<string, Entry>
 }
@@ -126,32 +126,38 @@ interface Told {
 interface Entry {
   readonly agentProcess: AgentProcess
   readonly source: string
-  readonly told: Told
+  readonly report: SourceReport
   /** It was seen alive before it ended. */
   readonly wasAlive: boolean
   isPardoned: boolean
 }
 
-function enter(known: Entry | undefined, agentProcess: AgentProcess, source: string, told: Told): Entry {
+function enter(known: Entry | undefined, agentProcess: AgentProcess, source: string, report: SourceReport): Entry {
   const isEnded = agentProcess.state === 'ended'
   const wasAlive = agentProcess.state === 'living' || agentProcess.state === 'hindered' || known?.wasAlive === true
-  return { agentProcess, source, told, wasAlive, isPardoned: isEnded && known?.isPardoned === true }
+  return { agentProcess, source, report, wasAlive, isPardoned: isEnded && known?.isPardoned === true }
 }
 
-/** A dead body that was removed is proof for as long as its agent has no other that lives. */
-function outlive({ agentProcess, source, wasAlive, isPardoned }: Entry, told: Told): Entry | null {
-  const hasAnother = [...told.entries.values()].some(
+/** An ended process that was removed stays a proof for as long as its agent has no other that lives. */
+function outlive({ agentProcess, source, wasAlive, isPardoned }: Entry, report: SourceReport): Entry | null {
+  const hasAnother = [...report.entries.values()].some(
     (each) => each.agentProcess.agent === agentProcess.agent && each.agentProcess.state === 'living',
   )
   if (!wasAlive || isPardoned || hasAnother) return null
   const why = agentProcess.state === 'ended' ? agentProcess.why : REMOVED
-  return { agentProcess: { ...agentProcess, state: 'ended', why, mayStart: false }, source, told, wasAlive, isPardoned }
+  return {
+    agentProcess: { ...agentProcess, state: 'ended', why, mayStart: false },
+    source,
+    report,
+    wasAlive,
+    isPardoned,
+  }
 }
 
 function pick(entries: readonly Entry[], fits: (entry: Entry) => boolean): Entry | null {
   return entries.find(fits) ?? null
 }
 
-function finding(state: ProcessFinding['state'], { agentProcess, source, told }: Entry): ProcessFinding {
-  return { state, agentProcess, source, isKnown: told.isKnown }
+function finding(state: ProcessFinding['state'], { agentProcess, source, report }: Entry): ProcessFinding {
+  return { state, agentProcess, source, isKnown: report.isKnown }
 }

@@ -8,12 +8,12 @@ export interface AuditEntry {
   /** Who did it: a session id, `admin`, or a program's name. */
   readonly actor: string
   readonly action: string
-  /** What it was done to, and how: plain JSON, redacted before it comes here. */
+  /** What it was done to, and how: plain JSON, redacted already. */
   readonly details: Readonly<Record<string, unknown>>
   readonly hash: string
 }
 
-/** What an entry tells, before it is one. */
+/** An act to be audited, before it has its place in the chain. */
 export type AuditedAct = Pick<AuditEntry, 'actor' | 'action' | 'details'>
 
 /** The hash before the first entry. */

@@ -1,21 +1,21 @@
 import { X509Certificate } from 'node:crypto'
 
-/** What a certificate says of itself. Times are milliseconds since 1970, UTC. */
+/** The content of a certificate. Times are milliseconds since 1970, UTC. */
 export interface CertificateFacts {
-  /** Whom it is about, and who signed it: the common names, or all of the name where there is none. */
+  /** Its subject and its issuer: the common names, or the whole names where there is none. */
   readonly subject: string
   readonly issuer: string
-  /** The names and addresses that it stands for. */
+  /** The names and addresses that it is valid for. */
   readonly names: readonly string[]
   readonly notBefore: number
   readonly notAfter: number
-  /** Signed by its own key, so that whoever shall trust it needs it itself. */
+  /** Signed by its own key, so that those who shall trust it need it itself. */
   readonly selfSigned: boolean
   /** Whether it may sign others. */
   readonly isAuthority: boolean
 }
 
-/** Bytes of the largest authority that a credential carries. */
+/** A credential carries no larger authority, bytes. */
 const AUTHORITY_MAX = 8_192
 
 /** Reads the first certificate of a PEM text. Throws an Error that says what the text is instead. */
@@ -50,7 +50,7 @@ export function readAuthority(text: string): string {
     throw new Error('holds a private key, which must not be handed out')
   }
   if (blocks.length === 0) throw new Error('holds no certificate in PEM')
-  if (blocks.some(({ label }) => label !== 'CERTIFICATE')) throw new Error('holds something else than certificates')
+  if (blocks.some(({ label }) => label !== 'CERTIFICATE')) throw new Error('holds something other than certificates')
   const pem = blocks.map((block) => `${block.pem}\n`).join('')
   if (pem.length > AUTHORITY_MAX) {
     throw new Error(
@@ -92,7 +92,7 @@ export function namesIn(line: string): string[] {
   })
 }
 
-/** What is wrong with a certificate at a time, and how grave that is. */
+/** What is wrong with a certificate at a time. */
 export interface CertificateTrouble {
   /** With `expires soon` all works still. */
   readonly kind: 'expired' | 'not yet valid' | 'expires soon'
@@ -101,7 +101,7 @@ export interface CertificateTrouble {
 }
 
 const DAY_MS = 86_400_000
-/** A renewal that takes a human is asked for so long before. */
+/** People are told so long before a certificate expires. */
 const SOON_MS = 14 * DAY_MS
 
 /** Null when nothing is wrong. */

@@ -4,7 +4,7 @@ import { type SessionId, type Side, sessionId } from './session.ts'
 export interface Conversation {
   readonly id: string
   readonly roles: Readonly<Record<Side, string>>
-  /** The agent behind each end. Foreign conversations name none, so the session id stands in. */
+  /** The agent of each session. Foreign conversations name none, so the session id stands in. */
   readonly agents: Readonly<Record<Side, string>>
   readonly createdAt: number
   readonly expiresAt: number
@@ -17,19 +17,19 @@ export interface NewConversation {
   readonly lifetimeMs: number
 }
 
-/** A conversation as its maker gets it, once: the only answer that carries the tokens. */
+/** A new conversation with its tokens, which no other answer carries. */
 export interface OpenedConversation extends Conversation {
   readonly tokens: Readonly<Record<Side, string>>
 }
 
-/** One member of the fleet: the program behind one or more sessions. */
+/** A program of the fleet with one or more sessions. */
 export interface Agent {
   readonly name: string
   readonly role: string
   readonly sessions: readonly SessionId[]
 }
 
-/** Each end of live conversations, as the agent behind it with that one session. */
+/** Each session of live conversations, as an agent with that one session. */
 export function* endsOf(conversations: Iterable<Conversation>): Generator<Agent> {
   for (const { id, agents, roles } of conversations) {
     for (const side of ['a', 'b'] as const) {
@@ -38,7 +38,7 @@ export function* endsOf(conversations: Iterable<Conversation>): Generator<Agent>
   }
 }
 
-/** The agents behind live conversations; an agent with several sessions has the role of its first one. */
+/** The agents of live conversations; an agent with several sessions has the role of its first one. */
 export function agentsOf(conversations: Iterable<Conversation>): Agent[] {
   const byName = new Map<string, Agent & { readonly sessions: SessionId[] }>()
   for (const { name, role, sessions } of endsOf(conversations)) {
@@ -49,7 +49,7 @@ export function agentsOf(conversations: Iterable<Conversation>): Agent[] {
   return [...byName.values()]
 }
 
-/** The name of the agent behind a session; a session that nobody knows any more has its own. */
+/** Finds the name of a session's agent; an unknown session keeps its id. */
 export function agentNames(conversations: Iterable<Conversation>): (session: string) => string {
   const names = new Map<string, string>()
   for (const { name, sessions } of endsOf(conversations)) for (const session of sessions) names.set(session, name)

@@ -2,7 +2,7 @@ import { readAuthority } from './certificate.ts'
 import { S2Error } from './errors.ts'
 import { isConversationId, type SessionId, sessionId } from './session.ts'
 
-/** What lets a session speak. Times are milliseconds since 1970, UTC. */
+/** What a session needs to authenticate. Times are milliseconds since 1970, UTC. */
 export interface Credential {
   readonly session: SessionId
   readonly token: string
@@ -10,14 +10,14 @@ export interface Credential {
   readonly agent: string
   readonly role: string
   readonly bridgeUrl: string
-  /** PEM of the authority that signed the bridge's certificate; absent where other machines know it. */
+  /** PEM of the authority that signed the bridge's certificate; absent where other machines trust it already. */
   readonly bridgeCa?: string
-  /** Also its serial: a credential made earlier never takes the place of a later one. */
+  /** Also its serial number: an earlier credential never replaces a later one. */
   readonly createdAt: number
   readonly expiresAt: number
 }
 
-/** Bytes of the largest credential file anybody reads. */
+/** Larger credential files are not read, bytes. */
 export const CREDENTIAL_FILE_MAX = 16_384
 
 /** Where the credential of worker n lies in the remote, and what its worker is called. */
@@ -30,8 +30,8 @@ export function workerName(worker: number): string {
 }
 
 /**
- * The authority to trust at a bridge's address: what the newest credential for it says, since the older ones may come from
- * before the bridge's certificate was another. Undefined: those that this machine knows.
+ * The authority to trust at a bridge's address: that of the newest credential for it, since older ones may be from before the
+ * bridge's certificate changed. Undefined: those that this machine trusts.
  */
 export function authorityAt(bridgeUrl: string, credentials: Iterable<Credential>): string | undefined {
   const { origin } = new URL(bridgeUrl)
@@ -43,7 +43,7 @@ export function authorityAt(bridgeUrl: string, credentials: Iterable<Credential>
   return newest?.bridgeCa
 }
 
-/** What a credential file says; `coordinatorToken` is there for workers of the older scripts and is not kept by ours. */
+/** A credential file; `coordinatorToken` is for workers of the older scripts, and S2's workers do not keep it. */
 export interface CredentialFile extends Omit<Credential, 'session'> {
   readonly conversation: string
   readonly coordinatorToken: string
@@ -76,7 +76,7 @@ export function parseCredentialFile(content: Uint8Array, worker: number, now: nu
   const conversation = field(fields, 'conversation_id')
   const agent = field(fields, 'worker_id')
   const token = field(fields, 'worker_token')
-  if (!isConversationId(conversation)) throw refused('invalid', 'has a conversation_id that is none')
+  if (!isConversationId(conversation)) throw refused('invalid', 'has a conversation_id that is not one')
   if (agent !== workerName(worker) && agent !== String(worker)) {
     throw refused('forbidden', `belongs to another worker than ${workerName(worker)}`)
   }
@@ -146,7 +146,7 @@ function bridgeUrl(fields: Readonly<Record<string, unknown>>): string {
   return url.origin
 }
 
-/** Nothing where the file says nothing: then the bridge's certificate is one that this machine trusts. */
+/** Nothing where the file names none: then this machine trusts the bridge's certificate. */
 function bridgeCa(fields: Readonly<Record<string, unknown>>): { readonly bridgeCa?: string } {
   if (!Object.hasOwn(fields, 'bridge_ca')) return {}
   try {

@@ -1,6 +1,6 @@
 /**
- * The one short list of error codes that every door shares (HTTP, WebSocket, command line).
- * `unknown_outcome` is neither success nor failure: the commit may have happened; ask again with the same key.
+ * The error codes of HTTP, WebSocket and the command line. `unknown_outcome` is neither success nor failure: the commit may
+ * have happened; ask again with the same key.
  */
 export const CODES = [
   'invalid',
@@ -20,17 +20,17 @@ export const CODES = [
 export type Code = (typeof CODES)[number]
 
 export interface ErrorDetails {
-  /** What the person or program should do next, as a sentence. */
+  /** What the person or program should do next. */
   readonly next?: string
   /** For the log only: never shown to the other side. */
   readonly cause?: unknown
-  /** Joins what the caller saw with what the log says; a caller's own id is carried over. */
+  /** Stands both in the caller's error and in the log; a caller's own id is kept. */
   readonly id?: string
   /** Seconds to wait before another try, where the refusing side knows. */
   readonly retryAfterS?: number
 }
 
-/** An error with a code for the caller and a cause for the log. Its message says what happened, and to what. */
+/** An error with a code for the caller and a cause for the log. Its message says what happened to what. */
 export class S2Error extends Error {
   override readonly name = 'S2Error'
   readonly code: Code
@@ -47,7 +47,7 @@ export class S2Error extends Error {
   }
 }
 
-/** True when another try with the same idempotency key may succeed and cannot do harm. */
+/** True when a retry with the same idempotency key may succeed and can do no harm. */
 export function isPassing(error: unknown): boolean {
   return (
     error instanceof S2Error &&

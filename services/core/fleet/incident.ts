@@ -1,4 +1,4 @@
-/** One cause, opened once, closed once. Alerts belong to incidents. */
+/** A trouble with one cause: opened once, closed once. Alerts tell of it. */
 export interface Incident {
   readonly id: number
   /** What makes it one cause, e.g. `silent:s2-worker-3`. At most one open incident has it. */
@@ -34,7 +34,7 @@ export interface NewIncident {
   readonly summary: string
 }
 
-/** One thing to say about an incident through one channel; told at least once, claimed by one watchdog at a time. */
+/** One event of an incident for one channel; sent at least once, claimed by one watchdog at a time. */
 export interface Alert {
   readonly incident: Incident
   readonly event: 'opened' | 'closed'
@@ -43,7 +43,7 @@ export interface Alert {
   readonly attempts: number
 }
 
-/** The ways in which people are told, by name; the log is always one. */
+/** The channels by which people are alerted; the log is always one. */
 export function channelNames(has: { readonly exec: boolean; readonly webhook: boolean }): string[] {
   return ['log', ...(has.exec ? ['exec'] : []), ...(has.webhook ? ['webhook'] : [])]
 }
@@ -59,7 +59,7 @@ export function unitFailed(unit: string, how: string): NewIncident {
 const CERTIFICATE_KINDS = ['expired', 'not yet valid', 'expires soon', 'unusable', 'foreign'] as const
 export type CertificateKind = (typeof CERTIFICATE_KINDS)[number]
 
-/** What can be wrong with the bridge's certificate, each a cause of its own: that it expires soon becomes that it has. */
+/** An incident about the bridge's certificate. Each kind is a cause of its own: `expires soon` may become `expired`. */
 export function certificateIncident(kind: CertificateKind, summary: string): NewIncident {
   return { cause: certificateCause(kind), kind: 'certificate', agent: null, summary }
 }

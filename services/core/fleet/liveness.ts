@@ -1,5 +1,5 @@
 import { type AgentLiveness, RosterEntry, type SessionRecord, WaitQueue } from './agent-liveness.ts'
-import { FOREIGN_LIFE, type ObservedBeat } from './beat.ts'
+import { FOREIGN_INCARNATION, type ObservedBeat } from './beat.ts'
 import type { Agent } from './conversation.ts'
 import type { SessionId } from './session.ts'
 import type { RosterVerdict, Verdict } from './verdict.ts'
@@ -319,7 +319,7 @@ export class Roster {
       })
     }
     entry.proven = true
-    entry.waitStart = record.incarnation === FOREIGN_LIFE ? now + this.#limits.silentAfterMs : now
+    entry.waitStart = record.incarnation === FOREIGN_INCARNATION ? now + this.#limits.silentAfterMs : now
     this.#alive.insert(entry)
   }
 

@@ -15,7 +15,7 @@ export interface Message {
   readonly from: SessionId
   readonly to: SessionId
   readonly text: string
-  /** What the sender says it is about (the Python bridge's `action_type`), if anything. */
+  /** What kind of message it is, by its sender (the Python bridge's `action_type`); null where it names none. */
   readonly action: string | null
   readonly files: readonly string[]
   /** Milliseconds since 1970 by the writer's clock: for people to read, never to order by. */
@@ -39,7 +39,7 @@ export const NAME_MAX = 400
 /** Characters of a sender's idempotency key. */
 export const KEY_MAX = 200
 
-/** Refuses a draft that no store may keep. */
+/** Refuses a draft that no store may keep: `invalid`, `too_large`. */
 export function checkDraft(draft: MessageDraft): void {
   if (draft.text.length === 0) throw new S2Error('invalid', 'the message is empty', { next: 'send some text' })
   if (draft.text.length > TEXT_MAX) {
@@ -49,7 +49,7 @@ export function checkDraft(draft: MessageDraft): void {
   }
   if ((draft.action ?? '').length > NAME_MAX)
     throw new S2Error('too_large', `the action is longer than ${NAME_MAX} characters`, {
-      next: 'name it in a word or two; the rest belongs into the text',
+      next: 'name it in a word or two; the rest belongs in the text',
     })
   const files = draft.files ?? []
   if (files.length > FILES_MAX || files.some((file) => file.length > NAME_MAX)) {
@@ -59,7 +59,7 @@ export function checkDraft(draft: MessageDraft): void {
   }
 }
 
-/** Refuses a send that no store may do, before it looks anything up. */
+/** Refuses a send that no store may do: `invalid`, `too_large`. */
 export function checkSend(from: SessionId, key: string, draft: MessageDraft): void {
   parseSession(from)
   checkDraft(draft)
@@ -69,7 +69,7 @@ export function checkSend(from: SessionId, key: string, draft: MessageDraft): vo
   })
 }
 
-/** A draft as it is kept: without secrets, and with nothing left open. */
+/** A draft as it is kept: secrets redacted, and every field set. */
 export function cleanDraft({ text, action = null, files = [] }: MessageDraft): Required<MessageDraft> {
   return { text: redact(text), action: action === null ? null : redact(action), files: files.map(redact) }
 }

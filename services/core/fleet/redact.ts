@@ -1,8 +1,8 @@
 /**
- * Takes secrets out of a text before it reaches any store, log or error. Known shapes only: session tokens (64 hex
+ * Removes secrets from a text before it reaches a store, log or error. It knows these forms: session tokens (64 hex
  * digits, unless named a SHA-256), age keys, private keys in PEM, bearer and basic authorization, passwords in URLs, and
- * values of fields that are named like secrets. Its time grows with the length of the text only: whoever sends 50,000
- * characters without a space must not stop the event loop.
+ * values of fields that are named like secrets. Its time grows only with the length of the text: 50,000
+ * characters without a space must not block the event loop.
  */
 export function redact(text: string): string {
   return PATTERNS.reduce((rest, [pattern, replacement]) => rest.replace(pattern, replacement), text)

@@ -1,12 +1,12 @@
 import { S2Error } from './errors.ts'
 
-/** The orchestrator's end of a conversation is `a`, the worker's is `b`. */
+/** In every conversation the orchestrator is side `a`, the worker side `b`. */
 export type Side = 'a' | 'b'
 
-/** The agent that hands out the work, unless a fleet names another; it holds side `a` of every conversation. */
+/** The agent that hands out the work, unless a fleet names another; it is side `a` of every conversation. */
 export const ORCHESTRATOR = 'orchestrator'
 
-/** One end of a conversation, written `conv_0123456789abcdef/b`. */
+/** One side of a conversation, written `conv_0123456789abcdef/b`. */
 export type SessionId = `${string}/${Side}`
 
 /** The Python bridge makes ids of 16 hex digits; other writers of the shared database may not, so the rest is loose. */
@@ -41,7 +41,7 @@ export function sideOf(session: SessionId): Side {
   return session.endsWith('/a') ? 'a' : 'b'
 }
 
-/** The other end of the same conversation. */
+/** The other session of the same conversation. */
 export function partnerOf(session: SessionId): SessionId {
   return sessionId(conversationOf(session), sideOf(session) === 'a' ? 'b' : 'a')
 }

@@ -2,9 +2,9 @@ import { createHmac, hash, timingSafeEqual } from 'node:crypto'
 import type { SessionId } from './session.ts'
 
 /**
- * HTTP Message Signatures (RFC 9421) in the one form that S2 speaks: label `s2`, hmac-sha256 keyed by the UTF-8 bytes of
+ * HTTP Message Signatures (RFC 9421) in the one form that S2 uses: label `s2`, hmac-sha256 keyed by the UTF-8 bytes of
  * the session's token, over method, path, query and the Content-Digest (RFC 9530, sha-256) of the raw body. Anything else
- * (other components, another order, two signatures) is no signature at all, so there is nothing to negotiate down.
+ * (other components, another order, two signatures) does not count as a signature, so there is nothing to downgrade to.
  */
 export interface Signable {
   readonly method: string
@@ -29,7 +29,7 @@ export interface SignatureHeaders {
   readonly signature: string
 }
 
-/** What a request says of its signature; nothing of it is believed before `verify`. */
+/** What a request says of its signature; nothing of it counts before `verify`. */
 export interface Claim {
   readonly session: SessionId
   readonly created: number
@@ -75,12 +75,12 @@ export function readClaim(headers: Readonly<Record<string, string | string[] | u
 export function verify(request: Signable, claim: Claim, tokens: readonly string[]): boolean {
   const base = signatureBase(request, claim.digest, claim.params)
   const given = Buffer.from(claim.signature, 'latin1')
-  let genuine = false
+  let isGenuine = false
   for (const token of tokens.length === 0 ? NOBODY : tokens) {
     // Texts are compared, not bytes: base64 has several spellings of some values, and only one is ours.
-    if (timingSafeEqual(Buffer.from(mac(token, base), 'latin1'), given)) genuine = true
+    if (timingSafeEqual(Buffer.from(mac(token, base), 'latin1'), given)) isGenuine = true
   }
-  return genuine && tokens.length > 0 && contentDigest(request.body) === claim.digest
+  return isGenuine && tokens.length > 0 && contentDigest(request.body) === claim.digest
 }
 
 /** The answer to a WebSocket's challenge: proves the token for this session on this connection, and on no other. */
@@ -96,12 +96,12 @@ export function checkJoinProof(
   after: number | null,
 ): boolean {
   const given = Buffer.from(proof, 'latin1')
-  let genuine = false
+  let isGenuine = false
   for (const token of tokens.length === 0 ? NOBODY : tokens) {
     const wanted = Buffer.from(joinProof(token, challenge, session, after), 'latin1')
-    if (wanted.length === given.length && timingSafeEqual(wanted, given)) genuine = true
+    if (wanted.length === given.length && timingSafeEqual(wanted, given)) isGenuine = true
   }
-  return genuine && tokens.length > 0
+  return isGenuine && tokens.length > 0
 }
 
 const COMPONENTS = '("@method" "@path" "@query" "content-digest")'
@@ -109,7 +109,7 @@ const INPUT =
   /^s2=\("@method" "@path" "@query" "content-digest"\);created=(\d{9,11});nonce="([\w-]{16,64})";keyid="([\w-]{1,64}\/[ab])";alg="hmac-sha256"$/
 const SIGNATURE = /^s2=:([A-Za-z0-9+/]{43}=):$/
 const DIGEST = /^sha-256=:[A-Za-z0-9+/]{43}=:$/
-/** Stands in where a session has no token, so that the answer takes as long. */
+/** Stands in where a session has no token, so that the check takes as long. */
 const NOBODY = ['0'.repeat(64)]
 
 function contentDigest(body: Uint8Array): string {

@@ -3,8 +3,8 @@ import type { SessionId } from './session.ts'
 import { DESCRIPTION_MAX, type MoveReason, PRIORITIES, type Priority, TASK_ID } from './task.ts'
 
 /**
- * What messages say about tasks: the Python protocol's JSON, which agents write who know nothing of S2, and which S2
- * writes to them. In all of them `epoch` is null where the writer named none.
+ * Messages about tasks, in the JSON of the Python protocol, which agents that know nothing of S2 read and write. `epoch` is
+ * null where the writer named none.
  */
 export type TaskMessage = Assignment | Revocation | MoveNotice | StatusUpdate | Acknowledgment
 
@@ -53,28 +53,28 @@ export interface Acknowledgment {
 
 export type Status = 'accepted' | 'in_progress' | 'blocked' | 'completed' | 'failed' | 'cancelled'
 
-/** A letter that S2 writes by itself. It comes from the other end of the reader's conversation. */
+/** A message that S2 itself sends. Its sender is the other session of the reader's conversation. */
 export interface AddressedTaskMessage {
   readonly to: SessionId
   readonly taskMessage: TaskMessage
 }
 
-/** What the metadata of our own letters call themselves. */
+/** The action of such messages. */
 export const TASK_MESSAGE_ACTION = 's2_task'
-/** Characters of a summary that are told. */
+/** Characters of a summary that are kept. */
 const SUMMARY_MAX = 1_000
 
-/** A letter as the message that carries it: never longer than a message may be. */
+/** The draft that carries it: never longer than a message may be. */
 export function writeTaskMessage(taskMessage: TaskMessage): MessageDraft {
   const { type, task, ...rest } = taskMessage
   const text = JSON.stringify({ type, task_id: task, ...rest })
   if (text.length <= TEXT_MAX || taskMessage.type !== 'task_assignment') return { text, action: TASK_MESSAGE_ACTION }
-  // escaped, a description of legal length may be too long: a command gets the whole of it, a reader the beginning
+  // escaped, an allowed description may be too long: a command gets all of it, a reader only the beginning
   const description = `${taskMessage.description.slice(0, taskMessage.description.length / 2)} …`
   return writeTaskMessage({ ...taskMessage, description })
 }
 
-/** Why a task went away, for whoever lost it. */
+/** Why a task was moved away, as a sentence to its former holder. */
 export function reasonInWords(reason: MoveReason | 'cancelled'): string {
   return REASONS[reason]
 }
@@ -90,8 +90,8 @@ const REASONS: Readonly<Record<MoveReason | 'cancelled', string>> = {
 }
 
 /**
- * Recognises a letter about a task in the text of a message; null for everything else, however hostile. Types, words and
- * tasks that nobody knows are no letters; a field that makes no sense counts as absent.
+ * Reads a message about a task; null for every other text, however hostile. Unknown types, words and task ids make it
+ * another text; a field that makes no sense counts as absent.
  */
 export function readTaskMessage(text: string): TaskMessage | null {
   const fields = parseFields(text)
@@ -118,7 +118,7 @@ export function readTaskMessage(text: string): TaskMessage | null {
   }
 }
 
-/** Its own fields only: what is inherited, or named like it, is nothing that anybody wrote. */
+/** Own fields only: nobody wrote what is inherited. */
 type Fields = ReadonlyMap<string, unknown>
 
 /** Agents that are language models put JSON between fences now and then. */
@@ -227,7 +227,7 @@ function readStatus(fields: Fields, task: string, epoch: number | null): StatusU
   return { type: 'status_update', task, epoch, status, summary: summary === null ? null : cutSummary(summary) }
 }
 
-/** The end of what was said: results stand there. */
+/** Keeps the end of a long text: results stand there. */
 export function cutSummary(text: string): string {
   return text.length > SUMMARY_MAX ? `…${text.slice(1 - SUMMARY_MAX)}` : text
 }

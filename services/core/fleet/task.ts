@@ -17,12 +17,12 @@ export const TASK_STATES = [
 export type TaskState = (typeof TASK_STATES)[number]
 export type TaskEnd = 'completed' | 'failed' | 'cancelled'
 
-/** Where a task has neither ended nor been withdrawn. */
+/** Whether a task has neither ended nor been cancelled. */
 export function isOpen(state: TaskState): boolean {
   return state !== 'completed' && state !== 'failed' && state !== 'cancelled'
 }
 
-/** Where an agent holds a lease on it. */
+/** Whether an agent holds a lease on it. */
 export function isLeased(state: TaskState): boolean {
   return state === 'accepted' || state === 'in_progress'
 }
@@ -49,15 +49,15 @@ export interface Task {
   readonly holder: SessionId | null
   /** Who had it first, once it has been moved. */
   readonly originalAssignee: SessionId | null
-  /** Which life of the agent holds the lease; null before anybody took it. */
+  /** The incarnation of the agent that holds the lease; null before there is one. */
   readonly incarnation: string | null
-  /** Raised by every renewal: an observer times when this changes, never a clock of the holder. */
+  /** Raised by every renewal: an observer measures when this changes, and believes no clock of the holder. */
   readonly leaseSeq: number
   readonly moves: number
   readonly progress: string | null
   readonly result: TaskResult | null
   readonly deadline: number | null
-  /** The session to tell what becomes of it. */
+  /** The session that is told what becomes of it. */
   readonly createdBy: SessionId | null
   readonly createdAt: number
   readonly updatedAt: number
@@ -74,7 +74,7 @@ export interface NewTask {
   readonly createdBy: SessionId | null
 }
 
-/** What a holder says of its task: named by (task, epoch), so that a former holder's word has no effect. */
+/** A holder's report on its task: it names (task, epoch), so that a former holder's report has no effect. */
 export interface Report {
   readonly task: string
   readonly epoch: number
@@ -83,7 +83,7 @@ export interface Report {
   readonly result: TaskResult | null
 }
 
-/** One task changes its owner; compare-and-set on the epoch it was decided by. */
+/** A task's change of owner: compare-and-set on the epoch that it was decided by. */
 export interface Move {
   readonly task: string
   readonly epoch: number
@@ -118,7 +118,7 @@ export function checkTask(task: NewTask): void {
   }
 }
 
-/** The refusal that fences a former holder off. */
+/** The refusal of a former holder's report. */
 export function staleEpoch(task: Task, named: number): S2Error {
   return new S2Error('stale_epoch', `task ${task.id} is at epoch ${task.epoch}; you hold epoch ${named}`, {
     next: 'stop working on it: it has another owner now; your result is kept as evidence',

@@ -148,11 +148,6 @@ export class Inbox {
     return taken
   }
 
-  /** Puts messages that the agent did not get round to back to `new`. */
-  async giveBack(ids: readonly number[]): Promise<void> {
-    for (const id of ids) await this.#move(id, 'cur', 'new')
-  }
-
   /** Acks messages: they are received, and come again to nobody. Answers those that were here to be acked. */
   async ack(ids: readonly number[]): Promise<number[]> {
     const acked: number[] = []

@@ -1,6 +1,6 @@
 /**
- * Hints on their way to whoever listens just now. Nobody is waited for and nothing is kept: what comes while a listener is
- * busy comes to it as one, and what comes while nobody listens is gone.
+ * Passes hints to those who listen at that moment. Nothing is kept: hints that come while a listener is busy reach it as
+ * one, and hints that come while nobody listens are lost.
  */
 export class HintChannel implements Disposable {
   readonly #listeners = new Set<Listener>()
@@ -10,7 +10,7 @@ export class HintChannel implements Disposable {
     for (const listener of this.#listeners) listener.put(conversations)
   }
 
-  /** Ends when the signal aborts, and with these hints themselves. */
+  /** Ends when the signal aborts, or the channel is disposed. */
   async *heard(signal: AbortSignal): AsyncGenerator<readonly string[]> {
     const listener = new Listener()
     const wake = (): void => listener.wake()
@@ -53,7 +53,7 @@ class Listener {
     this.#wake.resolve()
   }
 
-  /** Settles at once when it was woken since it waited last. */
+  /** Settles at once when it was woken since it last waited. */
   async woken(): Promise<void> {
     await this.#wake.promise
     this.#wake = Promise.withResolvers()

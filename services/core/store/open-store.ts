@@ -5,8 +5,8 @@ import type { Store, StoreParts } from './store.ts'
 /**
  * Opens the store that a URL names: `sqlite:/path` on this host; `unix:/path` by the administration socket of a bridge on
  * this host; `https://…` or `http://…` as the sessions of the keyring; `memory:` in this process, and gone with it. Backends
- * are loaded when they are asked for: a command that speaks to a bridge needs no database. Mode `read` is for who only
- * watches: the database need not be there yet.
+ * are loaded when they are needed: a command that speaks to a bridge needs no database. Mode `read` is for those who only
+ * read: the database need not exist yet.
  */
 export async function openStore(
   url: string,
@@ -27,12 +27,12 @@ export async function openStore(
     const { openRemoteStore } = await import('./remote/remote.ts')
     return openRemoteStore(url, keyring, parts)
   }
-  throw new S2Error('invalid', 'that is not the address of a store', {
+  throw new S2Error('invalid', 'this is not the URL of a store', {
     next: 'write sqlite:/path, unix:/path, http://…, https://… or memory:',
   })
 }
 
-/** The file that the URL of a store names; null where it names no database of this host. */
+/** The database file that a store's URL names; null where it names none. */
 export function databaseIn(url: string): string | null {
   return url.startsWith(DATABASE) ? url.slice(DATABASE.length) : null
 }

@@ -24,27 +24,27 @@ export interface Store extends AsyncDisposable {
 
   /** Opens a channel. The answer is the only one that ever carries its tokens. */
   openConversation(wanted: NewConversation): Promise<OpenedConversation>
-  /** The live ones, by age; expired and ended ones are left out. Foreign writers' included. */
+  /** The live conversations, by age, those of foreign writers included. */
   conversations(): Promise<Conversation[]>
-  /** Puts the end off to now + lifetimeMs, never nearer. `not_found`, or `expired` when it has ended already. */
+  /** Moves the end to now + lifetimeMs, never nearer. `not_found`, or `expired` when it has ended already. */
   renewConversation(id: string, lifetimeMs: number): Promise<Conversation>
-  /** Ends it now: its tokens are void. Ending twice is ending once. */
+  /** Ends it now: its tokens count no more. Ending twice is ending once. */
   endConversation(id: string): Promise<void>
   /**
    * The tokens in force for a session of a live conversation, newest first, to verify signatures with: one, or two while
    * a rotation's overlap lasts. `not_found`, `expired`.
    */
   tokens(session: SessionId): Promise<readonly string[]>
-  /** Gives a session a new token and answers it; the one before stays in force for overlapMs more, older ones end now. */
+  /** Gives a session a new token and answers it; the one before counts for overlapMs more, older ones end now. */
   rotateToken(session: SessionId, overlapMs: number): Promise<string>
   /**
-   * Says that the workers of these conversations should ask git for new credentials now. A hint and no more: it reaches the
-   * hosts that are linked at this moment, nothing is kept, and those that miss it ask when it is their time.
+   * Tells the workers of these conversations to ask git for new credentials now. This is only a hint: it reaches the hosts that
+   * are linked at this moment, nothing is kept, and hosts that miss it ask at their next poll.
    */
   hintCredentials(conversations: readonly string[]): Promise<void>
   /**
-   * The conversations that are hinted at from now on, those that come close together as one; at a distant store those whose
-   * worker's end speaks from here. Ends when `signal` aborts.
+   * The conversations that are hinted at from now on, in batches; at a distant store only those whose worker is on this host.
+   * Ends when `signal` aborts.
    */
   credentialHints(signal: AbortSignal): AsyncIterable<readonly string[]>
 
@@ -55,11 +55,11 @@ export interface Store extends AsyncDisposable {
    * the first message again, with another draft `conflict`. Keys have 1 to 200 characters.
    */
   send(from: SessionId, key: string, draft: MessageDraft): Promise<Message>
-  /** Messages to `reader` that are not acked, oldest first, with id > after. The cursor that push only hurries. */
+  /** Messages to `reader` that are not acked, oldest first, with id > after. */
   unacked(reader: SessionId, after: number, limit: number): Promise<StoredMessage[]>
   /**
    * Messages to `reader` as they come: first all unacked ones with id > after, then new ones, for ever, in order.
-   * Ends when `signal` aborts. Survives a distant store's absence; may repeat a message, never leaves one out.
+   * Ends when `signal` aborts. Goes on after a distant store was unreachable; may repeat a message, never leaves one out.
    */
   mail(reader: SessionId, after: number, signal: AbortSignal): AsyncIterable<StoredMessage>
   /**
@@ -67,14 +67,14 @@ export interface Store extends AsyncDisposable {
    * nothing and writes nothing; works while others write, and before the store exists. Ends when `signal` aborts.
    */
   traffic(after: number, signal: AbortSignal): AsyncIterable<readonly StoredMessage[]>
-  /** Moves messages to `reader` forward. Ids that are not the reader's, or are further along, are passed over. */
+  /** Advances the delivery state of messages to `reader`. Ids of others, or further along already, are passed over. */
   mark(reader: SessionId, ids: readonly number[], mark: Mark): Promise<void>
 
   // Liveness
 
-  /** Takes beats in; an older (incarnation, seq) of the same life changes nothing. Unknown sessions are passed over. */
+  /** Takes beats in; an older seq of the same incarnation changes nothing. Unknown sessions are passed over. */
   beat(beats: readonly Beat[]): Promise<void>
-  /** The pulses that changed after a cursor; 0 asks for all. */
+  /** The latest beats that changed after a cursor; 0 asks for all. */
   pulses(after: number): Promise<ObservedBeats>
 
   // Tasks
@@ -90,42 +90,42 @@ export interface Store extends AsyncDisposable {
    */
   leaseTask(holder: SessionId, incarnation: string): Promise<Task | null>
   /**
-   * Renews the lease and tells progress (`in_progress`), or ends the task. Only the holder's word at the present epoch
+   * Renews the lease and reports progress (`in_progress`), or ends the task. Only the holder's report at the current epoch
    * counts: any other is refused with `stale_epoch` and kept as evidence. The same end twice is one end.
    */
   report(holder: SessionId, report: Report): Promise<Task>
-  /** Withdraws an open task and tells its holder. Cancelling twice is once; `conflict` when it ended otherwise. */
+  /** Cancels an open task and tells its holder. Cancelling twice is cancelling once; `conflict` when it ended otherwise. */
   cancelTask(id: string): Promise<Task>
   /**
    * Gives a task another owner with epoch + 1, priority P0 and its first assignee remembered, and in the same
-   * transaction tells the new owner, the former one (it reads it when it is back) and whoever created the task.
+   * transaction sends a message to the new owner, to the former one and to the task's creator.
    * Answers false, and does nothing, when the task is not open at that epoch any more.
    */
   move(move: Move): Promise<boolean>
-  /** Late results that were refused, oldest first. */
+  /** Reports on a task that came too late and were refused, oldest first. */
   evidence(task: string): Promise<LateReport[]>
 
   // Incidents
 
   /** Opens an incident unless one with this cause is open, and queues its alert for each channel. Answers whether it did. */
   openIncident(incident: NewIncident, channels: readonly string[]): Promise<boolean>
-  /** Closes the open incident of this cause and queues that alert too. Answers whether there was one. */
+  /** Closes the open incident of this cause and queues an alert of that for each channel. Answers whether there was one. */
   closeIncident(cause: string, channels: readonly string[]): Promise<boolean>
   incidents(filter: { readonly open: boolean }): Promise<Incident[]>
   /** Alerts of these channels that are due, claimed for `leaseMs`: no other caller gets them meanwhile. */
   claimAlerts(channels: readonly string[], leaseMs: number): Promise<Alert[]>
-  /** Ends a claim: told, or due again after retryMs. */
+  /** Ends a claim: the alert was sent, or is due again after retryMs. */
   settleAlert(alert: Alert, outcome: 'told' | { readonly retryMs: number }): Promise<void>
 
   // Upkeep
 
-  /** Notes what the watchdog thinks of each agent, for people to read; agents not named are forgotten. May ask for them twice. */
+  /** Keeps the watchdog's verdicts for people to read; agents not named are forgotten. May iterate more than once. */
   judge(verdicts: Iterable<AgentVerdict>): Promise<void>
-  /** What was judged last, and when (wall clock); null where no watchdog has looked yet. */
+  /** The last verdicts, and when they were passed (wall clock); null where no watchdog has passed any. */
   verdicts(): Promise<{ readonly at: number | null; readonly verdicts: readonly AgentVerdict[] }>
   /**
-   * One round of what a store needs while it is served: beats written out, foreign writers' beats and tasks taken in,
-   * our beats mirrored for foreign readers. The bridge repeats it; answers milliseconds until it is wanted again.
+   * Does one round of upkeep: foreign writers' beats and tasks are taken in, our beats mirrored for foreign readers, beats
+   * shown to be collected. The bridge repeats it; answers milliseconds until the next round.
    */
   tend(): Promise<number>
 
@@ -147,9 +147,9 @@ export interface StoreParts {
   readonly clock: Clock
   readonly chance: Chance
   readonly log: Log
-  /** The store can no longer vouch for what it writes and refuses to: the program should end and be started again. */
+  /** The store cannot guarantee its writes any more and refuses them: the program should end and be started again. */
   readonly onBroken?: (error: Error) => void
-  /** Opening it begins something that keeps the whole process busy, for at most so long. */
+  /** Opening the store begins something that blocks the whole process for at most so long. */
   readonly onLong?: (what: string, atMostMs: number) => void
 }
 

@@ -55,7 +55,7 @@ test('the authority of the bridge comes with it, as certificates and nothing els
     ['no certificate', /holds no certificate in PEM/],
     [cert + key, /holds a private key/],
     [cert + key.replaceAll('PRIVATE', 'ENCRYPTED PRIVATE'), /holds a private key/],
-    [cert + cert.replaceAll('CERTIFICATE', 'X509 CRL'), /holds something else than certificates/],
+    [cert + cert.replaceAll('CERTIFICATE', 'X509 CRL'), /holds something other than certificates/],
     [cert.replace(/^.{64}$/m, ''), /cannot be read; it may be cut short/],
     [big, /holds \d+ bytes of certificates; 8192 are allowed/],
   ] as const) {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { FOREIGN_LIFE, type ObservedBeat } from '#fleet/beat.ts'
+import { FOREIGN_INCARNATION, type ObservedBeat } from '#fleet/beat.ts'
 import { type Agent, type Conversation, endsOf } from '#fleet/conversation.ts'
 import { Roster, type VerdictChange } from '#fleet/liveness.ts'
 import { detectPause } from '#fleet/observer-pause.ts'
@@ -289,7 +289,7 @@ test('foreign agents that never beat do not count in mass silence, whatever ther
   const foreign = names(12).map((name) => agent(sessionOf(name)))
   const strangers = foreign.map(({ name }) => ({ name, role: 'x', sessions: [name as SessionId] }))
   know(roster, [agent('a1'), agent('a2'), agent('a3'), ...strangers], 0)
-  roster.recall(names(12).map((name) => pulse(name, 0, { incarnation: FOREIGN_LIFE })))
+  roster.recall(names(12).map((name) => pulse(name, 0, { incarnation: FOREIGN_INCARNATION })))
   for (let now = 0; now <= SILENT; now += 5_000) {
     roster.hear([pulse('a1', now), pulse('a2', now), pulse('a3', now)], now)
   }
@@ -321,7 +321,7 @@ test('who was heard before the observer came can be lost, in another conversatio
 
 test('a beat of foreign hands counts for a full silence more: they beat so seldom', () => {
   const roster = rosterOf('w1', 'w2')
-  roster.hear([pulse('w1', 1, { incarnation: FOREIGN_LIFE })], 1_000)
+  roster.hear([pulse('w1', 1, { incarnation: FOREIGN_INCARNATION })], 1_000)
   roster.hear([pulse('w2', 1)], 2_000)
   assert.deepEqual(steps(roster.due(2 * SILENT)), [
     `w2 alive>late ${2_000 + LATE}`,
@@ -384,7 +384,7 @@ test('whatever happens, the roster thinks what the slow rule thinks', () => {
           seq += 1
           const name = names(6)[each.who] as string
           roster.due(now)
-          roster.hear([pulse(name, seq, each.isForeign ? { incarnation: FOREIGN_LIFE } : {})], now)
+          roster.hear([pulse(name, seq, each.isForeign ? { incarnation: FOREIGN_INCARNATION } : {})], now)
           naive.heard.set(name, each.isForeign ? now + SILENT : now)
         }
         roster.due(now)

@@ -5,27 +5,27 @@ import { conversationOf, parseSession, type SessionId, type Side } from '#fleet/
 import type { Clock } from '#runtime/clock.ts'
 import type { MemoryAuditChain } from './audit-chain.ts'
 
-/** So many bytes that nobody can guess. */
+/** Makes random bytes that nobody can guess. */
 export type Secrets = (bytes: number) => Uint8Array
 
 /** A token that was replaced, in force until its overlap ends. */
-interface Former {
+interface FormerToken {
   readonly token: string
   readonly endsAt: number
 }
 
-interface Kept {
+interface ConversationRecord {
   conversation: Conversation
   readonly tokens: Record<Side, string>
-  readonly former: Record<Side, Former | null>
+  readonly former: Record<Side, FormerToken | null>
 }
 
-/** What conversations there are, in memory. */
+/** The conversations, in memory. */
 export class MemoryConversations {
   readonly #chain: MemoryAuditChain
   readonly #clock: Clock
   readonly #secrets: Secrets
-  readonly #all = new Map<string, Kept>()
+  readonly #all = new Map<string, ConversationRecord>()
 
   constructor(chain: MemoryAuditChain, clock: Clock, secrets: Secrets) {
     this.#chain = chain
@@ -49,7 +49,7 @@ export class MemoryConversations {
     return { ...conversation, tokens: { ...tokens } }
   }
 
-  /** Those that live, by age. */
+  /** The live conversations, by age. */
   live(): Conversation[] {
     const now = this.#clock.wall()
     return [...this.#all.values()]
@@ -64,7 +64,7 @@ export class MemoryConversations {
   }
 
   /** Throws `not_found` or `expired`. */
-  demandLive(id: string): Kept {
+  demandLive(id: string): ConversationRecord {
     const kept = this.#demand(id)
     if (kept.conversation.expiresAt > this.#clock.wall()) return kept
     throw new S2Error('expired', `conversation ${id} has ended`, { next: 'open a new one' })
@@ -103,9 +103,10 @@ export class MemoryConversations {
     return tokens[side]
   }
 
-  #demand(id: string): Kept {
+  #demand(id: string): ConversationRecord {
     const kept = this.#all.get(id)
-    if (kept === undefined) throw new S2Error('not_found', `there is no conversation ${id}`)
+    if (kept === undefined)
+      throw new S2Error('not_found', `there is no conversation ${id}`, { next: 'list them: s2 conversation list' })
     return kept
   }
 

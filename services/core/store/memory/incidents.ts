@@ -4,7 +4,7 @@ import { redact } from '#fleet/redact.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { MemoryAuditChain } from './audit-chain.ts'
 
-/** An alert that is still to be told. */
+/** An alert that is still to be sent. */
 interface QueuedAlert {
   readonly incident: number
   readonly event: Alert['event']
@@ -13,7 +13,7 @@ interface QueuedAlert {
   dueAt: number
 }
 
-/** What went wrong, and what is still to be told of it, in memory. Ids are counted from 1. */
+/** Incidents, and alerts that are still to be sent, in memory. Ids are counted from 1. */
 export class MemoryIncidents {
   readonly #chain: MemoryAuditChain
   readonly #clock: Clock
@@ -54,7 +54,7 @@ export class MemoryIncidents {
     return open ? [...this.#open.values()] : [...this.#all.values()]
   }
 
-  /** Takes what is due; an incident's end is told on a channel only after its beginning was. */
+  /** Claims the alerts that are due; a channel gets an incident's end only after its beginning. */
   claimAlerts(channels: readonly string[], leaseMs: number): Alert[] {
     const now = this.#clock.wall()
     const due = this.#alerts.filter((alert) => {
@@ -80,7 +80,7 @@ export class MemoryIncidents {
     for (const alert of this.#alerts) if (isMeant(alert)) alert.dueAt = this.#clock.wall() + outcome.retryMs
   }
 
-  /** Forgets incidents that were closed before `time` and told; answers how many. */
+  /** Forgets incidents that were closed before `time` and whose alerts were sent; answers how many. */
   prune(time: number): number {
     const waiting = new Set(this.#alerts.map(({ incident }) => incident))
     let forgotten = 0

@@ -3,8 +3,8 @@ import type { SessionId } from '#fleet/session.ts'
 import type { AgentVerdict } from '#fleet/verdict.ts'
 import type { Clock } from '#runtime/clock.ts'
 
-/** What was judged last, and when. */
-export interface Judged {
+/** The last verdicts, and when they were passed. */
+export interface JudgedVerdicts {
   readonly at: number | null
   readonly verdicts: readonly AgentVerdict[]
 }
@@ -16,7 +16,7 @@ export class MemoryLiveness {
   readonly #pulses = new Map<SessionId, ObservedBeat>()
   #version = 0
   #ticks = 0
-  #judged: Judged = { at: null, verdicts: [] }
+  #judged: JudgedVerdicts = { at: null, verdicts: [] }
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -53,7 +53,7 @@ export class MemoryLiveness {
     this.#judged = Object.freeze({ at: this.#clock.wall(), verdicts: Object.freeze(kept) })
   }
 
-  verdicts(): Judged {
+  verdicts(): JudgedVerdicts {
     return this.#judged
   }
 }

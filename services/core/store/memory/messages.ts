@@ -3,13 +3,13 @@ import { advances, type Mark, type Message, type MessageDraft, type StoredMessag
 import { partnerOf, type SessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
 
-/** What a sender's key stands for: the draft as it was asked for, and the message it became. */
+/** What was sent with a key: the draft, and the message that it became. */
 interface Sent {
   readonly draft: MessageDraft
   readonly message: Message
 }
 
-/** What sessions send to each other, in memory. Ids are places in one list, counted from 1. */
+/** Messages, in memory. Ids are places in one list, counted from 1. */
 export class MemoryMessages {
   readonly #clock: Clock
   readonly #all: StoredMessage[] = []

@@ -24,13 +24,13 @@ import type { Clock } from '#runtime/clock.ts'
 import type { LateReport, TaskFilter } from '../store.ts'
 import type { MemoryConversations } from './conversations.ts'
 
-/** What else a change of a task does, at once with it. */
+/** What else happens together with a change of a task. */
 export interface Effects {
   send(message: AddressedTaskMessage): void
   audit(act: AuditedAct): void
 }
 
-/** Who owns what, in memory. */
+/** The tasks, in memory. */
 export class MemoryTasks {
   readonly #conversations: MemoryConversations
   readonly #clock: Clock
@@ -70,13 +70,13 @@ export class MemoryTasks {
     const earlier = this.#all.get(wanted.id)
     if (earlier !== undefined) return earlier
     if (wanted.holder !== null) this.#demandHolder(wanted.holder)
-    return this.#take(beginTask(wanted, this.#clock.wall()))
+    return this.#write(beginTask(wanted, this.#clock.wall()))
   }
 
   leaseTask(holder: SessionId, incarnation: string): Task | null {
     parseSession(holder)
     const task = nextToLease(this.#open.values(), holder, incarnation)
-    return task === null ? null : this.#take(applyLease(task, incarnation, this.#clock.wall()))
+    return task === null ? null : this.#write(applyLease(task, incarnation, this.#clock.wall()))
   }
 
   report(holder: SessionId, report: Report): Task {
@@ -91,22 +91,22 @@ export class MemoryTasks {
     const step = applyMove(this.task(move.task), move, this.#clock.wall())
     if (step === null) return false
     if (move.to !== null) this.#demandHolder(move.to)
-    this.#take(step)
+    this.#write(step)
     return true
   }
 
-  /** Takes in what a message says of tasks, if anything. */
+  /** Applies what a message says of a task, if anything. */
   absorb({ from, text }: Message): void {
-    const letter = readTaskMessage(text)
-    if (letter === null) return
-    const known = this.#all.get(letter.task)
-    const wanted = taskOfMessage(from, letter)
+    const taskMessage = readTaskMessage(text)
+    if (taskMessage === null) return
+    const known = this.#all.get(taskMessage.task)
+    const wanted = taskOfMessage(from, taskMessage)
     const now = this.#clock.wall()
-    if (known === undefined && wanted !== null) this.#take(beginForeignTask(wanted, now))
-    const ruling = known === undefined ? null : applyTaskMessage(known, from, letter, now)
-    if (ruling === null) return
-    if (ruling.refusal === null) this.#take(ruling)
-    else this.#keep(ruling)
+    if (known === undefined && wanted !== null) this.#write(beginForeignTask(wanted, now))
+    const outcome = known === undefined ? null : applyTaskMessage(known, from, taskMessage, now)
+    if (outcome === null) return
+    if (outcome.refusal === null) this.#write(outcome)
+    else this.#keepLateReport(outcome)
   }
 
   evidence(task: string): LateReport[] {
@@ -128,23 +128,23 @@ export class MemoryTasks {
     checkHolder(holder)
   }
 
-  #settle(ruling: Step | Refusal): Task {
-    if (ruling.refusal === null) return this.#take(ruling)
-    this.#keep(ruling)
-    throw ruling.refusal
+  #settle(outcome: Step | Refusal): Task {
+    if (outcome.refusal === null) return this.#write(outcome)
+    this.#keepLateReport(outcome)
+    throw outcome.refusal
   }
 
-  #take({ task, letters, act }: Step): Task {
+  #write({ task, letters, act }: Step): Task {
     const kept = freeze(task)
     this.#all.set(kept.id, kept)
     if (isOpen(kept.state)) this.#open.set(kept.id, kept)
     else this.#open.delete(kept.id)
-    for (const letter of letters) this.#effects.send(letter)
+    for (const message of letters) this.#effects.send(message)
     if (act !== null) this.#effects.audit(act)
     return kept
   }
 
-  #keep({ evidence, act }: Refusal): void {
+  #keepLateReport({ evidence, act }: Refusal): void {
     if (evidence === null) return
     const { task, holder, report } = evidence
     const kept = this.#evidence.get(task) ?? []

@@ -119,7 +119,7 @@ class SqliteStore implements Omit<Store, TableVerb> {
   }
 
   async conversations(): Promise<Conversation[]> {
-    while (await this.ask(({ conversations }) => conversations.sweep())) await yieldToEvents()
+    while (await this.ask(({ conversations }) => conversations.reloadStep())) await yieldToEvents()
     return await this.ask(({ conversations }) => conversations.live())
   }
 
@@ -193,7 +193,7 @@ class SqliteStore implements Omit<Store, TableVerb> {
 
   async tend(): Promise<number> {
     this.#demandWriter().tend()
-    await this.ask(({ conversations }) => conversations.sweep())
+    await this.ask(({ conversations }) => conversations.reloadStep())
     await this.#beats.tick()
     return (await this.#pythonAgents?.tend()) ?? 0
   }

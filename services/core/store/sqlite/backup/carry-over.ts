@@ -121,13 +121,12 @@ function prolong(fresh: SqliteConnection, madeAt: number, now: number): void {
 
 interface Hold {
   readonly id: string
-  readonly state: string
   readonly epoch: number
   readonly holder: string | null
   readonly incarnation: string | null
 }
 
-const HOLD = 'SELECT id, state, epoch, holder, incarnation FROM s2_tasks'
+const HOLD = 'SELECT id, epoch, holder, incarnation FROM s2_tasks'
 const OPEN = "state IN ('pending', 'assigned', 'accepted', 'in_progress')"
 
 function openTasks(connection: SqliteConnection): Hold[] {

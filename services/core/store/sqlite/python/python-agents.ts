@@ -1,5 +1,5 @@
 import { hostname } from 'node:os'
-import { type Beat, FOREIGN_LIFE } from '#fleet/beat.ts'
+import { type Beat, FOREIGN_INCARNATION } from '#fleet/beat.ts'
 import type { Message } from '#fleet/message.ts'
 import { conversationOf, isConversationId, type SessionId, sessionId, sideOf } from '#fleet/session.ts'
 import type { StoreParts } from '../../store.ts'
@@ -11,29 +11,29 @@ import type { MalformedRows } from '../tables/malformed-rows.ts'
 import { noteHeartbeats, type PythonHeartbeat, readHeartbeats } from './mirrored-heartbeats.ts'
 import { pythonTime } from './python-format.ts'
 
-/** How often there is something to do here, milliseconds. */
+/** The time between two rounds, milliseconds. */
 const ROUND_MS = 250
-/** Our beats are shown to the Python bridge's readers at most this often, milliseconds. It takes 120 s for death. */
+/** A session's beat is mirrored for the Python bridge at most this often, milliseconds. It counts an agent dead after 120 s. */
 const MIRROR_MS = 30_000
-/** How often heartbeats go in and out at most, milliseconds. */
+/** The time between two exchanges of heartbeats, milliseconds. */
 const HEARTBEATS_MS = 1000
-/** How often sessions that nobody knows any more are forgotten, milliseconds. */
+/** How often unknown sessions are forgotten, milliseconds. */
 const FORGET_MS = 600_000
-/** Messages looked through for letters in one transaction: most are none, and cost a microsecond. */
-const LETTERS_MAX = 1_000
-/** Heartbeats shown in one transaction. */
-const SHOWN_AT_ONCE = 500
+/** Messages searched in one transaction: most say nothing of tasks, and cost a microsecond. */
+const ABSORBED_AT_ONCE = 1_000
+/** Heartbeats mirrored in one transaction. */
+const MIRRORED_AT_ONCE = 500
 
-/** What was shown of a session, and when. */
-interface Shown {
+/** The beat of a session that was mirrored last, and when. */
+interface Mirrored {
   readonly incarnation: string
   readonly seq: number
   readonly at: number
 }
 
 /**
- * Lives side by side with the Python bridge and its agents, who know nothing of S2: takes in the beats and the words about
- * tasks that they leave in the shared tables, and shows our beats there.
+ * Works beside the Python bridge and its agents, who know nothing of S2: takes in the heartbeats and the messages about
+ * tasks that they leave in the shared tables, and mirrors our beats there.
  */
 export class PythonAgents {
   readonly #writer: DatabaseWriter
@@ -41,7 +41,7 @@ export class PythonAgents {
   readonly #beats: Beats
   readonly #parts: StoreParts
   readonly #malformed: MalformedRows
-  readonly #shown = new Map<SessionId, Shown>()
+  readonly #mirrored = new Map<SessionId, Mirrored>()
   #heartbeats: Map<SessionId, PythonHeartbeat> | undefined
   #seen = -1
   #heartbeatsAt = Number.NEGATIVE_INFINITY
@@ -62,15 +62,15 @@ export class PythonAgents {
     this.#forgotAt = parts.clock.now()
   }
 
-  /** One round; answers milliseconds until the next is wanted. */
+  /** Does one round; answers milliseconds until the next. */
   async tend(): Promise<number> {
     const now = this.#parts.clock.now()
     if (now - this.#heartbeatsAt >= HEARTBEATS_MS) {
       this.#heartbeatsAt = now
-      await this.#hear()
-      await this.#show(now)
+      await this.#takeHeartbeats()
+      await this.#mirror(now)
     }
-    const isMore = await this.#readLetters()
+    const isMore = await this.#absorbMessages()
     if (now - this.#forgotAt >= FORGET_MS) {
       this.#forgotAt = now
       await this.#beats.forgetUnknown()
@@ -78,22 +78,22 @@ export class PythonAgents {
     return isMore ? 0 : ROUND_MS
   }
 
-  /** A text that we neither wrote nor saw before is a beat, and a sign of the agent itself: only its own calls write there. */
-  async #hear(): Promise<void> {
+  /** A text that S2 neither wrote nor saw before is a beat, and shows work: only the agent's own calls write there. */
+  async #takeHeartbeats(): Promise<void> {
     this.#heartbeats ??= await readHeartbeats(this.#livenessFile)
     const known = this.#heartbeats
-    const news = new Map<SessionId, PythonHeartbeat>()
+    const fresh = new Map<SessionId, PythonHeartbeat>()
     for (const [session, text] of this.#readStatus()) {
       const before = known.get(session)
-      if (before?.text !== text) news.set(session, { text, seq: (before?.seq ?? 0) + 1 })
+      if (before?.text !== text) fresh.set(session, { text, seq: (before?.seq ?? 0) + 1 })
     }
-    if (news.size === 0) return
+    if (fresh.size === 0) return
     this.#beats.take(
-      [...news].map(
-        ([session, { seq }]): Beat => ({ session, host: hostname(), incarnation: FOREIGN_LIFE, seq, work: seq }),
+      [...fresh].map(
+        ([session, { seq }]): Beat => ({ session, host: hostname(), incarnation: FOREIGN_INCARNATION, seq, work: seq }),
       ),
     )
-    await this.#note(news)
+    await this.#note(fresh)
   }
 
   #readStatus(): Map<SessionId, string> {
@@ -115,20 +115,21 @@ export class PythonAgents {
     return texts
   }
 
-  /** Noted before it is shown, so that we never take our own echo for a beat. */
-  async #show(now: number): Promise<void> {
+  /** Mirrored texts are noted before they are written, so that they are never taken for a beat. */
+  async #mirror(now: number): Promise<void> {
     const text = pythonTime(this.#parts.clock.wall())
     const fresh = new Map<SessionId, PythonHeartbeat>()
     for (const { session, incarnation, seq } of this.#beats.latest()) {
-      const shown = this.#shown.get(session)
-      const isNew = shown?.incarnation !== incarnation || shown.seq !== seq
-      if (incarnation === FOREIGN_LIFE || !isNew || now - (shown?.at ?? Number.NEGATIVE_INFINITY) < MIRROR_MS) continue
+      const mirrored = this.#mirrored.get(session)
+      const isNew = mirrored?.incarnation !== incarnation || mirrored.seq !== seq
+      if (incarnation === FOREIGN_INCARNATION || !isNew || now - (mirrored?.at ?? Number.NEGATIVE_INFINITY) < MIRROR_MS)
+        continue
       fresh.set(session, { text, seq: this.#heartbeats?.get(session)?.seq ?? 0 })
-      this.#shown.set(session, { incarnation, seq, at: now })
+      this.#mirrored.set(session, { incarnation, seq, at: now })
     }
     const sessions = [...fresh]
-    for (let index = 0; index < sessions.length; index += SHOWN_AT_ONCE) {
-      const some = new Map(sessions.slice(index, index + SHOWN_AT_ONCE))
+    for (let index = 0; index < sessions.length; index += MIRRORED_AT_ONCE) {
+      const some = new Map(sessions.slice(index, index + MIRRORED_AT_ONCE))
       await this.#note(some)
       await this.#writer.groupCommit.write(() => this.#write(some))
     }
@@ -151,12 +152,12 @@ export class PythonAgents {
     for (const [session, heartbeat] of heartbeats) this.#heartbeats?.set(session, heartbeat)
   }
 
-  /** Takes in what messages say about tasks, with the cursor in the same transaction. Answers whether there is more. */
-  async #readLetters(): Promise<boolean> {
+  /** Absorbs what messages say about tasks, and moves the cursor in the same transaction. Answers whether there is more. */
+  async #absorbMessages(): Promise<boolean> {
     const { messages } = this.#writer.tables
     if (messages.newest() === this.#cursor()) return false
     return this.#writer.groupCommit.write(() => {
-      const batch = messages.mentioning('"task_id"', this.#cursor(), LETTERS_MAX)
+      const batch = messages.mentioning('"task_id"', this.#cursor(), ABSORBED_AT_ONCE)
       for (const message of batch.messages) {
         if (this.#writer.tables.conversations.isLive(conversationOf(message.from))) this.#absorb(message)
       }
@@ -164,12 +165,12 @@ export class PythonAgents {
         "INSERT OR REPLACE INTO s2_cursors (name, at) VALUES ('letters', ?)",
         batch.last,
       )
-      this.#writer.tables.tasks.forgetLetters(batch.last)
+      this.#writer.tables.tasks.forgetAbsorbed(batch.last)
       return batch.isFull
     })
   }
 
-  /** What cannot be taken in is passed over: one strange letter must not stop all that come after it. */
+  /** A message that cannot be absorbed is passed over: it must not stop those that come after it. */
   #absorb(message: Message): void {
     try {
       this.#writer.tables.connection.attempt(() => this.#writer.tables.tasks.absorb(message))

@@ -2,7 +2,7 @@ import { createHmac, randomBytes } from 'node:crypto'
 import { parseInstant } from '#fleet/credential.ts'
 
 /**
- * How the Python bridge writes things down: texts that S2 reads and writes as it does, so that both may use one file.
+ * The formats of the Python bridge, which S2 reads and writes in the same way, so that both can use one database.
  */
 
 /** Milliseconds since 1970 as Python's `utcnow().isoformat()`: no zone, six digits. */
@@ -10,28 +10,28 @@ export function pythonTime(ms: number): string {
   return `${new Date(ms).toISOString().slice(0, -1)}000`
 }
 
-/** As Python writes it: read without more ado, for there may be a hundred thousand. */
+/** The form that Python writes: parsed on a fast path, since there may be a hundred thousand. */
 const USUAL = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}$/
 
-/** The other way; null for what is no time. */
+/** Reads such a time, or another ISO 8601 time; null for anything else. */
 export function fromPythonTime(text: unknown): number | null {
   if (typeof text !== 'string') return null
   const ms = USUAL.test(text) ? Date.parse(`${text.slice(0, 23)}Z`) : Number.NaN
   return Number.isNaN(ms) ? parseInstant(text) : ms
 }
 
-/** What a message is about, as JSON. */
+/** A message's action and files, as JSON. */
 export function pythonMetadata(action: string | null, files: readonly string[]): string {
   return JSON.stringify({ action_type: action, files_involved: files })
 }
 
-/** Reads metadata that anybody may have written: what is not as it should be counts as absent. */
+/** Reads metadata of any writer: a field that is wrong counts as absent. */
 export function fromPythonMetadata(text: unknown): { readonly action: string | null; readonly files: string[] } {
   let fields: { action_type?: unknown; files_involved?: unknown } | null = null
   try {
     if (typeof text === 'string') fields = JSON.parse(text)
   } catch {
-    // not JSON: the message still counts, only what it says it is about is lost
+    // not JSON: the message still counts, only its action and files are lost
   }
   const action = fields?.action_type
   const files = fields?.files_involved

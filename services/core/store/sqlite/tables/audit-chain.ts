@@ -3,7 +3,7 @@ import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { SqliteConnection } from '../file/connection.ts'
 
-/** How far the chain goes, and what its last entry is sealed with. */
+/** The last entry of the chain: its number and its hash. */
 export interface ChainHead {
   readonly seq: number
   readonly hash: string
@@ -30,7 +30,7 @@ export class AuditChainTable {
     this.#clock = clock
   }
 
-  /** To be called when a transaction begins or is undone: the head may be another one. */
+  /** Call it when a transaction begins or is rolled back: the head may be another one. */
   forgetHead(): void {
     this.#head = undefined
   }
@@ -66,13 +66,13 @@ export class AuditChainTable {
   }
 }
 
-/** The last entry as it stands, taken on trust. */
+/** The last entry; the chain is not checked. */
 export function headOf(connection: SqliteConnection): ChainHead {
   const last = connection.get<ChainHead>('SELECT seq, hash FROM s2_audit ORDER BY seq DESC LIMIT 1')
   return last ?? { seq: 0, hash: AUDIT_ROOT }
 }
 
-/** The last entry of the chain, once all of it is seen to hold; throws `unavailable` naming the first that does not. */
+/** Checks the whole chain and answers its last entry; throws `unavailable`, naming the first entry that is wrong. */
 export function proveChain(connection: SqliteConnection, path: string): ChainHead {
   let head: ChainHead = { seq: 0, hash: AUDIT_ROOT }
   for (;;) {
@@ -91,7 +91,7 @@ export function proveChain(connection: SqliteConnection, path: string): ChainHea
 }
 
 function broken(path: string, seq: number, how: string): S2Error {
-  return new S2Error('unavailable', `the audit chain of ${path} does not hold: its entry ${seq} ${how}`, {
-    next: 'somebody or something altered the file outside of S2: take another one, and keep this as evidence',
+  return new S2Error('unavailable', `the audit chain of ${path} is broken: its entry ${seq} ${how}`, {
+    next: 'something other than S2 altered the file: use another one, and keep this one as evidence',
   })
 }

@@ -24,32 +24,32 @@ const SELECT = `
     s.agent_a, s.agent_b
   FROM conversations c LEFT JOIN s2_conversations s ON s.id = c.id`
 
-/** Milliseconds after which everything is read again, in case a foreign writer did what leaves no trace. */
+/** Milliseconds after which all rows are read again: some changes of foreign writers cannot be noticed otherwise. */
 const RELOAD_MS = 60_000
-/** Rows read in one go while everything is read again: some milliseconds in which nothing else is done. */
-const HELPING = 1_000
+/** Rows read in one step of that: the event loop is blocked for some milliseconds. */
+const BATCH = 1_000
 
-/** All conversations as they are being read again, and up to where; what changed since `version` is read after that. */
-interface Sweep {
+/** All conversations while they are read again, and how far; what changed since `version` is read after that. */
+interface Reload {
   readonly known: Map<string, Conversation>
   readonly version: number
   readonly last: number
   rowid: number
 }
 
-/** What conversations there are, by this database. */
+/** The conversations of the database; live ones are kept in memory. */
 export class ConversationTable {
   readonly #connection: SqliteConnection
   readonly #chain: AuditChainTable
   readonly #clock: Clock
   readonly #malformed: MalformedRows
-  /** Those that had not ended when all were read, in the order of their rows. */
+  /** Conversations that had not ended when all were read, in the order of their rows. */
   #known = new Map<string, Conversation>()
   #rowid = 0
   #version = 0
   #seen = ''
   #loadedAt = Number.NEGATIVE_INFINITY
-  #sweep: Sweep | undefined
+  #reloading: Reload | undefined
 
   constructor(connection: SqliteConnection, chain: AuditChainTable, clock: Clock, malformed: MalformedRows) {
     this.#connection = connection
@@ -58,26 +58,26 @@ export class ConversationTable {
     this.#malformed = malformed
   }
 
-  /** Reads a part of everything when it is time to read it again. Answers whether there is more of it to be read now. */
-  sweep(): boolean {
+  /** Does one step of reading all rows again, when it is time to. Answers whether another step follows now. */
+  reloadStep(): boolean {
     const now = this.#clock.now()
-    if (this.#sweep === undefined && now - this.#loadedAt <= RELOAD_MS) return false
-    this.#sweep ??= { known: new Map(), version: this.#newestVersion(), last: this.#lastRow(), rowid: 0 }
-    const { known, version, last, rowid } = this.#sweep
+    if (this.#reloading === undefined && now - this.#loadedAt <= RELOAD_MS) return false
+    this.#reloading ??= { known: new Map(), version: this.#newestVersion(), last: this.#lastRow(), rowid: 0 }
+    const { known, version, last, rowid } = this.#reloading
     const rows = this.#connection.all<ConversationRow>(
       `${SELECT} WHERE c.rowid > ? AND c.rowid <= ? ORDER BY c.rowid LIMIT +?`,
       rowid,
       last,
-      HELPING,
+      BATCH,
     )
     const since = pythonTime(this.#clock.wall()).slice(0, 19)
     this.#takeIn(
       rows.filter(({ expires_at }) => String(expires_at) >= since), // as text, see #reload
       known,
     )
-    this.#sweep.rowid = rows.at(-1)?.rowid ?? last
-    if (rows.length === HELPING) return true
-    this.#sweep = undefined
+    this.#reloading.rowid = rows.at(-1)?.rowid ?? last
+    if (rows.length === BATCH) return true
+    this.#reloading = undefined
     this.#known = known
     this.#version = version
     this.#rowid = last
@@ -86,7 +86,7 @@ export class ConversationTable {
     return false
   }
 
-  /** Those that live, by age. Only what changed since the last call is read. */
+  /** The live conversations, by age. Only what changed since the last call is read. */
   live(): Conversation[] {
     this.#refresh()
     const now = this.#clock.wall()
@@ -94,7 +94,7 @@ export class ConversationTable {
     let isSorted = true
     let youngest = 0
     for (const conversation of this.#known.values()) {
-      if (conversation.expiresAt <= now) continue // it stays known: the wall clock may be set back
+      if (conversation.expiresAt <= now) continue // kept in memory: the wall clock may be set back
       isSorted &&= youngest <= conversation.createdAt
       youngest = conversation.createdAt
       live.push(conversation)
@@ -102,7 +102,7 @@ export class ConversationTable {
     return isSorted ? live : live.sort((one, other) => one.createdAt - other.createdAt)
   }
 
-  /** Whether it lives, from memory where that is fresh enough to say yes. */
+  /** Whether a conversation lives; the database is asked only where memory does not say yes. */
   isLive(id: string): boolean {
     const known = this.#known.get(id)
     if (known !== undefined && known.expiresAt > this.#clock.wall()) return true
@@ -110,10 +110,11 @@ export class ConversationTable {
     return (this.#known.get(id)?.expiresAt ?? 0) > this.#clock.wall()
   }
 
-  /** Throws `not_found` or `expired`; answers when it ends. */
+  /** Answers when it ends; throws `not_found` or `expired`. */
   demandLive(id: string): number {
     const row = this.#connection.get<{ expires_at: unknown }>('SELECT expires_at FROM conversations WHERE id = ?', id)
-    if (row === undefined) throw new S2Error('not_found', `there is no conversation ${id}`)
+    if (row === undefined)
+      throw new S2Error('not_found', `there is no conversation ${id}`, { next: 'list them: s2 conversation list' })
     const expiresAt = fromPythonTime(row.expires_at) ?? 0
     if (expiresAt > this.#clock.wall()) return expiresAt
     throw new S2Error('expired', `conversation ${id} has ended`, { next: 'open a new one' })
@@ -218,7 +219,7 @@ export class ConversationTable {
     this.#touch(id, { a: sessionId(id, 'a'), b: sessionId(id, 'b') })
   }
 
-  /** Notes that it changed, for all processes; the agents count only where none are known yet. */
+  /** Notes the change for all processes; `agents` count only where none are recorded yet. */
   #touch(id: string, agents: Readonly<Record<Side, string>>): void {
     this.#connection.run(
       `INSERT INTO s2_conversations (id, agent_a, agent_b, version)
@@ -235,7 +236,7 @@ export class ConversationTable {
     return row === undefined ? undefined : this.#conversationOf(row)
   }
 
-  /** Brings memory up to date with what was committed, by whomever. */
+  /** Brings memory up to date with what any process committed. */
   #refresh(): void {
     const seen = `${this.#connection.dataVersion()}.${this.#connection.changes}`
     if (seen === this.#seen) return
@@ -246,12 +247,12 @@ export class ConversationTable {
     this.#seen = seen
   }
 
-  /** All at once: rows are gone that were there, or nothing was read yet. */
+  /** Reads all at once: rows were deleted, or nothing was read yet. */
   #reload(): void {
-    this.#sweep = undefined
+    this.#reloading = undefined
     this.#version = this.#newestVersion()
     this.#known.clear()
-    // the text is compared as text, which is right for every time that Python writes; what it lets through is judged again
+    // compared as text, which is right for every time that Python writes; each time is checked again when it is parsed
     const since = pythonTime(this.#clock.wall()).slice(0, 19)
     const rows = this.#connection.all<ConversationRow>(`${SELECT} WHERE c.expires_at >= ? ORDER BY c.rowid`, since)
     this.#takeIn(rows, this.#known)

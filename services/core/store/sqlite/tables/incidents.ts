@@ -8,7 +8,7 @@ type AlertRow = Incident & Pick<Alert, 'event' | 'channel' | 'attempts'>
 
 const COLUMNS = 'i.id, i.cause, i.kind, i.agent, i.summary, i.opened_at AS openedAt, i.closed_at AS closedAt'
 
-/** What went wrong, one row a cause, and what is still to be told of it, one row a channel. */
+/** Incidents, one row a cause, and alerts that are still to be sent, one row a channel. */
 export class IncidentTable {
   readonly #connection: SqliteConnection
   readonly #chain: AuditChainTable
@@ -49,7 +49,7 @@ export class IncidentTable {
     return this.#connection.all<Incident>(`SELECT ${COLUMNS} FROM s2_incidents i ${where} ORDER BY i.id`)
   }
 
-  /** Takes what is due; an incident's end is told on a channel only after its beginning was. */
+  /** Claims the alerts that are due; a channel gets an incident's end only after its beginning. */
   claimAlerts(channels: readonly string[], leaseMs: number): Alert[] {
     const now = this.#clock.wall()
     const due = this.#connection.all<AlertRow>(
@@ -92,7 +92,7 @@ export class IncidentTable {
     )
   }
 
-  /** Forgets incidents that were closed before `time` and told; answers how many. */
+  /** Forgets incidents that were closed before `time` and whose alerts were sent; answers how many. */
   prune(time: number): number {
     return this.#connection.run(
       `DELETE FROM s2_incidents WHERE closed_at < ?

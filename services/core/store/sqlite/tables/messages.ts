@@ -25,7 +25,7 @@ const SELECT = `
   SELECT m.id, m.conversation_id, m.from_session, m.to_session, m.message, m.metadata, m.timestamp, m.read, d.state
   FROM messages m LEFT JOIN s2_deliveries d ON d.message = m.id`
 
-/** Rows of one reading, and the id to go on from: rows that make no sense are left out of the one, not of the other. */
+/** Messages of one read, and the id to go on from, which counts malformed rows too. */
 export interface MessageBatch {
   readonly messages: readonly StoredMessage[]
   readonly last: number
@@ -54,7 +54,7 @@ export class MessageTable {
     this.#malformed = malformed
   }
 
-  /** Keeps a clean draft under its key. Answers whether it is new. */
+  /** Sends a clean draft with its key. Answers whether the message is new. */
   send(
     from: SessionId,
     key: string,
@@ -66,7 +66,7 @@ export class MessageTable {
       from,
       key,
     )
-    if (earlier !== undefined) return { message: this.#repeated(from, key, draft, print, earlier), isNew: false }
+    if (earlier !== undefined) return { message: this.#repeatedSend(from, key, draft, print, earlier), isNew: false }
     this.#conversations.demandLive(parseSession(from).conversation)
     const message = this.post(from, draft)
     this.#connection.run(
@@ -80,7 +80,7 @@ export class MessageTable {
     return { message, isNew: true }
   }
 
-  /** Writes a message to the partner of `from`, unasked. */
+  /** Writes a message to the partner of `from`; checks nothing. */
   post(from: SessionId, { text, action = null, files = [] }: MessageDraft): Message {
     const { conversation, side } = parseSession(from)
     const to = partnerOf(from)
@@ -142,7 +142,7 @@ export class MessageTable {
     return this.#batch(`${SELECT} WHERE m.id > ? ORDER BY m.id LIMIT +?`, [after], after, limit)
   }
 
-  /** Of so many messages those whose text has a word; the rest is not even decoded. */
+  /** Of the next `limit` messages those whose text contains a word; the others are not decoded. */
   mentioning(word: string, after: number, limit: number): MessageBatch {
     const window = 'SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT +?'
     const seen = this.#connection.get<{ last: number | null; count: number }>(
@@ -160,14 +160,14 @@ export class MessageTable {
     return { messages, last, isFull: seen?.count === limit }
   }
 
-  /** Forgets delivery records of messages that the Python bridge's readers have read; answers how many. */
+  /** Forgets delivery states of messages that readers of the Python bridge have read; answers how many. */
   prune(): number {
     return this.#connection.run(
       'DELETE FROM s2_deliveries WHERE (SELECT read FROM messages WHERE id = s2_deliveries.message) IS NOT 0',
     )
   }
 
-  /** The id given last; 0 where there was none yet. */
+  /** The highest id; 0 where there is no message. */
   newest(): number {
     return this.#connection.get<{ id: number | null }>('SELECT max(id) AS id FROM messages')?.id ?? 0
   }
@@ -183,7 +183,7 @@ export class MessageTable {
     return { messages, last: rows.at(-1)?.id ?? after, isFull: rows.length === limit }
   }
 
-  #repeated(
+  #repeatedSend(
     from: SessionId,
     key: string,
     draft: Required<MessageDraft>,
@@ -198,12 +198,12 @@ export class MessageTable {
     const row = this.#connection.get<MessageRow>(`${SELECT} WHERE m.id = ?`, earlier.message)
     const message = row === undefined ? undefined : messageOf(row)
     if (message !== undefined) return withoutDelivery(message)
-    // a foreign hand has removed the row: the answer is still the first one
+    // a foreign writer removed the row: the answer is still the first message
     return { id: earlier.message, from, to: partnerOf(from), ...draft, sentAt: this.#clock.wall() }
   }
 }
 
-/** Forward only: `leased` stays. */
+/** Delivery states only advance: `leased` stays. */
 const ADVANCE = {
   delivered: "INSERT OR IGNORE INTO s2_deliveries (message, state) VALUES (?, 'delivered')",
   leased: `INSERT INTO s2_deliveries (message, state) VALUES (?, 'leased')

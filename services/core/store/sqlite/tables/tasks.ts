@@ -34,7 +34,7 @@ const SELECT = `
     updated_at AS updatedAt
   FROM s2_tasks`
 
-/** As the partial index has it. */
+/** Written as in the partial index, so that SQLite uses it. */
 const IS_OPEN = "state IN ('pending', 'assigned', 'accepted', 'in_progress')"
 
 /** Tasks by the rules of `fleet/task-ownership.ts`. Reading, deciding, writing, notifying and auditing are one transaction: the caller's. */
@@ -65,7 +65,7 @@ export class TaskTable {
     const earlier = this.#find(wanted.id)
     if (earlier !== undefined) return earlier
     if (wanted.holder !== null) this.#demandHolder(wanted.holder)
-    return this.#take(beginTask(wanted, this.#clock.wall()), null)
+    return this.#write(beginTask(wanted, this.#clock.wall()), null)
   }
 
   #find(id: string): Task | undefined {
@@ -76,7 +76,9 @@ export class TaskTable {
   task(id: string): Task {
     const task = this.#find(id)
     if (task !== undefined) return task
-    throw new S2Error('not_found', `there is no task ${JSON.stringify(id.slice(0, 80))}`)
+    throw new S2Error('not_found', `there is no task ${JSON.stringify(id.slice(0, 80))}`, {
+      next: 'list them: s2 task list',
+    })
   }
 
   tasks({ open, holder, state, limit }: TaskFilter): Task[] {
@@ -101,23 +103,23 @@ export class TaskTable {
     parseSession(holder)
     const held = this.tasks({ open: true, holder })
     const next = nextToLease(held, holder, incarnation)
-    return next === null ? null : this.#take(applyLease(next, incarnation, this.#clock.wall()), next)
+    return next === null ? null : this.#write(applyLease(next, incarnation, this.#clock.wall()), next)
   }
 
-  /** Answers the error to throw once what came too late is committed. */
+  /** Answers an error to throw after the commit, where a late report was refused and kept. */
   report(holder: SessionId, report: Report): Task | S2Error {
     const task = this.task(report.task)
-    const ruling = applyReport(task, holder, report, this.#clock.wall())
-    if (ruling.refusal === null) return this.#take(ruling, task)
-    this.#keep(ruling)
-    return ruling.refusal
+    const outcome = applyReport(task, holder, report, this.#clock.wall())
+    if (outcome.refusal === null) return this.#write(outcome, task)
+    this.#keepLateReport(outcome)
+    return outcome.refusal
   }
 
   cancelTask(id: string): Task {
     const task = this.task(id)
-    const ruling = applyCancel(task, this.#clock.wall())
-    if (ruling.refusal !== null) throw ruling.refusal
-    return this.#take(ruling, task)
+    const outcome = applyCancel(task, this.#clock.wall())
+    if (outcome.refusal !== null) throw outcome.refusal
+    return this.#write(outcome, task)
   }
 
   move(move: Move): boolean {
@@ -125,7 +127,7 @@ export class TaskTable {
     const step = applyMove(task, move, this.#clock.wall())
     if (step === null) return false
     if (move.to !== null) this.#demandHolder(move.to)
-    this.#take(step, task)
+    this.#write(step, task)
     return true
   }
 
@@ -138,27 +140,27 @@ export class TaskTable {
       .map(({ holder, report, at }) => ({ holder, report: JSON.parse(report) as Report, at }))
   }
 
-  /** Takes in what a message says of tasks, if anything, once. */
+  /** Applies what a message says of a task, if anything, once. */
   absorb({ id, from, text }: Message): void {
-    const letter = readTaskMessage(text)
-    if (letter === null || this.#connection.run('INSERT OR IGNORE INTO s2_letters (message) VALUES (?)', id) === 0)
+    const taskMessage = readTaskMessage(text)
+    if (taskMessage === null || this.#connection.run('INSERT OR IGNORE INTO s2_letters (message) VALUES (?)', id) === 0)
       return
     const now = this.#clock.wall()
-    const known = this.#find(letter.task)
-    const wanted = taskOfMessage(from, letter)
-    if (known === undefined && wanted !== null) this.#take(beginForeignTask(wanted, now), null)
-    const ruling = known === undefined ? null : applyTaskMessage(known, from, letter, now)
-    if (ruling === null || known === undefined) return
-    if (ruling.refusal === null) this.#take(ruling, known)
-    else this.#keep(ruling)
+    const known = this.#find(taskMessage.task)
+    const wanted = taskOfMessage(from, taskMessage)
+    if (known === undefined && wanted !== null) this.#write(beginForeignTask(wanted, now), null)
+    const outcome = known === undefined ? null : applyTaskMessage(known, from, taskMessage, now)
+    if (outcome === null || known === undefined) return
+    if (outcome.refusal === null) this.#write(outcome, known)
+    else this.#keepLateReport(outcome)
   }
 
-  /** To be called when nobody will absorb messages up to this one again. */
-  forgetLetters(upTo: number): void {
+  /** Call it when no message up to this one will be absorbed again. */
+  forgetAbsorbed(upTo: number): void {
     this.#connection.run('DELETE FROM s2_letters WHERE message <= ?', upTo)
   }
 
-  /** Forgets tasks that ended before `time`, and what came too late for them; answers how many. */
+  /** Forgets tasks that ended before `time`, and the late reports on them; answers how many. */
   prune(time: number): number {
     this.#connection.run(
       `DELETE FROM s2_evidence WHERE task IN (SELECT id FROM s2_tasks WHERE updated_at < ? AND NOT (${IS_OPEN}))`,
@@ -173,15 +175,15 @@ export class TaskTable {
     this.#conversations.demandLive(conversationOf(holder))
   }
 
-  /** Writes what a rule has answered. */
-  #take({ task, letters, act }: Step, before: Task | null): Task {
+  /** Writes the outcome of a rule: the task, its messages and its audit entry. */
+  #write({ task, letters, act }: Step, before: Task | null): Task {
     if (task !== before) this.#save(task)
-    for (const letter of letters) this.#post(letter)
+    for (const message of letters) this.#send(message)
     if (act !== null) this.#chain.append(act)
     return task
   }
 
-  #keep({ evidence, act }: Refusal): void {
+  #keepLateReport({ evidence, act }: Refusal): void {
     if (evidence === null) return
     const { task, holder, report } = evidence
     const kept = this.evidence(task)
@@ -197,8 +199,8 @@ export class TaskTable {
     if (act !== null) this.#chain.append(act)
   }
 
-  /** Into a conversation that lives; others have no readers any more. */
-  #post({ to, taskMessage }: AddressedTaskMessage): void {
+  /** Sends a message about a task, if its conversation lives: others have no readers any more. */
+  #send({ to, taskMessage }: AddressedTaskMessage): void {
     if (!this.#conversations.isLive(conversationOf(to))) return
     const { id } = this.#messages.post(partnerOf(to), writeTaskMessage(taskMessage))
     this.#connection.run('INSERT INTO s2_letters (message) VALUES (?)', id)
@@ -228,7 +230,7 @@ export class TaskTable {
   }
 }
 
-/** A task that is known keeps its row, and with it its place in the order of tasks. */
+/** A known task keeps its row, and so its place in the order of tasks. */
 const SAVE = `
   INSERT INTO s2_tasks
     (id, description, priority, role, state, epoch, holder, original_assignee, incarnation, lease_seq, moves,
