@@ -1,6 +1,6 @@
 import { request as plainRequest } from 'node:http'
 import { request as secureRequest } from 'node:https'
-import type { Address } from './settings.ts'
+import type { Address } from './setting-parsers.ts'
 import { socketPath } from './socket-path.ts'
 
 export interface HttpRequest {
