@@ -9,83 +9,84 @@ export interface AckSenderParts extends Omit<RetryLoopParts, 'step'> {
   readonly session: SessionId
   readonly store: Pick<Store, 'mark'>
   /** The bridge has kept these marks; ids as in the inbox. */
-  onTold(ids: readonly number[], mark: Mark): Promise<void>
+  onConfirmed(ids: readonly number[], mark: Mark): Promise<void>
 }
 
-/** Marks told in one request. */
+/** Marks sent in one request. */
 const MARKS_MAX = 500
 const MARKS: readonly Mark[] = ['delivered', 'leased', 'acked']
 const REST_MS = 3_600_000
 
-/** Tells the bridge how far one session's messages have come. Only the furthest mark of each is told. */
+/** Sends the bridge word of how far one session's messages have come. Only the furthest mark of each message is sent. */
 export class AckSender {
   readonly #parts: AckSenderParts
-  readonly #errand: RetryLoop
-  readonly #owed = new Map<number, Mark>()
-  /** Ids on the bridge of messages that were acked long ago, which it does not know any more. */
-  readonly #reaffirmed = new Set<number>()
+  readonly #loop: RetryLoop
+  /** The mark to send for each message, by its id in the inbox. */
+  readonly #queued = new Map<number, Mark>()
+  /** Messages, by their ids on the bridge, that were acked here before, and that the bridge brought again. */
+  readonly #repeated = new Set<number>()
 
   constructor(parts: AckSenderParts) {
     this.#parts = parts
-    this.#errand = new RetryLoop({ ...parts, step: () => this.#tell() })
+    this.#loop = new RetryLoop({ ...parts, step: () => this.#sendAll() })
   }
 
   get done(): Promise<void> {
-    return this.#errand.done
+    return this.#loop.done
   }
 
   get failing(): boolean {
-    return this.#errand.failing
+    return this.#loop.failing
   }
 
   get waiting(): number {
-    return this.#owed.size + this.#reaffirmed.size
+    return this.#queued.size + this.#repeated.size
   }
 
-  owe(id: number, mark: Mark): void {
-    const owed = this.#owed.get(id)
-    if (owed !== undefined && !advances(owed, mark)) return
-    this.#owed.set(id, mark)
-    this.#errand.nudge()
+  queue(id: number, mark: Mark): void {
+    const queued = this.#queued.get(id)
+    if (queued !== undefined && !advances(queued, mark)) return
+    this.#queued.set(id, mark)
+    this.#loop.nudge()
   }
 
-  reaffirm(id: number): void {
-    this.#reaffirmed.add(id)
-    this.#errand.nudge()
+  /** Acks once more a message that has left the inbox, by its id on the bridge. */
+  repeatAck(id: number): void {
+    this.#repeated.add(id)
+    this.#loop.nudge()
   }
 
   retry(): void {
-    this.#errand.retry()
+    this.#loop.retry()
   }
 
-  async #tell(): Promise<number> {
+  async #sendAll(): Promise<number> {
     while (this.waiting > 0 && !this.#parts.signal.aborted) {
-      await this.#tellReaffirmed()
-      for (const mark of MARKS) await this.#tellMark(mark)
+      await this.#sendRepeated()
+      for (const mark of MARKS) await this.#sendMark(mark)
     }
     return REST_MS
   }
 
-  async #tellMark(mark: Mark): Promise<void> {
-    const { session, store, onTold } = this.#parts
-    const ids = [...this.#owed.keys()].filter((id) => this.#owed.get(id) === mark).slice(0, MARKS_MAX)
+  async #sendMark(mark: Mark): Promise<void> {
+    const ids = [...this.#queued.keys()].filter((id) => this.#queued.get(id) === mark).slice(0, MARKS_MAX)
     if (ids.length === 0) return
-    await this.#asked(() => store.mark(session, ids.map(bridgeId), mark))
-    for (const id of ids) if (this.#owed.get(id) === mark) this.#owed.delete(id)
-    await onTold(ids, mark)
+    await this.#send(ids.map(bridgeId), mark)
+    for (const id of ids) if (this.#queued.get(id) === mark) this.#queued.delete(id)
+    await this.#parts.onConfirmed(ids, mark)
   }
 
-  async #tellReaffirmed(): Promise<void> {
-    const ids = [...this.#reaffirmed].slice(0, MARKS_MAX)
+  async #sendRepeated(): Promise<void> {
+    const ids = [...this.#repeated].slice(0, MARKS_MAX)
     if (ids.length === 0) return
-    await this.#asked(() => this.#parts.store.mark(this.#parts.session, ids, 'acked'))
-    for (const id of ids) this.#reaffirmed.delete(id)
+    await this.#send(ids, 'acked')
+    for (const id of ids) this.#repeated.delete(id)
   }
 
-  /** Where the conversation is over, nobody counts its receipts any more. */
-  async #asked(tell: () => Promise<void>): Promise<void> {
+  /** Where the conversation is over, no store keeps its marks any more: they count as sent. */
+  async #send(ids: readonly number[], mark: Mark): Promise<void> {
     try {
-      await tell()
+      await this.#parts.store.mark(this.#parts.session, ids, mark)
     } catch (error) {
       if (!isOver(error)) throw error
     }

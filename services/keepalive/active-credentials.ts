@@ -6,10 +6,10 @@ import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { TroubleLog } from '#runtime/trouble-log.ts'
 import { isLockedOut } from './error-class.ts'
-import type { CredentialsPort } from './ports.ts'
+import type { CredentialsPort } from './spool-ports.ts'
 
 export interface ActiveCredentialsParts {
-  readonly wallet: Pick<CredentialsPort, 'read'>
+  readonly files: Pick<CredentialsPort, 'read'>
   readonly clock: Clock
   readonly chance: Chance
   readonly log: Log
@@ -63,16 +63,10 @@ export class ActiveCredentials {
     this.#lockedOut.add(session)
   }
 
-  /** Its conversation ends at another time now. */
-  onRenewed(session: SessionId, expiresAt: number): void {
-    const credential = this.#inForce.get(session)
-    if (credential !== undefined) this.#inForce.set(session, { ...credential, expiresAt })
-  }
-
   /** Brings what is in force in line with what lies in the folder. */
   async look(): Promise<void> {
     this.#letEndedLeave()
-    const found = await this.#parts.wallet.read()
+    const found = await this.#parts.files.read()
     this.#tellFaults(found.faults)
     if (!found.exists && this.#inForce.size > 0) {
       this.#parts.troubles.met('credentials', 'gone', 'the folder of credentials is gone; those at hand stay in force')

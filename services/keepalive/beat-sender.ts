@@ -3,8 +3,13 @@ import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { Loop } from '#runtime/loop.ts'
+import type { Store } from '#store/store.ts'
 import { isLockedOut } from './error-class.ts'
-import type { LinkedStore } from './ports.ts'
+
+/** A store that may know whether it reaches its bridge by an open socket just now; one that does not say counts as linked. */
+export interface LinkedStore extends Store {
+  readonly linked?: boolean
+}
 
 export interface BeatSenderParts {
   readonly clock: Clock
@@ -13,8 +18,8 @@ export interface BeatSenderParts {
   readonly store: Pick<LinkedStore, 'beat' | 'linked'>
   readonly beatMs: number
   readonly beatPollingMs: number
-  /** The next beat of each session that speaks over this link. */
-  next(): readonly Beat[]
+  /** The next beat of each session that speaks over this connection. */
+  nextBeats(): readonly Beat[]
   onBeaten(beats: readonly Beat[]): void
   /** The bridge does not let this session speak. */
   onLockedOut(session: SessionId, error: unknown): void
@@ -72,12 +77,12 @@ export class BeatSender {
 
   /** Looks every period, since a socket may open at any time, and lets some pass where only requests get through. */
   async #tick(): Promise<number> {
-    const { clock, store, beatPollingMs, next } = this.#parts
+    const { clock, store, beatPollingMs, nextBeats } = this.#parts
     const began = clock.now()
     if (store.linked !== false) this.#unlinked = 0
     if (!this.isPolling || began - this.#beatenAt >= beatPollingMs - this.#parts.beatMs / 2) {
       this.#beatenAt = began
-      await this.#beat(next()).finally(() => {
+      await this.#beat(nextBeats()).finally(() => {
         this.#endedAt = clock.now()
       })
       if (store.linked === false) this.#unlinked += 1

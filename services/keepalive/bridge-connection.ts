@@ -5,70 +5,68 @@ import type { Chance, Clock } from '#runtime/clock.ts'
 import type { TroubleLog } from '#runtime/trouble-log.ts'
 import type { Keyring } from '#store/remote/remote.ts'
 import { adviceOnCertificate } from '#store/remote/server-trust.ts'
-import { BeatSender } from './beat-sender.ts'
-import type { LinkedStore } from './ports.ts'
+import type { ActiveCredentials } from './active-credentials.ts'
+import { BeatSender, type LinkedStore } from './beat-sender.ts'
+import type { KeepaliveMetrics } from './keepalive-metrics.ts'
+import type { Session } from './session.ts'
 
 export interface BridgeConnectionParts {
   readonly url: string
-  readonly keyring: Keyring
+  /** What this host is called in beats. */
+  readonly host: string
+  /** One life of this program, named as no other one is. */
+  readonly incarnation: string
   readonly clock: Clock
   readonly chance: Chance
   readonly troubles: TroubleLog
+  readonly metrics: Pick<KeepaliveMetrics, 'beats' | 'reconnects'>
+  readonly credentials: Pick<ActiveCredentials, 'get' | 'authorityAt'>
   readonly beatMs: number
   readonly beatPollingMs: number
   open(url: string, keyring: Keyring): LinkedStore
-  /** The next beat of each session on this line. */
-  next(): readonly Beat[]
-  onBeaten(beats: readonly Beat[]): void
-  onLockedOut(session: SessionId, error: unknown): void
-  /** The bridge says that git may have new credentials for sessions of this line. */
+  /** The bridge does not let a session speak: its credential must be looked at. */
+  onLockedOut(session: SessionId): void
+  /** Git may have new credentials for sessions of this connection. */
   onHint(): void
-  /** The bridge answers again. */
-  onBack(): void
 }
 
-/** The way to one bridge, for all sessions that speak to it. */
+/** The connection to one bridge, and the beats of all sessions that speak over it. */
 export class BridgeConnection implements AsyncDisposable {
   readonly store: LinkedStore
+  readonly #parts: BridgeConnectionParts
+  readonly #sessions = new Map<SessionId, Session>()
   readonly #beats: BeatSender
   readonly #hints: Promise<void>
-  readonly #over = new AbortController()
+  readonly #ending = new AbortController()
   readonly #topic: string
-  readonly #parts: BridgeConnectionParts
   /** Wall clock, for people; null while the bridge answers. */
   #awaySince: number | null = null
-  #isNew = true
+  #hasAnswered = false
 
   constructor(parts: BridgeConnectionParts) {
-    const { url, keyring, clock, chance, beatMs, beatPollingMs } = parts
+    const { url, clock, chance, beatMs, beatPollingMs } = parts
     this.#parts = parts
     this.#topic = `bridge ${url}`
-    this.store = parts.open(url, keyring)
+    this.store = parts.open(url, this.#keyring())
     this.#beats = new BeatSender({
       clock,
       chance,
-      signal: this.#over.signal,
+      signal: this.#ending.signal,
       store: this.store,
       beatMs,
       beatPollingMs,
-      next: parts.next,
+      nextBeats: () => this.#nextBeats(),
       onBeaten: (beats) => this.#onBeaten(beats),
-      onLockedOut: (session, error) => {
-        this.#onAnswer() // a refusal is an answer
-        parts.onLockedOut(session, error)
-      },
+      onLockedOut: (session, error) => this.#onLockedOut(session, error),
       onAway: (error) => this.#onAway(error),
     })
-    this.#hints = this.#hear()
+    this.#hints = this.#followHints()
   }
 
-  async #hear(): Promise<void> {
-    for await (const _ of this.store.credentialHints(this.#over.signal)) this.#parts.onHint()
-  }
-
+  /** What people are told of the connection. */
   get state(): string {
     if (this.#awaySince !== null) return `away since ${new Date(this.#awaySince).toISOString()}`
-    if (this.#isNew) return 'linking'
+    if (!this.#hasAnswered) return 'linking'
     return this.#beats.isPolling ? 'polling' : 'linked'
   }
 
@@ -77,30 +75,100 @@ export class BridgeConnection implements AsyncDisposable {
     return this.#beats.endedAt
   }
 
-  /** There is a session that was not beaten for. */
+  get isUnused(): boolean {
+    return this.#sessions.size === 0
+  }
+
+  /** From now on the session is beaten for. */
+  add(session: Session): void {
+    this.#sessions.set(session.session, session)
+    this.#beats.now()
+  }
+
+  remove(session: SessionId): void {
+    this.#sessions.delete(session)
+  }
+
+  /** Beats at once: a session speaks with a new credential. */
   beatNow(): void {
     this.#beats.now()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#over.abort()
+    this.#ending.abort()
     this.#parts.troubles.over(this.#topic)
     await this.store[Symbol.asyncDispose]()
     await this.#beats.done
     await this.#hints
   }
 
+  async #followHints(): Promise<void> {
+    for await (const _ of this.store.credentialHints(this.#ending.signal)) this.#parts.onHint()
+  }
+
+  /** Locked-out sessions do not sign requests that any session may make. */
+  #keyring(): Keyring {
+    const { url, credentials } = this.#parts
+    return {
+      token: (session) => {
+        const credential = credentials.get(session)
+        return credential?.bridgeUrl === url ? credential.token : undefined
+      },
+      authority: () => credentials.authorityAt(url),
+      sessions: () => {
+        const speaking = this.#speaking()
+        return speaking.length > 0 ? speaking.map(({ session }) => session) : [...this.#sessions.keys()]
+      },
+    }
+  }
+
+  #speaking(): Session[] {
+    return [...this.#sessions.values().filter(({ maySpeak }) => maySpeak)]
+  }
+
+  #nextBeats(): Beat[] {
+    const { host, incarnation } = this.#parts
+    return this.#speaking().map((session) => session.nextBeat(host, incarnation))
+  }
+
   #onBeaten(beats: readonly Beat[]): void {
+    const { metrics, troubles } = this.#parts
     this.#onAnswer()
-    this.#parts.onBeaten(beats)
+    metrics.beats.add(beats.length)
+    for (const beat of beats) {
+      troubles.over(lockoutTopic(beat.session))
+      const session = this.#sessions.get(beat.session)
+      if (session?.isLockedOut === true) session.retry()
+    }
+  }
+
+  #onLockedOut(id: SessionId, error: unknown): void {
+    this.#onAnswer() // a refusal is an answer
+    const session = this.#sessions.get(id)
+    if (session === undefined) return
+    // One hint is enough: while the session stays locked out, whoever asks git does so at intervals anyway.
+    if (!session.isLockedOut) this.#parts.onHint()
+    session.lockOut()
+    const why = `the bridge does not let ${id} speak: ${(error as Error).message}; have its credential published anew`
+    this.#parts.troubles.met(lockoutTopic(id), 'locked out', why, error, this.#isReplaced(id) ? 'light' : 'grave')
+    this.#parts.onLockedOut(id)
+  }
+
+  /** True while the agent of a session is reached by another conversation. */
+  #isReplaced(session: SessionId): boolean {
+    const { credentials } = this.#parts
+    const agent = credentials.get(session)?.agent
+    return this.#speaking().some((other) => credentials.get(other.session)?.agent === agent)
   }
 
   #onAnswer(): void {
     const wasAway = this.#awaySince !== null
     this.#awaySince = null
-    this.#isNew = false
+    this.#hasAnswered = true
     this.#parts.troubles.over(this.#topic)
-    if (wasAway) this.#parts.onBack()
+    if (!wasAway) return
+    this.#parts.metrics.reconnects.add()
+    for (const session of this.#sessions.values()) session.retry()
   }
 
   #onAway(error: unknown): void {
@@ -109,9 +177,14 @@ export class BridgeConnection implements AsyncDisposable {
     const since = new Date(this.#awaySince).toISOString()
     const { message, next } = error as S2Error
     const away = `${url} cannot be reached since ${since}: ${message}`
-    // What is away mostly comes back by itself; a certificate waits for a human, who is told what to do.
+    // An absent bridge mostly comes back by itself; a bad certificate waits for a person, who is told what to do.
     const fault = adviceOnCertificate(error)
     if (fault === null) troubles.met(this.#topic, 'away', away, error)
     else troubles.met(this.#topic, `away: ${fault.kind}`, `${away}; ${next ?? fault.next}`, error)
   }
+}
+
+/** The topic under which people are told that the bridge locks a session out. */
+export function lockoutTopic(session: SessionId): string {
+  return `session ${session}`
 }

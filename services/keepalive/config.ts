@@ -14,7 +14,6 @@ export function readConfig(env: Env): Config {
     'S2_BEAT',
     'S2_BEAT_POLLING',
     'S2_POLL',
-    'S2_LIFETIME',
   ])
   return Object.freeze({
     state: values.S2_STATE,
@@ -25,6 +24,5 @@ export function readConfig(env: Env): Config {
     beatMs: values.S2_BEAT,
     beatPollingMs: Math.max(values.S2_BEAT, values.S2_BEAT_POLLING),
     pollMs: values.S2_POLL,
-    lifetimeMs: values.S2_LIFETIME,
   })
 }

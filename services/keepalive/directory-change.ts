@@ -1,11 +1,11 @@
 import type { Clock } from '#runtime/clock.ts'
 
-/** The clock of a file system may stand still for so long: two changes within it can bear one time. */
+/** A file system's clock may stand still for this long: two changes within it can bear the same time. */
 const GRAIN_MS = 50
 
 /**
- * Says whether a folder must be read, by what costs next to nothing to ask. A folder that has changed is read until a reading
- * lay so long after the change that none can have slipped in behind it unseen.
+ * Says whether a directory must be read again, by asking only for its version, which costs next to nothing. After a change the
+ * directory counts as changed until a reading took place so much later that no further change can hide behind the same version.
  */
 export class DirectoryChange {
   readonly #clock: Clock
@@ -14,6 +14,7 @@ export class DirectoryChange {
   #seenAt = 0
   #isSettled = false
 
+  /** `version` changes when a name comes or goes; undefined: nobody knows, and the directory always counts as changed. */
   constructor(clock: Clock, version: (() => string) | undefined) {
     this.#clock = clock
     this.#version = version
@@ -34,7 +35,7 @@ export class DirectoryChange {
     return true
   }
 
-  /** What was read last did not count. */
+  /** The last reading failed or does not suffice: the directory counts as changed. */
   reset(): void {
     this.#seen = null
   }

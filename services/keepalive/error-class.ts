@@ -2,8 +2,9 @@ import { isPassing, S2Error } from '#fleet/errors.ts'
 import { ClockError } from '#store/remote/problem-details.ts'
 
 /**
- * What an error means for something that waits to be carried. `again`: it says nothing of the item (the bridge is away, the clock
- * is off, the credential is about to change). `doubtful`: the bridge stumbles over it; a few times is chance. `refused`: never.
+ * What an error means for an item that waits to be sent. `again`: the error says nothing about the item (the bridge is away, the
+ * clock is off, the credential is about to change). `doubtful`: the bridge failed on the item, which may be chance a few times.
+ * `refused`: the bridge will never take it.
  */
 export function classifyError(error: unknown): 'again' | 'doubtful' | 'refused' {
   if (isPassing(error) || error instanceof ClockError) return 'again'
@@ -17,7 +18,7 @@ export function isLockedOut(error: unknown): boolean {
   return /^(unauthenticated|forbidden|expired|not_found)$/.test(error.code)
 }
 
-/** True when what the session belonged to is there no more. */
+/** True when the session's conversation has ended or is unknown to the bridge. */
 export function isOver(error: unknown): boolean {
   if (!(error instanceof S2Error) || error instanceof ClockError) return false
   return error.code === 'expired' || error.code === 'not_found'

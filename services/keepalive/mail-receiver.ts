@@ -8,46 +8,46 @@ import type { Store } from '#store/store.ts'
 export interface MailReceiverParts extends Omit<RetryLoopParts, 'step'> {
   readonly session: SessionId
   readonly store: Pick<Store, 'mail'>
-  /** Keeps messages durably. While it throws, the same ones are brought again. */
+  /** Puts messages into the inbox durably. While it throws, the same messages are received again. */
   keep(messages: readonly StoredMessage[]): Promise<unknown>
-  /** What can never be kept. */
-  onOddity(what: string): void
+  /** The bridge brought a message that is none for this session, and is never kept. */
+  onForeign(id: number, to: SessionId): void
 }
 
-/** Messages that are taken over before the inbox has them. */
-const IN_HAND_MAX = 256
+/** Messages that are held in memory before the inbox has them. */
+const QUEUED_MAX = 256
 
-/** Brings one session's messages to the inbox as they come, in order, in groups as large as have come meanwhile. */
+/** Puts one session's messages into the inbox in order: together those that came while the last ones were written. */
 export class MailReceiver {
   readonly #parts: MailReceiverParts
-  readonly #errand: RetryLoop
+  readonly #loop: RetryLoop
   /** All messages up to this one are in the inbox, or were received before. */
   #after = 0
 
   constructor(parts: MailReceiverParts) {
     this.#parts = parts
-    this.#errand = new RetryLoop({ ...parts, step: () => this.#carry() })
+    this.#loop = new RetryLoop({ ...parts, step: () => this.#receive() })
   }
 
   get done(): Promise<void> {
-    return this.#errand.done
+    return this.#loop.done
   }
 
-  /** What it failed for may be over. */
+  /** What it failed for may be over; a stream that holds is left alone. */
   retry(): void {
-    if (this.#errand.failing) this.#errand.retry()
+    if (this.#loop.failing) this.#loop.retry()
   }
 
-  /** One stream, for as long as it holds. */
-  async #carry(): Promise<number> {
+  /** Receives from one stream, until the stream ends. */
+  async #receive(): Promise<number> {
     const { signal, session, store } = this.#parts
     const stream = new AbortController()
     const over = AbortSignal.any([signal, stream.signal])
-    const hand = new Hand(over)
-    // Both end when either does: the one who fills by the error he leaves, the one who empties by breaking the stream off.
-    const filled = fill(hand, store.mail(session, this.#after, over))
+    const queue = new MailQueue(over)
+    // Filling and emptying end together: a broken stream leaves its error in the queue, and a full disk ends the stream.
+    const filled = fill(queue, store.mail(session, this.#after, over))
     try {
-      await this.#empty(hand)
+      await this.#empty(queue)
     } finally {
       stream.abort()
       await filled
@@ -55,9 +55,9 @@ export class MailReceiver {
     return 0
   }
 
-  async #empty(hand: Hand): Promise<void> {
+  async #empty(queue: MailQueue): Promise<void> {
     for (;;) {
-      const messages = await hand.takeAll()
+      const messages = await queue.takeAll()
       if (messages === null) return
       const own = messages.filter((message) => this.#isOurs(message))
       if (own.length > 0) await this.#parts.keep(own)
@@ -66,65 +66,64 @@ export class MailReceiver {
   }
 
   #isOurs({ id, to }: StoredMessage): boolean {
-    const ours = to === this.#parts.session && id > 0 && id < LANE
-    if (!ours)
-      this.#parts.onOddity(`the bridge brought a message ${id} to ${to}, which is none for ${this.#parts.session}`)
-    return ours
+    const isOurs = to === this.#parts.session && id > 0 && id < LANE
+    if (!isOurs) this.#parts.onForeign(id, to)
+    return isOurs
   }
 }
 
-async function fill(hand: Hand, mail: AsyncIterable<StoredMessage>): Promise<void> {
+async function fill(queue: MailQueue, mail: AsyncIterable<StoredMessage>): Promise<void> {
   try {
-    for await (const message of mail) if (!(await hand.add(message))) return
-    hand.end(new S2Error('unavailable', 'the bridge has ended the stream of messages'))
+    for await (const message of mail) if (!(await queue.add(message))) return
+    queue.end(new S2Error('unavailable', 'the bridge has ended the stream of messages'))
   } catch (error) {
-    hand.end(error)
+    queue.end(error)
   }
 }
 
-/** What has come and is not kept yet: bounded, so that a slow disk slows the bridge and not our memory. */
-class Hand {
-  readonly #over: AbortSignal
+/** The messages that were received and are not kept yet: bounded, so that a slow disk slows the stream and does not fill the memory. */
+class MailQueue {
+  readonly #ended: AbortSignal
   #messages: StoredMessage[] = []
   #ending: { readonly error: unknown } | null = null
-  #changed = Promise.withResolvers<void>()
+  #change = Promise.withResolvers<void>()
 
-  constructor(over: AbortSignal) {
-    this.#over = over
-    over.addEventListener('abort', () => this.#tell(), { once: true })
+  constructor(ended: AbortSignal) {
+    this.#ended = ended
+    ended.addEventListener('abort', () => this.#signal(), { once: true })
   }
 
-  /** Waits until there is room; false when nothing more is wanted. */
+  /** Waits until there is room; false when no more messages are wanted. */
   async add(message: StoredMessage): Promise<boolean> {
-    while (!this.#over.aborted && this.#messages.length >= IN_HAND_MAX) await this.#changed.promise
-    if (this.#over.aborted) return false
+    while (!this.#ended.aborted && this.#messages.length >= QUEUED_MAX) await this.#change.promise
+    if (this.#ended.aborted) return false
     this.#messages.push(message)
-    this.#tell()
+    this.#signal()
     return true
   }
 
   end(error: unknown): void {
     this.#ending = { error }
-    this.#tell()
+    this.#signal()
   }
 
-  /** Waits until there is something; null when it is over. Throws what ended the stream, once all before it was taken. */
+  /** Waits for messages; null when no more are wanted. Throws what ended the stream, once every message before was taken. */
   async takeAll(): Promise<readonly StoredMessage[] | null> {
     for (;;) {
-      if (this.#over.aborted) return null
+      if (this.#ended.aborted) return null
       if (this.#messages.length > 0) break
       if (this.#ending !== null) throw this.#ending.error
-      await this.#changed.promise
+      await this.#change.promise
     }
     const messages = this.#messages
     this.#messages = []
-    this.#tell()
+    this.#signal()
     return messages
   }
 
-  #tell(): void {
-    const { resolve } = this.#changed
-    this.#changed = Promise.withResolvers()
+  #signal(): void {
+    const { resolve } = this.#change
+    this.#change = Promise.withResolvers()
     resolve()
   }
 }

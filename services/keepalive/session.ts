@@ -1,13 +1,25 @@
-import type { Mark } from '#fleet/message.ts'
+import type { Beat } from '#fleet/beat.ts'
+import type { Credential } from '#fleet/credential.ts'
+import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
-import { AckSender, type AckSenderParts } from './ack-sender.ts'
-import type { AckReceiver } from './ack-tracker.ts'
-import { ConversationRenewal, type ConversationRenewalParts } from './conversation-renewal.ts'
-import { MailCatchUp, type MailCatchUpParts } from './mail-catch-up.ts'
-import { MailReceiver, type MailReceiverParts } from './mail-receiver.ts'
-import { OutboxSender, type OutboxSenderParts } from './outbox-sender.ts'
+import type { Chance, Clock } from '#runtime/clock.ts'
+import type { Log } from '#runtime/log.ts'
+import type { RetryLoopParts } from '#runtime/retry-loop.ts'
+import type { TroubleLog } from '#runtime/trouble-log.ts'
+import type { OutboxProblem } from '#spool/outbox.ts'
+import type { Store } from '#store/store.ts'
+import { AckSender } from './ack-sender.ts'
+import { AckTracker } from './ack-tracker.ts'
+import { ConversationExpiry } from './conversation-expiry.ts'
+import { classifyError, isLockedOut } from './error-class.ts'
+import type { ScannedInbox } from './inbox-scan.ts'
+import type { KeepaliveMetrics } from './keepalive-metrics.ts'
+import { MailCatchUp } from './mail-catch-up.ts'
+import { MailReceiver } from './mail-receiver.ts'
+import { OutboxSender } from './outbox-sender.ts'
+import type { CredentialsPort, InboxPort, OutboxPort } from './spool-ports.ts'
 
-/** What outlasts a session's place on a link: its beats go on counting when it moves to another bridge address. */
+/** The counters of a session that outlive its move to another bridge address. */
 export interface SessionCounters {
   beats: number
   /** What the agent itself was seen to do: messages it acked, messages and reports it sent. */
@@ -15,82 +27,199 @@ export interface SessionCounters {
 }
 
 export interface SessionParts {
-  readonly session: SessionId
-  /** The bridge it speaks to. */
-  readonly url: string
-  readonly counts: SessionCounters
-  readonly mail: Omit<MailReceiverParts, 'signal'>
-  readonly catchUp: Omit<MailCatchUpParts, 'signal'>
-  readonly receipts: Omit<AckSenderParts, 'signal'>
-  readonly outgoing: Omit<OutboxSenderParts, 'signal'>
-  readonly renewal: Omit<ConversationRenewalParts, 'signal'>
-  /** Aborts when nothing new shall be taken. */
-  readonly taking: AbortSignal
+  readonly store: Store
+  readonly inbox: InboxPort
+  readonly outbox: OutboxPort
+  readonly credentials: Pick<CredentialsPort, 'noteRenewal'>
+  readonly clock: Clock
+  readonly chance: Chance
+  readonly log: Log
+  readonly troubles: TroubleLog
+  readonly metrics: KeepaliveMetrics
+  readonly counters: SessionCounters
+  /** Aborts when nothing new shall be received. */
+  readonly receiving: AbortSignal
 }
 
-/** One session of this host at its work: five errands that know nothing of each other. */
-export class Session implements AckReceiver, AsyncDisposable {
+/** How often a session that the bridge locks out asks whether it still does. */
+const LOCKED_OUT_MS = 30_000
+
+/** One session of this host: what it receives, acks and sends, each in a loop of its own. */
+export class Session implements AsyncDisposable {
   readonly session: SessionId
-  readonly url: string
-  readonly counts: SessionCounters
-  /** The bridge does not let it speak: it asks seldom, by the clock that never jumps. */
-  quietUntil = Number.NEGATIVE_INFINITY
-  readonly #over = new AbortController()
+  /** The bridge it speaks to. */
+  readonly bridgeUrl: string
+  readonly #parts: SessionParts
+  readonly #ending = new AbortController()
+  readonly #acks: AckSender
+  readonly #tracker: AckTracker
+  readonly #outbox: OutboxSender
   readonly #mail: MailReceiver
   readonly #catchUp: MailCatchUp
-  readonly #receipts: AckSender
-  readonly #outgoing: OutboxSender
-  readonly #renewal: ConversationRenewal
+  readonly #expiry: ConversationExpiry
+  /** Until when the locked-out session asks for nothing, by the clock that never jumps; null while it is not locked out. */
+  #silentUntil: number | null = null
 
-  constructor({ session, url, counts, taking, mail, catchUp, receipts, outgoing, renewal }: SessionParts) {
+  constructor({ session, bridgeUrl, expiresAt }: Credential, parts: SessionParts) {
     this.session = session
-    this.url = url
-    this.counts = counts
-    const { signal } = this.#over
-    const stop = AbortSignal.any([signal, taking])
-    this.#receipts = new AckSender({ ...receipts, signal })
-    this.#outgoing = new OutboxSender({ ...outgoing, signal })
-    this.#mail = new MailReceiver({ ...mail, signal: stop })
-    this.#catchUp = new MailCatchUp({ ...catchUp, signal: stop })
-    this.#renewal = new ConversationRenewal({ ...renewal, signal: stop })
+    this.bridgeUrl = bridgeUrl
+    this.#parts = parts
+    const { store, inbox, outbox, clock, log, credentials } = parts
+    const { signal } = this.#ending
+    const receiving = AbortSignal.any([signal, parts.receiving])
+    this.#acks = new AckSender({
+      ...this.#loopParts('acks', signal),
+      session,
+      store,
+      onConfirmed: async (ids, mark) => {
+        if (mark === 'acked') this.#onAcked(ids.length)
+        await this.#tracker.onConfirmed(ids, mark)
+      },
+    })
+    this.#tracker = new AckTracker({ session, inbox, clock, log, acks: this.#acks })
+    this.#outbox = new OutboxSender({
+      ...this.#loopParts('outbox', signal),
+      store,
+      outbox,
+      onSent: () => this.#onSent(),
+      onRefused: (name, problem) => this.#onRefused(name, problem),
+    })
+    this.#mail = new MailReceiver({
+      ...this.#loopParts('mail', receiving),
+      session,
+      store,
+      keep: (messages) => this.#keep(messages),
+      onForeign: (id, to) => log.warn('message of another session ignored', { session, id, to }),
+    })
+    this.#catchUp = new MailCatchUp({
+      ...this.#loopParts('mail catch-up', receiving),
+      session,
+      store,
+      heldIds: () => this.#tracker.bridgeIds(),
+      keep: async (messages) => {
+        const fresh = await this.#keep(messages)
+        if (fresh > 0) log.warn('messages missing from the stream fetched', { session, messages: fresh })
+      },
+    })
+    this.#expiry = new ConversationExpiry({
+      ...this.#loopParts('conversation expiry', receiving),
+      session,
+      store,
+      expiresAt,
+      noteRenewal: (of, at) => credentials.noteRenewal(of, at),
+    })
   }
 
-  /** What is in hand and can be carried just now, or could not be tried yet. */
+  /** True while there is something to send that the bridge has not failed to take. */
   get isBusy(): boolean {
-    const { failing, waiting } = this.#outgoing
-    return (waiting > 0 && !failing) || (this.#receipts.waiting > 0 && !this.#receipts.failing)
+    return (this.#outbox.waiting > 0 && !this.#outbox.failing) || (this.#acks.waiting > 0 && !this.#acks.failing)
   }
 
-  get untold(): number {
-    return this.#receipts.waiting
+  /** How many acks the bridge has not confirmed. */
+  get unsentAcks(): number {
+    return this.#acks.waiting
   }
 
-  owe(id: number, mark: Mark): void {
-    this.#receipts.owe(id, mark)
+  get isLockedOut(): boolean {
+    return this.#silentUntil !== null
   }
 
-  reaffirm(id: number): void {
-    this.#receipts.reaffirm(id)
+  /** False while the session is locked out and it is too early to ask again. */
+  get maySpeak(): boolean {
+    return this.#silenceMs() <= 0
   }
 
-  /** What waits in the outbox for it, in order. */
-  wait(names: readonly string[]): void {
-    this.#outgoing.wait(names)
+  /** Whether the message of this id in the inbox is one of this session's. */
+  tracks(id: number): boolean {
+    return this.#tracker.tracks(id)
   }
 
-  /** What it failed for may be over. */
+  nextBeat(host: string, incarnation: string): Beat {
+    const { counters } = this.#parts
+    counters.beats += 1
+    return { session: this.session, host, incarnation, seq: counters.beats, work: counters.work }
+  }
+
+  async onScan(scanned: ScannedInbox): Promise<void> {
+    await this.#tracker.onScan(scanned)
+  }
+
+  /** Takes the names of its items in the outbox, in order. */
+  enqueue(names: readonly string[]): void {
+    this.#outbox.enqueue(names)
+  }
+
+  /** The bridge does not let it speak. */
+  lockOut(): void {
+    this.#silentUntil = this.#parts.clock.now() + LOCKED_OUT_MS
+  }
+
+  /** What it failed for may be over: every loop tries again at once. */
   retry(): void {
-    this.quietUntil = Number.NEGATIVE_INFINITY
-    this.#receipts.retry()
-    this.#outgoing.retry()
-    this.#mail.retry()
-    this.#catchUp.retry()
-    this.#renewal.retry()
+    this.#silentUntil = null
+    for (const loop of this.#loops) loop.retry()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#over.abort()
-    const errands = [this.#mail, this.#catchUp, this.#receipts, this.#outgoing, this.#renewal]
-    await Promise.all(errands.map(({ done }) => done))
+    this.#ending.abort()
+    await Promise.all(this.#loops.map(({ done }) => done))
+  }
+
+  get #loops(): readonly { readonly done: Promise<void>; retry(): void }[] {
+    return [this.#acks, this.#outbox, this.#mail, this.#catchUp, this.#expiry]
+  }
+
+  #loopParts(work: string, signal: AbortSignal): Omit<RetryLoopParts, 'step'> {
+    const { clock, chance, troubles } = this.#parts
+    const topic = `${work} of ${this.session}`
+    return {
+      clock,
+      chance,
+      signal,
+      restMs: () => this.#silenceMs(),
+      onTrouble: (error) => this.#onTrouble(topic, error),
+      onWell: () => troubles.over(topic),
+    }
+  }
+
+  #silenceMs(): number {
+    return (this.#silentUntil ?? Number.NEGATIVE_INFINITY) - this.#parts.clock.now()
+  }
+
+  /** Puts messages into the inbox; answers how many were new there. */
+  async #keep(messages: readonly StoredMessage[]): Promise<number> {
+    const { inbox, troubles, metrics } = this.#parts
+    const placed = await inbox.putAll(messages).catch((error) => {
+      troubles.threw('inbox', error)
+      throw error
+    })
+    troubles.over('inbox')
+    const fresh = placed.filter(({ as }) => as === 'new').length
+    metrics.delivered.add(fresh)
+    this.#tracker.onPlaced(messages, placed)
+    return fresh
+  }
+
+  #onAcked(count: number): void {
+    this.#parts.metrics.acked.add(count)
+    this.#parts.counters.work += count
+  }
+
+  #onSent(): void {
+    this.#parts.metrics.sent.add()
+    this.#parts.counters.work += 1
+  }
+
+  #onRefused(name: string, { code, message, id }: OutboxProblem): void {
+    const { metrics, log } = this.#parts
+    metrics.refused.add()
+    log.warn('outbox item refused by the bridge', { name, session: this.session, code, why: message, id })
+  }
+
+  /** An absent bridge, or one that locks the session out, is a trouble of the connection: its beats report it once for all loops. */
+  #onTrouble(topic: string, error: unknown): void {
+    const { log, troubles } = this.#parts
+    if (classifyError(error) !== 'again' && !isLockedOut(error)) troubles.threw(topic, error)
+    else log.debug('retry scheduled', { topic, why: (error as Error).message })
   }
 }

@@ -37,7 +37,7 @@ class Scene implements Disposable {
           return [LOST]
         },
       },
-      isHeld: (id) => this.kept.includes(id),
+      heldIds: () => new Set(this.kept),
       keep: async (messages) => void this.kept.push(...messages.map(({ id }) => id)),
       onTrouble: () => undefined,
       onWell: () => undefined,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { CONFIG, Ground } from './ground.ts'
+import { CONFIG, Ground, LIFETIME_MS } from './ground.ts'
 
 const LOOK_MS = 2_000
 
@@ -11,7 +11,7 @@ test('a new token is taken over without a restart, without a gap, and without to
   ground.start()
   await ground.pass(1_000)
   const token = await ground.store.rotateToken(one.b, 60_000)
-  ground.wallet.files.set(one.b, { ...one.credential, token, createdAt: one.credential.createdAt + 1 })
+  ground.credentials.files.set(one.b, { ...one.credential, token, createdAt: one.credential.createdAt + 1 })
   for (let second = 0; second < 120; second += 1) {
     await one.tell(`to one ${second}`)
     await other.tell(`to other ${second}`)
@@ -33,7 +33,7 @@ test('while the bridge refuses the new one the old one stays in force, and it is
   ground.start()
   await ground.pass(1_000)
   const rotten = { ...credential, token: 'x'.repeat(64), createdAt: credential.createdAt + 1 }
-  ground.wallet.files.set(b, rotten)
+  ground.credentials.files.set(b, rotten)
   await ground.pass(300_000)
   await tell('still heard')
   await ground.outbox.put({ kind: 'send', from: b, draft: { text: 'still speaking' } })
@@ -47,7 +47,7 @@ test('while the bridge refuses the new one the old one stays in force, and it is
   assert.ok(!JSON.stringify(ground.log.records).includes('x'.repeat(64)), 'no token is ever said')
 
   const token = await ground.store.rotateToken(b, 0)
-  ground.wallet.files.set(b, { ...credential, token, createdAt: credential.createdAt + 2 })
+  ground.credentials.files.set(b, { ...credential, token, createdAt: credential.createdAt + 2 })
   await ground.pass(LOOK_MS + CONFIG.beatMs)
   await ground.outbox.put({ kind: 'send', from: b, draft: { text: 'with the good one' } })
   await ground.pass(1_000)
@@ -62,10 +62,10 @@ test('a new one that the bridge could not be asked about is asked about again, a
   await ground.pass(1_000)
   ground.weather.hangs.add('prove')
   const token = await ground.store.rotateToken(b, 3_600_000)
-  ground.wallet.files.set(b, { ...credential, token, createdAt: credential.createdAt + 1 })
+  ground.credentials.files.set(b, { ...credential, token, createdAt: credential.createdAt + 1 })
   const other = await ground.channel('s2-worker-2', { kept: true })
   await ground.pass(10_000)
-  ground.wallet.files.set(other.b, other.credential)
+  ground.credentials.files.set(other.b, other.credential)
   await ground.pass(60_000)
   assert.equal(ground.metric('sessions'), 2, 'a question that is never answered holds up nobody')
   ground.weather.hangs.clear()
@@ -78,14 +78,14 @@ test('a credential that went back to an older one is not taken', async () => {
   const { b, credential } = await ground.channel()
   const token = await ground.store.rotateToken(b, 3_600_000)
   const newer = { ...credential, token, createdAt: credential.createdAt + 5 }
-  ground.wallet.files.set(b, newer)
+  ground.credentials.files.set(b, newer)
   ground.start()
   await ground.pass(1_000)
-  ground.wallet.files.set(b, credential)
+  ground.credentials.files.set(b, credential)
   await ground.pass(60_000)
   assert.match(ground.troubles[`credential of ${b}`] ?? '', /went back to an older credential/)
   assert.equal(ground.said('credential taken over'), 0)
-  ground.wallet.files.set(b, newer)
+  ground.credentials.files.set(b, newer)
   await ground.pass(LOOK_MS)
   assert.deepEqual(ground.troubles, {})
 })
@@ -96,17 +96,17 @@ test('a removed one leaves; a damaged one, or a folder that is gone, does not', 
   const other = await ground.channel('s2-worker-2')
   ground.start()
   await ground.pass(1_000)
-  ground.wallet.files.set(one.b, 'malformed')
+  ground.credentials.files.set(one.b, 'malformed')
   await ground.pass(60_000)
   assert.equal(ground.metric('sessions'), 2)
   assert.match(ground.troubles['credential files'] ?? '', /is malformed/)
-  ground.wallet.exists = false
+  ground.credentials.exists = false
   await ground.pass(60_000)
   assert.equal(ground.metric('sessions'), 2)
   assert.match(ground.troubles.credentials ?? '', /those at hand stay in force/)
-  ground.wallet.exists = true
-  ground.wallet.files.set(one.b, one.credential)
-  ground.wallet.files.delete(other.b)
+  ground.credentials.exists = true
+  ground.credentials.files.set(one.b, one.credential)
+  ground.credentials.files.delete(other.b)
   await ground.pass(LOOK_MS)
   assert.equal(ground.metric('sessions'), 1)
   assert.deepEqual(ground.troubles, {})
@@ -135,7 +135,7 @@ test('one whose token is void is told once, asks seldom, keeps what it has to sa
   const asked = ground.bridge.calls.filter(({ session }) => session === one.b).length
   assert.ok(asked < 60, `${asked} requests in five minutes`)
   assert.deepEqual(await ground.heardFrom(one.b), [])
-  ground.wallet.files.set(one.b, { ...one.credential, token, createdAt: one.credential.createdAt + 1 })
+  ground.credentials.files.set(one.b, { ...one.credential, token, createdAt: one.credential.createdAt + 1 })
   await ground.pass(LOOK_MS + 1_000)
   assert.deepEqual(await ground.heardFrom(one.b), ['waits for the new one'])
   assert.deepEqual(ground.troubles, {})
@@ -154,7 +154,8 @@ test('a conversation that has ended is told once, left when its time is over, an
   assert.equal(ground.metric('sessions'), 2)
   assert.equal(ground.said('trouble'), 1)
   assert.deepEqual(ground.troubles, {}, 'its agent is reached by another one: the host is not ill')
-  await ground.pass(CONFIG.lifetimeMs)
+  await ground.store.renewConversation(next.opened, 3 * LIFETIME_MS)
+  await ground.pass(LIFETIME_MS)
   assert.equal(ground.metric('sessions'), 1)
   assert.equal(ground.said('session left'), 1)
   ground.bridge.calls.length = 0
@@ -170,10 +171,10 @@ test('one that is over by this host’s clock is asked about, for the clock may 
   const { b } = await ground.channel()
   const old = await ground.channel('s2-worker-1')
   await ground.store.endConversation(old.opened)
-  ground.wallet.files.set(old.b, { ...old.credential, expiresAt: ground.clock.wall() - 1 })
-  const real = ground.wallet.files.get(b)
+  ground.credentials.files.set(old.b, { ...old.credential, expiresAt: ground.clock.wall() - 1 })
+  const real = ground.credentials.files.get(b)
   if (real === undefined || real === 'malformed') throw new Error('no credential')
-  ground.wallet.files.set(b, { ...real, expiresAt: ground.clock.wall() - 86_400_000 })
+  ground.credentials.files.set(b, { ...real, expiresAt: ground.clock.wall() - 86_400_000 })
   ground.start({ pollMs: 5_000 })
   await ground.pass(5_000)
   assert.ok(await ground.pulse(b), 'the bridge says that it is good')
@@ -192,13 +193,17 @@ test('a conversation moves to another address of its bridge, with what it has in
   await tell('at the old address')
   await ground.pass(1_000)
   const seq = (await ground.pulse(b))?.seq ?? 0
-  ground.wallet.files.set(b, { ...credential, bridgeUrl: 'http://moved.test', createdAt: credential.createdAt + 1 })
+  ground.credentials.files.set(b, {
+    ...credential,
+    bridgeUrl: 'http://moved.test',
+    createdAt: credential.createdAt + 1,
+  })
   await ground.outbox.put({ kind: 'send', from: b, draft: { text: 'on the way' } })
   await ground.pass(LOOK_MS + CONFIG.beatMs)
   await tell('at the new address')
   await ground.pass(1_000)
   assert.deepEqual(
-    [...ground.inbox.shelves.new.values()].map(({ text }) => text),
+    [...ground.inbox.folders.new.values()].map(({ text }) => text),
     ['at the old address', 'at the new address'],
   )
   assert.deepEqual(await ground.heardFrom(b), ['on the way'])

@@ -9,19 +9,20 @@ import { recordingLog } from '#runtime/log.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
 import type { Keyring } from '#store/remote/remote.ts'
 import type { Store } from '#store/store.ts'
-import type { LinkedStore } from '../../services/keepalive/ports.ts'
 import { SessionManager, type SessionManagerConfig } from '../../services/keepalive/session-manager.ts'
+import type { LinkedStore } from '../../services/keepalive/spool-ports.ts'
 import { ManualClock } from '../manual-clock.ts'
 import { Dice } from '../simulation/chance.ts'
-import { MemoryInbox, MemoryOutbox, MemoryWallet } from './spool.ts'
+import { MemoryCredentials, MemoryInbox, MemoryOutbox } from './spool.ts'
 
 const BRIDGE = 'http://bridge.test'
+/** How long conversations live, milliseconds. */
+export const LIFETIME_MS = 3 * 3_600_000
 export const CONFIG: SessionManagerConfig = {
   host: 'host-1',
   beatMs: 5_000,
   beatPollingMs: 30_000,
   pollMs: 250,
-  lifetimeMs: 3 * 3_600_000,
   drainMs: 10_000,
 }
 
@@ -39,7 +40,7 @@ export interface Weather {
 }
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
-type Verb = 'send' | 'report' | 'mark' | 'unacked' | 'prove' | 'conversations' | 'renewConversation' | 'beat'
+type Verb = 'send' | 'report' | 'mark' | 'unacked' | 'prove' | 'conversations' | 'beat'
 
 /** A bridge as a host has it: asks for the token, and has weather. */
 export class Bridge {
@@ -72,8 +73,6 @@ export class Bridge {
       unacked: (reader, after, limit) =>
         call(limit === 1 ? 'prove' : 'unacked', reader, () => store.unacked(reader, after, limit)),
       conversations: () => call('conversations', keyring.sessions()[0], () => store.conversations()),
-      renewConversation: (id, lifetimeMs) =>
-        call('renewConversation', sessionId(id, 'b'), () => store.renewConversation(id, lifetimeMs)),
       beat: async (beats) => {
         for (const own of Map.groupBy(beats, ({ session }) => session).values()) {
           await call('beat', own[0]?.session, () => store.beat(own))
@@ -176,7 +175,7 @@ export class Ground {
   readonly bridges = new Map<string, Bridge>([[BRIDGE, new Bridge(this.clock)]])
   readonly inbox = new MemoryInbox()
   readonly outbox = new MemoryOutbox()
-  readonly wallet = new MemoryWallet()
+  readonly credentials = new MemoryCredentials()
   readonly log = recordingLog()
   readonly chance: () => number
   readonly statuses: string[] = []
@@ -204,7 +203,7 @@ export class Ground {
   }
 
   /** A conversation whose end `b` is this host's; its credential is in the folder unless kept. */
-  async channel(worker = 's2-worker-1', { url = BRIDGE, lifetimeMs = CONFIG.lifetimeMs, kept = false } = {}) {
+  async channel(worker = 's2-worker-1', { url = BRIDGE, lifetimeMs = LIFETIME_MS, kept = false } = {}) {
     const bridge = this.bridges.get(url) ?? new Bridge(this.clock)
     this.bridges.set(url, bridge)
     const opened = await bridge.store.openConversation({
@@ -223,7 +222,7 @@ export class Ground {
       createdAt: opened.createdAt,
       expiresAt: opened.expiresAt,
     }
-    if (!kept) this.wallet.files.set(b, credential)
+    if (!kept) this.credentials.files.set(b, credential)
     let sent = 0
     const tell = (text: string) => {
       sent += 1
@@ -248,7 +247,7 @@ export class Ground {
         },
         inbox: life.mortal(this.inbox),
         outbox: life.mortal(this.outbox),
-        credentials: life.mortal(this.wallet),
+        credentials: life.mortal(this.credentials),
         incarnation: `life-${this.#lives}`,
         clock: life.mortal(this.clock),
         chance: this.chance,

@@ -212,7 +212,7 @@ test('it waits for credentials and says so; when stopped it carries what is in h
   assert.deepEqual(await keepalive.end('SIGTERM'), { code: 0, signal: null })
   assert.deepEqual(await host.outbox.names(), [])
   assert.equal((await stage.admin.unacked(host.a, 0, 100)).length, 30)
-  assert.equal(keepalive.eventsOf('nothing is left behind').length, 1)
+  assert.equal(keepalive.eventsOf('stopped with nothing unsent').length, 1)
 })
 
 test('a message is a file soon after it was sent', async (context) => {

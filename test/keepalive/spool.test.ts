@@ -43,8 +43,8 @@ test('any story of an inbox goes the same way in both', async (context) => {
           await Promise.all([double.forget(done), real.forget(done)])
         }
       }
-      for (const shelf of ['new', 'cur', 'done'] as const) {
-        assert.deepEqual(await double.list(shelf), await real.list(shelf), `${shelf}, seed ${seed}, step ${step}`)
+      for (const folder of ['new', 'cur', 'done'] as const) {
+        assert.deepEqual(await double.list(folder), await real.list(folder), `${folder}, seed ${seed}, step ${step}`)
       }
       const some = (await real.list('cur'))[0] ?? 1
       assert.deepEqual(await double.inspect(some), await real.inspect(some))

@@ -7,10 +7,10 @@ import { messageDigest } from '#spool/acked-ledger.ts'
 import type { FoundCredentials } from '#spool/credentials.ts'
 import { bridgeId, type InboxFolder, LANE, type Placed } from '#spool/inbox.ts'
 import type { NewOutboxItem, OutboxItem, OutboxProblem } from '#spool/outbox.ts'
-import type { CredentialsPort, InboxPort, OutboxPort } from '../../services/keepalive/ports.ts'
+import type { CredentialsPort, InboxPort, OutboxPort } from '../../services/keepalive/spool-ports.ts'
 
 export class MemoryInbox implements InboxPort {
-  readonly shelves: Record<InboxFolder, Map<number, StoredMessage>> = {
+  readonly folders: Record<InboxFolder, Map<number, StoredMessage>> = {
     new: new Map(),
     cur: new Map(),
     done: new Map(),
@@ -23,8 +23,8 @@ export class MemoryInbox implements InboxPort {
     return messages.map((message) => this.#put(message))
   }
 
-  async list(shelf: InboxFolder): Promise<number[]> {
-    return [...this.shelves[shelf].keys()].sort((x, y) => x - y)
+  async list(folder: InboxFolder): Promise<number[]> {
+    return [...this.folders[folder].keys()].sort((x, y) => x - y)
   }
 
   async inspect(id: number): Promise<StoredMessage | null> {
@@ -33,9 +33,9 @@ export class MemoryInbox implements InboxPort {
 
   async forget(ids: readonly number[]): Promise<void> {
     for (const id of ids) {
-      const message = this.shelves.done.get(id)
+      const message = this.folders.done.get(id)
       if (message !== undefined) this.#acked.add(messageDigest({ ...message, id: bridgeId(id) }))
-      this.shelves.done.delete(id)
+      this.folders.done.delete(id)
     }
   }
 
@@ -48,8 +48,8 @@ export class MemoryInbox implements InboxPort {
   }
 
   async ack(ids: readonly number[]): Promise<number[]> {
-    const acked = ids.filter((id) => this.shelves.cur.has(id) || this.shelves.new.has(id))
-    for (const id of acked) this.#move(id, this.shelves.cur.has(id) ? 'cur' : 'new', 'done')
+    const acked = ids.filter((id) => this.folders.cur.has(id) || this.folders.new.has(id))
+    for (const id of acked) this.#move(id, this.folders.cur.has(id) ? 'cur' : 'new', 'done')
     return acked
   }
 
@@ -63,19 +63,19 @@ export class MemoryInbox implements InboxPort {
     }
     if (this.#acked.has(digest)) return { id: message.id, as: 'acked' }
     if (free === undefined) throw new Error('no lane is free')
-    this.shelves.new.set(free, { ...message, id: free })
+    this.folders.new.set(free, { ...message, id: free })
     return { id: free, as: 'new' }
   }
 
   #find(id: number): StoredMessage | undefined {
-    return this.shelves.new.get(id) ?? this.shelves.cur.get(id) ?? this.shelves.done.get(id)
+    return this.folders.new.get(id) ?? this.folders.cur.get(id) ?? this.folders.done.get(id)
   }
 
   #move(id: number, from: InboxFolder, to: InboxFolder): StoredMessage {
-    const message = this.shelves[from].get(id)
+    const message = this.folders[from].get(id)
     if (message === undefined) throw new Error(`${id} is not on ${from}`)
-    this.shelves[from].delete(id)
-    this.shelves[to].set(id, message)
+    this.folders[from].delete(id)
+    this.folders[to].set(id, message)
     return message
   }
 }
@@ -111,7 +111,7 @@ export class MemoryOutbox implements OutboxPort {
   async tidy(): Promise<void> {}
 }
 
-export class MemoryWallet implements CredentialsPort {
+export class MemoryCredentials implements CredentialsPort {
   readonly files = new Map<SessionId, Credential | 'malformed'>()
   readonly renewals = new Map<SessionId, number>()
   exists = true

@@ -83,7 +83,7 @@ class Story {
     } else if (what < 0.97) await this.#rotate(channel)
     else {
       const [id] = await ground.inbox.list('new')
-      if (id !== undefined) ground.inbox.shelves.new.delete(id)
+      if (id !== undefined) ground.inbox.folders.new.delete(id)
       this.counts.removals += 1
     }
   }
@@ -105,17 +105,17 @@ class Story {
       assert.ok(!this.#acked.has(text), `${text} came up again after it was acked`)
       this.read.push(text)
     }
-    const current = [...inbox.shelves.cur.values()].filter(() => this.#chance() < 0.6)
+    const current = [...inbox.folders.cur.values()].filter(() => this.#chance() < 0.6)
     await inbox.ack(current.map(({ id }) => id))
     for (const { text } of current) this.#acked.add(text)
   }
 
   async #rotate({ b }: Channel): Promise<void> {
-    const { store, wallet } = this.ground
-    const file = wallet.files.get(b)
+    const { store, credentials } = this.ground
+    const file = credentials.files.get(b)
     if (file === undefined || file === 'malformed') return
     const token = await store.rotateToken(b, this.#chance() < 0.5 ? 60_000 : 0)
-    wallet.files.set(b, { ...file, token, createdAt: file.createdAt + 1 })
+    credentials.files.set(b, { ...file, token, createdAt: file.createdAt + 1 })
     this.counts.rotations += 1
   }
 

@@ -102,14 +102,13 @@ export class SimulatedHost {
       beatMs,
       beatPollingMs: beatMs,
       pollMs,
-      lifetimeMs: LIFETIME_MS,
       drainMs: 10_000,
     }
     new SessionManager(config, {
       open: (_url, keyring) => openWire({ life, link: this.link, bridge, keyring, around }),
-      inbox: this.spool.mailbox(life),
-      outbox: this.spool.tray(life),
-      credentials: this.spool.wallet(life),
+      inbox: this.spool.inboxPort(life),
+      outbox: this.spool.outboxPort(life),
+      credentials: this.spool.credentialsPort(life),
       incarnation: life.name,
       clock: life.clock,
       chance: around.dice.next,

@@ -5,7 +5,7 @@ import type { SessionId } from '#fleet/session.ts'
 import type { FoundCredentials } from '#spool/credentials.ts'
 import type { InboxFolder, Placed } from '#spool/inbox.ts'
 import type { NewOutboxItem, OutboxItem, OutboxOutcome, OutboxProblem } from '#spool/outbox.ts'
-import type { CredentialsPort, InboxPort, OutboxPort } from '../../services/keepalive/ports.ts'
+import type { CredentialsPort, InboxPort, OutboxPort } from '../../services/keepalive/spool-ports.ts'
 import type { Life } from './clock.ts'
 import type { Surroundings } from './network.ts'
 
@@ -14,7 +14,7 @@ type Folder = 'inbox' | 'outbox' | 'credentials'
 /** A host's folders: they outlive every program, and each operation on them is slow, or refused, now and then. */
 export class Spool {
   readonly #around: Surroundings
-  readonly #shelves = new Map<number, { message: StoredMessage; shelf: InboxFolder }>()
+  readonly #folders = new Map<number, { message: StoredMessage; folder: InboxFolder }>()
   readonly #acked = new Set<number>()
   readonly #items = new Map<string, OutboxItem>()
   readonly #refused = new Map<string, OutboxProblem>()
@@ -31,17 +31,17 @@ export class Spool {
 
   /** Nothing lies here that somebody should still do something with. */
   get isEmpty(): boolean {
-    return this.#items.size === 0 && this.#shelves.size === 0
+    return this.#items.size === 0 && this.#folders.size === 0
   }
 
   get left(): string {
-    const shelves = [...this.#shelves].map(([id, { shelf }]) => `${shelf}/${id}`)
-    return [...shelves, ...[...this.#items.keys()].map((name) => `outbox/${name}`)].join(' ')
+    const folders = [...this.#folders].map(([id, { folder }]) => `${folder}/${id}`)
+    return [...folders, ...[...this.#items.keys()].map((name) => `outbox/${name}`)].join(' ')
   }
 
   /** The text of a message that lies here. */
   text(id: number): string {
-    return this.#shelves.get(id)?.message.text ?? ''
+    return this.#folders.get(id)?.message.text ?? ''
   }
 
   /** Who publishes sees to it that a serial never goes back, whatever overtakes what on the way. */
@@ -62,18 +62,18 @@ export class Spool {
     return { [Symbol.dispose]: () => this.#ears.delete(ear) }
   }
 
-  mailbox(life: Life): InboxPort {
+  inboxPort(life: Life): InboxPort {
     return {
       putAll: async (messages) => {
         const placed: Placed[] = []
         for (const message of messages) placed.push(await this.#disk(life, () => this.#place(message)))
         return placed
       },
-      list: (shelf) => this.#disk(life, () => this.#list(shelf)),
-      inspect: (id) => this.#disk(life, () => this.#shelves.get(id)?.message ?? null),
+      list: (folder) => this.#disk(life, () => this.#list(folder)),
+      inspect: (id) => this.#disk(life, () => this.#folders.get(id)?.message ?? null),
       forget: (ids) =>
         this.#disk(life, () => {
-          for (const id of ids) if (this.#shelves.get(id)?.shelf === 'done') this.#forget(id)
+          for (const id of ids) if (this.#folders.get(id)?.folder === 'done') this.#forget(id)
         }),
       recover: async () => undefined,
       tidy: async () => undefined,
@@ -82,12 +82,12 @@ export class Spool {
 
   /** What an agent does with its inbox. */
   reading(life: Life): {
-    list(shelf: InboxFolder): Promise<number[]>
+    list(folder: InboxFolder): Promise<number[]>
     take(id: number): Promise<StoredMessage | null>
     ack(id: number): Promise<void>
   } {
     return {
-      list: (shelf) => this.#disk(life, () => this.#list(shelf)),
+      list: (folder) => this.#disk(life, () => this.#list(folder)),
       take: (id) => this.#disk(life, () => this.#move(id, ['new', 'cur'], 'cur')),
       ack: (id) =>
         this.#disk(life, () => {
@@ -98,7 +98,7 @@ export class Spool {
     }
   }
 
-  tray(life: Life): OutboxPort {
+  outboxPort(life: Life): OutboxPort {
     return {
       names: () => this.#disk(life, () => [...this.#items.keys()]),
       read: (name) => this.#disk(life, () => this.#items.get(name) ?? null),
@@ -126,7 +126,7 @@ export class Spool {
     }
   }
 
-  wallet(life: Life): CredentialsPort {
+  credentialsPort(life: Life): CredentialsPort {
     return {
       read: () =>
         this.#disk(life, (): FoundCredentials => {
@@ -154,8 +154,8 @@ export class Spool {
   #place(message: StoredMessage): Placed {
     const { id } = message
     if (this.#acked.has(id)) return { id, as: 'acked' }
-    if (this.#shelves.has(id)) return { id, as: 'known' }
-    this.#shelves.set(id, { message, shelf: 'new' })
+    if (this.#folders.has(id)) return { id, as: 'known' }
+    this.#folders.set(id, { message, folder: 'new' })
     this.onNew(message)
     this.#hint('inbox')
     return { id, as: 'new' }
@@ -169,21 +169,21 @@ export class Spool {
     return name
   }
 
-  #list(shelf: InboxFolder): number[] {
+  #list(folder: InboxFolder): number[] {
     const ids: number[] = []
-    for (const [id, place] of this.#shelves) if (place.shelf === shelf) ids.push(id)
+    for (const [id, place] of this.#folders) if (place.folder === folder) ids.push(id)
     return ids.sort((one, other) => one - other)
   }
 
   #move(id: number, from: readonly InboxFolder[], to: InboxFolder): StoredMessage | null {
-    const place = this.#shelves.get(id)
-    if (place === undefined || !from.includes(place.shelf)) return null
-    place.shelf = to
+    const place = this.#folders.get(id)
+    if (place === undefined || !from.includes(place.folder)) return null
+    place.folder = to
     return place.message
   }
 
   #forget(id: number): void {
-    this.#shelves.delete(id)
+    this.#folders.delete(id)
     this.#acked.add(id)
   }
 

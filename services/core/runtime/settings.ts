@@ -143,7 +143,7 @@ export const SETTINGS = {
   },
   S2_LIFETIME: {
     about: 'How long a conversation lives; it is renewed before it ends while its agent lives.',
-    programs: ['bridge', 'keepalive', 'local', 's2'],
+    programs: ['bridge', 'local', 's2'],
     fallback: '3h',
     example: '12h',
     parse: durationBetween(60_000, 365 * 86_400_000),

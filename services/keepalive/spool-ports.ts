@@ -5,19 +5,19 @@ import type { InboxFolder, Placed } from '#spool/inbox.ts'
 import type { OutboxItem, OutboxProblem } from '#spool/outbox.ts'
 import type { Store } from '#store/store.ts'
 
-/** The host's inbox, as far as mail is brought in and receipts are read off it. `Inbox` is one; so is a simulated one. */
+/** The host's inbox, as far as messages are put in and acks are read off it. `Inbox` is one; so is a simulated one. */
 export interface InboxPort {
-  /** Changes when a name on this shelf comes or goes. Left out: nobody knows, and every look reads. */
-  version?(shelf: InboxFolder): string
+  /** Changes when a name in this folder comes or goes. Left out: nobody knows, and every scan reads the folder. */
+  version?(folder: InboxFolder): string
   putAll(messages: readonly StoredMessage[]): Promise<readonly Placed[]>
-  list(shelf: InboxFolder): Promise<readonly number[]>
+  list(folder: InboxFolder): Promise<readonly number[]>
   inspect(id: number): Promise<StoredMessage | null>
   forget(ids: readonly number[]): Promise<void>
   recover(): Promise<void>
   tidy(): Promise<void>
 }
 
-/** The host's outbox, as far as it is emptied. `Outbox` is one. */
+/** The host's outbox, as far as its items are sent. `Outbox` is one. */
 export interface OutboxPort {
   /** Changes when an item comes or leaves. */
   version?(): string

@@ -1,0 +1,41 @@
+import type { Credential } from '#fleet/credential.ts'
+import { S2Error } from '#fleet/errors.ts'
+import type { SessionId } from '#fleet/session.ts'
+import type { Clock } from '#runtime/clock.ts'
+import type { Keyring } from '#store/remote/remote.ts'
+import type { Store } from '#store/store.ts'
+
+export interface CredentialProofParts {
+  readonly clock: Clock
+  readonly signal: AbortSignal
+  open(url: string, keyring: Keyring): Store
+}
+
+/** How long the bridge may take to say whether it knows a credential. */
+const PROOF_MS = 5_000
+
+/**
+ * Asks the bridge for something with this credential and no other. Throws what the bridge says against it, or `unavailable` when
+ * the bridge does not answer in time.
+ */
+export async function proveCredential(
+  { session, token, bridgeUrl, bridgeCa }: Credential,
+  { clock, signal, open }: CredentialProofParts,
+): Promise<void> {
+  const keyring: Keyring = {
+    token: (of: SessionId) => (of === session ? token : undefined),
+    sessions: () => [session],
+    authority: () => bridgeCa,
+  }
+  await using store = open(bridgeUrl, keyring)
+  const over = new AbortController()
+  const late = clock.sleep(PROOF_MS, AbortSignal.any([signal, over.signal])).catch(() => undefined)
+  const proven = store.unacked(session, 0, 1).then(() => true)
+  try {
+    const answer = await Promise.race([proven, late])
+    if (answer !== true) throw new S2Error('unavailable', `the bridge has not answered within ${PROOF_MS} ms`)
+  } finally {
+    over.abort()
+    proven.catch(() => undefined)
+  }
+}

@@ -1,0 +1,72 @@
+import type { SessionId } from '#fleet/session.ts'
+import type { Clock } from '#runtime/clock.ts'
+import { speakerOf } from '#spool/outbox.ts'
+import { DirectoryChange } from './directory-change.ts'
+import type { OutboxPort } from './spool-ports.ts'
+
+const TIDY_MS = 60_000
+
+/** Reads the names in the host's outbox, and sorts them by the sessions whose items they are. */
+export class OutboxScan {
+  readonly #outbox: Pick<OutboxPort, 'version' | 'names' | 'read' | 'tidy'>
+  readonly #clock: Clock
+  readonly #change: DirectoryChange
+  /** The session of each item that waits, by the item's name. */
+  #senders: ReadonlyMap<string, SessionId> = new Map()
+  #tidyAt = Number.NEGATIVE_INFINITY
+
+  constructor(outbox: Pick<OutboxPort, 'version' | 'names' | 'read' | 'tidy'>, clock: Clock) {
+    this.#outbox = outbox
+    this.#clock = clock
+    this.#change = new DirectoryChange(clock, outbox.version && (() => outbox.version?.() ?? ''))
+  }
+
+  /** How many items waited when the outbox was read last. */
+  get size(): number {
+    return this.#senders.size
+  }
+
+  /** The names that wait for each session, in order; null where the outbox has not changed since it was read last. */
+  async scan(): Promise<ReadonlyMap<SessionId, readonly string[]> | null> {
+    await this.#keepTidy()
+    if (!this.#change.mayHaveChanged()) return null
+    try {
+      return await this.#read()
+    } catch (error) {
+      this.#change.reset()
+      throw error
+    }
+  }
+
+  /** Makes the next scan read the outbox, changed or not. */
+  reset(): void {
+    this.#change.reset()
+  }
+
+  async #read(): Promise<ReadonlyMap<SessionId, readonly string[]>> {
+    const senders = new Map<string, SessionId>()
+    const waiting = new Map<SessionId, string[]>()
+    for (const name of await this.#outbox.names()) {
+      const sender = this.#senders.get(name) ?? (await this.#senderOf(name))
+      if (sender === null) continue
+      senders.set(name, sender)
+      const names = waiting.get(sender)
+      if (names === undefined) waiting.set(sender, [name])
+      else names.push(name)
+    }
+    this.#senders = senders
+    return waiting
+  }
+
+  async #senderOf(name: string): Promise<SessionId | null> {
+    const item = await this.#outbox.read(name)
+    return item === null ? null : speakerOf(item)
+  }
+
+  async #keepTidy(): Promise<void> {
+    const { now, wall } = { now: this.#clock.now(), wall: this.#clock.wall() }
+    if (now - this.#tidyAt < TIDY_MS) return
+    this.#tidyAt = now
+    await this.#outbox.tidy(wall)
+  }
+}
