@@ -8,7 +8,7 @@ import type { Env } from '#runtime/config.ts'
 import { gitAdviceFor, gitFaultOf, gitMessagesOf, READER_SETTINGS, readerEnv } from '#runtime/git-errors.ts'
 
 export interface GitMirrorConfig {
-  /** Bare repository of our own; made when missing, made anew when broken: it holds nothing that the remote has not. */
+  /** A bare repository of our own, made when missing and made again when broken: it holds nothing that the remote has not. */
   readonly folder: string
   readonly remote: string
   readonly branch: string
@@ -22,7 +22,7 @@ export interface GitMirrorParts {
   readonly signal: AbortSignal
 }
 
-/** Kilobytes of the largest file that git may write here: what bounds a hostile pack. */
+/** Kilobytes of the largest file that git may write here, which bounds a hostile pack. */
 const FILE_MAX_KB = 65_536
 const ANSWER_MAX = 65_536
 
@@ -54,7 +54,7 @@ export class GitMirror {
     return null
   }
 
-  /** Brings the tip here, whatever history it has, and answers it. Throws `unavailable`, `not_found`. */
+  /** Fetches the tip, whatever its history, and answers its commit. Throws `unavailable`. */
   async fetch(): Promise<string> {
     await this.#prepare()
     const refspec = `+refs/heads/${this.#config.branch}:${TIP}`
@@ -74,7 +74,7 @@ export class GitMirror {
     return commit
   }
 
-  /** A plain file of a commit, or null when there is none. Refuses links, folders, submodules and what is larger than `max`. */
+  /** A plain file of a commit; null when there is none. Refuses links, folders, submodules and files of more than `max` bytes. */
   async file(commit: string, path: string, max: number): Promise<Buffer | null> {
     const listing = await this.#git('listing', ['ls-tree', '-z', '-l', commit, '--', path])
     const [entry = ''] = listing.toString('utf8').split('\0')
@@ -94,7 +94,7 @@ export class GitMirror {
     return await this.#git('reading', ['cat-file', 'blob', object])
   }
 
-  /** Makes the repository, or makes it anew where git does not know it as one; clears what a killed git left. */
+  /** Makes the repository where git does not know it as one; removes the locks that a killed git left. */
   async #prepare(): Promise<void> {
     const { folder } = this.#config
     const known = await this.#git('opening the mirror', ['rev-parse', '--is-bare-repository']).then(
@@ -130,14 +130,14 @@ export class GitMirror {
         signal,
       )
     } catch (cause) {
-      throw new S2Error('unavailable', `git cannot be started`, { next: 'install git', cause })
+      throw new S2Error('unavailable', 'git cannot be started', { next: 'install git', cause })
     }
     if (hasSucceeded(ending)) return ending.stdout
-    throw new S2Error('unavailable', `git failed ${doing}: ${why(ending)}`, { next: mend(ending) })
+    throw new S2Error('unavailable', `git failed ${doing}: ${why(ending)}`, { next: nextStep(ending) })
   }
 }
 
-/** Where the fetched tip is kept: no branch, so that nothing ever takes it for one. */
+/** The ref of the fetched tip; it is no branch, so that nothing takes it for one. */
 const TIP = 'refs/s2/tip'
 const OBJECT = /^[0-9a-f]{40}(?:[0-9a-f]{24})?$/
 
@@ -147,10 +147,10 @@ function why(ending: Ending): string {
     : redact(gitMessagesOf(ending).join('; '))
 }
 
-/** What passes by itself is waited for; the rest wants a person. */
-function mend(ending: Ending): string {
+/** What to do next: some faults pass by themselves, the others need a person. */
+function nextStep(ending: Ending): string {
   const fault = gitFaultOf(ending)
   return fault === 'other' || fault === 'timeout'
-    ? 'it is tried again by itself; the credentials at hand stay in force'
+    ? 'it is tried again; the credentials in force stay'
     : gitAdviceFor(fault, 'read')
 }

@@ -4,17 +4,17 @@ export interface HintLimiterParts {
   readonly clock: Clock
   readonly chance: Chance
   readonly signal: AbortSignal
-  /** The remote shall be asked now. */
+  /** Asks the remote now. */
   hurry(): void
 }
 
-/** A thousand hosts that hear one hint ask within this time, and not in one moment. */
+/** Hosts that hear the same hint ask spread over this time, and not all in one moment. */
 const SPREAD_MS = 500
-/** Hints that are followed in any minute: the polls do the rest, so that a storm of hints is none of questions. */
-const A_MINUTE = 12
+/** Hints that are followed in any minute. The polls do the rest, so that many hints do not become as many questions. */
+const HINTS_A_MINUTE = 12
 const MINUTE_MS = 60_000
 
-/** When a hint is followed: soon, those that come close together as one, and not more often than a remote can bear. */
+/** Decides when a hint is followed: soon, together with those that come close after it, and no oftener than a remote can bear. */
 export class HintLimiter {
   readonly #parts: HintLimiterParts
   /** When hints were followed in the last minute, by the clock that never jumps. */
@@ -25,7 +25,7 @@ export class HintLimiter {
     this.#parts = parts
   }
 
-  /** The last hint is never lost: at the latest it is followed when there is room again. */
+  /** Takes a hint. The last one is never lost: it is followed as soon as the minute has room again. */
   hint(): void {
     if (this.#isDue || this.#parts.signal.aborted) return
     this.#isDue = true
@@ -41,11 +41,11 @@ export class HintLimiter {
     hurry()
   }
 
-  /** When there is room for another in the minute. */
+  /** When the minute has room for another hint, by the clock that never jumps. */
   #roomAt(): number {
     const since = this.#parts.clock.now() - MINUTE_MS
     this.#followed = this.#followed.filter((at) => at > since)
-    const oldest = this.#followed.at(-A_MINUTE)
+    const oldest = this.#followed.at(-HINTS_A_MINUTE)
     return oldest === undefined ? Number.NEGATIVE_INFINITY : oldest + MINUTE_MS
   }
 }

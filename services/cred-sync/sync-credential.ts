@@ -9,8 +9,8 @@ import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { GitMirror } from './git-mirror.ts'
 
-/** Where the credentials of this host are published, by one atomic rename each. */
-export interface CredentialPlace {
+/** The credentials of this host, each a file that appears by one atomic rename. */
+export interface CredentialFolder {
   read(): Promise<readonly Credential[]>
   publish(credential: Credential): Promise<void>
   remove(credential: Credential): Promise<void>
@@ -18,7 +18,7 @@ export interface CredentialPlace {
 
 export interface CredentialSyncParts {
   readonly mirror: Pick<GitMirror, 'tip' | 'fetch' | 'file'>
-  readonly shelf: CredentialPlace
+  readonly credentials: CredentialFolder
   readonly clock: Clock
 }
 
@@ -29,14 +29,14 @@ export type SyncOutcome =
 
 /**
  * Asks the remote, and publishes this worker's credential when there is a newer one. Whatever is wrong (remote away,
- * branch gone, file missing, hostile or malformed, older than the one in force) throws with its reason, and the
- * credential at hand stays as it is.
+ * branch gone, file missing, hostile or malformed, older than the one in force) is thrown with its reason, and the
+ * credential in force stays.
  */
 export class CredentialSync {
   readonly #worker: number
   readonly #parts: CredentialSyncParts
-  /** The tip whose credential is on the shelf; asked again while it does not yield a good one. */
-  #settled: string | null = null
+  /** The commit whose credential was taken; null while none yielded a good one. */
+  #takenFrom: string | null = null
 
   constructor(worker: number, parts: CredentialSyncParts) {
     this.#worker = worker
@@ -46,10 +46,10 @@ export class CredentialSync {
   async look(): Promise<SyncOutcome> {
     const { mirror, clock } = this.#parts
     const tip = await mirror.tip()
-    if (tip === null) throw gone('the remote has no such branch')
-    const held = await this.#parts.shelf.read()
+    if (tip === null) throw absent('the remote has no such branch')
+    const held = await this.#parts.credentials.read()
     if (
-      tip === this.#settled &&
+      tip === this.#takenFrom &&
       held.some((each) => each.agent === workerName(this.#worker) && each.expiresAt > clock.wall())
     ) {
       return { kind: 'unchanged' }
@@ -57,15 +57,15 @@ export class CredentialSync {
     const commit = await mirror.fetch()
     const path = credentialPath(this.#worker)
     const content = await mirror.file(commit, path, CREDENTIAL_FILE_MAX)
-    if (content === null) throw gone(`the branch has no file ${path}`)
+    if (content === null) throw absent(`the branch has no file ${path}`)
     const credential = parseCredentialFile(content, this.#worker, clock.wall())
-    const outcome = await this.#take(credential, commit, held)
-    this.#settled = commit
+    const outcome = await this.#publish(credential, commit, held)
+    this.#takenFrom = commit
     return outcome
   }
 
-  async #take(credential: Credential, commit: string, held: readonly Credential[]): Promise<SyncOutcome> {
-    const { shelf, clock } = this.#parts
+  async #publish(credential: Credential, commit: string, held: readonly Credential[]): Promise<SyncOutcome> {
+    const { credentials, clock } = this.#parts
     const own = held.filter((each) => each.agent === credential.agent)
     const newest = own.reduce((latest, each) => Math.max(latest, each.createdAt), Number.NEGATIVE_INFINITY)
     if (credential.createdAt < newest) {
@@ -73,20 +73,20 @@ export class CredentialSync {
         next: 'publish a new one; an old one is never taken again',
       })
     }
-    const same = own.find((each) => each.session === credential.session)
-    const changed =
-      same?.token !== credential.token ||
-      same.bridgeUrl !== credential.bridgeUrl ||
-      same.bridgeCa !== credential.bridgeCa ||
-      same.createdAt !== credential.createdAt
-    if (changed) await shelf.publish(credential)
-    // One of another conversation stays until it expires: its messages may still be under way.
+    const former = own.find((each) => each.session === credential.session)
+    const isChanged =
+      former?.token !== credential.token ||
+      former.bridgeUrl !== credential.bridgeUrl ||
+      former.bridgeCa !== credential.bridgeCa ||
+      former.createdAt !== credential.createdAt
+    if (isChanged) await credentials.publish(credential)
+    // A credential of another conversation stays until it expires: messages of it may still be under way.
     for (const each of own)
-      if (each.session !== credential.session && each.expiresAt <= clock.wall()) await shelf.remove(each)
-    return changed ? { kind: 'published', credential, commit } : { kind: 'unchanged' }
+      if (each.session !== credential.session && each.expiresAt <= clock.wall()) await credentials.remove(each)
+    return isChanged ? { kind: 'published', credential, commit } : { kind: 'unchanged' }
   }
 }
 
-function gone(what: string): S2Error {
-  return new S2Error('not_found', what, { next: 'the credential at hand stays in force; have it published again' })
+function absent(what: string): S2Error {
+  return new S2Error('not_found', what, { next: 'the credential in force stays; have a new one published' })
 }

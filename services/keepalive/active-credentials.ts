@@ -1,7 +1,7 @@
 import { authorityAt, type Credential } from '#fleet/credential.ts'
 import { isPassing } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session.ts'
-import { backoff } from '#runtime/backoff.ts'
+import { Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { TroubleLog } from '#runtime/trouble-log.ts'
@@ -21,25 +21,25 @@ export interface ActiveCredentialsParts {
   onLeave(session: SessionId): void
 }
 
-/** A credential that did not prove itself, and when it may try again. */
+/** A credential that the bridge has not accepted, and when it is tried again. */
 interface Trial {
   readonly credential: Credential
-  readonly failures: number
-  readonly notBefore: number
+  readonly pauses: Pauses
+  notBefore: number
 }
 
-const UNANSWERED = { firstMs: 1_000, mostMs: 30_000 }
+const UNANSWERED = { firstMs: 1_000, mostMs: 30_000, leastMs: 1_000 }
 const REFUSED_AGAIN_MS = 60_000
-/** One whose time is over by this host's clock is asked about now and then: the clock may be wrong. */
+/** A credential that has expired by this host's clock is tried again at long intervals: the clock may be wrong. */
 const EXPIRED_AGAIN_MS = 600_000
 
-/** Which credentials are in force. One that takes another's place must have spoken to the bridge first. */
+/** Which credentials are in force. A new one replaces the old one only after the bridge has accepted it. */
 export class ActiveCredentials {
   readonly #parts: ActiveCredentialsParts
   readonly #inForce = new Map<SessionId, Credential>()
   readonly #trials = new Map<SessionId, Trial>()
   readonly #lockedOut = new Set<SessionId>()
-  /** What is trusted at each address, as found when it was asked for last; empty again once a credential has changed. */
+  /** The authority to trust at each address, kept until a credential changes. */
   readonly #authorities = new Map<string, string | undefined>()
 
   constructor(parts: ActiveCredentialsParts) {
@@ -50,7 +50,7 @@ export class ActiveCredentials {
     return this.#inForce.get(session)
   }
 
-  /** The authority to trust at a bridge's address; undefined: those that this host trusts. */
+  /** The authority to trust at a bridge's address; undefined: the authorities that this host trusts. */
   authorityAt(bridgeUrl: string): string | undefined {
     if (!this.#authorities.has(bridgeUrl)) {
       this.#authorities.set(bridgeUrl, authorityAt(bridgeUrl, this.#inForce.values()))
@@ -58,33 +58,37 @@ export class ActiveCredentials {
     return this.#authorities.get(bridgeUrl)
   }
 
-  /** The bridge does not let the session speak. Where its time is over as well, the next look lets it leave. */
+  /** The bridge does not let the session speak. If its credential has expired as well, the next look removes it. */
   onLockedOut(session: SessionId): void {
     this.#lockedOut.add(session)
   }
 
-  /** Brings what is in force in line with what lies in the folder. */
+  /** Brings the credentials in force in line with the files of the folder. */
   async look(): Promise<void> {
-    this.#letEndedLeave()
+    this.#removeEnded()
     const found = await this.#parts.files.read()
-    this.#tellFaults(found.faults)
+    this.#reportFaults(found.faults)
     if (!found.exists && this.#inForce.size > 0) {
-      this.#parts.troubles.met('credentials', 'gone', 'the folder of credentials is gone; those at hand stay in force')
+      this.#parts.troubles.met(
+        'credentials',
+        'gone',
+        'the folder of credentials is gone; the credentials in force stay',
+      )
       return
     }
     const there = new Set([...found.doubtful, ...found.credentials.map(({ session }) => session)])
     for (const session of [...this.#inForce.keys()]) {
       if (!there.has(session)) this.#leave(session, 'its credential was removed')
     }
-    // Those that need no asking first: a bridge that does not answer must not keep them waiting.
-    const doubtful: Credential[] = []
-    for (const credential of found.credentials) if (!this.#settle(credential)) doubtful.push(credential)
-    await Promise.all(doubtful.map((credential) => this.#try(credential)))
-    this.#tellWhetherAny(found.credentials.length + found.faults.length)
+    // Credentials that need no proof come first: a bridge that does not answer must not delay them.
+    const unproven: Credential[] = []
+    for (const credential of found.credentials) if (!this.#takeUndoubted(credential)) unproven.push(credential)
+    await Promise.all(unproven.map((credential) => this.#try(credential)))
+    this.#reportWhetherAny(found.credentials.length + found.faults.length)
   }
 
-  /** Answers false when the bridge must be asked first. */
-  #settle(credential: Credential): boolean {
+  /** Takes a credential that needs no proof; answers false when the bridge must be asked first. */
+  #takeUndoubted(credential: Credential): boolean {
     const { clock, troubles, onJoin } = this.#parts
     const { session } = credential
     const held = this.#inForce.get(session)
@@ -107,13 +111,12 @@ export class ActiveCredentials {
   async #try(credential: Credential): Promise<void> {
     const { clock, prove, onJoin, onChange, log } = this.#parts
     const { session } = credential
-    const trial = this.#trials.get(session)
-    const isSame = trial !== undefined && isSameKey(trial.credential, credential)
-    if (isSame && clock.now() < trial.notBefore) return
+    const trial = this.#trialOf(credential)
+    if (clock.now() < trial.notBefore) return
     try {
       await prove(credential)
     } catch (error) {
-      this.#onUnproven(credential, error, isSame ? trial.failures : 0)
+      this.#onUnproven(trial, error)
       return
     }
     const former = this.#inForce.get(session)
@@ -123,29 +126,36 @@ export class ActiveCredentials {
     onChange(credential, former)
   }
 
-  #onUnproven(credential: Credential, error: unknown, failures: number): void {
-    const { troubles, chance, log } = this.#parts
-    const { session } = credential
+  #onUnproven(trial: Trial, error: unknown): void {
+    const { clock, log } = this.#parts
+    const { session } = trial.credential
+    const isFirst = trial.pauses.failures === 0
+    const isExpired = isLockedOut(error) && !this.#inForce.has(session)
+    const pauseMs = trial.pauses.failed()
+    const refusedMs = isExpired ? EXPIRED_AGAIN_MS : REFUSED_AGAIN_MS
+    trial.notBefore = clock.now() + (isPassing(error) ? pauseMs : refusedMs)
+    this.#trials.set(session, trial)
+    if (this.#inForce.has(session)) this.#reportUnproven(trial.credential, error)
+    else if (isExpired && isFirst) log.info('credential expired', { session, why: (error as Error).message })
+  }
+
+  #reportUnproven({ session, createdAt }: Credential, error: unknown): void {
+    const { troubles } = this.#parts
     const why = (error as Error).message
-    if (!isLockedOut(error)) {
-      const waitMs = isPassing(error) ? UNANSWERED.firstMs + backoff(failures, UNANSWERED, chance) : REFUSED_AGAIN_MS
-      this.#delay(credential, waitMs, failures + 1)
-      if (this.#inForce.has(session)) {
-        troubles.met(
-          topicOf(session),
-          'unproven',
-          `the new credential of ${session} could not be proven: ${why}`,
-          error,
-        )
-      }
-    } else if (this.#inForce.has(session)) {
-      this.#delay(credential, REFUSED_AGAIN_MS, failures + 1)
+    if (isLockedOut(error)) {
       const what = `the bridge refuses the new credential of ${session}; the old one stays in force: ${why}`
-      troubles.met(topicOf(session), `refused:${credential.createdAt}`, what, error)
+      troubles.met(topicOf(session), `refused:${createdAt}`, what, error)
     } else {
-      this.#delay(credential, EXPIRED_AGAIN_MS, failures + 1)
-      if (failures === 0) log.info('a credential has expired', { session, why })
+      troubles.met(topicOf(session), 'unproven', `the new credential of ${session} cannot be proven: ${why}`, error)
     }
+  }
+
+  /** The trial of a credential; another credential of the session starts a trial of its own. */
+  #trialOf(credential: Credential): Trial {
+    const { clock, chance } = this.#parts
+    const trial = this.#trials.get(credential.session)
+    if (trial !== undefined && isSameKey(trial.credential, credential)) return trial
+    return { credential, pauses: new Pauses(UNANSWERED, chance), notBefore: clock.now() }
   }
 
   #take(credential: Credential): void {
@@ -155,13 +165,16 @@ export class ActiveCredentials {
     this.#parts.troubles.over(topicOf(credential.session))
   }
 
-  #letEndedLeave(): void {
+  #removeEnded(): void {
     const now = this.#parts.clock.wall()
     for (const session of this.#lockedOut) {
       const credential = this.#inForce.get(session)
       if (credential === undefined || credential.expiresAt > now) continue
       this.#leave(session, 'its conversation has ended')
-      this.#delay(credential, EXPIRED_AGAIN_MS, 1)
+      const trial = this.#trialOf(credential)
+      trial.pauses.failed()
+      trial.notBefore = this.#parts.clock.now() + EXPIRED_AGAIN_MS
+      this.#trials.set(session, trial)
     }
     this.#lockedOut.clear()
   }
@@ -175,17 +188,13 @@ export class ActiveCredentials {
     this.#parts.onLeave(session)
   }
 
-  #delay(credential: Credential, waitMs: number, failures: number): void {
-    this.#trials.set(credential.session, { credential, failures, notBefore: this.#parts.clock.now() + waitMs })
-  }
-
-  #tellFaults(faults: readonly string[]): void {
+  #reportFaults(faults: readonly string[]): void {
     const { troubles } = this.#parts
     if (faults.length === 0) troubles.over('credential files')
     else troubles.met('credential files', faults.join('\n'), faults.join('; '))
   }
 
-  #tellWhetherAny(files: number): void {
+  #reportWhetherAny(files: number): void {
     const { troubles } = this.#parts
     if (this.#inForce.size > 0) troubles.over('credentials')
     else if (files === 0) {

@@ -1,6 +1,7 @@
 import type { Beat } from '#fleet/beat.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session.ts'
+import { LATE, waitAtMost } from '#runtime/bounded-wait.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { Store } from '#store/store.ts'
@@ -28,11 +29,12 @@ export interface BeatSenderParts {
 
 /** Without a socket for so many beats, though they arrive: only requests get through here. */
 const UNLINKED_BEATS = 3
-/** A beat that takes longer than this, and than two periods, is as good as lost. */
+/** A beat that takes longer than this, and longer than two periods, counts as lost. */
 const LIMIT_LEAST_MS = 5_000
-const LEAST_MS = 20
+/** The shortest pause between two beats, however long the first one took. */
+const PAUSE_LEAST_MS = 20
 
-/** Says over one link that this host lives, at its own pace: nothing else is waited for. */
+/** Sends the beats of one connection at its own pace: no other request delays them. */
 export class BeatSender {
   readonly #parts: BeatSenderParts
   readonly #loop: Loop
@@ -59,23 +61,23 @@ export class BeatSender {
     return this.#loop.done
   }
 
-  /** Only requests get through, each at a cost: beats come slower. */
+  /** Only plain requests get through, each at a cost: beats are sent less often. */
   get isPolling(): boolean {
     return this.#unlinked >= UNLINKED_BEATS
   }
 
-  /** When a try ended last, by the clock that never jumps. */
+  /** When a beat ended last, well or not, by the clock that never jumps. */
   get endedAt(): number {
     return this.#endedAt
   }
 
-  /** Beats at once: there is a session that was not beaten for. */
+  /** Beats at once, whatever the pace: a session has joined, or speaks with a new credential. */
   now(): void {
     this.#beatenAt = Number.NEGATIVE_INFINITY
     this.#loop.nudge()
   }
 
-  /** Looks every period, since a socket may open at any time, and lets some pass where only requests get through. */
+  /** Runs every period, since a socket may open at any time; where only requests get through, most periods pass without a beat. */
   async #tick(): Promise<number> {
     const { clock, store, beatPollingMs, nextBeats } = this.#parts
     const began = clock.now()
@@ -99,7 +101,7 @@ export class BeatSender {
       if (!isLockedOut(error)) throw error
       const [only] = beats
       if (beats.length === 1 && only !== undefined) this.#parts.onLockedOut(only.session, error)
-      // One of them is refused: the others must not fall silent for it.
+      // One session of several is refused: each beats by itself, so that the others are still heard.
       else for (const beat of beats) await this.#beat([beat])
     }
   }
@@ -107,26 +109,14 @@ export class BeatSender {
   /** Waits no longer than the next beats can wait. */
   async #inTime(beaten: Promise<void>): Promise<void> {
     const { clock, signal, beatMs } = this.#parts
-    const over = new AbortController()
     const limitMs = Math.max(2 * beatMs, LIMIT_LEAST_MS)
-    const late = clock.sleep(limitMs, AbortSignal.any([signal, over.signal])).then(
-      () => true,
-      () => true,
-    )
-    try {
-      const isLate = await Promise.race([beaten, late])
-      if (isLate === true) {
-        throw new S2Error('unavailable', `the bridge has not answered a beat for ${Math.round(limitMs)} ms`)
-      }
-    } finally {
-      over.abort()
-      beaten.catch(() => undefined) // what comes of it later is nobody's any more
-    }
+    if ((await waitAtMost(beaten, limitMs, clock, signal)) !== LATE) return
+    throw new S2Error('unavailable', `the bridge has not answered a beat for ${Math.round(limitMs)} ms`)
   }
 
-  /** Never later than the period; a little sooner by chance, so that a fleet does not beat as one. */
+  /** How long to wait from now on: never beyond the period, and a little less by chance, so that a fleet does not beat as one. */
   #waitMs(began: number): number {
     const { clock, chance, beatMs } = this.#parts
-    return Math.max(LEAST_MS, beatMs * (0.9 + 0.1 * chance()) - (clock.now() - began))
+    return Math.max(PAUSE_LEAST_MS, beatMs * (0.9 + 0.1 * chance()) - (clock.now() - began))
   }
 }

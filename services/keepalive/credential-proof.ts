@@ -1,6 +1,7 @@
 import type { Credential } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session.ts'
+import { LATE, waitAtMost } from '#runtime/bounded-wait.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Keyring } from '#store/remote/remote.ts'
 import type { Store } from '#store/store.ts'
@@ -28,14 +29,6 @@ export async function proveCredential(
     authority: () => bridgeCa,
   }
   await using store = open(bridgeUrl, keyring)
-  const over = new AbortController()
-  const late = clock.sleep(PROOF_MS, AbortSignal.any([signal, over.signal])).catch(() => undefined)
-  const proven = store.unacked(session, 0, 1).then(() => true)
-  try {
-    const answer = await Promise.race([proven, late])
-    if (answer !== true) throw new S2Error('unavailable', `the bridge has not answered within ${PROOF_MS} ms`)
-  } finally {
-    over.abort()
-    proven.catch(() => undefined)
-  }
+  const answer = await waitAtMost(store.unacked(session, 0, 1), PROOF_MS, clock, signal)
+  if (answer === LATE) throw new S2Error('unavailable', `the bridge has not answered within ${PROOF_MS} ms`)
 }

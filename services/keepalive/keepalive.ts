@@ -12,10 +12,10 @@ import { openRemoteStore } from '#store/remote/remote.ts'
 import { type Config, readConfig } from './config.ts'
 import { SessionManager, type SessionManagerConfig, type SessionManagerParts, type Spool } from './session-manager.ts'
 
-/** However fast the beat, a bridge that is silent for a moment only is left its sockets: all hosts would come anew at once. */
+/** However short the beat, a bridge that is silent only for a moment keeps its sockets: else all hosts would connect again at once. */
 const PROBE_LEAST_MS = 2_000
 
-/** Tells the fleet that this host lives, and carries messages between its folders and the bridge. */
+/** Tells the fleet that this host lives, and moves messages between its folders and the bridge. */
 export const program: Program<Config> = {
   name: 'keepalive',
   about: 'Keeps the sessions of this host alive: it beats for them, brings their mail in, and carries what they send.',
@@ -26,24 +26,28 @@ export const program: Program<Config> = {
 
 async function start(config: Config, life: Life): Promise<void> {
   runLean()
-  // What can be watched from the start is heard from the start; where that fails, carrying says why.
+  // Only a folder that exists can be watched from the start; where one cannot be made, the first look into it says why.
   for (const folder of Object.values(foldersOf(config.state)).flat()) await ensureFolder(folder).catch(() => undefined)
-  const carrying = carry(config, partsOf(config, life), life.draining)
-  carrying.catch(life.fail)
-  life.stack.defer(() => carrying)
+  const running = runSessions(config, partsOf(config, life), life.draining)
+  running.catch(life.fail)
+  life.stack.defer(() => running)
 }
 
-/** Carries until `draining` aborts, and settles when what was in hand has been carried, or its time is over. */
-async function carry(config: SessionManagerConfig, parts: SessionManagerParts, draining: AbortSignal): Promise<void> {
-  await using host = new SessionManager(config, parts)
+/** Runs the sessions until `draining` aborts; settles when what waited has been sent, or the time for it is over. */
+async function runSessions(
+  config: SessionManagerConfig,
+  parts: SessionManagerParts,
+  draining: AbortSignal,
+): Promise<void> {
+  await using sessions = new SessionManager(config, parts)
   if (!draining.aborted) {
     await new Promise<void>((resolve) => draining.addEventListener('abort', () => resolve(), { once: true }))
   }
-  await host.drain()
+  await sessions.drain()
 }
 
 function partsOf({ state, beatMs }: Config, { clock, chance, log, health, round }: Life): SessionManagerParts {
-  const onFault = (fault: string): void => log.warn('set aside', { fault })
+  const onFault = (fault: string): void => log.warn('spool file set aside', { fault })
   const inbox = new Inbox(state, onFault)
   const outbox = new Outbox(state, onFault)
   const folders = foldersOf(state)
@@ -73,7 +77,7 @@ function partsOf({ state, beatMs }: Config, { clock, chance, log, health, round 
   }
 }
 
-/** Where others leave something for us. */
+/** The folders that other programs put files into. */
 function foldersOf(state: string): Record<Spool, readonly string[]> {
   const inbox = new Inbox(state)
   return {

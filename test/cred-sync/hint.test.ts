@@ -29,7 +29,7 @@ class Fleet implements AsyncDisposable {
     await until('the bridge answers', () => existsSync(join(this.#lead, 'run/admin.sock')))
     const remote = { S2_GIT_REMOTE: this.remote, S2_GIT_POLL: '1h' }
     const credSync = this.#start('cred-sync', { S2_STATE: this.#worker, S2_WORKER: '3', ...remote })
-    await credSync.says('the credential at hand stays in force')
+    await credSync.says('trouble')
     this.s2('conversation', 'create', '--role-b', 'tests', '--number', '3')
     // no hint reaches who has no credential yet: the first one is found though the poll is long
     await this.#start('keepalive', { S2_STATE: this.#worker, S2_BEAT: '500ms' }).says('link open')

@@ -31,12 +31,12 @@ function scene(over: { remote?: string; timeoutMs?: number; path?: string } = {}
     { clock, env: { PATH: over.path ?? process.env.PATH, HOME: remote.folder }, signal: new AbortController().signal },
   )
   const held = new Map<string, Credential>()
-  const shelf = {
+  const credentials = {
     read: async () => [...held.values()],
     publish: async (credential: Credential) => void held.set(credential.session, credential),
     remove: async (credential: Credential) => void held.delete(credential.session),
   }
-  return { remote, mirror, held, sync: new CredentialSync(3, { mirror, shelf, clock }) }
+  return { remote, mirror, held, sync: new CredentialSync(3, { mirror, credentials, clock }) }
 }
 
 test('publishes a credential, then only what is newer', async () => {

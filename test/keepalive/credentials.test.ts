@@ -103,7 +103,7 @@ test('a removed one leaves; a damaged one, or a folder that is gone, does not', 
   ground.credentials.exists = false
   await ground.pass(60_000)
   assert.equal(ground.metric('sessions'), 2)
-  assert.match(ground.troubles.credentials ?? '', /those at hand stay in force/)
+  assert.match(ground.troubles.credentials ?? '', /the credentials in force stay/)
   ground.credentials.exists = true
   ground.credentials.files.set(one.b, one.credential)
   ground.credentials.files.delete(other.b)
@@ -179,9 +179,9 @@ test('one that is over by this host’s clock is asked about, for the clock may 
   await ground.pass(5_000)
   assert.ok(await ground.pulse(b), 'the bridge says that it is good')
   assert.equal(ground.metric('sessions'), 1)
-  assert.equal(ground.said('a credential has expired'), 1)
+  assert.equal(ground.said('credential expired'), 1)
   await ground.pass(1_800_000)
-  assert.equal(ground.said('a credential has expired'), 1)
+  assert.equal(ground.said('credential expired'), 1)
   assert.deepEqual(ground.troubles, {})
 })
 

@@ -1,0 +1,64 @@
+import { S2Error } from '#fleet/errors.ts'
+import type { Clock } from '#runtime/clock.ts'
+import type { Log } from '#runtime/log.ts'
+import type { Metrics } from '#runtime/metrics.ts'
+import { TroubleLog, type TroubleLogParts } from '#runtime/trouble-log.ts'
+import type { SyncOutcome } from './sync-credential.ts'
+
+export interface SyncReportParts {
+  readonly clock: Clock
+  readonly log: Log
+  readonly health: TroubleLogParts['health'] & { readonly metrics: Metrics }
+}
+
+/** Tells people how the looks at the remote went: by the log, by health and by metrics. */
+export class SyncReport {
+  readonly #parts: SyncReportParts
+  readonly #troubles: TroubleLog
+  readonly #metrics: ReturnType<typeof countersOf>
+  /** When a look succeeded last, by the clock that never jumps and by the wall clock; the start of the program counts as one. */
+  #lastGood: { readonly now: number; readonly wall: number }
+
+  constructor(parts: SyncReportParts) {
+    const { clock, health } = parts
+    this.#parts = parts
+    this.#troubles = new TroubleLog(parts)
+    this.#metrics = countersOf(health.metrics)
+    this.#lastGood = { now: clock.now(), wall: clock.wall() }
+    health.metrics.gauge(
+      's2_cred_sync_age_seconds',
+      'Time since the last good look.',
+      () => (clock.now() - this.#lastGood.now) / 1000,
+    )
+  }
+
+  succeeded(outcome: SyncOutcome): void {
+    const { clock, log } = this.#parts
+    this.#metrics.looks.add()
+    this.#lastGood = { now: clock.now(), wall: clock.wall() }
+    this.#troubles.over('remote')
+    if (outcome.kind !== 'published') return
+    this.#metrics.published.add()
+    const { session, agent, expiresAt } = outcome.credential
+    const expiry = new Date(expiresAt).toISOString()
+    log.info('credential published', { session, agent, expiresAt: expiry, commit: outcome.commit })
+  }
+
+  /** The credential in force stays, whatever the look failed for. */
+  failed(error: unknown): void {
+    this.#metrics.failures.add()
+    const known = error instanceof S2Error ? error : new S2Error('internal', 'the look failed', { cause: error })
+    const line = `${known.code}: ${known.message}`
+    const since = new Date(this.#lastGood.wall).toISOString()
+    const next = known.next === undefined ? '' : `; ${known.next}`
+    this.#troubles.met('remote', line, `${line}; last good look at ${since}${next}`, known)
+  }
+}
+
+function countersOf(metrics: Metrics) {
+  return {
+    looks: metrics.counter('s2_cred_sync_looks_total', 'Looks at the remote that succeeded.'),
+    failures: metrics.counter('s2_cred_sync_failures_total', 'Looks at the remote that failed.'),
+    published: metrics.counter('s2_cred_sync_published_total', 'Credentials published.'),
+  }
+}
