@@ -1,8 +1,11 @@
+import { S2Error } from '#fleet/errors.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import { type SessionId, sessionId, sideOf } from '#fleet/session.ts'
-import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
+import { Loop } from '#runtime/loop.ts'
+import { RetryLoop } from '#runtime/retry-loop.ts'
+import { KnownTroubles } from '#runtime/trouble-log.ts'
 import type { Store } from '#store/store.ts'
 import {
   type MailSource,
@@ -16,23 +19,23 @@ import type { Woken } from './woken.ts'
 export interface DatabaseSourceParts extends MailSourceEvents {
   readonly clock: Clock
   readonly chance: Chance
-  readonly log: Pick<Log, 'warn'>
+  readonly log: Pick<Log, 'warn' | 'info'>
   readonly signal: AbortSignal
   readonly store: Pick<Store, 'traffic' | 'conversations' | 'unacked'>
   readonly woken: Pick<Woken, 'position' | 'floorOf' | 'has' | 'forgetFloors'>
 }
 
-/** How often everybody's mail is looked up though nothing was heard, and names that conversations give are read again. */
+/** How often the mail of every target is looked up without a hint, and the conversations' names are read again. */
 const ROUND_MS = 1_000
-const FAILING = { firstMs: 100, mostMs: 5_000 }
+const LISTEN_AGAIN = { firstMs: 100, mostMs: 5_000 }
 /** Messages asked for in one go. */
 const PAGE = 100
 
-/** Where no names are given, all ends `a` are one target: the orchestrator that works on this host. */
+/** Where S2_WAKE_FOR gives no names, all ends `a` are one target: the orchestrator that works on this host. */
 const ORCHESTRATOR: WakeTarget = 'all ends a'
 
 /**
- * The message database of this host: whatever S2's bridge, the Python bridge or anybody else commits there. It is read and
+ * The message database of this host, whoever commits there: S2's bridge, the Python bridge or another program. It is read and
  * never written. Agents without names of their own (foreign conversations have none) are named by their sessions.
  */
 export class DatabaseSource implements MailSource {
@@ -41,7 +44,7 @@ export class DatabaseSource implements MailSource {
   /** Who is woken for which session of a live conversation; null: nobody. */
   #targets = new Map<SessionId, WakeTarget | null>()
   #restart = new AbortController()
-  /** Where the traffic that is listened to began, and how far it has come. */
+  /** The message after which the present stream began, and the last one that it brought. */
   #from = 0
   #heard = 0
 
@@ -51,14 +54,39 @@ export class DatabaseSource implements MailSource {
   }
 
   async watch(): Promise<void> {
-    await Promise.all([this.#listen(), this.#goRound()])
+    const { clock, chance, signal, woken, log, onTrouble } = this.#parts
+    this.#from = woken.position
+    const troubles = new KnownTroubles()
+    const listening = new RetryLoop({
+      clock,
+      chance,
+      signal,
+      limits: LISTEN_AGAIN,
+      step: () => this.#listen(),
+      onTrouble: (error) => {
+        if (troubles.isNew('traffic', String(error))) log.warn('message stream broken, retrying', { error })
+      },
+      onWell: () => {
+        if (troubles.isOver('traffic')) log.info('message stream restored')
+      },
+    })
+    const rounds = new Loop({
+      clock,
+      signal,
+      step: () => this.#goRound(),
+      onError: (error) => {
+        onTrouble(error)
+        return ROUND_MS
+      },
+    })
+    await Promise.all([listening.done, rounds.done])
   }
 
   async unread(target: WakeTarget): Promise<readonly UnreadMail[]> {
     const mail: UnreadMail[] = []
     for (const [session, each] of this.#targets) if (each === target) mail.push(...(await this.#unreadOf(session)))
     if (mail.some((each) => !this.#parts.woken.has(each) && each.id <= this.#from && each.id > this.#heard))
-      this.#anew()
+      this.#startOver()
     return mail.sort((one, other) => one.id - other.id)
   }
 
@@ -77,30 +105,26 @@ export class DatabaseSource implements MailSource {
     return mail
   }
 
-  /** Hints at targets as their mail comes. */
-  async #listen(): Promise<void> {
-    const { clock, chance, signal, store, woken, log } = this.#parts
-    this.#from = woken.position
-    for (let failures = 0; !signal.aborted; failures += 1) {
-      try {
-        const stop = AbortSignal.any([signal, this.#restart.signal])
-        for await (const batch of store.traffic(this.#from, stop)) {
-          await this.#take(batch)
-          failures = 0
-        }
-      } catch (error) {
-        if (!signal.aborted) log.warn('listening to the traffic failed; it begins again', { error })
+  /** Hints at targets as their mail comes, until the stream is to start again from the beginning. */
+  async #listen(): Promise<number> {
+    const { signal, store } = this.#parts
+    const { signal: restart } = this.#restart
+    try {
+      for await (const batch of store.traffic(this.#from, AbortSignal.any([signal, restart]))) await this.#take(batch)
+      if (!restart.aborted) throw new S2Error('unavailable', 'the database has ended the stream of messages')
+    } catch (error) {
+      if (!restart.aborted) {
         this.#from = Math.max(this.#from, this.#heard)
+        throw error
       }
-      if (!this.#restart.signal.aborted)
-        await clock.sleep(backoff(failures, FAILING, chance), signal).catch(() => undefined)
-      else this.#restart = new AbortController()
     }
+    this.#restart = new AbortController()
+    return 0
   }
 
   async #take(batch: readonly StoredMessage[]): Promise<void> {
     const { woken, onHint, onLook } = this.#parts
-    if ((batch[0]?.id ?? 0) <= this.#heard) woken.forgetFloors() // another database took the place of the one we knew
+    if ((batch[0]?.id ?? 0) <= this.#heard) woken.forgetFloors() // another database has replaced the one that was known
     this.#heard = batch.at(-1)?.id ?? this.#heard
     const unread = batch.filter(({ delivery }) => delivery !== 'acked')
     if (unread.some(({ to }) => !this.#targets.has(to))) await this.#readNames()
@@ -110,24 +134,18 @@ export class DatabaseSource implements MailSource {
     onLook()
   }
 
-  /** Ids that we had heard of come again: the traffic is listened to from its beginning. */
-  #anew(): void {
+  /** Ids that had been seen come again, for another database: its stream is read from the beginning. */
+  #startOver(): void {
     this.#from = 0
     this.#restart.abort()
   }
 
-  async #goRound(): Promise<void> {
-    const { clock, signal, onHint, onLook, onTrouble } = this.#parts
-    while (!signal.aborted) {
-      try {
-        await this.#readNames()
-        for (const target of new Set(this.#targets.values())) if (target !== null) onHint(target)
-        onLook()
-      } catch (error) {
-        onTrouble(error)
-      }
-      await clock.sleep(ROUND_MS, signal).catch(() => undefined)
-    }
+  async #goRound(): Promise<number> {
+    const { onHint, onLook } = this.#parts
+    await this.#readNames()
+    for (const target of new Set(this.#targets.values())) if (target !== null) onHint(target)
+    onLook()
+    return ROUND_MS
   }
 
   async #readNames(): Promise<void> {

@@ -25,11 +25,11 @@ export interface InboxSourceParts extends MailSourceEvents {
   readonly means?: Means
 }
 
-/** How often the folder is listed though its time says that nothing changed. */
+/** How often the folder is listed even if its version says that nothing changed. */
 const LIST_EVERY_MS = 5_000
 const FAILED_MS = 1_000
 
-/** The inbox of a worker's host: what keepalive has brought, and nobody has taken out of it. */
+/** The inbox of a worker's host: the messages that keepalive has brought and nobody has taken yet. */
 export class InboxSource implements MailSource {
   readonly #parts: InboxSourceParts
   /** What lies in `new`; null: a file that is no message. */
@@ -81,13 +81,13 @@ export class InboxSource implements MailSource {
   async #look(isForced: boolean): Promise<void> {
     const version = this.#parts.inbox.version('new')
     if (!isForced && version === this.#version) return
-    this.#version = version // as it was before the listing: what comes meanwhile changes it
+    this.#version = version // read before the listing: a message that comes meanwhile changes it again
     await this.#list()
     if (!isForced) return
     for (const mail of this.#mail.values()) if (mail !== null) this.#parts.onHint(this.#targetOf(mail.to))
   }
 
-  /** Takes note of what lies there now, and hints at whom something new is for. */
+  /** Reads what lies there now, and hints at the targets of new messages. */
   async #list(): Promise<void> {
     const { inbox, clock, onHint } = this.#parts
     const ids = await inbox.list('new')
@@ -104,7 +104,7 @@ export class InboxSource implements MailSource {
     }
   }
 
-  /** Two conversations of one agent are one target; a session without a credential stands for its agent. */
+  /** Two conversations of one agent are one target; a session without a credential is a target of its own. */
   async #readNames(asked: SessionId): Promise<void> {
     this.#agents.set(asked, asked)
     const { credentials } = await readCredentials(this.#parts.state)

@@ -12,35 +12,35 @@ export interface UnreadMail {
   /** How its text begins. */
   readonly preview: string
   /** Tells it from a message that has the same id in another database. */
-  readonly print: string
+  readonly fingerprint: string
 }
 
-/** Characters of the text that a wake is shown: the agent reads the whole from its bridge or inbox. */
+/** Characters of the text that a wake shows: the agent reads the whole text from its bridge or inbox. */
 const PREVIEW_MAX = 200
 
 export function unreadMailOf({ id, from, to, action, sentAt, text }: StoredMessage): UnreadMail {
-  const print = hash('sha256', JSON.stringify([from, sentAt, text]), 'base64url').slice(0, 12)
-  return { id, from, to, action, sentAt, preview: text.slice(0, PREVIEW_MAX), print }
+  const fingerprint = hash('sha256', JSON.stringify([from, sentAt, text]), 'base64url').slice(0, 12)
+  return { id, from, to, action, sentAt, preview: text.slice(0, PREVIEW_MAX), fingerprint }
 }
 
-/** Whose wakes go together: an agent, or a session that stands for one. */
+/** Who is woken: an agent, or a session that stands for one. */
 export type WakeTarget = string
 
 /** Where mail comes from, and who it is for. */
 export interface MailSource {
-  /** What waits for a target: neither acked nor in its agent's hands. Oldest first. */
+  /** The messages that wait for a target, oldest first: those neither acked nor taken by its agent. */
   unread(target: WakeTarget): Promise<readonly UnreadMail[]>
   /** Whether `unread` of this target speaks for a session too; it does for sessions that have ended. */
   covers(target: WakeTarget, session: SessionId): boolean
-  /** Says which targets may have new mail until the signal aborts. Never rejects: what fails is told and tried again. */
+  /** Gives hints of targets that may have new mail until the signal aborts. Never rejects: failures go to `onTrouble`, and it tries again. */
   watch(): Promise<void>
 }
 
 export interface MailSourceEvents {
-  /** There may be something new for this one. */
+  /** There may be new mail for this target. */
   onHint(target: WakeTarget): void
-  /** All has been looked at, and could be. */
+  /** The whole source has been read. */
   onLook(): void
-  /** Why it cannot be looked at. */
+  /** The source cannot be read. */
   onTrouble(error: unknown): void
 }

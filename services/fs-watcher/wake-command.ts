@@ -4,16 +4,16 @@ import type { Log } from '#runtime/log.ts'
 import type { Config } from './config.ts'
 import type { UnreadMail } from './unread-mail.ts'
 import type { WakeProcesses } from './wake-processes.ts'
-import { NotBegun, type Wake, type WakeCall } from './waker.ts'
+import { NotStartedError, type Wake, type WakeCall } from './waker.ts'
 
-/** Messages of one list that a call shows. */
+/** The most messages that one list of a call shows. */
 const SHOWN_MAX = 50
 const OUTPUT_MAX = 16_000
 const TAIL_MAX = 1_000
 
 /**
- * Wakes by running a command with the call as JSON on its standard input; exit code 0 says that it worked. What it leaves
- * running in its process group ends with it: who starts something that shall stay uses setsid(1).
+ * Wakes by running a command with the call as JSON on its standard input; exit code 0 says that it worked. Processes that the
+ * command leaves running in its process group end with it: a process that shall outlive it is started by setsid(1).
  */
 export function wakeByCommand(
   { argv, env, timeoutMs }: Config['wake'],
@@ -22,7 +22,7 @@ export function wakeByCommand(
   log: Pick<Log, 'debug'>,
 ): Wake {
   return async (call, signal) => {
-    const input = `${JSON.stringify(told(call))}\n`
+    const input = `${JSON.stringify(inputOf(call))}\n`
     let group: Disposable | undefined
     const onStart = (pid: number): void => {
       group = wakeProcesses.enter(pid)
@@ -33,11 +33,13 @@ export function wakeByCommand(
       ending = await runCommand({ argv, env, input, onStart, ...bounds }, clock, signal)
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
-      throw new NotBegun(`the wake command ${argv[0]} cannot be started (${code}): see S2_WAKE`, { cause: error })
+      throw new NotStartedError(`the wake command ${argv[0]} cannot be started (${code}): see S2_WAKE`, {
+        cause: error,
+      })
     } finally {
       group?.[Symbol.dispose]()
     }
-    log.debug('the wake command has run', { ...ending, stdout: String(ending.stdout) })
+    log.debug('wake command ended', { ...ending, stdout: String(ending.stdout) })
     if (hasSucceeded(ending)) return
     throw new Error(`the wake command failed: ${why(ending, timeoutMs)}`, { cause: tailOf(ending) })
   }
@@ -45,7 +47,7 @@ export function wakeByCommand(
 
 function why(ending: Ending, timeoutMs: number): string {
   if (ending.ended === 'timeout') return `it ran longer than ${timeoutMs} ms`
-  // how the shell says it (sh(1), EXIT STATUS)
+  // 127 is the shell's code for it (sh(1), EXIT STATUS)
   return ending.code === 127 ? 'exit code 127, so the shell found no such command' : howItEnded(ending)
 }
 
@@ -54,21 +56,21 @@ function tailOf({ stdout, stderr }: Ending): string {
 }
 
 /**
- * `messages` are those that nobody was woken for before, and `count` says how many they are; `earlier` are those that
- * stayed unread since an earlier wake, and `unread` says how many wait in all.
+ * What the command reads. `messages` are those that nobody was woken for before, and `count` says how many they are; `earlier`
+ * are those that stayed unread since an earlier wake, and `unread` says how many wait in all.
  */
-function told({ target, mail, fresh }: WakeCall): object {
+function inputOf({ target, mail, fresh }: WakeCall): object {
   const earlier = mail.filter((each) => !fresh.has(each))
   return {
     target,
     sessions: [...new Set(mail.map(({ to }) => to))],
     count: fresh.size,
-    messages: [...fresh].slice(0, SHOWN_MAX).map(tell),
+    messages: [...fresh].slice(0, SHOWN_MAX).map(shown),
     unread: mail.length,
-    earlier: earlier.slice(0, SHOWN_MAX).map(tell),
+    earlier: earlier.slice(0, SHOWN_MAX).map(shown),
   }
 }
 
-function tell({ id, from, to, action, sentAt, preview }: UnreadMail): object {
+function shown({ id, from, to, action, sentAt, preview }: UnreadMail): object {
   return { id, from, to, action, sentAt, preview }
 }

@@ -4,19 +4,19 @@ import type { Clock } from '#runtime/clock.ts'
 import { signalGroup } from '#runtime/command.ts'
 import { readStat } from '#runtime/process-stat.ts'
 
-/** How long what was left behind may take to end before it is killed, milliseconds. */
+/** How long leftover processes may take to end before they are killed, milliseconds. */
 const GRACE_MS = 2_000
 const LOOK_MS = 20
 
-/** A process, told by its birth from a later one with its number. */
+/** A process, told apart by its birth from a later one with the same number. */
 interface Leader {
   readonly pid: number
   readonly born: string
 }
 
 /**
- * The process groups of running wake commands, on disk: when this program is killed they go on, and its next life has to
- * end them before it wakes anybody, or two wakes would run at a time.
+ * The process groups of running wake commands, on disk: when this program is killed they run on, and the next start has to end
+ * them before it wakes anybody, or two wakes would run at a time.
  */
 export class WakeProcesses {
   readonly #path: string
@@ -26,7 +26,7 @@ export class WakeProcesses {
     this.#path = path
   }
 
-  /** Ends what a former life left behind; answers how many groups that were. */
+  /** Ends the processes that an earlier start left behind; answers how many groups they were. */
   async endLeftovers(clock: Clock): Promise<number> {
     const left = read(this.#path).filter(lives)
     for (const { pid } of left) {
@@ -39,7 +39,7 @@ export class WakeProcesses {
     return left.length
   }
 
-  /** Notes a group by its leader for as long as it is not disposed. */
+  /** Records a group by its leader until disposed. */
   enter(pid: number): Disposable {
     const leader = { pid, born: birthOf(pid) ?? '' }
     this.#running.add(leader)
@@ -59,7 +59,7 @@ export class WakeProcesses {
       writeFileSync(`${this.#path}.part`, JSON.stringify([...this.#running]), { mode: 0o600 })
       renameSync(`${this.#path}.part`, this.#path)
     } catch {
-      // a full disk, say: what is missed here matters only if this program is killed as well
+      // A full disk, for example: the missing record matters only if this program is killed as well.
     }
   }
 }

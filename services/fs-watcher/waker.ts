@@ -1,6 +1,7 @@
-import { backoff } from '#runtime/backoff.ts'
+import { Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
+import { KnownTroubles } from '#runtime/trouble-log.ts'
 import type { MailSource, UnreadMail, WakeTarget } from './unread-mail.ts'
 import type { Woken } from './woken.ts'
 
@@ -17,8 +18,8 @@ export interface WakeCall {
 export type Wake = (call: WakeCall, signal: AbortSignal) => Promise<void>
 
 /** A wake that could not even begin, so that it may be tried again for the same messages. */
-export class NotBegun extends Error {
-  override readonly name = 'NotBegun'
+export class NotStartedError extends Error {
+  override readonly name = 'NotStartedError'
 }
 
 export interface WakerParts {
@@ -33,32 +34,32 @@ export interface WakerParts {
   onWake(ended: { readonly error: unknown; readonly waitedMs: number; readonly tookMs: number }): void
 }
 
-/** Between wakes of one target that fail. */
-const FAILING = { firstMs: 1_000, mostMs: 60_000 }
+/** The pauses between wakes of one target that fail. */
+const TRY_AGAIN = { firstMs: 1_000, mostMs: 60_000, leastMs: 500 }
 
 /**
- * Rouses targets: for each message at most once, never two wakes of a target at a time; what comes while one runs goes
- * together into the next, unless it has been read by then.
+ * Wakes targets: for each message at most once, and never twice at a time. Messages that come while a wake runs go together
+ * into the next one, unless they have been read by then.
  */
 export class Waker {
   readonly #parts: WakerParts
-  /** When each target that may have new mail was first said to. */
+  /** When each target that may have new mail got its first hint, by the clock that never jumps. */
   readonly #hinted = new Map<WakeTarget, number>()
   readonly #busy = new Map<WakeTarget, Promise<void>>()
-  /** Attempts that failed since the last one that did not. */
-  readonly #failures = new Map<WakeTarget, number>()
-  #complaint = ''
+  /** The pauses of the targets whose last attempts failed. */
+  readonly #pauses = new Map<WakeTarget, Pauses>()
+  readonly #troubles = new KnownTroubles()
 
   constructor(parts: WakerParts) {
     this.#parts = parts
   }
 
-  /** There may be new mail for a target: what there is, is looked up. Hints cost little. */
+  /** There may be new mail for a target: the waker looks it up. A hint costs little. */
   hint(target: WakeTarget): void {
     if (!this.#hinted.has(target)) this.#hinted.set(target, this.#parts.clock.now())
     if (this.#busy.has(target) || this.#parts.signal.aborted) return
-    const rousing = this.#rouse(target).finally(() => this.#busy.delete(target))
-    this.#busy.set(target, rousing)
+    const waking = this.#wakeUntilDone(target).finally(() => this.#busy.delete(target))
+    this.#busy.set(target, waking)
   }
 
   /** Settles when no wake runs any more. */
@@ -66,22 +67,22 @@ export class Waker {
     while (this.#busy.size > 0) await Promise.all(this.#busy.values())
   }
 
-  async #rouse(target: WakeTarget): Promise<void> {
+  /** Wakes a target until no hint is left; a failed attempt is its own hint. */
+  async #wakeUntilDone(target: WakeTarget): Promise<void> {
     const { clock, chance, signal } = this.#parts
     while (!signal.aborted) {
       const hintedAt = this.#hinted.get(target)
       if (hintedAt === undefined) return
       this.#hinted.delete(target)
       if (await this.#attempt(target, hintedAt)) continue
-      const failures = this.#failures.get(target) ?? 0
-      this.#failures.set(target, failures + 1)
       if (!this.#hinted.has(target)) this.#hinted.set(target, clock.now())
-      const waitMs = FAILING.firstMs / 2 + backoff(failures, FAILING, chance)
-      await clock.sleep(waitMs, signal).catch(() => undefined)
+      const pauses = this.#pauses.get(target) ?? new Pauses(TRY_AGAIN, chance)
+      this.#pauses.set(target, pauses)
+      await pauses.wait(clock, signal)
     }
   }
 
-  /** Looks up what waits, and wakes if there is anything new; answers false when another try had better wait. */
+  /** Looks up the mail that waits, and wakes if any of it is new; answers false when the attempt failed. */
   async #attempt(target: WakeTarget, hintedAt: number): Promise<boolean> {
     const { source, woken, log } = this.#parts
     let call: WakeCall
@@ -92,17 +93,17 @@ export class Waker {
       call = { target, mail, fresh }
       await woken.keep(mail, (session) => source.covers(target, session))
     } catch (error) {
-      this.#complain('mail cannot be looked up or noted: nobody is woken for it yet', { target, error }, error)
+      this.#reportFailure('mail lookup failed, wake postponed', { target, error })
       return false
     }
     const error = await this.#wake(call, hintedAt)
-    if (error instanceof NotBegun) {
-      await woken.release([...call.fresh]).catch((fault: unknown) => log.warn('a note cannot be taken back', { fault }))
+    if (error instanceof NotStartedError) {
+      await woken.release([...call.fresh]).catch((fault: unknown) => log.warn('wake note not taken back', { fault }))
     }
     return error === null
   }
 
-  /** Answers what went wrong, or null. */
+  /** Answers what went wrong; null for a wake that worked, or was ended with this program. */
   async #wake(call: WakeCall, hintedAt: number): Promise<unknown> {
     const { clock, log, signal, wake, onWake } = this.#parts
     const began = clock.now()
@@ -113,25 +114,25 @@ export class Waker {
     const tookMs = clock.now() - began
     const fields = { target: call.target, messages: call.fresh.size, last: call.mail.at(-1)?.id }
     if (error === null) {
-      this.#complaint = ''
-      this.#failures.delete(call.target)
-      log.info('woken', { ...fields, tookMs: Math.round(tookMs) })
+      this.#troubles.isOver(call.target)
+      this.#pauses.delete(call.target)
+      log.info('agent woken', { ...fields, tookMs: Math.round(tookMs) })
     } else if (signal.aborted) {
-      log.info('a wake was ended, as this program stops', fields)
+      log.info('wake ended, program stops', fields)
       return null
     } else {
-      this.#complain('the wake failed: its mail stays unread', { ...fields, error }, error)
+      this.#reportFailure('wake failed, mail stays unread', { ...fields, error })
     }
     onWake({ error, waitedMs: began - hintedAt, tookMs })
     return error
   }
 
-  /** The same complaint again and again is for those who look closely. */
-  #complain(event: string, fields: Readonly<Record<string, unknown>>, error: unknown): void {
-    const line = `${event} ${String(error)}`
-    if (line === this.#complaint) this.#parts.log.debug(event, fields)
-    else if (error instanceof NotBegun) this.#parts.log.error(event, fields)
-    else this.#parts.log.warn(event, fields)
-    this.#complaint = line
+  /** Reports a failure of a target once; while it repeats, it is a detail for the debug log. */
+  #reportFailure(event: string, fields: { readonly target: WakeTarget; readonly error: unknown }): void {
+    const { log } = this.#parts
+    const { target, error } = fields
+    if (!this.#troubles.isNew(target, `${event} ${String(error)}`)) log.debug(event, fields)
+    else if (error instanceof NotStartedError) log.error(event, fields)
+    else log.warn(event, fields)
   }
 }

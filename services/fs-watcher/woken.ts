@@ -3,23 +3,23 @@ import type { SessionId } from '#fleet/session.ts'
 import { publish } from '#spool/atomic-files.ts'
 import type { UnreadMail } from './unread-mail.ts'
 
-/** Messages remembered by name in one session; of more that stay unread, the older ones count as woken for. */
+/** Messages remembered one by one in a session; of more that stay unread, the older ones count as woken for. */
 const NAMED_MAX = 2_000
 
-interface Past {
-  /** All up to this id were woken for. */
+interface SessionRecord {
+  /** All messages up to this id were woken for. */
   floor: number
-  /** Beyond it those that were, and are unread still: print by id. */
+  /** Later messages that were woken for and are still unread: fingerprint by id. */
   named: Map<number, string>
 }
 
 /**
- * Which messages somebody was woken for, on disk before the wake is run: a crash costs a wake at most, and none is ever
- * run twice. What has been read since needs no memory, so it holds only what is unread.
+ * The messages that an agent was woken for, written to disk before the wake runs: a crash may cost a wake, but none ever runs
+ * twice. Messages that have been read since need no record, so only unread ones are kept.
  */
 export class Woken {
   readonly #path: string
-  readonly #sessions = new Map<SessionId, Past>()
+  readonly #sessions = new Map<SessionId, SessionRecord>()
   /** The newest id that was seen in the database: where reading goes on after a restart. */
   position = 0
   #saving: Promise<void> = Promise.resolve()
@@ -28,39 +28,41 @@ export class Woken {
     this.#path = path
   }
 
-  /** Reads what was kept. What makes no sense counts as nothing, and is told to `onFault`. */
+  /** Reads the record. A file that makes no sense counts as empty, and is reported to `onFault`. */
   static async open(path: string, onFault: (why: string) => void): Promise<Woken> {
     const woken = new Woken(path)
     try {
       woken.#take(JSON.parse(await readFile(path, 'utf8')))
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
-        onFault(`${path} cannot be read, so unread messages may be woken for once more: ${(error as Error).message}`)
+        onFault(
+          `${path} cannot be read, so agents may be woken once more for unread messages: ${(error as Error).message}`,
+        )
         woken.#sessions.clear()
       }
     }
     return woken
   }
 
-  has({ to, id, print }: UnreadMail): boolean {
+  has({ to, id, fingerprint }: UnreadMail): boolean {
     const past = this.#sessions.get(to)
-    return past !== undefined && (id <= past.floor || past.named.get(id) === print)
+    return past !== undefined && (id <= past.floor || past.named.get(id) === fingerprint)
   }
 
-  /** Mail of this session up to this id need not be asked for. */
+  /** Messages of this session up to this id need not be looked up. */
   floorOf(session: SessionId): number {
     return this.#sessions.get(session)?.floor ?? 0
   }
 
-  /** Keeps, durably, that all of this was woken for, in place of what was known of the sessions that it speaks for. */
+  /** Records durably that all these messages were woken for, in place of the record of the sessions that are covered. */
   async keep(unread: readonly UnreadMail[], covers: (session: SessionId) => boolean): Promise<void> {
     const before = [...this.#sessions].filter(([session]) => covers(session))
     const floors = new Map(before.map(([session, { floor }]) => [session, floor]))
     for (const [session] of before) this.#sessions.delete(session)
-    for (const { to, id, print } of unread) {
+    for (const { to, id, fingerprint } of unread) {
       const past = this.#sessions.get(to) ?? { floor: floors.get(to) ?? 0, named: new Map() }
       this.#sessions.set(to, past)
-      past.named.set(id, print)
+      past.named.set(id, fingerprint)
     }
     for (const past of this.#sessions.values()) shorten(past)
     try {
@@ -72,19 +74,19 @@ export class Woken {
     }
   }
 
-  /** Takes back that these were woken for: their wake could not even begin. */
+  /** Takes back the record of these messages: their wake could not even begin. */
   async release(mail: readonly UnreadMail[]): Promise<void> {
     this.#release(mail)
     await this.save()
   }
 
-  /** The ids of another database say nothing of what was woken for. */
+  /** The database is another one: its ids say nothing of who was woken for them. */
   forgetFloors(): void {
     for (const past of this.#sessions.values()) past.floor = 0
     this.position = 0
   }
 
-  /** Writes one after the other, so that none is overtaken by an older one. */
+  /** Writes one after the other, so that an older record never replaces a newer one. */
   async save(): Promise<void> {
     const saved = this.#saving.then(() => publish(this.#path, `${this.#text()}\n`))
     this.#saving = saved.catch(() => undefined)
@@ -110,7 +112,7 @@ export class Woken {
   }
 }
 
-function shorten(past: Past): void {
+function shorten(past: SessionRecord): void {
   if (past.named.size <= NAMED_MAX) return
   const ids = [...past.named.keys()].sort((one, other) => one - other)
   for (const id of ids.slice(0, ids.length - NAMED_MAX)) {

@@ -129,7 +129,7 @@ test('beneath programs that live: refused; then nobody passes over what comes af
     return ids
   }
   const [, , last = 0] = await send(store, 'one', 'two', 'three')
-  await watcher.says('woken')
+  await watcher.says('agent woken')
   const refused = await host.s2('restore', path)
   assert.equal(refused.code, 1)
   assert.match(refused.err, /bridge\.db is in use by .*s2-bridge \(pid \d+\)/)
@@ -144,7 +144,7 @@ test('beneath programs that live: refused; then nobody passes over what comes af
   await using again = await host.store()
   const [id = 0] = await send(again, 'four')
   assert.ok(id > last)
-  await after.says('woken')
+  await after.says('agent woken')
   const got: string[] = []
   for await (const { text } of again.mail(a, last, new AbortController().signal)) {
     got.push(text)

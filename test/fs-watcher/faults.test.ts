@@ -109,7 +109,7 @@ db.commit(); db.close()`
     const second = stage.watch(path, { S2_WAKE: wake })
     await second.woken(1)
     assert.ok(isOver(sleeper))
-    assert.ok(second.events.some(({ event }) => String(event).includes('left behind')))
+    assert.ok(second.events.some(({ event }) => String(event).includes('leftover wakes')))
     assert.deepEqual(told(path), [1, 2])
     assert.deepEqual(
       calls(path)[1]?.earlier.map(({ id }) => id),
@@ -157,7 +157,7 @@ db.commit(); db.close()`
     const watcher = stage.watch(path, { S2_WAKE: JSON.stringify([program]) })
     await watcher.says('ready')
     await put(inbox, 1)
-    await watcher.says('the wake failed: its mail stays unread')
+    await watcher.says('wake failed, mail stays unread')
     const ready = await watcher.ask('/readyz')
     assert.equal(ready.status, 503)
     assert.match(ready.text, /cannot be started \(ENOENT\): see S2_WAKE/)
@@ -180,7 +180,7 @@ db.commit(); db.close()`
     })
     await watcher.says('ready')
     await put(new Inbox(path), 1)
-    await watcher.says('the wake failed: its mail stays unread')
+    await watcher.says('wake failed, mail stays unread')
     const names = readFileSync(join(path, 'env'), 'utf8')
       .split('\n')
       .map((line) => line.split('=')[0])
@@ -188,7 +188,7 @@ db.commit(); db.close()`
       names.filter((name) => /^(S2_|NOTIFY)/.test(name ?? '')),
       ['S2_STATE'],
     )
-    const said = JSON.stringify(watcher.eventsOf('the wake failed: its mail stays unread')[0])
+    const said = JSON.stringify(watcher.eventsOf('wake failed, mail stays unread')[0])
     assert.match(said, /exit code 3/)
     assert.match(said, /oh no/)
     assert.doesNotMatch(JSON.stringify(watcher.events), /a line of output/)

@@ -92,7 +92,7 @@ test('a wake command that hangs is ended with its children, and the next one run
   const watcher = stage.watch(path, { S2_SOURCE: 'inbox', S2_WAKE: wake, S2_WAKE_TIMEOUT: '300ms' })
   await watcher.says('ready')
   await put(inbox, 1)
-  await watcher.says('the wake failed: its mail stays unread')
+  await watcher.says('wake failed, mail stays unread')
   await put(inbox, 2)
   await watcher.woken(1)
   await watcher.end()

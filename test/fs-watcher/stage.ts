@@ -46,7 +46,9 @@ export class Watcher extends Program {
 
   /** Waits until so many messages were woken for by commands that worked. */
   woken(count: number): Promise<void> {
-    return this.until(() => this.eventsOf('woken').reduce((sum, { messages }) => sum + Number(messages), 0) >= count)
+    return this.until(
+      () => this.eventsOf('agent woken').reduce((sum, { messages }) => sum + Number(messages), 0) >= count,
+    )
   }
 
   ask(path: string): ReturnType<typeof ask> {

@@ -8,20 +8,20 @@ import type { SessionId } from '#fleet/session.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import type { UnreadMail, WakeTarget } from '../../services/fs-watcher/unread-mail.ts'
-import { NotBegun, type WakeCall, Waker } from '../../services/fs-watcher/waker.ts'
+import { NotStartedError, type WakeCall, Waker } from '../../services/fs-watcher/waker.ts'
 import { Woken } from '../../services/fs-watcher/woken.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-waker-'))
 after(() => rmSync(folder, { recursive: true }))
 
-const mail = (id: number, to: SessionId = 'conv_a/a', print = `print ${id}`): UnreadMail => ({
+const mail = (id: number, to: SessionId = 'conv_a/a', fingerprint = `print ${id}`): UnreadMail => ({
   id,
   from: 'conv_a/b',
   to,
   action: null,
   sentAt: 0,
   preview: `text ${id}`,
-  print,
+  fingerprint,
 })
 
 /** A waker over mail that the test lays out, whose wakes end when the test says so. */
@@ -144,7 +144,7 @@ test('a wake that could not begin is tried again for the same messages', async (
   const { waker, box, called, log, woken } = await scene('not-begun')
   box.set('o', [mail(1)])
   waker.hint('o')
-  for (const count of [1, 2, 3]) (await called(count)).end(new NotBegun('no such program'))
+  for (const count of [1, 2, 3]) (await called(count)).end(new NotStartedError('no such program'))
   const call = await called(4)
   assert.deepEqual(fresh(call), [1])
   assert.ok(woken.has(mail(1)))
