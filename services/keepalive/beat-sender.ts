@@ -4,19 +4,14 @@ import type { SessionId } from '#fleet/session.ts'
 import { LATE, waitAtMost } from '#runtime/bounded-wait.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { Loop } from '#runtime/loop.ts'
-import type { Store } from '#store/store.ts'
+import type { RemoteStore } from '#store/remote/remote.ts'
 import { isLockedOut } from './error-class.ts'
-
-/** A store that may know whether it reaches its bridge by an open socket just now; one that does not say counts as linked. */
-export interface LinkedStore extends Store {
-  readonly linked?: boolean
-}
 
 export interface BeatSenderParts {
   readonly clock: Clock
   readonly chance: Chance
   readonly signal: AbortSignal
-  readonly store: Pick<LinkedStore, 'beat' | 'linked'>
+  readonly store: Pick<RemoteStore, 'beat' | 'link'>
   readonly beatMs: number
   readonly beatPollingMs: number
   /** The next beat of each session that speaks over this connection. */
@@ -27,8 +22,6 @@ export interface BeatSenderParts {
   onAway(error: unknown): void
 }
 
-/** Without a socket for so many beats, though they arrive: only requests get through here. */
-const UNLINKED_BEATS = 3
 /** A beat that takes longer than this, and longer than two periods, counts as lost. */
 const LIMIT_LEAST_MS = 5_000
 /** The shortest pause between two beats, however long the first one took. */
@@ -38,7 +31,6 @@ const PAUSE_LEAST_MS = 20
 export class BeatSender {
   readonly #parts: BeatSenderParts
   readonly #loop: Loop
-  #unlinked = 0
   #beatenAt = Number.NEGATIVE_INFINITY
   #endedAt: number
 
@@ -63,7 +55,7 @@ export class BeatSender {
 
   /** Only plain requests get through, each at a cost: beats are sent less often. */
   get isPolling(): boolean {
-    return this.#unlinked >= UNLINKED_BEATS
+    return this.#parts.store.link.means === 'polling'
   }
 
   /** When a beat ended last, well or not, by the clock that never jumps. */
@@ -79,15 +71,13 @@ export class BeatSender {
 
   /** Runs every period, since a socket may open at any time; where only requests get through, most periods pass without a beat. */
   async #tick(): Promise<number> {
-    const { clock, store, beatPollingMs, nextBeats } = this.#parts
+    const { clock, beatPollingMs, nextBeats } = this.#parts
     const began = clock.now()
-    if (store.linked !== false) this.#unlinked = 0
     if (!this.isPolling || began - this.#beatenAt >= beatPollingMs - this.#parts.beatMs / 2) {
       this.#beatenAt = began
       await this.#beat(nextBeats()).finally(() => {
         this.#endedAt = clock.now()
       })
-      if (store.linked === false) this.#unlinked += 1
     }
     return this.#waitMs(began)
   }

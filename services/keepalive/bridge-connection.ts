@@ -3,10 +3,10 @@ import type { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { TroubleLog } from '#runtime/trouble-log.ts'
-import type { Keyring } from '#store/remote/remote.ts'
+import type { Keyring, RemoteStore } from '#store/remote/remote.ts'
 import { adviceOnCertificate } from '#store/remote/server-trust.ts'
 import type { ActiveCredentials } from './active-credentials.ts'
-import { BeatSender, type LinkedStore } from './beat-sender.ts'
+import { BeatSender } from './beat-sender.ts'
 import type { KeepaliveMetrics } from './keepalive-metrics.ts'
 import type { Session } from './session.ts'
 
@@ -23,7 +23,7 @@ export interface BridgeConnectionParts {
   readonly credentials: Pick<ActiveCredentials, 'get' | 'authorityAt'>
   readonly beatMs: number
   readonly beatPollingMs: number
-  open(url: string, keyring: Keyring): LinkedStore
+  open(url: string, keyring: Keyring): RemoteStore
   /** The bridge does not let a session speak: its credential must be looked at. */
   onLockedOut(session: SessionId): void
   /** Git may have new credentials for sessions of this connection. */
@@ -32,7 +32,7 @@ export interface BridgeConnectionParts {
 
 /** The connection to one bridge, and the beats of all sessions that speak over it. */
 export class BridgeConnection implements AsyncDisposable {
-  readonly store: LinkedStore
+  readonly store: RemoteStore
   readonly #parts: BridgeConnectionParts
   readonly #sessions = new Map<SessionId, Session>()
   readonly #beats: BeatSender

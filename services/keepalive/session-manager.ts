@@ -5,9 +5,8 @@ import type { Health } from '#runtime/health.ts'
 import type { Log } from '#runtime/log.ts'
 import type { RetryLoop } from '#runtime/retry-loop.ts'
 import { TroubleLog } from '#runtime/trouble-log.ts'
-import type { Keyring } from '#store/remote/remote.ts'
+import type { Keyring, RemoteStore } from '#store/remote/remote.ts'
 import { ActiveCredentials } from './active-credentials.ts'
-import type { LinkedStore } from './beat-sender.ts'
 import { BridgeConnection, lockoutTopic } from './bridge-connection.ts'
 import { proveCredential } from './credential-proof.ts'
 import { folderLoop } from './folder-loop.ts'
@@ -34,7 +33,7 @@ export type Spool = 'inbox' | 'outbox' | 'credentials'
 
 export interface SessionManagerParts {
   /** Opens the bridge at an address; what it does is signed by the keyring. */
-  open(url: string, keyring: Keyring): LinkedStore
+  open(url: string, keyring: Keyring): RemoteStore
   readonly inbox: InboxPort
   readonly outbox: OutboxPort
   readonly credentials: CredentialsPort

@@ -3,7 +3,6 @@ import type { SessionId } from '#fleet/session.ts'
 import type { FoundCredentials } from '#spool/credentials.ts'
 import type { InboxFolder, Placed } from '#spool/inbox.ts'
 import type { OutboxItem, OutboxProblem } from '#spool/outbox.ts'
-import type { Store } from '#store/store.ts'
 
 /** The host's inbox, as far as messages are put in and acks are read off it. `Inbox` is one; so is a simulated one. */
 export interface InboxPort {
@@ -32,9 +31,4 @@ export interface OutboxPort {
 export interface CredentialsPort {
   read(): Promise<FoundCredentials>
   noteRenewal(session: SessionId, expiresAt: number): Promise<void>
-}
-
-/** A store that may know whether it reaches its bridge by an open socket just now; one that does not say counts as if. */
-export interface LinkedStore extends Store {
-  readonly linked?: boolean
 }

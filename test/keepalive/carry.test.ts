@@ -44,14 +44,14 @@ test('where only requests get through it beats seldom, and as before once a sock
   const ground = new Ground()
   const { b } = await ground.channel()
   const beats = (): number => ground.bridge.calls.filter(({ verb }) => verb === 'beat').length
-  ground.weather.linked = false
+  ground.weather.means = 'polling'
   ground.start()
   await ground.pass(30_000)
   const began = beats()
   await ground.pass(300_000)
   assert.ok(beats() - began >= 9 && beats() - began <= 12, `${beats() - began} beats in 300 s`)
   assert.match(ground.statuses.at(-1) ?? '', /^1 session, polling, /)
-  ground.weather.linked = true
+  ground.weather.means = 'socket'
   await ground.pass(CONFIG.beatMs)
   const linked = beats()
   await ground.pass(50_000)
@@ -59,9 +59,9 @@ test('where only requests get through it beats seldom, and as before once a sock
   assert.match(ground.statuses.at(-1) ?? '', /^1 session, linked, /)
 
   // Away is not polling: as soon as it answers, beats come as often as ever.
-  Object.assign(ground.weather, { linked: false, away: true })
+  Object.assign(ground.weather, { means: 'away', away: true })
   await ground.pass(120_000)
-  Object.assign(ground.weather, { linked: true, away: false })
+  Object.assign(ground.weather, { means: 'socket', away: false })
   const seq = (await ground.pulse(b))?.seq ?? 0
   await ground.pass(CONFIG.beatMs)
   assert.ok(((await ground.pulse(b))?.seq ?? 0) > seq)

@@ -7,10 +7,9 @@ import { conversationOf, type SessionId, sessionId, sideOf } from '#fleet/sessio
 import { Health } from '#runtime/health.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
-import type { Keyring } from '#store/remote/remote.ts'
+import type { Keyring, RemoteStore } from '#store/remote/remote.ts'
 import type { Store } from '#store/store.ts'
 import { SessionManager, type SessionManagerConfig } from '../../services/keepalive/session-manager.ts'
-import type { LinkedStore } from '../../services/keepalive/spool-ports.ts'
 import { ManualClock } from '../manual-clock.ts'
 import { Dice } from '../simulation/chance.ts'
 import { MemoryCredentials, MemoryInbox, MemoryOutbox } from './spool.ts'
@@ -36,7 +35,7 @@ export interface Weather {
   readonly hangs: Set<string>
   /** Verbs that throw this. */
   readonly fails: Map<string, () => Error>
-  linked: boolean | undefined
+  means: RemoteStore['link']['means']
 }
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
@@ -45,7 +44,7 @@ type Verb = 'send' | 'report' | 'mark' | 'unacked' | 'prove' | 'conversations' |
 /** A bridge as a host has it: asks for the token, and has weather. */
 export class Bridge {
   readonly store: Store
-  readonly weather: Weather = { away: false, mute: false, hangs: new Set(), fails: new Map(), linked: undefined }
+  readonly weather: Weather = { away: false, mute: false, hangs: new Set(), fails: new Map(), means: 'socket' }
   readonly streams = new Map<SessionId, number>()
   readonly calls: { verb: string; session: SessionId | undefined; at: number }[] = []
   readonly #clock: ManualClock
@@ -62,11 +61,11 @@ export class Bridge {
     this.#gone = new AbortController()
   }
 
-  as(keyring: Keyring): LinkedStore {
+  as(keyring: Keyring): RemoteStore {
     const { store, weather } = this
     const call = <T>(verb: Verb, session: SessionId | undefined, act: () => Promise<T>): Promise<T> =>
       this.#call(verb, session, keyring, act)
-    const host: Partial<Writable<LinkedStore>> = {
+    const host: Partial<Writable<RemoteStore>> = {
       send: (from, key, draft) => call('send', from, () => store.send(from, key, draft)),
       report: (holder, report) => call('report', holder, () => store.report(holder, report)),
       mark: (reader, ids, mark) => call('mark', reader, () => store.mark(reader, ids, mark)),
@@ -82,8 +81,8 @@ export class Bridge {
       mail: (reader, after, signal) => this.#mail(reader, after, signal, keyring),
       [Symbol.asyncDispose]: async () => undefined,
     }
-    Object.defineProperty(host, 'linked', { get: () => weather.linked })
-    return host as LinkedStore
+    Object.defineProperty(host, 'link', { get: () => ({ means: weather.means }) })
+    return host as RemoteStore
   }
 
   async #call<T>(verb: Verb, session: SessionId | undefined, keyring: Keyring, act: () => Promise<T>): Promise<T> {

@@ -1,7 +1,7 @@
 import { type Code, S2Error } from '#fleet/errors.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
-import type { Keyring } from '#store/remote/remote.ts'
+import type { Keyring, RemoteStore } from '#store/remote/remote.ts'
 import type { Store } from '#store/store.ts'
 import type { Dice } from './chance.ts'
 import type { Life, Timeline } from './clock.ts'
@@ -112,7 +112,7 @@ export function storeOf(ask: Ask, streams: Streams): Store {
       if (name === 'traffic') return (...args: Parameters<Store['traffic']>) => streams.traffic(...args)
       if (name === 'credentialHints') return (signal: AbortSignal) => streams.credentialHints(signal)
       if (name === Symbol.asyncDispose) return () => streams[Symbol.asyncDispose]()
-      if (typeof name === 'symbol' || name === 'then' || name === 'linked') return undefined
+      if (typeof name === 'symbol' || name === 'then') return undefined
       return (...args: unknown[]) => ask(name as Verb, args)
     },
   })
@@ -274,9 +274,9 @@ export interface WireParts {
 }
 
 /** A distant store as one program has it: everything it asks crosses a link that does what links do. */
-export function openWire(parts: WireParts): Store {
+export function openWire(parts: WireParts): RemoteStore {
   const wire = new Wire(parts)
-  return storeOf((verb, args) => wire.ask(verb, args), {
+  const store = storeOf((verb, args) => wire.ask(verb, args), {
     mail: (reader, after, signal) => wire.mail(reader, after, signal),
     traffic: () => {
       throw new S2Error('forbidden', 'not from here')
@@ -284,6 +284,8 @@ export function openWire(parts: WireParts): Store {
     credentialHints: async function* none() {}, // these worlds have no git
     [Symbol.asyncDispose]: async () => wire.close(),
   })
+  const link: RemoteStore['link'] = { means: 'socket' }
+  return new Proxy(store as RemoteStore, { get: (_, name) => (name === 'link' ? link : Reflect.get(store, name)) })
 }
 
 class Wire {
