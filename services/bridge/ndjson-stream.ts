@@ -48,7 +48,11 @@ function items(name: StreamName, input: unknown, store: Store, signal: AbortSign
   if (name === 'credentialHints') return store.credentialHints(signal)
   if (name === 'traffic') return store.traffic((input as { after: number }).after, signal)
   const { reader, after } = input as { reader: SessionId; after: number }
-  return store.mail(reader, after, signal)
+  return singly(store.mail(reader, after, signal))
+}
+
+async function* singly<T>(batches: AsyncIterable<readonly T[]>): AsyncGenerator<T> {
+  for await (const batch of batches) yield* batch
 }
 
 async function sendKeepalives(response: ServerResponse, clock: Clock, signal: AbortSignal): Promise<void> {

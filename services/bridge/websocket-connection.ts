@@ -254,10 +254,12 @@ export class WebSocketConnection implements BeatListener {
     let cursor = after
     for (let attempt = 0; !signal.aborted; attempt += 1) {
       try {
-        for await (const message of store.mail(join.session, cursor, signal)) {
-          await this.#push(join, message)
-          if (signal.aborted) return
-          cursor = message.id
+        for await (const batch of store.mail(join.session, cursor, signal)) {
+          for (const message of batch) {
+            await this.#push(join, message)
+            if (signal.aborted) return
+            cursor = message.id
+          }
           attempt = 0
         }
       } catch (error) {

@@ -13,6 +13,7 @@ import { readConfig } from '../../services/bridge/config.ts'
 import { RenewOnBeat } from '../../services/bridge/renew-on-beat.ts'
 import { MovableClock } from '../movable-clock.ts'
 import { mainOf, Program } from '../program.ts'
+import { singly } from '../singly.ts'
 import { until } from '../until.ts'
 import { makeCertificate } from './certificate.ts'
 import { Ground } from './ground.ts'
@@ -111,7 +112,7 @@ test('over TLS it is the same bridge, for those who trust its certificate', asyn
   const store = ground.as([a, b], {}, cert)
   await store.send(a.session, 'k', { text: 'x' })
   const stop = new AbortController()
-  const mail = store.mail(b.session, 0, stop.signal)[Symbol.asyncIterator]()
+  const mail = singly(store.mail(b.session, 0, stop.signal))[Symbol.asyncIterator]()
   assert.equal((await mail.next()).value.text, 'x')
   await until('the socket is open', () => store.link.means === 'socket')
   stop.abort()

@@ -7,6 +7,7 @@ import type { SessionId } from '#fleet/session.ts'
 import { systemClock } from '#runtime/clock.ts'
 import type { Keyring, RemoteStore } from '#store/remote/remote.ts'
 import type { Store } from '#store/store.ts'
+import { singly } from '../singly.ts'
 import { until } from '../until.ts'
 import { Ground, type Seat } from './ground.ts'
 import { Weather } from './weather.ts'
@@ -39,7 +40,7 @@ class Reader implements AsyncDisposable {
 
   constructor(store: Pick<Store, 'mail'>, session: SessionId, after = 0) {
     this.#done = (async () => {
-      for await (const message of store.mail(session, after, this.#stop.signal)) this.got.push(message)
+      for await (const message of singly(store.mail(session, after, this.#stop.signal))) this.got.push(message)
     })()
   }
 
@@ -380,7 +381,7 @@ test('a reader that is slow to take gets all, in order, and only what it takes i
   for (let sent = 0; sent < 700; sent += 1) await ground.store.send(a.session, String(sent), { text: String(sent) })
   const store = ground.as([b])
   const stop = new AbortController()
-  const mail = store.mail(b.session, 0, stop.signal)[Symbol.asyncIterator]()
+  const mail = singly(store.mail(b.session, 0, stop.signal))[Symbol.asyncIterator]()
   for (let read = 0; read < 700; read += 1) {
     assert.equal((await mail.next()).value.text, String(read))
     if (read === 100) {

@@ -17,6 +17,7 @@ import { openRemoteStore, type RemoteStore } from '#store/remote/remote.ts'
 import { Host, Stage } from '../keepalive/processes.ts'
 import type { Program } from '../program.ts'
 import { Dice } from '../simulation/chance.ts'
+import { singly } from '../singly.ts'
 import { until } from '../until.ts'
 
 const STORMS = Number(process.env.STORMS ?? 4)
@@ -92,7 +93,7 @@ class Storm implements AsyncDisposable {
     this.readers.push(reader)
     this.#ends.push(
       (async () => {
-        for await (const { id } of store.mail(b, 0, this.#stop.signal)) reader.has(id)
+        for await (const { id } of singly(store.mail(b, 0, this.#stop.signal))) reader.has(id)
       })(),
     )
   }

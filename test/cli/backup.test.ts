@@ -10,6 +10,7 @@ import { recordingLog } from '#runtime/log.ts'
 import { openStore } from '#store/open-store.ts'
 import type { Store } from '#store/store.ts'
 import { mainOf, Program } from '../program.ts'
+import { singly } from '../singly.ts'
 import { run } from './run-command.ts'
 
 /** Nobody asks this bridge by its port, whatever it is. */
@@ -146,7 +147,7 @@ test('beneath programs that live: refused; then nobody passes over what comes af
   assert.ok(id > last)
   await after.says('agent woken')
   const got: string[] = []
-  for await (const { text } of again.mail(a, last, new AbortController().signal)) {
+  for await (const { text } of singly(again.mail(a, last, new AbortController().signal))) {
     got.push(text)
     break
   }

@@ -107,7 +107,12 @@ export class Bridge {
   }
 
   /** As the distant store does it: silent while the bridge is away, and begins anew where it was. */
-  async *#mail(reader: SessionId, after: number, signal: AbortSignal, keyring: Keyring): AsyncGenerator<StoredMessage> {
+  async *#mail(
+    reader: SessionId,
+    after: number,
+    signal: AbortSignal,
+    keyring: Keyring,
+  ): AsyncGenerator<readonly StoredMessage[]> {
     let cursor = after
     while (!signal.aborted) {
       const isWell =
@@ -119,10 +124,10 @@ export class Bridge {
       if (isWell) {
         this.streams.set(reader, (this.streams.get(reader) ?? 0) + 1)
         const both = AbortSignal.any([signal, this.#gone.signal])
-        for await (const message of this.store.mail(reader, cursor, both)) {
+        for await (const batch of this.store.mail(reader, cursor, both)) {
           if (both.aborted) break
-          cursor = message.id
-          yield message
+          cursor = batch.at(-1)?.id ?? cursor
+          yield batch
         }
       }
       await this.#clock.sleep(1_000, signal).catch(() => undefined)

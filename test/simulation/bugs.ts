@@ -78,12 +78,12 @@ function readingOnce(store: Store, dice: Dice): Streams {
     [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
     mail: async function* mail(reader, after, signal) {
       let cursor = after
-      for await (const { id } of store.mail(reader, after, signal)) {
-        const last = dice.chance(0.5) ? id : id - 1
-        for (const message of await store.unacked(reader, cursor, 10_000)) {
-          if (message.id > last) break
-          cursor = message.id
-          yield message
+      for await (const batch of store.mail(reader, after, signal)) {
+        for (const { id } of batch) {
+          const last = dice.chance(0.5) ? id : id - 1
+          const seen = (await store.unacked(reader, cursor, 10_000)).filter((message) => message.id <= last)
+          cursor = seen.at(-1)?.id ?? cursor
+          if (seen.length > 0) yield seen
         }
       }
     },

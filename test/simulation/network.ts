@@ -232,7 +232,9 @@ export class Bridge {
     const run = async (): Promise<'over' | Code> => {
       try {
         await this.#check(reader, keyring)
-        for await (const message of this.#store.mail(reader, after, dying.signal)) life.deliver(() => push(message))
+        for await (const batch of this.#store.mail(reader, after, dying.signal)) {
+          for (const message of batch) life.deliver(() => push(message))
+        }
         return 'over'
       } catch (error) {
         return error instanceof S2Error ? error.code : 'internal'
@@ -335,7 +337,7 @@ class Wire {
   }
 
   /** One stream after another, each from where the last one ended: a distant store survives the bridge's absence. */
-  async *mail(reader: SessionId, after: number, signal: AbortSignal): AsyncGenerator<StoredMessage> {
+  async *mail(reader: SessionId, after: number, signal: AbortSignal): AsyncGenerator<readonly StoredMessage[]> {
     const { life, around } = this.#parts
     const over = AbortSignal.any([signal, this.#closed.signal])
     let cursor = after
@@ -343,7 +345,7 @@ class Wire {
       const stream = new Stream(reader, cursor, this.#parts, over)
       for (let message = await stream.next(); message !== null; message = await stream.next()) {
         cursor = message.id
-        yield message
+        yield [message]
       }
       if (stream.refusal !== null && !over.aborted) throw new S2Error(stream.refusal, `${reader} may not listen`)
       await life.clock.sleep(100 + around.dice.wait(1_000), over).catch(() => undefined)

@@ -12,6 +12,7 @@ import { openSqliteStore } from '#store/sqlite/sqlite.ts'
 import type { Store } from '#store/store.ts'
 import { ask } from '../ask.ts'
 import { mainOf, Program } from '../program.ts'
+import { singly } from '../singly.ts'
 import { until } from '../until.ts'
 
 const MAIN = mainOf('watchdog')
@@ -119,7 +120,7 @@ test('wrong settings end the program with code 78 and a word on each', async () 
 })
 
 async function firstAssignment(store: Store, session: SessionId): Promise<string | undefined> {
-  for await (const { text } of store.mail(session, 0, new AbortController().signal)) {
+  for await (const { text } of singly(store.mail(session, 0, new AbortController().signal))) {
     const letter = readTaskMessage(text)
     if (letter?.type === 'task_assignment') return letter.task
   }

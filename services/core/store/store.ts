@@ -58,10 +58,10 @@ export interface Store extends AsyncDisposable {
   /** Messages to `reader` that are not acked, oldest first, with id > after. */
   unacked(reader: SessionId, after: number, limit: number): Promise<StoredMessage[]>
   /**
-   * Messages to `reader` as they come: first all unacked ones with id > after, then new ones, for ever, in order.
+   * Messages to `reader`, in batches as they come: first all unacked ones with id > after, then new ones, for ever, in order.
    * Ends when `signal` aborts. Goes on after a distant store was unreachable; may repeat a message, never leaves one out.
    */
-  mail(reader: SessionId, after: number, signal: AbortSignal): AsyncIterable<StoredMessage>
+  mail(reader: SessionId, after: number, signal: AbortSignal): AsyncIterable<readonly StoredMessage[]>
   /**
    * Every message of the store with id > after, whoever reads it, in order, for ever, in batches as they come. Consumes
    * nothing and writes nothing; works while others write, and before the store exists. Ends when `signal` aborts.

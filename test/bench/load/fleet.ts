@@ -8,6 +8,7 @@ import { readTaskMessage } from '#fleet/task-messages.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openSqliteStore } from '#store/sqlite/sqlite.ts'
+import { singly } from '../../singly.ts'
 
 export interface FleetJob {
   readonly path: string
@@ -158,7 +159,7 @@ class Fleet {
   }
 
   async #readMail(session: SessionId): Promise<void> {
-    for await (const { id, text } of this.#store.mail(session, 0, new AbortController().signal)) {
+    for await (const { id, text } of singly(this.#store.mail(session, 0, new AbortController().signal))) {
       const at = monotonicMs()
       const letter = readTaskMessage(text)
       const hand = this.#hands.get(letter?.task ?? '') ?? { assigned: 0, moved: 0 }

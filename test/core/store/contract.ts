@@ -27,6 +27,7 @@ import { systemChance } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import type { Store, StoreParts } from '#store/store.ts'
 import { MovableClock } from '../../movable-clock.ts'
+import { singly } from '../../singly.ts'
 
 /** A store that was opened for one test, and all that was started for it. */
 export interface Ground extends AsyncDisposable {
@@ -514,7 +515,7 @@ function proveMail(prove: Prove): void {
   prove('a late reader gets all that waits, then what comes, in order', async (fleet) => {
     const { a, b } = await fleet.channel()
     for (let n = 0; n < 3; n += 1) await a.store.send(a.session, `k${n}`, { text: `n${n}` })
-    const mail = b.store.mail(b.session, 0, fleet.signal)[Symbol.asyncIterator]()
+    const mail = singly(b.store.mail(b.session, 0, fleet.signal))[Symbol.asyncIterator]()
     const waiting = await take(mail, 3)
     const coming = take(mail, 3)
     for (let n = 3; n < 6; n += 1) await a.store.send(a.session, `k${n}`, { text: `n${n}` })
@@ -531,18 +532,21 @@ function proveMail(prove: Prove): void {
     const sent: Message[] = []
     for (let n = 0; n < 4; n += 1) sent.push(await a.store.send(a.session, `k${n}`, { text: `n${n}` }))
     const first = new AbortController()
-    const begun = await take(b.store.mail(b.session, 0, first.signal)[Symbol.asyncIterator](), 2)
+    const begun = await take(singly(b.store.mail(b.session, 0, first.signal))[Symbol.asyncIterator](), 2)
     first.abort()
-    const resumed = await take(b.store.mail(b.session, begun[1]?.id ?? 0, fleet.signal)[Symbol.asyncIterator](), 2)
+    const resumed = await take(
+      singly(b.store.mail(b.session, begun[1]?.id ?? 0, fleet.signal))[Symbol.asyncIterator](),
+      2,
+    )
     assert.deepEqual(idsOf(resumed), idsOf(sent.slice(2)))
     await b.store.mark(b.session, idsOf(sent.slice(0, 3)), 'acked')
-    const late = await take(b.store.mail(b.session, 0, fleet.signal)[Symbol.asyncIterator](), 1)
+    const late = await take(singly(b.store.mail(b.session, 0, fleet.signal))[Symbol.asyncIterator](), 1)
     assert.deepEqual(idsOf(late), idsOf(sent.slice(3)))
   })
 
   prove('nothing is lost that comes while the reader looks away', async (fleet) => {
     const { a, b } = await fleet.channel()
-    const mail = b.store.mail(b.session, 0, fleet.signal)[Symbol.asyncIterator]()
+    const mail = singly(b.store.mail(b.session, 0, fleet.signal))[Symbol.asyncIterator]()
     const got: StoredMessage[] = []
     const writing = (async () => {
       for (let n = 0; n < 60; n += 1) {
@@ -571,7 +575,7 @@ function proveMail(prove: Prove): void {
       }
     })
     const read = async ({ b }: Channel): Promise<StoredMessage[]> => {
-      const mail = b.store.mail(b.session, 0, fleet.signal)[Symbol.asyncIterator]()
+      const mail = singly(b.store.mail(b.session, 0, fleet.signal))[Symbol.asyncIterator]()
       const got: StoredMessage[] = []
       while (got.length < EACH) {
         got.push(...(await take(mail, 1)))
@@ -598,7 +602,7 @@ function proveMail(prove: Prove): void {
     const one = await fleet.channel('w-1')
     const other = await fleet.channel('w-2')
     const readers = [one.b, one.b, other.b].map(({ session, store }) => {
-      return take(store.mail(session, 0, fleet.signal)[Symbol.asyncIterator](), 2)
+      return take(singly(store.mail(session, 0, fleet.signal))[Symbol.asyncIterator](), 2)
     })
     for (let n = 0; n < 2; n += 1) {
       await one.a.store.send(one.a.session, `k${n}`, { text: `one ${n}` })
@@ -615,10 +619,10 @@ function proveMail(prove: Prove): void {
   prove('it ends when it is told to, also while it waits', async (fleet) => {
     const { a, b } = await fleet.channel()
     await a.store.send(a.session, 'k', { text: 'x' })
-    const aborted = b.store.mail(b.session, 0, AbortSignal.abort())[Symbol.asyncIterator]()
+    const aborted = singly(b.store.mail(b.session, 0, AbortSignal.abort()))[Symbol.asyncIterator]()
     assert.equal((await aborted.next()).done, true)
     const stop = new AbortController()
-    const mail = b.store.mail(b.session, 0, stop.signal)[Symbol.asyncIterator]()
+    const mail = singly(b.store.mail(b.session, 0, stop.signal))[Symbol.asyncIterator]()
     assert.equal((await mail.next()).done, false)
     const waiting = mail.next()
     await sleep(5)
@@ -630,7 +634,7 @@ function proveMail(prove: Prove): void {
     const { a, b } = await fleet.channel()
     await a.store.send(a.session, 'k', { text: 'x' })
     await a.store.send(a.session, 'l', { text: 'y' })
-    for await (const { text } of b.store.mail(b.session, 0, fleet.signal)) {
+    for await (const { text } of singly(b.store.mail(b.session, 0, fleet.signal))) {
       assert.equal(text, 'x')
       break
     }
@@ -1480,7 +1484,7 @@ function proveUpkeep(prove: Prove): void {
 
   prove('a store that is closed says so, and its mail ends', async (fleet) => {
     const { b } = await fleet.channel()
-    const mail = fleet.store.mail(b.session, 0, fleet.signal)[Symbol.asyncIterator]()
+    const mail = singly(fleet.store.mail(b.session, 0, fleet.signal))[Symbol.asyncIterator]()
     const waiting = mail.next().catch((error: unknown) => error)
     await sleep(5)
     await fleet.store[Symbol.asyncDispose]()

@@ -13,6 +13,7 @@ import { openExclusively } from '#store/sqlite/backup/exclusive-open.ts'
 import { checkFile } from '#store/sqlite/backup/integrity-check.ts'
 import { restoreDatabase } from '#store/sqlite/backup/restore.ts'
 import { mainOf } from '../../program.ts'
+import { singly } from '../../singly.ts'
 import { type Channel, Ground, noPython, openChannel, refused } from './sqlite-ground.ts'
 
 const HOUR = 3_600_000
@@ -95,7 +96,7 @@ test('a reader that had come further misses nothing that comes after', async () 
   assert.ok(fresh > last, `id ${fresh} was given before`)
   assert.deepEqual(await textsTo(ground, b, last), ['five'], 'its cursor passes over new mail')
   const store = await ground.open()
-  for await (const message of store.mail(b, last, new AbortController().signal)) {
+  for await (const message of singly(store.mail(b, last, new AbortController().signal))) {
     assert.equal(message.text, 'five')
     break
   }

@@ -10,6 +10,7 @@ import { recordingLog } from '#runtime/log.ts'
 import { openRemoteStore } from '#store/remote/remote.ts'
 import { adviceOnCertificate } from '#store/remote/server-trust.ts'
 import { makeCertificate, type Pair } from '../../bridge/certificate.ts'
+import { singly } from '../../singly.ts'
 import { until } from '../../until.ts'
 
 const B = 'conv_0123456789abcdef/b'
@@ -35,7 +36,9 @@ async function asked(pair: Pair | null, authority?: string, host = '127.0.0.1') 
     )
     if (error !== null) {
       const stop = new AbortController()
-      const reading = store.mail(B, 0, stop.signal)[Symbol.asyncIterator]().next()
+      const reading = singly(store.mail(B, 0, stop.signal))
+        [Symbol.asyncIterator]()
+        .next()
       await until('the link has failed', () => log.records.some(({ event }) => event.startsWith('link unavailable')))
       stop.abort()
       await reading

@@ -8,6 +8,7 @@ import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session.ts'
 import { openSqliteStore } from '#store/sqlite/sqlite.ts'
 import type { Store } from '#store/store.ts'
+import { singly } from '../../singly.ts'
 import { until } from '../../until.ts'
 import { Ground, noPython, openChannel, refused } from './sqlite-ground.ts'
 
@@ -192,7 +193,7 @@ test('what another process commits is heard, each message once and in order', as
   const reader = await ground.open('read')
   await using traffic = new Listener(reader)
   const stop = new AbortController()
-  const mail = store.mail(b, 0, stop.signal)[Symbol.asyncIterator]()
+  const mail = singly(store.mail(b, 0, stop.signal))[Symbol.asyncIterator]()
   const sender = await ground.startScript(
     new URL('./sqlite-sender.ts', import.meta.url),
     ground.path,
@@ -234,7 +235,7 @@ test('whoever listens first to a store just opened misses nothing that others co
     const stop = new AbortController()
     const store = await ground.open(round % 3 === 2 ? 'read' : 'write')
     const traffic = store.traffic(sent, stop.signal)[Symbol.asyncIterator]()
-    const mail = channels.map(({ b }) => store.mail(b, sent, stop.signal)[Symbol.asyncIterator]())
+    const mail = channels.map(({ b }) => singly(store.mail(b, sent, stop.signal))[Symbol.asyncIterator]())
     const own = channels.slice(2).map(async ({ a }) => {
       for (let n = 0; n < 10; n += 1) await seed.send(a, `r${round}-${n}`, { text: `${n}` })
     })
@@ -287,7 +288,7 @@ test('a store that is closed refuses everything, ends its streams, and holds not
   const store = await ground.open()
   const { a, b } = await openChannel(store)
   const signal = new AbortController().signal
-  const waiting = [store.mail(b, 0, signal), store.traffic(0, signal)].map((each) =>
+  const waiting = [singly(store.mail(b, 0, signal)), store.traffic(0, signal)].map((each) =>
     each[Symbol.asyncIterator]().next(),
   )
   const sent = store.send(a, 'k', { text: 'on its way' })
@@ -306,7 +307,7 @@ test('a store that is closed refuses everything, ends its streams, and holds not
   ]) {
     await refused('unavailable', asked())
   }
-  for await (const _ of store.mail(b, 0, signal)) assert.fail('a closed store has no mail')
+  for await (const _ of singly(store.mail(b, 0, signal))) assert.fail('a closed store has no mail')
   const open = readdirSync('/proc/self/fd').map((each) => {
     try {
       return readlinkSync(`/proc/self/fd/${each}`)

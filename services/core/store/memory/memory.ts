@@ -134,15 +134,9 @@ class MemoryStore implements Omit<Store, TableVerb> {
     return this.#tables.messages.unacked(reader, after, limit)
   }
 
-  async *mail(reader: SessionId, after: number, signal: AbortSignal): AsyncGenerator<StoredMessage> {
+  async *mail(reader: SessionId, after: number, signal: AbortSignal): AsyncGenerator<readonly StoredMessage[]> {
     parseSession(reader)
-    const read = (cursor: number): StoredMessage[] => this.#tables.messages.unacked(reader, cursor, BATCH)
-    for await (const batch of this.#follow(reader, after, signal, read)) {
-      for (const message of batch) {
-        if (signal.aborted) return
-        yield message
-      }
-    }
+    yield* this.#follow(reader, after, signal, (cursor) => this.#tables.messages.unacked(reader, cursor, BATCH))
   }
 
   traffic(after: number, signal: AbortSignal): AsyncIterable<readonly StoredMessage[]> {

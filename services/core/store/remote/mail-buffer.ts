@@ -1,4 +1,7 @@
 import type { StoredMessage } from '#fleet/message.ts'
+import { MAIL_WINDOW } from './frames.ts'
+
+const BATCH_MAX = MAIL_WINDOW / 2
 
 /** Messages that wait for one reader: in order, each once. The cursor moves only when the reader takes a message. */
 export class MailBuffer {
@@ -29,10 +32,11 @@ export class MailBuffer {
     this.wake()
   }
 
-  take(): StoredMessage | undefined {
-    const message = this.#waiting.shift()
-    if (message !== undefined) this.#cursor = message.id
-    return message
+  /** Takes the messages that wait, up to half the window: the bridge sends the other half meanwhile. */
+  take(): readonly StoredMessage[] {
+    const batch = this.#waiting.splice(0, BATCH_MAX)
+    this.#cursor = batch.at(-1)?.id ?? this.#cursor
+    return batch
   }
 
   /** Lets the reader look again. */

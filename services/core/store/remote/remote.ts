@@ -161,13 +161,13 @@ class Remote implements RemoteStore {
     return await this.#ask('unacked', { reader, after, limit }, reader)
   }
 
-  async *mail(reader: SessionId, after: number, signal: AbortSignal): AsyncGenerator<StoredMessage> {
+  async *mail(reader: SessionId, after: number, signal: AbortSignal): AsyncGenerator<readonly StoredMessage[]> {
     if (this.#host === null) {
       let cursor = after
       for await (const item of this.#client.listen('mail', () => ({ reader, after: cursor }), signal)) {
         const message = item as StoredMessage
         cursor = message.id
-        yield message
+        yield [message]
       }
       return
     }
@@ -177,10 +177,10 @@ class Remote implements RemoteStore {
     try {
       let pauseMs = this.#pollMs.first
       while (!both.aborted) {
-        const message = buffer.take()
-        if (message !== undefined) {
-          yield message
-          link.taken(reader)
+        const batch = buffer.take()
+        if (batch.length > 0) {
+          yield batch
+          link.taken(reader, batch.length)
         } else if (link.isJoined(reader)) {
           await buffer.wait(both)
         } else if (await this.#poll(reader, buffer, pauseMs, both)) pauseMs = this.#pollMs.first

@@ -128,11 +128,11 @@ export class WebSocketLink {
     else this.#remove(entry)
   }
 
-  /** A reader took a message out of its buffer. */
-  taken(session: SessionId): void {
+  /** A reader has dealt with so many messages out of its buffer. */
+  taken(session: SessionId, count: number): void {
     const entry = this.#sessions.get(session)
     if (entry === undefined) return
-    entry.taken += 1
+    entry.taken += count
     if (entry.taken < TAKEN_EVERY || entry.state !== 'joined') return
     entry.taken = 0
     this.#sendFrame({ t: 'taken', session, id: cursorOf(entry) ?? 0 })
@@ -318,7 +318,7 @@ export class WebSocketLink {
     if (entry?.state !== 'joined') return
     for (const buffer of entry.buffers) buffer.put(message)
     // A message that all readers had before counts as taken too: the bridge counts everything that it sent.
-    if (message.id <= (cursorOf(entry) ?? 0)) this.taken(session)
+    if (message.id <= (cursorOf(entry) ?? 0)) this.taken(session, 1)
   }
 
   /** Regularly: whether the bridge still answers, a token has changed, or a refused session may join again. */

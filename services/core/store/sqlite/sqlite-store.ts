@@ -148,14 +148,9 @@ class SqliteStore implements Omit<Store, TableVerb> {
     return [...messages]
   }
 
-  async *mail(reader: SessionId, after: number, signal: AbortSignal): AsyncGenerator<StoredMessage> {
+  async *mail(reader: SessionId, after: number, signal: AbortSignal): AsyncGenerator<readonly StoredMessage[]> {
     parseSession(reader)
-    for await (const batch of this.#stream(reader, after, signal)) {
-      for (const message of batch) {
-        if (signal.aborted) return
-        yield message
-      }
-    }
+    yield* this.#stream(reader, after, signal)
   }
 
   traffic(after: number, signal: AbortSignal): AsyncIterable<readonly StoredMessage[]> {
