@@ -5,7 +5,7 @@ import { KnownTroubles } from '#runtime/trouble-log.ts'
 import type { MailSource, UnreadMail, WakeTarget } from './unread-mail.ts'
 import type { Woken } from './woken.ts'
 
-/** What a wake is told. */
+/** The input of a wake. */
 export interface WakeCall {
   readonly target: WakeTarget
   /** All that waits unread for the target, oldest first. */

@@ -14,7 +14,7 @@ export interface BridgeConnectionParts {
   readonly url: string
   /** What this host is called in beats. */
   readonly host: string
-  /** One life of this program, named as no other one is. */
+  /** The id of this run of the program; no other run has it. */
   readonly incarnation: string
   readonly clock: Clock
   readonly chance: Chance
@@ -146,10 +146,10 @@ export class BridgeConnection implements AsyncDisposable {
     this.#onAnswer() // a refusal is an answer
     const session = this.#sessions.get(id)
     if (session === undefined) return
-    // One hint is enough: while the session stays locked out, whoever asks git does so at intervals anyway.
+    // One hint is enough: while the session stays locked out, cred-sync asks git at intervals anyway.
     if (!session.isLockedOut) this.#parts.onHint()
     session.lockOut()
-    const why = `the bridge does not let ${id} speak: ${(error as Error).message}; have its credential published anew`
+    const why = `the bridge does not let ${id} speak: ${(error as Error).message}; have a new credential published for it`
     this.#parts.troubles.met(lockoutTopic(id), 'locked out', why, error, this.#isReplaced(id) ? 'light' : 'grave')
     this.#parts.onLockedOut(id)
   }

@@ -7,14 +7,14 @@ export interface ConversationExpiryParts extends Omit<RetryLoopParts, 'step'> {
   readonly store: Pick<Store, 'conversations'>
   /** The end that the credential names, milliseconds since 1970. */
   readonly expiresAt: number
-  /** Keeps the new end, milliseconds since 1970, for whoever reads the credential. */
+  /** Keeps the new end, milliseconds since 1970, for the readers of the credential. */
   noteRenewal(session: SessionId, expiresAt: number): Promise<void>
 }
 
 /** The longest and the shortest time between two looks. */
 const LOOK_MAX_MS = 600_000
 const LOOK_MIN_MS = 5_000
-/** What is left of a conversation's life is divided into so many looks. */
+/** The time that is left of the conversation is divided into so many looks. */
 const LOOKS = 12
 
 /** Follows when a conversation ends: the bridge renews it while it hears beats, and the credential's file names the first end only. */

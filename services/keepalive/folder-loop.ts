@@ -6,7 +6,7 @@ export interface FolderLoopParts extends Omit<RetryLoopParts, 'step' | 'restMs' 
   look(): Promise<number>
 }
 
-/** After a look the loop rests this many times as long as the look took, whatever it is told, but never longer than `REST_MAX_MS`. */
+/** After a look the loop rests this many times as long as the look took, however it is nudged, but never longer than `REST_MAX_MS`. */
 const REST_FACTOR = 4
 const REST_MAX_MS = 5_000
 

@@ -14,7 +14,7 @@ export interface MailReceiverParts extends Omit<RetryLoopParts, 'step'> {
   onForeign(id: number, to: SessionId): void
 }
 
-/** Puts one session's messages into the inbox in order: together those that came while the last ones were written. */
+/** Puts one session's messages into the inbox in order; those that come while a batch is written are written together. */
 export class MailReceiver {
   readonly #parts: MailReceiverParts
   readonly #loop: RetryLoop

@@ -37,13 +37,13 @@ export interface SessionManagerParts {
   readonly inbox: InboxPort
   readonly outbox: OutboxPort
   readonly credentials: CredentialsPort
-  /** One life of this program, named as no other one is. */
+  /** The id of this run of the program; no other run has it. */
   readonly incarnation: string
   readonly clock: Clock
   readonly chance: Chance
   readonly log: Log
   readonly health: Pick<Health, 'trouble' | 'metrics'>
-  /** Leaves a hint for whoever asks git that there may be new credentials. */
+  /** Leaves a hint for cred-sync that git may have new credentials. */
   hintCredentials(): Promise<void>
   /** A round of real work has ended; the status is for people. */
   round(status: string): void
