@@ -1,7 +1,6 @@
 import { isPassing, S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
 import type { Chance } from '#runtime/clock.ts'
-import { formatDuration } from '#runtime/duration.ts'
 import { watchFolder } from '#runtime/folder-watch.ts'
 import { runLean } from '#runtime/memory-tuning.ts'
 import { RetryLoop } from '#runtime/retry-loop.ts'

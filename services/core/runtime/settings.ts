@@ -200,7 +200,7 @@ export const SETTINGS = {
   S2_BEAT_POLLING: {
     about: 'How often it does so where only plain HTTP gets through.',
     programs: ['keepalive'],
-    fallback: '10s',
+    fallback: '5s',
     example: '15s',
     parse: durationBetween(50, 300_000),
   },
