@@ -90,12 +90,12 @@ function post(url: URL, body: string, signal: AbortSignal): Promise<number> {
   })
 }
 
-/** What every channel tells. Chat services show `text`. */
+/** What every channel sends. Chat services show `text`. */
 function content({ event, incident }: Alert): Readonly<Record<string, unknown>> {
   const summary = redact(incident.summary)
   return {
     event,
-    text: `S2 ${event === 'opened' ? 'incident' : 'over'}: ${summary}`,
+    text: `S2 incident${event === 'opened' ? '' : ' closed'}: ${summary}`,
     incident: incident.id,
     cause: redact(incident.cause),
     kind: incident.kind,

@@ -1,5 +1,5 @@
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
-import { backoff } from '#runtime/backoff.ts'
+import { backoff, Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
@@ -17,31 +17,33 @@ export interface AlertSenderParts {
 
 /** How long a claim holds: no other watchdog tells these alerts meanwhile. */
 const CLAIM_MS = 60_000
-/** How often alerts are asked for when nobody nudges: those of another watchdog, and those whose claim ran out. */
+/** How often alerts are asked for without a nudge: those of another watchdog, and those whose claim ran out. */
 const ASK_EVERY_MS = 5_000
 /** Alerts that follow another so soon are claimed together: each claim waits for the disk, and holds up verdicts. */
 const GATHER_MS = 250
-/** An alert that was not taken is told again with these waits, for as long as it takes. */
+/** A channel that did not take an alert gets it again with these pauses, for as long as it takes. */
 const RETRY = { firstMs: 1_000, mostMs: 300_000 }
 
 /**
- * Tells the alerts of one channel, one after the other, in a loop of its own: a channel that hangs holds up neither a
- * look nor another channel. What it could not tell stays in the store and comes again.
+ * Sends the alerts of one channel, one after the other, in a loop of its own: a channel that hangs delays neither a look nor
+ * another channel. An alert that could not be sent stays in the store and comes again.
  */
 export class AlertSender {
   readonly #channel: AlertChannel
   readonly #parts: AlertSenderParts
   readonly #loop: Loop
-  /** Told, but not settled as the store was away: never told again by this watchdog. */
-  readonly #told = new Set<string>()
+  /** Between tries to reach the store. */
+  readonly #pauses: Pauses
+  /** Sent, but not settled as the store was away: never sent again by this watchdog. */
+  readonly #sent = new Set<string>()
   /** What the store cannot keep, as it is the store that is away. */
   #unstored: Alert[] = []
-  #failures = 0
   #claimedAt = Number.NEGATIVE_INFINITY
 
   constructor(channel: AlertChannel, parts: AlertSenderParts) {
     this.#channel = channel
     this.#parts = parts
+    this.#pauses = new Pauses({ ...RETRY, mostMs: CLAIM_MS / 2, leastMs: RETRY.firstMs }, parts.chance)
     this.#loop = new Loop({
       clock: parts.clock,
       signal: parts.signal,
@@ -54,13 +56,13 @@ export class AlertSender {
     return this.#loop.done
   }
 
-  /** There may be something to tell. */
+  /** There may be an alert to send. */
   nudge(): void {
     this.#loop.nudge()
   }
 
-  /** Tells of an incident that no store keeps; it is lost when this process ends first. */
-  tellUnstored(incident: NewIncident, event: Alert['event']): void {
+  /** Sends an alert of an incident that no store keeps; it is lost when this process ends first. */
+  sendUnstored(incident: NewIncident, event: Alert['event']): void {
     const at = this.#parts.clock.wall()
     const kept: Incident = { ...incident, id: 0, openedAt: at, closedAt: event === 'closed' ? at : null }
     this.#unstored.push({ incident: kept, event, channel: this.#channel.name, attempts: 0 })
@@ -68,7 +70,7 @@ export class AlertSender {
   }
 
   async #step(): Promise<number> {
-    await this.#tellUnstored()
+    await this.#sendUnstored()
     const { store, clock } = this.#parts
     const restMs = this.#claimedAt + GATHER_MS - clock.now()
     if (restMs > 0) return restMs
@@ -80,24 +82,24 @@ export class AlertSender {
       if (this.#parts.signal.aborted) break
       // A claim that would run out while the alert is told could have two watchdogs tell it.
       const isLate = clock.now() + 2 * TELL_TIMEOUT_MS > claimedAt + CLAIM_MS
-      const outcome = this.#told.has(keyOf(alert)) ? 'told' : isLate ? { retryMs: 0 } : await this.#tell(alert)
+      const outcome = this.#sent.has(keyOf(alert)) ? 'told' : isLate ? { retryMs: 0 } : await this.#send(alert)
       if (outcome !== null) settling.add(this.#settle(alert, outcome))
     }
     await settling.end()
-    this.#failures = 0
+    this.#pauses.succeeded()
     return alerts.length > 0 ? 0 : ASK_EVERY_MS
   }
 
-  async #tellUnstored(): Promise<void> {
+  async #sendUnstored(): Promise<void> {
     for (let alert = this.#unstored[0]; alert !== undefined; alert = this.#unstored[0]) {
-      const outcome = await this.#tell(alert)
+      const outcome = await this.#send(alert)
       if (outcome !== 'told') throw new Error('the channel takes nothing now')
       this.#unstored.shift()
     }
   }
 
   /** Null when the program ends meanwhile: the claim runs out and the alert is told by whoever watches then. */
-  async #tell(alert: Alert): Promise<'told' | { retryMs: number } | null> {
+  async #send(alert: Alert): Promise<'told' | { retryMs: number } | null> {
     const { signal, chance, log } = this.#parts
     try {
       await this.#channel.tell(alert, signal)
@@ -106,7 +108,7 @@ export class AlertSender {
       if (signal.aborted) return null
       const retryMs = backoff(alert.attempts, RETRY, chance)
       this.#parts.onFailure(this.#channel.name)
-      log.warn('alert was not told', {
+      log.warn('alert not sent, retrying', {
         channel: this.#channel.name,
         incident: alert.incident.id,
         attempts: alert.attempts + 1,
@@ -118,15 +120,14 @@ export class AlertSender {
   }
 
   async #settle(alert: Alert, outcome: 'told' | { retryMs: number }): Promise<void> {
-    if (outcome === 'told') this.#told.add(keyOf(alert))
+    if (outcome === 'told') this.#sent.add(keyOf(alert))
     await this.#parts.store.settleAlert(alert, outcome)
-    this.#told.delete(keyOf(alert))
+    this.#sent.delete(keyOf(alert))
   }
 
   #onError(error: unknown): number {
-    this.#parts.log.debug('alerts cannot be told now', { channel: this.#channel.name, error })
-    this.#failures += 1
-    return RETRY.firstMs + backoff(this.#failures - 1, { ...RETRY, mostMs: CLAIM_MS / 2 }, this.#parts.chance)
+    this.#parts.log.debug('alerts cannot be claimed, retrying', { channel: this.#channel.name, error })
+    return this.#pauses.failed()
   }
 }
 

@@ -22,12 +22,12 @@ export interface CloseUnitIncidentsParts {
 const LOOK_MS = 5_000
 /** How long the service manager may take to answer. */
 const ANSWER_MS = 5_000
-/** How long a program has to be ready before it counts as up again: one that falls once more is still the same trouble. */
+/** How long a program has to be ready before its incident is closed: one that fails once more is still the same incident. */
 const STEADY_MS = 20_000
 
 /**
- * Closes incidents of units that had failed and are up again. The service manager opens them (`s2 incident open`); that a unit
- * is back it tells nobody, so the programs themselves are asked.
+ * Closes incidents of failed units that run again. The service manager opens them (`s2 incident open`) and does not say when
+ * a unit is back, so the programs themselves are asked.
  */
 export function closeUnitIncidents(parts: CloseUnitIncidentsParts): Loop {
   const { store, clock, log, signal, channels } = parts
@@ -44,12 +44,12 @@ export function closeUnitIncidents(parts: CloseUnitIncidentsParts): Loop {
         else upSince.set(cause, since)
         if (since === null || clock.now() - since < STEADY_MS) continue
         upSince.delete(cause)
-        if (await store.closeIncident(cause, channels)) log.info('a unit that had failed is up again', { cause })
+        if (await store.closeIncident(cause, channels)) log.info('failed unit runs again', { cause })
       }
       return LOOK_MS
     },
     onError: (error) => {
-      log.debug('units that had failed cannot be asked for now', { error })
+      log.debug('incidents of failed units cannot be read, retrying', { error })
       return LOOK_MS
     },
   })

@@ -5,28 +5,28 @@ import type { LifeConfig } from '#runtime/run.ts'
 import type { AgentUnits } from '#runtime/setting-parsers.ts'
 import { localStore } from '#runtime/settings.ts'
 
-/** What watching itself is told; a simulation gives it without a program around it. Durations are milliseconds. */
+/** What `watch` needs; a simulation gives it without a program around it. Durations are milliseconds. */
 export interface WatchConfig {
   readonly lateAfterMs: number
   readonly silentAfterMs: number
-  /** How often everything is gone through, beside the exact deadlines. */
+  /** How often everything is read again, beside the exact deadlines. */
   readonly roundMs: number
   /** How often the beats are read. */
   readonly watchMs: number
   readonly leaseMs: number
-  /** The tasks of one failed agent are moved in this time, and of no more. */
+  /** In this time the tasks of one failed agent are moved, and those of no other. */
   readonly moveEveryMs: number
   readonly movesMax: number
   /** How long a dead agent stays so before what it ran in is started again, and how often that may be within an hour. */
   readonly restartAfterMs: number
   readonly restartsMax: number
-  /** The command that is told of incidents. */
+  /** The command that alerts are given to. */
   readonly alertExec: Pick<Command, 'argv' | 'env'> | null
-  /** The address that is told of incidents: a secret, as whoever knows it may post there. */
+  /** The address that alerts are posted to: a secret, as everyone who knows it may post there. */
   readonly alertWebhook: URL | null
 }
 
-/** Who is asked what agents run in; null and none: nobody. */
+/** The supervisors that are asked what agents run in; null, or an empty list: not this one. */
 export interface ProcessSourcesConfig {
   /** A unix socket. */
   readonly docker: string | null
@@ -35,7 +35,7 @@ export interface ProcessSourcesConfig {
   readonly units: readonly AgentUnits[]
   readonly unitsManager: 'system' | 'user'
   readonly restartsUnits: boolean
-  /** What commands that ask them are given. */
+  /** The environment of the commands that ask them. */
   readonly env: Env
 }
 
@@ -118,7 +118,7 @@ function watchFaults(watchMs: number, lateAfterMs: number): string[] {
   ]
 }
 
-/** What commands are given of the environment: not our own settings, which hold secrets that are not their business. */
+/** The environment that commands are given: without the settings of S2, which hold secrets that they do not need. */
 function foreignEnv(env: Env): Env {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('S2_')))
 }

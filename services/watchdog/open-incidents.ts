@@ -21,6 +21,10 @@ export class OpenIncidents {
     return open
   }
 
+  get byCause(): ReadonlyMap<string, NewIncident> {
+    return this.#open
+  }
+
   isOpen(cause: string): boolean {
     return this.#open.has(cause)
   }
@@ -37,7 +41,7 @@ export class OpenIncidents {
     return first
   }
 
-  /** Opens an incident that nobody is told of: the one watchdog that could may do what it names. */
+  /** Opens an incident without an alert: the one watchdog that could open it may do what it names. */
   async claim(incident: NewIncident): Promise<boolean> {
     const first = await this.#store.openIncident(incident, [])
     this.#open.set(incident.cause, incident)

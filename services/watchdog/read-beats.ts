@@ -2,10 +2,14 @@ import type { ProcessFinding } from '#fleet/agent-processes.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Store } from '#store/store.ts'
+import type { Moment } from './beat-feed.ts'
 import type { WatchConfig } from './config.ts'
-import type { Moment, Passed, View } from './view.ts'
+import type { Observation, Observed, PassedVerdict } from './observation.ts'
+import type { TaskBoard } from './task-board.ts'
 
 export interface ReadBeatsParts {
+  readonly observation: Observation
+  readonly board: Pick<TaskBoard, 'grace'>
   readonly store: Pick<Store, 'pulses'>
   readonly clock: Clock
   readonly log: Log
@@ -15,8 +19,8 @@ export interface ReadBeatsParts {
 export interface BeatReading {
   /** Something is to be looked at. */
   readonly isNews: boolean
-  /** It was away itself, so that nothing it was told holds. */
-  readonly hasBlinked: boolean
+  /** The watchdog was paused, so that nothing that supervisors said before holds. */
+  readonly wasPaused: boolean
   /** Until the next reading is wanted, milliseconds. */
   readonly waitMs: number
 }
@@ -26,32 +30,31 @@ export interface BeatReading {
  * is passed at its moment, whatever is being done about the one before. Throws what the store throws.
  */
 export async function readBeats(
-  view: View,
-  config: WatchConfig,
-  { store, clock, log }: ReadBeatsParts,
+  { silentAfterMs }: Pick<WatchConfig, 'silentAfterMs'>,
+  { observation, board, store, clock, log }: ReadBeatsParts,
 ): Promise<BeatReading> {
   const before = moment(clock)
-  const pulses = await store.pulses(view.cursor)
-  const sighting = view.sight(pulses, before, moment(clock))
-  if (sighting.blink !== null) {
-    log.warn('did not see for a while: nobody is convicted for a full silence', {
-      why: sighting.blink,
-      graceMs: config.silentAfterMs,
-    })
+  const read = await store.pulses(observation.cursor)
+  const { pause, isGrace, isNews } = observation.takeBeats(read, before, moment(clock))
+  if (isGrace) board.grace(before.now)
+  if (pause !== null) {
+    log.warn('watchdog was paused: no verdicts until the grace ends', { why: pause, graceMs: silentAfterMs })
   }
-  logVerdicts(view.judge(before.now, clock.now()), view, log)
-  const deadline = view.blind ? Number.POSITIVE_INFINITY : view.roster.nextDeadline()
-  view.waitMs = Math.max(0, Math.min(view.readAgainMs, deadline - clock.now()))
-  const isNews = sighting.isNews || view.changes.length > 0
-  return { isNews, hasBlinked: sighting.blink !== null, waitMs: view.waitMs }
+  logVerdicts(observation.judge(before.now, clock.now()), observation, log)
+  return {
+    isNews: isNews || observation.unanswered.length > 0,
+    wasPaused: pause !== null,
+    waitMs: observation.planNextRead(clock.now()),
+  }
 }
 
-/** Tells of whom was lost and who is back; that somebody is late is hardly news, or that one is silent who was never heard. */
-export function logVerdicts(passed: readonly Passed[], { agentProcesses, roster }: View, log: Log): void {
+/** Logs losses and returns; that an agent is late is hardly news, or that one is silent that was never heard. */
+export function logVerdicts(passed: readonly PassedVerdict[], { fleet, processes }: Observed, log: Log): void {
   for (const { agent, from, to } of passed) {
-    if (roster.standing(agent)?.isNew === true) continue
-    if (to === 'gone') log.info('verdict', { agent, from, to, why: whyOf(agentProcesses.of(agent)) })
-    else if ([from, to].some((each) => each === 'silent' || each === 'gone')) log.info('verdict', { agent, from, to })
+    if (fleet.standing(agent)?.isNew === true) continue
+    if (to === 'gone') log.info('verdict passed', { agent, from, to, why: whyOf(processes.of(agent)) })
+    else if ([from, to].some((each) => each === 'silent' || each === 'gone'))
+      log.info('verdict passed', { agent, from, to })
   }
 }
 

@@ -1,33 +1,37 @@
 import type { ProcessFinding } from '#fleet/agent-processes.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { NewIncident } from '#fleet/incident.ts'
+import type { SessionId } from '#fleet/session.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { WatchConfig } from './config.ts'
+import type { Observation } from './observation.ts'
 import type { OpenIncidents } from './open-incidents.ts'
 import type { ProcessSource } from './process-sources/read-source.ts'
-import type { View } from './view.ts'
+import type { TaskBoard } from './task-board.ts'
 
 export interface AgentRestartsParts {
+  readonly observation: Pick<Observation, 'fleet' | 'processes' | 'isBlind' | 'isMassSilence'>
+  readonly board: Pick<TaskBoard, 'tasks' | 'strandedSince'>
   readonly sources: readonly ProcessSource[]
   readonly incidents: OpenIncidents
   readonly clock: Clock
   readonly log: Log
   readonly chance: Chance
   readonly signal: AbortSignal
-  /** An incident was opened or closed that somebody is to be told of. */
-  onNews(): void
+  /** An incident was opened or closed that people are to be told of. */
+  onIncident(): void
 }
 
-const EVERY_MS = 1_000
+const STEP_EVERY_MS = 1_000
 const HOUR_MS = 3_600_000
 /** The longest pause that repeated restarts grow to. */
-const PAUSE_MOST_MS = 600_000
-/** How long a body that was started has to bring its agent back, before the next try. */
-const PATIENCE_MS = 60_000
+const PAUSE_MAX_MS = 600_000
+/** How long a process that was started has to bring its agent back, before the next try. */
+const RETURN_MS = 60_000
 
-/** Most of what a supervisor said that an incident tells. */
+/** Characters of a supervisor's error that an incident tells. */
 const WHY_MAX = 300
 
 /** When a dead agent is to be started again. */
@@ -38,21 +42,19 @@ interface Plan {
 }
 
 /**
- * The last rung: starts what a dead agent ran in, where its owner allows that. An open incident of the kind `restart` is the
- * claim to do so, so that of several watchdogs one does; all that there were within an hour are what is capped. It is a
- * start and never a stop: who came back by itself meanwhile is left alone. A supervisor that refuses is told of once, and
- * asked again as often as is allowed.
+ * Starts what a dead agent ran in, where its owner allows that. An open incident of the kind `restart` is the claim to do so,
+ * so that of several watchdogs one does; how many there were within an hour is what is capped. It is a start and never a
+ * stop: an agent that came back by itself meanwhile is left alone. A supervisor that refuses is reported once, and asked
+ * again as often as is allowed.
  */
 export class AgentRestarts {
-  readonly #view: View
   readonly #config: WatchConfig
   readonly #parts: AgentRestartsParts
   readonly #plans = new Map<string, Plan>()
   /** Claims that are open, by when this watchdog first saw them so. */
   readonly #claims = new Map<string, number>()
 
-  constructor(view: View, config: WatchConfig, parts: AgentRestartsParts) {
-    this.#view = view
+  constructor(config: WatchConfig, parts: AgentRestartsParts) {
     this.#config = config
     this.#parts = parts
   }
@@ -60,31 +62,31 @@ export class AgentRestarts {
   /** One round; answers how long to wait, milliseconds. */
   async step(): Promise<number> {
     await this.#releaseClaims()
-    const { agentProcesses, roster } = this.#view
-    if (agentProcesses.isEmpty && this.#claims.size === 0) return this.#config.roundMs
-    for (const agent of this.#plans.keys()) if (roster.standing(agent)?.verdict !== 'gone') this.#plans.delete(agent)
-    for (const agent of [...agentProcesses.agents()]) {
+    const { fleet, processes } = this.#parts.observation
+    if (processes.isEmpty && this.#claims.size === 0) return this.#config.roundMs
+    for (const agent of this.#plans.keys()) if (fleet.standing(agent)?.verdict !== 'gone') this.#plans.delete(agent)
+    for (const agent of [...processes.agents()]) {
       const found = this.#startable(agent)
       if (found !== null) await this.#consider(agent, found)
     }
-    return EVERY_MS
+    return STEP_EVERY_MS
   }
 
-  /** The dead body that may be started for this agent now; null where none may. */
+  /** The dead process that may be started for this agent now; null where none may. */
   #startable(agent: string): ProcessFinding | null {
-    const { agentProcesses, roster, blind, isMass } = this.#view
-    if (this.#config.restartsMax === 0 || blind || isMass || roster.massSilence) return null
-    if (roster.standing(agent)?.verdict !== 'gone') return null
-    const found = agentProcesses.of(agent)
+    const { fleet, processes, isBlind, isMassSilence } = this.#parts.observation
+    if (this.#config.restartsMax === 0 || isBlind || isMassSilence || fleet.massSilence) return null
+    if (fleet.standing(agent)?.verdict !== 'gone') return null
+    const found = processes.of(agent)
     if (found === null || !found.isKnown || !found.agentProcess.mayStart) return null
     return found.state === 'ended' || found.state === 'found_ended' ? found : null
   }
 
   async #consider(agent: string, found: ProcessFinding): Promise<void> {
-    const { clock, incidents } = this.#parts
+    const { clock, incidents, observation } = this.#parts
     const now = clock.now()
-    const since = this.#view.roster.standing(agent)?.since ?? now
-    if (now < since + this.#config.restartAfterMs || this.#keepsOthersWaiting(agent)) return
+    const since = observation.fleet.standing(agent)?.since ?? now
+    if (now < since + this.#config.restartAfterMs || this.#hasTasksToMove(agent)) return
     if (incidents.isOpen(claimOf(agent)) || incidents.isOpen(exhaustionOf(agent))) return
     const plan = this.#plans.get(agent)
     const isPlanned = plan?.since === since
@@ -95,19 +97,21 @@ export class AgentRestarts {
     else this.#plans.set(agent, { since, dueAt: now + this.#pauseAfter(tries) })
   }
 
-  /** Its tasks are still to be given to others, and there are others. */
-  #keepsOthersWaiting(agent: string): boolean {
-    const { tasks, roster, strandedSince } = this.#view
-    return strandedSince === null && tasks.some(({ holder }) => holder !== null && roster.agentOf(holder) === agent)
+  /** Its tasks are still to be given to other agents, and there are such. */
+  #hasTasksToMove(agent: string): boolean {
+    const { board, observation } = this.#parts
+    const isItsOwn = (holder: SessionId | null): boolean =>
+      holder !== null && observation.fleet.agentOf(holder) === agent
+    return board.strandedSince === null && board.tasks.some(({ holder }) => isItsOwn(holder))
   }
 
   /** Full jitter, and none before the first try: it has waited long enough. */
   #pauseAfter(tries: number): number {
     if (tries === 0) return 0
-    return backoff(tries, { firstMs: this.#config.restartAfterMs, mostMs: PAUSE_MOST_MS }, this.#parts.chance)
+    return backoff(tries, { firstMs: this.#config.restartAfterMs, mostMs: PAUSE_MAX_MS }, this.#parts.chance)
   }
 
-  /** How often it was started within the last hour, by whomever. */
+  /** How often it was started within the last hour, by any watchdog. */
   async #triesOf(agent: string): Promise<number> {
     const from = this.#parts.clock.wall() - HOUR_MS
     const all = await this.#parts.incidents.history('restart')
@@ -116,26 +120,26 @@ export class AgentRestarts {
 
   async #restart(agent: string, { agentProcess: { name } }: ProcessFinding, attempt: number): Promise<void> {
     const { incidents, sources, signal, log, clock } = this.#parts
-    const summary = `${name} of ${agent} is to be started again: try ${attempt} of ${this.#config.restartsMax} within an hour`
+    const summary = `${name} of ${agent} is started again: attempt ${attempt} of ${this.#config.restartsMax} within an hour`
     const claim: NewIncident = { cause: claimOf(agent), kind: 'restart', agent, summary }
     this.#plans.delete(agent)
     const isFirst = await incidents.claim(claim)
     this.#claims.set(claim.cause, clock.now())
     if (!isFirst) return
-    const found = this.#startable(agent) // it may have come back while the claim was staked
+    const found = this.#startable(agent) // it may have come back while the claim was written
     const source = sources.find((each) => each.name === found?.source)
     if (found === null || source === undefined) return
     try {
       await source.start(found.agentProcess.id, signal)
-      log.warn('agent restarted', { agent, body: name, attempt })
+      log.warn('agent restarted', { agent, process: name, attempt })
     } catch (error) {
-      log.warn('agent could not be restarted', { agent, body: name, attempt, error })
-      return await this.#tell(refusal(agent, name, error))
+      log.warn('agent restart failed', { agent, process: name, attempt, error })
+      return await this.#open(refusal(agent, name, error))
     }
-    if (await incidents.close(refusalOf(agent))) this.#parts.onNews()
+    if (await incidents.close(refusalOf(agent))) this.#parts.onIncident()
   }
 
-  /** Where nothing was started, people were told already; an old try is forgotten by and by, and then there is another. */
+  /** Where a start was refused, people know that already; when an old attempt is more than an hour ago there is another. */
   async #giveUp(
     agent: string,
     { agentProcess: { name, why } }: ProcessFinding,
@@ -144,29 +148,29 @@ export class AgentRestarts {
   ): Promise<void> {
     await this.#parts.incidents.read()
     if (this.#parts.incidents.isOpen(refusalOf(agent))) {
-      this.#plans.set(agent, { since, dueAt: this.#parts.clock.now() + PAUSE_MOST_MS })
+      this.#plans.set(agent, { since, dueAt: this.#parts.clock.now() + PAUSE_MAX_MS })
       return
     }
     const summary = `${name} of ${agent} was started ${tries} times within an hour and ended again (${why}): find out why, then start it by hand`
-    await this.#tell({ cause: exhaustionOf(agent), kind: 'restarts_exhausted', agent, summary })
+    await this.#open({ cause: exhaustionOf(agent), kind: 'restarts_exhausted', agent, summary })
   }
 
-  async #tell(incident: NewIncident): Promise<void> {
-    if (await this.#parts.incidents.open(incident)) this.#parts.onNews()
+  async #open(incident: NewIncident): Promise<void> {
+    if (await this.#parts.incidents.open(incident)) this.#parts.onIncident()
   }
 
-  /** A claim ends when its agent was heard again, or had time enough for it, whoever staked it. */
+  /** A claim ends when its agent was heard again, or had time enough for that, whichever watchdog made the claim. */
   async #releaseClaims(): Promise<void> {
-    const { incidents, clock } = this.#parts
+    const { incidents, clock, observation } = this.#parts
     const open = incidents.of('restart')
     const causes = new Set(open.map(({ cause }) => cause))
     for (const cause of this.#claims.keys()) if (!causes.has(cause)) this.#claims.delete(cause)
     for (const { cause, agent } of open) {
       const seenAt = this.#claims.get(cause) ?? clock.now()
       this.#claims.set(cause, seenAt)
-      const standing = this.#view.roster.standing(agent ?? '')
+      const standing = observation.fleet.standing(agent ?? '')
       const isBack = standing?.verdict === 'alive' && standing.proven
-      if (isBack || clock.now() >= seenAt + PATIENCE_MS) await incidents.release(cause)
+      if (isBack || clock.now() >= seenAt + RETURN_MS) await incidents.release(cause)
     }
   }
 }

@@ -1,49 +1,72 @@
 import type { AgentVerdict } from '#fleet/verdict.ts'
+import { AdaptiveRest } from '#runtime/adaptive-rest.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
 import type { WatchConfig } from './config.ts'
-import type { View } from './view.ts'
+import type { FleetLiveness, Observation } from './observation.ts'
+
+/** Writing verdicts may take one part in so many of the watchdog's time: deadlines come first. */
+const WRITE_SHARE = 200
+
+export interface VerdictWriterParts {
+  readonly observation: Pick<Observation, 'fleet' | 'revision' | 'roundAt'>
+  readonly store: Pick<Store, 'judge'>
+  readonly clock: Clock
+}
 
 /**
- * Writes the verdicts down for people to read when something made them dirty, as every round does; those of a large fleet
- * less often, as that takes its time, and once a round all the same. Answers how long to wait, milliseconds.
+ * Writes the verdicts down for people to read when they changed, and with every round; those of a large fleet less often, as
+ * that takes its time, and once a round all the same.
  */
-export async function writeVerdicts(
-  view: View,
-  config: WatchConfig,
-  { store, clock }: { readonly store: Pick<Store, 'judge'>; readonly clock: Clock },
-): Promise<number> {
-  const begun = clock.now()
-  const restMs = view.judgedAt + view.judgeCost.restMs(config.roundMs) - begun
-  if (view.roundAt === Number.NEGATIVE_INFINITY || !view.dirty) return config.roundMs // whoever makes it dirty nudges
-  if (restMs > 0) return restMs
-  view.dirty = false
-  try {
-    await store.judge(new Verdicts(view, clock.wall() - begun))
-  } catch (error) {
-    view.dirty = true
-    throw error
+export class VerdictWriter {
+  readonly #config: Pick<WatchConfig, 'roundMs'>
+  readonly #parts: VerdictWriterParts
+  readonly #cost = new AdaptiveRest(WRITE_SHARE)
+  #writtenAt = Number.NEGATIVE_INFINITY
+  #writtenRevision = -1
+
+  constructor(config: Pick<WatchConfig, 'roundMs'>, parts: VerdictWriterParts) {
+    this.#config = config
+    this.#parts = parts
   }
-  view.judgedAt = clock.now()
-  view.judgeCost.note(view.judgedAt - begun)
-  return 0
+
+  /** Whether verdicts changed since they were written. */
+  get isDue(): boolean {
+    return this.#parts.observation.revision !== this.#writtenRevision
+  }
+
+  /** Writes them where that is due; answers how long to wait, milliseconds. Throws what the store throws. */
+  async step(): Promise<number> {
+    const { observation, store, clock } = this.#parts
+    const { roundMs } = this.#config
+    const begun = clock.now()
+    if (observation.roundAt === Number.NEGATIVE_INFINITY || !this.isDue) return roundMs // who changes them nudges
+    const restMs = this.#writtenAt + this.#cost.restMs(roundMs) - begun
+    if (restMs > 0) return restMs
+    const { revision } = observation
+    await store.judge(new Verdicts(observation.fleet, clock.wall() - begun))
+    this.#writtenRevision = revision
+    this.#writtenAt = clock.now()
+    this.#cost.note(this.#writtenAt - begun)
+    return 0
+  }
 }
 
 /** The verdicts as they are when they are asked for: those of a large fleet are not all held at once. */
 class Verdicts implements Iterable<AgentVerdict> {
-  readonly #view: View
+  readonly #fleet: FleetLiveness
   /** What takes a time of the observer's clock to the wall clock. */
   readonly #offset: number
 
-  constructor(view: View, offset: number) {
-    this.#view = view
+  constructor(fleet: FleetLiveness, offset: number) {
+    this.#fleet = fleet
     this.#offset = offset
   }
 
   *[Symbol.iterator](): Generator<AgentVerdict> {
-    for (const { agent, verdict, since, host, isNew, knownSince } of this.#view.roster.standings()) {
-      const told = isNew ? { verdict: 'new' as const, since: knownSince } : { verdict, since }
-      yield { agent, host, ...told, since: Math.round(this.#offset + told.since) }
+    for (const { agent, verdict, since, host, isNew, knownSince } of this.#fleet.standings()) {
+      const shown = isNew ? { verdict: 'new' as const, since: knownSince } : { verdict, since }
+      yield { agent, host, ...shown, since: Math.round(this.#offset + shown.since) }
     }
   }
 }

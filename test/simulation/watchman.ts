@@ -17,11 +17,11 @@ export interface WatchmanParts {
   readonly witness: Witness
   readonly bug: Bug | null
   readonly engine: Engine
-  /** Told of every alert that people were told of. */
+  /** Called for every alert that was sent. */
   onAlert(event: 'opened' | 'closed', incident: number): void
-  /** Told of every incident that was opened. */
+  /** Called for every incident that was opened. */
   onOpened(cause: string, by: string): void
-  /** Told of every task that is taken from an agent because it is silent. */
+  /** Called for every task that is taken from an agent because it is silent. */
   onTaken(agent: string, by: string): void
 }
 
@@ -33,8 +33,8 @@ export class Watchman {
   readonly #parts: WatchmanParts
   #life: Life | null = null
   #lives = 0
-  /** Alerts told by this life: it never repeats one. */
-  #told = new Set<string>()
+  /** Alerts that this life has sent: it never repeats one. */
+  #sentAlerts = new Set<string>()
 
   constructor(name: string, config: WatchConfig, parts: WatchmanParts) {
     this.name = name
@@ -59,22 +59,22 @@ export class Watchman {
     const { silentAfterMs } = this.#config
     const life = new Life(`${this.name}.${this.#lives}`, this.machine)
     this.#life = life
-    this.#told = new Set()
+    this.#sentAlerts = new Set()
     history.note(`${life.name} begins`)
     const observer = new Observer(this.#config, life)
     void watch(this.#config, {
       store: this.#storeFor(life, observer),
       clock: bug === 'no grace' ? withoutGrace(life.clock, silentAfterMs) : life.clock,
-      log: recordingLog((said) => this.#onSaid(said, life, observer)),
+      log: recordingLog((said) => this.#onLogged(said, life, observer)),
       chance: around.dice.next,
       signal: life.unending,
       sources: [this.#parts.engine.seenBy(life)],
     })
   }
 
-  #onSaid({ event, fields }: Said, life: Life, observer: Observer): void {
-    if (event === 'incident opened' || event === 'incident closed') this.#onTold(life, event, fields)
-    if (event !== 'verdict') return
+  #onLogged({ event, fields }: Said, life: Life, observer: Observer): void {
+    if (event === 'incident opened' || event === 'incident closed') this.#onAlert(life, event, fields)
+    if (event !== 'verdict passed') return
     const agent = String(fields.agent)
     if (fields.to === 'gone') this.#onGone(life, agent)
     if (fields.to !== 'silent') return
@@ -82,7 +82,7 @@ export class Watchman {
     this.#accuse(life, `convicted ${agent}`, observer.objection(agent))
   }
 
-  /** Nobody is called dead who lives. */
+  /** No agent that lives is declared gone. */
   #onGone(life: Life, agent: string): void {
     const { history, engine } = this.#parts
     history.did('agent gone', `${agent} by ${life.name}`)
@@ -120,12 +120,12 @@ export class Watchman {
     if (objection !== null) this.#parts.history.violate('silence', `${life.name} ${act}, ${objection}`)
   }
 
-  #onTold(life: Life, event: string, fields: Readonly<Record<string, unknown>>): void {
+  #onAlert(life: Life, event: string, fields: Readonly<Record<string, unknown>>): void {
     const { history } = this.#parts
-    if (fields.incident === 0) return // of the store’s absence, which no store keeps
+    if (fields.incident === 0) return // the store’s own absence, which no store keeps
     const alert = `${event} ${fields.incident} (${fields.cause})`
-    if (this.#told.has(alert)) history.violate('no alert repeats', `${life.name} told “${alert}” twice`)
-    this.#told.add(alert)
+    if (this.#sentAlerts.has(alert)) history.violate('no alert repeats', `${life.name} told “${alert}” twice`)
+    this.#sentAlerts.add(alert)
     history.did('alert told', `${alert} by ${life.name}`)
     this.#parts.onAlert(event === 'incident opened' ? 'opened' : 'closed', Number(fields.incident))
   }

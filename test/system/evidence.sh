@@ -157,12 +157,12 @@ check 'all are alive' within 10 verdict_is 4 alive
 before=$(lines '"event":"verdict"')
 pid=$(docker inspect -f '{{.State.Pid}}' agent-3)
 engine_signal STOP
-check 'an engine that hangs is noticed' within 12 logged 'a supervisor does not answer'
+check 'an engine that hangs is noticed' within 12 logged 'supervisor does not answer'
 check 'nobody is judged by it' test "$(lines '"event":"verdict"')" = "$before"
 engine_signal CONT
-check 'it answers again' within 12 logged 'a supervisor answers again'
+check 'it answers again' within 12 logged 'supervisor answers again'
 engine_kill
-check 'an engine that was killed is noticed' within 5 eval '[ "$(lines "a supervisor does not answer")" -ge 2 ]'
+check 'an engine that was killed is noticed' within 5 eval '[ "$(lines "supervisor does not answer")" -ge 2 ]'
 check 'and after a while told of' within 15 incident_says supervisor_away:docker 'docker does not answer'
 engine_inside kill -KILL "$pid"
 check 'still nobody is judged' test "$(lines '"event":"verdict"')" = "$before"
@@ -196,7 +196,7 @@ agent 4 --label s2.restart=true --mount "type=bind,src=$work/lent,dst=/lent"
 check 'another, with a folder of this machine, is alive' within 5 verdict_is 4 alive
 rmdir "$work/lent"
 docker kill agent-4 >/dev/null
-check 'a start that the engine refuses is told as that, with its reason' within 20 incident_says restart_failed:s2-worker-4 'could not be started again: docker could not: .*/lent'
+check 'a start that the engine refuses is told as that, with its reason' within 20 incident_says restart_failed:s2-worker-4 'could not be started again: docker could not start it: .*/lent'
 check 'and not called a restart' eval '[ "$(lines "agent restarted")" = 2 ]'
 
 [ "$failed" -eq 0 ] || tail -n 40 "$work/watchdog.log"

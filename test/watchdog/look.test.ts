@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { S2Error } from '#fleet/errors.ts'
+import { Roster } from '#fleet/liveness.ts'
 import { partnerOf } from '#fleet/session.ts'
+import { findSingleLosses } from '../../services/watchdog/decide.ts'
+import { LossLedger } from '../../services/watchdog/loss-ledger.ts'
+import { Observation } from '../../services/watchdog/observation.ts'
+import { statusLine } from '../../services/watchdog/watchdog.ts'
 import { know } from '../core/fleet/know.ts'
 import { Machine } from '../simulation/clock.ts'
 import { BEAT, CONFIG, Stage, through } from './stage.ts'
@@ -168,7 +173,7 @@ test('stopped for ten minutes, the watchdog convicts nobody for a full silence a
   watchdog.life.goOn()
   await stage.run(SILENT - SECOND)
   assert.deepEqual(watchdog.convicted, [])
-  assert.equal(watchdog.said('did not see for a while: nobody is convicted for a full silence').length, 1)
+  assert.equal(watchdog.said('watchdog was paused: no verdicts until the grace ends').length, 1)
   await stage.run(2 * SECOND)
   assert.deepEqual(watchdog.convicted, ['w1'])
   assert.notEqual((await stage.holders()).t1, 'w1')
@@ -216,7 +221,7 @@ test('a suspended watchdog, whose own clock stood still, convicts nobody for a f
   stage.machine.resume()
   await stage.run(SILENT - SECOND)
   assert.deepEqual(watchdog.convicted, [])
-  assert.equal(watchdog.said('did not see for a while: nobody is convicted for a full silence').length, 1)
+  assert.equal(watchdog.said('watchdog was paused: no verdicts until the grace ends').length, 1)
   await stage.run(2 * SECOND)
   assert.deepEqual(watchdog.convicted, ['w1'])
 })
@@ -457,6 +462,28 @@ test('an incident that could not be opened before its agent came back is not ope
   away = false
   await stage.run(MINUTE)
   assert.deepEqual([watchdog.convicted, await stage.incidents()], [['w1'], []])
+})
+
+test('a loss that could not be reported before the watchdog was paused is reported when it is found again', async () => {
+  await using stage = await Stage.open(4)
+  let away = true
+  const store = through(stage.store, {
+    openIncident: async () => {
+      if (away) throw new S2Error('unavailable', 'not now')
+    },
+  })
+  const watchdog = stage.watchdog({ store })
+  await stage.run(20 * SECOND)
+  stage.silence('w1')
+  await stage.run(SILENT + 5 * SECOND)
+  watchdog.life.stop()
+  away = false
+  await stage.run(MINUTE)
+  watchdog.life.goOn()
+  await stage.run(SILENT - SECOND)
+  assert.deepEqual(await stage.incidents(), [], 'the grace has not ended')
+  await stage.run(10 * SECOND)
+  assert.deepEqual([watchdog.convicted, await stage.incidents()], [['w1', 'w1'], ['silent:w1']])
 })
 
 test('verdicts that could not be written down are written down soon', async () => {
@@ -757,20 +784,20 @@ test('a fleet under loss of every third beat has no silent agents', async () => 
   assert.ok(beats > 10_000)
 })
 
-test('a stranger that was never heard is told of when it lets work lie, and not before', async () => {
-  const { View } = await import('../../services/watchdog/view.ts')
-  const view = new View(CONFIG)
+test('a stranger that was never heard is a loss when it lets work lie, and not before', () => {
   const strangers = ['conv_1/b', 'conv_2/b'] as const
   const agents = strangers.map((name) => ({ name, role: 'any', sessions: [name] }))
-  know(view.roster, [...agents, { name: 'w1', role: 'any', sessions: ['conv_3/b'] }], 0)
-  for (const seq of [1, 2]) {
-    const beat = { session: 'conv_3/b', host: 'h', incarnation: 'one', seq, work: 0, version: seq } as const
-    view.roster.hear([beat], seq * 25_000)
+  const observation = new Observation(CONFIG, new LossLedger())
+  for (const _ of observation.learn([...agents, { name: 'w1', role: 'any', sessions: ['conv_3/b'] }], () => 0));
+  for (let now = 0; now <= SILENT + SECOND; now += SECOND) {
+    const beat = { session: 'conv_3/b', host: 'h', incarnation: 'one', seq: now, work: 0, version: now } as const
+    observation.takeBeats({ pulses: [beat], cursor: now, tick: String(now) }, { now, wall: now }, { now, wall: now })
+    observation.judge(now, now)
   }
-  view.judge(SILENT + SECOND, SILENT + SECOND)
-  assert.deepEqual([[...view.silent], view.failed(SILENT + SECOND)], [[...strangers], []])
-  view.holders = new Set(['conv_2/b'])
-  assert.deepEqual(view.failed(SILENT + SECOND), ['conv_2/b'])
+  const snapshot = { at: SILENT + SECOND, observed: observation, board: { holders: new Set<string>() } }
+  assert.deepEqual([[...observation.lost], findSingleLosses(snapshot)], [[...strangers], []])
+  const board = { holders: new Set(['conv_2/b']) }
+  assert.deepEqual(findSingleLosses({ ...snapshot, board }), ['conv_2/b'])
 })
 
 const BEAT_ONE = { host: 'h', incarnation: 'one', seq: 1, work: 0, version: 1 } as const
@@ -785,7 +812,7 @@ test('a fleet that nobody ever heard of raises no alarm, also after a restart, a
   const second = stage.watchdog()
   await stage.run(30 * MINUTE)
   assert.deepEqual(await stage.incidents(), [])
-  assert.deepEqual([...first.said('verdict'), ...second.said('verdict')], [])
+  assert.deepEqual([...first.said('verdict passed'), ...second.said('verdict passed')], [])
   stage.heal('w1')
   await stage.run(2 * BEAT)
   assert.deepEqual((await stage.verdicts()).w1, 'alive', 'shown at once, not with the next round')
@@ -820,22 +847,21 @@ test('who was never heard gets no work, and work that was given to it goes to ot
   assert.deepEqual(await stage.open(), [])
 })
 
-test('the status line says it in words', async () => {
-  const { statusLine } = await import('../../services/watchdog/watchdog.ts')
-  const { View } = await import('../../services/watchdog/view.ts')
-  const view = new View(CONFIG)
-  assert.equal(statusLine(view), '0 agents; 0 tasks open')
+test('the status line says it in words', () => {
+  const fleet = new Roster(CONFIG)
+  const line = (): string => statusLine({ observed: { fleet, isBlind: false }, openTasks: 0 })
+  assert.equal(line(), '0 agents; 0 tasks open')
   const agents = Array.from({ length: 9 }, (_, n) => ({
     name: `w${n}`,
     role: 'any',
     sessions: [`conv_${n}/b`] as const,
   }))
-  know(view.roster, agents.slice(0, 1), 0)
-  know(view.roster, agents, 30_000)
-  view.roster.due(60_000)
-  assert.equal(statusLine(view), '9 agents: 9 new; 0 tasks open')
+  know(fleet, agents.slice(0, 1), 0)
+  know(fleet, agents, 30_000)
+  fleet.due(60_000)
+  assert.equal(line(), '9 agents: 9 new; 0 tasks open')
   const pulses = agents.slice(1).map(({ sessions: [session] }) => ({ ...BEAT_ONE, session }))
-  view.roster.hear(pulses, 60_000)
-  view.roster.due(75_000)
-  assert.equal(statusLine(view), '9 agents: 1 new, 8 late; 0 tasks open')
+  fleet.hear(pulses, 60_000)
+  fleet.due(75_000)
+  assert.equal(line(), '9 agents: 1 new, 8 late; 0 tasks open')
 })

@@ -96,7 +96,7 @@ test('who is back before its work was moved keeps it, and nobody is told', async
   await stage.run(MINUTE)
   assert.deepEqual([watchdog.moved, await stage.incidents()], [0, []])
   assert.deepEqual(
-    watchdog.said('verdict').map(({ fields }) => fields.to),
+    watchdog.said('verdict passed').map(({ fields }) => fields.to),
     ['gone', 'alive'],
   )
 })
@@ -318,7 +318,7 @@ test('a start that is refused is one incident that names what to do, and no rest
   const tries = engine.started.length
   assert.ok(tries > CONFIG.restartsMax && tries <= 5 * CONFIG.restartsMax, `${tries} tries`)
   const claims = (await stage.store.incidents({ open: false })).filter(({ kind }) => kind === 'restart')
-  assert.match(claims[0]?.summary ?? '', /is to be started again: try \d of 3 within an hour/)
+  assert.match(claims[0]?.summary ?? '', /is started again: attempt \d of 3 within an hour/)
   engine.onStart = (id) => {
     stage.actor(id).incarnation = 'second'
     engine.set(id, 'living', { mayStart: true })

@@ -8,10 +8,10 @@ import { readTaskMessage } from '#fleet/task-messages.ts'
 import { recordingLog, type Said } from '#runtime/log.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
 import type { Store } from '#store/store.ts'
-import type { Look } from '../../services/watchdog/act.ts'
 import type { WatchConfig } from '../../services/watchdog/config.ts'
+import type { Look } from '../../services/watchdog/look.ts'
+import type { PassedVerdict } from '../../services/watchdog/observation.ts'
 import type { ProcessSource } from '../../services/watchdog/process-sources/read-source.ts'
-import type { Passed } from '../../services/watchdog/view.ts'
 import { watch } from '../../services/watchdog/watchdog.ts'
 import { Life, Machine, Timeline } from '../simulation/clock.ts'
 
@@ -187,7 +187,7 @@ export class Stage implements AsyncDisposable {
 export class Watchdog {
   readonly log = recordingLog()
   readonly looks: Look[] = []
-  readonly changes: Passed[] = []
+  readonly changes: PassedVerdict[] = []
   readonly errors: unknown[] = []
   readonly done: Promise<void>
   /** Stops and goes on, as a process does that gets SIGSTOP and SIGCONT. */

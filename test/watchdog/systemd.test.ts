@@ -136,9 +136,9 @@ test('a start that is refused is told as that, with what to do; one that fails, 
     })
   }
   await manager.says('echo "Job for claude@w.service failed because of a timeout." >&2; exit 1')
-  await assert.rejects(start(), /systemd could not: Job for claude@w\.service failed because of a timeout\./)
+  await assert.rejects(start(), /systemd could not start it: Job for claude@w\.service failed because of a timeout\./)
   await manager.says('exit 5')
-  await assert.rejects(start(), /systemd could not: exit code 5/)
+  await assert.rejects(start(), /systemd could not start it: exit code 5/)
 })
 
 test('a unit that is no unit is refused by name', () => {

@@ -25,7 +25,7 @@ import { type AddressedTaskMessage, cutSummary, reasonInWords, type Status, type
 
 /**
  * What a rule answers. What is refused changes no task; it may leave evidence all the same, so a store commits that first
- * and throws then. Letters go into conversations that live; others have no readers any more and are left out.
+ * and throws then. Messages (`letters`) go into conversations that live; others have no readers and are left out.
  */
 export type OwnershipDecision = Step | Refusal
 
@@ -45,7 +45,7 @@ export interface Refusal {
   readonly act: AuditedAct | null
 }
 
-/** Late words that are kept of one task; a former holder that repeats itself for ever must not fill the store. */
+/** Late reports that are kept of one task; a former holder that repeats itself for ever must not fill the store. */
 export const EVIDENCE_MAX = 100
 
 /** Refuses a session that no task may be held by. */
@@ -56,7 +56,7 @@ export function checkHolder(holder: SessionId): void {
   })
 }
 
-/** A task as it begins, with the letter that assigns it where it has a holder. */
+/** A task as it begins, with the message that assigns it where it has a holder. */
 export function beginTask(wanted: NewTask, now: number): Step {
   const { id, priority, role, holder, deadline, createdBy } = wanted
   const task: Task = {
@@ -121,17 +121,17 @@ export function applyLease(task: Task, incarnation: string, now: number): Step {
   return { refusal: null, task: next, letters: [], act }
 }
 
-/** A word about a task. Only the holder's at the present epoch counts; any other is refused and kept as evidence. */
+/** A report about a task. Only the holder's at the present epoch counts; any other is refused and kept as evidence. */
 export function applyReport(task: Task, holder: SessionId, report: Report, now: number): OwnershipDecision {
-  const word = cleanReport(report)
-  if (task.holder !== holder || task.epoch !== word.epoch) return refuseLate(task, holder, word)
+  const clean = cleanReport(report)
+  if (task.holder !== holder || task.epoch !== clean.epoch) return refuseLate(task, holder, clean)
   if (isOpen(task.state))
-    return word.state === 'in_progress' ? renew(task, word, now) : end(task, word.state, word, now)
-  if (word.state === task.state) return { refusal: null, task, letters: [], act: null }
-  return refuseEnded(task, holder, word)
+    return clean.state === 'in_progress' ? renew(task, holder, clean, now) : end(task, holder, clean.state, clean, now)
+  if (clean.state === task.state) return { refusal: null, task, letters: [], act: null }
+  return refuseEnded(task, holder, clean)
 }
 
-function renew(task: Task, { progress }: Report, now: number): Step {
+function renew(task: Task, holder: SessionId, { progress }: Report, now: number): Step {
   const next: Task = {
     ...task,
     state: 'in_progress',
@@ -139,19 +139,25 @@ function renew(task: Task, { progress }: Report, now: number): Step {
     progress: progress ?? task.progress,
     updatedAt: now,
   }
-  const act = { actor: task.holder ?? 'admin', action: 'task_started', details: { task: task.id, epoch: task.epoch } }
+  const act = { actor: holder, action: 'task_started', details: { task: task.id, epoch: task.epoch } }
   return { refusal: null, task: next, letters: [], act: task.state === 'in_progress' ? null : act }
 }
 
-function end(task: Task, state: Exclude<TaskEnd, 'cancelled'>, { progress, result }: Report, now: number): Step {
+function end(
+  task: Task,
+  holder: SessionId,
+  state: Exclude<TaskEnd, 'cancelled'>,
+  { progress, result }: Report,
+  now: number,
+): Step {
   const next: Task = { ...task, state, progress: progress ?? task.progress, result, updatedAt: now }
   const exitCode = result?.exitCode ?? null
   const details = { task: task.id, epoch: task.epoch, exitCode }
-  const act = { actor: task.holder ?? 'admin', action: `task_${state}`, details }
+  const act = { actor: holder, action: `task_${state}`, details }
   return { refusal: null, task: next, letters: endNotice(next, state), act }
 }
 
-/** Whoever gave the task is told of its end. */
+/** Tells the session that gave the task of its end. */
 function endNotice(task: Task, status: TaskEnd): AddressedTaskMessage[] {
   if (task.createdBy === null) return []
   const { id, epoch, result } = task
@@ -170,7 +176,7 @@ function refuseLate(task: Task, holder: SessionId, report: Report): Refusal {
   return {
     refusal: staleEpoch(task, report.epoch),
     evidence: { task: task.id, holder, report },
-    act: late(task, holder, report),
+    act: lateResultAct(task, holder, report),
   }
 }
 
@@ -182,17 +188,17 @@ function refuseEnded(task: Task, holder: SessionId, report: Report): Refusal {
   return {
     refusal,
     evidence: isResult ? { task: task.id, holder, report } : null,
-    act: isResult ? late(task, holder, report) : null,
+    act: isResult ? lateResultAct(task, holder, report) : null,
   }
 }
 
-/** Only results: a refused renewal is nothing that happened. */
-function late(task: Task, holder: SessionId, { epoch, state }: Report): AuditedAct | null {
+/** Only results are audited: a refused renewal is nothing that happened. */
+function lateResultAct(task: Task, holder: SessionId, { epoch, state }: Report): AuditedAct | null {
   if (state === 'in_progress') return null
   return { actor: holder, action: 'late_result_refused', details: { task: task.id, epoch, state, now: task.epoch } }
 }
 
-/** Whether the same word was kept before: a repeated request is not more evidence. */
+/** Whether two reports say the same: a repeated request is not more evidence. */
 export function isSameReport(x: Report, y: Report): boolean {
   return (
     x.epoch === y.epoch &&
@@ -217,8 +223,8 @@ function cleanReport(report: Report): Report {
 }
 
 /**
- * Gives a task another owner, or none; null when it is not open at that epoch any more. Work that is taken from somebody
- * becomes the most urgent; work that nobody had keeps its priority, and its dealing does not count as a move.
+ * Gives a task another owner, or none; null when it is not open at that epoch any more. Work that is taken from a
+ * holder becomes the most urgent; a task that had no holder keeps its priority, and giving it out does not count as a move.
  */
 export function applyMove(task: Task, { epoch, to, reason }: Move, now: number): Step | null {
   if (!isOpen(task.state) || task.epoch !== epoch) return null
@@ -238,11 +244,11 @@ export function applyMove(task: Task, { epoch, to, reason }: Move, now: number):
   }
   const details = { task: task.id, epoch: next.epoch, from, to, reason }
   const act = { actor: reason === 'by_hand' ? 'admin' : 'watchdog', action: 'task_moved', details }
-  return { refusal: null, task: next, letters: moveLetters(task, next, reason), act }
+  return { refusal: null, task: next, letters: moveMessages(task, next, reason), act }
 }
 
-/** The former owner is told first: it may be the new one too. */
-function moveLetters(task: Task, next: Task, reason: Move['reason']): AddressedTaskMessage[] {
+/** The former owner's message comes first: it may be the new owner too. */
+function moveMessages(task: Task, next: Task, reason: Move['reason']): AddressedTaskMessage[] {
   const letters: AddressedTaskMessage[] = []
   const why = reasonInWords(reason)
   if (task.holder !== null) letters.push(revocation(task, task.holder, why))
@@ -281,8 +287,8 @@ function revocation({ id, epoch }: Task, to: SessionId, reason: string): Address
 }
 
 /**
- * The task that a letter of a foreign orchestrator gives to its partner; null where it gives none. The letter itself has
- * told the worker, so no other is sent.
+ * The task that a message of a foreign orchestrator gives to its partner; null where it gives none. The worker reads that
+ * message itself, so no other is sent.
  */
 export function taskOfMessage(from: SessionId, taskMessage: TaskMessage): NewTask | null {
   if (taskMessage.type !== 'task_assignment' || sideOf(from) !== 'a') return null
@@ -295,9 +301,9 @@ export function beginForeignTask(wanted: NewTask, now: number): Step {
 }
 
 /**
- * What a worker's letter makes of the task it names; null where it says nothing of it. Letters seldom name an epoch, and
- * then the word of whoever holds the task counts; a former holder's is refused, and kept as evidence where it is an end.
- * Nobody is told who reads the letter itself.
+ * What a worker's message makes of the task it names; null where it says nothing of it. Messages seldom name an epoch: then
+ * the report of the present holder counts, and a former holder's is refused, and kept as evidence where it is an end. The
+ * partner, who reads the message itself, gets no other.
  */
 export function applyTaskMessage(
   task: Task,
@@ -309,41 +315,41 @@ export function applyTaskMessage(
   const status = taskMessage.type === 'acknowledgment' ? 'accepted' : taskMessage.status
   const summary = taskMessage.type === 'acknowledgment' ? null : taskMessage.summary
   const epoch = taskMessage.epoch ?? task.epoch
-  const report = { task: task.id, epoch, ...WORDS[status](summary) }
+  const report = { task: task.id, epoch, ...REPORTS[status](summary) }
   if (task.holder !== from || task.epoch !== epoch) {
     return sideOf(from) === 'b' && report.state !== 'in_progress' ? refuseLate(task, from, cleanReport(report)) : null
   }
-  if (status === 'accepted') return accept(task, now)
-  const ruling = applyReport(task, from, report, now)
-  if (ruling.refusal !== null) return ruling
-  const letters = ruling.letters.filter(({ to }) => to !== partnerOf(from))
-  // a letter does not say which life of the agent wrote it, so it renews no lease
-  const leaseSeq = task.incarnation === null ? ruling.task.leaseSeq : task.leaseSeq
-  return ruling.task === task ? ruling : { ...ruling, letters, task: { ...ruling.task, leaseSeq } }
+  if (status === 'accepted') return accept(task, from, now)
+  const decision = applyReport(task, from, report, now)
+  if (decision.refusal !== null) return decision
+  const letters = decision.letters.filter(({ to }) => to !== partnerOf(from))
+  // a message does not say which life of the agent wrote it, so it renews no lease
+  const leaseSeq = task.incarnation === null ? decision.task.leaseSeq : task.leaseSeq
+  return decision.task === task ? decision : { ...decision, letters, task: { ...decision.task, leaseSeq } }
 }
 
-function accept(task: Task, now: number): Step | null {
+function accept(task: Task, holder: SessionId, now: number): Step | null {
   if (task.state !== 'assigned') return null
-  const act = { actor: task.holder ?? 'admin', action: 'task_accepted', details: { task: task.id, epoch: task.epoch } }
+  const act = { actor: holder, action: 'task_accepted', details: { task: task.id, epoch: task.epoch } }
   return { refusal: null, task: { ...task, state: 'accepted', updatedAt: now }, letters: [], act }
 }
 
-type Word = Pick<Report, 'state' | 'progress' | 'result'>
+type ReportContent = Pick<Report, 'state' | 'progress' | 'result'>
 
-/** What each status of the Python protocol means here. Who declines a task has failed at it. */
-const WORDS: Readonly<Record<Status, (summary: string | null) => Word>> = {
+/** What each status of the Python protocol reports. An agent that declines a task has failed at it. */
+const REPORTS: Readonly<Record<Status, (summary: string | null) => ReportContent>> = {
   accepted: (progress) => ({ state: 'in_progress', progress, result: null }),
   in_progress: (progress) => ({ state: 'in_progress', progress, result: null }),
   blocked: (summary) => ({ state: 'in_progress', progress: `blocked: ${summary ?? 'no reason given'}`, result: null }),
-  completed: (summary) => ({ state: 'completed', progress: null, result: told(summary) }),
-  failed: (summary) => ({ state: 'failed', progress: null, result: told(summary) }),
+  completed: (summary) => ({ state: 'completed', progress: null, result: resultOf(summary) }),
+  failed: (summary) => ({ state: 'failed', progress: null, result: resultOf(summary) }),
   cancelled: (summary) => ({
     state: 'failed',
     progress: null,
-    result: told(`declined: ${summary ?? 'no reason given'}`),
+    result: resultOf(`declined: ${summary ?? 'no reason given'}`),
   }),
 }
 
-function told(summary: string | null): TaskResult {
+function resultOf(summary: string | null): TaskResult {
   return { exitCode: null, signal: null, tail: summary ?? '' }
 }

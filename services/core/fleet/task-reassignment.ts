@@ -1,9 +1,10 @@
 import type { AgentProcessTable } from './agent-processes.ts'
 import type { Roster } from './liveness.ts'
 import type { SessionId } from './session.ts'
-import { isLeased, type Move, type MoveReason, PRIORITIES, type Task } from './task.ts'
+import { type Move, type MoveReason, PRIORITIES, type Task } from './task.ts'
+import type { LeaseReader } from './task-leases.ts'
 
-/** Who could take a task over: alive, heard since the last grace, and with an end to hold it by. */
+/** An agent that could take a task over: alive, heard since the last grace, and with a session to hold it by. */
 export interface Candidate {
   readonly agent: string
   readonly role: string
@@ -11,7 +12,7 @@ export interface Candidate {
   readonly session: SessionId
   /** Open tasks that it holds. */
   readonly load: number
-  /** It beats, but let its leases lapse and showed no work since, or what it runs in is paused or unwell: the last resort. */
+  /** It beats, but let its leases lapse and showed no work since, or its process is paused or unhealthy: the last resort. */
   readonly stuck: boolean
 }
 
@@ -22,9 +23,9 @@ export type Failed = Pick<Candidate, 'agent' | 'role' | 'host'>
 export interface Need {
   readonly task: Task
   readonly reason: MoveReason
-  /** Null where nobody held it, or nobody is known by the session that did. */
+  /** Null where no session held it, or the agent of the session that did is unknown. */
   readonly failed: Failed | null
-  /** When it came to need one, by the observer's clock: who failed first is served first. */
+  /** When it came to need one, by the observer's clock: the tasks of the agent that failed first are moved first. */
   readonly since: number
 }
 
@@ -36,9 +37,9 @@ export interface PlannedMove {
 
 export interface Plan {
   readonly moves: readonly PlannedMove[]
-  /** Moved too often already: a human is asked. */
+  /** Moved too often already: a person has to decide. */
   readonly exhausted: readonly Task[]
-  /** With nobody there who could take them. */
+  /** No agent is there to take them. */
   readonly stranded: readonly Task[]
   /** How many failed agents have tasks that must wait for their turn. */
   readonly waiting: number
@@ -49,139 +50,24 @@ export interface MoveLimits {
   readonly movesMax: number
   /** The tasks of how many failed agents may be moved now. */
   readonly agentsNow: number
-  /** Roles of agents that may yet be heard: work that nobody has begun waits for them. */
-  readonly expected: ReadonlySet<string>
-  /** Work for a role that nobody has waits as well, unless it was found before this moment: somebody may join. */
-  readonly patientSince: number
+  /** Roles of agents that may yet be heard: work that has not begun waits for them. */
+  readonly expectedRoles: ReadonlySet<string>
+  /** Work for a role that no agent has waits as well when it was found after this moment: such an agent may join. */
+  readonly waitsIfFoundAfter: number
 }
 
 /**
- * When each open task last showed a sign of its holder, by the observer's own clock. A lease lapses when its sequence
- * stood still for leaseMs. Who lets one lapse and renews no other is stuck until it shows work: its daemon's beats do
- * not vouch for it, and what it was assigned but never took must go as well.
- *
- * Tasks that an agent of the Python bridge took have no incarnation: nobody renews those, so they do not lapse.
+ * Which open tasks should have another owner. A lost agent loses its tasks only where `isSingleLoss` says that its loss is
+ * its own: those whom a mass silence holds keep theirs. `tasks` must have been read before the conversations that the
+ * roster knows of: a holder that the later reading does not name has no conversation any more.
  */
-export class Leases {
-  readonly #leaseMs: number
-  #signs = new Map<string, Sign>()
-  #observedAt = 0
-  #nextLapse = Number.POSITIVE_INFINITY
-  readonly #stuck = new Map<string, Mark>()
-
-  constructor(leaseMs: number) {
-    this.#leaseMs = leaseMs
-  }
-
-  /** Takes in all open tasks as they are at `now`. Answers which agents tasks went away from since the last time. */
-  observe(tasks: readonly Task[], roster: Roster, now: number): ReadonlySet<string> {
-    const before = this.#signs
-    const left = new Set<string>()
-    this.#signs = new Map()
-    this.#observedAt = now
-    for (const task of tasks) {
-      const agent = task.holder === null ? null : (roster.agentOf(task.holder) ?? null)
-      const known = before.get(task.id)
-      const stoodStill = known !== undefined && isSame(known.task, task)
-      this.#signs.set(task.id, { task, agent, at: stoodStill ? known.at : now })
-      if (known !== undefined && known.agent !== null && known.task.holder !== task.holder) left.add(known.agent)
-      if (!stoodStill && agent !== null && isLeased(task.state)) this.#stuck.delete(agent)
-    }
-    this.#markStuck(roster)
-    this.#findNextLapse()
-    return left
-  }
-
-  /** Since when nothing happened to this task; null when it was not observed. */
-  stillSince(task: Task): number | null {
-    return this.#signs.get(task.id)?.at ?? null
-  }
-
-  /** Since when the holder has let this task lie; null while it does not. */
-  lapsedAt(task: Task): number | null {
-    const sign = this.#signs.get(task.id)
-    if (sign === undefined || sign.agent === null) return null
-    const mark = this.#stuck.get(sign.agent)
-    if (!hasLease(sign.task) && mark === undefined) return null
-    if (sign.at + this.#leaseMs <= this.#observedAt) return sign.at + this.#leaseMs
-    return mark !== undefined && sign.at <= mark.at ? mark.at : null
-  }
-
-  isStuck(agent: string): boolean {
-    return this.#stuck.has(agent)
-  }
-
-  /** When the next lease lapses unless it is renewed; Infinity when none can. */
-  get nextLapse(): number {
-    return this.#nextLapse
-  }
-
-  /** The observer did not see for a while: every lease counts as renewed now. */
-  grace(now: number): void {
-    this.#observedAt = now
-    for (const sign of this.#signs.values()) sign.at = now
-    this.#findNextLapse()
-  }
-
-  #findNextLapse(): void {
-    this.#nextLapse = Number.POSITIVE_INFINITY
-    for (const { task, at } of this.#signs.values()) {
-      const lapse = at + this.#leaseMs
-      if (hasLease(task) && lapse > this.#observedAt) this.#nextLapse = Math.min(this.#nextLapse, lapse)
-    }
-  }
-
-  #markStuck(roster: Roster): void {
-    const lapsed = new Set<string>()
-    const renewing = new Set<string>()
-    for (const { task, agent, at } of this.#signs.values()) {
-      if (agent === null || !hasLease(task)) continue
-      const side = at + this.#leaseMs <= this.#observedAt ? lapsed : renewing
-      side.add(agent)
-    }
-    for (const [agent, { work }] of this.#stuck) {
-      if (roster.standing(agent)?.signs !== work) this.#stuck.delete(agent)
-    }
-    for (const agent of lapsed) {
-      if (renewing.has(agent) || this.#stuck.has(agent)) continue
-      this.#stuck.set(agent, { at: this.#observedAt, work: roster.standing(agent)?.signs ?? 0 })
-    }
-  }
-}
-
-interface Sign {
-  readonly task: Task
-  /** Who held it when it was read. */
-  readonly agent: string | null
-  at: number
-}
-
-/** When an agent was found stuck, and what it had shown of work by then. */
-interface Mark {
-  readonly at: number
-  readonly work: number
-}
-
-function hasLease(task: Task): boolean {
-  return isLeased(task.state) && task.incarnation !== null
-}
-
-function isSame(x: Task, y: Task): boolean {
-  return (
-    x.epoch === y.epoch &&
-    x.state === y.state &&
-    x.leaseSeq === y.leaseSeq &&
-    x.holder === y.holder &&
-    x.incarnation === y.incarnation
-  )
-}
-
-/**
- * Which open tasks should have another owner. A lost agent loses its own once an incident tells of it: those whom a mass
- * silence holds have none. `tasks` must have been read before the conversations that the roster
- * knows of: a holder that the later reading does not name has no conversation any more.
- */
-export function findNeeds(tasks: readonly Task[], roster: Roster, leases: Leases, now: number): Need[] {
+export function findNeeds(
+  tasks: readonly Task[],
+  roster: Pick<Roster, 'agentOf' | 'standing'>,
+  leases: LeaseReader,
+  isSingleLoss: (agent: string) => boolean,
+  now: number,
+): Need[] {
   const needs: Need[] = []
   for (const task of tasks) {
     if (task.holder === null) {
@@ -195,7 +81,7 @@ export function findNeeds(tasks: readonly Task[], roster: Roster, leases: Leases
     }
     const lapsedAt = leases.lapsedAt(task)
     const { verdict } = failed
-    if ((verdict === 'silent' || verdict === 'gone') && roster.hasIncident(failed.agent)) {
+    if ((verdict === 'silent' || verdict === 'gone') && isSingleLoss(failed.agent)) {
       needs.push({ task, reason: verdict, failed, since: failed.since })
     } else if (lapsedAt !== null) needs.push({ task, reason: 'lease_lapsed', failed, since: lapsedAt })
   }
@@ -205,9 +91,9 @@ export function findNeeds(tasks: readonly Task[], roster: Roster, leases: Leases
 /** Who could take tasks now. An agent with only ends `a` gives work and takes none. */
 export function findCandidates(
   tasks: readonly Task[],
-  roster: Roster,
-  leases: Leases,
-  bodies: Pick<AgentProcessTable, 'isHindered'>,
+  roster: Pick<Roster, 'agentOf' | 'standings'>,
+  leases: LeaseReader,
+  processes: Pick<AgentProcessTable, 'isHindered'>,
 ): Candidate[] {
   const loads = new Map<string, number>()
   for (const { holder } of tasks) {
@@ -217,14 +103,14 @@ export function findCandidates(
   const candidates: Candidate[] = []
   for (const { agent, role, host, verdict, proven, taskSession } of roster.standings()) {
     if (verdict !== 'alive' || !proven || taskSession === null) continue
-    const stuck = leases.isStuck(agent) || bodies.isHindered(agent)
+    const stuck = leases.isStuck(agent) || processes.isHindered(agent)
     candidates.push({ agent, role, host, session: taskSession, load: loads.get(agent) ?? 0, stuck })
   }
   return candidates
 }
 
 /** Roles of agents that cannot take work now and may yet be heard. */
-export function expectedRoles(roster: Roster): ReadonlySet<string> {
+export function expectedRoles(roster: Pick<Roster, 'standings'>): ReadonlySet<string> {
   const roles = new Set<string>()
   for (const { role, verdict, proven, taskSession } of roster.standings()) {
     if (taskSession !== null && (verdict === 'late' || (verdict === 'alive' && !proven))) roles.add(role)
@@ -234,7 +120,7 @@ export function expectedRoles(roster: Roster): ReadonlySet<string> {
 
 /**
  * Who takes a task over: never the failed agent, not one on its host if any other is there, not a stuck one if any other
- * is there; of the wanted role, else of the failed agent's, else any; then the least loaded, then by name. Null: nobody.
+ * is there; of the wanted role, else of the failed agent's, else any; then the least loaded, then by name. Null: there is none.
  */
 export function chooseSuccessor(
   wanted: string | null,
@@ -254,7 +140,7 @@ function compare(x: Candidate, y: Candidate, wanted: string | null, failed: Fail
   return (
     Number(sharesHost(x, failed)) - Number(sharesHost(y, failed)) ||
     Number(x.stuck) - Number(y.stuck) ||
-    strangeness(x, wanted, failed) - strangeness(y, wanted, failed) ||
+    roleDistance(x, wanted, failed) - roleDistance(y, wanted, failed) ||
     x.load - y.load ||
     (x.agent < y.agent ? -1 : 1)
   )
@@ -264,7 +150,7 @@ function sharesHost({ host }: Candidate, failed: Failed | null): boolean {
   return host !== null && host === failed?.host
 }
 
-function strangeness({ role }: Candidate, wanted: string | null, failed: Failed | null): number {
+function roleDistance({ role }: Candidate, wanted: string | null, failed: Failed | null): number {
   if (role === wanted) return 0
   return role === failed?.role ? 1 : 2
 }
@@ -306,15 +192,15 @@ export function planMoves(needs: readonly Need[], candidates: readonly Candidate
   return { moves, exhausted, stranded, waiting: waiting.size }
 }
 
-/** By whose failure it waits its turn: one agent, or one session whose agent is not known any more. Dealing waits for none. */
+/** Whose turn it takes up: that of one failed agent, or of one session whose agent is unknown. Null: an unassigned task takes none. */
 function turnOf({ task, failed }: Need): string | null {
   return failed?.agent ?? task.holder
 }
 
-/** Whether a task may wait for its role: never one that an agent was at, or about to be, until it failed. */
-function mayWait({ reason, since }: Need, role: string, { expected, patientSince }: MoveLimits): boolean {
+/** Whether a task may wait for its role: never one that an agent worked at, or was about to, until it failed. */
+function mayWait({ reason, since }: Need, role: string, { expectedRoles, waitsIfFoundAfter }: MoveLimits): boolean {
   if (reason === 'silent' || reason === 'gone' || reason === 'lease_lapsed') return false
-  return expected.has(role) || since > patientSince
+  return expectedRoles.has(role) || since > waitsIfFoundAfter
 }
 
 function inOrder(needs: readonly Need[]): Need[] {

@@ -10,15 +10,15 @@ import type { ProcessSource } from './read-source.ts'
 /** The label that says whose container it is, and the one that allows to start it again. */
 const AGENT = 's2.agent'
 const RESTART = 's2.restart'
-/** What an engine takes for an answer when it is well is a hundredth of this. A frozen one never answers. */
+/** An engine that works answers in a hundredth of this. A frozen one never answers. */
 const ANSWER_MS = 3_000
 const START_MS = 30_000
 /** How often the containers are listed though no event came. */
 const LIST_EVERY_MS = 5_000
 /** An event may come before what it tells of is listed: for a while after one, the list is read more often. */
-const UNREST_MS = 1_000
-const UNREST_EVERY_MS = 150
-/** A line of events longer than this is none of ours. */
+const AFTER_EVENT_MS = 1_000
+const LIST_AFTER_EVENT_EVERY_MS = 150
+/** Characters of an event that are kept: no event that matters is longer. */
 const LINE_MAX = 1_000_000
 /** Health checks are events too, several a second; these alone are asked for. */
 const EVENTS = {
@@ -54,7 +54,7 @@ class DockerSource implements ProcessSource {
   }
 
   get everyMs(): number {
-    return this.#clock.now() - this.#eventAt < UNREST_MS ? UNREST_EVERY_MS : LIST_EVERY_MS
+    return this.#clock.now() - this.#eventAt < AFTER_EVENT_MS ? LIST_AFTER_EVENT_EVERY_MS : LIST_EVERY_MS
   }
 
   onHint(heard: () => void): void {
@@ -66,8 +66,8 @@ class DockerSource implements ProcessSource {
       async (abortSignal) => {
         await this.#listen(signal, abortSignal) // before the list, so that what it misses is heard
         const containers = await this.#docker.listContainers({ all: true, filters: { label: [AGENT] }, abortSignal })
-        const bodies = await Promise.all(containers.map((each) => this.#bodyOf(each, abortSignal)))
-        return this.#withRemoved(bodies.filter((body) => body !== null))
+        const processes = await Promise.all(containers.map((each) => this.#processOf(each, abortSignal)))
+        return this.#withRemoved(processes.filter((each) => each !== null))
       },
       ANSWER_MS,
       this.#clock,
@@ -124,16 +124,16 @@ class DockerSource implements ProcessSource {
       if (Action === 'die' && Actor?.ID !== undefined)
         this.#ends.set(Actor.ID, `exit code ${Actor.Attributes?.exitCode}`)
     } catch {
-      // no event: the list tells
+      // not an event: the list tells what is so
     }
   }
 
   /** Null for one that never ran: it says nothing of its agent. */
-  async #bodyOf(
+  async #processOf(
     { Id: id, Names, Labels, State, Status }: ContainerInfo,
     abortSignal: AbortSignal,
   ): Promise<AgentProcess | null> {
-    const body = {
+    const process = {
       id,
       agent: Labels[AGENT] ?? null,
       name: `container ${Names[0]?.replace(/^\//, '') ?? id.slice(0, 12)}`,
@@ -143,12 +143,12 @@ class DockerSource implements ProcessSource {
       case 'created':
         return null
       case 'running':
-        if (Status.includes('(unhealthy)')) return { ...body, state: 'hindered', why: 'is unhealthy' }
-        return { ...body, state: 'living', why: '' }
+        if (Status.includes('(unhealthy)')) return { ...process, state: 'hindered', why: 'is unhealthy' }
+        return { ...process, state: 'living', why: '' }
       case 'paused':
-        return { ...body, state: 'hindered', why: 'is paused' }
+        return { ...process, state: 'hindered', why: 'is paused' }
       default:
-        return { ...body, state: 'ended', why: await this.#whyEnded(id, Status, abortSignal) }
+        return { ...process, state: 'ended', why: await this.#whyEnded(id, Status, abortSignal) }
     }
   }
 
@@ -157,14 +157,14 @@ class DockerSource implements ProcessSource {
     if (known?.state === 'ended') return known.why
     const said = /^(?:Exited|Restarting) \((\d+)\)/.exec(status)?.[1]
     const why = said === undefined ? 'ended' : `exit code ${said}`
-    if (known === undefined) return why // it was dead when we came: not worth a question for each
+    if (known === undefined) return why // it was dead when the watchdog began: not worth a request for each
     const { State } = await this.#docker.getContainer(id).inspect({ abortSignal })
     return State.OOMKilled ? `${why}, out of memory` : why
   }
 
-  #withRemoved(bodies: readonly AgentProcess[]): readonly AgentProcess[] {
+  #withRemoved(processes: readonly AgentProcess[]): readonly AgentProcess[] {
     const before = this.#listed
-    this.#listed = new Map(bodies.map((agentProcess) => [agentProcess.id, agentProcess]))
+    this.#listed = new Map(processes.map((each) => [each.id, each]))
     const removed = [...before.values()].flatMap((agentProcess): AgentProcess[] => {
       if (this.#listed.has(agentProcess.id)) return []
       const why = this.#ends.get(agentProcess.id)
@@ -173,7 +173,7 @@ class DockerSource implements ProcessSource {
         ? []
         : [{ ...agentProcess, state: 'ended', why, mayStart: false }]
     })
-    return [...bodies, ...removed]
+    return [...processes, ...removed]
   }
 }
 
@@ -190,5 +190,5 @@ function notStarted(id: string, error: Refusal): S2Error {
       cause: error,
     })
   }
-  return new S2Error('unavailable', `docker could not: ${why}`, { next: start, cause: error })
+  return new S2Error('unavailable', `docker could not start it: ${why}`, { next: start, cause: error })
 }

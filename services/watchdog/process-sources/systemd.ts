@@ -45,15 +45,16 @@ export class SystemdSource implements ProcessSource {
     const ending = await this.#run(args, TIMEOUT_MS, signal)
     if (!hasSucceeded(ending))
       throw new Error(`systemctl show failed: ${howItEnded(ending)}`, { cause: ending.stderr.slice(-500) })
-    const bodies = ending.stdout
+    const processes = ending.stdout
       .toString('utf8')
       .split(/\n\n+/)
-      .flatMap((block) => this.#bodyOf(block) ?? [])
-    const named = new Set(bodies.map(({ id }) => id))
-    for (const agentProcess of bodies) if (agentProcess.state !== 'ended') this.#ran.set(agentProcess.id, agentProcess)
+      .flatMap((block) => this.#processOf(block) ?? [])
+    const named = new Set(processes.map(({ id }) => id))
+    for (const agentProcess of processes)
+      if (agentProcess.state !== 'ended') this.#ran.set(agentProcess.id, agentProcess)
     const forgotten = [...this.#ran.values()].filter(({ id }) => !named.has(id))
     return [
-      ...bodies,
+      ...processes,
       ...forgotten.map((agentProcess): AgentProcess => ({ ...agentProcess, state: 'ended', why: 'inactive' })),
     ]
   }
@@ -72,29 +73,29 @@ export class SystemdSource implements ProcessSource {
     )
   }
 
-  #bodyOf(block: string): AgentProcess | null {
+  #processOf(block: string): AgentProcess | null {
     const fields = new Map(
       block.split('\n').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
     )
     const id = fields.get('Id')
     const agent = id === undefined ? undefined : this.#agentOf(id)
     if (id === undefined || agent === undefined || fields.get('LoadState') === 'not-found') return null
-    const body = { id, agent, name: `unit ${id}`, mayStart: false }
+    const process = { id, agent, name: `unit ${id}`, mayStart: false }
     switch (fields.get('ActiveState')) {
       case 'active':
       case 'reloading':
       case 'deactivating':
-        if (fields.get('FreezerState')?.startsWith('fr')) return { ...body, state: 'hindered', why: 'is frozen' }
-        return { ...body, state: 'living', why: '' }
+        if (fields.get('FreezerState')?.startsWith('fr')) return { ...process, state: 'hindered', why: 'is frozen' }
+        return { ...process, state: 'living', why: '' }
       case 'activating': // its manager starts it again, or for the first time
-        if (fields.get('SubState') === 'auto-restart') return { ...body, state: 'ended', why: whyEnded(fields) }
-        return { ...body, state: 'living', why: '' }
+        if (fields.get('SubState') === 'auto-restart') return { ...process, state: 'ended', why: whyEnded(fields) }
+        return { ...process, state: 'living', why: '' }
       case 'inactive':
       case 'failed':
         if (!hasRun(fields) && !this.#ran.has(id)) return null
-        return { ...body, state: 'ended', why: whyEnded(fields), mayStart: this.#config.mayStart }
+        return { ...process, state: 'ended', why: whyEnded(fields), mayStart: this.#config.mayStart }
       default:
-        return { ...body, state: 'unknown', why: fields.get('ActiveState') ?? '' }
+        return { ...process, state: 'unknown', why: fields.get('ActiveState') ?? '' }
     }
   }
 
@@ -123,7 +124,9 @@ function notStarted(id: string, manager: UnitsConfig['manager'], ending: Ending)
     const next = `a polkit rule lets the user of the watchdog do that (README, “Agents that die”); by hand: ${start}`
     return new S2Error('forbidden', `systemd refused it: ${why}`, { next })
   }
-  return new S2Error('unavailable', `systemd could not: ${why}`, { next: `${start}, and systemctl status says why` })
+  return new S2Error('unavailable', `systemd could not start it: ${why}`, {
+    next: `${start}, and systemctl status says why`,
+  })
 }
 
 function hasRun(fields: ReadonlyMap<string, string>): boolean {

@@ -15,10 +15,9 @@ const OUTPUT_MAX = 4_000_000
 interface Session {
   readonly id: string
   readonly server: string
-  readonly target: string
   readonly name: string
   readonly agent: string
-  /** `on`: dead panes are run again. Else a command that makes the session anew. */
+  /** `on`: dead panes are run again. Else a command that a new session is made with. */
   readonly restart: string
   readonly path: string
   readonly panes: readonly Pane[]
@@ -77,22 +76,23 @@ export class TmuxSource implements ProcessSource {
     const missing = [...this.#known.values()].filter(({ id }) => !now.has(id) && !answer?.foreign.has(id))
     for (const session of now.values()) this.#known.set(session.id, session)
     this.#there = new Set(now.keys())
-    const bodies = [...now.values()].map((session) => this.#present(session))
+    const processes = [...now.values()].map((session) => this.#present(session))
     for (const id of answer?.foreign ?? []) {
       const session = this.#known.get(id)
-      if (session !== undefined) bodies.push({ ...bodyOf(session), agent: null, state: 'living', why: '' })
+      if (session !== undefined) processes.push({ ...processOf(session), agent: null, state: 'living', why: '' })
       this.#known.delete(id)
     }
     for (const session of missing) {
-      // its server went, and with it the session; what ran in it may live on
+      // the session ended with its server; what ran in it may live on
       const isOver = session.server === answer?.server || (await haveAllEnded(session.panes))
       const hasSuccessor = [...now.values()].some(({ agent }) => agent === session.agent)
       if (hasSuccessor && isOver) this.#known.delete(session.id)
       const restartable = answer !== null && isCommand(session.restart)
-      if (isOver) bodies.push({ ...bodyOf(session), state: 'ended', why: 'its session ended', mayStart: restartable })
-      else bodies.push({ ...bodyOf(session), state: 'unknown', why: 'its server does not answer' })
+      if (isOver)
+        processes.push({ ...processOf(session), state: 'ended', why: 'its session ended', mayStart: restartable })
+      else processes.push({ ...processOf(session), state: 'unknown', why: 'its server does not answer' })
     }
-    return bodies
+    return processes
   }
 
   async start(id: string, signal: AbortSignal): Promise<void> {
@@ -102,7 +102,7 @@ export class TmuxSource implements ProcessSource {
       await this.#restart(session, signal)
     } catch (error) {
       const next = `tmux -S ${this.#socket} new-session -d -s ${session.name}, and in it what the agent runs`
-      throw new S2Error('unavailable', `tmux could not: ${(error as Error).message}`, { next, cause: error })
+      throw new S2Error('unavailable', `tmux could not start it: ${(error as Error).message}`, { next, cause: error })
     }
   }
 
@@ -126,9 +126,9 @@ export class TmuxSource implements ProcessSource {
   }
 
   #present(session: Session): AgentProcess {
-    const body = bodyOf(session)
-    if (!session.panes.every(({ isDead }) => isDead)) return { ...body, state: 'living', why: '' }
-    return { ...body, state: 'ended', why: session.panes[0]?.exit ?? '', mayStart: session.restart !== '' }
+    const process = processOf(session)
+    if (!session.panes.every(({ isDead }) => isDead)) return { ...process, state: 'living', why: '' }
+    return { ...process, state: 'ended', why: session.panes[0]?.exit ?? '', mayStart: session.restart !== '' }
   }
 
   /** Null where no server answers. `foreign`: sessions that are no agent’s. */
@@ -169,7 +169,6 @@ export class TmuxSource implements ProcessSource {
     return {
       id,
       server: `${first.pid}.${first.start_time}`,
-      target: first.session_id,
       name: first.session_name,
       agent: first['@s2_agent'],
       restart: first['@s2_restart'],
@@ -214,11 +213,11 @@ function isCommand(restart: string): boolean {
   return restart !== '' && restart !== 'on'
 }
 
-function bodyOf({ id, agent, name }: Session): Pick<AgentProcess, 'id' | 'agent' | 'name' | 'mayStart'> {
+function processOf({ id, agent, name }: Session): Pick<AgentProcess, 'id' | 'agent' | 'name' | 'mayStart'> {
   return { id, agent, name: `tmux session ${name}`, mayStart: false }
 }
 
-/** Only of processes that we could see alive: to whom they are hidden, all are missing. */
+/** Only processes that were seen alive count: where processes are hidden from the watchdog, all seem to be missing. */
 async function haveAllEnded(panes: readonly Pane[]): Promise<boolean> {
   const ends = panes.map(
     async ({ pid, begun, isDead }) => isDead || (begun !== null && (await beginningOf(pid)) !== begun),
@@ -233,19 +232,19 @@ async function haveAllEnded(panes: readonly Pane[]): Promise<boolean> {
 async function exitOf({ pane_pid, pane_dead_status, pane_dead_signal }: Row, begun: string | null): Promise<string> {
   if (pane_dead_status !== '') return `exit code ${pane_dead_status}`
   if (pane_dead_signal !== '') return `signal ${pane_dead_signal}`
-  const child = await processOf(Number(pane_pid))
+  const child = await statOf(Number(pane_pid))
   if (child?.state !== 'Z' || child.startedAt !== begun || child.exitStatus === 0) return 'its command ended'
   const signal = child.exitStatus & 0x7f
   return signal === 0 ? `exit code ${child.exitStatus >> 8}` : `signal ${signal}`
 }
 
-/** Null where there is no such process, or none that we may see. A zombie has ended. */
+/** Null where there is no such process, or it is hidden from the watchdog. A zombie has ended. */
 async function beginningOf(pid: number): Promise<string | null> {
-  const it = await processOf(pid)
-  return it === null || it.state === 'Z' ? null : it.startedAt
+  const stat = await statOf(pid)
+  return stat === null || stat.state === 'Z' ? null : stat.startedAt
 }
 
-async function processOf(pid: number): Promise<ProcessStat | null> {
+async function statOf(pid: number): Promise<ProcessStat | null> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => null)
   return stat === null ? null : readStat(stat)
 }

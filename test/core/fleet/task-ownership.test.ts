@@ -65,10 +65,10 @@ suite('who owns a task', () => {
         } as const
         let { task } = beginTask({ ...wanted, holder }, 0)
         for (const [index, each] of acts.entries()) {
-          const ruling = each(task, index + 1)
-          if (ruling === null || ruling.refusal !== null) continue
-          checkStep(task, ruling.task)
-          task = ruling.task
+          const decision = each(task, index + 1)
+          if (decision === null || decision.refusal !== null) continue
+          checkStep(task, decision.task)
+          task = decision.task
         }
       }),
       { numRuns: 1_000 },

@@ -6,13 +6,13 @@ import type { ObservedBeat } from '#fleet/beat.ts'
 import { Roster } from '#fleet/liveness.ts'
 import type { SessionId } from '#fleet/session.ts'
 import type { Task } from '#fleet/task.ts'
+import { Leases } from '#fleet/task-leases.ts'
 import {
   type Candidate,
   chooseSuccessor,
   expectedRoles,
   findCandidates,
   findNeeds,
-  Leases,
   type Need,
   planMoves,
 } from '#fleet/task-reassignment.ts'
@@ -83,7 +83,14 @@ function beat(roster: Roster, now: number, ...agents: readonly string[]): void {
   roster.due(now)
 }
 
-const NO_LIMITS = { movesMax: 5, agentsNow: Number.POSITIVE_INFINITY, expected: new Set<string>(), patientSince: 1_000 }
+const anyLoss = (): boolean => true
+
+const NO_LIMITS = {
+  movesMax: 5,
+  agentsNow: Number.POSITIVE_INFINITY,
+  expectedRoles: new Set<string>(),
+  waitsIfFoundAfter: 1_000,
+}
 
 test('the wanted role comes first, then the failed agent’s, then anybody; then the least loaded, then the name', () => {
   const frontend = candidate('f1', { role: 'frontend', load: 9 })
@@ -153,11 +160,14 @@ test('a silent agent’s tasks need another owner, whatever their state; a late 
   beat(roster, 30_000, 'w2', 'w3')
   leases.observe(tasks, roster, 30_000)
   assert.equal(roster.standing('w1')?.verdict, 'late')
-  assert.deepEqual(findNeeds(tasks, roster, leases, 30_000), [])
+  assert.deepEqual(findNeeds(tasks, roster, leases, anyLoss, 30_000), [])
   beat(roster, 60_000, 'w2', 'w3')
-  assert.deepEqual(findNeeds(tasks, roster, leases, 60_000), [], 'nobody was told yet: it may be one of many')
-  roster.noteIncident('w1', 60_000)
-  const needs = findNeeds(tasks, roster, leases, 60_000)
+  assert.deepEqual(
+    findNeeds(tasks, roster, leases, () => false, 60_000),
+    [],
+    'it may be one of many',
+  )
+  const needs = findNeeds(tasks, roster, leases, anyLoss, 60_000)
   assert.deepEqual(
     needs.map(({ task, reason, failed, since }) => [task.id, reason, failed?.agent, since]),
     [
@@ -205,7 +215,7 @@ test('a lease lapses when its sequence stood still before the observer’s eyes,
   assert.equal(leases.lapsedAt(lapsed), 110_000)
   assert.equal(leases.nextLapse, Number.POSITIVE_INFINITY)
   assert.deepEqual(
-    findNeeds([lapsed], roster, leases, 110_000).map(({ reason, failed }) => [reason, failed?.agent]),
+    findNeeds([lapsed], roster, leases, anyLoss, 110_000).map(({ reason, failed }) => [reason, failed?.agent]),
     [['lease_lapsed', 'w1']],
   )
   assert.equal(leases.lapsedAt(seen(3, 120_000)), null, 'renewed late is renewed')
@@ -287,7 +297,7 @@ test('pending tasks and those of ended conversations need an owner', () => {
   const tasks = [task('t1', { state: 'pending', holder: null }), task('t2', { holder: 'conv_gone/b' })]
   leases.observe(tasks, roster, 0)
   assert.deepEqual(
-    findNeeds(tasks, roster, leases, 5).map(({ task, reason, failed }) => [task.id, reason, failed]),
+    findNeeds(tasks, roster, leases, anyLoss, 5).map(({ task, reason, failed }) => [task.id, reason, failed]),
     [
       ['t1', 'unassigned', null],
       ['t2', 'conversation_ended', null],
@@ -363,15 +373,18 @@ test('with nobody to take them tasks are stranded, and stay where they are', () 
 test('work that nobody has begun waits for its role while that may yet be heard; interrupted work does not', () => {
   const fresh = need('new', { reason: 'unassigned', failed: null }, { holder: null, role: 'docs' })
   const begun = need('old', {}, { role: 'docs' })
-  const expected = new Set(['docs'])
+  const docs = new Set(['docs'])
   const candidates = [candidate('w2', { role: 'backend' })]
-  const waits = planMoves([fresh, begun], candidates, { ...NO_LIMITS, expected })
+  const waits = planMoves([fresh, begun], candidates, { ...NO_LIMITS, expectedRoles: docs })
   assert.deepEqual(
     waits.moves.map(({ move }) => move.task),
     ['old'],
   )
   assert.deepEqual(waits.stranded, [])
-  const there = planMoves([fresh], [...candidates, candidate('w3', { role: 'docs' })], { ...NO_LIMITS, expected })
+  const there = planMoves([fresh], [...candidates, candidate('w3', { role: 'docs' })], {
+    ...NO_LIMITS,
+    expectedRoles: docs,
+  })
   assert.equal(there.moves[0]?.successor, 'w3')
   const hopeless = planMoves([fresh], candidates, NO_LIMITS)
   assert.equal(hopeless.moves[0]?.successor, 'w2')

@@ -5,7 +5,7 @@ inside sh -c 'printf "[Service]\nExecStart=/bin/sleep infinity\n" >/etc/systemd/
   systemctl daemon-reload && systemctl start claude@s2-worker-1 && systemctl restart s2-watchdog'
 not_gone() { status_says '^s2-worker-1 ' && lacks '^s2-worker-1 *tests *gone' inside s2 status; }
 heard() { inside journalctl -u s2-watchdog -o cat | grep -q "$1"; }
-check 'the watchdog knows them, without any right of its own' within 15 heard '"agent":"s2-worker-1","body":"unit claude@s2-worker-1.service","state":"living"'
+check 'the watchdog knows them, without any right of its own' within 15 heard '"agent":"s2-worker-1","process":"unit claude@s2-worker-1.service","state":"living"'
 inside systemctl kill --signal KILL claude@s2-worker-1
 check 'one that is killed is gone within 2 s' within 2 status_says '^s2-worker-1 *tests *gone'
 check 'it is said why' heard 'unit claude@s2-worker-1.service: signal 9'

@@ -1,0 +1,67 @@
+import type { NewIncident } from '#fleet/incident.ts'
+import type { Task } from '#fleet/task.ts'
+import { formatDuration } from '#runtime/duration.ts'
+import type { Observed } from './observation.ts'
+
+/** What people are told of each cause. A summary says what happened, what follows, and where it can, what to do. */
+
+const SUPERVISOR_AWAY = 'supervisor_away:'
+/** How many tasks a summary names. */
+const NAMED_MAX = 5
+
+/** An agent that was lost by itself. */
+export function lossIncident(agent: string, { fleet, processes }: Observed, silentAfterMs: number): NewIncident {
+  const standing = fleet.standing(agent)
+  const host = standing?.host
+  const where = host === null || host === undefined ? '' : ` on ${host}`
+  const found = processes.of(agent)
+  const why =
+    found === null || found.state === 'living' ? '' : ` (${found.agentProcess.name}: ${found.agentProcess.why})`
+  if (standing?.verdict === 'gone') {
+    const summary = `${agent}${where} is gone${why}; its tasks go to other agents`
+    return { cause: `gone:${agent}`, kind: 'gone', agent, summary }
+  }
+  const summary =
+    standing?.isNew === true
+      ? `${agent} has tasks and was never heard${why}; its tasks go to other agents: on its host, s2 health says what is missing`
+      : `${agent}${where} was not heard for ${formatDuration(silentAfterMs)}${why}; its tasks go to other agents`
+  return { cause: `silent:${agent}`, kind: 'silent', agent, summary }
+}
+
+export function blindIncident(lateAfterMs: number): NewIncident {
+  const summary = `no beats were collected for ${formatDuration(lateAfterMs)}: the bridge may be down; no agent is judged and no task is moved`
+  return { cause: 'blind', kind: 'blind', agent: null, summary }
+}
+
+export function storeAwayIncident(lateAfterMs: number): NewIncident {
+  const summary = `the watchdog has not reached its store for ${formatDuration(lateAfterMs)}: no agent is judged and no task is moved`
+  return { cause: 'store_away', kind: 'blind', agent: null, summary }
+}
+
+export function massSilenceIncident(unheard: number, count: number): NewIncident {
+  const summary = `${unheard} of ${count} agents were lost together: the cause is probably something they share, such as the network; no task is moved`
+  return { cause: 'mass_silence', kind: 'mass_silence', agent: null, summary }
+}
+
+export function supervisorIncident(supervisor: string): NewIncident {
+  const summary = `${supervisor} does not answer: until it does, no agent is declared gone or started again by what it says`
+  return { cause: SUPERVISOR_AWAY + supervisor, kind: 'supervisor_away', agent: null, summary }
+}
+
+/** The supervisor that an incident of the kind `supervisor_away` is about. */
+export function supervisorOf({ cause }: Pick<NewIncident, 'cause'>): string {
+  return cause.slice(SUPERVISOR_AWAY.length)
+}
+
+/** One incident for all tasks that no agent can take: they have one cause, and that is that no agent is there. */
+export function strandedIncident(stranded: readonly Task[]): NewIncident {
+  const names = stranded.slice(0, NAMED_MAX).map(({ id }) => id)
+  const more = stranded.length > NAMED_MAX ? ` and ${stranded.length - NAMED_MAX} more` : ''
+  const summary = `no agent is there to take ${names.join(', ')}${more}; the watchdog tries again until one is`
+  return { cause: 'task_stranded', kind: 'task_stranded', agent: null, summary }
+}
+
+export function exhaustedIncident({ id, moves }: Task): NewIncident {
+  const summary = `task ${id} lost its owner again after ${moves} moves and is not moved any more: find out why its owners fail, or cancel it`
+  return { cause: `task_exhausted:${id}`, kind: 'task_exhausted', agent: null, summary }
+}

@@ -1,0 +1,168 @@
+import { endsOf } from '#fleet/conversation.ts'
+import { detectPause } from '#fleet/observer-pause.ts'
+import type { PlannedMove } from '#fleet/task-reassignment.ts'
+import type { Clock } from '#runtime/clock.ts'
+import type { Log } from '#runtime/log.ts'
+import type { Store } from '#store/store.ts'
+import type { WatchConfig } from './config.ts'
+import { type Decision, decide, findSingleLosses, nextSingleLoss } from './decide.ts'
+import { isLoss, type LossLedger } from './loss-ledger.ts'
+import type { Observation, PassedVerdict } from './observation.ts'
+import type { OpenIncidents } from './open-incidents.ts'
+import type { TaskBoard } from './task-board.ts'
+import { inSlices } from './time-slice.ts'
+
+/** Writes that are asked for at a time: a store that groups its commits makes one of them. */
+const WRITES_AT_ONCE = 100
+
+export interface LookParts {
+  readonly observation: Observation
+  readonly board: TaskBoard
+  readonly losses: LossLedger
+  readonly incidents: OpenIncidents
+  readonly store: Store
+  readonly clock: Clock
+  readonly log: Log
+}
+
+/** What a look did. */
+interface Done {
+  readonly moved: number
+  /** How many incidents it opened or closed, of which people are to be told. */
+  readonly news: number
+}
+
+/** What came of a look. */
+export interface Look extends Done {
+  readonly changes: readonly PassedVerdict[]
+  /** Until the next look is wanted, milliseconds. */
+  readonly waitMs: number
+}
+
+/**
+ * One look at the fleet, by the verdicts as they are: read, decide, remember, act. Throws what the store throws; the next look
+ * makes good for it.
+ */
+export async function look(config: WatchConfig, parts: LookParts): Promise<Look> {
+  const { observation, board, losses, incidents, clock } = parts
+  const at = clock.now()
+  if (observation.readAt === null) return { moved: 0, news: 0, changes: [], waitMs: config.watchMs }
+  const isRound = observation.roundAt + config.roundMs <= at
+  const areTasksFresh = await readFleet(at, isRound || observation.hasUnknownSessions, parts)
+  const decision = decide({
+    at,
+    config,
+    observed: observation,
+    board,
+    areTasksFresh,
+    losses: losses.byAgent,
+    openIncidents: incidents.byCause,
+  })
+  remember(decision, at, parts)
+  const done = await act(decision, at, config, parts)
+  if (isRound) observation.endRound(at)
+  return { ...done, changes: observation.takeUnanswered(), waitMs: untilNext(config, at, parts) }
+}
+
+/**
+ * Reads tasks when they are wanted, then who there is: in this order, so that a holder whom the conversations do not name
+ * has none any more. Answers whether the tasks are fresh.
+ */
+async function readFleet(at: number, isEverything: boolean, parts: LookParts): Promise<boolean> {
+  const { observation, board } = parts
+  const areTasksWanted =
+    isEverything ||
+    board.isDue(at, observation.lossCount) ||
+    findSingleLosses({ at, observed: observation, board }).length > 0
+  if (areTasksWanted) await readTasks(at, parts)
+  if (isEverything || (areTasksWanted && board.hasUnknownHolder(observation.fleet))) await readAgents(parts)
+  if (isEverything) await readIncidents(parts)
+  if (areTasksWanted) board.observeHolders(observation, at)
+  return areTasksWanted
+}
+
+async function readTasks(at: number, { store, clock, observation, board }: LookParts): Promise<void> {
+  const { lossCount } = observation
+  const tasks = await store.tasks({ open: true })
+  board.take(tasks, at, clock.now() - at, lossCount)
+}
+
+async function readAgents({ store, clock, observation, board }: LookParts): Promise<void> {
+  // by the clock as it goes on: an agent that is new has a full silence from now, not from when it was asked
+  const learning = observation.learn(endsOf(await store.conversations()), () => clock.now())
+  await inSlices(learning, clock)
+  board.noteEndedHolders(observation.fleet)
+}
+
+async function readIncidents({ observation, losses, incidents, clock }: LookParts): Promise<void> {
+  const isFirst = observation.roundAt === Number.NEGATIVE_INFINITY
+  const open = await incidents.read()
+  for (const incident of open) {
+    if (isFirst && isLoss(incident) && incident.agent !== null) observation.suspect(incident.agent, clock.now())
+  }
+  losses.takeOpen(open, observation.fleet)
+}
+
+/** Each owner keeps what the decision leaves to it. */
+function remember({ singleLosses, board: memory }: Decision, at: number, parts: LookParts): void {
+  const { observation, board, losses } = parts
+  for (const agent of singleLosses) observation.setApart(agent, at)
+  losses.add(singleLosses)
+  if (memory !== null) board.remember(memory)
+}
+
+/** Does what was decided, all at once: a store that groups its commits makes one of moves and incidents. */
+async function act({ open, close, moves }: Decision, at: number, config: WatchConfig, parts: LookParts): Promise<Done> {
+  const { observation, board, losses, incidents } = parts
+  let [moved, news] = [0, 0]
+  // another watchdog may have reported the same loss by another cause
+  if (open.some(isLoss)) losses.takeOpen(await incidents.read(), observation.fleet)
+  const writes: (() => Promise<void>)[] = [
+    ...moves.map((planned) => async () => {
+      if (!isOutdated(at, config, parts) && (await move(planned, parts))) moved += 1
+    }),
+    ...open.map((incident) => async () => {
+      if (isLoss(incident) && !losses.isDue(incident.agent ?? '')) return
+      if (await incidents.open(incident)) news += 1
+      if (isLoss(incident)) losses.noteReport(incident, observation.fleet)
+    }),
+    ...close.map((cause) => async () => {
+      if (await incidents.close(cause)) news += 1
+    }),
+  ]
+  if (moves.length > 0) board.invalidate()
+  for (let from = 0; from < writes.length; from += WRITES_AT_ONCE) {
+    const ends = await Promise.allSettled(writes.slice(from, from + WRITES_AT_ONCE).map((write) => write()))
+    const failure = ends.find((end) => end.status === 'rejected')
+    if (failure !== undefined) throw failure.reason
+  }
+  if (moves.some(({ move }) => move.reason !== 'unassigned')) board.beginTurn(at)
+  return { moved, news }
+}
+
+/**
+ * What was seen or read so long ago may have changed since: a move by it takes work from an agent that lives. Only the wall
+ * clock shows that the machine slept meanwhile.
+ */
+function isOutdated(at: number, config: WatchConfig, { observation, clock }: LookParts): boolean {
+  const { readAt } = observation
+  if (readAt === null) return true
+  const gap = { expectedMs: 0, monotonicMs: clock.now() - Math.min(at, readAt.now), wallMs: clock.wall() - readAt.wall }
+  return detectPause(gap, config.lateAfterMs) !== null
+}
+
+/** Answers false when another watchdog was first, or the task ended. */
+async function move({ move, need, successor }: PlannedMove, { store, log }: LookParts): Promise<boolean> {
+  if (!(await store.move(move))) return false
+  log.warn('task reassigned', { task: move.task, from: need.task.holder, to: successor, reason: move.reason })
+  return true
+}
+
+/** When something is to be looked at though nothing happens, after a look that began at `at`; milliseconds from now. */
+function untilNext(config: WatchConfig, at: number, { observation, board, clock }: LookParts): number {
+  const now = clock.now()
+  const { massReturnUntil, roundAt } = observation
+  const massReturn = massReturnUntil > now ? massReturnUntil : Number.POSITIVE_INFINITY
+  const next = Math.min(board.nextReadAt, massReturn, nextSingleLoss(at, observation), roundAt + config.roundMs)
+  return Math.max(0, next - now)
+}

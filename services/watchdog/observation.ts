@@ -1,0 +1,275 @@
+import { type AgentProcess, AgentProcessTable } from '#fleet/agent-processes.ts'
+import type { ObservedBeats } from '#fleet/beat.ts'
+import type { Agent } from '#fleet/conversation.ts'
+import { Roster, type VerdictChange } from '#fleet/liveness.ts'
+import type { ObserverPause } from '#fleet/observer-pause.ts'
+import { BeatFeed, type Moment } from './beat-feed.ts'
+import type { WatchConfig } from './config.ts'
+import type { LossLedger } from './loss-ledger.ts'
+
+/** Who is alive, to read and not to write. */
+export type FleetLiveness = Pick<
+  Roster,
+  'size' | 'counts' | 'standing' | 'standings' | 'agentOf' | 'hasIncident' | 'massSilence' | 'tally'
+>
+
+/** What was observed, to read and not to write. Times are milliseconds of the watchdog's clock that never jumps. */
+export interface Observed {
+  readonly fleet: FleetLiveness
+  readonly processes: Pick<AgentProcessTable, 'of' | 'isHindered'>
+  /** Agents that are silent or gone. */
+  readonly lost: ReadonlySet<string>
+  /** Supervisors that do not answer, by when that began. */
+  readonly unreachable: ReadonlyMap<string, number>
+  /** Nobody collects beats: no agent may be judged by them. */
+  readonly isBlind: boolean
+  /** Beats were seen to be collected since the watchdog began. */
+  readonly isCollectionSeen: boolean
+  /** When the beats were last read; null before the first read. */
+  readonly readAt: Moment | null
+  /** Many fell silent together, and are not back yet. */
+  readonly isMassSilence: boolean
+  /** Until when those still lost after a mass silence may come back before they count as single losses. */
+  readonly massReturnUntil: number
+  /** Whether what is thought of all agents together rests on beats that were seen, and not on a grace. */
+  knowsAll(at: number): boolean
+}
+
+/** A verdict, and when it was really passed: `at` is when it fell due. */
+export interface PassedVerdict extends VerdictChange {
+  readonly passedAt: number
+}
+
+/** What a read of the beats showed. */
+export interface BeatNews {
+  /** Why the watchdog did not see what came since the last read; null where it saw everything. */
+  readonly pause: ObserverPause | null
+  /** All agents have a full silence from now to be heard in. */
+  readonly isGrace: boolean
+  /** Something besides verdicts is to be looked at: unknown sessions, or that beats are collected no more, or again. */
+  readonly isNews: boolean
+}
+
+/**
+ * What this watchdog has observed of the agents: beats, what supervisors say of processes, and the verdicts that follow.
+ * Nothing of it must outlive the program: after a restart, the open incidents of the store and a full grace are enough.
+ */
+export class Observation implements Observed {
+  readonly #silentAfterMs: number
+  readonly #feed: BeatFeed
+  readonly #roster: Roster
+  readonly #processes = new AgentProcessTable()
+  readonly #losses: Pick<LossLedger, 'isDeathReported'>
+  readonly #lost = new Set<string>()
+  readonly #unreachable = new Map<string, number>()
+  #unanswered: PassedVerdict[] = []
+  #isMassSilence = false
+  #massReturnUntil = Number.NEGATIVE_INFINITY
+  #hasUnknownSessions = false
+  #verdictLagMs = 0
+  #lossCount = 0
+  #revision = 0
+  #roundAt = Number.NEGATIVE_INFINITY
+
+  constructor(
+    config: Pick<WatchConfig, 'lateAfterMs' | 'silentAfterMs' | 'watchMs'>,
+    losses: Pick<LossLedger, 'isDeathReported'>,
+  ) {
+    this.#silentAfterMs = config.silentAfterMs
+    this.#feed = new BeatFeed(config)
+    this.#roster = new Roster(config)
+    this.#losses = losses
+  }
+
+  get fleet(): FleetLiveness {
+    return this.#roster
+  }
+
+  get processes(): Pick<AgentProcessTable, 'of' | 'isHindered' | 'agents' | 'isEmpty'> {
+    return this.#processes
+  }
+
+  get lost(): ReadonlySet<string> {
+    return this.#lost
+  }
+
+  get unreachable(): ReadonlyMap<string, number> {
+    return this.#unreachable
+  }
+
+  get isBlind(): boolean {
+    return this.#feed.isBlind
+  }
+
+  get isCollectionSeen(): boolean {
+    return this.#feed.isCollectionSeen
+  }
+
+  get readAt(): Moment | null {
+    return this.#feed.readAt
+  }
+
+  get isMassSilence(): boolean {
+    return this.#isMassSilence
+  }
+
+  get massReturnUntil(): number {
+    return this.#massReturnUntil
+  }
+
+  /** Verdicts that no finished look has answered yet. */
+  get unanswered(): readonly PassedVerdict[] {
+    return this.#unanswered
+  }
+
+  /** Sessions beat that belong to no agent that is known. */
+  get hasUnknownSessions(): boolean {
+    return this.#hasUnknownSessions
+  }
+
+  /** How late the last verdict was passed, milliseconds. */
+  get verdictLagMs(): number {
+    return this.#verdictLagMs
+  }
+
+  /** Rises with every agent that is found silent or gone. */
+  get lossCount(): number {
+    return this.#lossCount
+  }
+
+  /** Rises whenever verdicts changed, or a round went by: then they are to be written down. */
+  get revision(): number {
+    return this.#revision
+  }
+
+  /** When everything was last gone through; -Infinity before the first time. */
+  get roundAt(): number {
+    return this.#roundAt
+  }
+
+  get cursor(): number {
+    return this.#feed.cursor
+  }
+
+  knowsAll(at: number): boolean {
+    return this.#feed.knowsAll(at)
+  }
+
+  /**
+   * Takes in what a read of the beats answered that was asked at `before` and answered at `after`. Beats count as heard when
+   * they were asked for, so that nothing that came during the answer is missed by a verdict.
+   */
+  takeBeats(read: ObservedBeats, before: Moment, after: Moment): BeatNews {
+    const { pause, needsGrace, beats, isChanged } = this.#feed.take(read, before, after)
+    const neverHeard = this.#roster.counts.new
+    const unknown = beats === 'news' ? this.#roster.hear(read.pulses, before.now) : 0
+    if (beats === 'past') this.#roster.recall(read.pulses)
+    if (this.#roster.counts.new !== neverHeard) this.#revision += 1 // no verdict changes, but it is shown like one
+    if (unknown > 0) this.#hasUnknownSessions = true
+    if (needsGrace) this.#grace(before.now)
+    return { pause, isGrace: needsGrace, isNews: isChanged || unknown > 0 }
+  }
+
+  /** How long to wait before the beats are read again at `now`, milliseconds: not beyond the next deadline. */
+  planNextRead(now: number): number {
+    const deadline = this.isBlind ? Number.POSITIVE_INFINITY : this.#roster.nextDeadline()
+    const waitMs = Math.max(0, Math.min(this.#feed.readAgainMs, deadline - now))
+    this.#feed.plan(waitMs)
+    return waitMs
+  }
+
+  /** Takes in all processes that a supervisor has now. Answers what changed. */
+  takeProcesses(supervisor: string, processes: readonly AgentProcess[]): AgentProcess[] {
+    this.#unreachable.delete(supervisor)
+    return this.#processes.take(supervisor, processes)
+  }
+
+  /** A supervisor does not answer: what it said of the living is void. */
+  loseSupervisor(supervisor: string, now: number): void {
+    this.#processes.lose(supervisor)
+    if (!this.#unreachable.has(supervisor)) this.#unreachable.set(supervisor, now)
+  }
+
+  /** Passes the verdicts that are due at `now`, and answers them; `passedAt` is when that really is. */
+  judge(now: number, passedAt: number): PassedVerdict[] {
+    if (this.isBlind) return []
+    const passed = this.#pass(this.#roster.due(now), passedAt)
+    return [...passed, ...this.judgeByProcesses(now)]
+  }
+
+  /** Passes the verdicts that follow from what supervisors say, whatever the beats say, and answers them. */
+  judgeByProcesses(now: number): PassedVerdict[] {
+    if (this.isBlind) return []
+    for (const agent of this.#processes.agents()) {
+      const [verdict, found] = [this.#roster.standing(agent)?.verdict, this.#processes.of(agent)]
+      if (verdict === undefined || found === null || !found.isKnown) continue // what an unreachable supervisor said before proves nothing now
+      // A process that nobody saw die may be an old one of an agent that lives elsewhere, unless that death is reported.
+      const isDead = found.state === 'ended' || (found.state === 'found_ended' && this.#losses.isDeathReported(agent))
+      if (isDead) this.#roster.declareGone(agent, now)
+      else if (found.state !== 'found_ended') this.#roster.processRevived(agent, now)
+    }
+    const passed = this.#pass(this.#roster.changes(), now)
+    this.#noteMassSilence(now)
+    return passed
+  }
+
+  /** Takes over who there is, one at a time, as `Roster.learn` does. */
+  *learn(agents: Iterable<Agent>, clock: () => number): Generator<void> {
+    yield* this.#roster.learn(agents, clock)
+    for (const agent of this.#lost) if (!this.#roster.has(agent)) this.#lost.delete(agent)
+    this.#hasUnknownSessions = false
+    this.#revision += 1
+  }
+
+  /** An agent of whose loss an incident told before the watchdog began: late until it is heard, or lost again. */
+  suspect(agent: string, now: number): void {
+    this.#roster.suspect(agent, now)
+  }
+
+  /** The loss of this agent is a single one: it does not count towards a mass silence for ever. */
+  setApart(agent: string, now: number): void {
+    this.#roster.noteIncident(agent, now)
+  }
+
+  /** A look has answered all verdicts. Answers them. */
+  takeUnanswered(): PassedVerdict[] {
+    const answered = this.#unanswered
+    this.#unanswered = []
+    return answered
+  }
+
+  /** Everything was gone through in a look that began at `at`. */
+  endRound(at: number): void {
+    this.#roundAt = at
+  }
+
+  #pass(changes: readonly VerdictChange[], passedAt: number): PassedVerdict[] {
+    const passed = changes.map((change) => ({ ...change, passedAt }))
+    for (const { agent, from, to, at } of passed) {
+      if (to !== 'alive') this.#verdictLagMs = passedAt - at
+      if (from === 'gone' && to === 'alive') this.#processes.pardon(agent)
+      if (to === 'silent' || to === 'gone') {
+        this.#lost.add(agent)
+        this.#lossCount += 1
+      } else this.#lost.delete(agent)
+    }
+    this.#unanswered.push(...passed)
+    if (passed.length > 0) this.#revision += 1
+    return passed
+  }
+
+  /** When a mass silence ends, the last of its agents have a full silence to come back too. */
+  #noteMassSilence(now: number): void {
+    const { massSilence, tally } = this.#roster
+    if (massSilence && tally.lost > 0 && !this.#feed.isDoubtful(now)) this.#isMassSilence = true
+    if (massSilence || !this.#isMassSilence) return
+    this.#isMassSilence = false
+    this.#massReturnUntil = now + this.#silentAfterMs
+  }
+
+  #grace(now: number): void {
+    this.#roster.grace(now)
+    this.#processes.doubt()
+    this.#revision += 1
+  }
+}

@@ -1,0 +1,146 @@
+import type { Roster } from '#fleet/liveness.ts'
+import type { SessionId } from '#fleet/session.ts'
+import type { Task } from '#fleet/task.ts'
+import { type LeaseReader, Leases } from '#fleet/task-leases.ts'
+import { AdaptiveRest } from '#runtime/adaptive-rest.ts'
+import type { WatchConfig } from './config.ts'
+import type { Observed } from './observation.ts'
+
+/** The open tasks as they were read last, to read and not to write. Times are by the watchdog's clock that never jumps. */
+export interface Board {
+  readonly tasks: readonly Task[]
+  /** The agents that hold any of them. */
+  readonly holders: ReadonlySet<string>
+  readonly leases: LeaseReader
+  /** From when on the tasks of the next failed agent may be moved. */
+  readonly turnAt: number
+  /** Since when some task has had no agent to go to; null where each has one. */
+  readonly strandedSince: number | null
+}
+
+/** What a decision leaves to be remembered about tasks. */
+export interface BoardMemory {
+  /** How many failed agents wait for their turn. */
+  readonly waiting: number
+  readonly strandedSince: number | null
+  /** The failed agents whose tasks this watchdog itself moves. */
+  readonly movedFrom: readonly string[]
+}
+
+/** How often open tasks are read though nothing happened: so long may a task lie that nobody was given. */
+const READ_EVERY_MS = 1_000
+/** How seldom they may be read, however long that takes. */
+const READ_EVERY_MS_MAX = 10_000
+/** Reading tasks may take one part in so many of the watchdog's time: deadlines come first. */
+const READ_SHARE = 200
+
+/** Open tasks, their leases, and whose turn it is to have its tasks moved. */
+export class TaskBoard implements Board {
+  readonly #config: Pick<WatchConfig, 'leaseMs' | 'roundMs' | 'moveEveryMs'>
+  readonly #leases: Leases
+  readonly #readCost = new AdaptiveRest(READ_SHARE)
+  #tasks: readonly Task[] = []
+  #holders: ReadonlySet<string> = new Set()
+  #endedHolders: ReadonlySet<SessionId> = new Set()
+  #readAt = Number.NEGATIVE_INFINITY
+  #isStale = true
+  /** How many losses had been observed when the tasks were read. */
+  #lossCount = 0
+  #turnAt = Number.NEGATIVE_INFINITY
+  #memory: BoardMemory = { waiting: 0, strandedSince: null, movedFrom: [] }
+
+  constructor(config: Pick<WatchConfig, 'leaseMs' | 'roundMs' | 'moveEveryMs'>) {
+    this.#config = config
+    this.#leases = new Leases(config.leaseMs)
+  }
+
+  get tasks(): readonly Task[] {
+    return this.#tasks
+  }
+
+  get holders(): ReadonlySet<string> {
+    return this.#holders
+  }
+
+  get leases(): LeaseReader {
+    return this.#leases
+  }
+
+  get turnAt(): number {
+    return this.#turnAt
+  }
+
+  get strandedSince(): number | null {
+    return this.#memory.strandedSince
+  }
+
+  /** Whether the tasks should be read again at `at`, when so many losses have been observed. */
+  isDue(at: number, lossCount: number): boolean {
+    return this.#isStale || lossCount !== this.#lossCount || this.nextReadAt <= at
+  }
+
+  /** When the tasks are to be read though nothing happens. */
+  get nextReadAt(): number {
+    const turn = this.#memory.waiting > 0 ? this.#turnAt : Number.POSITIVE_INFINITY
+    return Math.min(this.#readAt + this.#readEveryMs, turn, this.#leases.nextLapse)
+  }
+
+  /** Takes in the open tasks: when they were asked for, how long that took, and how many losses had been observed then. */
+  take(tasks: readonly Task[], at: number, tookMs: number, lossCount: number): void {
+    this.#tasks = tasks
+    this.#readAt = at
+    this.#readCost.note(tookMs)
+    this.#lossCount = lossCount
+    this.#isStale = false
+  }
+
+  /** Whether a task is held by a session of which it is not known whose it is, or that its conversation has ended. */
+  hasUnknownHolder(roster: Pick<Roster, 'agentOf'>): boolean {
+    return this.#tasks.some(({ holder }) => {
+      return holder !== null && roster.agentOf(holder) === undefined && !this.#endedHolders.has(holder)
+    })
+  }
+
+  /** The conversations were read after the tasks: a holder that they do not name has none any more. */
+  noteEndedHolders(roster: Pick<Roster, 'agentOf'>): void {
+    const holders = this.#tasks.flatMap(({ holder }) => (holder === null ? [] : [holder]))
+    this.#endedHolders = new Set(holders.filter((holder) => roster.agentOf(holder) === undefined))
+  }
+
+  /** Sees whose the tasks are. The moves of another watchdog take up the turn as well: together they move no faster than one. */
+  observeHolders({ fleet, lost }: Pick<Observed, 'fleet' | 'lost'>, at: number): void {
+    const holders = this.#tasks.flatMap(({ holder }) => (holder === null ? [] : (fleet.agentOf(holder) ?? [])))
+    this.#holders = new Set(holders)
+    const losers = this.#leases.observe(this.#tasks, fleet, at)
+    const wasServedByOthers = (agent: string): boolean => {
+      return !this.#memory.movedFrom.includes(agent) && (lost.has(agent) || this.#leases.isStuck(agent))
+    }
+    if (this.#turnAt <= at && [...losers].some(wasServedByOthers)) this.beginTurn(at)
+    this.#memory = { ...this.#memory, movedFrom: [] }
+  }
+
+  remember(memory: BoardMemory): void {
+    this.#memory = memory
+  }
+
+  /** Tasks are about to be moved: they are to be read again. */
+  invalidate(): void {
+    this.#isStale = true
+  }
+
+  /** Tasks of a failed agent were moved in a look that began at `at`: the next one has to wait. */
+  beginTurn(at: number): void {
+    this.#turnAt = at + this.#config.moveEveryMs
+  }
+
+  /** The watchdog was paused or blind: every lease counts as renewed now. */
+  grace(now: number): void {
+    this.#leases.grace(now)
+    this.#memory = { ...this.#memory, strandedSince: null }
+  }
+
+  get #readEveryMs(): number {
+    const cheapMs = Math.min(READ_EVERY_MS, this.#config.leaseMs / 4, this.#config.roundMs)
+    return Math.max(cheapMs, this.#readCost.restMs(READ_EVERY_MS_MAX))
+  }
+}

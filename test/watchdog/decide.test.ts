@@ -1,0 +1,239 @@
+/** The decision changes nothing of what it is made by: from a frozen snapshot it is the same. */
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { type AgentProcess, AgentProcessTable } from '#fleet/agent-processes.ts'
+import type { NewIncident } from '#fleet/incident.ts'
+import { Roster } from '#fleet/liveness.ts'
+import type { SessionId } from '#fleet/session.ts'
+import type { Task } from '#fleet/task.ts'
+import { Leases } from '#fleet/task-leases.ts'
+import { type Decision, decide, type Snapshot } from '../../services/watchdog/decide.ts'
+import { know } from '../core/fleet/know.ts'
+import { freezeDeeply } from './freeze.ts'
+import { CONFIG } from './stage.ts'
+
+const { lateAfterMs: LATE, silentAfterMs: SILENT, leaseMs: LEASE, movesMax } = CONFIG
+const AT = 200_000
+
+const sessionOf = (agent: string): SessionId => `conv_${agent}/b`
+
+function task(id: string, holder: string | null, more: Partial<Task> = {}): Task {
+  return {
+    id,
+    description: `do ${id}`,
+    priority: 'P2',
+    role: null,
+    state: holder === null ? 'pending' : 'assigned',
+    epoch: 1,
+    holder: holder === null ? null : sessionOf(holder),
+    originalAssignee: null,
+    incarnation: null,
+    leaseSeq: 0,
+    moves: 0,
+    progress: null,
+    result: null,
+    deadline: null,
+    createdBy: null,
+    createdAt: 0,
+    updatedAt: 0,
+    ...more,
+  }
+}
+
+const process = (agent: string, state: AgentProcess['state']): AgentProcess => {
+  return { id: agent, agent, name: `process ${agent}`, state, why: 'exit code 1', mayStart: false }
+}
+
+const incident = (kind: NewIncident['kind'], agent: string | null, cause = `${kind}:${agent}`): NewIncident => {
+  return { cause, kind, agent, summary: cause }
+}
+
+/** Agents w1 … w9, all heard first, of which those in `silent` were not heard since, and those in `gone` died. */
+function rosterOf(silent: readonly string[], gone: readonly string[]): Roster {
+  const roster = new Roster(CONFIG)
+  const names = Array.from({ length: 9 }, (_, index) => `w${index + 1}`)
+  know(
+    roster,
+    names.map((name) => ({ name, role: 'any', sessions: [sessionOf(name)] })),
+    0,
+  )
+  for (let now = 0; now <= AT; now += 5_000) {
+    const living = names.filter((name) => now < AT - SILENT || !silent.includes(name))
+    const beats = living.map((name) => ({ session: sessionOf(name), host: `host-${name}`, seq: now + 1, version: now }))
+    roster.hear(
+      beats.map((beat) => ({ ...beat, incarnation: 'one', work: 0 })),
+      now,
+    )
+    roster.due(now)
+  }
+  for (const agent of gone) roster.declareGone(agent, AT - 10_000)
+  roster.due(AT)
+  return roster
+}
+
+interface Scene {
+  readonly silent?: readonly string[]
+  readonly gone?: readonly string[]
+  readonly tasks?: readonly Task[]
+  readonly observed?: Partial<Snapshot['observed']>
+  readonly board?: Partial<Snapshot['board']>
+  readonly losses?: Snapshot['losses']
+  readonly incidents?: readonly NewIncident[]
+}
+
+function snapshotOf({ silent = [], gone = [], tasks = [], observed, board, losses, incidents = [] }: Scene): Snapshot {
+  const roster = rosterOf(silent, gone)
+  const processes = new AgentProcessTable()
+  processes.take(
+    'engine',
+    [...gone, 'w8'].map((agent) => process(agent, 'living')),
+  )
+  processes.take('engine', [...gone.map((agent) => process(agent, 'ended')), process('w8', 'hindered')])
+  const leases = new Leases(LEASE)
+  leases.observe(tasks, roster, 0)
+  leases.observe(tasks, roster, AT)
+  return {
+    at: AT,
+    config: CONFIG,
+    areTasksFresh: true,
+    observed: {
+      fleet: roster,
+      processes,
+      lost: new Set([...silent, ...gone]),
+      unreachable: new Map(),
+      isBlind: false,
+      isCollectionSeen: true,
+      readAt: { now: AT, wall: AT },
+      isMassSilence: roster.massSilence,
+      massReturnUntil: 0,
+      knowsAll: () => true,
+      ...observed,
+    },
+    board: { tasks, holders: new Set(), leases, turnAt: 0, strandedSince: null, ...board },
+    losses: losses ?? new Map(),
+    openIncidents: new Map(incidents.map((each) => [each.cause, each])),
+  }
+}
+
+const leased = { state: 'in_progress', incarnation: 'one', leaseSeq: 1 } as const
+
+const SCENES: readonly { title: string; scene: Scene; says: Readonly<Record<string, unknown>> }[] = [
+  {
+    title: 'nothing happened',
+    scene: { tasks: [task('t1', 'w1')] },
+    says: { moves: [], open: [], close: [], singleLosses: [], waiting: 0, movedFrom: [] },
+  },
+  {
+    title: 'two agents are silent: both are reported, the tasks of one are moved, the other waits for its turn',
+    scene: { silent: ['w1', 'w2'], tasks: [task('t1', 'w1'), task('t2', 'w2')] },
+    says: {
+      moves: ['t1'],
+      open: ['silent:w1', 'silent:w2'],
+      singleLosses: ['w1', 'w2'],
+      waiting: 1,
+      movedFrom: ['w1'],
+    },
+  },
+  {
+    title: 'an agent died, a task was moved too often, a lease lapsed, and a task is new',
+    scene: {
+      gone: ['w1'],
+      tasks: [task('t1', 'w1'), task('t2', 'w2', { ...leased, moves: movesMax }), task('t3', null)],
+    },
+    says: { moves: ['t3', 't1'], open: ['task_exhausted:t2', 'gone:w1'], singleLosses: ['w1'], movedFrom: ['w1'] },
+  },
+  {
+    title: 'what could not be reported before is reported, and what is over is closed',
+    scene: {
+      silent: ['w1'],
+      losses: new Map([
+        ['w1', { isDue: true, signsAtDeath: null }],
+        ['w8', { isDue: false, signsAtDeath: 0 }],
+      ]),
+      incidents: [
+        incident('silent', 'w3'),
+        incident('gone', 'w8'),
+        incident('restart_failed', 'w8'),
+        incident('task_exhausted', null, 'task_exhausted:t9'),
+        incident('blind', null, 'blind'),
+        incident('supervisor_away', null, 'supervisor_away:tmux'),
+      ],
+      observed: { unreachable: new Map([['docker', AT - LATE]]) },
+    },
+    says: {
+      open: ['supervisor_away:docker', 'silent:w1'],
+      close: ['blind', 'supervisor_away:tmux', 'silent:w3', 'gone:w8', 'restart_failed:w8', 'task_exhausted:t9'],
+    },
+  },
+  {
+    title: 'a mass silence: nothing is moved, and one incident is opened',
+    scene: { silent: ['w1', 'w2', 'w3', 'w4', 'w5', 'w6'], tasks: [task('t1', 'w1')], board: { strandedSince: 7 } },
+    says: { moves: [], open: ['mass_silence'], singleLosses: [], waiting: 0, strandedSince: 7 },
+  },
+  {
+    title: 'every agent is gone for one task: it is stranded, and that is remembered',
+    scene: { tasks: [task('t1', null)], observed: { fleet: new Roster(CONFIG) } },
+    says: { moves: [], open: [], strandedSince: AT },
+  },
+  {
+    title: 'blind: nothing is planned, and nothing remembered',
+    scene: { silent: ['w1'], tasks: [task('t1', 'w1')], observed: { isBlind: true, isCollectionSeen: false } },
+    says: { moves: [], open: ['blind'], singleLosses: [], board: null },
+  },
+]
+
+/** All of a decision; of a failed agent its name, as the whole standing is the roster's own. */
+function asData({ moves, ...rest }: Decision): object {
+  return {
+    ...rest,
+    moves: moves.map(({ need, ...move }) => ({ ...move, need: { ...need, failed: need.failed?.agent } })),
+  }
+}
+
+suite('a decision', () => {
+  for (const { title, scene, says } of SCENES) {
+    test(title, () => {
+      const decision = decide(snapshotOf(scene))
+      const all: Readonly<Record<string, unknown>> = {
+        ...decision,
+        ...decision.board,
+        moves: decision.moves.map(({ move }) => move.task),
+        open: decision.open.map(({ cause }) => cause),
+      }
+      assert.deepEqual(Object.fromEntries(Object.keys(says).map((name) => [name, all[name]])), says)
+    })
+
+    test(`${title}: from a frozen snapshot it is the same, twice`, () => {
+      const expected = asData(decide(snapshotOf(scene)))
+      const frozen = freezeDeeply(snapshotOf(scene))
+      assert.deepEqual(asData(decide(frozen)), expected)
+      assert.deepEqual(asData(decide(frozen)), expected, 'the first time has left no trace')
+    })
+  }
+
+  test('each way of changing a snapshot is refused once it is frozen', () => {
+    const scene = { silent: ['w1'], tasks: [task('t1', 'w1')], incidents: [incident('silent', 'w3')] }
+    const changes: readonly ((snapshot: Snapshot) => unknown)[] = [
+      ({ observed }) => (observed.fleet as Roster).noteIncident('w1', AT),
+      ({ observed }) => (observed.fleet as Roster).grace(AT),
+      ({ observed }) => (observed.lost as Set<string>).add('w2'),
+      ({ observed }) => (observed.processes as AgentProcessTable).doubt(),
+      ({ observed }) => Object.assign(observed, { isBlind: true }),
+      ({ observed }) => Object.assign(observed.fleet.standing('w1') ?? {}, { proven: false }),
+      ({ observed }) => Object.assign([...observed.fleet.standings()][0] ?? {}, { proven: false }),
+      ({ observed }) => (observed.fleet.counts as { alive: number }).alive++,
+      ({ board }) => (board.tasks as Task[]).pop(),
+      ({ board }) => Object.assign(board.tasks[0] ?? {}, { moves: 1 }),
+      ({ board }) => (board.leases as Leases).grace(AT),
+      ({ board }) => Object.assign(board, { strandedSince: AT }),
+      ({ losses }) => (losses as Map<string, unknown>).set('w1', { isDue: true, signsAtDeath: null }),
+      ({ openIncidents }) => (openIncidents as Map<string, unknown>).delete('silent:w3'),
+      ({ openIncidents }) => Object.assign(openIncidents.get('silent:w3') ?? {}, { agent: 'w4' }),
+    ]
+    for (const change of changes) {
+      change(snapshotOf(scene)) // possible as long as it is not frozen
+      const frozen = freezeDeeply(snapshotOf(scene))
+      assert.throws(() => change(frozen), TypeError, String(change))
+    }
+  })
+})
