@@ -208,13 +208,12 @@ export class Roster {
   }
 
   /**
-   * Whether so many agents are unheard together that the cause lies elsewhere: at least 55 % and 3 of those that count (2
-   * where three or fewer count). Late agents count as unheard, so that mass silence is seen with the first silent agent.
+   * Whether so many agents are unheard together that the cause lies elsewhere: at least 55 % of those that count, and at
+   * least two. Late agents count as unheard, so that mass silence is seen with the first silent agent.
    * Agents that are lost for long and have an incident do not count, nor do agents that were never heard.
    */
   get massSilence(): boolean {
-    const least = this.#counting <= 3 ? 2 : 3
-    return this.#unheard >= least && this.#unheard * 100 >= this.#counting * 55
+    return this.#unheard >= 2 && this.#unheard * 100 >= this.#counting * 55
   }
 
   /** How many agents count towards mass silence, how many of them are unheard (late, silent or gone), and how many lost. */
