@@ -4,8 +4,8 @@ import { programCommand } from '#runtime/program-command.ts'
 import type { ProgramName } from '#runtime/settings.ts'
 
 /**
- * Becomes another of our programs, for a command that goes on for long: the same process, terminal and environment, execve(2).
- * The command line imports no program, and none stays in memory behind another.
+ * Replaces this process with another of our programs, in the same terminal and environment, execve(2). A command that runs for
+ * long does so, because the command line imports no program and would otherwise stay in memory beside it.
  */
 export async function becomeProgram(
   context: CommandContext,

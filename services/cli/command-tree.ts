@@ -6,7 +6,7 @@ import { redact } from '#fleet/redact.ts'
 import { priorityMarkFor } from '#runtime/journal-priority.ts'
 import { VERSION } from '#runtime/version.ts'
 
-/** A command's module: adds arguments, options, examples and the run to a command that has its name already. */
+/** The module of a command: it adds arguments, options, examples and the action to a command that has its name. */
 interface CommandModule {
   define(command: Command, context: CommandContext): void
 }
@@ -17,12 +17,12 @@ interface Entry {
   readonly load: () => Promise<CommandModule>
 }
 
-/** Only the command that is asked for is loaded: the rest costs its line here. */
+/** Only the module of the command that is called is loaded, because start-up time counts. */
 const COMMANDS: readonly Entry[] = [
   { name: 'up', about: 'bring up a fleet on this machine and keep it running', load: () => import('./commands/up.ts') },
   {
     name: 'status',
-    about: 'show who lives, who works on what, and what waits',
+    about: 'show which agents are alive, what they work on, and what waits',
     load: () => import('./commands/status.ts'),
   },
   {
@@ -39,10 +39,18 @@ const COMMANDS: readonly Entry[] = [
   { name: 'check', about: 'read the messages that came to this host', load: () => import('./commands/check.ts') },
   { name: 'task', about: 'add, list, show and cancel tasks', load: () => import('./commands/task.ts') },
   { name: 'work', about: 'be an agent: run a command for each task', load: () => import('./commands/work.ts') },
-  { name: 'freeze', about: 'stop an agent of a local fleet in its tracks', load: () => import('./commands/freeze.ts') },
-  { name: 'thaw', about: 'let a frozen or killed agent go on', load: () => import('./commands/thaw.ts') },
+  {
+    name: 'freeze',
+    about: 'pause all processes of an agent of a local fleet',
+    load: () => import('./commands/freeze.ts'),
+  },
+  { name: 'thaw', about: 'let a frozen or killed agent run again', load: () => import('./commands/thaw.ts') },
   { name: 'kill', about: 'kill an agent of a local fleet and keep it down', load: () => import('./commands/kill.ts') },
-  { name: 'health', about: 'ask programs whether they can work', load: () => import('./commands/health.ts') },
+  {
+    name: 'health',
+    about: 'show whether the programs of this host can work',
+    load: () => import('./commands/health.ts'),
+  },
   {
     name: 'incident',
     about: 'list what went wrong; open and close for programs',
@@ -50,10 +58,10 @@ const COMMANDS: readonly Entry[] = [
   },
   {
     name: 'backup',
-    about: 'copy the database beside whoever writes to it',
+    about: 'back up the database, also while programs use it',
     load: () => import('./commands/backup.ts'),
   },
-  { name: 'restore', about: 'put a backup in the place of the database', load: () => import('./commands/restore.ts') },
+  { name: 'restore', about: 'replace the database with a backup', load: () => import('./commands/restore.ts') },
   { name: 'init', about: 'write the first settings of this host', load: () => import('./commands/init.ts') },
   {
     name: 'certificate',
@@ -69,12 +77,12 @@ const COMMANDS: readonly Entry[] = [
 
 const NOTES = `
 Exit codes: 0 done, 1 failed, 64 called the wrong way, 78 wrong settings.
-Every command knows --json and --help.`
+Every command has --json and --help.`
 
 /** Runs one command line and answers its exit code. Never throws. */
 export async function s2(argv: readonly string[], context: CommandContext): Promise<number> {
   const json = argv.includes('--json')
-  // Asked for by scripts, at every turn: not even the parser is loaded for it.
+  // Scripts ask for it often: not even the parser is loaded.
   if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
     context.print(`${VERSION}\n`)
     return EXIT.done
@@ -85,7 +93,7 @@ export async function s2(argv: readonly string[], context: CommandContext): Prom
     return EXIT.done
   } catch (error) {
     if (error instanceof Exit) return error.code
-    // commander has written its own words already, save where they go out as JSON
+    // commander has printed its own message already, except for --json
     if (isCommanders(error)) return usage(error, context, json)
     const failure = failureOf(error)
     context.tell(priorityMarkFor(2, context.env)('error', formatFailure(failure, json)))
@@ -93,7 +101,7 @@ export async function s2(argv: readonly string[], context: CommandContext): Prom
   }
 }
 
-/** `help` with a command that there is not: told as that command would be, and not by the whole help. */
+/** `help` with an unknown command: answered with the error for that command, not with the whole help. */
 function isHelpOnNothing([first, second]: readonly string[]): boolean {
   return first === 'help' && second !== undefined && !COMMANDS.some(({ name }) => name === second)
 }

@@ -25,7 +25,7 @@ export function localDatabase(context: CommandContext): LocalDatabase {
   }
 }
 
-/** Where the database of this host lies, or would. */
+/** The path of this host's database, whether it exists or not. Throws `invalid` for a store elsewhere. */
 export function databasePath(env: Env): string {
   const { S2_STATE: state, S2_STORE: url = localStore(state) } = readSettings(env, ['S2_STATE', 'S2_STORE'])
   const database = databaseIn(url)

@@ -10,9 +10,9 @@ import { hasSucceeded, howItEnded, runCommand } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
 import { renameOrRemove, syncFolder, writeSynced } from '#spool/atomic-files.ts'
 
-/** Where the certificates of a host lie in a folder. */
+/** The certificate files of a host. */
 export interface CertificateFiles {
-  /** The authority, and its key: whoever has that one can pass for the bridge. */
+  /** The authority, and its key: a holder of the key can impersonate the bridge. */
   readonly ca: string
   readonly caKey: string
   /** The bridge's certificate with the authority behind it, and its key. */
@@ -26,9 +26,9 @@ export function certificateFiles(folder: string): CertificateFiles {
 }
 
 export interface CertificateOrder {
-  /** Made where it is missing. Its owner and group get the files. */
+  /** Made where it is missing. The files get its owner and group. */
   readonly folder: string
-  /** Names and addresses beside those that the certificate has so far. */
+  /** Names and addresses to add to those of the present certificate. */
   readonly names: readonly string[]
 }
 
@@ -47,19 +47,19 @@ interface Parts {
 const DAY_MS = 86_400_000
 const AUTHORITY_DAYS = 3650
 const BRIDGE_DAYS = 730
-/** Certificates count from a day ago on: the clocks of other hosts may be behind. */
+/** Certificates are valid from a day ago: the clocks of other hosts may be behind. */
 const BACKDATED_MS = DAY_MS
 const NAMES_MAX = 100
 /** The longest common name (RFC 5280, ub-common-name). */
 const COMMON_NAME_MAX = 64
 const OPENSSL_MS = 30_000
-/** Read by the group of the folder, which services have; the authority's key is for its owner alone. */
+/** Services read the files as the group of the folder; the authority's key is for its owner alone. */
 const MODE = { public: 0o644, key: 0o640, authorityKey: 0o600, folder: 0o750 } as const
 
 /**
- * Makes a certificate of the bridge, and the authority that signs it where there is none yet. Made again, it is the same
- * authority and the same key with a new end, and more names where they are given. Each file appears whole, and an authority
- * is never overwritten. Throws `invalid`, `conflict`, `forbidden`, and `unavailable` where openssl is missing.
+ * Makes a certificate of the bridge, and the authority that signs it where there is none. A renewal keeps authority, key and
+ * names, adds the names that are given, and is valid for another two years. Each file is replaced as a whole, and an
+ * authority is never overwritten. Throws `invalid`, `conflict`, `forbidden`, and `unavailable` where openssl is missing.
  */
 export async function makeCertificate({ folder, names }: CertificateOrder, parts: Parts): Promise<MadeCertificate> {
   const files = certificateFiles(folder)
@@ -101,14 +101,14 @@ interface Before {
   readonly names: readonly string[]
 }
 
-/** What lies there, if it can be built upon; throws `conflict` where it cannot. */
+/** The present authority and names; throws `conflict` for files that cannot be renewed. */
 async function readBefore(files: CertificateFiles): Promise<Before> {
   const [ca, caKey, cert] = await Promise.all([read(files.ca), read(files.caKey), read(files.cert)])
   const [authority = null] = ca === null ? [] : certificatesIn(ca, files.ca)
   if (authority !== null) {
     if (caKey === null) {
       throw conflict(
-        `${files.ca} is there, and its key ${files.caKey} is not`,
+        `${files.ca} exists, but its key ${files.caKey} does not`,
         'put the key back; or move the authority away: a new one is made then, and every worker needs a new credential',
       )
     }
@@ -119,7 +119,7 @@ async function readBefore(files: CertificateFiles): Promise<Before> {
   if (authority === null || bridge === undefined || !isSignedBy(bridge, [authority])) {
     throw conflict(
       `${files.cert} was not signed by an authority that is kept here`,
-      'renew it by the means it came from; or move it away, or name another folder by --folder',
+      'renew it where it was made; or move it away, or name another folder with --folder',
     )
   }
   return { authority, names: readCertificateFacts(bridge.toString()).names }
@@ -135,13 +135,13 @@ function checkAuthority(authority: X509Certificate, caKey: string, files: Certif
       'put a key there that has no passphrase',
     )
   }
-  if (!fits) throw conflict(`${files.caKey} is not the key of ${files.ca}`, 'put the right one back')
+  if (!fits) throw conflict(`${files.caKey} is not the key of ${files.ca}`, 'put the right key back')
   if (!authority.ca) throw conflict(`${files.ca} is no authority: it may not sign`, 'move it away')
 }
 
 async function makeAuthority(work: string, files: CertificateFiles, owner: Owner, parts: Parts): Promise<void> {
   const name = `S2 authority ${randomBytes(4).toString('hex')}`
-  // A key without its certificate was left by a run that was ended between the two.
+  // A run that was ended between the two files leaves a key without its certificate.
   const key = (await read(files.caKey)) ?? (await makeKey(work, parts))
   const cert = await sign(work, { kind: 'authority', name, names: [], key }, [], AUTHORITY_DAYS * DAY_MS, parts)
   await putNew(files.caKey, key, MODE.authorityKey, owner)
@@ -169,7 +169,7 @@ async function makeBridge(
   const by = ['-cert', files.ca, '-keyfile', files.caKey]
   const validMs = Math.min(BRIDGE_DAYS * DAY_MS, leftMs)
   const cert = await sign(work, { kind: 'bridge', name, names, key }, by, validMs, parts)
-  // The key is the same as long as it is there, so no reader ever sees one file of two that do not belong together.
+  // An existing key is kept, so that no reader ever sees a key and a certificate that do not belong together.
   if (kept === null) await putOver(files.key, key, MODE.key, owner)
   await putOver(files.cert, cert + ca, MODE.public, owner)
   return readCertificateFacts(cert)
@@ -208,7 +208,7 @@ async function sign(
   return await readFile(at('made'), 'utf8')
 }
 
-/** What openssl reads instead of the machine's own settings: no name in it holds a character that has a meaning there. */
+/** The openssl configuration, used instead of the machine's own. No name holds a character that is special there. */
 function configOf(work: string, { name, names }: Wanted): string {
   const alternatives = names.map((each, index) => `${isIP(each) === 0 ? 'DNS' : 'IP'}.${index + 1} = ${each}`)
   return `[ req ]
@@ -249,13 +249,13 @@ async function makeKey(work: string, parts: Parts): Promise<string> {
 
 async function openssl(args: readonly string[], { clock, env }: Parts): Promise<void> {
   const { PATH } = env
-  // Nothing that it writes is ever readable by others, whatever the caller's mask.
+  // Others can read nothing that openssl writes, whatever the caller's mask.
   const argv = ['/bin/sh', '-c', 'umask 077 && exec openssl "$@"', 'sh', ...args] as const
   const bounds = { timeoutMs: OPENSSL_MS, outputMax: 65_536, beyond: 'keep_tail' } as const
   const ending = await runCommand({ argv: [...argv], env: { PATH, LC_ALL: 'C' }, ...bounds }, clock)
   if (hasSucceeded(ending)) return
   if (ending.code === 127) {
-    throw new S2Error('unavailable', 'the command openssl is missing, which makes certificates', {
+    throw new S2Error('unavailable', 'the command openssl is missing; it makes the certificates', {
       next: 'sudo apt-get install openssl, then run this again',
     })
   }
@@ -263,12 +263,10 @@ async function openssl(args: readonly string[], { clock, env }: Parts): Promise<
   throw new S2Error('internal', `openssl ${args[0]} failed: ${why.slice(-500)}`)
 }
 
-/** `20280131120000Z`, as openssl takes it. */
+/** A time in the format of openssl: `20280131120000Z`. */
 function instant(ms: number): string {
   return `${new Date(ms).toISOString().replace(/\D/g, '').slice(0, 14)}Z`
 }
-
-// Files
 
 interface Owner {
   readonly uid: number
@@ -291,7 +289,7 @@ function certificatesIn(text: string, path: string): X509Certificate[] {
   }
 }
 
-/** The folder and what is missing above it, for the owner and group of what is there. */
+/** Makes a folder and those missing above it, with the owner and group of the nearest one that exists. */
 async function makeFolder(folder: string): Promise<void> {
   const first = await mkdir(folder, { recursive: true, mode: MODE.folder })
   if (first === undefined) return
@@ -303,21 +301,20 @@ async function makeFolder(folder: string): Promise<void> {
   }
 }
 
-/** A file in the place of the one before. */
+/** Writes a file, replacing the one before. */
 async function putOver(path: string, text: string, mode: number, owner: Owner): Promise<void> {
   await renameOrRemove(await draft(path, text, mode, owner), path)
   await syncFolder(dirname(path))
 }
 
-/** A file where there is none; the same text there already is as good. */
+/** Writes a file where there is none; accepts one with the same text. */
 async function putNew(path: string, text: string, mode: number, owner: Owner): Promise<void> {
   const made = await draft(path, text, mode, owner)
   try {
     await link(made, path)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    if ((await read(path)) !== text)
-      throw conflict(`${path} was made by somebody else just now`, 'run the command again')
+    if ((await read(path)) !== text) throw conflict(`${path} was just made by another program`, 'run the command again')
   } finally {
     await unlink(made)
   }
@@ -331,7 +328,7 @@ async function draft(path: string, text: string, mode: number, owner: Owner): Pr
   return made
 }
 
-/** Whoever is not root may give away nothing: then it stays theirs. A link that was put in its place is not followed. */
+/** Changes the owner of a file, where the caller is root. A link that was put in its place is not followed. */
 async function give(path: string, { uid, gid }: Owner): Promise<void> {
   await lchown(path, uid, gid).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPERM') throw error
@@ -347,6 +344,6 @@ function diskError(error: unknown, path: string): unknown {
   if (code === 'ENOSPC' || code === 'EDQUOT')
     return new S2Error('unavailable', `the disk of ${path} or ${tmpdir()} is full (${message})`, { next: 'make room' })
   if (error instanceof S2Error || !/^(EACCES|EPERM|EROFS)$/.test(code ?? '')) return error
-  const next = 'use sudo for the whole host, or name another folder by --folder'
+  const next = 'use sudo for the whole host, or name another folder with --folder'
   return new S2Error('forbidden', `this user may not use ${path} (${message})`, { next })
 }

@@ -3,7 +3,7 @@ import { oneLine } from '#console/text.ts'
 import { parseDuration } from '#runtime/duration.ts'
 import { SETTINGS } from '#runtime/settings.ts'
 
-/** Readers of options, as commander calls them: they throw what a person reads. */
+/** Parsers of options for commander: they throw errors for a person to read. */
 
 /** Milliseconds of `30s`, `5m`, `3h`. */
 export function duration(text: string): number {
@@ -14,7 +14,7 @@ export function duration(text: string): number {
   }
 }
 
-/** Milliseconds between two looks: enough to do something else in between. */
+/** Milliseconds between two redraws, at least 100. */
 export function pause(text: string): number {
   const ms = duration(text)
   if (ms < PAUSE_LEAST_MS) throw new InvalidArgumentError(`It must be at least ${PAUSE_LEAST_MS}ms.`)
@@ -42,7 +42,7 @@ export function gitRemote(text: string): string {
   }
 }
 
-/** What an agent is called: it names files, and stands in lines and tables. */
+/** The name of an agent, which is also used in file names and tables. */
 export function agentName(text: string): string {
   if (/^[A-Za-z0-9][\w.-]{0,99}$/.test(text)) return text
   throw new InvalidArgumentError(
@@ -50,7 +50,7 @@ export function agentName(text: string): string {
   )
 }
 
-/** What kind of work an agent does, in a person's words. */
+/** The kind of work that an agent does, in a person's words. */
 export function role(text: string): string {
   if (text.trim() !== '' && text.length <= ROLE_MAX && text === oneLine(text)) return text
   throw new InvalidArgumentError(`It must be a line of at most ${ROLE_MAX} characters.`)
@@ -61,7 +61,7 @@ export function wholeNumber(text: string): number {
   return Number(text)
 }
 
-/** How many of something: one at least. */
+/** A whole number from 1. */
 export function count(text: string): number {
   const value = wholeNumber(text)
   if (value < 1) throw new InvalidArgumentError('It must be at least 1.')

@@ -1,13 +1,13 @@
 import { ConfigError, parseSettings } from '#runtime/config.ts'
 
-/** The value that a settings file gives a name; undefined where no line does. */
+/** The value of a setting in a settings file; undefined where no line sets it. */
 export function settingIn(text: string, name: string): string | undefined {
   return parseSettings(text, 'it')[name]
 }
 
 /**
- * A settings file with these values: lines that set them are written anew where they stand, what is missing is put at the
- * end, and all else stays as it is.
+ * A settings file with these values: lines that set them are replaced in place, missing ones are added at the end, and all
+ * other lines stay as they are.
  */
 export function withSettings(text: string, settings: Readonly<Record<string, string>>): string {
   const lines = text === '' ? [] : text.replace(/\n$/, '').split('\n')
@@ -19,12 +19,12 @@ export function withSettings(text: string, settings: Readonly<Record<string, str
   return lines.length === 0 ? '' : `${lines.join('\n')}\n`
 }
 
-/** A line that systemd's EnvironmentFile= and we read alike: it takes backslashes and a quote in front for its own. */
+/** A line that systemd's EnvironmentFile= and S2 read alike: systemd interprets backslashes and a leading quote. */
 function written(name: string, value: string): string {
   const isPlain = !/[\\\n]|^["'\s]|\s$/.test(value)
   if (isPlain) return `${name}=${value}`
   if (!/['\n]/.test(value)) return `${name}='${value}'`
   throw new ConfigError([
-    `${name} cannot be written on one line that all read alike: put it into a script, and name that`,
+    `${name} cannot be written on one line that systemd and S2 read alike: put the value into a script, and name the script`,
   ])
 }

@@ -2,7 +2,7 @@ import { UsageError } from '#console/failure.ts'
 
 /**
  * A scheduled task for Windows, as PowerShell. WSL stops a distribution when no Windows process has it open, whatever runs
- * under its systemd: a process that sleeps for ever holds it open from one's log-on on.
+ * under its systemd: the task keeps it open with a process that sleeps from log-on.
  */
 export function keepAwakeTask(distribution = 'DISTRIBUTION'): string {
   if (/\p{Cc}|\p{Cf}|\u2028|\u2029/u.test(distribution)) {
@@ -11,7 +11,7 @@ export function keepAwakeTask(distribution = 'DISTRIBUTION'): string {
       'rename it in Windows',
     )
   }
-  // What no name of a task may hold.
+  // These characters are not allowed in the name of a task.
   const task = quoted(`S2 keeps WSL running (${distribution.replace(/[\\/:*?"<>|]/g, '-')})`)
   const args = quoted(`--distribution ${argument(distribution)} --exec /bin/sleep infinity`)
   return `# In a PowerShell of Windows. To undo it: Unregister-ScheduledTask -TaskName ${task}
@@ -23,12 +23,12 @@ Start-ScheduledTask -TaskName ${task}
 `
 }
 
-/** A text as PowerShell takes it for one and nothing else: it knows five quotes, and two of one stand for it. */
+/** A PowerShell string literal: PowerShell knows five single quotes, and each is escaped by doubling it. */
 function quoted(text: string): string {
   return `'${text.replace(/['\u2018-\u201b]/g, '$&$&')}'`
 }
 
-/** One argument of a command line of Windows: quotes and the backslashes before them are escaped (CommandLineToArgvW). */
+/** One argument of a Windows command line: quotes and the backslashes before them are escaped (CommandLineToArgvW). */
 function argument(text: string): string {
   if (/^[\w.-]+$/.test(text)) return text
   return `"${text.replace(/(\\*)"/g, '$1$1\\"').replace(/(\\+)$/, '$1$1')}"`

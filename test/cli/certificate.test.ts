@@ -136,11 +136,9 @@ test('what somebody else made is neither overwritten nor built upon', async () =
   }
   const { cert, key } = makeCertificate(new Date(NOW))
   put('bridge.crt', cert)
-  await refused(
-    /bridge\.crt was not signed by an authority that is kept here\n {2}next: renew it by the means it came from/,
-  )
+  await refused(/bridge\.crt was not signed by an authority that is kept here\n {2}next: renew it where it was made/)
   put('ca.crt', makeCertificate(new Date(NOW)).cert)
-  await refused(/ca\.crt is there, and its key \S+ca\.key is not\n {2}next: put the key back/)
+  await refused(/ca\.crt exists, but its key \S+ca\.key does not\n {2}next: put the key back/)
   put('ca.key', key)
   await refused(/ca\.key is not the key of/)
   put('ca.key', 'scribble')

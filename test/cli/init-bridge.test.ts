@@ -89,8 +89,8 @@ test('what is wrong with the way to a bridge is told apart, each with what to do
   await fails(at(createServer(good, answering(BRIDGE)), other.ca), /another authority/)
   await fails(at(createServer(old, answering(BRIDGE)), old.ca), /has expired/)
   await fails(at(createServer(other, answering(BRIDGE)), other.ca), /is for bridge\.example\.org, and not for/)
-  await fails(at(createServer(good, answering('{"code":"forbidden"}')), good.ca), /is not called that/)
-  await fails(at(createServer(good, answering('<html>')), good.ca), /something else than a bridge/)
+  await fails(at(createServer(good, answering('{"code":"forbidden"}')), good.ca), /does not accept this host name/)
+  await fails(at(createServer(good, answering('<html>')), good.ca), /another server than the bridge/)
   await fails(at(createPlain(answering(BRIDGE)), undefined), /is not reached/)
   await fails(probeBridge(`https://127.0.0.1:${await freePort()}`, undefined, systemClock, NEVER), /ECONNREFUSED/)
   await fails(probeBridge('https://no-such-host.invalid:7433', undefined, systemClock, NEVER), /ENOTFOUND|EAI_AGAIN/)
@@ -184,6 +184,6 @@ test('a person who leaves is told what was made already, and nothing is written'
     },
   )
   assert.equal(code, 64)
-  assert.match(err, /nothing was written: .*; made already and kept: a certificate: .*tls\/bridge\.crt/)
+  assert.match(err, /nothing was written: .*; made and kept: a certificate: .*tls\/bridge\.crt/)
   assert.throws(() => readFileSync(join(folder, 's2.env')))
 })

@@ -107,7 +107,7 @@ test('a slip in the address costs one line, and who goes on without git knows wh
   writeFileSync(sshd.knownHosts, sshd.known(sshd.makeKey(join(sshd.folder, 'another'))))
   const changed = await init(['--remote', sshd.url(repository)], ['', 'skip'])
   assert.match(changed.err, /has changed/)
-  assert.match(changed.out, /1\. let git reach .*ask whoever runs that host whether its key was changed/)
+  assert.match(changed.out, /1\. let git reach .*ask the operator of that host whether its key was changed/)
 })
 
 test('a remote on this machine is asked whether it may be written', {

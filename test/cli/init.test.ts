@@ -64,7 +64,7 @@ test('what is written is what the services read', async () => {
   const wake = String.raw`printf '%s' "a\tb" | cat`
   const refused = await run(['init', ...WORKER, '--wake', wake, '--folder', folder])
   assert.equal(refused.code, 78)
-  assert.match(refused.err, /put it into a script/)
+  assert.match(refused.err, /put the value into a script/)
   assert.deepEqual(held(folder), {})
   for (const said of [String.raw`printf "a\tb"`, '"/opt/my agent/wake" now', '["notify-send","mail"]', 'echo #5']) {
     const { code, err } = await run(['init', ...WORKER, '--wake', said, '--folder', folder, '--force'])
@@ -113,7 +113,7 @@ test('what is set stays without --force, and comments stay with it', async () =>
   assert.equal(held(folder)['s2.env'], before.replace('S2_WORKER=1 ', 'S2_WORKER=3'))
   const again = await run(['init', ...WORKER, '--folder', folder])
   assert.equal(again.code, 0)
-  assert.match(again.out, /is so already/)
+  assert.match(again.out, /set already/)
 })
 
 test('wrong answers are told together, before anything is written', async () => {

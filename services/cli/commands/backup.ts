@@ -11,12 +11,12 @@ import { count, duration } from '../option-parsers.ts'
 
 const EXAMPLES = `
 Examples:
-  s2 backup                        one more, proved; those beyond the 14 newest, or older than 30 days, go
+  s2 backup                        makes and checks one; removes those beyond the 14 newest or older than 30 days
   s2 backup --keep 48 --keep-for 2d
   s2 backup list
   s2 backup verify bridge-20261121T031700.000Z.db
 
-It may run beside the bridge and beside any other program that uses the database. \`s2 restore\` goes back to one.`
+It may run while the bridge and other programs use the database. \`s2 restore\` restores a backup.`
 
 interface Options {
   readonly to?: string
@@ -28,21 +28,21 @@ interface Options {
 
 export function define(command: Command, context: CommandContext): void {
   command
-    .option('--to <folder>', 'where to keep it (S2_BACKUPS)')
-    .option('--keep <n>', 'how many are kept (S2_BACKUP_KEEP)', count)
-    .option('--keep-for <duration>', 'how old they may get (S2_BACKUP_KEEP_FOR)', duration)
-    .option('--beats', 'copy the file of beats too')
+    .option('--to <folder>', 'folder of the backups (S2_BACKUPS)')
+    .option('--keep <n>', 'how many backups are kept (S2_BACKUP_KEEP)', count)
+    .option('--keep-for <duration>', 'how old backups may get (S2_BACKUP_KEEP_FOR)', duration)
+    .option('--beats', 'copy the file of heartbeats too')
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
     .action(async (options: Options) => await make(context, options))
   command
     .command('list')
-    .description('list the backups that there are')
+    .description('list the backups')
     .option('--json', 'print JSON')
     .action((_, subcommand: Command) => list(context, subcommand.optsWithGlobals<Options>()))
   command
     .command('verify <file>')
-    .description('go through a backup: every page, every entry of its audit chain')
+    .description('check a backup: every page, every entry of its audit chain')
     .option('--json', 'print JSON')
     .action((file: string, _, subcommand: Command) => verify(context, file, subcommand.optsWithGlobals<Options>()))
 }
@@ -110,7 +110,7 @@ function verify(context: CommandContext, file: string, { to, json }: Options): v
   )
 }
 
-/** A bare name is one in the folder of backups. */
+/** The path of a backup: a bare name means a file in the folder of backups. */
 export function pathOf(file: string, { folder }: Pick<LocalDatabase, 'folder'>): string {
   return file.includes('/') ? file : join(folder, file)
 }

@@ -20,14 +20,14 @@ import { certificateFiles, type MadeCertificate, makeCertificate, readName } fro
 const EXAMPLES = `
 Examples:
   sudo s2 certificate create --name bridge.example.org --name 10.0.0.5
-        an authority of your own and a certificate of the bridge, in /etc/s2/tls
+        makes an authority of your own and a certificate for the bridge, in /etc/s2/tls
   sudo s2 certificate create
-        renews it: the same authority, names and key, another two years; more names by --name
+        renews it for two years with the same authority, names and key; --name adds a name
   s2 certificate show
-        who signed the bridge's certificate, for which names, and how long it counts
+        shows who signed the bridge's certificate, for which names, and until when it is valid
 
-To drop a name or to have another key, remove bridge.crt or bridge.key first. An authority is never overwritten: who holds
-its key, ca.key, can pass for the bridge.`
+To drop a name or to get another key, remove bridge.crt or bridge.key first. An authority is never overwritten. Keep its key,
+ca.key, from others: a holder of it can impersonate the bridge.`
 
 export function define(command: Command, context: CommandContext): void {
   command.addHelpText('after', EXAMPLES)
@@ -35,12 +35,12 @@ export function define(command: Command, context: CommandContext): void {
     .command('create')
     .description("make or renew the bridge's certificate, with an authority of your own")
     .option('--name <name>', 'name or address by which workers reach the bridge; may be repeated', collect, [])
-    .option('--folder <path>', 'where it lies; /etc/s2/tls for root, else tls in the folder of your settings')
+    .option('--folder <path>', 'folder of the files; /etc/s2/tls for root, else tls in the folder of your settings')
     .option('--json', 'print JSON')
     .action(async (options: CreateOptions) => await create(context, options))
   command
     .command('show [file]')
-    .description("show a certificate, the bridge's (S2_TLS_CERT) unless said; exit code 1 when it cannot be used")
+    .description("show a certificate, by default the bridge's (S2_TLS_CERT); exit code 1 when it cannot be used")
     .option('--key <file>', 'its key (S2_TLS_KEY, or the file beside it that ends in .key)')
     .option('--json', 'print JSON')
     .action(async (file: string | undefined, options: ShowOptions) => await show(context, file, options))
@@ -80,10 +80,10 @@ async function create(context: CommandContext, { name: names, folder: named, jso
   context.print(`\nnext:\n${next.map((line) => `  ${line}\n`).join('')}`)
 }
 
-/** What is left to do once it is made. */
+/** The steps after the certificate is made. */
 function nextSteps({ files, isNewAuthority }: MadeCertificate, context: CommandContext): string[] {
   const isSet = readSettings(commandEnv(context), ['S2_TLS_CERT']).S2_TLS_CERT === files.cert
-  const effect = 'takes the certificate over within a minute, and workers trust it as before'
+  const effect = 'loads the certificate within a minute, and workers trust it as before'
   if (!isNewAuthority && isSet) return [`nothing: the bridge ${effect}`]
   if (!isNewAuthority)
     return [
@@ -100,7 +100,7 @@ function nextSteps({ files, isNewAuthority }: MadeCertificate, context: CommandC
   ]
 }
 
-/** Where the present certificate is, if it is one of ours; else beside the settings. */
+/** The folder of the present certificate, if S2 made it; else a folder beside the settings. */
 function folderFor(context: CommandContext): string {
   const set = readSettings(commandEnv(context), ['S2_TLS_CA', 'S2_TLS_CERT'])
   if (set.S2_TLS_CERT !== undefined && set.S2_TLS_CERT === certificateFiles(dirname(set.S2_TLS_CERT)).cert) {
@@ -110,7 +110,7 @@ function folderFor(context: CommandContext): string {
   return join(context.env.XDG_CONFIG_HOME ?? join(context.env.HOME ?? homedir(), '.config'), 's2/tls')
 }
 
-/** A certificate as people and programs read it. */
+/** A certificate as the command prints it. */
 interface Shown {
   readonly file: string
   readonly subject: string
@@ -121,7 +121,7 @@ interface Shown {
   readonly validUntil: string
   readonly daysLeft: number
   readonly key: string
-  /** Why it cannot be used, or will not be soon, and what to do. */
+  /** Why it cannot be used, or soon cannot, and what to do. */
   readonly trouble: string | null
   readonly next: string | null
   readonly usable: boolean
@@ -184,12 +184,12 @@ async function examine(
     daysLeft: Math.floor((facts.notAfter - now) / 86_400_000),
     key: `${beside.key} ${key}`,
     trouble: isKeyWrong ? `its key ${beside.key} ${key}` : trouble === null ? null : `it ${trouble.why}`,
-    next: isKeyWrong ? 'put the key there that belongs to it' : trouble === null ? null : NEXT[trouble.kind],
+    next: isKeyWrong ? 'put the key of this certificate there' : trouble === null ? null : NEXT[trouble.kind],
     usable: !isKeyWrong && (trouble === null || trouble.kind === 'expires soon'),
   }
 }
 
-const RENEWAL = 's2 certificate create renews one that it has made; renew others by the means they came from'
+const RENEWAL = 's2 certificate create renews one that it has made; renew others where they were made'
 const NEXT: Readonly<Record<CertificateTrouble['kind'], string>> = {
   expired: RENEWAL,
   'expires soon': RENEWAL,
@@ -197,7 +197,7 @@ const NEXT: Readonly<Record<CertificateTrouble['kind'], string>> = {
 }
 
 const SIGNATURES = {
-  itself: 'itself: whoever shall trust it needs it itself',
+  itself: 'itself: its readers must trust this very certificate',
   'own authority': 'an authority of your own, which workers get with their credentials (S2_TLS_CA)',
   another: 'an authority that is not kept here',
 } as const
@@ -207,7 +207,7 @@ function linesOf(shown: Shown): string[] {
   return [
     `file       ${file}`,
     `about      ${subject}`,
-    `names      ${names.length === 0 ? 'none: nobody can reach a bridge by it' : names.join(', ')}`,
+    `names      ${names.length === 0 ? 'none: no bridge can be reached with it' : names.join(', ')}`,
     `signed by  ${signedBy}, ${SIGNATURES[signature]}`,
     `valid      until ${validUntil.slice(0, 10)}, ${daysLeft} days left`,
     `key        ${key}`,

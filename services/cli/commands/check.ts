@@ -11,10 +11,10 @@ import { count, duration } from '../option-parsers.ts'
 
 const EXAMPLES = `
 Examples:
-  s2 check                 print what is new; what was printed before counts as received now
-  s2 check --wait 5m       wait for something to come
-  s2 check --peek          look, and change nothing
-  s2 check --again         print once more what was printed last, for whoever lost it
+  s2 check                 print new messages, and ack those that were printed before
+  s2 check --wait 5m       wait for a new message
+  s2 check --peek          print new messages, and change nothing
+  s2 check --again         print the messages again that are not acked yet
 
 Messages are printed first and acked by the next check: an agent that dies after reading gets them again by --again.`
 
@@ -28,8 +28,8 @@ interface Options {
 
 export function define(command: Command, context: CommandContext): void {
   command
-    .option('--peek', 'print new messages without taking them')
-    .option('--again', 'print the messages that were taken and are not acked yet')
+    .option('--peek', 'print new messages and leave them new')
+    .option('--again', 'print the messages that were printed and are not acked yet')
     .option('--limit <n>', 'at most so many messages', count, 50)
     .option('--wait <duration>', 'wait until there is a message, no longer than this', duration)
     .option('--json', 'print JSON, one message a line')
@@ -39,7 +39,7 @@ export function define(command: Command, context: CommandContext): void {
       const inbox = new Inbox(state, (fault) => context.tell(`s2: ${fault}\n`))
       if (options.wait !== undefined) await untilNew(inbox, options.wait, context)
       const messages = await take(inbox, options)
-      // An empty inbox that nobody fills says nothing of what there is to read.
+      // Without a keepalive an empty inbox does not mean that there is no mail.
       if (
         messages.length === 0 &&
         options.again !== true &&
@@ -55,7 +55,7 @@ export function define(command: Command, context: CommandContext): void {
 async function take(inbox: Inbox, { peek, again, limit }: Options): Promise<StoredMessage[]> {
   if (again === true) return await readAll(inbox, (await inbox.list('cur')).slice(0, limit))
   if (peek === true) return await readAll(inbox, (await inbox.list('new')).slice(0, limit))
-  // Whoever asks for more has seen what was printed before: that is what received means here.
+  // A reader who asks for more has seen what was printed before: that counts as received.
   await inbox.ack(await inbox.list('cur'))
   return await inbox.take(limit)
 }
@@ -69,7 +69,7 @@ async function readAll(inbox: Inbox, ids: readonly number[]): Promise<StoredMess
   return messages
 }
 
-/** Looks now and then all the same: a watch is a hint. */
+/** The inbox is also polled, because a folder watch is only a hint. */
 const LOOK_MS = 1_000
 
 async function untilNew(inbox: Inbox, waitMs: number, context: CommandContext): Promise<void> {

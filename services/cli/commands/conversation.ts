@@ -19,7 +19,7 @@ import { agentName, gitRemote, lifetime, role, wholeNumber } from '../option-par
 const EXAMPLES = `
 Examples:
   s2 conversation create --role-b backend --number 3 --remote ssh://git@host/fleet.git
-        opens a channel to s2-worker-3 and pushes its credential to the remote
+        opens a conversation with s2-worker-3 and pushes its credential to the remote
   s2 conversation create --role-b tests --number 4 --out .
         writes the worker's credential into this folder instead
   s2 conversation list
@@ -32,12 +32,12 @@ export function define(command: Command, context: CommandContext): void {
   defineCreate(command.command('create').description('open a conversation and deliver both credentials'), context)
   command
     .command('list')
-    .description('list the channels that are open')
+    .description('list the open conversations')
     .option('--json', 'print JSON')
     .action(async (options: { json?: true }) => await list(context, options.json === true))
   command
     .command('end <conversation...>')
-    .description('end channels: their tokens are void at once, open tasks go to others')
+    .description('end conversations: their tokens are void at once, and their open tasks go to other agents')
     .option('--json', 'print JSON')
     .action(async (ids: string[], options: { json?: true }) => await end(context, ids, options.json === true))
 }
@@ -58,12 +58,12 @@ interface CreateOptions {
 
 function defineCreate(command: Command, context: CommandContext): void {
   command
-    .requiredOption('--role-b <role>', 'what kind of work the worker does', role)
+    .requiredOption('--role-b <role>', 'the kind of work that the worker does', role)
     .option('--role-a <role>', "the other end's role", role, 'orchestrator')
     .option('--agent-a <name>', "the other end's agent", agentName, 'orchestrator')
-    .option('--agent-b <name>', 'the worker; s2-worker-<number> unless said', agentName)
+    .option('--agent-b <name>', 'the worker; by default s2-worker-<number>', agentName)
     .option('--number <n>', 'number of the worker: names its file in the remote', wholeNumber)
-    .option('--lifetime <duration>', 'how long it lives unless renewed (S2_LIFETIME)', lifetime)
+    .option('--lifetime <duration>', 'how long it lasts unless renewed (S2_LIFETIME)', lifetime)
     .option('--remote <git>', "git remote to push the worker's credential to (S2_GIT_REMOTE)", gitRemote)
     .option('--branch <name>', 'branch of it (S2_GIT_BRANCH)')
     .option('--out <folder>', "write the worker's credential file there instead of pushing it")
@@ -94,10 +94,10 @@ async function create(context: CommandContext, options: CreateOptions): Promise<
     await publishCredential(settings.S2_STATE, credentialOf(opened, 'a', access, opened.createdAt))
     place = (await handout?.put(file, `Credential of ${agent}`)) ?? null
   } catch (error) {
-    // Nobody has the worker's token: a channel that nobody can use would only hold work back.
+    // Nobody has the worker's token: a conversation that nobody can use would only hold work back.
     await reached.store.endConversation(opened.id).catch(() => undefined)
     await removeCredential(settings.S2_STATE, sessionId(opened.id, 'a')).catch(() => undefined)
-    throw notDelivered(error, 'the channel was closed again: mend the cause, then run the command once more')
+    throw notDelivered(error, 'the conversation was closed again: mend the cause, then run the command once more')
   }
   if (handout !== null && options.out === undefined) await hintAfterPush(context, reached, agent)
   tellOpened(context, opened, place, options)

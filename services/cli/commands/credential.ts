@@ -17,13 +17,13 @@ import { duration, gitRemote } from '../option-parsers.ts'
 const EXAMPLES = `
 Examples:
   s2 credential rotate s2-worker-3 --remote ssh://git@host/fleet.git
-        a new token for the worker, pushed to the remote; the old one counts for another 10 m
+        a new token for the worker, pushed to the remote; the old one stays valid for 10 m
   s2 credential rotate s2-worker-3 --overlap 0s
-        the old token is void at once: for one that leaked
+        the old token is void at once, for example because it leaked
   s2 credential rotate conv_0123456789abcdef/a
         the orchestrator's own end, kept on this host
   s2 credential hint
-        all workers ask git at once: what a post-receive hook of the remote calls`
+        all workers fetch from git at once, for example from a post-receive hook of the remote`
 
 interface Options {
   readonly overlap: number
@@ -39,7 +39,7 @@ export function define(command: Command, context: CommandContext): void {
     .command('rotate <agent>')
     .description('give an agent or session a new token, and deliver it')
     .addOption(
-      new Option('--overlap <duration>', 'how long the old token still counts')
+      new Option('--overlap <duration>', 'how long the old token stays valid')
         .argParser(duration)
         .default(600_000, '10m'),
     )
@@ -50,7 +50,7 @@ export function define(command: Command, context: CommandContext): void {
     .action(async (agent: string, options: Options) => await rotate(context, agent, options))
   command
     .command('hint [agents...]')
-    .description('tell workers, all unless named, to ask git for their credentials now')
+    .description('tell the named workers, or all, to fetch their credentials from git now')
     .option('--json', 'print JSON')
     .action(
       async (agents: readonly string[], options: { readonly json?: true }) => await hint(context, agents, options),
@@ -74,7 +74,7 @@ async function rotate(context: CommandContext, agent: string, options: Options):
   try {
     place = await handout.put(workerFile(issued, access, serial), `New token of ${worker}`)
   } catch (error) {
-    const rest = `the token before counts for another ${formatDuration(options.overlap)}: run the command again until then`
+    const rest = `the old token stays valid for ${formatDuration(options.overlap)}: run the command again before that`
     throw notDelivered(error, rest)
   }
   if (options.out === undefined) await hintAfterPush(context, reached, worker)
@@ -104,7 +104,7 @@ function tell(context: CommandContext, session: string, place: string, { overlap
   else context.print(`${session} has a new token: ${place}\n`)
 }
 
-/** A session, or a worker by its name: its newest conversation. */
+/** A session, or the newest conversation of the named worker. Throws `not_found`. */
 function choose(agent: string, conversations: readonly Conversation[]): { conversation: Conversation; side: Side } {
   const named = agent.includes('/') ? parseSession(agent) : null
   const found =
@@ -117,11 +117,11 @@ function choose(agent: string, conversations: readonly Conversation[]): { conver
     conversations.map(({ agents }) => agents.b),
   )
   throw new S2Error('not_found', `no token was changed: there is no worker ${JSON.stringify(agent)}`, {
-    next: near === undefined ? '`s2 conversation list` shows who there is' : `did you mean ${near}?`,
+    next: near === undefined ? '`s2 conversation list` shows the workers' : `did you mean ${near}?`,
   })
 }
 
-/** Tells every worker, or those named, to ask git now: for a hook of the remote, and for who pushes by other means than s2. */
+/** Tells workers to fetch from git now: for a hook of the remote, and after a push by other means than s2. */
 async function hint(
   context: CommandContext,
   agents: readonly string[],
@@ -130,7 +130,7 @@ async function hint(
   await using reached = await reachFleet(context)
   if (reached.unserved) {
     throw new S2Error('unavailable', 'no worker was notified: no bridge runs on this host', {
-      next: 'start the bridge; until then each worker asks git every S2_GIT_POLL',
+      next: 'start the bridge; until then each worker fetches from git every S2_GIT_POLL',
     })
   }
   const workers = new Set((await reached.store.conversations()).map(({ agents: { b } }) => b))
@@ -138,7 +138,7 @@ async function hint(
   if (stranger !== undefined) {
     const near = closest(stranger, [...workers])
     throw new S2Error('not_found', `no worker was notified: there is no worker ${JSON.stringify(stranger)}`, {
-      next: near === undefined ? '`s2 conversation list` shows who there is' : `did you mean ${near}?`,
+      next: near === undefined ? '`s2 conversation list` shows the workers' : `did you mean ${near}?`,
     })
   }
   const hinted = agents.length === 0 ? [...workers] : agents

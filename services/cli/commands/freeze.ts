@@ -4,14 +4,14 @@ import { controlAgent } from '../control-agent.ts'
 
 const EXAMPLES = `
 Examples:
-  s2 freeze s2-worker-3       all its processes stand still, its command's too; \`s2 thaw\` lets them go on
+  s2 freeze s2-worker-3       pauses all its processes, its command's too; \`s2 thaw\` resumes them
   s2 freeze backend           the only agent of that role
 
 Only for agents that an \`s2 up\` on this machine started.`
 
 export function define(command: Command, context: CommandContext): void {
   command
-    .argument('<agent>', 'its name, or its role where no other has it')
+    .argument('<agent>', 'its name, or its role where no other agent has it')
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
     .action(async (agent: string, options: { json?: true }) => {

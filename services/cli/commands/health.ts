@@ -9,7 +9,7 @@ import { closest, readSettings } from '#runtime/config.ts'
 import { askHealth, healthSocket, type ProgramHealth } from '#runtime/health-client.ts'
 import type { Address } from '#runtime/setting-parsers.ts'
 import { PROGRAMS } from '#runtime/settings.ts'
-import { journalOf } from '../init/service-manager.ts'
+import { journalCommand } from '../init/service-manager.ts'
 
 const EXAMPLES = `
 Examples:
@@ -36,7 +36,7 @@ export function define(command: Command, context: CommandContext): void {
       if (options.json === true) context.print(`${JSON.stringify(found, null, 2)}\n`)
       else if (found.length > 0) context.print(`${lines(found, context.screen.columns).join('\n')}\n`)
       if (found.length === 0) {
-        const next = 'start its services, or set S2_STATE to the folder that they were given'
+        const next = 'start its services, or set S2_STATE to the state folder of its services'
         context.tell(`s2: no program runs with the state folder ${settings.S2_STATE}\n  next: ${next}\n`)
       }
       if (found.length === 0 || found.some(({ ready }) => !ready)) throw new Exit(EXIT.failed)
@@ -50,7 +50,7 @@ function cellsOf({ program, ready, state, status, troubles }: ProgramHealth): st
   return [program, ready || state !== 'ready' ? state : 'troubled', [...why, status].filter((each) => each).join('; ')]
 }
 
-/** The table, and below each program that cannot work what to do. */
+/** The table, with what to do below each program that cannot work. */
 function lines(found: readonly (ProgramHealth & { readonly next: string | null })[], columns: number): string[] {
   const [titles = '', ...rows] = table(COLUMNS, found.map(cellsOf), columns)
   return [
@@ -62,11 +62,11 @@ function lines(found: readonly (ProgramHealth & { readonly next: string | null }
   ]
 }
 
-/** What mends a trouble, by the word that its topic begins with. */
+/** Advice on a trouble, by the first word of its topic. */
 const ADVICE: Readonly<Record<string, string>> = {
   credentials:
     'on a worker s2-cred-sync brings the credential (s2 health cred-sync; s2 init asks for its remote and number); on an orchestrator s2 conversation create makes one',
-  bridge: 'on the bridge’s host, s2 health bridge; if it is well there, see whether this host reaches that address',
+  bridge: 'on the bridge’s host, s2 health bridge; if it is well there, check the network between the two hosts',
   credential:
     'mend or remove that file: s2-cred-sync brings it anew; s2 credential rotate, on the orchestrator’s host, makes one',
   session: 'on the orchestrator’s host, s2 credential rotate gives this session a new token',
@@ -93,10 +93,10 @@ function whereItsLogIs(program: string, folder: string, home: string | undefined
   const isOfMachine = home === undefined || !folder.startsWith(`${home}/`)
   const ctl = isOfMachine ? 'sudo systemctl' : 'systemctl --user'
   const unit = unitOf(program, folder)
-  return `${ctl} status ${unit}, and ${journalOf(isOfMachine, unit)}; ${ctl} start ${unit}`
+  return `${ctl} status ${unit}, and ${journalCommand(isOfMachine, unit)}; ${ctl} start ${unit}`
 }
 
-/** Where a host is both, the folder of its worker lies beside the orchestrator's, which has a unit of the plain name. */
+/** On a host with both roles the worker's folder lies beside the orchestrator's, whose units have the plain names. */
 function unitOf(program: string, folder: string): string {
   const beside = folder.replace(/-worker$/, '')
   const isSecond = beside !== folder && program !== 'cred-sync' && existsSync(beside)

@@ -16,14 +16,14 @@ import { wholeNumber } from '../option-parsers.ts'
 
 const EXAMPLES = `
 Examples:
-  s2 incident list                        those that are open; --all the closed ones too
+  s2 incident list                        open ones; --all shows the closed ones too
   s2 incident show 12
-  s2 incident open --unit s2-bridge       as the service manager does when a unit has failed
+  s2 incident open --unit s2-bridge       what the service manager calls when a unit has failed
   s2 incident close --unit s2-bridge
-  s2 incident close silent:s2-worker-3    by its cause; one that still holds is opened again
+  s2 incident close silent:s2-worker-3    closes by cause; a cause that still holds opens a new one
 
-Opening and closing writes into the database of this host, so it works without a bridge. Who is told, and how, is the
-watchdog's to say: S2_ALERT_EXEC, S2_ALERT_WEBHOOK.`
+Opening and closing writes into the database of this host, so it works without a bridge. The watchdog alerts people by
+S2_ALERT_EXEC and S2_ALERT_WEBHOOK.`
 
 interface Options {
   readonly unit?: string
@@ -37,12 +37,12 @@ export function define(command: Command, context: CommandContext): void {
   command
     .command('list')
     .description('list incidents')
-    .option('--all', 'the closed ones too')
+    .option('--all', 'list closed ones too')
     .option('--json', 'print JSON')
     .action(async (options: Options) => await list(context, options))
   command
     .command('show')
-    .description('show one')
+    .description('show one incident')
     .argument('<id>', 'its number', wholeNumber)
     .option('--json', 'print JSON')
     .action(async (id: number, options: Options) => await show(context, id, options))
@@ -50,13 +50,13 @@ export function define(command: Command, context: CommandContext): void {
     .command('open')
     .description('open an incident for a unit that has failed, unless one is open')
     .requiredOption('--unit <name>', 'the unit, such as s2-bridge')
-    .option('--summary <text>', 'how it failed; left out: what systemd says in the environment')
+    .option('--summary <text>', 'how it failed; by default from the environment that systemd sets')
     .option('--json', 'print JSON')
     .action(async (options: Options & { unit: string }) => await open(context, options))
   command
     .command('close [cause]')
     .description('close an open incident')
-    .option('--unit <name>', 'the one of this unit')
+    .option('--unit <name>', 'close the incident of this unit')
     .option('--json', 'print JSON')
     .action(async (cause: string | undefined, options: Options) => await close(context, cause, options))
 }
@@ -82,7 +82,7 @@ async function show(context: CommandContext, id: number, { json }: Options): Pro
   const found = (await read(context, false)).find((each) => each.id === id)
   if (found === undefined) {
     throw new S2Error('not_found', `there is no incident ${id}`, {
-      next: '`s2 incident list --all` shows those there are',
+      next: '`s2 incident list --all` shows all incidents',
     })
   }
   const fields = asJson(found)
@@ -125,7 +125,7 @@ async function close(context: CommandContext, named: string | undefined, { unit,
   else context.print(`${wasOpen ? 'closed' : 'was not open'}: ${cause}\n`)
 }
 
-/** The service manager calls once, and nobody calls again: what passes, such as a lock or a disk that stalls, is waited out. */
+/** Retries what passes, such as a lock or a stalled disk: the service manager calls once and does not call again. */
 async function patiently<T>({ clock, chance }: CommandContext, act: () => Promise<T>): Promise<T> {
   const began = clock.now()
   const pauses = new Pauses(AGAIN, chance)
@@ -143,8 +143,8 @@ const PATIENCE_MS = 60_000
 const AGAIN = { firstMs: 500, mostMs: 5_000, leastMs: 500 }
 
 /**
- * The database itself, whether a bridge serves it or not: that may be what failed. Only the settings that say where it is are
- * looked at, since a wrong one among the others may be why.
+ * Opens the database itself and does not ask the bridge, which may be what failed. Only the settings that name the database
+ * are read, because a wrong setting may be why it failed.
  */
 async function openLocal(context: CommandContext): Promise<Store> {
   const { S2_STATE, S2_STORE } = commandEnv(context)
@@ -168,7 +168,7 @@ function nameOf(unit: string): string {
   return unit.replace(/\.service$/, '')
 }
 
-/** What systemd (251 and later) tells whoever it starts because a unit has failed, systemd.exec(5). */
+/** How a unit failed, from the environment that systemd (251 and later) gives its OnFailure= unit, systemd.exec(5). */
 function howInWords(env: CommandContext['env']): string {
   const { MONITOR_SERVICE_RESULT: result = '', MONITOR_EXIT_CODE: code, MONITOR_EXIT_STATUS: status = '' } = env
   if (code === 'exited' && status === '78') return 'its settings are wrong (exit code 78)'

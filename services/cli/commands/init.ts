@@ -11,34 +11,40 @@ import {
   checkBridge,
   enrol,
   startServices,
-  untilConnected,
   type WorkerToEnrol,
+  waitUntilConnected,
   workersOf,
 } from '../init/bring-up.ts'
 import { Dialogue, Interrupted } from '../init/dialogue.ts'
-import type { Given, QuestionContext } from '../init/question-context.ts'
-import { type Answers, askAll, checkGiven, withoutEmpty } from '../init/questions.ts'
-import { draftAll, type SettingsDraft, type SettingValues, valuesIn, write } from '../init/settings-draft.ts'
+import type { GivenOptions, QuestionContext } from '../init/question-context.ts'
+import { type Answers, askQuestions, checkGivenOptions, withoutEmpty } from '../init/questions.ts'
+import {
+  draftSettings,
+  readSettingsFile,
+  type SettingsDraft,
+  type SettingValues,
+  writeDraft,
+} from '../init/settings-draft.ts'
 import { type HostOptions, openHost, ROLES, type ThisHost, watcherOf } from '../init/this-host.ts'
-import { inWords, listed, type Todo } from '../init/todo.ts'
+import { numberedList, type Todo, todoText } from '../init/todo.ts'
 import { role as roleName, wholeNumber } from '../option-parsers.ts'
 import { keepAwakeTask } from '../wsl.ts'
 
 const EXAMPLES = `
 Examples:
-  sudo s2 init                                 asks, tests each answer, writes what services read, and starts them
+  sudo s2 init                                 asks, tests each answer, writes the settings, and starts the services
   sudo s2 init --role worker --remote ssh://git@host/fleet.git --number 3 \\
           --wake 'tmux send-keys -t agent "s2 check" Enter'
   sudo s2 init --role orchestrator --bridge-url bridge.example.org --certificate own \\
           --remote ssh://git@host/fleet.git --start --worker 3:backend
-  s2 init --wsl-task                           a task for Windows that keeps WSL running
+  s2 init --wsl-task                           prints a task for Windows that keeps WSL running
 
-What is set already is left alone unless --force is given; comments and other settings stay in any case. Nothing is
-written before all is answered; run it again to go on where it was left.`
+Settings that are set already stay unless --force is given; comments and other settings always stay. Nothing is written
+before all questions are answered; run it again to go on from there.`
 
 const TRUSTS = ['own', 'files', 'proxy'] as const
 
-interface Options extends HostOptions, Given {
+interface Options extends HostOptions, GivenOptions {
   readonly worker?: readonly WorkerToEnrol[]
   readonly start?: boolean
   readonly wslTask?: true
@@ -47,18 +53,22 @@ interface Options extends HostOptions, Given {
 
 export function define(command: Command, context: CommandContext): void {
   command
-    .addOption(new Option('--role <role>', 'what this host is').choices(ROLES))
+    .addOption(new Option('--role <role>', 'the role of this host').choices(ROLES))
     .option('--bridge-url <address>', 'name, address or URL at which workers reach the bridge (S2_BRIDGE_URL)')
     .addOption(
-      new Option('--certificate <whose>', 'made here, your own files, or that of a proxy in front').choices(TRUSTS),
+      new Option('--certificate <whose>', 'made here (own), your own files, or that of a proxy').choices(TRUSTS),
     )
     .option('--tls-cert <file>', 'your certificate (S2_TLS_CERT)', absolute)
     .option('--tls-key <file>', 'its key (S2_TLS_KEY)', absolute)
-    .option('--tls-ca <file>', 'who signed it, where other machines do not know that (S2_TLS_CA)', absolute)
+    .option(
+      '--tls-ca <file>',
+      'the authority that signed it, where other machines do not know it (S2_TLS_CA)',
+      absolute,
+    )
     .option('--remote <git>', 'git remote that credentials go through (S2_GIT_REMOTE)')
-    .option('--accept-host-key <fingerprint>', 'the key of its host, SHA256:…, as you have compared it')
+    .option('--accept-host-key <fingerprint>', 'fingerprint of the key of its host, SHA256:…, which you have compared')
     .option('--number <n>', 'number of the worker (S2_WORKER)')
-    .option('--wake <command>', 'what wakes the agent (S2_WAKE)')
+    .option('--wake <command>', 'command that wakes the agent (S2_WAKE)')
     .addOption(
       new Option('--worker <number:role>', 'open a conversation with a worker; may be repeated').argParser(
         (text, before?: readonly WorkerToEnrol[]) => [...(before ?? []), enrolment(text)],
@@ -68,10 +78,10 @@ export function define(command: Command, context: CommandContext): void {
     .option('--no-start', 'start nothing')
     .option('--folder <path>', 'folder of the settings files', absolute)
     .option('--state <path>', 'folder of the data', absolute)
-    .option('--owner <user>', 'the user that the services run as')
-    .option('--worker-state <path>', 'the same of the worker’s half of a host that has both', absolute)
-    .option('--worker-owner <user>', 'and its user')
-    .option('--force', 'change what is set already')
+    .option('--owner <user>', 'user that the services run as')
+    .option('--worker-state <path>', 'folder of the worker’s data, on a host with both roles', absolute)
+    .option('--worker-owner <user>', 'user of the worker’s services, on a host with both roles')
+    .option('--force', 'change settings that are set already')
     .option('--wsl-task', 'print a task for Windows that keeps WSL running, and do nothing else')
     .option('--json', 'print JSON, and ask nothing')
     .addHelpText('after', EXAMPLES)
@@ -104,19 +114,19 @@ async function init(context: CommandContext, options: Options): Promise<void> {
   try {
     const host = await openHost(context, options, dialogue)
     const talk: QuestionContext = { context, dialogue, host, given: options, onMade: (what) => made.push(what) }
-    await checkSaid(talk)
-    const answers = await askAll(talk)
-    const drafts = await draftAll(host.folder, filesOf(host, answers), true)
-    for (const draft of drafts) if (draft.isChanged) await write(draft, host.folder)
+    await checkOptions(talk)
+    const answers = await askQuestions(talk)
+    const drafts = await draftSettings(host.folder, filesOf(host, answers), true)
+    for (const draft of drafts) if (draft.isChanged) await writeDraft(draft, host.folder)
     isWritten = true
-    tellWritten(context, drafts, options)
-    const left = await open(talk, answers, drafts, options)
-    conclude(context, host, drafts, left, options)
-    if (left.some(({ isFailure }) => isFailure)) throw new Exit(EXIT.failed)
+    printWritten(context, drafts, options)
+    const todos = await bringUpHost(talk, answers, drafts, options)
+    printOutcome(context, host, drafts, todos, options)
+    if (todos.some(({ isFailure }) => isFailure)) throw new Exit(EXIT.failed)
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error
-    const kept = made.length === 0 ? '' : `; made already and kept: ${made.join(', ')}`
-    const next = isWritten ? 'run s2 init again: it goes on where it was left' : error.next
+    const kept = made.length === 0 ? '' : `; made and kept: ${made.join(', ')}`
+    const next = isWritten ? 'run s2 init again: it goes on from there' : error.next
     throw new UsageError(
       `${isWritten ? 'the settings are written, the rest is not done' : 'nothing was written'}: ${error.message}${kept}`,
       next,
@@ -124,20 +134,20 @@ async function init(context: CommandContext, options: Options): Promise<void> {
   }
 }
 
-/** What options say is read as services will, and compared with what is set: all of it together, before anything is asked. */
-async function checkSaid(talk: QuestionContext): Promise<void> {
+/** Parses the values of options as services will, and compares them with what is set, before any question is asked. */
+async function checkOptions(talk: QuestionContext): Promise<void> {
   const { given, host } = talk
-  checkGiven(talk)
-  const S2_BRIDGE_URL = given.bridgeUrl === undefined ? undefined : asUrl(given.bridgeUrl)
+  checkGivenOptions(talk)
+  const S2_BRIDGE_URL = given.bridgeUrl === undefined ? undefined : urlOrText(given.bridgeUrl)
   const common = withoutEmpty({ S2_BRIDGE_URL, S2_GIT_REMOTE: given.remote, S2_WORKER: given.number })
   const watcher = withoutEmpty({ S2_WAKE: given.wake })
   const all = { ...common, ...watcher } as Record<string, string>
   readSettings(all, Object.keys(all) as SettingName[])
-  await draftAll(host.folder, filesOf(host, { common, watcher }), given.force === true)
+  await draftSettings(host.folder, filesOf(host, { common, watcher }), given.force === true)
 }
 
-/** What is no address is left as it was said, and refused as the setting it is. */
-function asUrl(text: string): string {
+/** The URL of an address; a text that is none stays as it is, and its setting refuses it. */
+function urlOrText(text: string): string {
   try {
     return parseBridge(text).url
   } catch {
@@ -145,7 +155,7 @@ function asUrl(text: string): string {
   }
 }
 
-/** What is written into which file. */
+/** The settings to write, by the name of the file. */
 function filesOf(
   { role }: Pick<ThisHost, 'role'>,
   { common, watcher }: Pick<Answers, 'common' | 'watcher'>,
@@ -155,53 +165,54 @@ function filesOf(
   return new Map([...files].filter(([, settings]) => Object.keys(settings).length > 0))
 }
 
-function tellWritten(context: CommandContext, drafts: readonly SettingsDraft[], { json }: Options): void {
+function printWritten(context: CommandContext, drafts: readonly SettingsDraft[], { json }: Options): void {
   if (json === true) return
   for (const { path, settings, isChanged } of drafts)
-    context.print(`${path}: ${isChanged ? Object.keys(settings).join(', ') : 'is so already'}\n`)
-  if (drafts.length === 0) context.print('nothing has to be set: the defaults do\n')
+    context.print(`${path}: ${isChanged ? Object.keys(settings).join(', ') : 'set already'}\n`)
+  if (drafts.length === 0) context.print('nothing has to be set: the defaults are enough\n')
 }
 
-/** Brings the host up with its settings, and answers what is left to do. */
-async function open(
+/** Brings the host up with its settings. Answers what is left to do. */
+async function bringUpHost(
   talk: QuestionContext,
   answers: Answers,
   drafts: readonly SettingsDraft[],
   options: Options,
 ): Promise<Todo[]> {
   const { context, dialogue, host } = talk
-  const left = [...answers.left]
-  const settings = await valuesIn(host.folder, 's2.env')
-  const bringUp: BringUp = { context, dialogue, host, settings, left }
-  const wakes = { ...settings, ...(await valuesIn(host.folder, `${watcherOf(host.role)}.env`)) }.S2_WAKE !== undefined
+  const todos = [...answers.todos]
+  const settings = await readSettingsFile(host.folder, 's2.env')
+  const bringUp: BringUp = { context, dialogue, host, settings, todos }
+  const wakes =
+    { ...settings, ...(await readSettingsFile(host.folder, `${watcherOf(host.role)}.env`)) }.S2_WAKE !== undefined
   const changed = new Set(drafts.filter(({ isChanged }) => isChanged).map(({ path }) => path))
   const isChanged = (service: string): boolean =>
     changed.has(`${host.folder}/s2.env`) || changed.has(`${host.folder}/${service}.env`)
   const runs = await startServices(bringUp, wakes, options.start, isChanged)
-  if (host.lead !== null && runs) await checkBridge(bringUp)
-  const enrolled = host.lead === null ? [] : await enrolWanted(bringUp, options, runs)
+  if (host.orchestrator !== null && runs) await checkBridge(bringUp)
+  const enrolled = host.orchestrator === null ? [] : await enrolWanted(bringUp, options, runs)
   const number = settings.S2_WORKER
-  const isEnrolled = host.lead === null ? answers.hasCredential : enrolled.includes(workerName(Number(number)))
-  if (host.worker !== null && runs && isEnrolled) await untilConnected(bringUp)
-  return left
+  const isEnrolled = host.orchestrator === null ? answers.hasCredential : enrolled.includes(workerName(Number(number)))
+  if (host.worker !== null && runs && isEnrolled) await waitUntilConnected(bringUp)
+  return todos
 }
 
 /**
- * Opens conversations with the workers that were named or are named now, and says what their hosts have to do. Answers who
- * has one.
+ * Opens conversations with the workers that options or answers name, and lists the steps on their hosts. Answers the workers
+ * that have one.
  */
 async function enrolWanted(bringUp: BringUp, options: Options, runs: boolean): Promise<string[]> {
-  const { dialogue, settings, left, host } = bringUp
+  const { dialogue, settings, todos, host } = bringUp
   const { command } = host
   const create = `${command} conversation create --role-b ROLE --number N`
   const remote = settings.S2_GIT_REMOTE
   const wanted = options.worker ?? (runs && remote !== undefined ? await askWorkers(dialogue) : [])
   if (remote === undefined)
-    left.push({ what: 'name the git remote that credentials go through', commands: [`${command} init`] })
+    todos.push({ what: 'name the git remote that credentials go through', commands: [`${command} init`] })
   else if (runs) await enrol(bringUp, wanted)
   else {
     const again = wanted.map(({ number, role }) => `--worker ${number}:${role}`).join(' ')
-    left.push({
+    todos.push({
       what: 'open a conversation with each worker',
       commands: [again === '' ? create : `${command} init ${again}`],
     })
@@ -212,7 +223,7 @@ async function enrolWanted(bringUp: BringUp, options: Options, runs: boolean): P
     if (isHeard || name === own) continue
     const number = /^s2-worker-(\d+)$/.exec(name)?.[1]
     if (number === undefined) continue
-    left.push({
+    todos.push({
       what: `on the host of ${name}, in a checkout`,
       commands: [
         'sudo make install ROLE=worker',
@@ -221,7 +232,7 @@ async function enrolWanted(bringUp: BringUp, options: Options, runs: boolean): P
     })
   }
   if (runs && remote !== undefined && workers.size === 0)
-    left.push({ what: 'open a conversation with each worker', commands: [create] })
+    todos.push({ what: 'open a conversation with each worker', commands: [create] })
   return [...workers.keys()]
 }
 
@@ -238,7 +249,7 @@ async function askWorkers(dialogue: Dialogue): Promise<WorkerToEnrol[]> {
   while (dialogue.canAsk) {
     const question =
       wanted.length === 0
-        ? 'Which worker shall be enrolled, as number:role (1:backend)? Empty: none now. '
+        ? 'Which worker do you want to enrol, as number:role (1:backend)? Empty: none now. '
         : 'Another one? Empty: no. '
     const answer = await dialogue.ask(question, check)
     if (answer === '') break
@@ -247,22 +258,20 @@ async function askWorkers(dialogue: Dialogue): Promise<WorkerToEnrol[]> {
   return wanted
 }
 
-function conclude(
+function printOutcome(
   context: CommandContext,
   host: ThisHost,
   drafts: readonly SettingsDraft[],
-  left: readonly Todo[],
+  todos: readonly Todo[],
   { json }: Options,
 ): void {
   if (json === true) {
     const files = drafts.map(({ path, settings, isChanged }) => ({ path, settings, changed: isChanged }))
-    context.print(`${JSON.stringify({ files, next: left.map(inWords) })}\n`)
+    context.print(`${JSON.stringify({ files, next: todos.map(todoText) })}\n`)
     return
   }
-  context.print(left.length === 0 ? '\nNothing is left to do.\n' : `\nLeft to do:\n${listed(left)}`)
+  context.print(todos.length === 0 ? '\nNothing is left to do.\n' : `\nLeft to do:\n${numberedList(todos)}`)
   if (host.worker !== null)
-    context.print(
-      `An agent that takes tasks here: ${host.workerCommand} work --exec 'claude -p "$S2_TASK_DESCRIPTION"'\n`,
-    )
-  if (host.lead !== null) context.print(`Who lives: ${host.command} status\n`)
+    context.print(`To run an agent here: ${host.workerCommand} work --exec 'claude -p "$S2_TASK_DESCRIPTION"'\n`)
+  if (host.orchestrator !== null) context.print(`To see which agents are alive: ${host.command} status\n`)
 }

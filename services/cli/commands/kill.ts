@@ -4,13 +4,13 @@ import { controlAgent } from '../control-agent.ts'
 
 const EXAMPLES = `
 Examples:
-  s2 kill s2-worker-3         all its processes die at once (KILL) and stay down until \`s2 thaw\`
+  s2 kill s2-worker-3         kills all its processes at once (KILL); they stay down until \`s2 thaw\`
 
 Only for agents that an \`s2 up\` on this machine started.`
 
 export function define(command: Command, context: CommandContext): void {
   command
-    .argument('<agent>', 'its name, or its role where no other has it')
+    .argument('<agent>', 'its name, or its role where no other agent has it')
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
     .action(async (agent: string, options: { json?: true }) => {

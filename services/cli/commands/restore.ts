@@ -17,7 +17,7 @@ Examples:
   sudo s2 restore --latest
   s2 restore bridge-20261121T031700.000Z.db
 
-Refused while any program has the database open. The one that is there now is kept beside it under another name.`
+It is refused while any program has the database open. The present database is kept beside it under another name.`
 
 interface Options {
   readonly latest?: true
@@ -27,7 +27,7 @@ interface Options {
 export function define(command: Command, context: CommandContext): void {
   command
     .argument('[file]', 'the backup: a path, or a name that `s2 backup list` shows')
-    .option('--latest', 'the newest one')
+    .option('--latest', 'the newest backup')
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
     .action(async (file: string | undefined, options: Options) => await restore(context, file, options))
@@ -56,7 +56,7 @@ async function restore(context: CommandContext, file: string | undefined, { late
       `${restored.database} is restored from ${basename(backup)}, made ${age} ago, in ${seconds.toFixed(1)} s`,
       `  ${proofInWords(restored.proof)}`,
       `  ${goneInWords(restored)}`,
-      ...(restored.kept === null ? [] : [`  the one before is kept: ${restored.kept}`]),
+      ...(restored.kept === null ? [] : [`  the previous database is kept: ${restored.kept}`]),
       '  next: start what was stopped, e.g. systemctl start s2-bridge s2-watchdog',
       '',
     ].join('\n'),
@@ -67,14 +67,14 @@ function newest({ folder, database }: LocalDatabase): string {
   const [first] = listBackups(folder, database)
   if (first !== undefined) return first.path
   throw new S2Error('not_found', `there are no backups of ${database} in ${folder}`, {
-    next: 'name a file, or set S2_BACKUPS to the folder they lie in',
+    next: 'name a file, or set S2_BACKUPS to their folder',
   })
 }
 
 function goneInWords({ loss, kept }: Restored): string {
   if (loss !== null) return lossInWords(loss)
   if (kept === null) return 'there was no database here before'
-  return 'the one before cannot be read, so nobody knows what is gone: rotate tokens that were given out since'
+  return 'the previous database cannot be read, so what is gone is unknown: rotate the tokens that were issued since the backup'
 }
 
 function lossInWords({ messages, since, conversations, tasks, reopened }: Loss): string {

@@ -31,8 +31,8 @@ Examples:
   git diff | s2 send reviewer -            the text from standard input
   s2 send s2-worker-3 'now?' --wait        returns when the bridge has it
 
-Sent is not received: the answer says how far the message has come. \`queued\` is safe in the fleet's store,
-\`waiting\` is safe in this host's outbox until the bridge can be reached.`
+Sent is not received: the answer says how far the message has come. A \`queued\` message is safe in the fleet's store,
+a \`waiting\` one is safe in this host's outbox until the bridge can be reached.`
 
 interface Options {
   readonly from?: string
@@ -48,10 +48,13 @@ export function define(command: Command, context: CommandContext): void {
   command
     .argument('<to>', 'an agent, a conversation, or a session of one')
     .argument('<text...>', 'the message; - reads it from standard input')
-    .option('--from <session>', 'as whom, where several ends lie on this host')
+    .option('--from <session>', 'session to send as, where this host has several')
     .option('--action <type>', 'what the message is about, for example review_request')
-    .option('--file <path...>', 'names of files that it speaks of')
-    .option('--key <key>', 'sending twice with one key is sending once; another message with it is refused')
+    .option('--file <path...>', 'names of files that the message is about')
+    .option(
+      '--key <key>',
+      'a message with a key that was sent before is not sent again; a different one with it is refused',
+    )
     .option('--wait', 'wait until the bridge has it')
     .option('--wait-for <duration>', 'wait no longer than this', duration)
     .option('--json', 'print JSON')
@@ -71,7 +74,7 @@ interface Sent {
   readonly state: 'waiting' | 'carried' | 'queued' | 'delivered' | 'leased' | 'acked'
   readonly from: SessionId
   readonly to: SessionId
-  /** Its number in the store, where it has one yet. */
+  /** Its number in the store; null where it has none yet. */
   readonly id: number | null
   /** Its name in the outbox. */
   readonly name: string | null
@@ -89,7 +92,7 @@ async function send(context: CommandContext, to: string, draft: MessageDraft, op
   const state = stateFolder(context)
   const found = await readCredentials(state)
   const outbox = new Outbox(state)
-  // What waits in the outbox goes first, whether keepalive answers just now or not: a later message must not overtake it.
+  // A later message must not overtake those that wait in the outbox, whether keepalive answers just now or not.
   const isCarried = async (): Promise<boolean> =>
     (await isAnswered(join(state, 'run', 'keepalive.sock'))) || (await outbox.names()).length > 0
   if (found.credentials.length > 0 && (await isCarried())) {
@@ -107,7 +110,7 @@ async function send(context: CommandContext, to: string, draft: MessageDraft, op
   return { state: 'queued', from, to: partnerOf(from), id, name: null }
 }
 
-/** Who is not known here is asked of the bridge; off the network, what one end of this host says is for its partner. */
+/** The session to send from. An unknown name is looked up at the bridge; without a bridge the only session sends to its partner. */
 async function senderAmong(
   context: CommandContext,
   to: string,
@@ -125,12 +128,12 @@ async function senderAmong(
   const asked = reached.store.conversations()
   const known = alone === undefined ? await asked : await withinAMoment(asked, context)
   if (known === null) return alone as SessionId
-  // Administration may speak for ends whose credentials others hold, such as those of the Python bridge's agents.
+  // The administration may send for sessions whose credentials lie elsewhere, such as those of the Python bridge's agents.
   const isOurs = reached.as === 'session' || leading(to, known, own).some(({ session }) => own.includes(session))
   return chooseSender(to, known, isOurs ? own : null, from)
 }
 
-/** The answer, unless the bridge is away, or does not know us just now: then the outbox keeps what it is to have. */
+/** The answer; null where the bridge is away or does not accept our credential just now, and the outbox keeps the message. */
 async function withinAMoment<T>(asked: Promise<T>, { clock }: CommandContext): Promise<T | null> {
   try {
     const answer = await waitAtMost(asked, ASK_MS, clock)
@@ -141,12 +144,12 @@ async function withinAMoment<T>(asked: Promise<T>, { clock }: CommandContext): P
   }
 }
 
-/** How long a message waits for the bridge to say who somebody is, before it goes to the only one it can be for. */
+/** How long the bridge is waited for to look a name up, before the message goes to the only possible partner. */
 const ASK_MS = 2_000
 
 /**
- * The session that speaks to `to`: an agent, a conversation, or one of its sessions. `own` are the sessions that may be
- * spoken for; null where all may.
+ * The session that sends to `to`: an agent, a conversation, or one of its sessions. `own` are the sessions that may be used;
+ * null: all. Throws `forbidden`, `not_found`, or `UsageError` where several fit.
  */
 function chooseSender(
   to: string,
@@ -172,20 +175,20 @@ function chooseSender(
   if (chosen === undefined) {
     const near = closest(to, [...new Set(mine.flatMap(({ reader, role }) => [reader, role]))])
     throw new S2Error('not_found', `nothing was sent: no agent or session here is called ${JSON.stringify(to)}`, {
-      next: near === undefined ? '`s2 conversation list` shows who can be spoken to' : `did you mean ${near}?`,
+      next: near === undefined ? '`s2 conversation list` shows possible receivers' : `did you mean ${near}?`,
     })
   }
   if (others.length > 0) {
     const choices = matching.map(({ session, speaker, reader }) => `${session} (${speaker} to ${reader})`)
     throw new UsageError(
       `nothing was sent: ${matching.length} conversations lead to ${to}`,
-      `say as whom by --from: ${choices.slice(0, 8).join(', ')}`,
+      `name the sending session with --from: ${choices.slice(0, 8).join(', ')}`,
     )
   }
   return chosen.session
 }
 
-/** One who may speak in a conversation, and who hears it. */
+/** A session that may send in a conversation, and the agent that receives it. */
 interface End {
   readonly session: SessionId
   readonly conversation: string
@@ -201,7 +204,7 @@ function speakersIn(conversations: readonly Conversation[]): End[] {
   ])
 }
 
-/** The ends from which `to` is spoken to. */
+/** The sessions from which `to` can be reached. */
 function leading(to: string, conversations: readonly Conversation[], own: readonly SessionId[] | null): End[] {
   return speakersIn(conversations).filter(
     ({ session, reader, role, conversation }) =>
@@ -214,7 +217,7 @@ function leading(to: string, conversations: readonly Conversation[], own: readon
 
 const CARRY = { firstMs: 20, mostMs: 500, leastMs: 20 }
 const WAIT_MS = 3_600_000
-/** A key that was used for another message is refused: whoever names one hears of that, where the bridge can be reached. */
+/** How long a message with a key is waited for, because the bridge refuses a key that was used for another message. */
 const KEY_MS = 2_000
 
 async function throughOutbox(

@@ -9,8 +9,8 @@ import { PROGRAMS, type ProgramName, SETTINGS, type Setting, type SettingName } 
 
 const EXAMPLES = `
 Examples:
-  s2 config                      every setting, its value here and where that comes from
-  s2 config watchdog             those that one program reads
+  s2 config                      every setting, its value here and its source
+  s2 config watchdog             the settings that one program reads
   s2 config bridge --file /etc/s2/s2.env /etc/s2/s2-bridge.env
   s2 config --markdown           the table of the README`
 
@@ -24,7 +24,7 @@ export function define(command: Command, context: CommandContext): void {
   command
     .argument('[program]', `one of ${PROGRAMS.join(', ')}`)
     .option('--file <path...>', 'read settings files (NAME=value lines) under the environment, later ones over earlier')
-    .option('--markdown', 'print what settings there are as a table for a README')
+    .option('--markdown', 'print all settings as a table for a README')
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
     .action((program: string | undefined, options: Options) => {
@@ -38,7 +38,7 @@ export function define(command: Command, context: CommandContext): void {
     })
 }
 
-/** One setting as it is in force. */
+/** The value of a setting in force, and its source. */
 interface Effective {
   readonly name: SettingName
   readonly value: string | null
@@ -87,7 +87,7 @@ function effective(names: readonly SettingName[], context: CommandContext, files
   })
 }
 
-/** The environment over the last file, that over the one before it, and so on: as a service manager reads them. */
+/** The environment wins over the last file, and each file over the one before it, as with a service manager. */
 function readFiles(env: CommandContext['env'], files: readonly string[]): CommandContext['env'] {
   return files.toReversed().reduce(readFile, env)
 }
@@ -110,7 +110,7 @@ function faultOf(setting: Setting, text: string): string | null {
   }
 }
 
-/** Tells wrong and unknown settings as every program would, and fails as it would. */
+/** Reports wrong and unknown settings, and fails, as every program does. */
 function check(names: readonly SettingName[], context: CommandContext, files: readonly string[]): void {
   try {
     readSettings(readFiles(commandEnv(context), files), names)

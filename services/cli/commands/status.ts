@@ -10,8 +10,8 @@ import { pause } from '../option-parsers.ts'
 
 const EXAMPLES = `
 Examples:
-  s2 status                one look
-  s2 status --watch        a live table; q or Ctrl-C leaves it
+  s2 status                the fleet now
+  s2 status --watch        a live table; q or Ctrl-C quits
   s2 status --json | jq '.agents[] | select(.verdict != "alive")'`
 
 interface Options {
@@ -22,9 +22,9 @@ interface Options {
 
 export function define(command: Command, context: CommandContext): void {
   command
-    .option('-w, --watch', 'show it live')
+    .option('-w, --watch', 'show a live table')
     .addOption(
-      new Option('--every <duration>', 'how often the live table is drawn').argParser(pause).default(1_000, '1s'),
+      new Option('--every <duration>', 'how often the live table is redrawn').argParser(pause).default(1_000, '1s'),
     )
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
@@ -58,7 +58,7 @@ async function watch(context: CommandContext, reached: ReachedFleet, state: stri
       } catch (error) {
         trouble = failureOf(error).message
       }
-      const foot = trouble === null ? paint('dim', 'q leaves') : paint('red', `${trouble}; asking again`)
+      const foot = trouble === null ? paint('dim', 'q quits') : paint('red', `${trouble}; asking again`)
       const table = last === null ? [] : renderOverview(last, columns, paint)
       return [...table.slice(0, Math.max(0, rows - 2)), '', foot]
     },

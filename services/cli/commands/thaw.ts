@@ -4,13 +4,13 @@ import { controlAgent } from '../control-agent.ts'
 
 const EXAMPLES = `
 Examples:
-  s2 thaw s2-worker-3         what was frozen goes on, what was killed is started again
+  s2 thaw s2-worker-3         resumes its frozen processes, or starts its killed ones again
 
 Only for agents that an \`s2 up\` on this machine started.`
 
 export function define(command: Command, context: CommandContext): void {
   command
-    .argument('<agent>', 'its name, or its role where no other has it')
+    .argument('<agent>', 'its name, or its role where no other agent has it')
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
     .action(async (agent: string, options: { json?: true }) => {

@@ -4,7 +4,7 @@ import { becomeProgram } from '../become-program.ts'
 
 const EXAMPLES = `
 Examples:
-  s2 up fleet.json                   keeps its programs running until Ctrl-C
+  s2 up fleet.json                   starts its programs and keeps them running until Ctrl-C
   s2 up deploy/fleet/nine.json --demo
 
 A fleet file:
@@ -19,7 +19,7 @@ A fleet file:
   }
 
 Each agent has a state folder of its own; workers get their credentials through the git remote alone. The state
-lies in .s2 of this folder, or in S2_STATE. While it runs, s2 status, freeze, thaw and kill work from the same folder.`
+lies in .s2 of this folder, or in S2_STATE. Meanwhile s2 status, freeze, thaw and kill work from the same folder.`
 
 interface Options {
   readonly demo?: true
@@ -29,8 +29,8 @@ interface Options {
 export function define(command: Command, context: CommandContext): void {
   command
     .argument('<fleet>', 'the fleet file')
-    .option('--demo', 'deal the tasks that the fleet file names for it')
-    .option('--json', 'print what happens as JSON, an event a line')
+    .option('--demo', 'add the demo tasks that the fleet file names')
+    .option('--json', 'print events as JSON, one a line')
     .addHelpText('after', EXAMPLES)
     .action(async (path: string, { demo, json }: Options) => {
       const flags = [...(demo === true ? ['--demo'] : []), ...(json === true ? ['--json'] : [])]

@@ -5,15 +5,15 @@ import { becomeProgram } from '../become-program.ts'
 const EXAMPLES = `
 Examples:
   s2 work --exec 'claude -p "$S2_TASK_DESCRIPTION"'
-  s2 work --exec 'codex exec -' --once         until no work is left
+  s2 work --exec 'codex exec -' --once         ends when no work is left
   s2 work --exec '["./do-task","--json"]'      a JSON list is run as it is, anything else by sh
 
 CMD runs once for each task, in a process group of its own, with the task as JSON on its standard input and in
 S2_TASK_ID, S2_TASK_DESCRIPTION, S2_TASK_PRIORITY, S2_TASK_ROLE and S2_TASK_EPOCH. Its last line of output is the
-progress that others see; its exit code says whether the task is completed (0) or failed. While it lives its task
-stays leased (S2_LEASE); when the task is given to somebody else it is ended, with all it started.
+progress that others see; its exit code says whether the task is completed (0) or failed. The task stays leased (S2_LEASE)
+while CMD runs; when the task is given to another agent, CMD is ended with all the processes that it started.
 
-Ctrl-C lets the task in hand end first; a second one, or TERM, ends it too: it is taken up again at the next start.`
+Ctrl-C waits for the current task to end; a second one, or TERM, ends the task too, and the next start takes it up again.`
 
 interface Options {
   readonly exec: string
@@ -26,10 +26,10 @@ interface Options {
 export function define(command: Command, context: CommandContext): void {
   command
     .requiredOption('--exec <cmd>', 'the command that does a task')
-    .option('--session <session>', 'for this session only, where several lie on this host')
+    .option('--session <session>', 'work for this session only, where this host has several')
     .option('--once', 'end when no work is left')
-    .option('--quiet', 'say only what went wrong')
-    .option('--json', 'print what happens as JSON, an event a line')
+    .option('--quiet', 'print only what goes wrong')
+    .option('--json', 'print events as JSON, one a line')
     .addHelpText('after', EXAMPLES)
     .action(async ({ exec, session, once, quiet, json }: Options) => {
       await becomeProgram(context, 'worker', [

@@ -3,7 +3,7 @@ import { hostname, networkInterfaces } from 'node:os'
 import { SETTINGS } from '#runtime/settings.ts'
 import type { SettingValues } from './settings-draft.ts'
 
-/** Where workers reach the bridge, as a person says it. */
+/** The address at which workers reach the bridge. */
 export interface BridgeAddress {
   readonly url: string
   readonly host: string
@@ -14,7 +14,7 @@ export interface BridgeAddress {
 
 const PORT = 7433
 
-/** Reads a name or an address, with a port or without, or a whole URL. Throws an Error that says what is wrong. */
+/** Reads a name or an address, with a port or without, or a whole URL. Throws an Error with the reason. */
 export function parseBridge(text: string): BridgeAddress {
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) return ofUrl(SETTINGS.S2_BRIDGE_URL.parse(text))
   const bare = isIP(text) === 6 ? `[${text}]` : text
@@ -32,15 +32,15 @@ function ofUrl(text: string): BridgeAddress {
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1')
   const port = Number(url.port || (url.protocol === 'https:' ? 443 : 80))
   const isLocal = host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
-  // A port that stands for its scheme is said all the same: people look for it in settings and firewalls.
+  // The default port of a scheme is shown too: people look for it in settings and firewalls.
   const shown = text.includes(`:${port}`) && url.port === '' ? `${url.protocol}//${url.hostname}:${port}` : url.origin
   return { url: shown, host, port, isLocal }
 }
 
-/** How workers come to know that they speak to the bridge. */
+/** How workers recognise the bridge: by a certificate made here, by files, or by a proxy's certificate. */
 export type Trust = 'own' | 'files' | 'proxy'
 
-/** What the bridge has to be told so that it is reached there: where it listens, and by which name it is called. */
+/** The settings with which the bridge is reached at an address: where it listens, and which host name it accepts. */
 export function bridgeSettings({ url, host, port, isLocal }: BridgeAddress, trust: Trust | null): SettingValues {
   const isDefault = port === PORT && (host === 'localhost' || host === '127.0.0.1')
   if (isLocal) return { S2_BRIDGE_URL: url, ...(isDefault ? {} : { S2_LISTEN: `${bracketed(host)}:${port}` }) }
@@ -50,7 +50,7 @@ export function bridgeSettings({ url, host, port, isLocal }: BridgeAddress, trus
   return { ...named, S2_LISTEN: `${listenHost(host)}:${port}` }
 }
 
-/** An address of this machine is listened on alone; a name may lead to any of them. */
+/** The bridge listens on a given address of this machine alone, and on all of them for a name, which may orchestrator to any. */
 function listenHost(host: string): string {
   if (isIP(host) === 0) return '0.0.0.0'
   const isOurs = ownAddresses().includes(host)
@@ -69,7 +69,7 @@ export function ownAddresses(): string[] {
     .map(({ address }) => address)
 }
 
-/** What a person may answer when asked where this machine is reached. */
+/** Names and addresses of this machine, as suggestions for a person. */
 export function ownNames(): string[] {
   return [...new Set([hostname(), ...ownAddresses()])]
 }

@@ -10,30 +10,30 @@ import { programCommand } from '#runtime/program-command.ts'
 import { openStore } from '#store/open-store.ts'
 import type { Dialogue } from './dialogue.ts'
 import { probeBridge } from './probe-bridge.ts'
-import { journalOf, runs, start } from './service-manager.ts'
+import { isServiceRunning, journalCommand, startUnits } from './service-manager.ts'
 import { environmentOf, runAs } from './service-user.ts'
 import { servicesFor, type ThisHost } from './this-host.ts'
 import type { Todo } from './todo.ts'
 
-/** A worker that shall be in the fleet: its number, and what kind of work it does. */
+/** A worker to add to the fleet: its number, and the kind of work that it does. */
 export interface WorkerToEnrol {
   readonly number: number
   readonly role: string
 }
 
-/** What the host is like once its settings are written. */
+/** What the steps after the settings are written share. */
 export interface BringUp {
   readonly context: CommandContext
   readonly dialogue: Dialogue
   readonly host: ThisHost
-  /** Of all services of the host, as they are now. */
+  /** The settings of all services of the host, as they are now. */
   readonly settings: Readonly<Record<string, string>>
-  readonly left: Todo[]
+  readonly todos: Todo[]
 }
 
-/** Starts services, or leaves that to do; answers whether they run. */
+/** Starts the services, or adds that to the list of what is left to do. Answers whether they run. */
 export async function startServices(
-  { context, dialogue, host, left }: BringUp,
+  { context, dialogue, host, todos }: BringUp,
   wakes: boolean,
   wanted: boolean | undefined,
   isChanged: (service: string) => boolean,
@@ -44,40 +44,40 @@ export async function startServices(
   const missing = names.filter((name) => !services.installed.has(name))
   if (missing.length > 0) {
     const install = services.isOfMachine ? `sudo make install ROLE=${role}` : `make install-user ROLE=${role}`
-    left.push({
+    todos.push({
       what: 'start the services, which are not installed here (without systemd: s2 up FLEET.json)',
       commands: [install, `${ctl} enable --now ${names.join(' ')}`],
     })
     return false
   }
   const settled = await Promise.all(
-    names.map(async (name) => !isChanged(name) && (await runs(services, name, context))),
+    names.map(async (name) => !isChanged(name) && (await isServiceRunning(services, name, context))),
   )
   const isUp = settled.every((each) => each)
-  const shall = isUp || (wanted ?? (dialogue.canAsk && (await dialogue.agrees(`Start ${names.join(', ')} now?`))))
+  const shall = isUp || (wanted ?? (dialogue.canAsk && (await dialogue.confirm(`Start ${names.join(', ')} now?`))))
   if (!shall) {
-    left.push({
+    todos.push({
       what: 'start the services, or restart them so that they read their settings',
       commands: [`${ctl} enable ${names.join(' ')}`, `${ctl} restart ${names.join(' ')}`],
     })
     return false
   }
-  const started = await start(services, names, isChanged, context, dialogue.signal)
+  const started = await startUnits(services, names, isChanged, context, dialogue.signal)
   for (const each of started)
     dialogue.say(`${each.name}: ${each.as}`, ...(each.as === 'failed' ? each.said.map((line) => `  ${line}`) : []))
-  dialogue.goOn()
+  dialogue.throwIfInterrupted()
   const failed = started.filter(({ as }) => as === 'failed')
   for (const { name } of failed)
-    left.push({
+    todos.push({
       what: `find out why ${name} does not start`,
-      commands: [journalOf(services.isOfMachine, name)],
+      commands: [journalCommand(services.isOfMachine, name)],
       isFailure: true,
     })
   return failed.length === 0
 }
 
-/** Asks the bridge by the address that workers will use. */
-export async function checkBridge({ context, dialogue, settings, left }: BringUp): Promise<void> {
+/** Checks that the bridge answers at the address that workers will use. */
+export async function checkBridge({ context, dialogue, settings, todos }: BringUp): Promise<void> {
   const url = settings.S2_BRIDGE_URL
   if (url === undefined) return
   let ca: string | undefined
@@ -86,27 +86,27 @@ export async function checkBridge({ context, dialogue, settings, left }: BringUp
   } catch (error) {
     const why = `S2_TLS_CA cannot be read (${(error as Error).message})`
     dialogue.say(why)
-    left.push({ what: `${why}: put the authority's certificate there, or correct S2_TLS_CA in s2.env` })
+    todos.push({ what: `${why}: put the authority's certificate there, or correct S2_TLS_CA in s2.env` })
     return
   }
   const reach = await probeBridge(url, ca, context.clock, dialogue.signal)
-  dialogue.goOn()
+  dialogue.throwIfInterrupted()
   if (reach.answers) return dialogue.say(`the bridge answers at ${url}`)
   dialogue.say(reach.why, `next: ${reach.next}`)
-  left.push({ what: `${reach.why}: ${reach.next}` })
+  todos.push({ what: `${reach.why}: ${reach.next}` })
 }
 
-/** Opens a conversation with each worker that has none, by the command for it, which hands the credential out through git. */
+/** Opens a conversation with each worker that has none, by `s2 conversation create`, which puts the credential into git. */
 export async function enrol(
-  { context, dialogue, host, settings, left }: BringUp,
+  { context, dialogue, host, settings, todos }: BringUp,
   wanted: readonly WorkerToEnrol[],
 ): Promise<void> {
-  const { lead } = host
-  if (lead === null) return
-  const env = environmentOf(lead, settings, context)
+  const { orchestrator } = host
+  if (orchestrator === null) return
+  const env = environmentOf(orchestrator, settings, context)
   const s2 = async (...args: string[]) =>
     await runAs(
-      lead,
+      orchestrator,
       { argv: programCommand('s2', ...args, '--json'), env, timeoutMs: ENROLLING_MS },
       context,
       dialogue.signal,
@@ -119,14 +119,14 @@ export async function enrol(
       continue
     }
     const ending = await s2('conversation', 'create', '--role-b', role, '--number', String(number))
-    dialogue.goOn()
+    dialogue.throwIfInterrupted()
     if (hasSucceeded(ending)) {
       dialogue.say(`${name} (${role}) has a conversation, and its credential is in git`)
       continue
     }
     const { message, next } = failureIn(ending.stderr)
     dialogue.say(message, ...(next === undefined ? [] : [`next: ${next}`]))
-    left.push({
+    todos.push({
       what: `enrol ${name}: ${message}`,
       commands: [`${host.command} conversation create --role-b ${role} --number ${number}`],
     })
@@ -135,11 +135,11 @@ export async function enrol(
 
 const ENROLLING_MS = 120_000
 
-/** The workers that are in the fleet, and whether the bridge has heard of each; asked of the bridge of this host. */
+/** The workers of the fleet, and whether the bridge of this host has heard from each. */
 export async function workersOf({ context, host }: Pick<BringUp, 'context' | 'host'>): Promise<Map<string, boolean>> {
   const workers = new Map<string, boolean>()
-  if (host.lead === null) return workers
-  await using store = await openStore(`unix:${join(host.lead.state, 'run', 'admin.sock')}`, storeParts(context))
+  if (host.orchestrator === null) return workers
+  await using store = await openStore(`unix:${join(host.orchestrator.state, 'run', 'admin.sock')}`, storeParts(context))
   const [conversations, { pulses }] = await Promise.all([store.conversations(), store.pulses(0)])
   const heard = new Set(pulses.map(({ session }) => session))
   for (const { id, agents } of conversations)
@@ -163,8 +163,8 @@ function failureIn(stderr: string): { readonly message: string; readonly next: s
 const CONNECTING_MS = 30_000
 const LOOK_MS = 500
 
-/** Waits until this host's worker is in the fleet; what it says instead after half a minute is left to do. */
-export async function untilConnected({ context, dialogue, host, left }: BringUp): Promise<boolean> {
+/** Waits up to 30 s until this host's worker is connected. Past that, its troubles are added to what is left to do. */
+export async function waitUntilConnected({ context, dialogue, host, todos }: BringUp): Promise<boolean> {
   const { worker } = host
   if (worker === null) return false
   const until = context.clock.now() + CONNECTING_MS
@@ -181,13 +181,13 @@ export async function untilConnected({ context, dialogue, host, left }: BringUp)
         return (told.length > 0 ? told : [status]).map((why) => `${program}: ${why}`)
       })
       dialogue.say(`not in the fleet after ${CONNECTING_MS / 1_000} s`, ...troubles)
-      left.push({
+      todos.push({
         what: `this host is not in the fleet yet: ${troubles.join('; ')}`,
         commands: [`${host.workerCommand} health`],
       })
       return false
     }
     await context.clock.sleep(LOOK_MS, dialogue.signal).catch(() => undefined)
-    dialogue.goOn()
+    dialogue.throwIfInterrupted()
   }
 }

@@ -4,28 +4,28 @@ import { S2Error } from '#fleet/errors.ts'
 import type { Dialogue } from './dialogue.ts'
 import { probeBridge } from './probe-bridge.ts'
 import type { Todo } from './todo.ts'
-import { credentialIn, type Remote } from './try-remote.ts'
+import { fetchCredentialFile, type Remote } from './try-remote.ts'
 
-/** Looks for the credential of this worker and tells what it says and whether its bridge is reached; answers whether it is there. */
+/** Finds the credential of this worker, says what it holds and whether its bridge answers. Answers whether there is one. */
 export async function checkCredential(
   context: CommandContext,
   dialogue: Dialogue,
   remote: Remote,
   number: number,
-  left: Todo[],
+  todos: Todo[],
 ): Promise<boolean> {
-  const credential = await findCredential(context, dialogue, remote, number, left)
+  const credential = await findCredential(context, dialogue, remote, number, todos)
   if (credential === null) return false
   const { session, role, bridgeUrl } = credential
   dialogue.say(
     `${workerName(number)} has a credential there: conversation ${session.split('/')[0]}, role ${role}, bridge ${bridgeUrl}`,
   )
   const reach = await probeBridge(bridgeUrl, credential.bridgeCa, context.clock, dialogue.signal)
-  dialogue.goOn()
+  dialogue.throwIfInterrupted()
   if (reach.answers) dialogue.say(`the bridge answers at ${bridgeUrl}`)
   else {
     dialogue.say(reach.why, `next: ${reach.next}`)
-    left.push({ what: `${reach.why}: ${reach.next}` })
+    todos.push({ what: `${reach.why}: ${reach.next}` })
   }
   return true
 }
@@ -35,19 +35,19 @@ async function findCredential(
   dialogue: Dialogue,
   remote: Remote,
   number: number,
-  left: Todo[],
+  todos: Todo[],
 ): Promise<Credential | null> {
   const again = (why: string): null => {
     dialogue.say(why)
-    left.push({
+    todos.push({
       what: `${why}: on the orchestrator's host`,
       commands: [`sudo s2 conversation create --role-b ROLE --number ${number}`],
     })
     return null
   }
   try {
-    const file = await credentialIn(remote, number, context, dialogue.signal)
-    dialogue.goOn()
+    const file = await fetchCredentialFile(remote, number, context, dialogue.signal)
+    dialogue.throwIfInterrupted()
     if (file === null) return again(`there is no credential of ${workerName(number)} in the remote yet`)
     return parseCredentialFile(file, number, context.clock.wall())
   } catch (error) {

@@ -17,36 +17,36 @@ import { environmentOf, isHiddenFromServices, runAs } from './service-user.ts'
 import type { SettingValues } from './settings-draft.ts'
 import type { Todo } from './todo.ts'
 
-/** How workers know that they speak to the bridge, and what the bridge is told for that. */
+/** How workers recognise the bridge, and the settings of the bridge for that. */
 export interface ChosenCertificate {
   readonly trust: Trust | null
   readonly settings: SettingValues
-  readonly left: readonly Todo[]
+  readonly todos: readonly Todo[]
 }
 
-/** A certificate for an address: the one that is set, one made here, files of somebody's, or that of a proxy in front. */
-export async function certificateFor(talk: QuestionContext, address: BridgeAddress): Promise<ChosenCertificate> {
+/** Chooses a certificate for an address: the one that is set, one made here, files of the person's, or that of a proxy in front. */
+export async function chooseCertificate(talk: QuestionContext, address: BridgeAddress): Promise<ChosenCertificate> {
   const { host, given, dialogue } = talk
   const { S2_TLS_CERT: cert, S2_TLS_KEY: key, S2_TLS_CA: ca, S2_BEHIND_PROXY: proxy } = host.set
   const isOpen = given.force === true || given.certificate !== undefined || given.tlsCert !== undefined
-  if (!isOpen && proxy === 'yes') return { trust: 'proxy', settings: {}, left: [] }
+  if (!isOpen && proxy === 'yes') return { trust: 'proxy', settings: {}, todos: [] }
   if (!isOpen && cert !== undefined && key !== undefined) {
     const fault = await certificateFault(talk, address, { cert, key, ca })
     if (fault === null) dialogue.say(`the certificate ${cert} is set, and good for ${address.host}`)
     else dialogue.say(`${cert}: ${fault.why}`)
-    const left = fault === null ? [] : [{ what: `mend the certificate ${cert}: ${fault.why}` }]
-    return { trust: 'files', settings: {}, left }
+    const todos = fault === null ? [] : [{ what: `mend the certificate ${cert}: ${fault.why}` }]
+    return { trust: 'files', settings: {}, todos }
   }
   const trust = given.certificate ?? (given.tlsCert === undefined ? await askTrust(talk) : 'files')
-  if (trust === 'proxy') return { trust, settings: {}, left: [] }
+  if (trust === 'proxy') return { trust, settings: {}, todos: [] }
   if (trust === 'own') return await makeOwn(talk, address)
   if (trust === 'files') return await takeFiles(talk, address)
   const what =
     'say how workers recognise the bridge: by a certificate made here (own), by files of yours, or by a proxy'
-  return { trust: null, settings: {}, left: [{ what, commands: [`${host.command} init --certificate own`] }] }
+  return { trust: null, settings: {}, todos: [{ what, commands: [`${host.command} init --certificate own`] }] }
 }
 
-/** Null where nobody can be asked. */
+/** Null without a terminal to ask at. */
 async function askTrust({ dialogue }: QuestionContext): Promise<Trust | null> {
   if (!dialogue.canAsk) return null
   const check = (answer: string): string | null => (/^(own|files|proxy)?$/.test(answer) ? null : 'own, files or proxy')
@@ -55,7 +55,7 @@ async function askTrust({ dialogue }: QuestionContext): Promise<Trust | null> {
   return ((await dialogue.ask(question, check)) || 'own') as Trust
 }
 
-/** The least port that a service which is not root may listen on. */
+/** The lowest port that a service without root may listen on. */
 const PORT_LEAST = 1_024
 
 async function makeOwn(
@@ -72,10 +72,10 @@ async function makeOwn(
   const until = new Date(facts.notAfter).toISOString().slice(0, 10)
   dialogue.say(`${files.cert}: for ${facts.names.join(', ')}, until ${until}`)
   if (isNewAuthority) dialogue.say('workers get its authority with their credentials: nothing has to be copied')
-  return { trust: 'own', settings: { S2_TLS_CERT: files.cert, S2_TLS_KEY: files.key, S2_TLS_CA: files.ca }, left: [] }
+  return { trust: 'own', settings: { S2_TLS_CERT: files.cert, S2_TLS_KEY: files.key, S2_TLS_CA: files.ca }, todos: [] }
 }
 
-/** A machine may be called what no certificate can name, such as my_host. */
+/** Some host names cannot stand in a certificate, such as my_host. */
 function canBeNamed(host: string): boolean {
   try {
     readName(host)
@@ -108,19 +108,19 @@ async function takeFiles(talk: QuestionContext, address: BridgeAddress): Promise
     return await dialogue.ask(question, (answer) => (answer.startsWith('/') ? null : 'it must begin with /'))
   }
   for (let said: Partial<Files> = { cert: given.tlsCert, key: given.tlsKey } as Partial<Files>; ; said = {}) {
-    const cert = await path(said.cert, 'Which file is the certificate, with those that signed it behind? ')
-    const key = await path(said.key, 'Which is its key? ')
+    const cert = await path(said.cert, 'Which file holds the certificate, followed by those that signed it? ')
+    const key = await path(said.key, 'Which file holds its key? ')
     let ca = given.tlsCa
     let fault = await certificateFault(talk, address, { cert, key, ca })
-    if (fault?.wantsAuthority === true && ca === undefined && dialogue.canAsk) {
+    if (fault?.needsAuthority === true && ca === undefined && dialogue.canAsk) {
       dialogue.say(fault.why)
-      ca = await path(undefined, 'Which file holds the authority, so that workers get it? ')
+      ca = await path(undefined, 'Which file holds the authority that signed it, for the workers? ')
       fault = await certificateFault(talk, address, { cert, key, ca })
     }
     if (fault === null) {
       dialogue.say(`${cert} is good for ${address.host}`)
       const settings = { S2_TLS_CERT: cert, S2_TLS_KEY: key, ...(ca === undefined ? {} : { S2_TLS_CA: ca }) }
-      return { trust: 'files', settings, left: [] }
+      return { trust: 'files', settings, todos: [] }
     }
     if (!dialogue.canAsk)
       throw new S2Error('invalid', `${cert}: ${fault.why}`, { next: 'mend the files, or name others' })
@@ -128,31 +128,36 @@ async function takeFiles(talk: QuestionContext, address: BridgeAddress): Promise
   }
 }
 
-/** Why a certificate does not do. */
+/** Why a certificate cannot be used. */
 interface Fault {
   readonly why: string
-  /** Whether it may do for workers that are given the authority which signed it. */
-  readonly wantsAuthority?: true
+  /** Whether workers would accept it if they had the authority that signed it. */
+  readonly needsAuthority?: true
 }
 
-/** Why a certificate does not do for an address, as the user of the services reads it; null when it does. */
+/** The fault of a certificate for an address, read as the user of the services; null when it has none. */
 async function certificateFault(
   talk: QuestionContext,
   { host: name }: BridgeAddress,
   { cert, key, ca }: Files,
 ): Promise<Fault | null> {
   const { host, context, dialogue } = talk
-  const { lead } = host
-  if (lead === null) return null
+  const { orchestrator } = host
+  if (orchestrator === null) return null
   const texts: string[] = []
   for (const path of [cert, key, ...(ca === undefined ? [] : [ca])]) {
     if (host.services.isOfMachine && isHiddenFromServices(path))
       return {
         why: `${path} lies where services are not let in, such as homes and /tmp: put it elsewhere, such as ${host.folder}/tls`,
       }
-    const env = environmentOf(lead, {}, context)
-    const ending = await runAs(lead, { argv: ['cat', '--', path], env, timeoutMs: 10_000 }, context, dialogue.signal)
-    if (!hasSucceeded(ending)) return { why: `${lead.user} cannot read it: ${ending.stderr.trim()}` }
+    const env = environmentOf(orchestrator, {}, context)
+    const ending = await runAs(
+      orchestrator,
+      { argv: ['cat', '--', path], env, timeoutMs: 10_000 },
+      context,
+      dialogue.signal,
+    )
+    if (!hasSucceeded(ending)) return { why: `${orchestrator.user} cannot read it: ${ending.stderr.trim()}` }
     texts.push(ending.stdout.toString('utf8'))
   }
   const [certText = '', keyText = '', caText] = texts
@@ -162,14 +167,14 @@ async function certificateFault(
     const [certificate] = readCertificates(certText)
     if (certificate?.checkPrivateKey(createPrivateKey(keyText)) !== true) return { why: `${key} is not its key` }
     const authority = caText === undefined ? undefined : readAuthority(caText)
-    return await shakeHands({ cert: certText, key: keyText }, name, authority)
+    return await tryHandshake({ cert: certText, key: keyText }, name, authority)
   } catch (error) {
     return { why: `it ${(error as Error).message}` }
   }
 }
 
-/** Has a client meet the certificate as workers will; why it does not trust it, or null. */
-async function shakeHands(
+/** Makes a TLS handshake as workers will. Answers why the client does not trust the certificate, or null. */
+async function tryHandshake(
   own: { readonly cert: string; readonly key: string },
   name: string,
   authority: string | undefined,
@@ -192,8 +197,8 @@ async function shakeHands(
       const advice = adviceOnCertificate(error)
       if (advice?.kind === 'unknown authority')
         return {
-          why: `who signed it is not known to other machines (${(error as Error).message})`,
-          wantsAuthority: true,
+          why: `the authority that signed it is not known to other machines (${(error as Error).message})`,
+          needsAuthority: true,
         }
       return { why: advice === null ? (error as Error).message : advice.what }
     } finally {

@@ -3,13 +3,13 @@ import { UsageError } from '#console/failure.ts'
 import { plain } from '#console/text.ts'
 import { redact } from '#fleet/redact.ts'
 
-/** What is wrong with an answer; null when nothing is. */
+/** Answers the fault of an answer, or null when it has none. */
 export type Check = (answer: string) => string | null
 
-/** The talk with the person at the terminal. Where nobody is, what would be said is said and nothing is asked. */
+/** Asks and informs the person at the terminal. Without a person it prints the same lines and asks nothing. */
 export class Dialogue {
   readonly canAsk: boolean
-  /** Aborts when the person or the system wants an end. */
+  /** Aborts when the person or the system ends the command. */
   readonly signal: AbortSignal
   readonly #context: Pick<CommandContext, 'ask' | 'tell'>
 
@@ -19,12 +19,12 @@ export class Dialogue {
     this.signal = signal
   }
 
-  /** Says lines that belong to the question before them. */
+  /** Prints lines that belong to the question before them. */
   say(...lines: readonly string[]): void {
     for (const line of lines) this.#context.tell(`  ${plain(redact(line))}\n`)
   }
 
-  /** Asks until the answer is one: a slip of the finger costs one line, not all that was answered before. */
+  /** Asks until the answer is valid: a typing error costs one line, not all the answers before it. */
   async ask(question: string, check: Check = () => null): Promise<string> {
     for (;;) {
       const answer = this.signal.aborted ? null : await this.#context.ask(plain(redact(question)))
@@ -35,8 +35,8 @@ export class Dialogue {
     }
   }
 
-  /** Asks for a yes or a no; where nobody can be asked it is a no. */
-  async agrees(question: string): Promise<boolean> {
+  /** Asks for a yes or a no. Without a person the answer is no. */
+  async confirm(question: string): Promise<boolean> {
     if (!this.canAsk) return false
     const answer = await this.ask(`${question} (yes, no) `, (word) =>
       /^(yes|no|y|n)$/i.test(word) ? null : 'yes or no',
@@ -44,13 +44,13 @@ export class Dialogue {
     return /^y/i.test(answer)
   }
 
-  /** Throws where an end is wanted: what was cut off by it is no answer. */
-  goOn(): void {
+  /** Throws when the command is being ended: the result of a step that was cut off means nothing. */
+  throwIfInterrupted(): void {
     if (this.signal.aborted) throw new Interrupted()
   }
 }
 
-/** The person left in the middle. */
+/** The person ended the dialogue before its last question. */
 export class Interrupted extends UsageError {
   constructor() {
     super(

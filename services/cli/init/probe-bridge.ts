@@ -3,7 +3,7 @@ import type { Clock } from '#runtime/clock.ts'
 import { httpExchange } from '#runtime/http-exchange.ts'
 import { adviceOnCertificate } from '#store/remote/server-trust.ts'
 
-/** What came of asking a bridge whether it is there. */
+/** The result of asking a bridge whether it answers. */
 export type Probe =
   | { readonly answers: true }
   | { readonly answers: false; readonly why: string; readonly next: string }
@@ -11,7 +11,7 @@ export type Probe =
 const ANSWER_MS = 8_000
 const ANSWER_MAX = 65_536
 
-/** Asks the bridge at an address who it is, trusting this authority, or those that this machine knows. */
+/** Asks whether a bridge answers at an address, trusting this authority, or those that this machine knows. */
 export async function probeBridge(
   url: string,
   authority: string | undefined,
@@ -39,13 +39,13 @@ function adviceOn(code: string | undefined, url: string): string {
   const { hostname, port } = new URL(url)
   if (code === 'ECONNREFUSED')
     return `start the bridge there, and look at S2_LISTEN: it has to listen at port ${port} beyond its own machine`
-  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return `have ${hostname} known here, by DNS or in /etc/hosts`
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return `make ${hostname} resolve here, by DNS or in /etc/hosts`
   if (code === 'EPROTO')
     return 'what listens there may speak no TLS: look at the port, and at S2_TLS_CERT of the bridge'
   return 'look at the network and the firewalls between the two hosts'
 }
 
-/** The bridge has nothing at this path, and says so in words of its own; other servers say something else. */
+/** The bridge serves nothing at this path, and answers with an error of its own; other servers answer differently. */
 const PATH = '/v1/'
 
 function readAnswer(url: string, status: number, body: string): Probe {
@@ -53,11 +53,11 @@ function readAnswer(url: string, status: number, body: string): Probe {
   if (problem?.code === 'not_found') return { answers: true }
   if (problem?.code === 'forbidden')
     return failed(
-      `the bridge at ${url} is not called that`,
+      `the bridge at ${url} does not accept this host name`,
       'on its host add the name to S2_ALLOWED_HOSTS, and restart s2-bridge',
     )
   return failed(
-    `something else than a bridge answers at ${url} (status ${status})`,
+    `another server than the bridge answers at ${url} (status ${status})`,
     'look at the port, and at the proxy in front of the bridge',
   )
 }

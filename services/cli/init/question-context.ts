@@ -3,8 +3,8 @@ import type { Trust } from './bridge-address.ts'
 import type { Dialogue } from './dialogue.ts'
 import type { ThisHost } from './this-host.ts'
 
-/** What options say: it is not asked for. */
-export interface Given {
+/** Values given by options: the questions for them are not asked. */
+export interface GivenOptions {
   readonly bridgeUrl?: string
   readonly certificate?: Trust
   readonly tlsCert?: string
@@ -17,12 +17,12 @@ export interface Given {
   readonly force?: true
 }
 
-/** What a question is asked with. */
+/** What every question is given. */
 export interface QuestionContext {
   readonly context: CommandContext
   readonly dialogue: Dialogue
   readonly host: ThisHost
-  readonly given: Given
-  /** Notes what was made and stays whatever comes. */
+  readonly given: GivenOptions
+  /** Records a file that was made and stays, whatever happens later. */
   readonly onMade: (what: string) => void
 }

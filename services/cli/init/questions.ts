@@ -5,98 +5,96 @@ import { ConfigError } from '#runtime/config.ts'
 import { SETTINGS, type SettingName } from '#runtime/settings.ts'
 import { type BridgeAddress, bridgeSettings, ownAddresses, ownNames, parseBridge } from './bridge-address.ts'
 import { checkCredential } from './check-credential.ts'
-import { type ChosenCertificate, certificateFor } from './choose-certificate.ts'
+import { type ChosenCertificate, chooseCertificate } from './choose-certificate.ts'
 import type { Check, Dialogue } from './dialogue.ts'
-import { gainAccess } from './git-access.ts'
+import { ensureGitAccess } from './git-access.ts'
 import type { QuestionContext } from './question-context.ts'
 import type { SettingValues } from './settings-draft.ts'
 import type { ThisHost } from './this-host.ts'
 import type { Todo } from './todo.ts'
 import type { Remote } from './try-remote.ts'
 
-/** What the answers come to. */
+/** The settings that follow from the answers. */
 export interface Answers {
-  /** For all services of this host. */
+  /** The settings of all services of this host. */
   readonly common: SettingValues
-  /** For the watcher that wakes the agent. */
+  /** The settings of the watcher that wakes the agent. */
   readonly watcher: SettingValues
-  readonly left: readonly Todo[]
+  readonly todos: readonly Todo[]
   /** Whether this host's worker was found in the remote. */
   readonly hasCredential: boolean
 }
 
-/** Asks for all that was neither said nor set, and tests each answer while the person is there to mend it. */
-export async function askAll(talk: QuestionContext): Promise<Answers> {
+/** Asks for all that is neither given nor set, and tests each answer while the person can still correct it. */
+export async function askQuestions(talk: QuestionContext): Promise<Answers> {
   const { host } = talk
-  const left: Todo[] = []
-  const bridge = host.lead === null ? {} : await askBridge(talk, left)
-  const { address, isIn } = await askRemote(talk, left)
+  const todos: Todo[] = []
+  const bridge = host.orchestrator === null ? {} : await askBridge(talk, todos)
+  const { address, isIn } = await askRemote(talk, todos)
   const S2_WORKER = host.worker === null ? undefined : await askNumber(talk)
   const isAlone = host.role === 'worker' && isIn
-  const hasCredential = isAlone && (await lookForCredential(talk, address, Number(S2_WORKER), left))
+  const hasCredential = isAlone && (await lookForCredential(talk, address, Number(S2_WORKER), todos))
   const S2_WAKE = await askWake(talk)
   return {
     common: { ...bridge, ...withoutEmpty({ S2_GIT_REMOTE: address, S2_WORKER }) },
     watcher: withoutEmpty({ S2_WAKE }),
-    left,
+    todos,
     hasCredential,
   }
 }
 
-/** Values that are left out are no settings. */
+/** The values without those that are empty or undefined. */
 export function withoutEmpty(values: Partial<Record<SettingName, string | undefined>>): SettingValues {
   return Object.fromEntries(
     Object.entries(values).filter(([, value]) => value !== undefined && value !== ''),
   ) as SettingValues
 }
 
-/** Where workers reach the bridge and how they know it; what was set by hand beside it stays. */
-async function askBridge(talk: QuestionContext, left: Todo[]): Promise<SettingValues> {
+/** Asks where workers reach the bridge and how they recognise it. Settings that were written by hand stay. */
+async function askBridge(talk: QuestionContext, todos: Todo[]): Promise<SettingValues> {
   const { dialogue, host } = talk
-  if (dialogue.canAsk && isOpen(talk, 'S2_BRIDGE_URL', talk.given.bridgeUrl))
+  if (dialogue.canAsk && mustAsk(talk, 'S2_BRIDGE_URL', talk.given.bridgeUrl))
     dialogue.say(`This machine is ${ownNames().join(', ')}.`)
-  const said = await settle(
+  const said = await answerFor(
     talk,
     'S2_BRIDGE_URL',
     talk.given.bridgeUrl,
-    'At which name or address do workers reach it, with :port if not 7433? Empty: only this machine. ',
+    'At which name or address do workers reach the bridge, with :port if not 7433? Empty: only this machine. ',
     null,
   )
   if (said === '') return {}
   const address = parseBridge(said)
-  if (dialogue.canAsk) await lookUp(address, dialogue)
+  if (dialogue.canAsk) await warnOfForeignName(address, dialogue)
   const certificate =
-    address.isLocal || !address.url.startsWith('https:') ? NO_CERTIFICATE : await certificateFor(talk, address)
-  left.push(...certificate.left)
+    address.isLocal || !address.url.startsWith('https:') ? NO_CERTIFICATE : await chooseCertificate(talk, address)
+  todos.push(...certificate.todos)
   const derived = { ...bridgeSettings(address, certificate.trust), ...certificate.settings }
   const isKept = (name: string): boolean =>
     talk.given.force !== true && name !== 'S2_BRIDGE_URL' && host.set[name] !== undefined
   return Object.fromEntries(Object.entries(derived).filter(([name]) => !isKept(name))) as SettingValues
 }
 
-const NO_CERTIFICATE: ChosenCertificate = { trust: null, settings: {}, left: [] }
+const NO_CERTIFICATE: ChosenCertificate = { trust: null, settings: {}, todos: [] }
 
-/** Says what a person may want to know of a name before workers fail to find it. */
-async function lookUp({ host }: BridgeAddress, dialogue: Dialogue): Promise<void> {
+/** Warns of a name that does not orchestrator to this machine, before workers fail to find it. */
+async function warnOfForeignName({ host }: BridgeAddress, dialogue: Dialogue): Promise<void> {
   const found = await lookup(host, { all: true }).catch(() => null)
-  dialogue.goOn()
+  dialogue.throwIfInterrupted()
   if (found === null) {
-    dialogue.say(`${host} is not known here: workers have to find it, by DNS or in their /etc/hosts`)
+    dialogue.say(`${host} does not resolve here: it must for the workers, by DNS or in their /etc/hosts`)
     return
   }
   const addresses = found.map(({ address }) => address)
   const own = ownAddresses()
   if (!addresses.some((each) => own.includes(each) || each.startsWith('127.') || each === '::1'))
-    dialogue.say(
-      `${host} is ${addresses.join(', ')}, which is not this machine: what has that address has to pass it on`,
-    )
+    dialogue.say(`${host} is ${addresses.join(', ')}, which is not this machine: that address has to forward to it`)
 }
 
-/** The remote that credentials go through, let in by it or with what is left to do for that. */
-async function askRemote(talk: QuestionContext, left: Todo[]): Promise<{ address: string; isIn: boolean }> {
+/** Asks for the remote that credentials go through, and gets access to it or says what is left to do for that. */
+async function askRemote(talk: QuestionContext, todos: Todo[]): Promise<{ address: string; isIn: boolean }> {
   const { dialogue, host, context, onMade, given } = talk
   const isDemanded = host.worker !== null
-  let address = await settle(
+  let address = await answerFor(
     talk,
     'S2_GIT_REMOTE',
     given.remote,
@@ -106,32 +104,34 @@ async function askRemote(talk: QuestionContext, left: Todo[]): Promise<{ address
   if (address === '') return { address, isIn: false }
   let isIn = true
   for (const remote of remotesOf(host, address)) {
-    const access = await gainAccess(
+    const access = await ensureGitAccess(
       { ...remote, address },
       {
         context,
         dialogue,
         accepted: given.acceptHostKey,
         onMade,
-        again: `${host.command} init`,
+        retryCommand: `${host.command} init`,
       },
     )
-    if (access.left !== null) {
+    if (access.todo !== null) {
       isIn = false
-      left.push(access.left)
+      todos.push(access.todo)
     }
     address = access.address
   }
   return { address, isIn }
 }
 
-/** The remote as each half of this host uses it. */
-function remotesOf({ lead, worker, set, services }: ThisHost, address: string): Remote[] {
+/** The remote as the orchestrator and the worker of this host use it. */
+function remotesOf({ orchestrator, worker, set, services }: ThisHost, address: string): Remote[] {
   const branch = set.S2_GIT_BRANCH ?? SETTINGS.S2_GIT_BRANCH.fallback
   const common = { address, branch, settings: set }
   return [
-    ...(lead === null ? [] : [{ ...common, user: lead, right: 'push' as const, isLocked: false }]),
-    ...(worker === null ? [] : [{ ...common, user: worker, right: 'read' as const, isLocked: services.isOfMachine }]),
+    ...(orchestrator === null ? [] : [{ ...common, user: orchestrator, right: 'push' as const, isSandboxed: false }]),
+    ...(worker === null
+      ? []
+      : [{ ...common, user: worker, right: 'read' as const, isSandboxed: services.isOfMachine }]),
   ]
 }
 
@@ -139,25 +139,25 @@ async function lookForCredential(
   { context, dialogue, host }: QuestionContext,
   address: string,
   number: number,
-  left: Todo[],
+  todos: Todo[],
 ): Promise<boolean> {
   const remote = remotesOf(host, address).find(({ right }) => right === 'read')
-  return remote !== undefined && (await checkCredential(context, dialogue, remote, number, left))
+  return remote !== undefined && (await checkCredential(context, dialogue, remote, number, todos))
 }
 
 async function askNumber(talk: QuestionContext): Promise<string> {
-  const said = await settle(
+  const said = await answerFor(
     talk,
     'S2_WORKER',
     talk.given.number,
-    'Which number has this worker? ',
+    'What is the number of this worker? ',
     'a worker needs one',
   )
   return said === '' ? '' : String(SETTINGS.S2_WORKER.parse(said))
 }
 
 async function askWake(talk: QuestionContext): Promise<string> {
-  return await settle(
+  return await answerFor(
     talk,
     'S2_WAKE',
     talk.given.wake,
@@ -166,8 +166,8 @@ async function askWake(talk: QuestionContext): Promise<string> {
   )
 }
 
-/** Whether a person has to be asked: it was not said, and is not set or shall be changed. */
-function isOpen({ host, given }: QuestionContext, name: SettingName, said: string | undefined): boolean {
+/** Whether a setting has to be asked for: no option gives it, and it is not set or is to be changed. */
+function mustAsk({ host, given }: QuestionContext, name: SettingName, said: string | undefined): boolean {
   return said === undefined && (given.force === true || valueSet(host, name) === undefined)
 }
 
@@ -175,8 +175,8 @@ function valueSet(host: ThisHost, name: SettingName): string | undefined {
   return name === 'S2_WAKE' ? (host.watcherSet[name] ?? host.set[name]) : host.set[name]
 }
 
-/** What was said by an option, is set, or is answered; empty where it is left out. `demanded` says why it cannot be. */
-async function settle(
+/** The value of a setting: given, set, or answered; empty where it is left out. `demanded` says why it cannot be. */
+async function answerFor(
   talk: QuestionContext,
   name: SettingName,
   said: string | undefined,
@@ -192,7 +192,7 @@ async function settle(
     dialogue.say(`${name} is ${set}, as it is set: ${fault}`)
     return await dialogue.ask(question, checkOf(name, demanded ?? 'another one is needed'))
   }
-  if (!isOpen(talk, name, said)) {
+  if (!mustAsk(talk, name, said)) {
     dialogue.say(`${name} is ${set}, as it is set`)
     return set ?? ''
   }
@@ -204,7 +204,7 @@ async function settle(
   return answer === '' ? (set ?? '') : answer
 }
 
-/** Why services would refuse what is set; null when they take it. */
+/** Why services would refuse a value; null when they accept it. */
 function refusalOf(name: SettingName, set: string): string | null {
   try {
     SETTINGS[name].parse(set)
@@ -214,7 +214,7 @@ function refusalOf(name: SettingName, set: string): string | null {
   }
 }
 
-/** As the setting is read. */
+/** Checks an answer by the rules of its setting. */
 function checkOf(name: SettingName, demanded: string | null): Check {
   return (answer) => {
     if (answer === '') return demanded
@@ -229,8 +229,8 @@ function checkOf(name: SettingName, demanded: string | null): Check {
   }
 }
 
-/** What cannot be left out and was not answered, because nobody could be asked; and what has no place in this role. */
-export function checkGiven({ host, given, dialogue }: QuestionContext): void {
+/** Throws for options that are missing where nobody can be asked, and for those that this role does not have. */
+export function checkGivenOptions({ host, given, dialogue }: QuestionContext): void {
   const isWorker = host.worker !== null
   const missing = [
     ...(isWorker && (given.remote ?? '') === '' && host.set.S2_GIT_REMOTE === undefined ? ['--remote'] : []),
@@ -239,7 +239,9 @@ export function checkGiven({ host, given, dialogue }: QuestionContext): void {
   if (missing.length > 0 && !dialogue.canAsk)
     throw new UsageError(`a worker needs ${missing.join(' and ')}`, `add ${missing.join(' and ')}`)
   const stray = [
-    ...(host.lead === null && given.bridgeUrl !== undefined ? ['--bridge-url: it comes with the credential'] : []),
+    ...(host.orchestrator === null && given.bridgeUrl !== undefined
+      ? ['--bridge-url: it comes with the credential']
+      : []),
     ...(!isWorker && given.number !== undefined ? ['--number: only a worker has one'] : []),
   ]
   if (stray.length > 0) throw new UsageError(`this role has no ${stray.join(', no ')}`, 'leave it out')

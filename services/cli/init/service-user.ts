@@ -6,20 +6,20 @@ import { UsageError } from '#console/failure.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { type Command, type Ending, hasSucceeded, runCommand } from '#runtime/command.ts'
 
-/** One half of a host: whose its services are, and where they keep what they have. */
+/** The user that services of a host run as, and the folder of their data. */
 export interface ServiceUser {
   readonly user: string
-  /** Where ssh and git find keys and settings of that user, passwd(5). */
+  /** Where ssh and git find the keys and settings of that user, passwd(5). */
   readonly home: string
   readonly state: string
-  /** What a command line begins with to run as that user; empty for whoever calls. */
-  readonly as: readonly string[]
+  /** What a command line begins with to run as that user; empty for the caller. */
+  readonly commandPrefix: readonly string[]
 }
 
-/** What a service finds in its environment unless somebody sets more. systemd.exec(5) */
+/** The PATH of a service unless its unit sets another. systemd.exec(5) */
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
-/** The half whose services run as `owner`, or as whoever calls. Throws `UsageError` where there is no such user. */
+/** The user `owner`, or the caller. Throws `UsageError` where there is no such user, `forbidden` without root. */
 export async function serviceUserOf(
   context: CommandContext,
   owner: string | undefined,
@@ -29,7 +29,7 @@ export async function serviceUserOf(
   const own = env.HOME ?? homedir()
   if (owner === undefined || (owner === userInfo().username && process.getuid?.() !== 0)) {
     const user = userInfo().username
-    return { user, home: own, state: state ?? env.S2_STATE ?? join(own, '.local', 'state', 's2'), as: [] }
+    return { user, home: own, state: state ?? env.S2_STATE ?? join(own, '.local', 'state', 's2'), commandPrefix: [] }
   }
   const argv = ['getent', 'passwd', owner] as const
   const found = await runCommand({ argv, env: { PATH: env.PATH ?? PATH }, ...BOUNDS }, clock)
@@ -43,13 +43,13 @@ export async function serviceUserOf(
     throw new S2Error('forbidden', `the services of this host run as ${user}, and only root acts for them`, {
       next: 'use sudo',
     })
-  const as = ['setpriv', `--reuid=${uid}`, `--regid=${gid}`, '--init-groups', '--']
-  return { user, home, state: state ?? home, as }
+  const commandPrefix = ['setpriv', `--reuid=${uid}`, `--regid=${gid}`, '--init-groups', '--']
+  return { user, home, state: state ?? home, commandPrefix }
 }
 
 const BOUNDS = { timeoutMs: 10_000, outputMax: 65_536, beyond: 'end' } as const
 
-/** What the services of a half find in their environment: no agent and no variable of the terminal is there. */
+/** The environment of services: it holds no ssh agent and no variable of the terminal. */
 export function environmentOf(
   { user, home, state }: ServiceUser,
   settings: Readonly<Record<string, string>>,
@@ -58,19 +58,19 @@ export function environmentOf(
   return { PATH: context.env.PATH ?? PATH, HOME: home, USER: user, LOGNAME: user, S2_STATE: state, ...settings }
 }
 
-/** Where the services of a whole host are not let in, whatever their user may: ProtectHome, PrivateTmp. systemd.exec(5) */
+/** Whether system services cannot see a path, whatever their user may read: ProtectHome, PrivateTmp. systemd.exec(5) */
 export function isHiddenFromServices(path: string): boolean {
   return /^\/(home|root|run\/user|tmp|var\/tmp)(\/|$)/.test(path)
 }
 
-/** Runs a command as the user of a half. Throws `unavailable` where it cannot be started. */
+/** Runs a command as that user. Throws `unavailable` where it cannot be started. */
 export async function runAs(
   user: ServiceUser,
   command: Pick<Command, 'argv' | 'env' | 'timeoutMs'> & Partial<Command>,
   context: CommandContext,
   signal?: AbortSignal,
 ): Promise<Ending> {
-  const argv = [...user.as, ...command.argv] as unknown as Command['argv']
+  const argv = [...user.commandPrefix, ...command.argv] as unknown as Command['argv']
   try {
     return await runCommand({ cwd: '/', ...BOUNDS, ...command, argv }, context.clock, signal)
   } catch (cause) {
@@ -79,11 +79,11 @@ export async function runAs(
 }
 
 /**
- * Makes the home of a half that is not there before a first start, so that keys can be put into it. Only root can, and only
- * for the services' own user: everybody else has one.
+ * Makes the home of the services' own user, which is missing before a first start, so that keys can be put into it. Only
+ * root can; every other user has a home.
  */
 export async function ensureHome(user: ServiceUser, context: CommandContext): Promise<void> {
-  if (user.as.length === 0 || (await stat(user.home).catch(() => null)) !== null) return
+  if (user.commandPrefix.length === 0 || (await stat(user.home).catch(() => null)) !== null) return
   if (user.home !== user.state) return
   await mkdir(user.home, { mode: 0o750 })
   const { stdout } = await runAs(

@@ -8,23 +8,23 @@ import { settingIn, withSettings } from '../settings-file.ts'
 
 export type SettingValues = Readonly<Partial<Record<SettingName, string>>>
 
-/** A settings file as it shall be. */
+/** A settings file as it is to be written. */
 export interface SettingsDraft {
   readonly path: string
-  /** What has to be set in it. */
+  /** The settings that it must hold. */
   readonly settings: SettingValues
   readonly text: string
   readonly isChanged: boolean
 }
 
-/** What a settings file says; nothing where there is none. Throws `ConfigError`. */
-export async function valuesIn(folder: string, name: string): Promise<Record<string, string>> {
+/** The values of a settings file; none where the file is missing. Throws `ConfigError`. */
+export async function readSettingsFile(folder: string, name: string): Promise<Record<string, string>> {
   const path = join(folder, name)
   return parseSettings(await textOf(path), path)
 }
 
-/** The files with what shall be in them. Throws `conflict` where something else is set and may not be changed. */
-export async function draftAll(
+/** Drafts of the files with these settings. Throws `conflict` where another value is set and may not be changed. */
+export async function draftSettings(
   folder: string,
   files: ReadonlyMap<string, SettingValues>,
   isForced: boolean,
@@ -58,8 +58,8 @@ function isSame(name: SettingName, one: string | undefined, other: string): bool
   }
 }
 
-/** Read by the owner of the folder and the group of its services; written by the owner alone. */
-export async function write({ path, text }: SettingsDraft, folder: string): Promise<void> {
+/** Writes a file that the group of the services can read, and the folder's owner alone can write. */
+export async function writeDraft({ path, text }: SettingsDraft, folder: string): Promise<void> {
   try {
     await publish(path, text, 0o640)
     const { uid, gid } = await stat(folder)

@@ -8,12 +8,12 @@ import { ensureHome, runAs, type ServiceUser } from './service-user.ts'
 
 /** The host of a remote that is reached by ssh, as arguments of ssh(1). */
 export interface SshHost {
-  /** As people know it. */
+  /** The host name or address alone. */
   readonly name: string
   readonly args: readonly string[]
 }
 
-/** Null for a remote that is reached in another way: `ssh://user@host:port/path` and `user@host:path` are by ssh. gitremote(7) */
+/** The ssh host of a remote; null for one that is reached in another way: `ssh://user@host:port/path` and `user@host:path` are by ssh. gitremote(7) */
 export function sshHostOf(remote: string): SshHost | null {
   const byUrl = /^(?:git\+)?ssh(?:\+git)?:\/\/(?:([^@/]*)@)?(\[[^\]]+\]|[^:/]+)(?::(\d+))?(?:\/|$)/i.exec(remote)
   const byPath = /^[a-z][a-z0-9+.-]*:\/\//i.test(remote) ? null : /^(?:([^@/:]*)@)?(\[[^\]]+\]|[^:/]+):/.exec(remote)
@@ -24,7 +24,7 @@ export function sshHostOf(remote: string): SshHost | null {
   return { name, args: [...(port === undefined ? [] : ['-p', port]), '--', to] }
 }
 
-/** A key that a host showed of itself. */
+/** A public key that a host presented. */
 export interface HostKey {
   /** The line for known_hosts, named as ssh looks for it. */
   readonly line: string
@@ -34,7 +34,7 @@ export interface HostKey {
   readonly fingerprint: string
 }
 
-/** Whose ssh it is, and what it is told. */
+/** How ssh is run: as whom, and with which environment. */
 export interface Ssh {
   readonly user: ServiceUser
   readonly env: Env
@@ -44,18 +44,18 @@ export interface Ssh {
 
 const TIMEOUT_MS = 20_000
 
-/** Nothing of ours is shown to a host that is not known yet: no key, no agent, no tunnel. */
-const STRANGER =
+/** An unknown host is offered nothing: no key, no agent, no tunnel. */
+const UNKNOWN_HOST_OPTIONS =
   '-oStrictHostKeyChecking=accept-new -oGlobalKnownHostsFile=/dev/null -oHashKnownHosts=no -oUpdateHostKeys=no ' +
   '-oPubkeyAuthentication=no -oGSSAPIAuthentication=no -oForwardAgent=no -oClearAllForwardings=yes'
 
 /**
- * Asks ssh itself for the key of a host, by the same way, name and settings that git will use: what ssh-keyscan(1) cannot,
- * which knows no settings and no host behind another one.
+ * Asks ssh for the keys of a host, by the route, name and settings that git will use: ssh-keyscan(1) knows no settings and no
+ * host behind a jump host.
  */
 export async function askHostKeys(ssh: Ssh, { args }: SshHost): Promise<HostKey[]> {
   const script = `file=$(mktemp) || exit; trap 'rm -f "$file"' EXIT
-${sshCommand(ssh.env)} ${STRANGER} -oUserKnownHostsFile="$file" "$@" true </dev/null >/dev/null 2>&1
+${sshCommand(ssh.env)} ${UNKNOWN_HOST_OPTIONS} -oUserKnownHostsFile="$file" "$@" true </dev/null >/dev/null 2>&1
 cat "$file"`
   const { stdout } = await inShell(ssh, script, args)
   return stdout
@@ -72,8 +72,8 @@ function fingerprintOf(blob: string): string {
   return `SHA256:${digest.replace(/=+$/, '')}`
 }
 
-/** Writes keys of a host where ssh looks for them, and answers the file. */
-export async function noteHostKeys(ssh: Ssh, host: SshHost, keys: readonly HostKey[]): Promise<string> {
+/** Adds keys of a host to the known_hosts file that ssh reads for it, and answers its path. */
+export async function addKnownHosts(ssh: Ssh, host: SshHost, keys: readonly HostKey[]): Promise<string> {
   await ensureHome(ssh.user, ssh.context)
   const [file = `${ssh.user.home}/.ssh/known_hosts`] = await filesOf(ssh, host, 'userknownhostsfile')
   const script = `umask 077 && mkdir -p "$(dirname "$1")" || exit
@@ -84,17 +84,17 @@ cat >>"$1"`
   return file
 }
 
-/** The key that a host would know a user by. */
+/** The ssh key of a user. */
 export interface OwnKey {
   readonly file: string
-  readonly publicHalf: string
+  readonly publicKey: string
   readonly isNew: boolean
-  /** Whether it asks for a passphrase, which nobody types for a service. */
-  readonly isLocked: boolean
+  /** Whether it has a passphrase, which nobody types for a service. */
+  readonly needsPassphrase: boolean
 }
 
-/** The key of the user that ssh would show to a host; one is made where there is none, and never is one written over. */
-export async function ownKey(ssh: Ssh, host: SshHost): Promise<OwnKey> {
+/** The key of the user that ssh would offer to a host. One is made where there is none; none is overwritten. */
+export async function ensureOwnKey(ssh: Ssh, host: SshHost): Promise<OwnKey> {
   await ensureHome(ssh.user, ssh.context)
   const files = await filesOf(ssh, host, 'identityfile')
   const made = files.find((file) => file.endsWith('id_ed25519')) ?? files[0] ?? `${ssh.user.home}/.ssh/id_ed25519`
@@ -111,11 +111,11 @@ printf '%s\\n%s\\n%s\\n' "$made" "$new" "$locked"
 cat "$made.pub" 2>/dev/null || ssh-keygen -y -P '' -f "$made"`
   const ending = await inShell(ssh, script, [`${ssh.user.user}@${hostname()}`, made, ...files])
   if (!hasSucceeded(ending)) throw new Error(`no key could be made: ${ending.stderr.trim()}`)
-  const [file = made, isNew, isLocked, publicHalf = ''] = ending.stdout.toString('utf8').split('\n')
-  return { file, publicHalf, isNew: isNew === 'yes', isLocked: isLocked === 'yes' }
+  const [file = made, isNew, needsPassphrase, publicKey = ''] = ending.stdout.toString('utf8').split('\n')
+  return { file, publicKey, isNew: isNew === 'yes', needsPassphrase: needsPassphrase === 'yes' }
 }
 
-/** The files that ssh would use for a host, in its order. */
+/** The files that ssh would use for a host, in the order of ssh. */
 async function filesOf(ssh: Ssh, { args }: SshHost, name: 'userknownhostsfile' | 'identityfile'): Promise<string[]> {
   const ending = await inShell(ssh, `${sshCommand(ssh.env)} -G "$@"`, args)
   return (

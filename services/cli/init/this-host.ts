@@ -3,28 +3,28 @@ import { join } from 'node:path'
 import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
 import type { Dialogue } from './dialogue.ts'
-import { type Services, servicesOf } from './service-manager.ts'
+import { findServices, type Services } from './service-manager.ts'
 import { type ServiceUser, serviceUserOf } from './service-user.ts'
-import { valuesIn } from './settings-draft.ts'
+import { readSettingsFile } from './settings-draft.ts'
 
 export const ROLES = ['orchestrator', 'worker', 'both'] as const
 export type Role = (typeof ROLES)[number]
 
-/** This host as it was found: what it is, whose its halves are, and what is set already. */
+/** This host as it was found: its role, the users of its services, and its settings. */
 export interface ThisHost {
   readonly role: Role
-  /** Of the settings files. */
+  /** The folder of the settings files. */
   readonly folder: string
-  /** The orchestrator's half and the worker's; null where this host has none. */
-  readonly lead: ServiceUser | null
+  /** The users of the orchestrator's services and of the worker's; null where this host has none. */
+  readonly orchestrator: ServiceUser | null
   readonly worker: ServiceUser | null
   readonly services: Services
-  /** How people call s2 for this host, and for its worker's half. */
+  /** The command s2 of this host, and that of its worker. */
   readonly command: string
   readonly workerCommand: string
-  /** What the file of all services says. */
+  /** The values in the file of all services. */
   readonly set: Readonly<Record<string, string>>
-  /** What the file of the watcher that wakes this host's agent says. */
+  /** The values in the file of the watcher that wakes this host's agent. */
   readonly watcherSet: Readonly<Record<string, string>>
 }
 
@@ -40,36 +40,38 @@ export interface HostOptions {
 export async function openHost(context: CommandContext, options: HostOptions, dialogue: Dialogue): Promise<ThisHost> {
   const folder =
     options.folder ?? join(context.env.XDG_CONFIG_HOME ?? join(context.env.HOME ?? homedir(), '.config'), 's2')
-  const services = await servicesOf(options.owner !== undefined || folder.startsWith('/etc/'), context)
+  const services = await findServices(options.owner !== undefined || folder.startsWith('/etc/'), context)
   const role = options.role ?? roleOf(options, services) ?? (await askRole(dialogue))
-  const lead = role === 'worker' ? null : await serviceUserOf(context, options.owner, options.state)
+  const orchestrator = role === 'worker' ? null : await serviceUserOf(context, options.owner, options.state)
   const own = role === 'both' ? { owner: options.workerOwner, state: options.workerState } : options
   const worker = role === 'orchestrator' ? null : await serviceUserOf(context, own.owner ?? options.owner, own.state)
   const command = services.isOfMachine ? 'sudo s2' : 's2'
   return {
     role,
     folder,
-    lead,
-    worker: worker !== null && role === 'both' && own.state === undefined ? besides(worker, lead) : worker,
+    orchestrator,
+    worker: worker !== null && role === 'both' && own.state === undefined ? withOwnState(worker, orchestrator) : worker,
     services,
     command,
     workerCommand: role === 'both' ? `${command}-worker` : command,
-    set: await valuesIn(folder, 's2.env'),
-    watcherSet: await valuesIn(folder, `${watcherOf(role)}.env`),
+    set: await readSettingsFile(folder, 's2.env'),
+    watcherSet: await readSettingsFile(folder, `${watcherOf(role)}.env`),
   }
 }
 
-/** The worker's half of a host that has both keeps its data beside the orchestrator's. */
-function besides(worker: ServiceUser, lead: ServiceUser | null): ServiceUser {
-  return lead === null || worker.state !== lead.state ? worker : { ...worker, state: `${lead.state}-worker` }
+/** A worker beside an orchestrator keeps its data in a folder beside the orchestrator's. */
+function withOwnState(worker: ServiceUser, orchestrator: ServiceUser | null): ServiceUser {
+  return orchestrator === null || worker.state !== orchestrator.state
+    ? worker
+    : { ...worker, state: `${orchestrator.state}-worker` }
 }
 
-/** What was installed here says what this host is. */
+/** The role of this host by the services that are installed. */
 function roleOf(options: HostOptions, { installed }: Services): Role | null {
   if (options.workerState !== undefined) return 'both'
-  const [isLead, isWorker] = [installed.has('s2-bridge'), installed.has('s2-cred-sync')]
-  if (isLead && isWorker) return 'both'
-  return isLead ? 'orchestrator' : isWorker ? 'worker' : null
+  const [isOrchestrator, isWorker] = [installed.has('s2-bridge'), installed.has('s2-cred-sync')]
+  if (isOrchestrator && isWorker) return 'both'
+  return isOrchestrator ? 'orchestrator' : isWorker ? 'worker' : null
 }
 
 async function askRole(dialogue: Dialogue): Promise<Role> {
@@ -79,15 +81,15 @@ async function askRole(dialogue: Dialogue): Promise<Role> {
   return (await dialogue.ask(`What is this host: ${ROLES.join(', ')}? `, isRole)) as Role
 }
 
-/** The watcher that wakes the agent of this host: with both halves on it, the worker's. */
+/** The watcher that wakes the agent of this host; on a host with both roles, the worker's. */
 export function watcherOf(role: Role): string {
   return role === 'both' ? 's2-worker-fs-watcher' : 's2-fs-watcher'
 }
 
-/** The services of this host in the order in which they start; the watcher once it has somebody to wake. */
+/** The services of this host in the order of their start; the watcher only where there is a wake command. */
 export function servicesFor(role: Role, wakes: boolean): string[] {
-  const lead = role === 'worker' ? [] : ['s2-bridge', 's2-watchdog', 's2-keepalive']
+  const orchestrator = role === 'worker' ? [] : ['s2-bridge', 's2-watchdog', 's2-keepalive']
   const worker =
     role === 'orchestrator' ? [] : ['s2-cred-sync', role === 'both' ? 's2-worker-keepalive' : 's2-keepalive']
-  return [...lead, ...worker, ...(wakes ? [watcherOf(role)] : [])]
+  return [...orchestrator, ...worker, ...(wakes ? [watcherOf(role)] : [])]
 }

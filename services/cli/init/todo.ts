@@ -1,17 +1,17 @@
 import { plain } from '#console/text.ts'
 import { redact } from '#fleet/redact.ts'
 
-/** Something that a person has to do, and the commands for it, ready to paste. */
+/** A step that is left to a person, and the commands for it, ready to paste. */
 export interface Todo {
   readonly what: string
   readonly commands?: readonly string[]
-  /** Something that was wanted and did not succeed. */
+  /** Whether the command tried this step and failed. */
   readonly isFailure?: true
 }
 
-/** A numbered list for people; each command stands alone on its line. */
-export function listed(left: readonly Todo[]): string {
-  return left
+/** A numbered list for people, each command on a line of its own. */
+export function numberedList(todos: readonly Todo[]): string {
+  return todos
     .flatMap(({ what, commands = [] }, index) => [
       `${String(index + 1).padStart(3)}. ${what}`,
       ...commands.map((each) => `       ${each}`),
@@ -20,7 +20,7 @@ export function listed(left: readonly Todo[]): string {
     .join('')
 }
 
-/** One line for programs. */
-export function inWords({ what, commands = [] }: Todo): string {
+/** One line of text, for JSON. */
+export function todoText({ what, commands = [] }: Todo): string {
   return redact(commands.length === 0 ? what : `${what}: ${commands.join('; ')}`)
 }

@@ -86,7 +86,7 @@ const FAULTS = {
   changed_host_key: {
     says: /REMOTE HOST IDENTIFICATION HAS CHANGED|Host key for \S+ has changed/i,
     next: () =>
-      'ask whoever runs that host whether its key was changed; only then remove the old one, as the user that git runs as: ssh-keygen -R <host>',
+      'ask the operator of that host whether its key was changed; only then remove the old one, as the user that git runs as: ssh-keygen -R <host>',
   },
   unknown_host_key: {
     says: /Host key verification failed|host key is known for/i,

@@ -107,14 +107,14 @@ installs() { # terminal number words
 remote=ssh://git@hub.example.net/srv/git/fleet.git
 orchestrator_is_asked() {
   types hub 'sudo s2 init' &&
-    answers hub 'At which name or address do workers reach it' hub.example.net &&
+    answers hub 'At which name or address do workers reach the bridge' hub.example.net &&
     answers hub 'Its certificate:' '' &&
     answers hub 'Which git remote' "$remote" &&
     answers hub 'Is it the right one' yes &&
     lets_in hub &&
     answers hub 'Which command wakes the agent' '' &&
     answers hub 'Start s2-bridge, s2-watchdog, s2-keepalive now' yes &&
-    answers hub 'Which worker shall be enrolled' 1:backend &&
+    answers hub 'Which worker do you want to enrol' 1:backend &&
     answers hub 'Another one' ''
 }
 worker_is_asked() { # what the orchestrator's host printed is pasted
