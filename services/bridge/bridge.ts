@@ -1,5 +1,5 @@
 import { redact } from '#fleet/redact.ts'
-import { forgetStart } from '#runtime/memory-tuning.ts'
+import { collectStartGarbage } from '#runtime/memory-tuning.ts'
 import type { Life, Program } from '#runtime/run.ts'
 import { openStore } from '#store/open-store.ts'
 import { type Config, readConfig } from './config.ts'
@@ -28,5 +28,5 @@ async function start(config: Config, life: Life): Promise<void> {
   const upkeep = tendStore(store, bridge, life)
   stack.defer(() => upkeep.done)
   log.info('listening', { url: bridge.url, admin: config.admin })
-  clock.sleep(SETTLED_MS, draining).then(forgetStart, () => undefined)
+  clock.sleep(SETTLED_MS, draining).then(collectStartGarbage, () => undefined)
 }

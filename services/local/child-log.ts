@@ -1,10 +1,10 @@
 import { closeSync, fstatSync, mkdirSync, openSync, renameSync, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
 
-/** Bytes of one log file; when it is full it becomes `….1`, and the one before is forgotten. */
+/** Bytes of one log file; a full one is renamed to `….1`, replacing the one before. */
 const FILE_MAX = 4_194_304
 
-/** What one program says, kept in a file of bounded size. */
+/** The output of one program, in a file of bounded size. */
 export class ChildLog implements Disposable {
   readonly #path: string
   #file: number
@@ -17,17 +17,17 @@ export class ChildLog implements Disposable {
     this.#bytes = fstatSync(this.#file).size
   }
 
-  /** Writes at once: what a program said last is there when it has died. A full disk loses the log, not the fleet. */
+  /** Writes at once, so that the last output of a program that died is there. A full disk loses the log, not the fleet. */
   write(chunk: Buffer | string): void {
     try {
       this.#bytes += writeSync(this.#file, typeof chunk === 'string' ? Buffer.from(chunk) : chunk)
-      if (this.#bytes >= FILE_MAX) this.#turn()
+      if (this.#bytes >= FILE_MAX) this.#rotate()
     } catch {
-      // ENOSPC and the like: there is nowhere to say it
+      // ENOSPC and the like cannot be logged
     }
   }
 
-  #turn(): void {
+  #rotate(): void {
     renameSync(this.#path, `${this.#path}.1`)
     closeSync(this.#file)
     this.#file = openSync(this.#path, 'a', 0o600)

@@ -12,8 +12,8 @@ export interface ChildSpec {
 /** Characters of an unfinished line that are kept until its end comes. */
 const LINE_MAX = 16_384
 
-/** Starts a program in a session of its own, writes what it says into its journal and hands each line on. */
-export function startChild(spec: ChildSpec, journal: ChildLog, onLine: (line: string) => void): RunningChild {
+/** Starts a program in a session of its own, writes its output to the log, and passes each line on. */
+export function startChild(spec: ChildSpec, log: ChildLog, onLine: (line: string) => void): RunningChild {
   const [file, ...args] = spec.argv
   const child = spawn(file, args, {
     cwd: spec.folder,
@@ -23,16 +23,16 @@ export function startChild(spec: ChildSpec, journal: ChildLog, onLine: (line: st
   })
   const ended = new Promise<ChildEnd>((resolve) => {
     child.once('error', (error) => {
-      journal.write(`${error.message}\n`)
+      log.write(`${error.message}\n`)
       if (child.pid === undefined) resolve({ code: null, signal: null })
     })
-    // What it said last may be heard after its end: it is read before the end is told.
+    // The last output may arrive after the exit event: it is read before the end is reported.
     child.once('exit', (code, signal) => setImmediate(resolve, { code, signal }))
   })
   for (const stream of [child.stdout, child.stderr]) {
     let open = ''
     stream.on('data', (chunk: Buffer) => {
-      journal.write(chunk)
+      log.write(chunk)
       const lines = (open + chunk.toString('utf8')).split('\n')
       open = (lines.pop() ?? '').slice(0, LINE_MAX)
       for (const line of lines) onLine(line)

@@ -11,7 +11,7 @@ import { type Fleet, readFleet } from './fleet-file.ts'
 export interface FleetConfig {
   readonly does: 'run a fleet'
   readonly fleet: Fleet
-  /** Tasks to be dealt for show; null: none. */
+  /** Tasks for the demo; null: no demo. */
   readonly demo: readonly DemoTask[] | null
   readonly state: string
   /** The environment of the fleet's programs. */
@@ -54,7 +54,7 @@ export function readConfig(argv: readonly string[], context: CommandContext): Co
     does: 'run a fleet',
     fleet,
     demo,
-    // Marks are compared as texts: one folder must have one name.
+    // Process marks are compared as texts, so a folder must have one name.
     state: realpathSync(settings.S2_STATE),
     env,
     lifetimeMs: settings.S2_LIFETIME,

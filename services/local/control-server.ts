@@ -4,16 +4,16 @@ import { S2Error } from '#fleet/errors.ts'
 import { closest } from '#runtime/config.ts'
 import { listen } from '#runtime/health.ts'
 
-/** A local fleet, as others on this machine may command it. */
+/** The control interface of a local fleet. */
 export interface ControlledFleet {
   agents(): readonly AgentProcesses[]
-  /** Throws `not_found`. Answers how many processes it concerned. */
+  /** Answers how many processes were affected. Throws `not_found`. */
   act(act: AgentAction, agent: string): Promise<number>
 }
 
 const BODY_MAX = 10_000
 
-/** Lets a fleet be commanded over a unix socket of its state folder until disposed. Throws ConfigError when it is in use. */
+/** Serves the control interface on a unix socket in the state folder until disposed. Throws ConfigError when it is in use. */
 export async function serveControl(fleet: ControlledFleet, state: string): Promise<AsyncDisposable> {
   const server = createServer((asked, response) => {
     const answer = (status: number, body: unknown): void => {
@@ -29,7 +29,7 @@ export async function serveControl(fleet: ControlledFleet, state: string): Promi
       if (body.length > BODY_MAX) asked.destroy()
     })
     asked.on('end', () => {
-      commanded(fleet, act, body).then(
+      runAction(fleet, act, body).then(
         (processes) => answer(200, { processes }),
         (error: unknown) => answer(400, failureBody(error)),
       )
@@ -45,7 +45,7 @@ export async function serveControl(fleet: ControlledFleet, state: string): Promi
   }
 }
 
-async function commanded(fleet: ControlledFleet, act: AgentAction, body: string): Promise<number> {
+async function runAction(fleet: ControlledFleet, act: AgentAction, body: string): Promise<number> {
   const { agent } = JSON.parse(body) as { agent?: unknown }
   if (typeof agent !== 'string') throw new S2Error('invalid', 'no agent was named')
   return await fleet.act(act, agent)

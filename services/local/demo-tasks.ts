@@ -7,14 +7,14 @@ import { ConfigError } from '#runtime/config.ts'
 import type { Store } from '#store/store.ts'
 import type { Fleet } from './fleet-file.ts'
 
-/** A task as the demo's file has it: dealt over and over to workers of its role. */
+/** A task in the demo's file: given again and again to workers of its role. */
 export interface DemoTask {
   readonly role: string
   readonly description: string
   readonly priority: Priority
 }
 
-/** Reads the tasks of a demo. Throws ConfigError with what is wrong. */
+/** Reads the tasks of a demo. Throws ConfigError with all faults. */
 export function readDemo(path: string, fleet: Fleet): DemoTask[] {
   let value: unknown
   try {
@@ -43,7 +43,7 @@ export interface DemoDealerParts {
   readonly chance: Chance
 }
 
-/** Plays the orchestrator: gives each idle worker that lives the next task of its role, by and by. */
+/** Plays the orchestrator: gives idle workers that are alive the next task of their role, one at a time. */
 export class DemoDealer {
   readonly #tasks: readonly DemoTask[]
   readonly #parts: DemoDealerParts
@@ -61,7 +61,7 @@ export class DemoDealer {
     return this.#dealt
   }
 
-  /** Deals one task to somebody who has none; answers it, or null when all have work or nobody lives. */
+  /** Gives one task to an idle worker. Answers it, or null when no worker is both idle and alive. */
   async deal(): Promise<NewTask | null> {
     const { store, chance } = this.#parts
     const [conversations, open, { verdicts }] = await Promise.all([

@@ -4,7 +4,7 @@ import { oneLine } from '#console/text.ts'
 import { redact } from '#fleet/redact.ts'
 import { ORCHESTRATOR } from '#fleet/session.ts'
 
-/** One thing that happened in a local fleet. */
+/** An event in a local fleet. */
 export interface FleetEvent {
   readonly agent: string
   readonly program: string
@@ -12,10 +12,10 @@ export interface FleetEvent {
   readonly fields?: Readonly<Record<string, unknown>>
 }
 
-/** Lines kept for the foot of the live table. */
-const KEPT = 200
+/** Lines kept to be shown under the live table. */
+const LINES_KEPT = 200
 
-/** Tells what happens: as lines, as JSON, or quietly, to be shown under the live table. */
+/** Reports events: as lines, as JSON, or under the live table. */
 export class EventReporter {
   readonly #context: CommandContext
   readonly #json: boolean
@@ -27,17 +27,17 @@ export class EventReporter {
     this.#json = json
   }
 
-  /** Whether events go out as JSON. */
+  /** Whether events are printed as JSON. */
   get json(): boolean {
     return this.#json
   }
 
-  /** What happened last, newest last. */
+  /** The last lines, newest last. */
   last(lines: number): readonly string[] {
     return lines > 0 ? this.#kept.slice(-lines) : []
   }
 
-  /** While a live table is on the screen, lines are kept for it and not printed. */
+  /** While it is quiet, lines are kept for the live table and not printed. */
   keepQuiet(quiet: boolean): void {
     this.#quiet = quiet
   }
@@ -49,19 +49,19 @@ export class EventReporter {
       this.#context.print(`${redact(line)}\n`)
       return
     }
-    const details = Object.entries(fields).flatMap(([name, value]) => (value === null ? [] : [said(name, value)]))
+    const details = Object.entries(fields).flatMap(([name, value]) => (value === null ? [] : [fieldText(name, value)]))
     const line = redact(oneLine(`${at.toTimeString().slice(0, 8)} ${agent} ${program}: ${event} ${details.join(' ')}`))
-    this.#kept = [...this.#kept, line].slice(-KEPT)
+    this.#kept = [...this.#kept, line].slice(-LINES_KEPT)
     if (!this.#quiet) this.#context.print(`${line}\n`)
   }
 
-  /** Something that went wrong in `s2 up` itself and is tried again. */
+  /** Reports a failure of `s2 up` itself, which is tried again. */
   trouble(what: string, error: unknown): void {
     this.tell({ agent: ORCHESTRATOR, program: 's2 up', event: what, fields: { error: failureOf(error).message } })
   }
 }
 
-function said(name: string, value: unknown): string {
+function fieldText(name: string, value: unknown): string {
   if (typeof value === 'string') return name === 'text' ? value : `${name}=${value}`
   if (typeof value === 'object' && value !== null && 'message' in value) return `${name}=${String(value.message)}`
   return `${name}=${JSON.stringify(value)}`

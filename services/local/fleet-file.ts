@@ -6,17 +6,17 @@ import { ConfigError, closest } from '#runtime/config.ts'
 import { type Address, parseAddress } from '#runtime/setting-parsers.ts'
 import { SETTINGS, type Setting, type SettingName } from '#runtime/settings.ts'
 
-/** A fleet as its file describes it, checked. */
+/** The checked content of a fleet file. */
 export interface Fleet {
   /** Where the bridge listens, on this machine. */
   readonly listen: Address & { readonly host: string; readonly port: number }
-  /** Git remote of the credentials; null asks for a bare repository in the state folder. */
+  /** Git remote of the credentials; null means a bare repository in the state folder. */
   readonly remote: string | null
   readonly branch: string
   readonly settings: FleetSettings
   readonly orchestrator: AgentSpec
   readonly workers: readonly WorkerSpec[]
-  /** What `--demo` deals: a file with tasks, or null. */
+  /** The file with the tasks of `--demo`, or null. */
   readonly demo: string | null
 }
 
@@ -32,13 +32,13 @@ export interface AgentSpec {
 
 export interface WorkerSpec extends AgentSpec {
   readonly number: number
-  /** Command that does its tasks; null runs no `s2 work`: somebody else works there. */
+  /** Command that does its tasks; null runs no `s2 work`: another program works there. */
   readonly exec: string | null
-  /** Where that command runs, relative to the fleet file; null is where `s2 up` was called. */
+  /** Where that command runs, relative to the fleet file; null means the folder where `s2 up` was called. */
   readonly folder: string | null
 }
 
-/** Settings that `s2 up` decides itself, one for each program it starts. */
+/** Settings that `s2 up` decides itself for each program. */
 const DECIDED: readonly SettingName[] = [
   'S2_STATE',
   'S2_STORE',
@@ -53,7 +53,7 @@ const DECIDED: readonly SettingName[] = [
   'S2_BRIDGE_URL',
 ]
 
-/** Reads a fleet file. Throws ConfigError with everything that is wrong in it. */
+/** Reads a fleet file. Throws ConfigError with all its faults. */
 export function readFleet(path: string): Fleet {
   let text: string
   try {
@@ -158,7 +158,7 @@ function readListen(text: string, faults: string[]): Fleet['listen'] {
     const address = parseAddress(text)
     if ('host' in address && address.port > 0) return address
   } catch {
-    // told below
+    // reported below
   }
   faults.push(
     `bridge.listen=${JSON.stringify(text)} must be host:port with a port of its own, for example 127.0.0.1:7433`,
@@ -166,7 +166,7 @@ function readListen(text: string, faults: string[]): Fleet['listen'] {
   return { host: '127.0.0.1', port: 0 }
 }
 
-/** `local`, or left out: a bare repository in the state folder. Relative paths are relative to the fleet file. */
+/** Null for `local` or none: a bare repository in the state folder. Paths are relative to the fleet file. */
 function readRemote(fields: Fields, folder: string): string | null {
   const remote = checked(fields, 'remote', SETTINGS.S2_GIT_REMOTE.parse)
   if (remote === null || remote === 'local') return null
@@ -185,7 +185,7 @@ function checkNumbers(workers: readonly WorkerSpec[], faults: string[]): void {
   }
 }
 
-/** The fields of one object in the file; remembers which were asked for, so that a misspelt one is not passed over. */
+/** The fields of one object in the file. It remembers those that were read, so that a misspelt one is reported. */
 class Fields {
   readonly #value: Readonly<Record<string, unknown>>
   readonly #where: string
@@ -212,7 +212,7 @@ class Fields {
     const value = this.#take(name)
     if (value === undefined) return null
     if (typeof value === 'string' && value.trim() !== '') return value
-    this.fault(`${name} must be a text, and not an empty one`)
+    this.fault(`${name} must be a text that is not empty`)
     return null
   }
 
@@ -238,7 +238,7 @@ class Fields {
     )
   }
 
-  /** Tells fields that nobody asked for. To be called when all have been asked for. */
+  /** Reports the fields that were not read. Call it when all known ones have been read. */
   refuseOthers(): void {
     for (const name of this.names()) {
       if (this.#asked.has(name)) continue

@@ -5,12 +5,12 @@ import { EventReporter } from './event-reporter.ts'
 import { killAll, markedBy } from './process-tree.ts'
 import { startFleet } from './start-fleet.ts'
 
-/** The supervisor behind `s2 up`: the programs of a whole fleet on one machine. */
+/** The supervisor behind `s2 up`: runs the programs of a whole fleet on one machine. */
 export const program: ConsoleProgram<Config> = {
   name: 'local',
   about: 'Starts the programs of a fleet on this machine and keeps them running.',
   usage: 'FLEET.json [--demo] [--json]',
-  stops: 'Ctrl-C, TERM or HUP lets the programs finish what they have in hand; a second one does not wait for that.',
+  stops: 'Ctrl-C, TERM or HUP lets the programs finish their present work; a second one kills them at once.',
   readConfig,
   run: async (config, context) => {
     if (config.does === 'run a fleet') await run(config, context)
@@ -22,7 +22,7 @@ async function run(config: FleetConfig, context: CommandContext): Promise<void> 
   const { fleet, state, env, lifetimeMs, gitTimeoutMs } = config
   const ending = new AbortController()
   const hurry = new AbortController()
-  // The first one drains, a second one does not wait.
+  // The first signal drains, the second kills.
   using _signals = context.onSignal(ENDING_SIGNALS, () => (ending.signal.aborted ? hurry : ending).abort())
   const reporter = new EventReporter(context, config.json)
   const own = { ...context, env }
@@ -40,9 +40,8 @@ async function run(config: FleetConfig, context: CommandContext): Promise<void> 
 }
 
 /**
- * The reaper of orphans, which a fleet's supervisor starts beside the fleet, in a session of its own. Its standard input is a pipe
- * that only the supervisor holds: when that ends without a word, the supervisor has died, however it died, and the reaper ends
- * what it left.
+ * The orphan reaper, which a fleet's supervisor starts in a session of its own. Its standard input is a pipe that only the
+ * supervisor holds: when it ends without a message, the supervisor has died, and the reaper ends the programs it left.
  */
 async function endOrphans({ state }: ReaperConfig, context: CommandContext): Promise<void> {
   process.title = 's2-reaper'

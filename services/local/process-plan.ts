@@ -7,15 +7,15 @@ import type { ProgramName } from '#runtime/settings.ts'
 import type { AgentSpec, Fleet, FleetSettings, WorkerSpec } from './fleet-file.ts'
 import { MARK } from './process-tree.ts'
 
-/** One program of a local fleet, as it is started. */
+/** How one program of a local fleet is started. */
 export interface ProgramPlan {
   readonly agent: string
   readonly program: ProgramName
   readonly argv: readonly [string, ...string[]]
   readonly env: Readonly<Record<string, string | undefined>>
-  /** Where it runs. */
+  /** The working folder. */
   readonly folder: string
-  /** Programs are started by rising stage and stopped by falling stage; those of one stage together. */
+  /** Programs start by rising stage and stop by falling stage, those of one stage together. */
   readonly stage: number
 }
 
@@ -29,7 +29,7 @@ export interface PlanContext {
   readonly env: Readonly<Record<string, string | undefined>>
 }
 
-/** Every agent has a state folder of its own: nothing is shared but the bridge's address and the git remote. */
+/** The state folder of an agent. Agents share only the bridge's address and the git remote. */
 export function stateOf(agent: string, state: string): string {
   return agent === ORCHESTRATOR ? state : join(state, 'workers', agent)
 }
@@ -44,7 +44,7 @@ export function bridgeUrlOf({ listen }: Fleet): string {
   return `http://${host}:${listen.port}`
 }
 
-/** Which programs run for whom, and with what settings. */
+/** The programs of each agent, and their settings. */
 export function planPrograms(fleet: Fleet, around: PlanContext): ProgramPlan[] {
   const { orchestrator } = fleet
   const plan = (
@@ -88,10 +88,10 @@ export function planPrograms(fleet: Fleet, around: PlanContext): ProgramPlan[] {
   ]
 }
 
-/** For the bridge, as its unit says too: its few threads share one heap, which is 1.5 MB smaller than one each. */
+/** For the bridge, as in its unit: one heap for its few threads is 1.5 MB smaller than one each. */
 const ONE_HEAP = { MALLOC_ARENA_MAX: '1' }
 
-/** What the environment says wins over the fleet file, as with any settings file; what `s2 up` decides wins over both. */
+/** The environment wins over the fleet file, as over any settings file; settings that `s2 up` decides win over both. */
 function envFor(
   fleet: Fleet,
   spec: AgentSpec,
@@ -102,9 +102,9 @@ function envFor(
   return { ...fleet.settings, ...spec.settings, ...withoutDecided(env), ...decided, S2_STATE: folder, [MARK]: folder }
 }
 
-/** Settings of `s2 up` itself that would be wrong for what it starts. */
-const OWN = /^S2_(STATE|STORE|LISTEN|HEALTH|WORKER|HOST|SOURCE|WAKE|GIT_REMOTE|GIT_BRANCH|BRIDGE_URL)$/
+/** Settings of `s2 up` itself that would be wrong for its programs. */
+const OWN_SETTINGS = /^S2_(STATE|STORE|LISTEN|HEALTH|WORKER|HOST|SOURCE|WAKE|GIT_REMOTE|GIT_BRANCH|BRIDGE_URL)$/
 
 function withoutDecided(env: PlanContext['env']): PlanContext['env'] {
-  return Object.fromEntries(Object.entries(env).filter(([name]) => !OWN.test(name)))
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !OWN_SETTINGS.test(name)))
 }

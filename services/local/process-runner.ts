@@ -10,7 +10,7 @@ import { type ProgramPlan, stateOf } from './process-plan.ts'
 import { ProcessSupervisor, type SupervisorEvent } from './process-supervisor.ts'
 import { freeze, killAll, markedBy, thaw } from './process-tree.ts'
 
-/** Something a person wants to see at once. */
+/** An event of a program that a person should see at once. */
 export interface ProcessEvent {
   readonly agent: string
   readonly program: string
@@ -23,33 +23,33 @@ export interface ProcessRunnerParts {
   readonly chance: Chance
   readonly state: string
   say(event: ProcessEvent): void
-  /** A program refuses its configuration: starting it again would not help. */
+  /** Called for a program that refuses its configuration: starting it again would not help. */
   onMisconfigured(program: ProgramPlan, why: string): void
 }
 
 /** How long a program may take to drain before its group is killed. */
 const DRAIN_MS = 12_000
-/** Lines kept of what a program said last. */
+/** Last lines of a program's output that are kept. */
 const LAST_LINES = 12
 
-interface Run {
+interface SupervisedProgram {
   readonly plan: ProgramPlan
   readonly supervisor: ProcessSupervisor
-  readonly journal: ChildLog
+  readonly log: ChildLog
 }
 
-type MemberState = AgentProcesses['state']
+type AgentState = AgentProcesses['state']
 
 /** The programs of a local fleet: kept running, frozen, thawed, killed, and drained. */
 export class ProcessRunner implements ControlledFleet {
   readonly #parts: ProcessRunnerParts
   readonly #roster: readonly { readonly agent: string; readonly role: string }[]
-  readonly #states = new Map<string, MemberState>()
-  readonly #runs: Run[] = []
-  /** One act at a time: freezing and thawing at once would leave half of each. */
+  readonly #states = new Map<string, AgentState>()
+  readonly #runs: SupervisedProgram[] = []
+  /** One action at a time: freezing and thawing at once would leave an agent half frozen. */
   #acting: Promise<unknown> = Promise.resolve()
-  /** Whether all are killed at once, for good. */
-  #hurried = false
+  /** Whether all programs are being killed. */
+  #killing = false
 
   constructor(fleet: Fleet, parts: ProcessRunnerParts) {
     this.#parts = parts
@@ -84,12 +84,12 @@ export class ProcessRunner implements ControlledFleet {
     return await acting
   }
 
-  /** Ends everything, what was started last first, and what programs left behind; at once when there is a hurry. */
+  /** Stops all programs by falling stage, and the processes that they left; kills them at once when `hurry` aborts. */
   async stop(hurry: AbortSignal): Promise<void> {
     const { state, clock } = this.#parts
     await this.#acting
     const killNow = (): void => {
-      this.#hurried = true
+      this.#killing = true
       void killAll(markedBy(state), clock)
     }
     hurry.addEventListener('abort', killNow, { once: true })
@@ -98,44 +98,44 @@ export class ProcessRunner implements ControlledFleet {
       const runs = this.#runs.filter(({ plan }) => plan.stage === stage)
       await Promise.all(runs.map(({ supervisor }) => supervisor.stop(DRAIN_MS)))
     }
-    // What programs started and left behind: wake commands and tasks are groups of their own.
+    // Wake commands and tasks are process groups of their own, which programs may leave behind.
     const left = await killAll(markedBy(state), clock)
     hurry.removeEventListener('abort', killNow)
-    for (const { journal } of this.#runs) journal[Symbol.dispose]()
+    for (const { log } of this.#runs) log[Symbol.dispose]()
     if (left > 0) throw new S2Error('internal', `${left} processes could not be ended`)
   }
 
-  #run(plan: ProgramPlan): Run {
+  #run(plan: ProgramPlan): SupervisedProgram {
     const { clock, chance, state, say } = this.#parts
     const { program } = plan
-    const journal = new ChildLog(join(state, 'logs', `${plan.agent}-${program}.log`))
-    const echo = new Echo(clock)
+    const log = new ChildLog(join(state, 'logs', `${plan.agent}-${program}.log`))
+    const filter = new EventFilter(clock)
     const supervisor = new ProcessSupervisor({
       clock,
       chance,
       start: () => {
-        echo.forget()
-        return startChild(plan, journal, (line) => {
-          const event = echo.take(line)
+        filter.forget()
+        return startChild(plan, log, (line) => {
+          const event = filter.take(line)
           if (event !== null) say({ agent: plan.agent, program, ...event })
         })
       },
       say: (event) => {
-        journal.write(`${JSON.stringify({ by: 's2 up', ...describe(event) })}\n`)
-        // Later on it may be a port that somebody took meanwhile: that is waited out.
+        log.write(`${JSON.stringify({ by: 's2 up', ...describe(event) })}\n`)
+        // After a restart the cause may be a port that is taken meanwhile: that is retried.
         if (event.event === 'ended' && event.end.code === CONFIG && supervisor.restarts === 0)
-          this.#parts.onMisconfigured(plan, echo.last().join('\n'))
+          this.#parts.onMisconfigured(plan, filter.last().join('\n'))
         if (this.#isExpected(plan.agent, event)) return
         const { event: what, ...fields } = describe(event)
         say({ agent: plan.agent, program, event: what, fields })
       },
     })
-    return { plan, supervisor, journal }
+    return { plan, supervisor, log }
   }
 
   #isExpected(agent: string, event: SupervisorEvent): boolean {
     if (event.event !== 'ended') return event.event === 'started'
-    return this.#hurried || event.againInMs === null || this.#states.get(agent) === 'killed'
+    return this.#killing || event.againInMs === null || this.#states.get(agent) === 'killed'
   }
 
   async #act(act: AgentAction, agent: string): Promise<number> {
@@ -164,7 +164,7 @@ export class ProcessRunner implements ControlledFleet {
   }
 }
 
-/** EX_CONFIG of sysexits(3): what our programs end with when their settings are wrong. */
+/** EX_CONFIG of sysexits(3): the exit code of our programs for wrong settings. */
 const CONFIG = 78
 
 function describe(event: SupervisorEvent): { readonly event: string; readonly [field: string]: unknown } {
@@ -183,8 +183,8 @@ function describe(event: SupervisorEvent): { readonly event: string; readonly [f
 /** How long the same event of one program is not shown again. */
 const QUIET_MS = 10_000
 
-/** Picks from a program's lines what a person should see: warnings and errors, each kind once in a while. */
-class Echo {
+/** Filters a program's lines for a person: warnings and errors, each event at most once in 10 s. */
+class EventFilter {
   readonly #clock: Clock
   readonly #shownAt = new Map<string, number>()
   #last: string[] = []
@@ -197,7 +197,7 @@ class Echo {
     this.#last = []
   }
 
-  /** What it said last to people; its events are for the journal. */
+  /** The last lines for people; events stay in the log. */
   last(): readonly string[] {
     return this.#last.filter((line) => !line.startsWith('{'))
   }

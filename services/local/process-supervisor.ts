@@ -1,12 +1,12 @@
 import { Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 
-/** A program that runs. */
+/** A running program. */
 export interface RunningChild {
   readonly pid: number
   /** Settles when it has ended, never rejects. */
   readonly ended: Promise<ChildEnd>
-  /** To its whole process group. */
+  /** Sends a signal to its whole process group. */
   signal(signal: NodeJS.Signals): void
 }
 
@@ -32,10 +32,10 @@ export type SupervisorEvent =
 export type ChildState = 'running' | 'waiting' | 'held' | 'stopped'
 
 export const RESTART = { firstMs: 500, mostMs: 30_000 }
-/** A program that ran this long was well: the next wait is the first one again. */
+/** After a run of this length the next wait is the first one again. */
 export const STABLE_MS = 60_000
 
-/** Keeps one program running: starts it again when it ends, with full jitter, until it is held or stopped. */
+/** Keeps one program running: starts it again when it ends, after a growing pause with full jitter, until held or stopped. */
 export class ProcessSupervisor {
   readonly #parts: ProcessSupervisorParts
   readonly #stopped = new AbortController()
@@ -67,7 +67,7 @@ export class ProcessSupervisor {
     return Math.max(0, this.#starts - 1)
   }
 
-  /** Starts it no more until `release`; what runs is ended by whoever holds it. */
+  /** Does not start it again until `release`. The caller ends the process that runs. */
   hold(): void {
     if (this.#held) return
     this.#held = true
@@ -96,7 +96,7 @@ export class ProcessSupervisor {
     const ended = new AbortController()
     void child.ended.then(() => ended.abort())
     child.signal('SIGTERM')
-    child.signal('SIGCONT') // a stopped process does not hear TERM
+    child.signal('SIGCONT') // a stopped process does not handle TERM
     await this.#parts.clock.sleep(graceMs, ended.signal).catch(() => undefined)
     if (ended.signal.aborted) return
     this.#parts.say({ event: 'killed' })
@@ -111,7 +111,7 @@ export class ProcessSupervisor {
     }
   }
 
-  /** One life of the program, and the wait after it. */
+  /** Runs the program once, and waits. */
   async #live(): Promise<void> {
     const { clock, start, say } = this.#parts
     const began = clock.now()

@@ -3,18 +3,18 @@ import type { Clock } from '#runtime/clock.ts'
 import { type ProcessStat, readStat } from '#runtime/process-stat.ts'
 
 /**
- * Names, in the environment of every process of a local fleet, the state folder of the agent that it belongs to. It is
- * handed down to all they start, so that they are found however deep, detached or orphaned they are; never by name.
+ * The variable that names, in the environment of every process of a local fleet, the state folder of its agent. Children
+ * inherit it, so that processes are found however deep, detached or orphaned they are, and never by name.
  */
 export const MARK = 'FLEET_MEMBER'
 
-/** A process, by what proc(5) says of it. */
+/** A process, from proc(5). */
 export interface ProcessEntry extends Pick<ProcessStat, 'state' | 'parent' | 'startedAt'> {
   readonly pid: number
   readonly mark: string | null
 }
 
-/** All processes of this machine that we may look at. */
+/** All processes of this machine that this user may inspect. */
 export function processes(): ProcessEntry[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
@@ -38,11 +38,11 @@ function readMark(pid: number): string | null {
     const entries = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0')
     return entries.find((entry) => entry.startsWith(`${MARK}=`))?.slice(MARK.length + 1) ?? null
   } catch {
-    return null // another user's, or ended
+    return null // it is another user's, or has ended
   }
 }
 
-/** Those whose mark is wanted, and everything beneath them, whatever its environment. Dead ones are left out. */
+/** The processes with a wanted mark, and all their descendants. Zombies are left out. */
 export function descendantsOf(all: readonly ProcessEntry[], wanted: (mark: string) => boolean): ProcessEntry[] {
   const family = new Set(all.filter(({ mark }) => mark !== null && wanted(mark)).map(({ pid }) => pid))
   for (let before = -1; before !== family.size; ) {
@@ -53,19 +53,19 @@ export function descendantsOf(all: readonly ProcessEntry[], wanted: (mark: strin
   return all.filter(({ pid, state }) => family.has(pid) && state !== 'Z' && state !== 'X')
 }
 
-/** Marks of one agent, or of all agents of a fleet: a mark is a folder, and lies in the fleet's folder. */
+/** Matches the marks of an agent, or of all agents of a fleet, whose folders lie in the fleet's folder. */
 export function markedBy(folder: string): (mark: string) => boolean {
   return (mark) => mark === folder || mark.startsWith(`${folder}/`)
 }
 
 /**
- * How often one looks again for processes that were started meanwhile, and for those that take no signal while they wait for
- * a disk: five seconds.
+ * Rounds of looking for processes that were started meanwhile, or that take no signal while they wait for a disk: five seconds
+ * in all.
  */
 const ROUNDS = 500
 const ROUND_MS = 10
 
-/** Stops all of them, and what they start meanwhile. Answers how many there are; none can act when it returns. */
+/** Stops the processes, and those that they start meanwhile. Answers their number; all are stopped when it returns. */
 export async function freeze(wanted: (mark: string) => boolean, clock: Clock): Promise<number> {
   for (let round = 0; round < ROUNDS; round += 1) {
     const family = descendantsOf(processes(), wanted)
@@ -83,14 +83,14 @@ export function thaw(wanted: (mark: string) => boolean): number {
   return family.length
 }
 
-/** Kills all of them, and what they start meanwhile. Answers how many are left when it gives up: none, as a rule. */
+/** Kills the processes, and those that they start meanwhile. Answers how many are left after 5 s: as a rule 0. */
 export async function killAll(wanted: (mark: string) => boolean, clock: Clock): Promise<number> {
   let left = 0
   for (let round = 0; round < ROUNDS; round += 1) {
     const family = descendantsOf(processes(), wanted)
     left = family.length
     if (left === 0) return 0
-    // Stopped first, so that nobody sees the others die and starts something new.
+    // All are stopped first, so that none sees another die and starts a new process.
     for (const { pid } of family) send(pid, 'SIGSTOP')
     for (const { pid } of descendantsOf(processes(), wanted)) send(pid, 'SIGKILL')
     await clock.sleep(ROUND_MS)

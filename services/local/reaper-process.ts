@@ -15,8 +15,8 @@ export interface ReaperParts {
 const END_MS = 3_000
 
 /**
- * A process that outlives us and ends the fleet of a state folder when we die, however we die: it waits at a pipe whose
- * other end only we hold. When we end in order we say so through the pipe.
+ * Starts a process that outlives this one and ends the fleet of a state folder when this one dies: it waits at a pipe whose
+ * other end only this process holds. An orderly end is announced through the pipe.
  */
 export function startReaper(state: string, { clock, chance, env }: ReaperParts): AsyncDisposable {
   let pipe: Writable | null = null

@@ -21,35 +21,35 @@ export interface RunFleetParts {
   readonly store: Store
   readonly runner: ProcessRunner
   readonly ending: AbortController
-  /** Renews the credentials that are about to end. */
-  tend(): Promise<void>
+  /** Renews the credentials that are about to expire. */
+  renewCredentials(): Promise<void>
 }
 
 const RETRY = { firstMs: 1_000, mostMs: 30_000, leastMs: 1_000 }
 const TEND_MS = 600_000
-/** How long one waits between two deals, and looks at the orchestrator's mail. */
+/** The pauses between two tasks of the demo, and between two reads of the orchestrator's mail. */
 const DEAL_MS = 700
 const MAIL_MS = 500
 
-/** Stays with a fleet until it shall end: tends its credentials, plays the demo, shows the live table where there is a terminal. */
+/** Runs a fleet until `ending` aborts: renews its credentials, plays the demo, and shows the live table on a terminal. */
 export async function runFleet(parts: RunFleetParts, tasks: readonly DemoTask[] | null): Promise<void> {
-  const { lifetimeMs, context, reporter, ending, tend } = parts
-  const loops = [repeat('renewing credentials', tend, Math.min(lifetimeMs / 4, TEND_MS), parts)]
+  const { lifetimeMs, context, reporter, ending, renewCredentials } = parts
+  const loops = [repeatJob('renewing credentials', renewCredentials, Math.min(lifetimeMs / 4, TEND_MS), parts)]
   if (tasks !== null) loops.push(...playOrchestrator(tasks, parts))
   try {
     if (context.screen.isTerminal && !reporter.json) await showTable(parts)
-    else await over(ending.signal)
+    else await untilAborted(ending.signal)
   } finally {
-    // However it ended: a chore that went on would keep the process, and speak to a store that is closed.
+    // A loop that went on would keep the process alive and use a closed store.
     ending.abort()
     await Promise.all(loops.map(({ done }) => done))
   }
 }
 
-/** Repeats a chore of `s2 up` until it ends; a failure is reported and tried again. */
-function repeat(
+/** Repeats a job of `s2 up` until it ends; a failure is reported and tried again. */
+function repeatJob(
   what: string,
-  chore: () => Promise<unknown>,
+  job: () => Promise<unknown>,
   everyMs: number,
   { context, reporter, ending }: RunFleetParts,
 ): Loop {
@@ -59,8 +59,8 @@ function repeat(
     clock: context.clock,
     signal: ending.signal,
     step: async () => {
-      // What was just done at the start is not done again at once.
-      if (!isFirst) await chore()
+      // The start has just done it once.
+      if (!isFirst) await job()
       isFirst = false
       pauses.succeeded()
       return everyMs
@@ -72,7 +72,7 @@ function repeat(
   })
 }
 
-/** The demo's orchestrator: it deals tasks, and reads what becomes of them. */
+/** The demo's orchestrator: it gives tasks, and reports the messages about them. */
 function playOrchestrator(tasks: readonly DemoTask[], parts: RunFleetParts): Loop[] {
   const { context, state, reporter, store } = parts
   const dealer = new DemoDealer(tasks, { store, clock: context.clock, chance: context.chance })
@@ -94,8 +94,8 @@ function playOrchestrator(tasks: readonly DemoTask[], parts: RunFleetParts): Loo
     }
   }
   return [
-    repeat('dealing a task', () => dealer.deal(), DEAL_MS, parts),
-    repeat('reading the mail', read, MAIL_MS, parts),
+    repeatJob('adding a demo task', () => dealer.deal(), DEAL_MS, parts),
+    repeatJob('reading the mail', read, MAIL_MS, parts),
   ]
 }
 
@@ -126,7 +126,7 @@ async function showTable({ context, reporter, ending, store, runner }: RunFleetP
   }
 }
 
-/** The foot stands at the bottom of every window; the table comes before the news where there is no room for both. */
+/** Lays out the window: the foot at the bottom, the table, and the events where there is room for them. */
 export function layOut(
   table: readonly string[],
   news: (room: number) => readonly string[],
@@ -140,7 +140,7 @@ export function layOut(
   return [...shown, '', ...lines, ...Array<string>(room - lines.length).fill(''), '', foot]
 }
 
-async function over(signal: AbortSignal): Promise<void> {
+async function untilAborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return
   await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
 }

@@ -31,15 +31,15 @@ export interface StartFleetParts {
   readonly gitTimeoutMs: number
   readonly context: CommandContext
   readonly reporter: EventReporter
-  /** Aborts when the fleet shall end; we abort it ourselves when it cannot be. */
+  /** Aborts when the fleet has to end; aborted here when it cannot run. */
   readonly ending: AbortController
-  /** Aborts when it shall not be waited for that programs finish what they have in hand. */
+  /** Aborts when programs are to be killed without waiting for their work. */
   readonly hurry: AbortSignal
 }
 
-/** A local fleet that is up. Disposing ends it. */
+/** A local fleet that runs. Disposing ends it. */
 export interface StartedFleet extends AsyncDisposable {
-  /** Stays until the fleet shall end; deals these tasks meanwhile, if there are any. Throws why it could not stay. */
+  /** Runs until the fleet has to end, with these tasks as its demo; null: no demo. Throws why it could not run on. */
   run(tasks: readonly DemoTask[] | null): Promise<void>
 }
 
@@ -47,42 +47,42 @@ const READY_MS = 60_000
 const CREDENTIALS_MS = 5_000
 const LOOK_MS = 50
 
-/** Brings up the bridge, opens what conversations are missing, and starts everybody else. */
+/** Starts the bridge, opens missing conversations, and starts all other programs. Throws ConfigError and S2Error. */
 export async function startFleet(asked: StartFleetParts): Promise<StartedFleet> {
-  const parts = { ...asked, fleet: listeningWhere(asked.fleet, asked.context.env.S2_LISTEN) }
+  const parts = { ...asked, fleet: withListenAddress(asked.fleet, asked.context.env.S2_LISTEN) }
   const { fleet, state, context } = parts
   const { clock, chance, env } = context
   await using stack = new AsyncDisposableStack()
   const failure = new StartFailure(parts.ending)
-  const runner = localFleet(parts, failure)
+  const runner = createRunner(parts, failure)
   stack.use(await serveControl(runner, state))
-  await clearStage(parts)
+  await endLeftovers(parts)
   stack.use(startReaper(state, { clock, chance, env }))
   if (fleet.remote === null) await makeRemote(localRemote(state), fleet.branch, parts.gitTimeoutMs, context)
   const plans = planPrograms(fleet, { state, folder: context.folder, env })
-  stack.defer(() => lower(runner, plans, parts))
+  stack.defer(() => stopPrograms(runner, plans, parts))
   runner.start(plans.filter(({ stage }) => stage === STAGE.bridge))
-  await untilReady(parts, failure)
+  await waitForBridge(parts, failure)
   const store = stack.use(await openStore(`unix:${join(state, 'run', 'admin.sock')}`, storeParts(context)))
-  const tend = (): Promise<void> => tendCredentials(store, parts)
-  await tend()
+  const renew = (): Promise<void> => renewCredentials(store, parts)
+  await renew()
   failure.refuseIfOver()
   runner.start(plans.filter(({ stage }) => stage === STAGE.orchestrator || stage === STAGE.credentials))
-  await untilCredentials(parts)
+  await waitForCredentials(parts)
   runner.start(plans.filter(({ stage }) => stage > STAGE.credentials))
   const text = `${plans.length} programs for ${fleet.workers.length + 1} agents; see them with: S2_STATE=${quoted(state)} s2 status`
   parts.reporter.tell({ agent: ORCHESTRATOR, program: 's2 up', event: 'up', fields: { text } })
   const kept = stack.move()
   return {
     run: async (tasks) => {
-      await runFleet({ ...parts, store, runner, tend }, tasks)
+      await runFleet({ ...parts, store, runner, renewCredentials: renew }, tasks)
       failure.refuseIfFailed()
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   }
 }
 
-/** Why the fleet cannot start: the first reason is kept, and stops the rest. */
+/** Why the fleet cannot run: the first reason is kept, and stops the fleet. */
 class StartFailure {
   readonly #ending: AbortController
   #fault: Error | null = null
@@ -107,7 +107,7 @@ class StartFailure {
   }
 }
 
-function localFleet({ fleet, state, context, reporter }: StartFleetParts, failure: StartFailure): ProcessRunner {
+function createRunner({ fleet, state, context, reporter }: StartFleetParts, failure: StartFailure): ProcessRunner {
   return new ProcessRunner(fleet, {
     clock: context.clock,
     chance: context.chance,
@@ -118,21 +118,21 @@ function localFleet({ fleet, state, context, reporter }: StartFleetParts, failur
   })
 }
 
-/** Ends what a former fleet may have left, and tells a taken port before anything is started. */
-async function clearStage({ state, fleet, context }: StartFleetParts): Promise<void> {
+/** Ends processes that a former fleet left, and reports a taken port before any program starts. */
+async function endLeftovers({ state, fleet, context }: StartFleetParts): Promise<void> {
   const left = await killAll(markedBy(state), context.clock)
   if (left > 0) throw new S2Error('internal', `${left} processes of a former fleet in ${state} cannot be ended`)
-  await checkFree(fleet.listen)
+  await checkAddressFree(fleet.listen)
 }
 
-/** For as long as credentials are pushed only: its repository holds their secrets. */
+/** Opened only while credentials are pushed: its repository holds their secrets. */
 async function openRemote({ fleet, state, gitTimeoutMs, context }: StartFleetParts): Promise<GitPublisher> {
   const folder = join(state, 'publication.git')
   const config = { remote: remoteOf(fleet, state), branch: fleet.branch, timeoutMs: gitTimeoutMs, folder }
   return await GitPublisher.open(config, context)
 }
 
-async function lower(
+async function stopPrograms(
   runner: ProcessRunner,
   plans: readonly ProgramPlan[],
   { reporter, hurry }: StartFleetParts,
@@ -142,7 +142,7 @@ async function lower(
   reporter.tell({ agent: ORCHESTRATOR, program: 's2 up', event: 'all programs have ended' })
 }
 
-async function tendCredentials(store: Store, parts: StartFleetParts): Promise<void> {
+async function renewCredentials(store: Store, parts: StartFleetParts): Promise<void> {
   await using publisher = await openRemote(parts)
   const { fleet, state, lifetimeMs, context, reporter } = parts
   const config = { orchestrator: ORCHESTRATOR, state, bridgeUrl: bridgeUrlOf(fleet), lifetimeMs }
@@ -153,7 +153,7 @@ async function tendCredentials(store: Store, parts: StartFleetParts): Promise<vo
 }
 
 /** S2_LISTEN wins over the fleet file, as with every setting. */
-function listeningWhere(fleet: Fleet, listen: string | undefined): Fleet {
+function withListenAddress(fleet: Fleet, listen: string | undefined): Fleet {
   if (listen === undefined) return fleet
   const address = parseAddress(listen)
   if (!('host' in address) || address.port === 0)
@@ -161,7 +161,7 @@ function listeningWhere(fleet: Fleet, listen: string | undefined): Fleet {
   return { ...fleet, listen: address }
 }
 
-async function checkFree({ host, port }: Fleet['listen']): Promise<void> {
+async function checkAddressFree({ host, port }: Fleet['listen']): Promise<void> {
   const server = createServer()
   await new Promise<void>((resolve, reject) => {
     server.once('error', ({ message }) =>
@@ -178,10 +178,10 @@ async function checkFree({ host, port }: Fleet['listen']): Promise<void> {
 }
 
 /**
- * Gives cred-sync time to bring the first credentials, so that nobody begins by missing them. Whoever's are late gets them
- * all the same, when they come.
+ * Gives cred-sync up to 5 s to fetch the first credentials, so that programs do not start by missing them. A worker whose
+ * credential comes later starts without it and gets it then.
  */
-async function untilCredentials({ fleet, state, context, ending }: StartFleetParts): Promise<void> {
+async function waitForCredentials({ fleet, state, context, ending }: StartFleetParts): Promise<void> {
   const { clock } = context
   const began = clock.now()
   const hasOne = async ({ agent }: AgentSpec): Promise<boolean> =>
@@ -192,7 +192,7 @@ async function untilCredentials({ fleet, state, context, ending }: StartFleetPar
   }
 }
 
-async function untilReady({ state, context, ending }: StartFleetParts, failure: StartFailure): Promise<void> {
+async function waitForBridge({ state, context, ending }: StartFleetParts, failure: StartFailure): Promise<void> {
   const { clock } = context
   const began = clock.now()
   for (;;) {

@@ -9,17 +9,17 @@ import type { TaskLoopConfig } from './task-loop.ts'
 
 export interface Config {
   readonly state: string
-  /** The command that does a task, and the environment that it gets besides the task. */
+  /** The command that does a task, and its environment without that of the task. */
   readonly command: readonly [string, ...string[]]
   readonly commandEnv: Env
-  /** Only this session's tasks; null: those of every worker's session on this host. */
+  /** The session whose tasks it does; null: every worker's session on this host. */
   readonly session: SessionId | null
   readonly work: TaskLoopConfig
-  /** How what happens is told: in words, only what went wrong, or as JSON. */
-  readonly speech: 'words' | 'quiet' | 'json'
+  /** How events are printed: as text, as text and only what goes wrong, or as JSON. */
+  readonly output: 'text' | 'quiet' | 'json'
 }
 
-/** How often it asks for work when it heard nothing. */
+/** How often it asks for work without a message. */
 const POLL_MS = 30_000
 
 export function readConfig(argv: readonly string[], context: CommandContext): Config {
@@ -40,11 +40,11 @@ export function readConfig(argv: readonly string[], context: CommandContext): Co
     commandEnv: { ...env, S2_STATE: settings.S2_STATE },
     session: values.session === undefined ? null : readSession(values.session),
     work: taskLoopConfig(settings.S2_LEASE, values.once === true),
-    speech: values.json === true ? 'json' : values.quiet === true ? 'quiet' : 'words',
+    output: values.json === true ? 'json' : values.quiet === true ? 'quiet' : 'text',
   })
 }
 
-/** Progress is told often enough to look alive, and seldom enough for the bridge's rate limit. */
+/** Progress is reported often enough for a live table, and seldom enough for the bridge's rate limit. */
 function taskLoopConfig(leaseMs: number, once: boolean): TaskLoopConfig {
   return { leaseMs, pollMs: POLL_MS, progressMs: Math.min(2_000, Math.max(500, leaseMs / 6)), once }
 }

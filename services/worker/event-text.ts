@@ -3,9 +3,9 @@ import { failureOf } from '#console/failure.ts'
 import { oneLine, plain } from '#console/text.ts'
 import type { WorkEvent } from './task-loop.ts'
 
-/** A teller of what happens while tasks are worked on: in words, only what went wrong, or as JSON, an event a line. */
-export function eventTeller(context: CommandContext, speech: 'words' | 'quiet' | 'json'): (event: WorkEvent) => void {
-  if (speech === 'json') {
+/** Prints the events of tasks: as text, only what goes wrong, or as JSON, one event a line. */
+export function eventPrinter(context: CommandContext, output: 'text' | 'quiet' | 'json'): (event: WorkEvent) => void {
+  if (output === 'json') {
     return (event) => {
       const error = event.event === 'trouble' ? { error: failureOf(event.error).message } : {}
       const at = new Date(context.clock.wall()).toISOString()
@@ -13,8 +13,8 @@ export function eventTeller(context: CommandContext, speech: 'words' | 'quiet' |
     }
   }
   return (event) => {
-    if (speech === 'quiet' && levelOf(event) === 'info') return
-    const line = inWords(event)
+    if (output === 'quiet' && levelOf(event) === 'info') return
+    const line = eventText(event)
     if (event.event === 'output') context.print(line)
     else context.tell(line)
   }
@@ -30,14 +30,14 @@ const WHY_STOPPING = {
   told_to_stop: 'the worker was told to stop',
 } as const
 
-function inWords(event: WorkEvent): string {
+function eventText(event: WorkEvent): string {
   switch (event.event) {
     case 'output':
       return `${plain(event.line)}\n`
     case 'idle':
       return event.waitingReports === undefined
         ? 's2: waiting for work\n'
-        : `s2: waiting until ${event.waitingReports} reports have been carried\n`
+        : `s2: waiting for keepalive to send ${event.waitingReports} reports\n`
     case 'started':
       return `s2: ${event.task} (${event.priority}, epoch ${event.epoch}) started\n`
     case 'ended':

@@ -5,7 +5,7 @@ import type { Chance, Clock } from '#runtime/clock.ts'
 import { type LeaseStamp, LeaseTimer, marginOf } from './lease-timer.ts'
 
 /**
- * How it stands with a lease: `held`; `lost`, the store says so; `unsure`, it ran out while nobody could be asked.
+ * The state of a lease: `held`; `lost`, by the answer of the store; `unsure`, it ran out while the store was unreachable.
  */
 export type LeaseStatus = 'held' | 'lost' | 'unsure'
 
@@ -13,25 +13,25 @@ export interface LeaseRenewerParts {
   readonly clock: Clock
   readonly chance: Chance
   readonly leaseMs: number
-  /** Taken before the task was leased. */
+  /** The time before the task was leased. */
   readonly asked: LeaseStamp
-  /** Asks the store for the renewal, and tells the latest progress with it. */
+  /** Asks the store for the renewal, and reports the latest progress with it. */
   renew(): Promise<void>
-  /** A renewal that failed, for the log. */
+  /** Called with the error of a failed renewal. */
   onTrouble(error: unknown): void
 }
 
-/** Codes by which a store says that the task is not ours any more, whatever we do. */
+/** Codes of a store for a task that this holder has lost for good. */
 const LOST: readonly Code[] = ['stale_epoch', 'conflict', 'not_found']
 
-/** How long one answer may take, however long the lease is. */
+/** The longest wait for one answer, however long the lease is. */
 const ANSWER_MS = 10_000
 
-/** Renews one lease until it is let go, lost, or run out. */
+/** Renews one lease until it is released, lost, or run out. */
 export class LeaseRenewer implements AsyncDisposable {
   readonly #parts: LeaseRenewerParts
   readonly #lease: LeaseTimer
-  readonly #letGo = new AbortController()
+  readonly #released = new AbortController()
   #pause = new AbortController()
   #asking: Promise<LeaseStatus> | null = null
   #status: LeaseStatus = 'held'
@@ -49,41 +49,40 @@ export class LeaseRenewer implements AsyncDisposable {
     this.#done = this.#keep()
   }
 
-  /** Settles when the lease is lost or unsure; stays open for ever when it is let go first. */
+  /** Settles when the lease is lost or unsure; never when it is released first. */
   get over(): Promise<LeaseStatus> {
     return this.#over.promise
   }
 
-  /** Asks for a renewal soon: there is progress to tell, or a reason to doubt. */
+  /** Asks for a renewal at once: there is progress to report, or a reason to doubt the lease. */
   nudge(): void {
     this.#wanted = true
     this.#pause.abort()
   }
 
   /**
-   * How it stands now. After a pause of this process or machine nothing that was true before it counts, so the store is
-   * asked before anything else happens.
+   * The present state. Where the lease has run out during a pause of this process or machine, the store is asked first.
    */
   async status(): Promise<LeaseStatus> {
     if (this.#status !== 'held' || this.#lease.leftMs() > 0) return this.#status
     return await this.#ask()
   }
 
-  /** Lets go: no renewal is asked for any more. */
+  /** Releases the lease: no renewal is asked for any more. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#letGo.abort()
+    this.#released.abort()
     this.#pause.abort()
     await this.#done
   }
 
   async #keep(): Promise<void> {
     const { clock } = this.#parts
-    while (!this.#letGo.signal.aborted && this.#status === 'held') {
+    while (!this.#released.signal.aborted && this.#status === 'held') {
       if (!this.#wanted) {
         this.#pause = new AbortController()
         await clock.sleep(this.#waitMs(), this.#pause.signal).catch(() => undefined)
       }
-      if (this.#letGo.signal.aborted) return
+      if (this.#released.signal.aborted) return
       this.#wanted = false
       await this.#ask()
     }
@@ -94,7 +93,7 @@ export class LeaseRenewer implements AsyncDisposable {
     return Math.max(0, Math.min(this.#pauseMs, this.#lease.leftMs()))
   }
 
-  /** One question at a time: whoever asks meanwhile gets the same answer. */
+  /** One request at a time: later callers get the answer of the present one. */
   #ask(): Promise<LeaseStatus> {
     this.#asking ??= this.#askOnce().finally(() => {
       this.#asking = null
@@ -107,12 +106,12 @@ export class LeaseRenewer implements AsyncDisposable {
     const asked = LeaseTimer.stamp(clock)
     const boundMs = Math.max(marginOf(leaseMs) / 3, Math.min(leaseMs / 3, ANSWER_MS, this.#lease.leftMs()))
     try {
-      if ((await waitAtMost(renew(), boundMs, clock, this.#letGo.signal)) === LATE)
+      if ((await waitAtMost(renew(), boundMs, clock, this.#released.signal)) === LATE)
         throw new S2Error('unavailable', `no answer within ${Math.round(boundMs)} ms`)
       this.#lease.renewed(asked)
       this.#pauses.succeeded()
     } catch (error) {
-      if (this.#letGo.signal.aborted) return this.#status
+      if (this.#released.signal.aborted) return this.#status
       this.#pauseMs = this.#pauses.failed()
       onTrouble(error)
       if (error instanceof S2Error && LOST.includes(error.code)) this.#end('lost')

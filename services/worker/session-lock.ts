@@ -1,13 +1,12 @@
 import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
-import { isAnswered } from '#console/store-access.ts'
+import { isSocketAnswered } from '#console/store-access.ts'
 import type { SessionId } from '#fleet/session.ts'
 import { listen } from '#runtime/health.ts'
 
 /**
- * Keeps two agents of one host from working for one session: each would take the other's task over, as one that a life
- * before it had left behind, and it would be done twice. A claim is a socket that is listened on, so it ends with its
- * program, however that ends.
+ * Keeps two agents of one host from working for one session: each would take over the other's task as one of a former run,
+ * and it would be done twice. A lock is a listening socket, so it ends with its program, however that ends.
  */
 export class SessionLocks implements AsyncDisposable {
   readonly #state: string
@@ -17,7 +16,7 @@ export class SessionLocks implements AsyncDisposable {
     this.#state = state
   }
 
-  /** Whether the session is ours; false for as long as another program has it. */
+  /** Takes the lock of a session. Answers false while another program has it. */
   async hold(session: SessionId): Promise<boolean> {
     const claim = this.#held.get(session) ?? this.#claim(session)
     this.#held.set(session, claim)
@@ -37,7 +36,7 @@ export class SessionLocks implements AsyncDisposable {
     try {
       await listen(server, { path })
     } catch (error) {
-      if (await isAnswered(path)) return null
+      if (await isSocketAnswered(path)) return null
       throw error
     }
     server.unref()

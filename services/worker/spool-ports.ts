@@ -7,7 +7,7 @@ import type { Inbox } from '#spool/inbox.ts'
 import type { Outbox } from '#spool/outbox.ts'
 import type { Reports, TaskMailbox, TaskNews } from './task-loop.ts'
 
-/** Reports through the outbox of this host: keepalive carries them, whatever happens to us. */
+/** Reports through the outbox of this host: keepalive sends them even when this program has ended. */
 export function outboxReports(outbox: Outbox): Reports {
   return {
     put: (holder, report) => outbox.put({ kind: 'report', holder, report }),
@@ -26,21 +26,21 @@ export function outboxReports(outbox: Outbox): Reports {
 }
 
 /**
- * The messages about tasks in the inbox of this host. Only those are taken: what people and agents write to each other
- * stays for `s2 check`.
+ * The messages about tasks in the inbox of this host. Only those are taken: messages of people and agents stay for
+ * `s2 check`.
  */
 export function inboxTaskMailbox(inbox: Inbox, parts: { readonly clock: Clock; readonly log: Log }): TaskMailbox {
-  /** Messages that are none to us about tasks, so that each is read once. */
-  let passed: ReadonlySet<number> = new Set()
+  /** The other messages, which are not read again. */
+  let skipped: ReadonlySet<number> = new Set()
   return {
     take: async (sessions) => {
       const news = { assigned: [] as string[], revoked: [] as string[] } satisfies TaskNews
       const others = new Set<number>()
       for (const id of await inbox.list('new')) {
-        if (passed.has(id)) others.add(id)
+        if (skipped.has(id)) others.add(id)
         else if (!(await takeTaskMessage(inbox, id, sessions, news))) others.add(id)
       }
-      passed = others
+      skipped = others
       return news
     },
     onNews: (heard) => watchFolder(inbox.folder('new'), { onEvents: () => heard(), onDoubt: () => heard() }, parts),

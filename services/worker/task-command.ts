@@ -4,12 +4,12 @@ import type { Clock } from '#runtime/clock.ts'
 import { runCommand } from '#runtime/command.ts'
 import type { CommandEnd, RunningCommand, StartCommand } from './task-loop.ts'
 
-/** Linux takes no longer text in an environment (MAX_ARG_STRLEN, execve(2)); standard input has the whole task. */
+/** The longest text in an environment on Linux (MAX_ARG_STRLEN, execve(2)); standard input has the whole task. */
 const ENV_BYTES_MAX = 120_000
 /** Characters of a line that are shown; longer ones are cut. */
 const LINE_MAX = 4_000
 
-/** Starts the command of `s2 work` for a task, in a process group of its own that ends when this process does. */
+/** Starts the command of `s2 work` for a task, in a process group of its own that ends with this process. */
 export function commandStarter(
   argv: readonly [string, ...string[]],
   env: Readonly<Record<string, string | undefined>>,
@@ -19,7 +19,7 @@ export function commandStarter(
   return (task, onLine): RunningCommand => {
     const stopping = new AbortController()
     let graceMs = 0
-    let guard: ChildProcess | null = null
+    let reaper: ChildProcess | null = null
     const lines = new Lines(onLine)
     const command = {
       argv,
@@ -33,7 +33,7 @@ export function commandStarter(
         return graceMs
       },
       onStart: (pid: number) => {
-        guard = guardGroup(pid)
+        reaper = startGroupReaper(pid)
       },
       onOutput: (chunk: Buffer) => lines.take(chunk),
     }
@@ -42,7 +42,7 @@ export function commandStarter(
         const { code, signal } = await runCommand(command, clock, stopping.signal)
         return { exitCode: code, signal, tail: lines.tail() }
       } finally {
-        guard?.stdin?.end('over\n')
+        reaper?.stdin?.end('over\n')
       }
     }
     return {
@@ -56,22 +56,22 @@ export function commandStarter(
 }
 
 /**
- * Ends a process group when this process dies, however it dies: the guard waits at a pipe whose other end only we hold.
- * It runs in a session of its own, so that what ends us does not end it first.
+ * Starts a reaper, which kills a process group when this process dies: it waits at a pipe whose other end only this process
+ * holds. It has a session of its own, so that a signal to this process does not end it first.
  */
-function guardGroup(group: number): ChildProcess {
+function startGroupReaper(group: number): ChildProcess {
   const script = 'read -r word || kill -s KILL -- "-$1"'
-  const guard = spawn('/bin/sh', ['-c', script, 'sh', String(group)], {
+  const reaper = spawn('/bin/sh', ['-c', script, 'sh', String(group)], {
     detached: true,
     stdio: ['pipe', 'ignore', 'ignore'],
     env: {},
   })
-  guard.on('error', () => undefined)
-  guard.stdin?.on('error', () => undefined)
-  return guard
+  reaper.on('error', () => undefined)
+  reaper.stdin?.on('error', () => undefined)
+  return reaper
 }
 
-/** What a command reads on its standard input. */
+/** The task that a command reads as JSON on its standard input. */
 function taskForCommand(task: Task): Record<string, unknown> {
   const { id, description, priority, role, epoch, deadline, originalAssignee, moves } = task
   return { id, description, priority, role, epoch, deadline, originalAssignee, moves }
@@ -88,14 +88,14 @@ function taskEnv(task: Task): Record<string, string> {
   }
 }
 
-/** No zero bytes, and no more than an environment takes; a character is never cut in two. */
+/** A text without zero bytes, cut between characters to what an environment can hold. */
 function forEnv(text: string): string {
   const clean = text.replaceAll('\0', '')
   if (Buffer.byteLength(clean) <= ENV_BYTES_MAX) return clean
   return new TextDecoder().decode(Buffer.from(clean).subarray(0, ENV_BYTES_MAX)).replace(/\ufffd$/, '')
 }
 
-/** Splits output into lines and keeps its end. */
+/** Splits output into lines, and keeps its last characters. */
 class Lines {
   readonly #onLine: (line: string) => void
   readonly #decoder = new TextDecoder()

@@ -9,49 +9,48 @@ import type { Store } from '#store/store.ts'
 import { LeaseRenewer, type LeaseStatus } from './lease-renewer.ts'
 import { type LeaseStamp, LeaseTimer, marginOf } from './lease-timer.ts'
 
-/** How an agent works. */
 export interface TaskLoopConfig {
   readonly leaseMs: number
-  /** How often it asks for work when it heard nothing. */
+  /** How often it asks for work without a message. */
   readonly pollMs: number
-  /** The least time between two reports of progress. */
+  /** The shortest time between two reports of progress. */
   readonly progressMs: number
-  /** Ends when there is no work left. */
+  /** Whether it ends when no work is left. */
   readonly once: boolean
 }
 
-/** A session that the agent works for, and where its tasks are. */
+/** A session that the agent works for, and the store of its tasks. */
 export interface WorkerSession {
   readonly session: SessionId
   readonly store: Pick<Store, 'leaseTask' | 'report'>
 }
 
-/** What came of a report that was handed over. */
+/** The state of a report in the outbox. */
 export type ReportOutcome = 'waiting' | 'carried' | { readonly refused: string }
 
-/** Keeps reports until they have been carried to the store: durable, and in order. */
+/** Keeps reports durably and in order until they are sent to the store. */
 export interface Reports {
   put(holder: SessionId, report: Report): Promise<string>
   carried(name: string): Promise<ReportOutcome>
-  /** How many of these sessions' reports still wait. */
+  /** The number of these sessions' final reports that still wait. */
   waiting(sessions: readonly SessionId[]): Promise<number>
 }
 
-/** What messages said of tasks. */
+/** The ids of tasks that messages assigned and revoked. */
 export interface TaskNews {
   readonly assigned: readonly string[]
   readonly revoked: readonly string[]
 }
 
-/** The messages about tasks among what comes in. */
+/** The messages about tasks in the inbox. */
 export interface TaskMailbox {
-  /** Takes them out of the inbox and answers what they said. */
+  /** Takes them out of the inbox and answers their content. */
   take(sessions: readonly SessionId[]): Promise<TaskNews>
-  /** Calls back when something came. */
+  /** Calls back when a message may have come. */
   onNews(heard: () => void): Disposable
 }
 
-/** A command at work on a task. */
+/** A running command of a task. */
 export interface RunningCommand {
   /** Settles when the command and all its children have ended. Rejects when it could not be started. */
   readonly ended: Promise<CommandEnd>
@@ -67,7 +66,7 @@ export interface CommandEnd {
 
 export type StartCommand = (task: Task, onLine: (line: string) => void) => RunningCommand
 
-/** What happens, for people and logs. */
+/** An event of the loop, for people and logs. */
 export type WorkEvent =
   | { readonly event: 'idle'; readonly waitingReports?: number }
   | { readonly event: 'started'; readonly task: string; readonly epoch: number; readonly priority: string }
@@ -84,46 +83,46 @@ export type WorkEvent =
   | { readonly event: 'stopping'; readonly task: string; readonly epoch: number; readonly why: StopReason }
   | { readonly event: 'trouble'; readonly what: string; readonly error: unknown }
 
-/** Why a command is ended: the store gave its task away, nobody could be asked in time, or the agent shall end. */
+/** Why a command is ended: the store gave its task away, the store was unreachable for too long, or the agent has to end. */
 export type StopReason = 'lease_lost' | 'lease_unsure' | 'told_to_stop'
 
 export interface TaskLoopParts {
   readonly clock: Clock
   readonly chance: Chance
-  /** One life of this agent, as no other one is called. */
-  readonly life: string
-  /** The sessions to work for just now; none while there are no credentials. */
+  /** An id of this run of the agent, which no other run has. */
+  readonly runId: string
+  /** The sessions to work for now; none without credentials. */
   sessions(): Promise<readonly WorkerSession[]>
   readonly reports: Reports
   readonly taskMessages: TaskMailbox
   readonly start: StartCommand
   say(event: WorkEvent): void
-  /** Aborts when no further task shall be taken. */
+  /** Aborts when no further task is to be taken. */
   readonly draining: AbortSignal
-  /** Aborts when the task in hand shall be given up too. */
+  /** Aborts when the current task is to be given up too. */
   readonly stopping: AbortSignal
 }
 
-/** A task in hand, and when it was asked for. */
+/** The current task, and the time when it was requested. */
 interface Leased extends WorkerSession {
   readonly task: Task
   readonly asked: LeaseStamp
 }
 
 const RETRY = { firstMs: 500, mostMs: 30_000, leastMs: 500 }
-/** How long to wait between looks at a report that is being carried. */
+/** The pauses between two checks of a report that waits in the outbox. */
 const CARRY = { firstMs: 20, mostMs: 1_000, leastMs: 20 }
 
 /**
- * Works on the tasks of its sessions, one at a time, until it is told to end. A task is leased before its command is
- * started and renewed while it lives; the command is ended before the lease can end for anybody else.
+ * Works on the tasks of its sessions, one at a time, until it is told to end. A task is leased before its command starts and
+ * renewed while the command runs; the command is ended before another agent can get the lease.
  */
 export class TaskLoop {
   readonly #config: TaskLoopConfig
   readonly #parts: TaskLoopParts
   readonly #over = new AbortController()
   readonly #troubles = new KnownTroubles()
-  #lives = 0
+  #runs = 0
   #current: { readonly task: string; readonly renewer: LeaseRenewer } | null = null
   #wasIdle = false
 
@@ -132,7 +131,7 @@ export class TaskLoop {
     this.#parts = parts
   }
 
-  /** Settles when it has been told to end and nothing is in hand, or when no work is left (`once`). Never rejects. */
+  /** Settles when it was told to end and has no task, or when no work is left (`once`). Never rejects. */
   async work(): Promise<void> {
     const { draining, taskMessages } = this.#parts
     const end = (): void => this.#over.abort()
@@ -148,7 +147,7 @@ export class TaskLoop {
     draining.removeEventListener('abort', end)
   }
 
-  /** Repeats a step until the loop is over; a trouble that lasts is said once. */
+  /** Repeats a step until the loop is over; a lasting trouble is reported once. */
   #repeat(what: string, step: () => Promise<number>): RetryLoop {
     const { clock, chance, say } = this.#parts
     return new RetryLoop({
@@ -164,12 +163,12 @@ export class TaskLoop {
     })
   }
 
-  /** One task, if there is any; answers milliseconds until the next look. */
+  /** Does one task, if there is any. Answers milliseconds until the next try. */
   async #lookForWork(): Promise<number> {
     const { chance, reports } = this.#parts
     const sessions = await this.#parts.sessions()
     const ids = sessions.map(({ session }) => session)
-    // An end that waits to be carried belongs to a task that the store still counts as ours: leasing it anew would do it twice.
+    // The task of a report that waits is still leased to this session in the store: to lease it again would do it twice.
     const waitingReports = await reports.waiting(ids)
     if (waitingReports > 0) {
       this.#sayIdle({ event: 'idle', waitingReports })
@@ -187,18 +186,18 @@ export class TaskLoop {
     return this.#config.pollMs * (0.9 + 0.2 * chance())
   }
 
-  /** A task of any session; null when none has one. Throws when no session could ask. */
+  /** Leases a task of any session; null when none has one. Throws when every session failed to ask. */
   async #lease(sessions: readonly WorkerSession[]): Promise<Leased | null> {
     const faults: unknown[] = []
     for (const each of sessions) {
       const asked = LeaseTimer.stamp(this.#parts.clock)
       try {
         const answer = each.store.leaseTask(each.session, this.#incarnation())
-        // What was granted after the wait was given up is taken over by the next life.
+        // A task that is granted after an aborted wait is taken over by the next run.
         const task = await waitUnlessAborted(answer, this.#parts.draining)
         if (task !== null && task !== LATE) return { ...each, task, asked }
       } catch (error) {
-        // One that is refused (its conversation has ended, say) must not keep the others from working.
+        // A session that is refused (its conversation has ended, for example) must not keep the others from working.
         faults.push(error)
       }
     }
@@ -211,9 +210,9 @@ export class TaskLoop {
     this.#wasIdle = true
   }
 
-  /** Giving up a task that the store may still count as ours ends a life: the next one takes it over with a new epoch. */
+  /** The id of this run. It changes when a task is given up, so that its lease is taken over with a new epoch. */
   #incarnation(): string {
-    return this.#lives === 0 ? this.#parts.life : `${this.#parts.life}.${this.#lives}`
+    return this.#runs === 0 ? this.#parts.runId : `${this.#parts.runId}.${this.#runs}`
   }
 
   async #perform({ task, session, store, asked }: Leased): Promise<void> {
@@ -221,7 +220,7 @@ export class TaskLoop {
     const { leaseMs } = this.#config
     const { id, epoch } = task
     const progress = new Progress(this.#config.progressMs, clock)
-    let troubled = false
+    let isFailing = false
     await using renewer = new LeaseRenewer({
       clock,
       chance,
@@ -229,11 +228,11 @@ export class TaskLoop {
       asked,
       renew: async () => {
         await store.report(session, { task: id, epoch, state: 'in_progress', progress: progress.take(), result: null })
-        troubled = false
+        isFailing = false
       },
       onTrouble: (error) => {
-        if (!troubled) say({ event: 'trouble', what: `renewing the lease of ${id}`, error })
-        troubled = true
+        if (!isFailing) say({ event: 'trouble', what: `renewing the lease of ${id}`, error })
+        isFailing = true
       },
     })
     this.#current = { task: id, renewer }
@@ -248,10 +247,10 @@ export class TaskLoop {
     if (stopping.aborted) onStop()
     stopping.addEventListener('abort', onStop, { once: true })
     const stopped = Promise.race([toldToStop.promise, renewer.over.then(reasonOf)])
-    const ended = running.ended.catch(endOfUnstartable)
+    const ended = running.ended.catch(endOfFailedStart)
     try {
       const first = await Promise.race([ended.then((): null => null), stopped])
-      // The process may have slept through its lease, and the command's end be the first thing it hears of.
+      // This process may have been paused past its lease, and see the command's end first.
       if (first === null) await renewer.status()
       if (first !== null) {
         say({ event: 'stopping', task: id, epoch, why: first })
@@ -259,7 +258,7 @@ export class TaskLoop {
       }
       const end = await ended
       say({ event: 'ended', task: id, epoch, exitCode: end.exitCode, signal: end.signal })
-      if (first === 'lease_unsure' || first === 'told_to_stop') this.#lives += 1
+      if (first === 'lease_unsure' || first === 'told_to_stop') this.#runs += 1
       else await this.#report(task, session, end)
     } finally {
       stopping.removeEventListener('abort', onStop)
@@ -268,8 +267,8 @@ export class TaskLoop {
   }
 
   /**
-   * Hands the end over, and waits until it has been carried: until then the lease is kept. Where the lease is lost the
-   * end is told all the same: the store refuses it by its epoch, and keeps it as evidence of what was done twice.
+   * Reports the end, and keeps the lease until the report is sent. After a lost lease it reports too: the store refuses the
+   * report by its epoch, and keeps it as evidence of work that was done twice.
    */
   async #report(task: Task, session: SessionId, end: CommandEnd): Promise<void> {
     const { clock, chance, reports, say, stopping } = this.#parts
@@ -286,7 +285,7 @@ export class TaskLoop {
     }
   }
 
-  /** Puts a report where it is durable. A disk that is full just now must not cost what was done: it is tried again. */
+  /** Puts a report into the outbox, and retries on a full disk, so that the result is not lost. */
   async #put(session: SessionId, report: Report): Promise<string> {
     const { clock, chance, reports, say, stopping } = this.#parts
     const pauses = new Pauses(RETRY, chance)
@@ -301,7 +300,7 @@ export class TaskLoop {
     }
   }
 
-  /** Reads what came; a task that was taken away is asked about at once. Answers whether there is work to look for. */
+  /** Reads new messages; a revoked task has its lease checked at once. Answers whether a task was assigned. */
   async #readMail(): Promise<boolean> {
     const sessions = (await this.#parts.sessions()).map(({ session }) => session)
     const { assigned, revoked } = await this.#parts.taskMessages.take(sessions)
@@ -314,12 +313,12 @@ function reasonOf(status: LeaseStatus): StopReason | null {
   return status === 'held' ? null : status === 'lost' ? 'lease_lost' : 'lease_unsure'
 }
 
-/** A command that cannot be started has failed: the task ends with the reason, and is not tried for ever. */
-function endOfUnstartable(error: unknown): CommandEnd {
+/** A command that cannot be started has failed: the task ends with the reason instead of being tried for ever. */
+function endOfFailedStart(error: unknown): CommandEnd {
   return { exitCode: null, signal: null, tail: `the command could not be started: ${(error as Error).message}` }
 }
 
-/** The last line of output: the first one is told at once, later ones no more often than every so many milliseconds. */
+/** The last line of output: the first is reported at once, later ones at most every `everyMs`. */
 class Progress {
   readonly #everyMs: number
   readonly #clock: Clock
@@ -331,7 +330,7 @@ class Progress {
     this.#clock = clock
   }
 
-  /** Notes a line; answers whether it is time to tell. */
+  /** Notes a line. Answers whether it is time to report. */
   note(line: string): boolean {
     if (line.trim() === '') return false
     const isFirst = this.#line === null

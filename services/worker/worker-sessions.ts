@@ -8,7 +8,7 @@ import type { Store } from '#store/store.ts'
 import { SessionLocks } from './session-lock.ts'
 import type { WorkerSession } from './task-loop.ts'
 
-/** The workers' sessions whose credentials lie on this host; they may come, change and go while the worker runs. */
+/** The workers' sessions with credentials on this host; they may come, change and go while the worker runs. */
 export class WorkerSessions implements AsyncDisposable {
   readonly #state: string
   readonly #only: SessionId | null
@@ -25,7 +25,7 @@ export class WorkerSessions implements AsyncDisposable {
     this.#locks = new SessionLocks(state)
   }
 
-  /** The sessions that are ours to work for, each with its store. Throws what the disk says. */
+  /** The sessions that this program has locked, each with its store. Throws the errors of the disk. */
   async read(): Promise<WorkerSession[]> {
     const { credentials, faults } = await readCredentials(this.#state)
     this.#credentials = credentials
@@ -35,9 +35,9 @@ export class WorkerSessions implements AsyncDisposable {
     const isOurs = await Promise.all(mine.map(({ session }) => this.#locks.hold(session)))
     const ours = mine.filter((_, index) => isOurs[index])
     const others = mine.filter((_, index) => !isOurs[index])
-    this.#tellOnce([
-      ...others.map(({ session }) => `another s2 work on this host serves ${session} until it ends`),
-      ...(mine.length > 0 ? [] : [`waiting for a credential ${this.#wanted()}: s2-cred-sync brings it`]),
+    this.#reportOnce([
+      ...others.map(({ session }) => `another s2 work on this host serves ${session}; this one waits until it ends`),
+      ...(mine.length > 0 ? [] : [`waiting for a credential ${this.#wanted()}: s2-cred-sync fetches it`]),
       ...faults,
     ])
     return await Promise.all(
@@ -50,7 +50,7 @@ export class WorkerSessions implements AsyncDisposable {
     return this.#only === null ? `of a worker in ${folder}` : `of ${this.#only} in ${folder}`
   }
 
-  #tellOnce(faults: readonly string[]): void {
+  #reportOnce(faults: readonly string[]): void {
     const text = faults.map((fault) => `s2: ${fault}\n`).join('')
     if (text === '') this.#troubles.isOver('credentials')
     else if (this.#troubles.isNew('credentials', text)) this.#context.tell(text)

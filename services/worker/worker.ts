@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import type { ConsoleProgram } from '#console/console-program.ts'
 import type { CommandContext } from '#console/context.ts'
-import { isAnswered, terseLog } from '#console/store-access.ts'
+import { isSocketAnswered, terseLog } from '#console/store-access.ts'
 import { healthSocket } from '#runtime/health-client.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { type Config, readConfig } from './config.ts'
-import { eventTeller } from './event-text.ts'
+import { eventPrinter } from './event-text.ts'
 import { inboxTaskMailbox, outboxReports } from './spool-ports.ts'
 import { commandStarter } from './task-command.ts'
 import { type Reports, TaskLoop } from './task-loop.ts'
@@ -18,7 +18,7 @@ export const program: ConsoleProgram<Config> = {
   name: 'worker',
   about: 'Runs a command for each task of the workers on this host, and keeps the task leased while the command runs.',
   usage: '--exec CMD [--session SESSION] [--once] [--quiet] [--json]',
-  stops: 'Ctrl-C lets the task in hand end first; a second one, TERM or HUP ends it at once.',
+  stops: 'Ctrl-C waits for the current task to end; a second one, TERM or HUP ends the task at once.',
   readConfig,
   run: work,
 }
@@ -31,35 +31,35 @@ async function work(config: Config, context: CommandContext): Promise<void> {
   const draining = new AbortController()
   const stopping = new AbortController()
   using _signals = context.onSignal(['SIGINT', 'SIGTERM', 'SIGHUP'], (signal) => {
-    // The first Ctrl-C is patient: what is in hand may be an hour's work.
+    // The first Ctrl-C waits, because the current task may be an hour's work.
     if (signal !== 'SIGINT' || draining.signal.aborted) stopping.abort()
-    else if (config.speech !== 'json')
-      context.tell('s2: stopping when the task in hand is done; Ctrl-C again stops it now\n')
+    else if (config.output !== 'json')
+      context.tell('s2: stopping when the current task is done; Ctrl-C again stops it now\n')
     draining.abort()
   })
   const loop = new TaskLoop(config.work, {
     clock: context.clock,
     chance: context.chance,
-    life: `work-${randomBytes(8).toString('hex')}`,
+    runId: `work-${randomBytes(8).toString('hex')}`,
     sessions: () => sessions.read(),
     reports: warnUncarried(outboxReports(new Outbox(state, onFault)), state, context),
     taskMessages: inboxTaskMailbox(new Inbox(state, onFault), { clock: context.clock, log: terseLog(context) }),
     start: commandStarter(config.command, config.commandEnv, context.folder, context.clock),
-    say: eventTeller(context, config.speech),
+    say: eventPrinter(context, config.output),
     draining: draining.signal,
     stopping: stopping.signal,
   })
   await loop.work()
 }
 
-/** Says once when nobody is there to carry reports: they are safe, but they stay. */
+/** Warns once when no keepalive is there to send reports: they are safe, but they wait. */
 function warnUncarried(reports: Reports, state: string, context: CommandContext): Reports {
   const troubles = new KnownTroubles()
   return {
     ...reports,
     put: async (holder, report) => {
       const name = await reports.put(holder, report)
-      if (!(await isAnswered(healthSocket(state, 'keepalive'))) && troubles.isNew('keepalive', 'away')) {
+      if (!(await isSocketAnswered(healthSocket(state, 'keepalive'))) && troubles.isNew('keepalive', 'away')) {
         context.tell(`s2: no s2-keepalive serves ${state}: reports wait in the outbox until one does\n`)
       }
       return name

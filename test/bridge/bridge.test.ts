@@ -43,7 +43,7 @@ test('the program starts, answers on both doors, and stops when it is told to', 
 
   await using second = start('whole')
   assert.equal((await second.ended).code, 78)
-  assert.match(second.said, /in use: the program runs already/)
+  assert.match(second.said, /in use: the program already runs/)
 
   assert.equal((await bridge.end()).code, 0)
   assert.equal(bridge.eventsOf('stopped').length, 1)

@@ -181,7 +181,7 @@ test('an agent without a credential says what it waits for, once', async () => {
       },
     })
     assert.equal(code, 0)
-    assert.match(told, /^s2: waiting for a credential of a worker in \S+\/credentials: s2-cred-sync brings it\n/)
+    assert.match(told, /^s2: waiting for a credential of a worker in \S+\/credentials: s2-cred-sync fetches it\n/)
     assert.match(told, /\ns2: credentials\/conv_0123456789abcdef-b\.json .*\n$/)
     assert.equal(told.split('\n').length, 3, told)
   } finally {

@@ -223,7 +223,7 @@ export class SimulatedHost {
     const agent = new TaskLoop(config, {
       clock: life.clock,
       chance: around.dice.next,
-      life: life.name,
+      runId: life.name,
       sessions: async () => this.sessions.map((session) => ({ session, store })),
       reports: this.#reports(life),
       taskMessages: this.#letters(life),

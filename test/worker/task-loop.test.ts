@@ -78,7 +78,7 @@ class Bench {
     assert.equal(await this.store.move({ task: id, epoch, to: this.other, reason: 'silent' }), true)
   }
 
-  start(life: string, once = false): { done: Promise<void> } {
+  start(runId: string, once = false): { done: Promise<void> } {
     const network = async <T>(asked: () => Promise<T>): Promise<T> => {
       if (this.fault !== null) return await this.fault()
       if (this.slowMs > 0) await this.clock.sleep(this.slowMs)
@@ -116,7 +116,7 @@ class Bench {
       {
         clock: this.clock,
         chance: () => 0.5,
-        life,
+        runId,
         sessions: async () => [...this.extra, { session: this.worker, store }],
         reports,
         taskMessages,

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import type { Command } from 'commander'
 import type { CommandContext } from '#console/context.ts'
 import { stateFolder } from '#console/state-folder.ts'
-import { isAnswered, terseLog } from '#console/store-access.ts'
+import { isSocketAnswered, terseLog } from '#console/store-access.ts'
 import { ago, oneLine, plain } from '#console/text.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import { watchFolder } from '#runtime/folder-watch.ts'
@@ -43,7 +43,7 @@ export function define(command: Command, context: CommandContext): void {
       if (
         messages.length === 0 &&
         options.again !== true &&
-        !(await isAnswered(join(state, 'run', 'keepalive.sock')))
+        !(await isSocketAnswered(join(state, 'run', 'keepalive.sock')))
       ) {
         context.tell(`s2: no s2-keepalive serves ${state}: no new mail arrives until one does\n`)
       }

@@ -4,7 +4,7 @@ import type { Command } from 'commander'
 import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
 import { stateFolder } from '#console/state-folder.ts'
-import { isAnswered, reachFleet } from '#console/store-access.ts'
+import { isSocketAnswered, reachFleet } from '#console/store-access.ts'
 import type { Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { checkDraft, type MessageDraft, TEXT_MAX } from '#fleet/message.ts'
@@ -94,7 +94,7 @@ async function send(context: CommandContext, to: string, draft: MessageDraft, op
   const outbox = new Outbox(state)
   // A later message must not overtake those that wait in the outbox, whether keepalive answers just now or not.
   const isCarried = async (): Promise<boolean> =>
-    (await isAnswered(join(state, 'run', 'keepalive.sock'))) || (await outbox.names()).length > 0
+    (await isSocketAnswered(join(state, 'run', 'keepalive.sock'))) || (await outbox.names()).length > 0
   if (found.credentials.length > 0 && (await isCarried())) {
     const from = await senderAmong(context, to, found, options)
     if (found.credentials.some(({ session }) => session === from)) {

@@ -7,17 +7,16 @@ import { VERSION } from '#runtime/version.ts'
 import type { CommandContext } from './context.ts'
 import { EXIT, Exit, failureOf, formatFailure, UsageError } from './failure.ts'
 
-/** A program that speaks with a person at a terminal. The services, which speak with a service manager, are `Program`s. */
+/** A program that a person runs at a terminal. A program that a service manager runs is a `Program`. */
 export interface ConsoleProgram<C> {
   readonly name: ProgramName
-  /** What it does, in a sentence or two. */
+  /** What the program does, in a sentence or two. */
   readonly about: string
   /** Its arguments, as help shows them. */
   readonly usage: string
   readonly stops: string
   /** Throws `UsageError` for wrong arguments and `ConfigError` for wrong settings. */
   readConfig(argv: readonly string[], context: CommandContext): C
-  /** Runs to its end. */
   run(config: C, context: CommandContext): Promise<void>
 }
 
@@ -46,7 +45,7 @@ export async function runConsoleProgram<C>(
   }
 }
 
-/** Reads arguments by the rules of node:util's parseArgs. Throws `UsageError` for what it does not know. */
+/** Reads arguments by the rules of node:util's parseArgs. Throws `UsageError` for unknown ones. */
 export function readArguments<const O extends Parameters<typeof parseArgs>[0] & object>(
   program: ProgramName,
   argv: readonly string[],

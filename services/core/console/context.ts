@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import { type Chance, type Clock, systemClock } from '#runtime/clock.ts'
 import { EXIT, UsageError } from './failure.ts'
 
-/** What a command gets of the world, and all it gets: tests hand it another one. */
+/** All of the outside world that a command uses; tests pass another one. */
 export interface CommandContext {
   readonly env: Readonly<Record<string, string | undefined>>
   /** The working folder. */
@@ -10,32 +10,32 @@ export interface CommandContext {
   readonly clock: Clock
   readonly chance: Chance
   readonly screen: Screen
-  /** Writes to standard output: what was asked for, and nothing else. */
+  /** Writes to standard output, which holds the result alone. */
   print(text: string): void
-  /** Writes to standard error: what a person should know besides. */
+  /** Writes to standard error, which holds messages for a person. */
   tell(text: string): void
   /** All of standard input, up to `max` bytes of it. */
   input(max: number): Promise<string>
   /** Whether a person can answer: standard input is a terminal too. */
   readonly isAttended: boolean
-  /** Asks a person at the terminal for a line; null when they would rather not (Ctrl-C, the end of input). */
+  /** Asks a person at the terminal for a line; null when they decline (Ctrl-C, the end of input). */
   ask(question: string): Promise<string | null>
   /** Calls back for each of these signals until disposed. */
   onSignal(signals: readonly NodeJS.Signals[], heard: (signal: NodeJS.Signals) => void): Disposable
-  /** Calls back for each key, until disposed; without a terminal, never. Ctrl-C comes as a key then, `\x03`. */
+  /** Calls back for each key until disposed; never without a terminal. Ctrl-C comes as a key, `\x03`. */
   onKey(heard: (key: string) => void): Disposable
-  /** Calls back when the window has another size. */
+  /** Calls back when the window changes its size. */
   onResize(heard: () => void): Disposable
-  /** Calls back when the process ends, whatever ends it, save KILL. */
+  /** Calls back when the process ends, except by KILL. */
   onExit(heard: () => void): Disposable
-  /** Becomes another program in this process. Answers its exit code only where it ran beside us, as in tests. */
+  /** Replaces this process with another program. Answers its exit code only in tests, which run it as a child. */
   become(argv: readonly [string, ...string[]]): Promise<number>
 }
 
-/** A terminal, or the want of one. */
+/** The terminal, or what stands for it in a pipe. */
 export interface Screen {
   readonly isTerminal: boolean
-  /** Infinity in a pipe or a file: no window bounds a line there. */
+  /** Infinity in a pipe or a file, where no window bounds a line. */
   readonly columns: number
   readonly rows: number
   /** Whether text may be coloured: a terminal, and NO_COLOR is not set (no-color.org). */
@@ -55,7 +55,7 @@ export function systemContext(env: CommandContext['env']): CommandContext {
     screen: {
       isTerminal: stdout.isTTY === true,
       get columns() {
-        return stdout.columns || Number.POSITIVE_INFINITY // a terminal whose size nobody set says 0
+        return stdout.columns || Number.POSITIVE_INFINITY // a terminal without a size reports 0
       },
       get rows() {
         return stdout.rows ?? 24
@@ -110,7 +110,7 @@ function listenToKeys(heard: (key: string) => void): Disposable {
   })
 }
 
-/** `s2 status | head` closes the pipe before all is written: no reason to fail. A disk that is full is one. */
+/** A closed pipe (`s2 status | head`) is no failure; a full disk is one. */
 function onUnwritable(error: NodeJS.ErrnoException): void {
   if (error.code === 'EPIPE' || unwritable) return
   unwritable = true
@@ -122,7 +122,7 @@ function onUnwritable(error: NodeJS.ErrnoException): void {
 
 let unwritable = false
 
-/** On standard error, so that what was asked for stays alone on standard output. */
+/** The question goes to standard error, so that standard output holds the result alone. */
 async function askLine(question: string): Promise<string | null> {
   const { createInterface } = await import('node:readline/promises')
   const lines = createInterface({ input: process.stdin, output: process.stderr })

@@ -2,11 +2,11 @@ import { S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
 import { plain } from './text.ts'
 
-/** Exit codes, sysexits(3). The programs have the same; their module is not loaded here, where start-up time counts. */
+/** Exit codes, sysexits(3). Services have the same ones, in a module that is not loaded here because start-up time counts. */
 export const EXIT = { done: 0, failed: 1, usage: 64, config: 78 } as const
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT]
 
-/** A command was called the wrong way: exit code 64. */
+/** Wrong arguments: exit code 64. */
 export class UsageError extends Error {
   override readonly name = 'UsageError'
   readonly next: string | undefined
@@ -17,7 +17,7 @@ export class UsageError extends Error {
   }
 }
 
-/** Ends a command with a code when it has already said all there is to say. */
+/** Ends a command with an exit code and without a message: it has printed all there is. */
 export class Exit extends Error {
   override readonly name = 'Exit'
   readonly code: ExitCode
@@ -28,7 +28,7 @@ export class Exit extends Error {
   }
 }
 
-/** An error as people and programs read it: what happened, to what, and what to do next. */
+/** An error as a command prints it: what failed, and what to do next. */
 export interface Failure {
   readonly exit: ExitCode
   readonly code: string
@@ -37,39 +37,47 @@ export interface Failure {
 }
 
 export function failureOf(error: unknown): Failure {
-  if (error instanceof S2Error) return { exit: EXIT.failed, code: error.code, ...said(error.message, error.next) }
-  if (error instanceof UsageError) return { exit: EXIT.usage, code: 'usage', ...said(error.message, error.next) }
-  // By name: only commands that read settings load the module that defines it.
+  if (error instanceof S2Error) return { exit: EXIT.failed, code: error.code, ...redacted(error.message, error.next) }
+  if (error instanceof UsageError) return { exit: EXIT.usage, code: 'usage', ...redacted(error.message, error.next) }
+  // The name is compared, because only commands that read settings load the module of this class.
   if (error instanceof Error && error.name === 'ConfigError') {
-    return { exit: EXIT.config, code: 'configuration', ...said(error.message, undefined) }
+    return { exit: EXIT.config, code: 'configuration', ...redacted(error.message, undefined) }
   }
   const why = error instanceof Error ? error.message : String(error)
-  return diskFailure(error) ?? { exit: EXIT.failed, code: 'internal', ...said(why, undefined) }
+  return diskFailure(error) ?? { exit: EXIT.failed, code: 'internal', ...redacted(why, undefined) }
 }
 
-/** What the file system says, in words that help; null for every other error. */
+/** An error of the file system, with what to do; null for every other error. */
 function diskFailure(error: unknown): Failure | null {
   const { code = '', path } = error as NodeJS.ErrnoException
   if (!(error instanceof Error) || path === undefined) return null
   if (/^(EACCES|EPERM|EROFS)$/.test(code)) {
     const next = 'use another folder (S2_STATE), or make this one yours (chown)'
-    return { exit: EXIT.failed, code: 'forbidden', ...said(`this user may not use ${path} (${error.message})`, next) }
+    return {
+      exit: EXIT.failed,
+      code: 'forbidden',
+      ...redacted(`this user may not use ${path} (${error.message})`, next),
+    }
   }
   if (/^(ENOSPC|EDQUOT)$/.test(code)) {
-    return { exit: EXIT.failed, code: 'unavailable', ...said(`the disk that holds ${path} is full`, 'make room on it') }
+    return {
+      exit: EXIT.failed,
+      code: 'unavailable',
+      ...redacted(`the disk that holds ${path} is full`, 'make room on it'),
+    }
   }
   if (/^(EEXIST|ENOTDIR|EISDIR)$/.test(code)) {
     const next = 'move that away, or name another place'
     return {
       exit: EXIT.failed,
       code: 'conflict',
-      ...said(`something is in the way at ${path} (${error.message})`, next),
+      ...redacted(`something is in the way at ${path} (${error.message})`, next),
     }
   }
   return null
 }
 
-function said(message: string, next: string | undefined): { message: string; next: string | undefined } {
+function redacted(message: string, next: string | undefined): { message: string; next: string | undefined } {
   return { message: redact(message), next: next === undefined ? undefined : redact(next) }
 }
 

@@ -4,7 +4,7 @@ import { boundedWait } from '#runtime/bounded-wait.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { type HttpAnswer, httpExchange } from '#runtime/http-exchange.ts'
 
-/** What `s2 up` says of an agent's programs. */
+/** The programs of an agent, as `s2 up` reports them. */
 export interface AgentProcesses {
   readonly agent: string
   readonly role: string
@@ -20,7 +20,7 @@ export interface AgentProcesses {
 export const AGENT_ACTIONS = ['freeze', 'thaw', 'kill'] as const
 export type AgentAction = (typeof AGENT_ACTIONS)[number]
 
-/** Where the supervisor of a local fleet hears commands. */
+/** The socket at which the supervisor of a local fleet takes commands. */
 export function controlSocket(state: string): string {
   return join(state, 'run', 'up.sock')
 }
@@ -28,7 +28,7 @@ export function controlSocket(state: string): string {
 const ANSWER_MS = 15_000
 const ANSWER_MAX = 1_048_576
 
-/** Asks the `s2 up` that serves a state folder; null when none does. Throws what it refuses with. */
+/** Sends a request to the `s2 up` of a state folder; null when none runs. Throws its refusal as an `S2Error`. */
 export async function askControl(
   state: string,
   ask: { readonly method: 'GET' | 'POST'; readonly path: string; readonly body?: unknown },

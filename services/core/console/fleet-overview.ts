@@ -9,10 +9,10 @@ import type { AgentProcesses } from './fleet-control.ts'
 import { type Column, table } from './table.ts'
 import { ago, counted, oneLine } from './text.ts'
 
-/** The fleet at one moment, as people want to see it. Times are milliseconds since 1970, UTC. */
+/** The fleet at one moment. Times are milliseconds since 1970, UTC. */
 export interface FleetOverview {
   readonly at: number
-  /** When a watchdog last noted its verdicts; null where none has, `hidden` where we may not ask. */
+  /** When a watchdog last wrote its verdicts; null where none has, `hidden` where this session may not see it. */
   readonly judgedAt: number | null | 'hidden'
   readonly agents: readonly AgentView[]
   /** Open tasks that nobody holds. */
@@ -27,21 +27,21 @@ export interface AgentView {
   readonly verdict: Verdict | 'unknown'
   readonly since: number | null
   readonly host: string | null
-  /** What `s2 up` says of it, where one runs here. */
+  /** The state that `s2 up` reports for it; null where none runs here. */
   readonly processes: AgentProcesses['state'] | null
   readonly sessions: readonly SessionId[]
   readonly task: Task | null
   readonly open: number
   readonly completed: number
   readonly failed: number
-  /** Messages to it that it has not acked; no more than UNREAD_MAX are counted in a session. */
+  /** Messages to it that it has not acked, up to UNREAD_MAX in each session. */
   readonly unread: number
 }
 
 const TASKS_MAX = 1_000
 const UNREAD_MAX = 100
 
-/** What a bridge does not show to some sessions. */
+/** The codes of a bridge for what it hides from some sessions. */
 const HIDDEN = ['forbidden', 'not_found', 'unauthenticated']
 
 export async function readOverview(
@@ -51,11 +51,11 @@ export async function readOverview(
 ): Promise<FleetOverview> {
   const [conversations, judged, open, completed, failed, incidents] = await Promise.all([
     store.conversations(),
-    ifShown(store.verdicts(), { at: 'hidden' as const, verdicts: [] }),
+    unlessHidden(store.verdicts(), { at: 'hidden' as const, verdicts: [] }),
     store.tasks({ open: true, limit: TASKS_MAX }),
     store.tasks({ state: 'completed', limit: TASKS_MAX }),
     store.tasks({ state: 'failed', limit: TASKS_MAX }),
-    ifShown(store.incidents({ open: true }), []),
+    unlessHidden(store.incidents({ open: true }), []),
   ])
   const agents = await Promise.all(
     agentsOf(conversations).map(async (agent): Promise<AgentView> => {
@@ -85,7 +85,7 @@ export async function readOverview(
   }
 }
 
-async function ifShown<T, O>(asked: Promise<T>, otherwise: O): Promise<T | O> {
+async function unlessHidden<T, O>(asked: Promise<T>, otherwise: O): Promise<T | O> {
   try {
     return await asked
   } catch (error) {
@@ -95,7 +95,7 @@ async function ifShown<T, O>(asked: Promise<T>, otherwise: O): Promise<T | O> {
 }
 
 async function countUnread(store: Store, { sessions }: Agent): Promise<number> {
-  const counts = sessions.map(async (session) => (await ifShown(store.unacked(session, 0, UNREAD_MAX), [])).length)
+  const counts = sessions.map(async (session) => (await unlessHidden(store.unacked(session, 0, UNREAD_MAX), [])).length)
   return (await Promise.all(counts)).reduce((sum, each) => sum + each, 0)
 }
 
@@ -103,13 +103,13 @@ function heldBy({ sessions }: Agent): (task: Task) => boolean {
   return ({ holder }) => holder !== null && sessions.includes(holder)
 }
 
-/** By name, numbers by their size; whoever has no number (the orchestrator) comes first. */
+/** Sorts by name and number; an agent without a number (the orchestrator) comes first. */
 function byName(x: AgentView, y: AgentView): number {
   const isNumbered = (view: AgentView): number => (/\d$/.test(view.name) ? 1 : 0)
   return isNumbered(x) - isNumbered(y) || x.name.localeCompare(y.name, 'en', { numeric: true })
 }
 
-/** Colours and weights, or none of them. */
+/** Styles a text, or leaves it as it is where the terminal has no colours. */
 export type Paint = (style: 'bold' | 'dim' | 'green' | 'yellow' | 'red' | 'cyan', text: string) => string
 
 const COLUMNS: readonly Column[] = [
@@ -128,7 +128,7 @@ const COLUMNS: readonly Column[] = [
 export function renderOverview(overview: FleetOverview, columns: number, paint: Paint): string[] {
   const { agents, at, judgedAt, counts, waiting, incidents } = overview
   const alive = agents.filter(({ verdict }) => verdict === 'alive').length
-  const head = `${counted(agents.length, 'agent')}, ${alive} alive · ${counted(counts.open, 'task')} open, ${many(counts.completed)} completed, ${many(counts.failed)} failed${judgment(judgedAt, at)}`
+  const head = `${counted(agents.length, 'agent')}, ${alive} alive · ${counted(counts.open, 'task')} open, ${cappedCount(counts.completed)} completed, ${cappedCount(counts.failed)} failed${watchdogNote(judgedAt, at)}`
   const [titles = '', ...rows] = table(COLUMNS, agents.map(cellsOf(at, incidents)), columns)
   const stateAt = titles.indexOf('STATE')
   const stateEnd = titles.indexOf('FOR')
@@ -148,16 +148,16 @@ export function renderOverview(overview: FleetOverview, columns: number, paint: 
   ]
 }
 
-/** The watchdog notes its verdicts when one changes, and in every round. */
+/** The watchdog writes its verdicts in every round: after this time without one it is away. */
 const NOTED_MS = 120_000
 
-function judgment(judgedAt: FleetOverview['judgedAt'], now: number): string {
+function watchdogNote(judgedAt: FleetOverview['judgedAt'], now: number): string {
   if (judgedAt === 'hidden') return ' · verdicts are shown on the orchestrator’s host'
   if (judgedAt === null) return ' · no watchdog has looked yet'
   return now - judgedAt > NOTED_MS ? ` · the watchdog was last heard ${ago(now - judgedAt)} ago` : ''
 }
 
-function many(count: number): string {
+function cappedCount(count: number): string {
   return count >= TASKS_MAX ? `${TASKS_MAX}+` : String(count)
 }
 
@@ -184,14 +184,14 @@ function cellsOf(now: number, incidents: readonly Incident[]): (view: AgentView)
   }
 }
 
-/** What is known of an agent's death, or what to do for one that never came, stands where its work would stand. */
+/** For an agent without a task: how it died, or what to do where it has never started. */
 function whyAway({ name, verdict }: AgentView, incidents: readonly Incident[]): string {
-  if (verdict === 'new') return 'never heard: start its services, or ask s2 health on its host'
+  if (verdict === 'new') return 'never heard from: start its services, or run s2 health on its host'
   if (verdict !== 'gone') return ''
   return incidents.find(({ agent, kind }) => agent === name && kind === 'gone')?.summary ?? ''
 }
 
-/** A frozen agent is told as such beside what the watchdog has found out by then. */
+/** The watchdog's verdict, followed by `frozen` or `killed` where `s2 up` reports that. */
 function stateWord({ verdict, processes }: AgentView): string {
   return processes === null || processes === 'running' ? verdict : `${verdict} (${processes})`
 }

@@ -3,7 +3,7 @@ import { type CommandContext, ENDING_SIGNALS } from './context.ts'
 import type { Paint } from './fleet-overview.ts'
 import { cut, widthOf } from './text.ts'
 
-/** Colours where the terminal shows them. */
+/** Paints where the terminal has colours. */
 export function painter(context: CommandContext): Paint {
   return (style, text) => (context.screen.coloured ? styleText(style, text, { validateStream: false }) : text)
 }
@@ -12,8 +12,8 @@ const ENTER = '\x1b[?1049h\x1b[?25l'
 const LEAVE = '\x1b[?25h\x1b[?1049l'
 
 /**
- * Shows a picture on the alternate screen and draws it anew every so often and when the window changes, until q or
- * Ctrl-C is pressed, the process is told to end, or the signal aborts. The terminal is left as it was, also by a crash.
+ * Shows a picture on the alternate screen and redraws it at an interval and when the window changes, until q or Ctrl-C is
+ * pressed, an ending signal comes, or `signal` aborts. The terminal is restored at the end, also after a crash.
  */
 export async function showLive(
   context: CommandContext,
@@ -42,7 +42,7 @@ export async function showLive(
     const drawn = await Promise.race([picture(columns, rows), left.promise])
     if (drawn === null) break
     const lines = drawn.slice(0, rows).map((line) => clip(line, columns))
-    // One synchronised update: no flicker, and nothing of the picture before is left over.
+    // One synchronised update avoids flicker, and clears what is left of the picture before.
     context.print(`\x1b[?2026h\x1b[H${lines.map((line) => `${line}\x1b[K`).join('\r\n')}\x1b[J\x1b[?2026l`)
     redraw = new AbortController()
     await context.clock.sleep(everyMs, AbortSignal.any([leaving.signal, redraw.signal])).catch(() => undefined)
@@ -50,11 +50,11 @@ export async function showLive(
   signal?.removeEventListener('abort', leave)
 }
 
-/** A painted line, no wider than the window: one that wraps would push the others out of it. */
+/** Cuts a painted line to the window: a line that wraps would push others out of it. */
 function clip(line: string, columns: number): string {
   const words = stripVTControlCharacters(line)
   if (widthOf(words) <= columns) return line
-  // Painted as a whole it keeps its colour.
+  // A line that is painted as a whole keeps its colour.
   const [before = '', after = ''] = line.includes(words) ? line.split(words) : []
   return before + cut(words, columns) + after
 }

@@ -1,4 +1,4 @@
-/** A word as a shell takes it for one. */
+/** A word quoted for a POSIX shell. */
 export function quoted(word: string): string {
   return /^[\w./:@+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
 }

@@ -3,12 +3,12 @@ import { join } from 'node:path'
 import { readSettings } from '#runtime/config.ts'
 import type { CommandContext } from './context.ts'
 
-/** Where `s2 up` keeps a fleet unless it is told otherwise: beside whoever calls. */
+/** The default state folder of `s2 up`, in the folder where it is called. */
 export const LOCAL_STATE = '.s2'
 
 /**
- * The environment that a command reads its settings from. Where S2_STATE is not set and a fleet was brought up in this
- * folder, that fleet is meant.
+ * The environment that a command reads its settings from. Without S2_STATE, a fleet that was started in this folder is
+ * meant.
  */
 export function commandEnv(context: CommandContext): CommandContext['env'] {
   if (context.env.S2_STATE !== undefined) return context.env

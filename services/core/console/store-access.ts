@@ -14,27 +14,28 @@ import type { Store, StoreParts } from '#store/store.ts'
 import type { CommandContext } from './context.ts'
 import { commandEnv } from './state-folder.ts'
 
-/** The fleet's store, and as whom it was reached. */
+/** The fleet's store, and the rights with which it was reached. */
 export interface ReachedFleet extends AsyncDisposable {
   readonly store: Store
-  /** `administration` sees and may do everything; a session sees and does what is its own. */
+  /** `administration` may see and do everything, a `session` only what is its own. */
   readonly as: 'administration' | 'session'
-  /** No bridge serves what was found: it is read from the disk, as it was left. */
+  /** Whether no bridge serves the database, which is then read from the disk. */
   readonly unserved: boolean
-  /** The credentials of this host, whoever it was reached as. */
+  /** The credentials of this host, in either case. */
   readonly credentials: readonly Credential[]
 }
 
 /**
- * Reaches the fleet: by S2_STORE where it is set; on an orchestrator host by the bridge's administration socket, or the
- * database when no bridge runs; on a worker host as one of the sessions whose credentials lie there.
+ * Opens the fleet's store: by S2_STORE where it is set; on an orchestrator host by the bridge's administration socket, or
+ * the database when no bridge runs; on a worker host as the sessions whose credentials it has. Throws `not_found` and
+ * `unauthenticated` where there is no way.
  */
 export async function reachFleet(context: CommandContext): Promise<ReachedFleet> {
   const settings = readSettings(commandEnv(context), ['S2_STATE', 'S2_STORE'])
   const state = settings.S2_STATE
   const parts = storeParts(context)
   const { credentials, faults } = await readCredentials(state)
-  const url = settings.S2_STORE ?? (await administrationOf(state))
+  const url = settings.S2_STORE ?? (await findAdministration(state))
   if (url !== null && !/^https?:/.test(url)) {
     const store = await openStore(url, parts)
     const unserved = settings.S2_STORE === undefined && databaseIn(url) !== null
@@ -58,7 +59,7 @@ export async function reachFleet(context: CommandContext): Promise<ReachedFleet>
   }
 }
 
-/** A bridge as the sessions see it whose credentials are at hand; asked for at every call, for they may change. */
+/** Opens a bridge as the sessions of these credentials, which are read at every call because they may change. */
 export async function openSessions(
   bridgeUrl: string,
   credentials: () => readonly Credential[],
@@ -71,7 +72,7 @@ export async function openSessions(
   })
 }
 
-/** The same for commands that only the orchestrator's host may give. */
+/** The same for commands of the orchestrator's host. Throws `forbidden` elsewhere. */
 export async function reachAdministration(context: CommandContext): Promise<ReachedFleet> {
   const reached = await reachFleet(context)
   if (reached.as === 'administration') return reached
@@ -81,14 +82,14 @@ export async function reachAdministration(context: CommandContext): Promise<Reac
   })
 }
 
-async function administrationOf(state: string): Promise<string | null> {
+async function findAdministration(state: string): Promise<string | null> {
   const socket = join(state, 'run', 'admin.sock')
-  if (await isAnswered(socket)) return `unix:${socket}`
+  if (await isSocketAnswered(socket)) return `unix:${socket}`
   return existsSync(join(state, 'bridge.db')) ? localStore(state) : null
 }
 
-/** Whether somebody listens on a unix socket. */
-export async function isAnswered(path: string): Promise<boolean> {
+/** Whether a program listens on a unix socket. */
+export async function isSocketAnswered(path: string): Promise<boolean> {
   if (!existsSync(path)) return false
   using short = socketPath(path)
   return await new Promise((resolve) => {
@@ -105,7 +106,7 @@ export function storeParts(context: CommandContext): StoreParts {
   return { clock: context.clock, chance: context.chance, log: terseLog(context) }
 }
 
-/** What a store has to say while a command runs: for a person, on standard error, warnings only. */
+/** A log for a person: warnings and errors, on standard error. */
 export function terseLog(context: CommandContext): Log {
   const say = (event: string, fields?: Readonly<Record<string, unknown>>): void => {
     const { error, ...rest } = fields ?? {}

@@ -2,20 +2,20 @@ import { cut, oneLine, pad, widthOf } from './text.ts'
 
 export interface Column {
   readonly title: string
-  /** Takes what room is left, and is cut first. */
+  /** Takes the room that the other columns leave, and is cut first. */
   readonly stretches?: boolean
-  /** Is left out, the lowest number first, where what stretches would have no room worth having. */
+  /** Is left out, the lowest number first, where stretching columns would become too narrow. */
   readonly yields?: number
 }
 
-/** Most columns a cell takes that does not stretch, where a window bounds the line. */
+/** The greatest width of a cell that does not stretch, in a window. */
 const CELL_MAX = 28
-/** Where none does, a longer text pushes on what is behind it in its own line, and no other line is padded for its sake. */
+/** Without a window: a longer text moves the cells behind it in its own line, and no other line is padded to it. */
 const PAD_MAX = 80
-/** Room for what stretches, before columns give way to it. */
+/** Below this width of a stretching column, other columns are left out. */
 const STRETCH_MIN = 16
 
-/** Lays rows under titles, two spaces apart, no line longer than `width`, which may be Infinity. Texts of others come out harmless. */
+/** Lays rows under titles, two spaces apart, no line longer than `width`, which may be Infinity. Control characters are replaced. */
 export function table(columns: readonly Column[], rows: readonly (readonly string[])[], width: number): string[] {
   const cells = rows.map((row) => columns.map((_, index) => oneLine(row[index] ?? '')))
   const natural = columns.map(({ title, stretches }, index) => {

@@ -1,13 +1,13 @@
 /**
- * Texts of other people on a terminal: control characters are shown, not obeyed, so that a message cannot move the
- * cursor, change colours or rename the window.
+ * Replaces the control characters of a text, so that a message cannot move the cursor, change colours or rename the
+ * window of a terminal.
  */
 export function plain(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
   return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, '·')
 }
 
-/** The same on one line. */
+/** The same, on one line. */
 export function oneLine(text: string): string {
   return plain(text.replace(/\s+/g, ' ').trim())
 }
@@ -19,7 +19,7 @@ export function widthOf(text: string): number {
   return width
 }
 
-/** Cuts a text to so many columns; the last one says that there was more. */
+/** Cuts a text to a width; the last column shows that it was cut. */
 export function cut(text: string, columns: number): string {
   if (widthOf(text) <= columns) return text
   let kept = ''
@@ -36,7 +36,7 @@ export function pad(text: string, columns: number): string {
   return text + ' '.repeat(Math.max(0, columns - widthOf(text)))
 }
 
-/** What a terminal shows as one character. Made when it is first wanted: it costs a start milliseconds. */
+/** The characters as a terminal shows them. The segmenter is made on first use: it costs milliseconds. */
 function graphemes(text: string): Intl.Segments {
   segmenter ??= new Intl.Segmenter('en', { granularity: 'grapheme' })
   return segmenter.segment(text)
@@ -46,7 +46,7 @@ let segmenter: Intl.Segmenter | undefined
 const WIDE =
   /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}/u
 
-/** How long something took or is away, for people: `0.4s`, `12s`, `3m`, `2h 5m`, `4d`. */
+/** A duration for people: `0.4s`, `12s`, `3m`, `2h 5m`, `4d`. */
 export function ago(ms: number): string {
   const s = Math.max(0, ms) / 1000
   if (s < 9.95) return `${s.toFixed(1)}s`
@@ -56,7 +56,7 @@ export function ago(ms: number): string {
   return `${Math.round(s / 86_400)}d`
 }
 
-/** Bytes for people: `380 kB`, `12.4 MB`. */
+/** A size for people: `380 kB`, `12.4 MB`. */
 export function size(bytes: number): string {
   if (bytes < 1_000_000) return `${Math.ceil(bytes / 1_000)} kB`
   const [unit, name] = bytes < 1_000_000_000 ? [1_000_000, 'MB'] : [1_000_000_000, 'GB']

@@ -1,10 +1,10 @@
-/** What a work that is done again and again costs, and so how long to rest from it. */
+/** How long to rest between rounds of a repeated work, in proportion to what a round costs. */
 export class AdaptiveRest {
   readonly #factor: number
   #last = 0
   #before = 0
 
-  /** Each work is followed by a rest of so many times what it cost. */
+  /** `factor`: the rest after a round, in multiples of its duration. */
   constructor(factor: number) {
     this.#factor = factor
   }
@@ -15,8 +15,8 @@ export class AdaptiveRest {
   }
 
   /**
-   * How long to rest, milliseconds. By the cheaper of the last two times: what is large costs as much each time, whereas a
-   * disk that stalled once is no reason to leave people without news.
+   * The rest in milliseconds, at most `mostMs`. The cheaper of the last two rounds counts, so that a disk that stalled once
+   * does not delay the next round.
    */
   restMs(mostMs: number): number {
     return Math.min(mostMs, this.#factor * Math.min(this.#last, this.#before))

@@ -3,19 +3,19 @@ import type { Chance, Clock } from './clock.ts'
 export interface BackoffLimits {
   readonly firstMs: number
   readonly mostMs: number
-  /** What is added to every pause, so that none is nothing. Left out: 0. */
+  /** Added to every pause, so that none is zero. Default: 0. */
   readonly leastMs?: number
 }
 
 /**
- * How long to wait before try number `attempt` (0 is the first repeat), milliseconds: full jitter over a doubling ceiling,
- * so that a thousand clients of a restarted server do not come back together (AWS Architecture Blog, 2015).
+ * The wait before retry `attempt` (0 is the first), milliseconds: full jitter under a doubling ceiling, so that a thousand
+ * clients of a restarted server do not come back together (AWS Architecture Blog, 2015).
  */
 export function backoff(attempt: number, { firstMs, mostMs, leastMs = 0 }: BackoffLimits, chance: Chance): number {
   return leastMs + chance() * Math.min(mostMs, firstMs * 2 ** Math.min(attempt, 30))
 }
 
-/** The pauses between tries of one thing: they grow from failure to failure, and start small again after a success. */
+/** The pauses between tries: they grow with each failure, and start small again after a success. */
 export class Pauses {
   readonly #limits: BackoffLimits
   readonly #chance: Chance

@@ -1,15 +1,15 @@
 import type { Clock } from './clock.ts'
 
-/** What a bounded wait answers when its time is over before the answer has come. */
+/** The answer of a bounded wait whose time is over. */
 export const LATE = Symbol('late')
 export type Late = typeof LATE
 
-/** A wait that was given up. */
+/** A bounded wait ended before the answer came. */
 export class WaitError extends Error {
   override readonly name = 'WaitError'
 }
 
-/** Waits for something that goes on in any case, until the signal aborts: `LATE` then. Rejects as it does. */
+/** Waits for a promise until the signal aborts, then answers `LATE`; what it stands for goes on. Rejects as the promise does. */
 export async function waitUnlessAborted<T>(going: Promise<T>, signal: AbortSignal): Promise<T | Late> {
   const aborted = Promise.withResolvers<Late>()
   const onAbort = (): void => aborted.resolve(LATE)
@@ -19,11 +19,11 @@ export async function waitUnlessAborted<T>(going: Promise<T>, signal: AbortSigna
     return await Promise.race([going, aborted.promise])
   } finally {
     signal.removeEventListener('abort', onAbort)
-    going.catch(() => undefined) // nobody waits for what becomes of it later
+    going.catch(() => undefined) // nobody waits for a later failure
   }
 }
 
-/** The same with a deadline: `LATE` after so many milliseconds, or when the signal aborts before them. */
+/** The same with a deadline: `LATE` after `timeoutMs`, or when the signal aborts before. */
 export async function waitAtMost<T>(
   going: Promise<T>,
   timeoutMs: number,
@@ -43,8 +43,8 @@ export async function waitAtMost<T>(
 }
 
 /**
- * Gives an act so many milliseconds. When they are over, or the signal aborts, the signal that the act was given aborts too,
- * and the wait ends with a `WaitError` whether or not the act heeds it.
+ * Runs an act for at most `timeoutMs`. After that, or when the signal aborts, the act's own signal aborts and this rejects
+ * with a `WaitError`, whether or not the act heeds it.
  */
 export async function boundedWait<T>(
   act: (signal: AbortSignal) => Promise<T>,

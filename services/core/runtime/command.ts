@@ -2,7 +2,7 @@ import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'n
 import type { Clock } from './clock.ts'
 import { childStdio } from './fd-inheritance.ts'
 
-/** A command that is run to its end, bounded in time and output. */
+/** A command with bounds on its time and output. */
 export interface Command {
   readonly argv: readonly [string, ...string[]]
   /** Written to its standard input, which is then closed. */
@@ -10,17 +10,17 @@ export interface Command {
   /** Its whole environment. */
   readonly env: Readonly<Record<string, string | undefined>>
   readonly cwd?: string
-  /** Infinity: as long as it takes. */
+  /** Infinity: no limit. */
   readonly timeoutMs: number
-  /** How long its group may take to end after TERM before it is killed; 2 s unless said. */
+  /** How long its group may take to end after TERM before it is killed. Default: 2 s. */
   readonly graceMs?: number
   /** Bytes kept of standard output, and of standard error. */
   readonly outputMax: number
-  /** What happens when standard output is longer: its end is kept, or the command is ended. */
+  /** For a longer standard output: keep its end, or end the command. */
   readonly beyond: 'keep_tail' | 'end'
-  /** Told the process id, which is its group's too, once it runs. */
+  /** Called with the process id, which is also that of its group, once it runs. */
   readonly onStart?: (pid: number) => void
-  /** Told of both streams' output as it comes. */
+  /** Called with the output of both streams as it comes. */
   readonly onOutput?: (chunk: Buffer) => void
 }
 
@@ -29,31 +29,30 @@ export interface Ending {
   readonly signal: NodeJS.Signals | null
   readonly stdout: Buffer
   readonly stderr: string
-  /** Why it was ended by us, if it was. */
+  /** Why S2 ended it; null where it ended by itself. */
   readonly ended: 'timeout' | 'aborted' | 'output' | null
 }
 
-/** Whether it ended by itself, and well. */
+/** Whether it ended by itself, with exit code 0. */
 export function hasSucceeded({ code, ended }: Ending): boolean {
   return code === 0 && ended === null
 }
 
-/** How it ended, in words. */
+/** The end of a command, in words. */
 export function howItEnded({ ended, signal, code }: Ending): string {
   if (ended !== null) return ENDED[ended]
   return signal === null ? `exit code ${code}` : `it was ended by ${signal}`
 }
 
-const ENDED = { timeout: 'it took too long', aborted: 'it was stopped', output: 'it said too much' } as const
+const ENDED = { timeout: 'it took too long', aborted: 'it was stopped', output: 'its output was too long' } as const
 
-/** How long a group may take to end after TERM before it is killed. */
 const GRACE_MS = 2_000
-/** How long the last output may take once the command itself has ended. */
+/** How long the last output may take once the command has ended. */
 const OUTPUT_GRACE_MS = 200
 
 /**
- * Runs a command in a process group of its own and ends the whole group when time, output or the signal says so: what a
- * command started (git's transport helpers, a shell's children) ends with it. Rejects only when it cannot be started.
+ * Runs a command in a process group of its own and ends the whole group at its limits or when the signal aborts, so that
+ * its children (git's transport helpers, a shell's commands) end with it. Rejects only when it cannot be started.
  */
 export async function runCommand(command: Command, clock: Clock, signal?: AbortSignal): Promise<Ending> {
   const [file, ...args] = command.argv
@@ -70,14 +69,18 @@ export async function runCommand(command: Command, clock: Clock, signal?: AbortS
     ended = why
     void endGroup(child, command.graceMs ?? GRACE_MS, clock, over.signal)
   }
-  const stdout = gather(child.stdout, command.outputMax, command.beyond === 'end' ? () => end('output') : undefined)
-  const stderr = gather(child.stderr, command.outputMax)
+  const stdout = collectOutput(
+    child.stdout,
+    command.outputMax,
+    command.beyond === 'end' ? () => end('output') : undefined,
+  )
+  const stderr = collectOutput(child.stderr, command.outputMax)
   if (command.onOutput !== undefined) {
     child.stdout.on('data', command.onOutput)
     child.stderr.on('data', command.onOutput)
   }
   if (child.pid !== undefined) command.onStart?.(child.pid)
-  child.stdin.on('error', () => undefined) // it may end without reading what it is told
+  child.stdin.on('error', () => undefined) // it may end without reading its input
   child.stdin.end(command.input ?? '')
   const onAbort = (): void => end('aborted')
   if (signal?.aborted === true) onAbort()
@@ -89,7 +92,7 @@ export async function runCommand(command: Command, clock: Clock, signal?: AbortS
     )
   }
   try {
-    const [code, by] = await closed(child, clock)
+    const [code, by] = await waitForEnd(child, clock)
     return { code, signal: by, stdout: stdout(), stderr: stderr().toString('utf8'), ended }
   } finally {
     over.abort()
@@ -97,7 +100,7 @@ export async function runCommand(command: Command, clock: Clock, signal?: AbortS
   }
 }
 
-/** A command line as a person configures it: a JSON list is run as it is, anything else by the shell. */
+/** A configured command line: a JSON list is run as it is, any other text by the shell. Throws an Error for a bad list. */
 export function commandLine(text: string): readonly [string, ...string[]] {
   if (!text.trimStart().startsWith('[')) return ['/bin/sh', '-c', text]
   const list: unknown = JSON.parse(text)
@@ -107,7 +110,7 @@ export function commandLine(text: string): readonly [string, ...string[]] {
   return list as unknown as [string, ...string[]]
 }
 
-/** Sends a signal to a process group; one that is gone already is left in peace. */
+/** Sends a signal to a process group; does nothing where it has ended. */
 export function signalGroup(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(-pid, signal)
@@ -119,16 +122,16 @@ export function signalGroup(pid: number, signal: NodeJS.Signals): void {
 async function endGroup(child: ChildProcess, graceMs: number, clock: Clock, over: AbortSignal): Promise<void> {
   if (child.pid === undefined) return
   signalGroup(child.pid, 'SIGTERM')
-  signalGroup(child.pid, 'SIGCONT') // a stopped process does not hear TERM
+  signalGroup(child.pid, 'SIGCONT') // a stopped process does not handle TERM
   await clock.sleep(graceMs, over).catch(() => undefined)
   if (!over.aborted) signalGroup(child.pid, 'SIGKILL')
 }
 
 /**
- * Waits for the end and for the last output. What it left running in its group is ended shortly after it, and a pipe
- * that somebody outside the group still holds is let go.
+ * Waits for the end and for the last output. Processes left in its group are killed shortly after, and a pipe that a
+ * process outside the group holds is closed.
  */
-async function closed(child: ChildProcess, clock: Clock): Promise<[number | null, NodeJS.Signals | null]> {
+async function waitForEnd(child: ChildProcess, clock: Clock): Promise<[number | null, NodeJS.Signals | null]> {
   const drained = new AbortController()
   child.once('close', () => drained.abort())
   const ending = await new Promise<[number | null, NodeJS.Signals | null]>((resolve, reject) => {
@@ -143,8 +146,8 @@ async function closed(child: ChildProcess, clock: Clock): Promise<[number | null
   return ending
 }
 
-/** Keeps the last `max` bytes of a stream, and says when there were more. */
-function gather(stream: NodeJS.ReadableStream, max: number, onBeyond?: () => void): () => Buffer {
+/** Keeps the last `max` bytes of a stream, and calls back when there are more. */
+function collectOutput(stream: NodeJS.ReadableStream, max: number, onBeyond?: () => void): () => Buffer {
   let kept: Buffer[] = []
   let size = 0
   stream.on('data', (chunk: Buffer) => {

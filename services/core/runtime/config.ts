@@ -4,7 +4,7 @@ import { SETTINGS, type Setting, type SettingName, type SettingValue } from './s
 
 export type Env = Readonly<Record<string, string | undefined>>
 
-/** Wrong settings, all of them at once. Ends a program with exit code 78 (EX_CONFIG). */
+/** All wrong settings at once. Ends a program with exit code 78 (EX_CONFIG). */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError'
   readonly faults: readonly string[]
@@ -18,8 +18,8 @@ export class ConfigError extends Error {
 export type ReadSettings<N extends SettingName> = { readonly [K in N]: SettingValue<K> }
 
 /**
- * Reads the named settings from an environment, once, into a frozen value. Names that begin with `S2_` and are no
- * settings are refused, so that a slip of the pen never passes for a default.
+ * Reads the named settings from an environment into a frozen value. Other names that begin with `S2_` are refused, so that a
+ * misspelt setting never passes for a default. Throws ConfigError.
  */
 export function readSettings<const N extends SettingName>(env: Env, names: readonly N[]): ReadSettings<N> {
   const faults = unknownNames(env)
@@ -49,7 +49,7 @@ export function readSettings<const N extends SettingName>(env: Env, names: reado
   ) as unknown as ReadSettings<N>
 }
 
-/** Throws unless a setting that has no fallback was given. */
+/** The value of a required setting without a fallback. Throws ConfigError where it is missing. */
 export function demand<N extends SettingName>(
   name: N,
   value: SettingValue<N>,
@@ -61,12 +61,12 @@ export function demand<N extends SettingName>(
   return value
 }
 
-/** An environment over the lines of a settings file (`NAME=value`, `#` comments), as systemd's EnvironmentFile reads it. */
+/** A settings file (`NAME=value` lines, `#` comments, as EnvironmentFile= of systemd) under an environment, which wins. */
 export function withSettingsFile(env: Env, path: string): Env {
   return { ...parseSettings(readFileSync(path, 'utf8'), path), ...env }
 }
 
-/** The values of a settings file; `name` is what a wrong line is said to be in. */
+/** The values of a settings file; `name` is its name in errors. Throws ConfigError. */
 export function parseSettings(text: string, name: string): Record<string, string> {
   const file: Record<string, string> = {}
   for (const [index, line] of text.split('\n').entries()) {
@@ -84,12 +84,12 @@ function fault(name: SettingName, value: string, error: Error | undefined): stri
   return `${name}=${shown} ${error?.message ?? 'is wrong'}; for example ${name}=${setting.example}`
 }
 
-/** An address as it may be shown: the one that is refused for its password, or its token, is shown without it. */
+/** An address without its password or token, for an error. */
 function withoutPassword(value: string): string {
   return value.replace(/(:\/\/[^\s/:]*:)[^/\s]*@/g, '$1…@').replace(/(https?:\/\/)[^\s/@:]{20,}@/gi, '$1…@')
 }
 
-/** One fault for each `S2_` name that is no setting; `S2_TASK_…` belongs to the commands that agents run. */
+/** One fault for each unknown `S2_` name; `S2_TASK_…` names are set for the commands of agents. */
 function unknownNames(env: Env): string[] {
   const known = Object.keys(SETTINGS)
   return Object.keys(env)
@@ -100,7 +100,7 @@ function unknownNames(env: Env): string[] {
     })
 }
 
-/** The nearest of some words, where one lies within a third of the length. */
+/** The nearest of some words, at most a third of the length away. */
 export function closest(word: string, words: readonly string[]): string | undefined {
   const ranked = words.map((each) => ({ each, steps: editDistance(word, each) })).sort((x, y) => x.steps - y.steps)
   const best = ranked[0]

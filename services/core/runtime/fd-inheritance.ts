@@ -1,20 +1,19 @@
 import { openSync } from 'node:fs'
 
 /**
- * Descriptors of this process that lack close-on-exec, because a native module opened them: every child would inherit
- * them, and keep them for as long as it lives. Node cannot set the flag afterwards, but it can put another file in the
- * child's place of them.
+ * Descriptors without close-on-exec, opened by a native module: every child would inherit and keep them. Node cannot set the
+ * flag afterwards, but it can give the child another file in their place.
  */
 const withheld = new Set<number>()
 let nothing: number | undefined
 
-/** Keeps a descriptor from children that are spawned with `childStdio`, until disposed. */
+/** Withholds a descriptor from children that are spawned with `childStdio`, until disposed. */
 export function withholdFromChildren(descriptor: number): Disposable {
   withheld.add(descriptor)
   return { [Symbol.dispose]: () => void withheld.delete(descriptor) }
 }
 
-/** The `stdio` of a child with three pipes, and /dev/null where it would inherit what is withheld. */
+/** The `stdio` of a child: three pipes, and /dev/null in place of each withheld descriptor. */
 export function childStdio(): ('pipe' | 'ignore' | number)[] {
   const stdio: ('pipe' | 'ignore' | number)[] = ['pipe', 'pipe', 'pipe']
   if (withheld.size === 0) return stdio

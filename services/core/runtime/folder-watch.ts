@@ -5,52 +5,51 @@ import { openInotify } from './inotify.ts'
 import type { Log } from './log.ts'
 import { Loop } from './loop.ts'
 
-/** What tells of changes: the kernel by either of two roads, or nothing but the polls of whoever watches. */
+/** The source of events: one of two interfaces of the kernel, or none, where the watcher has to poll. */
 export type Means = 'inotify' | 'fs.watch' | 'none'
 
 export interface FolderListener {
-  /** Names in the folder that were made, written, moved or removed, each once. A hint: never count them. */
+  /** Names in the folder that were made, written, moved or removed, each once. They are hints: never count them. */
   onEvents(names: readonly string[]): void
-  /** Events may have been lost, or the folder is another one: look at everything. */
+  /** Events may be lost, or the folder is another one: read the whole folder. */
   onDoubt(reason: 'overflow' | 'rewatched'): void
 }
 
 export interface FolderWatch extends Disposable {
   readonly folder: string
-  /** What tells it of changes just now; 'none' also while the folder is not there. */
+  /** The present source of events; 'none' also while the folder is missing. */
   readonly means: Means
 }
 
 export interface WatchParts {
   readonly clock: Clock
   readonly log: Pick<Log, 'info' | 'warn'>
-  /** The best means to use; inotify unless said. */
+  /** The best means to use. Default: inotify. */
   readonly means?: Means
 }
 
-/** Whether the folder is still the one that is watched is looked at this often: an ancestor may have been renamed. */
+/** How often the watched folder is compared with the present one: an ancestor may have been renamed. */
 const CHECK_MS = 1_000
-/** How often a folder that is not there is looked for. */
+/** How often a missing folder is looked for. */
 const MISSING_MS = 250
-/** How often better means are tried again where a limit of the system withheld them. */
+/** How often better means are tried again after a limit of the system refused them. */
 const BETTER_MS = 60_000
-/** How long a folder with a flood of events is left alone. */
+/** How long a folder with a flood of events is not watched. */
 const FLOOD_REST_MS = 25
-/** Distinct names kept for one turn. */
+/** Most distinct names kept between two reports. */
 const NAMES_MAX = 10_000
 
 const watches = new Set<FolderWatch>()
 
-/** Every folder that this process watches now, for its health to say by what. */
+/** The watches of this process, for its health report. */
 export function watchesInForce(): FolderWatch[] {
   return [...watches]
 }
 
 /**
- * Tells of changes in a folder until disposed. Events are told outside the kernel's callback, in the same turn of the
- * event loop. What happens before it returns is not told: watch, then read. A folder that is missing, removed,
- * replaced or renamed is waited for and watched again; where the kernel's limits forbid watching, the log says so and
- * the owner's polls have to do.
+ * Reports changes in a folder until disposed, outside the native callback and in the same turn of the event loop. Changes
+ * before it returns are not reported: watch, then read. A folder that is missing, removed, replaced or renamed is watched
+ * again once it is there. Where the kernel's limits forbid watching, the log says so, and the owner has to poll.
  */
 export function watchFolder(folder: string, listener: FolderListener, parts: WatchParts): FolderWatch {
   const one = new Watch(folder, listener, parts)
@@ -65,10 +64,10 @@ class Watch implements FolderWatch {
   readonly #closing = new AbortController()
   readonly #loop: Loop
   #means: Means = 'none'
-  /** Why there are no better means; empty where there is nothing to want. */
+  /** Why there are no better means; empty with the best ones. */
   #want = ''
   #watcher: Disposable | null = null
-  /** The folder that was last tried; empty when another try is wanted. */
+  /** The identity of the folder that was last tried; empty to try again. */
   #watched = ''
   #betterAt = 0
   #isResting = false
@@ -103,7 +102,7 @@ class Watch implements FolderWatch {
     watches.delete(this)
   }
 
-  /** Sees to it that the folder which bears the name now is watched; answers milliseconds until it is looked at again. */
+  /** Watches the folder that has the path now. Answers milliseconds until the next check. */
   #look(time: 'first' | 'again'): number {
     if (this.#isResting) {
       this.#isResting = false
@@ -141,7 +140,7 @@ class Watch implements FolderWatch {
     this.#settle('none', whys.join('; '))
   }
 
-  /** Says what changed about the means, once. */
+  /** Logs a change of the means, once. */
   #settle(means: Means, want: string): void {
     const isNews = means !== this.#means || want !== this.#want
     const wasWanting = this.#want !== ''
@@ -179,7 +178,7 @@ class Watch implements FolderWatch {
     const own = basename(this.folder)
     watcher.on('change', (_kind, name) => {
       if (String(name) === own)
-        this.#lose() // so the folder's own end is told
+        this.#lose() // an event with the folder's own name reports its end
       else this.#note(String(name))
     })
     watcher.on('error', () => this.#lose())
@@ -197,7 +196,7 @@ class Watch implements FolderWatch {
     this.#schedule()
   }
 
-  /** The watch has ended, or is of no use: another one is made outside the callback that told so. */
+  /** The watch has ended: the loop makes another one, outside the native callback. */
   #lose(): void {
     this.#watched = ''
     this.#loop.nudge()
@@ -226,7 +225,7 @@ class Watch implements FolderWatch {
   }
 }
 
-/** Which folder bears the name; null where there is none. The time of birth tells one that took over an inode. */
+/** The identity of the folder; null where there is none. The birth time distinguishes a folder that got a used inode. */
 function identify(folder: string): string | null {
   try {
     const stats = statSync(folder, { throwIfNoEntry: false })

@@ -1,26 +1,26 @@
 import { type Ending, howItEnded } from './command.ts'
 import type { Env } from './config.ts'
 
-/** For every git that is run: it asks no terminal, speaks the transports that S2 means, and speaks English. git(1) */
+/** For every git command: no prompts, only the transports that S2 supports, and messages in English. git(1) */
 const GIT_ENV = {
   GIT_TERMINAL_PROMPT: '0',
   GIT_ALLOW_PROTOCOL: 'file:git:http:https:ssh',
   LC_ALL: 'C',
 } as const
 
-/** The environment of a git of ours, made from that of its program. */
+/** The environment of a git command, made from that of its program. */
 export function gitEnv(env: Env): Record<string, string | undefined> {
   return { ...GIT_ENV, GIT_SSH_COMMAND: sshCommand(env) }
 }
 
-/** The ssh that a person chose (GIT_SSH_COMMAND), or ssh with its user's own settings; nobody is there to answer it. */
+/** The ssh command of GIT_SSH_COMMAND, or ssh with its user's settings; in either case without prompts. */
 export function sshCommand({ GIT_SSH_COMMAND }: Env): string {
   return `${GIT_SSH_COMMAND?.trim() || 'ssh'} -oBatchMode=yes -oConnectTimeout=10`
 }
 
 /**
- * How a remote is read that is not trusted: no hooks, no filters, no submodules, no helpers, no settings of anybody; slow and
- * huge transfers end. git-config(1). Of the environment git sees how to find programs, keys and certificates, nothing else.
+ * The settings for reading an untrusted remote: no hooks, filters, submodules, helpers or other settings; slow and huge
+ * transfers end. git-config(1). From the environment git gets only what finds programs, keys and certificates.
  */
 export const READER_SETTINGS = [
   'core.hooksPath=/dev/null',
@@ -64,19 +64,19 @@ export function readerEnv(env: Env): Record<string, string | undefined> {
   }
 }
 
-/** Why git failed, by what a person does about it. */
+/** A kind of git failure; each has its own remedy. */
 export type GitFault = keyof typeof FAULTS
 
 interface Fault {
-  /** What git, ssh or the other side say then. */
+  /** Matches the messages of git, ssh or the remote. */
   readonly says: RegExp
   readonly next: (right: Right) => string
 }
 
-/** What git was to do at the remote. */
+/** The right that git needs at the remote. */
 type Right = 'read' | 'push'
 
-/** The first that fits is the one: what ssh says of itself stands before what git makes of it. */
+/** The first match counts: ssh's own messages come before git's. */
 const FAULTS = {
   no_git: { says: /git: not found|git: No such file/, next: () => 'install git' },
   no_ssh: {
@@ -107,7 +107,7 @@ const FAULTS = {
   },
   foreign_owner: {
     says: /dubious ownership/i,
-    next: () => 'the remote belongs to another user: make it this one’s (chown -R), or reach it by ssh',
+    next: () => 'the remote belongs to another user: change its owner to this user (chown -R), or use ssh',
   },
   no_name: {
     says: /Could not resolve|Name or service not known|name resolution|No address associated/i,
@@ -116,11 +116,11 @@ const FAULTS = {
   certificate: {
     says: /certificate|SSL_ERROR|SSL connect error|gnutls/i,
     next: () =>
-      'let this machine know the authority of that host (Debian: its .crt into /usr/local/share/ca-certificates, then update-ca-certificates)',
+      'add the authority of that host to this machine (Debian: its .crt into /usr/local/share/ca-certificates, then update-ca-certificates)',
   },
   unreachable: {
     says: /Connection (refused|timed out|reset|closed)|Operation timed out|Failed to connect|unable to connect|No route to host|Network is unreachable|banner exchange|early EOF|hung up/i,
-    next: () => 'check host and port in S2_GIT_REMOTE, whether its server runs, and the network between',
+    next: () => 'check host and port in S2_GIT_REMOTE, whether the server runs, and the network between the two',
   },
   other: { says: /(?:)/, next: () => 'check the remote, then try again: nothing is done twice' },
   timeout: { says: /$^/, next: () => 'check the network and the remote, or give it longer (S2_GIT_TIMEOUT)' },
@@ -128,13 +128,13 @@ const FAULTS = {
 
 const ORDER = Object.keys(FAULTS) as GitFault[]
 
-/** Sorts a failure by what git and ssh said. */
+/** The kind of a failure, by the messages of git and ssh. */
 export function gitFaultOf({ ended, stderr }: Ending): GitFault {
   if (ended === 'timeout') return 'timeout'
   return ORDER.find((fault) => FAULTS[fault].says.test(stderr)) ?? 'other'
 }
 
-/** What a person does about it. */
+/** What to do about a failure. */
 export function gitAdviceFor(fault: GitFault, right: Right): string {
   return FAULTS[fault].next(right)
 }
@@ -142,14 +142,14 @@ export function gitAdviceFor(fault: GitFault, right: Right): string {
 const LINES_MAX = 6
 const COMPLAINT_MAX = 1_000
 
-/** What ssh and git add to a reason, and what is none. */
+/** Lines of ssh and git that do not name the cause. */
 const PADDING =
   /^(@|\s*$|IT IS POSSIBLE|Someone could be|It is also possible|Please |and the repository exists|Add correct host key|no such identity:|Warning: Permanently added|hint:|To add an exception|\s*git config --global --add safe\.)/i
 const SUMMARY = /^fatal: Could not read from remote repository/
 
 /**
- * Why git failed, in the lines of its own, ssh's and the other side's that name the cause; or how it ended. What they say may
- * hold a secret of the remote.
+ * Why git failed: the lines of git, ssh and the remote that name the cause, or how it ended. They may hold a secret of the
+ * remote.
  */
 export function gitMessagesOf(ending: Ending): string[] {
   if (ending.ended !== null) return [howItEnded(ending)]

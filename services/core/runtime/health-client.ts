@@ -7,7 +7,7 @@ import type { Address } from './setting-parsers.ts'
 export interface ProgramHealth {
   readonly program: string
   readonly ready: boolean
-  /** init, ready, stuck, draining, stopped; or `away` when nobody answers. */
+  /** init, ready, stuck, draining, stopped; or `away` when it does not answer. */
   readonly state: string
   readonly status: string
   readonly troubles: Readonly<Record<string, string>>
@@ -16,12 +16,12 @@ export interface ProgramHealth {
 const ANSWER_MS = 5_000
 const ANSWER_MAX = 1_048_576
 
-/** Where a program answers for its health unless S2_HEALTH says otherwise. */
+/** The socket of a program's health unless S2_HEALTH names another address. */
 export function healthSocket(state: string, program: string): string {
   return join(state, 'run', `${program}.sock`)
 }
 
-/** Asks a program's `/readyz`; one that does not answer in 5 s is away. */
+/** Asks a program's `/readyz`. Without an answer in 5 s its state is `away`. */
 export async function askHealth(program: string, address: Address, clock: Clock): Promise<ProgramHealth> {
   const request = { to: { address, path: '/readyz' }, answerMax: ANSWER_MAX }
   try {

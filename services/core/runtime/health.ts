@@ -7,7 +7,7 @@ import { Metrics } from './metrics.ts'
 import type { Address } from './setting-parsers.ts'
 import { type SocketPath, socketPath } from './socket-path.ts'
 
-/** What a program says of itself: whether it lives, whether it can work, and figures. */
+/** The health of a program: its state, its troubles, and its metrics. */
 export class Health {
   readonly metrics = new Metrics()
   #state: 'init' | 'ready' | 'draining' | 'stopped' = 'init'
@@ -15,7 +15,7 @@ export class Health {
   #status = ''
   readonly #isStuck: () => boolean
 
-  /** @param isStuck whether rounds of work have ceased to end */
+  /** @param isStuck whether a round of work is overdue */
   constructor(isStuck: () => boolean = () => false) {
     this.#isStuck = isStuck
   }
@@ -29,12 +29,12 @@ export class Health {
     this.#state = state
   }
 
-  /** One line on what it does just now. */
+  /** Sets the line that says what the program does now. */
   status(line: string): void {
     this.#status = line
   }
 
-  /** Says why it cannot do a part of its work; the same topic with null takes that back. */
+  /** Records why a part of the work cannot be done; null for the same topic ends that. */
   trouble(topic: string, why: string | null): void {
     if (why === null) this.#troubles.delete(topic)
     else this.#troubles.set(topic, why)
@@ -49,7 +49,7 @@ export class Health {
   }
 }
 
-/** Answers `/healthz` (lives), `/readyz` (can work, or says why not) and `/metrics` until disposed. */
+/** Serves `/healthz` (is not stuck), `/readyz` (can work, or why not) and `/metrics` until disposed. */
 export async function serveHealth(health: Health, address: Address): Promise<AsyncDisposable> {
   const server = createServer((request, response) => {
     const path = request.url?.split('?')[0]
@@ -76,27 +76,27 @@ export async function serveHealth(health: Health, address: Address): Promise<Asy
   }
 }
 
-/** Listens on an address; a socket file that nobody answers on any more is taken over, a live one is not. */
+/** Listens on an address; takes over a socket file on which no program answers. Throws ConfigError. */
 export async function listen(server: Server, address: Address): Promise<void> {
   if (!('path' in address)) return await bind(server, { host: address.host, port: address.port }, address)
   await mkdir(dirname(address.path), { recursive: true, mode: 0o700 }).catch((error) => {
     throw listenError(error, address)
   })
-  const door = openDoor(address.path)
+  const short = openSocketPath(address.path)
   try {
-    if (await answers(door.path))
-      throw new ConfigError([`${address.path} is in use: the program runs already with this state folder`])
+    if (await answers(short.path))
+      throw new ConfigError([`${address.path} is in use: the program already runs with this state folder`])
     await unlink(address.path).catch(() => undefined)
-    await bind(server, { path: door.path }, address)
+    await bind(server, { path: short.path }, address)
     await chmod(address.path, 0o660)
   } catch (error) {
-    door[Symbol.dispose]()
+    short[Symbol.dispose]()
     throw error
   }
-  server.once('close', () => door[Symbol.dispose]())
+  server.once('close', () => short[Symbol.dispose]())
 }
 
-function openDoor(path: string): SocketPath {
+function openSocketPath(path: string): SocketPath {
   try {
     return socketPath(path)
   } catch (error) {

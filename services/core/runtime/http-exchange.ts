@@ -4,13 +4,13 @@ import type { Address } from './setting-parsers.ts'
 import { socketPath } from './socket-path.ts'
 
 export interface HttpRequest {
-  /** A URL whose path is asked for, or an address at which a program of ours answers for `path`. */
+  /** A URL, or the address of one of our programs and a path there. */
   readonly to: URL | { readonly address: Address; readonly path: string }
   readonly method?: 'GET' | 'POST'
   readonly body?: string
-  /** PEM of the authority to trust instead of those that this machine knows. */
+  /** PEM of the authority to trust instead of the machine's. */
   readonly authority?: string | undefined
-  /** Characters of the longest answer that is read. */
+  /** Most characters of an answer; a longer one is an error. */
   readonly answerMax: number
 }
 
@@ -20,8 +20,8 @@ export interface HttpAnswer {
 }
 
 /**
- * One small request over a connection of its own, and its whole answer as text; redirections are not followed. Rejects as
- * node:http does where nobody answers, and when the signal aborts: whoever asks bounds the wait.
+ * Sends one small request over a connection of its own and answers the whole response as text; redirections are not followed.
+ * Rejects as node:http does, and when the signal aborts: the caller bounds the wait.
  */
 export async function httpExchange(asked: HttpRequest, signal: AbortSignal): Promise<HttpAnswer> {
   const { to, body = '' } = asked

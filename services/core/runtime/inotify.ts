@@ -6,10 +6,10 @@ import type native from 'node-inotify'
 import type { InotifyEvent } from 'node-inotify'
 import { withholdFromChildren } from './fd-inheritance.ts'
 
-/** More events than this without a turn of the event loop are a flood: the folder is left alone for a moment. */
+/** More events than this in one turn of the event loop are a flood: the watch is removed for a moment. */
 const FLOOD_EVENTS = 4_000
 
-/** What hears of one folder. It is called inside the native callback, so it only takes note. */
+/** Gets the events of one folder, inside the native callback: it may only record them. */
 export interface InotifyListener {
   onName(name: string): void
   onOverflow(): void
@@ -20,10 +20,9 @@ export interface InotifyListener {
 type Native = typeof native
 
 /**
- * The one inotify instance of this process (a user may have 128), and the only code that touches the native module. It
- * keeps what that module demands: nothing is thrown and nothing closed inside its callback, close() is called once, the
- * overflow has its hook under -1, and a flood, which the module would read without ever giving way to the event loop,
- * is ended by removing the watch.
+ * The one inotify instance of this process (a user may have 128), and the only code that uses the native module. The module
+ * demands that nothing is thrown or closed inside its callback, that close() is called once, and that the callback for an
+ * overflow stands under -1. It reads a flood without yielding to the event loop, so a flood is ended by removing the watch.
  */
 class Inotify {
   readonly #inotify: InstanceType<Native['Inotify']>
@@ -43,18 +42,18 @@ class Inotify {
     this.#inotify[-1] = this.#hear
   }
 
-  /** Answers why not, where the kernel refuses. */
+  /** Watches a folder until disposed; answers the reason where the kernel refuses. */
   watch(folder: string, listener: InotifyListener): Disposable | string {
     const bits = this.#bits
     const changes = bits.IN_MODIFY | bits.IN_CREATE | bits.IN_DELETE | bits.IN_MOVED_FROM | bits.IN_MOVED_TO
     const own = bits.IN_DELETE_SELF | bits.IN_MOVE_SELF | bits.IN_ONLYDIR
     const descriptor = this.#inotify.addWatch({ path: folder, watch_for: changes | own, callback: this.#hear })
-    this.#inotify[-1] = this.#hear // a refused watch has put its own there
+    this.#inotify[-1] = this.#hear // a refused watch has replaced it
     if (descriptor < 0) {
       this.#leaveIfIdle()
       return 'refused; the limit fs.inotify.max_user_watches may be reached, or the folder may not be read'
     }
-    // The module deletes this when the watch ends, yet a writer on another processor may queue one more event after that.
+    // The module deletes this when the watch ends, but another processor may queue one more event after that.
     Object.defineProperty(this.#inotify, descriptor, { value: this.#hear, writable: true, configurable: false })
     const listeners = this.#listeners.get(descriptor) ?? new Set()
     this.#listeners.set(descriptor, listeners.add(listener))
@@ -106,7 +105,7 @@ class Inotify {
     }
   }
 
-  /** With nobody left to tell, the instance is given back; not at once, as this may be its own callback. */
+  /** Closes the instance without listeners; not at once, because this may be its own callback. */
   #leaveIfIdle(): void {
     setImmediate(() => {
       if (this.#isOver || this.#listeners.size > 0) return
@@ -120,14 +119,14 @@ class Inotify {
 
 let instance: Inotify | undefined
 
-/** The instance of this process, made when it is first wanted; or, in words, why there is none. */
+/** The instance of this process, made on first use; or the reason why there is none. */
 export function openInotify(): Inotify | string {
   if (instance !== undefined) return instance
   if (!isMainThread) return 'only in the main thread'
   try {
     const load = createRequire(import.meta.url)
     const loaded = load('node-inotify') as Native
-    const refusal = askForInstance()
+    const refusal = refusalOfInstance()
     if (refusal !== null) return refusal
     instance = new Inotify(loaded)
     return instance
@@ -140,16 +139,16 @@ export function openInotify(): Inotify | string {
 }
 
 /**
- * Where a limit forbids another instance the native module would abort the process, uncatchably, and Node has no other
- * way to find out without keeping an instance for itself. tail(1) asks for one too, complains when it gets none, and
- * ends at once when told to follow a file only while a process lives that cannot exist.
+ * At the limit of instances the native module would abort the process, and Node has no other way to test it without keeping
+ * an instance. tail(1) opens one too, complains when it gets none, and ends at once when it follows a file only while a
+ * process lives that cannot exist. Answers the refusal, or null.
  */
-function askForInstance(): string | null {
+function refusalOfInstance(): string | null {
   const asked = spawnSync('tail', ['-n0', '-f', '--pid=2147483647', process.execPath], {
     stdio: ['ignore', 'ignore', 'pipe'],
     timeout: 2_000,
   })
-  if (asked.error !== undefined) return `cannot be tried out: ${asked.error.message}`
+  if (asked.error !== undefined) return `cannot be tested: ${asked.error.message}`
   if (asked.status === 0 && asked.stderr.length === 0) return null
   return 'refused; the limit fs.inotify.max_user_instances may be reached'
 }
@@ -161,7 +160,7 @@ function inotifyDescriptors(): number[] {
       try {
         return readlinkSync(`/proc/self/fd/${descriptor}`) === 'anon_inode:inotify'
       } catch {
-        return false // the one that listed the folder
+        return false // the descriptor that listed the folder
       }
     })
 }

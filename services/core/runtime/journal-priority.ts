@@ -5,9 +5,9 @@ import type { Env } from './config.ts'
 const PRIORITIES = { error: 3, warn: 4, info: 6, debug: 7 } as const
 
 /**
- * Puts its priority before each line of a text where the journal itself reads the descriptor, so that `journalctl -p err`
- * finds errors; it takes the prefix off again. Anywhere else the text stays as it is: a child inherits JOURNAL_STREAM with
- * the environment, and only the device and the inode tell that its output still goes there, systemd.exec(5).
+ * Prefixes each line with its priority where the journal reads the descriptor, so that `journalctl -p err` finds errors; the
+ * journal removes the prefix. Elsewhere the text stays as it is. A child inherits JOURNAL_STREAM, and only the device and
+ * the inode show whether its output still goes to the journal, systemd.exec(5).
  */
 export function priorityMarkFor(descriptor: 1 | 2, env: Env): (level: keyof typeof PRIORITIES, text: string) => string {
   if (!isJournal(descriptor, env.JOURNAL_STREAM)) return (_level, text) => text

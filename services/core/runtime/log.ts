@@ -2,20 +2,20 @@ import { createLogger, format, transports } from 'winston'
 import type { Env } from './config.ts'
 import { priorityMarkFor } from './journal-priority.ts'
 
-/** One JSON line per event on standard output; journald, which is told its priority, and docker keep it. */
+/** Writes one JSON line per event to standard output, with its priority for journald. */
 export interface Log {
   error(event: string, fields?: Fields): void
   warn(event: string, fields?: Fields): void
   info(event: string, fields?: Fields): void
   debug(event: string, fields?: Fields): void
-  /** Settles when everything said so far has left the process. */
+  /** Settles when everything logged so far has left the process. */
   end(): Promise<void>
 }
 
 export type Fields = Readonly<Record<string, unknown>>
 export type Level = 'error' | 'warn' | 'info' | 'debug'
 
-/** Makes every text that leaves the process harmless: the rule itself belongs to the domain and is handed in. */
+/** Removes secrets from every line. The rule belongs to the domain, so it is passed in. */
 export type Redact = (text: string) => string
 
 export function openLog(program: string, level: Level, redact: Redact, env: Env): Log {
@@ -55,7 +55,7 @@ function line(program: string, info: Record<string, unknown>): string {
     fields?: Fields
   }
   const head = { at: timestamp, level, program, event: message }
-  return JSON.stringify({ ...head, ...fields, ...head }, plainErrors) // no field takes the place of these four
+  return JSON.stringify({ ...head, ...fields, ...head }, plainErrors) // no field replaces these four
 }
 
 /** Errors have no enumerable fields, so plain JSON would lose them. */
@@ -67,7 +67,7 @@ function plainErrors(_key: string, value: unknown): unknown {
   return typeof value === 'bigint' ? String(value) : value
 }
 
-/** Keeps what is said, for tests and simulations. */
+/** A logged event, kept for tests and simulations. */
 export interface Said {
   readonly level: Level
   readonly event: string

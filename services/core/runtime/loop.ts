@@ -1,13 +1,13 @@
 import type { Clock } from './clock.ts'
 
 /**
- * Repeats a step until the signal aborts: at once while a step says there was work, else after the pause or a nudge.
- * An error of a step goes to `onError`, which answers how long to wait; the loop itself never dies of one.
+ * Repeats a step until the signal aborts, after the pause that the step answers or a nudge. An error of a step goes to
+ * `onError`, which answers the pause; it never ends the loop.
  */
 export interface LoopParts {
   readonly clock: Clock
   readonly signal: AbortSignal
-  /** One step; answers milliseconds until the next one is wanted (0: at once). */
+  /** One step; answers milliseconds until the next one (0: at once). */
   step(): Promise<number>
   /** Answers milliseconds to wait after a failed step. */
   onError(error: unknown): number
@@ -23,10 +23,10 @@ export class Loop {
   constructor(parts: LoopParts) {
     this.#parts = parts
     parts.signal.addEventListener('abort', () => this.#pause?.abort(), { once: true })
-    this.done = Promise.resolve().then(() => this.#run()) // not before whoever makes the loop holds it
+    this.done = Promise.resolve().then(() => this.#run()) // so that the caller has the loop before its first step
   }
 
-  /** Asks for a step now. During a step it asks for one more after it; after a failed one the wait is kept. */
+  /** Starts a step now, or one more after the present step; a failed step still waits its pause. */
   nudge(): void {
     this.#nudged = true
     this.#pause?.abort()

@@ -19,7 +19,7 @@ export class Metrics {
     }
   }
 
-  /** A figure that is read when somebody asks. */
+  /** A figure that is read at each request. */
   gauge(name: string, about: string, read: () => number): void {
     this.#series.set(name, { kind: 'gauge', about, read })
   }

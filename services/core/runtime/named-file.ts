@@ -5,8 +5,8 @@ import { open } from 'node:fs/promises'
 const BYTES_MAX = 1_048_576
 
 /**
- * Reads a text file that a person named, such as a certificate; it may be a link. A pipe or a device, which could be waited for
- * without end, is refused. Throws an Error with the `code` of open(2); `NOT_A_FILE` and `TOO_LARGE` are ours.
+ * Reads a text file that a person named, such as a certificate; it may be a link. A pipe or a device is refused, because
+ * reading it may never end. Throws an Error with the `code` of open(2), `NOT_A_FILE` or `TOO_LARGE`.
  */
 export async function readNamedFile(path: string): Promise<string> {
   await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)

@@ -1,15 +1,15 @@
-/** What proc(5) says of a process in its `stat`. */
+/** Fields of a process's `stat`, proc(5). */
 export interface ProcessStat {
-  /** One letter: T is stopped, Z is dead and waits to be collected. */
+  /** One letter: T is stopped, Z is a zombie. */
   readonly state: string
   readonly parent: number
-  /** In ticks since the machine began: together with the pid it names one process, also when pids are used again. */
+  /** Ticks since the machine started: with the pid it identifies a process, also when pids are reused. */
   readonly startedAt: string
-  /** As wait(2) has it; 0 also for whoever may not look into the process. */
+  /** As in wait(2); 0 also without the right to inspect the process. */
   readonly exitStatus: number
 }
 
-/** The command's name stands in parentheses and may hold anything, so fields are counted from its end: the first is the third. */
+/** Parses `stat`. The command's name in parentheses may hold anything, so fields are counted from its end, from the third. */
 export function readStat(stat: string): ProcessStat {
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   return {

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { ProgramName } from './settings.ts'
 
-/** Decides how our programs are started: the bundled ones beside a bundled s2, or the sources beside the sources. */
+/** The command line of one of our programs: the bundled one beside a bundled s2, else the sources. */
 export function programCommand(program: ProgramName, ...args: readonly string[]): [string, ...string[]] {
   const here = import.meta.dirname
   const bundled = import.meta.filename.endsWith('.js')

@@ -1,16 +1,16 @@
 import { SETTINGS, type Setting } from './settings.ts'
 
-/** What a program says of itself when it is asked by `--help`. */
+/** The parts of a program that its `--help` shows. */
 export interface DescribedProgram {
   readonly name: string
   readonly about: string
-  /** Its arguments; none: it has only settings. */
+  /** Its arguments; absent where it has only settings. */
   readonly usage?: string
   /** How it is stopped. */
   readonly stops: string
 }
 
-/** The help of a program: what it does, its arguments, the settings that it reads from its environment, and how it is stopped. */
+/** The help of a program: what it does, its arguments, its settings, and how it is stopped. */
 export function programHelp({ name, about, usage = '', stops }: DescribedProgram): string {
   const mine = Object.entries(SETTINGS as Readonly<Record<string, Setting>>).filter(([, { programs }]) =>
     (programs as readonly string[]).includes(name),
@@ -33,7 +33,7 @@ export function programHelp({ name, about, usage = '', stops }: DescribedProgram
     '',
     stops,
     '',
-    'Exit codes: 0 stopped as it was told, 1 failed, 64 wrong arguments, 78 wrong settings.',
+    'Exit codes: 0 stopped on request, 1 failed, 64 wrong arguments, 78 wrong settings.',
     '',
   ].join('\n')
 }

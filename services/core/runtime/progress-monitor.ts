@@ -1,12 +1,12 @@
 import type { Clock } from './clock.ts'
 import { Loop } from './loop.ts'
 
-/** How long a round of work may take unless its program says otherwise: what systemd waits too (WatchdogSec). */
+/** How long a round of work may take by default: as long as WatchdogSec of the units. */
 export const ROUND_MS = 30_000
-/** How often a slow program that is in time is vouched for. */
+/** How often the watchdog is fed for a program with longer rounds. */
 const VOUCH_MS = 10_000
 
-/** Knows whether rounds of work still come to their end. */
+/** Tells whether a round of work is overdue. */
 export class ProgressMonitor {
   readonly #roundMs: number
   readonly #clock: Clock
@@ -28,8 +28,8 @@ export class ProgressMonitor {
   }
 
   /**
-   * Speaks for a program whose rounds may take longer than a service manager waits, for as long as none is overdue. In a blocked
-   * event loop this falls silent too.
+   * Feeds the service manager's watchdog for a program whose rounds may take longer than it waits, while no round is overdue. A
+   * blocked event loop stops this too.
    */
   vouch(say: () => void, signal: AbortSignal): Promise<void> {
     const step = async (): Promise<number> => {

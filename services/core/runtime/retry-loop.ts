@@ -6,24 +6,24 @@ export interface RetryLoopParts {
   readonly clock: Clock
   readonly chance: Chance
   readonly signal: AbortSignal
-  /** Milliseconds between tries: the first pause, and the longest one. Left out: 250 ms to 30 s. */
+  /** Milliseconds between tries: the first pause and the longest. Default: 250 ms to 30 s. */
   readonly limits?: BackoffLimits
-  /** How long steps are of no use just now, milliseconds; left out or not above 0: they are. */
+  /** Milliseconds during which a step would be useless; absent or not above 0: none. */
   restMs?(): number
-  /** One step; answers milliseconds until the next one is wanted. */
+  /** One step; answers milliseconds until the next one. */
   step(): Promise<number>
   onTrouble(error: unknown): void
-  /** After troubles: a step has succeeded again, or goes on well for a while. */
+  /** After a trouble: a step has succeeded again, or has run well for 5 s. */
   onWell(): void
 }
 
 const LIMITS = { firstMs: 250, mostMs: 30_000, leastMs: 50 }
-/** Whatever the other side asks for, it is asked again after this. */
+/** The longest pause that the other side can ask for. */
 const ASKED_MOST_MS = 300_000
-/** A step that goes on for so long has got over its trouble. */
+/** A step that runs for this long has recovered. */
 const STEADY_MS = 5_000
 
-/** Repeats a step for ever. While it fails it waits longer and longer, with full jitter, however it is nudged. */
+/** Repeats a step until the signal aborts. Pauses after failures grow, with full jitter, and a nudge does not shorten them. */
 export class RetryLoop {
   readonly #parts: RetryLoopParts
   readonly #loop: Loop
@@ -50,12 +50,12 @@ export class RetryLoop {
     return this.#pauses.failures > 0
   }
 
-  /** There may be something to do: it is done now, or when the wait after a failure is over. */
+  /** Starts a step now, or after the pause of a failure. */
   nudge(): void {
     this.#loop.nudge()
   }
 
-  /** What it failed for may be over: tries at once. */
+  /** Tries at once, because the cause of the failure may be gone. */
   retry(): void {
     this.#notBefore = Number.NEGATIVE_INFINITY
     this.#loop.nudge()
@@ -98,7 +98,7 @@ export class RetryLoop {
   }
 }
 
-/** How long the other side asks to be left alone (Retry-After, RFC 9110 10.2.3), milliseconds. */
+/** The pause that the other side asks for (Retry-After, RFC 9110 10.2.3), milliseconds. */
 function askedMs(error: unknown): number {
   const { retryAfterS = 0 } = error as { retryAfterS?: number }
   return Math.min(retryAfterS * 1000, ASKED_MOST_MS)

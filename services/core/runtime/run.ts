@@ -10,7 +10,7 @@ import type { Address } from './setting-parsers.ts'
 import { openNotify } from './systemd-notify.ts'
 import { VERSION } from './version.ts'
 
-/** What every program needs to live: the part of its configuration that `run` itself reads. */
+/** The part of a program's configuration that `run` itself reads. */
 export interface LifeConfig {
   readonly state: string
   readonly logLevel: Level
@@ -18,23 +18,23 @@ export interface LifeConfig {
   readonly drainMs: number
 }
 
-/** What a running program gets. It asks for what it uses. */
+/** What `run` gives a program. */
 export interface Life {
   readonly clock: Clock
   readonly chance: Chance
-  /** What commands that it runs may be given of the environment; settings come through the configuration. */
+  /** The environment for commands that it runs; settings come from the configuration. */
   readonly env: Env
   readonly log: Log
   readonly health: Health
-  /** Aborts when the program shall drain: take nothing new, finish what is in hand. */
+  /** Aborts when the program has to drain: take no new work, finish the present work. */
   readonly draining: AbortSignal
-  /** Everything acquired pushes its release here; shutdown is construction backwards. */
+  /** Holds the release of everything acquired; shutdown releases in reverse order. */
   readonly stack: AsyncDisposableStack
-  /** A round of real work is finished: feeds the service manager's watchdog. */
+  /** Reports a finished round of work: feeds the service manager's watchdog. */
   round(status?: string): void
-  /** The start goes on with something that may take so long: the service manager waits for it, and no longer. */
+  /** Extends the start timeout of the service manager for a slow step, milliseconds. */
   takesLong(what: string, atMostMs: number): void
-  /** Ends the program with exit code 1, to be started again: it can no longer vouch for what it does. */
+  /** Ends the program with exit code 1, to be started again, because it can no longer work correctly. */
   fail(error: Error): void
 }
 
@@ -44,20 +44,20 @@ export interface Program<C extends LifeConfig> {
   readonly about: string
   readonly redact: Redact
   readConfig(env: Env): C
-  /** How long a round may take with the wait before it, where that can be more than 30 s. Past it the program is stuck. */
+  /** The longest round with the wait before it, milliseconds; default 30 s. Past it the program is stuck. */
   roundMs?(config: C): number
-  /** Resolves when the program can do its work. What it has not released through the stack outlives it: nothing may. */
+  /** Resolves when the program can do its work. The stack must release all that it acquires. */
   start(config: C, life: Life): Promise<void>
 }
 
-/** What the service manager waits for beyond the drain's own deadline, so that it never cuts short what was set. */
+/** How much longer the service manager waits than the drain's deadline, so that it never cuts a drain short. */
 const STOPPING_MS = 5_000
 
 /** Exit codes, sysexits(3). */
 const EXIT = { done: 0, failed: 1, usage: 64, config: 78 } as const
 
 const STOPS =
-  'TERM, INT or HUP stop it: it takes nothing new, finishes what it has in hand within S2_DRAIN, and ends with 0.'
+  'TERM, INT or HUP stop it: it takes no new work, finishes its present work within S2_DRAIN, and ends with 0.'
 
 /**
  * Runs a program from init to stopped. Sets the exit code and lets the event loop empty. A service has settings and no
@@ -68,13 +68,13 @@ export async function run<C extends LifeConfig>(
   env: Env = process.env,
   args: readonly string[] = process.argv.slice(2),
 ): Promise<void> {
-  if (args.length > 0) return answer(program, args, env)
+  if (args.length > 0) return answerArguments(program, args, env)
   process.title = `s2-${program.name}`
   let config: C
   try {
     config = program.readConfig(env)
   } catch (error) {
-    complain(`s2-${program.name}: ${error instanceof ConfigError ? error.message : String(error)}`, env)
+    printError(`s2-${program.name}: ${error instanceof ConfigError ? error.message : String(error)}`, env)
     process.exitCode = EXIT.config
     return
   }
@@ -83,10 +83,14 @@ export async function run<C extends LifeConfig>(
   await log.end()
 }
 
-function answer({ name, about }: Pick<DescribedProgram, 'name' | 'about'>, args: readonly string[], env: Env): void {
+function answerArguments(
+  { name, about }: Pick<DescribedProgram, 'name' | 'about'>,
+  args: readonly string[],
+  env: Env,
+): void {
   const unknown = args.find((each) => !['--help', '-h', '--version', '-V'].includes(each))
   if (unknown !== undefined) {
-    complain(
+    printError(
       `s2-${name}: it takes no argument ${JSON.stringify(unknown)}\n  next: its settings come from the environment; --help lists them`,
       env,
     )
@@ -101,8 +105,8 @@ function answer({ name, about }: Pick<DescribedProgram, 'name' | 'about'>, args:
 async function live<C extends LifeConfig>(program: Program<C>, config: C, env: Env, log: Log): Promise<number> {
   const stop = Promise.withResolvers<{ why: string; error?: Error }>()
   const draining = new AbortController()
-  const pulse = new ProgressMonitor(program.roundMs?.(config) ?? ROUND_MS, systemClock)
-  const health = new Health(() => pulse.isStuck)
+  const progress = new ProgressMonitor(program.roundMs?.(config) ?? ROUND_MS, systemClock)
+  const health = new Health(() => progress.isStuck)
   const notify = await openNotify(env, { clock: systemClock, log })
   const fail = (error: Error): void => stop.resolve({ why: 'failed', error })
   const onSignal = (signal: NodeJS.Signals): void => stop.resolve({ why: signal })
@@ -125,7 +129,7 @@ async function live<C extends LifeConfig>(program: Program<C>, config: C, env: E
       stack,
       fail,
       round: (status) => {
-        pulse.beat()
+        progress.beat()
         if (status !== undefined) health.status(status)
         notify.say('WATCHDOG=1', ...(status === undefined ? [] : [`STATUS=${status}`]))
       },
@@ -134,10 +138,10 @@ async function live<C extends LifeConfig>(program: Program<C>, config: C, env: E
         notify.say(`EXTEND_TIMEOUT_USEC=${Math.ceil(atMostMs * 1000)}`, `STATUS=${what}`)
       },
     })
-    pulse.beat()
+    progress.beat()
     health.enter('ready')
     notify.say('READY=1')
-    if (program.roundMs !== undefined) void pulse.vouch(() => notify.say('WATCHDOG=1'), draining.signal)
+    if (program.roundMs !== undefined) void progress.vouch(() => notify.say('WATCHDOG=1'), draining.signal)
     log.info('ready')
     outcome = await stop.promise
   } catch (error) {
@@ -154,10 +158,10 @@ async function live<C extends LifeConfig>(program: Program<C>, config: C, env: E
   return ending(outcome.error, log, env)
 }
 
-/** Releases everything within the deadline; past it, what is left is left, and the process ends. */
+/** Releases everything within the deadline. Past it, the process ends with exit code 1. */
 async function drain(stack: AsyncDisposableStack, drainMs: number, log: Log, clean: boolean): Promise<void> {
   const deadline = setTimeout(() => {
-    log.error('drain deadline passed, stopping with work in hand', { drainMs })
+    log.error('drain deadline passed, stopping with unfinished work', { drainMs })
     void log.end().finally(() => process.exit(EXIT.failed))
   }, drainMs)
   deadline.unref()
@@ -168,20 +172,20 @@ async function drain(stack: AsyncDisposableStack, drainMs: number, log: Log, cle
     log.error('stop failed', { error })
     if (clean) process.exitCode = EXIT.failed
   }
-  // Something not released would keep the process alive past its stop: the deadline ends that too, so it stays set.
+  // The deadline stays set: it also ends a process that something not released keeps alive.
 }
 
 function ending(error: Error | undefined, log: Log, env: Env): number {
   if (error === undefined) return process.exitCode === EXIT.failed ? EXIT.failed : EXIT.done
   if (error instanceof ConfigError) {
-    complain(error.message, env)
+    printError(error.message, env)
     return EXIT.config
   }
   log.error('failed', { error })
   return EXIT.failed
 }
 
-/** What a person is to mend, in plain words. */
-function complain(text: string, env: Env): void {
+/** Prints an error for a person to standard error. */
+function printError(text: string, env: Env): void {
   process.stderr.write(`${priorityMarkFor(2, env)('error', text)}\n`)
 }

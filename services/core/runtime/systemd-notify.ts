@@ -7,9 +7,9 @@ import { childStdio } from './fd-inheritance.ts'
 import type { Log } from './log.ts'
 import { Loop } from './loop.ts'
 
-/** Tells systemd how the program does, sd_notify(3): datagrams on the socket that NOTIFY_SOCKET names. */
+/** Reports the state of the program to systemd, sd_notify(3): datagrams to the socket in NOTIFY_SOCKET. */
 export interface Notify {
-  /** One or more `NAME=value` lines. Does nothing where no service manager listens; never throws. */
+  /** Sends `NAME=value` lines. Does nothing without a service manager; never throws. */
   say(...lines: readonly string[]): void
   close(): void
 }
@@ -17,31 +17,31 @@ export interface Notify {
 export interface NotifyParts {
   readonly clock: Clock
   readonly log: Pick<Log, 'info' | 'warn'>
-  /** The best means to use; the native module unless said. */
+  /** The best means to use. Default: the native module. */
   readonly means?: 'unix-dgram' | 'systemd-notify'
 }
 
-const silent: Notify = { say: () => undefined, close: () => undefined }
+const NO_NOTIFY: Notify = { say: () => undefined, close: () => undefined }
 
 /**
- * Node has no datagram unix sockets of its own, so a small native module is loaded where they are wanted. Where it was not
- * compiled, systemd's own command speaks instead.
+ * Opens the notifications. Node has no datagram unix sockets, so a small native module is loaded; where it was not compiled,
+ * systemd's own command is used.
  */
 export async function openNotify(env: Env, parts: NotifyParts): Promise<Notify> {
   const path = env.NOTIFY_SOCKET
-  if (path === undefined || path === '') return silent
+  if (path === undefined || path === '') return NO_NOTIFY
   if (parts.means !== 'systemd-notify') {
     try {
       const { default: native } = await import('unix-dgram')
-      return bySocket(native, path.startsWith('@') ? `\0${path.slice(1)}` : path)
+      return socketNotify(native, path.startsWith('@') ? `\0${path.slice(1)}` : path)
     } catch {
       parts.log.info('systemd notified by systemd-notify: the module unix-dgram was not compiled here')
     }
   }
-  return new ByCommand(env, parts)
+  return new CommandNotify(env, parts)
 }
 
-function bySocket(native: typeof dgram, address: string): Notify {
+function socketNotify(native: typeof dgram, address: string): Notify {
   const socket = native.createSocket('unix_dgram')
   socket.on('error', () => undefined)
   return {
@@ -53,39 +53,39 @@ function bySocket(native: typeof dgram, address: string): Notify {
   }
 }
 
-/** How long one may take: systemd-notify waits until systemd has read it, and gives up after 5 s by itself. */
+/** The limit of one command: systemd-notify waits up to 5 s until systemd has read the message. */
 const COMMAND_MS = 8_000
-/** The same where the program stands still meanwhile. */
+/** The same for a command that blocks the program. */
 const SYNC_MS = 2_000
-/** How long it is left alone after it failed. */
+/** The pause after a failure. */
 const FAILED_MS = 5_000
-/** There is nothing to say: somebody will. */
+/** The pause with nothing to send; a message ends it. */
 const IDLE_MS = 60_000
-/** How often the watchdog is fed where its patience is not known. */
+/** How often the watchdog is fed where its timeout is not known. */
 const FEED_MS = 7_500
 
 /**
- * Each message is a process, so there is one at a time, which takes all that was said since the one before it; and what only
- * feeds the watchdog is said no more often than four times in its patience. systemd believes such a process where the
- * unit has NotifyAccess=all.
+ * Sends by the command systemd-notify. Each message costs a process, so one runs at a time and takes all lines since the one
+ * before, and the watchdog is fed only four times in its timeout. systemd accepts such a message where the unit has
+ * NotifyAccess=all.
  */
-class ByCommand implements Notify {
+class CommandNotify implements Notify {
   readonly #env: Env
   readonly #parts: NotifyParts
   readonly #closing = new AbortController()
   readonly #loop: Loop
   readonly #feedMs: number
-  /** What is to be said; a later value takes the place of an earlier one. */
+  /** The lines to send; a later value replaces an earlier one. */
   #lines = new Map<string, string>()
   #fedAt = Number.NEGATIVE_INFINITY
-  /** Null while systemd hears. */
+  /** Null while notifications work. */
   #failedAt: number | null = null
 
   constructor({ PATH, NOTIFY_SOCKET, WATCHDOG_USEC }: Env, parts: NotifyParts) {
     this.#env = { PATH, NOTIFY_SOCKET }
     this.#parts = parts
-    const patienceMs = Number(WATCHDOG_USEC) / 1000
-    this.#feedMs = patienceMs > 0 ? patienceMs / 4 : FEED_MS
+    const timeoutMs = Number(WATCHDOG_USEC) / 1000
+    this.#feedMs = timeoutMs > 0 ? timeoutMs / 4 : FEED_MS
     this.#loop = new Loop({
       clock: parts.clock,
       signal: this.#closing.signal,
@@ -108,7 +108,7 @@ class ByCommand implements Notify {
     this.#closing.abort()
   }
 
-  /** Says what there is to say; answers how long to wait. */
+  /** Sends the waiting lines; answers milliseconds until the next step. */
   async #step(): Promise<number> {
     if (this.#lines.size === 0) return IDLE_MS
     const now = this.#parts.clock.now()
@@ -141,7 +141,7 @@ class ByCommand implements Notify {
     if (!hasSucceeded(ending)) throw new Error(`${howItEnded(ending)}: ${ending.stderr.trim()}`)
   }
 
-  /** The start goes on with what may block the event loop: this has to be heard before that. */
+  /** Sends before it returns, because the start goes on with a step that may block the event loop. */
   #sayNow(lines: readonly string[]): void {
     const { error, status, signal } = spawnSync('systemd-notify', lines, {
       env: this.#env,

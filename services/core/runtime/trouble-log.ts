@@ -1,10 +1,10 @@
 import type { Log } from './log.ts'
 
-/** Knows which troubles have been told, so that each is told once, and once more when it is over. */
+/** Knows which troubles were reported, so that each is reported once, and once more when it is over. */
 export class KnownTroubles {
   readonly #causes = new Map<string, string>()
 
-  /** Answers whether this cause is new for its topic, and knows it from now on. */
+  /** Answers whether this cause is new for its topic, and remembers it. */
   isNew(topic: string, cause: string): boolean {
     if (this.#causes.get(topic) === cause) return false
     this.#causes.set(topic, cause)
@@ -29,7 +29,7 @@ interface CodedError {
   readonly cause?: unknown
 }
 
-/** Logs a trouble once for each cause, and once when it is over, however often it is met; health shows it meanwhile. */
+/** Logs a trouble once for each cause, and once when it is over, however often it occurs; health shows it meanwhile. */
 export class TroubleLog {
   readonly #parts: TroubleLogParts
   readonly #known = new KnownTroubles()
@@ -39,8 +39,8 @@ export class TroubleLog {
   }
 
   /**
-   * `cause` tells one trouble of a topic from the next; `why` is for people. A `grave` one keeps the host from its work;
-   * the others are logged and no more.
+   * Reports a trouble. `cause` distinguishes the troubles of a topic; `why` is for people. A `grave` one also makes the program
+   * not ready.
    */
   met(topic: string, cause: string, why: string, error?: unknown, weight: 'grave' | 'light' = 'grave'): void {
     if (!this.#known.isNew(topic, cause)) return
@@ -48,7 +48,7 @@ export class TroubleLog {
     this.#parts.log.warn('trouble', { topic, why, ...(error === undefined ? {} : reasonsOf(error)) })
   }
 
-  /** The same for an error as it was thrown. */
+  /** Reports a thrown error as a trouble. */
   threw(topic: string, error: unknown): void {
     const { code = 'internal', next } = error as CodedError
     this.met(topic, code, `${(error as Error).message}${next === undefined ? '' : `; ${next}`}`, error)

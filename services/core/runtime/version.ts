@@ -1,2 +1,2 @@
-/** As in package.json; a test keeps them alike. Written here because a bundle has no package.json beside it. */
+/** The version in package.json, repeated here because a bundle has no package.json beside it; a test compares the two. */
 export const VERSION = '0.1.0'

@@ -92,7 +92,7 @@ test('a terminal that fails ends the fleet, and no chore goes on', async () => {
     store,
     runner,
     ending,
-    tend: async () => {},
+    renewCredentials: async () => {},
   }
   await assert.rejects(runFleet(parts, null), /the terminal is gone/)
   assert.equal(ending.signal.aborted, true)

@@ -136,7 +136,7 @@ test('a second one with the same state folder is refused, the first lives on', a
   await first.says('ready')
   const second = start('twice', body)
   assert.equal((await second.ended).code, 78)
-  assert.match(second.said, /is in use: the program runs already/)
+  assert.match(second.said, /is in use: the program already runs/)
   assert.equal((await ask(socketOf('twice'), '/healthz')).status, 200)
   await first.end('SIGKILL')
   const third = start('twice', body)

@@ -96,7 +96,7 @@ test('a command that fails is told of once, left alone for a while, and what it 
   scene.command('echo no socket >&2; exit 1')
   await scene.open()
   scene.notify.say('READY=1')
-  await until('it is told', () => scene.said('systemd does not hear of this program'))
+  await until('it is told', () => scene.said('systemd notification failed'))
   scene.notify.say('WATCHDOG=1')
   scene.command()
   await until('it is over', () => scene.said('systemd notifications work again'))

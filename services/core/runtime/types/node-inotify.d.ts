@@ -1,4 +1,4 @@
-/** The package ships no types. Only what was seen to work on Node 24 is declared here. */
+/** The package ships no types. Only what was tested on Node 24 is declared here. */
 declare module 'node-inotify' {
   export interface InotifyEvent {
     readonly watch: number
@@ -16,7 +16,7 @@ declare module 'node-inotify' {
     removeWatch(descriptor: number): boolean
     /** A second call aborts the process. */
     close(): boolean
-    /** The callbacks lie on the instance by descriptor; the one under -1 hears that the queue overflowed. */
+    /** The callbacks are properties of the instance by descriptor; the one under -1 is called when the queue overflows. */
     [descriptor: number]: (event: InotifyEvent) => void
 
     static readonly IN_ACCESS: number
