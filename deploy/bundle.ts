@@ -1,7 +1,7 @@
 /**
  * Bundles each program into dist/: a bundled service needs 35 MB less memory than one run from its sources, and the
- * CLI starts in half the time. Chunks that programs share lie flat beside them, so that what code finds beside
- * itself by `import.meta.url` (the migrations) is found from every chunk.
+ * CLI starts in half the time. Shared chunks lie flat beside the programs, so that every chunk finds the migrations by
+ * `import.meta.url`.
  */
 import { chmodSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { basename, join, relative } from 'node:path'
@@ -11,7 +11,7 @@ import { bundling } from './bundling.ts'
 import { lockFolder } from './lock.ts'
 
 const MIGRATIONS = 'services/core/store/sqlite/file/migrations'
-/** By then a program that was started has loaded what it needs. */
+/** After this time a program that was started has loaded its files. */
 const STARTING_MS = 2_000
 
 const programs = ['bridge', 'keepalive', 'fs-watcher', 'cred-sync', 'watchdog', 'worker', 'local']
@@ -22,16 +22,16 @@ const entryPoints = {
 
 const root = join(import.meta.dirname, '..')
 process.chdir(root)
-// Two builds at once would take each other's files away.
+// Two builds at once would remove each other's files.
 await using _lock = await lockFolder('.')
-// The stamp bears the time of the start: what is saved during a build is built the next time.
+// The stamp has the time of the start: a source saved during a build is built the next time.
 const began = new Date()
 
 const { outputFiles } = await build({ ...bundling(entryPoints), outdir: 'dist', write: false })
 
-// Each file appears whole, chunks before the programs that ask for them, and the old ones go last: whoever runs, or starts
-// just now, finds all that belongs to the program it has read. A build that is killed leaves nothing half either.
-// By an absolute path: Node tries for ever to make folders in a working folder that was removed.
+// Each file is replaced as a whole, chunks before the programs that load them, and old files go last: a program that runs or
+// starts meanwhile finds all its files, and a killed build leaves no half file.
+// The path is absolute, because Node tries for ever to make folders in a working folder that was removed.
 mkdirSync(join(root, 'dist/migrations'), { recursive: true })
 const migrations = globSync('*.sql', { cwd: MIGRATIONS })
 for (const name of migrations) put(`dist/migrations/${name}`, readFileSync(`${MIGRATIONS}/${name}`))
@@ -58,7 +58,7 @@ console.log(
 put('dist/.stamp', '')
 utimesSync('dist/.stamp', began, began)
 
-/** Puts a file in its place at once. */
+/** Replaces a file atomically. */
 function put(path: string, content: string | Uint8Array, mode = 0o644): void {
   writeFileSync(`${path}.part`, content)
   chmodSync(`${path}.part`, mode)

@@ -1,14 +1,13 @@
 import type { BuildOptions, Plugin } from 'esbuild'
 
-// CommonJS packages inside an ES module still ask for these.
+// CommonJS packages inside an ES module need these.
 const banner = `import { createRequire as createRequireForBundle } from 'node:module'
 const require = createRequireForBundle(import.meta.url), __filename = import.meta.filename, __dirname = import.meta.dirname
 `
 
 /**
- * Fetches some of Node's own modules by member, and when the member is wanted. An ES import reads everything that a
- * module exports, which in `http` loads a whole fetch and WebSocket client: 6 MB in every service. TLS costs 3 MB more,
- * though most never speak it; nobody here compresses.
+ * Loads some of Node's own modules by member, on first use. An ES import reads every export of a module, which in `http`
+ * loads a whole fetch and WebSocket client: 6 MB in every service. TLS costs 3 MB more, and most services do not use it.
  */
 const lateBuiltins: Plugin = {
   name: 'late builtins',
@@ -19,7 +18,7 @@ const lateBuiltins: Plugin = {
     }))
     onLoad({ filter: /./, namespace: 'late' }, ({ path }) => {
       const names = Object.keys(process.getBuiltinModule(path) ?? {})
-      // docker-modem makes a module of its own that inherits from this one, and gives it another `request`.
+      // docker-modem makes a module that inherits from this one, and sets another `request` in it.
       const members = names.map((name) => {
         return `get ${name}() { return process.getBuiltinModule('${path}').${name} },
           set ${name}(value) { Object.defineProperty(this, '${name}', { value, writable: true }) },`
@@ -30,9 +29,8 @@ const lateBuiltins: Plugin = {
 }
 
 /**
- * What packages of ours name and nothing here reaches: who comes upon it learns that it is not there. `cron` reads our cron
- * lines, and reckons nothing: its library of calendars would weigh 1 MB in the bridge. What dockerode wants for engines
- * behind ssh and for BuildKit is 6 MB of text.
+ * Replaces packages that are imported but never used: a call throws. `cron` only parses cron lines here, and its calendar
+ * library would take 1 MB in the bridge. dockerode's packages for engines behind ssh and for BuildKit are 6 MB of text.
  */
 const unreached: Plugin = {
   name: 'unreached',
@@ -45,7 +43,7 @@ const unreached: Plugin = {
   },
 }
 
-/** How programs are bundled, each by its name and source. */
+/** The esbuild options for programs, given by name and source. */
 export function bundling(entryPoints: Readonly<Record<string, string>>) {
   return {
     entryPoints,
@@ -58,8 +56,8 @@ export function bundling(entryPoints: Readonly<Record<string, string>>) {
     // Native modules find their binaries beside their own package.json.
     external: ['better-sqlite3', 'node-inotify', 'unix-dgram'],
     plugins: [lateBuiltins, unreached],
-    // V8 keeps a program's text for as long as it runs, in twice the bytes where one comment holds a character beyond
-    // Latin-1. Names stay as they are, and lines short, for whoever reads a stack.
+    // V8 keeps a program's text while it runs, in twice the bytes where one character is beyond Latin-1. Names stay, and lines
+    // are short, for readers of a stack trace.
     minifyWhitespace: true,
     minifySyntax: true,
     lineLimit: 160,

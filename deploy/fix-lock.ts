@@ -1,10 +1,9 @@
 /**
  * Run after every `npm install` that changes package-lock.json (`make lock` does both).
  *
- * Some registries do not carry every platform's build of a native tool. The lock written there misses those entries
- * and `npm ci` (11 and newer) then calls it out of sync, although nothing it misses would ever be installed. The
- * missing ones get an entry that names the version and the platform. Addresses are taken out, so that a lock made
- * against one registry installs from any.
+ * Some registries lack some platforms' builds of a native tool. A lock written there lacks those entries, and `npm ci` (11
+ * and newer) then calls it out of sync, although none of them would be installed. This adds entries with version and
+ * platform, and removes addresses, so that a lock made with one registry installs from any.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 
@@ -34,17 +33,17 @@ for (const [path, entry] of Object.entries(lock.packages)) {
 
 lock.packages = Object.fromEntries(Object.entries(lock.packages).sort(([a], [b]) => a.localeCompare(b, 'en')))
 writeFileSync(file, `${JSON.stringify(lock, null, 2)}\n`)
-console.log(added.length === 0 ? 'the lock is whole' : `added to the lock: ${added.join(', ')}`)
+console.log(added.length === 0 ? 'the lock is complete' : `added to the lock: ${added.join(', ')}`)
 
-/** The platform is in the name: that is how npm's native tools are published. An unknown one must stop us here. */
+/** An entry with the platform from the name, as npm's native tools are published. Throws for an unknown platform. */
 function platformEntry(name: string, range: string, dev: boolean): LockEntry {
   const os = /android|darwin|freebsd|openbsd|netbsd|sunos|win32|linux|openharmony|aix/.exec(name)?.[0]
   const cpu = /arm64|x64|ia32|arm|ppc64|riscv64|s390x|loong64|mips64el|wasm32/.exec(name)?.[0]
   if (cpu === undefined || (os === undefined && cpu !== 'wasm32')) {
-    throw new Error(`${name} is missing from the lock and its name tells no platform`)
+    throw new Error(`${name} is missing from the lock and its name does not tell its platform`)
   }
   const libc = /musl/.test(name) ? ['musl'] : /-gnu/.test(name) ? ['glibc'] : undefined
-  // In the order of keys that npm writes, so that its next run changes nothing.
+  // The keys have npm's order, so that its next run changes nothing.
   return {
     version: range.replace(/^[\^~]/, ''),
     cpu: [cpu],

@@ -1,12 +1,12 @@
 import { statSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 
-/** How long somebody else may hold it. */
+/** How long another process may hold the lock. */
 const PATIENCE_MS = 600_000
 
 /**
- * Lets one process at a time into a folder, until disposed. The lock is a name in the kernel's own list of sockets (unix(7),
- * abstract): it ends with whoever holds it, however he ends, and those who wait hear of it by their connection to him.
+ * Locks a folder for one process until disposed; waits up to 10 min for it. The lock is an abstract unix socket, unix(7), so it
+ * ends with its process however that ends, and those who wait see their connection close.
  */
 export async function lockFolder(folder: string): Promise<AsyncDisposable> {
   const { dev, ino } = statSync(folder)
@@ -22,7 +22,7 @@ export async function lockFolder(folder: string): Promise<AsyncDisposable> {
   }
 }
 
-/** Null while somebody has the name. */
+/** Null while another process has the name. */
 function listen(path: string, waiting: Set<Socket>): Promise<Server | null> {
   const { promise, resolve, reject } = Promise.withResolvers<Server | null>()
   const server = createServer((one) => {
@@ -34,7 +34,7 @@ function listen(path: string, waiting: Set<Socket>): Promise<Server | null> {
   return promise
 }
 
-/** Lets go of the name first, then of those who wait for it. */
+/** Releases the name first, then the connections that wait for it. */
 function close(server: Server, waiting: ReadonlySet<Socket>): Promise<void> {
   return new Promise((resolve) => {
     server.close(() => resolve())
@@ -42,7 +42,7 @@ function close(server: Server, waiting: ReadonlySet<Socket>): Promise<void> {
   })
 }
 
-/** Waits until whoever has the name has let go of it. */
+/** Waits until the holder releases the name, or the signal aborts. */
 function untilLeft(path: string, signal: AbortSignal): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>()
   const waiting = connect({ path, signal })

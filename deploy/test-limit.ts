@@ -1,7 +1,7 @@
 /**
- * Loaded into every test process: one in which no test ended for so long hangs, or has left something open. The runner
- * would wait for it for ever; this names what is open and lets the file fail. However many tests a file has and however
- * slow the machine is, a process that is done or gets on never meets it.
+ * Loaded into every test process. A process in which no test ends for this time hangs, or has left something open, and the
+ * runner would wait for ever: this names what is open and fails the file. A process that ends or makes progress never
+ * reaches the limit.
  */
 import { afterEach } from 'node:test'
 

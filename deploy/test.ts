@@ -1,9 +1,9 @@
 /**
- * Runs the test files, or those named as arguments, and ends with the line `N passed, N failed`; what was skipped is
- * told before it. test/system is left out: it needs systemd and docker, which a plain machine has not.
+ * Runs the test files, or those named as arguments. The last line is `N passed, N failed`, after those that were skipped.
+ * test/system is left out, because it needs systemd and docker.
  *
- * All that tests make lies in one temporary folder, which ends with the run. What the person who runs them keeps in the
- * environment, for S2, git, node or the terminal, does not reach them.
+ * Tests write into one temporary folder, which is removed at the end. The caller's environment for S2, git, node or the
+ * terminal does not reach them.
  */
 import { execFileSync } from 'node:child_process'
 import {
@@ -22,16 +22,16 @@ import { finished } from 'node:stream/promises'
 import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
 
-/** What tests find of the environment, beside a home and a temporary folder of their own. */
+/** The variables that tests get from the environment; home and temporary folder are their own. */
 const KEPT = ['PATH', 'LD_LIBRARY_PATH', 'CI', 'STORM', 'STORMS', 'STORY']
 
-/** What one test may take: ten times what the longest takes on a machine that others keep busy. */
+/** The limit of one test: ten times the longest on a busy machine. */
 const TEST_MS = 600_000
 
-/** The kernel takes no path of a socket longer than 107 bytes; what tests put below their folder has fewer than 80. */
+/** A socket's path has at most 107 bytes; the paths of tests below this folder have fewer than 80. */
 const FOLDER_BYTES_MAX = 27
 
-/** Sockets and programs can lie in this folder, which a long TMPDIR or a disk that is mounted noexec does not allow. */
+/** Makes a folder that can hold sockets and programs: its path is short, and its disk is not mounted noexec. */
 function makeFolder(): string {
   const refusals: string[] = []
   for (const parent of new Set([tmpdir(), '/tmp', '/var/tmp', '/dev/shm'])) {
@@ -39,7 +39,7 @@ function makeFolder(): string {
     try {
       folder = mkdtempSync(join(realpathSync(parent), 's2.'))
       if (Buffer.byteLength(folder) > FOLDER_BYTES_MAX) throw new Error('its name is too long for sockets below it')
-      if (!/^[\w./-]+$/.test(folder)) throw new Error('its name has characters that a shell does not take as they are')
+      if (!/^[\w./-]+$/.test(folder)) throw new Error('its name has characters that are special to a shell')
       const program = join(folder, 'program')
       writeFileSync(program, '#!/bin/sh\n', { mode: 0o700 })
       execFileSync(program)
@@ -50,12 +50,12 @@ function makeFolder(): string {
       refusals.push(`    ${parent}: ${(error as Error).message}`)
     }
   }
-  console.error(`s2: tests have no place for their files; next: set TMPDIR to a short one\n${refusals.join('\n')}`)
+  console.error(`s2: no folder can hold the files of tests; next: set TMPDIR to a short path\n${refusals.join('\n')}`)
   process.exit(1)
 }
 
-/** Processes that were started with something in the folder, and their command lines. */
-function inhabitants(): Map<number, string> {
+/** Processes whose command line or environment names the folder, and their command lines. */
+function processesIn(): Map<number, string> {
   const found = new Map<number, string>()
   for (const name of readdirSync('/proc').filter((each) => /^\d+$/.test(each) && Number(each) !== process.pid)) {
     try {
@@ -63,15 +63,15 @@ function inhabitants(): Map<number, string> {
       const started = command + readFileSync(`/proc/${name}/environ`, 'utf8')
       if (started.includes(folder)) found.set(Number(name), command.replaceAll('\0', ' ').trim())
     } catch {
-      // it has ended, or is somebody else's
+      // it has ended, or is another user's
     }
   }
   return found
 }
 
-/** Ends and removes what an interrupted test, or one that failed, left. */
+/** Ends processes and removes files that tests left. */
 function clear(): void {
-  for (const pid of inhabitants().keys()) {
+  for (const pid of processesIn().keys()) {
     try {
       process.kill(pid, 'SIGKILL')
     } catch {
@@ -112,13 +112,13 @@ const stream = run({
 })
 stream.on('test:pass', ({ name, skip }) => {
   if (skip !== undefined && skip !== false) skipped.push(typeof skip === 'string' ? `${name} (${skip})` : name)
-  // A file is a test by itself only where no test of it was heard of: it exited in their midst, or has none.
+  // A file is reported as a test only where none of its tests was: it exited early, or has none.
   if (files.includes(name)) silent.push(name)
 })
 stream.on('test:summary', ({ file, counts, success }) => {
   if (file !== undefined) return
   passed = counts.passed - silent.length
-  // What was cancelled did not pass; and a run that calls itself failed has at least one reason.
+  // A cancelled test did not pass, and a failed run has at least one failure.
   failed = Math.max(counts.tests - passed - counts.skipped - counts.todo, success ? 0 : 1)
 })
 
@@ -126,10 +126,10 @@ const report = stream.compose(spec)
 report.pipe(process.stdout)
 await finished(report)
 
-for (const name of silent) console.log(`failed: ${name} ended without a word of its tests`)
+for (const name of silent) console.log(`failed: ${name} ended without a result of its tests`)
 for (const name of skipped) console.log(`skipped: ${name}`)
-const left = [...readdirSync(folder).filter((name) => !OURS.includes(name)), ...inhabitants().values()]
-if (left.length > 0) console.log(`left behind by tests, and cleared away now: ${left.join(', ')}`)
+const left = [...readdirSync(folder).filter((name) => !OURS.includes(name)), ...processesIn().values()]
+if (left.length > 0) console.log(`left behind by tests, and removed now: ${left.join(', ')}`)
 console.log(`${passed} passed, ${failed} failed`)
-// Nothing found is a mistake in a name, not a success.
+// A run without tests is a mistake in a name, not a success.
 if (failed > 0 || passed === 0) process.exitCode = 1

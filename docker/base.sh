@@ -1,12 +1,12 @@
 #!/bin/sh
-# Completes an image that S2 shall stand on: runs in a container of it, as root, with this text on its standard input (see
-# docker/image.sh). Installs what S2 needs of Debian, and takes away what nobody reads in a container. The argument says
-# whether git must come from here too. Ends with 3 where the image is complete and small as it is.
+# Completes a base image for S2: runs in a container of it as root, with this script on standard input (see docker/image.sh).
+# Installs the Debian packages that S2 needs, and removes documentation. The argument says whether git is needed too. Exit
+# code 3: the image is complete and small already.
 set -eu
 
-# Of git, cred-sync wants the program itself and its way through HTTPS; the package brings 100 MB of Perl for the rest.
+# cred-sync needs git itself and its HTTPS helper; the rest of the package needs 100 MB of Perl.
 has_git() { [ "$1" = no ] || { command -v git && [ -e /usr/lib/git-core/git-remote-https ]; } >/dev/null; }
-# Its package has another name in each Debian, and is asked for by the one that both know.
+# The package has another name in each Debian, and is installed by the name that both know.
 has_curl() { [ -n "$(find /usr/lib -name 'libcurl-gnutls.so.4*' -print -quit)" ]; }
 
 missing=''
@@ -27,7 +27,7 @@ if [ -n "$missing" ] || ! has_git "$1"; then
     fail "the base lacks $wanted, and its package lists cannot be fetched ($(grep -m 1 '^E:' /tmp/said || tail -n 1 /tmp/said))" \
       "give the build a network (http_proxy is handed on), or a base that has them: debootstrap --variant=minbase --include=$(echo "$wanted" | tr ' ' ,) …"
   if [ -n "$missing" ]; then
-    # shellcheck disable=SC2086 # packages are words
+    # shellcheck disable=SC2086 # the list is split into words
     DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $missing >/tmp/said 2>&1 || { tail -n 5 /tmp/said >&2; fail "$missing cannot be installed into the base" 'mend what apt-get says'; }
   fi
   if ! has_git "$1"; then

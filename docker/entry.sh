@@ -1,9 +1,9 @@
 #!/bin/sh
-# What a container of S2 starts: a service by its name, or the command line. What a container can lack is said here, since the
-# programs do not know that they live in one.
+# The entry point of a container: starts a service by its name, or the command line. It reports what a container lacks, because
+# the programs do not know that they run in one.
 set -eu
 
-# The first process of a container is sent no signal that it has not asked for, not even KILL, and nobody buries its orphans.
+# The first process of a container gets no signal that it does not handle, and has to reap orphans: tini does both.
 [ $$ -ne 1 ] || exec tini -- "$0" "$@"
 
 fail() {
@@ -11,7 +11,7 @@ fail() {
   exit 78
 }
 
-# A secret that no file was named for is mounted as an empty one, and by docker-compose 1.29 one whose file is missing as a folder.
+# A secret without a file is mounted as an empty file; docker-compose 1.29 mounts one with a missing file as a folder.
 secret() { # name, what it is, the setting that names its file
   file=/run/secrets/$1
   [ ! -d "$file" ] || fail "the $2 ($file) is a folder: the file that $3 names is missing on the host" "put the file where $3 in .env says, and remove the empty folder there"
@@ -41,7 +41,7 @@ if [ "$program" = cred-sync ]; then
       ;;
   esac
 fi
-# The watchdog tells of incidents; the bridge, which opens some, has to know that there is whom to tell.
+# The watchdog sends alerts of incidents; the bridge opens some of them, and has to know the alert channels.
 case $program in bridge | watchdog) tells=yes ;; *) tells=no ;; esac
 if [ $tells = yes ] && [ -s /run/secrets/alert_webhook ]; then
   secret alert_webhook 'address that is told of incidents' ALERT_WEBHOOK
@@ -49,6 +49,6 @@ if [ $tells = yes ] && [ -s /run/secrets/alert_webhook ]; then
   export S2_ALERT_WEBHOOK
 fi
 
-# Whom healthy.sh asks, and ends: exec keeps the process id.
+# The program and process that healthy.sh checks, and ends: exec keeps the process id.
 echo "$program $$" >/tmp/s2 || fail '/tmp cannot be written' 'with a read-only root, mount a tmpfs there: --tmpfs /tmp'
 exec node "/opt/s2/dist/$program.js"

@@ -1,11 +1,11 @@
 #!/bin/sh
-# What docker asks every 10 s: can the program of this container do its work? Docker writes the answer down and restarts nothing.
-# So a program that gives no answer at all (its event loop is blocked, somebody stopped it), or says that its rounds of work no
-# longer end, is ended here at the third time in a row, and the restart policy brings it back. One that answers and says what
-# it lacks is left alone: a restart would not mend a bridge or a remote that is away.
+# The health check, every 10 s: can the program of this container work? Docker only records the answer. So a program that does
+# not answer (its event loop is blocked, or it is stopped), or reports an overdue round of work, is killed here at the third
+# time in a row, and the restart policy starts it again. A program that reports a trouble is left alone: a restart would not
+# mend an unreachable bridge or remote.
 set -u
 
-[ -f /tmp/s2 ] || exit 0 # the command line, which answers nobody
+[ -f /tmp/s2 ] || exit 0 # the command line has no health socket
 read -r program pid </tmp/s2
 strikes=/tmp/s2-strikes
 

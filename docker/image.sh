@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes the container image. Without BASE, docker builds it from the sources on Node's official image. With BASE=image, any
-# Debian 12 or newer that is there, what was built in this checkout goes onto that image; from Debian is fetched what the base
-# lacks of ca-certificates, git, libcurl3-gnutls, openssh-client and tini, and nothing where it has them.
+# Makes the container image. Without BASE, docker builds it from the sources on Node's official image. With BASE=image, a local
+# image of Debian 12 or newer, the build of this checkout is added to that image; packages that the base lacks of
+# ca-certificates, git, libcurl3-gnutls, openssh-client and tini are fetched from Debian.
 #   [IMAGE=s2] [BASE=image] [NODE=image with git] [http_proxy=…] docker/image.sh
 set -eu
 cd "$(dirname "$0")/.."
@@ -21,7 +21,7 @@ completed=s2-base-$$
 clean() {
   rm -rf "$context"
   docker rm --force --volumes "$completed" >/dev/null 2>&1 || true
-  docker image rm "$completed" >/dev/null 2>&1 || true # its name; what stands on it keeps its content
+  docker image rm "$completed" >/dev/null 2>&1 || true # only its name: images built on it keep its content
 }
 trap clean EXIT
 trap 'exit 130' INT
@@ -29,8 +29,7 @@ trap 'exit 143' TERM HUP
 
 docker image inspect "$BASE" >/dev/null 2>&1 || docker pull "$BASE" ||
   { printf 's2: there is no image %s\n  next: docker image ls shows those that are here; debootstrap and docker import make one\n' "$BASE" >&2; exit 1; }
-# The base is completed first, since this may fail and the rest takes long. It becomes one layer: what is taken away from it is
-# not carried along.
+# The base is completed first, because this may fail and the rest takes long. It becomes one layer, without the removed files.
 git=yes
 [ -z "${NODE:-}" ] || git=no
 docker run --interactive --name "$completed" --user 0:0 --env http_proxy --env https_proxy --entrypoint sh "$BASE" -s "$git" <docker/base.sh && status=0 || status=$?
@@ -43,7 +42,7 @@ esac
 mkdir "$context/docker"
 cp docker/ssh_config docker/entry.sh docker/healthy.sh "$context/docker/"
 ./deploy/release.sh "$context/release"
-# The symbols are for debuggers; what native modules link with stays.
+# Only debuggers need the symbols; those that native modules link with stay.
 if command -v strip >/dev/null; then
   strip "$context/release/bin/node"
 else

@@ -1,6 +1,6 @@
 import { request } from 'node:http'
 
-/** What a program answers at its own socket: `/healthz`, `/readyz`, `/metrics`. */
+/** Asks a program at its health socket for `/healthz`, `/readyz` or `/metrics`. */
 export function ask(socketPath: string, path: string): Promise<{ readonly status: number; readonly text: string }> {
   return new Promise((resolve, reject) => {
     const asked = request({ socketPath, path, agent: false }, async (answer) => {

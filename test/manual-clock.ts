@@ -1,6 +1,6 @@
 import type { Clock } from '#runtime/clock.ts'
 
-/** A clock that stands still until it is told to go: thirty minutes cost milliseconds. */
+/** A clock that stands still until it is advanced: thirty minutes cost milliseconds. */
 export class ManualClock implements Clock {
   #now = 1_000
   #wall = 1_750_000_000_000
@@ -34,7 +34,7 @@ export class ManualClock implements Clock {
     })
   }
 
-  /** Lets time pass, waking each sleeper at its moment and letting all that follows happen. */
+  /** Lets time pass: wakes each sleeper at its time, and lets everything that follows run. */
   async advance(ms: number): Promise<void> {
     const until = this.#now + ms
     await settle()
@@ -42,7 +42,7 @@ export class ManualClock implements Clock {
       let next: { readonly at: number; readonly wake: () => void } | undefined
       for (const each of this.#sleepers) if (each.at <= until && each.at < (next?.at ?? Infinity)) next = each
       if (next === undefined) break
-      this.#go(next.at - this.#now) // not back, where it is overdue
+      this.#go(next.at - this.#now) // never backwards, where the sleeper is overdue
       next.wake()
       await settle()
     }
@@ -50,12 +50,12 @@ export class ManualClock implements Clock {
     await settle()
   }
 
-  /** This process stands still for so long: what falls due meanwhile comes after it. */
+  /** Lets time pass as in a paused process: sleepers that are due wake later. */
   pause(ms: number): void {
     this.#go(ms)
   }
 
-  /** The wall clock is set, or the machine slept. */
+  /** Moves the wall clock alone, as when it is set or the machine slept. */
   step(ms: number): void {
     this.#wall += ms
   }

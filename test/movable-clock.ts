@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from '#runtime/clock.ts'
 
-/** A clock that goes on by itself, and whose wall can be moved. */
+/** A running clock whose wall time can be moved. */
 export class MovableClock implements Clock {
   readonly #clock: Clock
   offsetMs = 0
@@ -21,7 +21,7 @@ export class MovableClock implements Clock {
     return this.#clock.sleep(ms, signal)
   }
 
-  /** So much time has passed, for whoever looks at the wall. */
+  /** Moves the wall time forward. */
   pass(ms: number): void {
     this.offsetMs += ms
   }

@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module'
 
-/** Why a test cannot be run that wants a native module, for its `skip`; false where that was compiled. */
+/** Why a test that needs a native module is skipped, for its `skip`; false where the module was compiled. */
 export function without(module: 'node-inotify' | 'unix-dgram'): string | false {
   try {
     createRequire(import.meta.url)(module)

@@ -1,6 +1,6 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util'
 
-/** The values of options. What is wrong with them is told, and so is the help where it is asked for; either ends the program. */
+/** The values of options. Wrong options and --help print a message and end the program. */
 export function readOptions<const T extends NonNullable<ParseArgsConfig['options']>>(help: string, options: T) {
   if (process.argv.slice(2).some((arg) => arg === '--help' || arg === '-h')) {
     console.log(help)

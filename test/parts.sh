@@ -1,5 +1,5 @@
-# Sourced by what runs parts one after the other and counts them. A part ends with a line `N passed, N failed` of its own;
-# one that does not, or that takes longer than it may, has failed, whatever its exit code says.
+# Sourced by scripts that run parts one after the other and count their tests. The last line of a part is `N passed, N failed`;
+# a part without it, or past its time limit, has failed, whatever its exit code.
 # shellcheck shell=bash
 
 passed=0
@@ -9,7 +9,7 @@ failures=()
 running=''
 logs=$(mktemp -d /tmp/s2-logs.XXXXXX)
 
-finish() { # a part that is told to end clears away what is its own
+finish() { # TERM lets a part clean up
   [ -z "$running" ] || { kill -TERM "$running" && wait "$running"; } 2>/dev/null
   rm -rf "$logs"
 }
@@ -17,9 +17,9 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# Bounds a command and shows what it prints. The log is a file and not a pipe, because a process that a broken part left
-# behind would hold a pipe open for ever; and it is followed in the background, because while a command runs in front no
-# signal is heard.
+# Runs a command with a time limit and shows its output. The log is a file, because a process that a broken part left behind
+# would hold a pipe open for ever. It is followed in the background, because a shell handles no signal while a command runs in
+# the foreground.
 bounded() { # seconds log command…
   local limit=$1 log=$2 follower status
   shift 2
@@ -59,7 +59,7 @@ part() { # name seconds command…
   failed=$((failed + f))
 }
 
-sum_up() { # what failed, by name, and the parts; the last line is the sum of all parts, alone
+sum_up() { # the failures by name, and the parts; the last line is the sum of all parts
   printf '\n'
   [ ${#failures[@]} -eq 0 ] || printf '%s\n' "${failures[@]}"
   printf '%s\n' "${verdicts[@]}"

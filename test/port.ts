@@ -2,10 +2,10 @@ import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 
-/** Below the ports that this machine gives to connections going out: one of those could be taken before it is listened on. */
+/** Below the ports of outgoing connections, which could be taken before the caller listens. */
 const RANGE = [10_000, 32_000] as const
 
-/** A port of this machine's own that nobody listens on just now. */
+/** A port of loopback on which no program listens now. */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = randomInt(...RANGE)

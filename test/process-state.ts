@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { readStat } from '#runtime/process-stat.ts'
 
-/** The letter that proc(5) has for it, such as T for one that is stopped; null when there is no such process. */
+/** The state letter of a process, proc(5), such as T for stopped; null when there is no such process. */
 export function stateOf(pid: number): string | null {
   try {
     return readStat(readFileSync(`/proc/${pid}/stat`, 'latin1')).state
@@ -10,7 +10,7 @@ export function stateOf(pid: number): string | null {
   }
 }
 
-/** Gone, or waiting for whoever adopts it to notice. */
+/** Whether a process is gone, or a zombie that its new parent has not reaped yet. */
 export function isOver(pid: number): boolean {
   return [null, 'Z'].includes(stateOf(pid))
 }

@@ -3,20 +3,20 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 
-/** What a program writes to its log in one line. */
+/** One line of a program's log. */
 export type Event = Readonly<Record<string, unknown>>
 
-/** What starts a program of ours, or the command line (`cli`). */
+/** The main module of a program, or of the command line (`cli`). */
 export function mainOf(program: string): string {
   return join(import.meta.dirname, '../services', program, 'main.ts')
 }
 
-/** A program in a process of its own, whose log can be waited for. It has no settings but those it is given. */
+/** A program in a process of its own, whose log events can be waited for. It has only the given settings. */
 export class Program implements AsyncDisposable {
   readonly child: ChildProcess
   readonly ended: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>
   readonly events: Event[] = []
-  /** All it has said, on both streams. */
+  /** All its output, of both streams. */
   said = ''
   #isOver = false
   #heard = Promise.withResolvers<void>()
@@ -37,7 +37,7 @@ export class Program implements AsyncDisposable {
     return this.events.filter(({ event }) => event === name)
   }
 
-  /** Waits for what it says; fails when it ends before. */
+  /** Waits until a condition holds after some output. Rejects when the program ends first. */
   async until(isSo: () => boolean): Promise<void> {
     while (!isSo()) {
       if (this.#isOver) throw new Error(`it ended, and had said:\n${this.said}`)
@@ -45,7 +45,7 @@ export class Program implements AsyncDisposable {
     }
   }
 
-  /** Waits until it has said this so many times. */
+  /** Waits until it has logged an event this many times. */
   says(event: string, times = 1): Promise<void> {
     return this.until(() => this.eventsOf(event).length >= times)
   }
@@ -61,7 +61,7 @@ export class Program implements AsyncDisposable {
 
   #hear(line: string): void {
     this.said += `${line}\n`
-    // One that was killed may leave half a line.
+    // A killed program may leave half a line.
     if (line.startsWith('{') && line.endsWith('}')) this.events.push(JSON.parse(line))
     this.#tell()
   }

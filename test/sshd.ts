@@ -12,15 +12,15 @@ const SSHD = '/usr/sbin/sshd'
 export const noSshd = existsSync(SSHD) ? false : `there is no ${SSHD} here`
 
 /**
- * An ssh server of a test's own on loopback, and beside it a home whose ssh knows nothing: what the test's ssh may read is
- * named in a file of its own, since ssh looks for a home in passwd(5) and not in HOME.
+ * An ssh server on loopback for one test, and a home with an empty ssh configuration. The test's ssh gets a configuration file,
+ * because ssh takes the home from passwd(5) and not from HOME.
  */
 export class Sshd implements AsyncDisposable {
   readonly folder = mkdtempSync(join(tmpdir(), 's2-sshd-'))
   readonly home = join(this.folder, 'home')
   readonly knownHosts = join(this.home, '.ssh', 'known_hosts')
   readonly key = join(this.home, '.ssh', 'id_ed25519')
-  /** What GIT_SSH_COMMAND is set to. */
+  /** The value for GIT_SSH_COMMAND. */
   readonly ssh = `ssh -F ${join(this.folder, 'config')}`
   readonly #server: ChildProcess
   readonly #port: number
@@ -53,7 +53,7 @@ export class Sshd implements AsyncDisposable {
   }
 
   static async start(): Promise<Sshd> {
-    // Where root starts one, the folder that it locks its children into has to be there.
+    // As root, sshd needs the folder that it confines its children to.
     if (process.getuid?.() === 0) mkdirSync('/run/sshd', { recursive: true })
     const spawned = (folder: string): ChildProcess =>
       spawn(SSHD, ['-D', '-e', '-f', join(folder, 'sshd_config')], { stdio: ['ignore', 'ignore', 'pipe'] })
@@ -62,7 +62,7 @@ export class Sshd implements AsyncDisposable {
     return sshd
   }
 
-  /** Lets the holder of a key in, as `options` say, and nobody else. */
+  /** Authorises one key, with `options`, and no other. */
   letIn(publicKey: string, options = ''): void {
     writeFileSync(join(this.folder, 'let-in'), `${options}${options === '' ? '' : ' '}${publicKey}\n`)
   }
@@ -72,12 +72,12 @@ export class Sshd implements AsyncDisposable {
     return readFileSync(`${path}.pub`, 'utf8').trim()
   }
 
-  /** A line of known_hosts for this server with a public key, its own unless said. */
+  /** A known_hosts line for this server with a public key, by default its own. */
   known(publicKey = readFileSync(join(this.folder, 'host.pub'), 'utf8')): string {
     return `[127.0.0.1]:${this.#port} ${publicKey.split(' ').slice(0, 2).join(' ').trim()}\n`
   }
 
-  /** As `ssh-keygen -l` shows the server's key. */
+  /** The fingerprint of the server's key, as `ssh-keygen -l` prints it. */
   get fingerprint(): string {
     return (
       execFileSync('ssh-keygen', ['-l', '-f', join(this.folder, 'host.pub')], { encoding: 'utf8' }).split(' ')[1] ?? ''

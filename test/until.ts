@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** Far longer than anything here takes: a machine whose disk stalls, or that others keep busy, is late and not wrong. */
+/** Far longer than any wait of a test: a busy machine, or a stalled disk, must not fail it. */
 export const PATIENCE_MS = 240_000
 
-/** Looks until it is so; answers how many milliseconds that took. A look that fails is not the answer yet. */
+/** Polls until a condition holds; answers the milliseconds that took. An error of the condition is retried. */
 export async function until(what: string, isSo: () => unknown, mostMs = PATIENCE_MS): Promise<number> {
   const began = performance.now()
   let cause: unknown

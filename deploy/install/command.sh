@@ -1,4 +1,4 @@
-# The commands `s2` and, for the worker's half of ROLE=both, `s2-worker`.
+# The commands `s2` and, for the worker of ROLE=both, `s2-worker`.
 # shellcheck shell=sh
 
 check_commands() {
@@ -15,7 +15,7 @@ lay_command() { # name user group state settings
   command=$DESTDIR$BIN/$1
   init="--folder $ETC --state $STATE"
   [ "$ROLE" != both ] || init="$init --worker-state $worker_state"
-  # Services with no owner named are those of whoever calls, and of that person's own service manager.
+  # Without an owner `s2 init` means the caller and the caller's own service manager.
   if [ $MODE = system ]; then
     init="$init --owner $owner"
     [ "$ROLE" != both ] || init="$init --worker-owner $worker_owner"
@@ -32,6 +32,6 @@ lay_commands() {
   else take_command s2-worker; fi
 }
 
-take_command() { # name: where it is of this installation
+take_command() { # name: removes it where it belongs to this installation
   ! is_ours "$DESTDIR$BIN/$1" || rm -f "$DESTDIR$BIN/$1"
 }

@@ -17,14 +17,14 @@ make_users() {
   done
 }
 
-# It is there before a first start: ssh keys lie in it. Nobody else reads it.
+# The state folder is made before a first start, because ssh keys lie in it. No other user can read it.
 make_state() { # state
   whose=$(owner_of "$1"):$(group_of "$1")
   mkdir -p "$1"
   folder=$(real "$1")
   case $(stat -c %a "$folder") in 700 | 750) ;; *) chmod 750 "$folder" ;; esac
   [ "$(stat -c %U:%G "$folder")" != "$whose" ] || return 0
-  # What runs there as another user would go on writing as that.
+  # Services that run there as another user are stopped, because they would go on writing as that user.
   for service in $(services_in "$1"); do
     ! ctl is-active --quiet "$service" || echo "$service"
   done >>"$at/paused"
@@ -32,7 +32,7 @@ make_state() { # state
   [ ! -s "$at/paused" ] || ctl stop $(sort -u "$at/paused")
   chown -R -P "$whose" "$folder"
 }
-services_in() { # state: the services that keep it
+services_in() { # state: the services that use it
   for service in $services; do
     case "$ROLE $service" in
       both\ s2-worker-* | both\ s2-cred-sync) [ "$1" != "$worker_state" ] || echo "$service" ;;
@@ -55,7 +55,7 @@ TEXT
   ! for_host || chgrp -R "$group" "$(real "$ETC")"
 }
 
-# With what it is a link to; a disk that is mounted there is emptied.
+# Removes a folder, and the one that it links to; a disk that is mounted there is emptied.
 remove_folder() { # path
   folder=$1
   ! live || folder=$(real "$1")
@@ -67,12 +67,12 @@ named() { # path, and what it is a link to
   if [ -L "$DESTDIR$1" ]; then echo "$DESTDIR$1, which is a link to $(real "$DESTDIR$1"),"; else echo "$DESTDIR$1"; fi
 }
 
-first_file_of() { # user: a file of theirs on any disk of this machine
+first_file_of() { # user: a file of that user on any disk of this machine
   findmnt --noheadings --raw --output TARGET --types ext2,ext3,ext4,xfs,btrfs,zfs,f2fs,overlay,tmpfs |
     while read -r mount; do find "$(printf %b "$mount")" -xdev -user "$1" -print -quit 2>/dev/null; done | head -n 1
 }
 
-# A user whose number another one gets later would leave that one its files: it stays while a file is its.
+# A user stays while it owns a file, because a later user with its number would get the file.
 remove_users() {
   for_host || return 0
   for name in $(service_users | cut -d' ' -f1); do

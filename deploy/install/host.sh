@@ -1,4 +1,4 @@
-# Whether this host can be installed on: its service manager, its users, and who asks.
+# Checks of the host before an installation: its service manager, its users, and the caller.
 # shellcheck shell=sh
 
 systemd_version() { systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p'; }
@@ -20,7 +20,7 @@ check_words() {
   [ -z "$AGENT" ] || [ "$ROLE" != orchestrator ] || fail 'AGENT is the user of a worker' 'use it with ROLE=worker or ROLE=both' 64
 }
 
-# What the halves of this role are called, and whose they are.
+# The users, folders, services and targets of this role.
 plan() {
   owner=s2 group=s2
   worker_owner=s2-worker worker_group=s2-worker worker_state=$STATE-worker
@@ -45,7 +45,7 @@ plan() {
 }
 program_of() { case $1 in s2-worker-*) echo "${1#s2-worker-}" ;; *) echo "${1#s2-}" ;; esac; }
 
-# The users that are the services' own, with their homes.
+# The users that S2 makes for its services, with their homes.
 service_users() {
   [ $MODE = system ] || return 0
   [ "$owner" = "$AGENT" ] || echo "$owner $STATE"
@@ -74,7 +74,7 @@ check_host() {
   fi
 }
 
-# A login by su or ssh without PAM does not say where the user's service manager is.
+# A login by su, or by ssh without PAM, does not set XDG_RUNTIME_DIR, by which the user's service manager is found.
 find_manager() {
   if [ $MODE = user ] && [ -z "${XDG_RUNTIME_DIR:-}" ] && [ -d "/run/user/$(id -u)" ]; then
     export XDG_RUNTIME_DIR="/run/user/$(id -u)"

@@ -1,7 +1,7 @@
-# Whether the folders of an installation can be what they shall be: written by us, reached by the services, nobody else's.
+# Checks of the folders of an installation: writable here, readable by the services, and used by no other program.
 # shellcheck shell=sh
 
-# The folder, or the nearest one above it that is there.
+# The folder, or the nearest existing one above it.
 nearest() {
   near=$1
   until [ -e "$near" ]; do near=$(dirname "$near"); done
@@ -39,7 +39,7 @@ check_place() { # path
   [ -z "$windows" ] || fail "$1 lies on a drive of Windows or of the network" 'choose a place on a local Linux disk: databases, locks and watches break there'
 }
 
-# What is removed with one of them, or is open to whom one of them belongs, is none of the others.
+# The folders may not contain each other: each is removed on its own and has its own owner.
 check_apart() {
   # shellcheck disable=SC2086
   set -- "$PREFIX" "$ETC" $states
@@ -52,7 +52,7 @@ check_apart() {
   done
 }
 
-# What another installation has is not ours too.
+# Another installation must not use the same folders.
 check_others() {
   for path in "$PREFIX" "$ETC" $states; do
     other=$(other_with "$path" PREFIX ETC STATE STATE-worker)
@@ -65,7 +65,7 @@ check_others() {
   done
 }
 
-# The services of a host are let into no home and no /tmp, and are no root.
+# System services see no home and no /tmp, and do not run as root.
 check_reach() {
   for_host || return 0
   # shellcheck disable=SC2086
@@ -78,7 +78,7 @@ check_reach() {
     esac
   done
   stranger=65534
-  # Settings and data are for their owners alone, the others for everybody: there the folder itself is asked too.
+  # Everybody must reach the programs and the command; of settings and data only the folders above them.
   # shellcheck disable=SC2086
   for path in "$PREFIX/releases" "$BIN/s2" "$ETC" $states; do
     above=$(nearest "$(dirname "$(real "$path")")")
@@ -87,7 +87,7 @@ check_reach() {
   done
 }
 
-# A folder that is there already becomes ours, with its owner and mode, only where what is in it is.
+# An existing folder gets our owner and mode only where its content is S2's.
 check_contents() {
   for path in $states; do
     folder=$DESTDIR$path
@@ -101,19 +101,19 @@ check_contents() {
     fail "$(named "$ETC") holds something that is not S2's" 'choose another ETC, such as a folder s2 in it'
 }
 
-# Every home has an .ssh, and many a folder a run: they are no signs where something else is there.
-has_our_data() { # folder: it is empty, or what lies there is of an S2
+# Names such as .ssh and run are common in other folders too, so they do not prove that data are S2's.
+has_our_data() { # folder: it is empty, or holds data of an S2
   [ -n "$(ls -A "$1" 2>/dev/null | grep -vxE 'lost\+found|run|hints|watcher|\.ssh')" ] || return 0
   for sign in bridge.db inbox outbox credentials git/HEAD; do [ ! -e "$1/$sign" ] || return 0; done
   return 1
 }
-has_our_settings() { # folder, which may be a link to one that is called otherwise
+has_our_settings() { # folder, which may be a link to one with another name
   case $(basename "$(real "$1")") in s2*) return 0 ;; esac
   [ -z "$(ls -A "$1" 2>/dev/null)" ] || [ -e "$1/s2.env" ]
 }
 
-# What a link has come to lead to since is not removed with an installation.
-why_not_ours() { # ETC or a STATE; says nothing of one that can go
+# A folder is not removed where its link now leads to something else.
+why_not_ours() { # ETC or a STATE: prints the reason to keep it, or nothing
   folder=$DESTDIR$1
   [ -d "$folder" ] || return 0
   lead=$(named "$1")
@@ -126,7 +126,7 @@ why_not_ours() { # ETC or a STATE; says nothing of one that can go
   fi
 }
 
-# The settings are read by the code that is to be installed: what it would refuse, it shall refuse now.
+# The code that is to be installed reads the settings, so that wrong ones are refused before anything changes.
 check_settings() {
   for service in $services; do
     set --

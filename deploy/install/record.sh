@@ -1,8 +1,8 @@
-# What an installation remembers: how it was installed, so that an upgrade and a removal work on that and never on
-# defaults. It is one file of NAME=value lines in PREFIX; a list beside the data says where installations are.
+# The record of an installation: how it was installed, so that upgrade and removal use that and never defaults. It is a
+# file of NAME=value lines in PREFIX; a list beside the data names all installations.
 # shellcheck shell=sh
 
-# Where things go unless it is said or remembered.
+# The places that are used unless others are given or recorded.
 set_defaults() {
   if [ $MODE = user ]; then
     [ -n "${HOME:-}" ] || fail 'HOME is not set' 'name your home: HOME=/home/you make install-user' 64
@@ -16,22 +16,22 @@ set_defaults() {
     default_PREFIX=/opt/s2
     default_ETC=/etc/s2
     default_STATE=/var/lib/s2
-    # Not in /etc: what lies there is the administrator's (`systemctl edit --full`) and wins over this.
+    # Units do not go into /etc: units there are the administrator's (`systemctl edit --full`) and win over these.
     default_UNITS=/usr/local/lib/systemd/system
     default_BIN=/usr/local/bin
     list=/var/lib/s2-installations
-    umask 022 # what root lays is read by the services' users, whatever root's own mask is
+    umask 022 # the services' users must be able to read the files, whatever root's mask is
   fi
 }
 
-# The prefixes of all installations there are. One that was laid before there was a list is at the default.
+# The prefixes of all installations. One that is older than the list is at the default.
 installations() {
   { echo "$default_PREFIX"; cat "$list" 2>/dev/null; } | sort -u | while read -r each; do
     [ ! -f "$each/.s2" ] || echo "$each"
   done
 }
 
-# The installation that is meant: the one that is named, or the only one there is.
+# The installation to work on: the named one, or the only one.
 find_installation() {
   if [ -z "${PREFIX:-}" ] && live; then
     # shellcheck disable=SC2046 # a prefix has no blanks
@@ -42,7 +42,7 @@ find_installation() {
   PREFIX=${PREFIX:-$default_PREFIX}
 }
 
-# What an installation was installed with; nothing where that is not known.
+# A recorded value of an installation; nothing where it is not known.
 recorded() { # prefix name
   if [ "$2" = PREFIX ]; then
     echo "${1#"$DESTDIR"}"
@@ -52,7 +52,7 @@ recorded() { # prefix name
     sed -n "s/^$2=//p" "$1/installation"
     return
   fi
-  # Installers before there was such a file left less; what is missing stands in the units that they laid.
+  # Older installers wrote no such file: other values are read from the units that they installed.
   older=''
   for folder in ${UNITS:+"$DESTDIR$UNITS"} "$DESTDIR$default_UNITS" /etc/systemd/system; do
     if grep -qs "=file:${1#"$DESTDIR"}/current/" "$folder/s2-.service.d/10-common.conf"; then older=$folder && break; fi
@@ -68,11 +68,11 @@ recorded() { # prefix name
   esac
 }
 
-# Whether a unit or a command is of this installation.
+# Whether a unit or a command belongs to this installation.
 is_ours() { grep -qs "[ =-]$PREFIX/current/" "$1"; } # file
 
-# Takes what was remembered for what was not said. What was said and is another is refused where data and units would be
-# left behind; ROLE and AGENT may change, and the host is asked whether they can.
+# Uses recorded values for those that are not given. A different value is refused where data or units would be left behind;
+# ROLE and AGENT may change, and check_host checks that they can.
 remember() {
   at=$DESTDIR$PREFIX
   was=''
@@ -85,7 +85,7 @@ remember() {
     case $name in
       ROLE | AGENT) ;;
       *)
-        # Units and the command are taken away with an installation; the others stay.
+        # Units and the command are removed with an installation; the others stay.
         case $name in UNITS | BIN) move='' ;; *) move=" move what is in $known," ;; esac
         [ -z "$known" ] || [ "${given:-$known}" = "$known" ] ||
           fail "S2 in $at is installed with $name=$known, and not $given" "leave $name away; or make uninstall$suffix, which leaves settings and data,$move and install it anew with $name=$given" 64
@@ -115,7 +115,7 @@ forget_record() {
 
 other_installations() { live && installations | grep -vxF "$PREFIX" || true; }
 
-# Where a path leads when all links are followed, whether it is there or not.
+# A path with all links resolved, whether it exists or not.
 real() { readlink -m "$1"; }
 
 lies_in() { # path folder: it is that folder, or within it
@@ -125,7 +125,7 @@ lies_in() { # path folder: it is that folder, or within it
 }
 meet() { lies_in "$1" "$2" || lies_in "$2" "$1"; }
 
-# The other installation that has a folder of this one for itself, or something in it.
+# Another installation that uses a path, or something in it.
 other_with() { # path name…: of which of its folders
   path=$1
   shift

@@ -1,18 +1,18 @@
-# Releases: what is built here, laid whole beside those before it.
+# Releases: each build is copied as a whole beside the releases before it.
 # shellcheck shell=sh
 
-# Marks the place as ours, and lets nobody else work there until this process ends.
+# Marks the place as ours, and locks it until this process ends.
 alone() {
   exec 9>"$at/.s2"
   flock --nonblock 9 || fail "another installation or removal is at work in $at" 'wait for its end, then try again'
 }
 
-# A release is named after what is in it, so that installing the same again changes nothing.
+# The name of a release is a hash of its content, so that installing the same again changes nothing.
 release_id() {
   (cd "$here" && { cat package.json package-lock.json; find dist systemd -type f ! -name '.*' | LC_ALL=C sort | xargs cat; node --version; ls -d node_modules/node-inotify/build node_modules/unix-dgram/build 2>/dev/null; } | sha256sum | cut -c1-12)
 }
 
-# A first installation that cannot go on leaves no trace.
+# A first installation that fails leaves no trace.
 leave_no_trace() { [ -e "$at/current" ] || [ -e "$at/installation" ] || rm -rf "$at"; }
 
 lay_release() {
@@ -32,7 +32,7 @@ copy_release() { # folder
     sha256sum <"$1/bin/node" >"$1/bin/node.sum" &&
     cp -R "$here/systemd" "$1/systemd" &&
     chmod -R go=u-w "$1/systemd" || return
-  # The same Node as before takes no room twice.
+  # The same Node as before is linked, not copied.
   if [ -n "$before" ] && cmp -s "$1/bin/node" "$at/releases/$before/bin/node"; then
     ln -f "$at/releases/$before/bin/node" "$1/bin/node"
   fi

@@ -1,8 +1,8 @@
-# What runs, compared with what is installed. Each unit carries a print of all that its process is made of, in its
-# environment, so that the process itself says what it was started from, whoever laid it.
+# Compares running services with what is installed. Each unit sets a hash of all files of its process in the environment, so
+# that a running process shows what it was started from.
 # shellcheck shell=sh
 
-# Its bundle (which names its chunks by what is in them), what all bundles load beside themselves, and its unit.
+# Hashes a service's bundle (which names its chunks by their hashes), the files that all bundles load, and its unit.
 print_of() { # service release
   release="$at/releases/$2"
   {
@@ -15,7 +15,7 @@ print_of() { # service release
   } | sha256sum | cut -c1-16
 }
 
-print_units() { # release: writes the print into each unit that is staged
+print_units() { # release: writes the hash into each staged unit
   for service in $services; do
     [ -f "$stage/$service.service" ] || continue
     sed -i "s/^\[Service\]\$/&\nEnvironment=UNIT_PRINT=$(print_of "$service" "$1")/" "$stage/$service.service"
@@ -23,12 +23,13 @@ print_units() { # release: writes the print into each unit that is staged
 }
 
 pid_of() { ctl show --property=MainPID --value "$1" 2>/dev/null; }
-is_as_laid() { # service: it runs from what lies here now
+is_as_laid() { # service: it runs from the installed files
   print=$(sed -n 's/^Environment=UNIT_PRINT=//p' "$stage/$1.service")
   tr '\0' '\n' <"/proc/$(pid_of "$1")/environ" 2>/dev/null | grep -qx "UNIT_PRINT=$print"
 }
 
-# Restarts what runs and is another now, and what was stopped for us. A version that does not get ready is taken back.
+# Restarts running services that have changed, and those that were stopped here. A version that does not get ready is rolled
+# back.
 restart_changed() {
   restarted=''
   for service in $services; do
@@ -37,7 +38,7 @@ restart_changed() {
       ! is_as_laid "$service" || continue
     fi
     restarted="$restarted $service"
-    ctl reset-failed "$service" 2>/dev/null || true # an upgrade is none of the falls that are counted
+    ctl reset-failed "$service" 2>/dev/null || true # an upgrade does not count as a failure
     if ctl restart "$service"; then continue; fi
     [ -n "$before" ] && [ "$before" != "$id" ] || fail "$service does not start" "$(journal "$service")"
     say "$service does not get ready with the new version: going back to $before"
@@ -55,7 +56,7 @@ restart_changed() {
 }
 journal() { [ $MODE = user ] && echo "journalctl --user-unit $1" || echo "journalctl -u $1"; }
 
-# Which release a running service was started from: an upgrade that leaves it alone leaves that too.
+# Whether a running service was started from a release, which an upgrade then keeps.
 is_in_use() { # release
   for service in $services; do
     pid=$(pid_of "$service")

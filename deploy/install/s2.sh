@@ -1,22 +1,22 @@
 #!/bin/sh
-# The command of the S2 that is installed in @PREFIX@. It speaks for its services, so it runs as their user, with their
-# folder (S2_STATE) and their settings: what root made in their folder they could not read.
+# The command of the S2 that is installed in @PREFIX@. It runs as the user of its services, with their folder (S2_STATE) and
+# settings, because they could not read files that root makes in their folder.
 set -eu
 
 run() { exec @PREFIX@/current/bin/node "$@"; }
 s2=@PREFIX@/current/dist/s2.js
 
-# Node takes NODE_EXTRA_CA_CERTS from the environment that it starts with: --env-file comes too late for it.
+# Node reads NODE_EXTRA_CA_CERTS at its start, before --env-file.
 if [ -z "${NODE_EXTRA_CA_CERTS:-}" ] && [ -r @ETC@/s2.env ]; then
   trusted=$(sed -n 's/^[[:space:]]*NODE_EXTRA_CA_CERTS=//p' @ETC@/s2.env | tail -n 1 | sed 's/[[:space:]]*$//; s/^"\(.*\)"$/\1/; s/^'"'\(.*\)'"'$/\1/')
   if [ -n "$trusted" ]; then export NODE_EXTRA_CA_CERTS="$trusted"; fi
 fi
 
-# These two write among the settings, which are not the services' to write: they run as whoever calls.
+# These two commands write settings, which the services may not write: they run as the caller.
 case "${1:-} ${2:-}" in
   'init '*) shift; run "$s2" init @INIT@ "$@" ;;
   'certificate create')
-    # The one that is set is renewed where it lies.
+    # A certificate that is set is renewed in its place.
     grep -qs '^[[:space:]]*S2_TLS_CERT=' @ETC@/s2.env || { shift 2; set -- certificate create --folder @ETC@/tls "$@"; }
     ;;
 esac
@@ -33,9 +33,9 @@ if [ "$(id -u)" = 0 ]; then
     'conversation create '*' --out'* | 'credential rotate '*' --out'*) ;;
     *) exec $set_user "$@" ;;
   esac
-  # A file for --out belongs to whoever calls: it is made where the services may write, and moved to where the caller may.
+  # A file for --out belongs to the caller: it is made where the services may write, then moved to where the caller may.
   umask 077
-  # The folder around it is root's: its owner could put a link in the place of a folder in /tmp.
+  # The folder around it belongs to root, because the owner of a folder in /tmp could replace it with a link.
   around=$(mktemp -d /tmp/s2.XXXXXX)
   trap 'rm -rf "$around"' EXIT
   trap 'exit 130' INT
@@ -70,7 +70,7 @@ if [ "$(id -u)" = 0 ]; then
 fi
 if [ "$(id -un)" != @USER@ ]; then run "$s2" "$@"; fi
 
-# The caller's folder may be closed to the services' user, as homes are: a command that is run there would not start.
+# The services' user may not enter the caller's folder, such as a home: a command would not start there.
 (cd "$PWD") 2>/dev/null || {
   [ "${1:-}" != work ] || printf 's2: the user @USER@ cannot enter %s: tasks are done in %s\n' "$PWD" @STATE@ >&2
   cd @STATE@

@@ -1,15 +1,15 @@
-# Units: put together for this role, laid, and taken away again.
+# Units: assembled for this role, installed, and removed.
 # shellcheck shell=sh
 
-# Puts together, in a folder aside, all units of this role and mode as that tree has them.
+# Assembles all units of this role and mode from a tree, in a staging folder.
 stage_units() { # folder of a release's or the checkout's units
   rm -rf "$stage" && mkdir -p "$stage"
   (cd "$1" && tar -cf - s2-*) | tar -xf - -C "$stage"
   set -- "$1" "in-$MODE"
   [ "$ROLE" = worker ] || set -- "$@" on-orchestrator
-  # Where the watcher runs as the user whose agent it wakes.
+  # The watcher runs as the user whose agent it wakes.
   if [ $MODE = user ] || { [ "$ROLE" = worker ] && [ -n "$AGENT" ]; }; then set -- "$@" for-agent; fi
-  # Where the credentials are fetched with that user's keys.
+  # The credentials are fetched with that user's keys.
   if [ -n "$AGENT" ]; then set -- "$@" keys-of-agent; fi
   version=$(systemd_version)
   if [ "${version:-0}" -ge 254 ]; then set -- "$@" since-254; fi
@@ -28,19 +28,19 @@ stage_units() { # folder of a release's or the checkout's units
     orchestrator) rm -rf "$stage"/s2-cred-sync.service* "$stage"/s2-worker.target ;;
     worker) rm -rf "$stage"/s2-bridge.service* "$stage"/s2-watchdog.service* "$stage"/s2-orchestrator.target "$stage"/*.timer "$stage"/s2-backup.* ;;
   esac
-  # What is enabled is linked into targets of ours only where they are laid too.
+  # A unit is linked only into those of our targets that are installed too.
   for target in s2-orchestrator.target s2-worker.target; do
     [ -e "$stage/$target" ] || find "$stage" -maxdepth 1 -type f -exec sed -i "/^WantedBy=/s/ *\\b$target//; s/^WantedBy= */WantedBy=/" {} +
   done
   find "$stage" -type f -exec chmod 644 {} +
 }
 
-# Units of releases from before the data could lie anywhere name their folder below /var/lib.
+# Older releases name the data by a folder below /var/lib (@STATE_NAME@).
 half_of() { # user group state
   printf 's#@USER@#%s#g; s#@GROUP@#%s#g; s#@STATE@#%s#g; s#@REAL_STATE@#%s#g; s#@STATE_NAME@#%s#g' "$1" "$2" "$3" "$(live && real "$3" || echo "$3")" "${3#/var/lib/}"
 }
 
-# The worker's half beside an orchestrator's: the same units under other names, and as another user.
+# The worker beside an orchestrator: the same units under other names, and as another user.
 stage_second_half() {
   half=$(half_of "$worker_owner" "$worker_group" "$worker_state")
   names='s/s2-keepalive/s2-worker-keepalive/g; s/s2-fs-watcher/s2-worker-fs-watcher/g; s/s2-orchestrator\.target //; s/ s2-orchestrator\.target//'
@@ -52,7 +52,7 @@ stage_second_half() {
   mkdir -p "$stage/s2-worker-.service.d" "$stage/s2-cred-sync.service.d" "$stage/s2-worker-fs-watcher.service.d"
   cp "$stage"/s2-fs-watcher.service.d/* "$stage/s2-worker-fs-watcher.service.d/"
   rm -f "$stage/s2-worker-fs-watcher.service.d/25-source.conf"
-  # The orchestrator's watcher keeps its locks: the agent is the worker's.
+  # The orchestrator's watcher keeps its sandbox: the agent is the worker's.
   if [ -n "$AGENT" ]; then cp "$tree"/for-agent/s2-fs-watcher.service.d/* "$stage/s2-worker-fs-watcher.service.d/"; fi
   for folder in s2-worker-.service.d s2-cred-sync.service.d; do
     sed "$half" "$stage/s2-.service.d/15-half.conf" >"$stage/$folder/15-half.conf"
@@ -60,16 +60,16 @@ stage_second_half() {
 }
 
 staged() { (cd "$stage" && find . -type f | LC_ALL=C sort); }
-staged_units() { # without templates: those are started by others
+staged_units() { # without templates, which other units start
   (cd "$stage" && find . -maxdepth 1 -type f ! -name '*@*' -printf '%f\n' | LC_ALL=C sort)
 }
 
-# `laid` lists what the last installation that came to its end has laid, with its sums; `laying` what has been begun since.
-# Together they say which units are ours, and what they were before somebody changed them.
+# `laid` lists the files and sums of the last complete installation, `laying` those of one that has begun since. Together they
+# show which units are ours, and their content before somebody edited them.
 known_units() { cat "$at/laid" "$at/laying" 2>/dev/null || true; }
 was_laid() { grep -qs " \./$1\$" "$at/laid"; } # unit
 
-# A unit of that name which nobody here laid is somebody's: it is not ours to replace.
+# A unit of that name that S2 did not install is not replaced.
 check_units() {
   staged | while read -r file; do
     folder=$DESTDIR$UNITS/$(dirname "$file")
@@ -84,14 +84,14 @@ check_units() {
   staged_units | while read -r unit; do
     found=$(ctl show --property=FragmentPath --value "$unit" 2>/dev/null)
     case $found in '' | "$UNITS"/* | /dev/null) continue ;; esac
-    [ "$(real "$found")" != /dev/null ] || continue # masked, by whoever may
+    [ "$(real "$found")" != /dev/null ] || continue # it is masked by an administrator
     is_ours "$found" || { [ "${unit%.target}" != "$unit" ] && is_older "$found"; } ||
       fail "$found is there and is not from S2 in $PREFIX" "remove it, or the installation that it belongs to: a host has one"
   done
 }
 
-# Installers once laid units where those of the administrator are, which win over ours: what is as it was laid then is
-# lifted, and what somebody has edited stays in force.
+# Older installers put units where the administrator's are, which win over ours: unchanged ones are removed, and edited ones
+# stay in force.
 is_older() { # file in /etc/systemd/system
   older=$at/releases/$before/systemd/${1#/etc/systemd/system/}
   [ -n "$before" ] && [ -f "$older" ] && sed "s#@PREFIX@#$PREFIX#g; s#@ETC@#$ETC#g; s#@STATE@#$STATE#g" "$older" | cmp -s - "$1"
@@ -114,8 +114,8 @@ lift_older_units() {
   done
 }
 
-# Units come from the release in force, so that the way back brings its own back too. What somebody has changed since they
-# were laid is put aside and never lost.
+# Units come from the release in force, so that a rollback restores its units too. A unit that somebody has edited is kept
+# under another name.
 lay_units() { # release
   stage_units "$at/releases/$1/systemd"
   print_units "$1"
@@ -146,14 +146,14 @@ lay_units() { # release
 }
 staged_sums() { (cd "$stage" && staged | xargs sha256sum | sed 's/  / /'); }
 
-# They are all as they shall be.
+# Records that all units are installed.
 note_laid() {
   staged_sums >"$at/laid.part"
   mv "$at/laid.part" "$at/laid"
   rm -f "$at/laying"
 }
 
-# Whether units start with the machine is decided once, when they are first laid; from then on it is the administrator's.
+# Units are enabled once, when they are first installed; from then on the administrator decides.
 enable_new() {
   for unit in $services $targets $(timers); do
     case $unit in *.*) ;; *) unit=$unit.service ;; esac
@@ -161,7 +161,7 @@ enable_new() {
     case " $lifted " in *" $unit "*) case " $lifted_enabled " in *" $unit "*) ;; *) continue ;; esac ;; esac
     [ "$(ctl is-enabled "$unit" 2>/dev/null || true)" != masked ] || { say "$unit is masked and stays so"; continue; }
     case $unit in
-      # A watcher that is not told whom to wake would only fail at every start.
+      # A watcher without a wake command would fail at every start.
       *fs-watcher.service) grep -qs '^ *S2_WAKE=' "$ETC/s2.env" "$ETC/${unit%.service}.env" || continue ;;
     esac
     case $unit in
@@ -172,7 +172,7 @@ enable_new() {
 }
 timers() { (cd "$stage" && ls s2-*.timer 2>/dev/null || true); }
 
-# Links by which systemd starts our units, from where no unit of ours asks for it (any more), or to what is not there.
+# Removes links that enable our units for a target that no longer wants them, or that lead to a missing file.
 sweep_links() {
   if [ $MODE = user ]; then set -- "${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user" "${XDG_RUNTIME_DIR:-/nowhere}/systemd/user"
   else set -- /etc/systemd/system /run/systemd/system; fi
@@ -192,7 +192,7 @@ sweep_links() {
   done
 }
 
-# Stops and forgets what is in force and is ours: another installation may have a unit of the same name.
+# Stops and disables our units only: another installation may have a unit of the same name.
 stop_units() {
   known_units | sed -n 's#^[^ ]* \./\(s2-[^/@]*\.\(service\|timer\|target\)\)$#\1#p' | sort -u | while read -r unit; do
     found=$(ctl show --property=FragmentPath --value "$unit" 2>/dev/null)
@@ -210,7 +210,7 @@ take_units() {
     rm -f "$DESTDIR$UNITS/$file"
     rmdir "$(dirname "$DESTDIR$UNITS/$file")" 2>/dev/null || true
   done
-  rmdir "$DESTDIR$UNITS" 2>/dev/null || true # where nobody else has units
+  rmdir "$DESTDIR$UNITS" 2>/dev/null || true # where no other units are
 }
 is_of_others() { # file of a unit
   other_installations | while read -r other; do
