@@ -1,7 +1,7 @@
 import type { Command, CommanderError } from 'commander'
 import type { CommandContext } from '#console/context.ts'
 import { EXIT, Exit, failureOf, formatFailure } from '#console/failure.ts'
-import { plain } from '#console/text.ts'
+import { plain } from '#console/terminal-text.ts'
 import { redact } from '#fleet/redact.ts'
 import { priorityMarkFor } from '#runtime/journal-priority.ts'
 import { VERSION } from '#runtime/version.ts'

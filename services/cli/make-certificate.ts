@@ -3,11 +3,11 @@ import { chmod, lchown, link, mkdir, mkdtemp, readFile, rm, stat, unlink, writeF
 import { isIP } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { type CertificateFacts, isSignedBy, readCertificateFacts, readCertificates } from '#fleet/certificate.ts'
+import { type CertificateFacts, isSignedBy, readCertificateFacts, readCertificates } from '#fleet/certificate-parser.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { hasSucceeded, howItEnded, runCommand } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
+import { hasSucceeded, howItEnded, runCommand } from '#runtime/run-command.ts'
 import { renameOrRemove, syncFolder, writeSynced } from '#spool/atomic-files.ts'
 
 /** The certificate files of a host. */

@@ -1,5 +1,5 @@
 import { InvalidArgumentError } from 'commander'
-import { oneLine } from '#console/text.ts'
+import { oneLine } from '#console/terminal-text.ts'
 import { parseDuration } from '#runtime/duration.ts'
 import { SETTINGS } from '#runtime/settings.ts'
 

@@ -3,9 +3,9 @@ import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { type Ending, hasSucceeded, runCommand } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
 import { gitAdviceFor, gitFaultOf, gitMessagesOf, READER_SETTINGS, readerEnv } from '#runtime/git-errors.ts'
+import { type Ending, hasSucceeded, runCommand } from '#runtime/run-command.ts'
 
 export interface GitMirrorConfig {
   /** A bare repository of our own, made when missing and made again when broken: it holds nothing that the remote has not. */

@@ -1,6 +1,6 @@
-import { type Command, commandLine } from '#runtime/command.ts'
 import { ConfigError, demand, type Env, readSettings } from '#runtime/config.ts'
 import type { LifeConfig } from '#runtime/run.ts'
+import { type Command, commandLine } from '#runtime/run-command.ts'
 import { localStore } from '#runtime/settings.ts'
 
 export interface Config extends LifeConfig {

@@ -14,7 +14,7 @@ import {
   unreadMailOf,
   type WakeTarget,
 } from './unread-mail.ts'
-import type { Woken } from './woken.ts'
+import type { Woken } from './woken-messages.ts'
 
 export interface DatabaseSourceParts extends MailSourceEvents {
   readonly clock: Clock

@@ -9,7 +9,7 @@ import type { MailSource, MailSourceEvents } from './unread-mail.ts'
 import { wakeByCommand } from './wake-command.ts'
 import { WakeProcesses } from './wake-processes.ts'
 import { Waker } from './waker.ts'
-import { Woken } from './woken.ts'
+import { Woken } from './woken-messages.ts'
 
 /** Notices new messages and wakes the agent they are for: once for each message, and never twice at a time. */
 export const program: Program<Config> = {

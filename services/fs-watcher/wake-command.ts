@@ -1,6 +1,6 @@
 import type { Clock } from '#runtime/clock.ts'
-import { type Ending, hasSucceeded, howItEnded, runCommand } from '#runtime/command.ts'
 import type { Log } from '#runtime/log.ts'
+import { type Ending, hasSucceeded, howItEnded, runCommand } from '#runtime/run-command.ts'
 import type { Config } from './config.ts'
 import type { UnreadMail } from './unread-mail.ts'
 import type { WakeProcesses } from './wake-processes.ts'

@@ -1,8 +1,8 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Clock } from '#runtime/clock.ts'
-import { signalGroup } from '#runtime/command.ts'
 import { readStat } from '#runtime/process-stat.ts'
+import { signalGroup } from '#runtime/run-command.ts'
 
 /** How long leftover processes may take to end before they are killed, milliseconds. */
 const GRACE_MS = 2_000

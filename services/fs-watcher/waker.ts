@@ -3,7 +3,7 @@ import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
 import type { MailSource, UnreadMail, WakeTarget } from './unread-mail.ts'
-import type { Woken } from './woken.ts'
+import type { Woken } from './woken-messages.ts'
 
 /** The input of a wake. */
 export interface WakeCall {
@@ -67,7 +67,7 @@ export class Waker {
     while (this.#busy.size > 0) await Promise.all(this.#busy.values())
   }
 
-  /** Wakes a target until no hint is left; a failed attempt is its own hint. */
+  /** Wakes a target until no hint is left. An attempt that did not start a command is tried again. */
   async #wakeUntilDone(target: WakeTarget): Promise<void> {
     const { clock, chance, signal } = this.#parts
     while (!signal.aborted) {

@@ -5,7 +5,7 @@ import type { Log } from '#runtime/log.ts'
 import { bridgeId, type Placed } from '#spool/inbox.ts'
 import type { AckSender } from './ack-sender.ts'
 import type { FoundMessages, ScannedInbox } from './inbox-scan.ts'
-import type { InboxPort } from './spool-ports.ts'
+import type { InboxPort } from './spool-interfaces.ts'
 
 export interface AckTrackerParts {
   readonly session: SessionId

@@ -6,7 +6,7 @@ import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { TroubleLog } from '#runtime/trouble-log.ts'
 import { isLockedOut } from './error-class.ts'
-import type { CredentialsPort } from './spool-ports.ts'
+import type { CredentialsPort } from './spool-interfaces.ts'
 
 export interface ActiveCredentialsParts {
   readonly files: Pick<CredentialsPort, 'read'>

@@ -1,8 +1,8 @@
 import type { SessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { InboxFolder } from '#spool/inbox.ts'
-import { DirectoryChange } from './directory-change.ts'
-import type { InboxPort } from './spool-ports.ts'
+import { DirectoryChange } from './folder-change-check.ts'
+import type { InboxPort } from './spool-interfaces.ts'
 
 /** The ids of one session's messages, by the folder of the inbox that they lie in. */
 export type FoundMessages = Readonly<Record<InboxFolder, number[]>>

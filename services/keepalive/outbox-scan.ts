@@ -1,8 +1,8 @@
 import type { SessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { speakerOf } from '#spool/outbox.ts'
-import { DirectoryChange } from './directory-change.ts'
-import type { OutboxPort } from './spool-ports.ts'
+import { DirectoryChange } from './folder-change-check.ts'
+import type { OutboxPort } from './spool-interfaces.ts'
 
 const TIDY_MS = 60_000
 

@@ -3,7 +3,7 @@ import { RetryLoop, type RetryLoopParts } from '#runtime/retry-loop.ts'
 import { type OutboxItem, type OutboxProblem, problemOf } from '#spool/outbox.ts'
 import type { Store } from '#store/store.ts'
 import { classifyError } from './error-class.ts'
-import type { OutboxPort } from './spool-ports.ts'
+import type { OutboxPort } from './spool-interfaces.ts'
 
 export interface OutboxSenderParts extends Omit<RetryLoopParts, 'step'> {
   readonly store: Pick<Store, 'send' | 'report'>

@@ -14,7 +14,7 @@ import { InboxScan } from './inbox-scan.ts'
 import { type KeepaliveMetrics, keepaliveMetrics } from './keepalive-metrics.ts'
 import { OutboxScan } from './outbox-scan.ts'
 import { Session, type SessionCounters } from './session.ts'
-import type { CredentialsPort, InboxPort, OutboxPort } from './spool-ports.ts'
+import type { CredentialsPort, InboxPort, OutboxPort } from './spool-interfaces.ts'
 
 /** How the sessions of a host are run. Times in milliseconds. */
 export interface SessionManagerConfig {

@@ -17,7 +17,7 @@ import type { KeepaliveMetrics } from './keepalive-metrics.ts'
 import { MailCatchUp } from './mail-catch-up.ts'
 import { MailReceiver } from './mail-receiver.ts'
 import { OutboxSender } from './outbox-sender.ts'
-import type { CredentialsPort, InboxPort, OutboxPort } from './spool-ports.ts'
+import type { CredentialsPort, InboxPort, OutboxPort } from './spool-interfaces.ts'
 
 /** The counters of a session that outlive its move to another bridge address. */
 export interface SessionCounters {

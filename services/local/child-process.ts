@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { signalGroup } from '#runtime/command.ts'
+import { signalGroup } from '#runtime/run-command.ts'
 import type { ChildLog } from './child-log.ts'
 import type { ChildEnd, RunningChild } from './process-supervisor.ts'
 

@@ -1,6 +1,6 @@
 import type { CommandContext } from '#console/context.ts'
 import { failureOf } from '#console/failure.ts'
-import { oneLine } from '#console/text.ts'
+import { oneLine } from '#console/terminal-text.ts'
 import { redact } from '#fleet/redact.ts'
 import { ORCHESTRATOR } from '#fleet/session.ts'
 

@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process'
 import type { Writable } from 'node:stream'
 import type { Chance, Clock } from '#runtime/clock.ts'
-import { signalGroup } from '#runtime/command.ts'
-import { programCommand } from '#runtime/program-command.ts'
+import { programCommand } from '#runtime/program-command-line.ts'
+import { signalGroup } from '#runtime/run-command.ts'
 import { type ChildEnd, ProcessSupervisor, type RunningChild } from './process-supervisor.ts'
 import { MARK } from './process-tree.ts'
 

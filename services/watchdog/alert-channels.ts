@@ -4,8 +4,8 @@ import type { Alert } from '#fleet/incident.ts'
 import { redact } from '#fleet/redact.ts'
 import { boundedWait } from '#runtime/bounded-wait.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { type Command, hasSucceeded, howItEnded, runCommand } from '#runtime/command.ts'
 import type { Log } from '#runtime/log.ts'
+import { type Command, hasSucceeded, howItEnded, runCommand } from '#runtime/run-command.ts'
 import type { WatchConfig } from './config.ts'
 
 /** A way to tell people of an incident. */

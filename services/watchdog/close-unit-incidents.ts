@@ -1,10 +1,10 @@
 import { unitOf } from '#fleet/incident.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { runCommand } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
 import { askHealth, healthSocket } from '#runtime/health-client.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
+import { runCommand } from '#runtime/run-command.ts'
 import type { Store } from '#store/store.ts'
 
 export interface CloseUnitIncidentsParts {

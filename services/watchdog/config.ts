@@ -1,7 +1,7 @@
-import { type Command, commandLine } from '#runtime/command.ts'
 import { ConfigError, type Env, readSettings } from '#runtime/config.ts'
 import { formatDuration } from '#runtime/duration.ts'
 import type { LifeConfig } from '#runtime/run.ts'
+import { type Command, commandLine } from '#runtime/run-command.ts'
 import type { AgentUnits } from '#runtime/setting-parsers.ts'
 import { localStore } from '#runtime/settings.ts'
 

@@ -27,7 +27,7 @@ export interface BoardMemory {
   readonly movedFrom: readonly string[]
 }
 
-/** How often open tasks are read though nothing happened: so long may a task lie that nobody was given. */
+/** How often open tasks are read although nothing happened: a task without a holder waits this long at most. */
 const READ_EVERY_MS = 1_000
 /** How seldom they may be read, however long that takes. */
 const READ_EVERY_MS_MAX = 10_000

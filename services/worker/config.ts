@@ -3,8 +3,8 @@ import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
 import { commandEnv } from '#console/state-folder.ts'
 import { parseSession, type SessionId, sessionId } from '#fleet/session.ts'
-import { commandLine } from '#runtime/command.ts'
 import { type Env, readSettings } from '#runtime/config.ts'
+import { commandLine } from '#runtime/run-command.ts'
 import type { TaskLoopConfig } from './task-loop.ts'
 
 export interface Config {

@@ -1,6 +1,6 @@
 import type { CommandContext } from '#console/context.ts'
 import { failureOf } from '#console/failure.ts'
-import { oneLine, plain } from '#console/text.ts'
+import { oneLine, plain } from '#console/terminal-text.ts'
 import type { WorkEvent } from './task-loop.ts'
 
 /** Prints the events of tasks: as text, only what goes wrong, or as JSON, one event a line. */

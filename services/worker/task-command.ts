@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { TAIL_MAX, type Task } from '#fleet/task.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { runCommand } from '#runtime/command.ts'
+import { runCommand } from '#runtime/run-command.ts'
 import type { CommandEnd, RunningCommand, StartCommand } from './task-loop.ts'
 
 /** The longest text in an environment on Linux (MAX_ARG_STRLEN, execve(2)); standard input has the whole task. */

@@ -1,7 +1,7 @@
 /** The reader of the push bench: follows the traffic of a database, notes when each row was there, answers by IPC. */
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
-import { openSqliteStore } from '#store/sqlite/sqlite.ts'
+import { openSqliteStore } from '#store/sqlite/open-sqlite-store.ts'
 
 const [path = ''] = process.argv.slice(2)
 const store = await openSqliteStore(path, { clock: systemClock, chance: systemChance, log: recordingLog() }, 'read')

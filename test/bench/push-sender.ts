@@ -3,7 +3,7 @@ import { sessionId } from '#fleet/session.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { Doorbell } from '#store/sqlite/changes/doorbell.ts'
-import { openSqliteStore } from '#store/sqlite/sqlite.ts'
+import { openSqliteStore } from '#store/sqlite/open-sqlite-store.ts'
 
 const [path = ''] = process.argv.slice(2)
 let committedAt = 0n

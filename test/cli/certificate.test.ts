@@ -16,7 +16,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { readCertificateFacts, readCertificates } from '../../services/core/fleet/certificate.ts'
+import { readCertificateFacts, readCertificates } from '../../services/core/fleet/certificate-parser.ts'
 import { makeRemote } from '../../services/core/issuing/git-publisher.ts'
 import { type Clock, systemClock } from '../../services/core/runtime/clock.ts'
 import { readCredentials } from '../../services/core/spool/credentials.ts'

@@ -4,7 +4,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { plain } from '../../services/core/console/text.ts'
+import { plain } from '../../services/core/console/terminal-text.ts'
 import { systemClock } from '../../services/core/runtime/clock.ts'
 import { PROGRAMS, SETTINGS } from '../../services/core/runtime/settings.ts'
 import { VERSION } from '../../services/core/runtime/version.ts'

@@ -9,7 +9,7 @@ import { systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import type { UnreadMail, WakeTarget } from '../../services/fs-watcher/unread-mail.ts'
 import { NotStartedError, type WakeCall, Waker } from '../../services/fs-watcher/waker.ts'
-import { Woken } from '../../services/fs-watcher/woken.ts'
+import { Woken } from '../../services/fs-watcher/woken-messages.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-waker-'))
 after(() => rmSync(folder, { recursive: true }))

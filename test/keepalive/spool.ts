@@ -7,7 +7,7 @@ import { messageDigest } from '#spool/acked-ledger.ts'
 import type { FoundCredentials } from '#spool/credentials.ts'
 import { bridgeId, type InboxFolder, LANE, type Placed } from '#spool/inbox.ts'
 import type { NewOutboxItem, OutboxItem, OutboxProblem } from '#spool/outbox.ts'
-import type { CredentialsPort, InboxPort, OutboxPort } from '../../services/keepalive/spool-ports.ts'
+import type { CredentialsPort, InboxPort, OutboxPort } from '../../services/keepalive/spool-interfaces.ts'
 
 export class MemoryInbox implements InboxPort {
   readonly folders: Record<InboxFolder, Map<number, StoredMessage>> = {

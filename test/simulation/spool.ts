@@ -5,7 +5,7 @@ import type { SessionId } from '#fleet/session.ts'
 import type { FoundCredentials } from '#spool/credentials.ts'
 import type { InboxFolder, Placed } from '#spool/inbox.ts'
 import type { NewOutboxItem, OutboxItem, OutboxOutcome, OutboxProblem } from '#spool/outbox.ts'
-import type { CredentialsPort, InboxPort, OutboxPort } from '../../services/keepalive/spool-ports.ts'
+import type { CredentialsPort, InboxPort, OutboxPort } from '../../services/keepalive/spool-interfaces.ts'
 import type { Life } from './clock.ts'
 import type { Surroundings } from './network.ts'
 

@@ -5,16 +5,16 @@ import type { Command } from 'commander'
 import type { CommandContext } from '#console/context.ts'
 import { EXIT, Exit, UsageError } from '#console/failure.ts'
 import { commandEnv } from '#console/state-folder.ts'
-import { plain } from '#console/text.ts'
+import { plain } from '#console/terminal-text.ts'
 import {
   type CertificateTrouble,
   isSignedBy,
   readCertificateFacts,
   readCertificates,
   troubleWith,
-} from '#fleet/certificate.ts'
+} from '#fleet/certificate-parser.ts'
 import { readSettings } from '#runtime/config.ts'
-import { readNamedFile } from '#runtime/named-file.ts'
+import { readNamedFile } from '#runtime/read-user-file.ts'
 import { certificateFiles, type MadeCertificate, makeCertificate, readName } from '../make-certificate.ts'
 
 const EXAMPLES = `

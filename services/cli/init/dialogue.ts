@@ -1,6 +1,6 @@
 import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
-import { plain } from '#console/text.ts'
+import { plain } from '#console/terminal-text.ts'
 import { redact } from '#fleet/redact.ts'
 
 /** Answers the fault of an answer, or null when it has none. */

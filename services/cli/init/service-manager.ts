@@ -1,5 +1,5 @@
 import type { CommandContext } from '#console/context.ts'
-import { type Ending, hasSucceeded } from '#runtime/command.ts'
+import { type Ending, hasSucceeded } from '#runtime/run-command.ts'
 import { runAs, type ServiceUser } from './service-user.ts'
 
 /** The services of this host and their manager: the system's, or the caller's own. */

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { type Command, type Ending, hasSucceeded, runCommand } from '#runtime/command.ts'
+import { type Command, type Ending, hasSucceeded, runCommand } from '#runtime/run-command.ts'
 
 /** The user that services of a host run as, and the folder of their data. */
 export interface ServiceUser {

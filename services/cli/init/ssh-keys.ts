@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { CommandContext } from '#console/context.ts'
-import { hasSucceeded } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
 import { sshCommand } from '#runtime/git-errors.ts'
+import { hasSucceeded } from '#runtime/run-command.ts'
 import { ensureHome, runAs, type ServiceUser } from './service-user.ts'
 
 /** The host of a remote that is reached by ssh, as arguments of ssh(1). */

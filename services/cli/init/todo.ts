@@ -1,4 +1,4 @@
-import { plain } from '#console/text.ts'
+import { plain } from '#console/terminal-text.ts'
 import { redact } from '#fleet/redact.ts'
 
 /** A step that is left to a person, and the commands for it, ready to paste. */

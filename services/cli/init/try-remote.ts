@@ -2,7 +2,6 @@ import type { CommandContext } from '#console/context.ts'
 import { CREDENTIAL_FILE_MAX, credentialPath } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { PUBLISHER_SETTINGS, publisherEnv } from '#issuing/git-publisher.ts'
-import { type Ending, hasSucceeded } from '#runtime/command.ts'
 import { readSettings } from '#runtime/config.ts'
 import {
   type GitFault,
@@ -12,6 +11,7 @@ import {
   READER_SETTINGS,
   readerEnv,
 } from '#runtime/git-errors.ts'
+import { type Ending, hasSucceeded } from '#runtime/run-command.ts'
 import { environmentOf, isHiddenFromServices, runAs, type ServiceUser } from './service-user.ts'
 
 /** A git remote, and the user and right that it is used with. */

@@ -1,6 +1,6 @@
 import { S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
-import { plain } from './text.ts'
+import { plain } from './terminal-text.ts'
 
 /** Exit codes, sysexits(3). Services have the same ones, in a module that is not loaded here because start-up time counts. */
 export const EXIT = { done: 0, failed: 1, usage: 64, config: 78 } as const

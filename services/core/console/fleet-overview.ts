@@ -7,7 +7,7 @@ import type { Verdict } from '#fleet/verdict.ts'
 import type { Store } from '#store/store.ts'
 import type { AgentProcesses } from './fleet-control.ts'
 import { type Column, table } from './table.ts'
-import { ago, counted, oneLine } from './text.ts'
+import { ago, counted, oneLine } from './terminal-text.ts'
 
 /** The fleet at one moment. Times are milliseconds since 1970, UTC. */
 export interface FleetOverview {

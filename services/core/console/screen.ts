@@ -1,7 +1,7 @@
 import { stripVTControlCharacters, styleText } from 'node:util'
 import { type CommandContext, ENDING_SIGNALS } from './context.ts'
 import type { Paint } from './fleet-overview.ts'
-import { cut, widthOf } from './text.ts'
+import { cut, widthOf } from './terminal-text.ts'
 
 /** Paints where the terminal has colours. */
 export function painter(context: CommandContext): Paint {

@@ -1,4 +1,4 @@
-import { cut, oneLine, pad, widthOf } from './text.ts'
+import { cut, oneLine, pad, widthOf } from './terminal-text.ts'
 
 export interface Column {
   readonly title: string

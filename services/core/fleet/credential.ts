@@ -1,4 +1,4 @@
-import { readAuthority } from './certificate.ts'
+import { readAuthority } from './certificate-parser.ts'
 import { S2Error } from './errors.ts'
 import { isConversationId, type SessionId, sessionId } from './session.ts'
 

@@ -5,9 +5,9 @@ import { S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
-import { type Ending, hasSucceeded, runCommand } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
 import { gitAdviceFor, gitEnv, gitFaultOf, gitMessagesOf } from '#runtime/git-errors.ts'
+import { type Ending, hasSucceeded, runCommand } from '#runtime/run-command.ts'
 
 export interface GitPublisherConfig {
   readonly remote: string

@@ -1,4 +1,4 @@
-import { readAuthority } from '#fleet/certificate.ts'
+import { readAuthority } from '#fleet/certificate-parser.ts'
 import type { Conversation, OpenedConversation } from '#fleet/conversation.ts'
 import { type Credential, credentialPath, formatCredentialFile, parseInstant } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'

@@ -1,5 +1,5 @@
-import { type Ending, howItEnded } from './command.ts'
 import type { Env } from './config.ts'
+import { type Ending, howItEnded } from './run-command.ts'
 
 /** For every git command: no prompts, only the transports that S2 supports, and messages in English. git(1) */
 const GIT_ENV = {

@@ -233,14 +233,16 @@ export const SETTINGS = {
     parse: durationBetween(10, 5_000),
   },
   S2_LEASE: {
-    about: 'How long a task stays with an agent that does not renew it.',
+    about:
+      'How long a task stays with an agent that does not renew it. Workers must not have a longer one than the watchdog.',
     programs: ['watchdog', 'worker'],
     fallback: '60s',
     example: '5m',
     parse: durationBetween(500, 86_400_000),
   },
   S2_MOVE_EVERY: {
-    about: 'The work of one silent agent is moved in this time, and of no more.',
+    about:
+      'How long the watchdog waits, after it moved the work of one silent agent, before it moves that of the next.',
     programs: ['watchdog'],
     fallback: '10s',
     example: '30s',
@@ -296,7 +298,7 @@ export const SETTINGS = {
     parse: durationBetween(0, 86_400_000),
   },
   S2_RESTARTS_MAX: {
-    about: 'How often within an hour before a human is asked; 0: never.',
+    about: 'How often such an agent is started again within an hour before a human is asked; 0 starts none.',
     programs: ['watchdog'],
     fallback: '3',
     example: '1',
@@ -363,7 +365,8 @@ export const SETTINGS = {
     parse: matching(/^(?![-/.])(?!.*(\.\.|\/\/|@\{))[\w./-]{1,200}$/, 'must be a branch name'),
   },
   S2_GIT_POLL: {
-    about: 'How often the remote is asked, or up to a tenth sooner, by chance.',
+    about:
+      'How often the remote is asked. Each wait is up to a tenth shorter, by chance, so that hosts do not ask together.',
     programs: ['cred-sync'],
     fallback: '60s',
     example: '20s',

@@ -1,11 +1,11 @@
 import { spawnSync } from 'node:child_process'
 import type dgram from 'unix-dgram'
 import type { Clock } from './clock.ts'
-import { hasSucceeded, howItEnded, runCommand } from './command.ts'
 import type { Env } from './config.ts'
 import { childStdio } from './fd-inheritance.ts'
 import type { Log } from './log.ts'
 import { Loop } from './loop.ts'
+import { hasSucceeded, howItEnded, runCommand } from './run-command.ts'
 
 /** Reports the state of the program to systemd, sd_notify(3): datagrams to the socket in NOTIFY_SOCKET. */
 export interface Notify {

@@ -1,6 +1,6 @@
 import { readdir, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { readAuthority } from '#fleet/certificate.ts'
+import { readAuthority } from '#fleet/certificate-parser.ts'
 import { CREDENTIAL_FILE_MAX, type Credential } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { parseSession, type SessionId, type Side, sessionId } from '#fleet/session.ts'

@@ -16,7 +16,7 @@ export async function openStore(
 ): Promise<Store> {
   const database = databaseIn(url)
   if (database !== null) {
-    const { openSqliteStore } = await import('./sqlite/sqlite.ts')
+    const { openSqliteStore } = await import('./sqlite/open-sqlite-store.ts')
     return await openSqliteStore(database, parts, mode)
   }
   if (url === 'memory:') {

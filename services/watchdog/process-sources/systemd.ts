@@ -1,8 +1,8 @@
 import type { AgentProcess } from '#fleet/agent-processes.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { type Ending, hasSucceeded, howItEnded, runCommand } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
+import { type Ending, hasSucceeded, howItEnded, runCommand } from '#runtime/run-command.ts'
 import type { AgentUnits } from '#runtime/setting-parsers.ts'
 import type { ProcessSource } from './read-source.ts'
 

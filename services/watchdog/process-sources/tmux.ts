@@ -2,9 +2,9 @@ import { readFile } from 'node:fs/promises'
 import type { AgentProcess } from '#fleet/agent-processes.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { hasSucceeded, howItEnded, runCommand } from '#runtime/command.ts'
 import type { Env } from '#runtime/config.ts'
 import { type ProcessStat, readStat } from '#runtime/process-stat.ts'
+import { hasSucceeded, howItEnded, runCommand } from '#runtime/run-command.ts'
 import type { ProcessSource } from './read-source.ts'
 
 const POLL_MS = 700

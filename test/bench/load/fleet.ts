@@ -7,7 +7,7 @@ import { type SessionId, sessionId } from '#fleet/session.ts'
 import { readTaskMessage } from '#fleet/task-messages.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
-import { openSqliteStore } from '#store/sqlite/sqlite.ts'
+import { openSqliteStore } from '#store/sqlite/open-sqlite-store.ts'
 import { singly } from '../../singly.ts'
 
 export interface FleetJob {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { systemClock } from '#runtime/clock.ts'
-import { type Command, commandLine, runCommand } from '#runtime/command.ts'
+import { type Command, commandLine, runCommand } from '#runtime/run-command.ts'
 import { isOver } from '../../process-state.ts'
 import { PATIENCE_MS, until } from '../../until.ts'
 

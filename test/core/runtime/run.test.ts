@@ -83,7 +83,7 @@ test('a start that takes long says how long it may take, before it is deaf to ev
   const program = start(
     'long',
     `readConfig, start: async (config, life) => {
-       const { openSqliteStore } = await import('${new URL('services/core/store/sqlite/sqlite.ts', root)}')
+       const { openSqliteStore } = await import('${new URL('services/core/store/sqlite/open-sqlite-store.ts', root)}')
        const { clock, chance, log, takesLong: onLong } = life
        life.stack.use(await openSqliteStore(${JSON.stringify(database)}, { clock, chance, log, onLong }))
        life.takesLong('growing', 90_000)

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { openSqliteStore } from '#store/sqlite/sqlite.ts'
+import { openSqliteStore } from '#store/sqlite/open-sqlite-store.ts'
 import type { Store, StoreParts } from '#store/store.ts'
 import { Ground } from '../../bridge/ground.ts'
 import { contract, type OpenGround } from './contract.ts'

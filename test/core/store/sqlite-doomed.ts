@@ -4,7 +4,7 @@ import type { S2Error } from '#fleet/errors.ts'
 import { partnerOf, type SessionId } from '#fleet/session.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
-import { openSqliteStore } from '#store/sqlite/sqlite.ts'
+import { openSqliteStore } from '#store/sqlite/open-sqlite-store.ts'
 
 const [path = '', from = ''] = process.argv.slice(2)
 const say = (word: object): void => void process.stdout.write(`${JSON.stringify(word)}\n`)

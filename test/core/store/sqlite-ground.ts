@@ -13,7 +13,7 @@ import { type Code, S2Error } from '#fleet/errors.ts'
 import { type SessionId, sessionId } from '#fleet/session.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
-import { openSqliteStore } from '#store/sqlite/sqlite.ts'
+import { openSqliteStore } from '#store/sqlite/open-sqlite-store.ts'
 import type { Store, StoreParts } from '#store/store.ts'
 
 export class Ground implements AsyncDisposable {

@@ -256,7 +256,7 @@ test('a file system that is no local disk is refused by name', async () => {
 /** Opens as a user for whom the modes of files count. Root is one without its power to write, so that it reads this checkout wherever that lies. */
 function openWithoutRights(path: string): string {
   const script = `
-    import { openSqliteStore } from '#store/sqlite/sqlite.ts'
+    import { openSqliteStore } from '#store/sqlite/open-sqlite-store.ts'
     const log = { error() {}, warn() {}, info() {}, debug() {}, async end() {} }
     const parts = { clock: { now: () => 0, wall: () => 0, sleep: async () => {} }, chance: () => 0, log }
     await openSqliteStore(process.argv[1], parts).then(

@@ -6,7 +6,7 @@
 import type { SessionId } from '#fleet/session.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
-import { openSqliteStore } from '#store/sqlite/sqlite.ts'
+import { openSqliteStore } from '#store/sqlite/open-sqlite-store.ts'
 
 const [path = '', from = '', prefix = '', count = '', flight = '1'] = process.argv.slice(2)
 await using store = await openSqliteStore(path, { clock: systemClock, chance: systemChance, log: recordingLog() })

@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { openSqliteStore } from '#store/sqlite/sqlite.ts'
+import { openSqliteStore } from '#store/sqlite/open-sqlite-store.ts'
 import { contract } from './contract.ts'
 
 contract('sqlite', async (parts) => {

@@ -1,4 +1,4 @@
-import { namesIn } from '#fleet/certificate.ts'
+import { namesIn } from '#fleet/certificate-parser.ts'
 import { S2Error } from '#fleet/errors.ts'
 
 /** Why the certificate of a bridge was not accepted. */

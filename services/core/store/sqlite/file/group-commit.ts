@@ -3,7 +3,7 @@ import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { SqliteConnection } from './connection.ts'
 import { isBusy, isDamage, isFull, refusalOf } from './sqlite-errors.ts'
-import { yieldToEvents } from './yield.ts'
+import { yieldToEvents } from './yield-to-events.ts'
 
 export interface GroupCommitParts {
   readonly clock: Clock

@@ -5,7 +5,7 @@ import type { SessionId } from '#fleet/session.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { SqliteConnection } from '../file/connection.ts'
-import { yieldToEvents } from '../file/yield.ts'
+import { yieldToEvents } from '../file/yield-to-events.ts'
 import type { LivenessFile } from './liveness-file.ts'
 
 /** Beats wait at most this long in memory, milliseconds. */

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { folderVersion } from '#spool/atomic-files.ts'
-import { DirectoryChange } from '../../services/keepalive/directory-change.ts'
+import { DirectoryChange } from '../../services/keepalive/folder-change-check.ts'
 import { ManualClock } from '../manual-clock.ts'
 
 test('a folder is read after each change, once more when the grain of its clock has passed, and then no more', async () => {
