@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { S2Error } from '#fleet/errors.ts'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { checkJoinProof, readClaim, type Signable, verify } from '#fleet/signature.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { NonceCache } from './nonce-cache.ts'

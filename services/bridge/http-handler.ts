@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { S2Error } from '#fleet/errors.ts'
-import { conversationOf, type SessionId } from '#fleet/session.ts'
+import { conversationOf, type SessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { PROBLEM_TYPE, toProblem } from '#store/remote/problem-details.ts'
 import {
@@ -17,13 +17,13 @@ import {
 } from '#store/remote/wire-schema.ts'
 import type { Store } from '#store/store.ts'
 import type { Authentication } from './authentication.ts'
-import type { ErrorReporter } from './error-reporter.ts'
 import type { HostHeaderCheck } from './host-header-check.ts'
 import { streamLines } from './ndjson-stream.ts'
 import { parseJson } from './parse-json.ts'
 import type { Permissions } from './permissions.ts'
 import type { RateLimit } from './rate-limit.ts'
 import type { BodyReader } from './request-body.ts'
+import type { ErrorReporter } from './request-error-log.ts'
 
 export interface HttpHandlerParts {
   readonly store: Store

@@ -1,10 +1,10 @@
 import type { ServerResponse } from 'node:http'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { toProblem } from '#store/remote/problem-details.ts'
 import type { StreamName } from '#store/remote/wire-schema.ts'
 import type { Store } from '#store/store.ts'
-import type { ErrorReporter } from './error-reporter.ts'
+import type { ErrorReporter } from './request-error-log.ts'
 
 /** An empty line is sent this often, so that a listener can tell a quiet bridge from a dead one. */
 const KEEPALIVE_MS = 10_000

@@ -1,6 +1,6 @@
 import type { Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { conversationOf, type SessionId, sessionId, sideOf } from '#fleet/session.ts'
+import { conversationOf, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
 import type { NewTask, Task } from '#fleet/task.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Input } from '#store/remote/wire-schema.ts'

@@ -1,5 +1,5 @@
 import { S2Error } from '#fleet/errors.ts'
-import { type SessionId, sessionId } from '#fleet/session.ts'
+import { type SessionId, sessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
 

@@ -1,6 +1,6 @@
 import type { CommandContext } from '#console/context.ts'
 import { Exit, type ExitCode } from '#console/failure.ts'
-import { programCommand } from '#runtime/program-command-line.ts'
+import { programCommand } from '#runtime/argv-of-program.ts'
 import type { ProgramName } from '#runtime/settings.ts'
 
 /**

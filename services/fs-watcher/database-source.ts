@@ -1,6 +1,6 @@
 import { S2Error } from '#fleet/errors.ts'
 import type { StoredMessage } from '#fleet/message.ts'
-import { type SessionId, sessionId, sideOf } from '#fleet/session.ts'
+import { type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
@@ -13,7 +13,7 @@ import {
   type UnreadMail,
   unreadMailOf,
   type WakeTarget,
-} from './unread-mail.ts'
+} from './mail-source.ts'
 import type { Woken } from './woken-messages.ts'
 
 export interface DatabaseSourceParts extends MailSourceEvents {

@@ -1,4 +1,4 @@
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { type Means, watchFolder } from '#runtime/folder-watch.ts'
 import type { Log } from '#runtime/log.ts'
@@ -11,7 +11,7 @@ import {
   type UnreadMail,
   unreadMailOf,
   type WakeTarget,
-} from './unread-mail.ts'
+} from './mail-source.ts'
 
 export interface InboxSourceParts extends MailSourceEvents {
   readonly clock: Clock

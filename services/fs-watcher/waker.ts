@@ -2,7 +2,7 @@ import { Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
-import type { MailSource, UnreadMail, WakeTarget } from './unread-mail.ts'
+import type { MailSource, UnreadMail, WakeTarget } from './mail-source.ts'
 import type { Woken } from './woken-messages.ts'
 
 /** The input of a wake. */

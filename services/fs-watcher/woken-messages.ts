@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { publish } from '#spool/atomic-files.ts'
-import type { UnreadMail } from './unread-mail.ts'
+import type { UnreadMail } from './mail-source.ts'
 
 /** Messages remembered one by one in a session; of more that stay unread, the older ones count as woken for. */
 const NAMED_MAX = 2_000

@@ -1,5 +1,5 @@
 import { advances, type Mark } from '#fleet/message.ts'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { RetryLoop, type RetryLoopParts } from '#runtime/retry-loop.ts'
 import { bridgeId } from '#spool/inbox.ts'
 import type { Store } from '#store/store.ts'

@@ -1,5 +1,5 @@
 import { advances, type Delivery, type Mark, type StoredMessage } from '#fleet/message.ts'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { bridgeId, type Placed } from '#spool/inbox.ts'

@@ -1,6 +1,6 @@
 import { authorityAt, type Credential } from '#fleet/credential.ts'
 import { isPassing } from '#fleet/errors.ts'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'

@@ -1,4 +1,4 @@
-import { AdaptiveRest } from '#runtime/adaptive-rest.ts'
+import { AdaptiveRest } from '#runtime/rest-by-cost.ts'
 import { RetryLoop, type RetryLoopParts } from '#runtime/retry-loop.ts'
 
 export interface FolderLoopParts extends Omit<RetryLoopParts, 'step' | 'restMs' | 'limits'> {

@@ -1,4 +1,4 @@
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { InboxFolder } from '#spool/inbox.ts'
 import { DirectoryChange } from './folder-change-check.ts'

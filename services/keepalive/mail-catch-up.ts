@@ -1,5 +1,5 @@
 import type { StoredMessage } from '#fleet/message.ts'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { RetryLoop, type RetryLoopParts } from '#runtime/retry-loop.ts'
 import type { Store } from '#store/store.ts'
 

@@ -1,6 +1,6 @@
 import { S2Error } from '#fleet/errors.ts'
 import type { StoredMessage } from '#fleet/message.ts'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { RetryLoop, type RetryLoopParts } from '#runtime/retry-loop.ts'
 import { LANE } from '#spool/inbox.ts'
 import type { Store } from '#store/store.ts'

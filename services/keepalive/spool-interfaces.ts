@@ -1,5 +1,5 @@
 import type { StoredMessage } from '#fleet/message.ts'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import type { FoundCredentials } from '#spool/credentials.ts'
 import type { InboxFolder, Placed } from '#spool/inbox.ts'
 import type { OutboxItem, OutboxProblem } from '#spool/outbox.ts'

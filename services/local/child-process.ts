@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { signalGroup } from '#runtime/run-command.ts'
 import type { ChildLog } from './child-log.ts'
-import type { ChildEnd, RunningChild } from './process-supervisor.ts'
+import type { ChildEnd, RunningChild } from './keep-process-running.ts'
 
 export interface ChildSpec {
   readonly argv: readonly [string, ...string[]]

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { Conversation } from '#fleet/conversation.ts'
-import { ORCHESTRATOR, sessionId } from '#fleet/session.ts'
+import { ORCHESTRATOR, sessionId } from '#fleet/session-id.ts'
 import { checkTask, type NewTask, PRIORITIES, type Priority } from '#fleet/task.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { ConfigError } from '#runtime/config.ts'

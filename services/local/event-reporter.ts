@@ -2,7 +2,7 @@ import type { CommandContext } from '#console/context.ts'
 import { failureOf } from '#console/failure.ts'
 import { oneLine } from '#console/terminal-text.ts'
 import { redact } from '#fleet/redact.ts'
-import { ORCHESTRATOR } from '#fleet/session.ts'
+import { ORCHESTRATOR } from '#fleet/session-id.ts'
 
 /** An event in a local fleet. */
 export interface FleetEvent {

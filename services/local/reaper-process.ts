@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process'
 import type { Writable } from 'node:stream'
+import { programCommand } from '#runtime/argv-of-program.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
-import { programCommand } from '#runtime/program-command-line.ts'
 import { signalGroup } from '#runtime/run-command.ts'
-import { type ChildEnd, ProcessSupervisor, type RunningChild } from './process-supervisor.ts'
+import { type ChildEnd, ProcessSupervisor, type RunningChild } from './keep-process-running.ts'
 import { MARK } from './process-tree.ts'
 
 export interface ReaperParts {

@@ -1,9 +1,9 @@
 import type { CommandContext } from '#console/context.ts'
 import { failureOf } from '#console/failure.ts'
 import { type FleetOverview, readOverview, renderOverview } from '#console/fleet-overview.ts'
-import { painter, showLive } from '#console/screen.ts'
+import { painter, showLive } from '#console/live-screen.ts'
 import { agentNames } from '#fleet/conversation.ts'
-import { ORCHESTRATOR } from '#fleet/session.ts'
+import { ORCHESTRATOR } from '#fleet/session-id.ts'
 import { readTaskMessage } from '#fleet/task-messages.ts'
 import { Pauses } from '#runtime/backoff.ts'
 import { Loop } from '#runtime/loop.ts'
@@ -11,7 +11,7 @@ import { Inbox } from '#spool/inbox.ts'
 import type { Store } from '#store/store.ts'
 import { DemoDealer, type DemoTask } from './demo-tasks.ts'
 import type { EventReporter } from './event-reporter.ts'
-import type { ProcessRunner } from './process-runner.ts'
+import type { ProcessRunner } from './fleet-processes.ts'
 
 export interface RunFleetParts {
   readonly state: string

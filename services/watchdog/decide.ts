@@ -9,6 +9,7 @@ import {
   planMoves,
 } from '#fleet/task-reassignment.ts'
 import type { WatchConfig } from './config.ts'
+import type { Observed } from './fleet-observation.ts'
 import {
   blindIncident,
   exhaustedIncident,
@@ -18,9 +19,8 @@ import {
   supervisorIncident,
   supervisorOf,
 } from './incident-texts.ts'
-import type { AgentLoss } from './loss-ledger.ts'
-import type { Observed } from './observation.ts'
-import type { Board, BoardMemory } from './task-board.ts'
+import type { Board, BoardMemory } from './open-tasks-state.ts'
+import type { AgentLoss } from './reported-losses.ts'
 
 /**
  * What a look decides by: a view of what its owners know at this moment, through which nothing can be changed. Nothing is

@@ -1,7 +1,7 @@
 import type { NewIncident } from '#fleet/incident.ts'
 import type { Task } from '#fleet/task.ts'
 import { formatDuration } from '#runtime/duration.ts'
-import type { Observed } from './observation.ts'
+import type { Observed } from './fleet-observation.ts'
 
 /** What people are told of each cause. A summary says what happened, what follows, and where it can, what to do. */
 

@@ -1,15 +1,15 @@
 import type { ProcessFinding } from '#fleet/agent-processes.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { NewIncident } from '#fleet/incident.ts'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { WatchConfig } from './config.ts'
-import type { Observation } from './observation.ts'
+import type { Observation } from './fleet-observation.ts'
 import type { OpenIncidents } from './open-incidents.ts'
+import type { TaskBoard } from './open-tasks-state.ts'
 import type { ProcessSource } from './process-sources/read-source.ts'
-import type { TaskBoard } from './task-board.ts'
 
 export interface AgentRestartsParts {
   readonly observation: Pick<Observation, 'fleet' | 'processes' | 'isBlind' | 'isMassSilence'>

@@ -1,9 +1,9 @@
 import type { AgentVerdict } from '#fleet/verdict.ts'
-import { AdaptiveRest } from '#runtime/adaptive-rest.ts'
 import type { Clock } from '#runtime/clock.ts'
+import { AdaptiveRest } from '#runtime/rest-by-cost.ts'
 import type { Store } from '#store/store.ts'
 import type { WatchConfig } from './config.ts'
-import type { FleetLiveness, Observation } from './observation.ts'
+import type { FleetLiveness, Observation } from './fleet-observation.ts'
 
 /** Writing verdicts may take one part in so many of the watchdog's time: deadlines come first. */
 const WRITE_SHARE = 200

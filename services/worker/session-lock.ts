@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { isSocketAnswered } from '#console/store-access.ts'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { listen } from '#runtime/health.ts'
 
 /**

@@ -1,4 +1,4 @@
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { readTaskMessage } from '#fleet/task-messages.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { watchFolder } from '#runtime/folder-watch.ts'

@@ -1,4 +1,4 @@
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { PROGRESS_MAX, type Report, TAIL_MAX, type Task } from '#fleet/task.ts'
 import { Pauses } from '#runtime/backoff.ts'
 import { LATE, waitUnlessAborted } from '#runtime/bounded-wait.ts'

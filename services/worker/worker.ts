@@ -8,10 +8,10 @@ import { Inbox } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { type Config, readConfig } from './config.ts'
 import { eventPrinter } from './event-text.ts'
+import { WorkerSessions } from './sessions-on-host.ts'
 import { inboxTaskMailbox, outboxReports } from './spool-adapters.ts'
 import { commandStarter } from './task-command.ts'
 import { type Reports, TaskLoop } from './task-loop.ts'
-import { WorkerSessions } from './worker-sessions.ts'
 
 /** The agent behind `s2 work`: leases the tasks of this host's workers, one at a time, and runs a command for each. */
 export const program: ConsoleProgram<Config> = {

@@ -2,7 +2,7 @@ import { request } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { OpenedConversation } from '#fleet/conversation.ts'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { freePort } from '../port.ts'
 import { type Actor, type Role, type Stage, until } from './stage.ts'
 

@@ -1,5 +1,5 @@
 /** Our own writer in the push bench: the real store; notes when COMMIT had returned, which is before the doorbell. */
-import { sessionId } from '#fleet/session.ts'
+import { sessionId } from '#fleet/session-id.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { Doorbell } from '#store/sqlite/changes/doorbell.ts'

@@ -2,7 +2,7 @@
 import type { Credential } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { StoredMessage } from '#fleet/message.ts'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { messageDigest } from '#spool/acked-ledger.ts'
 import type { FoundCredentials } from '#spool/credentials.ts'
 import { bridgeId, type InboxFolder, LANE, type Placed } from '#spool/inbox.ts'

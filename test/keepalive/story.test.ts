@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { Dice } from '../simulation/chance.ts'
 import { CONFIG, Ground } from './ground.ts'
 

@@ -1,6 +1,6 @@
 import type { AuditEntry } from '../../services/core/fleet/audit.ts'
 import type { Conversation } from '../../services/core/fleet/conversation.ts'
-import { type SessionId, sessionId } from '../../services/core/fleet/session.ts'
+import { type SessionId, sessionId } from '../../services/core/fleet/session-id.ts'
 import { isOpen } from '../../services/core/fleet/task.ts'
 import type { Store } from '../../services/core/store/store.ts'
 import { workerOf } from './stage.ts'

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Conversation } from '../../services/core/fleet/conversation.ts'
-import { type SessionId, sessionId } from '../../services/core/fleet/session.ts'
+import { type SessionId, sessionId } from '../../services/core/fleet/session-id.ts'
 import { Inbox } from '../../services/core/spool/inbox.ts'
 import { Outbox } from '../../services/core/spool/outbox.ts'
 

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { askHealth } from '#runtime/health-client.ts'
-import { sessionId } from '../../services/core/fleet/session.ts'
+import { sessionId } from '../../services/core/fleet/session-id.ts'
 import { isOpen, type Task } from '../../services/core/fleet/task.ts'
 import { systemChance, systemClock } from '../../services/core/runtime/clock.ts'
 import { recordingLog } from '../../services/core/runtime/log.ts'

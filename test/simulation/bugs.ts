@@ -1,6 +1,6 @@
 import { AgentProcessTable } from '#fleet/agent-processes.ts'
-import { Roster } from '#fleet/liveness.ts'
-import type { SessionId } from '#fleet/session.ts'
+import { Roster } from '#fleet/failure-detector.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import type { Report } from '#fleet/task.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'

@@ -1,5 +1,5 @@
 import type { Credential } from '#fleet/credential.ts'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
 import { readTaskMessage } from '#fleet/task-messages.ts'
 import { recordingLog } from '#runtime/log.ts'

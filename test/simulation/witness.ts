@@ -1,7 +1,7 @@
 import { AUDIT_ROOT, auditHash } from '#fleet/audit.ts'
 import type { ObservedBeats } from '#fleet/beat.ts'
 import type { Message, MessageDraft } from '#fleet/message.ts'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { isLeased, isOpen, type Move, type Report, type Task } from '#fleet/task.ts'
 import type { Store } from '#store/store.ts'
 import type { Timeline } from './clock.ts'

@@ -1,4 +1,4 @@
-import { partnerOf, type SessionId } from '#fleet/session.ts'
+import { partnerOf, type SessionId } from '#fleet/session-id.ts'
 import { isOpen, type NewTask, PRIORITIES, type Priority } from '#fleet/task.ts'
 import { Loop } from '#runtime/loop.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'

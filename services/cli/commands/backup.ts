@@ -6,7 +6,7 @@ import { ago, counted, size } from '#console/terminal-text.ts'
 import { type Backup, listBackups, type MadeBackup, makeBackup } from '#store/sqlite/backup/backup.ts'
 import { roomIn } from '#store/sqlite/backup/copy-database.ts'
 import { checkFile, type IntegrityReport } from '#store/sqlite/backup/integrity-check.ts'
-import { type LocalDatabase, localDatabase } from '../local-paths.ts'
+import { type LocalDatabase, localDatabase } from '../local-database.ts'
 import { count, duration } from '../option-parsers.ts'
 
 const EXAMPLES = `

@@ -9,7 +9,7 @@ import { closest, readSettings } from '#runtime/config.ts'
 import { askHealth, healthSocket, type ProgramHealth } from '#runtime/health-client.ts'
 import type { Address } from '#runtime/setting-parsers.ts'
 import { PROGRAMS } from '#runtime/settings.ts'
-import { journalCommand } from '../init/service-manager.ts'
+import { journalCommand } from '../init/systemd-services.ts'
 
 const EXAMPLES = `
 Examples:

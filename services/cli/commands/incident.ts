@@ -11,7 +11,7 @@ import { channelNames, type Incident, unitFailed } from '#fleet/incident.ts'
 import { Pauses } from '#runtime/backoff.ts'
 import { openStore } from '#store/open-store.ts'
 import type { Store } from '#store/store.ts'
-import { databasePath } from '../local-paths.ts'
+import { databasePath } from '../local-database.ts'
 import { wholeNumber } from '../option-parsers.ts'
 
 const EXAMPLES = `

@@ -16,6 +16,7 @@ import {
   workersOf,
 } from '../init/bring-up.ts'
 import { Dialogue, Interrupted } from '../init/dialogue.ts'
+import { type HostOptions, openHost, ROLES, type ThisHost, watcherOf } from '../init/host-roles.ts'
 import type { GivenOptions, QuestionContext } from '../init/question-context.ts'
 import { type Answers, askQuestions, checkGivenOptions, withoutEmpty } from '../init/questions.ts'
 import {
@@ -25,10 +26,9 @@ import {
   type SettingValues,
   writeDraft,
 } from '../init/settings-draft.ts'
-import { type HostOptions, openHost, ROLES, type ThisHost, watcherOf } from '../init/this-host.ts'
 import { numberedList, type Todo, todoText } from '../init/todo.ts'
 import { role as roleName, wholeNumber } from '../option-parsers.ts'
-import { keepAwakeTask } from '../wsl.ts'
+import { keepAwakeTask } from '../wsl-keep-awake-task.ts'
 
 const EXAMPLES = `
 Examples:

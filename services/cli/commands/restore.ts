@@ -8,7 +8,7 @@ import { listBackups, madeAtOf } from '#store/sqlite/backup/backup.ts'
 import type { Loss } from '#store/sqlite/backup/carry-over-counters.ts'
 import { roomIn } from '#store/sqlite/backup/copy-database.ts'
 import { type Restored, restoreDatabase } from '#store/sqlite/backup/restore.ts'
-import { type LocalDatabase, localDatabase } from '../local-paths.ts'
+import { type LocalDatabase, localDatabase } from '../local-database.ts'
 import { pathOf, proofInWords } from './backup.ts'
 
 const EXAMPLES = `

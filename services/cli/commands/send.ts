@@ -16,7 +16,7 @@ import {
   type SessionId,
   sessionId,
   sideOf,
-} from '#fleet/session.ts'
+} from '#fleet/session-id.ts'
 import { Pauses } from '#runtime/backoff.ts'
 import { LATE, waitAtMost } from '#runtime/bounded-wait.ts'
 import { closest } from '#runtime/config.ts'

@@ -7,7 +7,7 @@ import { table } from '#console/table.ts'
 import { ago, plain } from '#console/terminal-text.ts'
 import { agentNames, type Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session.ts'
+import { parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session-id.ts'
 import {
   checkTask,
   DESCRIPTION_MAX,

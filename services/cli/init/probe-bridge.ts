@@ -1,7 +1,7 @@
 import { boundedWait, WaitError } from '#runtime/bounded-wait.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { httpExchange } from '#runtime/http-exchange.ts'
-import { adviceOnCertificate } from '#store/remote/server-trust.ts'
+import { adviceOnCertificate } from '#store/remote/tls-error-advice.ts'
 
 /** The result of asking a bridge whether it answers. */
 export type Probe =

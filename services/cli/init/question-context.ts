@@ -1,7 +1,7 @@
 import type { CommandContext } from '#console/context.ts'
 import type { Trust } from './bridge-address.ts'
 import type { Dialogue } from './dialogue.ts'
-import type { ThisHost } from './this-host.ts'
+import type { ThisHost } from './host-roles.ts'
 
 /** Values given by options: the questions for them are not asked. */
 export interface GivenOptions {

@@ -3,14 +3,8 @@ import { CREDENTIAL_FILE_MAX, credentialPath } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { PUBLISHER_SETTINGS, publisherEnv } from '#issuing/git-publisher.ts'
 import { readSettings } from '#runtime/config.ts'
-import {
-  type GitFault,
-  gitAdviceFor,
-  gitFaultOf,
-  gitMessagesOf,
-  READER_SETTINGS,
-  readerEnv,
-} from '#runtime/git-errors.ts'
+import { READER_SETTINGS, readerEnv } from '#runtime/git-environment.ts'
+import { type GitFault, gitAdviceFor, gitFaultOf, gitMessagesOf } from '#runtime/git-errors.ts'
 import { type Ending, hasSucceeded } from '#runtime/run-command.ts'
 import { environmentOf, isHiddenFromServices, runAs, type ServiceUser } from './service-user.ts'
 

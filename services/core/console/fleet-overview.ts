@@ -1,7 +1,7 @@
 import { type Agent, agentsOf } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Incident } from '#fleet/incident.ts'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { isLeased, type Task } from '#fleet/task.ts'
 import type { Verdict } from '#fleet/verdict.ts'
 import type { Store } from '#store/store.ts'

@@ -1,4 +1,4 @@
-import type { SessionId } from './session.ts'
+import type { SessionId } from './session-id.ts'
 
 /** A heartbeat of one session's host. It carries no time: silence is measured by the observer's clock. */
 export interface Beat {

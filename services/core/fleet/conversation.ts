@@ -1,4 +1,4 @@
-import { type SessionId, type Side, sessionId } from './session.ts'
+import { type SessionId, type Side, sessionId } from './session-id.ts'
 
 /** A channel of two sessions. Times are milliseconds since 1970, UTC. */
 export interface Conversation {

@@ -1,6 +1,6 @@
 import { readAuthority } from './certificate-parser.ts'
 import { S2Error } from './errors.ts'
-import { isConversationId, type SessionId, sessionId } from './session.ts'
+import { isConversationId, type SessionId, sessionId } from './session-id.ts'
 
 /** What a session needs to authenticate. Times are milliseconds since 1970, UTC. */
 export interface Credential {

@@ -1,6 +1,6 @@
 import { S2Error } from './errors.ts'
 import { redact } from './redact.ts'
-import { parseSession, type SessionId } from './session.ts'
+import { parseSession, type SessionId } from './session-id.ts'
 
 /** How far a message has come. Only acked counts as received. States move in this order and never back. */
 export const DELIVERY = ['queued', 'delivered', 'leased', 'acked'] as const

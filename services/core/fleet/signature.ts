@@ -1,5 +1,5 @@
 import { createHmac, hash, timingSafeEqual } from 'node:crypto'
-import type { SessionId } from './session.ts'
+import type { SessionId } from './session-id.ts'
 
 /**
  * HTTP Message Signatures (RFC 9421) in the one form that S2 uses: label `s2`, hmac-sha256 keyed by the UTF-8 bytes of

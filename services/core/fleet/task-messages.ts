@@ -1,5 +1,5 @@
 import { type MessageDraft, TEXT_MAX } from './message.ts'
-import type { SessionId } from './session.ts'
+import type { SessionId } from './session-id.ts'
 import { DESCRIPTION_MAX, type MoveReason, PRIORITIES, type Priority, TASK_ID } from './task.ts'
 
 /**

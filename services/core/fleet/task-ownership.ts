@@ -1,7 +1,7 @@
 import type { AuditedAct } from './audit.ts'
 import { S2Error } from './errors.ts'
 import { redact } from './redact.ts'
-import { partnerOf, type SessionId, sideOf } from './session.ts'
+import { partnerOf, type SessionId, sideOf } from './session-id.ts'
 import {
   isLeased,
   isOpen,

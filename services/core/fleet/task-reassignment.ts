@@ -1,8 +1,8 @@
 import type { AgentProcessTable } from './agent-processes.ts'
-import type { Roster } from './liveness.ts'
-import type { SessionId } from './session.ts'
+import type { Roster } from './failure-detector.ts'
+import type { LeaseReader } from './lease-observer.ts'
+import type { SessionId } from './session-id.ts'
 import { type Move, type MoveReason, PRIORITIES, type Task } from './task.ts'
-import type { LeaseReader } from './task-leases.ts'
 
 /** An agent that could take a task over: alive, heard since the last grace, and with a session to hold it by. */
 export interface Candidate {

@@ -1,5 +1,5 @@
 import { S2Error } from './errors.ts'
-import type { SessionId } from './session.ts'
+import type { SessionId } from './session-id.ts'
 
 export const PRIORITIES = ['P0', 'P1', 'P2', 'P3'] as const
 export type Priority = (typeof PRIORITIES)[number]

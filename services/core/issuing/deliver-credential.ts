@@ -11,7 +11,7 @@ import { ConfigError, readSettings } from '#runtime/config.ts'
 import { readNamedFile } from '#runtime/read-user-file.ts'
 import { publish } from '#spool/atomic-files.ts'
 import { GitPublisher } from './git-publisher.ts'
-import { type BridgeAccess, type PublishedCredential, readPublished } from './issue-credential.ts'
+import { type BridgeAccess, type PublishedCredential, readPublished } from './worker-credential-file.ts'
 
 /** The way by which one worker gets its credential. */
 export interface CredentialDelivery extends AsyncDisposable {

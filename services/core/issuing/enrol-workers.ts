@@ -1,7 +1,7 @@
 import type { Conversation } from '#fleet/conversation.ts'
 import { credentialPath } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { conversationOf, type Side, sessionId } from '#fleet/session.ts'
+import { conversationOf, type Side, sessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { publishCredential, readCredentials, removeCredential } from '#spool/credentials.ts'
 import type { Store } from '#store/store.ts'
@@ -14,7 +14,7 @@ import {
   renewTokens,
   serialAfter,
   workerFile,
-} from './issue-credential.ts'
+} from './worker-credential-file.ts'
 
 /** A worker that shall be in the fleet. */
 export interface EnrolledWorker {

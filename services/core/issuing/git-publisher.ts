@@ -6,7 +6,8 @@ import { redact } from '#fleet/redact.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Env } from '#runtime/config.ts'
-import { gitAdviceFor, gitEnv, gitFaultOf, gitMessagesOf } from '#runtime/git-errors.ts'
+import { gitEnv } from '#runtime/git-environment.ts'
+import { gitAdviceFor, gitFaultOf, gitMessagesOf } from '#runtime/git-errors.ts'
 import { type Ending, hasSucceeded, runCommand } from '#runtime/run-command.ts'
 
 export interface GitPublisherConfig {

@@ -3,9 +3,9 @@ import { createServer } from 'node:http'
 import { createConnection, type ListenOptions, type Server } from 'node:net'
 import { dirname } from 'node:path'
 import { ConfigError } from './config.ts'
+import { type SocketPath, socketPath } from './long-socket-path.ts'
 import { Metrics } from './metrics.ts'
 import type { Address } from './setting-parsers.ts'
-import { type SocketPath, socketPath } from './socket-path.ts'
 
 /** The health of a program: its state, its troubles, and its metrics. */
 export class Health {

@@ -1,7 +1,7 @@
 import { request as plainRequest } from 'node:http'
 import { request as secureRequest } from 'node:https'
+import { socketPath } from './long-socket-path.ts'
 import type { Address } from './setting-parsers.ts'
-import { socketPath } from './socket-path.ts'
 
 export interface HttpRequest {
   /** A URL, or the address of one of our programs and a path there. */

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { readAuthority } from '#fleet/certificate-parser.ts'
 import { CREDENTIAL_FILE_MAX, type Credential } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { parseSession, type SessionId, type Side, sessionId } from '#fleet/session.ts'
+import { parseSession, type SessionId, type Side, sessionId } from '#fleet/session-id.ts'
 import { publish } from './atomic-files.ts'
 import { diskError, invalid, parseObject, readPlainFile } from './plain-file.ts'
 

@@ -1,5 +1,5 @@
 import { DELIVERY, type Delivery, type StoredMessage } from '#fleet/message.ts'
-import { parseSession, type SessionId } from '#fleet/session.ts'
+import { parseSession, type SessionId } from '#fleet/session-id.ts'
 import { invalid, parseObject, readPlainFile } from './plain-file.ts'
 
 /** Bytes of the largest message file anybody reads; every text we write fits, each character escaped. */

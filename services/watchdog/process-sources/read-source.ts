@@ -4,8 +4,8 @@ import { Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
-import type { Observation } from '../observation.ts'
-import { logVerdicts } from '../read-beats.ts'
+import type { Observation } from '../fleet-observation.ts'
+import { logVerdicts } from '../judge-by-beats.ts'
 
 /**
  * A supervisor that knows what agents run in: a container engine, a service manager, a terminal multiplexer. What it does not

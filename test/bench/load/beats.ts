@@ -1,6 +1,6 @@
 /** Beats over many connections, one under way on each, for as long as a round lasts. */
 import { createConnection, type Socket } from 'node:net'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { PLACE } from './digits.ts'
 import { EtcdTalker } from './etcd.ts'
 import { bucketRequest, NatsTalker } from './nats.ts'

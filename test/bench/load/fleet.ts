@@ -3,7 +3,7 @@
  * database. Times are those of the machine's monotonic clock, which all its processes share.
  */
 
-import { type SessionId, sessionId } from '#fleet/session.ts'
+import { type SessionId, sessionId } from '#fleet/session-id.ts'
 import { readTaskMessage } from '#fleet/task-messages.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'

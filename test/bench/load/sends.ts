@@ -1,6 +1,6 @@
 /** Sends over HTTP/1.1, each connection with one request under way and the next at once; signed beforehand. */
 import { createConnection, type Socket } from 'node:net'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { Samples } from './samples.ts'
 import { serve } from './serve.ts'
 import { readAnswer, signedSend, someText } from './signed.ts'

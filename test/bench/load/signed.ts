@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { sign } from '#fleet/signature.ts'
 
 /** Who sends, and where to. */

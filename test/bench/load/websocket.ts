@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { joinProof } from '#fleet/signature.ts'
 import { SOCKET_PATH } from '#store/remote/wire-schema.ts'
 import { Digits, FIRST, PLACE } from './digits.ts'

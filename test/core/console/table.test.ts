@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { type FleetOverview, readOverview, renderOverview } from '../../../services/core/console/fleet-overview.ts'
 import { table } from '../../../services/core/console/table.ts'
 import { ago, cut, oneLine, plain, widthOf } from '../../../services/core/console/terminal-text.ts'
-import { sessionId } from '../../../services/core/fleet/session.ts'
+import { sessionId } from '../../../services/core/fleet/session-id.ts'
 import { systemClock } from '../../../services/core/runtime/clock.ts'
 import { openMemoryStore } from '../../../services/core/store/memory/memory.ts'
 

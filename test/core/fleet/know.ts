@@ -1,5 +1,5 @@
 import type { Agent } from '#fleet/conversation.ts'
-import type { Roster } from '#fleet/liveness.ts'
+import type { Roster } from '#fleet/failure-detector.ts'
 
 /** Tells a roster who there is, all in one go. */
 export function know(roster: Roster, agents: Iterable<Agent>, now: number): void {

@@ -3,7 +3,7 @@ import { createHash, createHmac } from 'node:crypto'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { httpbis } from 'http-message-signatures'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { checkJoinProof, joinProof, readClaim, type Signable, type Signer, sign, verify } from '#fleet/signature.ts'
 
 declare global {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { isLeased, isOpen, type Task } from '#fleet/task.ts'
 import { readTaskMessage } from '#fleet/task-messages.ts'
 import {

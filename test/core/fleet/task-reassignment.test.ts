@@ -3,10 +3,10 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { AgentProcessTable } from '#fleet/agent-processes.ts'
 import type { ObservedBeat } from '#fleet/beat.ts'
-import { Roster } from '#fleet/liveness.ts'
-import type { SessionId } from '#fleet/session.ts'
+import { Roster } from '#fleet/failure-detector.ts'
+import { Leases } from '#fleet/lease-observer.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
-import { Leases } from '#fleet/task-leases.ts'
 import {
   type Candidate,
   chooseSuccessor,

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Credential } from '#fleet/credential.ts'
 import type { StoredMessage } from '#fleet/message.ts'
-import { partnerOf, type SessionId } from '#fleet/session.ts'
+import { partnerOf, type SessionId } from '#fleet/session-id.ts'
 
 export const READER: SessionId = 'conv_0123456789abcdef/b'
 export const OTHER: SessionId = 'conv_fedcba9876543210/b'

@@ -10,7 +10,7 @@ import type { OpenedConversation } from '#fleet/conversation.ts'
 import { type Code, S2Error } from '#fleet/errors.ts'
 import type { Alert, NewIncident } from '#fleet/incident.ts'
 import { FILES_MAX, KEY_MAX, type Message, NAME_MAX, type StoredMessage, TEXT_MAX } from '#fleet/message.ts'
-import { type SessionId, sessionId } from '#fleet/session.ts'
+import { type SessionId, sessionId } from '#fleet/session-id.ts'
 import {
   DESCRIPTION_MAX,
   type MoveReason,

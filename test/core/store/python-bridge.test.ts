@@ -1,7 +1,7 @@
 /** Side by side with the Python bridge on one file, both ways. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type SessionId, sessionId } from '#fleet/session.ts'
+import { type SessionId, sessionId } from '#fleet/session-id.ts'
 import { readTaskMessage } from '#fleet/task-messages.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { fromPythonMetadata, fromPythonTime, pythonMetadata, pythonTime } from '#store/sqlite/python/python-format.ts'

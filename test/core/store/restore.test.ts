@@ -6,7 +6,7 @@ import { chmodSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, s
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { makeBackup } from '#store/sqlite/backup/backup.ts'
 import { type CopyParts, roomIn } from '#store/sqlite/backup/copy-database.ts'
 import { openExclusively } from '#store/sqlite/backup/exclusive-open.ts'

@@ -1,7 +1,7 @@
 /** Sends before and after the disk begins to fail, and says what it was told. Arguments: path, sender. */
 import { once } from 'node:events'
 import type { S2Error } from '#fleet/errors.ts'
-import { partnerOf, type SessionId } from '#fleet/session.ts'
+import { partnerOf, type SessionId } from '#fleet/session-id.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openSqliteStore } from '#store/sqlite/open-sqlite-store.ts'

@@ -5,7 +5,7 @@ import { readdirSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, 
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { StoredMessage } from '#fleet/message.ts'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { openSqliteStore } from '#store/sqlite/open-sqlite-store.ts'
 import type { Store } from '#store/store.ts'
 import { singly } from '../../singly.ts'

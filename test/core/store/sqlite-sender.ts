@@ -3,7 +3,7 @@
  * Arguments: path, sender, prefix of the keys, how many, how many in flight.
  */
 
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openSqliteStore } from '#store/sqlite/open-sqlite-store.ts'

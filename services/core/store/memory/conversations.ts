@@ -1,7 +1,7 @@
 import type { AuditedAct } from '#fleet/audit.ts'
 import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { conversationOf, parseSession, type SessionId, type Side } from '#fleet/session.ts'
+import { conversationOf, parseSession, type SessionId, type Side } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { MemoryAuditChain } from './audit-chain.ts'
 

@@ -1,5 +1,5 @@
 import type { Beat, ObservedBeat, ObservedBeats } from '#fleet/beat.ts'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import type { AgentVerdict } from '#fleet/verdict.ts'
 import type { Clock } from '#runtime/clock.ts'
 

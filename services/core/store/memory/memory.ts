@@ -10,7 +10,7 @@ import {
   type MessageDraft,
   type StoredMessage,
 } from '#fleet/message.ts'
-import { conversationOf, parseSession, partnerOf, type SessionId } from '#fleet/session.ts'
+import { conversationOf, parseSession, partnerOf, type SessionId } from '#fleet/session-id.ts'
 import { writeTaskMessage } from '#fleet/task-messages.ts'
 import { tableVerbs, type VerbTables } from '../delegate-to-tables.ts'
 import { HintChannel } from '../hint-channel.ts'

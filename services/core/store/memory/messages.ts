@@ -1,6 +1,6 @@
 import { S2Error } from '#fleet/errors.ts'
 import { advances, type Mark, type Message, type MessageDraft, type StoredMessage } from '#fleet/message.ts'
-import { partnerOf, type SessionId } from '#fleet/session.ts'
+import { partnerOf, type SessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 
 /** What was sent with a key: the draft, and the message that it became. */

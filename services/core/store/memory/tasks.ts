@@ -1,7 +1,7 @@
 import type { AuditedAct } from '#fleet/audit.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Message } from '#fleet/message.ts'
-import { parseSession, type SessionId } from '#fleet/session.ts'
+import { parseSession, type SessionId } from '#fleet/session-id.ts'
 import { checkTask, isOpen, type Move, type NewTask, type Report, type Task } from '#fleet/task.ts'
 import { type AddressedTaskMessage, readTaskMessage } from '#fleet/task-messages.ts'
 import {

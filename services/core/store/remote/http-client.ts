@@ -2,14 +2,14 @@ import { randomBytes } from 'node:crypto'
 import { type ClientRequest, Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { S2Error } from '#fleet/errors.ts'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { sign } from '#fleet/signature.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
-import { type SocketPath, socketPath } from '#runtime/socket-path.ts'
+import { type SocketPath, socketPath } from '#runtime/long-socket-path.ts'
 import { ClockError, fromProblem, fromStatus } from './problem-details.ts'
-import { adviceOnCertificate } from './server-trust.ts'
+import { adviceOnCertificate } from './tls-error-advice.ts'
 import {
   checkOf,
   type Frozen,

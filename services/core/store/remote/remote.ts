@@ -4,7 +4,7 @@ import type { Conversation, NewConversation, OpenedConversation } from '#fleet/c
 import { S2Error } from '#fleet/errors.ts'
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
 import type { Mark, Message, MessageDraft, StoredMessage } from '#fleet/message.ts'
-import { conversationOf, type SessionId, sideOf } from '#fleet/session.ts'
+import { conversationOf, type SessionId, sideOf } from '#fleet/session-id.ts'
 import type { Move, NewTask, Report, Task } from '#fleet/task.ts'
 import type { AgentVerdict } from '#fleet/verdict.ts'
 import { HintChannel } from '../hint-channel.ts'

@@ -2,7 +2,7 @@ import { WebSocket } from 'ws'
 import type { Beat } from '#fleet/beat.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Mark } from '#fleet/message.ts'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { joinProof } from '#fleet/signature.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
@@ -11,7 +11,7 @@ import { Loop } from '#runtime/loop.ts'
 import { BRIDGE_FRAMES, type BridgeFrame, CLOSE, type HostFrame, readFrame, TAKEN_EVERY } from './frames.ts'
 import { MailBuffer } from './mail-buffer.ts'
 import { fromProblem } from './problem-details.ts'
-import { adviceOnCertificate } from './server-trust.ts'
+import { adviceOnCertificate } from './tls-error-advice.ts'
 
 export interface WebSocketLinkParts {
   readonly clock: Clock

@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs'
 import type { StoreParts } from '../store.ts'
 import { Doorbell } from './changes/doorbell.ts'
-import type { MessageTail } from './changes/message-tail.ts'
+import type { MessageTail } from './changes/new-message-notifier.ts'
 import { Checkpoints } from './file/checkpoints.ts'
 import { type DatabasePath, identify, isSameFile, replacedFile } from './file/database-path.ts'
 import { GroupCommit } from './file/group-commit.ts'

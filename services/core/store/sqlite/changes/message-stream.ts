@@ -1,11 +1,11 @@
 import type { StoredMessage } from '#fleet/message.ts'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import type { Log } from '#runtime/log.ts'
 import { isSameFile } from '../file/database-path.ts'
 import { yieldToEvents } from '../file/yield-to-events.ts'
 import type { MessageBatch } from '../tables/messages.ts'
 import { birthmarkOf, type Tables, type TablesSource } from '../tables/tables.ts'
-import type { MessageTail } from './message-tail.ts'
+import type { MessageTail } from './new-message-notifier.ts'
 
 /** Messages handed out in one go. */
 const BATCH = 256

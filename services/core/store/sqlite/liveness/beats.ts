@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Beat, ObservedBeat, ObservedBeats } from '#fleet/beat.ts'
 import { S2Error } from '#fleet/errors.ts'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { SqliteConnection } from '../file/connection.ts'

@@ -1,7 +1,7 @@
 import type { AuditedAct } from '#fleet/audit.ts'
 import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { isConversationId, parseSession, type SessionId, type Side, sessionId } from '#fleet/session.ts'
+import { isConversationId, parseSession, type SessionId, type Side, sessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { SqliteConnection } from '../file/connection.ts'
 import { fromPythonTime, makeConversationId, makeToken, pythonTime } from '../python/python-format.ts'

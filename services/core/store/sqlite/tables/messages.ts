@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import { S2Error } from '#fleet/errors.ts'
 import type { Mark, Message, MessageDraft, StoredMessage } from '#fleet/message.ts'
-import { isConversationId, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session.ts'
+import { isConversationId, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { SqliteConnection, Value } from '../file/connection.ts'
 import { fromPythonMetadata, fromPythonTime, pythonMetadata, pythonTime } from '../python/python-format.ts'

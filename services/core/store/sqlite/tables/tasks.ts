@@ -1,6 +1,6 @@
 import { S2Error } from '#fleet/errors.ts'
 import type { Message } from '#fleet/message.ts'
-import { conversationOf, parseSession, partnerOf, type SessionId } from '#fleet/session.ts'
+import { conversationOf, parseSession, partnerOf, type SessionId } from '#fleet/session-id.ts'
 import { checkTask, type Move, type NewTask, type Report, type Task, type TaskResult } from '#fleet/task.ts'
 import { type AddressedTaskMessage, readTaskMessage, writeTaskMessage } from '#fleet/task-messages.ts'
 import {

@@ -1,4 +1,4 @@
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import type { LivenessFile } from '../liveness/liveness-file.ts'
 
 /** What stands in the Python bridge's table for one session, and how many times a foreign writer has changed it. */

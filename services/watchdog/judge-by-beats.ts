@@ -2,10 +2,10 @@ import type { ProcessFinding } from '#fleet/agent-processes.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Store } from '#store/store.ts'
-import type { Moment } from './beat-feed.ts'
+import type { Moment } from './beat-stream-state.ts'
 import type { WatchConfig } from './config.ts'
-import type { Observation, Observed, PassedVerdict } from './observation.ts'
-import type { TaskBoard } from './task-board.ts'
+import type { Observation, Observed, PassedVerdict } from './fleet-observation.ts'
+import type { TaskBoard } from './open-tasks-state.ts'
 
 export interface ReadBeatsParts {
   readonly observation: Observation

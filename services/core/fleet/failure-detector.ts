@@ -1,7 +1,7 @@
-import { type AgentLiveness, RosterEntry, type SessionRecord, WaitQueue } from './agent-liveness.ts'
 import { FOREIGN_INCARNATION, type ObservedBeat } from './beat.ts'
 import type { Agent } from './conversation.ts'
-import type { SessionId } from './session.ts'
+import { type AgentLiveness, RosterEntry, type SessionRecord, WaitQueue } from './roster-entry.ts'
+import type { SessionId } from './session-id.ts'
 import type { RosterVerdict, Verdict } from './verdict.ts'
 
 /** How long an agent may be unheard, milliseconds. */

@@ -1,5 +1,5 @@
-import type { SessionId } from '#fleet/session.ts'
-import { type Side, sessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
+import { type Side, sessionId } from '#fleet/session-id.ts'
 import type { SqliteConnection } from '../file/connection.ts'
 import { isBusy } from '../file/sqlite-errors.ts'
 

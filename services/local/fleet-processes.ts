@@ -6,8 +6,8 @@ import { ChildLog } from './child-log.ts'
 import { startChild } from './child-process.ts'
 import { type ControlledFleet, findAgent } from './control-server.ts'
 import type { Fleet } from './fleet-file.ts'
+import { ProcessSupervisor, type SupervisorEvent } from './keep-process-running.ts'
 import { type ProgramPlan, stateOf } from './process-plan.ts'
-import { ProcessSupervisor, type SupervisorEvent } from './process-supervisor.ts'
 import { freeze, killAll, markedBy, thaw } from './process-tree.ts'
 
 /** An event of a program that a person should see at once. */

@@ -6,10 +6,10 @@ import type { Log } from '#runtime/log.ts'
 import type { Store } from '#store/store.ts'
 import type { WatchConfig } from './config.ts'
 import { type Decision, decide, findSingleLosses, nextSingleLoss } from './decide.ts'
-import { isLoss, type LossLedger } from './loss-ledger.ts'
-import type { Observation, PassedVerdict } from './observation.ts'
+import type { Observation, PassedVerdict } from './fleet-observation.ts'
 import type { OpenIncidents } from './open-incidents.ts'
-import type { TaskBoard } from './task-board.ts'
+import type { TaskBoard } from './open-tasks-state.ts'
+import { isLoss, type LossLedger } from './reported-losses.ts'
 import { inSlices } from './time-slice.ts'
 
 /** Writes that are asked for at a time: a store that groups its commits makes one of them. */

@@ -2,7 +2,7 @@ import { readAuthority } from '#fleet/certificate-parser.ts'
 import type { Conversation, OpenedConversation } from '#fleet/conversation.ts'
 import { type Credential, credentialPath, formatCredentialFile, parseInstant } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { type Side, sessionId } from '#fleet/session.ts'
+import { type Side, sessionId } from '#fleet/session-id.ts'
 import type { Store } from '#store/store.ts'
 import type { GitPublisher } from './git-publisher.ts'
 

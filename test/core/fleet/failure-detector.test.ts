@@ -3,9 +3,9 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { FOREIGN_INCARNATION, type ObservedBeat } from '#fleet/beat.ts'
 import { type Agent, type Conversation, endsOf } from '#fleet/conversation.ts'
-import { Roster, type VerdictChange } from '#fleet/liveness.ts'
+import { Roster, type VerdictChange } from '#fleet/failure-detector.ts'
 import { detectPause } from '#fleet/observer-pause.ts'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { know } from './know.ts'
 
 const LATE = 15_000

@@ -1,4 +1,4 @@
-import { conversationOf, type SessionId } from '#fleet/session.ts'
+import { conversationOf, type SessionId } from '#fleet/session-id.ts'
 import { RetryLoop, type RetryLoopParts } from '#runtime/retry-loop.ts'
 import type { Store } from '#store/store.ts'
 

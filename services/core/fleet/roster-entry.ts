@@ -1,4 +1,4 @@
-import { type SessionId, sideOf } from './session.ts'
+import { type SessionId, sideOf } from './session-id.ts'
 import type { RosterVerdict } from './verdict.ts'
 
 /** What an observer knows of one agent. Times are milliseconds of the observer's own monotonic clock. */

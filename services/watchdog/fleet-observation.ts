@@ -1,11 +1,11 @@
 import { type AgentProcess, AgentProcessTable } from '#fleet/agent-processes.ts'
 import type { ObservedBeats } from '#fleet/beat.ts'
 import type { Agent } from '#fleet/conversation.ts'
-import { Roster, type VerdictChange } from '#fleet/liveness.ts'
+import { Roster, type VerdictChange } from '#fleet/failure-detector.ts'
 import type { ObserverPause } from '#fleet/observer-pause.ts'
-import { BeatFeed, type Moment } from './beat-feed.ts'
+import { BeatFeed, type Moment } from './beat-stream-state.ts'
 import type { WatchConfig } from './config.ts'
-import type { LossLedger } from './loss-ledger.ts'
+import type { LossLedger } from './reported-losses.ts'
 
 /** Who is alive, to read and not to write. */
 export type FleetLiveness = Pick<

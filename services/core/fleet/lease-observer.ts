@@ -1,4 +1,4 @@
-import type { Roster } from './liveness.ts'
+import type { Roster } from './failure-detector.ts'
 import { isLeased, type Task } from './task.ts'
 
 /** What the decisions ask of the leases. */

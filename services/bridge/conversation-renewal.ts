@@ -1,5 +1,5 @@
 import { isPassing, S2Error } from '#fleet/errors.ts'
-import { type SessionId, sessionId, sideOf } from '#fleet/session.ts'
+import { type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Store } from '#store/store.ts'

@@ -1,14 +1,14 @@
 import { hostname } from 'node:os'
 import { type Beat, FOREIGN_INCARNATION } from '#fleet/beat.ts'
 import type { Message } from '#fleet/message.ts'
-import { conversationOf, isConversationId, type SessionId, sessionId, sideOf } from '#fleet/session.ts'
+import { conversationOf, isConversationId, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
 import type { StoreParts } from '../../store.ts'
 import type { DatabaseWriter } from '../database-writer.ts'
 import { isBusy, isDamage, isFull } from '../file/sqlite-errors.ts'
 import type { Beats } from '../liveness/beats.ts'
 import type { LivenessFile } from '../liveness/liveness-file.ts'
 import type { MalformedRows } from '../tables/malformed-rows.ts'
-import { noteHeartbeats, type PythonHeartbeat, readHeartbeats } from './mirrored-heartbeats.ts'
+import { noteHeartbeats, type PythonHeartbeat, readHeartbeats } from './last-mirrored-heartbeats.ts'
 import { pythonTime } from './python-format.ts'
 
 /** The time between two rounds, milliseconds. */

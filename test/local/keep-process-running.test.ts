@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { systemClock } from '../../services/core/runtime/clock.ts'
 import type { Fleet } from '../../services/local/fleet-file.ts'
-import { ProcessRunner } from '../../services/local/process-runner.ts'
+import { ProcessRunner } from '../../services/local/fleet-processes.ts'
 import {
   type ChildEnd,
   ProcessSupervisor,
@@ -13,7 +13,7 @@ import {
   type RunningChild,
   STABLE_MS,
   type SupervisorEvent,
-} from '../../services/local/process-supervisor.ts'
+} from '../../services/local/keep-process-running.ts'
 import { ManualClock, settle } from '../manual-clock.ts'
 
 class FakeChild implements RunningChild {

@@ -3,9 +3,9 @@ import { join } from 'node:path'
 import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
 import type { Dialogue } from './dialogue.ts'
-import { findServices, type Services } from './service-manager.ts'
 import { type ServiceUser, serviceUserOf } from './service-user.ts'
 import { readSettingsFile } from './settings-draft.ts'
+import { findServices, type Services } from './systemd-services.ts'
 
 export const ROLES = ['orchestrator', 'worker', 'both'] as const
 export type Role = (typeof ROLES)[number]

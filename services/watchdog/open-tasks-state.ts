@@ -1,10 +1,10 @@
-import type { Roster } from '#fleet/liveness.ts'
-import type { SessionId } from '#fleet/session.ts'
+import type { Roster } from '#fleet/failure-detector.ts'
+import { type LeaseReader, Leases } from '#fleet/lease-observer.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
-import { type LeaseReader, Leases } from '#fleet/task-leases.ts'
-import { AdaptiveRest } from '#runtime/adaptive-rest.ts'
+import { AdaptiveRest } from '#runtime/rest-by-cost.ts'
 import type { WatchConfig } from './config.ts'
-import type { Observed } from './observation.ts'
+import type { Observed } from './fleet-observation.ts'
 
 /** The open tasks as they were read last, to read and not to write. Times are by the watchdog's clock that never jumps. */
 export interface Board {

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import type { StoredMessage } from '#fleet/message.ts'
-import type { SessionId } from '#fleet/session.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 
 /** An unread message, as far as waking its reader goes. */
 export interface UnreadMail {

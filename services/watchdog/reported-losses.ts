@@ -1,5 +1,5 @@
+import type { Roster } from '#fleet/failure-detector.ts'
 import type { NewIncident } from '#fleet/incident.ts'
-import type { Roster } from '#fleet/liveness.ts'
 
 /** What incidents tell, or are to tell, of one lost agent. */
 export interface AgentLoss {

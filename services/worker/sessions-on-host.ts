@@ -1,7 +1,7 @@
 import type { CommandContext } from '#console/context.ts'
 import { openSessions } from '#console/store-access.ts'
 import type { Credential } from '#fleet/credential.ts'
-import { type SessionId, sideOf } from '#fleet/session.ts'
+import { type SessionId, sideOf } from '#fleet/session-id.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
 import { credentialsFolder, readCredentials } from '#spool/credentials.ts'
 import type { Store } from '#store/store.ts'

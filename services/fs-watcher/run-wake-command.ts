@@ -2,7 +2,7 @@ import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { type Ending, hasSucceeded, howItEnded, runCommand } from '#runtime/run-command.ts'
 import type { Config } from './config.ts'
-import type { UnreadMail } from './unread-mail.ts'
+import type { UnreadMail } from './mail-source.ts'
 import type { WakeProcesses } from './wake-processes.ts'
 import { NotStartedError, type Wake, type WakeCall } from './waker.ts'
 

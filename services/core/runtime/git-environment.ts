@@ -1,0 +1,64 @@
+import type { Env } from './config.ts'
+
+/** For every git command: no prompts, only the transports that S2 supports, and messages in English. git(1) */
+const GIT_ENV = {
+  GIT_TERMINAL_PROMPT: '0',
+  GIT_ALLOW_PROTOCOL: 'file:git:http:https:ssh',
+  LC_ALL: 'C',
+} as const
+
+/** The environment of a git command, made from that of its program. */
+export function gitEnv(env: Env): Record<string, string | undefined> {
+  return { ...GIT_ENV, GIT_SSH_COMMAND: sshCommand(env) }
+}
+
+/** The ssh command of GIT_SSH_COMMAND, or ssh with its user's settings; in either case without prompts. */
+export function sshCommand({ GIT_SSH_COMMAND }: Env): string {
+  return `${GIT_SSH_COMMAND?.trim() || 'ssh'} -oBatchMode=yes -oConnectTimeout=10`
+}
+
+/**
+ * The settings for reading an untrusted remote: no hooks, filters, submodules, helpers or other settings; slow and huge
+ * transfers end. git-config(1). From the environment git gets only what finds programs, keys and certificates.
+ */
+export const READER_SETTINGS = [
+  'core.hooksPath=/dev/null',
+  'core.fsmonitor=false',
+  'core.bigFileThreshold=1m',
+  'fetch.fsckObjects=true',
+  'fetch.writeCommitGraph=false',
+  'fetch.recurseSubmodules=false',
+  'gc.auto=0',
+  'maintenance.auto=false',
+  'pack.threads=1',
+  'http.lowSpeedLimit=1000',
+  'http.lowSpeedTime=20',
+  'http.followRedirects=false',
+  'protocol.version=2',
+] as const
+
+const SEEN_BY_READER = [
+  'PATH',
+  'HOME',
+  'USER',
+  'LOGNAME',
+  'SSH_AUTH_SOCK',
+  'GIT_SSH_VARIANT',
+  'GIT_SSL_CAINFO',
+  'SSL_CERT_FILE',
+  'SSL_CERT_DIR',
+  'https_proxy',
+  'http_proxy',
+  'no_proxy',
+] as const
+
+export function readerEnv(env: Env): Record<string, string | undefined> {
+  const seen = SEEN_BY_READER.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]]))
+  return {
+    ...Object.fromEntries(seen),
+    ...gitEnv(env),
+    GIT_ASKPASS: '/bin/false',
+    GIT_CONFIG_NOSYSTEM: '1',
+    GIT_CONFIG_GLOBAL: '/dev/null',
+  }
+}
