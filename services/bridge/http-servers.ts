@@ -1,6 +1,7 @@
 import { createServer, type Server, type ServerOptions } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
+import { waitAtMost } from '#runtime/bounded-wait.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { listen } from '#runtime/health.ts'
 import type { Address } from '#runtime/setting-parsers.ts'
@@ -68,9 +69,7 @@ export async function openServer(server: Server, address: Address, parts: OpenPa
     [Symbol.asyncDispose]: async () => {
       draining.removeEventListener('abort', close)
       close()
-      const over = new AbortController()
-      await Promise.race([closed, clock.sleep(graceMs, over.signal).catch(() => undefined)])
-      over.abort()
+      await waitAtMost(closed, graceMs, clock)
       server.closeAllConnections()
       await closed
     },

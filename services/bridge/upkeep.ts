@@ -1,12 +1,12 @@
 import { isPassing } from '#fleet/errors.ts'
-import { backoff } from '#runtime/backoff.ts'
+import { Pauses } from '#runtime/backoff.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { Life } from '#runtime/run.ts'
 import type { Store } from '#store/store.ts'
 import type { Config } from './config.ts'
 
 const MINUTE_MS = 60_000
-const RETRY = { firstMs: 200, mostMs: 5_000 }
+const RETRY = { firstMs: 400, mostMs: 5_000 }
 
 /**
  * Repeats `store.tend`. Trouble that passes by itself is waited for: the bridge goes on answering and taking beats. Any
@@ -21,24 +21,24 @@ export function tendStore(
     's2_bridge_tending_failures_total',
     'Rounds of upkeep of the store that failed.',
   )
-  let failures = 0
+  const pauses = new Pauses(RETRY, chance)
   return new Loop({
     clock,
     signal: draining,
     step: async () => {
       const waitMs = await store.tend()
-      failures = 0
+      pauses.succeeded()
       health.trouble('store', null)
       round(bridge.status())
       return waitMs
     },
     onError: (error) => {
       failing.add()
-      failures += 1
-      log.warn('store upkeep failed, retrying', { error, failures })
+      const waitMs = pauses.failed()
+      log.warn('store upkeep failed, retrying', { error, failures: pauses.failures })
       health.trouble('store', (error as Error).message)
       if (!isPassing(error)) fail(error as Error)
-      return backoff(failures, RETRY, chance)
+      return waitMs
     },
   })
 }

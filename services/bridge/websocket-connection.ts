@@ -4,7 +4,7 @@ import type { RawData, WebSocket } from 'ws'
 import { S2Error } from '#fleet/errors.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import { conversationOf, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
-import { backoff } from '#runtime/backoff.ts'
+import { Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { BridgeFrame, HostFrame } from '#store/remote/frames.ts'
 import { CLOSE, HOST_FRAMES, MAIL_WINDOW, readFrame } from '#store/remote/frames.ts'
@@ -252,7 +252,8 @@ export class WebSocketConnection implements BeatListener {
     const { store, clock, chance, errors } = this.#parts
     const { signal } = join.over
     let cursor = after
-    for (let attempt = 0; !signal.aborted; attempt += 1) {
+    const pauses = new Pauses(MAIL_RETRY, chance)
+    while (!signal.aborted) {
       try {
         for await (const batch of store.mail(join.session, cursor, signal)) {
           for (const message of batch) {
@@ -260,12 +261,12 @@ export class WebSocketConnection implements BeatListener {
             if (signal.aborted) return
             cursor = message.id
           }
-          attempt = 0
+          pauses.succeeded()
         }
       } catch (error) {
         if (!signal.aborted) errors.report(error, 'mail', join.session)
       }
-      await clock.sleep(backoff(attempt, MAIL_RETRY, chance), signal).catch(() => undefined)
+      await pauses.wait(clock, signal)
     }
   }
 

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { WebSocketServer } from 'ws'
 import { S2Error } from '#fleet/errors.ts'
+import { waitAtMost } from '#runtime/bounded-wait.ts'
 import { CLOSE } from '#store/remote/frames.ts'
 import { PROBLEM_TYPE, toProblem } from '#store/remote/problem-details.ts'
 import { SOCKET_PATH } from '#store/remote/wire-schema.ts'
@@ -90,10 +91,7 @@ export class WebSocketConnections {
     if (this.#connections.size === 0) return
     this.#emptied = Promise.withResolvers()
     for (const connection of this.#connections) connection.close(CLOSE.goingAway, 'the bridge stops')
-    const over = new AbortController()
-    const late = this.#parts.clock.sleep(GOODBYE_MS, over.signal).catch(() => undefined)
-    await Promise.race([this.#emptied.promise, late])
-    over.abort()
+    await waitAtMost(this.#emptied.promise, GOODBYE_MS, this.#parts.clock)
     for (const connection of [...this.#connections]) connection.terminate()
   }
 

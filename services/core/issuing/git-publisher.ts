@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
-import { backoff } from '#runtime/backoff.ts'
+import { Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Env } from '#runtime/config.ts'
 import { gitEnv } from '#runtime/git-environment.ts'
@@ -93,12 +93,13 @@ export class GitPublisher implements AsyncDisposable {
    */
   async publish(files: ReadonlyMap<string, string>, message: string): Promise<string> {
     const { clock, chance } = this.#parts
-    for (let attempt = 0; attempt < TRIES; attempt += 1) {
+    const pauses = new Pauses(RETRY, chance)
+    while (pauses.failures < TRIES) {
       const tip = await this.#fetch()
       const commit = await this.#commit(tip, files, message)
       if (commit === tip) return commit
       if (await this.#push(commit)) return commit
-      await clock.sleep(backoff(attempt, RETRY, chance))
+      await pauses.wait(clock)
     }
     throw new S2Error(
       'conflict',

@@ -4,7 +4,7 @@ import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { sign } from '#fleet/signature.ts'
-import { backoff } from '#runtime/backoff.ts'
+import { backoff, Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { type SocketPath, socketPath } from '#runtime/long-socket-path.ts'
@@ -94,18 +94,19 @@ export class HttpClient implements Disposable {
   /** Items of a stream until the signal aborts, over as many connections as it takes; each begins at `cursor()`. */
   async *listen(name: StreamName, cursor: () => object, signal: AbortSignal): AsyncGenerator<unknown> {
     const both = AbortSignal.any([signal, this.#closed.signal])
-    for (let attempt = 0; !both.aborted; attempt += 1) {
+    const pauses = new Pauses(STREAM_RETRY, this.#parts.chance)
+    while (!both.aborted) {
       try {
         for await (const item of this.#lines(name, cursor(), both)) {
-          attempt = 0
+          pauses.succeeded()
           yield item
         }
       } catch (error) {
         if (both.aborted) return
         if (!(error instanceof S2Error) || error.code !== 'unavailable') throw error
-        if (attempt === 0) this.#parts.log.debug('stream broken, retrying', { name, why: error.message })
+        if (pauses.failures === 0) this.#parts.log.debug('stream broken, retrying', { name, why: error.message })
       }
-      await this.#parts.clock.sleep(backoff(attempt, STREAM_RETRY, this.#parts.chance), both).catch(() => undefined)
+      await pauses.wait(this.#parts.clock, both)
     }
   }
 

@@ -4,7 +4,8 @@ import { S2Error } from '#fleet/errors.ts'
 import type { Mark } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { joinProof } from '#fleet/signature.ts'
-import { backoff } from '#runtime/backoff.ts'
+import { Pauses } from '#runtime/backoff.ts'
+import { waitAtMost } from '#runtime/bounded-wait.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
@@ -43,7 +44,7 @@ interface SessionEntry {
   readonly buffers: Set<MailBuffer>
   /** Messages taken by the readers since the bridge was last told so. */
   taken: number
-  refusals: number
+  readonly rejoins: Pauses
   /** No new join before this, by the monotonic clock. */
   retryAt: number
 }
@@ -71,7 +72,7 @@ export class WebSocketLink {
   #ws: WebSocket | null = null
   #challenge: string | null = null
   #connectedAt = 0
-  #attempt = 0
+  readonly #reconnects: Pauses
   /** How often in a row something answered that lets no WebSocket through. */
   #barredCount = 0
   #lastNumber = 0
@@ -86,6 +87,7 @@ export class WebSocketLink {
     this.#authority = authority
     this.#probeMs = probeMs
     this.#parts = parts
+    this.#reconnects = new Pauses(RECONNECT, parts.chance)
     this.#checkedAt = parts.clock.now()
   }
 
@@ -154,10 +156,7 @@ export class WebSocketLink {
     const ws = this.#ws
     if (ws !== null) {
       ws.close(CLOSE.done)
-      const over = new AbortController()
-      const closed = new Promise<void>((resolve) => ws.once('close', () => resolve()))
-      await Promise.race([closed, this.#parts.clock.sleep(GOODBYE_MS, over.signal).catch(() => undefined)])
-      over.abort()
+      await waitAtMost(new Promise((resolve) => ws.once('close', resolve)), GOODBYE_MS, this.#parts.clock)
       ws.terminate()
     }
     await this.#running
@@ -174,7 +173,7 @@ export class WebSocketLink {
       beats: false,
       buffers: new Set(),
       taken: 0,
-      refusals: 0,
+      rejoins: new Pauses(REJOIN, this.#parts.chance),
       retryAt: 0,
     }
     this.#sessions.set(session, entry)
@@ -202,7 +201,7 @@ export class WebSocketLink {
 
   async #run(): Promise<void> {
     const { signal } = this.#closing
-    const { clock, chance, log } = this.#parts
+    const { clock, log } = this.#parts
     const checks = new Loop({
       clock,
       signal,
@@ -218,8 +217,7 @@ export class WebSocketLink {
     while (!signal.aborted) {
       await this.#connect()
       if (signal.aborted) break
-      await clock.sleep(backoff(this.#attempt, RECONNECT, chance), signal).catch(() => undefined)
-      this.#attempt += 1
+      await this.#reconnects.wait(clock, signal)
     }
     await checks.done
   }
@@ -253,7 +251,7 @@ export class WebSocketLink {
     this.#onClose()
     if (this.#closing.signal.aborted) return
     if (wasLinked) log.info('link lost', { why })
-    else if (this.#attempt === 0) log.warn('link unavailable, retrying', { why })
+    else if (this.#reconnects.failures === 0) log.warn('link unavailable, retrying', { why })
   }
 
   #onClose(): void {
@@ -294,21 +292,20 @@ export class WebSocketLink {
     // An answer to an earlier join: mail from that cursor would hide the messages between the two.
     if (after !== undefined && after !== entry.after) return
     entry.state = 'joined'
-    entry.refusals = 0
-    this.#attempt = 0
+    entry.rejoins.succeeded()
+    this.#reconnects.succeeded()
     for (const buffer of entry.buffers) buffer.wake()
   }
 
   #onRefused({ session, problem }: BridgeFrame & { readonly t: 'refused' }): void {
     const entry = this.#sessions.get(session)
     if (entry === undefined) return
-    const { clock, chance, log } = this.#parts
+    const { clock, log } = this.#parts
     entry.state = 'left'
-    entry.retryAt = clock.now() + backoff(entry.refusals, REJOIN, chance)
-    if (entry.refusals === 0) {
+    if (entry.rejoins.failures === 0) {
       log.warn('session refused by the bridge, retrying', { session, code: problem.code, why: problem.detail })
     }
-    entry.refusals += 1
+    entry.retryAt = clock.now() + entry.rejoins.failed()
     for (const buffer of entry.buffers) buffer.wake()
   }
 

@@ -1,6 +1,6 @@
 import Database from 'better-sqlite3'
 import { S2Error } from '#fleet/errors.ts'
-import { backoff } from '#runtime/backoff.ts'
+import { Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { isBusy, refusalOf } from './sqlite-errors.ts'
 
@@ -199,12 +199,13 @@ export interface LockWait {
 /** Repeats an act while another process holds the lock, leaving the event loop free between tries. */
 export async function waitingForLock<T>(act: () => T, path: string, { clock, chance, boundMs }: LockWait): Promise<T> {
   const start = clock.now()
-  for (let attempt = 0; ; attempt += 1) {
+  const pauses = new Pauses(BUSY_WAITS, chance)
+  for (;;) {
     try {
       return act()
     } catch (error) {
       if (!isBusy(error) || clock.now() - start >= boundMs) throw refusalOf(error, path)
     }
-    await clock.sleep(backoff(attempt, BUSY_WAITS, chance))
+    await pauses.wait(clock)
   }
 }

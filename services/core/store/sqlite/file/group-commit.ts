@@ -1,5 +1,5 @@
 import { S2Error } from '#fleet/errors.ts'
-import { backoff } from '#runtime/backoff.ts'
+import { Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { SqliteConnection } from './connection.ts'
 import { isBusy, isDamage, isFull, refusalOf } from './sqlite-errors.ts'
@@ -79,19 +79,18 @@ export class GroupCommit {
   }
 
   async #work(): Promise<void> {
-    let busyTries = 0
+    const pauses = new Pauses(BUSY_WAITS, this.#parts.chance)
     await this.#rest()
     while (this.#queue.length > 0) {
       const start = this.#parts.clock.now()
       if (this.#turn()) {
-        busyTries = 0
+        pauses.succeeded()
         this.#restFor(start)
         await this.#rest()
         continue
       }
       this.#giveUpLate()
-      if (this.#queue.length > 0) await this.#parts.clock.sleep(backoff(busyTries, BUSY_WAITS, this.#parts.chance))
-      busyTries += 1
+      if (this.#queue.length > 0) await pauses.wait(this.#parts.clock)
     }
     this.#working = undefined
   }
