@@ -309,7 +309,7 @@ const RULES: readonly { title: string; rule: Rule; breaches: readonly Tree[] }[]
       { 'services/cli/bad.ts': "new Worker(new URL('../bridge/main.ts', import.meta.url))" },
       { 'services/watchdog/bad.ts': "import { run } from '../keepalive/main.ts'" },
       { 'services/watchdog/bad.ts': "import { run } from '../../test/plan.test.ts'" },
-      { 'deploy/bad.ts': "import { readConfig } from '#runtime/config.ts'" },
+      { 'deploy/bad.ts': "import { readConfig } from '#runtime/read-settings.ts'" },
     ],
   },
   {

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { channelNames } from '#fleet/incident.ts'
-import { ConfigError, type Env, readSettings } from '#runtime/config.ts'
+import { ConfigError, type Env, readSettings } from '#runtime/read-settings.ts'
 import type { LifeConfig } from '#runtime/run.ts'
 import type { Address } from '#runtime/setting-parsers.ts'
 import { localStore } from '#runtime/settings.ts'

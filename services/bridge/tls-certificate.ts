@@ -10,9 +10,9 @@ import {
 } from '#fleet/certificate-parser.ts'
 import { CERTIFICATE_CAUSES, type CertificateKind, certificateIncident } from '#fleet/incident.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { ConfigError } from '#runtime/config.ts'
 import type { Health } from '#runtime/health.ts'
 import type { Log } from '#runtime/log.ts'
+import { ConfigError } from '#runtime/read-settings.ts'
 import { readNamedFile } from '#runtime/read-user-file.ts'
 import type { Store } from '#store/store.ts'
 

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import type { CommandContext } from '#console/context.ts'
 import { commandEnv } from '#console/state-folder.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { type Env, readSettings } from '#runtime/config.ts'
+import { type Env, readSettings } from '#runtime/read-settings.ts'
 import { localStore } from '#runtime/settings.ts'
 import { databaseIn } from '#store/open-store.ts'
 

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path'
 import { type CertificateFacts, isSignedBy, readCertificateFacts, readCertificates } from '#fleet/certificate-parser.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
-import type { Env } from '#runtime/config.ts'
+import type { Env } from '#runtime/read-settings.ts'
 import { hasSucceeded, howItEnded, runCommand } from '#runtime/run-command.ts'
 import { renameOrRemove, syncFolder, writeSynced } from '#spool/atomic-files.ts'
 

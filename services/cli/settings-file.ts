@@ -1,4 +1,4 @@
-import { ConfigError, parseSettings } from '#runtime/config.ts'
+import { ConfigError, parseSettings } from '#runtime/read-settings.ts'
 
 /** The value of a setting in a settings file; undefined where no line sets it. */
 export function settingIn(text: string, name: string): string | undefined {

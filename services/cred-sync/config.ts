@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { demand, type Env, readSettings } from '#runtime/config.ts'
+import { demand, type Env, readSettings } from '#runtime/read-settings.ts'
 import type { LifeConfig } from '#runtime/run.ts'
 
 export interface Config extends LifeConfig {

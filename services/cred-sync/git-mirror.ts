@@ -3,9 +3,9 @@ import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
 import type { Clock } from '#runtime/clock.ts'
-import type { Env } from '#runtime/config.ts'
 import { READER_SETTINGS, readerEnv } from '#runtime/git-environment.ts'
 import { gitAdviceFor, gitFaultOf, gitMessagesOf } from '#runtime/git-errors.ts'
+import type { Env } from '#runtime/read-settings.ts'
 import { type Ending, hasSucceeded, runCommand } from '#runtime/run-command.ts'
 
 export interface GitMirrorConfig {

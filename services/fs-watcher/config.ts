@@ -1,4 +1,4 @@
-import { ConfigError, demand, type Env, readSettings } from '#runtime/config.ts'
+import { ConfigError, demand, type Env, readSettings } from '#runtime/read-settings.ts'
 import type { LifeConfig } from '#runtime/run.ts'
 import { type Command, commandLine } from '#runtime/run-command.ts'
 import { localStore } from '#runtime/settings.ts'

@@ -1,4 +1,4 @@
-import { type Env, readSettings } from '#runtime/config.ts'
+import { type Env, readSettings } from '#runtime/read-settings.ts'
 import type { LifeConfig } from '#runtime/run.ts'
 import type { SessionManagerConfig } from './session-manager.ts'
 

@@ -4,9 +4,9 @@ import { readArguments } from '#console/console-program.ts'
 import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
 import { LOCAL_STATE } from '#console/state-folder.ts'
-import { ConfigError, type Env, readSettings } from '#runtime/config.ts'
+import { ConfigError, type Env, readSettings } from '#runtime/read-settings.ts'
 import { type DemoTask, readDemo } from './demo-tasks.ts'
-import { type Fleet, readFleet } from './fleet-file.ts'
+import { type Fleet, readFleet } from './parse-fleet-description.ts'
 
 export interface FleetConfig {
   readonly does: 'run a fleet'

@@ -1,8 +1,8 @@
 import { createServer } from 'node:http'
 import { AGENT_ACTIONS, type AgentAction, type AgentProcesses, controlSocket } from '#console/fleet-control.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { closest } from '#runtime/config.ts'
 import { listen } from '#runtime/health.ts'
+import { closest } from '#runtime/read-settings.ts'
 
 /** The control interface of a local fleet. */
 export interface ControlledFleet {

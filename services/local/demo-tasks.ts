@@ -3,9 +3,9 @@ import type { Conversation } from '#fleet/conversation.ts'
 import { ORCHESTRATOR, sessionId } from '#fleet/session-id.ts'
 import { checkTask, type NewTask, PRIORITIES, type Priority } from '#fleet/task.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
-import { ConfigError } from '#runtime/config.ts'
+import { ConfigError } from '#runtime/read-settings.ts'
 import type { Store } from '#store/store.ts'
-import type { Fleet } from './fleet-file.ts'
+import type { Fleet } from './parse-fleet-description.ts'
 
 /** A task in the demo's file: given again and again to workers of its role. */
 export interface DemoTask {

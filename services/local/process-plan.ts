@@ -4,7 +4,7 @@ import { ORCHESTRATOR } from '#fleet/session-id.ts'
 import { localRemote } from '#issuing/deliver-credential.ts'
 import { programCommand } from '#runtime/argv-of-program.ts'
 import type { ProgramName } from '#runtime/settings.ts'
-import type { AgentSpec, Fleet, FleetSettings, WorkerSpec } from './fleet-file.ts'
+import type { AgentSpec, Fleet, FleetSettings, WorkerSpec } from './parse-fleet-description.ts'
 import { MARK } from './process-tree.ts'
 
 /** How one program of a local fleet is started. */

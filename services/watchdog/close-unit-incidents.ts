@@ -1,9 +1,9 @@
 import { unitOf } from '#fleet/incident.ts'
 import type { Clock } from '#runtime/clock.ts'
-import type { Env } from '#runtime/config.ts'
 import { askHealth, healthSocket } from '#runtime/health-client.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
+import type { Env } from '#runtime/read-settings.ts'
 import { runCommand } from '#runtime/run-command.ts'
 import type { Store } from '#store/store.ts'
 

@@ -1,5 +1,5 @@
-import { ConfigError, type Env, readSettings } from '#runtime/config.ts'
 import { formatDuration } from '#runtime/duration.ts'
+import { ConfigError, type Env, readSettings } from '#runtime/read-settings.ts'
 import type { LifeConfig } from '#runtime/run.ts'
 import { type Command, commandLine } from '#runtime/run-command.ts'
 import type { AgentUnits } from '#runtime/setting-parsers.ts'

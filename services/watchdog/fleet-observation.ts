@@ -3,7 +3,7 @@ import type { ObservedBeats } from '#fleet/beat.ts'
 import type { Agent } from '#fleet/conversation.ts'
 import { Roster, type VerdictChange } from '#fleet/failure-detector.ts'
 import type { ObserverPause } from '#fleet/observer-pause.ts'
-import { BeatFeed, type Moment } from './beat-stream-state.ts'
+import { BeatFeed, type Moment } from './beat-reading-position.ts'
 import type { WatchConfig } from './config.ts'
 import type { LossLedger } from './reported-losses.ts'
 

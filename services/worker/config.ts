@@ -3,7 +3,7 @@ import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
 import { commandEnv } from '#console/state-folder.ts'
 import { parseSession, type SessionId, sessionId } from '#fleet/session-id.ts'
-import { type Env, readSettings } from '#runtime/config.ts'
+import { type Env, readSettings } from '#runtime/read-settings.ts'
 import { commandLine } from '#runtime/run-command.ts'
 import type { TaskLoopConfig } from './task-loop.ts'
 

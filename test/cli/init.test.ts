@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { settingIn, withSettings } from '../../services/cli/settings-file.ts'
-import { readSettings, withSettingsFile } from '../../services/core/runtime/config.ts'
+import { readSettings, withSettingsFile } from '../../services/core/runtime/read-settings.ts'
 import { type Outcome, run as runCommand } from './run-command.ts'
 
 const root = mkdtempSync(join(tmpdir(), 's2-init-'))

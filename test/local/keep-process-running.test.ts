@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { systemClock } from '../../services/core/runtime/clock.ts'
-import type { Fleet } from '../../services/local/fleet-file.ts'
 import { ProcessRunner } from '../../services/local/fleet-processes.ts'
 import {
   type ChildEnd,
@@ -14,6 +13,7 @@ import {
   STABLE_MS,
   type SupervisorEvent,
 } from '../../services/local/keep-process-running.ts'
+import type { Fleet } from '../../services/local/parse-fleet-description.ts'
 import { ManualClock, settle } from '../manual-clock.ts'
 
 class FakeChild implements RunningChild {

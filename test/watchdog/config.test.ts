@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { ConfigError } from '#runtime/config.ts'
+import { ConfigError } from '#runtime/read-settings.ts'
 import { readConfig } from '../../services/watchdog/config.ts'
 
 function faultsOf(env: Readonly<Record<string, string>>): string {

@@ -13,7 +13,7 @@ import {
   readCertificates,
   troubleWith,
 } from '#fleet/certificate-parser.ts'
-import { readSettings } from '#runtime/config.ts'
+import { readSettings } from '#runtime/read-settings.ts'
 import { readNamedFile } from '#runtime/read-user-file.ts'
 import { certificateFiles, type MadeCertificate, makeCertificate, readName } from '../make-certificate.ts'
 

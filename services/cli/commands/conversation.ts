@@ -12,7 +12,7 @@ import { conversationOf, isConversationId, sessionId } from '#fleet/session-id.t
 import { bridgeAccessFor, notDelivered, openDelivery } from '#issuing/deliver-credential.ts'
 import { hintAfterPush } from '#issuing/hint-workers.ts'
 import { credentialOf, serialAfter, workerFile } from '#issuing/worker-credential-file.ts'
-import { closest, readSettings } from '#runtime/config.ts'
+import { closest, readSettings } from '#runtime/read-settings.ts'
 import { publishCredential, removeCredential } from '#spool/credentials.ts'
 import { agentName, gitRemote, lifetime, role, wholeNumber } from '../option-parsers.ts'
 

@@ -3,7 +3,7 @@ import { type CommandContext, ENDING_SIGNALS } from '#console/context.ts'
 import { EXIT, Exit, UsageError } from '#console/failure.ts'
 import { quoted } from '#console/shell-quote.ts'
 import { workerName } from '#fleet/credential.ts'
-import { readSettings } from '#runtime/config.ts'
+import { readSettings } from '#runtime/read-settings.ts'
 import type { SettingName } from '#runtime/settings.ts'
 import { parseBridge } from '../init/bridge-address.ts'
 import {

@@ -19,7 +19,7 @@ import {
 } from '#fleet/session-id.ts'
 import { Pauses } from '#runtime/backoff.ts'
 import { LATE, waitAtMost } from '#runtime/bounded-wait.ts'
-import { closest } from '#runtime/config.ts'
+import { closest } from '#runtime/read-settings.ts'
 import { type FoundCredentials, readCredentials } from '#spool/credentials.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { duration } from '../option-parsers.ts'

@@ -4,7 +4,7 @@ import { EXIT, Exit, UsageError } from '#console/failure.ts'
 import { commandEnv } from '#console/state-folder.ts'
 import { table } from '#console/table.ts'
 import { redact } from '#fleet/redact.ts'
-import { ConfigError, closest, readSettings, withSettingsFile } from '#runtime/config.ts'
+import { ConfigError, closest, readSettings, withSettingsFile } from '#runtime/read-settings.ts'
 import { PROGRAMS, type ProgramName, SETTINGS, type Setting, type SettingName } from '#runtime/settings.ts'
 
 const EXAMPLES = `

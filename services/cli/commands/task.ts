@@ -18,7 +18,7 @@ import {
   type Task,
   type TaskState,
 } from '#fleet/task.ts'
-import { closest } from '#runtime/config.ts'
+import { closest } from '#runtime/read-settings.ts'
 import type { LateReport, Store } from '#store/store.ts'
 import { count, duration, role } from '../option-parsers.ts'
 

@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises'
 import { UsageError } from '#console/failure.ts'
 import { redact } from '#fleet/redact.ts'
-import { ConfigError } from '#runtime/config.ts'
+import { ConfigError } from '#runtime/read-settings.ts'
 import { SETTINGS, type SettingName } from '#runtime/settings.ts'
 import { type BridgeAddress, bridgeSettings, ownAddresses, ownNames, parseBridge } from './bridge-address.ts'
 import { type ChosenCertificate, chooseCertificate } from './choose-certificate.ts'

@@ -1,7 +1,7 @@
 import { chown, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
-import { ConfigError, parseSettings } from '#runtime/config.ts'
+import { ConfigError, parseSettings } from '#runtime/read-settings.ts'
 import { SETTINGS, type SettingName } from '#runtime/settings.ts'
 import { publish } from '#spool/atomic-files.ts'
 import { settingIn, withSettings } from '../settings-file.ts'

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { CommandContext } from '#console/context.ts'
-import type { Env } from '#runtime/config.ts'
 import { sshCommand } from '#runtime/git-environment.ts'
+import type { Env } from '#runtime/read-settings.ts'
 import { hasSucceeded } from '#runtime/run-command.ts'
 import { ensureHome, runAs, type ServiceUser } from './service-user.ts'
 

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { readSettings } from '#runtime/config.ts'
+import { readSettings } from '#runtime/read-settings.ts'
 import type { CommandContext } from './context.ts'
 
 /** The default state folder of `s2 up`, in the folder where it is called. */

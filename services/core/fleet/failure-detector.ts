@@ -1,6 +1,6 @@
+import { type AgentLiveness, RosterEntry, type SessionRecord, WaitQueue } from './agent-liveness-record.ts'
 import { FOREIGN_INCARNATION, type ObservedBeat } from './beat.ts'
 import type { Agent } from './conversation.ts'
-import { type AgentLiveness, RosterEntry, type SessionRecord, WaitQueue } from './roster-entry.ts'
 import type { SessionId } from './session-id.ts'
 import type { RosterVerdict, Verdict } from './verdict.ts'
 

@@ -5,9 +5,9 @@ import { S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
 import { Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
-import type { Env } from '#runtime/config.ts'
 import { gitEnv } from '#runtime/git-environment.ts'
 import { gitAdviceFor, gitFaultOf, gitMessagesOf } from '#runtime/git-errors.ts'
+import type { Env } from '#runtime/read-settings.ts'
 import { type Ending, hasSucceeded, runCommand } from '#runtime/run-command.ts'
 
 export interface GitPublisherConfig {

@@ -1,4 +1,4 @@
-import type { Env } from './config.ts'
+import type { Env } from './read-settings.ts'
 
 /** For every git command: no prompts, only the transports that S2 supports, and messages in English. git(1) */
 const GIT_ENV = {

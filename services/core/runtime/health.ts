@@ -2,9 +2,9 @@ import { chmod, mkdir, unlink } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { createConnection, type ListenOptions, type Server } from 'node:net'
 import { dirname } from 'node:path'
-import { ConfigError } from './config.ts'
 import { type SocketPath, socketPath } from './long-socket-path.ts'
 import { Metrics } from './metrics.ts'
+import { ConfigError } from './read-settings.ts'
 import type { Address } from './setting-parsers.ts'
 
 /** The health of a program: its state, its troubles, and its metrics. */

@@ -1,5 +1,5 @@
 import { fstatSync } from 'node:fs'
-import type { Env } from './config.ts'
+import type { Env } from './read-settings.ts'
 
 /** Syslog's numbers, sd-daemon(3). */
 const PRIORITIES = { error: 3, warn: 4, info: 6, debug: 7 } as const

@@ -1,6 +1,6 @@
 import { createLogger, format, transports } from 'winston'
-import type { Env } from './config.ts'
 import { priorityMarkFor } from './journal-priority.ts'
+import type { Env } from './read-settings.ts'
 
 /** Writes one JSON line per event to standard output, with its priority for journald. */
 export interface Log {

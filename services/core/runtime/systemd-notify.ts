@@ -1,10 +1,10 @@
 import { spawnSync } from 'node:child_process'
 import type dgram from 'unix-dgram'
 import type { Clock } from './clock.ts'
-import type { Env } from './config.ts'
 import { childStdio } from './fd-inheritance.ts'
 import type { Log } from './log.ts'
 import { Loop } from './loop.ts'
+import type { Env } from './read-settings.ts'
 import { hasSucceeded, howItEnded, runCommand } from './run-command.ts'
 
 /** Reports the state of the program to systemd, sd_notify(3): datagrams to the socket in NOTIFY_SOCKET. */

@@ -1,7 +1,7 @@
 import type { AgentProcess } from '#fleet/agent-processes.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
-import type { Env } from '#runtime/config.ts'
+import type { Env } from '#runtime/read-settings.ts'
 import { type Ending, hasSucceeded, howItEnded, runCommand } from '#runtime/run-command.ts'
 import type { AgentUnits } from '#runtime/setting-parsers.ts'
 import type { ProcessSource } from './read-source.ts'

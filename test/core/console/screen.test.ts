@@ -8,7 +8,7 @@ import { type Clock, systemClock } from '../../../services/core/runtime/clock.ts
 import { openMemoryStore } from '../../../services/core/store/memory/memory.ts'
 import { EventReporter } from '../../../services/local/event-reporter.ts'
 import { ProcessRunner } from '../../../services/local/fleet-processes.ts'
-import { layOut, runFleet } from '../../../services/local/run-fleet.ts'
+import { layOut, runFleet } from '../../../services/local/while-fleet-runs.ts'
 
 const nothing: Disposable = { [Symbol.dispose]: () => undefined }
 

@@ -10,7 +10,7 @@ import { GitPublisher, makeRemote } from '../../../services/core/issuing/git-pub
 import { systemChance, systemClock } from '../../../services/core/runtime/clock.ts'
 import { publishCredential, readCredentials } from '../../../services/core/spool/credentials.ts'
 import { openMemoryStore } from '../../../services/core/store/memory/memory.ts'
-import { parseFleet } from '../../../services/local/fleet-file.ts'
+import { parseFleet } from '../../../services/local/parse-fleet-description.ts'
 import { PATIENCE_MS } from '../../until.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-enlist-'))

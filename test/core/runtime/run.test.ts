@@ -33,7 +33,7 @@ function write(name: string, body: string): string {
   writeFileSync(
     file,
     `import { run } from '${new URL('services/core/runtime/run.ts', root)}'
-     import { ConfigError } from '${new URL('services/core/runtime/config.ts', root)}'
+     import { ConfigError } from '${new URL('services/core/runtime/read-settings.ts', root)}'
      import { redact } from '${new URL('services/core/fleet/redact.ts', root)}'
      const readConfig = () => ({ state: ${JSON.stringify(join(folder, name))}, logLevel: 'debug', health: undefined, drainMs: 500 })
      await run({ name: 'sample', about: 'A sample.', redact, ${body} })`,

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { workerName } from '#fleet/credential.ts'
 import { ORCHESTRATOR } from '#fleet/session-id.ts'
-import { ConfigError, closest } from '#runtime/config.ts'
+import { ConfigError, closest } from '#runtime/read-settings.ts'
 import { type Address, parseAddress } from '#runtime/setting-parsers.ts'
 import { SETTINGS, type Setting, type SettingName } from '#runtime/settings.ts'
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { ConfigError } from '../../services/core/runtime/config.ts'
+import { ConfigError } from '../../services/core/runtime/read-settings.ts'
 import { readDemo } from '../../services/local/demo-tasks.ts'
-import { parseFleet, readFleet } from '../../services/local/fleet-file.ts'
+import { parseFleet, readFleet } from '../../services/local/parse-fleet-description.ts'
 import { planPrograms, STAGE } from '../../services/local/process-plan.ts'
 
 const worker = { number: 1, role: 'backend', exec: 'true' }
