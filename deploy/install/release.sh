@@ -9,7 +9,7 @@ alone() {
 
 # The name of a release is a hash of its content, so that installing the same again changes nothing.
 release_id() {
-  (cd "$here" && { cat package.json package-lock.json; find dist systemd -type f ! -name '.*' | LC_ALL=C sort | xargs cat; node --version; ls -d node_modules/node-inotify/build node_modules/unix-dgram/build 2>/dev/null; } | sha256sum | cut -c1-12)
+  (cd "$here" && { cat package.json package-lock.json ./*.md; find dist systemd docs examples -name .s2 -prune -o -type f ! -name '.*' ! -name '*.jsonl' -print | LC_ALL=C sort | xargs cat; node --version; ls -d node_modules/node-inotify/build node_modules/unix-dgram/build 2>/dev/null; } | sha256sum | cut -c1-12)
 }
 
 # A first installation that fails leaves no trace.

@@ -44,6 +44,7 @@ export class DatabaseSource implements MailSource {
   /** Who is woken for which session of a live conversation; null: nobody. */
   #targets = new Map<SessionId, WakeTarget | null>()
   #restart = new AbortController()
+  #listening: RetryLoop | null = null
   /** The message after which the present stream began, and the last one that it brought. */
   #from = 0
   #heard = 0
@@ -57,7 +58,7 @@ export class DatabaseSource implements MailSource {
     const { clock, chance, signal, woken, log, onTrouble } = this.#parts
     this.#from = woken.position
     const troubles = new KnownTroubles()
-    const listening = new RetryLoop({
+    this.#listening = new RetryLoop({
       clock,
       chance,
       signal,
@@ -79,7 +80,7 @@ export class DatabaseSource implements MailSource {
         return ROUND_MS
       },
     })
-    await Promise.all([listening.done, rounds.done])
+    await Promise.all([this.#listening.done, rounds.done])
   }
 
   async unread(target: WakeTarget): Promise<readonly UnreadMail[]> {
@@ -124,6 +125,7 @@ export class DatabaseSource implements MailSource {
 
   async #take(batch: readonly StoredMessage[]): Promise<void> {
     const { woken, onHint, onLook } = this.#parts
+    this.#listening?.succeeded()
     if ((batch[0]?.id ?? 0) <= this.#heard) woken.forgetFloors() // another database has replaced the one that was known
     this.#heard = batch.at(-1)?.id ?? this.#heard
     const unread = batch.filter(({ delivery }) => delivery !== 'acked')

@@ -79,11 +79,17 @@ export class AckTracker {
     if (mark === 'acked') await this.#forget(ids)
   }
 
-  async onScan({ at, isWhole, sessions }: ScannedInbox): Promise<void> {
+  /** Queues the marks that the folders of the inbox show and the bridge has not confirmed. */
+  onScan({ at, sessions }: ScannedInbox): void {
     const found = sessions.get(this.#parts.session) ?? NOTHING
     this.#advance(found.new, 'delivered', at)
     this.#advance(found.cur, 'leased', at)
     this.#advance(found.done, 'acked', at)
+  }
+
+  /** Removes from the inbox what the bridge knows as acked, and notes what others have removed. Throws what the disk says. */
+  async forgetAcked({ isWhole, sessions }: ScannedInbox): Promise<void> {
+    const found = sessions.get(this.#parts.session) ?? NOTHING
     await this.#forget(found.done.filter((id) => this.#messages.get(id)?.confirmed === 'acked'))
     if (!isWhole) return
     this.#noteRemovals(new Set([...found.new, ...found.cur, ...found.done]))

@@ -45,6 +45,8 @@ export class ConversationExpiry {
       await noteRenewal(session, found.expiresAt)
       this.#expiresAt = found.expiresAt
     }
-    return Math.min(LOOK_MAX_MS, Math.max(LOOK_MIN_MS, (this.#expiresAt - clock.wall()) / LOOKS))
+    const leftMs = this.#expiresAt - clock.wall()
+    // An end in the past means that this clock is ahead: the bridge would not answer for a conversation that has ended.
+    return leftMs <= 0 ? LOOK_MAX_MS : Math.min(LOOK_MAX_MS, Math.max(LOOK_MIN_MS, leftMs / LOOKS))
   }
 }

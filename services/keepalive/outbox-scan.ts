@@ -4,20 +4,15 @@ import { speakerOf } from '#spool/outbox.ts'
 import { DirectoryChange } from './folder-change-check.ts'
 import type { OutboxPort } from './spool-interfaces.ts'
 
-const TIDY_MS = 60_000
-
 /** Reads the names in the host's outbox, and sorts them by the sessions whose items they are. */
 export class OutboxScan {
-  readonly #outbox: Pick<OutboxPort, 'version' | 'names' | 'read' | 'tidy'>
-  readonly #clock: Clock
+  readonly #outbox: Pick<OutboxPort, 'version' | 'names' | 'read'>
   readonly #change: DirectoryChange
   /** The session of each item that waits, by the item's name. */
   #senders: ReadonlyMap<string, SessionId> = new Map()
-  #tidyAt = Number.NEGATIVE_INFINITY
 
-  constructor(outbox: Pick<OutboxPort, 'version' | 'names' | 'read' | 'tidy'>, clock: Clock) {
+  constructor(outbox: Pick<OutboxPort, 'version' | 'names' | 'read'>, clock: Clock) {
     this.#outbox = outbox
-    this.#clock = clock
     this.#change = new DirectoryChange(clock, outbox.version && (() => outbox.version?.() ?? ''))
   }
 
@@ -28,7 +23,6 @@ export class OutboxScan {
 
   /** The names that wait for each session, in order; null where the outbox has not changed since it was read last. */
   async scan(): Promise<ReadonlyMap<SessionId, readonly string[]> | null> {
-    await this.#keepTidy()
     if (!this.#change.mayHaveChanged()) return null
     try {
       return await this.#read()
@@ -61,12 +55,5 @@ export class OutboxScan {
   async #senderOf(name: string): Promise<SessionId | null> {
     const item = await this.#outbox.read(name)
     return item === null ? null : speakerOf(item)
-  }
-
-  async #keepTidy(): Promise<void> {
-    const { now, wall } = { now: this.#clock.now(), wall: this.#clock.wall() }
-    if (now - this.#tidyAt < TIDY_MS) return
-    this.#tidyAt = now
-    await this.#outbox.tidy(wall)
   }
 }

@@ -155,9 +155,12 @@ export class SessionManager implements AsyncDisposable {
 
   async #lookIntoInbox(): Promise<number> {
     const scanned = await this.#inbox.scan()
-    for (const [id, session] of this.#sessions) {
-      if (scanned.isWhole || scanned.sessions.has(id)) await session.onScan(scanned)
-    }
+    const concerned = [...this.#sessions].flatMap(([id, session]) =>
+      scanned.isWhole || scanned.sessions.has(id) ? [session] : [],
+    )
+    // All marks are queued before anything is removed: a full disk refuses the removals of one session, and no ack of another.
+    for (const session of concerned) session.onScan(scanned)
+    for (const session of concerned) await session.forgetAcked(scanned)
     this.#reportRound()
     return this.#config.pollMs
   }

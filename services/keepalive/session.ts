@@ -43,6 +43,8 @@ export interface SessionParts {
 
 /** How often a session that the bridge locks out asks whether it still does. */
 const LOCKED_OUT_MS = 30_000
+/** A stream of mail, or a long outbox, that goes on for this long has got over its trouble. */
+const STEADY_MS = 5_000
 
 /** One session of this host: what it receives, acks and sends, each in a loop of its own. */
 export class Session implements AsyncDisposable {
@@ -51,6 +53,8 @@ export class Session implements AsyncDisposable {
   readonly bridgeUrl: string
   readonly #parts: SessionParts
   readonly #ending = new AbortController()
+  /** The topics of its loops' troubles, which end with it. */
+  readonly #topics: string[] = []
   readonly #acks: AckSender
   readonly #tracker: AckTracker
   readonly #outbox: OutboxSender
@@ -140,8 +144,14 @@ export class Session implements AsyncDisposable {
     return { session: this.session, host, incarnation, seq: counters.beats, work: counters.work }
   }
 
-  async onScan(scanned: ScannedInbox): Promise<void> {
-    await this.#tracker.onScan(scanned)
+  /** Takes what a scan of the inbox found: queues the marks that the bridge has not confirmed. */
+  onScan(scanned: ScannedInbox): void {
+    this.#tracker.onScan(scanned)
+  }
+
+  /** Removes from the inbox what the bridge knows as acked. Throws what the disk says. */
+  async forgetAcked(scanned: ScannedInbox): Promise<void> {
+    await this.#tracker.forgetAcked(scanned)
   }
 
   /** Takes the names of its items in the outbox, in order. */
@@ -163,6 +173,7 @@ export class Session implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ending.abort()
     await Promise.all(this.#loops.map(({ done }) => done))
+    for (const topic of this.#topics) this.#parts.troubles.over(topic)
   }
 
   get #loops(): readonly { readonly done: Promise<void>; retry(): void }[] {
@@ -172,10 +183,12 @@ export class Session implements AsyncDisposable {
   #loopParts(work: string, signal: AbortSignal): Omit<RetryLoopParts, 'step'> {
     const { clock, chance, troubles } = this.#parts
     const topic = `${work} of ${this.session}`
+    this.#topics.push(topic)
     return {
       clock,
       chance,
       signal,
+      steadyMs: STEADY_MS,
       restMs: () => this.#silenceMs(),
       onTrouble: (error) => this.#onTrouble(topic, error),
       onWell: () => troubles.over(topic),

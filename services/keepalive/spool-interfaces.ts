@@ -24,7 +24,6 @@ export interface OutboxPort {
   read(name: string): Promise<OutboxItem | null>
   done(name: string): Promise<void>
   refuse(name: string, problem: OutboxProblem): Promise<void>
-  tidy(wall: number): Promise<void>
 }
 
 /** The host's credentials. */

@@ -213,11 +213,15 @@ export class Observation implements Observed {
     return passed
   }
 
+  /** The conversations are about to be read: sessions that turn up unknown from now on want another reading. */
+  forgetUnknownSessions(): void {
+    this.#hasUnknownSessions = false
+  }
+
   /** Takes over who there is, one at a time, as `Roster.learn` does. */
   *learn(agents: Iterable<Agent>, clock: () => number): Generator<void> {
     yield* this.#roster.learn(agents, clock)
     for (const agent of this.#lost) if (!this.#roster.has(agent)) this.#lost.delete(agent)
-    this.#hasUnknownSessions = false
     this.#revision += 1
   }
 

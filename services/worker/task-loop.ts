@@ -1,6 +1,6 @@
 import type { SessionId } from '#fleet/session-id.ts'
 import { PROGRESS_MAX, type Report, TAIL_MAX, type Task } from '#fleet/task.ts'
-import { Pauses } from '#runtime/backoff.ts'
+import { type BackoffLimits, Pauses } from '#runtime/backoff.ts'
 import { LATE, waitUnlessAborted } from '#runtime/bounded-wait.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { RetryLoop } from '#runtime/retry-loop.ts'
@@ -110,6 +110,8 @@ interface Leased extends WorkerSession {
 }
 
 const RETRY = { firstMs: 500, mostMs: 30_000, leastMs: 500 }
+/** The inbox is a folder of this host: what keeps it from being read passes soon or not at all. */
+const MAIL_RETRY = { firstMs: 500, mostMs: 500, leastMs: 500 }
 /** The pauses between two checks of a report that waits in the outbox. */
 const CARRY = { firstMs: 20, mostMs: 1_000, leastMs: 20 }
 
@@ -137,24 +139,24 @@ export class TaskLoop {
     const end = (): void => this.#over.abort()
     if (draining.aborted) return
     draining.addEventListener('abort', end, { once: true })
-    const tasks = this.#repeat('asking for work', () => this.#lookForWork())
-    const mail = this.#repeat('reading the inbox', async () => {
-      if (await this.#readMail()) tasks.nudge()
+    const tasks = this.#repeat('asking for work', RETRY, () => this.#lookForWork(() => tasks.succeeded()))
+    const mail = this.#repeat('reading the inbox', MAIL_RETRY, async () => {
+      if (await this.#readMail()) tasks.retry() // an assignment came in, so the bridge answers again
       return this.#config.pollMs
     })
-    using _news = taskMessages.onNews(() => mail.nudge())
+    using _news = taskMessages.onNews(() => mail.retry())
     await Promise.all([tasks.done, mail.done])
     draining.removeEventListener('abort', end)
   }
 
   /** Repeats a step until the loop is over; a lasting trouble is reported once. */
-  #repeat(what: string, step: () => Promise<number>): RetryLoop {
+  #repeat(what: string, limits: BackoffLimits, step: () => Promise<number>): RetryLoop {
     const { clock, chance, say } = this.#parts
     return new RetryLoop({
       clock,
       chance,
       signal: this.#over.signal,
-      limits: RETRY,
+      limits,
       step,
       onTrouble: (error) => {
         if (this.#troubles.isNew(what, String(error))) say({ event: 'trouble', what, error })
@@ -164,7 +166,7 @@ export class TaskLoop {
   }
 
   /** Does one task, if there is any. Answers milliseconds until the next try. */
-  async #lookForWork(): Promise<number> {
+  async #lookForWork(onAnswered: () => void): Promise<number> {
     const { chance, reports } = this.#parts
     const sessions = await this.#parts.sessions()
     const ids = sessions.map(({ session }) => session)
@@ -175,6 +177,7 @@ export class TaskLoop {
       return CARRY.mostMs
     }
     const leased = await this.#lease(sessions)
+    onAnswered()
     if (leased !== null) {
       this.#wasIdle = false
       await this.#perform(leased)

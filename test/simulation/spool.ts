@@ -108,7 +108,6 @@ export class Spool {
           this.#items.delete(name)
           this.#refused.set(name, problem)
         }),
-      tidy: async () => undefined,
     }
   }
 

@@ -60,6 +60,9 @@ make_next() {
   rm -rf "$root/srv/next"
   mkdir -p "$root/srv/next/node_modules"
   cp -R "$here"/{dist,deploy,systemd,package.json,package-lock.json,docs,examples,LICENSE} "$here"/*.md "$root/srv/next/"
+  # somebody has tried an example there, and it holds the credentials of that fleet
+  mkdir -p "$root/srv/next/examples/first-fleet/.s2/credentials"
+  echo sample >"$root/srv/next/examples/first-fleet/.s2/credentials/sample.json"
   for module in better-sqlite3 node-inotify unix-dgram bindings file-uri-to-path; do
     cp -R "$here/node_modules/$module" "$root/srv/next/node_modules/"
   done

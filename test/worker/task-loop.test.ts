@@ -45,6 +45,7 @@ class Bench {
   /** Whether the disk takes anything. */
   full = false
   readonly outbox: { holder: SessionId; report: Report; outcome: 'waiting' | 'carried' | { refused: string } }[] = []
+  assigned: string[] = []
   revoked: string[] = []
   /** Seats before the agent's own. */
   extra: WorkerSession[] = []
@@ -105,7 +106,7 @@ class Bench {
       waiting: async () => this.outbox.filter(({ outcome }) => outcome === 'waiting').length,
     }
     const taskMessages: TaskMailbox = {
-      take: async () => ({ assigned: [], revoked: this.revoked.splice(0) }),
+      take: async () => ({ assigned: this.assigned.splice(0), revoked: this.revoked.splice(0) }),
       onNews: (heard) => {
         this.heard = heard
         return { [Symbol.dispose]: () => undefined }
@@ -330,6 +331,40 @@ test('a passing trouble does not cost the task', async () => {
   await b.clock.advance(2_000)
   assert.equal((await b.store.task('bumpy')).epoch, 1)
   assert.equal((await b.store.task('bumpy')).state, 'completed')
+  b.end()
+  await done
+})
+
+test('after an absence of the bridge an assignment is taken up at once, whatever pause the failures had earned', async () => {
+  const b = await bench()
+  b.fault = away
+  const { done } = b.start('life-1')
+  await b.clock.advance(300_000)
+  assert.equal(b.told('trouble').length, 1, 'a trouble that lasts is told once')
+  b.fault = null
+  await b.add('urgent')
+  b.assigned = ['urgent']
+  b.heard()
+  await b.clock.advance(10)
+  assert.equal((await b.store.task('urgent')).state, 'in_progress')
+  b.command.exit(0)
+  await b.clock.advance(2_000)
+  b.end()
+  await done
+})
+
+test('a bridge that hangs is one trouble, and is asked less and less often', async () => {
+  const b = await bench()
+  let asked = 0
+  b.fault = async () => {
+    asked += 1
+    await b.clock.sleep(12_000)
+    throw new S2Error('unavailable', 'no answer')
+  }
+  const { done } = b.start('life-1')
+  await b.clock.advance(600_000)
+  assert.equal(b.told('trouble').length, 1)
+  assert.ok(asked < 30, `it was asked ${asked} times`)
   b.end()
   await done
 })

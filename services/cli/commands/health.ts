@@ -8,7 +8,7 @@ import { plain } from '#console/terminal-text.ts'
 import { askHealth, healthSocket, type ProgramHealth } from '#runtime/health-client.ts'
 import { closest, readSettings } from '#runtime/read-settings.ts'
 import type { Address } from '#runtime/setting-parsers.ts'
-import { PROGRAMS } from '#runtime/settings.ts'
+import { type ProgramName, SETTINGS } from '#runtime/settings.ts'
 import { journalCommand } from '../init/systemd-services.ts'
 
 const EXAMPLES = `
@@ -16,7 +16,8 @@ Examples:
   s2 health                      every program that runs with this state folder
   s2 health keepalive            one; exit code 0 when it can work, 1 when it cannot (for container checks)`
 
-const SERVICES = PROGRAMS.filter((name) => name !== 's2')
+/** The programs that answer for their health. */
+const SERVICES: readonly ProgramName[] = SETTINGS.S2_HEALTH.programs
 
 export function define(command: Command, context: CommandContext): void {
   command

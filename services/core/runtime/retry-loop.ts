@@ -8,20 +8,20 @@ export interface RetryLoopParts {
   readonly signal: AbortSignal
   /** Milliseconds between tries: the first pause and the longest. Default: 250 ms to 30 s. */
   readonly limits?: BackoffLimits
+  /** A step that runs for so many milliseconds has recovered, as a stream has. Absent: only the end of a step says so. */
+  readonly steadyMs?: number
   /** Milliseconds during which a step would be useless; absent or not above 0: none. */
   restMs?(): number
   /** One step; answers milliseconds until the next one. */
   step(): Promise<number>
   onTrouble(error: unknown): void
-  /** After a trouble: a step has succeeded again, or has run well for 5 s. */
+  /** After a trouble: a step has succeeded again, or has run for `steadyMs`. */
   onWell(): void
 }
 
 const LIMITS = { firstMs: 250, mostMs: 30_000, leastMs: 50 }
 /** The longest pause that the other side can ask for. */
 const ASKED_MOST_MS = 300_000
-/** A step that runs for this long has recovered. */
-const STEADY_MS = 5_000
 
 /** Repeats a step until the signal aborts. Pauses after failures grow, with full jitter, and a nudge does not shorten them. */
 export class RetryLoop {
@@ -61,32 +61,33 @@ export class RetryLoop {
     this.#loop.nudge()
   }
 
+  /** Ends a trouble before the step under way has ended: the part of it that can fail has succeeded. */
+  succeeded(): void {
+    if (!this.failing) return
+    this.#pauses.succeeded()
+    this.#parts.onWell()
+  }
+
   async #step(): Promise<number> {
-    const { clock, step, restMs } = this.#parts
+    const { clock, step, restMs, steadyMs } = this.#parts
     const waitMs = Math.max(this.#notBefore - clock.now(), restMs?.() ?? 0)
     if (waitMs > 0) return waitMs
     const over = new AbortController()
-    if (this.failing) void this.#wellAfterAWhile(over.signal)
+    if (this.failing && steadyMs !== undefined) void this.#succeedAfter(steadyMs, over.signal)
     try {
       const nextMs = await step()
-      this.#well()
+      this.succeeded()
       return nextMs
     } finally {
       over.abort()
     }
   }
 
-  async #wellAfterAWhile(over: AbortSignal): Promise<void> {
-    await this.#parts.clock.sleep(STEADY_MS, over).then(
-      () => this.#well(),
+  async #succeedAfter(ms: number, over: AbortSignal): Promise<void> {
+    await this.#parts.clock.sleep(ms, over).then(
+      () => this.succeeded(),
       () => undefined,
     )
-  }
-
-  #well(): void {
-    if (!this.failing) return
-    this.#pauses.succeeded()
-    this.#parts.onWell()
   }
 
   #onError(error: unknown): number {

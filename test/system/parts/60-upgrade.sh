@@ -22,6 +22,8 @@ pids >"$work/pids"
 cp "$here/dist/watchdog.js" "$root/srv/next/dist/watchdog.js"
 printf '\n// next\n' >>"$root/srv/next/dist/watchdog.js"
 check 'a good one is taken' install_from /srv/next
+check 'with its examples' inside test -e "/opt/s2/current/examples/first-fleet/fleet.json"
+check 'and without the state of a fleet that was tried there' inside test ! -e "/opt/s2/current/examples/first-fleet/.s2"
 check 'and is in force' test "$(readlink "$root/opt/s2/current")" != "$before"
 check 'only what changed was restarted' only_changed watchdog
 check 'with the data kept' within 10 status_says 's2-worker-1'

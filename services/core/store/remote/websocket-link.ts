@@ -377,7 +377,7 @@ function cursorOf({ buffers }: SessionEntry): number | null {
 }
 
 function lost(): S2Error {
-  return new S2Error('unavailable', 'the socket to the bridge wasLinked lost', { next: 'try again' })
+  return new S2Error('unavailable', 'the socket to the bridge was lost', { next: 'try again' })
 }
 
 function read(data: Buffer): BridgeFrame | 'unknown' | null {
