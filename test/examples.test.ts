@@ -120,12 +120,14 @@ test('moved-task: another worker completes what a frozen one had', async () => {
     const { agents } = JSON.parse(await fleet.s2('status', '--json')) as { agents: { name: string; verdict: string }[] }
     return agents.filter(({ name, verdict }) => name !== 'orchestrator' && verdict === 'alive').length === 3
   })
-  const what = 'sleep 5; echo "done at epoch $S2_TASK_EPOCH"'
+  // It ends only after the worker is frozen, however long that takes.
+  const what = 'until [ -e frozen ]; do sleep 1; done; echo "done at epoch $S2_TASK_EPOCH"'
   await fleet.s2('task', 'add', what, '--to', 's2-worker-1', '--id', 'long', '--priority', 'P0')
   const task = async (): Promise<ShownTask> => JSON.parse(await fleet.s2('task', 'show', 'long', '--json'))
   await fleet.until('the worker has begun', async () => (await task()).state === 'in_progress')
   const first = (await task()).holder
   await fleet.s2('freeze', 's2-worker-1')
+  writeFileSync(join(fleet.folder, 'frozen'), '')
   await fleet.until('the task is completed', async () => (await task()).state === 'completed')
   const { holder, epoch } = await task()
   assert.notEqual(holder, first)
