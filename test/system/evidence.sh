@@ -118,7 +118,7 @@ chapter 'death is a verdict within a second, and the work goes to another within
 check 's2-worker-1 has a task' s2 task add --id task-1 --to s2-worker-1 wait
 docker kill agent-1 >/dev/null
 check 's2-worker-1 is gone' within 3 verdict_is 1 gone
-check 'within 1 s of its death' at_most 1000 since_death 1 verdict
+check 'within 1 s of its death' at_most 1000 since_death 1 'verdict passed'
 check 'its task went to another' within 3 logged '"event":"task reassigned".*"reason":"gone"'
 check 'within 2 s of its death' at_most 2000 since_death 1 'task reassigned'
 check 'one incident says why' within 3 incident_says gone:s2-worker-1 'container agent-1: exit code 137'
@@ -154,21 +154,21 @@ chapter 'unknown is not dead'
 docker rm -f agent-4 >/dev/null
 agent 4
 check 'all are alive' within 10 verdict_is 4 alive
-before=$(lines '"event":"verdict"')
+before=$(lines '"event":"verdict passed"')
 pid=$(docker inspect -f '{{.State.Pid}}' agent-3)
 engine_signal STOP
 check 'an engine that hangs is noticed' within 12 logged 'supervisor does not answer'
-check 'nobody is judged by it' test "$(lines '"event":"verdict"')" = "$before"
+check 'nobody is judged by it' test "$(lines '"event":"verdict passed"')" = "$before"
 engine_signal CONT
 check 'it answers again' within 12 logged 'supervisor answers again'
 engine_kill
 check 'an engine that was killed is noticed' within 5 eval '[ "$(lines "supervisor does not answer")" -ge 2 ]'
 check 'and after a while told of' within 15 incident_says supervisor_away:docker 'docker does not answer'
 engine_inside kill -KILL "$pid"
-check 'still nobody is judged' test "$(lines '"event":"verdict"')" = "$before"
+check 'still nobody is judged' test "$(lines '"event":"verdict passed"')" = "$before"
 check 'the engine starts again' engine_start --live-restore
 check 'one container had ended meanwhile: its agent is gone' within 15 eval '[ "$(lines "\"to\":\"gone\"")" -gt 4 ]'
-check 'only that one was judged' eval '[ "$(lines "\"event\":\"verdict\"")" = $((before + 1)) ]'
+check 'only that one was judged' eval '[ "$(lines "\"event\":\"verdict passed\"")" = $((before + 1)) ]'
 check 'and the incident is over' within 5 no_incident supervisor_away:docker
 docker start agent-1 agent-2 agent-3 agent-4 >/dev/null 2>&1
 
