@@ -188,7 +188,7 @@ story() { # number
     check 's2 status' says '^0 agents' inside s2 status
   if [ "$one" = 13 ]; then
     check 'the release has no half of a module' [ "$(inside ls /opt/s2/current/node_modules)" = better-sqlite3 ]
-    check 'it says how systemd is told' says 'told by systemd-notify' inside journalctl --no-pager -u s2-bridge
+    check 'it says how systemd is told' says 'notified by systemd-notify' inside journalctl --no-pager -u s2-bridge
     check 'a watchdog of 6 s is fed by systemd-notify' eval 'hurry && outlives_it'
     check 'and ends what hangs' is_ended_when_it_hangs
   fi
