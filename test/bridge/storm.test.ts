@@ -225,7 +225,7 @@ test('a keepalive that carries many sessions leaves nothing out when its bridge 
   }
   await until('all is in the inbox', async () => (await missing()).length === 0)
   assert.ok(sent.length > 200, `${sent.length} messages`)
-  const fetched = keepalive.eventsOf('mail that the stream had left out was fetched')
+  const fetched = keepalive.eventsOf('messages missing from the stream fetched')
   context.diagnostic(`${sent.length} messages, ${fetched.length} fetches, ${tookMs.toFixed(0)} ms`)
   assert.deepEqual(overtaken(join(first.state, 'inbox', 'new')), [])
   if (tookMs < QUICK_MS) assert.deepEqual(fetched, [])
