@@ -25,7 +25,7 @@ import { type AddressedTaskMessage, cutSummary, reasonInWords, type Status, type
 
 /**
  * What a rule answers. What is refused changes no task; it may leave evidence all the same, so a store commits that first
- * and throws then. Messages (`letters`) go into conversations that live; others have no readers and are left out.
+ * and throws then. Messages (`messages`) go into conversations that live; others have no readers and are left out.
  */
 export type OwnershipDecision = Step | Refusal
 
@@ -33,7 +33,7 @@ export interface Step {
   readonly refusal: null
   /** The task as it is now; the very same object when nothing changed. */
   readonly task: Task
-  readonly letters: readonly AddressedTaskMessage[]
+  readonly messages: readonly AddressedTaskMessage[]
   /** For the audit chain; null where nothing happened that is worth an entry. */
   readonly act: AuditedAct | null
 }
@@ -79,7 +79,7 @@ export function beginTask(wanted: NewTask, now: number): Step {
     updatedAt: now,
   }
   const act = { actor: createdBy ?? 'admin', action: 'task_added', details: { task: id, priority, role, holder } }
-  return { refusal: null, task, letters: holder === null ? [] : [assignment(task, holder)], act }
+  return { refusal: null, task, messages: holder === null ? [] : [assignment(task, holder)], act }
 }
 
 /** Which of these tasks an incarnation of a holder should lease next: the most urgent that it does not have yet. */
@@ -118,7 +118,7 @@ export function applyLease(task: Task, incarnation: string, now: number): Step {
   }
   const action = takesOver ? 'task_taken_over' : 'task_leased'
   const act = { actor: task.holder ?? 'admin', action, details: { task: task.id, epoch: next.epoch, incarnation } }
-  return { refusal: null, task: next, letters: [], act }
+  return { refusal: null, task: next, messages: [], act }
 }
 
 /** A report about a task. Only the holder's at the present epoch counts; any other is refused and kept as evidence. */
@@ -127,7 +127,7 @@ export function applyReport(task: Task, holder: SessionId, report: Report, now: 
   if (task.holder !== holder || task.epoch !== clean.epoch) return refuseLate(task, holder, clean)
   if (isOpen(task.state))
     return clean.state === 'in_progress' ? renew(task, holder, clean, now) : end(task, holder, clean.state, clean, now)
-  if (clean.state === task.state) return { refusal: null, task, letters: [], act: null }
+  if (clean.state === task.state) return { refusal: null, task, messages: [], act: null }
   return refuseEnded(task, holder, clean)
 }
 
@@ -140,7 +140,7 @@ function renew(task: Task, holder: SessionId, { progress }: Report, now: number)
     updatedAt: now,
   }
   const act = { actor: holder, action: 'task_started', details: { task: task.id, epoch: task.epoch } }
-  return { refusal: null, task: next, letters: [], act: task.state === 'in_progress' ? null : act }
+  return { refusal: null, task: next, messages: [], act: task.state === 'in_progress' ? null : act }
 }
 
 function end(
@@ -154,7 +154,7 @@ function end(
   const exitCode = result?.exitCode ?? null
   const details = { task: task.id, epoch: task.epoch, exitCode }
   const act = { actor: holder, action: `task_${state}`, details }
-  return { refusal: null, task: next, letters: endNotice(next, state), act }
+  return { refusal: null, task: next, messages: endNotice(next, state), act }
 }
 
 /** Tells the session that gave the task of its end. */
@@ -244,36 +244,36 @@ export function applyMove(task: Task, { epoch, to, reason }: Move, now: number):
   }
   const details = { task: task.id, epoch: next.epoch, from, to, reason }
   const act = { actor: reason === 'by_hand' ? 'admin' : 'watchdog', action: 'task_moved', details }
-  return { refusal: null, task: next, letters: moveMessages(task, next, reason), act }
+  return { refusal: null, task: next, messages: moveMessages(task, next, reason), act }
 }
 
 /** The former owner's message comes first: it may be the new owner too. */
 function moveMessages(task: Task, next: Task, reason: Move['reason']): AddressedTaskMessage[] {
-  const letters: AddressedTaskMessage[] = []
+  const messages: AddressedTaskMessage[] = []
   const why = reasonInWords(reason)
-  if (task.holder !== null) letters.push(revocation(task, task.holder, why))
-  if (next.holder !== null) letters.push(assignment(next, next.holder))
+  if (task.holder !== null) messages.push(revocation(task, task.holder, why))
+  if (next.holder !== null) messages.push(assignment(next, next.holder))
   const worker = task.holder ?? next.holder
   const giver = task.createdBy ?? (worker === null ? null : partnerOf(worker))
   const { id, holder: to } = next
   if (giver !== null) {
-    letters.push({ to: giver, taskMessage: { type: 'task_moved', task: id, from: task.holder, to, reason } })
+    messages.push({ to: giver, taskMessage: { type: 'task_moved', task: id, from: task.holder, to, reason } })
   }
-  return letters
+  return messages
 }
 
 /** Withdraws an open task. Withdrawn twice is once; refused when it ended otherwise. */
 export function applyCancel(task: Task, now: number): OwnershipDecision {
-  if (task.state === 'cancelled') return { refusal: null, task, letters: [], act: null }
+  if (task.state === 'cancelled') return { refusal: null, task, messages: [], act: null }
   if (!isOpen(task.state)) {
     return { refusal: new S2Error('conflict', `task ${task.id} is ${task.state} already`), evidence: null, act: null }
   }
   const next: Task = { ...task, state: 'cancelled', updatedAt: now }
-  const letters = task.holder === null ? [] : [revocation(task, task.holder, reasonInWords('cancelled'))]
+  const messages = task.holder === null ? [] : [revocation(task, task.holder, reasonInWords('cancelled'))]
   return {
     refusal: null,
     task: next,
-    letters,
+    messages,
     act: { actor: 'admin', action: 'task_cancelled', details: { task: task.id } },
   }
 }
@@ -297,7 +297,7 @@ export function taskOfMessage(from: SessionId, taskMessage: TaskMessage): NewTas
 }
 
 export function beginForeignTask(wanted: NewTask, now: number): Step {
-  return { ...beginTask(wanted, now), letters: [] }
+  return { ...beginTask(wanted, now), messages: [] }
 }
 
 /**
@@ -322,16 +322,16 @@ export function applyTaskMessage(
   if (status === 'accepted') return accept(task, from, now)
   const decision = applyReport(task, from, report, now)
   if (decision.refusal !== null) return decision
-  const letters = decision.letters.filter(({ to }) => to !== partnerOf(from))
+  const messages = decision.messages.filter(({ to }) => to !== partnerOf(from))
   // a message does not say which life of the agent wrote it, so it renews no lease
   const leaseSeq = task.incarnation === null ? decision.task.leaseSeq : task.leaseSeq
-  return decision.task === task ? decision : { ...decision, letters, task: { ...decision.task, leaseSeq } }
+  return decision.task === task ? decision : { ...decision, messages, task: { ...decision.task, leaseSeq } }
 }
 
 function accept(task: Task, holder: SessionId, now: number): Step | null {
   if (task.state !== 'assigned') return null
   const act = { actor: holder, action: 'task_accepted', details: { task: task.id, epoch: task.epoch } }
-  return { refusal: null, task: { ...task, state: 'accepted', updatedAt: now }, letters: [], act }
+  return { refusal: null, task: { ...task, state: 'accepted', updatedAt: now }, messages: [], act }
 }
 
 type ReportContent = Pick<Report, 'state' | 'progress' | 'result'>

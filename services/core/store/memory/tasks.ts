@@ -134,12 +134,12 @@ export class MemoryTasks {
     throw outcome.refusal
   }
 
-  #write({ task, letters, act }: Step): Task {
+  #write({ task, messages, act }: Step): Task {
     const kept = freeze(task)
     this.#all.set(kept.id, kept)
     if (isOpen(kept.state)) this.#open.set(kept.id, kept)
     else this.#open.delete(kept.id)
-    for (const message of letters) this.#effects.send(message)
+    for (const message of messages) this.#effects.send(message)
     if (act !== null) this.#effects.audit(act)
     return kept
   }

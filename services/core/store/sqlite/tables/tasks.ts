@@ -176,9 +176,9 @@ export class TaskTable {
   }
 
   /** Writes the outcome of a rule: the task, its messages and its audit entry. */
-  #write({ task, letters, act }: Step, before: Task | null): Task {
+  #write({ task, messages, act }: Step, before: Task | null): Task {
     if (task !== before) this.#save(task)
-    for (const message of letters) this.#send(message)
+    for (const message of messages) this.#send(message)
     if (act !== null) this.#chain.append(act)
     return task
   }
