@@ -9,7 +9,7 @@ const HEARD_WITHIN_MS = 600_000
 const ROUND_MS = 60_000
 
 /** Renews conversations while their workers live: that is, while they beat through this bridge. */
-export class RenewOnBeat {
+export class ConversationRenewal {
   readonly #lifetimeMs: number
   readonly #parts: { readonly store: Store; readonly clock: Clock; readonly log: Log }
   readonly #heard = new Map<SessionId, number>()

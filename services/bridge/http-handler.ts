@@ -23,7 +23,7 @@ import { parseJson } from './parse-json.ts'
 import type { Permissions } from './permissions.ts'
 import type { RateLimit } from './rate-limit.ts'
 import type { BodyReader } from './request-body.ts'
-import type { ErrorReporter } from './request-error-log.ts'
+import type { RequestErrorLog } from './request-error-log.ts'
 
 export interface HttpHandlerParts {
   readonly store: Store
@@ -34,7 +34,7 @@ export interface HttpHandlerParts {
   readonly bodies: BodyReader
   readonly requests: RateLimit
   readonly beats: RateLimit
-  readonly errors: ErrorReporter
+  readonly errors: RequestErrorLog
   readonly draining: AbortSignal
   /** A session sent a beat. */
   onBeat(session: SessionId): void

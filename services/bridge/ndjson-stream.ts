@@ -4,7 +4,7 @@ import type { Clock } from '#runtime/clock.ts'
 import { toProblem } from '#store/remote/problem-details.ts'
 import type { StreamName } from '#store/remote/wire-schema.ts'
 import type { Store } from '#store/store.ts'
-import type { ErrorReporter } from './request-error-log.ts'
+import type { RequestErrorLog } from './request-error-log.ts'
 
 /** An empty line is sent this often, so that a listener can tell a quiet bridge from a dead one. */
 const KEEPALIVE_MS = 10_000
@@ -13,7 +13,7 @@ export interface StreamParts {
   readonly store: Store
   readonly clock: Clock
   readonly draining: AbortSignal
-  readonly errors: ErrorReporter
+  readonly errors: RequestErrorLog
 }
 
 /** Sends the items of a store's stream, one a line, no faster than they are read, until the listener leaves. */

@@ -8,7 +8,7 @@ import type { Store } from '#store/store.ts'
 import { Authentication } from './authentication.ts'
 import { BeatBatcher } from './beat-batcher.ts'
 import type { Config } from './config.ts'
-import { RenewOnBeat } from './conversation-renewal.ts'
+import { ConversationRenewal } from './conversation-renewal.ts'
 import { HostHeaderCheck } from './host-header-check.ts'
 import { HttpHandler } from './http-handler.ts'
 import { CALLER_TIMEOUTS, type CallerTimeouts, makeAdminServer, makeServer, openServer, urlOf } from './http-servers.ts'
@@ -16,7 +16,7 @@ import { NonceCache } from './nonce-cache.ts'
 import { Permissions } from './permissions.ts'
 import { RateLimit } from './rate-limit.ts'
 import { BodyReader } from './request-body.ts'
-import { ErrorReporter } from './request-error-log.ts'
+import { RequestErrorLog } from './request-error-log.ts'
 import { CertificateWatch, closeCertificateIncidents, readCertificate } from './tls-certificate.ts'
 import { TokenCache } from './token-cache.ts'
 import { WebSocketConnections } from './websocket-connections.ts'
@@ -106,13 +106,13 @@ function makeHandlers(config: Config, store: Store, parts: BridgeParts, { inspec
   const { metrics } = parts.health
   const checks = makeCallerChecks(config, store, parts)
   const { tokens, nonces, authentication, permissions, requests, beats } = checks
-  const renewals = new RenewOnBeat(config.lifetimeMs, { store, clock, log })
+  const renewals = new ConversationRenewal(config.lifetimeMs, { store, clock, log })
   const beatsTotal = metrics.counter('s2_bridge_beats_total', 'Beats that came in.')
   const shared = {
     ...parts,
     store,
     authentication,
-    errors: new ErrorReporter(metrics, { log, clock }, randomBytes(4).toString('hex')),
+    errors: new RequestErrorLog(metrics, { log, clock }, randomBytes(4).toString('hex')),
     hostHeader: new HostHeaderCheck(config.allowedHosts, config.allowedOrigins),
     onBeat: (session: SessionId) => {
       beatsTotal.add()

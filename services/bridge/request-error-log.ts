@@ -7,7 +7,7 @@ import type { Metrics } from '#runtime/metrics.ts'
 const LOGGED_EVERY_MS = 10_000
 
 /** Counts and logs what was refused; many bad requests do not become many lines of log. */
-export class ErrorReporter {
+export class RequestErrorLog {
   readonly #log: Log
   readonly #clock: Clock
   readonly #counters: Readonly<Record<Code, { add(by?: number): void }>>

@@ -14,14 +14,14 @@ import { type Authentication, unknownCaller } from './authentication.ts'
 import type { BeatBatcher, BeatListener } from './beat-batcher.ts'
 import { parseJson } from './parse-json.ts'
 import { RateLimit } from './rate-limit.ts'
-import type { ErrorReporter } from './request-error-log.ts'
+import type { RequestErrorLog } from './request-error-log.ts'
 
 export interface WebSocketConnectionParts {
   readonly store: Store
   readonly clock: Clock
   readonly chance: Chance
   readonly authentication: Authentication
-  readonly errors: ErrorReporter
+  readonly errors: RequestErrorLog
   readonly beats: BeatBatcher
   onBeat(session: SessionId): void
   onMail(): void

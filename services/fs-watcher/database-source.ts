@@ -14,7 +14,7 @@ import {
   unreadMailOf,
   type WakeTarget,
 } from './mail-source.ts'
-import type { Woken } from './woken-messages.ts'
+import type { WokenMessages } from './woken-messages.ts'
 
 export interface DatabaseSourceParts extends MailSourceEvents {
   readonly clock: Clock
@@ -22,7 +22,7 @@ export interface DatabaseSourceParts extends MailSourceEvents {
   readonly log: Pick<Log, 'warn' | 'info'>
   readonly signal: AbortSignal
   readonly store: Pick<Store, 'traffic' | 'conversations' | 'unacked'>
-  readonly woken: Pick<Woken, 'position' | 'floorOf' | 'has' | 'forgetFloors'>
+  readonly woken: Pick<WokenMessages, 'position' | 'floorOf' | 'has' | 'forgetFloors'>
 }
 
 /** How often the mail of every target is looked up without a hint, and the conversations' names are read again. */

@@ -9,7 +9,7 @@ import type { MailSource, MailSourceEvents } from './mail-source.ts'
 import { wakeByCommand } from './run-wake-command.ts'
 import { WakeProcesses } from './wake-processes.ts'
 import { Waker } from './waker.ts'
-import { Woken } from './woken-messages.ts'
+import { WokenMessages } from './woken-messages.ts'
 
 /** Notices new messages and wakes the agent they are for: once for each message, and never twice at a time. */
 export const program: Program<Config> = {
@@ -26,7 +26,7 @@ async function start(config: Config, life: Life): Promise<void> {
   const wakeProcesses = new WakeProcesses(join(config.state, 'watcher', `${config.source}-running.json`))
   const left = await wakeProcesses.endLeftovers(clock)
   if (left > 0) log.warn('leftover wakes ended', { groups: left })
-  const woken = await Woken.open(join(config.state, 'watcher', `${config.source}.json`), (why) =>
+  const woken = await WokenMessages.open(join(config.state, 'watcher', `${config.source}.json`), (why) =>
     log.error('wake record unreadable', { why }),
   )
   const metrics = watcherMetrics(life)
@@ -71,7 +71,12 @@ async function start(config: Config, life: Life): Promise<void> {
   })
 }
 
-async function openSource(config: Config, woken: Woken, events: MailSourceEvents, life: Life): Promise<MailSource> {
+async function openSource(
+  config: Config,
+  woken: WokenMessages,
+  events: MailSourceEvents,
+  life: Life,
+): Promise<MailSource> {
   const { clock, chance, log, draining: signal, stack } = life
   if (config.source === 'inbox') {
     const [{ InboxSource }, { Inbox }] = await Promise.all([import('./inbox-source.ts'), import('#spool/inbox.ts')])

@@ -3,7 +3,7 @@ import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
 import type { MailSource, UnreadMail, WakeTarget } from './mail-source.ts'
-import type { Woken } from './woken-messages.ts'
+import type { WokenMessages } from './woken-messages.ts'
 
 /** The input of a wake. */
 export interface WakeCall {
@@ -28,7 +28,7 @@ export interface WakerParts {
   readonly log: Pick<Log, 'error' | 'warn' | 'info' | 'debug'>
   readonly signal: AbortSignal
   readonly source: Pick<MailSource, 'unread' | 'covers'>
-  readonly woken: Pick<Woken, 'has' | 'keep' | 'release'>
+  readonly woken: Pick<WokenMessages, 'has' | 'keep' | 'release'>
   readonly wake: Wake
   /** Told of each wake that ended: how long after the first hint it began, and how long it ran. */
   onWake(ended: { readonly error: unknown; readonly waitedMs: number; readonly tookMs: number }): void

@@ -17,7 +17,7 @@ interface SessionRecord {
  * The messages that an agent was woken for, written to disk before the wake runs: a crash may cost a wake, but none ever runs
  * twice. Messages that have been read since need no record, so only unread ones are kept.
  */
-export class Woken {
+export class WokenMessages {
   readonly #path: string
   readonly #sessions = new Map<SessionId, SessionRecord>()
   /** The newest id that was seen in the database: where reading goes on after a restart. */
@@ -29,8 +29,8 @@ export class Woken {
   }
 
   /** Reads the record. A file that makes no sense counts as empty, and is reported to `onFault`. */
-  static async open(path: string, onFault: (why: string) => void): Promise<Woken> {
-    const woken = new Woken(path)
+  static async open(path: string, onFault: (why: string) => void): Promise<WokenMessages> {
+    const woken = new WokenMessages(path)
     try {
       woken.#take(JSON.parse(await readFile(path, 'utf8')))
     } catch (error) {

@@ -6,7 +6,7 @@ import type { Clock } from '#runtime/clock.ts'
 import type { Keyring } from '#store/remote/remote.ts'
 import type { Store } from '#store/store.ts'
 
-export interface CredentialProofParts {
+export interface CredentialTrialParts {
   readonly clock: Clock
   readonly signal: AbortSignal
   open(url: string, keyring: Keyring): Store
@@ -19,9 +19,9 @@ const PROOF_MS = 5_000
  * Asks the bridge for something with this credential and no other. Throws what the bridge says against it, or `unavailable` when
  * the bridge does not answer in time.
  */
-export async function proveCredential(
+export async function tryCredential(
   { session, token, bridgeUrl, bridgeCa }: Credential,
-  { clock, signal, open }: CredentialProofParts,
+  { clock, signal, open }: CredentialTrialParts,
 ): Promise<void> {
   const keyring: Keyring = {
     token: (of: SessionId) => (of === session ? token : undefined),

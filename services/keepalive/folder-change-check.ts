@@ -7,7 +7,7 @@ const GRAIN_MS = 50
  * Says whether a directory must be read again, by asking only for its version, which costs next to nothing. After a change the
  * directory counts as changed until a reading took place so much later that no further change can hide behind the same version.
  */
-export class DirectoryChange {
+export class FolderChangeCheck {
   readonly #clock: Clock
   readonly #version: (() => string) | undefined
   #seen: string | null = null

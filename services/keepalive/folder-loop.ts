@@ -1,4 +1,4 @@
-import { AdaptiveRest } from '#runtime/rest-by-cost.ts'
+import { RestByCost } from '#runtime/rest-by-cost.ts'
 import { RetryLoop, type RetryLoopParts } from '#runtime/retry-loop.ts'
 
 export interface FolderLoopParts extends Omit<RetryLoopParts, 'step' | 'restMs' | 'limits'> {
@@ -13,7 +13,7 @@ const REST_MAX_MS = 5_000
 /** Looks into a folder of the spool again and again: at intervals, and soon after each nudge. */
 export function folderLoop({ look, ...parts }: FolderLoopParts): RetryLoop {
   const { clock } = parts
-  const rest = new AdaptiveRest(REST_FACTOR)
+  const rest = new RestByCost(REST_FACTOR)
   let restUntil = Number.NEGATIVE_INFINITY
   return new RetryLoop({
     ...parts,

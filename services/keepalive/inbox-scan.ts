@@ -1,7 +1,7 @@
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { InboxFolder } from '#spool/inbox.ts'
-import { DirectoryChange } from './folder-change-check.ts'
+import { FolderChangeCheck } from './folder-change-check.ts'
 import type { InboxPort } from './spool-interfaces.ts'
 
 /** The ids of one session's messages, by the folder of the inbox that they lie in. */
@@ -30,7 +30,7 @@ const TIDY_MS = 60_000
 /** Reads the folders of the host's inbox, and sorts what lies there by the sessions it is for. */
 export class InboxScan {
   readonly #parts: InboxScanParts
-  readonly #changes: Readonly<Record<'cur' | 'done', DirectoryChange>>
+  readonly #changes: Readonly<Record<'cur' | 'done', FolderChangeCheck>>
   /** The session of each message that was found by the last scans. */
   readonly #readers = new Map<number, SessionId>()
   #wholeAt = Number.NEGATIVE_INFINITY
@@ -40,8 +40,8 @@ export class InboxScan {
   constructor(parts: InboxScanParts) {
     this.#parts = parts
     const { inbox, clock } = parts
-    const changeOf = (folder: InboxFolder): DirectoryChange =>
-      new DirectoryChange(clock, inbox.version && (() => inbox.version?.(folder) ?? ''))
+    const changeOf = (folder: InboxFolder): FolderChangeCheck =>
+      new FolderChangeCheck(clock, inbox.version && (() => inbox.version?.(folder) ?? ''))
     this.#changes = { cur: changeOf('cur'), done: changeOf('done') }
   }
 

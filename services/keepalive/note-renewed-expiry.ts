@@ -2,7 +2,7 @@ import { conversationOf, type SessionId } from '#fleet/session-id.ts'
 import { RetryLoop, type RetryLoopParts } from '#runtime/retry-loop.ts'
 import type { Store } from '#store/store.ts'
 
-export interface ConversationExpiryParts extends Omit<RetryLoopParts, 'step'> {
+export interface RenewedExpiryNoteParts extends Omit<RetryLoopParts, 'step'> {
   readonly session: SessionId
   readonly store: Pick<Store, 'conversations'>
   /** The end that the credential names, milliseconds since 1970. */
@@ -18,12 +18,12 @@ const LOOK_MIN_MS = 5_000
 const LOOKS = 12
 
 /** Follows when a conversation ends: the bridge renews it while it hears beats, and the credential's file names the first end only. */
-export class ConversationExpiry {
-  readonly #parts: ConversationExpiryParts
+export class RenewedExpiryNote {
+  readonly #parts: RenewedExpiryNoteParts
   readonly #loop: RetryLoop
   #expiresAt: number
 
-  constructor(parts: ConversationExpiryParts) {
+  constructor(parts: RenewedExpiryNoteParts) {
     this.#parts = parts
     this.#expiresAt = parts.expiresAt
     this.#loop = new RetryLoop({ ...parts, step: () => this.#look() })

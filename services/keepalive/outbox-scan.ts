@@ -1,19 +1,19 @@
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { speakerOf } from '#spool/outbox.ts'
-import { DirectoryChange } from './folder-change-check.ts'
+import { FolderChangeCheck } from './folder-change-check.ts'
 import type { OutboxPort } from './spool-interfaces.ts'
 
 /** Reads the names in the host's outbox, and sorts them by the sessions whose items they are. */
 export class OutboxScan {
   readonly #outbox: Pick<OutboxPort, 'version' | 'names' | 'read'>
-  readonly #change: DirectoryChange
+  readonly #change: FolderChangeCheck
   /** The session of each item that waits, by the item's name. */
   #senders: ReadonlyMap<string, SessionId> = new Map()
 
   constructor(outbox: Pick<OutboxPort, 'version' | 'names' | 'read'>, clock: Clock) {
     this.#outbox = outbox
-    this.#change = new DirectoryChange(clock, outbox.version && (() => outbox.version?.() ?? ''))
+    this.#change = new FolderChangeCheck(clock, outbox.version && (() => outbox.version?.() ?? ''))
   }
 
   /** How many items waited when the outbox was read last. */

@@ -7,13 +7,13 @@ import type { RetryLoop } from '#runtime/retry-loop.ts'
 import { TroubleLog } from '#runtime/trouble-log.ts'
 import type { Keyring, RemoteStore } from '#store/remote/remote.ts'
 import { ActiveCredentials } from './active-credentials.ts'
-import { proveCredential } from './credential-trial.ts'
+import { tryCredential } from './credential-trial.ts'
 import { folderLoop } from './folder-loop.ts'
 import { InboxScan } from './inbox-scan.ts'
 import { type KeepaliveMetrics, keepaliveMetrics } from './keepalive-metrics.ts'
 import { OutboxScan } from './outbox-scan.ts'
 import { Session, type SessionCounters } from './session.ts'
-import { BridgeConnection, lockoutTopic } from './shared-bridge-connection.ts'
+import { lockoutTopic, SharedBridgeConnection } from './shared-bridge-connection.ts'
 import type { CredentialsPort, InboxPort, OutboxPort } from './spool-interfaces.ts'
 
 /** How the sessions of a host are run. Times in milliseconds. */
@@ -70,7 +70,7 @@ export class SessionManager implements AsyncDisposable {
   readonly #outbox: OutboxScan
   readonly #sessions = new Map<SessionId, Session>()
   readonly #counters = new Map<SessionId, SessionCounters>()
-  readonly #connections = new Map<string, BridgeConnection>()
+  readonly #connections = new Map<string, SharedBridgeConnection>()
   #roundAt = Number.NEGATIVE_INFINITY
   /** Aborts when nothing new shall be received. */
   readonly #receiving = new AbortController()
@@ -96,7 +96,7 @@ export class SessionManager implements AsyncDisposable {
       chance,
       log,
       troubles: this.#troubles,
-      prove: (credential) => proveCredential(credential, { clock, signal: this.#receiving.signal, open }),
+      prove: (credential) => tryCredential(credential, { clock, signal: this.#receiving.signal, open }),
       onJoin: (credential) => this.#join(credential),
       onChange: (credential, former) => this.#change(credential, former),
       onLeave: (session) => this.#leave(session),
@@ -242,10 +242,10 @@ export class SessionManager implements AsyncDisposable {
     this.#close(connection)
   }
 
-  #connect(url: string): BridgeConnection {
+  #connect(url: string): SharedBridgeConnection {
     const { incarnation, clock, chance, open } = this.#parts
     const { host, beatMs, beatPollingMs } = this.#config
-    const connection = new BridgeConnection({
+    const connection = new SharedBridgeConnection({
       url,
       host,
       incarnation,

@@ -15,7 +15,7 @@ import type { ScannedInbox } from './inbox-scan.ts'
 import type { KeepaliveMetrics } from './keepalive-metrics.ts'
 import { MailCatchUp } from './mail-catch-up.ts'
 import { MailReceiver } from './mail-receiver.ts'
-import { ConversationExpiry } from './note-renewed-expiry.ts'
+import { RenewedExpiryNote } from './note-renewed-expiry.ts'
 import { OutboxSender } from './outbox-sender.ts'
 import type { CredentialsPort, InboxPort, OutboxPort } from './spool-interfaces.ts'
 
@@ -60,7 +60,7 @@ export class Session implements AsyncDisposable {
   readonly #outbox: OutboxSender
   readonly #mail: MailReceiver
   readonly #catchUp: MailCatchUp
-  readonly #expiry: ConversationExpiry
+  readonly #expiry: RenewedExpiryNote
   /** Until when the locked-out session asks for nothing, by the clock that never jumps; null while it is not locked out. */
   #silentUntil: number | null = null
 
@@ -105,7 +105,7 @@ export class Session implements AsyncDisposable {
         if (fresh > 0) log.warn('messages missing from the stream fetched', { session, messages: fresh })
       },
     })
-    this.#expiry = new ConversationExpiry({
+    this.#expiry = new RenewedExpiryNote({
       ...this.#loopParts('conversation expiry', receiving),
       session,
       store,

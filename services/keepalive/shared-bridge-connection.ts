@@ -31,7 +31,7 @@ export interface BridgeConnectionParts {
 }
 
 /** The connection to one bridge, and the beats of all sessions that speak over it. */
-export class BridgeConnection implements AsyncDisposable {
+export class SharedBridgeConnection implements AsyncDisposable {
   readonly store: RemoteStore
   readonly #parts: BridgeConnectionParts
   readonly #sessions = new Map<SessionId, Session>()

@@ -18,7 +18,7 @@ export interface ProcessEvent {
   readonly fields: Readonly<Record<string, unknown>>
 }
 
-export interface ProcessRunnerParts {
+export interface FleetProcessesParts {
   readonly clock: Clock
   readonly chance: Chance
   readonly state: string
@@ -41,8 +41,8 @@ interface SupervisedProgram {
 type AgentState = AgentProcesses['state']
 
 /** The programs of a local fleet: kept running, frozen, thawed, killed, and drained. */
-export class ProcessRunner implements ControlledFleet {
-  readonly #parts: ProcessRunnerParts
+export class FleetProcesses implements ControlledFleet {
+  readonly #parts: FleetProcessesParts
   readonly #roster: readonly { readonly agent: string; readonly role: string }[]
   readonly #states = new Map<string, AgentState>()
   readonly #runs: SupervisedProgram[] = []
@@ -51,7 +51,7 @@ export class ProcessRunner implements ControlledFleet {
   /** Whether all programs are being killed. */
   #killing = false
 
-  constructor(fleet: Fleet, parts: ProcessRunnerParts) {
+  constructor(fleet: Fleet, parts: FleetProcessesParts) {
     this.#parts = parts
     this.#roster = [fleet.orchestrator, ...fleet.workers].map(({ agent, role }) => ({ agent, role }))
   }

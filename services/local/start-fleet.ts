@@ -17,7 +17,7 @@ import type { Store } from '#store/store.ts'
 import { serveControl } from './control-server.ts'
 import type { DemoTask } from './demo-tasks.ts'
 import type { EventReporter } from './event-reporter.ts'
-import { ProcessRunner } from './fleet-processes.ts'
+import { FleetProcesses } from './fleet-processes.ts'
 import type { AgentSpec, Fleet } from './parse-fleet-description.ts'
 import { bridgeUrlOf, type ProgramPlan, planPrograms, remoteOf, STAGE, stateOf } from './process-plan.ts'
 import { killAll, markedBy } from './process-tree.ts'
@@ -107,8 +107,8 @@ class StartFailure {
   }
 }
 
-function createRunner({ fleet, state, context, reporter }: StartFleetParts, failure: StartFailure): ProcessRunner {
-  return new ProcessRunner(fleet, {
+function createRunner({ fleet, state, context, reporter }: StartFleetParts, failure: StartFailure): FleetProcesses {
+  return new FleetProcesses(fleet, {
     clock: context.clock,
     chance: context.chance,
     state,
@@ -133,7 +133,7 @@ async function openRemote({ fleet, state, gitTimeoutMs, context }: StartFleetPar
 }
 
 async function stopPrograms(
-  runner: ProcessRunner,
+  runner: FleetProcesses,
   plans: readonly ProgramPlan[],
   { reporter, hurry }: StartFleetParts,
 ): Promise<void> {

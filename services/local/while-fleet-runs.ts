@@ -11,7 +11,7 @@ import { Inbox } from '#spool/inbox.ts'
 import type { Store } from '#store/store.ts'
 import { DemoDealer, type DemoTask } from './demo-tasks.ts'
 import type { EventReporter } from './event-reporter.ts'
-import type { ProcessRunner } from './fleet-processes.ts'
+import type { FleetProcesses } from './fleet-processes.ts'
 
 export interface RunFleetParts {
   readonly state: string
@@ -19,7 +19,7 @@ export interface RunFleetParts {
   readonly context: CommandContext
   readonly reporter: EventReporter
   readonly store: Store
-  readonly runner: ProcessRunner
+  readonly runner: FleetProcesses
   readonly ending: AbortController
   /** Renews the credentials that are about to expire. */
   renewCredentials(): Promise<void>

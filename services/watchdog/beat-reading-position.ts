@@ -31,7 +31,7 @@ const RATE_WINDOW_MS = 1_000
  * The stream of beats as this watchdog reads it: how far it has read, whether it was itself paused in between, and whether
  * the bridge collects beats at all. It knows nothing of agents.
  */
-export class BeatFeed {
+export class BeatReadingPosition {
   readonly #config: Pick<WatchConfig, 'lateAfterMs' | 'watchMs'>
   #cursor = 0
   #startsOver = true

@@ -6,19 +6,19 @@ import type { Log } from '#runtime/log.ts'
 import type { Store } from '#store/store.ts'
 import type { WatchConfig } from './config.ts'
 import { type Decision, decide, findSingleLosses, nextSingleLoss } from './decide.ts'
-import type { Observation, PassedVerdict } from './fleet-observation.ts'
+import type { FleetObservation, PassedVerdict } from './fleet-observation.ts'
 import type { OpenIncidents } from './open-incidents.ts'
-import type { TaskBoard } from './open-tasks-state.ts'
-import { isLoss, type LossLedger } from './reported-losses.ts'
+import type { OpenTasksState } from './open-tasks-state.ts'
+import { isLoss, type ReportedLosses } from './reported-losses.ts'
 import { inSlices } from './time-slice.ts'
 
 /** Writes that are asked for at a time: a store that groups its commits makes one of them. */
 const WRITES_AT_ONCE = 100
 
 export interface LookParts {
-  readonly observation: Observation
-  readonly board: TaskBoard
-  readonly losses: LossLedger
+  readonly observation: FleetObservation
+  readonly board: OpenTasksState
+  readonly losses: ReportedLosses
   readonly incidents: OpenIncidents
   readonly store: Store
   readonly clock: Clock
@@ -43,7 +43,7 @@ export interface Look extends Done {
  * One look at the fleet, by the verdicts as they are: read, decide, remember, act. Throws what the store throws; the next look
  * makes good for it.
  */
-export async function look(config: WatchConfig, parts: LookParts): Promise<Look> {
+export async function decideAndAct(config: WatchConfig, parts: LookParts): Promise<Look> {
   const { observation, board, losses, incidents, clock } = parts
   const at = clock.now()
   if (observation.readAt === null) return { moved: 0, news: 0, changes: [], waitMs: config.watchMs }

@@ -3,9 +3,9 @@ import type { ObservedBeats } from '#fleet/beat.ts'
 import type { Agent } from '#fleet/conversation.ts'
 import { Roster, type VerdictChange } from '#fleet/failure-detector.ts'
 import type { ObserverPause } from '#fleet/observer-pause.ts'
-import { BeatFeed, type Moment } from './beat-reading-position.ts'
+import { BeatReadingPosition, type Moment } from './beat-reading-position.ts'
 import type { WatchConfig } from './config.ts'
-import type { LossLedger } from './reported-losses.ts'
+import type { ReportedLosses } from './reported-losses.ts'
 
 /** Who is alive, to read and not to write. */
 export type FleetLiveness = Pick<
@@ -54,12 +54,12 @@ export interface BeatNews {
  * What this watchdog has observed of the agents: beats, what supervisors say of processes, and the verdicts that follow.
  * Nothing of it must outlive the program: after a restart, the open incidents of the store and a full grace are enough.
  */
-export class Observation implements Observed {
+export class FleetObservation implements Observed {
   readonly #silentAfterMs: number
-  readonly #feed: BeatFeed
+  readonly #feed: BeatReadingPosition
   readonly #roster: Roster
   readonly #processes = new AgentProcessTable()
-  readonly #losses: Pick<LossLedger, 'isDeathReported'>
+  readonly #losses: Pick<ReportedLosses, 'isDeathReported'>
   readonly #lost = new Set<string>()
   readonly #unreachable = new Map<string, number>()
   #unanswered: PassedVerdict[] = []
@@ -73,10 +73,10 @@ export class Observation implements Observed {
 
   constructor(
     config: Pick<WatchConfig, 'lateAfterMs' | 'silentAfterMs' | 'watchMs'>,
-    losses: Pick<LossLedger, 'isDeathReported'>,
+    losses: Pick<ReportedLosses, 'isDeathReported'>,
   ) {
     this.#silentAfterMs = config.silentAfterMs
-    this.#feed = new BeatFeed(config)
+    this.#feed = new BeatReadingPosition(config)
     this.#roster = new Roster(config)
     this.#losses = losses
   }

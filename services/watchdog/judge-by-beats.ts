@@ -4,12 +4,12 @@ import type { Log } from '#runtime/log.ts'
 import type { Store } from '#store/store.ts'
 import type { Moment } from './beat-reading-position.ts'
 import type { WatchConfig } from './config.ts'
-import type { Observation, Observed, PassedVerdict } from './fleet-observation.ts'
-import type { TaskBoard } from './open-tasks-state.ts'
+import type { FleetObservation, Observed, PassedVerdict } from './fleet-observation.ts'
+import type { OpenTasksState } from './open-tasks-state.ts'
 
 export interface ReadBeatsParts {
-  readonly observation: Observation
-  readonly board: Pick<TaskBoard, 'grace'>
+  readonly observation: FleetObservation
+  readonly board: Pick<OpenTasksState, 'grace'>
   readonly store: Pick<Store, 'pulses'>
   readonly clock: Clock
   readonly log: Log
@@ -29,7 +29,7 @@ export interface BeatReading {
  * Reads the beats, and passes the verdicts that are due. It does nothing else and waits for nothing else, so that a verdict
  * is passed at its moment, whatever is being done about the one before. Throws what the store throws.
  */
-export async function readBeats(
+export async function judgeByBeats(
   { silentAfterMs }: Pick<WatchConfig, 'silentAfterMs'>,
   { observation, board, store, clock, log }: ReadBeatsParts,
 ): Promise<BeatReading> {

@@ -1,8 +1,8 @@
 import type { Roster } from '#fleet/failure-detector.ts'
-import { type LeaseReader, Leases } from '#fleet/lease-observer.ts'
+import { LeaseObserver, type LeaseReader } from '#fleet/lease-observer.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
-import { AdaptiveRest } from '#runtime/rest-by-cost.ts'
+import { RestByCost } from '#runtime/rest-by-cost.ts'
 import type { WatchConfig } from './config.ts'
 import type { Observed } from './fleet-observation.ts'
 
@@ -35,10 +35,10 @@ const READ_EVERY_MS_MAX = 10_000
 const READ_SHARE = 200
 
 /** Open tasks, their leases, and whose turn it is to have its tasks moved. */
-export class TaskBoard implements Board {
+export class OpenTasksState implements Board {
   readonly #config: Pick<WatchConfig, 'leaseMs' | 'roundMs' | 'moveEveryMs'>
-  readonly #leases: Leases
-  readonly #readCost = new AdaptiveRest(READ_SHARE)
+  readonly #leases: LeaseObserver
+  readonly #readCost = new RestByCost(READ_SHARE)
   #tasks: readonly Task[] = []
   #holders: ReadonlySet<string> = new Set()
   #endedHolders: ReadonlySet<SessionId> = new Set()
@@ -51,7 +51,7 @@ export class TaskBoard implements Board {
 
   constructor(config: Pick<WatchConfig, 'leaseMs' | 'roundMs' | 'moveEveryMs'>) {
     this.#config = config
-    this.#leases = new Leases(config.leaseMs)
+    this.#leases = new LeaseObserver(config.leaseMs)
   }
 
   get tasks(): readonly Task[] {

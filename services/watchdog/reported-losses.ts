@@ -13,7 +13,7 @@ export interface AgentLoss {
  * What incidents tell of lost agents: which losses are still to be reported, and which deaths are. An agent that was lost is
  * reported once, whether it was first missed or first known to be dead, and by whichever watchdog.
  */
-export class LossLedger {
+export class ReportedLosses {
   readonly #losses = new Map<string, AgentLoss>()
 
   get byAgent(): ReadonlyMap<string, AgentLoss> {

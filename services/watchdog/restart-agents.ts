@@ -6,14 +6,14 @@ import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { WatchConfig } from './config.ts'
-import type { Observation } from './fleet-observation.ts'
+import type { FleetObservation } from './fleet-observation.ts'
 import type { OpenIncidents } from './open-incidents.ts'
-import type { TaskBoard } from './open-tasks-state.ts'
+import type { OpenTasksState } from './open-tasks-state.ts'
 import type { ProcessSource } from './process-sources/read-source.ts'
 
 export interface AgentRestartsParts {
-  readonly observation: Pick<Observation, 'fleet' | 'processes' | 'isBlind' | 'isMassSilence'>
-  readonly board: Pick<TaskBoard, 'tasks' | 'strandedSince'>
+  readonly observation: Pick<FleetObservation, 'fleet' | 'processes' | 'isBlind' | 'isMassSilence'>
+  readonly board: Pick<OpenTasksState, 'tasks' | 'strandedSince'>
   readonly sources: readonly ProcessSource[]
   readonly incidents: OpenIncidents
   readonly clock: Clock

@@ -10,14 +10,14 @@ import { openChannels } from './alert-channels.ts'
 import { AlertSender } from './alert-sender.ts'
 import { askManager, closeUnitIncidents } from './close-unit-incidents.ts'
 import { type Config, readConfig, type WatchConfig } from './config.ts'
-import { type Look, look } from './decide-and-act.ts'
-import { type FleetLiveness, Observation } from './fleet-observation.ts'
-import { readBeats } from './judge-by-beats.ts'
+import { decideAndAct, type Look } from './decide-and-act.ts'
+import { type FleetLiveness, FleetObservation } from './fleet-observation.ts'
+import { judgeByBeats } from './judge-by-beats.ts'
 import { OpenIncidents } from './open-incidents.ts'
-import { TaskBoard } from './open-tasks-state.ts'
+import { OpenTasksState } from './open-tasks-state.ts'
 import { openSources } from './process-sources/open-sources.ts'
 import { type ProcessSource, readSource } from './process-sources/read-source.ts'
-import { LossLedger } from './reported-losses.ts'
+import { ReportedLosses } from './reported-losses.ts'
 import { AgentRestarts } from './restart-agents.ts'
 import { StoreOutage } from './store-outage.ts'
 import { VerdictWriter } from './write-verdicts.ts'
@@ -34,7 +34,7 @@ export const program: Program<Config> = {
 
 /** What the watchdog knows, to read and not to write. */
 export interface WatchdogState {
-  readonly observed: Pick<Observation, 'fleet' | 'unreachable' | 'isBlind' | 'readAt' | 'verdictLagMs'>
+  readonly observed: Pick<FleetObservation, 'fleet' | 'unreachable' | 'isBlind' | 'readAt' | 'verdictLagMs'>
   readonly openTasks: number
 }
 
@@ -69,23 +69,23 @@ export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<
   })
   const names = channels.map(({ name }) => name)
   const incidents = new OpenIncidents(store, names)
-  const losses = new LossLedger()
-  const observation = new Observation(config, losses)
-  const board = new TaskBoard(config)
+  const losses = new ReportedLosses()
+  const observation = new FleetObservation(config, losses)
+  const board = new OpenTasksState(config)
   const writer = new VerdictWriter(config, { observation, store, clock })
   const outage = new StoreOutage(config, { ...parts, senders })
   const onIncident = (): void => {
     for (const sender of senders) sender.nudge()
   }
   const looking = outage.loop('look', async () => {
-    const done = await look(config, { observation, board, losses, incidents, store, clock, log })
+    const done = await decideAndAct(config, { observation, board, losses, incidents, store, clock, log })
     if (done.news > 0) onIncident()
     if (writer.isDue) writing.nudge()
     parts.onLook?.(done, { observed: observation, openTasks: board.tasks.length })
     return done.waitMs
   })
   const reading = outage.loop('read beats', async () => {
-    const { isNews, wasPaused, waitMs } = await readBeats(config, { observation, board, store, clock, log })
+    const { isNews, wasPaused, waitMs } = await judgeByBeats(config, { observation, board, store, clock, log })
     if (isNews) looking.nudge()
     if (writer.isDue) writing.nudge()
     if (wasPaused) for (const each of asking) each.nudge()
@@ -178,7 +178,7 @@ export function statusLine({
   observed: { fleet, isBlind },
   openTasks,
 }: {
-  readonly observed: Pick<Observation, 'isBlind'> & { readonly fleet: Pick<FleetLiveness, 'size' | 'counts'> }
+  readonly observed: Pick<FleetObservation, 'isBlind'> & { readonly fleet: Pick<FleetLiveness, 'size' | 'counts'> }
   readonly openTasks: number
 }): string {
   const counts = Object.entries(fleet.counts).filter(([, count]) => count > 0)

@@ -1,15 +1,15 @@
 import type { AgentVerdict } from '#fleet/verdict.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { AdaptiveRest } from '#runtime/rest-by-cost.ts'
+import { RestByCost } from '#runtime/rest-by-cost.ts'
 import type { Store } from '#store/store.ts'
 import type { WatchConfig } from './config.ts'
-import type { FleetLiveness, Observation } from './fleet-observation.ts'
+import type { FleetLiveness, FleetObservation } from './fleet-observation.ts'
 
 /** Writing verdicts may take one part in so many of the watchdog's time: deadlines come first. */
 const WRITE_SHARE = 200
 
 export interface VerdictWriterParts {
-  readonly observation: Pick<Observation, 'fleet' | 'revision' | 'roundAt'>
+  readonly observation: Pick<FleetObservation, 'fleet' | 'revision' | 'roundAt'>
   readonly store: Pick<Store, 'judge'>
   readonly clock: Clock
 }
@@ -21,7 +21,7 @@ export interface VerdictWriterParts {
 export class VerdictWriter {
   readonly #config: Pick<WatchConfig, 'roundMs'>
   readonly #parts: VerdictWriterParts
-  readonly #cost = new AdaptiveRest(WRITE_SHARE)
+  readonly #cost = new RestByCost(WRITE_SHARE)
   #writtenAt = Number.NEGATIVE_INFINITY
   #writtenRevision = -1
 

@@ -9,7 +9,7 @@ import { SessionLocks } from './session-lock.ts'
 import type { WorkerSession } from './task-loop.ts'
 
 /** The workers' sessions with credentials on this host; they may come, change and go while the worker runs. */
-export class WorkerSessions implements AsyncDisposable {
+export class SessionsOnHost implements AsyncDisposable {
   readonly #state: string
   readonly #only: SessionId | null
   readonly #context: CommandContext

@@ -9,7 +9,7 @@ import { Outbox } from '#spool/outbox.ts'
 import { type Config, readConfig } from './config.ts'
 import { eventPrinter } from './event-text.ts'
 import { inboxTaskMailbox, outboxReports } from './reports-and-task-mail.ts'
-import { WorkerSessions } from './sessions-on-host.ts'
+import { SessionsOnHost } from './sessions-on-host.ts'
 import { commandStarter } from './task-command.ts'
 import { type Reports, TaskLoop } from './task-loop.ts'
 
@@ -27,7 +27,7 @@ async function work(config: Config, context: CommandContext): Promise<void> {
   process.title = 's2-work'
   const { state } = config
   const onFault = (fault: string): void => context.tell(`s2: ${fault}\n`)
-  await using sessions = new WorkerSessions(state, config.session, context)
+  await using sessions = new SessionsOnHost(state, config.session, context)
   const draining = new AbortController()
   const stopping = new AbortController()
   using _signals = context.onSignal(['SIGINT', 'SIGTERM', 'SIGHUP'], (signal) => {

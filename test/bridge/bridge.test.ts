@@ -10,7 +10,7 @@ import { recordingLog } from '#runtime/log.ts'
 import { ConfigError } from '#runtime/read-settings.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
 import { readConfig } from '../../services/bridge/config.ts'
-import { RenewOnBeat } from '../../services/bridge/conversation-renewal.ts'
+import { ConversationRenewal } from '../../services/bridge/conversation-renewal.ts'
 import { MovableClock } from '../movable-clock.ts'
 import { mainOf, Program } from '../program.ts'
 import { singly } from '../singly.ts'
@@ -156,7 +156,7 @@ test('conversations of workers that beat are renewed before they end, and no oth
   const open = (worker: string) =>
     store.openConversation({ roles: { a: 'o', b: 'w' }, agents: { a: 'o', b: worker }, lifetimeMs: 60_000 })
   const [lively, quiet, ended] = [await open('lively'), await open('quiet'), await open('ended')]
-  const renewals = new RenewOnBeat(60_000, { store, clock, log })
+  const renewals = new ConversationRenewal(60_000, { store, clock, log })
   for (const { id } of [lively, ended]) renewals.heard(`${id}/b`)
   renewals.heard(`${quiet.id}/a`)
   const ends = async () => new Map((await store.conversations()).map(({ id, expiresAt }) => [id, expiresAt]))

@@ -9,7 +9,7 @@ import { systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import type { UnreadMail, WakeTarget } from '../../services/fs-watcher/mail-source.ts'
 import { NotStartedError, type WakeCall, Waker } from '../../services/fs-watcher/waker.ts'
-import { Woken } from '../../services/fs-watcher/woken-messages.ts'
+import { WokenMessages } from '../../services/fs-watcher/woken-messages.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-waker-'))
 after(() => rmSync(folder, { recursive: true }))
@@ -32,7 +32,7 @@ async function scene(name: string) {
   const order: string[] = []
   const slept: number[] = []
   const log = recordingLog()
-  const woken = await Woken.open(join(folder, name), assert.fail)
+  const woken = await WokenMessages.open(join(folder, name), assert.fail)
   const refusals: Error[] = []
   const atOnce = new Map<WakeTarget, number>()
   let changed = Promise.withResolvers<void>()
@@ -185,12 +185,12 @@ test('after the stop nothing more is begun', async () => {
 
 test('the memory outlives a restart, and holds only what is unread', async () => {
   const path = join(folder, 'memory')
-  const first = await Woken.open(path, assert.fail)
+  const first = await WokenMessages.open(path, assert.fail)
   await first.keep([mail(1), mail(2), mail(9, 'conv_b/a')], () => true)
   await first.keep([mail(2), mail(3)], (session) => session === 'conv_a/a')
   first.position = 9
   await first.save()
-  const second = await Woken.open(path, assert.fail)
+  const second = await WokenMessages.open(path, assert.fail)
   assert.equal(second.position, 9)
   assert.deepEqual(
     [mail(1), mail(2), mail(3), mail(9, 'conv_b/a'), mail(2, 'conv_a/a', 'another text')].map((each) =>
@@ -201,7 +201,7 @@ test('the memory outlives a restart, and holds only what is unread', async () =>
 })
 
 test('of very much that stays unread only the newest is remembered by name, and none is woken for twice', async () => {
-  const woken = await Woken.open(join(folder, 'much'), assert.fail)
+  const woken = await WokenMessages.open(join(folder, 'much'), assert.fail)
   const much = Array.from({ length: 5_000 }, (_, index) => mail(index + 1))
   await woken.keep(much, () => true)
   assert.ok(much.every((each) => woken.has(each)))
@@ -210,7 +210,7 @@ test('of very much that stays unread only the newest is remembered by name, and 
 })
 
 test('a note that cannot be written is no note', async () => {
-  const woken = await Woken.open(join(folder, 'gone', 'gone'), assert.fail)
+  const woken = await WokenMessages.open(join(folder, 'gone', 'gone'), assert.fail)
   await woken.keep([mail(1)], () => true)
   rmSync(join(folder, 'gone'), { recursive: true })
   writeFileSync(join(folder, 'gone'), 'a file in the way')
@@ -230,10 +230,10 @@ test('a memory that makes no sense is told, and counts as none', async () => {
     const path = join(folder, 'nonsense')
     writeFileSync(path, text)
     const told: string[] = []
-    const woken = await Woken.open(path, (why) => told.push(why))
+    const woken = await WokenMessages.open(path, (why) => told.push(why))
     assert.equal(told.length, 1, text)
     assert.ok(!woken.has(mail(1)))
     await woken.keep([mail(1)], () => true)
-    assert.ok((await Woken.open(path, assert.fail)).has(mail(1)))
+    assert.ok((await WokenMessages.open(path, assert.fail)).has(mail(1)))
   }
 })

@@ -4,13 +4,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { folderVersion } from '#spool/atomic-files.ts'
-import { DirectoryChange } from '../../services/keepalive/folder-change-check.ts'
+import { FolderChangeCheck } from '../../services/keepalive/folder-change-check.ts'
 import { ManualClock } from '../manual-clock.ts'
 
 test('a folder is read after each change, once more when the grain of its clock has passed, and then no more', async () => {
   const clock = new ManualClock()
   let version = 'one'
-  const glance = new DirectoryChange(clock, () => version)
+  const glance = new FolderChangeCheck(clock, () => version)
   const look = async (): Promise<boolean> => {
     await clock.advance(20)
     return glance.mayHaveChanged()
@@ -26,7 +26,10 @@ test('a folder is read after each change, once more when the grain of its clock 
   glance.reset()
   assert.equal(await look(), true)
   assert.deepEqual(
-    [new DirectoryChange(clock, undefined).mayHaveChanged(), new DirectoryChange(clock, undefined).mayHaveChanged()],
+    [
+      new FolderChangeCheck(clock, undefined).mayHaveChanged(),
+      new FolderChangeCheck(clock, undefined).mayHaveChanged(),
+    ],
     [true, true],
   )
 })

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { systemClock } from '../../services/core/runtime/clock.ts'
-import { ProcessRunner } from '../../services/local/fleet-processes.ts'
+import { FleetProcesses } from '../../services/local/fleet-processes.ts'
 import {
   type ChildEnd,
   ProcessSupervisor,
@@ -170,7 +170,7 @@ test('why a program refuses its settings is told in its words to people, without
   const state = mkdtempSync(join(tmpdir(), 's2-refused-'))
   try {
     const why = Promise.withResolvers<string>()
-    const runner = new ProcessRunner(
+    const runner = new FleetProcesses(
       { orchestrator: { agent: 'orchestrator', role: 'orchestrator' }, workers: [] } as unknown as Fleet,
       {
         clock: systemClock,

@@ -4,7 +4,7 @@ import { suite, test } from 'node:test'
 import { type AgentProcess, AgentProcessTable } from '#fleet/agent-processes.ts'
 import { Roster } from '#fleet/failure-detector.ts'
 import type { NewIncident } from '#fleet/incident.ts'
-import { Leases } from '#fleet/lease-observer.ts'
+import { LeaseObserver } from '#fleet/lease-observer.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
 import { type Decision, decide, type Snapshot } from '../../services/watchdog/decide.ts'
@@ -89,7 +89,7 @@ function snapshotOf({ silent = [], gone = [], tasks = [], observed, board, losse
     [...gone, 'w8'].map((agent) => process(agent, 'living')),
   )
   processes.take('engine', [...gone.map((agent) => process(agent, 'ended')), process('w8', 'hindered')])
-  const leases = new Leases(LEASE)
+  const leases = new LeaseObserver(LEASE)
   leases.observe(tasks, roster, 0)
   leases.observe(tasks, roster, AT)
   return {
@@ -224,7 +224,7 @@ suite('a decision', () => {
       ({ observed }) => (observed.fleet.counts as { alive: number }).alive++,
       ({ board }) => (board.tasks as Task[]).pop(),
       ({ board }) => Object.assign(board.tasks[0] ?? {}, { moves: 1 }),
-      ({ board }) => (board.leases as Leases).grace(AT),
+      ({ board }) => (board.leases as LeaseObserver).grace(AT),
       ({ board }) => Object.assign(board, { strandedSince: AT }),
       ({ losses }) => (losses as Map<string, unknown>).set('w1', { isDue: true, signsAtDeath: null }),
       ({ openIncidents }) => (openIncidents as Map<string, unknown>).delete('silent:w3'),

@@ -4,7 +4,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   Set: ['has', 'keys', 'values', 'entries', 'forEach', String(Symbol.iterator)],
   Roster: ['has', 'standing', 'standings', 'agentOf', 'hasIncident'],
   AgentProcessTable: ['of', 'isHindered'],
-  Leases: ['stillSince', 'lapsedAt', 'isStuck'],
+  LeaseObserver: ['stillSince', 'lapsedAt', 'isStuck'],
 }
 
 const frozen = new WeakMap<object, object>()

@@ -4,8 +4,8 @@ import { S2Error } from '#fleet/errors.ts'
 import { Roster } from '#fleet/failure-detector.ts'
 import { partnerOf } from '#fleet/session-id.ts'
 import { findSingleLosses } from '../../services/watchdog/decide.ts'
-import { Observation } from '../../services/watchdog/fleet-observation.ts'
-import { LossLedger } from '../../services/watchdog/reported-losses.ts'
+import { FleetObservation } from '../../services/watchdog/fleet-observation.ts'
+import { ReportedLosses } from '../../services/watchdog/reported-losses.ts'
 import { statusLine } from '../../services/watchdog/watchdog.ts'
 import { know } from '../core/fleet/know.ts'
 import { Machine } from '../simulation/clock.ts'
@@ -787,7 +787,7 @@ test('a fleet under loss of every third beat has no silent agents', async () => 
 test('a stranger that was never heard is a loss when it lets work lie, and not before', () => {
   const strangers = ['conv_1/b', 'conv_2/b'] as const
   const agents = strangers.map((name) => ({ name, role: 'any', sessions: [name] }))
-  const observation = new Observation(CONFIG, new LossLedger())
+  const observation = new FleetObservation(CONFIG, new ReportedLosses())
   for (const _ of observation.learn([...agents, { name: 'w1', role: 'any', sessions: ['conv_3/b'] }], () => 0));
   for (let now = 0; now <= SILENT + SECOND; now += SECOND) {
     const beat = { session: 'conv_3/b', host: 'h', incarnation: 'one', seq: now, work: 0, version: now } as const

@@ -2,7 +2,7 @@ import type { Roster } from './failure-detector.ts'
 import { isLeased, type Task } from './task.ts'
 
 /** What the decisions ask of the leases. */
-export type LeaseReader = Pick<Leases, 'stillSince' | 'lapsedAt' | 'isStuck'>
+export type LeaseReader = Pick<LeaseObserver, 'stillSince' | 'lapsedAt' | 'isStuck'>
 
 /**
  * When each open task last showed a sign of its holder, by the observer's own clock. A lease lapses when its sequence
@@ -11,7 +11,7 @@ export type LeaseReader = Pick<Leases, 'stillSince' | 'lapsedAt' | 'isStuck'>
  *
  * Tasks that an agent of the Python bridge took have no incarnation: nobody renews those, so they do not lapse.
  */
-export class Leases {
+export class LeaseObserver {
   readonly #leaseMs: number
   #signs = new Map<string, LeaseSign>()
   #observedAt = 0

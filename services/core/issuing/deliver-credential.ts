@@ -39,7 +39,7 @@ export async function openDelivery(
   options: DeliveryOptions,
 ): Promise<CredentialDelivery | null> {
   const { out } = options
-  if (out !== undefined) return folderHandout(join(out, `${agent.replaceAll('/', '-')}-credentials.json`))
+  if (out !== undefined) return folderDelivery(join(out, `${agent.replaceAll('/', '-')}-credentials.json`))
   const settings = readSettings(commandEnv(context), ['S2_STATE', 'S2_GIT_REMOTE', 'S2_GIT_BRANCH', 'S2_GIT_TIMEOUT'])
   const local = localRemote(settings.S2_STATE)
   const remote = options.remote ?? settings.S2_GIT_REMOTE ?? (existsSync(local) ? pathToFileURL(local).href : undefined)
@@ -53,14 +53,14 @@ export async function openDelivery(
     { clock: context.clock, chance: context.chance, env: context.env },
   )
   try {
-    return remoteHandout(publisher, remote, number, await readPublished(publisher, number))
+    return remoteDelivery(publisher, remote, number, await readPublished(publisher, number))
   } catch (error) {
     await publisher[Symbol.asyncDispose]()
     throw error
   }
 }
 
-function folderHandout(path: string): CredentialDelivery {
+function folderDelivery(path: string): CredentialDelivery {
   return {
     before: null,
     put: async (file) => {
@@ -71,7 +71,7 @@ function folderHandout(path: string): CredentialDelivery {
   }
 }
 
-function remoteHandout(
+function remoteDelivery(
   publisher: GitPublisher,
   remote: string,
   number: number,

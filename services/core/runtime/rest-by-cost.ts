@@ -1,5 +1,5 @@
 /** How long to rest between rounds of a repeated work, in proportion to what a round costs. */
-export class AdaptiveRest {
+export class RestByCost {
   readonly #factor: number
   #last = 0
   #before = 0

@@ -4,7 +4,7 @@ import { Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
-import type { Observation } from '../fleet-observation.ts'
+import type { FleetObservation } from '../fleet-observation.ts'
 import { logVerdicts } from '../judge-by-beats.ts'
 
 /**
@@ -24,7 +24,7 @@ export interface ProcessSource {
 }
 
 export interface ReadSourceParts {
-  readonly observation: Observation
+  readonly observation: FleetObservation
   readonly clock: Clock
   readonly log: Log
   readonly chance: Chance

@@ -7,7 +7,7 @@ import { widthOf } from '../../../services/core/console/terminal-text.ts'
 import { type Clock, systemClock } from '../../../services/core/runtime/clock.ts'
 import { openMemoryStore } from '../../../services/core/store/memory/memory.ts'
 import { EventReporter } from '../../../services/local/event-reporter.ts'
-import { ProcessRunner } from '../../../services/local/fleet-processes.ts'
+import { FleetProcesses } from '../../../services/local/fleet-processes.ts'
 import { layOut, runFleet } from '../../../services/local/while-fleet-runs.ts'
 
 const nothing: Disposable = { [Symbol.dispose]: () => undefined }
@@ -74,7 +74,7 @@ test('a terminal that fails ends the fleet, and no chore goes on', async () => {
   const reporter = new EventReporter(context, false)
   const store = openMemoryStore({ clock: systemClock })
   const fleet = { listen: { host: '127.0.0.1', port: 1 }, remote: null, branch: 'main', settings: {}, demo: null }
-  const runner = new ProcessRunner(
+  const runner = new FleetProcesses(
     { ...fleet, orchestrator: { agent: 'orchestrator', role: 'orchestrator', wake: null }, workers: [] } as never,
     {
       clock: systemClock,

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { AgentProcessTable } from '#fleet/agent-processes.ts'
 import type { ObservedBeat } from '#fleet/beat.ts'
 import { Roster } from '#fleet/failure-detector.ts'
-import { Leases } from '#fleet/lease-observer.ts'
+import { LeaseObserver } from '#fleet/lease-observer.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
 import {
@@ -156,7 +156,7 @@ test('properties of a successor', () => {
 test('a silent agent’s tasks need another owner, whatever their state; a late one’s do not', () => {
   const roster = rosterOf(3)
   const tasks = [task('t1', { state: 'assigned', incarnation: null }), task('t2'), task('t3', { holder: 'conv_w2/b' })]
-  const leases = new Leases(10 * LEASE)
+  const leases = new LeaseObserver(10 * LEASE)
   beat(roster, 30_000, 'w2', 'w3')
   leases.observe(tasks, roster, 30_000)
   assert.equal(roster.standing('w1')?.verdict, 'late')
@@ -182,7 +182,7 @@ test('only those alive and heard since the last grace are candidates, by the end
   const tasks = [task('t1', { holder: 'conv_w2/b' }), task('t2', { holder: 'conv_w2/b' })]
   beat(roster, 30_000, 'w2', 'w3')
   const found = (): (string | number)[][] =>
-    findCandidates(tasks, roster, new Leases(LEASE), new AgentProcessTable()).map(({ agent, session, load }) => [
+    findCandidates(tasks, roster, new LeaseObserver(LEASE), new AgentProcessTable()).map(({ agent, session, load }) => [
       agent,
       session,
       load,
@@ -199,7 +199,7 @@ test('only those alive and heard since the last grace are candidates, by the end
 
 test('a lease lapses when its sequence stood still before the observer’s eyes, and not before', () => {
   const roster = rosterOf(2)
-  const leases = new Leases(LEASE)
+  const leases = new LeaseObserver(LEASE)
   const seen = (leaseSeq: number, now: number): Task => {
     const read = task('t1', { leaseSeq })
     beat(roster, now, 'w1', 'w2')
@@ -223,7 +223,7 @@ test('a lease lapses when its sequence stood still before the observer’s eyes,
 
 test('after a grace no lease lapses for its full time', () => {
   const roster = rosterOf(1)
-  const leases = new Leases(LEASE)
+  const leases = new LeaseObserver(LEASE)
   const held = task('t1')
   leases.observe([held], roster, 0)
   leases.grace(500_000)
@@ -235,7 +235,7 @@ test('after a grace no lease lapses for its full time', () => {
 
 test('what an agent of the Python bridge took does not lapse: nobody there renews', () => {
   const roster = rosterOf(1)
-  const leases = new Leases(LEASE)
+  const leases = new LeaseObserver(LEASE)
   const foreign = task('t1', { incarnation: null, state: 'accepted' })
   leases.observe([foreign], roster, 0)
   leases.observe([foreign], roster, 10 * LEASE)
@@ -244,7 +244,7 @@ test('what an agent of the Python bridge took does not lapse: nobody there renew
 
 test('who lets its only lease lapse is stuck, and what waits for it goes too, until it shows work', () => {
   const roster = rosterOf(2)
-  const leases = new Leases(LEASE)
+  const leases = new LeaseObserver(LEASE)
   const held = task('t1')
   const waiting = task('t2', { state: 'assigned', incarnation: null })
   beat(roster, 0, 'w1')
@@ -273,7 +273,7 @@ test('who lets its only lease lapse is stuck, and what waits for it goes too, un
 
 test('an agent that renews one lease is not stuck because of another', () => {
   const roster = rosterOf(1)
-  const leases = new Leases(LEASE)
+  const leases = new LeaseObserver(LEASE)
   leases.observe([task('t1'), task('t2')], roster, 0)
   leases.observe([task('t1'), task('t2', { leaseSeq: 2 })], roster, 50_000)
   leases.observe([task('t1'), task('t2', { leaseSeq: 2 })], roster, LEASE)
@@ -283,7 +283,7 @@ test('an agent that renews one lease is not stuck because of another', () => {
 
 test('an agent is unstuck by taking a task', () => {
   const roster = rosterOf(1)
-  const leases = new Leases(LEASE)
+  const leases = new LeaseObserver(LEASE)
   leases.observe([task('t1')], roster, 0)
   leases.observe([task('t1')], roster, LEASE)
   assert.equal(leases.isStuck('w1'), true)
@@ -293,7 +293,7 @@ test('an agent is unstuck by taking a task', () => {
 
 test('pending tasks and those of ended conversations need an owner', () => {
   const roster = rosterOf(1)
-  const leases = new Leases(LEASE)
+  const leases = new LeaseObserver(LEASE)
   const tasks = [task('t1', { state: 'pending', holder: null }), task('t2', { holder: 'conv_gone/b' })]
   leases.observe(tasks, roster, 0)
   assert.deepEqual(

@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs'
 import type { StoreParts } from '../store.ts'
 import { Doorbell } from './changes/doorbell.ts'
-import type { MessageTail } from './changes/new-message-notifier.ts'
+import type { NewMessageNotifier } from './changes/new-message-notifier.ts'
 import { Checkpoints } from './file/checkpoints.ts'
 import { type DatabasePath, identify, isSameFile, replacedFile } from './file/database-path.ts'
 import { GroupCommit } from './file/group-commit.ts'
@@ -18,7 +18,7 @@ export class DatabaseWriter implements Disposable {
   readonly #checkpoints: Checkpoints
   readonly #closing = new AbortController()
 
-  constructor({ path, bell }: DatabasePath, parts: StoreParts, tables: Tables, tail: MessageTail) {
+  constructor({ path, bell }: DatabasePath, parts: StoreParts, tables: Tables, tail: NewMessageNotifier) {
     const { clock, chance, log } = parts
     const doorbell = new Doorbell(bell, statSync(path).mode & 0o666)
     const checkpoints = new Checkpoints(tables.connection, path, {

@@ -18,7 +18,7 @@ import { HintChannel } from '../hint-channel.ts'
 import type { Store, StoreParts } from '../store.ts'
 import { watchCommits } from './changes/commit-watcher.ts'
 import { streamMessages } from './changes/message-stream.ts'
-import { MessageTail } from './changes/new-message-notifier.ts'
+import { NewMessageNotifier } from './changes/new-message-notifier.ts'
 import { DatabaseWriter, LOCK_WAIT_MS } from './database-writer.ts'
 import { waitingForLock } from './file/connection.ts'
 import type { DatabasePath } from './file/database-path.ts'
@@ -26,7 +26,7 @@ import { yieldToEvents } from './file/yield-to-events.ts'
 import { Beats } from './liveness/beats.ts'
 import { LivenessFile } from './liveness/liveness-file.ts'
 import { Verdicts } from './liveness/verdicts.ts'
-import { PythonAgents } from './python/python-bridge-sync.ts'
+import { PythonBridgeSync } from './python/python-bridge-sync.ts'
 import type { MalformedRows } from './tables/malformed-rows.ts'
 import type { Tables, TablesSource } from './tables/tables.ts'
 
@@ -78,13 +78,13 @@ class SqliteStore implements Omit<Store, TableVerb> {
   readonly #databasePath: DatabasePath
   readonly #parts: StoreParts
   readonly #source: TablesSource
-  readonly #tail: MessageTail
+  readonly #tail: NewMessageNotifier
   readonly #livenessFile: LivenessFile
   readonly #beats: Beats
   readonly #verdicts: Verdicts
   /** Null in a store that only reads. */
   readonly #writer: DatabaseWriter | null
-  readonly #pythonAgents: PythonAgents | null
+  readonly #pythonAgents: PythonBridgeSync | null
   /** Hints reach this process alone: hosts are linked to the bridge, and so is the store that hints. */
   readonly #hints = new HintChannel()
   readonly #closing = new AbortController()
@@ -101,7 +101,7 @@ class SqliteStore implements Omit<Store, TableVerb> {
     this.#databasePath = databasePath
     this.#parts = parts
     this.#source = source
-    this.#tail = new MessageTail(
+    this.#tail = new NewMessageNotifier(
       () => (this.#closing.signal.aborted ? null : (source.current()?.connection ?? null)),
       (tail) => watchCommits(path, { read: () => tail.read(), quiet: () => tail.isQuiet() }, parts),
     )
@@ -115,7 +115,9 @@ class SqliteStore implements Omit<Store, TableVerb> {
     const tables = mode === 'read' ? null : source.demand()
     this.#writer = tables === null ? null : new DatabaseWriter(databasePath, parts, tables, this.#tail)
     this.#pythonAgents =
-      this.#writer === null ? null : new PythonAgents(this.#writer, this.#livenessFile, this.#beats, parts, malformed)
+      this.#writer === null
+        ? null
+        : new PythonBridgeSync(this.#writer, this.#livenessFile, this.#beats, parts, malformed)
   }
 
   async conversations(): Promise<Conversation[]> {

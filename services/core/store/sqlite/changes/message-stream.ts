@@ -5,7 +5,7 @@ import { isSameFile } from '../file/database-path.ts'
 import { yieldToEvents } from '../file/yield-to-events.ts'
 import type { MessageBatch } from '../tables/messages.ts'
 import { birthmarkOf, type Tables, type TablesSource } from '../tables/tables.ts'
-import type { MessageTail } from './new-message-notifier.ts'
+import type { NewMessageNotifier } from './new-message-notifier.ts'
 
 /** Messages handed out in one go. */
 const BATCH = 256
@@ -14,7 +14,7 @@ export interface MessageStreamParts {
   readonly path: string
   readonly log: Log
   readonly source: TablesSource
-  readonly tail: MessageTail
+  readonly tail: NewMessageNotifier
   /** Aborts when the store is closed. */
   readonly closing: AbortSignal
   /** Asks the database as it is now, waiting while it is locked. */

@@ -14,9 +14,9 @@ const BATCH = 1000
  * and its listeners read over one connection. A listener is registered, and rung, before it reads. So a message was either
  * visible by then, and is in its first read, or the tail finds it later, and rings.
  */
-export class MessageTail implements Disposable {
+export class NewMessageNotifier implements Disposable {
   readonly #connection: () => SqliteConnection | null
-  readonly #watch: (tail: MessageTail) => Disposable
+  readonly #watch: (tail: NewMessageNotifier) => Disposable
   readonly #listeners = new Set<TailListener>()
   #watching: Disposable | undefined
   #last: SqliteConnection | null = null
@@ -24,7 +24,7 @@ export class MessageTail implements Disposable {
   #seen = ''
 
   /** `watch` begins to call `read` when something may have been committed, until it is disposed. */
-  constructor(connection: () => SqliteConnection | null, watch: (tail: MessageTail) => Disposable) {
+  constructor(connection: () => SqliteConnection | null, watch: (tail: NewMessageNotifier) => Disposable) {
     this.#connection = connection
     this.#watch = watch
   }

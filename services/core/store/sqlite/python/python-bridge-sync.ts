@@ -35,7 +35,7 @@ interface Mirrored {
  * Works beside the Python bridge and its agents, who know nothing of S2: takes in the heartbeats and the messages about
  * tasks that they leave in the shared tables, and mirrors our beats there.
  */
-export class PythonAgents {
+export class PythonBridgeSync {
   readonly #writer: DatabaseWriter
   readonly #livenessFile: LivenessFile
   readonly #beats: Beats
