@@ -41,26 +41,3 @@ test('a message that was found here just before it was let go is not taken for o
   }
   assert.deepEqual(log.records, [])
 })
-
-test('a disk that refuses removals keeps no mark from being told', async () => {
-  const clock = new ManualClock()
-  const inbox = new MemoryInbox()
-  const session = MESSAGE.to
-  const marks: string[] = []
-  const acks = { queue: (id: number, mark: string) => void marks.push(`${id} ${mark}`), repeatAck: () => undefined }
-  const full = Object.assign(Object.create(inbox) as MemoryInbox, {
-    forget: () => Promise.reject(new Error('no space left on the disk')),
-  })
-  const tracker = new AckTracker({ session, inbox: full, clock, log: recordingLog(), acks })
-  const second = { ...MESSAGE, id: 2 }
-  tracker.onPlaced([MESSAGE, second], await inbox.putAll([MESSAGE, second]))
-  await inbox.ack([1])
-  await assert.rejects(tracker.onConfirmed([1], 'acked'), /no space/)
-  await inbox.ack([2])
-  const scan = new InboxScan({ inbox, clock, trackedBy: () => session })
-  const scanned = await scan.scan()
-  marks.length = 0
-  tracker.onScan(scanned)
-  await assert.rejects(tracker.forgetAcked(scanned), /no space/)
-  assert.deepEqual(marks, ['2 acked'])
-})

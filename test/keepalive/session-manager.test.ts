@@ -387,6 +387,28 @@ test('a full disk keeps mail waiting and nothing else, and is told once', async 
   assert.deepEqual(ground.troubles, {})
 })
 
+test('a disk that refuses to let go of what one session has acked keeps no ack of another', async () => {
+  const ground = new Ground()
+  const one = await ground.channel('s2-worker-1')
+  const two = await ground.channel('s2-worker-2')
+  ground.start()
+  await ground.pass(0)
+  const mine = await one.tell('mine')
+  await two.tell('yours')
+  await ground.pass(CONFIG.pollMs)
+  ground.inbox.forgets = false
+  await ground.inbox.ack([mine.id])
+  await ground.pass(30_000)
+  const [yours] = [...ground.inbox.folders.new.keys()]
+  await ground.inbox.ack([yours ?? 0])
+  await ground.pass(60_000)
+  assert.deepEqual(await ground.deliveryOf(two.b), {}, 'its ack is not told')
+  ground.inbox.forgets = true
+  await ground.pass(60_000)
+  assert.equal(ground.inbox.folders.done.size, 0)
+  assert.deepEqual(ground.troubles, {})
+})
+
 test('the end that the bridge puts off counts for this start and the next, and not for ever', async () => {
   const ground = new Ground()
   const { opened, b, credential } = await ground.channel()

@@ -17,6 +17,8 @@ export class MemoryInbox implements InboxPort {
   }
   readonly #acked = new Set<number>()
   isFull = false
+  /** Whether the disk lets go of messages that were acked. */
+  forgets = true
 
   async putAll(messages: readonly StoredMessage[]): Promise<readonly Placed[]> {
     if (this.isFull) throw new S2Error('unavailable', 'keeping messages in the inbox failed: the disk is full')
@@ -32,6 +34,7 @@ export class MemoryInbox implements InboxPort {
   }
 
   async forget(ids: readonly number[]): Promise<void> {
+    if (!this.forgets) throw new S2Error('unavailable', 'noting what was acked failed: the disk is full')
     for (const id of ids) {
       const message = this.folders.done.get(id)
       if (message !== undefined) this.#acked.add(messageDigest({ ...message, id: bridgeId(id) }))
