@@ -88,9 +88,9 @@ async function readTasks(at: number, { store, clock, observation, board }: LookP
 }
 
 async function readAgents({ store, clock, observation, board }: LookParts): Promise<void> {
-  observation.forgetUnknownSessions()
+  const { unknownReads } = observation
   // by the clock as it goes on: an agent that is new has a full silence from now, not from when it was asked
-  const learning = observation.learn(endsOf(await store.conversations()), () => clock.now())
+  const learning = observation.learn(endsOf(await store.conversations()), () => clock.now(), unknownReads)
   await inSlices(learning, clock)
   board.noteEndedHolders(observation.fleet)
 }

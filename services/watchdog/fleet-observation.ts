@@ -65,7 +65,9 @@ export class FleetObservation implements Observed {
   #unanswered: PassedVerdict[] = []
   #isMassSilence = false
   #massReturnUntil = Number.NEGATIVE_INFINITY
-  #hasUnknownSessions = false
+  /** Reads that brought sessions of no known agent: all of them, and those that the conversations have answered. */
+  #unknownReads = 0
+  #answeredReads = 0
   #verdictLagMs = 0
   #lossCount = 0
   #revision = 0
@@ -124,7 +126,12 @@ export class FleetObservation implements Observed {
 
   /** Sessions beat that belong to no agent that is known. */
   get hasUnknownSessions(): boolean {
-    return this.#hasUnknownSessions
+    return this.#unknownReads > this.#answeredReads
+  }
+
+  /** How many reads have brought sessions of no known agent. */
+  get unknownReads(): number {
+    return this.#unknownReads
   }
 
   /** How late the last verdict was passed, milliseconds. */
@@ -165,7 +172,7 @@ export class FleetObservation implements Observed {
     const unknown = beats === 'news' ? this.#roster.hear(read.pulses, before.now) : 0
     if (beats === 'past') this.#roster.recall(read.pulses)
     if (this.#roster.counts.new !== neverHeard) this.#revision += 1 // no verdict changes, but it is shown like one
-    if (unknown > 0) this.#hasUnknownSessions = true
+    if (unknown > 0) this.#unknownReads += 1
     if (needsGrace) this.#grace(before.now)
     return { pause, isGrace: needsGrace, isNews: isChanged || unknown > 0 }
   }
@@ -213,15 +220,14 @@ export class FleetObservation implements Observed {
     return passed
   }
 
-  /** The conversations are about to be read: sessions that turn up unknown from now on want another reading. */
-  forgetUnknownSessions(): void {
-    this.#hasUnknownSessions = false
-  }
-
-  /** Takes over who there is, one at a time, as `Roster.learn` does. */
-  *learn(agents: Iterable<Agent>, clock: () => number): Generator<void> {
+  /**
+   * Takes over who there is, one at a time, as `Roster.learn` does. `unknownReads` is what it was when the conversations were
+   * asked for: a session that turned up unknown after that wants another reading of them.
+   */
+  *learn(agents: Iterable<Agent>, clock: () => number, unknownReads = this.#unknownReads): Generator<void> {
     yield* this.#roster.learn(agents, clock)
     for (const agent of this.#lost) if (!this.#roster.has(agent)) this.#lost.delete(agent)
+    this.#answeredReads = unknownReads
     this.#revision += 1
   }
 

@@ -214,7 +214,7 @@ test('a keepalive that carries many sessions leaves nothing out when its bridge 
     await bridge.end('SIGKILL')
     bridge = await stage.bridge()
     await keepalive.says('link open', round + 1)
-    await sleep(200)
+    await until('it storms', async () => sent.length > round * 100)
   }
   stop.abort()
   const tookMs = performance.now() - began
@@ -224,7 +224,6 @@ test('a keepalive that carries many sessions leaves nothing out when its bridge 
     return sent.filter((id) => !here.has(id))
   }
   await until('all is in the inbox', async () => (await missing()).length === 0)
-  assert.ok(sent.length > 200, `${sent.length} messages`)
   const fetched = keepalive.eventsOf('messages missing from the stream fetched')
   context.diagnostic(`${sent.length} messages, ${fetched.length} fetches, ${tookMs.toFixed(0)} ms`)
   assert.deepEqual(overtaken(join(first.state, 'inbox', 'new')), [])

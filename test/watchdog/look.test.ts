@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { S2Error } from '#fleet/errors.ts'
 import { Roster } from '#fleet/failure-detector.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 import { partnerOf } from '#fleet/session-id.ts'
 import { findSingleLosses } from '../../services/watchdog/decide.ts'
 import { FleetObservation } from '../../services/watchdog/fleet-observation.ts'
@@ -798,6 +799,27 @@ test('a stranger that was never heard is a loss when it lets work lie, and not b
   assert.deepEqual([[...observation.lost], findSingleLosses(snapshot)], [[...strangers], []])
   const board = { holders: new Set(['conv_2/b']) }
   assert.deepEqual(findSingleLosses({ ...snapshot, board }), ['conv_2/b'])
+})
+
+test('a session that turns up while the conversations are read is asked about once more', () => {
+  const observation = new FleetObservation(CONFIG, new ReportedLosses())
+  let read = 0
+  const hear = (session: SessionId): void => {
+    read += 1
+    const now = { now: read, wall: read }
+    const beat = { session, host: 'h', incarnation: 'one', seq: read, work: 0, version: read }
+    observation.takeBeats({ pulses: [beat], cursor: read, tick: String(read) }, now, now)
+  }
+  hear('conv_0/b') // the first read tells what was before
+  hear('conv_1/b')
+  assert.equal(observation.hasUnknownSessions, true)
+  const { unknownReads } = observation // and now the conversations are asked for
+  hear('conv_2/b')
+  const first = { name: 'w1', role: 'any', sessions: ['conv_1/b'] } as const
+  for (const _ of observation.learn([first], () => read, unknownReads));
+  assert.equal(observation.hasUnknownSessions, true, 'the second one came after the question')
+  for (const _ of observation.learn([first, { name: 'w2', role: 'any', sessions: ['conv_2/b'] }], () => read));
+  assert.equal(observation.hasUnknownSessions, false)
 })
 
 const BEAT_ONE = { host: 'h', incarnation: 'one', seq: 1, work: 0, version: 1 } as const

@@ -12,7 +12,7 @@ Examples:
   s2 config                      every setting, its value here and its source
   s2 config watchdog             the settings that one program reads
   s2 config bridge --file /etc/s2/s2.env /etc/s2/s2-bridge.env
-  s2 config --markdown           the table of the README`
+  s2 config --markdown           the table of docs/settings.md`
 
 interface Options {
   readonly file?: string[]
@@ -24,7 +24,7 @@ export function define(command: Command, context: CommandContext): void {
   command
     .argument('[program]', `one of ${PROGRAMS.join(', ')}`)
     .option('--file <path...>', 'read settings files (NAME=value lines) under the environment, later ones over earlier')
-    .option('--markdown', 'print all settings as a table for a README')
+    .option('--markdown', 'print all settings as a table in Markdown')
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
     .action((program: string | undefined, options: Options) => {

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream'
 import type Docker from 'dockerode'
-import type { ContainerInfo } from 'dockerode'
+import type { ContainerInfo, ContainerInspectInfo } from 'dockerode'
 import type { AgentProcess } from '#fleet/agent-processes.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { boundedWait } from '#runtime/bounded-wait.ts'
@@ -46,6 +46,8 @@ class DockerSource implements ProcessSource {
   #eventAt = Number.NEGATIVE_INFINITY
   /** Containers that were listed last, for when they are removed. */
   #listed = new Map<string, AgentProcess>()
+  /** Those that the last list no longer had, and of whose end no event has told yet: it may be on its way. */
+  #unexplained = new Map<string, AgentProcess>()
   readonly #ends = new Map<string, string>()
 
   constructor(docker: Docker, clock: Clock) {
@@ -156,23 +158,39 @@ class DockerSource implements ProcessSource {
     const known = this.#listed.get(id)
     if (known?.state === 'ended') return known.why
     const said = /^(?:Exited|Restarting) \((\d+)\)/.exec(status)?.[1]
-    const why = said === undefined ? 'ended' : `exit code ${said}`
+    // one that is being removed has no code in its status
+    const why = said === undefined ? (this.#ends.get(id) ?? 'ended') : `exit code ${said}`
     if (known === undefined) return why // it was dead when the watchdog began: not worth a request for each
-    const { State } = await this.#docker.getContainer(id).inspect({ abortSignal })
-    return State.OOMKilled ? `${why}, out of memory` : why
+    const state = await this.#inspect(id, abortSignal)
+    if (state === null) return why
+    const inspected = said === undefined ? `exit code ${state.ExitCode}` : why
+    return state.OOMKilled ? `${inspected}, out of memory` : inspected
+  }
+
+  /** Null for one that was removed since it was listed. */
+  async #inspect(id: string, abortSignal: AbortSignal): Promise<ContainerInspectInfo['State'] | null> {
+    try {
+      return (await this.#docker.getContainer(id).inspect({ abortSignal })).State
+    } catch (error) {
+      if ((error as Refusal).statusCode === 404) return null
+      throw error
+    }
   }
 
   #withRemoved(processes: readonly AgentProcess[]): readonly AgentProcess[] {
-    const before = this.#listed
-    this.#listed = new Map(processes.map((each) => [each.id, each]))
-    const removed = [...before.values()].flatMap((agentProcess): AgentProcess[] => {
-      if (this.#listed.has(agentProcess.id)) return []
-      const why = this.#ends.get(agentProcess.id)
-      this.#ends.delete(agentProcess.id)
-      return why === undefined || agentProcess.state === 'ended'
-        ? []
-        : [{ ...agentProcess, state: 'ended', why, mayStart: false }]
-    })
+    const listed = new Map(processes.map((each) => [each.id, each]))
+    const missing = [...this.#listed.values(), ...this.#unexplained.values()].filter(({ id }) => !listed.has(id))
+    const unexplained = new Map<string, AgentProcess>()
+    const removed: AgentProcess[] = []
+    for (const each of missing) {
+      const why = this.#ends.get(each.id)
+      this.#ends.delete(each.id)
+      if (each.state === 'ended') continue
+      if (why !== undefined) removed.push({ ...each, state: 'ended', why, mayStart: false })
+      else if (!this.#unexplained.has(each.id)) unexplained.set(each.id, each)
+    }
+    this.#listed = listed
+    this.#unexplained = unexplained
     return [...processes, ...removed]
   }
 }

@@ -121,7 +121,7 @@ function notStarted(id: string, manager: UnitsConfig['manager'], ending: Ending)
   const why = ending.ended !== null || said === '' ? howItEnded(ending) : said
   const start = `systemctl ${manager === 'user' ? '--user ' : ''}start ${id}`
   if (/authentication required|access denied|permission denied|not permitted/i.test(said)) {
-    const next = `a polkit rule lets the user of the watchdog do that (README, “Agents that die”); by hand: ${start}`
+    const next = `a polkit rule lets the user of the watchdog do that (docs/operate.md, “Agents that die”); by hand: ${start}`
     return new S2Error('forbidden', `systemd refused it: ${why}`, { next })
   }
   return new S2Error('unavailable', `systemd could not start it: ${why}`, {
