@@ -1,14 +1,11 @@
 import type { SessionId } from '#fleet/session-id.ts'
 import { readTaskMessage } from '#fleet/task-messages.ts'
-import type { Clock } from '#runtime/clock.ts'
-import { watchFolder } from '#runtime/folder-watch.ts'
-import type { Log } from '#runtime/log.ts'
 import type { Inbox } from '#spool/inbox.ts'
 import type { Outbox } from '#spool/outbox.ts'
 import type { Reports, TaskMailbox, TaskNews } from './task-loop.ts'
 
 /** Reports through the outbox of this host: keepalive sends them even when this program has ended. */
-export function outboxReports(outbox: Outbox): Reports {
+export function outboxReports(outbox: Pick<Outbox, 'put' | 'outcome' | 'names' | 'list'>): Reports {
   return {
     put: (holder, report) => outbox.put({ kind: 'report', holder, report }),
     carried: async (name) => {
@@ -27,9 +24,12 @@ export function outboxReports(outbox: Outbox): Reports {
 
 /**
  * The messages about tasks in the inbox of this host. Only those are taken: messages of people and agents stay for
- * `s2 check`.
+ * `s2 check`. `onNews` calls back when a message may have come.
  */
-export function inboxTaskMailbox(inbox: Inbox, parts: { readonly clock: Clock; readonly log: Log }): TaskMailbox {
+export function inboxTaskMailbox(
+  inbox: Pick<Inbox, 'list' | 'read' | 'ack'>,
+  onNews: TaskMailbox['onNews'],
+): TaskMailbox {
   /** The other messages, which are not read again. */
   let skipped: ReadonlySet<number> = new Set()
   return {
@@ -43,12 +43,12 @@ export function inboxTaskMailbox(inbox: Inbox, parts: { readonly clock: Clock; r
       skipped = others
       return news
     },
-    onNews: (heard) => watchFolder(inbox.folder('new'), { onEvents: () => heard(), onDoubt: () => heard() }, parts),
+    onNews,
   }
 }
 
 async function takeTaskMessage(
-  inbox: Inbox,
+  inbox: Pick<Inbox, 'read' | 'ack'>,
   id: number,
   sessions: readonly SessionId[],
   news: { readonly assigned: string[]; readonly revoked: string[] },

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { ConsoleProgram } from '#console/console-program.ts'
 import type { CommandContext } from '#console/context.ts'
 import { isSocketAnswered, terseLog } from '#console/store-access.ts'
+import { watchFolder } from '#runtime/folder-watch.ts'
 import { healthSocket } from '#runtime/health-client.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
 import { Inbox } from '#spool/inbox.ts'
@@ -26,6 +27,7 @@ export const program: ConsoleProgram<Config> = {
 async function work(config: Config, context: CommandContext): Promise<void> {
   process.title = 's2-work'
   const { state } = config
+  const { clock, chance } = context
   const onFault = (fault: string): void => context.tell(`s2: ${fault}\n`)
   await using sessions = new SessionsOnHost(state, config.session, context)
   const draining = new AbortController()
@@ -37,14 +39,17 @@ async function work(config: Config, context: CommandContext): Promise<void> {
       context.tell('s2: stopping when the current task is done; Ctrl-C again stops it now\n')
     draining.abort()
   })
+  const inbox = new Inbox(state, onFault)
   const loop = new TaskLoop(config.work, {
-    clock: context.clock,
-    chance: context.chance,
+    clock,
+    chance,
     runId: `work-${randomBytes(8).toString('hex')}`,
     sessions: () => sessions.read(),
     reports: warnUncarried(outboxReports(new Outbox(state, onFault)), state, context),
-    taskMessages: inboxTaskMailbox(new Inbox(state, onFault), { clock: context.clock, log: terseLog(context) }),
-    start: commandStarter(config.command, config.commandEnv, context.folder, context.clock),
+    taskMessages: inboxTaskMailbox(inbox, (heard) =>
+      watchFolder(inbox.folder('new'), { onEvents: heard, onDoubt: heard }, { clock, log: terseLog(context) }),
+    ),
+    start: commandStarter(config.command, config.commandEnv, context.folder, clock),
     say: eventPrinter(context, config.output),
     draining: draining.signal,
     stopping: stopping.signal,

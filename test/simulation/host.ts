@@ -1,19 +1,12 @@
 import type { Credential } from '#fleet/credential.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
-import { readTaskMessage } from '#fleet/task-messages.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
 import { Metrics } from '#runtime/metrics.ts'
 import { SessionManager, type SessionManagerConfig } from '../../services/keepalive/session-manager.ts'
-import {
-  type CommandEnd,
-  type Reports,
-  type RunningCommand,
-  TaskLoop,
-  type TaskLoopConfig,
-  type TaskMailbox,
-} from '../../services/worker/task-loop.ts'
+import { inboxTaskMailbox, outboxReports } from '../../services/worker/reports-and-task-mail.ts'
+import { type CommandEnd, type RunningCommand, TaskLoop, type TaskLoopConfig } from '../../services/worker/task-loop.ts'
 import { Life, Machine } from './clock.ts'
 import type { History } from './history.ts'
 import { type Bridge, Link, openWire, type Surroundings } from './network.ts'
@@ -173,7 +166,7 @@ export class SimulatedHost {
           const message = await inbox.take(id)
           if (message === null) continue
           await life.clock.sleep(dice.wait(150))
-          await inbox.ack(id)
+          await inbox.ack([id])
         }
         return 5 * this.#config.pollMs
       },
@@ -225,8 +218,8 @@ export class SimulatedHost {
       chance: around.dice.next,
       runId: life.name,
       sessions: async () => this.sessions.map((session) => ({ session, store })),
-      reports: this.#reports(life),
-      taskMessages: this.#letters(life),
+      reports: outboxReports(this.spool.writing(life)),
+      taskMessages: inboxTaskMailbox(this.spool.reading(life), (heard) => this.spool.hear('inbox', life, heard)),
       start: (task, onLine) => this.#command(task, life, onLine),
       say: ({ event, ...rest }) => {
         if (event !== 'output') this.#parts.history.note(`${life.name} ${event} ${'task' in rest ? rest.task : ''}`)
@@ -235,39 +228,6 @@ export class SimulatedHost {
       stopping: life.unending,
     })
     await agent.work()
-  }
-
-  #reports(life: Life): Reports {
-    const outbox = this.spool.writing(life)
-    return {
-      put: (holder, report) => outbox.put({ kind: 'report', holder, report }),
-      carried: async (name) => {
-        const outcome = await outbox.outcome(name)
-        return typeof outcome === 'string' ? outcome : { refused: outcome.message }
-      },
-      waiting: async (sessions) => {
-        const items = await outbox.items()
-        return items.filter((item) => item.kind === 'report' && sessions.includes(item.holder)).length
-      },
-    }
-  }
-
-  #letters(life: Life): TaskMailbox {
-    const inbox = this.spool.reading(life)
-    return {
-      take: async () => {
-        const news = { assigned: [] as string[], revoked: [] as string[] }
-        for (const id of await inbox.list('new')) {
-          const letter = readTaskMessage(this.spool.text(id))
-          if (letter?.type === 'task_assignment') news.assigned.push(letter.task)
-          else if (letter?.type === 'task_revoked') news.revoked.push(letter.task)
-          else continue
-          await inbox.ack(id)
-        }
-        return news
-      },
-      onNews: (heard) => this.spool.hear('inbox', life, heard),
-    }
   }
 
   /** A command that takes as long as its task says, prints a line now and then, and ends soon after it is told to. */

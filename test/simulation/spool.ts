@@ -4,7 +4,7 @@ import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { FoundCredentials } from '#spool/credentials.ts'
 import type { InboxFolder, Placed } from '#spool/inbox.ts'
-import type { NewOutboxItem, OutboxItem, OutboxOutcome, OutboxProblem } from '#spool/outbox.ts'
+import type { Entry, NewOutboxItem, OutboxItem, OutboxOutcome, OutboxProblem } from '#spool/outbox.ts'
 import type { CredentialsPort, InboxPort, OutboxPort } from '../../services/keepalive/spool-interfaces.ts'
 import type { Life } from './clock.ts'
 import type { Surroundings } from './network.ts'
@@ -37,11 +37,6 @@ export class Spool {
   get left(): string {
     const folders = [...this.#folders].map(([id, { folder }]) => `${folder}/${id}`)
     return [...folders, ...[...this.#items.keys()].map((name) => `outbox/${name}`)].join(' ')
-  }
-
-  /** The text of a message that lies here. */
-  text(id: number): string {
-    return this.#folders.get(id)?.message.text ?? ''
   }
 
   /** Who publishes sees to it that a serial never goes back, whatever overtakes what on the way. */
@@ -83,17 +78,20 @@ export class Spool {
   /** What an agent does with its inbox. */
   reading(life: Life): {
     list(folder: InboxFolder): Promise<number[]>
+    read(id: number): Promise<StoredMessage | null>
     take(id: number): Promise<StoredMessage | null>
-    ack(id: number): Promise<void>
+    ack(ids: readonly number[]): Promise<number[]>
   } {
     return {
       list: (folder) => this.#disk(life, () => this.#list(folder)),
+      read: (id) => this.#disk(life, () => this.#folders.get(id)?.message ?? null),
       take: (id) => this.#disk(life, () => this.#move(id, ['new', 'cur'], 'cur')),
-      ack: (id) =>
+      ack: (ids) =>
         this.#disk(life, () => {
-          const message = this.#move(id, ['new', 'cur'], 'done')
-          if (message !== null) this.onAcked(message)
+          const acked = ids.flatMap((id) => this.#move(id, ['new', 'cur'], 'done') ?? [])
+          for (const message of acked) this.onAcked(message)
           this.#hint('inbox')
+          return acked.map(({ id }) => id)
         }),
     }
   }
@@ -115,13 +113,15 @@ export class Spool {
   writing(life: Life): {
     put(item: NewOutboxItem): Promise<string>
     outcome(name: string): Promise<OutboxOutcome>
-    items(): Promise<OutboxItem[]>
+    names(): Promise<string[]>
+    list(): Promise<Entry[]>
   } {
     return {
       put: (item) => this.#disk(life, () => this.#put(item)),
       outcome: (name) =>
         this.#disk(life, () => (this.#items.has(name) ? 'waiting' : (this.#refused.get(name) ?? 'carried'))),
-      items: () => this.#disk(life, () => [...this.#items.values()]),
+      names: () => this.#disk(life, () => [...this.#items.keys()]),
+      list: () => this.#disk(life, () => [...this.#items].map(([name, item]) => ({ name, item }))),
     }
   }
 

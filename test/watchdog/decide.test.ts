@@ -7,6 +7,7 @@ import type { NewIncident } from '#fleet/incident.ts'
 import { LeaseObserver } from '#fleet/lease-observer.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
+import { beginTask } from '#fleet/task-ownership.ts'
 import { type Decision, decide, type Snapshot } from '../../services/watchdog/decide.ts'
 import { know } from '../core/fleet/know.ts'
 import { freezeDeeply } from './freeze.ts'
@@ -18,26 +19,9 @@ const AT = 200_000
 const sessionOf = (agent: string): SessionId => `conv_${agent}/b`
 
 function task(id: string, holder: string | null, more: Partial<Task> = {}): Task {
-  return {
-    id,
-    description: `do ${id}`,
-    priority: 'P2',
-    role: null,
-    state: holder === null ? 'pending' : 'assigned',
-    epoch: 1,
-    holder: holder === null ? null : sessionOf(holder),
-    originalAssignee: null,
-    incarnation: null,
-    leaseSeq: 0,
-    moves: 0,
-    progress: null,
-    result: null,
-    deadline: null,
-    createdBy: null,
-    createdAt: 0,
-    updatedAt: 0,
-    ...more,
-  }
+  const session = holder === null ? null : sessionOf(holder)
+  const wanted = { id, description: `do ${id}`, priority: 'P2', role: null, holder: session, deadline: null } as const
+  return { ...beginTask({ ...wanted, createdBy: null }, 0).task, ...more }
 }
 
 const process = (agent: string, state: AgentProcess['state']): AgentProcess => {

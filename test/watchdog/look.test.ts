@@ -446,39 +446,38 @@ test('a watchdog that did not see for a while does not close what another one op
   assert.deepEqual(await stage.incidents(), ['silent:w1'])
 })
 
+/** A verb of the store that is refused while the outage is on. */
+function failingDuring(outage: { readonly isOn: boolean }): () => Promise<void> {
+  return async () => {
+    if (outage.isOn) throw new S2Error('unavailable', 'not now')
+  }
+}
+
 test('an incident that could not be opened before its agent came back is not opened', async () => {
   await using stage = await Stage.open(4)
-  let away = true
-  const store = through(stage.store, {
-    openIncident: async () => {
-      if (away) throw new S2Error('unavailable', 'not now')
-    },
-  })
+  const outage = { isOn: true }
+  const store = through(stage.store, { openIncident: failingDuring(outage) })
   const watchdog = stage.watchdog({ store })
   await stage.run(20 * SECOND)
   stage.silence('w1')
   await stage.run(SILENT + 10 * SECOND)
   stage.heal('w1')
   await stage.run(2 * BEAT)
-  away = false
+  outage.isOn = false
   await stage.run(MINUTE)
   assert.deepEqual([watchdog.convicted, await stage.incidents()], [['w1'], []])
 })
 
 test('a loss that could not be reported before the watchdog was paused is reported when it is found again', async () => {
   await using stage = await Stage.open(4)
-  let away = true
-  const store = through(stage.store, {
-    openIncident: async () => {
-      if (away) throw new S2Error('unavailable', 'not now')
-    },
-  })
+  const outage = { isOn: true }
+  const store = through(stage.store, { openIncident: failingDuring(outage) })
   const watchdog = stage.watchdog({ store })
   await stage.run(20 * SECOND)
   stage.silence('w1')
   await stage.run(SILENT + 5 * SECOND)
   watchdog.life.stop()
-  away = false
+  outage.isOn = false
   await stage.run(MINUTE)
   watchdog.life.goOn()
   await stage.run(SILENT - SECOND)
@@ -489,18 +488,14 @@ test('a loss that could not be reported before the watchdog was paused is report
 
 test('verdicts that could not be written down are written down soon', async () => {
   await using stage = await Stage.open(4)
-  let away = false
-  const store = through(stage.store, {
-    judge: async () => {
-      if (away) throw new S2Error('unavailable', 'not now')
-    },
-  })
+  const outage = { isOn: false }
+  const store = through(stage.store, { judge: failingDuring(outage) })
   stage.watchdog({ store })
   await stage.run(20 * SECOND)
   stage.silence('w1')
-  away = true
+  outage.isOn = true
   await stage.run(SILENT + 5 * SECOND)
-  away = false
+  outage.isOn = false
   await stage.run(5 * SECOND)
   assert.equal((await stage.verdicts()).w1, 'silent')
 })

@@ -25,7 +25,7 @@ import { type AddressedTaskMessage, cutSummary, reasonInWords, type Status, type
 
 /**
  * What a rule answers. What is refused changes no task; it may leave evidence all the same, so a store commits that first
- * and throws then. Messages (`messages`) go into conversations that live; others have no readers and are left out.
+ * and throws then. `messages` go into conversations that live; others have no readers and are left out.
  */
 export type OwnershipDecision = Step | Refusal
 
