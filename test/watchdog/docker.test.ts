@@ -44,8 +44,13 @@ class Engine implements AsyncDisposable {
     await once(this.#server, 'listening')
   }
 
-  tellDeath(exitCode: string): void {
-    this.#events?.write(`${JSON.stringify({ Action: 'die', Actor: { ID, Attributes: { exitCode } } })}\n`)
+  /** Events of the container, in one piece: `start`, or `die` with its exit code. */
+  tell(...events: readonly ('start' | `die ${number}`)[]): void {
+    const lines = events.map((event) => {
+      const [Action, exitCode] = event.split(' ')
+      return `${JSON.stringify({ Action, Actor: { ID, Attributes: { exitCode } } })}\n`
+    })
+    this.#events?.write(lines.join(''))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -90,7 +95,7 @@ test('a container that is seen while it is removed has its exit code from the en
 test('a container that is removed between the list and its inspection does not fail the others', async () => {
   await using stage = await open()
   const { engine, docker, heard } = stage
-  engine.tellDeath('3')
+  engine.tell('die 3')
   await until('the event has come', () => heard() > 0)
   engine.containers = [{ State: 'removing', Status: 'Removal In Progress' }, { ...RUNNING }]
   assert.deepEqual(whys(await docker.read(NEVER)), ['ended: exit code 3', 'living: '])
@@ -101,8 +106,21 @@ test('a container that the list has no more before the event of its end comes is
   const { engine, docker, heard } = stage
   engine.containers = []
   assert.deepEqual(whys(await docker.read(NEVER)), [])
-  engine.tellDeath('137')
+  engine.tell('die 137')
   await until('the event has come', () => heard() > 0)
   assert.deepEqual(whys(await docker.read(NEVER)), ['ended: exit code 137'])
   assert.deepEqual(whys(await docker.read(NEVER)), [], 'once')
+})
+
+test('the exit code of an earlier life is not that of the last one', async () => {
+  await using stage = await open()
+  const { engine, docker, heard } = stage
+  engine.tell('die 3', 'start')
+  await until('the events have come', () => heard() > 0)
+  engine.containers = []
+  assert.deepEqual(whys(await docker.read(NEVER)), [])
+  const before = heard()
+  engine.tell('die 137')
+  await until('the event has come', () => heard() > before)
+  assert.deepEqual(whys(await docker.read(NEVER)), ['ended: exit code 137'])
 })

@@ -48,6 +48,7 @@ class DockerSource implements ProcessSource {
   #listed = new Map<string, AgentProcess>()
   /** Those that the last list no longer had, and of whose end no event has told yet: it may be on its way. */
   #unexplained = new Map<string, AgentProcess>()
+  /** How those of the list ended that have not started since, as events told it. */
   readonly #ends = new Map<string, string>()
 
   constructor(docker: Docker, clock: Clock) {
@@ -123,8 +124,9 @@ class DockerSource implements ProcessSource {
         Action?: string
         Actor?: { ID?: string; Attributes?: { exitCode?: string } }
       }
-      if (Action === 'die' && Actor?.ID !== undefined)
-        this.#ends.set(Actor.ID, `exit code ${Actor.Attributes?.exitCode}`)
+      if (Actor?.ID === undefined) return
+      if (Action === 'die') this.#ends.set(Actor.ID, `exit code ${Actor.Attributes?.exitCode}`)
+      else if (Action === 'start') this.#ends.delete(Actor.ID)
     } catch {
       // not an event: the list tells what is so
     }
@@ -184,11 +186,11 @@ class DockerSource implements ProcessSource {
     const removed: AgentProcess[] = []
     for (const each of missing) {
       const why = this.#ends.get(each.id)
-      this.#ends.delete(each.id)
       if (each.state === 'ended') continue
       if (why !== undefined) removed.push({ ...each, state: 'ended', why, mayStart: false })
       else if (!this.#unexplained.has(each.id)) unexplained.set(each.id, each)
     }
+    for (const id of this.#ends.keys()) if (!listed.has(id)) this.#ends.delete(id)
     this.#listed = listed
     this.#unexplained = unexplained
     return [...processes, ...removed]
