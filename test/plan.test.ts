@@ -17,7 +17,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'core/store': ['core/fleet', 'core/runtime'],
   // What programs with a person at their terminal share: the command line, `s2 work` and `s2 up`.
   'core/console': ['core/fleet', 'core/runtime', 'core/spool', 'core/store'],
-  'core/issuing': ['core/console', 'core/fleet', 'core/runtime', 'core/spool', 'core/store'],
+  // git as a child process, with no configuration but ours.
+  'core/git': ['core/fleet', 'core/runtime', 'core/spool'],
+  // The keys of hosts, and what is signed and sealed with them.
+  'core/identity': ['core/fleet', 'core/runtime', 'core/spool'],
+  'core/issuing': ['core/console', 'core/fleet', 'core/git', 'core/identity', 'core/runtime', 'core/spool', 'core/store'],
   deploy: [],
 }
 

@@ -5,7 +5,7 @@ import { ConfigError, type Env, readSettings } from '#runtime/read-settings.ts'
 import type { LifeConfig } from '#runtime/run.ts'
 import type { Address } from '#runtime/setting-parsers.ts'
 import { localStore } from '#runtime/settings.ts'
-import { CronSchedule } from './cron-schedule.ts'
+import { CronSchedule } from '#runtime/cron-schedule.ts'
 import type { CertificatePaths } from './tls-certificate.ts'
 
 export interface Config extends LifeConfig {

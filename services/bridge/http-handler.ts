@@ -34,6 +34,8 @@ export interface HttpHandlerParts {
   readonly bodies: BodyReader
   readonly requests: RateLimit
   readonly beats: RateLimit
+  /** For those who show no identity, by address. */
+  readonly strangers: RateLimit
   readonly errors: RequestErrorLog
   readonly draining: AbortSignal
   /** A session sent a beat. */
@@ -54,6 +56,10 @@ const CHANGED: { readonly [N in VerbName]?: (input: Input<N>, output: Output<N>)
   renewConversation: ({ id }) => id,
   endConversation: ({ id }) => id,
   rotateToken: ({ session }) => conversationOf(session),
+  admitWorker: (_, { conversation }) => conversation ?? '',
+  issueTokens: (_, { conversation }) => conversation ?? '',
+  revokeWorker: (_, { conversation }) => conversation ?? '',
+  renameWorker: (_, { conversation }) => conversation ?? '',
 }
 const REQUEST_ID = /^[\w.:-]{1,64}$/
 
@@ -95,6 +101,7 @@ export class HttpHandler {
     const path = cut < 0 ? url : url.slice(0, cut)
     const { name, verb } = route(request, path)
     const body = await this.#read(request, response, bodies)
+    if (verb.who === 'public') return await this.#answerPublic(verb, request, response, body)
     const signable = { method: 'POST', path, query: cut < 0 ? '?' : url.slice(cut), body }
     const caller = await authentication.identify(signable, request.headers)
     const waitS = (name === 'beat' ? beats : requests).spend(caller)
@@ -110,6 +117,15 @@ export class HttpHandler {
         : await this.#write(verb, () => verb.call(this.#parts.store, input))
     if (name === 'beat') this.#parts.onBeat(caller)
     this.#reply(response, output)
+  }
+
+  /** What anybody may ask for is limited by where it is asked from. */
+  async #answerPublic(verb: Verb, request: IncomingMessage, response: ServerResponse, body: Buffer): Promise<void> {
+    const { store, strangers } = this.#parts
+    const waitS = strangers.spend(request.socket.remoteAddress ?? '')
+    if (waitS > 0) throw rateLimited(waitS, 'this address')
+    const input = readInput(verb, body)
+    this.#reply(response, await this.#write(verb, () => verb.call(store, input)))
   }
 
   async #answerAdmin(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -237,8 +253,8 @@ function check(schema: Verb['input'], value: unknown): unknown {
   })
 }
 
-function rateLimited(waitS: number): S2Error {
-  return new S2Error('rate_limited', 'this session has made too many requests', {
+function rateLimited(waitS: number, who = 'this session'): S2Error {
+  return new S2Error('rate_limited', `${who} has made too many requests`, {
     next: 'ask less often, or raise S2_RATE of the bridge',
     retryAfterS: waitS,
   })

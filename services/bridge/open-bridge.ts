@@ -105,7 +105,7 @@ function makeHandlers(config: Config, store: Store, parts: BridgeParts, { inspec
   const { clock, log } = parts
   const { metrics } = parts.health
   const checks = makeCallerChecks(config, store, parts)
-  const { tokens, nonces, authentication, permissions, requests, beats } = checks
+  const { tokens, nonces, authentication, permissions, requests, beats, strangers } = checks
   const renewals = new ConversationRenewal(config.lifetimeMs, { store, clock, log })
   const beatsTotal = metrics.counter('s2_bridge_beats_total', 'Beats that came in.')
   const shared = {
@@ -133,6 +133,7 @@ function makeHandlers(config: Config, store: Store, parts: BridgeParts, { inspec
     bodies: new BodyReader(config.bodyMax),
     requests,
     beats,
+    strangers,
     onAnswer: () => answersTotal.add(),
     onChange: (conversation) => {
       tokens.forget(conversation)
@@ -148,6 +149,7 @@ function makeHandlers(config: Config, store: Store, parts: BridgeParts, { inspec
     connections.inspect()
     requests.forgetIdle()
     beats.forgetIdle()
+    strangers.forgetIdle()
     return inspectMs
   }
   const jobs: Job[] = [
@@ -170,6 +172,7 @@ function makeCallerChecks(config: Config, store: Store, { clock, log }: BridgePa
     permissions: new Permissions(store, clock),
     requests: new RateLimit(config.requestsPerMinute, clock),
     beats: new RateLimit(BEATS_PER_MINUTE, clock),
+    strangers: new RateLimit(config.requestsPerMinute, clock),
   }
 }
 

@@ -26,8 +26,13 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./commands/status.ts'),
   },
   {
+    name: 'worker',
+    about: 'let hosts join the fleet, list, rename and revoke them',
+    load: () => import('./commands/worker.ts'),
+  },
+  {
     name: 'conversation',
-    about: 'open, list and end the channels between orchestrator and workers',
+    about: 'list and end the channels between orchestrator and workers; open one for a foreign agent',
     load: () => import('./commands/conversation.ts'),
   },
   { name: 'credential', about: 'give a session a new token', load: () => import('./commands/credential.ts') },

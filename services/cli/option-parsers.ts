@@ -33,15 +33,6 @@ export function lifetime(text: string): number {
   }
 }
 
-/** A git remote, as its setting takes it. */
-export function gitRemote(text: string): string {
-  try {
-    return SETTINGS.S2_GIT_REMOTE.parse(text)
-  } catch (error) {
-    throw new InvalidArgumentError(`It ${(error as Error).message}.`)
-  }
-}
-
 /** The name of an agent, which is also used in file names and tables. */
 export function agentName(text: string): string {
   if (/^[A-Za-z0-9][\w.-]{0,99}$/.test(text)) return text

@@ -1,13 +1,8 @@
-import {
-  CREDENTIAL_FILE_MAX,
-  type Credential,
-  credentialPath,
-  parseCredentialFile,
-  workerName,
-} from '#fleet/credential.ts'
+import type { Credential } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
+import type { HostIdentity } from '#identity/identity-file.ts'
 import type { Clock } from '#runtime/clock.ts'
-import type { GitMirror } from './git-mirror.ts'
+import type { CredentialSource } from './credential-source.ts'
 
 /** The credentials of this host, each a file that appears by one atomic rename. */
 export interface CredentialFolder {
@@ -16,77 +11,122 @@ export interface CredentialFolder {
   remove(credential: Credential): Promise<void>
 }
 
+/** Where a host that has joined looks; null where there is no such place. */
+export interface CredentialSources {
+  readonly git: CredentialSource | null
+  readonly bridge: CredentialSource
+}
+
 export interface CredentialSyncParts {
-  readonly mirror: Pick<GitMirror, 'tip' | 'fetch' | 'file'>
+  /** The keys of this host, read anew for each look; null until it has joined. */
+  identity(): Promise<HostIdentity | null>
+  sources(identity: HostIdentity): CredentialSources
   readonly credentials: CredentialFolder
   readonly clock: Clock
 }
 
-/** What one look at the remote came to. */
+/** What one look came to. */
 export type SyncOutcome =
   | { readonly kind: 'unchanged' }
-  | { readonly kind: 'published'; readonly credential: Credential; readonly commit: string }
+  | { readonly kind: 'published'; readonly credential: Credential }
 
 /**
- * Asks the remote, and publishes this worker's credential when there is a newer one. Whatever is wrong (remote away,
- * branch gone, file missing, hostile or malformed, older than the one in force) is thrown with its reason, and the
- * credential in force stays.
+ * Looks for this host's credential, and puts a newer one in force. Whatever is wrong (remote away, branch gone, file missing,
+ * hostile or malformed, older than the one in force) is thrown with its reason, and the credential in force stays.
  */
 export class CredentialSync {
-  readonly #worker: number
   readonly #parts: CredentialSyncParts
-  /** The commit whose credential was taken; null while none yielded a good one. */
-  #takenFrom: string | null = null
 
-  constructor(worker: number, parts: CredentialSyncParts) {
-    this.#worker = worker
+  constructor(parts: CredentialSyncParts) {
     this.#parts = parts
   }
 
   async look(): Promise<SyncOutcome> {
-    const { mirror, clock } = this.#parts
-    const tip = await mirror.tip()
-    if (tip === null) throw absent('the remote has no such branch')
+    const identity = await this.#parts.identity()
+    if (identity === null || identity.membership === null) throw notJoined()
     const held = await this.#parts.credentials.read()
-    if (
-      tip === this.#takenFrom &&
-      held.some((each) => each.agent === workerName(this.#worker) && each.expiresAt > clock.wall())
-    ) {
-      return { kind: 'unchanged' }
-    }
-    const commit = await mirror.fetch()
-    const path = credentialPath(this.#worker)
-    const content = await mirror.file(commit, path, CREDENTIAL_FILE_MAX)
-    if (content === null) throw absent(`the branch has no file ${path}`)
-    const credential = parseCredentialFile(content, this.#worker, clock.wall())
-    const outcome = await this.#publish(credential, commit, held)
-    this.#takenFrom = commit
+    const heldSerial = newestSerial(held)
+    const { git, bridge } = this.#parts.sources(identity)
+    const wanted = { identity, heldSerial }
+    const [fromGit, fromBridge] = await Promise.all([found(git, wanted), found(bridge, wanted)])
+    const newest = [fromGit, fromBridge]
+      .flatMap(({ credential }) => (credential === null ? [] : [credential]))
+      .reduce<Credential | null>((best, each) => (best === null || each.createdAt > best.createdAt ? each : best), null)
+    const outcome = newest === null ? UNCHANGED : await putInForce(newest, held, this.#parts.credentials)
+    await this.#removeExpired(held)
+    // One good place suffices at the bridge's expense, but a remote that is wrong is told even then.
+    if (fromGit.error !== null) throw fromGit.error
+    if (git === null && fromBridge.error !== null) throw fromBridge.error
     return outcome
   }
 
-  async #publish(credential: Credential, commit: string, held: readonly Credential[]): Promise<SyncOutcome> {
+  /** The same for a plain file, which belongs to no keys. */
+  static async put(
+    source: { find(wanted: { readonly heldSerial: number }): Promise<Credential> },
+    credentials: CredentialFolder,
+  ): Promise<SyncOutcome> {
+    const held = await credentials.read()
+    return await putInForce(await source.find({ heldSerial: newestSerial(held) }), held, credentials)
+  }
+
+  /** A credential of another conversation stays until it expires: messages of it may still be under way. */
+  async #removeExpired(held: readonly Credential[]): Promise<void> {
     const { credentials, clock } = this.#parts
-    const own = held.filter((each) => each.agent === credential.agent)
-    const newest = own.reduce((latest, each) => Math.max(latest, each.createdAt), Number.NEGATIVE_INFINITY)
-    if (credential.createdAt < newest) {
-      throw new S2Error('conflict', 'the remote went back to an older credential than the one in force', {
-        next: 'publish a new one; an old one is never taken again',
-      })
-    }
-    const former = own.find((each) => each.session === credential.session)
-    const isChanged =
-      former?.token !== credential.token ||
-      former.bridgeUrl !== credential.bridgeUrl ||
-      former.bridgeCa !== credential.bridgeCa ||
-      former.createdAt !== credential.createdAt
-    if (isChanged) await credentials.publish(credential)
-    // A credential of another conversation stays until it expires: messages of it may still be under way.
-    for (const each of own)
-      if (each.session !== credential.session && each.expiresAt <= clock.wall()) await credentials.remove(each)
-    return isChanged ? { kind: 'published', credential, commit } : { kind: 'unchanged' }
+    const newest = newestSerial(held)
+    for (const each of held)
+      if (each.createdAt < newest && each.expiresAt <= clock.wall()) await credentials.remove(each)
   }
 }
 
-function absent(what: string): S2Error {
-  return new S2Error('not_found', what, { next: 'the credential in force stays; have a new one published' })
+async function putInForce(
+  credential: Credential,
+  held: readonly Credential[],
+  credentials: CredentialFolder,
+): Promise<SyncOutcome> {
+  if (credential.createdAt < newestSerial(held)) {
+    throw new S2Error('conflict', 'an older credential was found than the one in force', {
+      next: 'publish a new one; an old one is never taken again',
+    })
+  }
+  const former = held.find((each) => each.session === credential.session)
+  if (former !== undefined && isSame(former, credential)) return UNCHANGED
+  await credentials.publish(credential)
+  return { kind: 'published', credential }
+}
+
+const UNCHANGED: SyncOutcome = { kind: 'unchanged' }
+
+interface Found {
+  readonly credential: Credential | null
+  readonly error: unknown
+}
+
+async function found(source: CredentialSource | null, wanted: Parameters<CredentialSource['find']>[0]): Promise<Found> {
+  if (source === null) return { credential: null, error: null }
+  try {
+    return { credential: await source.find(wanted), error: null }
+  } catch (error) {
+    return { credential: null, error }
+  }
+}
+
+function newestSerial(held: readonly Credential[]): number {
+  return held.reduce((latest, { createdAt }) => Math.max(latest, createdAt), 0)
+}
+
+function isSame(one: Credential, other: Credential): boolean {
+  return (
+    one.token === other.token &&
+    one.agent === other.agent &&
+    one.role === other.role &&
+    one.bridgeUrl === other.bridgeUrl &&
+    one.bridgeCa === other.bridgeCa &&
+    one.createdAt === other.createdAt
+  )
+}
+
+function notJoined(): S2Error {
+  return new S2Error('not_found', 'this host has not joined a fleet', {
+    next: 'on the orchestrator’s host: s2 worker invite <number> --role <role>; here: s2 worker join, and paste the line that it prints',
+  })
 }

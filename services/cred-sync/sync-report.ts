@@ -32,6 +32,12 @@ export class SyncReport {
     )
   }
 
+  /** For as long as the program runs: whoever reads the remote can use such a file. */
+  warnOfPlainFiles(): void {
+    const what = 'credentials are read from plain files (S2_ALLOW_PLAINTEXT_CREDENTIALS): whoever reads the remote can act as this worker'
+    this.#troubles.met('plain files', 'allowed', `${what}; let this host join by s2 worker join, then unset it`)
+  }
+
   succeeded(outcome: SyncOutcome): void {
     const { clock, log } = this.#parts
     this.#metrics.looks.add()
@@ -39,9 +45,9 @@ export class SyncReport {
     this.#troubles.over('remote')
     if (outcome.kind !== 'published') return
     this.#metrics.published.add()
-    const { session, agent, expiresAt } = outcome.credential
+    const { session, agent, createdAt, expiresAt } = outcome.credential
     const expiry = new Date(expiresAt).toISOString()
-    log.info('credential published', { session, agent, expiresAt: expiry, commit: outcome.commit })
+    log.info('credential published', { session, agent, serial: createdAt, expiresAt: expiry })
   }
 
   /** The credential in force stays, whatever the look failed for. */

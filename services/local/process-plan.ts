@@ -1,7 +1,6 @@
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { ORCHESTRATOR } from '#fleet/session-id.ts'
-import { localRemote } from '#issuing/deliver-credential.ts'
 import { programCommand } from '#runtime/argv-of-program.ts'
 import type { ProgramName } from '#runtime/settings.ts'
 import type { AgentSpec, Fleet, FleetSettings, WorkerSpec } from './parse-fleet-description.ts'
@@ -44,6 +43,11 @@ export function bridgeUrlOf({ listen }: Fleet): string {
   return `http://${host}:${listen.port}`
 }
 
+/** The repository that a fleet on one machine makes for itself in its state folder. */
+export function localRemote(state: string): string {
+  return join(state, 'remote.git')
+}
+
 /** The programs of each agent, and their settings. */
 export function planPrograms(fleet: Fleet, around: PlanContext): ProgramPlan[] {
   const { orchestrator } = fleet
@@ -73,14 +77,16 @@ export function planPrograms(fleet: Fleet, around: PlanContext): ProgramPlan[] {
   return [
     { ...bridge, env: { ...ONE_HEAP, ...bridge.env } },
     plan(orchestrator, 'watchdog', STAGE.orchestrator, {}),
+    plan(orchestrator, 'cred-sync', STAGE.orchestrator, {
+      S2_ISSUER: 'yes',
+      S2_GIT_REMOTE: remoteOf(fleet, around.state),
+      S2_GIT_BRANCH: fleet.branch,
+      S2_BRIDGE_URL: bridgeUrlOf(fleet),
+    }),
     host(orchestrator, STAGE.orchestrator),
     ...wakes(orchestrator, STAGE.orchestrator, 'database'),
     ...fleet.workers.flatMap((worker) => [
-      plan(worker, 'cred-sync', STAGE.credentials, {
-        S2_GIT_REMOTE: remoteOf(fleet, around.state),
-        S2_GIT_BRANCH: fleet.branch,
-        S2_WORKER: String(worker.number),
-      }),
+      plan(worker, 'cred-sync', STAGE.credentials, {}),
       host(worker, STAGE.hosts),
       ...wakes(worker, STAGE.agents, 'inbox'),
       ...works(worker),
@@ -103,7 +109,8 @@ function envFor(
 }
 
 /** Settings of `s2 up` itself that would be wrong for its programs. */
-const OWN_SETTINGS = /^S2_(STATE|STORE|LISTEN|HEALTH|WORKER|HOST|SOURCE|WAKE|GIT_REMOTE|GIT_BRANCH|BRIDGE_URL)$/
+const OWN_SETTINGS =
+  /^S2_(STATE|STORE|LISTEN|HEALTH|WORKER|IDENTITY|ISSUER|HOST|SOURCE|WAKE|GIT_REMOTE|GIT_BRANCH|BRIDGE_URL)$/
 
 function withoutDecided(env: PlanContext['env']): PlanContext['env'] {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !OWN_SETTINGS.test(name)))

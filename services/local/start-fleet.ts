@@ -5,21 +5,20 @@ import { quoted } from '#console/shell-quote.ts'
 import { storeParts } from '#console/store-access.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { ORCHESTRATOR } from '#fleet/session-id.ts'
-import { localRemote } from '#issuing/deliver-credential.ts'
-import { enrolWorkers } from '#issuing/enrol-workers.ts'
-import { GitPublisher, makeRemote } from '#issuing/git-publisher.ts'
+import { makeRemote } from '#git/git-publisher.ts'
 import { askHealth, healthSocket } from '#runtime/health-client.ts'
 import { ConfigError } from '#runtime/read-settings.ts'
 import { parseAddress } from '#runtime/setting-parsers.ts'
 import { readCredentials } from '#spool/credentials.ts'
 import { openStore } from '#store/open-store.ts'
 import type { Store } from '#store/store.ts'
+import { admitWorkers } from './admit-workers.ts'
 import { serveControl } from './control-server.ts'
 import type { DemoTask } from './demo-tasks.ts'
 import type { EventReporter } from './event-reporter.ts'
 import { FleetProcesses } from './fleet-processes.ts'
 import type { AgentSpec, Fleet } from './parse-fleet-description.ts'
-import { bridgeUrlOf, type ProgramPlan, planPrograms, remoteOf, STAGE, stateOf } from './process-plan.ts'
+import { localRemote, type ProgramPlan, planPrograms, STAGE, stateOf } from './process-plan.ts'
 import { killAll, markedBy } from './process-tree.ts'
 import { startReaper } from './reaper-process.ts'
 import { runFleet } from './while-fleet-runs.ts'
@@ -64,8 +63,7 @@ export async function startFleet(asked: StartFleetParts): Promise<StartedFleet> 
   runner.start(plans.filter(({ stage }) => stage === STAGE.bridge))
   await waitForBridge(parts, failure)
   const store = stack.use(await openStore(`unix:${join(state, 'run', 'admin.sock')}`, storeParts(context)))
-  const renew = (): Promise<void> => renewCredentials(store, parts)
-  await renew()
+  await admit(store, parts)
   failure.refuseIfOver()
   runner.start(plans.filter(({ stage }) => stage === STAGE.orchestrator || stage === STAGE.credentials))
   await waitForCredentials(parts)
@@ -75,7 +73,7 @@ export async function startFleet(asked: StartFleetParts): Promise<StartedFleet> 
   const kept = stack.move()
   return {
     run: async (tasks) => {
-      await runFleet({ ...parts, store, runner, renewCredentials: renew }, tasks)
+      await runFleet({ ...parts, store, runner }, tasks)
       failure.refuseIfFailed()
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
@@ -125,13 +123,6 @@ async function endLeftovers({ state, fleet, context }: StartFleetParts): Promise
   await checkAddressFree(fleet.listen)
 }
 
-/** Opened only while credentials are pushed: its repository holds their secrets. */
-async function openRemote({ fleet, state, gitTimeoutMs, context }: StartFleetParts): Promise<GitPublisher> {
-  const folder = join(state, 'publication.git')
-  const config = { remote: remoteOf(fleet, state), branch: fleet.branch, timeoutMs: gitTimeoutMs, folder }
-  return await GitPublisher.open(config, context)
-}
-
 async function stopPrograms(
   runner: FleetProcesses,
   plans: readonly ProgramPlan[],
@@ -142,14 +133,11 @@ async function stopPrograms(
   reporter.tell({ agent: ORCHESTRATOR, program: 's2 up', event: 'all programs have ended' })
 }
 
-async function renewCredentials(store: Store, parts: StartFleetParts): Promise<void> {
-  await using publisher = await openRemote(parts)
-  const { fleet, state, lifetimeMs, context, reporter } = parts
-  const config = { orchestrator: ORCHESTRATOR, state, bridgeUrl: bridgeUrlOf(fleet), lifetimeMs }
-  const pushed = await enrolWorkers(fleet.workers, config, { store, publisher, clock: context.clock })
-  if (pushed.length === 0) return
-  const text = `credentials pushed for ${pushed.join(', ')}`
-  reporter.tell({ agent: ORCHESTRATOR, program: 's2 up', event: 'enlisted', fields: { text } })
+async function admit(store: Store, { fleet, state, lifetimeMs, reporter }: StartFleetParts): Promise<void> {
+  const revoked = await admitWorkers({ fleet, state, lifetimeMs, store })
+  if (revoked.length === 0) return
+  const text = `${revoked.join(', ')} stay out, as they were revoked: take them out of the fleet file, or give them other numbers`
+  reporter.tell({ agent: ORCHESTRATOR, program: 's2 up', event: 'revoked', fields: { text } })
 }
 
 /** S2_LISTEN wins over the fleet file, as with every setting. */

@@ -15,27 +15,22 @@ import type { FleetProcesses } from './fleet-processes.ts'
 
 export interface RunFleetParts {
   readonly state: string
-  readonly lifetimeMs: number
   readonly context: CommandContext
   readonly reporter: EventReporter
   readonly store: Store
   readonly runner: FleetProcesses
   readonly ending: AbortController
-  /** Renews the credentials that are about to expire. */
-  renewCredentials(): Promise<void>
 }
 
 const RETRY = { firstMs: 1_000, mostMs: 30_000, leastMs: 1_000 }
-const TEND_MS = 600_000
 /** The pauses between two tasks of the demo, and between two reads of the orchestrator's mail. */
 const DEAL_MS = 700
 const MAIL_MS = 500
 
-/** Runs a fleet until `ending` aborts: renews its credentials, plays the demo, and shows the live table on a terminal. */
+/** Runs a fleet until `ending` aborts: plays the demo, and shows the live table on a terminal. */
 export async function runFleet(parts: RunFleetParts, tasks: readonly DemoTask[] | null): Promise<void> {
-  const { lifetimeMs, context, reporter, ending, renewCredentials } = parts
-  const loops = [repeatJob('renewing credentials', renewCredentials, Math.min(lifetimeMs / 4, TEND_MS), parts)]
-  if (tasks !== null) loops.push(...playOrchestrator(tasks, parts))
+  const { context, reporter, ending } = parts
+  const loops = tasks === null ? [] : playOrchestrator(tasks, parts)
   try {
     if (context.screen.isTerminal && !reporter.json) await showTable(parts)
     else await untilAborted(ending.signal)
@@ -54,14 +49,11 @@ function repeatJob(
   { context, reporter, ending }: RunFleetParts,
 ): Loop {
   const pauses = new Pauses(RETRY, context.chance)
-  let isFirst = true
   return new Loop({
     clock: context.clock,
     signal: ending.signal,
     step: async () => {
-      // The start has just done it once.
-      if (!isFirst) await job()
-      isFirst = false
+      await job()
       pauses.succeeded()
       return everyMs
     },

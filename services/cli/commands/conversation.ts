@@ -6,30 +6,25 @@ import { reachAdministration } from '#console/store-access.ts'
 import { table } from '#console/table.ts'
 import { ago } from '#console/terminal-text.ts'
 import type { OpenedConversation } from '#fleet/conversation.ts'
-import { workerName } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { conversationOf, isConversationId, sessionId } from '#fleet/session-id.ts'
-import { bridgeAccessFor, notDelivered, openDelivery } from '#issuing/deliver-credential.ts'
-import { hintAfterPush } from '#issuing/hint-workers.ts'
-import { credentialOf, serialAfter, workerFile } from '#issuing/worker-credential-file.ts'
+import { bridgeAccessOf } from '#issuing/bridge-access.ts'
 import { closest, readSettings } from '#runtime/read-settings.ts'
-import { publishCredential, removeCredential } from '#spool/credentials.ts'
-import { agentName, gitRemote, lifetime, role, wholeNumber } from '../option-parsers.ts'
+import { publishCredential } from '#spool/credentials.ts'
+import { agentName, lifetime, role } from '../option-parsers.ts'
 
 const EXAMPLES = `
 Examples:
-  s2 conversation create --role-b backend --number 3 --remote ssh://git@host/fleet.git
-        opens a conversation with s2-worker-3 and pushes its credential to the remote
-  s2 conversation create --role-b tests --number 4 --out .
-        writes the worker's credential into this folder instead
   s2 conversation list
   s2 conversation end conv_0123456789abcdef
+  s2 conversation create --role-b reviewer --agent-b my-script --show-tokens
+        a channel for an agent that speaks to the bridge by itself; workers of S2 join by s2 worker invite
 
-The orchestrator's own end is kept on this host, in the state folder. Tokens are not printed.`
+The orchestrator's own end is kept on this host, in the state folder.`
 
 export function define(command: Command, context: CommandContext): void {
   command.addHelpText('after', EXAMPLES)
-  defineCreate(command.command('create').description('open a conversation and deliver both credentials'), context)
+  defineCreate(command.command('create').description('open a conversation with an agent that is no worker of S2'), context)
   command
     .command('list')
     .description('list the open conversations')
@@ -46,79 +41,54 @@ interface CreateOptions {
   readonly roleA: string
   readonly roleB: string
   readonly agentA: string
-  readonly agentB?: string
-  readonly number?: number
+  readonly agentB: string
   readonly lifetime?: number
-  readonly remote?: string
-  readonly branch?: string
-  readonly out?: string
   readonly showTokens?: true
   readonly json?: true
 }
 
 function defineCreate(command: Command, context: CommandContext): void {
   command
-    .requiredOption('--role-b <role>', 'the kind of work that the worker does', role)
+    .requiredOption('--role-b <role>', 'the kind of work that the agent does', role)
+    .requiredOption('--agent-b <name>', "the agent's name", agentName)
     .option('--role-a <role>', "the other end's role", role, 'orchestrator')
     .option('--agent-a <name>', "the other end's agent", agentName, 'orchestrator')
-    .option('--agent-b <name>', 'the worker; by default s2-worker-<number>', agentName)
-    .option('--number <n>', 'number of the worker: names its file in the remote', wholeNumber)
     .option('--lifetime <duration>', 'how long it lasts unless renewed (S2_LIFETIME)', lifetime)
-    .option('--remote <git>', "git remote to push the worker's credential to (S2_GIT_REMOTE)", gitRemote)
-    .option('--branch <name>', 'branch of it (S2_GIT_BRANCH)')
-    .option('--out <folder>', "write the worker's credential file there instead of pushing it")
-    .option('--show-tokens', 'print the tokens too; they are secrets')
+    .option('--show-tokens', 'print the tokens, which no other command shows; they are secrets')
     .option('--json', 'print JSON')
     .action(async (options: CreateOptions) => await create(context, options))
 }
 
 async function create(context: CommandContext, options: CreateOptions): Promise<void> {
-  const settings = readSettings(commandEnv(context), ['S2_STATE', 'S2_LIFETIME'])
-  const { number } = options
-  const agent = options.agentB ?? (number === undefined ? undefined : workerName(number))
-  if (agent === undefined)
-    throw new UsageError('missing --number or --agent-b', 'name the worker whose conversation it is')
-  await using handout = await openDelivery(context, agent, options)
-  if (handout === null && options.showTokens !== true)
-    throw new UsageError("no place is named for the worker's credential", 'add --remote, --out or --show-tokens')
+  const env = commandEnv(context)
+  const settings = readSettings(env, ['S2_STATE', 'S2_LIFETIME', 'S2_BRIDGE_URL', 'S2_TLS_CA'])
+  if (options.showTokens !== true)
+    throw new UsageError('the tokens would be known to nobody', 'add --show-tokens; for a worker of S2: s2 worker invite')
   await using reached = await reachAdministration(context)
-  const access = await bridgeAccessFor(context, reached.credentials)
+  const known = env.S2_BRIDGE_URL === undefined ? reached.credentials[0]?.bridgeUrl : undefined
+  const access = await bridgeAccessOf({ ...settings, S2_BRIDGE_URL: known ?? settings.S2_BRIDGE_URL })
   const opened = await reached.store.openConversation({
     roles: { a: options.roleA, b: options.roleB },
-    agents: { a: options.agentA, b: agent },
+    agents: { a: options.agentA, b: options.agentB },
     lifetimeMs: options.lifetime ?? settings.S2_LIFETIME,
   })
-  const file = workerFile(opened, access, serialAfter(handout?.before?.createdAt, opened.createdAt))
-  let place: string | null = null
-  try {
-    await publishCredential(settings.S2_STATE, credentialOf(opened, 'a', access, opened.createdAt))
-    place = (await handout?.put(file, `Credential of ${agent}`)) ?? null
-  } catch (error) {
-    // Nobody has the worker's token: a conversation that nobody can use would only hold work back.
-    await reached.store.endConversation(opened.id).catch(() => undefined)
-    await removeCredential(settings.S2_STATE, sessionId(opened.id, 'a')).catch(() => undefined)
-    throw notDelivered(error, 'the conversation was closed again: mend the cause, then run the command once more')
-  }
-  if (handout !== null && options.out === undefined) await hintAfterPush(context, reached, agent)
-  tellOpened(context, opened, place, options)
+  await publishCredential(settings.S2_STATE, {
+    session: sessionId(opened.id, 'a'),
+    token: opened.tokens.a,
+    agent: options.agentA,
+    role: options.roleA,
+    ...access,
+    createdAt: opened.createdAt,
+    expiresAt: opened.expiresAt,
+  })
+  tellOpened(context, opened, options)
 }
 
-function tellOpened(
-  context: CommandContext,
-  opened: OpenedConversation,
-  place: string | null,
-  options: CreateOptions,
-): void {
-  const { tokens, ...conversation } = opened
-  const { id, agents, roles } = conversation
-  const shown = options.showTokens === true ? { ...conversation, tokens } : conversation
-  if (options.json === true) {
-    context.print(`${JSON.stringify({ ...shown, credential: place })}\n`)
-    return
-  }
+function tellOpened(context: CommandContext, opened: OpenedConversation, { json }: CreateOptions): void {
+  const { id, agents, roles, tokens } = opened
+  if (json === true) return context.print(`${JSON.stringify(opened)}\n`)
   context.print(`${id} is open: ${agents.a} (${roles.a}) and ${agents.b} (${roles.b})\n`)
-  if (place !== null) context.print(`${agents.b}'s credential: ${place}\n`)
-  if (options.showTokens === true) context.print(`token a: ${tokens.a}\ntoken b: ${tokens.b}\n`)
+  context.print(`token a: ${tokens.a}\ntoken b: ${tokens.b}\n`)
 }
 
 async function list(context: CommandContext, json: boolean): Promise<void> {

@@ -1,35 +1,36 @@
 import { type Command, Option } from 'commander'
 import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
-import { stateFolder } from '#console/state-folder.ts'
+import { commandEnv, stateFolder } from '#console/state-folder.ts'
 import { type ReachedFleet, reachAdministration, reachFleet } from '#console/store-access.ts'
-import type { Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { parseSession, type Side, sessionId } from '#fleet/session-id.ts'
-import { bridgeAccessFor, notDelivered, openDelivery } from '#issuing/deliver-credential.ts'
-import { hintAfterPush, hintWorkers } from '#issuing/hint-workers.ts'
-import { credentialOf, renewTokens, serialAfter, workerFile } from '#issuing/worker-credential-file.ts'
+import { parseSession, type SessionId, sessionId } from '#fleet/session-id.ts'
+import { serialAfter, type Worker } from '#fleet/worker.ts'
+import { hintWorkers } from '#issuing/hint-workers.ts'
 import { formatDuration } from '#runtime/duration.ts'
-import { closest } from '#runtime/read-settings.ts'
-import { credentialsFolder, publishCredential } from '#spool/credentials.ts'
-import { duration, gitRemote } from '../option-parsers.ts'
+import { closest, readSettings } from '#runtime/read-settings.ts'
+import { hintCredentials } from '#spool/credential-hint.ts'
+import { publishCredential } from '#spool/credentials.ts'
+import { duration } from '../option-parsers.ts'
 
 const EXAMPLES = `
 Examples:
-  s2 credential rotate s2-worker-3 --remote ssh://git@host/fleet.git
-        a new token for the worker, pushed to the remote; the old one stays valid for 10 m
+  s2 credential rotate s2-worker-3
+        new tokens for both ends of its conversation; the old ones count until the new ones are in force, at most 10 m
   s2 credential rotate s2-worker-3 --overlap 0s
-        the old token is void at once, for example because it leaked
-  s2 credential rotate conv_0123456789abcdef/a
-        the orchestrator's own end, kept on this host
+        the old ones are void at once, for example because one leaked
+  s2 credential rotate conv_0123456789abcdef/b --show-token
+        one end of a conversation with an agent that is no worker of S2
   s2 credential hint
-        all workers fetch from git at once, for example from a post-receive hook of the remote`
+        all workers look for their credentials now`
+
+/** How long a rotation may take until the credential is published. */
+const PUBLISHED_WITHIN_MS = 30_000
+const LOOK_MS = 200
 
 interface Options {
   readonly overlap: number
-  readonly remote?: string
-  readonly branch?: string
-  readonly out?: string
+  readonly showToken?: true
   readonly json?: true
 }
 
@@ -37,15 +38,13 @@ export function define(command: Command, context: CommandContext): void {
   command.addHelpText('after', EXAMPLES)
   command
     .command('rotate <agent>')
-    .description('give an agent or session a new token, and deliver it')
+    .description('give a worker, or one session, new tokens')
     .addOption(
       new Option('--overlap <duration>', 'how long the old token stays valid')
         .argParser(duration)
         .default(600_000, '10m'),
     )
-    .option('--remote <git>', "git remote to push a worker's credential to (S2_GIT_REMOTE)", gitRemote)
-    .option('--branch <name>', 'branch of it (S2_GIT_BRANCH)')
-    .option('--out <folder>', "write a worker's credential file there instead of pushing it")
+    .option('--show-token', 'print the token of an end that is no worker of S2; it is a secret')
     .option('--json', 'print JSON')
     .action(async (agent: string, options: Options) => await rotate(context, agent, options))
   command
@@ -59,65 +58,51 @@ export function define(command: Command, context: CommandContext): void {
 
 async function rotate(context: CommandContext, agent: string, options: Options): Promise<void> {
   await using reached = await reachAdministration(context)
-  const { conversation, side } = choose(agent, await reached.store.conversations())
-  if (side === 'a') return await rotateOwn(context, reached, conversation, options)
-  const worker = conversation.agents.b
-  await using handout = await openDelivery(context, worker, options)
-  if (handout === null)
-    throw new UsageError(`no place is named for the new credential of ${worker}`, 'add --remote or --out')
-  const own = reached.credentials.find(({ session }) => session === sessionId(conversation.id, 'a'))
-  const before = handout.before ?? { bridgeUrl: null, bridgeCa: own?.bridgeCa ?? null }
-  const access = await bridgeAccessFor(context, reached.credentials, before)
-  const issued = await renewTokens(reached.store, conversation, options.overlap)
-  const serial = serialAfter(handout.before?.createdAt, context.clock.wall())
-  let place: string
-  try {
-    place = await handout.put(workerFile(issued, access, serial), `New token of ${worker}`)
-  } catch (error) {
-    const rest = `the old token stays valid for ${formatDuration(options.overlap)}: run the command again before that`
-    throw notDelivered(error, rest)
-  }
-  if (options.out === undefined) await hintAfterPush(context, reached, worker)
-  tell(context, sessionId(conversation.id, 'b'), place, options)
-}
-
-/** The orchestrator's own end: its credential never leaves this host. */
-async function rotateOwn(
-  context: CommandContext,
-  reached: ReachedFleet,
-  conversation: Conversation,
-  options: Options,
-): Promise<void> {
-  const state = stateFolder(context)
-  const session = sessionId(conversation.id, 'a')
-  const mine = reached.credentials.find((each) => each.session === session)
-  const access = await bridgeAccessFor(context, reached.credentials, mine)
-  const token = await reached.store.rotateToken(session, options.overlap)
-  const serial = serialAfter(mine?.createdAt, context.clock.wall())
-  const enrolment = { ...conversation, tokens: { a: token, b: '' } }
-  await publishCredential(state, credentialOf(enrolment, 'a', access, serial))
-  tell(context, session, credentialsFolder(state), options)
-}
-
-function tell(context: CommandContext, session: string, place: string, { overlap, json }: Options): void {
-  if (json === true) context.print(`${JSON.stringify({ session, credential: place, overlapMs: overlap })}\n`)
-  else context.print(`${session} has a new token: ${place}\n`)
-}
-
-/** A session, or the newest conversation of the named worker. Throws `not_found`. */
-function choose(agent: string, conversations: readonly Conversation[]): { conversation: Conversation; side: Side } {
+  const workers = await reached.store.workers()
   const named = agent.includes('/') ? parseSession(agent) : null
-  const found =
-    named === null
-      ? conversations.findLast(({ agents }) => agents.b === agent)
-      : conversations.find(({ id }) => id === named.conversation)
-  if (found !== undefined) return { conversation: found, side: named?.side ?? 'b' }
-  const near = closest(
-    agent,
-    conversations.map(({ agents }) => agents.b),
-  )
-  throw new S2Error('not_found', `no token was changed: there is no worker ${JSON.stringify(agent)}`, {
-    next: near === undefined ? '`s2 conversation list` shows the workers' : `did you mean ${near}?`,
+  const worker = workers.find((each) => (named === null ? each.agent === agent : each.conversation === named.conversation))
+  if (worker !== undefined) return await rotateWorker(context, reached, worker, options)
+  if (named === null) throw noWorker(agent, workers.map((each) => each.agent))
+  await rotateSession(context, reached, sessionId(named.conversation, named.side), options)
+}
+
+/** Both ends of a worker's conversation; the issuer on this host publishes the new credential. */
+async function rotateWorker(context: CommandContext, { store }: ReachedFleet, { agent }: Worker, options: Options): Promise<void> {
+  const { S2_STATE, S2_LIFETIME } = readSettings(commandEnv(context), ['S2_STATE', 'S2_LIFETIME'])
+  const { serial } = await store.issueTokens(agent, options.overlap, S2_LIFETIME)
+  await hintCredentials(S2_STATE)
+  const until = context.clock.now() + PUBLISHED_WITHIN_MS
+  while (!(await store.workers()).some((each) => each.agent === agent && each.published >= serial)) {
+    if (context.clock.now() >= until) {
+      throw new S2Error('unavailable', `${agent} has new tokens, and its credential was not published within ${formatDuration(PUBLISHED_WITHIN_MS)}`, {
+        next: `start s2-cred-sync on this host (S2_ISSUER=yes): it publishes it then; the old tokens count for ${formatDuration(options.overlap)}`,
+      })
+    }
+    await context.clock.sleep(LOOK_MS)
+  }
+  if (options.json === true) context.print(`${JSON.stringify({ agent, serial, overlapMs: options.overlap })}\n`)
+  else context.print(`${agent} has new tokens, and its credential is published\n`)
+}
+
+/** One end of a conversation with a foreign agent. The orchestrator's own end is put in force on this host. */
+async function rotateSession(context: CommandContext, reached: ReachedFleet, session: SessionId, options: Options): Promise<void> {
+  const mine = reached.credentials.find((each) => each.session === session)
+  if (mine === undefined && options.showToken !== true)
+    throw new UsageError(`the new token of ${session} would be known to nobody`, 'add --show-token')
+  const token = await reached.store.rotateToken(session, options.overlap)
+  if (mine !== undefined) {
+    const createdAt = serialAfter(mine.createdAt, context.clock.wall())
+    await publishCredential(stateFolder(context), { ...mine, token, createdAt })
+  }
+  const shown = options.showToken === true ? { token } : {}
+  if (options.json === true) context.print(`${JSON.stringify({ session, overlapMs: options.overlap, ...shown })}\n`)
+  else context.print(`${session} has a new token${options.showToken === true ? `: ${token}` : ''}\n`)
+}
+
+function noWorker(agent: string, names: readonly string[]): S2Error {
+  const near = closest(agent, names)
+  return new S2Error('not_found', `no token was changed: there is no worker ${JSON.stringify(agent)}`, {
+    next: near === undefined ? '`s2 worker list` shows the workers' : `did you mean ${near}?`,
   })
 }
 

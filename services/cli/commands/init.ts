@@ -1,17 +1,18 @@
+import { existsSync } from 'node:fs'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { type CommandContext, ENDING_SIGNALS } from '#console/context.ts'
 import { EXIT, Exit, UsageError } from '#console/failure.ts'
-import { quoted } from '#console/shell-quote.ts'
-import { workerName } from '#fleet/credential.ts'
+import { identityFile } from '#identity/identity-file.ts'
 import { readSettings } from '#runtime/read-settings.ts'
 import type { SettingName } from '#runtime/settings.ts'
 import { parseBridge } from '../init/bridge-address.ts'
 import {
   type BringUp,
   checkBridge,
-  enrol,
+  invite,
+  join,
   startServices,
-  type WorkerToEnrol,
+  type WorkerToInvite,
   waitUntilConnected,
   workersOf,
 } from '../init/bring-up.ts'
@@ -33,8 +34,7 @@ import { keepAwakeTask } from '../wsl-keep-awake-task.ts'
 const EXAMPLES = `
 Examples:
   sudo s2 init                                 asks, tests each answer, writes the settings, and starts the services
-  sudo s2 init --role worker --remote ssh://git@host/fleet.git --number 3 \\
-          --wake 'tmux send-keys -t agent "s2 check" Enter'
+  sudo s2 init --role worker --join - --wake 'tmux send-keys -t agent "s2 check" Enter' <invitation
   sudo s2 init --role orchestrator --bridge-url bridge.example.org --certificate own \\
           --remote ssh://git@host/fleet.git --start --worker 3:backend
   s2 init --wsl-task                           prints a task for Windows that keeps WSL running
@@ -45,7 +45,7 @@ before all questions are answered; run it again to go on from there.`
 const TRUSTS = ['own', 'files', 'proxy'] as const
 
 interface Options extends HostOptions, GivenOptions {
-  readonly worker?: readonly WorkerToEnrol[]
+  readonly worker?: readonly WorkerToInvite[]
   readonly start?: boolean
   readonly wslTask?: true
   readonly json?: true
@@ -67,11 +67,11 @@ export function define(command: Command, context: CommandContext): void {
     )
     .option('--remote <git>', 'git remote that credentials go through (S2_GIT_REMOTE)')
     .option('--accept-host-key <fingerprint>', 'fingerprint of the key of its host, SHA256:…, which you have compared')
-    .option('--number <n>', 'number of the worker (S2_WORKER)')
+    .option('--join <line>', 'the line that `s2 worker invite` printed; -: it is read from standard input')
     .option('--wake <command>', 'command that wakes the agent (S2_WAKE)')
     .addOption(
-      new Option('--worker <number:role>', 'open a conversation with a worker; may be repeated').argParser(
-        (text, before?: readonly WorkerToEnrol[]) => [...(before ?? []), enrolment(text)],
+      new Option('--worker <number:role>', 'invite a worker; may be repeated').argParser(
+        (text, before?: readonly WorkerToInvite[]) => [...(before ?? []), enrolment(text)],
       ),
     )
     .option('--start', 'start the services')
@@ -97,7 +97,7 @@ function absolute(path: string): string {
 }
 
 /** Reads `3:backend`. */
-function enrolment(text: string): WorkerToEnrol {
+function enrolment(text: string): WorkerToInvite {
   const cut = text.indexOf(':')
   if (cut < 1) throw new InvalidArgumentError('It must be a number and a role, such as 3:backend.')
   return { number: wholeNumber(text.slice(0, cut)), role: roleName(text.slice(cut + 1)) }
@@ -139,7 +139,7 @@ async function checkOptions(talk: QuestionContext): Promise<void> {
   const { given, host } = talk
   checkGivenOptions(talk)
   const S2_BRIDGE_URL = given.bridgeUrl === undefined ? undefined : urlOrText(given.bridgeUrl)
-  const common = withoutEmpty({ S2_BRIDGE_URL, S2_GIT_REMOTE: given.remote, S2_WORKER: given.number })
+  const common = withoutEmpty({ S2_BRIDGE_URL, S2_GIT_REMOTE: given.remote })
   const watcher = withoutEmpty({ S2_WAKE: given.wake })
   const all = { ...common, ...watcher } as Record<string, string>
   readSettings(all, Object.keys(all) as SettingName[])
@@ -190,54 +190,46 @@ async function bringUpHost(
     changed.has(`${host.folder}/s2.env`) || changed.has(`${host.folder}/${service}.env`)
   const runs = await startServices(bringUp, wakes, options.start, isChanged)
   if (host.orchestrator !== null && runs) await checkBridge(bringUp)
-  const enrolled = host.orchestrator === null ? [] : await enrolWanted(bringUp, options, runs)
-  const number = settings.S2_WORKER
-  const isEnrolled = host.orchestrator === null ? answers.hasCredential : enrolled.includes(workerName(Number(number)))
-  if (host.worker !== null && runs && isEnrolled) await waitUntilConnected(bringUp)
+  const invited = host.orchestrator === null ? new Map<string, string>() : await inviteWanted(bringUp, options, runs)
+  const line = answers.invitation ?? (host.role === 'both' ? ([...invited.values()][0] ?? null) : null)
+  const hasJoined = line === null ? host.role === 'worker' && !isNew(host) : await join(bringUp, line)
+  if (host.worker !== null && line === null && !hasJoined)
+    todos.push({ what: 'join the fleet, by the line that `s2 worker invite` prints on the orchestrator’s host', commands: [`${host.workerCommand} worker join`] })
+  if (host.worker !== null && runs && hasJoined) await waitUntilConnected(bringUp)
   return todos
 }
 
-/**
- * Opens conversations with the workers that options or answers name, and lists the steps on their hosts. Answers the workers
- * that have one.
- */
-async function enrolWanted(bringUp: BringUp, options: Options, runs: boolean): Promise<string[]> {
-  const { dialogue, settings, todos, host } = bringUp
-  const { command } = host
-  const create = `${command} conversation create --role-b ROLE --number N`
-  const remote = settings.S2_GIT_REMOTE
-  const wanted = options.worker ?? (runs && remote !== undefined ? await askWorkers(dialogue) : [])
-  if (remote === undefined)
-    todos.push({ what: 'name the git remote that credentials go through', commands: [`${command} init`] })
-  else if (runs) await enrol(bringUp, wanted)
-  else {
-    const again = wanted.map(({ number, role }) => `--worker ${number}:${role}`).join(' ')
-    todos.push({
-      what: 'open a conversation with each worker',
-      commands: [again === '' ? create : `${command} init ${again}`],
-    })
-  }
-  const workers = runs ? await workersOf(bringUp) : new Map<string, boolean>()
-  const own = host.worker === null ? null : workerName(Number(settings.S2_WORKER))
-  for (const [name, isHeard] of workers) {
-    if (isHeard || name === own) continue
-    const number = /^s2-worker-(\d+)$/.exec(name)?.[1]
-    if (number === undefined) continue
-    todos.push({
-      what: `on the host of ${name}, in a checkout`,
-      commands: [
-        'sudo make install ROLE=worker',
-        `sudo s2 init --role worker --remote ${quoted(remote ?? 'REMOTE')} --number ${number}`,
-      ],
-    })
-  }
-  if (runs && remote !== undefined && workers.size === 0)
-    todos.push({ what: 'open a conversation with each worker', commands: [create] })
-  return [...workers.keys()]
+/** Whether this host's worker has no keys yet. */
+function isNew({ worker }: ThisHost): boolean {
+  return worker === null || !existsSync(identityFile(worker.state))
 }
 
-async function askWorkers(dialogue: Dialogue): Promise<WorkerToEnrol[]> {
-  const wanted: WorkerToEnrol[] = []
+/** Invites the workers that options or answers name, and lists the steps on their hosts. Answers the lines by worker. */
+async function inviteWanted(bringUp: BringUp, options: Options, runs: boolean): Promise<ReadonlyMap<string, string>> {
+  const { dialogue, todos, host } = bringUp
+  const { command } = host
+  const wanted = options.worker ?? (runs ? await askWorkers(dialogue) : [])
+  if (!runs) {
+    const again = wanted.map(({ number, role }) => `--worker ${number}:${role}`).join(' ')
+    todos.push({ what: 'invite each worker', commands: [again === '' ? `${command} worker invite N --role ROLE` : `${command} init ${again}`] })
+    return new Map()
+  }
+  const lines = await invite(bringUp, wanted)
+  const own = host.role === 'both' ? [...lines.keys()][0] : undefined
+  for (const [agent, line] of lines) {
+    if (agent === own) continue
+    todos.push({
+      what: `on the host of ${agent}, in a checkout, within an hour`,
+      commands: ['sudo make install ROLE=worker', `sudo s2 init --role worker --join ${line}`],
+    })
+  }
+  if (lines.size === 0 && (await workersOf(bringUp)).size === 0)
+    todos.push({ what: 'invite each worker', commands: [`${command} worker invite N --role ROLE`] })
+  return lines
+}
+
+async function askWorkers(dialogue: Dialogue): Promise<WorkerToInvite[]> {
+  const wanted: WorkerToInvite[] = []
   const check = (answer: string): string | null => {
     try {
       if (answer !== '') enrolment(answer)
@@ -249,7 +241,7 @@ async function askWorkers(dialogue: Dialogue): Promise<WorkerToEnrol[]> {
   while (dialogue.canAsk) {
     const question =
       wanted.length === 0
-        ? 'Which worker do you want to enrol, as number:role (1:backend)? Empty: none now. '
+        ? 'Which worker do you want to invite, as number:role (1:backend)? Empty: none now. '
         : 'Another one? Empty: no. '
     const answer = await dialogue.ask(question, check)
     if (answer === '') break

@@ -1,8 +1,7 @@
-import { join } from 'node:path'
+import { join as joinPath } from 'node:path'
 import type { CommandContext } from '#console/context.ts'
 import { storeParts } from '#console/store-access.ts'
 import { workerName } from '#fleet/credential.ts'
-import { sessionId } from '#fleet/session-id.ts'
 import { programCommand } from '#runtime/argv-of-program.ts'
 import { askHealth, healthSocket } from '#runtime/health-client.ts'
 import { readNamedFile } from '#runtime/read-user-file.ts'
@@ -11,12 +10,12 @@ import { openStore } from '#store/open-store.ts'
 import type { Dialogue } from './dialogue.ts'
 import { servicesFor, type ThisHost } from './host-roles.ts'
 import { probeBridge } from './probe-bridge.ts'
-import { environmentOf, runAs } from './service-user.ts'
+import { environmentOf, runAs, type ServiceUser } from './service-user.ts'
 import { isServiceRunning, journalCommand, startUnits } from './systemd-services.ts'
 import type { Todo } from './todo.ts'
 
-/** A worker to add to the fleet: its number, and the kind of work that it does. */
-export interface WorkerToEnrol {
+/** A worker to invite: its number, and the kind of work that it does. */
+export interface WorkerToInvite {
   readonly number: number
   readonly role: string
 }
@@ -96,55 +95,61 @@ export async function checkBridge({ context, dialogue, settings, todos }: BringU
   todos.push({ what: `${reach.why}: ${reach.next}` })
 }
 
-/** Opens a conversation with each worker that has none, by `s2 conversation create`, which puts the credential into git. */
-export async function enrol(
-  { context, dialogue, host, settings, todos }: BringUp,
-  wanted: readonly WorkerToEnrol[],
-): Promise<void> {
-  const { orchestrator } = host
-  if (orchestrator === null) return
-  const env = environmentOf(orchestrator, settings, context)
-  const s2 = async (...args: string[]) =>
-    await runAs(
-      orchestrator,
-      { argv: programCommand('s2', ...args, '--json'), env, timeoutMs: ENROLLING_MS },
-      context,
-      dialogue.signal,
-    )
-  const known = await workersOf({ context, host })
+/** Invites workers by `s2 worker invite`; each line is shown once, and lets one host join. Answers the lines by worker. */
+export async function invite(bringUp: BringUp, wanted: readonly WorkerToInvite[]): Promise<ReadonlyMap<string, string>> {
+  const { dialogue, host, todos } = bringUp
+  const lines = new Map<string, string>()
+  if (host.orchestrator === null) return lines
   for (const { number, role } of wanted) {
-    const name = workerName(number)
-    if (known.has(name)) {
-      dialogue.say(`${name} has a conversation already`)
-      continue
-    }
-    const ending = await s2('conversation', 'create', '--role-b', role, '--number', String(number))
+    const ending = await runS2(bringUp, host.orchestrator, ['worker', 'invite', String(number), '--role', role])
     dialogue.throwIfInterrupted()
     if (hasSucceeded(ending)) {
-      dialogue.say(`${name} (${role}) has a conversation, and its credential is in git`)
+      const { agent, line } = JSON.parse(ending.stdout.toString('utf8')) as { agent: string; line: string }
+      lines.set(agent, line)
       continue
     }
     const { message, next } = failureIn(ending.stderr)
     dialogue.say(message, ...(next === undefined ? [] : [`next: ${next}`]))
     todos.push({
-      what: `enrol ${name}: ${message}`,
-      commands: [`${host.command} conversation create --role-b ${role} --number ${number}`],
+      what: `invite ${workerName(number)}: ${message}`,
+      commands: [`${host.command} worker invite ${number} --role ${role}`],
     })
   }
+  return lines
 }
 
-const ENROLLING_MS = 120_000
+/** Lets this host's worker join by an invitation. Answers whether it did. */
+export async function join(bringUp: BringUp, line: string): Promise<boolean> {
+  const { dialogue, host, todos } = bringUp
+  if (host.worker === null) return false
+  const ending = await runS2(bringUp, host.worker, ['worker', 'join', '-'], line)
+  dialogue.throwIfInterrupted()
+  if (hasSucceeded(ending)) {
+    const { way, agent, line: request } = JSON.parse(ending.stdout.toString('utf8')) as { way: string; agent: string; line?: string }
+    if (way === 'bridge') dialogue.say(`this host has joined as ${agent}`)
+    else if (way === 'git') dialogue.say(`the bridge does not answer from here: the request of ${agent} lies at the git remote`)
+    else todos.push({ what: `neither bridge nor git remote took the request of ${agent}: on the orchestrator's host`, commands: [`sudo s2 worker admit ${request}`] })
+    return way !== 'line'
+  }
+  const { message, next } = failureIn(ending.stderr)
+  dialogue.say(message, ...(next === undefined ? [] : [`next: ${next}`]))
+  todos.push({ what: `join the fleet: ${message}${next === undefined ? '' : `: ${next}`}`, commands: [`${host.workerCommand} worker join`], isFailure: true })
+  return false
+}
 
-/** The workers of the fleet, and whether the bridge of this host has heard from each. */
+const S2_MS = 120_000
+
+async function runS2({ context, dialogue, settings }: BringUp, user: ServiceUser, args: readonly string[], input = '') {
+  const env = environmentOf(user, settings, context)
+  return await runAs(user, { argv: programCommand('s2', ...args, '--json'), env, timeoutMs: S2_MS, input }, context, dialogue.signal)
+}
+
+/** The workers that belong to the fleet, or are invited to it, and whether each has joined. */
 export async function workersOf({ context, host }: Pick<BringUp, 'context' | 'host'>): Promise<Map<string, boolean>> {
-  const workers = new Map<string, boolean>()
-  if (host.orchestrator === null) return workers
-  await using store = await openStore(`unix:${join(host.orchestrator.state, 'run', 'admin.sock')}`, storeParts(context))
-  const [conversations, { pulses }] = await Promise.all([store.conversations(), store.pulses(0)])
-  const heard = new Set(pulses.map(({ session }) => session))
-  for (const { id, agents } of conversations)
-    workers.set(agents.b, workers.get(agents.b) === true || heard.has(sessionId(id, 'b')))
-  return workers
+  if (host.orchestrator === null) return new Map()
+  await using store = await openStore(`unix:${joinPath(host.orchestrator.state, 'run', 'admin.sock')}`, storeParts(context))
+  const workers = (await store.workers()).filter(({ revokedAt }) => revokedAt === null)
+  return new Map(workers.map(({ agent, joinedAt }) => [agent, joinedAt !== null]))
 }
 
 function failureIn(stderr: string): { readonly message: string; readonly next: string | undefined } {

@@ -69,9 +69,9 @@ function withOwnState(worker: ServiceUser, orchestrator: ServiceUser | null): Se
 /** The role of this host by the services that are installed. */
 function roleOf(options: HostOptions, { installed }: Services): Role | null {
   if (options.workerState !== undefined) return 'both'
-  const [isOrchestrator, isWorker] = [installed.has('s2-bridge'), installed.has('s2-cred-sync')]
-  if (isOrchestrator && isWorker) return 'both'
-  return isOrchestrator ? 'orchestrator' : isWorker ? 'worker' : null
+  if (installed.has('s2-worker-cred-sync')) return 'both'
+  if (installed.has('s2-bridge')) return 'orchestrator'
+  return installed.has('s2-cred-sync') ? 'worker' : null
 }
 
 async function askRole(dialogue: Dialogue): Promise<Role> {
@@ -88,8 +88,8 @@ export function watcherOf(role: Role): string {
 
 /** The services of this host in the order of their start; the watcher only where there is a wake command. */
 export function servicesFor(role: Role, wakes: boolean): string[] {
-  const orchestrator = role === 'worker' ? [] : ['s2-bridge', 's2-watchdog', 's2-keepalive']
-  const worker =
-    role === 'orchestrator' ? [] : ['s2-cred-sync', role === 'both' ? 's2-worker-keepalive' : 's2-keepalive']
+  const orchestrator = role === 'worker' ? [] : ['s2-bridge', 's2-watchdog', 's2-cred-sync', 's2-keepalive']
+  const own = role === 'both' ? 's2-worker' : 's2'
+  const worker = role === 'orchestrator' ? [] : [`${own}-cred-sync`, `${own}-keepalive`]
   return [...orchestrator, ...worker, ...(wakes ? [watcherOf(role)] : [])]
 }

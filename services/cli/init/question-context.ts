@@ -12,7 +12,8 @@ export interface GivenOptions {
   readonly tlsCa?: string
   readonly remote?: string
   readonly acceptHostKey?: string
-  readonly number?: string
+  /** The line of an invitation; `-`: it is read from standard input. */
+  readonly join?: string
   readonly wake?: string
   readonly force?: true
 }

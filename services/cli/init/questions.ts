@@ -1,12 +1,13 @@
 import { lookup } from 'node:dns/promises'
 import { UsageError } from '#console/failure.ts'
 import { redact } from '#fleet/redact.ts'
+import { identityFile, readIdentity } from '#identity/identity-file.ts'
+import { parseInvitation } from '#identity/joining.ts'
 import { ConfigError } from '#runtime/read-settings.ts'
 import { SETTINGS, type SettingName } from '#runtime/settings.ts'
 import { type BridgeAddress, bridgeSettings, ownAddresses, ownNames, parseBridge } from './bridge-address.ts'
 import { type ChosenCertificate, chooseCertificate } from './choose-certificate.ts'
 import type { Check, Dialogue } from './dialogue.ts'
-import { checkCredential } from './find-published-credential.ts'
 import { ensureGitAccess } from './git-access.ts'
 import type { ThisHost } from './host-roles.ts'
 import type { QuestionContext } from './question-context.ts'
@@ -21,8 +22,8 @@ export interface Answers {
   /** The settings of the watcher that wakes the agent. */
   readonly watcher: SettingValues
   readonly todos: readonly Todo[]
-  /** Whether this host's worker was found in the remote. */
-  readonly hasCredential: boolean
+  /** The invitation by which this host's worker joins; null where it has none, or needs none. */
+  readonly invitation: string | null
 }
 
 /** Asks for all that is neither given nor set, and tests each answer while the person can still correct it. */
@@ -30,16 +31,14 @@ export async function askQuestions(talk: QuestionContext): Promise<Answers> {
   const { host } = talk
   const todos: Todo[] = []
   const bridge = host.orchestrator === null ? {} : await askBridge(talk, todos)
-  const { address, isIn } = await askRemote(talk, todos)
-  const S2_WORKER = host.worker === null ? undefined : await askNumber(talk)
-  const isAlone = host.role === 'worker' && isIn
-  const hasCredential = isAlone && (await lookForCredential(talk, address, Number(S2_WORKER), todos))
+  const line = host.worker === null ? null : await askInvitation(talk)
+  const address = await askRemote(talk, line, todos)
   const S2_WAKE = await askWake(talk)
   return {
-    common: { ...bridge, ...withoutEmpty({ S2_GIT_REMOTE: address, S2_WORKER }) },
+    common: { ...bridge, ...withoutEmpty({ S2_GIT_REMOTE: address }) },
     watcher: withoutEmpty({ S2_WAKE }),
     todos,
-    hasCredential,
+    invitation: line,
   }
 }
 
@@ -90,19 +89,44 @@ async function warnOfForeignName({ host }: BridgeAddress, dialogue: Dialogue): P
     dialogue.say(`${host} is ${addresses.join(', ')}, which is not this machine: that address has to forward to it`)
 }
 
+/** Asks for the invitation of this host's worker, unless it has joined already; on a host with both roles one is made here. */
+async function askInvitation({ dialogue, host, context, given }: QuestionContext): Promise<string | null> {
+  const { worker } = host
+  if (worker === null || host.role === 'both') return null
+  if (given.join !== undefined) return checkedLine(given.join === '-' ? await context.input(LINE_MAX) : given.join, context)
+  const known = await readIdentity(identityFile(worker.state)).catch(() => null)
+  if (known !== null && known.membership !== null && given.force !== true) {
+    dialogue.say(`this host is ${known.membership.agent} of the bridge ${known.membership.bridgeUrl}`)
+    return null
+  }
+  if (!dialogue.canAsk) return null
+  const answer = await dialogue.ask('Which line did `s2 worker invite` print on the orchestrator’s host? Empty: join later. ', (text) => {
+    try {
+      if (text !== '') parseInvitation(text, context.clock.wall())
+      return null
+    } catch (error) {
+      return (error as Error).message
+    }
+  })
+  return answer === '' ? null : answer
+}
+
+const LINE_MAX = 16_384
+
+function checkedLine(line: string, { clock }: QuestionContext['context']): string {
+  parseInvitation(line, clock.wall())
+  return line
+}
+
 /** Asks for the remote that credentials go through, and gets access to it or says what is left to do for that. */
-async function askRemote(talk: QuestionContext, todos: Todo[]): Promise<{ address: string; isIn: boolean }> {
+async function askRemote(talk: QuestionContext, line: string | null, todos: Todo[]): Promise<string> {
   const { dialogue, host, context, onMade, given } = talk
-  const isDemanded = host.worker !== null
-  let address = await answerFor(
-    talk,
-    'S2_GIT_REMOTE',
-    given.remote,
-    `Which git remote do credentials go through?${isDemanded ? '' : ' Empty: none.'} `,
-    isDemanded ? 'a worker needs one' : null,
-  )
-  if (address === '') return { address, isIn: false }
-  let isIn = true
+  const invited = line === null ? null : parseInvitation(line, context.clock.wall()).remote
+  let address =
+    given.remote === undefined && invited !== null && host.set.S2_GIT_REMOTE === undefined
+      ? invited
+      : await answerFor(talk, 'S2_GIT_REMOTE', given.remote, 'Which git remote do credentials go through? Empty: none. ', null)
+  if (address === '') return address
   for (const remote of remotesOf(host, address)) {
     const access = await ensureGitAccess(
       { ...remote, address },
@@ -114,13 +138,10 @@ async function askRemote(talk: QuestionContext, todos: Todo[]): Promise<{ addres
         retryCommand: `${host.command} init`,
       },
     )
-    if (access.todo !== null) {
-      isIn = false
-      todos.push(access.todo)
-    }
+    if (access.todo !== null) todos.push(access.todo)
     address = access.address
   }
-  return { address, isIn }
+  return address
 }
 
 /** The remote as the orchestrator and the worker of this host use it. */
@@ -128,32 +149,11 @@ function remotesOf({ orchestrator, worker, set, services }: ThisHost, address: s
   const branch = set.S2_GIT_BRANCH ?? SETTINGS.S2_GIT_BRANCH.fallback
   const common = { address, branch, settings: set }
   return [
-    ...(orchestrator === null ? [] : [{ ...common, user: orchestrator, right: 'push' as const, isSandboxed: false }]),
+    ...(orchestrator === null ? [] : [{ ...common, user: orchestrator, right: 'push' as const, isSandboxed: services.isOfMachine }]),
     ...(worker === null
       ? []
       : [{ ...common, user: worker, right: 'read' as const, isSandboxed: services.isOfMachine }]),
   ]
-}
-
-async function lookForCredential(
-  { context, dialogue, host }: QuestionContext,
-  address: string,
-  number: number,
-  todos: Todo[],
-): Promise<boolean> {
-  const remote = remotesOf(host, address).find(({ right }) => right === 'read')
-  return remote !== undefined && (await checkCredential(context, dialogue, remote, number, todos))
-}
-
-async function askNumber(talk: QuestionContext): Promise<string> {
-  const said = await answerFor(
-    talk,
-    'S2_WORKER',
-    talk.given.number,
-    'What is the number of this worker? ',
-    'a worker needs one',
-  )
-  return said === '' ? '' : String(SETTINGS.S2_WORKER.parse(said))
 }
 
 async function askWake(talk: QuestionContext): Promise<string> {
@@ -229,20 +229,11 @@ function checkOf(name: SettingName, demanded: string | null): Check {
   }
 }
 
-/** Throws for options that are missing where nobody can be asked, and for those that this role does not have. */
-export function checkGivenOptions({ host, given, dialogue }: QuestionContext): void {
-  const isWorker = host.worker !== null
-  const missing = [
-    ...(isWorker && (given.remote ?? '') === '' && host.set.S2_GIT_REMOTE === undefined ? ['--remote'] : []),
-    ...(isWorker && (given.number ?? '') === '' && host.set.S2_WORKER === undefined ? ['--number'] : []),
-  ]
-  if (missing.length > 0 && !dialogue.canAsk)
-    throw new UsageError(`a worker needs ${missing.join(' and ')}`, `add ${missing.join(' and ')}`)
+/** Throws for options that this role does not have. */
+export function checkGivenOptions({ host, given }: QuestionContext): void {
   const stray = [
-    ...(host.orchestrator === null && given.bridgeUrl !== undefined
-      ? ['--bridge-url: it comes with the credential']
-      : []),
-    ...(!isWorker && given.number !== undefined ? ['--number: only a worker has one'] : []),
+    ...(host.orchestrator === null && given.bridgeUrl !== undefined ? ['--bridge-url: it comes with the invitation'] : []),
+    ...(host.role !== 'worker' && given.join !== undefined ? ['--join: only a worker joins'] : []),
   ]
   if (stray.length > 0) throw new UsageError(`this role has no ${stray.join(', no ')}`, 'leave it out')
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { CommandContext } from '#console/context.ts'
-import { sshCommand } from '#runtime/git-environment.ts'
+import { sshCommand } from '#git/git-environment.ts'
 import type { Env } from '#runtime/read-settings.ts'
 import { hasSucceeded } from '#runtime/run-command.ts'
 import { ensureHome, runAs, type ServiceUser } from './service-user.ts'

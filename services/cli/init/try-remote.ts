@@ -1,9 +1,6 @@
 import type { CommandContext } from '#console/context.ts'
-import { CREDENTIAL_FILE_MAX, credentialPath } from '#fleet/credential.ts'
-import { S2Error } from '#fleet/errors.ts'
-import { PUBLISHER_SETTINGS, publisherEnv } from '#issuing/git-publisher.ts'
-import { READER_SETTINGS, readerEnv } from '#runtime/git-environment.ts'
-import { type GitFault, gitAdviceFor, gitFaultOf, gitMessagesOf } from '#runtime/git-errors.ts'
+import { GIT_SETTINGS, gitEnv } from '#git/git-environment.ts'
+import { type GitFault, gitAdviceFor, gitFaultOf, gitMessagesOf } from '#git/git-errors.ts'
 import { readSettings } from '#runtime/read-settings.ts'
 import { type Ending, hasSucceeded } from '#runtime/run-command.ts'
 import { environmentOf, isHiddenFromServices, runAs, type ServiceUser } from './service-user.ts'
@@ -49,7 +46,7 @@ export async function tryRemote(remote: Remote, context: CommandContext, signal:
     const writable = await inShell(remote, WRITABLE, [path], context, signal)
     if (!hasSucceeded(writable)) return answerOf(writable, right)
   }
-  return answerOf(await inShell(remote, TRY_PUSH, [address, ...gitCommand(right)], context, signal), right)
+  return answerOf(await inShell(remote, TRY_PUSH, [address, ...gitCommand()], context, signal), right)
 }
 
 function hidden(path: string): RemoteAnswer {
@@ -63,40 +60,14 @@ function answerOf(ending: Ending, right: Remote['right']): RemoteAnswer {
   return { isIn: false, fault, complaints: gitMessagesOf(ending), mending: gitAdviceFor(fault, right) }
 }
 
-/** Fetches the tip of the branch and prints one file of it. Exit code 3: no branch, 4: no file. */
-const SHOW_FILE = `folder=$(mktemp -d) || exit; trap 'rm -rf "$folder"' EXIT
-remote=$1 branch=$2 path=$3 max=$4; shift 4
-ulimit -f 131072
-"$@" init --quiet --bare --template= "$folder" && cd "$folder" || exit
-[ -n "$("$@" ls-remote --refs -- "$remote" "refs/heads/$branch")" ] || exit 3
-"$@" fetch --quiet --depth=1 --no-tags --no-recurse-submodules -- "$remote" "+refs/heads/$branch:refs/s2/tip" || exit
-size=$("$@" cat-file -s "refs/s2/tip:$path" 2>/dev/null) || exit 4
-[ "$size" -le "$max" ] || { echo "fatal: $path has $size bytes" >&2; exit 1; }
-"$@" cat-file blob "refs/s2/tip:$path"`
-
-/** The credential file of a worker in the remote; null when there is none. Throws `unavailable`. */
-export async function fetchCredentialFile(
-  remote: Remote,
-  worker: number,
-  context: CommandContext,
-  signal: AbortSignal,
-): Promise<Buffer | null> {
-  const args = [remote.address, remote.branch, credentialPath(worker), String(CREDENTIAL_FILE_MAX)]
-  const ending = await inShell(remote, SHOW_FILE, [...args, ...gitCommand('read')], context, signal)
-  if (hasSucceeded(ending)) return ending.stdout
-  if (ending.ended === null && (ending.code === 3 || ending.code === 4)) return null
-  throw new S2Error('unavailable', gitMessagesOf(ending).join('; '), { next: gitAdviceFor(gitFaultOf(ending), 'read') })
-}
-
 /** The path of a remote on this machine; null for any other remote. */
 function localPath(address: string): string | null {
   if (address.startsWith('/')) return address
   return /^file:\/\/\//.test(address) && URL.canParse(address) ? decodeURIComponent(new URL(address).pathname) : null
 }
 
-function gitCommand(right: Remote['right']): [string, ...string[]] {
-  const settings = right === 'read' ? READER_SETTINGS : PUBLISHER_SETTINGS
-  return ['git', ...settings.flatMap((each) => ['-c', each])]
+function gitCommand(): [string, ...string[]] {
+  return ['git', ...GIT_SETTINGS.flatMap((each) => ['-c', each])]
 }
 
 async function git(
@@ -105,7 +76,7 @@ async function git(
   context: CommandContext,
   signal: AbortSignal,
 ): Promise<Ending> {
-  return await run(remote, [...gitCommand(remote.right), ...args], context, signal)
+  return await run(remote, [...gitCommand(), ...args], context, signal)
 }
 
 async function inShell(
@@ -118,15 +89,15 @@ async function inShell(
   return await run(remote, ['sh', '-c', script, 'sh', ...args], context, signal)
 }
 
-/** Runs a command with the environment of the services that read, or of the commands that publish. */
+/** Runs a command with the environment in which services run git. */
 async function run(
-  { user, right, settings }: Remote,
+  { user, settings }: Remote,
   argv: [string, ...string[]],
   context: CommandContext,
   signal: AbortSignal,
 ): Promise<Ending> {
   const services = environmentOf(user, settings, context)
-  const env = right === 'read' ? readerEnv(services) : publisherEnv(services, null)
+  const env = gitEnv(services)
   const timeoutMs = readSettings(services, ['S2_GIT_TIMEOUT']).S2_GIT_TIMEOUT
   return await runAs(user, { argv, env, timeoutMs }, context, signal)
 }

@@ -18,11 +18,11 @@ export interface Credential {
 }
 
 /** Larger credential files are not read, bytes. */
-export const CREDENTIAL_FILE_MAX = 16_384
+export const CREDENTIAL_FILE_MAX = 65_536
 
-/** Where the credential of worker n lies in the remote, and what its worker is called. */
-export function credentialPath(worker: number): string {
-  return `credentials/${workerName(worker)}-credentials.json`
+/** Where the credential of a worker lies in the remote. */
+export function credentialPath(agent: string): string {
+  return `credentials/${agent}-credentials.json`
 }
 
 export function workerName(worker: number): string {
@@ -43,42 +43,22 @@ export function authorityAt(bridgeUrl: string, credentials: Iterable<Credential>
   return newest?.bridgeCa
 }
 
-/** A credential file; `coordinatorToken` is for workers of the older scripts, and S2's workers do not keep it. */
-export interface CredentialFile extends Omit<Credential, 'session'> {
-  readonly conversation: string
-  readonly coordinatorToken: string
-}
-
-/** The file as it is committed: the fields of the older scripts, and the bridge's address beside them. */
-export function formatCredentialFile(file: CredentialFile): string {
-  const fields = {
-    conversation_id: file.conversation,
-    worker_id: file.agent,
-    worker_role: file.role,
-    coordinator_token: file.coordinatorToken,
-    worker_token: file.token,
-    created_at: new Date(file.createdAt).toISOString(),
-    expires_at: new Date(file.expiresAt).toISOString(),
-    bridge_url: file.bridgeUrl,
-    ...(file.bridgeCa === undefined ? {} : { bridge_ca: file.bridgeCa }),
-  }
-  return `${JSON.stringify(fields, null, 2)}\n`
-}
-
 /**
- * Reads a credential file that came from outside as the credential of this worker, or throws `invalid`, `forbidden` (another
- * worker's), `expired`, `too_large`, never showing what it holds. `now` is the wall clock.
+ * Reads the fields of the older scripts' credential files as the credential of this worker, or throws `invalid`, `forbidden`
+ * (another worker's, or no credential of a fleet at all), `expired`, `too_large`, never showing what it holds. `now` is the
+ * wall clock.
  */
-export function parseCredentialFile(content: Uint8Array, worker: number, now: number): Credential {
+export function parseCredentialFile(content: Uint8Array, worker: string, now: number): Credential {
   if (content.length > CREDENTIAL_FILE_MAX)
     throw refused('too_large', `has ${content.length} bytes; ${CREDENTIAL_FILE_MAX} are allowed`)
   const fields = parseObject(content)
+  refuseVendorCredential(fields)
   const conversation = field(fields, 'conversation_id')
   const agent = field(fields, 'worker_id')
   const token = field(fields, 'worker_token')
   if (!isConversationId(conversation)) throw refused('invalid', 'has a conversation_id that is not one')
-  if (agent !== workerName(worker) && agent !== String(worker)) {
-    throw refused('forbidden', `belongs to another worker than ${workerName(worker)}`)
+  if (agent !== worker && !(/^\d{1,7}$/.test(agent) && workerName(Number(agent)) === worker)) {
+    throw refused('forbidden', `belongs to another worker than ${worker}`)
   }
   if (!TOKEN.test(token)) throw refused('invalid', 'has a worker_token of unusual characters or length')
   const createdAt = instant(fields, 'created_at')
@@ -88,7 +68,7 @@ export function parseCredentialFile(content: Uint8Array, worker: number, now: nu
   return {
     session: sessionId(conversation, 'b'),
     token,
-    agent: workerName(worker),
+    agent: worker,
     role: word(fields, 'worker_role'),
     bridgeUrl: bridgeUrl(fields),
     ...bridgeCa(fields),
@@ -96,6 +76,20 @@ export function parseCredentialFile(content: Uint8Array, worker: number, now: nu
     expiresAt,
   }
 }
+
+/**
+ * A vendor's login is no credential of a fleet: its refresh token changes with each use, so that two hosts that share it lock
+ * each other out.
+ */
+function refuseVendorCredential(fields: Readonly<Record<string, unknown>>): void {
+  const found = Object.keys(fields).find((name) => VENDOR_FIELD.test(name))
+  if (found === undefined) return
+  throw new S2Error('forbidden', `the credential file holds a vendor's login (${found.slice(0, 40)}), which is never synced`, {
+    next: 'log the agent in on its own host: a refresh token that two hosts use is void on both',
+  })
+}
+
+const VENDOR_FIELD = /refresh_?token|id_?token|^claudeAiOauth$|^OPENAI_API_KEY$|^tokens$|oauth/i
 
 const TOKEN = /^[A-Za-z0-9._~+/=-]{16,512}$/
 

@@ -10,6 +10,9 @@ export interface HttpRequest {
   readonly body?: string
   /** PEM of the authority to trust instead of the machine's. */
   readonly authority?: string | undefined
+  /** Trusts whatever certificate there is: for what is sealed and signed by itself. */
+  readonly anyCertificate?: boolean
+  readonly contentType?: string
   /** Most characters of an answer; a longer one is an error. */
   readonly answerMax: number
 }
@@ -27,12 +30,13 @@ export async function httpExchange(asked: HttpRequest, signal: AbortSignal): Pro
   const { to, body = '' } = asked
   using socket = !(to instanceof URL) && 'path' in to.address ? socketPath(to.address.path) : null
   return await new Promise((resolve, reject) => {
-    const { method = 'GET', authority } = asked
+    const { method = 'GET', authority, contentType, anyCertificate = false } = asked
     const options = {
       method,
       signal,
       agent: false as const,
-      headers: { accept: 'application/json' },
+      headers: { accept: 'application/json', ...(contentType === undefined ? {} : { 'content-type': contentType }) },
+      ...(anyCertificate ? { rejectUnauthorized: false } : {}),
       ...(authority === undefined ? {} : { ca: authority }),
     }
     const open = to instanceof URL && to.protocol === 'https:' ? secureRequest : plainRequest

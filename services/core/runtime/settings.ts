@@ -46,7 +46,7 @@ export const SETTINGS = {
   },
   S2_STORE: {
     about: 'Where the fleet is kept. Left out: `bridge.db` in the state folder.',
-    programs: ['bridge', 'fs-watcher', 'watchdog', 's2'],
+    programs: ['bridge', 'fs-watcher', 'cred-sync', 'watchdog', 's2'],
     example: 'sqlite:/var/lib/s2/bridge.db',
     parse: matching(
       /^(memory:|(sqlite:\/|unix:\/|https?:\/\/)\S+)$/,
@@ -82,7 +82,7 @@ export const SETTINGS = {
   },
   S2_BRIDGE_URL: {
     about: 'Address at which workers reach the bridge: it is written into the credentials that are made for them.',
-    programs: ['s2'],
+    programs: ['cred-sync', 's2'],
     fallback: 'http://127.0.0.1:7433',
     example: 'https://bridge.example.org',
     parse: url('http:', 'https:'),
@@ -102,7 +102,7 @@ export const SETTINGS = {
   S2_TLS_CA: {
     about:
       'PEM file with the authority that signed it, where other machines do not know that one: it goes into the credentials of workers.',
-    programs: ['bridge', 's2'],
+    programs: ['bridge', 'cred-sync', 's2'],
     example: '/etc/s2/tls/ca.crt',
     parse: path,
   },
@@ -143,7 +143,7 @@ export const SETTINGS = {
   },
   S2_LIFETIME: {
     about: 'How long a conversation lives; it is renewed before it ends while its agent lives.',
-    programs: ['bridge', 'local', 's2'],
+    programs: ['bridge', 'cred-sync', 'local', 's2'],
     fallback: '3h',
     example: '12h',
     parse: durationBetween(60_000, 365 * 86_400_000),
@@ -352,7 +352,7 @@ export const SETTINGS = {
     parse: durationBetween(5, 250),
   },
   S2_GIT_REMOTE: {
-    about: 'Git remote that the credentials come from.',
+    about: 'Git remote that credentials go through. A worker that has joined knows it from its invitation.',
     programs: ['cred-sync', 's2'],
     example: 'ssh://git@git.example.org/fleet-credentials.git',
     parse: gitRemoteAddress,
@@ -380,10 +380,37 @@ export const SETTINGS = {
     parse: durationBetween(500, 600_000),
   },
   S2_WORKER: {
-    about: 'Number of this worker: names its file in the remote. Never guessed from a host name.',
+    about: 'Number of this worker, where plain credential files are read (S2_ALLOW_PLAINTEXT_CREDENTIALS). Never guessed from a host name.',
     programs: ['cred-sync'],
     example: '3',
     parse: integerBetween(0, 1_000_000),
+  },
+  S2_ALLOW_PLAINTEXT_CREDENTIALS: {
+    about: 'Whether plain credential files of the older scripts are read. Whoever reads the remote can use them.',
+    programs: ['cred-sync'],
+    fallback: 'no',
+    example: 'yes',
+    parse: yesNo,
+  },
+  S2_IDENTITY: {
+    about: 'File with the keys of this host. Left out: `identity.json` in the state folder.',
+    programs: ['cred-sync', 's2'],
+    example: '/run/secrets/s2-identity',
+    parse: path,
+  },
+  S2_ISSUER: {
+    about: 'Whether cred-sync issues the credentials of all workers, on the orchestrator’s host, instead of fetching one.',
+    programs: ['cred-sync', 's2'],
+    fallback: 'no',
+    example: 'yes',
+    parse: yesNo,
+  },
+  S2_ROTATE: {
+    about: 'When the tokens of all workers are made anew, as a cron line, beside at half of their life (S2_LIFETIME).',
+    programs: ['cred-sync'],
+    fallback: '47 3 * * *',
+    example: '0 */6 * * *',
+    parse: matching(/^\S+( \S+){4,5}$/, 'must be a cron line of five or six fields'),
   },
 } as const satisfies Record<string, Setting>
 

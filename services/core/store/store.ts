@@ -6,6 +6,7 @@ import type { Mark, Message, MessageDraft, StoredMessage } from '#fleet/message.
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Move, NewTask, Report, Task, TaskState } from '#fleet/task.ts'
 import type { AgentVerdict } from '#fleet/verdict.ts'
+import type { Admission, JoinOutcome, JoinRequest, NewInvitation, Worker } from '#fleet/worker.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 
@@ -47,6 +48,39 @@ export interface Store extends AsyncDisposable {
    * Ends when `signal` aborts.
    */
   credentialHints(signal: AbortSignal): AsyncIterable<readonly string[]>
+
+  // Workers
+
+  /** The workers that were ever invited or admitted, by name. */
+  workers(): Promise<Worker[]>
+  /** Lets the holder of a secret join as this worker, once. Inviting a known worker lets a new host take its place. */
+  inviteWorker(invitation: NewInvitation): Promise<Worker>
+  /**
+   * Makes a host a worker: by an invitation, or by the word of the orchestrator's host. A known worker keeps its conversation,
+   * and a new host's key makes all its tokens new. The same key twice is one admission. `forbidden`, `expired`, `conflict`.
+   */
+  admitWorker(admission: Admission): Promise<Worker>
+  /**
+   * Gives both ends of a worker's conversation new tokens, and it a new serial; the tokens before count for overlapMs more. A
+   * conversation that had ended is alive again, and its old tokens count no more. `conflict` where it has not joined or was revoked.
+   */
+  issueTokens(agent: string, overlapMs: number, lifetimeMs: number): Promise<Worker>
+  /** Ends a worker's conversation and its credential at once. Revoking twice is revoking once. */
+  revokeWorker(agent: string): Promise<Worker>
+  renameWorker(agent: string, changes: { readonly agent?: string; readonly role?: string }): Promise<Worker>
+  /** Keeps the sealed credential that was published for a worker, for hosts that reach the bridge and no git remote. */
+  notePublished(agent: string, serial: number, file: string): Promise<void>
+  /** The sealed credential of the worker with this public key; null where there is none. Anybody may ask. */
+  publishedCredential(key: string): Promise<string | null>
+  /** A session has the token with this hash in force: if it is the newest, the one before ends. */
+  confirmToken(session: SessionId, tokenHash: string): Promise<void>
+  /** Keeps a sealed request to join, and answers its id. Anybody may ask; the oldest go when there are too many. */
+  submitJoin(sealed: string): Promise<string>
+  /** What became of a request to join. Anybody may ask. */
+  joinOutcome(id: string): Promise<JoinOutcome>
+  /** The requests to join that wait. */
+  joinRequests(): Promise<JoinRequest[]>
+  settleJoin(id: string, state: 'admitted' | 'refused', why: string | null): Promise<void>
 
   // Messages
 

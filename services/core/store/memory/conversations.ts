@@ -3,6 +3,7 @@ import type { Conversation, NewConversation, OpenedConversation } from '#fleet/c
 import { S2Error } from '#fleet/errors.ts'
 import { conversationOf, parseSession, type SessionId, type Side } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
+import type { ConversationTokens } from '../conversation-tokens.ts'
 import type { MemoryAuditChain } from './audit-chain.ts'
 
 /** Makes random bytes that nobody can guess. */
@@ -21,7 +22,7 @@ interface ConversationRecord {
 }
 
 /** The conversations, in memory. */
-export class MemoryConversations {
+export class MemoryConversations implements ConversationTokens {
   readonly #chain: MemoryAuditChain
   readonly #clock: Clock
   readonly #secrets: Secrets
@@ -101,6 +102,35 @@ export class MemoryConversations {
     tokens[side] = this.#hex(32)
     this.#audit('token_rotated', { session, overlapMs })
     return tokens[side]
+  }
+
+  revive(id: string, lifetimeMs: number): boolean {
+    const kept = this.#demand(id)
+    const now = this.#clock.wall()
+    const wasAlive = kept.conversation.expiresAt > now
+    const expiresAt = Math.max(kept.conversation.expiresAt, now + lifetimeMs)
+    kept.conversation = Object.freeze({ ...kept.conversation, expiresAt })
+    this.#audit(wasAlive ? 'conversation_renewed' : 'conversation_revived', { conversation: id, expiresAt })
+    return wasAlive
+  }
+
+  isAlive(id: string): boolean {
+    return (this.#all.get(id)?.conversation.expiresAt ?? 0) > this.#clock.wall()
+  }
+
+  endFormerToken(session: SessionId): void {
+    const { conversation, side } = parseSession(session)
+    this.#demand(conversation).former[side] = null
+  }
+
+  nameWorker(id: string, agent: string, role: string): void {
+    const kept = this.#demand(id)
+    const { agents, roles } = kept.conversation
+    kept.conversation = Object.freeze({
+      ...kept.conversation,
+      agents: Object.freeze({ ...agents, b: agent }),
+      roles: Object.freeze({ ...roles, b: role }),
+    })
   }
 
   #demand(id: string): ConversationRecord {

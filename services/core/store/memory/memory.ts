@@ -15,12 +15,14 @@ import { writeTaskMessage } from '#fleet/task-messages.ts'
 import { tableVerbs, type VerbTables } from '../delegate-to-tables.ts'
 import { HintChannel } from '../hint-channel.ts'
 import type { Store, StoreParts } from '../store.ts'
+import { WorkerRegistry } from '../worker-registry.ts'
 import { MemoryAuditChain } from './audit-chain.ts'
 import { MemoryConversations, type Secrets } from './conversations.ts'
 import { MemoryIncidents } from './incidents.ts'
 import { MemoryLiveness } from './liveness.ts'
 import { MemoryMessages } from './messages.ts'
 import { MemoryTasks } from './tasks.ts'
+import { MemoryWorkerRows } from './worker-rows.ts'
 
 /** Messages handed out in one go. */
 const BATCH = 256
@@ -42,6 +44,7 @@ export function openMemoryStore({ clock }: Pick<StoreParts, 'clock'>, secrets: S
 interface Tables {
   readonly chain: MemoryAuditChain
   readonly conversations: MemoryConversations
+  readonly workers: WorkerRegistry
   readonly messages: MemoryMessages
   readonly tasks: MemoryTasks
   readonly incidents: MemoryIncidents
@@ -55,6 +58,19 @@ const TABLE_VERBS = {
   endConversation: 'conversations',
   tokens: 'conversations',
   rotateToken: 'conversations',
+  workers: 'workers',
+  inviteWorker: 'workers',
+  admitWorker: 'workers',
+  issueTokens: 'workers',
+  revokeWorker: 'workers',
+  renameWorker: 'workers',
+  notePublished: 'workers',
+  publishedCredential: 'workers',
+  confirmToken: 'workers',
+  submitJoin: 'workers',
+  joinOutcome: 'workers',
+  joinRequests: 'workers',
+  settleJoin: 'workers',
   addTask: 'tasks',
   tasks: 'tasks',
   task: 'tasks',
@@ -87,6 +103,12 @@ class MemoryStore implements Omit<Store, TableVerb> {
     this.#clock = clock
     const chain = new MemoryAuditChain(clock)
     const conversations = new MemoryConversations(chain, clock, secrets)
+    const workers = new WorkerRegistry({
+      rows: new MemoryWorkerRows(),
+      conversations,
+      clock,
+      audit: (act) => chain.append(act),
+    })
     const messages = new MemoryMessages(clock)
     const tasks = new MemoryTasks(conversations, clock, {
       send: ({ to, taskMessage }) => {
@@ -96,7 +118,7 @@ class MemoryStore implements Omit<Store, TableVerb> {
     })
     const incidents = new MemoryIncidents(chain, clock)
     const liveness = new MemoryLiveness(clock)
-    this.#tables = { chain, conversations, messages, tasks, incidents, liveness }
+    this.#tables = { chain, conversations, workers, messages, tasks, incidents, liveness }
   }
 
   async hintCredentials(conversations: readonly string[]): Promise<void> {

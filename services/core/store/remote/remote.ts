@@ -7,6 +7,7 @@ import type { Mark, Message, MessageDraft, StoredMessage } from '#fleet/message.
 import { conversationOf, type SessionId, sideOf } from '#fleet/session-id.ts'
 import type { Move, NewTask, Report, Task } from '#fleet/task.ts'
 import type { AgentVerdict } from '#fleet/verdict.ts'
+import type { Admission, JoinOutcome, JoinRequest, NewInvitation, Worker } from '#fleet/worker.ts'
 import { HintChannel } from '../hint-channel.ts'
 import type { LateReport, Store, StoreParts, TaskFilter } from '../store.ts'
 import { HttpClient, type Key } from './http-client.ts'
@@ -142,6 +143,58 @@ class Remote implements RemoteStore {
 
   async rotateToken(session: SessionId, overlapMs: number): Promise<string> {
     return await this.#ask('rotateToken', { session, overlapMs })
+  }
+
+  async workers(): Promise<Worker[]> {
+    return await this.#ask('workers', {})
+  }
+
+  async inviteWorker(invitation: NewInvitation): Promise<Worker> {
+    return await this.#ask('inviteWorker', { invitation })
+  }
+
+  async admitWorker(admission: Admission): Promise<Worker> {
+    return await this.#ask('admitWorker', { admission })
+  }
+
+  async issueTokens(agent: string, overlapMs: number, lifetimeMs: number): Promise<Worker> {
+    return await this.#ask('issueTokens', { agent, overlapMs, lifetimeMs })
+  }
+
+  async revokeWorker(agent: string): Promise<Worker> {
+    return await this.#ask('revokeWorker', { agent })
+  }
+
+  async renameWorker(agent: string, changes: { readonly agent?: string; readonly role?: string }): Promise<Worker> {
+    return await this.#ask('renameWorker', { agent, changes })
+  }
+
+  async notePublished(agent: string, serial: number, file: string): Promise<void> {
+    await this.#ask('notePublished', { agent, serial, file })
+  }
+
+  async publishedCredential(key: string): Promise<string | null> {
+    return await this.#ask('publishedCredential', { key })
+  }
+
+  async confirmToken(session: SessionId, tokenHash: string): Promise<void> {
+    await this.#ask('confirmToken', { session, tokenHash }, session)
+  }
+
+  async submitJoin(sealed: string): Promise<string> {
+    return await this.#ask('submitJoin', { sealed })
+  }
+
+  async joinOutcome(id: string): Promise<JoinOutcome> {
+    return await this.#ask('joinOutcome', { id })
+  }
+
+  async joinRequests(): Promise<JoinRequest[]> {
+    return await this.#ask('joinRequests', {})
+  }
+
+  async settleJoin(id: string, state: 'admitted' | 'refused', why: string | null): Promise<void> {
+    await this.#ask('settleJoin', { id, state, why })
   }
 
   async hintCredentials(conversations: readonly string[]): Promise<void> {
@@ -318,7 +371,8 @@ class Remote implements RemoteStore {
     ...speakers: readonly SessionId[]
   ): Promise<Output<N>> {
     if (this.#closed.signal.aborted) throw new S2Error('unavailable', 'this store was closed')
-    return await this.#client.ask(verb, input, this.#host === null ? null : keyFor(this.#host.keyring, verb, speakers))
+    const isSigned = this.#host !== null && VERBS[verb].who !== 'public'
+    return await this.#client.ask(verb, input, isSigned ? keyFor(this.#host.keyring, verb, speakers) : null)
   }
 
   /**

@@ -2,6 +2,7 @@
 import type { Static, TProperties, TSchema } from 'typebox'
 import * as Type from 'typebox'
 import { Compile, type Validator } from 'typebox/schema'
+import { CREDENTIAL_FILE_MAX } from '#fleet/credential.ts'
 import { INCIDENT_KINDS } from '#fleet/incident.ts'
 import { DELIVERY } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
@@ -15,11 +16,11 @@ import type { Store } from '../store.ts'
  */
 
 /**
- * Who may call. `session`: a session for itself alone, by its own signature. `participant`: a session, for what its
+ * Who may call. `public`: anybody, unsigned; what is asked and answered is sealed or signed by itself. `session`: a session for itself alone, by its own signature. `participant`: a session, for what its
  * conversations let it see (`bridge/permissions.ts`). `admin`: only the bridge's own host, through the administration
  * socket, which may call all verbs.
  */
-export type Authority = 'session' | 'participant' | 'admin'
+export type Authority = 'public' | 'session' | 'participant' | 'admin'
 
 /** How a verb behaves when its answer was lost: `reads` changes nothing, `repeats` answers the same again, `once` does not. */
 export type Effect = 'reads' | 'repeats' | 'once'
@@ -96,6 +97,22 @@ const conversation = {
 }
 const Conversation = Type.Object(conversation)
 const Opened = Type.Object({ ...conversation, tokens: Type.Object({ a: Type.String(), b: Type.String() }) })
+
+const KeyText = Type.String({ pattern: '^[A-Za-z0-9_-]{43}$' })
+const RequestId = Type.String({ pattern: '^[0-9a-f]{64}$' })
+const worker = {
+  agent: Type.String(),
+  role: Type.String(),
+  conversation: orNull(Type.String()),
+  key: orNull(Type.String()),
+  recipient: orNull(Type.String()),
+  host: orNull(Type.String()),
+  serial: CountSchema,
+  published: CountSchema,
+  invitedAt: orNull(Type.Number()),
+  joinedAt: orNull(Type.Number()),
+  revokedAt: orNull(Type.Number()),
+}
 
 const message = {
   id: CountSchema,
@@ -227,6 +244,94 @@ export const VERBS = {
     { session: SessionSchema, overlapMs: Ms },
     Type.String(),
     (store, { session, overlapMs }) => store.rotateToken(session, overlapMs),
+  ),
+  workers: verb(['admin', 'reads'], {}, Type.Array(Type.Object(worker)), (store) => store.workers()),
+  inviteWorker: verb(
+    ['admin', 'repeats'],
+    { invitation: closed({ agent: Text, role: Name, secretHash: KeyText, endsAt: Ms }) },
+    Type.Object(worker),
+    (store, { invitation }) => store.inviteWorker(invitation),
+  ),
+  admitWorker: verb(
+    ['admin', 'repeats'],
+    {
+      admission: closed({
+        agent: Text,
+        key: KeyText,
+        recipient: Text,
+        host: orNull(Name),
+        secretHash: orNull(KeyText),
+        role: orNull(Name),
+        orchestrator: Name,
+        lifetimeMs: Ms,
+      }),
+    },
+    Type.Object(worker),
+    (store, { admission }) => store.admitWorker(admission),
+  ),
+  issueTokens: verb(
+    ['admin', 'once'],
+    { agent: Text, overlapMs: Ms, lifetimeMs: Ms },
+    Type.Object(worker),
+    (store, { agent, overlapMs, lifetimeMs }) => store.issueTokens(agent, overlapMs, lifetimeMs),
+  ),
+  revokeWorker: verb(['admin', 'repeats'], { agent: Text }, Type.Object(worker), (store, { agent }) =>
+    store.revokeWorker(agent),
+  ),
+  renameWorker: verb(
+    ['admin', 'once'],
+    { agent: Text, changes: closed({ agent: Type.Optional(Text), role: Type.Optional(Name) }) },
+    Type.Object(worker),
+    (store, { agent, changes }) => store.renameWorker(agent, changes),
+  ),
+  notePublished: verb(
+    ['admin', 'repeats'],
+    { agent: Text, serial: CountSchema, file: Type.String({ maxLength: CREDENTIAL_FILE_MAX }) },
+    Nothing,
+    async (store, { agent, serial, file }) => {
+      await store.notePublished(agent, serial, file)
+      return null
+    },
+  ),
+  publishedCredential: verb(['public', 'reads'], { key: KeyText }, orNull(Type.String()), (store, { key }) =>
+    store.publishedCredential(key),
+  ),
+  confirmToken: verb(
+    ['session', 'repeats'],
+    { session: SessionSchema, tokenHash: KeyText },
+    Nothing,
+    async (store, { session, tokenHash }) => {
+      await store.confirmToken(session, tokenHash)
+      return null
+    },
+    ({ session }, speaker) => session === speaker,
+  ),
+  submitJoin: verb(
+    ['public', 'repeats'],
+    { sealed: Type.String({ pattern: '^[A-Za-z0-9+/=]{1,8192}$' }) },
+    Type.String(),
+    (store, { sealed }) => store.submitJoin(sealed),
+  ),
+  joinOutcome: verb(
+    ['public', 'reads'],
+    { id: RequestId },
+    Type.Object({ state: oneOf(['waiting', 'admitted', 'refused', 'unknown']), why: orNull(Type.String()) }),
+    (store, { id }) => store.joinOutcome(id),
+  ),
+  joinRequests: verb(
+    ['admin', 'reads'],
+    {},
+    Type.Array(Type.Object({ id: Type.String(), sealed: Type.String(), at: Type.Number() })),
+    (store) => store.joinRequests(),
+  ),
+  settleJoin: verb(
+    ['admin', 'repeats'],
+    { id: RequestId, state: oneOf(['admitted', 'refused']), why: orNull(Text) },
+    Nothing,
+    async (store, { id, state, why }) => {
+      await store.settleJoin(id, state, why)
+      return null
+    },
   ),
   hintCredentials: verb(
     ['participant', 'repeats'],

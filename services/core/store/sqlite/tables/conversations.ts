@@ -6,6 +6,7 @@ import type { Clock } from '#runtime/clock.ts'
 import type { SqliteConnection } from '../file/connection.ts'
 import { fromPythonTime, makeConversationId, makeToken, pythonTime } from '../python/python-format.ts'
 import type { AuditChainTable } from './audit-chain.ts'
+import type { ConversationTokens } from '../../conversation-tokens.ts'
 import type { MalformedRows } from './malformed-rows.ts'
 
 interface ConversationRow {
@@ -38,7 +39,7 @@ interface Reload {
 }
 
 /** The conversations of the database; live ones are kept in memory. */
-export class ConversationTable {
+export class ConversationTable implements ConversationTokens {
   readonly #connection: SqliteConnection
   readonly #chain: AuditChainTable
   readonly #clock: Clock
@@ -192,6 +193,48 @@ export class ConversationTable {
     }
     this.#audit('token_rotated', { session, overlapMs })
     return token
+  }
+
+  revive(id: string, lifetimeMs: number): boolean {
+    const row = this.#connection.get<{ expires_at: unknown }>('SELECT expires_at FROM conversations WHERE id = ?', id)
+    const wall = this.#clock.wall()
+    const ends = fromPythonTime(row?.expires_at) ?? 0
+    if (row === undefined) this.#insertAgain(id)
+    const wanted = wall + Math.round(lifetimeMs)
+    if (wanted > ends) this.#setEnd(id, wanted)
+    this.#audit(ends > wall ? 'conversation_renewed' : 'conversation_revived', { conversation: id, expiresAt: Math.max(ends, wanted) })
+    return ends > wall
+  }
+
+  isAlive(id: string): boolean {
+    return this.isLive(id)
+  }
+
+  endFormerToken(session: SessionId): void {
+    this.#connection.run('DELETE FROM s2_former_tokens WHERE session = ?', session)
+  }
+
+  nameWorker(id: string, agent: string, role: string): void {
+    this.#connection.run('UPDATE conversations SET session_b_role = ? WHERE id = ?', role, id)
+    this.#connection.run('UPDATE s2_conversations SET agent_b = ? WHERE id = ?', agent, id)
+    this.#touch(id, { a: sessionId(id, 'a'), b: agent })
+  }
+
+  /** A conversation whose row a foreign writer deleted; the names of its ends are kept beside it. */
+  #insertAgain(id: string): void {
+    const key = this.#tokenKey()
+    const now = pythonTime(this.#clock.wall())
+    this.#connection.run(
+      `INSERT INTO conversations
+        (id, session_a_role, session_b_role, session_a_token, session_b_token, created_at, expires_at)
+        SELECT ?, 'orchestrator', coalesce((SELECT role FROM s2_workers WHERE conversation = ?), 'worker'), ?, ?, ?, ?`,
+      id,
+      id,
+      makeToken(key, id, 'a'),
+      makeToken(key, id, 'b'),
+      now,
+      now,
+    )
   }
 
   /** Forgets tokens whose overlap is over. */

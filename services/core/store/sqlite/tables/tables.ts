@@ -1,12 +1,14 @@
 import type { Clock } from '#runtime/clock.ts'
 import type { SqliteConnection } from '../file/connection.ts'
 import type { FileIdentity } from '../file/database-path.ts'
+import { WorkerRegistry } from '../../worker-registry.ts'
 import { AuditChainTable } from './audit-chain.ts'
 import { ConversationTable } from './conversations.ts'
 import { IncidentTable } from './incidents.ts'
 import type { MalformedRows } from './malformed-rows.ts'
 import { MessageTable } from './messages.ts'
 import { TaskTable } from './tasks.ts'
+import { WorkerTable } from './worker-rows.ts'
 
 /** The tables of one database file, all over one connection. */
 export interface Tables {
@@ -14,6 +16,7 @@ export interface Tables {
   readonly connection: SqliteConnection
   readonly chain: AuditChainTable
   readonly conversations: ConversationTable
+  readonly workers: WorkerRegistry
   readonly messages: MessageTable
   readonly tasks: TaskTable
   readonly incidents: IncidentTable
@@ -40,10 +43,16 @@ export function openTables(
   } // times are kept as whole milliseconds
   const chain = new AuditChainTable(connection, clock)
   const conversations = new ConversationTable(connection, chain, clock, malformed)
+  const workers = new WorkerRegistry({
+    rows: new WorkerTable(connection),
+    conversations,
+    clock,
+    audit: (act) => chain.append(act),
+  })
   const messages = new MessageTable(connection, conversations, chain, clock, malformed)
   const tasks = new TaskTable(connection, conversations, messages, chain, clock)
   const incidents = new IncidentTable(connection, chain, clock)
-  return { file, connection, chain, conversations, messages, tasks, incidents }
+  return { file, connection, chain, conversations, workers, messages, tasks, incidents }
 }
 
 /** Identifies a database whatever its file is called, also after a restore; null where S2 never wrote to it. */

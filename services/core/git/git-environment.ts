@@ -1,4 +1,4 @@
-import type { Env } from './read-settings.ts'
+import type { Env } from '#runtime/read-settings.ts'
 
 /** For every git command: no prompts, only the transports that S2 supports, and messages in English. git(1) */
 const GIT_ENV = {
@@ -7,8 +7,8 @@ const GIT_ENV = {
   LC_ALL: 'C',
 } as const
 
-/** The environment of a git command, made from that of its program. */
-export function gitEnv(env: Env): Record<string, string | undefined> {
+/** What every git command gets. */
+function common(env: Env): Record<string, string | undefined> {
   return { ...GIT_ENV, GIT_SSH_COMMAND: sshCommand(env) }
 }
 
@@ -18,10 +18,11 @@ export function sshCommand({ GIT_SSH_COMMAND }: Env): string {
 }
 
 /**
- * The settings for reading an untrusted remote: no hooks, filters, submodules, helpers or other settings; slow and huge
- * transfers end. git-config(1). From the environment git gets only what finds programs, keys and certificates.
+ * The settings of every git command that S2 runs: no hooks, filters, submodules or helpers; slow and huge transfers end.
+ * git-config(1). No other settings are in force: neither those of the machine, nor a user's, nor a repository's own. From the
+ * environment git gets only what finds programs, keys and certificates; a password is read from ~/.netrc.
  */
-export const READER_SETTINGS = [
+export const GIT_SETTINGS = [
   'core.hooksPath=/dev/null',
   'core.fsmonitor=false',
   'core.bigFileThreshold=1m',
@@ -30,14 +31,21 @@ export const READER_SETTINGS = [
   'fetch.recurseSubmodules=false',
   'gc.auto=0',
   'maintenance.auto=false',
+  'core.autocrlf=false',
+  'core.packedGitLimit=64m',
+  'core.packedGitWindowSize=1m',
+  'core.deltaBaseCacheLimit=8m',
   'pack.threads=1',
+  'pack.windowMemory=8m',
+  'fetch.unpackLimit=1',
+  'transfer.unpackLimit=1',
   'http.lowSpeedLimit=1000',
   'http.lowSpeedTime=20',
   'http.followRedirects=false',
   'protocol.version=2',
 ] as const
 
-const SEEN_BY_READER = [
+const SEEN_BY_GIT = [
   'PATH',
   'HOME',
   'USER',
@@ -52,13 +60,18 @@ const SEEN_BY_READER = [
   'no_proxy',
 ] as const
 
-export function readerEnv(env: Env): Record<string, string | undefined> {
-  const seen = SEEN_BY_READER.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]]))
+/** The environment of a git command, made from that of its program. Commits that it makes are S2's. */
+export function gitEnv(env: Env): Record<string, string | undefined> {
+  const seen = SEEN_BY_GIT.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]]))
   return {
     ...Object.fromEntries(seen),
-    ...gitEnv(env),
+    ...common(env),
     GIT_ASKPASS: '/bin/false',
     GIT_CONFIG_NOSYSTEM: '1',
     GIT_CONFIG_GLOBAL: '/dev/null',
+    GIT_AUTHOR_NAME: 's2',
+    GIT_AUTHOR_EMAIL: 's2@localhost',
+    GIT_COMMITTER_NAME: 's2',
+    GIT_COMMITTER_EMAIL: 's2@localhost',
   }
 }

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { afterEach, describe, it } from 'node:test'
 import { CronTime } from 'cron'
-import { CronSchedule } from '../../services/bridge/cron-schedule.ts'
-import { Dice } from '../simulation/chance.ts'
+import { CronSchedule } from '../../../services/core/runtime/cron-schedule.ts'
+import { Dice } from '../../simulation/chance.ts'
 
 const zone = process.env.TZ
 afterEach(() => {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { S2Error } from '../../../services/core/fleet/errors.ts'
-import { GitPublisher, makeRemote } from '../../../services/core/issuing/git-publisher.ts'
+import { GitPublisher, makeRemote } from '../../../services/core/git/git-publisher.ts'
 import { systemChance, systemClock } from '../../../services/core/runtime/clock.ts'
 import { PATIENCE_MS } from '../../until.ts'
 
@@ -35,9 +35,9 @@ function git(path: string, ...args: string[]): string {
 test('files are published on an empty branch, and on top of what others put there', async () => {
   const path = await remote()
   await using publisher = await open(path)
-  assert.equal(await publisher.read('a/one'), null)
+  assert.equal(await (await publisher.snapshot()).read('a/one'), null)
   await publisher.publish(new Map([['a/one', '1\n']]), 'First')
-  assert.equal((await publisher.read('a/one'))?.toString(), '1\n')
+  assert.equal((await (await publisher.snapshot()).read('a/one'))?.toString(), '1\n')
   await using other = await open(path)
   await other.publish(new Map([['b/two', '2\n']]), 'Second')
   await publisher.publish(new Map([['a/one', '1, again\n']]), 'Third')

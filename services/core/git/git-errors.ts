@@ -1,4 +1,4 @@
-import { type Ending, howItEnded } from './run-command.ts'
+import { type Ending, howItEnded } from '#runtime/run-command.ts'
 
 /** A kind of git failure; each has its own remedy. */
 export type GitFault = keyof typeof FAULTS
@@ -10,7 +10,7 @@ interface Fault {
 }
 
 /** The right that git needs at the remote. */
-type Right = 'read' | 'push'
+export type Right = 'read' | 'push'
 
 /** The first match counts: ssh's own messages come before git's. */
 const FAULTS = {

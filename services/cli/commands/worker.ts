@@ -1,0 +1,281 @@
+import { existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { type Command, Option } from 'commander'
+import type { CommandContext } from '#console/context.ts'
+import { UsageError } from '#console/failure.ts'
+import { commandEnv } from '#console/state-folder.ts'
+import { type ReachedFleet, reachAdministration } from '#console/store-access.ts'
+import { table } from '#console/table.ts'
+import { ago } from '#console/terminal-text.ts'
+import { S2Error } from '#fleet/errors.ts'
+import { fingerprint } from '#fleet/identity.ts'
+import { ORCHESTRATOR } from '#fleet/session-id.ts'
+import { type Worker, workerNamed } from '#fleet/worker.ts'
+import { ensureIdentity, formatIdentity, type Membership, makeIdentity } from '#identity/identity-file.ts'
+import { formatInvitation, makeSecret, openJoinRequest, parseJoinRequest } from '#identity/joining.ts'
+import { formatDuration } from '#runtime/duration.ts'
+import { askHealth, healthSocket } from '#runtime/health-client.ts'
+import { closest, readSettings } from '#runtime/read-settings.ts'
+import { publish } from '#spool/atomic-files.ts'
+import { hintCredentials } from '#spool/credential-hint.ts'
+import { joinFleet, readInvitationLine } from '../join-fleet.ts'
+import { duration, role } from '../option-parsers.ts'
+
+const EXAMPLES = `
+Examples:
+  s2 worker invite 3 --role tests     on the orchestrator's host: prints a line that lets one host join as s2-worker-3
+  s2 worker join                      on that host: asks for the line, makes its keys, and joins
+  s2 worker prepare 4 --role backend --out s2-worker-4.json
+        keys for a host that nobody sits at: hand it the file as a secret (S2_IDENTITY)
+  s2 worker list
+  s2 worker revoke 3                  its tokens are void at once, and its tasks go to others
+  s2 worker rename 3 gpu-box
+
+A worker is known by the keys of its host. It stays in the fleet until it is revoked, however long it was away.`
+
+export function define(command: Command, context: CommandContext): void {
+  command.addHelpText('after', EXAMPLES)
+  defineInvite(command.command('invite <worker>').description('let one host join as this worker, once'), context)
+  command
+    .command('join [line]')
+    .description('join the fleet that invites this host; the line is read from standard input, or asked for, unless given')
+    .option('--force', 'leave the fleet that this host belongs to')
+    .option('--json', 'print JSON')
+    .action(async (line: string | undefined, options: JoinOptions) => await enter(context, line, options))
+  command
+    .command('admit [line]')
+    .description('admit a host whose request a person carried here: the line that `s2 worker join` printed')
+    .option('--json', 'print JSON')
+    .action(async (line: string | undefined, options: Json) => await admit(context, line, options))
+  definePrepare(command.command('prepare <worker>').description('make the keys of a worker here, for a host that nobody sits at'), context)
+  command
+    .command('list')
+    .description('list the workers')
+    .option('--json', 'print JSON')
+    .action(async (options: Json) => await list(context, options))
+  command
+    .command('revoke <worker...>')
+    .description('end workers: their tokens and credentials are void at once, and their open tasks go to other agents')
+    .option('--json', 'print JSON')
+    .action(async (workers: string[], options: Json) => await revoke(context, workers, options))
+  command
+    .command('rename <worker> [name]')
+    .description('give a worker another name or role; its host needs to do nothing')
+    .option('--role <role>', 'the kind of work that it does', role)
+    .option('--json', 'print JSON')
+    .action(async (worker: string, name: string | undefined, options: RenameOptions) => await rename(context, worker, name, options))
+}
+
+interface Json {
+  readonly json?: true
+}
+
+interface InviteOptions extends Json {
+  readonly role?: string
+  readonly for: number
+}
+
+interface JoinOptions extends Json {
+  readonly force?: true
+}
+
+interface PrepareOptions extends Json {
+  readonly role?: string
+  readonly out: string
+}
+
+interface RenameOptions extends Json {
+  readonly role?: string
+}
+
+function defineInvite(command: Command, context: CommandContext): void {
+  command
+    .option('--role <role>', 'the kind of work that it does; a known worker keeps its own', role)
+    .addOption(new Option('--for <duration>', 'how long the invitation counts').argParser(duration).default(3_600_000, '1h'))
+    .option('--json', 'print JSON')
+    .action(async (worker: string, options: InviteOptions) => await invite(context, worker, options))
+}
+
+function definePrepare(command: Command, context: CommandContext): void {
+  command
+    .option('--role <role>', 'the kind of work that it does; a known worker keeps its own', role)
+    .requiredOption('--out <file>', 'where the keys are written; the file is a secret')
+    .option('--json', 'print JSON')
+    .action(async (worker: string, options: PrepareOptions) => await prepare(context, worker, options))
+}
+
+async function invite(context: CommandContext, text: string, options: InviteOptions): Promise<void> {
+  const agent = workerNamed(text)
+  await using reached = await reachAdministration(context)
+  const known = await find(reached, agent)
+  const wantedRole = roleFor(agent, options.role, known)
+  const membership = await membershipOf(context, reached, agent)
+  const { secret, secretHash } = makeSecret()
+  const endsAt = context.clock.wall() + options.for
+  await reached.store.inviteWorker({ agent, role: wantedRole, secretHash, endsAt })
+  const line = formatInvitation({ ...membership, secret, endsAt })
+  if (options.json === true) return context.print(`${JSON.stringify({ agent, role: wantedRole, endsAt, line })}\n`)
+  context.print(`${line}\n`)
+  const replaces = known?.joinedAt != null && known.revokedAt === null ? '; it takes the place of the host that is this worker now' : ''
+  context.tell(
+    `The line lets one host join as ${agent} (${wantedRole}) within ${formatDuration(options.for)}${replaces}.\nThere: s2 worker join, and paste it.\n`,
+  )
+  await tellWhetherIssued(context)
+}
+
+async function enter(context: CommandContext, given: string | undefined, options: JoinOptions): Promise<void> {
+  const line = await readInvitationLine(context, given)
+  const joined = await joinFleet(context, line, { force: options.force === true })
+  if (options.json === true) context.print(`${JSON.stringify(joined)}\n`)
+  else if (joined.way === 'git') {
+    context.print(`The request of ${joined.agent} lies at the git remote: it is admitted when the orchestrator’s host looks there, within a minute or so.\n`)
+  } else if (joined.way === 'line') {
+    context.tell(`Neither the bridge nor the git remote took the request (${joined.why.join('; ')}).\nGive this line to the orchestrator’s host: s2 worker admit\n`)
+    context.print(`${joined.line}\n`)
+  } else if (joined.isAdmitted) context.print(`This host is ${joined.agent} now; s2-cred-sync brings its credential.\n`)
+  if (joined.way === 'bridge' && !joined.isAdmitted) {
+    throw new S2Error('unavailable', `the bridge has the request of ${joined.agent}, and nobody has admitted it within a minute`, {
+      next: 'on the orchestrator’s host, start s2-cred-sync (S2_ISSUER=yes); the request waits there for a day, and this host needs to do nothing more',
+    })
+  }
+}
+
+async function admit(context: CommandContext, given: string | undefined, { json }: Json): Promise<void> {
+  const line = given === undefined || given === '-' ? await requestLine(context, given) : given
+  const { S2_STATE, S2_LIFETIME } = readSettings(commandEnv(context), ['S2_STATE', 'S2_LIFETIME'])
+  await using reached = await reachAdministration(context)
+  const identity = await ensureIdentity(S2_STATE)
+  const { agent, key, recipient, host, secretHash } = await openJoinRequest(parseJoinRequest(line), identity)
+  const admission = { agent, key, recipient, host, secretHash, role: null, orchestrator: ORCHESTRATOR, lifetimeMs: S2_LIFETIME }
+  const worker = await reached.store.admitWorker(admission)
+  await hintCredentials(S2_STATE)
+  if (json === true) context.print(`${JSON.stringify(worker)}\n`)
+  else context.print(`${agent} is admitted: host ${host}, key ${fingerprint(key)}\n`)
+  await tellWhetherIssued(context)
+}
+
+async function requestLine(context: CommandContext, given: string | undefined): Promise<string> {
+  if (!context.isAttended || given === '-') return await context.input(65_536)
+  return (await context.ask('Paste the line that `s2 worker join` printed: ')) ?? ''
+}
+
+async function prepare(context: CommandContext, text: string, options: PrepareOptions): Promise<void> {
+  const agent = workerNamed(text)
+  const { S2_STATE, S2_LIFETIME } = readSettings(commandEnv(context), ['S2_STATE', 'S2_LIFETIME'])
+  const path = resolve(context.folder, options.out)
+  if (existsSync(path)) throw new UsageError(`${options.out} exists already`, 'name another file with --out, or remove that one')
+  await using reached = await reachAdministration(context)
+  const wantedRole = roleFor(agent, options.role, await find(reached, agent))
+  const membership = await membershipOf(context, reached, agent)
+  const identity = { ...(await makeIdentity()), membership }
+  await publish(path, formatIdentity(identity), 0o600)
+  const { key, recipient } = identity
+  const worker = await reached.store.admitWorker({
+    agent,
+    key,
+    recipient,
+    host: null,
+    secretHash: null,
+    role: wantedRole,
+    orchestrator: ORCHESTRATOR,
+    lifetimeMs: S2_LIFETIME,
+  })
+  await hintCredentials(S2_STATE)
+  if (options.json === true) context.print(`${JSON.stringify({ ...worker, identity: path })}\n`)
+  else context.print(`${agent} is admitted by the keys in ${options.out}: hand that file to its host alone, as S2_IDENTITY\n`)
+  await tellWhetherIssued(context)
+}
+
+async function list(context: CommandContext, { json }: Json): Promise<void> {
+  await using reached = await reachAdministration(context)
+  const workers = await reached.store.workers()
+  if (json === true) return context.print(`${JSON.stringify(workers, null, 2)}\n`)
+  const now = context.clock.wall()
+  const rows = workers.map((worker) => [
+    worker.agent,
+    worker.role,
+    stateOf(worker),
+    worker.host ?? '',
+    worker.key === null ? '' : fingerprint(worker.key),
+    worker.published === 0 ? '' : ago(now - worker.published),
+  ])
+  const titles = ['WORKER', 'ROLE', 'STATE', 'HOST', 'KEY', 'CREDENTIAL MADE'].map((title) => ({ title }))
+  context.print(`${table(titles, rows, context.screen.columns).join('\n')}\n`)
+}
+
+function stateOf({ joinedAt, revokedAt, serial, published }: Worker): string {
+  if (revokedAt !== null) return 'revoked'
+  if (joinedAt === null) return 'invited'
+  return serial === published ? 'joined' : 'credential waits'
+}
+
+async function revoke(context: CommandContext, texts: readonly string[], { json }: Json): Promise<void> {
+  const { S2_STATE } = readSettings(commandEnv(context), ['S2_STATE'])
+  await using reached = await reachAdministration(context)
+  const names = texts.map(workerNamed)
+  for (const agent of names) await demand(reached, agent)
+  for (const agent of names) {
+    await reached.store.revokeWorker(agent)
+    if (json !== true) context.print(`${agent} is revoked\n`)
+  }
+  await hintCredentials(S2_STATE)
+  if (json === true) context.print(`${JSON.stringify({ revoked: names })}\n`)
+}
+
+async function rename(context: CommandContext, text: string, name: string | undefined, options: RenameOptions): Promise<void> {
+  if (name === undefined && options.role === undefined) throw new UsageError('neither a name nor a role is given', 'add the new name, or --role')
+  const { S2_STATE } = readSettings(commandEnv(context), ['S2_STATE'])
+  await using reached = await reachAdministration(context)
+  const agent = workerNamed(text)
+  await demand(reached, agent)
+  const changes = { ...(name === undefined ? {} : { agent: workerNamed(name) }), ...(options.role === undefined ? {} : { role: options.role }) }
+  const worker = await reached.store.renameWorker(agent, changes)
+  await hintCredentials(S2_STATE)
+  if (options.json === true) context.print(`${JSON.stringify(worker)}\n`)
+  else context.print(`${agent} is ${worker.agent} (${worker.role}) now\n`)
+}
+
+async function find({ store }: ReachedFleet, agent: string): Promise<Worker | undefined> {
+  return (await store.workers()).find((each) => each.agent === agent)
+}
+
+/** Throws `not_found` with the nearest name. */
+async function demand(reached: ReachedFleet, agent: string): Promise<void> {
+  const names = (await reached.store.workers()).map((each) => each.agent)
+  if (names.includes(agent)) return
+  const near = closest(agent, names)
+  throw new S2Error('not_found', `there is no worker ${agent}`, {
+    next: near === undefined ? '`s2 worker list` shows the workers' : `did you mean ${near}?`,
+  })
+}
+
+function roleFor(agent: string, given: string | undefined, known: Worker | undefined): string {
+  const wanted = given ?? known?.role
+  if (wanted !== undefined) return wanted
+  throw new UsageError(`no role is given for ${agent}`, 'add --role, for example --role tests')
+}
+
+/** What a host has to know of this fleet. */
+async function membershipOf(context: CommandContext, { credentials }: ReachedFleet, agent: string): Promise<Membership> {
+  const env = commandEnv(context)
+  const settings = readSettings(env, ['S2_STATE', 'S2_BRIDGE_URL', 'S2_GIT_REMOTE', 'S2_GIT_BRANCH'])
+  const { key, recipient } = await ensureIdentity(settings.S2_STATE)
+  const local = join(settings.S2_STATE, 'remote.git')
+  const bridgeUrl = env.S2_BRIDGE_URL === undefined ? (credentials[0]?.bridgeUrl ?? settings.S2_BRIDGE_URL) : settings.S2_BRIDGE_URL
+  return {
+    agent,
+    orchestrator: { key, recipient },
+    bridgeUrl: new URL(bridgeUrl).origin,
+    remote: settings.S2_GIT_REMOTE ?? (existsSync(local) ? pathToFileURL(local).href : null),
+    branch: settings.S2_GIT_BRANCH,
+  }
+}
+
+/** Credentials are made by cred-sync on this host alone: without it a worker waits, and nobody would see why. */
+async function tellWhetherIssued(context: CommandContext): Promise<void> {
+  const { S2_STATE } = readSettings(commandEnv(context), ['S2_STATE'])
+  const { state, status } = await askHealth('cred-sync', { path: healthSocket(S2_STATE, 'cred-sync') }, context.clock)
+  if (state !== 'away') return
+  context.tell(`s2: s2-cred-sync, which admits workers and issues their credentials, is away (${status})\n  next: start it: systemctl start s2-cred-sync\n`)
+}

@@ -1,0 +1,103 @@
+import { generateKeyPairSync } from 'node:crypto'
+import { join } from 'node:path'
+import { generateX25519Identity, identityToRecipient } from 'age-encryption'
+import { S2Error } from '#fleet/errors.ts'
+import { type Identity, PUBLIC_KEY, type PublicIdentity, RECIPIENT } from '#fleet/identity.ts'
+import { WORKER_NAME } from '#fleet/worker.ts'
+import { publish } from '#spool/atomic-files.ts'
+import { parseObject, readPlainFile } from '#spool/plain-file.ts'
+
+/** The fleet that a host was invited to, and as what. */
+export interface Membership {
+  readonly agent: string
+  /** The orchestrator's keys: whatever counts as coming from the fleet is signed by them. */
+  readonly orchestrator: PublicIdentity
+  /** The one bridge that credentials may name. */
+  readonly bridgeUrl: string
+  readonly remote: string | null
+  readonly branch: string
+}
+
+/** A host's keys, and the fleet it belongs to; the orchestrator's own host belongs to none. */
+export interface HostIdentity extends Identity {
+  readonly membership: Membership | null
+}
+
+const FILE_MAX = 16_384
+
+/** Where a host keeps its keys. */
+export function identityFile(state: string): string {
+  return join(state, 'identity.json')
+}
+
+/** New keys: Ed25519 to sign by, X25519 to receive. */
+export async function makeIdentity(): Promise<Identity> {
+  const { privateKey } = generateKeyPairSync('ed25519')
+  const { x, d } = privateKey.export({ format: 'jwk' }) as { x: string; d: string }
+  const ageKey = await generateX25519Identity()
+  return { key: x, signingKey: d, recipient: await identityToRecipient(ageKey), ageKey }
+}
+
+/** The keys in this file; null where there is no file. Refuses a file that others may read, and one that is damaged: `invalid`. */
+export async function readIdentity(path: string): Promise<HostIdentity | null> {
+  const file = await readPlainFile(path, FILE_MAX).catch((error: unknown) => {
+    throw unusable(path, (error as Error).message)
+  })
+  if (file === null) return null
+  if ((file.mode & 0o077) !== 0) throw unusable(path, `may be read by others (mode ${file.mode.toString(8)})`, `chmod 600 ${path}`)
+  let fields: Readonly<Record<string, unknown>>
+  try {
+    fields = parseObject(file.text)
+  } catch (error) {
+    throw unusable(path, (error as Error).message)
+  }
+  const { key, signingKey, recipient, ageKey, membership = null } = fields as Partial<HostIdentity>
+  const isSound =
+    matches(key, PUBLIC_KEY) &&
+    matches(signingKey, PUBLIC_KEY) &&
+    matches(recipient, RECIPIENT) &&
+    matches(ageKey, /^AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}$/) &&
+    (membership === null || isMembership(membership))
+  if (!isSound) throw unusable(path, 'does not hold the keys of a host')
+  return { key, signingKey, recipient, ageKey, membership }
+}
+
+/** Keeps the keys durably, for the owner alone. */
+export async function writeIdentity(path: string, identity: HostIdentity): Promise<void> {
+  await publish(path, formatIdentity(identity), 0o600)
+}
+
+/** The same as a text, for a file that is handed to a host as a secret. */
+export function formatIdentity(identity: HostIdentity): string {
+  return `${JSON.stringify({ format: 's2-identity/1', ...identity }, null, 2)}\n`
+}
+
+/** The keys of this state folder, made now unless they are there. */
+export async function ensureIdentity(state: string): Promise<HostIdentity> {
+  const path = identityFile(state)
+  const known = await readIdentity(path)
+  if (known !== null) return known
+  const made: HostIdentity = { ...(await makeIdentity()), membership: null }
+  await writeIdentity(path, made)
+  return made
+}
+
+function isMembership(value: unknown): value is Membership {
+  const { agent, orchestrator, bridgeUrl, remote, branch } = value as Partial<Membership>
+  return (
+    matches(agent, WORKER_NAME) &&
+    matches(orchestrator?.key, PUBLIC_KEY) &&
+    matches(orchestrator?.recipient, RECIPIENT) &&
+    matches(bridgeUrl, /^https?:\/\/\S{1,300}$/) &&
+    (remote === null || matches(remote, /^[^\0\n]{1,1000}$/)) &&
+    matches(branch, /^\S{1,200}$/)
+  )
+}
+
+function matches(value: unknown, pattern: RegExp): value is string {
+  return typeof value === 'string' && pattern.test(value)
+}
+
+function unusable(path: string, why: string, next = 'restore it from a backup, or let the orchestrator invite this host again'): S2Error {
+  return new S2Error('invalid', `the keys of this host cannot be used: ${path} ${why}`, { next })
+}

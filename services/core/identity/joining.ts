@@ -1,0 +1,139 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { S2Error } from '#fleet/errors.ts'
+import { areSignedBy, type Identity, PUBLIC_KEY, type PublicIdentity, RECIPIENT, signFields } from '#fleet/identity.ts'
+import { JOIN_REQUEST_MAX, WORKER_NAME } from '#fleet/worker.ts'
+import { seal, unseal } from './age-seal.ts'
+import { sha256Of } from './manifest.ts'
+
+/** All that a host must know to join a fleet, in one line. Only its secret is one: it counts once, and not for long. */
+export interface Invitation {
+  readonly agent: string
+  readonly orchestrator: PublicIdentity
+  readonly bridgeUrl: string
+  readonly remote: string | null
+  readonly branch: string
+  readonly secret: string
+  /** Milliseconds since 1970. */
+  readonly endsAt: number
+}
+
+const INVITATION = 's2-join-'
+const REQUEST = 's2-request-'
+const REQUEST_KIND = 's2-join-request/1'
+const SECRET = /^[A-Za-z0-9_-]{22}$/
+
+/** A new secret of an invitation, and what the fleet keeps of it. */
+export function makeSecret(): { readonly secret: string; readonly secretHash: string } {
+  const secret = randomBytes(16).toString('base64url')
+  return { secret, secretHash: hashOf(secret) }
+}
+
+export function formatInvitation(invitation: Invitation): string {
+  const { agent, orchestrator, bridgeUrl, remote, branch, secret, endsAt } = invitation
+  const fields = [1, agent, orchestrator.key, orchestrator.recipient, bridgeUrl, remote, branch, secret, endsAt]
+  return INVITATION + Buffer.from(JSON.stringify(fields)).toString('base64url')
+}
+
+/** Reads an invitation as a person pasted it. Throws `invalid`, or `expired`. `now` is the wall clock, milliseconds. */
+export function parseInvitation(line: string, now: number): Invitation {
+  const [version, agent, key, recipient, bridgeUrl, remote, branch, secret, endsAt] = fieldsIn(line, INVITATION)
+  const isSound =
+    version === 1 &&
+    matches(agent, WORKER_NAME) &&
+    matches(key, PUBLIC_KEY) &&
+    matches(recipient, RECIPIENT) &&
+    matches(bridgeUrl, /^https?:\/\/\S{1,300}$/) &&
+    (remote === null || matches(remote, /^[^\0\n]{1,1000}$/)) &&
+    matches(branch, /^\S{1,200}$/) &&
+    matches(secret, SECRET) &&
+    typeof endsAt === 'number'
+  if (!isSound) throw notALine('an invitation', 's2 worker invite')
+  if (endsAt <= now)
+    throw new S2Error('expired', `the invitation of ${agent} ended at ${new Date(endsAt).toISOString()}`, {
+      next: 'have it invited again: s2 worker invite; if it was made just now, compare the clocks of the two hosts',
+    })
+  return { agent, orchestrator: { key, recipient }, bridgeUrl, remote: remote as string | null, branch, secret, endsAt }
+}
+
+/** A host's request to join: its public keys and the secret, signed by the host, sealed to the orchestrator. */
+export async function makeJoinRequest(invitation: Invitation, identity: Identity, host: string): Promise<{ readonly id: string; readonly sealed: string }> {
+  const fields = signedFields({ agent: invitation.agent, secret: invitation.secret, key: identity.key, recipient: identity.recipient, host })
+  const signature = signFields(identity, REQUEST_KIND, fields)
+  const sealed = await seal(JSON.stringify({ ...fields, signature }), invitation.orchestrator.recipient)
+  return { id: sha256Of(sealed), sealed }
+}
+
+/** What a host asks for that wants to join. */
+export interface OpenedJoinRequest extends PublicIdentity {
+  readonly agent: string
+  readonly secretHash: string
+  readonly host: string
+}
+
+/** Opens a request to join. Throws `invalid` for what is none: it may come from anybody. */
+export async function openJoinRequest(sealed: string, orchestrator: Identity): Promise<OpenedJoinRequest> {
+  const text = sealed.length > JOIN_REQUEST_MAX ? null : await unseal(sealed, orchestrator.ageKey)
+  let given: Readonly<Record<string, unknown>> | null = null
+  try {
+    given = text === null ? null : JSON.parse(text)
+  } catch {
+    // no JSON: refused below
+  }
+  const { agent, secret, key, recipient, host, signature } = given ?? {}
+  const isSound =
+    matches(agent, WORKER_NAME) &&
+    matches(secret, SECRET) &&
+    matches(key, PUBLIC_KEY) &&
+    matches(recipient, RECIPIENT) &&
+    matches(host, /^[\w.:-]{1,100}$/)
+  if (!isSound) throw new S2Error('invalid', 'the request to join cannot be read', { next: 'make it again with a new invitation' })
+  if (!areSignedBy(key, REQUEST_KIND, signedFields({ agent, secret, key, recipient, host }), String(signature)))
+    throw new S2Error('invalid', 'the request to join is not signed by the key that it names')
+  return { agent, secretHash: hashOf(secret), key, recipient, host }
+}
+
+/** A request as a line, for a person to carry. */
+export function formatJoinRequest(sealed: string): string {
+  return REQUEST + Buffer.from(sealed, 'base64').toString('base64url')
+}
+
+/** The sealed request in such a line. Throws `invalid`. */
+export function parseJoinRequest(line: string): string {
+  const text = squeezed(line)
+  const isSound = text.startsWith(REQUEST) && /^[A-Za-z0-9_-]+$/.test(text.slice(REQUEST.length))
+  if (!isSound) throw notALine('a request to join', 's2 worker join')
+  return Buffer.from(text.slice(REQUEST.length), 'base64url').toString('base64')
+}
+
+function signedFields({ agent, secret, key, recipient, host }: PublicIdentity & { agent: string; secret: string; host: string }) {
+  return { agent, secret, key, recipient, host }
+}
+
+/** The fields of a line; none where it is no such line. */
+function fieldsIn(line: string, prefix: string): readonly unknown[] {
+  const text = squeezed(line)
+  if (!text.startsWith(prefix)) return []
+  try {
+    const fields = JSON.parse(Buffer.from(text.slice(prefix.length), 'base64url').toString('utf8'))
+    return Array.isArray(fields) ? fields : []
+  } catch {
+    return []
+  }
+}
+
+/** Terminals and mail programs break long lines. */
+function squeezed(line: string): string {
+  return line.replaceAll(/\s+/g, '')
+}
+
+function notALine(what: string, command: string): S2Error {
+  return new S2Error('invalid', `that is not ${what}, or a part of it is missing`, { next: `paste the whole line that \`${command}\` printed` })
+}
+
+function hashOf(secret: string): string {
+  return createHash('sha256').update(secret).digest('base64url')
+}
+
+function matches(value: unknown, pattern: RegExp): value is string {
+  return typeof value === 'string' && pattern.test(value)
+}

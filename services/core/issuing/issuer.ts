@@ -1,0 +1,292 @@
+import { createHash } from 'node:crypto'
+import type { Conversation } from '#fleet/conversation.ts'
+import { type Credential, credentialPath } from '#fleet/credential.ts'
+import { S2Error } from '#fleet/errors.ts'
+import { conversationOf, type SessionId, sessionId } from '#fleet/session-id.ts'
+import { JOIN_REQUEST_MAX, serialAfter, type Worker } from '#fleet/worker.ts'
+import type { BranchSnapshot, GitPublisher } from '#git/git-publisher.ts'
+import type { HostIdentity } from '#identity/identity-file.ts'
+import { openJoinRequest } from '#identity/joining.ts'
+import { entryFor, formatManifest, MANIFEST_PATH, type Manifest, readManifest } from '#identity/manifest.ts'
+import { sealCredential } from '#identity/sealed-credential.ts'
+import type { Clock } from '#runtime/clock.ts'
+import { publishCredential, readCredentials, removeCredential } from '#spool/credentials.ts'
+import type { Store } from '#store/store.ts'
+import type { BridgeAccess } from './bridge-access.ts'
+import { hintWorkers } from './hint-workers.ts'
+import { readIssuedAccess, writeIssuedAccess } from './issued-access.ts'
+
+export interface IssuerConfig {
+  /** The orchestrator's state folder, which holds its ends of all conversations. */
+  readonly state: string
+  /** What the orchestrator's agent is called. */
+  readonly orchestrator: string
+  readonly access: BridgeAccess
+  readonly lifetimeMs: number
+  /** How long the tokens before stay in force after a rotation. */
+  readonly overlapMs: number
+}
+
+export interface IssuerParts {
+  readonly store: Store
+  /** Null: there is no git remote, and hosts fetch their credentials from the bridge alone. */
+  readonly publisher: GitPublisher | null
+  readonly identity: HostIdentity
+  readonly clock: Clock
+}
+
+/** What one round of the issuer did. */
+export interface IssuerRound {
+  readonly issued: readonly string[]
+  readonly admitted: readonly string[]
+  /** Requests to join that were refused, and why. */
+  readonly refused: readonly string[]
+}
+
+/** A published credential of a worker. */
+interface IssuedFile {
+  readonly worker: JoinedWorker
+  readonly path: string
+  readonly content: string
+}
+
+/**
+ * Keeps the fleet's credentials as they shall be: it compares what is wanted (the registry of workers) with what is there, and
+ * does what is missing. Whatever was away, lost or changed meanwhile is mended by the next round; no step depends on another
+ * having been seen.
+ */
+export class Issuer {
+  readonly #config: IssuerConfig
+  readonly #parts: IssuerParts
+  /** The sealed file of each worker, by its agent, as it was made or found last. */
+  readonly #files = new Map<string, { readonly serial: number; readonly content: string }>()
+  /** The rotation that was asked for is due for workers whose credential is from before this time. */
+  #rotateBefore = 0
+  /** What the registry said in the last round, and when the branch was brought in line with it. */
+  #seen = ''
+  #published = ''
+
+  constructor(config: IssuerConfig, parts: IssuerParts) {
+    this.#config = config
+    this.#parts = parts
+  }
+
+  /** Whether the registry changed since the branch was brought in line with it. */
+  get hasUnpublished(): boolean {
+    return this.#parts.publisher !== null && this.#seen !== this.#published
+  }
+
+  /** All credentials that were made before now shall be made anew, in the next round. */
+  rotateAll(): void {
+    this.#rotateBefore = this.#parts.clock.wall()
+  }
+
+  /**
+   * One round at the store: requests to join that reached the bridge are judged, due credentials made and kept for hosts that
+   * ask the bridge. Costs two questions where nothing changed.
+   */
+  async round(): Promise<IssuerRound> {
+    const { store } = this.#parts
+    const judged = await this.#judge(await store.joinRequests())
+    await this.#followAccess()
+    await this.#issueDue()
+    const fleet = await this.#look()
+    this.#seen = registryOf(fleet.workers)
+    const issued: string[] = []
+    for (const worker of fleet.workers) {
+      if (worker.serial !== worker.published) {
+        await this.#makeFile(worker, fleet)
+        issued.push(worker.agent)
+      }
+      await this.#keepOwnEnd(worker, fleet)
+    }
+    await this.#dropEnded(fleet)
+    if (issued.length > 0) await hintWorkers(store, issued).catch(() => undefined) // the polls find them too
+    return { issued, ...judged }
+  }
+
+  /**
+   * One round at the git remote: requests to join that lie there are judged, and the branch made to hold the credentials of all
+   * workers and the list of them. Answers the names of files in their folder that are not ours. Throws `unavailable`.
+   */
+  async publish(): Promise<{ readonly round: IssuerRound; readonly foreign: readonly string[] }> {
+    const { publisher, store } = this.#parts
+    if (publisher === null) return { round: NOTHING, foreign: [] }
+    const asked = await publisher.requests(JOIN_REQUEST_MAX)
+    const judged = await this.#judge([...asked].map(([id, sealed]) => ({ id, sealed: sealed.trim() })))
+    const round = judged.admitted.length > 0 ? { ...(await this.round()), admitted: judged.admitted } : { ...NOTHING, ...judged }
+    const files = await this.#issuedFiles()
+    const branch = await publisher.snapshot()
+    const { manifest, removed, foreign } = await this.#listing(branch, files)
+    const wanted = new Map<string, string | null>([
+      ...files.map(({ path, content }) => [path, content] as const),
+      ...removed.map((path) => [path, null] as const),
+      [MANIFEST_PATH, manifest],
+    ])
+    const commit = await publisher.publish(wanted, 'Credentials')
+    this.#published = registryOf(files.map(({ worker }) => worker))
+    await publisher.removeRequests([...asked.keys()])
+    if (commit !== branch.tip) await hintWorkers(store, files.map(({ worker }) => worker.agent)).catch(() => undefined)
+    return { round, foreign }
+  }
+
+  async #joined(): Promise<JoinedWorker[]> {
+    return (await this.#parts.store.workers()).filter(isJoined)
+  }
+
+  async #look(): Promise<FleetView> {
+    const { store } = this.#parts
+    const conversations = new Map((await store.conversations()).map((each) => [each.id, each]))
+    const { credentials } = await readCredentials(this.#config.state)
+    return { workers: await this.#joined(), conversations, credentials }
+  }
+
+  /** New tokens for workers whose credential is half through its life, whose rotation is due, or whose conversation has ended. */
+  async #issueDue(): Promise<void> {
+    const { store, clock } = this.#parts
+    const { lifetimeMs, overlapMs } = this.#config
+    const { workers, conversations } = await this.#look()
+    for (const { agent, serial, conversation } of workers) {
+      const now = clock.wall()
+      const left = (conversations.get(conversation)?.expiresAt ?? 0) - now
+      const isDue = now - serial >= lifetimeMs / 2 || serial < this.#rotateBefore || left < lifetimeMs / 4
+      if (isDue) await store.issueTokens(agent, overlapMs, lifetimeMs)
+    }
+  }
+
+  async #makeFile(worker: JoinedWorker, fleet: FleetView): Promise<void> {
+    const { store, identity } = this.#parts
+    const session = sessionId(worker.conversation, 'b')
+    const credential = await this.#credentialOf(session, worker.agent, worker.role, worker, fleet)
+    const content = await sealCredential(credential, worker.recipient, identity)
+    this.#files.set(worker.agent, { serial: worker.serial, content })
+    await store.notePublished(worker.agent, worker.serial, content)
+  }
+
+  async #credentialOf(session: SessionId, agent: string, role: string, { serial }: Worker, fleet: FleetView): Promise<Credential> {
+    const [token] = await this.#parts.store.tokens(session)
+    const conversation = fleet.conversations.get(conversationOf(session))
+    if (token === undefined || conversation === undefined)
+      throw new S2Error('unavailable', `the conversation of ${agent} ended while its credential was made`)
+    return { session, token, agent, role, ...this.#config.access, createdAt: serial, expiresAt: conversation.expiresAt }
+  }
+
+  /** The orchestrator's end of a conversation never leaves this host. */
+  async #keepOwnEnd(worker: JoinedWorker, fleet: FleetView): Promise<void> {
+    const { state, orchestrator, access } = this.#config
+    const session = sessionId(worker.conversation, 'a')
+    const mine = fleet.credentials.find((each) => each.session === session)
+    const isCurrent =
+      mine?.createdAt === worker.serial && mine.bridgeUrl === access.bridgeUrl && mine.bridgeCa === access.bridgeCa
+    if (isCurrent) return
+    await publishCredential(state, await this.#credentialOf(session, orchestrator, 'orchestrator', worker, fleet))
+  }
+
+  /** Takes the orchestrator's ends out of force whose conversations this bridge has no more. */
+  async #dropEnded({ credentials, conversations }: FleetView): Promise<void> {
+    const { state, access } = this.#config
+    for (const { session, bridgeUrl } of credentials)
+      if (bridgeUrl === access.bridgeUrl && !conversations.has(conversationOf(session))) await removeCredential(state, session)
+  }
+
+  /** Where the bridge has another address or authority than in the credentials that were made, all are made anew. */
+  async #followAccess(): Promise<void> {
+    const { state, access } = this.#config
+    const fingerprint = createHash('sha256').update(JSON.stringify(access)).digest('base64url')
+    const before = await readIssuedAccess(state)
+    if (before === fingerprint) return
+    if (before !== null) this.rotateAll()
+    await writeIssuedAccess(state, fingerprint)
+  }
+
+  async #issuedFiles(): Promise<IssuedFile[]> {
+    const files: IssuedFile[] = []
+    for (const worker of await this.#joined()) {
+      const known = this.#files.get(worker.agent)
+      const content =
+        known?.serial === worker.published ? known.content : await this.#parts.store.publishedCredential(worker.key)
+      if (content === null || worker.published === 0) continue
+      this.#files.set(worker.agent, { serial: worker.published, content })
+      files.push({ worker, path: credentialPath(worker.agent), content })
+    }
+    return files
+  }
+
+  /** The list of these files, the same text again where the branch has it; what is to be removed, and what is foreign there. */
+  async #listing(branch: BranchSnapshot, files: readonly IssuedFile[]) {
+    const { identity, clock } = this.#parts
+    const content = await branch.read(MANIFEST_PATH)
+    const present = content === null ? null : manifestOrNull(content, identity.key)
+    const serial = serialAfter(present?.serial ?? 0, clock.wall())
+    const isSame = content !== null && present !== null && isSameListing(present, files)
+    const manifest = isSame ? content.toString('utf8') : formatManifest({ serial, files: entriesOf(files) }, identity)
+    const ours = new Set([...files.map(({ path }) => path), MANIFEST_PATH])
+    const there = await branch.list('credentials')
+    const removed = (present?.files ?? []).map(({ path }) => path).filter((path) => !ours.has(path) && there.includes(path))
+    return { manifest, removed, foreign: there.filter((path) => !ours.has(path) && !removed.includes(path)) }
+  }
+
+  /** Admits the hosts whose requests are good; each request has its outcome afterwards. */
+  async #judge(requests: readonly { readonly id: string; readonly sealed: string }[]) {
+    const { store, identity } = this.#parts
+    const admitted: string[] = []
+    const refused: string[] = []
+    for (const { id, sealed } of requests) {
+      try {
+        const { agent } = await this.#admit(sealed, identity)
+        admitted.push(agent)
+        await store.settleJoin(id, 'admitted', null)
+      } catch (error) {
+        if (!(error instanceof S2Error) || error.code === 'unavailable' || error.code === 'unknown_outcome') throw error
+        refused.push(error.message)
+        await store.settleJoin(id, 'refused', error.message)
+      }
+    }
+    return { admitted, refused }
+  }
+
+  async #admit(sealed: string, identity: HostIdentity): Promise<Worker> {
+    const { orchestrator, lifetimeMs } = this.#config
+    const { agent, key, recipient, host, secretHash } = await openJoinRequest(sealed, identity)
+    const admission = { agent, key, recipient, host, secretHash, role: null, orchestrator, lifetimeMs }
+    return await this.#parts.store.admitWorker(admission)
+  }
+}
+
+const NOTHING: IssuerRound = { issued: [], admitted: [], refused: [] }
+
+type JoinedWorker = Worker & { readonly conversation: string; readonly key: string; readonly recipient: string }
+
+/** What a round finds. */
+interface FleetView {
+  readonly workers: readonly JoinedWorker[]
+  readonly conversations: ReadonlyMap<string, Conversation>
+  /** The orchestrator's ends that are in force on this host. */
+  readonly credentials: readonly Credential[]
+}
+
+function isJoined(worker: Worker): worker is JoinedWorker {
+  const { conversation, key, recipient, revokedAt } = worker
+  return conversation !== null && key !== null && recipient !== null && revokedAt === null
+}
+
+function registryOf(workers: readonly JoinedWorker[]): string {
+  return JSON.stringify(workers.map(({ agent, key, serial }) => [agent, key, serial]))
+}
+
+function entriesOf(files: readonly IssuedFile[]): Manifest['files'] {
+  return files.map(({ worker, path, content }) => entryFor(path, worker.key, worker.published, content))
+}
+
+function isSameListing(present: Manifest, files: readonly IssuedFile[]): boolean {
+  const names = (entries: Manifest['files']): string => JSON.stringify(entries.map((each) => [each.path, each.key, each.sha256]).sort())
+  return names(present.files) === names(entriesOf(files))
+}
+
+function manifestOrNull(content: Uint8Array, key: string): Manifest | null {
+  try {
+    return readManifest(content, key)
+  } catch {
+    return null // not ours: it is written anew
+  }
+}

@@ -1,0 +1,282 @@
+import { createHash } from 'node:crypto'
+import type { AuditedAct } from '#fleet/audit.ts'
+import { S2Error } from '#fleet/errors.ts'
+import { PUBLIC_KEY, RECIPIENT } from '#fleet/identity.ts'
+import { type SessionId, sessionId } from '#fleet/session-id.ts'
+import {
+  type Admission,
+  JOIN_REQUEST_MAX,
+  JOIN_REQUEST_MS,
+  JOIN_REQUESTS_MAX,
+  type JoinOutcome,
+  type JoinRequest,
+  type NewInvitation,
+  serialAfter,
+  WORKER_NAME,
+  type Worker,
+} from '#fleet/worker.ts'
+import type { Clock } from '#runtime/clock.ts'
+import type { ConversationTokens } from './conversation-tokens.ts'
+
+/** An invitation as it is kept. */
+export interface InvitationRow extends NewInvitation {
+  /** The key of the host that used it. */
+  readonly usedBy: string | null
+}
+
+/** A request to join as it is kept; its content goes when it is settled. */
+export interface JoinRequestRow {
+  readonly id: string
+  readonly sealed: string | null
+  readonly at: number
+  readonly state: Exclude<JoinOutcome['state'], 'unknown'>
+  readonly why: string | null
+}
+
+/** Where the registry is kept: a table of a database, or memory. Each call is one step of the verb that makes it. */
+export interface WorkerRows {
+  workers(): Worker[]
+  putWorker(worker: Worker): void
+  removeWorker(agent: string): void
+  file(agent: string): string | null
+  putFile(agent: string, file: string | null): void
+  invitation(secretHash: string): InvitationRow | null
+  putInvitation(invitation: InvitationRow): void
+  requests(): JoinRequestRow[]
+  putRequest(request: JoinRequestRow): void
+  removeRequest(id: string): void
+  /** Removes invitations that ended before this time. */
+  forgetInvitations(before: number): void
+}
+
+export interface WorkerRegistryParts {
+  readonly rows: WorkerRows
+  readonly conversations: ConversationTokens
+  readonly clock: Clock
+  audit(act: AuditedAct): void
+}
+
+/**
+ * Which workers belong to the fleet, by which keys, and which credential each shall have: the rules, whatever they are kept
+ * in. A worker keeps its conversation for as long as it belongs to the fleet: a lapsed one is revived with new tokens, so
+ * that mail, tasks and unsent messages need no successor. Only revoking ends it.
+ */
+export class WorkerRegistry {
+  readonly #parts: WorkerRegistryParts
+
+  constructor(parts: WorkerRegistryParts) {
+    this.#parts = parts
+  }
+
+  workers(): Worker[] {
+    return this.#parts.rows.workers()
+  }
+
+  inviteWorker(invitation: NewInvitation): Worker {
+    const { rows, clock } = this.#parts
+    const { agent, role, endsAt } = invitation
+    if (!WORKER_NAME.test(agent)) throw new S2Error('invalid', `${JSON.stringify(agent.slice(0, 80))} cannot be a worker's name`)
+    rows.forgetInvitations(clock.wall() - JOIN_REQUEST_MS)
+    const known = this.#find(agent)
+    const worker = { ...(known ?? unjoined(agent, role)), invitedAt: clock.wall() }
+    rows.putWorker(worker)
+    rows.putInvitation({ ...invitation, usedBy: null })
+    this.#audit('worker_invited', { agent, role, endsAt })
+    return worker
+  }
+
+  admitWorker(admission: Admission): Worker {
+    const { agent, key, recipient, secretHash } = admission
+    if (!WORKER_NAME.test(agent) || !PUBLIC_KEY.test(key) || !RECIPIENT.test(recipient))
+      throw new S2Error('invalid', 'a worker is admitted under a name, with a key and a recipient')
+    const known = this.#find(agent)
+    const role = secretHash === null ? (admission.role ?? known?.role) : this.#useInvitation(secretHash, admission)
+    if (role === undefined) throw new S2Error('invalid', `no role is given for ${agent}`, { next: 'name one: --role' })
+    const holder = this.#parts.rows.workers().find((each) => each.key === key && each.agent !== agent)
+    if (holder !== undefined && holder.revokedAt === null)
+      throw new S2Error('conflict', `the key of this host is that of ${holder.agent} already`, {
+        next: `revoke ${holder.agent}, or join from a state folder of its own`,
+      })
+    if (holder !== undefined) this.#parts.rows.putWorker({ ...holder, key: null, recipient: null })
+    if (known !== undefined && known.key === key && known.role === role && this.#isInForce(known)) return known
+    const admitted = this.#withConversation(known ?? unjoined(agent, role), role, admission)
+    this.#parts.rows.putWorker(admitted)
+    this.#audit('worker_admitted', { agent, role, key, conversation: admitted.conversation })
+    return admitted
+  }
+
+  /** Gives both ends of its conversation new tokens, revived if need be. */
+  issueTokens(agent: string, overlapMs: number, lifetimeMs: number): Worker {
+    const { rows, conversations, clock } = this.#parts
+    const worker = this.#demandJoined(agent)
+    const { conversation } = worker
+    const wasAlive = conversations.revive(conversation, lifetimeMs)
+    for (const side of ['a', 'b'] as const)
+      conversations.rotateToken(sessionId(conversation, side), wasAlive ? overlapMs : 0)
+    const issued = { ...worker, serial: serialAfter(worker.serial, clock.wall()) }
+    rows.putWorker(issued)
+    return issued
+  }
+
+  revokeWorker(agent: string): Worker {
+    const { rows, conversations, clock } = this.#parts
+    const worker = this.#demand(agent)
+    if (worker.revokedAt !== null) return worker
+    if (worker.conversation !== null) conversations.endConversation(worker.conversation)
+    const revoked = { ...worker, revokedAt: clock.wall() }
+    rows.putWorker(revoked)
+    rows.putFile(agent, null)
+    this.#audit('worker_revoked', { agent, conversation: worker.conversation })
+    return revoked
+  }
+
+  renameWorker(agent: string, changes: { readonly agent?: string; readonly role?: string }): Worker {
+    const { rows, conversations, clock } = this.#parts
+    const worker = this.#demand(agent)
+    const renamed = { ...worker, agent: changes.agent ?? agent, role: changes.role ?? worker.role }
+    if (!WORKER_NAME.test(renamed.agent)) throw new S2Error('invalid', `${JSON.stringify(renamed.agent.slice(0, 80))} cannot be a worker's name`)
+    if (renamed.agent !== agent && this.#find(renamed.agent) !== undefined)
+      throw new S2Error('conflict', `there is a worker ${renamed.agent} already`, { next: 'choose another name' })
+    if (renamed.agent === agent && renamed.role === worker.role) return worker
+    const { conversation } = worker
+    if (conversation !== null) conversations.nameWorker(conversation, renamed.agent, renamed.role)
+    const after = { ...renamed, serial: worker.serial === 0 ? 0 : serialAfter(worker.serial, clock.wall()) }
+    rows.removeWorker(agent)
+    rows.putWorker(after)
+    this.#audit('worker_renamed', { from: agent, agent: after.agent, role: after.role })
+    return after
+  }
+
+  /** A credential was published; an older one than is known changes nothing. */
+  notePublished(agent: string, serial: number, file: string): void {
+    const { rows } = this.#parts
+    const worker = this.#find(agent)
+    if (worker === undefined || worker.revokedAt !== null || serial < worker.published) return
+    rows.putWorker({ ...worker, published: serial })
+    rows.putFile(agent, file)
+  }
+
+  /** The sealed credential of the worker with this key; null where there is none, or it was revoked. */
+  publishedCredential(key: string): string | null {
+    const { rows } = this.#parts
+    const worker = rows.workers().find((each) => each.key === key && each.revokedAt === null)
+    return worker === undefined ? null : rows.file(worker.agent)
+  }
+
+  /** The session has its newest token in force, so the one before ends now. */
+  confirmToken(session: SessionId, tokenHash: string): void {
+    const { conversations } = this.#parts
+    const [newest, ...former] = conversations.tokens(session)
+    if (newest === undefined || former.length === 0 || hashOfToken(newest) !== tokenHash) return
+    conversations.endFormerToken(session)
+    this.#audit('token_confirmed', { session })
+  }
+
+  submitJoin(sealed: string): string {
+    const { rows, clock } = this.#parts
+    if (sealed.length > JOIN_REQUEST_MAX)
+      throw new S2Error('too_large', `a request to join may have ${JOIN_REQUEST_MAX} characters`)
+    const now = clock.wall()
+    const kept = rows.requests().sort((one, other) => one.at - other.at)
+    const id = createHash('sha256').update(sealed).digest('hex')
+    if (kept.some((each) => each.id === id)) return id
+    const old = kept.filter(({ at }) => now - at > JOIN_REQUEST_MS)
+    const excess = Math.max(0, kept.length - old.length - JOIN_REQUESTS_MAX + 1)
+    for (const each of [...old, ...kept.filter((each) => !old.includes(each)).slice(0, excess)]) rows.removeRequest(each.id)
+    rows.putRequest({ id, sealed, at: now, state: 'waiting', why: null })
+    return id
+  }
+
+  joinRequests(): JoinRequest[] {
+    const waiting = this.#parts.rows.requests().filter(({ state }) => state === 'waiting')
+    return waiting.flatMap(({ id, sealed, at }) => (sealed === null ? [] : [{ id, sealed, at }]))
+  }
+
+  settleJoin(id: string, state: 'admitted' | 'refused', why: string | null): void {
+    const { rows, clock } = this.#parts
+    rows.putRequest({ id, sealed: null, at: clock.wall(), state, why: why?.slice(0, 300) ?? null })
+  }
+
+  joinOutcome(id: string): JoinOutcome {
+    const found = this.#parts.rows.requests().find((each) => each.id === id)
+    return found === undefined ? { state: 'unknown', why: null } : { state: found.state, why: found.why }
+  }
+
+  /** The role that an invitation gives; it is used up by the first key that brings it. */
+  #useInvitation(secretHash: string, { agent, key }: Admission): string {
+    const { rows, clock } = this.#parts
+    const invitation = rows.invitation(secretHash)
+    const next = 'invite it again: s2 worker invite'
+    if (invitation === null || invitation.agent !== agent)
+      throw new S2Error('forbidden', `there is no such invitation of ${agent}`, { next })
+    if (invitation.usedBy !== null && invitation.usedBy !== key)
+      throw new S2Error('conflict', `this invitation of ${agent} was used by another host already`, { next })
+    if (invitation.usedBy === null && invitation.endsAt <= clock.wall())
+      throw new S2Error('expired', `the invitation of ${agent} has ended`, { next })
+    rows.putInvitation({ ...invitation, usedBy: key })
+    return invitation.role
+  }
+
+  /** The worker with a living conversation and tokens that nobody else has. */
+  #withConversation(worker: Worker, role: string, admission: Admission): Worker {
+    const { conversations, clock } = this.#parts
+    const { agent, key, recipient, host, orchestrator, lifetimeMs } = admission
+    const now = clock.wall()
+    let { conversation } = worker
+    if (conversation === null || worker.revokedAt !== null) {
+      conversation = conversations.openConversation({ roles: { a: 'orchestrator', b: role }, agents: { a: orchestrator, b: agent }, lifetimeMs }).id
+    } else {
+      conversations.nameWorker(conversation, agent, role)
+      conversations.revive(conversation, lifetimeMs)
+      for (const side of ['a', 'b'] as const) conversations.rotateToken(sessionId(conversation, side), 0)
+    }
+    const serial = serialAfter(worker.serial, now)
+    return { ...worker, role, conversation, key, recipient, host, serial, joinedAt: now, revokedAt: null }
+  }
+
+  #isInForce({ conversation, revokedAt }: Worker): boolean {
+    return revokedAt === null && conversation !== null && this.#parts.conversations.isAlive(conversation)
+  }
+
+  #find(agent: string): Worker | undefined {
+    return this.#parts.rows.workers().find((each) => each.agent === agent)
+  }
+
+  #demand(agent: string): Worker {
+    const worker = this.#find(agent)
+    if (worker !== undefined) return worker
+    throw new S2Error('not_found', `there is no worker ${agent.slice(0, 80)}`, { next: 'list them: s2 worker list' })
+  }
+
+  #demandJoined(agent: string): Worker & { readonly conversation: string } {
+    const worker = this.#demand(agent)
+    if (worker.revokedAt !== null) throw new S2Error('conflict', `${agent} was revoked`, { next: 'invite it again: s2 worker invite' })
+    if (worker.conversation === null) throw new S2Error('conflict', `${agent} has not joined yet`, { next: 'give its host the invitation: s2 worker invite' })
+    return { ...worker, conversation: worker.conversation }
+  }
+
+  #audit(action: string, details: AuditedAct['details']): void {
+    this.#parts.audit({ actor: 'admin', action, details })
+  }
+}
+
+/** What `confirmToken` is given, so that a token is never an argument. */
+export function hashOfToken(token: string): string {
+  return createHash('sha256').update(token).digest('base64url')
+}
+
+function unjoined(agent: string, role: string): Worker {
+  return {
+    agent,
+    role,
+    conversation: null,
+    key: null,
+    recipient: null,
+    host: null,
+    serial: 0,
+    published: 0,
+    invitedAt: null,
+    joinedAt: null,
+    revokedAt: null,
+  }
+}

@@ -1,0 +1,120 @@
+import { isPassing, S2Error } from '#fleet/errors.ts'
+import { GitMirror } from '#git/git-mirror.ts'
+import { type HostIdentity, readIdentity } from '#identity/identity-file.ts'
+import type { Chance } from '#runtime/clock.ts'
+import { watchFolder } from '#runtime/folder-watch.ts'
+import { RetryLoop } from '#runtime/retry-loop.ts'
+import type { Life } from '#runtime/run.ts'
+import { ensureFolder } from '#spool/atomic-files.ts'
+import { hintsFolder } from '#spool/credential-hint.ts'
+import { publishCredential, readCredentials, removeCredential } from '#spool/credentials.ts'
+import { BridgeSource } from './bridge-source.ts'
+import type { Config } from './config.ts'
+import type { CredentialSource } from './credential-source.ts'
+import { GitSource } from './git-source.ts'
+import { HintLimiter } from './hint-limiter.ts'
+import { PlainSource } from './plain-source.ts'
+import { type CredentialFolder, type CredentialSources, CredentialSync } from './sync-credential.ts'
+import { SyncReport } from './sync-report.ts'
+
+/** The shortest wait after a failure that may pass by itself; it doubles up to the poll's length. */
+const RETRY_FIRST_MS = 1_000
+
+/** How often a credential is looked for that is not there yet: no hint reaches a host without a credential. */
+const ABSENT_MS = 10_000
+
+/** Up to a tenth less, so that hosts that were started together do not ask together for ever. */
+function jittered(ms: number, chance: Chance): number {
+  return ms * (0.9 + 0.1 * chance())
+}
+
+/** Fetches this host's credential until the program ends: in each poll, and when a hint says that there is a new one. */
+export async function fetchCredential(config: Config, life: Life): Promise<void> {
+  const { clock, chance, draining, stack } = life
+  const sync = makeSync(config, life)
+  const report = new SyncReport(life)
+  if (config.plainWorker !== null) report.warnOfPlainFiles()
+  const loop = new RetryLoop({
+    clock,
+    chance,
+    signal: draining,
+    limits: { firstMs: RETRY_FIRST_MS, mostMs: config.pollMs, leastMs: RETRY_FIRST_MS },
+    step: () => look(sync, report, config, life),
+    onTrouble: (error) => {
+      report.failed(error)
+      life.round()
+    },
+    onWell: () => undefined,
+  })
+  stack.defer(() => loop.done)
+  const limiter = new HintLimiter({ clock, chance, signal: draining, hurry: () => loop.retry() })
+  await followHints(config.state, () => limiter.hint(), life)
+}
+
+/** Looks once; answers milliseconds until the next look. Throws only what may pass by itself. */
+async function look(sync: Pick<CredentialSync, 'look'>, report: SyncReport, { pollMs }: Config, life: Life): Promise<number> {
+  const { clock, chance, round } = life
+  try {
+    report.succeeded(await sync.look())
+    round(`last looked ${new Date(clock.wall()).toISOString()}`)
+    return jittered(pollMs, chance)
+  } catch (error) {
+    if (isPassing(error)) throw error
+    report.failed(error)
+    round()
+    const isAbsent = error instanceof S2Error && error.code === 'not_found'
+    return jittered(isAbsent ? Math.min(ABSENT_MS, pollMs) : pollMs, chance)
+  }
+}
+
+function makeSync(config: Config, life: Life): Pick<CredentialSync, 'look'> {
+  const { clock, draining } = life
+  const credentials = credentialsOf(config.state)
+  if (config.plainWorker !== null && config.remote !== null) {
+    const mirror = mirrorOf(config.remote, config.branch ?? 'main', config, life)
+    const plain = new PlainSource(config.plainWorker, mirror, clock)
+    return { look: () => CredentialSync.put(plain, credentials) }
+  }
+  return new CredentialSync({
+    identity: () => readIdentity(config.identity),
+    sources: sourcesFor(config, life, new BridgeSource(clock, draining)),
+    credentials,
+    clock,
+  })
+}
+
+/** The sources of a host, kept for as long as it belongs to the same fleet. */
+function sourcesFor(config: Config, life: Life, bridge: CredentialSource): (identity: HostIdentity) => CredentialSources {
+  let known: { readonly place: string; readonly git: CredentialSource | null } | null = null
+  return ({ membership }) => {
+    const remote = config.remote ?? membership?.remote ?? null
+    const branch = config.branch ?? membership?.branch ?? 'main'
+    const place = JSON.stringify([remote, branch, membership?.orchestrator.key])
+    if (known?.place !== place) {
+      const git = remote === null ? null : new GitSource({ mirror: mirrorOf(remote, branch, config, life), clock: life.clock })
+      known = { place, git }
+    }
+    return { git: known.git, bridge }
+  }
+}
+
+function mirrorOf(remote: string, branch: string, { mirror, gitTimeoutMs }: Config, life: Life): GitMirror {
+  const { clock, env, draining: signal } = life
+  return new GitMirror({ folder: mirror, remote, branch, timeoutMs: gitTimeoutMs }, { clock, env, signal })
+}
+
+/** Follows hints until the program ends. Hints from before the start need no follow-up: the first look is under way. */
+export async function followHints(state: string, onHint: () => void, { clock, log, stack }: Life): Promise<void> {
+  const folder = hintsFolder(state)
+  // Where the folder cannot be made the polls suffice, and it is watched as soon as it exists.
+  await ensureFolder(folder).catch(() => undefined)
+  stack.use(watchFolder(folder, { onEvents: onHint, onDoubt: onHint }, { clock, log }))
+}
+
+function credentialsOf(state: string): CredentialFolder {
+  return {
+    read: async () => (await readCredentials(state)).credentials,
+    publish: (credential) => publishCredential(state, credential),
+    remove: ({ session }) => removeCredential(state, session),
+  }
+}

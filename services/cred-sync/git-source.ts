@@ -1,0 +1,62 @@
+import { CREDENTIAL_FILE_MAX, type Credential } from '#fleet/credential.ts'
+import { S2Error } from '#fleet/errors.ts'
+import { fingerprint } from '#fleet/identity.ts'
+import type { GitMirror } from '#git/git-mirror.ts'
+import { MANIFEST_MAX, MANIFEST_PATH, type Manifest, readManifest, sha256Of } from '#identity/manifest.ts'
+import { CLOCK_TOLERANCE_MS, openSealedCredential } from '#identity/sealed-credential.ts'
+import type { Clock } from '#runtime/clock.ts'
+import type { CredentialSource, Wanted } from './credential-source.ts'
+
+export interface GitSourceParts {
+  readonly mirror: Pick<GitMirror, 'tip' | 'fetch' | 'file'>
+  readonly clock: Clock
+}
+
+/** The credential that the remote has for this host: the list of credentials names its file, by this host's key. */
+export class GitSource implements CredentialSource {
+  readonly #parts: GitSourceParts
+  /** The commit whose credential was taken; null while none yielded a good one. */
+  #takenFrom: string | null = null
+  #manifestSerial = 0
+
+  constructor(parts: GitSourceParts) {
+    this.#parts = parts
+  }
+
+  async find(wanted: Wanted): Promise<Credential | null> {
+    const { mirror, clock } = this.#parts
+    const tip = await mirror.tip()
+    if (tip === null) throw absent('the remote has no such branch')
+    if (tip === this.#takenFrom && wanted.heldSerial > 0) return null
+    const commit = await mirror.fetch(tip)
+    const entry = await this.#entryIn(commit, wanted)
+    const content = await mirror.file(commit, entry.path, CREDENTIAL_FILE_MAX)
+    if (content === null) throw absent(`the branch lacks ${entry.path}, which its list names`)
+    if (sha256Of(content) !== entry.sha256)
+      throw new S2Error('unauthenticated', `${entry.path} is not the file that the list of credentials names`, {
+        next: 'see who writes to the remote; the credential in force stays',
+      })
+    const credential = await openSealedCredential(content, { ...wanted, now: clock.wall() })
+    this.#takenFrom = tip
+    return credential
+  }
+
+  async #entryIn(commit: string, { identity }: Wanted): Promise<Manifest['files'][number]> {
+    const { mirror, clock } = this.#parts
+    const content = await mirror.file(commit, MANIFEST_PATH, MANIFEST_MAX)
+    if (content === null) throw absent(`the branch has no ${MANIFEST_PATH}`)
+    const manifest = readManifest(content, identity.membership?.orchestrator.key ?? '')
+    if (manifest.serial < this.#manifestSerial || manifest.serial > clock.wall() + CLOCK_TOLERANCE_MS)
+      throw new S2Error('conflict', `the list of credentials is of ${new Date(manifest.serial).toISOString()}, which is too old or in the future`, {
+        next: 'see who writes to the remote, and compare the clocks; the credential in force stays',
+      })
+    this.#manifestSerial = manifest.serial
+    const entry = manifest.files.find(({ key }) => key === identity.key)
+    if (entry !== undefined) return entry
+    throw absent(`the list of credentials has none for the key of this host (${fingerprint(identity.key)}): it was revoked, or waits to be admitted`)
+  }
+}
+
+function absent(what: string): S2Error {
+  return new S2Error('not_found', what, { next: 'the credential in force stays; `s2 worker list` on the orchestrator’s host shows the workers' })
+}
