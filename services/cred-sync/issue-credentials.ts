@@ -25,13 +25,17 @@ export async function issueCredentials(config: Config, settings: IssuerSettings,
   const metrics = countersOf(life)
   const tell = (round: IssuerRound): void => tellRound(round, metrics, life)
   let scheduled = settings.schedule.next(clock.wall())
-  const loops: RetryLoop[] = []
+  // The branch is looked at once it is known what it shall hold.
+  const begun = Promise.withResolvers<void>()
+  signal.addEventListener('abort', () => begun.resolve(), { once: true })
   const publishing = new RetryLoop({
     clock,
     chance,
     signal,
     limits: { firstMs: RETRY_FIRST_MS, mostMs: config.pollMs, leastMs: RETRY_FIRST_MS },
     step: async () => {
+      await begun.promise
+      if (signal.aborted) return config.pollMs
       const { round, foreign } = await issuer.publish()
       tell(round)
       troubles.over('remote')
@@ -52,6 +56,7 @@ export async function issueCredentials(config: Config, settings: IssuerSettings,
         scheduled = settings.schedule.next(clock.wall())
       }
       const round = await issuer.round()
+      begun.resolve()
       tell(round)
       troubles.over('issuing')
       if (round.issued.length > 0 || issuer.hasUnpublished) publishing.nudge()
@@ -64,8 +69,7 @@ export async function issueCredentials(config: Config, settings: IssuerSettings,
     },
     onWell: () => undefined,
   })
-  loops.push(publishing, rounds)
-  stack.defer(async () => void (await Promise.all(loops.map(({ done }) => done))))
+  stack.defer(async () => void (await Promise.all([publishing.done, rounds.done])))
   await followHints(config.state, () => rounds.retry(), life)
 }
 

@@ -36,6 +36,8 @@ export type SyncOutcome =
  */
 export class CredentialSync {
   readonly #parts: CredentialSyncParts
+  /** Looks in a row at which only the remote had no credential. */
+  #lagging = 0
 
   constructor(parts: CredentialSyncParts) {
     this.#parts = parts
@@ -54,8 +56,9 @@ export class CredentialSync {
       .reduce<Credential | null>((best, each) => (best === null || each.createdAt > best.createdAt ? each : best), null)
     const outcome = newest === null ? UNCHANGED : await putInForce(newest, held, this.#parts.credentials)
     await this.#removeExpired(held)
-    // One good place suffices at the bridge's expense, but a remote that is wrong is told even then.
-    if (fromGit.error !== null) throw fromGit.error
+    // A remote that is wrong is told even where the bridge is right, but not while it only lags behind the bridge.
+    this.#lagging = fromGit.error === null ? 0 : fromBridge.error === null && isAbsent(fromGit.error) ? this.#lagging + 1 : LAGGING_MAX
+    if (fromGit.error !== null && this.#lagging >= LAGGING_MAX) throw fromGit.error
     if (git === null && fromBridge.error !== null) throw fromBridge.error
     return outcome
   }
@@ -92,6 +95,13 @@ async function putInForce(
   if (former !== undefined && isSame(former, credential)) return UNCHANGED
   await credentials.publish(credential)
   return { kind: 'published', credential }
+}
+
+/** From so many on, a remote without a credential does not only lag. */
+const LAGGING_MAX = 2
+
+function isAbsent(error: unknown): boolean {
+  return error instanceof S2Error && error.code === 'not_found'
 }
 
 const UNCHANGED: SyncOutcome = { kind: 'unchanged' }

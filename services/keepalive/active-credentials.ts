@@ -198,7 +198,7 @@ export class ActiveCredentials {
     const { troubles } = this.#parts
     if (this.#inForce.size > 0) troubles.over('credentials')
     else if (files === 0) {
-      const next = 'let cred-sync bring this worker’s, or publish one by `s2 conversation create`'
+      const next = 'a worker’s comes by cred-sync once its host has joined (s2 worker join), an orchestrator’s once a worker has'
       troubles.met('credentials', 'none', `there are no credentials yet: ${next}`)
     } else {
       const next = 'have the orchestrator publish a new one'

@@ -18,7 +18,7 @@ export interface ProgramPlan {
   readonly stage: number
 }
 
-export const STAGE = { bridge: 0, orchestrator: 1, credentials: 2, hosts: 3, agents: 4 } as const
+export const STAGE = { bridge: 0, issuer: 1, orchestrator: 2, credentials: 3, hosts: 4, agents: 5 } as const
 
 export interface PlanContext {
   /** The fleet's state folder, which is the orchestrator's too. */
@@ -77,7 +77,7 @@ export function planPrograms(fleet: Fleet, around: PlanContext): ProgramPlan[] {
   return [
     { ...bridge, env: { ...ONE_HEAP, ...bridge.env } },
     plan(orchestrator, 'watchdog', STAGE.orchestrator, {}),
-    plan(orchestrator, 'cred-sync', STAGE.orchestrator, {
+    plan(orchestrator, 'cred-sync', STAGE.issuer, {
       S2_ISSUER: 'yes',
       S2_GIT_REMOTE: remoteOf(fleet, around.state),
       S2_GIT_BRANCH: fleet.branch,

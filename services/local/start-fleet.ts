@@ -65,6 +65,8 @@ export async function startFleet(asked: StartFleetParts): Promise<StartedFleet> 
   const store = stack.use(await openStore(`unix:${join(state, 'run', 'admin.sock')}`, storeParts(context)))
   await admit(store, parts)
   failure.refuseIfOver()
+  runner.start(plans.filter(({ stage }) => stage === STAGE.issuer))
+  await waitUntilIssued(store, parts)
   runner.start(plans.filter(({ stage }) => stage === STAGE.orchestrator || stage === STAGE.credentials))
   await waitForCredentials(parts)
   runner.start(plans.filter(({ stage }) => stage > STAGE.credentials))
@@ -163,6 +165,15 @@ async function checkAddressFree({ host, port }: Fleet['listen']): Promise<void> 
     server.listen({ host, port }, resolve)
   })
   await new Promise((resolve) => server.close(resolve))
+}
+
+/** Gives the orchestrator's cred-sync up to 5 s to make the first credentials: workers find them at their first look. */
+async function waitUntilIssued(store: Store, { context: { clock }, ending }: StartFleetParts): Promise<void> {
+  const began = clock.now()
+  while (clock.now() - began < CREDENTIALS_MS && !ending.signal.aborted) {
+    if ((await store.workers()).every(({ serial, published }) => serial === published)) return
+    await clock.sleep(LOOK_MS, ending.signal).catch(() => undefined)
+  }
 }
 
 /**

@@ -156,7 +156,9 @@ export class GitPublisher implements AsyncDisposable {
     await repository.git('reading the tree', tip === null ? ['read-tree', '--empty'] : ['read-tree', tip])
     for (const [path, content] of files) {
       if (content === null) {
-        await repository.git('removing a file', ['update-index', '--force-remove', '--', path])
+        // Mode 0 takes a path out of the index, and needs no work tree. git-update-index(1)
+        const nothing = '0'.repeat(tip?.length ?? 40)
+        await repository.git('removing a file', ['update-index', '--index-info'], { input: `0 ${nothing}\t${path}\n` })
         continue
       }
       const blob = await repository.line('storing a file', ['hash-object', '-w', '--stdin'], content)
