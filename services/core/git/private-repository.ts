@@ -6,6 +6,7 @@ import type { Clock } from '#runtime/clock.ts'
 import type { Env } from '#runtime/read-settings.ts'
 import { type Ending, hasSucceeded, runCommand } from '#runtime/run-command.ts'
 import { publish } from '#spool/atomic-files.ts'
+import { readPlainFile } from '#spool/plain-file.ts'
 import { GIT_SETTINGS, gitEnv } from './git-environment.ts'
 import { gitAdviceFor, gitFaultOf, gitMessagesOf, type Right } from './git-errors.ts'
 
@@ -130,9 +131,9 @@ export class PrivateRepository {
       await mkdir(folder, { recursive: true, mode: 0o700 })
       const args = ['init', '--quiet', '--bare', '--template=', `--object-format=${format}`, '--', folder]
       await this.git('making a repository', args, { place: 'init' })
+      await publish(join(folder, 'config'), configOf(format))
     }
-    // A prepared configuration can name programs that git runs; other files can lead it to other folders. gitrepository-layout(5)
-    await publish(join(folder, 'config'), configOf(format))
+    // Other files can lead git to other folders and programs. gitrepository-layout(5)
     for (const name of await readdir(folder)) {
       if (!KEPT.has(name)) await rm(join(folder, name), { recursive: true, force: true })
     }
@@ -148,18 +149,12 @@ export class PrivateRepository {
     const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => [])
     if (!entries.some(({ name }) => name === 'HEAD')) return false
     if (entries.some((each) => !each.isFile() && !each.isDirectory()) || entries.length > 100_000) return false
-    const sizes = await this.#packSizes()
-    if (sizes > FOLDER_MAX) return false
-    await publish(join(folder, 'config'), configOf(format))
+    // A prepared configuration can name programs that git runs: nothing is asked of git under any but ours.
+    const config = await readPlainFile(join(folder, 'config'), 10_000).catch(() => null)
+    if (config?.text !== configOf(format)) return false
     const known = await this.run(['rev-parse', '--is-bare-repository'])
-    return hasSucceeded(known) && known.stdout.toString('utf8').trim() === 'true' && (await this.#holds(format))
-  }
-
-  /** Whether what is fetched already has names of this length. */
-  async #holds(format: 'sha1' | 'sha256'): Promise<boolean> {
-    const refs = await this.run(['for-each-ref', '--count=1', '--format=%(objectname)'])
-    const object = refs.stdout.toString('utf8').trim()
-    return hasSucceeded(refs) && (object === '' || object.length === (format === 'sha256' ? 64 : 40))
+    if (!hasSucceeded(known) || known.stdout.toString('utf8').trim() !== 'true') return false
+    return (await this.#packSizes()) <= FOLDER_MAX
   }
 
   async #packSizes(): Promise<number> {

@@ -28,6 +28,7 @@ import { recordingLog } from '#runtime/log.ts'
 import type { Store, StoreParts } from '#store/store.ts'
 import { MovableClock } from '../../movable-clock.ts'
 import { singly } from '../../singly.ts'
+import { proveWorkers } from './contract-workers.ts'
 
 /** A store that was opened for one test, and all that was started for it. */
 export interface Ground extends AsyncDisposable {
@@ -56,6 +57,7 @@ export function contract(name: string, open: OpenGround, { without = [] }: Contr
   }
   suite(`${name}: conversations`, () => proveConversations(prove))
   suite(`${name}: hints of credentials`, () => proveHints(prove))
+  suite(`${name}: workers`, () => proveWorkers(prove))
   suite(`${name}: messages`, () => proveMessages(prove))
   suite(`${name}: mail`, () => proveMail(prove))
   suite(`${name}: traffic`, () => proveTraffic(prove))
