@@ -21,7 +21,15 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'core/git': ['core/fleet', 'core/runtime', 'core/spool'],
   // The keys of hosts, and what is signed and sealed with them.
   'core/identity': ['core/fleet', 'core/runtime', 'core/spool'],
-  'core/issuing': ['core/console', 'core/fleet', 'core/git', 'core/identity', 'core/runtime', 'core/spool', 'core/store'],
+  'core/issuing': [
+    'core/console',
+    'core/fleet',
+    'core/git',
+    'core/identity',
+    'core/runtime',
+    'core/spool',
+    'core/store',
+  ],
   deploy: [],
 }
 

@@ -1,11 +1,11 @@
 import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { channelNames } from '#fleet/incident.ts'
+import { CronSchedule } from '#runtime/cron-schedule.ts'
 import { ConfigError, type Env, readSettings } from '#runtime/read-settings.ts'
 import type { LifeConfig } from '#runtime/run.ts'
 import type { Address } from '#runtime/setting-parsers.ts'
 import { localStore } from '#runtime/settings.ts'
-import { CronSchedule } from '#runtime/cron-schedule.ts'
 import type { CertificatePaths } from './tls-certificate.ts'
 
 export interface Config extends LifeConfig {

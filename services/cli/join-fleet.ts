@@ -26,7 +26,9 @@ export async function readInvitationLine(context: CommandContext, given: string 
   if (!context.isAttended || given === '-') return await context.input(JOIN_REQUEST_MAX)
   const answer = await context.ask('Paste the line that `s2 worker invite` printed: ')
   if (answer !== null && answer.trim() !== '') return answer
-  throw new S2Error('invalid', 'no invitation was given', { next: 'have one made on the orchestrator’s host: s2 worker invite' })
+  throw new S2Error('invalid', 'no invitation was given', {
+    next: 'have one made on the orchestrator’s host: s2 worker invite',
+  })
 }
 
 /**
@@ -34,7 +36,11 @@ export async function readInvitationLine(context: CommandContext, given: string 
  * the bridge where that answers, else by a ref of the git remote, else by a line for a person to carry. Doing it again with
  * the same line is doing it once.
  */
-export async function joinFleet(context: CommandContext, line: string, { force }: { readonly force: boolean }): Promise<Joined> {
+export async function joinFleet(
+  context: CommandContext,
+  line: string,
+  { force }: { readonly force: boolean },
+): Promise<Joined> {
   const settings = readSettings(commandEnv(context), ['S2_STATE', 'S2_IDENTITY', 'S2_GIT_TIMEOUT'])
   const invitation = parseInvitation(line, context.clock.wall())
   const path = settings.S2_IDENTITY ?? identityFile(settings.S2_STATE)
@@ -62,13 +68,21 @@ export async function joinFleet(context: CommandContext, line: string, { force }
   return { way: 'line', agent, line: formatJoinRequest(sealed), why }
 }
 
-async function keysFor(path: string, { agent, orchestrator, bridgeUrl, remote, branch }: Invitation, force: boolean): Promise<HostIdentity> {
+async function keysFor(
+  path: string,
+  { agent, orchestrator, bridgeUrl, remote, branch }: Invitation,
+  force: boolean,
+): Promise<HostIdentity> {
   const known = await readIdentity(path)
   const before = known?.membership ?? null
   if (before !== null && before.orchestrator.key !== orchestrator.key && !force) {
-    throw new S2Error('conflict', `this host belongs to another fleet already, as ${before.agent} of the bridge ${before.bridgeUrl}`, {
-      next: 'use a state folder of its own for each fleet (S2_STATE), or leave that fleet with --force',
-    })
+    throw new S2Error(
+      'conflict',
+      `this host belongs to another fleet already, as ${before.agent} of the bridge ${before.bridgeUrl}`,
+      {
+        next: 'use a state folder of its own for each fleet (S2_STATE), or leave that fleet with --force',
+      },
+    )
   }
   if (known !== null && before === null) {
     throw new S2Error('conflict', 'this is the host of an orchestrator: its keys sign the credentials of its fleet', {
@@ -83,7 +97,12 @@ async function keysFor(path: string, { agent, orchestrator, bridgeUrl, remote, b
 }
 
 /** Whether it was admitted within a minute. Throws why it was refused. */
-async function waitForOutcome(context: CommandContext, { agent, bridgeUrl }: Invitation, id: string, state: string): Promise<boolean> {
+async function waitForOutcome(
+  context: CommandContext,
+  { agent, bridgeUrl }: Invitation,
+  id: string,
+  state: string,
+): Promise<boolean> {
   const { clock } = context
   const until = clock.now() + ADMITTED_WITHIN_MS
   for (;;) {

@@ -20,9 +20,13 @@ export class BridgeSource implements CredentialSource {
     if (membership === null) return null
     const file = await fetchPublished(membership.bridgeUrl, key, this.#clock, this.#signal)
     if (file === null)
-      throw new S2Error('not_found', `the bridge at ${membership.bridgeUrl} has no credential for the key of this host`, {
-        next: '`s2 worker list` on the orchestrator’s host shows whether it was admitted or revoked',
-      })
+      throw new S2Error(
+        'not_found',
+        `the bridge at ${membership.bridgeUrl} has no credential for the key of this host`,
+        {
+          next: '`s2 worker list` on the orchestrator’s host shows whether it was admitted or revoked',
+        },
+      )
     return await openSealedCredential(Buffer.from(file), { identity, heldSerial, now: this.#clock.wall() })
   }
 }

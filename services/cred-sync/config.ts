@@ -1,10 +1,10 @@
 import { join } from 'node:path'
+import { identityFile } from '#identity/identity-file.ts'
 import type { BridgeAccess } from '#issuing/bridge-access.ts'
 import { bridgeAccessOf } from '#issuing/bridge-access.ts'
 import { CronSchedule } from '#runtime/cron-schedule.ts'
 import { ConfigError, type Env, readSettings } from '#runtime/read-settings.ts'
 import type { LifeConfig } from '#runtime/run.ts'
-import { identityFile } from '#identity/identity-file.ts'
 
 export interface Config extends LifeConfig {
   /** The keys of this host. */
@@ -73,9 +73,14 @@ export function readConfig(env: Env): Config {
   })
 }
 
-function plainWorkerOf(values: { readonly S2_WORKER: number | undefined; readonly S2_GIT_REMOTE: string | undefined }): number {
+function plainWorkerOf(values: {
+  readonly S2_WORKER: number | undefined
+  readonly S2_GIT_REMOTE: string | undefined
+}): number {
   if (values.S2_WORKER !== undefined && values.S2_GIT_REMOTE !== undefined) return values.S2_WORKER
-  throw new ConfigError(['S2_ALLOW_PLAINTEXT_CREDENTIALS=yes needs S2_WORKER and S2_GIT_REMOTE: they say which plain file is read'])
+  throw new ConfigError([
+    'S2_ALLOW_PLAINTEXT_CREDENTIALS=yes needs S2_WORKER and S2_GIT_REMOTE: they say which plain file is read',
+  ])
 }
 
 function scheduleOf(line: string): CronSchedule {

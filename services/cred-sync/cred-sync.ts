@@ -11,7 +11,8 @@ import { issueCredentials } from './issue-credentials.ts'
  */
 export const program: Program<Config> = {
   name: 'cred-sync',
-  about: 'Brings credentials to workers: issues them on the orchestrator’s host (S2_ISSUER), fetches one on a worker’s.',
+  about:
+    'Brings credentials to workers: issues them on the orchestrator’s host (S2_ISSUER), fetches one on a worker’s.',
   redact,
   readConfig,
   roundMs,

@@ -52,7 +52,12 @@ export async function fetchCredential(config: Config, life: Life): Promise<void>
 }
 
 /** Looks once; answers milliseconds until the next look. Throws only what may pass by itself. */
-async function look(sync: Pick<CredentialSync, 'look'>, report: SyncReport, { pollMs }: Config, life: Life): Promise<number> {
+async function look(
+  sync: Pick<CredentialSync, 'look'>,
+  report: SyncReport,
+  { pollMs }: Config,
+  life: Life,
+): Promise<number> {
   const { clock, chance, round } = life
   try {
     report.succeeded(await sync.look())
@@ -84,14 +89,19 @@ function makeSync(config: Config, life: Life): Pick<CredentialSync, 'look'> {
 }
 
 /** The sources of a host, kept for as long as it belongs to the same fleet. */
-function sourcesFor(config: Config, life: Life, bridge: CredentialSource): (identity: HostIdentity) => CredentialSources {
+function sourcesFor(
+  config: Config,
+  life: Life,
+  bridge: CredentialSource,
+): (identity: HostIdentity) => CredentialSources {
   let known: { readonly place: string; readonly git: CredentialSource | null } | null = null
   return ({ membership }) => {
     const remote = config.remote ?? membership?.remote ?? null
     const branch = config.branch ?? membership?.branch ?? 'main'
     const place = JSON.stringify([remote, branch, membership?.orchestrator.key])
     if (known?.place !== place) {
-      const git = remote === null ? null : new GitSource({ mirror: mirrorOf(remote, branch, config, life), clock: life.clock })
+      const git =
+        remote === null ? null : new GitSource({ mirror: mirrorOf(remote, branch, config, life), clock: life.clock })
       known = { place, git }
     }
     return { git: known.git, bridge }

@@ -47,16 +47,24 @@ export class GitSource implements CredentialSource {
     if (content === null) throw absent(`the branch has no ${MANIFEST_PATH}`)
     const manifest = readManifest(content, identity.membership?.orchestrator.key ?? '')
     if (manifest.serial < this.#manifestSerial || manifest.serial > clock.wall() + CLOCK_TOLERANCE_MS)
-      throw new S2Error('conflict', `the list of credentials is of ${new Date(manifest.serial).toISOString()}, which is too old or in the future`, {
-        next: 'see who writes to the remote, and compare the clocks; the credential in force stays',
-      })
+      throw new S2Error(
+        'conflict',
+        `the list of credentials is of ${new Date(manifest.serial).toISOString()}, which is too old or in the future`,
+        {
+          next: 'see who writes to the remote, and compare the clocks; the credential in force stays',
+        },
+      )
     this.#manifestSerial = manifest.serial
     const entry = manifest.files.find(({ key }) => key === identity.key)
     if (entry !== undefined) return entry
-    throw absent(`the list of credentials has none for the key of this host (${fingerprint(identity.key)}): it was revoked, or waits to be admitted`)
+    throw absent(
+      `the list of credentials has none for the key of this host (${fingerprint(identity.key)}): it was revoked, or waits to be admitted`,
+    )
   }
 }
 
 function absent(what: string): S2Error {
-  return new S2Error('not_found', what, { next: 'the credential in force stays; `s2 worker list` on the orchestrator’s host shows the workers' })
+  return new S2Error('not_found', what, {
+    next: 'the credential in force stays; `s2 worker list` on the orchestrator’s host shows the workers',
+  })
 }

@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { isPassing, S2Error } from '#fleet/errors.ts'
 import { ORCHESTRATOR } from '#fleet/session-id.ts'
 import { GitPublisher } from '#git/git-publisher.ts'
@@ -7,7 +8,6 @@ import { RetryLoop } from '#runtime/retry-loop.ts'
 import type { Life } from '#runtime/run.ts'
 import { TroubleLog } from '#runtime/trouble-log.ts'
 import { openStore } from '#store/open-store.ts'
-import { join } from 'node:path'
 import type { Config, IssuerSettings } from './config.ts'
 import { followHints } from './fetch-credential.ts'
 
@@ -81,14 +81,29 @@ async function openIssuer(config: Config, settings: IssuerSettings, life: Life):
   const publisher =
     remote === null
       ? null
-      : stack.use(await GitPublisher.open({ remote, branch: branch ?? 'main', timeoutMs, folder }, { clock, chance, env, signal }))
+      : stack.use(
+          await GitPublisher.open(
+            { remote, branch: branch ?? 'main', timeoutMs, folder },
+            { clock, chance, env, signal },
+          ),
+        )
   const access = await settings.access()
   const identity = await ensureIdentity(config.state)
-  const issuerConfig = { state: config.state, orchestrator: ORCHESTRATOR, access, lifetimeMs: settings.lifetimeMs, overlapMs: OVERLAP_MS }
+  const issuerConfig = {
+    state: config.state,
+    orchestrator: ORCHESTRATOR,
+    access,
+    lifetimeMs: settings.lifetimeMs,
+    overlapMs: OVERLAP_MS,
+  }
   return new Issuer(issuerConfig, { store, publisher, identity, clock })
 }
 
-function tellRound({ issued, admitted, refused }: IssuerRound, metrics: ReturnType<typeof countersOf>, { log }: Life): void {
+function tellRound(
+  { issued, admitted, refused }: IssuerRound,
+  metrics: ReturnType<typeof countersOf>,
+  { log }: Life,
+): void {
   for (const agent of issued) {
     metrics.issued.add()
     log.info('credential issued', { agent })
@@ -108,9 +123,15 @@ function reportForeign(foreign: readonly string[], troubles: TroubleLog): void {
 }
 
 function met(topic: string, error: unknown, troubles: TroubleLog): void {
-  const known = error instanceof S2Error ? error : new S2Error('internal', 'credentials could not be issued', { cause: error })
+  const known =
+    error instanceof S2Error ? error : new S2Error('internal', 'credentials could not be issued', { cause: error })
   const next = known.next === undefined ? '' : `; ${known.next}`
-  troubles.met(topic, `${known.code}: ${known.message}`, `${known.code}: ${known.message}${next}`, isPassing(error) ? undefined : error)
+  troubles.met(
+    topic,
+    `${known.code}: ${known.message}`,
+    `${known.code}: ${known.message}${next}`,
+    isPassing(error) ? undefined : error,
+  )
 }
 
 function countersOf({ health: { metrics } }: Life) {

@@ -1,4 +1,10 @@
-import { CREDENTIAL_FILE_MAX, type Credential, credentialPath, parseCredentialFile, workerName } from '#fleet/credential.ts'
+import {
+  CREDENTIAL_FILE_MAX,
+  type Credential,
+  credentialPath,
+  parseCredentialFile,
+  workerName,
+} from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { GitMirror } from '#git/git-mirror.ts'
 import type { Clock } from '#runtime/clock.ts'

@@ -57,7 +57,12 @@ export class CredentialSync {
     const outcome = newest === null ? UNCHANGED : await putInForce(newest, held, this.#parts.credentials)
     await this.#removeExpired(held)
     // A remote that is wrong is told even where the bridge is right, but not while it only lags behind the bridge.
-    this.#lagging = fromGit.error === null ? 0 : fromBridge.error === null && isAbsent(fromGit.error) ? this.#lagging + 1 : LAGGING_MAX
+    this.#lagging =
+      fromGit.error === null
+        ? 0
+        : fromBridge.error === null && isAbsent(fromGit.error)
+          ? this.#lagging + 1
+          : LAGGING_MAX
     if (fromGit.error !== null && this.#lagging >= LAGGING_MAX) throw fromGit.error
     if (git === null && fromBridge.error !== null) throw fromBridge.error
     return outcome

@@ -34,7 +34,8 @@ export class SyncReport {
 
   /** For as long as the program runs: whoever reads the remote can use such a file. */
   warnOfPlainFiles(): void {
-    const what = 'credentials are read from plain files (S2_ALLOW_PLAINTEXT_CREDENTIALS): whoever reads the remote can act as this worker'
+    const what =
+      'credentials are read from plain files (S2_ALLOW_PLAINTEXT_CREDENTIALS): whoever reads the remote can act as this worker'
     this.#troubles.met('plain files', 'allowed', `${what}; let this host join by s2 worker join, then unset it`)
   }
 

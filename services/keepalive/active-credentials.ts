@@ -198,7 +198,8 @@ export class ActiveCredentials {
     const { troubles } = this.#parts
     if (this.#inForce.size > 0) troubles.over('credentials')
     else if (files === 0) {
-      const next = 'a worker’s comes by cred-sync once its host has joined (s2 worker join), an orchestrator’s once a worker has'
+      const next =
+        'a worker’s comes by cred-sync once its host has joined (s2 worker join), an orchestrator’s once a worker has'
       troubles.met('credentials', 'none', `there are no credentials yet: ${next}`)
     } else {
       const next = 'have the orchestrator publish a new one'

@@ -1,5 +1,12 @@
 import { ORCHESTRATOR } from '#fleet/session-id.ts'
-import { ensureIdentity, identityFile, makeIdentity, type Membership, readIdentity, writeIdentity } from '#identity/identity-file.ts'
+import {
+  ensureIdentity,
+  identityFile,
+  type Membership,
+  makeIdentity,
+  readIdentity,
+  writeIdentity,
+} from '#identity/identity-file.ts'
 import type { Store } from '#store/store.ts'
 import type { Fleet } from './parse-fleet-description.ts'
 import { bridgeUrlOf, remoteOf, stateOf } from './process-plan.ts'
@@ -18,7 +25,9 @@ export interface AdmitWorkersParts {
  */
 export async function admitWorkers({ fleet, state, lifetimeMs, store }: AdmitWorkersParts): Promise<string[]> {
   const { key, recipient } = await ensureIdentity(state)
-  const revoked = new Set((await store.workers()).filter(({ revokedAt }) => revokedAt !== null).map(({ agent }) => agent))
+  const revoked = new Set(
+    (await store.workers()).filter(({ revokedAt }) => revokedAt !== null).map(({ agent }) => agent),
+  )
   for (const { agent, role } of fleet.workers) {
     if (revoked.has(agent)) continue
     const membership: Membership = {
@@ -47,6 +56,7 @@ export async function admitWorkers({ fleet, state, lifetimeMs, store }: AdmitWor
 async function keepKeys(path: string, membership: Membership) {
   const known = await readIdentity(path)
   const identity = { ...(known ?? (await makeIdentity())), membership }
-  if (known === null || JSON.stringify(known.membership) !== JSON.stringify(membership)) await writeIdentity(path, identity)
+  if (known === null || JSON.stringify(known.membership) !== JSON.stringify(membership))
+    await writeIdentity(path, identity)
   return identity
 }

@@ -125,5 +125,8 @@ export async function published(
 ): Promise<Record<string, string>> {
   const sealed = await sealCredential(credential(over), recipient, signer)
   const list = [entryFor(PATH_3, key, over.createdAt ?? WALL, sealed)]
-  return { [PATH_3]: sealed, [MANIFEST_PATH]: formatManifest({ serial: Math.max(serial, over.createdAt ?? WALL), files: list }, signer) }
+  return {
+    [PATH_3]: sealed,
+    [MANIFEST_PATH]: formatManifest({ serial: Math.max(serial, over.createdAt ?? WALL), files: list }, signer),
+  }
 }

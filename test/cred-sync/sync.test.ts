@@ -151,19 +151,43 @@ test('what is not signed by the orchestrator, or not for this host, is refused, 
   const later = { createdAt: WALL + 1, token: 'a-forged-token-for-a-test' }
   const signer = fleet.stranger
   const good = await published(fleet, later)
-  const altered = (path: string, change: (text: string) => string): Record<string, string> => ({ ...good, [path]: change(good[path] ?? '') })
+  const altered = (path: string, change: (text: string) => string): Record<string, string> => ({
+    ...good,
+    [path]: change(good[path] ?? ''),
+  })
   const cases: Record<string, [Record<string, string>, string]> = {
     'another signer': [await published(fleet, later, { signer }), 'unauthenticated'],
     'sealed to another host': [await published(fleet, later, { recipient: fleet.stranger.recipient }), 'forbidden'],
     'listed for another host': [await published(fleet, later, { key: fleet.stranger.key }), 'not_found'],
     'another bridge': [await published(fleet, { ...later, bridgeUrl: 'http://127.0.0.1:9' }), 'forbidden'],
-    'the year 9998': [await published(fleet, { ...later, createdAt: Date.UTC(9998, 0), expiresAt: Date.UTC(9998, 1) }), 'conflict'],
-    'from the future by eleven minutes': [await published(fleet, { ...later, createdAt: WALL + 11 * MINUTES }), 'conflict'],
-    'expired': [await published(fleet, { ...later, createdAt: WALL - MINUTES, expiresAt: WALL - 1 }, { serial: WALL + 1 }), 'conflict'],
-    'a list altered in one place': [altered(MANIFEST_PATH, (text) => text.replace('"serial": ', '"serial": 1')), 'unauthenticated'],
-    'a file altered in one place': [altered(PATH_3, (text) => text.replace('"worker": "s2-worker-3"', '"worker": "s2-worker-4"')), 'unauthenticated'],
-    'a file of another time under its list': [{ ...good, [PATH_3]: (await published(fleet))[PATH_3] ?? '' }, 'unauthenticated'],
-    'a plain file in its place': [{ ...good, [PATH_3]: plainFile({ created_at: new Date(WALL + 5).toISOString() }) }, 'unauthenticated'],
+    'the year 9998': [
+      await published(fleet, { ...later, createdAt: Date.UTC(9998, 0), expiresAt: Date.UTC(9998, 1) }),
+      'conflict',
+    ],
+    'from the future by eleven minutes': [
+      await published(fleet, { ...later, createdAt: WALL + 11 * MINUTES }),
+      'conflict',
+    ],
+    expired: [
+      await published(fleet, { ...later, createdAt: WALL - MINUTES, expiresAt: WALL - 1 }, { serial: WALL + 1 }),
+      'conflict',
+    ],
+    'a list altered in one place': [
+      altered(MANIFEST_PATH, (text) => text.replace('"serial": ', '"serial": 1')),
+      'unauthenticated',
+    ],
+    'a file altered in one place': [
+      altered(PATH_3, (text) => text.replace('"worker": "s2-worker-3"', '"worker": "s2-worker-4"')),
+      'unauthenticated',
+    ],
+    'a file of another time under its list': [
+      { ...good, [PATH_3]: (await published(fleet))[PATH_3] ?? '' },
+      'unauthenticated',
+    ],
+    'a plain file in its place': [
+      { ...good, [PATH_3]: plainFile({ created_at: new Date(WALL + 5).toISOString() }) },
+      'unauthenticated',
+    ],
   }
   for (const [name, [files, code]] of Object.entries(cases)) {
     await t.test(name, async () => {
@@ -247,7 +271,8 @@ test('a mirror that somebody prepared runs no command of theirs', async () => {
   writeFileSync(command, `#!/bin/sh\ntouch '${ran}'\n`, { mode: 0o755 })
   const prepared = `[core]\n\tbare = true\n\tgitProxy = ${command}\n\tfsmonitor = ${command}\n\tsshCommand = ${command}\n\talternateRefsCommand = ${command}\n[url "git://127.0.0.1:1/"]\n\tinsteadOf = ${remote.bare}\n`
   mkdirSync(join(mirror, 'hooks'), { recursive: true })
-  for (const hook of ['reference-transaction', 'post-checkout']) writeFileSync(join(mirror, 'hooks', hook), `#!/bin/sh\ntouch '${ran}'\n`, { mode: 0o755 })
+  for (const hook of ['reference-transaction', 'post-checkout'])
+    writeFileSync(join(mirror, 'hooks', hook), `#!/bin/sh\ntouch '${ran}'\n`, { mode: 0o755 })
   writeFileSync(join(mirror, 'config'), prepared)
   writeFileSync(join(mirror, 'config.worktree'), prepared)
   writeFileSync(join(mirror, 'commondir'), remote.folder)

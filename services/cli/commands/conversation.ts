@@ -24,7 +24,10 @@ The orchestrator's own end is kept on this host, in the state folder.`
 
 export function define(command: Command, context: CommandContext): void {
   command.addHelpText('after', EXAMPLES)
-  defineCreate(command.command('create').description('open a conversation with an agent that is no worker of S2'), context)
+  defineCreate(
+    command.command('create').description('open a conversation with an agent that is no worker of S2'),
+    context,
+  )
   command
     .command('list')
     .description('list the open conversations')
@@ -63,7 +66,10 @@ async function create(context: CommandContext, options: CreateOptions): Promise<
   const env = commandEnv(context)
   const settings = readSettings(env, ['S2_STATE', 'S2_LIFETIME', 'S2_BRIDGE_URL', 'S2_TLS_CA'])
   if (options.showTokens !== true)
-    throw new UsageError('the tokens would be known to nobody', 'add --show-tokens; for a worker of S2: s2 worker invite')
+    throw new UsageError(
+      'the tokens would be known to nobody',
+      'add --show-tokens; for a worker of S2: s2 worker invite',
+    )
   await using reached = await reachAdministration(context)
   const known = env.S2_BRIDGE_URL === undefined ? reached.credentials[0]?.bridgeUrl : undefined
   const access = await bridgeAccessOf({ ...settings, S2_BRIDGE_URL: known ?? settings.S2_BRIDGE_URL })

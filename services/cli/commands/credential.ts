@@ -60,23 +60,38 @@ async function rotate(context: CommandContext, agent: string, options: Options):
   await using reached = await reachAdministration(context)
   const workers = await reached.store.workers()
   const named = agent.includes('/') ? parseSession(agent) : null
-  const worker = workers.find((each) => (named === null ? each.agent === agent : each.conversation === named.conversation))
+  const worker = workers.find((each) =>
+    named === null ? each.agent === agent : each.conversation === named.conversation,
+  )
   if (worker !== undefined) return await rotateWorker(context, reached, worker, options)
-  if (named === null) throw noWorker(agent, workers.map((each) => each.agent))
+  if (named === null)
+    throw noWorker(
+      agent,
+      workers.map((each) => each.agent),
+    )
   await rotateSession(context, reached, sessionId(named.conversation, named.side), options)
 }
 
 /** Both ends of a worker's conversation; the issuer on this host publishes the new credential. */
-async function rotateWorker(context: CommandContext, { store }: ReachedFleet, { agent }: Worker, options: Options): Promise<void> {
+async function rotateWorker(
+  context: CommandContext,
+  { store }: ReachedFleet,
+  { agent }: Worker,
+  options: Options,
+): Promise<void> {
   const { S2_STATE, S2_LIFETIME } = readSettings(commandEnv(context), ['S2_STATE', 'S2_LIFETIME'])
   const { serial } = await store.issueTokens(agent, options.overlap, S2_LIFETIME)
   await hintCredentials(S2_STATE)
   const until = context.clock.now() + PUBLISHED_WITHIN_MS
   while (!(await store.workers()).some((each) => each.agent === agent && each.published >= serial)) {
     if (context.clock.now() >= until) {
-      throw new S2Error('unavailable', `${agent} has new tokens, and its credential was not published within ${formatDuration(PUBLISHED_WITHIN_MS)}`, {
-        next: `start s2-cred-sync on this host (S2_ISSUER=yes): it publishes it then; the old tokens count for ${formatDuration(options.overlap)}`,
-      })
+      throw new S2Error(
+        'unavailable',
+        `${agent} has new tokens, and its credential was not published within ${formatDuration(PUBLISHED_WITHIN_MS)}`,
+        {
+          next: `start s2-cred-sync on this host (S2_ISSUER=yes): it publishes it then; the old tokens count for ${formatDuration(options.overlap)}`,
+        },
+      )
     }
     await context.clock.sleep(LOOK_MS)
   }
@@ -85,7 +100,12 @@ async function rotateWorker(context: CommandContext, { store }: ReachedFleet, { 
 }
 
 /** One end of a conversation with a foreign agent. The orchestrator's own end is put in force on this host. */
-async function rotateSession(context: CommandContext, reached: ReachedFleet, session: SessionId, options: Options): Promise<void> {
+async function rotateSession(
+  context: CommandContext,
+  reached: ReachedFleet,
+  session: SessionId,
+  options: Options,
+): Promise<void> {
   const mine = reached.credentials.find((each) => each.session === session)
   if (mine === undefined && options.showToken !== true)
     throw new UsageError(`the new token of ${session} would be known to nobody`, 'add --show-token')

@@ -194,7 +194,10 @@ async function bringUpHost(
   const line = answers.invitation ?? (host.role === 'both' ? ([...invited.values()][0] ?? null) : null)
   const hasJoined = line === null ? host.role === 'worker' && !isNew(host) : await join(bringUp, line)
   if (host.worker !== null && line === null && !hasJoined)
-    todos.push({ what: 'join the fleet, by the line that `s2 worker invite` prints on the orchestrator’s host', commands: [`${host.workerCommand} worker join`] })
+    todos.push({
+      what: 'join the fleet, by the line that `s2 worker invite` prints on the orchestrator’s host',
+      commands: [`${host.workerCommand} worker join`],
+    })
   if (host.worker !== null && runs && hasJoined) await waitUntilConnected(bringUp)
   return todos
 }
@@ -211,7 +214,10 @@ async function inviteWanted(bringUp: BringUp, options: Options, runs: boolean): 
   const wanted = options.worker ?? (runs ? await askWorkers(dialogue) : [])
   if (!runs) {
     const again = wanted.map(({ number, role }) => `--worker ${number}:${role}`).join(' ')
-    todos.push({ what: 'invite each worker', commands: [again === '' ? `${command} worker invite N --role ROLE` : `${command} init ${again}`] })
+    todos.push({
+      what: 'invite each worker',
+      commands: [again === '' ? `${command} worker invite N --role ROLE` : `${command} init ${again}`],
+    })
     return new Map()
   }
   const lines = await invite(bringUp, wanted)

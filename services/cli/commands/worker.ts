@@ -39,7 +39,9 @@ export function define(command: Command, context: CommandContext): void {
   defineInvite(command.command('invite <worker>').description('let one host join as this worker, once'), context)
   command
     .command('join [line]')
-    .description('join the fleet that invites this host; the line is read from standard input, or asked for, unless given')
+    .description(
+      'join the fleet that invites this host; the line is read from standard input, or asked for, unless given',
+    )
     .option('--force', 'leave the fleet that this host belongs to')
     .option('--json', 'print JSON')
     .action(async (line: string | undefined, options: JoinOptions) => await enter(context, line, options))
@@ -48,7 +50,10 @@ export function define(command: Command, context: CommandContext): void {
     .description('admit a host whose request a person carried here: the line that `s2 worker join` printed')
     .option('--json', 'print JSON')
     .action(async (line: string | undefined, options: Json) => await admit(context, line, options))
-  definePrepare(command.command('prepare <worker>').description('make the keys of a worker here, for a host that nobody sits at'), context)
+  definePrepare(
+    command.command('prepare <worker>').description('make the keys of a worker here, for a host that nobody sits at'),
+    context,
+  )
   command
     .command('list')
     .description('list the workers')
@@ -64,7 +69,10 @@ export function define(command: Command, context: CommandContext): void {
     .description('give a worker another name or role; its host needs to do nothing')
     .option('--role <role>', 'the kind of work that it does', role)
     .option('--json', 'print JSON')
-    .action(async (worker: string, name: string | undefined, options: RenameOptions) => await rename(context, worker, name, options))
+    .action(
+      async (worker: string, name: string | undefined, options: RenameOptions) =>
+        await rename(context, worker, name, options),
+    )
 }
 
 interface Json {
@@ -92,7 +100,9 @@ interface RenameOptions extends Json {
 function defineInvite(command: Command, context: CommandContext): void {
   command
     .option('--role <role>', 'the kind of work that it does; a known worker keeps its own', role)
-    .addOption(new Option('--for <duration>', 'how long the invitation counts').argParser(duration).default(3_600_000, '1h'))
+    .addOption(
+      new Option('--for <duration>', 'how long the invitation counts').argParser(duration).default(3_600_000, '1h'),
+    )
     .option('--json', 'print JSON')
     .action(async (worker: string, options: InviteOptions) => await invite(context, worker, options))
 }
@@ -117,7 +127,10 @@ async function invite(context: CommandContext, text: string, options: InviteOpti
   const line = formatInvitation({ ...membership, secret, endsAt })
   if (options.json === true) return context.print(`${JSON.stringify({ agent, role: wantedRole, endsAt, line })}\n`)
   context.print(`${line}\n`)
-  const replaces = known?.joinedAt != null && known.revokedAt === null ? '; it takes the place of the host that is this worker now' : ''
+  const replaces =
+    known?.joinedAt != null && known.revokedAt === null
+      ? '; it takes the place of the host that is this worker now'
+      : ''
   context.tell(
     `The line lets one host join as ${agent} (${wantedRole}) within ${formatDuration(options.for)}${replaces}.\nThere: s2 worker join, and paste it.\n`,
   )
@@ -129,15 +142,23 @@ async function enter(context: CommandContext, given: string | undefined, options
   const joined = await joinFleet(context, line, { force: options.force === true })
   if (options.json === true) context.print(`${JSON.stringify(joined)}\n`)
   else if (joined.way === 'git') {
-    context.print(`The request of ${joined.agent} lies at the git remote: it is admitted when the orchestrator’s host looks there, within a minute or so.\n`)
+    context.print(
+      `The request of ${joined.agent} lies at the git remote: it is admitted when the orchestrator’s host looks there, within a minute or so.\n`,
+    )
   } else if (joined.way === 'line') {
-    context.tell(`Neither the bridge nor the git remote took the request (${joined.why.join('; ')}).\nGive this line to the orchestrator’s host: s2 worker admit\n`)
+    context.tell(
+      `Neither the bridge nor the git remote took the request (${joined.why.join('; ')}).\nGive this line to the orchestrator’s host: s2 worker admit\n`,
+    )
     context.print(`${joined.line}\n`)
   } else if (joined.isAdmitted) context.print(`This host is ${joined.agent} now; s2-cred-sync brings its credential.\n`)
   if (joined.way === 'bridge' && !joined.isAdmitted) {
-    throw new S2Error('unavailable', `the bridge has the request of ${joined.agent}, and nobody has admitted it within a minute`, {
-      next: 'on the orchestrator’s host, start s2-cred-sync (S2_ISSUER=yes); the request waits there for a day, and this host needs to do nothing more',
-    })
+    throw new S2Error(
+      'unavailable',
+      `the bridge has the request of ${joined.agent}, and nobody has admitted it within a minute`,
+      {
+        next: 'on the orchestrator’s host, start s2-cred-sync (S2_ISSUER=yes); the request waits there for a day, and this host needs to do nothing more',
+      },
+    )
   }
 }
 
@@ -147,7 +168,16 @@ async function admit(context: CommandContext, given: string | undefined, { json 
   await using reached = await reachAdministration(context)
   const identity = await ensureIdentity(S2_STATE)
   const { agent, key, recipient, host, secretHash } = await openJoinRequest(parseJoinRequest(line), identity)
-  const admission = { agent, key, recipient, host, secretHash, role: null, orchestrator: ORCHESTRATOR, lifetimeMs: S2_LIFETIME }
+  const admission = {
+    agent,
+    key,
+    recipient,
+    host,
+    secretHash,
+    role: null,
+    orchestrator: ORCHESTRATOR,
+    lifetimeMs: S2_LIFETIME,
+  }
   const worker = await reached.store.admitWorker(admission)
   await hintCredentials(S2_STATE)
   if (json === true) context.print(`${JSON.stringify(worker)}\n`)
@@ -164,7 +194,8 @@ async function prepare(context: CommandContext, text: string, options: PrepareOp
   const agent = workerNamed(text)
   const { S2_STATE, S2_LIFETIME } = readSettings(commandEnv(context), ['S2_STATE', 'S2_LIFETIME'])
   const path = resolve(context.folder, options.out)
-  if (existsSync(path)) throw new UsageError(`${options.out} exists already`, 'name another file with --out, or remove that one')
+  if (existsSync(path))
+    throw new UsageError(`${options.out} exists already`, 'name another file with --out, or remove that one')
   await using reached = await reachAdministration(context)
   const wantedRole = roleFor(agent, options.role, await find(reached, agent))
   const membership = await membershipOf(context, reached, agent)
@@ -183,7 +214,10 @@ async function prepare(context: CommandContext, text: string, options: PrepareOp
   })
   await hintCredentials(S2_STATE)
   if (options.json === true) context.print(`${JSON.stringify({ ...worker, identity: path })}\n`)
-  else context.print(`${agent} is admitted by the keys in ${options.out}: hand that file to its host alone, as S2_IDENTITY\n`)
+  else
+    context.print(
+      `${agent} is admitted by the keys in ${options.out}: hand that file to its host alone, as S2_IDENTITY\n`,
+    )
   await tellWhetherIssued(context)
 }
 
@@ -223,13 +257,22 @@ async function revoke(context: CommandContext, texts: readonly string[], { json 
   if (json === true) context.print(`${JSON.stringify({ revoked: names })}\n`)
 }
 
-async function rename(context: CommandContext, text: string, name: string | undefined, options: RenameOptions): Promise<void> {
-  if (name === undefined && options.role === undefined) throw new UsageError('neither a name nor a role is given', 'add the new name, or --role')
+async function rename(
+  context: CommandContext,
+  text: string,
+  name: string | undefined,
+  options: RenameOptions,
+): Promise<void> {
+  if (name === undefined && options.role === undefined)
+    throw new UsageError('neither a name nor a role is given', 'add the new name, or --role')
   const { S2_STATE } = readSettings(commandEnv(context), ['S2_STATE'])
   await using reached = await reachAdministration(context)
   const agent = workerNamed(text)
   await demand(reached, agent)
-  const changes = { ...(name === undefined ? {} : { agent: workerNamed(name) }), ...(options.role === undefined ? {} : { role: options.role }) }
+  const changes = {
+    ...(name === undefined ? {} : { agent: workerNamed(name) }),
+    ...(options.role === undefined ? {} : { role: options.role }),
+  }
   const worker = await reached.store.renameWorker(agent, changes)
   await hintCredentials(S2_STATE)
   if (options.json === true) context.print(`${JSON.stringify(worker)}\n`)
@@ -257,12 +300,17 @@ function roleFor(agent: string, given: string | undefined, known: Worker | undef
 }
 
 /** What a host has to know of this fleet. */
-async function membershipOf(context: CommandContext, { credentials }: ReachedFleet, agent: string): Promise<Membership> {
+async function membershipOf(
+  context: CommandContext,
+  { credentials }: ReachedFleet,
+  agent: string,
+): Promise<Membership> {
   const env = commandEnv(context)
   const settings = readSettings(env, ['S2_STATE', 'S2_BRIDGE_URL', 'S2_GIT_REMOTE', 'S2_GIT_BRANCH'])
   const { key, recipient } = await ensureIdentity(settings.S2_STATE)
   const local = join(settings.S2_STATE, 'remote.git')
-  const bridgeUrl = env.S2_BRIDGE_URL === undefined ? (credentials[0]?.bridgeUrl ?? settings.S2_BRIDGE_URL) : settings.S2_BRIDGE_URL
+  const bridgeUrl =
+    env.S2_BRIDGE_URL === undefined ? (credentials[0]?.bridgeUrl ?? settings.S2_BRIDGE_URL) : settings.S2_BRIDGE_URL
   return {
     agent,
     orchestrator: { key, recipient },
@@ -277,5 +325,7 @@ async function tellWhetherIssued(context: CommandContext): Promise<void> {
   const { S2_STATE } = readSettings(commandEnv(context), ['S2_STATE'])
   const { state, status } = await askHealth('cred-sync', { path: healthSocket(S2_STATE, 'cred-sync') }, context.clock)
   if (state !== 'away') return
-  context.tell(`s2: s2-cred-sync, which admits workers and issues their credentials, is away (${status})\n  next: start it: systemctl start s2-cred-sync\n`)
+  context.tell(
+    `s2: s2-cred-sync, which admits workers and issues their credentials, is away (${status})\n  next: start it: systemctl start s2-cred-sync\n`,
+  )
 }

@@ -96,7 +96,10 @@ export async function checkBridge({ context, dialogue, settings, todos }: BringU
 }
 
 /** Invites workers by `s2 worker invite`; each line is shown once, and lets one host join. Answers the lines by worker. */
-export async function invite(bringUp: BringUp, wanted: readonly WorkerToInvite[]): Promise<ReadonlyMap<string, string>> {
+export async function invite(
+  bringUp: BringUp,
+  wanted: readonly WorkerToInvite[],
+): Promise<ReadonlyMap<string, string>> {
   const { dialogue, host, todos } = bringUp
   const lines = new Map<string, string>()
   if (host.orchestrator === null) return lines
@@ -125,15 +128,28 @@ export async function join(bringUp: BringUp, line: string): Promise<boolean> {
   const ending = await runS2(bringUp, host.worker, ['worker', 'join', '-'], line)
   dialogue.throwIfInterrupted()
   if (hasSucceeded(ending)) {
-    const { way, agent, line: request } = JSON.parse(ending.stdout.toString('utf8')) as { way: string; agent: string; line?: string }
+    const {
+      way,
+      agent,
+      line: request,
+    } = JSON.parse(ending.stdout.toString('utf8')) as { way: string; agent: string; line?: string }
     if (way === 'bridge') dialogue.say(`this host has joined as ${agent}`)
-    else if (way === 'git') dialogue.say(`the bridge does not answer from here: the request of ${agent} lies at the git remote`)
-    else todos.push({ what: `neither bridge nor git remote took the request of ${agent}: on the orchestrator's host`, commands: [`sudo s2 worker admit ${request}`] })
+    else if (way === 'git')
+      dialogue.say(`the bridge does not answer from here: the request of ${agent} lies at the git remote`)
+    else
+      todos.push({
+        what: `neither bridge nor git remote took the request of ${agent}: on the orchestrator's host`,
+        commands: [`sudo s2 worker admit ${request}`],
+      })
     return way !== 'line'
   }
   const { message, next } = failureIn(ending.stderr)
   dialogue.say(message, ...(next === undefined ? [] : [`next: ${next}`]))
-  todos.push({ what: `join the fleet: ${message}${next === undefined ? '' : `: ${next}`}`, commands: [`${host.workerCommand} worker join`], isFailure: true })
+  todos.push({
+    what: `join the fleet: ${message}${next === undefined ? '' : `: ${next}`}`,
+    commands: [`${host.workerCommand} worker join`],
+    isFailure: true,
+  })
   return false
 }
 
@@ -141,13 +157,21 @@ const S2_MS = 120_000
 
 async function runS2({ context, dialogue, settings }: BringUp, user: ServiceUser, args: readonly string[], input = '') {
   const env = environmentOf(user, settings, context)
-  return await runAs(user, { argv: programCommand('s2', ...args, '--json'), env, timeoutMs: S2_MS, input }, context, dialogue.signal)
+  return await runAs(
+    user,
+    { argv: programCommand('s2', ...args, '--json'), env, timeoutMs: S2_MS, input },
+    context,
+    dialogue.signal,
+  )
 }
 
 /** The workers that belong to the fleet, or are invited to it, and whether each has joined. */
 export async function workersOf({ context, host }: Pick<BringUp, 'context' | 'host'>): Promise<Map<string, boolean>> {
   if (host.orchestrator === null) return new Map()
-  await using store = await openStore(`unix:${joinPath(host.orchestrator.state, 'run', 'admin.sock')}`, storeParts(context))
+  await using store = await openStore(
+    `unix:${joinPath(host.orchestrator.state, 'run', 'admin.sock')}`,
+    storeParts(context),
+  )
   const workers = (await store.workers()).filter(({ revokedAt }) => revokedAt === null)
   return new Map(workers.map(({ agent, joinedAt }) => [agent, joinedAt !== null]))
 }

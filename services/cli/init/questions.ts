@@ -93,21 +93,25 @@ async function warnOfForeignName({ host }: BridgeAddress, dialogue: Dialogue): P
 async function askInvitation({ dialogue, host, context, given }: QuestionContext): Promise<string | null> {
   const { worker } = host
   if (worker === null || host.role === 'both') return null
-  if (given.join !== undefined) return checkedLine(given.join === '-' ? await context.input(LINE_MAX) : given.join, context)
+  if (given.join !== undefined)
+    return checkedLine(given.join === '-' ? await context.input(LINE_MAX) : given.join, context)
   const known = await readIdentity(identityFile(worker.state)).catch(() => null)
   if (known !== null && known.membership !== null && given.force !== true) {
     dialogue.say(`this host is ${known.membership.agent} of the bridge ${known.membership.bridgeUrl}`)
     return null
   }
   if (!dialogue.canAsk) return null
-  const answer = await dialogue.ask('Which line did `s2 worker invite` print on the orchestrator’s host? Empty: join later. ', (text) => {
-    try {
-      if (text !== '') parseInvitation(text, context.clock.wall())
-      return null
-    } catch (error) {
-      return (error as Error).message
-    }
-  })
+  const answer = await dialogue.ask(
+    'Which line did `s2 worker invite` print on the orchestrator’s host? Empty: join later. ',
+    (text) => {
+      try {
+        if (text !== '') parseInvitation(text, context.clock.wall())
+        return null
+      } catch (error) {
+        return (error as Error).message
+      }
+    },
+  )
   return answer === '' ? null : answer
 }
 
@@ -125,7 +129,13 @@ async function askRemote(talk: QuestionContext, line: string | null, todos: Todo
   let address =
     given.remote === undefined && invited !== null && host.set.S2_GIT_REMOTE === undefined
       ? invited
-      : await answerFor(talk, 'S2_GIT_REMOTE', given.remote, 'Which git remote do credentials go through? Empty: none. ', null)
+      : await answerFor(
+          talk,
+          'S2_GIT_REMOTE',
+          given.remote,
+          'Which git remote do credentials go through? Empty: none. ',
+          null,
+        )
   if (address === '') return address
   for (const remote of remotesOf(host, address)) {
     const access = await ensureGitAccess(
@@ -149,7 +159,9 @@ function remotesOf({ orchestrator, worker, set, services }: ThisHost, address: s
   const branch = set.S2_GIT_BRANCH ?? SETTINGS.S2_GIT_BRANCH.fallback
   const common = { address, branch, settings: set }
   return [
-    ...(orchestrator === null ? [] : [{ ...common, user: orchestrator, right: 'push' as const, isSandboxed: services.isOfMachine }]),
+    ...(orchestrator === null
+      ? []
+      : [{ ...common, user: orchestrator, right: 'push' as const, isSandboxed: services.isOfMachine }]),
     ...(worker === null
       ? []
       : [{ ...common, user: worker, right: 'read' as const, isSandboxed: services.isOfMachine }]),
@@ -232,7 +244,9 @@ function checkOf(name: SettingName, demanded: string | null): Check {
 /** Throws for options that this role does not have. */
 export function checkGivenOptions({ host, given }: QuestionContext): void {
   const stray = [
-    ...(host.orchestrator === null && given.bridgeUrl !== undefined ? ['--bridge-url: it comes with the invitation'] : []),
+    ...(host.orchestrator === null && given.bridgeUrl !== undefined
+      ? ['--bridge-url: it comes with the invitation']
+      : []),
     ...(host.role !== 'worker' && given.join !== undefined ? ['--join: only a worker joins'] : []),
   ]
   if (stray.length > 0) throw new UsageError(`this role has no ${stray.join(', no ')}`, 'leave it out')

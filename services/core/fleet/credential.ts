@@ -84,9 +84,13 @@ export function parseCredentialFile(content: Uint8Array, worker: string, now: nu
 function refuseVendorCredential(fields: Readonly<Record<string, unknown>>): void {
   const found = Object.keys(fields).find((name) => VENDOR_FIELD.test(name))
   if (found === undefined) return
-  throw new S2Error('forbidden', `the credential file holds a vendor's login (${found.slice(0, 40)}), which is never synced`, {
-    next: 'log the agent in on its own host: a refresh token that two hosts use is void on both',
-  })
+  throw new S2Error(
+    'forbidden',
+    `the credential file holds a vendor's login (${found.slice(0, 40)}), which is never synced`,
+    {
+      next: 'log the agent in on its own host: a refresh token that two hosts use is void on both',
+    },
+  )
 }
 
 const VENDOR_FIELD = /refresh_?token|id_?token|^claudeAiOauth$|^OPENAI_API_KEY$|^tokens$|oauth/i

@@ -31,7 +31,11 @@ export function fingerprint(key: string): string {
  * Signs fields under a name of their kind, so that what was signed as one kind counts as no other. The fields are signed as
  * JSON in the order in which they stand: sender and reader build them by one function. Answers base64url.
  */
-export function signFields({ key, signingKey }: Pick<Identity, 'key' | 'signingKey'>, kind: string, fields: object): string {
+export function signFields(
+  { key, signingKey }: Pick<Identity, 'key' | 'signingKey'>,
+  kind: string,
+  fields: object,
+): string {
   const jwk = { kty: 'OKP', crv: 'Ed25519', x: key, d: signingKey }
   return sign(null, bytesOf(kind, fields), createPrivateKey({ key: jwk, format: 'jwk' })).toString('base64url')
 }

@@ -88,9 +88,13 @@ export class GitPublisher implements AsyncDisposable {
       if (await this.#push(`${commit}:${this.#repository.branch}`)) return commit
       await pauses.wait(clock)
     }
-    throw new S2Error('conflict', `branch ${this.#config.branch} of the remote changed before each of ${TRIES} pushes`, {
-      next: 'try again when less is pushed there, or check that this host may push to the branch',
-    })
+    throw new S2Error(
+      'conflict',
+      `branch ${this.#config.branch} of the remote changed before each of ${TRIES} pushes`,
+      {
+        next: 'try again when less is pushed there, or check that this host may push to the branch',
+      },
+    )
   }
 
   /** Leaves a request at the remote for whoever serves its fleet. The same request twice is one. Throws `unavailable`. */
@@ -125,12 +129,21 @@ export class GitPublisher implements AsyncDisposable {
   async removeRequests(ids: readonly string[]): Promise<void> {
     if (ids.length === 0) return
     const { remote } = this.#config
-    await this.#repository.git('removing requests', ['push', '--quiet', '--', remote, ...ids.map((id) => `:${REQUESTS}${id}`)])
+    await this.#repository.git('removing requests', [
+      'push',
+      '--quiet',
+      '--',
+      remote,
+      ...ids.map((id) => `:${REQUESTS}${id}`),
+    ])
   }
 
   async #list(tip: string, path: string): Promise<string[]> {
     const listing = await this.#repository.git('listing', ['ls-tree', '-z', '--name-only', tip, '--', path])
-    return listing.toString('utf8').split('\0').filter((name) => name !== '')
+    return listing
+      .toString('utf8')
+      .split('\0')
+      .filter((name) => name !== '')
   }
 
   /** Null when the branch does not exist yet. */
@@ -141,12 +154,16 @@ export class GitPublisher implements AsyncDisposable {
     else if (tip !== this.#tip || !this.#hasFetched) await this.#repository.fetch([`+${branch}:${TIP}`], tip)
     this.#hasFetched = tip !== null
     this.#tip = tip
-    return tip === null ? null : await this.#repository.line('reading the tip', ['rev-parse', '--verify', `${TIP}^{commit}`])
+    return tip === null
+      ? null
+      : await this.#repository.line('reading the tip', ['rev-parse', '--verify', `${TIP}^{commit}`])
   }
 
   /** The hash of the remote: that of any ref it has; an empty remote on this machine is asked itself. */
   async #format(): Promise<'sha1' | 'sha256'> {
-    const answer = await this.#repository.git('asking the remote', ['ls-remote', '--', this.#config.remote], { place: 'nowhere' })
+    const answer = await this.#repository.git('asking the remote', ['ls-remote', '--', this.#config.remote], {
+      place: 'nowhere',
+    })
     const [object = ''] = answer.toString('utf8').split('\t')
     return object.length === 64 ? 'sha256' : 'sha1'
   }
@@ -196,7 +213,16 @@ export async function makeRemote(
   timeoutMs: number,
   { clock, env }: Pick<GitParts, 'clock' | 'env'>,
 ): Promise<void> {
-  const argv = ['git', 'init', '--quiet', '--bare', '--shared=0600', `--initial-branch=${branch}`, '--', folder] as const
+  const argv = [
+    'git',
+    'init',
+    '--quiet',
+    '--bare',
+    '--shared=0600',
+    `--initial-branch=${branch}`,
+    '--',
+    folder,
+  ] as const
   const bounds = { timeoutMs, outputMax: 65_536, beyond: 'end' } as const
   const ending = await runCommand({ argv: [...argv], env: gitEnv(env), ...bounds }, clock)
   if (hasSucceeded(ending)) return

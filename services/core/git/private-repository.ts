@@ -60,7 +60,9 @@ export class PrivateRepository {
 
   /** The refs of the remote with this name, or below it when it ends with `/*`. Names are compared whole. Throws `unavailable`. */
   async refs(pattern: string): Promise<ReadonlyMap<string, string>> {
-    const answer = await this.git('asking the remote', ['ls-remote', '--refs', '--', this.remote, pattern], { place: 'nowhere' })
+    const answer = await this.git('asking the remote', ['ls-remote', '--refs', '--', this.remote, pattern], {
+      place: 'nowhere',
+    })
     const found = new Map<string, string>()
     const isWanted = pattern.endsWith('/*')
       ? (name: string) => name.startsWith(pattern.slice(0, -1)) && !name.slice(pattern.length - 1).includes('/')
@@ -75,7 +77,14 @@ export class PrivateRepository {
   /** Fetches one commit of each ref, whatever its history, under a name of ours. Throws `unavailable`. */
   async fetch(refspecs: readonly string[], objectExample: string): Promise<void> {
     await this.prepare(objectExample.length === 64 ? 'sha256' : 'sha1')
-    const options = ['--depth=1', '--no-tags', '--no-recurse-submodules', '--no-auto-maintenance', '--no-write-fetch-head', '--force']
+    const options = [
+      '--depth=1',
+      '--no-tags',
+      '--no-recurse-submodules',
+      '--no-auto-maintenance',
+      '--no-write-fetch-head',
+      '--force',
+    ]
     await this.git('fetching', ['fetch', '--quiet', ...options, '--', this.remote, ...refspecs])
   }
 
@@ -84,7 +93,11 @@ export class PrivateRepository {
     return (await this.git(doing, args, { input })).toString('utf8').trim()
   }
 
-  async git(doing: string, args: readonly string[], { input = '', place = 'repository' }: GitCall = {}): Promise<Buffer> {
+  async git(
+    doing: string,
+    args: readonly string[],
+    { input = '', place = 'repository' }: GitCall = {},
+  ): Promise<Buffer> {
     const ending = await this.run(args, { input, place })
     if (hasSucceeded(ending)) return ending.stdout
     throw this.failure(doing, ending)
@@ -93,7 +106,8 @@ export class PrivateRepository {
   async run(args: readonly string[], { input = '', place = 'repository' }: GitCall = {}): Promise<Ending> {
     const { clock, env, signal } = this.#parts
     const { folder, timeoutMs } = this.#config
-    const where = place === 'repository' ? { GIT_DIR: folder, GIT_INDEX_FILE: join(folder, 'index') } : { GIT_DIR: '/dev/null' }
+    const where =
+      place === 'repository' ? { GIT_DIR: folder, GIT_INDEX_FILE: join(folder, 'index') } : { GIT_DIR: '/dev/null' }
     const limits = `ulimit -c 0; ulimit -f ${FILE_MAX_KB * 2}; ulimit -v ${MEMORY_MAX_KB}; exec git "$@"`
     try {
       return await runCommand(
@@ -118,8 +132,14 @@ export class PrivateRepository {
   failure(doing: string, ending: Ending): S2Error {
     const fault = gitFaultOf(ending)
     const passes = fault === 'other' || fault === 'timeout'
-    const next = passes && this.#config.right === 'read' ? 'it is tried again; the credentials in force stay' : gitAdviceFor(fault, this.#config.right)
-    const why = ending.signal === 'SIGXFSZ' ? `the remote sent more than ${FILE_MAX_KB / 1024} MB` : redact(gitMessagesOf(ending).join('; '))
+    const next =
+      passes && this.#config.right === 'read'
+        ? 'it is tried again; the credentials in force stay'
+        : gitAdviceFor(fault, this.#config.right)
+    const why =
+      ending.signal === 'SIGXFSZ'
+        ? `the remote sent more than ${FILE_MAX_KB / 1024} MB`
+        : redact(gitMessagesOf(ending).join('; '))
     return new S2Error('unavailable', `git failed ${doing}: ${why}`, { next })
   }
 
@@ -137,7 +157,8 @@ export class PrivateRepository {
     for (const name of await readdir(folder)) {
       if (!KEPT.has(name)) await rm(join(folder, name), { recursive: true, force: true })
     }
-    for (const path of ['objects/info', 'objects/pack/.tmp']) await rm(join(folder, path), { recursive: true, force: true })
+    for (const path of ['objects/info', 'objects/pack/.tmp'])
+      await rm(join(folder, path), { recursive: true, force: true })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -13,18 +13,33 @@ const ANSWER_MAX = 131_072
 const CALL_MS = 10_000
 
 /** The sealed credential that the bridge keeps for a host's key; null where it has none. Throws `unavailable`. */
-export async function fetchPublished(bridgeUrl: string, key: string, clock: Clock, signal?: AbortSignal): Promise<string | null> {
+export async function fetchPublished(
+  bridgeUrl: string,
+  key: string,
+  clock: Clock,
+  signal?: AbortSignal,
+): Promise<string | null> {
   const answer = await ask(bridgeUrl, 'publishedCredential', { key }, clock, signal)
   return typeof answer === 'string' ? answer : null
 }
 
 /** Hands a sealed request to join to the bridge. Throws `unavailable`. */
-export async function submitRequest(bridgeUrl: string, sealed: string, clock: Clock, signal?: AbortSignal): Promise<void> {
+export async function submitRequest(
+  bridgeUrl: string,
+  sealed: string,
+  clock: Clock,
+  signal?: AbortSignal,
+): Promise<void> {
   await ask(bridgeUrl, 'submitJoin', { sealed }, clock, signal)
 }
 
 /** What became of a request. Nothing depends on it but what a person is told. Throws `unavailable`. */
-export async function askOutcome(bridgeUrl: string, id: string, clock: Clock, signal?: AbortSignal): Promise<JoinOutcome> {
+export async function askOutcome(
+  bridgeUrl: string,
+  id: string,
+  clock: Clock,
+  signal?: AbortSignal,
+): Promise<JoinOutcome> {
   const { state, why } = ((await ask(bridgeUrl, 'joinOutcome', { id }, clock, signal)) ?? {}) as Partial<JoinOutcome>
   const known = state === 'waiting' || state === 'admitted' || state === 'refused' ? state : 'unknown'
   return { state: known, why: typeof why === 'string' ? why.slice(0, 300) : null }
@@ -38,7 +53,14 @@ async function ask(bridgeUrl: string, verb: string, body: object, clock: Clock, 
     answer = await boundedWait(
       (signal) =>
         httpExchange(
-          { to, method: 'POST', body: JSON.stringify(body), contentType: 'application/json', anyCertificate: true, answerMax: ANSWER_MAX },
+          {
+            to,
+            method: 'POST',
+            body: JSON.stringify(body),
+            contentType: 'application/json',
+            anyCertificate: true,
+            answerMax: ANSWER_MAX,
+          },
           signal,
         ),
       CALL_MS,

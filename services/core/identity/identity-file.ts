@@ -44,7 +44,8 @@ export async function readIdentity(path: string): Promise<HostIdentity | null> {
     throw unusable(path, (error as Error).message)
   })
   if (file === null) return null
-  if ((file.mode & 0o077) !== 0) throw unusable(path, `may be read by others (mode ${file.mode.toString(8)})`, `chmod 600 ${path}`)
+  if ((file.mode & 0o077) !== 0)
+    throw unusable(path, `may be read by others (mode ${file.mode.toString(8)})`, `chmod 600 ${path}`)
   let fields: Readonly<Record<string, unknown>>
   try {
     fields = parseObject(file.text)
@@ -98,6 +99,10 @@ function matches(value: unknown, pattern: RegExp): value is string {
   return typeof value === 'string' && pattern.test(value)
 }
 
-function unusable(path: string, why: string, next = 'restore it from a backup, or let the orchestrator invite this host again'): S2Error {
+function unusable(
+  path: string,
+  why: string,
+  next = 'restore it from a backup, or let the orchestrator invite this host again',
+): S2Error {
   return new S2Error('invalid', `the keys of this host cannot be used: ${path} ${why}`, { next })
 }

@@ -56,8 +56,18 @@ export function parseInvitation(line: string, now: number): Invitation {
 }
 
 /** A host's request to join: its public keys and the secret, signed by the host, sealed to the orchestrator. */
-export async function makeJoinRequest(invitation: Invitation, identity: Identity, host: string): Promise<{ readonly id: string; readonly sealed: string }> {
-  const fields = signedFields({ agent: invitation.agent, secret: invitation.secret, key: identity.key, recipient: identity.recipient, host })
+export async function makeJoinRequest(
+  invitation: Invitation,
+  identity: Identity,
+  host: string,
+): Promise<{ readonly id: string; readonly sealed: string }> {
+  const fields = signedFields({
+    agent: invitation.agent,
+    secret: invitation.secret,
+    key: identity.key,
+    recipient: identity.recipient,
+    host,
+  })
   const signature = signFields(identity, REQUEST_KIND, fields)
   const sealed = await seal(JSON.stringify({ ...fields, signature }), invitation.orchestrator.recipient)
   return { id: sha256Of(sealed), sealed }
@@ -86,7 +96,8 @@ export async function openJoinRequest(sealed: string, orchestrator: Identity): P
     matches(key, PUBLIC_KEY) &&
     matches(recipient, RECIPIENT) &&
     matches(host, /^[\w.:-]{1,100}$/)
-  if (!isSound) throw new S2Error('invalid', 'the request to join cannot be read', { next: 'make it again with a new invitation' })
+  if (!isSound)
+    throw new S2Error('invalid', 'the request to join cannot be read', { next: 'make it again with a new invitation' })
   if (!areSignedBy(key, REQUEST_KIND, signedFields({ agent, secret, key, recipient, host }), String(signature)))
     throw new S2Error('invalid', 'the request to join is not signed by the key that it names')
   return { agent, secretHash: hashOf(secret), key, recipient, host }
@@ -105,7 +116,13 @@ export function parseJoinRequest(line: string): string {
   return Buffer.from(text.slice(REQUEST.length), 'base64url').toString('base64')
 }
 
-function signedFields({ agent, secret, key, recipient, host }: PublicIdentity & { agent: string; secret: string; host: string }) {
+function signedFields({
+  agent,
+  secret,
+  key,
+  recipient,
+  host,
+}: PublicIdentity & { agent: string; secret: string; host: string }) {
   return { agent, secret, key, recipient, host }
 }
 
@@ -127,7 +144,9 @@ function squeezed(line: string): string {
 }
 
 function notALine(what: string, command: string): S2Error {
-  return new S2Error('invalid', `that is not ${what}, or a part of it is missing`, { next: `paste the whole line that \`${command}\` printed` })
+  return new S2Error('invalid', `that is not ${what}, or a part of it is missing`, {
+    next: `paste the whole line that \`${command}\` printed`,
+  })
 }
 
 function hashOf(secret: string): string {

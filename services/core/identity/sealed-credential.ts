@@ -56,20 +56,29 @@ export interface SealedReader {
  * is no such file, comes from the future, or names no session; `unauthenticated` where it is not signed by the orchestrator; `forbidden` where it is sealed to
  * another host or names another bridge than the pinned one; `conflict` where it is older than the one in force; `expired`.
  */
-export async function openSealedCredential(content: Uint8Array, { identity, now, heldSerial }: SealedReader): Promise<Credential> {
+export async function openSealedCredential(
+  content: Uint8Array,
+  { identity, now, heldSerial }: SealedReader,
+): Promise<Credential> {
   const { membership } = identity
-  if (membership === null) throw refused('forbidden', 'is for a worker, and this host is none', 'join the fleet: s2 worker join')
+  if (membership === null)
+    throw refused('forbidden', 'is for a worker, and this host is none', 'join the fleet: s2 worker join')
   if (content.length > CREDENTIAL_FILE_MAX)
     throw refused('too_large', `has ${content.length} bytes; ${CREDENTIAL_FILE_MAX} are allowed`)
   const fields = verified(content, membership.orchestrator)
-  if (fields.recipient !== identity.recipient) throw refused('forbidden', 'is sealed to another host than this one', INVITE_AGAIN)
+  if (fields.recipient !== identity.recipient)
+    throw refused('forbidden', 'is sealed to another host than this one', INVITE_AGAIN)
   checkSerial(fields.serial, heldSerial, now)
   const text = await unseal(fields.sealed, identity.ageKey)
   if (text === null) throw refused('invalid', 'cannot be opened with the key of this host', INVITE_AGAIN)
   const credential = parseCredentialFile(Buffer.from(text), fields.worker, now)
   if (credential.createdAt !== fields.serial) throw refused('invalid', 'has another serial within than without')
   if (credential.bridgeUrl !== new URL(membership.bridgeUrl).origin) {
-    throw refused('forbidden', `names the bridge ${credential.bridgeUrl}, and this host was invited to ${membership.bridgeUrl}`, INVITE_AGAIN)
+    throw refused(
+      'forbidden',
+      `names the bridge ${credential.bridgeUrl}, and this host was invited to ${membership.bridgeUrl}`,
+      INVITE_AGAIN,
+    )
   }
   return credential
 }
@@ -77,10 +86,18 @@ export async function openSealedCredential(content: Uint8Array, { identity, now,
 /** Refuses a serial that is older than the one held, or that lies in the future. */
 export function checkSerial(serial: number, heldSerial: number, now: number): void {
   if (serial < heldSerial) {
-    throw refused('conflict', `is of ${timeOf(serial)}, older than the one in force of ${timeOf(heldSerial)}`, 'publish a new one; an old one is never taken again')
+    throw refused(
+      'conflict',
+      `is of ${timeOf(serial)}, older than the one in force of ${timeOf(heldSerial)}`,
+      'publish a new one; an old one is never taken again',
+    )
   }
   if (serial > now + CLOCK_TOLERANCE_MS) {
-    throw refused('invalid', `is of ${timeOf(serial)}, which is in the future`, 'compare the clocks of this host and of the orchestrator’s: timedatectl')
+    throw refused(
+      'invalid',
+      `is of ${timeOf(serial)}, which is in the future`,
+      'compare the clocks of this host and of the orchestrator’s: timedatectl',
+    )
   }
 }
 
@@ -95,8 +112,13 @@ function verified(content: Uint8Array, orchestrator: PublicIdentity): SealedCred
   const fields = signedFields(given as Omit<SealedCredential, 'format'>)
   if (given.format !== FORMAT) throw refused('invalid', `is no sealed credential (${FORMAT})`)
   if (!areSignedBy(orchestrator.key, FORMAT, fields, String(signature)))
-    throw refused('unauthenticated', 'is not signed by the orchestrator of this fleet', 'see who writes to the remote; the credential in force stays')
-  if (!Number.isSafeInteger(fields.serial) || fields.serial <= 0) throw refused('invalid', 'has a serial that is no time')
+    throw refused(
+      'unauthenticated',
+      'is not signed by the orchestrator of this fleet',
+      'see who writes to the remote; the credential in force stays',
+    )
+  if (!Number.isSafeInteger(fields.serial) || fields.serial <= 0)
+    throw refused('invalid', 'has a serial that is no time')
   return fields
 }
 
@@ -109,7 +131,13 @@ function parsedObject(content: Uint8Array): Readonly<Record<string, unknown>> {
 }
 
 /** The signed fields, in the order in which they are signed. */
-function signedFields({ worker, serial, issued, recipient, sealed }: Omit<SealedCredential, 'format'>): SealedCredential {
+function signedFields({
+  worker,
+  serial,
+  issued,
+  recipient,
+  sealed,
+}: Omit<SealedCredential, 'format'>): SealedCredential {
   return { format: FORMAT, worker, serial, issued, recipient, sealed }
 }
 

@@ -113,8 +113,10 @@ export class Issuer {
     const { publisher, store } = this.#parts
     if (publisher === null) return { round: NOTHING, foreign: [] }
     const asked = await publisher.requests(JOIN_REQUEST_MAX)
-    const judged = await this.#judge([...asked].map(([id, sealed]) => ({ id, sealed: sealed.trim() })))
-    const round = judged.admitted.length > 0 ? { ...(await this.round()), admitted: judged.admitted } : { ...NOTHING, ...judged }
+    const named = [...asked].filter(([id]) => /^[0-9a-f]{64}$/.test(id))
+    const judged = await this.#judge(named.map(([id, sealed]) => ({ id, sealed: sealed.trim() })))
+    const { issued } = judged.admitted.length > 0 ? await this.round() : NOTHING
+    const round = { issued, ...judged }
     const files = await this.#issuedFiles()
     const branch = await publisher.snapshot()
     const { manifest, removed, foreign } = await this.#listing(branch, files)
@@ -126,7 +128,11 @@ export class Issuer {
     const commit = await publisher.publish(wanted, 'Credentials')
     this.#published = registryOf(files.map(({ worker }) => worker))
     await publisher.removeRequests([...asked.keys()])
-    if (commit !== branch.tip) await hintWorkers(store, files.map(({ worker }) => worker.agent)).catch(() => undefined)
+    if (commit !== branch.tip)
+      await hintWorkers(
+        store,
+        files.map(({ worker }) => worker.agent),
+      ).catch(() => undefined)
     return { round, foreign }
   }
 
@@ -163,7 +169,13 @@ export class Issuer {
     await store.notePublished(worker.agent, worker.serial, content)
   }
 
-  async #credentialOf(session: SessionId, agent: string, role: string, { serial }: Worker, fleet: FleetView): Promise<Credential> {
+  async #credentialOf(
+    session: SessionId,
+    agent: string,
+    role: string,
+    { serial }: Worker,
+    fleet: FleetView,
+  ): Promise<Credential> {
     const [token] = await this.#parts.store.tokens(session)
     const conversation = fleet.conversations.get(conversationOf(session))
     if (token === undefined || conversation === undefined)
@@ -186,7 +198,8 @@ export class Issuer {
   async #dropEnded({ credentials, conversations }: FleetView): Promise<void> {
     const { state, access } = this.#config
     for (const { session, bridgeUrl } of credentials)
-      if (bridgeUrl === access.bridgeUrl && !conversations.has(conversationOf(session))) await removeCredential(state, session)
+      if (bridgeUrl === access.bridgeUrl && !conversations.has(conversationOf(session)))
+        await removeCredential(state, session)
   }
 
   /** Where the bridge has another address or authority than in the credentials that were made, all are made anew. */
@@ -222,7 +235,9 @@ export class Issuer {
     const manifest = isSame ? content.toString('utf8') : formatManifest({ serial, files: entriesOf(files) }, identity)
     const ours = new Set([...files.map(({ path }) => path), MANIFEST_PATH])
     const there = await branch.list('credentials')
-    const removed = (present?.files ?? []).map(({ path }) => path).filter((path) => !ours.has(path) && there.includes(path))
+    const removed = (present?.files ?? [])
+      .map(({ path }) => path)
+      .filter((path) => !ours.has(path) && there.includes(path))
     return { manifest, removed, foreign: there.filter((path) => !ours.has(path) && !removed.includes(path)) }
   }
 
@@ -279,7 +294,8 @@ function entriesOf(files: readonly IssuedFile[]): Manifest['files'] {
 }
 
 function isSameListing(present: Manifest, files: readonly IssuedFile[]): boolean {
-  const names = (entries: Manifest['files']): string => JSON.stringify(entries.map((each) => [each.path, each.key, each.sha256]).sort())
+  const names = (entries: Manifest['files']): string =>
+    JSON.stringify(entries.map((each) => [each.path, each.key, each.sha256]).sort())
   return names(present.files) === names(entriesOf(files))
 }
 

@@ -380,7 +380,8 @@ export const SETTINGS = {
     parse: durationBetween(500, 600_000),
   },
   S2_WORKER: {
-    about: 'Number of this worker, where plain credential files are read (S2_ALLOW_PLAINTEXT_CREDENTIALS). Never guessed from a host name.',
+    about:
+      'Number of this worker, where plain credential files are read (S2_ALLOW_PLAINTEXT_CREDENTIALS). Never guessed from a host name.',
     programs: ['cred-sync'],
     example: '3',
     parse: integerBetween(0, 1_000_000),
@@ -399,7 +400,8 @@ export const SETTINGS = {
     parse: path,
   },
   S2_ISSUER: {
-    about: 'Whether cred-sync issues the credentials of all workers, on the orchestrator’s host, instead of fetching one.',
+    about:
+      'Whether cred-sync issues the credentials of all workers, on the orchestrator’s host, instead of fetching one.',
     programs: ['cred-sync', 's2'],
     fallback: 'no',
     example: 'yes',

@@ -75,7 +75,8 @@ export class WorkerRegistry {
   inviteWorker(invitation: NewInvitation): Worker {
     const { rows, clock } = this.#parts
     const { agent, role, endsAt } = invitation
-    if (!WORKER_NAME.test(agent)) throw new S2Error('invalid', `${JSON.stringify(agent.slice(0, 80))} cannot be a worker's name`)
+    if (!WORKER_NAME.test(agent))
+      throw new S2Error('invalid', `${JSON.stringify(agent.slice(0, 80))} cannot be a worker's name`)
     rows.forgetInvitations(clock.wall() - JOIN_REQUEST_MS)
     const known = this.#find(agent)
     const worker = { ...(known ?? unjoined(agent, role)), invitedAt: clock.wall() }
@@ -134,7 +135,8 @@ export class WorkerRegistry {
     const { rows, conversations, clock } = this.#parts
     const worker = this.#demand(agent)
     const renamed = { ...worker, agent: changes.agent ?? agent, role: changes.role ?? worker.role }
-    if (!WORKER_NAME.test(renamed.agent)) throw new S2Error('invalid', `${JSON.stringify(renamed.agent.slice(0, 80))} cannot be a worker's name`)
+    if (!WORKER_NAME.test(renamed.agent))
+      throw new S2Error('invalid', `${JSON.stringify(renamed.agent.slice(0, 80))} cannot be a worker's name`)
     if (renamed.agent !== agent && this.#find(renamed.agent) !== undefined)
       throw new S2Error('conflict', `there is a worker ${renamed.agent} already`, { next: 'choose another name' })
     if (renamed.agent === agent && renamed.role === worker.role) return worker
@@ -182,7 +184,8 @@ export class WorkerRegistry {
     if (kept.some((each) => each.id === id)) return id
     const old = kept.filter(({ at }) => now - at > JOIN_REQUEST_MS)
     const excess = Math.max(0, kept.length - old.length - JOIN_REQUESTS_MAX + 1)
-    for (const each of [...old, ...kept.filter((each) => !old.includes(each)).slice(0, excess)]) rows.removeRequest(each.id)
+    for (const each of [...old, ...kept.filter((each) => !old.includes(each)).slice(0, excess)])
+      rows.removeRequest(each.id)
     rows.putRequest({ id, sealed, at: now, state: 'waiting', why: null })
     return id
   }
@@ -224,7 +227,11 @@ export class WorkerRegistry {
     const now = clock.wall()
     let { conversation } = worker
     if (conversation === null || worker.revokedAt !== null) {
-      conversation = conversations.openConversation({ roles: { a: 'orchestrator', b: role }, agents: { a: orchestrator, b: agent }, lifetimeMs }).id
+      conversation = conversations.openConversation({
+        roles: { a: 'orchestrator', b: role },
+        agents: { a: orchestrator, b: agent },
+        lifetimeMs,
+      }).id
     } else {
       conversations.nameWorker(conversation, agent, role)
       conversations.revive(conversation, lifetimeMs)
@@ -250,8 +257,12 @@ export class WorkerRegistry {
 
   #demandJoined(agent: string): Worker & { readonly conversation: string } {
     const worker = this.#demand(agent)
-    if (worker.revokedAt !== null) throw new S2Error('conflict', `${agent} was revoked`, { next: 'invite it again: s2 worker invite' })
-    if (worker.conversation === null) throw new S2Error('conflict', `${agent} has not joined yet`, { next: 'give its host the invitation: s2 worker invite' })
+    if (worker.revokedAt !== null)
+      throw new S2Error('conflict', `${agent} was revoked`, { next: 'invite it again: s2 worker invite' })
+    if (worker.conversation === null)
+      throw new S2Error('conflict', `${agent} has not joined yet`, {
+        next: 'give its host the invitation: s2 worker invite',
+      })
     return { ...worker, conversation: worker.conversation }
   }
 

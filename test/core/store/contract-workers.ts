@@ -3,11 +3,15 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { sessionId } from '#fleet/session-id.ts'
 import { JOIN_REQUESTS_MAX, type Worker } from '#fleet/worker.ts'
-import { hashOfToken } from '#store/worker-registry.ts'
 import type { Store } from '#store/store.ts'
+import { hashOfToken } from '#store/worker-registry.ts'
 import type { MovableClock } from '../../movable-clock.ts'
 
-export type ProveWorkers = (title: string, body: (fleet: { readonly store: Store; readonly clock: MovableClock }) => Promise<void>, ...needs: (keyof Store)[]) => void
+export type ProveWorkers = (
+  title: string,
+  body: (fleet: { readonly store: Store; readonly clock: MovableClock }) => Promise<void>,
+  ...needs: (keyof Store)[]
+) => void
 
 const LIFETIME_MS = 3_600_000
 const HOUR_MS = 3_600_000
@@ -25,10 +29,19 @@ function secretHash(secret: string): string {
 }
 
 async function invited(store: Store, clock: MovableClock, secret = 'one', agent = 's2-worker-3'): Promise<Worker> {
-  return await store.inviteWorker({ agent, role: 'tests', secretHash: secretHash(secret), endsAt: clock.wall() + HOUR_MS })
+  return await store.inviteWorker({
+    agent,
+    role: 'tests',
+    secretHash: secretHash(secret),
+    endsAt: clock.wall() + HOUR_MS,
+  })
 }
 
-async function admitted(store: Store, host = 'host', over: Partial<Parameters<Store['admitWorker']>[0]> = {}): Promise<Worker> {
+async function admitted(
+  store: Store,
+  host = 'host',
+  over: Partial<Parameters<Store['admitWorker']>[0]> = {},
+): Promise<Worker> {
   return await store.admitWorker({
     agent: 's2-worker-3',
     ...keysOf(host),
@@ -42,136 +55,188 @@ async function admitted(store: Store, host = 'host', over: Partial<Parameters<St
 }
 
 export function proveWorkers(prove: ProveWorkers): void {
-  prove('an invitation lets one host join, once, and answers it again', async ({ store, clock }) => {
-    const waiting = await invited(store, clock)
-    assert.equal(waiting.joinedAt, null)
-    const worker = await admitted(store, 'host', { secretHash: secretHash('one'), role: null })
-    assert.equal(worker.role, 'tests')
-    assert.equal(worker.key, keysOf('host').key)
-    const [conversation] = await store.conversations()
-    assert.deepEqual(conversation?.agents, { a: 'orchestrator', b: 's2-worker-3' })
-    assert.equal(conversation?.id, worker.conversation)
-    assert.deepEqual(await admitted(store, 'host', { secretHash: secretHash('one'), role: null }), worker)
-    await assert.rejects(admitted(store, 'thief', { secretHash: secretHash('one') }), { code: 'conflict' })
-    await assert.rejects(admitted(store, 'thief', { secretHash: secretHash('guessed') }), { code: 'forbidden' })
-    await assert.rejects(admitted(store, 'host', { agent: 's2-worker-4', secretHash: secretHash('one') }), { code: 'forbidden' })
-    assert.equal((await store.workers()).length, 1)
-  }, 'inviteWorker')
+  prove(
+    'an invitation lets one host join, once, and answers it again',
+    async ({ store, clock }) => {
+      const waiting = await invited(store, clock)
+      assert.equal(waiting.joinedAt, null)
+      const worker = await admitted(store, 'host', { secretHash: secretHash('one'), role: null })
+      assert.equal(worker.role, 'tests')
+      assert.equal(worker.key, keysOf('host').key)
+      const [conversation] = await store.conversations()
+      assert.deepEqual(conversation?.agents, { a: 'orchestrator', b: 's2-worker-3' })
+      assert.equal(conversation?.id, worker.conversation)
+      assert.deepEqual(await admitted(store, 'host', { secretHash: secretHash('one'), role: null }), worker)
+      await assert.rejects(admitted(store, 'thief', { secretHash: secretHash('one') }), { code: 'conflict' })
+      await assert.rejects(admitted(store, 'thief', { secretHash: secretHash('guessed') }), { code: 'forbidden' })
+      await assert.rejects(admitted(store, 'host', { agent: 's2-worker-4', secretHash: secretHash('one') }), {
+        code: 'forbidden',
+      })
+      assert.equal((await store.workers()).length, 1)
+    },
+    'inviteWorker',
+  )
 
-  prove('an invitation ends', async ({ store, clock }) => {
-    await invited(store, clock)
-    clock.pass(HOUR_MS)
-    await assert.rejects(admitted(store, 'host', { secretHash: secretHash('one') }), { code: 'expired' })
-  }, 'inviteWorker')
+  prove(
+    'an invitation ends',
+    async ({ store, clock }) => {
+      await invited(store, clock)
+      clock.pass(HOUR_MS)
+      await assert.rejects(admitted(store, 'host', { secretHash: secretHash('one') }), { code: 'expired' })
+    },
+    'inviteWorker',
+  )
 
-  prove('a new machine of a known worker takes its place: same conversation, new keys, no old token counts', async ({ store, clock }) => {
-    const before = await admitted(store, 'old machine')
-    const session = sessionId(before.conversation ?? '', 'b')
-    const tokens = await store.tokens(session)
-    clock.pass(1_000)
-    await invited(store, clock)
-    const after = await admitted(store, 'new machine', { secretHash: secretHash('one') })
-    assert.equal(after.conversation, before.conversation)
-    assert.ok(after.serial > before.serial)
-    assert.ok(!(await store.tokens(session)).some((each) => tokens.includes(each)))
-    assert.equal((await store.workers()).length, 1)
-  }, 'inviteWorker')
+  prove(
+    'a new machine of a known worker takes its place: same conversation, new keys, no old token counts',
+    async ({ store, clock }) => {
+      const before = await admitted(store, 'old machine')
+      const session = sessionId(before.conversation ?? '', 'b')
+      const tokens = await store.tokens(session)
+      clock.pass(1_000)
+      await invited(store, clock)
+      const after = await admitted(store, 'new machine', { secretHash: secretHash('one') })
+      assert.equal(after.conversation, before.conversation)
+      assert.ok(after.serial > before.serial)
+      assert.ok(!(await store.tokens(session)).some((each) => tokens.includes(each)))
+      assert.equal((await store.workers()).length, 1)
+    },
+    'inviteWorker',
+  )
 
-  prove('one key is one worker', async ({ store }) => {
-    await admitted(store, 'host')
-    await assert.rejects(admitted(store, 'host', { agent: 's2-worker-4' }), { code: 'conflict' })
-  }, 'inviteWorker')
+  prove(
+    'one key is one worker',
+    async ({ store }) => {
+      await admitted(store, 'host')
+      await assert.rejects(admitted(store, 'host', { agent: 's2-worker-4' }), { code: 'conflict' })
+    },
+    'inviteWorker',
+  )
 
-  prove('new tokens are for both ends, with an overlap, and a confirmed one ends the one before', async ({ store, clock }) => {
-    const { conversation, serial } = await admitted(store)
-    const [a, b] = [sessionId(conversation ?? '', 'a'), sessionId(conversation ?? '', 'b')]
-    const before = { a: (await store.tokens(a))[0], b: (await store.tokens(b))[0] }
-    clock.pass(10)
-    const issued = await store.issueTokens('s2-worker-3', 60_000, LIFETIME_MS)
-    assert.ok(issued.serial > serial)
-    for (const [session, old] of [[a, before.a], [b, before.b]] as const) {
-      const [now, former] = await store.tokens(session)
-      assert.notEqual(now, old)
-      assert.equal(former, old)
-    }
-    await store.confirmToken(b, hashOfToken(before.b ?? ''))
-    assert.equal((await store.tokens(b)).length, 2, 'an old token confirms nothing')
-    await store.confirmToken(b, hashOfToken((await store.tokens(b))[0] ?? ''))
-    assert.equal((await store.tokens(b)).length, 1)
-    assert.equal((await store.tokens(a)).length, 2, 'the other end has not said so')
-    clock.pass(60_001)
-    assert.equal((await store.tokens(a)).length, 1)
-  }, 'inviteWorker')
+  prove(
+    'new tokens are for both ends, with an overlap, and a confirmed one ends the one before',
+    async ({ store, clock }) => {
+      const { conversation, serial } = await admitted(store)
+      const [a, b] = [sessionId(conversation ?? '', 'a'), sessionId(conversation ?? '', 'b')]
+      const before = { a: (await store.tokens(a))[0], b: (await store.tokens(b))[0] }
+      clock.pass(10)
+      const issued = await store.issueTokens('s2-worker-3', 60_000, LIFETIME_MS)
+      assert.ok(issued.serial > serial)
+      for (const [session, old] of [
+        [a, before.a],
+        [b, before.b],
+      ] as const) {
+        const [now, former] = await store.tokens(session)
+        assert.notEqual(now, old)
+        assert.equal(former, old)
+      }
+      await store.confirmToken(b, hashOfToken(before.b ?? ''))
+      assert.equal((await store.tokens(b)).length, 2, 'an old token confirms nothing')
+      await store.confirmToken(b, hashOfToken((await store.tokens(b))[0] ?? ''))
+      assert.equal((await store.tokens(b)).length, 1)
+      assert.equal((await store.tokens(a)).length, 2, 'the other end has not said so')
+      clock.pass(60_001)
+      assert.equal((await store.tokens(a)).length, 1)
+    },
+    'inviteWorker',
+  )
 
-  prove('a conversation that has lapsed is revived under its id, and its old tokens count no more', async ({ store, clock }) => {
-    const { conversation } = await admitted(store)
-    const b = sessionId(conversation ?? '', 'b')
-    const a = sessionId(conversation ?? '', 'a')
-    const [old] = await store.tokens(b)
-    await store.send(a, 'k', { text: 'before the night' })
-    clock.pass(LIFETIME_MS * 10)
-    await assert.rejects(store.tokens(b), { code: 'expired' })
-    await store.issueTokens('s2-worker-3', 60_000, LIFETIME_MS)
-    const tokens = await store.tokens(b)
-    assert.equal(tokens.length, 1)
-    assert.notEqual(tokens[0], old)
-    assert.deepEqual((await store.unacked(b, 0, 10)).map(({ text }) => text), ['before the night'])
-    assert.equal((await store.send(a, 'k', { text: 'before the night' })).text, 'before the night')
-  }, 'inviteWorker', 'send')
+  prove(
+    'a conversation that has lapsed is revived under its id, and its old tokens count no more',
+    async ({ store, clock }) => {
+      const { conversation } = await admitted(store)
+      const b = sessionId(conversation ?? '', 'b')
+      const a = sessionId(conversation ?? '', 'a')
+      const [old] = await store.tokens(b)
+      await store.send(a, 'k', { text: 'before the night' })
+      clock.pass(LIFETIME_MS * 10)
+      await assert.rejects(store.tokens(b), { code: 'expired' })
+      await store.issueTokens('s2-worker-3', 60_000, LIFETIME_MS)
+      const tokens = await store.tokens(b)
+      assert.equal(tokens.length, 1)
+      assert.notEqual(tokens[0], old)
+      assert.deepEqual(
+        (await store.unacked(b, 0, 10)).map(({ text }) => text),
+        ['before the night'],
+      )
+      assert.equal((await store.send(a, 'k', { text: 'before the night' })).text, 'before the night')
+    },
+    'inviteWorker',
+    'send',
+  )
 
-  prove('revoking ends all of a worker, and only an invitation brings it back, with a new conversation', async ({ store, clock }) => {
-    const worker = await admitted(store)
-    await store.notePublished('s2-worker-3', worker.serial, 'sealed')
-    assert.equal(await store.publishedCredential(worker.key ?? ''), 'sealed')
-    await store.revokeWorker('s2-worker-3')
-    await store.revokeWorker('s2-worker-3')
-    await assert.rejects(store.tokens(sessionId(worker.conversation ?? '', 'b')), { code: 'expired' })
-    assert.equal(await store.publishedCredential(worker.key ?? ''), null)
-    await assert.rejects(store.issueTokens('s2-worker-3', 0, LIFETIME_MS), { code: 'conflict' })
-    clock.pass(5)
-    await invited(store, clock)
-    const again = await admitted(store, 'host', { secretHash: secretHash('one') })
-    assert.notEqual(again.conversation, worker.conversation)
-    assert.equal(again.revokedAt, null)
-  }, 'inviteWorker')
+  prove(
+    'revoking ends all of a worker, and only an invitation brings it back, with a new conversation',
+    async ({ store, clock }) => {
+      const worker = await admitted(store)
+      await store.notePublished('s2-worker-3', worker.serial, 'sealed')
+      assert.equal(await store.publishedCredential(worker.key ?? ''), 'sealed')
+      await store.revokeWorker('s2-worker-3')
+      await store.revokeWorker('s2-worker-3')
+      await assert.rejects(store.tokens(sessionId(worker.conversation ?? '', 'b')), { code: 'expired' })
+      assert.equal(await store.publishedCredential(worker.key ?? ''), null)
+      await assert.rejects(store.issueTokens('s2-worker-3', 0, LIFETIME_MS), { code: 'conflict' })
+      clock.pass(5)
+      await invited(store, clock)
+      const again = await admitted(store, 'host', { secretHash: secretHash('one') })
+      assert.notEqual(again.conversation, worker.conversation)
+      assert.equal(again.revokedAt, null)
+    },
+    'inviteWorker',
+  )
 
-  prove('a worker is renamed, with its conversation', async ({ store, clock }) => {
-    const { conversation, serial } = await admitted(store)
-    clock.pass(5)
-    const renamed = await store.renameWorker('s2-worker-3', { agent: 'gpu-box', role: 'models' })
-    assert.ok(renamed.serial > serial, 'its credential names it, so it is made anew')
-    const found = (await store.conversations()).find(({ id }) => id === conversation)
-    assert.deepEqual([found?.agents.b, found?.roles.b], ['gpu-box', 'models'])
-    await assert.rejects(store.renameWorker('s2-worker-3', { agent: 'x' }), { code: 'not_found' })
-    await assert.rejects(store.renameWorker('gpu-box', { agent: '../x' }), { code: 'invalid' })
-    await admitted(store, 'other', { agent: 'other' })
-    await assert.rejects(store.renameWorker('gpu-box', { agent: 'other' }), { code: 'conflict' })
-  }, 'inviteWorker')
+  prove(
+    'a worker is renamed, with its conversation',
+    async ({ store, clock }) => {
+      const { conversation, serial } = await admitted(store)
+      clock.pass(5)
+      const renamed = await store.renameWorker('s2-worker-3', { agent: 'gpu-box', role: 'models' })
+      assert.ok(renamed.serial > serial, 'its credential names it, so it is made anew')
+      const found = (await store.conversations()).find(({ id }) => id === conversation)
+      assert.deepEqual([found?.agents.b, found?.roles.b], ['gpu-box', 'models'])
+      await assert.rejects(store.renameWorker('s2-worker-3', { agent: 'x' }), { code: 'not_found' })
+      await assert.rejects(store.renameWorker('gpu-box', { agent: '../x' }), { code: 'invalid' })
+      await admitted(store, 'other', { agent: 'other' })
+      await assert.rejects(store.renameWorker('gpu-box', { agent: 'other' }), { code: 'conflict' })
+    },
+    'inviteWorker',
+  )
 
-  prove('an older publication changes nothing', async ({ store, clock }) => {
-    const { serial, key } = await admitted(store)
-    clock.pass(5)
-    const { serial: later } = await store.issueTokens('s2-worker-3', 0, LIFETIME_MS)
-    await store.notePublished('s2-worker-3', later, 'new')
-    await store.notePublished('s2-worker-3', serial, 'old')
-    assert.equal(await store.publishedCredential(key ?? ''), 'new')
-  }, 'inviteWorker')
+  prove(
+    'an older publication changes nothing',
+    async ({ store, clock }) => {
+      const { serial, key } = await admitted(store)
+      clock.pass(5)
+      const { serial: later } = await store.issueTokens('s2-worker-3', 0, LIFETIME_MS)
+      await store.notePublished('s2-worker-3', later, 'new')
+      await store.notePublished('s2-worker-3', serial, 'old')
+      assert.equal(await store.publishedCredential(key ?? ''), 'new')
+    },
+    'inviteWorker',
+  )
 
-  prove('requests to join wait, have an outcome, and are bounded', async ({ store, clock }) => {
-    const id = await store.submitJoin('first')
-    assert.equal(await store.submitJoin('first'), id)
-    assert.deepEqual(await store.joinOutcome(id), { state: 'waiting', why: null })
-    assert.deepEqual((await store.joinRequests()).map(({ sealed }) => sealed), ['first'])
-    await store.settleJoin(id, 'refused', 'no such invitation')
-    assert.deepEqual(await store.joinOutcome(id), { state: 'refused', why: 'no such invitation' })
-    assert.deepEqual(await store.joinRequests(), [])
-    assert.equal((await store.joinOutcome('0'.repeat(64))).state, 'unknown')
-    for (let index = 0; index < JOIN_REQUESTS_MAX + 5; index += 1) {
-      clock.pass(1)
-      await store.submitJoin(`many${index}`)
-    }
-    const kept = await store.joinRequests()
-    assert.equal(kept.length, JOIN_REQUESTS_MAX)
-    assert.equal(kept.at(-1)?.sealed, `many${JOIN_REQUESTS_MAX + 4}`, 'the oldest go')
-  }, 'inviteWorker')
+  prove(
+    'requests to join wait, have an outcome, and are bounded',
+    async ({ store, clock }) => {
+      const id = await store.submitJoin('first')
+      assert.equal(await store.submitJoin('first'), id)
+      assert.deepEqual(await store.joinOutcome(id), { state: 'waiting', why: null })
+      assert.deepEqual(
+        (await store.joinRequests()).map(({ sealed }) => sealed),
+        ['first'],
+      )
+      await store.settleJoin(id, 'refused', 'no such invitation')
+      assert.deepEqual(await store.joinOutcome(id), { state: 'refused', why: 'no such invitation' })
+      assert.deepEqual(await store.joinRequests(), [])
+      assert.equal((await store.joinOutcome('0'.repeat(64))).state, 'unknown')
+      for (let index = 0; index < JOIN_REQUESTS_MAX + 5; index += 1) {
+        clock.pass(1)
+        await store.submitJoin(`many${index}`)
+      }
+      const kept = await store.joinRequests()
+      assert.equal(kept.length, JOIN_REQUESTS_MAX)
+      assert.equal(kept.at(-1)?.sealed, `many${JOIN_REQUESTS_MAX + 4}`, 'the oldest go')
+    },
+    'inviteWorker',
+  )
 }

@@ -3,10 +3,10 @@ import type { Conversation, NewConversation, OpenedConversation } from '#fleet/c
 import { S2Error } from '#fleet/errors.ts'
 import { isConversationId, parseSession, type SessionId, type Side, sessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
+import type { ConversationTokens } from '../../conversation-tokens.ts'
 import type { SqliteConnection } from '../file/connection.ts'
 import { fromPythonTime, makeConversationId, makeToken, pythonTime } from '../python/python-format.ts'
 import type { AuditChainTable } from './audit-chain.ts'
-import type { ConversationTokens } from '../../conversation-tokens.ts'
 import type { MalformedRows } from './malformed-rows.ts'
 
 interface ConversationRow {
@@ -202,7 +202,10 @@ export class ConversationTable implements ConversationTokens {
     if (row === undefined) this.#insertAgain(id)
     const wanted = wall + Math.round(lifetimeMs)
     if (wanted > ends) this.#setEnd(id, wanted)
-    this.#audit(ends > wall ? 'conversation_renewed' : 'conversation_revived', { conversation: id, expiresAt: Math.max(ends, wanted) })
+    this.#audit(ends > wall ? 'conversation_renewed' : 'conversation_revived', {
+      conversation: id,
+      expiresAt: Math.max(ends, wanted),
+    })
     return ends > wall
   }
 

@@ -1,7 +1,7 @@
 import type { Clock } from '#runtime/clock.ts'
+import { WorkerRegistry } from '../../worker-registry.ts'
 import type { SqliteConnection } from '../file/connection.ts'
 import type { FileIdentity } from '../file/database-path.ts'
-import { WorkerRegistry } from '../../worker-registry.ts'
 import { AuditChainTable } from './audit-chain.ts'
 import { ConversationTable } from './conversations.ts'
 import { IncidentTable } from './incidents.ts'

@@ -45,7 +45,9 @@ export class WorkerTable implements WorkerRows {
   }
 
   file(agent: string): string | null {
-    return this.#connection.get<{ file: string | null }>('SELECT file FROM s2_workers WHERE agent = ?', agent)?.file ?? null
+    return (
+      this.#connection.get<{ file: string | null }>('SELECT file FROM s2_workers WHERE agent = ?', agent)?.file ?? null
+    )
   }
 
   putFile(agent: string, file: string | null): void {
@@ -74,7 +76,9 @@ export class WorkerTable implements WorkerRows {
   }
 
   requests(): JoinRequestRow[] {
-    return this.#connection.all<JoinRequestRow>('SELECT id, sealed, at, state, why FROM s2_join_requests ORDER BY at, id')
+    return this.#connection.all<JoinRequestRow>(
+      'SELECT id, sealed, at, state, why FROM s2_join_requests ORDER BY at, id',
+    )
   }
 
   putRequest({ id, sealed, at, state, why }: JoinRequestRow): void {

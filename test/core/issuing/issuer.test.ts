@@ -1,0 +1,225 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { credentialPath } from '#fleet/credential.ts'
+import { sessionId } from '#fleet/session-id.ts'
+import { GitPublisher, makeRemote } from '#git/git-publisher.ts'
+import { type HostIdentity, makeIdentity } from '#identity/identity-file.ts'
+import { makeJoinRequest, makeSecret } from '#identity/joining.ts'
+import { MANIFEST_PATH, readManifest } from '#identity/manifest.ts'
+import { openSealedCredential } from '#identity/sealed-credential.ts'
+import { Issuer } from '#issuing/issuer.ts'
+import { systemChance, systemClock } from '#runtime/clock.ts'
+import { readCredentials } from '#spool/credentials.ts'
+import { openMemoryStore } from '#store/memory/memory.ts'
+import { MovableClock } from '../../movable-clock.ts'
+import { PATIENCE_MS } from '../../until.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 's2-issuer-'))
+after(() => rmSync(folder, { recursive: true, force: true }))
+const env = { PATH: process.env.PATH, HOME: folder }
+
+const LIFETIME_MS = 3 * 3_600_000
+const DAY_MS = 86_400_000
+const BRIDGE = 'http://127.0.0.1:7433'
+
+/** An orchestrator's host with an issuer, a git remote, and a worker that may join. */
+async function ground(name: string, { withGit = true } = {}) {
+  const clock = new MovableClock(systemClock)
+  const remote = join(folder, `${name}.git`)
+  const parts = { clock: systemClock, chance: systemChance, env }
+  await makeRemote(remote, 'main', PATIENCE_MS, { clock: systemClock, env })
+  const publisher = withGit ? await GitPublisher.open({ remote, branch: 'main', timeoutMs: PATIENCE_MS }, parts) : null
+  const store = openMemoryStore({ clock })
+  const identity: HostIdentity = { ...(await makeIdentity()), membership: null }
+  const state = join(folder, name)
+  const config = {
+    state,
+    orchestrator: 'orchestrator',
+    access: { bridgeUrl: BRIDGE },
+    lifetimeMs: LIFETIME_MS,
+    overlapMs: 600_000,
+  }
+  const makeIssuer = (changes: object = {}): Issuer =>
+    new Issuer({ ...config, ...changes }, { store, publisher, identity, clock })
+  const keysOf = async (agent: string): Promise<HostIdentity> => ({
+    ...(await makeIdentity()),
+    membership: { agent, orchestrator: identity, bridgeUrl: BRIDGE, remote: null, branch: 'main' },
+  })
+  const admit = async (agent: string, { key, recipient }: HostIdentity) =>
+    await store.admitWorker({
+      agent,
+      key,
+      recipient,
+      host: 'box',
+      secretHash: null,
+      role: 'tests',
+      orchestrator: 'orchestrator',
+      lifetimeMs: LIFETIME_MS,
+    })
+  const fetched = async (keys: HostIdentity, heldSerial = 0) => {
+    const file = await store.publishedCredential(keys.key)
+    assert.ok(file !== null, 'the bridge has a credential')
+    return await openSealedCredential(Buffer.from(file), { identity: keys, now: clock.wall(), heldSerial })
+  }
+  const inGit = (...args: string[]): string =>
+    execFileSync('git', ['--git-dir', remote, ...args], { env, encoding: 'utf8' })
+  const invite = async (agent: string) => {
+    const { secret, secretHash } = makeSecret()
+    const endsAt = clock.wall() + 60_000
+    await store.inviteWorker({ agent, role: 'tests', secretHash, endsAt })
+    return { agent, orchestrator: identity, bridgeUrl: BRIDGE, remote, branch: 'main', secret, endsAt }
+  }
+  const close = async (): Promise<void> => await publisher?.[Symbol.asyncDispose]()
+  const shared = { clock, store, identity, state, remote, publisher }
+  return { ...shared, makeIssuer, keysOf, admit, fetched, inGit, invite, [Symbol.asyncDispose]: close }
+}
+
+test('an admitted worker has a sealed credential at the bridge and in git, and the orchestrator its end here', async () => {
+  await using g = await ground('first')
+  const keys = await g.keysOf('s2-worker-1')
+  const { conversation } = await g.admit('s2-worker-1', keys)
+  const issuer = g.makeIssuer()
+  assert.deepEqual((await issuer.round()).issued, ['s2-worker-1'])
+  assert.deepEqual((await issuer.publish()).foreign, [])
+  const credential = await g.fetched(keys)
+  assert.deepEqual(await g.store.tokens(sessionId(conversation ?? '', 'b')), [credential.token])
+  const file = Buffer.from(g.inGit('show', `main:${credentialPath('s2-worker-1')}`))
+  const opened = await openSealedCredential(file, { identity: keys, now: g.clock.wall(), heldSerial: 0 })
+  assert.equal(opened.token, credential.token)
+  const [own] = (await readCredentials(g.state)).credentials
+  assert.deepEqual(await g.store.tokens(sessionId(conversation ?? '', 'a')), [own?.token])
+  for (const token of [credential.token, own?.token ?? '']) {
+    assert.ok(!g.inGit('log', '-p', '--all').includes(token), 'no living token is in git')
+  }
+  const commits = g.inGit('rev-list', '--count', 'main')
+  assert.deepEqual((await issuer.round()).issued, [])
+  await issuer.publish()
+  await g.makeIssuer().publish()
+  assert.equal(g.inGit('rev-list', '--count', 'main'), commits, 'what is there already is not published again')
+})
+
+test('a worker that was away for days has a living credential when it returns, with its conversation', async () => {
+  await using g = await ground('away', { withGit: false })
+  const keys = await g.keysOf('s2-worker-1')
+  const { conversation } = await g.admit('s2-worker-1', keys)
+  await g.makeIssuer().round()
+  const before = await g.fetched(keys)
+  // The orchestrator's host was down as well: its issuer begins anew, after the conversation has lapsed.
+  g.clock.pass(3 * DAY_MS)
+  await g.makeIssuer().round()
+  const after = await g.fetched(keys, before.createdAt)
+  assert.equal(after.session, sessionId(conversation ?? '', 'b'))
+  assert.deepEqual(await g.store.tokens(after.session), [after.token])
+  assert.notEqual(after.token, before.token)
+})
+
+test('tokens of both ends are made anew at half of their life, on schedule, and when the bridge moves', async () => {
+  await using g = await ground('rotation', { withGit: false })
+  const keys = await g.keysOf('s2-worker-1')
+  await g.admit('s2-worker-1', keys)
+  let issuer = g.makeIssuer()
+  await issuer.round()
+  const first = await g.fetched(keys)
+  const ownFirst = (await readCredentials(g.state)).credentials[0]?.token
+  g.clock.pass(LIFETIME_MS / 2 - 60_000)
+  assert.deepEqual((await issuer.round()).issued, [])
+  g.clock.pass(60_000)
+  assert.deepEqual((await issuer.round()).issued, ['s2-worker-1'])
+  const second = await g.fetched(keys, first.createdAt)
+  assert.deepEqual(await g.store.tokens(second.session), [second.token, first.token], 'the old token overlaps')
+  assert.notEqual((await readCredentials(g.state)).credentials[0]?.token, ownFirst)
+  g.clock.pass(1)
+  issuer.rotateAll()
+  assert.deepEqual((await issuer.round()).issued, ['s2-worker-1'])
+  assert.deepEqual((await issuer.round()).issued, [])
+  issuer = g.makeIssuer({ access: { bridgeUrl: 'http://127.0.0.1:7434' } })
+  g.clock.pass(1)
+  assert.deepEqual((await issuer.round()).issued, ['s2-worker-1'])
+  await assert.rejects(g.fetched(keys), { code: 'forbidden' }, 'a host keeps to the bridge that it was invited to')
+})
+
+test('revoking removes the file and the entry; a foreign file shows', async () => {
+  await using g = await ground('revoked')
+  const [one, two] = [await g.keysOf('s2-worker-1'), await g.keysOf('s2-worker-2')]
+  await g.admit('s2-worker-1', one)
+  await g.admit('s2-worker-2', two)
+  const issuer = g.makeIssuer()
+  await issuer.round()
+  await issuer.publish()
+  await g.store.revokeWorker('s2-worker-1')
+  await issuer.round()
+  assert.equal(issuer.hasUnpublished, true)
+  await g.publisher?.publish(new Map([['credentials/stray.json', '{}']]), 'somebody')
+  const { foreign } = await issuer.publish()
+  assert.deepEqual(foreign, ['credentials/stray.json'])
+  assert.ok(!g.inGit('ls-tree', '-r', '--name-only', 'main').includes('s2-worker-1'))
+  const list = readManifest(Buffer.from(g.inGit('show', `main:${MANIFEST_PATH}`)), g.identity.key)
+  assert.deepEqual(
+    list.files.map(({ key }) => key),
+    [two.key],
+  )
+  assert.equal((await readCredentials(g.state)).credentials.length, 1, 'the orchestrator’s end is gone as well')
+})
+
+test('what somebody did to the branch is mended', async () => {
+  await using g = await ground('mended')
+  const keys = await g.keysOf('s2-worker-1')
+  await g.admit('s2-worker-1', keys)
+  const issuer = g.makeIssuer()
+  await issuer.round()
+  await issuer.publish()
+  const path = credentialPath('s2-worker-1')
+  const good = g.inGit('show', `main:${path}`)
+  const spoilt = new Map([
+    [path, 'rubbish'],
+    [MANIFEST_PATH, '{}'],
+  ])
+  await g.publisher?.publish(spoilt, 'somebody')
+  await issuer.publish()
+  assert.equal(g.inGit('show', `main:${path}`), good)
+  g.inGit('update-ref', '-d', 'refs/heads/main')
+  await issuer.publish()
+  assert.equal(g.inGit('show', `main:${path}`), good)
+})
+
+test('a request to join is judged over the bridge and over git alike, and has an outcome', async (t) => {
+  await using g = await ground('joining')
+  const issuer = g.makeIssuer()
+  await t.test('over the bridge', async () => {
+    const keys = await g.keysOf('s2-worker-1')
+    const { sealed } = await makeJoinRequest(await g.invite('s2-worker-1'), keys, 'box')
+    const id = await g.store.submitJoin(sealed)
+    assert.deepEqual((await issuer.round()).admitted, ['s2-worker-1'])
+    assert.equal((await g.store.joinOutcome(id)).state, 'admitted')
+    assert.equal((await g.fetched(keys)).agent, 's2-worker-1')
+  })
+  await t.test('over a ref of the remote, which is removed then', async () => {
+    const keys = await g.keysOf('s2-worker-2')
+    const { id, sealed } = await makeJoinRequest(await g.invite('s2-worker-2'), keys, 'box')
+    const parts = { clock: systemClock, chance: systemChance, env }
+    await using host = await GitPublisher.open({ remote: g.remote, branch: 'main', timeoutMs: PATIENCE_MS }, parts)
+    await host.leaveRequest(id, sealed)
+    await host.leaveRequest('f'.repeat(64), 'x'.repeat(9_000))
+    await host.leaveRequest('no-hash-at-all', 'x')
+    const { round } = await issuer.publish()
+    assert.deepEqual(round.admitted, ['s2-worker-2'])
+    assert.equal(round.refused.length, 1, 'what is no request is refused, and harms nobody')
+    assert.equal(g.inGit('for-each-ref', 'refs/s2'), '')
+    assert.ok(g.inGit('ls-tree', '-r', '--name-only', 'main').includes(credentialPath('s2-worker-2')))
+  })
+  await t.test('and a bad one is refused with its reason', async () => {
+    const keys = await g.keysOf('s2-worker-3')
+    const stolen = { ...(await g.invite('s2-worker-3')), secret: makeSecret().secret }
+    const id = await g.store.submitJoin((await makeJoinRequest(stolen, keys, 'box')).sealed)
+    const rubbish = await g.store.submitJoin('AAAA')
+    const { admitted, refused } = await issuer.round()
+    assert.deepEqual(admitted, [])
+    assert.equal(refused.length, 2)
+    assert.match((await g.store.joinOutcome(id)).why ?? '', /no such invitation/)
+    assert.equal((await g.store.joinOutcome(rubbish)).state, 'refused')
+  })
+})
