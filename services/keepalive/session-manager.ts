@@ -1,4 +1,4 @@
-import type { Credential } from '#fleet/credential.ts'
+import { type Credential, hashOfToken } from '#fleet/credential.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Health } from '#runtime/health.ts'
@@ -210,6 +210,7 @@ export class SessionManager implements AsyncDisposable {
     })
     this.#sessions.set(id, session)
     log.info('session joined', { session: id, agent, bridge: bridgeUrl })
+    this.#confirm(credential, connection)
     connection.add(session)
     this.#inbox.reset()
     this.#loops.inbox.nudge()
@@ -226,7 +227,16 @@ export class SessionManager implements AsyncDisposable {
     }
     this.#troubles.over(lockoutTopic(session))
     this.#sessions.get(session)?.retry()
-    this.#connections.get(bridgeUrl)?.beatNow()
+    const connection = this.#connections.get(bridgeUrl)
+    connection?.beatNow()
+    if (connection !== undefined) this.#confirm(credential, connection)
+  }
+
+  /** Tells the bridge that this token is in force here, so that the one before ends. Where it does not hear it, time ends that. */
+  #confirm({ session, token }: Credential, { store }: SharedBridgeConnection): void {
+    store
+      .confirmToken(session, hashOfToken(token))
+      .catch((error: unknown) => this.#parts.log.debug('token not confirmed', { session, error }))
   }
 
   #leave(id: SessionId): void {

@@ -18,6 +18,7 @@ import {
   strandedIncident,
   supervisorIncident,
   supervisorOf,
+  twinsIncident,
 } from './incident-texts.ts'
 import type { Board, BoardMemory } from './open-tasks-state.ts'
 import type { AgentLoss } from './reported-losses.ts'
@@ -79,7 +80,8 @@ export function decide(snapshot: Snapshot): Decision {
     ...unreachableSupervisors(snapshot),
     ...(plan === null ? [] : [stranding(plan, board?.strandedSince ?? null, snapshot)]),
   ]
-  const wanted = [...toggles.flatMap((each) => (each.isWanted ? [each.incident] : [])), ...(exhausted ?? [])]
+  const twins = observed.fleet.twins(snapshot.at).map(twinsIncident)
+  const wanted = [...toggles.flatMap((each) => (each.isWanted ? [each.incident] : [])), ...(exhausted ?? []), ...twins]
   const over = toggles.flatMap((each) => (!each.isWanted && each.isOver ? [each.incident] : []))
   const open = [...openIncidents.values()]
   return {
@@ -163,7 +165,7 @@ function lossIncidents(singleLosses: readonly string[], { config, observed, loss
 }
 
 /** Whether what an incident of one agent tells of is over. */
-function hasEnded({ kind, agent }: NewIncident, { observed, losses }: Snapshot): boolean {
+function hasEnded({ kind, agent }: NewIncident, { at, observed, losses }: Snapshot): boolean {
   switch (kind) {
     case 'silent':
     case 'restarts_exhausted':
@@ -172,6 +174,8 @@ function hasEnded({ kind, agent }: NewIncident, { observed, losses }: Snapshot):
       return isBack(agent, observed) || doesProcessLive(agent, observed)
     case 'gone':
       return isDeathOver(agent, observed, losses)
+    case 'twins':
+      return !observed.fleet.twins(at).some((each) => each.agent === agent)
     default:
       return false
   }

@@ -10,7 +10,7 @@ import type { ReportedLosses } from './reported-losses.ts'
 /** Who is alive, to read and not to write. */
 export type FleetLiveness = Pick<
   Roster,
-  'size' | 'counts' | 'standing' | 'standings' | 'agentOf' | 'hasIncident' | 'massSilence' | 'tally'
+  'size' | 'counts' | 'standing' | 'standings' | 'agentOf' | 'hasIncident' | 'massSilence' | 'tally' | 'twins'
 >
 
 /** What was observed, to read and not to write. Times are milliseconds of the watchdog's clock that never jumps. */

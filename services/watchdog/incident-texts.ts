@@ -1,5 +1,6 @@
 import type { NewIncident } from '#fleet/incident.ts'
 import type { Task } from '#fleet/task.ts'
+import type { Twins } from '#fleet/twin-detector.ts'
 import { formatDuration } from '#runtime/duration.ts'
 import type { Observed } from './fleet-observation.ts'
 
@@ -26,6 +27,13 @@ export function lossIncident(agent: string, { fleet, processes }: Observed, sile
       ? `${agent} has tasks and was never heard${why}; its tasks go to other agents: on its host, s2 health says what is missing`
       : `${agent}${where} was not heard for ${formatDuration(silentAfterMs)}${why}; its tasks go to other agents`
   return { cause: `silent:${agent}`, kind: 'silent', agent, summary }
+}
+
+/** Two programs use the keys of one worker: each takes over the tasks of the other. */
+export function twinsIncident({ agent, hosts }: Twins): NewIncident {
+  const where = hosts.length > 1 ? `on ${hosts.join(' and ')}` : `twice on ${hosts[0]}`
+  const summary = `${agent} runs ${where} with the same keys, and takes its own tasks away from itself: stop one of them, or let it join under a name of its own (s2 worker invite)`
+  return { cause: `twins:${agent}`, kind: 'twins', agent, summary }
 }
 
 export function blindIncident(lateAfterMs: number): NewIncident {

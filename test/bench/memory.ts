@@ -1,8 +1,13 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { OpenedConversation } from '#fleet/conversation.ts'
-import { credentialPath, formatCredentialFile, workerName } from '#fleet/credential.ts'
+import { credentialPath, workerName } from '#fleet/credential.ts'
+import { sessionId } from '#fleet/session-id.ts'
+import { identityFile, makeIdentity, writeIdentity } from '#identity/identity-file.ts'
+import { entryFor, formatManifest, MANIFEST_PATH } from '#identity/manifest.ts'
+import { sealCredential } from '#identity/sealed-credential.ts'
 import { type BenchBridge, isReady, startBridge } from './bridge.ts'
 import { median } from './figures.ts'
 import { makeRemote } from './remote.ts'
@@ -76,20 +81,21 @@ async function startService(
 }
 
 async function startCredSync(stage: Stage, { url }: BenchBridge, { id, tokens }: OpenedConversation): Promise<Actor> {
-  const remote = await makeRemote(await stage.room('remote'), {
-    [credentialPath(1)]: formatCredentialFile({
-      conversation: id,
-      agent: workerName(1),
-      role: 'worker',
-      token: tokens.b,
-      coordinatorToken: tokens.a,
-      bridgeUrl: url,
-      createdAt: Date.now(),
-      expiresAt: Date.now() + 3_600_000,
-    }),
-  })
   const state = await stage.room('cred-sync')
-  return await startService(stage, 'cred-sync', state, { S2_GIT_REMOTE: remote, S2_WORKER: '1' })
+  const room = await stage.room('remote')
+  const orchestrator = await makeIdentity()
+  const agent = workerName(1)
+  const membership = { agent, orchestrator, bridgeUrl: url, remote: join(room, 'remote.git'), branch: 'main' }
+  const identity = { ...(await makeIdentity()), membership }
+  await writeIdentity(identityFile(state), identity)
+  const [createdAt, expiresAt] = [Date.now(), Date.now() + 3_600_000]
+  const session = sessionId(id, 'b')
+  const credential = { session, token: tokens.b, agent, role: 'worker', bridgeUrl: url, createdAt, expiresAt }
+  const file = await sealCredential(credential, identity.recipient, orchestrator)
+  const path = credentialPath(agent)
+  const files = [entryFor(path, identity.key, createdAt, file)]
+  await makeRemote(room, { [path]: file, [MANIFEST_PATH]: formatManifest({ serial: createdAt, files }, orchestrator) })
+  return await startService(stage, 'cred-sync', state, {})
 }
 
 /** From the start of the process to its end, ours and bare Node in turn. */

@@ -102,7 +102,7 @@ export function credential(over: Partial<Credential> = {}): Credential {
 
 /** An orchestrator and the host of worker 3, which has joined. */
 export async function makeFleet() {
-  const orchestrator = { ...(await makeIdentity()), membership: null }
+  const orchestrator: HostIdentity = { ...(await makeIdentity()), membership: null }
   const membership = {
     agent: 's2-worker-3',
     orchestrator: { key: orchestrator.key, recipient: orchestrator.recipient },

@@ -2,7 +2,7 @@
 const READERS: Readonly<Record<string, readonly string[]>> = {
   Map: ['get', 'has', 'keys', 'values', 'entries', 'forEach', String(Symbol.iterator)],
   Set: ['has', 'keys', 'values', 'entries', 'forEach', String(Symbol.iterator)],
-  Roster: ['has', 'standing', 'standings', 'agentOf', 'hasIncident'],
+  Roster: ['has', 'standing', 'standings', 'agentOf', 'hasIncident', 'twins'],
   AgentProcessTable: ['of', 'isHindered'],
   LeaseObserver: ['stillSince', 'lapsedAt', 'isStuck'],
 }

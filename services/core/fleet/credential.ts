@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { readAuthority } from './certificate-parser.ts'
 import { S2Error } from './errors.ts'
 import { isConversationId, type SessionId, sessionId } from './session-id.ts'
@@ -15,6 +16,11 @@ export interface Credential {
   /** Also its serial number: an earlier credential never replaces a later one. */
   readonly createdAt: number
   readonly expiresAt: number
+}
+
+/** What is told of a token where it shall not be shown: SHA-256, in base64url. */
+export function hashOfToken(token: string): string {
+  return createHash('sha256').update(token).digest('base64url')
 }
 
 /** Larger credential files are not read, bytes. */

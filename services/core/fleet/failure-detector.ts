@@ -2,6 +2,7 @@ import { type AgentLiveness, RosterEntry, type SessionRecord, WaitQueue } from '
 import { FOREIGN_INCARNATION, type ObservedBeat } from './beat.ts'
 import type { Agent } from './conversation.ts'
 import type { SessionId } from './session-id.ts'
+import { TwinDetector, type Twins } from './twin-detector.ts'
 import type { RosterVerdict, Verdict } from './verdict.ts'
 
 /** How long an agent may be unheard, milliseconds. */
@@ -31,6 +32,7 @@ export class Roster {
   readonly #sessions = new Map<SessionId, SessionRecord>()
   /** Beats of sessions that no known conversation has; `heard` is false for those of before the observer looked. */
   readonly #unknownSessions = new Map<SessionId, { readonly beat: ObservedBeat; readonly heard: boolean }>()
+  readonly #twins = new TwinDetector()
   readonly #alive = new WaitQueue()
   readonly #late = new WaitQueue()
   /** Found silent or gone within the last `silentAfterMs`. */
@@ -103,9 +105,17 @@ export class Roster {
       if (record === undefined) {
         if (!this.#unknownSessions.has(beat.session)) unknownCount += 1
         this.#unknownSessions.set(beat.session, { beat, heard: true })
-      } else this.#judgeBeat(record, this.#recordBeat(record, beat), now)
+        continue
+      }
+      this.#watchForTwins(record, beat, now)
+      this.#judgeBeat(record, this.#recordBeat(record, beat), now)
     }
     return unknownCount
+  }
+
+  /** The agents that speak from two places at once. */
+  twins(now: number): readonly Twins[] {
+    return this.#twins.current(now)
   }
 
   /** Passes the verdicts that have fallen due. Answers all changes since they were last asked for, returns included. */
@@ -267,6 +277,7 @@ export class Roster {
       if (record.generation === this.#generation) continue
       record.entry.removeSession(record.session)
       this.#sessions.delete(session)
+      this.#twins.forget(session)
     }
     for (const [name, entry] of this.#entries) {
       yield
@@ -296,6 +307,12 @@ export class Roster {
     if (isNewIncarnation) return 'new_incarnation'
     if (!isBeat) return 'nothing'
     return hasWorked ? 'work' : 'beat'
+  }
+
+  #watchForTwins({ session, entry, incarnation, host }: SessionRecord, beat: ObservedBeat, now: number): void {
+    if (incarnation === null || incarnation === beat.incarnation) return
+    if ([incarnation, beat.incarnation].includes(FOREIGN_INCARNATION)) return // foreign writers name none
+    this.#twins.noteChange(session, entry.agent, { incarnation, host }, beat, now)
   }
 
   #judgeBeat(record: SessionRecord, sign: Sign, now: number): void {

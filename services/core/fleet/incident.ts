@@ -24,6 +24,7 @@ export const INCIDENT_KINDS = [
   'restarts_exhausted',
   'credentials',
   'certificate',
+  'twins',
 ] as const
 export type IncidentKind = (typeof INCIDENT_KINDS)[number]
 

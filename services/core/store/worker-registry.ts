@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { AuditedAct } from '#fleet/audit.ts'
+import { hashOfToken } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { PUBLIC_KEY, RECIPIENT } from '#fleet/identity.ts'
 import { type SessionId, sessionId } from '#fleet/session-id.ts'
@@ -269,11 +270,6 @@ export class WorkerRegistry {
   #audit(action: string, details: AuditedAct['details']): void {
     this.#parts.audit({ actor: 'admin', action, details })
   }
-}
-
-/** What `confirmToken` is given, so that a token is never an argument. */
-export function hashOfToken(token: string): string {
-  return createHash('sha256').update(token).digest('base64url')
 }
 
 function unjoined(agent: string, role: string): Worker {

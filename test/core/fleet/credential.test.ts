@@ -5,7 +5,6 @@ import {
   authorityAt,
   CREDENTIAL_FILE_MAX,
   type Credential,
-  formatCredentialFile,
   parseCredentialFile,
   parseInstant,
 } from '#fleet/credential.ts'
@@ -23,15 +22,26 @@ const FILE = {
   createdAt: NOW,
   expiresAt: NOW + 1000,
 }
-const parse = (text: string | Uint8Array, worker = 1, now = NOW) =>
+const format = (file: typeof FILE & { readonly bridgeCa?: string }): string =>
+  JSON.stringify({
+    conversation_id: file.conversation,
+    worker_id: file.agent,
+    worker_role: file.role,
+    coordinator_token: file.coordinatorToken,
+    worker_token: file.token,
+    created_at: new Date(file.createdAt).toISOString(),
+    expires_at: new Date(file.expiresAt).toISOString(),
+    bridge_url: file.bridgeUrl,
+    ...(file.bridgeCa === undefined ? {} : { bridge_ca: file.bridgeCa }),
+  })
+const parse = (text: string | Uint8Array, worker = 's2-worker-1', now = NOW) =>
   parseCredentialFile(typeof text === 'string' ? Buffer.from(text) : text, worker, now)
-const changed = (over: Record<string, unknown>) =>
-  JSON.stringify({ ...JSON.parse(formatCredentialFile(FILE)), ...over })
+const changed = (over: Record<string, unknown>) => JSON.stringify({ ...JSON.parse(format(FILE)), ...over })
 const code = (expected: string) => (error: unknown) =>
   error instanceof S2Error && error.code === expected && !/must-not-show/.test(error.message)
 
 test('what is written is read back', () => {
-  assert.deepEqual(parse(formatCredentialFile(FILE)), {
+  assert.deepEqual(parse(format(FILE)), {
     session: 'conv_00000000000000aa/b',
     token: FILE.token,
     agent: 's2-worker-1',
@@ -45,9 +55,9 @@ test('what is written is read back', () => {
 test('the authority of the bridge comes with it, as certificates and nothing else', () => {
   const { cert, key } = makeCertificate(new Date(NOW))
   const file = { ...FILE, bridgeCa: cert }
-  assert.equal(parse(formatCredentialFile(file)).bridgeCa, cert)
+  assert.equal(parse(format(file)).bridgeCa, cert)
   assert.equal(parse(changed({ bridge_ca: `Subject: CN=x\r\n${cert.replaceAll('\n', '\r\n')}` })).bridgeCa, cert)
-  assert.ok(!('bridgeCa' in parse(formatCredentialFile(FILE))))
+  assert.ok(!('bridgeCa' in parse(format(FILE))))
   const big = cert.repeat(Math.ceil(8_192 / cert.length))
   for (const [bad, why] of [
     ['', /has no bridge_ca/],
@@ -65,7 +75,7 @@ test('the authority of the bridge comes with it, as certificates and nothing els
 })
 
 test('what is trusted at an address is what the newest credential for it says', () => {
-  const { session, ...rest } = parse(formatCredentialFile(FILE))
+  const { session, ...rest } = parse(format(FILE))
   const at = (bridgeUrl: string, createdAt: number, bridgeCa?: string): Credential => {
     return { ...rest, session, bridgeUrl, createdAt, ...(bridgeCa === undefined ? {} : { bridgeCa }) }
   }
@@ -77,13 +87,13 @@ test('what is trusted at an address is what the newest credential for it says', 
 })
 
 test('worker 10 never gets the credential of worker 1, nor the other way round', () => {
-  assert.throws(() => parse(formatCredentialFile(FILE), 10), code('forbidden'))
+  assert.throws(() => parse(format(FILE), 's2-worker-10'), code('forbidden'))
   assert.throws(() => parse(changed({ worker_id: 's2-worker-10' })), code('forbidden'))
   assert.equal(parse(changed({ worker_id: 1 })).agent, 's2-worker-1')
 })
 
 test('each malformed file is refused with its reason and without its content', () => {
-  const whole = formatCredentialFile(FILE)
+  const whole = format(FILE)
   for (const [bad, why] of [
     ['', 'invalid'],
     ['null', 'invalid'],
@@ -106,7 +116,7 @@ test('each malformed file is refused with its reason and without its content', (
   ] as const) {
     assert.throws(() => parse(bad), code(why), String(bad).slice(0, 60))
   }
-  assert.throws(() => parse(whole, 1, NOW + 1000), code('expired'))
+  assert.throws(() => parse(whole, "s2-worker-1", NOW + 1000), code('expired'))
 })
 
 test('no input makes it throw anything but an error with a code', () => {
@@ -122,7 +132,7 @@ test('no input makes it throw anything but an error with a code', () => {
     fc.property(fc.json(), (text) => check(Buffer.from(text))),
     { numRuns: 1000 },
   )
-  const whole = Buffer.from(formatCredentialFile(FILE))
+  const whole = Buffer.from(format(FILE))
   const mutant = fc
     .tuple(fc.nat(whole.length - 1), fc.nat(255))
     .map(([at, byte]) => Uint8Array.from(whole, (old, i) => (i === at ? byte : old)))

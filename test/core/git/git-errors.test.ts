@@ -4,7 +4,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { readerEnv, sshCommand } from '#git/git-environment.ts'
+import { gitEnv, sshCommand } from '#git/git-environment.ts'
 import { type GitFault, gitAdviceFor, gitFaultOf, gitMessagesOf } from '#git/git-errors.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { readSettings } from '#runtime/read-settings.ts'
@@ -20,7 +20,7 @@ test('what people chose for ssh is honoured, and it asks no terminal whatever th
   assert.equal(sshCommand({}), 'ssh -oBatchMode=yes -oConnectTimeout=10')
   assert.equal(sshCommand({ GIT_SSH_COMMAND: 'ssh -i /k' }), 'ssh -i /k -oBatchMode=yes -oConnectTimeout=10')
   assert.equal(
-    readerEnv({ GIT_SSH_COMMAND: 'ssh -i /k', HOME: '/h' }).GIT_SSH_COMMAND,
+    gitEnv({ GIT_SSH_COMMAND: 'ssh -i /k', HOME: '/h' }).GIT_SSH_COMMAND,
     sshCommand({ GIT_SSH_COMMAND: 'ssh -i /k' }),
   )
 })
@@ -116,7 +116,7 @@ after(async () => await sshd?.[Symbol.asyncDispose]())
 
 /** Asks a remote as a worker does. */
 async function ask(remote: string, timeoutMs = 20_000): Promise<Ending> {
-  const env = readerEnv({ PATH: process.env.PATH, HOME: sshd.home, GIT_SSH_COMMAND: sshd.ssh })
+  const env = gitEnv({ PATH: process.env.PATH, HOME: sshd.home, GIT_SSH_COMMAND: sshd.ssh })
   const argv = ['git', 'ls-remote', '--', remote] as const
   return await runCommand({ argv: [...argv], env, timeoutMs, outputMax: 65_536, beyond: 'end' }, systemClock)
 }

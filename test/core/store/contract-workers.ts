@@ -1,10 +1,10 @@
 /** The promise of `Store` about workers, part of the suite for every backend. */
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
+import { hashOfToken } from '#fleet/credential.ts'
 import { sessionId } from '#fleet/session-id.ts'
 import { JOIN_REQUESTS_MAX, type Worker } from '#fleet/worker.ts'
 import type { Store } from '#store/store.ts'
-import { hashOfToken } from '#store/worker-registry.ts'
 import type { MovableClock } from '../../movable-clock.ts'
 
 export type ProveWorkers = (
