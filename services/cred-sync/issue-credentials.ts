@@ -116,7 +116,10 @@ function tellRound(
 }
 
 function reportForeign(foreign: readonly string[], troubles: TroubleLog): void {
-  if (foreign.length === 0) return troubles.over('foreign files')
+  if (foreign.length === 0) {
+    troubles.over('foreign files')
+    return
+  }
   const names = foreign.slice(0, 5).map((name) => JSON.stringify(name.slice(0, 100)))
   const what = `the branch of credentials holds ${foreign.length} files that S2 did not publish: ${names.join(', ')}`
   troubles.met('foreign files', names.join(), `${what}; see who writes there, and remove them`)
