@@ -27,9 +27,18 @@ export const NAMED_SECRETS: readonly NamedSecret[] = [
     name: 'secret',
     keywords: [
       'secret',
-      ...['private', 'encryption', 'signing', 'auth', 'master', 'account', 'deploy', 'license', 'session', 'hmac'].flatMap(
-        (word) => [`${word}_key`, `${word}-key`, `${word}key`],
-      ),
+      ...[
+        'private',
+        'encryption',
+        'signing',
+        'auth',
+        'master',
+        'account',
+        'deploy',
+        'license',
+        'session',
+        'hmac',
+      ].flatMap((word) => [`${word}_key`, `${word}-key`, `${word}key`]),
       'credential',
       '"auth"',
       '_auth',
@@ -53,13 +62,13 @@ export const NAME_AND_VALUE = new RegExp(
     // the type of a declaration
     String.raw`(?:\s?\??:\s?(?:str|string|String|SecretStr|Optional\[str\])(?=\s?=))?`,
     '(?:',
-    String.raw`(?<before>[ \t]{0,8})(?<separator>={1,3}|:=|=>|:|%3D|\\u003d)(?<after>[ \t]{0,8})`,
+    String.raw`(?<before>[ \t]{0,8})(?<separator>=>|={1,3}|:=|:|%3D|\\u003d)(?<after>[ \t]{0,8})`,
     String.raw`|(?<says>[ \t]{1,2}(?:is|was)(?::[ \t]?|[ \t]))`,
     // an option and its value, alone or in a list
     String.raw`|(?<=--[\w-]{1,40})(?<option>[ \t]{1,2})`,
     String.raw`|(?<=--[\w-]{1,40}["'])(?<item>,\s?)`,
     // an element of XML
-    String.raw`|(?<=<[\w:.-]{1,40})(?<element>>)`,
+    String.raw`|(?<=<[\w:.-]{1,40})(?<element>>(?=[^<\s]{1,80}</))`,
     // a name in one field, its value in the next
     String.raw`|(?<field>[,\s]{1,20}["']?value["']?[ \t]{0,3}[:=][ \t]{0,3})`,
     ')',
@@ -78,6 +87,7 @@ export const REST_OF_VALUE = /[^\s"'`,;&\\<]*/y
 export function contextOf(groups: Readonly<Record<string, string | undefined>>): ValueContext {
   const { quoted, separator, before, after, option, item, element, field, says } = groups
   const shown = separator?.replace(/^%3D$|^\\u003d$/i, '=')
-  const sign = shown ?? (says === undefined && [option, item, element, field].some((each) => each !== undefined) ? '=' : ':')
+  const sign =
+    shown ?? (says === undefined && [option, item, element, field].some((each) => each !== undefined) ? '=' : ':')
   return { isQuoted: quoted !== undefined, separator: sign, isSpaced: `${before ?? ''}${after ?? ''}` !== '' }
 }

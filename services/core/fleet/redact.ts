@@ -40,12 +40,15 @@ interface Span {
   readonly isExact: boolean
 }
 
-/** Tokens of S2: 64 hex digits that nobody calls a digest. The output of `sha256sum` has two characters and a file after it. */
-const SESSION_TOKEN =
-  /(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f]|  ?[*]?[\w./-])/gi
+/** Tokens of S2 are 64 hex digits that nobody calls a digest. */
+const TOKEN_LENGTH = 64
+const HEX_DIGITS = new Uint8Array(128)
+for (const digit of '0123456789abcdefABCDEF') HEX_DIGITS[digit.charCodeAt(0)] = 1
+/** After a digest in the output of `sha256sum`: two characters and a file. */
+const NAMED_FILE = /^ [ *][\w./-]/
 /** What digests are called, right before one. */
 const DIGEST_NAME =
-  /(?:sha-?(?:2-?)?256|sha3|sha512|blake\w{0,3}|digest|checksum|hash|fingerprint|integrity|zh|docker|containerd|cri-o|container|image|layer|commit|tree|etag|pin)(?:sum)?s?(?:[\\"'\])]{0,3}[\s:=(/-]{0,3}[\\"'[]{0,3})$/i
+  /(?:sha-?(?:2-?)?256|sha3|sha512|blake\w{0,3}|digest|checksum|hash|fingerprint|integrity|zh|docker|containerd|cri-o|container|image|layer|commit|tree|etag|pin)(?:sum)?s?(?:[\\"'\])]{0,3}[\s:=(/-]{0,3}(?:W\/)?[\\"'[]{0,3})$/i
 
 const kindsOf = new Map<string, SecretKind[]>()
 const namesOf = new Map<string, NamedSecret>()
@@ -63,15 +66,17 @@ function secretSpans(text: string): Span[] {
 
 function spansByKeyword(text: string): Span[] {
   const spans: Span[] = []
+  /** How far each kind has read: it is not tried again within, or a text of keywords alone would cost its length squared. */
+  const readUntil = new Map<SecretKind, number>()
   let exactUntil = 0
   let namedUntil = 0
   for (const { at, keyword } of scanner.hits(text)) {
     if (at < exactUntil) continue
     for (const kind of kindsOf.get(keyword) ?? []) {
-      const span = exactSpan(text, at, kind)
+      const span = at < (readUntil.get(kind) ?? 0) ? null : exactSpan(text, at, kind, readUntil)
       if (span === null) continue
       spans.push(span)
-      exactUntil = Math.max(exactUntil, span.end)
+      if (span.isExact) exactUntil = Math.max(exactUntil, span.end)
     }
     const named = at < namedUntil ? undefined : namesOf.get(keyword)
     const span = named === undefined ? null : namedSpan(text, at, keyword, named)
@@ -82,13 +87,15 @@ function spansByKeyword(text: string): Span[] {
   return spans
 }
 
-function exactSpan(text: string, at: number, { name, pattern, accepts }: SecretKind): Span | null {
+function exactSpan(text: string, at: number, kind: SecretKind, readUntil: Map<SecretKind, number>): Span | null {
+  const { name, pattern, accepts, isBroad } = kind
   pattern.lastIndex = at
   const match = pattern.exec(text)
   if (match === null) return null
   const secret = match.groups?.secret ?? match[0]
   const end = at + match[0].length
-  return accepts(secret) ? { start: end - secret.length, end, name, isExact: true } : null
+  readUntil.set(kind, end)
+  return accepts(secret) ? { start: end - secret.length, end, name, isExact: !isBroad } : null
 }
 
 function namedSpan(text: string, at: number, keyword: string, { name, accepts }: NamedSecret): Span | null {
@@ -107,16 +114,32 @@ function namedSpan(text: string, at: number, keyword: string, { name, accepts }:
   return { start, end: start + value.length + rest, name, isExact: false }
 }
 
+/** A run of 64 holds every 64th character of the text once, so only those are looked at, and the runs around them. */
 function sessionTokens(text: string): Span[] {
   const spans: Span[] = []
-  for (const { index } of text.matchAll(SESSION_TOKEN)) {
-    if (DIGEST_NAME.test(text.slice(Math.max(0, index - 24), index))) continue
-    spans.push({ start: index, end: index + 64, name: 'session-token', isExact: true })
+  for (let at = TOKEN_LENGTH - 1; at < text.length; at += TOKEN_LENGTH) {
+    if (!isHex(text, at)) continue
+    let start = at
+    while (at - start < TOKEN_LENGTH && isHex(text, start - 1)) start -= 1
+    if (at - start === TOKEN_LENGTH) continue
+    let end = at + 1
+    while (end - start <= TOKEN_LENGTH && isHex(text, end)) end += 1
+    if (end - start === TOKEN_LENGTH && !isDigest(text, start))
+      spans.push({ start, end, name: 'session-token', isExact: true })
   }
   return spans
 }
 
-/** Spans that overlap as one, named by the one that knows most. */
+function isHex(text: string, at: number): boolean {
+  return HEX_DIGITS[text.charCodeAt(at)] === 1
+}
+
+function isDigest(text: string, at: number): boolean {
+  const after = at + TOKEN_LENGTH
+  return DIGEST_NAME.test(text.slice(Math.max(0, at - 24), at)) || NAMED_FILE.test(text.slice(after, after + 3))
+}
+
+/** Spans that overlap as one, named by a form that is exact, or else by the name that stands nearest. */
 function joined(found: Span[]): Span[] {
   found.sort((x, y) => x.start - y.start)
   const spans: Span[] = []
@@ -126,7 +149,7 @@ function joined(found: Span[]): Span[] {
       spans.push(span)
       continue
     }
-    const better = span.isExact && !last.isExact ? span : last
+    const better = last.isExact ? last : span
     spans[spans.length - 1] = { ...better, start: last.start, end: Math.max(last.end, span.end) }
   }
   return spans

@@ -19,9 +19,14 @@ export function isPassword(value: string, context: ValueContext): boolean {
   if (/^["']?[A-Za-z]+["']?$/.test(value)) return isWordAsPassword(value, context)
   if (!context.isQuoted && isCode(value)) return false
   if (context.isQuoted && /\s/.test(value)) return isPhrase(value, context)
-  if (/^(?:pass(?:word|wd)?|pwd|user|input|arg|str|field|param|var|value|col|column|attempt|step|line)_?\d{0,2}$/i.test(value))
+  if (
+    /^(?:pass(?:word|wd)?|pwd|user|input|arg|str|field|param|var|value|col|column|attempt|step|line)_?\d{0,2}$/i.test(
+      value,
+    )
+  )
     return false
-  if (isWords(value)) return context.separator === '=' && !context.isSpaced && value.length >= 8
+  if (/[^A-Za-z0-9]/.test(value) && isWords(value))
+    return context.separator === '=' && !context.isSpaced && value.length >= 8
   return /\d/.test(value) || /[^\w\s]./.test(value)
 }
 
@@ -39,7 +44,7 @@ export function isToken(value: string, context: ValueContext): boolean {
 
 /** Holds for text in the form of a token that somebody wrote to stand for one: `ghp_xxxxxxxx`. */
 export function isMadeUp(value: string): boolean {
-  return /[xX]{8}|[*.…]{3}|x{4}$|X{4}$/.test(value) || /your[-_]?|placeholder|redacted/i.test(value)
+  return /[xX]{8}/.test(value) || (value.length < 80 && /your[-_]|[-_]key-here|placeholder|redacted/i.test(value))
 }
 
 /** Placeholders, references, types and other words that stand where a secret would. */
@@ -49,12 +54,12 @@ function isStandIn(value: string): boolean {
 
 const STAND_INS: readonly RegExp[] = [
   // a variable or template: $NAME ${NAME} $(cmd) {{ name }} {name} %NAME% %(name)s #{name} <name> [name] :name @name
-  /^(?:\$[A-Za-z_{(]|\{|%[\w(]*|#\{|<|\[|@\w+$|__\w+__$|\\?\$\{|`)/,
+  /^(?:\$[A-Za-z_{(]|\{|%[\w(]*|#\{|<|\[|[:@]\w+$|__\w+__$|\\?\$\{|`)/,
   /\$\{\w|\{\{|\$\(/,
   /^!(?:vault|Ref|Sub|GetAtt|secret|env|reference|!)/,
   /^(?:enc\[|vault:|ssm:|arn:|op:\/\/|env[:.]|file:|secretsmanager:|kms:)/i,
   // masked, or to be filled in
-  /[xX]{4}|[*•]{3}|\.{3}|…|_{4}|^-+$|^\W+$/,
+  /[xX]{4}|[*•]{3}|_{4}|^.{0,10}(?:\.{3}|…).{0,6}$|^-+$|^\W+$/,
   /^(.)\1{5,}$/,
   /^(?:your|insert|replace|enter|change|choose|put|add|use|set|see|todo|tbd|fixme|the|some|any|my|a)(?:[-_ ]|$)/i,
   /^(?:your|insert|replace|enter)[A-Z]/,
@@ -76,6 +81,7 @@ function isCode(value: string): boolean {
     /^(?:config|cfg|conf|self|this|env|process|os|settings|options|opts|req|request|res|response|user|args|argv|ctx|context|secrets|vault|data|var|vars|local|locals|module|params|props|state|credentials|creds|session|account|auth|client|form|body|input|event|payload|result|object|obj|row|item|steps|inputs|github|values|System|Environment|import|lambda|async|await|new|return|typeof)(?:\?\.|\.|->|::|\[)/.test(
       value,
     ) ||
+    /^[A-Za-z_$][\w$]{0,30}(?:\??\.[A-Za-z_$][\w$]{0,30})+[?!=<>|&+*:%^]/.test(value) ||
     /^[A-Za-z_$][\w$]*(?:\?\?|\|\||=>|\+\+|\+=|::)/.test(value) ||
     /\(\)$/.test(value)
   )
@@ -85,7 +91,7 @@ function isCode(value: string): boolean {
 function isWords(value: string): boolean {
   if (value.length > 80) return false
   const parts = value.split(/[-_./:+@]+|(?<=[a-z])(?=[A-Z])/)
-  const words = parts.filter((part) => /^(?:[A-Za-z][a-z]{1,17}|[A-Z]{2,18})s?\d{0,2}$/.test(part))
+  const words = parts.filter((part) => /^(?:[A-Za-z][a-z]{1,17}|[A-Z]{2,18})s?\d{0,4}$/.test(part))
   const small = parts.filter((part) => /^(?:|[A-Za-z]|v?\d{1,4})$/.test(part))
   return words.length > 0 && words.length + small.length === parts.length && small.length <= words.length + 1
 }
