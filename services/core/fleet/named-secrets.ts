@@ -85,9 +85,8 @@ export const REST_OF_VALUE = /[^\s"'`,;&\\<]*/y
 
 /** Reads how the value was written from the groups of `NAME_AND_VALUE`. */
 export function contextOf(groups: Readonly<Record<string, string | undefined>>): ValueContext {
-  const { quoted, separator, before, after, option, item, element, field, says } = groups
+  const { quoted, separator, before, after, item, element, field } = groups
   const shown = separator?.replace(/^%3D$|^\\u003d$/i, '=')
-  const sign =
-    shown ?? (says === undefined && [option, item, element, field].some((each) => each !== undefined) ? '=' : ':')
+  const sign = shown ?? ([item, element, field].some((each) => each !== undefined) ? '=' : ':')
   return { isQuoted: quoted !== undefined, separator: sign, isSpaced: `${before ?? ''}${after ?? ''}` !== '' }
 }

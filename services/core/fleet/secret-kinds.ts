@@ -38,7 +38,14 @@ interface Look {
 function kind(name: string, keywords: string, pattern: string, source: string, look: Look = {}): SecretKind {
   const { start = START, ignoresCase = false, accepts = (secret) => !isMadeUp(secret), isBroad = false } = look
   const flags = ignoresCase ? 'iy' : 'y'
-  return { name, keywords: keywords.split(' '), pattern: new RegExp(start + pattern, flags), source, accepts, isBroad }
+  return {
+    name,
+    keywords: keywords.split(' '),
+    pattern: new RegExp(`${start}(?:${pattern})`, flags),
+    source,
+    accepts,
+    isBroad,
+  }
 }
 
 const anyCase = { ignoresCase: true } as const
@@ -120,10 +127,10 @@ export const SECRET_KINDS: readonly SecretKind[] = [
   kind(
     'basic-auth',
     'basic',
-    String.raw`[Bb](?:asic|ASIC)\s{1,4}(?<secret>(?=[A-Za-z]{0,60}[\d+/=]|[a-z]{0,60}[A-Z][A-Za-z]{0,10}[a-z])[A-Za-z0-9+/]{8,}={0,2})(?![A-Za-z0-9._-])`,
+    String.raw`[Bb](?:asic|ASIC)\s{1,4}(?<secret>(?=[A-Za-z]{0,60}[\d+/=])[A-Za-z0-9+/]{8,}={0,2})(?![A-Za-z0-9._-])`,
     'RFC 7617',
     {
-      accepts: isCredential,
+      accepts: (secret) => /\d|=$/.test(secret) && isCredential(secret),
       isBroad: true,
     },
   ),
@@ -205,7 +212,7 @@ export const SECRET_KINDS: readonly SecretKind[] = [
   kind(
     'azure-storage-key',
     'accountkey= sharedaccesskey=',
-    String.raw`(?:Account|SharedAccess)Key=(?<secret>[A-Za-z0-9+/]{40,}={0,2})`,
+    '(?:Account|SharedAccess)Key=(?<secret>[A-Za-z0-9+/]{40,}={0,2})',
     'learn.microsoft.com/azure/storage/common/storage-configure-connection-string',
     {
       ...anyCase,
@@ -215,7 +222,7 @@ export const SECRET_KINDS: readonly SecretKind[] = [
   kind(
     'azure-sas',
     'sig=',
-    String.raw`sig=(?<secret>[A-Za-z0-9%+/]{40,}={0,2})`,
+    'sig=(?<secret>[A-Za-z0-9%+/]{40,}={0,2})',
     'learn.microsoft.com/rest/api/storageservices/create-service-sas',
     {
       ...anyCase,
@@ -262,7 +269,7 @@ export const SECRET_KINDS: readonly SecretKind[] = [
   kind(
     'planetscale-token',
     'pscale_',
-    String.raw`pscale_(?:tkn|pw|oauth)_[A-Za-z0-9_.=-]{32,}`,
+    'pscale_(?:tkn|pw|oauth)_[A-Za-z0-9_.=-]{32,}',
     'planetscale.com/docs/concepts/service-tokens',
   ),
 
@@ -326,7 +333,7 @@ export const SECRET_KINDS: readonly SecretKind[] = [
   kind(
     'gitlab-token',
     'glpat- gldt- glrt- glptt- glcbt- glft- glsoat- glimt- glagent- gloas- glffct-',
-    String.raw`gl(?:pat|dt|rt|ptt|cbt|ft|soat|imt|agent|oas|ffct)-[A-Za-z0-9_][A-Za-z0-9_.-]{18,}`,
+    'gl(?:pat|dt|rt|ptt|cbt|ft|soat|imt|agent|oas|ffct)-[A-Za-z0-9_][A-Za-z0-9_.-]{18,}',
     'docs.gitlab.com/security/tokens/#token-prefixes',
   ),
   kind(
@@ -374,7 +381,7 @@ export const SECRET_KINDS: readonly SecretKind[] = [
   kind(
     'teams-webhook',
     '/incomingwebhook/',
-    String.raw`/IncomingWebhook/(?<secret>[a-f0-9]{32}/[A-Za-z0-9-]{36})`,
+    '/IncomingWebhook/(?<secret>[a-f0-9]{32}/[A-Za-z0-9-]{36})',
     'learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors',
     {
       ...anyCase,

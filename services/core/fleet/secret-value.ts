@@ -81,16 +81,16 @@ function isCode(value: string): boolean {
     /^(?:config|cfg|conf|self|this|env|process|os|settings|options|opts|req|request|res|response|user|args|argv|ctx|context|secrets|vault|data|var|vars|local|locals|module|params|props|state|credentials|creds|session|account|auth|client|form|body|input|event|payload|result|object|obj|row|item|steps|inputs|github|values|System|Environment|import|lambda|async|await|new|return|typeof)(?:\?\.|\.|->|::|\[)/.test(
       value,
     ) ||
-    /^[A-Za-z_$][\w$]{0,30}(?:\??\.[A-Za-z_$][\w$]{0,30})+[?!=<>|&+*:%^]/.test(value) ||
+    /^[A-Za-z_$][\w$]{0,30}(?:\??\.[A-Za-z_$][\w$]{0,30})+[?!=<>|&+*:%^)]/.test(value) ||
     /^[A-Za-z_$][\w$]*(?:\?\?|\|\||=>|\+\+|\+=|::)/.test(value) ||
-    /\(\)$/.test(value)
+    /^\(|\(\)$/.test(value)
   )
 }
 
 /** Words joined by dashes, dots or capitals, with short numbers between: names of things, not secrets. */
 function isWords(value: string): boolean {
   if (value.length > 80) return false
-  const parts = value.split(/[-_./:+@]+|(?<=[a-z])(?=[A-Z])/)
+  const parts = value.split(/[-_./:+@]+|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])/)
   const words = parts.filter((part) => /^(?:[A-Za-z][a-z]{1,17}|[A-Z]{2,18})s?\d{0,4}$/.test(part))
   const small = parts.filter((part) => /^(?:|[A-Za-z]|v?\d{1,4})$/.test(part))
   return words.length > 0 && words.length + small.length === parts.length && small.length <= words.length + 1

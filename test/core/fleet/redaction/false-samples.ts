@@ -289,6 +289,14 @@ sig=left&x=1
 see RFC 6750 section 2.1: Bearer tokens
 https://hooks.slack.com/services/
 https://discord.com/api/webhooks/
+this.config.password = (typeof config.password1 === 'string')
+private_key: "_DSAPrivateKey"
+key_password=key_password,
+proxy_pass=url.password or None
+give --username and --password options instead of an address
+add basic WebAssembly test
+auth=b.asm.d).apply(null)
+password: (optional) if encrypted
 docker run -u 1000:1000 image
 chown root:root /etc/passwd
 user:x:1000:1000:User:/home/user:/bin/bash
