@@ -73,7 +73,7 @@ export const NAME_AND_VALUE = new RegExp(
     String.raw`|(?<field>[,\s]{1,20}["']?value["']?[ \t]{0,3}[:=][ \t]{0,3})`,
     ')',
     '(?:',
-    String.raw`(?<quote>\\{0,3}["'\x60])(?<quoted>(?:(?!\k<quote>)(?:\\.|[^\r\n\\])){1,${VALUE_MAX}})`,
+    String.raw`(?<quote>\\{0,3}["'\x60])(?<quoted>(?:(?!\k<quote>)(?:\\.|[^\r\n\\"])){1,${VALUE_MAX}})`,
     String.raw`|(?<bare>(?:\\[^"'nrt\s]|[^\s"'\x60,;&\\<]){1,${VALUE_MAX}})`,
     ')',
   ].join(''),

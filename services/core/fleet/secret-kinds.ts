@@ -63,14 +63,14 @@ export const SECRET_KINDS: readonly SecretKind[] = [
   kind(
     'private-key',
     'private',
-    String.raw`PRIVATE KEY(?: BLOCK)?-----(?:(?!-----END )[^"'\x60<>{}]){0,20000}(?:-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----)?`,
+    String.raw`PRIVATE KEY(?: BLOCK)?-----(?:(?!-----END )(?:\\{1,4}[nrt]|[^"'\x60<>{}\\])){0,20000}(?:-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----)?`,
     'RFC 7468, RFC 4880 section 6.2, PROTOCOL.key of OpenSSH',
     { start: '(?<=-----BEGIN (?:[A-Z0-9]{1,12} ){0,3})', ...always },
   ),
   kind(
     'private-key',
     'private-lines',
-    String.raw`Private-Lines: ?\d{1,4}(?:\\r|\\n|\s){1,4}(?<secret>[A-Za-z0-9+/=\s\\]{16,})`,
+    String.raw`Private-Lines: ?\d{1,4}(?:\\r|\\n|\s){1,4}(?<secret>(?:[A-Za-z0-9+/=\s]|\\{1,4}[rn]){16,})`,
     'the.earth.li/~sgtatham/putty: appendix C, PPK file format',
     { ...anyCase, ...always },
   ),

@@ -26,7 +26,7 @@ export function isPassword(value: string, context: ValueContext): boolean {
   )
     return false
   if (/[^A-Za-z0-9]/.test(value) && isWords(value))
-    return context.separator === '=' && !context.isSpaced && value.length >= 8
+    return context.separator === '=' && !context.isSpaced && value.length >= 8 && !/pass|pwd|secret|token/i.test(value)
   return /\d/.test(value) || /[^\w\s]./.test(value)
 }
 
