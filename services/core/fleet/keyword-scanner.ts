@@ -25,11 +25,13 @@ export class KeywordScanner {
   /** All hits from left to right; hits may overlap. */
   hits(text: string): KeywordHit[] {
     const hits: KeywordHit[] = []
+    // bytes are read several times faster than characters; of a wide one only the low byte is, so all is compared again
+    const bytes = Buffer.from(text, 'latin1')
     const begins = this.#begins
-    const { length } = text
+    const { length } = bytes
     let code = 0
     for (let index = 0; index < length; index += 1) {
-      code = ((code << 5) | (text.charCodeAt(index) & 31)) & WINDOW // in place: a call for each character costs a third more
+      code = ((code << 5) | ((bytes[index] as number) & 31)) & WINDOW // in place: a call for each costs a third more
       if (begins[code] !== 0) this.#compare(text, index - 2, code, hits)
     }
     return hits

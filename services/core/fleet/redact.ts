@@ -42,8 +42,6 @@ interface Span {
 
 /** Tokens of S2 are 64 hex digits that nobody calls a digest. */
 const TOKEN_LENGTH = 64
-const HEX_DIGITS = new Uint8Array(128)
-for (const digit of '0123456789abcdefABCDEF') HEX_DIGITS[digit.charCodeAt(0)] = 1
 /** After a digest in the output of `sha256sum`: two characters and a file. */
 const NAMED_FILE = /^ [ *][\w./-]/
 /** What digests are called, right before one. */
@@ -131,7 +129,8 @@ function sessionTokens(text: string): Span[] {
 }
 
 function isHex(text: string, at: number): boolean {
-  return HEX_DIGITS[text.charCodeAt(at)] === 1
+  const code = text.charCodeAt(at) // NaN beyond the ends
+  return (code >= 48 && code <= 57) || (code >= 97 && code <= 102) || (code >= 65 && code <= 70)
 }
 
 function isDigest(text: string, at: number): boolean {

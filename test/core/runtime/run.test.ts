@@ -153,6 +153,23 @@ test('wrong settings end with 78 and say what is wrong', async () => {
   assert.match(program.said, /S2_X is odd/)
 })
 
+test('a secret at the beginning of a line is redacted, though the log writes an n before it', async () => {
+  const program = start(
+    'escaped',
+    `readConfig, start: async (_config, { log, health, fail }) => {
+      const token = ['ghp', 'a1B2'.repeat(9)].join('_')
+      log.info('command ended', { said: 'first\\n' + token + '\\nlast', why: [token], password: 'hunt' + 'er2' })
+      health.trouble('remote', 'refused ' + token)
+      log.info('health told', health.report())
+      fail(new Error('over'))
+    }`,
+  )
+  await program.ended
+  assert.doesNotMatch(program.said, /a1B2|hunter2/)
+  assert.equal(program.eventsOf('command ended')[0]?.said, 'first\n[redacted github-token]\nlast')
+  assert.match(JSON.stringify(program.eventsOf('health told')), /refused \[redacted github-token\]/)
+})
+
 test('a fault anywhere ends with 1 after everything was released, and no secret is told', async () => {
   const token = 'ab'.repeat(32)
   const program = start(
@@ -161,7 +178,7 @@ test('a fault anywhere ends with 1 after everything was released, and no secret 
   )
   assert.equal((await program.ended).code, 1)
   assert.equal(program.eventsOf('released').length, 1)
-  assert.match(JSON.stringify(program.eventsOf('failed')), /boom \[redacted\]/)
+  assert.match(JSON.stringify(program.eventsOf('failed')), /boom \[redacted session-token\]/)
 })
 
 test('what does not drain in time is left, and said', async () => {
