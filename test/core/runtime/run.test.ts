@@ -153,21 +153,24 @@ test('wrong settings end with 78 and say what is wrong', async () => {
   assert.match(program.said, /S2_X is odd/)
 })
 
-test('a secret at the beginning of a line is redacted, though the log writes an n before it', async () => {
+test('the log and the readiness of a program are without secrets, also where the log escapes what stands before one', async () => {
   const program = start(
     'escaped',
-    `readConfig, start: async (_config, { log, health, fail }) => {
+    `readConfig, start: async (_config, { log, health, stack }) => {
       const token = ['ghp', 'a1B2'.repeat(9)].join('_')
-      log.info('command ended', { said: 'first\\n' + token + '\\nlast', why: [token], password: 'hunt' + 'er2' })
+      log.info('command ended', { said: 'first\\n' + token + '\\f' + 'ab'.repeat(32), why: [token], password: 'hunt' + 'er2' })
       health.trouble('remote', 'refused ' + token)
-      log.info('health told', health.report())
-      fail(new Error('over'))
+      const keep = setInterval(() => undefined, 1000)
+      stack.defer(() => clearInterval(keep))
     }`,
   )
-  await program.ended
-  assert.doesNotMatch(program.said, /a1B2|hunter2/)
-  assert.equal(program.eventsOf('command ended')[0]?.said, 'first\n[redacted github-token]\nlast')
-  assert.match(JSON.stringify(program.eventsOf('health told')), /refused \[redacted github-token\]/)
+  await program.says('ready')
+  const { text } = await ask(socketOf('escaped'), '/readyz')
+  await program.end()
+  assert.match(text, /refused \[redacted github-token\]/)
+  assert.doesNotMatch(program.said + text, /a1B2|hunter2|abab/)
+  const [ended] = program.eventsOf('command ended')
+  assert.equal(ended?.said, 'first\n[redacted github-token]\f[redacted session-token]')
 })
 
 test('a fault anywhere ends with 1 after everything was released, and no secret is told', async () => {
