@@ -1,6 +1,7 @@
 import { KeywordScanner } from './keyword-scanner.ts'
 import { contextOf, NAME_AND_VALUE, NAMED_SECRETS, type NamedSecret, REST_OF_VALUE } from './named-secrets.ts'
-import { SECRET_KINDS, type SecretKind } from './secret-kinds.ts'
+import type { SecretKind } from './secret-kind.ts'
+import { SECRET_KINDS } from './secret-kinds.ts'
 
 /**
  * Removes secrets from a text before it reaches a store, a log, a person or another program, and names the kind of each in
