@@ -10,6 +10,7 @@ import { after, before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import Database from 'better-sqlite3'
+import { identityFile, makeIdentity, writeIdentity } from '#identity/identity-file.ts'
 import { publishCredential } from '#spool/credentials.ts'
 import { processes } from '../services/local/process-tree.ts'
 import { ask } from './ask.ts'
@@ -168,9 +169,13 @@ test('a password for git is in no argument, environment, log or readiness', asyn
   const remote = await gitServer()
   const { port } = remote.server.address() as AddressInfo
   const state = join(stage.folder, 'cred-sync')
+  const orchestrator = await makeIdentity()
+  const identity = await makeIdentity()
+  const bridgeUrl = 'http://127.0.0.1:1'
+  const membership = { agent: 's2-worker-1', orchestrator, bridgeUrl, remote: null, branch: 'main' }
+  await writeIdentity(identityFile(state), { ...identity, membership })
   await using credSync = new Program(mainOf('cred-sync'), {
     S2_STATE: state,
-    S2_WORKER: '1',
     S2_GIT_REMOTE: `http://127.0.0.1:${port}/fleet.git`,
     S2_LOG_LEVEL: 'debug',
     HOME: home,
@@ -178,7 +183,9 @@ test('a password for git is in no argument, environment, log or readiness', asyn
   await credSync.says('trouble')
   remote.server.close()
   assert.ok(remote.isAsked(), 'git never used the password')
-  for (const { where, text } of remote.traces) demandNone(canaries(), text, where)
+  const wanted = [...canaries(), identity.signingKey, identity.ageKey]
+  for (const { where, text } of remote.traces) demandNone(wanted, text, where)
+  demandNone(wanted, credSync.said, 'a log')
   await demandNoTraces([credSync], [join(state, 'run/cred-sync.sock')])
 })
 
