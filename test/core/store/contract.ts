@@ -6,6 +6,7 @@ import { suite, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AUDIT_ROOT, auditHash } from '#fleet/audit.ts'
 import type { Beat } from '#fleet/beat.ts'
+import { hashedEntryOf } from '#fleet/chain-check.ts'
 import type { OpenedConversation } from '#fleet/conversation.ts'
 import { type Code, S2Error } from '#fleet/errors.ts'
 import type { Alert, NewIncident } from '#fleet/incident.ts'
@@ -1393,10 +1394,10 @@ function proveAudit(prove: Prove): void {
     await store.endConversation(one.id)
     const entries = await store.audit(0, 1_000)
     let previous = AUDIT_ROOT
-    for (const [index, { seq, at, actor, action, details, hash }] of entries.entries()) {
-      assert.equal(seq, index + 1)
-      assert.equal(hash, auditHash(previous, seq, at, actor, action, JSON.stringify(details)), `entry ${seq}`)
-      previous = hash
+    for (const [index, entry] of entries.entries()) {
+      assert.equal(entry.seq, index + 1)
+      assert.equal(entry.hash, auditHash(previous, hashedEntryOf(entry)), `entry ${entry.seq}`)
+      previous = entry.hash
     }
     const actions = entries.map(({ action }) => action)
     for (const wanted of WANTED_ACTIONS) assert.ok(actions.includes(wanted), `${wanted} is missing in ${actions}`)
