@@ -4,7 +4,7 @@ import type { Life, Program } from '#runtime/run.ts'
 import { openStore } from '#store/open-store.ts'
 import { type Config, readConfig } from './config.ts'
 import { openBridge } from './open-bridge.ts'
-import { forgetOnSchedule, tendStore } from './upkeep.ts'
+import { forgetOnSchedule, keepAuditHeads, tendStore } from './upkeep.ts'
 
 /** Serves the fleet's store: to hosts over signed HTTP and one WebSocket each, to this host over a unix socket. */
 export const program: Program<Config> = {
@@ -27,6 +27,8 @@ async function start(config: Config, life: Life): Promise<void> {
   const bridge = stack.use(await openBridge(config, store, life))
   const upkeep = tendStore(store, bridge, life)
   stack.defer(() => upkeep.done)
+  const heads = await keepAuditHeads(config, store, life)
+  stack.defer(() => heads.done)
   log.info('listening', { url: bridge.url, admin: config.admin })
   clock.sleep(SETTLED_MS, draining).then(collectStartGarbage, () => undefined)
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { channelNames } from '#fleet/incident.ts'
 import { ConfigError, type Env, readSettings } from '#runtime/read-settings.ts'
 import type { LifeConfig } from '#runtime/run.ts'
-import type { Address } from '#runtime/setting-parsers.ts'
+import type { Address, HeadAddress } from '#runtime/setting-parsers.ts'
 import { localStore } from '#runtime/settings.ts'
 import { CronSchedule } from './cron-schedule.ts'
 import type { CertificatePaths } from './tls-certificate.ts'
@@ -23,6 +23,8 @@ export interface Config extends LifeConfig {
   readonly lifetimeMs: number
   readonly housekeeping: CronSchedule
   readonly keepMs: number
+  /** Where signed heads of the audit chain are kept off this machine. */
+  readonly auditHeads: readonly HeadAddress[]
 }
 
 export function readConfig(env: Env): Config {
@@ -44,6 +46,7 @@ export function readConfig(env: Env): Config {
     'S2_LIFETIME',
     'S2_HOUSEKEEPING',
     'S2_KEEP',
+    'S2_AUDIT_HEADS',
   ])
   const cert = values.S2_TLS_CERT
   const key = values.S2_TLS_KEY
@@ -77,6 +80,7 @@ export function readConfig(env: Env): Config {
     lifetimeMs: values.S2_LIFETIME,
     housekeeping,
     keepMs: values.S2_KEEP,
+    auditHeads: values.S2_AUDIT_HEADS,
   })
 }
 

@@ -3,6 +3,7 @@ import { Pauses } from '#runtime/backoff.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { Life } from '#runtime/run.ts'
 import type { Store } from '#store/store.ts'
+import { AuditHeads, openAuditKey, webhookPlace } from './audit-heads.ts'
 import type { Config } from './config.ts'
 
 const MINUTE_MS = 60_000
@@ -58,6 +59,28 @@ export function forgetOnSchedule({ housekeeping, keepMs }: Config, store: Store,
     },
     onError: (error) => {
       log.error('housekeeping failed, retrying when it is due again', { error })
+      return MINUTE_MS
+    },
+  })
+}
+
+/** Signs the end of the audit trail every minute, and keeps it in the state folder and where the settings say. */
+export async function keepAuditHeads(config: Config, store: Store, life: Life): Promise<Loop> {
+  const { clock, log, draining } = life
+  const places = await Promise.all(
+    config.auditHeads.map(async (each) => {
+      if ('post' in each) return webhookPlace(each.post)
+      const { gitPlace } = await import('./git-head-place.ts') // only fleets that have such a remote pay for it
+      return gitPlace(each.git, life)
+    }),
+  )
+  const heads = new AuditHeads(config.state, store, await openAuditKey(config.state), places, life)
+  return new Loop({
+    clock,
+    signal: draining,
+    step: () => heads.round(),
+    onError: (error) => {
+      log.warn('audit head not written, retrying', { error })
       return MINUTE_MS
     },
   })

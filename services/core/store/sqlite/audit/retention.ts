@@ -51,8 +51,11 @@ export class Retention {
       const rows = await this.#oldEntries(time)
       const [first, last] = [rows.at(0)?.seq, rows.at(-1)]
       if (first === undefined || last === undefined) return count
+      const base = baseOf(this.#tables.connection)
+      if (base.seq !== first - 1) return count // another process is at it
       const lines = rows.map((row) => JSON.stringify(entryOf(row)))
-      const removed = await this.#seal({ kind: 'audit', first, last: last.seq }, lines, ({ connection }) => {
+      const range = { kind: 'audit' as const, first, last: last.seq, previous: base.hash }
+      const removed = await this.#seal(range, lines, ({ connection }) => {
         if (baseOf(connection).seq !== first - 1) return null // another process was first
         return { hash: last.hash, remove: () => connection.run('DELETE FROM s2_audit WHERE seq <= ?', last.seq) }
       })
@@ -104,7 +107,7 @@ export class Retention {
 
   async #removeMessages(rows: readonly OldMessage[], lines: readonly string[]): Promise<number> {
     const [first = 0, last = 0] = [rows.at(0)?.id, rows.at(-1)?.id]
-    return await this.#seal({ kind: 'messages', first, last }, lines, ({ connection }) => ({
+    return await this.#seal({ kind: 'messages', first, last, previous: '' }, lines, ({ connection }) => ({
       hash: '',
       remove: () =>
         rows.reduce((sum, { id }) => {

@@ -12,6 +12,8 @@ export interface SegmentRange {
   readonly kind: 'audit' | 'messages'
   readonly first: number
   readonly last: number
+  /** The hash before the first entry, so that the file can be verified alone; of messages, empty. */
+  readonly previous: string
 }
 
 /** A file in the folder of segments, and the SHA-256 of its text. */
@@ -21,7 +23,7 @@ export interface SegmentFile {
 }
 
 /** The first line of a segment. */
-interface SegmentHeader extends SegmentRange {
+export interface SegmentHeader extends SegmentRange {
   readonly format: 's2-segment-1'
   /** Of the store that it was sealed from. */
   readonly store: string

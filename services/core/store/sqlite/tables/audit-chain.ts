@@ -121,6 +121,11 @@ export function* allRows(connection: SqliteConnection): Generator<AuditRow> {
   }
 }
 
+/** Whether what is old was ever sealed into files here; an older S2 knew no segments. */
+export function hasSegments(connection: SqliteConnection): boolean {
+  return !isOfBefore(connection)
+}
+
 function isOfBefore(connection: SqliteConnection): boolean {
   return connection.get("SELECT 1 FROM pragma_table_info('s2_audit') WHERE name = 'version'") === undefined
 }
