@@ -31,6 +31,11 @@ export function countUnsealed(connection: SqliteConnection, after: number): numb
   return connection.get<{ count: number }>('SELECT count(*) AS count FROM audit_log WHERE id > ?', after)?.count ?? 0
 }
 
+/** Rows whose id is none that SQLite gives: they were put before the first range. */
+export function countPlanted(connection: SqliteConnection): number {
+  return connection.get<{ count: number }>('SELECT count(*) AS count FROM audit_log WHERE id < 1')?.count ?? 0
+}
+
 /** Seals what others write into the Python bridge's audit_log: an entry of our chain names a range and its hash. */
 export class ForeignRowSealer {
   readonly #writer: DatabaseWriter

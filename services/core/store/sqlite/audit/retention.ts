@@ -123,7 +123,7 @@ export class Retention {
     let last: Pick<Send, 'sender' | 'key'> = { sender: '', key: '' }
     for (;;) {
       const rows = this.#tables.connection.all<Send & { readonly isThere: number }>(
-        `SELECT sender, key, draft, message, EXISTS (SELECT 1 FROM messages WHERE id = message) AS isThere
+        `SELECT sender, key, draft, message, EXISTS (SELECT 1 FROM messages m WHERE m.id = s2_sends.message) AS isThere
           FROM s2_sends WHERE (sender, key) > (?, ?) ORDER BY sender, key LIMIT +?`,
         last.sender,
         last.key,

@@ -8,7 +8,7 @@ import { SqliteConnection } from '../file/connection.ts'
 import { inspectSchema } from '../file/schema.ts'
 import { refusalOf } from '../file/sqlite-errors.ts'
 import { type AuditRow, allRows, baseOf, hasSegments, storeIdOf } from '../tables/audit-chain.ts'
-import { countUnsealed, hashForeignRows } from './foreign-rows.ts'
+import { countPlanted, countUnsealed, hashForeignRows } from './foreign-rows.ts'
 import { readSegment } from './segment-file.ts'
 import { TrailCheck, type TrailReport } from './trail-report.ts'
 
@@ -57,6 +57,14 @@ export async function verifyTrail(path: string, parts: TrailParts): Promise<Trai
     for (const row of allRows(connection)) take(row)
     judgeSegments(named, sealed, digests, check)
     check.leftUnsealed(countUnsealed(connection, unsealedAfter))
+    const planted = countPlanted(connection)
+    if (planted > 0) {
+      check.fault({
+        seq: 0,
+        kind: 'foreign_rows',
+        text: `${planted} rows of audit_log stand before the first that can be`,
+      })
+    }
     return check.report()
   })
 }
