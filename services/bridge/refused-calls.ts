@@ -6,7 +6,7 @@ import type { Store } from '#store/store.ts'
 /** Refusals of callers who may be others than they say, or ask for what is not theirs. */
 const AUDITED: ReadonlySet<Code> = new Set<Code>(['unauthenticated', 'forbidden', 'expired'])
 /** Kinds of refusals told one by one in an entry; the others are counted. */
-const TOLD_MAX = 50
+const TOLD_MAX = 30
 /** A first refusal is recorded after a moment, and those of a flood together once in so long. */
 const LOOK_MS = 1_000
 const RECORD_EVERY_MS = 60_000

@@ -10,7 +10,7 @@ export function entryInWords(entry: AuditEntry): string {
     ...(request === null ? [] : [`request ${request}`]),
     JSON.stringify(details),
   ]
-  return oneLine([...parts, ...how].join('  '))
+  return oneLine([...parts, ...how].join(' '))
 }
 
 /** An entry as a line of an export: with the id to cite it by, and the hash that it follows, so that it proves itself. */
