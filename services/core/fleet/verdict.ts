@@ -16,7 +16,7 @@ export interface AgentVerdict {
 }
 
 /** An agent that is judged otherwise than before. */
-export interface VerdictChange {
+export interface ChangedVerdict {
   readonly agent: string
   /** Null where there was no verdict on it. */
   readonly from: string | null
@@ -24,8 +24,8 @@ export interface VerdictChange {
 }
 
 /** Which of these verdicts differ from those of before, by agent. */
-export function changesOf(before: ReadonlyMap<string, string>, verdicts: Iterable<AgentVerdict>): VerdictChange[] {
-  const changes: VerdictChange[] = []
+export function changesOf(before: ReadonlyMap<string, string>, verdicts: Iterable<AgentVerdict>): ChangedVerdict[] {
+  const changes: ChangedVerdict[] = []
   for (const { agent, verdict } of verdicts) {
     const from = before.get(agent) ?? null
     if (from !== verdict) changes.push({ agent, from, to: verdict })
@@ -34,6 +34,6 @@ export function changesOf(before: ReadonlyMap<string, string>, verdicts: Iterabl
 }
 
 /** The audit entry of a round of verdicts. */
-export function verdictsAct(changes: readonly VerdictChange[]): AuditedAct {
+export function verdictsAct(changes: readonly ChangedVerdict[]): AuditedAct {
   return { actor: 'watchdog', action: 'verdicts_changed', details: { changes } }
 }

@@ -289,14 +289,13 @@ test('a key of long ago is one message still, until its conversation is long ove
   assert.equal(again.id, 4, 'the first message is answered')
   await refused('conflict', store.send(a, 'day 0, 3', { text: 'other' }))
   assert.equal(ground.look((database) => database.prepare('SELECT id FROM messages').all()).length, length)
+  await store.send(a, 'never read', { text: 'too late' })
+  await store.send(a, 'the newest', { text: 'too late' })
   await store.endConversation(opened.id)
   clock.pass(KEEP + DAY)
   await store.prune(KEEP)
-  assert.deepEqual(
-    [sizes(ground).s2_sends, sizes(ground).s2_old_sends],
-    [1, 0],
-    'the newest message stays, with its key',
-  )
+  const { messages, s2_sends, s2_old_sends } = sizes(ground)
+  assert.deepEqual([messages, s2_sends, s2_old_sends], [1, 1, 0], 'only the newest message stays, with its key')
   await refused('expired', store.send(a, 'day 0, 3', { text: 'text 0.3' }))
 })
 
@@ -323,6 +322,27 @@ test('a crash between a segment and the removal is made good by the next round',
   assert.deepEqual(report.faults, [])
   assert.equal(report.entries, report.last)
   assert.equal(report.first, 1)
+})
+
+test('where nothing can be written nothing is removed, and it says so', async () => {
+  const clock = new MovableClock()
+  await using ground = await Ground.make({ clock })
+  const store = await ground.open()
+  const { opened, a, b } = await openChannel(store)
+  await store.renewConversation(opened.id, 100 * DAY)
+  const sent = await Promise.all(Array.from({ length: 997 }, (_, n) => store.send(a, `k${n}`, { text: 'x' })))
+  const ids = sent.map(({ id }) => id)
+  await store.mark(b, ids, 'acked')
+  writeFileSync(segmentsFolder(ground.path), 'in the way')
+  clock.pass(2 * KEEP)
+  const before = sizes(ground)
+  const error = await refused('unavailable', store.prune(KEEP))
+  assert.match(error.message, /cannot be sealed in .*segments/)
+  assert.deepEqual(sizes(ground), before)
+  rmSync(segmentsFolder(ground.path))
+  assert.equal(before.s2_audit, 1_000, 'whole pages of entries')
+  assert.equal(await store.prune(KEEP), 996 + 1_000)
+  assert.deepEqual(await faults(ground), [])
 })
 
 test('a segment that was altered or removed is found; without segments the database is whole by itself', async () => {

@@ -1,5 +1,7 @@
+import { S2Error } from '#fleet/errors.ts'
 import type { DatabaseWriter } from '../database-writer.ts'
 import type { DatabasePath } from '../file/database-path.ts'
+import { refusalOf } from '../file/sqlite-errors.ts'
 import { yieldToEvents } from '../file/yield-to-events.ts'
 import { fromPythonTime } from '../python/python-format.ts'
 import { type AuditRow, baseOf, entryOf, storeIdOf } from '../tables/audit-chain.ts'
@@ -8,15 +10,16 @@ import type { Tables } from '../tables/tables.ts'
 import { type SegmentFile, type SegmentRange, segmentsFolder, writeSegment } from './segment-file.ts'
 
 /** Rows of one segment, and bytes of their text: both are removed in one transaction, which others wait for. */
-const SEGMENT_ROWS = 5_000
-const SEGMENT_BYTES = 8 * 1024 * 1024
+const SEGMENT_ROWS = 2_000
+const SEGMENT_BYTES = 4 * 1024 * 1024
 /** Rows looked at in one go, while others wait. */
-const PAGE = 1_000
+const PAGE = 500
 
 /** A row of `messages` as any writer left it. */
 interface OldMessage {
   readonly id: number
   readonly conversation_id: unknown
+  readonly message: unknown
   readonly timestamp: unknown
   readonly read: unknown
 }
@@ -27,22 +30,36 @@ interface OldMessage {
  * names it in the chain and removes what it holds. A crash in between leaves a file that nothing names.
  */
 export class Retention {
+  readonly #path: string
   readonly #folder: string
   readonly #writer: DatabaseWriter
   readonly #tables: Tables
 
   constructor({ path }: DatabasePath, writer: DatabaseWriter) {
+    this.#path = path
     this.#folder = segmentsFolder(path)
     this.#writer = writer
     this.#tables = writer.tables
   }
 
-  /** Seals and removes what is from before `time`; answers how many messages and entries. */
+  /** Seals and removes what is from before `time`; answers how many messages and entries. Throws `S2Error`. */
   async prune(time: number): Promise<number> {
-    const messages = await this.#sealMessages(time)
-    await this.#compactSends(time)
-    await this.#forgetEndedSends(time)
-    return messages + (await this.#sealEntries(time))
+    try {
+      const messages = await this.#sealMessages(time)
+      await this.#compactSends(time)
+      await this.#forgetEndedSends(time)
+      return messages + (await this.#sealEntries(time))
+    } catch (error) {
+      throw this.#refusal(error)
+    }
+  }
+
+  #refusal(error: unknown): S2Error {
+    if (!(error instanceof Error) || !('syscall' in error)) return refusalOf(error, this.#path)
+    return new S2Error('unavailable', `what is old cannot be sealed in ${this.#folder}: ${error.message}`, {
+      next: 'make room there and let this user write there; nothing was removed that is in no file',
+      cause: error,
+    })
   }
 
   async #sealEntries(time: number): Promise<number> {
@@ -69,12 +86,13 @@ export class Retention {
     const found: AuditRow[] = []
     let bytes = 0
     for (;;) {
-      for (const row of this.#tables.chain.rows(found.at(-1)?.seq ?? 0, PAGE)) {
+      const rows = this.#tables.chain.rows(found.at(-1)?.seq ?? 0, PAGE)
+      for (const row of rows) {
         if (row.at >= time || found.length >= SEGMENT_ROWS || bytes >= SEGMENT_BYTES) return found
         found.push(row)
         bytes += row.detailsJson.length
       }
-      if (found.length % PAGE !== 0 || found.length === 0) return found
+      if (rows.length < PAGE) return found
       await yieldToEvents()
     }
   }
@@ -85,7 +103,7 @@ export class Retention {
     let [after, count] = [0, 0]
     let old: OldMessage[] = []
     for (let isEnd = false; !isEnd; ) {
-      const rows = this.#tables.connection.all<OldMessage & { readonly id: number }>(
+      const rows = this.#tables.connection.all<OldMessage>(
         'SELECT * FROM messages WHERE id > ? AND id < ? ORDER BY id LIMIT +?',
         after,
         newest,
@@ -95,7 +113,7 @@ export class Retention {
       old.push(...past.filter(({ read, conversation_id }) => read === 1 || isOver(conversation_id)))
       after = rows.at(-1)?.id ?? after
       isEnd = rows.length < PAGE || past.length === 0
-      while (old.length >= SEGMENT_ROWS || (isEnd && old.length > 0)) {
+      while (isSegmentFull(old) || (isEnd && old.length > 0)) {
         const lines = linesOf(old)
         count += await this.#removeMessages(old.slice(0, lines.length), lines)
         old = old.slice(lines.length)
@@ -107,14 +125,14 @@ export class Retention {
 
   async #removeMessages(rows: readonly OldMessage[], lines: readonly string[]): Promise<number> {
     const [first = 0, last = 0] = [rows.at(0)?.id, rows.at(-1)?.id]
-    return await this.#seal({ kind: 'messages', first, last, previous: '' }, lines, ({ connection }) => ({
-      hash: '',
-      remove: () =>
-        rows.reduce((sum, { id }) => {
-          connection.run('DELETE FROM s2_deliveries WHERE message = ?', id)
-          return sum + connection.run('DELETE FROM messages WHERE id = ?', id)
-        }, 0),
-    }))
+    return await this.#seal({ kind: 'messages', first, last, previous: '' }, lines, ({ connection }) => {
+      if (connection.get('SELECT 1 FROM messages WHERE id = ?', first) === undefined) return null // another was first
+      const removeOne = ({ id }: OldMessage): number => {
+        connection.run('DELETE FROM s2_deliveries WHERE message = ?', id)
+        return connection.run('DELETE FROM messages WHERE id = ?', id)
+      }
+      return { hash: '', remove: () => rows.reduce((sum, row) => sum + removeOne(row), 0) }
+    })
   }
 
   /** Keeps of sends whose message is gone only what tells a repetition. */
@@ -193,6 +211,12 @@ function nameSegment({ connection, chain }: Tables, range: SegmentRange, written
     digest,
     file,
     at,
+  )
+}
+
+function isSegmentFull(rows: readonly OldMessage[]): boolean {
+  return (
+    rows.length >= SEGMENT_ROWS || rows.reduce((sum, { message }) => sum + String(message).length, 0) >= SEGMENT_BYTES
   )
 }
 

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { type AgentVerdict, changesOf, type VerdictChange } from '#fleet/verdict.ts'
+import { type AgentVerdict, type ChangedVerdict, changesOf } from '#fleet/verdict.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { SqliteConnection } from '../file/connection.ts'
 import type { FileIdentity } from '../file/database-path.ts'
@@ -37,7 +37,7 @@ export class Verdicts {
    */
   async judge(
     verdicts: Iterable<AgentVerdict>,
-    onChange: (changes: readonly VerdictChange[]) => Promise<void>,
+    onChange: (changes: readonly ChangedVerdict[]) => Promise<void>,
   ): Promise<void> {
     const before = this.#lastRound
     this.#lastRound = undefined // until this round is written, the next one writes all
