@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { S2Error } from '#fleet/errors.ts'
+import { redact } from '#fleet/redact.ts'
 import { conversationOf, type SessionId } from '#fleet/session-id.ts'
 import { readClaim } from '#fleet/signature.ts'
 import type { Clock } from '#runtime/clock.ts'
@@ -219,7 +220,8 @@ export class HttpHandler {
 
 function givenIdOf({ headers }: IncomingMessage): string | undefined {
   const given = headers['x-request-id']
-  return typeof given === 'string' && REQUEST_ID.test(given) ? given : undefined
+  const isSound = typeof given === 'string' && REQUEST_ID.test(given) && given === redact(given) // it is kept for long
+  return isSound ? given : undefined
 }
 
 class MethodError extends S2Error {
