@@ -1,6 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { S2Error } from '#fleet/errors.ts'
+import { redact } from '#fleet/redact.ts'
 import { conversationOf, type SessionId } from '#fleet/session-id.ts'
+import { readClaim } from '#fleet/signature.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { PROBLEM_TYPE, toProblem } from '#store/remote/problem-details.ts'
 import {
@@ -15,6 +17,7 @@ import {
   type Verb,
   type VerbName,
 } from '#store/remote/wire-schema.ts'
+import { withinRequest } from '#store/request-context.ts'
 import type { Store } from '#store/store.ts'
 import type { Authentication } from './authentication.ts'
 import type { HostHeaderCheck } from './host-header-check.ts'
@@ -83,12 +86,19 @@ export class HttpHandler {
 
   /** Answers requests that must be signed. */
   readonly onSigned = (request: IncomingMessage, response: ServerResponse): void => {
-    this.#answerSigned(request, response).catch((error) => this.#refuse(request, response, error))
+    this.#answer(request, response, () => this.#answerSigned(request, response))
   }
 
   /** Answers requests that came through the administration socket: whoever may open it may do everything. */
   readonly onAdmin = (request: IncomingMessage, response: ServerResponse): void => {
-    this.#answerAdmin(request, response).catch((error) => this.#refuse(request, response, error))
+    this.#answer(request, response, () => this.#answerAdmin(request, response))
+  }
+
+  /** Whatever is done for the request is audited with its id, which a refusal tells the caller too. */
+  #answer(request: IncomingMessage, response: ServerResponse, answer: () => Promise<void>): void {
+    const { clock, errors } = this.#parts
+    const id = givenIdOf(request) ?? errors.nextId()
+    withinRequest({ id, since: clock.now() }, answer).catch((error) => this.#refuse(request, response, error, id))
   }
 
   async #answerSigned(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -188,14 +198,13 @@ export class HttpHandler {
     this.#parts.onAnswer()
   }
 
-  #refuse(request: IncomingMessage, response: ServerResponse, error: unknown): void {
-    const given = request.headers['x-request-id']
-    const givenId = typeof given === 'string' && REQUEST_ID.test(given) ? given : undefined
-    const id = this.#parts.errors.report(
+  #refuse(request: IncomingMessage, response: ServerResponse, error: unknown, id: string): void {
+    this.#parts.errors.report(
       error,
       (request.url ?? '').slice(0, 100),
       request.socket.remoteAddress ?? null,
-      givenId,
+      id,
+      readClaim(request.headers)?.session ?? null,
     )
     if (response.headersSent) return void response.destroy()
     const isMethod = error instanceof MethodError
@@ -223,6 +232,12 @@ export class HttpHandler {
     const end = (): void => void response.end()
     this.#parts.clock.sleep(LINGER_MS, over.signal).then(end, end)
   }
+}
+
+function givenIdOf({ headers }: IncomingMessage): string | undefined {
+  const given = headers['x-request-id']
+  const isSound = typeof given === 'string' && REQUEST_ID.test(given) && given === redact(given) // it is kept for long
+  return isSound ? given : undefined
 }
 
 class MethodError extends S2Error {

@@ -15,6 +15,7 @@ import { CALLER_TIMEOUTS, type CallerTimeouts, makeAdminServer, makeServer, open
 import { NonceCache } from './nonce-cache.ts'
 import { Permissions } from './permissions.ts'
 import { RateLimit } from './rate-limit.ts'
+import { RefusedCalls } from './refused-calls.ts'
 import { BodyReader } from './request-body.ts'
 import { RequestErrorLog } from './request-error-log.ts'
 import { CertificateWatch, closeCertificateIncidents, readCertificate } from './tls-certificate.ts'
@@ -55,9 +56,10 @@ export async function openBridge(
   parts: BridgeParts,
   timeouts: CallerTimeouts = CALLER_TIMEOUTS,
 ): Promise<Bridge> {
-  const { httpHandler, connections, jobs } = makeHandlers(config, store, parts, timeouts)
+  const { httpHandler, connections, refusedCalls, jobs } = makeHandlers(config, store, parts, timeouts)
   const opens = { clock: parts.clock, draining: parts.draining, graceMs: config.drainMs / 2 }
   await using opening = new AsyncDisposableStack()
+  opening.defer(() => refusedCalls.flush().catch((error) => parts.log.warn('refused calls not audited', { error })))
   const certificate = config.tls === null ? null : await readCertificate(config.tls)
   const server = makeServer(certificate, timeouts)
   server
@@ -107,12 +109,13 @@ function makeHandlers(config: Config, store: Store, parts: BridgeParts, { inspec
   const checks = makeCallerChecks(config, store, parts)
   const { tokens, nonces, authentication, permissions, requests, beats, strangers } = checks
   const renewals = new ConversationRenewal(config.lifetimeMs, { store, clock, log })
+  const refusedCalls = new RefusedCalls(store, clock)
   const beatsTotal = metrics.counter('s2_bridge_beats_total', 'Beats that came in.')
   const shared = {
     ...parts,
     store,
     authentication,
-    errors: new RequestErrorLog(metrics, { log, clock }, randomBytes(4).toString('hex')),
+    errors: new RequestErrorLog(metrics, { log, clock, refusedCalls }, randomBytes(4).toString('hex')),
     hostHeader: new HostHeaderCheck(config.allowedHosts, config.allowedOrigins),
     onBeat: (session: SessionId) => {
       beatsTotal.add()
@@ -156,9 +159,10 @@ function makeHandlers(config: Config, store: Store, parts: BridgeParts, { inspec
     { what: 'socket inspection', step: inspect },
     { what: 'token recheck', step: () => recheck(connections) },
     { what: 'conversation renewal', step: () => renewals.round() },
+    { what: 'audit of refused calls', step: () => refusedCalls.round() },
     { what: 'credential hints', step: () => passHintsOn(store, connections, parts) },
   ]
-  return { httpHandler, connections, jobs }
+  return { httpHandler, connections, refusedCalls, jobs }
 }
 
 /** What tells who calls, what they may do and how often. */

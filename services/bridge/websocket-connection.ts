@@ -9,6 +9,7 @@ import type { Chance, Clock } from '#runtime/clock.ts'
 import type { BridgeFrame, HostFrame } from '#store/remote/frames.ts'
 import { CLOSE, HOST_FRAMES, MAIL_WINDOW, readFrame } from '#store/remote/frames.ts'
 import { toProblem } from '#store/remote/problem-details.ts'
+import { withinRequest } from '#store/request-context.ts'
 import type { Store } from '#store/store.ts'
 import { type Authentication, unknownCaller } from './authentication.ts'
 import type { BeatBatcher, BeatListener } from './beat-batcher.ts'
@@ -186,8 +187,8 @@ export class WebSocketConnection implements BeatListener {
       return
     }
     this.#marks += 1
-    this.#parts.store
-      .mark(session, ids, mark)
+    const { store, clock, errors } = this.#parts
+    withinRequest({ id: errors.nextId(), since: clock.now() }, () => store.mark(session, ids, mark))
       .then(
         () => this.#sendFrame({ t: 'done', n }),
         (error) => this.#fail(n, error, 'mark'),
@@ -299,7 +300,7 @@ export class WebSocketConnection implements BeatListener {
   }
 
   #refuseJoin(session: SessionId, error: unknown): void {
-    const id = this.#parts.errors.report(error, 'join', session)
+    const id = this.#parts.errors.report(error, 'join', null, undefined, session)
     this.#sendFrame({ t: 'refused', session, problem: toProblem(error, id) })
   }
 

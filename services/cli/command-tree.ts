@@ -62,6 +62,11 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./commands/incident.ts'),
   },
   {
+    name: 'audit',
+    about: 'show, search, export and verify the trail of all acts',
+    load: () => import('./commands/audit.ts'),
+  },
+  {
     name: 'backup',
     about: 'back up the database, also while programs use it',
     load: () => import('./commands/backup.ts'),

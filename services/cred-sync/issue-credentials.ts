@@ -2,12 +2,14 @@ import { join } from 'node:path'
 import { isPassing, S2Error } from '#fleet/errors.ts'
 import { ORCHESTRATOR } from '#fleet/session-id.ts'
 import { GitPublisher } from '#git/git-publisher.ts'
-import { ensureIdentity } from '#identity/identity-file.ts'
+import { ensureIdentity, type HostIdentity } from '#identity/identity-file.ts'
 import { Issuer, type IssuerRound } from '#issuing/issuer.ts'
 import { RetryLoop } from '#runtime/retry-loop.ts'
 import type { Life } from '#runtime/run.ts'
 import { TroubleLog } from '#runtime/trouble-log.ts'
 import { openStore } from '#store/open-store.ts'
+import type { Store } from '#store/store.ts'
+import { keepAuditHeads } from './audit-heads.ts'
 import type { Config, IssuerSettings } from './config.ts'
 import { followHints } from './fetch-credential.ts'
 
@@ -20,16 +22,25 @@ const RETRY_FIRST_MS = 1_000
 
 /** Issues the credentials of all workers until the program ends. */
 export async function issueCredentials(config: Config, settings: IssuerSettings, life: Life): Promise<void> {
-  const issuer = await openIssuer(config, settings, life)
+  const { clock, chance, log, stack } = life
+  const store = stack.use(await openStore(settings.store, { clock, chance, log }))
+  const identity = await ensureIdentity(config.state)
+  const heads = keepAuditHeads(config.state, settings.auditHeads, { ...life, store, identity })
+  stack.defer(() => heads.done)
+  const issuer = await openIssuer(config, settings, { ...life, store, identity })
   const loops = new IssuingLoops(issuer, config, settings, life)
   life.stack.defer(() => loops.done)
   await followHints(config.state, () => loops.hurry(), life)
 }
 
-async function openIssuer(config: Config, settings: IssuerSettings, life: Life): Promise<Issuer> {
-  const { clock, chance, env, log, draining: signal, stack } = life
+interface IssuingParts extends Life {
+  readonly store: Store
+  readonly identity: HostIdentity
+}
+
+async function openIssuer(config: Config, settings: IssuerSettings, parts: IssuingParts): Promise<Issuer> {
+  const { clock, chance, env, draining: signal, stack, store, identity } = parts
   const { state, remote, gitTimeoutMs: timeoutMs } = config
-  const store = stack.use(await openStore(settings.store, { clock, chance, log }))
   const place = {
     remote: remote ?? '',
     branch: config.branch ?? 'main',
@@ -38,7 +49,6 @@ async function openIssuer(config: Config, settings: IssuerSettings, life: Life):
   }
   const publisher = remote === null ? null : stack.use(await GitPublisher.open(place, { clock, chance, env, signal }))
   const { lifetimeMs } = settings
-  const identity = await ensureIdentity(state)
   const access = await settings.access()
   return new Issuer(
     { state, orchestrator: ORCHESTRATOR, access, lifetimeMs, overlapMs: OVERLAP_MS },

@@ -196,7 +196,8 @@ function refuseEnded(task: Task, holder: SessionId, report: Report): Refusal {
 /** Only results are audited: a refused renewal is nothing that happened. */
 function lateResultAct(task: Task, holder: SessionId, { epoch, state }: Report): AuditedAct | null {
   if (state === 'in_progress') return null
-  return { actor: holder, action: 'late_result_refused', details: { task: task.id, epoch, state, now: task.epoch } }
+  const details = { task: task.id, epoch, state, now: task.epoch }
+  return { actor: holder, action: 'late_result_refused', result: 'stale_epoch', details }
 }
 
 /** Whether two reports say the same: a repeated request is not more evidence. */

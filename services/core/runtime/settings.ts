@@ -6,6 +6,7 @@ import {
   integerBetween,
   list,
   listOfAgentUnits,
+  listOfHeadAddresses,
   matching,
   parseAddress,
   path,
@@ -156,11 +157,19 @@ export const SETTINGS = {
     parse: matching(/^\S+( \S+){4,5}$/, 'must be a cron line of five or six fields'),
   },
   S2_KEEP: {
-    about: 'How long ended tasks, closed incidents and received messages are remembered.',
+    about: 'How long ended tasks, closed incidents, received messages and audit entries stay in the database.',
     programs: ['bridge'],
     fallback: '30d',
     example: '90d',
     parse: durationBetween(3_600_000, 3650 * 86_400_000),
+  },
+  S2_AUDIT_HEADS: {
+    about: 'Where the signed end of the audit trail is kept each minute: `git=REMOTE`, `post=https://…`, or several.',
+    programs: ['cred-sync'],
+    fallback: '',
+    example: 'git=ssh://git@git.example.org/audit.git',
+    secret: true,
+    parse: listOfHeadAddresses,
   },
   S2_BACKUPS: {
     about: 'Folder that backups of the database lie in. Left out: `backups` in the state folder.',

@@ -71,7 +71,7 @@ test('what keeps the process busy at the start is told before, with a bound that
   await (await ground.open())[Symbol.asyncDispose]()
   assert.deepEqual(
     told.map(([what]) => what),
-    ['checking the database', 'changing tables: 0001-begin.sql'],
+    ['checking the database', 'changing tables: 0001-begin.sql', 'changing tables: 0003-audit.sql'],
   )
   ground.look((database) => database.exec('CREATE TABLE s2_ballast AS SELECT zeroblob(40000000) AS x'))
   told.length = 0
@@ -114,7 +114,7 @@ test('opening again finds everything, and migrates nothing twice', async () => {
   )
   assert.equal(
     ground.look((database) => database.prepare('SELECT count(*) FROM s2_migrations').pluck().get()),
-    1,
+    2,
   )
 })
 

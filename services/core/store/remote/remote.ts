@@ -1,4 +1,5 @@
-import type { AuditEntry } from '#fleet/audit.ts'
+import type { AuditEntry, AuditedAct } from '#fleet/audit.ts'
+import type { AuditHead } from '#fleet/audit-head.ts'
 import type { Beat, ObservedBeats } from '#fleet/beat.ts'
 import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
@@ -358,6 +359,14 @@ class Remote implements RemoteStore {
 
   async audit(after: number, limit: number): Promise<AuditEntry[]> {
     return await this.#ask('audit', { after, limit })
+  }
+
+  async auditHead(): Promise<AuditHead> {
+    return await this.#ask('auditHead', {})
+  }
+
+  async record(act: AuditedAct): Promise<void> {
+    await this.#ask('record', { act })
   }
 
   async prune(olderThanMs: number): Promise<number> {

@@ -209,13 +209,27 @@ const NewIncident = closed({
 const alert = { event: oneOf(['opened', 'closed']), channel: Type.String(), attempts: CountSchema }
 const Alert = Type.Object({ incident: Incident, ...alert })
 const verdict = { agent: Name, verdict: oneOf(VERDICTS), since: Type.Number(), host: orNull(Type.String()) }
+const details = Type.Record(Type.String(), Type.Unknown())
 const AuditEntry = Type.Object({
+  version: Type.Union([Type.Literal(1), Type.Literal(2)]),
   seq: CountSchema,
   at: Type.Number(),
   actor: Type.String(),
   action: Type.String(),
-  details: Type.Record(Type.String(), Type.Unknown()),
+  what: orNull(Type.String()),
+  result: Type.String(),
+  latencyMs: orNull(Type.Number()),
+  request: orNull(Type.String()),
+  details,
   hash: Type.String(),
+})
+const AuditHead = Type.Object({ store: Type.String(), seq: CountSchema, hash: Type.String(), at: Type.Number() })
+const Act = closed({
+  actor: Name,
+  action: Name,
+  what: Type.Optional(orNull(Name)),
+  result: Type.Optional(Name),
+  details,
 })
 
 export const VERBS = {
@@ -469,6 +483,11 @@ export const VERBS = {
     Type.Array(AuditEntry),
     (store, { after, limit }) => store.audit(after, limit),
   ),
+  auditHead: verb(['admin', 'reads'], {}, AuditHead, (store) => store.auditHead()),
+  record: verb(['admin', 'once'], { act: Act }, Nothing, async (store, { act }) => {
+    await store.record(act)
+    return null
+  }),
   prune: verb(['admin', 'repeats'], { olderThanMs: Ms }, CountSchema, (store, { olderThanMs }) =>
     store.prune(olderThanMs),
   ),

@@ -9,6 +9,7 @@ import { fromPythonMetadata, fromPythonTime, pythonMetadata, pythonTime } from '
 import type { AuditChainTable } from './audit-chain.ts'
 import type { ConversationTable } from './conversations.ts'
 import type { MalformedRows } from './malformed-rows.ts'
+import { isSameDraftPrint, type OldSends, oldSendsOf } from './old-sends.ts'
 
 interface MessageRow {
   readonly id: number
@@ -38,6 +39,7 @@ export class MessageTable {
   readonly #connection: SqliteConnection
   readonly #conversations: ConversationTable
   readonly #chain: AuditChainTable
+  readonly #oldSends: OldSends
   readonly #clock: Clock
   readonly #malformed: MalformedRows
 
@@ -51,6 +53,7 @@ export class MessageTable {
     this.#connection = connection
     this.#conversations = conversations
     this.#chain = chain
+    this.#oldSends = oldSendsOf(connection)
     this.#clock = clock
     this.#malformed = malformed
   }
@@ -62,11 +65,7 @@ export class MessageTable {
     draft: Required<MessageDraft>,
   ): { readonly message: Message; readonly isNew: boolean } {
     const print = fingerprint(draft)
-    const earlier = this.#connection.get<{ draft: Uint8Array; message: number }>(
-      'SELECT draft, message FROM s2_sends WHERE sender = ? AND key = ?',
-      from,
-      key,
-    )
+    const earlier = this.#earlier(from, key)
     if (earlier !== undefined) return { message: this.#repeatedSend(from, key, draft, print, earlier), isNew: false }
     this.#conversations.demandLive(parseSession(from).conversation)
     const message = this.post(from, draft)
@@ -79,6 +78,15 @@ export class MessageTable {
     )
     this.#chain.append({ actor: from, action: 'send', details: { message: message.id, to: message.to } })
     return { message, isNew: true }
+  }
+
+  #earlier(from: SessionId, key: string): { draft: Uint8Array; message: number } | undefined {
+    const earlier = this.#connection.get<{ draft: Uint8Array; message: number }>(
+      'SELECT draft, message FROM s2_sends WHERE sender = ? AND key = ?',
+      from,
+      key,
+    )
+    return earlier ?? (this.#oldSends.isAny() ? this.#oldSends.find(from, key) : undefined)
   }
 
   /** Writes a message to the partner of `from`; checks nothing. */
@@ -191,7 +199,7 @@ export class MessageTable {
     print: Uint8Array,
     earlier: { readonly draft: Uint8Array; readonly message: number },
   ): Message {
-    if (Buffer.compare(print, earlier.draft) !== 0) {
+    if (!isSameDraftPrint(print, earlier.draft)) {
       throw new S2Error('conflict', `${from} has sent another message with the key ${JSON.stringify(key)}`, {
         next: 'use a new key for a new message',
       })
@@ -199,7 +207,7 @@ export class MessageTable {
     const row = this.#connection.get<MessageRow>(`${SELECT} WHERE m.id = ?`, earlier.message)
     const message = row === undefined ? undefined : messageOf(row)
     if (message !== undefined) return withoutDelivery(message)
-    // a foreign writer removed the row: the answer is still the first message
+    // the row is in a segment, or a foreign writer removed it: the answer is still the first message
     return { id: earlier.message, from, to: partnerOf(from), ...draft, sentAt: this.#clock.wall() }
   }
 }
