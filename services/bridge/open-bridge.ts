@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto'
+import type { Socket } from 'node:net'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Health } from '#runtime/health.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { Store } from '#store/store.ts'
+import { AddressLimits, countedAddress } from './address-limits.ts'
 import { Authentication } from './authentication.ts'
 import { BeatBatcher } from './beat-batcher.ts'
 import type { Config } from './config.ts'
@@ -17,6 +19,7 @@ import { Permissions } from './permissions.ts'
 import { RateLimit } from './rate-limit.ts'
 import { BodyReader } from './request-body.ts'
 import { RequestErrorLog } from './request-error-log.ts'
+import { SessionSeats } from './session-seats.ts'
 import { CertificateWatch, closeCertificateIncidents, readCertificate } from './tls-certificate.ts'
 import { TokenCache } from './token-cache.ts'
 import { WebSocketConnections } from './websocket-connections.ts'
@@ -55,12 +58,13 @@ export async function openBridge(
   parts: BridgeParts,
   timeouts: CallerTimeouts = CALLER_TIMEOUTS,
 ): Promise<Bridge> {
-  const { httpHandler, connections, jobs } = makeHandlers(config, store, parts, timeouts)
+  const { httpHandler, connections, addresses, jobs } = makeHandlers(config, store, parts, timeouts)
   const opens = { clock: parts.clock, draining: parts.draining, graceMs: config.drainMs / 2 }
   await using opening = new AsyncDisposableStack()
   const certificate = config.tls === null ? null : await readCertificate(config.tls)
   const server = makeServer(certificate, timeouts)
   server
+    .on('connection', (socket) => limitConnections(socket, addresses))
     .on('request', httpHandler.onSigned)
     .on('checkContinue', httpHandler.onSigned)
     .on('upgrade', connections.onUpgrade)
@@ -105,13 +109,14 @@ function makeHandlers(config: Config, store: Store, parts: BridgeParts, { inspec
   const { clock, log } = parts
   const { metrics } = parts.health
   const checks = makeCallerChecks(config, store, parts)
-  const { tokens, nonces, authentication, permissions, requests, beats } = checks
+  const { tokens, nonces, authentication, permissions, requests, beats, addresses } = checks
   const renewals = new ConversationRenewal(config.lifetimeMs, { store, clock, log })
   const beatsTotal = metrics.counter('s2_bridge_beats_total', 'Beats that came in.')
   const shared = {
     ...parts,
     store,
     authentication,
+    addresses,
     errors: new RequestErrorLog(metrics, { log, clock }, randomBytes(4).toString('hex')),
     hostHeader: new HostHeaderCheck(config.allowedHosts, config.allowedOrigins),
     onBeat: (session: SessionId) => {
@@ -123,6 +128,7 @@ function makeHandlers(config: Config, store: Store, parts: BridgeParts, { inspec
   const connections = new WebSocketConnections({
     ...shared,
     beats: new BeatBatcher(store),
+    seats: new SessionSeats(),
     frameMax: config.bodyMax,
     onMail: () => mailTotal.add(),
   })
@@ -148,6 +154,7 @@ function makeHandlers(config: Config, store: Store, parts: BridgeParts, { inspec
     connections.inspect()
     requests.forgetIdle()
     beats.forgetIdle()
+    addresses.forgetIdle()
     return inspectMs
   }
   const jobs: Job[] = [
@@ -156,7 +163,7 @@ function makeHandlers(config: Config, store: Store, parts: BridgeParts, { inspec
     { what: 'conversation renewal', step: () => renewals.round() },
     { what: 'credential hints', step: () => passHintsOn(store, connections, parts) },
   ]
-  return { httpHandler, connections, jobs }
+  return { httpHandler, connections, addresses, jobs }
 }
 
 /** What tells who calls, what they may do and how often. */
@@ -170,7 +177,14 @@ function makeCallerChecks(config: Config, store: Store, { clock, log }: BridgePa
     permissions: new Permissions(store, clock),
     requests: new RateLimit(config.requestsPerMinute, clock),
     beats: new RateLimit(BEATS_PER_MINUTE, clock),
+    addresses: new AddressLimits(clock),
   }
+}
+
+function limitConnections(socket: Socket, addresses: AddressLimits): void {
+  const address = countedAddress(socket.remoteAddress)
+  if (!addresses.enter(address)) return void socket.destroy()
+  socket.once('close', () => addresses.leave(address))
 }
 
 async function recheck(connections: WebSocketConnections): Promise<number> {

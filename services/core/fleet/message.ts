@@ -39,6 +39,19 @@ export const NAME_MAX = 400
 /** Characters of a sender's idempotency key. */
 export const KEY_MAX = 200
 
+/** Characters of messages after which a read of them ends, so that none takes all the memory there is. */
+export const READ_MAX = 4_000_000
+
+/** What a message counts in a read. */
+export function lengthOf({ text, action, files }: Message): number {
+  return text.length + (action?.length ?? 0) + files.reduce((sum, file) => sum + file.length, 0)
+}
+
+/** Whether a read of at most `limit` messages came to the end: it was cut by neither their number nor their length. */
+export function isLastPage(page: readonly Message[], limit: number): boolean {
+  return page.length < limit && page.reduce((sum, message) => sum + lengthOf(message), 0) < READ_MAX
+}
+
 /** Refuses a draft that no store may keep: `invalid`, `too_large`. */
 export function checkDraft(draft: MessageDraft): void {
   if (draft.text.length === 0) throw new S2Error('invalid', 'the message is empty', { next: 'send some text' })
