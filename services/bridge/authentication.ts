@@ -48,14 +48,18 @@ export class Authentication {
     return { session: claim.session, token, claim }
   }
 
-  /** Lets a caller's request count, once. Throws `expired`, with the bridge's time, or `unauthenticated` for a repetition. */
-  admit({ session, claim }: Caller): void {
-    this.#nonces.admit(claim.created, `${session} ${claim.nonce}`, this.#clock.wall())
+  /** Throws `expired`, with the bridge's time, when the caller signed at another time. */
+  demandTimely({ claim }: Caller): void {
+    this.#nonces.demandTimely(claim.created, this.#clock.wall())
   }
 
-  /** Throws `unauthenticated` for another body than the caller signed. */
-  demandBody({ claim }: Caller, body: Uint8Array): void {
+  /**
+   * Lets a caller's request count, once, with the body that it signed: whoever repeats its head with another body spoils
+   * nothing. Throws `unauthenticated`, or `expired` where the body took too long to come.
+   */
+  admit({ session, claim }: Caller, body: Uint8Array): void {
     if (!matchesDigest(body, claim)) throw unknownCaller()
+    this.#nonces.admit(claim.created, `${session} ${claim.nonce}`, this.#clock.wall())
   }
 
   /** The token that this proof was made with, for this connection and session; null when it is none of the session's. */

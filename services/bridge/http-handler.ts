@@ -112,13 +112,13 @@ export class HttpHandler {
     // Whoever asks proves who it is by the head: only then is a body read, or anything else spent.
     const head = { method: request.method ?? '', authority, path, query: cut < 0 ? '?' : url.slice(cut) }
     const caller = await this.#identify(exchange, head)
-    authentication.admit(caller)
+    authentication.demandTimely(caller)
     const { name, verb } = route(request, path)
+    const body = await this.#read(exchange)
+    authentication.admit(caller, body)
     const { session } = caller
     const waitS = (name === 'beat' ? beats : requests).spend(session)
     if (waitS > 0) throw rateLimited(waitS)
-    const body = await this.#read(exchange)
-    authentication.demandBody(caller, body)
     const output = await this.#call(name, verb, readInput(verb, body), session)
     if (name === 'beat') this.#parts.onBeat(session)
     this.#reply(exchange, output)

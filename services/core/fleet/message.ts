@@ -70,6 +70,11 @@ export function checkDraft(draft: MessageDraft): void {
       next: 'name the folder that they lie in, or a file that lists them',
     })
   }
+  if (files.some((file) => file === '' || UNSEEN.test(file))) {
+    throw new S2Error('invalid', 'a file name is empty or has characters that nobody sees', {
+      next: 'name files by characters that can be read',
+    })
+  }
 }
 
 /** Refuses a send that no store may do: `invalid`, `too_large`. */
@@ -86,6 +91,10 @@ export function checkSend(from: SessionId, key: string, draft: MessageDraft): vo
 export function cleanDraft({ text, action = null, files = [] }: MessageDraft): Required<MessageDraft> {
   return { text: redact(text), action: action === null ? null : redact(action), files: files.map(redact) }
 }
+
+/** Control characters, and those that nobody sees or that turn the order of the others: a name needs none of them. */
+const UNSEEN =
+  /[\p{Cc}\p{Zl}\p{Zp}\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/u
 
 /** True when `to` lies further along than `from`. */
 export function advances(from: Delivery, to: Delivery): boolean {

@@ -124,6 +124,7 @@ function parseCredential(fields: Readonly<Record<string, unknown>>): Credential 
     role: text(fields, 'role'),
     bridgeUrl: bridgeUrl(fields),
     ...bridgeCa(fields),
+    ...bridgePin(fields),
     createdAt: instant(fields, 'createdAt'),
     expiresAt: instant(fields, 'expiresAt'),
   }
@@ -156,6 +157,12 @@ function bridgeCa({ bridgeCa: value }: Readonly<Record<string, unknown>>): { rea
   } catch (error) {
     throw invalid(`has a bridgeCa that ${(error as Error).message}`)
   }
+}
+
+function bridgePin({ bridgePin: value }: Readonly<Record<string, unknown>>): { readonly bridgePin?: string } {
+  if (value === undefined) return {}
+  if (!isPin(value)) throw invalid('has a bridgePin that is no SHA-256 in base64')
+  return { bridgePin: value }
 }
 
 function instant(fields: Readonly<Record<string, unknown>>, name: string): number {

@@ -198,7 +198,7 @@ test('frames that are changed, repeated, left out or slipped in end the socket',
   const clock = new ManualClock()
   await using bridge = await Bridge.open(clock)
   await using reader = new Reader(bridge, 0)
-  const mail = reader.take(2)
+  const mail = reader.take(1)
   const between: ((texts: string[]) => void)[] = [
     ([one = '']) => bridge.slip(one.replace('"text":"9"', '"text":"8"')),
     ([one = '']) => bridge.slip(one.slice(22)),
@@ -216,7 +216,7 @@ test('frames that are changed, repeated, left out or slipped in end the socket',
     await until('the socket is left', () => bridge.isCut)
     while (bridge.opened === opened) await clock.advance(1_000)
   }
-  assert.deepEqual((await mail).slice(0, 1), [9], 'only what came as it was said counts')
+  assert.deepEqual(await mail, [9], 'only what came as it was said counts')
 })
 
 test('messages that come a second time are said to be taken too: the window opens again', async () => {
@@ -262,7 +262,11 @@ test('who stood still itself does not take the bridge for silent: its answer may
   let passedMs = 0
   for (; bridge.store.link.means === 'socket'; passedMs += 100) await clock.advance(100)
   assert.ok(passedMs <= 2 * 5_000, `noticed after ${passedMs} ms: two beats are enough`)
-  await second
+  let isOver = false
+  void second.then(() => {
+    isOver = true
+  })
+  while (!isOver) await clock.advance(1_000) // by plain requests, which nobody answers here
 })
 
 test('a session moves to its new token with the next beat: the bridge may let the old one go soon', async () => {
