@@ -1,7 +1,7 @@
 import { readdir, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { readAuthority } from '#fleet/certificate-parser.ts'
-import { CREDENTIAL_FILE_MAX, type Credential } from '#fleet/credential.ts'
+import { CREDENTIAL_FILE_MAX, type Credential, isPin } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { parseSession, type SessionId, type Side, sessionId } from '#fleet/session-id.ts'
 import { publish } from './atomic-files.ts'
