@@ -80,7 +80,7 @@ export const MAIL_WINDOW = 256
 export const TAKEN_EVERY = 64
 
 /** Why a socket was closed, as its close code (RFC 6455, 7.4) says it. */
-export const CLOSE = { done: 1000, goingAway: 1001, policy: 1008, slow: 1013 } as const
+export const CLOSE = { done: 1000, goingAway: 1001 } as const
 
 /** Null when it is not a frame of these kinds. */
 export function readFrame<F extends Readonly<Record<string, TSchema>>>(kinds: F, value: unknown): FrameOf<F> | null {
