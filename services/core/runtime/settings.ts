@@ -89,7 +89,7 @@ export const SETTINGS = {
   },
   S2_ALLOW_PLAIN_HTTP: {
     about: 'Lets this host speak to a bridge on another machine without TLS, where everybody between can read along.',
-    programs: ['keepalive', 'worker', 's2'],
+    programs: ['keepalive', 's2'],
     fallback: 'no',
     example: 'yes',
     parse: yesNo,
