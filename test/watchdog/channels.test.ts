@@ -157,6 +157,18 @@ test('webhook: JSON by POST, and 2xx says that it was taken', async () => {
   assert.deepEqual(got, [['POST', 'application/json', 'silent:s2-worker-3']])
 })
 
+test('webhook: what an agent or a host is called makes no chat service call anybody', async () => {
+  let said = ''
+  await using server = await receiver((_, response, body) => {
+    said = body
+    response.writeHead(204).end()
+  })
+  const summary = 'w1 on <!channel> & <@U1>\n@here is gone'
+  await webhookChannel(server.url, systemClock).tell({ ...alert, incident: { ...alert.incident, summary } }, forever)
+  const { text } = JSON.parse(said) as { text: string }
+  assert.equal(text, 'S2 incident: w1 on &lt;!channel&gt; &amp; &lt;(at)U1&gt; (at)here is gone')
+})
+
 test('webhook: another status is a failure, redirections are not followed, and no error shows the address', async () => {
   for (const status of [500, 404, 302, 307]) {
     let calls = 0

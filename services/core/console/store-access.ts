@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { createConnection } from 'node:net'
 import { join } from 'node:path'
-import { authorityAt, type Credential } from '#fleet/credential.ts'
+import { authorityAt, type Credential, pinAt } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
 import type { Log } from '#runtime/log.ts'
@@ -65,10 +65,13 @@ export async function openSessions(
   credentials: () => readonly Credential[],
   context: CommandContext,
 ): Promise<Store> {
+  const { S2_ALLOW_PLAIN_HTTP: allowsPlain } = readSettings(commandEnv(context), ['S2_ALLOW_PLAIN_HTTP'])
   return await openStore(bridgeUrl, storeParts(context), {
+    allowsPlain,
     token: (session) => credentials().find((each) => each.session === session)?.token,
     sessions: () => credentials().map(({ session }) => session),
     authority: () => authorityAt(bridgeUrl, credentials()),
+    pin: () => pinAt(bridgeUrl, credentials()),
   })
 }
 

@@ -46,8 +46,15 @@ export interface Refusal {
   readonly act: AuditedAct | null
 }
 
-/** Late reports that are kept of one task; a former holder that repeats itself for ever must not fill the store. */
+/** Late reports that are kept of one task and holder; a former holder that repeats itself for ever must not fill the store. */
 export const EVIDENCE_MAX = 100
+
+/** What whoever neither holds nor held a task is told of it, and whoever names one that is none: the two read the same. */
+export function unknownTask(id: string): S2Error {
+  return new S2Error('not_found', `there is no task ${JSON.stringify(id.slice(0, 80))}`, {
+    next: 'list them: s2 task list',
+  })
+}
 
 /** Refuses a session that no task may be held by. */
 export function checkHolder(holder: SessionId): void {

@@ -88,6 +88,13 @@ export const SETTINGS = {
     example: 'https://bridge.example.org',
     parse: url('http:', 'https:'),
   },
+  S2_ALLOW_PLAIN_HTTP: {
+    about: 'Lets this host speak to a bridge on another machine without TLS, where everybody between can read along.',
+    programs: ['keepalive', 's2'],
+    fallback: 'no',
+    example: 'yes',
+    parse: yesNo,
+  },
   S2_TLS_CERT: {
     about: 'PEM file with the certificate chain of the bridge.',
     programs: ['bridge', 's2'],

@@ -91,7 +91,7 @@ export interface Store extends AsyncDisposable {
    * the key. Keys have 1 to 200 characters.
    */
   send(from: SessionId, key: string, draft: MessageDraft): Promise<Message>
-  /** Messages to `reader` that are not acked, oldest first, with id > after. */
+  /** Messages to `reader` that are not acked, oldest first, with id > after: at most `limit`, and of bounded length together (`isLastPage`). */
   unacked(reader: SessionId, after: number, limit: number): Promise<StoredMessage[]>
   /**
    * Messages to `reader`, in batches as they come: first all unacked ones with id > after, then new ones, for ever, in order.

@@ -1050,7 +1050,7 @@ function proveReports(prove: Prove): void {
     const task = await fleet.task({ id: 't1', holder: b.session })
     const early = { ...done(task), epoch: task.epoch + 1 }
     const late = { ...done(task), epoch: task.epoch - 1 }
-    await refused('stale_epoch', other.b.store.report(other.b.session, done(task)))
+    await refused('not_found', other.b.store.report(other.b.session, done(task)))
     await refused('stale_epoch', b.store.report(b.session, early))
     await refused('stale_epoch', b.store.report(b.session, late))
     await refused('stale_epoch', b.store.report(b.session, late))
@@ -1059,7 +1059,6 @@ function proveReports(prove: Prove): void {
     assert.deepEqual(
       kept.map(({ holder, report }) => [holder, report]),
       [
-        [other.b.session, done(task)],
         [b.session, early],
         [b.session, late],
       ],
@@ -1068,6 +1067,39 @@ function proveReports(prove: Prove): void {
     assert.ok(Math.abs((kept[0]?.at ?? 0) - fleet.clock.wall()) < 10_000)
     assert.deepEqual(await fleet.store.evidence('nobody-added-this'), [])
     await refused('not_found', b.store.report(b.session, report({ id: 'nobody-added-this', epoch: 1 })))
+  })
+
+  prove('who never held a task plants nothing in it, and learns nothing of it', async (fleet) => {
+    const [{ a, b }, other] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    const task = await fleet.task({ id: 't1', holder: b.session })
+    const texts = await Promise.all(
+      [done(task), { ...done(task), task: 't2' }].map(async (each) => {
+        const error = await other.b.store.report(other.b.session, each).catch((refusal: S2Error) => refusal)
+        assert.equal((error as S2Error).code, 'not_found')
+        return (error as S2Error).message
+      }),
+    )
+    assert.equal(texts[0], texts[1]?.replace('t2', 't1'), 'it reads like a task that is none')
+    await refused('not_found', a.store.report(a.session, done(task)))
+    const letter = JSON.stringify({ type: 'status_update', task_id: 't1', status: 'completed', summary: 'planted' })
+    await other.b.store.send(other.b.session, 'k', { text: letter })
+    assert.deepEqual(await fleet.store.evidence('t1'), [])
+    assert.deepEqual(await fleet.store.task('t1'), task)
+  })
+
+  prove('what one former holder says too late leaves room for what another does', async (fleet) => {
+    const [one, other] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    const task = await fleet.task({ id: 't1', holder: one.b.session })
+    await fleet.store.move({ task: 't1', epoch: task.epoch, to: other.b.session, reason: 'silent' })
+    await fleet.store.move({ task: 't1', epoch: task.epoch + 1, to: one.b.session, reason: 'silent' })
+    const words = Array.from({ length: EVIDENCE_MAX + 5 }, (_, n) => {
+      return one.b.store.report(one.b.session, { ...done(task), progress: `try ${n}` })
+    })
+    await Promise.allSettled(words)
+    await refused('stale_epoch', other.b.store.report(other.b.session, done(task)))
+    const kept = await fleet.store.evidence('t1')
+    assert.equal(kept.length, EVIDENCE_MAX + 1)
+    assert.equal(kept.at(-1)?.holder, other.b.session)
   })
 
   prove('nobody can fill the store with late words', async (fleet) => {

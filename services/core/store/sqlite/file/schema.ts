@@ -144,7 +144,9 @@ export function lendTables(connection: SqliteConnection): void {
   connection.pragma('temp_store = MEMORY')
   for (const { sql } of readMigrations()) {
     for (const [statement] of sql.matchAll(/^(?:CREATE|ALTER) TABLE s2_[^;]*;/gm)) {
-      connection.exec(statement.replace('CREATE TABLE', 'CREATE TEMP TABLE'))
+      connection.exec(
+        statement.replace('CREATE TABLE', 'CREATE TEMP TABLE').replace('ALTER TABLE ', 'ALTER TABLE temp.'),
+      )
     }
   }
 }

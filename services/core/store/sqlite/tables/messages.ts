@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { S2Error } from '#fleet/errors.ts'
-import type { Mark, Message, MessageDraft, StoredMessage } from '#fleet/message.ts'
+import { lengthOf, type Mark, type Message, type MessageDraft, READ_MAX, type StoredMessage } from '#fleet/message.ts'
 import { redact } from '#fleet/redact.ts'
 import { isConversationId, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
@@ -160,13 +160,13 @@ export class MessageTable {
       limit,
     )
     const last = seen?.last ?? after
-    const { messages } = this.#batch(
+    const batch = this.#batch(
       `${SELECT} WHERE m.id > ? AND m.id <= ? AND instr(m.message, ?) > 0 ORDER BY m.id LIMIT +?`,
       [after, last, word],
       after,
       limit,
     )
-    return { messages, last, isFull: seen?.count === limit }
+    return batch.isFull ? batch : { messages: batch.messages, last, isFull: seen?.count === limit }
   }
 
   /** Forgets delivery states of messages that readers of the Python bridge have read; answers how many. */
@@ -181,15 +181,24 @@ export class MessageTable {
     return this.#connection.get<{ id: number | null }>('SELECT max(id) AS id FROM messages')?.id ?? 0
   }
 
+  /** Row by row, as no more than `READ_MAX` of them may lie in memory. */
   #batch(sql: string, values: readonly Value[], after: number, limit: number): MessageBatch {
-    const rows = this.#connection.all<MessageRow>(sql, ...values, limit)
     const messages: StoredMessage[] = []
-    for (const row of rows) {
+    let last = after
+    let count = 0
+    let length = 0
+    for (const row of this.#connection.each<MessageRow>(sql, ...values, limit)) {
+      last = row.id
+      count += 1
       const message = messageOf(row)
       if (message === undefined) this.#malformed.report('message', row.id)
-      else messages.push(message)
+      else {
+        messages.push(message)
+        length += lengthOf(message)
+      }
+      if (length >= READ_MAX) break
     }
-    return { messages, last: rows.at(-1)?.id ?? after, isFull: rows.length === limit }
+    return { messages, last, isFull: count === limit || length >= READ_MAX }
   }
 
   #repeatedSend(
