@@ -50,6 +50,7 @@ export function readConfig(env: Env): Config {
     'S2_STORE',
     'S2_BRIDGE_URL',
     'S2_TLS_CA',
+    'S2_TLS_CERT',
     'S2_LIFETIME',
     'S2_ROTATE',
     'S2_AUDIT_HEADS',

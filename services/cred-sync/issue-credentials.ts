@@ -49,9 +49,9 @@ async function openIssuer(config: Config, settings: IssuerSettings, parts: Issui
   }
   const publisher = remote === null ? null : stack.use(await GitPublisher.open(place, { clock, chance, env, signal }))
   const { lifetimeMs } = settings
-  const access = await settings.access()
+  await settings.access() // wrong settings end the start
   return new Issuer(
-    { state, orchestrator: ORCHESTRATOR, access, lifetimeMs, overlapMs: OVERLAP_MS },
+    { state, orchestrator: ORCHESTRATOR, access: settings.access, lifetimeMs, overlapMs: OVERLAP_MS },
     { store, publisher, identity, clock },
   )
 }

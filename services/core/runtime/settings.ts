@@ -97,7 +97,7 @@ export const SETTINGS = {
   },
   S2_TLS_CERT: {
     about: 'PEM file with the certificate chain of the bridge.',
-    programs: ['bridge', 's2'],
+    programs: ['bridge', 'cred-sync', 's2'],
     example: '/etc/s2/tls/bridge.crt',
     parse: path,
   },
