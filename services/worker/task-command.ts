@@ -9,12 +9,16 @@ const ENV_BYTES_MAX = 120_000
 /** Characters of a line that are shown; longer ones are cut. */
 const LINE_MAX = 4_000
 
+/** How a command finds the task on its standard input: all of it as JSON, or its text alone. */
+export type TaskInput = 'json' | 'text'
+
 /** Starts the command of `s2 work` for a task, in a process group of its own that ends with this process. */
 export function commandStarter(
   argv: readonly [string, ...string[]],
   env: Readonly<Record<string, string | undefined>>,
   folder: string,
   clock: Clock,
+  form: TaskInput = 'json',
 ): StartCommand {
   return (task, onLine): RunningCommand => {
     const stopping = new AbortController()
@@ -23,7 +27,7 @@ export function commandStarter(
     const lines = new Lines(onLine)
     const command = {
       argv,
-      input: `${JSON.stringify(taskForCommand(task))}\n`,
+      input: form === 'json' ? `${JSON.stringify(taskForCommand(task))}\n` : `${task.description}\n`,
       env: { ...env, ...taskEnv(task) },
       cwd: folder,
       timeoutMs: Number.POSITIVE_INFINITY,
