@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
@@ -179,6 +179,9 @@ export async function makeRemote(
   timeoutMs: number,
   { clock, env }: Pick<GitPublisherParts, 'clock' | 'env'>,
 ): Promise<void> {
+  // git makes folders by the umask, and this one holds credentials.
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  await chmod(folder, 0o700)
   const argv = ['git', 'init', '--quiet', '--bare', `--initial-branch=${branch}`, '--', folder] as const
   const bounds = { timeoutMs, outputMax: ANSWER_MAX, beyond: 'end' } as const
   const ending = await runCommand({ argv: [...argv], env: publisherEnv(env, null), ...bounds }, clock)

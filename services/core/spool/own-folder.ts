@@ -8,8 +8,12 @@ import { quarantine } from './quarantine.ts'
  * would lead our writes, renames and removals into folders of others. A plain file is left for the disk's own error.
  */
 export function isDisplaced(folder: string): boolean {
-  const stat = lstatSync(folder, { throwIfNoEntry: false })
-  return stat !== undefined && !stat.isDirectory() && !stat.isFile()
+  try {
+    const stat = lstatSync(folder, { throwIfNoEntry: false })
+    return stat !== undefined && !stat.isDirectory() && !stat.isFile()
+  } catch {
+    return false // whatever is used there next says what is wrong
+  }
 }
 
 /** Throws `invalid` where a link or the like lies in the folder's place: nothing there is followed. */
