@@ -1,5 +1,6 @@
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { GUARD_SETTINGS } from './guard-settings.ts'
 import {
   durationBetween,
   gitRemoteAddress,
@@ -100,8 +101,7 @@ export const SETTINGS = {
     parse: path,
   },
   S2_TLS_CA: {
-    about:
-      'PEM file with the authority that signed it, where other machines do not know that one: it goes into the credentials of workers.',
+    about: 'PEM file with the authority that signed it, where others do not know that one: it goes into credentials.',
     programs: ['bridge', 's2'],
     example: '/etc/s2/tls/ca.crt',
     parse: path,
@@ -365,8 +365,7 @@ export const SETTINGS = {
     parse: matching(/^(?![-/.])(?!.*(\.\.|\/\/|@\{))[\w./-]{1,200}$/, 'must be a branch name'),
   },
   S2_GIT_POLL: {
-    about:
-      'How often the remote is asked. Each wait is up to a tenth shorter, by chance, so that hosts do not ask together.',
+    about: 'How often the remote is asked. Each wait is up to a tenth shorter, by chance: hosts do not ask together.',
     programs: ['cred-sync'],
     fallback: '60s',
     example: '20s',
@@ -385,6 +384,7 @@ export const SETTINGS = {
     example: '3',
     parse: integerBetween(0, 1_000_000),
   },
+  ...GUARD_SETTINGS,
 } as const satisfies Record<string, Setting>
 
 export type SettingName = keyof typeof SETTINGS
