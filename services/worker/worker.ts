@@ -1,10 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import type { ConsoleProgram } from '#console/console-program.ts'
 import type { CommandContext } from '#console/context.ts'
-import { isSocketAnswered, terseLog } from '#console/store-access.ts'
+import { isKeepaliveThere, terseLog } from '#console/store-access.ts'
 import { warningOfTaskText } from '#console/task-text-warning.ts'
 import { watchFolder } from '#runtime/folder-watch.ts'
-import { healthSocket } from '#runtime/health-client.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
@@ -66,7 +65,7 @@ function warnUncarried(reports: Reports, state: string, context: CommandContext)
     ...reports,
     put: async (holder, report) => {
       const name = await reports.put(holder, report)
-      if (!(await isSocketAnswered(healthSocket(state, 'keepalive'))) && troubles.isNew('keepalive', 'away')) {
+      if (!(await isKeepaliveThere(state)) && troubles.isNew('keepalive', 'away')) {
         context.tell(`s2: no s2-keepalive serves ${state}: reports wait in the outbox until one does\n`)
       }
       return name

@@ -10,20 +10,24 @@ export function keepFolderPrivate(folder: string): string | null {
   const stat = makeFolder(folder)
   if (stat === null) return null
   const mode = stat.mode & 0o7777
-  if ((mode & BEYOND_OURS) === 0) return null
+  if ((mode & (BEYOND_OURS | SET_GROUP_ID)) === 0) return null
+  const isOpen = (mode & BEYOND_OURS) !== 0
   const shown = `${folder} was open to others (mode ${mode.toString(8)})`
   try {
-    chmodSync(folder, mode & ~BEYOND_OURS)
+    chmodSync(folder, mode & ~BEYOND_OURS & ~SET_GROUP_ID)
   } catch {
+    if (!isOpen) return null
     throw new ConfigError([
       `${shown} and belongs to user ${stat.uid}, so it cannot be closed: chown it to the user of S2 and chmod 700 it, or set S2_STATE to another folder`,
     ])
   }
-  return `${shown}, and is closed to them now`
+  return isOpen ? `${shown}, and is closed to them now` : null
 }
 
 /** All that others may do, and that the group may write: the group of an agent may pass through, no more. */
 const BEYOND_OURS = 0o027
+/** Folders that are made in one with this bit belong to its group: only inbox, outbox and credentials may be shared so. */
+const SET_GROUP_ID = 0o2000
 
 function makeFolder(folder: string): Stats | null {
   try {

@@ -1,6 +1,8 @@
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
+import { isShared } from './atomic-files.ts'
 
 /** Whose file is taken: anybody's, or only one of this user or of root. */
 type FileOwner = 'any' | 'own'
@@ -8,7 +10,7 @@ type FileOwner = 'any' | 'own'
 /** A plain file as it was read. */
 export interface PlainFile {
   readonly text: string
-  /** Permission bits, as in stat(2). */
+  /** Permission bits, as in stat(2), but for what the group may that its folder is shared with. */
   readonly mode: number
 }
 
@@ -38,7 +40,7 @@ export async function readPlainFile(
     }
     return {
       text: new TextDecoder('utf-8', { fatal: true }).decode(buffer.subarray(0, length)),
-      mode: stat.mode & 0o7777,
+      mode: stat.mode & 0o7777 & ~(isShared(dirname(path)) ? 0o040 : 0),
     }
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code

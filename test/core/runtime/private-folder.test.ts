@@ -15,12 +15,14 @@ for (const [before, afterwards] of [
   [0o750, 0o750],
   [0o710, 0o710],
   [0o700, 0o700],
+  [0o2700, 0o700],
+  [0o2775, 0o750],
 ] as const) {
   test(`a state folder of mode ${before.toString(8)} becomes ${afterwards.toString(8)}`, () => {
     const folder = join(base, before.toString(8))
     mkdirSync(folder)
     chmodSync(folder, before)
-    assert.equal(keepFolderPrivate(folder) === null, before === afterwards)
+    assert.equal(keepFolderPrivate(folder) === null, (before & 0o027) === 0)
     assert.equal(statSync(folder).mode & 0o7777, afterwards)
   })
 }
