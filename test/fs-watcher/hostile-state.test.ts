@@ -49,8 +49,10 @@ test('a forged record ends no process that is not a wake command of ours', async
   const { startedAt } = readStat(readFileSync(`/proc/${pid}/stat`, 'utf8'))
   const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
   mkdirSync(join(record, '..'), { recursive: true })
-  writeFileSync(record, JSON.stringify([{ pid, born: `${boot} ${startedAt}` }, null, 7, { pid: -1 }]), { mode: 0o600 })
+  writeFileSync(record, JSON.stringify([{ pid, born: `${boot} ${startedAt}` }]), { mode: 0o600 })
   try {
+    assert.equal(await new WakeProcesses(record).endLeftovers(systemClock), 0)
+    writeFileSync(record, JSON.stringify([null, 7, { pid: -1 }, { pid }]))
     assert.equal(await new WakeProcesses(record).endLeftovers(systemClock), 0)
     assert.ok(existsSync(`/proc/${pid}`))
     assert.notEqual(readStat(readFileSync(`/proc/${pid}/stat`, 'utf8')).state, 'Z')
