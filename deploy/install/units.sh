@@ -49,11 +49,15 @@ stage_second_half() {
     sed -i 's/s2-worker\.target //; s/ s2-worker\.target//' "$stage/s2-$name.service"
   done
   sed -i "$names" "$stage/s2-cred-sync.service"
-  mkdir -p "$stage/s2-worker-.service.d" "$stage/s2-cred-sync.service.d" "$stage/s2-worker-fs-watcher.service.d"
-  cp "$stage"/s2-fs-watcher.service.d/* "$stage/s2-worker-fs-watcher.service.d/"
+  mkdir -p "$stage/s2-worker-.service.d" "$stage/s2-cred-sync.service.d"
+  for name in keepalive fs-watcher; do
+    mkdir -p "$stage/s2-worker-$name.service.d"
+    [ ! -d "$stage/s2-$name.service.d" ] || cp "$stage/s2-$name.service.d"/* "$stage/s2-worker-$name.service.d/"
+  done
   rm -f "$stage/s2-worker-fs-watcher.service.d/25-source.conf"
   # The orchestrator's watcher keeps its sandbox: the agent is the worker's.
   if [ -n "$AGENT" ]; then cp "$tree"/for-agent/s2-fs-watcher.service.d/* "$stage/s2-worker-fs-watcher.service.d/"; fi
+  find "$stage"/s2-worker-*.service.d "$stage/s2-cred-sync.service.d" -type f -exec sed -i "$half" {} +
   for folder in s2-worker-.service.d s2-cred-sync.service.d; do
     sed "$half" "$stage/s2-.service.d/15-half.conf" >"$stage/$folder/15-half.conf"
   done

@@ -13,12 +13,16 @@ const LINE_MAX = 4_000
 /** Characters of a line whose end has not come; longer ones are shown in parts. */
 const OPEN_MAX = 64_000
 
+/** How a command finds the task on its standard input: all of it as JSON, or its text alone. */
+export type TaskInput = 'json' | 'text'
+
 /** Starts the command of `s2 work` for a task, in a process group of its own that ends with this process. */
 export function commandStarter(
   argv: readonly [string, ...string[]],
   env: Readonly<Record<string, string | undefined>>,
   folder: string,
   clock: Clock,
+  form: TaskInput = 'json',
 ): StartCommand {
   return (task, onLine): RunningCommand => {
     const stopping = new AbortController()
@@ -27,7 +31,7 @@ export function commandStarter(
     const lines = new Lines(onLine)
     const command = {
       argv,
-      input: `${JSON.stringify(taskForCommand(task))}\n`,
+      input: form === 'json' ? `${JSON.stringify(taskForCommand(task))}\n` : `${task.description}\n`,
       env: { ...env, ...taskEnv(task) },
       cwd: folder,
       timeoutMs: Number.POSITIVE_INFINITY,

@@ -133,3 +133,9 @@ test('when the agent is killed, its command ends too', async () => {
   agent.kill('SIGKILL')
   await until('the command has ended', () => isOver(command))
 })
+
+test('a command may have the text of the task alone on its input', async () => {
+  const starter = commandStarter(['/bin/cat'], { PATH: process.env.PATH }, folder, systemClock, 'text')
+  const { tail } = await starter({ ...task, description: '--settings={"x":1}\nsecond' }, () => undefined).ended
+  assert.equal(tail, '--settings={"x":1}\nsecond\n')
+})
