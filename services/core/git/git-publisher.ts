@@ -213,6 +213,9 @@ export async function makeRemote(
   timeoutMs: number,
   { clock, env }: Pick<GitParts, 'clock' | 'env'>,
 ): Promise<void> {
+  // git makes folders by the umask, and this one is its owner's alone.
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  await chmod(folder, 0o700)
   const argv = [
     'git',
     'init',

@@ -4,7 +4,6 @@ import { GUARD_SETTINGS } from './guard-settings.ts'
 import { IDENTITY_SETTINGS } from './identity-settings.ts'
 import {
   durationBetween,
-  gitRemoteAddress,
   integerBetween,
   list,
   listOfAgentUnits,
