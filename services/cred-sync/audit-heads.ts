@@ -6,25 +6,17 @@ import type { GitPublisherParts } from '#git/git-publisher.ts'
 import { Pauses } from '#runtime/backoff.ts'
 import { boundedWait } from '#runtime/bounded-wait.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { httpExchange } from '#runtime/http-exchange.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { HeadAddress } from '#runtime/setting-parsers.ts'
 import type { Store } from '#store/store.ts'
-import { gitPlace } from './git-head-place.ts'
+import { gitPlace, type HeadPlace, webhookPlace } from './head-places.ts'
 
 const HEADS_EVERY_MS = 60_000
 const SEND_TIMEOUT_MS = 20_000
 const RETRY = { firstMs: 1_000, mostMs: HEADS_EVERY_MS, leastMs: 1_000 }
 /** Bytes of the local file before it makes room: newer heads prove all that older ones do. */
 const FILE_MAX = 4 * 1024 * 1024
-
-/** Where heads are kept off this machine. */
-export interface HeadPlace {
-  readonly name: string
-  /** Keeps a head there; rejects when it was not taken. */
-  keep(head: SignedHead, signal: AbortSignal): Promise<void>
-}
 
 export interface HeadParts {
   readonly clock: Clock
@@ -85,20 +77,6 @@ export class AuditHeads {
     } catch (error) {
       if (!draining.aborted) log.warn('audit head not kept, retrying', { place: place.name, entry: head.seq, error })
     }
-  }
-}
-
-/** Posts heads as JSON; only an answer of 2xx says that one was taken. Errors do not tell the address, which may be secret. */
-export function webhookPlace(url: URL): HeadPlace {
-  return {
-    name: 'webhook',
-    keep: async (head, signal) => {
-      const asked = { to: url, method: 'POST' as const, body: JSON.stringify(head), answerMax: 65_536 }
-      const { status } = await httpExchange(asked, signal).catch((error: NodeJS.ErrnoException) => {
-        throw new Error(`the webhook was not reached: ${error.code ?? error.name}`)
-      })
-      if (status < 200 || status > 299) throw new Error(`the webhook did not take it: status ${status}`)
-    },
   }
 }
 

@@ -12,8 +12,8 @@ import { type AuditHead, isHeadSigned, readHead, type SignedHead } from '#fleet/
 import { makeIdentity } from '#identity/identity-file.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
-import { AuditHeads, type HeadPlace, headSigner, webhookPlace } from '../../services/cred-sync/audit-heads.ts'
-import { gitPlace } from '../../services/cred-sync/git-head-place.ts'
+import { AuditHeads, headSigner } from '../../services/cred-sync/audit-heads.ts'
+import { gitPlace, type HeadPlace, webhookPlace } from '../../services/cred-sync/head-places.ts'
 
 const signer = headSigner(await makeIdentity())
 

@@ -1476,7 +1476,7 @@ function proveAudit(prove: Prove): void {
     await refused('invalid', fleet.store.record({ actor: 'admin', action: 'Not one', details: {} }))
     const [{ actor, action, what, result, details: kept }] = (await fleet.store.audit(0, 10)) as [AuditEntry]
     assert.deepEqual([actor, action, what, result], ['admin', 'command_refused', 'command/wipe', 'forbidden'])
-    assert.deepEqual(kept, { stage: 'code', said: 'token [redacted]' })
+    assert.deepEqual(kept, { stage: 'code', said: 'token [redacted session-token]' })
     assert.equal((await fleet.store.auditHead()).seq, 1)
   })
 

@@ -33,7 +33,7 @@ export class MemoryAuditChain {
       action: act.action,
       what: subjectOf(act),
       result: act.result ?? 'done',
-      latencyMs: request === undefined ? null : latencyOf(request, this.#clock.now()),
+      latencyMs: request === undefined ? 0 : latencyOf(request, this.#clock.now()),
       request: request?.id ?? null,
     }
     const detailsJson = redact(canonicalJson(act.details))
