@@ -99,7 +99,7 @@ function content({ event, incident }: Alert): Readonly<Record<string, unknown>> 
     incident: incident.id,
     cause: redact(incident.cause),
     kind: incident.kind,
-    agent: incident.agent,
+    agent: incident.agent === null ? null : redact(incident.agent),
     summary,
     openedAt: instant(incident.openedAt),
     closedAt: incident.closedAt === null ? null : instant(incident.closedAt),

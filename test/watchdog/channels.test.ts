@@ -109,7 +109,7 @@ test('exec: the alert comes as JSON on standard input', async () => {
     [told.event, told.incident, told.kind, told.agent, told.openedAt],
     ['opened', 7, 'silent', 's2-worker-3', '1970-01-01T00:00:00.000Z'],
   )
-  assert.match(String(told.text), /^S2 incident: s2-worker-3 was not heard for 60s, token=\[redacted\]$/)
+  assert.match(String(told.text), /^S2 incident: s2-worker-3 was not heard for 60s, token=\[redacted session-token\]$/)
 })
 
 test('exec: any other end than code 0 is a failure that says why, without secrets', async () => {

@@ -92,12 +92,12 @@ async function create(context: CommandContext, options: CreateOptions): Promise<
 
 function tellOpened(context: CommandContext, opened: OpenedConversation, { json }: CreateOptions): void {
   const { id, agents, roles, tokens } = opened
-  const lines = [
-    `${id} is open: ${agents.a} (${roles.a}) and ${agents.b} (${roles.b})`,
-    `token a: ${tokens.a}`,
-    `token b: ${tokens.b}`,
-  ]
-  context.print(`${json === true ? JSON.stringify(opened) : lines.join('\n')}\n`)
+  if (json === true) {
+    context.print(`${JSON.stringify(opened)}\n`)
+    return
+  }
+  context.print(`${id} is open: ${agents.a} (${roles.a}) and ${agents.b} (${roles.b})\n`)
+  context.print(`token a: ${tokens.a}\ntoken b: ${tokens.b}\n`)
 }
 
 async function list(context: CommandContext, json: boolean): Promise<void> {

@@ -8,7 +8,7 @@ export interface AuditEntry {
   /** Who did it: a session id, `admin`, or a program's name. */
   readonly actor: string
   readonly action: string
-  /** What it was done to, and how: plain JSON, redacted already. */
+  /** What it was done to, and how: plain JSON, redacted when it is appended. */
   readonly details: Readonly<Record<string, unknown>>
   readonly hash: string
 }

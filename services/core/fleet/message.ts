@@ -1,5 +1,5 @@
 import { S2Error } from './errors.ts'
-import { redact } from './redact.ts'
+import { redactedHead } from './redact.ts'
 import { parseSession, type SessionId } from './session-id.ts'
 
 /** How far a message has come. Only acked counts as received. States move in this order and never back. */
@@ -69,9 +69,13 @@ export function checkSend(from: SessionId, key: string, draft: MessageDraft): vo
   })
 }
 
-/** A draft as it is kept: secrets redacted, and every field set. */
+/** A draft as it is kept: secrets redacted, and every field set. Marks are longer than short secrets, so it is cut again. */
 export function cleanDraft({ text, action = null, files = [] }: MessageDraft): Required<MessageDraft> {
-  return { text: redact(text), action: action === null ? null : redact(action), files: files.map(redact) }
+  return {
+    text: redactedHead(text, TEXT_MAX),
+    action: action === null ? null : redactedHead(action, NAME_MAX),
+    files: files.map((file) => redactedHead(file, NAME_MAX)),
+  }
 }
 
 /** True when `to` lies further along than `from`. */

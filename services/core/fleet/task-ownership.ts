@@ -1,8 +1,9 @@
 import type { AuditedAct } from './audit.ts'
 import { S2Error } from './errors.ts'
-import { redact } from './redact.ts'
+import { redactedHead, redactedTail } from './redact.ts'
 import { partnerOf, type SessionId, sideOf } from './session-id.ts'
 import {
+  DESCRIPTION_MAX,
   isLeased,
   isOpen,
   type Move,
@@ -61,7 +62,7 @@ export function beginTask(wanted: NewTask, now: number): Step {
   const { id, priority, role, holder, deadline, createdBy } = wanted
   const task: Task = {
     id,
-    description: redact(wanted.description),
+    description: redactedHead(wanted.description, DESCRIPTION_MAX),
     priority,
     role,
     state: holder === null ? 'pending' : 'assigned',
@@ -210,15 +211,15 @@ export function isSameReport(x: Report, y: Report): boolean {
   )
 }
 
-/** Without secrets, and no longer than is kept. */
-function cleanReport(report: Report): Report {
+/** A report as it is kept: without secrets, and no longer than it may be. */
+export function cleanReport(report: Report): Report {
   const { progress, result } = report
   return {
     task: report.task,
     epoch: report.epoch,
     state: report.state,
-    progress: progress === null ? null : redact(progress).slice(0, PROGRESS_MAX),
-    result: result === null ? null : { ...result, tail: redact(result.tail).slice(-TAIL_MAX) },
+    progress: progress === null ? null : redactedHead(progress, PROGRESS_MAX),
+    result: result === null ? null : { ...result, tail: redactedTail(result.tail, TAIL_MAX) },
   }
 }
 

@@ -84,7 +84,7 @@ export async function openSealedCredential(
 }
 
 /** Refuses a serial that is older than the one held, or that lies in the future. */
-export function checkSerial(serial: number, heldSerial: number, now: number): void {
+function checkSerial(serial: number, heldSerial: number, now: number): void {
   if (serial < heldSerial) {
     throw refused(
       'conflict',

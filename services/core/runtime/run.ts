@@ -106,7 +106,7 @@ async function live<C extends LifeConfig>(program: Program<C>, config: C, env: E
   const stop = Promise.withResolvers<{ why: string; error?: Error }>()
   const draining = new AbortController()
   const progress = new ProgressMonitor(program.roundMs?.(config) ?? ROUND_MS, systemClock)
-  const health = new Health(() => progress.isStuck)
+  const health = new Health(() => progress.isStuck, program.redact)
   const notify = await openNotify(env, { clock: systemClock, log })
   const fail = (error: Error): void => stop.resolve({ why: 'failed', error })
   const onSignal = (signal: NodeJS.Signals): void => stop.resolve({ why: signal })

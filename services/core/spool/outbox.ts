@@ -2,9 +2,10 @@ import { randomBytes } from 'node:crypto'
 import { readdir, rm, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CODES, type Code, type S2Error } from '#fleet/errors.ts'
-import { checkDraft, type MessageDraft } from '#fleet/message.ts'
+import { checkDraft, cleanDraft, type MessageDraft } from '#fleet/message.ts'
 import { parseSession, type SessionId } from '#fleet/session-id.ts'
 import type { Report } from '#fleet/task.ts'
+import { cleanReport } from '#fleet/task-ownership.ts'
 import { ensureFolder, folderVersion, publish, renameOrRemove, syncFolder, writeSynced } from './atomic-files.ts'
 import { diskError, invalid, parseObject, readPlainFile } from './plain-file.ts'
 import { quarantine } from './quarantine.ts'
@@ -84,7 +85,7 @@ export class Outbox {
       for (const folder of ['tmp', 'new']) await ensureFolder(join(this.#root, folder))
       const draft = join(this.#root, 'tmp', unique)
       const name = `${String((await this.#last()) + 1).padStart(16, '0')}-${unique}`
-      const kept: OutboxItem = item.kind === 'send' ? { ...item, key: item.key ?? name } : item
+      const kept = withoutSecrets(item, name)
       await writeSynced(draft, `${JSON.stringify(kept)}\n`)
       await renameOrRemove(draft, this.#path('new', name))
       await syncFolder(this.folder('new'))
@@ -211,6 +212,13 @@ export class Outbox {
 }
 
 const DRAFT_AGE_MAX_MS = 3_600_000
+
+/** What waits on this host's disk, without secrets: the bridge would keep it so, and its key and fingerprint stay the same. */
+function withoutSecrets(item: NewOutboxItem, name: string): OutboxItem {
+  return item.kind === 'send'
+    ? { ...item, draft: cleanDraft(item.draft), key: item.key ?? name }
+    : { ...item, report: cleanReport(item.report) }
+}
 
 function parseItem(text: string): OutboxItem {
   const { kind, ...rest } = parseObject(text)

@@ -1,4 +1,5 @@
 import { AUDIT_ROOT, type AuditEntry, type AuditedAct, auditHash } from '#fleet/audit.ts'
+import { redact } from '#fleet/redact.ts'
 import type { Clock } from '#runtime/clock.ts'
 
 /** The audit chain, in memory. */
@@ -14,7 +15,7 @@ export class MemoryAuditChain {
     const seq = this.#entries.length + 1
     const at = this.#clock.wall()
     const previous = this.#entries.at(-1)?.hash ?? AUDIT_ROOT
-    const json = JSON.stringify(details)
+    const json = redact(JSON.stringify(details))
     const hash = auditHash(previous, seq, at, actor, action, json)
     const kept = JSON.parse(json, (_name, value: unknown) => Object.freeze(value))
     this.#entries.push(Object.freeze({ seq, at, actor, action, details: kept, hash }))

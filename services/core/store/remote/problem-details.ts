@@ -1,4 +1,5 @@
 import { CODES, type Code, S2Error } from '#fleet/errors.ts'
+import { redact } from '#fleet/redact.ts'
 
 /** How an error crosses the network: `application/problem+json` (RFC 9457). Its cause stays in the log. */
 export interface ProblemDetails {
@@ -53,8 +54,8 @@ export function toProblem(error: unknown, id?: string, status?: number): Problem
     title,
     status: status ?? (known instanceof ClockError ? 401 : usual),
     code,
-    detail: known !== null && code !== 'internal' ? known.message : 'the bridge met an error of its own',
-    ...(known?.next === undefined ? {} : { next: known.next }),
+    detail: known !== null && code !== 'internal' ? redact(known.message) : 'the bridge met an error of its own',
+    ...(known?.next === undefined ? {} : { next: redact(known.next) }),
     ...(shownId === undefined ? {} : { id: shownId }),
     ...(known?.retryAfterS === undefined ? {} : { retryAfterS: known.retryAfterS }),
     ...(known instanceof ClockError ? { time: known.time } : {}),

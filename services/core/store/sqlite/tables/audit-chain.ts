@@ -1,5 +1,6 @@
 import { AUDIT_ROOT, type AuditEntry, type AuditedAct, auditHash } from '#fleet/audit.ts'
 import { S2Error } from '#fleet/errors.ts'
+import { redact } from '#fleet/redact.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { SqliteConnection } from '../file/connection.ts'
 
@@ -40,7 +41,7 @@ export class AuditChainTable {
     this.#head ??= headOf(this.#connection)
     const seq = this.#head.seq + 1
     const at = this.#clock.wall()
-    const json = JSON.stringify(details)
+    const json = redact(JSON.stringify(details))
     const hash = auditHash(this.#head.hash, seq, at, actor, action, json)
     this.#connection.run(
       'INSERT INTO s2_audit (seq, at, actor, action, details, hash) VALUES (?, ?, ?, ?, ?, ?)',

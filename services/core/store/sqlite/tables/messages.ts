@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import { S2Error } from '#fleet/errors.ts'
 import type { Mark, Message, MessageDraft, StoredMessage } from '#fleet/message.ts'
+import { redact } from '#fleet/redact.ts'
 import { isConversationId, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { SqliteConnection, Value } from '../file/connection.ts'
@@ -214,16 +215,19 @@ function fingerprint({ text, action, files }: Required<MessageDraft>): Uint8Arra
   return hash('sha256', JSON.stringify([text, action, files]), 'buffer')
 }
 
+/** A message as it is shown, delivered and acted on. The Python bridge and others write here too, and know fewer secrets. */
 function messageOf(row: MessageRow): StoredMessage | undefined {
   const { id, conversation_id: conversation, from_session: from, to_session: to, message: text } = row
   if (typeof conversation !== 'string' || !isConversationId(conversation)) return undefined
   if ((from !== 'a' && from !== 'b') || (to !== 'a' && to !== 'b') || typeof text !== 'string') return undefined
+  const { action, files } = fromPythonMetadata(row.metadata)
   return {
     id,
     from: sessionId(conversation, from),
     to: sessionId(conversation, to),
-    text,
-    ...fromPythonMetadata(row.metadata),
+    text: redact(text),
+    action: action === null ? null : redact(action),
+    files: files.map(redact),
     sentAt: fromPythonTime(row.timestamp) ?? 0,
     delivery: row.read === 1 ? 'acked' : (row.state ?? 'queued'),
   }
