@@ -1,7 +1,8 @@
+import { rm } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import type { CommandContext } from '#console/context.ts'
 import { commandEnv } from '#console/state-folder.ts'
-import { isPassing, S2Error } from '#fleet/errors.ts'
+import { S2Error } from '#fleet/errors.ts'
 import { JOIN_REQUEST_MAX } from '#fleet/worker.ts'
 import { GitPublisher } from '#git/git-publisher.ts'
 import { askOutcome, submitRequest } from '#identity/bridge-mailbox.ts'
@@ -31,6 +32,28 @@ export async function readInvitationLine(context: CommandContext, given: string 
   })
 }
 
+/** A host's request to join, and the invitation that it answers. */
+interface Request {
+  readonly invitation: Invitation
+  /** SHA-256 of `sealed`. */
+  readonly id: string
+  readonly sealed: string
+}
+
+interface JoinSettings {
+  readonly S2_STATE: string
+  readonly S2_GIT_TIMEOUT: number
+}
+
+/** The orchestrator's host judged the request, and said no: another way leads to the same answer. */
+class JoinRefused extends S2Error {
+  constructor(agent: string, why: string | null) {
+    super('forbidden', `${agent} was refused: ${why ?? 'the orchestrator gave no reason'}`, {
+      next: 'have it invited again on the orchestrator’s host: s2 worker invite',
+    })
+  }
+}
+
 /**
  * Makes this host a worker of the fleet that invites it: it makes its keys, which never leave it, and asks to be admitted; over
  * the bridge where that answers, else by a ref of the git remote, else by a line for a person to carry. Doing it again with
@@ -44,44 +67,69 @@ export async function joinFleet(
   const settings = readSettings(commandEnv(context), ['S2_STATE', 'S2_IDENTITY', 'S2_GIT_TIMEOUT'])
   const invitation = parseInvitation(line, context.clock.wall())
   const path = settings.S2_IDENTITY ?? identityFile(settings.S2_STATE)
-  const identity = await keysFor(path, invitation, force)
-  const { id, sealed } = await makeJoinRequest(invitation, identity, hostNameOf(hostname()))
-  const { agent, bridgeUrl, remote } = invitation
-  const why: string[] = []
+  const before = await readIdentity(path)
+  const identity = await identityFor(invitation, before, force)
+  // Kept before anybody hears of them: keys that were admitted must not be lost to a crash.
+  await writeIdentity(path, identity)
   try {
-    await submitRequest(bridgeUrl, sealed, context.clock)
-    return { way: 'bridge', agent, isAdmitted: await waitForOutcome(context, invitation, id, settings.S2_STATE) }
+    const request = await makeJoinRequest(invitation, identity, hostNameOf(hostname()))
+    return await ask(context, { invitation, ...request }, settings)
   } catch (error) {
-    if (!(error instanceof S2Error) || !isPassing(error)) throw error
-    why.push(error.message)
+    if (error instanceof JoinRefused) await putBack(path, before)
+    throw error
   }
-  if (remote !== null) {
+}
+
+/** Asks to be admitted, by the first way that takes the request. Throws `forbidden` where it was refused. */
+async function ask(context: CommandContext, request: Request, settings: JoinSettings): Promise<Joined> {
+  const { agent, remote } = request.invitation
+  const why: string[] = []
+  for (const way of [askBridge, ...(remote === null ? [] : [askRemote])]) {
     try {
-      await leaveAtRemote(context, invitation, { id, sealed }, settings.S2_GIT_TIMEOUT)
-      await hintCredentials(settings.S2_STATE)
-      return { way: 'git', agent, remote }
+      return await way(context, request, settings)
     } catch (error) {
-      if (!(error instanceof S2Error)) throw error
+      if (!(error instanceof S2Error) || error instanceof JoinRefused) throw error
       why.push(error.message)
     }
   }
-  return { way: 'line', agent, line: formatJoinRequest(sealed), why }
+  return { way: 'line', agent, line: formatJoinRequest(request.sealed), why }
 }
 
-async function keysFor(
-  path: string,
+async function askBridge(context: CommandContext, request: Request, { S2_STATE }: JoinSettings): Promise<Joined> {
+  const { agent, bridgeUrl } = request.invitation
+  await submitRequest(bridgeUrl, request.sealed, context.clock)
+  return { way: 'bridge', agent, isAdmitted: await waitForOutcome(context, request, S2_STATE) }
+}
+
+async function askRemote(context: CommandContext, request: Request, settings: JoinSettings): Promise<Joined> {
+  const { invitation, id, sealed } = request
+  const { agent, remote, branch } = invitation
+  const place = { remote: remote ?? '', branch, timeoutMs: settings.S2_GIT_TIMEOUT }
+  await using publisher = await GitPublisher.open(place, context)
+  await publisher.leaveRequest(id, sealed)
+  await hintCredentials(settings.S2_STATE)
+  return { way: 'git', agent, remote: place.remote }
+}
+
+/** A host that was refused is what it was before: a worker keeps its fleet, and a new host has no keys that nobody knows. */
+async function putBack(path: string, before: HostIdentity | null): Promise<void> {
+  if (before === null) await rm(path, { force: true })
+  else await writeIdentity(path, before)
+}
+
+/** The keys to join by: those of this host where it belongs to the fleet already, else new ones. */
+async function identityFor(
   { agent, orchestrator, bridgeUrl, remote, branch }: Invitation,
+  known: HostIdentity | null,
   force: boolean,
 ): Promise<HostIdentity> {
-  const known = await readIdentity(path)
   const before = known?.membership ?? null
-  if (before !== null && before.orchestrator.key !== orchestrator.key && !force) {
+  const isSameFleet = before?.orchestrator.key === orchestrator.key
+  if (before !== null && !isSameFleet && !force) {
     throw new S2Error(
       'conflict',
       `this host belongs to another fleet already, as ${before.agent} of the bridge ${before.bridgeUrl}`,
-      {
-        next: 'use a state folder of its own for each fleet (S2_STATE), or leave that fleet with --force',
-      },
+      { next: 'use a state folder of its own for each fleet (S2_STATE), or leave that fleet with --force' },
     )
   }
   if (known !== null && before === null) {
@@ -89,46 +137,23 @@ async function keysFor(
       next: 'use a state folder of its own for a worker on this machine (S2_STATE)',
     })
   }
-  const isSameFleet = before !== null && before.orchestrator.key === orchestrator.key
   const keys = known !== null && isSameFleet ? known : await makeIdentity()
-  const identity = { ...keys, membership: { agent, orchestrator, bridgeUrl, remote, branch } }
-  await writeIdentity(path, identity)
-  return identity
+  return { ...keys, membership: { agent, orchestrator, bridgeUrl, remote, branch } }
 }
 
 /** Whether it was admitted within a minute. Throws why it was refused. */
-async function waitForOutcome(
-  context: CommandContext,
-  { agent, bridgeUrl }: Invitation,
-  id: string,
-  state: string,
-): Promise<boolean> {
-  const { clock } = context
+async function waitForOutcome({ clock }: CommandContext, { invitation, id }: Request, state: string): Promise<boolean> {
   const until = clock.now() + ADMITTED_WITHIN_MS
   for (;;) {
-    const { state: outcome, why } = await askOutcome(bridgeUrl, id, clock)
-    if (outcome === 'refused') {
-      throw new S2Error('forbidden', `${agent} was refused: ${why ?? 'the orchestrator gave no reason'}`, {
-        next: 'have it invited again on the orchestrator’s host: s2 worker invite',
-      })
-    }
-    if (outcome === 'admitted') {
+    const outcome = await askOutcome(invitation.bridgeUrl, id, clock)
+    if (outcome.state === 'refused') throw new JoinRefused(invitation.agent, outcome.why)
+    if (outcome.state === 'admitted') {
       await hintCredentials(state)
       return true
     }
     if (clock.now() >= until) return false
     await clock.sleep(ASK_AGAIN_MS)
   }
-}
-
-async function leaveAtRemote(
-  context: CommandContext,
-  { remote, branch }: Invitation,
-  { id, sealed }: { readonly id: string; readonly sealed: string },
-  timeoutMs: number,
-): Promise<void> {
-  await using publisher = await GitPublisher.open({ remote: remote ?? '', branch, timeoutMs }, context)
-  await publisher.leaveRequest(id, sealed)
 }
 
 /** Names of hosts are held to what a beat may carry. */

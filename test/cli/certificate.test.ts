@@ -10,14 +10,12 @@ import {
   readFileSync,
   rmSync,
   statSync,
-  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { readCertificateFacts, readCertificates } from '../../services/core/fleet/certificate-parser.ts'
-import { makeRemote } from '../../services/core/git/git-publisher.ts'
 import { type Clock, systemClock } from '../../services/core/runtime/clock.ts'
 import { readCredentials } from '../../services/core/spool/credentials.ts'
 import { makeCertificate } from '../bridge/certificate.ts'
@@ -243,19 +241,16 @@ test('show tells who signed it, for which names, how long it counts and whether 
   assert.deepEqual([keyless.code, keyless.usable], [1, false], 'the bridge would miss the key that is set')
 })
 
-test('the authority goes into the credentials of workers and of this host, and stays in them', async () => {
+test('the authority goes into the credentials of this host, and stays in them', async () => {
   const where = join(folder, 'given')
   await s2(['create', '--name', 'one.test', '--folder', where])
   const ca = read(where, 'ca.crt')
-  const remote = join(folder, 'fleet.git')
-  const git = { PATH, HOME: folder, TMPDIR: folder }
-  await makeRemote(remote, 'main', 10_000, { clock: systemClock, env: git })
   const state = join(folder, 'orchestrator')
   const command = async (argv: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Outcome> => {
-    const common = { ...git, S2_STATE: state, S2_STORE: `sqlite:${join(state, 'bridge.db')}`, S2_GIT_REMOTE: remote }
+    const common = { PATH, HOME: folder, S2_STATE: state, S2_STORE: `sqlite:${join(state, 'bridge.db')}` }
     return await run(argv, { env: { ...common, ...env }, folder })
   }
-  const create = ['conversation', 'create', '--role-b', 'tests', '--number', '3']
+  const create = ['conversation', 'create', '--role-b', 'reviewer', '--agent-b', 'my-script', '--show-tokens']
   for (const [file, why] of [
     [join(where, 'ca.key'), /S2_TLS_CA=\S+ca\.key holds a private key/],
     [pipe(join(folder, 'ca-pipe')), /S2_TLS_CA=\S+ cannot be read \(NOT_A_FILE\)/],
@@ -266,31 +261,15 @@ test('the authority goes into the credentials of workers and of this host, and s
     assert.match(err, why)
   }
   assert.deepEqual(JSON.parse((await command(['conversation', 'list', '--json'])).out), [], 'no channel was opened')
-  const published = (): Record<string, unknown> => {
-    const argv = ['--git-dir', remote, 'show', 'main:credentials/s2-worker-3-credentials.json']
-    return JSON.parse(execFileSync('git', argv, { env: git, encoding: 'utf8' })) as Record<string, unknown>
-  }
   const set = { S2_TLS_CA: join(where, 'ca.crt'), S2_BRIDGE_URL: 'https://one.test:7433' }
   const opened = await command([...create, '--json'], set)
   assert.equal(opened.code, 0, opened.err)
-  assert.deepEqual([published().bridge_ca, published().bridge_url], [ca, 'https://one.test:7433'])
-  const [own] = (await readCredentials(state)).credentials
-  assert.equal(own?.bridgeCa, ca)
+  const own = async () => (await readCredentials(state)).credentials[0]
+  const first = await own()
+  assert.deepEqual([first?.bridgeCa, first?.bridgeUrl], [ca, 'https://one.test:7433'])
   // Rotated by somebody who has neither setting: both are carried on.
-  const first = published().worker_token
-  assert.equal((await command(['credential', 'rotate', 's2-worker-3'])).code, 0)
-  assert.notEqual(published().worker_token, first)
-  assert.deepEqual([published().bridge_ca, published().bridge_url], [ca, 'https://one.test:7433'])
-  assert.equal((await command(['credential', 'rotate', own?.session ?? ''])).code, 0)
-  assert.equal((await readCredentials(state)).credentials[0]?.bridgeCa, ca)
-  // By a folder, where the one before is not at hand: as this host's own end has it.
-  assert.equal((await command(['credential', 'rotate', 's2-worker-3', '--out', folder])).code, 0)
-  assert.equal(JSON.parse(read(folder, 's2-worker-3-credentials.json')).bridge_ca, ca)
-  // Another authority and address take their place once they are set.
-  const other = makeCertificate(new Date()).cert
-  writeFileSync(join(folder, 'other.pem'), other)
-  symlinkSync(join(folder, 'other.pem'), join(folder, 'link.pem'))
-  const moved = { S2_TLS_CA: join(folder, 'link.pem'), S2_BRIDGE_URL: 'https://two.test' }
-  assert.equal((await command(['credential', 'rotate', 's2-worker-3'], moved)).code, 0)
-  assert.deepEqual([published().bridge_ca, published().bridge_url], [other, 'https://two.test'])
+  assert.equal((await command(['credential', 'rotate', first?.session ?? ''])).code, 0)
+  const second = await own()
+  assert.notEqual(second?.token, first?.token)
+  assert.deepEqual([second?.bridgeCa, second?.bridgeUrl], [ca, 'https://one.test:7433'])
 })

@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { settingIn, withSettings } from '../../services/cli/settings-file.ts'
+import { type HostIdentity, makeIdentity, readIdentity } from '../../services/core/identity/identity-file.ts'
+import { formatInvitation, type Invitation, makeSecret } from '../../services/core/identity/joining.ts'
+import { systemClock } from '../../services/core/runtime/clock.ts'
 import { readSettings, withSettingsFile } from '../../services/core/runtime/read-settings.ts'
 import { type Outcome, run as runCommand } from './run-command.ts'
 
@@ -37,9 +40,11 @@ function held(folder: string): Record<string, string> {
   return Object.fromEntries(readdirSync(folder).map((name) => [name, readFileSync(join(folder, name), 'utf8')]))
 }
 
-const WORKER = ['--role', 'worker', '--remote', REMOTE, '--number', '3']
+const HOUR_MS = 3_600_000
+const SCREEN = { isTerminal: true, columns: 80, rows: 24, coloured: false }
+const WORKER = ['--role', 'worker', '--remote', REMOTE]
 
-test('a worker gets its remote, its number and its wake command, readable by its group alone', async () => {
+test('a worker gets its remote and its wake command, readable by its group alone', async () => {
   const folder = folderWith()
   const { code, out } = await run([
     'init',
@@ -51,12 +56,13 @@ test('a worker gets its remote, its number and its wake command, readable by its
   ])
   assert.equal(code, 0)
   assert.deepEqual(held(folder), {
-    's2.env': `S2_GIT_REMOTE=${REMOTE}\nS2_WORKER=3\n`,
+    's2.env': `S2_GIT_REMOTE=${REMOTE}\n`,
     's2-fs-watcher.env': 'S2_WAKE=tmux send-keys -t agent "s2 check" Enter\n',
   })
   assert.equal(statSync(join(folder, 's2.env')).mode & 0o777, 0o640)
   assert.match(out, /Left to do:\n/)
   assert.match(out, /s2-cred-sync s2-keepalive/)
+  assert.match(out, /join the fleet, by the line .*\n {7}s2 worker join\n/)
 })
 
 test('what is written is what the services read', async () => {
@@ -81,8 +87,8 @@ test('with both halves on a host the wake command is the worker’s', async () =
     'both',
     '--remote',
     REMOTE,
-    '--number',
-    '0',
+    '--worker',
+    '3:code review',
     '--bridge-url',
     'https://b.example.org',
     '--wake',
@@ -99,18 +105,24 @@ test('with both halves on a host the wake command is the worker’s', async () =
     ],
   )
   assert.match(held(folder)['s2.env'] ?? '', /^S2_BRIDGE_URL=https:\/\/b\.example\.org$/m)
-  assert.ok(told.next.length > 0)
+  assert.deepEqual(
+    told.next.filter((each) => /invite/.test(each)),
+    ["invite each worker, once the services run: s2 init --worker '3:code review'"],
+  )
 })
 
 test('what is set stays without --force, and comments stay with it', async () => {
-  const before = `# mine\nS2_WORKER=1 \n# its rate\nS2_RATE=50\nS2_GIT_REMOTE=${REMOTE}\n`
+  const before = '# mine\nS2_GIT_REMOTE=/elsewhere.git \n# its rate\nS2_RATE=50\n'
   const folder = folderWith({ 's2.env': before })
   const refused = await run(['init', ...WORKER, '--wake', 'true', '--folder', folder])
   assert.equal(refused.code, 1)
-  assert.match(refused.err, /nothing was written: in .*s2\.env S2_WORKER is "1"\n {2}next: add --force/)
+  assert.match(
+    refused.err,
+    /nothing was written: in .*s2\.env S2_GIT_REMOTE is "\/elsewhere\.git"\n {2}next: add --force/,
+  )
   assert.deepEqual(held(folder), { 's2.env': before }, 'not even the file that had no conflict')
   assert.equal((await run(['init', ...WORKER, '--folder', folder, '--force'])).code, 0)
-  assert.equal(held(folder)['s2.env'], before.replace('S2_WORKER=1 ', 'S2_WORKER=3'))
+  assert.equal(held(folder)['s2.env'], before.replace('/elsewhere.git ', REMOTE))
   const again = await run(['init', ...WORKER, '--folder', folder])
   assert.equal(again.code, 0)
   assert.match(again.out, /set already/)
@@ -124,21 +136,18 @@ test('wrong answers are told together, before anything is written', async () => 
     'both',
     '--remote',
     '-x y',
-    '--number',
-    'two',
     '--bridge-url',
     'here!',
     '--folder',
     folder,
   ])
   assert.equal(code, 78)
-  for (const name of ['S2_GIT_REMOTE', 'S2_WORKER', 'S2_BRIDGE_URL'])
-    assert.match(err, new RegExp(`${name}=.*for example`))
+  for (const name of ['S2_GIT_REMOTE', 'S2_BRIDGE_URL']) assert.match(err, new RegExp(`${name}=.*for example`))
   assert.deepEqual(held(folder), {})
 })
 
 test('what is set and would be refused by the services is refused here too', async () => {
-  const folder = folderWith({ 's2.env': 'S2_GIT_REMOTE=https://user:hunter2@127.0.0.1:1/r.git\nS2_WORKER=3\n' })
+  const folder = folderWith({ 's2.env': 'S2_GIT_REMOTE=https://user:hunter2@127.0.0.1:1/r.git\n' })
   const { code, err } = await run(['init', '--role', 'worker', '--folder', folder])
   assert.equal(code, 78)
   assert.match(err, /S2_GIT_REMOTE=.*must not carry a password/)
@@ -158,9 +167,12 @@ test('without a terminal, what is missing is named', async () => {
   const cases: [string[], RegExp][] = [
     [['init'], /missing --role\n {2}next: say --role orchestrator\|worker\|both/],
     [['init', '--role', 'boss'], /Allowed choices are orchestrator, worker, both/],
-    [['init', '--role', 'worker'], /a worker needs --remote and --number/],
-    [['init', '--role', 'orchestrator', '--number', '3'], /only a worker has one/],
-    [['init', ...WORKER, '--bridge-url', 'https://x'], /it comes with the credential/],
+    [['init', '--role', 'orchestrator', '--join', 'x'], /only a worker joins/],
+    [['init', '--role', 'both', '--join', 'x'], /only a worker joins/],
+    [['init', ...WORKER, '--bridge-url', 'https://x'], /it comes with the invitation/],
+    [['init', ...WORKER, '--worker', '3:tests'], /the orchestrator’s host invites/],
+    [['init', '--role', 'orchestrator', '--worker', '0:tests'], /at least 1/],
+    [['init', '--role', 'orchestrator', '--worker', 'tests'], /a number and a role/],
     [['init', ...WORKER, '--folder', 'etc'], /must begin with \//],
   ]
   for (const [argv, words] of cases) {
@@ -176,36 +188,119 @@ test('at a terminal it asks for what was not said, and no more', async () => {
   const asked: string[] = []
   const ask = async (question: string): Promise<string> => {
     asked.push(question)
-    return question.startsWith('What is') ? ' worker ' : question.includes('remote') ? REMOTE : ''
+    return question.startsWith('What is') ? ' worker ' : ''
   }
-  const screen = { isTerminal: true, columns: 80, rows: 24, coloured: false }
-  const { code } = await run(['init', '--number', '4', '--folder', folder], { ask, screen })
+  const { code, out } = await run(['init', '--folder', folder], { ask, screen: SCREEN })
   assert.equal(code, 0)
   assert.deepEqual(
-    asked.map((question) => question.split(' ')[0]),
-    ['What', 'Which', 'Which'],
+    asked.map((question) => question.split(' ').slice(0, 2).join(' ')),
+    ['What is', 'Which line', 'Which command'],
+    'a worker is told the remote by its invitation',
   )
-  assert.deepEqual(held(folder), { 's2.env': `S2_GIT_REMOTE=${REMOTE}\nS2_WORKER=4\n` })
+  assert.match(out, /nothing has to be set/)
+  assert.deepEqual(held(folder), {})
 })
 
 test('at a terminal a wrong answer is asked for again, and Ctrl-C writes nothing', async () => {
   const folder = folderWith()
-  const screen = { isTerminal: true, columns: 80, rows: 24, coloured: false }
-  const answers = ['boss', 'worker', '', '-x y', REMOTE, 'three', '03', '']
-  const first = await run(['init', '--folder', folder], { ask: async () => answers.shift() ?? null, screen })
+  const answers = ['boss', 'orchestrator', 'here!', '', '-x y', REMOTE, '']
+  const first = await run(['init', '--folder', folder], { ask: async () => answers.shift() ?? null, screen: SCREEN })
   assert.equal(first.code, 0, first.err)
   assert.match(
     first.err,
-    /one of orchestrator, worker, both\n {2}a worker needs one\n {2}it must .*for example .*\n[\s\S]*for example/,
+    /one of orchestrator, worker, both\n(?:.*\n)*? {2}it must .*for example .*\n(?:.*\n)*? {2}it must .*for example/,
   )
-  assert.deepEqual(held(folder), { 's2.env': `S2_GIT_REMOTE=${REMOTE}\nS2_WORKER=3\n` })
+  assert.deepEqual(held(folder), { 's2.env': `S2_GIT_REMOTE=${REMOTE}\n` })
 
   const other = folderWith()
-  const some = ['worker', REMOTE]
-  const second = await run(['init', '--folder', other], { ask: async () => some.shift() ?? null, screen })
+  const some = ['worker', 'no invitation']
+  const second = await run(['init', '--folder', other], { ask: async () => some.shift() ?? null, screen: SCREEN })
   assert.equal(second.code, 64)
+  assert.match(second.err, /is not an invitation/)
   assert.match(second.err, /^s2: nothing was written/m)
   assert.deepEqual(held(other), {})
+})
+
+/** The keys of a fleet whose bridge is away, and the lines of its invitations. */
+async function makeFleet() {
+  const { key, recipient } = await makeIdentity()
+  return (over: Partial<Invitation> = {}): string =>
+    formatInvitation({
+      agent: 's2-worker-3',
+      orchestrator: { key, recipient },
+      bridgeUrl: 'http://127.0.0.1:1',
+      remote: REMOTE,
+      branch: 'main',
+      secret: makeSecret().secret,
+      endsAt: Date.now() + HOUR_MS,
+      ...over,
+    })
+}
+
+/** A home of the test's own, and the keys in it. */
+function home() {
+  const HOME = folderWith()
+  const identity = join(HOME, '.local/state/s2/identity.json')
+  const init = async (argv: readonly string[], world: Parameters<typeof runCommand>[1] = {}): Promise<Outcome> =>
+    await run(['init', '--role', 'worker', ...argv], { ...world, env: { HOME } })
+  const identityNow = async (): Promise<HostIdentity | null> => await readIdentity(identity)
+  return { HOME, init, identityNow }
+}
+
+test('a host joins by a line on standard input, and joins once however often it is asked to', async () => {
+  const { HOME, init, identityNow } = home()
+  const line = (await makeFleet())()
+  const first = await init(['--join', '-'], { stdin: line })
+  assert.equal(first.code, 0, first.err)
+  assert.match(first.out, /the request of s2-worker-3 lies at the git remote/, 'the bridge is away')
+  assert.ok(!first.out.includes(line) && !first.err.includes(line))
+  const keys = await identityNow()
+  assert.deepEqual([keys?.membership?.agent, keys?.membership?.remote], ['s2-worker-3', REMOTE])
+  assert.ok(!existsSync(join(HOME, '.config/s2/s2.env')), 'what the invitation says is not set over it')
+  const refs = execFileSync('git', ['--git-dir', REMOTE, 'for-each-ref', 'refs/s2/requests'], { encoding: 'utf8' })
+  assert.equal(refs.trim().split('\n').length, 1)
+  // A script runs it again the next day, when the line has ended.
+  const tomorrow = { ...systemClock, wall: () => Date.now() + 24 * HOUR_MS }
+  const again = await init(['--join', '-'], { stdin: line, clock: tomorrow })
+  assert.equal(again.code, 0, again.err)
+  assert.match(again.err, /this host is s2-worker-3 of the bridge http:\/\/127\.0\.0\.1:1/)
+  assert.doesNotMatch(again.out, /join the fleet/)
+  assert.deepEqual(await identityNow(), keys)
+})
+
+test('a line that has ended, or is none, writes nothing', async () => {
+  const { HOME, init, identityNow } = home()
+  const late = await init(['--join', (await makeFleet())({ endsAt: Date.now() - 1_000 }), '--wake', 'true', '--json'])
+  assert.equal(late.code, 1)
+  const { error } = JSON.parse(late.err) as { error: { code: string; message: string; next: string } }
+  assert.equal(error.code, 'expired')
+  assert.match(error.next, /s2 worker invite/)
+  const none = await init(['--join', 'no invitation'])
+  assert.equal(none.code, 1)
+  assert.match(none.err, /is not an invitation.*\n {2}next: /)
+  assert.deepEqual([await identityNow(), existsSync(join(HOME, '.config'))], [null, false])
+})
+
+test('a host of another fleet is left in it, unless --force is given', async () => {
+  const { init, identityNow } = home()
+  assert.equal((await init(['--join', (await makeFleet())()])).code, 0)
+  const before = await identityNow()
+  const other = (await makeFleet())({ agent: 's2-worker-9' })
+  const refused = await init(['--join', other])
+  assert.equal(refused.code, 1, 'a step that was tried has failed')
+  assert.match(refused.out, /join the fleet: this host belongs to another fleet already.*--force/)
+  assert.deepEqual(await identityNow(), before)
+  assert.equal((await init(['--join', other, '--force'])).code, 0)
+  const after = await identityNow()
+  assert.equal(after?.membership?.agent, 's2-worker-9')
+  assert.notEqual(after?.key, before?.key, 'keys of one fleet are not shown to another')
+})
+
+test('where neither bridge nor remote is reached, the line to carry is among the steps', async () => {
+  const { init } = home()
+  const { code, out } = await init(['--join', (await makeFleet())({ remote: null })])
+  assert.equal(code, 0)
+  assert.match(out, /neither bridge nor git remote took .*\n {7}sudo s2 worker admit\n {7}s2-request-\S+\n/)
 })
 
 test('a folder that cannot be written is told', async () => {
@@ -219,9 +314,9 @@ test('the folder is the one of this user unless said', async () => {
   const folder = folderWith()
   const argv = ['init', ...WORKER]
   assert.equal((await run(argv, { env: { HOME: folder } })).code, 0)
-  assert.match(readFileSync(join(folder, '.config/s2/s2.env'), 'utf8'), /S2_WORKER=3/)
+  assert.match(readFileSync(join(folder, '.config/s2/s2.env'), 'utf8'), /S2_GIT_REMOTE=/)
   assert.equal((await run(argv, { env: { HOME: '/nonexistent', XDG_CONFIG_HOME: folder } })).code, 0)
-  assert.match(readFileSync(join(folder, 's2/s2.env'), 'utf8'), /S2_WORKER=3/)
+  assert.match(readFileSync(join(folder, 's2/s2.env'), 'utf8'), /S2_GIT_REMOTE=/)
 })
 
 test('the last line that sets a name is the one in force, and the one that is changed', () => {

@@ -59,8 +59,8 @@ class Machine {
     this.#env = { HOME: this.home, PATH: `${bin}:${process.env.PATH}` }
   }
 
-  set(text: string): void {
-    writeFileSync(join(this.settings, 's2.env'), text)
+  set(text: string, file = 's2.env'): void {
+    writeFileSync(join(this.settings, file), text)
   }
 
   get written(): string {
@@ -114,7 +114,7 @@ interface Talk {
   readonly talk: string
 }
 
-const lead = new Machine('lead', ['s2-bridge', 's2-watchdog', 's2-keepalive', 's2-fs-watcher'])
+const lead = new Machine('lead', ['s2-bridge', 's2-watchdog', 's2-cred-sync', 's2-keepalive', 's2-fs-watcher'])
 const worker = new Machine('worker', ['s2-cred-sync', 's2-keepalive', 's2-fs-watcher'])
 let sshd: Sshd
 before(async () => {
@@ -141,6 +141,8 @@ test('an orchestrator and a worker, each by one s2 init', { skip: noSshd || noNa
   // Loopback alone is listened on: what is set by hand stays.
   const { address } = await lookup(name, { family: 4 })
   lead.set(`S2_LISTEN=${address}:${port}\nGIT_SSH_COMMAND=${sshd.ssh}\n`)
+  // As the unit of the orchestrator's host has it.
+  lead.set('S2_ISSUER=yes\n', 's2-cred-sync.env')
   worker.set(`GIT_SSH_COMMAND=${sshd.ssh}\nS2_GIT_POLL=1s\n`)
 
   let letIn = 0
@@ -168,22 +170,27 @@ test('an orchestrator and a worker, each by one s2 init', { skip: noSshd || noNa
   assert.match(first.talk, /ssh-ed25519 AAAA/)
   assert.equal(letIn, 1)
   assert.match(first.talk, /the bridge answers at https:/)
-  assert.match(first.talk, /s2-worker-3 \(backend\) has a conversation/)
-  assert.match(first.talk, new RegExp(`s2 init --role worker --remote ${remote} --number 3`))
+  assert.match(first.talk, /on the host of s2-worker-3, .*\n.*make install.*\n.*s2 init --role worker\n/)
+  const [line = ''] = /s2-join-\S+/.exec(first.talk) ?? []
   assert.match(lead.written, /^S2_TLS_CA=/m)
 
   const second = await worker.init(
-    ['--remote', remote, '--number', '03'],
+    [],
     [
+      [/Which line/, line],
       [/wakes the agent/, ''],
       [/^Start/, 'yes'],
     ],
   )
   assert.equal(second.code, 0, second.talk)
-  assert.match(second.talk, /s2-worker-3 has a credential there: conversation conv_\w+, role backend/)
+  assert.match(second.talk, /this host has joined as s2-worker-3/)
   assert.match(second.talk, /this host is in the fleet: 1 session, linked/)
   assert.match(second.talk, /Nothing is left to do/)
-  assert.match(worker.written, /^S2_WORKER=3$/m)
+  assert.equal(worker.written, `GIT_SSH_COMMAND=${sshd.ssh}\nS2_GIT_POLL=1s\n`, 'the invitation says the rest')
+  const inGit = execFileSync('git', ['--git-dir', repository, 'ls-tree', '-r', '--name-only', 'main'], {
+    encoding: 'utf8',
+  })
+  assert.match(inGit, /^credentials\/s2-worker-3-credentials\.json$/m)
 
   // Again: it is shown and kept, nothing is asked that was answered, and nothing is started that runs.
   lead.told()
@@ -198,9 +205,14 @@ test('an orchestrator and a worker, each by one s2 init', { skip: noSshd || noNa
     ],
   )
   assert.equal(again.code, 0, again.talk)
-  assert.match(again.talk, /s2-worker-3 has a conversation already/)
+  assert.match(again.talk, /s2-worker-3 is in the fleet already/)
   assert.match(again.talk, /Nothing is left to do/)
-  assert.deepEqual(lead.told(), [])
+  const there = await worker.init([], [[/wakes the agent/, '']])
+  assert.equal(there.code, 0, there.talk)
+  assert.match(there.talk, /this host is s2-worker-3 of the bridge https:/)
+  assert.match(there.talk, /this host is in the fleet: 1 session, linked/)
+  assert.match(there.talk, /Nothing is left to do/)
+  assert.deepEqual([lead.told(), worker.told()], [[], []])
   const list = JSON.parse((await lead.s2('conversation', 'list', '--json')).out) as unknown[]
   assert.equal(list.length, 1)
 })

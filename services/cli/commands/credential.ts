@@ -61,7 +61,7 @@ async function rotate(context: CommandContext, agent: string, options: Options):
   const workers = await reached.store.workers()
   const named = agent.includes('/') ? parseSession(agent) : null
   const worker = workers.find((each) =>
-    named === null ? each.agent === agent : each.conversation === named.conversation,
+    named === null ? [agent, `s2-worker-${agent}`].includes(each.agent) : each.conversation === named.conversation,
   )
   if (worker !== undefined) return await rotateWorker(context, reached, worker, options)
   if (named === null)
@@ -82,21 +82,25 @@ async function rotateWorker(
   const { S2_STATE, S2_LIFETIME } = readSettings(commandEnv(context), ['S2_STATE', 'S2_LIFETIME'])
   const { serial } = await store.issueTokens(agent, options.overlap, S2_LIFETIME)
   await hintCredentials(S2_STATE)
+  const isPublished = async (): Promise<boolean> =>
+    (await store.workers()).some((each) => each.agent === agent && each.published >= serial)
   const until = context.clock.now() + PUBLISHED_WITHIN_MS
-  while (!(await store.workers()).some((each) => each.agent === agent && each.published >= serial)) {
-    if (context.clock.now() >= until) {
-      throw new S2Error(
-        'unavailable',
-        `${agent} has new tokens, and its credential was not published within ${formatDuration(PUBLISHED_WITHIN_MS)}`,
-        {
-          next: `start s2-cred-sync on this host (S2_ISSUER=yes): it publishes it then; the old tokens count for ${formatDuration(options.overlap)}`,
-        },
-      )
-    }
+  while (!(await isPublished())) {
+    if (context.clock.now() >= until) throw notPublished(agent, options)
     await context.clock.sleep(LOOK_MS)
   }
   if (options.json === true) context.print(`${JSON.stringify({ agent, serial, overlapMs: options.overlap })}\n`)
   else context.print(`${agent} has new tokens, and its credential is published\n`)
+}
+
+function notPublished(agent: string, { overlap }: Options): S2Error {
+  return new S2Error(
+    'unavailable',
+    `${agent} has new tokens, and its credential was not published within ${formatDuration(PUBLISHED_WITHIN_MS)}`,
+    {
+      next: `start s2-cred-sync on this host (S2_ISSUER=yes): it publishes it then; the old tokens count for ${formatDuration(overlap)}`,
+    },
+  )
 }
 
 /** One end of a conversation with a foreign agent. The orchestrator's own end is put in force on this host. */

@@ -1,23 +1,14 @@
-import { existsSync } from 'node:fs'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { type CommandContext, ENDING_SIGNALS } from '#console/context.ts'
 import { EXIT, Exit, UsageError } from '#console/failure.ts'
-import { identityFile } from '#identity/identity-file.ts'
 import { readSettings } from '#runtime/read-settings.ts'
 import type { SettingName } from '#runtime/settings.ts'
 import { parseBridge } from '../init/bridge-address.ts'
-import {
-  type BringUp,
-  checkBridge,
-  invite,
-  join,
-  startServices,
-  type WorkerToInvite,
-  waitUntilConnected,
-  workersOf,
-} from '../init/bring-up.ts'
+import { type BringUp, checkBridge, startServices } from '../init/bring-up.ts'
 import { Dialogue, Interrupted } from '../init/dialogue.ts'
 import { type HostOptions, openHost, ROLES, type ThisHost, watcherOf } from '../init/host-roles.ts'
+import { invitationsLeft, inviteWorkers, type WorkerToInvite, workerToInvite } from '../init/invite-workers.ts'
+import { joinHost, joinLeft, membershipOf, waitUntilConnected } from '../init/join-host.ts'
 import type { GivenOptions, QuestionContext } from '../init/question-context.ts'
 import { type Answers, askQuestions, checkGivenOptions, withoutEmpty } from '../init/questions.ts'
 import {
@@ -28,13 +19,12 @@ import {
   writeDraft,
 } from '../init/settings-draft.ts'
 import { numberedList, type Todo, todoText } from '../init/todo.ts'
-import { role as roleName, wholeNumber } from '../option-parsers.ts'
 import { keepAwakeTask } from '../wsl-keep-awake-task.ts'
 
 const EXAMPLES = `
 Examples:
   sudo s2 init                                 asks, tests each answer, writes the settings, and starts the services
-  sudo s2 init --role worker --join - --wake 'tmux send-keys -t agent "s2 check" Enter' <invitation
+  sudo s2 init --role worker --join - --start --wake 'tmux send-keys -t agent "s2 check" Enter' <invitation
   sudo s2 init --role orchestrator --bridge-url bridge.example.org --certificate own \\
           --remote ssh://git@host/fleet.git --start --worker 3:backend
   s2 init --wsl-task                           prints a task for Windows that keeps WSL running
@@ -45,15 +35,31 @@ before all questions are answered; run it again to go on from there.`
 const TRUSTS = ['own', 'files', 'proxy'] as const
 
 interface Options extends HostOptions, GivenOptions {
-  readonly worker?: readonly WorkerToInvite[]
   readonly start?: boolean
   readonly wslTask?: true
   readonly json?: true
 }
 
 export function define(command: Command, context: CommandContext): void {
+  command.addOption(new Option('--role <role>', 'the role of this host').choices(ROLES))
+  defineBridge(command)
+  defineWorkers(command)
+  definePlaces(command)
   command
-    .addOption(new Option('--role <role>', 'the role of this host').choices(ROLES))
+    .option('--start', 'start the services')
+    .option('--no-start', 'start nothing')
+    .option('--force', 'change what is set already, and leave the fleet that this host belongs to')
+    .option('--wsl-task', 'print a task for Windows that keeps WSL running, and do nothing else')
+    .option('--json', 'print JSON, and ask nothing')
+    .addHelpText('after', EXAMPLES)
+    .action(async (options: Options) => {
+      if (options.wslTask === true) return context.print(keepAwakeTask(context.env.WSL_DISTRO_NAME))
+      await init(context, options)
+    })
+}
+
+function defineBridge(command: Command): void {
+  command
     .option('--bridge-url <address>', 'name, address or URL at which workers reach the bridge (S2_BRIDGE_URL)')
     .addOption(
       new Option('--certificate <whose>', 'made here (own), your own files, or that of a proxy').choices(TRUSTS),
@@ -65,42 +71,33 @@ export function define(command: Command, context: CommandContext): void {
       'the authority that signed it, where other machines do not know it (S2_TLS_CA)',
       absolute,
     )
-    .option('--remote <git>', 'git remote that credentials go through (S2_GIT_REMOTE)')
+}
+
+function defineWorkers(command: Command): void {
+  command
+    .option('--remote <git>', 'git remote that credentials go through (S2_GIT_REMOTE); a worker is told it')
     .option('--accept-host-key <fingerprint>', 'fingerprint of the key of its host, SHA256:…, which you have compared')
     .option('--join <line>', 'the line that `s2 worker invite` printed; -: it is read from standard input')
     .option('--wake <command>', 'command that wakes the agent (S2_WAKE)')
     .addOption(
       new Option('--worker <number:role>', 'invite a worker; may be repeated').argParser(
-        (text, before?: readonly WorkerToInvite[]) => [...(before ?? []), enrolment(text)],
+        (text, before?: readonly WorkerToInvite[]) => [...(before ?? []), workerToInvite(text)],
       ),
     )
-    .option('--start', 'start the services')
-    .option('--no-start', 'start nothing')
+}
+
+function definePlaces(command: Command): void {
+  command
     .option('--folder <path>', 'folder of the settings files', absolute)
     .option('--state <path>', 'folder of the data', absolute)
     .option('--owner <user>', 'user that the services run as')
     .option('--worker-state <path>', 'folder of the worker’s data, on a host with both roles', absolute)
     .option('--worker-owner <user>', 'user of the worker’s services, on a host with both roles')
-    .option('--force', 'change settings that are set already')
-    .option('--wsl-task', 'print a task for Windows that keeps WSL running, and do nothing else')
-    .option('--json', 'print JSON, and ask nothing')
-    .addHelpText('after', EXAMPLES)
-    .action(async (options: Options) => {
-      if (options.wslTask === true) return context.print(keepAwakeTask(context.env.WSL_DISTRO_NAME))
-      await init(context, options)
-    })
 }
 
 function absolute(path: string): string {
   if (!path.startsWith('/')) throw new InvalidArgumentError('It must begin with /.')
   return path
-}
-
-/** Reads `3:backend`. */
-function enrolment(text: string): WorkerToInvite {
-  const cut = text.indexOf(':')
-  if (cut < 1) throw new InvalidArgumentError('It must be a number and a role, such as 3:backend.')
-  return { number: wholeNumber(text.slice(0, cut)), role: roleName(text.slice(cut + 1)) }
 }
 
 async function init(context: CommandContext, options: Options): Promise<void> {
@@ -183,77 +180,49 @@ async function bringUpHost(
   const todos = [...answers.todos]
   const settings = await readSettingsFile(host.folder, 's2.env')
   const bringUp: BringUp = { context, dialogue, host, settings, todos }
-  const wakes =
-    { ...settings, ...(await readSettingsFile(host.folder, `${watcherOf(host.role)}.env`)) }.S2_WAKE !== undefined
+  const watcher = await readSettingsFile(host.folder, `${watcherOf(host.role)}.env`)
+  const wakes = { ...settings, ...watcher }.S2_WAKE !== undefined
   const changed = new Set(drafts.filter(({ isChanged }) => isChanged).map(({ path }) => path))
   const isChanged = (service: string): boolean =>
     changed.has(`${host.folder}/s2.env`) || changed.has(`${host.folder}/${service}.env`)
   const runs = await startServices(bringUp, wakes, options.start, isChanged)
-  if (host.orchestrator !== null && runs) await checkBridge(bringUp)
-  const invited = host.orchestrator === null ? new Map<string, string>() : await inviteWanted(bringUp, options, runs)
-  const line = answers.invitation ?? (host.role === 'both' ? ([...invited.values()][0] ?? null) : null)
-  const hasJoined = line === null ? host.role === 'worker' && !isNew(host) : await join(bringUp, line)
-  if (host.worker !== null && line === null && !hasJoined)
-    todos.push({
-      what: 'join the fleet, by the line that `s2 worker invite` prints on the orchestrator’s host',
-      commands: [`${host.workerCommand} worker join`],
-    })
-  if (host.worker !== null && runs && hasJoined) await waitUntilConnected(bringUp)
+  const isMember = (await membershipOf(host)) !== null
+  const own = await bringUpOrchestrator(bringUp, options, { runs, needsOwn: host.role === 'both' && !isMember })
+  await bringUpWorker(bringUp, options, { runs, isMember, line: answers.invitation ?? own })
   return todos
 }
 
-/** Whether this host's worker has no keys yet. */
-function isNew({ worker }: ThisHost): boolean {
-  return worker === null || !existsSync(identityFile(worker.state))
+/** Looks whether workers reach the bridge, and invites them. Answers the line for this host's own worker, or null. */
+async function bringUpOrchestrator(
+  bringUp: BringUp,
+  { worker: given, force }: Options,
+  { runs, needsOwn }: { readonly runs: boolean; readonly needsOwn: boolean },
+): Promise<string | null> {
+  const { host, todos } = bringUp
+  if (host.orchestrator === null) return null
+  if (runs) {
+    await checkBridge(bringUp)
+    return await inviteWorkers(bringUp, { given, needsOwn, isForced: force === true })
+  }
+  todos.push(invitationsLeft(host, given))
+  return null
 }
 
-/** Invites the workers that options or answers name, and lists the steps on their hosts. Answers the lines by worker. */
-async function inviteWanted(bringUp: BringUp, options: Options, runs: boolean): Promise<ReadonlyMap<string, string>> {
-  const { dialogue, todos, host } = bringUp
-  const { command } = host
-  const wanted = options.worker ?? (runs ? await askWorkers(dialogue) : [])
-  if (!runs) {
-    const again = wanted.map(({ number, role }) => `--worker ${number}:${role}`).join(' ')
-    todos.push({
-      what: 'invite each worker',
-      commands: [again === '' ? `${command} worker invite N --role ROLE` : `${command} init ${again}`],
-    })
-    return new Map()
-  }
-  const lines = await invite(bringUp, wanted)
-  const own = host.role === 'both' ? [...lines.keys()][0] : undefined
-  for (const [agent, line] of lines) {
-    if (agent === own) continue
-    todos.push({
-      what: `on the host of ${agent}, in a checkout, within an hour`,
-      commands: ['sudo make install ROLE=worker', `sudo s2 init --role worker --join ${line}`],
-    })
-  }
-  if (lines.size === 0 && (await workersOf(bringUp)).size === 0)
-    todos.push({ what: 'invite each worker', commands: [`${command} worker invite N --role ROLE`] })
-  return lines
+interface WorkerState {
+  readonly runs: boolean
+  readonly isMember: boolean
+  readonly line: string | null
 }
 
-async function askWorkers(dialogue: Dialogue): Promise<WorkerToInvite[]> {
-  const wanted: WorkerToInvite[] = []
-  const check = (answer: string): string | null => {
-    try {
-      if (answer !== '') enrolment(answer)
-      return null
-    } catch (error) {
-      return (error as Error).message
-    }
-  }
-  while (dialogue.canAsk) {
-    const question =
-      wanted.length === 0
-        ? 'Which worker do you want to invite, as number:role (1:backend)? Empty: none now. '
-        : 'Another one? Empty: no. '
-    const answer = await dialogue.ask(question, check)
-    if (answer === '') break
-    wanted.push(enrolment(answer))
-  }
-  return wanted
+/** Lets the worker of this host join, and waits until it is connected. */
+async function bringUpWorker(bringUp: BringUp, { force }: Options, { runs, isMember, line }: WorkerState) {
+  const { host, todos } = bringUp
+  if (host.worker === null) return
+  const hasJoined = line === null ? isMember : await joinHost(bringUp, line, force === true)
+  // An own worker is invited by the step before, as long as that has not been tried.
+  const isTried = todos.some(({ isFailure }) => isFailure === true)
+  if (line === null && !isMember && (host.role === 'worker' || (runs && !isTried))) todos.push(joinLeft(host))
+  if (runs && hasJoined) await waitUntilConnected(bringUp)
 }
 
 function printOutcome(

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { type Command, Option } from 'commander'
@@ -9,7 +10,7 @@ import { type ReachedFleet, reachAdministration } from '#console/store-access.ts
 import { table } from '#console/table.ts'
 import { ago } from '#console/terminal-text.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { fingerprint } from '#fleet/identity.ts'
+import { fingerprint, type PublicIdentity } from '#fleet/identity.ts'
 import { ORCHESTRATOR } from '#fleet/session-id.ts'
 import { type Worker, workerNamed } from '#fleet/worker.ts'
 import { ensureIdentity, formatIdentity, type Membership, makeIdentity } from '#identity/identity-file.ts'
@@ -19,7 +20,7 @@ import { askHealth, healthSocket } from '#runtime/health-client.ts'
 import { closest, readSettings } from '#runtime/read-settings.ts'
 import { publish } from '#spool/atomic-files.ts'
 import { hintCredentials } from '#spool/credential-hint.ts'
-import { joinFleet, readInvitationLine } from '../join-fleet.ts'
+import { type Joined, joinFleet, readInvitationLine } from '../join-fleet.ts'
 import { duration, role } from '../option-parsers.ts'
 
 const EXAMPLES = `
@@ -37,14 +38,7 @@ A worker is known by the keys of its host. It stays in the fleet until it is rev
 export function define(command: Command, context: CommandContext): void {
   command.addHelpText('after', EXAMPLES)
   defineInvite(command.command('invite <worker>').description('let one host join as this worker, once'), context)
-  command
-    .command('join [line]')
-    .description(
-      'join the fleet that invites this host; the line is read from standard input, or asked for, unless given',
-    )
-    .option('--force', 'leave the fleet that this host belongs to')
-    .option('--json', 'print JSON')
-    .action(async (line: string | undefined, options: JoinOptions) => await enter(context, line, options))
+  defineJoin(command.command('join [line]'), context)
   command
     .command('admit [line]')
     .description('admit a host whose request a person carried here: the line that `s2 worker join` printed')
@@ -64,15 +58,7 @@ export function define(command: Command, context: CommandContext): void {
     .description('end workers: their tokens and credentials are void at once, and their open tasks go to other agents')
     .option('--json', 'print JSON')
     .action(async (workers: string[], options: Json) => await revoke(context, workers, options))
-  command
-    .command('rename <worker> [name]')
-    .description('give a worker another name or role; its host needs to do nothing')
-    .option('--role <role>', 'the kind of work that it does', role)
-    .option('--json', 'print JSON')
-    .action(
-      async (worker: string, name: string | undefined, options: RenameOptions) =>
-        await rename(context, worker, name, options),
-    )
+  defineRename(command.command('rename <worker> [name]'), context)
 }
 
 interface Json {
@@ -107,6 +93,27 @@ function defineInvite(command: Command, context: CommandContext): void {
     .action(async (worker: string, options: InviteOptions) => await invite(context, worker, options))
 }
 
+function defineJoin(command: Command, context: CommandContext): void {
+  command
+    .description(
+      'join the fleet that invites this host; the line is read from standard input, or asked for, unless given',
+    )
+    .option('--force', 'leave the fleet that this host belongs to')
+    .option('--json', 'print JSON')
+    .action(async (line: string | undefined, options: JoinOptions) => await enter(context, line, options))
+}
+
+function defineRename(command: Command, context: CommandContext): void {
+  command
+    .description('give a worker another name or role; its host needs to do nothing')
+    .option('--role <role>', 'the kind of work that it does', role)
+    .option('--json', 'print JSON')
+    .action(
+      async (worker: string, name: string | undefined, options: RenameOptions) =>
+        await rename(context, worker, name, options),
+    )
+}
+
 function definePrepare(command: Command, context: CommandContext): void {
   command
     .option('--role <role>', 'the kind of work that it does; a known worker keeps its own', role)
@@ -127,61 +134,61 @@ async function invite(context: CommandContext, text: string, options: InviteOpti
   const line = formatInvitation({ ...membership, secret, endsAt })
   if (options.json === true) return context.print(`${JSON.stringify({ agent, role: wantedRole, endsAt, line })}\n`)
   context.print(`${line}\n`)
-  const replaces =
-    known?.joinedAt != null && known.revokedAt === null
-      ? '; it takes the place of the host that is this worker now'
-      : ''
   context.tell(
-    `The line lets one host join as ${agent} (${wantedRole}) within ${formatDuration(options.for)}${replaces}.\nThere: s2 worker join, and paste it.\n`,
+    `The line lets one host join as ${agent} (${wantedRole}) within ${formatDuration(options.for)}${replacing(known)}.\nThere: s2 worker join, and paste it.\n`,
   )
   await tellWhetherIssued(context)
+}
+
+/** What a new host of a worker means for the one it has. */
+function replacing(known: Worker | undefined): string {
+  const hasHost = known !== undefined && known.joinedAt !== null && known.revokedAt === null
+  return hasHost ? '; it takes the place of the host that is this worker now' : ''
 }
 
 async function enter(context: CommandContext, given: string | undefined, options: JoinOptions): Promise<void> {
   const line = await readInvitationLine(context, given)
   const joined = await joinFleet(context, line, { force: options.force === true })
   if (options.json === true) context.print(`${JSON.stringify(joined)}\n`)
-  else if (joined.way === 'git') {
+  else tellJoined(context, joined)
+  if (joined.way !== 'bridge' || joined.isAdmitted) return
+  throw new S2Error(
+    'unavailable',
+    `the bridge has the request of ${joined.agent}, and nobody has admitted it within a minute`,
+    {
+      next: 'on the orchestrator’s host, start s2-cred-sync (S2_ISSUER=yes); the request waits there for a day, and this host needs to do nothing more',
+    },
+  )
+}
+
+function tellJoined(context: CommandContext, joined: Joined): void {
+  const { way, agent } = joined
+  if (way === 'git') {
     context.print(
-      `The request of ${joined.agent} lies at the git remote: it is admitted when the orchestrator’s host looks there, within a minute or so.\n`,
+      `The request of ${agent} lies at the git remote: it is admitted when the orchestrator’s host looks there, within a minute or so.\n`,
     )
-  } else if (joined.way === 'line') {
+  } else if (way === 'line') {
     context.tell(
       `Neither the bridge nor the git remote took the request (${joined.why.join('; ')}).\nGive this line to the orchestrator’s host: s2 worker admit\n`,
     )
     context.print(`${joined.line}\n`)
-  } else if (joined.isAdmitted) context.print(`This host is ${joined.agent} now; s2-cred-sync brings its credential.\n`)
-  if (joined.way === 'bridge' && !joined.isAdmitted) {
-    throw new S2Error(
-      'unavailable',
-      `the bridge has the request of ${joined.agent}, and nobody has admitted it within a minute`,
-      {
-        next: 'on the orchestrator’s host, start s2-cred-sync (S2_ISSUER=yes); the request waits there for a day, and this host needs to do nothing more',
-      },
-    )
-  }
+  } else if (joined.isAdmitted) context.print(`This host is ${agent} now; s2-cred-sync brings its credential.\n`)
 }
 
 async function admit(context: CommandContext, given: string | undefined, { json }: Json): Promise<void> {
   const line = given === undefined || given === '-' ? await requestLine(context, given) : given
   const { S2_STATE, S2_LIFETIME } = readSettings(commandEnv(context), ['S2_STATE', 'S2_LIFETIME'])
   await using reached = await reachAdministration(context)
-  const identity = await ensureIdentity(S2_STATE)
-  const { agent, key, recipient, host, secretHash } = await openJoinRequest(parseJoinRequest(line), identity)
-  const admission = {
-    agent,
-    key,
-    recipient,
-    host,
-    secretHash,
+  const request = await openJoinRequest(parseJoinRequest(line), await ensureIdentity(S2_STATE))
+  const worker = await reached.store.admitWorker({
+    ...request,
     role: null,
     orchestrator: ORCHESTRATOR,
     lifetimeMs: S2_LIFETIME,
-  }
-  const worker = await reached.store.admitWorker(admission)
+  })
   await hintCredentials(S2_STATE)
-  if (json === true) context.print(`${JSON.stringify(worker)}\n`)
-  else context.print(`${agent} is admitted: host ${host}, key ${fingerprint(key)}\n`)
+  if (json === true) return context.print(`${JSON.stringify(worker)}\n`)
+  context.print(`${worker.agent} is admitted: host ${request.host}, key ${fingerprint(request.key)}\n`)
   await tellWhetherIssued(context)
 }
 
@@ -192,33 +199,37 @@ async function requestLine(context: CommandContext, given: string | undefined): 
 
 async function prepare(context: CommandContext, text: string, options: PrepareOptions): Promise<void> {
   const agent = workerNamed(text)
-  const { S2_STATE, S2_LIFETIME } = readSettings(commandEnv(context), ['S2_STATE', 'S2_LIFETIME'])
   const path = resolve(context.folder, options.out)
   if (existsSync(path))
     throw new UsageError(`${options.out} exists already`, 'name another file with --out, or remove that one')
   await using reached = await reachAdministration(context)
-  const wantedRole = roleFor(agent, options.role, await find(reached, agent))
-  const membership = await membershipOf(context, reached, agent)
-  const identity = { ...(await makeIdentity()), membership }
+  const known = await find(reached, agent)
+  const wantedRole = roleFor(agent, options.role, known)
+  const identity = { ...(await makeIdentity()), membership: await membershipOf(context, reached, agent) }
   await publish(path, formatIdentity(identity), 0o600)
-  const { key, recipient } = identity
-  const worker = await reached.store.admitWorker({
-    agent,
-    key,
-    recipient,
-    host: null,
-    secretHash: null,
-    role: wantedRole,
-    orchestrator: ORCHESTRATOR,
-    lifetimeMs: S2_LIFETIME,
+  const worker = await admitPrepared(context, reached, identity, wantedRole).catch(async (error: unknown) => {
+    // Keys that were not admitted are of no use; where that is not known they may be.
+    if (!(error instanceof S2Error) || error.code !== 'unknown_outcome') await rm(path, { force: true })
+    throw error
   })
-  await hintCredentials(S2_STATE)
-  if (options.json === true) context.print(`${JSON.stringify({ ...worker, identity: path })}\n`)
-  else
-    context.print(
-      `${agent} is admitted by the keys in ${options.out}: hand that file to its host alone, as S2_IDENTITY\n`,
-    )
+  if (options.json === true) return context.print(`${JSON.stringify({ ...worker, identity: path })}\n`)
+  context.print(
+    `${agent} is admitted by the keys in ${options.out}: hand that file to its host alone, as S2_IDENTITY${replacing(known)}\n`,
+  )
   await tellWhetherIssued(context)
+}
+
+async function admitPrepared(
+  context: CommandContext,
+  { store }: ReachedFleet,
+  { key, recipient, membership: { agent } }: PublicIdentity & { readonly membership: Membership },
+  wantedRole: string,
+): Promise<Worker> {
+  const { S2_STATE, S2_LIFETIME } = readSettings(commandEnv(context), ['S2_STATE', 'S2_LIFETIME'])
+  const admission = { agent, key, recipient, host: null, secretHash: null, role: wantedRole }
+  const worker = await store.admitWorker({ ...admission, orchestrator: ORCHESTRATOR, lifetimeMs: S2_LIFETIME })
+  await hintCredentials(S2_STATE)
+  return worker
 }
 
 async function list(context: CommandContext, { json }: Json): Promise<void> {

@@ -2,6 +2,7 @@ import type { CommandContext } from '#console/context.ts'
 import type { Trust } from './bridge-address.ts'
 import type { Dialogue } from './dialogue.ts'
 import type { ThisHost } from './host-roles.ts'
+import type { WorkerToInvite } from './invite-workers.ts'
 
 /** Values given by options: the questions for them are not asked. */
 export interface GivenOptions {
@@ -15,6 +16,7 @@ export interface GivenOptions {
   /** The line of an invitation; `-`: it is read from standard input. */
   readonly join?: string
   readonly wake?: string
+  readonly worker?: readonly WorkerToInvite[]
   readonly force?: true
 }
 

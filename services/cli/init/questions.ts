@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises'
 import { UsageError } from '#console/failure.ts'
 import { redact } from '#fleet/redact.ts'
-import { identityFile, readIdentity } from '#identity/identity-file.ts'
+import type { Membership } from '#identity/identity-file.ts'
 import { parseInvitation } from '#identity/joining.ts'
 import { ConfigError } from '#runtime/read-settings.ts'
 import { SETTINGS, type SettingName } from '#runtime/settings.ts'
@@ -10,6 +10,7 @@ import { type ChosenCertificate, chooseCertificate } from './choose-certificate.
 import type { Check, Dialogue } from './dialogue.ts'
 import { ensureGitAccess } from './git-access.ts'
 import type { ThisHost } from './host-roles.ts'
+import { membershipOf } from './join-host.ts'
 import type { QuestionContext } from './question-context.ts'
 import type { SettingValues } from './settings-draft.ts'
 import type { Todo } from './todo.ts'
@@ -59,7 +60,6 @@ async function askBridge(talk: QuestionContext, todos: Todo[]): Promise<SettingV
     'S2_BRIDGE_URL',
     talk.given.bridgeUrl,
     'At which name or address do workers reach the bridge, with :port if not 7433? Empty: only this machine. ',
-    null,
   )
   if (said === '') return {}
   const address = parseBridge(said)
@@ -75,7 +75,7 @@ async function askBridge(talk: QuestionContext, todos: Todo[]): Promise<SettingV
 
 const NO_CERTIFICATE: ChosenCertificate = { trust: null, settings: {}, todos: [] }
 
-/** Warns of a name that does not orchestrator to this machine, before workers fail to find it. */
+/** Warns of a name that does not lead to this machine, before workers fail to find it. */
 async function warnOfForeignName({ host }: BridgeAddress, dialogue: Dialogue): Promise<void> {
   const found = await lookup(host, { all: true }).catch(() => null)
   dialogue.throwIfInterrupted()
@@ -90,81 +90,84 @@ async function warnOfForeignName({ host }: BridgeAddress, dialogue: Dialogue): P
 }
 
 /** Asks for the invitation of this host's worker, unless it has joined already; on a host with both roles one is made here. */
-async function askInvitation({ dialogue, host, context, given }: QuestionContext): Promise<string | null> {
-  const { worker } = host
-  if (worker === null || host.role === 'both') return null
-  if (given.join !== undefined)
-    return checkedLine(given.join === '-' ? await context.input(LINE_MAX) : given.join, context)
-  const known = await readIdentity(identityFile(worker.state)).catch(() => null)
-  if (known !== null && known.membership !== null && given.force !== true) {
-    dialogue.say(`this host is ${known.membership.agent} of the bridge ${known.membership.bridgeUrl}`)
+async function askInvitation(talk: QuestionContext): Promise<string | null> {
+  const { dialogue, host, context, given } = talk
+  if (host.role !== 'worker') return null
+  const known = await membershipOf(host)
+  // At a terminal `-` is no pipe: there it is pasted.
+  if (given.join !== undefined && !(given.join === '-' && dialogue.canAsk))
+    return checkedLine(given.join === '-' ? await context.input(LINE_MAX) : given.join, known, talk)
+  if (known !== null && given.force !== true) {
+    sayMembership(known, dialogue)
     return null
   }
   if (!dialogue.canAsk) return null
-  const answer = await dialogue.ask(
-    'Which line did `s2 worker invite` print on the orchestrator’s host? Empty: join later. ',
-    (text) => {
-      try {
-        if (text !== '') parseInvitation(text, context.clock.wall())
-        return null
-      } catch (error) {
-        return (error as Error).message
-      }
-    },
-  )
+  const question = 'Which line did `s2 worker invite` print on the orchestrator’s host? Empty: join later. '
+  const answer = await dialogue.ask(question, (text) => (text === '' ? null : faultOfLine(text, context)))
   return answer === '' ? null : answer
 }
 
 const LINE_MAX = 16_384
 
-function checkedLine(line: string, { clock }: QuestionContext['context']): string {
-  parseInvitation(line, clock.wall())
+function sayMembership({ agent, bridgeUrl }: Membership, dialogue: Dialogue): void {
+  dialogue.say(`this host is ${agent} of the bridge ${bridgeUrl}`)
+}
+
+/** A line that is good. One that has ended changes nothing where this host has joined by such a line: it runs again. */
+function checkedLine(line: string, known: Membership | null, { context, dialogue, given }: QuestionContext) {
+  const { agent, orchestrator, endsAt } = parseInvitation(line, 0)
+  const isMember = known?.agent === agent && known.orchestrator.key === orchestrator.key
+  if (known !== null && isMember && endsAt <= context.clock.wall() && given.force !== true) {
+    sayMembership(known, dialogue)
+    return null
+  }
+  parseInvitation(line, context.clock.wall())
   return line
 }
 
-/** Asks for the remote that credentials go through, and gets access to it or says what is left to do for that. */
+function faultOfLine(line: string, { clock }: QuestionContext['context']): string | null {
+  try {
+    parseInvitation(line, clock.wall())
+    return null
+  } catch (error) {
+    return (error as Error).message
+  }
+}
+
+/** Gets access to the remote that credentials go through, or says what is left to do for that. Answers what is to be set. */
 async function askRemote(talk: QuestionContext, line: string | null, todos: Todo[]): Promise<string> {
   const { dialogue, host, context, onMade, given } = talk
-  const invited = line === null ? null : parseInvitation(line, context.clock.wall()).remote
-  let address =
-    given.remote === undefined && invited !== null && host.set.S2_GIT_REMOTE === undefined
-      ? invited
-      : await answerFor(
-          talk,
-          'S2_GIT_REMOTE',
-          given.remote,
-          'Which git remote do credentials go through? Empty: none. ',
-          null,
-        )
+  const chosen = await chooseRemote(talk, line)
+  let { address } = chosen
   if (address === '') return address
-  for (const remote of remotesOf(host, address)) {
-    const access = await ensureGitAccess(
-      { ...remote, address },
-      {
-        context,
-        dialogue,
-        accepted: given.acceptHostKey,
-        onMade,
-        retryCommand: `${host.command} init`,
-      },
-    )
+  for (const remote of remotesOf(host, chosen.branch)) {
+    const parts = { context, dialogue, accepted: given.acceptHostKey, onMade, retryCommand: `${host.command} init` }
+    const access = await ensureGitAccess({ ...remote, address }, parts)
     if (access.todo !== null) todos.push(access.todo)
     address = access.address
   }
-  return address
+  return chosen.isInvited && address === chosen.address ? '' : address
+}
+
+/** The remote and its branch. A worker has it from its invitation, and sets it only to override that. */
+async function chooseRemote(talk: QuestionContext, line: string | null) {
+  const { host, context, given } = talk
+  const branch = host.set.S2_GIT_BRANCH ?? SETTINGS.S2_GIT_BRANCH.fallback
+  if (host.orchestrator === null && given.remote === undefined && host.set.S2_GIT_REMOTE === undefined) {
+    const invited = line === null ? await membershipOf(host) : parseInvitation(line, context.clock.wall())
+    const address = invited?.remote ?? ''
+    return { address, branch: host.set.S2_GIT_BRANCH ?? invited?.branch ?? branch, isInvited: true }
+  }
+  const question = 'Which git remote do credentials go through? Empty: none. '
+  return { address: await answerFor(talk, 'S2_GIT_REMOTE', given.remote, question), branch, isInvited: false }
 }
 
 /** The remote as the orchestrator and the worker of this host use it. */
-function remotesOf({ orchestrator, worker, set, services }: ThisHost, address: string): Remote[] {
-  const branch = set.S2_GIT_BRANCH ?? SETTINGS.S2_GIT_BRANCH.fallback
-  const common = { address, branch, settings: set }
+function remotesOf({ orchestrator, worker, set, services }: ThisHost, branch: string): Omit<Remote, 'address'>[] {
+  const common = { branch, settings: set, isSandboxed: services.isOfMachine }
   return [
-    ...(orchestrator === null
-      ? []
-      : [{ ...common, user: orchestrator, right: 'push' as const, isSandboxed: services.isOfMachine }]),
-    ...(worker === null
-      ? []
-      : [{ ...common, user: worker, right: 'read' as const, isSandboxed: services.isOfMachine }]),
+    ...(orchestrator === null ? [] : [{ ...common, user: orchestrator, right: 'push' as const }]),
+    ...(worker === null ? [] : [{ ...common, user: worker, right: 'read' as const }]),
   ]
 }
 
@@ -174,7 +177,6 @@ async function askWake(talk: QuestionContext): Promise<string> {
     'S2_WAKE',
     talk.given.wake,
     'Which command wakes the agent here when a message comes? Empty: none. ',
-    null,
   )
 }
 
@@ -187,13 +189,12 @@ function valueSet(host: ThisHost, name: SettingName): string | undefined {
   return name === 'S2_WAKE' ? (host.watcherSet[name] ?? host.set[name]) : host.set[name]
 }
 
-/** The value of a setting: given, set, or answered; empty where it is left out. `demanded` says why it cannot be. */
+/** The value of a setting: given, set, or answered; empty where it is left out. */
 async function answerFor(
   talk: QuestionContext,
   name: SettingName,
   said: string | undefined,
   question: string,
-  demanded: string | null,
 ): Promise<string> {
   const { dialogue, host } = talk
   if (said !== undefined) return said
@@ -202,17 +203,14 @@ async function answerFor(
   if (fault !== null) {
     if (!dialogue.canAsk) throw new ConfigError([`${name}=${redact(JSON.stringify(set))} ${fault}`])
     dialogue.say(`${name} is ${set}, as it is set: ${fault}`)
-    return await dialogue.ask(question, checkOf(name, demanded ?? 'another one is needed'))
+    return await dialogue.ask(question, checkOf(name, 'another one is needed'))
   }
   if (!mustAsk(talk, name, said)) {
     dialogue.say(`${name} is ${set}, as it is set`)
     return set ?? ''
   }
   if (!dialogue.canAsk) return set ?? ''
-  const answer = await dialogue.ask(
-    set === undefined ? question : `${question}Enter: ${set} `,
-    checkOf(name, set === undefined ? demanded : null),
-  )
+  const answer = await dialogue.ask(set === undefined ? question : `${question}Enter: ${set} `, checkOf(name, null))
   return answer === '' ? (set ?? '') : answer
 }
 
@@ -247,6 +245,7 @@ export function checkGivenOptions({ host, given }: QuestionContext): void {
     ...(host.orchestrator === null && given.bridgeUrl !== undefined
       ? ['--bridge-url: it comes with the invitation']
       : []),
+    ...(host.orchestrator === null && given.worker !== undefined ? ['--worker: the orchestrator’s host invites'] : []),
     ...(host.role !== 'worker' && given.join !== undefined ? ['--join: only a worker joins'] : []),
   ]
   if (stray.length > 0) throw new UsageError(`this role has no ${stray.join(', no ')}`, 'leave it out')

@@ -102,7 +102,7 @@ function matches(value: unknown, pattern: RegExp): value is string {
 function unusable(
   path: string,
   why: string,
-  next = 'restore it from a backup, or let the orchestrator invite this host again',
+  next = 'restore it from a backup, or remove it and have this host invited again: s2 worker invite',
 ): S2Error {
   return new S2Error('invalid', `the keys of this host cannot be used: ${path} ${why}`, { next })
 }

@@ -99,7 +99,9 @@ export async function openJoinRequest(sealed: string, orchestrator: Identity): P
   if (!isSound)
     throw new S2Error('invalid', 'the request to join cannot be read', { next: 'make it again with a new invitation' })
   if (!areSignedBy(key, REQUEST_KIND, signedFields({ agent, secret, key, recipient, host }), String(signature)))
-    throw new S2Error('invalid', 'the request to join is not signed by the key that it names')
+    throw new S2Error('invalid', 'the request to join is not signed by the key that it names', {
+      next: 'make it again with a new invitation',
+    })
   return { agent, secretHash: hashOf(secret), key, recipient, host }
 }
 

@@ -1,0 +1,358 @@
+/**
+ * Workers by their keys, as the command line has them: with a bridge, an issuer and a git remote that are real. Folders stand
+ * for hosts.
+ */
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import type { Worker } from '../../services/core/fleet/worker.ts'
+import { makeIdentity } from '../../services/core/identity/identity-file.ts'
+import { formatInvitation, makeSecret } from '../../services/core/identity/joining.ts'
+import { freePort } from '../port.ts'
+import { mainOf, Program } from '../program.ts'
+import { until } from '../until.ts'
+import { type Outcome, run as runCommand } from './run-command.ts'
+
+const root = mkdtempSync(join(tmpdir(), 's2-worker-test-'))
+const REMOTE = join(root, 'fleet.git')
+execFileSync('git', ['init', '--quiet', '--bare', '--initial-branch=main', REMOTE])
+
+/** A git that notes what it is called with: argv is there for every user of the machine to read. */
+const GIT_LOG = join(root, 'git.log')
+const bin = join(root, 'bin')
+const git = execFileSync('/bin/sh', ['-c', 'command -v git'], { encoding: 'utf8' }).trim()
+mkdirSync(bin)
+writeFileSync(join(bin, 'git'), `#!/bin/sh\nprintf '%s\\n' "$*" >>'${GIT_LOG}'\nexec '${git}' "$@"\n`, { mode: 0o755 })
+
+const COMMON = { HOME: join(root, 'home'), PATH: `${bin}:${process.env.PATH}`, GIT_CONFIG_NOSYSTEM: '1' }
+const LEAD = join(root, 'lead')
+const port = await freePort()
+const BRIDGE = `http://127.0.0.1:${port}`
+const ORCHESTRATOR = { ...COMMON, S2_STATE: LEAD, S2_BRIDGE_URL: BRIDGE, S2_GIT_REMOTE: REMOTE }
+
+let bridge: Program
+let issuer: Program
+async function startBridge(): Promise<void> {
+  bridge = new Program(mainOf('bridge'), { ...ORCHESTRATOR, S2_LISTEN: `127.0.0.1:${port}` })
+  await bridge.says('ready')
+}
+before(async () => {
+  await startBridge()
+  issuer = new Program(mainOf('cred-sync'), { ...ORCHESTRATOR, S2_ISSUER: 'yes', S2_GIT_POLL: '500ms' })
+  await issuer.says('ready')
+})
+after(async () => {
+  await issuer[Symbol.asyncDispose]()
+  await bridge[Symbol.asyncDispose]()
+  rmSync(root, { recursive: true, force: true })
+})
+
+type World = NonNullable<Parameters<typeof runCommand>[1]>
+
+/** A command on the orchestrator's host. */
+async function lead(argv: readonly string[], world: World = {}, env: World['env'] = {}): Promise<Outcome> {
+  return await runCommand(argv, { folder: root, ...world, env: { ...ORCHESTRATOR, ...env } })
+}
+
+/** The same, which must succeed; its JSON. */
+async function told<T>(argv: readonly string[], world: World = {}, env: World['env'] = {}): Promise<T> {
+  const { code, out, err } = await lead([...argv, '--json'], world, env)
+  assert.equal(code, 0, err)
+  return JSON.parse(out) as T
+}
+
+async function invite(worker: string, ...argv: readonly string[]): Promise<string> {
+  const { line } = await told<{ line: string }>(['worker', 'invite', worker, ...argv])
+  return line
+}
+
+async function workerNow(agent: string): Promise<Worker | undefined> {
+  return (await told<Worker[]>(['worker', 'list'])).find((each) => each.agent === agent)
+}
+
+/** A host with a state folder of its own. */
+class Host {
+  readonly state: string
+  readonly identity: string
+
+  constructor(name: string) {
+    this.state = join(root, name)
+    this.identity = join(this.state, 'identity.json')
+  }
+
+  async s2(argv: readonly string[], world: World = {}): Promise<Outcome> {
+    return await runCommand(argv, {
+      folder: root,
+      isAttended: false,
+      ...world,
+      env: { ...COMMON, S2_STATE: this.state },
+    })
+  }
+
+  /** Joins by this line, as a script does it. */
+  async join(line: string, ...argv: readonly string[]): Promise<Outcome> {
+    return await this.s2(['worker', 'join', ...argv], { stdin: `${line}\n` })
+  }
+
+  /** Runs the cred-sync of this host until its credential is in force. */
+  async fetch(settings: Record<string, string> = {}): Promise<void> {
+    const env = { ...COMMON, S2_STATE: this.state, S2_GIT_POLL: '500ms', ...settings }
+    await using program = new Program(mainOf('cred-sync'), env)
+    await program.says('credential published')
+  }
+
+  /** Joins, and has its credential. */
+  async enter(line: string): Promise<void> {
+    const { code, err } = await this.join(line)
+    assert.equal(code, 0, err)
+    await this.fetch()
+  }
+
+  async send(text: string): Promise<Outcome> {
+    return await this.s2(['send', 'orchestrator', text])
+  }
+}
+
+/** The error of a command that failed, whole: an exit code, what happened, and what to do. */
+function errorOf({ code, err }: Outcome): { readonly code: string; readonly message: string; readonly next: string } {
+  assert.equal(code, 1, err)
+  const { error } = JSON.parse(err.trim().split('\n').at(-1) ?? '') as { error: ReturnType<typeof errorOf> }
+  assert.ok(error.message.length > 0 && (error.next ?? '').length > 0, err)
+  return error
+}
+
+function filesInGit(): string {
+  return execFileSync(git, ['--git-dir', REMOTE, 'ls-tree', '-r', '--name-only', 'main'], { encoding: 'utf8' })
+}
+
+test('a host joins over the bridge, and its messages reach the orchestrator', async () => {
+  const invited = await lead(['worker', 'invite', '1', '--role', 'tests'])
+  assert.match(invited.out, /^s2-join-\S+\n$/, 'standard output holds the line alone')
+  assert.match(invited.err, /^The line lets one host join as s2-worker-1 \(tests\) within 1h\.\n/)
+  assert.doesNotMatch(invited.err, /away/)
+  assert.equal((await workerNow('s2-worker-1'))?.joinedAt, null)
+  const host = new Host('one')
+  const joined = await host.join(invited.out)
+  assert.deepEqual(
+    [joined.code, joined.out],
+    [0, 'This host is s2-worker-1 now; s2-cred-sync brings its credential.\n'],
+  )
+  assert.equal(statSync(host.identity).mode & 0o777, 0o600)
+  await host.fetch()
+  const sent = await host.send('hello')
+  assert.equal(sent.code, 0, sent.err)
+  const again = await host.join(invited.out, '--json')
+  assert.deepEqual(JSON.parse(again.out), { way: 'bridge', agent: 's2-worker-1', isAdmitted: true })
+  const listed = await lead(['worker', 'list'])
+  assert.match(listed.out, /^s2-worker-1 +tests +joined +\S+ +\S+ +\S+/m)
+})
+
+test('a line is used up by one host: another is refused with the reason, and keeps nothing', async () => {
+  const line = await invite('2', '--role', 'tests')
+  assert.equal((await new Host('two').join(line)).code, 0)
+  const other = new Host('two-other')
+  const { code, message, next } = errorOf(await other.join(line, '--json'))
+  assert.equal(code, 'forbidden')
+  assert.match(message, /^s2-worker-2 was refused: .*used by another host already/)
+  assert.match(next, /s2 worker invite/)
+  assert.ok(!existsSync(other.identity), 'it has no keys that nobody knows')
+  // A member that is refused under another name stays what it is.
+  const one = new Host('one')
+  const before = readFileSync(one.identity, 'utf8')
+  const { message: why } = errorOf(await one.join(await invite('22', '--role', 'tests'), '--json'))
+  assert.match(why, /the key of this host is that of s2-worker-1 already/)
+  assert.equal(readFileSync(one.identity, 'utf8'), before)
+})
+
+test('while the bridge is away a host joins over git, and without git by a line that a person carries', async () => {
+  const overGit = await invite('3', '--role', 'tests')
+  const byHand = (await lead(['worker', 'invite', '4', '--role', 'tests'], {}, { S2_GIT_REMOTE: undefined })).out
+  assert.match(byHand, /^s2-join-/)
+  const [three, four] = [new Host('three'), new Host('four')]
+  await bridge.end()
+  const [left, carried] = await Promise.all([three.join(overGit, '--json'), four.join(byHand)]).finally(startBridge)
+  assert.deepEqual(JSON.parse(left.out), { way: 'git', agent: 's2-worker-3', remote: REMOTE })
+  assert.equal(carried.code, 0, carried.err)
+  assert.match(carried.out, /^s2-request-\S+\n$/, 'standard output holds the line alone')
+  assert.match(carried.err, /^Neither the bridge nor .* took the request \(.*ECONNREFUSED.*\)\.\n.*s2 worker admit\n$/)
+  await until('the request in git is taken up', async () => (await workerNow('s2-worker-3'))?.joinedAt)
+  await three.fetch()
+  assert.equal((await three.send('over git')).code, 0)
+  const admitted = await lead(['worker', 'admit'], { isAttended: false, stdin: carried.out })
+  assert.equal(admitted.code, 0, admitted.err)
+  assert.match(admitted.out, /^s2-worker-4 is admitted: host \S+, key \S+\n$/)
+  await four.fetch()
+  assert.equal((await four.send('by hand')).code, 0)
+  const again = await told<Worker>(['worker', 'admit', carried.out.trim()])
+  assert.equal(again.agent, 's2-worker-4', 'twice is once')
+})
+
+test('keys of another fleet, and of an orchestrator, are not overwritten', async () => {
+  const { key, recipient } = await makeIdentity()
+  const { secret } = makeSecret()
+  const foreign = formatInvitation({
+    ...{ agent: 's2-worker-9', orchestrator: { key, recipient }, bridgeUrl: 'http://127.0.0.1:1' },
+    ...{ remote: null, branch: 'main', secret, endsAt: Date.now() + 60_000 },
+  })
+  const host = new Host('five')
+  await host.enter(await invite('5', '--role', 'tests'))
+  for (const [folder, why] of [
+    [host, /belongs to another fleet already, as s2-worker-5/],
+    [new Host('lead'), /this is the host of an orchestrator/],
+  ] as const) {
+    const before = readFileSync(folder.identity, 'utf8')
+    const { code, message } = errorOf(await folder.join(foreign, '--json'))
+    assert.equal(code, 'conflict')
+    assert.match(message, why)
+    assert.equal(readFileSync(folder.identity, 'utf8'), before)
+  }
+  assert.equal(errorOf(await new Host('lead').join(foreign, '--force', '--json')).code, 'conflict')
+  const left = JSON.parse((await host.join(foreign, '--force', '--json')).out) as { way: string; agent: string }
+  assert.deepEqual([left.way, left.agent], ['line', 's2-worker-9'])
+})
+
+test('a host that was made anew keeps the conversation of its worker, and the host before it is out', async () => {
+  const host = new Host('six')
+  await host.enter(await invite('6', '--role', 'tests'))
+  const { conversation, key } = (await workerNow('s2-worker-6')) ?? {}
+  const copy = new Host('six-before')
+  execFileSync('cp', ['-r', host.state, copy.state])
+  rmSync(host.state, { recursive: true })
+  const invited = await lead(['worker', 'invite', '6'])
+  assert.match(invited.err, /s2-worker-6 \(tests\) within 1h; it takes the place of the host that is this worker now/)
+  await host.enter(invited.out)
+  const now = await workerNow('s2-worker-6')
+  assert.equal(now?.conversation, conversation)
+  assert.notEqual(now?.key, key)
+  assert.equal((await host.send('from the new disk')).code, 0)
+  const { code } = errorOf(await copy.s2(['send', 'orchestrator', 'from the old one', '--json']))
+  assert.equal(code, 'unauthenticated')
+})
+
+test('a revoked worker is out at once: its link is cut, its messages refused, its file taken out of git', async () => {
+  const host = new Host('seven')
+  await host.enter(await invite('7', '--role', 'tests'))
+  await using keepalive = new Program(mainOf('keepalive'), { ...COMMON, S2_STATE: host.state })
+  await keepalive.says('session joined')
+  const revoked = await told<{ revoked: string[] }>(['worker', 'revoke', '7'])
+  assert.deepEqual(revoked, { revoked: ['s2-worker-7'] })
+  await keepalive.says('session left')
+  await keepalive.end()
+  assert.equal(errorOf(await host.s2(['send', 'orchestrator', 'still here', '--json'])).code, 'unauthenticated')
+  await until('its file is gone', () => !filesInGit().includes('s2-worker-7'))
+  assert.match((await lead(['worker', 'list'])).out, /^s2-worker-7 +tests +revoked/m)
+  assert.equal(errorOf(await lead(['credential', 'rotate', '7', '--json'])).code, 'conflict')
+  // It may come back, by a new invitation, with the keys that it has.
+  await host.enter(await invite('7'))
+  assert.equal((await host.send('back again')).code, 0)
+})
+
+test('a worker that nobody sits at is prepared here, and its host needs the file alone', async () => {
+  const file = join(root, 'eight.json')
+  const prepared = await told<Worker & { identity: string }>(['worker', 'prepare', '8', '--role', 'x', '--out', file])
+  assert.deepEqual([prepared.agent, prepared.identity, prepared.host], ['s2-worker-8', file, null])
+  assert.equal(statSync(file).mode & 0o777, 0o600)
+  const host = new Host('eight')
+  await host.fetch({ S2_IDENTITY: file })
+  assert.equal((await host.send('from the cloud')).code, 0)
+  const over = await lead(['worker', 'prepare', '8', '--out', file])
+  assert.deepEqual([over.code, over.out], [64, ''])
+  assert.match(over.err, /eight\.json exists already\n {2}next: /)
+  const anew = await lead(['worker', 'prepare', '8', '--out', 'eight-anew.json'])
+  assert.match(anew.out, /^s2-worker-8 is admitted by the keys in eight-anew\.json: .*takes the place of the host/)
+  assert.equal(errorOf(await host.s2(['send', 'orchestrator', 'late', '--json'])).code, 'unauthenticated')
+})
+
+test('a worker has another name, and new tokens, without its host doing anything', async () => {
+  const host = new Host('ten')
+  await host.enter(await invite('10', '--role', 'tests'))
+  const renamed = await told<Worker>(['worker', 'rename', '10', 'gpu-box', '--role', 'models'])
+  assert.deepEqual([renamed.agent, renamed.role], ['gpu-box', 'models'])
+  await host.fetch()
+  const { serial } = await told<{ agent: string; serial: number }>([
+    'credential',
+    'rotate',
+    'gpu-box',
+    '--overlap',
+    '0s',
+  ])
+  assert.ok(serial > renamed.serial)
+  assert.equal(errorOf(await host.s2(['send', 'orchestrator', 'old token', '--json'])).code, 'unauthenticated')
+  await host.fetch()
+  assert.equal((await host.send('new token')).code, 0)
+  const spoken = await lead(['credential', 'rotate', renamed.conversation ?? ''])
+  assert.equal(spoken.code, 1, 'a session is named with its side')
+  const bySession = await lead(['credential', 'rotate', `${renamed.conversation}/b`])
+  assert.equal(bySession.out, 'gpu-box has new tokens, and its credential is published\n')
+})
+
+test('a foreign agent has a conversation by tokens that are shown once', async () => {
+  const create = ['conversation', 'create', '--role-b', 'reviewer', '--agent-b', 'my-script']
+  const silent = await lead(create)
+  assert.deepEqual([silent.code, silent.out], [64, ''])
+  assert.match(silent.err, /known to nobody\n {2}next: add --show-tokens; .*s2 worker invite/)
+  const opened = await told<{ id: string; tokens: { a: string; b: string } }>([...create, '--show-tokens'])
+  assert.match(opened.tokens.b, /^[0-9a-f]{64}$/)
+  const hidden = await lead(['credential', 'rotate', `${opened.id}/b`])
+  assert.equal(hidden.code, 64)
+  assert.match(hidden.err, /known to nobody\n {2}next: add --show-token/)
+  const { token } = await told<{ token: string }>(['credential', 'rotate', `${opened.id}/b`, '--show-token'])
+  assert.match(token, /^[0-9a-f]{64}$/)
+  assert.notEqual(token, opened.tokens.b)
+  const own = await lead(['credential', 'rotate', `${opened.id}/a`])
+  assert.equal(own.out, `${opened.id}/a has a new token\n`, 'the own end is put in force here, and not shown')
+})
+
+test('whatever fails has a code, what happened, and what to do', async () => {
+  const ended = await invite('11', '--role', 'tests', '--for', '1ms')
+  const host = new Host('eleven')
+  await until('the line has ended', () => Date.now() > (JSON.parse(bodyOf(ended))[8] as number))
+  const cases: [Promise<Outcome>, string, RegExp][] = [
+    [host.join(ended, '--json'), 'expired', /the invitation of s2-worker-11 ended at 20/],
+    [host.join('', '--json'), 'invalid', /not an invitation/],
+    [host.join(`${ended.slice(0, -9)}`, '--json'), 'invalid', /a part of it is missing/],
+    [host.s2(['worker', 'list', '--json']), 'not_found', /no fleet can be reached/],
+    [lead(['worker', 'invite', 'No Name', '--role', 'x', '--json']), 'invalid', /cannot be a worker's name/],
+    [lead(['worker', 'admit', 's2-request-AAAA', '--json']), 'invalid', /the request to join cannot be read/],
+    [lead(['worker', 'admit', 'rubbish', '--json']), 'invalid', /not a request to join/],
+    [lead(['worker', 'revoke', '100', '--json']), 'not_found', /no worker s2-worker-100/],
+    [lead(['worker', 'rename', '100', 'x', '--json']), 'not_found', /no worker s2-worker-100/],
+    [lead(['worker', 'rename', '1', 's2-worker-2', '--json']), 'conflict', /there is a worker s2-worker-2 already/],
+    [lead(['credential', 'rotate', 's2-worker-l', '--json']), 'not_found', /no worker "s2-worker-l"/],
+    [lead(['credential', 'rotate', '11', '--json']), 'conflict', /has not joined yet/],
+    [new Host('two').s2(['worker', 'list', '--json']), 'not_found', /no fleet can be reached/],
+    [new Host('one').s2(['worker', 'list', '--json']), 'forbidden', /not its administration/],
+  ]
+  for (const [outcome, code, message] of cases) {
+    const error = errorOf(await outcome)
+    assert.match(error.message, message)
+    assert.equal(error.code, code, error.message)
+  }
+  assert.ok(!existsSync(host.identity))
+  const roleless = await lead(['worker', 'invite', '12'])
+  assert.deepEqual([roleless.code, roleless.out], [64, ''])
+  assert.match(roleless.err, /no role is given for s2-worker-12\n {2}next: add --role/)
+  const nothing = await lead(['worker', 'rename', '1'])
+  assert.match(nothing.err, /neither a name nor a role is given\n {2}next: /)
+  writeFileSync(join(root, 'damaged.json'), '{')
+  const damaged = await runCommand(['worker', 'join', '--json', await invite('12', '--role', 'x')], {
+    env: { ...COMMON, S2_STATE: join(root, 'twelve'), S2_IDENTITY: join(root, 'damaged.json') },
+  })
+  assert.match(errorOf(damaged).next, /remove it and have this host invited again/)
+})
+
+test('nothing secret stood in the arguments of git', () => {
+  const said = readFileSync(GIT_LOG, 'utf8')
+  assert.match(said, /refs\/s2\/requests\//, 'git was asked by way of the one that notes')
+  for (const secret of [/s2-join-/, /s2-request-/, /AGE-SECRET-KEY/, /[\s=:][0-9a-f]{64}(?!\w)/]) {
+    const lines = said.split('\n').filter((line) => secret.test(line) && !line.includes('refs/s2/requests/'))
+    assert.deepEqual(lines, [])
+  }
+})
+
+function bodyOf(line: string): string {
+  return Buffer.from(line.slice('s2-join-'.length), 'base64url').toString('utf8')
+}
