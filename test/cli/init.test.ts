@@ -268,6 +268,21 @@ test('a host joins by a line on standard input, and joins once however often it 
   assert.deepEqual(await identityNow(), keys)
 })
 
+test('the line stands in the arguments of no process', async () => {
+  const { HOME } = home()
+  const line = (await makeFleet())()
+  const [spy, seen] = [folderWith(), join(HOME, 'seen')]
+  const git = execFileSync('/bin/sh', ['-c', 'command -v git'], { encoding: 'utf8' }).trim()
+  const look = `cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' >>'${seen}'`
+  writeFileSync(join(spy, 'git'), `#!/bin/sh\n${look}\nexec '${git}' "$@"\n`, { mode: 0o755 })
+  const argv = ['init', '--role', 'worker', '--join', '-']
+  const { code, err } = await run(argv, { stdin: line, env: { HOME, PATH: `${spy}:${ENV.PATH}` } })
+  assert.equal(code, 0, err)
+  const processes = readFileSync(seen, 'utf8')
+  assert.match(processes, / worker join - --json /, 'it was looked while the host joined')
+  assert.ok(!processes.includes('s2-join-') && !processes.includes('s2-request-'))
+})
+
 test('a line that has ended, or is none, writes nothing', async () => {
   const { HOME, init, identityNow } = home()
   const late = await init(['--join', (await makeFleet())({ endsAt: Date.now() - 1_000 }), '--wake', 'true', '--json'])

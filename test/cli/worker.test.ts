@@ -173,7 +173,9 @@ test('while the bridge is away a host joins over git, and without git by a line 
   assert.match(byHand, /^s2-join-/)
   const [three, four] = [new Host('three'), new Host('four')]
   await bridge.end()
-  const [left, carried] = await Promise.all([three.join(overGit, '--json'), four.join(byHand)]).finally(startBridge)
+  const [left, carried] = await Promise.all([three.join(overGit, '--json'), four.join(byHand)]).finally(
+    async () => await startBridge(),
+  )
   assert.deepEqual(JSON.parse(left.out), { way: 'git', agent: 's2-worker-3', remote: REMOTE })
   assert.equal(carried.code, 0, carried.err)
   assert.match(carried.out, /^s2-request-\S+\n$/, 'standard output holds the line alone')
@@ -235,11 +237,12 @@ test('a host that was made anew keeps the conversation of its worker, and the ho
 test('a revoked worker is out at once: its link is cut, its messages refused, its file taken out of git', async () => {
   const host = new Host('seven')
   await host.enter(await invite('7', '--role', 'tests'))
-  await using keepalive = new Program(mainOf('keepalive'), { ...COMMON, S2_STATE: host.state })
+  await using keepalive = new Program(mainOf('keepalive'), { ...COMMON, S2_STATE: host.state, S2_BEAT: '300s' })
   await keepalive.says('session joined')
   const revoked = await told<{ revoked: string[] }>(['worker', 'revoke', '7'])
   assert.deepEqual(revoked, { revoked: ['s2-worker-7'] })
-  await keepalive.says('session left')
+  // Its next beat is minutes away: it is told by the end of its link.
+  await until('it is told', () => /does not let conv_\w+\/b speak/.test(keepalive.said), 60_000)
   await keepalive.end()
   assert.equal(errorOf(await host.s2(['send', 'orchestrator', 'still here', '--json'])).code, 'unauthenticated')
   await until('its file is gone', () => !filesInGit().includes('s2-worker-7'))
@@ -306,6 +309,35 @@ test('a foreign agent has a conversation by tokens that are shown once', async (
   assert.equal(own.out, `${opened.id}/a has a new token\n`, 'the own end is put in force here, and not shown')
 })
 
+test('a host with both roles joins its own fleet by options alone, and once', async () => {
+  const [folder, stub] = [join(root, 'etc'), join(root, 'systemd')]
+  for (const each of [folder, stub]) mkdirSync(each)
+  writeFileSync(join(folder, 's2.env'), `S2_BRIDGE_URL=${BRIDGE}\nS2_GIT_REMOTE=${REMOTE}\n`)
+  const units = ['bridge', 'watchdog', 'cred-sync', 'keepalive', 'worker-cred-sync', 'worker-keepalive']
+  const list = units.map((unit) => `s2-${unit}.service enabled enabled`).join('\n')
+  const systemctl = `#!/bin/sh\ncase " $* " in *' list-unit-files '*) echo '${list}' ;; esac\n`
+  writeFileSync(join(stub, 'systemctl'), systemctl, { mode: 0o755 })
+  const host = new Host('both')
+  const env = { ...COMMON, S2_STATE: host.state, S2_GIT_POLL: '500ms' }
+  await using _sync = new Program(mainOf('cred-sync'), env)
+  await using _keepalive = new Program(mainOf('keepalive'), { ...COMMON, S2_STATE: host.state })
+  const init = async (...argv: string[]): Promise<Outcome> => {
+    const places = ['--folder', folder, '--state', LEAD, '--worker-state', host.state]
+    const world = { folder: root, env: { ...COMMON, PATH: `${stub}:${COMMON.PATH}` } }
+    return await runCommand(['init', '--role', 'both', ...places, ...argv], world)
+  }
+  const first = await init('--worker', '20:tests', '--worker', '21:code review')
+  assert.equal(first.code, 0, first.err)
+  assert.match(first.err, /this host has joined as s2-worker-20\n.*this host is in the fleet: 1 session/)
+  assert.match(first.out, /on the host of s2-worker-21, .*\n.*\n {7}s2 init --role worker\n {7}s2-join-\S+\n/)
+  assert.doesNotMatch(first.out, /s2-worker-20/, 'nothing is left to do for the own one')
+  const again = await init('--worker', '20:tests')
+  assert.equal(again.code, 0, again.err)
+  assert.match(again.err, /s2-worker-20 is in the fleet already/)
+  assert.match(again.out, /Nothing is left to do/)
+  assert.equal((await workerNow('s2-worker-21'))?.role, 'code review')
+})
+
 test('whatever fails has a code, what happened, and what to do', async () => {
   const ended = await invite('11', '--role', 'tests', '--for', '1ms')
   const host = new Host('eleven')
@@ -337,7 +369,7 @@ test('whatever fails has a code, what happened, and what to do', async () => {
   assert.match(roleless.err, /no role is given for s2-worker-12\n {2}next: add --role/)
   const nothing = await lead(['worker', 'rename', '1'])
   assert.match(nothing.err, /neither a name nor a role is given\n {2}next: /)
-  writeFileSync(join(root, 'damaged.json'), '{')
+  writeFileSync(join(root, 'damaged.json'), '{', { mode: 0o600 })
   const damaged = await runCommand(['worker', 'join', '--json', await invite('12', '--role', 'x')], {
     env: { ...COMMON, S2_STATE: join(root, 'twelve'), S2_IDENTITY: join(root, 'damaged.json') },
   })
