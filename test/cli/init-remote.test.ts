@@ -122,8 +122,16 @@ test('a remote on this machine is asked whether it may be written', {
     '',
     'it was pushed',
   )
-  const foreign = await init(['--remote', guarded, '--owner', 'nobody'], null)
-  assert.match(foreign.err, /Permission denied|dubious ownership|does not appear/)
+  const hidden = await init(['--remote', guarded, '--owner', 'nobody'], null)
+  assert.match(hidden.err, /lies where services are not let in/)
+  const elsewhere = mkdtempSync('/var/lib/s2-remote-test-')
+  try {
+    execFileSync('git', ['init', '--quiet', '--bare', elsewhere])
+    const foreign = await init(['--remote', elsewhere, '--owner', 'nobody'], null)
+    assert.match(foreign.err, /Permission denied|dubious ownership|does not appear/)
+  } finally {
+    rmSync(elsewhere, { recursive: true })
+  }
 })
 
 test('an end that is wanted while git hangs comes at once, and nothing is written', { skip: noSshd }, async () => {
