@@ -44,14 +44,14 @@ agent() { # number options…: a container of that worker
 
 # A worker's end is put beside the orchestrator's, so that one keepalive beats for all.
 enrol() { # number
-  s2 conversation create --role-b tests --number "$1" --out "$work/handed" --lifetime 1h >/dev/null &&
+  s2 conversation create --role-b tests --agent-b "s2-worker-$1" --lifetime 1h --show-tokens --json |
     "$node" -e '
-      const fs = require("node:fs"), [state, out] = process.argv.slice(1)
-      const own = JSON.parse(fs.readFileSync(out)), folder = `${state}/credentials`
-      const boss = JSON.parse(fs.readFileSync(`${folder}/${own.conversation_id}-a.json`))
-      const worker = { ...boss, session: `${own.conversation_id}/b`, token: own.worker_token, agent: own.worker_id, role: own.worker_role }
-      fs.writeFileSync(`${folder}/${own.conversation_id}-b.json`, JSON.stringify(worker), { mode: 0o600 })
-    ' "$work/state" "$work/handed/s2-worker-$1-credentials.json"
+      const fs = require("node:fs"), [folder] = process.argv.slice(1)
+      const { id, tokens, agents, roles } = JSON.parse(fs.readFileSync(0))
+      const boss = JSON.parse(fs.readFileSync(`${folder}/${id}-a.json`))
+      const worker = { ...boss, session: `${id}/b`, token: tokens.b, agent: agents.b, role: roles.b }
+      fs.writeFileSync(`${folder}/${id}-b.json`, JSON.stringify(worker), { mode: 0o600 })
+    ' "$work/state/credentials"
 }
 
 verdict_is() { # number verdict
