@@ -7,7 +7,7 @@ exposure() { # service most: what systemd-analyze says of it
 chapter 'start'
 check 'systemctl start s2-watchdog brings the bridge too' inside systemctl start s2-watchdog
 check 'both are ready' inside systemctl is-active s2-bridge s2-watchdog
-check 'the service manager knows what the watchdog does' inside sh -c 'systemctl show -p StatusText s2-watchdog | grep agents'
+check 'the service manager knows what the watchdog does' within 10 inside sh -c 'systemctl show -p StatusText s2-watchdog | grep agents'
 check 'nobody issues credentials yet, and that is said' says 'systemctl start s2-cred-sync' inside s2 worker invite 1 --role tests
 check 'cred-sync starts' inside systemctl start s2-cred-sync
 check 'as the one that issues them' within 10 inside sh -c 'systemctl show -p StatusText s2-cred-sync | grep "issues credentials"'

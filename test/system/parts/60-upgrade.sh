@@ -66,7 +66,7 @@ for point in laid current installation; do
 done
 check 'the units verify clean' verify
 check 'and everything runs' inside systemctl is-active s2-bridge s2-watchdog s2-keepalive
-# As the release before 0.2 laid it, where the worker of both had the plain name, and an orchestrator issued nothing.
+# As an older release laid it, where the worker of both had the plain name, and an orchestrator issued nothing.
 inside sh -c "systemctl disable --quiet --now s2-worker-cred-sync s2-cred-sync
   cd $units && mv s2-worker-cred-sync.service s2-cred-sync.service && mv s2-worker-cred-sync.service.d/* s2-cred-sync.service.d/ 2>/dev/null
   rm -rf s2-worker-cred-sync.service.d s2-cred-sync.service.d/25-* && cp s2-worker-.service.d/15-half.conf s2-cred-sync.service.d/
