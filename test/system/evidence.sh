@@ -43,7 +43,7 @@ agent() { # number options…: a container of that worker
 }
 
 # A worker's end is put beside the orchestrator's, so that one keepalive beats for all.
-enrol() { # number
+channel_to() { # number
   s2 conversation create --role-b tests --agent-b "s2-worker-$1" --lifetime 1h --show-tokens --json |
     "$node" -e '
       const fs = require("node:fs"), [folder] = process.argv.slice(1)
@@ -101,7 +101,7 @@ must 'the engine starts' engine_start --live-restore
 must 'an image is made' make_image
 program bridge
 check 'the bridge answers' within 20 s2 conversation list
-for number in 1 2 3 4 5; do check "s2-worker-$number is enrolled" enrol "$number"; done
+for number in 1 2 3 4 5; do check "a channel to s2-worker-$number is opened" channel_to "$number"; done
 agent 1
 agent 2 --label s2.restart=true
 agent 3 --health-cmd 'test ! -e /tmp/sick' --health-interval 1s --health-retries 1 --health-timeout 2s

@@ -54,7 +54,7 @@ export async function play(work: string, telling: Telling, table: Table): Promis
   telling.chapter('Nine machines and a git server boot, and share nothing but the network')
   const fleet = new Fleet(work)
   const store = await fleet.raise()
-  await enrol(fleet, store, telling, table)
+  await gather(fleet, store, telling, table)
   await apartness(fleet, telling)
   const conversations = await store.conversations()
   const mail = new MailLoad(conversations, (agent) => fleet.machineOf(agent).state, SEND_EVERY_MS)
@@ -73,7 +73,8 @@ export async function play(work: string, telling: Telling, table: Table): Promis
   }
 }
 
-async function enrol(fleet: Fleet, store: Store, telling: Telling, table: Table): Promise<void> {
+/** All machines join the fleet, and begin to work. */
+async function gather(fleet: Fleet, store: Store, telling: Telling, table: Table): Promise<void> {
   const began = performance.now()
   for (const [index, role] of ROLES.entries()) await fleet.letJoin(index + 1, role)
   telling.say(`eight machines were invited and admitted in ${seconds(performance.now() - began)}`)
