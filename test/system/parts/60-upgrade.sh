@@ -72,14 +72,14 @@ inside sh -c "systemctl disable --quiet --now s2-worker-cred-sync s2-cred-sync
   rm -rf s2-worker-cred-sync.service.d s2-cred-sync.service.d/25-* && cp s2-worker-.service.d/15-half.conf s2-cred-sync.service.d/
   sed -i '/cred-sync/d' /opt/s2/laid && find ./s2-cred-sync.service* -type f -exec sha256sum {} + | sed 's/  / /' >>/opt/s2/laid
   systemctl daemon-reload && systemctl enable --quiet --now s2-cred-sync"
-check 'the worker of an older release has the plain name' inside systemctl show -p User s2-cred-sync
+check 'the worker of an older release has the plain name' says '=alice' inside systemctl show -p User s2-cred-sync
 is_enabled_for() { inside test -L "/etc/systemd/system/$2.wants/$1.service"; } # service target
 check 'an upgrade from that is taken' install_from /srv/next
 check 'it is the one that issues credentials now' within 10 inside sh -c 'systemctl show -p StatusText s2-cred-sync | grep "issues credentials"'
 check 'for the orchestrator, and no more for the worker' eval 'is_enabled_for s2-cred-sync s2-orchestrator.target && ! is_enabled_for s2-cred-sync s2-worker.target'
 check 'the worker has one of its own, which runs' inside systemctl is-active s2-worker-cred-sync
 check 'and comes back with the machine' is_enabled_for s2-worker-cred-sync s2-worker.target
-check 'nothing counts as edited' none_of "'$units/*.edited'"
+check 'nothing counts as edited' none_of "$units/*.edited"
 check 'the version before is a downgrade, and taken too' install_from /src
 check 'it is in force' test "$(readlink "$root/opt/s2/current")" = "$before"
 check 'and everything runs' inside systemctl is-active s2-bridge s2-watchdog s2-keepalive s2-worker-keepalive
