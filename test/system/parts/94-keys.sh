@@ -9,6 +9,7 @@ chapter 'credentials come with the keys of the agent'
 must 'there is an ssh server' inside sh -c 'ssh-keygen -A && mkdir -p /run/sshd && systemd-run --quiet --unit=test-ssh /usr/sbin/sshd -D -oListenAddress=127.0.0.1'
 inside sh -c 'useradd --create-home --shell /bin/sh git && useradd --create-home --shell /bin/sh ann && passwd -d git && mkdir -p /home/git/.ssh && runuser -u git -- git init --quiet --bare --initial-branch=main /home/git/fleet.git' >/dev/null
 within 10 inside ssh-keyscan 127.0.0.1
+inside rm -rf /var/lib/s2-worker # of a fleet of the parts before, to which that half would still belong
 check 'ROLE=both AGENT=ann is installed' install_from /src 'ROLE=both AGENT=ann'
 check 'she has a key' holds_key ann /home/ann
 check 'so has the orchestrator, in the folder of its data' holds_key s2 /var/lib/s2
