@@ -23,7 +23,7 @@ case ${1:-} in
   bridge | keepalive | fs-watcher | cred-sync | watchdog) program=$1 ;;
   work)
     if [ $# -eq 1 ]; then
-      [ -n "${AGENT_EXEC:-}" ] || fail 'nothing says how tasks are done here' "write AGENT_EXEC into .env, for example AGENT_EXEC='claude -p \"\$S2_TASK_DESCRIPTION\"'"
+      [ -n "${AGENT_EXEC:-}" ] || fail 'nothing says how tasks are done here' "write AGENT_EXEC into .env, for example AGENT_EXEC='claude -p -- \"\$S2_TASK_DESCRIPTION\"'"
       set -- work --exec "$AGENT_EXEC"
     fi
     exec s2 "$@"

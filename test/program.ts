@@ -21,9 +21,9 @@ export class Program implements AsyncDisposable {
   #isOver = false
   #heard = Promise.withResolvers<void>()
 
-  constructor(file: string, settings: Readonly<Record<string, string>>) {
+  constructor(file: string, settings: Readonly<Record<string, string>>, args: readonly string[] = []) {
     const env = { PATH: process.env.PATH, ...settings }
-    const child = spawn(process.execPath, [file], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(process.execPath, [file, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] })
     for (const stream of [child.stdout, child.stderr]) createInterface(stream).on('line', (line) => this.#hear(line))
     this.child = child
     this.ended = once(child, 'close').then(([code, signal]) => {

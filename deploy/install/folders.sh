@@ -22,8 +22,9 @@ make_state() { # state
   whose=$(owner_of "$1"):$(group_of "$1")
   mkdir -p "$1"
   folder=$(real "$1")
-  case $(stat -c %a "$folder") in 700 | 750) ;; *) chmod 750 "$folder" ;; esac
-  [ "$(stat -c %U:%G "$folder")" != "$whose" ] || return 0
+  case $(stat -c %a "$folder") in 700 | 710 | 750) ;; *) chmod 750 "$folder" ;; esac
+  # The group s2-agent: an agent with a user of its own passes through (docs/install.md).
+  case $(stat -c %U:%G "$folder") in "$whose" | "${whose%%:*}:s2-agent") return 0 ;; esac
   # Services that run there as another user are stopped, because they would go on writing as that user.
   for service in $(services_in "$1"); do
     ! ctl is-active --quiet "$service" || echo "$service"

@@ -55,14 +55,18 @@ stage_second_half() {
     sed -i 's/s2-worker\.target //; s/ s2-worker\.target//' "$stage/s2-$name.service"
   done
   issues_credentials || sed -i "$names" "$stage/s2-cred-sync.service"
-  mkdir -p "$stage/s2-worker-.service.d" "$stage/$sync.service.d" "$stage/s2-worker-fs-watcher.service.d"
-  cp "$stage"/s2-fs-watcher.service.d/* "$stage/s2-worker-fs-watcher.service.d/"
-  rm -f "$stage/s2-worker-fs-watcher.service.d/25-source.conf"
+  mkdir -p "$stage/s2-worker-.service.d" "$stage/$sync.service.d"
+  for name in keepalive fs-watcher $(! issues_credentials || echo cred-sync); do
+    mkdir -p "$stage/s2-worker-$name.service.d"
+    [ ! -d "$stage/s2-$name.service.d" ] || cp "$stage/s2-$name.service.d"/* "$stage/s2-worker-$name.service.d/"
+  done
+  rm -f "$stage"/s2-worker-*.service.d/25-* # what makes a service the orchestrator's
   # The orchestrator's watcher keeps its sandbox: the agent is the worker's.
   if [ -n "$AGENT" ]; then
     cp "$tree"/for-agent/s2-fs-watcher.service.d/* "$stage/s2-worker-fs-watcher.service.d/"
     cp "$tree"/keys-of-agent/s2-cred-sync.service.d/* "$stage/$sync.service.d/"
   fi
+  find "$stage"/s2-worker-*.service.d "$stage/$sync.service.d" -type f -exec sed -i "$half" {} +
   for folder in s2-worker-.service.d "$sync.service.d"; do
     sed "$half" "$stage/s2-.service.d/15-half.conf" >"$stage/$folder/15-half.conf"
   done

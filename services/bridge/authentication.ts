@@ -1,10 +1,27 @@
-import type { IncomingHttpHeaders } from 'node:http'
 import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import { checkJoinProof, readClaim, type Signable, verify } from '#fleet/signature.ts'
+import {
+  type Claim,
+  checkJoinProof,
+  type HeaderFields,
+  isSignedWithoutAuthority,
+  type JoinedSession,
+  matchesDigest,
+  type RequestHead,
+  readClaim,
+  type SocketGreeting,
+  verify,
+} from '#fleet/signature.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { NonceCache } from './nonce-cache.ts'
 import type { TokenCache } from './token-cache.ts'
+
+/** Who made a request, proved by its head alone; the answer is signed with the same token. */
+export interface Caller {
+  readonly session: SessionId
+  readonly token: string
+  readonly claim: Claim
+}
 
 /** Finds out who calls. All refusals of a signature read the same, whether the session is unknown, ended or another's. */
 export class Authentication {
@@ -18,31 +35,76 @@ export class Authentication {
     this.#clock = clock
   }
 
-  /** Who signed this request. Throws `unauthenticated`; `expired`, with the bridge's time, when it was signed at another time. */
-  async identify(request: Signable, headers: IncomingHttpHeaders): Promise<SessionId> {
+  /**
+   * Who signed this head: nothing of the body need be there. Throws `unauthenticated`. `mayAsk` says whether the store may be
+   * asked for a session that is not remembered; where it may not, `rate_limited`.
+   */
+  async identify(head: RequestHead, headers: HeaderFields, mayAsk: () => boolean): Promise<Caller> {
     const claim = readClaim(headers)
-    if (claim === null) throw unsigned()
-    const tokens = this.#tokens.peek(claim.session) ?? (await this.#tokens.fetch(claim.session))
-    if (!verify(request, claim, tokens)) throw unknownCaller()
-    this.#nonces.admit(claim.created, `${claim.session} ${claim.nonce}`, this.#clock.wall())
-    return claim.session
+    if (claim === null) throw isSignedWithoutAuthority(headers) ? signedTheOldWay() : unsigned()
+    const tokens = await this.#tokensOf(claim.session, mayAsk)
+    const token = verify(head, claim, tokens)
+    if (token === null) throw unknownCaller()
+    return { session: claim.session, token, claim }
   }
 
-  /** Whether this proof, made for this challenge, is the session's. */
-  async accepts(session: SessionId, proof: string, challenge: string, after: number | null): Promise<boolean> {
-    const tokens = this.#tokens.peek(session) ?? (await this.#tokens.fetch(session))
-    return checkJoinProof(proof, tokens, challenge, session, after)
+  /** Throws `expired`, with the bridge's time, when the caller signed at another time. */
+  demandTimely({ claim }: Caller): void {
+    this.#nonces.demandTimely(claim.created, this.#clock.wall())
+  }
+
+  /**
+   * Lets a caller's request count, once, with the body that it signed: whoever repeats its head with another body spoils
+   * nothing. Throws `unauthenticated`, or `expired` where the body took too long to come.
+   */
+  admit({ session, claim }: Caller, body: Uint8Array): void {
+    if (!matchesDigest(body, claim)) throw unknownCaller()
+    this.#nonces.admit(claim.created, `${session} ${claim.nonce}`, this.#clock.wall())
+  }
+
+  /** The token that this proof was made with, for this connection and session; null when it is none of the session's. */
+  async tokenOfProof(
+    proof: string,
+    greeting: SocketGreeting,
+    joined: JoinedSession,
+    mayAsk: () => boolean,
+  ): Promise<string | null> {
+    return checkJoinProof(proof, await this.#tokensOf(joined.session, mayAsk), greeting, joined)
+  }
+
+  async #tokensOf(session: SessionId, mayAsk: () => boolean): Promise<readonly string[]> {
+    const known = this.#tokens.peek(session)
+    if (known !== undefined) return known
+    if (!mayAsk()) throw tooManyUnknown()
+    return await this.#tokens.fetch(session)
   }
 }
 
 function unsigned(): S2Error {
   return new S2Error('unauthenticated', 'the request has no signature of the form that the bridge accepts', {
-    next: 'sign it by RFC 9421: label s2, hmac-sha256, ("@method" "@path" "@query" "content-digest"), created, nonce, keyid, alg',
+    next: 'sign it by RFC 9421: label s2, hmac-sha256, ("@method" "@authority" "@path" "@query" "content-digest"), created, nonce, keyid, alg',
   })
+}
+
+function signedTheOldWay(): S2Error {
+  return new S2Error(
+    'unauthenticated',
+    'the request is signed as an earlier version of S2 did, without this bridge’s name',
+    {
+      next: 'update S2 on the host that sent it to the version of the bridge',
+    },
+  )
 }
 
 export function unknownCaller(): S2Error {
   return new S2Error('unauthenticated', 'the signature is not that of a live session', {
     next: 'get the current credential of this session; its conversation may have ended',
+  })
+}
+
+export function tooManyUnknown(): S2Error {
+  return new S2Error('rate_limited', 'too many requests of nobody known come from this address', {
+    next: 'try again in a minute',
+    retryAfterS: 10,
   })
 }

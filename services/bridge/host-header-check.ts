@@ -12,8 +12,9 @@ export class HostHeaderCheck {
     this.#origins = new Set(origins)
   }
 
-  /** Throws `forbidden`. */
-  check({ headers, socket }: IncomingMessage): void {
+  /** Answers the name that the caller used, in small letters. Throws `invalid` for two names, `forbidden` for a foreign one. */
+  check({ headers, rawHeaders, socket }: IncomingMessage): string {
+    demandSingle(rawHeaders)
     const host = headers.host?.toLowerCase() ?? ''
     if (!this.#allows(host, socket.localAddress)) {
       throw new S2Error('forbidden', `this bridge is not called ${JSON.stringify(host.slice(0, 100))}`, {
@@ -26,6 +27,7 @@ export class HostHeaderCheck {
         next: 'add that origin to S2_ALLOWED_ORIGINS of the bridge, if its pages may',
       })
     }
+    return host
   }
 
   #allows(host: string, localAddress: string | undefined): boolean {
@@ -34,5 +36,20 @@ export class HostHeaderCheck {
     if (name === '') return false
     const bare = name.replace(/^\[(.*)\]$/, '$1')
     return this.#hosts.has(name) || isLoopback(bare) || bare === localAddress?.replace(/^::ffff:/, '')
+  }
+}
+
+/** Node takes the first of several; what stands in front of the bridge may take the last. */
+const SINGLE = ['host', 'origin', 'content-type', 'content-length', 'transfer-encoding', 'expect', 'x-request-id']
+
+function demandSingle(rawHeaders: readonly string[]): void {
+  const seen = new Set<string>()
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at]?.toLowerCase() ?? ''
+    if (!SINGLE.includes(name)) continue
+    if (seen.has(name)) {
+      throw new S2Error('invalid', `the request has two headers ${name}`, { next: 'send it once' })
+    }
+    seen.add(name)
   }
 }

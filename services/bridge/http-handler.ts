@@ -1,6 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { S2Error } from '#fleet/errors.ts'
+import { redact } from '#fleet/redact.ts'
 import { conversationOf, type SessionId } from '#fleet/session-id.ts'
+import { type RequestHead, readClaim, signAnswer } from '#fleet/signature.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { PROBLEM_TYPE, toProblem } from '#store/remote/problem-details.ts'
 import {
@@ -15,8 +17,10 @@ import {
   type Verb,
   type VerbName,
 } from '#store/remote/wire-schema.ts'
+import { withinRequest } from '#store/request-context.ts'
 import type { Store } from '#store/store.ts'
-import type { Authentication } from './authentication.ts'
+import { type AddressLimits, countedAddress } from './address-limits.ts'
+import { type Authentication, type Caller, tooManyUnknown } from './authentication.ts'
 import type { HostHeaderCheck } from './host-header-check.ts'
 import { streamLines } from './ndjson-stream.ts'
 import { parseJson } from './parse-json.ts'
@@ -32,10 +36,9 @@ export interface HttpHandlerParts {
   readonly permissions: Permissions
   readonly hostHeader: HostHeaderCheck
   readonly bodies: BodyReader
+  readonly addresses: AddressLimits
   readonly requests: RateLimit
   readonly beats: RateLimit
-  /** For those who show no identity, by address. */
-  readonly strangers: RateLimit
   readonly errors: RequestErrorLog
   readonly draining: AbortSignal
   /** A session sent a beat. */
@@ -49,6 +52,8 @@ export interface HttpHandlerParts {
 const WRITING_MAX = 10_000
 /** How long a refused caller may go on sending: if it were cut off at once, it would not see why. */
 const LINGER_MS = 1_000
+/** And how many bytes of that are let in and thrown away. */
+const LINGER_BYTES = 256 * 1024
 
 /** The conversation that a verb of the administration changed. */
 const CHANGED: { readonly [N in VerbName]?: (input: Input<N>, output: Output<N>) => string } = {
@@ -72,6 +77,16 @@ const ROUTES: ReadonlyMap<string, Route> = new Map(
   Object.entries(VERBS).map(([name, verb]) => [ROOT + name, { name: name as VerbName, verb }]),
 )
 
+/** A request and its response, with the one who made it as soon as that is known. */
+interface Exchange {
+  /** Names the request in the answer's error, the log and the audit. */
+  readonly id: string
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  /** Null for the administration, and for whoever has proved nothing yet. */
+  caller: Caller | null
+}
+
 /** Translates requests into verbs of the store, and their results into responses. */
 export class HttpHandler {
   readonly #parts: HttpHandlerParts
@@ -83,76 +98,107 @@ export class HttpHandler {
 
   /** Answers requests that must be signed. */
   readonly onSigned = (request: IncomingMessage, response: ServerResponse): void => {
-    this.#answerSigned(request, response).catch((error) => this.#refuse(request, response, error))
+    this.#answer(request, response, (exchange) => this.#answerSigned(exchange))
   }
 
   /** Answers requests that came through the administration socket: whoever may open it may do everything. */
   readonly onAdmin = (request: IncomingMessage, response: ServerResponse): void => {
-    this.#answerAdmin(request, response).catch((error) => this.#refuse(request, response, error))
+    this.#answer(request, response, (exchange) => this.#answerAdmin(exchange))
   }
 
-  async #answerSigned(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { hostHeader, bodies, authentication, requests, beats } = this.#parts
-    hostHeader.check(request)
+  /** Whatever is done for the request is audited with its id, which a refusal tells the caller too. */
+  #answer(request: IncomingMessage, response: ServerResponse, answer: (exchange: Exchange) => Promise<void>): void {
+    const { clock, errors } = this.#parts
+    const id = givenIdOf(request) ?? errors.nextId()
+    const exchange: Exchange = { id, request, response, caller: null }
+    withinRequest({ id, since: clock.now() }, () => answer(exchange)).catch((error) => this.#refuse(exchange, error))
+  }
+
+  async #answerSigned(exchange: Exchange): Promise<void> {
+    const { request, response } = exchange
+    const { hostHeader, authentication, requests, beats } = this.#parts
+    const authority = hostHeader.check(request)
     if (request.headers.origin !== undefined) allowOrigin(request.headers.origin, response)
     if (request.method === 'OPTIONS') return preflight(response)
     const url = request.url ?? ''
     const cut = url.indexOf('?')
     const path = cut < 0 ? url : url.slice(0, cut)
+    const open = ROUTES.get(path)?.verb
+    if (open?.who === 'public' && request.method === 'POST') return await this.#answerPublic(exchange, open)
+    // Whoever asks proves who it is by the head: only then is a body read, or anything else spent.
+    const head = { method: request.method ?? '', authority, path, query: cut < 0 ? '?' : url.slice(cut) }
+    const caller = await this.#identify(exchange, head)
+    authentication.demandTimely(caller)
     const { name, verb } = route(request, path)
-    const body = await this.#read(request, response, bodies)
-    if (verb.who === 'public') return await this.#answerPublic(verb, request, response, body)
-    const signable = { method: 'POST', path, query: cut < 0 ? '?' : url.slice(cut), body }
-    const caller = await authentication.identify(signable, request.headers)
-    const waitS = (name === 'beat' ? beats : requests).spend(caller)
+    const body = await this.#read(exchange)
+    authentication.admit(caller, body)
+    const { session } = caller
+    const waitS = (name === 'beat' ? beats : requests).spend(session)
     if (waitS > 0) throw rateLimited(waitS)
-    const input = readInput(verb, body)
-    if (verb.who === 'admin') throw adminOnly(name)
-    if (verb.who === 'session' && verb.speaksFor?.(input, caller) !== true) throw notYours(caller)
-    const output =
-      verb.who === 'participant'
-        ? await this.#write(verb, () =>
-            this.#parts.permissions.call(name as Parameters<Permissions['call']>[0], input, caller),
-          )
-        : await this.#write(verb, () => verb.call(this.#parts.store, input))
-    if (name === 'beat') this.#parts.onBeat(caller)
-    this.#reply(response, output)
+    const output = await this.#call(name, verb, readInput(verb, body), session)
+    if (name === 'beat') this.#parts.onBeat(session)
+    this.#reply(exchange, output)
   }
 
   /** What anybody may ask for is limited by where it is asked from. */
-  async #answerPublic(verb: Verb, request: IncomingMessage, response: ServerResponse, body: Buffer): Promise<void> {
-    const { store, strangers } = this.#parts
-    const waitS = strangers.spend(request.socket.remoteAddress ?? '')
-    if (waitS > 0) throw rateLimited(waitS, 'this address')
-    const input = readInput(verb, body)
-    this.#reply(response, await this.#write(verb, () => verb.call(store, input)))
+  async #answerPublic(exchange: Exchange, verb: Verb): Promise<void> {
+    const { store, addresses } = this.#parts
+    if (!addresses.spendUnknown(countedAddress(exchange.request.socket.remoteAddress))) throw tooManyUnknown()
+    const input = readInput(verb, await this.#read(exchange))
+    this.#reply(exchange, await this.#write(verb, () => verb.call(store, input)))
   }
 
-  async #answerAdmin(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { store, bodies, onChange } = this.#parts
+  /** Notes who calls, and from then on signs what is answered. */
+  async #identify(exchange: Exchange, head: RequestHead): Promise<Caller> {
+    const { authentication, addresses } = this.#parts
+    const { request } = exchange
+    const address = countedAddress(request.socket.remoteAddress)
+    try {
+      const mayAsk = (): boolean => addresses.mayBeUnknown(address)
+      exchange.caller = await authentication.identify(head, request.headers, mayAsk)
+      return exchange.caller
+    } catch (error) {
+      if (!(error instanceof S2Error) || error.code !== 'unauthenticated') throw error
+      if (!addresses.spendUnknown(address)) throw tooManyUnknown()
+      route(request, head.path) // who asks for what is not there is told that, signed or not
+      throw error
+    }
+  }
+
+  async #call(name: VerbName, verb: Verb, input: unknown, caller: SessionId): Promise<unknown> {
+    if (verb.who === 'admin') throw adminOnly(name)
+    if (verb.who === 'session' && verb.speaksFor?.(input, caller) !== true) throw notYours(caller)
+    if (verb.who === 'session') return await this.#write(verb, () => verb.call(this.#parts.store, input))
+    type Shared = Parameters<Permissions['call']>[0]
+    return await this.#write(verb, () => this.#parts.permissions.call(name as Shared, input, caller))
+  }
+
+  async #answerAdmin(exchange: Exchange): Promise<void> {
+    const { request, response } = exchange
+    const { store, onChange } = this.#parts
     const path = request.url ?? ''
     const streamed = path.startsWith(ROOT) && Object.hasOwn(STREAMS, path.slice(ROOT.length))
     if (streamed && request.method === 'POST') {
       const name = path.slice(ROOT.length) as StreamName
-      const input = check(STREAMS[name].input, parseJson(await this.#read(request, response, bodies)))
+      const input = check(STREAMS[name].input, parseJson(await this.#read(exchange)))
       return await streamLines(name, input, response, this.#parts)
     }
     const { name, verb } = route(request, path)
-    const input = readInput(verb, await this.#read(request, response, bodies))
+    const input = readInput(verb, await this.#read(exchange))
     const output = await this.#write(verb, () => verb.call(store, input))
     const changed = CHANGED[name] as ((input: unknown, output: unknown) => string) | undefined
     if (changed !== undefined) onChange(changed(input, output))
-    this.#reply(response, output)
+    this.#reply(exchange, output)
   }
 
-  #read(request: IncomingMessage, response: ServerResponse, bodies: BodyReader): Promise<Buffer> {
+  #read({ request, response, caller }: Exchange): Promise<Buffer> {
     if (request.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase() !== 'application/json') {
       throw new S2Error('invalid', 'the content type of the body is not application/json', {
         next: 'send content-type: application/json',
       })
     }
     if (request.headers.expect !== undefined) response.writeContinue()
-    return bodies.read(request)
+    return this.#parts.bodies.read(request, caller?.session ?? null)
   }
 
   /** Calls a verb; one that writes is counted while it is under way, and refused when too many are. */
@@ -176,42 +222,50 @@ export class HttpHandler {
     return this.#writing
   }
 
-  #reply(response: ServerResponse, output: unknown): void {
-    const text = JSON.stringify(output)
+  #reply({ response, caller }: Exchange, output: unknown): void {
+    const body = Buffer.from(JSON.stringify(output))
     response.writeHead(200, {
       'content-type': 'application/json',
-      'content-length': Buffer.byteLength(text),
+      'content-length': body.length,
       'cache-control': 'no-store',
+      ...this.#signed(200, body, caller),
       ...(this.#parts.draining.aborted ? { connection: 'close' } : {}),
     })
-    response.end(text)
+    response.end(body)
     this.#parts.onAnswer()
   }
 
-  #refuse(request: IncomingMessage, response: ServerResponse, error: unknown): void {
-    const given = request.headers['x-request-id']
-    const givenId = typeof given === 'string' && REQUEST_ID.test(given) ? given : undefined
-    const id = this.#parts.errors.report(
+  /** The headers that prove to a caller that this is the bridge's answer to its very request. */
+  #signed(status: number, body: Buffer, caller: Caller | null) {
+    if (caller === null) return {}
+    const created = Math.floor(this.#parts.clock.wall() / 1000)
+    return { ...signAnswer({ status, body, requestSignature: caller.claim.signature }, { ...caller, created }) }
+  }
+
+  #refuse({ id, request, response, caller }: Exchange, error: unknown): void {
+    this.#parts.errors.report(
       error,
       (request.url ?? '').slice(0, 100),
       request.socket.remoteAddress ?? null,
-      givenId,
+      id,
+      readClaim(request.headers)?.session ?? null,
     )
     if (response.headersSent) return void response.destroy()
     const isMethod = error instanceof MethodError
     const problem = toProblem(error, id, isMethod ? 405 : undefined)
-    const text = JSON.stringify(problem)
+    const body = Buffer.from(JSON.stringify(problem))
     const whole = request.complete
     if (problem.retryAfterS !== undefined) response.setHeader('retry-after', Math.ceil(problem.retryAfterS))
     if (isMethod) response.setHeader('allow', 'POST')
     if (!whole || this.#parts.draining.aborted) response.setHeader('connection', 'close')
     response.writeHead(problem.status, {
       'content-type': PROBLEM_TYPE,
-      'content-length': Buffer.byteLength(text),
+      'content-length': body.length,
       'cache-control': 'no-store',
+      ...this.#signed(problem.status, body, caller),
     })
-    if (whole) return void response.end(text)
-    response.write(text)
+    if (whole) return void response.end(body)
+    response.write(body)
     this.#linger(request, response)
   }
 
@@ -219,10 +273,20 @@ export class HttpHandler {
   #linger(request: IncomingMessage, response: ServerResponse): void {
     const over = new AbortController()
     request.once('end', () => over.abort()).once('close', () => over.abort())
-    request.resume()
+    let left = LINGER_BYTES
+    request.on('data', (chunk: Buffer) => {
+      left -= chunk.length
+      if (left < 0) request.destroy()
+    })
     const end = (): void => void response.end()
     this.#parts.clock.sleep(LINGER_MS, over.signal).then(end, end)
   }
+}
+
+function givenIdOf({ headers }: IncomingMessage): string | undefined {
+  const given = headers['x-request-id']
+  const isSound = typeof given === 'string' && REQUEST_ID.test(given) && given === redact(given) // it is kept for long
+  return isSound ? given : undefined
 }
 
 class MethodError extends S2Error {

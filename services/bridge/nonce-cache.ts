@@ -34,6 +34,12 @@ export class NonceCache {
 
   /** Throws `expired` with the time of this clock, or `unauthenticated` when this nonce was used before. */
   admit(created: number, nonce: string, wallMs: number): void {
+    this.demandTimely(created, wallMs)
+    this.#remember(created, nonce)
+  }
+
+  /** Throws `expired` with the time of this clock; remembers nothing. */
+  demandTimely(created: number, wallMs: number): void {
     const now = Math.floor(wallMs / 1000)
     if (now !== this.#purgedAt) this.#purge(now)
     if (created > now + AHEAD_S || created < now - WINDOW_S) {
@@ -51,7 +57,6 @@ export class NonceCache {
         retryAfterS: Math.max(0, this.#barrier + 1 - wallMs / 1000),
       })
     }
-    this.#remember(created, nonce)
   }
 
   get size(): number {

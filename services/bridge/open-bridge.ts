@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto'
+import type { Socket } from 'node:net'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Health } from '#runtime/health.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { Store } from '#store/store.ts'
+import { AddressLimits, countedAddress } from './address-limits.ts'
 import { Authentication } from './authentication.ts'
 import { BeatBatcher } from './beat-batcher.ts'
 import type { Config } from './config.ts'
@@ -15,8 +17,10 @@ import { CALLER_TIMEOUTS, type CallerTimeouts, makeAdminServer, makeServer, open
 import { NonceCache } from './nonce-cache.ts'
 import { Permissions } from './permissions.ts'
 import { RateLimit } from './rate-limit.ts'
+import { RefusedCalls } from './refused-calls.ts'
 import { BodyReader } from './request-body.ts'
 import { RequestErrorLog } from './request-error-log.ts'
+import { SessionSeats } from './session-seats.ts'
 import { CertificateWatch, closeCertificateIncidents, readCertificate } from './tls-certificate.ts'
 import { TokenCache } from './token-cache.ts'
 import { WebSocketConnections } from './websocket-connections.ts'
@@ -55,12 +59,14 @@ export async function openBridge(
   parts: BridgeParts,
   timeouts: CallerTimeouts = CALLER_TIMEOUTS,
 ): Promise<Bridge> {
-  const { httpHandler, connections, jobs } = makeHandlers(config, store, parts, timeouts)
+  const { httpHandler, connections, addresses, refusedCalls, jobs } = makeHandlers(config, store, parts, timeouts)
   const opens = { clock: parts.clock, draining: parts.draining, graceMs: config.drainMs / 2 }
   await using opening = new AsyncDisposableStack()
+  opening.defer(() => refusedCalls.flush().catch((error) => parts.log.warn('refused calls not audited', { error })))
   const certificate = config.tls === null ? null : await readCertificate(config.tls)
   const server = makeServer(certificate, timeouts)
   server
+    .on('connection', (socket) => limitConnections(socket, addresses))
     .on('request', httpHandler.onSigned)
     .on('checkContinue', httpHandler.onSigned)
     .on('upgrade', connections.onUpgrade)
@@ -105,14 +111,16 @@ function makeHandlers(config: Config, store: Store, parts: BridgeParts, { inspec
   const { clock, log } = parts
   const { metrics } = parts.health
   const checks = makeCallerChecks(config, store, parts)
-  const { tokens, nonces, authentication, permissions, requests, beats, strangers } = checks
+  const { tokens, nonces, authentication, permissions, requests, beats, addresses } = checks
   const renewals = new ConversationRenewal(config.lifetimeMs, { store, clock, log })
+  const refusedCalls = new RefusedCalls(store, clock)
   const beatsTotal = metrics.counter('s2_bridge_beats_total', 'Beats that came in.')
   const shared = {
     ...parts,
     store,
     authentication,
-    errors: new RequestErrorLog(metrics, { log, clock }, randomBytes(4).toString('hex')),
+    addresses,
+    errors: new RequestErrorLog(metrics, { log, clock, refusedCalls }, randomBytes(4).toString('hex')),
     hostHeader: new HostHeaderCheck(config.allowedHosts, config.allowedOrigins),
     onBeat: (session: SessionId) => {
       beatsTotal.add()
@@ -123,6 +131,7 @@ function makeHandlers(config: Config, store: Store, parts: BridgeParts, { inspec
   const connections = new WebSocketConnections({
     ...shared,
     beats: new BeatBatcher(store),
+    seats: new SessionSeats(),
     frameMax: config.bodyMax,
     onMail: () => mailTotal.add(),
   })
@@ -133,7 +142,6 @@ function makeHandlers(config: Config, store: Store, parts: BridgeParts, { inspec
     bodies: new BodyReader(config.bodyMax),
     requests,
     beats,
-    strangers,
     onAnswer: () => answersTotal.add(),
     onChange: (conversation) => {
       tokens.forget(conversation)
@@ -149,16 +157,17 @@ function makeHandlers(config: Config, store: Store, parts: BridgeParts, { inspec
     connections.inspect()
     requests.forgetIdle()
     beats.forgetIdle()
-    strangers.forgetIdle()
+    addresses.forgetIdle()
     return inspectMs
   }
   const jobs: Job[] = [
     { what: 'socket inspection', step: inspect },
     { what: 'token recheck', step: () => recheck(connections) },
     { what: 'conversation renewal', step: () => renewals.round() },
+    { what: 'audit of refused calls', step: () => refusedCalls.round() },
     { what: 'credential hints', step: () => passHintsOn(store, connections, parts) },
   ]
-  return { httpHandler, connections, jobs }
+  return { httpHandler, connections, addresses, refusedCalls, jobs }
 }
 
 /** What tells who calls, what they may do and how often. */
@@ -172,8 +181,14 @@ function makeCallerChecks(config: Config, store: Store, { clock, log }: BridgePa
     permissions: new Permissions(store, clock),
     requests: new RateLimit(config.requestsPerMinute, clock),
     beats: new RateLimit(BEATS_PER_MINUTE, clock),
-    strangers: new RateLimit(config.requestsPerMinute, clock),
+    addresses: new AddressLimits(clock),
   }
+}
+
+function limitConnections(socket: Socket, addresses: AddressLimits): void {
+  const address = countedAddress(socket.remoteAddress)
+  if (!addresses.enter(address)) return void socket.destroy()
+  socket.once('close', () => addresses.leave(address))
 }
 
 async function recheck(connections: WebSocketConnections): Promise<number> {

@@ -11,6 +11,7 @@ export function parseJson(bytes: Buffer): unknown {
   } catch {
     throw wrong(text === '' ? 'is empty' : 'is not JSON; it may be cut short')
   }
+  if (hasDoubledName(text, value)) throw wrong('names one field of an object twice')
   // Half a surrogate pair is valid JSON but no valid text: databases would keep it in different ways.
   if (SURROGATE_ESCAPE.test(text) && !isWellFormed(value)) throw wrong('has a text with half a character in it')
   return value
@@ -20,6 +21,52 @@ const SURROGATE_ESCAPE = /\\ud[89a-f]/i
 
 function wrong(why: string): S2Error {
   return new S2Error('invalid', `the body ${why}`, { next: 'send one JSON object in UTF-8' })
+}
+
+/**
+ * Whether an object of this text has two fields of one name: of those another reader may take the first, and we the last.
+ * What is written as we write it has none; only other spellings are looked through.
+ */
+function hasDoubledName(text: string, value: unknown): boolean {
+  return !isWrittenAsHere(text, value) && countNamesIn(text) !== countNamesOf(value)
+}
+
+function isWrittenAsHere(text: string, value: unknown): boolean {
+  try {
+    return JSON.stringify(value) === text
+  } catch {
+    return false // nested deeper than the call stack
+  }
+}
+
+/** How many names of fields a valid JSON text has: outside of its strings each is followed by the only kind of colon. */
+function countNamesIn(text: string): number {
+  let count = 0
+  let isInString = false
+  for (let at = 0; at < text.length; at += 1) {
+    const unit = text.charCodeAt(at)
+    if (unit === QUOTE) isInString = !isInString
+    else if (unit === BACKSLASH)
+      at += 1 // stands in strings only
+    else if (unit === COLON && !isInString) count += 1
+  }
+  return count
+}
+
+const QUOTE = 34
+const COLON = 58
+const BACKSLASH = 92
+
+function countNamesOf(value: unknown): number {
+  let count = 0
+  const rest: unknown[] = [value]
+  while (rest.length > 0) {
+    const each = rest.pop()
+    if (typeof each !== 'object' || each === null) continue
+    if (!Array.isArray(each)) count += Object.keys(each).length
+    for (const inner of Object.values(each)) rest.push(inner)
+  }
+  return count
 }
 
 /** Keeps its own stack: hostile JSON may be nested deeper than the call stack. */

@@ -2,6 +2,7 @@ import type { Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { conversationOf, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
 import type { NewTask, Task } from '#fleet/task.ts'
+import { unknownTask } from '#fleet/task-ownership.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Input } from '#store/remote/wire-schema.ts'
 import type { Store } from '#store/store.ts'
@@ -123,7 +124,7 @@ export class Permissions {
 
   async #task(id: string, scope: Scope): Promise<Task> {
     const task = await this.#store.task(id)
-    if (!isVisible(task, scope)) throw new S2Error('not_found', `there is no task ${id.slice(0, 80)}`)
+    if (!isVisible(task, scope)) throw unknownTask(id)
     return task
   }
 

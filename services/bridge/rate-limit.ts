@@ -1,6 +1,6 @@
 import type { Clock } from '#runtime/clock.ts'
 
-/** A token bucket for each session: a minute's requests at once, then as they flow back. */
+/** A token bucket for each session or address: a minute's requests at once, then as they flow back. */
 export class RateLimit {
   readonly #perMinute: number
   readonly #clock: Clock
@@ -26,7 +26,14 @@ export class RateLimit {
     return 0
   }
 
-  /** Forgets sessions without a request for a minute: their buckets are full. */
+  /** Whether there is `amount` left; takes nothing. */
+  has(who: string, amount = 1): boolean {
+    const account = this.#left.get(who)
+    if (account === undefined) return true
+    return account.left + ((this.#clock.now() - account.at) * this.#perMinute) / 60_000 >= amount
+  }
+
+  /** Forgets those without a request for a minute: their buckets are full. */
   forgetIdle(): void {
     const now = this.#clock.now()
     for (const [who, { at }] of this.#left) if (now - at >= 60_000) this.#left.delete(who)

@@ -1,27 +1,33 @@
 import type { IncomingMessage } from 'node:http'
 import { S2Error } from '#fleet/errors.ts'
+import type { SessionId } from '#fleet/session-id.ts'
 
-/** Bytes of all bodies that are being read at one time. */
+/** Bytes of all bodies that are being read at one time, and of those of one session. */
 const UNDER_WAY_MAX = 64 * 1024 * 1024
+const OF_ONE_MAX = 4 * 1024 * 1024
 
-/** Reads request bodies, with a limit for each and for all together. */
+/** Who sends a body; null is this host's administration, which all can be left to. */
+type Sender = SessionId | null
+
+/** Reads request bodies, with a limit for each, for those of one session, and for all together. */
 export class BodyReader {
   readonly #max: number
   #underWay = 0
+  readonly #bySender = new Map<Sender, number>()
 
   constructor(max: number) {
     this.#max = max
   }
 
   /** Throws `too_large` before it has read it all, `unavailable` when too much is being read, `invalid` when it breaks off. */
-  read(request: IncomingMessage): Promise<Buffer> {
+  read(request: IncomingMessage, sender: Sender): Promise<Buffer> {
     const announced = Number(request.headers['content-length'] ?? 0)
     if (announced > this.#max) return Promise.reject(this.#tooLarge(announced))
     return new Promise((resolve, reject) => {
       const chunks: Buffer[] = []
       let size = 0
       const end = (): void => {
-        this.#underWay -= size
+        this.#count(sender, -size)
         request.off('data', onData).off('end', onEnd).off('close', onClose)
       }
       const refuse = (error: S2Error): void => {
@@ -31,9 +37,9 @@ export class BodyReader {
       const onData = (chunk: Buffer): void => {
         chunks.push(chunk)
         size += chunk.length
-        this.#underWay += chunk.length
+        this.#count(sender, chunk.length)
         if (size > this.#max) refuse(this.#tooLarge(size))
-        else if (this.#underWay > UNDER_WAY_MAX) {
+        else if (this.#isTooMuch(sender)) {
           refuse(new S2Error('unavailable', 'too much is being sent to the bridge at once', { retryAfterS: 1 }))
         }
       }
@@ -44,6 +50,20 @@ export class BodyReader {
       const onClose = (): void => refuse(new S2Error('invalid', 'the request ended early'))
       request.on('data', onData).on('end', onEnd).on('close', onClose)
     })
+  }
+
+  #count(sender: Sender, bytes: number): void {
+    this.#underWay += bytes
+    const left = (this.#bySender.get(sender) ?? 0) + bytes
+    if (left === 0) this.#bySender.delete(sender)
+    else this.#bySender.set(sender, left)
+  }
+
+  /** One body always fits, however large bodies may be. */
+  #isTooMuch(sender: Sender): boolean {
+    if (sender === null) return false
+    const own = this.#bySender.get(sender) ?? 0
+    return own > Math.max(OF_ONE_MAX, this.#max) || this.#underWay > Math.max(UNDER_WAY_MAX, 2 * this.#max)
   }
 
   #tooLarge(size: number): S2Error {

@@ -2,19 +2,24 @@ import { randomBytes } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import type { RawData, WebSocket } from 'ws'
 import { S2Error } from '#fleet/errors.ts'
+import { FrameSeal } from '#fleet/frame-seal.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import { conversationOf, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
+import { frameKey, joinedProof, type SocketGreeting } from '#fleet/signature.ts'
 import { Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { BridgeFrame, HostFrame } from '#store/remote/frames.ts'
-import { CLOSE, HOST_FRAMES, MAIL_WINDOW, readFrame } from '#store/remote/frames.ts'
+import { HOST_FRAMES, MAIL_WINDOW, readFrame, UNJOINED_FRAME_MAX } from '#store/remote/frames.ts'
 import { toProblem } from '#store/remote/problem-details.ts'
+import { withinRequest } from '#store/request-context.ts'
 import type { Store } from '#store/store.ts'
+import type { AddressLimits } from './address-limits.ts'
 import { type Authentication, unknownCaller } from './authentication.ts'
 import type { BeatBatcher, BeatListener } from './beat-batcher.ts'
 import { parseJson } from './parse-json.ts'
 import { RateLimit } from './rate-limit.ts'
 import type { RequestErrorLog } from './request-error-log.ts'
+import type { SessionSeats } from './session-seats.ts'
 
 export interface WebSocketConnectionParts {
   readonly store: Store
@@ -23,8 +28,20 @@ export interface WebSocketConnectionParts {
   readonly authentication: Authentication
   readonly errors: RequestErrorLog
   readonly beats: BeatBatcher
+  readonly addresses: AddressLimits
+  readonly seats: SessionSeats
   onBeat(session: SessionId): void
   onMail(): void
+}
+
+/** Where a socket comes from. */
+export interface SocketOrigin {
+  /** The bridge's name, as the host used it. */
+  readonly authority: string
+  /** What its address is counted as. */
+  readonly address: string
+  /** The first session has joined: this is a host of the fleet. */
+  onProved(): void
 }
 
 const SIDES = ['a', 'b'] as const
@@ -48,6 +65,7 @@ interface Join {
   readonly session: SessionId
   readonly after: number | null
   readonly proof: string
+  readonly greeting: SocketGreeting
   readonly over: AbortController
   /** Ids of messages that were sent and not taken yet. */
   untaken: number[]
@@ -59,6 +77,9 @@ export class WebSocketConnection implements BeatListener {
   readonly #ws: WebSocket
   readonly #parts: WebSocketConnectionParts
   readonly #wire: Duplex
+  readonly #origin: SocketOrigin
+  /** From the first join on: no frame counts without a seal. */
+  #seal: FrameSeal | null = null
   readonly #challenge = randomBytes(24).toString('base64url')
   readonly #joins = new Map<SessionId, Join>()
   readonly #frames: RateLimit
@@ -66,24 +87,29 @@ export class WebSocketConnection implements BeatListener {
   #queueEnd: Promise<void> = Promise.resolve()
   #queued = 0
   #marks = 0
+  /** Bytes since the last whole frame; counted until the first join. */
+  #bytesOfFrame = 0
   #heardAt: number
   #unjoinedSince: number | null
   #slow: { readonly since: number; readonly over: PromiseWithResolvers<void> } | null = null
 
-  constructor(ws: WebSocket, wire: Duplex, parts: WebSocketConnectionParts) {
+  constructor(ws: WebSocket, wire: Duplex, origin: SocketOrigin, parts: WebSocketConnectionParts) {
     this.#ws = ws
     this.#wire = wire
+    this.#origin = origin
     this.#parts = parts
     this.#frames = new RateLimit(FRAMES_PER_MINUTE, parts.clock)
     this.#heardAt = parts.clock.now()
     this.#unjoinedSince = this.#heardAt
     ws.on('message', this.#onMessage)
-    ws.on('error', () => undefined) // `close` follows, and carries what matters
+    ws.on('error', () => ws.terminate()) // a frame that is too large, for one: who sends that is not asked to go
     ws.on('ping', () => {
       this.#heardAt = parts.clock.now()
+      if (this.#frames.spend('') > 0) this.#cut('too many frames')
     })
     ws.on('close', this.#onClose)
     wire.on('drain', this.#onDrain)
+    wire.on('data', this.#onUnjoinedBytes)
     this.#sendFrame({ t: 'challenge', challenge: this.#challenge })
   }
 
@@ -104,7 +130,7 @@ export class WebSocketConnection implements BeatListener {
     if (now - this.#heardAt > QUIET_MS) this.#ws.terminate()
     else if (this.#slow !== null && now - this.#slow.since > SLOW_MS) this.#ws.terminate()
     else if (this.#unjoinedSince !== null && now - this.#unjoinedSince > UNJOINED_MS) {
-      this.#ws.close(CLOSE.policy, 'no session has joined')
+      this.#cut('no session has joined')
     }
   }
 
@@ -119,11 +145,11 @@ export class WebSocketConnection implements BeatListener {
     for (const session of sessions) {
       const join = this.#joins.get(session)
       if (join === undefined) continue
-      const { proof, after } = join
-      const isAccepted = await this.#parts.authentication
-        .accepts(session, proof, this.#challenge, after)
-        .catch(() => true)
-      if (isAccepted || this.#joins.get(session) !== join) continue
+      const { proof, greeting } = join
+      const token = await this.#parts.authentication
+        .tokenOfProof(proof, greeting, join, () => true)
+        .catch(() => undefined)
+      if (token !== null || this.#joins.get(session) !== join) continue
       this.#leave(session)
       this.#refuseJoin(session, unknownCaller())
     }
@@ -146,14 +172,29 @@ export class WebSocketConnection implements BeatListener {
   }
 
   readonly #onMessage = (data: RawData, isBinary: boolean): void => {
+    if (this.#ws.readyState !== this.#ws.OPEN) return // it was cut, and what it had said before is read no more
     this.#heardAt = this.#parts.clock.now()
-    const frame = isBinary ? null : parse(data)
-    if (this.#frames.spend('') > 0) this.#closeFor('too many frames')
-    else if (frame === null) this.#closeFor('that is not a frame')
+    this.#bytesOfFrame = 0
+    const frame = isBinary ? null : this.#read(data as Buffer)
+    if (this.#frames.spend('') > 0) this.#cut('too many frames')
+    else if (frame === null) this.#cut('that is not a frame')
+    else if (this.#seal === null && (frame.t !== 'join' || this.#queued > 0)) this.#cut('a frame before it has joined')
     else if (frame.t === 'beat') this.#beat(frame)
     else if (frame.t === 'mark') this.#mark(frame)
     else if (frame.t === 'taken') this.#taken(frame)
     else this.#enqueue(frame)
+  }
+
+  #read(data: Buffer): HostFrame | null {
+    if (this.#seal === null) return data.length > UNJOINED_FRAME_MAX ? null : parse(data)
+    const text = this.#seal.open(data)
+    return text === null ? null : parse(text)
+  }
+
+  /** Nobody known may have the bridge keep more than a small frame for it. */
+  readonly #onUnjoinedBytes = (chunk: Buffer): void => {
+    this.#bytesOfFrame += chunk.length
+    if (this.#bytesOfFrame > 2 * UNJOINED_FRAME_MAX) this.#cut('a large frame before it has joined')
   }
 
   readonly #onClose = (): void => {
@@ -182,12 +223,12 @@ export class WebSocketConnection implements BeatListener {
       return
     }
     if (this.#marks >= MARKS_UNDER_WAY_MAX) {
-      this.#closeFor('too many marks at once')
+      this.#cut('too many marks at once')
       return
     }
     this.#marks += 1
-    this.#parts.store
-      .mark(session, ids, mark)
+    const { store, clock, errors } = this.#parts
+    withinRequest({ id: errors.nextId(), since: clock.now() }, () => store.mark(session, ids, mark))
       .then(
         () => this.#sendFrame({ t: 'done', n }),
         (error) => this.#fail(n, error, 'mark'),
@@ -208,7 +249,7 @@ export class WebSocketConnection implements BeatListener {
 
   #enqueue(frame: HostFrame & { readonly t: 'join' | 'leave' }): void {
     if (this.#queued >= 2 * SESSIONS_MAX) {
-      this.#closeFor('too many joins at once')
+      this.#cut('too many joins at once')
       return
     }
     this.#queued += 1
@@ -220,28 +261,50 @@ export class WebSocketConnection implements BeatListener {
       })
   }
 
-  async #join({ session, after, proof }: HostFrame & { readonly t: 'join' }): Promise<void> {
+  async #join({ session, after, nonce, proof }: HostFrame & { readonly t: 'join' }): Promise<void> {
+    if (nonce === undefined) throw joinedTheOldWay()
     if (this.#joins.size >= SESSIONS_MAX && !this.#joins.has(session)) {
       throw new S2Error('rate_limited', `one socket carries ${SESSIONS_MAX} sessions`, { next: 'open another' })
     }
-    const accepted = await this.#parts.authentication.accepts(session, proof, this.#challenge, after)
+    const greeting = { authority: this.#origin.authority, challenge: this.#challenge, nonce }
+    const { authentication, addresses } = this.#parts
+    const mayAsk = (): boolean => addresses.mayBeUnknown(this.#origin.address)
+    const token = await authentication.tokenOfProof(proof, greeting, { session, after }, mayAsk)
     if (this.#ws.readyState !== this.#ws.OPEN) return
     this.#leave(session)
-    if (!accepted) {
-      if (this.#frames.spend('', FAILED_JOIN_COST) > 0) this.#closeFor('too many frames')
+    if (token === null) {
+      this.#countFailedJoin()
       throw unknownCaller()
     }
-    const join: Join = { session, after, proof, over: new AbortController(), untaken: [], room: null }
+    if (!this.#parts.seats.take(session)) {
+      throw new S2Error('rate_limited', `${session} has joined on too many sockets`, { next: 'close some of them' })
+    }
+    const over = new AbortController()
+    const join: Join = { session, after, proof, greeting, over, untaken: [], room: null }
     this.#joins.set(session, join)
     this.#unjoinedSince = null
-    this.#sendFrame({ t: 'joined', session, after })
+    this.#sendFrame({ t: 'joined', session, after, proof: joinedProof(token, greeting, join) })
+    if (this.#seal === null) this.#onProved(frameKey(token, greeting))
     if (after !== null) void this.#deliver(join, after)
+  }
+
+  /** The answer to the first join was the last frame without a seal. */
+  #onProved(key: Buffer): void {
+    this.#seal = new FrameSeal(key, 'bridge')
+    this.#wire.off('data', this.#onUnjoinedBytes)
+    this.#origin.onProved()
+  }
+
+  #countFailedJoin(): void {
+    const isAllowed = this.#parts.addresses.spendUnknown(this.#origin.address)
+    if (this.#frames.spend('', FAILED_JOIN_COST) > 0 || !isAllowed) this.#cut('too many frames')
   }
 
   #leave(session: SessionId): void {
     const join = this.#joins.get(session)
     if (join === undefined) return
     this.#joins.delete(session)
+    this.#parts.seats.leave(session)
     join.over.abort()
     join.room?.resolve()
     if (this.#joins.size === 0) this.#unjoinedSince = this.#parts.clock.now()
@@ -293,13 +356,14 @@ export class WebSocketConnection implements BeatListener {
     this.#slow = null
   }
 
-  #closeFor(why: string): void {
-    this.#parts.errors.report(new S2Error('invalid', why), 'socket', [...this.#joins.keys()][0] ?? null)
-    this.#ws.close(CLOSE.policy, why)
+  /** Ends the socket of whoever does not keep to the rules, without a word: asked to close it, it might not. */
+  #cut(why: string): void {
+    this.#parts.errors.report(new S2Error('invalid', why), 'socket', [...this.#joins.keys()][0] ?? this.#origin.address)
+    this.#ws.terminate()
   }
 
   #refuseJoin(session: SessionId, error: unknown): void {
-    const id = this.#parts.errors.report(error, 'join', session)
+    const id = this.#parts.errors.report(error, 'join', null, undefined, session)
     this.#sendFrame({ t: 'refused', session, problem: toProblem(error, id) })
   }
 
@@ -318,13 +382,23 @@ export class WebSocketConnection implements BeatListener {
       this.#ws.terminate()
       return
     }
-    this.#ws.send(text)
+    this.#ws.send(this.#seal === null ? text : this.#seal.seal(text))
   }
 }
 
-function parse(data: RawData): HostFrame | null {
+function joinedTheOldWay(): S2Error {
+  return new S2Error(
+    'unauthenticated',
+    'the session joins as an earlier version of S2 did, and asks the bridge for no proof',
+    {
+      next: 'update S2 on this host to the version of the bridge',
+    },
+  )
+}
+
+function parse(data: Buffer): HostFrame | null {
   try {
-    return readFrame(HOST_FRAMES, parseJson(data as Buffer))
+    return readFrame(HOST_FRAMES, parseJson(data))
   } catch {
     return null
   }

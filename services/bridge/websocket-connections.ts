@@ -6,6 +6,7 @@ import { waitAtMost } from '#runtime/bounded-wait.ts'
 import { CLOSE } from '#store/remote/frames.ts'
 import { PROBLEM_TYPE, toProblem } from '#store/remote/problem-details.ts'
 import { SOCKET_PATH } from '#store/remote/wire-schema.ts'
+import { countedAddress } from './address-limits.ts'
 import type { HostHeaderCheck } from './host-header-check.ts'
 import { WebSocketConnection, type WebSocketConnectionParts } from './websocket-connection.ts'
 
@@ -16,7 +17,9 @@ export interface WebSocketConnectionsParts extends WebSocketConnectionParts {
   readonly frameMax: number
 }
 
+/** Hosts, and sockets that have not joined yet: whoever only opens them takes the place of no host. */
 const CONNECTIONS_MAX = 16_384
+const UNJOINED_MAX = 8_192
 /** How long hosts may take to close their sockets when the bridge stops. */
 const GOODBYE_MS = 1_000
 
@@ -25,6 +28,9 @@ export class WebSocketConnections {
   readonly #parts: WebSocketConnectionsParts
   readonly #server: WebSocketServer
   readonly #connections = new Set<WebSocketConnection>()
+  /** Those of each address that have not joined, the oldest first. */
+  readonly #unjoined = new Map<string, Set<WebSocketConnection>>()
+  #unjoinedCount = 0
   #emptied: PromiseWithResolvers<void> | null = null
 
   constructor(parts: WebSocketConnectionsParts) {
@@ -51,20 +57,44 @@ export class WebSocketConnections {
 
   readonly onUpgrade = (request: IncomingMessage, wire: Duplex, head: Buffer): void => {
     wire.on('error', () => undefined)
+    let authority: string
     try {
-      this.#check(request)
+      authority = this.#check(request)
     } catch (error) {
       this.#refuse(request, wire, error)
       return
     }
+    const address = countedAddress(request.socket.remoteAddress)
     this.#server.handleUpgrade(request, wire, head, (ws) => {
-      const connection = new WebSocketConnection(ws, wire, this.#parts)
+      const onProved = (): void => this.#removeUnjoined(address, connection)
+      const connection = new WebSocketConnection(ws, wire, { authority, address, onProved }, this.#parts)
       this.#connections.add(connection)
+      this.#addUnjoined(address, connection)
       ws.on('close', () => {
+        this.#removeUnjoined(address, connection)
         this.#connections.delete(connection)
         if (this.#connections.size === 0) this.#emptied?.resolve()
       })
     })
+  }
+
+  /** Where there are too many, the oldest goes: a host joins at once, so those that are old are none. */
+  #addUnjoined(address: string, connection: WebSocketConnection): void {
+    const own = this.#unjoined.get(address) ?? new Set()
+    this.#unjoined.set(address, own.add(connection))
+    this.#unjoinedCount += 1
+    const isOver = own.size > this.#parts.addresses.unjoinedMax(address) || this.#unjoinedCount > UNJOINED_MAX
+    const [oldest] = own
+    if (!isOver || oldest === undefined) return
+    this.#removeUnjoined(address, oldest)
+    oldest.terminate()
+  }
+
+  #removeUnjoined(address: string, connection: WebSocketConnection): void {
+    const own = this.#unjoined.get(address)
+    if (own?.delete(connection) !== true) return
+    this.#unjoinedCount -= 1
+    if (own.size === 0) this.#unjoined.delete(address)
   }
 
   /** Ends dead, slow and idle ones. */
@@ -95,20 +125,22 @@ export class WebSocketConnections {
     for (const connection of [...this.#connections]) connection.terminate()
   }
 
-  #check(request: IncomingMessage): void {
-    this.#parts.hostHeader.check(request)
+  /** Answers the name that the host used for this bridge. */
+  #check(request: IncomingMessage): string {
+    const authority = this.#parts.hostHeader.check(request)
     if (request.url !== SOCKET_PATH) {
       throw new S2Error('not_found', 'there is no WebSocket at this path', { next: `open ${SOCKET_PATH}` })
     }
     if (this.#parts.draining.aborted) {
       throw new S2Error('unavailable', 'the bridge is stopping', { next: 'try again in a while', retryAfterS: 1 })
     }
-    if (this.#connections.size >= CONNECTIONS_MAX) {
+    if (this.#connections.size - this.#unjoinedCount >= CONNECTIONS_MAX) {
       throw new S2Error('unavailable', 'too many hosts are connected', {
         next: 'try again in a while',
         retryAfterS: 10,
       })
     }
+    return authority
   }
 
   #refuse(request: IncomingMessage, wire: Duplex, error: unknown): void {

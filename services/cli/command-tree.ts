@@ -45,6 +45,11 @@ const COMMANDS: readonly Entry[] = [
   { name: 'task', about: 'add, list, show and cancel tasks', load: () => import('./commands/task.ts') },
   { name: 'work', about: 'be an agent: run a command for each task', load: () => import('./commands/work.ts') },
   {
+    name: 'guard',
+    about: 'let a person allow an agent to run guarded commands',
+    load: () => import('./commands/guard.ts'),
+  },
+  {
     name: 'freeze',
     about: 'pause all processes of an agent of a local fleet',
     load: () => import('./commands/freeze.ts'),
@@ -60,6 +65,11 @@ const COMMANDS: readonly Entry[] = [
     name: 'incident',
     about: 'list what went wrong; open and close for programs',
     load: () => import('./commands/incident.ts'),
+  },
+  {
+    name: 'audit',
+    about: 'show, search, export and verify the trail of all acts',
+    load: () => import('./commands/audit.ts'),
   },
   {
     name: 'backup',

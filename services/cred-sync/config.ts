@@ -5,6 +5,7 @@ import { bridgeAccessOf } from '#issuing/bridge-access.ts'
 import { CronSchedule } from '#runtime/cron-schedule.ts'
 import { ConfigError, type Env, readSettings } from '#runtime/read-settings.ts'
 import type { LifeConfig } from '#runtime/run.ts'
+import type { HeadAddress } from '#runtime/setting-parsers.ts'
 
 export interface Config extends LifeConfig {
   /** The keys of this host. */
@@ -25,6 +26,8 @@ export interface Config extends LifeConfig {
 export interface IssuerSettings {
   readonly store: string
   readonly lifetimeMs: number
+  /** Where signed heads of the audit chain are kept off this machine. */
+  readonly auditHeads: readonly HeadAddress[]
   /** When all tokens are made anew, beside at half of their life. */
   readonly schedule: CronSchedule
   access(): Promise<BridgeAccess>
@@ -47,8 +50,10 @@ export function readConfig(env: Env): Config {
     'S2_STORE',
     'S2_BRIDGE_URL',
     'S2_TLS_CA',
+    'S2_TLS_CERT',
     'S2_LIFETIME',
     'S2_ROTATE',
+    'S2_AUDIT_HEADS',
   ])
   return Object.freeze({
     state: values.S2_STATE,
@@ -66,6 +71,7 @@ export function readConfig(env: Env): Config {
       ? {
           store: values.S2_STORE ?? `unix:${join(values.S2_STATE, 'run', 'admin.sock')}`,
           lifetimeMs: values.S2_LIFETIME,
+          auditHeads: values.S2_AUDIT_HEADS,
           schedule: scheduleOf(values.S2_ROTATE),
           access: () => bridgeAccessOf(values),
         }

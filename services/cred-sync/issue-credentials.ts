@@ -2,136 +2,166 @@ import { join } from 'node:path'
 import { isPassing, S2Error } from '#fleet/errors.ts'
 import { ORCHESTRATOR } from '#fleet/session-id.ts'
 import { GitPublisher } from '#git/git-publisher.ts'
-import { ensureIdentity } from '#identity/identity-file.ts'
+import { ensureIdentity, type HostIdentity } from '#identity/identity-file.ts'
 import { Issuer, type IssuerRound } from '#issuing/issuer.ts'
 import { RetryLoop } from '#runtime/retry-loop.ts'
 import type { Life } from '#runtime/run.ts'
 import { TroubleLog } from '#runtime/trouble-log.ts'
 import { openStore } from '#store/open-store.ts'
+import type { Store } from '#store/store.ts'
+import { keepAuditHeads } from './audit-heads.ts'
 import type { Config, IssuerSettings } from './config.ts'
 import { followHints } from './fetch-credential.ts'
 
 /** How often the registry of workers is compared with the credentials: a question to a program on this host. */
 const ROUND_MS = 2_000
+const ROUND_RETRY_MOST_MS = 30_000
 /** How long the token before stays in force after a rotation, unless its host says earlier that it has the new one. */
 const OVERLAP_MS = 600_000
 const RETRY_FIRST_MS = 1_000
 
 /** Issues the credentials of all workers until the program ends. */
 export async function issueCredentials(config: Config, settings: IssuerSettings, life: Life): Promise<void> {
-  const { clock, chance, draining: signal, stack, health, log } = life
-  const troubles = new TroubleLog({ log, health })
-  const issuer = await openIssuer(config, settings, life)
-  const metrics = countersOf(life)
-  const tell = (round: IssuerRound): void => tellRound(round, metrics, life)
-  let scheduled = settings.schedule.next(clock.wall())
-  // The branch is looked at once it is known what it shall hold.
-  const begun = Promise.withResolvers<void>()
-  signal.addEventListener('abort', () => begun.resolve(), { once: true })
-  const publishing = new RetryLoop({
-    clock,
-    chance,
-    signal,
-    limits: { firstMs: RETRY_FIRST_MS, mostMs: config.pollMs, leastMs: RETRY_FIRST_MS },
-    step: async () => {
-      await begun.promise
-      if (signal.aborted) return config.pollMs
-      const { round, foreign } = await issuer.publish()
-      tell(round)
-      troubles.over('remote')
-      reportForeign(foreign, troubles)
-      return config.pollMs
-    },
-    onTrouble: (error) => met('remote', error, troubles),
-    onWell: () => undefined,
-  })
-  const rounds = new RetryLoop({
-    clock,
-    chance,
-    signal,
-    limits: { firstMs: RETRY_FIRST_MS, mostMs: 30_000, leastMs: RETRY_FIRST_MS },
-    step: async () => {
-      if (clock.wall() >= scheduled) {
-        issuer.rotateAll()
-        scheduled = settings.schedule.next(clock.wall())
-      }
-      const round = await issuer.round()
-      begun.resolve()
-      tell(round)
-      troubles.over('issuing')
-      if (round.issued.length > 0 || issuer.hasUnpublished) publishing.nudge()
-      life.round('issues credentials')
-      return ROUND_MS
-    },
-    onTrouble: (error) => {
-      met('issuing', error, troubles)
-      life.round()
-    },
-    onWell: () => undefined,
-  })
-  stack.defer(async () => void (await Promise.all([publishing.done, rounds.done])))
-  await followHints(config.state, () => rounds.retry(), life)
-}
-
-async function openIssuer(config: Config, settings: IssuerSettings, life: Life): Promise<Issuer> {
-  const { clock, chance, env, log, draining: signal, stack } = life
+  const { clock, chance, log, stack } = life
   const store = stack.use(await openStore(settings.store, { clock, chance, log }))
-  const folder = join(config.state, 'publication.git')
-  const { remote, branch, gitTimeoutMs: timeoutMs } = config
-  const publisher =
-    remote === null
-      ? null
-      : stack.use(
-          await GitPublisher.open(
-            { remote, branch: branch ?? 'main', timeoutMs, folder },
-            { clock, chance, env, signal },
-          ),
-        )
-  const access = await settings.access()
   const identity = await ensureIdentity(config.state)
-  const issuerConfig = {
-    state: config.state,
-    orchestrator: ORCHESTRATOR,
-    access,
-    lifetimeMs: settings.lifetimeMs,
-    overlapMs: OVERLAP_MS,
-  }
-  return new Issuer(issuerConfig, { store, publisher, identity, clock })
+  const heads = keepAuditHeads(config.state, settings.auditHeads, { ...life, store, identity })
+  stack.defer(() => heads.done)
+  const issuer = await openIssuer(config, settings, { ...life, store, identity })
+  const loops = new IssuingLoops(issuer, config, settings, life)
+  life.stack.defer(() => loops.done)
+  await followHints(config.state, () => loops.hurry(), life)
 }
 
-function tellRound(
-  { issued, admitted, refused }: IssuerRound,
-  metrics: ReturnType<typeof countersOf>,
-  { log }: Life,
-): void {
-  for (const agent of issued) {
-    metrics.issued.add()
-    log.info('credential issued', { agent })
-  }
-  for (const agent of admitted) log.info('worker admitted', { agent })
-  for (const why of refused) {
-    metrics.refused.add()
-    log.warn('join request refused', { why })
-  }
+interface IssuingParts extends Life {
+  readonly store: Store
+  readonly identity: HostIdentity
 }
 
-function reportForeign(foreign: readonly string[], troubles: TroubleLog): void {
-  if (foreign.length === 0) return troubles.over('foreign files')
-  const names = foreign.slice(0, 5).map((name) => JSON.stringify(name.slice(0, 100)))
-  const what = `the branch of credentials holds ${foreign.length} files that S2 did not publish: ${names.join(', ')}`
-  troubles.met('foreign files', names.join(), `${what}; see who writes there, and remove them`)
-}
-
-function met(topic: string, error: unknown, troubles: TroubleLog): void {
-  const known =
-    error instanceof S2Error ? error : new S2Error('internal', 'credentials could not be issued', { cause: error })
-  const next = known.next === undefined ? '' : `; ${known.next}`
-  troubles.met(
-    topic,
-    `${known.code}: ${known.message}`,
-    `${known.code}: ${known.message}${next}`,
-    isPassing(error) ? undefined : error,
+async function openIssuer(config: Config, settings: IssuerSettings, parts: IssuingParts): Promise<Issuer> {
+  const { clock, chance, env, draining: signal, stack, store, identity } = parts
+  const { state, remote, gitTimeoutMs: timeoutMs } = config
+  const place = {
+    remote: remote ?? '',
+    branch: config.branch ?? 'main',
+    timeoutMs,
+    folder: join(state, 'publication.git'),
+  }
+  const publisher = remote === null ? null : stack.use(await GitPublisher.open(place, { clock, chance, env, signal }))
+  const { lifetimeMs } = settings
+  await settings.access() // wrong settings end the start
+  return new Issuer(
+    { state, orchestrator: ORCHESTRATOR, access: settings.access, lifetimeMs, overlapMs: OVERLAP_MS },
+    { store, publisher, identity, clock },
   )
+}
+
+/** Two loops, so that a remote that hangs keeps no worker waiting that reaches the bridge: one for the store, one for git. */
+class IssuingLoops {
+  readonly #issuer: Issuer
+  readonly #config: Config
+  readonly #settings: IssuerSettings
+  readonly #life: Life
+  readonly #troubles: TroubleLog
+  readonly #metrics: ReturnType<typeof countersOf>
+  readonly #rounds: RetryLoop
+  readonly #publishing: RetryLoop
+  /** The branch is looked at once it is known what it shall hold. */
+  readonly #begun = Promise.withResolvers<void>()
+  #rotatesAt: number
+
+  constructor(issuer: Issuer, config: Config, settings: IssuerSettings, life: Life) {
+    const { clock, log, health, draining } = life
+    this.#issuer = issuer
+    this.#config = config
+    this.#settings = settings
+    this.#life = life
+    this.#troubles = new TroubleLog({ log, health })
+    this.#metrics = countersOf(life)
+    this.#rotatesAt = settings.schedule.next(clock.wall())
+    draining.addEventListener('abort', () => this.#begun.resolve(), { once: true })
+    this.#publishing = this.#loop('remote', config.pollMs, () => this.#publish())
+    this.#rounds = this.#loop('issuing', ROUND_RETRY_MOST_MS, () => this.#round())
+  }
+
+  get done(): Promise<void> {
+    return Promise.all([this.#publishing.done, this.#rounds.done]).then(() => undefined)
+  }
+
+  /** The registry has changed. */
+  hurry(): void {
+    this.#rounds.retry()
+  }
+
+  #loop(topic: string, mostMs: number, step: () => Promise<number>): RetryLoop {
+    const { clock, chance, draining: signal } = this.#life
+    return new RetryLoop({
+      clock,
+      chance,
+      signal,
+      limits: { firstMs: RETRY_FIRST_MS, mostMs, leastMs: RETRY_FIRST_MS },
+      step: async () => {
+        const waitMs = await step()
+        this.#troubles.over(topic)
+        return waitMs
+      },
+      onTrouble: (error) => this.#met(topic, error),
+      onWell: () => undefined,
+    })
+  }
+
+  async #round(): Promise<number> {
+    const { clock, round } = this.#life
+    if (clock.wall() >= this.#rotatesAt) {
+      this.#issuer.rotateAll()
+      this.#rotatesAt = this.#settings.schedule.next(clock.wall())
+    }
+    this.#tell(await this.#issuer.round())
+    this.#begun.resolve()
+    if (this.#issuer.hasUnpublished) this.#publishing.nudge()
+    round('issues credentials')
+    return ROUND_MS
+  }
+
+  async #publish(): Promise<number> {
+    await this.#begun.promise
+    if (this.#life.draining.aborted) return this.#config.pollMs
+    const { round, foreign } = await this.#issuer.publish()
+    this.#tell(round)
+    this.#reportForeign(foreign)
+    return this.#config.pollMs
+  }
+
+  #tell({ issued, admitted, refused }: IssuerRound): void {
+    const { log } = this.#life
+    for (const agent of issued) {
+      this.#metrics.issued.add()
+      log.info('credential issued', { agent })
+    }
+    for (const agent of admitted) log.info('worker admitted', { agent })
+    for (const why of refused) {
+      this.#metrics.refused.add()
+      log.warn('join request refused', { why })
+    }
+  }
+
+  #reportForeign(foreign: readonly string[]): void {
+    if (foreign.length === 0) {
+      this.#troubles.over('foreign files')
+      return
+    }
+    const names = foreign.slice(0, 5).map((name) => JSON.stringify(name.slice(0, 100)))
+    const what = `the branch of credentials holds ${foreign.length} files that S2 did not publish: ${names.join(', ')}`
+    this.#troubles.met('foreign files', names.join(), `${what}; see who writes there, and remove them`)
+  }
+
+  #met(topic: string, error: unknown): void {
+    const unknown = (): S2Error => new S2Error('internal', 'credentials could not be issued', { cause: error })
+    const { code, message, next } = error instanceof S2Error ? error : unknown()
+    const why = `${code}: ${message}`
+    this.#troubles.met(topic, why, next === undefined ? why : `${why}; ${next}`, isPassing(error) ? undefined : error)
+    this.#life.round()
+  }
 }
 
 function countersOf({ health: { metrics } }: Life) {

@@ -136,6 +136,7 @@ function isSame(one: Credential, other: Credential): boolean {
     one.role === other.role &&
     one.bridgeUrl === other.bridgeUrl &&
     one.bridgeCa === other.bridgeCa &&
+    one.bridgePin === other.bridgePin &&
     one.createdAt === other.createdAt
   )
 }

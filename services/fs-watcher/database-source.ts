@@ -1,5 +1,5 @@
 import { S2Error } from '#fleet/errors.ts'
-import type { StoredMessage } from '#fleet/message.ts'
+import { isLastPage, type StoredMessage } from '#fleet/message.ts'
 import { type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
@@ -101,7 +101,7 @@ export class DatabaseSource implements MailSource {
       const page = await this.#parts.store.unacked(session, after, PAGE)
       mail.push(...page.filter(({ delivery }) => delivery !== 'leased').map(unreadMailOf))
       after = page.at(-1)?.id ?? after
-      isMore = page.length === PAGE
+      isMore = !isLastPage(page, PAGE)
     }
     return mail
   }

@@ -30,7 +30,11 @@ export function wakeByCommand(
     let ending: Ending
     try {
       const bounds = { timeoutMs, outputMax: OUTPUT_MAX, beyond: 'keep_tail' } as const
-      ending = await runCommand({ argv, env, input, onStart, ...bounds }, clock, signal)
+      ending = await runCommand(
+        { argv, env: { ...env, ...wakeProcesses.mark }, input, onStart, ...bounds },
+        clock,
+        signal,
+      )
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
       throw new NotStartedError(`the wake command ${argv[0]} cannot be started (${code}): see S2_WAKE`, {

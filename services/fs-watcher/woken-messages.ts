@@ -1,10 +1,12 @@
-import { readFile } from 'node:fs/promises'
 import type { SessionId } from '#fleet/session-id.ts'
 import { publish } from '#spool/atomic-files.ts'
+import { readPlainFile } from '#spool/plain-file.ts'
 import type { UnreadMail } from './mail-source.ts'
 
 /** Messages remembered one by one in a session; of more that stay unread, the older ones count as woken for. */
 const NAMED_MAX = 2_000
+/** Bytes of the largest record anybody reads: the unread messages of some thousand sessions. */
+const RECORD_FILE_MAX = 256 * 1024 * 1024
 
 interface SessionRecord {
   /** All messages up to this id were woken for. */
@@ -32,14 +34,13 @@ export class WokenMessages {
   static async open(path: string, onFault: (why: string) => void): Promise<WokenMessages> {
     const woken = new WokenMessages(path)
     try {
-      woken.#take(JSON.parse(await readFile(path, 'utf8')))
+      const file = await readPlainFile(path, RECORD_FILE_MAX, 'own')
+      if (file !== null) woken.#take(JSON.parse(file.text))
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
-        onFault(
-          `${path} cannot be read, so agents may be woken once more for unread messages: ${(error as Error).message}`,
-        )
-        woken.#sessions.clear()
-      }
+      onFault(
+        `${path} cannot be read, so agents may be woken once more for unread messages: ${(error as Error).message}`,
+      )
+      woken.#sessions.clear()
     }
     return woken
   }

@@ -1,4 +1,4 @@
-import { authorityAt, type Credential } from '#fleet/credential.ts'
+import { authorityAt, type Credential, pinAt } from '#fleet/credential.ts'
 import { isPassing } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { Pauses } from '#runtime/backoff.ts'
@@ -56,6 +56,11 @@ export class ActiveCredentials {
       this.#authorities.set(bridgeUrl, authorityAt(bridgeUrl, this.#inForce.values()))
     }
     return this.#authorities.get(bridgeUrl)
+  }
+
+  /** The key that the bridge's certificate must have at an address; undefined: any. */
+  pinAt(bridgeUrl: string): string | undefined {
+    return pinAt(bridgeUrl, this.#inForce.values())
   }
 
   /** The bridge does not let the session speak. If its credential has expired as well, the next look removes it. */
@@ -217,6 +222,7 @@ function isSameKey(one: Credential, other: Credential): boolean {
     one.token === other.token &&
     one.bridgeUrl === other.bridgeUrl &&
     one.bridgeCa === other.bridgeCa &&
+    one.bridgePin === other.bridgePin &&
     one.createdAt === other.createdAt
   )
 }

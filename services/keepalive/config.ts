@@ -2,7 +2,10 @@ import { type Env, readSettings } from '#runtime/read-settings.ts'
 import type { LifeConfig } from '#runtime/run.ts'
 import type { SessionManagerConfig } from './session-manager.ts'
 
-export interface Config extends LifeConfig, SessionManagerConfig {}
+export interface Config extends LifeConfig, SessionManagerConfig {
+  /** Whether plain http may leave this machine. */
+  readonly allowsPlain: boolean
+}
 
 export function readConfig(env: Env): Config {
   const values = readSettings(env, [
@@ -14,6 +17,7 @@ export function readConfig(env: Env): Config {
     'S2_BEAT',
     'S2_BEAT_POLLING',
     'S2_POLL',
+    'S2_ALLOW_PLAIN_HTTP',
   ])
   return Object.freeze({
     state: values.S2_STATE,
@@ -24,5 +28,6 @@ export function readConfig(env: Env): Config {
     beatMs: values.S2_BEAT,
     beatPollingMs: Math.max(values.S2_BEAT, values.S2_BEAT_POLLING),
     pollMs: values.S2_POLL,
+    allowsPlain: values.S2_ALLOW_PLAIN_HTTP,
   })
 }

@@ -20,13 +20,14 @@ const PROOF_MS = 5_000
  * the bridge does not answer in time.
  */
 export async function tryCredential(
-  { session, token, bridgeUrl, bridgeCa }: Credential,
+  { session, token, bridgeUrl, bridgeCa, bridgePin }: Credential,
   { clock, signal, open }: CredentialTrialParts,
 ): Promise<void> {
   const keyring: Keyring = {
     token: (of: SessionId) => (of === session ? token : undefined),
     sessions: () => [session],
     authority: () => bridgeCa,
+    pin: () => bridgePin,
   }
   await using store = open(bridgeUrl, keyring)
   const answer = await waitAtMost(store.unacked(session, 0, 1), PROOF_MS, clock, signal)

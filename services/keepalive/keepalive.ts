@@ -46,14 +46,22 @@ async function runSessions(
   await sessions.drain()
 }
 
-function partsOf({ state, beatMs }: Config, { clock, chance, log, health, round }: Life): SessionManagerParts {
+function partsOf(
+  { state, beatMs, allowsPlain }: Config,
+  { clock, chance, log, health, round }: Life,
+): SessionManagerParts {
   const onFault = (fault: string): void => log.warn('spool file set aside', { fault })
   const inbox = new Inbox(state, onFault)
   const outbox = new Outbox(state, onFault)
   const folders = foldersOf(state)
   return {
     open: (url, keyring) =>
-      openRemoteStore(url, keyring, { clock, chance, log }, { probeMs: Math.max(beatMs, PROBE_LEAST_MS) }),
+      openRemoteStore(
+        url,
+        { ...keyring, allowsPlain },
+        { clock, chance, log },
+        { probeMs: Math.max(beatMs, PROBE_LEAST_MS) },
+      ),
     inbox,
     outbox,
     credentials: {

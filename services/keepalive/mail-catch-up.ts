@@ -1,4 +1,4 @@
-import type { StoredMessage } from '#fleet/message.ts'
+import { isLastPage, type StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { RetryLoop, type RetryLoopParts } from '#runtime/retry-loop.ts'
 import type { Store } from '#store/store.ts'
@@ -75,7 +75,7 @@ export class MailCatchUp {
     const lost = missing.filter(({ id }) => now - (this.#missingSince.get(id) ?? now) >= STREAM_DELAY_MS)
     if (lost.length > 0) await keep(lost)
     if (lost.length < missing.length) return true
-    this.#after = page.length < PAGE ? 0 : (page.at(-1)?.id ?? 0)
+    this.#after = isLastPage(page, PAGE) ? 0 : (page.at(-1)?.id ?? 0)
     return false
   }
 

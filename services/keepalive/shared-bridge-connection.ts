@@ -20,7 +20,7 @@ export interface BridgeConnectionParts {
   readonly chance: Chance
   readonly troubles: TroubleLog
   readonly metrics: Pick<KeepaliveMetrics, 'beats' | 'reconnects'>
-  readonly credentials: Pick<ActiveCredentials, 'get' | 'authorityAt'>
+  readonly credentials: Pick<ActiveCredentials, 'get' | 'authorityAt' | 'pinAt'>
   readonly beatMs: number
   readonly beatPollingMs: number
   open(url: string, keyring: Keyring): RemoteStore
@@ -115,6 +115,7 @@ export class SharedBridgeConnection implements AsyncDisposable {
         return credential?.bridgeUrl === url ? credential.token : undefined
       },
       authority: () => credentials.authorityAt(url),
+      pin: () => credentials.pinAt(url),
       sessions: () => {
         const speaking = this.#speaking()
         return speaking.length > 0 ? speaking.map(({ session }) => session) : [...this.#sessions.keys()]

@@ -1,8 +1,11 @@
-import { closeSync, fstatSync, mkdirSync, openSync, renameSync, writeSync } from 'node:fs'
+import { closeSync, constants, fstatSync, mkdirSync, openSync, renameSync, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
 
 /** Bytes of one log file; a full one is renamed to `….1`, replacing the one before. */
 const FILE_MAX = 4_194_304
+const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants
+/** A link in its place is not followed, and a pipe not waited for. */
+const APPENDING = O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK
 
 /** The output of one program, in a file of bounded size. */
 export class ChildLog implements Disposable {
@@ -13,7 +16,7 @@ export class ChildLog implements Disposable {
   constructor(path: string) {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
     this.#path = path
-    this.#file = openSync(path, 'a', 0o600)
+    this.#file = openSync(path, APPENDING, 0o600)
     this.#bytes = fstatSync(this.#file).size
   }
 
@@ -30,7 +33,7 @@ export class ChildLog implements Disposable {
   #rotate(): void {
     renameSync(this.#path, `${this.#path}.1`)
     closeSync(this.#file)
-    this.#file = openSync(this.#path, 'a', 0o600)
+    this.#file = openSync(this.#path, APPENDING, 0o600)
     this.#bytes = 0
   }
 

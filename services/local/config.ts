@@ -4,6 +4,7 @@ import { readArguments } from '#console/console-program.ts'
 import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
 import { LOCAL_STATE } from '#console/state-folder.ts'
+import { keepFolderPrivate } from '#runtime/private-folder.ts'
 import { ConfigError, type Env, readSettings } from '#runtime/read-settings.ts'
 import { type DemoTask, readDemo } from './demo-tasks.ts'
 import { type Fleet, readFleet } from './parse-fleet-description.ts'
@@ -50,6 +51,8 @@ export function readConfig(argv: readonly string[], context: CommandContext): Co
   const env = { ...context.env, S2_STATE: context.env.S2_STATE ?? join(context.folder, LOCAL_STATE) }
   const settings = readSettings({ ...fleet.settings, ...env }, ['S2_STATE', 'S2_LIFETIME', 'S2_GIT_TIMEOUT'])
   mkdirSync(settings.S2_STATE, { recursive: true, mode: 0o700 })
+  const mended = keepFolderPrivate(settings.S2_STATE)
+  if (mended !== null) context.tell(`s2: ${mended}\n`)
   return Object.freeze({
     does: 'run a fleet',
     fleet,

@@ -1,5 +1,7 @@
 import type { ConsoleProgram } from '#console/console-program.ts'
 import { type CommandContext, ENDING_SIGNALS } from '#console/context.ts'
+import { warningOfTaskText } from '#console/task-text-warning.ts'
+import { commandLine } from '#runtime/run-command.ts'
 import { type Config, type FleetConfig, type ReaperConfig, readConfig } from './config.ts'
 import { EventReporter } from './event-reporter.ts'
 import { killAll, markedBy } from './process-tree.ts'
@@ -26,6 +28,7 @@ async function run(config: FleetConfig, context: CommandContext): Promise<void> 
   using _signals = context.onSignal(ENDING_SIGNALS, () => (ending.signal.aborted ? hurry : ending).abort())
   const reporter = new EventReporter(context, config.json)
   const own = { ...context, env }
+  warnOfTaskText(fleet, context)
   await using started = await startFleet({
     fleet,
     state,
@@ -37,6 +40,21 @@ async function run(config: FleetConfig, context: CommandContext): Promise<void> 
     hurry: hurry.signal,
   })
   await started.run(config.demo)
+}
+
+/** Once for each exec line, however many workers have it. */
+function warnOfTaskText({ workers }: FleetConfig['fleet'], context: CommandContext): void {
+  const lines = new Map(workers.flatMap(({ exec, agent }) => (exec === null ? [] : [[exec, agent] as const])))
+  for (const [exec, agent] of lines) context.tell(warningOfTaskText(commandWords(exec), `${agent}: `))
+}
+
+/** A line that is no command at all is told of by its worker. */
+function commandWords(exec: string): readonly string[] {
+  try {
+    return commandLine(exec)
+  } catch {
+    return []
+  }
 }
 
 /**

@@ -34,6 +34,8 @@ export interface WorkerSpec extends AgentSpec {
   readonly number: number
   /** Command that does its tasks; null runs no `s2 work`: another program works there. */
   readonly exec: string | null
+  /** How the command finds the task on its standard input. */
+  readonly stdin: 'json' | 'text'
   /** Where that command runs, relative to the fleet file; null means the folder where `s2 up` was called. */
   readonly folder: string | null
 }
@@ -111,10 +113,18 @@ function readWorker(fields: Fields, base: string): WorkerSpec {
     agent: workerName(number),
     role: role ?? '',
     exec: fields.text('exec'),
+    stdin: readStdin(fields),
     folder: relativeTo(base, fields.text('folder')),
   }
   fields.refuseOthers()
   return worker
+}
+
+function readStdin(fields: Fields): WorkerSpec['stdin'] {
+  const form = fields.text('stdin') ?? 'json'
+  if (form === 'json' || form === 'text') return form
+  fields.fault('stdin must be "json" (the whole task) or "text" (its text alone)')
+  return 'json'
 }
 
 function readAgent(fields: Fields): Pick<AgentSpec, 'wake' | 'settings'> {

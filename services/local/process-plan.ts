@@ -70,7 +70,9 @@ export function planPrograms(fleet: Fleet, around: PlanContext): ProgramPlan[] {
     spec.wake === null ? [] : [plan(spec, 'fs-watcher', stage, { S2_SOURCE: source, S2_WAKE: spec.wake })]
   const host = (spec: AgentSpec, stage: number): ProgramPlan => plan(spec, 'keepalive', stage, { S2_HOST: spec.agent })
   const works = (worker: WorkerSpec): ProgramPlan[] =>
-    worker.exec === null ? [] : [plan(worker, 'worker', STAGE.agents, {}, [`--exec=${worker.exec}`], worker.folder)]
+    worker.exec === null
+      ? []
+      : [plan(worker, 'worker', STAGE.agents, {}, workerArguments(worker.exec, worker.stdin), worker.folder)]
   const { host: name, port } = fleet.listen
   const listen = `${name.includes(':') ? `[${name}]` : name}:${port}`
   const bridge = plan(orchestrator, 'bridge', STAGE.bridge, { S2_LISTEN: listen })
@@ -92,6 +94,10 @@ export function planPrograms(fleet: Fleet, around: PlanContext): ProgramPlan[] {
       ...works(worker),
     ]),
   ]
+}
+
+function workerArguments(exec: string, stdin: WorkerSpec['stdin']): readonly string[] {
+  return [`--exec=${exec}`, ...(stdin === 'json' ? [] : [`--stdin=${stdin}`])]
 }
 
 /** For the bridge, as in its unit: one heap for its few threads is 1.5 MB smaller than one each. */

@@ -62,7 +62,8 @@ export function webhookChannel(url: URL, clock: Clock): AlertChannel {
   return {
     name: 'webhook',
     tell: async (alert, signal) => {
-      const body = JSON.stringify(content(alert))
+      const { text, ...fields } = content(alert)
+      const body = JSON.stringify({ text: forChat(String(text)), ...fields })
       const status = await boundedWait((over) => post(url, body, over), TELL_TIMEOUT_MS, clock, signal)
       if (status < 200 || status > 299) throw new Error(`the webhook did not take it: status ${status}`)
     },
@@ -99,11 +100,24 @@ function content({ event, incident }: Alert): Readonly<Record<string, unknown>> 
     incident: incident.id,
     cause: redact(incident.cause),
     kind: incident.kind,
-    agent: incident.agent,
+    agent: incident.agent === null ? null : redact(incident.agent),
     summary,
     openedAt: instant(incident.openedAt),
     closedAt: incident.closedAt === null ? null : instant(incident.closedAt),
   }
+}
+
+/**
+ * A text for chat services, which read more than words in it: `<!channel>`, `<@U1>` and links are written in angle brackets, and
+ * `@here` calls everybody. Brackets and ampersands are escaped as those services ask for, and an `@` calls nobody.
+ */
+function forChat(text: string): string {
+  return text
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replaceAll('>', '&gt;')
+    .replace(/@(?=[\w<])/g, '(at)')
+    .replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ')
 }
 
 function instant(ms: number): string {

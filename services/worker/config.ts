@@ -5,6 +5,7 @@ import { commandEnv } from '#console/state-folder.ts'
 import { parseSession, type SessionId, sessionId } from '#fleet/session-id.ts'
 import { type Env, readSettings } from '#runtime/read-settings.ts'
 import { commandLine } from '#runtime/run-command.ts'
+import type { TaskInput } from './task-command.ts'
 import type { TaskLoopConfig } from './task-loop.ts'
 
 export interface Config {
@@ -12,6 +13,7 @@ export interface Config {
   /** The command that does a task, and its environment without that of the task. */
   readonly command: readonly [string, ...string[]]
   readonly commandEnv: Env
+  readonly taskInput: TaskInput
   /** The session whose tasks it does; null: every worker's session on this host. */
   readonly session: SessionId | null
   readonly work: TaskLoopConfig
@@ -26,6 +28,7 @@ export function readConfig(argv: readonly string[], context: CommandContext): Co
   const { values } = readArguments('worker', argv, {
     options: {
       exec: { type: 'string' },
+      stdin: { type: 'string' },
       session: { type: 'string' },
       once: { type: 'boolean' },
       quiet: { type: 'boolean' },
@@ -38,6 +41,7 @@ export function readConfig(argv: readonly string[], context: CommandContext): Co
     state: settings.S2_STATE,
     command: readCommand(values.exec ?? ''),
     commandEnv: { ...env, S2_STATE: settings.S2_STATE },
+    taskInput: readTaskInput(values.stdin ?? 'json'),
     session: values.session === undefined ? null : readSession(values.session),
     work: taskLoopConfig(settings.S2_LEASE, values.once === true),
     output: values.json === true ? 'json' : values.quiet === true ? 'quiet' : 'text',
@@ -59,6 +63,11 @@ function readCommand(text: string): readonly [string, ...string[]] {
       'for example --exec \'["claude","-p"]\'',
     )
   }
+}
+
+function readTaskInput(word: string): TaskInput {
+  if (word === 'json' || word === 'text') return word
+  throw new UsageError(`--stdin ${JSON.stringify(word)} is no form of a task`, 'use --stdin json or --stdin text')
 }
 
 function readSession(text: string): SessionId {

@@ -1,3 +1,4 @@
+import { accessSync, constants } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { isSocketAnswered } from '#console/store-access.ts'
@@ -31,7 +32,7 @@ export class SessionLocks implements AsyncDisposable {
   }
 
   async #claim(session: SessionId): Promise<Server | null> {
-    const path = join(this.#state, 'run', `work-${session.replace('/', '-')}.sock`)
+    const path = join(this.#folder(), `work-${session.replace('/', '-')}.sock`)
     const server = createServer((socket) => socket.destroy())
     try {
       await listen(server, { path })
@@ -41,6 +42,17 @@ export class SessionLocks implements AsyncDisposable {
     }
     server.unref()
     return server
+  }
+
+  /** An agent with a user of its own may write its spool alone: the folder of the sockets is the services'. */
+  #folder(): string {
+    const run = join(this.#state, 'run')
+    try {
+      accessSync(run, constants.W_OK | constants.X_OK)
+      return run
+    } catch (error) {
+      return (error as NodeJS.ErrnoException).code === 'EACCES' ? join(this.#state, 'outbox') : run
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,4 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { LineRedactor } from '#fleet/line-redactor.ts'
+import { redact } from '#fleet/redact.ts'
 import { TAIL_MAX, type Task } from '#fleet/task.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { runCommand } from '#runtime/run-command.ts'
@@ -8,6 +10,11 @@ import type { CommandEnd, RunningCommand, StartCommand } from './task-loop.ts'
 const ENV_BYTES_MAX = 120_000
 /** Characters of a line that are shown; longer ones are cut. */
 const LINE_MAX = 4_000
+/** Characters of a line whose end has not come; longer ones are shown in parts. */
+const OPEN_MAX = 64_000
+
+/** How a command finds the task on its standard input: all of it as JSON, or its text alone. */
+export type TaskInput = 'json' | 'text'
 
 /** Starts the command of `s2 work` for a task, in a process group of its own that ends with this process. */
 export function commandStarter(
@@ -15,6 +22,7 @@ export function commandStarter(
   env: Readonly<Record<string, string | undefined>>,
   folder: string,
   clock: Clock,
+  form: TaskInput = 'json',
 ): StartCommand {
   return (task, onLine): RunningCommand => {
     const stopping = new AbortController()
@@ -23,7 +31,7 @@ export function commandStarter(
     const lines = new Lines(onLine)
     const command = {
       argv,
-      input: `${JSON.stringify(taskForCommand(task))}\n`,
+      input: form === 'json' ? `${JSON.stringify(taskForCommand(task))}\n` : `${task.description}\n`,
       env: { ...env, ...taskEnv(task) },
       cwd: folder,
       timeoutMs: Number.POSITIVE_INFINITY,
@@ -95,11 +103,16 @@ function forEnv(text: string): string {
   return new TextDecoder().decode(Buffer.from(clean).subarray(0, ENV_BYTES_MAX)).replace(/\ufffd$/, '')
 }
 
-/** Splits output into lines, and keeps its last characters. */
+/**
+ * Splits output into lines without secrets, and keeps its last characters. A secret is looked for before anything is cut:
+ * half of one would not be known.
+ */
 class Lines {
   readonly #onLine: (line: string) => void
   readonly #decoder = new TextDecoder()
+  readonly #redactor = new LineRedactor()
   #open = ''
+  #isMidWord = false
   #tail = ''
 
   constructor(onLine: (line: string) => void) {
@@ -107,16 +120,42 @@ class Lines {
   }
 
   take(chunk: Buffer): void {
-    const text = this.#decoder.decode(chunk, { stream: true })
-    this.#tail = (this.#tail + text).slice(-TAIL_MAX)
-    const lines = (this.#open + text).split(/\r?\n|\r/)
-    this.#open = (lines.pop() ?? '').slice(-LINE_MAX)
-    for (const line of lines) this.#onLine(line.slice(0, LINE_MAX))
+    const lines = (this.#open + this.#afterWord(this.#decoder.decode(chunk, { stream: true }))).split(LINE_END)
+    this.#open = lines.pop() ?? ''
+    for (const line of lines) this.#show(line, '\n')
+    if (this.#open.length > OPEN_MAX) this.#showPart()
   }
 
   tail(): string {
-    if (this.#open !== '') this.#onLine(this.#open)
+    if (this.#open !== '') this.#show(this.#open.replace(/\r$/, ''), '')
     this.#open = ''
-    return this.#tail
+    return redact(this.#tail).slice(-TAIL_MAX)
+  }
+
+  #show(line: string, end: string): void {
+    const clean = this.#redactor.next(line)
+    this.#tail = (this.#tail + clean + end).slice(-TAIL_MAX)
+    this.#onLine(clean.slice(0, LINE_MAX))
+  }
+
+  /** Shows the words of a line without end; of a word without end only that there is one. */
+  #showPart(): void {
+    const cut = /\s\S{0,4000}$/.exec(this.#open.slice(-LINE_MAX))?.index
+    this.#isMidWord = cut === undefined
+    const from = this.#open.length - Math.min(LINE_MAX, this.#open.length) + (cut ?? 0)
+    this.#show(cut === undefined ? '…' : this.#open.slice(0, from), '\n')
+    this.#open = cut === undefined ? '' : this.#open.slice(from)
+  }
+
+  /** What comes after a word whose beginning was left out. */
+  #afterWord(text: string): string {
+    if (!this.#isMidWord) return text
+    const space = text.search(/\s/)
+    if (space < 0) return ''
+    this.#isMidWord = false
+    return text.slice(space)
   }
 }
+
+/** A return at the end may be half of a line end. */
+const LINE_END = /\r\n|\n|\r(?!$)/

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import type { ConsoleProgram } from '#console/console-program.ts'
 import type { CommandContext } from '#console/context.ts'
-import { isSocketAnswered, terseLog } from '#console/store-access.ts'
+import { isKeepaliveThere, terseLog } from '#console/store-access.ts'
+import { warningOfTaskText } from '#console/task-text-warning.ts'
 import { watchFolder } from '#runtime/folder-watch.ts'
-import { healthSocket } from '#runtime/health-client.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
@@ -18,7 +18,7 @@ import { type Reports, TaskLoop } from './task-loop.ts'
 export const program: ConsoleProgram<Config> = {
   name: 'worker',
   about: 'Runs a command for each task of the workers on this host, and keeps the task leased while the command runs.',
-  usage: '--exec CMD [--session SESSION] [--once] [--quiet] [--json]',
+  usage: '--exec CMD [--stdin json|text] [--session SESSION] [--once] [--quiet] [--json]',
   stops: 'Ctrl-C waits for the current task to end; a second one, TERM or HUP ends the task at once.',
   readConfig,
   run: work,
@@ -29,6 +29,7 @@ async function work(config: Config, context: CommandContext): Promise<void> {
   const { state } = config
   const { clock, chance } = context
   const onFault = (fault: string): void => context.tell(`s2: ${fault}\n`)
+  context.tell(warningOfTaskText(config.command))
   await using sessions = new SessionsOnHost(state, config.session, context)
   const draining = new AbortController()
   const stopping = new AbortController()
@@ -49,7 +50,7 @@ async function work(config: Config, context: CommandContext): Promise<void> {
     taskMessages: inboxTaskMailbox(inbox, (heard) =>
       watchFolder(inbox.folder('new'), { onEvents: heard, onDoubt: heard }, { clock, log: terseLog(context) }),
     ),
-    start: commandStarter(config.command, config.commandEnv, context.folder, clock),
+    start: commandStarter(config.command, config.commandEnv, context.folder, clock, config.taskInput),
     say: eventPrinter(context, config.output),
     draining: draining.signal,
     stopping: stopping.signal,
@@ -64,7 +65,7 @@ function warnUncarried(reports: Reports, state: string, context: CommandContext)
     ...reports,
     put: async (holder, report) => {
       const name = await reports.put(holder, report)
-      if (!(await isSocketAnswered(healthSocket(state, 'keepalive'))) && troubles.isNew('keepalive', 'away')) {
+      if (!(await isKeepaliveThere(state)) && troubles.isNew('keepalive', 'away')) {
         context.tell(`s2: no s2-keepalive serves ${state}: reports wait in the outbox until one does\n`)
       }
       return name

@@ -9,13 +9,14 @@ import { delivery } from './delivery.ts'
 import { describe } from './machine.ts'
 import { memory } from './memory.ts'
 import { push } from './push.ts'
+import { redaction } from './redaction.ts'
 import { type Bench, isMet, type Row, type Skipped } from './row.ts'
 import { sends } from './sends.ts'
 import { openStage } from './stage.ts'
 import { tableText } from './table.ts'
 import { verdict } from './verdict.ts'
 
-const BENCHES: Readonly<Record<string, Bench>> = { push, delivery, sends, beats, verdict, memory }
+const BENCHES: Readonly<Record<string, Bench>> = { push, delivery, sends, beats, verdict, memory, redaction }
 
 const HELP = `usage: make bench [BENCH='--only push --quick']      or: node test/bench/main.ts [options]
 

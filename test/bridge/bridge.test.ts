@@ -39,7 +39,7 @@ test('the program starts, answers on both doors, and stops when it is told to', 
   assert.equal(statSync(socket).mode & 0o777, 0o660)
   assert.ok(existsSync(join(folder, 'whole', 'bridge.db')))
   const [, url] = /"url":"(http:\/\/127\.0\.0\.1:\d+)"/.exec(bridge.said) ?? []
-  assert.equal((await fetch(`${url}/v1/send`, { method: 'POST', body: '{}' })).status, 400)
+  assert.equal((await fetch(`${url}/v1/send`, { method: 'POST', body: '{}' })).status, 401)
 
   await using second = start('whole')
   assert.equal((await second.ended).code, 78)

@@ -171,10 +171,10 @@ export class Ground implements AsyncDisposable {
     return store
   }
 
-  signed(seat: Seat, body: string | Buffer, over: Partial<Signer> & { path?: string } = {}) {
-    const { path = '/v1/send', ...signer } = over
+  signed(seat: Seat, body: string | Buffer, over: Partial<Signer> & { path?: string; authority?: string } = {}) {
+    const { path = '/v1/send', authority = `127.0.0.1:${this.port}`, ...signer } = over
     return sign(
-      { method: 'POST', path, query: '?', body: Buffer.from(body) },
+      { method: 'POST', authority, path, query: '?', body: Buffer.from(body) },
       {
         ...seat,
         created: Math.floor(this.clientClock.wall() / 1000),
@@ -185,7 +185,10 @@ export class Ground implements AsyncDisposable {
   }
 
   /** A send that is signed well, unless something is put in its place. */
-  async send(seat: Seat, over: Ask & { readonly signer?: Partial<Signer> } = {}): Promise<Answer> {
+  async send(
+    seat: Seat,
+    over: Ask & { readonly signer?: Partial<Signer> & { readonly authority?: string } } = {},
+  ): Promise<Answer> {
     const body =
       over.body ?? JSON.stringify({ from: seat.session, key: randomBytes(8).toString('hex'), draft: { text: 'hello' } })
     return await this.ask({ ...over, body, headers: { ...this.signed(seat, body, over.signer), ...over.headers } })

@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { type Clock, systemClock } from '#runtime/clock.ts'
 import { VERBS } from '#store/remote/wire-schema.ts'
-import { type Answer, Ground, HASTY } from './ground.ts'
+import { type Answer, Ground, HASTY, type Seat } from './ground.ts'
 
 function refused(answer: Answer, status: number, code: string): void {
   assert.equal(answer.status, status, answer.text)
@@ -196,7 +196,8 @@ test('names and pages that nobody allowed are turned away', async () => {
     'Fleet.Example.org',
     'fleet.example.org:443',
   ]) {
-    assert.equal((await ground.send(a, { headers: { host } })).status, 200, host)
+    const signer = { authority: host.toLowerCase() }
+    assert.equal((await ground.send(a, { headers: { host }, signer })).status, 200, host)
   }
   refused(await ground.send(a, { headers: { origin: 'https://evil.example.com' } }), 403, 'forbidden')
   refused(await ground.send(a, { headers: { origin: 'null' } }), 403, 'forbidden')
@@ -216,7 +217,9 @@ test('what is no request of ours is refused in words', async () => {
   const get = await ground.ask({ method: 'GET' })
   refused(get, 405, 'invalid')
   assert.equal(get.headers.allow, 'POST')
-  refused(await ground.ask({ headers: { 'content-type': 'text/plain' } }), 400, 'invalid')
+  refused(await ground.ask({}), 401, 'unauthenticated')
+  const { a } = await ground.channel()
+  refused(await ground.send(a, { headers: { 'content-type': 'text/plain' } }), 400, 'invalid')
 })
 
 test('hostile JSON is refused and does no harm', async () => {
@@ -297,6 +300,12 @@ test('whatever is put into a request, the bridge answers in its own words', asyn
   assert.equal(ground.log.records.filter(({ level }) => level === 'error').length, 0)
 })
 
+/** The head of a signed request that announces a body of so many bytes, without its last empty line. */
+function headOf(ground: Ground, seat: Seat, length: number, body = ''): string {
+  const headers = Object.entries(ground.signed(seat, body)).map(([name, value]) => `${name}: ${value}\r\n`)
+  return `POST /v1/send HTTP/1.1\r\nhost: 127.0.0.1:${ground.port}\r\ncontent-type: application/json\r\ncontent-length: ${length}\r\n${headers.join('')}`
+}
+
 test('a body that is too large is refused before it is read', async () => {
   await using ground = await Ground.open({ S2_BODY_MAX: '2000' })
   const { a } = await ground.channel()
@@ -311,9 +320,7 @@ test('a body that is too large is refused before it is read', async () => {
   )
 
   const wire = await ground.wire()
-  wire.write(
-    'POST /v1/send HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 1000000000\r\n\r\nxxx',
-  )
+  wire.write(`${headOf(ground, a, 1_000_000_000)}\r\nxxx`)
   const [answer] = (await once(wire, 'data')) as [Buffer]
   assert.match(String(answer), /^HTTP\/1\.1 413 /)
   await once(wire.resume(), 'close')
@@ -322,10 +329,9 @@ test('a body that is too large is refused before it is read', async () => {
 
 test('a caller that says what it wants to send before it does is told at once', async () => {
   await using ground = await Ground.open({ S2_BODY_MAX: '2000' })
+  const { a } = await ground.channel()
   const wire = await ground.wire()
-  wire.write(
-    'POST /v1/send HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 3000\r\nexpect: 100-continue\r\n\r\n',
-  )
+  wire.write(`${headOf(ground, a, 3_000)}expect: 100-continue\r\n\r\n`)
   const [answer] = (await once(wire, 'data')) as [Buffer]
   assert.match(String(answer), /^HTTP\/1\.1 (413|100)/)
   wire.destroy()
@@ -374,8 +380,7 @@ test('requests sent in one go are answered in order', async () => {
   const { a } = await ground.channel()
   const request = (text: string): string => {
     const body = JSON.stringify({ from: a.session, key: text, draft: { text } })
-    const headers = Object.entries(ground.signed(a, body)).map(([name, value]) => `${name}: ${value}\r\n`)
-    return `POST /v1/send HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n${headers.join('')}\r\n${body}`
+    return `${headOf(ground, a, body.length, body)}\r\n${body}`
   }
   const wire = await ground.wire()
   wire.write(['one', 'two', 'three'].map(request).join(''))

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { type ClientOptions, WebSocket, WebSocketServer } from 'ws'
 import { S2Error } from '#fleet/errors.ts'
-import { joinProof } from '#fleet/signature.ts'
+import { FrameSeal } from '#fleet/frame-seal.ts'
+import { checkJoinedProof, frameKey, joinedProof, joinProof } from '#fleet/signature.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openRemoteStore } from '#store/remote/remote.ts'
@@ -24,19 +26,25 @@ class Host implements Disposable {
   readonly ws: WebSocket
   readonly frames: Frame[] = []
   challenge = ''
+  readonly authority: string
+  readonly nonce = randomBytes(18).toString('base64url')
+  seal: FrameSeal | null = null
   closed: { code: number; reason: string } | null = null
+  #token = ''
 
-  private constructor(ws: WebSocket) {
+  private constructor(ws: WebSocket, authority: string) {
     this.ws = ws
+    this.authority = authority
     ws.on('error', () => undefined)
-    ws.on('message', (data) => this.frames.push(JSON.parse(String(data))))
+    ws.on('message', (data: Buffer) => this.#hear(data))
     ws.on('close', (code, reason) => {
       this.closed = { code, reason: String(reason) }
     })
   }
 
   static async open(ground: Ground, options: ClientOptions = {}): Promise<Host> {
-    const host = new Host(new WebSocket(`ws://127.0.0.1:${ground.port}/v1/socket`, options))
+    const authority = `127.0.0.1:${ground.port}`
+    const host = new Host(new WebSocket(`ws://${authority}/v1/socket`, options), authority)
     host.challenge = (await host.next('challenge')).challenge
     return host
   }
@@ -48,16 +56,34 @@ class Host implements Disposable {
   }
 
   say(frame: unknown): void {
-    this.ws.send(typeof frame === 'string' || Buffer.isBuffer(frame) ? frame : JSON.stringify(frame))
+    const text = typeof frame === 'string' ? frame : JSON.stringify(frame)
+    if (Buffer.isBuffer(frame) || this.seal === null) this.ws.send(Buffer.isBuffer(frame) ? frame : text)
+    else this.ws.send(this.seal.seal(text))
+  }
+
+  get greeting() {
+    return { authority: this.authority, challenge: this.challenge, nonce: this.nonce }
   }
 
   proof({ session, token }: Seat, after: number | null): string {
-    return joinProof(token, this.challenge, session, after)
+    return joinProof(token, this.greeting, { session, after })
   }
 
+  /** Takes the answer to the first join for what changes to sealed frames. */
   async join(seat: Seat, after: number | null = 0): Promise<void> {
-    this.say({ t: 'join', session: seat.session, after, proof: this.proof(seat, after) })
-    await this.next('joined', ({ session }) => session === seat.session)
+    const { session, token } = seat
+    this.#token = token
+    this.say({ t: 'join', session, after, nonce: this.nonce, proof: this.proof(seat, after) })
+    const { proof } = await this.next('joined', (frame) => frame.session === session)
+    assert.ok(checkJoinedProof(proof, token, this.greeting, { session, after }))
+  }
+
+  #hear(data: Buffer): void {
+    const text = this.seal === null ? data : this.seal.open(data)
+    assert.ok(text !== null, 'the bridge’s frame has no right seal')
+    const frame = JSON.parse(String(text)) as Frame
+    this.frames.push(frame)
+    if (frame.t === 'joined') this.seal ??= new FrameSeal(frameKey(this.#token, this.greeting), 'host')
   }
 
   async end(): Promise<{ code: number; reason: string }> {
@@ -137,7 +163,7 @@ test('a join that proves nothing is refused, whatever is wrong with it', async (
   ]
   const answers: Frame[] = []
   for (const attempt of attempts) {
-    host.say({ t: 'join', ...attempt })
+    host.say({ t: 'join', nonce: host.nonce, ...attempt })
     answers.push(await host.next('refused'))
   }
   for (const { problem } of answers) {
@@ -156,7 +182,7 @@ test('who has not joined is put out, and so is who says nothing any more', async
   await joined.join(b)
   using idle = await Host.open(ground)
   t.mock.method(ground.clock, 'now', () => performance.now() + 5_500)
-  assert.deepEqual(await idle.end(), { code: 1008, reason: 'no session has joined' })
+  assert.equal((await idle.end()).code, 1006, 'it is cut, and not asked')
   assert.equal(joined.closed, null)
   t.mock.method(ground.clock, 'now', () => performance.now() + 65_000)
   assert.equal((await joined.end()).code, 1006)
@@ -185,11 +211,15 @@ test('frames that are none close the socket and nothing else', async () => {
     Buffer.from('{"t":"beat","n":1,"beats":[]}'),
   ]
   for (const frame of bad) {
-    using host = await Host.open(ground)
-    host.say(frame)
-    assert.equal((await host.end()).code, 1008, String(frame).slice(0, 60))
+    for (const isJoined of [false, true]) {
+      using host = await Host.open(ground)
+      if (isJoined) await host.join(b)
+      host.say(frame)
+      assert.equal((await host.end()).code, 1006, String(frame).slice(0, 60))
+    }
   }
   using large = await Host.open(ground)
+  await large.join(b)
   large.say(`"${'x'.repeat(ground.config.bodyMax)}"`)
   assert.equal((await large.end()).code, 1009)
   bystander.say({ t: 'beat', n: 1, beats: [] })
@@ -350,10 +380,14 @@ test('a flood of frames or marks ends the socket', async () => {
   await host.join(b)
   ground.store.mark = () => new Promise(() => undefined)
   for (let n = 0; n < 101; n += 1) host.say({ t: 'mark', n, session: b.session, ids: [], mark: 'acked' })
-  assert.deepEqual(await host.end(), { code: 1008, reason: 'too many marks at once' })
+  assert.equal((await host.end()).code, 1006)
+  assert.ok(ground.log.records.some(({ fields }) => fields.why === 'too many marks at once'))
   using guesser = await Host.open(ground)
-  for (let n = 0; n < 130; n += 1) guesser.say({ t: 'join', session: b.session, after: 0, proof: String(n) })
-  assert.deepEqual(await guesser.end(), { code: 1008, reason: 'too many frames' })
+  for (let n = 0; n < 130 && guesser.closed === null; n += 1) {
+    guesser.say({ t: 'join', session: b.session, after: 0, nonce: guesser.nonce, proof: String(n) })
+    await until('an answer', () => guesser.closed !== null || guesser.frames.splice(0).length > 0)
+  }
+  assert.equal((await guesser.end()).code, 1006)
 })
 
 test('when the bridge stops, hosts are told so', async () => {
@@ -389,13 +423,20 @@ test('a frame that a host does not know yet costs it nothing', async () => {
   await once(server, 'listening')
   const session = 'conv_0000000000000001/b'
   const said: Frame[] = []
-  server.on('connection', (socket) => {
+  server.on('connection', (socket, { headers }) => {
     socket.send(JSON.stringify({ t: 'of-tomorrow', any: 1 }))
     socket.send(JSON.stringify({ t: 'challenge', challenge: 'c'.repeat(32) }))
-    socket.on('message', (data) => {
-      said.push(JSON.parse(String(data)))
+    let seal: FrameSeal | null = null
+    socket.on('message', (data: Buffer) => {
+      const frame = JSON.parse(String(seal === null ? data : seal.open(data))) as Frame
+      said.push(frame)
+      if (seal !== null) return
       socket.send(JSON.stringify({ t: 'of-tomorrow' }))
-      socket.send(JSON.stringify({ t: 'joined', session }))
+      const greeting = { authority: headers.host as string, challenge: 'c'.repeat(32), nonce: frame.nonce }
+      const proof = joinedProof('f'.repeat(64), greeting, { session, after: frame.after })
+      socket.send(JSON.stringify({ t: 'joined', session, after: frame.after, proof }))
+      seal = new FrameSeal(frameKey('f'.repeat(64), greeting), 'bridge')
+      socket.send(seal.seal(JSON.stringify({ t: 'of-tomorrow' })))
     })
   })
   const { port } = server.address() as AddressInfo

@@ -43,9 +43,10 @@ class Fleet implements AsyncDisposable {
     execFileSync('git', ['init', '--quiet', '--bare', '--initial-branch=main', this.#remote], { env: plainEnv() })
     this.s2('certificate', 'create', '--name', 'localhost', '--folder', this.tls)
     const bridge = await this.bridge()
-    this.s2('conversation', 'create', '--role-b', 'tests', '--number', '3')
-    const remote = { S2_GIT_REMOTE: this.#remote, S2_GIT_POLL: '500ms' }
-    this.start('cred-sync', { S2_STATE: this.#worker, S2_WORKER: '3', ...remote })
+    this.start('cred-sync', { ...this.#lead, S2_ISSUER: 'yes', S2_GIT_POLL: '500ms' })
+    const line = this.s2('worker', 'invite', '3', '--role', 'tests')
+    this.onWorker('worker', 'join', line.trim())
+    this.start('cred-sync', { S2_STATE: this.#worker, S2_GIT_POLL: '500ms' })
     return bridge
   }
 

@@ -87,7 +87,7 @@ export function plainFile(over: Readonly<Record<string, unknown>> = {}): string 
 export const PATH_3 = 'credentials/s2-worker-3-credentials.json'
 
 /** The credential of worker 3, good unless changed. */
-export function credential(over: Partial<Credential> = {}): Credential {
+function credential(over: Partial<Credential> = {}): Credential {
   return {
     session: sessionId('conv_00000000000000aa', 'b'),
     token: 'worker-token-for-a-test',

@@ -212,13 +212,22 @@ test('whatever the remote becomes, the credential at hand stays and the reason i
     rmSync(path, { recursive: true, force: true })
     writeFileSync(path, content, { mode })
   }
+  const link = (): void => {
+    rmSync(path)
+    symlinkSync('/etc/passwd', path)
+  }
+  const folder = (): void => {
+    rmSync(path)
+    mkdirSync(path)
+    writeFileSync(join(path, 'x'), 'y')
+  }
   const sealed = (await published(fleet, { createdAt: WALL + 1 }))[PATH_3] ?? ''
   const cases: Record<string, [() => void, string]> = {
-    'a symbolic link': [() => (rmSync(path), symlinkSync('/etc/passwd', path)), 'invalid'],
+    'a symbolic link': [link, 'invalid'],
     'an executable': [() => write(sealed, 0o755), 'invalid'],
     'a huge file': [() => write('x'.repeat(70_000)), 'too_large'],
     'an empty file': [() => write(''), 'unauthenticated'],
-    'a folder in its place': [() => (rmSync(path), mkdirSync(path), writeFileSync(join(path, 'x'), 'y')), 'invalid'],
+    'a folder in its place': [folder, 'invalid'],
     'no file': [() => rmSync(path, { recursive: true }), 'not_found'],
     'no list': [() => rmSync(join(remote.work, MANIFEST_PATH)), 'not_found'],
   }

@@ -23,7 +23,14 @@ test('a fleet file is read with its defaults', () => {
   assert.equal(fleet.remote, null)
   assert.equal(fleet.branch, 'main')
   assert.equal(fleet.orchestrator.agent, 'orchestrator')
-  assert.deepEqual(fleet.workers[0], { ...worker, agent: 's2-worker-1', wake: null, settings: {}, folder: null })
+  assert.deepEqual(fleet.workers[0], {
+    ...worker,
+    agent: 's2-worker-1',
+    wake: null,
+    settings: {},
+    folder: null,
+    stdin: 'json',
+  })
 })
 
 test('all that is wrong is told at once, with what was meant', () => {
@@ -121,4 +128,14 @@ test('demo tasks for roles that nobody has are refused', () => {
   const fleet = parseFleet({ workers: [worker] }, 'fleet.json')
   assert.throws(() => readDemo('deploy/fleet/nine.tasks.json', fleet), /no worker has the role "frontend"/)
   assert.throws(() => readDemo('package.json', fleet), /must be a list of tasks/)
+})
+
+test('a worker may have the text of its task alone on standard input', () => {
+  const texts = { ...worker, stdin: 'text' }
+  const fleet = parseFleet({ workers: [texts] }, '/etc/fleet.json')
+  const plan = planPrograms(fleet, { state: '/state', folder: '/here', env: {} }).find(
+    ({ program }) => program === 'worker',
+  )
+  assert.deepEqual(plan?.argv.slice(-2), ['--exec=true', '--stdin=text'])
+  assert.match(faultsOf({ workers: [{ ...worker, stdin: 'yaml' }] }), /stdin must be "json"/)
 })

@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -45,8 +55,9 @@ class LocalFleet implements AsyncDisposable {
     return this.#port
   }
 
-  start(): ChildProcess {
-    const up = spawn(process.execPath, [MAIN, 'up', this.#path, '--json'], {
+  start(umask = '022'): ChildProcess {
+    const line = ['-c', 'umask "$1" && shift && exec "$@"', 'sh', umask, process.execPath]
+    const up = spawn('/bin/sh', [...line, MAIN, 'up', this.#path, '--json'], {
       cwd: this.folder,
       env: this.#env,
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -136,17 +147,8 @@ test('a fleet comes up from nothing, works, tells, and ends without leaving anyt
   assert.match((await fleet.s2('check')).out, /no new messages/)
   assert.match((await fleet.s2('freeze', 'test')).err, /did you mean tests\?/)
 
-  const held = await fleet.s2(
-    'conversation',
-    'create',
-    '--role-b',
-    'docs',
-    '--agent-b',
-    'elsewhere',
-    '--out',
-    fleet.folder,
-    '--json',
-  )
+  const opening = ['conversation', 'create', '--role-b', 'docs', '--agent-b', 'elsewhere', '--show-tokens', '--json']
+  const held = await fleet.s2(...opening)
   assert.equal(held.code, 0, held.err)
   const { id } = JSON.parse(held.out) as { id: string }
   rmSync(join(fleet.state, 'credentials', `${id}-a.json`))
@@ -169,7 +171,6 @@ test('a fleet comes up from nothing, works, tells, and ends without leaving anyt
   assert.equal(second.code, 78)
   assert.match(second.err, /up\.sock is in use/)
   assert.doesNotMatch(allText(fleet), /[0-9a-f]{64}/, 'a token was written where it does not belong')
-  assert.equal(existsSync(join(fleet.state, 'publication.git')), false, 'credentials lie about after they were pushed')
 
   const ended = exitOf(up)
   up.kill('SIGINT')
@@ -234,4 +235,31 @@ function allText(fleet: LocalFleet): string {
     }
   })
   return [fleet.output, ...files, ...argv].join('\n')
+}
+
+for (const umask of ['000', '022']) {
+  test(`under umask ${umask} nothing in the state of a fleet can be reached by others`, async () => {
+    await using fleet = await LocalFleet.make(`umask-${umask}`)
+    mkdirSync(fleet.state)
+    chmodSync(fleet.state, 0o777)
+    const up = fleet.start(umask)
+    await fleet.until('it is up', () => fleet.output.includes('"event":"up"'))
+    const worker = join(fleet.state, 'workers', 's2-worker-1')
+    await fleet.until('the worker has its credential', () => existsSync(join(worker, 'credentials')))
+    await fleet.s2On('s2-worker-1', 'send', 'orchestrator', 'hello', '--wait')
+    const folders = [fleet.state, worker].flatMap((state) => [
+      state,
+      ...readdirSync(state, { withFileTypes: true })
+        .filter((each) => each.isDirectory())
+        .map(({ name }) => join(state, name)),
+    ])
+    const open = folders.filter((path) => (statSync(path).mode & 0o077) !== 0 && path !== fleet.state)
+    assert.deepEqual(open, [])
+    assert.equal(statSync(fleet.state).mode & 0o027, 0)
+    assert.ok(folders.length > 10, folders.join())
+    assert.match(fleet.output, /was open to others \(mode 777\)/)
+    const ended = exitOf(up)
+    up.kill('SIGTERM')
+    await ended
+  })
 }

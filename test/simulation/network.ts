@@ -134,6 +134,7 @@ const READS: ReadonlySet<Verb> = new Set<Verb>([
   'incidents',
   'verdicts',
   'audit',
+  'auditHead',
 ])
 
 /** Asks a store that may refuse before it acts, or not tell how it ended after. */

@@ -1,5 +1,6 @@
 import { AUDIT_ROOT, auditHash } from '#fleet/audit.ts'
 import type { ObservedBeats } from '#fleet/beat.ts'
+import { hashedEntryOf } from '#fleet/chain-check.ts'
 import type { Message, MessageDraft } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { isLeased, isOpen, type Move, type Report, type Task } from '#fleet/task.ts'
@@ -105,8 +106,9 @@ export class Witness {
   async #judgeChain(): Promise<void> {
     const acts = new Map<string, number>()
     let previous = AUDIT_ROOT
-    for (const { seq, at, actor, action, details, hash } of await this.#store.audit(0, Number.MAX_SAFE_INTEGER)) {
-      const isRight = hash === auditHash(previous, seq, at, actor, action, JSON.stringify(details))
+    for (const entry of await this.#store.audit(0, Number.MAX_SAFE_INTEGER)) {
+      const { seq, action, hash } = entry
+      const isRight = hash === auditHash(previous, hashedEntryOf(entry))
       if (!isRight) this.#history.violate('the chain holds', `entry ${seq}, ${action}`)
       previous = hash
       acts.set(action, (acts.get(action) ?? 0) + 1)

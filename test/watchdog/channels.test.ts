@@ -109,7 +109,7 @@ test('exec: the alert comes as JSON on standard input', async () => {
     [told.event, told.incident, told.kind, told.agent, told.openedAt],
     ['opened', 7, 'silent', 's2-worker-3', '1970-01-01T00:00:00.000Z'],
   )
-  assert.match(String(told.text), /^S2 incident: s2-worker-3 was not heard for 60s, token=\[redacted\]$/)
+  assert.match(String(told.text), /^S2 incident: s2-worker-3 was not heard for 60s, token=\[redacted session-token\]$/)
 })
 
 test('exec: any other end than code 0 is a failure that says why, without secrets', async () => {
@@ -155,6 +155,18 @@ test('webhook: JSON by POST, and 2xx says that it was taken', async () => {
   })
   await webhookChannel(server.url, systemClock).tell(alert, forever)
   assert.deepEqual(got, [['POST', 'application/json', 'silent:s2-worker-3']])
+})
+
+test('webhook: what an agent or a host is called makes no chat service call anybody', async () => {
+  let said = ''
+  await using server = await receiver((_, response, body) => {
+    said = body
+    response.writeHead(204).end()
+  })
+  const summary = 'w1 on <!channel> & <@U1>\n@here is gone'
+  await webhookChannel(server.url, systemClock).tell({ ...alert, incident: { ...alert.incident, summary } }, forever)
+  const { text } = JSON.parse(said) as { text: string }
+  assert.equal(text, 'S2 incident: w1 on &lt;!channel&gt; &amp; &lt;(at)U1&gt; (at)here is gone')
 })
 
 test('webhook: another status is a failure, redirections are not followed, and no error shows the address', async () => {

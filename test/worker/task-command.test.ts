@@ -70,6 +70,30 @@ test('long output is kept by its end, and characters cut by the pipe come out wh
   assert.ok(tail.endsWith('ü line 2999\n') && tail.length <= 4_000)
 })
 
+test('output is shown and kept without secrets, however it is cut into pieces and lines', async () => {
+  const token = ['ghp', 'a1B2'.repeat(9)].join('_')
+  const body = 'Qk1x9Z+/'.repeat(8)
+  const label = 'RSA PRIVATE KEY-----'
+  const lines: string[] = []
+  const { tail } = await start(
+    `say() { printf -- "$1"; sleep 0.02; }
+     say 'it is ghp_'; say 'a1B2${'a1B2'.repeat(8)}'; say ' here\\n'
+     say '-----BEGIN ${label}\\n${body}\\n'; say '${body}\\n-----END ${label}\\nnext\\r'; say '\\nlast '
+     head -c 70000 /dev/zero | tr '\\0' x; say '${token} end\\n'
+     i=0; while [ $i -lt 9000 ]; do printf 'word '; i=$((i+1)); done; printf '${token} '
+     i=0; while [ $i -lt 9000 ]; do printf 'word '; i=$((i+1)); done
+     echo; printf '%03970d' 0; printf ' ${token}'`,
+    task,
+    (line) => lines.push(line),
+  ).ended
+  const shown = lines.join('\n')
+  for (const text of [shown, tail]) assert.doesNotMatch(text, /a1B2|ghp_|Qk1x/)
+  assert.match(shown, /it is \[redacted github-token\] here\n/)
+  assert.match(shown, /\nnext\n…?/)
+  assert.match(shown, /…\n.* end\n/)
+  assert.match(tail, /\[redacted github-token\]$/)
+})
+
 test('stopping ends the whole group, also children that ignore TERM', async () => {
   const pids = join(folder, 'group')
   const running = start(
@@ -108,4 +132,10 @@ test('when the agent is killed, its command ends too', async () => {
   await until('its guard runs too', () => processes().filter(({ parent }) => parent === agent.pid).length === 2)
   agent.kill('SIGKILL')
   await until('the command has ended', () => isOver(command))
+})
+
+test('a command may have the text of the task alone on its input', async () => {
+  const starter = commandStarter(['/bin/cat'], { PATH: process.env.PATH }, folder, systemClock, 'text')
+  const { tail } = await starter({ ...task, description: '--settings={"x":1}\nsecond' }, () => undefined).ended
+  assert.equal(tail, '--settings={"x":1}\nsecond\n')
 })

@@ -1,8 +1,7 @@
-import { join } from 'node:path'
 import type { Command } from 'commander'
 import type { CommandContext } from '#console/context.ts'
 import { stateFolder } from '#console/state-folder.ts'
-import { isSocketAnswered, terseLog } from '#console/store-access.ts'
+import { isKeepaliveThere, terseLog } from '#console/store-access.ts'
 import { ago, oneLine, plain } from '#console/terminal-text.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import { watchFolder } from '#runtime/folder-watch.ts'
@@ -40,11 +39,7 @@ export function define(command: Command, context: CommandContext): void {
       if (options.wait !== undefined) await untilNew(inbox, options.wait, context)
       const messages = await take(inbox, options)
       // Without a keepalive an empty inbox does not mean that there is no mail.
-      if (
-        messages.length === 0 &&
-        options.again !== true &&
-        !(await isSocketAnswered(join(state, 'run', 'keepalive.sock')))
-      ) {
+      if (messages.length === 0 && options.again !== true && !(await isKeepaliveThere(state))) {
         context.tell(`s2: no s2-keepalive serves ${state}: no new mail arrives until one does\n`)
       }
       if (options.json === true) for (const message of messages) context.print(`${JSON.stringify(message)}\n`)

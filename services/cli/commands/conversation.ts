@@ -92,7 +92,10 @@ async function create(context: CommandContext, options: CreateOptions): Promise<
 
 function tellOpened(context: CommandContext, opened: OpenedConversation, { json }: CreateOptions): void {
   const { id, agents, roles, tokens } = opened
-  if (json === true) return context.print(`${JSON.stringify(opened)}\n`)
+  if (json === true) {
+    context.print(`${JSON.stringify(opened)}\n`)
+    return
+  }
   context.print(`${id} is open: ${agents.a} (${roles.a}) and ${agents.b} (${roles.b})\n`)
   context.print(`token a: ${tokens.a}\ntoken b: ${tokens.b}\n`)
 }

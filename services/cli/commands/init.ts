@@ -270,6 +270,6 @@ function printOutcome(
   }
   context.print(todos.length === 0 ? '\nNothing is left to do.\n' : `\nLeft to do:\n${numberedList(todos)}`)
   if (host.worker !== null)
-    context.print(`To run an agent here: ${host.workerCommand} work --exec 'claude -p "$S2_TASK_DESCRIPTION"'\n`)
+    context.print(`To run an agent here: ${host.workerCommand} work --exec 'claude -p -- "$S2_TASK_DESCRIPTION"'\n`)
   if (host.orchestrator !== null) context.print(`To see which agents are alive: ${host.command} status\n`)
 }

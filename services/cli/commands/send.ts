@@ -1,10 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import { join } from 'node:path'
 import type { Command } from 'commander'
 import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
 import { stateFolder } from '#console/state-folder.ts'
-import { isSocketAnswered, reachFleet } from '#console/store-access.ts'
+import { isKeepaliveThere, reachFleet } from '#console/store-access.ts'
 import type { Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { checkDraft, type MessageDraft, TEXT_MAX } from '#fleet/message.ts'
@@ -93,8 +92,7 @@ async function send(context: CommandContext, to: string, draft: MessageDraft, op
   const found = await readCredentials(state)
   const outbox = new Outbox(state)
   // A later message must not overtake those that wait in the outbox, whether keepalive answers just now or not.
-  const isCarried = async (): Promise<boolean> =>
-    (await isSocketAnswered(join(state, 'run', 'keepalive.sock'))) || (await outbox.names()).length > 0
+  const isCarried = async (): Promise<boolean> => (await isKeepaliveThere(state)) || (await outbox.names()).length > 0
   if (found.credentials.length > 0 && (await isCarried())) {
     const from = await senderAmong(context, to, found, options)
     if (found.credentials.some(({ session }) => session === from)) {

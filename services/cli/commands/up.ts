@@ -14,9 +14,11 @@ A fleet file:
     "settings": { "S2_SILENT_AFTER": "60s" },
     "orchestrator": { "wake": "notify-send mail" },
     "workers": [
-      { "number": 1, "role": "backend", "exec": "claude -p \\"$S2_TASK_DESCRIPTION\\"", "folder": "/src/app" }
+      { "number": 1, "role": "backend", "exec": "claude -p -- \\"$S2_TASK_DESCRIPTION\\"", "folder": "/src/app" }
     ]
   }
+
+A worker's "stdin": "text" gives its command the text of a task on standard input, instead of the task as JSON.
 
 Each agent has a state folder of its own; workers get their credentials through the git remote alone. The state
 lies in .s2 of this folder, or in S2_STATE. Meanwhile s2 status, freeze, thaw and kill work from the same folder.`

@@ -4,12 +4,15 @@ import { becomeProgram } from '../become-program.ts'
 
 const EXAMPLES = `
 Examples:
-  s2 work --exec 'claude -p "$S2_TASK_DESCRIPTION"'
+  s2 work --exec 'claude -p -- "$S2_TASK_DESCRIPTION"'
+  s2 work --exec 'claude -p' --stdin text      the text alone on standard input
   s2 work --exec 'codex exec -' --once         ends when no work is left
   s2 work --exec '["./do-task","--json"]'      a JSON list is run as it is, anything else by sh
 
-CMD runs once for each task, in a process group of its own, with the task as JSON on its standard input and in
-S2_TASK_ID, S2_TASK_DESCRIPTION, S2_TASK_PRIORITY, S2_TASK_ROLE and S2_TASK_EPOCH. Its last line of output is the
+The text of a task is data that somebody else wrote: put -- before it, or it may be taken for an option.
+
+CMD runs once for each task, in a process group of its own, with the task as JSON on its standard input (or its text
+alone, --stdin text) and in S2_TASK_ID, S2_TASK_DESCRIPTION, S2_TASK_PRIORITY, S2_TASK_ROLE and S2_TASK_EPOCH. Its last line of output is the
 progress that others see; its exit code says whether the task is completed (0) or failed. The task stays leased (S2_LEASE)
 while CMD runs; when the task is given to another agent, CMD is ended with all the processes that it started.
 
@@ -17,6 +20,7 @@ Ctrl-C waits for the current task to end; a second one, or TERM, ends the task t
 
 interface Options {
   readonly exec: string
+  readonly stdin?: string
   readonly session?: string
   readonly once?: true
   readonly quiet?: true
@@ -26,14 +30,16 @@ interface Options {
 export function define(command: Command, context: CommandContext): void {
   command
     .requiredOption('--exec <cmd>', 'the command that does a task')
+    .option('--stdin <form>', 'the task on standard input: json (default), or its text alone: text')
     .option('--session <session>', 'work for this session only, where this host has several')
     .option('--once', 'end when no work is left')
     .option('--quiet', 'print only what goes wrong')
     .option('--json', 'print events as JSON, one a line')
     .addHelpText('after', EXAMPLES)
-    .action(async ({ exec, session, once, quiet, json }: Options) => {
+    .action(async ({ exec, stdin, session, once, quiet, json }: Options) => {
       await becomeProgram(context, 'worker', [
         `--exec=${exec}`,
+        ...(stdin === undefined ? [] : [`--stdin=${stdin}`]),
         ...(session === undefined ? [] : [`--session=${session}`]),
         ...(once === true ? ['--once'] : []),
         ...(quiet === true ? ['--quiet'] : []),

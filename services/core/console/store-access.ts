@@ -1,9 +1,10 @@
-import { existsSync } from 'node:fs'
+import { accessSync, constants, existsSync } from 'node:fs'
 import { createConnection } from 'node:net'
-import { join } from 'node:path'
-import { authorityAt, type Credential } from '#fleet/credential.ts'
+import { dirname, join } from 'node:path'
+import { authorityAt, type Credential, pinAt } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
+import { healthSocket } from '#runtime/health-client.ts'
 import type { Log } from '#runtime/log.ts'
 import { socketPath } from '#runtime/long-socket-path.ts'
 import { readSettings } from '#runtime/read-settings.ts'
@@ -65,10 +66,13 @@ export async function openSessions(
   credentials: () => readonly Credential[],
   context: CommandContext,
 ): Promise<Store> {
+  const { S2_ALLOW_PLAIN_HTTP: allowsPlain } = readSettings(commandEnv(context), ['S2_ALLOW_PLAIN_HTTP'])
   return await openStore(bridgeUrl, storeParts(context), {
+    allowsPlain,
     token: (session) => credentials().find((each) => each.session === session)?.token,
     sessions: () => credentials().map(({ session }) => session),
     authority: () => authorityAt(bridgeUrl, credentials()),
+    pin: () => pinAt(bridgeUrl, credentials()),
   })
 }
 
@@ -86,6 +90,24 @@ async function findAdministration(state: string): Promise<string | null> {
   const socket = join(state, 'run', 'admin.sock')
   if (await isSocketAnswered(socket)) return `unix:${socket}`
   return existsSync(join(state, 'bridge.db')) ? localStore(state) : null
+}
+
+/**
+ * Whether keepalive serves a state folder, as far as this user can know: an agent with a user of its own may not look into the
+ * folder of the sockets, and trusts that what it puts into the outbox is carried.
+ */
+export async function isKeepaliveThere(state: string): Promise<boolean> {
+  const socket = healthSocket(state, 'keepalive')
+  return isClosedToUs(dirname(socket)) || (await isSocketAnswered(socket))
+}
+
+function isClosedToUs(folder: string): boolean {
+  try {
+    accessSync(folder, constants.X_OK)
+    return false
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EACCES'
+  }
 }
 
 /** Whether a program listens on a unix socket. */

@@ -1,10 +1,18 @@
 /**
  * Replaces the control characters of a text, so that a message cannot move the cursor, change colours or rename the
- * window of a terminal.
+ * window of a terminal. Characters that turn the order of others or that nobody sees are shown by their codes.
  */
 export function plain(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
-  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, '·')
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029]/g, '·').replace(UNSEEN, codeOf)
+}
+
+/** Marks of direction, tags and fillers; not the joiners that scripts and emoji are written with. */
+const UNSEEN =
+  /[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu
+
+function codeOf(character: string): string {
+  return `<U+${character.codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0')}>`
 }
 
 /** The same, on one line. */

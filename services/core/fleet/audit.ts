@@ -1,34 +1,116 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
+import { S2Error } from './errors.ts'
+import { redact } from './redact.ts'
 
 /** One act. Entries form a chain: each hash covers the entry and the hash before it. */
 export interface AuditEntry {
+  /** Which bytes the hash covers: entries of both versions stand in one chain. */
+  readonly version: AuditVersion
   readonly seq: number
   /** Milliseconds since 1970 by the clock of the store that kept it. */
   readonly at: number
   /** Who did it: a session id, `admin`, or a program's name. */
   readonly actor: string
   readonly action: string
-  /** What it was done to, and how: plain JSON, redacted already. */
+  /** What it was done to, such as `task/build` or `message/12`; null where the details alone say it. */
+  readonly what: string | null
+  /** `done`, or the code of the refusal. */
+  readonly result: string
+  /** Milliseconds from the arrival of the request to this entry; null where nobody asked. */
+  readonly latencyMs: number | null
+  /** The id of the request, as it stands in the answer's error and in the log. */
+  readonly request: string | null
+  /** How it was done: plain JSON, redacted when it is appended. */
   readonly details: Readonly<Record<string, unknown>>
   readonly hash: string
 }
 
+export type AuditVersion = 1 | 2
+
 /** An act to be audited, before it has its place in the chain. */
-export type AuditedAct = Pick<AuditEntry, 'actor' | 'action' | 'details'>
+export interface AuditedAct extends Pick<AuditEntry, 'actor' | 'action' | 'details'> {
+  /** Left out: found in the details. */
+  readonly what?: string | null
+  /** Left out: `done`. */
+  readonly result?: string
+}
+
+/** The last entry of a chain: its number and its hash. */
+export interface ChainHead {
+  readonly seq: number
+  readonly hash: string
+}
 
 /** The hash before the first entry. */
 export const AUDIT_ROOT = '0'.repeat(64)
 
-/** SHA-256 (FIPS 180-4), hex, over a fixed-order JSON array: nothing in the entry can shift into its neighbour. */
-export function auditHash(
-  previous: string,
-  seq: number,
-  at: number,
-  actor: string,
-  action: string,
-  detailsJson: string,
-): string {
-  return createHash('sha256')
-    .update(JSON.stringify([previous, seq, at, actor, action, detailsJson]))
-    .digest('hex')
+/** Where a chain begins. */
+export const CHAIN_START: ChainHead = Object.freeze({ seq: 0, hash: AUDIT_ROOT })
+
+/** The details of an act in bytes: JSON with sorted names and without spaces (RFC 8785). */
+export function canonicalJson(value: unknown): string {
+  if (value === null || typeof value !== 'object') return JSON.stringify(value) ?? 'null'
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`
+  const fields = Object.entries(value)
+    .filter(([, field]) => field !== undefined)
+    .sort(([one], [other]) => (one < other ? -1 : 1))
+  return `{${fields.map(([name, field]) => `${JSON.stringify(name)}:${canonicalJson(field)}`).join(',')}}`
+}
+
+/** What the hash of an entry covers beside the hash before it; the details as the text that is kept. */
+export type HashedEntry = Omit<AuditEntry, 'details' | 'hash'> & { readonly detailsJson: string }
+
+/**
+ * SHA-256 (FIPS 180-4), hex, over a fixed-order JSON array: nothing in the entry can shift into its neighbour, and the name of
+ * the version at its head keeps an entry of one version from passing for one of another.
+ */
+export function auditHash(previous: string, entry: HashedEntry): string {
+  const { version, seq, at, actor, action, what, result, latencyMs, request, detailsJson } = entry
+  const covered =
+    version === 1
+      ? [previous, seq, at, actor, action, detailsJson]
+      : ['s2-audit-2', previous, seq, at, actor, action, what, result, latencyMs, request, detailsJson]
+  return hash('sha256', JSON.stringify(covered), 'hex')
+}
+
+/** The details of an entry as its hash covers them, for whoever has the entry and not the text that is kept. */
+export function detailsJsonOf({ version, details }: Pick<AuditEntry, 'version' | 'details'>): string {
+  return version === 1 ? JSON.stringify(details) : canonicalJson(details)
+}
+
+/** Fields that say what an act was done to, the most telling first. */
+const SUBJECTS = ['task', 'message', 'incident', 'session', 'conversation'] as const
+
+/** What an act was done to, by its details. */
+export function subjectOf({ what, details }: AuditedAct): string | null {
+  if (what !== undefined) return what
+  const field = SUBJECTS.find((each) => typeof details[each] === 'string' || typeof details[each] === 'number')
+  return field === undefined ? null : `${field}/${details[field]}`
+}
+
+const DETAILS_MAX = 16_384
+const TEXT_MAX = 200
+
+/** Checks and redacts an act that a program asks to record. Throws `invalid`. */
+export function cleanAct({ actor, action, what = null, result = 'done', details }: AuditedAct): Required<AuditedAct> {
+  const isNamed = actor !== '' && [actor, what ?? '', result].every((each) => each.length <= TEXT_MAX)
+  if (!isNamed || !/^[a-z][a-z0-9_]{0,63}$/.test(action)) {
+    throw new S2Error('invalid', 'an act to record has an actor and an action that names no more than it did', {
+      next: 'name the actor in at most 200 characters, and the action in words such as command_refused',
+    })
+  }
+  const clean = redactAll(details) as AuditEntry['details']
+  if (canonicalJson(clean).length > DETAILS_MAX) {
+    throw new S2Error('invalid', `the details of ${action} are longer than ${DETAILS_MAX} characters`, {
+      next: 'record what happened, not what it was about',
+    })
+  }
+  return { actor: redact(actor), action, what: what === null ? null : redact(what), result, details: clean }
+}
+
+function redactAll(value: unknown): unknown {
+  if (typeof value === 'string') return redact(value)
+  if (value === null || typeof value !== 'object') return value
+  if (Array.isArray(value)) return value.map(redactAll)
+  return Object.fromEntries(Object.entries(value).map(([name, field]) => [name, redactAll(field)]))
 }

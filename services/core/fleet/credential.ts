@@ -13,6 +13,8 @@ export interface Credential {
   readonly bridgeUrl: string
   /** PEM of the authority that signed the bridge's certificate; absent where other machines trust it already. */
   readonly bridgeCa?: string
+  /** SHA-256 of the public key (SPKI) of the bridge's certificate, in base64; absent where any key of that authority will do. */
+  readonly bridgePin?: string
   /** Also its serial number: an earlier credential never replaces a later one. */
   readonly createdAt: number
   readonly expiresAt: number
@@ -40,13 +42,27 @@ export function workerName(worker: number): string {
  * bridge's certificate changed. Undefined: those that this machine trusts.
  */
 export function authorityAt(bridgeUrl: string, credentials: Iterable<Credential>): string | undefined {
+  return newestAt(bridgeUrl, credentials)?.bridgeCa
+}
+
+/** The key that the bridge's certificate must have, of the same credential. */
+export function pinAt(bridgeUrl: string, credentials: Iterable<Credential>): string | undefined {
+  return newestAt(bridgeUrl, credentials)?.bridgePin
+}
+
+/** Whether a text can be a `bridgePin`. */
+export function isPin(text: unknown): text is string {
+  return typeof text === 'string' && /^[A-Za-z0-9+/]{43}=$/.test(text)
+}
+
+function newestAt(bridgeUrl: string, credentials: Iterable<Credential>): Credential | undefined {
   const { origin } = new URL(bridgeUrl)
   let newest: Credential | undefined
   for (const each of credentials) {
     if (new URL(each.bridgeUrl).origin !== origin) continue
     if (newest === undefined || each.createdAt >= newest.createdAt) newest = each
   }
-  return newest?.bridgeCa
+  return newest
 }
 
 /**
@@ -78,6 +94,7 @@ export function parseCredentialFile(content: Uint8Array, worker: string, now: nu
     role: word(fields, 'worker_role'),
     bridgeUrl: bridgeUrl(fields),
     ...bridgeCa(fields),
+    ...bridgePin(fields),
     createdAt,
     expiresAt,
   }
@@ -159,6 +176,12 @@ function bridgeCa(fields: Readonly<Record<string, unknown>>): { readonly bridgeC
     if (error instanceof S2Error) throw error
     throw refused('invalid', `has a bridge_ca that ${(error as Error).message}`)
   }
+}
+
+function bridgePin(fields: Readonly<Record<string, unknown>>): { readonly bridgePin?: string } {
+  if (!Object.hasOwn(fields, 'bridge_pin')) return {}
+  if (!isPin(fields.bridge_pin)) throw refused('invalid', 'has a bridge_pin that is no SHA-256 in base64')
+  return { bridgePin: fields.bridge_pin }
 }
 
 /** Reads an ISO 8601 time as milliseconds since 1970; without a zone it is UTC, as Python's `utcnow().isoformat()` writes it. */

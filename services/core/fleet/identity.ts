@@ -36,8 +36,13 @@ export function signFields(
   kind: string,
   fields: object,
 ): string {
+  return signBytes({ key, signingKey }, bytesOf(kind, fields))
+}
+
+/** Signs bytes, which say themselves of what kind they are. Answers base64url. */
+export function signBytes({ key, signingKey }: Pick<Identity, 'key' | 'signingKey'>, bytes: Uint8Array): string {
   const jwk = { kty: 'OKP', crv: 'Ed25519', x: key, d: signingKey }
-  return sign(null, bytesOf(kind, fields), createPrivateKey({ key: jwk, format: 'jwk' })).toString('base64url')
+  return sign(null, bytes, createPrivateKey({ key: jwk, format: 'jwk' })).toString('base64url')
 }
 
 /** Whether the owner of this key signed these fields as this kind. */

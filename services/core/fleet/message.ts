@@ -1,5 +1,5 @@
 import { S2Error } from './errors.ts'
-import { redact } from './redact.ts'
+import { redactedHead } from './redact.ts'
 import { parseSession, type SessionId } from './session-id.ts'
 
 /** How far a message has come. Only acked counts as received. States move in this order and never back. */
@@ -39,6 +39,19 @@ export const NAME_MAX = 400
 /** Characters of a sender's idempotency key. */
 export const KEY_MAX = 200
 
+/** Characters of messages after which a read of them ends, so that none takes all the memory there is. */
+export const READ_MAX = 4_000_000
+
+/** What a message counts in a read. */
+export function lengthOf({ text, action, files }: Message): number {
+  return text.length + (action?.length ?? 0) + files.reduce((sum, file) => sum + file.length, 0)
+}
+
+/** Whether a read of at most `limit` messages came to the end: it was cut by neither their number nor their length. */
+export function isLastPage(page: readonly Message[], limit: number): boolean {
+  return page.length < limit && page.reduce((sum, message) => sum + lengthOf(message), 0) < READ_MAX
+}
+
 /** Refuses a draft that no store may keep: `invalid`, `too_large`. */
 export function checkDraft(draft: MessageDraft): void {
   if (draft.text.length === 0) throw new S2Error('invalid', 'the message is empty', { next: 'send some text' })
@@ -57,6 +70,11 @@ export function checkDraft(draft: MessageDraft): void {
       next: 'name the folder that they lie in, or a file that lists them',
     })
   }
+  if (files.some((file) => file === '' || UNSEEN.test(file))) {
+    throw new S2Error('invalid', 'a file name is empty or has characters that nobody sees', {
+      next: 'name files by characters that can be read',
+    })
+  }
 }
 
 /** Refuses a send that no store may do: `invalid`, `too_large`. */
@@ -69,10 +87,18 @@ export function checkSend(from: SessionId, key: string, draft: MessageDraft): vo
   })
 }
 
-/** A draft as it is kept: secrets redacted, and every field set. */
+/** A draft as it is kept: secrets redacted, and every field set. Marks are longer than short secrets, so it is cut again. */
 export function cleanDraft({ text, action = null, files = [] }: MessageDraft): Required<MessageDraft> {
-  return { text: redact(text), action: action === null ? null : redact(action), files: files.map(redact) }
+  return {
+    text: redactedHead(text, TEXT_MAX),
+    action: action === null ? null : redactedHead(action, NAME_MAX),
+    files: files.map((file) => redactedHead(file, NAME_MAX)),
+  }
 }
+
+/** Control characters, and those that nobody sees or that turn the order of the others: a name needs none of them. */
+const UNSEEN =
+  /[\p{Cc}\p{Zl}\p{Zp}\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/u
 
 /** True when `to` lies further along than `from`. */
 export function advances(from: Delivery, to: Delivery): boolean {

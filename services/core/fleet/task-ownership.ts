@@ -1,8 +1,9 @@
 import type { AuditedAct } from './audit.ts'
 import { S2Error } from './errors.ts'
-import { redact } from './redact.ts'
+import { redactedHead, redactedTail } from './redact.ts'
 import { partnerOf, type SessionId, sideOf } from './session-id.ts'
 import {
+  DESCRIPTION_MAX,
   isLeased,
   isOpen,
   type Move,
@@ -45,8 +46,15 @@ export interface Refusal {
   readonly act: AuditedAct | null
 }
 
-/** Late reports that are kept of one task; a former holder that repeats itself for ever must not fill the store. */
+/** Late reports that are kept of one task and holder; a former holder that repeats itself for ever must not fill the store. */
 export const EVIDENCE_MAX = 100
+
+/** What whoever neither holds nor held a task is told of it, and whoever names one that is none: the two read the same. */
+export function unknownTask(id: string): S2Error {
+  return new S2Error('not_found', `there is no task ${JSON.stringify(id.slice(0, 80))}`, {
+    next: 'list them: s2 task list',
+  })
+}
 
 /** Refuses a session that no task may be held by. */
 export function checkHolder(holder: SessionId): void {
@@ -61,7 +69,7 @@ export function beginTask(wanted: NewTask, now: number): Step {
   const { id, priority, role, holder, deadline, createdBy } = wanted
   const task: Task = {
     id,
-    description: redact(wanted.description),
+    description: redactedHead(wanted.description, DESCRIPTION_MAX),
     priority,
     role,
     state: holder === null ? 'pending' : 'assigned',
@@ -195,7 +203,8 @@ function refuseEnded(task: Task, holder: SessionId, report: Report): Refusal {
 /** Only results are audited: a refused renewal is nothing that happened. */
 function lateResultAct(task: Task, holder: SessionId, { epoch, state }: Report): AuditedAct | null {
   if (state === 'in_progress') return null
-  return { actor: holder, action: 'late_result_refused', details: { task: task.id, epoch, state, now: task.epoch } }
+  const details = { task: task.id, epoch, state, now: task.epoch }
+  return { actor: holder, action: 'late_result_refused', result: 'stale_epoch', details }
 }
 
 /** Whether two reports say the same: a repeated request is not more evidence. */
@@ -210,15 +219,15 @@ export function isSameReport(x: Report, y: Report): boolean {
   )
 }
 
-/** Without secrets, and no longer than is kept. */
-function cleanReport(report: Report): Report {
+/** A report as it is kept: without secrets, and no longer than it may be. */
+export function cleanReport(report: Report): Report {
   const { progress, result } = report
   return {
     task: report.task,
     epoch: report.epoch,
     state: report.state,
-    progress: progress === null ? null : redact(progress).slice(0, PROGRESS_MAX),
-    result: result === null ? null : { ...result, tail: redact(result.tail).slice(-TAIL_MAX) },
+    progress: progress === null ? null : redactedHead(progress, PROGRESS_MAX),
+    result: result === null ? null : { ...result, tail: redactedTail(result.tail, TAIL_MAX) },
   }
 }
 

@@ -1,3 +1,5 @@
+import type { AuditedAct } from './audit.ts'
+
 /** What an observer thinks of an agent. `new`: it was never heard, so it is not lost either. `gone`: its death is proved. */
 export const VERDICTS = ['new', 'alive', 'late', 'silent', 'gone'] as const
 export type Verdict = (typeof VERDICTS)[number]
@@ -11,4 +13,27 @@ export interface AgentVerdict {
   /** Since when, milliseconds since 1970 by the watchdog's wall clock: for people to read. */
   readonly since: number
   readonly host: string | null
+}
+
+/** An agent that is judged otherwise than before. */
+export interface ChangedVerdict {
+  readonly agent: string
+  /** Null where there was no verdict on it. */
+  readonly from: string | null
+  readonly to: string
+}
+
+/** Which of these verdicts differ from those of before, by agent. */
+export function changesOf(before: ReadonlyMap<string, string>, verdicts: Iterable<AgentVerdict>): ChangedVerdict[] {
+  const changes: ChangedVerdict[] = []
+  for (const { agent, verdict } of verdicts) {
+    const from = before.get(agent) ?? null
+    if (from !== verdict) changes.push({ agent, from, to: verdict })
+  }
+  return changes
+}
+
+/** The audit entry of a round of verdicts. */
+export function verdictsAct(changes: readonly ChangedVerdict[]): AuditedAct {
+  return { actor: 'watchdog', action: 'verdicts_changed', details: { changes } }
 }

@@ -1,4 +1,4 @@
-import { mkdtemp } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
@@ -213,6 +213,9 @@ export async function makeRemote(
   timeoutMs: number,
   { clock, env }: Pick<GitParts, 'clock' | 'env'>,
 ): Promise<void> {
+  // git makes folders by the umask, and this one is its owner's alone.
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  await chmod(folder, 0o700)
   const argv = [
     'git',
     'init',

@@ -84,7 +84,7 @@ export async function openSealedCredential(
 }
 
 /** Refuses a serial that is older than the one held, or that lies in the future. */
-export function checkSerial(serial: number, heldSerial: number, now: number): void {
+function checkSerial(serial: number, heldSerial: number, now: number): void {
   if (serial < heldSerial) {
     throw refused(
       'conflict',
@@ -142,7 +142,17 @@ function signedFields({
 }
 
 /** What only the worker's host reads: the names of fields are those of the older files. */
-function contentOf({ session, token, agent, role, bridgeUrl, bridgeCa, createdAt, expiresAt }: Credential): string {
+function contentOf({
+  session,
+  token,
+  agent,
+  role,
+  bridgeUrl,
+  bridgeCa,
+  bridgePin,
+  createdAt,
+  expiresAt,
+}: Credential): string {
   return JSON.stringify({
     conversation_id: session.split('/', 1)[0],
     worker_id: agent,
@@ -152,6 +162,7 @@ function contentOf({ session, token, agent, role, bridgeUrl, bridgeCa, createdAt
     expires_at: new Date(expiresAt).toISOString(),
     bridge_url: bridgeUrl,
     ...(bridgeCa === undefined ? {} : { bridge_ca: bridgeCa }),
+    ...(bridgePin === undefined ? {} : { bridge_pin: bridgePin }),
   })
 }
 

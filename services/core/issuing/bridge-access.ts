@@ -1,18 +1,39 @@
+import { createHash, X509Certificate } from 'node:crypto'
 import { readAuthority } from '#fleet/certificate-parser.ts'
 import type { Credential } from '#fleet/credential.ts'
 import { ConfigError } from '#runtime/read-settings.ts'
 import { readNamedFile } from '#runtime/read-user-file.ts'
 
 /** How the holder of a credential reaches the bridge. */
-export type BridgeAccess = Pick<Credential, 'bridgeUrl' | 'bridgeCa'>
+export type BridgeAccess = Pick<Credential, 'bridgeUrl' | 'bridgeCa' | 'bridgePin'>
 
-/** The address at which workers reach the bridge, and the authority in the file that S2_TLS_CA names. Throws ConfigError. */
+/**
+ * The address at which workers reach the bridge, the authority in the file that S2_TLS_CA names, and with one the key of the
+ * bridge's certificate: a closed fleet's own authority signs for one bridge. Throws ConfigError.
+ */
 export async function bridgeAccessOf(settings: {
   readonly S2_BRIDGE_URL: string
   readonly S2_TLS_CA: string | undefined
+  readonly S2_TLS_CERT?: string | undefined
 }): Promise<BridgeAccess> {
-  const { S2_BRIDGE_URL: bridgeUrl, S2_TLS_CA: ca } = settings
-  return { bridgeUrl: new URL(bridgeUrl).origin, ...(ca === undefined ? {} : { bridgeCa: await authorityIn(ca) }) }
+  const { S2_BRIDGE_URL, S2_TLS_CA: ca, S2_TLS_CERT: certificate } = settings
+  const bridgeUrl = new URL(S2_BRIDGE_URL).origin
+  if (ca === undefined) return { bridgeUrl }
+  const bridgeCa = await authorityIn(ca)
+  if (certificate === undefined || !bridgeUrl.startsWith('https:')) return { bridgeUrl, bridgeCa }
+  return { bridgeUrl, bridgeCa, bridgePin: await pinOf(certificate) }
+}
+
+/** SHA-256 of the public key (SPKI, RFC 7469) of the first certificate in a file, in base64. */
+async function pinOf(path: string): Promise<string> {
+  try {
+    const { publicKey } = new X509Certificate(await readNamedFile(path))
+    return createHash('sha256')
+      .update(publicKey.export({ type: 'spki', format: 'der' }))
+      .digest('base64')
+  } catch (error) {
+    throw new ConfigError([`S2_TLS_CERT=${path} cannot be read (${(error as Error).message})`])
+  }
 }
 
 async function authorityIn(path: string): Promise<string> {

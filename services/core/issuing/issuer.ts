@@ -21,7 +21,8 @@ export interface IssuerConfig {
   readonly state: string
   /** What the orchestrator's agent is called. */
   readonly orchestrator: string
-  readonly access: BridgeAccess
+  /** How workers reach the bridge, as it is now: a renewed certificate may have another key. */
+  access(): Promise<BridgeAccess>
   readonly lifetimeMs: number
   /** How long the tokens before stay in force after a rotation. */
   readonly overlapMs: number
@@ -88,9 +89,10 @@ export class Issuer {
   async round(): Promise<IssuerRound> {
     const { store } = this.#parts
     const judged = await this.#judge(await store.joinRequests())
-    await this.#followAccess()
+    const access = await this.#config.access()
+    await this.#followAccess(access)
     await this.#issueDue()
-    const fleet = await this.#look()
+    const fleet = { ...(await this.#look()), access }
     this.#seen = registryOf(fleet.workers)
     const issued: string[] = []
     for (const worker of fleet.workers) {
@@ -140,7 +142,7 @@ export class Issuer {
     return (await this.#parts.store.workers()).filter(isJoined)
   }
 
-  async #look(): Promise<FleetView> {
+  async #look(): Promise<Omit<FleetView, 'access'>> {
     const { store } = this.#parts
     const conversations = new Map((await store.conversations()).map((each) => [each.id, each]))
     const { credentials } = await readCredentials(this.#config.state)
@@ -180,31 +182,35 @@ export class Issuer {
     const conversation = fleet.conversations.get(conversationOf(session))
     if (token === undefined || conversation === undefined)
       throw new S2Error('unavailable', `the conversation of ${agent} ended while its credential was made`)
-    return { session, token, agent, role, ...this.#config.access, createdAt: serial, expiresAt: conversation.expiresAt }
+    return { session, token, agent, role, ...fleet.access, createdAt: serial, expiresAt: conversation.expiresAt }
   }
 
   /** The orchestrator's end of a conversation never leaves this host. */
   async #keepOwnEnd(worker: JoinedWorker, fleet: FleetView): Promise<void> {
-    const { state, orchestrator, access } = this.#config
+    const { state, orchestrator } = this.#config
+    const { bridgeUrl, bridgeCa, bridgePin } = fleet.access
     const session = sessionId(worker.conversation, 'a')
     const mine = fleet.credentials.find((each) => each.session === session)
     const isCurrent =
-      mine?.createdAt === worker.serial && mine.bridgeUrl === access.bridgeUrl && mine.bridgeCa === access.bridgeCa
+      mine?.createdAt === worker.serial &&
+      mine.bridgeUrl === bridgeUrl &&
+      mine.bridgeCa === bridgeCa &&
+      mine.bridgePin === bridgePin
     if (isCurrent) return
     await publishCredential(state, await this.#credentialOf(session, orchestrator, 'orchestrator', worker, fleet))
   }
 
   /** Takes the orchestrator's ends out of force whose conversations this bridge has no more. */
-  async #dropEnded({ credentials, conversations }: FleetView): Promise<void> {
-    const { state, access } = this.#config
+  async #dropEnded({ credentials, conversations, access }: FleetView): Promise<void> {
+    const { state } = this.#config
     for (const { session, bridgeUrl } of credentials)
       if (bridgeUrl === access.bridgeUrl && !conversations.has(conversationOf(session)))
         await removeCredential(state, session)
   }
 
   /** Where the bridge has another address or authority than in the credentials that were made, all are made anew. */
-  async #followAccess(): Promise<void> {
-    const { state, access } = this.#config
+  async #followAccess(access: BridgeAccess): Promise<void> {
+    const { state } = this.#config
     const fingerprint = createHash('sha256').update(JSON.stringify(access)).digest('base64url')
     const before = await readIssuedAccess(state)
     if (before === fingerprint) return
@@ -275,6 +281,7 @@ type JoinedWorker = Worker & { readonly conversation: string; readonly key: stri
 /** What a round finds. */
 interface FleetView {
   readonly workers: readonly JoinedWorker[]
+  readonly access: BridgeAccess
   readonly conversations: ReadonlyMap<string, Conversation>
   /** The orchestrator's ends that are in force on this host. */
   readonly credentials: readonly Credential[]

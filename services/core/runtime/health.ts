@@ -2,6 +2,7 @@ import { chmod, mkdir, unlink } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { createConnection, type ListenOptions, type Server } from 'node:net'
 import { dirname } from 'node:path'
+import type { Redact } from './log.ts'
 import { type SocketPath, socketPath } from './long-socket-path.ts'
 import { Metrics } from './metrics.ts'
 import { ConfigError } from './read-settings.ts'
@@ -14,10 +15,12 @@ export class Health {
   #troubles = new Map<string, string>()
   #status = ''
   readonly #isStuck: () => boolean
+  readonly #redact: Redact
 
   /** @param isStuck whether a round of work is overdue */
-  constructor(isStuck: () => boolean = () => false) {
+  constructor(isStuck: () => boolean = () => false, redact: Redact = (text) => text) {
     this.#isStuck = isStuck
+    this.#redact = redact
   }
 
   /** init, ready, stuck, draining, stopped. */
@@ -37,7 +40,7 @@ export class Health {
   /** Records why a part of the work cannot be done; null for the same topic ends that. */
   trouble(topic: string, why: string | null): void {
     if (why === null) this.#troubles.delete(topic)
-    else this.#troubles.set(topic, why)
+    else this.#troubles.set(topic, this.#redact(why))
   }
 
   get ready(): boolean {

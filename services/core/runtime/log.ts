@@ -25,7 +25,7 @@ export function openLog(program: string, level: Level, redact: Redact, env: Env)
     level,
     format: format.combine(
       format.timestamp(),
-      format.printf((info) => mark(info.level as Level, redact(line(program, info)))),
+      format.printf((info) => mark(info.level as Level, redact(line(program, info, redact)))),
     ),
     transports: [new transports.Stream({ stream: process.stdout, eol: '\n' })],
   })
@@ -47,7 +47,7 @@ export function openLog(program: string, level: Level, redact: Redact, env: Env)
   }
 }
 
-function line(program: string, info: Record<string, unknown>): string {
+function line(program: string, info: Record<string, unknown>, redact: Redact): string {
   const { timestamp, level, message, fields } = info as {
     timestamp: string
     level: string
@@ -55,7 +55,12 @@ function line(program: string, info: Record<string, unknown>): string {
     fields?: Fields
   }
   const head = { at: timestamp, level, program, event: message }
-  return JSON.stringify({ ...head, ...fields, ...head }, plainErrors) // no field replaces these four
+  // each text before JSON escapes what stands around a secret, and the line for what only the name of a field gives away
+  const clean = (key: string, value: unknown): unknown => {
+    const known = plainErrors(key, value)
+    return typeof known === 'string' ? redact(known) : known
+  }
+  return JSON.stringify({ ...head, ...fields, ...head }, clean) // no field replaces these four
 }
 
 /** Errors have no enumerable fields, so plain JSON would lose them. */

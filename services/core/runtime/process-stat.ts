@@ -3,6 +3,8 @@ export interface ProcessStat {
   /** One letter: T is stopped, Z is a zombie. */
   readonly state: string
   readonly parent: number
+  /** The process group; its leader has this number. */
+  readonly group: number
   /** Ticks since the machine started: with the pid it identifies a process, also when pids are reused. */
   readonly startedAt: string
   /** As in wait(2); 0 also without the right to inspect the process. */
@@ -15,6 +17,7 @@ export function readStat(stat: string): ProcessStat {
   return {
     state: fields[0] ?? '',
     parent: Number(fields[1]),
+    group: Number(fields[2]),
     startedAt: fields[19] ?? '',
     exitStatus: Number(fields[49]),
   }

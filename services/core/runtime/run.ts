@@ -3,6 +3,7 @@ import { Health, serveHealth } from './health.ts'
 import { healthSocket } from './health-client.ts'
 import { priorityMarkFor } from './journal-priority.ts'
 import { type Level, type Log, openLog, type Redact } from './log.ts'
+import { keepFolderPrivate } from './private-folder.ts'
 import { type DescribedProgram, programHelp } from './program-help.ts'
 import { ProgressMonitor, ROUND_MS } from './progress-monitor.ts'
 import { ConfigError, type Env } from './read-settings.ts'
@@ -106,7 +107,7 @@ async function live<C extends LifeConfig>(program: Program<C>, config: C, env: E
   const stop = Promise.withResolvers<{ why: string; error?: Error }>()
   const draining = new AbortController()
   const progress = new ProgressMonitor(program.roundMs?.(config) ?? ROUND_MS, systemClock)
-  const health = new Health(() => progress.isStuck)
+  const health = new Health(() => progress.isStuck, program.redact)
   const notify = await openNotify(env, { clock: systemClock, log })
   const fail = (error: Error): void => stop.resolve({ why: 'failed', error })
   const onSignal = (signal: NodeJS.Signals): void => stop.resolve({ why: signal })
@@ -118,6 +119,8 @@ async function live<C extends LifeConfig>(program: Program<C>, config: C, env: E
   let outcome: { why: string; error?: Error }
   const stack = new AsyncDisposableStack()
   try {
+    const mended = keepFolderPrivate(config.state)
+    if (mended !== null) log.warn('state folder closed', { why: mended })
     stack.use(await serveHealth(health, config.health ?? { path: healthSocket(config.state, program.name) }))
     await program.start(config, {
       clock: systemClock,

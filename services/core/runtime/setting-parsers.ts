@@ -107,3 +107,16 @@ function agentUnits(text: string): AgentUnits {
   if (agent === undefined || unit === undefined) throw new Error('must be template@*.service or agent=unit.service')
   return { agent, unit: `${unit}.service` }
 }
+
+/** Where heads of the audit trail go: a branch of a git remote, or an address that gets a POST. */
+export type HeadAddress = { readonly git: string } | { readonly post: URL }
+
+/** Reads a list of `git=REMOTE` and `post=https://…`. */
+export function listOfHeadAddresses(value: string): readonly HeadAddress[] {
+  return list(value).map((each) => {
+    const [, kind, address = ''] = /^(git|post)=(.+)$/.exec(each) ?? []
+    if (kind === 'git') return { git: gitRemoteAddress(address) }
+    if (kind === 'post') return { post: new URL(url('http:', 'https:')(address)) }
+    throw new Error('must be git=REMOTE or post=https://…, with commas between several')
+  })
+}

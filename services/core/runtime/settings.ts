@@ -1,11 +1,13 @@
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { GUARD_SETTINGS } from './guard-settings.ts'
+import { IDENTITY_SETTINGS } from './identity-settings.ts'
 import {
   durationBetween,
-  gitRemoteAddress,
   integerBetween,
   list,
   listOfAgentUnits,
+  listOfHeadAddresses,
   matching,
   parseAddress,
   path,
@@ -87,9 +89,16 @@ export const SETTINGS = {
     example: 'https://bridge.example.org',
     parse: url('http:', 'https:'),
   },
+  S2_ALLOW_PLAIN_HTTP: {
+    about: 'Lets this host speak to a bridge on another machine without TLS, where everybody between can read along.',
+    programs: ['keepalive', 's2'],
+    fallback: 'no',
+    example: 'yes',
+    parse: yesNo,
+  },
   S2_TLS_CERT: {
     about: 'PEM file with the certificate chain of the bridge.',
-    programs: ['bridge', 's2'],
+    programs: ['bridge', 'cred-sync', 's2'],
     example: '/etc/s2/tls/bridge.crt',
     parse: path,
   },
@@ -100,8 +109,7 @@ export const SETTINGS = {
     parse: path,
   },
   S2_TLS_CA: {
-    about:
-      'PEM file with the authority that signed it, where other machines do not know that one: it goes into the credentials of workers.',
+    about: 'PEM file with the authority that signed it, where others do not know that one: it goes into credentials.',
     programs: ['bridge', 'cred-sync', 's2'],
     example: '/etc/s2/tls/ca.crt',
     parse: path,
@@ -156,11 +164,19 @@ export const SETTINGS = {
     parse: matching(/^\S+( \S+){4,5}$/, 'must be a cron line of five or six fields'),
   },
   S2_KEEP: {
-    about: 'How long ended tasks, closed incidents and received messages are remembered.',
+    about: 'How long ended tasks, closed incidents, received messages and audit entries stay in the database.',
     programs: ['bridge'],
     fallback: '30d',
     example: '90d',
     parse: durationBetween(3_600_000, 3650 * 86_400_000),
+  },
+  S2_AUDIT_HEADS: {
+    about: 'Where the signed end of the audit trail is kept each minute: `git=REMOTE`, `post=https://…`, or several.',
+    programs: ['cred-sync'],
+    fallback: '',
+    example: 'git=ssh://git@git.example.org/audit.git',
+    secret: true,
+    parse: listOfHeadAddresses,
   },
   S2_BACKUPS: {
     about: 'Folder that backups of the database lie in. Left out: `backups` in the state folder.',
@@ -351,69 +367,8 @@ export const SETTINGS = {
     example: '100ms',
     parse: durationBetween(5, 250),
   },
-  S2_GIT_REMOTE: {
-    about: 'Git remote that credentials go through. A worker that has joined knows it from its invitation.',
-    programs: ['cred-sync', 's2'],
-    example: 'ssh://git@git.example.org/fleet-credentials.git',
-    parse: gitRemoteAddress,
-  },
-  S2_GIT_BRANCH: {
-    about: 'Branch that they are on.',
-    programs: ['cred-sync', 's2'],
-    fallback: 'main',
-    example: 's2-credentials',
-    parse: matching(/^(?![-/.])(?!.*(\.\.|\/\/|@\{))[\w./-]{1,200}$/, 'must be a branch name'),
-  },
-  S2_GIT_POLL: {
-    about:
-      'How often the remote is asked. Each wait is up to a tenth shorter, by chance, so that hosts do not ask together.',
-    programs: ['cred-sync'],
-    fallback: '60s',
-    example: '20s',
-    parse: durationBetween(100, 86_400_000),
-  },
-  S2_GIT_TIMEOUT: {
-    about: 'How long one git command may take before it is ended with its children.',
-    programs: ['cred-sync', 'local', 's2'],
-    fallback: '30s',
-    example: '60s',
-    parse: durationBetween(500, 600_000),
-  },
-  S2_WORKER: {
-    about:
-      'Number of this worker, where plain credential files are read (S2_ALLOW_PLAINTEXT_CREDENTIALS). Never guessed from a host name.',
-    programs: ['cred-sync'],
-    example: '3',
-    parse: integerBetween(0, 1_000_000),
-  },
-  S2_ALLOW_PLAINTEXT_CREDENTIALS: {
-    about: 'Whether plain credential files of the older scripts are read. Whoever reads the remote can use them.',
-    programs: ['cred-sync'],
-    fallback: 'no',
-    example: 'yes',
-    parse: yesNo,
-  },
-  S2_IDENTITY: {
-    about: 'File with the keys of this host. Left out: `identity.json` in the state folder.',
-    programs: ['cred-sync', 's2'],
-    example: '/run/secrets/s2-identity',
-    parse: path,
-  },
-  S2_ISSUER: {
-    about:
-      'Whether cred-sync issues the credentials of all workers, on the orchestrator’s host, instead of fetching one.',
-    programs: ['cred-sync', 's2'],
-    fallback: 'no',
-    example: 'yes',
-    parse: yesNo,
-  },
-  S2_ROTATE: {
-    about: 'When the tokens of all workers are made anew, as a cron line, beside at half of their life (S2_LIFETIME).',
-    programs: ['cred-sync'],
-    fallback: '47 3 * * *',
-    example: '0 */6 * * *',
-    parse: matching(/^\S+( \S+){4,5}$/, 'must be a cron line of five or six fields'),
-  },
+  ...IDENTITY_SETTINGS,
+  ...GUARD_SETTINGS,
 } as const satisfies Record<string, Setting>
 
 export type SettingName = keyof typeof SETTINGS

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Message } from '#fleet/message.ts'
@@ -8,6 +9,8 @@ import { readPlainFile } from './plain-file.ts'
 /** How many acked messages are remembered at least; twice as many at most. */
 const REMEMBERED = 10_000
 const LINE_BYTES = 14
+const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants
+const APPENDING = O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK
 
 /**
  * What a message is, beyond its number: numbers are used again where a database is put back or made anew, and two
@@ -42,17 +45,31 @@ export class AckedLedger {
     const fresh = digests.filter((each) => !known.has(each))
     if (fresh.length === 0) return
     if (known.size + fresh.length > 2 * REMEMBERED) {
-      const kept = [...known, ...fresh].slice(-REMEMBERED)
-      await publish(this.#path, lines(kept))
-      this.#digests = new Set(kept)
-      return
+      return await this.#replace([...known, ...fresh].slice(-REMEMBERED))
     }
     await ensureFolder(dirname(this.#path))
-    await using file = await open(this.#path, 'a', 0o600)
-    // A line that a crash cut short must not join the next one.
-    await file.appendFile(`\n${lines(fresh)}`)
-    await file.sync()
-    for (const each of fresh) known.add(each)
+    if (await this.#append(`\n${lines(fresh)}`)) for (const each of fresh) known.add(each)
+    else await this.#replace([...known, ...fresh])
+  }
+
+  async #replace(kept: readonly number[]): Promise<void> {
+    await publish(this.#path, lines(kept))
+    this.#digests = new Set(kept)
+  }
+
+  /** Answers false where something else than a plain file lies in its place: a link is not followed, a pipe not waited for. */
+  async #append(text: string): Promise<boolean> {
+    try {
+      await using file = await open(this.#path, APPENDING, 0o600)
+      if (!(await file.stat()).isFile()) return false
+      // A line that a crash cut short must not join the next one.
+      await file.appendFile(text)
+      await file.sync()
+      return true
+    } catch (error) {
+      if (/^(ELOOP|ENXIO)$/.test((error as NodeJS.ErrnoException).code ?? '')) return false
+      throw error
+    }
   }
 
   async #load(): Promise<Set<number>> {

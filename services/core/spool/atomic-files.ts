@@ -1,5 +1,15 @@
 import { randomBytes } from 'node:crypto'
-import { closeSync, fchmodSync, fsync, openSync, statSync, unlinkSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  fchmodSync,
+  fsync,
+  mkdirSync,
+  openSync,
+  type Stats,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { mkdir, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
@@ -54,7 +64,7 @@ function openWritten(path: string, content: string | Uint8Array, mode: number): 
   const file = openSync(path, 'wx', mode)
   try {
     writeFileSync(file, content)
-    fchmodSync(file, mode)
+    fchmodSync(file, isShared(dirname(path)) ? mode | GROUP_READS : mode)
     return file
   } catch (error) {
     closeSync(file)
@@ -93,9 +103,44 @@ export async function syncFolder(folder: string): Promise<void> {
 
 /** Makes a folder with all above it that are missing, readable by its owner alone, and their names durable. */
 export async function ensureFolder(folder: string): Promise<void> {
+  if (isShared(dirname(folder))) return await ensureSharedFolder(folder)
   const first = await mkdir(folder, { recursive: true, mode: 0o700 })
   if (first === undefined) return
   for (let made = folder; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made))
+}
+
+/**
+ * Whether a folder is shared with the group of an agent that has a user of its own: whoever laid it out gave it the set-group-ID
+ * bit (inode(7)), which hands its group on. What we make in it is readable for that group, and folders are writable like it.
+ */
+export function isShared(folder: string): boolean {
+  return ((statOf(folder)?.mode ?? 0) & SET_GROUP_ID) !== 0
+}
+
+const SET_GROUP_ID = 0o2000
+const GROUP_READS = 0o040
+const GROUP = 0o070
+
+/** The system hands the set-group-ID bit on; chmod(2) for it is what the sandbox of a unit forbids. */
+async function ensureSharedFolder(folder: string): Promise<void> {
+  if (statOf(folder)?.isDirectory() === true) return
+  const before = process.umask(0o007)
+  try {
+    mkdirSync(folder, 0o700 | ((statOf(dirname(folder))?.mode ?? 0) & GROUP))
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  } finally {
+    process.umask(before)
+  }
+  await syncFolder(dirname(folder))
+}
+
+function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false })
+  } catch {
+    return undefined // whoever uses it says what is wrong
+  }
 }
 
 /** Changes when a name in the folder comes or goes, by the grain of the file system's clock; costs microseconds. */

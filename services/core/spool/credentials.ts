@@ -1,7 +1,7 @@
 import { readdir, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { readAuthority } from '#fleet/certificate-parser.ts'
-import { CREDENTIAL_FILE_MAX, type Credential } from '#fleet/credential.ts'
+import { CREDENTIAL_FILE_MAX, type Credential, isPin } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { parseSession, type SessionId, type Side, sessionId } from '#fleet/session-id.ts'
 import { publish } from './atomic-files.ts'
@@ -124,6 +124,7 @@ function parseCredential(fields: Readonly<Record<string, unknown>>): Credential 
     role: text(fields, 'role'),
     bridgeUrl: bridgeUrl(fields),
     ...bridgeCa(fields),
+    ...bridgePin(fields),
     createdAt: instant(fields, 'createdAt'),
     expiresAt: instant(fields, 'expiresAt'),
   }
@@ -156,6 +157,12 @@ function bridgeCa({ bridgeCa: value }: Readonly<Record<string, unknown>>): { rea
   } catch (error) {
     throw invalid(`has a bridgeCa that ${(error as Error).message}`)
   }
+}
+
+function bridgePin({ bridgePin: value }: Readonly<Record<string, unknown>>): { readonly bridgePin?: string } {
+  if (value === undefined) return {}
+  if (!isPin(value)) throw invalid('has a bridgePin that is no SHA-256 in base64')
+  return { bridgePin: value }
 }
 
 function instant(fields: Readonly<Record<string, unknown>>, name: string): number {

@@ -5,8 +5,9 @@ import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import { AckedLedger, messageDigest } from './acked-ledger.ts'
-import { ensureFolder, folderVersion, syncFolder, writeAllSynced } from './atomic-files.ts'
+import { folderVersion, syncFolder, writeAllSynced } from './atomic-files.ts'
 import { formatMessage, isMessageId, readMessage } from './message-file.ts'
+import { demandOwnFolder, ensureOwnFolder, isDisplaced } from './own-folder.ts'
 import { diskError } from './plain-file.ts'
 import { quarantine } from './quarantine.ts'
 
@@ -19,6 +20,8 @@ const FOLDERS = ['new', 'cur', 'done'] as const
  * this is added to the id until the name is free, so a message is never taken for another one.
  */
 export const LANE = 2 ** 40
+/** How often that is done. A number beyond is none that we gave: looking below it would cost a look for each range. */
+const RANGES_MAX = 64
 
 /** What is set aside in one go: an agent that makes rubbish without end must not keep us from our work. */
 const QUARANTINED_MAX = 200
@@ -83,7 +86,8 @@ export class Inbox {
     try {
       return await this.#putAll(messages)
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw diskError('keeping messages in the inbox', error)
+      const mayMend = (error as NodeJS.ErrnoException).code === 'ENOENT' || this.#isDisplaced()
+      if (!mayMend) throw diskError('keeping messages in the inbox', error)
     }
     try {
       await this.#ensureFolders()
@@ -94,6 +98,7 @@ export class Inbox {
   }
 
   async #putAll(messages: readonly StoredMessage[]): Promise<readonly Placed[]> {
+    for (const each of [...FOLDERS, 'tmp']) demandOwnFolder(join(this.#root, each))
     const placements = await this.#placeAll(messages)
     const drafts = messages.flatMap((message, index) => {
       const { id, as } = placements[index] as Placed
@@ -168,6 +173,7 @@ export class Inbox {
     try {
       const digests: number[] = []
       for (const id of ids) {
+        demandOwnFolder(this.folder('done'))
         const message = await readMessage(this.#path('done', id)).catch(() => null)
         if (message !== null) digests.push(messageDigest({ ...message, id: bridgeId(id) }))
       }
@@ -240,6 +246,7 @@ export class Inbox {
     }
     if (await this.#acked.has(digest)) return { id, as: 'acked' }
     if (free === undefined) {
+      if (this.#ranges + 1 >= RANGES_MAX) throw fullError(id)
       this.#ranges += 1
       free = id + this.#ranges * LANE
     }
@@ -268,6 +275,7 @@ export class Inbox {
   /** Looks through the folders in the direction that messages move in, so that none slips by. */
   async #find(id: number): Promise<StoredMessage | null> {
     for (const folder of FOLDERS) {
+      if (isDisplaced(this.folder(folder))) continue
       const message = await readMessage(this.#path(folder, id))
       if (message !== null) return message
     }
@@ -291,6 +299,7 @@ export class Inbox {
 
   /** Answers whether it was there to be moved. */
   async #move(id: number, from: InboxFolder, to: InboxFolder): Promise<boolean> {
+    if (this.#isDisplaced()) await this.#ensureFolders()
     for (let attempt = 0; ; attempt += 1) {
       try {
         await rename(this.#path(from, id), this.#path(to, id))
@@ -312,6 +321,7 @@ export class Inbox {
 
   async #remove(folder: InboxFolder, id: number): Promise<void> {
     try {
+      demandOwnFolder(this.folder(folder))
       await unlink(this.#path(folder, id))
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code
@@ -321,6 +331,7 @@ export class Inbox {
   }
 
   async #names(folder: InboxFolder): Promise<string[]> {
+    if (isDisplaced(this.folder(folder))) return []
     try {
       return await readdir(this.folder(folder))
     } catch (error) {
@@ -330,11 +341,20 @@ export class Inbox {
   }
 
   async #ensureFolders(): Promise<void> {
-    for (const name of [...FOLDERS, 'tmp']) await ensureFolder(join(this.#root, name))
+    for (const name of [...FOLDERS, 'tmp']) {
+      const fault = await ensureOwnFolder(this.#root, join(this.#root, name))
+      if (fault !== null) this.#onFault(fault)
+    }
+  }
+
+  /** Somebody planted a link or the like in the place of a folder. */
+  #isDisplaced(): boolean {
+    return [...FOLDERS, 'tmp'].some((each) => isDisplaced(join(this.#root, each)))
   }
 
   async #sync(...folders: readonly InboxFolder[]): Promise<void> {
     for (const folder of folders) {
+      demandOwnFolder(this.folder(folder))
       await syncFolder(this.folder(folder)).catch((error) => {
         throw diskError(`syncing inbox/${folder}`, error)
       })
@@ -349,5 +369,11 @@ export class Inbox {
 function idOf(name: string): number | null {
   const match = /^([1-9]\d{0,15})\.json$/.exec(name)
   const id = Number(match?.[1])
-  return isMessageId(id) ? id : null
+  return isMessageId(id) && id < RANGES_MAX * LANE ? id : null
+}
+
+function fullError(id: number): S2Error {
+  return new S2Error('unavailable', `the inbox holds ${RANGES_MAX} other messages of the number ${id}`, {
+    next: 'look what fills the inbox: messages that nobody acks, or files that somebody planted',
+  })
 }

@@ -2,10 +2,12 @@ import { randomBytes } from 'node:crypto'
 import { readdir, rm, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CODES, type Code, type S2Error } from '#fleet/errors.ts'
-import { checkDraft, type MessageDraft } from '#fleet/message.ts'
+import { checkDraft, cleanDraft, type MessageDraft } from '#fleet/message.ts'
 import { parseSession, type SessionId } from '#fleet/session-id.ts'
 import type { Report } from '#fleet/task.ts'
-import { ensureFolder, folderVersion, publish, renameOrRemove, syncFolder, writeSynced } from './atomic-files.ts'
+import { cleanReport } from '#fleet/task-ownership.ts'
+import { folderVersion, publish, renameOrRemove, syncFolder, writeSynced } from './atomic-files.ts'
+import { demandOwnFolder, ensureOwnFolder, isDisplaced } from './own-folder.ts'
 import { diskError, invalid, parseObject, readPlainFile } from './plain-file.ts'
 import { quarantine } from './quarantine.ts'
 
@@ -49,7 +51,12 @@ export function speakerOf(item: OutboxItem): SessionId {
 const ITEM_FILE_MAX = 1024 * 1024
 /** How many refusals are kept; the oldest go first, some at a time. */
 const REFUSED_MAX = 1_000
-const NAME = /^\d{16}-[0-9a-f]{16}$/
+const NAME = /^0{3}\d{13}-[0-9a-f]{16}$/
+/**
+ * The highest number of a name. An item that somebody planted with it would leave no higher one: what is put beside it gets the
+ * same, and leaves with it in an order of chance, but leaves.
+ */
+const NUMBER_MAX = 10 ** 13 - 1
 
 /**
  * One host's outbox: what was put is durable and leaves in the order it was put, whoever puts and whatever dies between.
@@ -81,10 +88,10 @@ export class Outbox {
   async #put(item: NewOutboxItem): Promise<string> {
     const unique = randomBytes(8).toString('hex')
     try {
-      for (const folder of ['tmp', 'new']) await ensureFolder(join(this.#root, folder))
+      await this.#ensure('tmp', 'new')
       const draft = join(this.#root, 'tmp', unique)
-      const name = `${String((await this.#last()) + 1).padStart(16, '0')}-${unique}`
-      const kept: OutboxItem = item.kind === 'send' ? { ...item, key: item.key ?? name } : item
+      const name = `${String(Math.min((await this.#last()) + 1, NUMBER_MAX)).padStart(16, '0')}-${unique}`
+      const kept = withoutSecrets(item, name)
       await writeSynced(draft, `${JSON.stringify(kept)}\n`)
       await renameOrRemove(draft, this.#path('new', name))
       await syncFolder(this.folder('new'))
@@ -108,6 +115,7 @@ export class Outbox {
   async read(name: string): Promise<OutboxItem | null> {
     if (!NAME.test(name)) return null
     try {
+      if (isDisplaced(this.folder('new'))) return null
       const file = await readPlainFile(this.#path('new', name), ITEM_FILE_MAX)
       return file === null ? null : parseItem(file.text)
     } catch (error) {
@@ -129,6 +137,7 @@ export class Outbox {
 
   /** The bridge has it. */
   async done(name: string): Promise<void> {
+    demandOwnFolder(this.folder('new'))
     await unlink(this.#path('new', name)).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'ENOENT') throw diskError('letting go of what was carried', error)
     })
@@ -139,6 +148,7 @@ export class Outbox {
     try {
       const item = await this.read(name)
       if (item === null) return
+      await this.#ensure('refused')
       await publish(this.#path('refused', name), `${JSON.stringify({ item, problem })}\n`)
       await this.done(name)
       await this.#pruneRefused()
@@ -156,6 +166,7 @@ export class Outbox {
 
   /** What became of an item that was put here. */
   async outcome(name: string): Promise<OutboxOutcome> {
+    if (!NAME.test(name)) throw invalid(`${JSON.stringify(name)} is no name of an item`)
     const waits = await stat(this.#path('new', name)).catch(() => null)
     return waits === null ? ((await this.refusal(name)) ?? 'carried') : 'waiting'
   }
@@ -170,7 +181,7 @@ export class Outbox {
       const at = (await stat(path).catch(() => null))?.mtimeMs ?? wall
       if (Math.abs(wall - at) > DRAFT_AGE_MAX_MS) await rm(path, { recursive: true, force: true })
     }
-    const names = await readdir(this.folder('new')).catch(() => [])
+    const names = isDisplaced(this.folder('new')) ? [] : await readdir(this.folder('new')).catch(() => [])
     for (const name of names) {
       if (name.startsWith('.') || NAME.test(name.replace(/\.json$/, ''))) continue
       this.#onFault(await quarantine(this.#root, join(this.folder('new'), name), 'is not named like an item'))
@@ -182,7 +193,15 @@ export class Outbox {
     return Number((await this.names()).at(-1)?.slice(0, 16) ?? 0)
   }
 
+  async #ensure(...folders: readonly ('tmp' | 'new' | 'refused')[]): Promise<void> {
+    for (const folder of folders) {
+      const fault = await ensureOwnFolder(this.#root, join(this.#root, folder))
+      if (fault !== null) this.#onFault(fault)
+    }
+  }
+
   async #files(folder: string, ending = '.json'): Promise<string[]> {
+    if (isDisplaced(join(this.#root, folder))) return []
     try {
       const names = await readdir(join(this.#root, folder))
       return names.filter((name) => name.endsWith(ending)).map((name) => name.slice(0, name.length - ending.length))
@@ -211,6 +230,13 @@ export class Outbox {
 }
 
 const DRAFT_AGE_MAX_MS = 3_600_000
+
+/** What waits on this host's disk, without secrets: the bridge would keep it so, and its key and fingerprint stay the same. */
+function withoutSecrets(item: NewOutboxItem, name: string): OutboxItem {
+  return item.kind === 'send'
+    ? { ...item, draft: cleanDraft(item.draft), key: item.key ?? name }
+    : { ...item, report: cleanReport(item.report) }
+}
 
 function parseItem(text: string): OutboxItem {
   const { kind, ...rest } = parseObject(text)

@@ -1,24 +1,34 @@
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
+import { isShared } from './atomic-files.ts'
+
+/** Whose file is taken: anybody's, or only one of this user or of root. */
+type FileOwner = 'any' | 'own'
 
 /** A plain file as it was read. */
 export interface PlainFile {
   readonly text: string
-  /** Permission bits, as in stat(2). */
+  /** Permission bits, as in stat(2), but for what the group may that its folder is shared with. */
   readonly mode: number
 }
 
 /**
  * Reads a plain file of at most so many bytes of UTF-8; null where there is none. Whatever else may lie there (a link, a
  * folder, a pipe, a device, something huge, something not permitted) is refused with `invalid` and its reason, without
- * waiting for it.
+ * waiting for it. Every file in a folder that an agent can write is read by this.
  */
-export async function readPlainFile(path: string, bytesMax: number): Promise<PlainFile | null> {
+export async function readPlainFile(
+  path: string,
+  bytesMax: number,
+  owner: FileOwner = 'any',
+): Promise<PlainFile | null> {
   try {
     await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
     const stat = await file.stat()
     if (!stat.isFile()) throw invalid('is not a plain file')
+    if (owner === 'own' && !isOwn(stat.uid)) throw invalid('belongs to another user')
     if (stat.size > bytesMax) throw invalid(`has ${stat.size} bytes; ${bytesMax} are allowed`)
     const buffer = Buffer.allocUnsafe(stat.size + 1)
     let length = 0
@@ -30,7 +40,7 @@ export async function readPlainFile(path: string, bytesMax: number): Promise<Pla
     }
     return {
       text: new TextDecoder('utf-8', { fatal: true }).decode(buffer.subarray(0, length)),
-      mode: stat.mode & 0o7777,
+      mode: stat.mode & 0o7777 & ~(isShared(dirname(path)) ? 0o040 : 0),
     }
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code
@@ -42,6 +52,10 @@ export async function readPlainFile(path: string, bytesMax: number): Promise<Pla
     if (code === 'ENXIO' || code === 'EISDIR' || code === 'ENODEV') throw invalid('is not a plain file')
     throw diskError('reading a file of the state folder', error)
   }
+}
+
+function isOwn(uid: number): boolean {
+  return uid === 0 || uid === process.getuid?.()
 }
 
 /** Reads a JSON object, or throws `invalid`. */

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { lstat, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { lstat, readdir, rename, rm, unlink, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { ensureFolder } from './atomic-files.ts'
 
@@ -18,7 +18,7 @@ export async function quarantine(spool: string, path: string, why: string): Prom
     .slice(0, 100)
   const name = `${randomBytes(6).toString('hex')}-${plain}`
   try {
-    await ensureFolder(bad)
+    await ensureBad(spool, bad)
     await rename(path, join(bad, name))
     await writeFile(join(bad, `${name}.why`), `${place} ${why}\n`, { mode: 0o600, flag: 'wx' }).catch(() => undefined)
     await prune(bad)
@@ -27,6 +27,14 @@ export async function quarantine(spool: string, path: string, why: string): Prom
     const code = (error as NodeJS.ErrnoException).code ?? String(error)
     return `${basename(spool)}/${shown(place)} ${why}; it could not be set aside (${code})`
   }
+}
+
+/** Whoever planted a link here would have what is set aside put elsewhere: it goes, since there is no place to set it aside in. */
+async function ensureBad(spool: string, bad: string): Promise<void> {
+  const stat = await lstat(bad).catch(() => null)
+  if (stat?.isSymbolicLink() === true) await unlink(bad)
+  await ensureFolder(spool)
+  await ensureFolder(bad)
 }
 
 async function prune(bad: string): Promise<void> {

@@ -1,4 +1,5 @@
-import type { AuditEntry } from '#fleet/audit.ts'
+import type { AuditEntry, AuditedAct } from '#fleet/audit.ts'
+import type { AuditHead } from '#fleet/audit-head.ts'
 import type { Beat, ObservedBeats } from '#fleet/beat.ts'
 import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
@@ -85,11 +86,12 @@ export interface Store extends AsyncDisposable {
   // Messages
 
   /**
-   * Sends to the partner. One key of one sender is one message, for ever: the same key with the same draft answers
-   * the first message again, with another draft `conflict`. Keys have 1 to 200 characters.
+   * Sends to the partner. One key of one sender is one message, for as long as the conversation lives: the same key with the
+   * same draft answers the first message again, with another draft `conflict`. Once it has ended nothing new is sent, whatever
+   * the key. Keys have 1 to 200 characters.
    */
   send(from: SessionId, key: string, draft: MessageDraft): Promise<Message>
-  /** Messages to `reader` that are not acked, oldest first, with id > after. */
+  /** Messages to `reader` that are not acked, oldest first, with id > after: at most `limit`, and of bounded length together (`isLastPage`). */
   unacked(reader: SessionId, after: number, limit: number): Promise<StoredMessage[]>
   /**
    * Messages to `reader`, in batches as they come: first all unacked ones with id > after, then new ones, for ever, in order.
@@ -163,9 +165,16 @@ export interface Store extends AsyncDisposable {
    */
   tend(): Promise<number>
 
-  /** The audit chain after an entry, oldest first, at most `limit`. */
+  /** The audit chain after an entry, oldest first, at most `limit`. What was sealed into files is not among them. */
   audit(after: number, limit: number): Promise<AuditEntry[]>
-  /** Forgets acked messages' delivery records, ended tasks and closed incidents older than this; answers how many. */
+  /** The end of the audit chain now. */
+  auditHead(): Promise<AuditHead>
+  /** Appends an act to the audit chain that is no verb of the store. Asked twice, it is recorded twice. */
+  record(act: AuditedAct): Promise<void>
+  /**
+   * Forgets ended tasks and closed incidents older than this, and where the store lasts also received messages and audit
+   * entries, which it seals into files first. Answers how many.
+   */
   prune(olderThanMs: number): Promise<number>
 }
 

@@ -1,5 +1,6 @@
 import type { AgentProcess } from '#fleet/agent-processes.ts'
 import { S2Error } from '#fleet/errors.ts'
+import { redactedTail } from '#fleet/redact.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Env } from '#runtime/read-settings.ts'
 import { type Ending, hasSucceeded, howItEnded, runCommand } from '#runtime/run-command.ts'
@@ -44,7 +45,7 @@ export class SystemdSource implements ProcessSource {
     const args = ['show', '--no-pager', `--property=${PROPERTIES}`, '--', ...patterns]
     const ending = await this.#run(args, TIMEOUT_MS, signal)
     if (!hasSucceeded(ending))
-      throw new Error(`systemctl show failed: ${howItEnded(ending)}`, { cause: ending.stderr.slice(-500) })
+      throw new Error(`systemctl show failed: ${howItEnded(ending)}`, { cause: redactedTail(ending.stderr, 500) })
     const processes = ending.stdout
       .toString('utf8')
       .split(/\n\n+/)

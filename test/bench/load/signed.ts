@@ -15,7 +15,7 @@ const PATH = '/v1/send'
 export function signedSend({ port, session, token }: Sender, text: string): Buffer {
   const body = Buffer.from(JSON.stringify({ from: session, key: randomBytes(12).toString('hex'), draft: { text } }))
   const signed = sign(
-    { method: 'POST', path: PATH, query: '?', body },
+    { method: 'POST', authority: `127.0.0.1:${port}`, path: PATH, query: '?', body },
     { session, token, created: Math.floor(Date.now() / 1000), nonce: randomBytes(16).toString('base64url') },
   )
   const head = [

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto'
+import { FrameSeal, SEAL_LENGTH } from '#fleet/frame-seal.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import { joinProof } from '#fleet/signature.ts'
+import { frameKey, joinProof } from '#fleet/signature.ts'
 import { SOCKET_PATH } from '#store/remote/wire-schema.ts'
-import { Digits, FIRST, PLACE } from './digits.ts'
+import { FIRST, PLACE } from './digits.ts'
 import { type Ears, Pieces, type Talker } from './talker.ts'
 
 /** A host of the fleet with one session, as far as its beats go: the same frames that the remote store sends. */
@@ -11,8 +12,10 @@ export class WebSocketTalker implements Talker {
   readonly #port: number
   readonly #session: SessionId
   readonly #token: string
-  readonly #bytes: Buffer
-  readonly #counts: readonly Digits[]
+  readonly #beat: (seq: number) => string
+  readonly #key = randomBytes(4).map((byte) => byte || 1)
+  readonly #nonce = randomBytes(18).toString('base64url')
+  #seal: FrameSeal | null = null
   readonly #pieces = new Pieces()
   #isUpgraded = false
   #seq = FIRST
@@ -22,13 +25,7 @@ export class WebSocketTalker implements Talker {
     this.#port = port
     this.#session = session
     this.#token = token
-    const text = `{"t":"beat","n":${PLACE},"beats":[${beat}]}`
-    // A mask of zeros would spare the server the unmasking that every real client costs it.
-    const key = randomBytes(4).map((byte) => byte || 1)
-    const { frame, start } = masked(text, key)
-    this.#bytes = frame
-    const mask = (offset: number): number => key[(offset - start) % 4] as number
-    this.#counts = placesIn(text).map((at) => new Digits(frame, start + at, mask))
+    this.#beat = (seq) => `{"t":"beat","n":${seq},"beats":[${beat.replaceAll(String(PLACE), String(seq))}]}`
   }
 
   hello(): Buffer {
@@ -45,10 +42,11 @@ export class WebSocketTalker implements Talker {
     )
   }
 
+  /** Masked by a key that is not all zeros: a mask of zeros would spare the server the unmasking that every real client costs it. */
   beat(): Buffer {
     this.#seq += 1
-    for (const count of this.#counts) count.write(this.#seq)
-    return this.#bytes
+    const text = this.#beat(this.#seq)
+    return masked(this.#seal?.seal(text) ?? text, this.#key).frame
   }
 
   take(chunk: Buffer): void {
@@ -79,7 +77,7 @@ export class WebSocketTalker implements Talker {
     if (opcode === CLOSE) throw new Error(`the bridge closed: ${payload.toString('latin1', 2)}`)
     if (opcode !== TEXT) return
     const text = payload.toString('latin1')
-    if (text.startsWith('{"t":"done"')) this.#ears.onAck()
+    if (text.startsWith('{"t":"done"', SEAL_LENGTH)) this.#ears.onAck()
     else this.#hearOpening(text)
   }
 
@@ -91,8 +89,11 @@ export class WebSocketTalker implements Talker {
   }
 
   #join(challenge: string): void {
-    const proof = joinProof(this.#token, challenge, this.#session, null)
-    const text = JSON.stringify({ t: 'join', session: this.#session, after: null, proof })
+    const greeting = { authority: `127.0.0.1:${this.#port}`, challenge, nonce: this.#nonce }
+    const joined = { session: this.#session, after: null }
+    const proof = joinProof(this.#token, greeting, joined)
+    const text = JSON.stringify({ t: 'join', ...joined, nonce: this.#nonce, proof })
+    this.#seal = new FrameSeal(frameKey(this.#token, greeting), 'host')
     this.#ears.write(masked(text, randomBytes(4)).frame)
   }
 }
@@ -121,10 +122,4 @@ function readFrame(bytes: Buffer, at: number): { opcode: number; start: number; 
   const start = at + (short === 126 ? 4 : 2)
   const end = start + (short === 126 ? bytes.readUInt16BE(at + 2) : short)
   return bytes.length < end ? null : { opcode: (bytes[at] as number) & 15, start, end }
-}
-
-function placesIn(text: string): number[] {
-  const places: number[] = []
-  for (let at = text.indexOf(String(PLACE)); at >= 0; at = text.indexOf(String(PLACE), at + 1)) places.push(at)
-  return places
 }

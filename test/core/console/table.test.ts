@@ -12,6 +12,8 @@ test('texts of others cannot move the cursor, and stay readable', () => {
   const controls = [...plain(hostile)].filter((each) => /[\p{Cc}\p{Cf}]/u.test(each))
   assert.deepEqual(controls, [])
   assert.equal(plain('two\nlines\tand a tab'), 'two\nlines\tand a tab')
+  assert.equal(plain('a\u200fb\u061cc\u202ed\u{e0041}'), 'a<U+200F>b<U+061C>c<U+202E>d<U+E0041>')
+  assert.equal(plain('👩‍💻 नमस्ते'), '👩‍💻 नमस्ते', 'what scripts are written with stays')
   assert.equal(oneLine('  two\n\n lines '), 'two lines')
 })
 

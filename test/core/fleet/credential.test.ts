@@ -116,7 +116,7 @@ test('each malformed file is refused with its reason and without its content', (
   ] as const) {
     assert.throws(() => parse(bad), code(why), String(bad).slice(0, 60))
   }
-  assert.throws(() => parse(whole, "s2-worker-1", NOW + 1000), code('expired'))
+  assert.throws(() => parse(whole, 's2-worker-1', NOW + 1000), code('expired'))
 })
 
 test('no input makes it throw anything but an error with a code', () => {

@@ -4,7 +4,20 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { httpbis } from 'http-message-signatures'
 import type { SessionId } from '#fleet/session-id.ts'
-import { checkJoinProof, joinProof, readClaim, type Signable, type Signer, sign, verify } from '#fleet/signature.ts'
+import {
+  checkJoinedProof,
+  checkJoinProof,
+  joinedProof,
+  joinProof,
+  matchesDigest,
+  readClaim,
+  type Signable,
+  type Signer,
+  sign,
+  signAnswer,
+  verify,
+  verifyAnswer,
+} from '#fleet/signature.ts'
 
 declare global {
   /** The independent implementation's types name this one of the browser's. */
@@ -13,14 +26,20 @@ declare global {
 
 const session: SessionId = 'conv_0123456789abcdef/b'
 const token = 'canary-token-that-is-none-0123456789'
-const request: Signable = { method: 'POST', path: '/v1/send', query: '?', body: Buffer.from('{"text":"grüße"}') }
+const request: Signable = {
+  method: 'POST',
+  authority: '127.0.0.1:7433',
+  path: '/v1/send',
+  query: '?',
+  body: Buffer.from('{"text":"grüße"}'),
+}
 const signer: Signer = { session, token, created: 1_700_000_000, nonce: 'nonce-0123456789abcd' }
 const URL_SIGNED = 'http://127.0.0.1:7433/v1/send'
-const FIELDS = ['@method', '@path', '@query', 'content-digest']
+const FIELDS = ['@method', '@authority', '@path', '@query', 'content-digest']
 
 function check(signed: Signable, headers: Record<string, string | string[] | undefined>, tokens = [token]): boolean {
   const claim = readClaim(headers)
-  return claim !== null && verify(signed, claim, tokens)
+  return claim !== null && verify(signed, claim, tokens) !== null && matchesDigest(signed.body, claim)
 }
 
 test('an independent implementation accepts what we sign', async () => {
@@ -68,9 +87,9 @@ test('we accept what an independent implementation signs', async () => {
   assert.equal(check(request, lower((await signWith(FIELDS)).headers)), true)
   for (const fields of [
     FIELDS.slice(1),
-    FIELDS.slice(0, 3),
+    FIELDS.slice(0, 4),
     [...FIELDS].reverse(),
-    ['@method', ...FIELDS.slice(1), '@authority'],
+    FIELDS.filter((each) => each !== '@authority'),
   ]) {
     assert.equal(check(request, lower((await signWith(fields)).headers)), false, fields.join(' '))
   }
@@ -89,6 +108,7 @@ test('every part that is signed breaks the signature when it changes', () => {
   assert.equal(check(request, { ...headers }), true)
   const changes: Partial<Signable>[] = [
     { method: 'PUT' },
+    { authority: 'other.example.org' },
     { path: '/v1/mark' },
     { query: '?x=1' },
     { body: Buffer.from('{"text":"gruesse"}') },
@@ -158,14 +178,58 @@ test('no header text crosses over or crashes the reader', () => {
   )
 })
 
-test('a join is proved for one connection, session and cursor', () => {
-  const proof = joinProof(token, 'challenge', session, 7)
-  assert.equal(checkJoinProof(proof, [token], 'challenge', session, 7), true)
-  assert.equal(checkJoinProof(proof, ['another', token], 'challenge', session, 7), true)
-  assert.equal(checkJoinProof(proof, [token], 'another', session, 7), false)
-  assert.equal(checkJoinProof(proof, [token], 'challenge', 'conv_0123456789abcdef/a', 7), false)
-  assert.equal(checkJoinProof(proof, [token], 'challenge', session, 8), false)
-  assert.equal(checkJoinProof(proof, [token], 'challenge', session, null), false)
-  assert.equal(checkJoinProof(proof, [], 'challenge', session, 7), false)
-  assert.equal(checkJoinProof(proof.slice(1), [token], 'challenge', session, 7), false)
+const GREETING = { authority: '127.0.0.1:7433', challenge: 'challenge', nonce: 'nonce-0123456789abcd' }
+const JOINED = { session, after: 7 }
+
+test('a join is proved for one bridge, connection, session and cursor', () => {
+  const proof = joinProof(token, GREETING, JOINED)
+  assert.equal(checkJoinProof(proof, [token], GREETING, JOINED), token)
+  assert.equal(checkJoinProof(proof, ['another', token], GREETING, JOINED), token)
+  for (const change of [{ challenge: 'another' }, { authority: 'other.example.org' }, { nonce: 'another' }]) {
+    assert.equal(checkJoinProof(proof, [token], { ...GREETING, ...change }, JOINED), null, JSON.stringify(change))
+  }
+  for (const change of [{ session: 'conv_0123456789abcdef/a' as const }, { after: 8 }, { after: null }]) {
+    assert.equal(checkJoinProof(proof, [token], GREETING, { ...JOINED, ...change }), null, JSON.stringify(change))
+  }
+  assert.equal(checkJoinProof(proof, [], GREETING, JOINED), null)
+  assert.equal(checkJoinProof(proof.slice(1), [token], GREETING, JOINED), null)
+})
+
+test('the bridge’s proof is not the host’s, nor that of another token', () => {
+  const proof = joinedProof(token, GREETING, JOINED)
+  assert.equal(checkJoinedProof(proof, token, GREETING, JOINED), true)
+  assert.equal(checkJoinedProof(joinProof(token, GREETING, JOINED), token, GREETING, JOINED), false)
+  assert.equal(checkJoinedProof(proof, 'another', GREETING, JOINED), false)
+  assert.equal(checkJoinedProof(proof, token, { ...GREETING, nonce: 'another' }, JOINED), false)
+})
+
+const asked = sign(request, signer).signature.slice(4, -1)
+const answer = { status: 200, body: Buffer.from('{"id":1}'), requestSignature: asked }
+
+test('an answer counts for one request, status and body, by the token of that request', () => {
+  const headers = { ...signAnswer(answer, signer) }
+  assert.equal(verifyAnswer(answer, headers, signer), true)
+  const changes = [{ status: 201 }, { body: Buffer.from('{"id":2}') }, { requestSignature: asked.replace(/^./, '_') }]
+  for (const change of changes) assert.equal(verifyAnswer({ ...answer, ...change }, headers, signer), false)
+  assert.equal(verifyAnswer(answer, headers, { ...signer, token: 'another' }), false)
+  assert.equal(verifyAnswer(answer, headers, { ...signer, session: 'conv_0123456789abcdef/a' }), false)
+  for (const name of Object.keys(headers)) {
+    assert.equal(verifyAnswer(answer, { ...headers, [name]: undefined }, signer), false, name)
+  }
+  assert.equal(verifyAnswer(answer, { ...sign(request, signer) }, signer), false, 'a request is no answer')
+})
+
+test('an independent implementation accepts the answers that we sign', async () => {
+  const headers = signAnswer(answer, signer)
+  const config = {
+    requiredFields: ['@status', 'content-digest'],
+    keyLookup: async () => ({
+      algs: ['hmac-sha256'],
+      verify: async (data: Buffer, signature: Buffer) =>
+        createHmac('sha256', token).update(data).digest().equals(signature),
+    }),
+  }
+  const from = { method: 'POST', url: URL_SIGNED, headers: { ...sign(request, signer) } }
+  assert.equal(await httpbis.verifyMessage(config, { status: 200, headers: { ...headers } }, from), true)
+  assert.equal(await httpbis.verifyMessage(config, { status: 404, headers: { ...headers } }, from), false)
 })

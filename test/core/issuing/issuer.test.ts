@@ -39,7 +39,7 @@ async function ground(name: string, { withGit = true } = {}) {
   const config = {
     state,
     orchestrator: 'orchestrator',
-    access: { bridgeUrl: BRIDGE },
+    access: async () => ({ bridgeUrl: BRIDGE }),
     lifetimeMs: LIFETIME_MS,
     overlapMs: 600_000,
   }
@@ -136,7 +136,7 @@ test('tokens of both ends are made anew at half of their life, on schedule, and 
   issuer.rotateAll()
   assert.deepEqual((await issuer.round()).issued, ['s2-worker-1'])
   assert.deepEqual((await issuer.round()).issued, [])
-  issuer = g.makeIssuer({ access: { bridgeUrl: 'http://127.0.0.1:7434' } })
+  issuer = g.makeIssuer({ access: async () => ({ bridgeUrl: 'http://127.0.0.1:7434' }) })
   g.clock.pass(1)
   assert.deepEqual((await issuer.round()).issued, ['s2-worker-1'])
   await assert.rejects(g.fetched(keys), { code: 'forbidden' }, 'a host keeps to the bridge that it was invited to')

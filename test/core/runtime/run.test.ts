@@ -153,6 +153,26 @@ test('wrong settings end with 78 and say what is wrong', async () => {
   assert.match(program.said, /S2_X is odd/)
 })
 
+test('the log and the readiness of a program are without secrets, also where the log escapes what stands before one', async () => {
+  const program = start(
+    'escaped',
+    `readConfig, start: async (_config, { log, health, stack }) => {
+      const token = ['ghp', 'a1B2'.repeat(9)].join('_')
+      log.info('command ended', { said: 'first\\n' + token + '\\f' + 'ab'.repeat(32), why: [token], password: 'hunt' + 'er2' })
+      health.trouble('remote', 'refused ' + token)
+      const keep = setInterval(() => undefined, 1000)
+      stack.defer(() => clearInterval(keep))
+    }`,
+  )
+  await program.says('ready')
+  const { text } = await ask(socketOf('escaped'), '/readyz')
+  await program.end()
+  assert.match(text, /refused \[redacted github-token\]/)
+  assert.doesNotMatch(program.said + text, /a1B2|hunter2|abab/)
+  const [ended] = program.eventsOf('command ended')
+  assert.equal(ended?.said, 'first\n[redacted github-token]\f[redacted session-token]')
+})
+
 test('a fault anywhere ends with 1 after everything was released, and no secret is told', async () => {
   const token = 'ab'.repeat(32)
   const program = start(
@@ -161,7 +181,7 @@ test('a fault anywhere ends with 1 after everything was released, and no secret 
   )
   assert.equal((await program.ended).code, 1)
   assert.equal(program.eventsOf('released').length, 1)
-  assert.match(JSON.stringify(program.eventsOf('failed')), /boom \[redacted\]/)
+  assert.match(JSON.stringify(program.eventsOf('failed')), /boom \[redacted session-token\]/)
 })
 
 test('what does not drain in time is left, and said', async () => {

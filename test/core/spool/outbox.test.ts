@@ -33,6 +33,22 @@ const REPORT: Report = {
 }
 const STALE: OutboxProblem = { code: 'stale_epoch', message: 'it has another owner now', next: 'stop', id: 'q1' }
 
+test('what waits on the disk holds no secrets', async () => {
+  using home = tempState()
+  const outbox = new Outbox(home.state)
+  const token = ['ghp', 'a1B2'.repeat(9)].join('_')
+  const result = { exitCode: 0, signal: null, tail: `made ${token}` }
+  const names = [
+    await outbox.put(words(`take ${token}`)),
+    await outbox.put({ kind: 'report', holder: OTHER, report: { ...REPORT, progress: token, result } }),
+  ]
+  for (const name of names) {
+    const text = readFileSync(join(home.state, 'outbox/new', `${name}.json`), 'utf8')
+    assert.match(text, /\[redacted github-token\]/)
+    assert.doesNotMatch(text, /a1B2/)
+  }
+})
+
 test('what is put lies there in order, with a key of its own or the one given, until it is done', async () => {
   using home = tempState()
   const outbox = new Outbox(home.state)

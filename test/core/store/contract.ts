@@ -4,8 +4,9 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { AUDIT_ROOT, auditHash } from '#fleet/audit.ts'
+import { AUDIT_ROOT, type AuditEntry, auditHash } from '#fleet/audit.ts'
 import type { Beat } from '#fleet/beat.ts'
+import { hashedEntryOf } from '#fleet/chain-check.ts'
 import type { OpenedConversation } from '#fleet/conversation.ts'
 import { type Code, S2Error } from '#fleet/errors.ts'
 import type { Alert, NewIncident } from '#fleet/incident.ts'
@@ -23,6 +24,7 @@ import {
 } from '#fleet/task.ts'
 import { readTaskMessage, TASK_MESSAGE_ACTION, type TaskMessage } from '#fleet/task-messages.ts'
 import { EVIDENCE_MAX } from '#fleet/task-ownership.ts'
+import type { Verdict } from '#fleet/verdict.ts'
 import { systemChance } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import type { Store, StoreParts } from '#store/store.ts'
@@ -1048,7 +1050,7 @@ function proveReports(prove: Prove): void {
     const task = await fleet.task({ id: 't1', holder: b.session })
     const early = { ...done(task), epoch: task.epoch + 1 }
     const late = { ...done(task), epoch: task.epoch - 1 }
-    await refused('stale_epoch', other.b.store.report(other.b.session, done(task)))
+    await refused('not_found', other.b.store.report(other.b.session, done(task)))
     await refused('stale_epoch', b.store.report(b.session, early))
     await refused('stale_epoch', b.store.report(b.session, late))
     await refused('stale_epoch', b.store.report(b.session, late))
@@ -1057,7 +1059,6 @@ function proveReports(prove: Prove): void {
     assert.deepEqual(
       kept.map(({ holder, report }) => [holder, report]),
       [
-        [other.b.session, done(task)],
         [b.session, early],
         [b.session, late],
       ],
@@ -1066,6 +1067,39 @@ function proveReports(prove: Prove): void {
     assert.ok(Math.abs((kept[0]?.at ?? 0) - fleet.clock.wall()) < 10_000)
     assert.deepEqual(await fleet.store.evidence('nobody-added-this'), [])
     await refused('not_found', b.store.report(b.session, report({ id: 'nobody-added-this', epoch: 1 })))
+  })
+
+  prove('who never held a task plants nothing in it, and learns nothing of it', async (fleet) => {
+    const [{ a, b }, other] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    const task = await fleet.task({ id: 't1', holder: b.session })
+    const texts = await Promise.all(
+      [done(task), { ...done(task), task: 't2' }].map(async (each) => {
+        const error = await other.b.store.report(other.b.session, each).catch((refusal: S2Error) => refusal)
+        assert.equal((error as S2Error).code, 'not_found')
+        return (error as S2Error).message
+      }),
+    )
+    assert.equal(texts[0], texts[1]?.replace('t2', 't1'), 'it reads like a task that is none')
+    await refused('not_found', a.store.report(a.session, done(task)))
+    const letter = JSON.stringify({ type: 'status_update', task_id: 't1', status: 'completed', summary: 'planted' })
+    await other.b.store.send(other.b.session, 'k', { text: letter })
+    assert.deepEqual(await fleet.store.evidence('t1'), [])
+    assert.deepEqual(await fleet.store.task('t1'), task)
+  })
+
+  prove('what one former holder says too late leaves room for what another does', async (fleet) => {
+    const [one, other] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    const task = await fleet.task({ id: 't1', holder: one.b.session })
+    await fleet.store.move({ task: 't1', epoch: task.epoch, to: other.b.session, reason: 'silent' })
+    await fleet.store.move({ task: 't1', epoch: task.epoch + 1, to: one.b.session, reason: 'silent' })
+    const words = Array.from({ length: EVIDENCE_MAX + 5 }, (_, n) => {
+      return one.b.store.report(one.b.session, { ...done(task), progress: `try ${n}` })
+    })
+    await Promise.allSettled(words)
+    await refused('stale_epoch', other.b.store.report(other.b.session, done(task)))
+    const kept = await fleet.store.evidence('t1')
+    assert.equal(kept.length, EVIDENCE_MAX + 1)
+    assert.equal(kept.at(-1)?.holder, other.b.session)
   })
 
   prove('nobody can fill the store with late words', async (fleet) => {
@@ -1395,10 +1429,10 @@ function proveAudit(prove: Prove): void {
     await store.endConversation(one.id)
     const entries = await store.audit(0, 1_000)
     let previous = AUDIT_ROOT
-    for (const [index, { seq, at, actor, action, details, hash }] of entries.entries()) {
-      assert.equal(seq, index + 1)
-      assert.equal(hash, auditHash(previous, seq, at, actor, action, JSON.stringify(details)), `entry ${seq}`)
-      previous = hash
+    for (const [index, entry] of entries.entries()) {
+      assert.equal(entry.seq, index + 1)
+      assert.equal(entry.hash, auditHash(previous, hashedEntryOf(entry)), `entry ${entry.seq}`)
+      previous = entry.hash
     }
     const actions = entries.map(({ action }) => action)
     for (const wanted of WANTED_ACTIONS) assert.ok(actions.includes(wanted), `${wanted} is missing in ${actions}`)
@@ -1406,6 +1440,72 @@ function proveAudit(prove: Prove): void {
     assert.equal(JSON.stringify(entries).includes(one.opened.tokens.a), false)
     assert.deepEqual(await store.audit(2, 3), entries.slice(2, 5))
     assert.deepEqual(await store.audit(entries.length, 10), [])
+  })
+
+  prove('an entry says what it was done to, how it ended and how long it took', async (fleet) => {
+    const { id, a, b } = await fleet.channel()
+    const { id: message } = await a.store.send(a.session, 'k', { text: 'x' })
+    const task = await fleet.task({ holder: b.session })
+    await refused('stale_epoch', b.store.report(b.session, { ...done(task), epoch: task.epoch + 1 }))
+    const entries = await fleet.store.audit(0, 100)
+    assert.deepEqual(
+      entries.map(({ actor, action, what, result }) => [actor, action, what, result]),
+      [
+        ['admin', 'conversation_opened', `conversation/${id}`, 'done'],
+        [a.session, 'send', `message/${message}`, 'done'],
+        ['admin', 'task_added', `task/${task.id}`, 'done'],
+        [b.session, 'late_result_refused', `task/${task.id}`, 'stale_epoch'],
+      ],
+    )
+    for (const { latencyMs, version } of entries) assert.ok(version === 2 && latencyMs !== null && latencyMs < 10_000)
+    const { seq, hash, store } = await fleet.store.auditHead()
+    assert.deepEqual([seq, hash], [entries.length, entries.at(-1)?.hash])
+    assert.match(store, /^[0-9a-f]{16}$/)
+  })
+
+  prove('a program records what is no verb, without its secrets', async (fleet) => {
+    const secret = ['f'.repeat(32), '0'.repeat(32)].join('')
+    const details = { stage: 'code', said: `token ${secret}` }
+    await fleet.store.record({
+      actor: 'admin',
+      action: 'command_refused',
+      what: 'command/wipe',
+      result: 'forbidden',
+      details,
+    })
+    await refused('invalid', fleet.store.record({ actor: 'admin', action: 'Not one', details: {} }))
+    const [{ actor, action, what, result, details: kept }] = (await fleet.store.audit(0, 10)) as [AuditEntry]
+    assert.deepEqual([actor, action, what, result], ['admin', 'command_refused', 'command/wipe', 'forbidden'])
+    assert.deepEqual(kept, { stage: 'code', said: 'token [redacted]' })
+    assert.equal((await fleet.store.auditHead()).seq, 1)
+  })
+
+  prove('a verdict that changes is an act', async (fleet) => {
+    const judge = (verdict: Verdict) => fleet.store.judge([{ agent: 'w', verdict, since: 1, host: null }])
+    await judge('alive')
+    await judge('alive')
+    await judge('silent')
+    const entries = await fleet.store.audit(0, 10)
+    assert.deepEqual(
+      entries.map(({ action, details }) => [action, details.changes]),
+      [
+        ['verdicts_changed', [{ agent: 'w', from: null, to: 'alive' }]],
+        ['verdicts_changed', [{ agent: 'w', from: 'alive', to: 'silent' }]],
+      ],
+    )
+  })
+
+  prove('a key of long ago is one message still', async (fleet) => {
+    const { id, a, b } = await fleet.channel()
+    await fleet.store.renewConversation(id, 100 * LIFETIME_MS)
+    const first = await a.store.send(a.session, 'k', { text: 'x' })
+    await a.store.send(a.session, 'another', { text: 'y' })
+    await b.store.mark(b.session, idsOf(await unread(b)), 'acked')
+    fleet.clock.pass(20 * LIFETIME_MS)
+    await fleet.store.prune(2 * LIFETIME_MS)
+    assert.equal((await a.store.send(a.session, 'k', { text: 'x' })).id, first.id)
+    await refused('conflict', a.store.send(a.session, 'k', { text: 'z' }))
+    assert.deepEqual(await unread(b), [])
   })
 
   prove('what was asked twice is one act', async (fleet) => {

@@ -3,29 +3,41 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
+import { readClaim, signAnswer } from '#fleet/signature.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openRemoteStore } from '#store/remote/remote.ts'
 
 const B = 'conv_0123456789abcdef/b'
+const TOKEN = 'ab'.repeat(32)
 
 /** What a bridge says to one question after the other; the last is said again. */
-async function asked(answers: readonly (() => readonly [status: number, body: unknown])[]) {
+async function asked(
+  answers: readonly (() => readonly [status: number, body: unknown])[],
+  { token = TOKEN as string | null, verb = 'conversations' as 'conversations' | 'lease' } = {},
+) {
   let count = 0
+  const created: number[] = []
   const server = createServer((request, response) => {
     request.resume()
     request.on('end', () => {
       const [status, body] = (answers[Math.min(count, answers.length - 1)] as (typeof answers)[number])()
       count += 1
-      response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+      const bytes = Buffer.from(JSON.stringify(body))
+      const claim = readClaim(request.headers)
+      created.push(claim?.created ?? 0)
+      const signer = { session: B, token: token ?? '', created: 1_790_000_000 } as const
+      const signed = signAnswer({ status, body: bytes, requestSignature: claim?.signature ?? '' }, signer)
+      response.writeHead(status, token === null ? {} : { ...signed }).end(bytes)
     })
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   const parts = { clock: systemClock, chance: () => 0, log: recordingLog() }
-  const store = openRemoteStore(url, { token: () => 'ab'.repeat(32), sessions: () => [B] }, parts)
+  const store = openRemoteStore(url, { token: () => TOKEN, sessions: () => [B] }, parts)
   try {
-    return { answer: await store.conversations().catch((error: unknown) => error), count }
+    const asking = verb === 'lease' ? store.leaseTask(B, 'i') : store.conversations()
+    return { answer: await asking.catch((error: unknown) => error), count, created }
   } finally {
     await store[Symbol.asyncDispose]()
     server.close()
@@ -45,10 +57,74 @@ test('tries in vain end, but a bridge that says when it will hear us is waited f
   assert.equal((inVain.answer as { code: string }).code, 'unavailable')
   assert.equal(inVain.count, 3)
   const atLast = await asked([away, away, justStarted, justStarted, () => [200, []]])
-  assert.deepEqual(atLast, { answer: [], count: 5 })
+  assert.deepEqual([atLast.answer, atLast.count], [[], 5])
 })
 
 test('who was not heard, as the bridge itself stood still, asks again', async () => {
-  assert.deepEqual(await asked([notHeard, () => [200, []]]), { answer: [], count: 2 })
+  const heard = await asked([notHeard, () => [200, []]])
+  assert.deepEqual([heard.answer, heard.count], [[], 2])
   assert.equal(((await asked([notHeard])).answer as { code: string }).code, 'unavailable')
+})
+
+const TASK = {
+  id: 't1',
+  description: 'rm -rf /',
+  priority: 'P0',
+  role: null,
+  state: 'accepted',
+  epoch: 1,
+  holder: B,
+  originalAssignee: null,
+  incarnation: 'i',
+  leaseSeq: 1,
+  moves: 0,
+  progress: null,
+  result: null,
+  deadline: null,
+  createdBy: null,
+  createdAt: 0,
+  updatedAt: 0,
+}
+
+test('a lease that somebody else than the bridge answers gives nothing to run', async () => {
+  for (const token of [null, 'ef'.repeat(32)]) {
+    const { answer, count } = await asked([() => [200, TASK]], { token, verb: 'lease' })
+    assert.equal((answer as { code: string }).code, 'unknown_outcome', String(token))
+    assert.match((answer as Error).message, /is not signed by the bridge, and does not count/)
+    assert.equal(count, 1, 'what may have happened is not asked again')
+  }
+  const { answer } = await asked([() => [200, TASK]], { verb: 'lease' })
+  assert.equal((answer as { id: string }).id, 't1', 'the bridge’s own answer counts')
+})
+
+test('a refusal that nobody signed ends nothing: it is passing, or means what it says', async () => {
+  const codeOf = async (code: string, status: number, token: string | null): Promise<string> => {
+    const { answer } = await asked([() => [status, { code, detail: 'so' }]], { token, verb: 'lease' })
+    return (answer as { code: string }).code
+  }
+  for (const [code, status] of [
+    ['stale_epoch', 409],
+    ['conflict', 409],
+    ['not_found', 404],
+    ['forbidden', 403],
+    ['expired', 410],
+    ['invalid', 400],
+    ['too_large', 413],
+    ['internal', 500],
+  ] as const) {
+    assert.equal(await codeOf(code, status, null), 'unknown_outcome', code)
+    assert.equal(await codeOf(code, status, TOKEN), code, 'signed')
+  }
+  assert.equal(await codeOf('unauthenticated', 401, null), 'unauthenticated')
+  assert.equal(await codeOf('unavailable', 503, null), 'unavailable')
+})
+
+test('only the bridge sets the clock that requests are signed by: another could have them signed for later', async () => {
+  const inAnHour = () => [401, { code: 'expired', detail: 'an hour off', time: Date.now() + 3_600_000 }] as const
+  const { answer, created } = await asked([inAnHour], { token: null })
+  assert.equal((answer as { code: string }).code, 'unavailable')
+  for (const each of created) assert.ok(Math.abs(each - Date.now() / 1000) < 10, String(each))
+  const signed = await asked([inAnHour, () => [200, []]])
+  assert.deepEqual(signed.answer, [])
+  assert.ok((signed.created[1] ?? 0) > Date.now() / 1000 + 3_500)
 })

@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { createServer as createPlainServer } from 'node:http'
+import { createServer as createPlainServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import type { S2Error } from '#fleet/errors.ts'
+import { readClaim, signAnswer } from '#fleet/signature.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
+import { pinOf } from '#store/remote/bridge-trust.ts'
 import { openRemoteStore } from '#store/remote/remote.ts'
 import { adviceOnCertificate } from '#store/remote/tls-error-advice.ts'
 import { makeCertificate, type Pair } from '../../bridge/certificate.ts'
@@ -14,6 +16,7 @@ import { singly } from '../../singly.ts'
 import { until } from '../../until.ts'
 
 const B = 'conv_0123456789abcdef/b'
+const SIGNER = { session: B, token: 'ab'.repeat(32), created: 1_790_000_000 } as const
 const DAY_MS = 86_400_000
 const NOW = new Date()
 const CA = makeCertificate(NOW, '127.0.0.1', { subject: 'the authority' })
@@ -21,13 +24,22 @@ const by = { subject: 'the authority', key: CA.key }
 const GOOD = makeCertificate(NOW, '127.0.0.1', { subject: 'bridge', by })
 
 /** What a store says of a bridge with this certificate, and what its link does; null when all is well. */
-async function asked(pair: Pair | null, authority?: string, host = '127.0.0.1') {
-  const answer = (_: unknown, response: { end(text: string): void }): void => response.end('[]')
+async function asked(pair: Pair | null, authority?: string, host = '127.0.0.1', pin?: string) {
+  const answer = (request: IncomingMessage, response: ServerResponse): void => {
+    const requestSignature = readClaim(request.headers)?.signature ?? ''
+    const signed = signAnswer({ status: 200, body: Buffer.from('[]'), requestSignature }, SIGNER)
+    response.writeHead(200, { ...signed }).end('[]')
+  }
   const server = (pair === null ? createPlainServer(answer) : createServer(pair, answer)).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const log = recordingLog()
   const parts = { clock: systemClock, chance: () => 0, log }
-  const keyring = { token: () => 'ab'.repeat(32), sessions: () => [B] as const, authority: () => authority }
+  const keyring = {
+    token: () => SIGNER.token,
+    sessions: () => [B] as const,
+    authority: () => authority,
+    pin: () => pin,
+  }
   const store = openRemoteStore(`https://${host}:${(server.address() as AddressInfo).port}`, keyring, parts)
   try {
     const error = await store.conversations().then(
@@ -128,4 +140,33 @@ test('a bridge without TLS is told as that, and what is no matter of certificate
   assert.equal(adviceOnCertificate(Object.assign(new Error('x'), { code: 'ECONNREFUSED' })), null)
   assert.equal(adviceOnCertificate(null), null)
   assert.equal(adviceOnCertificate(Object.assign(new Error('revoked'), { code: 'CERT_REVOKED' }))?.kind, 'unfit')
+})
+
+test('a credential that names a key trusts no other, whoever signed it', async () => {
+  assert.equal((await asked(GOOD, CA.cert, '127.0.0.1', pinOf(GOOD.cert))).error, null)
+  await refused(
+    {
+      kind: 'other key',
+      what: /its certificate has another key than the one that the credential names$/,
+      next: /have this credential made anew there \(s2 credential rotate\); if not, somebody else answers/,
+    },
+    makeCertificate(NOW, '127.0.0.1', { subject: 'bridge', by }),
+    CA.cert,
+    '127.0.0.1',
+    pinOf(GOOD.cert),
+  )
+})
+
+test('plain http leaves this machine only where that is allowed', async () => {
+  const parts = { clock: systemClock, chance: () => 0, log: recordingLog() }
+  const keyring = { token: () => SIGNER.token, sessions: () => [B] as const }
+  const codes = await Promise.all(
+    ['http://bridge.invalid:7433', 'http://10.1.2.3', 'http://127.0.0.1.example.invalid'].map(async (url) => {
+      await using store = openRemoteStore(url, keyring, parts)
+      return await store.conversations().catch(({ code, next }: S2Error) => `${code} ${next}`)
+    }),
+  )
+  for (const said of codes) assert.match(String(said), /^unavailable .*S2_ALLOW_PLAIN_HTTP=yes/)
+  await using open = openRemoteStore('http://bridge.invalid:7433', { ...keyring, allowsPlain: true }, parts)
+  await assert.rejects(open.conversations(), /ENOTFOUND|EAI_AGAIN/)
 })

@@ -6,6 +6,7 @@ import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import { AUDIT_ROOT, auditHash } from '#fleet/audit.ts'
+import { hashedEntryOf } from '#fleet/chain-check.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { SqliteConnection } from '#store/sqlite/file/connection.ts'
@@ -22,7 +23,7 @@ async function verifyChain(store: Store): Promise<number> {
     const entries = await store.audit(seq, 1000)
     for (const entry of entries) {
       assert.equal(entry.seq, seq + 1)
-      const hash = auditHash(previous, entry.seq, entry.at, entry.actor, entry.action, JSON.stringify(entry.details))
+      const hash = auditHash(previous, hashedEntryOf(entry))
       assert.equal(entry.hash, hash, `entry ${entry.seq} does not follow`)
       previous = hash
       seq = entry.seq

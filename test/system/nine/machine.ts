@@ -76,7 +76,8 @@ export class Machine {
   async tell(input: string, ...argv: readonly string[]): Promise<string> {
     const [file = '', ...args] = this.#entering(argv, {})
     const running = run(file, args, { encoding: 'utf8', timeout: 60_000 })
-    running.child.stdin?.end(input)
+    // A command that ends without having read it says by its exit code how it went.
+    running.child.stdin?.on('error', () => undefined).end(input)
     return (await running).stdout
   }
 

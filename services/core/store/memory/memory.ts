@@ -12,6 +12,7 @@ import {
 } from '#fleet/message.ts'
 import { conversationOf, parseSession, partnerOf, type SessionId } from '#fleet/session-id.ts'
 import { writeTaskMessage } from '#fleet/task-messages.ts'
+import { type AgentVerdict, changesOf, verdictsAct } from '#fleet/verdict.ts'
 import { tableVerbs, type VerbTables } from '../delegate-to-tables.ts'
 import { HintChannel } from '../hint-channel.ts'
 import type { Store, StoreParts } from '../store.ts'
@@ -26,6 +27,8 @@ import { MemoryWorkerRows } from './worker-rows.ts'
 
 /** Messages handed out in one go. */
 const BATCH = 256
+/** Verdicts that one audit entry tells of. */
+const CHANGES_IN_ENTRY = 500
 /** How often a store that keeps nothing elsewhere is tended: often enough for observers to see that beats are collected. */
 const TEND_EVERY_MS = 1_000
 
@@ -85,9 +88,10 @@ const TABLE_VERBS = {
   claimAlerts: 'incidents',
   settleAlert: 'incidents',
   pulses: 'liveness',
-  judge: 'liveness',
   verdicts: 'liveness',
   audit: 'chain',
+  auditHead: 'chain',
+  record: 'chain',
 } as const satisfies VerbTables<Tables>
 
 type TableVerb = keyof typeof TABLE_VERBS
@@ -179,6 +183,17 @@ class MemoryStore implements Omit<Store, TableVerb> {
     const { conversations, liveness } = this.#tables
     for (const beat of beats) {
       if (liveness.has(beat.session) || conversations.isLive(beat.session)) liveness.take(beat)
+    }
+  }
+
+  async judge(verdicts: Iterable<AgentVerdict>): Promise<void> {
+    this.#demandOpen()
+    const { liveness, chain } = this.#tables
+    const before = new Map(liveness.verdicts().verdicts.map(({ agent, verdict }) => [agent, verdict]))
+    liveness.judge(verdicts)
+    const changes = changesOf(before, liveness.verdicts().verdicts)
+    for (let at = 0; at < changes.length; at += CHANGES_IN_ENTRY) {
+      chain.append(verdictsAct(changes.slice(at, at + CHANGES_IN_ENTRY)))
     }
   }
 

@@ -1,5 +1,13 @@
 import { S2Error } from '#fleet/errors.ts'
-import { advances, type Mark, type Message, type MessageDraft, type StoredMessage } from '#fleet/message.ts'
+import {
+  advances,
+  lengthOf,
+  type Mark,
+  type Message,
+  type MessageDraft,
+  READ_MAX,
+  type StoredMessage,
+} from '#fleet/message.ts'
 import { partnerOf, type SessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 
@@ -53,10 +61,13 @@ export class MemoryMessages {
 
   unacked(reader: SessionId, after: number, limit: number): StoredMessage[] {
     const found: StoredMessage[] = []
+    let length = 0
     for (const id of this.#waiting.get(reader) ?? []) {
-      if (found.length >= limit) break
+      if (found.length >= limit || length >= READ_MAX) break
       const message = this.#all[id - 1]
-      if (id > after && message !== undefined) found.push(message)
+      if (id <= after || message === undefined) continue
+      found.push(message)
+      length += lengthOf(message)
     }
     return found
   }

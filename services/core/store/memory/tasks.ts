@@ -1,5 +1,4 @@
 import type { AuditedAct } from '#fleet/audit.ts'
-import { S2Error } from '#fleet/errors.ts'
 import type { Message } from '#fleet/message.ts'
 import { parseSession, type SessionId } from '#fleet/session-id.ts'
 import { checkTask, isOpen, type Move, type NewTask, type Report, type Task } from '#fleet/task.ts'
@@ -19,6 +18,7 @@ import {
   type Refusal,
   type Step,
   taskOfMessage,
+  unknownTask,
 } from '#fleet/task-ownership.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { LateReport, TaskFilter } from '../store.ts'
@@ -38,6 +38,8 @@ export class MemoryTasks {
   readonly #all = new Map<string, Task>()
   readonly #open = new Map<string, Task>()
   readonly #evidence = new Map<string, LateReport[]>()
+  /** All who hold or held each task. */
+  readonly #holders = new Map<string, Set<SessionId>>()
 
   constructor(conversations: MemoryConversations, clock: Clock, effects: Effects) {
     this.#conversations = conversations
@@ -48,8 +50,7 @@ export class MemoryTasks {
   /** Throws `not_found`. */
   task(id: string): Task {
     const task = this.#all.get(id)
-    if (task === undefined)
-      throw new S2Error('not_found', `there is no task ${id}`, { next: 'list them: s2 task list' })
+    if (task === undefined) throw unknownTask(id)
     return task
   }
 
@@ -80,7 +81,9 @@ export class MemoryTasks {
   }
 
   report(holder: SessionId, report: Report): Task {
-    return this.#settle(applyReport(this.task(report.task), holder, report, this.#clock.wall()))
+    const task = this.task(report.task)
+    if (!this.#hasHeld(task.id, holder)) throw unknownTask(report.task)
+    return this.#settle(applyReport(task, holder, report, this.#clock.wall()))
   }
 
   cancelTask(id: string): Task {
@@ -103,7 +106,8 @@ export class MemoryTasks {
     const wanted = taskOfMessage(from, taskMessage)
     const now = this.#clock.wall()
     if (known === undefined && wanted !== null) this.#write(beginForeignTask(wanted, now))
-    const outcome = known === undefined ? null : applyTaskMessage(known, from, taskMessage, now)
+    if (known === undefined || !this.#hasHeld(known.id, from)) return
+    const outcome = applyTaskMessage(known, from, taskMessage, now)
     if (outcome === null) return
     if (outcome.refusal === null) this.#write(outcome)
     else this.#keepLateReport(outcome)
@@ -119,8 +123,13 @@ export class MemoryTasks {
     for (const { id } of old) {
       this.#all.delete(id)
       this.#evidence.delete(id)
+      this.#holders.delete(id)
     }
     return old.length
+  }
+
+  #hasHeld(task: string, session: SessionId): boolean {
+    return this.#holders.get(task)?.has(session) === true
   }
 
   #demandHolder(holder: SessionId): void {
@@ -137,6 +146,7 @@ export class MemoryTasks {
   #write({ task, messages, act }: Step): Task {
     const kept = freeze(task)
     this.#all.set(kept.id, kept)
+    if (kept.holder !== null) this.#noteHolder(kept.id, kept.holder)
     if (isOpen(kept.state)) this.#open.set(kept.id, kept)
     else this.#open.delete(kept.id)
     for (const message of messages) this.#effects.send(message)
@@ -144,12 +154,18 @@ export class MemoryTasks {
     return kept
   }
 
+  #noteHolder(task: string, holder: SessionId): void {
+    const holders = this.#holders.get(task)
+    if (holders === undefined) this.#holders.set(task, new Set([holder]))
+    else holders.add(holder)
+  }
+
   #keepLateReport({ evidence, act }: Refusal): void {
     if (evidence === null) return
     const { task, holder, report } = evidence
     const kept = this.#evidence.get(task) ?? []
-    const isKnown = kept.some((one) => one.holder === holder && isSameReport(one.report, report))
-    if (isKnown || kept.length >= EVIDENCE_MAX) return
+    const own = kept.filter((one) => one.holder === holder)
+    if (own.length >= EVIDENCE_MAX || own.some((one) => isSameReport(one.report, report))) return
     const result = report.result === null ? null : Object.freeze({ ...report.result })
     kept.push(Object.freeze({ holder, report: Object.freeze({ ...report, result }), at: this.#clock.wall() }))
     this.#evidence.set(task, kept)

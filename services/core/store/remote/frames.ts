@@ -17,12 +17,18 @@ import {
 
 /**
  * The frames of a host's one WebSocket, each a JSON text. The bridge begins with a challenge. The host joins for each of its
- * sessions with a proof made from that challenge and the session's token (`joinProof`), sends their beats, and gets their
- * messages.
+ * sessions with a proof made from that challenge, a nonce of its own and the session's token (`joinProof`); the bridge
+ * answers with its own proof (`joinedProof`). From the first of these answers on all frames of both sides are sealed
+ * (`FrameSeal`); until then there is one join under way at a time. The host sends beats, and gets messages.
  */
 
 /** Answers to `beat` and `mark` name the number that the host gave them; numbers rise within a connection. */
 const number = { n: CountSchema }
+
+const Proof = Type.String({ minLength: 1, maxLength: 100 })
+
+/** Bytes of the largest frame before a session has joined. */
+export const UNJOINED_FRAME_MAX = 2_048
 
 export const HOST_FRAMES = {
   /** Joining again takes the place of the earlier join. `after` null: beats only, no mail. */
@@ -30,7 +36,9 @@ export const HOST_FRAMES = {
     t: oneOf(['join']),
     session: SessionSchema,
     after: orNull(CountSchema),
-    proof: Type.String({ minLength: 1, maxLength: 100 }),
+    /** The host's own chance. Older hosts leave it out, and are told so. */
+    nonce: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9_-]{16,64}$' })),
+    proof: Proof,
   }),
   leave: closed({ t: oneOf(['leave']), session: SessionSchema }),
   /** An empty list only asks whether the bridge still answers. */
@@ -49,8 +57,8 @@ const Trouble = Type.Object({
 
 export const BRIDGE_FRAMES = {
   challenge: Type.Object({ t: oneOf(['challenge']), challenge: Type.String({ minLength: 16, maxLength: 200 }) }),
-  /** `after`: as in the join that this answers. Older bridges leave it out. */
-  joined: Type.Object({ t: oneOf(['joined']), session: SessionSchema, after: Type.Optional(orNull(CountSchema)) }),
+  /** `after`: as in the join that this answers. */
+  joined: Type.Object({ t: oneOf(['joined']), session: SessionSchema, after: orNull(CountSchema), proof: Proof }),
   /** A join was not accepted, or has ended. */
   refused: Type.Object({ t: oneOf(['refused']), session: SessionSchema, problem: Trouble }),
   /** There may be a new credential for this session in git. */
@@ -72,7 +80,7 @@ export const MAIL_WINDOW = 256
 export const TAKEN_EVERY = 64
 
 /** Why a socket was closed, as its close code (RFC 6455, 7.4) says it. */
-export const CLOSE = { done: 1000, goingAway: 1001, policy: 1008, slow: 1013 } as const
+export const CLOSE = { done: 1000, goingAway: 1001 } as const
 
 /** Null when it is not a frame of these kinds. */
 export function readFrame<F extends Readonly<Record<string, TSchema>>>(kinds: F, value: unknown): FrameOf<F> | null {

@@ -3,12 +3,13 @@ import { type ClientRequest, Agent as HttpAgent, request as httpRequest, type In
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import { sign } from '#fleet/signature.ts'
+import { type HeaderFields, type SignatureHeaders, sign, verifyAnswer } from '#fleet/signature.ts'
 import { backoff, Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { type SocketPath, socketPath } from '#runtime/long-socket-path.ts'
-import { ClockError, fromProblem, fromStatus } from './problem-details.ts'
+import { type BridgeTrust, demandPrivate, tlsOptions } from './bridge-trust.ts'
+import { ClockError, fromProblem, fromStatus, fromUnsigned } from './problem-details.ts'
 import { adviceOnCertificate } from './tls-error-advice.ts'
 import {
   checkOf,
@@ -25,7 +26,7 @@ import {
 
 /** Where a bridge is: an origin for signed requests, or the path of its administration socket. */
 export type BridgeAddressee =
-  | { readonly origin: URL; readonly authority: () => string | undefined }
+  | { readonly origin: URL; readonly trust: BridgeTrust; readonly allowsPlain: boolean }
   | { readonly socketPath: string }
 
 export interface HttpClientParts {
@@ -53,7 +54,8 @@ export class HttpClient implements Disposable {
   readonly #target: BridgeAddressee
   readonly #parts: HttpClientParts
   readonly #callMs: number
-  readonly #agent: HttpAgent
+  #agent: HttpAgent
+  #pinOfAgent: string | undefined
   readonly #closed = new AbortController()
   /** The bridge's wall clock minus this machine's. */
   #offsetMs = 0
@@ -64,10 +66,7 @@ export class HttpClient implements Disposable {
     this.#target = target
     this.#parts = parts
     this.#callMs = callMs
-    // Idle connections are closed before the bridge closes them (75 s), so that no request meets a reset.
-    const options = { keepAlive: true, maxSockets: 64, maxFreeSockets: 16, timeout: 60_000 }
-    const isTls = 'origin' in target && target.origin.protocol === 'https:'
-    this.#agent = isTls ? new HttpsAgent(options) : new HttpAgent(options)
+    this.#agent = agentFor(target)
   }
 
   /** Whether the last request was answered, even with a refusal. */
@@ -146,7 +145,9 @@ export class HttpClient implements Disposable {
     const { effect, output } = VERBS[name]
     const writes = effect !== 'reads'
     const timeMs = Math.min(this.#callMs, until - this.#parts.clock.now())
-    const { status, text } = await this.#exchange(ROOT + name, body, key, timeMs, writes)
+    const { status, text, isSigned } = await this.#exchange(ROOT + name, body, key, timeMs, writes)
+    // Whoever holds no token of ours must not tell us what to run, what is lost, or what time it is.
+    if (!isSigned) throw fromUnsigned(parse(text), status, { where: this.#where, writes })
     if (status !== 200) throw problemOf(text, status, writes)
     const value = parse(text)
     if (!checkOf(output).Check(value)) throw this.#unreadable(name, `: ${schemaFaultOf(output, value)}`)
@@ -154,17 +155,30 @@ export class HttpClient implements Disposable {
   }
 
   /** Sends one request and waits for its answer, at most `timeMs`. */
-  async #exchange(path: string, body: Buffer, key: Key | null, timeMs: number, writes: boolean): Promise<Answer> {
+  async #exchange(
+    path: string,
+    body: Buffer,
+    key: Key | null,
+    timeMs: number,
+    writes: boolean,
+  ): Promise<CheckedAnswer> {
+    if ('origin' in this.#target) demandPrivate(this.#target.origin, this.#target.allowsPlain)
+    this.#followPin()
     const over = new AbortController()
     const late = AbortSignal.any([over.signal, this.#closed.signal])
-    const request = this.#open(path, body, key, this.#agent)
+    const headers = key === null ? null : this.#signed(path, body, key)
+    const request = this.#open(path, body, headers, this.#agent)
     const reach = watchReach(request)
     try {
       const answer = Promise.race([answerOf(request), this.#deadline(timeMs, late)])
       request.end(body)
       const arrived = await answer
       this.#answers = true
-      return arrived
+      return {
+        ...arrived,
+        text: arrived.body.toString('utf8'),
+        isSigned: key === null || isGenuine(arrived, headers, key),
+      }
     } catch (error) {
       request.destroy()
       this.#answers = false
@@ -192,7 +206,7 @@ export class HttpClient implements Disposable {
     try {
       request.end(body)
       const response = await responseOf(request)
-      if (response.statusCode !== 200) throw problemOf(await textOf(response), response.statusCode ?? 0, false)
+      if (response.statusCode !== 200) throw problemOf(String(await bodyOf(response)), response.statusCode ?? 0, false)
       for await (const line of linesOf(response)) {
         const value = parse(line)
         if (!checkOf(STREAMS[name].item).Check(value)) throw fromProblem(value) ?? this.#unreadable(name)
@@ -207,29 +221,39 @@ export class HttpClient implements Disposable {
     }
   }
 
-  #open(path: string, body: Buffer, key: Key | null, agent: HttpAgent | false): ClientRequest {
-    const headers = {
-      'content-type': 'application/json',
-      'content-length': body.length,
-      ...(key === null ? {} : this.#signed(path, body, key)),
-    }
+  #open(path: string, body: Buffer, signature: object | null, agent: HttpAgent | false): ClientRequest {
+    const headers = { 'content-type': 'application/json', 'content-length': body.length, ...signature }
     // For kept connections the agent has a timeout of its own.
     const common = { method: 'POST', path, headers, agent, ...(agent === false ? { timeout: STREAM_QUIET_MS } : {}) }
     if ('socketPath' in this.#target) {
       return httpRequest({ ...common, socketPath: this.#shortSocketPath(this.#target.socketPath), host: 'localhost' })
     }
-    const { protocol, hostname, port } = this.#target.origin
+    const { origin, trust } = this.#target
+    const { protocol, hostname, port } = origin
     const where = { hostname: hostname.replace(/^\[(.*)\]$/, '$1'), ...(port === '' ? {} : { port }) }
     if (protocol === 'http:') return httpRequest({ ...common, ...where })
     // Read for every request: the agent keeps connections of different authorities apart.
-    const ca = this.#target.authority()
-    return httpsRequest({ ...common, ...where, ...(ca === undefined ? {} : { ca }) })
+    return httpsRequest({ ...common, ...where, ...tlsOptions(trust) })
+  }
+
+  /** What connections were opened under another pin is not used any more. */
+  #followPin(): void {
+    const pin = 'origin' in this.#target ? this.#target.trust.pin() : undefined
+    if (pin === this.#pinOfAgent) return
+    this.#pinOfAgent = pin
+    this.#agent.destroy()
+    this.#agent = agentFor(this.#target)
   }
 
   #signed(path: string, body: Buffer, { session, token }: Key) {
     const created = Math.floor((this.#parts.clock.wall() + this.#offsetMs) / 1000)
     const nonce = randomBytes(16).toString('base64url')
-    return sign({ method: 'POST', path, query: '?', body }, { session, token, created, nonce })
+    const authority = 'origin' in this.#target ? this.#target.origin.host : 'localhost'
+    return sign({ method: 'POST', authority, path, query: '?', body }, { session, token, created, nonce })
+  }
+
+  get #where(): string {
+    return 'origin' in this.#target ? this.#target.origin.origin : this.#target.socketPath
   }
 
   /** A path of the socket that is short enough for connect(2), however deep its folder lies. */
@@ -246,7 +270,7 @@ export class HttpClient implements Disposable {
     // The folder of the socket may have been replaced: the next request looks for it again.
     this.#socketPath?.[Symbol.dispose]()
     this.#socketPath = null
-    const where = 'origin' in this.#target ? this.#target.origin.origin : this.#target.socketPath
+    const where = this.#where
     const { code, message } = error as NodeJS.ErrnoException
     if (mayHaveHappened) {
       return new S2Error(
@@ -258,7 +282,7 @@ export class HttpClient implements Disposable {
         },
       )
     }
-    const carried = 'origin' in this.#target && this.#target.authority() !== undefined
+    const carried = 'origin' in this.#target && this.#target.trust.authority() !== undefined
     const fault = adviceOnCertificate(error, { carried })
     if (fault !== null) {
       const { what, next } = fault
@@ -279,7 +303,27 @@ export class HttpClient implements Disposable {
 
 interface Answer {
   readonly status: number
+  readonly headers: HeaderFields
+  readonly body: Buffer
+}
+
+interface CheckedAnswer {
+  readonly status: number
   readonly text: string
+  /** Whether the bridge gave it to this very request; true where nothing is signed. */
+  readonly isSigned: boolean
+}
+
+function agentFor(target: BridgeAddressee): HttpAgent {
+  // Idle connections are closed before the bridge closes them (75 s), so that no request meets a reset.
+  const options = { keepAlive: true, maxSockets: 64, maxFreeSockets: 16, timeout: 60_000 }
+  const isTls = 'origin' in target && target.origin.protocol === 'https:'
+  return isTls ? new HttpsAgent(options) : new HttpAgent(options)
+}
+
+function isGenuine({ status, headers, body }: Answer, sent: SignatureHeaders | null, key: Key): boolean {
+  const requestSignature = sent?.signature.slice('s2=:'.length, -1) ?? ''
+  return verifyAnswer({ status, body, requestSignature }, headers, key)
 }
 
 /** Notes when a request may have reached the bridge: from then on it may have happened even without an answer. */
@@ -304,10 +348,10 @@ function responseOf(request: ClientRequest): Promise<IncomingMessage> {
 
 async function answerOf(request: ClientRequest): Promise<Answer> {
   const response = await responseOf(request)
-  return { status: response.statusCode ?? 0, text: await textOf(response) }
+  return { status: response.statusCode ?? 0, headers: response.headers, body: await bodyOf(response) }
 }
 
-async function textOf(response: IncomingMessage): Promise<string> {
+async function bodyOf(response: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = []
   let size = 0
   for await (const chunk of response as AsyncIterable<Buffer>) {
@@ -315,7 +359,7 @@ async function textOf(response: IncomingMessage): Promise<string> {
     size += chunk.length
     if (size > ANSWER_MAX) throw new Error(`the answer is larger than ${ANSWER_MAX} bytes`)
   }
-  return Buffer.concat(chunks).toString('utf8')
+  return Buffer.concat(chunks)
 }
 
 /** The lines of a response as they come; empty lines only show that the bridge is there, and are left out. */

@@ -1,4 +1,5 @@
 import { CODES, type Code, S2Error } from '#fleet/errors.ts'
+import { redact } from '#fleet/redact.ts'
 
 /** How an error crosses the network: `application/problem+json` (RFC 9457). Its cause stays in the log. */
 export interface ProblemDetails {
@@ -53,8 +54,8 @@ export function toProblem(error: unknown, id?: string, status?: number): Problem
     title,
     status: status ?? (known instanceof ClockError ? 401 : usual),
     code,
-    detail: known !== null && code !== 'internal' ? known.message : 'the bridge met an error of its own',
-    ...(known?.next === undefined ? {} : { next: known.next }),
+    detail: known !== null && code !== 'internal' ? redact(known.message) : 'the bridge met an error of its own',
+    ...(known?.next === undefined ? {} : { next: redact(known.next) }),
     ...(shownId === undefined ? {} : { id: shownId }),
     ...(known?.retryAfterS === undefined ? {} : { retryAfterS: known.retryAfterS }),
     ...(known instanceof ClockError ? { time: known.time } : {}),
@@ -74,6 +75,41 @@ export function fromProblem(value: unknown): S2Error | null {
   }
   if (known === 'expired' && typeof time === 'number') return new ClockError(detail, time, details)
   return new S2Error(known, detail, details)
+}
+
+/** What answers that anybody could have given may still say: try again, later or with another credential. */
+const UNSIGNED_CODES: readonly Code[] = ['unauthenticated', 'rate_limited', 'unavailable']
+/** The longest that such an answer may have us wait, seconds. */
+const UNSIGNED_RETRY_MAX_S = 30
+const SAID_MAX = 300
+
+/**
+ * What an answer to a signed request means that the bridge has not signed. The bridge signs whatever it tells a caller that it
+ * knows, its clock and every refusal for good included: so nothing here ends a task, refuses a message for ever, sets a
+ * clock or makes a credential void. What it says is passed on for people to read.
+ */
+export function fromUnsigned(
+  value: unknown,
+  status: number,
+  { where, writes }: { readonly where: string; readonly writes: boolean },
+): S2Error {
+  const said = fromProblem(value)
+  const plain = said ?? fromStatus(status, writes)
+  if (UNSIGNED_CODES.includes(plain.code)) {
+    const retryAfterS = Math.min(plain.retryAfterS ?? 0, UNSIGNED_RETRY_MAX_S)
+    const next = plain.next === undefined ? {} : { next: plain.next }
+    return new S2Error(plain.code, plain.message, { ...next, ...(retryAfterS === 0 ? {} : { retryAfterS }) })
+  }
+  const what = said === null ? `status ${status}` : `${said.code}: ${said.message}`.slice(0, SAID_MAX)
+  return new S2Error(
+    writes ? 'unknown_outcome' : 'unavailable',
+    `the answer of ${where} is not signed by the bridge, and does not count; it says ${what}`,
+    {
+      next:
+        said?.next?.slice(0, SAID_MAX) ??
+        'check the address, what stands between, and whether both sides have the same version of S2',
+    },
+  )
 }
 
 /** What a bare status means, where something between us and the bridge answered in its place. */

@@ -1,4 +1,5 @@
-import type { AuditEntry } from '#fleet/audit.ts'
+import type { AuditEntry, AuditedAct } from '#fleet/audit.ts'
+import type { AuditHead } from '#fleet/audit-head.ts'
 import type { Beat, ObservedBeats } from '#fleet/beat.ts'
 import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
@@ -10,17 +11,21 @@ import type { AgentVerdict } from '#fleet/verdict.ts'
 import type { Admission, JoinOutcome, JoinRequest, NewInvitation, Worker } from '#fleet/worker.ts'
 import { HintChannel } from '../hint-channel.ts'
 import type { LateReport, Store, StoreParts, TaskFilter } from '../store.ts'
+import type { BridgeTrust } from './bridge-trust.ts'
 import { HttpClient, type Key } from './http-client.ts'
 import type { MailBuffer } from './mail-buffer.ts'
 import { WebSocketLink } from './websocket-link.ts'
 import { type Frozen, type Input, type Output, VERBS, type VerbName } from './wire-schema.ts'
 
-/** The tokens of this host's sessions. Looked up at every call, so that a changed token counts at once. */
-export interface Keyring {
+/**
+ * The tokens of this host's sessions, and what it trusts at the bridge. Looked up at every call, so that what changed counts
+ * at once.
+ */
+export interface Keyring extends Partial<BridgeTrust> {
   token(session: SessionId): string | undefined
   sessions(): readonly SessionId[]
-  /** PEM of the one authority to trust for the bridge's certificate; left out or undefined: those that this host trusts. */
-  authority?(): string | undefined
+  /** Whether plain http may leave this machine. */
+  readonly allowsPlain?: boolean
 }
 
 export interface RemoteOptions {
@@ -64,10 +69,11 @@ export function openRemoteStore(
       next: 'speak to the bridge on its own host by S2_STORE=unix:/…/run/admin.sock',
     })
   }
-  const authority = (): string | undefined => keyring.authority?.()
-  const client = new HttpClient({ origin, authority }, parts, callMs)
+  const trust: BridgeTrust = { authority: () => keyring.authority?.(), pin: () => keyring.pin?.() }
+  const target = { origin, trust, allowsPlain: keyring.allowsPlain === true }
+  const client = new HttpClient(target, parts, callMs)
   const hints = new HintChannel()
-  const link = new WebSocketLink(origin, authority, probeMs, {
+  const link = new WebSocketLink(target, probeMs, {
     ...parts,
     token: (session) => keyring.token(session),
     onCredential: (session) => hints.give([conversationOf(session)]),
@@ -358,6 +364,14 @@ class Remote implements RemoteStore {
 
   async audit(after: number, limit: number): Promise<AuditEntry[]> {
     return await this.#ask('audit', { after, limit })
+  }
+
+  async auditHead(): Promise<AuditHead> {
+    return await this.#ask('auditHead', {})
+  }
+
+  async record(act: AuditedAct): Promise<void> {
+    await this.#ask('record', { act })
   }
 
   async prune(olderThanMs: number): Promise<number> {

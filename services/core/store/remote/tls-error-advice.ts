@@ -1,9 +1,10 @@
 import { namesIn } from '#fleet/certificate-parser.ts'
 import { S2Error } from '#fleet/errors.ts'
+import { PIN_CODE } from './bridge-trust.ts'
 
 /** Why the certificate of a bridge was not accepted. */
 export interface CertificateFault {
-  readonly kind: 'unknown authority' | 'expired' | 'not yet valid' | 'wrong name' | 'unfit'
+  readonly kind: 'unknown authority' | 'other key' | 'expired' | 'not yet valid' | 'wrong name' | 'unfit'
   /** As the end of a sentence about the bridge. */
   readonly what: string
   /** What to do, and where. */
@@ -19,6 +20,7 @@ export function adviceOnCertificate(error: unknown, { carried = false } = {}): C
   if (!(cause instanceof Error)) return null
   const { code = '', message } = cause as NodeJS.ErrnoException
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') return wrongName(cause)
+  if (code === PIN_CODE) return OTHER_KEY
   if (code === 'CERT_HAS_EXPIRED') {
     return {
       kind: 'expired',
@@ -49,6 +51,12 @@ const UNKNOWN_HERE: CertificateFault = {
   kind: 'unknown authority',
   what: 'its certificate was signed by an authority that this host does not know',
   next: 'set S2_TLS_CA on the orchestrator’s host and have this credential made anew there (s2 credential rotate); or let this host trust it: NODE_EXTRA_CA_CERTS=/path/of/the/authority.pem',
+}
+
+const OTHER_KEY: CertificateFault = {
+  kind: 'other key',
+  what: 'its certificate has another key than the one that the credential names',
+  next: 'if the bridge was given a new key, have this credential made anew there (s2 credential rotate); if not, somebody else answers at its address',
 }
 
 const UNKNOWN_CARRIED: CertificateFault = {

@@ -1,15 +1,19 @@
+import { randomBytes } from 'node:crypto'
 import { WebSocket } from 'ws'
 import type { Beat } from '#fleet/beat.ts'
 import { S2Error } from '#fleet/errors.ts'
+import { FrameSeal } from '#fleet/frame-seal.ts'
 import type { Mark } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import { joinProof } from '#fleet/signature.ts'
+import { checkJoinedProof, frameKey, type JoinedSession, joinProof, type SocketGreeting } from '#fleet/signature.ts'
 import { Pauses } from '#runtime/backoff.ts'
 import { waitAtMost } from '#runtime/bounded-wait.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
+import { demandPrivate, tlsOptions } from './bridge-trust.ts'
 import { BRIDGE_FRAMES, type BridgeFrame, CLOSE, type HostFrame, readFrame, TAKEN_EVERY } from './frames.ts'
+import type { BridgeAddressee } from './http-client.ts'
 import { MailBuffer } from './mail-buffer.ts'
 import { fromProblem } from './problem-details.ts'
 import { adviceOnCertificate } from './tls-error-advice.ts'
@@ -49,6 +53,11 @@ interface SessionEntry {
   retryAt: number
 }
 
+/** The join whose answer will show whether this is the bridge: until then no other is sent, and nothing else. */
+interface FirstJoin extends JoinedSession {
+  readonly token: string
+}
+
 interface Pending {
   readonly isMark: boolean
   readonly outcome: PromiseWithResolvers<void>
@@ -60,7 +69,7 @@ interface Pending {
  */
 export class WebSocketLink {
   readonly #url: URL
-  readonly #authority: () => string | undefined
+  readonly #target: Extract<BridgeAddressee, { origin: URL }>
   readonly #probeMs: number
   readonly #parts: WebSocketLinkParts
   readonly #sessions = new Map<SessionId, SessionEntry>()
@@ -70,7 +79,11 @@ export class WebSocketLink {
   readonly #marksWaiting: (() => void)[] = []
   #running: Promise<unknown> | null = null
   #ws: WebSocket | null = null
-  #challenge: string | null = null
+  /** What both sides know of this connection; null before the bridge has sent its challenge. */
+  #greeting: SocketGreeting | null = null
+  #first: FirstJoin | null = null
+  /** From the first join on: by then the bridge has proved that it knows the token. */
+  #seal: FrameSeal | null = null
   #connectedAt = 0
   readonly #reconnects: Pauses
   /** How often in a row something answered that lets no WebSocket through. */
@@ -82,18 +95,18 @@ export class WebSocketLink {
   #checkedAt: number
 
   /** `probeMs`: how long this host may send nothing before it asks whether the bridge still answers. */
-  constructor(origin: URL, authority: () => string | undefined, probeMs: number, parts: WebSocketLinkParts) {
-    this.#url = new URL('/v1/socket', origin.href.replace(/^http/, 'ws'))
-    this.#authority = authority
+  constructor(target: Extract<BridgeAddressee, { origin: URL }>, probeMs: number, parts: WebSocketLinkParts) {
+    this.#url = new URL('/v1/socket', target.origin.href.replace(/^http/, 'ws'))
+    this.#target = target
     this.#probeMs = probeMs
     this.#parts = parts
     this.#reconnects = new Pauses(RECONNECT, parts.chance)
     this.#checkedAt = parts.clock.now()
   }
 
-  /** Whether the socket is open and carries beats and mail. */
+  /** Whether the socket is open, and leads to the bridge: it carries beats and mail. */
   get linked(): boolean {
-    return this.#challenge !== null
+    return this.#seal !== null
   }
 
   /** Whether something in front of the bridge lets no WebSocket through; an unreachable bridge does not count. */
@@ -183,20 +196,34 @@ export class WebSocketLink {
 
   #remove(entry: SessionEntry): void {
     this.#sessions.delete(entry.session)
-    if (entry.state !== 'left') this.#sendFrame({ t: 'leave', session: entry.session })
+    if (entry.state !== 'left') this.#leave(entry.session)
   }
 
-  /** Joins, or joins again: with the token of now, and from the readers' cursor. */
+  #leave(session: SessionId): void {
+    if (this.#seal !== null) this.#sendFrame({ t: 'leave', session })
+  }
+
+  /** Joins, or joins again: with the token of now, and from the readers' cursor. Waits for its turn until one has joined. */
   #join(entry: SessionEntry): void {
     const { session } = entry
+    const greeting = this.#greeting
     const token = this.#parts.token(session)
-    if (this.#challenge === null || token === undefined) return
+    if (greeting === null || token === undefined) return
+    if (this.#seal === null && this.#first !== null) {
+      entry.state = 'left'
+      return
+    }
     const after = cursorOf(entry)
-    entry.state = 'joining'
-    entry.token = token
-    entry.after = after
-    entry.taken = 0
-    this.#sendFrame({ t: 'join', session, after, proof: joinProof(token, this.#challenge, session, after) })
+    Object.assign(entry, { state: 'joining', token, after, taken: 0 })
+    if (this.#seal === null) this.#first = { session, after, token }
+    const proof = joinProof(token, greeting, { session, after })
+    this.#sendFrame({ t: 'join', session, after, nonce: greeting.nonce, proof })
+  }
+
+  /** Joins those that waited for their turn. */
+  #joinOthers(): void {
+    const now = this.#parts.clock.now()
+    for (const entry of this.#sessions.values()) if (entry.state === 'left' && now >= entry.retryAt) this.#join(entry)
   }
 
   async #run(): Promise<void> {
@@ -215,39 +242,52 @@ export class WebSocketLink {
       },
     })
     while (!signal.aborted) {
-      await this.#connect()
+      if (this.#isPrivate()) await this.#connect()
       if (signal.aborted) break
       await this.#reconnects.wait(clock, signal)
     }
     await checks.done
   }
 
+  #isPrivate(): boolean {
+    try {
+      demandPrivate(this.#target.origin, this.#target.allowsPlain)
+      return true
+    } catch (error) {
+      if (this.#reconnects.failures === 0) this.#parts.log.warn('link refused', { why: (error as Error).message })
+      return false
+    }
+  }
+
   /** Opens one socket and waits for its end. */
   async #connect(): Promise<void> {
     const { clock, log } = this.#parts
-    const ca = this.#authority()
+    const { trust } = this.#target
+    const carried = trust.authority() !== undefined
     const ws = new WebSocket(this.#url, {
       perMessageDeflate: false,
       maxPayload: FRAME_MAX,
       handshakeTimeout: CHALLENGE_MS,
-      ...(ca === undefined ? {} : { ca }),
+      ...(tlsOptions(trust) as object), // the types of ws have `checkServerIdentity` otherwise than Node
     })
     this.#ws = ws
     this.#connectedAt = clock.now()
     let why = ''
     ws.on('error', (error) => {
-      const fault = adviceOnCertificate(error, { carried: ca !== undefined })
+      const fault = adviceOnCertificate(error, { carried })
       why = fault?.what ?? error.message
       if (fault === null && !/^E[A-Z]/.test(String((error as NodeJS.ErrnoException).code))) this.#barredCount += 1
     })
-    ws.on('message', (data, isBinary) => this.#onFrame(isBinary ? null : read(data as Buffer)))
+    ws.on('message', (data, isBinary) => {
+      if (ws.readyState === WebSocket.OPEN) this.#onMessage(data as Buffer, isBinary)
+    })
     await new Promise<void>((resolve) => {
       ws.once('close', (code, reason) => {
         why ||= `closed with ${code} ${reason}`
         resolve()
       })
     })
-    const wasLinked = this.#challenge !== null
+    const wasLinked = this.linked
     this.#onClose()
     if (this.#closing.signal.aborted) return
     if (wasLinked) log.info('link lost', { why })
@@ -256,7 +296,9 @@ export class WebSocketLink {
 
   #onClose(): void {
     this.#ws = null
-    this.#challenge = null
+    this.#greeting = null
+    this.#first = null
+    this.#seal = null
     this.#unansweredSince = null
     for (const entry of this.#sessions.values()) {
       entry.state = 'left'
@@ -265,11 +307,18 @@ export class WebSocketLink {
     for (const n of [...this.#pending.keys()]) this.#settle(n, lost())
   }
 
-  #onFrame(frame: BridgeFrame | 'unknown' | null): void {
+  #onMessage(data: Buffer, isBinary: boolean): void {
+    const text = isBinary ? null : this.#seal === null ? data : this.#seal.open(data)
+    const frame = text === null ? null : read(text)
     this.#unansweredSince = null
     if (frame === 'unknown') return // a kind of frame that only newer hosts know
-    if (frame === null) this.#ws?.close(CLOSE.policy, 'that is no frame')
-    else if (frame.t === 'mail') this.#onMail(frame)
+    if (frame === null) this.#cut('a frame that is none of the bridge’s')
+    else if (this.#seal === null && !OPENING.includes(frame.t)) this.#cut('a frame before the bridge has proved itself')
+    else this.#onFrame(frame)
+  }
+
+  #onFrame(frame: BridgeFrame): void {
+    if (frame.t === 'mail') this.#onMail(frame)
     else if (frame.t === 'credential') this.#parts.onCredential(frame.session)
     else if (frame.t === 'done') this.#settle(frame.n, null)
     else if (frame.t === 'failed') this.#settle(frame.n, fromProblem(frame.problem) ?? lost())
@@ -278,19 +327,48 @@ export class WebSocketLink {
     else this.#onRefused(frame)
   }
 
-  #onChallenge(challenge: string): void {
-    if (this.#challenge !== null) return
-    this.#challenge = challenge
-    this.#barredCount = 0
-    this.#parts.log.info('link open', { sessions: this.#sessions.size })
-    for (const entry of this.#sessions.values()) this.#join(entry)
+  /** Ends a socket whose other end is not the bridge, or not to be understood. */
+  #cut(why: string): void {
+    this.#parts.log.warn('link cut', { why })
+    this.#ws?.terminate()
   }
 
-  #onJoined({ session, after }: BridgeFrame & { readonly t: 'joined' }): void {
+  #onChallenge(challenge: string): void {
+    if (this.#greeting !== null) return
+    this.#greeting = { authority: this.#url.host, challenge, nonce: randomBytes(18).toString('base64url') }
+    this.#barredCount = 0
+    this.#joinOthers()
+  }
+
+  #onJoined({ session, after, proof }: BridgeFrame & { readonly t: 'joined' }): void {
+    const greeting = this.#greeting
+    if (greeting === null) return
+    if (this.#seal === null && !this.#isProved({ session, after }, proof, greeting)) {
+      this.#cut('what answers there does not know the token')
+      return
+    }
     const entry = this.#sessions.get(session)
-    if (entry?.state !== 'joining') return
+    if (entry === undefined) this.#leave(session)
+    else this.#settleJoin(entry, { session, after }, proof, greeting)
+    this.#joinOthers()
+  }
+
+  /** Whether this answers the first join, with the proof that only the bridge can make; all frames are sealed from here on. */
+  #isProved(joined: JoinedSession, proof: string, greeting: SocketGreeting): boolean {
+    const first = this.#first
+    if (first?.session !== joined.session || first.after !== joined.after) return false
+    if (!checkJoinedProof(proof, first.token, greeting, joined)) return false
+    this.#seal = new FrameSeal(frameKey(first.token, greeting), 'host')
+    this.#first = null
+    this.#parts.log.info('link open', { sessions: this.#sessions.size })
+    return true
+  }
+
+  #settleJoin(entry: SessionEntry, joined: JoinedSession, proof: string, greeting: SocketGreeting): void {
     // An answer to an earlier join: mail from that cursor would hide the messages between the two.
-    if (after !== undefined && after !== entry.after) return
+    if (entry.state !== 'joining' || entry.token === null || joined.after !== entry.after) return
+    // A bridge may know the token of one session and not that of another, whose mail it must not bring.
+    if (!checkJoinedProof(proof, entry.token, greeting, joined)) return
     entry.state = 'joined'
     entry.rejoins.succeeded()
     this.#reconnects.succeeded()
@@ -298,8 +376,14 @@ export class WebSocketLink {
   }
 
   #onRefused({ session, problem }: BridgeFrame & { readonly t: 'refused' }): void {
+    if (this.#first?.session === session) this.#first = null
     const entry = this.#sessions.get(session)
-    if (entry === undefined) return
+    if (entry !== undefined) this.#onEntryRefused(entry, problem)
+    if (this.#seal === null && this.#first === null) this.#joinOthers()
+  }
+
+  #onEntryRefused(entry: SessionEntry, problem: (BridgeFrame & { readonly t: 'refused' })['problem']): void {
+    const { session } = entry
     const { clock, log } = this.#parts
     entry.state = 'left'
     if (entry.rejoins.failures === 0) {
@@ -325,7 +409,7 @@ export class WebSocketLink {
     this.#checkedAt = now
     if (this.#unansweredSince !== null) this.#unansweredSince += pausedMs // the answer may have come, and not been read
     const waited = this.#unansweredSince === null ? 0 : now - this.#unansweredSince
-    if (this.#challenge === null) {
+    if (this.#seal === null) {
       if (this.#ws !== null && now - this.#connectedAt > 2 * CHALLENGE_MS) this.#ws.terminate()
     } else if (waited >= this.#probeMs * 1.5) this.#ws?.terminate()
     else if (now - this.#sentAt >= this.#probeMs) void this.beat([]).catch(() => undefined)
@@ -336,13 +420,13 @@ export class WebSocketLink {
     const token = this.#parts.token(entry.session)
     if (token === undefined) {
       if (entry.buffers.size === 0) this.#remove(entry)
-      else if (entry.state !== 'left') this.#sendFrame({ t: 'leave', session: entry.session })
+      else if (entry.state !== 'left') this.#leave(entry.session)
       entry.state = 'left'
     } else if (entry.token !== token || (entry.state === 'left' && now >= entry.retryAt)) this.#join(entry)
   }
 
   #ask(frame: (n: number) => HostFrame, isMark: boolean): Promise<void> {
-    if (this.#challenge === null) return Promise.reject(lost())
+    if (this.#seal === null) return Promise.reject(lost())
     this.#lastNumber += 1
     const outcome = Promise.withResolvers<void>()
     this.#pending.set(this.#lastNumber, { isMark, outcome })
@@ -367,9 +451,13 @@ export class WebSocketLink {
   #sendFrame(frame: HostFrame): void {
     if (this.#ws?.readyState !== WebSocket.OPEN) return
     this.#sentAt = this.#parts.clock.now()
-    this.#ws.send(JSON.stringify(frame))
+    const text = JSON.stringify(frame)
+    this.#ws.send(this.#seal === null ? text : this.#seal.seal(text))
   }
 }
+
+/** What anybody may say before the bridge has proved itself: none of it is acted upon but by trying to join. */
+const OPENING: readonly BridgeFrame['t'][] = ['challenge', 'joined', 'refused']
 
 /** The cursor of a session's mail: that of the reader that is least far. Null when nobody reads. */
 function cursorOf({ buffers }: SessionEntry): number | null {

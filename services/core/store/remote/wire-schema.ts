@@ -81,13 +81,17 @@ const Whole = Type.Integer({ minimum: Number.MIN_SAFE_INTEGER, maximum: Number.M
 const Ms = Type.Number({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
 const Limit = Type.Integer({ minimum: 1, maximum: 10_000 })
 const Name = Type.String({ minLength: 1, maxLength: 200 })
+/** What a host is called, and a life of an agent: as S2_HOST has it. It goes into alerts, where other characters mean things. */
+const HostName = Type.String({ pattern: '^[A-Za-z0-9_.:-]{1,200}$' })
+/** What agents and roles are called; a session's id stands in for an agent that has no name. */
+const AgentName = Type.String({ pattern: '^[\\p{L}\\p{N}_.:@/+ -]{1,200}$' })
 export const SessionSchema = Type.Unsafe<SessionId>(Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}/[ab]$' }))
 const ConversationId = Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$' })
 /** Any text: the store checks it, with a better message. */
 const Text = Type.String()
 const Channels = Type.Array(Name, { maxItems: 100 })
 
-const Sides = closed({ a: Name, b: Name })
+const Sides = closed({ a: AgentName, b: AgentName })
 const conversation = {
   id: Type.String(),
   roles: Type.Object({ a: Type.String(), b: Type.String() }),
@@ -133,7 +137,7 @@ const Draft = closed({
 export const MarkSchema = oneOf(['delivered', 'leased', 'acked'])
 export const MessageIdsSchema = Type.Array(CountSchema, { maxItems: 10_000 })
 
-const beat = { session: SessionSchema, host: Name, incarnation: Name, seq: CountSchema, work: CountSchema }
+const beat = { session: SessionSchema, host: HostName, incarnation: HostName, seq: CountSchema, work: CountSchema }
 export const BeatSchema = closed(beat)
 const Pulses = Type.Object({
   pulses: Type.Array(Type.Object({ ...beat, host: Type.String(), incarnation: Type.String(), version: CountSchema })),
@@ -165,7 +169,7 @@ const NewTask = closed({
   id: Text,
   description: Type.String(),
   priority: oneOf(PRIORITIES),
-  role: orNull(Name),
+  role: orNull(AgentName),
   holder: orNull(SessionSchema),
   deadline: orNull(Ms),
   createdBy: orNull(SessionSchema),
@@ -209,13 +213,27 @@ const NewIncident = closed({
 const alert = { event: oneOf(['opened', 'closed']), channel: Type.String(), attempts: CountSchema }
 const Alert = Type.Object({ incident: Incident, ...alert })
 const verdict = { agent: Name, verdict: oneOf(VERDICTS), since: Type.Number(), host: orNull(Type.String()) }
+const details = Type.Record(Type.String(), Type.Unknown())
 const AuditEntry = Type.Object({
+  version: Type.Union([Type.Literal(1), Type.Literal(2)]),
   seq: CountSchema,
   at: Type.Number(),
   actor: Type.String(),
   action: Type.String(),
-  details: Type.Record(Type.String(), Type.Unknown()),
+  what: orNull(Type.String()),
+  result: Type.String(),
+  latencyMs: orNull(Type.Number()),
+  request: orNull(Type.String()),
+  details,
   hash: Type.String(),
+})
+const AuditHead = Type.Object({ store: Type.String(), seq: CountSchema, hash: Type.String(), at: Type.Number() })
+const Act = closed({
+  actor: Name,
+  action: Name,
+  what: Type.Optional(orNull(Name)),
+  result: Type.Optional(Name),
+  details,
 })
 
 export const VERBS = {
@@ -397,7 +415,7 @@ export const VERBS = {
   task: verb(['participant', 'reads'], { id: Text }, Task, (store, { id }) => store.task(id)),
   leaseTask: verb(
     ['session', 'once'],
-    { holder: SessionSchema, incarnation: Name },
+    { holder: SessionSchema, incarnation: HostName },
     orNull(Task),
     (store, { holder, incarnation }) => store.leaseTask(holder, incarnation),
     ({ holder }, session) => holder === session,
@@ -469,6 +487,11 @@ export const VERBS = {
     Type.Array(AuditEntry),
     (store, { after, limit }) => store.audit(after, limit),
   ),
+  auditHead: verb(['admin', 'reads'], {}, AuditHead, (store) => store.auditHead()),
+  record: verb(['admin', 'once'], { act: Act }, Nothing, async (store, { act }) => {
+    await store.record(act)
+    return null
+  }),
   prune: verb(['admin', 'repeats'], { olderThanMs: Ms }, CountSchema, (store, { olderThanMs }) =>
     store.prune(olderThanMs),
   ),

@@ -12,10 +12,13 @@ import {
 } from '#fleet/message.ts'
 import { conversationOf, parseSession, type SessionId } from '#fleet/session-id.ts'
 import type { Report, Task } from '#fleet/task.ts'
-import type { AgentVerdict } from '#fleet/verdict.ts'
+import { type AgentVerdict, verdictsAct } from '#fleet/verdict.ts'
 import { tableVerbs, type VerbTables } from '../delegate-to-tables.ts'
 import { HintChannel } from '../hint-channel.ts'
+import { currentRequest } from '../request-context.ts'
 import type { Store, StoreParts } from '../store.ts'
+import { ForeignRowSealer } from './audit/foreign-rows.ts'
+import { Retention } from './audit/retention.ts'
 import { watchCommits } from './changes/commit-watcher.ts'
 import { streamMessages } from './changes/message-stream.ts'
 import { NewMessageNotifier } from './changes/new-message-notifier.ts'
@@ -42,6 +45,7 @@ const QUESTIONS = {
   evidence: 'tasks',
   incidents: 'incidents',
   audit: 'chain',
+  auditHead: 'chain',
 } as const satisfies VerbTables<Tables>
 
 /** Verbs that change the database through one table, in the group commit. */
@@ -67,6 +71,7 @@ const CHANGES = {
   closeIncident: 'incidents',
   claimAlerts: 'incidents',
   settleAlert: 'incidents',
+  record: 'chain',
 } as const satisfies VerbTables<Tables>
 
 type TableVerb = keyof typeof QUESTIONS | keyof typeof CHANGES
@@ -98,6 +103,8 @@ class SqliteStore implements Omit<Store, TableVerb> {
   /** Null in a store that only reads. */
   readonly #writer: DatabaseWriter | null
   readonly #pythonAgents: PythonBridgeSync | null
+  readonly #foreignRows: ForeignRowSealer | null
+  readonly #retention: Retention | null
   /** Hints reach this process alone: hosts are linked to the bridge, and so is the store that hints. */
   readonly #hints = new HintChannel()
   readonly #closing = new AbortController()
@@ -131,6 +138,8 @@ class SqliteStore implements Omit<Store, TableVerb> {
       this.#writer === null
         ? null
         : new PythonBridgeSync(this.#writer, this.#livenessFile, this.#beats, parts, malformed)
+    this.#foreignRows = this.#writer === null ? null : new ForeignRowSealer(this.#writer, clock)
+    this.#retention = this.#writer === null ? null : new Retention(databasePath, this.#writer)
   }
 
   async conversations(): Promise<Conversation[]> {
@@ -194,7 +203,7 @@ class SqliteStore implements Omit<Store, TableVerb> {
 
   async judge(verdicts: Iterable<AgentVerdict>): Promise<void> {
     this.#demandWriter()
-    await this.#verdicts.judge(verdicts)
+    await this.#verdicts.judge(verdicts, (changes) => this.write(({ chain }) => chain.append(verdictsAct(changes))))
   }
 
   verdicts(): Promise<{ readonly at: number | null; readonly verdicts: readonly AgentVerdict[] }> {
@@ -205,16 +214,17 @@ class SqliteStore implements Omit<Store, TableVerb> {
     this.#demandWriter().tend()
     await this.ask(({ conversations }) => conversations.reloadStep())
     await this.#beats.tick()
+    await this.#foreignRows?.tend()
     return (await this.#pythonAgents?.tend()) ?? 0
   }
 
-  /** Delivery records end with our ack; keys of messages stay for ever, as a repetition may come after any time. */
-  prune(olderThanMs: number): Promise<number> {
-    return this.write(({ conversations, messages, tasks, incidents }) => {
-      const time = this.#parts.clock.wall() - olderThanMs
+  async prune(olderThanMs: number): Promise<number> {
+    const time = this.#parts.clock.wall() - olderThanMs
+    const forgotten = await this.write(({ conversations, messages, tasks, incidents }) => {
       conversations.prune()
       return messages.prune() + tasks.prune(time) + incidents.prune(time)
     })
+    return forgotten + ((await this.#retention?.prune(time)) ?? 0)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -241,7 +251,8 @@ class SqliteStore implements Omit<Store, TableVerb> {
   /** Changes the database in the next group commit. */
   async write<T>(verb: (tables: Tables) => T): Promise<T> {
     const { groupCommit, tables } = this.#demandWriter()
-    return groupCommit.write(() => verb(tables))
+    const request = currentRequest() ?? { id: null, since: this.#parts.clock.now() }
+    return groupCommit.write(() => tables.chain.within(request, () => verb(tables)))
   }
 
   #stream(reader: SessionId | 'all', after: number, signal: AbortSignal): AsyncGenerator<readonly StoredMessage[]> {

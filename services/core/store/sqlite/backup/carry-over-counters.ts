@@ -47,6 +47,7 @@ export function carryOver(
   if (hasTable(fresh, 's2_workers') && hasTable(former, 's2_workers')) takeOverWorkers(fresh, former)
   if (!isOurs || !hasTable(former, 's2_tasks')) return { ...loss, tasks: 0, reopened: 0 }
   takeOverFormerTokens(fresh, former)
+  takeOverHolders(fresh, former)
   return { ...loss, ...raiseEpochs(fresh, former) }
 }
 
@@ -165,6 +166,20 @@ function raiseEpochs(fresh: SqliteConnection, former: SqliteConnection): { tasks
   }
   const kept = new Set(fresh.all<{ id: string }>('SELECT id FROM s2_tasks').map(({ id }) => id))
   return { tasks: [...then.keys()].filter((id) => !kept.has(id)).length, reopened }
+}
+
+/** Whoever held a task since the backup may still report on it, too late, and is told so. */
+function takeOverHolders(fresh: SqliteConnection, former: SqliteConnection): void {
+  if (!hasTable(fresh, 's2_task_holders') || !hasTable(former, 's2_task_holders')) return
+  for (const { task, holder } of former.all<{ task: string; holder: string }>(
+    'SELECT task, holder FROM s2_task_holders',
+  )) {
+    fresh.run(
+      'INSERT OR IGNORE INTO s2_task_holders (task, holder) SELECT id, ? FROM s2_tasks WHERE id = ?',
+      holder,
+      task,
+    )
+  }
 }
 
 function isSameHold(one: Hold, other: Hold): boolean {

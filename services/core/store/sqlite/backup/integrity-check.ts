@@ -1,10 +1,11 @@
 import { statSync } from 'node:fs'
+import type { ChainHead } from '#fleet/audit.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { SqliteConnection } from '../file/connection.ts'
 import { identify, logBytes } from '../file/database-path.ts'
 import { inspectSchema, versionOf } from '../file/schema.ts'
 import { corrupt, refusalOf } from '../file/sqlite-errors.ts'
-import { type ChainHead, proveChain } from '../tables/audit-chain.ts'
+import { proveChain } from '../tables/audit-chain.ts'
 
 /** What the check of a whole message database found. */
 export interface IntegrityReport {

@@ -5,7 +5,7 @@ import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { prepare, SqliteConnection } from '../file/connection.ts'
 import { type DatabasePath, identify, isSameFile, makeDatabasePath } from '../file/database-path.ts'
-import { inspectSchema } from '../file/schema.ts'
+import { inspectSchema, migrate } from '../file/schema.ts'
 import { isDamage, refusalOf } from '../file/sqlite-errors.ts'
 import { AuditChainTable, headOf } from '../tables/audit-chain.ts'
 import { madeAtOf, stampOf } from './backup.ts'
@@ -103,6 +103,7 @@ function makeReady(
   clock: Clock,
 ): Loss | null {
   using fresh = new SqliteConnection(draft, { create: false })
+  if (hasTable(fresh, 's2_audit')) migrate(fresh, draft, Math.floor(clock.wall()), () => undefined)
   const carryFrom = (from: SqliteConnection | null): Loss | null =>
     fresh.transaction(() => {
       const now = Math.floor(clock.wall())

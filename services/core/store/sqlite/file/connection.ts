@@ -36,6 +36,11 @@ export class SqliteConnection implements Disposable {
     return this.#statement(sql).all(...values) as T[]
   }
 
+  /** The rows one by one; nothing else may be asked of this connection meanwhile. */
+  each<T = Row>(sql: string, ...values: Value[]): IterableIterator<T> {
+    return this.#statement(sql).iterate(...values) as IterableIterator<T>
+  }
+
   get<T = Row>(sql: string, ...values: Value[]): T | undefined {
     return this.#statement(sql).get(...values) as T | undefined
   }

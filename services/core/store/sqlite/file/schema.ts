@@ -96,6 +96,11 @@ export function versionOf(connection: SqliteConnection): number {
   return connection.get<{ version: number | null }>('SELECT max(version) AS version FROM s2_migrations')?.version ?? 0
 }
 
+/** Which migrations were made; a lower number may come later than a higher one. */
+function appliedVersions(connection: SqliteConnection): Set<number> {
+  return new Set(connection.all<{ version: number }>('SELECT version FROM s2_migrations').map(({ version }) => version))
+}
+
 function scriptsDatabase(path: string, table: string, marks: readonly string[]): S2Error {
   return new S2Error(
     'invalid',
@@ -120,9 +125,9 @@ function startAfresh(path: string): string {
  */
 export function migrate(connection: SqliteConnection, path: string, now: number, onStep: (name: string) => void): void {
   connection.transaction(() => {
-    const found = inspectSchema(connection, path) === 'ours' ? versionOf(connection) : 0
+    const done = inspectSchema(connection, path) === 'ours' ? appliedVersions(connection) : new Set()
     for (const { version, name, sql } of readMigrations()) {
-      if (version <= found) continue
+      if (done.has(version)) continue
       onStep(name)
       connection.exec(sql)
       connection.run('INSERT INTO s2_migrations (version, name, applied_at) VALUES (?, ?, ?)', version, name, now)
@@ -138,8 +143,10 @@ export function migrate(connection: SqliteConnection, path: string, now: number,
 export function lendTables(connection: SqliteConnection): void {
   connection.pragma('temp_store = MEMORY')
   for (const { sql } of readMigrations()) {
-    for (const [statement] of sql.matchAll(/^CREATE TABLE s2_[^;]*;/gm)) {
-      connection.exec(statement.replace('CREATE TABLE', 'CREATE TEMP TABLE'))
+    for (const [statement] of sql.matchAll(/^(?:CREATE|ALTER) TABLE s2_[^;]*;/gm)) {
+      connection.exec(
+        statement.replace('CREATE TABLE', 'CREATE TEMP TABLE').replace('ALTER TABLE ', 'ALTER TABLE temp.'),
+      )
     }
   }
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import type { AgentVerdict } from '#fleet/verdict.ts'
+import { type AgentVerdict, type ChangedVerdict, changesOf } from '#fleet/verdict.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { SqliteConnection } from '../file/connection.ts'
 import type { FileIdentity } from '../file/database-path.ts'
@@ -32,9 +32,13 @@ export class Verdicts {
 
   /**
    * Writes verdicts: only what differs where the last round was ours, else all. A large fleet is written in batches, each
-   * in one transaction, and agents that are not named go last: a reader in between sees some verdicts of before.
+   * in one transaction, and agents that are not named go last: a reader in between sees some verdicts of before. What
+   * changes is told before it is written, so that a crash in between tells it twice and never not at all.
    */
-  async judge(verdicts: Iterable<AgentVerdict>): Promise<void> {
+  async judge(
+    verdicts: Iterable<AgentVerdict>,
+    onChange: (changes: readonly ChangedVerdict[]) => Promise<void>,
+  ): Promise<void> {
     const before = this.#lastRound
     this.#lastRound = undefined // until this round is written, the next one writes all
     const texts = before?.texts ?? new Map<string, string>()
@@ -43,6 +47,8 @@ export class Verdicts {
     const file = this.#file.identity
     const isOurs = before !== undefined && before.id === found?.round && before.file === file
     for (const batch of batches(isOurs ? changed : verdicts)) {
+      const changes = changesOf(await this.#written(batch), batch)
+      if (changes.length > 0) await onChange(changes)
       await this.#file.write((connection) => putVerdicts(connection, batch))
       await yieldToEvents()
     }
@@ -58,6 +64,17 @@ export class Verdicts {
     })
     if (file !== this.#file.identity) throw this.#file.removedWhileWriting()
     if (isStillOurs) this.#lastRound = { id, texts, file }
+  }
+
+  /** What is written of these agents. */
+  async #written(verdicts: readonly AgentVerdict[]): Promise<Map<string, string>> {
+    const rows = await this.#file.read((connection) =>
+      connection.all<{ agent: string; verdict: string }>(
+        'SELECT agent, verdict FROM verdicts WHERE agent IN (SELECT value FROM json_each(?))',
+        JSON.stringify(verdicts.map(({ agent }) => agent)),
+      ),
+    )
+    return new Map(rows?.map(({ agent, verdict }) => [agent, verdict]))
   }
 
   async verdicts(): Promise<{ readonly at: number | null; readonly verdicts: readonly AgentVerdict[] }> {

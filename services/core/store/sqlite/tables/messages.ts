@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import { S2Error } from '#fleet/errors.ts'
-import type { Mark, Message, MessageDraft, StoredMessage } from '#fleet/message.ts'
+import { lengthOf, type Mark, type Message, type MessageDraft, READ_MAX, type StoredMessage } from '#fleet/message.ts'
+import { redact } from '#fleet/redact.ts'
 import { isConversationId, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { SqliteConnection, Value } from '../file/connection.ts'
@@ -8,6 +9,7 @@ import { fromPythonMetadata, fromPythonTime, pythonMetadata, pythonTime } from '
 import type { AuditChainTable } from './audit-chain.ts'
 import type { ConversationTable } from './conversations.ts'
 import type { MalformedRows } from './malformed-rows.ts'
+import { isSameDraftPrint, type OldSends, oldSendsOf } from './old-sends.ts'
 
 interface MessageRow {
   readonly id: number
@@ -37,6 +39,7 @@ export class MessageTable {
   readonly #connection: SqliteConnection
   readonly #conversations: ConversationTable
   readonly #chain: AuditChainTable
+  readonly #oldSends: OldSends
   readonly #clock: Clock
   readonly #malformed: MalformedRows
 
@@ -50,6 +53,7 @@ export class MessageTable {
     this.#connection = connection
     this.#conversations = conversations
     this.#chain = chain
+    this.#oldSends = oldSendsOf(connection)
     this.#clock = clock
     this.#malformed = malformed
   }
@@ -61,11 +65,7 @@ export class MessageTable {
     draft: Required<MessageDraft>,
   ): { readonly message: Message; readonly isNew: boolean } {
     const print = fingerprint(draft)
-    const earlier = this.#connection.get<{ draft: Uint8Array; message: number }>(
-      'SELECT draft, message FROM s2_sends WHERE sender = ? AND key = ?',
-      from,
-      key,
-    )
+    const earlier = this.#earlier(from, key)
     if (earlier !== undefined) return { message: this.#repeatedSend(from, key, draft, print, earlier), isNew: false }
     this.#conversations.demandLive(parseSession(from).conversation)
     const message = this.post(from, draft)
@@ -78,6 +78,15 @@ export class MessageTable {
     )
     this.#chain.append({ actor: from, action: 'send', details: { message: message.id, to: message.to } })
     return { message, isNew: true }
+  }
+
+  #earlier(from: SessionId, key: string): { draft: Uint8Array; message: number } | undefined {
+    const earlier = this.#connection.get<{ draft: Uint8Array; message: number }>(
+      'SELECT draft, message FROM s2_sends WHERE sender = ? AND key = ?',
+      from,
+      key,
+    )
+    return earlier ?? (this.#oldSends.isAny() ? this.#oldSends.find(from, key) : undefined)
   }
 
   /** Writes a message to the partner of `from`; checks nothing. */
@@ -151,13 +160,13 @@ export class MessageTable {
       limit,
     )
     const last = seen?.last ?? after
-    const { messages } = this.#batch(
+    const batch = this.#batch(
       `${SELECT} WHERE m.id > ? AND m.id <= ? AND instr(m.message, ?) > 0 ORDER BY m.id LIMIT +?`,
       [after, last, word],
       after,
       limit,
     )
-    return { messages, last, isFull: seen?.count === limit }
+    return batch.isFull ? batch : { messages: batch.messages, last, isFull: seen?.count === limit }
   }
 
   /** Forgets delivery states of messages that readers of the Python bridge have read; answers how many. */
@@ -172,15 +181,24 @@ export class MessageTable {
     return this.#connection.get<{ id: number | null }>('SELECT max(id) AS id FROM messages')?.id ?? 0
   }
 
+  /** Row by row, as no more than `READ_MAX` of them may lie in memory. */
   #batch(sql: string, values: readonly Value[], after: number, limit: number): MessageBatch {
-    const rows = this.#connection.all<MessageRow>(sql, ...values, limit)
     const messages: StoredMessage[] = []
-    for (const row of rows) {
+    let last = after
+    let count = 0
+    let length = 0
+    for (const row of this.#connection.each<MessageRow>(sql, ...values, limit)) {
+      last = row.id
+      count += 1
       const message = messageOf(row)
       if (message === undefined) this.#malformed.report('message', row.id)
-      else messages.push(message)
+      else {
+        messages.push(message)
+        length += lengthOf(message)
+      }
+      if (length >= READ_MAX) break
     }
-    return { messages, last: rows.at(-1)?.id ?? after, isFull: rows.length === limit }
+    return { messages, last, isFull: count === limit || length >= READ_MAX }
   }
 
   #repeatedSend(
@@ -190,7 +208,7 @@ export class MessageTable {
     print: Uint8Array,
     earlier: { readonly draft: Uint8Array; readonly message: number },
   ): Message {
-    if (Buffer.compare(print, earlier.draft) !== 0) {
+    if (!isSameDraftPrint(print, earlier.draft)) {
       throw new S2Error('conflict', `${from} has sent another message with the key ${JSON.stringify(key)}`, {
         next: 'use a new key for a new message',
       })
@@ -198,7 +216,7 @@ export class MessageTable {
     const row = this.#connection.get<MessageRow>(`${SELECT} WHERE m.id = ?`, earlier.message)
     const message = row === undefined ? undefined : messageOf(row)
     if (message !== undefined) return withoutDelivery(message)
-    // a foreign writer removed the row: the answer is still the first message
+    // the row is in a segment, or a foreign writer removed it: the answer is still the first message
     return { id: earlier.message, from, to: partnerOf(from), ...draft, sentAt: this.#clock.wall() }
   }
 }
@@ -214,16 +232,19 @@ function fingerprint({ text, action, files }: Required<MessageDraft>): Uint8Arra
   return hash('sha256', JSON.stringify([text, action, files]), 'buffer')
 }
 
+/** A message as it is shown, delivered and acted on. The Python bridge and others write here too, and know fewer secrets. */
 function messageOf(row: MessageRow): StoredMessage | undefined {
   const { id, conversation_id: conversation, from_session: from, to_session: to, message: text } = row
   if (typeof conversation !== 'string' || !isConversationId(conversation)) return undefined
   if ((from !== 'a' && from !== 'b') || (to !== 'a' && to !== 'b') || typeof text !== 'string') return undefined
+  const { action, files } = fromPythonMetadata(row.metadata)
   return {
     id,
     from: sessionId(conversation, from),
     to: sessionId(conversation, to),
-    text,
-    ...fromPythonMetadata(row.metadata),
+    text: redact(text),
+    action: action === null ? null : redact(action),
+    files: files.map(redact),
     sentAt: fromPythonTime(row.timestamp) ?? 0,
     delivery: row.read === 1 ? 'acked' : (row.state ?? 'queued'),
   }

@@ -1,4 +1,4 @@
-import { S2Error } from '#fleet/errors.ts'
+import type { S2Error } from '#fleet/errors.ts'
 import type { Message } from '#fleet/message.ts'
 import { conversationOf, parseSession, partnerOf, type SessionId } from '#fleet/session-id.ts'
 import { checkTask, type Move, type NewTask, type Report, type Task, type TaskResult } from '#fleet/task.ts'
@@ -18,6 +18,7 @@ import {
   type Refusal,
   type Step,
   taskOfMessage,
+  unknownTask,
 } from '#fleet/task-ownership.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { LateReport, TaskFilter } from '../../store.ts'
@@ -76,9 +77,7 @@ export class TaskTable {
   task(id: string): Task {
     const task = this.#find(id)
     if (task !== undefined) return task
-    throw new S2Error('not_found', `there is no task ${JSON.stringify(id.slice(0, 80))}`, {
-      next: 'list them: s2 task list',
-    })
+    throw unknownTask(id)
   }
 
   tasks({ open, holder, state, limit }: TaskFilter): Task[] {
@@ -109,6 +108,7 @@ export class TaskTable {
   /** Answers an error to throw after the commit, where a late report was refused and kept. */
   report(holder: SessionId, report: Report): Task | S2Error {
     const task = this.task(report.task)
+    if (!this.#hasHeld(task, holder)) throw unknownTask(report.task)
     const outcome = applyReport(task, holder, report, this.#clock.wall())
     if (outcome.refusal === null) return this.#write(outcome, task)
     this.#keepLateReport(outcome)
@@ -149,8 +149,9 @@ export class TaskTable {
     const known = this.#find(taskMessage.task)
     const wanted = taskOfMessage(from, taskMessage)
     if (known === undefined && wanted !== null) this.#write(beginForeignTask(wanted, now), null)
-    const outcome = known === undefined ? null : applyTaskMessage(known, from, taskMessage, now)
-    if (outcome === null || known === undefined) return
+    if (known === undefined || !this.#hasHeld(known, from)) return
+    const outcome = applyTaskMessage(known, from, taskMessage, now)
+    if (outcome === null) return
     if (outcome.refusal === null) this.#write(outcome, known)
     else this.#keepLateReport(outcome)
   }
@@ -162,11 +163,22 @@ export class TaskTable {
 
   /** Forgets tasks that ended before `time`, and the late reports on them; answers how many. */
   prune(time: number): number {
-    this.#connection.run(
-      `DELETE FROM s2_evidence WHERE task IN (SELECT id FROM s2_tasks WHERE updated_at < ? AND NOT (${IS_OPEN}))`,
-      time,
-    )
+    const old = `task IN (SELECT id FROM s2_tasks WHERE updated_at < ? AND NOT (${IS_OPEN}))`
+    this.#connection.run(`DELETE FROM s2_evidence WHERE ${old}`, time)
+    this.#connection.run(`DELETE FROM s2_task_holders WHERE ${old}`, time)
     return this.#connection.run(`DELETE FROM s2_tasks WHERE updated_at < ? AND NOT (${IS_OPEN})`, time)
+  }
+
+  /** Whether a session holds the task or held it once. */
+  #hasHeld({ id, holder }: Task, session: SessionId): boolean {
+    if (holder === session) return true
+    return (
+      this.#connection.get('SELECT 1 FROM s2_task_holders WHERE task = ? AND holder = ?', id, session) !== undefined
+    )
+  }
+
+  #noteHolder(task: string, holder: SessionId): void {
+    this.#connection.run('INSERT OR IGNORE INTO s2_task_holders (task, holder) VALUES (?, ?)', task, holder)
   }
 
   #demandHolder(holder: SessionId): void {
@@ -178,6 +190,7 @@ export class TaskTable {
   /** Writes the outcome of a rule: the task, its messages and its audit entry. */
   #write({ task, messages, act }: Step, before: Task | null): Task {
     if (task !== before) this.#save(task)
+    if (task.holder !== null && task.holder !== before?.holder) this.#noteHolder(task.id, task.holder)
     for (const message of messages) this.#send(message)
     if (act !== null) this.#chain.append(act)
     return task
@@ -186,9 +199,8 @@ export class TaskTable {
   #keepLateReport({ evidence, act }: Refusal): void {
     if (evidence === null) return
     const { task, holder, report } = evidence
-    const kept = this.evidence(task)
-    if (kept.length >= EVIDENCE_MAX) return
-    if (kept.some((each) => each.holder === holder && isSameReport(each.report, report))) return
+    const own = this.evidence(task).filter((each) => each.holder === holder)
+    if (own.length >= EVIDENCE_MAX || own.some((each) => isSameReport(each.report, report))) return
     this.#connection.run(
       'INSERT INTO s2_evidence (task, holder, report, at) VALUES (?, ?, ?, ?)',
       task,

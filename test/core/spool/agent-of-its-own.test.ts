@@ -1,0 +1,109 @@
+/** An agent with a user of its own: it shares inbox and outbox with the services, may read its credential, and nothing else. */
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+
+const SERVICE = 20_001
+const AGENT = 20_002
+/** Of both, beside a group of their own. */
+const GROUP = 30_001
+const base = mkdtempSync(join(tmpdir(), 's2-agent-'))
+const state = join(base, 'state')
+after(() => rmSync(base, { recursive: true, force: true }))
+
+/** Runs lines as one of the two users, with a tight umask as the units have it. */
+function as(uid: number, lines: string): string {
+  const script = `
+    import { readdirSync, renameSync, writeFileSync, readFileSync, mkdirSync } from 'node:fs'
+    import { Inbox } from '${process.cwd()}/services/core/spool/inbox.ts'
+    import { Outbox } from '${process.cwd()}/services/core/spool/outbox.ts'
+    import { publishCredential, readCredentials } from '${process.cwd()}/services/core/spool/credentials.ts'
+    import { SessionLocks } from '${process.cwd()}/services/worker/session-lock.ts'
+    import { credential, letter, READER } from '${process.cwd()}/test/core/spool/sample.ts'
+    process.umask(0o077)
+    process.setgroups([${GROUP}]); process.setgid(${uid}); process.setuid(${uid})
+    const state = process.argv[1]
+    const faults = []
+    const inbox = new Inbox(state, (fault) => faults.push(fault))
+    const outbox = new Outbox(state, (fault) => faults.push(fault))
+    const refused = async (act) => { try { await act(); return 'done' } catch (error) { return error.code } }
+    console.log(JSON.stringify(await (async () => { ${lines} })()))`
+  return execFileSync(process.execPath, ['--input-type=module', '-e', script, state], { encoding: 'utf8' }).trim()
+}
+
+function layFolders(): void {
+  chmodSync(base, 0o755)
+  for (const [name, mode] of [
+    ['', 0o710],
+    ['inbox', 0o2770],
+    ['outbox', 0o2770],
+    ['credentials', 0o2750],
+    ['run', 0o700],
+    ['git', 0o700],
+    ['watcher', 0o700],
+  ] as const) {
+    mkdirSync(join(state, name))
+    chownSync(join(state, name), SERVICE, GROUP)
+    chmodSync(join(state, name), mode)
+  }
+}
+
+test('it takes, acks and sends, and can read its credential and change nothing else', {
+  skip: process.getuid?.() !== 0,
+}, () => {
+  layFolders()
+  assert.equal(
+    as(
+      SERVICE,
+      'await publishCredential(state, credential()); await inbox.recover(); return await inbox.put(letter(1))',
+    ),
+    'true',
+  )
+  const agent = as(
+    AGENT,
+    `const taken = (await inbox.take(5)).map(({ id }) => id)
+    const { credentials, faults: wrong } = await readCredentials(state)
+    await using locks = new SessionLocks(state)
+    return [taken, await inbox.ack([1]), credentials.length, wrong, faults, await locks.hold(READER),
+      typeof await outbox.put({ kind: 'send', from: READER, draft: { text: 'hello' } })]`,
+  )
+  assert.deepEqual(JSON.parse(agent), [[1], [1], 1, [], [], true, 'string'])
+  const harm = as(
+    AGENT,
+    `return [
+      await refused(() => publishCredential(state, credential())),
+      await refused(() => writeFileSync(state + '/credentials/x.json', '')),
+      await refused(() => readdirSync(state + '/git')),
+      await refused(() => readdirSync(state + '/run')),
+      await refused(() => writeFileSync(state + '/watcher/inbox-running.json', '')),
+      await refused(() => renameSync(state + '/inbox', state + '/other')),
+      await refused(() => mkdirSync(state + '/logs')),
+    ]`,
+  )
+  assert.deepEqual(JSON.parse(harm), ['unavailable', ...Array(6).fill('EACCES')])
+  const service = as(
+    SERVICE,
+    `const names = await outbox.names()
+    const item = await outbox.read(names[0])
+    await inbox.forget(await inbox.list('done'))
+    await outbox.done(names[0])
+    return [item.draft.text, await inbox.list('done'), await outbox.names(), faults]`,
+  )
+  assert.deepEqual(JSON.parse(service), ['hello', [], [], []])
+  assert.equal(statSync(join(state, 'inbox', 'new')).mode & 0o7777, 0o2770)
+})
+
+test('in a folder that is shared with nobody everything is its owner’s alone', {
+  skip: process.getuid?.() !== 0,
+}, () => {
+  rmSync(state, { recursive: true })
+  mkdirSync(state)
+  chownSync(state, SERVICE, SERVICE)
+  as(SERVICE, 'await publishCredential(state, credential()); return await inbox.put(letter(1))')
+  for (const name of ['inbox', 'inbox/new', 'credentials'])
+    assert.equal(statSync(join(state, name)).mode & 0o7777, 0o700)
+  assert.equal(statSync(join(state, 'inbox', 'new', '1.json')).mode & 0o777, 0o600)
+})

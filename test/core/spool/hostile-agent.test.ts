@@ -1,0 +1,164 @@
+/** What an agent that owns its spool can plant there, and that it harms nobody else with it. */
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { Inbox } from '#spool/inbox.ts'
+import { Outbox } from '#spool/outbox.ts'
+import { readPlainFile } from '#spool/plain-file.ts'
+import { letter as message } from './sample.ts'
+
+class Ground implements Disposable {
+  readonly folder = mkdtempSync(join(tmpdir(), 's2-hostile-'))
+  readonly state = join(this.folder, 'state')
+  readonly elsewhere = join(this.folder, 'elsewhere')
+  readonly faults: string[] = []
+  readonly inbox = new Inbox(this.state, (fault) => this.faults.push(fault))
+  readonly outbox = new Outbox(this.state, (fault) => this.faults.push(fault))
+
+  constructor() {
+    mkdirSync(this.elsewhere)
+  }
+
+  /** Puts a link to a folder of somebody else in the place of a folder of the spool. */
+  plantLink(...place: string[]): void {
+    const path = join(this.state, ...place)
+    rmSync(path, { recursive: true, force: true })
+    mkdirSync(join(path, '..'), { recursive: true })
+    symlinkSync(this.elsewhere, path)
+  }
+
+  [Symbol.dispose](): void {
+    rmSync(this.folder, { recursive: true, force: true })
+  }
+}
+
+const SEND = { kind: 'send', from: 'conv_00000000000000aa/b', draft: { text: 'hello' } } as const
+
+for (const folder of ['new', 'tmp', 'cur', 'done', 'bad']) {
+  test(`a link in the place of inbox/${folder} leads no message out of the spool`, async () => {
+    using ground = new Ground()
+    const { inbox } = ground
+    await inbox.recover()
+    writeFileSync(join(ground.elsewhere, '5.json'), 'of somebody else')
+    writeFileSync(join(ground.elsewhere, 'strange'), 'of somebody else')
+    ground.plantLink('inbox', folder)
+    await inbox.recover()
+    await inbox.putAll([message(1), message(2)])
+    assert.deepEqual(
+      (await inbox.take(1)).map(({ id }) => id),
+      [1],
+    )
+    await inbox.ack([1])
+    await inbox.tidy()
+    await inbox.forget([1])
+    assert.deepEqual(await inbox.list('new'), [2])
+    assert.deepEqual(readdirSync(ground.elsewhere).sort(), ['5.json', 'strange'])
+  })
+}
+
+test('a link that comes in the place of a folder while the inbox is in use is put away before the next message', async () => {
+  using ground = new Ground()
+  await ground.inbox.putAll([message(1)])
+  ground.plantLink('inbox', 'new')
+  await ground.inbox.putAll([message(2)])
+  assert.deepEqual(await ground.inbox.list('new'), [2])
+  assert.deepEqual(readdirSync(ground.elsewhere), [])
+  assert.ok(
+    ground.faults.some((fault) => /inbox\/new is no folder/.test(fault)),
+    ground.faults.join('\n'),
+  )
+})
+
+test('a pipe or a link in the place of the ledger of acked messages holds nobody up and leads nowhere', {
+  timeout: 20_000,
+}, async () => {
+  using ground = new Ground()
+  await ground.inbox.recover()
+  execFileSync('mkfifo', [join(ground.state, 'inbox', 'acked')])
+  const acking = async (id: number): Promise<void> => {
+    await ground.inbox.put(message(id))
+    await ground.inbox.ack([id])
+    await ground.inbox.forget([id])
+  }
+  await acking(1)
+  rmSync(join(ground.state, 'inbox', 'acked'), { force: true })
+  writeFileSync(join(ground.elsewhere, 'victim'), 'theirs')
+  symlinkSync(join(ground.elsewhere, 'victim'), join(ground.state, 'inbox', 'acked'))
+  await acking(2)
+  assert.equal(readFileSync(join(ground.elsewhere, 'victim'), 'utf8'), 'theirs')
+  assert.equal(await ground.inbox.put(message(2)), false, 'it is still remembered as acked')
+})
+
+test('a number out of all proportion in the inbox costs no time and hides no message', async () => {
+  using ground = new Ground()
+  await ground.inbox.recover()
+  for (const name of ['9007199254740991', '9007199254740990', String(2 ** 40 * 4000)])
+    writeFileSync(join(ground.inbox.folder('new'), `${name}.json`), '{}')
+  const looked: string[] = []
+  const began = process.cpuUsage()
+  await ground.inbox.putAll(Array.from({ length: 400 }, (_, index) => message(index + 1)))
+  const { user, system } = process.cpuUsage(began)
+  assert.equal((await ground.inbox.list('new')).length, 400, looked.join())
+  assert.ok(user + system < 4_000_000, `${(user + system) / 1e6} s of the processor for 400 messages`)
+  await ground.inbox.tidy()
+  assert.equal(readdirSync(ground.inbox.folder('new')).length, 400)
+  assert.equal(ground.faults.length, 3)
+})
+
+for (const planted of [
+  '9999999999999999',
+  '0999999999999999',
+  '9007199254740991',
+  '0000999999999999',
+  '0001000000000000',
+]) {
+  test(`a number like ${planted} in the outbox loses no message that was answered durable`, async () => {
+    using ground = new Ground()
+    const { outbox } = ground
+    await outbox.put(SEND)
+    const item = { ...SEND, key: 'planted' }
+    writeFileSync(join(outbox.folder('new'), `${planted}-0123456789abcdef.json`), JSON.stringify(item))
+    const name = await outbox.put(SEND)
+    assert.equal(await outbox.outcome(name), 'waiting')
+    assert.ok((await outbox.names()).includes(name), 'it will be carried')
+    await outbox.tidy(0)
+    assert.ok((await outbox.names()).includes(name), 'and is not set aside')
+    const later = await outbox.put(SEND)
+    assert.ok((await outbox.names()).includes(later))
+    await outbox.done(name)
+    assert.equal(await outbox.outcome(name), 'carried')
+  })
+}
+
+test('what is no name of an item is never told as carried', async () => {
+  using ground = new Ground()
+  await assert.rejects(ground.outbox.outcome('10000000000000000-0123456789abcdef'), { code: 'invalid' })
+})
+
+for (const folder of ['new', 'tmp', 'refused', 'bad']) {
+  test(`a link in the place of outbox/${folder} leads no item out of the spool`, async () => {
+    using ground = new Ground()
+    const { outbox } = ground
+    writeFileSync(join(ground.elsewhere, 'strange'), 'of somebody else')
+    await outbox.put(SEND)
+    ground.plantLink('outbox', folder)
+    const name = await outbox.put(SEND)
+    writeFileSync(join(outbox.folder('new'), 'rubbish'), '')
+    await outbox.tidy(Date.now() + 1e9)
+    await outbox.refuse(name, { code: 'invalid', message: 'no', next: null, id: null })
+    assert.deepEqual(readdirSync(ground.elsewhere), ['strange'])
+    assert.equal(readFileSync(join(ground.elsewhere, 'strange'), 'utf8'), 'of somebody else')
+  })
+}
+
+test('a file of another user is refused where only our own are taken', { skip: process.getuid?.() !== 0 }, async () => {
+  using ground = new Ground()
+  const path = join(ground.elsewhere, 'file')
+  writeFileSync(path, 'x')
+  execFileSync('chown', ['12345', path])
+  assert.equal((await readPlainFile(path, 10))?.text, 'x')
+  await assert.rejects(readPlainFile(path, 10, 'own'), { code: 'invalid', message: /another user/ })
+})

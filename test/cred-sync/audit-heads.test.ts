@@ -1,0 +1,144 @@
+/** Heads of the audit trail: signed by the orchestrator, and kept off its machine. */
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { type AuditHead, isHeadSigned, readHead, type SignedHead } from '#fleet/audit-head.ts'
+import { makeIdentity } from '#identity/identity-file.ts'
+import { systemChance, systemClock } from '#runtime/clock.ts'
+import { recordingLog } from '#runtime/log.ts'
+import { AuditHeads, type HeadPlace, headSigner, webhookPlace } from '../../services/cred-sync/audit-heads.ts'
+import { gitPlace } from '../../services/cred-sync/git-head-place.ts'
+
+const signer = headSigner(await makeIdentity())
+
+class Folder implements Disposable {
+  readonly path: string
+
+  constructor() {
+    this.path = mkdtempSync(join(tmpdir(), 's2-heads-'))
+  }
+
+  [Symbol.dispose](): void {
+    rmSync(this.path, { recursive: true })
+  }
+}
+
+/** A store whose chain ends where the test says. */
+class Chain {
+  head: AuditHead = { store: '0123456789abcdef', seq: 1, hash: '1'.repeat(64), at: 1 }
+
+  async auditHead(): Promise<AuditHead> {
+    return this.head
+  }
+
+  goOnTo(seq: number): void {
+    this.head = { ...this.head, seq, hash: String(seq % 10).repeat(64), at: seq }
+  }
+}
+
+function headParts() {
+  return { clock: systemClock, log: recordingLog(), draining: new AbortController().signal }
+}
+
+function linesOf(folder: Folder): SignedHead[] {
+  const text = readFileSync(join(folder.path, 'audit-heads.jsonl'), 'utf8')
+  return text
+    .trimEnd()
+    .split('\n')
+    .map((line) => readHead(line) as SignedHead)
+}
+
+test('each new head is signed and kept, here and at every place', async () => {
+  using folder = new Folder()
+  const chain = new Chain()
+  const taken: number[] = []
+  let isOpen = true
+  const place: HeadPlace = {
+    name: 'post',
+    keep: async ({ seq }) => {
+      if (!isOpen) throw new Error('nobody answers')
+      taken.push(seq)
+    },
+  }
+  const parts = headParts()
+  const heads = new AuditHeads(folder.path, chain, signer, [place], parts)
+  assert.equal(await heads.round(), 60_000)
+  await heads.round()
+  assert.deepEqual([taken, linesOf(folder).length], [[1], 1], 'nothing new, nothing told')
+  isOpen = false
+  chain.goOnTo(5)
+  await heads.round()
+  assert.equal(parts.log.records.at(-1)?.event, 'audit head not kept, retrying')
+  isOpen = true
+  await heads.round()
+  assert.deepEqual(taken, [1, 5])
+  const kept = linesOf(folder)
+  assert.deepEqual(
+    kept.map(({ seq }) => seq),
+    [1, 5],
+  )
+  assert.ok(kept.every(isHeadSigned))
+  assert.equal(statSync(join(folder.path, 'audit-heads.jsonl')).mode & 0o777, 0o600)
+  const again = new AuditHeads(folder.path, chain, signer, [], parts)
+  chain.goOnTo(3)
+  await again.round()
+  assert.equal(parts.log.records.at(-1)?.event, 'audit chain was taken back')
+  assert.equal(linesOf(folder).at(-1)?.key, kept[0]?.key, 'the key stays')
+})
+
+test('a webhook gets the head, and its refusal does not show its address', async () => {
+  using folder = new Folder()
+  const got: string[] = []
+  let status = 204
+  const server = createServer((request, response) => {
+    let body = ''
+    request.on('data', (chunk) => {
+      body += chunk
+    })
+    request.on('end', () => {
+      got.push(body)
+      response.writeHead(status).end()
+    })
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const place = webhookPlace(new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/hidden-path`))
+  const chain = new Chain()
+  const parts = headParts()
+  const heads = new AuditHeads(folder.path, chain, signer, [place], parts)
+  await heads.round()
+  assert.deepEqual(readHead(got[0] ?? ''), linesOf(folder)[0])
+  status = 500
+  chain.goOnTo(2)
+  await heads.round()
+  server.close()
+  server.closeAllConnections()
+  await once(server, 'close')
+  await heads.round()
+  assert.equal(parts.log.records.length, 2)
+  assert.equal(JSON.stringify(parts.log.records).includes('hidden-path'), false)
+})
+
+test('a git remote gets heads as one commit on top of the other', async () => {
+  using folder = new Folder()
+  const remote = join(folder.path, 'remote.git')
+  execFileSync('git', ['init', '--quiet', '--bare', remote])
+  const env = { PATH: process.env.PATH, HOME: folder.path }
+  const place = gitPlace(remote, { clock: systemClock, chance: systemChance, env })
+  const chain = new Chain()
+  const parts = headParts()
+  const heads = new AuditHeads(folder.path, chain, signer, [place], parts)
+  await heads.round()
+  chain.goOnTo(2)
+  await heads.round()
+  assert.deepEqual(parts.log.records, [])
+  const git = (...args: string[]): string => execFileSync('git', ['-C', remote, ...args], { encoding: 'utf8' })
+  const branch = 's2-audit-0123456789abcdef'
+  assert.equal(git('rev-list', '--count', branch).trim(), '2')
+  assert.deepEqual(readHead(git('show', `${branch}:head.json`)), linesOf(folder)[1])
+})
