@@ -34,9 +34,17 @@ esac
 
 [ -w "$S2_STATE" ] || fail "$S2_STATE cannot be written by uid $(id -u)" 'mount a volume there that belongs to this user'
 if [ "$program" = cred-sync ]; then
+  if [ "${S2_IDENTITY:-}" = /run/secrets/identity ]; then
+    secret identity 'file with the keys of this worker' IDENTITY
+    case $(stat --dereference --format=%a "$S2_IDENTITY") in
+      *00) ;;
+      *) fail "the file with the keys of this worker ($S2_IDENTITY) can be read by others" 'on the host: chmod 400 the file that IDENTITY names' ;;
+    esac
+  fi
   case ${S2_GIT_REMOTE:-} in
     ssh://* | [!/:]*@*:*)
-      secret git_key 'ssh key that may read S2_GIT_REMOTE' GIT_KEY
+      [ "${S2_ISSUER:-no}" = no ] && may=read || may='push to'
+      secret git_key "ssh key that may $may S2_GIT_REMOTE" GIT_KEY
       secret git_known_hosts 'host key of S2_GIT_REMOTE, as ssh-keyscan prints it,' GIT_KNOWN_HOSTS
       ;;
   esac

@@ -36,7 +36,7 @@ make_state() { # state
 services_in() { # state: the services that use it
   for service in $services; do
     case "$ROLE $service" in
-      both\ s2-worker-* | both\ s2-cred-sync) [ "$1" != "$worker_state" ] || echo "$service" ;;
+      both\ s2-worker-*) [ "$1" != "$worker_state" ] || echo "$service" ;;
       *) [ "$1" != "$STATE" ] || echo "$service" ;;
     esac
   done

@@ -35,10 +35,10 @@ plan() {
   states=$STATE
   [ "$ROLE" != both ] || states="$STATE $worker_state"
   case $ROLE in
-    orchestrator) services='s2-bridge s2-watchdog s2-fs-watcher s2-keepalive' targets=s2-orchestrator.target ;;
+    orchestrator) services='s2-bridge s2-watchdog s2-cred-sync s2-fs-watcher s2-keepalive' targets=s2-orchestrator.target ;;
     worker) services='s2-keepalive s2-fs-watcher s2-cred-sync' targets=s2-worker.target ;;
     both)
-      services='s2-bridge s2-watchdog s2-fs-watcher s2-keepalive s2-worker-keepalive s2-worker-fs-watcher s2-cred-sync'
+      services='s2-bridge s2-watchdog s2-cred-sync s2-fs-watcher s2-keepalive s2-worker-cred-sync s2-worker-keepalive s2-worker-fs-watcher'
       targets='s2-orchestrator.target s2-worker.target'
       ;;
   esac

@@ -30,7 +30,7 @@ if [ "$(id -u)" = 0 ]; then
   export HOME
   set_user='setpriv --reuid=@USER@ --regid=@GROUP@ --init-groups @COMMAND@'
   case "${1:-} ${2:-} $*" in
-    'conversation create '*' --out'* | 'credential rotate '*' --out'*) ;;
+    'worker prepare '*' --out'*) ;;
     *) exec $set_user "$@" ;;
   esac
   # A file for --out belongs to the caller: it is made where the services may write, then moved to where the caller may.
@@ -41,9 +41,9 @@ if [ "$(id -u)" = 0 ]; then
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
   chmod 711 "$around"
-  draft=$around/files
-  mkdir "$draft"
-  chown @USER@ "$draft"
+  mkdir "$around/files"
+  chown @USER@ "$around/files"
+  draft=$around/files/keys
   out='' before=''
   for word; do
     shift
@@ -55,17 +55,16 @@ if [ "$(id -u)" = 0 ]; then
     set -- "$@" "$word"
   done
   [ -n "$out" ] || { rm -rf "$around"; exec $set_user "$@"; }
-  give() { chown -h "${SUDO_UID:-0}:${SUDO_GID:-0}" "$1"; }
-  [ -d "$out" ] || { mkdir -- "$out" 2>/dev/null && give "$out"; } || true
-  [ -w "$out" ] || { printf 's2: %s cannot be written\n  next: name another folder with --out\n' "$out" >&2; exit 1; }
+  # What would prevent it is said before the worker is admitted.
+  [ ! -e "$out" ] && [ ! -L "$out" ] || { printf 's2: %s exists already\n  next: name another file with --out, or remove that one\n' "$out" >&2; exit 1; }
+  [ -w "$(dirname -- "$out")" ] || { printf 's2: %s cannot be written\n  next: name another file with --out\n' "$out" >&2; exit 1; }
   code=0
   said=$($set_user "$@") || code=$?
-  for file in "$draft"/*; do
-    [ -f "$file" ] || continue
-    mv -- "$file" "$out/" || { trap - EXIT; printf 's2: %s could not be moved to %s\n  next: move it yourself\n' "$file" "$out" >&2; exit 1; }
-    give "$out/$(basename "$file")"
-  done
-  [ -z "$said" ] || printf '%s\n' "$said" | sed "s#$draft#$(printf %s "${out%/}" | sed 's/[&#\]/\\&/g')#g"
+  if [ -f "$draft" ]; then
+    mv -- "$draft" "$out" || { trap - EXIT; printf 's2: %s could not be moved to %s\n  next: move it yourself\n' "$draft" "$out" >&2; exit 1; }
+    chown -h "${SUDO_UID:-0}:${SUDO_GID:-0}" "$out"
+  fi
+  [ -z "$said" ] || printf '%s\n' "$said" | sed "s#$draft#$(printf %s "$out" | sed 's/[&#\]/\\&/g')#g"
   exit $code
 fi
 if [ "$(id -un)" != @USER@ ]; then run "$s2" "$@"; fi

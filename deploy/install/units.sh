@@ -6,11 +6,11 @@ stage_units() { # folder of a release's or the checkout's units
   rm -rf "$stage" && mkdir -p "$stage"
   (cd "$1" && tar -cf - s2-*) | tar -xf - -C "$stage"
   set -- "$1" "in-$MODE"
-  [ "$ROLE" = worker ] || set -- "$@" on-orchestrator
+  [ "$ROLE" = worker ] || set -- "$@" on-orchestrator "on-orchestrator-in-$MODE"
   # The watcher runs as the user whose agent it wakes.
   if [ $MODE = user ] || { [ "$ROLE" = worker ] && [ -n "$AGENT" ]; }; then set -- "$@" for-agent; fi
   # The credentials are fetched with that user's keys.
-  if [ -n "$AGENT" ]; then set -- "$@" keys-of-agent; fi
+  if [ "$ROLE" = worker ] && [ -n "$AGENT" ]; then set -- "$@" keys-of-agent; fi
   version=$(systemd_version)
   if [ "${version:-0}" -ge 254 ]; then set -- "$@" since-254; fi
   [ -d "$1/../node_modules/unix-dgram/build" ] || set -- "$@" without-unix-dgram
@@ -25,15 +25,19 @@ stage_units() { # folder of a release's or the checkout's units
     find "$stage" -type f -exec sed -i '/network-online\.target$/d; s/ network\.target$//; /^After=network\.target$/d; s/multi-user\.target/default.target/' {} +
   fi
   case $ROLE in
-    orchestrator) rm -rf "$stage"/s2-cred-sync.service* "$stage"/s2-worker.target ;;
+    orchestrator) rm -rf "$stage"/s2-worker.target ;;
     worker) rm -rf "$stage"/s2-bridge.service* "$stage"/s2-watchdog.service* "$stage"/s2-orchestrator.target "$stage"/*.timer "$stage"/s2-backup.* ;;
   esac
+  if [ "$ROLE" = orchestrator ] && ! issues_credentials; then rm -rf "$stage"/s2-cred-sync.service*; fi
   # A unit is linked only into those of our targets that are installed too.
   for target in s2-orchestrator.target s2-worker.target; do
     [ -e "$stage/$target" ] || find "$stage" -maxdepth 1 -type f -exec sed -i "/^WantedBy=/s/ *\\b$target//; s/^WantedBy= */WantedBy=/" {} +
   done
   find "$stage" -type f -exec chmod 644 {} +
 }
+
+# Whether an orchestrator's host has a cred-sync, in the release whose units are staged: a rollback may lead to one before that.
+issues_credentials() { [ -d "$tree/on-orchestrator/s2-cred-sync.service.d" ]; }
 
 # Older releases name the data by a folder below /var/lib (@STATE_NAME@).
 half_of() { # user group state
@@ -44,21 +48,26 @@ half_of() { # user group state
 stage_second_half() {
   half=$(half_of "$worker_owner" "$worker_group" "$worker_state")
   names='s/s2-keepalive/s2-worker-keepalive/g; s/s2-fs-watcher/s2-worker-fs-watcher/g; s/s2-orchestrator\.target //; s/ s2-orchestrator\.target//'
-  for name in keepalive fs-watcher; do
+  sync=s2-cred-sync
+  ! issues_credentials || { sync=s2-worker-cred-sync names="$names; s/s2-cred-sync/$sync/g"; }
+  for name in keepalive fs-watcher $(! issues_credentials || echo cred-sync); do
     sed "$names; s/^Description=S2 $name/& of the worker/" "$stage/s2-$name.service" >"$stage/s2-worker-$name.service"
     sed -i 's/s2-worker\.target //; s/ s2-worker\.target//' "$stage/s2-$name.service"
   done
-  sed -i "$names" "$stage/s2-cred-sync.service"
-  mkdir -p "$stage/s2-worker-.service.d" "$stage/s2-cred-sync.service.d"
-  for name in keepalive fs-watcher; do
+  issues_credentials || sed -i "$names" "$stage/s2-cred-sync.service"
+  mkdir -p "$stage/s2-worker-.service.d" "$stage/$sync.service.d"
+  for name in keepalive fs-watcher $(! issues_credentials || echo cred-sync); do
     mkdir -p "$stage/s2-worker-$name.service.d"
     [ ! -d "$stage/s2-$name.service.d" ] || cp "$stage/s2-$name.service.d"/* "$stage/s2-worker-$name.service.d/"
   done
-  rm -f "$stage/s2-worker-fs-watcher.service.d/25-source.conf"
+  rm -f "$stage"/s2-worker-*.service.d/25-* # what makes a service the orchestrator's
   # The orchestrator's watcher keeps its sandbox: the agent is the worker's.
-  if [ -n "$AGENT" ]; then cp "$tree"/for-agent/s2-fs-watcher.service.d/* "$stage/s2-worker-fs-watcher.service.d/"; fi
-  find "$stage"/s2-worker-*.service.d "$stage/s2-cred-sync.service.d" -type f -exec sed -i "$half" {} +
-  for folder in s2-worker-.service.d s2-cred-sync.service.d; do
+  if [ -n "$AGENT" ]; then
+    cp "$tree"/for-agent/s2-fs-watcher.service.d/* "$stage/s2-worker-fs-watcher.service.d/"
+    cp "$tree"/keys-of-agent/s2-cred-sync.service.d/* "$stage/$sync.service.d/"
+  fi
+  find "$stage"/s2-worker-*.service.d "$stage/$sync.service.d" -type f -exec sed -i "$half" {} +
+  for folder in s2-worker-.service.d "$sync.service.d"; do
     sed "$half" "$stage/s2-.service.d/15-half.conf" >"$stage/$folder/15-half.conf"
   done
 }
@@ -161,6 +170,7 @@ note_laid() {
 enable_new() {
   for unit in $services $targets $(timers); do
     case $unit in *.*) ;; *) unit=$unit.service ;; esac
+    [ -e "$stage/$unit" ] || continue
     ! was_laid "$unit" || continue
     case " $lifted " in *" $unit "*) case " $lifted_enabled " in *" $unit "*) ;; *) continue ;; esac ;; esac
     [ "$(ctl is-enabled "$unit" 2>/dev/null || true)" != masked ] || { say "$unit is masked and stays so"; continue; }
@@ -172,12 +182,26 @@ enable_new() {
       *.timer) ctl enable --now --quiet "$unit" ;;
       *) ctl enable --quiet "$unit" ;;
     esac
+    start_in_running_half "$unit"
   done
+}
+
+# An upgrade starts the service that it brings to a half of the host that runs: nobody else would before the next boot.
+start_in_running_half() { # unit
+  case $1 in
+    s2-worker-cred-sync.service) beside=s2-worker-keepalive ;;
+    s2-cred-sync.service) beside=s2-bridge ;;
+    *) return 0 ;;
+  esac
+  [ -f "$at/laid" ] && ctl is-active --quiet "$beside" || return 0
+  ctl start "$1" || say "$1 does not start: $(journal "${1%.service}")"
 }
 timers() { (cd "$stage" && ls s2-*.timer 2>/dev/null || true); }
 
-# Removes links that enable our units for a target that no longer wants them, or that lead to a missing file.
+# Removes links that enable our units for a target that no longer wants them, or that lead to a missing file. A unit that was
+# enabled for another target than now is enabled for the one of now.
 sweep_links() {
+  moved=''
   if [ $MODE = user ]; then set -- "${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user" "${XDG_RUNTIME_DIR:-/nowhere}/systemd/user"
   else set -- /etc/systemd/system /run/systemd/system; fi
   for folder; do
@@ -189,11 +213,14 @@ sweep_links() {
       if [ -e "$link" ]; then
         case $asking in s2-*.target) ;; *) continue ;; esac
         ! grep -q "^WantedBy=\(.* \)\?$asking\( \|\$\)" "$link" || continue
+        moved="$moved $(basename "$link")"
       fi
       rm -f "$link"
       rmdir "$(dirname "$link")" 2>/dev/null || true
     done
   done
+  # shellcheck disable=SC2086 # every unit is a word
+  [ -z "$moved" ] || ctl enable --quiet $moved
 }
 
 # Stops and disables our units only: another installation may have a unit of the same name.

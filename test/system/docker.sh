@@ -110,15 +110,14 @@ TLS_CERT=./secrets/tls.crt
 TLS_KEY=./secrets/tls.key
 BRIDGE_CA=./secrets/tls.crt
 S2_GIT_REMOTE=ssh://git@git/home/git/fleet.git
+S2_GIT_POLL=5s
 GIT_KEY=./secrets/git_key
 GIT_KNOWN_HOSTS=./secrets/git_known_hosts
 TXT
   lay_host worker
   cat >"$work/worker/.env" <<'TXT'
 COMPOSE_PROJECT_NAME=w
-S2_WORKER=3
 S2_HOST=cloud-3
-S2_GIT_REMOTE=ssh://git@git/home/git/fleet.git
 S2_GIT_POLL=5s
 GIT_KEY=./secrets/git_key
 GIT_KNOWN_HOSTS=./secrets/git_known_hosts
@@ -126,7 +125,11 @@ BRIDGE_CA=./secrets/tls.crt
 AGENT_IMAGE=agent
 AGENT_EXEC='KEY=$(cat /run/secrets/agent_key) do-task "$S2_TASK_DESCRIPTION"'
 AGENT_KEY=./secrets/agent_key
+AGENT_NAME=s2-worker-3
 TXT
+}
+lay_identity() { # host: the settings that name it; the file itself is laid by whoever has it
+  printf 'S2_IDENTITY=/run/secrets/identity\nIDENTITY=./secrets/identity\n' >>"$work/$1/.env"
 }
 
 v2=()
@@ -142,13 +145,24 @@ up() { on "$1" --profile "$1" up -d; }
 down() { on "$1" --profile "$1" down --volumes; }
 named() { docker ps --all --quiet --filter "label=com.docker.compose.service=$1"; } # service: its container
 s2() { docker exec "$(named bridge)" s2 "$@"; }                                     # as the orchestrator
+joins() { # over a pipe, as a script would: the line is in no argument
+  local line
+  line=$(s2 worker invite 3 --role tests) && printf %s "$line" | docker exec --interactive "$(named cred-sync)" s2 worker join - >"$work/said" &&
+    cat "$work/said" && grep -q 'This host is s2-worker-3 now' "$work/said"
+}
+is_prepared() { # keys that are made on the orchestrator's host are handed to the worker's
+  s2 worker prepare 3 --role tests --out /tmp/three && docker exec "$(named bridge)" cat /tmp/three >"$work/worker/secrets/identity" &&
+    docker exec "$(named bridge)" rm /tmp/three && chown 7433 "$work/worker/secrets/identity" && chmod 400 "$work/worker/secrets/identity" && lay_identity worker
+}
+in_git() { docker exec git su git -s /bin/sh -c "git --git-dir=/home/git/fleet.git cat-file -p main:credentials/$1"; } # file
+program_of() { if [ "$1" = issuer ]; then echo cred-sync; else echo "$1"; fi; }                                     # service
 is_healthy() { [ "$(docker inspect --format '{{.State.Health.Status}}' "$(named "$1")")" = healthy ]; }
 is_unhealthy() { [ "$(docker inspect --format '{{.State.Health.Status}}' "$(named "$1")")" = unhealthy ]; }
-all_healthy() { local each; for each in bridge watchdog cred-sync keepalive fs-watcher; do is_healthy "$each" || return; done; }
+all_healthy() { local each; for each in bridge watchdog issuer cred-sync keepalive fs-watcher; do is_healthy "$each" || return; done; }
 all_run() { local each; for each in "$@"; do [ "$(docker inspect --format '{{.State.Running}}' "$(named "$each")")" = true ] || { echo "$each"; return 1; }; done; }
 restarts() { docker inspect --format '{{.RestartCount}}' "$(named "$1")"; }
 is_back() { # service restarts-before: docker started it again, and it can do its work
-  [ "$(restarts "$1")" -gt "$2" ] && docker exec "$(named "$1")" s2 health "$1"
+  [ "$(restarts "$1")" -gt "$2" ] && docker exec "$(named "$1")" s2 health "$(program_of "$1")"
 }
 task_is() { s2 task show "$1" --json | grep -q "\"state\": *\"$2\""; } # id state
 add_task() { s2 task add "$2" --id "$1" --role tests; }                # id command
@@ -161,12 +175,12 @@ outgrow() { # service: the kernel is asked to take the program first, then memor
 ends_well() {
   local each codes=''
   on worker --profile worker stop && on orchestrator --profile orchestrator stop || return
-  for each in bridge watchdog cred-sync keepalive fs-watcher; do codes+=$(docker inspect --format '{{.State.ExitCode}}' "$(named "$each")"); done
-  [ "$codes" = 00000 ] || { echo "exit codes $codes"; return 1; }
+  for each in bridge watchdog issuer cred-sync keepalive fs-watcher; do codes+=$(docker inspect --format '{{.State.ExitCode}}' "$(named "$each")"); done
+  [ "$codes" = 000000 ] || { echo "exit codes $codes"; return 1; }
 }
 no_powers() {
   local each
-  for each in bridge watchdog cred-sync keepalive fs-watcher agent; do
+  for each in bridge watchdog issuer cred-sync keepalive fs-watcher agent; do
     docker exec "$(named "$each")" sh -c '! touch /opt/s2/x 2>/dev/null && grep -q "^CapBnd:\s*0*$" /proc/1/status && grep -q "^NoNewPrivs:\s*1" /proc/1/status' || { echo "$each"; return 1; }
   done
 }
@@ -220,18 +234,26 @@ check 'a program that there is not' refuses 'keepalife' "${bare[@]}" s2 keepalif
 check 'a setting that there is not' refuses 'did you mean S2_BEAT' "${bare[@]}" -e S2_BEET=1s s2 keepalive
 check 'a root that cannot be written and no /tmp' refuses 'tmpfs' docker run --rm --read-only s2 keepalive
 check 'a state that cannot be written' refuses '/var/lib/s2 cannot be written' "${bare[@]}" -v "$work/git:/var/lib/s2" s2 keepalive
-check 'a remote by ssh and no key' refuses 'GIT_KEY' "${bare[@]}" -e S2_WORKER=3 -e S2_GIT_REMOTE=ssh://git@git/fleet.git s2 cred-sync
-check 'a key that cannot be read' refuses 'cannot be read by uid 7433' "${bare[@]}" -e S2_WORKER=3 -e S2_GIT_REMOTE=git@git:fleet.git \
+check 'a remote by ssh and no key' refuses 'GIT_KEY' "${bare[@]}" -e S2_GIT_REMOTE=ssh://git@git/fleet.git s2 cred-sync
+check 'a key that cannot be read' refuses 'cannot be read by uid 7433' "${bare[@]}" -e S2_GIT_REMOTE=git@git:fleet.git \
   -v "$work/git/host_key:/run/secrets/git_key:ro" s2 cred-sync
+keys_are() { # file: what a container says that has it for the keys of its worker
+  "${bare[@]}" -e S2_IDENTITY=/run/secrets/identity -v "$1:/run/secrets/identity:ro" s2 cred-sync
+}
+check 'keys of a worker that are not there' refuses 'name its file in .env, IDENTITY=' "${bare[@]}" -e S2_IDENTITY=/run/secrets/identity s2 cred-sync
+check 'those that cannot be read' refuses 'cannot be read by uid 7433' keys_are "$work/git/host_key"
+install --owner=7433 --mode=440 "$work/secrets/agent_key" "$work/shown"
+check 'those that others can read' refuses 'can be read by others' keys_are "$work/shown"
 check 'an address for alerts that is none, read from its file and not repeated' refuses 'S2_ALERT_WEBHOOK=… must be a URL' \
   "${bare[@]}" -v "$work/secrets/agent_key:/run/secrets/alert_webhook:ro" s2 watchdog
 check 'an agent that nobody told what to do' refuses 'AGENT_EXEC' "${bare[@]}" s2 work
 cp -a "$work/worker" "$work/bare"
 rm -rf "$work/bare/secrets"
+lay_identity bare
 for tool in "${tools[@]}"; do
   with "$tool"
   check "$tool: a bridge without a certificate" refuses 'set S2_TLS_CERT' on worker --profile orchestrator run --rm --no-deps bridge
-  check "$tool: a secret whose file is not there" refuses 'bare/secrets/git_\|GIT_KEY' on bare --profile worker run --rm --no-deps cred-sync
+  check "$tool: a secret whose file is not there" refuses 'bare/secrets/\|IDENTITY' on bare --profile worker run --rm --no-deps cred-sync
   rm -rf "$work/bare/secrets"
 done
 rm "$work/bare/.env"
@@ -250,15 +272,17 @@ must 'a watchdog comes up without a bridge' on orchestrator --profile orchestrat
 check 'and says what it lacks' within 20 refuses 'nobody collects beats.*' docker exec "$(named watchdog)" s2 health watchdog
 must 'the orchestrator comes up' up orchestrator
 must 'the bridge answers' within 20 is_healthy bridge
-must 'a conversation is opened, and its credential pushed' s2 conversation create --role-b tests --number 3 --agent-b s2-worker-3
-must 'all five are healthy, by themselves' within 60 all_healthy
-check 'and nothing was started twice on the way' eval 'for each in cred-sync keepalive fs-watcher agent bridge watchdog; do [ "$(restarts "$each")" = 0 ] || { echo "$each"; exit 1; }; done'
+must 'the worker is invited, and joins' joins
+must 'all six are healthy, by themselves' within 60 all_healthy
+check 'its credential is in git too' within 20 in_git s2-worker-3-credentials.json
+check 'by the name of its host' says 'cloud-3' s2 worker list
+check 'and nothing was started twice on the way' eval 'for each in cred-sync keepalive fs-watcher agent bridge issuer watchdog; do [ "$(restarts "$each")" = 0 ] || { echo "$each"; exit 1; }; done'
 check 'the agent does a task' works first 'echo first >>/var/lib/s2/done'
 check 'no root can be written, no capability is left' no_powers
 check 'settings and secrets are in no image, and no secret in any setting' no_secrets
 
 chapter 'what dies comes back'
-for service in bridge watchdog cred-sync keepalive fs-watcher; do
+for service in bridge watchdog issuer cred-sync keepalive fs-watcher; do
   before=$(restarts "$service")
   check "$service is killed" kill_in "$service" KILL
   check "$service is back within 5 s" within 5 is_back "$service" "$before"
@@ -281,15 +305,16 @@ for service in bridge watchdog keepalive; do
   stopped[$service]=$(restarts "$service")
   check "$service stands still" kill_in "$service" STOP
 done
-calm=$(restarts cred-sync)
+calm=$(restarts cred-sync) calm_too=$(restarts issuer)
 check 'the git server goes away' docker stop --time 1 git
 for service in bridge watchdog keepalive; do
   check "$service is ended by its health check and back within 90 s" within 90 is_back "$service" "${stopped[$service]}"
 done
 check 'the log says so' eval 'docker logs "$(named bridge)" 2>&1 | grep "s2-bridge hangs"'
 check 'cred-sync, which only lacks its remote, is unhealthy' within 30 is_unhealthy cred-sync
-check 'and is left alone' test "$(restarts cred-sync)" = "$calm"
-check 'with the git server it is well again' eval 'docker start git && within 30 is_healthy cred-sync'
+check 'so is the one that issues credentials' within 30 is_unhealthy issuer
+check 'and both are left alone' test "$(restarts cred-sync) $(restarts issuer)" = "$calm $calm_too"
+check 'with the git server they are well again' eval 'docker start git && within 30 is_healthy cred-sync && within 30 is_healthy issuer'
 check 'and the fleet works' works stopped 'echo stopped >>/var/lib/s2/done'
 
 chapter 'the engine itself dies'
@@ -315,12 +340,11 @@ if [ ${#tools[@]} -gt 1 ]; then
   with "${tools[0]}"
   chapter "from nothing to healthy, by ${tools[0]}"
   must 'a git server with nothing in it' eval 'docker rm --force git && start_git'
-  must 'the worker comes up before the bridge' up worker
-  check 'all of it runs, the agent too' within 20 all_run cred-sync keepalive fs-watcher agent
   must 'the orchestrator comes up' up orchestrator
   must 'the bridge answers' within 20 is_healthy bridge
-  must 'a conversation is opened' s2 conversation create --role-b tests --number 3 --agent-b s2-worker-3
-  must 'all five are healthy' within 60 all_healthy
+  must 'a worker is prepared, for a host that nobody sits at' is_prepared
+  must 'it comes up' up worker
+  must 'all six are healthy, by themselves' within 60 all_healthy
   check 'the agent does a task' works first 'echo first'
   check 'down, with everything' eval 'down worker && down orchestrator'
 fi

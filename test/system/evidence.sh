@@ -43,15 +43,15 @@ agent() { # number options…: a container of that worker
 }
 
 # A worker's end is put beside the orchestrator's, so that one keepalive beats for all.
-enrol() { # number
-  s2 conversation create --role-b tests --number "$1" --out "$work/handed" --lifetime 1h >/dev/null &&
+channel_to() { # number
+  s2 conversation create --role-b tests --agent-b "s2-worker-$1" --lifetime 1h --show-tokens --json |
     "$node" -e '
-      const fs = require("node:fs"), [state, out] = process.argv.slice(1)
-      const own = JSON.parse(fs.readFileSync(out)), folder = `${state}/credentials`
-      const boss = JSON.parse(fs.readFileSync(`${folder}/${own.conversation_id}-a.json`))
-      const worker = { ...boss, session: `${own.conversation_id}/b`, token: own.worker_token, agent: own.worker_id, role: own.worker_role }
-      fs.writeFileSync(`${folder}/${own.conversation_id}-b.json`, JSON.stringify(worker), { mode: 0o600 })
-    ' "$work/state" "$work/handed/s2-worker-$1-credentials.json"
+      const fs = require("node:fs"), [folder] = process.argv.slice(1)
+      const { id, tokens, agents, roles } = JSON.parse(fs.readFileSync(0))
+      const boss = JSON.parse(fs.readFileSync(`${folder}/${id}-a.json`))
+      const worker = { ...boss, session: `${id}/b`, token: tokens.b, agent: agents.b, role: roles.b }
+      fs.writeFileSync(`${folder}/${id}-b.json`, JSON.stringify(worker), { mode: 0o600 })
+    ' "$work/state/credentials"
 }
 
 verdict_is() { # number verdict
@@ -101,7 +101,7 @@ must 'the engine starts' engine_start --live-restore
 must 'an image is made' make_image
 program bridge
 check 'the bridge answers' within 20 s2 conversation list
-for number in 1 2 3 4 5; do check "s2-worker-$number is enrolled" enrol "$number"; done
+for number in 1 2 3 4 5; do check "a channel to s2-worker-$number is opened" channel_to "$number"; done
 agent 1
 agent 2 --label s2.restart=true
 agent 3 --health-cmd 'test ! -e /tmp/sick' --health-interval 1s --health-retries 1 --health-timeout 2s

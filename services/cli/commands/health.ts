@@ -66,15 +66,17 @@ function lines(found: readonly (ProgramHealth & { readonly next: string | null }
 /** Advice on a trouble, by the first word of its topic. */
 const ADVICE: Readonly<Record<string, string>> = {
   credentials:
-    'on a worker s2-cred-sync brings the credential (s2 health cred-sync; s2 init asks for its remote and number); on an orchestrator s2 conversation create makes one',
+    'on a worker s2-cred-sync brings the credential once the host has joined (s2 worker join; s2 health cred-sync); on an orchestrator s2 worker invite makes one',
   bridge: 'on the bridge’s host, s2 health bridge; if it is well there, check the network between the two hosts',
   credential:
-    'mend or remove that file: s2-cred-sync brings it anew; s2 credential rotate, on the orchestrator’s host, makes one',
+    'mend or remove that file: s2-cred-sync brings it anew; s2 credential rotate, on the orchestrator’s host, makes a new one',
   session: 'on the orchestrator’s host, s2 credential rotate gives this session a new token',
   certificate:
     's2 certificate show says what is wrong with it; sudo s2 certificate create renews one that was made here',
   remote:
-    'a missing file is made by s2 conversation create on the orchestrator’s host, for the number in S2_WORKER; else git ls-remote as the user of the service says why; s2 init --force changes remote and number',
+    'a host that has not joined yet joins by s2 worker join; s2 worker list, on the orchestrator’s host, shows who was admitted or revoked; else git ls-remote as the user of the service says why',
+  issuing: 's2-cred-sync issues credentials through the bridge of its host: s2 health bridge',
+  foreign: 'remove from the git remote what nobody knows there, and see who writes to it',
   source: 's2 config says what is watched (S2_SOURCE, S2_STATE); the database is made by the bridge',
   wake: 'run the command of S2_WAKE by hand, as the user of the service',
   blind: 'see whether the bridge is well (s2 health bridge): it collects the beats that the watchdog reads',
@@ -100,7 +102,7 @@ function whereItsLogIs(program: string, folder: string, home: string | undefined
 /** On a host with both roles the worker's folder lies beside the orchestrator's, whose units have the plain names. */
 function unitOf(program: string, folder: string): string {
   const beside = folder.replace(/-worker$/, '')
-  const isSecond = beside !== folder && program !== 'cred-sync' && existsSync(beside)
+  const isSecond = beside !== folder && existsSync(beside)
   return isSecond ? `s2-worker-${program}` : `s2-${program}`
 }
 

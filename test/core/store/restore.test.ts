@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { SessionId } from '#fleet/session-id.ts'
+import { makeIdentity } from '#identity/identity-file.ts'
 import { makeBackup } from '#store/sqlite/backup/backup.ts'
 import { type CopyParts, roomIn } from '#store/sqlite/backup/copy-database.ts'
 import { openExclusively } from '#store/sqlite/backup/exclusive-open.ts'
@@ -259,6 +260,35 @@ test('tokens and ends that were given since stay in force', async () => {
       [[one.opened.id, ends]],
     )
   })
+})
+
+test('who was revoked since stays out, a used invitation is no good again, and who joined since has to join anew', async () => {
+  await using ground = await Ground.make()
+  const admission = { host: 'host', role: null, orchestrator: 'orchestrator', lifetimeMs: HOUR }
+  const admit = async (agent: string, secretHash: string | null, role: string | null = null) => {
+    const { key, recipient } = await makeIdentity()
+    return await using(ground, async (store) =>
+      store.admitWorker({ ...admission, agent, key, recipient, secretHash, role }),
+    )
+  }
+  const secretHash = 'x'.repeat(43)
+  const thief = await admit('s2-worker-1', null, 'tests')
+  await using(ground, async (store) => {
+    await store.inviteWorker({ agent: 's2-worker-2', role: 'tests', secretHash, endsAt: Date.now() + HOUR })
+  })
+  const backup = await backUp(ground)
+  await using(ground, (store) => store.revokeWorker('s2-worker-1'))
+  await admit('s2-worker-2', secretHash)
+  await restore(ground, backup)
+  const workers = await using(ground, (store) => store.workers())
+  assert.deepEqual(
+    workers.map(({ agent, conversation, key, revokedAt }) => [agent, conversation, key !== null, revokedAt !== null]),
+    [
+      ['s2-worker-1', thief.conversation, true, true],
+      ['s2-worker-2', null, false, false],
+    ],
+  )
+  await assert.rejects(admit('s2-worker-2', secretHash), { code: 'conflict' })
 })
 
 test('where nobody knows, conversations that lived then have the rest of their time from now', async () => {

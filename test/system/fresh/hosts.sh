@@ -113,8 +113,8 @@ orchestrator_is_asked() {
     answers hub 'Is it the right one' yes &&
     lets_in hub &&
     answers hub 'Which command wakes the agent' '' &&
-    answers hub 'Start s2-bridge, s2-watchdog, s2-keepalive now' yes &&
-    answers hub 'Which worker do you want to enrol' 1:backend &&
+    answers hub 'Start s2-bridge, s2-watchdog, s2-cred-sync, s2-keepalive now' yes &&
+    answers hub 'Which worker do you want to invite' 1:backend &&
     answers hub 'Another one' ''
 }
 worker_is_asked() { # what the orchestrator's host printed is pasted
@@ -144,10 +144,10 @@ two_hosts() {
   began=$(date +%s.%N)
   check 'a git remote on the orchestrator itself' makes_the_remote || return
   check 'the orchestrator is installed' installs hub 13 '' || return
-  check 's2 init asks, tests, starts and enrols' orchestrator_is_asked || return
+  check 's2 init asks, tests, starts and invites' orchestrator_is_asked || return
   check 'and says what is left to do' sees hub 60 'sudo make install ROLE=worker' || return
   check 'the worker is installed' installs worker 12 ROLE=worker || return
-  check 's2 init there asks, tests and starts' worker_is_asked || return
+  check 's2 init there asks, tests, starts and joins' worker_is_asked || return
   check 'with nothing left to do' sees worker 10 'Nothing is left to do'
   check 'the first task is done on the second host' a_task_is_done || return
   typed_at=$(seconds "$began")

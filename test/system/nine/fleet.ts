@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { systemChance, systemClock } from '../../../services/core/runtime/clock.ts'
 import { recordingLog } from '../../../services/core/runtime/log.ts'
@@ -29,19 +29,18 @@ export class Fleet {
     const machine = (name: string, number: number, settings: Settings): Machine =>
       new Machine(name, number, work, this.router, settings)
     this.remote = `git://${this.router.addressOf(GIT)}/${REPOSITORY}`
-    const everywhere = { S2_GIT_REMOTE: this.remote, NODE_EXTRA_CA_CERTS: `${DISK}/authority.crt` }
+    const everywhere = { NODE_EXTRA_CA_CERTS: `${DISK}/authority.crt` }
     const listen = `${this.router.addressOf(LEAD)}:7433`
     this.lead = machine('orchestrator', LEAD, {
       ...everywhere,
+      S2_GIT_REMOTE: this.remote,
       S2_LISTEN: listen,
       S2_BRIDGE_URL: `https://${listen}`,
       S2_TLS_CERT: `${DISK}/bridge.crt`,
       S2_TLS_KEY: `${DISK}/bridge.key`,
     })
     this.git = machine('git', GIT, {})
-    this.workers = ROLES.map((_, index) =>
-      machine(workerOf(index + 1), index + 1, { ...everywhere, S2_WORKER: String(index + 1) }),
-    )
+    this.workers = ROLES.map((_, index) => machine(workerOf(index + 1), index + 1, everywhere))
   }
 
   /** Boots all machines, and starts everything but the workers. */
@@ -55,6 +54,7 @@ export class Fleet {
     const socket = join(this.lead.state, 'run', 'admin.sock')
     await until('the bridge answers', () => existsSync(socket))
     this.lead.start('watchdog')
+    this.lead.start('cred-sync', ['cred-sync.js'], { S2_ISSUER: 'yes' })
     this.lead.start('keepalive')
     this.lead.start('fs-watcher', ['fs-watcher.js'], { S2_SOURCE: 'database', S2_WAKE: WAKE })
     return await openStore(`unix:${socket}`, { clock: systemClock, chance: systemChance, log: recordingLog() })
@@ -86,17 +86,23 @@ export class Fleet {
     return this.workers.find(({ name }) => name === agent) ?? this.lead
   }
 
-  /** New tokens for some workers, pushed in one commit by git alone: nobody is told by it. */
-  async pushByGit(numbers: readonly number[]): Promise<void> {
-    const clone = `/tmp/clone-${numbers.join('-')}`
-    const out = `${DISK}/out`
-    mkdirSync(join(this.lead.disk, 'out'), { recursive: true })
-    await Promise.all(numbers.map((each) => this.lead.s2('credential', 'rotate', workerOf(each), '--out', out)))
-    const who = ['-c', 'user.name=operator', '-c', 'user.email=operator@example.org', '-C', clone]
-    await this.lead.run('git', 'clone', '--quiet', this.remote, clone)
-    await this.lead.run('sh', '-c', `cp ${out}/*.json ${clone}/credentials/`)
-    await this.lead.run('git', ...who, 'commit', '--quiet', '--all', '-m', 'New credentials')
-    await this.lead.run('git', ...who, 'push', '--quiet', 'origin', 'HEAD:main')
+  /** Invites a worker and lets its machine join: the line goes from one terminal to the other. */
+  async letJoin(number: number, role: string): Promise<void> {
+    const line = await this.lead.s2('worker', 'invite', String(number), '--role', role)
+    await this.worker(number).tell(line, 's2.js', 'worker', 'join', '-')
+  }
+
+  /** Lets hints be lost on a machine: the folder in which its programs leave them cannot be written, or can be again. */
+  async loseHints(number: number, isLost: boolean): Promise<void> {
+    const folder = `${DISK}/state/hints`
+    await this.worker(number).run(
+      ...(isLost ? ['mount', '-t', 'tmpfs', '-o', 'ro', 'none', folder] : ['umount', folder]),
+    )
+  }
+
+  /** The commit that the branch of credentials is at. */
+  async tip(): Promise<string> {
+    return (await this.git.run('git', `--git-dir=${DISK}/${REPOSITORY}`, 'rev-parse', 'main')).trim()
   }
 
   /** The token in force on a worker's disk. */

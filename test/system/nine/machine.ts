@@ -69,8 +69,16 @@ export class Machine {
 
   /** Runs a command to its end; throws with what it said when it fails. */
   async run(...argv: readonly string[]): Promise<string> {
+    return await this.tell('', ...argv)
+  }
+
+  /** The same for a command that reads its standard input. */
+  async tell(input: string, ...argv: readonly string[]): Promise<string> {
     const [file = '', ...args] = this.#entering(argv, {})
-    return (await run(file, args, { encoding: 'utf8', timeout: 60_000 })).stdout
+    const running = run(file, args, { encoding: 'utf8', timeout: 60_000 })
+    // A command that ends without having read it says by its exit code how it went.
+    running.child.stdin?.on('error', () => undefined).end(input)
+    return (await running).stdout
   }
 
   s2(...words: readonly string[]): Promise<string> {

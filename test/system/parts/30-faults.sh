@@ -8,7 +8,7 @@ blockable() { # service
 ended_by_watchdog() { inside journalctl -u "s2-$1" | grep -q 'Watchdog timeout'; }
 
 chapter 'what dies comes back'
-for service in bridge watchdog keepalive; do
+for service in bridge watchdog cred-sync keepalive; do
   old=$(pid_of "$service")
   inside kill -9 "$old"
   check "s2-$service is back within 3 s of kill -9" within 3 is_another "$service" "$old"
@@ -29,8 +29,8 @@ check 's2-watchdog, stopped in its tracks, is ended and back within 40 s' within
 check 'the fleet is whole again' within 10 status_says 'orchestrator.*alive'
 
 chapter 'the disk of the state is full'
-inside systemctl stop s2-keepalive s2-watchdog s2-bridge
-inside sh -c 'cp -a /var/lib/s2 /srv/s2-before && mount -t tmpfs -o size=24m,mode=0750,uid=$(id -u s2),gid=$(id -g s2) tmpfs /var/lib/s2 && cp -a /srv/s2-before/. /var/lib/s2/ && systemctl start s2-bridge s2-watchdog s2-keepalive'
+inside systemctl stop s2-keepalive s2-cred-sync s2-watchdog s2-bridge
+inside sh -c 'cp -a /var/lib/s2 /srv/s2-before && mount -t tmpfs -o size=24m,mode=0750,uid=$(id -u s2),gid=$(id -g s2) tmpfs /var/lib/s2 && cp -a /srv/s2-before/. /var/lib/s2/ && systemctl start s2-bridge s2-watchdog s2-cred-sync s2-keepalive'
 conversation=$(inside s2 conversation list --json | sed -n 's/.*"id": "\(conv_[0-9a-f]*\)".*/\1/p' | head -n 1)
 send() { inside s2 send orchestrator "$1" --from "$conversation/b" --json; } # what was acknowledged is queued
 check 'a message is taken' send before
@@ -46,7 +46,7 @@ fill_up() { # sends until it is refused, and notes what was acknowledged
 check 'a full disk takes no more' fill_up
 check 'and says so' grep -Eqi 'full|no space|disk' "$work/sent"
 check 'what cannot work says so too' within 20 refuses 'full\|no space\|disk' inside s2 health
-check 'no service has ended' inside systemctl is-active s2-bridge s2-watchdog s2-keepalive
+check 'no service has ended' inside systemctl is-active s2-bridge s2-watchdog s2-cred-sync s2-keepalive
 check 'one can still look' inside s2 status
 inside rm -f /var/lib/s2/fill /var/lib/s2/fill2 /var/lib/s2/fill3
 check 'with room again it takes messages by itself' within 30 send after
@@ -59,6 +59,6 @@ came() { # every acknowledged message lies in the inbox once
   done
 }
 check 'nothing that was acknowledged is lost' within 20 came
-inside sh -c 'systemctl stop s2-keepalive s2-watchdog s2-bridge && rm -rf /srv/s2-before && cp -a /var/lib/s2 /srv/s2-after && umount /var/lib/s2 && find /var/lib/s2 -mindepth 1 -delete && cp -a /srv/s2-after/. /var/lib/s2/ && rm -rf /srv/s2-after
-  rm -f /etc/systemd/system/s2-*.service.d/test.conf && systemctl daemon-reload && systemctl start s2-bridge s2-watchdog s2-keepalive'
+inside sh -c 'systemctl stop s2-keepalive s2-cred-sync s2-watchdog s2-bridge && rm -rf /srv/s2-before && cp -a /var/lib/s2 /srv/s2-after && umount /var/lib/s2 && find /var/lib/s2 -mindepth 1 -delete && cp -a /srv/s2-after/. /var/lib/s2/ && rm -rf /srv/s2-after
+  rm -f /etc/systemd/system/s2-*.service.d/test.conf && systemctl daemon-reload && systemctl start s2-bridge s2-watchdog s2-cred-sync s2-keepalive'
 check 'the fleet is whole again' within 10 status_says 'orchestrator.*alive'

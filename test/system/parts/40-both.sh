@@ -13,14 +13,16 @@ git_server
 check 'ROLE=both adds the other half' install_from /src ROLE=both
 check 'the units verify clean' verify
 check 'what is enabled is linked only into what is there' links_are_whole
-inside systemctl start s2-cred-sync >/dev/null 2>&1
-check 's2-cred-sync says what it lacks' inside sh -c 'journalctl -u s2-cred-sync | grep S2_GIT_REMOTE'
-check 'and waits for a human, not for ever again' within 5 inside systemctl is-failed s2-cred-sync
-inside sh -c 'printf "S2_GIT_REMOTE=git://127.0.0.1/fleet.git\nS2_WORKER=2\nS2_GIT_POLL=1s\n" >/etc/s2/s2-cred-sync.env'
+check 's2-worker-cred-sync starts' inside systemctl start s2-worker-cred-sync
+check 'and says what it lacks' within 10 inside sh -c 'journalctl -u s2-worker-cred-sync | grep "has not joined a fleet"'
+check 'so does s2 health, with what to do' refuses 'next: .*s2 worker join' of_worker health cred-sync
+inside sh -c 'echo S2_GIT_REMOTE=git://127.0.0.1/fleet.git >>/etc/s2/s2.env; echo S2_GIT_POLL=1s >/etc/s2/s2-worker-cred-sync.env; systemctl restart s2-cred-sync s2-worker-cred-sync'
 inside sh -c 'echo "S2_WAKE=cat >>/var/lib/s2-worker/woken" >/etc/s2/s2-worker-fs-watcher.env; echo "S2_WAKE=cat >>/var/lib/s2/woken" >/etc/s2/s2-fs-watcher.env'
-check 'a worker is enrolled through git' inside s2 conversation create --role-b backend --number 2 --remote git://127.0.0.1/fleet.git
-check 'its half starts' inside systemctl start s2-cred-sync s2-worker-keepalive s2-worker-fs-watcher s2-fs-watcher
+check 'a worker is invited, and joins' says 'This host is s2-worker-2 now' inside sh -c 's2 worker invite 2 --role backend | s2-worker worker join'
+check 'its half starts' inside systemctl start s2-worker-keepalive s2-worker-fs-watcher s2-fs-watcher
 check 'its credential comes' within 15 inside sh -c 'ls /var/lib/s2-worker/credentials/*.json'
+check 'and lies in git too' within 15 inside runuser -u nobody -- git --git-dir=/srv/git/fleet.git cat-file -e main:credentials/s2-worker-2-credentials.json
+check 'where the worker finds it' within 15 of_worker health cred-sync
 check 'it is sent a message' inside s2 send s2-worker-2 'look at issue 12'
 check 'its watcher wakes it' within 5 lines_of /var/lib/s2-worker/woken 1
 check 'it reads it' own_mail 'look at issue 12'
@@ -29,5 +31,5 @@ check "the database's watcher wakes the orchestrator" within 5 inside grep -q '"
 check 'who is the worker reads no database' refuses 'ermission denied' inside setpriv --reuid=s2-worker --regid=s2-worker --init-groups cat /var/lib/s2/bridge.db
 check 'nor does the worker have the administration' refuses 'no fleet can be reached\|not its administration\|denied' of_worker conversation list
 check 'and the orchestrator no spool of the worker' refuses 'ermission denied' inside setpriv --reuid=s2 --regid=s2 --init-groups ls /var/lib/s2-worker/inbox
-for service in cred-sync worker-keepalive; do exposure "$service" 1.5; done
+for service in cred-sync worker-cred-sync worker-keepalive; do exposure "$service" 1.5; done
 exposure worker-fs-watcher 1.0

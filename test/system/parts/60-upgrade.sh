@@ -1,5 +1,5 @@
 # Told of an upgrade while mail flows (part 50 has begun that).
-pids() { for each in bridge watchdog keepalive fs-watcher worker-keepalive worker-fs-watcher cred-sync; do echo "$each $(pid_of "$each")"; done; }
+pids() { for each in bridge watchdog keepalive fs-watcher cred-sync worker-cred-sync worker-keepalive worker-fs-watcher; do echo "$each $(pid_of "$each")"; done; }
 only_changed() { # services…: these and no others are other processes than those in $work/pids
   local each old new
   while read -r each old; do
@@ -31,7 +31,7 @@ check 'with the data kept' within 10 status_says 's2-worker-1'
 pids >"$work/pids"
 for service in bridge keepalive fs-watcher cred-sync; do printf '\n// next\n' >>"$root/srv/next/dist/$service.js"; done
 check 'one that changes the others is taken' install_from /srv/next
-check 'and restarts those' only_changed bridge keepalive fs-watcher cred-sync worker-keepalive worker-fs-watcher
+check 'and restarts those' only_changed bridge keepalive fs-watcher cred-sync worker-cred-sync worker-keepalive worker-fs-watcher
 pids >"$work/pids"
 # As one that an installer started who wrote no print.
 inside sh -c 'mkdir -p /run/systemd/system/s2-keepalive.service.d && printf "[Service]\nUnsetEnvironment=UNIT_PRINT\n" >/run/systemd/system/s2-keepalive.service.d/test.conf &&
@@ -66,6 +66,20 @@ for point in laid current installation; do
 done
 check 'the units verify clean' verify
 check 'and everything runs' inside systemctl is-active s2-bridge s2-watchdog s2-keepalive
+# As an older release laid it, where the worker of both had the plain name, and an orchestrator issued nothing.
+inside sh -c "systemctl disable --quiet --now s2-worker-cred-sync s2-cred-sync
+  cd $units && mv s2-worker-cred-sync.service s2-cred-sync.service && mv s2-worker-cred-sync.service.d/* s2-cred-sync.service.d/ 2>/dev/null
+  rm -rf s2-worker-cred-sync.service.d s2-cred-sync.service.d/25-* && cp s2-worker-.service.d/15-half.conf s2-cred-sync.service.d/
+  sed -i '/cred-sync/d' /opt/s2/laid && find ./s2-cred-sync.service* -type f -exec sha256sum {} + | sed 's/  / /' >>/opt/s2/laid
+  systemctl daemon-reload && systemctl enable --quiet --now s2-cred-sync"
+check 'the worker of an older release has the plain name' says '=alice' inside systemctl show -p User s2-cred-sync
+is_enabled_for() { inside test -L "/etc/systemd/system/$2.wants/$1.service"; } # service target
+check 'an upgrade from that is taken' install_from /srv/next
+check 'it is the one that issues credentials now' within 10 inside sh -c 'systemctl show -p StatusText s2-cred-sync | grep "issues credentials"'
+check 'for the orchestrator, and no more for the worker' eval 'is_enabled_for s2-cred-sync s2-orchestrator.target && ! is_enabled_for s2-cred-sync s2-worker.target'
+check 'the worker has one of its own, which runs' inside systemctl is-active s2-worker-cred-sync
+check 'and comes back with the machine' is_enabled_for s2-worker-cred-sync s2-worker.target
+check 'nothing counts as edited' none_of "$units/*.edited"
 check 'the version before is a downgrade, and taken too' install_from /src
 check 'it is in force' test "$(readlink "$root/opt/s2/current")" = "$before"
 check 'and everything runs' inside systemctl is-active s2-bridge s2-watchdog s2-keepalive s2-worker-keepalive

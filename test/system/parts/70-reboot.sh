@@ -1,7 +1,7 @@
 # With the mail of part 50 still under way.
 back_from() { # name
   check "$1" boot
-  check 'everything is back by itself' within 20 inside systemctl is-active s2-bridge s2-watchdog s2-keepalive s2-cred-sync s2-worker-keepalive
+  check 'everything is back by itself' within 20 inside systemctl is-active s2-bridge s2-watchdog s2-cred-sync s2-keepalive s2-worker-cred-sync s2-worker-keepalive
   check 'with the conversation it had' within 10 status_says 's2-worker-1'
   check 'mail flows again' mail_goes_on
   check 'on and on' within 30 taken_are $(($(taken) + 5))

@@ -31,9 +31,10 @@ check 'again changes nothing' install_as_bob /src
 check 'not a file' test "$(bobs_tree)" = "$before"
 check 's2 init speaks of his own service manager' says 'systemctl --user enable' as_bob s2 init </dev/null
 check 'the units verify clean' verify_bobs
-check 'systemctl --user start s2-watchdog brings the bridge too' as_bob systemctl --user start s2-watchdog s2-keepalive
-check 'both are ready' as_bob systemctl --user is-active s2-bridge s2-watchdog s2-keepalive
-check 'a conversation is opened' as_bob s2 conversation create --role-b tests --number 7 --out /home/bob/out
+check 'systemctl --user start s2-watchdog brings the bridge too' as_bob systemctl --user start s2-watchdog s2-cred-sync s2-keepalive
+check 'all are ready' as_bob systemctl --user is-active s2-bridge s2-watchdog s2-cred-sync s2-keepalive
+check 'a worker is prepared' as_bob s2 worker prepare 7 --role tests --out /home/bob/seven
+check 'by keys that are his alone' inside sh -c 'test "$(stat -c "%U %a" /home/bob/seven)" = "bob 600"'
 check 'and the orchestrator is alive' within 10 as_bob sh -c 's2 status | grep "orchestrator.*alive"'
 check 'nobody else reads the state' inside sh -c 'test -z "$(find /home/bob/.local/state/s2 -perm /007 ! -type l | head)"'
 old=$(bobs_pid bridge)
@@ -46,7 +47,7 @@ check 'mail comes for the orchestrator' as_bob s2 send orchestrator 'done' --fro
 check 'which is woken, with all that is his' within 5 inside grep -qs '^woken$' /home/bob/woken
 check 'his services end with his manager' inside systemctl stop "user@$bob"
 inside systemctl start "user@$bob"
-check 'everything is back by itself' within 20 as_bob systemctl --user is-active s2-bridge s2-watchdog s2-keepalive s2-fs-watcher
+check 'everything is back by itself' within 20 as_bob systemctl --user is-active s2-bridge s2-watchdog s2-cred-sync s2-keepalive s2-fs-watcher
 check 'with the conversation it had' within 10 as_bob sh -c 's2 status | grep s2-worker-7'
 make_next
 printf '\n// next\n' >>"$root/srv/next/dist/watchdog.js"

@@ -6,10 +6,14 @@ chapter 'data on another disk'
 inside sh -c 'mkdir -p /data && mount -t tmpfs -o size=200m tmpfs /data && mkdir /data/s2 && ln -s /data/s2 /var/lib/s2'
 check 'the data folder may be a link' install_from /src
 check 'to a folder that is made theirs' inside sh -c 'test "$(stat -c "%U %G %a" /data/s2)" = "s2 s2 750"'
-check 'the services start' inside systemctl start s2-watchdog s2-keepalive
-check 'a conversation is opened' inside s2 conversation create --role-b tests --number 1 --out /root/out
+check 'the services start' inside systemctl start s2-watchdog s2-cred-sync s2-keepalive
+check 'a worker is prepared' inside s2 worker prepare 1 --role tests --out /root/of-92
 check 'and the orchestrator is alive' within 10 status_says 'orchestrator.*alive'
 check 'all of it there' inside test -e /data/s2/bridge.db
+inside sh -c "systemctl disable --quiet --now s2-cred-sync; rm -r $units/s2-cred-sync.service*; sed -i '/cred-sync/d' /opt/s2/laid; systemctl daemon-reload"
+check 'an upgrade from a release where an orchestrator issued no credentials' install_from /src
+check 'starts what issues them, as the bridge runs' inside systemctl is-active s2-cred-sync
+check 'and lets it start with the machine' inside test -L /etc/systemd/system/s2-orchestrator.target.wants/s2-cred-sync.service
 check 'a backup is made' inside systemctl start s2-backup
 check 'that disk is mounted before they start' inside sh -c 'systemctl show -p RequiresMountsFor s2-bridge | grep -w /data/s2'
 check 'the units verify clean' verify

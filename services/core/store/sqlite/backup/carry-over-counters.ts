@@ -22,6 +22,8 @@ const EPOCHS = 1_000
  *
  * - Ids that were given are not given again: a reader's cursor would pass over new messages.
  * - An epoch that was given fences again: tasks that may have changed hands are leased anew, with a higher one.
+ * - Workers are those of the last registry: who was revoked stays out, and an invitation that was used is no good again. Who
+ *   joined since has lost the conversation, and has to join anew.
  * - Tokens and ends of conversations are the last ones: a new token goes on to count, and an ended conversation stays ended.
  *   Where they are not known, conversations that lived at the time of the backup have the rest of their time from now.
  */
@@ -42,6 +44,7 @@ export function carryOver(
   const given = new Map(sequences(former).map(({ name, seq }) => [name, seq]))
   skipIds(fresh, (seq, name) => Math.max(seq, given.get(name) ?? 0))
   takeOverConversations(fresh, former)
+  if (hasTable(fresh, 's2_workers') && hasTable(former, 's2_workers')) takeOverWorkers(fresh, former)
   if (!isOurs || !hasTable(former, 's2_tasks')) return { ...loss, tasks: 0, reopened: 0 }
   takeOverFormerTokens(fresh, former)
   takeOverHolders(fresh, former)
@@ -98,6 +101,23 @@ function takeOverConversations(fresh: SqliteConnection, former: SqliteConnection
       id,
     )
   }
+}
+
+function takeOverWorkers(fresh: SqliteConnection, former: SqliteConnection): void {
+  for (const table of ['s2_workers', 's2_invitations']) {
+    fresh.run(`DELETE FROM ${table}`)
+    for (const row of former.all<Readonly<Record<string, string | number | null>>>(`SELECT * FROM ${table}`)) {
+      const columns = Object.keys(row)
+      fresh.run(
+        `INSERT INTO ${table} (${columns.join()}) VALUES (${columns.map(() => '?').join()})`,
+        ...Object.values(row),
+      )
+    }
+  }
+  fresh.run(
+    `UPDATE s2_workers SET conversation = NULL, key = NULL, recipient = NULL, file = NULL, joined_at = NULL
+      WHERE conversation NOT IN (SELECT id FROM conversations)`,
+  )
 }
 
 function takeOverFormerTokens(fresh: SqliteConnection, former: SqliteConnection): void {
