@@ -14,7 +14,9 @@ function faultOf(line: string): string | null {
   const { file, title } = LINE.exec(line)?.groups ?? {}
   if (file === undefined || title === undefined) return `names no test: ${line.slice(0, 80)}`
   if (!existsSync(file)) return `there is no ${file}`
-  const isThere = [`'${title}'`, `"${title}"`, `\`${title}\``].some((quoted) => readFileSync(file, 'utf8').includes(quoted))
+  const isThere = [`'${title}'`, `"${title}"`, `\`${title}\``].some((quoted) =>
+    readFileSync(file, 'utf8').includes(quoted),
+  )
   return isThere ? null : `${file} has no test called: ${title}`
 }
 

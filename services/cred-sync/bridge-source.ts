@@ -3,7 +3,7 @@ import { S2Error } from '#fleet/errors.ts'
 import { fetchPublished } from '#identity/bridge-mailbox.ts'
 import { openSealedCredential } from '#identity/sealed-credential.ts'
 import type { Clock } from '#runtime/clock.ts'
-import type { CredentialSource, Wanted } from './credential-source.ts'
+import type { CredentialSource, SourceQuery } from './credential-source.ts'
 
 /** The credential that the bridge keeps for this host: for hosts that reach it and no git remote. */
 export class BridgeSource implements CredentialSource {
@@ -15,7 +15,7 @@ export class BridgeSource implements CredentialSource {
     this.#signal = signal
   }
 
-  async find({ identity, heldSerial }: Wanted): Promise<Credential | null> {
+  async find({ identity, heldSerial }: SourceQuery): Promise<Credential | null> {
     const { membership, key } = identity
     if (membership === null) return null
     const file = await fetchPublished(membership.bridgeUrl, key, this.#clock, this.#signal)

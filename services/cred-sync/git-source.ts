@@ -5,7 +5,7 @@ import type { GitMirror } from '#git/git-mirror.ts'
 import { MANIFEST_MAX, MANIFEST_PATH, type Manifest, readManifest, sha256Of } from '#identity/manifest.ts'
 import { CLOCK_TOLERANCE_MS, openSealedCredential } from '#identity/sealed-credential.ts'
 import type { Clock } from '#runtime/clock.ts'
-import type { CredentialSource, Wanted } from './credential-source.ts'
+import type { CredentialSource, SourceQuery } from './credential-source.ts'
 
 export interface GitSourceParts {
   readonly mirror: Pick<GitMirror, 'tip' | 'fetch' | 'file'>
@@ -23,7 +23,7 @@ export class GitSource implements CredentialSource {
     this.#parts = parts
   }
 
-  async find(wanted: Wanted): Promise<Credential | null> {
+  async find(wanted: SourceQuery): Promise<Credential | null> {
     const { mirror, clock } = this.#parts
     const tip = await mirror.tip()
     if (tip === null) throw absent('the remote has no such branch')
@@ -41,7 +41,7 @@ export class GitSource implements CredentialSource {
     return credential
   }
 
-  async #entryIn(commit: string, { identity }: Wanted): Promise<Manifest['files'][number]> {
+  async #entryIn(commit: string, { identity }: SourceQuery): Promise<Manifest['files'][number]> {
     const { mirror, clock } = this.#parts
     const content = await mirror.file(commit, MANIFEST_PATH, MANIFEST_MAX)
     if (content === null) throw absent(`the branch has no ${MANIFEST_PATH}`)

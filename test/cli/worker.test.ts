@@ -173,9 +173,11 @@ test('while the bridge is away a host joins over git, and without git by a line 
   assert.match(byHand, /^s2-join-/)
   const [three, four] = [new Host('three'), new Host('four')]
   await bridge.end()
-  const [left, carried] = await Promise.all([three.join(overGit, '--json'), four.join(byHand)]).finally(
-    async () => await startBridge(),
-  )
+  const joining = Promise.allSettled([three.join(overGit, '--json'), four.join(byHand)])
+  const [first, second] = await joining
+  await startBridge()
+  assert.ok(first.status === 'fulfilled' && second.status === 'fulfilled')
+  const [left, carried] = [first.value, second.value]
   assert.deepEqual(JSON.parse(left.out), { way: 'git', agent: 's2-worker-3', remote: REMOTE })
   assert.equal(carried.code, 0, carried.err)
   assert.match(carried.out, /^s2-request-\S+\n$/, 'standard output holds the line alone')
