@@ -123,7 +123,8 @@ test('a remote on this machine is asked whether it may be written', {
     'it was pushed',
   )
   const foreign = await init(['--remote', guarded, '--owner', 'nobody'], null)
-  assert.match(foreign.err, /Permission denied|dubious ownership|does not appear/)
+  // The orchestrator's issuer pushes from a service, which sees no /tmp.
+  assert.match(foreign.err, /lies where services are not let in/)
 })
 
 test('an end that is wanted while git hangs comes at once, and nothing is written', { skip: noSshd }, async () => {
