@@ -8,7 +8,7 @@ import { type BringUp, checkBridge, startServices } from '../init/bring-up.ts'
 import { Dialogue, Interrupted } from '../init/dialogue.ts'
 import { type HostOptions, openHost, ROLES, type ThisHost, watcherOf } from '../init/host-roles.ts'
 import { invitationsLeft, inviteWorkers, type WorkerToInvite, workerToInvite } from '../init/invite-workers.ts'
-import { joinHost, joinLeft, membershipOf, waitUntilConnected } from '../init/join-host.ts'
+import { joinHost, joinLeft, ownMembership, waitUntilConnected } from '../init/join-host.ts'
 import type { GivenOptions, QuestionContext } from '../init/question-context.ts'
 import { type Answers, askQuestions, checkGivenOptions, withoutEmpty } from '../init/questions.ts'
 import {
@@ -186,7 +186,7 @@ async function bringUpHost(
   const isChanged = (service: string): boolean =>
     changed.has(`${host.folder}/s2.env`) || changed.has(`${host.folder}/${service}.env`)
   const runs = await startServices(bringUp, wakes, options.start, isChanged)
-  const isMember = (await membershipOf(host)) !== null
+  const isMember = (await ownMembership(host)) !== null
   const own = await bringUpOrchestrator(bringUp, options, { runs, needsOwn: host.role === 'both' && !isMember })
   await bringUpWorker(bringUp, options, { runs, isMember, line: answers.invitation ?? own })
   return todos

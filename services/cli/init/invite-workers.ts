@@ -24,7 +24,7 @@ export function workerToInvite(text: string): WorkerToInvite {
   return { number: count(text.slice(0, cut)), role: roleName(text.slice(cut + 1)) }
 }
 
-export interface Wanted {
+interface InvitationsWanted {
   /** The workers that options name; undefined: a person is asked. */
   readonly given: readonly WorkerToInvite[] | undefined
   /** Whether the first of them is this host's own worker, which has not joined yet. */
@@ -37,7 +37,10 @@ export interface Wanted {
  * Invites the workers that options or answers name, and lists the steps on their hosts. Answers the line of this host's own
  * worker; null where there is none.
  */
-export async function inviteWorkers(bringUp: BringUp, { given, needsOwn, isForced }: Wanted): Promise<string | null> {
+export async function inviteWorkers(
+  bringUp: BringUp,
+  { given, needsOwn, isForced }: InvitationsWanted,
+): Promise<string | null> {
   const { dialogue, todos, host } = bringUp
   const known = await workersOf(bringUp)
   let own: string | null = null

@@ -7,7 +7,7 @@ import { runS2, type S2Answer } from './run-s2.ts'
 import type { Todo } from './todo.ts'
 
 /** The fleet that this host's worker belongs to, or asks to join; null where there is none. */
-export async function membershipOf({ worker, set }: ThisHost): Promise<Membership | null> {
+export async function ownMembership({ worker, set }: ThisHost): Promise<Membership | null> {
   if (worker === null) return null
   // Keys that cannot be used are told by the step that needs them.
   const identity = await readIdentity(set.S2_IDENTITY ?? identityFile(worker.state)).catch(() => null)

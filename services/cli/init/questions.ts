@@ -10,7 +10,7 @@ import { type ChosenCertificate, chooseCertificate } from './choose-certificate.
 import type { Check, Dialogue } from './dialogue.ts'
 import { ensureGitAccess } from './git-access.ts'
 import type { ThisHost } from './host-roles.ts'
-import { membershipOf } from './join-host.ts'
+import { ownMembership } from './join-host.ts'
 import type { QuestionContext } from './question-context.ts'
 import type { SettingValues } from './settings-draft.ts'
 import type { Todo } from './todo.ts'
@@ -93,7 +93,7 @@ async function warnOfForeignName({ host }: BridgeAddress, dialogue: Dialogue): P
 async function askInvitation(talk: QuestionContext): Promise<string | null> {
   const { dialogue, host, context, given } = talk
   if (host.role !== 'worker') return null
-  const known = await membershipOf(host)
+  const known = await ownMembership(host)
   // At a terminal `-` is no pipe: there it is pasted.
   if (given.join !== undefined && !(given.join === '-' && dialogue.canAsk))
     return checkedLine(given.join === '-' ? await context.input(LINE_MAX) : given.join, known, talk)
@@ -154,7 +154,7 @@ async function chooseRemote(talk: QuestionContext, line: string | null) {
   const { host, context, given } = talk
   const branch = host.set.S2_GIT_BRANCH ?? SETTINGS.S2_GIT_BRANCH.fallback
   if (host.orchestrator === null && given.remote === undefined && host.set.S2_GIT_REMOTE === undefined) {
-    const invited = line === null ? await membershipOf(host) : parseInvitation(line, context.clock.wall())
+    const invited = line === null ? await ownMembership(host) : parseInvitation(line, context.clock.wall())
     const address = invited?.remote ?? ''
     return { address, branch: host.set.S2_GIT_BRANCH ?? invited?.branch ?? branch, isInvited: true }
   }

@@ -35,7 +35,9 @@ export async function reachFleet(context: CommandContext): Promise<ReachedFleet>
   const settings = readSettings(commandEnv(context), ['S2_STATE', 'S2_STORE'])
   const state = settings.S2_STATE
   const parts = storeParts(context)
-  const { credentials, faults } = await readCredentials(state)
+  const { credentials: found, faults } = await readCredentials(state)
+  // The newest speaks: an older one may be of a conversation that was revoked before this host was invited again.
+  const credentials = found.toSorted((one, other) => other.createdAt - one.createdAt)
   const url = settings.S2_STORE ?? (await findAdministration(state))
   if (url !== null && !/^https?:/.test(url)) {
     const store = await openStore(url, parts)
