@@ -131,7 +131,16 @@ function lives({ pid, born }: Leader): boolean {
 function birthOf(pid: number): string | null {
   const stat = statOf(pid)
   if (stat === null || stat.group !== pid) return null
-  return `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${stat.startedAt}`
+  return `${bootId()} ${stat.startedAt}`
+}
+
+/** Which run of the machine this is; empty in a sandbox that shows nothing but processes in /proc (ProcSubset=pid). */
+function bootId(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+  } catch {
+    return ''
+  }
 }
 
 /** Null for one that has ended. */
