@@ -99,7 +99,7 @@ test('links, open files, and malformed ones are refused with a reason that shows
     /a5-b\.json has no http or https bridgeUrl/,
     /a6-b\.json has no expiresAt/,
     /a7-b\.json names no session/,
-    /a8-b\.json has \d+ bytes; 16384 are allowed/,
+    /a8-b\.json has \d+ bytes; 65536 are allowed/,
     /a9-b\.json is empty/,
     /b1-b\.json is not a plain file/,
     /conv_0123456789abcdef-b\.json is a symbolic link/,
