@@ -83,7 +83,7 @@ test('links, open files, and malformed ones are refused with a reason that shows
   put('conv_00000000000000a5-b.json', json({ session: 'conv_00000000000000a5/b', bridgeUrl: 'file:///etc/passwd' }))
   put('conv_00000000000000a6-b.json', json({ session: 'conv_00000000000000a6/b', expiresAt: '2030' }))
   put('conv_00000000000000a7-b.json', json({ session: '../../x/b' }))
-  put('conv_00000000000000a8-b.json', `"${secret}${'x'.repeat(40_000)}"`)
+  put('conv_00000000000000a8-b.json', `"${secret}${'x'.repeat(70_000)}"`)
   put('conv_00000000000000a9-b.json', '')
   mkdirSync(join(folder, 'conv_00000000000000b1-b.json'))
   put('.conv_0123456789abcdef-b.json.123.draft', secret)
