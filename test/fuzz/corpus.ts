@@ -24,3 +24,23 @@ export const FRAMES: readonly string[] = [
   '{"t":"leave","session":"conv_0123456789abcdef/b"}',
   '{"t":"__proto__"}',
 ]
+
+export const PLAIN_CREDENTIALS: readonly string[] = [
+  '{"conversation_id":"conv_00000000000000aa","worker_id":"s2-worker-3","worker_role":"tests","worker_token":"worker-token-for-a-test","created_at":"2025-12-31T23:00:00Z","expires_at":"2026-01-01T03:00:00Z","bridge_url":"https://bridge.example.org"}',
+  '{"conversation_id":"conv_00000000000000aa","worker_id":3,"worker_role":"tests","worker_token":"worker-token-for-a-test","created_at":"2025-12-31T23:00:00.123456","expires_at":"9999-01-01T03:00:00+14:00","bridge_url":"http://127.0.0.1:7433/"}',
+  '{"claudeAiOauth":{"refreshToken":"x"}}',
+  '[]',
+]
+
+export const FLEETS: readonly string[] = [
+  '{"workers":[{"number":1,"role":"a","exec":"true"},{"number":2,"role":"b"}]}',
+  '{"bridge":{"listen":"127.0.0.1:7441"},"demo":"tasks.json","settings":{"S2_BEAT":"1s"},"workers":[{"number":1,"role":"w","exec":"cat","stdin":"text","folder":"x"}]}',
+  '{"remote":"ssh://git@host/x.git","branch":"main","orchestrator":{"wake":"cat"},"workers":[{"number":7,"role":"r","wake":"cat","settings":{"S2_BEAT":"2s"}}]}',
+]
+
+export const TEXTS: readonly string[] = [
+  'password: hunter2, api_key=abcdef0123456789abcdef, token count: 5',
+  ['-----BEGIN', ' PRIVATE KEY-----\nMIIB\n-----END', ' PRIVATE KEY-----\n'].join(''),
+  'postgres://u:p4ssw0rd@db/x Authorization: Bearer abcdefghijklmnopqrstuvwxyz012345',
+  `[redacted github-token] and $\{SECRET} and <your key> and xxxx`,
+]
