@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { keepFolderPrivate } from '#runtime/private-folder.ts'
 
-const base = mkdtempSync(join(tmpdir(), 's2-private-'))
+/** Not in the folder of this run, which no other user may enter. */
+const base = mkdtempSync('/tmp/s2-private-')
 after(() => rmSync(base, { recursive: true, force: true }))
 
 for (const [before, afterwards] of [

@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 
@@ -10,7 +9,8 @@ const SERVICE = 20_001
 const AGENT = 20_002
 /** Of both, beside a group of their own. */
 const GROUP = 30_001
-const base = mkdtempSync(join(tmpdir(), 's2-agent-'))
+/** Not in the folder of this run, which no other user may enter. */
+const base = mkdtempSync('/tmp/s2-agent-')
 const state = join(base, 'state')
 after(() => rmSync(base, { recursive: true, force: true }))
 

@@ -107,15 +107,27 @@ test('a text of keywords alone takes time by its length, and not by its square',
   const keywords = [...SECRET_KINDS, ...NAMED_SECRETS].flatMap((each) => each.keywords)
   const endings = ['', '=', '="', ': ', '.', '@']
   const texts = keywords.flatMap((keyword) => endings.map((ending) => keyword + ending))
-  // a machine that does something else makes one measurement long, and not five in a row
-  const isSquare = (unit: string): boolean => [1, 2, 3, 4, 5].every(() => growth(unit) > 40)
-  assert.deepEqual(texts.filter(isSquare), [])
+  // The careful measurement is made only of what takes longest at first sight.
+  const first = texts
+    .map((unit) => ({ unit, ms: timeOf(textOf(unit, 20_000)) }))
+    .sort((one, other) => other.ms - one.ms)
+  const square = first.slice(0, SLOWEST).filter(({ unit }) => growth(unit) > 20)
+  assert.deepEqual(
+    square.map(({ unit }) => unit),
+    [],
+  )
 })
 
-/** How many times longer ten times the text takes: about 10 where time is linear, 100 where it is square. */
+const SLOWEST = 30
+
+function textOf(unit: string, length: number): string {
+  return unit.repeat(Math.ceil(length / unit.length))
+}
+
+/** How many times longer eight times the text takes, at best: about 8 where time is linear, 64 where it is square. */
 function growth(unit: string): number {
-  const text = (length: number): string => unit.repeat(Math.ceil(length / unit.length))
-  return timeOf(text(20_000)) / timeOf(text(2_000))
+  const best = (length: number): number => Math.min(...Array.from({ length: 5 }, () => timeOf(textOf(unit, length))))
+  return best(80_000) / best(10_000)
 }
 
 function timeOf(text: string): number {
