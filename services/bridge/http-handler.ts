@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
-import { conversationOf, type SessionId } from '#fleet/session-id.ts'
+import { conversationOf, isObserver, type SessionId } from '#fleet/session-id.ts'
 import { type RequestHead, readClaim, signAnswer } from '#fleet/signature.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { PROBLEM_TYPE, toProblem } from '#store/remote/problem-details.ts'
@@ -24,7 +24,7 @@ import { type Authentication, type Caller, tooManyUnknown } from './authenticati
 import type { HostHeaderCheck } from './host-header-check.ts'
 import { streamLines } from './ndjson-stream.ts'
 import { parseJson } from './parse-json.ts'
-import type { Permissions } from './permissions.ts'
+import { onlyReads, type Permissions } from './permissions.ts'
 import type { RateLimit } from './rate-limit.ts'
 import type { BodyReader } from './request-body.ts'
 import type { RequestErrorLog } from './request-error-log.ts'
@@ -167,6 +167,7 @@ export class HttpHandler {
 
   async #call(name: VerbName, verb: Verb, input: unknown, caller: SessionId): Promise<unknown> {
     if (verb.who === 'admin') throw adminOnly(name)
+    if (verb.who === 'session' && isObserver(caller)) throw onlyReads(caller)
     if (verb.who === 'session' && verb.speaksFor?.(input, caller) !== true) throw notYours(caller)
     if (verb.who === 'session') return await this.#write(verb, () => verb.call(this.#parts.store, input))
     type Shared = Parameters<Permissions['call']>[0]

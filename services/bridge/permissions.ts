@@ -1,6 +1,6 @@
 import type { Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { conversationOf, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
+import { conversationOf, isObserver, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
 import type { NewTask, Task } from '#fleet/task.ts'
 import { unknownTask } from '#fleet/task-ownership.ts'
 import type { Clock } from '#runtime/clock.ts'
@@ -10,7 +10,10 @@ import type { Store } from '#store/store.ts'
 /** How long it is remembered who leads which conversation. */
 const REMEMBERED_MS = 2_000
 
-/** What a session may see: itself, and for an orchestrator's session all conversations that its agent leads. */
+/**
+ * What a session may see: itself, for an orchestrator's session all conversations that its agent leads, and for an observer all
+ * there are.
+ */
 interface Scope {
   readonly self: SessionId
   readonly leads: boolean
@@ -26,6 +29,7 @@ type ParticipantVerb =
   | 'cancelTask'
   | 'evidence'
   | 'verdicts'
+  | 'incidents'
 
 /** Calls the verbs that a participant may use, and shows it only what its conversations let it see. */
 export class Permissions {
@@ -43,6 +47,7 @@ export class Permissions {
   }
 
   async call(verb: ParticipantVerb, input: unknown, self: SessionId): Promise<unknown> {
+    if (isObserver(self) && !OBSERVED.has(verb)) throw onlyReads(self)
     const scope = await this.#scope(self)
     switch (verb) {
       case 'conversations':
@@ -68,6 +73,9 @@ export class Permissions {
       }
       case 'verdicts':
         return await this.#verdicts(scope)
+      case 'incidents':
+        if (!isObserver(self)) throw forTheFleet()
+        return await this.#store.incidents((input as Input<'incidents'>).filter)
     }
   }
 
@@ -130,6 +138,7 @@ export class Permissions {
 
   async #scope(self: SessionId): Promise<Scope> {
     const own = conversationOf(self)
+    if (isObserver(self)) return { self, leads: true, conversations: new Set((await this.#leaders()).keys()) }
     if (sideOf(self) === 'b') return { self, leads: false, conversations: new Set([own]) }
     const leaders = await this.#leaders()
     const agent = leaders.get(own)
@@ -146,6 +155,29 @@ export class Permissions {
     this.#known = { at: now, leaders }
     return leaders
   }
+}
+
+/** What an observer may ask for: of the whole fleet. */
+const OBSERVED: ReadonlySet<ParticipantVerb> = new Set([
+  'conversations',
+  'tasks',
+  'task',
+  'evidence',
+  'verdicts',
+  'incidents',
+])
+
+/** The refusal of everything else. */
+export function onlyReads(self: SessionId): S2Error {
+  return new S2Error('forbidden', `${self} is an observer, which only reads`, {
+    next: 'use the credential of an orchestrator or a worker',
+  })
+}
+
+function forTheFleet(): S2Error {
+  return new S2Error('forbidden', "incidents are for observers and the bridge's own host", {
+    next: 'have an observer made: s2 observer create; or ask through the administration socket run/admin.sock',
+  })
 }
 
 function demandLead(scope: Scope, what: string): void {

@@ -4,7 +4,7 @@ import type { RawData, WebSocket } from 'ws'
 import { S2Error } from '#fleet/errors.ts'
 import { FrameSeal } from '#fleet/frame-seal.ts'
 import type { StoredMessage } from '#fleet/message.ts'
-import { conversationOf, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
+import { conversationOf, isObserver, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
 import { frameKey, joinedProof, type SocketGreeting } from '#fleet/signature.ts'
 import { Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
@@ -17,6 +17,7 @@ import type { AddressLimits } from './address-limits.ts'
 import { type Authentication, unknownCaller } from './authentication.ts'
 import type { BeatBatcher, BeatListener } from './beat-batcher.ts'
 import { parseJson } from './parse-json.ts'
+import { onlyReads } from './permissions.ts'
 import { RateLimit } from './rate-limit.ts'
 import type { RequestErrorLog } from './request-error-log.ts'
 import type { SessionSeats } from './session-seats.ts'
@@ -263,6 +264,7 @@ export class WebSocketConnection implements BeatListener {
 
   async #join({ session, after, nonce, proof }: HostFrame & { readonly t: 'join' }): Promise<void> {
     if (nonce === undefined) throw joinedTheOldWay()
+    if (isObserver(session)) throw onlyReads(session)
     if (this.#joins.size >= SESSIONS_MAX && !this.#joins.has(session)) {
       throw new S2Error('rate_limited', `one socket carries ${SESSIONS_MAX} sessions`, { next: 'open another' })
     }

@@ -31,6 +31,11 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./commands/worker.ts'),
   },
   {
+    name: 'observer',
+    about: 'make credentials that only read, for dashboards',
+    load: () => import('./commands/observer.ts'),
+  },
+  {
     name: 'conversation',
     about: 'list and end the channels between orchestrator and workers; open one for a foreign agent',
     load: () => import('./commands/conversation.ts'),

@@ -1,4 +1,4 @@
-import { type SessionId, type Side, sessionId } from './session-id.ts'
+import { isObserver, type SessionId, type Side, sessionId } from './session-id.ts'
 
 /** A channel of two sessions. Times are milliseconds since 1970, UTC. */
 export interface Conversation {
@@ -15,6 +15,8 @@ export interface NewConversation {
   readonly agents: Readonly<Record<Side, string>>
   /** How long it lives unless renewed, milliseconds. */
   readonly lifetimeMs: number
+  /** Its worker's end only reads. */
+  readonly isForObserver?: boolean
 }
 
 /** A new conversation with its tokens, which no other answer carries. */
@@ -29,9 +31,10 @@ export interface Agent {
   readonly sessions: readonly SessionId[]
 }
 
-/** Each session of live conversations, as an agent with that one session. */
+/** Each session of live conversations, as an agent with that one session; observers are none. */
 export function* endsOf(conversations: Iterable<Conversation>): Generator<Agent> {
   for (const { id, agents, roles } of conversations) {
+    if (isObserver(id)) continue
     for (const side of ['a', 'b'] as const) {
       yield { name: agents[side], role: roles[side], sessions: [sessionId(id, side)] }
     }

@@ -45,3 +45,15 @@ export function sideOf(session: SessionId): Side {
 export function partnerOf(session: SessionId): SessionId {
   return sessionId(conversationOf(session), sideOf(session) === 'a' ? 'b' : 'a')
 }
+
+/**
+ * A session that only reads, for dashboards and metrics. Its conversation says so by its id, so that no question about it costs
+ * anything, and no mistake elsewhere can give it more.
+ */
+export function isObserver(session: string): boolean {
+  return session.startsWith(OBSERVER_PREFIX)
+}
+
+/** How ids of conversations begin: those of workers, and those of observers. */
+export const CONVERSATION_PREFIX = 'conv_'
+export const OBSERVER_PREFIX = 'observer_'

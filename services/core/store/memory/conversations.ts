@@ -1,7 +1,14 @@
 import type { AuditedAct } from '#fleet/audit.ts'
 import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { conversationOf, parseSession, type SessionId, type Side } from '#fleet/session-id.ts'
+import {
+  CONVERSATION_PREFIX,
+  conversationOf,
+  OBSERVER_PREFIX,
+  parseSession,
+  type SessionId,
+  type Side,
+} from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { ConversationTokens } from '../conversation-tokens.ts'
 import type { MemoryAuditChain } from './audit-chain.ts'
@@ -34,8 +41,8 @@ export class MemoryConversations implements ConversationTokens {
     this.#secrets = secrets
   }
 
-  openConversation({ roles, agents, lifetimeMs }: NewConversation): OpenedConversation {
-    const id = `conv_${this.#hex(8)}`
+  openConversation({ roles, agents, lifetimeMs, isForObserver = false }: NewConversation): OpenedConversation {
+    const id = `${isForObserver ? OBSERVER_PREFIX : CONVERSATION_PREFIX}${this.#hex(8)}`
     const createdAt = this.#clock.wall()
     const conversation = Object.freeze({
       id,

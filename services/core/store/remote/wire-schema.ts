@@ -239,7 +239,9 @@ const Act = closed({
 export const VERBS = {
   openConversation: verb(
     ['admin', 'once'],
-    { wanted: closed({ roles: Sides, agents: Sides, lifetimeMs: Ms }) },
+    {
+      wanted: closed({ roles: Sides, agents: Sides, lifetimeMs: Ms, isForObserver: Type.Optional(Type.Boolean()) }),
+    },
     Opened,
     (store, { wanted }) => store.openConversation(wanted),
   ),
@@ -446,7 +448,7 @@ export const VERBS = {
     (store, { cause, channels }) => store.closeIncident(cause, channels),
   ),
   incidents: verb(
-    ['admin', 'reads'],
+    ['participant', 'reads'],
     { filter: closed({ open: Type.Boolean() }) },
     Type.Array(Incident),
     (store, { filter }) => store.incidents(filter),

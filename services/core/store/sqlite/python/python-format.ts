@@ -1,5 +1,6 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { parseInstant } from '#fleet/credential.ts'
+import { CONVERSATION_PREFIX } from '#fleet/session-id.ts'
 
 /**
  * The formats of the Python bridge, which S2 reads and writes in the same way, so that both can use one database.
@@ -47,6 +48,6 @@ export function makeToken(key: Uint8Array, conversation: string, side: string): 
   return createHmac('sha256', key).update(`${conversation}:${side}:${once}`).digest('hex')
 }
 
-export function makeConversationId(): string {
-  return `conv_${randomBytes(8).toString('hex')}`
+export function makeConversationId(prefix: string = CONVERSATION_PREFIX): string {
+  return `${prefix}${randomBytes(8).toString('hex')}`
 }

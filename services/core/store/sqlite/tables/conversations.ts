@@ -1,7 +1,15 @@
 import type { AuditedAct } from '#fleet/audit.ts'
 import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
-import { isConversationId, parseSession, type SessionId, type Side, sessionId } from '#fleet/session-id.ts'
+import {
+  CONVERSATION_PREFIX,
+  isConversationId,
+  OBSERVER_PREFIX,
+  parseSession,
+  type SessionId,
+  type Side,
+  sessionId,
+} from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { ConversationTokens } from '../../conversation-tokens.ts'
 import type { SqliteConnection } from '../file/connection.ts'
@@ -121,8 +129,8 @@ export class ConversationTable implements ConversationTokens {
     throw new S2Error('expired', `conversation ${id} has ended`, { next: 'open a new one' })
   }
 
-  openConversation({ roles, agents, lifetimeMs }: NewConversation): OpenedConversation {
-    const id = makeConversationId()
+  openConversation({ roles, agents, lifetimeMs, isForObserver = false }: NewConversation): OpenedConversation {
+    const id = makeConversationId(isForObserver ? OBSERVER_PREFIX : CONVERSATION_PREFIX)
     const key = this.#tokenKey()
     const tokens = { a: makeToken(key, id, 'a'), b: makeToken(key, id, 'b') }
     const createdAt = this.#clock.wall()

@@ -8,6 +8,3 @@ CREATE TABLE s2_task_holders (
 INSERT OR IGNORE INTO s2_task_holders (task, holder) SELECT id, holder FROM s2_tasks WHERE holder IS NOT NULL;
 INSERT OR IGNORE INTO s2_task_holders (task, holder)
   SELECT id, original_assignee FROM s2_tasks WHERE original_assignee IS NOT NULL;
-
--- Conversations whose worker's end only reads, for dashboards and metrics, are of the scope `observer`.
-ALTER TABLE s2_conversations ADD COLUMN scope TEXT NOT NULL DEFAULT 'worker' CHECK (scope IN ('worker', 'observer'));
