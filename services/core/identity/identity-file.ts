@@ -4,7 +4,7 @@ import { generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { S2Error } from '#fleet/errors.ts'
 import { type Identity, PUBLIC_KEY, type PublicIdentity, RECIPIENT } from '#fleet/identity.ts'
 import { WORKER_NAME } from '#fleet/worker.ts'
-import { publish } from '#spool/atomic-files.ts'
+import { publish, publishOnce } from '#spool/atomic-files.ts'
 import { parseObject, readPlainFile } from '#spool/plain-file.ts'
 
 /** The fleet that a host was invited to, and as what. */
@@ -73,14 +73,16 @@ export function formatIdentity(identity: HostIdentity): string {
   return `${JSON.stringify({ format: 's2-identity/1', ...identity }, null, 2)}\n`
 }
 
-/** The keys of this state folder, made now unless they are there. */
+/** The keys of this state folder, made now unless they are there; programs that need them at once get the same. */
 export async function ensureIdentity(state: string): Promise<HostIdentity> {
   const path = identityFile(state)
   const known = await readIdentity(path)
   if (known !== null) return known
   const made: HostIdentity = { ...(await makeIdentity()), membership: null }
-  await writeIdentity(path, made)
-  return made
+  if (await publishOnce(path, formatIdentity(made))) return made
+  const others = await readIdentity(path)
+  if (others !== null) return others
+  throw unusable(path, 'was made and removed again by others')
 }
 
 function isMembership(value: unknown): value is Membership {

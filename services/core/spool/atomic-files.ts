@@ -10,7 +10,7 @@ import {
   unlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { mkdir, rename, unlink } from 'node:fs/promises'
+import { link, mkdir, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 
@@ -26,6 +26,27 @@ export async function publish(path: string, content: string | Uint8Array, mode =
   await writeSynced(draft, content, mode)
   await renameOrRemove(draft, path)
   await syncFolder(folder)
+}
+
+/**
+ * The same where nothing lies yet: of several that publish there at once, one does (link(2)). Answers whether it was this one;
+ * where it was not, what lies there is whole.
+ */
+export async function publishOnce(path: string, content: string | Uint8Array, mode = 0o600): Promise<boolean> {
+  const folder = dirname(path)
+  await ensureFolder(folder)
+  const draft = join(folder, `.${basename(path)}.${process.pid}.${randomBytes(4).toString('hex')}`)
+  await writeSynced(draft, content, mode)
+  try {
+    await link(draft, path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
+    throw error
+  } finally {
+    await unlink(draft)
+  }
+  await syncFolder(folder)
+  return true
 }
 
 /** Creates a file and makes its content durable; its name is durable only after syncFolder. */

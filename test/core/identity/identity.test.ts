@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { chmodSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -50,6 +50,13 @@ test('keys are made once, kept for their owner alone, and refused where others m
   await assert.rejects(readIdentity(path), { code: 'invalid', message: /does not hold the keys/ })
   await assert.rejects(ensureIdentity(folder), { code: 'invalid' }, 'a damaged file is not replaced by new keys')
   assert.equal(await readIdentity(join(folder, 'none')), null)
+})
+
+test('programs that need the keys of a host at once get the same ones', async () => {
+  const state = join(folder, 'at once')
+  const made = await Promise.all(Array.from({ length: 20 }, () => ensureIdentity(state)))
+  assert.equal(new Set(made.map(({ key }) => key)).size, 1)
+  assert.deepEqual(readdirSync(state), ['identity.json'])
 })
 
 test('what is signed as one kind counts as no other, and one changed byte is found', () => {
