@@ -13,6 +13,7 @@ mkdir -p "$1/bin"
 cp "$(command -v node)" "$1/bin/node"
 cp -R "$here/dist" "$1/dist"
 cp "$here/package.json" "$here/LICENSE" "$here"/*.md "$1/"
+(cd "$here" && node deploy/bill-of-materials.ts) >"$1/bill-of-materials.json"
 # A fleet that was tried in an example leaves its state there, credentials among it: none of that is part of a release.
 (cd "$here" && tar -cf - --exclude=.s2 --exclude='*.jsonl' docs examples) | tar -xf - -C "$1"
 modules=better-sqlite3

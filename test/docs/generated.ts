@@ -1,5 +1,6 @@
 /** The parts of the documents that are written from the code, so that they cannot say anything else than the code. */
 import { globSync, readFileSync } from 'node:fs'
+import { components } from '../../deploy/bill-of-materials.ts'
 import { BRIDGE_FRAMES, HOST_FRAMES } from '../../services/core/store/remote/frames.ts'
 import { STREAMS, VERBS, type Verb } from '../../services/core/store/remote/wire-schema.ts'
 import { run } from '../cli/run-command.ts'
@@ -18,6 +19,7 @@ export async function generatedParts(): Promise<readonly GeneratedPart[]> {
     { file: 'docs/protocol.md', name: 'streams', text: fieldTable('stream', STREAMS) },
     { file: 'docs/protocol.md', name: 'host frames', text: fieldTable('frame', HOST_FRAMES) },
     { file: 'docs/protocol.md', name: 'bridge frames', text: fieldTable('frame', BRIDGE_FRAMES) },
+    { file: 'docs/licences.md', name: 'packages', text: licenceTable() },
     { file: 'docs/architecture.md', name: 'rooms', text: roomPicture() },
     { file: 'docs/architecture.md', name: 'programs', text: programTable() },
   ]
@@ -36,6 +38,15 @@ async function outputOf(...argv: string[]): Promise<string> {
   const { code, out, err } = await run(argv)
   if (code !== 0) throw new Error(`s2 ${argv.join(' ')} ended with ${code}: ${err}`)
   return out
+}
+
+// --- the licences ---
+
+function licenceTable(): string {
+  const rows = components('package-lock.json').map(
+    ({ name, version, licence }) => `| ${name} | ${version} | ${licence} |`,
+  )
+  return ['| package | version | licence |', '|---|---|---|', ...rows, ''].join('\n')
 }
 
 // --- the protocol ---
