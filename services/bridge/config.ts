@@ -2,7 +2,7 @@ import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { channelNames } from '#fleet/incident.ts'
 import { CronSchedule } from '#runtime/cron-schedule.ts'
-import { ConfigError, type Env, readSettings } from '#runtime/read-settings.ts'
+import { ConfigError, type Env, isSet, readSettings } from '#runtime/read-settings.ts'
 import type { LifeConfig } from '#runtime/run.ts'
 import type { Address } from '#runtime/setting-parsers.ts'
 import { localStore } from '#runtime/settings.ts'
@@ -78,10 +78,6 @@ export function readConfig(env: Env): Config {
     housekeeping,
     keepMs: values.S2_KEEP,
   })
-}
-
-function isSet(value: string | undefined): boolean {
-  return value !== undefined && value !== ''
 }
 
 function readCalendar(line: string, faults: string[]): CronSchedule | null {

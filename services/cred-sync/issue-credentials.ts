@@ -11,6 +11,7 @@ import { openStore } from '#store/open-store.ts'
 import type { Store } from '#store/store.ts'
 import { keepAuditHeads } from './audit-heads.ts'
 import type { Config, IssuerSettings } from './config.ts'
+import { ALTERED, CredentialIncidents, foreignFiles, REMOTE_AWAY } from './credential-incidents.ts'
 import { followHints } from './fetch-credential.ts'
 
 /** How often the registry of workers is compared with the credentials: a question to a program on this host. */
@@ -28,7 +29,7 @@ export async function issueCredentials(config: Config, settings: IssuerSettings,
   const heads = keepAuditHeads(config.state, settings.auditHeads, { ...life, store, identity })
   stack.defer(() => heads.done)
   const issuer = await openIssuer(config, settings, { ...life, store, identity })
-  const loops = new IssuingLoops(issuer, config, settings, life)
+  const loops = new IssuingLoops(issuer, config, settings, { ...life, store, identity })
   life.stack.defer(() => loops.done)
   await followHints(config.state, () => loops.hurry(), life)
 }
@@ -64,20 +65,22 @@ class IssuingLoops {
   readonly #life: Life
   readonly #troubles: TroubleLog
   readonly #metrics: ReturnType<typeof countersOf>
+  readonly #incidents: CredentialIncidents
   readonly #rounds: RetryLoop
   readonly #publishing: RetryLoop
   /** The branch is looked at once it is known what it shall hold. */
   readonly #begun = Promise.withResolvers<void>()
   #rotatesAt: number
 
-  constructor(issuer: Issuer, config: Config, settings: IssuerSettings, life: Life) {
-    const { clock, log, health, draining } = life
+  constructor(issuer: Issuer, config: Config, settings: IssuerSettings, life: IssuingParts) {
+    const { clock, log, health, draining, store } = life
     this.#issuer = issuer
     this.#config = config
     this.#settings = settings
     this.#life = life
     this.#troubles = new TroubleLog({ log, health })
     this.#metrics = countersOf(life)
+    this.#incidents = new CredentialIncidents(store, settings.channels, life)
     this.#rotatesAt = settings.schedule.next(clock.wall())
     draining.addEventListener('abort', () => this.#begun.resolve(), { once: true })
     this.#publishing = this.#loop('remote', config.pollMs, () => this.#publish())
@@ -126,9 +129,11 @@ class IssuingLoops {
   async #publish(): Promise<number> {
     await this.#begun.promise
     if (this.#life.draining.aborted) return this.#config.pollMs
-    const { round, foreign } = await this.#issuer.publish()
+    const { round, foreign, wasAltered } = await this.#issuer.publish()
     this.#tell(round)
-    this.#reportForeign(foreign)
+    await this.#incidents.toggle(foreignFiles(foreign), foreign.length > 0)
+    await this.#incidents.toggle(ALTERED, wasAltered)
+    await this.#incidents.toggle(REMOTE_AWAY, false)
     return this.#config.pollMs
   }
 
@@ -145,22 +150,13 @@ class IssuingLoops {
     }
   }
 
-  #reportForeign(foreign: readonly string[]): void {
-    if (foreign.length === 0) {
-      this.#troubles.over('foreign files')
-      return
-    }
-    const names = foreign.slice(0, 5).map((name) => JSON.stringify(name.slice(0, 100)))
-    const what = `the branch of credentials holds ${foreign.length} files that S2 did not publish: ${names.join(', ')}`
-    this.#troubles.met('foreign files', names.join(), `${what}; see who writes there, and remove them`)
-  }
-
   #met(topic: string, error: unknown): void {
     const unknown = (): S2Error => new S2Error('internal', 'credentials could not be issued', { cause: error })
     const { code, message, next } = error instanceof S2Error ? error : unknown()
     const why = `${code}: ${message}`
     this.#troubles.met(topic, why, next === undefined ? why : `${why}; ${next}`, isPassing(error) ? undefined : error)
     this.#life.round()
+    if (topic === 'remote') this.#incidents.persists(REMOTE_AWAY)
   }
 }
 

@@ -1,7 +1,8 @@
 /**
  * The fleet as a story: nine agents as real processes do real tasks while one is frozen, one is killed, the bridge dies
- * under load and a credential is rotated. Prints what happened when, and ends with `N passed, N failed`.
+ * under load and a credential is rotated; then a small fleet sleeps for longer than its tokens live. Prints what happened when, and ends with `N passed, N failed`.
  */
+import { playNight } from './night.ts'
 import { Stage } from './stage.ts'
 import { play } from './story.ts'
 import { Telling } from './telling.ts'
@@ -16,6 +17,7 @@ try {
   }
   try {
     await play(stage, telling)
+    await playNight(telling)
   } catch (error) {
     telling.check('the story comes to its end', false, (error as Error).stack ?? String(error))
   }

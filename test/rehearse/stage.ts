@@ -44,23 +44,31 @@ export class Stage implements AsyncDisposable {
   #output = ''
   /** Whether the folder is left for whoever looks for the cause. */
   keep = false
+  readonly #roles: readonly string[]
+  readonly #settings: Readonly<Record<string, string>>
+  #port = 0
 
-  /** Starts `s2 up` and waits until its bridge can be reached. */
+  constructor(roles: readonly string[] = ROLES, settings: Readonly<Record<string, string>> = {}) {
+    this.#roles = roles
+    this.#settings = { ...SETTINGS, ...settings }
+  }
+
+  /** Starts `s2 up`, at the same address each time, and waits until its bridge can be reached. */
   async raise(): Promise<Store> {
-    const port = await freePort()
+    this.#port ||= await freePort()
     // The frozen one shrugs off TERM, so that its result surely comes, and surely comes too late.
     const exec = `test "$S2_TASK_ID" != frozen || trap "" TERM; echo "$S2_TASK_ID $S2_TASK_EPOCH began" >> ${this.ledger}; sh -c "$S2_TASK_DESCRIPTION" && echo "$S2_TASK_ID $S2_TASK_EPOCH ended" >> ${this.ledger}`
     const fleet = {
-      bridge: { listen: `127.0.0.1:${port}` },
-      settings: SETTINGS,
+      bridge: { listen: `127.0.0.1:${this.#port}` },
+      settings: this.#settings,
       orchestrator: { wake: `cat >> ${this.#wakesOf('orchestrator')}` },
-      workers: ROLES.map((role, index) => ({ number: index + 1, role, exec })).map((worker) =>
-        worker.number === 1 ? { ...worker, wake: `cat >> ${this.#wakesOf(workerOf(1))}` } : worker,
-      ),
+      workers: this.#roles
+        .map((role, index) => ({ number: index + 1, role, exec }))
+        .map((worker) => (worker.number === 1 ? { ...worker, wake: `cat >> ${this.#wakesOf(workerOf(1))}` } : worker)),
     }
     const path = join(this.folder, 'fleet.json')
     writeFileSync(path, JSON.stringify(fleet))
-    writeFileSync(this.ledger, '')
+    if (!existsSync(this.ledger)) writeFileSync(this.ledger, '')
     const [file, ...args] = s2Command()
     this.#up = spawn(file, [...args, 'up', path, '--json'], { env: this.#env(), stdio: ['ignore', 'pipe', 'pipe'] })
     // However this process ends, the fleet ends with it.
@@ -79,8 +87,15 @@ export class Stage implements AsyncDisposable {
 
   /** Runs a command of s2 in this fleet; throws with what it said when it fails. */
   async s2(...words: string[]): Promise<string> {
+    return await this.s2In(this.state, words)
+  }
+
+  /** The same in another state folder, with something on its standard input. */
+  async s2In(state: string, words: readonly string[], input = ''): Promise<string> {
     const [file, ...args] = s2Command()
-    const child = spawn(file, [...args, ...words], { env: this.#env(), stdio: ['ignore', 'pipe', 'pipe'] })
+    const env = { ...this.#env(), S2_STATE: state }
+    const child = spawn(file, [...args, ...words], { env, stdio: ['pipe', 'pipe', 'pipe'] })
+    child.stdin.on('error', () => undefined).end(input)
     let said = ''
     for (const stream of [child.stdout, child.stderr]) {
       stream.on('data', (chunk: Buffer) => {

@@ -109,11 +109,11 @@ export class Issuer {
 
   /**
    * One round at the git remote: requests to join that lie there are judged, and the branch made to hold the credentials of all
-   * workers and the list of them. Answers the names of files in their folder that are not ours. Throws `unavailable`.
+   * workers and the list of them. Throws `unavailable`.
    */
-  async publish(): Promise<{ readonly round: IssuerRound; readonly foreign: readonly string[] }> {
+  async publish(): Promise<Publication> {
     const { publisher, store } = this.#parts
-    if (publisher === null) return { round: NOTHING, foreign: [] }
+    if (publisher === null) return { round: NOTHING, foreign: [], wasAltered: false }
     const asked = await publisher.requests(JOIN_REQUEST_MAX)
     const named = [...asked].filter(([id]) => /^[0-9a-f]{64}$/.test(id))
     const judged = await this.#judge(named.map(([id, sealed]) => ({ id, sealed: sealed.trim() })))
@@ -128,14 +128,16 @@ export class Issuer {
       [MANIFEST_PATH, manifest],
     ])
     const commit = await publisher.publish(wanted, 'Credentials')
-    this.#published = registryOf(files.map(({ worker }) => worker))
+    const registry = registryOf(files.map(({ worker }) => worker))
+    const wasAltered = commit !== branch.tip && this.#published === registry
+    this.#published = registry
     await publisher.removeRequests([...asked.keys()])
     if (commit !== branch.tip)
       await hintWorkers(
         store,
         files.map(({ worker }) => worker.agent),
       ).catch(() => undefined)
-    return { round, foreign }
+    return { round, foreign, wasAltered }
   }
 
   async #joined(): Promise<JoinedWorker[]> {
@@ -272,6 +274,15 @@ export class Issuer {
     const admission = { agent, key, recipient, host, secretHash, role: null, orchestrator, lifetimeMs }
     return await this.#parts.store.admitWorker(admission)
   }
+}
+
+/** What a round at the git remote found and did. */
+export interface Publication {
+  readonly round: IssuerRound
+  /** The names of files in the folder of credentials that are not ours. */
+  readonly foreign: readonly string[]
+  /** The branch did not hold what it was last made to hold, though nothing had changed here: somebody else had written. */
+  readonly wasAltered: boolean
 }
 
 const NOTHING: IssuerRound = { issued: [], admitted: [], refused: [] }

@@ -179,7 +179,8 @@ test('what somebody did to the branch is mended', async () => {
     [MANIFEST_PATH, '{}'],
   ])
   await g.publisher?.publish(spoilt, 'somebody')
-  await issuer.publish()
+  assert.equal((await issuer.publish()).wasAltered, true, 'it is told')
+  assert.equal((await issuer.publish()).wasAltered, false, 'and is over')
   assert.equal(g.inGit('show', `main:${path}`), good)
   g.inGit('update-ref', '-d', 'refs/heads/main')
   await issuer.publish()

@@ -1,0 +1,78 @@
+import { S2Error } from '#fleet/errors.ts'
+import type { NewIncident } from '#fleet/incident.ts'
+import type { Clock } from '#runtime/clock.ts'
+import type { Log } from '#runtime/log.ts'
+import type { Store } from '#store/store.ts'
+
+/** A remote that is away for so long is told of: until then the polls of workers bridge it, and so does the bridge's copy. */
+const AWAY_MS = 600_000
+
+export const REMOTE_AWAY: NewIncident = {
+  cause: 'credentials:remote',
+  kind: 'credentials',
+  agent: null,
+  summary:
+    'the git remote of credentials cannot be written for ten minutes: workers that reach the bridge get theirs from it; see s2 health cred-sync',
+}
+
+export const ALTERED: NewIncident = {
+  cause: 'credentials:altered',
+  kind: 'credentials',
+  agent: null,
+  summary:
+    'somebody else wrote over the published credentials; they are put right, and no host takes what is not signed: see who may write to the git remote',
+}
+
+/** Names are those of strangers: they are shown quoted, and not all of them. */
+export function foreignFiles(names: readonly string[]): NewIncident {
+  const shown = names.slice(0, 5).map((name) => JSON.stringify(name.slice(0, 100)))
+  return {
+    cause: 'credentials:foreign',
+    kind: 'credentials',
+    agent: null,
+    summary: `the branch of credentials holds ${names.length} files that S2 did not publish: ${shown.join(', ')}; see who writes there, and remove them`,
+  }
+}
+
+/** Tells people of what is wrong with the published credentials, once, and once when it is over. */
+export class CredentialIncidents {
+  readonly #store: Pick<Store, 'openIncident' | 'closeIncident'>
+  readonly #channels: readonly string[]
+  readonly #parts: { readonly clock: Clock; readonly log: Log }
+  /** What is open, or closed, as far as is known; a new program knows nothing of what the one before left. */
+  readonly #known = new Map<string, boolean>()
+  readonly #since = new Map<string, number>()
+
+  constructor(
+    store: Pick<Store, 'openIncident' | 'closeIncident'>,
+    channels: readonly string[],
+    parts: { readonly clock: Clock; readonly log: Log },
+  ) {
+    this.#store = store
+    this.#channels = channels
+    this.#parts = parts
+  }
+
+  /** Opens the incident, or closes it. What the store does not take now is tried at the next look. */
+  async toggle(incident: NewIncident, isOn: boolean): Promise<void> {
+    const { cause } = incident
+    if (!isOn) this.#since.delete(cause)
+    if (this.#known.get(cause) === isOn) return
+    try {
+      if (isOn) await this.#store.openIncident(incident, this.#channels)
+      else await this.#store.closeIncident(cause, this.#channels)
+      this.#known.set(cause, isOn)
+    } catch (error) {
+      if (!(error instanceof S2Error)) throw error
+      this.#parts.log.warn('incident not written, retrying', { cause, error })
+    }
+  }
+
+  /** A trouble goes on that is an incident only when it lasts. */
+  persists(incident: NewIncident): void {
+    const now = this.#parts.clock.now()
+    const since = this.#since.get(incident.cause) ?? now
+    this.#since.set(incident.cause, since)
+    if (now - since >= AWAY_MS) void this.toggle(incident, true)
+  }
+}
