@@ -15,12 +15,12 @@ fi
 # These two commands write settings, which the services may not write: they run as the caller.
 case "${1:-} ${2:-}" in
   'init '*) shift; run "$s2" init @INIT@ "$@" ;;
-  'certificate create')
+  'certificate create' | 'keys tls')
     # A certificate that is set is renewed in its place.
     grep -qs '^[[:space:]]*S2_TLS_CERT=' @ETC@/s2.env || { shift 2; set -- certificate create --folder @ETC@/tls "$@"; }
     ;;
 esac
-if [ "${1:-}" = certificate ]; then
+if [ "${1:-}" = certificate ] || [ "${1:-}" = keys ]; then
   if [ -r @ETC@/s2.env ]; then run --env-file=@ETC@/s2.env "$s2" "$@"; else run "$s2" "$@"; fi
 fi
 if [ -n "${S2_STATE:-}" ]; then run "$s2" "$@"; fi

@@ -88,6 +88,7 @@ const COMMANDS: readonly Entry[] = [
     about: "make, renew and show the bridge's certificate",
     load: () => import('./commands/certificate.ts'),
   },
+  { name: 'keys', about: 'make the keys that a fleet needs', load: () => import('./commands/keys.ts') },
   {
     name: 'config',
     about: 'show the settings in force and where they come from',

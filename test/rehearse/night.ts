@@ -59,12 +59,9 @@ async function sleepOverNight(fleet: Fleet): Promise<Store> {
   await outbox.put({ kind: 'send', from: endOf(fleet, 2), draft: { text: 'written in the night' } })
   await sleep(NIGHT_MS)
   const began = performance.now()
+  const raisedAt = Date.now()
   const store = await stage.raise()
-  const back = await until(
-    'all are alive again',
-    async () => (await aliveAgents(store)) === ROLES.length + 1,
-    2 * BACK_MS,
-  )
+  const back = await until('all are alive again', async () => await isWhole(store, raisedAt), 2 * BACK_MS)
   telling.say(`all are back ${seconds(back)} after the bridge`)
   telling.check('nobody took longer than a minute', back <= BACK_MS, seconds(back))
   const now = (await store.conversations()).map(({ id }) => id).sort()
@@ -87,7 +84,8 @@ async function bridgeAway({ stage, telling, store }: Fleet): Promise<void> {
   for (const pid of pids) if (pid !== null) process.kill(pid, 'SIGSTOP')
   await sleep(NIGHT_MS)
   for (const pid of pids) if (pid !== null) process.kill(pid, 'SIGCONT')
-  const back = await until('all are alive again', async () => await isWhole(store), 2 * BACK_MS)
+  const movedOnAt = Date.now()
+  const back = await until('all are alive again', async () => await isWhole(store, movedOnAt), 2 * BACK_MS)
   telling.check('all are back within a minute of it', back <= BACK_MS, seconds(back))
 }
 
@@ -176,12 +174,26 @@ async function counts(fleet: Fleet, tokens: readonly (string | null)[]): Promise
   return known.every((each, index) => each.includes(tokens[index] ?? ''))
 }
 
-async function isWhole(store: Store): Promise<boolean> {
-  return await aliveAgents(store).then(
-    (alive) => alive === ROLES.length + 1,
-    () => false,
-  )
+/** Whether each agent beats, by verdicts that are not from before this time, and each conversation lives. */
+async function isWhole(store: Store, since = 0): Promise<boolean> {
+  try {
+    const { at, verdicts } = await store.verdicts()
+    const beats = (await store.pulses(0)).pulses.length
+    const isJudged = at !== null && at > since + JUDGED_MS
+    const alive = verdicts.filter(({ verdict }) => verdict === 'alive').length
+    return (
+      isJudged &&
+      alive === ROLES.length + 1 &&
+      beats >= 2 * ROLES.length &&
+      (await store.conversations()).length === ROLES.length
+    )
+  } catch {
+    return false // the bridge is not back yet
+  }
 }
+
+/** What the watchdog thought before it had heard anybody is no verdict on who is back. */
+const JUDGED_MS = 3_000
 
 function endOf({ conversations }: { readonly conversations: readonly Conversation[] }, worker: number): SessionId {
   const found = conversations.find(({ agents }) => agents.b === workerOf(worker))

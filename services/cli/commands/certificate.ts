@@ -31,19 +31,23 @@ ca.key, from others: a holder of it can impersonate the bridge.`
 
 export function define(command: Command, context: CommandContext): void {
   command.addHelpText('after', EXAMPLES)
-  command
-    .command('create')
-    .description("make or renew the bridge's certificate, with an authority of your own")
-    .option('--name <name>', 'name or address by which workers reach the bridge; may be repeated', collect, [])
-    .option('--folder <path>', 'folder of the files; /etc/s2/tls for root, else tls in the folder of your settings')
-    .option('--json', 'print JSON')
-    .action(async (options: CreateOptions) => await create(context, options))
+  defineCreate(command.command('create'), context)
   command
     .command('show [file]')
     .description("show a certificate, by default the bridge's (S2_TLS_CERT); exit code 1 when it cannot be used")
     .option('--key <file>', 'its key (S2_TLS_KEY, or the file beside it that ends in .key)')
     .option('--json', 'print JSON')
     .action(async (file: string | undefined, options: ShowOptions) => await show(context, file, options))
+}
+
+/** The command that makes it, under each of its names. */
+export function defineCreate(command: Command, context: CommandContext): void {
+  command
+    .description("make or renew the bridge's certificate, with an authority of your own")
+    .option('--name <name>', 'name or address by which workers reach the bridge; may be repeated', collect, [])
+    .option('--folder <path>', 'folder of the files; /etc/s2/tls for root, else tls in the folder of your settings')
+    .option('--json', 'print JSON')
+    .action(async (options: CreateOptions) => await create(context, options))
 }
 
 interface CreateOptions {
