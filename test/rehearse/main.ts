@@ -9,6 +9,8 @@ import { Telling } from './telling.ts'
 
 // Whoever reads the story may leave before its end.
 process.stdout.on('error', () => undefined)
+/** `day` or `night` where only one of the stories is wanted. */
+const [, , ONLY] = process.argv
 const telling = new Telling()
 try {
   await using stage = new Stage()
@@ -16,8 +18,8 @@ try {
     process.once(signal, () => void stage[Symbol.asyncDispose]().finally(() => process.exit(1)))
   }
   try {
-    await play(stage, telling)
-    await playNight(telling)
+    if (ONLY !== 'night') await play(stage, telling)
+    if (ONLY !== 'day') await playNight(telling)
   } catch (error) {
     telling.check('the story comes to its end', false, (error as Error).stack ?? String(error))
   }
