@@ -64,6 +64,7 @@ test('whatever else there is, an observer is refused: each verb that writes, and
     beat: { beats: [{ session, host: 'h', incarnation: 'i', seq: 1, work: 0 }] },
     leaseTask: { holder: session, incarnation: 'i' },
     report: { holder: session, report: { task: 't', epoch: 1, state: 'completed', progress: null, result: null } },
+    record: { act: { actor: session, action: 'guard_started', details: {} } },
     confirmToken: { session, tokenHash: 'A'.repeat(43) },
     addTask: {
       task: { id: 'u', description: 'd', priority: 'P1', role: null, holder: null, deadline: null, createdBy: session },

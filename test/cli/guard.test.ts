@@ -173,9 +173,12 @@ test('what is allowed runs in the work folder, and both sessions are told', asyn
   const result = await runPlanned(host.state, plan, grant, words, host.context)
   assert.deepEqual([result.exitCode, result.output], [0, 'content\n'])
   await tellPartner(host.state, READER, result)
-  const [entry] = await new Outbox(host.state).list()
-  assert.ok(entry?.item.kind === 'send' && entry.item.from === READER)
-  assert.match(entry.item.draft.text, /^guarded command \(safe\): \["cat","file"\]\nended: exit code 0\n\ncontent/)
+  const items = (await new Outbox(host.state).list()).map(({ item }) => item)
+  const told = items.find(({ kind }) => kind === 'send')
+  assert.ok(told?.kind === 'send' && told.from === READER)
+  const stages = items.flatMap((item) => (item.kind === 'act' && item.holder === READER ? [item.act.action] : []))
+  assert.deepEqual(stages, ['guard_enabled', 'guard_redeemed', 'guard_started', 'guard_ended'])
+  assert.match(told.draft.text, /^guarded command \(safe\): \["cat","file"\]\nended: exit code 0\n\ncontent/)
   assert.deepEqual(
     host.log().map(({ action }) => action),
     ['enabled', 'redeemed', 'started', 'ended'],

@@ -27,6 +27,11 @@ export interface AuditEntry {
 
 export type AuditVersion = 1 | 2
 
+/** What a session may have recorded of itself: the stages of its host's guarded commands. */
+export function isOwnAct(action: string): boolean {
+  return /^guard_[a-z]{1,40}$/.test(action)
+}
+
 /** An act to be audited, before it has its place in the chain. */
 export interface AuditedAct extends Pick<AuditEntry, 'actor' | 'action' | 'details'> {
   /** Left out: found in the details. */

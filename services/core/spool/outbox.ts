@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { readdir, rm, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { type AuditedAct, cleanAct, isOwnAct } from '#fleet/audit.ts'
 import { CODES, type Code, type S2Error } from '#fleet/errors.ts'
 import { checkDraft, cleanDraft, type MessageDraft } from '#fleet/message.ts'
 import { parseSession, type SessionId } from '#fleet/session-id.ts'
@@ -15,11 +16,16 @@ import { quarantine } from './quarantine.ts'
 export type OutboxItem =
   | { readonly kind: 'send'; readonly from: SessionId; readonly key: string; readonly draft: MessageDraft }
   | { readonly kind: 'report'; readonly holder: SessionId; readonly report: Report }
+  | { readonly kind: 'act'; readonly holder: SessionId; readonly act: OwnAct }
 
 /** The same before it is kept: a message without a key gets its name for one. */
+/** What a session has recorded of itself in the audit of the fleet. */
+export type OwnAct = Pick<AuditedAct, 'action' | 'details'>
+
 export type NewOutboxItem =
   | { readonly kind: 'send'; readonly from: SessionId; readonly key?: string; readonly draft: MessageDraft }
   | { readonly kind: 'report'; readonly holder: SessionId; readonly report: Report }
+  | { readonly kind: 'act'; readonly holder: SessionId; readonly act: OwnAct }
 
 export interface Entry {
   readonly name: string
@@ -235,14 +241,22 @@ const DRAFT_AGE_MAX_MS = 3_600_000
 function withoutSecrets(item: NewOutboxItem, name: string): OutboxItem {
   return item.kind === 'send'
     ? { ...item, draft: cleanDraft(item.draft), key: item.key ?? name }
-    : { ...item, report: cleanReport(item.report) }
+    : item.kind === 'report'
+      ? { ...item, report: cleanReport(item.report) }
+      : { ...item, act: ownAct(item.act, item.holder) }
+}
+
+function ownAct(act: OwnAct, actor: SessionId): OwnAct {
+  const { action, details } = cleanAct({ ...act, actor })
+  return { action, details }
 }
 
 function parseItem(text: string): OutboxItem {
   const { kind, ...rest } = parseObject(text)
   if (kind === 'send') return { kind, from: session(rest.from), key: key(rest.key), draft: parseDraft(rest.draft) }
   if (kind === 'report') return { kind, holder: session(rest.holder), report: parseReport(rest.report) }
-  throw invalid('is neither a message nor a report')
+  if (kind === 'act') return { kind, holder: session(rest.holder), act: parseAct(rest.act) }
+  throw invalid('is no message, report or act')
 }
 
 function parseDraft(value: unknown): MessageDraft {
@@ -252,6 +266,12 @@ function parseDraft(value: unknown): MessageDraft {
   if (!Array.isArray(files) || files.some((each) => typeof each !== 'string'))
     throw invalid('has files that are no names')
   return { text, action, files: files as string[] }
+}
+
+function parseAct(value: unknown): OwnAct {
+  const { action, details } = object(value)
+  if (typeof action !== 'string' || !isOwnAct(action)) throw invalid('names no act of a session')
+  return { action, details: object(details) }
 }
 
 function parseReport(value: unknown): Report {

@@ -169,7 +169,10 @@ export interface Store extends AsyncDisposable {
   audit(after: number, limit: number): Promise<AuditEntry[]>
   /** The end of the audit chain now. */
   auditHead(): Promise<AuditHead>
-  /** Appends an act to the audit chain that is no verb of the store. Asked twice, it is recorded twice. */
+  /**
+   * Appends an act to the audit chain that is no verb of the store. Asked twice, it is recorded twice. Over the network a session
+   * records only what `isOwnAct` lets it, of itself.
+   */
   record(act: AuditedAct): Promise<void>
   /**
    * Forgets ended tasks and closed incidents older than this, and where the store lasts also received messages and audit

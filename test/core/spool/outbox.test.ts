@@ -31,6 +31,7 @@ const REPORT: Report = {
   progress: null,
   result: { exitCode: 0, signal: null, tail: 'done' },
 }
+const ACT = { action: 'guard_ended', details: { how: 'exit code 0' } }
 const STALE: OutboxProblem = { code: 'stale_epoch', message: 'it has another owner now', next: 'stop', id: 'q1' }
 
 test('what waits on the disk holds no secrets', async () => {
@@ -41,6 +42,7 @@ test('what waits on the disk holds no secrets', async () => {
   const names = [
     await outbox.put(words(`take ${token}`)),
     await outbox.put({ kind: 'report', holder: OTHER, report: { ...REPORT, progress: token, result } }),
+    await outbox.put({ kind: 'act', holder: OTHER, act: { action: 'guard_started', details: { command: [token] } } }),
   ]
   for (const name of names) {
     const text = readFileSync(join(home.state, 'outbox/new', `${name}.json`), 'utf8')
@@ -56,13 +58,15 @@ test('what is put lies there in order, with a key of its own or the one given, u
     await outbox.put(words('first')),
     await outbox.put({ kind: 'report', holder: OTHER, report: REPORT }),
     await outbox.put(words('third', 'my key')),
+    await outbox.put({ kind: 'act', holder: OTHER, act: ACT }),
   ]
   const entries = await outbox.list()
   assert.deepEqual(
     entries.map(({ name }) => name),
     names,
   )
-  const [first, report, third] = entries.map(({ item }) => item)
+  const [first, report, third, act] = entries.map(({ item }) => item)
+  assert.deepEqual(act, { kind: 'act', holder: OTHER, act: ACT })
   assert.deepEqual(first, {
     kind: 'send',
     from: READER,

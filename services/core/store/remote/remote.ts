@@ -371,7 +371,7 @@ class Remote implements RemoteStore {
   }
 
   async record(act: AuditedAct): Promise<void> {
-    await this.#ask('record', { act })
+    await this.#ask('record', { act }, ...(this.#host === null ? [] : [act.actor as SessionId]))
   }
 
   async prune(olderThanMs: number): Promise<number> {

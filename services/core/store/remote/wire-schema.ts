@@ -2,6 +2,7 @@
 import type { Static, TProperties, TSchema } from 'typebox'
 import * as Type from 'typebox'
 import { Compile, type Validator } from 'typebox/schema'
+import { isOwnAct } from '#fleet/audit.ts'
 import { CREDENTIAL_FILE_MAX } from '#fleet/credential.ts'
 import { INCIDENT_KINDS } from '#fleet/incident.ts'
 import { DELIVERY } from '#fleet/message.ts'
@@ -490,10 +491,16 @@ export const VERBS = {
     (store, { after, limit }) => store.audit(after, limit),
   ),
   auditHead: verb(['admin', 'reads'], {}, AuditHead, (store) => store.auditHead()),
-  record: verb(['admin', 'once'], { act: Act }, Nothing, async (store, { act }) => {
-    await store.record(act)
-    return null
-  }),
+  record: verb(
+    ['session', 'once'],
+    { act: Act },
+    Nothing,
+    async (store, { act }) => {
+      await store.record(act)
+      return null
+    },
+    ({ act }, session) => act.actor === session && isOwnAct(act.action),
+  ),
   prune: verb(['admin', 'repeats'], { olderThanMs: Ms }, CountSchema, (store, { olderThanMs }) =>
     store.prune(olderThanMs),
   ),
