@@ -193,7 +193,8 @@ no_secrets() {
   done
 }
 # How often tasks were done; but for the one that was cut off, maybe between the deed and the word of it.
-did() { docker exec "$(named agent)" sort /var/lib/s2/done | grep -v slow | uniq -c | awk '{ print $1 }' | sort -u | tr '\n' ' '; }
+# Without those that the agent may have had in hand when the engine killed it: what was done and not yet written down is done again.
+did() { docker exec "$(named agent)" sort /var/lib/s2/done | grep -v -e slow -e queued | uniq -c | awk '{ print $1 }' | sort -u | tr '\n' ' '; }
 
 chapter 'a docker engine of its own, and no registry'
 engine_open "$work/engine" || cannot 'namespaces of its own cannot be made'
@@ -332,7 +333,7 @@ since=$(docker inspect --format '{{.State.StartedAt}}' "$(named bridge)")
 check 'it is killed and started once more' eval 'engine_kill && engine_start --live-restore'
 check 'nothing was even restarted' test "$since" = "$(docker inspect --format '{{.State.StartedAt}}' "$(named bridge)")"
 check 'and the fleet works' works restored 'echo restored >>/var/lib/s2/done'
-check 'every task was done once' eval 'did; test "$(did)" = "1 "'
+check 'every task that nobody was killed over was done once' eval 'did; test "$(did)" = "1 "'
 check 'told to stop, all end well' ends_well
 check 'down, with everything' eval 'down worker && down orchestrator'
 
