@@ -192,8 +192,8 @@ no_secrets() {
     ! docker image save s2 | grep -aF "$line" || return
   done
 }
-# How often tasks were done; but for the one that was cut off, maybe between the deed and the word of it.
-# Without those that the agent may have had in hand when the engine killed it: what was done and not yet written down is done again.
+# How often tasks were done; but for those that may have been in hand when the engine killed the agent, maybe between the deed and
+# the word of it.
 did() { docker exec "$(named agent)" sort /var/lib/s2/done | grep -v -e slow -e queued | uniq -c | awk '{ print $1 }' | sort -u | tr '\n' ' '; }
 
 chapter 'a docker engine of its own, and no registry'
