@@ -77,6 +77,8 @@ export class Bridge {
           await call('beat', own[0]?.session, () => store.beat(own))
         }
       },
+      // that a token is in force is told on the side, and nothing waits for it
+      confirmToken: async () => undefined,
       credentialHints: (signal) => store.credentialHints(signal),
       mail: (reader, after, signal) => this.#mail(reader, after, signal, keyring),
       [Symbol.asyncDispose]: async () => undefined,

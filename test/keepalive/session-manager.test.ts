@@ -469,7 +469,7 @@ test('with no credentials it says what to do, and with some what it does', async
   const ground = new Ground()
   ground.start()
   await ground.pass(3_000)
-  assert.match(ground.troubles.credentials ?? '', /there are no credentials yet: let cred-sync bring/)
+  assert.match(ground.troubles.credentials ?? '', /there are no credentials yet: a worker’s comes by cred-sync/)
   assert.equal(ground.health.ready, false)
   assert.equal(ground.statuses.at(-1), '0 sessions, no bridge, 0 delivered, 0 waiting in outbox')
   const { tell } = await ground.channel()

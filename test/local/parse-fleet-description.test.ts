@@ -89,6 +89,7 @@ test('each agent has a state folder of its own, and nothing shared but an addres
   assert.deepEqual(names, [
     'orchestrator bridge',
     'orchestrator watchdog',
+    'orchestrator cred-sync',
     'orchestrator keepalive',
     'orchestrator fs-watcher',
     's2-worker-1 cred-sync',
