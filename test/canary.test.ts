@@ -147,6 +147,7 @@ test('what agents tell each other leaves no secret in files, logs, arguments, en
 })
 
 test('what another program writes into the database is delivered without its secrets', async () => {
+  const before = (await host.inbox.list('new')).length
   const db = new Database(join(stage.folder, 'bridge/bridge.db'))
   db.pragma('busy_timeout = 10000')
   db.prepare(
@@ -154,7 +155,6 @@ test('what another program writes into the database is delivered without its sec
       VALUES (?, 'a', 'b', ?, ?, '2026-11-29T04:05:06.000000', 0)`,
   ).run(host.opened.id, TEXT, JSON.stringify({ action_type: `see ${gitHub}`, files_involved: [] }))
   db.close()
-  const before = (await host.inbox.list('new')).length
   await until('it is delivered', async () => (await host.inbox.list('new')).length > before)
   const inbox = filesBelow(join(host.state, 'inbox'))
   assert.ok(inbox.some(({ text }) => text.includes('see [redacted github-token]')))

@@ -11,6 +11,7 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { freePort } from '../port.ts'
 import { noSshd, Sshd } from '../sshd.ts'
+import { until } from '../until.ts'
 import { type Outcome, run } from './run-command.ts'
 
 const root = mkdtempSync(join(tmpdir(), 's2-hosts-'))
@@ -187,10 +188,10 @@ test('an orchestrator and a worker, each by one s2 init', { skip: noSshd || noNa
   assert.match(second.talk, /this host is in the fleet: 1 session, linked/)
   assert.match(second.talk, /Nothing is left to do/)
   assert.equal(worker.written, `GIT_SSH_COMMAND=${sshd.ssh}\nS2_GIT_POLL=1s\n`, 'the invitation says the rest')
-  const inGit = execFileSync('git', ['--git-dir', repository, 'ls-tree', '-r', '--name-only', 'main'], {
-    encoding: 'utf8',
-  })
-  assert.match(inGit, /^credentials\/s2-worker-3-credentials\.json$/m)
+  const inGit = (): string =>
+    execFileSync('git', ['--git-dir', repository, 'ls-tree', '-r', '--name-only', 'main'], { encoding: 'utf8' })
+  // The bridge had it first: the branch follows.
+  await until('its credential is in git', () => /^credentials\/s2-worker-3-credentials\.json$/m.test(inGit()))
 
   // Again: it is shown and kept, nothing is asked that was answered, and nothing is started that runs.
   lead.told()
