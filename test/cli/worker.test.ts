@@ -238,7 +238,7 @@ test('a revoked worker is out at once: its link is cut, its messages refused, it
   const host = new Host('seven')
   await host.enter(await invite('7', '--role', 'tests'))
   await using keepalive = new Program(mainOf('keepalive'), { ...COMMON, S2_STATE: host.state, S2_BEAT: '300s' })
-  await keepalive.says('session joined')
+  await keepalive.says('link open')
   const revoked = await told<{ revoked: string[] }>(['worker', 'revoke', '7'])
   assert.deepEqual(revoked, { revoked: ['s2-worker-7'] })
   // Its next beat is minutes away: it is told by the end of its link.
