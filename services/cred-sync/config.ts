@@ -1,7 +1,7 @@
 import { join } from 'node:path'
+import type { BridgeAccess } from '#fleet/credential.ts'
 import { channelNames } from '#fleet/incident.ts'
 import { identityFile } from '#identity/identity-file.ts'
-import type { BridgeAccess } from '#issuing/bridge-access.ts'
 import { bridgeAccessOf } from '#issuing/bridge-access.ts'
 import { CronSchedule } from '#runtime/cron-schedule.ts'
 import { ConfigError, type Env, isSet, readSettings } from '#runtime/read-settings.ts'

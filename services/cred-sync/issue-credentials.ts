@@ -129,8 +129,9 @@ class IssuingLoops {
   async #publish(): Promise<number> {
     await this.#begun.promise
     if (this.#life.draining.aborted) return this.#config.pollMs
-    const { round, foreign, wasAltered } = await this.#issuer.publish()
-    this.#tell(round)
+    const { admitted, refused, foreign, wasAltered } = await this.#issuer.publish()
+    this.#tell({ issued: [], admitted, refused })
+    if (admitted.length > 0) this.#rounds.nudge()
     await this.#incidents.toggle(foreignFiles(foreign), foreign.length > 0)
     await this.#incidents.toggle(ALTERED, wasAltered)
     await this.#incidents.toggle(REMOTE_AWAY, false)

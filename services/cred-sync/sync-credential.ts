@@ -1,4 +1,4 @@
-import type { Credential } from '#fleet/credential.ts'
+import { type Credential, isSameCredential } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { HostIdentity } from '#identity/identity-file.ts'
 import type { Clock } from '#runtime/clock.ts'
@@ -57,12 +57,8 @@ export class CredentialSync {
     const outcome = newest === null ? UNCHANGED : await putInForce(newest, held, this.#parts.credentials)
     await this.#removeExpired(held)
     // A remote that is wrong is told even where the bridge is right, but not while it only lags behind the bridge.
-    this.#lagging =
-      fromGit.error === null
-        ? 0
-        : fromBridge.error === null && isAbsent(fromGit.error)
-          ? this.#lagging + 1
-          : LAGGING_MAX
+    if (fromGit.error === null) this.#lagging = 0
+    else this.#lagging = fromBridge.error === null && isAbsent(fromGit.error) ? this.#lagging + 1 : LAGGING_MAX
     if (fromGit.error !== null && this.#lagging >= LAGGING_MAX) throw fromGit.error
     if (git === null && fromBridge.error !== null) throw fromBridge.error
     return outcome
@@ -97,7 +93,7 @@ async function putInForce(
     })
   }
   const former = held.find((each) => each.session === credential.session)
-  if (former !== undefined && isSame(former, credential)) return UNCHANGED
+  if (former !== undefined && isSameCredential(former, credential)) return UNCHANGED
   await credentials.publish(credential)
   return { kind: 'published', credential }
 }
@@ -127,18 +123,6 @@ async function found(source: CredentialSource | null, wanted: Parameters<Credent
 
 function newestSerial(held: readonly Credential[]): number {
   return held.reduce((latest, { createdAt }) => Math.max(latest, createdAt), 0)
-}
-
-function isSame(one: Credential, other: Credential): boolean {
-  return (
-    one.token === other.token &&
-    one.agent === other.agent &&
-    one.role === other.role &&
-    one.bridgeUrl === other.bridgeUrl &&
-    one.bridgeCa === other.bridgeCa &&
-    one.bridgePin === other.bridgePin &&
-    one.createdAt === other.createdAt
-  )
 }
 
 function notJoined(): S2Error {

@@ -1,4 +1,4 @@
-import { authorityAt, type Credential, pinAt } from '#fleet/credential.ts'
+import { authorityAt, type Credential, isSameCredential, pinAt } from '#fleet/credential.ts'
 import { isPassing } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { Pauses } from '#runtime/backoff.ts'
@@ -103,7 +103,7 @@ export class ActiveCredentials {
       onJoin(credential)
       return true
     }
-    if (isSameKey(held, { ...credential, createdAt: held.createdAt })) {
+    if (isSameCredential(held, { ...credential, createdAt: held.createdAt })) {
       this.#take({ ...credential, expiresAt: Math.max(credential.expiresAt, held.expiresAt) })
       return true
     }
@@ -159,7 +159,7 @@ export class ActiveCredentials {
   #trialOf(credential: Credential): Trial {
     const { clock, chance } = this.#parts
     const trial = this.#trials.get(credential.session)
-    if (trial !== undefined && isSameKey(trial.credential, credential)) return trial
+    if (trial !== undefined && isSameCredential(trial.credential, credential)) return trial
     return { credential, pauses: new Pauses(UNANSWERED, chance), notBefore: clock.now() }
   }
 
@@ -215,14 +215,4 @@ export class ActiveCredentials {
 
 function topicOf(session: SessionId): string {
   return `credential of ${session}`
-}
-
-function isSameKey(one: Credential, other: Credential): boolean {
-  return (
-    one.token === other.token &&
-    one.bridgeUrl === other.bridgeUrl &&
-    one.bridgeCa === other.bridgeCa &&
-    one.bridgePin === other.bridgePin &&
-    one.createdAt === other.createdAt
-  )
 }

@@ -1,4 +1,4 @@
-import { type Credential, hashOfToken } from '#fleet/credential.ts'
+import { type Credential, hashOfSecret } from '#fleet/credential.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Health } from '#runtime/health.ts'
@@ -235,7 +235,7 @@ export class SessionManager implements AsyncDisposable {
   /** Tells the bridge that this token is in force here, so that the one before ends. Where it does not hear it, time ends that. */
   #confirm({ session, token }: Credential, { store }: SharedBridgeConnection): void {
     store
-      .confirmToken(session, hashOfToken(token))
+      .confirmToken(session, hashOfSecret(token))
       .catch((error: unknown) => this.#parts.log.debug('token not confirmed', { session, error }))
   }
 

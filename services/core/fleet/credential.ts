@@ -20,10 +20,23 @@ export interface Credential {
   readonly expiresAt: number
 }
 
-/** What is told of a token where it shall not be shown: SHA-256, in base64url. */
-export function hashOfToken(token: string): string {
-  return createHash('sha256').update(token).digest('base64url')
+/** What is told or kept of a secret that shall not be shown: SHA-256, in base64url. */
+export function hashOfSecret(secret: string): string {
+  return createHash('sha256').update(secret).digest('base64url')
 }
+
+/** Whether two credentials lead to the bridge in the same way. */
+export function isSameAccess(one: BridgeAccess, other: BridgeAccess): boolean {
+  return one.bridgeUrl === other.bridgeUrl && one.bridgeCa === other.bridgeCa && one.bridgePin === other.bridgePin
+}
+
+/** Whether two credentials of one session are one: the serial rises with all else that may change. */
+export function isSameCredential(one: Credential, other: Credential): boolean {
+  return one.token === other.token && one.createdAt === other.createdAt && isSameAccess(one, other)
+}
+
+/** How the holder of a credential reaches the bridge. */
+export type BridgeAccess = Pick<Credential, 'bridgeUrl' | 'bridgeCa' | 'bridgePin'>
 
 /** Larger credential files are not read, bytes. */
 export const CREDENTIAL_FILE_MAX = 65_536

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { S2Error } from './errors.ts'
 
 /** A worker of the fleet, known by its keys. Times are milliseconds since 1970, UTC. */
@@ -46,10 +47,15 @@ export interface Admission {
 
 /** A request to join, sealed to the orchestrator; the bridge keeps it unread. */
 export interface JoinRequest {
-  /** SHA-256 of `sealed`, in hexadecimal. */
+  /** SHA-256 of `sealed`, in hexadecimal: `joinRequestId`. */
   readonly id: string
   readonly sealed: string
   readonly at: number
+}
+
+/** The id of a sealed request: whoever has it can ask what became of it. */
+export function joinRequestId(sealed: string): string {
+  return createHash('sha256').update(sealed).digest('hex')
 }
 
 /** What became of a request to join. */

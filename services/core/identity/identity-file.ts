@@ -6,6 +6,7 @@ import { type Identity, PUBLIC_KEY, type PublicIdentity, RECIPIENT } from '#flee
 import { WORKER_NAME } from '#fleet/worker.ts'
 import { publish, publishOnce } from '#spool/atomic-files.ts'
 import { parseObject, readPlainFile } from '#spool/plain-file.ts'
+import { hasForm } from './has-form.ts'
 
 /** The fleet that a host was invited to, and as what. */
 export interface Membership {
@@ -54,10 +55,10 @@ export async function readIdentity(path: string): Promise<HostIdentity | null> {
   }
   const { key, signingKey, recipient, ageKey, membership = null } = fields as Partial<HostIdentity>
   const isSound =
-    matches(key, PUBLIC_KEY) &&
-    matches(signingKey, PUBLIC_KEY) &&
-    matches(recipient, RECIPIENT) &&
-    matches(ageKey, /^AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}$/) &&
+    hasForm(key, PUBLIC_KEY) &&
+    hasForm(signingKey, PUBLIC_KEY) &&
+    hasForm(recipient, RECIPIENT) &&
+    hasForm(ageKey, /^AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}$/) &&
     (membership === null || isMembership(membership))
   if (!isSound) throw unusable(path, 'does not hold the keys of a host')
   return { key, signingKey, recipient, ageKey, membership }
@@ -88,17 +89,13 @@ export async function ensureIdentity(state: string): Promise<HostIdentity> {
 function isMembership(value: unknown): value is Membership {
   const { agent, orchestrator, bridgeUrl, remote, branch } = value as Partial<Membership>
   return (
-    matches(agent, WORKER_NAME) &&
-    matches(orchestrator?.key, PUBLIC_KEY) &&
-    matches(orchestrator?.recipient, RECIPIENT) &&
-    matches(bridgeUrl, /^https?:\/\/\S{1,300}$/) &&
-    (remote === null || matches(remote, /^[^\0\n]{1,1000}$/)) &&
-    matches(branch, /^\S{1,200}$/)
+    hasForm(agent, WORKER_NAME) &&
+    hasForm(orchestrator?.key, PUBLIC_KEY) &&
+    hasForm(orchestrator?.recipient, RECIPIENT) &&
+    hasForm(bridgeUrl, /^https?:\/\/\S{1,300}$/) &&
+    (remote === null || hasForm(remote, /^[^\0\n]{1,1000}$/)) &&
+    hasForm(branch, /^\S{1,200}$/)
   )
-}
-
-function matches(value: unknown, pattern: RegExp): value is string {
-  return typeof value === 'string' && pattern.test(value)
 }
 
 function unusable(

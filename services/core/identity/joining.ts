@@ -1,9 +1,10 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
+import { hashOfSecret } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { areSignedBy, type Identity, PUBLIC_KEY, type PublicIdentity, RECIPIENT, signFields } from '#fleet/identity.ts'
-import { JOIN_REQUEST_MAX, WORKER_NAME } from '#fleet/worker.ts'
+import { JOIN_REQUEST_MAX, joinRequestId, WORKER_NAME } from '#fleet/worker.ts'
 import { seal, unseal } from './age-seal.ts'
-import { sha256Of } from './manifest.ts'
+import { hasForm } from './has-form.ts'
 
 /** All that a host must know to join a fleet, in one line. Only its secret is one: it counts once, and not for long. */
 export interface Invitation {
@@ -25,7 +26,7 @@ const SECRET = /^[A-Za-z0-9_-]{22}$/
 /** A new secret of an invitation, and what the fleet keeps of it. */
 export function makeSecret(): { readonly secret: string; readonly secretHash: string } {
   const secret = randomBytes(16).toString('base64url')
-  return { secret, secretHash: hashOf(secret) }
+  return { secret, secretHash: hashOfSecret(secret) }
 }
 
 export function formatInvitation(invitation: Invitation): string {
@@ -39,13 +40,13 @@ export function parseInvitation(line: string, now: number): Invitation {
   const [version, agent, key, recipient, bridgeUrl, remote, branch, secret, endsAt] = fieldsIn(line, INVITATION)
   const isSound =
     version === 1 &&
-    matches(agent, WORKER_NAME) &&
-    matches(key, PUBLIC_KEY) &&
-    matches(recipient, RECIPIENT) &&
-    matches(bridgeUrl, /^https?:\/\/\S{1,300}$/) &&
-    (remote === null || matches(remote, /^[^\0\n]{1,1000}$/)) &&
-    matches(branch, /^\S{1,200}$/) &&
-    matches(secret, SECRET) &&
+    hasForm(agent, WORKER_NAME) &&
+    hasForm(key, PUBLIC_KEY) &&
+    hasForm(recipient, RECIPIENT) &&
+    hasForm(bridgeUrl, /^https?:\/\/\S{1,300}$/) &&
+    (remote === null || hasForm(remote, /^[^\0\n]{1,1000}$/)) &&
+    hasForm(branch, /^\S{1,200}$/) &&
+    hasForm(secret, SECRET) &&
     typeof endsAt === 'number'
   if (!isSound) throw notALine('an invitation', 's2 worker invite')
   if (endsAt <= now)
@@ -70,7 +71,7 @@ export async function makeJoinRequest(
   })
   const signature = signFields(identity, REQUEST_KIND, fields)
   const sealed = await seal(JSON.stringify({ ...fields, signature }), invitation.orchestrator.recipient)
-  return { id: sha256Of(sealed), sealed }
+  return { id: joinRequestId(sealed), sealed }
 }
 
 /** What a host asks for that wants to join. */
@@ -91,18 +92,18 @@ export async function openJoinRequest(sealed: string, orchestrator: Identity): P
   }
   const { agent, secret, key, recipient, host, signature } = given ?? {}
   const isSound =
-    matches(agent, WORKER_NAME) &&
-    matches(secret, SECRET) &&
-    matches(key, PUBLIC_KEY) &&
-    matches(recipient, RECIPIENT) &&
-    matches(host, /^[\w.:-]{1,100}$/)
+    hasForm(agent, WORKER_NAME) &&
+    hasForm(secret, SECRET) &&
+    hasForm(key, PUBLIC_KEY) &&
+    hasForm(recipient, RECIPIENT) &&
+    hasForm(host, /^[\w.:-]{1,100}$/)
   if (!isSound)
     throw new S2Error('invalid', 'the request to join cannot be read', { next: 'make it again with a new invitation' })
   if (!areSignedBy(key, REQUEST_KIND, signedFields({ agent, secret, key, recipient, host }), String(signature)))
     throw new S2Error('invalid', 'the request to join is not signed by the key that it names', {
       next: 'make it again with a new invitation',
     })
-  return { agent, secretHash: hashOf(secret), key, recipient, host }
+  return { agent, secretHash: hashOfSecret(secret), key, recipient, host }
 }
 
 /** A request as a line, for a person to carry. */
@@ -149,12 +150,4 @@ function notALine(what: string, command: string): S2Error {
   return new S2Error('invalid', `that is not ${what}, or a part of it is missing`, {
     next: `paste the whole line that \`${command}\` printed`,
   })
-}
-
-function hashOf(secret: string): string {
-  return createHash('sha256').update(secret).digest('base64url')
-}
-
-function matches(value: unknown, pattern: RegExp): value is string {
-  return typeof value === 'string' && pattern.test(value)
 }

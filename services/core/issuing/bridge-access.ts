@@ -1,11 +1,8 @@
 import { createHash, X509Certificate } from 'node:crypto'
 import { readAuthority } from '#fleet/certificate-parser.ts'
-import type { Credential } from '#fleet/credential.ts'
+import type { BridgeAccess } from '#fleet/credential.ts'
 import { ConfigError } from '#runtime/read-settings.ts'
 import { readNamedFile } from '#runtime/read-user-file.ts'
-
-/** How the holder of a credential reaches the bridge. */
-export type BridgeAccess = Pick<Credential, 'bridgeUrl' | 'bridgeCa' | 'bridgePin'>
 
 /**
  * The address at which workers reach the bridge, the authority in the file that S2_TLS_CA names, and with one the key of the

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Conversation } from '#fleet/conversation.ts'
-import { type Credential, credentialPath } from '#fleet/credential.ts'
+import { type BridgeAccess, type Credential, credentialPath, isSameAccess } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { conversationOf, type SessionId, sessionId } from '#fleet/session-id.ts'
 import { JOIN_REQUEST_MAX, serialAfter, type Worker } from '#fleet/worker.ts'
@@ -12,7 +12,6 @@ import { sealCredential } from '#identity/sealed-credential.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { publishCredential, readCredentials, removeCredential } from '#spool/credentials.ts'
 import type { Store } from '#store/store.ts'
-import type { BridgeAccess } from './bridge-access.ts'
 import { hintWorkers } from './hint-workers.ts'
 import { readIssuedAccess, writeIssuedAccess } from './issued-access.ts'
 
@@ -91,8 +90,8 @@ export class Issuer {
     const judged = await this.#judge(await store.joinRequests())
     const access = await this.#config.access()
     await this.#followAccess(access)
-    await this.#issueDue()
-    const fleet = { ...(await this.#look()), access }
+    const before = await this.#look()
+    const fleet = { ...((await this.#issueDue(before)) ? await this.#look() : before), access }
     this.#seen = registryOf(fleet.workers)
     const issued: string[] = []
     for (const worker of fleet.workers) {
@@ -109,16 +108,14 @@ export class Issuer {
 
   /**
    * One round at the git remote: requests to join that lie there are judged, and the branch made to hold the credentials of all
-   * workers and the list of them. Throws `unavailable`.
+   * workers and the list of them. Whoever was admitted has a credential after the next round at the store. Throws `unavailable`.
    */
   async publish(): Promise<Publication> {
     const { publisher, store } = this.#parts
-    if (publisher === null) return { round: NOTHING, foreign: [], wasAltered: false }
+    if (publisher === null) return { admitted: [], refused: [], foreign: [], wasAltered: false }
     const asked = await publisher.requests(JOIN_REQUEST_MAX)
     const named = [...asked].filter(([id]) => /^[0-9a-f]{64}$/.test(id))
     const judged = await this.#judge(named.map(([id, sealed]) => ({ id, sealed: sealed.trim() })))
-    const { issued } = judged.admitted.length > 0 ? await this.round() : NOTHING
-    const round = { issued, ...judged }
     const files = await this.#issuedFiles()
     const branch = await publisher.snapshot()
     const { manifest, removed, foreign } = await this.#listing(branch, files)
@@ -137,7 +134,7 @@ export class Issuer {
         store,
         files.map(({ worker }) => worker.agent),
       ).catch(() => undefined)
-    return { round, foreign, wasAltered }
+    return { ...judged, foreign, wasAltered }
   }
 
   async #joined(): Promise<JoinedWorker[]> {
@@ -151,17 +148,20 @@ export class Issuer {
     return { workers: await this.#joined(), conversations, credentials }
   }
 
-  /** New tokens for workers whose credential is half through its life, whose rotation is due, or whose conversation has ended. */
-  async #issueDue(): Promise<void> {
+  /** New tokens for workers whose credential is half through its life, whose rotation is due, or whose conversation has ended. Answers whether there were any. */
+  async #issueDue({ workers, conversations }: Omit<FleetView, 'access'>): Promise<boolean> {
     const { store, clock } = this.#parts
     const { lifetimeMs, overlapMs } = this.#config
-    const { workers, conversations } = await this.#look()
+    let hasIssued = false
     for (const { agent, serial, conversation } of workers) {
       const now = clock.wall()
       const left = (conversations.get(conversation)?.expiresAt ?? 0) - now
       const isDue = now - serial >= lifetimeMs / 2 || serial < this.#rotateBefore || left < lifetimeMs / 4
-      if (isDue) await store.issueTokens(agent, overlapMs, lifetimeMs)
+      if (!isDue) continue
+      await store.issueTokens(agent, overlapMs, lifetimeMs)
+      hasIssued = true
     }
+    return hasIssued
   }
 
   async #makeFile(worker: JoinedWorker, fleet: FleetView): Promise<void> {
@@ -190,15 +190,9 @@ export class Issuer {
   /** The orchestrator's end of a conversation never leaves this host. */
   async #keepOwnEnd(worker: JoinedWorker, fleet: FleetView): Promise<void> {
     const { state, orchestrator } = this.#config
-    const { bridgeUrl, bridgeCa, bridgePin } = fleet.access
     const session = sessionId(worker.conversation, 'a')
     const mine = fleet.credentials.find((each) => each.session === session)
-    const isCurrent =
-      mine?.createdAt === worker.serial &&
-      mine.bridgeUrl === bridgeUrl &&
-      mine.bridgeCa === bridgeCa &&
-      mine.bridgePin === bridgePin
-    if (isCurrent) return
+    if (mine?.createdAt === worker.serial && isSameAccess(mine, fleet.access)) return
     await publishCredential(state, await this.#credentialOf(session, orchestrator, 'orchestrator', worker, fleet))
   }
 
@@ -278,14 +272,13 @@ export class Issuer {
 
 /** What a round at the git remote found and did. */
 export interface Publication {
-  readonly round: IssuerRound
+  readonly admitted: readonly string[]
+  readonly refused: readonly string[]
   /** The names of files in the folder of credentials that are not ours. */
   readonly foreign: readonly string[]
   /** The branch did not hold what it was last made to hold, though nothing had changed here: somebody else had written. */
   readonly wasAltered: boolean
 }
-
-const NOTHING: IssuerRound = { issued: [], admitted: [], refused: [] }
 
 type JoinedWorker = Worker & { readonly conversation: string; readonly key: string; readonly recipient: string }
 

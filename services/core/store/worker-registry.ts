@@ -1,6 +1,5 @@
-import { createHash } from 'node:crypto'
 import type { AuditedAct } from '#fleet/audit.ts'
-import { hashOfToken } from '#fleet/credential.ts'
+import { hashOfSecret } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { PUBLIC_KEY, RECIPIENT } from '#fleet/identity.ts'
 import { type SessionId, sessionId } from '#fleet/session-id.ts'
@@ -11,6 +10,7 @@ import {
   JOIN_REQUESTS_MAX,
   type JoinOutcome,
   type JoinRequest,
+  joinRequestId,
   type NewInvitation,
   serialAfter,
   WORKER_NAME,
@@ -170,7 +170,7 @@ export class WorkerRegistry {
   confirmToken(session: SessionId, tokenHash: string): void {
     const { conversations } = this.#parts
     const [newest, ...former] = conversations.tokens(session)
-    if (newest === undefined || former.length === 0 || hashOfToken(newest) !== tokenHash) return
+    if (newest === undefined || former.length === 0 || hashOfSecret(newest) !== tokenHash) return
     conversations.endFormerToken(session)
     this.#audit('token_confirmed', { session })
   }
@@ -181,7 +181,7 @@ export class WorkerRegistry {
       throw new S2Error('too_large', `a request to join may have ${JOIN_REQUEST_MAX} characters`)
     const now = clock.wall()
     const kept = rows.requests().sort((one, other) => one.at - other.at)
-    const id = createHash('sha256').update(sealed).digest('hex')
+    const id = joinRequestId(sealed)
     if (kept.some((each) => each.id === id)) return id
     const old = kept.filter(({ at }) => now - at > JOIN_REQUEST_MS)
     const excess = Math.max(0, kept.length - old.length - JOIN_REQUESTS_MAX + 1)

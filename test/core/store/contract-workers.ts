@@ -1,7 +1,7 @@
 /** The promise of `Store` about workers, part of the suite for every backend. */
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { hashOfToken } from '#fleet/credential.ts'
+import { hashOfSecret } from '#fleet/credential.ts'
 import { sessionId } from '#fleet/session-id.ts'
 import { JOIN_REQUESTS_MAX, type Worker } from '#fleet/worker.ts'
 import type { Store } from '#store/store.ts'
@@ -130,9 +130,9 @@ export function proveWorkers(prove: ProveWorkers): void {
         assert.notEqual(now, old)
         assert.equal(former, old)
       }
-      await store.confirmToken(b, hashOfToken(before.b ?? ''))
+      await store.confirmToken(b, hashOfSecret(before.b ?? ''))
       assert.equal((await store.tokens(b)).length, 2, 'an old token confirms nothing')
-      await store.confirmToken(b, hashOfToken((await store.tokens(b))[0] ?? ''))
+      await store.confirmToken(b, hashOfSecret((await store.tokens(b))[0] ?? ''))
       assert.equal((await store.tokens(b)).length, 1)
       assert.equal((await store.tokens(a)).length, 2, 'the other end has not said so')
       clock.pass(60_001)
