@@ -119,7 +119,9 @@ test('details have one form, whatever order they were given in', () => {
     canonicalJson({ b: [1, { d: null, c: undefined }], a: 'é', 10: 0.5 }),
     '{"10":0.5,"a":"é","b":[1,{"d":null}]}',
   )
-  fc.assert(fc.property(fc.jsonValue(), (value) => assert.deepEqual(JSON.parse(canonicalJson(value)), value)))
+  // JSON has no negative zero: what was meant is what JSON itself says of the value.
+  const meant = (value: unknown): unknown => JSON.parse(JSON.stringify(value))
+  fc.assert(fc.property(fc.jsonValue(), (value) => assert.deepEqual(JSON.parse(canonicalJson(value)), meant(value))))
 })
 
 test('a head counts as long as nothing of it is altered', () => {
