@@ -111,7 +111,8 @@ test('a text of keywords alone takes time by its length, and not by its square',
   const first = texts
     .map((unit) => ({ unit, ms: timeOf(textOf(unit, 20_000)) }))
     .sort((one, other) => other.ms - one.ms)
-  const square = first.slice(0, SLOWEST).filter(({ unit }) => growth(unit) > 20)
+  // A busy machine slows one measurement down; a square stays one in each.
+  const square = first.slice(0, SLOWEST).filter(({ unit }) => Array.from({ length: 4 }).every(() => growth(unit) > 20))
   assert.deepEqual(
     square.map(({ unit }) => unit),
     [],
