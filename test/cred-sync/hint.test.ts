@@ -129,5 +129,6 @@ test('what is pushed is in force soon after a hint, and would else wait for the 
       /there is no worker "s2-worker-4"\s+next: did you mean s2-worker-3/,
     )
   })
+  await credSync.says('credential published', 2)
   assert.equal(credSync.eventsOf('credential published').length, 2)
 })
