@@ -48,6 +48,7 @@ export interface WorkerRows {
   removeRequest(id: string): void
   /** Removes invitations that ended before this time. */
   forgetInvitations(before: number): void
+  removeInvitations(agent: string): void
 }
 
 export interface WorkerRegistryParts {
@@ -89,20 +90,23 @@ export class WorkerRegistry {
 
   admitWorker(admission: Admission): Worker {
     const { agent, key, recipient, secretHash } = admission
+    const { rows } = this.#parts
     if (!WORKER_NAME.test(agent) || !PUBLIC_KEY.test(key) || !RECIPIENT.test(recipient))
       throw new S2Error('invalid', 'a worker is admitted under a name, with a key and a recipient')
     const known = this.#find(agent)
-    const role = secretHash === null ? (admission.role ?? known?.role) : this.#useInvitation(secretHash, admission)
+    const invitation = secretHash === null ? null : this.#usable(secretHash, admission, known)
+    const role = invitation?.role ?? admission.role ?? known?.role
     if (role === undefined) throw new S2Error('invalid', `no role is given for ${agent}`, { next: 'name one: --role' })
-    const holder = this.#parts.rows.workers().find((each) => each.key === key && each.agent !== agent)
+    const holder = rows.workers().find((each) => each.key === key && each.agent !== agent)
     if (holder !== undefined && holder.revokedAt === null)
       throw new S2Error('conflict', `the key of this host is that of ${holder.agent} already`, {
         next: `revoke ${holder.agent}, or join from a state folder of its own`,
       })
-    if (holder !== undefined) this.#parts.rows.putWorker({ ...holder, key: null, recipient: null })
+    if (holder !== undefined) rows.putWorker({ ...holder, key: null, recipient: null })
+    if (invitation !== null) rows.putInvitation({ ...invitation, usedBy: key })
     if (known !== undefined && known.key === key && known.role === role && this.#isInForce(known)) return known
     const admitted = this.#withConversation(known ?? unjoined(agent, role), role, admission)
-    this.#parts.rows.putWorker(admitted)
+    rows.putWorker(admitted)
     this.#audit('worker_admitted', { agent, role, key, conversation: admitted.conversation })
     return admitted
   }
@@ -128,6 +132,7 @@ export class WorkerRegistry {
     const revoked = { ...worker, revokedAt: clock.wall() }
     rows.putWorker(revoked)
     rows.putFile(agent, null)
+    rows.removeInvitations(agent)
     this.#audit('worker_revoked', { agent, conversation: worker.conversation })
     return revoked
   }
@@ -144,8 +149,12 @@ export class WorkerRegistry {
     const { conversation } = worker
     if (conversation !== null) conversations.nameWorker(conversation, renamed.agent, renamed.role)
     const after = { ...renamed, serial: worker.serial === 0 ? 0 : serialAfter(worker.serial, clock.wall()) }
+    // Until its new credential is made, its host finds the one before.
+    const file = rows.file(agent)
     rows.removeWorker(agent)
     rows.putWorker(after)
+    rows.putFile(after.agent, file)
+    if (after.agent !== agent) rows.removeInvitations(agent)
     this.#audit('worker_renamed', { from: agent, agent: after.agent, role: after.role })
     return after
   }
@@ -179,15 +188,9 @@ export class WorkerRegistry {
     const { rows, clock } = this.#parts
     if (sealed.length > JOIN_REQUEST_MAX)
       throw new S2Error('too_large', `a request to join may have ${JOIN_REQUEST_MAX} characters`)
-    const now = clock.wall()
-    const kept = rows.requests().sort((one, other) => one.at - other.at)
     const id = joinRequestId(sealed)
-    if (kept.some((each) => each.id === id)) return id
-    const old = kept.filter(({ at }) => now - at > JOIN_REQUEST_MS)
-    const excess = Math.max(0, kept.length - old.length - JOIN_REQUESTS_MAX + 1)
-    for (const each of [...old, ...kept.filter((each) => !old.includes(each)).slice(0, excess)])
-      rows.removeRequest(each.id)
-    rows.putRequest({ id, sealed, at: now, state: 'waiting', why: null })
+    if (rows.requests().some((each) => each.id === id)) return id
+    this.#keepRequest({ id, sealed, at: clock.wall(), state: 'waiting', why: null })
     return id
   }
 
@@ -197,8 +200,7 @@ export class WorkerRegistry {
   }
 
   settleJoin(id: string, state: 'admitted' | 'refused', why: string | null): void {
-    const { rows, clock } = this.#parts
-    rows.putRequest({ id, sealed: null, at: clock.wall(), state, why: why?.slice(0, 300) ?? null })
+    this.#keepRequest({ id, sealed: null, at: this.#parts.clock.wall(), state, why: why?.slice(0, 300) ?? null })
   }
 
   joinOutcome(id: string): JoinOutcome {
@@ -206,19 +208,34 @@ export class WorkerRegistry {
     return found === undefined ? { state: 'unknown', why: null } : { state: found.state, why: found.why }
   }
 
-  /** The role that an invitation gives; it is used up by the first key that brings it. */
-  #useInvitation(secretHash: string, { agent, key }: Admission): string {
+  /** Keeps a request beside those of the last day, and no more than so many: the oldest go. */
+  #keepRequest(request: JoinRequestRow): void {
+    const { rows } = this.#parts
+    const others = rows.requests().filter(({ id }) => id !== request.id)
+    const young = others.filter(({ at }) => request.at - at <= JOIN_REQUEST_MS).sort((one, other) => one.at - other.at)
+    const kept = new Set(young.slice(Math.max(0, young.length - JOIN_REQUESTS_MAX + 1)))
+    for (const each of others) if (!kept.has(each)) rows.removeRequest(each.id)
+    rows.putRequest(request)
+  }
+
+  /**
+   * The invitation that lets this host in. A used one answers the host that used it again, because an answer may be lost, but
+   * only while that host is the worker: a line lets nobody back in who was revoked or replaced.
+   */
+  #usable(secretHash: string, { agent, key }: Admission, known: Worker | undefined): InvitationRow {
     const { rows, clock } = this.#parts
     const invitation = rows.invitation(secretHash)
     const next = 'invite it again: s2 worker invite'
     if (invitation === null || invitation.agent !== agent)
       throw new S2Error('forbidden', `there is no such invitation of ${agent}`, { next })
-    if (invitation.usedBy !== null && invitation.usedBy !== key)
-      throw new S2Error('conflict', `this invitation of ${agent} was used by another host already`, { next })
     if (invitation.usedBy === null && invitation.endsAt <= clock.wall())
       throw new S2Error('expired', `the invitation of ${agent} has ended`, { next })
-    rows.putInvitation({ ...invitation, usedBy: key })
-    return invitation.role
+    const { usedBy } = invitation
+    if (usedBy !== null && usedBy !== key)
+      throw new S2Error('conflict', `this invitation of ${agent} was used by another host already`, { next })
+    if (usedBy !== null && known?.key !== key)
+      throw new S2Error('conflict', `this invitation of ${agent} was used, and another host is ${agent} now`, { next })
+    return invitation
   }
 
   /** The worker with a living conversation and tokens that nobody else has. */

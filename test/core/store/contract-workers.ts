@@ -186,6 +186,48 @@ export function proveWorkers(prove: ProveWorkers): void {
   )
 
   prove(
+    'no line lets back in who was revoked: neither the one that was used, nor one that was not',
+    async ({ store, clock }) => {
+      await invited(store, clock, 'used')
+      await admitted(store, 'host', { secretHash: secretHash('used') })
+      await invited(store, clock, 'unused')
+      await store.revokeWorker('s2-worker-3')
+      for (const secret of ['used', 'unused'])
+        await assert.rejects(admitted(store, 'host', { secretHash: secretHash(secret) }), { code: 'forbidden' })
+      assert.notEqual((await store.workers())[0]?.revokedAt, null)
+    },
+    'inviteWorker',
+  )
+
+  prove(
+    'a line lets nobody back in who was replaced by another machine, or renamed',
+    async ({ store, clock }) => {
+      await invited(store, clock, 'first')
+      await admitted(store, 'old machine', { secretHash: secretHash('first') })
+      await invited(store, clock, 'second')
+      await admitted(store, 'new machine', { secretHash: secretHash('second') })
+      await assert.rejects(admitted(store, 'old machine', { secretHash: secretHash('first') }), { code: 'conflict' })
+      assert.equal((await store.workers())[0]?.key, keysOf('new machine').key)
+      await store.renameWorker('s2-worker-3', { agent: 'gpu-box' })
+      await store.revokeWorker('gpu-box')
+      await assert.rejects(admitted(store, 'new machine', { secretHash: secretHash('second') }), { code: 'forbidden' })
+      assert.equal((await store.workers()).length, 1)
+    },
+    'inviteWorker',
+  )
+
+  prove(
+    'a worker that is renamed has its credential until the new one is made',
+    async ({ store }) => {
+      const { key, serial } = await admitted(store)
+      await store.notePublished('s2-worker-3', serial, 'sealed')
+      await store.renameWorker('s2-worker-3', { agent: 'gpu-box' })
+      assert.equal(await store.publishedCredential(key ?? ''), 'sealed')
+    },
+    'inviteWorker',
+  )
+
+  prove(
     'a worker is renamed, with its conversation',
     async ({ store, clock }) => {
       const { conversation, serial } = await admitted(store)
@@ -236,6 +278,20 @@ export function proveWorkers(prove: ProveWorkers): void {
       const kept = await store.joinRequests()
       assert.equal(kept.length, JOIN_REQUESTS_MAX)
       assert.equal(kept.at(-1)?.sealed, `many${JOIN_REQUESTS_MAX + 4}`, 'the oldest go')
+    },
+    'inviteWorker',
+  )
+
+  prove(
+    'outcomes of requests that came by git are bounded too',
+    async ({ store, clock }) => {
+      const idOf = (index: number): string => createHash('sha256').update(String(index)).digest('hex')
+      for (let index = 0; index < JOIN_REQUESTS_MAX + 5; index += 1) {
+        clock.pass(1)
+        await store.settleJoin(idOf(index), 'refused', 'nobody asked')
+      }
+      const states = await Promise.all([0, 4, 5].map(async (index) => (await store.joinOutcome(idOf(index))).state))
+      assert.deepEqual(states, ['unknown', 'unknown', 'refused'])
     },
     'inviteWorker',
   )

@@ -54,4 +54,9 @@ export class MemoryWorkerRows implements WorkerRows {
     for (const { secretHash, endsAt } of this.#invitations.values())
       if (endsAt < before) this.#invitations.delete(secretHash)
   }
+
+  removeInvitations(agent: string): void {
+    for (const invitation of this.#invitations.values())
+      if (invitation.agent === agent) this.#invitations.delete(invitation.secretHash)
+  }
 }

@@ -100,4 +100,8 @@ export class WorkerTable implements WorkerRows {
   forgetInvitations(before: number): void {
     this.#connection.run('DELETE FROM s2_invitations WHERE ends_at < ?', before)
   }
+
+  removeInvitations(agent: string): void {
+    this.#connection.run('DELETE FROM s2_invitations WHERE agent = ?', agent)
+  }
 }
