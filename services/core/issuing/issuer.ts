@@ -3,7 +3,7 @@ import type { Conversation } from '#fleet/conversation.ts'
 import { type BridgeAccess, type Credential, credentialPath, isSameAccess } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { conversationOf, type SessionId, sessionId } from '#fleet/session-id.ts'
-import { JOIN_REQUEST_MAX, serialAfter, type Worker } from '#fleet/worker.ts'
+import { JOIN_REQUEST_MAX, joinRequestId, serialAfter, type Worker } from '#fleet/worker.ts'
 import type { BranchSnapshot, GitPublisher } from '#git/git-publisher.ts'
 import type { HostIdentity } from '#identity/identity-file.ts'
 import { openJoinRequest } from '#identity/joining.ts'
@@ -60,8 +60,9 @@ export class Issuer {
   readonly #parts: IssuerParts
   /** The sealed file of each worker, by its agent, as it was made or found last. */
   readonly #files = new Map<string, { readonly serial: number; readonly content: string }>()
-  /** The rotation that was asked for is due for workers whose credential is from before this time. */
-  #rotateBefore = 0
+  /** Whether a rotation of all was asked for, and the credentials, by agent and serial, that are still to be rotated. */
+  #isRotationAsked = false
+  #toRotate: ReadonlyMap<string, number> = new Map()
   /** What the registry said in the last round, and when the branch was brought in line with it. */
   #seen = ''
   #published = ''
@@ -76,9 +77,9 @@ export class Issuer {
     return this.#parts.publisher !== null && this.#seen !== this.#published
   }
 
-  /** All credentials that were made before now shall be made anew, in the next round. */
+  /** All credentials that there are shall be made anew, in the next round. */
   rotateAll(): void {
-    this.#rotateBefore = this.#parts.clock.wall()
+    this.#isRotationAsked = true
   }
 
   /**
@@ -89,10 +90,12 @@ export class Issuer {
     const { store } = this.#parts
     const judged = await this.#judge(await store.joinRequests())
     const access = await this.#config.access()
-    await this.#followAccess(access)
+    const moved = await this.#accessChange(access)
     const before = await this.#look()
     const fleet = { ...((await this.#issueDue(before)) ? await this.#look() : before), access }
-    this.#seen = registryOf(fleet.workers)
+    // Only now: what a crash cuts short is found again.
+    if (moved !== null) await writeIssuedAccess(this.#config.state, moved)
+    this.#seen = registryOf(fleet.workers.map((worker) => ({ worker, serial: worker.serial })))
     const issued: string[] = []
     for (const worker of fleet.workers) {
       if (worker.serial !== worker.published) {
@@ -114,8 +117,9 @@ export class Issuer {
     const { publisher, store } = this.#parts
     if (publisher === null) return { admitted: [], refused: [], foreign: [], wasAltered: false }
     const asked = await publisher.requests(JOIN_REQUEST_MAX)
-    const named = [...asked].filter(([id]) => /^[0-9a-f]{64}$/.test(id))
-    const judged = await this.#judge(named.map(([id, sealed]) => ({ id, sealed: sealed.trim() })))
+    const requests = [...asked].map(([id, content]) => ({ id, sealed: content.trim() }))
+    // A ref of another name than that of its content would settle somebody else's request.
+    const judged = await this.#judge(requests.filter(({ id, sealed }) => id === joinRequestId(sealed)))
     const files = await this.#issuedFiles()
     const branch = await publisher.snapshot()
     const { manifest, removed, foreign } = await this.#listing(branch, files)
@@ -125,7 +129,7 @@ export class Issuer {
       [MANIFEST_PATH, manifest],
     ])
     const commit = await publisher.publish(wanted, 'Credentials')
-    const registry = registryOf(files.map(({ worker }) => worker))
+    const registry = registryOf(files.map(({ worker }) => ({ worker, serial: worker.published })))
     const wasAltered = commit !== branch.tip && this.#published === registry
     this.#published = registry
     await publisher.removeRequests([...asked.keys()])
@@ -152,11 +156,13 @@ export class Issuer {
   async #issueDue({ workers, conversations }: Omit<FleetView, 'access'>): Promise<boolean> {
     const { store, clock } = this.#parts
     const { lifetimeMs, overlapMs } = this.#config
+    if (this.#isRotationAsked) this.#toRotate = new Map(workers.map(({ agent, serial }) => [agent, serial]))
+    this.#isRotationAsked = false
     let hasIssued = false
     for (const { agent, serial, conversation } of workers) {
       const now = clock.wall()
       const left = (conversations.get(conversation)?.expiresAt ?? 0) - now
-      const isDue = now - serial >= lifetimeMs / 2 || serial < this.#rotateBefore || left < lifetimeMs / 4
+      const isDue = now - serial >= lifetimeMs / 2 || this.#toRotate.get(agent) === serial || left < lifetimeMs / 4
       if (!isDue) continue
       await store.issueTokens(agent, overlapMs, lifetimeMs)
       hasIssued = true
@@ -204,14 +210,16 @@ export class Issuer {
         await removeCredential(state, session)
   }
 
-  /** Where the bridge has another address or authority than in the credentials that were made, all are made anew. */
-  async #followAccess(access: BridgeAccess): Promise<void> {
-    const { state } = this.#config
+  /**
+   * Where the bridge has another address or authority than in the credentials that were made, all are made anew. Answers what
+   * is to be noted when they are; null: nothing.
+   */
+  async #accessChange(access: BridgeAccess): Promise<string | null> {
     const fingerprint = createHash('sha256').update(JSON.stringify(access)).digest('base64url')
-    const before = await readIssuedAccess(state)
-    if (before === fingerprint) return
+    const before = await readIssuedAccess(this.#config.state)
+    if (before === fingerprint) return null
     if (before !== null) this.rotateAll()
-    await writeIssuedAccess(state, fingerprint)
+    return fingerprint
   }
 
   async #issuedFiles(): Promise<IssuedFile[]> {
@@ -296,8 +304,9 @@ function isJoined(worker: Worker): worker is JoinedWorker {
   return conversation !== null && key !== null && recipient !== null && revokedAt === null
 }
 
-function registryOf(workers: readonly JoinedWorker[]): string {
-  return JSON.stringify(workers.map(({ agent, key, serial }) => [agent, key, serial]))
+/** Which credential each worker shall have, or has in the branch. */
+function registryOf(entries: readonly { readonly worker: JoinedWorker; readonly serial: number }[]): string {
+  return JSON.stringify(entries.map(({ worker: { agent, key }, serial }) => [agent, key, serial]))
 }
 
 function entriesOf(files: readonly IssuedFile[]): Manifest['files'] {

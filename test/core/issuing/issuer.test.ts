@@ -5,7 +5,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { credentialPath } from '#fleet/credential.ts'
+import { S2Error } from '#fleet/errors.ts'
 import { sessionId } from '#fleet/session-id.ts'
+import { joinRequestId } from '#fleet/worker.ts'
 import { GitPublisher, makeRemote } from '#git/git-publisher.ts'
 import { type HostIdentity, makeIdentity } from '#identity/identity-file.ts'
 import { makeJoinRequest, makeSecret } from '#identity/joining.ts'
@@ -142,6 +144,44 @@ test('tokens of both ends are made anew at half of their life, on schedule, and 
   await assert.rejects(g.fetched(keys), { code: 'forbidden' }, 'a host keeps to the bridge that it was invited to')
 })
 
+test('a rotation is one, though the clock is put back after it was asked for', async () => {
+  await using g = await ground('clock', { withGit: false })
+  await g.admit('s2-worker-1', await g.keysOf('s2-worker-1'))
+  const issuer = g.makeIssuer()
+  await issuer.round()
+  issuer.rotateAll()
+  g.clock.pass(-600_000)
+  assert.deepEqual((await issuer.round()).issued, ['s2-worker-1'])
+  assert.deepEqual((await issuer.round()).issued, [])
+})
+
+test('a moved bridge is in all credentials, though the first round after it was cut short', async () => {
+  await using g = await ground('moved', { withGit: false })
+  await g.admit('s2-worker-1', await g.keysOf('s2-worker-1'))
+  await g.makeIssuer().round()
+  const access = async () => ({ bridgeUrl: 'http://127.0.0.1:7434' })
+  const { issueTokens } = g.store
+  g.store.issueTokens = () => Promise.reject(new S2Error('unavailable', 'the power is cut'))
+  await assert.rejects(g.makeIssuer({ access }).round(), { code: 'unavailable' })
+  g.store.issueTokens = issueTokens
+  assert.deepEqual((await g.makeIssuer({ access }).round()).issued, ['s2-worker-1'])
+})
+
+test('a look at git amid a rotation leaves nothing unpublished, and blames nobody', async () => {
+  await using g = await ground('amid')
+  await g.admit('s2-worker-1', await g.keysOf('s2-worker-1'))
+  const issuer = g.makeIssuer()
+  await issuer.round()
+  await issuer.publish()
+  g.clock.pass(1)
+  await g.store.issueTokens('s2-worker-1', 600_000, LIFETIME_MS)
+  assert.equal((await issuer.publish()).wasAltered, false)
+  await issuer.round()
+  assert.equal(issuer.hasUnpublished, true)
+  assert.equal((await issuer.publish()).wasAltered, false)
+  assert.equal(issuer.hasUnpublished, false)
+})
+
 test('revoking removes the file and the entry; a foreign file shows', async () => {
   await using g = await ground('revoked')
   const [one, two] = [await g.keysOf('s2-worker-1'), await g.keysOf('s2-worker-2')]
@@ -204,6 +244,7 @@ test('a request to join is judged over the bridge and over git alike, and has an
     const parts = { clock: systemClock, chance: systemChance, env }
     await using host = await GitPublisher.open({ remote: g.remote, branch: 'main', timeoutMs: PATIENCE_MS }, parts)
     await host.leaveRequest(id, sealed)
+    await host.leaveRequest(joinRequestId('rubbish'), 'rubbish')
     await host.leaveRequest('f'.repeat(64), 'x'.repeat(9_000))
     await host.leaveRequest('no-hash-at-all', 'x')
     const { admitted, refused } = await issuer.publish()
@@ -213,6 +254,13 @@ test('a request to join is judged over the bridge and over git alike, and has an
     await issuer.round()
     await issuer.publish()
     assert.ok(g.inGit('ls-tree', '-r', '--name-only', 'main').includes(credentialPath('s2-worker-2')))
+  })
+  await t.test('a ref under the name of a request that waits at the bridge settles nothing', async () => {
+    const { id, sealed } = await makeJoinRequest(await g.invite('s2-worker-4'), await g.keysOf('s2-worker-4'), 'box')
+    await g.store.submitJoin(sealed)
+    await g.publisher?.leaveRequest(id, 'rubbish')
+    assert.deepEqual((await issuer.publish()).refused, [])
+    assert.deepEqual((await issuer.round()).admitted, ['s2-worker-4'])
   })
   await t.test('and a bad one is refused with its reason', async () => {
     const keys = await g.keysOf('s2-worker-3')
