@@ -26,7 +26,7 @@ import { streamLines } from './ndjson-stream.ts'
 import { parseJson } from './parse-json.ts'
 import { onlyReads, type Permissions } from './permissions.ts'
 import type { RateLimit } from './rate-limit.ts'
-import type { BodyReader } from './request-body.ts'
+import type { BodyReader, Sender } from './request-body.ts'
 import type { RequestErrorLog } from './request-error-log.ts'
 
 export interface HttpHandlerParts {
@@ -144,7 +144,7 @@ export class HttpHandler {
   async #answerPublic(exchange: Exchange, verb: Verb): Promise<void> {
     const { store, addresses } = this.#parts
     if (!addresses.spendUnknown(countedAddress(exchange.request.socket.remoteAddress))) throw tooManyUnknown()
-    const input = readInput(verb, await this.#read(exchange))
+    const input = readInput(verb, await this.#read(exchange, 'public'))
     this.#reply(exchange, await this.#write(verb, () => verb.call(store, input)))
   }
 
@@ -192,14 +192,14 @@ export class HttpHandler {
     this.#reply(exchange, output)
   }
 
-  #read({ request, response, caller }: Exchange): Promise<Buffer> {
+  #read({ request, response, caller }: Exchange, sender: Sender = caller?.session ?? null): Promise<Buffer> {
     if (request.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase() !== 'application/json') {
       throw new S2Error('invalid', 'the content type of the body is not application/json', {
         next: 'send content-type: application/json',
       })
     }
     if (request.headers.expect !== undefined) response.writeContinue()
-    return this.#parts.bodies.read(request, caller?.session ?? null)
+    return this.#parts.bodies.read(request, sender)
   }
 
   /** Calls a verb; one that writes is counted while it is under way, and refused when too many are. */

@@ -1,13 +1,17 @@
 import type { IncomingMessage } from 'node:http'
 import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
+import { JOIN_REQUEST_MAX } from '#fleet/worker.ts'
 
 /** Bytes of all bodies that are being read at one time, and of those of one session. */
 const UNDER_WAY_MAX = 64 * 1024 * 1024
 const OF_ONE_MAX = 4 * 1024 * 1024
 
-/** Who sends a body; null is this host's administration, which all can be left to. */
-type Sender = SessionId | null
+/** What somebody sends who need not say who it is: a request to join is the longest of it, and may have as many bytes. */
+const PUBLIC_MAX = 2 * JOIN_REQUEST_MAX
+
+/** Who sends a body; all who need not say so are one. Null is this host's administration, which all can be left to. */
+export type Sender = SessionId | 'public' | null
 
 /** Reads request bodies, with a limit for each, for those of one session, and for all together. */
 export class BodyReader {
@@ -22,7 +26,8 @@ export class BodyReader {
   /** Throws `too_large` before it has read it all, `unavailable` when too much is being read, `invalid` when it breaks off. */
   read(request: IncomingMessage, sender: Sender): Promise<Buffer> {
     const announced = Number(request.headers['content-length'] ?? 0)
-    if (announced > this.#max) return Promise.reject(this.#tooLarge(announced))
+    const max = sender === 'public' ? Math.min(PUBLIC_MAX, this.#max) : this.#max
+    if (announced > max) return Promise.reject(tooLarge(announced, max))
     return new Promise((resolve, reject) => {
       const chunks: Buffer[] = []
       let size = 0
@@ -38,7 +43,7 @@ export class BodyReader {
         chunks.push(chunk)
         size += chunk.length
         this.#count(sender, chunk.length)
-        if (size > this.#max) refuse(this.#tooLarge(size))
+        if (size > max) refuse(tooLarge(size, max))
         else if (this.#isTooMuch(sender)) {
           refuse(new S2Error('unavailable', 'too much is being sent to the bridge at once', { retryAfterS: 1 }))
         }
@@ -65,10 +70,10 @@ export class BodyReader {
     const own = this.#bySender.get(sender) ?? 0
     return own > Math.max(OF_ONE_MAX, this.#max) || this.#underWay > Math.max(UNDER_WAY_MAX, 2 * this.#max)
   }
+}
 
-  #tooLarge(size: number): S2Error {
-    return new S2Error('too_large', `the body has ${size} bytes or more; ${this.#max} are allowed`, {
-      next: 'send less at a time, or raise S2_BODY_MAX of the bridge',
-    })
-  }
+function tooLarge(size: number, max: number): S2Error {
+  return new S2Error('too_large', `the body has ${size} bytes or more; ${max} are allowed`, {
+    next: 'send less at a time, or raise S2_BODY_MAX of the bridge',
+  })
 }
