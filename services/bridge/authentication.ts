@@ -53,12 +53,16 @@ export class Authentication {
     this.#nonces.demandTimely(claim.created, this.#clock.wall())
   }
 
-  /**
-   * Lets a caller's request count, once, with the body that it signed: whoever repeats its head with another body spoils
-   * nothing. Throws `unauthenticated`, or `expired` where the body took too long to come.
-   */
-  admit({ session, claim }: Caller, body: Uint8Array): void {
+  /** Throws `unauthenticated` where the body is not the one that the caller signed. */
+  demandBody({ claim }: Caller, body: Uint8Array): void {
     if (!matchesDigest(body, claim)) throw unknownCaller()
+  }
+
+  /**
+   * Lets a caller's request count, once. It is asked only with the body that was signed, so that whoever repeats its head with
+   * another body spoils nothing. Throws `unauthenticated`, or `expired` where the body took too long to come.
+   */
+  admit({ session, claim }: Caller): void {
     this.#nonces.admit(claim.created, `${session} ${claim.nonce}`, this.#clock.wall())
   }
 

@@ -130,14 +130,26 @@ export class HttpHandler {
     const caller = await this.#identify(exchange, head)
     authentication.demandTimely(caller)
     const { name, verb } = route(request, path)
-    const body = await this.#read(exchange)
-    authentication.admit(caller, body)
+    const body = await this.#readSigned(exchange, caller)
+    authentication.admit(caller)
     const { session } = caller
     const waitS = (name === 'beat' ? beats : requests).spend(session)
     if (waitS > 0) throw rateLimited(waitS)
     const output = await this.#call(name, verb, readInput(verb, body), session)
     if (name === 'beat') this.#parts.onBeat(session)
     this.#reply(exchange, output)
+  }
+
+  /**
+   * The body that the caller signed. Whoever stands between may have changed it or how it is described; what is refused for
+   * that is not signed, since the host would take it for an answer to what it had sent.
+   */
+  async #readSigned(exchange: Exchange, caller: Caller): Promise<Buffer> {
+    exchange.caller = null
+    const body = await this.#read(exchange, caller.session)
+    this.#parts.authentication.demandBody(caller, body)
+    exchange.caller = caller
+    return body
   }
 
   /** What anybody may ask for is limited by where it is asked from. */
@@ -181,18 +193,18 @@ export class HttpHandler {
     const streamed = path.startsWith(ROOT) && Object.hasOwn(STREAMS, path.slice(ROOT.length))
     if (streamed && request.method === 'POST') {
       const name = path.slice(ROOT.length) as StreamName
-      const input = check(STREAMS[name].input, parseJson(await this.#read(exchange)))
+      const input = check(STREAMS[name].input, parseJson(await this.#read(exchange, null)))
       return await streamLines(name, input, response, this.#parts)
     }
     const { name, verb } = route(request, path)
-    const input = readInput(verb, await this.#read(exchange))
+    const input = readInput(verb, await this.#read(exchange, null))
     const output = await this.#write(verb, () => verb.call(store, input))
     const changed = CHANGED[name] as ((input: unknown, output: unknown) => string) | undefined
     if (changed !== undefined) onChange(changed(input, output))
     this.#reply(exchange, output)
   }
 
-  #read({ request, response, caller }: Exchange, sender: Sender = caller?.session ?? null): Promise<Buffer> {
+  #read({ request, response }: Exchange, sender: Sender): Promise<Buffer> {
     if (request.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase() !== 'application/json') {
       throw new S2Error('invalid', 'the content type of the body is not application/json', {
         next: 'send content-type: application/json',

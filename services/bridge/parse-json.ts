@@ -5,6 +5,8 @@ import { S2Error } from '#fleet/errors.ts'
 export function parseJson(bytes: Buffer): unknown {
   if (!isUtf8(bytes)) throw wrong('is not UTF-8')
   const text = bytes.toString('utf8')
+  // Before it is parsed: what is nested deep costs far more than its length says.
+  if (isDeep(text)) throw wrong(`is nested deeper than ${DEPTH_MAX} levels`)
   let value: unknown
   try {
     value = JSON.parse(text)
@@ -16,6 +18,9 @@ export function parseJson(bytes: Buffer): unknown {
   if (SURROGATE_ESCAPE.test(text) && !isWellFormed(value)) throw wrong('has a text with half a character in it')
   return value
 }
+
+/** Nothing that the bridge is asked for is nested a quarter as deep. */
+const DEPTH_MAX = 64
 
 const SURROGATE_ESCAPE = /\\ud[89a-f]/i
 
@@ -32,11 +37,7 @@ function hasDoubledName(text: string, value: unknown): boolean {
 }
 
 function isWrittenAsHere(text: string, value: unknown): boolean {
-  try {
-    return JSON.stringify(value) === text
-  } catch {
-    return false // nested deeper than the call stack
-  }
+  return JSON.stringify(value) === text
 }
 
 /** How many names of fields a valid JSON text has: outside of its strings each is followed by the only kind of colon. */
@@ -53,9 +54,26 @@ function countNamesIn(text: string): number {
   return count
 }
 
+/** Whether brackets outside of strings are open within one another so many times. */
+function isDeep(text: string): boolean {
+  let depth = 0
+  let isInString = false
+  for (let at = 0; at < text.length; at += 1) {
+    const unit = text.charCodeAt(at)
+    if (unit === QUOTE) isInString = !isInString
+    else if (unit === BACKSLASH) at += 1
+    else if (isInString) continue
+    else if (unit === BRACE || unit === BRACKET) depth += 1
+    else if (unit === BRACE_END || unit === BRACKET_END) depth -= 1
+    if (depth > DEPTH_MAX) return true
+  }
+  return false
+}
+
 const QUOTE = 34
 const COLON = 58
 const BACKSLASH = 92
+const [BRACKET, BRACKET_END, BRACE, BRACE_END] = [91, 93, 123, 125]
 
 function countNamesOf(value: unknown): number {
   let count = 0
@@ -69,7 +87,6 @@ function countNamesOf(value: unknown): number {
   return count
 }
 
-/** Keeps its own stack: hostile JSON may be nested deeper than the call stack. */
 function isWellFormed(value: unknown): boolean {
   const rest: unknown[] = [value]
   for (let each = rest.pop(); each !== undefined; each = rest.pop()) {

@@ -4,7 +4,7 @@ import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
 import { reachAdministration, reachFleet } from '#console/store-access.ts'
 import { table } from '#console/table.ts'
-import { ago, plain } from '#console/terminal-text.ts'
+import { ago, oneLine, quoted } from '#console/terminal-text.ts'
 import { agentNames, type Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session-id.ts'
@@ -219,15 +219,15 @@ function inFull(task: Task, evidence: readonly LateReport[], now: number): strin
     ['progress', task.progress],
     ['exit code', result === null ? null : (result.signal ?? String(result.exitCode ?? 'none'))],
   ]
-  const head = lines.flatMap(([name, value]) => (value === null ? [] : [`${name.padEnd(12)}  ${plain(value)}`]))
+  const head = lines.flatMap(([name, value]) => (value === null ? [] : [`${name.padEnd(12)}  ${oneLine(value)}`]))
   const late = evidence.map(
     ({ holder, report, at }) => `  ${ago(now - at)} ago ${holder} at epoch ${report.epoch}: ${report.state}`,
   )
   return `${[
     ...head,
     '',
-    plain(task.description),
-    ...(result === null || result.tail === '' ? [] : ['', '── the end of its output', plain(result.tail.trimEnd())]),
+    quoted(task.description),
+    ...(result === null || result.tail === '' ? [] : ['', '── the end of its output', quoted(result.tail.trimEnd())]),
     ...(late.length === 0 ? [] : ['', '── late reports that were refused', ...late]),
   ].join('\n')}\n`
 }

@@ -20,6 +20,11 @@ export function oneLine(text: string): string {
   return plain(text.replace(/\s+/g, ' ').trim())
 }
 
+/** A text of somebody else's, its lines set in: what it looks like, none of them can pass for a line of ours. */
+export function quoted(text: string): string {
+  return plain(text).replace(/^(?=.)/gm, '  ')
+}
+
 /** How many columns a text takes: wide characters (Unicode Standard Annex 11, emoji) take two, combining marks none. */
 export function widthOf(text: string): number {
   let width = 0

@@ -12,6 +12,14 @@ export async function seal(text: string, recipient: string): Promise<string> {
   return Buffer.from(await encrypter.encrypt(text)).toString('base64')
 }
 
+/** Whether anything can be sealed to this recipient: one may have the form, and a wrong checksum or a point of no use. */
+export async function canSealTo(recipient: string): Promise<boolean> {
+  return await seal('', recipient).then(
+    () => true,
+    () => false,
+  )
+}
+
 /** Opens what was sealed to this key; null for everything else. */
 export async function unseal(sealed: string, ageKey: string): Promise<string | null> {
   try {

@@ -3,7 +3,7 @@ import { hashOfSecret } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { areSignedBy, type Identity, PUBLIC_KEY, type PublicIdentity, RECIPIENT, signFields } from '#fleet/identity.ts'
 import { JOIN_REQUEST_MAX, joinRequestId, WORKER_NAME } from '#fleet/worker.ts'
-import { seal, unseal } from './age-seal.ts'
+import { canSealTo, seal, unseal } from './age-seal.ts'
 import { hasForm } from './has-form.ts'
 
 /** All that a host must know to join a fleet, in one line. Only its secret is one: it counts once, and not for long. */
@@ -101,6 +101,10 @@ export async function openJoinRequest(sealed: string, orchestrator: Identity): P
     throw new S2Error('invalid', 'the request to join cannot be read', { next: 'make it again with a new invitation' })
   if (!areSignedBy(key, REQUEST_KIND, signedFields({ agent, secret, key, recipient, host }), String(signature)))
     throw new S2Error('invalid', 'the request to join is not signed by the key that it names', {
+      next: 'make it again with a new invitation',
+    })
+  if (!(await canSealTo(recipient)))
+    throw new S2Error('invalid', 'nothing can be sealed to the recipient that the request to join names', {
       next: 'make it again with a new invitation',
     })
   return { agent, secretHash: hashOfSecret(secret), key, recipient, host }

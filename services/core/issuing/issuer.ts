@@ -97,15 +97,17 @@ export class Issuer {
     if (moved !== null) await writeIssuedAccess(this.#config.state, moved)
     this.#seen = registryOf(fleet.workers.map((worker) => ({ worker, serial: worker.serial })))
     const issued: string[] = []
+    const failures: unknown[] = []
     for (const worker of fleet.workers) {
-      if (worker.serial !== worker.published) {
-        await this.#makeFile(worker, fleet)
-        issued.push(worker.agent)
+      try {
+        if (await this.#issue(worker, fleet)) issued.push(worker.agent)
+      } catch (error) {
+        failures.push(error) // one worker's trouble is not the others'
       }
-      await this.#keepOwnEnd(worker, fleet)
     }
     await this.#dropEnded(fleet)
     if (issued.length > 0) await hintWorkers(store, issued).catch(() => undefined) // the polls find them too
+    if (failures.length > 0) throw failures[0]
     return { issued, ...judged }
   }
 
@@ -168,6 +170,14 @@ export class Issuer {
       hasIssued = true
     }
     return hasIssued
+  }
+
+  /** Whether a new credential of the worker was made. */
+  async #issue(worker: JoinedWorker, fleet: FleetView): Promise<boolean> {
+    const isDue = worker.serial !== worker.published
+    if (isDue) await this.#makeFile(worker, fleet)
+    await this.#keepOwnEnd(worker, fleet)
+    return isDue
   }
 
   async #makeFile(worker: JoinedWorker, fleet: FleetView): Promise<void> {

@@ -200,6 +200,7 @@ export class WorkerRegistry {
   }
 
   settleJoin(id: string, state: 'admitted' | 'refused', why: string | null): void {
+    if (this.#parts.rows.requests().some((each) => each.id === id && each.state !== 'waiting')) return
     this.#keepRequest({ id, sealed: null, at: this.#parts.clock.wall(), state, why: why?.slice(0, 300) ?? null })
   }
 
@@ -208,11 +209,14 @@ export class WorkerRegistry {
     return found === undefined ? { state: 'unknown', why: null } : { state: found.state, why: found.why }
   }
 
-  /** Keeps a request beside those of the last day, and no more than so many: the oldest go. */
+  /** Keeps a request beside those of the last day, and no more than so many: the oldest go, and of them what was refused. */
   #keepRequest(request: JoinRequestRow): void {
     const { rows } = this.#parts
     const others = rows.requests().filter(({ id }) => id !== request.id)
-    const young = others.filter(({ at }) => request.at - at <= JOIN_REQUEST_MS).sort((one, other) => one.at - other.at)
+    const rank = ({ state }: JoinRequestRow): number => (state === 'refused' ? 0 : 1)
+    const young = others
+      .filter(({ at }) => request.at - at <= JOIN_REQUEST_MS)
+      .sort((one, other) => rank(one) - rank(other) || one.at - other.at)
     const kept = new Set(young.slice(Math.max(0, young.length - JOIN_REQUESTS_MAX + 1)))
     for (const each of others) if (!kept.has(each)) rows.removeRequest(each.id)
     rows.putRequest(request)
