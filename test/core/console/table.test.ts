@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type FleetOverview, readOverview, renderOverview } from '../../../services/core/console/fleet-overview.ts'
 import { table } from '../../../services/core/console/table.ts'
-import { ago, cut, oneLine, plain, widthOf } from '../../../services/core/console/terminal-text.ts'
+import { ago, cut, oneLine, plain, quoted, widthOf } from '../../../services/core/console/terminal-text.ts'
 import { sessionId } from '../../../services/core/fleet/session-id.ts'
 import { systemClock } from '../../../services/core/runtime/clock.ts'
 import { openMemoryStore } from '../../../services/core/store/memory/memory.ts'
@@ -15,6 +15,13 @@ test('texts of others cannot move the cursor, and stay readable', () => {
   assert.equal(plain('a\u200fb\u061cc\u202ed\u{e0041}'), 'a<U+200F>b<U+061C>c<U+202E>d<U+E0041>')
   assert.equal(plain('👩‍💻 नमस्ते'), '👩‍💻 नमस्ते', 'what scripts are written with stays')
   assert.equal(oneLine('  two\n\n lines '), 'two lines')
+})
+
+test('no line of a text of others passes for a line of ours, and copies of it keep their own indents', () => {
+  assert.equal(
+    quoted('one\n── 99 · conv/b → conv/a\n\n  four\r── 1\u2028── 2'),
+    '  one\n  ── 99 · conv/b → conv/a\n\n    four·── 1·── 2',
+  )
 })
 
 test('widths count what a terminal shows', () => {

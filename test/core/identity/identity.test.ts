@@ -111,6 +111,11 @@ test('a request to join is read by the orchestrator alone, and only whole', asyn
     host: 'box',
   })
   await assert.rejects(openJoinRequest(sealed, host), { code: 'invalid' })
+  const poisoned = await makeJoinRequest(invitation, { ...host, recipient: `age1${'q'.repeat(58)}` }, 'box')
+  await assert.rejects(openJoinRequest(poisoned.sealed, orchestrator), {
+    code: 'invalid',
+    message: /nothing can be sealed/,
+  })
   const bytes = Buffer.from(sealed, 'base64')
   for (const at of [0, 20, 100, bytes.length - 1]) {
     const altered = Buffer.from(bytes)

@@ -144,6 +144,15 @@ test('tokens of both ends are made anew at half of their life, on schedule, and 
   await assert.rejects(g.fetched(keys), { code: 'forbidden' }, 'a host keeps to the bridge that it was invited to')
 })
 
+test('one worker that nothing can be sealed to keeps no other from its credential', async () => {
+  await using g = await ground('poisoned', { withGit: false })
+  const keys = await g.keysOf('s2-worker-2')
+  await g.admit('s2-worker-1', { ...(await g.keysOf('s2-worker-1')), recipient: `age1${'q'.repeat(58)}` })
+  await g.admit('s2-worker-2', keys)
+  await assert.rejects(g.makeIssuer().round(), 'it is told')
+  assert.equal((await g.fetched(keys)).agent, 's2-worker-2')
+})
+
 test('a rotation is one, though the clock is put back after it was asked for', async () => {
   await using g = await ground('clock', { withGit: false })
   await g.admit('s2-worker-1', await g.keysOf('s2-worker-1'))

@@ -268,6 +268,7 @@ export function proveWorkers(prove: ProveWorkers): void {
         ['first'],
       )
       await store.settleJoin(id, 'refused', 'no such invitation')
+      await store.settleJoin(id, 'admitted', null)
       assert.deepEqual(await store.joinOutcome(id), { state: 'refused', why: 'no such invitation' })
       assert.deepEqual(await store.joinRequests(), [])
       assert.equal((await store.joinOutcome('0'.repeat(64))).state, 'unknown')
@@ -278,6 +279,19 @@ export function proveWorkers(prove: ProveWorkers): void {
       const kept = await store.joinRequests()
       assert.equal(kept.length, JOIN_REQUESTS_MAX)
       assert.equal(kept.at(-1)?.sealed, `many${JOIN_REQUESTS_MAX + 4}`, 'the oldest go')
+    },
+    'inviteWorker',
+  )
+
+  prove(
+    'what was refused makes room before what waits or was admitted',
+    async ({ store, clock }) => {
+      const waiting = await store.submitJoin('honest')
+      for (let index = 0; index < JOIN_REQUESTS_MAX + 5; index += 1) {
+        clock.pass(1)
+        await store.settleJoin(await store.submitJoin(`junk${index}`), 'refused', 'nonsense')
+      }
+      assert.equal((await store.joinOutcome(waiting)).state, 'waiting')
     },
     'inviteWorker',
   )
