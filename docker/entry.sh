@@ -32,7 +32,23 @@ case ${1:-} in
 esac
 [ $# -eq 1 ] || fail "$program takes no arguments: $*" 'settings are environment variables; s2 config lists them'
 
-[ -w "$S2_STATE" ] || fail "$S2_STATE cannot be written by uid $(id -u)" 'mount a volume there that belongs to this user'
+# One volume may hold the whole state, or several what each program needs of it (compose.yaml).
+case $program in
+  keepalive) folders='inbox outbox credentials hints run' ;;
+  fs-watcher) folders='watcher run' ;;
+  cred-sync) folders='. credentials hints run' ;;
+  *) folders=. ;;
+esac
+for each in $folders; do
+  folder=$S2_STATE/$each
+  [ -e "$folder" ] || folder=$S2_STATE # where it will be made
+  folder=${folder%/.}
+  [ -w "$folder" ] || fail "$folder cannot be written by uid $(id -u)" 'mount a volume there that belongs to this user'
+done
+# Until compose.yaml gave each program its own, all shared the volume of cred-sync. Nobody carries what waits there.
+if [ "${STATE_IS_OWN:-no}" = yes ] && [ -n "$(find "$S2_STATE/inbox/new" "$S2_STATE/inbox/cur" "$S2_STATE/outbox/new" -type f -print -quit 2>/dev/null)" ]; then
+  printf 's2: messages from before the upgrade lie in the volume "state", where nobody carries them\n  next: move them, as docs/install.md says (From one volume for all)\n' >&2
+fi
 if [ "$program" = cred-sync ]; then
   if [ "${S2_IDENTITY:-}" = /run/secrets/identity ]; then
     secret identity 'file with the keys of this worker' IDENTITY

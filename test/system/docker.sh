@@ -184,6 +184,48 @@ no_powers() {
     docker exec "$(named "$each")" sh -c '! touch /opt/s2/x 2>/dev/null && grep -q "^CapBnd:\s*0*$" /proc/1/status && grep -q "^NoNewPrivs:\s*1" /proc/1/status' || { echo "$each"; return 1; }
   done
 }
+in_agent() { docker exec "$(named agent)" sh -c "$1"; } # lines of shell: as a task could run them
+hidden() { # service path-in-the-state other: what the one has there, the other has nowhere
+  docker exec "$(named "$1")" test -e "/var/lib/s2/$2" || { echo "$1 has no $2"; return 1; }
+  # That /etc/passwd is found says that the search took place.
+  [ "$(docker exec "$(named "$3")" find / -path /proc -prune -o \( -path "*/$2" -o -path /etc/passwd \) -print 2>/dev/null)" = /etc/passwd ] ||
+    { echo "$3 sees $2 of $1"; return 1; }
+}
+agent_is_apart() {
+  hidden cred-sync identity.json agent && hidden cred-sync git/HEAD agent && hidden fs-watcher watcher/inbox.json agent &&
+    hidden keepalive run/keepalive.sock agent && hidden cred-sync run/cred-sync.sock agent && hidden cred-sync hints/credentials agent
+}
+programs_are_apart() {
+  local each
+  for each in keepalive fs-watcher; do hidden cred-sync identity.json "$each" && hidden cred-sync git/HEAD "$each" || return; done
+  hidden keepalive inbox/new cred-sync && hidden keepalive outbox/new cred-sync && hidden keepalive outbox/new fs-watcher &&
+    hidden fs-watcher watcher/inbox.json keepalive
+}
+reads_and_changes_nothing() { # folder: the agent can list it, and all that is refused says so
+  in_agent "cd '/var/lib/s2/$1' && cat ./* >/dev/null && for act in 'touch x' 'rm ./*' 'chmod 777 .' 'ln -s / z'; do ! sh -c \"\$act\" 2>/dev/null || { echo \"\$act\"; exit 1; }; done"
+}
+spool_files() { docker exec "$(named "$1")" find /var/lib/s2/outbox/new /var/lib/s2/outbox/refused -type f 2>/dev/null | wc -l; } # service: what waits, or was refused
+# A worker of before, when all its programs shared one volume; and a letter waits in it.
+goes_back() {
+  local each
+  on worker --profile worker stop keepalive && in_agent "s2 send orchestrator 'of before' | grep waiting" && [ "$(spool_files agent)" = 1 ] || return
+  on worker --profile worker stop && on worker --profile worker rm --force || return
+  for each in inbox outbox credentials watcher; do
+    docker run --rm -v w_state:/to -v "w_$each:/from" --entrypoint cp s2 -aT /from "/to/$each" && docker volume rm "w_$each" || return
+  done
+  docker volume rm w_run w_hints w_wake w_agent
+}
+is_told_of_mail_of_before() {
+  on worker --profile worker up -d --no-deps cred-sync && within 10 eval 'docker logs "$(named cred-sync)" 2>&1 | grep "before the upgrade"' &&
+    on worker --profile worker rm --force --stop
+}
+# As docs/install.md has it for a worker of before.
+moves_as_written() {
+  sed -n '/profile worker up --no-start/,/^    done/p' "$here/docs/install.md" | sed 's/\<s2_/w_/g; s/docker compose/compose/' >"$work/moves"
+  [ "$(wc -l <"$work/moves")" -ge 4 ] || { echo 'the page does not say how'; return 1; }
+  (compose() { on worker "$@"; }; set -e; . "$work/moves")
+}
+
 no_secrets() {
   local line
   for line in "$(sed -n 2p "$work/secrets/git_key")" "$(cat "$work/secrets/agent_key")"; do
@@ -230,23 +272,25 @@ lay_secrets >"$work/out" 2>&1
 lay_hosts
 docker network create fleet >/dev/null
 bare=(docker run --rm --init --read-only --tmpfs /tmp)
-check 'a bridge beyond its container without TLS' refuses 'S2_TLS_CERT' "${bare[@]}" -e S2_LISTEN=0.0.0.0:7433 s2 bridge
-check 'a program that there is not' refuses 'keepalife' "${bare[@]}" s2 keepalife
-check 'a setting that there is not' refuses 'did you mean S2_BEAT' "${bare[@]}" -e S2_BEET=1s s2 keepalive
-check 'a root that cannot be written and no /tmp' refuses 'tmpfs' docker run --rm --read-only s2 keepalive
+stateful=("${bare[@]}" --tmpfs /var/lib/s2:uid=7433,gid=7433,mode=0700)
+check 'a bridge beyond its container without TLS' refuses 'S2_TLS_CERT' "${stateful[@]}" -e S2_LISTEN=0.0.0.0:7433 s2 bridge
+check 'a program that there is not' refuses 'keepalife' "${stateful[@]}" s2 keepalife
+check 'a setting that there is not' refuses 'did you mean S2_BEAT' "${stateful[@]}" -e S2_BEET=1s s2 keepalive
+check 'a root that cannot be written and no /tmp' refuses 'tmpfs' docker run --rm --read-only --tmpfs /var/lib/s2:uid=7433,gid=7433,mode=0700 s2 keepalive
+check 'a state without a volume' refuses '/var/lib/s2/inbox cannot be written' "${bare[@]}" s2 keepalive
 check 'a state that cannot be written' refuses '/var/lib/s2 cannot be written' "${bare[@]}" -v "$work/git:/var/lib/s2" s2 keepalive
-check 'a remote by ssh and no key' refuses 'GIT_KEY' "${bare[@]}" -e S2_GIT_REMOTE=ssh://git@git/fleet.git s2 cred-sync
-check 'a key that cannot be read' refuses 'cannot be read by uid 7433' "${bare[@]}" -e S2_GIT_REMOTE=git@git:fleet.git \
+check 'a remote by ssh and no key' refuses 'GIT_KEY' "${stateful[@]}" -e S2_GIT_REMOTE=ssh://git@git/fleet.git s2 cred-sync
+check 'a key that cannot be read' refuses 'cannot be read by uid 7433' "${stateful[@]}" -e S2_GIT_REMOTE=git@git:fleet.git \
   -v "$work/git/host_key:/run/secrets/git_key:ro" s2 cred-sync
 keys_are() { # file: what a container says that has it for the keys of its worker
-  "${bare[@]}" -e S2_IDENTITY=/run/secrets/identity -v "$1:/run/secrets/identity:ro" s2 cred-sync
+  "${stateful[@]}" -e S2_IDENTITY=/run/secrets/identity -v "$1:/run/secrets/identity:ro" s2 cred-sync
 }
-check 'keys of a worker that are not there' refuses 'name its file in .env, IDENTITY=' "${bare[@]}" -e S2_IDENTITY=/run/secrets/identity s2 cred-sync
+check 'keys of a worker that are not there' refuses 'name its file in .env, IDENTITY=' "${stateful[@]}" -e S2_IDENTITY=/run/secrets/identity s2 cred-sync
 check 'those that cannot be read' refuses 'cannot be read by uid 7433' keys_are "$work/git/host_key"
 install --owner=7433 --mode=440 "$work/secrets/agent_key" "$work/shown"
 check 'those that others can read' refuses 'can be read by others' keys_are "$work/shown"
 check 'an address for alerts that is none, read from its file and not repeated' refuses 'S2_ALERT_WEBHOOK=… must be a URL' \
-  "${bare[@]}" -v "$work/secrets/agent_key:/run/secrets/alert_webhook:ro" s2 watchdog
+  "${stateful[@]}" -v "$work/secrets/agent_key:/run/secrets/alert_webhook:ro" s2 watchdog
 check 'an agent that nobody told what to do' refuses 'AGENT_EXEC' "${bare[@]}" s2 work
 cp -a "$work/worker" "$work/bare"
 rm -rf "$work/bare/secrets"
@@ -281,6 +325,17 @@ check 'and nothing was started twice on the way' eval 'for each in cred-sync kee
 check 'the agent does a task' works first 'echo first >>/var/lib/s2/done'
 check 'no root can be written, no capability is left' no_powers
 check 'settings and secrets are in no image, and no secret in any setting' no_secrets
+
+chapter 'an agent that has gone over'
+check 'a letter comes, and a file tells of it' eval "s2 send s2-worker-3 'a letter' && within 10 in_agent 'test -e /var/lib/s2/wake/mail'"
+check 'the agent sees neither the keys of its host, nor the mirror of git, nor what the watcher keeps, nor a socket' agent_is_apart
+check 'it reads its credential, and changes nothing of it' reads_and_changes_nothing credentials
+check 'nor of what tells it of mail' reads_and_changes_nothing wake
+check 'inbox and outbox cannot be put out of their places' in_agent 'cd /var/lib/s2 && ! mv inbox x 2>/dev/null && ! rmdir outbox 2>/dev/null'
+check 'the programs have their own from each other, too' programs_are_apart
+check 'one of them tells of all' eval 'docker exec "$(named keepalive)" s2 health >"$work/said" && [ "$(grep -c "ready" "$work/said")" = 3 ]'
+check 'keys are made in no other container than that of cred-sync' refuses 'read-only' sh -c 's2() { docker exec "$1" s2 worker invite 4 --role tests; }; s2 "$1" | docker exec --interactive "$2" s2 worker join -' - "$(named bridge)" "$(named keepalive)"
+check 'the agent answers its mail' eval 'in_agent "s2 check && s2 send orchestrator thanks" && within 10 eval "test \"\$(spool_files keepalive)\" = 0"'
 
 chapter 'what dies comes back'
 for service in bridge watchdog issuer cred-sync keepalive fs-watcher; do
@@ -334,6 +389,16 @@ check 'it is killed and started once more' eval 'engine_kill && engine_start --l
 check 'nothing was even restarted' test "$since" = "$(docker inspect --format '{{.State.StartedAt}}' "$(named bridge)")"
 check 'and the fleet works' works restored 'echo restored >>/var/lib/s2/done'
 check 'every task that nobody was killed over was done once' eval 'did; test "$(did)" = "1 "'
+
+chapter 'an upgrade from one volume for all'
+check 'a worker as it was, with a letter under way' goes_back
+check 'that is told of' is_told_of_mail_of_before
+check 'what it had is moved as the page says' moves_as_written
+must 'it comes up' up worker
+check 'all is healthy, as the worker that it was' within 60 all_healthy
+check 'the letter has left' within 10 eval 'test "$(spool_files keepalive)" = 0'
+check 'and nothing of it stayed with the keys' docker exec "$(named cred-sync)" sh -c 'cd /var/lib/s2 && [ ! -e inbox ] && [ ! -e outbox ] && [ ! -e watcher ]'
+check 'and the fleet works' works upgraded
 check 'told to stop, all end well' ends_well
 check 'down, with everything' eval 'down worker && down orchestrator'
 
