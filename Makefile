@@ -6,7 +6,7 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-builtin-rules
 
 SEEDS ?= 500
-export ROLE AGENT PREFIX DESTDIR ETC STATE UNITS BIN PURGE IMAGE BASE NODE
+export ROLE AGENT AGENT_APART PREFIX DESTDIR ETC STATE UNITS BIN PURGE IMAGE BASE NODE
 AS_OWNER := ./deploy/as-owner.sh
 IN_ENV := $(AS_OWNER) sh -c '. ./deploy/env.sh && exec "$$@"' sh
 

@@ -17,6 +17,8 @@ usage: deploy/install.sh install|uninstall             for the whole host, as ro
 
   ROLE=orchestrator|worker|both   what this host is (default: orchestrator)
   AGENT=name                      whole host: the worker's services run as this user, whose agent they wake
+  AGENT_APART=name                whole host: the worker's agent is this user, who shares its mail with the services and is shut
+                                  out of the rest; AGENT_APART=none takes that back
   PREFIX=/opt/s2                  where the programs go                     (~/.local/opt/s2)
   ETC=/etc/s2                     where the settings go; never overwritten  (~/.config/s2)
   STATE=/var/lib/s2               where the data go; may be a link          (~/.local/state/s2)
@@ -47,7 +49,7 @@ live() { [ -z "$DESTDIR" ]; }
 for_host() { [ $MODE = system ] && live; }
 has_systemd() { [ -d "$SYSTEMD" ] && command -v systemctl >/dev/null; }
 
-for part in record host places units release folders command running; do
+for part in record host places units release folders agent-apart command running; do
   # shellcheck source=/dev/null
   . "$here/deploy/install/$part.sh"
 done
@@ -84,6 +86,7 @@ install_all() {
   doing=changing
   write_record "$before"
   if for_host; then for state in $states; do make_state "$state"; done; fi
+  lay_agent_apart
   lay_settings
   lift_older_units
   lay_units "$id"
@@ -190,6 +193,7 @@ uninstall_all() {
   fi
   for path in $purge; do remove_folder "$DESTDIR$path"; done
   remove_users
+  remove_agent_group
   say "removed${purge:+, with settings and data}${kept:+, but not$kept}"
 }
 

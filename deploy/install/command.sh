@@ -10,7 +10,7 @@ check_commands() {
   done
 }
 
-lay_command() { # name user group state settings
+lay_command() { # name user group state settings agent-apart
   mkdir -p "$DESTDIR$BIN"
   command=$DESTDIR$BIN/$1
   init="--folder $ETC --state $STATE"
@@ -20,16 +20,20 @@ lay_command() { # name user group state settings
     init="$init --owner $owner"
     [ "$ROLE" != both ] || init="$init --worker-owner $worker_owner"
   fi
-  sed "s#@PREFIX@#$PREFIX#g; s#@COMMAND@#$BIN/$1#g; s#@USER@#$2#g; s#@GROUP@#$3#g; s#@STATE@#$4#g; s#@SETTINGS@#$5#g; s#@ETC@#$ETC#g; s#@INIT@#$init#g" \
+  sed "s#@PREFIX@#$PREFIX#g; s#@COMMAND@#$BIN/$1#g; s#@USER@#$2#g; s#@GROUP@#$3#g; s#@STATE@#$4#g; s#@SETTINGS@#$5#g; s#@APART@#$6#g; s#@ETC@#$ETC#g; s#@INIT@#$init#g" \
     "$here/deploy/install/s2.sh" >"$command.part"
   chmod 755 "$command.part"
   if cmp -s "$command.part" "$command"; then rm "$command.part"; else mv "$command.part" "$command"; fi
 }
 
 lay_commands() {
-  lay_command s2 "$owner" "$group" "$STATE" "$ETC/s2.env"
-  if [ "$ROLE" = both ]; then lay_command s2-worker "$worker_owner" "$worker_group" "$worker_state" ''
-  else take_command s2-worker; fi
+  if [ "$ROLE" = both ]; then
+    lay_command s2 "$owner" "$group" "$STATE" "$ETC/s2.env" ''
+    lay_command s2-worker "$worker_owner" "$worker_group" "$worker_state" '' "$AGENT_APART"
+    return
+  fi
+  lay_command s2 "$owner" "$group" "$STATE" "$ETC/s2.env" "$AGENT_APART"
+  take_command s2-worker
 }
 
 take_command() { # name: removes it where it belongs to this installation

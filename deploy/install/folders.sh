@@ -23,15 +23,19 @@ make_state() { # state
   mkdir -p "$1"
   folder=$(real "$1")
   case $(stat -c %a "$folder") in 700 | 710 | 750) ;; *) chmod 750 "$folder" ;; esac
-  # The group s2-agent: an agent with a user of its own passes through (docs/install.md).
-  case $(stat -c %U:%G "$folder") in "$whose" | "${whose%%:*}:s2-agent") return 0 ;; esac
-  # Services that run there as another user are stopped, because they would go on writing as that user.
+  # The group of an agent apart passes through.
+  case $(stat -c %U:%G "$folder") in "$whose" | "${whose%%:*}:$shared_group") return 0 ;; esac
+  # Services that run there as another user would go on writing as that user.
+  pause_services "$1"
+  chown -R -P "$whose" "$folder"
+}
+# Stops those services that run; they are started again when all is laid.
+pause_services() { # state
   for service in $(services_in "$1"); do
     ! ctl is-active --quiet "$service" || echo "$service"
   done >>"$at/paused"
   # shellcheck disable=SC2046
   [ ! -s "$at/paused" ] || ctl stop $(sort -u "$at/paused")
-  chown -R -P "$whose" "$folder"
 }
 services_in() { # state: the services that use it
   for service in $services; do

@@ -17,7 +17,9 @@ check_words() {
     orchestrator | worker | both) ;;
     *) fail "ROLE=$ROLE is not known" 'use ROLE=orchestrator, ROLE=worker or ROLE=both' 64 ;;
   esac
-  [ -z "$AGENT" ] || [ "$ROLE" != orchestrator ] || fail 'AGENT is the user of a worker' 'use it with ROLE=worker or ROLE=both' 64
+  [ -z "$AGENT$AGENT_APART" ] || [ "$ROLE" != orchestrator ] || fail 'AGENT and AGENT_APART are users of a worker' 'use them with ROLE=worker or ROLE=both' 64
+  [ -z "$AGENT" ] || [ -z "$AGENT_APART" ] || fail 'AGENT and AGENT_APART exclude each other' 'AGENT runs the services as the user of the agent, AGENT_APART keeps the two apart: give one' 64
+  live || [ -z "$AGENT_APART" ] || fail 'AGENT_APART is a user of the host, and DESTDIR is for packages' 'leave it out: make install AGENT_APART=… on the host does it' 64
 }
 
 # The users, folders, services and targets of this role.
@@ -63,10 +65,11 @@ check_host() {
     [ "$(id -u)" = 0 ] || fail 'a system-wide installation wants root' 'use sudo make install, or make install-user for yourself alone'
     has_systemd || fail 'systemd does not run on this machine' "$(without_systemd)"
     check_agent
+    check_agent_apart
     service_users | while read -r name home; do check_user "$name" "$home"; done
   else
     [ "$(id -u)" != 0 ] || fail 'root has no services of its own' 'run make install-user as the person whose agent it is, or make install for the whole host'
-    [ -z "$AGENT" ] || fail 'AGENT is for a system-wide installation' 'leave it out: services of your own run as you' 64
+    [ -z "$AGENT$AGENT_APART" ] || fail 'AGENT is for a system-wide installation' 'leave it out: services of your own run as you' 64
     has_systemd || fail 'systemd does not run on this machine' "$(without_systemd)"
     find_manager
     systemctl --user show --property=Version >/dev/null 2>&1 ||

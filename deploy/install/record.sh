@@ -72,18 +72,23 @@ recorded() { # prefix name
 is_ours() { grep -qs "[ =-]$PREFIX/current/" "$1"; } # file
 
 # Uses recorded values for those that are not given. A different value is refused where data or units would be left behind;
-# ROLE and AGENT may change, and check_host checks that they can.
+# ROLE, AGENT and AGENT_APART may change, and check_host checks that they can; of the last two the one that is given counts.
 remember() {
   at=$DESTDIR$PREFIX
-  was=''
-  for name in ROLE AGENT ETC STATE UNITS BIN; do
+  was='' was_apart='' asked_agent=${AGENT:-} asked_apart=${AGENT_APART:-}
+  for name in ROLE AGENT AGENT_APART ETC STATE UNITS BIN; do
     eval "given=\${$name:-} default=\${default_$name:-}"
     known=''
     if [ -f "$at/.s2" ]; then known=$(recorded "$at" "$name"); fi
     if [ $name = ROLE ]; then was=$known; fi
-    if [ $name = AGENT ] && [ "$ROLE" = orchestrator ]; then known=''; fi # it was the worker's
+    if [ $name = AGENT_APART ]; then was_apart=$known; fi
+    case $name,${ROLE:-} in AGENT*,orchestrator) known='' ;; esac # they were the worker's
+    case $name,$asked_agent,$asked_apart in
+      AGENT,,none) ;;
+      AGENT,,?* | AGENT_APART,?*,) known='' ;;
+    esac
     case $name in
-      ROLE | AGENT) ;;
+      ROLE | AGENT | AGENT_APART) ;;
       *)
         # Units and the command are removed with an installation; the others stay.
         case $name in UNITS | BIN) move='' ;; *) move=" move what is in $known," ;; esac
@@ -94,10 +99,11 @@ remember() {
     eval "$name=\${given:-\${known:-\$default}}"
   done
   ROLE=${ROLE:-orchestrator}
+  [ "$AGENT_APART" != none ] || AGENT_APART=''
 }
 
 write_record() { # release in force
-  for name in ROLE AGENT ETC STATE UNITS BIN; do
+  for name in ROLE AGENT AGENT_APART ETC STATE UNITS BIN; do
     eval "printf '%s=%s\n' $name \"\$$name\""
   done >"$at/installation.part"
   printf 'RELEASE=%s\n' "$1" >>"$at/installation.part"

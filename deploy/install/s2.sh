@@ -67,6 +67,8 @@ if [ "$(id -u)" = 0 ]; then
   [ -z "$said" ] || printf '%s\n' "$said" | sed "s#$draft#$(printf %s "$out" | sed 's/[&#\]/\\&/g')#g"
   exit $code
 fi
+# The agent that shares the folder with the services.
+if [ "$(id -un)" = '@APART@' ]; then export S2_STATE=@STATE@; fi
 if [ "$(id -un)" != @USER@ ]; then run "$s2" "$@"; fi
 
 # The services' user may not enter the caller's folder, such as a home: a command would not start there.
