@@ -1,6 +1,7 @@
 import { chmodSync, statSync } from 'node:fs'
 import { S2Error } from '#fleet/errors.ts'
 import type { Store, StoreParts } from '../store.ts'
+import { keepEarlier } from './backup/keep-earlier.ts'
 import { ReopeningReader } from './changes/reopening-reader.ts'
 import { LOCK_WAIT_MS } from './database-writer.ts'
 import { prepare, SqliteConnection, waitingForLock } from './file/connection.ts'
@@ -13,7 +14,7 @@ import {
   makeDatabasePath,
   replacedFile,
 } from './file/database-path.ts'
-import { inspectSchema, migrate } from './file/schema.ts'
+import { earlierSchema, inspectSchema, migrate } from './file/schema.ts'
 import { corrupt, refusalOf } from './file/sqlite-errors.ts'
 import { makeStore } from './sqlite-store.ts'
 import { MalformedRows } from './tables/malformed-rows.ts'
@@ -68,7 +69,8 @@ async function openForWriting(
     tellLong('checking the database')
     await retry(() => checkQuickly(connection, path))
     await retry(() => prepare(connection, 'FULL', 'make'))
-    await retry(() => migrate(connection, path, parts.clock.wall(), (step) => tellLong(`changing tables: ${step}`)))
+    await retry(() => connection.begin())
+    await bringUpToDate(connection, path, parts, tellLong)
   } catch (error) {
     connection[Symbol.dispose]()
     throw error
@@ -77,6 +79,28 @@ async function openForWriting(
   if (file === null) throw replacedFile(path)
   const tables = openTables(connection, file, parts.clock, malformed)
   return { current: () => tables, demand: () => tables, [Symbol.dispose]: () => connection[Symbol.dispose]() }
+}
+
+/** Ends the write transaction that the caller began: what an earlier version left is copied first, then its tables are changed. */
+async function bringUpToDate(
+  connection: SqliteConnection,
+  path: string,
+  parts: StoreParts,
+  tellLong: (what: string) => void,
+): Promise<void> {
+  try {
+    const schema = earlierSchema(connection, path)
+    if (schema !== null) {
+      tellLong('copying the database before its tables change')
+      const copy = await keepEarlier(path, schema, parts)
+      parts.log.info('database copied before its tables change', { database: path, schema, copy })
+    }
+    migrate(connection, path, parts.clock.wall(), (step) => tellLong(`changing tables: ${step}`))
+    connection.commit()
+  } catch (error) {
+    connection.rollback()
+    throw refusalOf(error, path)
+  }
 }
 
 /** The refusal of a log without its database: SQLite would throw it away, and with it what was committed last. */

@@ -103,7 +103,8 @@ function makeReady(
   clock: Clock,
 ): Loss | null {
   using fresh = new SqliteConnection(draft, { create: false })
-  if (hasTable(fresh, 's2_audit')) migrate(fresh, draft, Math.floor(clock.wall()), () => undefined)
+  if (hasTable(fresh, 's2_audit'))
+    fresh.transaction(() => migrate(fresh, draft, Math.floor(clock.wall()), () => undefined))
   const carryFrom = (from: SqliteConnection | null): Loss | null =>
     fresh.transaction(() => {
       const now = Math.floor(clock.wall())

@@ -118,22 +118,27 @@ function startAfresh(path: string): string {
   return `leave it as it is and start with a fresh one: S2_STORE=sqlite:${fresh}`
 }
 
+/** The schema that an earlier version of S2 left, which `migrate` would change; null where there is nothing of ours to change. */
+export function earlierSchema(connection: SqliteConnection, path: string): number | null {
+  if (inspectSchema(connection, path) !== 'ours') return null
+  const done = appliedVersions(connection)
+  return readMigrations().every(({ version }) => done.has(version)) ? null : versionOf(connection)
+}
+
 /**
- * Brings the schema up to date in one transaction: the first process that opens the database does it. Throws `isBusy` while
- * another process does. The Python bridge's tables are made where they are missing and never altered. `onStep` is called
- * before each step, since nothing else can run during one.
+ * Brings the schema up to date, in the write transaction of the caller: the first process that opens the database does it. The
+ * Python bridge's tables are made where they are missing and never altered. `onStep` is called before each step, since
+ * nothing else can run during one.
  */
 export function migrate(connection: SqliteConnection, path: string, now: number, onStep: (name: string) => void): void {
-  connection.transaction(() => {
-    const done = inspectSchema(connection, path) === 'ours' ? appliedVersions(connection) : new Set()
-    for (const { version, name, sql } of readMigrations()) {
-      if (done.has(version)) continue
-      onStep(name)
-      connection.exec(sql)
-      connection.run('INSERT INTO s2_migrations (version, name, applied_at) VALUES (?, ?, ?)', version, name, now)
-    }
-    connection.run('INSERT OR IGNORE INTO s2_secrets (id, token_key) VALUES (1, ?)', randomBytes(32))
-  })
+  const done = inspectSchema(connection, path) === 'ours' ? appliedVersions(connection) : new Set()
+  for (const { version, name, sql } of readMigrations()) {
+    if (done.has(version)) continue
+    onStep(name)
+    connection.exec(sql)
+    connection.run('INSERT INTO s2_migrations (version, name, applied_at) VALUES (?, ?, ?)', version, name, now)
+  }
+  connection.run('INSERT OR IGNORE INTO s2_secrets (id, token_key) VALUES (1, ?)', randomBytes(32))
 }
 
 /**

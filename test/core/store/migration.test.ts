@@ -1,0 +1,82 @@
+/** A database that an earlier version of S2 left: it is kept as it was before its tables change. */
+import assert from 'node:assert/strict'
+import { mkdirSync, readFileSync, statSync } from 'node:fs'
+import { test } from 'node:test'
+import Database from 'better-sqlite3'
+import { systemClock } from '#runtime/clock.ts'
+import { earlierPath } from '#store/sqlite/backup/keep-earlier.ts'
+import { Ground, refused } from './sqlite-ground.ts'
+
+const FIRST = new URL('../../../services/core/store/sqlite/file/migrations/0001-begin.sql', import.meta.url)
+
+/** A database as the first version made it. */
+function makeEarlier(path: string): void {
+  const database = new Database(path)
+  database.pragma('journal_mode = WAL')
+  database.exec(readFileSync(FIRST, 'utf8'))
+  database.exec("INSERT INTO s2_migrations VALUES (1, '0001-begin.sql', 0)")
+  database.close()
+}
+
+function say(database: Database.Database, text: string): void {
+  database
+    .prepare(
+      'INSERT INTO messages (conversation_id, from_session, to_session, message, timestamp) VALUES (?, ?, ?, ?, ?)',
+    )
+    .run('conv_0123456789abcdef', 'a', 'b', text, '2026-01-01T00:00:00')
+}
+
+const schemaOf = (database: Database.Database): unknown =>
+  database.prepare('SELECT max(version) FROM s2_migrations').pluck().get()
+const textsOf = (database: Database.Database): unknown => database.prepare('SELECT message FROM messages').pluck().all()
+
+test('what an earlier version left is copied before its tables change, once', async () => {
+  await using ground = await Ground.make()
+  makeEarlier(ground.path)
+  ground.look((database) => say(database, 'from before'))
+  await (await ground.open())[Symbol.asyncDispose]()
+  const copy = earlierPath(ground.path, 1)
+  assert.equal(ground.look(schemaOf, copy), 1)
+  assert.deepEqual(ground.look(textsOf, copy), ['from before'])
+  assert.equal(statSync(copy).mode & 0o777, 0o600)
+  assert.notEqual(ground.look(schemaOf), 1)
+  assert.deepEqual(ground.look(textsOf), ['from before'])
+  assert.equal(ground.log.records.filter(({ event }) => event === 'database copied before its tables change').length, 1)
+  await ground.open()
+  assert.equal(ground.log.records.filter(({ event }) => event === 'database copied before its tables change').length, 1)
+})
+
+test('a new database is not copied', async () => {
+  await using ground = await Ground.make()
+  await ground.open()
+  assert.equal(statSync(earlierPath(ground.path, 0), { throwIfNoEntry: false }), undefined)
+  assert.equal(ground.log.records.filter(({ event }) => event.startsWith('database copied')).length, 0)
+})
+
+test('what others commit until the tables change is in the copy', async () => {
+  const waits = Promise.withResolvers<void>()
+  const sleep: typeof systemClock.sleep = async (...wait) => {
+    waits.resolve()
+    await systemClock.sleep(...wait)
+  }
+  await using ground = await Ground.make({ clock: { ...systemClock, sleep } })
+  makeEarlier(ground.path)
+  const other = new Database(ground.path)
+  other.exec('BEGIN IMMEDIATE')
+  say(other, 'at the last moment')
+  const opening = ground.open()
+  await waits.promise
+  other.exec('COMMIT')
+  other.close()
+  await opening
+  assert.deepEqual(ground.look(textsOf, earlierPath(ground.path, 1)), ['at the last moment'])
+})
+
+test('where it cannot be copied, its tables stay', async () => {
+  await using ground = await Ground.make()
+  makeEarlier(ground.path)
+  mkdirSync(earlierPath(ground.path, 1))
+  const error = await refused('unavailable', ground.open())
+  assert.match(error.message, /cannot be copied to .*schema-1/)
+  assert.equal(ground.look(schemaOf), 1)
+})
