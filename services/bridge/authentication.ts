@@ -10,6 +10,7 @@ import {
   type RequestHead,
   readClaim,
   type SocketGreeting,
+  UNREAD_SIGNATURE,
   verify,
 } from '#fleet/signature.ts'
 import type { Clock } from '#runtime/clock.ts'
@@ -41,7 +42,7 @@ export class Authentication {
    */
   async identify(head: RequestHead, headers: HeaderFields, mayAsk: () => boolean): Promise<Caller> {
     const claim = readClaim(headers)
-    if (claim === null) throw isSignedWithoutAuthority(headers) ? signedTheOldWay() : unsigned()
+    if (claim === null) throw isSignedWithoutAuthority(headers) ? olderHost() : unsigned()
     const tokens = await this.#tokensOf(claim.session, mayAsk)
     const token = verify(head, claim, tokens)
     if (token === null) throw unknownCaller()
@@ -85,17 +86,18 @@ export class Authentication {
 }
 
 function unsigned(): S2Error {
-  return new S2Error('unauthenticated', 'the request has no signature of the form that the bridge accepts', {
+  return new S2Error('unauthenticated', UNREAD_SIGNATURE, {
     next: 'sign it by RFC 9421: label s2, hmac-sha256, ("@method" "@authority" "@path" "@query" "content-digest"), created, nonce, keyid, alg',
   })
 }
 
-function signedTheOldWay(): S2Error {
+/** What to do stands in the message: hosts of version 0.1 show nothing else of a refusal. */
+export function olderHost(): S2Error {
   return new S2Error(
     'unauthenticated',
-    'the request is signed as an earlier version of S2 did, without this bridge’s name',
+    'the host runs an earlier version of S2 than this bridge: update S2 on that host, and start its s2 work again',
     {
-      next: 'update S2 on the host that sent it to the version of the bridge',
+      next: 'update S2 on that host to the version of the bridge (git pull, make install), and start its s2 work again',
     },
   )
 }

@@ -14,7 +14,7 @@ import { toProblem } from '#store/remote/problem-details.ts'
 import { withinRequest } from '#store/request-context.ts'
 import type { Store } from '#store/store.ts'
 import type { AddressLimits } from './address-limits.ts'
-import { type Authentication, unknownCaller } from './authentication.ts'
+import { type Authentication, olderHost, unknownCaller } from './authentication.ts'
 import type { BeatBatcher, BeatListener } from './beat-batcher.ts'
 import { parseJson } from './parse-json.ts'
 import { onlyReads } from './permissions.ts'
@@ -263,7 +263,7 @@ export class WebSocketConnection implements BeatListener {
   }
 
   async #join({ session, after, nonce, proof }: HostFrame & { readonly t: 'join' }): Promise<void> {
-    if (nonce === undefined) throw joinedTheOldWay()
+    if (nonce === undefined) throw olderHost()
     if (isObserver(session)) throw onlyReads(session)
     if (this.#joins.size >= SESSIONS_MAX && !this.#joins.has(session)) {
       throw new S2Error('rate_limited', `one socket carries ${SESSIONS_MAX} sessions`, { next: 'open another' })
@@ -386,16 +386,6 @@ export class WebSocketConnection implements BeatListener {
     }
     this.#ws.send(this.#seal === null ? text : this.#seal.seal(text))
   }
-}
-
-function joinedTheOldWay(): S2Error {
-  return new S2Error(
-    'unauthenticated',
-    'the session joins as an earlier version of S2 did, and asks the bridge for no proof',
-    {
-      next: 'update S2 on this host to the version of the bridge',
-    },
-  )
 }
 
 function parse(data: Buffer): HostFrame | null {

@@ -1,5 +1,6 @@
 import { S2Error } from '#fleet/errors.ts'
 import type { NewIncident } from '#fleet/incident.ts'
+import type { PlainWorker } from '#issuing/issuer.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Store } from '#store/store.ts'
@@ -31,6 +32,19 @@ export function foreignFiles(names: readonly string[]): NewIncident {
     kind: 'credentials',
     agent: null,
     summary: `the branch of credentials holds ${names.length} files that S2 did not publish: ${shown.join(', ')}; see who writes there, and remove them`,
+  }
+}
+
+/** Workers that an upgrade found with plain credentials: each of them wants a line, and its host the keys that follow. */
+export function plainCredentials(workers: readonly PlainWorker[]): NewIncident {
+  const shown = workers.slice(0, 5).map(({ agent, role }) => `${agent} (${role})`)
+  const [first] = workers
+  const number = first === undefined ? '' : `${first.agent.replace(/^s2-worker-(?=\d+$)/, '')} --role ${first.role}`
+  return {
+    cause: 'credentials:plain',
+    kind: 'credentials',
+    agent: null,
+    summary: `${workers.length} workers have plain credentials of S2 0.1 in git, and no keys: ${shown.join(', ')}; for each: update S2 on its host, then s2 worker invite ${number} here, and s2 worker join there`,
   }
 }
 

@@ -11,7 +11,7 @@ import { openStore } from '#store/open-store.ts'
 import type { Store } from '#store/store.ts'
 import { keepAuditHeads } from './audit-heads.ts'
 import type { Config, IssuerSettings } from './config.ts'
-import { ALTERED, CredentialIncidents, foreignFiles, REMOTE_AWAY } from './credential-incidents.ts'
+import { ALTERED, CredentialIncidents, foreignFiles, plainCredentials, REMOTE_AWAY } from './credential-incidents.ts'
 import { followHints } from './fetch-credential.ts'
 
 /** How often the registry of workers is compared with the credentials: a question to a program on this host. */
@@ -129,10 +129,11 @@ class IssuingLoops {
   async #publish(): Promise<number> {
     await this.#begun.promise
     if (this.#life.draining.aborted) return this.#config.pollMs
-    const { admitted, refused, foreign, wasAltered } = await this.#issuer.publish()
+    const { admitted, refused, foreign, plain, wasAltered } = await this.#issuer.publish()
     this.#tell({ issued: [], admitted, refused })
     if (admitted.length > 0) this.#rounds.nudge()
     await this.#incidents.toggle(foreignFiles(foreign), foreign.length > 0)
+    await this.#incidents.toggle(plainCredentials(plain), plain.length > 0)
     await this.#incidents.toggle(ALTERED, wasAltered)
     await this.#incidents.toggle(REMOTE_AWAY, false)
     return this.#config.pollMs

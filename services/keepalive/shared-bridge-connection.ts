@@ -150,7 +150,8 @@ export class SharedBridgeConnection implements AsyncDisposable {
     // One hint is enough: while the session stays locked out, cred-sync asks git at intervals anyway.
     if (!session.isLockedOut) this.#parts.onHint()
     session.lockOut()
-    const why = `the bridge does not let ${id} speak: ${(error as Error).message}; have a new credential published for it`
+    const { message, next } = error as Partial<S2Error>
+    const why = `the bridge does not let ${id} speak: ${message}; ${next ?? 'have a new credential published for it'}`
     this.#parts.troubles.met(lockoutTopic(id), 'locked out', why, error, this.#isReplaced(id) ? 'light' : 'grave')
     this.#parts.onLockedOut(id)
   }

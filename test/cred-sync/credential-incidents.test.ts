@@ -7,6 +7,7 @@ import {
   ALTERED,
   CredentialIncidents,
   foreignFiles,
+  plainCredentials,
   REMOTE_AWAY,
 } from '../../services/cred-sync/credential-incidents.ts'
 import { ManualClock } from '../manual-clock.ts'
@@ -69,4 +70,9 @@ test('names of foreign files are quoted, and not all are shown', () => {
   assert.match(summary, /holds 9 files/)
   assert.ok(!summary.includes('\n'))
   assert.ok(!summary.includes('credentials/5'))
+})
+
+test('plain credentials of the version before are told with the words that bring the worker over', () => {
+  const { summary } = plainCredentials([{ agent: 's2-worker-2', role: 'backend' }])
+  assert.match(summary, /s2-worker-2 \(backend\).*s2 worker invite 2 --role backend here, and s2 worker join there/)
 })

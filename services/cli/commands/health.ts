@@ -70,7 +70,8 @@ const ADVICE: Readonly<Record<string, string>> = {
   bridge: 'on the bridge’s host, s2 health bridge; if it is well there, check the network between the two hosts',
   credential:
     'mend or remove that file: s2-cred-sync brings it anew; s2 credential rotate, on the orchestrator’s host, makes a new one',
-  session: 'on the orchestrator’s host, s2 credential rotate gives this session a new token',
+  session:
+    'what it says; and where the token is not in force any more: s2 credential rotate, on the orchestrator’s host, gives this session a new one',
   certificate:
     's2 certificate show says what is wrong with it; sudo s2 certificate create renews one that was made here',
   remote:

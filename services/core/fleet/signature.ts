@@ -77,6 +77,9 @@ export function readClaim(headers: HeaderFields): Claim | null {
   }
 }
 
+/** What a bridge says, of this version and of earlier ones, of a signature that has not its form. */
+export const UNREAD_SIGNATURE = 'the request has no signature of the form that the bridge accepts'
+
 /** Whether a request is signed as earlier versions of S2 did, without the name of the bridge. */
 export function isSignedWithoutAuthority({ 'signature-input': input }: HeaderFields): boolean {
   return typeof input === 'string' && input.startsWith('s2=("@method" "@path" "@query" "content-digest");')

@@ -117,14 +117,15 @@ export class Issuer {
    */
   async publish(): Promise<Publication> {
     const { publisher, store } = this.#parts
-    if (publisher === null) return { admitted: [], refused: [], foreign: [], wasAltered: false }
+    if (publisher === null) return { admitted: [], refused: [], foreign: [], plain: [], wasAltered: false }
     const asked = await publisher.requests(JOIN_REQUEST_MAX)
     const requests = [...asked].map(([id, content]) => ({ id, sealed: content.trim() }))
     // A ref of another name than that of its content would settle somebody else's request.
     const judged = await this.#judge(requests.filter(({ id, sealed }) => id === joinRequestId(sealed)))
     const files = await this.#issuedFiles()
     const branch = await publisher.snapshot()
-    const { manifest, removed, foreign } = await this.#listing(branch, files)
+    const { manifest, removed, others } = await this.#listing(branch, files)
+    const { plain, foreign } = await this.#partOthers(branch, others)
     const wanted = new Map<string, string | null>([
       ...files.map(({ path, content }) => [path, content] as const),
       ...removed.map((path) => [path, null] as const),
@@ -140,7 +141,7 @@ export class Issuer {
         store,
         files.map(({ worker }) => worker.agent),
       ).catch(() => undefined)
-    return { ...judged, foreign, wasAltered }
+    return { ...judged, foreign, plain, wasAltered }
   }
 
   async #joined(): Promise<JoinedWorker[]> {
@@ -245,7 +246,7 @@ export class Issuer {
     return files
   }
 
-  /** The list of these files, the same text again where the branch has it; what is to be removed, and what is foreign there. */
+  /** The list of these files, the same text again where the branch has it; what is to be removed, and what else is there. */
   async #listing(branch: BranchSnapshot, files: readonly IssuedFile[]) {
     const { identity, clock } = this.#parts
     const content = await branch.read(MANIFEST_PATH)
@@ -258,7 +259,22 @@ export class Issuer {
     const removed = (present?.files ?? [])
       .map(({ path }) => path)
       .filter((path) => !ours.has(path) && there.includes(path))
-    return { manifest, removed, foreign: there.filter((path) => !ours.has(path) && !removed.includes(path)) }
+    return { manifest, removed, others: there.filter((path) => !ours.has(path) && !removed.includes(path)) }
+  }
+
+  /** What S2 did not publish: the plain credentials of workers of the version before, and what nobody knows. */
+  async #partOthers(branch: BranchSnapshot, others: readonly string[]) {
+    const plain: PlainWorker[] = []
+    const foreign: string[] = []
+    if (others.length === 0) return { plain, foreign }
+    const conversations = await this.#parts.store.conversations()
+    for (const path of others) {
+      const worker = conversations.find(({ agents }) => credentialPath(agents.b) === path)
+      const isPlain = worker !== undefined && holdsPlainToken(await branch.read(path).catch(() => null))
+      if (isPlain) plain.push({ agent: worker.agents.b, role: worker.roles.b })
+      else foreign.push(path)
+    }
+    return { plain, foreign }
   }
 
   /** Admits the hosts whose requests are good; each request has its outcome afterwards. */
@@ -288,12 +304,19 @@ export class Issuer {
   }
 }
 
+export interface PlainWorker {
+  readonly agent: string
+  readonly role: string
+}
+
 /** What a round at the git remote found and did. */
 export interface Publication {
   readonly admitted: readonly string[]
   readonly refused: readonly string[]
   /** The names of files in the folder of credentials that are not ours. */
   readonly foreign: readonly string[]
+  /** Workers whose credential lies there as anybody can read it: they have not joined by keys. */
+  readonly plain: readonly PlainWorker[]
   /** The branch did not hold what it was last made to hold, though nothing had changed here: somebody else had written. */
   readonly wasAltered: boolean
 }
@@ -327,6 +350,16 @@ function isSameListing(present: Manifest, files: readonly IssuedFile[]): boolean
   const names = (entries: Manifest['files']): string =>
     JSON.stringify(entries.map((each) => [each.path, each.key, each.sha256]).sort())
   return names(present.files) === names(entriesOf(files))
+}
+
+/** Whether a file is a plain credential of the version before, or of scripts. */
+function holdsPlainToken(content: Uint8Array | null): boolean {
+  try {
+    const fields: unknown = JSON.parse(Buffer.from(content ?? []).toString('utf8'))
+    return typeof fields === 'object' && fields !== null && 'worker_token' in fields
+  } catch {
+    return false
+  }
 }
 
 function manifestOrNull(content: Uint8Array, key: string): Manifest | null {

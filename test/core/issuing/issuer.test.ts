@@ -214,6 +214,30 @@ test('revoking removes the file and the entry; a foreign file shows', async () =
   assert.equal((await readCredentials(g.state)).credentials.length, 1, 'the orchestrator’s end is gone as well')
 })
 
+test('a plain credential of the version before is told as one, with the role of its worker', async () => {
+  await using g = await ground('plain')
+  const roles = { a: 'orchestrator', b: 'backend' }
+  await g.store.openConversation({ roles, agents: { a: 'orchestrator', b: 's2-worker-2' }, lifetimeMs: LIFETIME_MS })
+  const plain = JSON.stringify({ conversation_id: 'conv_0123456789abcdef', ['worker' + '_token']: 'x'.repeat(64) })
+  const files = new Map([
+    [credentialPath('s2-worker-2'), plain],
+    [credentialPath('s2-worker-3'), plain],
+  ])
+  await g.publisher?.publish(files, 'the version before')
+  const issuer = g.makeIssuer()
+  await issuer.round()
+  const found = await issuer.publish()
+  assert.deepEqual(found.plain, [{ agent: 's2-worker-2', role: 'backend' }])
+  assert.deepEqual(found.foreign, [credentialPath('s2-worker-3')], 'of nobody who is known here')
+  assert.ok(
+    g.inGit('ls-tree', '-r', '--name-only', 'main').includes('s2-worker-2'),
+    'it stays until its host has joined',
+  )
+  await g.admit('s2-worker-2', await g.keysOf('s2-worker-2'))
+  await issuer.round()
+  assert.deepEqual((await issuer.publish()).plain, [])
+})
+
 test('what somebody did to the branch is mended', async () => {
   await using g = await ground('mended')
   const keys = await g.keysOf('s2-worker-1')

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
-import { readClaim, signAnswer } from '#fleet/signature.ts'
+import { readClaim, signAnswer, UNREAD_SIGNATURE } from '#fleet/signature.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openRemoteStore } from '#store/remote/remote.ts'
@@ -95,6 +95,18 @@ test('a lease that somebody else than the bridge answers gives nothing to run', 
   }
   const { answer } = await asked([() => [200, TASK]], { verb: 'lease' })
   assert.equal((answer as { id: string }).id, 't1', 'the bridge’s own answer counts')
+})
+
+test('a bridge that cannot read our signature is of another version, and it is said what to do', async () => {
+  const detail = UNREAD_SIGNATURE
+  const { answer, count } = await asked([() => [401, { code: 'unauthenticated', detail }]], {
+    token: null,
+    verb: 'lease',
+  })
+  assert.equal((answer as { code: string }).code, 'unauthenticated')
+  assert.match((answer as Error).message, /runs another version of S2 than this host/)
+  assert.match((answer as { next: string }).next, /update S2 on the bridge’s host first/)
+  assert.equal(count, 1)
 })
 
 test('a refusal that nobody signed ends nothing: it is passing, or means what it says', async () => {

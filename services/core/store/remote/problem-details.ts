@@ -1,5 +1,6 @@
 import { CODES, type Code, S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
+import { UNREAD_SIGNATURE } from '#fleet/signature.ts'
 
 /** How an error crosses the network: `application/problem+json` (RFC 9457). Its cause stays in the log. */
 export interface ProblemDetails {
@@ -95,6 +96,7 @@ export function fromUnsigned(
 ): S2Error {
   const said = fromProblem(value)
   const plain = said ?? fromStatus(status, writes)
+  if (plain.message === UNREAD_SIGNATURE) return otherVersion(where)
   if (UNSIGNED_CODES.includes(plain.code)) {
     const retryAfterS = Math.min(plain.retryAfterS ?? 0, UNSIGNED_RETRY_MAX_S)
     const next = plain.next === undefined ? {} : { next: plain.next }
@@ -109,6 +111,15 @@ export function fromUnsigned(
         said?.next?.slice(0, SAID_MAX) ??
         'check the address, what stands between, and whether both sides have the same version of S2',
     },
+  )
+}
+
+/** What this host signs is always of its own form: a bridge that cannot read it is of another version. */
+function otherVersion(where: string): S2Error {
+  return new S2Error(
+    'unauthenticated',
+    `the bridge at ${where} runs another version of S2 than this host: it cannot read how this one signs`,
+    { next: 'update S2 on the bridge’s host first, and then here; what waits in the outbox is sent after that' },
   )
 }
 
