@@ -41,18 +41,51 @@ restart_changed() {
     ctl reset-failed "$service" 2>/dev/null || true # an upgrade does not count as a failure
     if ctl restart "$service"; then continue; fi
     [ -n "$before" ] && [ "$before" != "$id" ] || fail "$service does not start" "$(journal "$service")"
-    say "$service does not get ready with the new version: going back to $before"
-    point_to "$before"
-    lay_units "$before"
-    ctl daemon-reload
-    enable_new || true
-    note_laid
-    ctl reset-failed 's2-*' || true
-    for back in $restarted $(cat "$at/paused" 2>/dev/null); do ctl restart "$back" || true; done
-    rm -f "$at/paused"
-    fail 'the new version was rolled back; data and settings are as they were' "$(journal "$service")"
+    roll_back "$service"
   done
   rm -f "$at/paused"
+}
+
+# Goes back to the version before, and says so; where that one cannot read the database any more, the new one stays in force.
+roll_back() { # the service that does not get ready
+  say "$1 does not get ready with the new version: going back to $before"
+  back="$restarted $(cat "$at/paused" 2>/dev/null || true)"
+  point_to "$before"
+  lay_units "$before"
+  ctl daemon-reload
+  enable_new || true
+  note_laid
+  ctl reset-failed 's2-*' || true
+  stuck=''
+  for each in $back; do ctl restart "$each" || stuck="$stuck $each"; done
+  if [ -z "$stuck" ] || [ "$(schema_of "$before")" -ge "$(schema_of "$id")" ]; then
+    rm -f "$at/paused"
+    fail 'the new version was rolled back; data and settings are as they were' "$(journal "$1")"
+  fi
+  say "${stuck# } cannot start with $before: the new version has changed the tables of the database"
+  stay
+  fail "the new version stays in force, with all data; what does not start:${stuck:- nothing now}" \
+    "$(journal "$1"); once that is mended, run this again. The way back to $before: docs/install.md, Back to the version before"
+}
+
+# Puts the new version in force for good, and starts what can be started of it.
+stay() {
+  point_to "$id"
+  lay_units "$id"
+  ctl daemon-reload
+  ctl reset-failed 's2-*' || true
+  stuck=''
+  for each in $services; do
+    case " $back " in *" $each "*) ;; *) ctl is-active --quiet "$each" && ! is_as_laid "$each" || continue ;; esac
+    ctl restart "$each" || stuck="$stuck $each"
+  done
+  enable_new || true # not before: what is new may have had another name
+  note_laid
+  rm -f "$at/paused"
+}
+# The number of the last change to the tables that a release knows.
+schema_of() { # release
+  { echo 0-none.sql; ls "$at/releases/$1/dist/migrations" 2>/dev/null; } | sed -n 's/^0*\([0-9]\{1,\}\)-.*\.sql$/\1/p' | sort -n | tail -n 1
 }
 journal() { [ $MODE = user ] && echo "journalctl --user-unit $1" || echo "journalctl -u $1"; }
 
