@@ -1,5 +1,6 @@
 /** Guarded commands: the four stages, and what is run. */
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import {
   chmodSync,
   existsSync,
@@ -21,7 +22,7 @@ import { publishCredential } from '#spool/credentials.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { demandGrant, endGrant, liveGrant, openGrant, redeemCode } from '../../services/cli/guard/grant.ts'
 import { planCommand, runPlanned, tellPartner } from '../../services/cli/guard/run-guarded.ts'
-import { findSandbox, guardedEnv, sandboxed } from '../../services/cli/guard/sandbox.ts'
+import { findProgram, findSandbox, guardedEnv, sandboxed } from '../../services/cli/guard/sandbox.ts'
 import { credential, READER } from '../core/spool/sample.ts'
 import { type Outcome, run } from './run-command.ts'
 
@@ -249,7 +250,7 @@ test('bubblewrap shows the system read-only, the work folder, and no network', (
   const words = sandboxed({ kind: 'bubblewrap', path: '/usr/bin/bwrap' }, COMMAND, '/src/app')
   const line = words.join(' ')
   assert.match(line, /--unshare-all --cap-drop ALL --clearenv/)
-  assert.match(line, / --bind \/src\/app \/src\/app --chdir \/src\/app -- make all$/)
+  assert.match(line, / --bind \/src\/app \/src\/app --chdir \/src\/app -- prlimit --nproc=256 -- make all$/)
   assert.doesNotMatch(line, /--share-net|\/home| \/etc \//)
   const reading = sandboxed({ kind: 'bubblewrap', path: 'bwrap' }, { ...COMMAND, writes: false, network: true }, '/src')
   assert.match(reading.join(' '), /--share-net .* --ro-bind \/src \/src /)
@@ -259,13 +260,89 @@ test('systemd-run is given the same bounds', () => {
   const line = sandboxed({ kind: 'systemd-run', path: 'systemd-run' }, COMMAND, '/src/app').join(' ')
   for (const part of [
     'NoNewPrivileges=yes',
-    'ProtectSystem=strict',
+    'TemporaryFileSystem=/:ro',
+    'ProtectControlGroups=yes',
     'PrivateNetwork=yes',
-    'BindPaths=/src/app',
+    'BindPaths="/src/app"',
     'MemoryMax=',
   ])
     assert.ok(line.includes(`--property=${part}`), part)
-  assert.match(line, / -- make all$/)
+  assert.doesNotMatch(line, /BindReadOnlyPaths=\S*(?:\/home|\/var|\/etc )/)
+  assert.match(line, / -- unshare .*--pid .*-- prlimit --nproc=256 -- make all$/, 'it can end no process of its user')
+  const reading = sandboxed({ kind: 'systemd-run', path: 'systemd-run' }, { ...COMMAND, writes: false }, '/src/a "b"')
+  assert.ok(reading.includes(String.raw`--property=BindReadOnlyPaths="/src/a \"b\""`), reading.join('\n'))
+})
+
+/** What a program in the sandbox tries, as its output says it. */
+const ESCAPE = `
+const fs = require('node:fs')
+const tried = {}
+const attempt = (name, act) => { try { tried[name] = act() ?? 'done' } catch (error) { tried[name] = error.code } }
+const [secret, victim] = process.argv.slice(2)
+attempt('write here', () => fs.writeFileSync('made', 'x'))
+attempt('read outside', () => fs.readFileSync(secret, 'utf8'))
+attempt('write outside', () => fs.writeFileSync(secret + '.new', 'x'))
+attempt('follow a link', () => fs.readFileSync('link', 'utf8'))
+attempt('write the system', () => fs.writeFileSync('/usr/made', 'x'))
+attempt('end a process', () => { process.kill(Number(victim), 'SIGKILL') })
+tried.network = Object.keys(require('node:os').networkInterfaces()).filter((name) => name !== 'lo').length
+tried.env = Object.keys(process.env).filter((name) => /TOKEN|STATE|SECRET/.test(name)).length
+console.log(JSON.stringify(tried))
+`
+
+test('what runs in the sandbox of this host reaches nothing but the work folder', async (t) => {
+  using host = new Host()
+  const sandbox = await findSandbox(host.folder, systemClock)
+  const node = ['/usr/bin/node', '/usr/local/bin/node'].find(existsSync)
+  if (sandbox === null || node === undefined) return t.skip('no sandbox works here, or no node lies in the system')
+  const secret = join(host.state, 'secret')
+  writeFileSync(secret, 'SECRET')
+  symlinkSync(secret, join(host.folder, 'link'))
+  writeFileSync(join(host.folder, 'escape.cjs'), ESCAPE)
+  const victim = spawn('sleep', ['60'])
+  try {
+    const plan = await planCommand('open', host.folder, [node, 'escape.cjs', secret, String(victim.pid)], host.context)
+    const grant = await demandGrant(host.state, await host.token('open'), host.wall)
+    const { output } = await runPlanned(host.state, plan, grant, ['node'], host.context)
+    const tried = JSON.parse(output.split('\n').find((line) => line.startsWith('{')) ?? output) as Record<
+      string,
+      unknown
+    >
+    assert.deepEqual(tried, {
+      'write here': 'done',
+      'read outside': 'ENOENT',
+      'write outside': tried['write outside'],
+      'follow a link': 'ENOENT',
+      'write the system': 'EROFS',
+      'end a process': 'ESRCH',
+      network: 0,
+      env: 0,
+    })
+    assert.equal(readFileSync(join(host.folder, 'made'), 'utf8'), 'x')
+    assert.ok(!existsSync(`${secret}.new`))
+    assert.equal(victim.exitCode ?? victim.signalCode, null)
+  } finally {
+    victim.kill('SIGKILL')
+  }
+})
+
+test('npm runs in the sandbox, and calls no program that the folder names', { timeout: 60_000 }, async (t) => {
+  using host = new Host()
+  const sandbox = await findSandbox(host.folder, systemClock)
+  if (sandbox === null || findProgram('npm') === null) return t.skip('no sandbox works here, or there is no npm')
+  const evil = join(host.folder, 'evil')
+  writeFileSync(evil, '#!/bin/sh\ntouch ran\nexit 1\n', { mode: 0o755 })
+  writeFileSync(join(host.folder, '.npmrc'), `git=${evil}\nfetch-retries=0\noffline=true\n`)
+  const address = `git+https://127.0.0.1:1/x.git#${'0'.repeat(40)}`
+  writeFileSync(join(host.folder, 'package.json'), JSON.stringify({ name: 'n', dependencies: { x: address } }))
+  const grant = await demandGrant(host.state, await host.token('restricted'), host.wall)
+  const said = async (...words: string[]): Promise<string> => {
+    const plan = await planCommand('restricted', host.folder, words, host.context)
+    return (await runPlanned(host.state, plan, grant, words, host.context)).output
+  }
+  assert.match(await said('npm', 'ls'), /UNMET DEPENDENCY x@git/)
+  assert.match(await said('npm', 'install', 'left-pad'), /npm error/)
+  assert.ok(!existsSync(join(host.folder, 'ran')), 'what the folder names as git was run, with the network')
 })
 
 test('a command is ended at its limit of time, which is never longer than the token', { timeout: 20_000 }, async () => {

@@ -41,7 +41,7 @@ export function guardedEnv(home: string): Readonly<Record<string, string>> {
     GIT_COMMITTER_EMAIL: 's2@localhost',
     PIP_CONFIG_FILE: '/dev/null',
     npm_config_userconfig: '/dev/null',
-    npm_config_globalconfig: '/dev/null',
+    npm_config_globalconfig: '/nonexistent/npmrc',
   }
 }
 
@@ -103,6 +103,9 @@ const SYSTEM = ['/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/opt']
 const NETWORK = ['/etc/ssl', '/etc/ca-certificates', '/etc/resolv.conf', '/etc/hosts', '/etc/nsswitch.conf']
 const NAMES = ['/etc/passwd', '/etc/group', '/etc/ld.so.cache', '/etc/alternatives']
 
+/** Bounds processes within the user space of a sandbox, where those of this user outside do not count. */
+const FEW = ['prlimit', `--nproc=${LIMITS.processes}`, '--'] as const
+
 function byBubblewrap(path: string, { argv, writes, network }: AllowedCommand, folder: string): [string, ...string[]] {
   const shown = [...SYSTEM, ...NAMES, ...(network ? NETWORK : [])]
   const env = Object.entries(guardedEnv('/tmp')).flatMap(([name, value]) => ['--setenv', name, value])
@@ -113,26 +116,29 @@ function byBubblewrap(path: string, { argv, writes, network }: AllowedCommand, f
     ...shown.flatMap((each) => ['--ro-bind-try', each, each]),
     ...['--proc', '/proc', '--dev', '/dev', '--tmpfs', '/tmp'],
     ...[writes ? '--bind' : '--ro-bind', folder, folder, '--chdir', folder, '--'],
+    ...FEW,
     ...argv,
   ]
 }
 
 function bySystemd(path: string, { argv, writes, network }: AllowedCommand, folder: string): [string, ...string[]] {
+  const shown = [...SYSTEM, ...NAMES, ...(network ? NETWORK : [])]
   const properties = [
     'NoNewPrivileges=yes',
-    'ProtectSystem=strict',
-    'ProtectHome=tmpfs',
-    'TemporaryFileSystem=/var /run /srv /mnt /media',
+    // An empty root, and what is shown: whatever else this user may read lies anywhere, the state folder among it.
+    'TemporaryFileSystem=/:ro',
+    `BindReadOnlyPaths=${shown.map((each) => `-${each}`).join(' ')}`,
+    'BindPaths=/proc',
     'PrivateTmp=yes',
     'PrivateDevices=yes',
     'PrivateUsers=yes',
     'ProtectProc=invisible',
     'ProtectKernelTunables=yes',
     'ProtectControlGroups=yes',
-    'RestrictNamespaces=yes',
+    'RestrictNamespaces=user pid',
     'RestrictSUIDSGID=yes',
     `PrivateNetwork=${network ? 'no' : 'yes'}`,
-    `${writes ? 'BindPaths' : 'BindReadOnlyPaths'}=${folder}`,
+    `${writes ? 'BindPaths' : 'BindReadOnlyPaths'}=${quoted(folder)}`,
     `WorkingDirectory=${folder}`,
     `TasksMax=${LIMITS.processes}`,
     `MemoryMax=${LIMITS.memoryBytes}`,
@@ -140,7 +146,14 @@ function bySystemd(path: string, { argv, writes, network }: AllowedCommand, fold
   ]
   const env = Object.entries(guardedEnv('/tmp')).map(([name, value]) => `--setenv=${name}=${value}`)
   const how = ['--user', '--pipe', '--wait', '--collect', '--quiet', ...env]
-  return [path, ...how, ...properties.map((each) => `--property=${each}`), '--', ...argv]
+  // A unit has the processes of its user before it, and may end them: in a space of its own it knows none of them.
+  const alone = ['unshare', '--user', '--map-current-user', '--pid', '--fork', '--kill-child', '--']
+  return [path, ...how, ...properties.map((each) => `--property=${each}`), '--', ...alone, ...FEW, ...argv]
+}
+
+/** As lists of settings of a unit have a word with blanks or colons. */
+function quoted(word: string): string {
+  return `"${word.replace(/[\\"]/g, '\\$&')}"`
 }
 
 /** The same limits by rlimits, for what runs under no service manager. */

@@ -173,7 +173,8 @@ function partGitArguments(rule: GitRule, args: readonly string[]): GitArguments 
 
 function judgeNpm(args: readonly string[]): Judgement {
   const [verb = '', ...rest] = args
-  const always = ['--ignore-scripts', '--no-audit', '--no-fund']
+  // A folder can name the program that npm calls as git, and that one would have the network: packages come from the registry.
+  const always = ['--ignore-scripts', '--no-audit', '--no-fund', '--git=false']
   const inFolder = { writes: true, needsSandbox: true }
   if (verb === 'ls' && rest.every((word) => /^--(?:all|depth=\d)$/.test(word)))
     return allow(['npm', 'ls', ...rest], { needsSandbox: true })

@@ -160,7 +160,7 @@ test('words that are no words are refused', () => {
 const OPTIONS_ANYWHERE =
   /^(?:-[A-Za-z0-9]{1,12}|-vv|-n?\d+|--(?:short|branch|porcelain(?:=v[12])?|oneline|graph|stat|name-only|name-status|cached|staged|list|all|show-current|modified|others|exclude-standard|abbrev-ref|show-toplevel|update|allow-empty|worktree|save-dev|save-exact|depth=\d))$/
 const FORCED =
-  /^(?:--no-pager|--no-optional-locks|--no-ext-diff|--no-textconv|--ignore-submodules=all|--ignore-scripts|--no-audit|--no-fund|--isolated|--no-input|--disable-pip-version-check|--only-binary=:all:|--target=site-packages|-c|--)$/
+  /^(?:--no-pager|--no-optional-locks|--no-ext-diff|--no-textconv|--ignore-submodules=all|--ignore-scripts|--no-audit|--no-fund|--git=false|--isolated|--no-input|--disable-pip-version-check|--only-binary=:all:|--target=site-packages|-c|--)$/
 const PROGRAMS = [
   'cat',
   'date',
@@ -278,6 +278,8 @@ function checkAllowed(mode: string, program: string, args: readonly string[], ju
   assert.ok(PROGRAMS.includes(program) && judged.argv[0] === program, told)
   if (mode === 'safe') assert.ok(!judged.writes && !judged.network && !['npm', 'pip'].includes(program), told)
   if (['git', 'npm', 'pip'].includes(program)) assert.ok(judged.needsSandbox, told)
+  if (program === 'npm' && judged.network)
+    for (const always of ['--ignore-scripts', '--git=false']) assert.ok(judged.argv.includes(always), told)
   const message = args.indexOf('-m')
   const free = program === 'grep' ? args.findIndex((word) => !word.startsWith('-')) : message === -1 ? -1 : message + 1
   const beyond = args.indexOf('--') // behind it git takes everything for a path
