@@ -68,10 +68,10 @@ make_next() {
   done
 }
 
-# What the services speak to: an ssh server, and polkit, which lets a user start units.
+# What the services speak to: an ssh server, polkit, which lets a user start units, and the bus of a user.
 add_servers() {
-  [ -x "$root/usr/sbin/sshd" ] && [ -x "$root/usr/lib/polkit-1/polkitd" ] ||
-    chroot "$root" sh -c 'apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends openssh-server openssh-client polkitd'
+  [ -x "$root/usr/sbin/sshd" ] && [ -x "$root/usr/lib/polkit-1/polkitd" ] && [ -e "$root/usr/lib/systemd/user/dbus.socket" ] ||
+    chroot "$root" sh -c 'apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends openssh-server openssh-client polkitd dbus-user-session'
 }
 
 chapter 'a Debian 12 with a systemd of its own'
