@@ -36,7 +36,7 @@ export class SharedBridgeConnection implements AsyncDisposable {
   readonly #parts: BridgeConnectionParts
   readonly #sessions = new Map<SessionId, Session>()
   readonly #beats: BeatSender
-  readonly #hints: Promise<void>
+  readonly #following: Promise<unknown>
   readonly #ending = new AbortController()
   readonly #topic: string
   /** Wall clock, for people; null while the bridge answers. */
@@ -60,7 +60,7 @@ export class SharedBridgeConnection implements AsyncDisposable {
       onLockedOut: (session, error) => this.#onLockedOut(session, error),
       onAway: (error) => this.#onAway(error),
     })
-    this.#hints = this.#followHints()
+    this.#following = Promise.all([this.#followHints(), this.#followRefusals()])
   }
 
   /** What people are told of the connection. */
@@ -99,11 +99,18 @@ export class SharedBridgeConnection implements AsyncDisposable {
     this.#parts.troubles.over(this.#topic)
     await this.store[Symbol.asyncDispose]()
     await this.#beats.done
-    await this.#hints
+    await this.#following
   }
 
   async #followHints(): Promise<void> {
     for await (const _ of this.store.credentialHints(this.#ending.signal)) this.#parts.onHint()
+  }
+
+  /** A beat finds out at once what the next one, which may be minutes away, would. Those that are locked out ask at their own pace. */
+  async #followRefusals(): Promise<void> {
+    for await (const refused of this.store.refusedSessions(this.#ending.signal)) {
+      if (refused.some((session) => this.#sessions.get(session)?.isLockedOut === false)) this.#beats.now()
+    }
   }
 
   /** Locked-out sessions do not sign requests that any session may make. */

@@ -6,6 +6,7 @@ import type { StoredMessage } from '#fleet/message.ts'
 import { conversationOf, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
 import { Health } from '#runtime/health.ts'
 import { recordingLog } from '#runtime/log.ts'
+import { HintChannel } from '#store/hint-channel.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
 import type { Keyring, RemoteStore } from '#store/remote/remote.ts'
 import type { Store } from '#store/store.ts'
@@ -46,6 +47,8 @@ export class Bridge {
   readonly store: Store
   readonly weather: Weather = { away: false, mute: false, hangs: new Set(), fails: new Map(), means: 'socket' }
   readonly streams = new Map<SessionId, number>()
+  /** What the sockets of hosts are told of joins. */
+  readonly refused = new HintChannel<SessionId>()
   readonly calls: { verb: string; session: SessionId | undefined; at: number }[] = []
   readonly #clock: ManualClock
   #gone = new AbortController()
@@ -80,6 +83,7 @@ export class Bridge {
       // that a token is in force is told on the side, and nothing waits for it
       confirmToken: async () => undefined,
       credentialHints: (signal) => store.credentialHints(signal),
+      refusedSessions: (signal) => this.refused.heard(signal),
       mail: (reader, after, signal) => this.#mail(reader, after, signal, keyring),
       [Symbol.asyncDispose]: async () => undefined,
     }
@@ -152,7 +156,7 @@ class Life {
         const value = Reflect.get(target, name)
         if (typeof value !== 'function') return value
         return (...args: unknown[]) => {
-          if (this.#isDead && name === 'credentialHints') return silence()
+          if (this.#isDead && (name === 'credentialHints' || name === 'refusedSessions')) return silence()
           if (this.#isDead) return name === 'now' || name === 'wall' ? Reflect.apply(value, target, args) : NEVER
           const answer = Reflect.apply(value, target, args)
           return answer instanceof Promise ? this.#whileAlive(answer) : answer

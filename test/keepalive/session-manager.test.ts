@@ -86,6 +86,31 @@ test('beats wait for nothing: not for mail, not for the outbox, not for a beat t
   assert.ok(((await ground.pulse(b))?.seq ?? 0) > seq)
 })
 
+test('a session that the bridge refuses on its socket is known to be locked out at once, however long the pace of beats', async () => {
+  const ground = new Ground()
+  const { b } = await ground.channel()
+  const other = await ground.channel('s2-worker-2')
+  ground.start({ beatMs: 300_000 })
+  await ground.pass(1_000)
+  const beats = (): number => ground.bridge.calls.filter(({ verb }) => verb === 'beat').length
+  await ground.store.rotateToken(b, 0)
+  ground.bridge.refused.give([b])
+  await ground.pass(1_000)
+  assert.match(Object.values(ground.troubles).join(), new RegExp(`the bridge does not let ${b} speak: `))
+  assert.equal(ground.hints, 1)
+  // Its joins go on being refused: nothing beats more often for that.
+  const before = beats()
+  for (let n = 0; n < 5; n += 1) {
+    ground.bridge.refused.give([b])
+    await ground.pass(1_000)
+  }
+  assert.equal(beats(), before)
+  // The refusal may concern a token that was replaced meanwhile: only the answer to a beat counts.
+  ground.bridge.refused.give([other.b])
+  await ground.pass(1_000)
+  assert.doesNotMatch(Object.values(ground.troubles).join(), new RegExp(other.b))
+})
+
 test('a message is delivered, leased and acked as the agent has it, and then forgotten', async () => {
   const ground = new Ground()
   const { b, tell } = await ground.channel()

@@ -2,24 +2,25 @@
  * Passes hints to those who listen at that moment. Nothing is kept: hints that come while a listener is busy reach it as
  * one, and hints that come while nobody listens are lost.
  */
-export class HintChannel implements Disposable {
-  readonly #listeners = new Set<Listener>()
+export class HintChannel<T extends string = string> implements Disposable {
+  readonly #listeners = new Set<Listener<T>>()
   #isOver = false
 
-  give(conversations: readonly string[]): void {
-    for (const listener of this.#listeners) listener.put(conversations)
+  /** Hints that something has changed for each of these. */
+  give(concerned: readonly T[]): void {
+    for (const listener of this.#listeners) listener.put(concerned)
   }
 
   /** Ends when the signal aborts, or the channel is disposed. */
-  async *heard(signal: AbortSignal): AsyncGenerator<readonly string[]> {
-    const listener = new Listener()
+  async *heard(signal: AbortSignal): AsyncGenerator<readonly T[]> {
+    const listener = new Listener<T>()
     const wake = (): void => listener.wake()
     this.#listeners.add(listener)
     signal.addEventListener('abort', wake, { once: true })
     try {
       while (!signal.aborted && !this.#isOver) {
-        const conversations = listener.take()
-        if (conversations.length > 0) yield conversations
+        const concerned = listener.take()
+        if (concerned.length > 0) yield concerned
         else await listener.woken()
       }
     } finally {
@@ -34,16 +35,16 @@ export class HintChannel implements Disposable {
   }
 }
 
-class Listener {
-  readonly #waiting = new Set<string>()
+class Listener<T> {
+  readonly #waiting = new Set<T>()
   #wake: PromiseWithResolvers<void> = Promise.withResolvers()
 
-  put(conversations: readonly string[]): void {
-    for (const each of conversations) this.#waiting.add(each)
+  put(concerned: readonly T[]): void {
+    for (const each of concerned) this.#waiting.add(each)
     this.wake()
   }
 
-  take(): string[] {
+  take(): T[] {
     const taken = [...this.#waiting]
     this.#waiting.clear()
     return taken

@@ -79,6 +79,10 @@ class Bridge implements AsyncDisposable {
     this.#seal ??= new FrameSeal(frameKey(token, this.#greeting), 'bridge')
   }
 
+  refuses(code: string): void {
+    this.say({ t: 'refused', session: B, problem: { code, detail: 'it was refused' } })
+  }
+
   /** Says something as whoever stands between could: without a seal. */
   slip(text: string): void {
     this.#ws?.send(text)
@@ -292,4 +296,41 @@ test('a session moves to its new token with the next beat: the bridge may let th
   void beat(3)
   const after = await bridge.hears('join')
   assert.notEqual(after.proof, before.proof)
+})
+
+test('a session that the bridge refuses is told of at once, once for each join, and not where it passes', async () => {
+  const clock = new ManualClock()
+  await using bridge = await Bridge.open(clock)
+  const stop = new AbortController()
+  const told: SessionId[] = []
+  const telling = (async () => {
+    for await (const sessions of bridge.store.refusedSessions(stop.signal)) told.push(...sessions)
+  })()
+  await using reader = new Reader(bridge, 0)
+  const mail = reader.take(1)
+  const joinsAgain = async (): Promise<void> => {
+    let hasJoined = false
+    const joining = bridge.hears('join').then(() => {
+      hasJoined = true
+    })
+    while (!hasJoined) await clock.advance(1_000)
+    await joining
+  }
+  await bridge.hears('join')
+  bridge.refuses('rate_limited')
+  await joinsAgain()
+  assert.deepEqual(told, [], 'the next join may be let in')
+  bridge.refuses('unauthenticated')
+  await until('it is told', () => told.length > 0)
+  bridge.refuses('unauthenticated')
+  await joinsAgain()
+  assert.deepEqual(told, [B], 'nobody can have it told twice of one join')
+  bridge.joined(0)
+  bridge.mail(1, 1)
+  assert.deepEqual(await mail, [1])
+  bridge.refuses('unauthenticated')
+  await until('it is told that the join has ended', () => told.length > 1)
+  assert.deepEqual(told, [B, B])
+  stop.abort()
+  await telling
 })

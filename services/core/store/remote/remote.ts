@@ -43,6 +43,12 @@ export interface RemoteStore extends Store {
    * a request. `away`: not at all, or the socket is still opening.
    */
   readonly link: { readonly means: 'socket' | 'polling' | 'away' }
+  /**
+   * Sessions that the bridge has just refused on the socket, for a reason that does not pass by itself. It is a hint: the
+   * refusal may concern a token that was replaced meanwhile, and before the bridge has proved itself anybody can say it. What
+   * counts is the answer to the next beat.
+   */
+  refusedSessions(signal: AbortSignal): AsyncIterable<readonly SessionId[]>
 }
 
 const UNACKED_AT_ONCE = 100
@@ -61,7 +67,7 @@ export function openRemoteStore(
   const { callMs = 10_000, probeMs = 5_000, pollMs = { first: 2_000, most: 30_000 } } = options
   if (url.startsWith('unix:')) {
     const client = new HttpClient({ socketPath: url.slice('unix:'.length) }, parts, callMs)
-    return new Remote(client, null, new HintChannel(), parts, pollMs)
+    return new Remote(client, null, parts, pollMs)
   }
   const origin = originOf(url)
   if (keyring === null) {
@@ -73,12 +79,14 @@ export function openRemoteStore(
   const target = { origin, trust, allowsPlain: keyring.allowsPlain === true }
   const client = new HttpClient(target, parts, callMs)
   const hints = new HintChannel()
+  const refusals = new HintChannel<SessionId>()
   const link = new WebSocketLink(target, probeMs, {
     ...parts,
     token: (session) => keyring.token(session),
     onCredential: (session) => hints.give([conversationOf(session)]),
+    onRefused: (session) => refusals.give([session]),
   })
-  return new Remote(client, { link, keyring }, hints, parts, pollMs)
+  return new Remote(client, { link, keyring, hints, refusals }, parts, pollMs)
 }
 
 function originOf(url: string): URL {
@@ -91,25 +99,31 @@ function originOf(url: string): URL {
   return origin
 }
 
+/** What a host has besides requests: its socket, and what comes by it. */
+interface HostSide {
+  readonly link: WebSocketLink
+  readonly keyring: Keyring
+  /** Conversations for which git may have a new credential. */
+  readonly hints: HintChannel
+  readonly refusals: HintChannel<SessionId>
+}
+
 class Remote implements RemoteStore {
   readonly #client: HttpClient
   /** Null: administration. */
-  readonly #host: { readonly link: WebSocketLink; readonly keyring: Keyring } | null
-  readonly #hints: HintChannel
+  readonly #host: HostSide | null
   readonly #parts: StoreParts
   readonly #pollMs: { readonly first: number; readonly most: number }
   readonly #closed = new AbortController()
 
   constructor(
     client: HttpClient,
-    host: { readonly link: WebSocketLink; readonly keyring: Keyring } | null,
-    hints: HintChannel,
+    host: HostSide | null,
     parts: StoreParts,
     pollMs: { readonly first: number; readonly most: number },
   ) {
     this.#client = client
     this.#host = host
-    this.#hints = hints
     this.#parts = parts
     this.#pollMs = pollMs
   }
@@ -122,7 +136,8 @@ class Remote implements RemoteStore {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed.abort()
-    this.#hints[Symbol.dispose]()
+    this.#host?.hints[Symbol.dispose]()
+    this.#host?.refusals[Symbol.dispose]()
     this.#client[Symbol.dispose]()
     await this.#host?.link[Symbol.asyncDispose]()
   }
@@ -208,8 +223,13 @@ class Remote implements RemoteStore {
   }
 
   async *credentialHints(signal: AbortSignal): AsyncGenerator<readonly string[]> {
-    if (this.#host !== null) return yield* this.#hints.heard(signal)
+    if (this.#host !== null) return yield* this.#host.hints.heard(signal)
     for await (const item of this.#client.listen('credentialHints', () => ({}), signal)) yield item as string[]
+  }
+
+  /** Administration speaks for no session: for it this ends at once. */
+  async *refusedSessions(signal: AbortSignal): AsyncGenerator<readonly SessionId[]> {
+    if (this.#host !== null) yield* this.#host.refusals.heard(signal)
   }
 
   async send(from: SessionId, key: string, draft: MessageDraft): Promise<Message> {

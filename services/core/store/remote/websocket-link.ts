@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { WebSocket } from 'ws'
 import type { Beat } from '#fleet/beat.ts'
-import { S2Error } from '#fleet/errors.ts'
+import { isPassing, S2Error } from '#fleet/errors.ts'
 import { FrameSeal } from '#fleet/frame-seal.ts'
 import type { Mark } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
@@ -26,6 +26,8 @@ export interface WebSocketLinkParts {
   token(session: SessionId): string | undefined
   /** The bridge says that git may have a new credential for a session. */
   onCredential(session: SessionId): void
+  /** The bridge refuses a session, at its join or after it, for a reason that does not pass by itself. */
+  onRefused(session: SessionId): void
 }
 
 const RECONNECT = { firstMs: 250, mostMs: 5_000 }
@@ -384,13 +386,16 @@ export class WebSocketLink {
 
   #onEntryRefused(entry: SessionEntry, problem: (BridgeFrame & { readonly t: 'refused' })['problem']): void {
     const { session } = entry
-    const { clock, log } = this.#parts
+    const { clock, log, onRefused } = this.#parts
+    // One join is refused once: who says it again, as anybody can before the bridge has proved itself, is not heard.
+    const isNews = entry.state !== 'left'
     entry.state = 'left'
     if (entry.rejoins.failures === 0) {
       log.warn('session refused by the bridge, retrying', { session, code: problem.code, why: problem.detail })
     }
     entry.retryAt = clock.now() + entry.rejoins.failed()
     for (const buffer of entry.buffers) buffer.wake()
+    if (isNews && !isPassing(fromProblem(problem))) onRefused(session)
   }
 
   #onMail({ session, message }: BridgeFrame & { readonly t: 'mail' }): void {
