@@ -5,18 +5,17 @@ import { conversationOf, isObserver, type SessionId } from '#fleet/session-id.ts
 import { type RequestHead, readClaim, signAnswer } from '#fleet/signature.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { PROBLEM_TYPE, toProblem } from '#store/remote/problem-details.ts'
+import { checkOf, schemaFaultOf } from '#store/remote/schema-check.ts'
 import {
-  checkOf,
   type Input,
   type Output,
   ROOT,
   STREAMS,
   type StreamName,
-  schemaFaultOf,
   VERBS,
-  type Verb,
   type VerbName,
 } from '#store/remote/wire-schema.ts'
+import type { Verb } from '#store/remote/wire-verb.ts'
 import { withinRequest } from '#store/request-context.ts'
 import type { Store } from '#store/store.ts'
 import { type AddressLimits, countedAddress } from './address-limits.ts'

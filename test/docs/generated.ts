@@ -2,7 +2,8 @@
 import { globSync, readFileSync } from 'node:fs'
 import { components } from '../../deploy/bill-of-materials.ts'
 import { BRIDGE_FRAMES, HOST_FRAMES } from '../../services/core/store/remote/frames.ts'
-import { STREAMS, VERBS, type Verb } from '../../services/core/store/remote/wire-schema.ts'
+import { STREAMS, VERBS } from '../../services/core/store/remote/wire-schema.ts'
+import type { Verb } from '../../services/core/store/remote/wire-verb.ts'
 import { run } from '../cli/run-command.ts'
 
 /** One generated part: it stands in its file between `<!-- NAME: … -->` and `<!-- /NAME -->`. */

@@ -1,10 +1,10 @@
 import type { Static, TSchema } from 'typebox'
 import * as Type from 'typebox'
 import { CODES } from '#fleet/errors.ts'
+import { checkOf } from './schema-check.ts'
 import {
   BeatSchema,
   CountSchema,
-  checkOf,
   closed,
   type Frozen,
   MarkSchema,
@@ -13,7 +13,7 @@ import {
   orNull,
   SessionSchema,
   StoredMessageSchema,
-} from './wire-schema.ts'
+} from './wire-values.ts'
 
 /**
  * The frames of a host's one WebSocket, each a JSON text. The bridge begins with a challenge. The host joins for each of its
@@ -87,4 +87,20 @@ export function readFrame<F extends Readonly<Record<string, TSchema>>>(kinds: F,
   if (typeof value !== 'object' || value === null || !('t' in value) || typeof value.t !== 'string') return null
   const schema = Object.hasOwn(kinds, value.t) ? kinds[value.t] : undefined
   return schema !== undefined && checkOf(schema).Check(value) ? (value as unknown as FrameOf<F>) : null
+}
+
+/** Reads what a bridge says: `unknown` for a kind of frame that only newer hosts know, null for what is no frame. */
+export function readBridgeFrame(data: Buffer): BridgeFrame | 'unknown' | null {
+  try {
+    const value: unknown = JSON.parse(data.toString('utf8'))
+    const frame = readFrame(BRIDGE_FRAMES, value)
+    return frame === null && isOfAnotherKind(value) ? 'unknown' : frame
+  } catch {
+    return null
+  }
+}
+
+function isOfAnotherKind(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null || !('t' in value)) return false
+  return typeof value.t === 'string' && !Object.hasOwn(BRIDGE_FRAMES, value.t)
 }

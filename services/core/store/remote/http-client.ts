@@ -1,28 +1,20 @@
 import { randomBytes } from 'node:crypto'
-import { type ClientRequest, Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http'
+import { type ClientRequest, Agent as HttpAgent, request as httpRequest } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import { type HeaderFields, type SignatureHeaders, sign, verifyAnswer } from '#fleet/signature.ts'
+import { type SignatureHeaders, sign, verifyAnswer } from '#fleet/signature.ts'
 import { backoff, Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { type SocketPath, socketPath } from '#runtime/long-socket-path.ts'
 import { type BridgeTrust, demandPrivate, tlsOptions } from './bridge-trust.ts'
+import { answerOf, bodyOf, type HttpAnswer, linesOf, responseOf } from './http-answer.ts'
 import { ClockError, fromProblem, fromStatus, fromUnsigned } from './problem-details.ts'
+import { checkOf, schemaFaultOf } from './schema-check.ts'
 import { adviceOnCertificate } from './tls-error-advice.ts'
-import {
-  checkOf,
-  type Frozen,
-  type Input,
-  type Output,
-  ROOT,
-  STREAMS,
-  type StreamName,
-  schemaFaultOf,
-  VERBS,
-  type VerbName,
-} from './wire-schema.ts'
+import { type Input, type Output, ROOT, STREAMS, type StreamName, VERBS, type VerbName } from './wire-schema.ts'
+import type { Frozen } from './wire-values.ts'
 
 /** Where a bridge is: an origin for signed requests, or the path of its administration socket. */
 export type BridgeAddressee =
@@ -40,8 +32,6 @@ export interface Key {
   readonly token: string
 }
 
-/** Larger answers are refused: the largest honest one is the pulses of a hundred thousand sessions, bytes. */
-const ANSWER_MAX = 64 * 1024 * 1024
 const TRIES_MAX = 3
 const TRYING_MS = 15_000
 const RETRY = { firstMs: 100, mostMs: 2_000 }
@@ -301,12 +291,6 @@ export class HttpClient implements Disposable {
   }
 }
 
-interface Answer {
-  readonly status: number
-  readonly headers: HeaderFields
-  readonly body: Buffer
-}
-
 interface CheckedAnswer {
   readonly status: number
   readonly text: string
@@ -321,7 +305,7 @@ function agentFor(target: BridgeAddressee): HttpAgent {
   return isTls ? new HttpsAgent(options) : new HttpAgent(options)
 }
 
-function isGenuine({ status, headers, body }: Answer, sent: SignatureHeaders | null, key: Key): boolean {
+function isGenuine({ status, headers, body }: HttpAnswer, sent: SignatureHeaders | null, key: Key): boolean {
   const requestSignature = sent?.signature.slice('s2=:'.length, -1) ?? ''
   return verifyAnswer({ status, body, requestSignature }, headers, key)
 }
@@ -337,47 +321,6 @@ function watchReach(request: ClientRequest): { readonly sent: boolean } {
     else socket.once(request.protocol === 'https:' ? 'secureConnect' : 'connect', onOpen)
   })
   return reach
-}
-
-function responseOf(request: ClientRequest): Promise<IncomingMessage> {
-  return new Promise((resolve, reject) => {
-    request.on('response', resolve).on('error', reject)
-    request.on('close', () => reject(new Error('the connection was closed')))
-  })
-}
-
-async function answerOf(request: ClientRequest): Promise<Answer> {
-  const response = await responseOf(request)
-  return { status: response.statusCode ?? 0, headers: response.headers, body: await bodyOf(response) }
-}
-
-async function bodyOf(response: IncomingMessage): Promise<Buffer> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of response as AsyncIterable<Buffer>) {
-    chunks.push(chunk)
-    size += chunk.length
-    if (size > ANSWER_MAX) throw new Error(`the answer is larger than ${ANSWER_MAX} bytes`)
-  }
-  return Buffer.concat(chunks)
-}
-
-/** The lines of a response as they come; empty lines only show that the bridge is there, and are left out. */
-async function* linesOf(response: IncomingMessage): AsyncGenerator<string> {
-  let rest: Buffer[] = []
-  let size = 0
-  for await (let chunk of response as AsyncIterable<Buffer>) {
-    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10)) {
-      const line = Buffer.concat([...rest, chunk.subarray(0, end)]).toString('utf8')
-      rest = []
-      size = 0
-      chunk = chunk.subarray(end + 1)
-      if (line !== '') yield line
-    }
-    rest.push(chunk)
-    size += chunk.length
-    if (size > ANSWER_MAX) throw new Error(`a line is larger than ${ANSWER_MAX} bytes`)
-  }
 }
 
 /** Undefined for what is not JSON: no schema fits that. */

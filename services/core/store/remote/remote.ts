@@ -15,7 +15,8 @@ import type { BridgeTrust } from './bridge-trust.ts'
 import { HttpClient, type Key } from './http-client.ts'
 import type { MailBuffer } from './mail-buffer.ts'
 import { WebSocketLink } from './websocket-link.ts'
-import { type Frozen, type Input, type Output, VERBS, type VerbName } from './wire-schema.ts'
+import { type Input, type Output, VERBS, type VerbName } from './wire-schema.ts'
+import type { Frozen } from './wire-values.ts'
 
 /**
  * The tokens of this host's sessions, and what it trusts at the bridge. Looked up at every call, so that what changed counts

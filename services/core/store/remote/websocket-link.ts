@@ -12,7 +12,7 @@ import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
 import { demandPrivate, tlsOptions } from './bridge-trust.ts'
-import { BRIDGE_FRAMES, type BridgeFrame, CLOSE, type HostFrame, readFrame, TAKEN_EVERY } from './frames.ts'
+import { type BridgeFrame, CLOSE, type HostFrame, readBridgeFrame, TAKEN_EVERY } from './frames.ts'
 import type { BridgeAddressee } from './http-client.ts'
 import { MailBuffer } from './mail-buffer.ts'
 import { fromProblem } from './problem-details.ts'
@@ -311,7 +311,7 @@ export class WebSocketLink {
 
   #onMessage(data: Buffer, isBinary: boolean): void {
     const text = isBinary ? null : this.#seal === null ? data : this.#seal.open(data)
-    const frame = text === null ? null : read(text)
+    const frame = text === null ? null : readBridgeFrame(text)
     this.#unansweredSince = null
     if (frame === 'unknown') return // a kind of frame that only newer hosts know
     if (frame === null) this.#cut('a frame that is none of the bridge’s')
@@ -471,19 +471,4 @@ function cursorOf({ buffers }: SessionEntry): number | null {
 
 function lost(): S2Error {
   return new S2Error('unavailable', 'the socket to the bridge was lost', { next: 'try again' })
-}
-
-function read(data: Buffer): BridgeFrame | 'unknown' | null {
-  try {
-    const value: unknown = JSON.parse(data.toString('utf8'))
-    const frame = readFrame(BRIDGE_FRAMES, value)
-    return frame === null && isOfAnotherKind(value) ? 'unknown' : frame
-  } catch {
-    return null
-  }
-}
-
-function isOfAnotherKind(value: unknown): boolean {
-  if (typeof value !== 'object' || value === null || !('t' in value)) return false
-  return typeof value.t === 'string' && !Object.hasOwn(BRIDGE_FRAMES, value.t)
 }

@@ -1,0 +1,218 @@
+// By name and not by their default exports, which bring everything they have: that costs each program 5 MB.
+import type { TProperties, TSchema } from 'typebox'
+import * as Type from 'typebox'
+import { INCIDENT_KINDS } from '#fleet/incident.ts'
+import { DELIVERY } from '#fleet/message.ts'
+import type { SessionId } from '#fleet/session-id.ts'
+import { MOVE_REASONS, PRIORITIES, TASK_STATES } from '#fleet/task.ts'
+import { VERDICTS } from '#fleet/verdict.ts'
+
+/**
+ * The values that cross the wire, as schemas. What callers give is closed: a field that is not named is refused. What is
+ * answered is open, so that an older client understands a newer bridge.
+ */
+
+/** A schema's type, read-only: what a store answers. */
+export type Frozen<T> = T extends readonly (infer E)[]
+  ? readonly Frozen<E>[]
+  : T extends object
+    ? { readonly [K in keyof T]: Frozen<T[K]> }
+    : T
+
+export function closed<const P extends TProperties>(properties: P): Type.TObject<P> {
+  return Type.Object(properties, { additionalProperties: false })
+}
+
+/** One of some words, checked by a pattern: faster than a union, with a better message. */
+export function oneOf<const W extends string>(words: readonly W[]) {
+  return Type.Unsafe<W>(Type.String({ pattern: `^(?:${words.join('|')})$` }))
+}
+
+export function orNull<S extends TSchema>(schema: S) {
+  return Type.Union([schema, Type.Null()])
+}
+
+export const NothingSchema = Type.Null()
+export const CountSchema = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
+const Whole = Type.Integer({ minimum: Number.MIN_SAFE_INTEGER, maximum: Number.MAX_SAFE_INTEGER })
+/** Milliseconds, or a time since 1970. */
+export const MsSchema = Type.Number({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
+export const LimitSchema = Type.Integer({ minimum: 1, maximum: 10_000 })
+export const NameSchema = Type.String({ minLength: 1, maxLength: 200 })
+/** What a host is called, and a life of an agent: as S2_HOST has it. It goes into alerts, where other characters mean things. */
+export const HostNameSchema = Type.String({ pattern: '^[A-Za-z0-9_.:-]{1,200}$' })
+/** What agents and roles are called; a session's id stands in for an agent that has no name. */
+const AgentNameSchema = Type.String({ pattern: '^[\\p{L}\\p{N}_.:@/+ -]{1,200}$' })
+export const SessionSchema = Type.Unsafe<SessionId>(Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}/[ab]$' }))
+export const ConversationIdSchema = Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$' })
+/** Any text: the store checks it, with a better message. */
+export const TextSchema = Type.String()
+export const ChannelsSchema = Type.Array(NameSchema, { maxItems: 100 })
+
+export const SidesSchema = closed({ a: AgentNameSchema, b: AgentNameSchema })
+const conversation = {
+  id: Type.String(),
+  roles: Type.Object({ a: Type.String(), b: Type.String() }),
+  agents: Type.Object({ a: Type.String(), b: Type.String() }),
+  createdAt: Type.Number(),
+  expiresAt: Type.Number(),
+}
+export const ConversationSchema = Type.Object(conversation)
+export const OpenedConversationSchema = Type.Object({
+  ...conversation,
+  tokens: Type.Object({ a: Type.String(), b: Type.String() }),
+})
+
+export const KeySchema = Type.String({ pattern: '^[A-Za-z0-9_-]{43}$' })
+export const RequestIdSchema = Type.String({ pattern: '^[0-9a-f]{64}$' })
+export const WorkerSchema = Type.Object({
+  agent: Type.String(),
+  role: Type.String(),
+  conversation: orNull(Type.String()),
+  key: orNull(Type.String()),
+  recipient: orNull(Type.String()),
+  host: orNull(Type.String()),
+  serial: CountSchema,
+  published: CountSchema,
+  invitedAt: orNull(Type.Number()),
+  joinedAt: orNull(Type.Number()),
+  revokedAt: orNull(Type.Number()),
+})
+
+const message = {
+  id: CountSchema,
+  from: SessionSchema,
+  to: SessionSchema,
+  text: Type.String(),
+  action: orNull(Type.String()),
+  files: Type.Array(Type.String()),
+  sentAt: Type.Number(),
+}
+export const MessageSchema = Type.Object(message)
+export const StoredMessageSchema = Type.Object({ ...message, delivery: oneOf(DELIVERY) })
+export const DraftSchema = closed({
+  text: Type.String(),
+  action: Type.Optional(orNull(Type.String())),
+  files: Type.Optional(Type.Array(Type.String(), { maxItems: 10_000 })),
+})
+export const MarkSchema = oneOf(['delivered', 'leased', 'acked'])
+export const MessageIdsSchema = Type.Array(CountSchema, { maxItems: 10_000 })
+
+const beat = {
+  session: SessionSchema,
+  host: HostNameSchema,
+  incarnation: HostNameSchema,
+  seq: CountSchema,
+  work: CountSchema,
+}
+export const BeatSchema = closed(beat)
+export const ObservedBeatsSchema = Type.Object({
+  pulses: Type.Array(Type.Object({ ...beat, host: Type.String(), incarnation: Type.String(), version: CountSchema })),
+  cursor: CountSchema,
+  tick: Type.String(),
+})
+
+const result = { exitCode: orNull(Whole), signal: orNull(Type.String({ maxLength: 40 })), tail: Type.String() }
+export const TaskSchema = Type.Object({
+  id: Type.String(),
+  description: Type.String(),
+  priority: oneOf(PRIORITIES),
+  role: orNull(Type.String()),
+  state: oneOf(TASK_STATES),
+  epoch: CountSchema,
+  holder: orNull(SessionSchema),
+  originalAssignee: orNull(SessionSchema),
+  incarnation: orNull(Type.String()),
+  leaseSeq: CountSchema,
+  moves: CountSchema,
+  progress: orNull(Type.String()),
+  result: orNull(Type.Object({ exitCode: orNull(Whole), signal: orNull(Type.String()), tail: Type.String() })),
+  deadline: orNull(Type.Number()),
+  createdBy: orNull(SessionSchema),
+  createdAt: Type.Number(),
+  updatedAt: Type.Number(),
+})
+export const NewTaskSchema = closed({
+  id: TextSchema,
+  description: Type.String(),
+  priority: oneOf(PRIORITIES),
+  role: orNull(AgentNameSchema),
+  holder: orNull(SessionSchema),
+  deadline: orNull(MsSchema),
+  createdBy: orNull(SessionSchema),
+})
+export const ReportSchema = closed({
+  task: TextSchema,
+  epoch: CountSchema,
+  state: oneOf(['in_progress', 'completed', 'failed']),
+  progress: orNull(Type.String()),
+  result: orNull(closed(result)),
+})
+export const MoveSchema = closed({
+  task: TextSchema,
+  epoch: CountSchema,
+  to: orNull(SessionSchema),
+  reason: oneOf(MOVE_REASONS),
+})
+export const LateReportSchema = Type.Object({
+  holder: SessionSchema,
+  report: Type.Object({
+    task: Type.String(),
+    epoch: CountSchema,
+    state: oneOf(['in_progress', 'completed', 'failed']),
+    progress: orNull(Type.String()),
+    result: orNull(Type.Object(result)),
+  }),
+  at: Type.Number(),
+})
+
+export const CauseSchema = Type.String({ maxLength: 1000 })
+const incident = {
+  id: CountSchema,
+  cause: CauseSchema,
+  kind: oneOf(INCIDENT_KINDS),
+  agent: orNull(Type.String({ maxLength: 1000 })),
+  summary: Type.String(),
+  openedAt: Type.Number(),
+  closedAt: orNull(Type.Number()),
+}
+export const IncidentSchema = Type.Object(incident)
+export const NewIncidentSchema = closed({
+  cause: CauseSchema,
+  kind: incident.kind,
+  agent: incident.agent,
+  summary: incident.summary,
+})
+const alert = { event: oneOf(['opened', 'closed']), channel: Type.String(), attempts: CountSchema }
+export const AlertSchema = Type.Object({ incident: IncidentSchema, ...alert })
+export const SettledAlertSchema = closed({ incident: closed(incident), ...alert })
+const verdict = { agent: NameSchema, verdict: oneOf(VERDICTS), since: Type.Number(), host: orNull(Type.String()) }
+export const VerdictSchema = Type.Object(verdict)
+export const JudgedVerdictSchema = closed(verdict)
+const details = Type.Record(Type.String(), Type.Unknown())
+export const AuditEntrySchema = Type.Object({
+  version: Type.Union([Type.Literal(1), Type.Literal(2)]),
+  seq: CountSchema,
+  at: Type.Number(),
+  actor: Type.String(),
+  action: Type.String(),
+  what: orNull(Type.String()),
+  result: Type.String(),
+  latencyMs: orNull(Type.Number()),
+  request: orNull(Type.String()),
+  details,
+  hash: Type.String(),
+})
+export const AuditHeadSchema = Type.Object({
+  store: Type.String(),
+  seq: CountSchema,
+  hash: Type.String(),
+  at: Type.Number(),
+})
+export const AuditedActSchema = closed({
+  actor: NameSchema,
+  action: NameSchema,
+  what: Type.Optional(orNull(NameSchema)),
+  result: Type.Optional(NameSchema),
+  details,
+})
