@@ -3,19 +3,18 @@ import type { Duplex } from 'node:stream'
 import type { RawData, WebSocket } from 'ws'
 import { S2Error } from '#fleet/errors.ts'
 import { FrameSeal } from '#fleet/frame-seal.ts'
-import type { StoredMessage } from '#fleet/message.ts'
 import { conversationOf, isObserver, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
 import { frameKey, joinedProof, type SocketGreeting } from '#fleet/signature.ts'
-import { Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { BridgeFrame, HostFrame } from '#store/remote/frames.ts'
-import { HOST_FRAMES, MAIL_WINDOW, readFrame, UNJOINED_FRAME_MAX } from '#store/remote/frames.ts'
+import { HOST_FRAMES, readFrame, UNJOINED_FRAME_MAX } from '#store/remote/frames.ts'
 import { toProblem } from '#store/remote/problem-details.ts'
 import { withinRequest } from '#store/request-context.ts'
 import type { Store } from '#store/store.ts'
 import type { AddressLimits } from './address-limits.ts'
 import { type Authentication, olderHost, unknownCaller } from './authentication.ts'
 import type { BeatBatcher, BeatListener } from './beat-batcher.ts'
+import { MailDelivery } from './mail-delivery.ts'
 import { parseJson } from './parse-json.ts'
 import { onlyReads } from './permissions.ts'
 import { RateLimit } from './rate-limit.ts'
@@ -60,17 +59,13 @@ const SLOW_MS = 10_000
 const QUIET_MS = 60_000
 /** How long it may stay without joining for any session. */
 const UNJOINED_MS = 5_000
-const MAIL_RETRY = { firstMs: 100, mostMs: 5_000 }
 
 interface Join {
   readonly session: SessionId
   readonly after: number | null
   readonly proof: string
   readonly greeting: SocketGreeting
-  readonly over: AbortController
-  /** Ids of messages that were sent and not taken yet. */
-  untaken: number[]
-  room: PromiseWithResolvers<void> | null
+  readonly mail: MailDelivery
 }
 
 /** One host's socket: its joined sessions, the mail that goes out to them, and the beats and marks that come in. */
@@ -240,12 +235,7 @@ export class WebSocketConnection implements BeatListener {
   }
 
   #taken({ session, id }: HostFrame & { readonly t: 'taken' }): void {
-    const join = this.#joins.get(session)
-    if (join === undefined) return
-    join.untaken = join.untaken.filter((each) => each > id)
-    if (join.untaken.length >= MAIL_WINDOW) return
-    join.room?.resolve()
-    join.room = null
+    this.#joins.get(session)?.mail.taken(id)
   }
 
   #enqueue(frame: HostFrame & { readonly t: 'join' | 'leave' }): void {
@@ -281,13 +271,12 @@ export class WebSocketConnection implements BeatListener {
     if (!this.#parts.seats.take(session)) {
       throw new S2Error('rate_limited', `${session} has joined on too many sockets`, { next: 'close some of them' })
     }
-    const over = new AbortController()
-    const join: Join = { session, after, proof, greeting, over, untaken: [], room: null }
+    const join: Join = { session, after, proof, greeting, mail: this.#mailFor(session) }
     this.#joins.set(session, join)
     this.#unjoinedSince = null
     this.#sendFrame({ t: 'joined', session, after, proof: joinedProof(token, greeting, join) })
     if (this.#seal === null) this.#onProved(frameKey(token, greeting))
-    if (after !== null) void this.#deliver(join, after)
+    if (after !== null) void join.mail.run(after)
   }
 
   /** The answer to the first join was the last frame without a seal. */
@@ -307,50 +296,26 @@ export class WebSocketConnection implements BeatListener {
     if (join === undefined) return
     this.#joins.delete(session)
     this.#parts.seats.leave(session)
-    join.over.abort()
-    join.room?.resolve()
+    join.mail.end()
     if (this.#joins.size === 0) this.#unjoinedSince = this.#parts.clock.now()
   }
 
-  /** Sends mail from the cursor on, for as long as the join lasts; retries where the store fails. */
-  async #deliver(join: Join, after: number): Promise<void> {
-    const { store, clock, chance, errors } = this.#parts
-    const { signal } = join.over
-    let cursor = after
-    const pauses = new Pauses(MAIL_RETRY, chance)
-    while (!signal.aborted) {
-      try {
-        for await (const batch of store.mail(join.session, cursor, signal)) {
-          for (const message of batch) {
-            await this.#push(join, message)
-            if (signal.aborted) return
-            cursor = message.id
-          }
-          pauses.succeeded()
-        }
-      } catch (error) {
-        if (!signal.aborted) errors.report(error, 'mail', join.session)
-      }
-      await pauses.wait(clock, signal)
-    }
+  #mailFor(session: SessionId): MailDelivery {
+    return new MailDelivery({
+      ...this.#parts,
+      session,
+      untilWireHasRoom: () => this.#untilWireHasRoom(),
+      send: (message) => {
+        this.#sendFrame({ t: 'mail', session, message })
+        this.#parts.onMail()
+      },
+    })
   }
 
-  /** Sends one message when there is room for it: in the reader's window, and on the wire. */
-  async #push(join: Join, message: StoredMessage): Promise<void> {
-    while (!join.over.signal.aborted) {
-      if (join.untaken.length >= MAIL_WINDOW) {
-        join.room ??= Promise.withResolvers()
-        await join.room.promise
-      } else if (this.#ws.bufferedAmount > WAITING_BYTES) {
-        this.#slow ??= { since: this.#parts.clock.now(), over: Promise.withResolvers() }
-        await this.#slow.over.promise
-      } else {
-        join.untaken.push(message.id)
-        this.#sendFrame({ t: 'mail', session: join.session, message })
-        this.#parts.onMail()
-        return
-      }
-    }
+  #untilWireHasRoom(): Promise<void> | null {
+    if (this.#ws.bufferedAmount <= WAITING_BYTES) return null
+    this.#slow ??= { since: this.#parts.clock.now(), over: Promise.withResolvers() }
+    return this.#slow.over.promise
   }
 
   readonly #onDrain = (): void => {
