@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
 import { test } from 'node:test'
 import { readClaim, signAnswer, UNREAD_SIGNATURE } from '#fleet/signature.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openRemoteStore } from '#store/remote/remote.ts'
+import { ManualClock } from '../../manual-clock.ts'
+import { until } from '../../until.ts'
 
 const B = 'conv_0123456789abcdef/b'
 const TOKEN = 'ab'.repeat(32)
@@ -139,4 +141,34 @@ test('only the bridge sets the clock that requests are signed by: another could 
   const signed = await asked([inAnHour, () => [200, []]])
   assert.deepEqual(signed.answer, [])
   assert.ok((signed.created[1] ?? 0) > Date.now() / 1000 + 3_500)
+})
+
+/** The first pause between two tries, by chance at its longest. */
+const RETRY_MS = 100
+
+test('a store that is closed while it waits to ask again opens no other connection', async () => {
+  const clock = new ManualClock() // whose time stands: the second try never comes by itself
+  const paused = Promise.withResolvers<void>()
+  const sleep = clock.sleep.bind(clock)
+  clock.sleep = (ms, signal) => {
+    if (ms === RETRY_MS) paused.resolve()
+    return sleep(ms, signal)
+  }
+  const server = createServer((_, response) => void response.writeHead(503).end()).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const parts = { clock, chance: () => 1, log: recordingLog() }
+  const store = openRemoteStore(url, { token: () => TOKEN, sessions: () => [B] }, parts)
+  const asking = store.conversations().catch((error: unknown) => error)
+  await paused.promise
+  const opened: (number | undefined)[] = []
+  server.on('connection', ({ remotePort }) => opened.push(remotePort))
+  await store[Symbol.asyncDispose]()
+  assert.equal(((await asking) as { code: string }).code, 'unavailable')
+  const own = connect((server.address() as AddressInfo).port, '127.0.0.1').resume()
+  await until('those that were opened before this one have come too', () => opened.includes(own.localPort))
+  assert.equal(opened.length, 1)
+  own.destroy()
+  server.close()
+  await once(server, 'close')
 })

@@ -76,6 +76,7 @@ export class HttpClient implements Disposable {
         const waitMs = this.#pauseAfter(error, attempt, name)
         if (waitMs === null || clock.now() + waitMs >= until) throw error
         await clock.sleep(waitMs, this.#closed.signal).catch(() => undefined)
+        if (this.#closed.signal.aborted) throw error // a connection that is opened now would be closed by nobody
       }
     }
   }
