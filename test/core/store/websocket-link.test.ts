@@ -106,6 +106,11 @@ class Bridge implements AsyncDisposable {
     }
   }
 
+  /** How many frames of this kind were heard and not looked at. */
+  waiting(t: string): number {
+    return this.#heard.filter((frame) => frame.t === t).length
+  }
+
   get isCut(): boolean {
     return this.#ws?.readyState !== 1
   }
@@ -333,4 +338,23 @@ test('a session that the bridge refuses is told of at once, once for each join, 
   assert.deepEqual(told, [B, B])
   stop.abort()
   await telling
+})
+
+test('however many marks are made at once, no more are under way than the bridge allows, and each is answered', async () => {
+  await using bridge = await Bridge.open()
+  await using reader = new Reader(bridge, 0)
+  const mail = reader.take(1)
+  await bridge.hears('join')
+  bridge.joined(0)
+  bridge.mail(1, 1)
+  assert.deepEqual(await mail, [1])
+  const marked = Promise.all(range(1, 200).map((id) => bridge.store.mark(B, [id], 'delivered')))
+  let most = 0
+  for (let answered = 0; answered < 200; answered += 1) {
+    const { n } = await bridge.hears('mark')
+    most = Math.max(most, bridge.waiting('mark') + 1)
+    bridge.say({ t: 'done', n })
+  }
+  await marked
+  assert.ok(most < 100, `${most} at once`)
 })

@@ -12,11 +12,14 @@ import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
 import { demandPrivate, tlsOptions } from './bridge-trust.ts'
-import { type BridgeFrame, CLOSE, type HostFrame, readBridgeFrame, TAKEN_EVERY } from './frames.ts'
+import { type BridgeFrame, CLOSE, type HostFrame, readBridgeFrame } from './frames.ts'
 import type { BridgeAddressee } from './http-client.ts'
-import { MailBuffer } from './mail-buffer.ts'
+import { LinkSession } from './link-session.ts'
+import type { MailBuffer } from './mail-buffer.ts'
 import { fromProblem } from './problem-details.ts'
+import { SilenceCheck } from './silence-check.ts'
 import { adviceOnCertificate } from './tls-error-advice.ts'
+import { UnansweredFrames } from './unanswered-frames.ts'
 
 export interface WebSocketLinkParts {
   readonly clock: Clock
@@ -31,38 +34,14 @@ export interface WebSocketLinkParts {
 }
 
 const RECONNECT = { firstMs: 250, mostMs: 5_000 }
-const REJOIN = { firstMs: 500, mostMs: 30_000 }
 /** How long a bridge may take to send its challenge once connected. */
 const CHALLENGE_MS = 10_000
 const FRAME_MAX = 4 * 1024 * 1024
-const MARKS_UNDER_WAY_MAX = 64
 const GOODBYE_MS = 500
-
-/** One session on the link: whether it has joined, and what for. */
-interface SessionEntry {
-  readonly session: SessionId
-  state: 'left' | 'joining' | 'joined'
-  /** The token that it joined with, or was refused with. */
-  token: string | null
-  /** The cursor from which it asked for mail when it joined last. */
-  after: number | null
-  beats: boolean
-  readonly buffers: Set<MailBuffer>
-  /** Messages taken by the readers since the bridge was last told so. */
-  taken: number
-  readonly rejoins: Pauses
-  /** No new join before this, by the monotonic clock. */
-  retryAt: number
-}
 
 /** The join whose answer will show whether this is the bridge: until then no other is sent, and nothing else. */
 interface FirstJoin extends JoinedSession {
   readonly token: string
-}
-
-interface Pending {
-  readonly isMark: boolean
-  readonly outcome: PromiseWithResolvers<void>
 }
 
 /**
@@ -74,11 +53,9 @@ export class WebSocketLink {
   readonly #target: Extract<BridgeAddressee, { origin: URL }>
   readonly #probeMs: number
   readonly #parts: WebSocketLinkParts
-  readonly #sessions = new Map<SessionId, SessionEntry>()
-  readonly #pending = new Map<number, Pending>()
+  readonly #sessions = new Map<SessionId, LinkSession>()
+  readonly #unanswered = new UnansweredFrames()
   readonly #closing = new AbortController()
-  #marks = 0
-  readonly #marksWaiting: (() => void)[] = []
   #running: Promise<unknown> | null = null
   #ws: WebSocket | null = null
   /** What both sides know of this connection; null before the bridge has sent its challenge. */
@@ -90,11 +67,7 @@ export class WebSocketLink {
   readonly #reconnects: Pauses
   /** How often in a row something answered that lets no WebSocket through. */
   #barredCount = 0
-  #lastNumber = 0
-  #sentAt = 0
-  /** When the oldest frame without an answer was sent; later by the time that this host itself was paused. */
-  #unansweredSince: number | null = null
-  #checkedAt: number
+  readonly #silence: SilenceCheck
 
   /** `probeMs`: how long this host may send nothing before it asks whether the bridge still answers. */
   constructor(target: Extract<BridgeAddressee, { origin: URL }>, probeMs: number, parts: WebSocketLinkParts) {
@@ -103,7 +76,7 @@ export class WebSocketLink {
     this.#probeMs = probeMs
     this.#parts = parts
     this.#reconnects = new Pauses(RECONNECT, parts.chance)
-    this.#checkedAt = parts.clock.now()
+    this.#silence = new SilenceCheck(probeMs, parts.clock.now())
   }
 
   /** Whether the socket is open, and leads to the bridge: it carries beats and mail. */
@@ -117,13 +90,13 @@ export class WebSocketLink {
   }
 
   isJoined(session: SessionId): boolean {
-    return this.#sessions.get(session)?.state === 'joined'
+    return this.#sessions.get(session)?.isJoined === true
   }
 
   /** Joins a session that beats, unless it has joined; one whose token has changed joins again before the old token ends. */
   ensureJoined(session: SessionId): void {
     const entry = this.#entryOf(session)
-    const hasChanged = entry.state === 'joined' && entry.token !== this.#parts.token(session)
+    const hasChanged = entry.isJoined && !entry.hasTried(this.#parts.token(session))
     if (entry.beats && !hasChanged) return
     entry.beats = true
     this.#join(entry)
@@ -131,16 +104,15 @@ export class WebSocketLink {
 
   /** Opens a buffer that gets the session's mail from a cursor on. */
   open(session: SessionId, after: number): MailBuffer {
-    const buffer = new MailBuffer(after)
     const entry = this.#entryOf(session)
-    entry.buffers.add(buffer)
+    const buffer = entry.addReader(after)
     this.#join(entry)
     return buffer
   }
 
   close(session: SessionId, buffer: MailBuffer): void {
     const entry = this.#sessions.get(session)
-    if (entry?.buffers.delete(buffer) !== true || entry.buffers.size > 0 || this.#closing.signal.aborted) return
+    if (entry?.removeReader(buffer) !== true || entry.hasReaders || this.#closing.signal.aborted) return
     if (entry.beats) this.#join(entry)
     else this.#remove(entry)
   }
@@ -148,11 +120,7 @@ export class WebSocketLink {
   /** A reader has dealt with so many messages out of its buffer. */
   taken(session: SessionId, count: number): void {
     const entry = this.#sessions.get(session)
-    if (entry === undefined) return
-    entry.taken += count
-    if (entry.taken < TAKEN_EVERY || entry.state !== 'joined') return
-    entry.taken = 0
-    this.#sendFrame({ t: 'taken', session, id: cursorOf(entry) ?? 0 })
+    if (entry?.mustTellTaken(count) === true) this.#sendFrame({ t: 'taken', session, id: entry.cursor ?? 0 })
   }
 
   /** Beats for sessions that have joined; settles when the bridge has them. `unavailable` when the socket is lost first. */
@@ -161,13 +129,14 @@ export class WebSocketLink {
   }
 
   async mark(session: SessionId, ids: readonly number[], mark: Mark): Promise<void> {
-    if (this.#marks >= MARKS_UNDER_WAY_MAX) await new Promise<void>((resolve) => this.#marksWaiting.push(resolve))
+    const room = this.#unanswered.untilMarkHasRoom()
+    if (room !== null) await room
     await this.#ask((n) => ({ t: 'mark', n, session, ids, mark }), true)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort()
-    for (const { buffers } of this.#sessions.values()) for (const buffer of buffers) buffer.wake()
+    for (const entry of this.#sessions.values()) entry.wakeReaders()
     const ws = this.#ws
     if (ws !== null) {
       ws.close(CLOSE.done)
@@ -177,28 +146,18 @@ export class WebSocketLink {
     await this.#running
   }
 
-  #entryOf(session: SessionId): SessionEntry {
+  #entryOf(session: SessionId): LinkSession {
     const known = this.#sessions.get(session)
     if (known !== undefined) return known
-    const entry: SessionEntry = {
-      session,
-      state: 'left',
-      token: null,
-      after: null,
-      beats: false,
-      buffers: new Set(),
-      taken: 0,
-      rejoins: new Pauses(REJOIN, this.#parts.chance),
-      retryAt: 0,
-    }
+    const entry = new LinkSession(session, this.#parts.chance)
     this.#sessions.set(session, entry)
     this.#running ??= this.#run()
     return entry
   }
 
-  #remove(entry: SessionEntry): void {
+  #remove(entry: LinkSession): void {
     this.#sessions.delete(entry.session)
-    if (entry.state !== 'left') this.#leave(entry.session)
+    if (entry.isThere) this.#leave(entry.session)
   }
 
   #leave(session: SessionId): void {
@@ -206,26 +165,23 @@ export class WebSocketLink {
   }
 
   /** Joins, or joins again: with the token of now, and from the readers' cursor. Waits for its turn until one has joined. */
-  #join(entry: SessionEntry): void {
-    const { session } = entry
+  #join(entry: LinkSession): void {
     const greeting = this.#greeting
-    const token = this.#parts.token(session)
+    const token = this.#parts.token(entry.session)
     if (greeting === null || token === undefined) return
     if (this.#seal === null && this.#first !== null) {
-      entry.state = 'left'
+      entry.leaves()
       return
     }
-    const after = cursorOf(entry)
-    Object.assign(entry, { state: 'joining', token, after, taken: 0 })
-    if (this.#seal === null) this.#first = { session, after, token }
-    const proof = joinProof(token, greeting, { session, after })
-    this.#sendFrame({ t: 'join', session, after, nonce: greeting.nonce, proof })
+    const joining = entry.joins(token)
+    if (this.#seal === null) this.#first = { ...joining, token }
+    this.#sendFrame({ t: 'join', ...joining, nonce: greeting.nonce, proof: joinProof(token, greeting, joining) })
   }
 
   /** Joins those that waited for their turn. */
   #joinOthers(): void {
     const now = this.#parts.clock.now()
-    for (const entry of this.#sessions.values()) if (entry.state === 'left' && now >= entry.retryAt) this.#join(entry)
+    for (const entry of this.#sessions.values()) if (entry.isDue(now)) this.#join(entry)
   }
 
   async #run(): Promise<void> {
@@ -301,18 +257,18 @@ export class WebSocketLink {
     this.#greeting = null
     this.#first = null
     this.#seal = null
-    this.#unansweredSince = null
+    this.#silence.heard()
     for (const entry of this.#sessions.values()) {
-      entry.state = 'left'
-      for (const buffer of entry.buffers) buffer.wake()
+      entry.leaves()
+      entry.wakeReaders()
     }
-    for (const n of [...this.#pending.keys()]) this.#settle(n, lost())
+    this.#unanswered.failAll(lost)
   }
 
   #onMessage(data: Buffer, isBinary: boolean): void {
     const text = isBinary ? null : this.#seal === null ? data : this.#seal.open(data)
     const frame = text === null ? null : readBridgeFrame(text)
-    this.#unansweredSince = null
+    this.#silence.heard()
     if (frame === 'unknown') return // a kind of frame that only newer hosts know
     if (frame === null) this.#cut('a frame that is none of the bridge’s')
     else if (this.#seal === null && !OPENING.includes(frame.t)) this.#cut('a frame before the bridge has proved itself')
@@ -322,8 +278,8 @@ export class WebSocketLink {
   #onFrame(frame: BridgeFrame): void {
     if (frame.t === 'mail') this.#onMail(frame)
     else if (frame.t === 'credential') this.#parts.onCredential(frame.session)
-    else if (frame.t === 'done') this.#settle(frame.n, null)
-    else if (frame.t === 'failed') this.#settle(frame.n, fromProblem(frame.problem) ?? lost())
+    else if (frame.t === 'done') this.#unanswered.settle(frame.n, null)
+    else if (frame.t === 'failed') this.#unanswered.settle(frame.n, fromProblem(frame.problem) ?? lost())
     else if (frame.t === 'challenge') this.#onChallenge(frame.challenge)
     else if (frame.t === 'joined') this.#onJoined(frame)
     else this.#onRefused(frame)
@@ -351,7 +307,7 @@ export class WebSocketLink {
     }
     const entry = this.#sessions.get(session)
     if (entry === undefined) this.#leave(session)
-    else this.#settleJoin(entry, { session, after }, proof, greeting)
+    else if (entry.accept({ session, after }, proof, greeting)) this.#reconnects.succeeded()
     this.#joinOthers()
   }
 
@@ -366,17 +322,6 @@ export class WebSocketLink {
     return true
   }
 
-  #settleJoin(entry: SessionEntry, joined: JoinedSession, proof: string, greeting: SocketGreeting): void {
-    // An answer to an earlier join: mail from that cursor would hide the messages between the two.
-    if (entry.state !== 'joining' || entry.token === null || joined.after !== entry.after) return
-    // A bridge may know the token of one session and not that of another, whose mail it must not bring.
-    if (!checkJoinedProof(proof, entry.token, greeting, joined)) return
-    entry.state = 'joined'
-    entry.rejoins.succeeded()
-    this.#reconnects.succeeded()
-    for (const buffer of entry.buffers) buffer.wake()
-  }
-
   #onRefused({ session, problem }: BridgeFrame & { readonly t: 'refused' }): void {
     if (this.#first?.session === session) this.#first = null
     const entry = this.#sessions.get(session)
@@ -384,78 +329,57 @@ export class WebSocketLink {
     if (this.#seal === null && this.#first === null) this.#joinOthers()
   }
 
-  #onEntryRefused(entry: SessionEntry, problem: (BridgeFrame & { readonly t: 'refused' })['problem']): void {
+  #onEntryRefused(entry: LinkSession, problem: (BridgeFrame & { readonly t: 'refused' })['problem']): void {
     const { session } = entry
     const { clock, log, onRefused } = this.#parts
-    // One join is refused once: who says it again, as anybody can before the bridge has proved itself, is not heard.
-    const isNews = entry.state !== 'left'
-    entry.state = 'left'
-    if (entry.rejoins.failures === 0) {
+    const { isFirst, isNews } = entry.refuse(clock.now())
+    if (isFirst) {
       log.warn('session refused by the bridge, retrying', { session, code: problem.code, why: problem.detail })
     }
-    entry.retryAt = clock.now() + entry.rejoins.failed()
-    for (const buffer of entry.buffers) buffer.wake()
+    // One join is refused once: who says it again, as anybody can before the bridge has proved itself, is not heard.
     if (isNews && !isPassing(fromProblem(problem))) onRefused(session)
   }
 
   #onMail({ session, message }: BridgeFrame & { readonly t: 'mail' }): void {
     const entry = this.#sessions.get(session)
     // Mail that comes before `joined` belongs to an earlier join, and is sent again for this one.
-    if (entry?.state !== 'joined') return
-    for (const buffer of entry.buffers) buffer.put(message)
+    if (entry?.isJoined !== true) return
+    entry.put(message)
     // A message that all readers had before counts as taken too: the bridge counts everything that it sent.
-    if (message.id <= (cursorOf(entry) ?? 0)) this.taken(session, 1)
+    if (message.id <= (entry.cursor ?? 0)) this.taken(session, 1)
   }
 
   /** Regularly: whether the bridge still answers, a token has changed, or a refused session may join again. */
   #check(): void {
     const now = this.#parts.clock.now()
-    const pausedMs = Math.max(0, now - this.#checkedAt - this.#probeMs)
-    this.#checkedAt = now
-    if (this.#unansweredSince !== null) this.#unansweredSince += pausedMs // the answer may have come, and not been read
-    const waited = this.#unansweredSince === null ? 0 : now - this.#unansweredSince
+    const silence = this.#silence.look(now)
     if (this.#seal === null) {
       if (this.#ws !== null && now - this.#connectedAt > 2 * CHALLENGE_MS) this.#ws.terminate()
-    } else if (waited >= this.#probeMs * 1.5) this.#ws?.terminate()
-    else if (now - this.#sentAt >= this.#probeMs) void this.beat([]).catch(() => undefined)
+    } else if (silence === 'gone') this.#ws?.terminate()
+    else if (silence === 'ask') void this.beat([]).catch(() => undefined)
     for (const entry of [...this.#sessions.values()]) this.#checkSession(entry, now)
   }
 
-  #checkSession(entry: SessionEntry, now: number): void {
+  #checkSession(entry: LinkSession, now: number): void {
     const token = this.#parts.token(entry.session)
     if (token === undefined) {
-      if (entry.buffers.size === 0) this.#remove(entry)
-      else if (entry.state !== 'left') this.#leave(entry.session)
-      entry.state = 'left'
-    } else if (entry.token !== token || (entry.state === 'left' && now >= entry.retryAt)) this.#join(entry)
+      if (!entry.hasReaders) this.#remove(entry)
+      else if (entry.isThere) this.#leave(entry.session)
+      entry.leaves()
+    } else if (!entry.hasTried(token) || entry.isDue(now)) this.#join(entry)
   }
 
   #ask(frame: (n: number) => HostFrame, isMark: boolean): Promise<void> {
     if (this.#seal === null) return Promise.reject(lost())
-    this.#lastNumber += 1
-    const outcome = Promise.withResolvers<void>()
-    this.#pending.set(this.#lastNumber, { isMark, outcome })
-    if (isMark) this.#marks += 1
-    this.#unansweredSince ??= this.#parts.clock.now()
-    this.#sendFrame(frame(this.#lastNumber))
-    return outcome.promise
-  }
-
-  #settle(n: number, error: S2Error | null): void {
-    const pending = this.#pending.get(n)
-    if (pending === undefined) return
-    this.#pending.delete(n)
-    if (pending.isMark) {
-      this.#marks -= 1
-      this.#marksWaiting.shift()?.()
-    }
-    if (error === null) pending.outcome.resolve()
-    else pending.outcome.reject(error)
+    const { n, answered } = this.#unanswered.add({ isMark })
+    this.#silence.asked(this.#parts.clock.now())
+    this.#sendFrame(frame(n))
+    return answered
   }
 
   #sendFrame(frame: HostFrame): void {
     if (this.#ws?.readyState !== WebSocket.OPEN) return
-    this.#sentAt = this.#parts.clock.now()
+    this.#silence.sent(this.#parts.clock.now())
     const text = JSON.stringify(frame)
     this.#ws.send(this.#seal === null ? text : this.#seal.seal(text))
   }
@@ -463,11 +387,6 @@ export class WebSocketLink {
 
 /** What anybody may say before the bridge has proved itself: none of it is acted upon but by trying to join. */
 const OPENING: readonly BridgeFrame['t'][] = ['challenge', 'joined', 'refused']
-
-/** The cursor of a session's mail: that of the reader that is least far. Null when nobody reads. */
-function cursorOf({ buffers }: SessionEntry): number | null {
-  return buffers.size === 0 ? null : Math.min(...[...buffers].map(({ cursor }) => cursor))
-}
 
 function lost(): S2Error {
   return new S2Error('unavailable', 'the socket to the bridge was lost', { next: 'try again' })
