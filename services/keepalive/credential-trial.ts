@@ -3,7 +3,7 @@ import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { LATE, waitAtMost } from '#runtime/bounded-wait.ts'
 import type { Clock } from '#runtime/clock.ts'
-import type { Keyring } from '#store/remote/remote.ts'
+import type { Keyring } from '#store/remote/keyring.ts'
 import type { Store } from '#store/store.ts'
 
 export interface CredentialTrialParts {

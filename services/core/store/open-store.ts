@@ -1,5 +1,5 @@
 import { S2Error } from '#fleet/errors.ts'
-import type { Keyring } from './remote/remote.ts'
+import type { Keyring } from './remote/keyring.ts'
 import type { Store, StoreParts } from './store.ts'
 
 /**

@@ -5,37 +5,26 @@ import type { Conversation, NewConversation, OpenedConversation } from '#fleet/c
 import { S2Error } from '#fleet/errors.ts'
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
 import type { Mark, Message, MessageDraft, StoredMessage } from '#fleet/message.ts'
-import { conversationOf, type SessionId, sideOf } from '#fleet/session-id.ts'
+import { conversationOf, type SessionId } from '#fleet/session-id.ts'
 import type { Move, NewTask, Report, Task } from '#fleet/task.ts'
 import type { AgentVerdict } from '#fleet/verdict.ts'
 import type { Admission, JoinOutcome, JoinRequest, NewInvitation, Worker } from '#fleet/worker.ts'
 import { HintChannel } from '../hint-channel.ts'
 import type { LateReport, Store, StoreParts, TaskFilter } from '../store.ts'
 import type { BridgeTrust } from './bridge-trust.ts'
-import { HttpClient, type Key } from './http-client.ts'
-import type { MailBuffer } from './mail-buffer.ts'
+import { HttpClient } from './http-client.ts'
+import { type Keyring, keyFor } from './keyring.ts'
+import { type MailStreamParts, mailStream, type PollPauses } from './mail-stream.ts'
 import { WebSocketLink } from './websocket-link.ts'
 import { type Input, type Output, VERBS, type VerbName } from './wire-schema.ts'
 import type { Frozen } from './wire-values.ts'
-
-/**
- * The tokens of this host's sessions, and what it trusts at the bridge. Looked up at every call, so that what changed counts
- * at once.
- */
-export interface Keyring extends Partial<BridgeTrust> {
-  token(session: SessionId): string | undefined
-  sessions(): readonly SessionId[]
-  /** Whether plain http may leave this machine. */
-  readonly allowsPlain?: boolean
-}
 
 export interface RemoteOptions {
   /** How long one request may take, milliseconds. */
   readonly callMs?: number
   /** How long this host may send nothing before it asks whether the bridge still answers: the period of beats. */
   readonly probeMs?: number
-  /** Without a socket unread mail is asked for: the first pause between two requests, and the longest. */
-  readonly pollMs?: { readonly first: number; readonly most: number }
+  readonly pollMs?: PollPauses
 }
 
 export interface RemoteStore extends Store {
@@ -52,7 +41,6 @@ export interface RemoteStore extends Store {
   refusedSessions(signal: AbortSignal): AsyncIterable<readonly SessionId[]>
 }
 
-const UNACKED_AT_ONCE = 100
 const BEATS_A_FRAME = 1_000
 
 /**
@@ -114,15 +102,10 @@ class Remote implements RemoteStore {
   /** Null: administration. */
   readonly #host: HostSide | null
   readonly #parts: StoreParts
-  readonly #pollMs: { readonly first: number; readonly most: number }
+  readonly #pollMs: PollPauses
   readonly #closed = new AbortController()
 
-  constructor(
-    client: HttpClient,
-    host: HostSide | null,
-    parts: StoreParts,
-    pollMs: { readonly first: number; readonly most: number },
-  ) {
+  constructor(client: HttpClient, host: HostSide | null, parts: StoreParts, pollMs: PollPauses) {
     this.#client = client
     this.#host = host
     this.#parts = parts
@@ -251,24 +234,13 @@ class Remote implements RemoteStore {
       }
       return
     }
-    const { link } = this.#host
-    const both = AbortSignal.any([signal, this.#closed.signal])
-    const buffer = link.open(reader, after)
-    try {
-      let pauseMs = this.#pollMs.first
-      while (!both.aborted) {
-        const batch = buffer.take()
-        if (batch.length > 0) {
-          yield batch
-          link.taken(reader, batch.length)
-        } else if (link.isJoined(reader)) {
-          await buffer.wait(both)
-        } else if (await this.#poll(reader, buffer, pauseMs, both)) pauseMs = this.#pollMs.first
-        else pauseMs = Math.min(this.#pollMs.most, pauseMs * 2)
-      }
-    } finally {
-      link.close(reader, buffer)
+    const parts: MailStreamParts = {
+      link: this.#host.link,
+      clock: this.#parts.clock,
+      pollMs: this.#pollMs,
+      unacked: (...asked) => this.unacked(...asked),
     }
+    yield* mailStream(reader, after, parts, AbortSignal.any([signal, this.#closed.signal]))
   }
 
   async *traffic(after: number, signal: AbortSignal): AsyncGenerator<readonly StoredMessage[]> {
@@ -409,50 +381,6 @@ class Remote implements RemoteStore {
     const isSigned = this.#host !== null && VERBS[verb].who !== 'public'
     return await this.#client.ask(verb, input, isSigned ? keyFor(this.#host.keyring, verb, speakers) : null)
   }
-
-  /**
-   * Asks for mail after a pause, where no socket brings it. A socket that opens ends both the pause and the wait for the answer:
-   * the mail it brings must not wait for a request that may take long. Answers whether there was mail.
-   */
-  async #poll(reader: SessionId, buffer: MailBuffer, pauseMs: number, signal: AbortSignal): Promise<boolean> {
-    const over = new AbortController()
-    const until = AbortSignal.any([signal, over.signal])
-    const asked = this.#parts.clock
-      .sleep(pauseMs, until)
-      .then(() => this.unacked(reader, buffer.cursor, UNACKED_AT_ONCE))
-      .catch(() => [])
-    const found = await Promise.race([asked, this.#untilLinked(reader, buffer, until)])
-    over.abort()
-    if (found === null) return true
-    for (const message of found) buffer.put(message)
-    return found.length > 0
-  }
-
-  /** Waits until the socket brings this reader's mail, or the signal aborts. */
-  async #untilLinked(reader: SessionId, buffer: MailBuffer, signal: AbortSignal): Promise<null> {
-    while (!signal.aborted && !buffer.hasMail && this.#host?.link.isJoined(reader) !== true) await buffer.wait(signal)
-    return null
-  }
-}
-
-function keyFor(keyring: Keyring, verb: VerbName, speakers: readonly SessionId[]): Key {
-  const own = speakers.length > 0 && VERBS[verb].who === 'session'
-  const sessions = own ? speakers : [...speakers, ...[...keyring.sessions()].sort(leadersFirst)]
-  for (const session of sessions) {
-    const token = keyring.token(session)
-    if (token !== undefined) return { session, token }
-  }
-  throw new S2Error(
-    'unauthenticated',
-    `there is no credential at hand ${own ? `for ${speakers[0]}` : 'to sign with'}`,
-    {
-      next: 'get one from the orchestrator; cred-sync brings it, and `s2 status` shows what is there',
-    },
-  )
-}
-
-function leadersFirst(one: SessionId, other: SessionId): number {
-  return sideOf(one).localeCompare(sideOf(other))
 }
 
 function present(...sessions: readonly (SessionId | null | undefined)[]): SessionId[] {
