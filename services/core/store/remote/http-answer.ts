@@ -5,7 +5,7 @@ import type { HeaderFields } from '#fleet/signature.ts'
 const ANSWER_MAX = 64 * 1024 * 1024
 
 /** What came back, whoever gave it. */
-export interface HttpAnswer {
+export interface ReceivedAnswer {
   readonly status: number
   readonly headers: HeaderFields
   readonly body: Buffer
@@ -18,7 +18,7 @@ export function responseOf(request: ClientRequest): Promise<IncomingMessage> {
   })
 }
 
-export async function answerOf(request: ClientRequest): Promise<HttpAnswer> {
+export async function answerOf(request: ClientRequest): Promise<ReceivedAnswer> {
   const response = await responseOf(request)
   return { status: response.statusCode ?? 0, headers: response.headers, body: await bodyOf(response) }
 }

@@ -9,7 +9,7 @@ import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { type SocketPath, socketPath } from '#runtime/long-socket-path.ts'
 import { type BridgeTrust, demandPrivate, tlsOptions } from './bridge-trust.ts'
-import { answerOf, bodyOf, type HttpAnswer, linesOf, responseOf } from './http-answer.ts'
+import { answerOf, bodyOf, linesOf, type ReceivedAnswer, responseOf } from './http-answer.ts'
 import { ClockError, fromProblem, fromStatus, fromUnsigned } from './problem-details.ts'
 import { checkOf, schemaFaultOf } from './schema-check.ts'
 import { adviceOnCertificate } from './tls-error-advice.ts'
@@ -306,7 +306,7 @@ function agentFor(target: BridgeAddressee): HttpAgent {
   return isTls ? new HttpsAgent(options) : new HttpAgent(options)
 }
 
-function isGenuine({ status, headers, body }: HttpAnswer, sent: SignatureHeaders | null, key: Key): boolean {
+function isGenuine({ status, headers, body }: ReceivedAnswer, sent: SignatureHeaders | null, key: Key): boolean {
   const requestSignature = sent?.signature.slice('s2=:'.length, -1) ?? ''
   return verifyAnswer({ status, body, requestSignature }, headers, key)
 }
