@@ -107,7 +107,7 @@ export class SharedBridgeConnection implements AsyncDisposable {
     for await (const _ of this.store.credentialHints(this.#ending.signal)) this.#parts.onHint()
   }
 
-  /** A beat finds out at once what the next one, which may be minutes away, would. Those that are locked out ask at their own pace. */
+  /** The next beat would find it out, and may be minutes away. Those that are locked out ask at a pace of their own. */
   async #followRefusals(): Promise<void> {
     for await (const refused of this.store.refusedSessions(this.#ending.signal)) {
       if (refused.some((session) => this.#sessions.get(session)?.isLockedOut === false)) this.#beats.now()
