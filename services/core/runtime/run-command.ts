@@ -16,7 +16,7 @@ export interface Command {
   readonly graceMs?: number
   /** Bytes kept of standard output, and of standard error. */
   readonly outputMax: number
-  /** For a longer standard output: keep its end, or end the command. */
+  /** For longer output: keep its end, or end the command. */
   readonly beyond: 'keep_tail' | 'end'
   /** Called with the process id, which is also that of its group, once it runs. */
   readonly onStart?: (pid: number) => void
@@ -69,12 +69,9 @@ export async function runCommand(command: Command, clock: Clock, signal?: AbortS
     ended = why
     void endGroup(child, command.graceMs ?? GRACE_MS, clock, over.signal)
   }
-  const stdout = collectOutput(
-    child.stdout,
-    command.outputMax,
-    command.beyond === 'end' ? () => end('output') : undefined,
-  )
-  const stderr = collectOutput(child.stderr, command.outputMax)
+  const onBeyond = command.beyond === 'end' ? () => end('output') : undefined
+  const stdout = collectOutput(child.stdout, command.outputMax, onBeyond)
+  const stderr = collectOutput(child.stderr, command.outputMax, onBeyond)
   if (command.onOutput !== undefined) {
     child.stdout.on('data', command.onOutput)
     child.stderr.on('data', command.onOutput)
@@ -153,11 +150,17 @@ function collectOutput(stream: NodeJS.ReadableStream, max: number, onBeyond?: ()
   stream.on('data', (chunk: Buffer) => {
     kept.push(chunk)
     size += chunk.length
-    if (size <= max) return
-    if (onBeyond !== undefined) onBeyond()
-    const tail = Buffer.concat(kept)
-    kept = [tail.subarray(Math.max(0, tail.length - max))]
-    size = kept[0]?.length ?? 0
+    if (size > max) onBeyond?.()
+    // Trimmed seldom: a command that writes without end would else have its whole tail copied for each piece.
+    if (size > 2 * max) trim()
   })
-  return () => Buffer.concat(kept)
+  const trim = (): void => {
+    const all = Buffer.concat(kept)
+    kept = [Buffer.from(all.subarray(Math.max(0, all.length - max)))]
+    size = kept[0]?.length ?? 0
+  }
+  return () => {
+    if (size > max) trim()
+    return Buffer.concat(kept)
+  }
 }

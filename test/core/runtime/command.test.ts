@@ -47,6 +47,11 @@ test('keeps the end of a long output, or ends the command there', async () => {
   assert.equal(String(tail.stdout), '4999\n5000\n'.slice(-10))
   const cut = await runCommand(shell('while :; do echo yyyyyyyyyyyyyyyyyyyy; done', { beyond: 'end' }), systemClock)
   assert.equal(cut.ended, 'output')
+  const loud = await runCommand(
+    shell('while :; do echo yyyyyyyyyyyyyyyyyyyy >&2; done', { beyond: 'end' }),
+    systemClock,
+  )
+  assert.equal(loud.ended, 'output', 'whatever stream it is on')
 })
 
 test('at its deadline the whole group ends, children that ignore TERM and stopped ones too', async () => {
