@@ -7,6 +7,9 @@ import { CLOCK_TOLERANCE_MS, openSealedCredential } from '#identity/sealed-crede
 import type { Clock } from '#runtime/clock.ts'
 import type { CredentialSource, SourceQuery } from './credential-source.ts'
 
+/** How long a commit stays refused: what was lacking may have been memory of this host. */
+const REFUSED_MS = 600_000
+
 export interface GitSourceParts {
   readonly mirror: Pick<GitMirror, 'tip' | 'fetch' | 'file'>
   readonly clock: Clock
@@ -18,6 +21,8 @@ export class GitSource implements CredentialSource {
   /** The commit whose credential was taken; null while none yielded a good one. */
   #takenFrom: string | null = null
   #manifestSerial = 0
+  /** The commit that was refused for its size or form: fetching it costs seconds of a processor, and ends in the same way. */
+  #refused: { readonly tip: string; readonly error: S2Error; readonly until: number } | null = null
 
   constructor(parts: GitSourceParts) {
     this.#parts = parts
@@ -28,7 +33,7 @@ export class GitSource implements CredentialSource {
     const tip = await mirror.tip()
     if (tip === null) throw absent('the remote has no such branch')
     if (tip === this.#takenFrom && wanted.heldSerial > 0) return null
-    const commit = await mirror.fetch(tip)
+    const commit = await this.#fetch(tip)
     const entry = await this.#entryIn(commit, wanted)
     const content = await mirror.file(commit, entry.path, CREDENTIAL_FILE_MAX)
     if (content === null) throw absent(`the branch lacks ${entry.path}, which its list names`)
@@ -39,6 +44,18 @@ export class GitSource implements CredentialSource {
     const credential = await openSealedCredential(content, { ...wanted, now: clock.wall() })
     this.#takenFrom = tip
     return credential
+  }
+
+  async #fetch(tip: string): Promise<string> {
+    const { mirror, clock } = this.#parts
+    if (this.#refused?.tip === tip && clock.now() < this.#refused.until) throw this.#refused.error
+    try {
+      return await mirror.fetch(tip)
+    } catch (error) {
+      const isRefused = error instanceof S2Error && (error.code === 'too_large' || error.code === 'invalid')
+      if (isRefused) this.#refused = { tip, error, until: clock.now() + REFUSED_MS }
+      throw error
+    }
   }
 
   async #entryIn(commit: string, { identity }: SourceQuery): Promise<Manifest['files'][number]> {

@@ -1,10 +1,14 @@
 import type { Env } from '#runtime/read-settings.ts'
 
-/** For every git command: no prompts, only the transports that S2 supports, and messages in English. git(1) */
+/**
+ * For every git command: no prompts, only the transports that S2 supports, messages in English, and one heap for all threads, since
+ * what is set aside for each counts against the bound of memory. git(1), mallopt(3)
+ */
 const GIT_ENV = {
   GIT_TERMINAL_PROMPT: '0',
   GIT_ALLOW_PROTOCOL: 'file:git:http:https:ssh',
   LC_ALL: 'C',
+  MALLOC_ARENA_MAX: '1',
 } as const
 
 /** What every git command gets. */

@@ -14,6 +14,16 @@ export type Right = 'read' | 'push'
 
 /** The first match counts: ssh's own messages come before git's. */
 const FAULTS = {
+  too_large: {
+    // index-pack that was killed says nothing itself.
+    says: /\bOut of memory\b|^(fatal: )?fetch-pack: invalid index-pack output\s*$|unable to (mmap|create thread)|File size limit|died of signal (9|24|25)\b/i,
+    next: () =>
+      'see what lies at the remote and who writes there: credentials need a branch of their own, with little else',
+  },
+  malformed: {
+    says: /fsck error|did not receive expected object|remote did not send all necessary objects|pack has \d+ unresolved delta|pack (is corrupted|signature mismatch)|inflate returned/i,
+    next: () => 'see who writes to the remote and what serves it; what it sent is no sound repository',
+  },
   no_git: { says: /git: not found|git: No such file/, next: () => 'install git' },
   no_ssh: {
     says: /\bssh\b.*: not found|cannot run \S*ssh\b|exec\S* ssh: No such file/i,
@@ -65,8 +75,9 @@ const FAULTS = {
 const ORDER = Object.keys(FAULTS) as GitFault[]
 
 /** The kind of a failure, by the messages of git and ssh. */
-export function gitFaultOf({ ended, stderr }: Ending): GitFault {
+export function gitFaultOf({ ended, signal, stderr }: Ending): GitFault {
   if (ended === 'timeout') return 'timeout'
+  if (ended === 'output' || signal === 'SIGXFSZ' || signal === 'SIGXCPU') return 'too_large'
   return ORDER.find((fault) => FAULTS[fault].says.test(stderr)) ?? 'other'
 }
 

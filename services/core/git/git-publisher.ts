@@ -1,10 +1,11 @@
 import { chmod, mkdir, mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { S2Error } from '#fleet/errors.ts'
+import { isPassing, S2Error } from '#fleet/errors.ts'
 import { Pauses } from '#runtime/backoff.ts'
 import type { Chance } from '#runtime/clock.ts'
 import { hasSucceeded, runCommand } from '#runtime/run-command.ts'
+import { editTree, type FileEdits } from './edit-tree.ts'
 import { gitEnv } from './git-environment.ts'
 import { gitAdviceFor, gitFaultOf, gitMessagesOf } from './git-errors.ts'
 import { type GitParts, PrivateRepository } from './private-repository.ts'
@@ -28,10 +29,20 @@ const TIP = 'refs/s2/tip'
 /** Requests are refs of this folder, each named by the SHA-256 of its content: a branch never carries them. */
 const REQUESTS = 'refs/s2/requests/'
 const REQUEST_FILE = 'request'
+const REQUEST = /^refs\/s2\/requests\/[0-9a-f]{64}$/
+/** A name that git takes from us as it gave it. */
+const NAMEABLE = /^[\x21-\x7e]{1,300}$/
 const REQUESTS_MAX = 100
+/** How many are fetched singly in a round, where one of them cannot be fetched. */
+const SINGLE_MAX = 4
+/** Bytes of the largest file that we publish: the list of all credentials. */
+const FILE_MAX = 1_048_576
 
 /** Somebody else pushed between our fetch and our push: git's several ways to say so. */
 const OVERTAKEN = /\[(remote )?rejected\]|non-fast-forward|fetch first|stale info|cannot lock ref|failed to update ref/i
+
+/** What git says of a repository without refs whose hash is not that of ours. */
+const OTHER_HASH = /does not support this repository's hash algorithm/
 
 /**
  * A branch of a git remote as a place to publish files: new content is committed on top of whatever is there and
@@ -44,6 +55,8 @@ export class GitPublisher implements AsyncDisposable {
   /** What the branch pointed to when it was asked last. */
   #tip: string | null = null
   #hasFetched = false
+  /** The hash by which a remote without refs turned out to name objects. */
+  #formatOfEmpty: ObjectFormat = 'sha1'
 
   private constructor(config: GitPublisherConfig, parts: GitPublisherParts, folder: string) {
     this.#config = config
@@ -63,14 +76,10 @@ export class GitPublisher implements AsyncDisposable {
   /** The branch as it is now. Throws `unavailable`. */
   async snapshot(): Promise<BranchSnapshot> {
     const tip = await this.#fetch()
-    const list = async (path: string): Promise<string[]> => (tip === null ? [] : await this.#list(tip, path))
     return {
       tip,
-      list: (folder) => list(`${folder}/`),
-      read: async (path) =>
-        (await list(path)).includes(path)
-          ? await this.#repository.git('reading', ['cat-file', 'blob', `${tip}:${path}`])
-          : null,
+      list: async (folder) => (tip === null ? [] : await this.#list(tip, `${folder}/`)),
+      read: async (path) => (tip === null ? null : await this.#read(tip, path)),
     }
   }
 
@@ -78,15 +87,16 @@ export class GitPublisher implements AsyncDisposable {
    * Publishes files (path → content; null: removed) in one commit, on top of what others push meanwhile. Answers the commit;
    * the present one when nothing had to change. Throws `unavailable`, or `conflict` when others were faster every time.
    */
-  async publish(files: ReadonlyMap<string, string | null>, message: string): Promise<string> {
+  async publish(files: FileEdits, message: string): Promise<string> {
     const { clock, chance } = this.#parts
     const pauses = new Pauses(RETRY, chance)
     while (pauses.failures < TRIES) {
       const tip = await this.#fetch()
       const commit = await this.#commit(tip, files, message)
       if (commit === tip) return commit
-      if (await this.#push(`${commit}:${this.#repository.branch}`)) return commit
-      await pauses.wait(clock)
+      const outcome = await this.#push(`${commit}:${this.#repository.branch}`)
+      if (outcome === 'taken') return commit
+      if (outcome === 'overtaken') await pauses.wait(clock)
     }
     throw new S2Error(
       'conflict',
@@ -99,30 +109,48 @@ export class GitPublisher implements AsyncDisposable {
 
   /** Leaves a request at the remote for whoever serves its fleet. The same request twice is one. Throws `unavailable`. */
   async leaveRequest(id: string, content: string): Promise<void> {
-    await this.#repository.prepare(await this.#format())
-    const commit = await this.#commit(null, new Map([[REQUEST_FILE, content]]), 'A request')
-    if (!(await this.#push(`+${commit}:${REQUESTS}${id}`)))
+    const files = new Map([[REQUEST_FILE, content]])
+    const push = async (): Promise<PushOutcome> => {
+      await this.#repository.prepare(await this.#format())
+      return await this.#push(`+${await this.#commit(null, files, 'A request')}:${REQUESTS}${id}`)
+    }
+    const first = await push()
+    if ((first === 'other_hash' ? await push() : first) !== 'taken')
       throw new S2Error('unavailable', 'the remote did not take the request', { next: 'try again' })
   }
 
-  /** The requests that wait at the remote, by id; larger ones than `max` bytes come as empty texts. Throws `unavailable`. */
+  /**
+   * The requests that wait at the remote, by id; larger ones than `max` bytes, and what is none, come as empty texts. Throws
+   * `unavailable`.
+   */
   async requests(max: number): Promise<ReadonlyMap<string, string>> {
-    const refs = [...(await this.#repository.refs(`${REQUESTS}*`))].slice(0, REQUESTS_MAX)
-    const found = new Map<string, string>()
-    const [first] = refs
-    if (first === undefined) return found
-    await this.#repository.fetch(
-      refs.map(([name]) => `+${name}:${name}`),
-      first[1],
-    )
-    for (const [name] of refs) {
-      const blob = `${name}:${REQUEST_FILE}`
-      const size = await this.#repository.run(['cat-file', '-s', blob])
-      const isFit = hasSucceeded(size) && Number(size.stdout.toString('utf8')) <= max
-      const content = isFit ? await this.#repository.git('reading a request', ['cat-file', 'blob', blob]) : Buffer.of()
-      found.set(name.slice(REQUESTS.length), content.toString('utf8'))
+    const refs = [...(await this.#repository.refs(`${REQUESTS}*`))]
+    const asked = refs.filter(([name]) => REQUEST.test(name)).slice(0, REQUESTS_MAX)
+    const others = refs.filter(([name]) => !REQUEST.test(name) && NAMEABLE.test(name)).slice(0, REQUESTS_MAX)
+    const found = new Map(others.map(([name]) => [name.slice(REQUESTS.length), '']))
+    if (asked.length === 0) return found
+    const areAllFetched = await this.#fetchRequests(asked)
+    for (const each of areAllFetched ? asked : asked.slice(0, SINGLE_MAX)) {
+      const [name] = each
+      const isFetched = areAllFetched || (await this.#fetchRequests([each]))
+      const content = isFetched ? await this.#blob(`${name}:${REQUEST_FILE}`, max) : null
+      found.set(name.slice(REQUESTS.length), content?.toString('utf8') ?? '')
     }
     return found
+  }
+
+  /** Answers false where they hold what no request does: one that somebody spoiled must not keep the others from us. */
+  async #fetchRequests(refs: readonly (readonly [name: string, object: string])[]): Promise<boolean> {
+    try {
+      await this.#repository.fetch(
+        refs.map(([name]) => `+${name}:${name}`),
+        refs[0]?.[1] ?? '',
+      )
+      return true
+    } catch (error) {
+      if (isPassing(error)) throw error
+      return false
+    }
   }
 
   /** Takes requests away from the remote. */
@@ -138,12 +166,24 @@ export class GitPublisher implements AsyncDisposable {
     ])
   }
 
-  async #list(tip: string, path: string): Promise<string[]> {
-    const listing = await this.#repository.git('listing', ['ls-tree', '-z', '--name-only', tip, '--', path])
-    return listing
-      .toString('utf8')
-      .split('\0')
-      .filter((name) => name !== '')
+  async #list(tip: string, path: string): Promise<readonly string[]> {
+    const { records } = await this.#repository.listing(['ls-tree', '-z', '--name-only', tip, '--', path])
+    return records.map((name) => Buffer.from(name, 'latin1').toString('utf8'))
+  }
+
+  /** What we did not publish so, such as a link, a folder or a file of many megabytes, counts as no file. */
+  async #read(tip: string, path: string): Promise<Buffer | null> {
+    const { records } = await this.#repository.listing(['ls-tree', '-z', tip, '--', path])
+    const object = /^100644 blob (\S+)\t/.exec(records[0] ?? '')?.[1]
+    return object === undefined ? null : await this.#blob(object, FILE_MAX)
+  }
+
+  /** Null where there is none, or one of more bytes. */
+  async #blob(name: string, max: number): Promise<Buffer | null> {
+    const size = await this.#repository.run(['cat-file', '-s', name])
+    const isFit = hasSucceeded(size) && Number(size.stdout.toString('utf8')) <= max
+    const content = isFit ? await this.#repository.run(['cat-file', 'blob', name]) : null
+    return content !== null && hasSucceeded(content) ? content.stdout : null
   }
 
   /** Null when the branch does not exist yet. */
@@ -159,42 +199,39 @@ export class GitPublisher implements AsyncDisposable {
       : await this.#repository.line('reading the tip', ['rev-parse', '--verify', `${TIP}^{commit}`])
   }
 
-  /** The hash of the remote: that of any ref it has; an empty remote on this machine is asked itself. */
-  async #format(): Promise<'sha1' | 'sha256'> {
-    const answer = await this.#repository.git('asking the remote', ['ls-remote', '--', this.#config.remote], {
-      place: 'nowhere',
-    })
-    const [object = ''] = answer.toString('utf8').split('\t')
+  /** The hash of the remote: that of any ref it has. One without refs does not tell, until something is pushed there. */
+  async #format(): Promise<ObjectFormat> {
+    const { records } = await this.#repository.listing(['ls-remote', '--', this.#config.remote], { place: 'nowhere' })
+    const [object] = records[0]?.split('\t') ?? []
+    if (object === undefined) return this.#formatOfEmpty
     return object.length === 64 ? 'sha256' : 'sha1'
   }
 
-  async #commit(tip: string | null, files: ReadonlyMap<string, string | null>, message: string): Promise<string> {
+  async #commit(tip: string | null, files: FileEdits, message: string): Promise<string> {
     const repository = this.#repository
-    await repository.git('reading the tree', tip === null ? ['read-tree', '--empty'] : ['read-tree', tip])
-    for (const [path, content] of files) {
-      if (content === null) {
-        // Mode 0 takes a path out of the index, and needs no work tree. git-update-index(1)
-        const nothing = '0'.repeat(tip?.length ?? 40)
-        await repository.git('removing a file', ['update-index', '--index-info'], { input: `0 ${nothing}\t${path}\n` })
-        continue
-      }
-      const blob = await repository.line('storing a file', ['hash-object', '-w', '--stdin'], content)
-      await repository.git('placing a file', ['update-index', '--add', '--cacheinfo', `100644,${blob},${path}`])
-    }
-    const tree = await repository.line('writing the tree', ['write-tree'])
-    if (tip !== null && tree === (await repository.line('reading the tip', ['rev-parse', `${tip}^{tree}`]))) return tip
+    const before = tip === null ? null : await repository.line('reading the tree', ['rev-parse', `${tip}^{tree}`])
+    const tree = (await editTree(repository, before, files)) ?? (await repository.line('writing the tree', ['mktree']))
+    if (tip !== null && tree === before) return tip
     const parents = tip === null ? [] : ['-p', tip]
     return await repository.line('committing', ['commit-tree', tree, ...parents], `${message}\n`)
   }
 
-  /** Answers false when somebody else was faster. */
-  async #push(refspec: string): Promise<boolean> {
+  async #push(refspec: string): Promise<PushOutcome> {
     const ending = await this.#repository.run(['push', '--quiet', '--', this.#config.remote, refspec])
-    if (hasSucceeded(ending)) return true
-    if (OVERTAKEN.test(ending.stderr) && !/hook declined|protected branch/i.test(ending.stderr)) return false
+    if (hasSucceeded(ending)) return 'taken'
+    if (this.#formatOfEmpty === 'sha1' && OTHER_HASH.test(ending.stderr)) {
+      this.#formatOfEmpty = 'sha256'
+      return 'other_hash'
+    }
+    if (OVERTAKEN.test(ending.stderr) && !/hook declined|protected branch/i.test(ending.stderr)) return 'overtaken'
     throw this.#repository.failure('pushing', ending)
   }
 }
+
+/** `overtaken`: somebody else was faster. `other_hash`: the remote has no refs, and names objects by the other hash. */
+type PushOutcome = 'taken' | 'overtaken' | 'other_hash'
+
+type ObjectFormat = 'sha1' | 'sha256'
 
 /** A branch at one of its commits. */
 export interface BranchSnapshot {
@@ -203,7 +240,7 @@ export interface BranchSnapshot {
   /** The content of a file; null when there is no such file. */
   read(path: string): Promise<Buffer | null>
   /** The paths of the files in a folder. */
-  list(folder: string): Promise<string[]>
+  list(folder: string): Promise<readonly string[]>
 }
 
 /** Makes a bare repository to publish in, for its owner alone, unless it is there. Throws `unavailable`. */

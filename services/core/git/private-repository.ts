@@ -28,12 +28,20 @@ export interface GitParts {
   readonly signal?: AbortSignal
 }
 
-/** Kilobytes of the largest file that git may write here, which bounds a hostile pack; and of the memory that it may take. */
+/** Kilobytes of the largest file that git may write here, which bounds a hostile pack. */
 const FILE_MAX_KB = 65_536
-const MEMORY_MAX_KB = 1_048_576
-/** Bytes that the repository may take; a larger one is made anew, which fetches only the tip again. */
+/** Kilobytes of memory that each of its processes may take: a delta of some bytes can stand for gigabytes. */
+const MEMORY_MAX_KB = 262_144
+/** Kilobytes of the stack of a thread: on a machine of many processors a local remote packs with as many threads. */
+const STACK_MAX_KB = 2_048
+/** Seconds of a processor that each of them may take: a pack of a few kilobytes can keep one busy for hours. */
+const CPU_MAX_S = 10
+/** Bytes that the repository may take, and files; a larger one is made anew, which fetches only the tip again. */
 const FOLDER_MAX = 192 * 1024 * 1024
+const FILES_MAX = 2_000
 const ANSWER_MAX = 1_048_576
+/** The bounds, in words. */
+const CAPS = `a pack of ${FILE_MAX_KB / 1024} MB, ${MEMORY_MAX_KB / 1024} MB of memory, ${CPU_MAX_S} s of computing, ${ANSWER_MAX / 1_048_576} MB of an answer`
 export const OBJECT_ID = /^[0-9a-f]{40}(?:[0-9a-f]{24})?$/
 
 /**
@@ -89,8 +97,17 @@ export class PrivateRepository {
   }
 
   /** A line that git prints. */
-  async line(doing: string, args: readonly string[], input = ''): Promise<string> {
+  async line(doing: string, args: readonly string[], input: string | Uint8Array = ''): Promise<string> {
     return (await this.git(doing, args, { input })).toString('utf8').trim()
+  }
+
+  /** What git lists, each record ended by NUL or by the end of its line. Of a list that is too long only a part comes. Bytes are read as Latin-1. */
+  async listing(args: readonly string[], { place }: GitCall = {}): Promise<Listing> {
+    const ending = await this.run(args, place === undefined ? {} : { place })
+    const isCut = ending.ended === 'output'
+    if (!isCut && !hasSucceeded(ending)) throw this.failure('listing', ending)
+    const records = ending.stdout.toString('latin1').split(args.includes('-z') ? '\0' : '\n')
+    return { records: records.slice(isCut ? 1 : 0, -1), isCut }
   }
 
   async git(
@@ -106,9 +123,9 @@ export class PrivateRepository {
   async run(args: readonly string[], { input = '', place = 'repository' }: GitCall = {}): Promise<Ending> {
     const { clock, env, signal } = this.#parts
     const { folder, timeoutMs } = this.#config
-    const where =
-      place === 'repository' ? { GIT_DIR: folder, GIT_INDEX_FILE: join(folder, 'index') } : { GIT_DIR: '/dev/null' }
-    const limits = `ulimit -c 0; ulimit -f ${FILE_MAX_KB * 2}; ulimit -v ${MEMORY_MAX_KB}; exec git "$@"`
+    const where = { GIT_DIR: place === 'repository' ? folder : '/dev/null' }
+    // ulimit counts files in blocks of 512 bytes. sh(1)
+    const limits = `ulimit -c 0; ulimit -f ${FILE_MAX_KB * 2}; ulimit -v ${MEMORY_MAX_KB}; ulimit -s ${STACK_MAX_KB}; ulimit -S -t ${CPU_MAX_S}; exec git "$@"`
     try {
       return await runCommand(
         {
@@ -131,16 +148,18 @@ export class PrivateRepository {
   /** What a failed command means, as an error for people. */
   failure(doing: string, ending: Ending): S2Error {
     const fault = gitFaultOf(ending)
+    const said = redact(gitMessagesOf(ending).join('; '))
+    if (fault === 'too_large' || fault === 'malformed') {
+      const why = fault === 'too_large' ? `the remote holds more than S2 takes (${CAPS}): ${said}` : said
+      const code = fault === 'too_large' ? 'too_large' : 'invalid'
+      return new S2Error(code, `git failed ${doing}: ${why}`, { next: gitAdviceFor(fault, this.#config.right) })
+    }
     const passes = fault === 'other' || fault === 'timeout'
     const next =
       passes && this.#config.right === 'read'
         ? 'it is tried again; the credentials in force stay'
         : gitAdviceFor(fault, this.#config.right)
-    const why =
-      ending.signal === 'SIGXFSZ'
-        ? `the remote sent more than ${FILE_MAX_KB / 1024} MB`
-        : redact(gitMessagesOf(ending).join('; '))
-    return new S2Error('unavailable', `git failed ${doing}: ${why}`, { next })
+    return new S2Error('unavailable', `git failed ${doing}: ${said}`, { next })
   }
 
   /** Makes the repository where it is missing, broken, too large or of the other hash; in any case no configuration but ours is in force. */
@@ -157,8 +176,12 @@ export class PrivateRepository {
     for (const name of await readdir(folder)) {
       if (!KEPT.has(name)) await rm(join(folder, name), { recursive: true, force: true })
     }
-    for (const path of ['objects/info', 'objects/pack/.tmp'])
-      await rm(join(folder, path), { recursive: true, force: true })
+    await rm(join(folder, 'objects/info'), { recursive: true, force: true })
+    // What a fetch had written that was ended; git clears it up only after two weeks, and nobody else fetches here.
+    for (const place of ['objects', 'objects/pack']) {
+      for (const name of await readdir(join(folder, place)))
+        if (name.startsWith('tmp_')) await rm(join(folder, place, name), { recursive: true, force: true })
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -169,7 +192,7 @@ export class PrivateRepository {
     const { folder } = this.#config
     const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => [])
     if (!entries.some(({ name }) => name === 'HEAD')) return false
-    if (entries.some((each) => !each.isFile() && !each.isDirectory()) || entries.length > 100_000) return false
+    if (entries.some((each) => !each.isFile() && !each.isDirectory()) || entries.length > FILES_MAX) return false
     // A prepared configuration can name programs that git runs: nothing is asked of git under any but ours.
     const config = await readPlainFile(join(folder, 'config'), 10_000).catch(() => null)
     if (config?.text !== configOf(format)) return false
@@ -186,8 +209,13 @@ export class PrivateRepository {
   }
 }
 
+interface Listing {
+  readonly records: readonly string[]
+  readonly isCut: boolean
+}
+
 interface GitCall {
-  readonly input?: string
+  readonly input?: string | Uint8Array
   /** `nowhere`: the command needs no repository. `init`: it makes one. */
   readonly place?: 'repository' | 'nowhere' | 'init'
 }

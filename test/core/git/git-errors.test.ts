@@ -53,6 +53,10 @@ test('each host that keeps repositories says no in its own words', () => {
     ['unreachable', 'ssh: connect to host 10.0.0.1 port 22: Connection timed out'],
     ['no_ssh', 'error: cannot run ssh: No such file or directory'],
     ['no_git', 'sh: 1: exec: git: not found'],
+    ['too_large', 'fatal: Out of memory, malloc failed (tried to allocate 943718401 bytes)'],
+    ['too_large', 'fatal: fetch-pack: invalid index-pack output\n'],
+    ['malformed', "error: object 95: hasDotdot: contains '..'\nfatal: fsck error in packed object"],
+    ['unreachable', 'fatal: early EOF\nfatal: fetch-pack: invalid index-pack output\n'],
     ['other', 'fatal: protocol error: bad line length character: Welc'],
   ]
   for (const [fault, words] of cases) {
@@ -60,6 +64,7 @@ test('each host that keeps repositories says no in its own words', () => {
     assert.ok(gitAdviceFor(fault, 'read').length > 0)
   }
   assert.equal(gitFaultOf(said('', 'timeout')), 'timeout')
+  assert.equal(gitFaultOf(said('', 'output')), 'too_large')
 })
 
 test('all lines of a reason are told, what is none is left out, and there is an end to it', () => {
