@@ -66,6 +66,8 @@ export class Issuer {
   /** What the registry said in the last round, and when the branch was brought in line with it. */
   #seen = ''
   #published = ''
+  /** The serial of the latest list of credentials that was made or found. */
+  #listed = 0
 
   constructor(config: IssuerConfig, parts: IssuerParts) {
     this.#config = config
@@ -251,8 +253,11 @@ export class Issuer {
     const { identity, clock } = this.#parts
     const content = await branch.read(MANIFEST_PATH)
     const present = content === null ? null : manifestOrNull(content, identity.key)
-    const serial = serialAfter(present?.serial ?? 0, clock.wall())
-    const isSame = content !== null && present !== null && isSameListing(present, files)
+    // A list of before that somebody put back is ours and names the right files, but hosts that have seen a later one refuse it.
+    const isSame =
+      content !== null && present !== null && present.serial >= this.#listed && isSameListing(present, files)
+    const serial = isSame ? present.serial : serialAfter(Math.max(present?.serial ?? 0, this.#listed), clock.wall())
+    this.#listed = serial
     const manifest = isSame ? content.toString('utf8') : formatManifest({ serial, files: entriesOf(files) }, identity)
     const ours = new Set([...files.map(({ path }) => path), MANIFEST_PATH])
     const there = await branch.list('credentials')

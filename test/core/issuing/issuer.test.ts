@@ -260,6 +260,27 @@ test('what somebody did to the branch is mended', async () => {
   assert.equal(g.inGit('show', `main:${path}`), good)
 })
 
+test('an older list that somebody put back is replaced: hosts that have seen a later one refuse it', async () => {
+  await using g = await ground('put-back')
+  await g.admit('s2-worker-1', await g.keysOf('s2-worker-1'))
+  const issuer = g.makeIssuer()
+  await issuer.round()
+  await issuer.publish()
+  const serial = (): number =>
+    readManifest(Buffer.from(g.inGit('show', `main:${MANIFEST_PATH}`)), g.identity.key).serial
+  const first = g.inGit('rev-parse', 'main').trim()
+  await g.publisher?.publish(new Map([[MANIFEST_PATH, '{}']]), 'somebody')
+  await issuer.publish()
+  const seen = serial()
+  g.inGit('update-ref', 'refs/heads/main', first)
+  assert.ok(serial() < seen)
+  assert.equal((await issuer.publish()).wasAltered, true)
+  assert.ok(serial() > seen)
+  const settled = g.inGit('rev-parse', 'main')
+  await issuer.publish()
+  assert.equal(g.inGit('rev-parse', 'main'), settled, 'and then it stays')
+})
+
 test('a request to join is judged over the bridge and over git alike, and has an outcome', async (t) => {
   await using g = await ground('joining')
   const issuer = g.makeIssuer()
