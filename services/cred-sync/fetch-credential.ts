@@ -23,6 +23,9 @@ const RETRY_FIRST_MS = 1_000
 /** How often a credential is looked for that is not there yet: no hint reaches a host without a credential. */
 const ABSENT_MS = 10_000
 
+/** How soon a look goes on that waits for the remote. */
+const WAITING_MS = 5_000
+
 /** Up to a tenth less, so that hosts that were started together do not ask together for ever. */
 function jittered(ms: number, chance: Chance): number {
   return ms * (0.9 + 0.1 * chance())
@@ -60,9 +63,10 @@ async function look(
 ): Promise<number> {
   const { clock, chance, round } = life
   try {
-    report.succeeded(await sync.look())
+    const outcome = await sync.look()
+    if (outcome.kind !== 'waiting') report.succeeded(outcome)
     round(`last looked ${new Date(clock.wall()).toISOString()}`)
-    return jittered(pollMs, chance)
+    return jittered(outcome.kind === 'waiting' ? Math.min(WAITING_MS, pollMs) : pollMs, chance)
   } catch (error) {
     if (isPassing(error)) throw error
     report.failed(error)

@@ -2,7 +2,7 @@ import { type Credential, isSameCredential } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { HostIdentity } from '#identity/identity-file.ts'
 import type { Clock } from '#runtime/clock.ts'
-import type { CredentialSource } from './credential-source.ts'
+import type { CredentialSource, SourceQuery } from './credential-source.ts'
 
 /** The credentials of this host, each a file that appears by one atomic rename. */
 export interface CredentialFolder {
@@ -28,6 +28,8 @@ export interface CredentialSyncParts {
 /** What one look came to. */
 export type SyncOutcome =
   | { readonly kind: 'unchanged' }
+  /** The remote has not answered yet: the next look goes on with it. */
+  | { readonly kind: 'waiting' }
   | { readonly kind: 'published'; readonly credential: Credential }
 
 /**
@@ -38,6 +40,9 @@ export class CredentialSync {
   readonly #parts: CredentialSyncParts
   /** Looks in a row at which only the remote had no credential. */
   #lagging = 0
+  /** What the remote is being asked, across looks: one that hangs must not keep this host from the bridge. */
+  #asking: { readonly by: string; readonly source: CredentialSource | null; readonly answer: Promise<Found> } | null =
+    null
 
   constructor(parts: CredentialSyncParts) {
     this.#parts = parts
@@ -50,11 +55,13 @@ export class CredentialSync {
     const heldSerial = newestSerial(held)
     const { git, bridge } = this.#parts.sources(identity)
     const wanted = { identity, heldSerial }
-    const [fromGit, fromBridge] = await Promise.all([found(git, wanted), found(bridge, wanted)])
-    const newest = [fromGit, fromBridge]
-      .flatMap(({ credential }) => (credential === null ? [] : [credential]))
-      .reduce<Credential | null>((best, each) => (best === null || each.createdAt > best.createdAt ? each : best), null)
-    const outcome = newest === null ? UNCHANGED : await putInForce(newest, held, this.#parts.credentials)
+    this.#ask(git, wanted)
+    const fromBridge = await found(bridge, wanted)
+    const before = await this.#take(fromBridge)
+    const fromGit = await this.#answerOfRemote()
+    if (fromGit === null) return before.kind === 'published' ? before : WAITING
+    const after = await this.#take(fromGit)
+    const outcome = after.kind === 'published' ? after : before
     await this.#removeExpired(held)
     // A remote that is wrong is told even where the bridge is right, but not while it only lags behind the bridge.
     if (fromGit.error === null) this.#lagging = 0
@@ -62,6 +69,36 @@ export class CredentialSync {
     if (fromGit.error !== null && this.#lagging >= LAGGING_MAX) throw fromGit.error
     if (git === null && fromBridge.error !== null) throw fromBridge.error
     return outcome
+  }
+
+  /** Asks the remote, unless it is being asked. What another remote answers, or another host was told, counts no more. */
+  #ask(source: CredentialSource | null, wanted: SourceQuery): void {
+    const by = wanted.identity.key
+    const isAsked = this.#asking?.source === source && this.#asking.by === by
+    if (isAsked) return
+    const former = this.#asking?.answer ?? Promise.resolve() // both may work in one folder
+    this.#asking = { by, source, answer: former.then(() => found(source, wanted)) }
+  }
+
+  /** Null where it takes long. */
+  async #answerOfRemote(): Promise<Found | null> {
+    const asking = this.#asking?.answer ?? null
+    const over = new AbortController()
+    const patience = this.#parts.clock.sleep(PATIENCE_MS, over.signal).then(
+      () => null,
+      () => null,
+    )
+    const answer = await Promise.race([asking, patience])
+    over.abort()
+    if (answer !== null) this.#asking = null
+    return answer
+  }
+
+  /** What was found before another source had a newer one counts no more. */
+  async #take({ credential }: Found): Promise<SyncOutcome> {
+    const held = await this.#parts.credentials.read()
+    if (credential === null || credential.createdAt < newestSerial(held)) return UNCHANGED
+    return await putInForce(credential, held, this.#parts.credentials)
   }
 
   /** The same for a plain file, which belongs to no keys. */
@@ -106,13 +143,17 @@ function isAbsent(error: unknown): boolean {
 }
 
 const UNCHANGED: SyncOutcome = { kind: 'unchanged' }
+const WAITING: SyncOutcome = { kind: 'waiting' }
+
+/** How long a look waits for the remote, beside the bridge. */
+const PATIENCE_MS = 10_000
 
 interface Found {
   readonly credential: Credential | null
   readonly error: unknown
 }
 
-async function found(source: CredentialSource | null, wanted: Parameters<CredentialSource['find']>[0]): Promise<Found> {
+async function found(source: CredentialSource | null, wanted: SourceQuery): Promise<Found> {
   if (source === null) return { credential: null, error: null }
   try {
     return { credential: await source.find(wanted), error: null }

@@ -8,12 +8,13 @@ import { S2Error } from '#fleet/errors.ts'
 import { GitMirror } from '#git/git-mirror.ts'
 import type { HostIdentity } from '#identity/identity-file.ts'
 import { MANIFEST_PATH } from '#identity/manifest.ts'
-import { systemClock } from '#runtime/clock.ts'
+import { type Clock, systemClock } from '#runtime/clock.ts'
 import type { CredentialSource } from '../../services/cred-sync/credential-source.ts'
 import { GitSource } from '../../services/cred-sync/git-source.ts'
 import { PlainSource } from '../../services/cred-sync/plain-source.ts'
 import { CredentialSync } from '../../services/cred-sync/sync-credential.ts'
-import { PATIENCE_MS } from '../until.ts'
+import { ManualClock } from '../manual-clock.ts'
+import { PATIENCE_MS, until } from '../until.ts'
 import { makeFleet, PATH_3, plainFile, published, Remote, type TestFleet, WALL } from './remote.ts'
 
 const SESSION = 'conv_00000000000000aa/b'
@@ -35,6 +36,8 @@ interface SceneOptions {
   readonly branch?: string
   readonly home?: string
   readonly bridge?: CredentialSource
+  readonly git?: CredentialSource
+  readonly clock?: Clock
   readonly identity?: () => Promise<HostIdentity | null>
 }
 
@@ -42,7 +45,7 @@ interface SceneOptions {
 function scene(over: SceneOptions = {}) {
   const remote = new Remote(over.format)
   remotes.push(remote)
-  const clock = { ...systemClock, wall: () => WALL }
+  const clock = over.clock ?? { ...systemClock, wall: () => WALL }
   const mirror = new GitMirror(
     {
       folder: join(remote.folder, 'mirror'),
@@ -58,7 +61,7 @@ function scene(over: SceneOptions = {}) {
     publish: async (credential: Credential) => void held.set(credential.session, credential),
     remove: async (credential: Credential) => void held.delete(credential.session),
   }
-  const git = new GitSource({ mirror, clock })
+  const git = over.git ?? new GitSource({ mirror, clock })
   const bridge = over.bridge ?? { find: () => Promise.reject(new S2Error('unavailable', 'there is no bridge')) }
   const sync = new CredentialSync({
     identity: over.identity ?? (async () => fleet.host),
@@ -267,6 +270,43 @@ test('the bridge’s copy is taken where git is away, and git is told of only wh
   assert.equal((await sync.look()).kind, 'published', 'the branch may lag behind the bridge')
   assert.equal(token(), 'a-token-from-the-bridge')
   await assert.rejects(sync.look(), { code: 'not_found' }, 'but not for ever')
+})
+
+test('a remote that hangs keeps no credential of the bridge from this host, and is heard when it answers', async () => {
+  const { openSealedCredential } = await import('#identity/sealed-credential.ts')
+  const bridgeHas = { createdAt: WALL + 1, token: 'a-token-from-the-bridge' }
+  const bridge: CredentialSource = {
+    find: async (wanted) => {
+      const sealed = (await published(fleet, bridgeHas))[PATH_3] ?? ''
+      return await openSealedCredential(Buffer.from(sealed), { ...wanted, now: WALL })
+    },
+  }
+  const asked = Promise.withResolvers<Credential | null>()
+  let times = 0
+  const git: CredentialSource = {
+    find: () => {
+      times += 1
+      return asked.promise
+    },
+  }
+  const clock = new ManualClock()
+  clock.step(WALL - clock.wall())
+  const { sync, token } = scene({ bridge, git, clock })
+  const looks = [sync.look()]
+  await until('it is in force', () => token() === bridgeHas.token)
+  await clock.advance(10_000)
+  assert.equal((await looks[0])?.kind, 'published')
+  Object.assign(bridgeHas, { createdAt: WALL + 2, token: 'a-later-token-of-the-bridge' })
+  looks.push(sync.look())
+  await until('the next one is in force too', () => token() === bridgeHas.token)
+  await clock.advance(10_000)
+  await looks[1]
+  const third = sync.look()
+  await clock.advance(0)
+  asked.resolve({ ...(await bridge.find({ identity: fleet.host, heldSerial: 0 })), createdAt: WALL } as Credential)
+  assert.equal((await third).kind, 'unchanged', 'what git found is older by now')
+  assert.equal(token(), bridgeHas.token)
+  assert.equal(times, 1)
 })
 
 test('a mirror that somebody prepared runs no command of theirs', async () => {
