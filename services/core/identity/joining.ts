@@ -3,6 +3,7 @@ import { hashOfSecret } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { areSignedBy, type Identity, PUBLIC_KEY, type PublicIdentity, RECIPIENT, signFields } from '#fleet/identity.ts'
 import { JOIN_REQUEST_MAX, joinRequestId, WORKER_NAME } from '#fleet/worker.ts'
+import { gitBranchName, gitRemoteAddress } from '#runtime/setting-parsers.ts'
 import { canSealTo, seal, unseal } from './age-seal.ts'
 import { hasForm } from './has-form.ts'
 
@@ -44,8 +45,9 @@ export function parseInvitation(line: string, now: number): Invitation {
     hasForm(key, PUBLIC_KEY) &&
     hasForm(recipient, RECIPIENT) &&
     hasForm(bridgeUrl, /^https?:\/\/\S{1,300}$/) &&
-    (remote === null || hasForm(remote, /^[^\0\n]{1,1000}$/)) &&
+    (remote === null || (hasForm(remote, /^[^\0\n]{1,1000}$/) && isTaken(remote, gitRemoteAddress))) &&
     hasForm(branch, /^\S{1,200}$/) &&
+    isTaken(branch, gitBranchName) &&
     hasForm(secret, SECRET) &&
     typeof endsAt === 'number'
   if (!isSound) throw notALine('an invitation', 's2 worker invite')
@@ -131,6 +133,16 @@ function signedFields({
   host,
 }: PublicIdentity & { agent: string; secret: string; host: string }) {
   return { agent, secret, key, recipient, host }
+}
+
+/** A line may come from anybody: what it names is held to what a setting may say. */
+function isTaken(value: string, parse: (value: string) => string): boolean {
+  try {
+    parse(value)
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** The fields of a line; none where it is no such line. */

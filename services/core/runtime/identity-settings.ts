@@ -1,4 +1,12 @@
-import { durationBetween, gitRemoteAddress, integerBetween, matching, path, yesNo } from './setting-parsers.ts'
+import {
+  durationBetween,
+  gitBranchName,
+  gitRemoteAddress,
+  integerBetween,
+  matching,
+  path,
+  yesNo,
+} from './setting-parsers.ts'
 
 /** The settings of keys and credentials. */
 export const IDENTITY_SETTINGS = {
@@ -13,7 +21,7 @@ export const IDENTITY_SETTINGS = {
     programs: ['cred-sync', 's2'],
     fallback: 'main',
     example: 's2-credentials',
-    parse: matching(/^(?![-/.])(?!.*(\.\.|\/\/|@\{))[\w./-]{1,200}$/, 'must be a branch name'),
+    parse: gitBranchName,
   },
   S2_GIT_POLL: {
     about: 'How often the remote is asked. Each wait is up to a tenth shorter, by chance: hosts do not ask together.',

@@ -63,6 +63,8 @@ export function gitRemoteAddress(text: string): string {
   return text
 }
 
+export const gitBranchName = matching(/^(?![-/.])(?!.*(\.\.|\/\/|@\{))[\w./-]{1,200}$/, 'must be a branch name')
+
 export const text = matching(/\S/, 'must not be empty')
 /** An absolute path; `~` is the home folder. */
 export const path = (value: string): string => resolve(text(value).replace(/^~(?=\/|$)/, homedir()))

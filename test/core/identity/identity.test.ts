@@ -87,6 +87,14 @@ test('an invitation is a line that terminals may break, and no part of it may be
   assert.throws(() => parseInvitation(line, NOW + 1), { code: 'expired' })
   for (let cut = 0; cut < line.length; cut += 1)
     assert.throws(() => parseInvitation(line.slice(0, cut), NOW), { code: 'invalid' })
+  const odd = [
+    { remote: '--upload-pack=touch /x' },
+    { remote: 'https://user:word@h/r.git' },
+    { branch: '--upload-pack=x' },
+    { branch: 'main:refs/heads/two' },
+  ]
+  for (const each of odd)
+    assert.throws(() => parseInvitation(formatInvitation({ ...invitation, ...each }), NOW), { code: 'invalid' })
 })
 
 test('a request to join is read by the orchestrator alone, and only whole', async () => {
