@@ -38,7 +38,7 @@ const HASH_OBJECT = ['hash-object', '-w', '--stdin']
  * in the history of the branch, and no stranger can keep us from publishing there.
  */
 async function entriesOf(repository: PrivateRepository, tree: string): Promise<Entries> {
-  const listing = await repository.listing(['ls-tree', '-z', tree])
+  const listing = await repository.listing('reading the tree', ['ls-tree', '-z', tree])
   if (listing.isCut) return new Map()
   return new Map(
     listing.records.map((record) => {

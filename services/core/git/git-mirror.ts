@@ -16,8 +16,7 @@ export class GitMirror {
 
   /** The commit at the tip of the branch, asked of the remote; null when it has no such branch. Throws `unavailable`. */
   async tip(): Promise<string | null> {
-    const { branch } = this.#repository
-    return (await this.#repository.refs(branch)).get(branch) ?? null
+    return await this.#repository.ref(this.#repository.branch)
   }
 
   /** Fetches the tip, whatever its history, and answers its commit. `tip` is what was answered for it. Throws `unavailable`. */

@@ -124,7 +124,7 @@ export class GitPublisher implements AsyncDisposable {
    * `unavailable`.
    */
   async requests(max: number): Promise<ReadonlyMap<string, string>> {
-    const refs = [...(await this.#repository.refs(`${REQUESTS}*`))]
+    const refs = [...(await this.#repository.refsIn(REQUESTS))]
     const asked = refs.filter(([name]) => REQUEST.test(name)).slice(0, REQUESTS_MAX)
     const others = refs.filter(([name]) => !REQUEST.test(name) && NAMEABLE.test(name)).slice(0, REQUESTS_MAX)
     const found = new Map(others.map(([name]) => [name.slice(REQUESTS.length), '']))
@@ -167,13 +167,13 @@ export class GitPublisher implements AsyncDisposable {
   }
 
   async #list(tip: string, path: string): Promise<readonly string[]> {
-    const { records } = await this.#repository.listing(['ls-tree', '-z', '--name-only', tip, '--', path])
+    const { records } = await this.#repository.listing('listing', ['ls-tree', '-z', '--name-only', tip, '--', path])
     return records.map((name) => Buffer.from(name, 'latin1').toString('utf8'))
   }
 
   /** What we did not publish so, such as a link, a folder or a file of many megabytes, counts as no file. */
   async #read(tip: string, path: string): Promise<Buffer | null> {
-    const { records } = await this.#repository.listing(['ls-tree', '-z', tip, '--', path])
+    const { records } = await this.#repository.listing('listing', ['ls-tree', '-z', tip, '--', path])
     const object = /^100644 blob (\S+)\t/.exec(records[0] ?? '')?.[1]
     return object === undefined ? null : await this.#blob(object, FILE_MAX)
   }
@@ -189,7 +189,7 @@ export class GitPublisher implements AsyncDisposable {
   /** Null when the branch does not exist yet. */
   async #fetch(): Promise<string | null> {
     const { branch } = this.#repository
-    const tip = (await this.#repository.refs(branch)).get(branch) ?? null
+    const tip = await this.#repository.ref(branch)
     if (tip === null) await this.#repository.prepare(await this.#format())
     else if (tip !== this.#tip || !this.#hasFetched) await this.#repository.fetch([`+${branch}:${TIP}`], tip)
     this.#hasFetched = tip !== null
@@ -201,7 +201,9 @@ export class GitPublisher implements AsyncDisposable {
 
   /** The hash of the remote: that of any ref it has. One without refs does not tell, until something is pushed there. */
   async #format(): Promise<ObjectFormat> {
-    const { records } = await this.#repository.listing(['ls-remote', '--', this.#config.remote], { place: 'nowhere' })
+    const { records } = await this.#repository.listing('asking the remote', ['ls-remote', '--', this.#config.remote], {
+      place: 'nowhere',
+    })
     const [object] = records[0]?.split('\t') ?? []
     if (object === undefined) return this.#formatOfEmpty
     return object.length === 64 ? 'sha256' : 'sha1'

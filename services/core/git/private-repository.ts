@@ -42,6 +42,7 @@ const FILES_MAX = 2_000
 const ANSWER_MAX = 1_048_576
 /** The bounds, in words. */
 const CAPS = `a pack of ${FILE_MAX_KB / 1024} MB, ${MEMORY_MAX_KB / 1024} MB of memory, ${CPU_MAX_S} s of computing, ${ANSWER_MAX / 1_048_576} MB of an answer`
+const TOO_MUCH = gitAdviceFor('too_large', 'read')
 export const OBJECT_ID = /^[0-9a-f]{40}(?:[0-9a-f]{24})?$/
 
 /**
@@ -66,20 +67,30 @@ export class PrivateRepository {
     return this.#config.remote
   }
 
-  /** The refs of the remote with this name, or below it when it ends with `/*`. Names are compared whole. Throws `unavailable`. */
-  async refs(pattern: string): Promise<ReadonlyMap<string, string>> {
-    const answer = await this.git('asking the remote', ['ls-remote', '--refs', '--', this.remote, pattern], {
-      place: 'nowhere',
+  /** The commit of a ref of the remote; null where there is none. Names are compared whole. Throws `unavailable`, or `too_large`. */
+  async ref(name: string): Promise<string | null> {
+    const { refs, isCut } = await this.#refs(name)
+    const object = refs.find((each) => each.name === name)?.object ?? null
+    if (object === null && isCut)
+      throw new S2Error('too_large', `the remote has more refs named ${name} than S2 takes`, { next: TOO_MUCH })
+    return object
+  }
+
+  /** The refs of a folder of the remote that ends with a slash; of very many only some. Throws `unavailable`. */
+  async refsIn(folder: string): Promise<ReadonlyMap<string, string>> {
+    const { refs } = await this.#refs(`${folder}*`)
+    const own = refs.filter(({ name }) => name.startsWith(folder) && !name.slice(folder.length).includes('/'))
+    return new Map(own.map(({ name, object }) => [name, object]))
+  }
+
+  async #refs(pattern: string) {
+    const args = ['ls-remote', '--refs', '--', this.remote, pattern]
+    const { records, isCut } = await this.listing('asking the remote', args, { place: 'nowhere' })
+    const refs = records.map((record) => {
+      const [object = '', name = ''] = record.split('\t')
+      return { object, name }
     })
-    const found = new Map<string, string>()
-    const isWanted = pattern.endsWith('/*')
-      ? (name: string) => name.startsWith(pattern.slice(0, -1)) && !name.slice(pattern.length - 1).includes('/')
-      : (name: string) => name === pattern
-    for (const line of answer.toString('utf8').split('\n')) {
-      const [object = '', name = ''] = line.split('\t')
-      if (isWanted(name) && OBJECT_ID.test(object)) found.set(name, object)
-    }
-    return found
+    return { refs: refs.filter(({ object }) => OBJECT_ID.test(object)), isCut }
   }
 
   /** Fetches one commit of each ref, whatever its history, under a name of ours. Throws `unavailable`. */
@@ -102,10 +113,10 @@ export class PrivateRepository {
   }
 
   /** What git lists, each record ended by NUL or by the end of its line. Of a list that is too long only a part comes. Bytes are read as Latin-1. */
-  async listing(args: readonly string[], { place }: GitCall = {}): Promise<Listing> {
-    const ending = await this.run(args, place === undefined ? {} : { place })
+  async listing(doing: string, args: readonly string[], call: GitCall = {}): Promise<Listing> {
+    const ending = await this.run(args, call)
     const isCut = ending.ended === 'output'
-    if (!isCut && !hasSucceeded(ending)) throw this.failure('listing', ending)
+    if (!isCut && !hasSucceeded(ending)) throw this.failure(doing, ending)
     const records = ending.stdout.toString('latin1').split(args.includes('-z') ? '\0' : '\n')
     return { records: records.slice(isCut ? 1 : 0, -1), isCut }
   }

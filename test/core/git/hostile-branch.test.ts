@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -160,4 +160,21 @@ test('a request that was spoiled keeps no other from being read, and is told as 
   )
   await issuer.removeRequests([...found.keys()])
   assert.deepEqual([...(await issuer.requests(1_000))], [])
+})
+
+test('more requests than can be listed are taken some at a time', async () => {
+  const remote = new Remote('flood')
+  remote.set('refs/heads/main', remote.tree(`100644 blob ${remote.blob('x')}\tx`))
+  const commit = remote.git(['rev-parse', 'main'])
+  const ids = Array.from({ length: 20_000 }, (_, index) => index.toString(16).padStart(64, '0'))
+  const lines = ids.map((id) => `${commit} refs/s2/requests/${id}\n`).join('')
+  writeFileSync(join(remote.path, 'packed-refs'), `# pack-refs with: peeled fully-peeled sorted \n${lines}`)
+  await using issuer = await remote.open()
+  const found = await issuer.requests(1_000)
+  assert.equal(found.size, 100)
+  await issuer.removeRequests([...found.keys()])
+  const next = await issuer.requests(1_000)
+  assert.equal(next.size, 100)
+  assert.ok(![...found.keys()].some((id) => next.has(id)))
+  await issuer.publish(FILES, 'Credentials')
 })
