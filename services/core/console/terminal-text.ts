@@ -21,7 +21,7 @@ export function oneLine(text: string): string {
 }
 
 /** A text of somebody else's, its lines set in: what it looks like, none of them can pass for a line of ours. */
-export function quoted(text: string): string {
+export function setIn(text: string): string {
   return plain(text).replace(/^(?=.)/gm, '  ')
 }
 
