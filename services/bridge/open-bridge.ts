@@ -202,7 +202,7 @@ async function passHintsOn(
   { clock, draining }: BridgeParts,
 ): Promise<number> {
   for await (const conversations of store.credentialHints(draining)) {
-    connections.hintCredentials(conversations)
+    await connections.hintCredentials(conversations, draining)
     await clock.sleep(HINTS_EVERY_MS, draining).catch(() => undefined)
   }
   return RETRY_MS

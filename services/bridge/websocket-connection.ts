@@ -151,12 +151,13 @@ export class WebSocketConnection implements BeatListener {
     }
   }
 
-  /** Tells the joined workers of these conversations; only workers get their credentials by git. */
-  hintCredentials(conversations: ReadonlySet<string>): void {
-    for (const session of this.#joins.keys()) {
-      if (sideOf(session) === 'b' && conversations.has(conversationOf(session)))
-        this.#sendFrame({ t: 'credential', session })
-    }
+  /** Tells the joined workers of these conversations; only workers get their credentials by git. Answers whether there was one. */
+  hintCredentials(conversations: ReadonlySet<string>): boolean {
+    const told = [...this.#joins.keys()].filter(
+      (session) => sideOf(session) === 'b' && conversations.has(conversationOf(session)),
+    )
+    for (const session of told) this.#sendFrame({ t: 'credential', session })
+    return told.length > 0
   }
 
   onBeatTaken(n: number): void {

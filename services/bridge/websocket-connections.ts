@@ -22,6 +22,8 @@ const CONNECTIONS_MAX = 16_384
 const UNJOINED_MAX = 8_192
 /** How long hosts may take to close their sockets when the bridge stops. */
 const GOODBYE_MS = 1_000
+/** The time from one host that is told of new credentials to the next. */
+const HINTS_APART_MS = 5
 
 /** All hosts that hold a WebSocket to this bridge. */
 export class WebSocketConnections {
@@ -111,9 +113,14 @@ export class WebSocketConnections {
     }
   }
 
-  hintCredentials(conversations: readonly string[]): void {
+  /** Hosts are told one after the other, so that they do not ask the remote in one moment: few within a moment, many within seconds. */
+  async hintCredentials(conversations: readonly string[], signal: AbortSignal): Promise<void> {
     const hinted = new Set(conversations)
-    for (const connection of this.#connections) connection.hintCredentials(hinted)
+    for (const connection of this.#connections) {
+      if (signal.aborted) return
+      if (connection.hintCredentials(hinted))
+        await this.#parts.clock.sleep(HINTS_APART_MS, signal).catch(() => undefined)
+    }
   }
 
   /** Tells all hosts that the bridge stops, and waits a moment for them. */

@@ -50,7 +50,7 @@ export async function fetchCredential(config: Config, life: Life): Promise<void>
     onWell: () => undefined,
   })
   stack.defer(() => loop.done)
-  const limiter = new HintLimiter({ clock, chance, signal: draining, hurry: () => loop.retry() })
+  const limiter = new HintLimiter({ clock, signal: draining, hurry: () => loop.retry() })
   await followHints(config.state, () => limiter.hint(), life)
 }
 

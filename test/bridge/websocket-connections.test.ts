@@ -418,6 +418,33 @@ test('a hint of credentials goes to the workers that it is for, many at once as 
   assert.deepEqual(lead.frames, [], 'the orchestrator’s end has none in git')
 })
 
+test('hosts hear of new credentials one after the other, the first of them at once', async () => {
+  let apart = Promise.withResolvers<void>()
+  const sleep = async (ms: number, signal?: AbortSignal): Promise<void> =>
+    ms === 5 ? await apart.promise : await systemClock.sleep(ms, signal)
+  await using ground = await Ground.open({}, { clock: { ...systemClock, sleep } })
+  const channels = [await ground.channel(), await ground.channel('s2-worker-2'), await ground.channel('s2-worker-3')]
+  const hosts: Host[] = []
+  for (const { b } of channels) {
+    const host = await Host.open(ground)
+    await host.join(b, null)
+    hosts.push(host)
+  }
+  await ground.store.hintCredentials(channels.map(({ opened }) => opened.id))
+  for (const told of [1, 2, 3]) {
+    await hosts[told - 1]?.next('credential')
+    for (const host of hosts.slice(told)) {
+      host.say({ t: 'beat', n: told, beats: [] })
+      await host.next('done') // whatever was sent before has come before it
+      assert.deepEqual(host.frames, [], 'it waits for its turn')
+    }
+    const { resolve } = apart
+    apart = Promise.withResolvers()
+    resolve()
+  }
+  for (const host of hosts) host.ws.terminate()
+})
+
 test('a frame that a host does not know yet costs it nothing', async () => {
   const server = new WebSocketServer({ port: 0, host: '127.0.0.1' })
   await once(server, 'listening')
