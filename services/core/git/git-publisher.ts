@@ -239,7 +239,7 @@ type ObjectFormat = 'sha1' | 'sha256'
 export interface BranchSnapshot {
   /** Null: there is no such branch yet. */
   readonly tip: string | null
-  /** The content of a file; null when there is no such file. */
+  /** The content of a plain file of at most a megabyte; null where there is none, whatever lies in its place. */
   read(path: string): Promise<Buffer | null>
   /** The paths of the files in a folder. */
   list(folder: string): Promise<readonly string[]>

@@ -68,6 +68,8 @@ export class Issuer {
   #published = ''
   /** The serial of the latest list of credentials that was made or found. */
   #listed = 0
+  /** The commit that this program left the branch at, and the files it had there; null: not looked at yet. */
+  #left: { readonly commit: string; readonly files: ReadonlyMap<string, string | null> } | null = null
 
   constructor(config: IssuerConfig, parts: IssuerParts) {
     this.#config = config
@@ -133,10 +135,10 @@ export class Issuer {
       ...removed.map((path) => [path, null] as const),
       [MANIFEST_PATH, manifest],
     ])
+    const wasAltered = await this.#isAltered(branch)
     const commit = await publisher.publish(wanted, 'Credentials')
-    const registry = registryOf(files.map(({ worker }) => ({ worker, serial: worker.published })))
-    const wasAltered = commit !== branch.tip && this.#published === registry
-    this.#published = registry
+    this.#published = registryOf(files.map(({ worker }) => ({ worker, serial: worker.published })))
+    this.#left = { commit, files: wanted }
     await publisher.removeRequests([...asked.keys()])
     if (commit !== branch.tip)
       await hintWorkers(
@@ -248,6 +250,17 @@ export class Issuer {
     return files
   }
 
+  /** Whether somebody else changed what was published here, whatever else they did and whatever is to be published now. */
+  async #isAltered(branch: BranchSnapshot): Promise<boolean> {
+    if (this.#left === null || branch.tip === this.#left.commit) return false
+    for (const [path, content] of this.#left.files) {
+      if (content === null) continue
+      const present = await branch.read(path)
+      if (present?.toString('utf8') !== content) return true
+    }
+    return false
+  }
+
   /** The list of these files, the same text again where the branch has it; what is to be removed, and what else is there. */
   async #listing(branch: BranchSnapshot, files: readonly IssuedFile[]) {
     const { identity, clock } = this.#parts
@@ -322,7 +335,7 @@ export interface Publication {
   readonly foreign: readonly string[]
   /** Workers whose credential lies there as anybody can read it: they have not joined by keys. */
   readonly plain: readonly PlainWorker[]
-  /** The branch did not hold what it was last made to hold, though nothing had changed here: somebody else had written. */
+  /** The branch did not hold what this program had last made it hold: somebody else had written. */
   readonly wasAltered: boolean
 }
 

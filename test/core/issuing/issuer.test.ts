@@ -69,6 +69,10 @@ async function ground(name: string, { withGit = true } = {}) {
   }
   const inGit = (...args: string[]): string =>
     execFileSync('git', ['--git-dir', remote, ...args], { env, encoding: 'utf8' })
+  const gitTold = (input: string, ...args: string[]): string => {
+    const who = ['-c', 'user.name=t', '-c', 'user.email=t@example.org', '--git-dir', remote]
+    return execFileSync('git', [...who, ...args], { env, encoding: 'utf8', input }).trim()
+  }
   const invite = async (agent: string) => {
     const { secret, secretHash } = makeSecret()
     const endsAt = clock.wall() + 60_000
@@ -77,7 +81,7 @@ async function ground(name: string, { withGit = true } = {}) {
   }
   const close = async (): Promise<void> => await publisher?.[Symbol.asyncDispose]()
   const shared = { clock, store, identity, state, remote, publisher }
-  return { ...shared, makeIssuer, keysOf, admit, fetched, inGit, invite, [Symbol.asyncDispose]: close }
+  return { ...shared, makeIssuer, keysOf, admit, fetched, inGit, gitTold, invite, [Symbol.asyncDispose]: close }
 }
 
 test('an admitted worker has a sealed credential at the bridge and in git, and the orchestrator its end here', async () => {
@@ -279,6 +283,62 @@ test('an older list that somebody put back is replaced: hosts that have seen a l
   const settled = g.inGit('rev-parse', 'main')
   await issuer.publish()
   assert.equal(g.inGit('rev-parse', 'main'), settled, 'and then it stays')
+})
+
+test('whatever somebody puts in the place of what was published, it is mended and told', async (t) => {
+  await using g = await ground('spoilt')
+  const keys = await g.keysOf('s2-worker-1')
+  await g.admit('s2-worker-1', keys)
+  const issuer = g.makeIssuer()
+  const path = credentialPath('s2-worker-1')
+  const spoil = (entries: readonly (readonly [mode: string, object: string, name: string])[]): void => {
+    const tree = g.gitTold(entries.map(([mode, object, name]) => `${mode} ${object}\t${name}\n`).join(''), 'mktree')
+    const commit = g.gitTold('', 'commit-tree', tree, '-m', 'somebody')
+    g.inGit('update-ref', 'refs/heads/main', commit)
+  }
+  const blob = (text: string): string => g.gitTold(text, 'hash-object', '-w', '--stdin')
+  const folderOf = (name: string, entry: string): string => g.gitTold(`${entry}\t${name}\n`, 'mktree')
+  const huge = blob('x'.repeat(5_000_000))
+  const inside = `040000 tree ${folderOf('inside', `100644 blob ${blob('{}')}`)}`
+  const [list, file] = [MANIFEST_PATH, path].map((each) => each.replace('credentials/', ''))
+  const kinds = new Map([
+    ['a huge list', () => spoil([['040000 tree', folderOf(list ?? '', `100644 blob ${huge}`), 'credentials']])],
+    ['a folder for the list', () => spoil([['040000 tree', folderOf(list ?? '', inside), 'credentials']])],
+    ['a folder for a credential', () => spoil([['040000 tree', folderOf(file ?? '', inside), 'credentials']])],
+    [
+      'a link for the list',
+      () => spoil([['040000 tree', folderOf(list ?? '', `120000 blob ${blob('/etc/passwd')}`), 'credentials']]),
+    ],
+    ['a file for the folder', () => spoil([['100644 blob', blob('x'), 'credentials']])],
+    ['an empty branch', () => spoil([['040000 tree', g.gitTold('', 'mktree'), 'credentials']])],
+  ])
+  await issuer.round()
+  await issuer.publish()
+  const good = g.inGit('show', `main:${path}`)
+  for (const [what, put] of kinds) {
+    await t.test(what, async () => {
+      put()
+      assert.equal((await issuer.publish()).wasAltered, true, 'it is told')
+      assert.equal(g.inGit('show', `main:${path}`), good)
+      assert.equal(readManifest(Buffer.from(g.inGit('show', `main:${MANIFEST_PATH}`)), g.identity.key).files.length, 1)
+      assert.equal((await issuer.publish()).wasAltered, false, 'and is over')
+    })
+  }
+  await t.test('while new credentials are made', async () => {
+    await g.publisher?.publish(new Map([[path, 'rubbish']]), 'somebody')
+    issuer.rotateAll()
+    g.clock.offsetMs += 1_000
+    assert.deepEqual((await issuer.round()).issued, ['s2-worker-1'])
+    assert.equal((await issuer.publish()).wasAltered, true)
+  })
+  await t.test('and not where somebody only added a file of theirs', async () => {
+    await g.publisher?.publish(new Map([['README', 'ours']]), 'somebody')
+    issuer.rotateAll()
+    g.clock.offsetMs += 1_000
+    await issuer.round()
+    assert.equal((await issuer.publish()).wasAltered, false)
+    assert.equal(g.inGit('show', 'main:README'), 'ours')
+  })
 })
 
 test('a request to join is judged over the bridge and over git alike, and has an outcome', async (t) => {
