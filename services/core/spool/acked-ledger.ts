@@ -29,7 +29,10 @@ export function messageDigest({ id, from, to, text, sentAt }: Message): number {
  */
 export class AckedLedger {
   readonly #path: string
-  #digests: Set<number> | undefined
+  /** Read once, whoever asks first: of two readings, the later would not know what was added to the other. */
+  #digests: Promise<Set<number>> | undefined
+  /** One addition after the other. */
+  #adding: Promise<unknown> = Promise.resolve()
 
   constructor(path: string) {
     this.#path = path
@@ -41,6 +44,12 @@ export class AckedLedger {
 
   /** Answered means durable. */
   async add(digests: readonly number[]): Promise<void> {
+    const add = this.#adding.then(() => this.#add(digests))
+    this.#adding = add.catch(() => undefined)
+    await add
+  }
+
+  async #add(digests: readonly number[]): Promise<void> {
     const known = await this.#load()
     const fresh = digests.filter((each) => !known.has(each))
     if (fresh.length === 0) return
@@ -54,7 +63,7 @@ export class AckedLedger {
 
   async #replace(kept: readonly number[]): Promise<void> {
     await publish(this.#path, lines(kept))
-    this.#digests = new Set(kept)
+    this.#digests = Promise.resolve(new Set(kept))
   }
 
   /** Answers false where something else than a plain file lies in its place: a link is not followed, a pipe not waited for. */
@@ -72,13 +81,16 @@ export class AckedLedger {
     }
   }
 
-  async #load(): Promise<Set<number>> {
-    if (this.#digests !== undefined) return this.#digests
+  #load(): Promise<Set<number>> {
+    this.#digests ??= this.#read()
+    return this.#digests
+  }
+
+  async #read(): Promise<Set<number>> {
     // Whatever is no line of ours is passed over: the worst that follows is that a message comes twice.
     const file = await readPlainFile(this.#path, 4 * REMEMBERED * (LINE_BYTES + 1)).catch(() => null)
     const found = (file?.text ?? '').match(/^[0-9a-f]{13}$/gm) ?? []
-    this.#digests = new Set(found.map((each) => Number.parseInt(each, 16)))
-    return this.#digests
+    return new Set(found.map((each) => Number.parseInt(each, 16)))
   }
 }
 
