@@ -1,7 +1,6 @@
-import { isPassing, S2Error } from '#fleet/errors.ts'
+import { isPassing } from '#fleet/errors.ts'
 import { GitMirror } from '#git/git-mirror.ts'
 import { type HostIdentity, readIdentity } from '#identity/identity-file.ts'
-import type { Chance } from '#runtime/clock.ts'
 import { watchFolder } from '#runtime/folder-watch.ts'
 import { RetryLoop } from '#runtime/retry-loop.ts'
 import type { Life } from '#runtime/run.ts'
@@ -13,6 +12,7 @@ import type { Config } from './config.ts'
 import type { CredentialSource } from './credential-source.ts'
 import { GitSource } from './git-source.ts'
 import { HintLimiter } from './hint-limiter.ts'
+import { LookPace } from './look-pace.ts'
 import { PlainSource } from './plain-source.ts'
 import { type CredentialFolder, type CredentialSources, CredentialSync } from './sync-credential.ts'
 import { SyncReport } from './sync-report.ts'
@@ -20,29 +20,21 @@ import { SyncReport } from './sync-report.ts'
 /** The shortest wait after a failure that may pass by itself; it doubles up to the poll's length. */
 const RETRY_FIRST_MS = 1_000
 
-/** How often a credential is looked for that is not there yet: no hint reaches a host without a credential. */
-const ABSENT_MS = 10_000
-
-/** How soon a look goes on that waits for the remote. */
-const WAITING_MS = 5_000
-
-/** Up to a tenth less, so that hosts that were started together do not ask together for ever. */
-function jittered(ms: number, chance: Chance): number {
-  return ms * (0.9 + 0.1 * chance())
-}
-
 /** Fetches this host's credential until the program ends: in each poll, and when a hint says that there is a new one. */
 export async function fetchCredential(config: Config, life: Life): Promise<void> {
   const { clock, chance, draining, stack } = life
   const sync = makeSync(config, life)
   const report = new SyncReport(life)
   if (config.plainWorker !== null) report.warnOfPlainFiles()
+  const hasCredential = async (): Promise<boolean> =>
+    (await readCredentials(config.state, clock.wall())).credentials.length > 0
+  const pace = new LookPace({ pollMs: config.pollMs, chance, hasCredential })
   const loop = new RetryLoop({
     clock,
     chance,
     signal: draining,
     limits: { firstMs: RETRY_FIRST_MS, mostMs: config.pollMs, leastMs: RETRY_FIRST_MS },
-    step: () => look(sync, report, config, life),
+    step: () => look(sync, report, pace, life),
     onTrouble: (error) => {
       report.failed(error)
       life.round()
@@ -50,7 +42,11 @@ export async function fetchCredential(config: Config, life: Life): Promise<void>
     onWell: () => undefined,
   })
   stack.defer(() => loop.done)
-  const limiter = new HintLimiter({ clock, signal: draining, hurry: () => loop.retry() })
+  const hurry = (): void => {
+    pace.noteHint()
+    loop.retry()
+  }
+  const limiter = new HintLimiter({ clock, signal: draining, hurry })
   await followHints(config.state, () => limiter.hint(), life)
 }
 
@@ -58,21 +54,19 @@ export async function fetchCredential(config: Config, life: Life): Promise<void>
 async function look(
   sync: Pick<CredentialSync, 'look'>,
   report: SyncReport,
-  { pollMs }: Config,
-  life: Life,
+  pace: LookPace,
+  { clock, round }: Life,
 ): Promise<number> {
-  const { clock, chance, round } = life
   try {
     const outcome = await sync.look()
     if (outcome.kind !== 'waiting') report.succeeded(outcome)
     round(`last looked ${new Date(clock.wall()).toISOString()}`)
-    return jittered(outcome.kind === 'waiting' ? Math.min(WAITING_MS, pollMs) : pollMs, chance)
+    return await pace.after(outcome.kind)
   } catch (error) {
     if (isPassing(error)) throw error
     report.failed(error)
     round()
-    const isAbsent = error instanceof S2Error && error.code === 'not_found'
-    return jittered(isAbsent ? Math.min(ABSENT_MS, pollMs) : pollMs, chance)
+    return await pace.after('refused')
   }
 }
 
