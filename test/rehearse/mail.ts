@@ -42,8 +42,22 @@ export class MailLoad {
   }
 
   start(): void {
-    this.#sender = this.#repeat(() => this.#sendAll(), this.#sendEveryMs, this.#sending.signal)
+    this.#sender = this.#repeat(() => this.put(), this.#sendEveryMs, this.#sending.signal)
+    this.startReading()
+  }
+
+  /** What came until then has waited unread. */
+  startReading(): void {
     this.#reader = this.#repeat(() => this.#readAll(), READ_EVERY_MS, this.#reading.signal)
+  }
+
+  /** Each end says something. */
+  async put(): Promise<void> {
+    for (const each of this.#channels) {
+      const text = JSON.stringify({ rehearsal: each.sent + 1 })
+      await each.outbox.put({ kind: 'send', from: each.from, draft: { text, action: ACTION } })
+      each.sent += 1
+    }
   }
 
   /** Returns when what is being put is put. */
@@ -70,6 +84,11 @@ export class MailLoad {
     return this.#channels.find((each) => each.to === to)?.read.length ?? 0
   }
 
+  /** How much came from each session so far. */
+  get readFrom(): ReadonlyMap<SessionId, number> {
+    return new Map(this.#channels.map(({ from, read }) => [from, read.length]))
+  }
+
   /** What came to an agent so far. */
   readAt(agent: string): number {
     return this.#channels.reduce((sum, { reader, read }) => sum + (reader === agent ? read.length : 0), 0)
@@ -86,14 +105,6 @@ export class MailLoad {
         `${from} → ${to}: ${sent} sent, ${read.length} read, missing [${missing}], twice [${twice}], read [${read}]`,
       ]
     })
-  }
-
-  async #sendAll(): Promise<void> {
-    for (const each of this.#channels) {
-      const text = JSON.stringify({ rehearsal: each.sent + 1 })
-      await each.outbox.put({ kind: 'send', from: each.from, draft: { text, action: ACTION } })
-      each.sent += 1
-    }
   }
 
   async #readAll(): Promise<void> {

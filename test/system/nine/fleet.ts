@@ -13,6 +13,8 @@ import { Router } from './network.ts'
 const LEAD = 9
 const GIT = 10
 const REPOSITORY = 'fleet.git'
+/** What is set on every machine. */
+const EVERYWHERE: Settings = { NODE_EXTRA_CA_CERTS: `${DISK}/authority.crt` }
 /** A wake command that keeps what it was told. */
 const WAKE = `cat >> ${DISK}/wakes`
 const EXEC = `echo "$S2_TASK_ID $S2_TASK_EPOCH began" >> ${DISK}/ledger; sh -c "$S2_TASK_DESCRIPTION" && echo "$S2_TASK_ID $S2_TASK_EPOCH ended" >> ${DISK}/ledger`
@@ -24,44 +26,73 @@ export class Fleet {
   readonly git: Machine
   readonly workers: readonly Machine[]
   readonly remote: string
+  /** The repository behind it, on the git machine's disk. */
+  readonly repository = `${DISK}/${REPOSITORY}`
+
+  readonly #work: string
 
   constructor(work: string) {
-    const machine = (name: string, number: number, settings: Settings): Machine =>
-      new Machine(name, number, work, this.router, settings)
+    this.#work = work
     this.remote = `git://${this.router.addressOf(GIT)}/${REPOSITORY}`
-    const everywhere = { NODE_EXTRA_CA_CERTS: `${DISK}/authority.crt` }
     const listen = `${this.router.addressOf(LEAD)}:7433`
-    this.lead = machine('orchestrator', LEAD, {
-      ...everywhere,
+    this.lead = this.machine('orchestrator', LEAD, {
       S2_GIT_REMOTE: this.remote,
       S2_LISTEN: listen,
       S2_BRIDGE_URL: `https://${listen}`,
       S2_TLS_CERT: `${DISK}/bridge.crt`,
       S2_TLS_KEY: `${DISK}/bridge.key`,
     })
-    this.git = machine('git', GIT, {})
-    this.workers = ROLES.map((_, index) => machine(workerOf(index + 1), index + 1, everywhere))
+    this.git = this.machine('git', GIT)
+    this.workers = ROLES.map((_, index) => this.machine(workerOf(index + 1), index + 1))
+  }
+
+  machine(name: string, number: number, settings: Settings = {}): Machine {
+    return new Machine(name, number, this.#work, this.router, { ...EVERYWHERE, ...settings })
   }
 
   /** Boots all machines, and starts everything but the workers. */
   async raise(): Promise<Store> {
-    const all = [this.lead, this.git, ...this.workers]
-    await Promise.all(all.map((machine) => machine.boot()))
-    this.#layCertificates(all)
-    await this.git.run('git', 'init', '--quiet', '--bare', '--initial-branch=main', `${DISK}/${REPOSITORY}`)
+    await Promise.all(this.machines.map((machine) => machine.boot()))
+    const { cert, key } = makeCertificate(new Date(), this.lead.address)
+    for (const machine of this.machines) this.layAuthority(machine, cert)
+    writeFileSync(join(this.lead.disk, 'bridge.crt'), cert)
+    writeFileSync(join(this.lead.disk, 'bridge.key'), key, { mode: 0o600 })
+    await this.git.run('git', 'init', '--quiet', '--bare', '--initial-branch=main', this.repository)
     this.serveGit()
     this.startBridge()
     const socket = join(this.lead.state, 'run', 'admin.sock')
     await until('the bridge answers', () => existsSync(socket))
-    this.lead.start('watchdog')
-    this.lead.start('cred-sync', ['cred-sync.js'], { S2_ISSUER: 'yes' })
-    this.lead.start('keepalive')
-    this.lead.start('fs-watcher', ['fs-watcher.js'], { S2_SOURCE: 'database', S2_WAKE: WAKE })
+    this.startBesideBridge()
     return await openStore(`unix:${socket}`, { clock: systemClock, chance: systemChance, log: recordingLog() })
+  }
+
+  get machines(): readonly Machine[] {
+    return [this.lead, this.git, ...this.workers]
+  }
+
+  /** The authority that all machines trust for the bridge's certificate, PEM. */
+  get authority(): string {
+    return readFileSync(join(this.lead.disk, 'authority.crt'), 'utf8')
+  }
+
+  layAuthority({ disk }: Machine, authority = this.authority): void {
+    writeFileSync(join(disk, 'authority.crt'), authority)
   }
 
   startBridge(): void {
     this.lead.start('bridge')
+  }
+
+  /** The other programs of the orchestrator's host. */
+  startBesideBridge(): void {
+    this.lead.start('watchdog')
+    this.startIssuer()
+    this.lead.start('keepalive')
+    this.lead.start('fs-watcher', ['fs-watcher.js'], { S2_SOURCE: 'database', S2_WAKE: WAKE })
+  }
+
+  startIssuer(): void {
+    this.lead.start('cred-sync', ['cred-sync.js'], { S2_ISSUER: 'yes' })
   }
 
   serveGit(): void {
@@ -102,7 +133,7 @@ export class Fleet {
 
   /** The commit that the branch of credentials is at. */
   async tip(): Promise<string> {
-    return (await this.git.run('git', `--git-dir=${DISK}/${REPOSITORY}`, 'rev-parse', 'main')).trim()
+    return (await this.git.run('git', `--git-dir=${this.repository}`, 'rev-parse', 'main')).trim()
   }
 
   /** The token in force on a worker's disk. */
@@ -126,13 +157,6 @@ export class Fleet {
       const { session, messages } = JSON.parse(line) as { session: string; messages: readonly { id: number }[] }
       return messages.map(({ id }) => `${session} ${id}`)
     })
-  }
-
-  #layCertificates(machines: readonly Machine[]): void {
-    const { cert, key } = makeCertificate(new Date(), this.lead.address)
-    for (const { disk } of machines) writeFileSync(join(disk, 'authority.crt'), cert)
-    writeFileSync(join(this.lead.disk, 'bridge.crt'), cert)
-    writeFileSync(join(this.lead.disk, 'bridge.key'), key, { mode: 0o600 })
   }
 }
 

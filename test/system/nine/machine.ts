@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { stateOf } from '../../process-state.ts'
@@ -23,7 +23,7 @@ export class Machine {
   readonly #number: number
   readonly #work: string
   readonly #router: Router
-  readonly #settings: Settings
+  #settings: Settings
   readonly #running = new Map<string, ChildProcess>()
   #first: number | null = null
   #lives = 0
@@ -41,6 +41,11 @@ export class Machine {
 
   get state(): string {
     return join(this.disk, 'state')
+  }
+
+  /** Settings for all that is started there from now on, beside those that it has. */
+  set(settings: Settings): void {
+    this.#settings = { ...this.#settings, ...settings }
   }
 
   async boot(): Promise<void> {
@@ -87,13 +92,29 @@ export class Machine {
 
   /** kill -9 of one program. */
   async kill(name: string): Promise<void> {
-    const child = this.#running.get(name)
-    const pid = child === undefined ? null : childOf(child)
-    if (child === undefined || pid === null) throw new Error(`${name} does not run on ${this.name}`)
+    const { child, pid } = this.#program(name)
     this.#running.delete(name)
     const ended = once(child, 'close')
     process.kill(pid, 'SIGKILL')
     await ended
+  }
+
+  /** Stops one program in its tracks, or lets it go on. */
+  hold(name: string, isHeld: boolean): void {
+    process.kill(this.#program(name).pid, isHeld ? 'SIGSTOP' : 'SIGCONT')
+  }
+
+  #program(name: string): { readonly child: ChildProcess; readonly pid: number } {
+    const child = this.#running.get(name)
+    const pid = child === undefined ? null : childOf(child)
+    if (child === undefined || pid === null) throw new Error(`${name} does not run on ${this.name}`)
+    return { child, pid }
+  }
+
+  /** All that is on its disk goes, as when a machine is made anew. */
+  emptyDisk(): void {
+    for (const name of readdirSync(this.disk)) rmSync(join(this.disk, name), { recursive: true })
+    mkdirSync(this.state, { recursive: true, mode: 0o700 })
   }
 
   /** The power goes: everything ends in one instant, and what was not on the disk is gone. Answers how many processes it were. */

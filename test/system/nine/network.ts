@@ -6,6 +6,7 @@ export type Cut = 'both' | 'inbound' | 'outbound'
 
 /** The share of packets that a bad line loses, each way. */
 export const LOSS = 0.2
+const BADLY = ['-m', 'statistic', '--mode', 'random', '--probability', String(LOSS)]
 
 /** The router that stands between the machines: a link of its own to each, and it forwards what it is not told to lose. */
 export class Router {
@@ -18,9 +19,11 @@ export class Router {
     return `10.77.${machine}.2`
   }
 
-  /** Lays a line to the machine whose first process this is; the one it had ended with it. */
+  /** Lays a line to the machine whose first process this is; the one it had ended with it, or is about to. */
   plugIn(machine: number, pid: number): void {
     const line = lineOf(machine)
+    for (const { ifname } of JSON.parse(run('ip', '-json', 'link', 'show')) as { ifname: string }[])
+      if (ifname === line) run('ip', 'link', 'del', line)
     const inside = (...words: string[]): string => run('nsenter', '-t', String(pid), '-n', 'ip', ...words)
     run('ip', 'link', 'add', line, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', String(pid))
     run('ip', 'addr', 'add', `10.77.${machine}.1/30`, 'dev', line)
@@ -41,10 +44,14 @@ export class Router {
     return lost
   }
 
-  /** Makes a line bad for good. */
+  /** Makes a line bad. */
   worsen(machine: number): void {
-    const chance = ['-m', 'statistic', '--mode', 'random', '--probability', String(LOSS)]
-    for (const rule of rulesOf(machine, 'both')) run('iptables', '-A', 'FORWARD', ...rule, ...chance, '-j', 'DROP')
+    for (const rule of rulesOf(machine, 'both')) run('iptables', '-A', 'FORWARD', ...rule, ...BADLY, '-j', 'DROP')
+  }
+
+  /** Makes a bad line a good one. */
+  mend(machine: number): void {
+    for (const rule of rulesOf(machine, 'both')) run('iptables', '-D', 'FORWARD', ...rule, ...BADLY, '-j', 'DROP')
   }
 
   /** Packets that the bad line has lost, to the machine and from it. */

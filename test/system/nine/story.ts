@@ -1,41 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isOpen, type Task } from '../../../services/core/fleet/task.ts'
+import type { Task } from '../../../services/core/fleet/task.ts'
 import type { Store } from '../../../services/core/store/store.ts'
-import {
-  agentOf,
-  aliveAgents,
-  allCompleted,
-  begun,
-  type Company,
-  deal,
-  verdictOf,
-  wholeAudit,
-} from '../../rehearse/company.ts'
+import { agentOf, aliveAgents, allCompleted, begun, deal, verdictOf } from '../../rehearse/company.ts'
 import { MailLoad } from '../../rehearse/mail.ts'
 import { ROLES, workerOf } from '../../rehearse/stage.ts'
 import { seconds, type Telling } from '../../rehearse/telling.ts'
 import { until } from '../../until.ts'
-import { Fleet } from './fleet.ts'
-import { type Cut, LOSS } from './network.ts'
+import { accounts } from './accounts.ts'
+import { type Cast, DEAF, HINTED, KILLED, LOSSY, MUTE, OURS, PARTITIONED, SUSPENDED } from './cast.ts'
+import { hintedCredentials, hintedOnBadLine, rotated, unhintedCredentials } from './credentials.ts'
+import type { Fleet } from './fleet.ts'
+import type { Cut } from './network.ts'
 import type { Table } from './table.ts'
-
-/** What everybody in the story knows. */
-interface Cast extends Company {
-  readonly fleet: Fleet
-  readonly mail: MailLoad
-  readonly telling: Telling
-  readonly table: Table
-}
-
-/** Whom what befalls. */
-const PARTITIONED = 1
-const KILLED = 2
-const SUSPENDED = 3
-const DEAF = 4
-const MUTE = 5
-const LOSSY = 6
-const HINTED = 8
-const REACHABLE = [4, 5, 6, 7, 8]
 
 /** Seldom enough for the rate that a session has by default. */
 const SEND_EVERY_MS = 2_000
@@ -44,37 +20,40 @@ const SEND_EVERY_MS = 2_000
  * from the last beat, and that may be five seconds old.
  */
 const APART_MS = 16_000
-/** What we promise, seconds. */
-const OURS = { poll: 65, hint: 2, detect: 65, reassign: 1 } as const
 /** A beat may have come at the last moment before the fault, or be five seconds old, or ten where the machine stood still. */
 const SILENT_S = 60
 const BEAT_MOST_S = 10
 
-export async function play(work: string, telling: Telling, table: Table): Promise<void> {
+/** Machines boot, and the fleet gathers on them. */
+export async function gather(fleet: Fleet, telling: Telling, table: Table): Promise<Store> {
   telling.chapter('Nine machines and a git server boot, and share nothing but the network')
-  const fleet = new Fleet(work)
   const store = await fleet.raise()
-  await gather(fleet, store, telling, table)
+  await joinAll(fleet, store, telling, table)
   await apartness(fleet, telling)
+  return store
+}
+
+/** They are cut off, killed and suspended while they work. */
+export async function play(fleet: Fleet, store: Store, telling: Telling, table: Table): Promise<void> {
   const conversations = await store.conversations()
   const mail = new MailLoad(conversations, (agent) => fleet.machineOf(agent).state, SEND_EVERY_MS)
   mail.start()
   const cast: Cast = { fleet, store, mail, telling, table, conversations, dealt: [] }
   try {
-    await ordinaryDay(cast)
     await hintedCredentials(cast)
+    await ordinaryDay(cast)
+    await hintedOnBadLine(cast)
     await threeGo(cast)
     await twoHalfGo(cast)
     await bridgeAndGitGo(cast)
     await accounts(cast)
   } finally {
     await mail.stop()
-    await store[Symbol.asyncDispose]()
   }
 }
 
 /** All machines join the fleet, and begin to work. */
-async function gather(fleet: Fleet, store: Store, telling: Telling, table: Table): Promise<void> {
+async function joinAll(fleet: Fleet, store: Store, telling: Telling, table: Table): Promise<void> {
   const began = performance.now()
   for (const [index, role] of ROLES.entries()) await fleet.letJoin(index + 1, role)
   telling.say(`eight machines were invited and admitted in ${seconds(performance.now() - began)}`)
@@ -117,40 +96,6 @@ async function ordinaryDay(cast: Cast): Promise<void> {
   telling.say(`eight tasks completed in ${seconds(performance.now() - began)}`)
   const { result } = await store.task('day-1')
   telling.check('each on its own machine', result?.tail.trim() === workerOf(1), JSON.stringify(result))
-}
-
-async function hintedCredentials(cast: Cast): Promise<void> {
-  const { fleet, telling, table } = cast
-  telling.chapter('New credentials, with a hint')
-  const all = ROLES.map((_, index) => index + 1)
-  const took = await Promise.all(all.map((each) => rotated(fleet, each)))
-  const good = took.filter((_, index) => index + 1 !== LOSSY)
-  const bad = took[LOSSY - 1] ?? Number.NaN
-  telling.check(
-    'all of them asked at once',
-    table.note(
-      `credentials on ${good.length} machines at once, after a hint`,
-      Math.max(...good),
-      OURS.hint,
-      'credentials',
-    ),
-    good.map(seconds).join(),
-  )
-  telling.check(
-    `and the one whose line loses ${LOSS * 100} % each way not much later`,
-    table.note(`the same on the line that loses ${LOSS * 100} %`, bad, null, 'credentials'),
-    seconds(bad),
-  )
-}
-
-/** How long a worker had not its new credential after it was published, milliseconds. */
-async function rotated(fleet: Fleet, number: number): Promise<number> {
-  const before = fleet.tokenOf(number)
-  const has = until(`worker ${number} has its new credential`, () => fleet.tokenOf(number) !== before, 150_000)
-  const hadAt = has.then(() => performance.now())
-  await fleet.lead.s2('credential', 'rotate', workerOf(number))
-  const publishedAt = performance.now()
-  return Math.max(0, (await hadAt) - publishedAt)
 }
 
 /** One cut off, one without power, one suspended; meanwhile credentials spread by the poll alone. */
@@ -199,32 +144,6 @@ async function twoHalfGo(cast: Cast): Promise<void> {
     recovery(cast, MUTE, () => heal(cast, MUTE, 'outbound')),
   ])
   for (const each of outcomes) await lateResult(cast, each)
-}
-
-async function unhintedCredentials({ fleet, telling, table }: Cast): Promise<void> {
-  await Promise.all(REACHABLE.map((each) => fleet.loseHints(each, true)))
-  // Whose folder has become another looks once: what is published after that is found by the poll alone.
-  await sleep(5_000)
-  const took = await Promise.all(REACHABLE.map((each) => rotated(fleet, each)))
-  await Promise.all(REACHABLE.map((each) => fleet.loseHints(each, false)))
-  const good = took.filter((_, index) => REACHABLE[index] !== LOSSY)
-  telling.check(
-    'credentials spread by the poll alone',
-    table.note(`credentials on ${good.length} machines without a hint`, Math.max(...good), OURS.poll, 'credentials'),
-    good.map(seconds).join(),
-  )
-  telling.check(
-    'which is no hint',
-    good.some((each) => each > OURS.hint * 1_000),
-    good.map(seconds).join(),
-  )
-  // A fetch over this line may be lost whole, and is tried again: how soon is chance, and only that it comes is promised.
-  table.note(
-    `the same on the line that loses ${LOSS * 100} %`,
-    took[REACHABLE.indexOf(LOSSY)] ?? Number.NaN,
-    null,
-    null,
-  )
 }
 
 /** Lets a fault befall a machine in the middle of a task, and follows what the watchdog makes of it. */
@@ -363,48 +282,4 @@ async function bridgeAndGitGo(cast: Cast): Promise<void> {
     table.note('credential after git was away, with the hint of s2', took, OURS.hint, 'credentials'),
     seconds(took),
   )
-}
-
-async function accounts(cast: Cast): Promise<void> {
-  const { fleet, store, telling, table, mail, dealt } = cast
-  telling.chapter('The accounts')
-  await mail.stopSending()
-  const took = await until('all mail has come', () => mail.read >= mail.sent, 120_000).catch(() => Number.NaN)
-  telling.say(`${mail.sent} messages were sent all the while; the last came ${seconds(took)} after the end`)
-  const faults = mail.faults()
-  telling.check('every message came exactly once and in order', faults.length === 0, faults.join('; '))
-  telling.check('there were enough of them to prove something', mail.sent >= 1_000, `${mail.sent}`)
-  table.note('last message after the last one was sent', took, null, null)
-  const tasks = await Promise.all(dealt.map((id) => store.task(id)))
-  const open = tasks.filter(({ state }) => isOpen(state))
-  telling.check(`all ${dealt.length} tasks have ended`, open.length === 0, open.map(({ id }) => id).join(', '))
-  const audit = await wholeAudit(store)
-  const wrong = dealt.filter(
-    (id) => audit.filter((each) => each.action === 'task_completed' && each.details.task === id).length !== 1,
-  )
-  telling.check('each was completed exactly once, by the audit chain', wrong.length === 0, wrong.join(', '))
-  const held = [PARTITIONED, KILLED, SUSPENDED, DEAF, MUTE].map((each) => `held-by-${each}`)
-  const twice = dealt.filter((id) => !held.includes(id) && fleet.ledgerOf(id).ended !== 1)
-  telling.check('and done once, save those whose owner was not heard', twice.length === 0, twice.join(', '))
-  const moves = audit.filter((each) => each.action === 'task_moved').map((each) => String(each.details.task))
-  telling.check('only theirs were moved, once each', moves.toSorted().join() === held.toSorted().join(), moves.join())
-  const convicted = (await store.incidents({ open: false })).filter(({ agent }) => agent === workerOf(LOSSY))
-  const lost = fleet.router.lostAt(LOSSY)
-  telling.check(
-    `the bad line lost ${lost.join(' + ')} packets, and nobody was convicted for it`,
-    convicted.length === 0 && lost.every((each) => each > 50),
-    convicted.map(({ summary }) => summary).join('; '),
-  )
-  for (const machine of [fleet.lead, fleet.worker(KILLED), fleet.worker(7)]) {
-    const wakes = fleet.wakesOf(machine)
-    telling.check(
-      `${machine.name} was woken for ${wakes.length} messages, never twice for one`,
-      wakes.length >= mail.readAt(machine.name) / 2 && new Set(wakes).size === wakes.length,
-      `${new Set(wakes).size} different ones`,
-    )
-  }
-  const closed = await until('no incident is open', async () => (await store.incidents({ open: true })).length === 0)
-  telling.say(`all incidents are closed (${seconds(closed)})`)
-  const fallen = [fleet.lead, fleet.git, ...fleet.workers].flatMap((machine) => machine.fallen())
-  telling.check('no program ended that nobody killed', fallen.length === 0, fallen.join('; '))
 }
