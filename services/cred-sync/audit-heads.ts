@@ -1,7 +1,8 @@
 import { appendFileSync, closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, statSync } from 'node:fs'
-import { join } from 'node:path'
-import { type HeadSigner, readHead, type SignedHead, signHead } from '#fleet/audit-head.ts'
+import { dirname, join } from 'node:path'
+import { type AuditHead, type HeadSigner, readHead, type SignedHead, signHead } from '#fleet/audit-head.ts'
 import { type Identity, signBytes } from '#fleet/identity.ts'
+import type { NewIncident } from '#fleet/incident.ts'
 import type { GitPublisherParts } from '#git/git-publisher.ts'
 import { Pauses } from '#runtime/backoff.ts'
 import { boundedWait } from '#runtime/bounded-wait.ts'
@@ -9,7 +10,9 @@ import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { HeadAddress } from '#runtime/setting-parsers.ts'
+import { syncFolder } from '#spool/atomic-files.ts'
 import type { Store } from '#store/store.ts'
+import type { CredentialIncidents } from './credential-incidents.ts'
 import { gitPlace, type HeadPlace, webhookPlace } from './head-places.ts'
 
 const HEADS_EVERY_MS = 60_000
@@ -22,6 +25,7 @@ export interface HeadParts {
   readonly clock: Clock
   readonly log: Log
   readonly draining: AbortSignal
+  readonly incidents: Pick<CredentialIncidents, 'toggle'>
 }
 
 /**
@@ -36,6 +40,8 @@ export class AuditHeads {
   readonly #parts: HeadParts
   readonly #sent = new Map<HeadPlace, number>()
   #last: SignedHead | null
+  /** What people are to be told of. */
+  #takenBack: NewIncident | null = null
 
   constructor(
     state: string,
@@ -56,12 +62,15 @@ export class AuditHeads {
   async round(): Promise<number> {
     const head = await this.#store.auditHead()
     const last = this.#last
-    if (last !== null && last.store === head.store && last.seq > head.seq) {
+    if (last !== null && wasTakenBack(last, head)) {
       this.#parts.log.error('audit chain was taken back', { entry: head.seq, kept: last.seq })
+      this.#takenBack = takenBack(last, head)
     }
+    if (this.#takenBack !== null) await this.#parts.incidents.toggle(this.#takenBack, true)
     if (last === null || last.store !== head.store || last.hash !== head.hash) {
-      this.#last = signHead(head, this.#sign)
-      appendLine(this.#file, JSON.stringify(this.#last))
+      const signed = signHead(head, this.#sign)
+      await appendLine(this.#file, JSON.stringify(signed))
+      this.#last = signed
     }
     await Promise.all(this.#places.map((place) => this.#send(place)))
     return HEADS_EVERY_MS
@@ -84,7 +93,7 @@ export class AuditHeads {
 export function keepAuditHeads(state: string, addresses: readonly HeadAddress[], parts: KeepHeadsParts): Loop {
   const { clock, chance, log, draining, store, identity } = parts
   const places = addresses.map((each) => ('post' in each ? webhookPlace(each.post) : gitPlace(each.git, parts)))
-  const heads = new AuditHeads(state, store, headSigner(identity), places, { clock, log, draining })
+  const heads = new AuditHeads(state, store, headSigner(identity), places, parts)
   const pauses = new Pauses(RETRY, chance)
   return new Loop({
     clock,
@@ -111,14 +120,48 @@ export function headSigner(identity: Identity): HeadSigner {
   return (bytes) => ({ key: identity.key, signature: signBytes(identity, bytes) })
 }
 
-function lastHead(file: string): SignedHead | null {
-  if (!existsSync(file)) return null
-  return readHead(readFileSync(file, 'utf8').trimEnd().split('\n').at(-1) ?? '')
+/** Whether the chain does not hold the entry that the kept head names, as far as its own end tells. */
+function wasTakenBack(last: SignedHead, head: AuditHead): boolean {
+  return last.store === head.store && (last.seq > head.seq || (last.seq === head.seq && last.hash !== head.hash))
 }
 
-function appendLine(file: string, line: string): void {
-  const bytes = statSync(file, { throwIfNoEntry: false })?.size ?? 0
-  if (bytes > FILE_MAX) renameSync(file, `${file}.1`)
+/** Each time is a cause of its own. A person ends it: nothing that the chain says later makes it good. */
+function takenBack(last: SignedHead, head: AuditHead): NewIncident {
+  const kept = `the head kept at ${new Date(last.at).toISOString()}`
+  const found =
+    last.seq > head.seq
+      ? `the audit trail ends at entry ${head.seq}, and ${kept} names entry ${last.seq}`
+      : `entry ${head.seq} of the audit trail is not the one that ${kept} names`
+  const cause = `audit:taken_back:${last.seq}:${last.hash.slice(0, 8)}`
+  return {
+    cause,
+    kind: 'audit',
+    agent: null,
+    summary: `${found}: unless you restored a backup, somebody put an older database in its place; compare with the kept heads by s2 audit verify (docs/operate.md, the audit trail), then s2 incident close ${cause}`,
+  }
+}
+
+/** The newest that was kept; a crash may have cut the last line off, or come before the first one of a new file. */
+function lastHead(file: string): SignedHead | null {
+  for (const each of [file, formerOf(file)]) {
+    const lines = existsSync(each) ? readFileSync(each, 'utf8').trimEnd().split('\n') : []
+    const head = lines
+      .reverse()
+      .map(readHead)
+      .find((found) => found !== null)
+    if (head !== undefined) return head
+  }
+  return null
+}
+
+function formerOf(file: string): string {
+  return `${file}.1`
+}
+
+async function appendLine(file: string, line: string): Promise<void> {
+  const bytes = statSync(file, { throwIfNoEntry: false })?.size
+  const isFull = bytes !== undefined && bytes > FILE_MAX
+  if (isFull) renameSync(file, formerOf(file))
   const handle = openSync(file, 'a', 0o600)
   try {
     appendFileSync(handle, `${line}\n`)
@@ -126,4 +169,5 @@ function appendLine(file: string, line: string): void {
   } finally {
     closeSync(handle)
   }
+  if (isFull || bytes === undefined) await syncFolder(dirname(file))
 }

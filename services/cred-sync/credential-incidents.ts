@@ -48,7 +48,7 @@ export function plainCredentials(workers: readonly PlainWorker[]): NewIncident {
   }
 }
 
-/** Tells people of what is wrong with the published credentials, once, and once when it is over. */
+/** Tells people of what the issuer finds wrong, once, and once when it is over. */
 export class CredentialIncidents {
   readonly #store: Pick<Store, 'openIncident' | 'closeIncident'>
   readonly #channels: readonly string[]

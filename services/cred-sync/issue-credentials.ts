@@ -26,10 +26,12 @@ export async function issueCredentials(config: Config, settings: IssuerSettings,
   const { clock, chance, log, stack } = life
   const store = stack.use(await openStore(settings.store, { clock, chance, log }))
   const identity = await ensureIdentity(config.state)
-  const heads = keepAuditHeads(config.state, settings.auditHeads, { ...life, store, identity })
+  const incidents = new CredentialIncidents(store, settings.channels, life)
+  const parts = { ...life, store, identity, incidents }
+  const heads = keepAuditHeads(config.state, settings.auditHeads, parts)
   stack.defer(() => heads.done)
-  const issuer = await openIssuer(config, settings, { ...life, store, identity })
-  const loops = new IssuingLoops(issuer, config, settings, { ...life, store, identity })
+  const issuer = await openIssuer(config, settings, parts)
+  const loops = new IssuingLoops(issuer, config, settings, parts)
   life.stack.defer(() => loops.done)
   await followHints(config.state, () => loops.hurry(), life)
 }
@@ -37,6 +39,7 @@ export async function issueCredentials(config: Config, settings: IssuerSettings,
 interface IssuingParts extends Life {
   readonly store: Store
   readonly identity: HostIdentity
+  readonly incidents: CredentialIncidents
 }
 
 async function openIssuer(config: Config, settings: IssuerSettings, parts: IssuingParts): Promise<Issuer> {
@@ -73,14 +76,14 @@ class IssuingLoops {
   #rotatesAt: number
 
   constructor(issuer: Issuer, config: Config, settings: IssuerSettings, life: IssuingParts) {
-    const { clock, log, health, draining, store } = life
+    const { clock, log, health, draining, incidents } = life
     this.#issuer = issuer
     this.#config = config
     this.#settings = settings
     this.#life = life
     this.#troubles = new TroubleLog({ log, health })
     this.#metrics = countersOf(life)
-    this.#incidents = new CredentialIncidents(store, settings.channels, life)
+    this.#incidents = incidents
     this.#rotatesAt = settings.schedule.next(clock.wall())
     draining.addEventListener('abort', () => this.#begun.resolve(), { once: true })
     this.#publishing = this.#loop('remote', config.pollMs, () => this.#publish())

@@ -2,17 +2,20 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { type AuditHead, isHeadSigned, readHead, type SignedHead } from '#fleet/audit-head.ts'
+import { S2Error } from '#fleet/errors.ts'
+import type { NewIncident } from '#fleet/incident.ts'
 import { makeIdentity } from '#identity/identity-file.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { AuditHeads, headSigner } from '../../services/cred-sync/audit-heads.ts'
+import { CredentialIncidents } from '../../services/cred-sync/credential-incidents.ts'
 import { gitPlace, type HeadPlace, webhookPlace } from '../../services/cred-sync/head-places.ts'
 
 const signer = headSigner(await makeIdentity())
@@ -29,9 +32,22 @@ class Folder implements Disposable {
   }
 }
 
-/** A store whose chain ends where the test says. */
+/** A store whose chain ends where the test says, and the incidents that were opened in it. */
 class Chain {
   head: AuditHead = { store: '0123456789abcdef', seq: 1, hash: '1'.repeat(64), at: 1 }
+  readonly opened: NewIncident[] = []
+  takesIncidents = true
+
+  async openIncident(incident: NewIncident, channels: readonly string[]): Promise<boolean> {
+    assert.deepEqual(channels, ['log'])
+    if (!this.takesIncidents) throw new S2Error('unavailable', 'away')
+    this.opened.push(incident)
+    return true
+  }
+
+  async closeIncident(): Promise<boolean> {
+    return assert.fail('a person ends it')
+  }
 
   async auditHead(): Promise<AuditHead> {
     return this.head
@@ -42,8 +58,9 @@ class Chain {
   }
 }
 
-function headParts() {
-  return { clock: systemClock, log: recordingLog(), draining: new AbortController().signal }
+function headParts(chain: Chain) {
+  const life = { clock: systemClock, log: recordingLog(), draining: new AbortController().signal }
+  return { ...life, incidents: new CredentialIncidents(chain, ['log'], life) }
 }
 
 function linesOf(folder: Folder): SignedHead[] {
@@ -66,7 +83,7 @@ test('each new head is signed and kept, here and at every place', async () => {
       taken.push(seq)
     },
   }
-  const parts = headParts()
+  const parts = headParts(chain)
   const heads = new AuditHeads(folder.path, chain, signer, [place], parts)
   assert.equal(await heads.round(), 60_000)
   await heads.round()
@@ -86,10 +103,51 @@ test('each new head is signed and kept, here and at every place', async () => {
   assert.ok(kept.every(isHeadSigned))
   assert.equal(statSync(join(folder.path, 'audit-heads.jsonl')).mode & 0o777, 0o600)
   const again = new AuditHeads(folder.path, chain, signer, [], parts)
-  chain.goOnTo(3)
+  chain.goOnTo(6)
   await again.round()
-  assert.equal(parts.log.records.at(-1)?.event, 'audit chain was taken back')
   assert.equal(linesOf(folder).at(-1)?.key, kept[0]?.key, 'the key stays')
+  assert.deepEqual(chain.opened, [])
+})
+
+test('a chain that was taken back is an incident, told once, also where a program before kept the head', async () => {
+  using folder = new Folder()
+  const chain = new Chain()
+  chain.goOnTo(5)
+  await new AuditHeads(folder.path, chain, signer, [], headParts(chain)).round()
+  const parts = headParts(chain)
+  const heads = new AuditHeads(folder.path, chain, signer, [], parts)
+  chain.goOnTo(3)
+  chain.takesIncidents = false
+  await heads.round()
+  assert.ok(parts.log.records.some(({ event }) => event === 'audit chain was taken back'))
+  chain.goOnTo(4)
+  chain.takesIncidents = true
+  await heads.round()
+  await heads.round()
+  assert.equal(chain.opened.length, 1, 'what the store did not take is tried again')
+  const [{ kind, summary } = assert.fail('no incident')] = chain.opened
+  assert.equal(kind, 'audit')
+  assert.match(summary, /ends at entry 3, .* names entry 5: .*s2 audit verify.*docs\/operate\.md/)
+  chain.goOnTo(9)
+  await heads.round()
+  chain.goOnTo(8)
+  await heads.round()
+  assert.equal(chain.opened.length, 2, 'a second time is another cause')
+  chain.head = { ...chain.head, hash: 'f'.repeat(64) }
+  await heads.round()
+  assert.match(chain.opened.at(-1)?.summary ?? '', /entry 8 of the audit trail is not the one/)
+})
+
+test('the head before is known where the file of heads just made room', async () => {
+  using folder = new Folder()
+  const chain = new Chain()
+  chain.goOnTo(5)
+  await new AuditHeads(folder.path, chain, signer, [], headParts(chain)).round()
+  renameSync(join(folder.path, 'audit-heads.jsonl'), join(folder.path, 'audit-heads.jsonl.1'))
+  writeFileSync(join(folder.path, 'audit-heads.jsonl'), '{"torn')
+  chain.goOnTo(3)
+  await new AuditHeads(folder.path, chain, signer, [], headParts(chain)).round()
+  assert.equal(chain.opened.length, 1)
 })
 
 test('a webhook gets the head, and its refusal does not show its address', async () => {
@@ -109,7 +167,7 @@ test('a webhook gets the head, and its refusal does not show its address', async
   await once(server, 'listening')
   const place = webhookPlace(new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/hidden-path`))
   const chain = new Chain()
-  const parts = headParts()
+  const parts = headParts(chain)
   const heads = new AuditHeads(folder.path, chain, signer, [place], parts)
   await heads.round()
   assert.deepEqual(readHead(got[0] ?? ''), linesOf(folder)[0])
@@ -131,7 +189,7 @@ test('a git remote gets heads as one commit on top of the other', async () => {
   const env = { PATH: process.env.PATH, HOME: folder.path }
   const place = gitPlace(remote, { clock: systemClock, chance: systemChance, env })
   const chain = new Chain()
-  const parts = headParts()
+  const parts = headParts(chain)
   const heads = new AuditHeads(folder.path, chain, signer, [place], parts)
   await heads.round()
   chain.goOnTo(2)

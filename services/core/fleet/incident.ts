@@ -25,6 +25,7 @@ export const INCIDENT_KINDS = [
   'credentials',
   'certificate',
   'twins',
+  'audit',
 ] as const
 export type IncidentKind = (typeof INCIDENT_KINDS)[number]
 
