@@ -15,9 +15,12 @@ const GIT_TIMEOUT_MS = 15_000
 export function gitPlace(remote: string, parts: GitPublisherParts): HeadPlace {
   return {
     name: 'git',
-    keep: async (head) => {
+    keep: async (head, signal) => {
       const branch = `s2-audit-${head.store}`
-      await using publisher = await GitPublisher.open({ remote, branch, timeoutMs: GIT_TIMEOUT_MS }, parts)
+      await using publisher = await GitPublisher.open(
+        { remote, branch, timeoutMs: GIT_TIMEOUT_MS },
+        { ...parts, signal },
+      )
       await publisher.publish(new Map([['head.json', `${JSON.stringify(head)}\n`]]), `audit head ${head.seq}`)
     },
   }

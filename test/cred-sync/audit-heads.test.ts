@@ -2,7 +2,16 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -17,6 +26,8 @@ import { recordingLog } from '#runtime/log.ts'
 import { AuditHeads, headSigner } from '../../services/cred-sync/audit-heads.ts'
 import { CredentialIncidents } from '../../services/cred-sync/credential-incidents.ts'
 import { gitPlace, type HeadPlace, webhookPlace } from '../../services/cred-sync/head-places.ts'
+import { ManualClock } from '../manual-clock.ts'
+import { until } from '../until.ts'
 
 const signer = headSigner(await makeIdentity())
 
@@ -200,3 +211,72 @@ test('a git remote gets heads as one commit on top of the other', async () => {
   assert.equal(git('rev-list', '--count', branch).trim(), '2')
   assert.deepEqual(readHead(git('show', `${branch}:head.json`)), linesOf(folder)[1])
 })
+
+test('git that hangs ends with the time that a place has, and when the program ends', async () => {
+  for (const end of ['bound', 'draining'] as const) {
+    using folder = new Folder()
+    const git = new HangingGit(folder.path)
+    const clock = new ManualClock()
+    const place = gitPlace('/nowhere.git', { clock, chance: systemChance, env: git.env })
+    const chain = new Chain()
+    const draining = new AbortController()
+    const parts = { ...headParts(chain), clock, draining: draining.signal }
+    const round = new AuditHeads(folder.path, chain, signer, [place], parts).round()
+    await until('git runs', () => git.hasBegun)
+    await clock.advance(10_000) // the second command would have time until the 25th second
+    git.goOn()
+    await until('git runs again', () => git.pid !== null)
+    if (end === 'draining') draining.abort()
+    else await clock.advance(10_000)
+    await round
+    await until(`git has ended: ${end}`, () => !isRunning(git.pid ?? 0), 20_000)
+    await until('its folder is gone', () => !readdirSync(folder.path).some((name) => name.startsWith('s2-publication')))
+  }
+})
+
+/** A git whose first command ends when the test says, and whose second one hangs. */
+class HangingGit {
+  readonly #folder: string
+
+  constructor(folder: string) {
+    this.#folder = folder
+    const [begun, go, draft, pid] = ['begun', 'go', 'draft', 'pid'].map((name) => join(folder, name))
+    writeFileSync(
+      join(folder, 'git'),
+      `#!/bin/sh
+      if [ ! -e ${begun} ]; then
+        : >${begun}
+        until [ -e ${go} ]; do sleep 0.02; done
+        exit 0
+      fi
+      echo $$ >${draft} && mv ${draft} ${pid}
+      exec sleep 600`,
+      { mode: 0o700 },
+    )
+  }
+
+  get env() {
+    return { PATH: `${this.#folder}:${process.env.PATH}`, HOME: this.#folder, TMPDIR: this.#folder }
+  }
+
+  get hasBegun(): boolean {
+    return existsSync(join(this.#folder, 'begun'))
+  }
+
+  get pid(): number | null {
+    const file = join(this.#folder, 'pid')
+    return existsSync(file) ? Number(readFileSync(file, 'utf8')) : null
+  }
+
+  goOn(): void {
+    writeFileSync(join(this.#folder, 'go'), '')
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}
