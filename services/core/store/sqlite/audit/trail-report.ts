@@ -81,7 +81,12 @@ export class TrailCheck {
       if (head.hash === row.hash) this.#matched += 1
       else this.#mismatched.push(head)
     }
-    if (row.action === 'database_restored') this.#givenUp.push({ restored: row, upTo: replacedEnd(row) })
+    if (row.action === 'database_restored') this.#noteRestored(row)
+  }
+
+  /** The details of an entry are not those of its action: somebody other than S2 wrote them. */
+  unreadable({ seq, action }: AuditRow): void {
+    this.fault({ seq, kind: 'unreadable', text: `the details of entry ${seq} are none of ${action}` })
   }
 
   tookSegment(): void {
@@ -115,6 +120,12 @@ export class TrailCheck {
     }
   }
 
+  #noteRestored(row: AuditRow): void {
+    const upTo = replacedEnd(row)
+    if (upTo === null) this.unreadable(row)
+    else this.#givenUp.push({ restored: row, upTo })
+  }
+
   /** A restore gives up the end of a chain, and says so in the one that goes on. */
   #judgeHeads(beyond: readonly SignedHead[]): void {
     const explained = new Map<number, number>()
@@ -143,10 +154,23 @@ function headFault(head: SignedHead, store: string | null, keys: ReadonlySet<str
   return store !== null && head.store !== store ? `${which} is of another store, ${head.store}` : null
 }
 
-/** The last entry of the chain that a restore gave up. Where nobody could read it, any may have been. */
-function replacedEnd(row: AuditRow): number {
-  const { replaced } = JSON.parse(row.detailsJson) as { replaced?: { seq?: number } | null }
-  return replaced?.seq ?? Number.POSITIVE_INFINITY
+/** The details of an entry; null where they are no JSON object. */
+export function detailsOf({ detailsJson }: AuditRow): Readonly<Record<string, unknown>> | null {
+  try {
+    const details: unknown = JSON.parse(detailsJson)
+    return typeof details === 'object' && !Array.isArray(details) ? (details as Record<string, unknown> | null) : null
+  } catch {
+    return null
+  }
+}
+
+/** The last entry of the chain that a restore gave up. Where nobody could read it, any may have been. Null: it says neither. */
+function replacedEnd(row: AuditRow): number | null {
+  const details = detailsOf(row)
+  if (details === null) return null
+  const replaced = details.replaced as { readonly seq?: unknown } | null | undefined
+  if (replaced === null || replaced === undefined) return Number.POSITIVE_INFINITY
+  return Number.isSafeInteger(replaced.seq) ? (replaced.seq as number) : null
 }
 
 function instant(ms: number): string {

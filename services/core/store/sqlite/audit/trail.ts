@@ -10,7 +10,7 @@ import { refusalOf } from '../file/sqlite-errors.ts'
 import { type AuditRow, allRows, baseOf, hasSegments, storeIdOf } from '../tables/audit-chain.ts'
 import { countPlanted, countUnsealed, hashForeignRows } from './foreign-rows.ts'
 import { readSegment } from './segment-file.ts'
-import { TrailCheck, type TrailReport } from './trail-report.ts'
+import { detailsOf, TrailCheck, type TrailReport } from './trail-report.ts'
 
 /** A segment as the database names it. */
 interface NamedSegment {
@@ -50,8 +50,8 @@ export async function verifyTrail(path: string, parts: TrailParts): Promise<Trai
       check.take(row)
       entries += 1
       if (entries % PROGRESS_EVERY === 0) parts.onProgress(entries)
-      if (row.action === 'segment_sealed') noteSealed(row, sealed)
-      if (row.action === 'foreign_sealed') unsealedAfter = compareForeign(row, connection, check)
+      if (row.action === 'segment_sealed') noteSealed(row, sealed, check)
+      if (row.action === 'foreign_sealed') unsealedAfter = compareForeign(row, connection, check) ?? unsealedAfter
     }
     const digests = parts.segments === null ? null : await readSegments(named, parts.segments, check, take)
     for (const row of allRows(connection)) take(row)
@@ -148,9 +148,16 @@ async function readSegments(
   return digests
 }
 
-function noteSealed(row: AuditRow, sealed: Map<string, NamedSegment>): void {
-  const segment = JSON.parse(row.detailsJson) as NamedSegment
-  sealed.set(segment.file, segment)
+function noteSealed(row: AuditRow, sealed: Map<string, NamedSegment>, check: TrailCheck): void {
+  const segment = detailsOf(row)
+  if (segment !== null && isNamedSegment(segment)) sealed.set(segment.file, segment)
+  else check.unreadable(row)
+}
+
+function isNamedSegment(details: object): details is NamedSegment {
+  const { kind, first, last, hash, digest, file } = details as Record<keyof NamedSegment, unknown>
+  const areTexts = [kind, hash, digest, file].every((each) => typeof each === 'string')
+  return areTexts && [first, last].every(Number.isSafeInteger)
 }
 
 /** The database names segments for speed; what counts is that the chain names the same ones. */
@@ -185,10 +192,12 @@ function judgeSegments(
   }
 }
 
-/** Compares a range of rows of others with the entry that seals it; answers the last row of the range. */
-function compareForeign(row: AuditRow, connection: SqliteConnection, check: TrailCheck): number {
-  const { from, to, rows, hash } = JSON.parse(row.detailsJson) as Record<'from' | 'to' | 'rows', number> & {
-    hash: string
+/** Compares a range of rows of others with the entry that seals it; answers the last row of the range, null where it names none. */
+function compareForeign(row: AuditRow, connection: SqliteConnection, check: TrailCheck): number | null {
+  const { from, to, rows, hash } = (detailsOf(row) ?? {}) as Record<'from' | 'to' | 'rows', number> & { hash: string }
+  if (![from, to, rows].every(Number.isSafeInteger)) {
+    check.unreadable(row)
+    return null
   }
   const found = hashForeignRows(connection, from, to)
   check.tookForeign(found.rows)
