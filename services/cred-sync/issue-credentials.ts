@@ -4,6 +4,7 @@ import { ORCHESTRATOR } from '#fleet/session-id.ts'
 import { GitPublisher } from '#git/git-publisher.ts'
 import { ensureIdentity, type HostIdentity } from '#identity/identity-file.ts'
 import { Issuer, type IssuerRound } from '#issuing/issuer.ts'
+import { ConfigError } from '#runtime/read-settings.ts'
 import { RetryLoop } from '#runtime/retry-loop.ts'
 import type { Life } from '#runtime/run.ts'
 import { TroubleLog } from '#runtime/trouble-log.ts'
@@ -156,13 +157,24 @@ class IssuingLoops {
   }
 
   #met(topic: string, error: unknown): void {
-    const unknown = (): S2Error => new S2Error('internal', 'credentials could not be issued', { cause: error })
-    const { code, message, next } = error instanceof S2Error ? error : unknown()
+    const told = toldError(error)
+    const { code, message, next } = told
     const why = `${code}: ${message}`
-    this.#troubles.met(topic, why, next === undefined ? why : `${why}; ${next}`, isPassing(error) ? undefined : error)
+    this.#troubles.met(topic, why, next === undefined ? why : `${why}; ${next}`, isPassing(error) ? undefined : told)
     this.#life.round()
     if (topic === 'remote') this.#incidents.persists(REMOTE_AWAY)
   }
+}
+
+/** An error as people are told of it. Files that settings name are read in each round, and may be spoiled meanwhile. */
+function toldError(error: unknown): S2Error {
+  if (error instanceof S2Error) return error
+  if (!(error instanceof ConfigError))
+    return new S2Error('internal', 'credentials could not be issued', { cause: error })
+  return new S2Error('invalid', error.faults.join('; '), {
+    next: 'let s2-cred-sync read what the setting names, which it tries again by itself, or correct the setting and restart it',
+    cause: error,
+  })
 }
 
 function countersOf({ health: { metrics } }: Life) {
