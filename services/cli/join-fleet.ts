@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import type { CommandContext } from '#console/context.ts'
 import { commandEnv } from '#console/state-folder.ts'
-import { S2Error } from '#fleet/errors.ts'
+import { isPassing, S2Error } from '#fleet/errors.ts'
 import { JOIN_REQUEST_MAX } from '#fleet/worker.ts'
 import { GitPublisher } from '#git/git-publisher.ts'
 import { askOutcome, submitRequest } from '#identity/bridge-mailbox.ts'
@@ -145,9 +145,12 @@ async function identityFor(
 async function waitForOutcome({ clock }: CommandContext, { invitation, id }: Request, state: string): Promise<boolean> {
   const until = clock.now() + ADMITTED_WITHIN_MS
   for (;;) {
-    const outcome = await askOutcome(invitation.bridgeUrl, id, clock)
-    if (outcome.state === 'refused') throw new JoinRefused(invitation.agent, outcome.why)
-    if (outcome.state === 'admitted') {
+    const outcome = await askOutcome(invitation.bridgeUrl, id, clock).catch((error: unknown) => {
+      if (isPassing(error)) return null // the bridge has the request, whatever becomes of one question
+      throw error
+    })
+    if (outcome?.state === 'refused') throw new JoinRefused(invitation.agent, outcome.why)
+    if (outcome?.state === 'admitted') {
       await hintCredentials(state)
       return true
     }
