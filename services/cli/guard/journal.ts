@@ -1,9 +1,9 @@
-import { constants } from 'node:fs'
+import { constants, lstatSync, renameSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
-import { ensureFolder } from '#spool/atomic-files.ts'
+import { ensureFolder, syncFolder } from '#spool/atomic-files.ts'
 import { readCredentials } from '#spool/credentials.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { diskError } from '#spool/plain-file.ts'
@@ -15,6 +15,11 @@ export interface GuardAct {
   readonly details: Readonly<Record<string, unknown>>
 }
 
+/** Bytes of the log before it makes room; the file before is kept, the ones before that are not. */
+export const LOG_MAX = 1024 * 1024
+/** How many items may wait in the outbox before refusals are kept on this host alone: an agent can have any number of them. */
+export const WAITING_MAX = 200
+
 const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants
 
 /**
@@ -25,30 +30,47 @@ export async function recordAct(state: string, act: GuardAct, at: number): Promi
   const line = redact(JSON.stringify({ at: new Date(at).toISOString(), actor: userName(), ...act }))
   try {
     await ensureFolder(guardFolder(state))
-    await using file = await open(
-      join(guardFolder(state), 'log'),
-      O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK,
-      0o600,
-    )
-    if (!(await file.stat()).isFile()) throw new S2Error('unavailable', 'the log of guarded commands is no file')
-    await file.appendFile(`${line}\n`)
-    await file.sync()
-    await tellFleet(state, act)
+    await appendLine(guardFolder(state), line)
+    await tellFleet(state, act, at)
   } catch (error) {
     throw diskError('writing down a guarded command', error)
   }
 }
 
-/** By the outbox, so that the audit of the fleet has it too, whatever the network does now; a host without a session keeps its log. */
-async function tellFleet(state: string, { action, details }: GuardAct): Promise<void> {
+async function appendLine(folder: string, line: string): Promise<void> {
+  const path = join(folder, 'log')
+  makeRoom(path)
+  await using file = await open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600)
+  const found = await file.stat()
+  if (!found.isFile()) throw new S2Error('unavailable', 'the log of guarded commands is no file')
+  await file.appendFile(`${line}\n`)
+  await file.sync()
+  if (found.size === 0) await syncFolder(folder)
+}
+
+/** In one turn of the event loop: between the look and the rename nothing of this process writes. */
+function makeRoom(path: string): void {
+  const found = lstatSync(path, { throwIfNoEntry: false })
+  if (found?.isFile() !== true || found.size < LOG_MAX) return
+  try {
+    renameSync(path, `${path}.1`)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error // another process has made room
+  }
+}
+
+/**
+ * By the outbox, so that the audit of the fleet has it too, whatever the network does now; a host without a session keeps its
+ * log. One session tells it for the host: the first whose credential counts, so that it stays the same.
+ */
+async function tellFleet(state: string, { action, details }: GuardAct, at: number): Promise<void> {
   const { credentials } = await readCredentials(state)
+  const teller = credentials.find(({ expiresAt }) => expiresAt > at) ?? credentials[0]
+  if (teller === undefined) return
   const outbox = new Outbox(state)
-  for (const { session } of credentials)
-    await outbox.put({
-      kind: 'act',
-      holder: session,
-      act: { action: `guard_${action}`, details: { ...details, by: userName() } },
-    })
+  if (action === 'refused' && (await outbox.names()).length >= WAITING_MAX) return
+  const act = { action: `guard_${action}`, details: { ...details, by: userName() } }
+  await outbox.put({ kind: 'act', holder: teller.session, act })
 }
 
 function userName(): string {
