@@ -1,8 +1,8 @@
-import { createHash, X509Certificate } from 'node:crypto'
 import { readAuthority } from '#fleet/certificate-parser.ts'
 import type { BridgeAccess } from '#fleet/credential.ts'
 import { ConfigError } from '#runtime/read-settings.ts'
 import { readNamedFile } from '#runtime/read-user-file.ts'
+import { pinOf } from '#store/remote/bridge-trust.ts'
 
 /**
  * The address at which workers reach the bridge, the authority in the file that S2_TLS_CA names, and with one the key of the
@@ -18,16 +18,12 @@ export async function bridgeAccessOf(settings: {
   if (ca === undefined) return { bridgeUrl }
   const bridgeCa = await authorityIn(ca)
   if (certificate === undefined || !bridgeUrl.startsWith('https:')) return { bridgeUrl, bridgeCa }
-  return { bridgeUrl, bridgeCa, bridgePin: await pinOf(certificate) }
+  return { bridgeUrl, bridgeCa, bridgePin: await pinIn(certificate) }
 }
 
-/** SHA-256 of the public key (SPKI, RFC 7469) of the first certificate in a file, in base64. */
-async function pinOf(path: string): Promise<string> {
+async function pinIn(path: string): Promise<string> {
   try {
-    const { publicKey } = new X509Certificate(await readNamedFile(path))
-    return createHash('sha256')
-      .update(publicKey.export({ type: 'spki', format: 'der' }))
-      .digest('base64')
+    return pinOf(await readNamedFile(path))
   } catch (error) {
     throw new ConfigError([`S2_TLS_CERT=${path} cannot be read (${(error as Error).message})`])
   }
