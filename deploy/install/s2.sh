@@ -17,7 +17,7 @@ case "${1:-} ${2:-}" in
   'init '*) shift; run "$s2" init @INIT@ "$@" ;;
   'certificate create' | 'keys tls')
     # A certificate that is set is renewed in its place.
-    grep -qs '^[[:space:]]*S2_TLS_CERT=' @ETC@/s2.env || { shift 2; set -- certificate create --folder @ETC@/tls "$@"; }
+    grep -qs '^[[:space:]]*S2_TLS_CERT=' @ETC@/s2.env || { shift 2; set -- keys tls --folder @ETC@/tls "$@"; }
     ;;
 esac
 if [ "${1:-}" = certificate ] || [ "${1:-}" = keys ]; then

@@ -67,7 +67,7 @@ const LOOK_MS = 10_000
 const AGAIN_MS = 5_000
 /** For a certificate whose authority is not the one that workers are given. */
 const REISSUE = 'set S2_TLS_CA to the authority that signed it, then s2 credential rotate for each worker'
-const RENEW = 'renew it by s2 certificate create, or by the means it came from'
+const RENEW = 'renew it by s2 keys tls, or by the means it came from'
 
 interface Trouble {
   readonly kind: CertificateKind

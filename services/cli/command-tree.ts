@@ -85,10 +85,14 @@ const COMMANDS: readonly Entry[] = [
   { name: 'init', about: 'write the first settings of this host', load: () => import('./commands/init.ts') },
   {
     name: 'certificate',
-    about: "make, renew and show the bridge's certificate",
+    about: "show the bridge's certificate",
     load: () => import('./commands/certificate.ts'),
   },
-  { name: 'keys', about: 'make the keys that a fleet needs', load: () => import('./commands/keys.ts') },
+  {
+    name: 'keys',
+    about: 'make the keys that a fleet needs, as those of the bridge',
+    load: () => import('./commands/keys.ts'),
+  },
   {
     name: 'config',
     about: 'show the settings in force and where they come from',

@@ -158,7 +158,7 @@ test('one that ends soon is an incident and works on; one that has ended is trou
   await stage.watch.look()
   await stage.watch.look()
   assert.deepEqual(await stage.incidents(), ['expires_soon'])
-  assert.match(stage.watch.warning ?? '', /expires on 2026-01-31, in 13 days; renew it by s2 certificate create/)
+  assert.match(stage.watch.warning ?? '', /expires on 2026-01-31, in 13 days; renew it by s2 keys tls/)
   assert.ok(stage.health.ready, 'all works still')
   stage.wall = NOW + 31 * DAY_MS
   await stage.watch.look()

@@ -39,7 +39,11 @@ function s2(argv: readonly string[], wall = NOW, env: Readonly<Record<string, st
     TMPDIR: folder,
     S2_STATE: join(folder, 'state'),
   }
-  return run(['certificate', ...argv], { clock: at(wall), env: { ...common, ...env }, folder })
+  return run([argv[0] === 'show' ? 'certificate' : 'keys', ...argv], {
+    clock: at(wall),
+    env: { ...common, ...env },
+    folder,
+  })
 }
 
 function read(where: string, name: string): string {
@@ -52,11 +56,11 @@ function pipe(path: string): string {
   return path
 }
 
-test('create makes an authority and a certificate that it signs, with every name in it', async () => {
+test('it makes an authority and a certificate that it signs, with every name in it', async () => {
   const where = join(folder, 'etc/tls')
   mkdirSync(join(folder, 'etc'))
   const { code, out, err } = await s2([
-    'create',
+    'tls',
     '--name',
     'Bridge.example.org',
     '--name',
@@ -89,10 +93,10 @@ test('create makes an authority and a certificate that it signs, with every name
 
 test('created again it is the same authority and key with a new end, and more names', async () => {
   const where = join(folder, 'again')
-  assert.equal((await s2(['create', '--name', 'one.test', '--folder', where])).code, 0)
+  assert.equal((await s2(['tls', '--name', 'one.test', '--folder', where])).code, 0)
   const before = ['ca.crt', 'ca.key', 'bridge.key'].map((name) => read(where, name))
   const later = NOW + 800 * DAY_MS
-  const { code, out, err } = await s2(['create', '--name', 'two.test', '--folder', where, '--json'], later)
+  const { code, out, err } = await s2(['tls', '--name', 'two.test', '--folder', where, '--json'], later)
   assert.equal(code, 0, err)
   const said = JSON.parse(out) as { names: string[]; isNewAuthority: boolean; next: string[]; expiresAt: string }
   assert.deepEqual(said.names, ['one.test', 'two.test'])
@@ -104,17 +108,17 @@ test('created again it is the same authority and key with a new end, and more na
   )
   assert.equal(Date.parse(said.expiresAt), later + 730 * DAY_MS)
   // The authority's own end bounds it.
-  assert.equal((await s2(['create', '--folder', where], NOW + 3600 * DAY_MS)).code, 0)
+  assert.equal((await s2(['tls', '--folder', where], NOW + 3600 * DAY_MS)).code, 0)
   assert.equal(readCertificateFacts(read(where, 'bridge.crt')).notAfter, NOW + 3650 * DAY_MS)
-  const over = await s2(['create', '--folder', where], NOW + 3651 * DAY_MS)
+  const over = await s2(['tls', '--folder', where], NOW + 3651 * DAY_MS)
   assert.match(over.err, /authority \S+ca\.crt has expired\n {2}next: move .* every worker needs a new credential/)
 })
 
 test('without a folder it is the one of the certificate that is in force', async () => {
   const where = join(folder, 'in-force')
-  assert.equal((await s2(['create', '--name', 'one.test', '--folder', where])).code, 0)
+  assert.equal((await s2(['tls', '--name', 'one.test', '--folder', where])).code, 0)
   const env = { S2_TLS_CERT: join(where, 'bridge.crt'), S2_TLS_KEY: join(where, 'bridge.key') }
-  assert.equal((await s2(['create', '--name', 'two.test'], NOW, env)).code, 0)
+  assert.equal((await s2(['tls', '--name', 'two.test'], NOW, env)).code, 0)
   assert.deepEqual(readCertificateFacts(read(where, 'bridge.crt')).names, ['one.test', 'two.test'])
 })
 
@@ -124,7 +128,7 @@ test('what somebody else made is neither overwritten nor built upon', async () =
   const put = (name: string, text: string): void => writeFileSync(join(where, name), text)
   const refused = async (why: RegExp): Promise<void> => {
     const files = readdirSync(where).map((name) => read(where, name))
-    const { code, err } = await s2(['create', '--name', 'one.test', '--folder', where])
+    const { code, err } = await s2(['tls', '--name', 'one.test', '--folder', where])
     assert.equal(code, 1)
     assert.match(err, why)
     assert.deepEqual(
@@ -144,7 +148,7 @@ test('what somebody else made is neither overwritten nor built upon', async () =
   put('ca.crt', 'scribble')
   rmSync(join(where, 'ca.key'))
   rmSync(join(where, 'bridge.crt'))
-  const { code, err } = await s2(['create', '--name', 'one.test', '--folder', where])
+  const { code, err } = await s2(['tls', '--name', 'one.test', '--folder', where])
   assert.equal(code, 1, 'an authority that cannot be read is none to overwrite')
   assert.match(err, /ca\.crt holds no certificate in PEM/)
   assert.equal(read(where, 'ca.crt'), 'scribble')
@@ -152,13 +156,13 @@ test('what somebody else made is neither overwritten nor built upon', async () =
 
 test('a run that was ended half-way is finished by the next one', async () => {
   const where = join(folder, 'half')
-  assert.equal((await s2(['create', '--name', 'one.test', '--folder', where])).code, 0)
+  assert.equal((await s2(['tls', '--name', 'one.test', '--folder', where])).code, 0)
   const caKey = read(where, 'ca.key')
   for (const name of ['ca.crt', 'bridge.crt', 'bridge.key']) rmSync(join(where, name))
-  assert.equal((await s2(['create', '--name', 'one.test', '--folder', where])).code, 0)
+  assert.equal((await s2(['tls', '--name', 'one.test', '--folder', where])).code, 0)
   assert.equal(read(where, 'ca.key'), caKey)
   rmSync(join(where, 'bridge.crt'))
-  assert.equal((await s2(['create', '--name', 'one.test', '--folder', where])).code, 0)
+  assert.equal((await s2(['tls', '--name', 'one.test', '--folder', where])).code, 0)
 })
 
 test('names that are none, and openssl that is missing, are told with what to do', async () => {
@@ -174,14 +178,14 @@ test('names that are none, and openssl that is missing, are told with what to do
     '$x',
     'x.test,IP:1.1.1.1',
   ]) {
-    const { code, err } = await s2(['create', '--name', name, '--folder', join(folder, 'none')])
+    const { code, err } = await s2(['tls', '--name', name, '--folder', join(folder, 'none')])
     assert.equal(code, 1, name)
     assert.match(err, /is not a name or address of a host\n {2}next: name the host as workers will/)
   }
-  assert.match((await s2(['create', '--folder', join(folder, 'none')])).err, /a certificate needs a name/)
+  assert.match((await s2(['tls', '--folder', join(folder, 'none')])).err, /a certificate needs a name/)
   const bin = join(folder, 'bin')
   mkdirSync(bin)
-  const { code, err } = await s2(['create', '--name', 'x.test', '--folder', join(folder, 'none')], NOW, { PATH: bin })
+  const { code, err } = await s2(['tls', '--name', 'x.test', '--folder', join(folder, 'none')], NOW, { PATH: bin })
   assert.equal(code, 1)
   assert.match(err, /openssl is missing.*\n {2}next: sudo apt-get install openssl/)
   assert.deepEqual(readdirSync(join(folder, 'none')), [])
@@ -192,19 +196,19 @@ test('the group of the folder may read what services need', { skip: process.getu
   mkdirSync(etc)
   chownSync(etc, 0, 54_321)
   const where = join(etc, 'tls')
-  assert.equal((await s2(['create', '--name', 'one.test', '--folder', where])).code, 0)
+  assert.equal((await s2(['tls', '--name', 'one.test', '--folder', where])).code, 0)
   for (const path of [where, join(where, 'bridge.key'), join(where, 'bridge.crt')]) {
     const { uid, gid } = statSync(path)
     assert.deepEqual([uid, gid], [0, 54_321], path)
   }
   chmodSync(where, 0o700)
-  assert.equal((await s2(['create', '--folder', where])).code, 0)
+  assert.equal((await s2(['tls', '--folder', where])).code, 0)
   assert.equal(statSync(where).mode & 0o777, 0o700, 'a folder that is there stays as it is')
 })
 
 test('show tells who signed it, for which names, how long it counts and whether the key fits', async () => {
   const where = join(folder, 'shown')
-  await s2(['create', '--name', 'one.test', '--folder', where])
+  await s2(['tls', '--name', 'one.test', '--folder', where])
   const path = join(where, 'bridge.crt')
   const good = await s2(['show', path])
   assert.equal(good.code, 0, good.err)
@@ -221,7 +225,7 @@ test('show tells who signed it, for which names, how long it counts and whether 
   assert.deepEqual([soon.code, soon.usable, soon.trouble], [0, true, 'it expires on 2028-01-01, in 10 days'])
   const over = await shown(NOW + 730 * DAY_MS)
   assert.deepEqual([over.code, over.usable, over.trouble], [1, false, 'it has expired on 2028-01-01'])
-  assert.match(String(over.next), /s2 certificate create renews/)
+  assert.match(String(over.next), /s2 keys tls renews/)
   assert.equal((await shown(NOW - 2 * DAY_MS)).trouble, 'it is not valid before 2025-12-31T00:00:00.000Z')
   const other = join(folder, 'other.key')
   writeFileSync(other, makeCertificate(new Date()).key)
@@ -243,7 +247,7 @@ test('show tells who signed it, for which names, how long it counts and whether 
 
 test('the authority goes into the credentials of this host, and stays in them', async () => {
   const where = join(folder, 'given')
-  await s2(['create', '--name', 'one.test', '--folder', where])
+  await s2(['tls', '--name', 'one.test', '--folder', where])
   const ca = read(where, 'ca.crt')
   const state = join(folder, 'orchestrator')
   const command = async (argv: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Outcome> => {

@@ -55,6 +55,7 @@ const COMMANDS = [
   ['backup', 'verify'],
   ['restore'],
   ['init'],
+  ['keys', 'tls'],
   ['certificate', 'create'],
   ['certificate', 'show'],
   ['config'],

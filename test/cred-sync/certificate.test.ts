@@ -41,7 +41,7 @@ class Fleet implements AsyncDisposable {
       S2_TLS_CA: join(this.tls, 'ca.crt'),
     }
     execFileSync('git', ['init', '--quiet', '--bare', '--initial-branch=main', this.#remote], { env: plainEnv() })
-    this.s2('certificate', 'create', '--name', 'localhost', '--folder', this.tls)
+    this.s2('keys', 'tls', '--name', 'localhost', '--folder', this.tls)
     const bridge = await this.bridge()
     this.start('cred-sync', { ...this.#lead, S2_ISSUER: 'yes', S2_GIT_POLL: '500ms' })
     const line = this.s2('worker', 'invite', '3', '--role', 'tests')
@@ -121,7 +121,7 @@ test('a worker trusts the bridge by its credential alone, and its certificate is
   })
 
   await t.test('a renewal under the same authority is taken over while all runs', async () => {
-    fleet.s2('certificate', 'create', '--name', 'bridge.test')
+    fleet.s2('keys', 'tls', '--name', 'bridge.test')
     assert.match(fleet.s2('certificate', 'show'), /localhost, bridge\.test/)
     const renewed = new X509Certificate(readFileSync(at('bridge.crt')))
     await until(
@@ -154,7 +154,7 @@ test('a worker trusts the bridge by its credential alone, and its certificate is
   })
 
   await t.test('renewed, it is over by itself', async () => {
-    fleet.s2('certificate', 'create')
+    fleet.s2('keys', 'tls')
     await until('the worker is back', async () => (await fleet.health('keepalive')).ready)
     await until('the incident is closed', () => incidents().length === 0)
   })

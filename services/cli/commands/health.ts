@@ -72,8 +72,7 @@ const ADVICE: Readonly<Record<string, string>> = {
     'mend or remove that file: s2-cred-sync brings it anew; s2 credential rotate, on the orchestrator’s host, makes a new one',
   session:
     'what it says; and where the token is not in force any more: s2 credential rotate, on the orchestrator’s host, gives this session a new one',
-  certificate:
-    's2 certificate show says what is wrong with it; sudo s2 certificate create renews one that was made here',
+  certificate: 's2 certificate show says what is wrong with it; sudo s2 keys tls renews one that was made here',
   remote:
     'a host that has not joined yet joins by s2 worker join; s2 worker list, on the orchestrator’s host, shows who was admitted or revoked; else git ls-remote as the user of the service says why',
   issuing: 's2-cred-sync issues credentials through the bridge of its host: s2 health bridge',

@@ -106,7 +106,7 @@ test('one that has expired is the bridge’s to renew, and one of tomorrow is a 
     {
       kind: 'expired',
       what: /its certificate has expired$/,
-      next: /^renew it on the bridge’s host by s2 certificate create/,
+      next: /^renew it on the bridge’s host by s2 keys tls/,
     },
     late,
     CA.cert,
@@ -125,7 +125,7 @@ test('a name that is not in it is told, with those that are', async () => {
     {
       kind: 'wrong name',
       what: /its certificate is for bridge\.test, 10\.0\.0\.5, and not for localhost$/,
-      next: /^add the name on the bridge’s host \(s2 certificate create --name localhost\); or set S2_BRIDGE_URL/,
+      next: /^add the name on the bridge’s host \(s2 keys tls --name localhost\); or set S2_BRIDGE_URL/,
     },
     other,
     CA.cert,

@@ -33,7 +33,7 @@ function pinnedIdentity(pin: string): (host: string, certificate: PeerCertificat
   }
 }
 
-/** The pin of a certificate, in DER or PEM. */
+/** The pin of a certificate in DER, or of the first one in PEM: SHA-256 of its public key (SPKI, RFC 7469), in base64. */
 export function pinOf(certificate: Uint8Array | string): string {
   const spki = new X509Certificate(certificate).publicKey.export({ type: 'spki', format: 'der' })
   return hash('sha256', spki, 'base64')
@@ -45,6 +45,6 @@ export function demandPrivate(origin: URL, allowsPlain: boolean): void {
   const isHere = host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
   if (origin.protocol === 'https:' || isHere || allowsPlain) return
   throw new S2Error('unavailable', `${origin.origin} is plain http to another machine, where others can read along`, {
-    next: 'give the bridge TLS and have the credential made anew (s2 certificate create); or set S2_ALLOW_PLAIN_HTTP=yes where that network is private',
+    next: 'give the bridge TLS and have the credential made anew (s2 keys tls); or set S2_ALLOW_PLAIN_HTTP=yes where that network is private',
   })
 }

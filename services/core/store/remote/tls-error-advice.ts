@@ -25,7 +25,7 @@ export function adviceOnCertificate(error: unknown, { carried = false } = {}): C
     return {
       kind: 'expired',
       what: 'its certificate has expired',
-      next: 'renew it on the bridge’s host by s2 certificate create, or by the means it came from; nothing is wrong with this host',
+      next: 'renew it on the bridge’s host by s2 keys tls, or by the means it came from; nothing is wrong with this host',
     }
   }
   if (code === 'CERT_NOT_YET_VALID') {
@@ -73,7 +73,7 @@ function wrongName(error: Error): CertificateFault {
   return {
     kind: 'wrong name',
     what: `its certificate is for ${has}, and not for ${host}`,
-    next: `add the name on the bridge’s host (s2 certificate create --name ${host}); or set S2_BRIDGE_URL there to a name that it has, and have this credential made anew (s2 credential rotate)`,
+    next: `add the name on the bridge’s host (s2 keys tls --name ${host}); or set S2_BRIDGE_URL there to a name that it has, and have this credential made anew (s2 credential rotate)`,
   }
 }
 
