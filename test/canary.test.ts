@@ -7,7 +7,6 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import Database from 'better-sqlite3'
 import { identityFile, makeIdentity, writeIdentity } from '#identity/identity-file.ts'
@@ -36,8 +35,10 @@ let host: Host
 before(async () => {
   stage = await Stage.open()
   bridge = await stage.bridge()
-  await sleep(2_100) // what was signed in the second a bridge began in, or the one after, it does not believe
   host = await stage.host('s2-worker-1')
+  // What was signed in the second a bridge began in, or the one after, it does not believe.
+  const reader = stage.as(host.b, host.opened.tokens.b)
+  await until('the bridge believes a signature', async () => Array.isArray(await reader.unacked(host.b, 0, 1)))
   await publishCredential(host.state, host.credential)
   keepalive = stage.keepalive(host, { S2_LOG_LEVEL: 'debug' })
   await keepalive.says('link open')

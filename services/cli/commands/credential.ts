@@ -49,7 +49,7 @@ export function define(command: Command, context: CommandContext): void {
     .action(async (agent: string, options: Options) => await rotate(context, agent, options))
   command
     .command('hint [agents...]')
-    .description('tell the named workers, or all, to fetch their credentials from git now')
+    .description('tell the named workers, or all, to look for their credentials now, at the bridge and in git')
     .option('--json', 'print JSON')
     .action(
       async (agents: readonly string[], options: { readonly json?: true }) => await hint(context, agents, options),
@@ -130,7 +130,7 @@ function noWorker(agent: string, names: readonly string[]): S2Error {
   })
 }
 
-/** Tells workers to fetch from git now: for a hook of the remote, and after a push by other means than s2. */
+/** Tells workers to look now, at the bridge and in git: for a hook of the remote, and after a push by other means than s2. */
 async function hint(
   context: CommandContext,
   agents: readonly string[],
@@ -139,7 +139,7 @@ async function hint(
   await using reached = await reachFleet(context)
   if (reached.unserved) {
     throw new S2Error('unavailable', 'no worker was notified: no bridge runs on this host', {
-      next: 'start the bridge; until then each worker fetches from git every S2_GIT_POLL',
+      next: 'start the bridge; until then each worker looks in git every S2_GIT_POLL',
     })
   }
   const workers = new Set((await reached.store.conversations()).map(({ agents: { b } }) => b))
@@ -155,6 +155,8 @@ async function hint(
   if (json === true) context.print(`${JSON.stringify({ hinted })}\n`)
   else
     context.print(
-      hinted.length === 0 ? 'there are no workers\n' : `notified to fetch from git now: ${hinted.join(', ')}\n`,
+      hinted.length === 0
+        ? 'there are no workers\n'
+        : `notified to look for their credentials now: ${hinted.join(', ')}\n`,
     )
 }

@@ -16,7 +16,7 @@ export interface AuditEntry {
   readonly what: string | null
   /** `done`, or the code of the refusal. */
   readonly result: string
-  /** Milliseconds from the arrival of the request to this entry; null where nobody asked. */
+  /** Milliseconds from the arrival of the request, or else from the call, to this entry; null where no verb wrote it: a restore. */
   readonly latencyMs: number | null
   /** The id of the request, as it stands in the answer's error and in the log. */
   readonly request: string | null

@@ -18,10 +18,10 @@ export type OutboxItem =
   | { readonly kind: 'report'; readonly holder: SessionId; readonly report: Report }
   | { readonly kind: 'act'; readonly holder: SessionId; readonly act: OwnAct }
 
-/** The same before it is kept: a message without a key gets its name for one. */
 /** What a session has recorded of itself in the audit of the fleet. */
 export type OwnAct = Pick<AuditedAct, 'action' | 'details'>
 
+/** The same before it is kept: a message without a key gets its name for one. */
 export type NewOutboxItem =
   | { readonly kind: 'send'; readonly from: SessionId; readonly key?: string; readonly draft: MessageDraft }
   | { readonly kind: 'report'; readonly holder: SessionId; readonly report: Report }

@@ -61,7 +61,7 @@ export const BRIDGE_FRAMES = {
   joined: Type.Object({ t: oneOf(['joined']), session: SessionSchema, after: orNull(CountSchema), proof: Proof }),
   /** A join was not accepted, or has ended. */
   refused: Type.Object({ t: oneOf(['refused']), session: SessionSchema, problem: Trouble }),
-  /** There may be a new credential for this session in git. */
+  /** There may be a new credential for this session, at the bridge or in git. */
   credential: Type.Object({ t: oneOf(['credential']), session: SessionSchema }),
   mail: Type.Object({ t: oneOf(['mail']), session: SessionSchema, message: StoredMessageSchema }),
   done: Type.Object({ t: oneOf(['done']), ...number }),
