@@ -10,10 +10,10 @@ import { openJoinRequest } from '#identity/joining.ts'
 import { entryFor, formatManifest, MANIFEST_PATH, type Manifest, readManifest } from '#identity/manifest.ts'
 import { sealCredential } from '#identity/sealed-credential.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { publishCredential, readCredentials, removeCredential } from '#spool/credentials.ts'
 import type { Store } from '#store/store.ts'
 import { hintWorkers } from './hint-workers.ts'
 import { readIssuedAccess, writeIssuedAccess } from './issued-access.ts'
+import { OwnEnds } from './own-ends.ts'
 
 export interface IssuerConfig {
   /** The orchestrator's state folder, which holds its ends of all conversations. */
@@ -58,6 +58,7 @@ interface IssuedFile {
 export class Issuer {
   readonly #config: IssuerConfig
   readonly #parts: IssuerParts
+  readonly #ownEnds: OwnEnds
   /** The sealed file of each worker, by its agent, as it was made or found last. */
   readonly #files = new Map<string, { readonly serial: number; readonly content: string }>()
   /** Whether a rotation of all was asked for, and the credentials, by agent and serial, that are still to be rotated. */
@@ -74,6 +75,7 @@ export class Issuer {
   constructor(config: IssuerConfig, parts: IssuerParts) {
     this.#config = config
     this.#parts = parts
+    this.#ownEnds = new OwnEnds(config.state, parts.clock)
   }
 
   /** Whether the registry changed since the branch was brought in line with it. */
@@ -88,7 +90,8 @@ export class Issuer {
 
   /**
    * One round at the store: requests to join that reached the bridge are judged, due credentials made and kept for hosts that
-   * ask the bridge. Costs two questions where nothing changed.
+   * ask the bridge. Where nothing changed it costs three questions, for requests, conversations and workers, and a look at the
+   * files that say how the bridge is reached.
    */
   async round(): Promise<IssuerRound> {
     const { store } = this.#parts
@@ -99,7 +102,7 @@ export class Issuer {
     const fleet = { ...((await this.#issueDue(before)) ? await this.#look() : before), access }
     // Only now: what a crash cuts short is found again.
     if (moved !== null) await writeIssuedAccess(this.#config.state, moved)
-    this.#seen = registryOf(fleet.workers.map((worker) => ({ worker, serial: worker.serial })))
+    this.#seen = wantedRegistry(fleet.workers)
     const issued: string[] = []
     const failures: unknown[] = []
     for (const worker of fleet.workers) {
@@ -155,8 +158,8 @@ export class Issuer {
   async #look(): Promise<Omit<FleetView, 'access'>> {
     const { store } = this.#parts
     const conversations = new Map((await store.conversations()).map((each) => [each.id, each]))
-    const { credentials } = await readCredentials(this.#config.state)
-    return { workers: await this.#joined(), conversations, credentials }
+    const workers = await this.#joined()
+    return { workers, conversations, ownEnds: await this.#ownEnds.current(wantedRegistry(workers)) }
   }
 
   /** New tokens for workers whose credential is half through its life, whose rotation is due, or whose conversation has ended. Answers whether there were any. */
@@ -210,19 +213,18 @@ export class Issuer {
 
   /** The orchestrator's end of a conversation never leaves this host. */
   async #keepOwnEnd(worker: JoinedWorker, fleet: FleetView): Promise<void> {
-    const { state, orchestrator } = this.#config
+    const { orchestrator } = this.#config
     const session = sessionId(worker.conversation, 'a')
-    const mine = fleet.credentials.find((each) => each.session === session)
+    const mine = fleet.ownEnds.get(session)
     if (mine?.createdAt === worker.serial && isSameAccess(mine, fleet.access)) return
-    await publishCredential(state, await this.#credentialOf(session, orchestrator, 'orchestrator', worker, fleet))
+    await this.#ownEnds.publish(await this.#credentialOf(session, orchestrator, 'orchestrator', worker, fleet))
   }
 
   /** Takes the orchestrator's ends out of force whose conversations this bridge has no more. */
-  async #dropEnded({ credentials, conversations, access }: FleetView): Promise<void> {
-    const { state } = this.#config
-    for (const { session, bridgeUrl } of credentials)
+  async #dropEnded({ ownEnds, conversations, access }: FleetView): Promise<void> {
+    for (const { session, bridgeUrl } of ownEnds.values())
       if (bridgeUrl === access.bridgeUrl && !conversations.has(conversationOf(session)))
-        await removeCredential(state, session)
+        await this.#ownEnds.remove(session)
   }
 
   /**
@@ -347,12 +349,17 @@ interface FleetView {
   readonly access: BridgeAccess
   readonly conversations: ReadonlyMap<string, Conversation>
   /** The orchestrator's ends that are in force on this host. */
-  readonly credentials: readonly Credential[]
+  readonly ownEnds: ReadonlyMap<SessionId, Credential>
 }
 
 function isJoined(worker: Worker): worker is JoinedWorker {
   const { conversation, key, recipient, revokedAt } = worker
   return conversation !== null && key !== null && recipient !== null && revokedAt === null
+}
+
+/** The credentials that the workers shall have. */
+function wantedRegistry(workers: readonly JoinedWorker[]): string {
+  return registryOf(workers.map((worker) => ({ worker, serial: worker.serial })))
 }
 
 /** Which credential each worker shall have, or has in the branch. */

@@ -14,8 +14,8 @@ import { makeJoinRequest, makeSecret } from '#identity/joining.ts'
 import { MANIFEST_PATH, readManifest } from '#identity/manifest.ts'
 import { openSealedCredential } from '#identity/sealed-credential.ts'
 import { Issuer } from '#issuing/issuer.ts'
-import { systemChance, systemClock } from '#runtime/clock.ts'
-import { readCredentials } from '#spool/credentials.ts'
+import { type Clock, systemChance, systemClock } from '#runtime/clock.ts'
+import { readCredentials, removeCredential } from '#spool/credentials.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
 import { MovableClock } from '../../movable-clock.ts'
 import { PATIENCE_MS } from '../../until.ts'
@@ -45,8 +45,8 @@ async function ground(name: string, { withGit = true } = {}) {
     lifetimeMs: LIFETIME_MS,
     overlapMs: 600_000,
   }
-  const makeIssuer = (changes: object = {}): Issuer =>
-    new Issuer({ ...config, ...changes }, { store, publisher, identity, clock })
+  const makeIssuer = (changes: object = {}, issuersClock: Clock = clock): Issuer =>
+    new Issuer({ ...config, ...changes }, { store, publisher, identity, clock: issuersClock })
   const keysOf = async (agent: string): Promise<HostIdentity> => ({
     ...(await makeIdentity()),
     membership: { agent, orchestrator: identity, bridgeUrl: BRIDGE, remote: null, branch: 'main' },
@@ -155,6 +155,36 @@ test('one worker that nothing can be sealed to keeps no other from its credentia
   await g.admit('s2-worker-2', keys)
   await assert.rejects(g.makeIssuer().round(), 'it is told')
   assert.equal((await g.fetched(keys)).agent, 's2-worker-2')
+})
+
+test('its own ends are read anew each minute and when the registry changes, and not in each round', async () => {
+  await using g = await ground('own ends', { withGit: false })
+  let aheadMs = 0
+  const clock: Clock = { ...systemClock, wall: () => g.clock.wall(), now: () => systemClock.now() + aheadMs }
+  const issuer = g.makeIssuer({}, clock)
+  const lose = async (): Promise<void> => {
+    for (const { session } of (await readCredentials(g.state)).credentials) await removeCredential(g.state, session)
+  }
+  const count = async (): Promise<number> => (await readCredentials(g.state)).credentials.length
+  await g.admit('s2-worker-1', await g.keysOf('s2-worker-1'))
+  await issuer.round()
+  assert.equal(await count(), 1)
+  await lose()
+  await issuer.round()
+  assert.equal(await count(), 0, 'no look at the folder')
+  aheadMs += 60_000
+  await issuer.round()
+  assert.equal(await count(), 1, 'a minute has passed')
+  await lose()
+  const { conversation } = await g.admit('s2-worker-2', await g.keysOf('s2-worker-2'))
+  await issuer.round()
+  assert.equal(await count(), 2, 'the registry has changed')
+  await g.store.endConversation(conversation ?? '')
+  await issuer.round()
+  assert.equal(await count(), 2, 'a worker gets a conversation again')
+  await g.store.revokeWorker('s2-worker-2')
+  await issuer.round()
+  assert.equal(await count(), 1)
 })
 
 test('a rotation is one, though the clock is put back after it was asked for', async () => {
