@@ -4,7 +4,8 @@ first=e2ea3620b49ddee327f58648689aef718500f09c
 as_olga() { inside runuser -u olga -- env -u S2_STATE HOME=/home/olga XDG_RUNTIME_DIR="/run/user/$olga" PATH="/home/olga/.local/bin:/node:/usr/bin:/bin" "$@"; }
 install_as_olga() { as_olga sh -c "cd '$1' && ${2:-} sh deploy/install.sh install-user"; }
 works_for_olga() { # unit command: the agent of her worker's half
-  as_olga systemd-run --user --quiet --collect --unit="$1" --setenv=PATH=/home/olga/.local/bin:/usr/bin:/bin s2-worker work --exec "$2"
+  # The work program of 0.1 cannot renew a lease at this bridge: it shall outlast the upgrade, however slow the machine is.
+  as_olga systemd-run --user --quiet --collect --unit="$1" --setenv=S2_LEASE=10m --setenv=PATH=/home/olga/.local/bin:/usr/bin:/bin s2-worker work --exec "$2"
 }
 build_first() {
   mkdir -p "$work/first" "$root/srv/first/node_modules" && git -C "$here" archive "$first" | tar -x -C "$work/first" &&
@@ -29,7 +30,7 @@ inside sh -c 'useradd --create-home --shell /bin/sh olga && loginctl enable-ling
 olga=$(inside id -u olga)
 check 'her service manager runs' within 10 as_olga systemctl --user show -p Version
 inside runuser -u olga -- sh -c 'cd /home/olga && git init --quiet --bare --initial-branch=main fleet.git && mkdir -p .config/s2 && cd .config/s2 &&
-  printf "S2_LISTEN=127.0.0.1:7633\nS2_BRIDGE_URL=http://127.0.0.1:7633\nS2_GIT_REMOTE=file:///home/olga/fleet.git\n" >s2.env && printf "S2_WORKER=2\nS2_GIT_POLL=1s\n" >s2-cred-sync.env'
+  printf "S2_LISTEN=127.0.0.1:7633\nS2_BRIDGE_URL=http://127.0.0.1:7633\nS2_GIT_REMOTE=file:///home/olga/fleet.git\nS2_LEASE=10m\n" >s2.env && printf "S2_WORKER=2\nS2_GIT_POLL=1s\n" >s2-cred-sync.env'
 # A keepalive that is stopped for a while below is not to be ended for that.
 inside runuser -u olga -- sh -c 'cd /home/olga && mkdir -p .config/systemd/user/s2-worker-keepalive.service.d && printf "[Service]\nWatchdogSec=600\n" >.config/systemd/user/s2-worker-keepalive.service.d/patient.conf'
 check 'and is installed' install_as_olga /srv/first ROLE=both
@@ -38,7 +39,7 @@ check 'a worker is enrolled by a plain credential in git' as_olga s2 conversatio
 check 'and fetches it' eval 'as_olga systemctl --user start s2-cred-sync && within 15 inside sh -c "ls $hers-worker/credentials/*.json"'
 check 'it lives' within 15 as_olga sh -c 's2 status | grep "s2-worker-2.*alive"'
 as_olga s2 task add 'the one in hand' --role backend >/dev/null
-works_for_olga work-first 'sleep 25; echo finished'
+works_for_olga work-first 'until test -e /home/olga/end; do sleep 0.3; done; echo finished'
 check 'it has a task in hand' within 15 as_olga sh -c 's2 task list | grep "in_progress.*the one in hand"'
 as_olga s2 task add 'the one that waits' --role tests --deadline 1h >/dev/null
 check 'it has unread mail, and the orchestrator too' eval 'as_olga s2 send s2-worker-2 "unread there" && as_olga s2-worker send orchestrator "unread here" &&
@@ -58,6 +59,7 @@ check 'its own host says so too' within 10 refuses 's2 worker join' as_olga s2-w
 check 'it lives, by the credential that it has' within 15 as_olga sh -c 's2 status | grep "s2-worker-2.*alive"'
 check 'the outbox is sent' within 15 as_olga sh -c 's2 check --peek | grep "from the outbox"'
 check 'unread mail is unread' eval 'as_olga s2 check --peek | grep "unread here" && as_olga s2-worker check --peek | grep "unread there"'
+inside touch /home/olga/end
 check 'the task in hand is completed, by the work program of 0.1' within 40 as_olga sh -c 's2 task list --all | grep "completed.*finished\|completed.*the one in hand"'
 check 'the other one waits' test "$(open_tasks 'the one that waits')" = 1
 
