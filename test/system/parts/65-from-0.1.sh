@@ -41,7 +41,7 @@ check 'it lives' within 15 as_olga sh -c 's2 status | grep "s2-worker-2.*alive"'
 as_olga s2 task add 'the one in hand' --role backend >/dev/null
 works_for_olga work-first 'until test -e /home/olga/end; do sleep 0.3; done; echo finished'
 check 'it has a task in hand' within 15 as_olga sh -c 's2 task list | grep "in_progress.*the one in hand"'
-as_olga s2 task add 'the one that waits' --role tests --deadline 1h >/dev/null
+as_olga s2 task add 'the one that waits' --role backend --deadline 1h >/dev/null
 check 'it has unread mail, and the orchestrator too' eval 'as_olga s2 send s2-worker-2 "unread there" && as_olga s2-worker send orchestrator "unread here" &&
   within 10 as_olga sh -c "s2 check --peek | grep \"unread here\"" && within 10 as_olga sh -c "s2-worker check --peek | grep \"unread there\""'
 as_olga systemctl --user kill --signal=STOP s2-worker-keepalive
