@@ -14,6 +14,7 @@ import { keepAuditHeads } from './audit-heads.ts'
 import type { Config, IssuerSettings } from './config.ts'
 import { ALTERED, CredentialIncidents, foreignFiles, plainCredentials, REMOTE_AWAY } from './credential-incidents.ts'
 import { followHints } from './fetch-credential.ts'
+import { RefusedJoins } from './refused-joins.ts'
 
 /** How often the registry of workers is compared with the credentials: a question to a program on this host. */
 const ROUND_MS = 2_000
@@ -70,6 +71,7 @@ class IssuingLoops {
   readonly #troubles: TroubleLog
   readonly #metrics: ReturnType<typeof countersOf>
   readonly #incidents: CredentialIncidents
+  readonly #refusedJoins: RefusedJoins
   readonly #rounds: RetryLoop
   readonly #publishing: RetryLoop
   /** The branch is looked at once it is known what it shall hold. */
@@ -84,6 +86,7 @@ class IssuingLoops {
     this.#life = life
     this.#troubles = new TroubleLog({ log, health })
     this.#metrics = countersOf(life)
+    this.#refusedJoins = new RefusedJoins(life)
     this.#incidents = incidents
     this.#rotatesAt = settings.schedule.next(clock.wall())
     draining.addEventListener('abort', () => this.#begun.resolve(), { once: true })
@@ -152,7 +155,7 @@ class IssuingLoops {
     for (const agent of admitted) log.info('worker admitted', { agent })
     for (const why of refused) {
       this.#metrics.refused.add()
-      log.warn('join request refused', { why })
+      this.#refusedJoins.note(why)
     }
   }
 
