@@ -5,7 +5,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import Database from 'better-sqlite3'
+import { signHead } from '#fleet/audit-head.ts'
+import { signBytes } from '#fleet/identity.ts'
 import { type SessionId, sessionId } from '#fleet/session-id.ts'
+import { ensureIdentity, identityFile, makeIdentity } from '#identity/identity-file.ts'
 import { systemChance } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openStore } from '#store/open-store.ts'
@@ -170,6 +173,100 @@ test('beside the bridge: followed, signed, and a database of before is found out
   assert.equal((await host.s2('audit', 'verify', `${host.database}.old`, '--head', kept)).code, 1)
   const otherKey = await host.s2('audit', 'verify', '--key', 'A'.repeat(43))
   assert.match(otherKey.out, /head: the kept head of entry \d+ is signed by another key/)
+})
+
+test('verify: what is no trail and what is no key is told as such, and not as altered', async () => {
+  await using host = new Host()
+  const store = await host.store()
+  await openChannel(store)
+  const { seq, hash, store: id } = await store.auditHead()
+  await store[Symbol.asyncDispose]()
+  const file = join(host.state, 'other.json')
+  const head = { store: id, seq, hash, at: 1, key: 'A'.repeat(43), signature: 'A'.repeat(86) }
+  for (const text of ['', '\n\n', '{"a": 1}\n', JSON.stringify({ a: [1] }, null, 2), `${JSON.stringify(head)}\n`]) {
+    writeFileSync(file, text)
+    const { code, out, err } = await host.s2('audit', 'verify', file)
+    assert.deepEqual([code, out], [1, ''], text)
+    assert.match(err, /other\.json is no audit trail: none of its lines is an entry\n {2}next: /)
+  }
+  const { code, out, err } = await host.s2('audit', 'verify', '--key', 'zzz')
+  assert.deepEqual([code, out], [1, ''])
+  assert.match(err, /--key zzz is no key.*\n {2}next: /)
+})
+
+test('verify: an option takes one value, and a trail that was cut is told where it ends', async () => {
+  await using host = new Host()
+  const store = await host.store()
+  const a = await openChannel(store)
+  for (let n = 0; n < 5; n += 1) await store.send(a, `k${n}`, { text: 'x' })
+  const identity = await makeIdentity()
+  const sign = (bytes: Uint8Array) => ({ key: identity.key, signature: signBytes(identity, bytes) })
+  const head = signHead(await store.auditHead(), sign)
+  await store[Symbol.asyncDispose]()
+  const [kept, others, file] = ['kept.json', 'others.json', 'trail.jsonl'].map((name) => join(host.state, name))
+  assert.ok(kept !== undefined && others !== undefined && file !== undefined)
+  writeFileSync(kept, `${JSON.stringify(head)}\n`)
+  writeFileSync(others, '')
+  const { out: exported } = await host.s2('audit', 'export')
+  writeFileSync(file, exported)
+  const named = ['--head', kept, '--head', others, '--key', identity.key, '--key', 'A'.repeat(43)]
+  const whole = await host.s2('audit', 'verify', ...named, file)
+  assert.equal(whole.code, 0, whole.out + whole.err)
+  assert.match(
+    whole.out,
+    /trail\.jsonl\n {2}6 entries, 1 to 6: whole\n.*\n {2}1 kept head match.*; it ends at entry 6 of \S+Z, /,
+  )
+  assert.doesNotMatch(whole.out, /only a kept head/)
+  writeFileSync(file, exported.split('\n').slice(0, 4).join('\n'))
+  const cut = await host.s2('audit', 'verify', file)
+  assert.equal(cut.code, 0)
+  assert.match(cut.out, /it ends at entry 4 of \d{4}-\S+Z, \w+: only a kept head shows whether more was cut off/)
+  assert.match((await host.s2('audit', 'verify', '--head', kept, file)).out, /rolled_back: the chain ends at entry 4/)
+  writeFileSync(file, exported.split('\n').slice(3).join('\n'))
+  writeFileSync(kept, `${JSON.stringify(signHead({ ...head, seq: 2 }, sign))}\n`)
+  const unproven = await host.s2('audit', 'verify', '--head', kept, file)
+  assert.equal(unproven.code, 1)
+  assert.match(unproven.out, /3 entries, 4 to 6: unproven: 1 kept head, and none of them stands in it/)
+})
+
+test('a restore is signed by the orchestrator, and says so where its keys are not at hand', async () => {
+  await using host = new Host()
+  const store = await host.store()
+  const a = await openChannel(store)
+  await store[Symbol.asyncDispose]()
+  const identity = await ensureIdentity(host.state)
+  const backup = JSON.parse((await host.s2('backup', '--json')).out).path
+  const again = await host.store()
+  await again.send(a, 'k', { text: 'x' })
+  await again.send(a, 'l', { text: 'x' })
+  const sign = (bytes: Uint8Array) => ({ key: identity.key, signature: signBytes(identity, bytes) })
+  const lost = signHead(await again.auditHead(), sign)
+  await again[Symbol.asyncDispose]()
+  writeFileSync(join(host.state, 'audit-heads.jsonl'), `${JSON.stringify(lost)}\n`)
+  const given = readFileSync(host.database)
+  const signed = await host.s2('restore', backup)
+  assert.deepEqual([signed.code, signed.err], [0, ''])
+  const { code, out } = await host.s2('audit', 'verify', '--json')
+  const report = JSON.parse(out)
+  assert.deepEqual([code, report.whole, report.verdict, report.faults], [1, false, 'unproven', []])
+  assert.match(report.notes[0], /^1 kept heads are of the chain that was given up by the restore in entry 2/)
+  for (const [file, why] of [
+    [JSON.stringify({ ...identity, key: 'short' }), /identity\.json does not hold the keys of a host/],
+    [null, /the orchestrator's keys are not in \S+identity\.json/],
+  ] as const) {
+    writeFileSync(host.database, given)
+    rmSync(identityFile(host.state))
+    if (file !== null) writeFileSync(identityFile(host.state), file, { mode: 0o600 })
+    const unsigned = await host.s2('restore', backup)
+    assert.equal(unsigned.code, 0)
+    assert.match(unsigned.err, /^s2: the restore is not signed: /)
+    assert.match(unsigned.err, why)
+    rmSync(identityFile(host.state), { force: true })
+    const later = await host.s2('audit', 'verify')
+    assert.equal(later.code, 1)
+    assert.match(later.out, /: altered: 1 fault\n[\s\S]*note: the restore in entry 2 is not signed/)
+    writeFileSync(identityFile(host.state), '')
+  }
 })
 
 function headsIn(host: Host): { readonly seq: number }[] {

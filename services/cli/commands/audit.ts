@@ -7,6 +7,8 @@ import { counted, plain } from '#console/terminal-text.ts'
 import { AUDIT_ROOT, type AuditEntry } from '#fleet/audit.ts'
 import type { SignedHead } from '#fleet/audit-head.ts'
 import { parseInstant } from '#fleet/credential.ts'
+import { S2Error } from '#fleet/errors.ts'
+import { PUBLIC_KEY } from '#fleet/identity.ts'
 import { parseDuration } from '#runtime/duration.ts'
 import { readSettings } from '#runtime/read-settings.ts'
 import { segmentsFolder } from '#store/sqlite/audit/segment-file.ts'
@@ -30,7 +32,8 @@ Examples:
   s2 audit verify --head head.json         against a head that was kept elsewhere
   s2 audit verify trail.jsonl
 
-search, export and verify read the files of this host and need no bridge. verify ends with 1 where anything is wrong.`
+search, export and verify read the files of this host and need no bridge. verify ends with 1 where anything is wrong, and
+where heads were kept and none of them stands in the trail.`
 
 export function define(command: Command, context: CommandContext): void {
   command.addHelpText('after', EXAMPLES)
@@ -65,8 +68,8 @@ export function define(command: Command, context: CommandContext): void {
     .command('verify')
     .description('go through the whole trail and say what was altered, and where')
     .argument('[file]', 'a database, a backup, a segment or an export; left out: the database of this host')
-    .option('--head <file...>', 'heads that were kept elsewhere, one a line')
-    .option('--key <key...>', 'the keys whose heads count; left out: that of this host')
+    .option('--head <file>', 'heads that were kept elsewhere, one a line; may be given again', repeated)
+    .option('--key <key>', 'a key whose heads count, may be given again; left out: that of this host', repeated)
     .option('--segments <folder>', 'where the segments lie')
     .option('--json', 'print JSON')
     .action((file: string | undefined, _, subcommand: Command) =>
@@ -150,6 +153,7 @@ async function verify(context: CommandContext, file: string | undefined, options
   const env = commandEnv(context)
   const { S2_STATE: state } = readSettings(env, ['S2_STATE'])
   const path = file ?? databasePath(env)
+  for (const key of options.key ?? []) demandKey(key)
   const own = await ownKey(state)
   const keys = options.key ?? (own === null ? null : [own])
   const heads: SignedHead[] = [
@@ -171,24 +175,49 @@ async function verify(context: CommandContext, file: string | undefined, options
       : await (kind === 'segment' ? verifySegment : verifyExport)(path, parts)
   context.print(
     options.json === true
-      ? `${JSON.stringify({ path, kind, whole: report.faults.length === 0, key: own, ...report }, null, 2)}\n`
+      ? `${JSON.stringify({ path, kind, whole: report.verdict === 'whole', key: own, ...report }, null, 2)}\n`
       : `${reportInWords(path, report).map(plain).join('\n')}\n`,
   )
-  if (report.faults.length > 0) throw new Exit(EXIT.failed)
+  if (report.verdict !== 'whole') throw new Exit(EXIT.failed)
+}
+
+function demandKey(key: string): void {
+  if (PUBLIC_KEY.test(key)) return
+  throw new S2Error('invalid', `--key ${key} is no key: it has 43 letters, digits, dashes and underscores`, {
+    next: 'name the "key" of a line of audit-heads.jsonl',
+  })
 }
 
 function reportInWords(path: string, report: TrailReport): string[] {
-  const { faults, notes, entries, first, last, segments, foreign, heads, head } = report
-  const verdict = faults.length === 0 ? 'whole' : `altered: ${counted(faults.length, 'fault')}`
+  const { faults, notes, entries, first, last, segments, foreign, heads } = report
   const range = entries === 0 ? 'no entries' : `${entries} ${entries === 1 ? 'entry' : 'entries'}, ${first} to ${last}`
   return [
     path,
-    `  ${range}: ${verdict}`,
+    `  ${range}: ${verdictInWords(report)}`,
     `  ${counted(segments, 'segment')}; ${counted(foreign.rows, 'foreign row')} sealed, ${foreign.unsealed} not yet`,
-    `  ${counted(heads.matched, 'kept head')} match, ${heads.unchecked} are of before; the end is ${head.seq} ${head.hash}`,
+    `  ${counted(heads.matched, 'kept head')} match, ${heads.unchecked} are of before; ${endInWords(report)}`,
     ...notes.map((note) => `  note: ${note}`),
     ...faults.map(({ kind, text }) => `  ${kind}: ${text}`),
   ]
+}
+
+function verdictInWords({ verdict, faults, heads }: TrailReport): string {
+  if (verdict === 'altered') return `altered: ${counted(faults.length, 'fault')}`
+  return verdict === 'whole' ? 'whole' : `unproven: ${counted(heads.kept, 'kept head')}, and none of them stands in it`
+}
+
+/** A chain that was cut is whole up to its cut. */
+function endInWords({ head, endedAt, heads, verdict }: TrailReport): string {
+  const end = endedAt === null ? 'it is empty' : `it ends at entry ${head.seq} of ${instant(endedAt)}, ${head.hash}`
+  return heads.matched > 0 || verdict === 'altered' ? end : `${end}: only a kept head shows whether more was cut off`
+}
+
+function instant(ms: number): string {
+  return new Date(ms).toISOString()
+}
+
+function repeated(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, value]
 }
 
 /** Milliseconds since 1970 of an instant such as 2026-11-29T04:00:00Z, or of a time that is so long ago, such as 24h. */

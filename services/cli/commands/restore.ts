@@ -2,8 +2,12 @@ import { basename } from 'node:path'
 import type { Command } from 'commander'
 import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
+import { commandEnv } from '#console/state-folder.ts'
 import { ago, counted } from '#console/terminal-text.ts'
+import { type RestoreSigner, restoreSigner } from '#fleet/audit-restore.ts'
 import { S2Error } from '#fleet/errors.ts'
+import { identityFile, readIdentity } from '#identity/identity-file.ts'
+import { readSettings } from '#runtime/read-settings.ts'
 import { listBackups, madeAtOf } from '#store/sqlite/backup/backup.ts'
 import type { Loss } from '#store/sqlite/backup/carry-over-counters.ts'
 import { roomIn } from '#store/sqlite/backup/copy-database.ts'
@@ -41,15 +45,19 @@ async function restore(context: CommandContext, file: string | undefined, { late
   const backup = file === undefined ? newest(local) : pathOf(file, local)
   const { clock, chance } = context
   const began = clock.now()
-  const restored = await restoreDatabase({ backup, database: local.database }, { clock, chance, roomIn })
+  const { sign, missing } = await signerAtHand(context)
+  const restored = await restoreDatabase({ backup, database: local.database }, { clock, chance, roomIn, sign })
   const seconds = (clock.now() - began) / 1000
   const madeAt = madeAtOf(backup) ?? clock.wall()
   if (json === true) {
     const { proof, ...rest } = restored
     const made = new Date(madeAt).toISOString()
-    context.print(`${JSON.stringify({ backup, madeAt: made, ...rest, ...proof, seconds }, null, 2)}\n`)
+    context.print(
+      `${JSON.stringify({ backup, madeAt: made, ...rest, ...proof, unsigned: missing, seconds }, null, 2)}\n`,
+    )
     return
   }
+  for (const line of missing === null ? [] : unsignedInWords(missing)) context.tell(line)
   const age = ago(clock.wall() - madeAt)
   context.print(
     [
@@ -61,6 +69,24 @@ async function restore(context: CommandContext, file: string | undefined, { late
       '',
     ].join('\n'),
   )
+}
+
+interface SignerAtHand {
+  readonly sign: RestoreSigner | null
+  /** Why there is none; null where there is one. */
+  readonly missing: string | null
+}
+
+/** The orchestrator's key. Keys that are lost or damaged are no reason not to go back. */
+async function signerAtHand(context: CommandContext): Promise<SignerAtHand> {
+  const path = identityFile(readSettings(commandEnv(context), ['S2_STATE']).S2_STATE)
+  try {
+    const identity = await readIdentity(path)
+    if (identity?.membership === null) return { sign: restoreSigner(identity), missing: null }
+    return { sign: null, missing: `the orchestrator's keys are not in ${path}` }
+  } catch (error) {
+    return { sign: null, missing: (error as Error).message }
+  }
 }
 
 function newest({ folder, database }: LocalDatabase): string {
@@ -75,6 +101,13 @@ function goneInWords({ loss, kept }: Restored): string {
   if (loss !== null) return lossInWords(loss)
   if (kept === null) return 'there was no database here before'
   return 'the previous database cannot be read, so what is gone is unknown: rotate the tokens that were issued since the backup'
+}
+
+function unsignedInWords(missing: string): string[] {
+  return [
+    `s2: the restore is not signed: ${missing}\n`,
+    '  heads of the audit trail that were kept since the backup count as altered from now on\n',
+  ]
 }
 
 function lossInWords({ messages, since, conversations, tasks, reopened }: Loss): string {

@@ -41,8 +41,9 @@ export async function makeIdentity(): Promise<Identity> {
 
 /** The keys in this file; null where there is no file. Refuses a file that others may read, and one that is damaged: `invalid`. */
 export async function readIdentity(path: string): Promise<HostIdentity | null> {
-  const file = await readPlainFile(path, FILE_MAX).catch((error: unknown) => {
-    throw unusable(path, (error as Error).message)
+  const file = await readPlainFile(path, FILE_MAX).catch((error: Error) => {
+    const { code } = (error.cause ?? {}) as NodeJS.ErrnoException
+    throw unusable(path, error.message, code === 'EACCES' || code === 'EPERM' ? CALL_AS_OWNER : KEEP_IT)
   })
   if (file === null) return null
   if ((file.mode & 0o077) !== 0)
@@ -60,7 +61,7 @@ export async function readIdentity(path: string): Promise<HostIdentity | null> {
     hasForm(recipient, RECIPIENT) &&
     hasForm(ageKey, /^AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}$/) &&
     (membership === null || isMembership(membership))
-  if (!isSound) throw unusable(path, 'does not hold the keys of a host')
+  if (!isSound) throw unusable(path, 'does not hold the keys of a host', isMember(membership) ? INVITE_AGAIN : KEEP_IT)
   return { key, signingKey, recipient, ageKey, membership }
 }
 
@@ -86,6 +87,11 @@ export async function ensureIdentity(state: string): Promise<HostIdentity> {
   throw unusable(path, 'was made and removed again by others')
 }
 
+/** Only then it is surely no orchestrator's host. */
+function isMember(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && isMembership(value)
+}
+
 function isMembership(value: unknown): value is Membership {
   const { agent, orchestrator, bridgeUrl, remote, branch } = value as Partial<Membership>
   return (
@@ -98,10 +104,12 @@ function isMembership(value: unknown): value is Membership {
   )
 }
 
-function unusable(
-  path: string,
-  why: string,
-  next = 'restore it from a backup, or remove it and have this host invited again: s2 worker invite',
-): S2Error {
+const CALL_AS_OWNER = 'call it as the user of the services, or as root (sudo): the file itself is not at fault'
+const INVITE_AGAIN = 'restore it from a backup, or remove it and have this host invited again: s2 worker invite'
+/** It may be the orchestrator's, whose key is the one that all hosts of the fleet know. */
+const KEEP_IT =
+  "restore it from a backup, and remove it from no orchestrator's host: its key is the one that every worker knows. A worker's host without a backup moves it aside and is invited again: s2 worker invite"
+
+function unusable(path: string, why: string, next = KEEP_IT): S2Error {
   return new S2Error('invalid', `the keys of this host cannot be used: ${path} ${why}`, { next })
 }

@@ -48,7 +48,7 @@ export async function readPlainFile(
     if (error instanceof S2Error) throw error
     if (error instanceof TypeError) throw invalid('is not UTF-8')
     if (code === 'ELOOP') throw invalid('is a symbolic link')
-    if (code === 'EACCES' || code === 'EPERM') throw invalid('may not be read')
+    if (code === 'EACCES' || code === 'EPERM') throw new S2Error('invalid', 'may not be read', { cause: error })
     if (code === 'ENXIO' || code === 'EISDIR' || code === 'ENODEV') throw invalid('is not a plain file')
     throw diskError('reading a file of the state folder', error)
   }

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
-import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { after, before, test } from 'node:test'
 import fc from 'fast-check'
+import type { S2Error } from '#fleet/errors.ts'
 import { areSignedBy, fingerprint, signFields } from '#fleet/identity.ts'
 import { sessionId } from '#fleet/session-id.ts'
 import { ensureIdentity, type HostIdentity, identityFile, makeIdentity, readIdentity } from '#identity/identity-file.ts'
@@ -50,6 +52,53 @@ test('keys are made once, kept for their owner alone, and refused where others m
   await assert.rejects(readIdentity(path), { code: 'invalid', message: /does not hold the keys/ })
   await assert.rejects(ensureIdentity(folder), { code: 'invalid' }, 'a damaged file is not replaced by new keys')
   assert.equal(await readIdentity(join(folder, 'none')), null)
+})
+
+test('what is wrong with the file decides the advice, and nobody is led to destroy the key of a fleet', async () => {
+  const path = join(folder, 'advice.json')
+  const advice = async (text: string): Promise<string> => {
+    writeFileSync(path, text, { mode: 0o600 })
+    return await readIdentity(path).then(
+      () => 'none',
+      ({ next }: S2Error) => next ?? 'none',
+    )
+  }
+  const { signingKey, ...cut } = host
+  assert.ok(signingKey)
+  assert.match(await advice(JSON.stringify(cut)), /^restore it from a backup, or remove it and have this host invited/)
+  for (const text of ['{', '', '[]', '{}', JSON.stringify({ ...cut, membership: null }), '{"membership": {}}'])
+    assert.match(await advice(text), /^restore it from a backup, and remove it from no orchestrator's host/, text)
+  await assert.rejects(ensureIdentity(join(path, 'not a folder')))
+})
+
+test('keys that this user may not read are called for as their owner, and are not removed', {
+  skip: process.getuid?.() !== 0,
+}, () => {
+  const other = mkdtempSync('/tmp/s2-keys-') // not in the folder of this run, which no other user may enter
+  const script = `
+    import { readIdentity } from '${process.cwd()}/services/core/identity/identity-file.ts'
+    process.setgid(20001); process.setuid(20001)
+    await readIdentity(process.argv[1]).catch(({ code, message, next }) => console.log(JSON.stringify({ code, message, next })))`
+  try {
+    chmodSync(other, 0o755)
+    for (const [path, mode] of [
+      [join(other, 'identity.json'), 0o755],
+      [join(other, 'closed', 'identity.json'), 0o700],
+    ] as const) {
+      mkdirSync(dirname(path), { recursive: true })
+      writeFileSync(path, '{}', { mode: 0o600 })
+      chmodSync(dirname(path), mode)
+      const said = JSON.parse(
+        execFileSync(process.execPath, ['--input-type=module', '-e', script, path], { encoding: 'utf8' }),
+      )
+      assert.equal(said.code, 'invalid')
+      assert.match(said.message, /identity\.json may not be read/)
+      assert.match(said.next, /as the user of the services, or as root \(sudo\)/)
+      assert.doesNotMatch(said.next, /remove/)
+    }
+  } finally {
+    rmSync(other, { recursive: true })
+  }
 })
 
 test('programs that need the keys of a host at once get the same ones', async () => {

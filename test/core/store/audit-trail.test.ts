@@ -1,13 +1,16 @@
 /** The trail on the disk: what was altered is found and located, what is old moves into files, and a kept head tells of roll-back. */
 import assert from 'node:assert/strict'
-import { generateKeyPairSync, sign } from 'node:crypto'
 import { copyFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import type Database from 'better-sqlite3'
+import { AUDIT_ROOT, auditHash, type HashedEntry } from '#fleet/audit.ts'
 import { type SignedHead, signHead } from '#fleet/audit-head.ts'
+import { type RestoreSigner, restoreSigner } from '#fleet/audit-restore.ts'
+import { signBytes } from '#fleet/identity.ts'
 import { sessionId } from '#fleet/session-id.ts'
+import { makeIdentity } from '#identity/identity-file.ts'
 import { segmentsFolder } from '#store/sqlite/audit/segment-file.ts'
 import { readTrail, verifyTrail } from '#store/sqlite/audit/trail.ts'
 import type { TrailReport } from '#store/sqlite/audit/trail-report.ts'
@@ -21,13 +24,11 @@ import { Ground, noPython, openChannel, refused } from './sqlite-ground.ts'
 
 const DAY = 86_400_000
 
-const { privateKey, publicKey } = generateKeyPairSync('ed25519')
-const key = publicKey.export({ format: 'jwk' }).x ?? ''
+const orchestrator = await makeIdentity()
+const { key } = orchestrator
 
 async function headOf(store: Store): Promise<SignedHead> {
-  return signHead(await store.auditHead(), (bytes) => {
-    return { key, signature: sign(null, bytes, privateKey).toString('base64url') }
-  })
+  return signHead(await store.auditHead(), (bytes) => ({ key, signature: signBytes(orchestrator, bytes) }))
 }
 
 function verify(ground: Ground, heads: readonly SignedHead[] = [], path = ground.path): Promise<TrailReport> {
@@ -110,8 +111,8 @@ test('a chain that was cut or rolled back is whole by itself, and a kept head te
   assert.match((await faults(ground, [{ ...middle, seq: 3 }]))[0] ?? 'nothing', /^head: .* wrong signature/)
 })
 
-test('what a restore gave up is told and no fault', async () => {
-  await using ground = await Ground.make()
+/** A database with a backup of before `two`, gone back to it; the head that was kept of what was given up. */
+async function restored(ground: Ground, sign: RestoreSigner | null): Promise<SignedHead> {
   const clock = new MovableClock()
   const store = await ground.open()
   const { a } = await openChannel(store)
@@ -121,15 +122,97 @@ test('what a restore gave up is told and no fault', async () => {
   const made = await makeBackup(order, { ...ground.parts, clock, roomIn })
   await store.send(a, 'two', { text: 'x' })
   const lost = await headOf(store)
+  await store.send(a, 'three', { text: 'x' })
   await store[Symbol.asyncDispose]()
-  await restoreDatabase({ backup: made.path, database: ground.path }, { ...ground.parts, roomIn })
+  await restoreDatabase({ backup: made.path, database: ground.path }, { ...ground.parts, roomIn, sign })
+  return lost
+}
+
+test('what a restore gave up is told and no fault, and is not whole before a head of what goes on was kept', async () => {
+  await using ground = await Ground.make()
+  const lost = await restored(ground, restoreSigner(orchestrator))
   const report = await verify(ground, [lost])
   assert.deepEqual(report.faults, [])
   assert.match(
     report.notes[0] ?? 'nothing',
     /^1 kept heads are of the chain that was given up by the restore in entry 3/,
   )
+  assert.equal(report.verdict, 'unproven')
+  const store = await ground.open()
+  const next = await headOf(store)
+  await store[Symbol.asyncDispose]()
+  const { verdict, heads } = await verify(ground, [lost, next])
+  assert.deepEqual([verdict, heads], ['whole', { kept: 2, matched: 1, unchecked: 0 }])
 })
+
+test('a restore that the orchestrator did not sign gives up no chain', async () => {
+  for (const sign of [null, restoreSigner(await makeIdentity())]) {
+    await using ground = await Ground.make()
+    const lost = await restored(ground, sign)
+    const { verdict, faults, notes } = await verify(ground, [lost])
+    assert.equal(verdict, 'altered')
+    assert.match(faults[0]?.text ?? 'nothing', /^entry 3 is not the one that a kept head of/)
+    assert.match(notes.join('\n'), /the restore in entry 3 .* explains no kept head/)
+  }
+})
+
+test('a signed restore explains neither other entries, nor heads that were signed after it', async () => {
+  const edits: Readonly<Record<string, string>> = {
+    'moved to another chain': "UPDATE s2_audit SET actor = 'nobody' WHERE seq = 1",
+    'giving up more': "UPDATE s2_audit SET details = json_set(details, '$.replaced', NULL) WHERE seq = 3",
+    'dated later': 'UPDATE s2_audit SET at = at + 60000 WHERE seq = 3',
+    'rewritten after it': "UPDATE s2_audit SET actor = 'nobody' WHERE seq = 4",
+  }
+  for (const [how, sql] of Object.entries(edits)) {
+    await using ground = await Ground.make()
+    const lost = await restored(ground, restoreSigner(orchestrator))
+    const store = await ground.open()
+    await openChannel(store)
+    await new Promise((resolve) => setTimeout(resolve, 2)) // a head is younger than the restore
+    const next = await headOf(store)
+    await store[Symbol.asyncDispose]()
+    assert.equal((await verify(ground, [lost, next])).verdict, 'whole')
+    ground.look((database) => {
+      database.exec(sql)
+      rechain(database)
+    })
+    const { faults } = await verify(ground, [lost, next])
+    assert.match(faults.map(({ kind }) => kind).join(), /rewritten/, how)
+  }
+})
+
+test('a forged restore blinds no kept head, whether entries were edited or the end was cut off', async () => {
+  const forgeries: readonly string[] = [
+    `UPDATE s2_audit SET actor = 'nobody' WHERE seq = 6;
+     UPDATE s2_audit SET action = 'database_restored', at = at + 60000, details = '{"replaced":null}' WHERE seq = 2`,
+    `DELETE FROM s2_audit WHERE seq > 5;
+     UPDATE s2_audit SET action = 'database_restored', at = at + 60000, details = '{}' WHERE seq = 5`,
+    `DELETE FROM s2_audit WHERE seq > 5;
+     UPDATE s2_audit SET action = 'database_restored', at = at + 60000, details = '{"replaced":{"seq":"12"},"signed":7}' WHERE seq = 5`,
+  ]
+  for (const sql of forgeries) {
+    await using ground = await Ground.make()
+    const head = await written(ground)
+    ground.look((database) => {
+      database.exec(sql)
+      rechain(database)
+    })
+    assert.deepEqual((await verify(ground)).faults, [], 'whoever re-chains leaves a chain that is whole by itself')
+    const { verdict, faults } = await verify(ground, [head])
+    assert.equal(verdict, 'altered', sql)
+    assert.match(faults[0]?.kind ?? 'nothing', /^(rewritten|rolled_back)$/)
+  }
+})
+
+/** Gives every entry the hash that it has after the one before it, as the owner of a database can. */
+function rechain(database: Database.Database): void {
+  let previous = AUDIT_ROOT
+  const columns = 'version, seq, at, actor, action, what, result, latency AS latencyMs, request, details AS detailsJson'
+  for (const row of database.prepare<[], HashedEntry>(`SELECT ${columns} FROM s2_audit ORDER BY seq`).all()) {
+    previous = auditHash(previous, row)
+    database.prepare('UPDATE s2_audit SET hash = ? WHERE seq = ?').run(previous, row.seq)
+  }
+}
 
 test('a backup that an older S2 made is gone through, restored and goes on', async () => {
   await using ground = await Ground.make()
@@ -149,7 +232,7 @@ test('a backup that an older S2 made is gone through, restored and goes on', asy
   copyFileSync(ground.path, backup)
   assert.equal(checkFile(backup).schema, 1)
   assert.equal((await verify(ground)).entries, 0)
-  const { proof } = await restoreDatabase({ backup, database: ground.path }, { ...ground.parts, roomIn })
+  const { proof } = await restoreDatabase({ backup, database: ground.path }, { ...ground.parts, roomIn, sign: null })
   assert.equal(proof.head?.seq, 1)
   assert.deepEqual(await faults(ground), [])
 })

@@ -6,6 +6,8 @@ import { chmodSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, s
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { ChainHead } from '#fleet/audit.ts'
+import { type RestoreSigner, restoreSigner, signerOfRestore } from '#fleet/audit-restore.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { makeIdentity } from '#identity/identity-file.ts'
 import { makeBackup } from '#store/sqlite/backup/backup.ts'
@@ -27,7 +29,8 @@ async function backUp(ground: Ground): Promise<string> {
   return (await makeBackup(wish, partsOf(ground))).path
 }
 
-const restore = (ground: Ground, backup: string) => restoreDatabase({ backup, database: ground.path }, partsOf(ground))
+const restore = (ground: Ground, backup: string, sign: RestoreSigner | null = null) =>
+  restoreDatabase({ backup, database: ground.path }, { ...partsOf(ground), sign })
 
 /** Opens the store for as long as something is done with it. */
 async function using<T>(ground: Ground, act: (store: Awaited<ReturnType<Ground['open']>>) => Promise<T>): Promise<T> {
@@ -85,6 +88,32 @@ test('goes back, keeps the one before, says what is gone, and puts it on record'
   assert.equal(details?.messages, 3)
   assert.deepEqual(details?.replaced, checkFile(kept ?? '').head)
   assert.equal(proof.head?.hash, chain.at(-1)?.hash)
+})
+
+test('it is signed over the chain that goes on and the one that is given up, where there is a key', async () => {
+  const identity = await makeIdentity()
+  for (const how of ['kept', 'gone'] as const) {
+    await using ground = await Ground.make()
+    const { a } = await populate(ground, 'one')
+    const backup = await backUp(ground)
+    await send(ground, a, 'two')
+    if (how === 'gone') rmSync(ground.path)
+    await restore(ground, backup, restoreSigner(identity))
+    const [chain, { store }] = await using(ground, async (each) => [await each.audit(0, 100), await each.auditHead()])
+    const entry = chain.at(-1)
+    const replaced = (entry?.details.replaced ?? null) as ChainHead | null
+    assert.equal(replaced === null, how === 'gone')
+    const claim = { store, seq: 3, at: entry?.at ?? 0, previous: chain.at(-2)?.hash ?? '', replaced }
+    assert.equal(signerOfRestore(claim, entry?.details.signed), identity.key)
+    for (const other of [
+      { store: 'x' },
+      { seq: 4 },
+      { at: 1 },
+      { previous: claim.store },
+      { replaced: { seq: 9, hash: '' } },
+    ])
+      assert.equal(signerOfRestore({ ...claim, ...other }, entry?.details.signed), null)
+  }
 })
 
 test('a reader that had come further misses nothing that comes after', async () => {

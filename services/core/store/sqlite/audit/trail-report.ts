@@ -1,24 +1,30 @@
 import type { ChainHead } from '#fleet/audit.ts'
 import { isHeadSigned, type SignedHead } from '#fleet/audit-head.ts'
+import { signerOfRestore } from '#fleet/audit-restore.ts'
 import { ChainCheck, type ChainFault } from '#fleet/chain-check.ts'
 import type { AuditRow } from '../tables/audit-chain.ts'
 
+/** `unproven`: without a fault, but heads were kept and none of them stands in it, so that it may be another chain. */
+export type TrailVerdict = 'whole' | 'unproven' | 'altered'
+
 /** What going through a whole trail found. */
 export interface TrailReport {
+  readonly verdict: TrailVerdict
   /** Null where the trail does not say whose it is. */
   readonly store: string | null
   /** The first and the last entry that were gone through; 0 where there is none. */
   readonly first: number
   readonly last: number
   readonly entries: number
-  /** The end of the chain. */
+  /** The end of the chain, and when its entry was made (milliseconds since 1970); null where there is none. */
   readonly head: ChainHead
+  readonly endedAt: number | null
   /** Segments that were gone through. */
   readonly segments: number
   /** Ranges of foreign rows that were compared, their rows, and rows that no entry seals yet. */
   readonly foreign: { readonly ranges: number; readonly rows: number; readonly unsealed: number }
-  /** Kept heads that match, and those from before what can be gone through. */
-  readonly heads: { readonly matched: number; readonly unchecked: number }
+  /** Kept heads whose signature counts, those of them that match, and those from before what can be gone through. */
+  readonly heads: { readonly kept: number; readonly matched: number; readonly unchecked: number }
   readonly faults: readonly ChainFault[]
   /** What is no fault, but for a person to know. */
   readonly notes: readonly string[]
@@ -29,8 +35,11 @@ const FAULTS_MAX = 100
 
 /** A chain that was given up by a restore: its entries after the backup, up to the last. */
 interface GivenUp {
-  readonly restored: AuditRow
+  readonly seq: number
+  readonly at: number
   readonly upTo: number
+  /** The key that signed the restore; null: nobody did, or not this one. */
+  readonly signedBy: string | null
 }
 
 /** Collects what is found on the way through a trail, entry by entry. */
@@ -38,11 +47,13 @@ export class TrailCheck {
   readonly #chain: ChainCheck
   readonly #heads = new Map<number, SignedHead[]>()
   readonly #store: string | null
+  readonly #keys: ReadonlySet<string> | null
   readonly #faults: ChainFault[] = []
   readonly #notes: string[] = []
   readonly #mismatched: SignedHead[] = []
   readonly #givenUp: GivenUp[] = []
   #first = 0
+  #endedAt: number | null = null
   #entries = 0
   #matched = 0
   #segments = 0
@@ -52,6 +63,7 @@ export class TrailCheck {
   constructor(start: ChainHead, store: string | null, heads: readonly SignedHead[], keys: ReadonlySet<string> | null) {
     this.#chain = new ChainCheck(start)
     this.#store = store
+    this.#keys = keys
     for (const head of heads) {
       const fault = headFault(head, store, keys)
       if (fault !== null) this.fault({ seq: head.seq, kind: 'head', text: fault })
@@ -73,15 +85,16 @@ export class TrailCheck {
   }
 
   take(row: AuditRow): void {
+    if (row.action === 'database_restored') this.#noteRestored(row)
     const fault = this.#chain.take(row)
     if (fault !== null) this.fault(fault)
     if (this.#entries === 0) this.#first = row.seq
     this.#entries += 1
+    this.#endedAt = row.at
     for (const head of this.#heads.get(row.seq) ?? []) {
       if (head.hash === row.hash) this.#matched += 1
       else this.#mismatched.push(head)
     }
-    if (row.action === 'database_restored') this.#noteRestored(row)
   }
 
   /** The details of an entry are not those of its action: somebody other than S2 wrote them. */
@@ -106,45 +119,74 @@ export class TrailCheck {
     const { head } = this.#chain
     const kept = [...this.#heads.values()].flat()
     this.#judgeHeads(kept.filter(({ seq }) => seq > head.seq))
+    const isProved = kept.length === 0 || this.#matched > 0
     return {
+      verdict: this.#faults.length > 0 ? 'altered' : isProved ? 'whole' : 'unproven',
       store: this.#store,
       first: this.#first,
       last: head.seq,
       entries: this.#entries,
       head,
+      endedAt: this.#endedAt,
       segments: this.#segments,
       foreign: this.#foreign,
-      heads: { matched: this.#matched, unchecked: kept.filter(({ seq }) => seq < this.#first).length },
+      heads: {
+        kept: kept.length,
+        matched: this.#matched,
+        unchecked: kept.filter(({ seq }) => seq < this.#first).length,
+      },
       faults: this.#faults,
       notes: this.#notes,
     }
   }
 
   #noteRestored(row: AuditRow): void {
-    const upTo = replacedEnd(row)
-    if (upTo === null) this.unreadable(row)
-    else this.#givenUp.push({ restored: row, upTo })
+    const givenUp = givenUpBy(row, this.#store, this.#chain.head.hash)
+    if (givenUp === null) this.unreadable(row)
+    else this.#givenUp.push(givenUp)
   }
 
   /** A restore gives up the end of a chain, and says so in the one that goes on. */
   #judgeHeads(beyond: readonly SignedHead[]): void {
     const explained = new Map<number, number>()
+    const unsigned = new Set<number>()
     for (const head of [...this.#mismatched, ...beyond]) {
-      const restore = this.#givenUp.find(({ restored, upTo }) => restored.seq <= head.seq && head.seq <= upTo)
+      const restores = this.#givenUp.filter(({ seq, upTo }) => seq <= head.seq && head.seq <= upTo)
+      const restore = restores.find((each) => this.#explains(each, head))
       if (restore !== undefined) {
-        explained.set(restore.restored.seq, (explained.get(restore.restored.seq) ?? 0) + 1)
-      } else if (head.seq > this.#chain.head.seq) {
-        const text = `the chain ends at entry ${this.#chain.head.seq}, and a kept head of ${instant(head.at)} names entry ${head.seq}`
-        this.fault({ seq: this.#chain.head.seq + 1, kind: 'rolled_back', text })
-      } else {
-        const text = `entry ${head.seq} is not the one that a kept head of ${instant(head.at)} names: history was rewritten at or before it`
-        this.fault({ seq: head.seq, kind: 'rewritten', text })
+        explained.set(restore.seq, (explained.get(restore.seq) ?? 0) + 1)
+        continue
       }
+      this.fault(faultOf(head, this.#chain.head.seq))
+      for (const { seq, signedBy } of restores) if (!this.#counts(signedBy, head)) unsigned.add(seq)
     }
     for (const [seq, count] of explained) {
       this.note(`${count} kept heads are of the chain that was given up by the restore in entry ${seq}`)
     }
+    for (const seq of unsigned) {
+      this.note(
+        `the restore in entry ${seq} is not signed by the orchestrator's key, so it explains no kept head: where it was yours, put the heads of before it away`,
+      )
+    }
   }
+
+  /** Whoever can write the database can record a restore: one that is signed explains the heads that were signed before it. */
+  #explains({ at, signedBy }: GivenUp, head: SignedHead): boolean {
+    return head.at <= at && this.#counts(signedBy, head)
+  }
+
+  #counts(signedBy: string | null, head: SignedHead): boolean {
+    return signedBy !== null && (this.#keys === null ? signedBy === head.key : this.#keys.has(signedBy))
+  }
+}
+
+function faultOf({ seq, at }: SignedHead, end: number): ChainFault {
+  if (seq > end) {
+    const text = `the chain ends at entry ${end}, and a kept head of ${instant(at)} names entry ${seq}`
+    return { seq: end + 1, kind: 'rolled_back', text }
+  }
+  const text = `entry ${seq} is not the one that a kept head of ${instant(at)} names: history was rewritten at or before it`
+  return { seq, kind: 'rewritten', text }
 }
 
 function headFault(head: SignedHead, store: string | null, keys: ReadonlySet<string> | null): string | null {
@@ -164,13 +206,15 @@ export function detailsOf({ detailsJson }: AuditRow): Readonly<Record<string, un
   }
 }
 
-/** The last entry of the chain that a restore gave up. Where nobody could read it, any may have been. Null: it says neither. */
-function replacedEnd(row: AuditRow): number | null {
+/** Where nobody could read the chain that was given up, it may have had any length. Null: the entry is none of a restore. */
+function givenUpBy(row: AuditRow, store: string | null, previous: string): GivenUp | null {
+  const { seq, at } = row
   const details = detailsOf(row)
   if (details === null) return null
-  const replaced = details.replaced as { readonly seq?: unknown } | null | undefined
-  if (replaced === null || replaced === undefined) return Number.POSITIVE_INFINITY
-  return Number.isSafeInteger(replaced.seq) ? (replaced.seq as number) : null
+  const replaced = (details.replaced ?? null) as ChainHead | null
+  if (replaced !== null && !Number.isSafeInteger(replaced.seq)) return null
+  const signedBy = signerOfRestore({ store: store ?? 'none', seq, at, previous, replaced }, details.signed)
+  return { seq, at, upTo: replaced?.seq ?? Number.POSITIVE_INFINITY, signedBy }
 }
 
 function instant(ms: number): string {

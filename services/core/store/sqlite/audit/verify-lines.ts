@@ -38,18 +38,22 @@ export async function verifySegment(path: string, parts: LineParts): Promise<Tra
   return check.report()
 }
 
-/** Goes through an export line by line: the chain from the hash that its first line names. */
+/** Goes through an export line by line: the chain from the hash that its first line names. Throws `invalid` for what is none. */
 export async function verifyExport(path: string, parts: LineParts): Promise<TrailReport> {
   let check: TrailCheck | undefined
   let count = 0
+  let entries = 0
   for await (const line of createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY })) {
     if (line === '') continue
     check ??= beginExport(line, parts)
-    takeLine(line, check)
+    if (takeLine(line, check)) entries += 1
     count += 1
     if (count % 50_000 === 0) parts.onProgress(count)
   }
-  return (check ?? new TrailCheck(CHAIN_START, null, parts.heads, parts.keys)).report()
+  if (check !== undefined && entries > 0) return check.report()
+  throw new S2Error('invalid', `${path} is no audit trail: none of its lines is an entry`, {
+    next: 'name a database, a backup, a segment, or what `s2 audit export` printed',
+  })
 }
 
 function beginExport(line: string, { heads, keys }: LineParts): TrailCheck {
@@ -65,7 +69,8 @@ function beginExport(line: string, { heads, keys }: LineParts): TrailCheck {
   return new TrailCheck(start, store, heads, keys)
 }
 
-function takeLine(line: string, check: TrailCheck): void {
+/** Answers whether the line is an entry. */
+function takeLine(line: string, check: TrailCheck): boolean {
   const row = rowOf(line)
   if (row !== null) check.take(row)
   else
@@ -74,12 +79,15 @@ function takeLine(line: string, check: TrailCheck): void {
       kind: 'unreadable',
       text: `the line where entry ${check.next} is due cannot be read`,
     })
+  return row !== null
 }
 
 function rowOf(line: string): AuditRow | null {
   try {
     const row = rowOfLine(line)
-    return Number.isSafeInteger(row.seq) && typeof row.hash === 'string' ? row : null
+    const texts = [row.actor, row.action, row.hash] // a head has a number and a hash too
+    const isEntry = [row.seq, row.at].every(Number.isSafeInteger) && texts.every((each) => typeof each === 'string')
+    return isEntry ? row : null
   } catch {
     return null
   }

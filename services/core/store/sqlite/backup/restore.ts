@@ -1,13 +1,14 @@
 import { chmodSync, chownSync, renameSync, rmSync, statSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import type { AuditedAct } from '#fleet/audit.ts'
+import type { RestoreSigner } from '#fleet/audit-restore.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { prepare, SqliteConnection } from '../file/connection.ts'
 import { type DatabasePath, identify, isSameFile, makeDatabasePath } from '../file/database-path.ts'
 import { inspectSchema, migrate } from '../file/schema.ts'
 import { isDamage, refusalOf } from '../file/sqlite-errors.ts'
-import { AuditChainTable, headOf } from '../tables/audit-chain.ts'
+import { AuditChainTable, headOf, storeIdOf } from '../tables/audit-chain.ts'
 import { madeAtOf, stampOf } from './backup.ts'
 import { carryOver, hasTable, type Loss } from './carry-over-counters.ts'
 import { type CopyParts, copyDatabase, removeLeftDrafts, sync } from './copy-database.ts'
@@ -19,6 +20,11 @@ export interface RestoreOrder {
   readonly backup: string
   /** The message database whose place it takes. */
   readonly database: string
+}
+
+export interface RestoreParts extends CopyParts {
+  /** By the orchestrator's key; null where it is not at hand: kept heads of the chain that is given up then count as altered. */
+  readonly sign: RestoreSigner | null
 }
 
 export interface Restored {
@@ -35,7 +41,7 @@ export interface Restored {
  * place by one rename(2): a crash leaves the former database or the restored one, each whole. Refused, with nothing changed,
  * while any process has the database open. Throws `S2Error`.
  */
-export async function restoreDatabase(order: RestoreOrder, parts: CopyParts): Promise<Restored> {
+export async function restoreDatabase(order: RestoreOrder, parts: RestoreParts): Promise<Restored> {
   const databasePath = await makeDatabasePath(order.database)
   demandFinished(order.backup)
   if (isSameFile(identify(order.backup), identify(databasePath.path))) {
@@ -48,7 +54,7 @@ export async function restoreDatabase(order: RestoreOrder, parts: CopyParts): Pr
       throw isDamage((error as S2Error).cause) ? unusable(error, draft, order.backup) : error
     })
     checkRestored(draft, order.backup)
-    return await takePlace(draft, databasePath, order, parts.clock)
+    return await takePlace(draft, databasePath, order, parts)
   } catch (error) {
     throw refusalOf(error, databasePath.path)
   } finally {
@@ -60,13 +66,13 @@ async function takePlace(
   draft: string,
   databasePath: DatabasePath,
   order: RestoreOrder,
-  clock: Clock,
+  parts: RestoreParts,
 ): Promise<Restored> {
   const { path, folder } = databasePath
   using former = openExclusively(path)
   using beats = openExclusively(databasePath.liveness)
-  const kept = former === null ? null : `${path}.replaced-${stampOf(clock.wall())}`
-  const loss = makeReady(draft, former, order, clock)
+  const kept = former === null ? null : `${path}.replaced-${stampOf(parts.clock.wall())}`
+  const loss = makeReady(draft, former, order, parts)
   const proof = checkRestored(draft, order.backup)
   takeOwnership(draft, path)
   await sync(draft)
@@ -100,7 +106,7 @@ function makeReady(
   draft: string,
   former: ExclusiveDatabase | null,
   { backup }: RestoreOrder,
-  clock: Clock,
+  { clock, sign }: RestoreParts,
 ): Loss | null {
   using fresh = new SqliteConnection(draft, { create: false })
   if (hasTable(fresh, 's2_audit'))
@@ -110,7 +116,7 @@ function makeReady(
       const now = Math.floor(clock.wall())
       const loss = carryOver(fresh, from, madeAtOf(backup) ?? now, now)
       if (hasTable(fresh, 's2_audit'))
-        record(fresh, { backup: basename(backup), ...loss }, from, { ...clock, wall: () => now })
+        record(fresh, { backup: basename(backup), ...loss }, from, sign, { ...clock, wall: () => now })
       return loss
     })
   const loss = carryPastDamage(readableOf(former), carryFrom)
@@ -150,13 +156,17 @@ function record(
   fresh: SqliteConnection,
   details: AuditedAct['details'],
   former: SqliteConnection | null,
+  sign: RestoreSigner | null,
   clock: Clock,
 ): void {
   const replaced = former !== null && hasTable(former, 's2_audit') ? headOf(former) : null
+  const { seq, hash: previous } = headOf(fresh)
+  const store = storeIdOf(fresh) ?? 'none'
+  const signed = sign?.({ store, seq: seq + 1, at: clock.wall(), previous, replaced })
   new AuditChainTable(fresh, clock).append({
     actor: 'admin',
     action: 'database_restored',
-    details: { ...details, replaced },
+    details: { ...details, replaced, signed },
   })
 }
 
