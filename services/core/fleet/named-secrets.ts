@@ -15,7 +15,19 @@ export interface NamedSecret {
 export const NAMED_SECRETS: readonly NamedSecret[] = [
   {
     name: 'password',
-    keywords: ['password', 'passwd', 'pwd', 'passphrase', 'passcode', 'passwort', '_pass', '-pass', '"pass"', 'dbpass'],
+    keywords: [
+      'password',
+      'passwd',
+      'pwd',
+      'passphrase',
+      'passcode',
+      'passwort',
+      'kennwort',
+      '_pass',
+      '-pass',
+      '"pass"',
+      'dbpass',
+    ],
     accepts: isPassword,
   },
   {
@@ -61,6 +73,8 @@ export const NAME_AND_VALUE = new RegExp(
     String.raw`(?<close>\\{0,3}["'\x60])?\]?`,
     // the type of a declaration
     String.raw`(?:\s?\??:\s?(?:str|string|String|SecretStr|Optional\[str\])(?=\s?=))?`,
+    // a block of YAML: its first line, where it is one word
+    String.raw`(?:[ \t]{0,8}:[ \t]{0,8}[|>][+-]?\d?[ \t]{0,8}(?:\r?\n|(?:\\{1,4}r)?\\{1,4}n)[ \t]{1,40}(?<lined>[^\s"'\x60\\]{1,${VALUE_MAX}})(?=[ \t]{0,8}(?:$|[\r\n"'\\]))|`,
     '(?:',
     String.raw`(?<before>[ \t]{0,8})(?<separator>=>|={1,3}|:=|:|%3D|\\u003d)(?<after>[ \t]{0,8})`,
     String.raw`|(?<says>[ \t]{1,2}(?:is|was)(?::[ \t]?|[ \t]))`,
@@ -75,7 +89,7 @@ export const NAME_AND_VALUE = new RegExp(
     '(?:',
     String.raw`(?<quote>\\{0,3}["'\x60])(?<quoted>(?:(?!\k<quote>)(?:\\.|[^\r\n\\"])){1,${VALUE_MAX}})`,
     String.raw`|(?<bare>(?:\\[^"'nrt\s]|[^\s"'\x60,;&\\<]){1,${VALUE_MAX}})`,
-    ')',
+    '))',
   ].join(''),
   'iy',
 )
@@ -85,8 +99,8 @@ export const REST_OF_VALUE = /[^\s"'`,;&\\<]*/y
 
 /** Reads how the value was written from the groups of `NAME_AND_VALUE`. */
 export function contextOf(groups: Readonly<Record<string, string | undefined>>): ValueContext {
-  const { quoted, separator, before, after, item, element, field } = groups
+  const { quoted, lined, separator, before, after, item, element, field } = groups
   const shown = separator?.replace(/^%3D$|^\\u003d$/i, '=')
-  const sign = shown ?? ([item, element, field].some((each) => each !== undefined) ? '=' : ':')
+  const sign = shown ?? ([lined, item, element, field].some((each) => each !== undefined) ? '=' : ':')
   return { isQuoted: quoted !== undefined, separator: sign, isSpaced: `${before ?? ''}${after ?? ''}` !== '' }
 }

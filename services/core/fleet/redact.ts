@@ -41,13 +41,15 @@ interface Span {
   readonly isExact: boolean
 }
 
-/** Tokens of S2 are 64 hex digits that nobody calls a digest. */
+/** Tokens of S2 are 64 hex digits that nobody calls a digest; two of them may stand side by side. */
 const TOKEN_LENGTH = 64
 /** After a digest in the output of `sha256sum`: two characters and a file. */
 const NAMED_FILE = /^ [ *][\w./-]/
 /** What digests are called, right before one. */
 const DIGEST_NAME =
-  /(?:sha-?(?:2-?)?256|sha3|sha512|blake\w{0,3}|digest|checksum|hash|fingerprint|integrity|zh|docker|containerd|cri-o|container|image|layer|commit|tree|etag|pin)(?:sum)?s?(?:[\\"'\])]{0,3}[\s:=(/-]{0,3}(?:W\/)?[\\"'[]{0,3})$/i
+  /(?:sha-?(?:2-?)?(?:256|512)|sha3|blake\w{0,3}|digest|checksum|hash|fingerprint|integrity|zh|docker|containerd|cri-o|container|image|layer|commit|tree|etag|pin)(?:sum)?s?(?:[\\"'\])]{0,3}[\s:=(/-]{0,3}(?:W\/)?[\\"'[]{0,3})$/i
+/** Two hashes long, and what two tokens are as well. */
+const SIGNATURE_NAME = /sig(?:nature)?[\\"']{0,3}[\s:=]{0,3}[\\"']{0,3}$/i
 
 const kindsOf = new Map<string, SecretKind[]>()
 const namesOf = new Map<string, NamedSecret>()
@@ -102,7 +104,8 @@ function namedSpan(text: string, at: number, keyword: string, { name, accepts }:
   const match = NAME_AND_VALUE.exec(text)
   const groups = match?.groups
   if (match === null || groups === undefined) return null
-  const { quoted, bare } = groups
+  const { bare } = groups
+  const quoted = groups.quoted ?? groups.lined
   const value = quoted ?? bare?.replace(/[)\]}>.:]+$/, '') ?? ''
   if (!accepts(value, contextOf(groups))) return null
   const matchEnd = at + keyword.length + match[0].length
@@ -122,9 +125,9 @@ function sessionTokens(text: string): Span[] {
     while (at - start < TOKEN_LENGTH && isHex(text, start - 1)) start -= 1
     if (at - start === TOKEN_LENGTH) continue
     let end = at + 1
-    while (end - start <= TOKEN_LENGTH && isHex(text, end)) end += 1
-    if (end - start === TOKEN_LENGTH && !isDigest(text, start))
-      spans.push({ start, end, name: 'session-token', isExact: true })
+    while (end - start <= 2 * TOKEN_LENGTH && isHex(text, end)) end += 1
+    const isToken = end - start === TOKEN_LENGTH || end - start === 2 * TOKEN_LENGTH
+    if (isToken && !isDigest(text, start, end)) spans.push({ start, end, name: 'session-token', isExact: true })
   }
   return spans
 }
@@ -134,9 +137,10 @@ function isHex(text: string, at: number): boolean {
   return (code >= 48 && code <= 57) || (code >= 97 && code <= 102) || (code >= 65 && code <= 70)
 }
 
-function isDigest(text: string, at: number): boolean {
-  const after = at + TOKEN_LENGTH
-  return DIGEST_NAME.test(text.slice(Math.max(0, at - 24), at)) || NAMED_FILE.test(text.slice(after, after + 3))
+function isDigest(text: string, start: number, end: number): boolean {
+  const before = text.slice(Math.max(0, start - 24), start)
+  if (end - start > TOKEN_LENGTH && SIGNATURE_NAME.test(before)) return true
+  return DIGEST_NAME.test(before) || NAMED_FILE.test(text.slice(end, end + 3))
 }
 
 /** Spans that overlap as one, named by a form that is exact, or else by the name that stands nearest. */

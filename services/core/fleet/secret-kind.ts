@@ -35,10 +35,10 @@ interface Look {
   readonly isBroad?: boolean
 }
 
-/** A kind of secret, for the table. */
+/** A kind of secret, for the table; keywords are a list where a blank belongs to one. */
 export function secretKind(
   name: string,
-  keywords: string,
+  keywords: string | readonly string[],
   pattern: string,
   source: string,
   look: Look = {},
@@ -47,7 +47,7 @@ export function secretKind(
   const flags = ignoresCase ? 'iy' : 'y'
   return {
     name,
-    keywords: keywords.split(' '),
+    keywords: typeof keywords === 'string' ? keywords.split(' ') : keywords,
     pattern: new RegExp(`${start}(?:${pattern})`, flags),
     source,
     accepts,

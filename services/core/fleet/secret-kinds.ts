@@ -1,3 +1,4 @@
+import { COMMAND_SECRETS } from './command-secrets.ts'
 import { END, secretKind as kind, type SecretKind } from './secret-kind.ts'
 import { isMadeUp } from './secret-value.ts'
 
@@ -12,6 +13,8 @@ const URL_STAND_IN =
   /^(?:pass(?:word|wd)?|pw|pwd|secret|token|user|xxx+|\*+|\.{3}|…)$|^[<[{$%]|\$\{|^(?:your|my)[-_]|^\w+\}/i
 
 export const SECRET_KINDS: readonly SecretKind[] = [
+  ...COMMAND_SECRETS,
+
   // keys and certificates
   kind(
     'private-key',

@@ -302,12 +302,81 @@ chown root:root /etc/passwd
 user:x:1000:1000:User:/home/user:/bin/bash
 `
 
+const COMMANDS = `
+s2 worker join s2-join-LINE
+s2-join- is how an invitation begins
+s2 guard redeem reads the code from standard input
+export GUARD_TOKEN="$(s2 guard redeem)"
+redeem the voucher at the desk
+echo HELLO-WORLD | wc -c
+curl -u admin https://api.test/x
+curl -u "$USER:$PASSWORD" https://api.test/x
+curl -u admin:<password> https://api.test/x
+curl -u user:password https://api.test/x
+curl --user ${DOLLAR}CREDENTIALS} https://api.test/x
+curl -o out.json https://api.test/x
+docker run -u 1000:1000 --rm image
+docker run -u node:node --rm image
+docker run --user postgres:postgres --rm image
+docker run --user=nobody:nogroup image
+docker run -u $(id -u):$(id -g) image
+docker run --name mysql -p3306:3306 -d mysql
+docker run --name mysql -p 127.0.0.1:3306:3306 mysql
+mysql -u root -p main
+mysql -u root -p$MYSQL_PWD main
+mysql --port 3306 --protocol tcp
+mysql and mariadb keep their tables apart
+ssh -p 2222 root@host
+sshpass -p "$PASSWORD" ssh host
+sshpass -f file ssh host
+sshpass reads it from a file
+git push -u origin main
+git push --set-upstream origin HEAD:refs/heads/feature-12
+date -u +%H:%M:%S
+ps -u root
+sudo -u postgres psql
+systemctl --user restart s2-keepalive
+journalctl --user -u s2-bridge
+redis-cli -h cache ping
+redis-cli -a $REDIS_PASSWORD ping
+requirepass is off by default
+# requirepass foobared
+the requirepass option of Redis
+machine learning needs no login
+every machine has a login and a password
+machine HOST login NAME password <password>
+machine git.test login me password $PASSWORD
+default login shell
+login password: required
+ports: 5432:5432
+127.0.0.1:5432:5432
+localhost:5432:main:app:$PGPASSWORD
+hostname:port:database:username:password
+db.test:5432 is up
+arn:aws:logs:*:*:log-group:main
+cpe:2.3:a:vendor:product:1.0:*:*:*:*:*:*:*
+*:*:*:*:*
+password: | # kept elsewhere
+password: !vault |
+run: |\\n  echo done
+description: >\\n  a password is needed
+AKIA is followed by sixteen characters
+Kennwort: erforderlich
+`
+
 function digests(): string[] {
   const sha256 = (): string => digest('sha256')
   const sha1 = (): string => digest('sha1')
   const uuid = (): string => sha1().replace(/^(.{8})(.{4})(.{4})(.{4})(.{12}).*$/, '$1-$2-$3-$4-$5')
   return [
     `sha256:${sha256()}`,
+    `sha512:${digest('sha512')}`,
+    `SHA-512: ${digest('sha512')}`,
+    `${digest('sha512')}  s2-0.1.0.tar.gz`,
+    `"integrity": "${digest('sha512')}"`,
+    `signature: ${digest('sha512')}`,
+    `"sig":"${digest('sha512')}"`,
+    `${digest('sha384')}`,
     `sha256=${sha256()}`,
     `sha256-${sha256()}`,
     `"sha256": "${sha256()}"`,
@@ -402,12 +471,16 @@ function masses(): string[] {
     '0123456789abcdef'.repeat(300),
     'node_modules/.cache/some-very-long-name-of-a-file-that-nobody-would-type-by-hand-v2.1.3.test.ts'.repeat(4),
     `${'token '.repeat(400)}`,
+    'secret: |\n  see the wiki of the team\n',
+    'password: |\n  <password>\nuser: app\n',
+    `token: >\n  ${DOLLAR}TOKEN}\n`,
+    `description: |\n  a token of ${digest('md5')} bytes`,
     `Traceback (most recent call last):\n  File "/app/token.py", line 12, in token\n    token = next(tokens)\nStopIteration`,
   ]
 }
 
 export function falseSamples(): string[] {
   drawn = 0
-  const written = [PROSE, STAND_INS, CODE].flatMap((text) => text.trim().split('\n'))
+  const written = [PROSE, STAND_INS, CODE, COMMANDS].flatMap((text) => text.trim().split('\n'))
   return [...written, ...digests(), ...masses()]
 }

@@ -326,8 +326,79 @@ function named(): TrueSample[] {
   ]
 }
 
+/** Secrets that are known by the command or the file that they stand in. */
+function commands(): TrueSample[] {
+  const strong = ['Tr0ub', '4dor&', '3xyz'].join('')
+  const plain = ['let', 'me', 'in'].join('')
+  const random = mixed(18)
+  const code = `${some(5, UPPER)}-${some(5, UPPER)}`
+  const line = `s2-join-${some(180, URLSAFE)}`
+  const [id, key] = [`AKIA${some(16, UPPER + DIGITS)}`, `${some(36, BASE64)}aZ9z`]
+  const [one, other] = [some(64, HEX), some(64, HEX)]
+  const of = (kind: string, secret: string, ...texts: readonly string[]): TrueSample[] =>
+    texts.map((text) => ({ kind, secret, text }))
+  return [
+    ...of('s2-invitation', line, line, `s2 worker join ${line}`, JSON.stringify({ text: `use\n${line}\nsoon` })),
+    ...of(
+      'guard-code',
+      code,
+      `s2 guard redeem ${code}`,
+      `echo ${code} | s2 guard redeem`,
+      `s2 guard redeem <<< "${code}"`,
+      `printf '${code}' | s2 guard redeem`,
+      `redeem the code ${code} within two minutes`,
+    ),
+    ...[strong, random].flatMap((secret) => [
+      ...of('password', secret, `curl -u admin:${secret} https://api.test/x`, `curl -sS -u "admin:${secret}" -X PUT`),
+      ...of(
+        'password',
+        secret,
+        `curl --user=admin:${secret} https://api.test`,
+        `http --user me@corp.test:${secret} x.test`,
+      ),
+      ...of('password', secret, JSON.stringify({ cmd: `curl -u 'admin:${secret}' https://x.test` })),
+    ]),
+    ...[strong, random, plain].flatMap((secret) => [
+      ...of('password', secret, `curl -u deploy:${secret} https://api.test/x`),
+      ...of('password', secret, `sshpass -p ${secret} ssh root@host`, `sshpass -p'${secret}' scp a b:`),
+      ...of(
+        'password',
+        secret,
+        `mysql -uroot -p${secret} main`,
+        `mysqldump -h db.test -u root -p'${secret}' main > x.sql`,
+      ),
+      ...of('password', secret, `redis-cli -h cache -a ${secret} ping`),
+      ...of('password', secret, `machine git.test login me password ${secret}`, `default login me password ${secret}`),
+      ...of('password', secret, `machine git.test\n  login me\n  password ${secret}\n`),
+      ...of('password', secret, JSON.stringify({ text: `machine git.test\n\tlogin me\n\tpassword ${secret}\n` })),
+      ...of(
+        'password',
+        secret,
+        `db.test:5432:main:app:${secret}`,
+        `*:*:*:app:${secret}\nx`,
+        `cat .pgpass\nlocalhost:*:main:app:${secret}`,
+      ),
+      ...of('password', secret, `password: |\n  ${secret}\nuser: app`, `db:\n  password: >-\n    ${secret}\n`),
+      ...of('password', secret, JSON.stringify({ text: `password: |\n  ${secret}\nuser: app` })),
+    ]),
+    ...of('password', strong, `requirepass ${strong}`, `masterauth "${strong}"`, `"requirepass": "${strong}"`),
+    ...of('password', strong, `Kennwort: ${strong}`, `CONFIG SET requirepass ${strong}`),
+    ...of('token', random, `token: |\n  ${random}\n`, `secret_token: >\r\n  ${random}\r\n`),
+    ...of(
+      'aws-secret-key',
+      key,
+      `${id} ${key}`,
+      `${id},${key}`,
+      `"${id}", "${key}"`,
+      `${id} and ${key}`.replace(' and', ':'),
+    ),
+    ...of('aws-secret-key', key, `${id} secret: ${key}`),
+    ...[one, other].flatMap((secret) => of('session-token', secret, `${one}${other}`, `sent "${one}${other}"`)),
+  ]
+}
+
 /** All of them, the same in every run. */
 export function trueSamples(): TrueSample[] {
   drawn = 0
-  return [...tokens(), ...privateKeys(), ...headers(), ...urls(), ...clouds(), ...named()]
+  return [...tokens(), ...privateKeys(), ...headers(), ...urls(), ...clouds(), ...named(), ...commands()]
 }
