@@ -1,5 +1,5 @@
 import { KeywordScanner } from './keyword-scanner.ts'
-import { contextOf, NAME_AND_VALUE, NAMED_SECRETS, type NamedSecret, REST_OF_VALUE } from './named-secrets.ts'
+import { NAME_AND_VALUE, NAMED_SECRETS, type NamedSecret, REST_OF_VALUE, readValue } from './named-secrets.ts'
 import type { SecretKind } from './secret-kind.ts'
 import { SECRET_KINDS } from './secret-kinds.ts'
 
@@ -102,16 +102,14 @@ function exactSpan(text: string, at: number, kind: SecretKind, readUntil: Map<Se
 function namedSpan(text: string, at: number, keyword: string, { name, accepts }: NamedSecret): Span | null {
   NAME_AND_VALUE.lastIndex = at + keyword.length
   const match = NAME_AND_VALUE.exec(text)
-  const groups = match?.groups
-  if (match === null || groups === undefined) return null
-  const { bare } = groups
-  const quoted = groups.quoted ?? groups.lined
-  const value = quoted ?? bare?.replace(/[)\]}>.:]+$/, '') ?? ''
-  if (!accepts(value, contextOf(groups))) return null
+  if (match === null) return null
+  const written = readValue(match)
+  const value = written.isDelimited ? written.value : written.value.replace(/[)\]}>.:]+$/, '')
+  if (!accepts(value, written)) return null
   const matchEnd = at + keyword.length + match[0].length
-  const start = matchEnd - (quoted ?? bare ?? '').length
+  const start = matchEnd - written.value.length
   REST_OF_VALUE.lastIndex = start + value.length
-  const isWhole = value.length < (quoted ?? bare ?? '').length
+  const isWhole = value.length < written.value.length
   const rest = isWhole ? 0 : (REST_OF_VALUE.exec(text)?.[0].length ?? 0)
   return { start, end: start + value.length + rest, name, isExact: false }
 }

@@ -89,7 +89,7 @@ function isCode(value: string): boolean {
 
 /** Words joined by dashes, dots or capitals, with short numbers between: names of things, not secrets. */
 function isWords(value: string): boolean {
-  if (value.length > 80) return false
+  if (value.length > 80 || !/^[\w./:+@-]+$/.test(value)) return false
   const parts = value.split(/[-_./:+@]+|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])/)
   const words = parts.filter((part) => /^(?:[A-Za-z][a-z]{1,17}|[A-Z]{2,18})s?\d{0,4}$/.test(part))
   const small = parts.filter((part) => /^(?:|[A-Za-z]|v?\d{1,4})$/.test(part))

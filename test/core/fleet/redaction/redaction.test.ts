@@ -40,7 +40,8 @@ test('every kind of the table is in the corpus', () => {
     [],
   )
   assert.ok(new Set(known).size >= 30)
-  for (const { name, source } of SECRET_KINDS) assert.match(source, /RFC \d{4}|\w+\.\w+\/|docs\/\w+\.md/, `${name} has no source`)
+  for (const { name, source } of SECRET_KINDS)
+    assert.match(source, /RFC \d{4}|\w+\.\w+\/|docs\/\w+\.md/, `${name} has no source`)
 })
 
 function kindsOf(samples: readonly TrueSample[]): Set<string | null> {
