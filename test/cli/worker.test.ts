@@ -381,7 +381,7 @@ test('whatever fails has a code, what happened, and what to do', async () => {
   const damaged = await runCommand(['worker', 'join', '--json', await invite('12', '--role', 'x')], {
     env: { ...COMMON, S2_STATE: join(root, 'twelve'), S2_IDENTITY: join(root, 'damaged.json') },
   })
-  assert.match(errorOf(damaged).next, /remove it and have this host invited again/)
+  assert.match(errorOf(damaged).next, /moves it aside and is invited again: s2 worker invite/)
 })
 
 test('nothing secret stood in the arguments of git', () => {

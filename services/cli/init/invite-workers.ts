@@ -78,7 +78,7 @@ function stepsOn(agent: string, line: string, { services }: ThisHost): Todo {
     ? ['sudo make install ROLE=worker', 'sudo s2 init --role worker']
     : ['make install-user ROLE=worker', 's2 init --role worker']
   const what = `on the host of ${agent}, in a checkout, within an hour; the last line is pasted where s2 init asks for it`
-  return { what, commands: [install, init, line] }
+  return { what, commands: [install, init], invitation: line }
 }
 
 /** Invites one worker by `s2 worker invite`. Answers its line; null where that failed, which is then left to do. */

@@ -5,6 +5,8 @@ import { redact } from '#fleet/redact.ts'
 export interface Todo {
   readonly what: string
   readonly commands?: readonly string[]
+  /** An invitation to paste after them, which is shown as it is: this is how it comes to the person. */
+  readonly invitation?: string
   /** Whether the command tried this step and failed. */
   readonly isFailure?: true
 }
@@ -12,15 +14,17 @@ export interface Todo {
 /** A numbered list for people, each command on a line of its own. */
 export function numberedList(todos: readonly Todo[]): string {
   return todos
-    .flatMap(({ what, commands = [] }, index) => [
-      `${String(index + 1).padStart(3)}. ${what}`,
-      ...commands.map((each) => `       ${each}`),
+    .flatMap(({ what, commands = [], invitation }, index) => [
+      redact(`${String(index + 1).padStart(3)}. ${what}`),
+      ...commands.map((each) => redact(`       ${each}`)),
+      ...(invitation === undefined ? [] : [`       ${invitation}`]),
     ])
-    .map((line) => `${plain(redact(line))}\n`)
+    .map((line) => `${plain(line)}\n`)
     .join('')
 }
 
 /** One line of text, for JSON. */
-export function todoText({ what, commands = [] }: Todo): string {
-  return redact(commands.length === 0 ? what : `${what}: ${commands.join('; ')}`)
+export function todoText({ what, commands = [], invitation }: Todo): string {
+  const shown = [...commands.map((each) => redact(each)), ...(invitation === undefined ? [] : [invitation])]
+  return shown.length === 0 ? redact(what) : `${redact(what)}: ${shown.join('; ')}`
 }
