@@ -188,7 +188,7 @@ test('a forged restore blinds no kept head, whether entries were edited or the e
     `DELETE FROM s2_audit WHERE seq > 5;
      UPDATE s2_audit SET action = 'database_restored', at = at + 60000, details = '{}' WHERE seq = 5`,
     `DELETE FROM s2_audit WHERE seq > 5;
-     UPDATE s2_audit SET action = 'database_restored', at = at + 60000, details = '{"replaced":{"seq":"12"},"signed":7}' WHERE seq = 5`,
+     UPDATE s2_audit SET action = 'database_restored', at = at + 60000, details = '{"replaced":{"seq":12},"signed":7}' WHERE seq = 5`,
   ]
   for (const sql of forgeries) {
     await using ground = await Ground.make()
