@@ -66,11 +66,13 @@ export class AckedLedger {
     this.#digests = Promise.resolve(new Set(kept))
   }
 
-  /** Answers false where something else than a plain file lies in its place: a link is not followed, a pipe not waited for. */
+  /** Answers false where something else than a plain file of its own lies there: no link is followed, and no pipe waited for. */
   async #append(text: string): Promise<boolean> {
     try {
       await using file = await open(this.#path, APPENDING, 0o600)
-      if (!(await file.stat()).isFile()) return false
+      const stat = await file.stat()
+      // A second name of it is a file of somebody else, which an agent linked here (link(2)).
+      if (!stat.isFile() || stat.nlink > 1) return false
       // A line that a crash cut short must not join the next one.
       await file.appendFile(text)
       await file.sync()

@@ -20,11 +20,20 @@ import { promisify } from 'node:util'
  * file system says; then nothing has changed and nothing half is left.
  */
 export async function publish(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
-  const folder = dirname(path)
-  await ensureFolder(folder)
-  const draft = join(folder, `.${basename(path)}.${process.pid}.${randomBytes(4).toString('hex')}`)
+  await ensureFolder(dirname(path))
+  await publishInto(dirname(path), basename(path), content, mode)
+}
+
+/** The same in a folder that is there. */
+export async function publishInto(
+  folder: string,
+  name: string,
+  content: string | Uint8Array,
+  mode = 0o600,
+): Promise<void> {
+  const draft = join(folder, `.${name}.${process.pid}.${randomBytes(4).toString('hex')}`)
   await writeSynced(draft, content, mode)
-  await renameOrRemove(draft, path)
+  await renameOrRemove(draft, join(folder, name))
   await syncFolder(folder)
 }
 

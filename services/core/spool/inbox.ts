@@ -1,19 +1,20 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync, renameSync } from 'node:fs'
-import { readdir, rename, rm, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import { AckedLedger, messageDigest } from './acked-ledger.ts'
-import { folderVersion, syncFolder, writeAllSynced } from './atomic-files.ts'
+import { folderVersion } from './atomic-files.ts'
 import { formatMessage, isMessageId, readMessage } from './message-file.ts'
-import { demandOwnFolder, ensureOwnFolder, isDisplaced } from './own-folder.ts'
+import type { OwnFolder } from './own-folder.ts'
 import { diskError } from './plain-file.ts'
-import { quarantine } from './quarantine.ts'
+import { codeOf } from './quarantine.ts'
+import { SpoolFolders } from './spool-folders.ts'
 
 /** `new`: come, nobody has it. `cur`: the agent has it in hand. `done`: acked, the bridge is to be told. */
 export type InboxFolder = 'new' | 'cur' | 'done'
 const FOLDERS = ['new', 'cur', 'done'] as const
+const ALL_FOLDERS = [...FOLDERS, 'tmp'] as const
+type HeldFolders = Readonly<Record<(typeof ALL_FOLDERS)[number], OwnFolder>>
 
 /**
  * Ids of one bridge lie below this. Where another message has the name already (a second bridge, a database made anew),
@@ -47,8 +48,7 @@ export interface Placed {
  * Any number of processes read, take and ack; one brings messages in.
  */
 export class Inbox {
-  readonly #root: string
-  readonly #onFault: (fault: string) => void
+  readonly #folders: SpoolFolders<(typeof ALL_FOLDERS)[number]>
   readonly #acked: AckedLedger
   /** The highest range in use; known after the first look. */
   #ranges: number | undefined
@@ -61,13 +61,12 @@ export class Inbox {
   #unsynced = true
 
   constructor(state: string, onFault: (fault: string) => void = () => undefined) {
-    this.#root = join(state, 'inbox')
-    this.#onFault = onFault
-    this.#acked = new AckedLedger(join(this.#root, 'acked'))
+    this.#folders = new SpoolFolders(join(state, 'inbox'), onFault)
+    this.#acked = new AckedLedger(join(this.#folders.root, 'acked'))
   }
 
   folder(folder: InboxFolder): string {
-    return join(this.#root, folder)
+    return this.#folders.path(folder)
   }
 
   /** Brings a message in; false when it is here, or was acked here, already. Answered means durable. */
@@ -86,11 +85,11 @@ export class Inbox {
     try {
       return await this.#putAll(messages)
     } catch (error) {
-      const mayMend = (error as NodeJS.ErrnoException).code === 'ENOENT' || this.#isDisplaced()
+      const mayMend = (error as NodeJS.ErrnoException).code === 'ENOENT' || this.#folders.isDisplaced(ALL_FOLDERS)
       if (!mayMend) throw diskError('keeping messages in the inbox', error)
     }
     try {
-      await this.#ensureFolders()
+      await this.#folders.ensure(ALL_FOLDERS)
       return await this.#putAll(messages)
     } catch (error) {
       throw diskError('keeping messages in the inbox', error)
@@ -98,26 +97,36 @@ export class Inbox {
   }
 
   async #putAll(messages: readonly StoredMessage[]): Promise<readonly Placed[]> {
-    for (const each of [...FOLDERS, 'tmp']) demandOwnFolder(join(this.#root, each))
-    const placements = await this.#placeAll(messages)
+    using holds = new DisposableStack()
+    const held = this.#holdAll(holds)
+    const placements = await this.#placeAll(messages, held)
     const drafts = messages.flatMap((message, index) => {
       const { id, as } = placements[index] as Placed
-      const path = join(this.#root, 'tmp', `${this.#life}-${this.#drafts}`)
+      const name = `${this.#life}-${this.#drafts}`
       this.#drafts += 1
-      return as === 'new' ? [{ id, path, content: formatMessage({ ...message, id }) }] : []
+      return as === 'new' ? [{ id, name, content: formatMessage({ ...message, id }) }] : []
     })
-    await writeAllSynced(drafts)
+    await held.tmp.writeAll(drafts)
     try {
-      for (const { path, id } of drafts) {
-        renameSync(path, this.#path('new', id))
+      for (const { name, id } of drafts) {
+        held.tmp.move(name, held.new, fileOf(id))
         this.#unsynced = true
       }
-      if (this.#unsynced) await syncFolder(this.folder('new'))
+      if (this.#unsynced) await held.new.sync()
       this.#unsynced = false
       return placements
     } catch (error) {
-      for (const { path } of drafts) await unlink(path).catch(() => undefined)
+      for (const { name } of drafts) held.tmp.tryUnlink(name)
       throw error
+    }
+  }
+
+  #holdAll(holds: DisposableStack): HeldFolders {
+    return {
+      new: holds.use(this.#folders.hold('new')),
+      cur: holds.use(this.#folders.hold('cur')),
+      done: holds.use(this.#folders.hold('done')),
+      tmp: holds.use(this.#folders.hold('tmp')),
     }
   }
 
@@ -129,7 +138,7 @@ export class Inbox {
   /** The ids on a folder, ascending. What is not named like a message is passed over. */
   async list(folder: InboxFolder): Promise<number[]> {
     const ids: number[] = []
-    for (const name of await this.#names(folder)) {
+    for (const name of await this.#folders.names(folder)) {
       const id = idOf(name)
       if (id !== null) ids.push(id)
     }
@@ -147,7 +156,7 @@ export class Inbox {
     for (const id of await this.list('new')) {
       if (taken.length >= limit) break
       if (!(await this.#move(id, 'new', 'cur'))) continue
-      const message = await this.#readOrQuarantine('cur', id)
+      const message = await this.#readOrSetAside('cur', id)
       if (message !== null) taken.push(message)
     }
     return taken
@@ -171,14 +180,14 @@ export class Inbox {
   /** Lets go of messages whose ack the bridge has kept. They are remembered as acked. */
   async forget(ids: readonly number[]): Promise<void> {
     try {
+      using done = this.#folders.hold('done')
       const digests: number[] = []
       for (const id of ids) {
-        demandOwnFolder(this.folder('done'))
-        const message = await readMessage(this.#path('done', id)).catch(() => null)
+        const message = await readMessage(done, fileOf(id)).catch(() => null)
         if (message !== null) digests.push(messageDigest({ ...message, id: bridgeId(id) }))
       }
       await this.#acked.add(digests)
-      for (const id of ids) await this.#remove('done', id)
+      for (const id of ids) await this.#remove(done, id)
     } catch (error) {
       throw diskError('forgetting acked messages', error)
     }
@@ -187,7 +196,7 @@ export class Inbox {
   /** As `read`, and sets aside what is no message; for the one process that brings messages in. */
   async inspect(id: number): Promise<StoredMessage | null> {
     for (const folder of FOLDERS) {
-      const message = await this.#readOrQuarantine(folder, id)
+      const message = await this.#readOrSetAside(folder, id)
       if (message !== null) return message
     }
     return null
@@ -196,10 +205,9 @@ export class Inbox {
   /** Begins a life of the one process that brings messages in: drafts of former lives go, and what they moved is made durable. */
   async recover(): Promise<void> {
     try {
-      await this.#ensureFolders()
-      for (const name of await readdir(join(this.#root, 'tmp'))) {
-        if (!name.startsWith(this.#life)) await rm(join(this.#root, 'tmp', name), { recursive: true, force: true })
-      }
+      await this.#folders.ensure(ALL_FOLDERS)
+      using tmp = this.#folders.hold('tmp')
+      for (const name of await tmp.names()) if (!name.startsWith(this.#life)) await this.#folders.clear(tmp, name)
     } catch (error) {
       throw diskError('looking through the inbox', error)
     }
@@ -210,16 +218,21 @@ export class Inbox {
   async tidy(): Promise<void> {
     let room = QUARANTINED_MAX
     for (const folder of FOLDERS) {
-      for (const name of await this.#names(folder)) {
+      using held = this.#folders.holdIfThere(folder)
+      if (held === null) continue
+      const names = await held.names().catch((error) => {
+        throw diskError(`looking into inbox/${folder}`, error)
+      })
+      for (const name of names) {
         if (idOf(name) !== null || name.startsWith('.')) continue
         if (room === 0) return
         room -= 1
-        await this.#quarantine(folder, name, 'is not named like a message')
+        await this.#folders.setAside(held, name, 'is not named like a message')
       }
     }
   }
 
-  async #placeAll(messages: readonly StoredMessage[]): Promise<Placed[]> {
+  async #placeAll(messages: readonly StoredMessage[], held: HeldFolders): Promise<Placed[]> {
     const placements: Placed[] = []
     /** The names given in this very batch, and to whom. */
     const given = new Map<number, number>()
@@ -228,19 +241,19 @@ export class Inbox {
         throw new S2Error('invalid', `a message has the id ${message.id}, which is none`)
       }
       const digest = messageDigest(message)
-      const place = await this.#place(message.id, digest, given)
+      const place = await this.#place(message.id, digest, given, held)
       if (place.as === 'new') given.set(place.id, digest)
       placements.push(place)
     }
     return placements
   }
 
-  async #place(id: number, digest: number, given: ReadonlyMap<number, number>): Promise<Placed> {
+  async #place(id: number, digest: number, given: ReadonlyMap<number, number>, held: HeldFolders): Promise<Placed> {
     this.#ranges ??= await this.#highestRange()
     let free: number | undefined
     for (let range = 0; range <= this.#ranges; range += 1) {
       const name = id + range * LANE
-      const holder = given.get(name) ?? (await this.#digestAt(name))
+      const holder = given.get(name) ?? (await this.#digestAt(name, held))
       if (holder === digest) return { id: name, as: 'known' }
       if (holder === null) free ??= name
     }
@@ -254,9 +267,9 @@ export class Inbox {
   }
 
   /** What lies under a name: a message's digest, null for nothing, NaN for something that is no message. */
-  async #digestAt(id: number): Promise<number | null> {
+  async #digestAt(id: number, held: HeldFolders): Promise<number | null> {
     // Mostly there is nothing: that is asked without a turn through the thread pool.
-    if (!FOLDERS.some((folder) => existsSync(this.#path(folder, id)))) return null
+    if (!FOLDERS.some((folder) => held[folder].has(fileOf(id)))) return null
     try {
       const message = await this.#find(id)
       return message === null ? null : messageDigest({ ...message, id: bridgeId(id) })
@@ -275,95 +288,77 @@ export class Inbox {
   /** Looks through the folders in the direction that messages move in, so that none slips by. */
   async #find(id: number): Promise<StoredMessage | null> {
     for (const folder of FOLDERS) {
-      if (isDisplaced(this.folder(folder))) continue
-      const message = await readMessage(this.#path(folder, id))
+      using held = this.#folders.holdIfThere(folder)
+      const message = held === null ? null : await readMessage(held, fileOf(id))
       if (message !== null) return message
     }
     return null
   }
 
-  async #readOrQuarantine(folder: InboxFolder, id: number): Promise<StoredMessage | null> {
+  async #readOrSetAside(folder: InboxFolder, id: number): Promise<StoredMessage | null> {
+    using held = this.#folders.holdIfThere(folder)
+    if (held === null) return null
     try {
-      const message = await readMessage(this.#path(folder, id))
+      const message = await readMessage(held, fileOf(id))
       return message === null ? null : { ...message, id }
     } catch (error) {
       if (!(error instanceof S2Error) || error.code !== 'invalid') throw error
-      await this.#quarantine(folder, `${id}.json`, error.message)
+      await this.#folders.setAside(held, fileOf(id), error.message)
       return null
     }
   }
 
-  async #quarantine(folder: InboxFolder, name: string, why: string): Promise<void> {
-    this.#onFault(await quarantine(this.#root, join(this.folder(folder), name), why))
-  }
-
   /** Answers whether it was there to be moved. */
   async #move(id: number, from: InboxFolder, to: InboxFolder): Promise<boolean> {
-    if (this.#isDisplaced()) await this.#ensureFolders()
     for (let attempt = 0; ; attempt += 1) {
       try {
-        await rename(this.#path(from, id), this.#path(to, id))
+        using source = this.#folders.hold(from)
+        using target = this.#folders.hold(to)
+        source.move(fileOf(id), target)
         return true
       } catch (error) {
-        const code = (error as NodeJS.ErrnoException).code ?? ''
+        const code = codeOf(error)
         if (attempt > 0) {
           if (code === 'ENOENT') return false
           throw diskError(`moving message ${id} to ${to}`, error)
         }
-        // The folder may have been removed, or something that is no file lie in the way.
-        if (code === 'ENOENT') await this.#ensureFolders()
-        else if (/^(EISDIR|ENOTDIR|ENOTEMPTY|EEXIST)$/.test(code))
-          await this.#quarantine(to, `${id}.json`, 'is no file')
+        // A folder may have been removed or replaced, or something that is no file lie in the way.
+        if (code === 'ENOENT' || code === 'invalid') await this.#folders.ensure(ALL_FOLDERS)
+        else if (/^(EISDIR|ENOTDIR|ENOTEMPTY|EEXIST)$/.test(code)) await this.#clearTheWay(to, id)
         else throw diskError(`moving message ${id} to ${to}`, error)
       }
     }
   }
 
-  async #remove(folder: InboxFolder, id: number): Promise<void> {
+  async #clearTheWay(folder: InboxFolder, id: number): Promise<void> {
+    using held = this.#folders.holdIfThere(folder)
+    if (held !== null) await this.#folders.setAside(held, fileOf(id), 'is no file')
+  }
+
+  async #remove(done: OwnFolder, id: number): Promise<void> {
     try {
-      demandOwnFolder(this.folder(folder))
-      await unlink(this.#path(folder, id))
+      await done.unlink(fileOf(id))
     } catch (error) {
-      const code = (error as NodeJS.ErrnoException).code
-      if (code === 'EISDIR' || code === 'EPERM') await this.#quarantine(folder, `${id}.json`, 'is a folder')
+      const code = codeOf(error)
+      if (code === 'EISDIR' || code === 'EPERM') await this.#folders.setAside(done, fileOf(id), 'is a folder')
       else if (code !== 'ENOENT') throw error
     }
   }
 
-  async #names(folder: InboxFolder): Promise<string[]> {
-    if (isDisplaced(this.folder(folder))) return []
-    try {
-      return await readdir(this.folder(folder))
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
-      throw diskError(`looking into inbox/${folder}`, error)
-    }
-  }
-
-  async #ensureFolders(): Promise<void> {
-    for (const name of [...FOLDERS, 'tmp']) {
-      const fault = await ensureOwnFolder(this.#root, join(this.#root, name))
-      if (fault !== null) this.#onFault(fault)
-    }
-  }
-
-  /** Somebody planted a link or the like in the place of a folder. */
-  #isDisplaced(): boolean {
-    return [...FOLDERS, 'tmp'].some((each) => isDisplaced(join(this.#root, each)))
-  }
-
   async #sync(...folders: readonly InboxFolder[]): Promise<void> {
     for (const folder of folders) {
-      demandOwnFolder(this.folder(folder))
-      await syncFolder(this.folder(folder)).catch((error) => {
+      try {
+        using held = this.#folders.hold(folder)
+        await held.sync()
+      } catch (error) {
         throw diskError(`syncing inbox/${folder}`, error)
-      })
+      }
     }
   }
+}
 
-  #path(folder: InboxFolder, id: number): string {
-    return join(this.folder(folder), `${id}.json`)
-  }
+function fileOf(id: number): string {
+  return `${id}.json`
 }
 
 function idOf(name: string): number | null {

@@ -1,6 +1,7 @@
 import { DELIVERY, type Delivery, type StoredMessage } from '#fleet/message.ts'
 import { parseSession, type SessionId } from '#fleet/session-id.ts'
-import { invalid, parseObject, readPlainFile } from './plain-file.ts'
+import type { OwnFolder } from './own-folder.ts'
+import { invalid, parseObject } from './plain-file.ts'
 
 /** Bytes of the largest message file anybody reads; every text we write fits, each character escaped. */
 export const MESSAGE_FILE_MAX = 4 * 1024 * 1024
@@ -17,8 +18,8 @@ export function formatMessage(message: StoredMessage): string {
 }
 
 /** Reads a message file; null where there is none, `invalid` with the reason where it is none of ours. */
-export async function readMessage(path: string): Promise<StoredMessage | null> {
-  const file = await readPlainFile(path, MESSAGE_FILE_MAX)
+export async function readMessage(folder: OwnFolder, name: string): Promise<StoredMessage | null> {
+  const file = await folder.read(name, MESSAGE_FILE_MAX)
   return file === null ? null : parseMessage(file.text)
 }
 

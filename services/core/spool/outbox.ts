@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import { readdir, rm, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type AuditedAct, cleanAct, isOwnAct } from '#fleet/audit.ts'
 import { CODES, type Code, type S2Error } from '#fleet/errors.ts'
@@ -7,10 +6,11 @@ import { checkDraft, cleanDraft, type MessageDraft } from '#fleet/message.ts'
 import { parseSession, type SessionId } from '#fleet/session-id.ts'
 import type { Report } from '#fleet/task.ts'
 import { cleanReport } from '#fleet/task-ownership.ts'
-import { folderVersion, publish, renameOrRemove, syncFolder, writeSynced } from './atomic-files.ts'
-import { demandOwnFolder, ensureOwnFolder, isDisplaced } from './own-folder.ts'
-import { diskError, invalid, parseObject, readPlainFile } from './plain-file.ts'
-import { quarantine } from './quarantine.ts'
+import { folderVersion } from './atomic-files.ts'
+import type { OwnFolder } from './own-folder.ts'
+import { diskError, invalid, parseObject } from './plain-file.ts'
+import { codeOf } from './quarantine.ts'
+import { SpoolFolders } from './spool-folders.ts'
 
 /** Something that an agent of this host has to say, kept until the bridge has it. */
 export type OutboxItem =
@@ -69,18 +69,16 @@ const NUMBER_MAX = 10 ** 13 - 1
  * Any number of processes put; one carries. Verbs that write throw `unavailable` when the disk refuses: then it did not happen.
  */
 export class Outbox {
-  readonly #root: string
-  readonly #onFault: (fault: string) => void
+  readonly #folders: SpoolFolders<'tmp' | 'new' | 'refused'>
   /** What is put at once from here goes in one after the other, so that the order of calls is the order of names. */
   #putting: Promise<unknown> = Promise.resolve()
 
   constructor(state: string, onFault: (fault: string) => void = () => undefined) {
-    this.#root = join(state, 'outbox')
-    this.#onFault = onFault
+    this.#folders = new SpoolFolders(join(state, 'outbox'), onFault)
   }
 
   folder(which: 'new' | 'refused'): string {
-    return join(this.#root, which)
+    return this.#folders.path(which)
   }
 
   /** Keeps an item and answers its name. Answered means durable. Refuses what no store may keep, before it waits for days. */
@@ -94,13 +92,13 @@ export class Outbox {
   async #put(item: NewOutboxItem): Promise<string> {
     const unique = randomBytes(8).toString('hex')
     try {
-      await this.#ensure('tmp', 'new')
-      const draft = join(this.#root, 'tmp', unique)
+      await this.#folders.ensure(['tmp', 'new'])
+      using drafts = this.#folders.hold('tmp')
+      using waiting = this.#folders.hold('new')
       const name = `${String(Math.min((await this.#last()) + 1, NUMBER_MAX)).padStart(16, '0')}-${unique}`
-      const kept = withoutSecrets(item, name)
-      await writeSynced(draft, `${JSON.stringify(kept)}\n`)
-      await renameOrRemove(draft, this.#path('new', name))
-      await syncFolder(this.folder('new'))
+      await drafts.writeAll([{ name: unique, content: `${JSON.stringify(withoutSecrets(item, name))}\n` }])
+      moveOrRemove(drafts, unique, waiting, fileOf(name))
+      await waiting.sync()
       return name
     } catch (error) {
       throw diskError('keeping it in the outbox', error)
@@ -114,19 +112,21 @@ export class Outbox {
 
   /** The names of what waits, in order. */
   async names(): Promise<string[]> {
-    return (await this.#files('new')).filter((name) => NAME.test(name)).sort()
+    const names = (await this.#folders.names('new')).map(itemOf)
+    return names.filter((name) => name !== null).sort()
   }
 
   /** An item that waits; null where it has left, or was no item and is set aside now. */
   async read(name: string): Promise<OutboxItem | null> {
     if (!NAME.test(name)) return null
+    using waiting = this.#folders.holdIfThere('new')
+    if (waiting === null) return null
     try {
-      if (isDisplaced(this.folder('new'))) return null
-      const file = await readPlainFile(this.#path('new', name), ITEM_FILE_MAX)
+      const file = await waiting.read(fileOf(name), ITEM_FILE_MAX)
       return file === null ? null : parseItem(file.text)
     } catch (error) {
       if ((error as S2Error).code !== 'invalid') throw error
-      this.#onFault(await quarantine(this.#root, this.#path('new', name), (error as S2Error).message))
+      await this.#setAside(waiting, name, (error as S2Error).message)
       return null
     }
   }
@@ -143,10 +143,12 @@ export class Outbox {
 
   /** The bridge has it. */
   async done(name: string): Promise<void> {
-    demandOwnFolder(this.folder('new'))
-    await unlink(this.#path('new', name)).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT') throw diskError('letting go of what was carried', error)
-    })
+    try {
+      using waiting = this.#folders.hold('new')
+      await waiting.unlink(fileOf(name))
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT') throw diskError('letting go of what was carried', error)
+    }
   }
 
   /** The bridge will never have it: keeps it aside with the problem, for whoever put it. */
@@ -154,10 +156,8 @@ export class Outbox {
     try {
       const item = await this.read(name)
       if (item === null) return
-      await this.#ensure('refused')
-      await publish(this.#path('refused', name), `${JSON.stringify({ item, problem })}\n`)
+      await this.#keepRefusal(name, item, problem)
       await this.done(name)
-      await this.#pruneRefused()
     } catch (error) {
       throw diskError('setting aside what was refused', error)
     }
@@ -166,31 +166,53 @@ export class Outbox {
   /** Why an item was refused; null where it was not. */
   async refusal(name: string): Promise<OutboxProblem | null> {
     if (!NAME.test(name)) return null
-    const file = await readPlainFile(this.#path('refused', name), 2 * ITEM_FILE_MAX)
+    using refused = this.#folders.holdIfThere('refused')
+    const file = (await refused?.read(fileOf(name), 2 * ITEM_FILE_MAX)) ?? null
     return file === null ? null : parseProblem(parseObject(file.text).problem)
   }
 
   /** What became of an item that was put here. */
   async outcome(name: string): Promise<OutboxOutcome> {
     if (!NAME.test(name)) throw invalid(`${JSON.stringify(name)} is no name of an item`)
-    const waits = await stat(this.#path('new', name)).catch(() => null)
-    return waits === null ? ((await this.refusal(name)) ?? 'carried') : 'waiting'
+    using waiting = this.#folders.holdIfThere('new')
+    return waiting?.has(fileOf(name)) === true ? 'waiting' : ((await this.refusal(name)) ?? 'carried')
   }
 
   /**
    * Puts the house in order, for the one process that carries: drafts whose writers died go (`wall` is the clock's time), and
-   * what is no item is set aside.
+   * what is no item is set aside; not more than some at a time.
    */
   async tidy(wall: number): Promise<void> {
-    for (const name of await this.#files('tmp', '')) {
-      const path = join(this.#root, 'tmp', name)
-      const at = (await stat(path).catch(() => null))?.mtimeMs ?? wall
-      if (Math.abs(wall - at) > DRAFT_AGE_MAX_MS) await rm(path, { recursive: true, force: true })
+    try {
+      await this.#folders.ensure(['tmp', 'new'])
+      await this.#clearDrafts(wall)
+      await this.#setAsideNameless()
+    } catch (error) {
+      throw diskError('tidying the outbox', error)
     }
-    const names = isDisplaced(this.folder('new')) ? [] : await readdir(this.folder('new')).catch(() => [])
-    for (const name of names) {
-      if (name.startsWith('.') || NAME.test(name.replace(/\.json$/, ''))) continue
-      this.#onFault(await quarantine(this.#root, join(this.folder('new'), name), 'is not named like an item'))
+  }
+
+  async #clearDrafts(wall: number): Promise<void> {
+    using drafts = this.#folders.holdIfThere('tmp')
+    if (drafts === null) return
+    let room = TIDIED_MAX
+    for (const name of (await drafts.names()).slice(0, LOOKED_AT_MAX)) {
+      if (Math.abs(wall - (drafts.lstat(name)?.mtimeMs ?? wall)) <= DRAFT_AGE_MAX_MS) continue
+      if (room === 0) return
+      room -= 1
+      await this.#folders.clear(drafts, name)
+    }
+  }
+
+  async #setAsideNameless(): Promise<void> {
+    using waiting = this.#folders.holdIfThere('new')
+    if (waiting === null) return
+    let room = TIDIED_MAX
+    for (const name of await waiting.names()) {
+      if (name.startsWith('.') || itemOf(name) !== null) continue
+      if (room === 0) return
+      room -= 1
+      await this.#folders.setAside(waiting, name, 'is not named like an item')
     }
   }
 
@@ -199,43 +221,57 @@ export class Outbox {
     return Number((await this.names()).at(-1)?.slice(0, 16) ?? 0)
   }
 
-  async #ensure(...folders: readonly ('tmp' | 'new' | 'refused')[]): Promise<void> {
-    for (const folder of folders) {
-      const fault = await ensureOwnFolder(this.#root, join(this.#root, folder))
-      if (fault !== null) this.#onFault(fault)
-    }
-  }
-
-  async #files(folder: string, ending = '.json'): Promise<string[]> {
-    if (isDisplaced(join(this.#root, folder))) return []
-    try {
-      const names = await readdir(join(this.#root, folder))
-      return names.filter((name) => name.endsWith(ending)).map((name) => name.slice(0, name.length - ending.length))
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
-      throw diskError(`looking into outbox/${folder}`, error)
-    }
-  }
-
-  async #pruneRefused(): Promise<void> {
-    const names = await this.#files('refused')
-    if (names.length <= REFUSED_MAX) return
-    const aged = await Promise.all(
-      names.map(async (name) => ({
-        name,
-        at: (await stat(this.#path('refused', name)).catch(() => null))?.mtimeMs ?? 0,
-      })),
+  /** Whoever put it is to learn why, and nobody is to trip over it again: not even where no room is left to tell. */
+  async #setAside(waiting: OwnFolder, name: string, why: string): Promise<void> {
+    const next = 'write the item anew, as docs/protocol.md says'
+    await this.#keepRefusal(name, null, { code: 'invalid', message: `the item ${why}`, next, id: null }).catch(
+      () => undefined,
     )
-    aged.sort((x, y) => x.at - y.at)
-    for (const { name } of aged.slice(0, REFUSED_MAX / 10)) await rm(this.#path('refused', name), { force: true })
+    await this.#folders.setAside(waiting, fileOf(name), why)
   }
 
-  #path(folder: 'new' | 'refused', name: string): string {
-    return join(this.folder(folder), `${name}.json`)
+  async #keepRefusal(name: string, item: OutboxItem | null, problem: OutboxProblem): Promise<void> {
+    await this.#folders.ensure(['refused'])
+    using refused = this.#folders.hold('refused')
+    await refused.publish(fileOf(name), `${JSON.stringify({ item, problem })}\n`)
+    await this.#pruneRefused(refused)
+  }
+
+  async #pruneRefused(refused: OwnFolder): Promise<void> {
+    const names = (await refused.names()).filter((name) => name.endsWith(ENDING))
+    if (names.length <= REFUSED_MAX) return
+    const aged = names.map((name) => ({ name, at: refused.lstat(name)?.mtimeMs ?? 0 }))
+    aged.sort((x, y) => x.at - y.at)
+    for (const { name } of aged.slice(0, REFUSED_MAX / 10)) await this.#folders.clear(refused, name)
+  }
+}
+
+const ENDING = '.json'
+
+function fileOf(name: string): string {
+  return `${name}${ENDING}`
+}
+
+/** The item that a file is named after; null for a name of nothing we gave. */
+function itemOf(file: string): string | null {
+  const name = file.slice(0, -ENDING.length)
+  return file.endsWith(ENDING) && NAME.test(name) ? name : null
+}
+
+function moveOrRemove(from: OwnFolder, name: string, to: OwnFolder, newName: string): void {
+  try {
+    from.move(name, to, newName)
+  } catch (error) {
+    from.tryUnlink(name)
+    throw error
   }
 }
 
 const DRAFT_AGE_MAX_MS = 3_600_000
+/** What is removed, and what is set aside, in one go: an agent that makes rubbish without end must not keep us from our work. */
+const TIDIED_MAX = 200
+/** How many drafts are looked at in one go. */
+const LOOKED_AT_MAX = 5_000
 
 /** What waits on this host's disk, without secrets: the bridge would keep it so, and its key and fingerprint stay the same. */
 function withoutSecrets(item: NewOutboxItem, name: string): OutboxItem {

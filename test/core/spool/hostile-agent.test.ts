@@ -1,7 +1,17 @@
 /** What an agent that owns its spool can plant there, and that it harms nobody else with it. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -15,7 +25,11 @@ class Ground implements Disposable {
   readonly state = join(this.folder, 'state')
   readonly elsewhere = join(this.folder, 'elsewhere')
   readonly faults: string[] = []
-  readonly inbox = new Inbox(this.state, (fault) => this.faults.push(fault))
+  onFault: () => void = () => undefined
+  readonly inbox = new Inbox(this.state, (fault) => {
+    this.faults.push(fault)
+    this.onFault()
+  })
   readonly outbox = new Outbox(this.state, (fault) => this.faults.push(fault))
 
   constructor() {
@@ -70,6 +84,53 @@ test('a link that comes in the place of a folder while the inbox is in use is pu
     ground.faults.some((fault) => /inbox\/new is no folder/.test(fault)),
     ground.faults.join('\n'),
   )
+})
+
+test('a folder that is swapped for a link while it is tidied moves nothing from where the link leads', async () => {
+  using ground = new Ground()
+  const { inbox, state } = ground
+  await inbox.recover()
+  const victims = ['identity.json', 'git', 'credentials']
+  for (const name of victims) writeFileSync(join(state, name), 'of the services')
+  const fresh = inbox.folder('new')
+  for (let n = 0; n < 190; n += 1) writeFileSync(join(fresh, `junk ${n}`), '')
+  for (const name of victims) writeFileSync(join(fresh, name), '')
+  ground.onFault = () => {
+    if (ground.faults.length > 1) return
+    renameSync(fresh, `${fresh}-was`)
+    symlinkSync('..', fresh)
+  }
+  await inbox.tidy()
+  for (const name of victims) assert.equal(readFileSync(join(state, name), 'utf8'), 'of the services')
+  assert.equal(ground.faults.length, 193, 'what was opened is tidied, wherever it lies')
+  await inbox.putAll([message(1)])
+  assert.deepEqual(await inbox.list('new'), [1], 'and the next message finds a folder')
+})
+
+test('a file of the services that is linked in the place of the ledger is not written to', async () => {
+  using ground = new Ground()
+  await ground.inbox.put(message(1))
+  await ground.inbox.ack([1])
+  writeFileSync(join(ground.elsewhere, 'victim'), 'theirs')
+  linkSync(join(ground.elsewhere, 'victim'), join(ground.state, 'inbox', 'acked'))
+  await ground.inbox.forget([1])
+  assert.equal(readFileSync(join(ground.elsewhere, 'victim'), 'utf8'), 'theirs')
+  assert.equal(await ground.inbox.put(message(1)), false, 'it is remembered all the same')
+})
+
+test('a folder in a folder in a folder is removed, however deep', async () => {
+  using ground = new Ground()
+  await ground.inbox.recover()
+  const drafts = join(ground.state, 'inbox', 'tmp')
+  let deepest = drafts
+  for (let depth = 0; depth < 300; depth += 1) deepest = join(deepest, `folder ${depth}`.padEnd(8))
+  mkdirSync(deepest, { recursive: true })
+  writeFileSync(join(deepest, 'file'), '')
+  symlinkSync(ground.elsewhere, join(deepest, 'link'))
+  writeFileSync(join(ground.elsewhere, 'strange'), 'of somebody else')
+  await new Inbox(ground.state).recover()
+  assert.deepEqual(readdirSync(drafts), [])
+  assert.deepEqual(readdirSync(ground.elsewhere), ['strange'])
 })
 
 test('a pipe or a link in the place of the ledger of acked messages holds nobody up and leads nowhere', {
