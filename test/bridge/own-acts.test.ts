@@ -18,3 +18,20 @@ test('a session records the stages of its guarded commands, of itself alone', as
   const answer = await ground.ask({ path: '/v1/record', body, headers: ground.signed(b, body, { path: '/v1/record' }) })
   assert.equal(answer.status, 403)
 })
+
+test('details that are nested without end are refused as what they are, and alarm nobody', async () => {
+  await using ground = await Ground.open()
+  const { b } = await ground.channel()
+  const deep = `${'['.repeat(20_000)}${']'.repeat(20_000)}`
+  const body = `{"act":{"actor":"${b.session}","action":"guard_started","details":{"a":${deep}}}}`
+  const { status, text } = await ground.ask({
+    path: '/v1/record',
+    body,
+    headers: ground.signed(b, body, { path: '/v1/record' }),
+  })
+  assert.equal(status, 400, text)
+  assert.deepEqual(
+    ground.log.records.filter(({ level }) => level === 'error'),
+    [],
+  )
+})

@@ -93,6 +93,8 @@ export function subjectOf({ what, details }: AuditedAct): string | null {
   return field === undefined ? null : `${field}/${details[field]}`
 }
 
+/** How deep the details of an act may be nested. */
+export const DETAILS_DEPTH_MAX = 64
 const DETAILS_MAX = 16_384
 const TEXT_MAX = 200
 
@@ -104,18 +106,41 @@ export function cleanAct({ actor, action, what = null, result = 'done', details 
       next: 'name the actor in at most 200 characters, and the action in words such as command_refused',
     })
   }
+  if (isNestedTooDeep(details)) {
+    throw new S2Error('invalid', `the details of ${action} are nested deeper than ${DETAILS_DEPTH_MAX} levels`, {
+      next: 'record what happened, not what it was about',
+    })
+  }
   const clean = redactAll(details) as AuditEntry['details']
   if (canonicalJson(clean).length > DETAILS_MAX) {
     throw new S2Error('invalid', `the details of ${action} are longer than ${DETAILS_MAX} characters`, {
       next: 'record what happened, not what it was about',
     })
   }
-  return { actor: redact(actor), action, what: what === null ? null : redact(what), result, details: clean }
+  return {
+    actor: redact(actor),
+    action,
+    what: what === null ? null : redact(what),
+    result: redact(result),
+    details: clean,
+  }
+}
+
+/** Keeps its own stack: what others wrote may be nested deeper than the call stack, and all that follows calls itself. */
+export function isNestedTooDeep(details: AuditEntry['details']): boolean {
+  const rest: { readonly value: unknown; readonly depth: number }[] = [{ value: details, depth: 1 }]
+  for (let each = rest.pop(); each !== undefined; each = rest.pop()) {
+    const { value, depth } = each
+    if (typeof value !== 'object' || value === null) continue
+    if (depth > DETAILS_DEPTH_MAX) return true
+    for (const inner of Object.values(value)) rest.push({ value: inner, depth: depth + 1 })
+  }
+  return false
 }
 
 function redactAll(value: unknown): unknown {
   if (typeof value === 'string') return redact(value)
   if (value === null || typeof value !== 'object') return value
   if (Array.isArray(value)) return value.map(redactAll)
-  return Object.fromEntries(Object.entries(value).map(([name, field]) => [name, redactAll(field)]))
+  return Object.fromEntries(Object.entries(value).map(([name, field]) => [redact(name), redactAll(field)]))
 }

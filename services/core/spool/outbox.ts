@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { type AuditedAct, cleanAct, isOwnAct } from '#fleet/audit.ts'
+import { type AuditedAct, cleanAct, DETAILS_DEPTH_MAX, isNestedTooDeep, isOwnAct } from '#fleet/audit.ts'
 import { CODES, type Code, type S2Error } from '#fleet/errors.ts'
 import { checkDraft, cleanDraft, type MessageDraft } from '#fleet/message.ts'
 import { parseSession, type SessionId } from '#fleet/session-id.ts'
@@ -307,7 +307,9 @@ function parseDraft(value: unknown): MessageDraft {
 function parseAct(value: unknown): OwnAct {
   const { action, details } = object(value)
   if (typeof action !== 'string' || !isOwnAct(action)) throw invalid('names no act of a session')
-  return { action, details: object(details) }
+  const kept = object(details)
+  if (isNestedTooDeep(kept)) throw invalid(`has details that are nested deeper than ${DETAILS_DEPTH_MAX} levels`)
+  return { action, details: kept }
 }
 
 function parseReport(value: unknown): Report {

@@ -3,7 +3,15 @@ import assert from 'node:assert/strict'
 import { createHash, generateKeyPairSync, sign } from 'node:crypto'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { AUDIT_ROOT, type AuditEntry, auditHash, CHAIN_START, canonicalJson, cleanAct } from '#fleet/audit.ts'
+import {
+  AUDIT_ROOT,
+  type AuditEntry,
+  auditHash,
+  CHAIN_START,
+  canonicalJson,
+  cleanAct,
+  DETAILS_DEPTH_MAX,
+} from '#fleet/audit.ts'
 import { isHeadSigned, readHead, signHead } from '#fleet/audit-head.ts'
 import { ChainCheck, type ChainFault, hashedEntryOf } from '#fleet/chain-check.ts'
 import { S2Error } from '#fleet/errors.ts'
@@ -153,6 +161,18 @@ test('an act to record is checked, and holds no secret', () => {
   })
   assert.equal(JSON.stringify(act).includes(secret), false)
   assert.deepEqual([act.what, act.result], [null, 'done'])
+  const other = cleanAct({
+    actor: 'admin',
+    action: 'x',
+    what: secret,
+    result: `said ${secret}`,
+    details: { [secret]: 1 },
+  })
+  assert.equal(
+    JSON.stringify(other).includes(secret),
+    false,
+    'nor in what it was, how it ended, or a name of its details',
+  )
   for (const wrong of [
     { actor: '', action: 'x', details: {} },
     { actor: 'a', action: 'Not a word', details: {} },
@@ -160,4 +180,12 @@ test('an act to record is checked, and holds no secret', () => {
   ]) {
     assert.throws(() => cleanAct(wrong), S2Error)
   }
+})
+
+test('details may be nested, and deeper than anybody means is refused, however deep', () => {
+  const nested = (depth: number) => ({ a: JSON.parse(`${'['.repeat(depth)}${']'.repeat(depth)}`) })
+  const act = (depth: number) => ({ actor: 'admin', action: 'x', details: nested(depth) })
+  assert.deepEqual(cleanAct(act(DETAILS_DEPTH_MAX - 1)).details, nested(DETAILS_DEPTH_MAX - 1))
+  for (const depth of [DETAILS_DEPTH_MAX, 20_000, 200_000])
+    assert.throws(() => cleanAct(act(depth)), { code: 'invalid', message: /nested/ })
 })

@@ -199,6 +199,47 @@ test('what is no name of an item is never told as carried', async () => {
   await assert.rejects(ground.outbox.outcome('10000000000000000-0123456789abcdef'), { code: 'invalid' })
 })
 
+test('an act that is nested without end is refused with its reason, once, and holds nothing up', async () => {
+  using ground = new Ground()
+  const { outbox, faults } = ground
+  const deep = `${'['.repeat(20_000)}${']'.repeat(20_000)}`
+  const name = '0000000000000001-0123456789abcdef'
+  const path = join(outbox.folder('new'), `${name}.json`)
+  const plant = (): void => {
+    const act = `{"action":"guard_started","details":{"a":${deep}}}`
+    writeFileSync(path, `{"kind":"act","holder":"${SEND.from}","act":${act}}`)
+  }
+  const honest = await outbox.put(SEND)
+  plant()
+  assert.deepEqual(
+    (await outbox.list()).map((each) => each.name),
+    [honest],
+  )
+  assert.deepEqual(await outbox.names(), [honest])
+  const told = await outbox.outcome(name)
+  assert.ok(typeof told === 'object' && told.code === 'invalid' && /nested deeper than/.test(told.message))
+  assert.equal(faults.length, 1, faults.join('\n'))
+  plant()
+  await outbox.refuse(name, { code: 'internal', message: 'x', next: null, id: null })
+  assert.deepEqual(await outbox.names(), [honest], 'nor is it kept by whoever refuses it')
+})
+
+test('what is no item is told as refused, and set aside also where that cannot be told', async () => {
+  using ground = new Ground()
+  const { outbox } = ground
+  const name = '0000000000000001-0123456789abcdef'
+  await outbox.tidy(0)
+  writeFileSync(join(outbox.folder('new'), `${name}.json`), '{"kind":"dance"}')
+  assert.equal(await outbox.read(name), null)
+  const told = await outbox.outcome(name)
+  assert.ok(typeof told === 'object' && /is no message, report or act/.test(told.message))
+  rmSync(outbox.folder('refused'), { recursive: true })
+  writeFileSync(outbox.folder('refused'), 'a file where the folder belongs')
+  writeFileSync(join(outbox.folder('new'), `${name}.json`), '{"kind":"dance"}')
+  assert.equal(await outbox.read(name), null)
+  assert.deepEqual(await outbox.names(), [])
+})
+
 for (const folder of ['new', 'tmp', 'refused', 'bad']) {
   test(`a link in the place of outbox/${folder} leads no item out of the spool`, async () => {
     using ground = new Ground()
