@@ -4,15 +4,22 @@ import { speakerOf } from '#spool/outbox.ts'
 import { FolderChangeCheck } from './folder-change-check.ts'
 import type { OutboxPort } from './spool-interfaces.ts'
 
+type ScannedOutbox = Pick<OutboxPort, 'version' | 'names' | 'read' | 'tidy'>
+
+const TIDY_MS = 60_000
+
 /** Reads the names in the host's outbox, and sorts them by the sessions whose items they are. */
 export class OutboxScan {
-  readonly #outbox: Pick<OutboxPort, 'version' | 'names' | 'read'>
+  readonly #outbox: ScannedOutbox
+  readonly #clock: Clock
   readonly #change: FolderChangeCheck
   /** The session of each item that waits, by the item's name. */
   #senders: ReadonlyMap<string, SessionId> = new Map()
+  #tidyAt = Number.NEGATIVE_INFINITY
 
-  constructor(outbox: Pick<OutboxPort, 'version' | 'names' | 'read'>, clock: Clock) {
+  constructor(outbox: ScannedOutbox, clock: Clock) {
     this.#outbox = outbox
+    this.#clock = clock
     this.#change = new FolderChangeCheck(clock, outbox.version && (() => outbox.version?.() ?? ''))
   }
 
@@ -23,6 +30,7 @@ export class OutboxScan {
 
   /** The names that wait for each session, in order; null where the outbox has not changed since it was read last. */
   async scan(): Promise<ReadonlyMap<SessionId, readonly string[]> | null> {
+    await this.#keepTidy()
     if (!this.#change.mayHaveChanged()) return null
     try {
       return await this.#read()
@@ -50,6 +58,13 @@ export class OutboxScan {
     }
     this.#senders = senders
     return waiting
+  }
+
+  /** What cannot be tidied now is left for the next minute: it holds nothing up meanwhile. */
+  async #keepTidy(): Promise<void> {
+    if (this.#clock.now() - this.#tidyAt < TIDY_MS) return
+    this.#tidyAt = this.#clock.now()
+    await this.#outbox.tidy(this.#clock.wall())
   }
 
   async #senderOf(name: string): Promise<SessionId | null> {

@@ -24,6 +24,8 @@ export interface OutboxPort {
   read(name: string): Promise<OutboxItem | null>
   done(name: string): Promise<void>
   refuse(name: string, problem: OutboxProblem): Promise<void>
+  /** `wall`: milliseconds since 1970. */
+  tidy(wall: number): Promise<void>
 }
 
 /** The host's credentials. */

@@ -110,6 +110,8 @@ export class MemoryOutbox implements OutboxPort {
   async refuse(name: string, problem: OutboxProblem): Promise<void> {
     if (this.waiting.delete(name)) this.refused.set(name, problem)
   }
+
+  async tidy(): Promise<void> {}
 }
 
 export class MemoryCredentials implements CredentialsPort {

@@ -106,6 +106,7 @@ export class Spool {
           this.#items.delete(name)
           this.#refused.set(name, problem)
         }),
+      tidy: async () => undefined,
     }
   }
 
