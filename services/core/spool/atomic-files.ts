@@ -3,6 +3,7 @@ import {
   closeSync,
   fchmodSync,
   fsync,
+  lstatSync,
   mkdirSync,
   openSync,
   type Stats,
@@ -175,6 +176,6 @@ function statOf(path: string): Stats | undefined {
 
 /** Changes when a name in the folder comes or goes, by the grain of the file system's clock; costs microseconds. */
 export function folderVersion(folder: string): string {
-  const stat = statSync(folder, { bigint: true, throwIfNoEntry: false })
+  const stat = lstatSync(folder, { bigint: true, throwIfNoEntry: false })
   return stat === undefined ? 'none' : `${stat.ino}-${stat.mtimeNs}`
 }

@@ -133,35 +133,30 @@ async function swapBefore(call: number, place: string, state: string, use: () =>
   return calls >= call
 }
 
-for (const [place, lay, use] of [
-  ['inbox/new', layInbox, useInbox],
-  ['inbox/cur', layInbox, useInbox],
-  ['inbox/done', layInbox, useInbox],
-  ['inbox/tmp', layInbox, useInbox],
-  ['inbox/tmp/git', layInbox, useInbox],
-  ['inbox/bad', layInbox, useInbox],
-  ['outbox/new', layOutbox, useOutbox],
-  ['outbox/tmp', layOutbox, useOutbox],
-  ['outbox/refused', layOutbox, useOutbox],
-  ['outbox/bad', layOutbox, useOutbox],
-] as const) {
-  test(`${place} is swapped for a link before any call into the file system: nothing beside the spool is touched`, async () => {
-    const base = mkdtempSync(join(MEMORY, 's2-swap-'))
-    try {
-      for (let call = 1; ; call += 1) {
-        const state = join(base, String(call))
-        mkdirSync(state)
-        layVictims(state)
-        lay(state)
-        const before = beside(state)
-        const isReached = await swapBefore(call, place, state, () => use(state))
-        assert.deepEqual(beside(state), before, `swapped before call ${call}`)
-        if (isReached) continue
-        assert.ok(call > 40, `only ${call} calls were seen`)
-        return
-      }
-    } finally {
-      rmSync(base, { recursive: true, force: true })
+/** Rounds until one ends before the call that the swap waits for: then it was swapped before each call that is made. */
+async function swapBeforeEach(place: string, lay: typeof layInbox, use: typeof useInbox): Promise<void> {
+  const base = mkdtempSync(join(MEMORY, 's2-swap-'))
+  try {
+    for (let call = 1; ; call += 1) {
+      const state = join(base, String(call))
+      mkdirSync(state)
+      layVictims(state)
+      lay(state)
+      const before = beside(state)
+      const isReached = await swapBefore(call, place, state, () => use(state))
+      assert.deepEqual(beside(state), before, `swapped before call ${call}`)
+      if (isReached) continue
+      assert.ok(call > 40, `only ${call} calls were seen`)
+      return
     }
-  })
+  } finally {
+    rmSync(base, { recursive: true, force: true })
+  }
 }
+
+test('a folder that is swapped for a link before any call of ours into the file system leads none out of the spool', async (context) => {
+  for (const folder of ['new', 'cur', 'done', 'tmp', 'tmp/git', 'bad'])
+    await context.test(`inbox/${folder}`, () => swapBeforeEach(`inbox/${folder}`, layInbox, useInbox))
+  for (const folder of ['new', 'tmp', 'refused', 'bad'])
+    await context.test(`outbox/${folder}`, () => swapBeforeEach(`outbox/${folder}`, layOutbox, useOutbox))
+})
