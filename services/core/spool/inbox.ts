@@ -180,7 +180,8 @@ export class Inbox {
   /** Lets go of messages whose ack the bridge has kept. They are remembered as acked. */
   async forget(ids: readonly number[]): Promise<void> {
     try {
-      using done = this.#folders.hold('done')
+      using done = this.#folders.holdIfThere('done')
+      if (done === null) return // all that lay there is gone with it
       const digests: number[] = []
       for (const id of ids) {
         const message = await readMessage(done, fileOf(id)).catch(() => null)

@@ -13,7 +13,7 @@ const PRUNED_MAX = 200
  * trips over it again. Answers the sentence to tell. Never throws: where not even that works, it stays and the sentence says so.
  */
 export async function quarantine(spool: string, from: OwnFolder, name: string, why: string): Promise<string> {
-  const place = entryOf(spool, from, name)
+  const place = shownPlace(spool, from, name)
   const plain = name.replaceAll(/[^\w.-]/g, '_').slice(0, 100)
   const aside = `${randomBytes(6).toString('hex')}-${plain}`
   try {
@@ -29,7 +29,7 @@ export async function quarantine(spool: string, from: OwnFolder, name: string, w
 }
 
 /** An entry in a spool's folder as people are told of it: somebody else may have chosen its name. */
-export function entryOf(spool: string, folder: OwnFolder, name: string): string {
+export function shownPlace(spool: string, folder: OwnFolder, name: string): string {
   const path = join(folder.path, name).slice(spool.length + 1)
   const plain = path.replaceAll(/[^\x20-\x7e]/g, '?')
   return `${basename(spool)}/${plain.length > 120 ? `${plain.slice(0, 120)}…` : plain}`

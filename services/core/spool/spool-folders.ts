@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { ensureFolder } from './atomic-files.ts'
 import { isDisplaced, NO_FOLDER, OwnFolder } from './own-folder.ts'
 import { diskError } from './plain-file.ts'
-import { codeOf, entryOf, quarantine } from './quarantine.ts'
+import { codeOf, quarantine, shownPlace } from './quarantine.ts'
 
 /** The folders of an inbox or an outbox. An agent may write in them, and put something else in the place of each at any time. */
 export class SpoolFolders<Name extends string> {
@@ -69,7 +69,7 @@ export class SpoolFolders<Name extends string> {
     try {
       await folder.remove(name)
     } catch (error) {
-      this.#onFault(`${entryOf(this.root, folder, name)} is left over and could not be removed (${codeOf(error)})`)
+      this.#onFault(`${shownPlace(this.root, folder, name)} is left over and could not be removed (${codeOf(error)})`)
     }
   }
 
