@@ -283,6 +283,11 @@ test('a worker has another name, and new tokens, without its host doing anything
   const renamed = await told<Worker>(['worker', 'rename', '10', 'gpu-box', '--role', 'models'])
   assert.deepEqual([renamed.agent, renamed.role], ['gpu-box', 'models'])
   await host.fetch()
+  const endOf = async (): Promise<number> =>
+    (await told<{ id: string; expiresAt: number }[]>(['conversation', 'list'])).find(
+      ({ id }) => id === renamed.conversation,
+    )?.expiresAt ?? 0
+  const end = await endOf()
   const { serial } = await told<{ agent: string; serial: number }>([
     'credential',
     'rotate',
@@ -291,6 +296,7 @@ test('a worker has another name, and new tokens, without its host doing anything
     '0s',
   ])
   assert.ok(serial > renamed.serial)
+  assert.ok(Math.abs((await endOf()) - end) < 60_000, 'the lifetime is the fleet’s, not this command’s')
   assert.equal(errorOf(await host.s2(['send', 'orchestrator', 'old token', '--json'])).code, 'unauthenticated')
   await host.fetch()
   assert.equal((await host.send('new token')).code, 0)

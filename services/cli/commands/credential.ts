@@ -76,11 +76,14 @@ async function rotate(context: CommandContext, agent: string, options: Options):
 async function rotateWorker(
   context: CommandContext,
   { store }: ReachedFleet,
-  { agent }: Worker,
+  worker: Worker,
   options: Options,
 ): Promise<void> {
+  const { agent } = worker
   const { S2_STATE, S2_LIFETIME } = readSettings(commandEnv(context), ['S2_STATE', 'S2_LIFETIME'])
-  const { serial } = await store.issueTokens(agent, options.overlap, S2_LIFETIME)
+  // New tokens live as long as those before would have: the issuer knows the fleet's lifetime, and this command's may be another.
+  const left = await lifetimeLeft(store, worker, context)
+  const { serial } = await store.issueTokens(agent, options.overlap, left ?? S2_LIFETIME)
   await hintCredentials(S2_STATE)
   const isPublished = async (): Promise<boolean> =>
     (await store.workers()).some((each) => each.agent === agent && each.published >= serial)
@@ -91,6 +94,17 @@ async function rotateWorker(
   }
   if (options.json === true) context.print(`${JSON.stringify({ agent, serial, overlapMs: options.overlap })}\n`)
   else context.print(`${agent} has new tokens, and its credential is published\n`)
+}
+
+/** Milliseconds until the worker's conversation ends; null where it has ended. */
+async function lifetimeLeft(
+  store: ReachedFleet['store'],
+  worker: Worker,
+  { clock }: CommandContext,
+): Promise<number | null> {
+  const found = (await store.conversations()).find(({ id }) => id === worker.conversation)
+  const left = (found?.expiresAt ?? 0) - clock.wall()
+  return left > 0 ? left : null
 }
 
 function notPublished(agent: string, { overlap }: Options): S2Error {
