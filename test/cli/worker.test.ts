@@ -362,6 +362,12 @@ test('whatever fails has a code, what happened, and what to do', async () => {
     [host.join(`${ended.slice(0, -9)}`, '--json'), 'invalid', /a part of it is missing/],
     [host.s2(['worker', 'list', '--json']), 'not_found', /no fleet can be reached/],
     [lead(['worker', 'invite', 'No Name', '--role', 'x', '--json']), 'invalid', /cannot be a worker's name/],
+    [lead(['worker', 'invite', 'orchestrator', '--role', 'x', '--json']), 'invalid', /may be called orchestrator/],
+    [lead(['worker', 'rename', '1', 'orchestrator', '--json']), 'invalid', /may be called orchestrator/],
+    [
+      lead(['worker', 'prepare', 'orchestrator', '--role', 'x', '--out', 'taken.json', '--json']),
+      ...(['invalid', /may be called orchestrator/] as const),
+    ],
     [lead(['worker', 'admit', 's2-request-AAAA', '--json']), 'invalid', /the request to join cannot be read/],
     [lead(['worker', 'admit', 'rubbish', '--json']), 'invalid', /not a request to join/],
     [lead(['worker', 'revoke', '100', '--json']), 'not_found', /no worker s2-worker-100/],

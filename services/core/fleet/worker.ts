@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { S2Error } from './errors.ts'
+import { ORCHESTRATOR } from './session-id.ts'
 
 /** A worker of the fleet, known by its keys. Times are milliseconds since 1970, UTC. */
 export interface Worker {
@@ -71,14 +72,25 @@ export const JOIN_REQUESTS_MAX = 200
 /** A request that nobody took up is forgotten after a day. */
 export const JOIN_REQUEST_MS = 86_400_000
 
-/** Names of workers are names of files, of refs and of units. */
-export const WORKER_NAME = /^[a-z][a-z0-9-]{0,47}$/
+/**
+ * Names of workers are names of files, of refs and of units. That of the orchestrator is taken: a worker of that name would be
+ * shown as the agent that hands out the work, and could not be told from it.
+ */
+export const WORKER_NAME = new RegExp(`^(?!${ORCHESTRATOR}$)[a-z][a-z0-9-]{0,47}$`)
 
 /** The worker that a person means by a number or a name. Throws `invalid`. */
 export function workerNamed(text: string): string {
-  const name = /^[1-9]\d{0,6}$/.test(text) ? `s2-worker-${text}` : text
+  return demandWorkerName(/^[1-9]\d{0,6}$/.test(text) ? `s2-worker-${text}` : text)
+}
+
+/** Throws `invalid` for what no worker may be called. */
+export function demandWorkerName(name: string): string {
   if (WORKER_NAME.test(name)) return name
-  throw new S2Error('invalid', `${JSON.stringify(text.slice(0, 80))} cannot be a worker's name`, {
+  if (name === ORCHESTRATOR)
+    throw new S2Error('invalid', `no worker may be called ${ORCHESTRATOR}: that is the agent that hands out the work`, {
+      next: 'choose another name, or a number, which makes s2-worker-<number>',
+    })
+  throw new S2Error('invalid', `${JSON.stringify(name.slice(0, 80))} cannot be a worker's name`, {
     next: 'give a number, which makes s2-worker-<number>, or up to 48 small letters, digits and dashes',
   })
 }

@@ -5,6 +5,7 @@ import { PUBLIC_KEY, RECIPIENT } from '#fleet/identity.ts'
 import { type SessionId, sessionId } from '#fleet/session-id.ts'
 import {
   type Admission,
+  demandWorkerName,
   JOIN_REQUEST_MAX,
   JOIN_REQUEST_MS,
   JOIN_REQUESTS_MAX,
@@ -13,7 +14,6 @@ import {
   joinRequestId,
   type NewInvitation,
   serialAfter,
-  WORKER_NAME,
   type Worker,
 } from '#fleet/worker.ts'
 import type { Clock } from '#runtime/clock.ts'
@@ -77,8 +77,7 @@ export class WorkerRegistry {
   inviteWorker(invitation: NewInvitation): Worker {
     const { rows, clock } = this.#parts
     const { agent, role, endsAt } = invitation
-    if (!WORKER_NAME.test(agent))
-      throw new S2Error('invalid', `${JSON.stringify(agent.slice(0, 80))} cannot be a worker's name`)
+    demandWorkerName(agent)
     rows.forgetInvitations(clock.wall() - JOIN_REQUEST_MS)
     const known = this.#find(agent)
     const worker = { ...(known ?? unjoined(agent, role)), invitedAt: clock.wall() }
@@ -91,8 +90,9 @@ export class WorkerRegistry {
   admitWorker(admission: Admission): Worker {
     const { agent, key, recipient, secretHash } = admission
     const { rows } = this.#parts
-    if (!WORKER_NAME.test(agent) || !PUBLIC_KEY.test(key) || !RECIPIENT.test(recipient))
-      throw new S2Error('invalid', 'a worker is admitted under a name, with a key and a recipient')
+    demandWorkerName(agent)
+    if (!PUBLIC_KEY.test(key) || !RECIPIENT.test(recipient))
+      throw new S2Error('invalid', 'a worker is admitted with a key and a recipient')
     const known = this.#find(agent)
     const invitation = secretHash === null ? null : this.#usable(secretHash, admission, known)
     const role = invitation?.role ?? admission.role ?? known?.role
@@ -141,8 +141,7 @@ export class WorkerRegistry {
     const { rows, conversations, clock } = this.#parts
     const worker = this.#demand(agent)
     const renamed = { ...worker, agent: changes.agent ?? agent, role: changes.role ?? worker.role }
-    if (!WORKER_NAME.test(renamed.agent))
-      throw new S2Error('invalid', `${JSON.stringify(renamed.agent.slice(0, 80))} cannot be a worker's name`)
+    demandWorkerName(renamed.agent)
     if (renamed.agent !== agent && this.#find(renamed.agent) !== undefined)
       throw new S2Error('conflict', `there is a worker ${renamed.agent} already`, { next: 'choose another name' })
     if (renamed.agent === agent && renamed.role === worker.role) return worker

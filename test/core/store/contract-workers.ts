@@ -245,6 +245,22 @@ export function proveWorkers(prove: ProveWorkers): void {
   )
 
   prove(
+    'no worker is called orchestrator: it could not be told from the agent that hands out the work',
+    async ({ store, clock }) => {
+      const refused = { code: 'invalid', message: /no worker may be called orchestrator/ }
+      await assert.rejects(invited(store, clock, 'one', 'orchestrator'), refused)
+      await assert.rejects(admitted(store, 'host', { agent: 'orchestrator' }), refused)
+      await admitted(store)
+      await assert.rejects(store.renameWorker('s2-worker-3', { agent: 'orchestrator' }), refused)
+      assert.deepEqual(
+        (await store.workers()).map(({ agent }) => agent),
+        ['s2-worker-3'],
+      )
+    },
+    'inviteWorker',
+  )
+
+  prove(
     'an older publication changes nothing',
     async ({ store, clock }) => {
       const { serial, key } = await admitted(store)
