@@ -1,4 +1,3 @@
-import { rm } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import type { CommandContext } from '#console/context.ts'
 import { commandEnv } from '#console/state-folder.ts'
@@ -10,6 +9,7 @@ import { type HostIdentity, identityFile, makeIdentity, readIdentity, writeIdent
 import { formatJoinRequest, type Invitation, makeJoinRequest, parseInvitation } from '#identity/joining.ts'
 import { readSettings } from '#runtime/read-settings.ts'
 import { hintCredentials } from '#spool/credential-hint.ts'
+import { readCredentials } from '#spool/credentials.ts'
 
 /** How a host's request to join left it, and what became of it. */
 export type Joined =
@@ -49,7 +49,7 @@ interface JoinSettings {
 class JoinRefused extends S2Error {
   constructor(agent: string, why: string | null) {
     super('forbidden', `${agent} was refused: ${why ?? 'the orchestrator gave no reason'}`, {
-      next: 'have it invited again on the orchestrator’s host: s2 worker invite',
+      next: 'see on the orchestrator’s host whether it is a worker all the same (s2 worker list); else have it invited again: s2 worker invite',
     })
   }
 }
@@ -68,14 +68,16 @@ export async function joinFleet(
   const invitation = parseInvitation(line, context.clock.wall())
   const path = settings.S2_IDENTITY ?? identityFile(settings.S2_STATE)
   const before = await readIdentity(path)
-  const identity = await identityFor(invitation, before, force)
+  const isMember = before !== null && (await hasCredential(settings.S2_STATE))
+  const identity = await identityFor(invitation, before, force || !isMember)
   // Kept before anybody hears of them: keys that were admitted must not be lost to a crash.
   await writeIdentity(path, identity)
   try {
     const request = await makeJoinRequest(invitation, identity, hostNameOf(hostname()))
     return await ask(context, { invitation, ...request }, settings)
   } catch (error) {
-    if (error instanceof JoinRefused) await putBack(path, before)
+    // A worker that was refused keeps its fleet. A new host keeps its keys: nobody signs a refusal, so it may be admitted.
+    if (error instanceof JoinRefused && isMember) await writeIdentity(path, before)
     throw error
   }
 }
@@ -111,21 +113,21 @@ async function askRemote(context: CommandContext, request: Request, settings: Jo
   return { way: 'git', agent, remote: place.remote }
 }
 
-/** A host that was refused is what it was before: a worker keeps its fleet, and a new host has no keys that nobody knows. */
-async function putBack(path: string, before: HostIdentity | null): Promise<void> {
-  if (before === null) await rm(path, { force: true })
-  else await writeIdentity(path, before)
+/** Whether this host has been a worker of its fleet, whatever became of it: keys that never were of use are replaced freely. */
+async function hasCredential(state: string): Promise<boolean> {
+  const { credentials, faults } = await readCredentials(state)
+  return credentials.length + faults.length > 0
 }
 
 /** The keys to join by: those of this host where it belongs to the fleet already, else new ones. */
 async function identityFor(
   { agent, orchestrator, bridgeUrl, remote, branch }: Invitation,
   known: HostIdentity | null,
-  force: boolean,
+  mayLeave: boolean,
 ): Promise<HostIdentity> {
   const before = known?.membership ?? null
   const isSameFleet = before?.orchestrator.key === orchestrator.key
-  if (before !== null && !isSameFleet && !force) {
+  if (before !== null && !isSameFleet && !mayLeave) {
     throw new S2Error(
       'conflict',
       `this host belongs to another fleet already, as ${before.agent} of the bridge ${before.bridgeUrl}`,

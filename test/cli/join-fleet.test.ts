@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -16,7 +16,7 @@ class TakingBridge implements AsyncDisposable {
   /** How often each verb was asked. */
   readonly asked = { submitJoin: 0, joinOutcome: 0 }
   readonly #server: Server
-  readonly #state = mkdtempSync(join(tmpdir(), 's2-join-fleet-'))
+  readonly state = mkdtempSync(join(tmpdir(), 's2-join-fleet-'))
 
   private constructor(outcome: (question: number) => unknown) {
     this.#server = createServer((request, response) => {
@@ -35,6 +35,7 @@ class TakingBridge implements AsyncDisposable {
     return bridge
   }
 
+  /** Joins by a line of a fleet of its own. */
   async join(clock: Clock = systemClock) {
     const { port } = this.#server.address() as AddressInfo
     const line = formatInvitation({
@@ -46,14 +47,14 @@ class TakingBridge implements AsyncDisposable {
       secret: makeSecret().secret,
       endsAt: Date.now() + 60_000,
     })
-    return await run(['worker', 'join', line], { env: { S2_STATE: this.#state, PATH: process.env.PATH ?? '' }, clock })
+    return await run(['worker', 'join', line], { env: { S2_STATE: this.state, PATH: process.env.PATH ?? '' }, clock })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#server.close()
     this.#server.closeAllConnections()
     await once(this.#server, 'close')
-    rmSync(this.#state, { recursive: true })
+    rmSync(this.state, { recursive: true })
   }
 }
 
@@ -71,6 +72,22 @@ test('where no question is answered for a minute, the request still is the bridg
   assert.deepEqual([code, out], [1, ''])
   assert.match(err, /the bridge has the request of s2-worker-3, and nobody has admitted it within a minute/)
   assert.ok(bridge.asked.joinOutcome > 100, `${bridge.asked.joinOutcome} questions`)
+})
+
+test('a host that was told that it is refused keeps its keys, and may join another fleet', async () => {
+  await using bridge = await TakingBridge.open((question) => ({ state: question === 1 ? 'refused' : 'admitted' }))
+  const fleetOf = (): unknown => {
+    const { signingKey, membership } = JSON.parse(readFileSync(join(bridge.state, 'identity.json'), 'utf8'))
+    assert.match(signingKey, /./)
+    return membership.orchestrator.key
+  }
+  const refused = await bridge.join()
+  assert.equal(refused.code, 1)
+  assert.match(refused.err, /s2-worker-3 was refused.*\n {2}next: .*s2 worker list.*s2 worker invite/)
+  const first = fleetOf()
+  const { code, err } = await bridge.join()
+  assert.equal(code, 0, err)
+  assert.notEqual(fleetOf(), first)
 })
 
 /** A clock by which the waits between two questions pass at once. */
