@@ -321,3 +321,11 @@ test('input that is no text is refused, and an answer that cannot be written is 
   assert.equal(full.status, 1)
   assert.match(full.stderr, /^s2: the answer could not be written: ENOSPC.*\n$/)
 })
+
+test('a name that no observer may have is refused with the reason', async () => {
+  for (const name of ['Wall Board!', '']) {
+    const { code, out, err } = await run(['observer', 'create', name, '--out', 'wallboard'], { folder })
+    assert.deepEqual([code, out], [64, ''])
+    assert.match(err, /^s2: .*It must be at most 100 letters, digits, dots, dashes/)
+  }
+})

@@ -34,12 +34,13 @@ const MONTH_MS = 30 * 86_400_000
 export function define(command: Command, context: CommandContext): void {
   command.addHelpText('after', EXAMPLES)
   command
-    .command('create <name>')
+    .command('create')
     .description('make the credential of an observer')
+    .argument('<name>', 'what it is called', agentName)
     .requiredOption('--out <folder>', 'the folder that it is written into, a state folder of its own')
     .addOption(new Option('--for <duration>', 'how long it counts').argParser(lifetime).default(MONTH_MS, '30d'))
     .option('--json', 'print JSON')
-    .action(async (name: string, options: Options) => await create(context, agentName(name), options))
+    .action(async (name: string, options: Options) => await create(context, name, options))
 }
 
 async function create(context: CommandContext, name: string, options: Options): Promise<void> {
