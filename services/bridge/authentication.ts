@@ -104,7 +104,7 @@ export function olderHost(): S2Error {
 
 export function unknownCaller(): S2Error {
   return new S2Error('unauthenticated', 'the signature is not that of a live session', {
-    next: 'get the current credential of this session; its conversation may have ended',
+    next: 'a worker that was revoked or replaced is invited again: s2 worker invite, on the orchestrator’s host; an agent that is no worker of S2 gets a new token there: s2 credential rotate',
   })
 }
 

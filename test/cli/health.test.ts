@@ -59,3 +59,9 @@ test('a pipe has no window: what is written into one is whole', () => {
   })
   assert.match(spawned.stdout, /(long\/){60}fleet\.git/)
 })
+
+test('a host whose worker was revoked or replaced is told to have it invited again', async () => {
+  await using _keepalive = await serve('keepalive', 'session conv_0123456789abcdef/b', 'unauthenticated: no')
+  const { out } = await run(['health', 'keepalive'], { env })
+  assert.match(out, /next: .*revoked or replaced is invited again: s2 worker invite/)
+})

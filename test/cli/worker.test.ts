@@ -244,7 +244,9 @@ test('a revoked worker is out at once: its link is cut, its messages refused, it
   // Its next beat is minutes away: it is told by the end of its link.
   await until('it is told', () => /does not let conv_\w+\/b speak/.test(keepalive.said))
   await keepalive.end()
-  assert.equal(errorOf(await host.s2(['send', 'orchestrator', 'still here', '--json'])).code, 'unauthenticated')
+  const refusal = errorOf(await host.s2(['send', 'orchestrator', 'still here', '--json']))
+  assert.equal(refusal.code, 'unauthenticated')
+  assert.match(refusal.next, /revoked or replaced is invited again: s2 worker invite/)
   await until('its file is gone', () => !filesInGit().includes('s2-worker-7'))
   assert.match((await lead(['worker', 'list'])).out, /^s2-worker-7 +tests +revoked/m)
   assert.equal(errorOf(await lead(['credential', 'rotate', '7', '--json'])).code, 'conflict')

@@ -71,7 +71,7 @@ const ADVICE: Readonly<Record<string, string>> = {
   credential:
     'mend or remove that file: s2-cred-sync brings it anew; s2 credential rotate, on the orchestrator’s host, makes a new one',
   session:
-    'what it says; and where the token is not in force any more: s2 credential rotate, on the orchestrator’s host, gives this session a new one',
+    'what it says; a worker that was revoked or replaced is invited again: s2 worker invite, on the orchestrator’s host; an agent that is no worker of S2 gets a new token there: s2 credential rotate',
   certificate: 's2 certificate show says what is wrong with it; sudo s2 keys tls renews one that was made here',
   remote:
     'a host that has not joined yet joins by s2 worker join; s2 worker list, on the orchestrator’s host, shows who was admitted or revoked; else git ls-remote as the user of the service says why',
