@@ -14,6 +14,13 @@ export function duration(text: string): number {
   }
 }
 
+/** Milliseconds, and some. */
+export function someTime(text: string): number {
+  const ms = duration(text)
+  if (ms <= 0) throw new InvalidArgumentError('It must be more than nothing.')
+  return ms
+}
+
 /** Milliseconds between two redraws, at least 100. */
 export function pause(text: string): number {
   const ms = duration(text)

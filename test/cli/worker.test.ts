@@ -372,7 +372,8 @@ test('whatever fails has a code, what happened, and what to do', async () => {
     ],
     [lead(['worker', 'admit', 's2-request-AAAA', '--json']), 'invalid', /the request to join cannot be read/],
     [lead(['worker', 'admit', 'rubbish', '--json']), 'invalid', /not a request to join/],
-    [lead(['worker', 'revoke', '100', '--json']), 'not_found', /no worker s2-worker-100/],
+    [lead(['worker', 'revoke', '100', '--json']), 'not_found', /no worker s2-worker-100$/],
+    [lead(['worker', 'revoke', '11', '100', '--json']), 'not_found', /s2-worker-100; none of the 2 was revoked$/],
     [lead(['worker', 'rename', '100', 'x', '--json']), 'not_found', /no worker s2-worker-100/],
     [lead(['worker', 'rename', '1', 's2-worker-2', '--json']), 'conflict', /there is a worker s2-worker-2 already/],
     [lead(['credential', 'rotate', 's2-worker-l', '--json']), 'not_found', /no worker "s2-worker-l"/],
@@ -389,6 +390,9 @@ test('whatever fails has a code, what happened, and what to do', async () => {
   const roleless = await lead(['worker', 'invite', '12'])
   assert.deepEqual([roleless.code, roleless.out], [64, ''])
   assert.match(roleless.err, /no role is given for s2-worker-12\n {2}next: add --role/)
+  const timeless = await lead(['worker', 'invite', '12', '--role', 'x', '--for', '0s'])
+  assert.deepEqual([timeless.code, timeless.out], [64, ''])
+  assert.match(timeless.err, /'0s' is invalid. It must be more than nothing/)
   const nothing = await lead(['worker', 'rename', '1'])
   assert.match(nothing.err, /neither a name nor a role is given\n {2}next: /)
   writeFileSync(join(root, 'damaged.json'), '{', { mode: 0o600 })

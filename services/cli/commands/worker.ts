@@ -21,7 +21,7 @@ import { closest, readSettings } from '#runtime/read-settings.ts'
 import { publish } from '#spool/atomic-files.ts'
 import { hintCredentials } from '#spool/credential-hint.ts'
 import { type Joined, joinFleet, readInvitationLine } from '../join-fleet.ts'
-import { duration, role } from '../option-parsers.ts'
+import { role, someTime } from '../option-parsers.ts'
 
 const EXAMPLES = `
 Examples:
@@ -87,7 +87,7 @@ function defineInvite(command: Command, context: CommandContext): void {
   command
     .option('--role <role>', 'the kind of work that it does; a known worker keeps its own', role)
     .addOption(
-      new Option('--for <duration>', 'how long the invitation counts').argParser(duration).default(3_600_000, '1h'),
+      new Option('--for <duration>', 'how long the invitation counts').argParser(someTime).default(3_600_000, '1h'),
     )
     .option('--json', 'print JSON')
     .action(async (worker: string, options: InviteOptions) => await invite(context, worker, options))
@@ -258,14 +258,27 @@ function stateOf({ joinedAt, revokedAt, serial, published }: Worker): string {
 async function revoke(context: CommandContext, texts: readonly string[], { json }: Json): Promise<void> {
   const { S2_STATE } = readSettings(commandEnv(context), ['S2_STATE'])
   await using reached = await reachAdministration(context)
-  const names = texts.map(workerNamed)
-  for (const agent of names) await demand(reached, agent)
+  const names = await demandAll(reached, texts)
   for (const agent of names) {
     await reached.store.revokeWorker(agent)
     if (json !== true) context.print(`${agent} is revoked\n`)
   }
   await hintCredentials(S2_STATE)
   if (json === true) context.print(`${JSON.stringify({ revoked: names })}\n`)
+}
+
+/** All of these workers, or none: a person who mistyped one name has to know what became of the others. */
+async function demandAll(reached: ReachedFleet, texts: readonly string[]): Promise<string[]> {
+  try {
+    const names = texts.map(workerNamed)
+    for (const agent of names) await demand(reached, agent)
+    return names
+  } catch (error) {
+    if (!(error instanceof S2Error) || texts.length === 1) throw error
+    throw new S2Error(error.code, `${error.message}; none of the ${texts.length} was revoked`, {
+      next: error.next ?? '`s2 worker list` shows the workers',
+    })
+  }
 }
 
 async function rename(
