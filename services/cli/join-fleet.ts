@@ -6,7 +6,13 @@ import { JOIN_REQUEST_MAX } from '#fleet/worker.ts'
 import { GitPublisher } from '#git/git-publisher.ts'
 import { askOutcome, submitRequest } from '#identity/bridge-mailbox.ts'
 import { type HostIdentity, identityFile, makeIdentity, readIdentity, writeIdentity } from '#identity/identity-file.ts'
-import { formatJoinRequest, type Invitation, makeJoinRequest, parseInvitation } from '#identity/joining.ts'
+import {
+  formatJoinRequest,
+  type Invitation,
+  isInvitationBegun,
+  makeJoinRequest,
+  parseInvitation,
+} from '#identity/joining.ts'
 import { readSettings } from '#runtime/read-settings.ts'
 import { hintCredentials } from '#spool/credential-hint.ts'
 import { readCredentials } from '#spool/credentials.ts'
@@ -24,8 +30,10 @@ const ASK_AGAIN_MS = 500
 /** An invitation, as a person gives it: the argument, standard input, or a pasted line. */
 export async function readInvitationLine(context: CommandContext, given: string | undefined): Promise<string> {
   if (given !== undefined && given !== '-') return given
-  if (!context.isAttended || given === '-') return await context.input(JOIN_REQUEST_MAX)
-  const answer = await context.ask('Paste the line that `s2 worker invite` printed: ')
+  const answer =
+    !context.isAttended || given === '-'
+      ? await context.input(JOIN_REQUEST_MAX)
+      : await context.ask('Paste the line that `s2 worker invite` printed: ', (text) => !isInvitationBegun(text))
   if (answer !== null && answer.trim() !== '') return answer
   throw new S2Error('invalid', 'no invitation was given', {
     next: 'have one made on the orchestrator’s host: s2 worker invite',

@@ -360,7 +360,8 @@ test('whatever fails has a code, what happened, and what to do', async () => {
   await until('the line has ended', () => Date.now() > (JSON.parse(bodyOf(ended))[8] as number))
   const cases: [Promise<Outcome>, string, RegExp][] = [
     [host.join(ended, '--json'), 'expired', /the invitation of s2-worker-11 ended at 20/],
-    [host.join('', '--json'), 'invalid', /not an invitation/],
+    [host.join('', '--json'), 'invalid', /no invitation was given/],
+    [host.join('rubbish', '--json'), 'invalid', /not an invitation/],
     [host.join(`${ended.slice(0, -9)}`, '--json'), 'invalid', /a part of it is missing/],
     [host.s2(['worker', 'list', '--json']), 'not_found', /no fleet can be reached/],
     [lead(['worker', 'invite', 'No Name', '--role', 'x', '--json']), 'invalid', /cannot be a worker's name/],

@@ -18,8 +18,11 @@ export interface CommandContext {
   input(max: number): Promise<string>
   /** Whether a person can answer: standard input is a terminal too. */
   readonly isAttended: boolean
-  /** Asks a person at the terminal for a line; null when they decline (Ctrl-C, the end of input). */
-  ask(question: string): Promise<string | null>
+  /**
+   * Asks a person at the terminal for a line; null when they decline (Ctrl-C, the end of input). With `isWhole`, reads on until
+   * it says so of all that came, or an empty line comes: what is pasted may have breaks, and its rest is not for the shell.
+   */
+  ask(question: string, isWhole?: (text: string) => boolean): Promise<string | null>
   /** Calls back for each of these signals until disposed. */
   onSignal(signals: readonly NodeJS.Signals[], heard: (signal: NodeJS.Signals) => void): Disposable
   /** Calls back for each key until disposed; never without a terminal. Ctrl-C comes as a key, `\x03`. */
@@ -123,17 +126,18 @@ function onUnwritable(error: NodeJS.ErrnoException): void {
 let unwritable = false
 
 /** The question goes to standard error, so that standard output holds the result alone. */
-async function askLine(question: string): Promise<string | null> {
+async function askLine(question: string, isWhole: (text: string) => boolean = () => true): Promise<string | null> {
   const { createInterface } = await import('node:readline/promises')
-  const lines = createInterface({ input: process.stdin, output: process.stderr })
-  const ended = new Promise<null>((resolve) => lines.once('close', () => resolve(null)))
-  try {
-    const answer = await Promise.race([lines.question(question), ended])
-    if (answer === null) process.stderr.write('\n')
-    return answer
-  } finally {
-    lines.close()
+  const lines = createInterface({ input: process.stdin, output: process.stderr, prompt: question })
+  lines.prompt()
+  let text = ''
+  // Leaving the loop closes the interface.
+  for await (const line of lines) {
+    text += text === '' ? line : `\n${line}`
+    if (line.trim() === '' || isWhole(text)) return text
   }
+  process.stderr.write('\n')
+  return null
 }
 
 async function readInput(max: number): Promise<string> {

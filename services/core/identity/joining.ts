@@ -36,6 +36,11 @@ export function formatInvitation(invitation: Invitation): string {
   return INVITATION + Buffer.from(JSON.stringify(fields)).toString('base64url')
 }
 
+/** Whether this is the beginning of an invitation, and no more: the rest of a line with breaks is to come. */
+export function isInvitationBegun(text: string): boolean {
+  return squeezed(text).startsWith(INVITATION) && fieldsIn(text, INVITATION).length === 0
+}
+
 /** Reads an invitation as a person pasted it. Throws `invalid`, or `expired`. `now` is the wall clock, milliseconds. */
 export function parseInvitation(line: string, now: number): Invitation {
   const [version, agent, key, recipient, bridgeUrl, remote, branch, secret, endsAt] = fieldsIn(line, INVITATION)
