@@ -206,9 +206,13 @@ test('root runs no guarded command, and a refusal is written down', { skip: proc
   const { code, err } = await host.s2(['run', '--', 'ls'], { env: { GUARD_TOKEN: await host.token() } })
   assert.equal(code, 1)
   assert.match(err, /not run as root/)
+  const dry = await host.s2(['run', '--dry-run', '--', 'ls'])
+  assert.equal(dry.code, 1, 'a dry run judges as the run does')
+  assert.equal(dry.out, 'refused: guarded commands are not run as root\n  next: run this as the user of the agent\n')
 })
 
-test('a dry run explains and runs nothing, whether it is on or off', async () => {
+test('a dry run explains and runs nothing, whether it is on or off', async (t) => {
+  t.mock.method(process, 'getuid', () => 1000)
   using host = new Host()
   host.on = 'off'
   const good = await host.s2(['run', '--dry-run', '--', 'cat', 'file'])

@@ -144,10 +144,7 @@ async function run(context: CommandContext, words: readonly string[], options: O
   const { state } = demandOn(readHost(context))
   if (options.mode !== undefined)
     throw new UsageError('--mode goes with --dry-run', 'the mode is the one that was enabled')
-  if (process.getuid?.() === 0)
-    throw new S2Error('forbidden', 'guarded commands are not run as root', {
-      next: 'run this as the user of the agent',
-    })
+  if (isRoot()) throw new S2Error('forbidden', NOT_AS_ROOT.why, { next: NOT_AS_ROOT.next })
   const session = await speakerOf(state, options.session)
   const grant = await granted(context, state, words)
   const plan = await planCommand(grant.mode, grant.folder, words, context)
@@ -193,12 +190,25 @@ async function speakerOf(state: string, named: string | undefined): Promise<Sess
   return only
 }
 
+const NOT_AS_ROOT = {
+  allowed: false,
+  why: 'guarded commands are not run as root',
+  next: 'run this as the user of the agent',
+} as const
+
+function isRoot(): boolean {
+  return process.getuid?.() === 0
+}
+
 async function explain(context: CommandContext, words: readonly string[], { mode, json }: Options): Promise<void> {
   const host = readHost(context)
   const grant = await liveGrant(host.state, context.clock.wall())
   const chosen = readMode(mode ?? grant?.mode ?? 'safe')
-  const plan = await planCommand(chosen, grant?.folder ?? host.folder, words, context)
-  const allowedNow = host.isOn && grant?.stage === 'token' && grant.mode === chosen
+  const folder = grant?.folder ?? host.folder
+  const plan: GuardedPlan = isRoot()
+    ? { mode: chosen, folder, judged: NOT_AS_ROOT, sandbox: null, argv: null }
+    : await planCommand(chosen, folder, words, context)
+  const allowedNow = plan.argv !== null && host.isOn && grant?.stage === 'token' && grant.mode === chosen
   if (json === true) context.print(`${JSON.stringify({ ...plan, allowedNow })}\n`)
   else context.print(explained(plan, host.isOn, allowedNow))
   if (plan.argv === null) throw new Exit(EXIT.failed)
