@@ -212,7 +212,7 @@ test('root runs no guarded command, and a refusal is written down', { skip: proc
 })
 
 test('a dry run explains and runs nothing, whether it is on or off', async (t) => {
-  t.mock.method(process, 'getuid', () => 1000)
+  t.mock.method(process as { getuid: () => number }, 'getuid', () => 1000)
   using host = new Host()
   host.on = 'off'
   const good = await host.s2(['run', '--dry-run', '--', 'cat', 'file'])

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { text as textOf } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { makeIdentity } from '#identity/identity-file.ts'
@@ -13,12 +15,17 @@ const line = await readInvitationLine(context, undefined).catch((error) => error
 console.log(JSON.stringify(line.replaceAll(/\\s/g, '')))
 `
 
-/** What a person who pastes this at the prompt has given. */
-function pasted(text: string): string {
+/** What a person who pastes this at the prompt has given; the terminal stays open, and holds nothing up. */
+async function pasted(text: string): Promise<string> {
   const module = fileURLToPath(new URL('../../services/cli/join-fleet.ts', import.meta.url))
   const argv = ['--input-type=module', '--eval', ASKING, module]
   const cwd = fileURLToPath(new URL('../..', import.meta.url))
-  const { stdout, stderr } = spawnSync(process.execPath, argv, { cwd, input: text, encoding: 'utf8', timeout: 60_000 })
+  const child = spawn(process.execPath, argv, { cwd, timeout: 30_000 })
+  if (text === '') child.stdin.end()
+  else child.stdin.write(text)
+  const ended = once(child, 'exit')
+  const [stdout, stderr] = await Promise.all([textOf(child.stdout), textOf(child.stderr)])
+  assert.deepEqual(await ended, [0, null])
   assert.match(stderr, /^Paste the line/)
   return JSON.parse(stdout)
 }
@@ -30,9 +37,9 @@ test('an invitation that is pasted with breaks is read to its end, and what is n
   })
   const pieces = line.match(/.{1,70}/g) ?? []
   assert.ok(pieces.length > 2)
-  assert.equal(pasted(`${pieces.join('\n')}\nnext\n`), line)
-  assert.equal(pasted(`${pieces.slice(0, 2).join('\n')}\n\nnext\n`), pieces.slice(0, 2).join(''))
-  assert.equal(pasted('ls\nnext\n'), 'ls')
-  assert.equal(pasted('\nnext\n'), 'noinvitationwasgiven')
-  assert.equal(pasted(''), 'noinvitationwasgiven')
+  assert.equal(await pasted(`${pieces.join('\n')}\nnext\n`), line)
+  assert.equal(await pasted(`${pieces.slice(0, 2).join('\n')}\n\nnext\n`), pieces.slice(0, 2).join(''))
+  assert.equal(await pasted('ls\nnext\n'), 'ls')
+  assert.equal(await pasted('\nnext\n'), 'noinvitationwasgiven')
+  assert.equal(await pasted(''), 'noinvitationwasgiven')
 })

@@ -131,13 +131,16 @@ async function askLine(question: string, isWhole: (text: string) => boolean = ()
   const lines = createInterface({ input: process.stdin, output: process.stderr, prompt: question })
   lines.prompt()
   let text = ''
-  // Leaving the loop closes the interface.
-  for await (const line of lines) {
-    text += text === '' ? line : `\n${line}`
-    if (line.trim() === '' || isWhole(text)) return text
+  try {
+    for await (const line of lines) {
+      text += text === '' ? line : `\n${line}`
+      if (line.trim() === '' || isWhole(text)) return text
+    }
+    process.stderr.write('\n')
+    return null
+  } finally {
+    lines.close()
   }
-  process.stderr.write('\n')
-  return null
 }
 
 async function readInput(max: number): Promise<string> {
