@@ -1,7 +1,11 @@
 import type { BuildOptions, Plugin } from 'esbuild'
 
-// CommonJS packages inside an ES module need these.
-const banner = `import { createRequire as createRequireForBundle } from 'node:module'
+/**
+ * An older Node fails in the strangest ways, by a fault of memory among them, so the first file that it reads says what is
+ * needed. CommonJS packages inside an ES module need the rest.
+ */
+const banner = `if (parseInt(process.versions.node) < 24) { process.stderr.write('s2: Node.js 24 or later is needed, and this is ' + process.version + '\\n  next: . deploy/env.sh in the folder of the project, or call the installed s2\\n'); process.exit(78) }
+import { createRequire as createRequireForBundle } from 'node:module'
 const require = createRequireForBundle(import.meta.url), __filename = import.meta.filename, __dirname = import.meta.dirname
 `
 

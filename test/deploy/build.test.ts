@@ -2,7 +2,17 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { appendFileSync, cpSync, globSync, mkdtempSync, rmSync, statSync, symlinkSync, watch } from 'node:fs'
+import {
+  appendFileSync,
+  cpSync,
+  globSync,
+  mkdtempSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  watch,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -129,4 +139,23 @@ test('builds at once end well, and whoever starts meanwhile finds a whole progra
   assert.equal(await checkout.start(), '')
   assert.ok(statSync(join(dist, '.stamp')).mtimeMs >= beganAt - 1_000)
   assert.deepEqual(globSync('**/*.part', { cwd: dist }), [])
+})
+
+test('a program says which Node it needs before an older one fails in it', async () => {
+  using checkout = new Checkout()
+  assert.equal(await ended(checkout.build()), 0)
+  const older = join(checkout.folder, 'older.cjs')
+  writeFileSync(older, "Object.defineProperty(process.versions, 'node', { value: '20.20.2' })")
+  for (const program of ['s2', 'bridge', 'keepalive']) {
+    const said = await new Promise<{ code: unknown; err: string }>((resolve) => {
+      execFile(
+        process.execPath,
+        ['--require', older, `dist/${program}.js`],
+        { cwd: checkout.folder },
+        (error, _, err) => resolve({ code: error?.code, err }),
+      )
+    })
+    assert.equal(said.code, 78)
+    assert.match(said.err, /^s2: Node\.js 24 or later is needed, .*\n {2}next: /)
+  }
 })
