@@ -9,6 +9,7 @@ import { type HostIdentity, makeIdentity, readIdentity } from '../../services/co
 import { formatInvitation, type Invitation, makeSecret } from '../../services/core/identity/joining.ts'
 import { systemClock } from '../../services/core/runtime/clock.ts'
 import { readSettings, withSettingsFile } from '../../services/core/runtime/read-settings.ts'
+import { publishCredential } from '../../services/core/spool/credentials.ts'
 import { type Outcome, run as runCommand } from './run-command.ts'
 
 const root = mkdtempSync(join(tmpdir(), 's2-init-'))
@@ -297,9 +298,14 @@ test('a line that has ended, or is none, writes nothing', async () => {
 })
 
 test('a host of another fleet is left in it, unless --force is given', async () => {
-  const { init, identityNow } = home()
+  const { HOME, init, identityNow } = home()
   assert.equal((await init(['--join', (await makeFleet())()])).code, 0)
   const before = await identityNow()
+  // Only a credential says that the host was admitted.
+  await publishCredential(join(HOME, '.local/state/s2'), {
+    ...{ session: 'conv_0000000000000000/b', agent: 's2-worker-3', role: 'tests', token: '0a'.repeat(32) },
+    ...{ bridgeUrl: 'http://127.0.0.1:7433', createdAt: Date.now(), expiresAt: Date.now() + 3_600_000 },
+  })
   const other = (await makeFleet())({ agent: 's2-worker-9' })
   const refused = await init(['--join', other])
   assert.equal(refused.code, 1, 'a step that was tried has failed')
