@@ -24,13 +24,6 @@ check 'by ssh too, with hers' within 20 inside s2-worker health cred-sync
 check 'into the mirror of the worker' inside sh -c 'test -d /var/lib/s2-worker/git/objects'
 check 'of her home nothing is seen but the keys' test "$(sees)" = '.ssh '
 check 'which cannot be written' refuses 'Read-only' inside sh -c 'nsenter -t $(systemctl show -p MainPID --value s2-worker-cred-sync) -m touch /home/ann/.ssh/known_hosts2'
-blind_to_keys() { # service: it sees nothing of the keys of its host
-  inside sh -c '! nsenter -t $(systemctl show -p MainPID --value "$1") -m sh -c "test -s \$0/identity.json || ls \$0/publication.git/HEAD 2>/dev/null | grep -q ." "$2"' sh "$1" "$2"
-}
-check 'the services are started again' inside systemctl restart s2-bridge s2-watchdog s2-worker-keepalive s2-worker-fs-watcher
-for service in bridge watchdog; do check "s2-$service sees no keys of the orchestrator" within 20 blind_to_keys "s2-$service" /var/lib/s2; done
-for service in keepalive; do check "s2-worker-$service sees no keys of the worker" within 20 blind_to_keys "s2-worker-$service" /var/lib/s2-worker; done
-check 'cred-sync has them' inside sh -c 'nsenter -t $(systemctl show -p MainPID --value s2-worker-cred-sync) -m test -s /var/lib/s2-worker/identity.json'
 for service in cred-sync worker-cred-sync; do exposure "$service" 1.5; done
 check 'it goes again' inside sh -c 'cd /src && PURGE=1 sh deploy/install.sh uninstall && test ! -e /var/lib/s2-worker && id ann && test -e /home/ann/private'
 check 'both with an agent' install_from /src 'ROLE=both AGENT=ann'
