@@ -96,8 +96,10 @@ test('what is JSON stays JSON, so that lines of the log and messages about tasks
 test('a secret is taken out whatever stands around it', () => {
   const exact = TRUE.filter(({ text, secret }) => text === secret)
   const around = fc.string({ maxLength: 60 }).map((text) => text.replaceAll(/[\w-]|\[/g, '.'))
+  // A line of sha256sum(1), whose digest looks as a token of ours does, is left alone.
+  const behind = around.filter((text) => !/^ [ *]/.test(text))
   fc.assert(
-    fc.property(fc.constantFrom(...exact), around, around, ({ secret }, before, after) => {
+    fc.property(fc.constantFrom(...exact), around, behind, ({ secret }, before, after) => {
       assert.ok(!redact(before + secret + after).includes(secret))
     }),
     { numRuns: 2_000 },
