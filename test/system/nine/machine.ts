@@ -102,6 +102,12 @@ export class Machine {
   /** Stops one program in its tracks, or lets it go on. */
   hold(name: string, isHeld: boolean): void {
     process.kill(this.#program(name).pid, isHeld ? 'SIGSTOP' : 'SIGCONT')
+    if (!isHeld) this.#wakeWaiters()
+  }
+
+  /** nsenter(1) stops with the program that it waits for, and buries it only once it goes on. */
+  #wakeWaiters(): void {
+    for (const { pid } of this.#running.values()) if (pid !== undefined) signal(pid, 'SIGCONT')
   }
 
   #program(name: string): { readonly child: ChildProcess; readonly pid: number } {
@@ -122,6 +128,7 @@ export class Machine {
     const space = this.#first === null ? null : spaceOf(this.#first)
     if (this.#first === null || space === null) throw new Error(`${this.name} has no power to lose`)
     const pids = inSpace(space).length
+    this.#wakeWaiters()
     this.#running.clear()
     process.kill(this.#first, 'SIGKILL')
     await until(`nothing of ${this.name} is left`, () => inSpace(space).length === 0)
@@ -145,6 +152,7 @@ export class Machine {
 
   resume(): void {
     for (const pid of this.processes()) signal(pid, 'SIGCONT')
+    this.#wakeWaiters()
   }
 
   /** Everything that runs on it, by its process name space. */
