@@ -75,7 +75,10 @@ export class GitPublisher implements AsyncDisposable {
 
   /** The branch as it is now. Throws `unavailable`. */
   async snapshot(): Promise<BranchSnapshot> {
-    const tip = await this.#fetch()
+    return this.#at(await this.#fetch())
+  }
+
+  #at(tip: string | null): BranchSnapshot {
     return {
       tip,
       list: async (folder) => (tip === null ? [] : await this.#list(tip, `${folder}/`)),
@@ -84,18 +87,19 @@ export class GitPublisher implements AsyncDisposable {
   }
 
   /**
-   * Publishes files (path → content; null: removed) in one commit, on top of what others push meanwhile. Answers the commit;
-   * the present one when nothing had to change. Throws `unavailable`, or `conflict` when others were faster every time.
+   * Publishes files (path → content; null: removed) in one commit, on top of what others push meanwhile. Answers the commit,
+   * the present one when nothing had to change, and the branch as it was before. Throws `unavailable`, or `conflict` when others were faster every time.
    */
-  async publish(files: FileEdits, message: string): Promise<string> {
+  async publish(files: FileEdits, message: string): Promise<Published> {
     const { clock, chance } = this.#parts
     const pauses = new Pauses(RETRY, chance)
     while (pauses.failures < TRIES) {
       const tip = await this.#fetch()
       const commit = await this.#commit(tip, files, message)
-      if (commit === tip) return commit
+      const published = { commit, before: this.#at(tip) }
+      if (commit === tip) return published
       const outcome = await this.#push(`${commit}:${this.#repository.branch}`)
-      if (outcome === 'taken') return commit
+      if (outcome === 'taken') return published
       if (outcome === 'overtaken') await pauses.wait(clock)
     }
     throw new S2Error(
@@ -234,6 +238,11 @@ export class GitPublisher implements AsyncDisposable {
 type PushOutcome = 'taken' | 'overtaken' | 'other_hash'
 
 type ObjectFormat = 'sha1' | 'sha256'
+
+export interface Published {
+  readonly commit: string
+  readonly before: BranchSnapshot
+}
 
 /** A branch at one of its commits. */
 export interface BranchSnapshot {

@@ -138,8 +138,9 @@ export class Issuer {
       ...removed.map((path) => [path, null] as const),
       [MANIFEST_PATH, manifest],
     ])
-    const wasAltered = await this.#isAltered(branch)
-    const commit = await publisher.publish(wanted, 'Credentials')
+    const { commit, before } = await publisher.publish(wanted, 'Credentials')
+    // Somebody may have written since the look, and what they wrote is gone now.
+    const wasAltered = (await this.#isAltered(branch, wanted)) || (await this.#isAltered(before, wanted))
     this.#published = registryOf(files.map(({ worker }) => ({ worker, serial: worker.published })))
     this.#left = { commit, files: wanted }
     await publisher.removeRequests([...asked.keys()])
@@ -253,12 +254,13 @@ export class Issuer {
   }
 
   /** Whether somebody else changed what was published here, whatever else they did and whatever is to be published now. */
-  async #isAltered(branch: BranchSnapshot): Promise<boolean> {
+  async #isAltered(branch: BranchSnapshot, wanted: ReadonlyMap<string, string | null>): Promise<boolean> {
     if (this.#left === null || branch.tip === this.#left.commit) return false
     for (const [path, content] of this.#left.files) {
       if (content === null) continue
       const present = await branch.read(path)
-      if (present?.toString('utf8') !== content) return true
+      // A push whose answer was lost has brought what is wanted.
+      if (![content, wanted.get(path)].includes(present?.toString('utf8'))) return true
     }
     return false
   }

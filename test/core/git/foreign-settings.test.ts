@@ -75,7 +75,7 @@ test('no setting of the user, of the machine or of the environment runs a comman
   }
   const place = { remote, branch: 'main', timeoutMs: PATIENCE_MS }
   await using publisher = await GitPublisher.open(place, { clock: systemClock, chance: systemChance, env })
-  const commit = await publisher.publish(new Map([['a', 'content\n']]), 'First')
+  const { commit } = await publisher.publish(new Map([['a', 'content\n']]), 'First')
   const read = mirror(remote, 'main', env)
   assert.equal(await read.tip(), commit)
   assert.equal((await read.file(await read.fetch(commit), 'a', 100))?.toString(), 'content\n')

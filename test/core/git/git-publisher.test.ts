@@ -49,8 +49,8 @@ test('files are published on an empty branch, and on top of what others put ther
 test('publishing what is there already makes no commit', async () => {
   const path = await remote()
   await using publisher = await open(path)
-  const first = await publisher.publish(new Map([['x', 'same']]), 'First')
-  assert.equal(await publisher.publish(new Map([['x', 'same']]), 'Second'), first)
+  const { commit: first } = await publisher.publish(new Map([['x', 'same']]), 'First')
+  assert.equal((await publisher.publish(new Map([['x', 'same']]), 'Second')).commit, first)
   assert.equal(git(path, 'rev-list', '--count', 'main'), '1')
 })
 

@@ -294,6 +294,28 @@ test('what somebody did to the branch is mended', async () => {
   assert.equal(g.inGit('show', `main:${path}`), good)
 })
 
+test('what somebody wrote between a look and its publication is told, though it is gone at once', async () => {
+  await using g = await ground('between')
+  const { publisher } = g
+  assert.ok(publisher !== null)
+  await g.admit('s2-worker-1', await g.keysOf('s2-worker-1'))
+  const issuer = g.makeIssuer()
+  await issuer.round()
+  await issuer.publish()
+  g.clock.pass(1)
+  await g.store.issueTokens('s2-worker-1', 600_000, LIFETIME_MS)
+  await issuer.round()
+  const look = publisher.snapshot.bind(publisher)
+  publisher.snapshot = async () => {
+    const seen = await look()
+    await publisher.publish(new Map([[MANIFEST_PATH, '{}']]), 'somebody')
+    return seen
+  }
+  assert.equal((await issuer.publish()).wasAltered, true)
+  publisher.snapshot = look
+  assert.equal((await issuer.publish()).wasAltered, false)
+})
+
 test('an older list that somebody put back is replaced: hosts that have seen a later one refuse it', async () => {
   await using g = await ground('put-back')
   await g.admit('s2-worker-1', await g.keysOf('s2-worker-1'))
