@@ -113,7 +113,6 @@ export class Issuer {
       }
     }
     await this.#dropEnded(fleet)
-    if (issued.length > 0) await hintWorkers(store, issued).catch(() => undefined) // the polls find them too
     if (failures.length > 0) throw failures[0]
     return { issued, ...judged }
   }
@@ -181,10 +180,20 @@ export class Issuer {
     return hasIssued
   }
 
+  /** At once, and not when those of all are made. To all its conversations: who is linked by an old one hears of the new one. */
+  async #hint({ agent }: JoinedWorker, { conversations }: FleetView): Promise<void> {
+    const theirs = [...conversations.values()].filter(({ agents: { b } }) => b === agent)
+    if (theirs.length === 0) return
+    await this.#parts.store.hintCredentials(theirs.map(({ id }) => id)).catch(() => undefined) // the polls find it too
+  }
+
   /** Whether a new credential of the worker was made. */
   async #issue(worker: JoinedWorker, fleet: FleetView): Promise<boolean> {
     const isDue = worker.serial !== worker.published
-    if (isDue) await this.#makeFile(worker, fleet)
+    if (isDue) {
+      await this.#makeFile(worker, fleet)
+      await this.#hint(worker, fleet)
+    }
     await this.#keepOwnEnd(worker, fleet)
     return isDue
   }

@@ -148,6 +148,23 @@ test('tokens of both ends are made anew at half of their life, on schedule, and 
   await assert.rejects(g.fetched(keys), { code: 'forbidden' }, 'a host keeps to the bridge that it was invited to')
 })
 
+test('each worker is told of its credential once it is there, and waits for no other’s', async () => {
+  await using g = await ground('hinted', { withGit: false })
+  for (const agent of ['s2-worker-1', 's2-worker-2']) await g.admit(agent, await g.keysOf(agent))
+  const done: string[] = []
+  const { notePublished } = g.store
+  g.store.notePublished = async (agent, ...rest) => {
+    await notePublished.call(g.store, agent, ...rest)
+    done.push(`${agent} published`)
+  }
+  g.store.hintCredentials = async (ids) => {
+    const told = (await g.store.conversations()).filter(({ id }) => ids.includes(id))
+    done.push(...told.map(({ agents }) => `${agents.b} told`))
+  }
+  await g.makeIssuer().round()
+  assert.deepEqual(done, ['s2-worker-1 published', 's2-worker-1 told', 's2-worker-2 published', 's2-worker-2 told'])
+})
+
 test('one worker that nothing can be sealed to keeps no other from its credential', async () => {
   await using g = await ground('poisoned', { withGit: false })
   const keys = await g.keysOf('s2-worker-2')
