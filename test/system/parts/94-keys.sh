@@ -18,10 +18,10 @@ inside sh -c 'chown -R git: /home/git/.ssh && chmod 700 /home/git/.ssh && touch 
 check 'the units verify clean' verify
 check 'the services start' inside systemctl start s2-watchdog s2-cred-sync s2-worker-cred-sync
 check 'a worker joins' says 'This host is s2-worker-5 now' inside sh -c 's2 worker invite 5 --role tests | s2-worker worker join'
-check 'its credential goes by ssh, with the key of the orchestrator' within 20 inside runuser -u git -- git --git-dir=/home/git/fleet.git cat-file -e main:credentials/s2-worker-5-credentials.json
+check 'its credential goes by ssh, with the key of the orchestrator' within 60 inside runuser -u git -- git --git-dir=/home/git/fleet.git cat-file -e main:credentials/s2-worker-5-credentials.json
 check 'and comes' within 20 inside sh -c 'ls /var/lib/s2-worker/credentials/*.json'
-check 'by ssh too, with hers' within 20 inside s2-worker health cred-sync
-check 'into the mirror of the worker' inside sh -c 'test -d /var/lib/s2-worker/git/objects'
+check 'by ssh too, with hers' within 60 inside s2-worker health cred-sync
+check 'into the mirror of the worker' within 20 inside sh -c 'test -d /var/lib/s2-worker/git/objects'
 check 'of her home nothing is seen but the keys' test "$(sees)" = '.ssh '
 check 'which cannot be written' refuses 'Read-only' inside sh -c 'nsenter -t $(systemctl show -p MainPID --value s2-worker-cred-sync) -m touch /home/ann/.ssh/known_hosts2'
 for service in cred-sync worker-cred-sync; do exposure "$service" 1.5; done
