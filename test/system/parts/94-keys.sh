@@ -16,7 +16,7 @@ check 'so has the orchestrator, in the folder of its data' holds_key s2 /var/lib
 inside sh -c 'chown -R git: /home/git/.ssh && chmod 700 /home/git/.ssh && touch /home/ann/private
   echo S2_GIT_REMOTE=ssh://git@127.0.0.1/home/git/fleet.git >>/etc/s2/s2.env; echo S2_GIT_POLL=1s >/etc/s2/s2-worker-cred-sync.env'
 check 'the units verify clean' verify
-check 'the services start' inside systemctl start s2-watchdog s2-cred-sync s2-worker-cred-sync
+check 'the services start' inside systemctl restart s2-watchdog s2-cred-sync s2-worker-cred-sync
 check 'a worker joins' says 'This host is s2-worker-5 now' inside sh -c 's2 worker invite 5 --role tests | s2-worker worker join'
 check 'its credential goes by ssh, with the key of the orchestrator' within 60 inside runuser -u git -- git --git-dir=/home/git/fleet.git cat-file -e main:credentials/s2-worker-5-credentials.json
 check 'and comes' within 20 inside sh -c 'ls /var/lib/s2-worker/credentials/*.json'
