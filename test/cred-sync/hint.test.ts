@@ -68,7 +68,8 @@ class Fleet implements AsyncDisposable {
 
   #metrics(): string {
     const socket = join(this.#worker, 'run/cred-sync.sock')
-    return execFileSync('curl', ['--silent', '--unix-socket', socket, 'http://localhost/metrics'], { encoding: 'utf8' })
+    const ask = `require('http').get({ socketPath: process.argv[1], path: '/metrics' }, (answer) => answer.pipe(process.stdout))`
+    return execFileSync(process.execPath, ['-e', ask, socket], { encoding: 'utf8', timeout: 10_000 })
   }
 
   git(...args: string[]): void {

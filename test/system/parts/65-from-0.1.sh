@@ -54,9 +54,9 @@ check 'all that can run runs' as_olga systemctl --user is-active s2-bridge s2-cr
 check 'a good one is taken then' install_as_olga /src
 check 'and everything runs' are_active
 check 'what 0.1 left is kept beside the database' inside ls "$hers/bridge.db.schema-1"
-check 'it is said how the worker comes over' within 15 as_olga sh -c 's2 status | grep "s2 worker invite 2 --role backend here, and s2 worker join there"'
-check 'its own host says so too' within 10 refuses 's2 worker join' as_olga s2-worker health cred-sync
-check 'it lives, by the credential that it has' within 15 as_olga sh -c 's2 status | grep "s2-worker-2.*alive"'
+check 'it is said how the worker comes over' within 30 as_olga sh -c 's2 status | grep "s2 worker invite 2 --role backend here, and s2 worker join there"'
+check 'its own host says so too' within 30 refuses 's2 worker join' as_olga s2-worker health cred-sync
+check 'it lives, by the credential that it has' within 60 as_olga sh -c 's2 status | grep "s2-worker-2.*alive"'
 check 'the outbox is sent' within 15 as_olga sh -c 's2 check --peek | grep "from the outbox"'
 check 'unread mail is unread' eval 'as_olga s2 check --peek | grep "unread here" && as_olga s2-worker check --peek | grep "unread there"'
 inside touch /home/olga/end
