@@ -1,5 +1,5 @@
-import { appendFileSync, closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, statSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { type AuditHead, type HeadSigner, readHead, type SignedHead, signHead } from '#fleet/audit-head.ts'
 import { type Identity, signBytes } from '#fleet/identity.ts'
 import type { NewIncident } from '#fleet/incident.ts'
@@ -10,7 +10,7 @@ import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { HeadAddress } from '#runtime/setting-parsers.ts'
-import { syncFolder } from '#spool/atomic-files.ts'
+import { appendLine, formerOf } from '#spool/line-log.ts'
 import type { Store } from '#store/store.ts'
 import type { CredentialIncidents } from './credential-incidents.ts'
 import { gitPlace, type HeadPlace, webhookPlace } from './head-places.ts'
@@ -69,7 +69,7 @@ export class AuditHeads {
     if (this.#takenBack !== null) await this.#parts.incidents.toggle(this.#takenBack, true)
     if (last === null || last.store !== head.store || last.hash !== head.hash) {
       const signed = signHead(head, this.#sign)
-      await appendLine(this.#file, JSON.stringify(signed))
+      await appendLine(this.#file, JSON.stringify(signed), FILE_MAX)
       this.#last = signed
     }
     await Promise.all(this.#places.map((place) => this.#send(place)))
@@ -152,22 +152,4 @@ function lastHead(file: string): SignedHead | null {
     if (head !== undefined) return head
   }
   return null
-}
-
-function formerOf(file: string): string {
-  return `${file}.1`
-}
-
-async function appendLine(file: string, line: string): Promise<void> {
-  const bytes = statSync(file, { throwIfNoEntry: false })?.size
-  const isFull = bytes !== undefined && bytes > FILE_MAX
-  if (isFull) renameSync(file, formerOf(file))
-  const handle = openSync(file, 'a', 0o600)
-  try {
-    appendFileSync(handle, `${line}\n`)
-    fsyncSync(handle)
-  } finally {
-    closeSync(handle)
-  }
-  if (isFull || bytes === undefined) await syncFolder(dirname(file))
 }

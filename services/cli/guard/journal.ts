@@ -1,10 +1,8 @@
-import { constants, lstatSync, renameSync } from 'node:fs'
-import { open } from 'node:fs/promises'
 import { join } from 'node:path'
-import { S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
-import { ensureFolder, syncFolder } from '#spool/atomic-files.ts'
+import { ensureFolder } from '#spool/atomic-files.ts'
 import { readCredentials } from '#spool/credentials.ts'
+import { appendLine } from '#spool/line-log.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { diskError } from '#spool/plain-file.ts'
 import { guardFolder } from './grant.ts'
@@ -20,8 +18,6 @@ export const LOG_MAX = 1024 * 1024
 /** How many items may wait in the outbox before refusals are kept on this host alone: an agent can have any number of them. */
 export const WAITING_MAX = 200
 
-const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants
-
 /**
  * Keeps an act durably before anything follows from it: what cannot be written down is not done. The one place that says
  * where guarded commands are audited: in a log on this host, and in the audit of the fleet.
@@ -30,32 +26,10 @@ export async function recordAct(state: string, act: GuardAct, at: number): Promi
   const line = redact(JSON.stringify({ at: new Date(at).toISOString(), actor: userName(), ...act }))
   try {
     await ensureFolder(guardFolder(state))
-    await appendLine(guardFolder(state), line)
+    await appendLine(join(guardFolder(state), 'log'), line, LOG_MAX)
     await tellFleet(state, act, at)
   } catch (error) {
     throw diskError('writing down a guarded command', error)
-  }
-}
-
-async function appendLine(folder: string, line: string): Promise<void> {
-  const path = join(folder, 'log')
-  makeRoom(path)
-  await using file = await open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600)
-  const found = await file.stat()
-  if (!found.isFile()) throw new S2Error('unavailable', 'the log of guarded commands is no file')
-  await file.appendFile(`${line}\n`)
-  await file.sync()
-  if (found.size === 0) await syncFolder(folder)
-}
-
-/** In one turn of the event loop: between the look and the rename nothing of this process writes. */
-function makeRoom(path: string): void {
-  const found = lstatSync(path, { throwIfNoEntry: false })
-  if (found?.isFile() !== true || found.size < LOG_MAX) return
-  try {
-    renameSync(path, `${path}.1`)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error // another process has made room
   }
 }
 
