@@ -156,7 +156,8 @@ async function hint(
       next: 'start the bridge; until then each worker looks in git every S2_GIT_POLL',
     })
   }
-  const workers = new Set((await reached.store.conversations()).map(({ agents: { b } }) => b))
+  const conversations = await reached.store.conversations()
+  const workers = new Set(conversations.map(({ agents: { b } }) => b))
   const stranger = agents.find((agent) => !workers.has(agent))
   if (stranger !== undefined) {
     const near = closest(stranger, [...workers])
@@ -165,7 +166,7 @@ async function hint(
     })
   }
   const hinted = agents.length === 0 ? [...workers] : agents
-  await hintWorkers(reached.store, hinted)
+  await hintWorkers(reached.store, conversations, hinted)
   if (json === true) context.print(`${JSON.stringify({ hinted })}\n`)
   else
     context.print(

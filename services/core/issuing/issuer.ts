@@ -13,6 +13,7 @@ import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
 import { hintWorkers } from './hint-workers.ts'
 import { readIssuedAccess, writeIssuedAccess } from './issued-access.ts'
+import { LeftBranch } from './left-branch.ts'
 import { OwnEnds } from './own-ends.ts'
 
 export interface IssuerConfig {
@@ -69,8 +70,7 @@ export class Issuer {
   #published = ''
   /** The serial of the latest list of credentials that was made or found. */
   #listed = 0
-  /** The commit that this program left the branch at, and the files it had there; null: not looked at yet. */
-  #left: { readonly commit: string; readonly files: ReadonlyMap<string, string | null> } | null = null
+  readonly #left = new LeftBranch()
 
   constructor(config: IssuerConfig, parts: IssuerParts) {
     this.#config = config
@@ -139,15 +139,14 @@ export class Issuer {
     ])
     const { commit, before } = await publisher.publish(wanted, 'Credentials')
     // Somebody may have written since the look, and what they wrote is gone now.
-    const wasAltered = (await this.#isAltered(branch, wanted)) || (await this.#isAltered(before, wanted))
+    const isOvertaken = before.tip !== branch.tip
+    const wasAltered =
+      (await this.#left.isAlteredIn(branch, wanted)) || (isOvertaken && (await this.#left.isAlteredIn(before, wanted)))
     this.#published = registryOf(files.map(({ worker }) => ({ worker, serial: worker.published })))
-    this.#left = { commit, files: wanted }
+    this.#left.leave(commit, wanted)
     await publisher.removeRequests([...asked.keys()])
-    if (commit !== branch.tip)
-      await hintWorkers(
-        store,
-        files.map(({ worker }) => worker.agent),
-      ).catch(() => undefined)
+    const agents = files.map(({ worker }) => worker.agent)
+    if (commit !== branch.tip) await this.#hint(await store.conversations(), agents)
     return { ...judged, foreign, plain, wasAltered }
   }
 
@@ -180,11 +179,8 @@ export class Issuer {
     return hasIssued
   }
 
-  /** At once, and not when those of all are made. To all its conversations: who is linked by an old one hears of the new one. */
-  async #hint({ agent }: JoinedWorker, { conversations }: FleetView): Promise<void> {
-    const theirs = [...conversations.values()].filter(({ agents: { b } }) => b === agent)
-    if (theirs.length === 0) return
-    await this.#parts.store.hintCredentials(theirs.map(({ id }) => id)).catch(() => undefined) // the polls find it too
+  async #hint(conversations: Iterable<Conversation>, agents: readonly string[]): Promise<void> {
+    await hintWorkers(this.#parts.store, conversations, agents).catch(() => undefined) // the polls find it too
   }
 
   /** Whether a new credential of the worker was made. */
@@ -192,7 +188,8 @@ export class Issuer {
     const isDue = worker.serial !== worker.published
     if (isDue) {
       await this.#makeFile(worker, fleet)
-      await this.#hint(worker, fleet)
+      // At once, and not when those of all are made.
+      await this.#hint(fleet.conversations.values(), [worker.agent])
     }
     await this.#keepOwnEnd(worker, fleet)
     return isDue
@@ -260,18 +257,6 @@ export class Issuer {
       files.push({ worker, path: credentialPath(worker.agent), content })
     }
     return files
-  }
-
-  /** Whether somebody else changed what was published here, whatever else they did and whatever is to be published now. */
-  async #isAltered(branch: BranchSnapshot, wanted: ReadonlyMap<string, string | null>): Promise<boolean> {
-    if (this.#left === null || branch.tip === this.#left.commit) return false
-    for (const [path, content] of this.#left.files) {
-      if (content === null) continue
-      const present = await branch.read(path)
-      // A push whose answer was lost has brought what is wanted.
-      if (![content, wanted.get(path)].includes(present?.toString('utf8'))) return true
-    }
-    return false
   }
 
   /** The list of these files, the same text again where the branch has it; what is to be removed, and what else is there. */
