@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer'
+import { DETAILS_DEPTH_MAX } from '#fleet/audit.ts'
 import { S2Error } from '#fleet/errors.ts'
 
 /** Reads JSON that came from outside. Throws `invalid`; its message shows nothing of the content. */
@@ -19,8 +20,8 @@ export function parseJson(bytes: Buffer): unknown {
   return value
 }
 
-/** Nothing that the bridge is asked for is nested a quarter as deep. */
-const DEPTH_MAX = 64
+/** The deepest that the bridge is asked for are the details of an act, which stand within an object or two. */
+const DEPTH_MAX = DETAILS_DEPTH_MAX + 8
 
 const SURROGATE_ESCAPE = /\\ud[89a-f]/i
 
@@ -43,31 +44,34 @@ function isWrittenAsHere(text: string, value: unknown): boolean {
 /** How many names of fields a valid JSON text has: outside of its strings each is followed by the only kind of colon. */
 function countNamesIn(text: string): number {
   let count = 0
+  lookThrough(text, (unit) => {
+    if (unit === COLON) count += 1
+    return true
+  })
+  return count
+}
+
+/** Whether brackets are open within one another so many times. */
+function isDeep(text: string): boolean {
+  let depth = 0
+  lookThrough(text, (unit) => {
+    if (unit === BRACE || unit === BRACKET) depth += 1
+    else if (unit === BRACE_END || unit === BRACKET_END) depth -= 1
+    return depth <= DEPTH_MAX
+  })
+  return depth > DEPTH_MAX
+}
+
+/** Goes through what stands outside of the strings of a JSON text, until it is answered false. */
+function lookThrough(text: string, look: (unit: number) => boolean): void {
   let isInString = false
   for (let at = 0; at < text.length; at += 1) {
     const unit = text.charCodeAt(at)
     if (unit === QUOTE) isInString = !isInString
     else if (unit === BACKSLASH)
       at += 1 // stands in strings only
-    else if (unit === COLON && !isInString) count += 1
+    else if (!isInString && !look(unit)) return
   }
-  return count
-}
-
-/** Whether brackets outside of strings are open within one another so many times. */
-function isDeep(text: string): boolean {
-  let depth = 0
-  let isInString = false
-  for (let at = 0; at < text.length; at += 1) {
-    const unit = text.charCodeAt(at)
-    if (unit === QUOTE) isInString = !isInString
-    else if (unit === BACKSLASH) at += 1
-    else if (isInString) continue
-    else if (unit === BRACE || unit === BRACKET) depth += 1
-    else if (unit === BRACE_END || unit === BRACKET_END) depth -= 1
-    if (depth > DEPTH_MAX) return true
-  }
-  return false
 }
 
 const QUOTE = 34

@@ -27,7 +27,14 @@ export class BodyReader {
   read(request: IncomingMessage, sender: Sender): Promise<Buffer> {
     const announced = Number(request.headers['content-length'] ?? 0)
     const max = sender === 'public' ? Math.min(PUBLIC_MAX, this.#max) : this.#max
-    if (announced > max) return Promise.reject(tooLarge(announced, max))
+    const tooLarge = (bytes: number): S2Error =>
+      new S2Error('too_large', `the body has ${bytes} bytes or more; ${max} are allowed`, {
+        next:
+          sender === 'public'
+            ? 'send a request to join as s2 worker join does'
+            : 'send less at a time, or raise S2_BODY_MAX of the bridge',
+      })
+    if (announced > max) return Promise.reject(tooLarge(announced))
     return new Promise((resolve, reject) => {
       const chunks: Buffer[] = []
       let size = 0
@@ -43,7 +50,7 @@ export class BodyReader {
         chunks.push(chunk)
         size += chunk.length
         this.#count(sender, chunk.length)
-        if (size > max) refuse(tooLarge(size, max))
+        if (size > max) refuse(tooLarge(size))
         else if (this.#isTooMuch(sender)) {
           refuse(new S2Error('unavailable', 'too much is being sent to the bridge at once', { retryAfterS: 1 }))
         }
@@ -70,10 +77,4 @@ export class BodyReader {
     const own = this.#bySender.get(sender) ?? 0
     return own > Math.max(OF_ONE_MAX, this.#max) || this.#underWay > Math.max(UNDER_WAY_MAX, 2 * this.#max)
   }
-}
-
-function tooLarge(size: number, max: number): S2Error {
-  return new S2Error('too_large', `the body has ${size} bytes or more; ${max} are allowed`, {
-    next: 'send less at a time, or raise S2_BODY_MAX of the bridge',
-  })
 }
