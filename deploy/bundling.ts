@@ -1,10 +1,13 @@
 import type { BuildOptions, Plugin } from 'esbuild'
 
+/** The oldest that runs what is bundled; package.json names it too. */
+const NODE_MAJOR = 24
+
 /**
  * An older Node fails in the strangest ways, by a fault of memory among them, so the first file that it reads says what is
  * needed. CommonJS packages inside an ES module need the rest.
  */
-const banner = `if (parseInt(process.versions.node) < 24) { process.stderr.write('s2: Node.js 24 or later is needed, and this is ' + process.version + '\\n  next: . deploy/env.sh in the folder of the project, or call the installed s2\\n'); process.exit(78) }
+const banner = `if (parseInt(process.versions.node) < ${NODE_MAJOR}) { process.stderr.write('s2: Node.js ${NODE_MAJOR} or later is needed, and this is ' + process.version + '\\n  next: . deploy/env.sh in the folder of the project, or call the installed s2\\n'); process.exit(78) }
 import { createRequire as createRequireForBundle } from 'node:module'
 const require = createRequireForBundle(import.meta.url), __filename = import.meta.filename, __dirname = import.meta.dirname
 `
@@ -55,7 +58,7 @@ export function bundling(entryPoints: Readonly<Record<string, string>>) {
     splitting: true,
     format: 'esm',
     platform: 'node',
-    target: 'node24',
+    target: `node${NODE_MAJOR}`,
     banner: { js: banner },
     // Native modules find their binaries beside their own package.json.
     external: ['better-sqlite3', 'node-inotify', 'unix-dgram'],

@@ -9,8 +9,7 @@ const MINUTE_MS = 60_000
 export class RefusedJoins {
   readonly #parts: { readonly clock: Clock; readonly log: Log }
   #began = Number.NEGATIVE_INFINITY
-  #told = 0
-  #untold = 0
+  #inMinute = 0
 
   constructor(parts: { readonly clock: Clock; readonly log: Log }) {
     this.#parts = parts
@@ -19,16 +18,15 @@ export class RefusedJoins {
   note(why: string): void {
     const { clock, log } = this.#parts
     if (clock.now() - this.#began >= MINUTE_MS) this.#begin()
-    if (this.#told < TOLD_MAX) log.warn('join request refused', { why })
-    else this.#untold += 1
-    this.#told += 1
+    this.#inMinute += 1
+    if (this.#inMinute <= TOLD_MAX) log.warn('join request refused', { why })
   }
 
   #begin(): void {
     const { clock, log } = this.#parts
-    if (this.#untold > 0) log.warn('more join requests refused', { count: this.#untold })
+    const count = this.#inMinute - TOLD_MAX
+    if (count > 0) log.warn('more join requests refused', { count })
     this.#began = clock.now()
-    this.#told = 0
-    this.#untold = 0
+    this.#inMinute = 0
   }
 }

@@ -1,6 +1,7 @@
 import { type Credential, isSameCredential } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { HostIdentity } from '#identity/identity-file.ts'
+import { LATE, waitAtMost } from '#runtime/bounded-wait.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { CredentialSource, SourceQuery } from './credential-source.ts'
 
@@ -82,15 +83,10 @@ export class CredentialSync {
 
   /** Null where it takes long. */
   async #answerOfRemote(): Promise<Found | null> {
-    const asking = this.#asking?.answer ?? null
-    const over = new AbortController()
-    const patience = this.#parts.clock.sleep(PATIENCE_MS, over.signal).then(
-      () => null,
-      () => null,
-    )
-    const answer = await Promise.race([asking, patience])
-    over.abort()
-    if (answer !== null) this.#asking = null
+    if (this.#asking === null) return null
+    const answer = await waitAtMost(this.#asking.answer, PATIENCE_MS, this.#parts.clock)
+    if (answer === LATE) return null
+    this.#asking = null
     return answer
   }
 

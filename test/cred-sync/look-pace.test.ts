@@ -30,3 +30,11 @@ test('a hint that came before what it tells of is followed once more, and no oft
   pace.noteHint()
   assert.equal(await pace.after('published'), POLL_MS)
 })
+
+test('a look that waits for the remote goes on soon, and the hint that began it is not used up', async () => {
+  const pace = scene()
+  pace.noteHint()
+  assert.equal(await pace.after('waiting'), 5_000)
+  assert.equal(await pace.after('unchanged'), 2_000)
+  assert.equal(await scene({ pollMs: 500 }).after('waiting'), 500)
+})

@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import type { CommandContext } from '#console/context.ts'
 import { stateFolder } from '#console/state-folder.ts'
 import { isKeepaliveThere, terseLog } from '#console/store-access.ts'
-import { ago, oneLine, setIn } from '#console/terminal-text.ts'
+import { ago, indented, oneLine } from '#console/terminal-text.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import { watchFolder } from '#runtime/folder-watch.ts'
 import { Inbox } from '#spool/inbox.ts'
@@ -88,6 +88,6 @@ function written(context: CommandContext): (message: StoredMessage) => string {
   return ({ id, from, to, sentAt, action, files, text }) => {
     const about = action === null ? '' : ` · ${oneLine(action)}`
     const with_ = files.length === 0 ? '' : ` · files: ${files.map(oneLine).join(', ')}`
-    return `── ${id} · ${from} → ${to} · ${ago(now - sentAt)} ago${about}${with_}\n${setIn(text)}\n`
+    return `── ${id} · ${from} → ${to} · ${ago(now - sentAt)} ago${about}${with_}\n${indented(text)}\n`
   }
 }

@@ -4,7 +4,7 @@ import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
 import { reachAdministration, reachFleet } from '#console/store-access.ts'
 import { table } from '#console/table.ts'
-import { ago, oneLine, setIn } from '#console/terminal-text.ts'
+import { ago, indented, oneLine } from '#console/terminal-text.ts'
 import { agentNames, type Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session-id.ts'
@@ -226,8 +226,8 @@ function inFull(task: Task, evidence: readonly LateReport[], now: number): strin
   return `${[
     ...head,
     '',
-    setIn(task.description),
-    ...(result === null || result.tail === '' ? [] : ['', '── the end of its output', setIn(result.tail.trimEnd())]),
+    indented(task.description),
+    ...(result === null || result.tail === '' ? [] : ['', '── the end of its output', indented(result.tail.trimEnd())]),
     ...(late.length === 0 ? [] : ['', '── late reports that were refused', ...late]),
   ].join('\n')}\n`
 }

@@ -20,8 +20,8 @@ export function oneLine(text: string): string {
   return plain(text.replace(/\s+/g, ' ').trim())
 }
 
-/** A text of somebody else's, its lines set in: what it looks like, none of them can pass for a line of ours. */
-export function setIn(text: string): string {
+/** A text of somebody else's with its lines indented, so that none of them can pass for a line of ours. */
+export function indented(text: string): string {
   return plain(text).replace(/^(?=.)/gm, '  ')
 }
 

@@ -208,7 +208,7 @@ export class WorkerRegistry {
     return found === undefined ? { state: 'unknown', why: null } : { state: found.state, why: found.why }
   }
 
-  /** Keeps a request beside those of the last day, and no more than so many: the oldest go, and of them what was refused. */
+  /** Keeps a request beside those of the last day. Of more than JOIN_REQUESTS_MAX those go that were refused, the oldest first, and then the oldest of the others. */
   #keepRequest(request: JoinRequestRow): void {
     const { rows } = this.#parts
     const others = rows.requests().filter(({ id }) => id !== request.id)

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type FleetOverview, readOverview, renderOverview } from '../../../services/core/console/fleet-overview.ts'
 import { table } from '../../../services/core/console/table.ts'
-import { ago, cut, oneLine, plain, setIn, widthOf } from '../../../services/core/console/terminal-text.ts'
+import { ago, cut, indented, oneLine, plain, widthOf } from '../../../services/core/console/terminal-text.ts'
 import { sessionId } from '../../../services/core/fleet/session-id.ts'
 import { systemClock } from '../../../services/core/runtime/clock.ts'
 import { openMemoryStore } from '../../../services/core/store/memory/memory.ts'
@@ -19,7 +19,7 @@ test('texts of others cannot move the cursor, and stay readable', () => {
 
 test('no line of a text of others passes for a line of ours, and copies of it keep their own indents', () => {
   assert.equal(
-    setIn('one\n── 99 · conv/b → conv/a\n\n  four\r── 1\u2028── 2'),
+    indented('one\n── 99 · conv/b → conv/a\n\n  four\r── 1\u2028── 2'),
     '  one\n  ── 99 · conv/b → conv/a\n\n    four·── 1·── 2',
   )
 })
