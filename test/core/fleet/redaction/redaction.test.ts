@@ -114,7 +114,7 @@ test('a text of keywords alone takes time by its length, and not by its square',
   const first = texts
     .map((unit) => ({ unit, ms: timeOf(textOf(unit, 20_000)) }))
     .sort((one, other) => other.ms - one.ms)
-  // A busy machine slows one measurement down; a square stays one in each.
+  // What others do to the caches can slow one measurement down; a square stays one in each.
   const square = first.slice(0, SLOWEST).filter(({ unit }) => Array.from({ length: 4 }).every(() => growth(unit) > 20))
   assert.deepEqual(
     square.map(({ unit }) => unit),
@@ -128,10 +128,21 @@ function textOf(unit: string, length: number): string {
   return unit.repeat(Math.ceil(length / unit.length))
 }
 
-/** How many times longer eight times the text takes, at best: about 8 where time is linear, 64 where it is square. */
+/**
+ * How many times longer eight times the text takes: about 8 where time is linear, 64 where it is square. Both are measured over
+ * as many characters, and as time of the processor, so that it does not count what others do on this machine meanwhile.
+ */
 function growth(unit: string): number {
-  const best = (length: number): number => Math.min(...Array.from({ length: 5 }, () => timeOf(textOf(unit, length))))
-  return best(80_000) / best(10_000)
+  const short = processorTime(textOf(unit, 10_000), 24)
+  return (8 * processorTime(textOf(unit, 80_000), 3)) / short
+}
+
+/** Milliseconds, at least one: the system counts no finer. */
+function processorTime(text: string, times: number): number {
+  const before = process.threadCpuUsage()
+  for (let n = 0; n < times; n += 1) redact(text)
+  const { user, system } = process.threadCpuUsage(before)
+  return Math.max(1, (user + system) / 1_000)
 }
 
 function timeOf(text: string): number {
