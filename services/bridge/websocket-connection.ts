@@ -151,7 +151,7 @@ export class WebSocketConnection implements BeatListener {
     }
   }
 
-  /** Tells the joined workers of these conversations; only workers get their credentials by git. Answers whether there was one. */
+  /** Tells the joined workers of these conversations; only they have cred-sync look for their credentials. Answers whether there was one. */
   hintCredentials(conversations: ReadonlySet<string>): boolean {
     const told = [...this.#joins.keys()].filter(
       (session) => sideOf(session) === 'b' && conversations.has(conversationOf(session)),

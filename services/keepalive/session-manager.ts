@@ -44,7 +44,7 @@ export interface SessionManagerParts {
   readonly chance: Chance
   readonly log: Log
   readonly health: Pick<Health, 'trouble' | 'metrics'>
-  /** Leaves a hint for cred-sync that git may have new credentials. */
+  /** Leaves a hint for cred-sync that there may be new credentials. */
   hintCredentials(): Promise<void>
   /** A round of real work has ended; the status is for people. */
   round(status: string): void
@@ -291,7 +291,7 @@ export class SessionManager implements AsyncDisposable {
 
   #passHintOn(): void {
     const { log, hintCredentials } = this.#parts
-    hintCredentials().catch((error) => log.warn('credential hint lost, git is asked at the next poll', { error }))
+    hintCredentials().catch((error) => log.warn('credential hint lost, the next poll looks', { error }))
   }
 
   // What people and the service manager are told

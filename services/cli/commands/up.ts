@@ -20,7 +20,7 @@ A fleet file:
 
 A worker's "stdin": "text" gives its command the text of a task on standard input, instead of the task as JSON.
 
-Each agent has a state folder of its own; workers get their credentials through the git remote alone. The state
+Each agent has a state folder of its own; workers get their credentials from the bridge and the git remote alone. The state
 lies in .s2 of this folder, or in S2_STATE. Meanwhile s2 status, freeze, thaw and kill work from the same folder.`
 
 interface Options {

@@ -7,7 +7,7 @@ export function hintsFolder(state: string): string {
   return join(state, 'hints')
 }
 
-/** Leaves word that git may have a new credential for this host: whoever watches the folder hears it, however often it is left. */
+/** Leaves word that there may be a new credential for this host: whoever watches the folder hears it, however often it is left. */
 export async function hintCredentials(state: string): Promise<void> {
   try {
     await publish(join(hintsFolder(state), 'credentials'), '')

@@ -40,7 +40,7 @@ export interface Store extends AsyncDisposable {
   /** Gives a session a new token and answers it; the one before counts for overlapMs more, older ones end now. */
   rotateToken(session: SessionId, overlapMs: number): Promise<string>
   /**
-   * Tells the workers of these conversations to ask git for new credentials now. This is only a hint: it reaches the hosts that
+   * Tells the workers of these conversations to look for new credentials now. This is only a hint: it reaches the hosts that
    * are linked at this moment, nothing is kept, and hosts that miss it ask at their next poll.
    */
   hintCredentials(conversations: readonly string[]): Promise<void>

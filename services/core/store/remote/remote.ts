@@ -92,7 +92,7 @@ function originOf(url: string): URL {
 interface HostSide {
   readonly link: WebSocketLink
   readonly keyring: Keyring
-  /** Conversations for which git may have a new credential. */
+  /** Conversations for which there may be a new credential. */
   readonly hints: HintChannel
   readonly refusals: HintChannel<SessionId>
 }

@@ -27,7 +27,7 @@ export interface WebSocketLinkParts {
   readonly log: Log
   /** The token of a session now; asked before every join, as credentials change. */
   token(session: SessionId): string | undefined
-  /** The bridge says that git may have a new credential for a session. */
+  /** The bridge says that there may be a new credential for a session. */
   onCredential(session: SessionId): void
   /** The bridge refuses a session, at its join or after it, for a reason that does not pass by itself. */
   onRefused(session: SessionId): void
