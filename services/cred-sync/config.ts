@@ -18,6 +18,8 @@ export interface Config extends LifeConfig {
   readonly mirror: string
   readonly pollMs: number
   readonly gitTimeoutMs: number
+  /** Whether requests may leave this machine by plain http. */
+  readonly allowsPlain: boolean
   /** The worker whose plain file of the older scripts is read; null: none is. */
   readonly plainWorker: number | null
   /** Null: this host fetches a credential instead of issuing them. */
@@ -49,6 +51,7 @@ export function readConfig(env: Env): Config {
     'S2_GIT_TIMEOUT',
     'S2_WORKER',
     'S2_ALLOW_PLAINTEXT_CREDENTIALS',
+    'S2_ALLOW_PLAIN_HTTP',
     'S2_ISSUER',
     'S2_STORE',
     'S2_BRIDGE_URL',
@@ -69,6 +72,7 @@ export function readConfig(env: Env): Config {
     mirror: join(values.S2_STATE, 'git'),
     pollMs: values.S2_GIT_POLL,
     gitTimeoutMs: values.S2_GIT_TIMEOUT,
+    allowsPlain: values.S2_ALLOW_PLAIN_HTTP,
     plainWorker: values.S2_ALLOW_PLAINTEXT_CREDENTIALS ? plainWorkerOf(values) : null,
     issuer: values.S2_ISSUER
       ? {

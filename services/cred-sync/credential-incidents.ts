@@ -1,12 +1,13 @@
 import { S2Error } from '#fleet/errors.ts'
 import type { NewIncident } from '#fleet/incident.ts'
+import type { Worker } from '#fleet/worker.ts'
 import type { PlainWorker } from '#issuing/issuer.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Store } from '#store/store.ts'
 
 /** A remote that is away for so long is told of: until then the polls of workers bridge it, and so does the bridge's copy. */
-const AWAY_MS = 600_000
+export const AWAY_MS = 600_000
 
 export const REMOTE_AWAY: NewIncident = {
   cause: 'credentials:remote',
@@ -32,6 +33,20 @@ export function foreignFiles(names: readonly string[]): NewIncident {
     kind: 'credentials',
     agent: null,
     summary: `the branch of credentials holds ${names.length} files that S2 did not publish: ${shown.join(', ')}; see who writes there, and remove them`,
+  }
+}
+
+/** Hosts keep the credential that they have, and say why they do not take the one that is published. */
+export function refusedBy(workers: readonly Pick<Worker, 'agent' | 'refusal'>[]): NewIncident {
+  const [first] = workers
+  const others = workers.slice(1, 5).map(({ agent }) => agent)
+  const more = workers.length > 5 ? ` and ${workers.length - 5} more` : ''
+  const too = others.length === 0 ? '' : `; so do ${others.join(', ')}${more}`
+  return {
+    cause: 'credentials:refused',
+    kind: 'credentials',
+    agent: workers.length === 1 ? (first?.agent ?? null) : null,
+    summary: `the host of ${first?.agent} refuses the credential that it finds: ${first?.refusal}${too}; each keeps the one that it has, until that expires`,
   }
 }
 
@@ -82,11 +97,11 @@ export class CredentialIncidents {
     }
   }
 
-  /** A trouble goes on that is an incident only when it lasts. */
-  persists(incident: NewIncident): void {
+  /** A trouble goes on that is an incident only when it lasts so long. */
+  async persists(incident: NewIncident, forMs: number): Promise<void> {
     const now = this.#parts.clock.now()
     const since = this.#since.get(incident.cause) ?? now
     this.#since.set(incident.cause, since)
-    if (now - since >= AWAY_MS) void this.toggle(incident, true)
+    if (now - since >= forMs) await this.toggle(incident, true)
   }
 }

@@ -7,6 +7,8 @@ import type { Life } from '#runtime/run.ts'
 import { ensureFolder } from '#spool/atomic-files.ts'
 import { hintsFolder } from '#spool/credential-hint.ts'
 import { publishCredential, readCredentials, removeCredential } from '#spool/credentials.ts'
+import { openStore } from '#store/open-store.ts'
+import { keyringOf } from '#store/remote/keyring.ts'
 import { BridgeSource } from './bridge-source.ts'
 import type { Config } from './config.ts'
 import type { CredentialSource } from './credential-source.ts'
@@ -14,6 +16,7 @@ import { GitSource } from './git-source.ts'
 import { HintLimiter } from './hint-limiter.ts'
 import { LookPace } from './look-pace.ts'
 import { PlainSource } from './plain-source.ts'
+import { RefusalNotice } from './refusal-notice.ts'
 import { type CredentialFolder, type CredentialSources, CredentialSync } from './sync-credential.ts'
 import { SyncReport } from './sync-report.ts'
 
@@ -25,6 +28,7 @@ export async function fetchCredential(config: Config, life: Life): Promise<void>
   const { clock, chance, draining, stack } = life
   const sync = makeSync(config, life)
   const report = new SyncReport(life)
+  const notice = noticeOf(config, life)
   if (config.plainWorker !== null) report.warnOfPlainFiles()
   const hasCredential = async (): Promise<boolean> =>
     (await readCredentials(config.state, clock.wall())).credentials.length > 0
@@ -34,7 +38,7 @@ export async function fetchCredential(config: Config, life: Life): Promise<void>
     chance,
     signal: draining,
     limits: { firstMs: RETRY_FIRST_MS, mostMs: config.pollMs, leastMs: RETRY_FIRST_MS },
-    step: () => look(sync, report, pace, life),
+    step: () => look({ sync, report, notice, pace }, life),
     onTrouble: (error) => {
       report.failed(error)
       life.round()
@@ -50,24 +54,41 @@ export async function fetchCredential(config: Config, life: Life): Promise<void>
   await followHints(config.state, () => limiter.hint(), life)
 }
 
+interface LookParts {
+  readonly sync: Pick<CredentialSync, 'look'>
+  readonly report: SyncReport
+  readonly notice: RefusalNotice
+  readonly pace: LookPace
+}
+
 /** Looks once; answers milliseconds until the next look. Throws only what may pass by itself. */
-async function look(
-  sync: Pick<CredentialSync, 'look'>,
-  report: SyncReport,
-  pace: LookPace,
-  { clock, round }: Life,
-): Promise<number> {
+async function look({ sync, report, notice, pace }: LookParts, { clock, round }: Life): Promise<number> {
   try {
     const outcome = await sync.look()
-    if (outcome.kind !== 'waiting') report.succeeded(outcome)
+    if (outcome.kind !== 'waiting') {
+      report.succeeded(outcome)
+      await notice.succeeded()
+    }
     round(`last looked ${new Date(clock.wall()).toISOString()}`)
     return await pace.after(outcome.kind)
   } catch (error) {
     if (isPassing(error)) throw error
     report.failed(error)
     round()
+    await notice.failed(error)
     return await pace.after('refused')
   }
+}
+
+function noticeOf({ state, allowsPlain }: Config, { clock, chance, log, draining: signal }: Life): RefusalNotice {
+  return new RefusalNotice({
+    clock,
+    log,
+    signal,
+    held: async () => (await readCredentials(state)).credentials,
+    open: (credential) =>
+      openStore(credential.bridgeUrl, { clock, chance, log }, { ...keyringOf(credential), allowsPlain }),
+  })
 }
 
 function makeSync(config: Config, life: Life): Pick<CredentialSync, 'look'> {

@@ -1,9 +1,8 @@
 import type { Credential } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
-import type { SessionId } from '#fleet/session-id.ts'
 import { LATE, waitAtMost } from '#runtime/bounded-wait.ts'
 import type { Clock } from '#runtime/clock.ts'
-import type { Keyring } from '#store/remote/keyring.ts'
+import { type Keyring, keyringOf } from '#store/remote/keyring.ts'
 import type { Store } from '#store/store.ts'
 
 export interface CredentialTrialParts {
@@ -20,16 +19,10 @@ const PROOF_MS = 5_000
  * the bridge does not answer in time.
  */
 export async function tryCredential(
-  { session, token, bridgeUrl, bridgeCa, bridgePin }: Credential,
+  credential: Credential,
   { clock, signal, open }: CredentialTrialParts,
 ): Promise<void> {
-  const keyring: Keyring = {
-    token: (of: SessionId) => (of === session ? token : undefined),
-    sessions: () => [session],
-    authority: () => bridgeCa,
-    pin: () => bridgePin,
-  }
-  await using store = open(bridgeUrl, keyring)
-  const answer = await waitAtMost(store.unacked(session, 0, 1), PROOF_MS, clock, signal)
+  await using store = open(credential.bridgeUrl, keyringOf(credential))
+  const answer = await waitAtMost(store.unacked(credential.session, 0, 1), PROOF_MS, clock, signal)
   if (answer === LATE) throw new S2Error('unavailable', `the bridge has not answered within ${PROOF_MS} ms`)
 }

@@ -8,6 +8,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, wri
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import type { Incident } from '../../services/core/fleet/incident.ts'
 import type { Worker } from '../../services/core/fleet/worker.ts'
 import { makeIdentity } from '../../services/core/identity/identity-file.ts'
 import { formatInvitation, makeSecret } from '../../services/core/identity/joining.ts'
@@ -192,6 +193,67 @@ test('while the bridge is away a host joins over git, and without git by a line 
   assert.equal(again.agent, 's2-worker-4', 'twice is once')
 })
 
+test('a host that refuses what it finds keeps what it has; people are told once, and once that it is over', async () => {
+  const host = new Host('doubter')
+  await host.enter(await invite('31', '--role', 'tests'))
+  const hostile = join(root, 'hostile.git')
+  const work = join(root, 'hostile')
+  execFileSync(git, ['clone', '--quiet', '--bare', REMOTE, hostile])
+  execFileSync(git, ['clone', '--quiet', hostile, work], { stdio: 'ignore' })
+  writeFileSync(join(work, 'credentials/s2-worker-31-credentials.json'), '{}')
+  const as = ['-c', 'user.name=t', '-c', 'user.email=t@example.org']
+  execFileSync(git, ['-C', work, ...as, 'commit', '--quiet', '--all', '--message', 'not ours'])
+  execFileSync(git, ['-C', work, 'push', '--quiet', 'origin', 'HEAD:main'], { stdio: 'ignore' })
+  const refusals = async () =>
+    (await told<Incident[]>(['incident', 'list', '--all'])).filter(({ cause }) => cause === 'credentials:refused')
+  const env = { ...COMMON, S2_STATE: host.state, S2_GIT_POLL: '500ms' }
+  {
+    await using _ = new Program(mainOf('cred-sync'), { ...env, S2_GIT_REMOTE: hostile })
+    await until('an incident is open', async () => (await refusals()).length > 0)
+    const [refusal] = await refusals()
+    assert.equal(refusal?.agent, 's2-worker-31')
+    assert.match(refusal?.summary ?? '', /the host of s2-worker-31 refuses .* is not the file that the list .* names/)
+    assert.match((await lead(['worker', 'list'])).out, /^s2-worker-31 +tests +refuses its credential /m)
+    assert.equal((await host.send('still here')).code, 0, 'the one in force stays')
+  }
+  await using _ = new Program(mainOf('cred-sync'), env)
+  await until('it is over', async () => (await refusals()).every(({ closedAt }) => closedAt !== null))
+  assert.equal((await refusals()).length, 1)
+  assert.equal((await workerNow('s2-worker-31'))?.refusal, null)
+  const trail = (await lead(['audit', 'tail', '-n', '200', '--json'])).out.trim().split('\n')
+  const acts = trail.map((line) => (JSON.parse(line) as { action: string }).action)
+  assert.deepEqual(
+    acts.filter((action) => /^credential_(refused|accepted)$/.test(action)),
+    ['credential_refused', 'credential_accepted'],
+  )
+})
+
+test('a list shows how long each invitation counts', async () => {
+  await invite('32', '--role', 'tests', '--for', '10m')
+  assert.match((await lead(['worker', 'list'])).out, /^s2-worker-32 +tests +invited for (10m|\d{3}s) more/m)
+  await invite('32', '--for', '1ms')
+  assert.match((await lead(['worker', 'list'])).out, /^s2-worker-32 +tests +invitation ended/m)
+})
+
+test('a request with line breaks is admitted from a terminal that gives it piece by piece', async () => {
+  const line = (await lead(['worker', 'invite', '33', '--role', 'tests'], {}, { S2_GIT_REMOTE: undefined })).out
+  const host = new Host('by-terminal')
+  await bridge.end()
+  const carried = (await host.join(line)).out.trim()
+  await startBridge()
+  const pieces = [carried.slice(0, 200), carried.slice(200, 400), carried.slice(400)]
+  const ask = async (_: string, isWhole?: (text: string) => boolean): Promise<string> => {
+    let text = ''
+    for (const piece of pieces) {
+      text += piece
+      if (isWhole?.(text) !== false) return text
+    }
+    return text
+  }
+  const admitted = await lead(['worker', 'admit'], { ask })
+  assert.match(admitted.out, /^s2-worker-33 is admitted: /, admitted.err)
+})
+
 test('keys of another fleet, and of an orchestrator, are not overwritten', async () => {
   const { key, recipient } = await makeIdentity()
   const { secret } = makeSecret()
@@ -371,7 +433,8 @@ test('whatever fails has a code, what happened, and what to do', async () => {
       lead(['worker', 'prepare', 'orchestrator', '--role', 'x', '--out', 'taken.json', '--json']),
       ...(['invalid', /may be called orchestrator/] as const),
     ],
-    [lead(['worker', 'admit', 's2-request-AAAA', '--json']), 'invalid', /the request to join cannot be read/],
+    [lead(['worker', 'admit', 's2-request-AAAA.', '--json']), 'invalid', /the request to join cannot be read/],
+    [lead(['worker', 'admit', 's2-request-AAAA', '--json']), 'invalid', /a part of it is missing/],
     [lead(['worker', 'admit', 'rubbish', '--json']), 'invalid', /not a request to join/],
     [lead(['worker', 'revoke', '100', '--json']), 'not_found', /no worker s2-worker-100$/],
     [lead(['worker', 'revoke', '11', '100', '--json']), 'not_found', /s2-worker-100; none of the 2 was revoked$/],

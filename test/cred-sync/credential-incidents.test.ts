@@ -5,10 +5,12 @@ import type { NewIncident } from '#fleet/incident.ts'
 import { recordingLog } from '#runtime/log.ts'
 import {
   ALTERED,
+  AWAY_MS,
   CredentialIncidents,
   foreignFiles,
   plainCredentials,
   REMOTE_AWAY,
+  refusedBy,
 } from '../../services/cred-sync/credential-incidents.ts'
 import { ManualClock } from '../manual-clock.ts'
 
@@ -56,13 +58,24 @@ test('what the store does not take is tried again', async () => {
 
 test('a remote that is away for a moment is no incident, one that stays away is', async () => {
   const { clock, told, incidents } = scene()
-  incidents.persists(REMOTE_AWAY)
+  await incidents.persists(REMOTE_AWAY, AWAY_MS)
   await clock.advance(599_000)
-  incidents.persists(REMOTE_AWAY)
+  await incidents.persists(REMOTE_AWAY, AWAY_MS)
   assert.deepEqual(told, [])
   await clock.advance(1_000)
-  incidents.persists(REMOTE_AWAY)
+  await incidents.persists(REMOTE_AWAY, AWAY_MS)
   assert.deepEqual(told, ['open credentials:remote log'])
+})
+
+test('one incident tells of all hosts that refuse, and names a few', () => {
+  const workers = Array.from({ length: 8 }, (_, index) => ({ agent: `s2-worker-${index + 1}`, refusal: 'it is wrong' }))
+  const { summary, agent } = refusedBy(workers)
+  assert.equal(agent, null)
+  assert.match(
+    summary,
+    /^the host of s2-worker-1 refuses .*: it is wrong; so do s2-worker-2, .* s2-worker-5 and 3 more;/,
+  )
+  assert.equal(refusedBy(workers.slice(0, 1)).agent, 's2-worker-1')
 })
 
 test('names of foreign files are quoted, and not all are shown', () => {

@@ -14,7 +14,13 @@ import { fingerprint, type PublicIdentity } from '#fleet/identity.ts'
 import { ORCHESTRATOR } from '#fleet/session-id.ts'
 import { type Worker, workerNamed } from '#fleet/worker.ts'
 import { ensureIdentity, formatIdentity, type Membership, makeIdentity } from '#identity/identity-file.ts'
-import { formatInvitation, makeSecret, openJoinRequest, parseJoinRequest } from '#identity/joining.ts'
+import {
+  formatInvitation,
+  isJoinRequestBegun,
+  makeSecret,
+  openJoinRequest,
+  parseJoinRequest,
+} from '#identity/joining.ts'
 import { formatDuration } from '#runtime/duration.ts'
 import { askHealth, healthSocket } from '#runtime/health-client.ts'
 import { closest, readSettings } from '#runtime/read-settings.ts'
@@ -194,7 +200,9 @@ async function admit(context: CommandContext, given: string | undefined, { json 
 
 async function requestLine(context: CommandContext, given: string | undefined): Promise<string> {
   if (!context.isAttended || given === '-') return await context.input(65_536)
-  return (await context.ask('Paste the line that `s2 worker join` printed: ')) ?? ''
+  return (
+    (await context.ask('Paste the line that `s2 worker join` printed: ', (text) => !isJoinRequestBegun(text))) ?? ''
+  )
 }
 
 async function prepare(context: CommandContext, text: string, options: PrepareOptions): Promise<void> {
@@ -240,7 +248,7 @@ async function list(context: CommandContext, { json }: Json): Promise<void> {
   const rows = workers.map((worker) => [
     worker.agent,
     worker.role,
-    stateOf(worker),
+    stateOf(worker, now),
     worker.host ?? '',
     worker.key === null ? '' : fingerprint(worker.key),
     worker.published === 0 ? '' : ago(now - worker.published),
@@ -249,10 +257,17 @@ async function list(context: CommandContext, { json }: Json): Promise<void> {
   context.print(`${table(titles, rows, context.screen.columns).join('\n')}\n`)
 }
 
-function stateOf({ joinedAt, revokedAt, serial, published }: Worker): string {
-  if (revokedAt !== null) return 'revoked'
-  if (joinedAt === null) return 'invited'
-  return serial === published ? 'joined' : 'credential waits'
+function stateOf({ joinedAt, revokedAt, invitedUntil, refusal, serial, published }: Worker, now: number): string {
+  const isKnown = joinedAt !== null || revokedAt !== null
+  const invited = invitedUntil === null ? '' : `${isKnown ? ', ' : ''}${invitationState(invitedUntil - now)}`
+  if (revokedAt !== null) return `revoked${invited}`
+  if (joinedAt === null) return invited
+  const joined = serial === published ? 'joined' : 'credential waits'
+  return `${refusal === null ? joined : 'refuses its credential'}${invited}`
+}
+
+function invitationState(leftMs: number): string {
+  return leftMs > 0 ? `invited for ${ago(leftMs)} more` : 'invitation ended'
 }
 
 async function revoke(context: CommandContext, texts: readonly string[], { json }: Json): Promise<void> {

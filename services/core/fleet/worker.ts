@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { S2Error } from './errors.ts'
+import { redact } from './redact.ts'
 import { ORCHESTRATOR } from './session-id.ts'
 
 /** A worker of the fleet, known by its keys. Times are milliseconds since 1970, UTC. */
@@ -17,9 +18,20 @@ export interface Worker {
   readonly serial: number
   /** The credential that was published last. */
   readonly published: number
-  readonly invitedAt: number | null
+  /** When its latest invitation ends; null where it has used it, or has none. */
+  readonly invitedUntil: number | null
   readonly joinedAt: number | null
   readonly revokedAt: number | null
+  /** Why its host refuses the credential that is published for it, redacted; null while it does not. */
+  readonly refusal: string | null
+}
+
+/** Characters of a refusal that are kept. */
+const REFUSAL_MAX = 300
+
+/** What a host says of the credential that it refuses, as it is kept. */
+export function cleanRefusal(why: string): string {
+  return redact(why).slice(0, REFUSAL_MAX)
 }
 
 /** A one-time invitation of a worker. The secret itself is kept by nobody but its holder. */

@@ -21,6 +21,8 @@ export interface Invitation {
 
 const INVITATION = 's2-join-'
 const REQUEST = 's2-request-'
+/** Shows that a line which a person pasted is whole. */
+const REQUEST_END = '.'
 const REQUEST_KIND = 's2-join-request/1'
 const SECRET = /^[A-Za-z0-9_-]{22}$/
 
@@ -119,15 +121,21 @@ export async function openJoinRequest(sealed: string, orchestrator: Identity): P
 
 /** A request as a line, for a person to carry. */
 export function formatJoinRequest(sealed: string): string {
-  return REQUEST + Buffer.from(sealed, 'base64').toString('base64url')
+  return `${REQUEST}${Buffer.from(sealed, 'base64').toString('base64url')}${REQUEST_END}`
+}
+
+/** Whether this is the beginning of a request, and no more. */
+export function isJoinRequestBegun(text: string): boolean {
+  return squeezed(text).startsWith(REQUEST) && !squeezed(text).endsWith(REQUEST_END)
 }
 
 /** The sealed request in such a line. Throws `invalid`. */
 export function parseJoinRequest(line: string): string {
   const text = squeezed(line)
-  const isSound = text.startsWith(REQUEST) && /^[A-Za-z0-9_-]+$/.test(text.slice(REQUEST.length))
+  const content = text.slice(REQUEST.length, -REQUEST_END.length)
+  const isSound = text.startsWith(REQUEST) && text.endsWith(REQUEST_END) && /^[A-Za-z0-9_-]+$/.test(content)
   if (!isSound) throw notALine('a request to join', 's2 worker join')
-  return Buffer.from(text.slice(REQUEST.length), 'base64url').toString('base64')
+  return Buffer.from(content, 'base64url').toString('base64')
 }
 
 function signedFields({

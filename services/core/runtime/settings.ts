@@ -91,7 +91,7 @@ export const SETTINGS = {
   },
   S2_ALLOW_PLAIN_HTTP: {
     about: 'Lets this host speak to a bridge on another machine without TLS, where everybody between can read along.',
-    programs: ['keepalive', 's2'],
+    programs: ['keepalive', 'cred-sync', 's2'],
     fallback: 'no',
     example: 'yes',
     parse: yesNo,

@@ -73,6 +73,11 @@ export interface Store extends AsyncDisposable {
   notePublished(agent: string, serial: number, file: string): Promise<void>
   /** The sealed credential of the worker with this public key; null where there is none. Anybody may ask. */
   publishedCredential(key: string): Promise<string | null>
+  /**
+   * The host of this session refuses the credential that is published for it, and why; null: it does so no more. A session of
+   * no worker changes nothing.
+   */
+  noteRefusal(session: SessionId, why: string | null): Promise<void>
   /** A session has the token with this hash in force: if it is the newest, the one before ends. */
   confirmToken(session: SessionId, tokenHash: string): Promise<void>
   /** Keeps a sealed request to join, and answers its id. Anybody may ask; the oldest go when there are too many. */

@@ -2,9 +2,10 @@ import type { AuditedAct } from '#fleet/audit.ts'
 import { hashOfSecret } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { PUBLIC_KEY, RECIPIENT } from '#fleet/identity.ts'
-import { type SessionId, sessionId } from '#fleet/session-id.ts'
+import { conversationOf, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
 import {
   type Admission,
+  cleanRefusal,
   demandWorkerName,
   JOIN_REQUEST_MAX,
   JOIN_REQUEST_MS,
@@ -80,7 +81,7 @@ export class WorkerRegistry {
     demandWorkerName(agent)
     rows.forgetInvitations(clock.wall() - JOIN_REQUEST_MS)
     const known = this.#find(agent)
-    const worker = { ...(known ?? unjoined(agent, role)), invitedAt: clock.wall() }
+    const worker = { ...(known ?? unjoined(agent, role)), invitedUntil: endsAt }
     rows.putWorker(worker)
     rows.putInvitation({ ...invitation, usedBy: null })
     this.#audit('worker_invited', { agent, role, endsAt })
@@ -129,7 +130,7 @@ export class WorkerRegistry {
     const worker = this.#demand(agent)
     if (worker.revokedAt !== null) return worker
     if (worker.conversation !== null) conversations.endConversation(worker.conversation)
-    const revoked = { ...worker, revokedAt: clock.wall() }
+    const revoked = { ...worker, revokedAt: clock.wall(), invitedUntil: null, refusal: null }
     rows.putWorker(revoked)
     rows.putFile(agent, null)
     rows.removeInvitations(agent)
@@ -181,6 +182,17 @@ export class WorkerRegistry {
     if (newest === undefined || former.length === 0 || hashOfSecret(newest) !== tokenHash) return
     conversations.endFormerToken(session)
     this.#audit('token_confirmed', { session })
+  }
+
+  /** The host of this session refuses what is published for it, or, with null, does so no more. */
+  noteRefusal(session: SessionId, why: string | null): void {
+    const { rows } = this.#parts
+    const worker = rows.workers().find(({ conversation }) => conversation === conversationOf(session))
+    const refusal = why === null ? null : cleanRefusal(why)
+    if (worker === undefined || sideOf(session) !== 'b' || worker.refusal === refusal) return
+    rows.putWorker({ ...worker, refusal })
+    const action = refusal === null ? 'credential_accepted' : 'credential_refused'
+    this.#parts.audit({ actor: session, action, details: { agent: worker.agent, why: refusal } })
   }
 
   submitJoin(sealed: string): string {
@@ -259,7 +271,19 @@ export class WorkerRegistry {
       for (const side of ['a', 'b'] as const) conversations.rotateToken(sessionId(conversation, side), 0)
     }
     const serial = serialAfter(worker.serial, now)
-    return { ...worker, role, conversation, key, recipient, host, serial, joinedAt: now, revokedAt: null }
+    return {
+      ...worker,
+      role,
+      conversation,
+      key,
+      recipient,
+      host,
+      serial,
+      invitedUntil: null,
+      joinedAt: now,
+      revokedAt: null,
+      refusal: null,
+    }
   }
 
   #isInForce({ conversation, revokedAt }: Worker): boolean {
@@ -302,8 +326,9 @@ function unjoined(agent: string, role: string): Worker {
     host: null,
     serial: 0,
     published: 0,
-    invitedAt: null,
+    invitedUntil: null,
     joinedAt: null,
     revokedAt: null,
+    refusal: null,
   }
 }

@@ -78,6 +78,34 @@ export function proveWorkers(prove: ProveWorkers): void {
   )
 
   prove(
+    'what a host refuses is kept until it is over, its host is another one, or the worker is revoked',
+    async ({ store }) => {
+      const worker = await admitted(store)
+      const session = sessionId(worker.conversation ?? '', 'b')
+      const refusal = async () => (await store.workers())[0]?.refusal
+      const head = async () => (await store.auditHead()).seq
+      assert.equal(await refusal(), null)
+      await store.noteRefusal(session, 'not signed by sk-ant-api03-AbCdEf0123456789AbCdEf0123456789')
+      assert.match((await refusal()) ?? '', /^not signed by /)
+      assert.doesNotMatch((await refusal()) ?? '', /AbCdEf/)
+      const before = await head()
+      await store.noteRefusal(session, 'not signed by sk-ant-api03-AbCdEf0123456789AbCdEf0123456789')
+      assert.equal(await head(), before, 'the same again is no act')
+      await store.noteRefusal(sessionId(worker.conversation ?? '', 'a'), null)
+      await store.noteRefusal(sessionId('conv_00000000000000aa', 'b'), null)
+      assert.notEqual(await refusal(), null, 'nobody else says that it is over')
+      await store.noteRefusal(session, null)
+      assert.equal(await refusal(), null)
+      await store.noteRefusal(session, 'again')
+      assert.equal((await store.renameWorker('s2-worker-3', { role: 'docs' })).refusal, 'again')
+      assert.equal((await admitted(store, 'other')).refusal, null)
+      await store.noteRefusal(session, 'again')
+      assert.equal((await store.revokeWorker('s2-worker-3')).refusal, null)
+    },
+    'noteRefusal',
+  )
+
+  prove(
     'an invitation ends',
     async ({ store, clock }) => {
       await invited(store, clock)

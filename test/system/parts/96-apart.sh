@@ -28,7 +28,7 @@ check 'and reads it' within 5 eval 'as_ann s2-worker check | grep "issue 14"'
 check 'she answers' as_ann s2-worker send orchestrator 'on it'
 check 'which leaves' within 5 outbox_is_empty
 inside systemd-run --quiet --unit=test-agent --uid=ann --working-directory=/home/ann s2-worker work --exec 'id -un >>tasks' >/dev/null
-check 'she does a task' eval "inside s2 task add hello --id apart --role apart && within 60 task_of_ann"
+check 'she does a task' eval "inside s2 task add hello --id apart --role apart && within 60 task_of_ann || { inside s2 task show apart; inside journalctl --no-pager -u test-agent -n 10; false; }"
 check 'as herself' inside grep -qx ann /home/ann/tasks
 
 chapter 'when she has gone over'

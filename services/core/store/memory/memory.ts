@@ -70,6 +70,7 @@ const TABLE_VERBS = {
   notePublished: 'workers',
   publishedCredential: 'workers',
   confirmToken: 'workers',
+  noteRefusal: 'workers',
   submitJoin: 'workers',
   joinOutcome: 'workers',
   joinRequests: 'workers',

@@ -1,3 +1,4 @@
+import type { Credential } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { type SessionId, sideOf } from '#fleet/session-id.ts'
 import type { BridgeTrust } from './bridge-trust.ts'
@@ -13,6 +14,16 @@ export interface Keyring extends Partial<BridgeTrust> {
   sessions(): readonly SessionId[]
   /** Whether plain http may leave this machine. */
   readonly allowsPlain?: boolean
+}
+
+/** The keyring of one credential alone, whatever else this host has. */
+export function keyringOf({ session, token, bridgeCa, bridgePin }: Credential): Keyring {
+  return {
+    token: (of) => (of === session ? token : undefined),
+    sessions: () => [session],
+    authority: () => bridgeCa,
+    pin: () => bridgePin,
+  }
 }
 
 /** The key to sign a request with: that of one of the `speakers`, the best first, or where any session may ask, of another. */

@@ -182,6 +182,10 @@ class Remote implements RemoteStore {
     return await this.#ask('publishedCredential', { key })
   }
 
+  async noteRefusal(session: SessionId, why: string | null): Promise<void> {
+    await this.#ask('noteRefusal', { session, why }, session)
+  }
+
   async confirmToken(session: SessionId, tokenHash: string): Promise<void> {
     await this.#ask('confirmToken', { session, tokenHash }, session)
   }

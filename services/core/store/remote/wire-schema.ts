@@ -148,6 +148,16 @@ export const VERBS = {
     },
     ({ session }, speaker) => session === speaker,
   ),
+  noteRefusal: verb(
+    ['session', 'repeats'],
+    { session: SessionSchema, why: orNull(Type.String({ maxLength: 2_000 })) },
+    NothingSchema,
+    async (store, { session, why }) => {
+      await store.noteRefusal(session, why)
+      return null
+    },
+    ({ session }, speaker) => session === speaker,
+  ),
   submitJoin: verb(
     ['public', 'repeats'],
     { sealed: Type.String({ pattern: '^[A-Za-z0-9+/=]{1,8192}$' }) },

@@ -74,9 +74,10 @@ export const WorkerSchema = Type.Object({
   host: orNull(Type.String()),
   serial: CountSchema,
   published: CountSchema,
-  invitedAt: orNull(Type.Number()),
+  invitedUntil: orNull(Type.Number()),
   joinedAt: orNull(Type.Number()),
   revokedAt: orNull(Type.Number()),
+  refusal: orNull(Type.String()),
 })
 
 const message = {

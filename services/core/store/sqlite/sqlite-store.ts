@@ -61,6 +61,7 @@ const CHANGES = {
   renameWorker: 'workers',
   notePublished: 'workers',
   confirmToken: 'workers',
+  noteRefusal: 'workers',
   submitJoin: 'workers',
   settleJoin: 'workers',
   addTask: 'tasks',

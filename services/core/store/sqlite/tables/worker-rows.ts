@@ -3,7 +3,7 @@ import type { InvitationRow, JoinRequestRow, WorkerRows } from '../../worker-reg
 import type { SqliteConnection } from '../file/connection.ts'
 
 const WORKER = `SELECT agent, role, conversation, key, recipient, host, serial, published,
-  invited_at AS invitedAt, joined_at AS joinedAt, revoked_at AS revokedAt FROM s2_workers`
+  invited_until AS invitedUntil, joined_at AS joinedAt, revoked_at AS revokedAt, refusal FROM s2_workers`
 
 /** The registry of workers, in the database. */
 export class WorkerTable implements WorkerRows {
@@ -20,12 +20,12 @@ export class WorkerTable implements WorkerRows {
   putWorker(worker: Worker): void {
     this.#connection.run(
       `INSERT INTO s2_workers
-        (agent, role, conversation, key, recipient, host, serial, published, invited_at, joined_at, revoked_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        (agent, role, conversation, key, recipient, host, serial, published, invited_until, joined_at, revoked_at, refusal)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (agent) DO UPDATE SET role = excluded.role, conversation = excluded.conversation,
           key = excluded.key, recipient = excluded.recipient, host = excluded.host, serial = excluded.serial,
-          published = excluded.published, invited_at = excluded.invited_at, joined_at = excluded.joined_at,
-          revoked_at = excluded.revoked_at`,
+          published = excluded.published, invited_until = excluded.invited_until, joined_at = excluded.joined_at,
+          revoked_at = excluded.revoked_at, refusal = excluded.refusal`,
       worker.agent,
       worker.role,
       worker.conversation,
@@ -34,9 +34,10 @@ export class WorkerTable implements WorkerRows {
       worker.host,
       worker.serial,
       worker.published,
-      worker.invitedAt,
+      worker.invitedUntil,
       worker.joinedAt,
       worker.revokedAt,
+      worker.refusal,
     )
   }
 

@@ -1,5 +1,5 @@
 -- Workers that are known by their keys. `serial` is the credential that each shall have, `published` the one that was published
--- last, `file` its sealed text: safe to show to anybody.
+-- last, `file` its sealed text: safe to show to anybody. `refusal` says why its host does not take that.
 
 CREATE TABLE s2_workers (
   agent TEXT PRIMARY KEY CHECK (length(agent) BETWEEN 1 AND 48),
@@ -11,9 +11,10 @@ CREATE TABLE s2_workers (
   serial INTEGER NOT NULL CHECK (serial >= 0),
   published INTEGER NOT NULL CHECK (published >= 0),
   file TEXT,
-  invited_at INTEGER,
+  invited_until INTEGER,
   joined_at INTEGER,
-  revoked_at INTEGER
+  revoked_at INTEGER,
+  refusal TEXT
 ) STRICT, WITHOUT ROWID;
 
 -- Only the hash of a secret is kept, and who used it.
