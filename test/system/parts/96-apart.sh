@@ -18,7 +18,7 @@ must 'make install lays it out' install_from /src 'ROLE=both AGENT_APART=ann'
 shared='s2-worker:s2-agent:710 s2-worker:s2-agent:2770 s2-worker:s2-agent:2770 s2-worker:s2-agent:2750'
 check 'three folders are shared' shared_is "$shared"
 check 'the units verify clean' verify
-check 'the services start' inside systemctl start s2-bridge s2-cred-sync s2-worker-cred-sync s2-worker-keepalive
+check 'the services start' inside systemctl start s2-watchdog s2-cred-sync s2-worker-cred-sync s2-worker-keepalive
 check 'a worker joins' says 'This host is s2-worker-6 now' inside sh -c 's2 worker invite 6 --role apart | s2-worker worker join'
 check 'its credential comes' within 30 inside sh -c 'ls /var/lib/s2-worker/credentials/*.json'
 inside sh -c 'echo "S2_WAKE=cat >>/var/lib/s2-worker/woken" >/etc/s2/s2-worker-fs-watcher.env && systemctl start s2-worker-fs-watcher'
