@@ -241,7 +241,7 @@ async function makeFleet() {
 /** A home of the test's own, and the keys in it. */
 function home() {
   const HOME = folderWith()
-  const identity = join(HOME, '.local/state/s2/identity.json')
+  const identity = join(HOME, '.local/state/s2/keys/identity.json')
   const init = async (argv: readonly string[], world: Parameters<typeof runCommand>[1] = {}): Promise<Outcome> =>
     await run(['init', '--role', 'worker', ...argv], { ...world, env: { HOME } })
   const identityNow = async (): Promise<HostIdentity | null> => await readIdentity(identity)

@@ -77,7 +77,7 @@ test('where no question is answered for a minute, the request still is the bridg
 test('a host that was told that it is refused keeps its keys, and may join another fleet', async () => {
   await using bridge = await TakingBridge.open((question) => ({ state: question === 1 ? 'refused' : 'admitted' }))
   const fleetOf = (): unknown => {
-    const { signingKey, membership } = JSON.parse(readFileSync(join(bridge.state, 'identity.json'), 'utf8'))
+    const { signingKey, membership } = JSON.parse(readFileSync(join(bridge.state, 'keys/identity.json'), 'utf8'))
     assert.match(signingKey, /./)
     return membership.orchestrator.key
   }

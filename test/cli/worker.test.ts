@@ -82,7 +82,7 @@ class Host {
 
   constructor(name: string) {
     this.state = join(root, name)
-    this.identity = join(this.state, 'identity.json')
+    this.identity = join(this.state, 'keys/identity.json')
   }
 
   async s2(argv: readonly string[], world: World = {}): Promise<Outcome> {

@@ -82,7 +82,7 @@ async function begin(stage: Stage, telling: Telling): Promise<Ground> {
     holdIssuer: (isHeld) => signal(['cred-sync'], isHeld ? 'SIGSTOP' : 'SIGCONT'),
     emptyDisk: async (worker) => {
       const state = stage.stateOf(workerOf(worker))
-      rmSync(join(state, 'identity.json'))
+      rmSync(join(state, 'keys/identity.json'))
       for (const folder of ['credentials', 'inbox']) rmSync(join(state, folder), { recursive: true })
       const pid = await stage.pidOf(workerOf(worker), 'keepalive')
       if (pid !== null) process.kill(pid, 'SIGKILL') // what it knew of the inbox goes with the machine

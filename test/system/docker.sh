@@ -144,15 +144,15 @@ on() { # host compose-arguments…
 up() { on "$1" --profile "$1" up -d; }
 down() { on "$1" --profile "$1" down --volumes; }
 named() { docker ps --all --quiet --filter "label=com.docker.compose.service=$1"; } # service: its container
-s2() { docker exec "$(named bridge)" s2 "$@"; }                                     # as the orchestrator
+s2() { docker exec "$(named issuer)" s2 "$@"; }                                     # as the orchestrator
 joins() { # over a pipe, as a script would: the line is in no argument
   local line
   line=$(s2 worker invite 3 --role tests) && printf %s "$line" | docker exec --interactive "$(named cred-sync)" s2 worker join - >"$work/said" &&
     cat "$work/said" && grep -q 'This host is s2-worker-3 now' "$work/said"
 }
 is_prepared() { # keys that are made on the orchestrator's host are handed to the worker's
-  s2 worker prepare 3 --role tests --out /tmp/three && docker exec "$(named bridge)" cat /tmp/three >"$work/worker/secrets/identity" &&
-    docker exec "$(named bridge)" rm /tmp/three && chown 7433 "$work/worker/secrets/identity" && chmod 400 "$work/worker/secrets/identity" && lay_identity worker
+  s2 worker prepare 3 --role tests --out /tmp/three && docker exec "$(named issuer)" cat /tmp/three >"$work/worker/secrets/identity" &&
+    docker exec "$(named issuer)" rm /tmp/three && chown 7433 "$work/worker/secrets/identity" && chmod 400 "$work/worker/secrets/identity" && lay_identity worker
 }
 in_git() { docker exec git su git -s /bin/sh -c "git --git-dir=/home/git/fleet.git cat-file -p main:credentials/$1"; } # file
 program_of() { if [ "$1" = issuer ]; then echo cred-sync; else echo "$1"; fi; }                                     # service
@@ -192,12 +192,12 @@ hidden() { # service path-in-the-state other: what the one has there, the other 
     { echo "$3 sees $2 of $1"; return 1; }
 }
 agent_is_apart() {
-  hidden cred-sync identity.json agent && hidden cred-sync git/HEAD agent && hidden fs-watcher watcher/inbox.json agent &&
+  hidden cred-sync keys/identity.json agent && hidden cred-sync git/HEAD agent && hidden fs-watcher watcher/inbox.json agent &&
     hidden keepalive run/keepalive.sock agent && hidden cred-sync run/cred-sync.sock agent && hidden cred-sync hints/credentials agent
 }
 programs_are_apart() {
   local each
-  for each in keepalive fs-watcher; do hidden cred-sync identity.json "$each" && hidden cred-sync git/HEAD "$each" || return; done
+  for each in keepalive fs-watcher; do hidden cred-sync keys/identity.json "$each" && hidden cred-sync git/HEAD "$each" || return; done
   hidden keepalive inbox/new cred-sync && hidden keepalive outbox/new cred-sync && hidden keepalive outbox/new fs-watcher &&
     hidden fs-watcher watcher/inbox.json keepalive
 }
@@ -334,7 +334,8 @@ check 'nor of what tells it of mail' reads_and_changes_nothing wake
 check 'inbox and outbox cannot be put out of their places' in_agent 'cd /var/lib/s2 && ! mv inbox x 2>/dev/null && ! rmdir outbox 2>/dev/null'
 check 'the programs have their own from each other, too' programs_are_apart
 check 'one of them tells of all' eval 'docker exec "$(named keepalive)" s2 health >"$work/said" && [ "$(grep -c "ready" "$work/said")" = 3 ]'
-check 'keys are made in no other container than that of cred-sync' refuses 'read-only' sh -c 's2() { docker exec "$1" s2 worker invite 4 --role tests; }; s2 "$1" | docker exec --interactive "$2" s2 worker join -' - "$(named bridge)" "$(named keepalive)"
+check 'the bridge has no keys of the fleet, and makes none' refuses 'read-only\|Read-only' docker exec "$(named bridge)" s2 worker invite 4 --role tests
+check 'keys are made in no other container than that of cred-sync' refuses 'read-only' sh -c 's2() { docker exec "$1" s2 worker invite 4 --role tests; }; s2 "$1" | docker exec --interactive "$2" s2 worker join -' - "$(named issuer)" "$(named keepalive)"
 check 'the agent answers its mail' eval 'in_agent "s2 check && s2 send orchestrator thanks" && within 10 eval "test \"\$(spool_files keepalive)\" = 0"'
 
 chapter 'what dies comes back'

@@ -26,9 +26,9 @@ export interface HostIdentity extends Identity {
 
 const FILE_MAX = 16_384
 
-/** Where a host keeps its keys. */
+/** Where a host keeps its keys: in a folder of their own, which the other services of the host do not see. */
 export function identityFile(state: string): string {
-  return join(state, 'identity.json')
+  return join(state, 'keys', 'identity.json')
 }
 
 /** New keys: Ed25519 to sign by, X25519 to receive. */

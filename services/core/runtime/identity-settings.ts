@@ -52,7 +52,7 @@ export const IDENTITY_SETTINGS = {
     parse: yesNo,
   },
   S2_IDENTITY: {
-    about: 'File with the keys of this host. Left out: `identity.json` in the state folder.',
+    about: 'File with the keys of this host. Left out: `keys/identity.json` in the state folder.',
     programs: ['cred-sync', 's2'],
     example: '/run/secrets/s2-identity',
     parse: path,

@@ -105,7 +105,7 @@ test('programs that need the keys of a host at once get the same ones', async ()
   const state = join(folder, 'at once')
   const made = await Promise.all(Array.from({ length: 20 }, () => ensureIdentity(state)))
   assert.equal(new Set(made.map(({ key }) => key)).size, 1)
-  assert.deepEqual(readdirSync(state), ['identity.json'])
+  assert.deepEqual(readdirSync(state, { recursive: true }), ['keys', 'keys/identity.json'])
 })
 
 test('what is signed as one kind counts as no other, and one changed byte is found', () => {

@@ -90,7 +90,7 @@ test('a folder that is swapped for a link while it is tidied moves nothing from 
   using ground = new Ground()
   const { inbox, state } = ground
   await inbox.recover()
-  const victims = ['identity.json', 'git', 'credentials']
+  const victims = ['keys', 'git', 'credentials']
   for (const name of victims) writeFileSync(join(state, name), 'of the services')
   const fresh = inbox.folder('new')
   for (let n = 0; n < 190; n += 1) writeFileSync(join(fresh, `junk ${n}`), '')

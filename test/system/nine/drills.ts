@@ -120,7 +120,7 @@ function groundOf(
 async function twins(fleet: Fleet, { store, telling, note }: Ground): Promise<void> {
   const agent = workerOf(DOUBLED)
   const twin = fleet.machine(`${agent}-twin`, TWIN)
-  for (const name of ['authority.crt', 'state/identity.json', 'state/credentials'])
+  for (const name of ['authority.crt', 'state/keys', 'state/credentials'])
     cpSync(join(fleet.worker(DOUBLED).disk, name), join(twin.disk, name), { recursive: true })
   await twin.boot()
   const began = performance.now()

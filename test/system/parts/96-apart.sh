@@ -32,7 +32,7 @@ check 'she does a task' eval "inside s2 task add hello --id apart --role apart &
 check 'as herself' inside grep -qx ann /home/ann/tasks
 
 chapter 'when she has gone over'
-check 'she reads no keys of the host' denied cat /var/lib/s2-worker/identity.json
+check 'she reads no keys of the host' denied cat /var/lib/s2-worker/keys/identity.json
 check 'and no database' denied cat /var/lib/s2/bridge.db
 check 'no settings' denied cat /etc/s2/s2.env
 for folder in run watcher hints; do check "she sees nothing of $folder" denied ls "/var/lib/s2-worker/$folder"; done
