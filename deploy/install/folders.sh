@@ -23,13 +23,17 @@ make_state() { # state
   mkdir -p "$1"
   folder=$(real "$1")
   case $(stat -c %a "$folder") in 700 | 710 | 750) ;; *) chmod 750 "$folder" ;; esac
+  # The group of an agent apart passes through.
+  case $(stat -c %U:%G "$folder") in
+    "$whose" | "${whose%%:*}:$shared_group") ;;
+    *)
+      # Services that run there as another user would go on writing as that user.
+      pause_services "$1"
+      chown -R -P "$whose" "$folder"
+      ;;
+  esac
   # A unit hides the keys from a service only where their folder is there when that starts.
   ! mkdir -m 700 "$folder/keys" 2>/dev/null || chown -h "$whose" "$folder/keys"
-  # The group of an agent apart passes through.
-  case $(stat -c %U:%G "$folder") in "$whose" | "${whose%%:*}:$shared_group") return 0 ;; esac
-  # Services that run there as another user would go on writing as that user.
-  pause_services "$1"
-  chown -R -P "$whose" "$folder"
 }
 # Stops those services that run; they are started again when all is laid.
 pause_services() { # state

@@ -101,10 +101,10 @@ check_contents() {
     fail "$(named "$ETC") holds something that is not S2's" 'choose another ETC, such as a folder s2 in it'
 }
 
-# Names such as .ssh and run are common in other folders too, so they do not prove that data are S2's.
+# Names such as .ssh, keys and run are common in other folders too, so they do not prove that data are S2's.
 has_our_data() { # folder: it is empty, or holds data of an S2
-  [ -n "$(ls -A "$1" 2>/dev/null | grep -vxE 'lost\+found|run|hints|watcher|\.ssh')" ] || return 0
-  for sign in bridge.db inbox outbox credentials git/HEAD; do [ ! -e "$1/$sign" ] || return 0; done
+  [ -n "$(ls -A "$1" 2>/dev/null | grep -vxE 'lost\+found|run|hints|keys|watcher|\.ssh')" ] || return 0
+  for sign in bridge.db inbox outbox credentials git/HEAD keys/identity.json; do [ ! -e "$1/$sign" ] || return 0; done
   return 1
 }
 has_our_settings() { # folder, which may be a link to one with another name
