@@ -416,6 +416,21 @@ test('a host with both roles joins its own fleet by options alone, and once', as
   assert.equal((await workerNow('s2-worker-21'))?.role, 'code review')
 })
 
+test('an observer lists what it may read; a worker is told what is not its to see', async () => {
+  const seat = join(root, 'wall')
+  const created = await lead(['observer', 'create', 'wall', '--out', seat])
+  assert.equal(created.code, 0, created.err)
+  const asObserver = async (...argv: string[]) =>
+    await runCommand([...argv, '--json'], { folder: root, env: { ...COMMON, S2_STATE: seat } })
+  for (const what of ['incident', 'conversation', 'task']) {
+    const { code, out, err } = await asObserver(what, 'list')
+    assert.equal(code, 0, `${what}: ${err}`)
+    assert.ok(Array.isArray(JSON.parse(out)))
+  }
+  assert.match((await asObserver('conversation', 'list')).out, /s2-worker-1/)
+  assert.equal(errorOf(await new Host('one').s2(['incident', 'list', '--json'])).code, 'forbidden')
+})
+
 test('whatever fails has a code, what happened, and what to do', async () => {
   const ended = await invite('11', '--role', 'tests', '--for', '1ms')
   const host = new Host('eleven')

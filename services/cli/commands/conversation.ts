@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
 import { commandEnv } from '#console/state-folder.ts'
-import { reachAdministration } from '#console/store-access.ts'
+import { reachAdministration, reachFleet } from '#console/store-access.ts'
 import { table } from '#console/table.ts'
 import { ago } from '#console/terminal-text.ts'
 import type { OpenedConversation } from '#fleet/conversation.ts'
@@ -101,7 +101,7 @@ function tellOpened(context: CommandContext, opened: OpenedConversation, { json 
 }
 
 async function list(context: CommandContext, json: boolean): Promise<void> {
-  await using reached = await reachAdministration(context)
+  await using reached = await reachFleet(context)
   const conversations = await reached.store.conversations()
   if (json) return context.print(`${JSON.stringify(conversations, null, 2)}\n`)
   const now = context.clock.wall()

@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
 import { commandEnv } from '#console/state-folder.ts'
-import { reachAdministration, storeParts } from '#console/store-access.ts'
+import { reachFleet, storeParts } from '#console/store-access.ts'
 import { table } from '#console/table.ts'
 import { ago, plain } from '#console/terminal-text.ts'
 import { isPassing, S2Error } from '#fleet/errors.ts'
@@ -93,7 +93,7 @@ async function show(context: CommandContext, id: number, { json }: Options): Pro
 }
 
 async function read(context: CommandContext, isOpen: boolean): Promise<Incident[]> {
-  await using reached = await reachAdministration(context)
+  await using reached = await reachFleet(context)
   return await reached.store.incidents({ open: isOpen })
 }
 

@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { auditHash } from '#fleet/audit.ts'
 import { verifyTrail } from '#store/sqlite/audit/trail.ts'
 import { SqliteConnection } from '#store/sqlite/file/connection.ts'
-import { type AuditRow, allRows } from '#store/sqlite/tables/audit-chain.ts'
+import { type AuditRow, allRows, entryOf } from '#store/sqlite/tables/audit-chain.ts'
 import { Ground, openChannel } from './sqlite-ground.ts'
 
 const ACTIONS = ['foreign_sealed', 'segment_sealed', 'database_restored']
@@ -51,4 +51,18 @@ test('details that cannot be read are a fault of their entry, and the rest is go
       assert.equal(report.last, 11, 'it goes on')
     }
   }
+})
+
+test('they are shown as they stand, and no reader breaks off at them', () => {
+  const row: AuditRow = {
+    ...{ version: 2, seq: 5, at: 1, actor: 'a', action: 'b', what: null, result: 'done', latencyMs: null },
+    ...{ request: null, hash: 'h' },
+    detailsJson: '',
+  }
+  const deep = `{"a":${'['.repeat(100_000)}${']'.repeat(100_000)}}`
+  for (const detailsJson of ['no JSON', 'null', '5', '[]', '', deep]) {
+    const shown = JSON.parse(JSON.stringify(entryOf({ ...row, detailsJson }))) as { details: unknown }
+    assert.deepEqual(shown.details, { unreadable: detailsJson })
+  }
+  assert.deepEqual(entryOf({ ...row, detailsJson: '{"a":1}' }).details, { a: 1 })
 })

@@ -9,6 +9,7 @@ import {
   canonicalJson,
   cleanAct,
   type HashedEntry,
+  isNestedTooDeep,
   subjectOf,
 } from '#fleet/audit.ts'
 import type { AuditHead } from '#fleet/audit-head.ts'
@@ -103,7 +104,19 @@ export class AuditChainTable {
 }
 
 export function entryOf({ detailsJson, ...entry }: AuditRow): AuditEntry {
-  return { ...entry, version: entry.version as AuditVersion, details: JSON.parse(detailsJson) }
+  return { ...entry, version: entry.version as AuditVersion, details: detailsIn(detailsJson) }
+}
+
+/** What somebody spoiled is shown as it stands: the entries after it are still to be read, and its hash tells of it. */
+function detailsIn(json: string): AuditEntry['details'] {
+  try {
+    const details = JSON.parse(json)
+    const isObject = typeof details === 'object' && details !== null && !Array.isArray(details)
+    if (isObject && !isNestedTooDeep(details)) return details
+  } catch {
+    // no JSON
+  }
+  return { unreadable: json }
 }
 
 function rowsOf(connection: SqliteConnection, columns: string, after: number, limit: number): AuditRow[] {
