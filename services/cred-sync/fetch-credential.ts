@@ -100,6 +100,7 @@ function makeSync(config: Config, life: Life): Pick<CredentialSync, 'look'> {
     return { look: () => CredentialSync.put(plain, credentials) }
   }
   return new CredentialSync({
+    keysFile: config.identity,
     identity: () => readIdentity(config.identity),
     sources: sourcesFor(config, life, new BridgeSource(clock, draining)),
     credentials,

@@ -19,7 +19,9 @@ export interface CredentialSources {
 }
 
 export interface CredentialSyncParts {
-  /** The keys of this host, read anew for each look; null until it has joined. */
+  /** The file with the keys of this host. */
+  readonly keysFile: string
+  /** What it holds, read anew for each look; null until this host has joined. */
   identity(): Promise<HostIdentity | null>
   sources(identity: HostIdentity): CredentialSources
   readonly credentials: CredentialFolder
@@ -51,7 +53,7 @@ export class CredentialSync {
 
   async look(): Promise<SyncOutcome> {
     const identity = await this.#parts.identity()
-    if (identity === null || identity.membership === null) throw notJoined()
+    if (identity === null || identity.membership === null) throw notJoined(this.#parts.keysFile)
     const held = await this.#parts.credentials.read()
     const heldSerial = newestSerial(held)
     const { git, bridge } = this.#parts.sources(identity)
@@ -162,8 +164,8 @@ function newestSerial(held: readonly Credential[]): number {
   return held.reduce((latest, { createdAt }) => Math.max(latest, createdAt), 0)
 }
 
-function notJoined(): S2Error {
-  return new S2Error('not_found', 'this host has not joined a fleet', {
-    next: 'on the orchestrator’s host: s2 worker invite <number> --role <role>; here: s2 worker join, and paste the line that it prints',
+function notJoined(keysFile: string): S2Error {
+  return new S2Error('not_found', `this host has not joined a fleet: there are no keys of a worker in ${keysFile}`, {
+    next: 'on the orchestrator’s host: s2 worker invite <number> --role <role>; here: s2 worker join, and paste the line that it prints; keys that were prepared are the file that S2_IDENTITY names',
   })
 }

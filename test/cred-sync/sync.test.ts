@@ -64,6 +64,7 @@ function scene(over: SceneOptions = {}) {
   const git = over.git ?? new GitSource({ mirror, clock })
   const bridge = over.bridge ?? { find: () => Promise.reject(new S2Error('unavailable', 'there is no bridge')) }
   const sync = new CredentialSync({
+    keysFile: '/run/secrets/keys.json',
     identity: over.identity ?? (async () => fleet.host),
     sources: () => ({ git, bridge }),
     credentials,
@@ -87,7 +88,11 @@ test('publishes a credential, then only what is newer', async () => {
 
 test('a host that has not joined is told how to', async () => {
   const { sync } = scene({ identity: async () => null })
-  await assert.rejects(sync.look(), { code: 'not_found', next: /s2 worker invite/ })
+  await assert.rejects(sync.look(), {
+    code: 'not_found',
+    message: /not joined a fleet: there are no keys of a worker in \/run\/secrets\/keys\.json/,
+    next: /s2 worker invite.*S2_IDENTITY/,
+  })
 })
 
 test('a worker that was renamed finds its file by its key', async () => {
