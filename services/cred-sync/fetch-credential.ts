@@ -1,3 +1,4 @@
+import type { Credential } from '#fleet/credential.ts'
 import { isPassing } from '#fleet/errors.ts'
 import { GitMirror } from '#git/git-mirror.ts'
 import { type HostIdentity, readIdentity } from '#identity/identity-file.ts'
@@ -26,8 +27,8 @@ const RETRY_FIRST_MS = 1_000
 /** Fetches this host's credential until the program ends: in each poll, and when a hint says that there is a new one. */
 export async function fetchCredential(config: Config, life: Life): Promise<void> {
   const { clock, chance, draining, stack } = life
-  const sync = makeSync(config, life)
   const report = new SyncReport(life)
+  const sync = makeSync(config, (credential) => report.published(credential), life)
   const notice = noticeOf(config, life)
   if (config.plainWorker !== null) report.warnOfPlainFiles()
   const hasCredential = async (): Promise<boolean> =>
@@ -66,7 +67,7 @@ async function look({ sync, report, notice, pace }: LookParts, { clock, round }:
   try {
     const outcome = await sync.look()
     if (outcome.kind !== 'waiting') {
-      report.succeeded(outcome)
+      report.succeeded()
       await notice.succeeded()
     }
     round(`last looked ${new Date(clock.wall()).toISOString()}`)
@@ -91,9 +92,13 @@ function noticeOf({ state, allowsPlain }: Config, { clock, chance, log, draining
   })
 }
 
-function makeSync(config: Config, life: Life): Pick<CredentialSync, 'look'> {
+function makeSync(
+  config: Config,
+  onPublished: (credential: Credential) => void,
+  life: Life,
+): Pick<CredentialSync, 'look'> {
   const { clock, draining } = life
-  const credentials = credentialsOf(config.state)
+  const credentials = credentialsOf(config.state, onPublished)
   if (config.plainWorker !== null && config.remote !== null) {
     const mirror = mirrorOf(config.remote, config.branch ?? 'main', config, life)
     const plain = new PlainSource(config.plainWorker, mirror, clock)
@@ -141,10 +146,13 @@ export async function followHints(state: string, onHint: () => void, { clock, lo
   stack.use(watchFolder(folder, { onEvents: onHint, onDoubt: onHint }, { clock, log }))
 }
 
-function credentialsOf(state: string): CredentialFolder {
+function credentialsOf(state: string, onPublished: (credential: Credential) => void): CredentialFolder {
   return {
     read: async () => (await readCredentials(state)).credentials,
-    publish: (credential) => publishCredential(state, credential),
+    publish: async (credential) => {
+      await publishCredential(state, credential)
+      onPublished(credential)
+    },
     remove: ({ session }) => removeCredential(state, session),
   }
 }

@@ -33,7 +33,7 @@ export type SyncOutcome =
   | { readonly kind: 'unchanged' }
   /** The remote has not answered yet: the next look goes on with it. */
   | { readonly kind: 'waiting' }
-  | { readonly kind: 'published'; readonly credential: Credential }
+  | { readonly kind: 'published' }
 
 /**
  * Looks for this host's credential, and puts a newer one in force. Whatever is wrong (remote away, branch gone, file missing,
@@ -130,7 +130,7 @@ async function putInForce(
   const former = held.find((each) => each.session === credential.session)
   if (former !== undefined && isSameCredential(former, credential)) return UNCHANGED
   await credentials.publish(credential)
-  return { kind: 'published', credential }
+  return PUBLISHED
 }
 
 /** From so many on, a remote without a credential does not only lag. */
@@ -142,6 +142,7 @@ function isAbsent(error: unknown): boolean {
 
 const UNCHANGED: SyncOutcome = { kind: 'unchanged' }
 const WAITING: SyncOutcome = { kind: 'waiting' }
+const PUBLISHED: SyncOutcome = { kind: 'published' }
 
 /** How long a look waits for the remote, beside the bridge. */
 const PATIENCE_MS = 10_000

@@ -1,9 +1,9 @@
+import type { Credential } from '#fleet/credential.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Metrics } from '#runtime/metrics.ts'
 import { TroubleLog, type TroubleLogParts } from '#runtime/trouble-log.ts'
-import type { SyncOutcome } from './sync-credential.ts'
 
 export interface SyncReportParts {
   readonly clock: Clock
@@ -39,16 +39,18 @@ export class SyncReport {
     this.#troubles.met('plain files', 'allowed', `${what}; let this host join by s2 worker join, then unset it`)
   }
 
-  succeeded(outcome: SyncOutcome): void {
-    const { clock, log } = this.#parts
+  succeeded(): void {
+    const { clock } = this.#parts
     this.#metrics.looks.add()
     this.#lastGood = { now: clock.now(), wall: clock.wall() }
     this.#troubles.over('remote')
-    if (outcome.kind !== 'published') return
+  }
+
+  /** A credential is in force now, whatever else the look came to: another source may be wrong. */
+  published({ session, agent, createdAt, expiresAt }: Credential): void {
     this.#metrics.published.add()
-    const { session, agent, createdAt, expiresAt } = outcome.credential
     const expiry = new Date(expiresAt).toISOString()
-    log.info('credential published', { session, agent, serial: createdAt, expiresAt: expiry })
+    this.#parts.log.info('credential published', { session, agent, serial: createdAt, expiresAt: expiry })
   }
 
   /** The credential in force stays, whatever the look failed for. */

@@ -208,13 +208,15 @@ test('a host that refuses what it finds keeps what it has; people are told once,
     (await told<Incident[]>(['incident', 'list', '--all'])).filter(({ cause }) => cause === 'credentials:refused')
   const env = { ...COMMON, S2_STATE: host.state, S2_GIT_POLL: '500ms' }
   {
-    await using _ = new Program(mainOf('cred-sync'), { ...env, S2_GIT_REMOTE: hostile })
+    await using sync = new Program(mainOf('cred-sync'), { ...env, S2_GIT_REMOTE: hostile })
     await until('an incident is open', async () => (await refusals()).length > 0)
     const [refusal] = await refusals()
     assert.equal(refusal?.agent, 's2-worker-31')
     assert.match(refusal?.summary ?? '', /the host of s2-worker-31 refuses .* is not the file that the list .* names/)
     assert.match((await lead(['worker', 'list'])).out, /^s2-worker-31 +tests +refuses its credential /m)
     assert.equal((await host.send('still here')).code, 0, 'the one in force stays')
+    assert.equal((await lead(['credential', 'rotate', 's2-worker-31'])).code, 0)
+    await sync.says('credential published') // the bridge has it too, and says so
   }
   await using _ = new Program(mainOf('cred-sync'), env)
   await until('it is over', async () => (await refusals()).every(({ closedAt }) => closedAt !== null))
