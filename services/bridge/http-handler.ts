@@ -234,11 +234,12 @@ export class HttpHandler {
     return this.#writing
   }
 
+  /** A body that is a text leaves in one write with its head; one of bytes would be a second. */
   #reply({ response, caller }: Exchange, output: unknown): void {
-    const body = Buffer.from(JSON.stringify(output))
+    const body = JSON.stringify(output)
     response.writeHead(200, {
       'content-type': 'application/json',
-      'content-length': body.length,
+      'content-length': Buffer.byteLength(body),
       'cache-control': 'no-store',
       ...this.#signed(200, body, caller),
       ...(this.#parts.draining.aborted ? { connection: 'close' } : {}),
@@ -248,7 +249,7 @@ export class HttpHandler {
   }
 
   /** The headers that prove to a caller that this is the bridge's answer to its very request. */
-  #signed(status: number, body: Buffer, caller: Caller | null) {
+  #signed(status: number, body: string, caller: Caller | null) {
     if (caller === null) return {}
     const created = Math.floor(this.#parts.clock.wall() / 1000)
     return { ...signAnswer({ status, body, requestSignature: caller.claim.signature }, { ...caller, created }) }
@@ -265,14 +266,14 @@ export class HttpHandler {
     if (response.headersSent) return void response.destroy()
     const isMethod = error instanceof MethodError
     const problem = toProblem(error, id, isMethod ? 405 : undefined)
-    const body = Buffer.from(JSON.stringify(problem))
+    const body = JSON.stringify(problem)
     const whole = request.complete
     if (problem.retryAfterS !== undefined) response.setHeader('retry-after', Math.ceil(problem.retryAfterS))
     if (isMethod) response.setHeader('allow', 'POST')
     if (!whole || this.#parts.draining.aborted) response.setHeader('connection', 'close')
     response.writeHead(problem.status, {
       'content-type': PROBLEM_TYPE,
-      'content-length': body.length,
+      'content-length': Buffer.byteLength(body),
       'cache-control': 'no-store',
       ...this.#signed(problem.status, body, caller),
     })

@@ -49,7 +49,8 @@ export interface Claim {
 /** What is signed of an answer. */
 export interface SignableAnswer {
   readonly status: number
-  readonly body: Uint8Array
+  /** A text stands for its bytes in UTF-8. */
+  readonly body: Uint8Array | string
   /** The value of the request's signature, in base64: it ties the answer to its question. */
   readonly requestSignature: string
 }
@@ -102,7 +103,7 @@ export function verify(request: RequestHead, claim: Claim, tokens: readonly stri
 }
 
 /** Whether a body is the one that the claim was made over. */
-export function matchesDigest(body: Uint8Array, { digest }: Pick<Claim, 'digest'>): boolean {
+export function matchesDigest(body: Uint8Array | string, { digest }: Pick<Claim, 'digest'>): boolean {
   return contentDigest(body) === digest
 }
 
@@ -203,7 +204,7 @@ function readHeaders(headers: HeaderFields): { input: string; digest: string; si
   return seal === null || !DIGEST.test(digest) ? null : { input, digest, signature: seal[1] as string }
 }
 
-function contentDigest(body: Uint8Array): string {
+function contentDigest(body: Uint8Array | string): string {
   return `sha-256=:${hash('sha256', body, 'base64')}:`
 }
 
