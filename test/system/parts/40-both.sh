@@ -29,7 +29,7 @@ check 'it reads it' own_mail 'look at issue 12'
 check 'it answers' of_worker send orchestrator 'done'
 check "the database's watcher wakes the orchestrator" within 5 inside grep -q '"preview":"done"' /var/lib/s2/woken
 check 'who is the worker reads no database' refuses 'ermission denied' inside setpriv --reuid=s2-worker --regid=s2-worker --init-groups cat /var/lib/s2/bridge.db
-check 'nor does the worker have the administration' refuses 'no fleet can be reached\|not its administration\|denied' of_worker conversation list
+check 'nor does the worker have the administration' refuses 'no fleet can be reached\|not its administration\|denied' of_worker worker list
 check 'and the orchestrator no spool of the worker' refuses 'ermission denied' inside setpriv --reuid=s2 --regid=s2 --init-groups ls /var/lib/s2-worker/inbox
 for service in worker-keepalive worker-fs-watcher; do check "$service does not see the keys of its host" sees_no_keys "$service" /var/lib/s2-worker; done
 for service in cred-sync worker-cred-sync worker-keepalive; do exposure "$service" 1.5; done
