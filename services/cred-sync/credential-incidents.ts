@@ -1,6 +1,5 @@
 import { S2Error } from '#fleet/errors.ts'
 import type { NewIncident } from '#fleet/incident.ts'
-import type { Worker } from '#fleet/worker.ts'
 import type { PlainWorker } from '#issuing/issuer.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
@@ -36,20 +35,6 @@ export function foreignFiles(names: readonly string[]): NewIncident {
   }
 }
 
-/** Hosts keep the credential that they have, and say why they do not take the one that is published. */
-export function refusedBy(workers: readonly Pick<Worker, 'agent' | 'refusal'>[]): NewIncident {
-  const [first] = workers
-  const others = workers.slice(1, 5).map(({ agent }) => agent)
-  const more = workers.length > 5 ? ` and ${workers.length - 5} more` : ''
-  const too = others.length === 0 ? '' : `; so do ${others.join(', ')}${more}`
-  return {
-    cause: 'credentials:refused',
-    kind: 'credentials',
-    agent: workers.length === 1 ? (first?.agent ?? null) : null,
-    summary: `the host of ${first?.agent} refuses the credential that it finds: ${first?.refusal}${too}; each keeps the one that it has, until that expires`,
-  }
-}
-
 /** Workers that an upgrade found with plain credentials: each of them wants a line, and its host the keys that follow. */
 export function plainCredentials(workers: readonly PlainWorker[]): NewIncident {
   const shown = workers.slice(0, 5).map(({ agent, role }) => `${agent} (${role})`)
@@ -82,18 +67,20 @@ export class CredentialIncidents {
     this.#parts = parts
   }
 
-  /** Opens the incident, or closes it. What the store does not take now is tried at the next look. */
-  async toggle(incident: NewIncident, isOn: boolean): Promise<void> {
+  /** Opens the incident, or closes it. Answers whether it is so now: what the store does not take is tried at the next look. */
+  async toggle(incident: NewIncident, isOn: boolean): Promise<boolean> {
     const { cause } = incident
     if (!isOn) this.#since.delete(cause)
-    if (this.#known.get(cause) === isOn) return
+    if (this.#known.get(cause) === isOn) return true
     try {
       if (isOn) await this.#store.openIncident(incident, this.#channels)
       else await this.#store.closeIncident(cause, this.#channels)
       this.#known.set(cause, isOn)
+      return true
     } catch (error) {
       if (!(error instanceof S2Error)) throw error
       this.#parts.log.warn('incident not written, retrying', { cause, error })
+      return false
     }
   }
 

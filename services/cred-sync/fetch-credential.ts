@@ -55,8 +55,10 @@ export async function fetchCredential(config: Config, life: Life): Promise<void>
   await followHints(config.state, () => limiter.hint(), life)
 }
 
+type Look = Pick<CredentialSync, 'look' | 'refusal'>
+
 interface LookParts {
-  readonly sync: Pick<CredentialSync, 'look'>
+  readonly sync: Look
   readonly report: SyncReport
   readonly notice: RefusalNotice
   readonly pace: LookPace
@@ -68,7 +70,7 @@ async function look({ sync, report, notice, pace }: LookParts, { clock, round }:
     const outcome = await sync.look()
     if (outcome.kind !== 'waiting') {
       report.succeeded()
-      await notice.succeeded()
+      await notice.tell(sync.refusal)
     }
     round(`last looked ${new Date(clock.wall()).toISOString()}`)
     return await pace.after(outcome.kind)
@@ -76,7 +78,7 @@ async function look({ sync, report, notice, pace }: LookParts, { clock, round }:
     if (isPassing(error)) throw error
     report.failed(error)
     round()
-    await notice.failed(error)
+    await notice.tell(sync.refusal)
     return await pace.after('refused')
   }
 }
@@ -92,17 +94,13 @@ function noticeOf({ state, allowsPlain }: Config, { clock, chance, log, draining
   })
 }
 
-function makeSync(
-  config: Config,
-  onPublished: (credential: Credential) => void,
-  life: Life,
-): Pick<CredentialSync, 'look'> {
+function makeSync(config: Config, onPublished: (credential: Credential) => void, life: Life): Look {
   const { clock, draining } = life
   const credentials = credentialsOf(config.state, onPublished)
   if (config.plainWorker !== null && config.remote !== null) {
     const mirror = mirrorOf(config.remote, config.branch ?? 'main', config, life)
     const plain = new PlainSource(config.plainWorker, mirror, clock)
-    return { look: () => CredentialSync.put(plain, credentials) }
+    return { look: () => CredentialSync.put(plain, credentials), refusal: null }
   }
   return new CredentialSync({
     keysFile: config.identity,

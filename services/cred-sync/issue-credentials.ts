@@ -1,7 +1,6 @@
 import { join } from 'node:path'
 import { isPassing, S2Error } from '#fleet/errors.ts'
 import { ORCHESTRATOR } from '#fleet/session-id.ts'
-import type { Worker } from '#fleet/worker.ts'
 import { GitPublisher } from '#git/git-publisher.ts'
 import { ensureIdentity, type HostIdentity } from '#identity/identity-file.ts'
 import { Issuer, type IssuerRound } from '#issuing/issuer.ts'
@@ -20,9 +19,9 @@ import {
   foreignFiles,
   plainCredentials,
   REMOTE_AWAY,
-  refusedBy,
 } from './credential-incidents.ts'
 import { followHints } from './fetch-credential.ts'
+import { RefusalIncidents } from './refusal-incidents.ts'
 import { RefusedJoins } from './refused-joins.ts'
 
 /** How often the registry of workers is compared with the credentials: a question to a program on this host. */
@@ -31,8 +30,6 @@ const ROUND_RETRY_MOST_MS = 30_000
 /** How long the token before stays in force after a rotation, unless its host says earlier that it has the new one. */
 const OVERLAP_MS = 600_000
 const RETRY_FIRST_MS = 1_000
-/** In so many polls what somebody wrote over is put right, and the hosts that refused it have looked again. */
-const REFUSED_POLLS = 2
 
 /** Issues the credentials of all workers until the program ends. */
 export async function issueCredentials(config: Config, settings: IssuerSettings, life: Life): Promise<void> {
@@ -83,16 +80,15 @@ class IssuingLoops {
   readonly #metrics: ReturnType<typeof countersOf>
   readonly #incidents: CredentialIncidents
   readonly #refusedJoins: RefusedJoins
+  readonly #refusals: RefusalIncidents
   readonly #rounds: RetryLoop
   readonly #publishing: RetryLoop
   /** The branch is looked at once it is known what it shall hold. */
   readonly #begun = Promise.withResolvers<void>()
   #rotatesAt: number
-  /** The workers whose hosts refused their credentials at the last round. */
-  #refusing = ''
 
   constructor(issuer: Issuer, config: Config, settings: IssuerSettings, life: IssuingParts) {
-    const { clock, log, health, draining, incidents } = life
+    const { clock, log, health, draining, incidents, store } = life
     this.#issuer = issuer
     this.#config = config
     this.#settings = settings
@@ -101,6 +97,7 @@ class IssuingLoops {
     this.#metrics = countersOf(life)
     this.#refusedJoins = new RefusedJoins(life)
     this.#incidents = incidents
+    this.#refusals = new RefusalIncidents({ store, incidents, clock }, config.pollMs)
     this.#rotatesAt = settings.schedule.next(clock.wall())
     draining.addEventListener('abort', () => this.#begun.resolve(), { once: true })
     this.#publishing = this.#loop('remote', config.pollMs, () => this.#publish())
@@ -139,29 +136,19 @@ class IssuingLoops {
       this.#issuer.rotateAll()
       this.#rotatesAt = this.#settings.schedule.next(clock.wall())
     }
-    const done = await this.#issuer.round()
-    this.#tell(done)
-    await this.#noteRefusing(done.refusing)
+    if (await this.#refusals.note()) this.#publishing.nudge()
+    this.#tell(await this.#issuer.round())
     this.#begun.resolve()
     if (this.#issuer.hasUnpublished) this.#publishing.nudge()
     round('issues credentials')
     return ROUND_MS
   }
 
-  /** What hosts refuse may have been written over: the branch is looked at before people are told. */
-  async #noteRefusing(refusing: readonly Worker[]): Promise<void> {
-    const names = refusing.map(({ agent }) => agent).join()
-    if (names !== this.#refusing && names !== '') this.#publishing.nudge()
-    this.#refusing = names
-    if (names === '') await this.#incidents.toggle(refusedBy([]), false)
-    else await this.#incidents.persists(refusedBy(refusing), REFUSED_POLLS * this.#config.pollMs)
-  }
-
   async #publish(): Promise<number> {
     await this.#begun.promise
     if (this.#life.draining.aborted) return this.#config.pollMs
     const { admitted, refused, foreign, plain, wasAltered } = await this.#issuer.publish()
-    this.#tell({ issued: [], admitted, refused, refusing: [] })
+    this.#tell({ issued: [], admitted, refused })
     if (admitted.length > 0) this.#rounds.nudge()
     await this.#incidents.toggle(foreignFiles(foreign), foreign.length > 0)
     await this.#incidents.toggle(plainCredentials(plain), plain.length > 0)

@@ -1,5 +1,6 @@
 import type { Credential } from '#fleet/credential.ts'
-import { type Code, S2Error } from '#fleet/errors.ts'
+import type { S2Error } from '#fleet/errors.ts'
+import { sideOf } from '#fleet/session-id.ts'
 import { boundedWait } from '#runtime/bounded-wait.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
@@ -15,62 +16,55 @@ export interface RefusalNoticeParts {
   held(): Promise<readonly Credential[]>
 }
 
-/** What somebody made, or keeps from being right. What may pass by itself, and what is not there, is not refused. */
-const REFUSALS: ReadonlySet<Code> = new Set([
-  'unauthenticated',
-  'forbidden',
-  'conflict',
-  'expired',
-  'too_large',
-  'invalid',
-])
 const TELL_MS = 10_000
+/** The bridge may forget: its database may be put back to a backup, or this host be let in anew. */
+const AGAIN_MS = 600_000
 
 /**
- * Tells the bridge why this host refuses what is published for it, once, and once when that is over; the orchestrator's host
- * makes an incident of it. The credential in force speaks. Without one nothing is told, and the host is silent for people anyway.
+ * Tells the bridge why this host refuses what is published for it, and that this is over; the orchestrator's host makes an
+ * incident of it. The credential in force speaks. Without one nothing is told, and the host is silent for people anyway.
  */
 export class RefusalNotice {
   readonly #parts: RefusalNoticeParts
-  /** What the bridge has; a new program does not know. */
-  #told: string | null | undefined = undefined
+  /** What the bridge has, by which credential it was told, and when; a new program does not know. */
+  #told: { readonly why: string | null; readonly serial: number; readonly at: number } | null = null
+  #isFailing = false
 
   constructor(parts: RefusalNoticeParts) {
     this.#parts = parts
   }
 
-  /** A look failed. */
-  async failed(error: unknown): Promise<void> {
-    if (!(error instanceof S2Error) || !REFUSALS.has(error.code)) return
-    await this.#tell(error.next === undefined ? error.message : `${error.message}; ${error.next}`)
-  }
-
-  /** A look found nothing to refuse. */
-  async succeeded(): Promise<void> {
-    await this.#tell(null)
-  }
-
-  /** What cannot be told now is told after the next look. */
-  async #tell(why: string | null): Promise<void> {
-    if (why === this.#told) return
+  /** What a look refused; null: nothing. What cannot be told now is told after the next look. */
+  async tell(refusal: S2Error | null): Promise<void> {
     const { clock, log, signal } = this.#parts
+    const why = refusal === null ? null : `${refusal.message}${refusal.next === undefined ? '' : `; ${refusal.next}`}`
     try {
       const credential = await this.#speaker()
-      if (credential === null) return
+      if (credential === null || this.#isKnown(why, credential)) return
       await using bridge = await this.#parts.open(credential)
       await boundedWait(() => bridge.noteRefusal(credential.session, why), TELL_MS, clock, signal)
-      this.#told = why
+      this.#told = { why, serial: credential.createdAt, at: clock.now() }
+      this.#isFailing = false
     } catch (error) {
-      log.debug('a refusal could not be told to the bridge, retrying after the next look', { error })
+      const isNew = why !== null && !this.#isFailing
+      this.#isFailing ||= why !== null
+      if (isNew) log.warn('refusal not told to the bridge, retrying', { error })
+      else log.debug('refusal not told to the bridge, retrying', { error })
     }
   }
 
+  #isKnown(why: string | null, { createdAt }: Credential): boolean {
+    const told = this.#told
+    if (told === null || told.why !== why || told.serial !== createdAt) return false
+    return this.#parts.clock.now() - told.at < AGAIN_MS
+  }
+
+  /** The newest of a worker: a host may hold others too. */
   async #speaker(): Promise<Credential | null> {
     const now = this.#parts.clock.wall()
-    const living = (await this.#parts.held()).filter(({ expiresAt }) => expiresAt > now)
-    return living.reduce<Credential | null>(
-      (best, each) => (best === null || each.createdAt > best.createdAt ? each : best),
-      null,
+    const ours = (await this.#parts.held()).filter(
+      ({ session, expiresAt }) => sideOf(session) === 'b' && expiresAt > now,
     )
+    return ours.toSorted((one, other) => other.createdAt - one.createdAt)[0] ?? null
   }
 }

@@ -1,6 +1,7 @@
 import { type Credential, isSameCredential } from '#fleet/credential.ts'
-import { S2Error } from '#fleet/errors.ts'
+import { type Code, S2Error } from '#fleet/errors.ts'
 import type { HostIdentity } from '#identity/identity-file.ts'
+import { OlderCredential } from '#identity/sealed-credential.ts'
 import { LATE, waitAtMost } from '#runtime/bounded-wait.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { CredentialSource, SourceQuery } from './credential-source.ts'
@@ -41,6 +42,7 @@ export type SyncOutcome =
  */
 export class CredentialSync {
   readonly #parts: CredentialSyncParts
+  #refusal: S2Error | null = null
   /** Looks in a row at which only the remote had no credential. */
   #lagging = 0
   /** What the remote is being asked, across looks: one that hangs must not keep this host from the bridge. */
@@ -49,6 +51,11 @@ export class CredentialSync {
 
   constructor(parts: CredentialSyncParts) {
     this.#parts = parts
+  }
+
+  /** What was refused of what the last whole look found; null where nothing was. */
+  get refusal(): S2Error | null {
+    return this.#refusal
   }
 
   async look(): Promise<SyncOutcome> {
@@ -61,16 +68,18 @@ export class CredentialSync {
     this.#ask(git, wanted)
     const fromBridge = await found(bridge, wanted)
     const before = await this.#take(fromBridge)
-    const fromGit = await this.#answerOfRemote()
-    if (fromGit === null) return before.kind === 'published' ? before : WAITING
+    const answer = await this.#answerOfRemote()
+    if (answer === null) return before.kind === 'published' ? before : WAITING
+    const fromGit = lagging(answer, fromBridge)
     const after = await this.#take(fromGit)
     const outcome = after.kind === 'published' ? after : before
     await this.#removeExpired(held)
+    this.#refusal = [fromGit.error, fromBridge.error].find(isRefusal) ?? null
     // A remote that is wrong is told even where the bridge is right, but not while it only lags behind the bridge.
     if (fromGit.error === null) this.#lagging = 0
     else this.#lagging = fromBridge.error === null && isAbsent(fromGit.error) ? this.#lagging + 1 : LAGGING_MAX
     if (fromGit.error !== null && this.#lagging >= LAGGING_MAX) throw fromGit.error
-    if (git === null && fromBridge.error !== null) throw fromBridge.error
+    if (fromBridge.error !== null && (git === null || isRefusal(fromBridge.error))) throw fromBridge.error
     return outcome
   }
 
@@ -135,6 +144,29 @@ async function putInForce(
 
 /** From so many on, a remote without a credential does not only lag. */
 const LAGGING_MAX = 2
+
+/** What somebody made, or keeps from being right; what may pass by itself, and what is not there, is not refused. */
+const REFUSALS: ReadonlySet<Code> = new Set([
+  'unauthenticated',
+  'forbidden',
+  'conflict',
+  'expired',
+  'too_large',
+  'invalid',
+])
+
+function isRefusal(error: unknown): error is S2Error {
+  return error instanceof S2Error && REFUSALS.has(error.code)
+}
+
+/** A remote that has what the bridge had before lacks the newest one. Only where the bridge is away an older one is refused. */
+function lagging(fromGit: Found, fromBridge: Found): Found {
+  if (!(fromGit.error instanceof OlderCredential) || fromBridge.error !== null) return fromGit
+  const error = new S2Error('not_found', 'the remote has an older credential than the bridge', {
+    next: 'the one of the bridge is in force; see s2 health cred-sync on the orchestrator’s host',
+  })
+  return { credential: null, error }
+}
 
 function isAbsent(error: unknown): boolean {
   return error instanceof S2Error && error.code === 'not_found'

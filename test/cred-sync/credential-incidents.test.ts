@@ -10,7 +10,6 @@ import {
   foreignFiles,
   plainCredentials,
   REMOTE_AWAY,
-  refusedBy,
 } from '../../services/cred-sync/credential-incidents.ts'
 import { ManualClock } from '../manual-clock.ts'
 
@@ -65,17 +64,6 @@ test('a remote that is away for a moment is no incident, one that stays away is'
   await clock.advance(1_000)
   await incidents.persists(REMOTE_AWAY, AWAY_MS)
   assert.deepEqual(told, ['open credentials:remote log'])
-})
-
-test('one incident tells of all hosts that refuse, and names a few', () => {
-  const workers = Array.from({ length: 8 }, (_, index) => ({ agent: `s2-worker-${index + 1}`, refusal: 'it is wrong' }))
-  const { summary, agent } = refusedBy(workers)
-  assert.equal(agent, null)
-  assert.match(
-    summary,
-    /^the host of s2-worker-1 refuses .*: it is wrong; so do s2-worker-2, .* s2-worker-5 and 3 more;/,
-  )
-  assert.equal(refusedBy(workers.slice(0, 1)).agent, 's2-worker-1')
 })
 
 test('names of foreign files are quoted, and not all are shown', () => {

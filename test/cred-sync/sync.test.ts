@@ -277,6 +277,50 @@ test('the bridge’s copy is taken where git is away, and git is told of only wh
   await assert.rejects(sync.look(), { code: 'not_found' }, 'but not for ever')
 })
 
+test('a remote that has what the bridge had before only lags; where the bridge is away it is refused', async () => {
+  let isAway = false
+  const newest = { token: 'a-new-token-for-a-test', createdAt: WALL + 1 }
+  const other = new Remote()
+  remotes.push(other)
+  other.pushAll(await published(fleet, newest))
+  const clock = { ...systemClock, wall: () => WALL }
+  const place = { folder: join(other.folder, 'mirror'), remote: other.bare, branch: 'main', timeoutMs: PATIENCE_MS }
+  const copy = new GitSource({ mirror: new GitMirror(place, { clock, env: { PATH: process.env.PATH } }), clock })
+  const bridge: CredentialSource = {
+    find: async (wanted) => {
+      if (isAway) throw new S2Error('unavailable', 'away')
+      return await copy.find(wanted)
+    },
+  }
+  const { remote, sync, token } = scene({ bridge })
+  remote.pushAll(await published(fleet))
+  await sync.look()
+  assert.equal(token(), newest.token)
+  remote.push('README', 'a commit of no importance')
+  await sync.look()
+  await assert.rejects(sync.look(), { code: 'not_found', message: /older credential than the bridge/ })
+  assert.equal(sync.refusal, null, 'health tells of it, an incident does not')
+  isAway = true
+  await assert.rejects(sync.look(), { code: 'conflict' })
+  assert.match(String(sync.refusal), /older than the one in force/)
+})
+
+test('what the bridge has is refused beside a remote that is well, and told', async () => {
+  const bridge = { find: () => Promise.reject(new S2Error('unauthenticated', 'not ours')) }
+  const { remote, sync, token } = scene({ bridge })
+  remote.pushAll(await published(fleet))
+  await assert.rejects(sync.look(), { code: 'unauthenticated' })
+  assert.notEqual(token(), undefined, 'what the remote has is in force')
+  assert.equal(sync.refusal?.message, 'not ours')
+})
+
+test('keys that cannot be used are no refusal of what was found', async () => {
+  const broken = () => Promise.reject(new S2Error('invalid', 'the keys of this host cannot be used'))
+  const { sync } = scene({ identity: broken })
+  await assert.rejects(sync.look(), { code: 'invalid' })
+  assert.equal(sync.refusal, null)
+})
+
 test('a remote that hangs keeps no credential of the bridge from this host, and is heard when it answers', async () => {
   const { openSealedCredential } = await import('#identity/sealed-credential.ts')
   const bridgeHas = { createdAt: WALL + 1, token: 'a-token-from-the-bridge' }

@@ -83,13 +83,16 @@ export async function openSealedCredential(
   return credential
 }
 
+/** What was found is genuine, and of before the one in force. */
+export class OlderCredential extends S2Error {}
+
 /** Refuses a serial that is older than the one held, or that lies in the future. */
 function checkSerial(serial: number, heldSerial: number, now: number): void {
   if (serial < heldSerial) {
-    throw refused(
+    throw new OlderCredential(
       'conflict',
-      `is of ${timeOf(serial)}, older than the one in force of ${timeOf(heldSerial)}`,
-      'publish a new one; an old one is never taken again',
+      `the credential is of ${timeOf(serial)}, older than the one in force of ${timeOf(heldSerial)}`,
+      { next: 'publish a new one; an old one is never taken again' },
     )
   }
   if (serial > now + CLOCK_TOLERANCE_MS) {

@@ -42,8 +42,6 @@ export interface IssuerRound {
   readonly admitted: readonly string[]
   /** Requests to join that were refused, and why. */
   readonly refused: readonly string[]
-  /** Workers whose hosts do not take what is published for them. */
-  readonly refusing: readonly Worker[]
 }
 
 /** A published credential of a worker. */
@@ -116,7 +114,7 @@ export class Issuer {
     }
     await this.#dropEnded(fleet)
     if (failures.length > 0) throw failures[0]
-    return { issued, ...judged, refusing: fleet.workers.filter(({ refusal }) => refusal !== null) }
+    return { issued, ...judged }
   }
 
   /**
