@@ -205,14 +205,19 @@ test('a host that refuses what it finds keeps what it has; people are told once,
   execFileSync(git, ['-C', work, ...as, 'commit', '--quiet', '--all', '--message', 'not ours'])
   execFileSync(git, ['-C', work, 'push', '--quiet', 'origin', 'HEAD:main'], { stdio: 'ignore' })
   const refusals = async () =>
-    (await told<Incident[]>(['incident', 'list', '--all'])).filter(({ cause }) => cause === 'credentials:refused')
+    (await told<Incident[]>(['incident', 'list', '--all'])).filter(({ cause }) =>
+      cause.startsWith('credentials:refused:'),
+    )
   const env = { ...COMMON, S2_STATE: host.state, S2_GIT_POLL: '500ms' }
   {
     await using sync = new Program(mainOf('cred-sync'), { ...env, S2_GIT_REMOTE: hostile })
     await until('an incident is open', async () => (await refusals()).length > 0)
     const [refusal] = await refusals()
     assert.equal(refusal?.agent, 's2-worker-31')
-    assert.match(refusal?.summary ?? '', /the host of s2-worker-31 refuses .* is not the file that the list .* names/)
+    assert.match(
+      refusal?.summary ?? '',
+      /the host of s2-worker-31 refuses .*it says: ".* is not the file that the list .* names/,
+    )
     assert.match((await lead(['worker', 'list'])).out, /^s2-worker-31 +tests +refuses its credential /m)
     assert.equal((await host.send('still here')).code, 0, 'the one in force stays')
     assert.equal((await lead(['credential', 'rotate', 's2-worker-31'])).code, 0)
@@ -235,6 +240,15 @@ test('a list shows how long each invitation counts', async () => {
   assert.match((await lead(['worker', 'list'])).out, /^s2-worker-32 +tests +invited for (10m|\d{3}s) more/m)
   await invite('32', '--for', '1ms')
   assert.match((await lead(['worker', 'list'])).out, /^s2-worker-32 +tests +invitation ended/m)
+  const first = await invite('32')
+  await new Host('thirty-two').enter(await invite('32'))
+  assert.match((await lead(['worker', 'list'])).out, /^s2-worker-32 +tests +joined /m)
+  const late = errorOf(await new Host('late').join(first, '--json'))
+  assert.equal(late.code, 'forbidden', 'a later line takes the place of an earlier one')
+  await invite('32')
+  assert.match((await lead(['worker', 'list'])).out, /^s2-worker-32 +tests +joined, invited for 60m more/m)
+  await told<Worker>(['worker', 'rename', '32', 'thirty-two'])
+  assert.match((await lead(['worker', 'list'])).out, /^thirty-two +tests +(joined|credential waits) /m)
 })
 
 test('a request with line breaks is admitted from a terminal that gives it piece by piece', async () => {

@@ -156,6 +156,10 @@ async function verify(context: CommandContext, file: string | undefined, options
   for (const key of options.key ?? []) demandKey(key)
   const own = await ownKey(state)
   const keys = options.key ?? (own === null ? null : [own])
+  if (keys === null && options.json !== true)
+    context.tell(
+      's2: this host has no keys, so heads count by whomever they are signed; name the key that counts by --key\n',
+    )
   const heads: SignedHead[] = [
     ...(file === undefined ? ownHeads(state) : []),
     ...(options.head ?? []).flatMap((each) => readHeads(each)),

@@ -259,7 +259,12 @@ async function list(context: CommandContext, { json }: Json): Promise<void> {
 
 function stateOf({ joinedAt, revokedAt, invitedUntil, refusal, serial, published }: Worker, now: number): string {
   const isKnown = joinedAt !== null || revokedAt !== null
-  const invited = invitedUntil === null ? '' : `${isKnown ? ', ' : ''}${invitationState(invitedUntil - now)}`
+  const invited =
+    invitedUntil === null
+      ? isKnown
+        ? ''
+        : 'invitation ended'
+      : `${isKnown ? ', ' : ''}${invitationState(invitedUntil - now)}`
   if (revokedAt !== null) return `revoked${invited}`
   if (joinedAt === null) return invited
   const joined = serial === published ? 'joined' : 'credential waits'

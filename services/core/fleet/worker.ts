@@ -18,7 +18,7 @@ export interface Worker {
   readonly serial: number
   /** The credential that was published last. */
   readonly published: number
-  /** When its latest invitation ends; null where it has used it, or has none. */
+  /** When its open invitation ends, which is the latest; null where none is open. */
   readonly invitedUntil: number | null
   readonly joinedAt: number | null
   readonly revokedAt: number | null
@@ -29,9 +29,11 @@ export interface Worker {
 /** Characters of a refusal that are kept. */
 const REFUSAL_MAX = 300
 
-/** What a host says of the credential that it refuses, as it is kept. */
+/** What a host says of the credential that it refuses, as it is kept: a line without secrets or characters that steer a terminal. */
 export function cleanRefusal(why: string): string {
-  return redact(why).slice(0, REFUSAL_MAX)
+  return redact(why)
+    .slice(0, REFUSAL_MAX)
+    .replace(/[\p{C}\p{Zl}\p{Zp}]/gu, ' ')
 }
 
 /** A one-time invitation of a worker. The secret itself is kept by nobody but its holder. */

@@ -50,6 +50,8 @@ export interface WorkerRows {
   /** Removes invitations that ended before this time. */
   forgetInvitations(before: number): void
   removeInvitations(agent: string): void
+  /** Those that no host has used. */
+  removeUnusedInvitations(agent: string): void
 }
 
 export interface WorkerRegistryParts {
@@ -83,6 +85,7 @@ export class WorkerRegistry {
     const known = this.#find(agent)
     const worker = { ...(known ?? unjoined(agent, role)), invitedUntil: endsAt }
     rows.putWorker(worker)
+    rows.removeUnusedInvitations(agent)
     rows.putInvitation({ ...invitation, usedBy: null })
     this.#audit('worker_invited', { agent, role, endsAt })
     return worker
@@ -104,8 +107,14 @@ export class WorkerRegistry {
         next: `revoke ${holder.agent}, or join from a state folder of its own`,
       })
     if (holder !== undefined) rows.putWorker({ ...holder, key: null, recipient: null })
+    const isUsedAgain = invitation !== null && invitation.usedBy !== null
     if (invitation !== null) rows.putInvitation({ ...invitation, usedBy: key })
-    if (known !== undefined && known.key === key && known.role === role && this.#isInForce(known)) return known
+    if (!isUsedAgain) rows.removeUnusedInvitations(agent)
+    if (known !== undefined && known.key === key && known.role === role && this.#isInForce(known)) {
+      if (isUsedAgain || known.invitedUntil === null) return known
+      rows.putWorker({ ...known, invitedUntil: null })
+      return { ...known, invitedUntil: null }
+    }
     const admitted = this.#withConversation(known ?? unjoined(agent, role), role, admission)
     rows.putWorker(admitted)
     this.#audit('worker_admitted', { agent, role, key, conversation: admitted.conversation })
@@ -148,7 +157,12 @@ export class WorkerRegistry {
     if (renamed.agent === agent && renamed.role === worker.role) return worker
     const { conversation } = worker
     if (conversation !== null) conversations.nameWorker(conversation, renamed.agent, renamed.role)
-    const after = { ...renamed, serial: worker.serial === 0 ? 0 : serialAfter(worker.serial, clock.wall()) }
+    const invitedUntil = renamed.agent === agent ? worker.invitedUntil : null
+    const after = {
+      ...renamed,
+      invitedUntil,
+      serial: worker.serial === 0 ? 0 : serialAfter(worker.serial, clock.wall()),
+    }
     // Until its new credential is made, its host finds the one before.
     const file = rows.file(agent)
     rows.removeWorker(agent)
@@ -191,6 +205,8 @@ export class WorkerRegistry {
     const refusal = why === null ? null : cleanRefusal(why)
     if (worker === undefined || sideOf(session) !== 'b' || worker.refusal === refusal) return
     rows.putWorker({ ...worker, refusal })
+    // The same trouble in other words is no act: a host that finds new ones must not fill the trail.
+    if ((worker.refusal === null) === (refusal === null)) return
     const action = refusal === null ? 'credential_accepted' : 'credential_refused'
     this.#parts.audit({ actor: session, action, details: { agent: worker.agent, why: refusal } })
   }

@@ -55,6 +55,11 @@ export class MemoryWorkerRows implements WorkerRows {
       if (endsAt < before) this.#invitations.delete(secretHash)
   }
 
+  removeUnusedInvitations(agent: string): void {
+    for (const invitation of this.#invitations.values())
+      if (invitation.agent === agent && invitation.usedBy === null) this.#invitations.delete(invitation.secretHash)
+  }
+
   removeInvitations(agent: string): void {
     for (const invitation of this.#invitations.values())
       if (invitation.agent === agent) this.#invitations.delete(invitation.secretHash)

@@ -102,6 +102,10 @@ export class WorkerTable implements WorkerRows {
     this.#connection.run('DELETE FROM s2_invitations WHERE ends_at < ?', before)
   }
 
+  removeUnusedInvitations(agent: string): void {
+    this.#connection.run('DELETE FROM s2_invitations WHERE agent = ? AND used_by IS NULL', agent)
+  }
+
   removeInvitations(agent: string): void {
     this.#connection.run('DELETE FROM s2_invitations WHERE agent = ?', agent)
   }
