@@ -36,7 +36,7 @@ esac
 case $program in
   keepalive) folders='inbox outbox credentials hints run' ;;
   fs-watcher) folders='watcher run' ;;
-  cred-sync) folders='. credentials hints run' ;;
+  cred-sync) folders='. keys credentials hints run' ;;
   *) folders=. ;;
 esac
 for each in $folders; do

@@ -33,7 +33,10 @@ make_state() { # state
       ;;
   esac
   # A unit hides the keys from a service only where their folder is there when that starts.
-  ! mkdir -m 700 "$folder/keys" 2>/dev/null || chown -h "$whose" "$folder/keys"
+  if [ ! -d "$folder/keys" ] || [ -L "$folder/keys" ]; then
+    mkdir -m 700 "$folder/keys" && chown -h "$whose" "$folder/keys" ||
+      fail "the folder of keys cannot be made in $1" 'what was said stands above'
+  fi
 }
 # Stops those services that run; they are started again when all is laid.
 pause_services() { # state

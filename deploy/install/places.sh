@@ -103,7 +103,9 @@ check_contents() {
 
 # Names such as .ssh, keys and run are common in other folders too, so they do not prove that data are S2's.
 has_our_data() { # folder: it is empty, or holds data of an S2
-  [ -n "$(ls -A "$1" 2>/dev/null | grep -vxE 'lost\+found|run|hints|keys|watcher|\.ssh')" ] || return 0
+  beside=$(ls -A "$1" 2>/dev/null | grep -vxE 'lost\+found|run|hints|watcher|\.ssh')
+  [ -n "$beside" ] || return 0
+  [ "$beside" != keys ] || [ -n "$(ls -A "$1/keys" 2>/dev/null)" ] || return 0 # of an installation that was cut off
   for sign in bridge.db inbox outbox credentials git/HEAD keys/identity.json; do [ ! -e "$1/$sign" ] || return 0; done
   return 1
 }

@@ -104,7 +104,8 @@ function isMembership(value: unknown): value is Membership {
   )
 }
 
-const CALL_AS_OWNER = 'call it as the user of the services, or as root (sudo): the file itself is not at fault'
+const CALL_AS_OWNER =
+  'call it as the user of the services, or as root (sudo), and of containers in issuer or cred-sync: the file itself is not at fault'
 const INVITE_AGAIN = 'restore it from a backup, or remove it and have this host invited again: s2 worker invite'
 /** It may be the orchestrator's, whose key is the one that all hosts of the fleet know. */
 const KEEP_IT =

@@ -37,7 +37,8 @@ check 'nobody else reads the state' inside sh -c 'test -z "$(find /var/lib/s2 -p
 at() { inside sh -c 'nsenter -t "$(systemctl show -p MainPID --value "s2-$1")" -m sh -c "$2"' sh "$@"; } # service script: what is seen from within
 sees_no_keys() { refuses 'ermission denied\|No such file' at "$1" "cat $2/keys/identity.json"; } # service state; root tries
 check 'cred-sync has the keys of the host' at cred-sync 'grep -q signingKey /var/lib/s2/keys/identity.json'
-for service in bridge watchdog keepalive; do check "$service does not see them" sees_no_keys "$service" /var/lib/s2; done
+check 'the bridge does not see the keys of the host' sees_no_keys bridge /var/lib/s2
+for service in watchdog keepalive; do check "nor does $service" sees_no_keys "$service" /var/lib/s2; done
 inside sh -c 'mkdir -p -m 700 /var/lib/s2/.ssh && echo key >/var/lib/s2/.ssh/id_ed25519 && chown -R s2: /var/lib/s2/.ssh && systemctl restart s2-bridge'
 check 'nor the bridge the key that pushes to git' refuses 'ermission denied\|No such file' at bridge 'cat /var/lib/s2/.ssh/id_ed25519'
 inside rm -r /var/lib/s2/.ssh

@@ -31,6 +31,7 @@ check "the database's watcher wakes the orchestrator" within 5 inside grep -q '"
 check 'who is the worker reads no database' refuses 'ermission denied' inside setpriv --reuid=s2-worker --regid=s2-worker --init-groups cat /var/lib/s2/bridge.db
 check 'nor does the worker have the administration' refuses 'no fleet can be reached\|not its administration\|denied' of_worker worker list
 check 'and the orchestrator no spool of the worker' refuses 'ermission denied' inside setpriv --reuid=s2 --regid=s2 --init-groups ls /var/lib/s2-worker/inbox
+check 'its cred-sync has the keys of its host' at worker-cred-sync 'grep -q signingKey /var/lib/s2-worker/keys/identity.json'
 for service in worker-keepalive worker-fs-watcher; do check "$service does not see the keys of its host" sees_no_keys "$service" /var/lib/s2-worker; done
 for service in cred-sync worker-cred-sync worker-keepalive; do exposure "$service" 1.5; done
 exposure worker-fs-watcher 1.0
