@@ -53,6 +53,8 @@ export class HostileServer implements AsyncDisposable {
 
 export class Answer {
   readonly #socket: Socket
+  /** The client says what it has, and waits for an answer to that first. */
+  isNegotiating = false
 
   constructor(socket: Socket) {
     this.#socket = socket
@@ -82,8 +84,13 @@ export class Answer {
     return this.raw('0000')
   }
 
-  /** Says how a shallow fetch goes on: with the pack. */
+  /** Says how a shallow fetch goes on: with the pack, whatever the client has already. */
   async beginPack(tip: string): Promise<void> {
+    if (this.isNegotiating) {
+      await this.line('acknowledgments\n')
+      await this.line('ready\n')
+      await this.raw('0001')
+    }
     await this.line('shallow-info\n')
     await this.line(`shallow ${tip}\n`)
     await this.raw('0001')
@@ -119,6 +126,7 @@ async function serve(socket: Socket, script: () => Script, onFetch: () => void):
     const { tip, refs = honestRefs(tip), fetch = honestFetch(script()) } = script()
     if (asked.includes('command=ls-refs')) await refs(answer)
     if (asked.includes('command=fetch')) {
+      answer.isNegotiating = asked.includes('have ') && !asked.includes('done')
       onFetch()
       await fetch(answer)
     }
