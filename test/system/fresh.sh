@@ -127,7 +127,8 @@ ends_well() { # number log script [nspawn options…]: the last line counts what
   local one=$1 log=$2 script=$3
   shift 3
   as_ann "$one" "$script" "$@" >"$work/$log" 2>&1 && grep -Eq '^[1-9][0-9]* passed, 0 failed$' "$work/$log" && return
-  grep -aE '^ *✖|^s2: ' "$work/$log" | sort -u | head -n 10
+  sed -n '/failing tests:$/,$p' "$work/$log" | head -n 80
+  grep -aE '^s2: ' "$work/$log" | sort -u | head -n 10
   tail -n 3 "$work/$log"
   return 1
 }

@@ -441,7 +441,7 @@ test('a request to join is judged over the bridge and over git alike, and has an
   await t.test('a ref under the name of a request that waits at the bridge settles nothing', async () => {
     const { id, sealed } = await makeJoinRequest(await g.invite('s2-worker-4'), await g.keysOf('s2-worker-4'), 'box')
     await g.store.submitJoin(sealed)
-    await g.publisher?.leaveRequest(id, 'rubbish')
+    await g.publisher?.leaveRequest(id, 'other rubbish') // the same would be the commit that this repository has fetched
     assert.deepEqual((await issuer.publish()).refused, [])
     assert.deepEqual((await issuer.round()).admitted, ['s2-worker-4'])
   })
