@@ -291,7 +291,11 @@ test('whatever is put into a request, the bridge answers in its own words', asyn
         const path = `/v1/${verb}`
         const answer = await ground.ask({ path, body, headers: ground.signed(b, body, { path }) })
         statuses.add(answer.status)
-        assert.ok([200, 400, 403, 404, 409, 413].includes(answer.status), `${verb} ${body}: ${answer.text}`)
+        const isLate = answer.status === 408 // this machine stood still for the ten seconds that a head may take
+        assert.ok(
+          isLate || [200, 400, 403, 404, 409, 413].includes(answer.status),
+          `${answer.status} ${verb} ${body}: ${answer.text}`,
+        )
       },
     ),
     { numRuns: 1_500 },
