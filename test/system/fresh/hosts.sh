@@ -119,8 +119,10 @@ orchestrator_is_asked() {
 }
 worker_is_asked() { # what the orchestrator's host printed is pasted
   local line
-  line=$(screen_of hub | grep -o 'sudo s2 init --role worker .*' | tail -n 1)
-  types worker "$line" &&
+  line=$(screen_of hub | grep -o 's2-join-[A-Za-z0-9_-]*' | tail -n 1)
+  [ -n "$line" ] || { screen_of hub | tail -n 20; return 1; }
+  types worker 'sudo s2 init --role worker' &&
+    answers worker 'Which line did .s2 worker invite. print' "$line" &&
     answers worker 'Is it the right one' yes &&
     lets_in worker &&
     answers worker 'Which command wakes the agent' '' &&
