@@ -83,10 +83,14 @@ async function look({ sync, report, notice, pace }: LookParts, { clock, round }:
   }
 }
 
-function noticeOf({ state, allowsPlain }: Config, { clock, chance, log, draining: signal }: Life): RefusalNotice {
+function noticeOf(
+  { state, allowsPlain }: Config,
+  { clock, chance, log, health, draining: signal }: Life,
+): RefusalNotice {
   return new RefusalNotice({
     clock,
     log,
+    health,
     signal,
     held: async () => (await readCredentials(state)).credentials,
     open: (credential) =>

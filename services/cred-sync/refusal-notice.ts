@@ -3,12 +3,11 @@ import type { S2Error } from '#fleet/errors.ts'
 import { sideOf } from '#fleet/session-id.ts'
 import { boundedWait } from '#runtime/bounded-wait.ts'
 import type { Clock } from '#runtime/clock.ts'
-import type { Log } from '#runtime/log.ts'
+import { TroubleLog, type TroubleLogParts } from '#runtime/trouble-log.ts'
 import type { Store } from '#store/store.ts'
 
-export interface RefusalNoticeParts {
+export interface RefusalNoticeParts extends TroubleLogParts {
   readonly clock: Clock
-  readonly log: Log
   readonly signal: AbortSignal
   /** The bridge, as the session of this credential; the caller closes it. */
   open(credential: Credential): Promise<Pick<Store, 'noteRefusal'> & AsyncDisposable>
@@ -17,6 +16,8 @@ export interface RefusalNoticeParts {
 }
 
 const TELL_MS = 10_000
+const TOPIC = 'refusal'
+const UNTOLD = 'a refused credential cannot be told to the bridge; it is tried again after each look'
 /** The bridge may forget: its database may be put back to a backup, or this host be let in anew. */
 const AGAIN_MS = 600_000
 
@@ -28,15 +29,16 @@ export class RefusalNotice {
   readonly #parts: RefusalNoticeParts
   /** What the bridge has, by which credential it was told, and when; a new program does not know. */
   #told: { readonly why: string | null; readonly serial: number; readonly at: number } | null = null
-  #isFailing = false
+  readonly #troubles: TroubleLog
 
   constructor(parts: RefusalNoticeParts) {
     this.#parts = parts
+    this.#troubles = new TroubleLog(parts)
   }
 
   /** What a look refused; null: nothing. What cannot be told now is told after the next look. */
   async tell(refusal: S2Error | null): Promise<void> {
-    const { clock, log, signal } = this.#parts
+    const { clock, signal } = this.#parts
     const why = refusal === null ? null : `${refusal.message}${refusal.next === undefined ? '' : `; ${refusal.next}`}`
     try {
       const credential = await this.#speaker()
@@ -44,12 +46,10 @@ export class RefusalNotice {
       await using bridge = await this.#parts.open(credential)
       await boundedWait(() => bridge.noteRefusal(credential.session, why), TELL_MS, clock, signal)
       this.#told = { why, serial: credential.createdAt, at: clock.now() }
-      this.#isFailing = false
+      this.#troubles.over(TOPIC)
     } catch (error) {
-      const isNew = why !== null && !this.#isFailing
-      this.#isFailing ||= why !== null
-      if (isNew) log.warn('refusal not told to the bridge, retrying', { error })
-      else log.debug('refusal not told to the bridge, retrying', { error })
+      // That nothing is refused any more can wait, and a bridge that is away is told of already.
+      if (why !== null) this.#troubles.met(TOPIC, 'untold', UNTOLD, error, 'light')
     }
   }
 

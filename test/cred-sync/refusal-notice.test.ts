@@ -22,6 +22,7 @@ function scene(held: readonly Credential[] = [credentialOf(1, Number.POSITIVE_IN
   const notice = new RefusalNotice({
     clock,
     log,
+    health: { trouble: () => undefined },
     signal: new AbortController().signal,
     held: async () => held,
     open: async ({ token }) => {

@@ -258,21 +258,12 @@ async function list(context: CommandContext, { json }: Json): Promise<void> {
 }
 
 function stateOf({ joinedAt, revokedAt, invitedUntil, refusal, serial, published }: Worker, now: number): string {
-  const isKnown = joinedAt !== null || revokedAt !== null
-  const invited =
-    invitedUntil === null
-      ? isKnown
-        ? ''
-        : 'invitation ended'
-      : `${isKnown ? ', ' : ''}${invitationState(invitedUntil - now)}`
-  if (revokedAt !== null) return `revoked${invited}`
-  if (joinedAt === null) return invited
-  const joined = serial === published ? 'joined' : 'credential waits'
-  return `${refusal === null ? joined : 'refuses its credential'}${invited}`
-}
-
-function invitationState(leftMs: number): string {
-  return leftMs > 0 ? `invited for ${ago(leftMs)} more` : 'invitation ended'
+  const invited = invitedUntil !== null && invitedUntil > now ? `invited for ${ago(invitedUntil - now)} more` : null
+  const then = invited === null ? '' : `, ${invited}`
+  if (revokedAt !== null) return `revoked${then}`
+  if (joinedAt === null) return invited ?? 'invitation ended'
+  if (refusal !== null) return `refuses its credential${then}`
+  return `${serial === published ? 'joined' : 'credential waits'}${then}`
 }
 
 async function revoke(context: CommandContext, texts: readonly string[], { json }: Json): Promise<void> {
