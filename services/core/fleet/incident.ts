@@ -16,6 +16,7 @@ export const INCIDENT_KINDS = [
   'mass_silence',
   'blind',
   'task_exhausted',
+  'task_failed',
   'task_stranded',
   'unit_failed',
   'supervisor_away',
@@ -44,6 +45,9 @@ export interface Alert {
   /** How often it was tried before. */
   readonly attempts: number
 }
+
+/** For an alert that is queued where nobody knows the channels: each that asks for alerts gets it. */
+export const EVERY_CHANNEL: readonly string[] = ['*']
 
 /** The channels by which people are alerted; the log is always one. */
 export function channelNames(has: { readonly exec: boolean; readonly webhook: boolean }): string[] {
