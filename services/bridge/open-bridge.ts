@@ -82,7 +82,8 @@ export async function openBridge(
       : new CertificateWatch(server, tls, certificate, { ...parts, store, channels })
   const look = async (): Promise<number> => {
     if (certificateWatch !== null) return await certificateWatch.look()
-    await closeCertificateIncidents({ store, channels, log: parts.log }) // those of a certificate that it had before
+    const outcome = 'the bridge has no certificate of its own any more'
+    await closeCertificateIncidents({ store, channels, log: parts.log }, outcome)
     return DAY_MS
   }
   jobs.push({ what: 'certificate check', step: look })

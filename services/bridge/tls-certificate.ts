@@ -170,18 +170,20 @@ export class CertificateWatch {
     const wanted = trouble === null ? null : certificateIncident(trouble.kind, trouble.why)
     if (trouble !== null) log.warn('certificate trouble', { why: trouble.why })
     if (wanted !== null) await store.openIncident(wanted, channels)
-    await closeCertificateIncidents(this.#parts, wanted?.cause)
+    const outcome = wanted === null ? 'the bridge’s certificate is in order' : `this changed: ${wanted.summary}`
+    await closeCertificateIncidents(this.#parts, outcome, wanted?.cause)
     this.#reported = kind
   }
 }
 
-/** Closes the incidents about a certificate, except one cause: the trouble is over, or there is no certificate any more. */
+/** Closes the incidents about a certificate, except one cause. */
 export async function closeCertificateIncidents(
   { store, channels, log }: Pick<CertificateWatchParts, 'store' | 'channels' | 'log'>,
+  outcome: string,
   save?: string,
 ): Promise<void> {
   for (const cause of CERTIFICATE_CAUSES) {
-    if (cause !== save && (await store.closeIncident(cause, channels))) {
+    if (cause !== save && (await store.closeIncident(cause, channels, outcome))) {
       log.info('certificate trouble over', { cause })
     }
   }

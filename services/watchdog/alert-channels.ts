@@ -94,9 +94,10 @@ function post(url: URL, body: string, signal: AbortSignal): Promise<number> {
 /** What every channel sends. Chat services show `text`. */
 function content({ event, incident }: Alert): Readonly<Record<string, unknown>> {
   const summary = redact(incident.summary)
+  const outcome = incident.outcome === null ? null : redact(incident.outcome)
   return {
     event,
-    text: `S2 incident${event === 'opened' ? '' : ' closed'}: ${summary}`,
+    text: event === 'opened' ? `S2 incident: ${summary}` : `S2 incident over: ${outcome ?? summary}`,
     incident: incident.id,
     cause: redact(incident.cause),
     kind: incident.kind,
@@ -104,6 +105,7 @@ function content({ event, incident }: Alert): Readonly<Record<string, unknown>> 
     summary,
     openedAt: instant(incident.openedAt),
     closedAt: incident.closedAt === null ? null : instant(incident.closedAt),
+    outcome,
   }
 }
 

@@ -62,9 +62,10 @@ export class AlertSender {
   }
 
   /** Sends an alert of an incident that no store keeps; it is lost when this process ends first. */
-  sendUnstored(incident: NewIncident, event: Alert['event']): void {
+  sendUnstored(incident: NewIncident, event: Alert['event'], outcome: string | null = null): void {
     const at = this.#parts.clock.wall()
-    const kept: Incident = { ...incident, id: 0, openedAt: at, closedAt: event === 'closed' ? at : null }
+    const closedAt = event === 'closed' ? at : null
+    const kept: Incident = { ...incident, id: 0, openedAt: at, closedAt, outcome, retold: 0 }
     this.#unstored.push({ incident: kept, event, channel: this.#channel.name, attempts: 0 })
     this.nudge()
   }

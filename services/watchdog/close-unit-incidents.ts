@@ -44,7 +44,8 @@ export function closeUnitIncidents(parts: CloseUnitIncidentsParts): Loop {
         else upSince.set(cause, since)
         if (since === null || clock.now() - since < STEADY_MS) continue
         upSince.delete(cause)
-        if (await store.closeIncident(cause, channels)) log.info('failed unit runs again', { cause })
+        const outcome = `${unitOf(incident)} runs again`
+        if (await store.closeIncident(cause, channels, outcome)) log.info('failed unit runs again', { cause })
       }
       return LOOK_MS
     },

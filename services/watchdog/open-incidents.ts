@@ -58,9 +58,10 @@ export class OpenIncidents {
     return (await this.#store.incidents({ open: false })).filter((incident) => incident.kind === kind)
   }
 
-  async close(cause: string): Promise<boolean> {
+  /** Closes an incident; `outcome` says what is over and why. Answers whether this was the watchdog that did it. */
+  async close(cause: string, outcome: string | null = null): Promise<boolean> {
     if (!this.#open.has(cause)) return false
-    const last = await this.#store.closeIncident(cause, this.#channels)
+    const last = await this.#store.closeIncident(cause, this.#channels, outcome)
     this.#open.delete(cause)
     return last
   }

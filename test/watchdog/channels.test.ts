@@ -31,6 +31,8 @@ const alert: Alert = {
     summary: `s2-worker-3 was not heard for 60s, token=${TOKEN}`,
     openedAt: 0,
     closedAt: null,
+    outcome: null,
+    retold: 0,
   },
   event: 'opened',
   channel: 'any',
@@ -110,6 +112,21 @@ test('exec: the alert comes as JSON on standard input', async () => {
     ['opened', 7, 'silent', 's2-worker-3', '1970-01-01T00:00:00.000Z'],
   )
   assert.match(String(told.text), /^S2 incident: s2-worker-3 was not heard for 60s, token=\[redacted session-token\]$/)
+})
+
+test('the end of an incident says what is over and why, or else that it is', async () => {
+  const log = recordingLog()
+  const over: Alert = { ...alert, event: 'closed', incident: { ...alert.incident, closedAt: 1000 } }
+  const outcome = `s2-worker-3 was heard again after 12 min, token=${TOKEN}`
+  await logChannel(log).tell({ ...over, incident: { ...over.incident, outcome } }, forever)
+  await logChannel(log).tell({ ...over, incident: { ...over.incident, summary: 'nobody answers' } }, forever)
+  assert.deepEqual(
+    log.records.map(({ fields }) => fields.text),
+    [
+      'S2 incident over: s2-worker-3 was heard again after 12 min, token=[redacted session-token]',
+      'S2 incident over: nobody answers',
+    ],
+  )
 })
 
 test('exec: any other end than code 0 is a failure that says why, without secrets', async () => {

@@ -119,7 +119,7 @@ async function close(context: CommandContext, named: string | undefined, { unit,
   const cause = named ?? unitFailed(nameOf(unit ?? ''), '').cause
   const wasOpen = await patiently(context, async () => {
     await using store = await openLocal(context)
-    return await store.closeIncident(cause, channels(context.env))
+    return await store.closeIncident(cause, channels(context.env), `${cause} was closed by hand`)
   })
   if (json === true) context.print(`${JSON.stringify({ cause, closed: wasOpen })}\n`)
   else context.print(`${wasOpen ? 'closed' : 'was not open'}: ${cause}\n`)

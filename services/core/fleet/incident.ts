@@ -8,6 +8,10 @@ export interface Incident {
   readonly summary: string
   readonly openedAt: number
   readonly closedAt: number | null
+  /** One sentence that says what is over and why; null while it is open, and where nobody said. */
+  readonly outcome: string | null
+  /** How often people were told again that it lasts. */
+  readonly retold: number
 }
 
 export const INCIDENT_KINDS = [
@@ -17,6 +21,13 @@ export const INCIDENT_KINDS = [
   'blind',
   'task_exhausted',
   'task_stranded',
+  'task_failed',
+  'task_stalled',
+  'task_not_taken',
+  'sick',
+  'parked',
+  'flapping',
+  'graces',
   'unit_failed',
   'supervisor_away',
   'restart',
@@ -26,6 +37,7 @@ export const INCIDENT_KINDS = [
   'certificate',
   'twins',
   'audit',
+  'alerts_failing',
 ] as const
 export type IncidentKind = (typeof INCIDENT_KINDS)[number]
 

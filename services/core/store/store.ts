@@ -150,8 +150,11 @@ export interface Store extends AsyncDisposable {
 
   /** Opens an incident unless one with this cause is open, and queues its alert for each channel. Answers whether it did. */
   openIncident(incident: NewIncident, channels: readonly string[]): Promise<boolean>
-  /** Closes the open incident of this cause and queues an alert of that for each channel. Answers whether there was one. */
-  closeIncident(cause: string, channels: readonly string[]): Promise<boolean>
+  /**
+   * Closes the open incident of this cause and queues an alert of that for each channel. Answers whether there was one.
+   * `outcome` is one sentence that says what is over and why: it is kept, and is the text of that alert.
+   */
+  closeIncident(cause: string, channels: readonly string[], outcome?: string | null): Promise<boolean>
   incidents(filter: { readonly open: boolean }): Promise<Incident[]>
   /** Alerts of these channels that are due, claimed for `leaseMs`: no other caller gets them meanwhile. */
   claimAlerts(channels: readonly string[], leaseMs: number): Promise<Alert[]>

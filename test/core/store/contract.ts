@@ -1345,7 +1345,7 @@ function proveIncidents(prove: Prove): void {
       const [incident] = await store.incidents({ open: true })
       assert.ok(incident !== undefined)
       const { id, openedAt, ...rest } = incident
-      assert.deepEqual(rest, { ...SILENT, closedAt: null })
+      assert.deepEqual(rest, { ...SILENT, closedAt: null, outcome: null, retold: 0 })
       assert.ok(Math.abs(openedAt - clock.wall()) < 10_000)
       assert.equal(await store.closeIncident(SILENT.cause, []), true)
       assert.equal(await store.closeIncident(SILENT.cause, []), false)
@@ -1409,6 +1409,29 @@ function proveIncidents(prove: Prove): void {
       const [closed] = await store.claimAlerts(['log'], 60_000)
       assert.deepEqual([closed?.event, closed?.incident.id], ['closed', opened?.incident.id])
       assert.notEqual(closed?.incident.closedAt, null)
+    },
+    ...needs,
+  )
+
+  prove(
+    'what is over and why is kept with the incident, without secrets, and told with its end',
+    async ({ store }) => {
+      await store.openIncident(SILENT, ['log'])
+      for (const alert of await store.claimAlerts(['log'], 60_000)) await store.settleAlert(alert, 'told')
+      await store.closeIncident(SILENT.cause, ['log'], `w-1 was heard again, token=${'0123456789abcdef'.repeat(4)}`)
+      const outcome = 'w-1 was heard again, token=[redacted session-token]'
+      assert.deepEqual(
+        (await store.incidents({ open: false })).map((each) => each.outcome),
+        [outcome],
+      )
+      const [closed] = await store.claimAlerts(['log'], 60_000)
+      assert.equal(closed?.incident.outcome, outcome)
+      await store.openIncident(SILENT, [])
+      await store.closeIncident(SILENT.cause, [])
+      assert.deepEqual(
+        (await store.incidents({ open: false })).map((each) => each.outcome),
+        [outcome, null],
+      )
     },
     ...needs,
   )

@@ -32,7 +32,17 @@ export class MemoryIncidents {
     const summary = redact(text)
     this.#lastId += 1
     const openedAt = this.#clock.wall()
-    const incident = Object.freeze({ id: this.#lastId, cause, kind, agent, summary, openedAt, closedAt: null })
+    const incident: Incident = Object.freeze({
+      id: this.#lastId,
+      cause,
+      kind,
+      agent,
+      summary,
+      openedAt,
+      closedAt: null,
+      outcome: null,
+      retold: 0,
+    })
     this.#all.set(incident.id, incident)
     this.#open.set(cause, incident)
     this.#queue(incident.id, 'opened', channels)
@@ -40,11 +50,12 @@ export class MemoryIncidents {
     return true
   }
 
-  closeIncident(cause: string, channels: readonly string[]): boolean {
+  closeIncident(cause: string, channels: readonly string[], said: string | null = null): boolean {
     const incident = this.#open.get(cause)
     if (incident === undefined) return false
     this.#open.delete(cause)
-    this.#all.set(incident.id, Object.freeze({ ...incident, closedAt: this.#clock.wall() }))
+    const outcome = said === null ? null : redact(said)
+    this.#all.set(incident.id, Object.freeze({ ...incident, closedAt: this.#clock.wall(), outcome }))
     this.#queue(incident.id, 'closed', channels)
     this.#audit('incident_closed', { incident: incident.id, cause })
     return true

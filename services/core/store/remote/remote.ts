@@ -331,8 +331,8 @@ class Remote implements RemoteStore {
     return await this.#ask('openIncident', { incident, channels })
   }
 
-  async closeIncident(cause: string, channels: readonly string[]): Promise<boolean> {
-    return await this.#ask('closeIncident', { cause, channels })
+  async closeIncident(cause: string, channels: readonly string[], outcome: string | null = null): Promise<boolean> {
+    return await this.#ask('closeIncident', { cause, channels, outcome })
   }
 
   async incidents(filter: { readonly open: boolean }): Promise<Incident[]> {

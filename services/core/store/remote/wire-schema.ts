@@ -279,9 +279,9 @@ export const VERBS = {
   ),
   closeIncident: verb(
     ['admin', 'once'],
-    { cause: CauseSchema, channels: ChannelsSchema },
+    { cause: CauseSchema, channels: ChannelsSchema, outcome: Type.Optional(orNull(Type.String())) },
     Type.Boolean(),
-    (store, { cause, channels }) => store.closeIncident(cause, channels),
+    (store, { cause, channels, outcome }) => store.closeIncident(cause, channels, outcome),
   ),
   incidents: verb(
     ['participant', 'reads'],

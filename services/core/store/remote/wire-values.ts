@@ -176,6 +176,8 @@ const incident = {
   summary: Type.String(),
   openedAt: Type.Number(),
   closedAt: orNull(Type.Number()),
+  outcome: orNull(Type.String()),
+  retold: CountSchema,
 }
 export const IncidentSchema = Type.Object(incident)
 export const NewIncidentSchema = closed({

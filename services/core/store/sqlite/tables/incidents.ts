@@ -6,7 +6,8 @@ import type { AuditChainTable } from './audit-chain.ts'
 
 type AlertRow = Incident & Pick<Alert, 'event' | 'channel' | 'attempts'>
 
-const COLUMNS = 'i.id, i.cause, i.kind, i.agent, i.summary, i.opened_at AS openedAt, i.closed_at AS closedAt'
+const COLUMNS =
+  'i.id, i.cause, i.kind, i.agent, i.summary, i.opened_at AS openedAt, i.closed_at AS closedAt, i.outcome, i.retold'
 
 /** Incidents, one row a cause, and alerts that are still to be sent, one row a channel. */
 export class IncidentTable {
@@ -35,10 +36,15 @@ export class IncidentTable {
     return true
   }
 
-  closeIncident(cause: string, channels: readonly string[]): boolean {
+  closeIncident(cause: string, channels: readonly string[], outcome: string | null = null): boolean {
     const id = this.#openId(cause)
     if (id === undefined) return false
-    this.#connection.run('UPDATE s2_incidents SET closed_at = ? WHERE id = ?', this.#clock.wall(), id)
+    this.#connection.run(
+      'UPDATE s2_incidents SET closed_at = ?, outcome = ? WHERE id = ?',
+      this.#clock.wall(),
+      outcome === null ? null : redact(outcome),
+      id,
+    )
     this.#queue(id, 'closed', channels)
     this.#chain.append({ actor: 'watchdog', action: 'incident_closed', details: { incident: id, cause } })
     return true
@@ -109,13 +115,15 @@ export class IncidentTable {
   }
 
   #queue(incident: number, event: Alert['event'], channels: readonly string[]): void {
+    const now = this.#clock.wall()
     for (const channel of channels) {
       this.#connection.run(
-        'INSERT OR IGNORE INTO s2_alerts (incident, event, channel, due_at) VALUES (?, ?, ?, ?)',
+        'INSERT OR IGNORE INTO s2_alerts (incident, event, channel, set_at, due_at) VALUES (?, ?, ?, ?, ?)',
         incident,
         event,
         channel,
-        this.#clock.wall(),
+        now,
+        now,
       )
     }
   }
