@@ -41,6 +41,13 @@ export const INCIDENT_KINDS = [
 ] as const
 export type IncidentKind = (typeof INCIDENT_KINDS)[number]
 
+const EVENT_KINDS: ReadonlySet<IncidentKind> = new Set(['task_failed', 'task_exhausted'])
+
+/** An event happened and lasts no time: it is closed as it is opened, told once, and its cause is never opened again. */
+export function isEvent({ kind }: Pick<Incident, 'kind'>): boolean {
+  return EVENT_KINDS.has(kind)
+}
+
 export interface NewIncident {
   readonly cause: string
   readonly kind: IncidentKind
@@ -51,11 +58,14 @@ export interface NewIncident {
 /** One event of an incident for one channel; sent at least once, claimed by one watchdog at a time. */
 export interface Alert {
   readonly incident: Incident
-  readonly event: 'opened' | 'closed'
+  readonly event: 'opened' | 'lasting' | 'closed'
   readonly channel: string
   /** How often it was tried before. */
   readonly attempts: number
 }
+
+/** The channel of alerts that are for all channels: whoever opens an incident need not know which the watchdog has. */
+export const EVERY_CHANNEL = '*'
 
 /** The channels by which people are alerted; the log is always one. */
 export function channelNames(has: { readonly exec: boolean; readonly webhook: boolean }): string[] {
