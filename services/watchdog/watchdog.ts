@@ -142,9 +142,8 @@ async function start(config: Config, life: Life): Promise<void> {
     onAlertFailure: () => untold.add(),
   })
   stack.defer(() => watching)
-  const channels = openChannels(config, clock, log).map(({ name }) => name)
   const isActive = askManager(config.evidence.env, clock, draining)
-  const closing = closeUnitIncidents({ store, clock, log, signal: draining, state: config.state, channels, isActive })
+  const closing = closeUnitIncidents({ store, clock, log, signal: draining, state: config.state, isActive })
   stack.defer(() => closing.done)
 }
 

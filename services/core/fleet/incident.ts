@@ -67,11 +67,6 @@ export interface Alert {
 /** The channel of alerts that are for all channels: whoever opens an incident need not know which the watchdog has. */
 export const EVERY_CHANNEL = '*'
 
-/** The channels by which people are alerted; the log is always one. */
-export function channelNames(has: { readonly exec: boolean; readonly webhook: boolean }): string[] {
-  return ['log', ...(has.exec ? ['exec'] : []), ...(has.webhook ? ['webhook'] : [])]
-}
-
 const UNIT_FAILED = 'unit_failed:'
 
 /** A unit of the service manager, `s2-bridge` or so, that has failed and is not started again by itself. */
