@@ -1,4 +1,4 @@
-import { isEvent } from '#fleet/incident.ts'
+import { INCIDENT_KINDS, isEvent } from '#fleet/incident.ts'
 import { partnerOf, type SessionId } from '#fleet/session-id.ts'
 import { isOpen, type NewTask, PRIORITIES, type Priority } from '#fleet/task.ts'
 import { Loop } from '#runtime/loop.ts'
@@ -483,6 +483,7 @@ function chooseConfig(dice: Dice): Config {
       movesMax: 1_000,
       restartAfterMs: 30_000 * scale,
       restartsMax: 3,
+      alertOn: new Set(INCIDENT_KINDS),
       alertExec: null,
       alertWebhook: null,
     },

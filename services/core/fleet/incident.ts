@@ -75,6 +75,19 @@ export function unitFailed(unit: string, how: string): NewIncident {
   return { cause: UNIT_FAILED + unit, kind: 'unit_failed', agent: null, summary }
 }
 
+const ALERTS_FAILING = 'alerts_failing:'
+
+/** An alert channel that takes no alerts. */
+export function alertsFailing(channel: string, how: string): NewIncident {
+  const summary = `alerts by ${channel} fail: ${how}; they wait until it takes them, and s2 alert test tries each channel`
+  return { cause: ALERTS_FAILING + channel, kind: 'alerts_failing', agent: null, summary }
+}
+
+/** The alert channel that an incident says takes no alerts; null where it is about something else. */
+export function failingChannel({ cause }: Pick<Incident, 'cause'>): string | null {
+  return cause.startsWith(ALERTS_FAILING) ? cause.slice(ALERTS_FAILING.length) : null
+}
+
 const CERTIFICATE_KINDS = ['expired', 'not yet valid', 'expires soon', 'unusable', 'foreign'] as const
 export type CertificateKind = (typeof CERTIFICATE_KINDS)[number]
 
