@@ -136,7 +136,8 @@ export class AgentRestarts {
       log.warn('agent restart failed', { agent, process: name, attempt, error })
       return await this.#open(refusal(agent, name, error))
     }
-    if (await incidents.close(refusalOf(agent))) this.#parts.onIncident()
+    const outcome = `${name} of ${agent} was started again`
+    if (await incidents.close(refusalOf(agent), outcome)) this.#parts.onIncident()
   }
 
   /** Where a start was refused, people know that already; when an old attempt is more than an hour ago there is another. */

@@ -11,6 +11,7 @@ import { AlertSender } from './alert-sender.ts'
 import { askManager, closeUnitIncidents } from './close-unit-incidents.ts'
 import { type Config, readConfig, type WatchConfig } from './config.ts'
 import { decideAndAct, type Look } from './decide-and-act.ts'
+import { FailingChannels } from './failing-channels.ts'
 import { type FleetLiveness, FleetObservation } from './fleet-observation.ts'
 import { judgeByBeats } from './judge-by-beats.ts'
 import { OpenIncidents } from './open-incidents.ts'
@@ -54,6 +55,8 @@ export interface WatchdogParts {
   onWell?(): void
   /** Called when a channel did not take an alert. */
   onAlertFailure?(channel: string): void
+  /** Called with why alerts do not get through by some channel; null when they do by all. */
+  onAlertTrouble?(why: string | null): void
 }
 
 /**
@@ -64,11 +67,23 @@ export interface WatchdogParts {
 export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<void> {
   const { store, clock, log, sources } = parts
   const channels = openChannels(config, clock, log)
-  const senders = channels.map((channel) => {
-    return new AlertSender(channel, { ...parts, onFailure: (name) => parts.onAlertFailure?.(name) })
-  })
   const names = channels.map(({ name }) => name)
-  const incidents = new OpenIncidents(store, names)
+  const incidents = new OpenIncidents(store, names, clock)
+  const senders = channels.map((channel) => {
+    return new AlertSender(channel, {
+      ...parts,
+      channels: names,
+      wants: (kind) => channel.name === 'log' || config.alertOn.has(kind),
+      onSuccess: (name) => {
+        if (failing.noteSuccess(name)) reporting.nudge()
+      },
+      onFailure: (name, error) => {
+        parts.onAlertFailure?.(name)
+        failing.noteFailure(name, error)
+        reporting.nudge()
+      },
+    })
+  })
   const losses = new ReportedLosses()
   const observation = new FleetObservation(config, losses)
   const board = new OpenTasksState(config)
@@ -77,6 +92,14 @@ export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<
   const onIncident = (): void => {
     for (const sender of senders) sender.nudge()
   }
+  const failing = new FailingChannels({
+    names,
+    incidents,
+    clock,
+    onIncident,
+    onTrouble: (why) => parts.onAlertTrouble?.(why),
+  })
+  const reporting = outage.loop('report channels', () => failing.step())
   const looking = outage.loop('look', async () => {
     const done = await decideAndAct(config, { observation, board, losses, incidents, store, clock, log })
     if (done.news > 0) onIncident()
@@ -101,7 +124,7 @@ export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<
   const restarts = new AgentRestarts(config, { ...parts, observation, board, incidents, onIncident })
   const restarting = outage.loop('restart', () => restarts.step())
   const writing = outage.loop('write verdicts', () => writer.step())
-  await Promise.all([reading, looking, writing, restarting, ...asking, ...senders].map(({ done }) => done))
+  await Promise.all([reading, looking, writing, restarting, reporting, ...asking, ...senders].map(({ done }) => done))
 }
 
 async function start(config: Config, life: Life): Promise<void> {
@@ -140,11 +163,11 @@ async function start(config: Config, life: Life): Promise<void> {
     },
     onWell: () => health.trouble('store', null),
     onAlertFailure: () => untold.add(),
+    onAlertTrouble: (why) => health.trouble('alerts', why),
   })
   stack.defer(() => watching)
-  const channels = openChannels(config, clock, log).map(({ name }) => name)
   const isActive = askManager(config.evidence.env, clock, draining)
-  const closing = closeUnitIncidents({ store, clock, log, signal: draining, state: config.state, channels, isActive })
+  const closing = closeUnitIncidents({ store, clock, log, signal: draining, state: config.state, isActive })
   stack.defer(() => closing.done)
 }
 

@@ -92,6 +92,7 @@ const TABLE_VERBS = {
   evidence: 'tasks',
   openIncident: 'incidents',
   closeIncident: 'incidents',
+  retellIncident: 'incidents',
   incidents: 'incidents',
   claimAlerts: 'incidents',
   settleAlert: 'incidents',
@@ -128,7 +129,7 @@ class MemoryStore implements Omit<Store, TableVerb> {
         if (conversations.isLive(to)) messages.post(partnerOf(to), writeTaskMessage(taskMessage))
       },
       audit: (act) => chain.append(act),
-      tell: (incident) => incidents.openIncident(incident, EVERY_CHANNEL),
+      tell: (incident) => incidents.openIncident(incident, [EVERY_CHANNEL]),
     })
     const conditions = new MemoryConditions(clock)
     const liveness = new MemoryLiveness(clock)

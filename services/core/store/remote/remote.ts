@@ -348,16 +348,20 @@ class Remote implements RemoteStore {
     return await this.#ask('openIncident', { incident, channels })
   }
 
-  async closeIncident(cause: string, channels: readonly string[]): Promise<boolean> {
-    return await this.#ask('closeIncident', { cause, channels })
+  async closeIncident(cause: string, channels: readonly string[], outcome: string | null = null): Promise<boolean> {
+    return await this.#ask('closeIncident', { cause, channels, outcome })
   }
 
   async incidents(filter: { readonly open: boolean }): Promise<Incident[]> {
     return await this.#ask('incidents', { filter })
   }
 
-  async claimAlerts(channels: readonly string[], leaseMs: number): Promise<Alert[]> {
-    return await this.#ask('claimAlerts', { channels, leaseMs })
+  async retellIncident(cause: string, times: number, channels: readonly string[]): Promise<boolean> {
+    return await this.#ask('retellIncident', { cause, times, channels })
+  }
+
+  async claimAlerts(channels: readonly string[], leaseMs: number, all: readonly string[] = channels): Promise<Alert[]> {
+    return await this.#ask('claimAlerts', { channels, leaseMs, all })
   }
 
   async settleAlert(alert: Alert, outcome: 'told' | { readonly retryMs: number }): Promise<void> {

@@ -306,9 +306,9 @@ export const VERBS = {
   ),
   closeIncident: verb(
     ['admin', 'once'],
-    { cause: CauseSchema, channels: ChannelsSchema },
+    { cause: CauseSchema, channels: ChannelsSchema, outcome: Type.Optional(orNull(Type.String())) },
     Type.Boolean(),
-    (store, { cause, channels }) => store.closeIncident(cause, channels),
+    (store, { cause, channels, outcome }) => store.closeIncident(cause, channels, outcome),
   ),
   incidents: verb(
     ['participant', 'reads'],
@@ -316,11 +316,17 @@ export const VERBS = {
     Type.Array(IncidentSchema),
     (store, { filter }) => store.incidents(filter),
   ),
+  retellIncident: verb(
+    ['admin', 'once'],
+    { cause: CauseSchema, times: CountSchema, channels: ChannelsSchema },
+    Type.Boolean(),
+    (store, { cause, times, channels }) => store.retellIncident(cause, times, channels),
+  ),
   claimAlerts: verb(
     ['admin', 'once'],
-    { channels: ChannelsSchema, leaseMs: MsSchema },
+    { channels: ChannelsSchema, leaseMs: MsSchema, all: Type.Optional(ChannelsSchema) },
     Type.Array(AlertSchema),
-    (store, { channels, leaseMs }) => store.claimAlerts(channels, leaseMs),
+    (store, { channels, leaseMs, all }) => store.claimAlerts(channels, leaseMs, all),
   ),
   settleAlert: verb(
     ['admin', 'repeats'],

@@ -220,6 +220,8 @@ const incident = {
   summary: Type.String(),
   openedAt: Type.Number(),
   closedAt: orNull(Type.Number()),
+  outcome: orNull(Type.String()),
+  retold: CountSchema,
 }
 export const IncidentSchema = Type.Object(incident)
 export const NewIncidentSchema = closed({
@@ -228,7 +230,7 @@ export const NewIncidentSchema = closed({
   agent: incident.agent,
   summary: incident.summary,
 })
-const alert = { event: oneOf(['opened', 'closed']), channel: Type.String(), attempts: CountSchema }
+const alert = { event: oneOf(['opened', 'lasting', 'closed']), channel: Type.String(), attempts: CountSchema }
 export const AlertSchema = Type.Object({ incident: IncidentSchema, ...alert })
 export const SettledAlertSchema = closed({ incident: closed(incident), ...alert })
 const verdict = { agent: NameSchema, verdict: oneOf(VERDICTS), since: Type.Number(), host: orNull(Type.String()) }

@@ -74,6 +74,7 @@ const CHANGES = {
   noteCondition: 'conditions',
   openIncident: 'incidents',
   closeIncident: 'incidents',
+  retellIncident: 'incidents',
   claimAlerts: 'incidents',
   settleAlert: 'incidents',
   record: 'chain',

@@ -234,7 +234,7 @@ export class TaskTable {
     for (const message of messages) this.#send(message)
     if (act !== null) this.#chain.append(act)
     if (failure !== undefined)
-      this.#incidents.openIncident(failureIncident(failure, this.#nameOf(failure.holder)), EVERY_CHANNEL)
+      this.#incidents.openIncident(failureIncident(failure, this.#nameOf(failure.holder)), [EVERY_CHANNEL])
     return task
   }
 
