@@ -6,6 +6,7 @@ import type { Log } from '#runtime/log.ts'
 import type { Store } from '#store/store.ts'
 import type { WatchConfig } from './config.ts'
 import { type Decision, decide, findSingleLosses, nextSingleLoss } from './decide.ts'
+import { type Departure, findDepartures, findMissing } from './departed-agents.ts'
 import type { FleetObservation, PassedVerdict } from './fleet-observation.ts'
 import type { OpenIncidents } from './open-incidents.ts'
 import type { OpenTasksState } from './open-tasks-state.ts'
@@ -48,15 +49,19 @@ export async function decideAndAct(config: WatchConfig, parts: LookParts): Promi
   const at = clock.now()
   if (observation.readAt === null) return { moved: 0, news: 0, changes: [], waitMs: config.watchMs }
   const isRound = observation.roundAt + config.roundMs <= at
-  const areTasksFresh = await readFleet(at, isRound || observation.hasUnknownSessions, parts)
+  const isEverything = isRound || observation.hasUnknownSessions
+  const areTasksFresh = await readFleet(at, isEverything, parts)
+  const departures = isEverything ? await readDepartures(parts) : NO_DEPARTURES
   const decision = decide({
     at,
+    wall: clock.wall(),
     config,
     observed: observation,
     board,
     areTasksFresh,
     losses: losses.byAgent,
     openIncidents: incidents.byCause,
+    departures,
   })
   remember(decision, at, parts)
   const done = await act(decision, at, config, parts)
@@ -95,6 +100,18 @@ async function readAgents({ store, clock, observation, board }: LookParts): Prom
   board.noteEndedHolders(observation.fleet)
 }
 
+const NO_DEPARTURES: ReadonlyMap<string, Departure> = new Map()
+
+/** The registry of workers is read only when somebody is waited for that no conversation names. */
+async function readDepartures({ store, observation, incidents }: LookParts): Promise<ReadonlyMap<string, Departure>> {
+  const { fleet, massLost } = observation
+  const missing = findMissing(incidents.byCause.values(), massLost, fleet)
+  if (missing.size === 0) return NO_DEPARTURES
+  const departures = findDepartures(missing, await store.workers(), fleet)
+  observation.noteDepartures(departures.keys())
+  return departures
+}
+
 async function readIncidents({ observation, losses, incidents, clock }: LookParts): Promise<void> {
   const isFirst = observation.roundAt === Number.NEGATIVE_INFINITY
   const open = await incidents.read()
@@ -127,8 +144,8 @@ async function act({ open, close, moves }: Decision, at: number, config: WatchCo
       if (await incidents.open(incident)) news += 1
       if (isLoss(incident)) losses.noteReport(incident, observation.fleet)
     }),
-    ...close.map((cause) => async () => {
-      if (await incidents.close(cause)) news += 1
+    ...close.map(({ cause, outcome }) => async () => {
+      if (await incidents.close(cause, outcome)) news += 1
     }),
   ]
   if (moves.length > 0) board.invalidate()

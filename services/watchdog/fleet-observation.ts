@@ -5,12 +5,22 @@ import { Roster, type VerdictChange } from '#fleet/failure-detector.ts'
 import type { ObserverPause } from '#fleet/observer-pause.ts'
 import { BeatReadingPosition, type Moment } from './beat-reading-position.ts'
 import type { WatchConfig } from './config.ts'
+import { type MassFate, MassLosses } from './mass-losses.ts'
 import type { ReportedLosses } from './reported-losses.ts'
 
 /** Who is alive, to read and not to write. */
 export type FleetLiveness = Pick<
   Roster,
-  'size' | 'counts' | 'standing' | 'standings' | 'agentOf' | 'hasIncident' | 'massSilence' | 'tally' | 'twins'
+  | 'size'
+  | 'counts'
+  | 'standing'
+  | 'standings'
+  | 'agentOf'
+  | 'hasIncident'
+  | 'massSilence'
+  | 'tally'
+  | 'twins'
+  | 'nameNow'
 >
 
 /** What was observed, to read and not to write. Times are milliseconds of the watchdog's clock that never jumps. */
@@ -21,6 +31,8 @@ export interface Observed {
   readonly lost: ReadonlySet<string>
   /** Supervisors that do not answer, by when that began. */
   readonly unreachable: ReadonlyMap<string, number>
+  /** Supervisors that answered when they were asked last. */
+  readonly answering: ReadonlySet<string>
   /** Nobody collects beats: no agent may be judged by them. */
   readonly isBlind: boolean
   /** Beats were seen to be collected since the watchdog began. */
@@ -29,6 +41,8 @@ export interface Observed {
   readonly readAt: Moment | null
   /** Many fell silent together, and are not back yet. */
   readonly isMassSilence: boolean
+  /** What became of those who were lost in it, or in the last one. */
+  massFate(): MassFate
   /** Until when those still lost after a mass silence may come back before they count as single losses. */
   readonly massReturnUntil: number
   /** Whether what is thought of all agents together rests on beats that were seen, and not on a grace. */
@@ -62,8 +76,9 @@ export class FleetObservation implements Observed {
   readonly #losses: Pick<ReportedLosses, 'isDeathReported'>
   readonly #lost = new Set<string>()
   readonly #unreachable = new Map<string, number>()
+  readonly #answering = new Set<string>()
+  readonly #mass = new MassLosses()
   #unanswered: PassedVerdict[] = []
-  #isMassSilence = false
   #massReturnUntil = Number.NEGATIVE_INFINITY
   /** Reads that brought sessions of no known agent: all of them, and those that the conversations have answered. */
   #unknownReads = 0
@@ -99,6 +114,10 @@ export class FleetObservation implements Observed {
     return this.#unreachable
   }
 
+  get answering(): ReadonlySet<string> {
+    return this.#answering
+  }
+
   get isBlind(): boolean {
     return this.#feed.isBlind
   }
@@ -112,7 +131,16 @@ export class FleetObservation implements Observed {
   }
 
   get isMassSilence(): boolean {
-    return this.#isMassSilence
+    return this.#mass.isOn
+  }
+
+  /** All who were lost in the mass silence that is, or was last. */
+  get massLost(): Iterable<string> {
+    return this.#mass.agents
+  }
+
+  massFate(): MassFate {
+    return this.#mass.fate(this.#roster)
   }
 
   get massReturnUntil(): number {
@@ -188,12 +216,14 @@ export class FleetObservation implements Observed {
   /** Takes in all processes that a supervisor has now. Answers what changed. */
   takeProcesses(supervisor: string, processes: readonly AgentProcess[]): AgentProcess[] {
     this.#unreachable.delete(supervisor)
+    this.#answering.add(supervisor)
     return this.#processes.take(supervisor, processes)
   }
 
   /** A supervisor does not answer: what it said of the living is void. */
   loseSupervisor(supervisor: string, now: number): void {
     this.#processes.lose(supervisor)
+    this.#answering.delete(supervisor)
     if (!this.#unreachable.has(supervisor)) this.#unreachable.set(supervisor, now)
   }
 
@@ -241,6 +271,11 @@ export class FleetObservation implements Observed {
     this.#roster.noteIncident(agent, now)
   }
 
+  /** These agents left the fleet on purpose: nobody waits for them. */
+  noteDepartures(agents: Iterable<string>): void {
+    for (const agent of agents) this.#mass.depart(agent)
+  }
+
   /** A look has answered all verdicts. Answers them. */
   takeUnanswered(): PassedVerdict[] {
     const answered = this.#unanswered
@@ -271,9 +306,11 @@ export class FleetObservation implements Observed {
   /** When a mass silence ends, the last of its agents have a full silence to come back too. */
   #noteMassSilence(now: number): void {
     const { massSilence, tally } = this.#roster
-    if (massSilence && tally.lost > 0 && !this.#feed.isDoubtful(now)) this.#isMassSilence = true
-    if (massSilence || !this.#isMassSilence) return
-    this.#isMassSilence = false
+    if (massSilence && tally.lost > 0 && !this.#feed.isDoubtful(now)) this.#mass.begin()
+    if (!this.#mass.isOn) return
+    for (const agent of this.#lost) if (!this.#roster.hasIncident(agent)) this.#mass.add(agent)
+    if (this.#mass.lasts(this.#roster)) return
+    this.#mass.end()
     this.#massReturnUntil = now + this.#silentAfterMs
   }
 

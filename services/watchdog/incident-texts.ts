@@ -10,23 +10,41 @@ const SUPERVISOR_AWAY = 'supervisor_away:'
 /** How many tasks a summary names. */
 const NAMED_MAX = 5
 
-/** An agent that was lost by itself. */
-export function lossIncident(agent: string, { fleet, processes }: Observed, silentAfterMs: number): NewIncident {
+/** An agent that was lost by itself, and that holds so many tasks. */
+export function lossIncident(
+  agent: string,
+  { fleet, processes }: Pick<Observed, 'fleet' | 'processes'>,
+  silentAfterMs: number,
+  tasks: number,
+): NewIncident {
   const standing = fleet.standing(agent)
-  const host = standing?.host
-  const where = host === null || host === undefined ? '' : ` on ${host}`
+  const where = placeOf(standing?.host)
+  const what =
+    tasks === 0 ? '' : tasks === 1 ? '; its task goes to another agent' : `; its ${tasks} tasks go to other agents`
   const found = processes.of(agent)
   const why =
     found === null || found.state === 'living' ? '' : ` (${found.agentProcess.name}: ${found.agentProcess.why})`
   if (standing?.verdict === 'gone') {
-    const summary = `${agent}${where} is gone${why}; its tasks go to other agents`
+    const summary = `${agent}${where} is gone${why}${what}`
     return { cause: `gone:${agent}`, kind: 'gone', agent, summary }
   }
+  const limit = formatDuration(silentAfterMs + (standing?.extraWaitMs ?? 0))
   const summary =
     standing?.isNew === true
-      ? `${agent} has tasks and was never heard${why}; its tasks go to other agents: on its host, s2 health says what is missing`
-      : `${agent}${where} was not heard for ${formatDuration(silentAfterMs)}${why}; its tasks go to other agents`
+      ? `${agent} has tasks and was never heard${why}${what}: on its host, s2 health says what is missing`
+      : `${agent}${where} was not heard for ${limit}${why}${what}`
   return { cause: `silent:${agent}`, kind: 'silent', agent, summary }
+}
+
+/** Where an agent was heard last, as its name is followed by it. */
+export function placeOf(host: string | null | undefined): string {
+  return host === null || host === undefined ? '' : ` on ${host}`
+}
+
+/** Names of agents or tasks, and not too many of them. */
+export function namesOf(names: readonly string[]): string {
+  const more = names.length > NAMED_MAX ? ` and ${names.length - NAMED_MAX} more` : ''
+  return `${names.slice(0, NAMED_MAX).join(', ')}${more}`
 }
 
 /** Two programs use the keys of one worker: each takes over the tasks of the other. */
@@ -63,10 +81,14 @@ export function supervisorOf({ cause }: Pick<NewIncident, 'cause'>): string {
 
 /** One incident for all tasks that no agent can take: they have one cause, and that is that no agent is there. */
 export function strandedIncident(stranded: readonly Task[]): NewIncident {
-  const names = stranded.slice(0, NAMED_MAX).map(({ id }) => id)
-  const more = stranded.length > NAMED_MAX ? ` and ${stranded.length - NAMED_MAX} more` : ''
-  const summary = `no agent is there to take ${names.join(', ')}${more}; the watchdog tries again until one is`
+  const summary = `no agent is there to take ${namesOf(stranded.map(({ id }) => id))}; the watchdog tries again until one is`
   return { cause: 'task_stranded', kind: 'task_stranded', agent: null, summary }
+}
+
+/** What is said of the end of an incident about tasks. */
+export function taskOutcome({ kind, cause }: Pick<NewIncident, 'kind' | 'cause'>): string {
+  if (kind === 'task_stranded') return 'every task has an agent to go to again'
+  return `task ${cause.slice(cause.indexOf(':') + 1)} needs no other owner any more`
 }
 
 export function exhaustedIncident({ id, moves }: Task): NewIncident {

@@ -1,5 +1,9 @@
 import type { Incident, NewIncident } from '#fleet/incident.ts'
+import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
+
+/** An incident that is open, and since when, by the wall clock. */
+export type OpenIncident = NewIncident & Pick<Incident, 'openedAt'>
 
 /**
  * The incidents that are open, as far as this watchdog knows: read from the store at the start and with each round, as
@@ -8,11 +12,13 @@ import type { Store } from '#store/store.ts'
 export class OpenIncidents {
   readonly #store: Store
   readonly #channels: readonly string[]
-  #open = new Map<string, NewIncident>()
+  readonly #clock: Pick<Clock, 'wall'>
+  #open = new Map<string, OpenIncident>()
 
-  constructor(store: Store, channels: readonly string[]) {
+  constructor(store: Store, channels: readonly string[], clock: Pick<Clock, 'wall'>) {
     this.#store = store
     this.#channels = channels
+    this.#clock = clock
   }
 
   async read(): Promise<readonly Incident[]> {
@@ -21,7 +27,7 @@ export class OpenIncidents {
     return open
   }
 
-  get byCause(): ReadonlyMap<string, NewIncident> {
+  get byCause(): ReadonlyMap<string, OpenIncident> {
     return this.#open
   }
 
@@ -30,26 +36,23 @@ export class OpenIncidents {
   }
 
   /** The open ones of a kind. */
-  of(kind: NewIncident['kind']): NewIncident[] {
+  of(kind: NewIncident['kind']): OpenIncident[] {
     return [...this.#open.values()].filter((incident) => incident.kind === kind)
   }
 
   /** Opens an incident unless it is open; answers whether this was the watchdog that did it. */
   async open(incident: NewIncident): Promise<boolean> {
-    const first = await this.#store.openIncident(incident, this.#channels)
-    this.#open.set(incident.cause, incident)
-    return first
+    return await this.#add(incident, this.#channels)
   }
 
   /** Opens an incident without an alert: the one watchdog that could open it may do what it names. */
   async claim(incident: NewIncident): Promise<boolean> {
-    const first = await this.#store.openIncident(incident, [])
-    this.#open.set(incident.cause, incident)
-    return first
+    return await this.#add(incident, [])
   }
 
-  async release(cause: string): Promise<void> {
-    await this.#store.closeIncident(cause, [])
+  /** Ends such a claim; `outcome` says what became of it. */
+  async release(cause: string, outcome: string): Promise<void> {
+    await this.#store.closeIncident(cause, [], outcome)
     this.#open.delete(cause)
   }
 
@@ -59,10 +62,16 @@ export class OpenIncidents {
   }
 
   /** Closes an incident; `outcome` says what is over and why. Answers whether this was the watchdog that did it. */
-  async close(cause: string, outcome: string | null = null): Promise<boolean> {
+  async close(cause: string, outcome: string): Promise<boolean> {
     if (!this.#open.has(cause)) return false
     const last = await this.#store.closeIncident(cause, this.#channels, outcome)
     this.#open.delete(cause)
     return last
+  }
+
+  async #add(incident: NewIncident, channels: readonly string[]): Promise<boolean> {
+    const first = await this.#store.openIncident(incident, channels)
+    this.#open.set(incident.cause, { ...incident, openedAt: this.#clock.wall() })
+    return first
   }
 }

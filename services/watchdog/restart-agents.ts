@@ -4,6 +4,7 @@ import type { NewIncident } from '#fleet/incident.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
+import { formatDuration } from '#runtime/duration.ts'
 import type { Log } from '#runtime/log.ts'
 import type { WatchConfig } from './config.ts'
 import type { FleetObservation } from './fleet-observation.ts'
@@ -171,7 +172,9 @@ export class AgentRestarts {
       this.#claims.set(cause, seenAt)
       const standing = observation.fleet.standing(agent ?? '')
       const isBack = standing?.verdict === 'alive' && standing.proven
-      if (isBack || clock.now() >= seenAt + RETURN_MS) await incidents.release(cause)
+      if (!isBack && clock.now() < seenAt + RETURN_MS) continue
+      const outcome = isBack ? `${agent} was heard again` : `${agent} was not heard within ${formatDuration(RETURN_MS)}`
+      await incidents.release(cause, outcome)
     }
   }
 }

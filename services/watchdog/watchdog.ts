@@ -68,7 +68,7 @@ export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<
     return new AlertSender(channel, { ...parts, onFailure: (name) => parts.onAlertFailure?.(name) })
   })
   const names = channels.map(({ name }) => name)
-  const incidents = new OpenIncidents(store, names)
+  const incidents = new OpenIncidents(store, names, clock)
   const losses = new ReportedLosses()
   const observation = new FleetObservation(config, losses)
   const board = new OpenTasksState(config)

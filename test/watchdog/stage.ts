@@ -34,7 +34,7 @@ export const CONFIG: WatchConfig = {
 export interface Actor {
   readonly name: string
   /** The worker's end; the orchestrator has the other ends of all. */
-  readonly session: SessionId
+  session: SessionId
   host: string
   incarnation: string
   seq: number
@@ -63,18 +63,19 @@ export class Stage implements AsyncDisposable {
     return stage
   }
 
-  async join(name: string, role = 'any'): Promise<Actor> {
-    const { id } = await this.store.openConversation({
-      roles: { a: 'orchestrator', b: role },
-      agents: { a: 'boss', b: name },
-      lifetimeMs: 100 * 365 * 86_400_000,
-    })
-    const session = sessionId(id, 'b')
+  /** A new agent that beats, by a conversation of its own, or by the one given. */
+  async join(name: string, role = 'any', conversation?: string): Promise<Actor> {
+    const session = sessionId(conversation ?? (await this.#converse(name, role)), 'b')
     const life = { incarnation: 'first', seq: 0, work: 0, beats: true, lastBeatAt: 0 }
     const actor: Actor = { name, session, host: `host-${name}`, ...life }
     this.actors.set(name, actor)
     this.#running.push(this.#beat(actor, this.actors.size * 100))
     return actor
+  }
+
+  /** The agent has a new conversation in place of the one that ended. */
+  async rejoin(name: string): Promise<void> {
+    this.actor(name).session = sessionId(await this.#converse(name, 'any'), 'b')
   }
 
   actor(name: string): Actor {
@@ -158,6 +159,15 @@ export class Stage implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ending.abort()
     await Promise.all(this.#running)
+  }
+
+  async #converse(name: string, role: string): Promise<string> {
+    const { id } = await this.store.openConversation({
+      roles: { a: 'orchestrator', b: role },
+      agents: { a: 'boss', b: name },
+      lifetimeMs: 100 * 365 * 86_400_000,
+    })
+    return id
   }
 
   async #beat(actor: Actor, offsetMs: number): Promise<void> {

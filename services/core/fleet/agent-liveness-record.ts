@@ -17,6 +17,8 @@ export interface AgentLiveness {
   readonly isNew: boolean
   /** Since when the observer knows of it. */
   readonly knownSince: number
+  /** How much longer than others it may be unheard, since it was last heard. */
+  readonly extraWaitMs: number
   /** The worker's session that it can take tasks by, the one heard last; null where it has only orchestrator's sessions. */
   readonly taskSession: SessionId | null
 }
@@ -47,6 +49,7 @@ export class RosterEntry implements AgentLiveness {
   signs = 0
   /** When the wait for its next beat began: when it was last heard, or last given grace. */
   waitStart: number
+  extraWaitMs = 0
   generation = 0
   /** The incarnation of its last beat. */
   incarnation: string | null = null
