@@ -1,4 +1,5 @@
 import { endsOf } from '#fleet/conversation.ts'
+import type { NewIncident } from '#fleet/incident.ts'
 import { detectPause } from '#fleet/observer-pause.ts'
 import type { PlannedMove } from '#fleet/task-reassignment.ts'
 import type { Clock } from '#runtime/clock.ts'
@@ -7,6 +8,7 @@ import type { Store } from '#store/store.ts'
 import type { WatchConfig } from './config.ts'
 import { type Decision, decide, findSingleLosses, nextSingleLoss } from './decide.ts'
 import { type Departure, findDepartures, findMissing } from './departed-agents.ts'
+import type { FlappingAgents } from './flapping-agents.ts'
 import type { FleetObservation, PassedVerdict } from './fleet-observation.ts'
 import type { OpenIncidents } from './open-incidents.ts'
 import type { OpenTasksState } from './open-tasks-state.ts'
@@ -20,6 +22,7 @@ export interface LookParts {
   readonly observation: FleetObservation
   readonly board: OpenTasksState
   readonly losses: ReportedLosses
+  readonly flaps: FlappingAgents
   readonly incidents: OpenIncidents
   readonly store: Store
   readonly clock: Clock
@@ -45,7 +48,7 @@ export interface Look extends Done {
  * makes good for it.
  */
 export async function decideAndAct(config: WatchConfig, parts: LookParts): Promise<Look> {
-  const { observation, board, losses, incidents, clock } = parts
+  const { observation, board, losses, flaps, incidents, clock } = parts
   const at = clock.now()
   if (observation.readAt === null) return { moved: 0, news: 0, changes: [], waitMs: config.watchMs }
   const isRound = observation.roundAt + config.roundMs <= at
@@ -60,6 +63,7 @@ export async function decideAndAct(config: WatchConfig, parts: LookParts): Promi
     board,
     areTasksFresh,
     losses: losses.byAgent,
+    lossHistory: flaps,
     openIncidents: incidents.byCause,
     departures,
   })
@@ -112,26 +116,38 @@ async function readDepartures({ store, observation, incidents }: LookParts): Pro
   return departures
 }
 
-async function readIncidents({ observation, losses, incidents, clock }: LookParts): Promise<void> {
+async function readIncidents({ observation, losses, flaps, incidents, clock, store }: LookParts): Promise<void> {
   const isFirst = observation.roundAt === Number.NEGATIVE_INFINITY
   const open = await incidents.read()
   for (const incident of open) {
     if (isFirst && isLoss(incident) && incident.agent !== null) observation.suspect(incident.agent, clock.now())
   }
   losses.takeOpen(open, observation.fleet)
+  const flapping = agentsOf(incidents.of('flapping'))
+  if (isFirst || [...flapping].some((agent) => flaps.flapping(agent) === null))
+    flaps.read(await store.incidents({ open: false }), clock.now(), clock.wall())
+  flaps.forget(flapping, clock.now())
+}
+
+function agentsOf(incidents: readonly Pick<NewIncident, 'agent'>[]): ReadonlySet<string> {
+  return new Set(incidents.flatMap(({ agent }) => (agent === null ? [] : [agent])))
 }
 
 /** Each owner keeps what the decision leaves to it. */
-function remember({ singleLosses, board: memory }: Decision, at: number, parts: LookParts): void {
-  const { observation, board, losses } = parts
-  for (const agent of singleLosses) observation.setApart(agent, at)
+function remember({ singleLosses, returns, board: memory }: Decision, at: number, parts: LookParts): void {
+  const { observation, board, losses, flaps } = parts
+  for (const agent of singleLosses) {
+    observation.setApart(agent, at)
+    flaps.noteLoss(agent, at)
+  }
+  for (const agent of returns) flaps.noteReturn(agent, at)
   losses.add(singleLosses)
   if (memory !== null) board.remember(memory)
 }
 
 /** Does what was decided, all at once: a store that groups its commits makes one of moves and incidents. */
 async function act({ open, close, moves }: Decision, at: number, config: WatchConfig, parts: LookParts): Promise<Done> {
-  const { observation, board, losses, incidents } = parts
+  const { observation, board, losses, flaps, incidents } = parts
   let [moved, news] = [0, 0]
   // another watchdog may have reported the same loss by another cause
   if (open.some(isLoss)) losses.takeOpen(await incidents.read(), observation.fleet)
@@ -143,6 +159,7 @@ async function act({ open, close, moves }: Decision, at: number, config: WatchCo
       if (isLoss(incident) && !losses.isDue(incident.agent ?? '')) return
       if (await incidents.open(incident)) news += 1
       if (isLoss(incident)) losses.noteReport(incident, observation.fleet)
+      if (incident.kind === 'flapping' && incident.agent !== null) flaps.noteFlapping(incident.agent, at)
     }),
     ...close.map(({ cause, outcome }) => async () => {
       if (await incidents.close(cause, outcome)) news += 1
@@ -154,6 +171,7 @@ async function act({ open, close, moves }: Decision, at: number, config: WatchCo
     const failure = ends.find((end) => end.status === 'rejected')
     if (failure !== undefined) throw failure.reason
   }
+  observation.distrust(agentsOf(incidents.of('flapping')))
   if (moves.some(({ move }) => move.reason !== 'unassigned')) board.beginTurn(at)
   return { moved, news }
 }

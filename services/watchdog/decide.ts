@@ -11,20 +11,23 @@ import {
 import { roughDuration } from '#runtime/duration.ts'
 import type { WatchConfig } from './config.ts'
 import type { Departure } from './departed-agents.ts'
+import { FLAPS, type LossHistory } from './flapping-agents.ts'
 import type { Observed } from './fleet-observation.ts'
-import { type Ending, endOfAgentIncident, lastedMs } from './incident-endings.ts'
+import { endOfAgentIncident, type IncidentEnd, isBack, lastedMs } from './incident-endings.ts'
 import {
   blindIncident,
   exhaustedIncident,
+  flappingCause,
+  flappingIncident,
   lossIncident,
   massSilenceIncident,
+  massSilenceOutcome,
   strandedIncident,
   supervisorIncident,
   supervisorOf,
   taskOutcome,
   twinsIncident,
 } from './incident-texts.ts'
-import { massSilenceOutcome } from './mass-losses.ts'
 import type { OpenIncident } from './open-incidents.ts'
 import type { Board, BoardMemory } from './open-tasks-state.ts'
 import type { AgentLoss } from './reported-losses.ts'
@@ -45,6 +48,8 @@ export interface Snapshot {
   readonly areTasksFresh: boolean
   /** What incidents tell of lost agents, by agent. */
   readonly losses: ReadonlyMap<string, AgentLoss>
+  /** How often agents were lost lately. */
+  readonly lossHistory: LossHistory
   /** Open incidents by their cause. */
   readonly openIncidents: ReadonlyMap<string, OpenIncident>
   /** Agents that somebody waits for and that left the fleet on purpose, and how. */
@@ -58,9 +63,11 @@ type LossSnapshot = Pick<Snapshot, 'at' | 'observed'> & { readonly board: Pick<B
 export interface Decision {
   readonly moves: readonly PlannedMove[]
   readonly open: readonly NewIncident[]
-  readonly close: readonly Ending[]
+  readonly close: readonly IncidentEnd[]
   /** Agents whose loss was now found to be a single one. */
   readonly singleLosses: readonly string[]
+  /** Agents that were single losses, and are back. */
+  readonly returns: readonly string[]
   /** Null where nothing was planned: what is remembered stays. */
   readonly board: BoardMemory | null
 }
@@ -94,12 +101,18 @@ export function decide(snapshot: Snapshot): Decision {
   const twins = observed.fleet.twins(snapshot.at).map(twinsIncident)
   const wanted = [...toggles.flatMap((each) => (each.isWanted ? [each.incident] : [])), ...(exhausted ?? []), ...twins]
   const over = toggles.filter(({ isWanted, isOver }) => !isWanted && isOver)
+  const endings = agentEndings(snapshot)
+  const returns = findReturns(endings, snapshot)
   const ended = over.filter(({ incident: { cause } }) => openIncidents.has(cause)).map(endingOf)
   return {
     moves: plan?.moves ?? [],
-    open: [...wanted.filter(({ cause }) => !openIncidents.has(cause)), ...lossIncidents(singleLosses, snapshot)],
-    close: [...ended, ...agentEndings(snapshot), ...exhaustionEndings(exhausted, snapshot)],
+    open: [
+      ...[...wanted, ...flapping(returns, snapshot)].filter(({ cause }) => !openIncidents.has(cause)),
+      ...lossIncidents(singleLosses, snapshot),
+    ],
+    close: [...ended, ...endings, ...exhaustionEndings(exhausted, snapshot)],
     singleLosses,
+    returns,
     board,
   }
 }
@@ -164,22 +177,45 @@ function remember(plan: Plan | null, { at, board }: Snapshot): BoardMemory {
   }
 }
 
-/** Of the single losses that were found now, and of those whose incident could not be opened before. */
-function lossIncidents(singleLosses: readonly string[], { config, observed, losses, board }: Snapshot): NewIncident[] {
+/** Agents whose loss is over, and that no incident calls lost any more. */
+function findReturns(endings: readonly IncidentEnd[], snapshot: Snapshot): string[] {
+  const { lossHistory, openIncidents } = snapshot
+  const ending = new Set(endings.map(({ cause }) => cause))
+  return lossHistory.lostNow().filter((agent) => {
+    const causes = [`silent:${agent}`, `gone:${agent}`]
+    return isBack(agent, snapshot) && causes.every((cause) => !openIncidents.has(cause) || ending.has(cause))
+  })
+}
+
+/** Of agents that are back, and were lost too often within an hour. */
+function flapping(returns: readonly string[], { at, observed, lossHistory }: Snapshot): NewIncident[] {
+  return returns.flatMap((agent) => {
+    const recent = lossHistory.recent(agent, at)
+    return recent.losses < FLAPS ? [] : [flappingIncident(agent, observed.fleet.standing(agent)?.host, recent)]
+  })
+}
+
+/**
+ * Of the single losses that were found now, and of those whose incident could not be opened before. Those of an agent that
+ * flaps have one incident together.
+ */
+function lossIncidents(singleLosses: readonly string[], snapshot: Snapshot): NewIncident[] {
+  const { config, observed, losses, board, openIncidents } = snapshot
   const due = [...observed.lost].filter(
     (agent) => losses.get(agent)?.isDue === true && observed.fleet.hasIncident(agent),
   )
   const tasksOf = (agent: string): number => {
     return board.tasks.filter(({ holder }) => holder !== null && observed.fleet.agentOf(holder) === agent).length
   }
-  return [...due, ...singleLosses].map((agent) => lossIncident(agent, observed, config.silentAfterMs, tasksOf(agent)))
+  const told = [...due, ...singleLosses].filter((agent) => !openIncidents.has(flappingCause(agent)))
+  return told.map((agent) => lossIncident(agent, observed, config.silentAfterMs, tasksOf(agent)))
 }
 
-function endingOf({ incident, outcome }: Toggle): Ending {
+function endingOf({ incident, outcome }: Toggle): IncidentEnd {
   return { cause: incident.cause, outcome: outcome ?? taskOutcome(incident) }
 }
 
-function agentEndings(snapshot: Snapshot): Ending[] {
+function agentEndings(snapshot: Snapshot): IncidentEnd[] {
   return [...snapshot.openIncidents.values()].flatMap((incident) => {
     const outcome = endOfAgentIncident(incident, snapshot)
     return outcome === null ? [] : [{ cause: incident.cause, outcome }]
@@ -187,7 +223,7 @@ function agentEndings(snapshot: Snapshot): Ending[] {
 }
 
 /** Tasks that were moved too often, and need no move any more. Null: it is not known which were. */
-function exhaustionEndings(exhausted: readonly NewIncident[] | null, { openIncidents }: Snapshot): Ending[] {
+function exhaustionEndings(exhausted: readonly NewIncident[] | null, { openIncidents }: Snapshot): IncidentEnd[] {
   if (exhausted === null) return []
   const causes = new Set(exhausted.map(({ cause }) => cause))
   const over = [...openIncidents.values()].filter(({ kind, cause }) => kind === 'task_exhausted' && !causes.has(cause))

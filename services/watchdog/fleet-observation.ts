@@ -271,6 +271,11 @@ export class FleetObservation implements Observed {
     this.#roster.noteIncident(agent, now)
   }
 
+  /** These agents flap: when they are back from a loss they have to show that they stay. */
+  distrust(agents: ReadonlySet<string>): void {
+    this.#roster.distrust(agents)
+  }
+
   /** These agents left the fleet on purpose: nobody waits for them. */
   noteDepartures(agents: Iterable<string>): void {
     for (const agent of agents) this.#mass.depart(agent)

@@ -1,18 +1,28 @@
 import type { NewIncident } from '#fleet/incident.ts'
 import { TWINS_OVER_MS } from '#fleet/twin-detector.ts'
-import { roughDuration } from '#runtime/duration.ts'
-import type { Snapshot } from './decide.ts'
+import { formatDuration, roughDuration } from '#runtime/duration.ts'
+import type { Departure } from './departed-agents.ts'
+import { type LossHistory, STEADY_MS } from './flapping-agents.ts'
+import type { Observed } from './fleet-observation.ts'
 import { placeOf } from './incident-texts.ts'
 import type { OpenIncident } from './open-incidents.ts'
+import type { AgentLoss } from './reported-losses.ts'
 
 /** An incident that is over, and the sentence that says what is over, and of what. */
-export interface Ending {
+export interface IncidentEnd {
   readonly cause: string
   readonly outcome: string
 }
 
-/** As much of a snapshot as tells what became of an agent. */
-type AgentSnapshot = Pick<Snapshot, 'at' | 'wall' | 'observed' | 'losses' | 'departures'>
+/** As much of the snapshot of a look as tells what became of an agent. */
+interface AgentSnapshot {
+  readonly at: number
+  readonly wall: number
+  readonly observed: Observed
+  readonly losses: ReadonlyMap<string, AgentLoss>
+  readonly lossHistory: LossHistory
+  readonly departures: ReadonlyMap<string, Departure>
+}
 
 /**
  * What is over of an incident that tells of one agent; null while its cause lasts, or where nobody knows. An agent that no
@@ -36,6 +46,8 @@ export function endOfAgentIncident(incident: OpenIncident, snapshot: AgentSnapsh
       return areTwinsOver(agent, snapshot)
         ? `${agent} has run in one place only for ${roughDuration(TWINS_OVER_MS)}`
         : null
+    case 'flapping':
+      return isSteady(agent, snapshot) ? comeToRest(agent, snapshot) : null
     default:
       return null
   }
@@ -47,6 +59,7 @@ const ENDS_WITH_AGENT: ReadonlySet<NewIncident['kind']> = new Set([
   'restarts_exhausted',
   'restart_failed',
   'twins',
+  'flapping',
 ])
 
 /** How long an incident has lasted; no less than nothing, as the wall clock may be put back. */
@@ -60,7 +73,7 @@ function heardAgain(incident: OpenIncident, agent: string, { wall, observed }: A
 }
 
 /** The agent was heard since the last grace. */
-function isBack(agent: string, { observed }: AgentSnapshot): boolean {
+export function isBack(agent: string, { observed }: Pick<AgentSnapshot, 'observed'>): boolean {
   const standing = observed.fleet.standing(agent)
   return standing !== undefined && standing.verdict === 'alive' && standing.proven
 }
@@ -82,4 +95,20 @@ function areTwinsOver(agent: string, { at, observed: { fleet } }: AgentSnapshot)
   const standing = fleet.standing(agent)
   if (standing === undefined || at - standing.knownSince <= TWINS_OVER_MS) return false
   return !fleet.twins(at).some((each) => each.agent === agent)
+}
+
+/** It has been heard for long without being lost, as far as this watchdog can see that. */
+function isSteady(agent: string, snapshot: AgentSnapshot): boolean {
+  const { at, observed, lossHistory } = snapshot
+  const flapping = lossHistory.flapping(agent)
+  const since = lossHistory.steadySince(agent)
+  if (flapping === null || since === null || !isBack(agent, snapshot)) return false
+  if (flapping.hasUnseenDeath && observed.processes.of(agent) === null) return false
+  return at - Math.max(since, observed.fleet.standing(agent)?.knownSince ?? at) >= STEADY_MS
+}
+
+function comeToRest(agent: string, { lossHistory }: AgentSnapshot): string {
+  const flapping = lossHistory.flapping(agent)
+  const times = `${flapping?.isAtLeast === true ? 'at least ' : ''}${flapping?.losses} times`
+  return `${agent} has been heard without a gap for ${formatDuration(STEADY_MS)}; it was lost ${times} in all`
 }

@@ -1,8 +1,10 @@
 import type { NewIncident } from '#fleet/incident.ts'
 import type { Task } from '#fleet/task.ts'
 import type { Twins } from '#fleet/twin-detector.ts'
-import { formatDuration } from '#runtime/duration.ts'
+import { formatDuration, roughDuration } from '#runtime/duration.ts'
+import { STEADY_MS } from './flapping-agents.ts'
 import type { Observed } from './fleet-observation.ts'
+import type { MassFate } from './mass-losses.ts'
 
 /** What people are told of each cause. A summary says what happened, what follows, and where it can, what to do. */
 
@@ -36,6 +38,23 @@ export function lossIncident(
   return { cause: `silent:${agent}`, kind: 'silent', agent, summary }
 }
 
+/** An agent that is lost and comes back again and again. */
+export function flappingIncident(
+  agent: string,
+  host: string | null | undefined,
+  { losses, withinMs }: { readonly losses: number; readonly withinMs: number },
+): NewIncident {
+  const times = `was lost and came back ${losses} times within ${roughDuration(withinMs)}`
+  const then = `no single loss is told until it has been heard for ${formatDuration(STEADY_MS)} without one`
+  const next = 'look at its network, at the load of its machine, and at what starts it again'
+  const summary = `${agent}${placeOf(host)} ${times}: ${then}; ${next}`
+  return { cause: flappingCause(agent), kind: 'flapping', agent, summary }
+}
+
+export function flappingCause(agent: string): string {
+  return `flapping:${agent}`
+}
+
 /** Where an agent was heard last, as its name is followed by it. */
 export function placeOf(host: string | null | undefined): string {
   return host === null || host === undefined ? '' : ` on ${host}`
@@ -67,6 +86,16 @@ export function storeAwayIncident(lateAfterMs: number): NewIncident {
 export function massSilenceIncident(unheard: number, count: number): NewIncident {
   const summary = `${unheard} of ${count} agents were lost together: the cause is probably something they share, such as the network; no task is moved`
   return { cause: 'mass_silence', kind: 'mass_silence', agent: null, summary }
+}
+
+/** What is said of the end of a mass silence. */
+export function massSilenceOutcome({ returned, departed, missing }: MassFate, lastedMs: number): string {
+  const count = returned + departed + missing.length
+  const lasted = roughDuration(lastedMs)
+  if (count === 0) return `most agents are heard again after ${lasted}`
+  const back = `${returned} of the ${count} agents that were lost together ${returned === 1 ? 'is' : 'are'} heard again after ${lasted}`
+  const left = departed === 0 ? '' : `; ${departed} left the fleet`
+  return `${back}${left}${missing.length === 0 ? '' : `; not yet: ${namesOf(missing)}`}`
 }
 
 export function supervisorIncident(supervisor: string): NewIncident {

@@ -1,6 +1,4 @@
 import { isMass, type Roster } from '#fleet/failure-detector.ts'
-import { roughDuration } from '#runtime/duration.ts'
-import { namesOf } from './incident-texts.ts'
 
 /** What became of the agents that were lost together. */
 export interface MassFate {
@@ -66,14 +64,4 @@ export class MassLosses {
     const vanished = this.fate(fleet).missing.filter((agent) => fleet.standing(agent) === undefined).length
     return vanished > 0 && isMass(fleet.tally.unheard + vanished, fleet.tally.count + vanished)
   }
-}
-
-/** What is said of the end of a mass silence. */
-export function massSilenceOutcome({ returned, departed, missing }: MassFate, lastedMs: number): string {
-  const count = returned + departed + missing.length
-  const lasted = roughDuration(lastedMs)
-  if (count === 0) return `most agents are heard again after ${lasted}`
-  const back = `${returned} of the ${count} agents that were lost together ${returned === 1 ? 'is' : 'are'} heard again after ${lasted}`
-  const left = departed === 0 ? '' : `; ${departed} left the fleet`
-  return `${back}${left}${missing.length === 0 ? '' : `; not yet: ${namesOf(missing)}`}`
 }

@@ -11,6 +11,7 @@ import { AlertSender } from './alert-sender.ts'
 import { askManager, closeUnitIncidents } from './close-unit-incidents.ts'
 import { type Config, readConfig, type WatchConfig } from './config.ts'
 import { decideAndAct, type Look } from './decide-and-act.ts'
+import { FlappingAgents } from './flapping-agents.ts'
 import { type FleetLiveness, FleetObservation } from './fleet-observation.ts'
 import { judgeByBeats } from './judge-by-beats.ts'
 import { OpenIncidents } from './open-incidents.ts'
@@ -70,6 +71,7 @@ export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<
   const names = channels.map(({ name }) => name)
   const incidents = new OpenIncidents(store, names, clock)
   const losses = new ReportedLosses()
+  const flaps = new FlappingAgents()
   const observation = new FleetObservation(config, losses)
   const board = new OpenTasksState(config)
   const writer = new VerdictWriter(config, { observation, store, clock })
@@ -78,7 +80,7 @@ export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<
     for (const sender of senders) sender.nudge()
   }
   const looking = outage.loop('look', async () => {
-    const done = await decideAndAct(config, { observation, board, losses, incidents, store, clock, log })
+    const done = await decideAndAct(config, { observation, board, losses, flaps, incidents, store, clock, log })
     if (done.news > 0) onIncident()
     if (writer.isDue) writing.nudge()
     parts.onLook?.(done, { observed: observation, openTasks: board.tasks.length })

@@ -8,6 +8,7 @@ import type { SessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
 import { beginTask } from '#fleet/task-ownership.ts'
 import { type Decision, decide, type Snapshot } from '../../services/watchdog/decide.ts'
+import { FlappingAgents } from '../../services/watchdog/flapping-agents.ts'
 import type { OpenIncident } from '../../services/watchdog/open-incidents.ts'
 import { know } from '../core/fleet/know.ts'
 import { freezeDeeply } from './freeze.ts'
@@ -98,6 +99,7 @@ function snapshotOf({ silent = [], gone = [], tasks = [], observed, board, losse
     },
     board: { tasks, holders: new Set(), leases, turnAt: 0, strandedSince: null, ...board },
     losses: losses ?? new Map(),
+    lossHistory: new FlappingAgents(),
     openIncidents: new Map(incidents.map((each) => [each.cause, each])),
     departures: new Map(),
   }
@@ -216,6 +218,7 @@ suite('a decision', () => {
       ({ board }) => (board.leases as LeaseObserver).grace(AT),
       ({ board }) => Object.assign(board, { strandedSince: AT }),
       ({ losses }) => (losses as Map<string, unknown>).set('w1', { isDue: true, signsAtDeath: null }),
+      ({ lossHistory }) => (lossHistory as FlappingAgents).noteLoss('w1', AT),
       ({ openIncidents }) => (openIncidents as Map<string, unknown>).delete('silent:w3'),
       ({ openIncidents }) => Object.assign(openIncidents.get('silent:w3') ?? {}, { agent: 'w4' }),
     ]

@@ -743,10 +743,10 @@ test('a task that is moved too often is left to a human; it is over when the tas
   const holder = String((await stage.holders()).t1)
   stage.silence(holder)
   await stage.run(2 * MINUTE)
-  assert.deepEqual(await stage.open(), [`silent:${holder}`, 'task_exhausted:t1'])
+  assert.deepEqual(await stage.open(), [`flapping:${holder}`, 'task_exhausted:t1'])
   await stage.store.cancelTask('t1')
   await stage.run(2 * SECOND)
-  assert.deepEqual(await stage.open(), [`silent:${holder}`])
+  assert.deepEqual(await stage.open(), [`flapping:${holder}`])
 })
 
 test('with nobody to take tasks one incident says so, and they are moved when somebody comes', async () => {

@@ -47,6 +47,8 @@ export class Roster {
   #counting = 0
   #unheard = 0
   #lost = 0
+  /** Agents that must be heard for a full silence before they count as back. */
+  #unsteady: ReadonlySet<string> = new Set()
   #generation = 0
   #changes: VerdictChange[] = []
 
@@ -216,6 +218,14 @@ export class Roster {
     this.#alive.insert(entry)
   }
 
+  /**
+   * These agents are lost again and again: after each loss they have the benefit of the doubt only, and get no work, until
+   * they have been heard for a full silence. Work that they are given at once is taken from them at once.
+   */
+  distrust(agents: ReadonlySet<string>): void {
+    this.#unsteady = agents
+  }
+
   /** An incident tells people of this lost agent: `silentAfterMs` after its loss it no longer counts towards mass silence. */
   noteIncident(agent: string, now: number): void {
     const entry = this.#entries.get(agent)
@@ -346,7 +356,7 @@ export class Roster {
         entry.isUncounted = false
       })
     }
-    entry.proven = true
+    entry.proven = !this.#unsteady.has(entry.agent) || now - entry.since >= this.#limits.silentAfterMs
     entry.extraWaitMs = record.incarnation === FOREIGN_INCARNATION ? this.#limits.silentAfterMs : 0
     entry.waitStart = now + entry.extraWaitMs
     this.#alive.insert(entry)
