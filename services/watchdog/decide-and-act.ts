@@ -1,9 +1,11 @@
 import { endsOf } from '#fleet/conversation.ts'
+import { type Code, isPassing, S2Error } from '#fleet/errors.ts'
 import type { NewIncident } from '#fleet/incident.ts'
 import { detectPause } from '#fleet/observer-pause.ts'
 import type { PlannedMove } from '#fleet/task-reassignment.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
+import type { KnownTroubles } from '#runtime/trouble-log.ts'
 import type { Store } from '#store/store.ts'
 import type { WatchConfig } from './config.ts'
 import { type Decision, decide, findSingleLosses, nextSingleLoss } from './decide.ts'
@@ -24,6 +26,8 @@ export interface LookParts {
   readonly losses: ReportedLosses
   readonly flaps: FlappingAgents
   readonly incidents: OpenIncidents
+  /** Writes that the store refused when they were tried last. */
+  readonly refused: KnownTroubles
   readonly store: Store
   readonly clock: Clock
   readonly log: Log
@@ -151,29 +155,65 @@ async function act({ open, close, moves }: Decision, at: number, config: WatchCo
   let [moved, news] = [0, 0]
   // another watchdog may have reported the same loss by another cause
   if (open.some(isLoss)) losses.takeOpen(await incidents.read(), observation.fleet)
-  const writes: (() => Promise<void>)[] = [
-    ...moves.map((planned) => async () => {
-      if (!isOutdated(at, config, parts) && (await move(planned, parts))) moved += 1
-    }),
-    ...open.map((incident) => async () => {
-      if (isLoss(incident) && !losses.isDue(incident.agent ?? '')) return
-      if (await incidents.open(incident)) news += 1
-      if (isLoss(incident)) losses.noteReport(incident, observation.fleet)
-      if (incident.kind === 'flapping' && incident.agent !== null) flaps.noteFlapping(incident.agent, at)
-    }),
-    ...close.map(({ cause, outcome }) => async () => {
-      if (await incidents.close(cause, outcome)) news += 1
-    }),
+  const writes: Write[] = [
+    ...moves.map((planned) => ({
+      what: `move ${planned.move.task}`,
+      run: async () => {
+        if (!isOutdated(at, config, parts) && (await move(planned, parts))) moved += 1
+      },
+    })),
+    ...open.map((incident) => ({
+      what: `open ${incident.cause}`,
+      run: async () => {
+        if (isLoss(incident) && !losses.isDue(incident.agent ?? '')) return
+        if (await incidents.open(incident)) news += 1
+        if (isLoss(incident)) losses.noteReport(incident, observation.fleet)
+        if (incident.kind === 'flapping' && incident.agent !== null) flaps.noteFlapping(incident.agent, at)
+      },
+    })),
+    ...close.map(({ cause, outcome }) => ({
+      what: `close ${cause}`,
+      run: async () => {
+        if (await incidents.close(cause, outcome)) news += 1
+      },
+    })),
   ]
   if (moves.length > 0) board.invalidate()
-  for (let from = 0; from < writes.length; from += WRITES_AT_ONCE) {
-    const ends = await Promise.allSettled(writes.slice(from, from + WRITES_AT_ONCE).map((write) => write()))
-    const failure = ends.find((end) => end.status === 'rejected')
-    if (failure !== undefined) throw failure.reason
-  }
+  await writeAll(writes, parts)
   observation.distrust(agentsOf(incidents.of('flapping')))
   if (moves.some(({ move }) => move.reason !== 'unassigned')) board.beginTurn(at)
   return { moved, news }
+}
+
+/** One write of a look. */
+interface Write {
+  readonly what: string
+  readonly run: () => Promise<void>
+}
+
+/** What the store refuses for a reason of its own: it answers, so other writes go on, and this one comes again if it is wanted. */
+const REFUSALS: ReadonlySet<Code> = new Set(['expired', 'conflict', 'not_found', 'invalid', 'stale_epoch'])
+
+/** Writes all, each whatever becomes of the others. Throws what is no refusal; while the store is away the rest is left for later. */
+async function writeAll(writes: readonly Write[], parts: LookParts): Promise<void> {
+  const failures: unknown[] = []
+  for (let from = 0; from < writes.length && !failures.some(isPassing); from += WRITES_AT_ONCE) {
+    const batch = writes.slice(from, from + WRITES_AT_ONCE)
+    const ends = await Promise.allSettled(batch.map(({ run }) => run()))
+    for (const [index, end] of ends.entries()) {
+      const what = batch[index]?.what ?? ''
+      if (end.status === 'fulfilled') parts.refused.isOver(what)
+      else if (end.reason instanceof S2Error && REFUSALS.has(end.reason.code)) noteRefusal(what, end.reason, parts)
+      else failures.push(end.reason)
+    }
+  }
+  if (failures.length > 0) throw failures[0]
+}
+
+/** The holder that was meant has no conversation any more: who there is, is read again with the next look. */
+function noteRefusal(what: string, error: S2Error, { refused, log, observation }: LookParts): void {
+  if (refused.isNew(what, String(error))) log.warn('write refused', { what, error })
+  if (error.code === 'expired') observation.doubtConversations()
 }
 
 /**

@@ -162,6 +162,11 @@ export class FleetObservation implements Observed {
     return this.#unknownReads
   }
 
+  /** What the conversations said of who there is may be out of date: it is to be read again. */
+  doubtConversations(): void {
+    this.#unknownReads += 1
+  }
+
   /** How late the last verdict was passed, milliseconds. */
   get verdictLagMs(): number {
     return this.#verdictLagMs

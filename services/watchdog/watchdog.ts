@@ -4,6 +4,7 @@ import { formatDuration } from '#runtime/duration.ts'
 import type { Log } from '#runtime/log.ts'
 import { runSmoothly } from '#runtime/memory-tuning.ts'
 import type { Life, Program } from '#runtime/run.ts'
+import { KnownTroubles } from '#runtime/trouble-log.ts'
 import { openStore } from '#store/open-store.ts'
 import type { Store } from '#store/store.ts'
 import { openChannels } from './alert-channels.ts'
@@ -74,13 +75,14 @@ export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<
   const flaps = new FlappingAgents()
   const observation = new FleetObservation(config, losses)
   const board = new OpenTasksState(config)
+  const owners = { observation, board, losses, flaps, incidents, refused: new KnownTroubles() }
   const writer = new VerdictWriter(config, { observation, store, clock })
   const outage = new StoreOutage(config, { ...parts, senders })
   const onIncident = (): void => {
     for (const sender of senders) sender.nudge()
   }
   const looking = outage.loop('look', async () => {
-    const done = await decideAndAct(config, { observation, board, losses, flaps, incidents, store, clock, log })
+    const done = await decideAndAct(config, { ...owners, store, clock, log })
     if (done.news > 0) onIncident()
     if (writer.isDue) writing.nudge()
     parts.onLook?.(done, { observed: observation, openTasks: board.tasks.length })
