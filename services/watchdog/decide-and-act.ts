@@ -168,6 +168,7 @@ async function act({ open, close, moves }: Decision, at: number, config: WatchCo
         if (isLoss(incident) && !losses.isDue(incident.agent ?? '')) return
         if (await incidents.open(incident)) news += 1
         if (isLoss(incident)) losses.noteReport(incident, observation.fleet)
+        if (incident.kind === 'graces') observation.noteGracesReport()
         if (incident.kind === 'flapping' && incident.agent !== null) flaps.noteFlapping(incident.agent, at)
       },
     })),

@@ -8,7 +8,7 @@ import {
   type PlannedMove,
   planMoves,
 } from '#fleet/task-reassignment.ts'
-import { roughDuration } from '#runtime/duration.ts'
+import { formatDuration, roughDuration } from '#runtime/duration.ts'
 import type { WatchConfig } from './config.ts'
 import type { Departure } from './departed-agents.ts'
 import { FLAPS, type LossHistory } from './flapping-agents.ts'
@@ -19,6 +19,7 @@ import {
   exhaustedIncident,
   flappingCause,
   flappingIncident,
+  gracesIncident,
   lossIncident,
   massSilenceIncident,
   massSilenceOutcome,
@@ -30,6 +31,7 @@ import {
 } from './incident-texts.ts'
 import type { OpenIncident } from './open-incidents.ts'
 import type { Board, BoardMemory } from './open-tasks-state.ts'
+import type { RepeatedGraces } from './recent-graces.ts'
 import type { AgentLoss } from './reported-losses.ts'
 
 /**
@@ -95,6 +97,7 @@ export function decide(snapshot: Snapshot): Decision {
   const toggles = [
     blindness(snapshot),
     massSilence(snapshot),
+    ...repeatedGraces(snapshot),
     ...unreachableSupervisors(snapshot),
     ...(plan === null ? [] : [stranding(plan, board?.strandedSince ?? null, snapshot)]),
   ]
@@ -242,6 +245,18 @@ function blindness(snapshot: Snapshot): Toggle {
   const outcome = `the bridge collects beats again after ${lasted(incident.cause, snapshot)}`
   return { incident, isWanted: isBlind, isOver: isCollectionSeen, outcome }
 }
+
+/** Graces that follow each other so closely that no verdict can be passed. */
+function repeatedGraces({ at, config, observed }: Snapshot): Toggle[] {
+  const repeated = observed.repeatedGraces(at)
+  const isOver = observed.hasSeenSilence(at)
+  if (repeated === null && !isOver) return []
+  const silence = formatDuration(config.silentAfterMs)
+  const outcome = `the watchdog judges again: it saw a full silence (${silence}) without a gap`
+  return [{ incident: gracesIncident(repeated ?? NO_GRACES), isWanted: repeated !== null, isOver, outcome }]
+}
+
+const NO_GRACES: RepeatedGraces = { windowMs: 0, byReason: new Map() }
 
 /**
  * A watchdog that does not know enough leaves it to another one, or to a later look. The last of those who were lost together

@@ -6,6 +6,7 @@ import type { ObserverPause } from '#fleet/observer-pause.ts'
 import { BeatReadingPosition, type Moment } from './beat-reading-position.ts'
 import type { WatchConfig } from './config.ts'
 import { type MassFate, MassLosses } from './mass-losses.ts'
+import { RecentGraces, type RepeatedGraces } from './recent-graces.ts'
 import type { ReportedLosses } from './reported-losses.ts'
 
 /** Who is alive, to read and not to write. */
@@ -29,6 +30,10 @@ export interface Observed {
   readonly processes: Pick<AgentProcessTable, 'of' | 'isHindered'>
   /** Agents that are silent or gone. */
   readonly lost: ReadonlySet<string>
+  /** Null unless no verdict could be passed for long, as graces followed each other. */
+  repeatedGraces(at: number): RepeatedGraces | null
+  /** Whether a full silence has passed since the last grace. */
+  hasSeenSilence(at: number): boolean
   /** Supervisors that do not answer, by when that began. */
   readonly unreachable: ReadonlyMap<string, number>
   /** Supervisors that answered when they were asked last. */
@@ -77,6 +82,8 @@ export class FleetObservation implements Observed {
   readonly #lost = new Set<string>()
   readonly #unreachable = new Map<string, number>()
   readonly #answering = new Set<string>()
+  readonly #graces: RecentGraces
+  #blindSince: number | null = null
   readonly #mass = new MassLosses()
   #unanswered: PassedVerdict[] = []
   #massReturnUntil = Number.NEGATIVE_INFINITY
@@ -95,6 +102,7 @@ export class FleetObservation implements Observed {
     this.#silentAfterMs = config.silentAfterMs
     this.#feed = new BeatReadingPosition(config)
     this.#roster = new Roster(config)
+    this.#graces = new RecentGraces(config)
     this.#losses = losses
   }
 
@@ -137,6 +145,19 @@ export class FleetObservation implements Observed {
   /** All who were lost in the mass silence that is, or was last. */
   get massLost(): Iterable<string> {
     return this.#mass.agents
+  }
+
+  repeatedGraces(at: number): RepeatedGraces | null {
+    return this.#graces.repeated(at, this.#blindSince)
+  }
+
+  hasSeenSilence(at: number): boolean {
+    return this.#graces.hasSeenSilence(at, this.#blindSince)
+  }
+
+  /** People were told of repeated graces. */
+  noteGracesReport(): void {
+    this.#graces.noteReport()
   }
 
   massFate(): MassFate {
@@ -200,7 +221,11 @@ export class FleetObservation implements Observed {
    * they were asked for, so that nothing that came during the answer is missed by a verdict.
    */
   takeBeats(read: ObservedBeats, before: Moment, after: Moment): BeatNews {
+    const { readAt: lastRead, isBlind: wasBlind } = this.#feed
     const { pause, needsGrace, beats, isChanged } = this.#feed.take(read, before, after)
+    if (lastRead === null) this.#graces.begin(before.now)
+    else if (needsGrace) this.#graces.note(this.#blindSince ?? lastRead.now, before.now, pause ?? 'not_collected')
+    if (this.isBlind !== wasBlind) this.#blindSince = this.isBlind ? before.now : null
     const neverHeard = this.#roster.counts.new
     const unknown = beats === 'news' ? this.#roster.hear(read.pulses, before.now) : 0
     if (beats === 'past') this.#roster.recall(read.pulses)

@@ -5,6 +5,7 @@ import { formatDuration, roughDuration } from '#runtime/duration.ts'
 import { STEADY_MS } from './flapping-agents.ts'
 import type { Observed } from './fleet-observation.ts'
 import type { MassFate } from './mass-losses.ts'
+import type { GraceReason, RepeatedGraces } from './recent-graces.ts'
 
 /** What people are told of each cause. A summary says what happened, what follows, and where it can, what to do. */
 
@@ -81,6 +82,28 @@ export function blindIncident(lateAfterMs: number): NewIncident {
 export function storeAwayIncident(lateAfterMs: number): NewIncident {
   const summary = `the watchdog has not reached its store for ${formatDuration(lateAfterMs)}: no agent is judged and no task is moved`
   return { cause: 'store_away', kind: 'blind', agent: null, summary }
+}
+
+/** Graces that follow each other so closely that nobody can be found silent: how many, why, and what to do about most of them. */
+export function gracesIncident({ windowMs, byReason }: RepeatedGraces): NewIncident {
+  const reasons = [...byReason].sort(([, x], [, y]) => y - x)
+  const total = reasons.reduce((sum, [, count]) => sum + count, 0)
+  const [most] = reasons[0] ?? ['paused']
+  const why = reasons.map(([reason, count]) => `${GRACE_REASONS[reason].why} ${count} times`).join(', and ')
+  const summary = `the watchdog could judge nobody for ${formatDuration(windowMs)}: it began to wait anew ${total} times, as ${why}; ${GRACE_REASONS[most].next}`
+  return { cause: 'graces', kind: 'graces', agent: null, summary }
+}
+
+const GRACE_REASONS: Readonly<Record<GraceReason, { readonly why: string; readonly next: string }>> = {
+  clock_jumped: {
+    why: 'the clock was stepped',
+    next: 'let one program set the clock of this machine, and see what else does (timedatectl, journalctl -u chrony)',
+  },
+  paused: {
+    why: 'the watchdog stood still',
+    next: 'its machine is overloaded or sleeps again and again: free it, or let a watchdog run elsewhere',
+  },
+  not_collected: { why: 'beats were not collected', next: 'see s2 health bridge' },
 }
 
 export function massSilenceIncident(unheard: number, count: number): NewIncident {

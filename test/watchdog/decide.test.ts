@@ -88,6 +88,8 @@ function snapshotOf({ silent = [], gone = [], tasks = [], observed, board, losse
       lost: new Set([...silent, ...gone]),
       unreachable: new Map(),
       answering: new Set(),
+      repeatedGraces: () => null,
+      hasSeenSilence: () => true,
       massFate: () => ({ returned: 0, departed: 0, missing: [] }),
       isBlind: false,
       isCollectionSeen: true,
