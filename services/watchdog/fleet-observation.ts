@@ -270,8 +270,7 @@ export class FleetObservation implements Observed {
     for (const agent of this.#processes.agents()) {
       const [verdict, found] = [this.#roster.standing(agent)?.verdict, this.#processes.of(agent)]
       if (verdict === undefined || found === null || !found.isKnown) continue // what an unreachable supervisor said before proves nothing now
-      // A process that nobody saw die may be an old one of an agent that lives elsewhere, unless that death is reported.
-      const isDead = found.state === 'ended' || (found.state === 'found_ended' && this.#losses.isDeathReported(agent))
+      const isDead = found.state === 'ended' || (found.state === 'found_ended' && this.#diedUnseen(agent))
       if (isDead) this.#roster.declareGone(agent, now)
       else if (found.state !== 'found_ended') this.#roster.processRevived(agent, now)
     }
@@ -347,6 +346,16 @@ export class FleetObservation implements Observed {
     if (this.#mass.lasts(this.#roster)) return
     this.#mass.end()
     this.#massReturnUntil = now + this.#silentAfterMs
+  }
+
+  /**
+   * A process that nobody saw die may be an old one of an agent that lives elsewhere, unless that death is reported, or the
+   * agent has not been heard since the watchdog began and should have been by now.
+   */
+  #diedUnseen(agent: string): boolean {
+    if (this.#losses.isDeathReported(agent)) return true
+    const standing = this.#roster.standing(agent)
+    return standing?.verdict === 'late' && !standing.wasHeard && !standing.isNew
   }
 
   #grace(now: number): void {

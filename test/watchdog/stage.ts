@@ -248,7 +248,7 @@ export class Watchdog {
 /** A supervisor that a test speaks for: it hints at what changes, unless it is away. */
 export class Supervisor implements ProcessSource {
   readonly name = 'fake'
-  readonly everyMs = 5_000
+  readonly everyMs: number = 5_000
   readonly started: string[] = []
   isAway = false
   /** Told when it is asked to start something. */

@@ -11,6 +11,8 @@ export interface AgentLiveness {
   readonly since: number
   /** It was heard since the last grace: `alive` without this is only the benefit of the doubt. */
   readonly proven: boolean
+  /** It was heard since the observer began: what it runs in may have ended before, and another thing have taken its place. */
+  readonly wasHeard: boolean
   /** Rises whenever the agent or its daemon showed more than a beat: work that was done, or a new incarnation. */
   readonly signs: number
   /** It was never heard, and nothing proves that it died: its verdict counts for the tasks it holds, and is no loss. */
@@ -46,6 +48,7 @@ export class RosterEntry implements AgentLiveness {
   verdict: RosterVerdict = 'alive'
   since: number
   proven = false
+  wasHeard = false
   signs = 0
   /** When the wait for its next beat began: when it was last heard, or last given grace. */
   waitStart: number

@@ -348,6 +348,7 @@ export class Roster {
     const { entry } = record
     if (record.incarnation !== null) entry.host = record.host
     entry.heardBy(record.session)
+    entry.wasHeard = true
     if (entry.verdict !== 'alive') this.#changeVerdict(entry, 'alive', now)
     if (entry.isNew || entry.hasIncident) {
       this.#recount(entry, () => {
