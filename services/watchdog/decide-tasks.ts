@@ -22,6 +22,7 @@ import {
   strandedIncident,
   untakenIncident,
 } from './task-incidents.ts'
+import type { AgentWork } from './work-verdicts.ts'
 
 /** What is to be done about tasks. */
 export interface TaskDecision {
@@ -30,6 +31,8 @@ export interface TaskDecision {
   readonly reminders: readonly Task[]
   /** The incidents about tasks that should be open now: of TASK_KINDS no others should. */
   readonly incidents: readonly NewIncident[]
+  /** What is found of the work of agents, to be shown in place of `alive`. */
+  readonly work: ReadonlyMap<string, AgentWork>
   /** Tasks that no agent can take. */
   readonly stranded: readonly Need[]
   /** How many failed agents have tasks that must wait for their turn. */
@@ -47,7 +50,7 @@ export const TASK_KINDS: readonly NewIncident['kind'][] = [
 
 /** `singleLosses`: lost agents whose loss was found to be a single one just now. */
 export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string>): TaskDecision {
-  const { at, board, observed, config } = snapshot
+  const { board, observed, config } = snapshot
   const findings = readTaskClocks(board.tasks, clockView(snapshot))
   const ending = new Set(findings.ends.map(({ task }) => task))
   const losses = lossNeeds(snapshot, singleLosses).filter(({ task }) => !ending.has(task))
@@ -66,7 +69,8 @@ export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string
       ...[...findings.untaken].map(([agent, tasks]) => untakenIncident(agent, tasks, observed, config.takeWithinMs)),
       ...conditionIncidents(snapshot),
     ],
-    stranded: plan.stranded.filter(({ since }) => at - since >= 0),
+    work: new Map([...stalledAgents(findings), ...conditionsAsWork(snapshot)]),
+    stranded: plan.stranded,
     waiting: plan.waiting,
   }
 }
@@ -134,6 +138,19 @@ function conditionIncidents({ board, openIncidents }: Snapshot): NewIncident[] {
       const incident = conditionIncident(agent, { ...condition, state })
       return openIncidents.has(incident.cause) ? [incident] : []
     })
+  })
+}
+
+function stalledAgents({ stalls }: ClockFindings): [string, AgentWork][] {
+  return stalls.map(({ agent, task }) => {
+    const line = task.progress === null ? '' : `: ${task.progress}`
+    return [agent, { verdict: 'stalled', why: `${task.id} shows no sign of work${line}`, until: null }]
+  })
+}
+
+function conditionsAsWork({ board }: Snapshot): [string, AgentWork][] {
+  return [...board.conditions].map(([agent, { state, why, until, since }]) => {
+    return [agent, { verdict: state === 'parked' ? 'parked' : 'sick', why, until, since }]
   })
 }
 

@@ -25,6 +25,7 @@ import type { Board, BoardMemory } from './open-tasks-state.ts'
 import type { RepeatedGraces } from './recent-graces.ts'
 import type { AgentLoss } from './reported-losses.ts'
 import { taskOutcome } from './task-incidents.ts'
+import type { AgentWork } from './work-verdicts.ts'
 
 /**
  * What a look decides by: a view of what its owners know at this moment, through which nothing can be changed. Nothing is
@@ -81,6 +82,8 @@ export interface Decision {
   readonly returns: readonly string[]
   /** Null where nothing was planned: what is remembered stays. */
   readonly board: BoardMemory | null
+  /** What is found of the work of agents; null where nobody looked. */
+  readonly work: ReadonlyMap<string, AgentWork> | null
 }
 
 /** An incident that one condition opens and another closes; between the two it stays as it is. */
@@ -130,6 +133,7 @@ export function decide(snapshot: Snapshot): Decision {
     singleLosses,
     returns,
     board,
+    work: tasks?.work ?? null,
   }
 }
 

@@ -149,7 +149,7 @@ suite('a task that shows no work', () => {
     await renew(stage, 'w1', task, 15 * MINUTE - 10 * SECOND)
     assert.deepEqual(await stage.open(), [])
     await renew(stage, 'w1', task, 15 * SECOND)
-    assert.deepEqual(await stage.open(), ['task_stalled:t1@1'])
+    assert.deepEqual([await stage.open(), (await stage.verdicts()).w1], [['task_stalled:t1@1'], 'stalled'])
     const { summary } = await incident(stage, 'task_stalled:t1@1')
     assert.match(
       summary,
@@ -359,7 +359,7 @@ suite('a place that cannot work', () => {
     )
     await stage.store.noteCondition(session, { state: 'probing', why: 'it tries one task', until: null })
     await stage.run(LOOK)
-    assert.deepEqual(await stage.open(), ['sick:w1'])
+    assert.deepEqual([await stage.open(), (await stage.verdicts()).w1], [['sick:w1'], 'sick'])
     await stage.store.noteCondition(session, null)
     await stage.run(LOOK)
     assert.deepEqual(
@@ -379,7 +379,7 @@ suite('a place that cannot work', () => {
     })
     await add(stage, 't1', null)
     isWithin(await until(stage, async () => (await stage.open()).length === 2, 2 * MINUTE), MINUTE)
-    assert.deepEqual(await stage.open(), ['parked:w1', 'task_stranded:any'])
+    assert.deepEqual([await stage.open(), (await stage.verdicts()).w1], [['parked:w1', 'task_stranded:any'], 'parked'])
     assert.match((await incident(stage, 'task_stranded:any')).summary, /w1 may not work until .*Z: usage limit reached/)
     await stage.store.noteCondition(session, null)
     await stage.run(LOOK)
