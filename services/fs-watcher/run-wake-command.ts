@@ -37,8 +37,7 @@ export function wakeByCommand(
         signal,
       )
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException
-      throw new NotStartedError(`the wake command ${argv[0]} cannot be started (${code}): see S2_WAKE`, {
+      throw new NotStartedError(`the wake command cannot be started: ${(error as Error).message}; see S2_WAKE`, {
         cause: error,
       })
     } finally {

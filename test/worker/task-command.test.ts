@@ -108,9 +108,19 @@ test('stopping ends the whole group, also children that ignore TERM', async () =
   }
 })
 
-test('a command that cannot be started says so', async () => {
+test('a command that cannot be started says what is missing, as a fault of the place', async () => {
   const starter = commandStarter(['/nonexistent/agent'], {}, folder, systemClock)
-  await assert.rejects(starter(task, () => undefined).ended, /ENOENT/)
+  await assert.rejects(starter(task, () => undefined).ended, {
+    name: 'StartError',
+    code: 'no_program',
+    message: 'the program /nonexistent/agent is not installed (there is no such file)',
+  })
+  const gone = join(folder, 'gone')
+  await assert.rejects(commandStarter(['/bin/sh', '-c', 'true'], {}, gone, systemClock)(task, () => undefined).ended, {
+    name: 'StartError',
+    code: 'no_folder',
+    message: `the folder ${gone} does not exist`,
+  })
 })
 
 test('when the agent is killed, its command ends too', async () => {
