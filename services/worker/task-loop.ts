@@ -54,6 +54,8 @@ export interface TaskMailbox {
 export interface RunningCommand {
   /** Settles when the command and all its children have ended. Rejects when it could not be started. */
   readonly ended: Promise<CommandEnd>
+  /** What stands on a line that has no end yet, as a question does; empty: nothing. */
+  openLine?(): string
   /** Ends it: TERM, and KILL to the whole group after this time. */
   stop(graceMs: number): void
 }

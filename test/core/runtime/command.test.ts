@@ -77,7 +77,7 @@ test('what a command leaves in its group ends with it, even when it holds the ou
 })
 
 test('output that runs through a filter is taken, though the filter ends after the command', async () => {
-  const argv = ['/bin/bash', '-c', 'exec > >(sleep 0.7; sed s/x/y/); echo x'] as const
+  const argv = ['/bin/bash', '--norc', '-c', 'exec > >(sleep 0.7; sed s/x/y/); echo x'] as const
   const ending = await runCommand(shell('', { argv, lingerMs: PATIENCE_MS }), systemClock)
   assert.deepEqual([ending.code, ending.ended, String(ending.stdout)], [0, null, 'y\n'])
 })
