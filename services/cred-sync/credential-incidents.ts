@@ -1,4 +1,4 @@
-import { headOf } from '#fleet/cut-text.ts'
+import { textHead } from '#fleet/cut-text.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { NewIncident } from '#fleet/incident.ts'
 import type { PlainWorker } from '#issuing/issuer.ts'
@@ -27,7 +27,7 @@ export const ALTERED: NewIncident = {
 
 /** Names are those of strangers: they are shown quoted, and not all of them. */
 export function foreignFiles(names: readonly string[]): NewIncident {
-  const shown = names.slice(0, 5).map((name) => JSON.stringify(headOf(name, 100)))
+  const shown = names.slice(0, 5).map((name) => JSON.stringify(textHead(name, 100)))
   return {
     cause: 'credentials:foreign',
     kind: 'credentials',

@@ -1,4 +1,4 @@
-import { headOf, tailOf } from '#fleet/cut-text.ts'
+import { textHead, textTail } from '#fleet/cut-text.ts'
 import type { Code } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { PROGRESS_MAX, type Report, TAIL_MAX, type Task } from '#fleet/task.ts'
@@ -302,7 +302,7 @@ export class TaskLoop {
     const { clock, chance, reports, say, stopping } = this.#parts
     const { id, epoch } = task
     const state = end.exitCode === 0 ? 'completed' : 'failed'
-    const result = { exitCode: end.exitCode, signal: end.signal, tail: tailOf(end.tail, TAIL_MAX) }
+    const result = { exitCode: end.exitCode, signal: end.signal, tail: textTail(end.tail, TAIL_MAX) }
     await reportEnd(
       { task: id, epoch, state, progress, result },
       {
@@ -372,13 +372,13 @@ class Progress {
   note(line: string): boolean {
     if (line.trim() === '') return false
     const isFirst = this.#line === null
-    this.#line = headOf(line.trim(), PROGRESS_MAX)
+    this.#line = textHead(line.trim(), PROGRESS_MAX)
     return isFirst || this.#clock.now() - this.#reportedAt >= this.#everyMs
   }
 
   /** The line to report: one that has no end yet, where there is one, is the last. */
   take(openLine = ''): string | null {
     this.#reportedAt = this.#clock.now()
-    return openLine.trim() === '' ? this.#line : headOf(openLine.trim(), PROGRESS_MAX)
+    return openLine.trim() === '' ? this.#line : textHead(openLine.trim(), PROGRESS_MAX)
   }
 }
