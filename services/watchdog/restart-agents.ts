@@ -2,12 +2,14 @@ import type { ProcessFinding } from '#fleet/agent-processes.ts'
 import { textHead } from '#fleet/cut-text.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { NewIncident } from '#fleet/incident.ts'
-import type { SessionId } from '#fleet/session-id.ts'
+import type { Task } from '#fleet/task.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
+import { formatDuration } from '#runtime/duration.ts'
 import type { Log } from '#runtime/log.ts'
 import type { WatchConfig } from './config.ts'
 import type { FleetObservation } from './fleet-observation.ts'
+import { exhaustedIncident } from './incident-texts.ts'
 import type { OpenIncidents } from './open-incidents.ts'
 import type { OpenTasksState } from './open-tasks-state.ts'
 import type { ProcessSource } from './process-sources/read-source.ts'
@@ -98,12 +100,12 @@ export class AgentRestarts {
     else this.#plans.set(agent, { since, dueAt: now + this.#pauseAfter(tries) })
   }
 
-  /** Its tasks are still to be given to other agents, and there are such. */
+  /** Its tasks are still to be given to other agents, and there are such. Those that are moved no more wait for a human. */
   #hasTasksToMove(agent: string): boolean {
-    const { board, observation } = this.#parts
-    const isItsOwn = (holder: SessionId | null): boolean =>
-      holder !== null && observation.fleet.agentOf(holder) === agent
-    return board.strandedSince === null && board.tasks.some(({ holder }) => isItsOwn(holder))
+    const { board, observation, incidents } = this.#parts
+    const isItsOwn = ({ holder }: Task): boolean => holder !== null && observation.fleet.agentOf(holder) === agent
+    const mayMove = (task: Task): boolean => !incidents.isOpen(exhaustedIncident(task).cause)
+    return board.strandedSince === null && board.tasks.some((task) => isItsOwn(task) && mayMove(task))
   }
 
   /** Full jitter, and none before the first try: it has waited long enough. */
@@ -137,7 +139,8 @@ export class AgentRestarts {
       log.warn('agent restart failed', { agent, process: name, attempt, error })
       return await this.#open(refusal(agent, name, error))
     }
-    if (await incidents.close(refusalOf(agent))) this.#parts.onIncident()
+    const outcome = `${name} of ${agent} was started again`
+    if (await incidents.close(refusalOf(agent), outcome)) this.#parts.onIncident()
   }
 
   /** Where a start was refused, people know that already; when an old attempt is more than an hour ago there is another. */
@@ -171,7 +174,9 @@ export class AgentRestarts {
       this.#claims.set(cause, seenAt)
       const standing = observation.fleet.standing(agent ?? '')
       const isBack = standing?.verdict === 'alive' && standing.proven
-      if (isBack || clock.now() >= seenAt + RETURN_MS) await incidents.release(cause)
+      if (!isBack && clock.now() < seenAt + RETURN_MS) continue
+      const outcome = isBack ? `${agent} was heard again` : `${agent} was not heard within ${formatDuration(RETURN_MS)}`
+      await incidents.release(cause, outcome)
     }
   }
 }

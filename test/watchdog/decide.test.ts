@@ -3,12 +3,13 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { type AgentProcess, AgentProcessTable } from '#fleet/agent-processes.ts'
 import { Roster } from '#fleet/failure-detector.ts'
-import type { NewIncident } from '#fleet/incident.ts'
 import { LeaseObserver } from '#fleet/lease-observer.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
 import { beginTask } from '#fleet/task-ownership.ts'
 import { type Decision, decide, type Snapshot } from '../../services/watchdog/decide.ts'
+import { FlappingAgents } from '../../services/watchdog/flapping-agents.ts'
+import type { OpenIncident } from '../../services/watchdog/open-incidents.ts'
 import { know } from '../core/fleet/know.ts'
 import { freezeDeeply } from './freeze.ts'
 import { CONFIG } from './stage.ts'
@@ -28,8 +29,8 @@ const process = (agent: string, state: AgentProcess['state']): AgentProcess => {
   return { id: agent, agent, name: `process ${agent}`, state, why: 'exit code 1', mayStart: false }
 }
 
-const incident = (kind: NewIncident['kind'], agent: string | null, cause = `${kind}:${agent}`): NewIncident => {
-  return { cause, kind, agent, summary: cause }
+const incident = (kind: OpenIncident['kind'], agent: string | null, cause = `${kind}:${agent}`): OpenIncident => {
+  return { cause, kind, agent, summary: cause, openedAt: AT - 90_000 }
 }
 
 /** Agents w1 … w9, all heard first, of which those in `silent` were not heard since, and those in `gone` died. */
@@ -62,7 +63,7 @@ interface Scene {
   readonly observed?: Partial<Snapshot['observed']>
   readonly board?: Partial<Snapshot['board']>
   readonly losses?: Snapshot['losses']
-  readonly incidents?: readonly NewIncident[]
+  readonly incidents?: readonly OpenIncident[]
 }
 
 function snapshotOf({ silent = [], gone = [], tasks = [], observed, board, losses, incidents = [] }: Scene): Snapshot {
@@ -78,6 +79,7 @@ function snapshotOf({ silent = [], gone = [], tasks = [], observed, board, losse
   leases.observe(tasks, roster, AT)
   return {
     at: AT,
+    wall: AT,
     config: CONFIG,
     areTasksFresh: true,
     observed: {
@@ -85,6 +87,10 @@ function snapshotOf({ silent = [], gone = [], tasks = [], observed, board, losse
       processes,
       lost: new Set([...silent, ...gone]),
       unreachable: new Map(),
+      answering: new Set(),
+      repeatedGraces: () => null,
+      hasSeenSilence: () => true,
+      massFate: () => ({ returned: 0, departed: 0, missing: [] }),
       isBlind: false,
       isCollectionSeen: true,
       readAt: { now: AT, wall: AT },
@@ -95,7 +101,9 @@ function snapshotOf({ silent = [], gone = [], tasks = [], observed, board, losse
     },
     board: { tasks, holders: new Set(), leases, turnAt: 0, strandedSince: null, ...board },
     losses: losses ?? new Map(),
+    lossHistory: new FlappingAgents(),
     openIncidents: new Map(incidents.map((each) => [each.cause, each])),
+    departures: new Map(),
   }
 }
 
@@ -142,7 +150,7 @@ const SCENES: readonly { title: string; scene: Scene; says: Readonly<Record<stri
         incident('blind', null, 'blind'),
         incident('supervisor_away', null, 'supervisor_away:tmux'),
       ],
-      observed: { unreachable: new Map([['docker', AT - LATE]]) },
+      observed: { unreachable: new Map([['docker', AT - LATE]]), answering: new Set(['tmux']) },
     },
     says: {
       open: ['supervisor_away:docker', 'silent:w1'],
@@ -183,6 +191,7 @@ suite('a decision', () => {
         ...decision.board,
         moves: decision.moves.map(({ move }) => move.task),
         open: decision.open.map(({ cause }) => cause),
+        close: decision.close.map(({ cause }) => cause),
       }
       assert.deepEqual(Object.fromEntries(Object.keys(says).map((name) => [name, all[name]])), says)
     })
@@ -211,6 +220,7 @@ suite('a decision', () => {
       ({ board }) => (board.leases as LeaseObserver).grace(AT),
       ({ board }) => Object.assign(board, { strandedSince: AT }),
       ({ losses }) => (losses as Map<string, unknown>).set('w1', { isDue: true, signsAtDeath: null }),
+      ({ lossHistory }) => (lossHistory as FlappingAgents).noteLoss('w1', AT),
       ({ openIncidents }) => (openIncidents as Map<string, unknown>).delete('silent:w3'),
       ({ openIncidents }) => Object.assign(openIncidents.get('silent:w3') ?? {}, { agent: 'w4' }),
     ]
