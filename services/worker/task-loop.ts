@@ -125,6 +125,8 @@ interface Leased extends WorkerSession {
 const RETRY = { firstMs: 500, mostMs: 30_000, leastMs: 500 }
 /** The inbox is a folder of this host: what keeps it from being read passes soon or not at all. */
 const MAIL_RETRY = { firstMs: 500, mostMs: 500, leastMs: 500 }
+/** How many of the tasks that it does not take are named to the store. */
+const PASSING_MAX = 1_000
 /** How often it looks whether reports still wait in the outbox. */
 const WAITING_MS = 1_000
 
@@ -193,8 +195,6 @@ export class TaskLoop {
     }
     const leased = await this.#lease(sessions)
     onAnswered()
-    // It is not renewed, so that it goes to another agent; meanwhile the next task is asked for.
-    if (leased !== null && this.#setAside.has(leased.task.id)) return RETRY.firstMs
     if (leased !== null) {
       this.#wasIdle = false
       await this.#perform(leased)
@@ -212,7 +212,8 @@ export class TaskLoop {
     for (const each of sessions) {
       const asked = LeaseTimer.stamp(this.#parts.clock)
       try {
-        const answer = each.store.leaseTask(each.session, this.#incarnation())
+        const passing = [...this.#setAside].slice(-PASSING_MAX)
+        const answer = each.store.leaseTask(each.session, this.#incarnation(), passing)
         // A task that is granted after an aborted wait is taken over by the next run.
         const task = await waitUnlessAborted(answer, this.#parts.draining)
         if (task !== null && task !== LATE) return { ...each, task, asked }

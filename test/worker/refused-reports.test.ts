@@ -128,7 +128,7 @@ class Bench {
 
   loop(reports: Reports, clock: Clock, start: StartCommand, once = false): Promise<void> {
     const store = {
-      leaseTask: (holder: SessionId, incarnation: string) => this.store.leaseTask(holder, incarnation),
+      leaseTask: (...asked: Parameters<Store['leaseTask']>) => this.store.leaseTask(...asked),
       report: this.take,
     }
     const loop = new TaskLoop(

@@ -87,7 +87,7 @@ class Bench {
       return await asked()
     }
     const store: Pick<Store, 'leaseTask' | 'report'> = {
-      leaseTask: (holder, incarnation) => network(() => this.store.leaseTask(holder, incarnation)),
+      leaseTask: (...asked) => network(() => this.store.leaseTask(...asked)),
       report: async (holder, report) => {
         const askedAt = this.clock.now()
         this.words.push(report.state)
