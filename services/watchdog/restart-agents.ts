@@ -9,7 +9,6 @@ import { formatDuration } from '#runtime/duration.ts'
 import type { Log } from '#runtime/log.ts'
 import type { WatchConfig } from './config.ts'
 import type { FleetObservation } from './fleet-observation.ts'
-import { exhaustedIncident } from './incident-texts.ts'
 import type { OpenIncidents } from './open-incidents.ts'
 import type { OpenTasksState } from './open-tasks-state.ts'
 import type { ProcessSource } from './process-sources/read-source.ts'
@@ -100,12 +99,11 @@ export class AgentRestarts {
     else this.#plans.set(agent, { since, dueAt: now + this.#pauseAfter(tries) })
   }
 
-  /** Its tasks are still to be given to other agents, and there are such. Those that are moved no more wait for a human. */
+  /** Its tasks are still to be given to other agents, and there are such. */
   #hasTasksToMove(agent: string): boolean {
-    const { board, observation, incidents } = this.#parts
+    const { board, observation } = this.#parts
     const isItsOwn = ({ holder }: Task): boolean => holder !== null && observation.fleet.agentOf(holder) === agent
-    const mayMove = (task: Task): boolean => !incidents.isOpen(exhaustedIncident(task).cause)
-    return board.strandedSince === null && board.tasks.some((task) => isItsOwn(task) && mayMove(task))
+    return board.strandedSince === null && board.tasks.some(isItsOwn)
   }
 
   /** Full jitter, and none before the first try: it has waited long enough. */
