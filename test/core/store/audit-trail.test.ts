@@ -222,8 +222,11 @@ test('a backup that an older S2 made is gone through, restored and goes on', asy
       new URL('../../../services/core/store/sqlite/file/migrations/0001-begin.sql', import.meta.url),
       'utf8',
     )
-    const [table = ''] = /CREATE TABLE s2_audit \([^;]*;/.exec(begin) ?? []
-    database.exec(`DROP TABLE s2_audit; DROP TABLE s2_segments; DROP TABLE s2_old_sends; ${table}`)
+    for (const table of ['s2_audit', 's2_incidents', 's2_alerts']) {
+      const [made = ''] = new RegExp(`CREATE TABLE ${table} \\([^;]*;`).exec(begin) ?? []
+      database.exec(`DROP TABLE ${table}; ${made}`)
+    }
+    database.exec('DROP TABLE s2_segments; DROP TABLE s2_old_sends')
     database.exec('DROP TABLE s2_workers; DROP TABLE s2_invitations; DROP TABLE s2_join_requests')
     database.exec('DROP TABLE s2_task_holders')
     database.exec('DELETE FROM s2_migrations WHERE version > 1; PRAGMA journal_mode = DELETE')
