@@ -1,6 +1,6 @@
 import { type MessageDraft, TEXT_MAX } from './message.ts'
 import type { SessionId } from './session-id.ts'
-import { DESCRIPTION_MAX, type MoveReason, PRIORITIES, type Priority, TASK_ID } from './task.ts'
+import { DESCRIPTION_MAX, type EndReason, type MoveReason, PRIORITIES, type Priority, TASK_ID } from './task.ts'
 
 /**
  * Messages about tasks, in the JSON of the Python protocol, which agents that know nothing of S2 read and write. `epoch` is
@@ -75,17 +75,23 @@ export function writeTaskMessage(taskMessage: TaskMessage): MessageDraft {
 }
 
 /** Why a task was moved away, as a sentence to its former holder. */
-export function reasonInWords(reason: MoveReason | 'cancelled'): string {
+export function reasonInWords(reason: MoveReason | EndReason | 'cancelled'): string {
   return REASONS[reason]
 }
 
-const REASONS: Readonly<Record<MoveReason | 'cancelled', string>> = {
+const REASONS: Readonly<Record<MoveReason | EndReason | 'cancelled', string>> = {
   silent: 'you were not heard for too long',
   gone: 'what you ran in ended',
   lease_lapsed: 'you did not renew your lease on it',
   unassigned: 'nobody had it',
   conversation_ended: 'its conversation ended',
   by_hand: 'somebody decided so',
+  not_taken: 'you did not take it',
+  holder_busy: 'another agent was free for it',
+  holder_sick: 'you said that you cannot work now',
+  stalled: 'it showed no sign of work for too long',
+  deadline: 'its deadline has passed',
+  attempts: 'it was tried too often',
   cancelled: 'it was withdrawn',
 }
 
