@@ -11,8 +11,8 @@ import {
   type PlannedMove,
   planMoves,
 } from '#fleet/task-reassignment.ts'
-import type { Snapshot } from './decide.ts'
 import type { Observed } from './fleet-observation.ts'
+import type { Snapshot } from './look-snapshot.ts'
 import type { Board } from './open-tasks-state.ts'
 import {
   conditionIncident,
