@@ -1,5 +1,5 @@
 import { S2Error } from '#fleet/errors.ts'
-import type { NewIncident } from '#fleet/incident.ts'
+import { EVERY_CHANNEL, type NewIncident } from '#fleet/incident.ts'
 import type { PlainWorker } from '#issuing/issuer.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
@@ -59,7 +59,6 @@ export const NO_PLAIN_CREDENTIALS = 'no worker has plain credentials of S2 0.1 i
 /** Tells people of what the issuer finds wrong, once, and once when it is over. */
 export class CredentialIncidents {
   readonly #store: Pick<Store, 'openIncident' | 'closeIncident'>
-  readonly #channels: readonly string[]
   readonly #parts: { readonly clock: Clock; readonly log: Log }
   /** What is open, or closed, as far as is known; a new program knows nothing of what the one before left. */
   readonly #known = new Map<string, boolean>()
@@ -67,11 +66,9 @@ export class CredentialIncidents {
 
   constructor(
     store: Pick<Store, 'openIncident' | 'closeIncident'>,
-    channels: readonly string[],
     parts: { readonly clock: Clock; readonly log: Log },
   ) {
     this.#store = store
-    this.#channels = channels
     this.#parts = parts
   }
 
@@ -84,8 +81,8 @@ export class CredentialIncidents {
     if (!isOn) this.#since.delete(cause)
     if (this.#known.get(cause) === isOn) return true
     try {
-      if (isOn) await this.#store.openIncident(incident, this.#channels)
-      else await this.#store.closeIncident(cause, this.#channels, outcome)
+      if (isOn) await this.#store.openIncident(incident, [EVERY_CHANNEL])
+      else await this.#store.closeIncident(cause, [EVERY_CHANNEL], outcome)
       this.#known.set(cause, isOn)
       return true
     } catch (error) {

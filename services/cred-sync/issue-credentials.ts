@@ -40,7 +40,7 @@ export async function issueCredentials(config: Config, settings: IssuerSettings,
   const { clock, chance, log, stack } = life
   const store = stack.use(await openStore(settings.store, { clock, chance, log }))
   const identity = await ensureIdentity(config.state)
-  const incidents = new CredentialIncidents(store, settings.channels, life)
+  const incidents = new CredentialIncidents(store, life)
   const parts = { ...life, store, identity, incidents }
   const heads = keepAuditHeads(config.state, settings.auditHeads, parts)
   stack.defer(() => heads.done)

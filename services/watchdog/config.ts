@@ -1,3 +1,4 @@
+import { INCIDENT_KINDS, type IncidentKind } from '#fleet/incident.ts'
 import { formatDuration } from '#runtime/duration.ts'
 import { ConfigError, type Env, readSettings } from '#runtime/read-settings.ts'
 import type { LifeConfig } from '#runtime/run.ts'
@@ -20,6 +21,8 @@ export interface WatchConfig {
   /** How long a dead agent stays so before what it ran in is started again, and how often that may be within an hour. */
   readonly restartAfterMs: number
   readonly restartsMax: number
+  /** The kinds of incidents that command and address are told of; the log has all. */
+  readonly alertOn: ReadonlySet<IncidentKind>
   /** The command that alerts are given to. */
   readonly alertExec: Pick<Command, 'argv' | 'env'> | null
   /** The address that alerts are posted to: a secret, as everyone who knows it may post there. */
@@ -66,6 +69,7 @@ export function readConfig(env: Env): Config {
     'S2_UNITS_RESTART',
     'S2_RESTART_AFTER',
     'S2_RESTARTS_MAX',
+    'S2_ALERT_ON',
     'S2_ALERT_EXEC',
     'S2_ALERT_WEBHOOK',
   ])
@@ -76,6 +80,7 @@ export function readConfig(env: Env): Config {
     ...watchFaults(watchMs, lateAfterMs),
   ]
   const alertExec = readExec(values.S2_ALERT_EXEC, env, faults)
+  const alertOn = readKinds(values.S2_ALERT_ON, faults)
   if (faults.length > 0) throw new ConfigError(faults)
   return Object.freeze({
     state: values.S2_STATE,
@@ -100,6 +105,7 @@ export function readConfig(env: Env): Config {
       restartsUnits: values.S2_UNITS_RESTART,
       env: foreignEnv(env),
     },
+    alertOn,
     alertExec,
     alertWebhook: values.S2_ALERT_WEBHOOK === undefined ? null : new URL(values.S2_ALERT_WEBHOOK),
   })
@@ -139,6 +145,19 @@ function watchFaults(watchMs: number, lateAfterMs: number): string[] {
 /** The environment that commands are given: without the settings of S2, which hold secrets that they do not need. */
 function foreignEnv(env: Env): Env {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('S2_')))
+}
+
+/** `all`, a list of kinds, or what is left out of all: `-restarts_exhausted`. */
+function readKinds(names: readonly string[], faults: string[]): ReadonlySet<IncidentKind> {
+  const known = new Set<string>(INCIDENT_KINDS)
+  const unknown = names.filter((name) => name !== 'all' && !known.has(name.replace(/^-/, '')))
+  if (unknown.length > 0) {
+    const kinds = INCIDENT_KINDS.join(', ')
+    faults.push(`S2_ALERT_ON names ${unknown.join(', ')}, of which there is no incident; the kinds are ${kinds}`)
+  }
+  const chosen = names.filter((name) => !name.startsWith('-'))
+  const isAll = chosen.length === 0 || chosen.includes('all')
+  return new Set(INCIDENT_KINDS.filter((kind) => (isAll || chosen.includes(kind)) && !names.includes(`-${kind}`)))
 }
 
 function readExec(text: string | undefined, env: Env, faults: string[]): WatchConfig['alertExec'] {

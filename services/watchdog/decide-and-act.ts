@@ -74,7 +74,8 @@ export async function decideAndAct(config: WatchConfig, parts: LookParts): Promi
   remember(decision, at, parts)
   const done = await act(decision, at, config, parts)
   if (isRound) observation.endRound(at)
-  return { ...done, changes: observation.takeUnanswered(), waitMs: untilNext(config, at, parts) }
+  const news = done.news + (isRound ? await incidents.retell() : 0)
+  return { ...done, news, changes: observation.takeUnanswered(), waitMs: untilNext(config, at, parts) }
 }
 
 /**

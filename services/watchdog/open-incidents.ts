@@ -1,6 +1,7 @@
-import type { Incident, NewIncident } from '#fleet/incident.ts'
+import { failingChannel, type Incident, type NewIncident } from '#fleet/incident.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
+import { planRetellings } from './lasting-incidents.ts'
 
 /** An incident that is open, and since when, by the wall clock. */
 export type OpenIncident = NewIncident & Pick<Incident, 'openedAt'>
@@ -12,10 +13,14 @@ export type OpenIncident = NewIncident & Pick<Incident, 'openedAt'>
 export class OpenIncidents {
   readonly #store: Store
   readonly #channels: readonly string[]
-  readonly #clock: Pick<Clock, 'wall'>
+  readonly #clock: Pick<Clock, 'now' | 'wall'>
   #open = new Map<string, OpenIncident>()
+  /** As they were read last. */
+  #read: readonly Incident[] = []
+  /** When this watchdog first saw each of them open, by its own clock. */
+  #seenAt: ReadonlyMap<number, number> = new Map()
 
-  constructor(store: Store, channels: readonly string[], clock: Pick<Clock, 'wall'>) {
+  constructor(store: Store, channels: readonly string[], clock: Pick<Clock, 'now' | 'wall'>) {
     this.#store = store
     this.#channels = channels
     this.#clock = clock
@@ -23,7 +28,10 @@ export class OpenIncidents {
 
   async read(): Promise<readonly Incident[]> {
     const open = await this.#store.incidents({ open: true })
+    const now = this.#clock.now()
     this.#open = new Map(open.map((incident) => [incident.cause, incident]))
+    this.#seenAt = new Map(open.map(({ id }) => [id, this.#seenAt.get(id) ?? now]))
+    this.#read = open
     return open
   }
 
@@ -42,7 +50,7 @@ export class OpenIncidents {
 
   /** Opens an incident unless it is open; answers whether this was the watchdog that did it. */
   async open(incident: NewIncident): Promise<boolean> {
-    return await this.#add(incident, this.#channels)
+    return await this.#add(incident, this.#channelsFor(incident))
   }
 
   /** Opens an incident without an alert: the one watchdog that could open it may do what it names. */
@@ -64,7 +72,7 @@ export class OpenIncidents {
   /** Closes an incident; `outcome` says what is over and why. Answers whether this was the watchdog that did it. */
   async close(cause: string, outcome: string): Promise<boolean> {
     if (!this.#open.has(cause)) return false
-    const last = await this.#store.closeIncident(cause, this.#channels, outcome)
+    const last = await this.#store.closeIncident(cause, this.#channelsFor({ cause }), outcome)
     this.#open.delete(cause)
     return last
   }
@@ -73,5 +81,21 @@ export class OpenIncidents {
     const first = await this.#store.openIncident(incident, channels)
     this.#open.set(incident.cause, { ...incident, openedAt: this.#clock.wall() })
     return first
+  }
+
+  /** Tells people again of those that last; answers of how many this watchdog did. */
+  async retell(): Promise<number> {
+    let told = 0
+    const at = { now: this.#clock.now(), wall: this.#clock.wall() }
+    for (const { cause, times } of planRetellings(this.#read, this.#seenAt, at)) {
+      if (await this.#store.retellIncident(cause, times, this.#channelsFor({ cause }))) told += 1
+    }
+    return told
+  }
+
+  /** That a channel fails is told by the others. */
+  #channelsFor({ cause }: Pick<Incident, 'cause'>): readonly string[] {
+    const failing = failingChannel({ cause })
+    return this.#channels.filter((channel) => channel !== failing)
   }
 }

@@ -8,7 +8,7 @@ import type { WatchConfig } from './config.ts'
 import { storeAwayIncident } from './incident-texts.ts'
 
 /** The loops of the watchdog that ask the store. */
-type LoopName = 'read beats' | 'look' | 'write verdicts' | 'restart'
+type LoopName = 'read beats' | 'look' | 'write verdicts' | 'restart' | 'report channels'
 
 export interface StoreOutageParts {
   readonly clock: Clock

@@ -7,6 +7,7 @@
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { INCIDENT_KINDS } from '#fleet/incident.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { runSmoothly } from '#runtime/memory-tuning.ts'
@@ -39,6 +40,7 @@ const WATCH: WatchConfig = {
   restartAfterMs: 30_000,
   restartsMax: 0,
   movesMax: 5,
+  alertOn: new Set(INCIDENT_KINDS),
   alertExec: null,
   alertWebhook: null,
 }

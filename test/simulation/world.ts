@@ -1,3 +1,4 @@
+import { INCIDENT_KINDS, isEvent } from '#fleet/incident.ts'
 import { partnerOf, type SessionId } from '#fleet/session-id.ts'
 import { isOpen, type NewTask, PRIORITIES, type Priority } from '#fleet/task.ts'
 import { Loop } from '#runtime/loop.ts'
@@ -88,7 +89,6 @@ class World {
   #bridge: Bridge | null = null
   #beatMs = 0
   #firstSerial = 0
-  #serverStepped = false
   #tasks = 0
   #lives = 0
   #givesWork = true
@@ -159,7 +159,6 @@ class World {
 
   stepClock(machine: Machine, ms: number): void {
     machine.stepWall(ms)
-    if (machine === this.server) this.#serverStepped = true
   }
 
   startBridge(): void {
@@ -422,14 +421,13 @@ class World {
     return [...unrest, ...(await this.#untold())]
   }
 
-  /** Incidents that nobody was told of. When alerts are due the server's wall clock says, so where it was stepped they wait. */
+  /** Incidents that nobody was told of. */
   async #untold(): Promise<string[]> {
-    if (this.#serverStepped) return []
     const untold: string[] = []
     for (const { id, cause, kind, closedAt } of await this.#store.incidents({ open: false })) {
       if (kind === 'restart') continue // a claim: nobody is to be told
       if (!this.#alerts.has(`opened ${id}`)) untold.push(`nobody was told of ${cause} (${id})`)
-      if (closedAt !== null && !this.#alerts.has(`closed ${id}`))
+      if (closedAt !== null && !isEvent({ kind }) && !this.#alerts.has(`closed ${id}`))
         untold.push(`nobody was told of the end of ${cause} (${id})`)
     }
     return untold
@@ -485,6 +483,7 @@ function chooseConfig(dice: Dice): Config {
       movesMax: 1_000,
       restartAfterMs: 30_000 * scale,
       restartsMax: 3,
+      alertOn: new Set(INCIDENT_KINDS),
       alertExec: null,
       alertWebhook: null,
     },

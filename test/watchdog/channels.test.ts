@@ -129,6 +129,48 @@ test('the end of an incident says what is over and why, or else that it is', asy
   )
 })
 
+test('all channels say the same, on one line of characters that can be seen, cut between them', async () => {
+  await using at = await folder()
+  const file = join(at.path, 'alert.json')
+  let posted = ''
+  await using server = await receiver((_, response, body) => {
+    posted = body
+    response.writeHead(204).end()
+  })
+  const log = recordingLog()
+  const channels = [
+    logChannel(log),
+    execChannel({ argv: ['/bin/sh', '-c', 'cat > "$1"', 'sh', file], env }, systemClock),
+    webhookChannel(server.url, systemClock),
+  ]
+  const summary = `w1\u0007 said \u001b[31mred\n\u202eno\ud83d${'\ud83d\ude80'.repeat(2_500)}`
+  const noisy: Alert = {
+    ...alert,
+    incident: { ...alert.incident, summary, cause: 'silent:w\u200f1', agent: 'w\u00001' },
+  }
+  for (const channel of channels) await channel.tell(noisy, forever)
+  const { event: _, ...told } = JSON.parse(await readFile(file, 'utf8')) as Record<string, unknown>
+  assert.deepEqual(log.records[0]?.fields, told)
+  assert.deepEqual(JSON.parse(posted), { event: 'opened', ...told })
+  const text = String(told.text)
+  assert.match(text, /^S2 incident: w1 said \[31mred no\ufffd(\u{1f680})+…$/u)
+  assert.ok(text.isWellFormed() && text.length <= 1_500 && text.length > 1_490)
+  assert.deepEqual([told.cause, told.agent], ['silent:w1', 'w 1'])
+})
+
+test('an incident that lasts says for how long', async () => {
+  const log = recordingLog()
+  const lasting = (retold: number): Alert => ({ ...alert, event: 'lasting', incident: { ...alert.incident, retold } })
+  for (const retold of [1, 2]) await logChannel(log).tell(lasting(retold), forever)
+  assert.deepEqual(
+    log.records.map(({ level, event, fields }) => [level, event, String(fields.text).slice(0, 36)]),
+    [
+      ['error', 'incident lasts', 'S2 incident still open after 1 h: s2'],
+      ['error', 'incident lasts', 'S2 incident still open after 8 h: s2'],
+    ],
+  )
+})
+
 test('exec: any other end than code 0 is a failure that says why, without secrets', async () => {
   const script = `echo "no route, password=${TOKEN}" >&2; exit 3`
   await assert.rejects(

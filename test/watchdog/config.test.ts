@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { INCIDENT_KINDS } from '#fleet/incident.ts'
 import { ConfigError } from '#runtime/read-settings.ts'
 import { readConfig } from '../../services/watchdog/config.ts'
 
@@ -66,4 +67,18 @@ test('a webhook must be http or https, and its address is shown in no fault', ()
   const faults = faultsOf({ S2_ALERT_WEBHOOK: 'ftp://canary.example/hook' })
   assert.match(faults, /S2_ALERT_WEBHOOK/)
   assert.doesNotMatch(faults, /canary/)
+})
+
+test('the kinds that people are alerted of are all, a list, or all but some; unknown ones are refused', () => {
+  const kinds = (text?: string): string[] => {
+    const more = text === undefined ? {} : { S2_ALERT_ON: text }
+    return [...readConfig({ S2_STATE: '/tmp/s2', ...more }).alertOn]
+  }
+  assert.deepEqual(kinds(), [...INCIDENT_KINDS])
+  assert.deepEqual(kinds('all'), [...INCIDENT_KINDS])
+  assert.deepEqual(kinds('gone, silent'), ['silent', 'gone'])
+  const others = INCIDENT_KINDS.filter((kind) => kind !== 'twins')
+  assert.deepEqual(kinds('-twins'), others)
+  assert.deepEqual(kinds('all,-twins'), others)
+  assert.match(faultsOf({ S2_ALERT_ON: 'silent,lost,-found' }), /S2_ALERT_ON names lost, -found, .* silent, gone, /)
 })

@@ -366,7 +366,7 @@ test('a task that cannot be moved any more does not keep its dead agent from bei
   engine.set(holder, 'ended', { mayStart: true })
   await stage.run(MINUTE)
   assert.deepEqual([(await stage.holders()).t1, engine.started], [holder, [holder]])
-  assert.ok((await stage.open()).includes('task_exhausted:t1'))
+  assert.ok((await stage.incidents()).includes('-task_exhausted:t1'))
 })
 
 /** How a source learns of a death: by a hint, or by reading again every so often. */

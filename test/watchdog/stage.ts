@@ -1,7 +1,7 @@
 /** A fleet in memory under a clock that a test moves: thirty minutes cost milliseconds. */
 import assert from 'node:assert/strict'
 import type { AgentProcess } from '#fleet/agent-processes.ts'
-import type { Incident } from '#fleet/incident.ts'
+import { INCIDENT_KINDS, type Incident } from '#fleet/incident.ts'
 import { type SessionId, sessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
 import { readTaskMessage } from '#fleet/task-messages.ts'
@@ -27,6 +27,7 @@ export const CONFIG: WatchConfig = {
   movesMax: 5,
   restartAfterMs: 30_000,
   restartsMax: 3,
+  alertOn: new Set(INCIDENT_KINDS),
   alertExec: null,
   alertWebhook: null,
 }
@@ -199,6 +200,8 @@ export class Watchdog {
   readonly looks: Look[] = []
   readonly changes: PassedVerdict[] = []
   readonly errors: unknown[] = []
+  /** Why alerts do not get through, as health has it. */
+  alertTrouble: string | null = null
   readonly done: Promise<void>
   /** Stops and goes on, as a process does that gets SIGSTOP and SIGCONT. */
   readonly life: Life
@@ -219,6 +222,9 @@ export class Watchdog {
         this.changes.push(...look.changes)
       },
       onError: (error) => this.errors.push(error),
+      onAlertTrouble: (why) => {
+        this.alertTrouble = why
+      },
     })
   }
 

@@ -120,8 +120,3 @@ function editDistance(from: string, to: string): number {
   }
   return row[to.length] ?? 0
 }
-
-/** Whether a setting has a value, for programs that do not read it. */
-export function isSet(value: string | undefined): boolean {
-  return value !== undefined && value !== ''
-}

@@ -321,6 +321,14 @@ export const SETTINGS = {
     example: '1',
     parse: integerBetween(0, 60),
   },
+  S2_ALERT_ON: {
+    about:
+      'Kinds of incidents that the alert command and address are told of: `all`, a list, or `-kind` for all but that one. The log has all.',
+    programs: ['watchdog'],
+    fallback: 'all',
+    example: '-twins,-supervisor_away',
+    parse: list,
+  },
   S2_ALERT_EXEC: {
     about: 'Command that is told of incidents: JSON on its standard input. A JSON list is run as it is, else by sh.',
     programs: ['watchdog'],

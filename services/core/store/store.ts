@@ -148,7 +148,10 @@ export interface Store extends AsyncDisposable {
 
   // Incidents
 
-  /** Opens an incident unless one with this cause is open, and queues its alert for each channel. Answers whether it did. */
+  /**
+   * Opens an incident unless one with this cause is open, and queues its alert for each channel; `*` stands for all that the
+   * watchdog has. Answers whether it did. An event (`isEvent`) is closed at once, and its cause never opened again.
+   */
   openIncident(incident: NewIncident, channels: readonly string[]): Promise<boolean>
   /**
    * Closes the open incident of this cause and queues an alert of that for each channel. Answers whether there was one.
@@ -156,8 +159,16 @@ export interface Store extends AsyncDisposable {
    */
   closeIncident(cause: string, channels: readonly string[], outcome?: string | null): Promise<boolean>
   incidents(filter: { readonly open: boolean }): Promise<Incident[]>
-  /** Alerts of these channels that are due, claimed for `leaseMs`: no other caller gets them meanwhile. */
-  claimAlerts(channels: readonly string[], leaseMs: number): Promise<Alert[]>
+  /**
+   * Queues an alert that the open incident of this cause lasts, where people were told so fewer than `times` times. Answers
+   * whether it did.
+   */
+  retellIncident(cause: string, times: number, channels: readonly string[]): Promise<boolean>
+  /**
+   * Alerts of these channels that are due, claimed for `leaseMs`: no other caller gets them meanwhile. Alerts for `*` become one
+   * for each of `all`, the channels that the caller has; by default those that are asked for.
+   */
+  claimAlerts(channels: readonly string[], leaseMs: number, all?: readonly string[]): Promise<Alert[]>
   /** Ends a claim: the alert was sent, or is due again after retryMs. */
   settleAlert(alert: Alert, outcome: 'told' | { readonly retryMs: number }): Promise<void>
 

@@ -1462,6 +1462,100 @@ function proveIncidents(prove: Prove): void {
     },
     ...needs,
   )
+
+  prove(
+    'an alert for every channel becomes one for each that the first claimer knows, and is told once by each',
+    async ({ store }) => {
+      await store.openIncident(SILENT, ['*'])
+      const all = ['log', 'exec']
+      const claims = await Promise.all([store.claimAlerts(all, 60_000), store.claimAlerts(all, 60_000)])
+      assert.deepEqual(
+        claims
+          .flat()
+          .map(({ channel }) => channel)
+          .sort(),
+        ['exec', 'log'],
+      )
+      assert.deepEqual(await store.claimAlerts(['webhook'], 60_000), [], 'whoever comes first knows the channels')
+      for (const alert of claims.flat()) await store.settleAlert(alert, 'told')
+      await store.closeIncident(SILENT.cause, ['*', 'log'])
+      const [ofExec, ...others] = await store.claimAlerts(['exec'], 60_000, all)
+      assert.deepEqual([ofExec?.event, ofExec?.channel, others.length], ['closed', 'exec', 0])
+      const [ofLog, ...more] = await store.claimAlerts(['log'], 60_000, all)
+      assert.deepEqual([ofLog?.event, ofLog?.channel, more.length], ['closed', 'log', 0])
+      assert.deepEqual(await store.claimAlerts(['*'], 60_000, all), [])
+    },
+    ...needs,
+  )
+
+  prove(
+    'an event is opened and closed in one go, told once, and its cause is never opened again',
+    async ({ store, clock }) => {
+      const event: NewIncident = { cause: 'task_failed:t', kind: 'task_failed', agent: null, summary: 't failed' }
+      const opens = await Promise.all(Array.from({ length: 3 }, () => store.openIncident(event, ['log'])))
+      assert.deepEqual(opens.filter((opened) => opened).length, 1)
+      assert.deepEqual(await store.incidents({ open: true }), [])
+      const [kept] = await store.incidents({ open: false })
+      assert.equal(kept?.closedAt, kept?.openedAt)
+      const [alert, ...more] = await store.claimAlerts(['log'], 60_000)
+      assert.deepEqual([alert?.event, more.length], ['opened', 0])
+      await store.settleAlert(alert as Alert, 'told')
+      clock.pass(100_000)
+      assert.equal(await store.closeIncident(event.cause, ['log']), false)
+      assert.equal(await store.openIncident(event, ['log']), false)
+      assert.deepEqual(await store.claimAlerts(['log'], 60_000), [])
+      assert.equal((await store.incidents({ open: false })).length, 1)
+    },
+    ...needs,
+  )
+
+  prove(
+    'an incident that lasts is told again so many times, by whichever watchdog is first',
+    async ({ store }) => {
+      assert.equal(await store.retellIncident(SILENT.cause, 1, ['log']), false, 'it is not open')
+      await store.openIncident(SILENT, ['log'])
+      const firsts = await Promise.all(Array.from({ length: 3 }, () => store.retellIncident(SILENT.cause, 1, ['log'])))
+      assert.equal(firsts.filter((first) => first).length, 1)
+      const [opened, ...more] = await store.claimAlerts(['log'], 60_000)
+      assert.deepEqual([opened?.event, more.length], ['opened', 0], 'after its beginning')
+      await store.settleAlert(opened as Alert, 'told')
+      const [lasting] = await store.claimAlerts(['log'], 60_000)
+      assert.deepEqual([lasting?.event, lasting?.incident.retold], ['lasting', 1])
+      await store.settleAlert(lasting as Alert, 'told')
+      assert.deepEqual(await store.claimAlerts(['log'], 60_000), [])
+      assert.equal(await store.retellIncident(SILENT.cause, 2, ['log']), true)
+      await store.closeIncident(SILENT.cause, ['log'])
+      const ends = await store.claimAlerts(['log'], 60_000)
+      assert.deepEqual(
+        ends.map(({ event }) => event),
+        ['closed'],
+        'nobody is told that it lasts when it is over',
+      )
+      assert.equal(await store.retellIncident(SILENT.cause, 3, ['log']), false)
+    },
+    ...needs,
+  )
+
+  prove(
+    'a clock that is put back keeps nobody from being told',
+    async ({ store, clock }) => {
+      const HOURS_MS = 3 * 3_600_000
+      await store.openIncident(SILENT, ['log'])
+      clock.pass(-HOURS_MS)
+      assert.equal((await store.claimAlerts(['log'], 100_000)).length, 1)
+      clock.pass(-HOURS_MS)
+      assert.deepEqual(await store.claimAlerts(['log'], 100_000), [], 'a claim holds')
+      clock.pass(100_001)
+      const [again] = await store.claimAlerts(['log'], 100_000)
+      assert.equal(again?.attempts, 1, 'and runs out by the clock as it is now')
+      await store.settleAlert(again as Alert, { retryMs: 100_000 })
+      clock.pass(-HOURS_MS)
+      assert.deepEqual(await store.claimAlerts(['log'], 100_000), [])
+      clock.pass(100_001)
+      assert.equal((await store.claimAlerts(['log'], 100_000)).length, 1, 'what waits for its next try waits no longer')
+    },
+    ...needs,
+  )
 }
 
 function proveAudit(prove: Prove): void {

@@ -85,6 +85,7 @@ const TABLE_VERBS = {
   evidence: 'tasks',
   openIncident: 'incidents',
   closeIncident: 'incidents',
+  retellIncident: 'incidents',
   incidents: 'incidents',
   claimAlerts: 'incidents',
   settleAlert: 'incidents',

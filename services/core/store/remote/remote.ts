@@ -339,8 +339,12 @@ class Remote implements RemoteStore {
     return await this.#ask('incidents', { filter })
   }
 
-  async claimAlerts(channels: readonly string[], leaseMs: number): Promise<Alert[]> {
-    return await this.#ask('claimAlerts', { channels, leaseMs })
+  async retellIncident(cause: string, times: number, channels: readonly string[]): Promise<boolean> {
+    return await this.#ask('retellIncident', { cause, times, channels })
+  }
+
+  async claimAlerts(channels: readonly string[], leaseMs: number, all: readonly string[] = channels): Promise<Alert[]> {
+    return await this.#ask('claimAlerts', { channels, leaseMs, all })
   }
 
   async settleAlert(alert: Alert, outcome: 'told' | { readonly retryMs: number }): Promise<void> {

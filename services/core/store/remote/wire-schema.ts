@@ -289,11 +289,17 @@ export const VERBS = {
     Type.Array(IncidentSchema),
     (store, { filter }) => store.incidents(filter),
   ),
+  retellIncident: verb(
+    ['admin', 'once'],
+    { cause: CauseSchema, times: CountSchema, channels: ChannelsSchema },
+    Type.Boolean(),
+    (store, { cause, times, channels }) => store.retellIncident(cause, times, channels),
+  ),
   claimAlerts: verb(
     ['admin', 'once'],
-    { channels: ChannelsSchema, leaseMs: MsSchema },
+    { channels: ChannelsSchema, leaseMs: MsSchema, all: Type.Optional(ChannelsSchema) },
     Type.Array(AlertSchema),
-    (store, { channels, leaseMs }) => store.claimAlerts(channels, leaseMs),
+    (store, { channels, leaseMs, all }) => store.claimAlerts(channels, leaseMs, all),
   ),
   settleAlert: verb(
     ['admin', 'repeats'],

@@ -186,7 +186,7 @@ export const NewIncidentSchema = closed({
   agent: incident.agent,
   summary: incident.summary,
 })
-const alert = { event: oneOf(['opened', 'closed']), channel: Type.String(), attempts: CountSchema }
+const alert = { event: oneOf(['opened', 'lasting', 'closed']), channel: Type.String(), attempts: CountSchema }
 export const AlertSchema = Type.Object({ incident: IncidentSchema, ...alert })
 export const SettledAlertSchema = closed({ incident: closed(incident), ...alert })
 const verdict = {

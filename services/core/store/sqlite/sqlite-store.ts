@@ -70,6 +70,7 @@ const CHANGES = {
   move: 'tasks',
   openIncident: 'incidents',
   closeIncident: 'incidents',
+  retellIncident: 'incidents',
   claimAlerts: 'incidents',
   settleAlert: 'incidents',
   record: 'chain',

@@ -4,7 +4,7 @@ ALTER TABLE s2_incidents ADD COLUMN retold INTEGER NOT NULL DEFAULT 0 CHECK (ret
 
 CREATE INDEX s2_incidents_cause ON s2_incidents (cause);
 
--- `set_at` is when `due_at` was set: where the clock shows an earlier time, it was put back since, and the alert is due.
+-- `set_at` is when `due_at` was set: where the clock shows an earlier time, it was put back since.
 ALTER TABLE s2_alerts RENAME TO s2_former_alerts;
 
 CREATE TABLE s2_alerts (
