@@ -147,7 +147,7 @@ export class TaskTable {
       return
     const now = this.#clock.wall()
     const known = this.#find(taskMessage.task)
-    const wanted = taskOfMessage(from, taskMessage)
+    const wanted = taskOfMessage(from, taskMessage, now)
     if (known === undefined && wanted !== null) this.#write(beginForeignTask(wanted, now), null)
     if (known === undefined || !this.#hasHeld(known, from)) return
     const outcome = applyTaskMessage(known, from, taskMessage, now)
