@@ -8,6 +8,8 @@ import type { Tables } from '../tables/tables.ts'
 const SEAL_EVERY_MS = 10_000
 /** Rows sealed by one entry. */
 const SEALED_AT_ONCE = 1_000
+/** The highest id that JavaScript can count to. A foreign writer may choose higher ones: those rows are never sealed. */
+const ID_MAX = Number.MAX_SAFE_INTEGER
 
 /** Any value of any type, told apart from all others; the table is not strict. */
 const FIELDS = ['conversation_id', 'session_id', 'action', 'details', 'timestamp']
@@ -70,7 +72,7 @@ function sealNext({ connection, chain }: Tables): void {
 function nextRange(connection: SqliteConnection): { from: number; to: number } | null {
   const sealed = connection.get<{ at: number }>("SELECT at FROM s2_cursors WHERE name = 'sealed'")?.at ?? 0
   const to = connection.get<{ to: number | null }>(
-    'SELECT max(id) AS "to" FROM (SELECT id FROM audit_log WHERE id > ? ORDER BY id LIMIT +?)',
+    `SELECT max(id) AS "to" FROM (SELECT id FROM audit_log WHERE id > ? AND id <= ${ID_MAX} ORDER BY id LIMIT +?)`,
     sealed,
     SEALED_AT_ONCE,
   )?.to

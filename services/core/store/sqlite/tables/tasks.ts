@@ -8,6 +8,7 @@ import {
   applyLease,
   applyMove,
   applyReport,
+  applyShownStatus,
   applyTaskMessage,
   beginForeignTask,
   beginTask,
@@ -154,6 +155,14 @@ export class TaskTable {
     if (outcome === null) return
     if (outcome.refusal === null) this.#write(outcome, known)
     else this.#keepLateReport(outcome)
+  }
+
+  /** Keeps what the status that a holder shows in the Python bridge's table makes of its tasks. */
+  showStatus(holder: SessionId, word: string): void {
+    for (const task of this.tasks({ open: true, holder })) {
+      const step = applyShownStatus(task, word, this.#clock.wall())
+      if (step !== null) this.#write(step, task)
+    }
   }
 
   /** Call it when no message up to this one will be absorbed again. */

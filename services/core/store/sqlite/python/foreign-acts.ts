@@ -1,0 +1,185 @@
+import { conversationOf, isConversationId, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
+import { TASK_MESSAGE_ACTION } from '#fleet/task-messages.ts'
+import type { SqliteConnection } from '../file/connection.ts'
+import type { MalformedRows } from '../tables/malformed-rows.ts'
+import { ID_MAX, type MessageTable } from '../tables/messages.ts'
+import type { Tables } from '../tables/tables.ts'
+import { pythonMetadata } from './python-format.ts'
+
+/** New messages looked at in one go. */
+const MESSAGES_AT_ONCE = 1_000
+/** Readers with unread messages that are watched; those of more are seen by what they send. */
+const READERS_MAX = 10_000
+/** Entries of the audit chain that may wait to be looked at; beyond, what S2 did cannot be told from what others did any more. */
+const ENTRIES_MAX = 5_000
+
+const NEW_MESSAGES = `
+  SELECT id, conversation_id, from_session, to_session, read, metadata IS ? AS isOurs
+  FROM messages WHERE id > ? AND id <= ${ID_MAX} ORDER BY id LIMIT +?`
+/** With a bare parameter SQLite would compile it again for each reader. */
+const OLDEST_UNREAD = `
+  SELECT min(id) AS id FROM messages WHERE read = 0 AND conversation_id = +? AND to_session = +?`
+/** By steps in the index of unread messages: what lies in between costs nothing. */
+const WITH_UNREAD = `
+  WITH RECURSIVE with_unread (id) AS (
+    SELECT min(conversation_id) FROM messages WHERE read = 0
+    UNION ALL
+    SELECT (SELECT min(conversation_id) FROM messages WHERE read = 0 AND conversation_id > with_unread.id)
+      FROM with_unread WHERE with_unread.id IS NOT NULL LIMIT +?
+  )
+  SELECT id FROM with_unread WHERE id IS NOT NULL`
+const OWN_ACTS = `
+  SELECT s2_audit.action, named.value AS message
+  FROM s2_audit, json_each(details, CASE s2_audit.action WHEN 'send' THEN '$.message' ELSE '$.messages' END) AS named
+  WHERE seq > ? AND s2_audit.action IN ('send', 'ack')`
+
+interface MessageRow {
+  readonly id: number
+  readonly conversation_id: unknown
+  readonly from_session: unknown
+  readonly to_session: unknown
+  readonly read: unknown
+  readonly isOurs: 0 | 1
+}
+
+/** A message that a session sent, or read. */
+interface Act {
+  readonly session: SessionId
+  readonly message: number
+}
+
+/** A message that S2 sent or acked for an agent. */
+interface OwnAct {
+  readonly action: 'send' | 'ack'
+  readonly message: number
+}
+
+/**
+ * What foreign writers do in the table of messages: whose agent sent one, and whose marked one as read. All that S2 sends and
+ * marks for agents is in its audit chain, and what it says of its own accord has an action of its own; the rest is theirs.
+ * Costs the new messages and a step for each reader who has some unread, however many messages there are.
+ */
+export class ForeignActs {
+  readonly #connection: SqliteConnection
+  readonly #messages: MessageTable
+  readonly #malformed: MalformedRows
+  /** Up to which message, and which entry of the chain, all was looked at. */
+  #message: number | undefined
+  #entry = 0
+  /** The oldest unread message of each reader at the last look; undefined where that is to be found anew. */
+  #oldest: Map<SessionId, number> | undefined
+
+  constructor({ connection, messages }: Tables, malformed: MalformedRows) {
+    this.#connection = connection
+    this.#messages = messages
+    this.#malformed = malformed
+  }
+
+  /**
+   * Sessions whose agents sent or read something since the last look; the first look finds none. Call it within a read
+   * transaction, when others have committed something. `isMore`: look again soon.
+   */
+  look(): { readonly sessions: ReadonlySet<SessionId>; readonly isMore: boolean } {
+    if (this.#message === undefined) this.#skipToNow()
+    const rows = this.#connection.all<MessageRow>(
+      NEW_MESSAGES,
+      pythonMetadata(TASK_MESSAGE_ACTION, []),
+      this.#message ?? 0,
+      MESSAGES_AT_ONCE,
+    )
+    const oldest = this.#oldest ?? this.#findOldest()
+    const sessions = this.#foreignOf(this.#sendsIn(rows), [...readsIn(rows, oldest), ...this.#readsOf(oldest)])
+    const isMore = rows.length === MESSAGES_AT_ONCE
+    this.#message = rows.at(-1)?.id ?? this.#message
+    this.#oldest = oldest
+    if (!isMore) this.#entry = this.#newestEntry()
+    return { sessions, isMore }
+  }
+
+  /** Nobody else has committed anything. Where S2 itself did so much that a look would cost too much, that is passed over. */
+  pass(): void {
+    if (this.#message !== undefined && this.#newestEntry() - this.#entry > ENTRIES_MAX) this.#skipToNow()
+  }
+
+  #skipToNow(): void {
+    this.#message = this.#messages.newest()
+    this.#entry = this.#newestEntry()
+    this.#oldest = undefined
+  }
+
+  #newestEntry(): number {
+    return this.#connection.get<{ seq: number | null }>('SELECT max(seq) AS seq FROM s2_audit')?.seq ?? 0
+  }
+
+  #findOldest(): Map<SessionId, number> {
+    const oldest = new Map<SessionId, number>()
+    for (const { id } of this.#connection.all(WITH_UNREAD, READERS_MAX / 2)) {
+      for (const session of [sessionOf(id, 'a'), sessionOf(id, 'b')]) {
+        const message = session === null ? null : this.#oldestOf(session)
+        if (session !== null && message !== null) oldest.set(session, message)
+      }
+    }
+    return oldest
+  }
+
+  #oldestOf(session: SessionId): number | null {
+    const found = this.#connection.get<{ id: number | null }>(OLDEST_UNREAD, conversationOf(session), sideOf(session))
+    return found?.id ?? null
+  }
+
+  #sendsIn(rows: readonly MessageRow[]): Act[] {
+    const sends: Act[] = []
+    for (const { id, conversation_id, from_session, isOurs } of rows) {
+      const session = sessionOf(conversation_id, from_session)
+      if (session === null) this.#malformed.report('message', id)
+      else if (isOurs === 0) sends.push({ session, message: id })
+    }
+    return sends
+  }
+
+  /** Readers whose oldest unread message was read, and which is the oldest now. One that was removed was not read. */
+  #readsOf(oldest: Map<SessionId, number>): Act[] {
+    const reads: Act[] = []
+    for (const [session, message] of oldest) {
+      const now = this.#oldestOf(session)
+      if (now === message) continue
+      if (now === null) oldest.delete(session)
+      else oldest.set(session, now)
+      const isRead = this.#connection.get('SELECT 1 FROM messages WHERE id = ? AND read = 1', message) !== undefined
+      if (isRead) reads.push({ session, message })
+    }
+    return reads
+  }
+
+  /** Of these the sessions of foreign hands. */
+  #foreignOf(sends: readonly Act[], reads: readonly Act[]): Set<SessionId> {
+    if (sends.length === 0 && reads.length === 0) return new Set()
+    const sent = new Set<number>()
+    const acked = new Set<number>()
+    for (const { action, message } of this.#connection.each<OwnAct>(OWN_ACTS, this.#entry)) {
+      if (action === 'send') sent.add(message)
+      else acked.add(message)
+    }
+    return new Set([
+      ...sends.filter(({ message }) => !sent.has(message)).map(({ session }) => session),
+      ...reads.filter(({ message }) => !acked.has(message)).map(({ session }) => session),
+    ])
+  }
+}
+
+/** What was read before it was ever seen. What is unread is watched from now on. */
+function readsIn(rows: readonly MessageRow[], oldest: Map<SessionId, number>): Act[] {
+  const reads: Act[] = []
+  for (const { id, conversation_id, to_session, read } of rows) {
+    const session = sessionOf(conversation_id, to_session)
+    if (session === null) continue
+    if (read === 1) reads.push({ session, message: id })
+    else if (!oldest.has(session) && oldest.size < READERS_MAX) oldest.set(session, id)
+  }
+  return reads
+}
+
+function sessionOf(conversation: unknown, side: unknown): SessionId | null {
+  if (typeof conversation !== 'string' || !isConversationId(conversation)) return null
+  return side === 'a' || side === 'b' ? sessionId(conversation, side) : null
+}
