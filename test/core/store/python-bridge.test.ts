@@ -12,7 +12,7 @@ import { systemClock } from '#runtime/clock.ts'
 import { fromPythonMetadata, fromPythonTime, pythonMetadata, pythonTime } from '#store/sqlite/python/python-format.ts'
 import type { Store } from '#store/store.ts'
 import { until } from '../../until.ts'
-import { Ground, type Neighbour, noPython, openChannel } from './sqlite-ground.ts'
+import { Ground, type Neighbour, noPython, openChannel, refused } from './sqlite-ground.ts'
 
 interface Foreign {
   readonly id: string
@@ -613,7 +613,7 @@ test('rows that no bridge would write stop no round, whatever their ids and valu
     const made = await makeGround()
     await using ground = made.ground
     const store = await ground.open()
-    const { opened } = await openChannel(store)
+    const { opened, a } = await openChannel(store)
     await store.tend()
     ground.look((database) => {
       for (const row of rows) database.exec(row.replaceAll('$c', opened.id))
@@ -627,6 +627,8 @@ test('rows that no bridge would write stop no round, whatever their ids and valu
       named.map(({ fields }) => `${fields.kind} ${fields.row}`),
       told === '' ? [] : [told],
     )
+    if (/\d{16}/.test(told)) await refused('unavailable', store.send(a, 'k', { text: 'it would have no id' }))
+    else assert.ok((await store.send(a, 'k', { text: 'x' })).id > 0)
   }
 })
 

@@ -2,14 +2,13 @@ import { createHash } from 'node:crypto'
 import type { Clock } from '#runtime/clock.ts'
 import type { DatabaseWriter } from '../database-writer.ts'
 import type { SqliteConnection } from '../file/connection.ts'
+import { ID_MAX } from '../tables/messages.ts'
 import type { Tables } from '../tables/tables.ts'
 
 /** How often rows of foreign writers are sealed, milliseconds: until then they can be altered unseen. */
 const SEAL_EVERY_MS = 10_000
 /** Rows sealed by one entry. */
 const SEALED_AT_ONCE = 1_000
-/** The highest id that JavaScript can count to. A foreign writer may choose higher ones: those rows are never sealed. */
-const ID_MAX = Number.MAX_SAFE_INTEGER
 
 /** Any value of any type, told apart from all others; the table is not strict. */
 const FIELDS = ['conversation_id', 'session_id', 'action', 'details', 'timestamp']

@@ -42,12 +42,6 @@ interface MessageRow {
   readonly isOurs: 0 | 1
 }
 
-/** A message that a session sent, or read. */
-interface Act {
-  readonly session: SessionId
-  readonly message: number
-}
-
 /** A message that S2 sent or acked for an agent. */
 interface OwnAct {
   readonly action: 'send' | 'ack'
@@ -66,6 +60,8 @@ export class ForeignActs {
   /** Up to which message, and which entry of the chain, all was looked at. */
   #message: number | undefined
   #entry = 0
+  /** What S2 sent and acked itself since all foreign messages had been looked at. */
+  readonly #own = { send: new Set<number>(), ack: new Set<number>() }
   /** The oldest unread message of each reader at the last look; undefined where that is to be found anew. */
   #oldest: Map<SessionId, number> | undefined
 
@@ -88,12 +84,32 @@ export class ForeignActs {
       MESSAGES_AT_ONCE,
     )
     const oldest = this.#oldest ?? this.#findOldest()
-    const sessions = this.#foreignOf(this.#sendsIn(rows), [...readsIn(rows, oldest), ...this.#readsOf(oldest)])
+    const reads = this.#readsOf(oldest)
+    if (rows.length > 0 || reads.size > 0) this.#readOwnActs()
+    const sessions = new Set<SessionId>()
+    for (const [session, message] of reads) if (!this.#own.ack.has(message)) sessions.add(session)
+    for (const row of rows) this.#lookAt(row, oldest, sessions)
     const isMore = rows.length === MESSAGES_AT_ONCE
     this.#message = rows.at(-1)?.id ?? this.#message
     this.#oldest = oldest
-    if (!isMore) this.#entry = this.#newestEntry()
+    this.#entry = this.#newestEntry()
+    if (!isMore) this.#forgetOwnActs()
     return { sessions, isMore }
+  }
+
+  /** Adds who sent a new message, and who has read it already; one that is unread is watched from now on. */
+  #lookAt(row: MessageRow, oldest: Map<SessionId, number>, sessions: Set<SessionId>): void {
+    const { id, conversation_id: conversation, read } = row
+    if (row.isOurs === 0 && !this.#own.send.has(id)) {
+      const sender = sessionOf(conversation, row.from_session)
+      if (sender === null) this.#malformed.report('message', id)
+      else sessions.add(sender)
+    }
+    if (read === 1 && this.#own.ack.has(id)) return
+    const reader = sessionOf(conversation, row.to_session)
+    if (reader === null) return
+    if (read === 1) sessions.add(reader)
+    else if (!oldest.has(reader) && oldest.size < READERS_MAX) oldest.set(reader, id)
   }
 
   /** Nobody else has committed anything. Where S2 itself did so much that a look would cost too much, that is passed over. */
@@ -105,6 +121,7 @@ export class ForeignActs {
     this.#message = this.#messages.newest()
     this.#entry = this.#newestEntry()
     this.#oldest = undefined
+    this.#forgetOwnActs()
   }
 
   #newestEntry(): number {
@@ -127,56 +144,29 @@ export class ForeignActs {
     return found?.id ?? null
   }
 
-  #sendsIn(rows: readonly MessageRow[]): Act[] {
-    const sends: Act[] = []
-    for (const { id, conversation_id, from_session, isOurs } of rows) {
-      const session = sessionOf(conversation_id, from_session)
-      if (session === null) this.#malformed.report('message', id)
-      else if (isOurs === 0) sends.push({ session, message: id })
-    }
-    return sends
-  }
-
-  /** Readers whose oldest unread message was read, and which is the oldest now. One that was removed was not read. */
-  #readsOf(oldest: Map<SessionId, number>): Act[] {
-    const reads: Act[] = []
+  /** Readers whose oldest unread message was read. One that was removed was not; what is the oldest now is watched next. */
+  #readsOf(oldest: Map<SessionId, number>): Map<SessionId, number> {
+    const reads = new Map<SessionId, number>()
     for (const [session, message] of oldest) {
       const now = this.#oldestOf(session)
       if (now === message) continue
       if (now === null) oldest.delete(session)
       else oldest.set(session, now)
       const isRead = this.#connection.get('SELECT 1 FROM messages WHERE id = ? AND read = 1', message) !== undefined
-      if (isRead) reads.push({ session, message })
+      if (isRead) reads.set(session, message)
     }
     return reads
   }
 
-  /** Of these the sessions of foreign hands. */
-  #foreignOf(sends: readonly Act[], reads: readonly Act[]): Set<SessionId> {
-    if (sends.length === 0 && reads.length === 0) return new Set()
-    const sent = new Set<number>()
-    const acked = new Set<number>()
-    for (const { action, message } of this.#connection.each<OwnAct>(OWN_ACTS, this.#entry)) {
-      if (action === 'send') sent.add(message)
-      else acked.add(message)
-    }
-    return new Set([
-      ...sends.filter(({ message }) => !sent.has(message)).map(({ session }) => session),
-      ...reads.filter(({ message }) => !acked.has(message)).map(({ session }) => session),
-    ])
+  #readOwnActs(): void {
+    for (const { action, message } of this.#connection.all<OwnAct>(OWN_ACTS, this.#entry))
+      this.#own[action].add(message)
   }
-}
 
-/** What was read before it was ever seen. What is unread is watched from now on. */
-function readsIn(rows: readonly MessageRow[], oldest: Map<SessionId, number>): Act[] {
-  const reads: Act[] = []
-  for (const { id, conversation_id, to_session, read } of rows) {
-    const session = sessionOf(conversation_id, to_session)
-    if (session === null) continue
-    if (read === 1) reads.push({ session, message: id })
-    else if (!oldest.has(session) && oldest.size < READERS_MAX) oldest.set(session, id)
+  #forgetOwnActs(): void {
+    this.#own.send.clear()
+    this.#own.ack.clear()
   }
-  return reads
 }
 
 function sessionOf(conversation: unknown, side: unknown): SessionId | null {
