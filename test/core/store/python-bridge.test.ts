@@ -1,6 +1,8 @@
 /** Side by side with the Python bridge on one file, both ways. */
 import assert from 'node:assert/strict'
 import { statSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Roster } from '#fleet/failure-detector.ts'
@@ -177,6 +179,12 @@ test('our beats are shown to Python, and not taken for its own', { skip: noPytho
     ['one'],
     'nor after a restart',
   )
+
+  await again[Symbol.asyncDispose]()
+  await rm(join(ground.folder, 'liveness.db'))
+  const bare = await ground.open()
+  await bare.tend()
+  assert.deepEqual(await signs(bare), {}, 'nor where the file of beats was lost')
 })
 
 test('Python’s heartbeats are beats of its session', { skip: noPython }, async () => {

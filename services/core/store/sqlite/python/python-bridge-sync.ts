@@ -107,18 +107,13 @@ export class PythonBridgeSync {
     this.#heartbeats ??= await readHeartbeats(this.#livenessFile)
     const known = this.#heartbeats
     const { version, rows, isMore } = this.#readForeignTables()
+    if (isFirst) rememberMirrored(rows, known)
     const fresh = new Map<SessionId, PythonHeartbeat>()
-    const changed = new Map<SessionId, PythonHeartbeat>()
     for (const [session, row] of rows) {
-      const before = known.get(session)
-      const after = withSigns(before, row, this.#active.has(session))
-      if (after === null) continue
-      fresh.set(session, after)
-      if (after.text !== before?.text || after.status !== before.status) changed.set(session, after)
+      const after = withSigns(known.get(session), row, this.#active.has(session))
+      if (after !== null) fresh.set(session, after)
     }
-    if (changed.size > 0) await this.#takeRows(changed)
-    // what is found at first may be our own, of before the file of beats was lost
-    for (const session of isFirst ? [] : changed.keys()) this.#keptAt.set(session, now)
+    await this.#takeRows(fresh, known, now)
     this.#beats.takeForeign(beatsOf(fresh))
     for (const [session, heartbeat] of fresh) known.set(session, heartbeat)
     this.#active.clear()
@@ -126,10 +121,23 @@ export class PythonBridgeSync {
     return isMore
   }
 
-  /** Rows that a foreign writer changed. */
-  async #takeRows(changed: ReadonlyMap<SessionId, PythonHeartbeat>): Promise<void> {
-    await this.#showBlocked(changed)
-    await noteHeartbeats(this.#livenessFile, changed)
+  /** Notes rows that a foreign writer changed, and shows a status that says that an agent waits, or does no more. */
+  async #takeRows(
+    fresh: ReadonlyMap<SessionId, PythonHeartbeat>,
+    known: ReadonlyMap<SessionId, PythonHeartbeat>,
+    now: number,
+  ): Promise<void> {
+    const changed = new Map<SessionId, PythonHeartbeat>()
+    for (const [session, after] of fresh) {
+      const before = known.get(session)
+      const { text, status } = after
+      if (text === before?.text && status === before.status) continue
+      changed.set(session, after)
+      this.#keptAt.set(session, now)
+      const isNews = status !== null && status !== before?.status && (isBlocked(status) || isBlocked(before?.status))
+      if (isNews) await this.#writer.groupCommit.write(() => this.#writer.tables.tasks.showStatus(session, status))
+    }
+    if (changed.size > 0) await noteHeartbeats(this.#livenessFile, changed)
   }
 
   /** The rows of heartbeats, and sessions that did something else, where others have committed since the last time. */
@@ -169,15 +177,6 @@ export class PythonBridgeSync {
           status: typeof status === 'string' ? status.slice(0, STATUS_MAX) : null,
         })
       } else this.#malformed.report('heartbeat', `${conversation}/${side}`.slice(0, 100))
-    }
-  }
-
-  /** A status that says that an agent waits for something, or does no more, is shown with the tasks that it holds. */
-  async #showBlocked(fresh: ReadonlyMap<SessionId, PythonHeartbeat>): Promise<void> {
-    for (const [session, { status }] of fresh) {
-      const before = this.#heartbeats?.get(session)?.status ?? null
-      if (status === null || status === before || !(isBlocked(status) || isBlocked(before))) continue
-      await this.#writer.groupCommit.write(() => this.#writer.tables.tasks.showStatus(session, status))
     }
   }
 
@@ -268,8 +267,22 @@ function withSigns(
   return { ...after, seq: seq + 1, work: hasWorked ? work + 1 : work }
 }
 
-function isBlocked(status: string | null): boolean {
-  return status !== null && statusOfWord(status) === 'blocked'
+/**
+ * Takes rows that look like our own for ours, where the file of beats was lost with what we knew of them: else agents that
+ * died long ago would live again. Our times are whole milliseconds.
+ */
+function rememberMirrored(
+  rows: ReadonlyMap<SessionId, StatusRow | null>,
+  known: Map<SessionId, PythonHeartbeat>,
+): void {
+  for (const [session, row] of rows) {
+    const isMirrored = row?.status === MIRRORED_STATUS && row.text.endsWith('000')
+    if (isMirrored && !known.has(session)) known.set(session, { ...row, seq: 0, work: 0 })
+  }
+}
+
+function isBlocked(status: string | null | undefined): boolean {
+  return typeof status === 'string' && statusOfWord(status) === 'blocked'
 }
 
 function beatsOf(heartbeats: ReadonlyMap<SessionId, PythonHeartbeat>): Beat[] {
