@@ -9,7 +9,7 @@ import type { OpenTasksState } from './open-tasks-state.ts'
 
 export interface ReadBeatsParts {
   readonly observation: FleetObservation
-  readonly board: Pick<OpenTasksState, 'grace'>
+  readonly board: Pick<OpenTasksState, 'grace' | 'hasWaitedFor'>
   readonly store: Pick<Store, 'pulses'>
   readonly clock: Clock
   readonly log: Log
@@ -42,7 +42,7 @@ export async function judgeByBeats(
   }
   logVerdicts(observation.judge(before.now, clock.now()), observation, log)
   return {
-    isNews: isNews || observation.unanswered.length > 0,
+    isNews: isNews || observation.unanswered.length > 0 || board.hasWaitedFor(observation.readAt),
     wasPaused: pause !== null,
     waitMs: observation.planNextRead(clock.now()),
   }
