@@ -56,6 +56,7 @@ export class OpenTasksState implements Board {
   #holders: ReadonlySet<string> = new Set()
   #endedHolders: ReadonlySet<SessionId> = new Set()
   #readAt = Number.NEGATIVE_INFINITY
+  #answeredAt = Number.NEGATIVE_INFINITY
   #isStale = true
   /** How many losses had been observed when the tasks were read. */
   #lossCount = 0
@@ -129,6 +130,7 @@ export class OpenTasksState implements Board {
     this.#tasks = tasks
     this.#said = conditions
     this.#readAt = at
+    this.#answeredAt = at + tookMs
     this.#readCost.note(tookMs)
     this.#lossCount = lossCount
     this.#isStale = false
@@ -153,7 +155,7 @@ export class OpenTasksState implements Board {
     const holders = this.#tasks.flatMap(({ holder }) => (holder === null ? [] : (fleet.agentOf(holder) ?? [])))
     this.#holders = new Set(holders)
     this.#conditions = byAgent(this.#said, fleet)
-    const losers = this.#leases.observe(this.#tasks, fleet, at)
+    const losers = this.#leases.observe(this.#tasks, fleet, at, this.#answeredAt)
     this.#work.observe(this.#tasks, fleet, at, wall)
     const wasServedByOthers = (agent: string): boolean => {
       return !this.#memory.movedFrom.includes(agent) && (lost.has(agent) || this.#leases.isStuck(agent))
