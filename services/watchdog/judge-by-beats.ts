@@ -1,8 +1,7 @@
 import type { ProcessFinding } from '#fleet/agent-processes.ts'
-import type { Clock } from '#runtime/clock.ts'
+import { type Clock, momentOf } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Store } from '#store/store.ts'
-import type { Moment } from './beat-reading-position.ts'
 import type { WatchConfig } from './config.ts'
 import type { FleetObservation, Observed, PassedVerdict } from './fleet-observation.ts'
 import type { OpenTasksState } from './open-tasks-state.ts'
@@ -33,9 +32,9 @@ export async function judgeByBeats(
   { silentAfterMs }: Pick<WatchConfig, 'silentAfterMs'>,
   { observation, board, store, clock, log }: ReadBeatsParts,
 ): Promise<BeatReading> {
-  const before = moment(clock)
+  const before = momentOf(clock)
   const read = await store.pulses(observation.cursor)
-  const { pause, isGrace, isNews } = observation.takeBeats(read, before, moment(clock))
+  const { pause, isGrace, isNews } = observation.takeBeats(read, before, momentOf(clock))
   if (isGrace) board.grace(before.now)
   if (pause !== null) {
     log.warn('watchdog was paused: no verdicts until the grace ends', { why: pause, graceMs: silentAfterMs })
@@ -60,8 +59,4 @@ export function logVerdicts(passed: readonly PassedVerdict[], { fleet, processes
 
 function whyOf(found: ProcessFinding | null): string {
   return found === null ? '' : `${found.agentProcess.name}: ${found.agentProcess.why}`
-}
-
-function moment(clock: Clock): Moment {
-  return { now: clock.now(), wall: clock.wall() }
 }
