@@ -1,3 +1,4 @@
+import { tailOf } from '#fleet/cut-text.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { type Ending, hasSucceeded, howItEnded, runCommand } from '#runtime/run-command.ts'
@@ -36,8 +37,7 @@ export function wakeByCommand(
         signal,
       )
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException
-      throw new NotStartedError(`the wake command ${argv[0]} cannot be started (${code}): see S2_WAKE`, {
+      throw new NotStartedError(`the wake command cannot be started: ${(error as Error).message}; see S2_WAKE`, {
         cause: error,
       })
     } finally {
@@ -45,7 +45,7 @@ export function wakeByCommand(
     }
     log.debug('wake command ended', { ...ending, stdout: String(ending.stdout) })
     if (hasSucceeded(ending)) return
-    throw new Error(`the wake command failed: ${why(ending, timeoutMs)}`, { cause: tailOf(ending) })
+    throw new Error(`the wake command failed: ${why(ending, timeoutMs)}`, { cause: lastWords(ending) })
   }
 }
 
@@ -55,8 +55,8 @@ function why(ending: Ending, timeoutMs: number): string {
   return ending.code === 127 ? 'exit code 127, so the shell found no such command' : howItEnded(ending)
 }
 
-function tailOf({ stdout, stderr }: Ending): string {
-  return (stderr.trim() === '' ? String(stdout) : stderr).slice(-TAIL_MAX)
+function lastWords({ stdout, stderr }: Ending): string {
+  return tailOf(stderr.trim() === '' ? String(stdout) : stderr, TAIL_MAX)
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { ProcessFinding } from '#fleet/agent-processes.ts'
+import { headOf } from '#fleet/cut-text.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { NewIncident } from '#fleet/incident.ts'
 import type { SessionId } from '#fleet/session-id.ts'
@@ -189,7 +190,7 @@ function refusalOf(agent: string): string {
 }
 
 function refusal(agent: string, name: string, error: unknown): NewIncident {
-  const why = (error instanceof Error ? error.message : String(error)).slice(0, WHY_MAX)
+  const why = headOf(error instanceof Error ? error.message : String(error), WHY_MAX)
   const next = error instanceof S2Error && error.next !== undefined ? error.next : 'start it by hand'
   const summary = `${name} of ${agent} could not be started again: ${why}; next: ${next}`
   return { cause: refusalOf(agent), kind: 'restart_failed', agent, summary }
