@@ -1,9 +1,9 @@
-import { headOf, tailOf } from '#fleet/cut-text.ts'
-import type { Code } from '#fleet/errors.ts'
+import { tailOf } from '#fleet/cut-text.ts'
+import { type Code, isPassing, S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import { PROGRESS_MAX, type Report, TAIL_MAX, type Task } from '#fleet/task.ts'
+import { type Report, type ReturnCause, TAIL_MAX, type Task } from '#fleet/task.ts'
 import { type BackoffLimits, Pauses } from '#runtime/backoff.ts'
-import { LATE, waitUnlessAborted } from '#runtime/bounded-wait.ts'
+import { LATE, waitAtMost, waitUnlessAborted } from '#runtime/bounded-wait.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { RetryLoop } from '#runtime/retry-loop.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
@@ -11,7 +11,13 @@ import type { Store } from '#store/store.ts'
 import { type ReportOutcome, reportEnd } from './end-report.ts'
 import { LeaseRenewer, type LeaseStatus } from './lease-renewer.ts'
 import { type LeaseStamp, LeaseTimer, marginOf } from './lease-timer.ts'
+import type { PlaceFault, PlaceJudge } from './place-fault.ts'
+import { PlaceWatch } from './place-watch.ts'
+import { ProgressLine } from './progress-line.ts'
+import { QuickFailures } from './quick-failures.ts'
 import { type AfterRefusal, ProgressReports, type ReportRefusal } from './refused-reports.ts'
+import { type EndedRun, judgeRun, type RunVerdict } from './run-verdict.ts'
+import { WorkCount } from './work-count.ts'
 
 export interface TaskLoopConfig {
   readonly leaseMs: number
@@ -19,6 +25,8 @@ export interface TaskLoopConfig {
   readonly pollMs: number
   /** The shortest time between two reports of progress. */
   readonly progressMs: number
+  /** How soon a failure of a command may be one of the place; 0: never. */
+  readonly quickFailureMs: number
   /** Whether it ends when no work is left. */
   readonly once: boolean
 }
@@ -26,7 +34,7 @@ export interface TaskLoopConfig {
 /** A session that the agent works for, and the store of its tasks. */
 export interface WorkerSession {
   readonly session: SessionId
-  readonly store: Pick<Store, 'leaseTask' | 'report'>
+  readonly store: Pick<Store, 'leaseTask' | 'report' | 'noteCondition'>
 }
 
 /** Keeps reports durably and in order until they are sent to the store. */
@@ -38,10 +46,10 @@ export interface Reports {
   waiting(sessions: readonly SessionId[]): Promise<number>
 }
 
-/** The ids of tasks that messages assigned and revoked. */
+/** What messages say of tasks: the ids of those that are assigned, and which are revoked, for what reason. */
 export interface TaskNews {
   readonly assigned: readonly string[]
-  readonly revoked: readonly string[]
+  readonly revoked: readonly { readonly task: string; readonly reason: string }[]
 }
 
 /** The messages about tasks in the inbox. */
@@ -58,6 +66,8 @@ export interface RunningCommand {
   readonly ended: Promise<CommandEnd>
   /** What stands on a line that has no end yet, as a question does; empty: nothing. */
   openLine?(): string
+  /** Whether there was a sign of its work since this was last asked. Absent where nobody can look. */
+  hasWorked?(): Promise<boolean>
   /** Ends it: TERM, and KILL to the whole group after this time. */
   stop(graceMs: number): void
 }
@@ -84,6 +94,25 @@ export type WorkEvent =
     }
   | { readonly event: 'reported'; readonly task: string; readonly epoch: number; readonly state: string }
   | {
+      /** The task went back unharmed, for another agent or another time. */
+      readonly event: 'returned'
+      readonly task: string
+      readonly epoch: number
+      readonly cause: ReturnCause
+      readonly why: string
+    }
+  | {
+      /** No command can work here, or none may for a while: nothing is begun before the next probe. */
+      readonly event: 'sick' | 'parked'
+      readonly why: string
+      /** Until when it is said to last, as ISO 8601. */
+      readonly until: string | null
+      readonly probeInMs: number
+    }
+  /** The next task shows whether commands can work here again. */
+  | { readonly event: 'probing'; readonly why: string }
+  | { readonly event: 'well' }
+  | {
       /** The bridge refused a report for good. */
       readonly event: 'refused'
       readonly task: string
@@ -93,7 +122,14 @@ export type WorkEvent =
       readonly code: Code
       readonly then: AfterRefusal
     }
-  | { readonly event: 'stopping'; readonly task: string; readonly epoch: number; readonly why: StopReason }
+  | {
+      readonly event: 'stopping'
+      readonly task: string
+      readonly epoch: number
+      readonly why: StopReason
+      /** Why the task was taken away, as the bridge says it. */
+      readonly reason?: string
+    }
   | { readonly event: 'trouble'; readonly what: string; readonly error: unknown }
 
 /** Why a command is ended: the store gave its task away, the store was unreachable for too long, or the agent has to end. */
@@ -109,6 +145,7 @@ export interface TaskLoopParts {
   readonly reports: Reports
   readonly taskMessages: TaskMailbox
   readonly start: StartCommand
+  readonly judge: PlaceJudge
   say(event: WorkEvent): void
   /** Aborts when no further task is to be taken. */
   readonly draining: AbortSignal
@@ -127,41 +164,91 @@ const RETRY = { firstMs: 500, mostMs: 30_000, leastMs: 500 }
 const MAIL_RETRY = { firstMs: 500, mostMs: 500, leastMs: 500 }
 /** How often it looks whether reports still wait in the outbox. */
 const WAITING_MS = 1_000
+/** How long the fleet's last word of this place may take when the loop is over. */
+const LAST_WORD_MS = 2_000
+
+/** The task in hand. */
+interface Current {
+  readonly task: string
+  readonly renewer: LeaseRenewer
+  /** Why it was taken away, as a message says it; null where none did. */
+  reason: string | null
+}
 
 /**
  * Works on the tasks of its sessions, one at a time, until it is told to end. A task is leased before its command starts and
- * renewed while the command runs; the command is ended before another agent can get the lease.
+ * renewed while the command runs; the command is ended before another agent can get the lease. While no command can work in this
+ * place nothing is leased.
  */
 export class TaskLoop {
   readonly #config: TaskLoopConfig
   readonly #parts: TaskLoopParts
   readonly #over = new AbortController()
   readonly #troubles = new KnownTroubles()
+  readonly #place: PlaceWatch
+  readonly #quick: QuickFailures
+  #conditions: RetryLoop | null = null
   #runs = 0
-  #current: { readonly task: string; readonly renewer: LeaseRenewer } | null = null
+  #current: Current | null = null
   #wasIdle = false
   /** Tasks whose reports the bridge takes in no form: done again, they would only be refused again. */
   readonly #setAside = new Set<string>()
+  /** When a task was first asked for by a request whose answer is not known: it may have been granted then. */
+  readonly #unanswered = new Map<SessionId, LeaseStamp>()
+  /** What was begun last for each session: the same epoch of a task is never begun twice. */
+  readonly #begun = new Map<SessionId, string>()
 
   constructor(config: TaskLoopConfig, parts: TaskLoopParts) {
+    const { clock, chance, say } = parts
     this.#config = config
     this.#parts = parts
+    this.#place = new PlaceWatch({ clock, chance, say, onChange: () => this.#conditions?.retry() })
+    this.#quick = new QuickFailures(config.quickFailureMs)
   }
 
-  /** Settles when it was told to end and has no task, or when no work is left (`once`). Never rejects. */
+  /** Why no command can work here now; null where one may be tried. */
+  get fault(): PlaceFault | null {
+    return this.#place.fault
+  }
+
+  /** Settles when it was told to end and has no task, or when no work is left or can be done (`once`). Never rejects. */
   async work(): Promise<void> {
     const { draining, taskMessages } = this.#parts
     const end = (): void => this.#over.abort()
     if (draining.aborted) return
     draining.addEventListener('abort', end, { once: true })
-    const tasks = this.#repeat('asking for work', RETRY, () => this.#lookForWork(() => tasks.succeeded()))
+    let isAway = true
+    const tasks = this.#repeat('asking for work', RETRY, () =>
+      this.#lookForWork(() => {
+        const isBack = isAway || tasks.failing
+        isAway = false
+        tasks.succeeded()
+        if (isBack) conditions.retry()
+      }),
+    )
     const mail = this.#repeat('reading the inbox', MAIL_RETRY, async () => {
       if (await this.#readMail()) tasks.retry() // an assignment came in, so the bridge answers again
       return this.#config.pollMs
     })
+    const conditions = this.#repeat('telling the fleet of this place', RETRY, async () => {
+      // A bridge that is away is asked for work, and not for this too, as long as there is nothing that it should know.
+      if (this.fault !== null || !(isAway || tasks.failing)) await waitUnlessAborted(this.#tellFleet(), this.#over.signal)
+      return this.#config.pollMs
+    })
+    this.#conditions = conditions
     using _news = taskMessages.onNews(() => mail.retry())
-    await Promise.all([tasks.done, mail.done])
+    await Promise.all([tasks.done, mail.done, conditions.done])
     draining.removeEventListener('abort', end)
+    await this.#tellFleetLast()
+  }
+
+  async #tellFleet(): Promise<void> {
+    await this.#place.tell(await this.#parts.sessions())
+  }
+
+  async #tellFleetLast(): Promise<void> {
+    const { clock, stopping } = this.#parts
+    if (!stopping.aborted) await waitAtMost(this.#tellFleet(), LAST_WORD_MS, clock, stopping).catch(() => undefined)
   }
 
   /** Repeats a step until the loop is over; a lasting trouble is reported once. */
@@ -183,6 +270,12 @@ export class TaskLoop {
   /** Does one task, if there is any. Answers milliseconds until the next try. */
   async #lookForWork(onAnswered: () => void): Promise<number> {
     const { chance, reports } = this.#parts
+    const restMs = this.#place.restMs()
+    if (restMs > 0) {
+      this.#wasIdle = false
+      if (this.#config.once) this.#over.abort()
+      return restMs
+    }
     const sessions = await this.#parts.sessions()
     const ids = sessions.map(({ session }) => session)
     // The task of a report that waits is still leased to this session in the store: to lease it again would do it twice.
@@ -193,11 +286,9 @@ export class TaskLoop {
     }
     const leased = await this.#lease(sessions)
     onAnswered()
-    // It is not renewed, so that it goes to another agent; meanwhile the next task is asked for.
-    if (leased !== null && this.#setAside.has(leased.task.id)) return RETRY.firstMs
     if (leased !== null) {
       this.#wasIdle = false
-      await this.#perform(leased)
+      await this.#begin(leased)
       return 0
     }
     if (sessions.length === 0) return RETRY.firstMs
@@ -206,17 +297,29 @@ export class TaskLoop {
     return this.#config.pollMs * (0.9 + 0.2 * chance())
   }
 
-  /** Leases a task of any session; null when none has one. Throws when every session failed to ask. */
+  /** Leases a task; one that has just failed here within moments only where there is no other. */
   async #lease(sessions: readonly WorkerSession[]): Promise<Leased | null> {
+    const never = [...this.#setAside]
+    const rather = this.#quick.tasks
+    const leased = await this.#leaseAny(sessions, [...never, ...rather])
+    return leased !== null || rather.length === 0 ? leased : await this.#leaseAny(sessions, never)
+  }
+
+  /** Leases a task of any session; null when none has one. Throws when every session failed to ask. */
+  async #leaseAny(sessions: readonly WorkerSession[], passing: readonly string[]): Promise<Leased | null> {
     const faults: unknown[] = []
     for (const each of sessions) {
-      const asked = LeaseTimer.stamp(this.#parts.clock)
+      const asked = this.#unanswered.get(each.session) ?? LeaseTimer.stamp(this.#parts.clock)
+      this.#unanswered.set(each.session, asked)
       try {
-        const answer = each.store.leaseTask(each.session, this.#incarnation())
+        const answer = each.store.leaseTask(each.session, this.#incarnation(), passing)
         // A task that is granted after an aborted wait is taken over by the next run.
         const task = await waitUnlessAborted(answer, this.#parts.draining)
-        if (task !== null && task !== LATE) return { ...each, task, asked }
+        if (task === LATE) continue
+        this.#unanswered.delete(each.session)
+        if (task !== null) return { ...each, task, asked }
       } catch (error) {
+        if (error instanceof S2Error && !isPassing(error)) this.#unanswered.delete(each.session)
         // A session that is refused (its conversation has ended, for example) must not keep the others from working.
         faults.push(error)
       }
@@ -235,82 +338,129 @@ export class TaskLoop {
     return this.#runs === 0 ? this.#parts.runId : `${this.#parts.runId}.${this.#runs}`
   }
 
+  /** Begins a task, unless this very epoch of it was begun before: then its end was not taken, and the next run takes it over. */
+  async #begin(leased: Leased): Promise<void> {
+    const { task, session } = leased
+    const key = `${task.id}@${task.epoch}`
+    if (this.#begun.get(session) === key) {
+      this.#runs += 1
+      return
+    }
+    this.#begun.set(session, key)
+    await this.#perform(leased)
+  }
+
   async #perform({ task, session, store, asked }: Leased): Promise<void> {
     const { clock, chance, say, stopping } = this.#parts
     const { leaseMs } = this.#config
     const { id, epoch } = task
-    const progress = new Progress(this.#config.progressMs, clock)
+    const progress = new ProgressLine(this.#config.progressMs, clock)
+    const signs = new WorkCount()
     const reports = new ProgressReports({
       task,
-      report: (report) => store.report(session, report),
+      report: (report) => store.report(session, { ...report, ...signs.report }),
       onRefused: (refusal) => this.#refused(task, 'progress', refusal, 'told_without_text'),
     })
     let running: RunningCommand | null = null
     let isFailing = false
+    let refusal: string | null = null
     await using renewer = new LeaseRenewer({
       clock,
       chance,
       leaseMs,
       asked,
       renew: async () => {
+        await signs.look(running)
         await reports.send(progress.take(running?.openLine?.()))
         isFailing = false
       },
       onTrouble: (error) => {
+        refusal = error instanceof Error ? error.message : null
         if (!isFailing) say({ event: 'trouble', what: `renewing the lease of ${id}`, error })
         isFailing = true
       },
     })
-    this.#current = { task: id, renewer }
-    say({ event: 'started', task: id, epoch, priority: task.priority })
-    renewer.nudge()
-    running = this.#parts.start(task, (line) => {
-      say({ event: 'output', task: id, line })
-      if (progress.note(line)) renewer.nudge()
-    })
+    const current: Current = { task: id, renewer, reason: null }
+    this.#current = current
     const toldToStop = Promise.withResolvers<StopReason>()
     const onStop = (): void => toldToStop.resolve('told_to_stop')
     if (stopping.aborted) onStop()
     stopping.addEventListener('abort', onStop, { once: true })
-    const stopped = Promise.race([toldToStop.promise, renewer.over.then(reasonOf)])
-    const ended = running.ended.catch(endOfFailedStart)
     try {
-      const first = await Promise.race([ended.then((): null => null), stopped])
+      // One that was granted long ago, by an answer that was lost, may have another holder by now.
+      if ((await renewer.status()) === 'unsure') this.#runs += 1
+      if ((await renewer.status()) !== 'held') return
+      say({ event: 'started', task: id, epoch, priority: task.priority })
+      const startedAt = clock.now()
+      running = this.#parts.start(task, (line) => {
+        say({ event: 'output', task: id, line })
+        if (progress.note(line)) renewer.nudge()
+      })
+      renewer.nudge()
+      const stopped = Promise.race([toldToStop.promise, renewer.over.then(reasonOf)])
+      const run = running.ended.then(
+        (end): EndedRun => ({ end, error: null, ms: clock.now() - startedAt }),
+        (error): EndedRun => ({ end: endOfFailedStart(error), error, ms: clock.now() - startedAt }),
+      )
+      const first = await Promise.race([run.then((): null => null), stopped])
       // This process may have been paused past its lease, and see the command's end first.
       if (first === null) await renewer.status()
       if (first !== null) {
-        say({ event: 'stopping', task: id, epoch, why: first })
         running.stop(marginOf(leaseMs) / 3)
+        const reason = first === 'lease_lost' ? (current.reason ?? refusal) : null
+        say({ event: 'stopping', task: id, epoch, why: first, ...(reason === null ? {} : { reason }) })
       }
-      const end = await ended
+      const ended = await run
+      const { end } = ended
       say({ event: 'ended', task: id, epoch, exitCode: end.exitCode, signal: end.signal })
       if (first === 'lease_unsure' && reports.refusal !== null)
         this.#refused(task, 'progress', reports.refusal, 'not_taken_again')
       if (first === 'lease_unsure' || first === 'told_to_stop') this.#runs += 1
-      else await this.#report(task, session, end, progress.take())
+      else await this.#report(task, session, end, progress.take(), first === null ? this.#judge(task, ended) : null)
     } finally {
       stopping.removeEventListener('abort', onStop)
       this.#current = null
     }
   }
 
+  /** What a run means for its task and this place. */
+  #judge(task: Task, run: EndedRun): RunVerdict {
+    const verdict = judgeRun(task, run, this.#parts.judge, this.#quick)
+    this.#place.note(verdict)
+    return verdict
+  }
+
   /**
    * Reports the end, and keeps the lease until the report is sent. After a lost lease it reports too: the store refuses the
-   * report by its epoch, and keeps it as evidence of work that was done twice.
+   * report by its epoch, and keeps it as evidence of work that was done twice. A command that was stopped has no verdict.
    */
-  async #report(task: Task, session: SessionId, end: CommandEnd, progress: string | null): Promise<void> {
+  async #report(
+    task: Task,
+    session: SessionId,
+    end: CommandEnd,
+    progress: string | null,
+    verdict: RunVerdict | null,
+  ): Promise<void> {
     const { clock, chance, reports, say, stopping } = this.#parts
     const { id, epoch } = task
-    const state = end.exitCode === 0 ? 'completed' : 'failed'
-    const result = { exitCode: end.exitCode, signal: end.signal, tail: tailOf(end.tail, TAIL_MAX) }
+    const { exitCode, signal } = end
+    const returned = verdict?.state === 'returned' ? verdict : null
+    const state = verdict?.state ?? (exitCode === 0 ? 'completed' : 'failed')
+    const result = { exitCode, signal, tail: tailOf(returned?.why ?? end.tail, TAIL_MAX) }
+    const cause = returned === null ? {} : { cause: returned.cause }
     await reportEnd(
-      { task: id, epoch, state, progress, result },
+      { task: id, epoch, state, progress, result, ...cause },
       {
         clock,
         chance,
         put: (report) => this.#put(session, report),
         outcome: (name) => reports.carried(name),
-        onReported: () => say({ event: 'reported', task: id, epoch, state }),
+        onReported: () =>
+          say(
+            returned === null
+              ? { event: 'reported', task: id, epoch, state }
+              : { event: 'returned', task: id, epoch, cause: returned.cause, why: returned.why },
+          ),
         onRefused: (refusal, then) => this.#refused(task, 'result', refusal, then),
         onTrouble: (error) => say({ event: 'trouble', what: `looking what became of the report on ${id}`, error }),
         stopping,
@@ -342,7 +492,11 @@ export class TaskLoop {
   async #readMail(): Promise<boolean> {
     const sessions = (await this.#parts.sessions()).map(({ session }) => session)
     const { assigned, revoked } = await this.#parts.taskMessages.take(sessions)
-    if (this.#current !== null && revoked.includes(this.#current.task)) this.#current.renewer.nudge()
+    for (const { task, reason } of revoked) {
+      if (this.#current?.task !== task) continue
+      this.#current.reason = reason
+      this.#current.renewer.nudge()
+    }
     return assigned.length > 0
   }
 }
@@ -354,31 +508,4 @@ function reasonOf(status: LeaseStatus): StopReason | null {
 /** A command that cannot be started has failed: the task ends with the reason instead of being tried for ever. */
 function endOfFailedStart(error: unknown): CommandEnd {
   return { exitCode: null, signal: null, tail: `the command could not be started: ${(error as Error).message}` }
-}
-
-/** The last line of output: the first is reported at once, later ones at most every `everyMs`. */
-class Progress {
-  readonly #everyMs: number
-  readonly #clock: Clock
-  #line: string | null = null
-  #reportedAt = Number.NEGATIVE_INFINITY
-
-  constructor(everyMs: number, clock: Clock) {
-    this.#everyMs = everyMs
-    this.#clock = clock
-  }
-
-  /** Notes a line. Answers whether it is time to report. */
-  note(line: string): boolean {
-    if (line.trim() === '') return false
-    const isFirst = this.#line === null
-    this.#line = headOf(line.trim(), PROGRESS_MAX)
-    return isFirst || this.#clock.now() - this.#reportedAt >= this.#everyMs
-  }
-
-  /** The line to report: one that has no end yet, where there is one, is the last. */
-  take(openLine = ''): string | null {
-    this.#reportedAt = this.#clock.now()
-    return openLine.trim() === '' ? this.#line : headOf(openLine.trim(), PROGRESS_MAX)
-  }
 }

@@ -206,6 +206,7 @@ export class SimulatedHost {
       leaseMs: this.#config.leaseMs,
       pollMs: 5 * this.#config.pollMs,
       progressMs: 10_000,
+      quickFailureMs: 5_000,
       once: false,
     }
     const keyring = {
@@ -221,6 +222,7 @@ export class SimulatedHost {
       reports: outboxReports(this.spool.writing(life)),
       taskMessages: inboxTaskMailbox(this.spool.reading(life), (heard) => this.spool.hear('inbox', life, heard)),
       start: (task, onLine) => this.#command(task, life, onLine),
+      judge: () => null,
       say: ({ event, ...rest }) => {
         if (event !== 'output') this.#parts.history.note(`${life.name} ${event} ${'task' in rest ? rest.task : ''}`)
       },

@@ -128,11 +128,12 @@ class Bench {
 
   loop(reports: Reports, clock: Clock, start: StartCommand, once = false): Promise<void> {
     const store = {
-      leaseTask: (holder: SessionId, incarnation: string) => this.store.leaseTask(holder, incarnation),
+      leaseTask: this.store.leaseTask.bind(this.store),
+      noteCondition: this.store.noteCondition.bind(this.store),
       report: this.take,
     }
     const loop = new TaskLoop(
-      { leaseMs: LEASE_MS, pollMs: 30_000, progressMs: 5_000, once },
+      { leaseMs: LEASE_MS, pollMs: 30_000, progressMs: 5_000, quickFailureMs: 0, once },
       {
         clock,
         chance: () => 0.5,
@@ -144,6 +145,7 @@ class Bench {
           onNews: () => ({ [Symbol.dispose]: () => undefined }),
         },
         start,
+        judge: () => null,
         say: (event) => this.events.push(event),
         draining: this.ending.signal,
         stopping: this.ending.signal,

@@ -8,8 +8,8 @@ import { S2Error } from '../../services/core/fleet/errors.ts'
 import { type SessionId, sessionId } from '../../services/core/fleet/session-id.ts'
 import type { Report } from '../../services/core/fleet/task.ts'
 import { openMemoryStore } from '../../services/core/store/memory/memory.ts'
-import type { Store } from '../../services/core/store/store.ts'
 import type { ReportOutcome } from '../../services/worker/end-report.ts'
+import type { PlaceJudge } from '../../services/worker/place-fault.ts'
 import { SessionLocks } from '../../services/worker/session-lock.ts'
 import {
   type CommandEnd,
@@ -47,10 +47,13 @@ class Bench {
   full = false
   readonly outbox: { holder: SessionId; report: Report; outcome: ReportOutcome }[] = []
   assigned: string[] = []
-  revoked: string[] = []
+  revoked: { task: string; reason: string }[] = []
   /** Seats before the agent's own. */
   extra: WorkerSession[] = []
   heard: () => void = () => undefined
+  /** Whether failures within moments count. */
+  quickFailureMs = 0
+  judge: PlaceJudge = () => null
   worker: SessionId = 'conv_x/b'
   other: SessionId = 'conv_y/b'
 
@@ -86,8 +89,9 @@ class Bench {
       if (this.slowMs > 0) await this.clock.sleep(this.slowMs)
       return await asked()
     }
-    const store: Pick<Store, 'leaseTask' | 'report'> = {
-      leaseTask: (holder, incarnation) => network(() => this.store.leaseTask(holder, incarnation)),
+    const store: WorkerSession['store'] = {
+      leaseTask: (holder, incarnation, passing) => network(() => this.store.leaseTask(holder, incarnation, passing)),
+      noteCondition: (session, condition) => network(() => this.store.noteCondition(session, condition)),
       report: async (holder, report) => {
         const askedAt = this.clock.now()
         this.words.push(report.state)
@@ -114,7 +118,7 @@ class Bench {
       },
     }
     const agent = new TaskLoop(
-      { leaseMs: LEASE_MS, pollMs: 30_000, progressMs: 5_000, once },
+      { leaseMs: LEASE_MS, pollMs: 30_000, progressMs: 5_000, quickFailureMs: this.quickFailureMs, once },
       {
         clock: this.clock,
         chance: () => 0.5,
@@ -127,6 +131,7 @@ class Bench {
           this.commands.push(command)
           return command
         },
+        judge: (run) => this.judge(run),
         say: (event) => this.events.push(event),
         draining: this.draining.signal,
         stopping: this.stopping.signal,
@@ -378,7 +383,7 @@ test('a task that is moved is let go as soon as its letter comes, and the late r
   await b.clock.advance(10)
   b.command.onTerm = { exitCode: 0, signal: null, tail: 'done all the same' }
   await b.move('moved')
-  b.revoked = ['moved']
+  b.revoked = [{ task: 'moved', reason: 'you were not heard for too long' }]
   b.heard()
   await b.clock.advance(1_000)
   assert.notEqual(b.command.stoppedWithin, null, 'it goes on though it was told')
@@ -523,6 +528,7 @@ test('a session that is refused does not keep the others from working', async ()
       store: {
         leaseTask: () => Promise.reject(new S2Error('expired', 'its conversation has ended')),
         report: () => Promise.reject(new S2Error('expired', 'its conversation has ended')),
+        noteCondition: () => Promise.reject(new S2Error('expired', 'its conversation has ended')),
       },
     },
   ]
