@@ -1,5 +1,5 @@
 import type { AuditedAct } from '#fleet/audit.ts'
-import { headOf } from '#fleet/cut-text.ts'
+import { textHead } from '#fleet/cut-text.ts'
 import type { Code } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
@@ -80,8 +80,8 @@ export class RefusedCalls {
   #act(): AuditedAct {
     const calls = [...this.#calls.values()].map((call) => ({
       ...call,
-      what: headOf(call.what, 60),
-      session: call.session === null ? null : headOf(call.session, 66),
+      what: textHead(call.what, 60),
+      session: call.session === null ? null : textHead(call.session, 66),
     }))
     const details = { since: this.#since, calls, more: this.#more }
     const [first, ...others] = new Set(calls.map(({ code }) => code))

@@ -1,4 +1,4 @@
-import { tailOf } from '#fleet/cut-text.ts'
+import { textTail } from '#fleet/cut-text.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { type Ending, hasSucceeded, howItEnded, runCommand } from '#runtime/run-command.ts'
@@ -45,7 +45,7 @@ export function wakeByCommand(
     }
     log.debug('wake command ended', { ...ending, stdout: String(ending.stdout) })
     if (hasSucceeded(ending)) return
-    throw new Error(`the wake command failed: ${why(ending, timeoutMs)}`, { cause: lastWords(ending) })
+    throw new Error(`the wake command failed: ${why(ending, timeoutMs)}`, { cause: tailOf(ending) })
   }
 }
 
@@ -55,8 +55,8 @@ function why(ending: Ending, timeoutMs: number): string {
   return ending.code === 127 ? 'exit code 127, so the shell found no such command' : howItEnded(ending)
 }
 
-function lastWords({ stdout, stderr }: Ending): string {
-  return tailOf(stderr.trim() === '' ? String(stdout) : stderr, TAIL_MAX)
+function tailOf({ stdout, stderr }: Ending): string {
+  return textTail(stderr.trim() === '' ? String(stdout) : stderr, TAIL_MAX)
 }
 
 /**

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { headOf } from '#fleet/cut-text.ts'
+import { textHead } from '#fleet/cut-text.ts'
 import { signalGroup } from '#runtime/run-command.ts'
 import { startedProcess } from '#runtime/start-error.ts'
 import type { ChildLog } from './child-log.ts'
@@ -35,7 +35,7 @@ export function startChild(spec: ChildSpec, log: ChildLog, onLine: (line: string
     stream.on('data', (chunk: Buffer) => {
       log.write(chunk)
       const lines = (open + decoder.decode(chunk, { stream: true })).split('\n')
-      open = headOf(lines.pop() ?? '', LINE_MAX)
+      open = textHead(lines.pop() ?? '', LINE_MAX)
       for (const line of lines) onLine(line)
     })
   }

@@ -4,6 +4,7 @@ import { formatDuration } from '#runtime/duration.ts'
 import type { Log } from '#runtime/log.ts'
 import { runSmoothly } from '#runtime/memory-tuning.ts'
 import type { Life, Program } from '#runtime/run.ts'
+import { KnownTroubles } from '#runtime/trouble-log.ts'
 import { openStore } from '#store/open-store.ts'
 import type { Store } from '#store/store.ts'
 import { openChannels } from './alert-channels.ts'
@@ -12,6 +13,7 @@ import { askManager, closeUnitIncidents } from './close-unit-incidents.ts'
 import { type Config, readConfig, type WatchConfig } from './config.ts'
 import { decideAndAct, type Look } from './decide-and-act.ts'
 import { FailingChannels } from './failing-channels.ts'
+import { FlappingAgents } from './flapping-agents.ts'
 import { type FleetLiveness, FleetObservation } from './fleet-observation.ts'
 import { judgeByBeats } from './judge-by-beats.ts'
 import { OpenIncidents } from './open-incidents.ts'
@@ -85,8 +87,10 @@ export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<
     })
   })
   const losses = new ReportedLosses()
+  const flaps = new FlappingAgents()
   const observation = new FleetObservation(config, losses)
   const board = new OpenTasksState(config)
+  const owners = { observation, board, losses, flaps, incidents, refused: new KnownTroubles() }
   const writer = new VerdictWriter(config, { observation, store, clock })
   const outage = new StoreOutage(config, { ...parts, senders })
   const onIncident = (): void => {
@@ -101,7 +105,7 @@ export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<
   })
   const reporting = outage.loop('report channels', () => failing.step())
   const looking = outage.loop('look', async () => {
-    const done = await decideAndAct(config, { observation, board, losses, incidents, store, clock, log })
+    const done = await decideAndAct(config, { ...owners, store, clock, log })
     if (done.news > 0) onIncident()
     if (writer.isDue) writing.nudge()
     parts.onLook?.(done, { observed: observation, openTasks: board.tasks.length })

@@ -1,4 +1,4 @@
-import { headOf, tailOf } from '#fleet/cut-text.ts'
+import { textHead, textTail } from '#fleet/cut-text.ts'
 import { LineRedactor } from '#fleet/line-redactor.ts'
 import { redact } from '#fleet/redact.ts'
 import { TAIL_MAX } from '#fleet/task.ts'
@@ -37,7 +37,7 @@ export class CommandOutput {
   /** What it has printed of a line that has no end yet, as a question has none; empty where nothing stands still there. */
   openLine(): string {
     if (this.#clock.now() - this.#lastAt < STILL_MS) return ''
-    return headOf(this.#streams[this.#last].open(), LINE_MAX)
+    return textHead(this.#streams[this.#last].open(), LINE_MAX)
   }
 
   /** No more comes: what stands on a line without end is a line too. Answers the last characters of all. */
@@ -45,12 +45,12 @@ export class CommandOutput {
     const last = this.#streams[this.#last]
     for (const each of Object.values(this.#streams)) if (each !== last) each.end('\n')
     last.end('')
-    return tailOf(redact(this.#tail), TAIL_MAX)
+    return textTail(redact(this.#tail), TAIL_MAX)
   }
 
   #show(line: string, end: string): void {
-    this.#tail = tailOf(this.#tail + line + end, TAIL_MAX)
-    this.#onLine(headOf(line, LINE_MAX))
+    this.#tail = textTail(this.#tail + line + end, TAIL_MAX)
+    this.#onLine(textHead(line, LINE_MAX))
   }
 }
 

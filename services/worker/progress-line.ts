@@ -1,4 +1,4 @@
-import { headOf } from '#fleet/cut-text.ts'
+import { textHead } from '#fleet/cut-text.ts'
 import { PROGRESS_MAX } from '#fleet/task.ts'
 import type { Clock } from '#runtime/clock.ts'
 
@@ -18,13 +18,13 @@ export class ProgressLine {
   note(line: string): boolean {
     if (line.trim() === '') return false
     const isFirst = this.#line === null
-    this.#line = headOf(line.trim(), PROGRESS_MAX)
+    this.#line = textHead(line.trim(), PROGRESS_MAX)
     return isFirst || this.#clock.now() - this.#reportedAt >= this.#everyMs
   }
 
   /** The line to report: one that has no end yet, where there is one, is the last. */
   take(openLine = ''): string | null {
     this.#reportedAt = this.#clock.now()
-    return openLine.trim() === '' ? this.#line : headOf(openLine.trim(), PROGRESS_MAX)
+    return openLine.trim() === '' ? this.#line : textHead(openLine.trim(), PROGRESS_MAX)
   }
 }

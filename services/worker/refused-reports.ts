@@ -1,4 +1,4 @@
-import { headOf } from '#fleet/cut-text.ts'
+import { textHead } from '#fleet/cut-text.ts'
 import { type Code, S2Error } from '#fleet/errors.ts'
 import type { Report, Task, TaskResult } from '#fleet/task.ts'
 
@@ -19,7 +19,7 @@ export function isForForm({ code }: { readonly code: Code }): boolean {
 /** What can be told of an end whose report was refused for its form: all but its text, in plain ASCII. */
 export function withoutText(report: Report, { refused, code }: ReportRefusal): Report {
   const { exitCode = null, signal = null } = report.result ?? {}
-  const why = headOf(refused, WHY_MAX).replaceAll(/[^\x20-\x7e]/g, '?')
+  const why = textHead(refused, WHY_MAX).replaceAll(/[^\x20-\x7e]/g, '?')
   const tail = `S2: ${howEnded({ exitCode, signal })}. The bridge refused the report with its output (${code}: ${why}); it is kept on the host of the worker, in outbox/refused.\n`
   return { ...report, progress: null, result: { exitCode, signal, tail } }
 }

@@ -1,5 +1,5 @@
 import { WHY_MAX } from '#fleet/agent-condition.ts'
-import { headOf } from '#fleet/cut-text.ts'
+import { textHead } from '#fleet/cut-text.ts'
 import type { ReturnCause, Task } from '#fleet/task.ts'
 import type { FailedRun, PlaceFault, PlaceJudge } from './place-fault.ts'
 import { hasFailedQuickly, type QuickFailures } from './quick-failures.ts'
@@ -32,5 +32,5 @@ function blamed(fault: PlaceFault): RunVerdict {
 }
 
 function lastLine(tail: string): string {
-  return headOf(tail.trimEnd().split('\n').at(-1)?.trim() ?? '', WHY_MAX)
+  return textHead(tail.trimEnd().split('\n').at(-1)?.trim() ?? '', WHY_MAX)
 }

@@ -1,4 +1,4 @@
-import { tailOf } from '#fleet/cut-text.ts'
+import { textTail } from '#fleet/cut-text.ts'
 import { type Code, isPassing, S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { type Report, type ReturnCause, TAIL_MAX, type Task } from '#fleet/task.ts'
@@ -162,6 +162,8 @@ interface Leased extends WorkerSession {
 const RETRY = { firstMs: 500, mostMs: 30_000, leastMs: 500 }
 /** The inbox is a folder of this host: what keeps it from being read passes soon or not at all. */
 const MAIL_RETRY = { firstMs: 500, mostMs: 500, leastMs: 500 }
+/** How many of the tasks that it does not take are named to the store, which takes twice as many. */
+const PASSING_MAX = 500
 /** How often it looks whether reports still wait in the outbox. */
 const WAITING_MS = 1_000
 /** How long the fleet's last word of this place may take when the loop is over. */
@@ -299,8 +301,8 @@ export class TaskLoop {
 
   /** Leases a task; one that has just failed here within moments only where there is no other. */
   async #lease(sessions: readonly WorkerSession[]): Promise<Leased | null> {
-    const never = [...this.#setAside]
-    const rather = this.#quick.tasks
+    const never = [...this.#setAside].slice(-PASSING_MAX)
+    const rather = this.#quick.tasks.slice(-PASSING_MAX)
     const leased = await this.#leaseAny(sessions, [...never, ...rather])
     return leased !== null || rather.length === 0 ? leased : await this.#leaseAny(sessions, never)
   }
@@ -446,7 +448,7 @@ export class TaskLoop {
     const { exitCode, signal } = end
     const returned = verdict?.state === 'returned' ? verdict : null
     const state = verdict?.state ?? (exitCode === 0 ? 'completed' : 'failed')
-    const result = { exitCode, signal, tail: tailOf(returned?.why ?? end.tail, TAIL_MAX) }
+    const result = { exitCode, signal, tail: textTail(returned?.why ?? end.tail, TAIL_MAX) }
     const cause = returned === null ? {} : { cause: returned.cause }
     await reportEnd(
       { task: id, epoch, state, progress, result, ...cause },

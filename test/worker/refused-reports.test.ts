@@ -128,8 +128,8 @@ class Bench {
 
   loop(reports: Reports, clock: Clock, start: StartCommand, once = false): Promise<void> {
     const store = {
-      leaseTask: this.store.leaseTask.bind(this.store),
-      noteCondition: this.store.noteCondition.bind(this.store),
+      leaseTask: (...asked: Parameters<Store['leaseTask']>) => this.store.leaseTask(...asked),
+      noteCondition: (...said: Parameters<Store['noteCondition']>) => this.store.noteCondition(...said),
       report: this.take,
     }
     const loop = new TaskLoop(

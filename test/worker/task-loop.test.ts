@@ -90,8 +90,8 @@ class Bench {
       return await asked()
     }
     const store: WorkerSession['store'] = {
-      leaseTask: (holder, incarnation, passing) => network(() => this.store.leaseTask(holder, incarnation, passing)),
-      noteCondition: (session, condition) => network(() => this.store.noteCondition(session, condition)),
+      leaseTask: (...asked) => network(() => this.store.leaseTask(...asked)),
+      noteCondition: (...said) => network(() => this.store.noteCondition(...said)),
       report: async (holder, report) => {
         const askedAt = this.clock.now()
         this.words.push(report.state)

@@ -4,13 +4,13 @@
  */
 
 /** The first `max` UTF-16 units, or one less where a pair stands across the cut. */
-export function headOf(text: string, max: number): string {
+export function textHead(text: string, max: number): string {
   const end = isAcrossPair(text, max) ? max - 1 : max
   return text.slice(0, end).toWellFormed()
 }
 
 /** The last `max` UTF-16 units, or one less where a pair stands across the cut. */
-export function tailOf(text: string, max: number): string {
+export function textTail(text: string, max: number): string {
   const start = Math.max(0, text.length - max)
   return text.slice(isAcrossPair(text, start) ? start + 1 : start).toWellFormed()
 }

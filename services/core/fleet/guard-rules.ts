@@ -1,4 +1,4 @@
-import { headOf } from './cut-text.ts'
+import { textHead } from './cut-text.ts'
 import { type GitRule, gitRule } from './guard-git.ts'
 import { installedByNpm, installedByPip } from './guard-packages.ts'
 
@@ -231,5 +231,5 @@ function refuseOutside(path: string): RefusedCommand {
 }
 
 function show(word: string): string {
-  return JSON.stringify(headOf(word, 80))
+  return JSON.stringify(textHead(word, 80))
 }

@@ -1,4 +1,4 @@
-import { headOf, tailOf } from './cut-text.ts'
+import { textHead, textTail } from './cut-text.ts'
 import { KeywordScanner } from './keyword-scanner.ts'
 import { NAME_AND_VALUE, NAMED_SECRETS, type NamedSecret, REST_OF_VALUE, readValue } from './named-secrets.ts'
 import type { SecretKind } from './secret-kind.ts'
@@ -22,12 +22,12 @@ export function redact(text: string): string {
 
 /** Redacts a text and keeps its beginning: cut first, half a secret would be unknown. */
 export function redactedHead(text: string, max: number): string {
-  return headOf(redact(text), max)
+  return textHead(redact(text), max)
 }
 
 /** Redacts a text and keeps its end. */
 export function redactedTail(text: string, max: number): string {
-  return tailOf(redact(text), max)
+  return textTail(redact(text), max)
 }
 
 const ROUNDS_MAX = 4

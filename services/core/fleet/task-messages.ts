@@ -1,4 +1,4 @@
-import { headOf, tailOf } from './cut-text.ts'
+import { textHead, textTail } from './cut-text.ts'
 import { type MessageDraft, TEXT_MAX } from './message.ts'
 import type { SessionId } from './session-id.ts'
 import { DESCRIPTION_MAX, type EndReason, type MoveReason, PRIORITIES, type Priority, TASK_ID } from './task.ts'
@@ -71,7 +71,7 @@ export function writeTaskMessage(taskMessage: TaskMessage): MessageDraft {
   const text = JSON.stringify({ type, task_id: task, ...rest })
   if (text.length <= TEXT_MAX || taskMessage.type !== 'task_assignment') return { text, action: TASK_MESSAGE_ACTION }
   // escaped, an allowed description may be too long: a command gets all of it, a reader only the beginning
-  const description = `${headOf(taskMessage.description, Math.floor(taskMessage.description.length / 2))} …`
+  const description = `${textHead(taskMessage.description, Math.floor(taskMessage.description.length / 2))} …`
   return writeTaskMessage({ ...taskMessage, description })
 }
 
@@ -167,7 +167,7 @@ function readText(fields: Fields, names: readonly string[]): string | null {
 function readWork(fields: Fields, text: string): Pick<Assignment, 'description' | 'priority' | 'role'> {
   const description = readText(fields, ['description', 'task', 'instructions', 'title', 'subject', 'message']) ?? text
   return {
-    description: headOf(description, DESCRIPTION_MAX),
+    description: textHead(description, DESCRIPTION_MAX),
     priority: readPriority(fields.get('priority')),
     role: readRole(fields),
   }
@@ -236,5 +236,5 @@ function readStatus(fields: Fields, task: string, epoch: number | null): StatusU
 
 /** Keeps the end of a long text: results stand there. */
 export function cutSummary(text: string): string {
-  return text.length > SUMMARY_MAX ? `…${tailOf(text, SUMMARY_MAX - 1)}` : text
+  return text.length > SUMMARY_MAX ? `…${textTail(text, SUMMARY_MAX - 1)}` : text
 }

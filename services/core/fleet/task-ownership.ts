@@ -1,5 +1,5 @@
 import type { AuditedAct } from './audit.ts'
-import { headOf } from './cut-text.ts'
+import { textHead } from './cut-text.ts'
 import { S2Error } from './errors.ts'
 import type { NewIncident } from './incident.ts'
 import { redactedHead, redactedTail } from './redact.ts'
@@ -74,7 +74,7 @@ export const EVIDENCE_MAX = 100
 
 /** What whoever neither holds nor held a task is told of it, and whoever names one that is none: the two read the same. */
 export function unknownTask(id: string): S2Error {
-  return new S2Error('not_found', `there is no task ${JSON.stringify(headOf(id, 80))}`, {
+  return new S2Error('not_found', `there is no task ${JSON.stringify(textHead(id, 80))}`, {
     next: 'list them: s2 task list',
   })
 }

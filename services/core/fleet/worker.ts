@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { headOf } from './cut-text.ts'
+import { textHead } from './cut-text.ts'
 import { S2Error } from './errors.ts'
 import { redactedHead } from './redact.ts'
 import { ORCHESTRATOR } from './session-id.ts'
@@ -103,7 +103,7 @@ export function demandWorkerName(name: string): string {
     throw new S2Error('invalid', `no worker may be called ${ORCHESTRATOR}: that is the agent that hands out the work`, {
       next: 'choose another name, or a number, which makes s2-worker-<number>',
     })
-  throw new S2Error('invalid', `${JSON.stringify(headOf(name, 80))} cannot be a worker's name`, {
+  throw new S2Error('invalid', `${JSON.stringify(textHead(name, 80))} cannot be a worker's name`, {
     next: 'give a number, which makes s2-worker-<number>, or up to 48 small letters, digits and dashes',
   })
 }

@@ -1,4 +1,4 @@
-import { headOf } from '#fleet/cut-text.ts'
+import { textHead } from '#fleet/cut-text.ts'
 import { DELIVERY, type Delivery, type StoredMessage } from '#fleet/message.ts'
 import { parseSession, type SessionId } from '#fleet/session-id.ts'
 import type { OwnFolder } from './own-folder.ts'
@@ -14,7 +14,7 @@ export function formatMessage(message: StoredMessage): string {
   const kept =
     text.length <= TEXT_KEPT_MAX
       ? text
-      : `${headOf(text, TEXT_KEPT_MAX)}\n[cut here: ${text.length} characters are more than an inbox keeps]`
+      : `${textHead(text, TEXT_KEPT_MAX)}\n[cut here: ${text.length} characters are more than an inbox keeps]`
   return `${JSON.stringify({ ...message, text: kept })}\n`
 }
 

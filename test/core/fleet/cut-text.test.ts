@@ -1,7 +1,7 @@
 /** Texts are cut between characters, wherever they are cut: half of a surrogate pair is no text, and the bridge refuses it. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { headOf, tailOf } from '#fleet/cut-text.ts'
+import { textHead, textTail } from '#fleet/cut-text.ts'
 import { cleanDraft, TEXT_MAX } from '#fleet/message.ts'
 import { DESCRIPTION_MAX, PROGRESS_MAX, type Report, TAIL_MAX } from '#fleet/task.ts'
 import { cutSummary, readTaskMessage, writeTaskMessage } from '#fleet/task-messages.ts'
@@ -20,21 +20,21 @@ function assertWhole(text: string | null | undefined, most: number, what: string
 
 test('a beginning and an end are cut between characters, and no longer than asked', () => {
   assert.deepEqual(
-    [0, 1, 2, 3, 4, 5, 9].map((max) => headOf('a🚀b🚀', max)),
+    [0, 1, 2, 3, 4, 5, 9].map((max) => textHead('a🚀b🚀', max)),
     ['', 'a', 'a', 'a🚀', 'a🚀b', 'a🚀b', 'a🚀b🚀'],
   )
   assert.deepEqual(
-    [0, 1, 2, 3, 4, 5, 9].map((max) => tailOf('🚀a🚀b', max)),
+    [0, 1, 2, 3, 4, 5, 9].map((max) => textTail('🚀a🚀b', max)),
     ['', 'b', 'b', '🚀b', 'a🚀b', 'a🚀b', '🚀a🚀b'],
   )
-  assert.equal(headOf('é', 1), 'é')
+  assert.equal(textHead('é', 1), 'é')
 })
 
 test('half a character that a text came with is shown as unknown', () => {
-  assert.equal(headOf(`a${HALF}b`, 10), 'a\ufffdb')
-  assert.equal(tailOf(`a${HALF}`, 10), 'a\ufffd')
-  assert.equal(headOf(`${HALF}${HALF}${HALF}`, 2), '\ufffd\ufffd')
-  assert.equal(tailOf(ROCKET.charAt(1).repeat(3), 2), '\ufffd\ufffd')
+  assert.equal(textHead(`a${HALF}b`, 10), 'a\ufffdb')
+  assert.equal(textTail(`a${HALF}`, 10), 'a\ufffd')
+  assert.equal(textHead(`${HALF}${HALF}${HALF}`, 2), '\ufffd\ufffd')
+  assert.equal(textTail(ROCKET.charAt(1).repeat(3), 2), '\ufffd\ufffd')
 })
 
 test('what is kept of a report, a task, a message and a summary is cut between characters', () => {
