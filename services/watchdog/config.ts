@@ -65,6 +65,7 @@ export function readConfig(env: Env): Config {
     'S2_LOG_LEVEL',
     'S2_HEALTH',
     'S2_DRAIN',
+    'S2_BEAT',
     'S2_LATE_AFTER',
     'S2_SILENT_AFTER',
     'S2_ROUND',
@@ -89,7 +90,11 @@ export function readConfig(env: Env): Config {
     'S2_ALERT_WEBHOOK',
   ])
   const { S2_LATE_AFTER: lateAfterMs, S2_SILENT_AFTER: silentAfterMs, S2_WATCH: watchMs } = values
-  const faults = [...patienceFaults(lateAfterMs, silentAfterMs), ...watchFaults(watchMs, lateAfterMs)]
+  const faults = [
+    ...beatFaults(values.S2_BEAT, lateAfterMs),
+    ...patienceFaults(lateAfterMs, silentAfterMs),
+    ...watchFaults(watchMs, lateAfterMs),
+  ]
   const alertExec = readExec(values.S2_ALERT_EXEC, env, faults)
   const alertOn = readKinds(values.S2_ALERT_ON, faults)
   if (faults.length > 0) throw new ConfigError(faults)
@@ -125,6 +130,19 @@ export function readConfig(env: Env): Config {
     alertExec,
     alertWebhook: values.S2_ALERT_WEBHOOK === undefined ? null : new URL(values.S2_ALERT_WEBHOOK),
   })
+}
+
+/** How many beats may fail to come before an agent is late: with fewer, one that is lost or slow makes every agent late. */
+const BEATS_TO_LATE = 2.5
+
+/** The watchdog knows how often hosts beat by its own S2_BEAT alone. */
+function beatFaults(beatMs: number, lateAfterMs: number): string[] {
+  if (lateAfterMs >= BEATS_TO_LATE * beatMs) return []
+  const [beat, late] = [formatDuration(beatMs), formatDuration(lateAfterMs)]
+  return [
+    `S2_LATE_AFTER=${late} must be at least ${BEATS_TO_LATE} times S2_BEAT=${beat}, or agents are late between two beats; ` +
+      `for example S2_LATE_AFTER=${formatDuration(3 * beatMs)}, or a shorter S2_BEAT here and on every host`,
+  ]
 }
 
 /** All who fall silent together must be late before the first of them is silent, or the brake comes too late. */

@@ -1,7 +1,7 @@
 import type { NewIncident } from '#fleet/incident.ts'
 import type { Task, TaskEnding } from '#fleet/task.ts'
 import { attemptsInWords } from '#fleet/task-attempts.ts'
-import { areMany, type ClockFindings, type ClockView, readTaskClocks } from '#fleet/task-clocks.ts'
+import { type ClockFindings, type ClockView, readTaskClocks } from '#fleet/task-clocks.ts'
 import {
   expectedRoles,
   findCandidates,
@@ -48,8 +48,7 @@ export const TASK_KINDS: readonly NewIncident['kind'][] = [
 /** `singleLosses`: lost agents whose loss was found to be a single one just now. */
 export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string>): TaskDecision {
   const { at, board, observed, config } = snapshot
-  const view = clockView(snapshot)
-  const findings = readTaskClocks(board.tasks, view)
+  const findings = readTaskClocks(board.tasks, clockView(snapshot))
   const ending = new Set(findings.ends.map(({ task }) => task))
   const losses = lossNeeds(snapshot, singleLosses).filter(({ task }) => !ending.has(task))
   const plan = planAll([...losses, ...findings.needs.filter(({ task }) => !ending.has(task))], snapshot)
@@ -63,7 +62,7 @@ export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string
     reminders: findings.reminders,
     incidents: [
       ...strandedIncidents(plan.stranded, snapshot),
-      ...stallIncidents(findings, view, board.tasks, config),
+      ...stallIncidents(findings, config),
       ...[...findings.untaken].map(([agent, tasks]) => untakenIncident(agent, tasks, observed, config.takeWithinMs)),
       ...conditionIncidents(snapshot),
     ],
@@ -123,14 +122,8 @@ function strandedIncidents(stranded: readonly Need[], { at, config, observed, bo
   })
 }
 
-function stallIncidents(
-  { stalls }: ClockFindings,
-  view: ClockView,
-  tasks: readonly Task[],
-  config: Snapshot['config'],
-): NewIncident[] {
-  if (areMany(stalls, tasks, view)) return [stallsTogetherIncident(stalls, config)]
-  return stalls.map((stall) => stallIncident(stall, config))
+function stallIncidents({ stalls, stallsTogether }: ClockFindings, config: Snapshot['config']): NewIncident[] {
+  return stallsTogether ? [stallsTogetherIncident(stalls, config)] : stalls.map((stall) => stallIncident(stall, config))
 }
 
 /** A place that tries whether it can work again has its incident until it can. */

@@ -3,7 +3,7 @@ import { isLoss } from './reported-losses.ts'
 
 /** An agent flaps that was lost and came back so often within an hour. */
 export const FLAPS = 3
-export const FLAPS_WITHIN_MS = 3_600_000
+const FLAPS_WITHIN_MS = 3_600_000
 /** It has come to rest when it has been heard without a loss for so long. */
 export const STEADY_MS = 1_800_000
 

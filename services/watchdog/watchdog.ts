@@ -23,6 +23,7 @@ import { type ProcessSource, readSource } from './process-sources/read-source.ts
 import { ReportedLosses } from './reported-losses.ts'
 import { AgentRestarts } from './restart-agents.ts'
 import { StoreOutage } from './store-outage.ts'
+import { WorkVerdicts } from './work-verdicts.ts'
 import { VerdictWriter } from './write-verdicts.ts'
 
 /** Finds out who fell silent, gives their work to others, and tells people. */
@@ -90,8 +91,9 @@ export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<
   const flaps = new FlappingAgents()
   const observation = new FleetObservation(config, losses)
   const board = new OpenTasksState(config)
+  const work = new WorkVerdicts()
   const owners = { observation, board, losses, flaps, incidents, refused: new KnownTroubles() }
-  const writer = new VerdictWriter(config, { observation, store, clock })
+  const writer = new VerdictWriter(config, { observation, store, clock, work })
   const outage = new StoreOutage(config, { ...parts, senders })
   const onIncident = (): void => {
     for (const sender of senders) sender.nudge()

@@ -49,6 +49,8 @@ export interface ClockFindings {
   readonly ends: readonly DueEnd[]
   readonly reminders: readonly Task[]
   readonly stalls: readonly Stall[]
+  /** So many stall together that the cause is probably something they share. */
+  readonly stallsTogether: boolean
   /** Tasks that lie at agents which beat and take nothing, by agent. */
   readonly untaken: ReadonlyMap<string, readonly Task[]>
 }
@@ -60,6 +62,8 @@ const REMIND_AFTER_PART = 0.25
 /** So many agents whose tasks stall together, and this part of all that work, have a cause that is not theirs. */
 const MANY_LEAST = 3
 const MANY_PART = 0.55
+/** Together stall those that have shown no work for this part of the time that is told. */
+const TOGETHER_PART = 0.8
 
 /** Reads the clock of each open task. A task that a lost agent holds has none: it is the loss that counts. */
 export function readTaskClocks(tasks: readonly Task[], view: ClockView): ClockFindings {
@@ -67,8 +71,8 @@ export function readTaskClocks(tasks: readonly Task[], view: ClockView): ClockFi
   const ends: DueEnd[] = []
   const reminders: Task[] = []
   const untaken = new Map<string, Task[]>()
-  const stalls = findStalls(tasks, view)
-  const stallsTogether = areMany(stalls, tasks, view)
+  const stalls = findStalls(tasks, view, view.stallAfterMs)
+  const stallsTogether = stalls.length > 0 && areMany(tasks, view)
   for (const task of tasks) {
     const holder = holderOf(task, view)
     const end = dueEnd(task, holder, view)
@@ -82,21 +86,15 @@ export function readTaskClocks(tasks: readonly Task[], view: ClockView): ClockFi
       if (isUntaken(task, holder, view)) untaken.set(holder.agent, [...(untaken.get(holder.agent) ?? []), task])
     }
   }
-  return { needs, ends, reminders, stalls, untaken }
+  return { needs, ends, reminders, stalls, stallsTogether, untaken }
 }
 
 /** Whether so many stall together that the cause is probably something they share: then none is moved or ended for it. */
-export function areMany(
-  stalls: readonly Stall[],
-  tasks: readonly Task[],
-  { roster }: Pick<ClockView, 'roster'>,
-): boolean {
-  const agents = new Set(stalls.map(({ agent }) => agent))
-  if (agents.size < MANY_LEAST) return false
-  const working = new Set(
-    tasks.flatMap(({ state, holder }) => (isLeased(state) && holder !== null ? (roster.agentOf(holder) ?? []) : [])),
-  )
-  return agents.size >= MANY_PART * working.size
+function areMany(tasks: readonly Task[], view: ClockView): boolean {
+  const stalling = new Set(findStalls(tasks, view, TOGETHER_PART * view.stallAfterMs).map(({ agent }) => agent))
+  if (stalling.size < MANY_LEAST) return false
+  const working = new Set(tasks.flatMap((task) => (isLeased(task.state) ? (holderOf(task, view)?.agent ?? []) : [])))
+  return stalling.size >= MANY_PART * working.size
 }
 
 /** The agent that holds a task and lives; null where nobody does. */
@@ -142,11 +140,11 @@ function cannotWork(agent: string, { conditions }: ClockView): boolean {
   return state === 'sick' || state === 'parked'
 }
 
-function findStalls(tasks: readonly Task[], view: ClockView): Stall[] {
-  const { at, work, stallAfterMs, onStall } = view
+function findStalls(tasks: readonly Task[], view: ClockView, afterMs: number): Stall[] {
+  const { at, work, onStall } = view
   return tasks.flatMap((task) => {
     const [since, holder] = [work.workedAt(task), holderOf(task, view)]
-    if (since === null || holder === null || since + stallAfterMs > at) return []
+    if (since === null || holder === null || since + afterMs > at) return []
     return [{ task, agent: holder.agent, since, action: task.onStall ?? onStall }]
   })
 }

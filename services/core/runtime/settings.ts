@@ -208,8 +208,9 @@ export const SETTINGS = {
     parse: matching(/^[\w.:-]{1,100}$/, 'must be up to 100 letters, digits, dots, dashes, colons'),
   },
   S2_BEAT: {
-    about: 'How often a host says that it lives, over an open WebSocket.',
-    programs: ['keepalive'],
+    about:
+      'How often a host says that it lives, over an open WebSocket. The watchdog wants S2_LATE_AFTER to be 2.5 times as long.',
+    programs: ['keepalive', 'watchdog'],
     fallback: '5s',
     example: '2s',
     parse: durationBetween(50, 300_000),
