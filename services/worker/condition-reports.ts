@@ -1,6 +1,6 @@
 import type { Condition } from '#fleet/agent-condition.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import type { WorkerSession } from './task-loop.ts'
+import type { WorkerSession } from './worker-session.ts'
 
 /**
  * What the fleet knows of this place. Each session is told what is new, and when it is first seen here: what another life of

@@ -2,7 +2,7 @@ import type { CommandContext } from '#console/context.ts'
 import { failureOf } from '#console/failure.ts'
 import { oneLine, plain } from '#console/terminal-text.ts'
 import { formatDuration } from '#runtime/duration.ts'
-import type { WorkEvent } from './task-loop.ts'
+import type { WorkEvent } from './work-event.ts'
 
 /** Prints the events of tasks: as text, only what goes wrong, or as JSON, one event a line. */
 export function eventPrinter(context: CommandContext, output: 'text' | 'quiet' | 'json'): (event: WorkEvent) => void {

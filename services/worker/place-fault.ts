@@ -3,7 +3,7 @@ import type { Clock } from '#runtime/clock.ts'
 import { placeFault, StartError, type StartPlace } from '#runtime/start-error.ts'
 import { clientKindOf, limitIn } from './client-limits.ts'
 import { retryAfter, retryTimeIn, systemZone } from './retry-time.ts'
-import type { CommandEnd } from './task-loop.ts'
+import type { CommandEnd } from './running-command.ts'
 
 /** Why commands cannot work in a place, whatever the task is. */
 export interface PlaceFault {

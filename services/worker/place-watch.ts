@@ -3,7 +3,8 @@ import { ConditionReports } from './condition-reports.ts'
 import type { PlaceFault } from './place-fault.ts'
 import { PlaceHealth } from './place-health.ts'
 import type { RunVerdict } from './run-verdict.ts'
-import type { WorkEvent, WorkerSession } from './task-loop.ts'
+import type { WorkEvent } from './work-event.ts'
+import type { WorkerSession } from './worker-session.ts'
 
 export interface PlaceWatchParts {
   readonly clock: Clock

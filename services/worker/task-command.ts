@@ -3,7 +3,7 @@ import { TAIL_MAX, type Task } from '#fleet/task.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { type OutputStream, runCommand } from '#runtime/run-command.ts'
 import { CommandOutput } from './command-output.ts'
-import type { CommandEnd, RunningCommand, StartCommand } from './task-loop.ts'
+import type { CommandEnd, RunningCommand, StartCommand } from './running-command.ts'
 import { WorkSigns } from './work-signs.ts'
 
 /** The longest text in an environment on Linux (MAX_ARG_STRLEN, execve(2)); standard input has the whole task. */

@@ -1,23 +1,23 @@
 import { textTail } from '#fleet/cut-text.ts'
-import { type Code, isPassing, S2Error } from '#fleet/errors.ts'
+import { isPassing, S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import { type Report, type ReturnCause, TAIL_MAX, type Task } from '#fleet/task.ts'
+import { type Report, TAIL_MAX, type Task } from '#fleet/task.ts'
 import { type BackoffLimits, Pauses } from '#runtime/backoff.ts'
 import { LATE, waitAtMost, waitUnlessAborted } from '#runtime/bounded-wait.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { RetryLoop } from '#runtime/retry-loop.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
-import type { Store } from '#store/store.ts'
 import { type ReportOutcome, reportEnd } from './end-report.ts'
-import { LeaseRenewer, type LeaseStatus } from './lease-renewer.ts'
-import { type LeaseStamp, LeaseTimer, marginOf } from './lease-timer.ts'
+import { type LeaseStamp, LeaseTimer } from './lease-timer.ts'
 import type { PlaceFault, PlaceJudge } from './place-fault.ts'
 import { PlaceWatch } from './place-watch.ts'
-import { ProgressLine } from './progress-line.ts'
 import { QuickFailures } from './quick-failures.ts'
-import { type AfterRefusal, ProgressReports, type ReportRefusal } from './refused-reports.ts'
+import type { AfterRefusal, ReportRefusal } from './refused-reports.ts'
 import { type EndedRun, judgeRun, type RunVerdict } from './run-verdict.ts'
-import { WorkCount } from './work-count.ts'
+import type { CommandEnd, StartCommand } from './running-command.ts'
+import { type RunResult, TaskRun } from './task-run.ts'
+import type { WorkEvent } from './work-event.ts'
+import type { LeasedTask, WorkerSession } from './worker-session.ts'
 
 export interface TaskLoopConfig {
   readonly leaseMs: number
@@ -29,12 +29,6 @@ export interface TaskLoopConfig {
   readonly quickFailureMs: number
   /** Whether it ends when no work is left. */
   readonly once: boolean
-}
-
-/** A session that the agent works for, and the store of its tasks. */
-export interface WorkerSession {
-  readonly session: SessionId
-  readonly store: Pick<Store, 'leaseTask' | 'report' | 'noteCondition'>
 }
 
 /** Keeps reports durably and in order until they are sent to the store. */
@@ -60,81 +54,6 @@ export interface TaskMailbox {
   onNews(heard: () => void): Disposable
 }
 
-/** A running command of a task. */
-export interface RunningCommand {
-  /** Settles when the command and all its children have ended. Rejects when it could not be started. */
-  readonly ended: Promise<CommandEnd>
-  /** What stands on a line that has no end yet, as a question does; empty: nothing. */
-  openLine?(): string
-  /** Whether there was a sign of its work since this was last asked. Absent where nobody can look. */
-  hasWorked?(): Promise<boolean>
-  /** Ends it: TERM, and KILL to the whole group after this time. */
-  stop(graceMs: number): void
-}
-
-export interface CommandEnd {
-  readonly exitCode: number | null
-  readonly signal: string | null
-  readonly tail: string
-}
-
-export type StartCommand = (task: Task, onLine: (line: string) => void) => RunningCommand
-
-/** An event of the loop, for people and logs. */
-export type WorkEvent =
-  | { readonly event: 'idle'; readonly waitingReports?: number }
-  | { readonly event: 'started'; readonly task: string; readonly epoch: number; readonly priority: string }
-  | { readonly event: 'output'; readonly task: string; readonly line: string }
-  | {
-      readonly event: 'ended'
-      readonly task: string
-      readonly epoch: number
-      readonly exitCode: number | null
-      readonly signal: string | null
-    }
-  | { readonly event: 'reported'; readonly task: string; readonly epoch: number; readonly state: string }
-  | {
-      /** The task went back unharmed, for another agent or another time. */
-      readonly event: 'returned'
-      readonly task: string
-      readonly epoch: number
-      readonly cause: ReturnCause
-      readonly why: string
-    }
-  | {
-      /** No command can work here, or none may for a while: nothing is begun before the next probe. */
-      readonly event: 'sick' | 'parked'
-      readonly why: string
-      /** Until when it is said to last, as ISO 8601. */
-      readonly until: string | null
-      readonly probeInMs: number
-    }
-  /** The next task shows whether commands can work here again. */
-  | { readonly event: 'probing'; readonly why: string }
-  | { readonly event: 'well' }
-  | {
-      /** The bridge refused a report for good. */
-      readonly event: 'refused'
-      readonly task: string
-      readonly epoch: number
-      readonly what: 'progress' | 'result'
-      readonly why: string
-      readonly code: Code
-      readonly then: AfterRefusal
-    }
-  | {
-      readonly event: 'stopping'
-      readonly task: string
-      readonly epoch: number
-      readonly why: StopReason
-      /** Why the task was taken away, as the bridge says it. */
-      readonly reason?: string
-    }
-  | { readonly event: 'trouble'; readonly what: string; readonly error: unknown }
-
-/** Why a command is ended: the store gave its task away, the store was unreachable for too long, or the agent has to end. */
-export type StopReason = 'lease_lost' | 'lease_unsure' | 'told_to_stop'
-
 export interface TaskLoopParts {
   readonly clock: Clock
   readonly chance: Chance
@@ -153,12 +72,6 @@ export interface TaskLoopParts {
   readonly stopping: AbortSignal
 }
 
-/** The current task, and the time when it was requested. */
-interface Leased extends WorkerSession {
-  readonly task: Task
-  readonly asked: LeaseStamp
-}
-
 const RETRY = { firstMs: 500, mostMs: 30_000, leastMs: 500 }
 /** The inbox is a folder of this host: what keeps it from being read passes soon or not at all. */
 const MAIL_RETRY = { firstMs: 500, mostMs: 500, leastMs: 500 }
@@ -168,14 +81,6 @@ const PASSING_MAX = 500
 const WAITING_MS = 1_000
 /** How long the fleet's last word of this place may take when the loop is over. */
 const LAST_WORD_MS = 2_000
-
-/** The task in hand. */
-interface Current {
-  readonly task: string
-  readonly renewer: LeaseRenewer
-  /** Why it was taken away, as a message says it; null where none did. */
-  reason: string | null
-}
 
 /**
  * Works on the tasks of its sessions, one at a time, until it is told to end. A task is leased before its command starts and
@@ -191,7 +96,7 @@ export class TaskLoop {
   readonly #quick: QuickFailures
   #conditions: RetryLoop | null = null
   #runs = 0
-  #current: Current | null = null
+  #current: TaskRun | null = null
   #wasIdle = false
   /** Tasks whose reports the bridge takes in no form: done again, they would only be refused again. */
   readonly #setAside = new Set<string>()
@@ -234,7 +139,8 @@ export class TaskLoop {
     })
     const conditions = this.#repeat('telling the fleet of this place', RETRY, async () => {
       // A bridge that is away is asked for work, and not for this too, as long as there is nothing that it should know.
-      if (this.fault !== null || !(isAway || tasks.failing)) await waitUnlessAborted(this.#tellFleet(), this.#over.signal)
+      if (this.fault !== null || !(isAway || tasks.failing))
+        await waitUnlessAborted(this.#tellFleet(), this.#over.signal)
       return this.#config.pollMs
     })
     this.#conditions = conditions
@@ -300,7 +206,7 @@ export class TaskLoop {
   }
 
   /** Leases a task; one that has just failed here within moments only where there is no other. */
-  async #lease(sessions: readonly WorkerSession[]): Promise<Leased | null> {
+  async #lease(sessions: readonly WorkerSession[]): Promise<LeasedTask | null> {
     const never = [...this.#setAside].slice(-PASSING_MAX)
     const rather = this.#quick.tasks.slice(-PASSING_MAX)
     const leased = await this.#leaseAny(sessions, [...never, ...rather])
@@ -308,7 +214,7 @@ export class TaskLoop {
   }
 
   /** Leases a task of any session; null when none has one. Throws when every session failed to ask. */
-  async #leaseAny(sessions: readonly WorkerSession[], passing: readonly string[]): Promise<Leased | null> {
+  async #leaseAny(sessions: readonly WorkerSession[], passing: readonly string[]): Promise<LeasedTask | null> {
     const faults: unknown[] = []
     for (const each of sessions) {
       const asked = this.#unanswered.get(each.session) ?? LeaseTimer.stamp(this.#parts.clock)
@@ -341,7 +247,7 @@ export class TaskLoop {
   }
 
   /** Begins a task, unless this very epoch of it was begun before: then its end was not taken, and the next run takes it over. */
-  async #begin(leased: Leased): Promise<void> {
+  async #begin(leased: LeasedTask): Promise<void> {
     const { task, session } = leased
     const key = `${task.id}@${task.epoch}`
     if (this.#begun.get(session) === key) {
@@ -352,76 +258,25 @@ export class TaskLoop {
     await this.#perform(leased)
   }
 
-  async #perform({ task, session, store, asked }: Leased): Promise<void> {
-    const { clock, chance, say, stopping } = this.#parts
-    const { leaseMs } = this.#config
-    const { id, epoch } = task
-    const progress = new ProgressLine(this.#config.progressMs, clock)
-    const signs = new WorkCount()
-    const reports = new ProgressReports({
-      task,
-      report: (report) => store.report(session, { ...report, ...signs.report }),
-      onRefused: (refusal) => this.#refused(task, 'progress', refusal, 'told_without_text'),
-    })
-    let running: RunningCommand | null = null
-    let isFailing = false
-    let refusal: string | null = null
-    await using renewer = new LeaseRenewer({
-      clock,
-      chance,
-      leaseMs,
-      asked,
-      renew: async () => {
-        await signs.look(running)
-        await reports.send(progress.take(running?.openLine?.()))
-        isFailing = false
-      },
-      onTrouble: (error) => {
-        refusal = error instanceof Error ? error.message : null
-        if (!isFailing) say({ event: 'trouble', what: `renewing the lease of ${id}`, error })
-        isFailing = true
-      },
-    })
-    const current: Current = { task: id, renewer, reason: null }
-    this.#current = current
-    const toldToStop = Promise.withResolvers<StopReason>()
-    const onStop = (): void => toldToStop.resolve('told_to_stop')
-    if (stopping.aborted) onStop()
-    stopping.addEventListener('abort', onStop, { once: true })
+  async #perform(leased: LeasedTask): Promise<void> {
+    const { leaseMs, progressMs } = this.#config
+    const onRefused = (refusal: ReportRefusal): void =>
+      this.#refused(leased.task, 'progress', refusal, 'told_without_text')
+    await using run = new TaskRun(leased, { leaseMs, progressMs }, { ...this.#parts, onRefused })
+    this.#current = run
     try {
-      // One that was granted long ago, by an answer that was lost, may have another holder by now.
-      if ((await renewer.status()) === 'unsure') this.#runs += 1
-      if ((await renewer.status()) !== 'held') return
-      say({ event: 'started', task: id, epoch, priority: task.priority })
-      const startedAt = clock.now()
-      running = this.#parts.start(task, (line) => {
-        say({ event: 'output', task: id, line })
-        if (progress.note(line)) renewer.nudge()
-      })
-      renewer.nudge()
-      const stopped = Promise.race([toldToStop.promise, renewer.over.then(reasonOf)])
-      const run = running.ended.then(
-        (end): EndedRun => ({ end, error: null, ms: clock.now() - startedAt }),
-        (error): EndedRun => ({ end: endOfFailedStart(error), error, ms: clock.now() - startedAt }),
-      )
-      const first = await Promise.race([run.then((): null => null), stopped])
-      // This process may have been paused past its lease, and see the command's end first.
-      if (first === null) await renewer.status()
-      if (first !== null) {
-        running.stop(marginOf(leaseMs) / 3)
-        const reason = first === 'lease_lost' ? (current.reason ?? refusal) : null
-        say({ event: 'stopping', task: id, epoch, why: first, ...(reason === null ? {} : { reason }) })
-      }
-      const ended = await run
-      const { end } = ended
-      say({ event: 'ended', task: id, epoch, exitCode: end.exitCode, signal: end.signal })
-      if (first === 'lease_unsure' && reports.refusal !== null)
-        this.#refused(task, 'progress', reports.refusal, 'not_taken_again')
-      if (first === 'lease_unsure' || first === 'told_to_stop') this.#runs += 1
-      else await this.#report(task, session, end, progress.take(), first === null ? this.#judge(task, ended) : null)
+      await this.#conclude(leased, await run.toTheEnd())
     } finally {
-      stopping.removeEventListener('abort', onStop)
       this.#current = null
+    }
+  }
+
+  async #conclude({ task, session }: LeasedTask, { ended, stopped, progress, refusal }: RunResult): Promise<void> {
+    if (stopped === 'lease_unsure' && refusal !== null) this.#refused(task, 'progress', refusal, 'not_taken_again')
+    if (stopped === 'lease_unsure' || stopped === 'told_to_stop') this.#runs += 1
+    else if (ended !== null) {
+      const verdict = stopped === null ? this.#judge(task, ended) : null
+      await this.#report(task, session, ended.end, progress, verdict)
     }
   }
 
@@ -494,20 +349,7 @@ export class TaskLoop {
   async #readMail(): Promise<boolean> {
     const sessions = (await this.#parts.sessions()).map(({ session }) => session)
     const { assigned, revoked } = await this.#parts.taskMessages.take(sessions)
-    for (const { task, reason } of revoked) {
-      if (this.#current?.task !== task) continue
-      this.#current.reason = reason
-      this.#current.renewer.nudge()
-    }
+    for (const { task, reason } of revoked) if (this.#current?.task === task) this.#current.revoke(reason)
     return assigned.length > 0
   }
-}
-
-function reasonOf(status: LeaseStatus): StopReason | null {
-  return status === 'held' ? null : status === 'lost' ? 'lease_lost' : 'lease_unsure'
-}
-
-/** A command that cannot be started has failed: the task ends with the reason instead of being tried for ever. */
-function endOfFailedStart(error: unknown): CommandEnd {
-  return { exitCode: null, signal: null, tail: `the command could not be started: ${(error as Error).message}` }
 }

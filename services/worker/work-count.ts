@@ -1,4 +1,4 @@
-import type { RunningCommand } from './task-loop.ts'
+import type { RunningCommand } from './running-command.ts'
 
 /**
  * The signs of work in one attempt, as the fleet counts them: 1 once somebody looks, and one more for each look that saw a

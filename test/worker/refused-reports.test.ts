@@ -15,15 +15,10 @@ import { parseJson } from '../../services/bridge/parse-json.ts'
 import { OutboxSender } from '../../services/keepalive/outbox-sender.ts'
 import { withoutText } from '../../services/worker/refused-reports.ts'
 import { outboxReports } from '../../services/worker/reports-and-task-mail.ts'
+import type { CommandEnd, RunningCommand, StartCommand } from '../../services/worker/running-command.ts'
 import { commandStarter } from '../../services/worker/task-command.ts'
-import {
-  type CommandEnd,
-  type Reports,
-  type RunningCommand,
-  type StartCommand,
-  TaskLoop,
-  type WorkEvent,
-} from '../../services/worker/task-loop.ts'
+import { type Reports, TaskLoop } from '../../services/worker/task-loop.ts'
+import type { WorkEvent } from '../../services/worker/work-event.ts'
 import { ManualClock } from '../manual-clock.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-refused-'))

@@ -10,16 +10,11 @@ import type { Report } from '../../services/core/fleet/task.ts'
 import { openMemoryStore } from '../../services/core/store/memory/memory.ts'
 import type { ReportOutcome } from '../../services/worker/end-report.ts'
 import type { PlaceJudge } from '../../services/worker/place-fault.ts'
+import type { CommandEnd, RunningCommand } from '../../services/worker/running-command.ts'
 import { SessionLocks } from '../../services/worker/session-lock.ts'
-import {
-  type CommandEnd,
-  type Reports,
-  type RunningCommand,
-  TaskLoop,
-  type TaskMailbox,
-  type WorkEvent,
-  type WorkerSession,
-} from '../../services/worker/task-loop.ts'
+import { type Reports, TaskLoop, type TaskMailbox } from '../../services/worker/task-loop.ts'
+import type { WorkEvent } from '../../services/worker/work-event.ts'
+import type { WorkerSession } from '../../services/worker/worker-session.ts'
 import { ManualClock, settle } from '../manual-clock.ts'
 
 const LEASE_MS = 60_000
