@@ -32,8 +32,8 @@ const NOT_STARTED = [126, 127]
 const EX_TEMPFAIL = 75
 /** The last lines of output that may tell why a command failed. What it printed before belongs to its work. */
 const LAST_LINES = 8
-const COMPLAINT =
-  /\b(?:not found|No such file or directory|Permission denied|cannot execute|bad interpreter|Exec format error|Is a directory)\b/i
+/** What a shell, env or timeout says of a program that it could not execute, behind its name. */
+const COMPLAINT = String.raw`(?:[^\s:]+: bad interpreter|(?:command )?not found|No such file or directory|Permission denied|cannot execute|Exec format error|Is a directory)`
 
 /** What the end of a command line's run says of its place. `zone` is the one that its programs print their times in. */
 export function placeJudge(place: StartPlace, clock: Pick<Clock, 'wall'>, zone = systemZone()): PlaceJudge {
@@ -66,26 +66,30 @@ function faultOfStart(error: StartError, place: StartPlace): PlaceFault {
 
 /**
  * The program of the command line itself that could not be started. One that a script of the task calls is the task's own
- * affair, so a shell's complaint counts only where it names a program of the command line, or where that has a single one.
+ * affair, so a complaint counts where it names a program of the command line, or where its only program is not there.
  */
 function missingProgram(
   programs: readonly string[],
   lines: readonly string[],
   { cwd, env }: StartPlace,
 ): PlaceFault | null {
-  const complaints = lines.filter((line) => COMPLAINT.test(line)).slice(-2)
-  const named = programs.find((program) => complaints.some((line) => names(line, program)))
-  const program = named ?? (programs.length === 1 ? programs[0] : undefined)
+  // Shells complain in the language of their user, and env of the program that a script names: a single program is looked for.
+  const only = programs.length === 1 && lines.length > 0 ? programs[0] : undefined
+  const program = programs.findLast((each) => complaintOf(each, lines) !== undefined) ?? only
   if (program === undefined) return null
   const look = (): string | null =>
     placeFault({ argv: [program], env, ...(cwd === undefined ? {} : { cwd }) })?.message ?? null
   const seen = look()
   if (seen !== null) return { state: 'sick', why: seen, until: null, look }
-  return named === undefined ? null : { state: 'sick', why: complaints.at(-1) ?? named, until: null }
+  const why = complaintOf(program, lines)
+  return why === undefined ? null : { state: 'sick', why, until: null }
 }
 
-function names(line: string, program: string): boolean {
-  return line.split(/[\s:'"‘’“”`,]+/).includes(program)
+/** The line that says that this program could not be executed. One that it says of another begins with its name as well. */
+function complaintOf(program: string, lines: readonly string[]): string | undefined {
+  const name = RegExp.escape(program)
+  const pattern = new RegExp(`(?:^|[\\s:'"‘“\`])${name}['"’”\`]?: ${COMPLAINT}|command not found: ${name}$`, 'i')
+  return lines.findLast((line) => pattern.test(line))
 }
 
 const RETRY_AFTER = /^\s*retry-after:\s*(.*?)\s*$/i
