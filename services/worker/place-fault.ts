@@ -33,7 +33,15 @@ const EX_TEMPFAIL = 75
 /** The last lines of output that may tell why a command failed. What it printed before belongs to its work. */
 const LAST_LINES = 8
 /** What a shell, env or timeout says of a program that it could not execute, behind its name. */
-const COMPLAINT = String.raw`(?:[^\s:]+: bad interpreter|(?:command )?not found|No such file or directory|Permission denied|cannot execute|Exec format error|Is a directory)`
+const COMPLAINT = [
+  '(?:command )?not found',
+  'No such file or directory',
+  'Permission denied',
+  'cannot execute',
+  'Exec format error',
+  'Is a directory',
+  String.raw`[^\s:]+: bad interpreter`,
+].join('|')
 
 /** What the end of a command line's run says of its place. `zone` is the one that its programs print their times in. */
 export function placeJudge(place: StartPlace, clock: Pick<Clock, 'wall'>, zone = systemZone()): PlaceJudge {
@@ -88,7 +96,7 @@ function missingProgram(
 /** The line that says that this program could not be executed. One that it says of another begins with its name as well. */
 function complaintOf(program: string, lines: readonly string[]): string | undefined {
   const name = RegExp.escape(program)
-  const pattern = new RegExp(`(?:^|[\\s:'"‘“\`])${name}['"’”\`]?: ${COMPLAINT}|command not found: ${name}$`, 'i')
+  const pattern = new RegExp(`(?:^|[\\s:'"‘“\`])${name}['"’”\`]?: (?:${COMPLAINT})|command not found: ${name}$`, 'i')
   return lines.findLast((line) => pattern.test(line))
 }
 
