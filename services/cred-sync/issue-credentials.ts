@@ -17,8 +17,12 @@ import {
   AWAY_MS,
   CredentialIncidents,
   foreignFiles,
+  NO_FOREIGN_FILES,
+  NO_PLAIN_CREDENTIALS,
   plainCredentials,
   REMOTE_AWAY,
+  REMOTE_BACK,
+  UNALTERED,
 } from './credential-incidents.ts'
 import { followHints } from './fetch-credential.ts'
 import { RefusalIncidents } from './refusal-incidents.ts'
@@ -36,7 +40,7 @@ export async function issueCredentials(config: Config, settings: IssuerSettings,
   const { clock, chance, log, stack } = life
   const store = stack.use(await openStore(settings.store, { clock, chance, log }))
   const identity = await ensureIdentity(config.state)
-  const incidents = new CredentialIncidents(store, settings.channels, life)
+  const incidents = new CredentialIncidents(store, life)
   const parts = { ...life, store, identity, incidents }
   const heads = keepAuditHeads(config.state, settings.auditHeads, parts)
   stack.defer(() => heads.done)
@@ -150,10 +154,10 @@ class IssuingLoops {
     const { admitted, refused, foreign, plain, wasAltered } = await this.#issuer.publish()
     this.#tell({ issued: [], admitted, refused })
     if (admitted.length > 0) this.#rounds.nudge()
-    await this.#incidents.toggle(foreignFiles(foreign), foreign.length > 0)
-    await this.#incidents.toggle(plainCredentials(plain), plain.length > 0)
-    await this.#incidents.toggle(ALTERED, wasAltered)
-    await this.#incidents.toggle(REMOTE_AWAY, false)
+    await this.#incidents.toggle(foreignFiles(foreign), foreign.length > 0, NO_FOREIGN_FILES)
+    await this.#incidents.toggle(plainCredentials(plain), plain.length > 0, NO_PLAIN_CREDENTIALS)
+    await this.#incidents.toggle(ALTERED, wasAltered, UNALTERED)
+    await this.#incidents.toggle(REMOTE_AWAY, false, REMOTE_BACK)
     return this.#config.pollMs
   }
 

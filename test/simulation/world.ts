@@ -1,3 +1,4 @@
+import { INCIDENT_KINDS, isEvent } from '#fleet/incident.ts'
 import { partnerOf, type SessionId } from '#fleet/session-id.ts'
 import { isOpen, type NewTask, PRIORITIES, type Priority } from '#fleet/task.ts'
 import { Loop } from '#runtime/loop.ts'
@@ -88,7 +89,6 @@ class World {
   #bridge: Bridge | null = null
   #beatMs = 0
   #firstSerial = 0
-  #serverStepped = false
   #tasks = 0
   #lives = 0
   #givesWork = true
@@ -159,7 +159,6 @@ class World {
 
   stepClock(machine: Machine, ms: number): void {
     machine.stepWall(ms)
-    if (machine === this.server) this.#serverStepped = true
   }
 
   startBridge(): void {
@@ -416,20 +415,20 @@ class World {
     const gone = new Set(
       this.hosts.filter(({ isGone }) => isGone).flatMap(({ agent }) => [`silent:${agent}`, `gone:${agent}`]),
     )
-    for (const { cause } of await this.#store.incidents({ open: true })) {
+    for (const { cause, kind } of await this.#store.incidents({ open: true })) {
+      if (kind === 'flapping') continue // it ends when its agent has been steady for half an hour: longer than a world has
       if (!gone.has(cause)) unrest.push(`${cause} is open`)
     }
     return [...unrest, ...(await this.#untold())]
   }
 
-  /** Incidents that nobody was told of. When alerts are due the server's wall clock says, so where it was stepped they wait. */
+  /** Incidents that nobody was told of. */
   async #untold(): Promise<string[]> {
-    if (this.#serverStepped) return []
     const untold: string[] = []
     for (const { id, cause, kind, closedAt } of await this.#store.incidents({ open: false })) {
       if (kind === 'restart') continue // a claim: nobody is to be told
       if (!this.#alerts.has(`opened ${id}`)) untold.push(`nobody was told of ${cause} (${id})`)
-      if (closedAt !== null && !this.#alerts.has(`closed ${id}`))
+      if (closedAt !== null && !isEvent({ kind }) && !this.#alerts.has(`closed ${id}`))
         untold.push(`nobody was told of the end of ${cause} (${id})`)
     }
     return untold
@@ -482,9 +481,15 @@ function chooseConfig(dice: Dice): Config {
       watchMs: 1_000,
       leaseMs: 60_000 * scale,
       moveEveryMs: dice.pick([10_000, 2_000]),
-      movesMax: 1_000,
+      pendingAfterMs: 60_000 * scale,
+      takeWithinMs: 120_000 * scale,
+      stallAfterMs: 900_000,
+      onStall: { otherwise: 'move', byName: new Map() },
+      attemptsMax: 1_000,
+      fallback: new Map(ROLES.map((role) => [role, ['any']])),
       restartAfterMs: 30_000 * scale,
       restartsMax: 3,
+      alertOn: new Set(INCIDENT_KINDS),
       alertExec: null,
       alertWebhook: null,
     },
