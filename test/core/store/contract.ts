@@ -1486,8 +1486,8 @@ function proveLetters(prove: Prove): void {
     const assign = { type: 'task_assignment', description: 'do it' }
     await say(one.a, 'k', { ...assign, task_id: 'T-1', timeout: '300' })
     await say(one.a, 'l', { ...assign, task_id: 'T-2', timeout: -300 })
-    const { createdAt, deadline, epoch } = await fleet.store.task('T-1')
-    assert.equal(deadline, createdAt + 300_000)
+    const { createdAt, deadline, onDeadline, epoch } = await fleet.store.task('T-1')
+    assert.deepEqual([deadline, onDeadline], [createdAt + 300_000, 'move'])
     assert.equal((await fleet.store.task('T-2')).deadline, null)
     await fleet.store.move({ task: 'T-1', epoch, to: other.b.session, reason: 'by_hand' })
     const moved = await fleet.store.task('T-1')
