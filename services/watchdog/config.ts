@@ -1,4 +1,6 @@
 import { INCIDENT_KINDS, type IncidentKind } from '#fleet/incident.ts'
+import type { OnStall } from '#fleet/task.ts'
+import type { Fallback } from '#fleet/task-reassignment.ts'
 import { formatDuration } from '#runtime/duration.ts'
 import { ConfigError, type Env, readSettings } from '#runtime/read-settings.ts'
 import type { LifeConfig } from '#runtime/run.ts'
@@ -17,7 +19,16 @@ export interface WatchConfig {
   readonly leaseMs: number
   /** In this time the tasks of one failed agent are moved, and those of no other. */
   readonly moveEveryMs: number
-  readonly movesMax: number
+  /** A task that no agent can take is told of after so long. */
+  readonly pendingAfterMs: number
+  /** A task that its idle holder has not taken by then goes to another. */
+  readonly takeWithinMs: number
+  /** A task without a sign of work for so long is told of; after twice that, `onStall`. */
+  readonly stallAfterMs: number
+  readonly onStall: OnStall
+  /** After so many attempts a task has failed. */
+  readonly attemptsMax: number
+  readonly fallback: Fallback
   /** How long a dead agent stays so before what it ran in is started again, and how often that may be within an hour. */
   readonly restartAfterMs: number
   readonly restartsMax: number
@@ -61,7 +72,12 @@ export function readConfig(env: Env): Config {
     'S2_WATCH',
     'S2_LEASE',
     'S2_MOVE_EVERY',
-    'S2_MOVES_MAX',
+    'S2_PENDING_AFTER',
+    'S2_TAKE_WITHIN',
+    'S2_STALL_AFTER',
+    'S2_ON_STALL',
+    'S2_ATTEMPTS_MAX',
+    'S2_FALLBACK',
     'S2_DOCKER',
     'S2_TMUX',
     'S2_UNITS',
@@ -94,7 +110,12 @@ export function readConfig(env: Env): Config {
     watchMs,
     leaseMs: values.S2_LEASE,
     moveEveryMs: values.S2_MOVE_EVERY,
-    movesMax: values.S2_MOVES_MAX,
+    pendingAfterMs: values.S2_PENDING_AFTER,
+    takeWithinMs: values.S2_TAKE_WITHIN,
+    stallAfterMs: values.S2_STALL_AFTER,
+    onStall: values.S2_ON_STALL,
+    attemptsMax: values.S2_ATTEMPTS_MAX,
+    fallback: values.S2_FALLBACK,
     restartAfterMs: values.S2_RESTART_AFTER,
     restartsMax: values.S2_RESTARTS_MAX,
     evidence: {

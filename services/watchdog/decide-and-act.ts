@@ -2,7 +2,7 @@ import { endsOf } from '#fleet/conversation.ts'
 import { type Code, isPassing, S2Error } from '#fleet/errors.ts'
 import type { NewIncident } from '#fleet/incident.ts'
 import { detectPause } from '#fleet/observer-pause.ts'
-import type { PlannedMove } from '#fleet/task-reassignment.ts'
+import { type PlannedMove, takesTurn } from '#fleet/task-reassignment.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { KnownTroubles } from '#runtime/trouble-log.ts'
@@ -16,6 +16,7 @@ import type { OpenIncidents } from './open-incidents.ts'
 import type { OpenTasksState } from './open-tasks-state.ts'
 import { isLoss, type ReportedLosses } from './reported-losses.ts'
 import { inSlices } from './time-slice.ts'
+import type { WorkVerdicts } from './work-verdicts.ts'
 
 /** Writes that are asked for at a time: a store that groups its commits makes one of them. */
 const WRITES_AT_ONCE = 100
@@ -26,6 +27,7 @@ export interface LookParts {
   readonly losses: ReportedLosses
   readonly flaps: FlappingAgents
   readonly incidents: OpenIncidents
+  readonly work: WorkVerdicts
   /** Writes that the store refused when they were tried last. */
   readonly refused: KnownTroubles
   readonly store: Store
@@ -91,14 +93,14 @@ async function readFleet(at: number, isEverything: boolean, parts: LookParts): P
   if (areTasksWanted) await readTasks(at, parts)
   if (isEverything || (areTasksWanted && board.hasUnknownHolder(observation.fleet))) await readAgents(parts)
   if (isEverything) await readIncidents(parts)
-  if (areTasksWanted) board.observeHolders(observation, at)
+  if (areTasksWanted) board.observeHolders(observation, at, parts.clock.wall())
   return areTasksWanted
 }
 
 async function readTasks(at: number, { store, clock, observation, board }: LookParts): Promise<void> {
   const { lossCount } = observation
-  const tasks = await store.tasks({ open: true })
-  board.take(tasks, at, clock.now() - at, lossCount)
+  const [tasks, conditions] = await Promise.all([store.tasks({ open: true }), store.conditions()])
+  board.take(tasks, conditions, at, clock.now() - at, lossCount)
 }
 
 async function readAgents({ store, clock, observation, board }: LookParts): Promise<void> {
@@ -139,8 +141,9 @@ function agentsOf(incidents: readonly Pick<NewIncident, 'agent'>[]): ReadonlySet
 }
 
 /** Each owner keeps what the decision leaves to it. */
-function remember({ singleLosses, returns, board: memory }: Decision, at: number, parts: LookParts): void {
+function remember({ singleLosses, returns, board: memory, work }: Decision, at: number, parts: LookParts): void {
   const { observation, board, losses, flaps } = parts
+  if (work !== null) parts.work.replace(work)
   for (const agent of singleLosses) {
     observation.setApart(agent, at)
     flaps.noteLoss(agent, at)
@@ -151,8 +154,13 @@ function remember({ singleLosses, returns, board: memory }: Decision, at: number
 }
 
 /** Does what was decided, all at once: a store that groups its commits makes one of moves and incidents. */
-async function act({ open, close, moves }: Decision, at: number, config: WatchConfig, parts: LookParts): Promise<Done> {
-  const { observation, board, losses, flaps, incidents } = parts
+async function act(
+  { open, close, moves, endings, reminders }: Decision,
+  at: number,
+  config: WatchConfig,
+  parts: LookParts,
+): Promise<Done> {
+  const { observation, board, losses, flaps, incidents, store, log } = parts
   let [moved, news] = [0, 0]
   // another watchdog may have reported the same loss by another cause
   if (open.some(isLoss)) losses.takeOpen(await incidents.read(), observation.fleet)
@@ -161,6 +169,20 @@ async function act({ open, close, moves }: Decision, at: number, config: WatchCo
       what: `move ${planned.move.task}`,
       run: async () => {
         if (!isOutdated(at, config, parts) && (await move(planned, parts))) moved += 1
+      },
+    })),
+    ...endings.map((ending) => ({
+      what: `end ${ending.task}`,
+      run: async () => {
+        if (isOutdated(at, config, parts) || !(await store.endTask(ending))) return
+        news += 1
+        log.warn('task ended', { task: ending.task, reason: ending.reason })
+      },
+    })),
+    ...reminders.map(({ id, epoch }) => ({
+      what: `remind of ${id}`,
+      run: async () => {
+        if (await store.remindTask(id, epoch)) log.info('agent reminded of its task', { task: id })
       },
     })),
     ...open.map((incident) => ({
@@ -180,10 +202,10 @@ async function act({ open, close, moves }: Decision, at: number, config: WatchCo
       },
     })),
   ]
-  if (moves.length > 0) board.invalidate()
+  if (moves.length + endings.length > 0) board.invalidate()
   await writeAll(writes, parts)
   observation.distrust(agentsOf(incidents.of('flapping')))
-  if (moves.some(({ move }) => move.reason !== 'unassigned')) board.beginTurn(at)
+  if (moves.some(({ need }) => takesTurn(need))) board.beginTurn(at)
   return { moved, news }
 }
 

@@ -1,62 +1,28 @@
 import type { NewIncident } from '#fleet/incident.ts'
-import type { Task } from '#fleet/task.ts'
-import {
-  expectedRoles,
-  findCandidates,
-  findNeeds,
-  type Plan,
-  type PlannedMove,
-  planMoves,
-} from '#fleet/task-reassignment.ts'
+import type { Task, TaskEnding } from '#fleet/task.ts'
+import type { PlannedMove } from '#fleet/task-reassignment.ts'
 import { formatDuration, roughDuration } from '#runtime/duration.ts'
-import type { WatchConfig } from './config.ts'
-import type { Departure } from './departed-agents.ts'
-import { FLAPS, type LossHistory } from './flapping-agents.ts'
+import { decideTasks, TASK_KINDS, type TaskDecision } from './decide-tasks.ts'
+import { FLAPS } from './flapping-agents.ts'
 import type { Observed } from './fleet-observation.ts'
 import { endOfAgentIncident, type IncidentEnd, isBack, lastedMs } from './incident-endings.ts'
 import {
   blindIncident,
-  exhaustedIncident,
   flappingCause,
   flappingIncident,
   gracesIncident,
   lossIncident,
   massSilenceIncident,
   massSilenceOutcome,
-  strandedIncident,
   supervisorIncident,
   supervisorOf,
-  taskOutcome,
   twinsIncident,
 } from './incident-texts.ts'
-import type { OpenIncident } from './open-incidents.ts'
+import type { Snapshot } from './look-snapshot.ts'
 import type { Board, BoardMemory } from './open-tasks-state.ts'
 import type { RepeatedGraces } from './recent-graces.ts'
-import type { AgentLoss } from './reported-losses.ts'
-
-/**
- * What a look decides by: a view of what its owners know at this moment, through which nothing can be changed. Nothing is
- * copied, so a large fleet costs no more than a small one. What is to be remembered is part of the decision.
- */
-export interface Snapshot {
-  /** When the look began, by the watchdog's clock that never jumps. */
-  readonly at: number
-  /** The same moment by the wall clock. */
-  readonly wall: number
-  readonly config: Pick<WatchConfig, 'lateAfterMs' | 'silentAfterMs' | 'leaseMs' | 'moveEveryMs' | 'movesMax'>
-  readonly observed: Observed
-  readonly board: Board
-  /** The tasks were read in this look: moves are decided on no others. */
-  readonly areTasksFresh: boolean
-  /** What incidents tell of lost agents, by agent. */
-  readonly losses: ReadonlyMap<string, AgentLoss>
-  /** How often agents were lost lately. */
-  readonly lossHistory: LossHistory
-  /** Open incidents by their cause. */
-  readonly openIncidents: ReadonlyMap<string, OpenIncident>
-  /** Agents that somebody waits for and that left the fleet on purpose, and how. */
-  readonly departures: ReadonlyMap<string, Departure>
-}
+import { taskOutcome } from './task-incidents.ts'
+import type { AgentWork } from './work-verdicts.ts'
 
 /** As much of it as tells which losses are single ones. */
 type LossSnapshot = Pick<Snapshot, 'at' | 'observed'> & { readonly board: Pick<Board, 'holders'> }
@@ -64,6 +30,9 @@ type LossSnapshot = Pick<Snapshot, 'at' | 'observed'> & { readonly board: Pick<B
 /** What a look found to be done, and to be remembered. */
 export interface Decision {
   readonly moves: readonly PlannedMove[]
+  readonly endings: readonly TaskEnding[]
+  /** Tasks whose holders are to be woken again. */
+  readonly reminders: readonly Task[]
   readonly open: readonly NewIncident[]
   readonly close: readonly IncidentEnd[]
   /** Agents whose loss was now found to be a single one. */
@@ -72,6 +41,8 @@ export interface Decision {
   readonly returns: readonly string[]
   /** Null where nothing was planned: what is remembered stays. */
   readonly board: BoardMemory | null
+  /** What is found of the work of agents; null where nobody looked. */
+  readonly work: ReadonlyMap<string, AgentWork> | null
 }
 
 /** An incident that one condition opens and another closes; between the two it stays as it is. */
@@ -79,8 +50,8 @@ interface Toggle {
   readonly incident: NewIncident
   readonly isWanted: boolean
   readonly isOver: boolean
-  /** What is said of its end, where that is more than its kind says. */
-  readonly outcome?: string
+  /** What is said of its end. */
+  readonly outcome: string
 }
 
 /** How long after a death an agent keeps its tasks: agents that die together are judged together, and one that is back by then loses nothing. */
@@ -91,32 +62,37 @@ export function decide(snapshot: Snapshot): Decision {
   const { observed, openIncidents } = snapshot
   const singleLosses = findSingleLosses(snapshot)
   const mayPlan = snapshot.areTasksFresh && !observed.isBlind
-  const plan = mayPlan && !observed.fleet.massSilence ? planTasks(snapshot, new Set(singleLosses)) : null
-  const board = mayPlan ? remember(plan, snapshot) : null
-  const exhausted = plan?.exhausted.map(exhaustedIncident) ?? null
+  const tasks = mayPlan && !observed.fleet.massSilence ? decideTasks(snapshot, new Set(singleLosses)) : null
+  const board = mayPlan ? remember(tasks, snapshot) : null
   const toggles = [
     blindness(snapshot),
     massSilence(snapshot),
     ...repeatedGraces(snapshot),
     ...unreachableSupervisors(snapshot),
-    ...(plan === null ? [] : [stranding(plan, board?.strandedSince ?? null, snapshot)]),
   ]
   const twins = observed.fleet.twins(snapshot.at).map(twinsIncident)
-  const wanted = [...toggles.flatMap((each) => (each.isWanted ? [each.incident] : [])), ...(exhausted ?? []), ...twins]
+  const wanted = [
+    ...toggles.flatMap((each) => (each.isWanted ? [each.incident] : [])),
+    ...(tasks?.incidents ?? []),
+    ...twins,
+  ]
   const over = toggles.filter(({ isWanted, isOver }) => !isWanted && isOver)
   const endings = agentEndings(snapshot)
   const returns = findReturns(endings, snapshot)
   const ended = over.filter(({ incident: { cause } }) => openIncidents.has(cause)).map(endingOf)
   return {
-    moves: plan?.moves ?? [],
+    moves: tasks?.moves ?? [],
+    endings: tasks?.endings ?? [],
+    reminders: tasks?.reminders ?? [],
     open: [
       ...[...wanted, ...flapping(returns, snapshot)].filter(({ cause }) => !openIncidents.has(cause)),
       ...lossIncidents(singleLosses, snapshot),
     ],
-    close: [...ended, ...endings, ...exhaustionEndings(exhausted, snapshot)],
+    close: [...ended, ...endings, ...taskEndings(tasks, snapshot)],
     singleLosses,
     returns,
     board,
+    work: tasks?.work ?? null,
   }
 }
 
@@ -149,34 +125,13 @@ function concernsPeople(agent: string, { fleet }: Observed, { holders }: LossSna
   return fleet.standing(agent)?.isNew !== true || holders.has(agent)
 }
 
-/** What to move now. */
-function planTasks({ at, config, observed, board }: Snapshot, singleLosses: ReadonlySet<string>): Plan {
-  const { fleet, processes } = observed
-  const isSingleLoss = (agent: string): boolean => fleet.hasIncident(agent) || singleLosses.has(agent)
-  const needs = findNeeds(board.tasks, fleet, board.leases, isSingleLoss, at).filter(({ reason, task }) => {
-    return reason !== 'silent' || wereBeatsReadSince(task, board, observed)
-  })
-  const isIdle = needs.length === 0 // going through a large fleet takes longer than a verdict may wait
-  return planMoves(needs, isIdle ? [] : findCandidates(board.tasks, fleet, board.leases, processes), {
-    movesMax: config.movesMax,
-    agentsNow: config.moveEveryMs === 0 ? Number.POSITIVE_INFINITY : board.turnAt <= at ? 1 : 0,
-    expectedRoles: isIdle ? new Set() : expectedRoles(fleet),
-    waitsIfFoundAfter: at - config.leaseMs,
-  })
-}
-
-/** Whether beats were read since the task came to its holder: another watchdog may have given it to an agent that is just back. */
-function wereBeatsReadSince(task: Task, { leases }: Board, { readAt }: Observed): boolean {
-  return readAt !== null && (leases.stillSince(task) ?? Number.POSITIVE_INFINITY) <= readAt.now
-}
-
 /** In a mass silence nothing is planned: no task is moved, and nothing is known of what should be. */
-function remember(plan: Plan | null, { at, board }: Snapshot): BoardMemory {
-  if (plan === null) return { waiting: 0, strandedSince: board.strandedSince, movedFrom: [] }
+function remember(tasks: TaskDecision | null, { at, board }: Snapshot): BoardMemory {
+  if (tasks === null) return { waiting: 0, strandedSince: board.strandedSince, movedFrom: [] }
   return {
-    waiting: plan.waiting,
-    strandedSince: plan.stranded.length === 0 ? null : (board.strandedSince ?? at),
-    movedFrom: plan.moves.flatMap(({ need }) => (need.failed === null ? [] : [need.failed.agent])),
+    waiting: tasks.waiting,
+    strandedSince: tasks.stranded.length === 0 ? null : (board.strandedSince ?? at),
+    movedFrom: tasks.moves.flatMap(({ need }) => (need.failed === null ? [] : [need.failed.agent])),
   }
 }
 
@@ -215,7 +170,7 @@ function lossIncidents(singleLosses: readonly string[], snapshot: Snapshot): New
 }
 
 function endingOf({ incident, outcome }: Toggle): IncidentEnd {
-  return { cause: incident.cause, outcome: outcome ?? taskOutcome(incident) }
+  return { cause: incident.cause, outcome }
 }
 
 function agentEndings(snapshot: Snapshot): IncidentEnd[] {
@@ -225,11 +180,11 @@ function agentEndings(snapshot: Snapshot): IncidentEnd[] {
   })
 }
 
-/** Tasks that were moved too often, and need no move any more. Null: it is not known which were. */
-function exhaustionEndings(exhausted: readonly NewIncident[] | null, { openIncidents }: Snapshot): IncidentEnd[] {
-  if (exhausted === null) return []
-  const causes = new Set(exhausted.map(({ cause }) => cause))
-  const over = [...openIncidents.values()].filter(({ kind, cause }) => kind === 'task_exhausted' && !causes.has(cause))
+/** Incidents about tasks and places whose state is over. Null: it is not known now which last. */
+function taskEndings(tasks: TaskDecision | null, { openIncidents }: Snapshot): IncidentEnd[] {
+  if (tasks === null) return []
+  const lasting = new Set(tasks.incidents.map(({ cause }) => cause))
+  const over = [...openIncidents.values()].filter(({ kind, cause }) => TASK_KINDS.includes(kind) && !lasting.has(cause))
   return over.map((incident) => ({ cause: incident.cause, outcome: taskOutcome(incident) }))
 }
 
@@ -268,7 +223,8 @@ function massSilence({ at, observed, openIncidents, wall }: Snapshot): Toggle {
   const incident = massSilenceIncident(fleet.tally.unheard, fleet.tally.count)
   const known = openIncidents.get(incident.cause)
   const isWanted = knows && isMassSilence
-  if (known === undefined || !knows || isMassSilence || fleet.massSilence) return { incident, isWanted, isOver: false }
+  if (known === undefined || !knows || isMassSilence || fleet.massSilence)
+    return { incident, isWanted, isOver: false, outcome: '' }
   const fate = observed.massFate()
   return {
     incident,
@@ -295,12 +251,4 @@ function unreachableSupervisors(snapshot: Snapshot): Toggle[] {
       outcome: `${supervisor} answers again after ${lasted(incident.cause, snapshot)}`,
     }
   })
-}
-
-function stranding({ stranded }: Plan, since: number | null, { at, config }: Snapshot): Toggle {
-  return {
-    incident: strandedIncident(stranded),
-    isWanted: since !== null && at - since >= config.lateAfterMs,
-    isOver: since === null,
-  }
 }

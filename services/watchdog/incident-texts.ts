@@ -1,5 +1,4 @@
 import type { NewIncident } from '#fleet/incident.ts'
-import type { Task } from '#fleet/task.ts'
 import type { Twins } from '#fleet/twin-detector.ts'
 import { formatDuration, roughDuration } from '#runtime/duration.ts'
 import { STEADY_MS } from './flapping-agents.ts'
@@ -62,7 +61,7 @@ export function placeOf(host: string | null | undefined): string {
 }
 
 /** Names of agents or tasks, and not too many of them. */
-function namesOf(names: readonly string[]): string {
+export function namesOf(names: readonly string[]): string {
   const more = names.length > NAMED_MAX ? ` and ${names.length - NAMED_MAX} more` : ''
   return `${names.slice(0, NAMED_MAX).join(', ')}${more}`
 }
@@ -129,21 +128,4 @@ export function supervisorIncident(supervisor: string): NewIncident {
 /** The supervisor that an incident of the kind `supervisor_away` is about. */
 export function supervisorOf({ cause }: Pick<NewIncident, 'cause'>): string {
   return cause.slice(SUPERVISOR_AWAY.length)
-}
-
-/** One incident for all tasks that no agent can take: they have one cause, and that is that no agent is there. */
-export function strandedIncident(stranded: readonly Task[]): NewIncident {
-  const summary = `no agent is there to take ${namesOf(stranded.map(({ id }) => id))}; the watchdog tries again until one is`
-  return { cause: 'task_stranded', kind: 'task_stranded', agent: null, summary }
-}
-
-/** What is said of the end of an incident about tasks. */
-export function taskOutcome({ kind, cause }: Pick<NewIncident, 'kind' | 'cause'>): string {
-  if (kind === 'task_stranded') return 'every task has an agent to go to again'
-  return `task ${cause.slice(cause.indexOf(':') + 1)} needs no other owner any more`
-}
-
-export function exhaustedIncident({ id, moves }: Task): NewIncident {
-  const summary = `task ${id} lost its owner again after ${moves} moves and is not moved any more: find out why its owners fail, or cancel it`
-  return { cause: `task_exhausted:${id}`, kind: 'task_exhausted', agent: null, summary }
 }

@@ -77,12 +77,6 @@ export class OpenIncidents {
     return last
   }
 
-  async #add(incident: NewIncident, channels: readonly string[]): Promise<boolean> {
-    const first = await this.#store.openIncident(incident, channels)
-    this.#open.set(incident.cause, { ...incident, openedAt: this.#clock.wall() })
-    return first
-  }
-
   /** Tells people again of those that last; answers of how many this watchdog did. */
   async retell(): Promise<number> {
     let told = 0
@@ -97,5 +91,11 @@ export class OpenIncidents {
   #channelsFor({ cause }: Pick<Incident, 'cause'>): readonly string[] {
     const failing = failingChannel({ cause })
     return this.#channels.filter((channel) => channel !== failing)
+  }
+
+  async #add(incident: NewIncident, channels: readonly string[]): Promise<boolean> {
+    const first = await this.#store.openIncident(incident, channels)
+    this.#open.set(incident.cause, { ...incident, openedAt: this.#clock.wall() })
+    return first
   }
 }

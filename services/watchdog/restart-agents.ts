@@ -1,4 +1,5 @@
 import type { ProcessFinding } from '#fleet/agent-processes.ts'
+import { textHead } from '#fleet/cut-text.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { NewIncident } from '#fleet/incident.ts'
 import type { Task } from '#fleet/task.ts'
@@ -8,7 +9,6 @@ import { formatDuration } from '#runtime/duration.ts'
 import type { Log } from '#runtime/log.ts'
 import type { WatchConfig } from './config.ts'
 import type { FleetObservation } from './fleet-observation.ts'
-import { exhaustedIncident } from './incident-texts.ts'
 import type { OpenIncidents } from './open-incidents.ts'
 import type { OpenTasksState } from './open-tasks-state.ts'
 import type { ProcessSource } from './process-sources/read-source.ts'
@@ -99,12 +99,11 @@ export class AgentRestarts {
     else this.#plans.set(agent, { since, dueAt: now + this.#pauseAfter(tries) })
   }
 
-  /** Its tasks are still to be given to other agents, and there are such. Those that are moved no more wait for a human. */
+  /** Its tasks are still to be given to other agents, and there are such. */
   #hasTasksToMove(agent: string): boolean {
-    const { board, observation, incidents } = this.#parts
+    const { board, observation } = this.#parts
     const isItsOwn = ({ holder }: Task): boolean => holder !== null && observation.fleet.agentOf(holder) === agent
-    const mayMove = (task: Task): boolean => !incidents.isOpen(exhaustedIncident(task).cause)
-    return board.strandedSince === null && board.tasks.some((task) => isItsOwn(task) && mayMove(task))
+    return board.strandedSince === null && board.tasks.some(isItsOwn)
   }
 
   /** Full jitter, and none before the first try: it has waited long enough. */
@@ -193,7 +192,7 @@ function refusalOf(agent: string): string {
 }
 
 function refusal(agent: string, name: string, error: unknown): NewIncident {
-  const why = (error instanceof Error ? error.message : String(error)).slice(0, WHY_MAX)
+  const why = textHead(error instanceof Error ? error.message : String(error), WHY_MAX)
   const next = error instanceof S2Error && error.next !== undefined ? error.next : 'start it by hand'
   const summary = `${name} of ${agent} could not be started again: ${why}; next: ${next}`
   return { cause: refusalOf(agent), kind: 'restart_failed', agent, summary }

@@ -95,7 +95,7 @@ export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<
   const observation = new FleetObservation(config, losses)
   const board = new OpenTasksState(config)
   const work = new WorkVerdicts()
-  const owners = { observation, board, losses, flaps, incidents, refused: new KnownTroubles() }
+  const owners = { observation, board, losses, flaps, incidents, work, refused: new KnownTroubles() }
   const writer = new VerdictWriter(config, { observation, store, clock, work })
   const outage = new StoreOutage(config, { ...parts, senders })
   const onIncident = (): void => {

@@ -203,7 +203,7 @@ export class Witness {
     }
   }
 
-  #onLease([holder, incarnation]: [SessionId, string], task: Task | null): void {
+  #onLease([holder, incarnation]: Parameters<Store['leaseTask']>, task: Task | null): void {
     if (task === null) return
     this.#history.did('task leased', `${task.id}@${task.epoch} by ${holder} ${incarnation}`)
     const isRight = task.holder === holder && task.incarnation === incarnation && isLeased(task.state)

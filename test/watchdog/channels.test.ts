@@ -183,7 +183,10 @@ test('exec: any other end than code 0 is a failure that says why, without secret
       return true
     },
   )
-  await assert.rejects(execChannel({ argv: ['/nonexistent/program'], env }, systemClock).tell(alert, forever), /ENOENT/)
+  await assert.rejects(
+    execChannel({ argv: ['/nonexistent/program'], env }, systemClock).tell(alert, forever),
+    /^Error: the alert command cannot be started: the program \/nonexistent\/program is not installed .*; see S2_ALERT_EXEC$/,
+  )
 })
 
 test('exec: one that hangs is ended with its children when its time is over', async () => {

@@ -21,7 +21,7 @@ test('left alone it watches the database of its state folder by the numbers of t
     [config.lateAfterMs, config.silentAfterMs, config.roundMs, config.watchMs, config.leaseMs, config.moveEveryMs],
     [15_000, 60_000, 60_000, 250, 60_000, 10_000],
   )
-  assert.deepEqual([config.movesMax, config.alertExec, config.alertWebhook], [5, null, null])
+  assert.deepEqual([config.attemptsMax, config.alertExec, config.alertWebhook], [5, null, null])
   assert.ok(Object.isFrozen(config))
 })
 

@@ -7,14 +7,16 @@ import { LeaseObserver } from '#fleet/lease-observer.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
 import { beginTask } from '#fleet/task-ownership.ts'
-import { type Decision, decide, type Snapshot } from '../../services/watchdog/decide.ts'
+import { WorkObserver } from '#fleet/work-observer.ts'
+import { type Decision, decide } from '../../services/watchdog/decide.ts'
 import { FlappingAgents } from '../../services/watchdog/flapping-agents.ts'
+import type { Snapshot } from '../../services/watchdog/look-snapshot.ts'
 import type { OpenIncident } from '../../services/watchdog/open-incidents.ts'
 import { know } from '../core/fleet/know.ts'
 import { freezeDeeply } from './freeze.ts'
 import { CONFIG } from './stage.ts'
 
-const { lateAfterMs: LATE, silentAfterMs: SILENT, leaseMs: LEASE, movesMax } = CONFIG
+const { lateAfterMs: LATE, silentAfterMs: SILENT, leaseMs: LEASE, attemptsMax } = CONFIG
 const AT = 200_000
 
 const sessionOf = (agent: string): SessionId => `conv_${agent}/b`
@@ -77,6 +79,9 @@ function snapshotOf({ silent = [], gone = [], tasks = [], observed, board, losse
   const leases = new LeaseObserver(LEASE)
   leases.observe(tasks, roster, 0)
   leases.observe(tasks, roster, AT)
+  const work = new WorkObserver(CONFIG.takeWithinMs)
+  work.observe(tasks, roster, 0, 0)
+  work.observe(tasks, roster, AT, AT)
   return {
     at: AT,
     wall: AT,
@@ -99,7 +104,7 @@ function snapshotOf({ silent = [], gone = [], tasks = [], observed, board, losse
       knowsAll: () => true,
       ...observed,
     },
-    board: { tasks, holders: new Set(), leases, turnAt: 0, strandedSince: null, ...board },
+    board: { tasks, holders: new Set(), leases, work, conditions: new Map(), turnAt: 0, strandedSince: null, ...board },
     losses: losses ?? new Map(),
     lossHistory: new FlappingAgents(),
     openIncidents: new Map(incidents.map((each) => [each.cause, each])),
@@ -107,7 +112,11 @@ function snapshotOf({ silent = [], gone = [], tasks = [], observed, board, losse
   }
 }
 
-const leased = { state: 'in_progress', incarnation: 'one', leaseSeq: 1 } as const
+/** So many starts that were interrupted. */
+function begun(count: number): Task['attempts'] {
+  const ended = { holder: sessionOf('w2'), startedAt: 0, end: 'interrupted', endedAt: 1, note: '' } as const
+  return Array.from({ length: count }, (_, index) => ({ ...ended, epoch: index + 1 }))
+}
 
 const SCENES: readonly { title: string; scene: Scene; says: Readonly<Record<string, unknown>> }[] = [
   {
@@ -127,12 +136,12 @@ const SCENES: readonly { title: string; scene: Scene; says: Readonly<Record<stri
     },
   },
   {
-    title: 'an agent died, a task was moved too often, a lease lapsed, and a task is new',
+    title: 'an agent died, a task was begun too often, and a task is new',
     scene: {
       gone: ['w1'],
-      tasks: [task('t1', 'w1'), task('t2', 'w2', { ...leased, moves: movesMax }), task('t3', null)],
+      tasks: [task('t1', 'w1'), task('t2', 'w2', { attempts: begun(attemptsMax) }), task('t3', null)],
     },
-    says: { moves: ['t3', 't1'], open: ['task_exhausted:t2', 'gone:w1'], singleLosses: ['w1'], movedFrom: ['w1'] },
+    says: { moves: ['t3', 't1'], endings: ['t2'], open: ['gone:w1'], singleLosses: ['w1'], movedFrom: ['w1'] },
   },
   {
     title: 'what could not be reported before is reported, and what is over is closed',
@@ -146,7 +155,7 @@ const SCENES: readonly { title: string; scene: Scene; says: Readonly<Record<stri
         incident('silent', 'w3'),
         incident('gone', 'w8'),
         incident('restart_failed', 'w8'),
-        incident('task_exhausted', null, 'task_exhausted:t9'),
+        incident('task_stalled', null, 'task_stalled:t9@1'),
         incident('blind', null, 'blind'),
         incident('supervisor_away', null, 'supervisor_away:tmux'),
       ],
@@ -154,7 +163,7 @@ const SCENES: readonly { title: string; scene: Scene; says: Readonly<Record<stri
     },
     says: {
       open: ['supervisor_away:docker', 'silent:w1'],
-      close: ['blind', 'supervisor_away:tmux', 'silent:w3', 'gone:w8', 'restart_failed:w8', 'task_exhausted:t9'],
+      close: ['blind', 'supervisor_away:tmux', 'silent:w3', 'gone:w8', 'restart_failed:w8', 'task_stalled:t9@1'],
     },
   },
   {
@@ -165,7 +174,7 @@ const SCENES: readonly { title: string; scene: Scene; says: Readonly<Record<stri
   {
     title: 'every agent is gone for one task: it is stranded, and that is remembered',
     scene: { tasks: [task('t1', null)], observed: { fleet: new Roster(CONFIG) } },
-    says: { moves: [], open: [], strandedSince: AT },
+    says: { moves: [], open: ['task_stranded:any'], strandedSince: AT },
   },
   {
     title: 'blind: nothing is planned, and nothing remembered',
@@ -190,6 +199,7 @@ suite('a decision', () => {
         ...decision,
         ...decision.board,
         moves: decision.moves.map(({ move }) => move.task),
+        endings: decision.endings.map(({ task }) => task),
         open: decision.open.map(({ cause }) => cause),
         close: decision.close.map(({ cause }) => cause),
       }
@@ -218,6 +228,8 @@ suite('a decision', () => {
       ({ board }) => (board.tasks as Task[]).pop(),
       ({ board }) => Object.assign(board.tasks[0] ?? {}, { moves: 1 }),
       ({ board }) => (board.leases as LeaseObserver).grace(AT),
+      ({ board }) => (board.work as WorkObserver).grace(AT),
+      ({ board }) => (board.conditions as Map<string, unknown>).set('w1', {}),
       ({ board }) => Object.assign(board, { strandedSince: AT }),
       ({ losses }) => (losses as Map<string, unknown>).set('w1', { isDue: true, signsAtDeath: null }),
       ({ lossHistory }) => (lossHistory as FlappingAgents).noteLoss('w1', AT),

@@ -131,7 +131,7 @@ test('every incident that a watchdog closes has an outcome', async () => {
   await using stage = await Stage.open(1)
   const engine = new Supervisor()
   engine.set('w1', 'living', { mayStart: true })
-  const watchdog = stage.watchdog({ sources: [engine], config: { movesMax: 1 } })
+  const watchdog = stage.watchdog({ sources: [engine] })
   await stage.addTask('t1', 'w1')
   await stage.run(20 * SECOND)
   engine.set('w1', 'ended', { mayStart: true })

@@ -1,6 +1,7 @@
 import { realpathSync } from 'node:fs'
 import { resolve, sep } from 'node:path'
 import type { CommandContext } from '#console/context.ts'
+import { textTail } from '#fleet/cut-text.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { type AllowedCommand, type GuardMode, judgeCommand, type RefusedCommand } from '#fleet/guard-rules.ts'
 import type { SessionId } from '#fleet/session-id.ts'
@@ -117,7 +118,7 @@ export async function runPlanned(
 }
 
 function resultOf(command: readonly string[], mode: GuardMode, ending: Ending): GuardedResult {
-  const output = `${new TextDecoder().decode(ending.stdout)}${ending.stderr}`.toWellFormed()
+  const output = `${new TextDecoder().decode(ending.stdout)}${ending.stderr}`
   return { command, mode, exitCode: ending.ended === null ? ending.code : null, how: howItEnded(ending), output }
 }
 
@@ -127,7 +128,7 @@ const SENT_MAX = 20_000
 /** Tells the session at the other end, durably: this end has the result as the answer of the command. */
 export async function tellPartner(state: string, from: SessionId, result: GuardedResult): Promise<void> {
   const { command, mode, how, output } = result
-  const kept = output.length <= SENT_MAX ? output : `[…]\n${output.slice(-SENT_MAX).toWellFormed()}`
+  const kept = output.length <= SENT_MAX ? output : `[…]\n${textTail(output, SENT_MAX)}`
   const text = `guarded command (${mode}): ${JSON.stringify(command)}\nended: ${how}\n\n${kept}`
   await new Outbox(state).put({ kind: 'send', from, draft: { text, action: 'guarded_command' } })
 }

@@ -1,6 +1,7 @@
+import { textHead, textTail } from './cut-text.ts'
 import { type MessageDraft, TEXT_MAX } from './message.ts'
 import type { SessionId } from './session-id.ts'
-import { DESCRIPTION_MAX, type MoveReason, PRIORITIES, type Priority, TASK_ID } from './task.ts'
+import { DESCRIPTION_MAX, type EndReason, type MoveReason, PRIORITIES, type Priority, TASK_ID } from './task.ts'
 
 /**
  * Messages about tasks, in the JSON of the Python protocol, which agents that know nothing of S2 read and write. `epoch` is
@@ -70,22 +71,28 @@ export function writeTaskMessage(taskMessage: TaskMessage): MessageDraft {
   const text = JSON.stringify({ type, task_id: task, ...rest })
   if (text.length <= TEXT_MAX || taskMessage.type !== 'task_assignment') return { text, action: TASK_MESSAGE_ACTION }
   // escaped, an allowed description may be too long: a command gets all of it, a reader only the beginning
-  const description = `${taskMessage.description.slice(0, taskMessage.description.length / 2)} …`
+  const description = `${textHead(taskMessage.description, Math.floor(taskMessage.description.length / 2))} …`
   return writeTaskMessage({ ...taskMessage, description })
 }
 
 /** Why a task was moved away, as a sentence to its former holder. */
-export function reasonInWords(reason: MoveReason | 'cancelled'): string {
+export function reasonInWords(reason: MoveReason | EndReason | 'cancelled'): string {
   return REASONS[reason]
 }
 
-const REASONS: Readonly<Record<MoveReason | 'cancelled', string>> = {
+const REASONS: Readonly<Record<MoveReason | EndReason | 'cancelled', string>> = {
   silent: 'you were not heard for too long',
   gone: 'what you ran in ended',
   lease_lapsed: 'you did not renew your lease on it',
   unassigned: 'nobody had it',
   conversation_ended: 'its conversation ended',
   by_hand: 'somebody decided so',
+  not_taken: 'you did not take it',
+  holder_busy: 'another agent was free for it',
+  holder_sick: 'you said that you cannot work now',
+  stalled: 'it showed no sign of work for too long',
+  deadline: 'its deadline has passed',
+  attempts: 'it was tried too often',
   cancelled: 'it was withdrawn',
 }
 
@@ -160,7 +167,7 @@ function readText(fields: Fields, names: readonly string[]): string | null {
 function readWork(fields: Fields, text: string): Pick<Assignment, 'description' | 'priority' | 'role'> {
   const description = readText(fields, ['description', 'task', 'instructions', 'title', 'subject', 'message']) ?? text
   return {
-    description: description.slice(0, DESCRIPTION_MAX),
+    description: textHead(description, DESCRIPTION_MAX),
     priority: readPriority(fields.get('priority')),
     role: readRole(fields),
   }
@@ -229,5 +236,5 @@ function readStatus(fields: Fields, task: string, epoch: number | null): StatusU
 
 /** Keeps the end of a long text: results stand there. */
 export function cutSummary(text: string): string {
-  return text.length > SUMMARY_MAX ? `…${text.slice(1 - SUMMARY_MAX)}` : text
+  return text.length > SUMMARY_MAX ? `…${textTail(text, SUMMARY_MAX - 1)}` : text
 }

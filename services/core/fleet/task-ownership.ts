@@ -1,5 +1,7 @@
 import type { AuditedAct } from './audit.ts'
+import { textHead } from './cut-text.ts'
 import { S2Error } from './errors.ts'
+import type { NewIncident } from './incident.ts'
 import { redactedHead, redactedTail } from './redact.ts'
 import { partnerOf, type SessionId, sideOf } from './session-id.ts'
 import {
@@ -7,6 +9,7 @@ import {
   isLeased,
   isOpen,
   type Move,
+  type MoveReason,
   type NewTask,
   PRIORITIES,
   PROGRESS_MAX,
@@ -15,8 +18,10 @@ import {
   TAIL_MAX,
   type Task,
   type TaskEnd,
+  type TaskEnding,
   type TaskResult,
 } from './task.ts'
+import { countedAttempts, isPaused, presentAttempt, withEnd, withStart } from './task-attempts.ts'
 import { type AddressedTaskMessage, cutSummary, reasonInWords, type Status, type TaskMessage } from './task-messages.ts'
 
 /**
@@ -37,6 +42,24 @@ export interface Step {
   readonly messages: readonly AddressedTaskMessage[]
   /** For the audit chain; null where nothing happened that is worth an entry. */
   readonly act: AuditedAct | null
+  /** People are told of a task that failed. */
+  readonly failure?: TaskFailure
+}
+
+export interface TaskFailure {
+  readonly task: string
+  readonly epoch: number
+  readonly kind: 'task_failed' | 'task_exhausted'
+  readonly holder: SessionId | null
+  /** What it says of its end; null where it says nothing. */
+  readonly why: string | null
+}
+
+/** The incident of a failed task; `agent` is the name of whoever had it. Each failure is a cause of its own. */
+export function failureIncident({ task, epoch, kind, why }: TaskFailure, agent: string | null): NewIncident {
+  const where = agent === null ? '' : ` at ${agent}`
+  const summary = `task ${task} failed${where}${why === null ? '' : `: ${why}`}; s2 task show ${task} says more`
+  return { cause: `${kind}:${task}@${epoch}`, kind, agent, summary }
 }
 
 export interface Refusal {
@@ -51,7 +74,7 @@ export const EVIDENCE_MAX = 100
 
 /** What whoever neither holds nor held a task is told of it, and whoever names one that is none: the two read the same. */
 export function unknownTask(id: string): S2Error {
-  return new S2Error('not_found', `there is no task ${JSON.stringify(id.slice(0, 80))}`, {
+  return new S2Error('not_found', `there is no task ${JSON.stringify(textHead(id, 80))}`, {
     next: 'list them: s2 task list',
   })
 }
@@ -72,16 +95,23 @@ export function beginTask(wanted: NewTask, now: number): Step {
     description: redactedHead(wanted.description, DESCRIPTION_MAX),
     priority,
     role,
+    otherRoles: wanted.otherRoles ?? [],
     state: holder === null ? 'pending' : 'assigned',
     epoch: 1,
     holder,
     originalAssignee: null,
     incarnation: null,
     leaseSeq: 0,
+    work: 0,
     moves: 0,
+    attempts: [],
+    pause: null,
+    reminded: 0,
     progress: null,
     result: null,
     deadline,
+    onDeadline: wanted.onDeadline ?? 'fail',
+    onStall: wanted.onStall ?? null,
     createdBy,
     createdAt: now,
     updatedAt: now,
@@ -90,14 +120,33 @@ export function beginTask(wanted: NewTask, now: number): Step {
   return { refusal: null, task, messages: holder === null ? [] : [assignment(task, holder)], act }
 }
 
-/** Which of these tasks an incarnation of a holder should lease next: the most urgent that it does not have yet. */
-export function nextToLease(tasks: Iterable<Task>, holder: SessionId, incarnation: string): Task | null {
-  let best: Task | null = null
-  for (const task of tasks) {
-    if (task.holder !== holder || !isOpen(task.state) || isLeasedBy(task, incarnation)) continue
-    if (best === null || compareUrgency(task, best) < 0) best = task
-  }
-  return best
+/** What a holder's incarnation gets when it asks for work. The steps are to be written in their order. */
+export interface LeaseDecision {
+  readonly steps: readonly Step[]
+  readonly task: Task | null
+}
+
+/**
+ * The lease of the most urgent task that a holder owns. What this very incarnation has leased already it gets again: the answer
+ * was lost. What another incarnation had leased was interrupted, and begins again with a new epoch when its pause is over.
+ * `passing` names tasks that it does not want now.
+ */
+export function decideLease(
+  tasks: Iterable<Task>,
+  holder: SessionId,
+  incarnation: string,
+  now: number,
+  passing: readonly string[] = [],
+): LeaseDecision {
+  const mine = [...tasks].filter((task) => task.holder === holder && isOpen(task.state) && !passing.includes(task.id))
+  const own = mine.find((task) => isLeasedBy(task, incarnation))
+  if (own !== undefined) return { steps: [], task: own }
+  const interrupted = mine.filter(({ state }) => isLeased(state)).map((task) => interrupt(task, now))
+  const waiting = [...mine.filter(({ state }) => !isLeased(state)), ...interrupted.map(({ task }) => task)]
+  const next = waiting.filter((task) => !isPaused(task, now)).sort(compareUrgency)[0]
+  if (next === undefined) return { steps: interrupted, task: null }
+  const lease = applyLease(next, holder, incarnation, now)
+  return { steps: [...interrupted, lease], task: lease.task }
 }
 
 function isLeasedBy(task: Task, incarnation: string): boolean {
@@ -113,37 +162,88 @@ function compareUrgency(x: Task, y: Task): number {
   )
 }
 
-/** A holder's incarnation leases a task that it owns. What another one had leased is taken over with a new epoch. */
-export function applyLease(task: Task, incarnation: string, now: number): Step {
-  const takesOver = isLeased(task.state)
+/** A life of the holder ended, or gave up, with this task in hand. */
+function interrupt(task: Task, now: number): Step {
+  const next: Task = {
+    ...task,
+    ...withEnd(task, 'interrupted', task.progress, now),
+    state: 'assigned',
+    epoch: task.epoch + 1,
+    incarnation: null,
+    updatedAt: now,
+  }
+  const { id, incarnation } = task
+  const details = { task: id, epoch: next.epoch, incarnation, attempts: countedAttempts(next) }
+  const act = { actor: task.holder ?? 'admin', action: 'task_interrupted', details }
+  return { refusal: null, task: next, messages: [], act }
+}
+
+function applyLease(task: Task, holder: SessionId, incarnation: string, now: number): Step {
   const next: Task = {
     ...task,
     state: 'accepted',
-    epoch: takesOver ? task.epoch + 1 : task.epoch,
     incarnation,
     leaseSeq: task.leaseSeq + 1,
+    work: 0,
+    attempts: withStart(task, holder, now),
+    pause: null,
     updatedAt: now,
   }
-  const action = takesOver ? 'task_taken_over' : 'task_leased'
-  const act = { actor: task.holder ?? 'admin', action, details: { task: task.id, epoch: next.epoch, incarnation } }
-  return { refusal: null, task: next, messages: [], act }
+  const details = { task: task.id, epoch: next.epoch, incarnation }
+  return { refusal: null, task: next, messages: [], act: { actor: holder, action: 'task_leased', details } }
 }
 
 /** A report about a task. Only the holder's at the present epoch counts; any other is refused and kept as evidence. */
 export function applyReport(task: Task, holder: SessionId, report: Report, now: number): OwnershipDecision {
   const clean = cleanReport(report)
+  if (wasReturned(task, holder, clean)) return { refusal: null, task, messages: [], act: null }
   if (task.holder !== holder || task.epoch !== clean.epoch) return refuseLate(task, holder, clean)
-  if (isOpen(task.state))
-    return clean.state === 'in_progress' ? renew(task, holder, clean, now) : end(task, holder, clean.state, clean, now)
+  if (isOpen(task.state)) return applyOwn(task, holder, clean, now)
   if (clean.state === task.state) return { refusal: null, task, messages: [], act: null }
   return refuseEnded(task, holder, clean)
 }
 
-function renew(task: Task, holder: SessionId, { progress }: Report, now: number): Step {
+function applyOwn(task: Task, holder: SessionId, report: Report, now: number): Step {
+  switch (report.state) {
+    case 'in_progress':
+      return renew(task, holder, report, now)
+    case 'returned':
+      return giveBack(task, holder, report, now)
+    default:
+      return end(task, holder, report.state, report, now)
+  }
+}
+
+/** A repeated return: the task has its next epoch already. */
+function wasReturned({ attempts }: Task, holder: SessionId, { state, epoch, cause }: Report): boolean {
+  if (state !== 'returned') return false
+  return attempts.some((each) => each.epoch === epoch && each.holder === holder && each.end === (cause ?? 'sick'))
+}
+
+/** The holder could not do it, and another may: nobody has it now. Its priority stays, for it waits because of a place. */
+function giveBack(task: Task, holder: SessionId, { cause = 'sick', result }: Report, now: number): Step {
+  const next: Task = {
+    ...task,
+    ...withEnd(task, cause, result?.tail ?? task.progress, now),
+    state: 'pending',
+    epoch: task.epoch + 1,
+    holder: null,
+    originalAssignee: task.originalAssignee ?? holder,
+    incarnation: null,
+    progress: null,
+    updatedAt: now,
+  }
+  const details = { task: task.id, epoch: next.epoch, cause, attempts: countedAttempts(next) }
+  return { refusal: null, task: next, messages: [], act: { actor: holder, action: 'task_returned', details } }
+}
+
+function renew(task: Task, holder: SessionId, { progress, work }: Report, now: number): Step {
   const next: Task = {
     ...task,
     state: 'in_progress',
+    attempts: presentAttempt(task) === null ? withStart(task, holder, now) : task.attempts, // a foreign agent may take it by this
     leaseSeq: task.leaseSeq + 1,
+    work: work ?? task.work,
     progress: progress ?? task.progress,
     updatedAt: now,
   }
@@ -158,19 +258,80 @@ function end(
   { progress, result }: Report,
   now: number,
 ): Step {
-  const next: Task = { ...task, state, progress: progress ?? task.progress, result, updatedAt: now }
+  const next: Task = {
+    ...task,
+    ...withEnd(task, state, result?.tail ?? progress, now),
+    state,
+    progress: progress ?? task.progress,
+    result,
+    pause: null,
+    updatedAt: now,
+  }
   const exitCode = result?.exitCode ?? null
   const details = { task: task.id, epoch: task.epoch, exitCode }
-  const act = { actor: holder, action: `task_${state}`, details }
-  return { refusal: null, task: next, messages: endNotice(next, state), act }
+  const step: Step = {
+    refusal: null,
+    task: next,
+    messages: endNotice(next, state),
+    act: { actor: holder, action: `task_${state}`, details },
+  }
+  if (state === 'completed') return step
+  const why = result === null ? null : endInWords(result)
+  return { ...step, failure: { task: task.id, epoch: task.epoch, kind: 'task_failed', holder, why } }
 }
 
-/** Tells the session that gave the task of its end. */
+/**
+ * The watchdog ends a task that its holder will not end, or that nobody has; null when it is not open at that epoch any more. The
+ * holder is told to stop, and whoever gave the task what became of it.
+ */
+export function applyEnding(task: Task, { epoch, reason, words }: TaskEnding, now: number): Step | null {
+  if (!isOpen(task.state) || task.epoch !== epoch) return null
+  const result: TaskResult = { exitCode: null, signal: null, tail: redactedTail(words, TAIL_MAX) }
+  const next: Task = {
+    ...task,
+    ...withEnd(task, reason, task.progress, now),
+    state: 'failed',
+    result,
+    pause: null,
+    updatedAt: now,
+  }
+  const stop = task.holder === null ? [] : [revocation(task, task.holder, reasonInWords(reason))]
+  const details = { task: task.id, epoch, reason, attempts: countedAttempts(next) }
+  return {
+    refusal: null,
+    task: next,
+    messages: [...stop, ...endNotice(next, 'failed')],
+    act: { actor: 'watchdog', action: 'task_ended', details },
+    failure: {
+      task: task.id,
+      epoch,
+      kind: reason === 'attempts' ? 'task_exhausted' : 'task_failed',
+      holder: task.holder,
+      why: result.tail.split('\n')[0] ?? null,
+    },
+  }
+}
+
+/** Sends the assignment of a task that its holder has not taken once more; null where that was done, or it is not that task any more. */
+export function applyReminder(task: Task, epoch: number, now: number): Step | null {
+  if (task.state !== 'assigned' || task.epoch !== epoch || task.holder === null || task.reminded === epoch) return null
+  const next: Task = { ...task, reminded: epoch, updatedAt: now }
+  const act = { actor: 'watchdog', action: 'task_reminded', details: { task: task.id, epoch } }
+  return { refusal: null, task: next, messages: [assignment(next, task.holder)], act }
+}
+
+/** Who is told what becomes of a task: whoever gave it, else the orchestrator of whoever had it last. */
+function giverOf({ createdBy, holder, originalAssignee, attempts }: Task): SessionId | null {
+  const worker = holder ?? attempts.at(-1)?.holder ?? originalAssignee
+  return createdBy ?? (worker === null ? null : partnerOf(worker))
+}
+
 function endNotice(task: Task, status: TaskEnd): AddressedTaskMessage[] {
-  if (task.createdBy === null) return []
+  const to = giverOf(task)
+  if (to === null) return []
   const { id, epoch, result } = task
   const summary = result === null ? null : endInWords(result)
-  return [{ to: task.createdBy, taskMessage: { type: 'status_update', task: id, epoch, status, summary } }]
+  return [{ to, taskMessage: { type: 'status_update', task: id, epoch, status, summary } }]
 }
 
 function endInWords({ exitCode, signal, tail }: TaskResult): string | null {
@@ -221,19 +382,24 @@ export function isSameReport(x: Report, y: Report): boolean {
 
 /** A report as it is kept: without secrets, and no longer than it may be. */
 export function cleanReport(report: Report): Report {
-  const { progress, result } = report
+  const { progress, result, work, cause } = report
   return {
     task: report.task,
     epoch: report.epoch,
     state: report.state,
+    ...(work === undefined ? {} : { work }),
+    ...(cause === undefined ? {} : { cause }),
     progress: progress === null ? null : redactedHead(progress, PROGRESS_MAX),
     result: result === null ? null : { ...result, tail: redactedTail(result.tail, TAIL_MAX) },
   }
 }
 
+/** Moves after which a task is the most urgent: its owner was lost with it. A place that cannot do it makes it no more urgent. */
+const URGENT: readonly MoveReason[] = ['silent', 'gone', 'lease_lapsed', 'conversation_ended', 'by_hand', 'stalled']
+
 /**
- * Gives a task another owner, or none; null when it is not open at that epoch any more. Work that is taken from a
- * holder becomes the most urgent; a task that had no holder keeps its priority, and giving it out does not count as a move.
+ * Gives a task another owner, or none; null when it is not open at that epoch any more. Work whose holder was lost
+ * becomes the most urgent; giving out a task that had no holder does not count as a move.
  */
 export function applyMove(task: Task, { epoch, to, reason }: Move, now: number): Step | null {
   if (!isOpen(task.state) || task.epoch !== epoch) return null
@@ -241,7 +407,9 @@ export function applyMove(task: Task, { epoch, to, reason }: Move, now: number):
   const taken = from !== null
   const next: Task = {
     ...task,
-    priority: taken ? 'P0' : task.priority,
+    ...withEnd(task, reason, task.progress, now),
+    ...(reason === 'deadline' ? nextDeadline(task, now) : {}),
+    priority: taken && URGENT.includes(reason) ? 'P0' : task.priority,
     state: to === null ? 'pending' : 'assigned',
     epoch: epoch + 1,
     holder: to,
@@ -256,14 +424,18 @@ export function applyMove(task: Task, { epoch, to, reason }: Move, now: number):
   return { refusal: null, task: next, messages: moveMessages(task, next, reason), act }
 }
 
+/** Whoever gets a task after its deadline has as long for it as it was given at first, and no other comes after. */
+function nextDeadline({ deadline, createdAt }: Task, now: number): Pick<Task, 'deadline' | 'onDeadline'> {
+  return { deadline: deadline === null ? null : now + Math.max(0, deadline - createdAt), onDeadline: 'fail' }
+}
+
 /** The former owner's message comes first: it may be the new owner too. */
 function moveMessages(task: Task, next: Task, reason: Move['reason']): AddressedTaskMessage[] {
   const messages: AddressedTaskMessage[] = []
   const why = reasonInWords(reason)
   if (task.holder !== null) messages.push(revocation(task, task.holder, why))
   if (next.holder !== null) messages.push(assignment(next, next.holder))
-  const worker = task.holder ?? next.holder
-  const giver = task.createdBy ?? (worker === null ? null : partnerOf(worker))
+  const giver = giverOf(task) ?? giverOf(next)
   const { id, holder: to } = next
   if (giver !== null) {
     messages.push({ to: giver, taskMessage: { type: 'task_moved', task: id, from: task.holder, to, reason } })
@@ -277,7 +449,13 @@ export function applyCancel(task: Task, now: number): OwnershipDecision {
   if (!isOpen(task.state)) {
     return { refusal: new S2Error('conflict', `task ${task.id} is ${task.state} already`), evidence: null, act: null }
   }
-  const next: Task = { ...task, state: 'cancelled', updatedAt: now }
+  const next: Task = {
+    ...task,
+    ...withEnd(task, 'cancelled', null, now),
+    state: 'cancelled',
+    pause: null,
+    updatedAt: now,
+  }
   const messages = task.holder === null ? [] : [revocation(task, task.holder, reasonInWords('cancelled'))]
   return {
     refusal: null,
@@ -340,7 +518,8 @@ export function applyTaskMessage(
 function accept(task: Task, holder: SessionId, now: number): Step | null {
   if (task.state !== 'assigned') return null
   const act = { actor: holder, action: 'task_accepted', details: { task: task.id, epoch: task.epoch } }
-  return { refusal: null, task: { ...task, state: 'accepted', updatedAt: now }, messages: [], act }
+  const attempts = withStart(task, holder, now)
+  return { refusal: null, task: { ...task, state: 'accepted', attempts, updatedAt: now }, messages: [], act }
 }
 
 type ReportContent = Pick<Report, 'state' | 'progress' | 'result'>

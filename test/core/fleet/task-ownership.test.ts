@@ -3,15 +3,17 @@ import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import type { SessionId } from '#fleet/session-id.ts'
 import { isLeased, isOpen, type Task } from '#fleet/task.ts'
+import { countedAttempts } from '#fleet/task-attempts.ts'
 import { readTaskMessage } from '#fleet/task-messages.ts'
 import {
   applyCancel,
-  applyLease,
+  applyEnding,
   applyMove,
+  applyReminder,
   applyReport,
   applyTaskMessage,
   beginTask,
-  nextToLease,
+  decideLease,
   type OwnershipDecision,
 } from '#fleet/task-ownership.ts'
 
@@ -23,7 +25,7 @@ const off = fc.constantFrom(0, 0, 0, -1, 1)
 type Act = (task: Task, now: number) => OwnershipDecision | null
 
 const act: fc.Arbitrary<Act> = fc.oneof(
-  fc.record({ holder: seat, off, state: fc.constantFrom('in_progress', 'completed', 'failed') }).map(
+  fc.record({ holder: seat, off, state: fc.constantFrom('in_progress', 'completed', 'failed', 'returned') }).map(
     ({ holder, off, state }): Act =>
       (task, now) =>
         applyReport(task, holder, { task: task.id, epoch: task.epoch + off, state, progress: null, result: null }, now),
@@ -34,11 +36,18 @@ const act: fc.Arbitrary<Act> = fc.oneof(
         applyMove(task, { task: task.id, epoch: task.epoch + off, to, reason: 'silent' }, now),
   ),
   fc.record({ holder: seat, incarnation: fc.constantFrom('x', 'y') }).map(({ holder, incarnation }): Act => {
-    return (task, now) => {
-      const mine = nextToLease([task], holder, incarnation)
-      return mine === null ? null : applyLease(mine, incarnation, now)
-    }
+    return (task, now) => decideLease([task], holder, incarnation, now).steps.at(-1) ?? null
   }),
+  fc.record({ off, reason: fc.constantFrom('attempts', 'deadline', 'stalled') }).map(
+    ({ off, reason }): Act =>
+      (task, now) =>
+        applyEnding(task, { task: task.id, epoch: task.epoch + off, reason, words: 'it has to end' }, now),
+  ),
+  fc.record({ off }).map(
+    ({ off }): Act =>
+      (task, now) =>
+        applyReminder(task, task.epoch + off, now),
+  ),
   fc.record({ from: seat, off, status: fc.constantFrom('accepted', 'blocked', 'completed', 'cancelled') }).map(
     ({ from, off, status }): Act =>
       (task, now) => {
@@ -82,10 +91,12 @@ function checkStep(before: Task, after: Task): void {
   if (after.holder !== before.holder) assert.ok(after.epoch > before.epoch, 'a new owner has a new epoch')
   const isTakenOver = isLeased(before.state) && isLeased(after.state) && before.incarnation !== after.incarnation
   if (isTakenOver) assert.ok(after.epoch > before.epoch, 'a new life has a new epoch')
-  assert.equal(
-    after.holder === null,
-    after.state === 'pending' || (after.state === 'cancelled' && before.holder === null),
-  )
+  assert.equal(after.holder === null, after.state === 'pending' || (!isOpen(after.state) && before.holder === null))
+  const running = after.attempts.filter(({ end }) => end === null)
+  assert.ok(running.length <= 1, 'one start at a time')
+  if (isLeased(after.state)) assert.equal(running[0]?.holder, after.holder, 'a lease is a start')
+  else assert.deepEqual(running, [], 'a start ends with its lease')
+  assert.ok(countedAttempts(after) >= countedAttempts(before) || after.attempts.length === before.attempts.length)
   assert.ok(after.leaseSeq >= before.leaseSeq)
   assert.ok(after.moves === before.moves || after.moves === before.moves + 1)
 }

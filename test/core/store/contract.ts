@@ -22,6 +22,7 @@ import {
   type Task,
   type TaskResult,
 } from '#fleet/task.ts'
+import { countedAttempts } from '#fleet/task-attempts.ts'
 import { readTaskMessage, TASK_MESSAGE_ACTION, type TaskMessage } from '#fleet/task-messages.ts'
 import { EVIDENCE_MAX } from '#fleet/task-ownership.ts'
 import type { Verdict } from '#fleet/verdict.ts'
@@ -852,10 +853,17 @@ function proveTasks(prove: Prove): void {
         epoch: 0,
         originalAssignee: null,
         incarnation: null,
+        otherRoles: [],
         leaseSeq: 0,
+        work: 0,
         moves: 0,
+        attempts: [],
+        pause: null,
+        reminded: 0,
         progress: null,
         result: null,
+        onDeadline: 'fail',
+        onStall: null,
         createdAt: 0,
         updatedAt: 0,
       },
@@ -888,8 +896,10 @@ function proveTasks(prove: Prove): void {
     const [first] = await Promise.all(adds)
     for (const again of await Promise.all(adds)) assert.deepEqual(again, first)
     await b.store.leaseTask(b.session, 'life-1')
-    const later = await fleet.store.addTask({ ...wanted, description: 'something else', holder: null })
-    assert.deepEqual([later.description, later.state], [wanted.description, 'accepted'])
+    assert.equal((await fleet.store.addTask({ ...wanted, holder: null })).state, 'accepted')
+    await refused('conflict', fleet.store.addTask({ ...wanted, description: 'something else' }))
+    await refused('conflict', fleet.store.addTask({ ...wanted, role: 'another' }))
+    assert.equal((await fleet.store.task('t1')).description, wanted.description)
     assert.equal((await letters(b)).length, 1)
   })
 
@@ -982,13 +992,11 @@ function proveReports(prove: Prove): void {
     await fleet.task({ id: 'theirs', priority: 'P0', holder: other.b.session })
     await fleet.task({ id: 'nobodys', priority: 'P0' })
     const leased: Task[] = []
-    for (
-      let task = await b.store.leaseTask(b.session, 'life-1');
-      task;
-      task = await b.store.leaseTask(b.session, 'life-1')
-    ) {
-      leased.push(task)
+    const next = (): Promise<Task | null> => {
+      const passing = leased.map(({ id }) => id)
+      return b.store.leaseTask(b.session, 'life-1', passing)
     }
+    for (let task = await next(); task; task = await next()) leased.push(task)
     assert.deepEqual(
       leased.map(({ id }) => id),
       ['first', 'second', 'low'],
@@ -999,25 +1007,162 @@ function proveReports(prove: Prove): void {
     }
   })
 
-  prove('leasing at once gives every task to one', async (fleet) => {
+  prove('a lease whose answer was lost is answered again, and counts once', async (fleet) => {
     const { b } = await fleet.channel()
-    for (let n = 0; n < 5; n += 1) await fleet.task({ id: `t${n}`, holder: b.session })
+    for (let n = 0; n < 3; n += 1) await fleet.task({ id: `t${n}`, holder: b.session })
     const leases = await Promise.all(Array.from({ length: 8 }, () => b.store.leaseTask(b.session, 'life-1')))
-    const ids = leases.flatMap((task) => (task === null ? [] : [task.id]))
-    assert.deepEqual(ids.sort(), ['t0', 't1', 't2', 't3', 't4'])
+    for (const task of leases) assert.deepEqual([task?.id, task?.epoch], ['t0', 1])
+    assert.equal((await fleet.store.task('t0')).attempts.length, 1)
+    assert.deepEqual(
+      (await fleet.store.tasks({ state: 'assigned' })).map(({ id }) => id),
+      ['t1', 't2'],
+    )
   })
 
   prove('a new life takes over what the last one had leased, and fences it off', async (fleet) => {
     const { b } = await fleet.channel()
     await fleet.task({ id: 't1', holder: b.session })
     const before = (await b.store.leaseTask(b.session, 'life-1')) as Task
-    assert.equal(await b.store.leaseTask(b.session, 'life-1'), null)
+    assert.equal(await b.store.leaseTask(b.session, 'life-1', ['t1']), null)
     const after = (await b.store.leaseTask(b.session, 'life-2')) as Task
     assert.deepEqual([after.id, after.epoch, after.incarnation], ['t1', before.epoch + 1, 'life-2'])
     assert.equal(after.moves, 0)
     await refused('stale_epoch', b.store.report(b.session, report(before)))
     await refused('stale_epoch', b.store.report(b.session, done(before)))
     assert.equal((await b.store.report(b.session, done(after))).state, 'completed')
+  })
+
+  prove('each start counts, pauses between them double, and a clock that is put back ends them', async (fleet) => {
+    const { b } = await fleet.channel()
+    await fleet.task({ id: 't1', holder: b.session })
+    const lease = (life: number): Promise<Task | null> => b.store.leaseTask(b.session, `life-${life}`)
+    assert.equal((await lease(1))?.attempts.length, 1)
+    assert.equal((await lease(2))?.attempts.length, 2, 'the first interruption is mostly a restart')
+    assert.equal(await lease(3), null, 'it waits now')
+    fleet.clock.pass(3_000)
+    assert.equal(await lease(3), null)
+    fleet.clock.pass(2_000)
+    assert.equal((await lease(3))?.attempts.length, 3)
+    await lease(4)
+    fleet.clock.pass(8_000)
+    assert.equal(await lease(4), null)
+    fleet.clock.pass(-3_600_000)
+    const { attempts, epoch } = (await lease(4)) as Task
+    assert.deepEqual(
+      attempts.map(({ end }) => end),
+      ['interrupted', 'interrupted', 'interrupted', null],
+    )
+    assert.equal(epoch, 4)
+  })
+
+  prove('what a place could not do goes back unharmed, once', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    await fleet.task({ id: 't1', priority: 'P2', holder: b.session, createdBy: a.session })
+    const leased = (await b.store.leaseTask(b.session, 'life-1')) as Task
+    const result = { exitCode: 75, signal: null, tail: 'one\nno folder\n' }
+    const back = report(leased, { state: 'returned', cause: 'sick', result })
+    const returned = await b.store.report(b.session, back)
+    const { state, holder, priority, epoch, moves, attempts, pause, originalAssignee } = returned
+    assert.deepEqual(
+      { state, holder, priority, epoch, moves, pause, originalAssignee },
+      {
+        state: 'pending',
+        holder: null,
+        priority: 'P2',
+        epoch: leased.epoch + 1,
+        moves: 0,
+        pause: null,
+        originalAssignee: b.session,
+      },
+    )
+    assert.deepEqual([attempts[0]?.end, attempts[0]?.note, countedAttempts(returned)], ['sick', 'no folder', 0])
+    assert.deepEqual(await b.store.report(b.session, back), returned)
+    assert.deepEqual(await letters(a), [], 'nothing became of it')
+    await refused('stale_epoch', b.store.report(b.session, done(leased)))
+  })
+
+  prove('signs of work are kept, and a new start has none', async (fleet) => {
+    const { b } = await fleet.channel()
+    await fleet.task({ id: 't1', holder: b.session })
+    const leased = (await b.store.leaseTask(b.session, 'life-1')) as Task
+    assert.equal((await b.store.report(b.session, report(leased, { work: 7 }))).work, 7)
+    assert.equal((await b.store.report(b.session, report(leased))).work, 7, 'nobody looked')
+    assert.equal((await b.store.leaseTask(b.session, 'life-2'))?.work, 0)
+  })
+
+  prove('what nobody will end is failed, once, and all are told', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    await fleet.task({ id: 't1', holder: b.session })
+    const leased = (await b.store.leaseTask(b.session, 'life-1')) as Task
+    const ending = {
+      task: 't1',
+      epoch: leased.epoch,
+      reason: 'deadline',
+      words: 'its deadline passed\n1. tried',
+    } as const
+    assert.equal(await fleet.store.endTask({ ...ending, epoch: leased.epoch + 1 }), false)
+    assert.equal(await fleet.store.endTask(ending), true)
+    assert.equal(await fleet.store.endTask(ending), false)
+    const { state, result, attempts } = await fleet.store.task('t1')
+    assert.deepEqual([state, result?.tail, attempts[0]?.end], ['failed', ending.words, 'deadline'])
+    assert.deepEqual(
+      (await letters(b)).map((each) => each?.type),
+      ['task_assignment', 'task_revoked'],
+    )
+    const [told] = await letters(a)
+    assert.deepEqual([told?.type, told?.type === 'status_update' && told.status], ['status_update', 'failed'])
+    const [incident] = await fleet.store.incidents({ open: false })
+    assert.deepEqual([incident?.kind, incident?.cause], ['task_failed', `task_failed:t1@${leased.epoch}`])
+    assert.match(
+      incident?.summary ?? '',
+      /^task t1 failed at s2-worker-1: its deadline passed; s2 task show t1 says more$/,
+    )
+    await refused('conflict', b.store.report(b.session, done(leased)))
+  })
+
+  prove('a failure that its holder reports is an incident too, told by whatever channel asks', async (fleet) => {
+    const { b } = await fleet.channel()
+    const task = await fleet.task({ id: 't1', holder: b.session })
+    await b.store.report(
+      b.session,
+      report(task, { state: 'failed', result: { ...RESULT, exitCode: 1, tail: 'oh no' } }),
+    )
+    const alerts = await fleet.store.claimAlerts(['log'], 1_000)
+    assert.deepEqual(
+      alerts.map(({ event, incident }) => [event, incident.summary]),
+      [['opened', 'task t1 failed at s2-worker-1: exit code 1: oh no; s2 task show t1 says more']],
+    )
+  })
+
+  prove('who does not take a task is reminded once', async (fleet) => {
+    const { b } = await fleet.channel()
+    const { epoch } = await fleet.task({ id: 't1', holder: b.session })
+    assert.equal(await fleet.store.remindTask('t1', epoch + 1), false)
+    assert.equal(await fleet.store.remindTask('t1', epoch), true)
+    assert.equal(await fleet.store.remindTask('t1', epoch), false)
+    assert.deepEqual(
+      (await letters(b)).map((each) => each?.type),
+      ['task_assignment', 'task_assignment'],
+    )
+    await b.store.leaseTask(b.session, 'life-1')
+    assert.equal(await fleet.store.remindTask('t1', epoch), false)
+  })
+
+  prove('what an agent says of its place is kept until it is well', async (fleet) => {
+    const { b } = await fleet.channel()
+    const say = (state: 'sick' | 'parked' | 'probing', why = 'no\u0007 folder /x', until: number | null = null) =>
+      b.store.noteCondition(b.session, { state, why, until })
+    await say('sick')
+    const [first] = await fleet.store.conditions()
+    assert.deepEqual([first?.session, first?.state, first?.why], [b.session, 'sick', 'no  folder /x'])
+    fleet.clock.pass(1_000)
+    await say('probing')
+    assert.equal((await fleet.store.conditions())[0]?.since, first?.since, 'it is the same trouble still')
+    await say('parked', 'usage limit', 5_000)
+    const [parked] = await fleet.store.conditions()
+    assert.deepEqual([parked?.until, (parked?.since ?? 0) > (first?.since ?? 0)], [5_000, true])
+    await b.store.noteCondition(b.session, null)
+    assert.deepEqual(await fleet.store.conditions(), [])
   })
 
   prove('renewing shows, and tells progress', async (fleet) => {
@@ -1242,6 +1387,24 @@ function proveMoves(prove: Prove): void {
     assert.equal((await to.b.store.leaseTask(to.b.session, 'life-1'))?.id, task.id)
   })
 
+  prove('a move from a place that cannot work makes a task no more urgent', async (fleet) => {
+    const [from, to] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    const task = await fleet.task({ priority: 'P2', holder: from.b.session })
+    assert.equal(await fleet.store.move(by(task, to.b.session, 'holder_sick')), true)
+    assert.equal((await fleet.store.task(task.id)).priority, 'P2')
+  })
+
+  prove('whoever gets a task after its deadline has as long again, and no other comes after', async (fleet) => {
+    const [from, to] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    const deadline = fleet.clock.wall() + 60_000
+    const task = await fleet.task({ holder: from.b.session, deadline, onDeadline: 'move' })
+    fleet.clock.pass(60_000)
+    assert.equal(await fleet.store.move(by(task, to.b.session, 'deadline')), true)
+    const moved = await fleet.store.task(task.id)
+    assert.equal(moved.onDeadline, 'fail')
+    assert.ok(Math.abs((moved.deadline ?? 0) - (deadline + 60_000)) < 10_000)
+  })
+
   prove('dealing what nobody had is no emergency', async (fleet) => {
     const { b } = await fleet.channel()
     const task = await fleet.task({ priority: 'P3' })
@@ -1267,6 +1430,14 @@ function proveLetters(prove: Prove): void {
   prove('an orchestrator’s assignment is a task of its partner', async (fleet) => {
     const { a, b } = await fleet.channel()
     const letter = { type: 'task_assignment', task_id: 'T-1', description: 'do it', priority: 'high', role: 'tests' }
+    await say(a, 'o', { type: 'task_assignment', task_id: 'T-0', description: 'do it' })
+    assert.equal((await fleet.store.task('T-0')).role, 'tests', 'the role of whom it was given to')
+    await fleet.store.cancelTask('T-0')
+    await b.store.mark(
+      b.session,
+      (await unread(b)).map(({ id }) => id),
+      'acked',
+    )
     await say(a, 'k', letter)
     await say(a, 'k', letter)
     const { description, priority, role, state, holder, createdBy } = await fleet.store.task('T-1')

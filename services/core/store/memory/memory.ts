@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { Beat } from '#fleet/beat.ts'
 import type { Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
+import { EVERY_CHANNEL } from '#fleet/incident.ts'
 import {
   checkSend,
   cleanDraft,
@@ -18,6 +19,7 @@ import { HintChannel } from '../hint-channel.ts'
 import type { Store, StoreParts } from '../store.ts'
 import { WorkerRegistry } from '../worker-registry.ts'
 import { MemoryAuditChain } from './audit-chain.ts'
+import { MemoryConditions } from './conditions.ts'
 import { MemoryConversations, type Secrets } from './conversations.ts'
 import { MemoryIncidents } from './incidents.ts'
 import { MemoryLiveness } from './liveness.ts'
@@ -50,6 +52,7 @@ interface Tables {
   readonly workers: WorkerRegistry
   readonly messages: MemoryMessages
   readonly tasks: MemoryTasks
+  readonly conditions: MemoryConditions
   readonly incidents: MemoryIncidents
   readonly liveness: MemoryLiveness
 }
@@ -82,6 +85,10 @@ const TABLE_VERBS = {
   report: 'tasks',
   cancelTask: 'tasks',
   move: 'tasks',
+  endTask: 'tasks',
+  remindTask: 'tasks',
+  noteCondition: 'conditions',
+  conditions: 'conditions',
   evidence: 'tasks',
   openIncident: 'incidents',
   closeIncident: 'incidents',
@@ -116,15 +123,17 @@ class MemoryStore implements Omit<Store, TableVerb> {
       audit: (act) => chain.append(act),
     })
     const messages = new MemoryMessages(clock)
+    const incidents = new MemoryIncidents(chain, clock)
     const tasks = new MemoryTasks(conversations, clock, {
       send: ({ to, taskMessage }) => {
         if (conversations.isLive(to)) messages.post(partnerOf(to), writeTaskMessage(taskMessage))
       },
       audit: (act) => chain.append(act),
+      tell: (incident) => incidents.openIncident(incident, [EVERY_CHANNEL]),
     })
-    const incidents = new MemoryIncidents(chain, clock)
+    const conditions = new MemoryConditions(clock)
     const liveness = new MemoryLiveness(clock)
-    this.#tables = { chain, conversations, workers, messages, tasks, incidents, liveness }
+    this.#tables = { chain, conversations, workers, messages, tasks, conditions, incidents, liveness }
   }
 
   async hintCredentials(conversations: readonly string[]): Promise<void> {

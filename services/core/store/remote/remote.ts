@@ -1,3 +1,4 @@
+import type { AgentCondition, Condition } from '#fleet/agent-condition.ts'
 import type { AuditEntry, AuditedAct } from '#fleet/audit.ts'
 import type { AuditHead } from '#fleet/audit-head.ts'
 import type { Beat, ObservedBeats } from '#fleet/beat.ts'
@@ -6,7 +7,7 @@ import { S2Error } from '#fleet/errors.ts'
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
 import type { Mark, Message, MessageDraft, StoredMessage } from '#fleet/message.ts'
 import { conversationOf, type SessionId } from '#fleet/session-id.ts'
-import type { Move, NewTask, Report, Task } from '#fleet/task.ts'
+import type { Move, NewTask, Report, Task, TaskEnding } from '#fleet/task.ts'
 import type { AgentVerdict } from '#fleet/verdict.ts'
 import type { Admission, JoinOutcome, JoinRequest, NewInvitation, Worker } from '#fleet/worker.ts'
 import { HintChannel } from '../hint-channel.ts'
@@ -307,8 +308,8 @@ class Remote implements RemoteStore {
     return await this.#ask('task', { id })
   }
 
-  async leaseTask(holder: SessionId, incarnation: string): Promise<Task | null> {
-    return await this.#ask('leaseTask', { holder, incarnation }, holder)
+  async leaseTask(holder: SessionId, incarnation: string, passing: readonly string[] = []): Promise<Task | null> {
+    return await this.#ask('leaseTask', { holder, incarnation, ...(passing.length > 0 ? { passing } : {}) }, holder)
   }
 
   async report(holder: SessionId, report: Report): Promise<Task> {
@@ -321,6 +322,22 @@ class Remote implements RemoteStore {
 
   async move(move: Move): Promise<boolean> {
     return await this.#ask('move', { move })
+  }
+
+  async endTask(ending: TaskEnding): Promise<boolean> {
+    return await this.#ask('endTask', { ending })
+  }
+
+  async remindTask(id: string, epoch: number): Promise<boolean> {
+    return await this.#ask('remindTask', { id, epoch })
+  }
+
+  async noteCondition(session: SessionId, condition: Condition | null): Promise<void> {
+    await this.#ask('noteCondition', { session, condition }, session)
+  }
+
+  async conditions(): Promise<AgentCondition[]> {
+    return await this.#ask('conditions', {})
   }
 
   async evidence(task: string): Promise<LateReport[]> {

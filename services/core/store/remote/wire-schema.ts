@@ -4,6 +4,7 @@ import { isOwnAct } from '#fleet/audit.ts'
 import { CREDENTIAL_FILE_MAX } from '#fleet/credential.ts'
 import { TASK_STATES } from '#fleet/task.ts'
 import {
+  AgentConditionSchema,
   AlertSchema,
   AuditEntrySchema,
   AuditedActSchema,
@@ -11,6 +12,7 @@ import {
   BeatSchema,
   CauseSchema,
   ChannelsSchema,
+  ConditionSchema,
   ConversationIdSchema,
   ConversationSchema,
   CountSchema,
@@ -41,6 +43,7 @@ import {
   SettledAlertSchema,
   SidesSchema,
   StoredMessageSchema,
+  TaskEndingSchema,
   TaskSchema,
   TextSchema,
   VerdictSchema,
@@ -252,10 +255,14 @@ export const VERBS = {
   ),
   task: verb(['participant', 'reads'], { id: TextSchema }, TaskSchema, (store, { id }) => store.task(id)),
   leaseTask: verb(
-    ['session', 'once'],
-    { holder: SessionSchema, incarnation: HostNameSchema },
+    ['session', 'repeats'],
+    {
+      holder: SessionSchema,
+      incarnation: HostNameSchema,
+      passing: Type.Optional(Type.Array(TextSchema, { maxItems: 1_000 })),
+    },
     orNull(TaskSchema),
-    (store, { holder, incarnation }) => store.leaseTask(holder, incarnation),
+    (store, { holder, incarnation, passing }) => store.leaseTask(holder, incarnation, passing),
     ({ holder }, session) => holder === session,
   ),
   report: verb(
@@ -267,6 +274,26 @@ export const VERBS = {
   ),
   cancelTask: verb(['participant', 'repeats'], { id: TextSchema }, TaskSchema, (store, { id }) => store.cancelTask(id)),
   move: verb(['admin', 'once'], { move: MoveSchema }, Type.Boolean(), (store, { move }) => store.move(move)),
+  endTask: verb(['admin', 'repeats'], { ending: TaskEndingSchema }, Type.Boolean(), (store, { ending }) =>
+    store.endTask(ending),
+  ),
+  remindTask: verb(
+    ['admin', 'repeats'],
+    { id: TextSchema, epoch: CountSchema },
+    Type.Boolean(),
+    (store, { id, epoch }) => store.remindTask(id, epoch),
+  ),
+  noteCondition: verb(
+    ['session', 'repeats'],
+    { session: SessionSchema, condition: orNull(ConditionSchema) },
+    NothingSchema,
+    async (store, { session, condition }) => {
+      await store.noteCondition(session, condition)
+      return null
+    },
+    ({ session }, speaker) => session === speaker,
+  ),
+  conditions: verb(['admin', 'reads'], {}, Type.Array(AgentConditionSchema), (store) => store.conditions()),
   evidence: verb(['participant', 'reads'], { task: TextSchema }, Type.Array(LateReportSchema), (store, { task }) =>
     store.evidence(task),
   ),
