@@ -3,6 +3,9 @@ import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
 import { planRetellings } from './lasting-incidents.ts'
 
+/** An incident that is open, and since when, by the wall clock. */
+export type OpenIncident = NewIncident & Pick<Incident, 'openedAt'>
+
 /**
  * The incidents that are open, as far as this watchdog knows: read from the store at the start and with each round, as
  * another watchdog may have opened or closed some. The store itself sees to it that a cause is open only once.
@@ -11,7 +14,7 @@ export class OpenIncidents {
   readonly #store: Store
   readonly #channels: readonly string[]
   readonly #clock: Pick<Clock, 'now' | 'wall'>
-  #open = new Map<string, NewIncident>()
+  #open = new Map<string, OpenIncident>()
   /** As they were read last. */
   #read: readonly Incident[] = []
   /** When this watchdog first saw each of them open, by its own clock. */
@@ -32,7 +35,7 @@ export class OpenIncidents {
     return open
   }
 
-  get byCause(): ReadonlyMap<string, NewIncident> {
+  get byCause(): ReadonlyMap<string, OpenIncident> {
     return this.#open
   }
 
@@ -41,26 +44,23 @@ export class OpenIncidents {
   }
 
   /** The open ones of a kind. */
-  of(kind: NewIncident['kind']): NewIncident[] {
+  of(kind: NewIncident['kind']): OpenIncident[] {
     return [...this.#open.values()].filter((incident) => incident.kind === kind)
   }
 
   /** Opens an incident unless it is open; answers whether this was the watchdog that did it. */
   async open(incident: NewIncident): Promise<boolean> {
-    const first = await this.#store.openIncident(incident, this.#channelsFor(incident))
-    this.#open.set(incident.cause, incident)
-    return first
+    return await this.#add(incident, this.#channelsFor(incident))
   }
 
   /** Opens an incident without an alert: the one watchdog that could open it may do what it names. */
   async claim(incident: NewIncident): Promise<boolean> {
-    const first = await this.#store.openIncident(incident, [])
-    this.#open.set(incident.cause, incident)
-    return first
+    return await this.#add(incident, [])
   }
 
-  async release(cause: string): Promise<void> {
-    await this.#store.closeIncident(cause, [])
+  /** Ends such a claim; `outcome` says what became of it. */
+  async release(cause: string, outcome: string): Promise<void> {
+    await this.#store.closeIncident(cause, [], outcome)
     this.#open.delete(cause)
   }
 
@@ -70,7 +70,7 @@ export class OpenIncidents {
   }
 
   /** Closes an incident; `outcome` says what is over and why. Answers whether this was the watchdog that did it. */
-  async close(cause: string, outcome: string | null = null): Promise<boolean> {
+  async close(cause: string, outcome: string): Promise<boolean> {
     if (!this.#open.has(cause)) return false
     const last = await this.#store.closeIncident(cause, this.#channelsFor({ cause }), outcome)
     this.#open.delete(cause)
@@ -91,5 +91,11 @@ export class OpenIncidents {
   #channelsFor({ cause }: Pick<Incident, 'cause'>): readonly string[] {
     const failing = failingChannel({ cause })
     return this.#channels.filter((channel) => channel !== failing)
+  }
+
+  async #add(incident: NewIncident, channels: readonly string[]): Promise<boolean> {
+    const first = await this.#store.openIncident(incident, channels)
+    this.#open.set(incident.cause, { ...incident, openedAt: this.#clock.wall() })
+    return first
   }
 }

@@ -1,7 +1,9 @@
+import type { AgentCondition } from '#fleet/agent-condition.ts'
 import type { Roster } from '#fleet/failure-detector.ts'
 import { LeaseObserver, type LeaseReader } from '#fleet/lease-observer.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
+import { WorkObserver, type WorkReader } from '#fleet/work-observer.ts'
 import { RestByCost } from '#runtime/rest-by-cost.ts'
 import type { WatchConfig } from './config.ts'
 import type { Observed } from './fleet-observation.ts'
@@ -12,6 +14,10 @@ export interface Board {
   /** The agents that hold any of them. */
   readonly holders: ReadonlySet<string>
   readonly leases: LeaseReader
+  /** The clocks of the tasks. */
+  readonly work: WorkReader
+  /** What agents say of their places, by agent; those that are well are not named. */
+  readonly conditions: ReadonlyMap<string, AgentCondition>
   /** From when on the tasks of the next failed agent may be moved. */
   readonly turnAt: number
   /** Since when some task has had no agent to go to; null where each has one. */
@@ -34,12 +40,17 @@ const READ_EVERY_MS_MAX = 10_000
 /** Reading tasks may take one part in so many of the watchdog's time: deadlines come first. */
 const READ_SHARE = 200
 
-/** Open tasks, their leases, and whose turn it is to have its tasks moved. */
+type BoardConfig = Pick<WatchConfig, 'leaseMs' | 'roundMs' | 'moveEveryMs' | 'takeWithinMs'>
+
+/** Open tasks, their leases and clocks, and whose turn it is to have its tasks moved. */
 export class OpenTasksState implements Board {
-  readonly #config: Pick<WatchConfig, 'leaseMs' | 'roundMs' | 'moveEveryMs'>
+  readonly #config: BoardConfig
   readonly #leases: LeaseObserver
+  readonly #work: WorkObserver
   readonly #readCost = new RestByCost(READ_SHARE)
   #tasks: readonly Task[] = []
+  #said: readonly AgentCondition[] = []
+  #conditions: ReadonlyMap<string, AgentCondition> = new Map()
   #holders: ReadonlySet<string> = new Set()
   #endedHolders: ReadonlySet<SessionId> = new Set()
   #readAt = Number.NEGATIVE_INFINITY
@@ -49,9 +60,10 @@ export class OpenTasksState implements Board {
   #turnAt = Number.NEGATIVE_INFINITY
   #memory: BoardMemory = { waiting: 0, strandedSince: null, movedFrom: [] }
 
-  constructor(config: Pick<WatchConfig, 'leaseMs' | 'roundMs' | 'moveEveryMs'>) {
+  constructor(config: BoardConfig) {
     this.#config = config
     this.#leases = new LeaseObserver(config.leaseMs)
+    this.#work = new WorkObserver(config.takeWithinMs)
   }
 
   get tasks(): readonly Task[] {
@@ -64,6 +76,14 @@ export class OpenTasksState implements Board {
 
   get leases(): LeaseReader {
     return this.#leases
+  }
+
+  get work(): WorkReader {
+    return this.#work
+  }
+
+  get conditions(): ReadonlyMap<string, AgentCondition> {
+    return this.#conditions
   }
 
   get turnAt(): number {
@@ -85,9 +105,16 @@ export class OpenTasksState implements Board {
     return Math.min(this.#readAt + this.#readEveryMs, turn, this.#leases.nextLapse)
   }
 
-  /** Takes in the open tasks: when they were asked for, how long that took, and how many losses had been observed then. */
-  take(tasks: readonly Task[], at: number, tookMs: number, lossCount: number): void {
+  /** Takes in the open tasks and the conditions of places: when they were asked for, how long that took, and how many losses had been observed then. */
+  take(
+    tasks: readonly Task[],
+    conditions: readonly AgentCondition[],
+    at: number,
+    tookMs: number,
+    lossCount: number,
+  ): void {
     this.#tasks = tasks
+    this.#said = conditions
     this.#readAt = at
     this.#readCost.note(tookMs)
     this.#lossCount = lossCount
@@ -108,10 +135,12 @@ export class OpenTasksState implements Board {
   }
 
   /** Sees whose the tasks are. The moves of another watchdog take up the turn as well: together they move no faster than one. */
-  observeHolders({ fleet, lost }: Pick<Observed, 'fleet' | 'lost'>, at: number): void {
+  observeHolders({ fleet, lost }: Pick<Observed, 'fleet' | 'lost'>, at: number, wall: number): void {
     const holders = this.#tasks.flatMap(({ holder }) => (holder === null ? [] : (fleet.agentOf(holder) ?? [])))
     this.#holders = new Set(holders)
+    this.#conditions = byAgent(this.#said, fleet)
     const losers = this.#leases.observe(this.#tasks, fleet, at)
+    this.#work.observe(this.#tasks, fleet, at, wall)
     const wasServedByOthers = (agent: string): boolean => {
       return !this.#memory.movedFrom.includes(agent) && (lost.has(agent) || this.#leases.isStuck(agent))
     }
@@ -136,6 +165,7 @@ export class OpenTasksState implements Board {
   /** The watchdog was paused or blind: every lease counts as renewed now. */
   grace(now: number): void {
     this.#leases.grace(now)
+    this.#work.grace(now)
     this.#memory = { ...this.#memory, strandedSince: null }
   }
 
@@ -143,4 +173,17 @@ export class OpenTasksState implements Board {
     const cheapMs = Math.min(READ_EVERY_MS, this.#config.leaseMs / 4, this.#config.roundMs)
     return Math.max(cheapMs, this.#readCost.restMs(READ_EVERY_MS_MAX))
   }
+}
+
+/** An agent with several sessions that says different things of them cannot work. */
+function byAgent(
+  conditions: readonly AgentCondition[],
+  fleet: Pick<Roster, 'agentOf'>,
+): ReadonlyMap<string, AgentCondition> {
+  const found = new Map<string, AgentCondition>()
+  for (const condition of conditions) {
+    const agent = fleet.agentOf(condition.session)
+    if (agent !== undefined && (condition.state !== 'probing' || !found.has(agent))) found.set(agent, condition)
+  }
+  return found
 }

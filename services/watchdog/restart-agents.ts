@@ -1,9 +1,10 @@
 import type { ProcessFinding } from '#fleet/agent-processes.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { NewIncident } from '#fleet/incident.ts'
-import type { SessionId } from '#fleet/session-id.ts'
+import type { Task } from '#fleet/task.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
+import { formatDuration } from '#runtime/duration.ts'
 import type { Log } from '#runtime/log.ts'
 import type { WatchConfig } from './config.ts'
 import type { FleetObservation } from './fleet-observation.ts'
@@ -100,9 +101,8 @@ export class AgentRestarts {
   /** Its tasks are still to be given to other agents, and there are such. */
   #hasTasksToMove(agent: string): boolean {
     const { board, observation } = this.#parts
-    const isItsOwn = (holder: SessionId | null): boolean =>
-      holder !== null && observation.fleet.agentOf(holder) === agent
-    return board.strandedSince === null && board.tasks.some(({ holder }) => isItsOwn(holder))
+    const isItsOwn = ({ holder }: Task): boolean => holder !== null && observation.fleet.agentOf(holder) === agent
+    return board.strandedSince === null && board.tasks.some(isItsOwn)
   }
 
   /** Full jitter, and none before the first try: it has waited long enough. */
@@ -171,7 +171,9 @@ export class AgentRestarts {
       this.#claims.set(cause, seenAt)
       const standing = observation.fleet.standing(agent ?? '')
       const isBack = standing?.verdict === 'alive' && standing.proven
-      if (isBack || clock.now() >= seenAt + RETURN_MS) await incidents.release(cause)
+      if (!isBack && clock.now() < seenAt + RETURN_MS) continue
+      const outcome = isBack ? `${agent} was heard again` : `${agent} was not heard within ${formatDuration(RETURN_MS)}`
+      await incidents.release(cause, outcome)
     }
   }
 }

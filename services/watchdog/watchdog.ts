@@ -4,6 +4,7 @@ import { formatDuration } from '#runtime/duration.ts'
 import type { Log } from '#runtime/log.ts'
 import { runSmoothly } from '#runtime/memory-tuning.ts'
 import type { Life, Program } from '#runtime/run.ts'
+import { KnownTroubles } from '#runtime/trouble-log.ts'
 import { openStore } from '#store/open-store.ts'
 import type { Store } from '#store/store.ts'
 import { openChannels } from './alert-channels.ts'
@@ -12,6 +13,7 @@ import { askManager, closeUnitIncidents } from './close-unit-incidents.ts'
 import { type Config, readConfig, type WatchConfig } from './config.ts'
 import { decideAndAct, type Look } from './decide-and-act.ts'
 import { FailingChannels } from './failing-channels.ts'
+import { FlappingAgents } from './flapping-agents.ts'
 import { type FleetLiveness, FleetObservation } from './fleet-observation.ts'
 import { judgeByBeats } from './judge-by-beats.ts'
 import { OpenIncidents } from './open-incidents.ts'
@@ -21,6 +23,7 @@ import { type ProcessSource, readSource } from './process-sources/read-source.ts
 import { ReportedLosses } from './reported-losses.ts'
 import { AgentRestarts } from './restart-agents.ts'
 import { StoreOutage } from './store-outage.ts'
+import { WorkVerdicts } from './work-verdicts.ts'
 import { VerdictWriter } from './write-verdicts.ts'
 
 /** Finds out who fell silent, gives their work to others, and tells people. */
@@ -85,9 +88,12 @@ export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<
     })
   })
   const losses = new ReportedLosses()
+  const flaps = new FlappingAgents()
   const observation = new FleetObservation(config, losses)
   const board = new OpenTasksState(config)
-  const writer = new VerdictWriter(config, { observation, store, clock })
+  const work = new WorkVerdicts()
+  const owners = { observation, board, losses, flaps, incidents, refused: new KnownTroubles() }
+  const writer = new VerdictWriter(config, { observation, store, clock, work })
   const outage = new StoreOutage(config, { ...parts, senders })
   const onIncident = (): void => {
     for (const sender of senders) sender.nudge()
@@ -101,7 +107,7 @@ export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<
   })
   const reporting = outage.loop('report channels', () => failing.step())
   const looking = outage.loop('look', async () => {
-    const done = await decideAndAct(config, { observation, board, losses, incidents, store, clock, log })
+    const done = await decideAndAct(config, { ...owners, store, clock, log })
     if (done.news > 0) onIncident()
     if (writer.isDue) writing.nudge()
     parts.onLook?.(done, { observed: observation, openTasks: board.tasks.length })

@@ -21,7 +21,7 @@ test('left alone it watches the database of its state folder by the numbers of t
     [config.lateAfterMs, config.silentAfterMs, config.roundMs, config.watchMs, config.leaseMs, config.moveEveryMs],
     [15_000, 60_000, 60_000, 250, 60_000, 10_000],
   )
-  assert.deepEqual([config.movesMax, config.alertExec, config.alertWebhook], [5, null, null])
+  assert.deepEqual([config.attemptsMax, config.alertExec, config.alertWebhook], [5, null, null])
   assert.ok(Object.isFrozen(config))
 })
 
@@ -31,9 +31,20 @@ test('a silence that is too near to lateness is refused, with a good example', (
   assert.equal(faultsOf({ S2_SILENT_AFTER: '300s' }), '')
 })
 
+test('an agent that would be late between two beats is refused, with both values and a good example', () => {
+  assert.match(
+    faultsOf({ S2_LATE_AFTER: '4s' }),
+    /S2_LATE_AFTER=4s .*2\.5 times S2_BEAT=5s.*for example S2_LATE_AFTER=15s/,
+  )
+  assert.match(faultsOf({ S2_LATE_AFTER: '12s' }), /S2_BEAT=5s/)
+  assert.equal(faultsOf({ S2_LATE_AFTER: '12500ms' }), '')
+  assert.equal(faultsOf({ S2_LATE_AFTER: '2500ms', S2_BEAT: '1s' }), '')
+  assert.match(faultsOf({ S2_BEAT: '10s' }), /S2_LATE_AFTER=15s .*S2_BEAT=10s.*S2_LATE_AFTER=30s/)
+})
+
 test('a watch that is too seldom for lateness is refused', () => {
   assert.match(
-    faultsOf({ S2_LATE_AFTER: '1s', S2_SILENT_AFTER: '4s', S2_WATCH: '2s' }),
+    faultsOf({ S2_BEAT: '200ms', S2_LATE_AFTER: '1s', S2_SILENT_AFTER: '4s', S2_WATCH: '2s' }),
     /S2_WATCH=2s .*S2_LATE_AFTER=1s/,
   )
 })

@@ -24,7 +24,13 @@ export const CONFIG: WatchConfig = {
   watchMs: 250,
   leaseMs: 60_000,
   moveEveryMs: 10_000,
-  movesMax: 5,
+  // the tasks of most tests are never taken, and nobody works at them
+  pendingAfterMs: 60_000,
+  takeWithinMs: 86_400_000,
+  stallAfterMs: 86_400_000,
+  onStall: 'move',
+  attemptsMax: 5,
+  fallback: new Map(),
   restartAfterMs: 30_000,
   restartsMax: 3,
   alertOn: new Set(INCIDENT_KINDS),
@@ -35,7 +41,7 @@ export const CONFIG: WatchConfig = {
 export interface Actor {
   readonly name: string
   /** The worker's end; the orchestrator has the other ends of all. */
-  readonly session: SessionId
+  session: SessionId
   host: string
   incarnation: string
   seq: number
@@ -64,18 +70,19 @@ export class Stage implements AsyncDisposable {
     return stage
   }
 
-  async join(name: string, role = 'any'): Promise<Actor> {
-    const { id } = await this.store.openConversation({
-      roles: { a: 'orchestrator', b: role },
-      agents: { a: 'boss', b: name },
-      lifetimeMs: 100 * 365 * 86_400_000,
-    })
-    const session = sessionId(id, 'b')
+  /** A new agent that beats, by a conversation of its own, or by the one given. */
+  async join(name: string, role = 'any', conversation?: string): Promise<Actor> {
+    const session = sessionId(conversation ?? (await this.#converse(name, role)), 'b')
     const life = { incarnation: 'first', seq: 0, work: 0, beats: true, lastBeatAt: 0 }
     const actor: Actor = { name, session, host: `host-${name}`, ...life }
     this.actors.set(name, actor)
     this.#running.push(this.#beat(actor, this.actors.size * 100))
     return actor
+  }
+
+  /** The agent has a new conversation in place of the one that ended. */
+  async rejoin(name: string): Promise<void> {
+    this.actor(name).session = sessionId(await this.#converse(name, 'any'), 'b')
   }
 
   actor(name: string): Actor {
@@ -161,6 +168,15 @@ export class Stage implements AsyncDisposable {
     await Promise.all(this.#running)
   }
 
+  async #converse(name: string, role: string): Promise<string> {
+    const { id } = await this.store.openConversation({
+      roles: { a: 'orchestrator', b: role },
+      agents: { a: 'boss', b: name },
+      lifetimeMs: 100 * 365 * 86_400_000,
+    })
+    return id
+  }
+
   async #beat(actor: Actor, offsetMs: number): Promise<void> {
     const { signal } = this.#ending
     await this.clock.sleep(offsetMs, signal).catch(() => undefined)
@@ -244,7 +260,7 @@ export class Watchdog {
 /** A supervisor that a test speaks for: it hints at what changes, unless it is away. */
 export class Supervisor implements ProcessSource {
   readonly name = 'fake'
-  readonly everyMs = 5_000
+  readonly everyMs: number = 5_000
   readonly started: string[] = []
   isAway = false
   /** Told when it is asked to start something. */

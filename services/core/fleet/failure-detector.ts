@@ -3,7 +3,7 @@ import { FOREIGN_INCARNATION, type ObservedBeat } from './beat.ts'
 import type { Agent } from './conversation.ts'
 import type { SessionId } from './session-id.ts'
 import { TwinDetector, type Twins } from './twin-detector.ts'
-import type { RosterVerdict, Verdict } from './verdict.ts'
+import type { RosterVerdict } from './verdict.ts'
 
 /** How long an agent may be unheard, milliseconds. */
 export interface SilenceLimits {
@@ -20,6 +20,9 @@ export interface VerdictChange {
   readonly at: number
 }
 
+/** An agent that was never heard is counted as new, whatever its verdict. */
+type CountedVerdict = RosterVerdict | 'new'
+
 /**
  * Who is alive. A failure detector: an agent is judged by when the (incarnation, seq) of its beats last changed, by the
  * observer's own clock; no worker's clock is believed. All agents have the same limits, so the order in which they were
@@ -33,15 +36,19 @@ export class Roster {
   /** Beats of sessions that no known conversation has; `heard` is false for those of before the observer looked. */
   readonly #unknownSessions = new Map<SessionId, { readonly beat: ObservedBeat; readonly heard: boolean }>()
   readonly #twins = new TwinDetector()
+  /** What agents are called now whose conversation was given another name. */
+  readonly #renamed = new Map<string, string>()
   readonly #alive = new WaitQueue()
   readonly #late = new WaitQueue()
   /** Found silent or gone within the last `silentAfterMs`. */
   readonly #recentlyLost = new WaitQueue()
-  readonly #counts: Record<Verdict, number> = { new: 0, alive: 0, late: 0, silent: 0, gone: 0 }
+  readonly #counts: Record<CountedVerdict, number> = { new: 0, alive: 0, late: 0, silent: 0, gone: 0 }
   /** Agents that count when the roster asks whether many fell silent together; then how many of them are unheard, and lost. */
   #counting = 0
   #unheard = 0
   #lost = 0
+  /** Agents that must be heard for a full silence before they count as back. */
+  #unsteady: ReadonlySet<string> = new Set()
   #generation = 0
   #changes: VerdictChange[] = []
 
@@ -53,7 +60,7 @@ export class Roster {
     return this.#entries.size
   }
 
-  get counts(): Readonly<Record<Verdict, number>> {
+  get counts(): Readonly<Record<CountedVerdict, number>> {
     return this.#counts
   }
 
@@ -72,6 +79,11 @@ export class Roster {
   /** Whose session it is; undefined when it belongs to no live conversation that the observer knows of. */
   agentOf(session: SessionId): string | undefined {
     return this.#sessions.get(session)?.entry.agent
+  }
+
+  /** What an agent is called now that is not known by this name any more; undefined where nobody gave it another one. */
+  nameNow(agent: string): string | undefined {
+    return this.#entries.has(agent) ? undefined : this.#renamed.get(agent)
   }
 
   /**
@@ -165,6 +177,7 @@ export class Roster {
     for (const entry of this.#entries.values()) {
       entry.proven = false
       entry.waitStart = now
+      entry.extraWaitMs = 0
       if (entry.verdict === 'alive') continue
       if (entry.verdict !== 'late') this.#changeVerdict(entry, 'late', now)
       this.#late.insert(entry)
@@ -205,6 +218,14 @@ export class Roster {
     this.#alive.insert(entry)
   }
 
+  /**
+   * These agents are lost again and again: after each loss they have the benefit of the doubt only, and get no work, until
+   * they have been heard for a full silence. Work that they are given at once is taken from them at once.
+   */
+  distrust(agents: ReadonlySet<string>): void {
+    this.#unsteady = agents
+  }
+
   /** An incident tells people of this lost agent: `silentAfterMs` after its loss it no longer counts towards mass silence. */
   noteIncident(agent: string, now: number): void {
     const entry = this.#entries.get(agent)
@@ -223,7 +244,7 @@ export class Roster {
    * Agents that are lost for long and have an incident do not count, nor do agents that were never heard.
    */
   get massSilence(): boolean {
-    return this.#unheard >= 2 && this.#unheard * 100 >= this.#counting * 55
+    return isMass(this.#unheard, this.#counting)
   }
 
   /** How many agents count towards mass silence, how many of them are unheard (late, silent or gone), and how many lost. */
@@ -266,6 +287,7 @@ export class Roster {
 
   #moveSession(record: SessionRecord, to: RosterEntry): void {
     record.entry.removeSession(record.session)
+    this.#renamed.set(record.entry.agent, to.agent)
     record.entry = to
     to.addSession(record.session)
     if (record.incarnation !== null && !to.isForeign) this.#clearNew(to)
@@ -326,6 +348,7 @@ export class Roster {
     const { entry } = record
     if (record.incarnation !== null) entry.host = record.host
     entry.heardBy(record.session)
+    entry.wasHeard = true
     if (entry.verdict !== 'alive') this.#changeVerdict(entry, 'alive', now)
     if (entry.isNew || entry.hasIncident) {
       this.#recount(entry, () => {
@@ -334,8 +357,9 @@ export class Roster {
         entry.isUncounted = false
       })
     }
-    entry.proven = true
-    entry.waitStart = record.incarnation === FOREIGN_INCARNATION ? now + this.#limits.silentAfterMs : now
+    entry.proven = !this.#unsteady.has(entry.agent) || now - entry.since >= this.#limits.silentAfterMs
+    entry.extraWaitMs = record.incarnation === FOREIGN_INCARNATION ? this.#limits.silentAfterMs : 0
+    entry.waitStart = now + entry.extraWaitMs
     this.#alive.insert(entry)
   }
 
@@ -375,6 +399,11 @@ export class Roster {
     if (entry.verdict !== 'alive') this.#unheard += by
     if (entry.verdict === 'silent' || entry.verdict === 'gone') this.#lost += by
   }
+}
+
+/** Whether so many of so many agents are unheard that the cause is probably something they share. */
+export function isMass(unheard: number, count: number): boolean {
+  return unheard >= 2 && unheard * 100 >= count * 55
 }
 
 /** What a beat shows: nothing new, that the host lives, that the agent worked, or that a new incarnation began. */

@@ -122,3 +122,16 @@ export function listOfHeadAddresses(value: string): readonly HeadAddress[] {
     throw new Error('must be git=REMOTE or post=https://…, with commas between several')
   })
 }
+
+/** `tests=review+backend,docs=any`: for each role the roles that stand in for it. */
+export function rolesByRole(text: string): ReadonlyMap<string, readonly string[]> {
+  const found = new Map<string, readonly string[]>()
+  for (const pair of list(text)) {
+    const [role = '', others = ''] = pair.split('=').map((each) => each.trim())
+    const names = others.split('+').map((each) => each.trim())
+    if (![role, ...names].every((each) => /^[\p{L}\p{N}_.:@/ -]{1,100}$/u.test(each)))
+      throw new Error('must be pairs of roles like tests=review, several with + between them')
+    found.set(role, names)
+  }
+  return found
+}

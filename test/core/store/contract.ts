@@ -797,8 +797,9 @@ function proveLiveness(prove: Prove): void {
       const { store, clock } = fleet
       assert.deepEqual(await store.verdicts(), { at: null, verdicts: [] })
       const since = Math.round(clock.wall())
-      const one = { agent: 'w-1', verdict: 'alive', since, host: 'h1' } as const
-      const two = { agent: 'w-2', verdict: 'silent', since, host: null } as const
+      const unexplained = { why: null, until: null }
+      const one = { agent: 'w-1', verdict: 'alive', since, host: 'h1', ...unexplained } as const
+      const two = { agent: 'w-2', verdict: 'silent', since, host: null, ...unexplained } as const
       await store.judge([one, two])
       const first = await store.verdicts()
       assert.deepEqual(
@@ -810,6 +811,32 @@ function proveLiveness(prove: Prove): void {
       assert.deepEqual((await store.verdicts()).verdicts, [{ ...two, verdict: 'alive' }])
       await store.judge([])
       assert.deepEqual((await store.verdicts()).verdicts, [])
+    },
+    'judge',
+  )
+
+  prove(
+    'what explains a verdict is kept, and until when it holds; both may be left out, and may change alone',
+    async ({ store, clock }) => {
+      const since = Math.round(clock.wall())
+      const parked = {
+        agent: 'w-1',
+        verdict: 'parked',
+        since,
+        host: 'h1',
+        why: 'usage limit',
+        until: since + 60_000,
+      } as const
+      const { why: _why, until: _until, ...bare } = { ...parked, agent: 'w-2', verdict: 'stalled' } as const
+      await store.judge([parked, bare])
+      const kept = async () => [...(await store.verdicts()).verdicts].sort((x, y) => (x.agent < y.agent ? -1 : 1))
+      assert.deepEqual(await kept(), [parked, { ...bare, why: null, until: null }])
+      const later = { ...parked, until: since + 120_000 }
+      const sick = { ...bare, verdict: 'sick', why: 'folder /srv/x does not exist', until: null } as const
+      await store.judge([later, sick])
+      assert.deepEqual(await kept(), [later, sick])
+      await store.judge([{ ...later, why: null }, sick])
+      assert.deepEqual(await kept(), [{ ...later, why: null }, sick])
     },
     'judge',
   )

@@ -54,8 +54,8 @@ export class MemoryLiveness {
   }
 
   judge(verdicts: Iterable<AgentVerdict>): void {
-    const kept = Array.from(verdicts, ({ agent, verdict, since, host }) => {
-      return Object.freeze({ agent, verdict, since, host })
+    const kept = Array.from(verdicts, ({ agent, verdict, since, host, why = null, until = null }) => {
+      return Object.freeze({ agent, verdict, since, host, why, until })
     })
     this.#judged = Object.freeze({ at: this.#clock.wall(), verdicts: Object.freeze(kept) })
   }

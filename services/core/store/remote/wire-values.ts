@@ -240,7 +240,14 @@ export const NewIncidentSchema = closed({
 const alert = { event: oneOf(['opened', 'lasting', 'closed']), channel: Type.String(), attempts: CountSchema }
 export const AlertSchema = Type.Object({ incident: IncidentSchema, ...alert })
 export const SettledAlertSchema = closed({ incident: closed(incident), ...alert })
-const verdict = { agent: NameSchema, verdict: oneOf(VERDICTS), since: Type.Number(), host: orNull(Type.String()) }
+const verdict = {
+  agent: NameSchema,
+  verdict: oneOf(VERDICTS),
+  since: Type.Number(),
+  host: orNull(Type.String()),
+  why: Type.Optional(orNull(Type.String())),
+  until: Type.Optional(orNull(Type.Number())),
+}
 export const VerdictSchema = Type.Object(verdict)
 export const JudgedVerdictSchema = closed(verdict)
 const details = Type.Record(Type.String(), Type.Unknown())

@@ -38,7 +38,9 @@ CREATE TABLE verdicts (
   agent TEXT PRIMARY KEY,
   verdict TEXT NOT NULL,
   since INTEGER NOT NULL,
-  host TEXT
+  host TEXT,
+  why TEXT,
+  until INTEGER
 ) STRICT, WITHOUT ROWID;
 
 -- One row: when verdicts were written last, and by which round of whom.
