@@ -7,7 +7,7 @@ import type { WorkEvent } from './task-loop.ts'
 export function eventPrinter(context: CommandContext, output: 'text' | 'quiet' | 'json'): (event: WorkEvent) => void {
   if (output === 'json') {
     return (event) => {
-      const error = event.event === 'trouble' ? { error: failureOf(event.error).message } : {}
+      const error = event.event === 'trouble' ? { error: reasonOf(event.error) } : {}
       const at = new Date(context.clock.wall()).toISOString()
       context.print(`${JSON.stringify({ at, level: levelOf(event), ...event, ...error })}\n`)
     }
@@ -49,6 +49,12 @@ function eventText(event: WorkEvent): string {
     case 'stopping':
       return `s2: stopping the command of ${event.task}: ${WHY_STOPPING[event.why]}\n`
     case 'trouble':
-      return `s2: ${event.what}: ${oneLine(failureOf(event.error).message)}\n`
+      return `s2: ${event.what}: ${oneLine(reasonOf(event.error))}\n`
   }
+}
+
+/** What went wrong, and what to do where somebody knows. */
+function reasonOf(error: unknown): string {
+  const { message, next } = failureOf(error)
+  return next === undefined ? message : `${message}; ${next}`
 }

@@ -8,6 +8,7 @@ import { KnownTroubles } from '#runtime/trouble-log.ts'
 import type { Store } from '#store/store.ts'
 import { LeaseRenewer, type LeaseStatus } from './lease-renewer.ts'
 import { type LeaseStamp, LeaseTimer, marginOf } from './lease-timer.ts'
+import { isSpokenFor, SpokenForSessions } from './spoken-for-sessions.ts'
 
 export interface TaskLoopConfig {
   readonly leaseMs: number
@@ -23,6 +24,8 @@ export interface TaskLoopConfig {
 export interface WorkerSession {
   readonly session: SessionId
   readonly store: Pick<Store, 'leaseTask' | 'report'>
+  /** Where the host runs (`spool/place.ts`), as far as that is known here. */
+  readonly place?: string | undefined
 }
 
 /** The state of a report in the outbox. */
@@ -124,6 +127,7 @@ export class TaskLoop {
   readonly #parts: TaskLoopParts
   readonly #over = new AbortController()
   readonly #troubles = new KnownTroubles()
+  readonly #spokenFor: SpokenForSessions
   #runs = 0
   #current: { readonly task: string; readonly renewer: LeaseRenewer } | null = null
   #wasIdle = false
@@ -131,6 +135,11 @@ export class TaskLoop {
   constructor(config: TaskLoopConfig, parts: TaskLoopParts) {
     this.#config = config
     this.#parts = parts
+    const { clock, say } = parts
+    this.#spokenFor = new SpokenForSessions({
+      clock,
+      onBegin: (session, error) => say({ event: 'trouble', what: `no work is taken for ${session}`, error }),
+    })
   }
 
   /** Settles when it was told to end and has no task, or when no work is left (`once`). Never rejects. */
@@ -141,7 +150,10 @@ export class TaskLoop {
     draining.addEventListener('abort', end, { once: true })
     const tasks = this.#repeat('asking for work', RETRY, () => this.#lookForWork(() => tasks.succeeded()))
     const mail = this.#repeat('reading the inbox', MAIL_RETRY, async () => {
-      if (await this.#readMail()) tasks.retry() // an assignment came in, so the bridge answers again
+      if (await this.#readMail()) {
+        this.#spokenFor.askAtOnce()
+        tasks.retry() // an assignment came in, so the bridge answers again
+      }
       return this.#config.pollMs
     })
     using _news = taskMessages.onNews(() => mail.retry())
@@ -159,6 +171,7 @@ export class TaskLoop {
       limits,
       step,
       onTrouble: (error) => {
+        if (isSpokenFor(error)) return // that is said of each session
         if (this.#troubles.isNew(what, String(error))) say({ event: 'trouble', what, error })
       },
       onWell: () => void this.#troubles.isOver(what),
@@ -193,14 +206,21 @@ export class TaskLoop {
   async #lease(sessions: readonly WorkerSession[]): Promise<Leased | null> {
     const faults: unknown[] = []
     for (const each of sessions) {
+      const standing = this.#spokenFor.standing(each.session)
+      if (standing !== null) {
+        faults.push(standing)
+        continue
+      }
       const asked = LeaseTimer.stamp(this.#parts.clock)
       try {
-        const answer = each.store.leaseTask(each.session, this.#incarnation())
+        const answer = each.store.leaseTask(each.session, this.#incarnation(), [], each.place)
         // A task that is granted after an aborted wait is taken over by the next run.
         const task = await waitUnlessAborted(answer, this.#parts.draining)
+        if (task !== LATE) this.#spokenFor.noteAnswer(each.session)
         if (task !== null && task !== LATE) return { ...each, task, asked }
       } catch (error) {
         // A session that is refused (its conversation has ended, for example) must not keep the others from working.
+        this.#spokenFor.noteError(each.session, error)
         faults.push(error)
       }
     }
