@@ -1,3 +1,4 @@
+import { textHead } from '#fleet/cut-text.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { EVERY_CHANNEL, type NewIncident } from '#fleet/incident.ts'
 import type { PlainWorker } from '#issuing/issuer.ts'
@@ -30,7 +31,7 @@ export const UNALTERED = 'the published credentials stand as they were signed'
 
 /** Names are those of strangers: they are shown quoted, and not all of them. */
 export function foreignFiles(names: readonly string[]): NewIncident {
-  const shown = names.slice(0, 5).map((name) => JSON.stringify(name.slice(0, 100)))
+  const shown = names.slice(0, 5).map((name) => JSON.stringify(textHead(name, 100)))
   return {
     cause: 'credentials:foreign',
     kind: 'credentials',

@@ -48,11 +48,10 @@ export function execChannel({ argv, env }: Pick<Command, 'argv' | 'env'>, clock:
     name: 'exec',
     tell: async (notice, signal) => {
       const input = `${JSON.stringify(alertContent(notice))}\n`
-      const ending = await runCommand(
-        { argv, env, input, timeoutMs: TELL_TIMEOUT_MS, outputMax: STDERR_MAX, beyond: 'keep_tail' },
-        clock,
-        signal,
-      )
+      const bounds = { timeoutMs: TELL_TIMEOUT_MS, outputMax: STDERR_MAX, beyond: 'keep_tail' } as const
+      const ending = await runCommand({ argv, env, input, ...bounds }, clock, signal).catch((cause: Error) => {
+        throw new Error(`the alert command cannot be started: ${cause.message}; see S2_ALERT_EXEC`, { cause })
+      })
       if (hasSucceeded(ending)) return
       throw new Error(`the alert command did not take it: ${howItEnded(ending)}`, { cause: redact(ending.stderr) })
     },

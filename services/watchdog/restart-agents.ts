@@ -1,4 +1,5 @@
 import type { ProcessFinding } from '#fleet/agent-processes.ts'
+import { textHead } from '#fleet/cut-text.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { NewIncident } from '#fleet/incident.ts'
 import type { Task } from '#fleet/task.ts'
@@ -111,11 +112,11 @@ export class AgentRestarts {
     return backoff(tries, { firstMs: this.#config.restartAfterMs, mostMs: PAUSE_MAX_MS }, this.#parts.chance)
   }
 
-  /** How often it was started within the last hour, by any watchdog. */
+  /** How often it was started within the last hour, by any watchdog. A time that lies far ahead is of before the clock was put back. */
   async #triesOf(agent: string): Promise<number> {
-    const from = this.#parts.clock.wall() - HOUR_MS
+    const now = this.#parts.clock.wall()
     const all = await this.#parts.incidents.history('restart')
-    return all.filter((each) => each.agent === agent && each.openedAt > from).length
+    return all.filter((each) => each.agent === agent && Math.abs(now - each.openedAt) < HOUR_MS).length
   }
 
   async #restart(agent: string, { agentProcess: { name } }: ProcessFinding, attempt: number): Promise<void> {
@@ -191,7 +192,7 @@ function refusalOf(agent: string): string {
 }
 
 function refusal(agent: string, name: string, error: unknown): NewIncident {
-  const why = (error instanceof Error ? error.message : String(error)).slice(0, WHY_MAX)
+  const why = textHead(error instanceof Error ? error.message : String(error), WHY_MAX)
   const next = error instanceof S2Error && error.next !== undefined ? error.next : 'start it by hand'
   const summary = `${name} of ${agent} could not be started again: ${why}; next: ${next}`
   return { cause: refusalOf(agent), kind: 'restart_failed', agent, summary }

@@ -30,6 +30,12 @@ const WHY_STOPPING = {
   told_to_stop: 'the worker was told to stop',
 } as const
 
+const AFTER_REFUSAL = {
+  told_without_text: '; it is told without its text',
+  not_taken_again: '; this worker does not take the task again',
+  nothing: '',
+} as const
+
 function eventText(event: WorkEvent): string {
   switch (event.event) {
     case 'output':
@@ -45,7 +51,7 @@ function eventText(event: WorkEvent): string {
     case 'reported':
       return `s2: ${event.task} is ${event.state}\n`
     case 'refused':
-      return `s2: the result of ${event.task} was refused: ${oneLine(event.why)}\n`
+      return `s2: the ${event.what} of ${event.task} was refused: ${oneLine(event.why)}${AFTER_REFUSAL[event.then]}\n`
     case 'stopping':
       return `s2: stopping the command of ${event.task}: ${WHY_STOPPING[event.why]}\n`
     case 'trouble':

@@ -10,7 +10,7 @@ export function outboxReports(outbox: Pick<Outbox, 'put' | 'outcome' | 'names' |
     put: (holder, report) => outbox.put({ kind: 'report', holder, report }),
     carried: async (name) => {
       const outcome = await outbox.outcome(name)
-      return typeof outcome === 'string' ? outcome : { refused: outcome.message }
+      return typeof outcome === 'string' ? outcome : { refused: outcome.message, code: outcome.code }
     },
     waiting: async (sessions) => {
       if ((await outbox.names()).length === 0) return 0

@@ -1,3 +1,5 @@
+import { textHead, textTail } from '#fleet/cut-text.ts'
+import type { Code } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { PROGRESS_MAX, type Report, TAIL_MAX, type Task } from '#fleet/task.ts'
 import { type BackoffLimits, Pauses } from '#runtime/backoff.ts'
@@ -6,8 +8,10 @@ import type { Chance, Clock } from '#runtime/clock.ts'
 import { RetryLoop } from '#runtime/retry-loop.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
 import type { Store } from '#store/store.ts'
+import { type ReportOutcome, reportEnd } from './end-report.ts'
 import { LeaseRenewer, type LeaseStatus } from './lease-renewer.ts'
 import { type LeaseStamp, LeaseTimer, marginOf } from './lease-timer.ts'
+import { type AfterRefusal, ProgressReports, type ReportRefusal } from './refused-reports.ts'
 import { isSpokenFor, SpokenForSessions } from './spoken-for-sessions.ts'
 
 export interface TaskLoopConfig {
@@ -28,12 +32,10 @@ export interface WorkerSession {
   readonly place?: string | undefined
 }
 
-/** The state of a report in the outbox. */
-export type ReportOutcome = 'waiting' | 'carried' | { readonly refused: string }
-
 /** Keeps reports durably and in order until they are sent to the store. */
 export interface Reports {
   put(holder: SessionId, report: Report): Promise<string>
+  /** What became of one that was put. */
   carried(name: string): Promise<ReportOutcome>
   /** The number of these sessions' final reports that still wait. */
   waiting(sessions: readonly SessionId[]): Promise<number>
@@ -57,6 +59,8 @@ export interface TaskMailbox {
 export interface RunningCommand {
   /** Settles when the command and all its children have ended. Rejects when it could not be started. */
   readonly ended: Promise<CommandEnd>
+  /** What stands on a line that has no end yet, as a question does; empty: nothing. */
+  openLine?(): string
   /** Ends it: TERM, and KILL to the whole group after this time. */
   stop(graceMs: number): void
 }
@@ -82,7 +86,16 @@ export type WorkEvent =
       readonly signal: string | null
     }
   | { readonly event: 'reported'; readonly task: string; readonly epoch: number; readonly state: string }
-  | { readonly event: 'refused'; readonly task: string; readonly epoch: number; readonly why: string }
+  | {
+      /** The bridge refused a report for good. */
+      readonly event: 'refused'
+      readonly task: string
+      readonly epoch: number
+      readonly what: 'progress' | 'result'
+      readonly why: string
+      readonly code: Code
+      readonly then: AfterRefusal
+    }
   | { readonly event: 'stopping'; readonly task: string; readonly epoch: number; readonly why: StopReason }
   | { readonly event: 'trouble'; readonly what: string; readonly error: unknown }
 
@@ -115,8 +128,10 @@ interface Leased extends WorkerSession {
 const RETRY = { firstMs: 500, mostMs: 30_000, leastMs: 500 }
 /** The inbox is a folder of this host: what keeps it from being read passes soon or not at all. */
 const MAIL_RETRY = { firstMs: 500, mostMs: 500, leastMs: 500 }
-/** The pauses between two checks of a report that waits in the outbox. */
-const CARRY = { firstMs: 20, mostMs: 1_000, leastMs: 20 }
+/** How many of the tasks that it does not take are named to the store. */
+const PASSING_MAX = 1_000
+/** How often it looks whether reports still wait in the outbox. */
+const WAITING_MS = 1_000
 
 /**
  * Works on the tasks of its sessions, one at a time, until it is told to end. A task is leased before its command starts and
@@ -131,6 +146,8 @@ export class TaskLoop {
   #runs = 0
   #current: { readonly task: string; readonly renewer: LeaseRenewer } | null = null
   #wasIdle = false
+  /** Tasks whose reports the bridge takes in no form: done again, they would only be refused again. */
+  readonly #setAside = new Set<string>()
 
   constructor(config: TaskLoopConfig, parts: TaskLoopParts) {
     this.#config = config
@@ -187,7 +204,7 @@ export class TaskLoop {
     const waitingReports = await reports.waiting(ids)
     if (waitingReports > 0) {
       this.#sayIdle({ event: 'idle', waitingReports })
-      return CARRY.mostMs
+      return WAITING_MS
     }
     const leased = await this.#lease(sessions)
     onAnswered()
@@ -213,7 +230,8 @@ export class TaskLoop {
       }
       const asked = LeaseTimer.stamp(this.#parts.clock)
       try {
-        const answer = each.store.leaseTask(each.session, this.#incarnation(), [], each.place)
+        const passing = [...this.#setAside].slice(-PASSING_MAX)
+        const answer = each.store.leaseTask(each.session, this.#incarnation(), passing, each.place)
         // A task that is granted after an aborted wait is taken over by the next run.
         const task = await waitUnlessAborted(answer, this.#parts.draining)
         if (task !== LATE) this.#spokenFor.noteAnswer(each.session)
@@ -243,6 +261,12 @@ export class TaskLoop {
     const { leaseMs } = this.#config
     const { id, epoch } = task
     const progress = new Progress(this.#config.progressMs, clock)
+    const reports = new ProgressReports({
+      task,
+      report: (report) => store.report(session, report),
+      onRefused: (refusal) => this.#refused(task, 'progress', refusal, 'told_without_text'),
+    })
+    let running: RunningCommand | null = null
     let isFailing = false
     await using renewer = new LeaseRenewer({
       clock,
@@ -250,7 +274,7 @@ export class TaskLoop {
       leaseMs,
       asked,
       renew: async () => {
-        await store.report(session, { task: id, epoch, state: 'in_progress', progress: progress.take(), result: null })
+        await reports.send(progress.take(running?.openLine?.()))
         isFailing = false
       },
       onTrouble: (error) => {
@@ -261,7 +285,7 @@ export class TaskLoop {
     this.#current = { task: id, renewer }
     say({ event: 'started', task: id, epoch, priority: task.priority })
     renewer.nudge()
-    const running = this.#parts.start(task, (line) => {
+    running = this.#parts.start(task, (line) => {
       say({ event: 'output', task: id, line })
       if (progress.note(line)) renewer.nudge()
     })
@@ -281,8 +305,10 @@ export class TaskLoop {
       }
       const end = await ended
       say({ event: 'ended', task: id, epoch, exitCode: end.exitCode, signal: end.signal })
+      if (first === 'lease_unsure' && reports.refusal !== null)
+        this.#refused(task, 'progress', reports.refusal, 'not_taken_again')
       if (first === 'lease_unsure' || first === 'told_to_stop') this.#runs += 1
-      else await this.#report(task, session, end)
+      else await this.#report(task, session, end, progress.take())
     } finally {
       stopping.removeEventListener('abort', onStop)
       this.#current = null
@@ -293,19 +319,29 @@ export class TaskLoop {
    * Reports the end, and keeps the lease until the report is sent. After a lost lease it reports too: the store refuses the
    * report by its epoch, and keeps it as evidence of work that was done twice.
    */
-  async #report(task: Task, session: SessionId, end: CommandEnd): Promise<void> {
+  async #report(task: Task, session: SessionId, end: CommandEnd, progress: string | null): Promise<void> {
     const { clock, chance, reports, say, stopping } = this.#parts
     const { id, epoch } = task
     const state = end.exitCode === 0 ? 'completed' : 'failed'
-    const result = { exitCode: end.exitCode, signal: end.signal, tail: end.tail.slice(-TAIL_MAX) }
-    const name = await this.#put(session, { task: id, epoch, state, progress: null, result })
-    const pauses = new Pauses(CARRY, chance)
-    while (!stopping.aborted) {
-      const carried = await reports.carried(name)
-      if (carried === 'carried') return say({ event: 'reported', task: id, epoch, state })
-      if (carried !== 'waiting') return say({ event: 'refused', task: id, epoch, why: carried.refused })
-      await pauses.wait(clock, stopping)
-    }
+    const result = { exitCode: end.exitCode, signal: end.signal, tail: textTail(end.tail, TAIL_MAX) }
+    await reportEnd(
+      { task: id, epoch, state, progress, result },
+      {
+        clock,
+        chance,
+        put: (report) => this.#put(session, report),
+        outcome: (name) => reports.carried(name),
+        onReported: () => say({ event: 'reported', task: id, epoch, state }),
+        onRefused: (refusal, then) => this.#refused(task, 'result', refusal, then),
+        onTrouble: (error) => say({ event: 'trouble', what: `looking what became of the report on ${id}`, error }),
+        stopping,
+      },
+    )
+  }
+
+  #refused({ id, epoch }: Task, what: 'progress' | 'result', refusal: ReportRefusal, then: AfterRefusal): void {
+    if (then === 'not_taken_again') this.#setAside.add(id)
+    this.#parts.say({ event: 'refused', task: id, epoch, what, why: refusal.refused, code: refusal.code, then })
   }
 
   /** Puts a report into the outbox, and retries on a full disk, so that the result is not lost. */
@@ -357,12 +393,13 @@ class Progress {
   note(line: string): boolean {
     if (line.trim() === '') return false
     const isFirst = this.#line === null
-    this.#line = line.trim().slice(0, PROGRESS_MAX)
+    this.#line = textHead(line.trim(), PROGRESS_MAX)
     return isFirst || this.#clock.now() - this.#reportedAt >= this.#everyMs
   }
 
-  take(): string | null {
+  /** The line to report: one that has no end yet, where there is one, is the last. */
+  take(openLine = ''): string | null {
     this.#reportedAt = this.#clock.now()
-    return this.#line
+    return openLine.trim() === '' ? this.#line : textHead(openLine.trim(), PROGRESS_MAX)
   }
 }

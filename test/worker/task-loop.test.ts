@@ -9,6 +9,7 @@ import { type SessionId, sessionId } from '../../services/core/fleet/session-id.
 import type { Report } from '../../services/core/fleet/task.ts'
 import { openMemoryStore } from '../../services/core/store/memory/memory.ts'
 import type { Store } from '../../services/core/store/store.ts'
+import type { ReportOutcome } from '../../services/worker/end-report.ts'
 import { SessionLocks } from '../../services/worker/session-lock.ts'
 import {
   type CommandEnd,
@@ -44,7 +45,7 @@ class Bench {
   carries = true
   /** Whether the disk takes anything. */
   full = false
-  readonly outbox: { holder: SessionId; report: Report; outcome: 'waiting' | 'carried' | { refused: string } }[] = []
+  readonly outbox: { holder: SessionId; report: Report; outcome: ReportOutcome }[] = []
   assigned: string[] = []
   revoked: string[] = []
   /** Seats before the agent's own. */
@@ -86,7 +87,7 @@ class Bench {
       return await asked()
     }
     const store: Pick<Store, 'leaseTask' | 'report'> = {
-      leaseTask: (holder, incarnation) => network(() => this.store.leaseTask(holder, incarnation)),
+      leaseTask: (...asked) => network(() => this.store.leaseTask(...asked)),
       report: async (holder, report) => {
         const askedAt = this.clock.now()
         this.words.push(report.state)
@@ -102,7 +103,7 @@ class Bench {
         await this.carry()
         return String(this.outbox.length - 1)
       },
-      carried: async (name) => this.outbox[Number(name)]?.outcome ?? 'carried',
+      carried: async (name) => this.outbox[Number(name)]?.outcome ?? 'unknown',
       waiting: async () => this.outbox.filter(({ outcome }) => outcome === 'waiting').length,
     }
     const taskMessages: TaskMailbox = {
@@ -143,7 +144,8 @@ class Bench {
         await this.store.report(item.holder, item.report)
         item.outcome = 'carried'
       } catch (error) {
-        item.outcome = { refused: (error as Error).message }
+        const { message, code } = error as S2Error
+        item.outcome = { refused: message, code }
       }
     }
   }

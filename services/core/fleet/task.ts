@@ -1,3 +1,4 @@
+import { textHead } from './cut-text.ts'
 import { S2Error } from './errors.ts'
 import { redactedHead } from './redact.ts'
 import type { SessionId } from './session-id.ts'
@@ -187,7 +188,7 @@ export const TAIL_MAX = 4_000
 
 export function checkTask(task: NewTask): void {
   if (!TASK_ID.test(task.id)) {
-    throw new S2Error('invalid', `not a task id: ${JSON.stringify(task.id.slice(0, 80))}`, {
+    throw new S2Error('invalid', `not a task id: ${JSON.stringify(textHead(task.id, 80))}`, {
       next: 'use up to 64 letters, digits, dots, dashes and underscores',
     })
   }

@@ -153,6 +153,57 @@ test('a refused item lies aside with its problem, and is told to whoever asks', 
   assert.equal(await outbox.refusal('../../etc/passwd'), null)
 })
 
+test('what became of an item is told apart, by whoever asks and after a restart', async () => {
+  using home = tempState()
+  const outbox = new Outbox(home.state)
+  const [carried = '', refused = '', lost = '', waiting = ''] = await Promise.all(
+    ['carried', 'refused', 'lost', 'waiting'].map((text) => outbox.put(words(text))),
+  )
+  await outbox.done(carried)
+  await outbox.done(carried) // a second time, as after a crash
+  await outbox.refuse(refused, STALE)
+  rmSync(join(home.state, 'outbox/new', `${lost}.json`))
+  const never = '0000000000000001-0123456789abcdef'
+  for (const each of [outbox, new Outbox(home.state)]) {
+    assert.deepEqual(await Promise.all([carried, refused, lost, waiting, never].map((name) => each.outcome(name))), [
+      'carried',
+      STALE,
+      'unknown',
+      'waiting',
+      'unknown',
+    ])
+  }
+  assert.equal(statSync(join(home.state, 'outbox/carried', carried)).size, 0, 'it keeps nothing of what was said')
+})
+
+test('what was carried is remembered, the latest of it, and not without end', async () => {
+  using home = tempState()
+  const folder = join(home.state, 'outbox/carried')
+  mkdirSync(folder, { recursive: true })
+  for (let n = 0; n < 6_000; n += 1) {
+    const path = join(folder, `${String(n).padStart(16, '0')}-0123456789abcdef`)
+    writeFileSync(path, '')
+    utimesSync(path, n, n)
+  }
+  const outbox = new Outbox(home.state)
+  const name = await outbox.put(words('one more'))
+  await outbox.done(name)
+  const left = readdirSync(folder)
+  assert.ok(left.length <= 5_000 && left.length >= 4_000, `${left.length}`)
+  assert.ok(left.includes('0000000000005999-0123456789abcdef'))
+  assert.equal(await outbox.outcome(name), 'carried')
+})
+
+test('an item that was carried leaves also where that cannot be noted, and is told as unknown', async () => {
+  using home = tempState()
+  const outbox = new Outbox(home.state)
+  const name = await outbox.put(words('carried'))
+  writeFileSync(join(home.state, 'outbox/carried'), 'a file where the folder belongs')
+  await outbox.done(name)
+  assert.deepEqual(await outbox.names(), [])
+  assert.equal(await outbox.outcome(name), 'unknown')
+})
+
 test('an item leaves the queue only when its refusal is kept', async () => {
   using home = tempState()
   const outbox = new Outbox(home.state)
