@@ -1,5 +1,6 @@
 import type { Beat } from '#fleet/beat.ts'
 import { S2Error } from '#fleet/errors.ts'
+import { isSpokenFor } from '#fleet/speakers.ts'
 import type { Store } from '#store/store.ts'
 
 /** Frames whose beats wait for the store. */
@@ -44,7 +45,7 @@ export class BeatBatcher {
     this.#frames = []
     this.#send(frames, (error) => {
       // The store has taken the beats of all others, but does not say whose host was refused: each frame is asked for by itself.
-      const isOneRefused = error instanceof S2Error && error.code === 'conflict' && frames.length > 1
+      const isOneRefused = isSpokenFor(error) && frames.length > 1
       for (const frame of frames) {
         if (isOneRefused) this.#send([frame], (own) => this.#fail(frame, own))
         else this.#fail(frame, error)

@@ -1,11 +1,12 @@
 import type { Beat } from '#fleet/beat.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
+import { isSpokenFor } from '#fleet/speakers.ts'
 import { LATE, waitAtMost } from '#runtime/bounded-wait.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { RemoteStore } from '#store/remote/remote.ts'
-import { isLockedOut, isSpokenFor } from './error-class.ts'
+import { isLockedOut } from './error-class.ts'
 
 export interface BeatSenderParts {
   readonly clock: Clock

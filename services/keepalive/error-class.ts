@@ -18,11 +18,6 @@ export function isLockedOut(error: unknown): boolean {
   return /^(unauthenticated|forbidden|expired|not_found)$/.test(error.code)
 }
 
-/** True when the bridge hears the session from another place. Only its answer to a beat means this. */
-export function isSpokenFor(error: unknown): error is S2Error {
-  return error instanceof S2Error && error.code === 'conflict'
-}
-
 /** True when the session's conversation has ended or is unknown to the bridge. */
 export function isOver(error: unknown): boolean {
   if (!(error instanceof S2Error) || error instanceof ClockError) return false

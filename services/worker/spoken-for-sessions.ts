@@ -1,5 +1,6 @@
-import { S2Error } from '#fleet/errors.ts'
+import type { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
+import { isSpokenFor } from '#fleet/speakers.ts'
 import type { Clock } from '#runtime/clock.ts'
 
 export interface SpokenForSessionsParts {
@@ -51,9 +52,4 @@ export class SpokenForSessions {
   askAtOnce(): void {
     for (const refusal of this.#refusals.values()) refusal.askAt = Number.NEGATIVE_INFINITY
   }
-}
-
-/** Whether the store refuses to give work because it hears the session from another place. */
-export function isSpokenFor(error: unknown): error is S2Error {
-  return error instanceof S2Error && error.code === 'conflict'
 }

@@ -1,6 +1,7 @@
 import { textHead, textTail } from '#fleet/cut-text.ts'
 import type { Code } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
+import { isSpokenFor } from '#fleet/speakers.ts'
 import { PROGRESS_MAX, type Report, TAIL_MAX, type Task } from '#fleet/task.ts'
 import { type BackoffLimits, Pauses } from '#runtime/backoff.ts'
 import { LATE, waitUnlessAborted } from '#runtime/bounded-wait.ts'
@@ -12,7 +13,7 @@ import { type ReportOutcome, reportEnd } from './end-report.ts'
 import { LeaseRenewer, type LeaseStatus } from './lease-renewer.ts'
 import { type LeaseStamp, LeaseTimer, marginOf } from './lease-timer.ts'
 import { type AfterRefusal, ProgressReports, type ReportRefusal } from './refused-reports.ts'
-import { isSpokenFor, SpokenForSessions } from './spoken-for-sessions.ts'
+import { SpokenForSessions } from './spoken-for-sessions.ts'
 
 export interface TaskLoopConfig {
   readonly leaseMs: number

@@ -69,6 +69,11 @@ export class Speakers {
   }
 }
 
+/** Whether a beat, or a question for work, was refused because another place speaks for its session. */
+export function isSpokenFor(error: unknown): error is S2Error {
+  return error instanceof S2Error && error.code === 'conflict'
+}
+
 function refusal(session: SessionId, { host, heardAt }: Speaker, refused: string | null, now: number): S2Error {
   const who = host === null ? 'another host' : host === refused ? `another host that is called ${host} too` : host
   return new S2Error('conflict', `${session} is spoken for by ${who}, and one credential is for one host`, {
