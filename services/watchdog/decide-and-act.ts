@@ -87,9 +87,7 @@ export async function decideAndAct(config: WatchConfig, parts: LookParts): Promi
 async function readFleet(at: number, isEverything: boolean, parts: LookParts): Promise<boolean> {
   const { observation, board } = parts
   const areTasksWanted =
-    isEverything ||
-    board.isDue(at, observation.lossCount) ||
-    findSingleLosses({ at, observed: observation, board }).length > 0
+    isEverything || board.isDue(at, observation) || findSingleLosses({ at, observed: observation, board }).length > 0
   if (areTasksWanted) await readTasks(at, parts)
   if (isEverything || (areTasksWanted && board.hasUnknownHolder(observation.fleet))) await readAgents(parts)
   if (isEverything) await readIncidents(parts)

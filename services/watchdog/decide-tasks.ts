@@ -37,6 +37,8 @@ export interface TaskDecision {
   readonly stranded: readonly Need[]
   /** How many failed agents have tasks that must wait for their turn. */
   readonly waiting: number
+  /** Beats have to be read before all of it can be decided. */
+  readonly waitsForBeats: boolean
 }
 
 /** The kinds of incidents that last as long as the tasks, or the places, are in that state. */
@@ -53,7 +55,8 @@ export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string
   const { board, observed, config } = snapshot
   const findings = readTaskClocks(board.tasks, clockView(snapshot))
   const ending = new Set(findings.ends.map(({ task }) => task))
-  const losses = lossNeeds(snapshot, singleLosses).filter(({ task }) => !ending.has(task))
+  const lost = lossNeeds(snapshot, singleLosses).filter(({ task }) => !ending.has(task))
+  const losses = lost.filter(({ reason, task }) => reason !== 'silent' || wereBeatsReadSince(task, board, observed))
   const plan = planAll([...losses, ...findings.needs.filter(({ task }) => !ending.has(task))], snapshot)
   const failed = unmovedAtDeadline(findings, plan)
   return {
@@ -72,6 +75,7 @@ export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string
     work: new Map([...stalledAgents(findings), ...conditionsAsWork(snapshot)]),
     stranded: plan.stranded,
     waiting: plan.waiting,
+    waitsForBeats: losses.length < lost.length,
   }
 }
 
@@ -85,9 +89,7 @@ function clockView({ at, wall, config, observed, board }: Snapshot): ClockView {
 function lossNeeds({ at, observed, board }: Snapshot, singleLosses: ReadonlySet<string>): Need[] {
   const { fleet } = observed
   const isSingleLoss = (agent: string): boolean => fleet.hasIncident(agent) || singleLosses.has(agent)
-  return findNeeds(board.tasks, fleet, board.leases, isSingleLoss, at).filter(({ reason, task }) => {
-    return reason !== 'silent' || wereBeatsReadSince(task, board, observed)
-  })
+  return findNeeds(board.tasks, fleet, board.leases, isSingleLoss, at)
 }
 
 function planAll(needs: readonly Need[], { at, config, observed, board }: Snapshot): Plan {

@@ -127,10 +127,11 @@ function concernsPeople(agent: string, { fleet }: Observed, { holders }: LossSna
 
 /** In a mass silence nothing is planned: no task is moved, and nothing is known of what should be. */
 function remember(tasks: TaskDecision | null, { at, board }: Snapshot): BoardMemory {
-  if (tasks === null) return { waiting: 0, strandedSince: board.strandedSince, movedFrom: [] }
+  if (tasks === null) return { waiting: 0, strandedSince: board.strandedSince, beatsWantedSince: null, movedFrom: [] }
   return {
     waiting: tasks.waiting,
     strandedSince: tasks.stranded.length === 0 ? null : (board.strandedSince ?? at),
+    beatsWantedSince: tasks.waitsForBeats ? at : null,
     movedFrom: tasks.moves.flatMap(({ need }) => (need.failed === null ? [] : [need.failed.agent])),
   }
 }

@@ -112,6 +112,7 @@ export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<
   const looking = outage.loop('look', async () => {
     const done = await decideAndAct(config, { ...owners, store, clock, log })
     if (done.news > 0) onIncident()
+    if (board.waitsForBeats) reading.nudge()
     if (writer.isDue) writing.nudge()
     parts.onLook?.(done, { observed: observation, openTasks: board.tasks.length })
     return done.waitMs

@@ -484,7 +484,7 @@ function chooseConfig(dice: Dice): Config {
       pendingAfterMs: 60_000 * scale,
       takeWithinMs: 120_000 * scale,
       stallAfterMs: 900_000,
-      onStall: 'move',
+      onStall: { otherwise: 'move', byName: new Map() },
       attemptsMax: 1_000,
       fallback: new Map(ROLES.map((role) => [role, ['any']])),
       restartAfterMs: 30_000 * scale,

@@ -130,6 +130,25 @@ test('two watchdogs tell each alert once, however slow the channel is', async ()
   assert.equal(new Set(booth.what).size, 40)
 })
 
+test('a watchdog that wakes from a suspend tells nothing that another has told or is telling', async () => {
+  await using booth = new Booth()
+  const { timeline, store, told } = booth
+  const laptop = new Machine('laptop', timeline)
+  const sleeper = Object.assign(new Booth(), { timeline, store, told, clock: new Life('sleeper', laptop).clock })
+  await using _ = sleeper
+  for (let n = 0; n < 3; n += 1) await booth.incident(`x${n}`)
+  sleeper.teller(() => sleeper.clock.sleep(5 * SECOND))
+  await booth.run(2 * SECOND)
+  laptop.suspend()
+  booth.teller(() => booth.clock.sleep(5 * SECOND))
+  await booth.run(68 * SECOND) // the other has told the first one, and is telling the second
+  assert.deepEqual(booth.what, ['opened x0'])
+  laptop.resume()
+  await booth.run(5 * MINUTE)
+  const again = booth.what.filter((what) => what !== 'opened x0')
+  assert.deepEqual(again, ['opened x1', 'opened x2'])
+})
+
 test('what was told is not told again because the store could not be told so', async () => {
   await using booth = new Booth()
   let settles = 0

@@ -136,6 +136,15 @@ const SCENES: readonly { title: string; scene: Scene; says: Readonly<Record<stri
     },
   },
   {
+    title: 'a task came to a silent agent since beats were read: it is not moved before they were read again',
+    scene: {
+      silent: ['w1'],
+      tasks: [task('t1', 'w1')],
+      observed: { readAt: { now: -1, wall: -1 }, massReturnUntil: -1 },
+    },
+    says: { moves: [], open: ['silent:w1'], singleLosses: ['w1'], beatsWantedSince: AT },
+  },
+  {
     title: 'an agent died, a task was begun too often, and a task is new',
     scene: {
       gone: ['w1'],

@@ -173,10 +173,10 @@ suite('a task that shows no work', () => {
     assert.deepEqual([watchdog.moved, await stage.incidents()], [0, []])
   })
 
-  test('it may only be told of, or end, as the task or the fleet says', async () => {
-    const { stage } = await fleet(4, { onStall: 'end' })
+  test('it may only be told of, or end, as the fleet says of the agent, or the task itself', async () => {
+    const { stage } = await fleet(4, { onStall: { otherwise: 'tell', byName: new Map([['w2', 'end']]) } })
     await using _ = stage
-    await add(stage, 'told', 'w1', { onStall: 'tell' })
+    await add(stage, 'told', 'w1')
     await add(stage, 'ends', 'w2')
     for (const name of ['w3', 'w4']) await add(stage, `works-${name}`, name)
     const running = [await take(stage, 'w1'), await take(stage, 'w2'), await take(stage, 'w3'), await take(stage, 'w4')]

@@ -12,6 +12,7 @@ import {
   parseAddress,
   path,
   rolesByRole,
+  stallActions,
   text,
   unixSocketUrl,
   url,
@@ -258,6 +259,14 @@ export const SETTINGS = {
     example: '5m',
     parse: durationBetween(500, 86_400_000),
   },
+  S2_QUICK_FAILURE: {
+    about:
+      'A command that fails sooner than this may fail because of its host: another agent tries the task once. `0s` turns that off.',
+    programs: ['worker'],
+    fallback: '5s',
+    example: '2s',
+    parse: durationBetween(0, 600_000),
+  },
   S2_MOVE_EVERY: {
     about:
       'How long the watchdog waits, after it moved the work of one silent agent, before it moves that of the next.',
@@ -297,11 +306,11 @@ export const SETTINGS = {
   },
   S2_ON_STALL: {
     about:
-      'What is done about such a task: `tell` and nothing else, `move` it to another agent, or `end` it as failed.',
+      'What is done about such a task: `tell` and nothing else, `move` it to another agent, or `end` it as failed; for single agents or roles after commas.',
     programs: ['watchdog'],
     fallback: 'move',
-    example: 'tell',
-    parse: word(['tell', 'move', 'end']),
+    example: 'move,s2-worker-3=tell,docs=end',
+    parse: stallActions,
   },
   S2_FALLBACK: {
     about:

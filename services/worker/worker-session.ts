@@ -1,0 +1,16 @@
+import type { SessionId } from '#fleet/session-id.ts'
+import type { Task } from '#fleet/task.ts'
+import type { Store } from '#store/store.ts'
+import type { LeaseStamp } from './lease-timer.ts'
+
+/** A session that the agent works for, and the store of its tasks. */
+export interface WorkerSession {
+  readonly session: SessionId
+  readonly store: Pick<Store, 'leaseTask' | 'report' | 'noteCondition'>
+}
+
+/** A task that was leased for a session, and the time when it was requested. */
+export interface LeasedTask extends WorkerSession {
+  readonly task: Task
+  readonly asked: LeaseStamp
+}
