@@ -4,6 +4,7 @@ import { ORCHESTRATOR } from '#fleet/session-id.ts'
 import { GitPublisher } from '#git/git-publisher.ts'
 import { ensureIdentity, type HostIdentity } from '#identity/identity-file.ts'
 import { Issuer, type IssuerRound } from '#issuing/issuer.ts'
+import { ScheduleWatch } from '#runtime/cron-schedule.ts'
 import { ConfigError } from '#runtime/read-settings.ts'
 import { RetryLoop } from '#runtime/retry-loop.ts'
 import type { Life } from '#runtime/run.ts'
@@ -78,7 +79,6 @@ async function openIssuer(config: Config, settings: IssuerSettings, parts: Issui
 class IssuingLoops {
   readonly #issuer: Issuer
   readonly #config: Config
-  readonly #settings: IssuerSettings
   readonly #life: Life
   readonly #troubles: TroubleLog
   readonly #metrics: ReturnType<typeof countersOf>
@@ -89,20 +89,19 @@ class IssuingLoops {
   readonly #publishing: RetryLoop
   /** The branch is looked at once it is known what it shall hold. */
   readonly #begun = Promise.withResolvers<void>()
-  #rotatesAt: number
+  readonly #rotations: ScheduleWatch
 
   constructor(issuer: Issuer, config: Config, settings: IssuerSettings, life: IssuingParts) {
     const { clock, log, health, draining, incidents, store } = life
     this.#issuer = issuer
     this.#config = config
-    this.#settings = settings
     this.#life = life
     this.#troubles = new TroubleLog({ log, health })
     this.#metrics = countersOf(life)
     this.#refusedJoins = new RefusedJoins(life)
     this.#incidents = incidents
     this.#refusals = new RefusalIncidents({ store, incidents, clock }, config.pollMs)
-    this.#rotatesAt = settings.schedule.next(clock.wall())
+    this.#rotations = new ScheduleWatch(settings.schedule, clock.wall())
     draining.addEventListener('abort', () => this.#begun.resolve(), { once: true })
     this.#publishing = this.#loop('remote', config.pollMs, () => this.#publish())
     this.#rounds = this.#loop('issuing', ROUND_RETRY_MOST_MS, () => this.#round())
@@ -136,10 +135,7 @@ class IssuingLoops {
 
   async #round(): Promise<number> {
     const { clock, round } = this.#life
-    if (clock.wall() >= this.#rotatesAt) {
-      this.#issuer.rotateAll()
-      this.#rotatesAt = this.#settings.schedule.next(clock.wall())
-    }
+    if (this.#rotations.isDue(clock.wall())) this.#issuer.rotateAll()
     if (await this.#refusals.note()) this.#publishing.nudge()
     this.#tell(await this.#issuer.round())
     this.#begun.resolve()

@@ -1,6 +1,6 @@
 import type { Alert, Incident, IncidentKind, NewIncident } from '#fleet/incident.ts'
 import { backoff, Pauses } from '#runtime/backoff.ts'
-import type { Chance, Clock } from '#runtime/clock.ts'
+import { type Chance, type Clock, elapsedMs, momentOf } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { Store } from '#store/store.ts'
@@ -81,15 +81,13 @@ export class AlertSender {
     const { store, clock } = this.#parts
     const restMs = this.#claimedAt + GATHER_MS - clock.now()
     if (restMs > 0) return restMs
-    const claimedAt = clock.now()
-    this.#claimedAt = claimedAt
+    const claimed = momentOf(clock)
+    this.#claimedAt = claimed.now
     const settling = new Settling()
     const alerts = await store.claimAlerts([this.#channel.name], CLAIM_MS, this.#parts.channels)
     for (const alert of alerts) {
       if (this.#parts.signal.aborted) break
-      // A claim that would run out while the alert is told could have two watchdogs tell it.
-      const isLate = clock.now() + 2 * TELL_TIMEOUT_MS > claimedAt + CLAIM_MS
-      const outcome = this.#sent.has(keyOf(alert)) ? 'told' : isLate ? { retryMs: 0 } : await this.#send(alert)
+      const outcome = this.#sent.has(keyOf(alert)) ? 'told' : await this.#sendClaimed(alert, elapsedMs(claimed, clock))
       if (outcome !== null) settling.add(this.#settle(alert, outcome))
     }
     await settling.end()
@@ -103,6 +101,15 @@ export class AlertSender {
       if (outcome !== 'told') throw new Error('the channel takes nothing now')
       this.#unstored.shift()
     }
+  }
+
+  /**
+   * A claim that would run out while the alert is told could have two watchdogs tell it. One that has run out, as after a
+   * suspend, is not given back either: the alert may be another's by now.
+   */
+  async #sendClaimed(alert: Alert, heldMs: number): Promise<'told' | { retryMs: number } | null> {
+    if (heldMs >= CLAIM_MS) return null
+    return heldMs + 2 * TELL_TIMEOUT_MS > CLAIM_MS ? { retryMs: 0 } : await this.#send(alert)
   }
 
   /** Null when the program ends meanwhile: the claim runs out and the alert is told by whoever watches then. */

@@ -1,5 +1,5 @@
 import { INCIDENT_KINDS, type IncidentKind } from '#fleet/incident.ts'
-import type { OnStall } from '#fleet/task.ts'
+import type { StallActions } from '#fleet/task-clocks.ts'
 import type { Fallback } from '#fleet/task-reassignment.ts'
 import { formatDuration } from '#runtime/duration.ts'
 import { ConfigError, type Env, readSettings } from '#runtime/read-settings.ts'
@@ -25,7 +25,7 @@ export interface WatchConfig {
   readonly takeWithinMs: number
   /** A task without a sign of work for so long is told of; after twice that, `onStall`. */
   readonly stallAfterMs: number
-  readonly onStall: OnStall
+  readonly onStall: StallActions
   /** After so many attempts a task has failed. */
   readonly attemptsMax: number
   readonly fallback: Fallback

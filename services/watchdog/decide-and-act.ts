@@ -16,6 +16,7 @@ import type { OpenIncidents } from './open-incidents.ts'
 import type { OpenTasksState } from './open-tasks-state.ts'
 import { isLoss, type ReportedLosses } from './reported-losses.ts'
 import { inSlices } from './time-slice.ts'
+import type { WorkVerdicts } from './work-verdicts.ts'
 
 /** Writes that are asked for at a time: a store that groups its commits makes one of them. */
 const WRITES_AT_ONCE = 100
@@ -26,6 +27,7 @@ export interface LookParts {
   readonly losses: ReportedLosses
   readonly flaps: FlappingAgents
   readonly incidents: OpenIncidents
+  readonly work: WorkVerdicts
   /** Writes that the store refused when they were tried last. */
   readonly refused: KnownTroubles
   readonly store: Store
@@ -85,9 +87,7 @@ export async function decideAndAct(config: WatchConfig, parts: LookParts): Promi
 async function readFleet(at: number, isEverything: boolean, parts: LookParts): Promise<boolean> {
   const { observation, board } = parts
   const areTasksWanted =
-    isEverything ||
-    board.isDue(at, observation.lossCount) ||
-    findSingleLosses({ at, observed: observation, board }).length > 0
+    isEverything || board.isDue(at, observation) || findSingleLosses({ at, observed: observation, board }).length > 0
   if (areTasksWanted) await readTasks(at, parts)
   if (isEverything || (areTasksWanted && board.hasUnknownHolder(observation.fleet))) await readAgents(parts)
   if (isEverything) await readIncidents(parts)
@@ -139,8 +139,9 @@ function agentsOf(incidents: readonly Pick<NewIncident, 'agent'>[]): ReadonlySet
 }
 
 /** Each owner keeps what the decision leaves to it. */
-function remember({ singleLosses, returns, board: memory }: Decision, at: number, parts: LookParts): void {
+function remember({ singleLosses, returns, board: memory, work }: Decision, at: number, parts: LookParts): void {
   const { observation, board, losses, flaps } = parts
+  if (work !== null) parts.work.replace(work)
   for (const agent of singleLosses) {
     observation.setApart(agent, at)
     flaps.noteLoss(agent, at)

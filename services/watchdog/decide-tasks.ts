@@ -11,8 +11,8 @@ import {
   type PlannedMove,
   planMoves,
 } from '#fleet/task-reassignment.ts'
-import type { Snapshot } from './decide.ts'
 import type { Observed } from './fleet-observation.ts'
+import type { Snapshot } from './look-snapshot.ts'
 import type { Board } from './open-tasks-state.ts'
 import {
   conditionIncident,
@@ -22,6 +22,7 @@ import {
   strandedIncident,
   untakenIncident,
 } from './task-incidents.ts'
+import type { AgentWork } from './work-verdicts.ts'
 
 /** What is to be done about tasks. */
 export interface TaskDecision {
@@ -30,10 +31,14 @@ export interface TaskDecision {
   readonly reminders: readonly Task[]
   /** The incidents about tasks that should be open now: of TASK_KINDS no others should. */
   readonly incidents: readonly NewIncident[]
+  /** What is found of the work of agents, to be shown in place of `alive`. */
+  readonly work: ReadonlyMap<string, AgentWork>
   /** Tasks that no agent can take. */
   readonly stranded: readonly Need[]
   /** How many failed agents have tasks that must wait for their turn. */
   readonly waiting: number
+  /** Beats have to be read before all of it can be decided. */
+  readonly waitsForBeats: boolean
 }
 
 /** The kinds of incidents that last as long as the tasks, or the places, are in that state. */
@@ -47,10 +52,11 @@ export const TASK_KINDS: readonly NewIncident['kind'][] = [
 
 /** `singleLosses`: lost agents whose loss was found to be a single one just now. */
 export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string>): TaskDecision {
-  const { at, board, observed, config } = snapshot
+  const { board, observed, config } = snapshot
   const findings = readTaskClocks(board.tasks, clockView(snapshot))
   const ending = new Set(findings.ends.map(({ task }) => task))
-  const losses = lossNeeds(snapshot, singleLosses).filter(({ task }) => !ending.has(task))
+  const lost = lossNeeds(snapshot, singleLosses).filter(({ task }) => !ending.has(task))
+  const losses = lost.filter(({ reason, task }) => reason !== 'silent' || wereBeatsReadSince(task, board, observed))
   const plan = planAll([...losses, ...findings.needs.filter(({ task }) => !ending.has(task))], snapshot)
   const failed = unmovedAtDeadline(findings, plan)
   return {
@@ -66,8 +72,10 @@ export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string
       ...[...findings.untaken].map(([agent, tasks]) => untakenIncident(agent, tasks, observed, config.takeWithinMs)),
       ...conditionIncidents(snapshot),
     ],
-    stranded: plan.stranded.filter(({ since }) => at - since >= 0),
+    work: new Map([...stalledAgents(findings), ...conditionsAsWork(snapshot)]),
+    stranded: plan.stranded,
     waiting: plan.waiting,
+    waitsForBeats: losses.length < lost.length,
   }
 }
 
@@ -81,9 +89,7 @@ function clockView({ at, wall, config, observed, board }: Snapshot): ClockView {
 function lossNeeds({ at, observed, board }: Snapshot, singleLosses: ReadonlySet<string>): Need[] {
   const { fleet } = observed
   const isSingleLoss = (agent: string): boolean => fleet.hasIncident(agent) || singleLosses.has(agent)
-  return findNeeds(board.tasks, fleet, board.leases, isSingleLoss, at).filter(({ reason, task }) => {
-    return reason !== 'silent' || wereBeatsReadSince(task, board, observed)
-  })
+  return findNeeds(board.tasks, fleet, board.leases, isSingleLoss, at)
 }
 
 function planAll(needs: readonly Need[], { at, config, observed, board }: Snapshot): Plan {
@@ -134,6 +140,19 @@ function conditionIncidents({ board, openIncidents }: Snapshot): NewIncident[] {
       const incident = conditionIncident(agent, { ...condition, state })
       return openIncidents.has(incident.cause) ? [incident] : []
     })
+  })
+}
+
+function stalledAgents({ stalls }: ClockFindings): [string, AgentWork][] {
+  return stalls.map(({ agent, task }) => {
+    const line = task.progress === null ? '' : `: ${task.progress}`
+    return [agent, { verdict: 'stalled', why: `${task.id} shows no sign of work${line}`, until: null }]
+  })
+}
+
+function conditionsAsWork({ board }: Snapshot): [string, AgentWork][] {
+  return [...board.conditions].map(([agent, { state, why, until, since }]) => {
+    return [agent, { verdict: state === 'parked' ? 'parked' : 'sick', why, until, since }]
   })
 }
 

@@ -2,10 +2,8 @@ import type { NewIncident } from '#fleet/incident.ts'
 import type { Task, TaskEnding } from '#fleet/task.ts'
 import type { PlannedMove } from '#fleet/task-reassignment.ts'
 import { formatDuration, roughDuration } from '#runtime/duration.ts'
-import type { WatchConfig } from './config.ts'
 import { decideTasks, TASK_KINDS, type TaskDecision } from './decide-tasks.ts'
-import type { Departure } from './departed-agents.ts'
-import { FLAPS, type LossHistory } from './flapping-agents.ts'
+import { FLAPS } from './flapping-agents.ts'
 import type { Observed } from './fleet-observation.ts'
 import { endOfAgentIncident, type IncidentEnd, isBack, lastedMs } from './incident-endings.ts'
 import {
@@ -20,49 +18,11 @@ import {
   supervisorOf,
   twinsIncident,
 } from './incident-texts.ts'
-import type { OpenIncident } from './open-incidents.ts'
+import type { Snapshot } from './look-snapshot.ts'
 import type { Board, BoardMemory } from './open-tasks-state.ts'
 import type { RepeatedGraces } from './recent-graces.ts'
-import type { AgentLoss } from './reported-losses.ts'
 import { taskOutcome } from './task-incidents.ts'
-
-/**
- * What a look decides by: a view of what its owners know at this moment, through which nothing can be changed. Nothing is
- * copied, so a large fleet costs no more than a small one. What is to be remembered is part of the decision.
- */
-export interface Snapshot {
-  /** When the look began, by the watchdog's clock that never jumps. */
-  readonly at: number
-  /** The same moment by its wall clock. */
-  readonly wall: number
-  readonly config: DecisionConfig
-  readonly observed: Observed
-  readonly board: Board
-  /** The tasks were read in this look: moves are decided on no others. */
-  readonly areTasksFresh: boolean
-  /** What incidents tell of lost agents, by agent. */
-  readonly losses: ReadonlyMap<string, AgentLoss>
-  /** How often agents were lost lately. */
-  readonly lossHistory: LossHistory
-  /** Open incidents by their cause. */
-  readonly openIncidents: ReadonlyMap<string, OpenIncident>
-  /** Agents that somebody waits for and that left the fleet on purpose, and how. */
-  readonly departures: ReadonlyMap<string, Departure>
-}
-
-export type DecisionConfig = Pick<
-  WatchConfig,
-  | 'lateAfterMs'
-  | 'silentAfterMs'
-  | 'leaseMs'
-  | 'moveEveryMs'
-  | 'pendingAfterMs'
-  | 'takeWithinMs'
-  | 'stallAfterMs'
-  | 'onStall'
-  | 'attemptsMax'
-  | 'fallback'
->
+import type { AgentWork } from './work-verdicts.ts'
 
 /** As much of it as tells which losses are single ones. */
 type LossSnapshot = Pick<Snapshot, 'at' | 'observed'> & { readonly board: Pick<Board, 'holders'> }
@@ -81,6 +41,8 @@ export interface Decision {
   readonly returns: readonly string[]
   /** Null where nothing was planned: what is remembered stays. */
   readonly board: BoardMemory | null
+  /** What is found of the work of agents; null where nobody looked. */
+  readonly work: ReadonlyMap<string, AgentWork> | null
 }
 
 /** An incident that one condition opens and another closes; between the two it stays as it is. */
@@ -130,6 +92,7 @@ export function decide(snapshot: Snapshot): Decision {
     singleLosses,
     returns,
     board,
+    work: tasks?.work ?? null,
   }
 }
 
@@ -164,10 +127,11 @@ function concernsPeople(agent: string, { fleet }: Observed, { holders }: LossSna
 
 /** In a mass silence nothing is planned: no task is moved, and nothing is known of what should be. */
 function remember(tasks: TaskDecision | null, { at, board }: Snapshot): BoardMemory {
-  if (tasks === null) return { waiting: 0, strandedSince: board.strandedSince, movedFrom: [] }
+  if (tasks === null) return { waiting: 0, strandedSince: board.strandedSince, beatsWantedSince: null, movedFrom: [] }
   return {
     waiting: tasks.waiting,
     strandedSince: tasks.stranded.length === 0 ? null : (board.strandedSince ?? at),
+    beatsWantedSince: tasks.waitsForBeats ? at : null,
     movedFrom: tasks.moves.flatMap(({ need }) => (need.failed === null ? [] : [need.failed.agent])),
   }
 }
@@ -199,11 +163,10 @@ function lossIncidents(singleLosses: readonly string[], snapshot: Snapshot): New
   const due = [...observed.lost].filter(
     (agent) => losses.get(agent)?.isDue === true && observed.fleet.hasIncident(agent),
   )
-  const tasksOf = (agent: string): number => {
-    return board.tasks.filter(({ holder }) => holder !== null && observed.fleet.agentOf(holder) === agent).length
-  }
   const told = [...due, ...singleLosses].filter((agent) => !openIncidents.has(flappingCause(agent)))
-  return told.map((agent) => lossIncident(agent, observed, config.silentAfterMs, tasksOf(agent)))
+  if (told.length === 0) return []
+  const tasks = Map.groupBy(board.tasks, ({ holder }) => (holder === null ? undefined : observed.fleet.agentOf(holder)))
+  return told.map((agent) => lossIncident(agent, observed, config.silentAfterMs, tasks.get(agent)?.length ?? 0))
 }
 
 function endingOf({ incident, outcome }: Toggle): IncidentEnd {

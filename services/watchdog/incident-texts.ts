@@ -61,7 +61,7 @@ export function placeOf(host: string | null | undefined): string {
 }
 
 /** Names of agents or tasks, and not too many of them. */
-function namesOf(names: readonly string[]): string {
+export function namesOf(names: readonly string[]): string {
   const more = names.length > NAMED_MAX ? ` and ${names.length - NAMED_MAX} more` : ''
   return `${names.slice(0, NAMED_MAX).join(', ')}${more}`
 }

@@ -6,7 +6,7 @@ import type { Task } from '#fleet/task.ts'
 import { WorkObserver, type WorkReader } from '#fleet/work-observer.ts'
 import { RestByCost } from '#runtime/rest-by-cost.ts'
 import type { WatchConfig } from './config.ts'
-import type { Observed } from './fleet-observation.ts'
+import type { FleetObservation, Observed } from './fleet-observation.ts'
 
 /** The open tasks as they were read last, to read and not to write. Times are by the watchdog's clock that never jumps. */
 export interface Board {
@@ -29,6 +29,8 @@ export interface BoardMemory {
   /** How many failed agents wait for their turn. */
   readonly waiting: number
   readonly strandedSince: number | null
+  /** From when on beats have to be read before the rest can be decided; null where all was decided. */
+  readonly beatsWantedSince: number | null
   /** The failed agents whose tasks this watchdog itself moves. */
   readonly movedFrom: readonly string[]
 }
@@ -54,11 +56,12 @@ export class OpenTasksState implements Board {
   #holders: ReadonlySet<string> = new Set()
   #endedHolders: ReadonlySet<SessionId> = new Set()
   #readAt = Number.NEGATIVE_INFINITY
+  #answeredAt = Number.NEGATIVE_INFINITY
   #isStale = true
   /** How many losses had been observed when the tasks were read. */
   #lossCount = 0
   #turnAt = Number.NEGATIVE_INFINITY
-  #memory: BoardMemory = { waiting: 0, strandedSince: null, movedFrom: [] }
+  #memory: BoardMemory = { waiting: 0, strandedSince: null, beatsWantedSince: null, movedFrom: [] }
 
   constructor(config: BoardConfig) {
     this.#config = config
@@ -94,9 +97,20 @@ export class OpenTasksState implements Board {
     return this.#memory.strandedSince
   }
 
-  /** Whether the tasks should be read again at `at`, when so many losses have been observed. */
-  isDue(at: number, lossCount: number): boolean {
-    return this.#isStale || lossCount !== this.#lossCount || this.nextReadAt <= at
+  /** Whether the tasks should be read again at `at`, by what was observed since they were. */
+  isDue(at: number, { lossCount, readAt }: Pick<FleetObservation, 'lossCount' | 'readAt'>): boolean {
+    return this.#isStale || lossCount !== this.#lossCount || this.nextReadAt <= at || this.hasWaitedFor(readAt)
+  }
+
+  /** A decision waits for beats that are read later than the tasks were. */
+  get waitsForBeats(): boolean {
+    return this.#memory.beatsWantedSince !== null
+  }
+
+  /** Whether a decision waited for the beats that were read at this moment. */
+  hasWaitedFor(readAt: Observed['readAt']): boolean {
+    const { beatsWantedSince } = this.#memory
+    return readAt !== null && beatsWantedSince !== null && beatsWantedSince <= readAt.now
   }
 
   /** When the tasks are to be read though nothing happens. */
@@ -116,9 +130,11 @@ export class OpenTasksState implements Board {
     this.#tasks = tasks
     this.#said = conditions
     this.#readAt = at
+    this.#answeredAt = at + tookMs
     this.#readCost.note(tookMs)
     this.#lossCount = lossCount
     this.#isStale = false
+    this.#memory = { ...this.#memory, beatsWantedSince: null }
   }
 
   /** Whether a task is held by a session of which it is not known whose it is, or that its conversation has ended. */
@@ -139,7 +155,7 @@ export class OpenTasksState implements Board {
     const holders = this.#tasks.flatMap(({ holder }) => (holder === null ? [] : (fleet.agentOf(holder) ?? [])))
     this.#holders = new Set(holders)
     this.#conditions = byAgent(this.#said, fleet)
-    const losers = this.#leases.observe(this.#tasks, fleet, at)
+    const losers = this.#leases.observe(this.#tasks, fleet, at, this.#answeredAt)
     this.#work.observe(this.#tasks, fleet, at, wall)
     const wasServedByOthers = (agent: string): boolean => {
       return !this.#memory.movedFrom.includes(agent) && (lost.has(agent) || this.#leases.isStuck(agent))

@@ -112,11 +112,11 @@ export class AgentRestarts {
     return backoff(tries, { firstMs: this.#config.restartAfterMs, mostMs: PAUSE_MAX_MS }, this.#parts.chance)
   }
 
-  /** How often it was started within the last hour, by any watchdog. */
+  /** How often it was started within the last hour, by any watchdog. A time that lies far ahead is of before the clock was put back. */
   async #triesOf(agent: string): Promise<number> {
-    const from = this.#parts.clock.wall() - HOUR_MS
+    const now = this.#parts.clock.wall()
     const all = await this.#parts.incidents.history('restart')
-    return all.filter((each) => each.agent === agent && each.openedAt > from).length
+    return all.filter((each) => each.agent === agent && Math.abs(now - each.openedAt) < HOUR_MS).length
   }
 
   async #restart(agent: string, { agentProcess: { name } }: ProcessFinding, attempt: number): Promise<void> {

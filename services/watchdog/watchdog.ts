@@ -1,8 +1,10 @@
 import { redact } from '#fleet/redact.ts'
+import { alertSocket } from '#runtime/alert-test.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { formatDuration } from '#runtime/duration.ts'
 import type { Log } from '#runtime/log.ts'
 import { runSmoothly } from '#runtime/memory-tuning.ts'
+import { ConfigError } from '#runtime/read-settings.ts'
 import type { Life, Program } from '#runtime/run.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
 import { openStore } from '#store/open-store.ts'
@@ -23,6 +25,7 @@ import { type ProcessSource, readSource } from './process-sources/read-source.ts
 import { ReportedLosses } from './reported-losses.ts'
 import { AgentRestarts } from './restart-agents.ts'
 import { StoreOutage } from './store-outage.ts'
+import { serveAlertTests, testChannels } from './test-channels.ts'
 import { WorkVerdicts } from './work-verdicts.ts'
 import { VerdictWriter } from './write-verdicts.ts'
 
@@ -92,7 +95,7 @@ export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<
   const observation = new FleetObservation(config, losses)
   const board = new OpenTasksState(config)
   const work = new WorkVerdicts()
-  const owners = { observation, board, losses, flaps, incidents, refused: new KnownTroubles() }
+  const owners = { observation, board, losses, flaps, incidents, work, refused: new KnownTroubles() }
   const writer = new VerdictWriter(config, { observation, store, clock, work })
   const outage = new StoreOutage(config, { ...parts, senders })
   const onIncident = (): void => {
@@ -109,6 +112,7 @@ export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<
   const looking = outage.loop('look', async () => {
     const done = await decideAndAct(config, { ...owners, store, clock, log })
     if (done.news > 0) onIncident()
+    if (board.waitsForBeats) reading.nudge()
     if (writer.isDue) writing.nudge()
     parts.onLook?.(done, { observed: observation, openTasks: board.tasks.length })
     return done.waitMs
@@ -172,9 +176,22 @@ async function start(config: Config, life: Life): Promise<void> {
     onAlertTrouble: (why) => health.trouble('alerts', why),
   })
   stack.defer(() => watching)
+  await offerAlertTests(config, life)
   const isActive = askManager(config.evidence.env, clock, draining)
   const closing = closeUnitIncidents({ store, clock, log, signal: draining, state: config.state, isActive })
   stack.defer(() => closing.done)
+}
+
+/** Without it the watchdog does its work nevertheless. */
+async function offerAlertTests(config: Config, { clock, log, draining, stack }: Life): Promise<void> {
+  const channels = openChannels(config, clock, log)
+  try {
+    const test = () => testChannels(channels, { clock, signal: draining })
+    stack.use(await serveAlertTests(alertSocket(config.state), test))
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    log.warn('alerts cannot be tested', { error })
+  }
 }
 
 const VERDICT_GAUGES = [

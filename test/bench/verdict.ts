@@ -42,7 +42,7 @@ const WATCH: WatchConfig = {
   pendingAfterMs: 60_000,
   takeWithinMs: 86_400_000,
   stallAfterMs: 86_400_000,
-  onStall: 'move',
+  onStall: { otherwise: 'move', byName: new Map() },
   attemptsMax: 5,
   fallback: new Map(),
   alertOn: new Set(INCIDENT_KINDS),

@@ -415,7 +415,8 @@ class World {
     const gone = new Set(
       this.hosts.filter(({ isGone }) => isGone).flatMap(({ agent }) => [`silent:${agent}`, `gone:${agent}`]),
     )
-    for (const { cause } of await this.#store.incidents({ open: true })) {
+    for (const { cause, kind } of await this.#store.incidents({ open: true })) {
+      if (kind === 'flapping') continue // it ends when its agent has been steady for half an hour: longer than a world has
       if (!gone.has(cause)) unrest.push(`${cause} is open`)
     }
     return [...unrest, ...(await this.#untold())]
@@ -483,7 +484,7 @@ function chooseConfig(dice: Dice): Config {
       pendingAfterMs: 60_000 * scale,
       takeWithinMs: 120_000 * scale,
       stallAfterMs: 900_000,
-      onStall: 'move',
+      onStall: { otherwise: 'move', byName: new Map() },
       attemptsMax: 1_000,
       fallback: new Map(ROLES.map((role) => [role, ['any']])),
       restartAfterMs: 30_000 * scale,

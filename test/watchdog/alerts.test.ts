@@ -22,7 +22,8 @@ const MINUTE = 60_000
 /** One store, and watchdogs' tellers of one channel on it. */
 class Booth implements AsyncDisposable {
   readonly timeline = new Timeline()
-  readonly clock = new Life('booth', new Machine('booth', this.timeline)).clock
+  readonly machine = new Machine('booth', this.timeline)
+  readonly clock = new Life('booth', this.machine).clock
   readonly store = openMemoryStore({ clock: this.clock })
   /** `event cause` and when, for each alert that a channel took. */
   readonly told: (readonly [what: string, at: number])[] = []
@@ -129,6 +130,25 @@ test('two watchdogs tell each alert once, however slow the channel is', async ()
   assert.equal(new Set(booth.what).size, 40)
 })
 
+test('a watchdog that wakes from a suspend tells nothing that another has told or is telling', async () => {
+  await using booth = new Booth()
+  const { timeline, store, told } = booth
+  const laptop = new Machine('laptop', timeline)
+  const sleeper = Object.assign(new Booth(), { timeline, store, told, clock: new Life('sleeper', laptop).clock })
+  await using _ = sleeper
+  for (let n = 0; n < 3; n += 1) await booth.incident(`x${n}`)
+  sleeper.teller(() => sleeper.clock.sleep(5 * SECOND))
+  await booth.run(2 * SECOND)
+  laptop.suspend()
+  booth.teller(() => booth.clock.sleep(5 * SECOND))
+  await booth.run(68 * SECOND) // the other has told the first one, and is telling the second
+  assert.deepEqual(booth.what, ['opened x0'])
+  laptop.resume()
+  await booth.run(5 * MINUTE)
+  const again = booth.what.filter((what) => what !== 'opened x0')
+  assert.deepEqual(again, ['opened x1', 'opened x2'])
+})
+
 test('what was told is not told again because the store could not be told so', async () => {
   await using booth = new Booth()
   let settles = 0
@@ -143,6 +163,23 @@ test('what was told is not told again because the store could not be told so', a
   await booth.run(30 * MINUTE)
   assert.deepEqual(booth.what, ['opened x'])
   assert.equal(settles, 4)
+})
+
+test('a wall clock that is put back or forward holds up nothing that is to be told again', async () => {
+  for (const stepMs of [-180 * MINUTE, 180 * MINUTE]) {
+    await using booth = new Booth()
+    let takes = false
+    booth.teller(async () => {
+      if (!takes) throw new Error('not now')
+    })
+    await booth.incident('x')
+    await booth.run(2 * SECOND)
+    takes = true
+    booth.machine.stepWall(stepMs)
+    await booth.incident('y')
+    await booth.run(30 * SECOND)
+    assert.deepEqual(booth.what.sort(), ['opened x', 'opened y'])
+  }
 })
 
 test('what a watchdog had in hand when it ended is told by another', async () => {

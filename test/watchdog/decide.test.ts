@@ -8,8 +8,9 @@ import type { SessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
 import { beginTask } from '#fleet/task-ownership.ts'
 import { WorkObserver } from '#fleet/work-observer.ts'
-import { type Decision, decide, type Snapshot } from '../../services/watchdog/decide.ts'
+import { type Decision, decide } from '../../services/watchdog/decide.ts'
 import { FlappingAgents } from '../../services/watchdog/flapping-agents.ts'
+import type { Snapshot } from '../../services/watchdog/look-snapshot.ts'
 import type { OpenIncident } from '../../services/watchdog/open-incidents.ts'
 import { know } from '../core/fleet/know.ts'
 import { freezeDeeply } from './freeze.ts'
@@ -133,6 +134,15 @@ const SCENES: readonly { title: string; scene: Scene; says: Readonly<Record<stri
       waiting: 1,
       movedFrom: ['w1'],
     },
+  },
+  {
+    title: 'a task came to a silent agent since beats were read: it is not moved before they were read again',
+    scene: {
+      silent: ['w1'],
+      tasks: [task('t1', 'w1')],
+      observed: { readAt: { now: -1, wall: -1 }, massReturnUntil: -1 },
+    },
+    says: { moves: [], open: ['silent:w1'], singleLosses: ['w1'], beatsWantedSince: AT },
   },
   {
     title: 'an agent died, a task was begun too often, and a task is new',

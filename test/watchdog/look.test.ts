@@ -274,6 +274,56 @@ test('what another watchdog has just given to an agent that is back is not taken
   assert.deepEqual([watchdog.convicted, watchdog.moved, await stage.holders()], [['w1'], 0, { t1: 'w1' }])
 })
 
+test('a task that came to its holder a moment before the verdict is moved with the verdict', async () => {
+  await using stage = await Stage.open(4)
+  const pulses = (): Promise<void> => stage.clock.sleep(1) // so that the tasks are read later than the beats
+  let isGiven = false
+  const tasks = async (): Promise<void> => {
+    if (isGiven || watchdog.said('verdict passed').length === 0) return
+    isGiven = true
+    await stage.addTask('t1', 'w1')
+  }
+  const watchdog = stage.watchdog({ store: through(stage.store, { pulses, tasks }) })
+  await stage.run(20 * SECOND)
+  stage.silence('w1')
+  while (!isGiven) await stage.run(1)
+  await stage.run(5)
+  const [verdict] = watchdog.changes.filter(({ to }) => to === 'silent')
+  assert.equal(verdict?.agent, 'w1')
+  assert.notEqual(
+    (await stage.holders()).t1,
+    'w1',
+    `not moved ${stage.clock.now() - (verdict?.passedAt ?? 0)} ms after the verdict`,
+  )
+})
+
+test('an agent that is back keeps what it was given while tasks were read, as beats read before that prove nothing', async () => {
+  await using stage = await Stage.open(4)
+  let [isReading, isBack] = [false, false]
+  const tasks = async (): Promise<void> => {
+    isReading = true
+    await stage.clock.sleep(100)
+    isReading = false
+  }
+  const returns = async (): Promise<void> => {
+    await stage.clock.sleep(1)
+    const { session, host, incarnation } = stage.actor('w1')
+    await stage.store.beat([{ session, host, incarnation, seq: 1_000, work: 0 }])
+    await stage.addTask('t1', 'w1')
+  }
+  const pulses = async (): Promise<void> => {
+    if (isBack || !isReading || watchdog.convicted.length === 0) return
+    isBack = true
+    void returns()
+  }
+  const watchdog = stage.watchdog({ config: { watchMs: 170 }, store: through(stage.store, { pulses, tasks }) })
+  await stage.run(20 * SECOND)
+  stage.silence('w1')
+  while (!isBack) await stage.run(SECOND)
+  await stage.run(10 * SECOND)
+  assert.deepEqual([watchdog.moved, await stage.holders()], [0, { t1: 'w1' }])
+})
+
 const MASSES = [
   { name: 'nine of nine', count: 8, dead: ['boss', 'w1', 'w2', 'w3', 'w4', 'w5', 'w6', 'w7', 'w8'] },
   { name: 'five of nine', count: 8, dead: ['w1', 'w2', 'w3', 'w4', 'w5'] },

@@ -297,6 +297,24 @@ test('restarts back off, are capped within an hour, and then a human is asked, o
   assert.equal(engine.started.length, CONFIG.restartsMax + 1, 'another hour, another try')
 })
 
+test('restarts of before the clock was put back do not count for hours', async () => {
+  const { stage, engine } = await withBodies(4, { mayStart: true })
+  await using _ = stage
+  stage.watchdog({ sources: [engine] })
+  await stage.run(20 * SECOND)
+  engine.set('w1', 'ended', { mayStart: true })
+  await stage.run(HOUR / 2)
+  assert.equal(engine.started.length, CONFIG.restartsMax)
+  stage.actor('w1').incarnation = 'second'
+  engine.set('w1', 'living', { mayStart: true })
+  stage.machine.stepWall(-3 * HOUR)
+  await stage.run(HOUR)
+  engine.set('w1', 'ended', { mayStart: true })
+  await stage.run(MINUTE)
+  assert.equal(engine.started.length, CONFIG.restartsMax + 1, 'another hour, another try')
+  assert.deepEqual(await stage.open(), ['gone:w1', 'restart:w1'])
+})
+
 test('a start that is refused is one incident that names what to do, and no restart; when it is allowed, it is made', async () => {
   const { stage, engine } = await withBodies(4, { mayStart: true })
   await using _ = stage

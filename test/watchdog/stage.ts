@@ -28,7 +28,7 @@ export const CONFIG: WatchConfig = {
   pendingAfterMs: 60_000,
   takeWithinMs: 86_400_000,
   stallAfterMs: 86_400_000,
-  onStall: 'move',
+  onStall: { otherwise: 'move', byName: new Map() },
   attemptsMax: 5,
   fallback: new Map(),
   restartAfterMs: 30_000,

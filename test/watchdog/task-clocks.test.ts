@@ -149,7 +149,7 @@ suite('a task that shows no work', () => {
     await renew(stage, 'w1', task, 15 * MINUTE - 10 * SECOND)
     assert.deepEqual(await stage.open(), [])
     await renew(stage, 'w1', task, 15 * SECOND)
-    assert.deepEqual(await stage.open(), ['task_stalled:t1@1'])
+    assert.deepEqual([await stage.open(), (await stage.verdicts()).w1], [['task_stalled:t1@1'], 'stalled'])
     const { summary } = await incident(stage, 'task_stalled:t1@1')
     assert.match(
       summary,
@@ -173,10 +173,10 @@ suite('a task that shows no work', () => {
     assert.deepEqual([watchdog.moved, await stage.incidents()], [0, []])
   })
 
-  test('it may only be told of, or end, as the task or the fleet says', async () => {
-    const { stage } = await fleet(4, { onStall: 'end' })
+  test('it may only be told of, or end, as the fleet says of the agent, or the task itself', async () => {
+    const { stage } = await fleet(4, { onStall: { otherwise: 'tell', byName: new Map([['w2', 'end']]) } })
     await using _ = stage
-    await add(stage, 'told', 'w1', { onStall: 'tell' })
+    await add(stage, 'told', 'w1')
     await add(stage, 'ends', 'w2')
     for (const name of ['w3', 'w4']) await add(stage, `works-${name}`, name)
     const running = [await take(stage, 'w1'), await take(stage, 'w2'), await take(stage, 'w3'), await take(stage, 'w4')]
@@ -359,7 +359,7 @@ suite('a place that cannot work', () => {
     )
     await stage.store.noteCondition(session, { state: 'probing', why: 'it tries one task', until: null })
     await stage.run(LOOK)
-    assert.deepEqual(await stage.open(), ['sick:w1'])
+    assert.deepEqual([await stage.open(), (await stage.verdicts()).w1], [['sick:w1'], 'sick'])
     await stage.store.noteCondition(session, null)
     await stage.run(LOOK)
     assert.deepEqual(
@@ -379,7 +379,7 @@ suite('a place that cannot work', () => {
     })
     await add(stage, 't1', null)
     isWithin(await until(stage, async () => (await stage.open()).length === 2, 2 * MINUTE), MINUTE)
-    assert.deepEqual(await stage.open(), ['parked:w1', 'task_stranded:any'])
+    assert.deepEqual([await stage.open(), (await stage.verdicts()).w1], [['parked:w1', 'task_stranded:any'], 'parked'])
     assert.match((await incident(stage, 'task_stranded:any')).summary, /w1 may not work until .*Z: usage limit reached/)
     await stage.store.noteCondition(session, null)
     await stage.run(LOOK)

@@ -7,7 +7,7 @@ import { reachFleet, storeParts } from '#console/store-access.ts'
 import { table } from '#console/table.ts'
 import { ago, plain } from '#console/terminal-text.ts'
 import { isPassing, S2Error } from '#fleet/errors.ts'
-import { EVERY_CHANNEL, type Incident, unitFailed } from '#fleet/incident.ts'
+import { EVERY_CHANNEL, type Incident, isEvent, unitFailed } from '#fleet/incident.ts'
 import { Pauses } from '#runtime/backoff.ts'
 import { openStore } from '#store/open-store.ts'
 import type { Store } from '#store/store.ts'
@@ -69,8 +69,9 @@ async function list(context: CommandContext, { all, json }: Options): Promise<vo
     context.print(all === true ? 'there were no incidents\n' : 'no incident is open\n')
   } else {
     const now = context.clock.wall()
-    const row = ({ id, openedAt, closedAt, summary }: Incident): string[] => {
-      return [String(id), ago(now - openedAt), closedAt === null ? 'open' : ago(closedAt - openedAt), summary]
+    const row = ({ id, kind, openedAt, closedAt, summary }: Incident): string[] => {
+      const lasted = isEvent({ kind }) ? '-' : closedAt === null ? 'open' : ago(closedAt - openedAt)
+      return [String(id), ago(now - openedAt), lasted, summary]
     }
     context.print(`${table(COLUMNS, found.map(row), context.screen.columns).join('\n')}\n`)
   }

@@ -5,6 +5,7 @@ import { textTail } from '#fleet/cut-text.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { type AllowedCommand, type GuardMode, judgeCommand, type RefusedCommand } from '#fleet/guard-rules.ts'
 import type { SessionId } from '#fleet/session-id.ts'
+import { type Clock, elapsedMs, momentOf } from '#runtime/clock.ts'
 import { type Ending, howItEnded, runCommand } from '#runtime/run-command.ts'
 import { Outbox } from '#spool/outbox.ts'
 import type { Grant } from './grant.ts'
@@ -110,11 +111,28 @@ export async function runPlanned(
       outputMax: LIMITS.outputBytes,
       beyond: 'keep_tail',
     },
-    clock,
+    countingSuspends(clock),
   )
   const result = resultOf(words, plan.mode, ending)
   await recordAct(state, { action: 'ended', details: { ...about, how: result.how } }, clock.wall())
   return result
+}
+
+/** How often a wait looks whether the machine has slept. */
+const LOOK_MS = 1_000
+
+/** The same clock, whose waits count the time that the machine sleeps. */
+function countingSuspends(clock: Clock): Clock {
+  return {
+    now: () => clock.now(),
+    wall: () => clock.wall(),
+    sleep: async (ms, signal) => {
+      const since = momentOf(clock)
+      for (let leftMs = ms; leftMs > 0; leftMs = ms - elapsedMs(since, clock)) {
+        await clock.sleep(Math.min(leftMs, LOOK_MS), signal)
+      }
+    },
+  }
 }
 
 function resultOf(command: readonly string[], mode: GuardMode, ending: Ending): GuardedResult {

@@ -27,7 +27,7 @@ export interface AgentCondition extends Condition {
 export const WHY_MAX = 300
 
 /** A condition as it is kept: one line without secrets. */
-export function cleanCondition({ state, why, until }: Condition): Condition {
+function cleanCondition({ state, why, until }: Condition): Condition {
   const line = why.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ').trim()
   return { state, why: redactedHead(line, WHY_MAX), until: until === null ? null : Math.round(until) }
 }

@@ -17,7 +17,7 @@ const PAUSE_FIRST_MS = 5_000
 const PAUSE_MAX_MS = 600_000
 
 /** Whether an attempt uses up the task's budget. */
-export function counts({ end }: Attempt): boolean {
+function counts({ end }: Attempt): boolean {
   return end !== 'sick' && end !== 'parked'
 }
 
@@ -63,7 +63,7 @@ export function withEnd(
 }
 
 /** The pause before the next start, milliseconds: it doubles with each that counted. */
-export function pauseAfter(counted: number): number {
+function pauseAfter(counted: number): number {
   return counted < 2 ? 0 : Math.min(PAUSE_MAX_MS, PAUSE_FIRST_MS * 2 ** (counted - 2))
 }
 

@@ -11,9 +11,15 @@ export interface TaskLimits {
   readonly takeWithinMs: number
   /** A task without a sign of work for so long is told of; after twice that, `onStall`. */
   readonly stallAfterMs: number
-  readonly onStall: OnStall
+  readonly onStall: StallActions
   /** After so many attempts a task has failed. */
   readonly attemptsMax: number
+}
+
+/** What is done about a stalled task of an agent: by the name of the agent, by its role, or otherwise. */
+export interface StallActions {
+  readonly otherwise: OnStall
+  readonly byName: ReadonlyMap<string, OnStall>
 }
 
 export interface ClockView extends TaskLimits {
@@ -145,8 +151,12 @@ function findStalls(tasks: readonly Task[], view: ClockView, afterMs: number): S
   return tasks.flatMap((task) => {
     const [since, holder] = [work.workedAt(task), holderOf(task, view)]
     if (since === null || holder === null || since + afterMs > at) return []
-    return [{ task, agent: holder.agent, since, action: task.onStall ?? onStall }]
+    return [{ task, agent: holder.agent, since, action: actionOf(task, holder, onStall) }]
   })
+}
+
+function actionOf({ onStall }: Task, { agent, role }: Failed, { byName, otherwise }: StallActions): OnStall {
+  return onStall ?? byName.get(agent) ?? byName.get(role) ?? otherwise
 }
 
 function isOverdue({ since }: Stall, { at, stallAfterMs }: ClockView): boolean {

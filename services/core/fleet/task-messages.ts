@@ -17,6 +17,8 @@ export interface Assignment {
   readonly description: string
   readonly priority: Priority
   readonly role: string | null
+  /** How long its holder has for it, milliseconds; null where the writer names no time. */
+  readonly timeoutMs: number | null
 }
 
 /** To a worker: this is not yours any more; read when it is back. */
@@ -64,15 +66,23 @@ export interface AddressedTaskMessage {
 export const TASK_MESSAGE_ACTION = 's2_task'
 /** Characters of a summary that are kept. */
 const SUMMARY_MAX = 1_000
+/** A year. What is longer, nobody meant. */
+const TIMEOUT_MAX_MS = 365 * 86_400_000
 
 /** The draft that carries it: never longer than a message may be. */
 export function writeTaskMessage(taskMessage: TaskMessage): MessageDraft {
-  const { type, task, ...rest } = taskMessage
-  const text = JSON.stringify({ type, task_id: task, ...rest })
+  const text = JSON.stringify(fieldsOf(taskMessage))
   if (text.length <= TEXT_MAX || taskMessage.type !== 'task_assignment') return { text, action: TASK_MESSAGE_ACTION }
   // escaped, an allowed description may be too long: a command gets all of it, a reader only the beginning
   const description = `${textHead(taskMessage.description, Math.floor(taskMessage.description.length / 2))} …`
   return writeTaskMessage({ ...taskMessage, description })
+}
+
+/** The fields as the Python protocol names them; its `timeout` is in seconds. */
+function fieldsOf({ type, task, ...rest }: TaskMessage): object {
+  if (!('timeoutMs' in rest)) return { type, task_id: task, ...rest }
+  const { timeoutMs, ...others } = rest
+  return { type, task_id: task, ...others, ...(timeoutMs === null ? {} : { timeout: timeoutMs / 1_000 }) }
 }
 
 /** Why a task was moved away, as a sentence to its former holder. */
@@ -164,13 +174,21 @@ function readText(fields: Fields, names: readonly string[]): string | null {
   return null
 }
 
-function readWork(fields: Fields, text: string): Pick<Assignment, 'description' | 'priority' | 'role'> {
+function readWork(fields: Fields, text: string): Omit<Assignment, 'type' | 'task' | 'epoch'> {
   const description = readText(fields, ['description', 'task', 'instructions', 'title', 'subject', 'message']) ?? text
   return {
     description: textHead(description, DESCRIPTION_MAX),
     priority: readPriority(fields.get('priority')),
     role: readRole(fields),
+    timeoutMs: readTimeout(fields.get('timeout')),
   }
+}
+
+/** Seconds, as a number or as its text. */
+function readTimeout(value: unknown): number | null {
+  const isNumber = typeof value === 'number' || (typeof value === 'string' && /^\d+(\.\d+)?$/.test(value.trim()))
+  const ms = isNumber ? Math.round(Number(value) * 1_000) : 0
+  return ms > 0 && ms <= TIMEOUT_MAX_MS ? ms : null
 }
 
 function readRole(fields: Fields): string | null {
@@ -222,16 +240,19 @@ const STATUS_WORDS: ReadonlyMap<string, Status> = new Map([
 
 function readStatus(fields: Fields, task: string, epoch: number | null): StatusUpdate | null {
   const value = fields.get('status')
-  if (typeof value !== 'string') return null
-  const status = STATUS_WORDS.get(
-    value
-      .trim()
-      .toLowerCase()
-      .replace(/[\s-]+/g, '_'),
-  )
-  if (status === undefined) return null
+  const status = typeof value === 'string' ? statusOfWord(value) : null
+  if (status === null) return null
   const summary = readText(fields, ['summary', 'message', 'progress', 'details', 'result', 'error'])
   return { type: 'status_update', task, epoch, status, summary: summary === null ? null : cutSummary(summary) }
+}
+
+/** What an agent means by a word for its status; null for a word that nobody knows. */
+export function statusOfWord(word: string): Status | null {
+  const plain = word
+    .trim()
+    .toLowerCase()
+    .replace(/[\s-]+/g, '_')
+  return STATUS_WORDS.get(plain) ?? null
 }
 
 /** Keeps the end of a long text: results stand there. */

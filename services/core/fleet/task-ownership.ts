@@ -22,7 +22,14 @@ import {
   type TaskResult,
 } from './task.ts'
 import { countedAttempts, isPaused, presentAttempt, withEnd, withStart } from './task-attempts.ts'
-import { type AddressedTaskMessage, cutSummary, reasonInWords, type Status, type TaskMessage } from './task-messages.ts'
+import {
+  type AddressedTaskMessage,
+  cutSummary,
+  reasonInWords,
+  type Status,
+  statusOfWord,
+  type TaskMessage,
+} from './task-messages.ts'
 
 /**
  * Who owns a task, and what becomes of it: the rules that every store keeps. A store reads the task, applies the rule, and
@@ -465,8 +472,11 @@ export function applyCancel(task: Task, now: number): OwnershipDecision {
   }
 }
 
-function assignment({ id, epoch, description, priority, role }: Task, to: SessionId): AddressedTaskMessage {
-  return { to, taskMessage: { type: 'task_assignment', task: id, epoch, description, priority, role } }
+/** The new holder is told what is left of the time until the deadline. */
+function assignment(task: Task, to: SessionId): AddressedTaskMessage {
+  const { id, epoch, description, priority, role, deadline, updatedAt: now } = task
+  const timeoutMs = deadline === null || deadline <= now ? null : deadline - now
+  return { to, taskMessage: { type: 'task_assignment', task: id, epoch, description, priority, role, timeoutMs } }
 }
 
 function revocation({ id, epoch }: Task, to: SessionId, reason: string): AddressedTaskMessage {
@@ -477,10 +487,19 @@ function revocation({ id, epoch }: Task, to: SessionId, reason: string): Address
  * The task that a message of a foreign orchestrator gives to its partner; null where it gives none. The worker reads that
  * message itself, so no other is sent.
  */
-export function taskOfMessage(from: SessionId, taskMessage: TaskMessage): NewTask | null {
+export function taskOfMessage(from: SessionId, taskMessage: TaskMessage, now: number): NewTask | null {
   if (taskMessage.type !== 'task_assignment' || sideOf(from) !== 'a') return null
-  const { task: id, description, priority, role } = taskMessage
-  return { id, description, priority, role, holder: partnerOf(from), deadline: null, createdBy: from }
+  const { task: id, description, priority, role, timeoutMs } = taskMessage
+  return {
+    id,
+    description,
+    priority,
+    role,
+    holder: partnerOf(from),
+    deadline: timeoutMs === null ? null : now + timeoutMs,
+    onDeadline: 'move',
+    createdBy: from,
+  }
 }
 
 export function beginForeignTask(wanted: NewTask, now: number): Step {
@@ -508,11 +527,27 @@ export function applyTaskMessage(
   }
   if (status === 'accepted') return accept(task, from, now)
   const decision = applyReport(task, from, report, now)
-  if (decision.refusal !== null) return decision
+  if (decision.refusal !== null || decision.task === task) return decision
   const messages = decision.messages.filter(({ to }) => to !== partnerOf(from))
   // a message does not say which life of the agent wrote it, so it renews no lease
   const leaseSeq = task.incarnation === null ? decision.task.leaseSeq : task.leaseSeq
-  return decision.task === task ? decision : { ...decision, messages, task: { ...decision.task, leaseSeq } }
+  const progress = report.progress === null && isBlocked(task) ? null : decision.task.progress
+  return { ...decision, messages, task: { ...decision.task, leaseSeq, progress } }
+}
+
+/**
+ * What the status that a holder shows in the Python bridge's table makes of its task: that it is blocked is kept, unless a
+ * message said so already, and with a reason. Null where the task stays as it is.
+ */
+export function applyShownStatus(task: Task, word: string, now: number): Step | null {
+  const isNowBlocked = statusOfWord(word) === 'blocked'
+  if (!isOpen(task.state) || isNowBlocked === isBlocked(task)) return null
+  const progress = isNowBlocked ? redactedHead(`${BLOCKED}its status says ${word.trim()}`, PROGRESS_MAX) : null
+  return { refusal: null, task: { ...task, progress, updatedAt: now }, messages: [], act: null }
+}
+
+function isBlocked({ progress }: Task): boolean {
+  return progress?.startsWith(BLOCKED) === true
 }
 
 function accept(task: Task, holder: SessionId, now: number): Step | null {
@@ -524,11 +559,14 @@ function accept(task: Task, holder: SessionId, now: number): Step | null {
 
 type ReportContent = Pick<Report, 'state' | 'progress' | 'result'>
 
+/** How the progress of a task begins whose holder waits for something. */
+const BLOCKED = 'blocked: '
+
 /** What each status of the Python protocol reports. An agent that declines a task has failed at it. */
 const REPORTS: Readonly<Record<Status, (summary: string | null) => ReportContent>> = {
   accepted: (progress) => ({ state: 'in_progress', progress, result: null }),
   in_progress: (progress) => ({ state: 'in_progress', progress, result: null }),
-  blocked: (summary) => ({ state: 'in_progress', progress: `blocked: ${summary ?? 'no reason given'}`, result: null }),
+  blocked: (summary) => ({ state: 'in_progress', progress: BLOCKED + (summary ?? 'no reason given'), result: null }),
   completed: (summary) => ({ state: 'completed', progress: null, result: resultOf(summary) }),
   failed: (summary) => ({ state: 'failed', progress: null, result: resultOf(summary) }),
   cancelled: (summary) => ({

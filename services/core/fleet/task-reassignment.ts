@@ -206,7 +206,7 @@ function rankOf(role: string, { task, failed }: Need, fallback: Fallback): numbe
 }
 
 /** In a fallback: every role. */
-export const ANY_ROLE = 'any'
+const ANY_ROLE = 'any'
 const STANDS_IN = 2
 
 /** What to move now, the most urgent first; the rest of the needs come again with the next look. */

@@ -135,3 +135,24 @@ export function rolesByRole(text: string): ReadonlyMap<string, readonly string[]
   }
   return found
 }
+
+/** What is done about a stalled task: by default, and for the agents or roles that are named. */
+export interface StallActions {
+  readonly otherwise: 'tell' | 'move' | 'end'
+  readonly byName: ReadonlyMap<string, 'tell' | 'move' | 'end'>
+}
+
+/** `move`, or `move,s2-worker-3=tell,docs=end`. */
+export function stallActions(text: string): StallActions {
+  const byName = new Map<string, StallActions['otherwise']>()
+  let otherwise: StallActions['otherwise'] = 'move'
+  for (const each of list(text)) {
+    const cut = each.lastIndexOf('=')
+    const action = (['tell', 'move', 'end'] as const).find((word) => word === each.slice(cut + 1).trim())
+    if (action === undefined || cut === 0)
+      throw new Error('must be tell, move or end, and for agents or roles name=action after a comma')
+    if (cut === -1) otherwise = action
+    else byName.set(each.slice(0, cut).trim(), action)
+  }
+  return { otherwise, byName }
+}

@@ -12,6 +12,7 @@ import {
   parseAddress,
   path,
   rolesByRole,
+  stallActions,
   text,
   unixSocketUrl,
   url,
@@ -305,11 +306,11 @@ export const SETTINGS = {
   },
   S2_ON_STALL: {
     about:
-      'What is done about such a task: `tell` and nothing else, `move` it to another agent, or `end` it as failed.',
+      'What is done about such a task: `tell` and nothing else, `move` it to another agent, or `end` it as failed; for single agents or roles after commas.',
     programs: ['watchdog'],
     fallback: 'move',
-    example: 'tell',
-    parse: word(['tell', 'move', 'end']),
+    example: 'move,s2-worker-3=tell,docs=end',
+    parse: stallActions,
   },
   S2_FALLBACK: {
     about:

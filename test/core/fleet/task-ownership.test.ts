@@ -11,6 +11,7 @@ import {
   applyMove,
   applyReminder,
   applyReport,
+  applyShownStatus,
   applyTaskMessage,
   beginTask,
   decideLease,
@@ -57,22 +58,21 @@ const act: fc.Arbitrary<Act> = fc.oneof(
         return applyTaskMessage(task, from, letter, now)
       },
   ),
+  fc.constantFrom('blocked', 'working', 'x').map(
+    (word): Act =>
+      (task, now) =>
+        applyShownStatus(task, word, now),
+  ),
   fc.constant<Act>((task, now) => applyCancel(task, now)),
 )
+
+const WANTED = { id: 'T', description: 'x', priority: 'P2', role: null, deadline: null, createdBy: null } as const
 
 suite('who owns a task', () => {
   test('whatever happens in whatever order, one owner at a time', () => {
     fc.assert(
       fc.property(fc.option(seat), fc.array(act, { maxLength: 30 }), (holder, acts) => {
-        const wanted = {
-          id: 'T',
-          description: 'x',
-          priority: 'P2',
-          role: null,
-          deadline: null,
-          createdBy: null,
-        } as const
-        let { task } = beginTask({ ...wanted, holder }, 0)
+        let { task } = beginTask({ ...WANTED, holder }, 0)
         for (const [index, each] of acts.entries()) {
           const decision = each(task, index + 1)
           if (decision === null || decision.refusal !== null) continue
@@ -82,6 +82,19 @@ suite('who owns a task', () => {
       }),
       { numRuns: 1_000 },
     )
+  })
+
+  test('a holder that shows that it waits has a task that is blocked, until it shows that it goes on', () => {
+    const { task } = beginTask({ ...WANTED, holder: 'conv_1/b' }, 0)
+    const show = (before: Task, word: string): Task | undefined => applyShownStatus(before, word, 7)?.task
+    const blocked = show(task, 'waiting')
+    assert.deepEqual(blocked, { ...task, progress: 'blocked: its status says waiting', updatedAt: 7 })
+    assert.ok(blocked)
+    assert.deepEqual(show(blocked, 'Working'), { ...task, updatedAt: 7 })
+    assert.equal(show(task, 'complete'), undefined)
+    const said = { ...task, progress: 'blocked: no disk' }
+    assert.equal(show(said, 'blocked'), undefined, 'a reason is better than none')
+    assert.equal(show({ ...task, state: 'completed' }, 'blocked'), undefined)
   })
 })
 

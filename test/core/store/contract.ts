@@ -877,7 +877,8 @@ function proveTasks(prove: Prove): void {
     const task = await fleet.store.addTask({ ...TASK, id: 't1', holder: b.session, createdBy: a.session })
     assert.equal(task.state, 'assigned')
     const { id, epoch, description, priority, role } = task
-    assert.deepEqual(await letters(b), [{ type: 'task_assignment', task: id, epoch, description, priority, role }])
+    const letter = { type: 'task_assignment', task: id, epoch, description, priority, role, timeoutMs: null }
+    assert.deepEqual(await letters(b), [letter])
     assert.equal((await unread(b))[0]?.from, a.session)
     assert.deepEqual(JSON.parse((await texts(b))[0] ?? ''), {
       type: 'task_assignment',
@@ -1468,12 +1469,31 @@ function proveLetters(prove: Prove): void {
     assert.equal(await state(), 'in_progress')
     await say(b, 'k3', { type: 'status_update', task_id: '7', status: 'blocked', summary: 'no disk' })
     assert.equal((await fleet.store.task('7')).progress, 'blocked: no disk')
+    await say(b, 'k3b', { type: 'status_update', task_id: '7', status: 'in_progress' })
+    assert.equal((await fleet.store.task('7')).progress, null, 'who goes on is not blocked any more')
+    await say(b, 'k3c', { type: 'status_update', task_id: '7', status: 'blocked' })
+    assert.equal((await fleet.store.task('7')).progress, 'blocked: no reason given')
     await say(b, 'k4', { type: 'status_update', task_id: '7', status: 'completed', summary: 'all of it' })
     const ended = await fleet.store.task('7')
-    assert.deepEqual([ended.state, ended.result?.tail], ['completed', 'all of it'])
+    assert.deepEqual([ended.state, ended.progress, ended.result?.tail], ['completed', null, 'all of it'])
     assert.deepEqual(await letters(a), [], 'its reader has the words themselves')
     await say(b, 'k5', { type: 'status_update', task_id: '7', status: 'failed' })
     assert.equal(await state(), 'completed')
+  })
+
+  prove('a timeout is a deadline, and the next holder hears what is left of it', async (fleet) => {
+    const [one, other] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    const assign = { type: 'task_assignment', description: 'do it' }
+    await say(one.a, 'k', { ...assign, task_id: 'T-1', timeout: '300' })
+    await say(one.a, 'l', { ...assign, task_id: 'T-2', timeout: -300 })
+    const { createdAt, deadline, onDeadline, epoch } = await fleet.store.task('T-1')
+    assert.deepEqual([deadline, onDeadline], [createdAt + 300_000, 'move'])
+    assert.equal((await fleet.store.task('T-2')).deadline, null)
+    await fleet.store.move({ task: 'T-1', epoch, to: other.b.session, reason: 'by_hand' })
+    const moved = await fleet.store.task('T-1')
+    assert.equal(moved.deadline, deadline)
+    const [letter] = await letters(other.b)
+    assert.equal(letter?.type === 'task_assignment' && letter.timeoutMs, 300_000 - (moved.updatedAt - createdAt))
   })
 
   prove('others’ words move nothing; a former holder’s late end is evidence', async (fleet) => {

@@ -134,8 +134,8 @@ export class MemoryTasks {
     const taskMessage = readTaskMessage(text)
     if (taskMessage === null) return
     const known = this.#all.get(taskMessage.task)
-    const wanted = taskOfMessage(from, taskMessage)
     const now = this.#clock.wall()
+    const wanted = taskOfMessage(from, taskMessage, now)
     if (known === undefined && wanted !== null) this.#write(beginForeignTask(this.#ofItsRole(wanted), now))
     if (known === undefined || !this.#hasHeld(known.id, from)) return
     const outcome = applyTaskMessage(known, from, taskMessage, now)

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import type { Beat, ObservedBeat, ObservedBeats } from '#fleet/beat.ts'
+import { type Beat, FOREIGN_INCARNATION, type ObservedBeat, type ObservedBeats } from '#fleet/beat.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
@@ -12,9 +12,16 @@ import type { LivenessFile } from './liveness-file.ts'
 const FLUSH_MS = 50
 /** Rows of beats written or read in one go; in between the event loop turns. */
 const BATCH = 2000
+/** A host of ours beats for a session where it did within this time, milliseconds. */
+const HOST_BEATS_MS = 15_000
 
 /** The latest beat of a session, kept as one object that changes: a large fleet beats too often for new ones. */
-type LatestBeat = { -readonly [K in keyof Beat]: Beat[K] }
+type LatestBeat = { -readonly [K in keyof Beat]: Beat[K] } & {
+  /** When it was taken, by the monotonic clock. */
+  at: number
+  /** What foreign writers did for the session while a host of ours beat for it: part of `work`. */
+  foreignWork: number
+}
 
 export interface BeatsParts {
   readonly clock: Clock
@@ -51,22 +58,40 @@ export class Beats implements AsyncDisposable {
   /** Takes beats into memory. An older beat of the same incarnation changes nothing; unknown sessions are passed over. */
   take(beats: readonly Beat[]): void {
     for (const beat of beats) demandIntegers(beat)
+    const at = this.#parts.clock.now()
     for (const { session, host, incarnation, seq, work } of beats) {
       let latest = this.#latest.get(session)
       if (latest === undefined) {
         if (!this.#parts.isKnown(session)) continue
-        latest = { session, host, incarnation, seq, work }
+        latest = { session, host, incarnation, seq, work, at, foreignWork: 0 }
         this.#latest.set(session, latest)
       } else {
         if (latest.incarnation === incarnation && latest.seq >= seq) continue
         latest.host = host
         latest.incarnation = incarnation
         latest.seq = seq
-        latest.work = work
+        latest.work = work + latest.foreignWork
+        latest.at = at
       }
       this.#unwritten.add(latest)
     }
     if (this.#unwritten.size > 0) this.#flushing ??= this.#flushSoon()
+  }
+
+  /**
+   * Takes beats that foreign writers left. Where a host of ours beats for the session too, only their work counts, from the
+   * next beat of that host on: two incarnations that take turns would look like restarts.
+   */
+  takeForeign(beats: readonly Beat[]): void {
+    const now = this.#parts.clock.now()
+    const alone = beats.filter(({ session, work }) => {
+      const latest = this.#latest.get(session)
+      const isForeign = latest === undefined || latest.incarnation === FOREIGN_INCARNATION
+      if (isForeign || now - latest.at >= HOST_BEATS_MS) return true
+      latest.foreignWork = work
+      return false
+    })
+    this.take(alone)
   }
 
   /** The latest beat of each session that this process has heard. */

@@ -21,6 +21,7 @@ import {
   applyMove,
   applyReminder,
   applyReport,
+  applyShownStatus,
   applyTaskMessage,
   beginForeignTask,
   beginTask,
@@ -187,13 +188,21 @@ export class TaskTable {
       return
     const now = this.#clock.wall()
     const known = this.#find(taskMessage.task)
-    const wanted = taskOfMessage(from, taskMessage)
+    const wanted = taskOfMessage(from, taskMessage, now)
     if (known === undefined && wanted !== null) this.#write(beginForeignTask(this.#ofItsRole(wanted), now), null)
     if (known === undefined || !this.#hasHeld(known, from)) return
     const outcome = applyTaskMessage(known, from, taskMessage, now)
     if (outcome === null) return
     if (outcome.refusal === null) this.#write(outcome, known)
     else this.#keepLateReport(outcome)
+  }
+
+  /** Keeps what the status that a holder shows in the Python bridge's table makes of its tasks. */
+  showStatus(holder: SessionId, word: string): void {
+    for (const task of this.tasks({ open: true, holder })) {
+      const step = applyShownStatus(task, word, this.#clock.wall())
+      if (step !== null) this.#write(step, task)
+    }
   }
 
   /** Call it when no message up to this one will be absorbed again. */

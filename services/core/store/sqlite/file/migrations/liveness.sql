@@ -18,12 +18,12 @@ CREATE TABLE collecting (
   tick TEXT NOT NULL
 ) STRICT;
 
--- The text last seen, or written by ourselves, in session_status: another text there is a beat of a foreign writer, and
--- raises seq.
+-- What was last seen, or written by ourselves, in session_status; null where nothing was. What is new there is a sign of a foreign
+-- writer.
 CREATE TABLE heartbeats (
   session TEXT PRIMARY KEY,
-  text TEXT NOT NULL,
-  seq INTEGER NOT NULL
+  text TEXT,
+  status TEXT
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE verdicts (
