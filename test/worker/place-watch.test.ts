@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import type { AgentCondition, Condition } from '../../services/core/fleet/agent-condition.ts'
 import { S2Error } from '../../services/core/fleet/errors.ts'
 import type { PlaceFault } from '../../services/worker/place-fault.ts'
+import { QuickFailures } from '../../services/worker/quick-failures.ts'
 import { away, type Bench, bench } from './loop-bench.ts'
 
 const MINUTE = 60_000
@@ -160,15 +161,13 @@ test('an end that is said again and again is not believed the second time', asyn
   await b.add('only')
   b.judge = () => ({ state: 'parked', why: 'usage limit', until: b.clock.wall() + 1_000 })
   const { done } = b.start('life-1')
-  await b.clock.advance(10)
-  for (let hour = 0; hour < 10; hour += 1) {
-    const last = b.command
-    last.exit(1)
+  for (let tries = 0; tries < 700; tries += 1) {
+    await b.clock.advance(5_000)
+    b.command.exit(1)
     await b.clock.advance(100)
     if ((await b.store.task('only')).state === 'pending') await giveBack(b, 'only')
-    await b.clock.advance(60 * MINUTE)
   }
-  assert.ok(b.commands.length <= 14, `${b.commands.length} tries in ten hours`)
+  assert.ok(b.commands.length >= 5 && b.commands.length <= 7, `${b.commands.length} tries in an hour`)
   b.end()
   await b.clock.advance(0)
   await done
@@ -236,6 +235,32 @@ test('--once ends with a sick place instead of waiting, and tells the fleet befo
   assert.equal((await conditionOf(b))?.state, 'sick')
 })
 
+test('the last word to the fleet is waited for when --once ends, but not for long', async () => {
+  for (const [tookMs, isTold] of [
+    [500, true],
+    [60_000, false],
+  ] as const) {
+    const b = await bench()
+    await b.add('first')
+    b.judge = () => SICK
+    const note = b.store.noteCondition.bind(b.store)
+    b.store.noteCondition = async (session, condition) => {
+      await b.clock.sleep(tookMs)
+      await note(session, condition)
+    }
+    let isDone = false
+    const { done } = b.start('life-1', true)
+    void done.then(() => {
+      isDone = true
+    })
+    await b.clock.advance(10)
+    b.command.exit(75)
+    for (let ms = 0; ms < 3_000 && !isDone; ms += 50) await b.clock.advance(50)
+    assert.ok(isDone)
+    assert.equal((await conditionOf(b))?.state === 'sick', isTold)
+  }
+})
+
 test('while it probes, another fault makes it sick again, and a quick failure by itself shows nothing', async () => {
   const b = await bench()
   b.quickFailureMs = 5_000
@@ -275,9 +300,14 @@ test('a worker prefers other tasks to one that has just failed here within momen
   await b.add('b')
   const { done } = b.start('life-1')
   await b.clock.advance(10)
+  // It comes back before anything else is asked for.
+  const report = b.store.report.bind(b.store)
+  b.store.report = async (holder, said) => {
+    const task = await report(holder, said)
+    if (said.state === 'returned') await giveBack(b, said.task)
+    return task
+  }
   b.command.exit(1)
-  await b.clock.advance(0)
-  await giveBack(b, 'a')
   await b.clock.advance(100)
   assert.deepEqual(
     b.commands.map(({ task }) => task),
@@ -433,4 +463,22 @@ test('each renewal says whether the command showed a sign of work, from 1 on', a
   b.end()
   await b.clock.advance(0)
   await done
+})
+
+test('three quick failures in a row are the place’s only where they are of more than one task', () => {
+  const quick = new QuickFailures(5_000)
+  const fails = (id: string, ms = 100): boolean => quick.note({ id }, true, ms)
+  for (const id of ['a', 'a', 'a']) assert.equal(fails(id), true)
+  assert.equal(quick.fault('x'), null)
+  fails('b')
+  assert.equal(quick.fault('x')?.why, 'its command failed within seconds 4 times in a row: x')
+  assert.equal(fails('c', 5_000), false, 'a failure after some time ends the row')
+  assert.equal(quick.fault('x'), null)
+  for (const id of ['a', 'b']) fails(id)
+  quick.note({ id: 'c' }, false, 100)
+  fails('d')
+  assert.equal(quick.fault('x'), null, 'and so does a success')
+  const off = new QuickFailures(0)
+  for (const id of ['a', 'b', 'c', 'd']) assert.equal(off.note({ id }, true, 0), false)
+  assert.equal(off.fault('x'), null)
 })
