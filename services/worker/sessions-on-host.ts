@@ -7,7 +7,7 @@ import { credentialsFolder, readCredentials } from '#spool/credentials.ts'
 import { readPlace } from '#spool/place.ts'
 import type { Store } from '#store/store.ts'
 import { SessionLocks } from './session-lock.ts'
-import type { WorkerSession } from './task-loop.ts'
+import type { WorkerSession } from './worker-session.ts'
 
 /** The workers' sessions with credentials on this host; they may come, change and go while the worker runs. */
 export class SessionsOnHost implements AsyncDisposable {

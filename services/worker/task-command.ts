@@ -3,7 +3,8 @@ import { TAIL_MAX, type Task } from '#fleet/task.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { type OutputStream, runCommand } from '#runtime/run-command.ts'
 import { CommandOutput } from './command-output.ts'
-import type { CommandEnd, RunningCommand, StartCommand } from './task-loop.ts'
+import type { CommandEnd, RunningCommand, StartCommand } from './running-command.ts'
+import { WorkSigns } from './work-signs.ts'
 
 /** The longest text in an environment on Linux (MAX_ARG_STRLEN, execve(2)); standard input has the whole task. */
 const ENV_BYTES_MAX = 120_000
@@ -25,6 +26,7 @@ export function commandStarter(
     const stopping = new AbortController()
     let graceMs = 0
     let reaper: ChildProcess | null = null
+    let signs: WorkSigns | null = null
     const output = new CommandOutput(onLine, clock)
     const command = {
       argv,
@@ -40,8 +42,12 @@ export function commandStarter(
       },
       onStart: (pid: number) => {
         reaper = startGroupReaper(pid)
+        signs = new WorkSigns(pid, clock)
       },
-      onOutput: (chunk: Buffer, stream: OutputStream) => output.take(chunk, stream),
+      onOutput: (chunk: Buffer, stream: OutputStream) => {
+        signs?.noteOutput()
+        output.take(chunk, stream)
+      },
     }
     const run = async (): Promise<CommandEnd> => {
       try {
@@ -54,6 +60,7 @@ export function commandStarter(
     return {
       ended: run(),
       openLine: () => output.openLine(),
+      hasWorked: async () => (await signs?.look()) ?? false,
       stop: (ms) => {
         graceMs = ms
         stopping.abort()

@@ -6,7 +6,8 @@ import { Loop } from '#runtime/loop.ts'
 import { Metrics } from '#runtime/metrics.ts'
 import { SessionManager, type SessionManagerConfig } from '../../services/keepalive/session-manager.ts'
 import { inboxTaskMailbox, outboxReports } from '../../services/worker/reports-and-task-mail.ts'
-import { type CommandEnd, type RunningCommand, TaskLoop, type TaskLoopConfig } from '../../services/worker/task-loop.ts'
+import type { CommandEnd, RunningCommand } from '../../services/worker/running-command.ts'
+import { TaskLoop, type TaskLoopConfig } from '../../services/worker/task-loop.ts'
 import { Life, Machine } from './clock.ts'
 import type { History } from './history.ts'
 import { type Bridge, Link, openWire, type Surroundings } from './network.ts'
@@ -206,6 +207,7 @@ export class SimulatedHost {
       leaseMs: this.#config.leaseMs,
       pollMs: 5 * this.#config.pollMs,
       progressMs: 10_000,
+      quickFailureMs: 5_000,
       once: false,
     }
     const keyring = {
@@ -221,6 +223,7 @@ export class SimulatedHost {
       reports: outboxReports(this.spool.writing(life)),
       taskMessages: inboxTaskMailbox(this.spool.reading(life), (heard) => this.spool.hear('inbox', life, heard)),
       start: (task, onLine) => this.#command(task, life, onLine),
+      judge: () => null,
       say: ({ event, ...rest }) => {
         if (event !== 'output') this.#parts.history.note(`${life.name} ${event} ${'task' in rest ? rest.task : ''}`)
       },

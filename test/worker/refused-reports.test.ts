@@ -15,15 +15,10 @@ import { parseJson } from '../../services/bridge/parse-json.ts'
 import { OutboxSender } from '../../services/keepalive/outbox-sender.ts'
 import { withoutText } from '../../services/worker/refused-reports.ts'
 import { outboxReports } from '../../services/worker/reports-and-task-mail.ts'
+import type { CommandEnd, RunningCommand, StartCommand } from '../../services/worker/running-command.ts'
 import { commandStarter } from '../../services/worker/task-command.ts'
-import {
-  type CommandEnd,
-  type Reports,
-  type RunningCommand,
-  type StartCommand,
-  TaskLoop,
-  type WorkEvent,
-} from '../../services/worker/task-loop.ts'
+import { type Reports, TaskLoop } from '../../services/worker/task-loop.ts'
+import type { WorkEvent } from '../../services/worker/work-event.ts'
 import { ManualClock } from '../manual-clock.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-refused-'))
@@ -129,10 +124,11 @@ class Bench {
   loop(reports: Reports, clock: Clock, start: StartCommand, once = false): Promise<void> {
     const store = {
       leaseTask: (...asked: Parameters<Store['leaseTask']>) => this.store.leaseTask(...asked),
+      noteCondition: (...said: Parameters<Store['noteCondition']>) => this.store.noteCondition(...said),
       report: this.take,
     }
     const loop = new TaskLoop(
-      { leaseMs: LEASE_MS, pollMs: 30_000, progressMs: 5_000, once },
+      { leaseMs: LEASE_MS, pollMs: 30_000, progressMs: 5_000, quickFailureMs: 0, once },
       {
         clock,
         chance: () => 0.5,
@@ -144,6 +140,7 @@ class Bench {
           onNews: () => ({ [Symbol.dispose]: () => undefined }),
         },
         start,
+        judge: () => null,
         say: (event) => this.events.push(event),
         draining: this.ending.signal,
         stopping: this.ending.signal,

@@ -6,8 +6,10 @@ import { type SessionId, sessionId } from '#fleet/session-id.ts'
 import { PLACE_HELD_MS } from '#fleet/speakers.ts'
 import type { Report, Task } from '#fleet/task.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
-import type { Store } from '#store/store.ts'
-import { type CommandEnd, TaskLoop, type WorkEvent, type WorkerSession } from '../../services/worker/task-loop.ts'
+import type { CommandEnd } from '../../services/worker/running-command.ts'
+import { TaskLoop } from '../../services/worker/task-loop.ts'
+import type { WorkEvent } from '../../services/worker/work-event.ts'
+import type { WorkerSession } from '../../services/worker/worker-session.ts'
 import { ManualClock } from '../manual-clock.ts'
 
 const BEAT = 5_000
@@ -62,7 +64,7 @@ class Host {
     void this.#beat(sessions)
     const seats = sessions.map((session): WorkerSession => ({ session, store: this.#wire(), place: this.place }))
     const loop = new TaskLoop(
-      { leaseMs: MINUTE, pollMs: POLL, progressMs: BEAT, once: false },
+      { leaseMs: MINUTE, pollMs: POLL, progressMs: BEAT, quickFailureMs: 0, once: false },
       {
         clock,
         chance: () => 0.5,
@@ -78,6 +80,7 @@ class Host {
           onNews: () => ({ [Symbol.dispose]: () => undefined }),
         },
         start: (task) => this.#run(task),
+        judge: () => null,
         say: (event) => this.events.push(event),
         draining: ending.signal,
         stopping: ending.signal,
@@ -98,7 +101,7 @@ class Host {
     return { ended: ended.promise, stop: () => end(null) }
   }
 
-  #wire(): Pick<Store, 'leaseTask' | 'report'> {
+  #wire(): WorkerSession['store'] {
     const { store, clock } = this.#ground
     const demandNetwork = (): void => {
       if (this.#isCutOff) throw new S2Error('unavailable', 'the network is away')
@@ -108,6 +111,10 @@ class Host {
         this.asked.push({ session: words[0], at: clock.now() })
         demandNetwork()
         return await store.leaseTask(...words)
+      },
+      noteCondition: async (...words) => {
+        demandNetwork()
+        await store.noteCondition(...words)
       },
       report: async (...words) => {
         demandNetwork()
@@ -201,6 +208,7 @@ test('a session that is spoken for from elsewhere keeps a host from no other, an
   const [first, second] = [new Host(ground, 'box-1', 'here', 1_000), new Host(ground, 'box-2', 'there', 1_000)]
   first.start([contested])
   await ground.clock.advance(1_000)
+  await ground.store.noteCondition(contested, { state: 'sick', why: 'no disk', until: null })
   second.start([contested, own])
   for (let n = 0; n < 20; n += 1) {
     await ground.add(`for-w1-${n}`, contested)
@@ -213,6 +221,12 @@ test('a session that is spoken for from elsewhere keeps a host from no other, an
     Array.from({ length: 20 }, (_, n) => `for-w2-${n}@1`),
   )
   assert.equal(second.said('trouble').length, 1)
+  const conditions = await ground.store.conditions()
+  assert.deepEqual(
+    conditions.map(({ session, why }) => [session, why]),
+    [[contested, 'no disk']],
+    'whose place is it?',
+  )
   const asked = second.asked.filter(({ session }) => session === contested).length
   assert.ok(asked <= (20 * MINUTE) / (PLACE_HELD_MS - BEAT) + 2, `${asked} questions in 20 min`)
   ground.ending.abort()

@@ -24,7 +24,7 @@ export interface AgentCondition extends Condition {
 }
 
 /** Characters of a reason that are kept. */
-const WHY_MAX = 300
+export const WHY_MAX = 300
 
 /** A condition as it is kept: one line without secrets. */
 function cleanCondition({ state, why, until }: Condition): Condition {

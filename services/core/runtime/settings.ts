@@ -259,6 +259,14 @@ export const SETTINGS = {
     example: '5m',
     parse: durationBetween(500, 86_400_000),
   },
+  S2_QUICK_FAILURE: {
+    about:
+      'A command that fails sooner than this may fail because of its host: another agent tries the task once. `0s` turns that off.',
+    programs: ['worker'],
+    fallback: '5s',
+    example: '2s',
+    parse: durationBetween(0, 600_000),
+  },
   S2_MOVE_EVERY: {
     about:
       'How long the watchdog waits, after it moved the work of one silent agent, before it moves that of the next.',

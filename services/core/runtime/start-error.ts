@@ -24,14 +24,20 @@ export interface StartPlace {
   readonly env: Readonly<Record<string, string | undefined>>
 }
 
+/** What is wrong with a place now, as far as can be seen without a start; null: nothing. */
+export function placeFault({ argv: [program], cwd = '.', env }: StartPlace): StartError | null {
+  const fault = folderFault(cwd) ?? programFault(program, cwd, env.PATH)
+  return fault === null ? null : new StartError(...fault)
+}
+
 /**
  * Names what is wrong with a place in which a command could not be started. The system's own error names the program also where
  * the folder or an interpreter is missing (`spawn /bin/sh ENOENT`), so the place is looked at.
  */
-export function startErrorOf({ argv: [program], cwd = '.', env }: StartPlace, cause?: unknown): StartError {
-  const [code, message] = folderFault(cwd) ??
-    programFault(program, cwd, env.PATH) ?? ['system', `the program ${program} cannot be started${whyOf(cause)}`]
-  return new StartError(code, message, cause)
+export function startErrorOf(place: StartPlace, cause?: unknown): StartError {
+  const fault = placeFault(place)
+  if (fault !== null) return new StartError(fault.code, fault.message, cause)
+  return new StartError('system', `the program ${place.argv[0]} cannot be started${whyOf(cause)}`, cause)
 }
 
 /** A process that runs. Throws a `StartError` where it could not be started. */
@@ -73,7 +79,7 @@ function programFault(program: string, folder: string, path = '/bin:/usr/bin'): 
     const file = resolve(folder, place)
     const kind = kindOf(file)
     if (kind === 'missing') continue
-    if (kind === 'file' && mayExecute(file)) return interpreterFault(isPath ? program : file, file)
+    if (kind === 'file' && mayExecute(file)) return interpreterFault(isPath ? program : file, file, path)
     unusable ??= isPath ? program : file
   }
   if (unusable !== null) return ['not_executable', `${unusable} may not be executed`]
@@ -83,11 +89,18 @@ function programFault(program: string, folder: string, path = '/bin:/usr/bin'): 
   ]
 }
 
-/** A script is run by the program that its first line names, execve(2). */
-function interpreterFault(shown: string, file: string): Fault | null {
-  const interpreter = /^#![ \t]*([^\s]+)/.exec(beginningOf(file))?.[1]
-  if (interpreter === undefined || kindOf(interpreter) !== 'missing') return null
-  return ['no_program', `the program ${interpreter}, which runs ${shown}, is not installed (there is no such file)`]
+/** A script is run by the program that its first line names, execve(2); `env` looks for that in PATH. */
+function interpreterFault(shown: string, file: string, path: string): Fault | null {
+  const [, interpreter, word] = /^#![ \t]*(\S+)(?:[ \t]+(?:-S[ \t]*)?([\w.+-]+)(?=\s))?/.exec(beginningOf(file)) ?? []
+  if (interpreter === undefined) return null
+  if (kindOf(interpreter) === 'missing') return ['no_program', runsIt(interpreter, shown, 'there is no such file')]
+  if (!interpreter.endsWith('/env') || word === undefined || word.startsWith('-')) return null
+  if (path.split(':').some((each) => kindOf(`${each}/${word}`) === 'file')) return null
+  return ['no_program', runsIt(word, shown, 'not found in PATH')]
+}
+
+function runsIt(program: string, shown: string, why: string): string {
+  return `the program ${program}, which runs ${shown}, is not installed (${why})`
 }
 
 function kindOf(path: string): 'missing' | 'hidden' | 'folder' | 'file' | 'other' {

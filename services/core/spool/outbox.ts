@@ -4,7 +4,7 @@ import { type AuditedAct, cleanAct, DETAILS_DEPTH_MAX, isNestedTooDeep, isOwnAct
 import { CODES, type Code, type S2Error } from '#fleet/errors.ts'
 import { checkDraft, cleanDraft, type MessageDraft } from '#fleet/message.ts'
 import { parseSession, type SessionId } from '#fleet/session-id.ts'
-import type { Report } from '#fleet/task.ts'
+import { REPORT_STATES, RETURN_CAUSES, type Report, type ReturnCause } from '#fleet/task.ts'
 import { cleanReport } from '#fleet/task-ownership.ts'
 import { folderVersion } from './atomic-files.ts'
 import type { OwnFolder } from './own-folder.ts'
@@ -356,11 +356,31 @@ function parseAct(value: unknown): OwnAct {
 }
 
 function parseReport(value: unknown): Report {
-  const { task, epoch, state, progress = null, result = null } = object(value)
+  const { task, epoch, state, progress = null, result = null, work, cause } = object(value)
   if (typeof task !== 'string' || !Number.isSafeInteger(epoch)) throw invalid('reports on no task')
-  if (state !== 'in_progress' && state !== 'completed' && state !== 'failed') throw invalid('reports no state')
+  const reported = REPORT_STATES.find((each) => each === state)
+  if (reported === undefined) throw invalid('reports no state')
   if (progress !== null && typeof progress !== 'string') throw invalid('has progress that is no text')
-  return { task, epoch: epoch as number, state, progress, result: result === null ? null : parseResult(result) }
+  return {
+    task,
+    epoch: epoch as number,
+    state: reported,
+    progress,
+    result: result === null ? null : parseResult(result),
+    ...(work === undefined ? {} : { work: parseCount(work) }),
+    ...(cause === undefined ? {} : { cause: parseCause(cause) }),
+  }
+}
+
+function parseCount(value: unknown): number {
+  if (!Number.isSafeInteger(value) || (value as number) < 0) throw invalid('counts what is no number')
+  return value as number
+}
+
+function parseCause(value: unknown): ReturnCause {
+  const cause = RETURN_CAUSES.find((each) => each === value)
+  if (cause === undefined) throw invalid('returns a task for no cause')
+  return cause
 }
 
 function parseResult(value: unknown): NonNullable<Report['result']> {
