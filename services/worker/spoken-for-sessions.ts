@@ -27,6 +27,11 @@ export class SpokenForSessions {
     this.#parts = parts
   }
 
+  /** Whether another place spoke for the session when it was asked for last. */
+  has(session: SessionId): boolean {
+    return this.#refusals.has(session)
+  }
+
   /** The refusal of a session that it is too early to ask for again. */
   standing(session: SessionId): S2Error | null {
     const refusal = this.#refusals.get(session)

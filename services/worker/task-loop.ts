@@ -160,8 +160,10 @@ export class TaskLoop {
     await this.#tellFleetLast()
   }
 
+  /** Where another life speaks for a session, its place is the one that counts. */
   async #tellFleet(): Promise<void> {
-    await this.#place.tell(await this.#parts.sessions())
+    const sessions = await this.#parts.sessions()
+    await this.#place.tell(sessions.filter(({ session }) => !this.#spokenFor.has(session)))
   }
 
   async #tellFleetLast(): Promise<void> {

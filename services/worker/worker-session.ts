@@ -7,7 +7,7 @@ import type { LeaseStamp } from './lease-timer.ts'
 export interface WorkerSession {
   readonly session: SessionId
   readonly store: Pick<Store, 'leaseTask' | 'report' | 'noteCondition'>
-  /** Where the host runs (`spool/place.ts`), as far as that is known here. */
+  /** Which life of the agent this is (`spool/place.ts`), as far as that is known here. */
   readonly place?: string | undefined
 }
 

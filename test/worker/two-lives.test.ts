@@ -112,6 +112,10 @@ class Host {
         demandNetwork()
         return await store.leaseTask(...words)
       },
+      noteCondition: async (...words) => {
+        demandNetwork()
+        await store.noteCondition(...words)
+      },
       report: async (...words) => {
         demandNetwork()
         return await store.report(...words)
@@ -208,6 +212,7 @@ test('a session that is spoken for from elsewhere keeps a host from no other, an
   const [first, second] = [new Host(ground, 'box-1', 'here', 1_000), new Host(ground, 'box-2', 'there', 1_000)]
   first.start([contested])
   await ground.clock.advance(1_000)
+  await ground.store.noteCondition(contested, { state: 'sick', why: 'no disk', until: null })
   second.start([contested, own])
   for (let n = 0; n < 20; n += 1) {
     await ground.add(`for-w1-${n}`, contested)
@@ -220,6 +225,12 @@ test('a session that is spoken for from elsewhere keeps a host from no other, an
     Array.from({ length: 20 }, (_, n) => `for-w2-${n}@1`),
   )
   assert.equal(second.said('trouble').length, 1)
+  const conditions = await ground.store.conditions()
+  assert.deepEqual(
+    conditions.map(({ session, why }) => [session, why]),
+    [[contested, 'no disk']],
+    'whose place is it?',
+  )
   const asked = second.asked.filter(({ session }) => session === contested).length
   assert.ok(asked <= (20 * MINUTE) / (PLACE_HELD_MS - BEAT) + 2, `${asked} questions in 20 min`)
   ground.ending.abort()
