@@ -120,10 +120,6 @@ class Host {
         demandNetwork()
         return await store.report(...words)
       },
-      noteCondition: async (...words) => {
-        demandNetwork()
-        await store.noteCondition(...words)
-      },
     }
   }
 
