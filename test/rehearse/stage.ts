@@ -42,8 +42,15 @@ export interface StageWorker {
   readonly role: string
   /** The command that does its tasks; null: nothing works there. Left out: the shell, which writes into the ledger. */
   readonly exec?: string | null
-  /** Where that command runs. */
+  /** Where that command runs, below the folder of the stage. */
   readonly folder?: string
+}
+
+/** An alert as the alert command of the fleet got it. */
+export interface ToldAlert {
+  readonly event: 'opened' | 'lasting' | 'closed'
+  readonly cause: string
+  readonly summary: string
 }
 
 /** The fleet of a stage, where it is not the one of the protocol. */
@@ -150,10 +157,12 @@ export class Stage implements AsyncDisposable {
 
   /** What the wake command of an agent was told, a call each. */
   wakes(agent: string): readonly { readonly session: string; readonly messages: readonly { readonly id: number }[] }[] {
-    const path = this.#wakesOf(agent)
-    if (!existsSync(path)) return []
-    const lines = readFileSync(path, 'utf8').split('\n')
-    return lines.filter((line) => line !== '').map((line) => JSON.parse(line))
+    return readLines(this.#wakesOf(agent)) as ReturnType<Stage['wakes']>
+  }
+
+  /** What people were told of, as the alert command was told it. */
+  alerts(): readonly ToldAlert[] {
+    return readLines(this.#alerts) as readonly ToldAlert[]
   }
 
   /** Ends the fleet as Ctrl-C does; answers the exit code of `s2 up`. */
@@ -184,7 +193,7 @@ export class Stage implements AsyncDisposable {
     const shell = `test "$S2_TASK_ID" != frozen || trap "" TERM; echo "$S2_TASK_ID $S2_TASK_EPOCH began" >> ${this.ledger}; sh -c "$S2_TASK_DESCRIPTION" && echo "$S2_TASK_ID $S2_TASK_EPOCH ended" >> ${this.ledger}`
     return {
       bridge: { listen: `127.0.0.1:${this.#port}` },
-      settings: { ...SETTINGS, ...settings },
+      settings: { ...SETTINGS, S2_ALERT_EXEC: `cat >> ${this.#alerts}`, ...settings },
       fallback,
       orchestrator: { wake: `cat >> ${this.#wakesOf('orchestrator')}` },
       workers: workers.map(({ exec = shell, ...worker }, index) => ({
@@ -196,6 +205,10 @@ export class Stage implements AsyncDisposable {
     }
   }
 
+  get #alerts(): string {
+    return join(this.folder, 'alerts')
+  }
+
   #wakesOf(agent: string): string {
     return join(this.folder, `wakes-${agent}`)
   }
@@ -204,6 +217,13 @@ export class Stage implements AsyncDisposable {
     const plain = Object.entries(process.env).filter(([name]) => !name.startsWith('S2_') && name !== 'FLEET_MEMBER')
     return { ...Object.fromEntries(plain), S2_STATE: this.state }
   }
+}
+
+/** The whole lines of a file of JSON lines; none where there is no file. */
+function readLines(path: string): readonly unknown[] {
+  if (!existsSync(path)) return []
+  const lines = readFileSync(path, 'utf8').split('\n').slice(0, -1)
+  return lines.map((line) => JSON.parse(line))
 }
 
 /** The bundled program where there is one, as users run it. */
