@@ -163,11 +163,10 @@ function lossIncidents(singleLosses: readonly string[], snapshot: Snapshot): New
   const due = [...observed.lost].filter(
     (agent) => losses.get(agent)?.isDue === true && observed.fleet.hasIncident(agent),
   )
-  const tasksOf = (agent: string): number => {
-    return board.tasks.filter(({ holder }) => holder !== null && observed.fleet.agentOf(holder) === agent).length
-  }
   const told = [...due, ...singleLosses].filter((agent) => !openIncidents.has(flappingCause(agent)))
-  return told.map((agent) => lossIncident(agent, observed, config.silentAfterMs, tasksOf(agent)))
+  if (told.length === 0) return []
+  const tasks = Map.groupBy(board.tasks, ({ holder }) => (holder === null ? undefined : observed.fleet.agentOf(holder)))
+  return told.map((agent) => lossIncident(agent, observed, config.silentAfterMs, tasks.get(agent)?.length ?? 0))
 }
 
 function endingOf({ incident, outcome }: Toggle): IncidentEnd {
