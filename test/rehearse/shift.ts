@@ -5,7 +5,7 @@ import { readTaskMessage, type TaskMessage } from '../../services/core/fleet/tas
 import { until } from '../until.ts'
 import { agentOf, type Company } from './company.ts'
 import { conversationOf } from './drills.ts'
-import { Stage, workerOf } from './stage.ts'
+import { Stage } from './stage.ts'
 import { seconds, type Telling } from './telling.ts'
 
 /** The clocks of tasks in this night, milliseconds; in earnest they are minutes. */
@@ -154,8 +154,4 @@ export class Shift implements Company, AsyncDisposable {
 /** How many milliseconds after it was added a task was begun first. */
 export function firstBegun({ attempts, createdAt }: Task): number {
   return (attempts[0]?.startedAt ?? Number.NaN) - createdAt
-}
-
-export function named(worker: number): string {
-  return workerOf(worker)
 }
