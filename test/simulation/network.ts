@@ -107,14 +107,16 @@ type Outcome = { readonly answer: unknown } | { readonly error: unknown }
 
 /** A store whose plain verbs all go one way. */
 export function storeOf(ask: Ask, streams: Streams): Store {
-  return new Proxy(streams as Store, {
+  const made: Partial<Record<string | symbol, unknown>> = {
+    mail: (...args: Parameters<Store['mail']>) => streams.mail(...args),
+    traffic: (...args: Parameters<Store['traffic']>) => streams.traffic(...args),
+    credentialHints: (signal: AbortSignal) => streams.credentialHints(signal),
+    [Symbol.asyncDispose]: () => streams[Symbol.asyncDispose](),
+  }
+  return new Proxy(made as unknown as Store, {
     get: (_, name) => {
-      if (name === 'mail') return (...args: Parameters<Store['mail']>) => streams.mail(...args)
-      if (name === 'traffic') return (...args: Parameters<Store['traffic']>) => streams.traffic(...args)
-      if (name === 'credentialHints') return (signal: AbortSignal) => streams.credentialHints(signal)
-      if (name === Symbol.asyncDispose) return () => streams[Symbol.asyncDispose]()
-      if (typeof name === 'symbol' || name === 'then') return undefined
-      return (...args: unknown[]) => ask(name as Verb, args)
+      if (typeof name !== 'symbol' && name !== 'then') made[name] ??= (...args: unknown[]) => ask(name as Verb, args)
+      return made[name]
     },
   })
 }

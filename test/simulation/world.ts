@@ -12,6 +12,7 @@ import { begin, type Episode, type Mend, planEpisodes } from './episodes.ts'
 import { type Fault, Tally } from './faults.ts'
 import { History, type Operation } from './history.ts'
 import { type HostConfig, LIFETIME_MS, SimulatedHost } from './host.ts'
+import { useLightAborts } from './light-abort.ts'
 import { Bridge, CALM, openNear, type Surroundings, type Weather } from './network.ts'
 import { Watchman } from './watchman.ts'
 import { Witness } from './witness.ts'
@@ -52,6 +53,8 @@ const REST_WITHIN_MS = 900_000
 /** And then it must stay so. */
 const STAYS_MS = 30_000
 const LOOK_MS = 5_000
+
+useLightAborts()
 
 /** Runs the world of a seed: broken for a while, then mended, then at rest. */
 export async function runWorld(seed: number, options: WorldOptions = {}): Promise<Outcome> {
