@@ -90,6 +90,11 @@ const EXACT_MS = 1e-6
 export class Machine {
   readonly name: string
   readonly timeline: Timeline
+  /**
+   * The shortest time that a timer of its programs runs for, milliseconds. What polls by the second would make millions of
+   * events in days; where beats are minutes apart, a timer that comes a fraction of a beat late changes nothing.
+   */
+  slackMs = 0
   /** What the wall clock is off by. */
   #offMs: number
   #lostMs = 0
@@ -110,8 +115,23 @@ export class Machine {
     return EPOCH + this.timeline.now + this.#offMs
   }
 
+  /** What its wall clock would have shown at the world's first moment, were it right. */
+  get epoch(): number {
+    return EPOCH
+  }
+
+  /** What its wall clock is off by. */
+  get offMs(): number {
+    return this.#offMs
+  }
+
   get isSuspended(): boolean {
     return this.#suspendedAt !== null
+  }
+
+  /** For how long it has been suspended; 0 while it is not. */
+  get asleepMs(): number {
+    return this.#suspendedAt === null ? 0 : this.timeline.now - this.#suspendedAt
   }
 
   stepWall(ms: number): void {
@@ -151,6 +171,9 @@ export class Machine {
   }
 }
 
+/** A timer that is asked for at once comes as soon as one can. */
+const LEAST_MS = 1
+
 /** One life of a program: it can be stopped (SIGSTOP), and it can be killed. What reaches it goes through `deliver`. */
 export class Life {
   readonly name: string
@@ -167,7 +190,7 @@ export class Life {
     this.clock = {
       now: () => machine.now(),
       wall: () => machine.wall(),
-      sleep: (ms, signal) => this.#sleep(ms, signal),
+      sleep: (ms, signal) => this.#sleep(ms <= LEAST_MS ? LEAST_MS : Math.max(ms, machine.slackMs), signal),
     }
   }
 
@@ -205,6 +228,11 @@ export class Life {
     else act()
   }
 
+  /** Waits for the machine and not by a timer of the program: exactly so long. */
+  pause(ms: number): Promise<void> {
+    return this.#sleep(ms)
+  }
+
   #sleep(ms: number, signal?: AbortSignal): Promise<void> {
     if (signal?.aborted === true) return Promise.reject(signal.reason)
     const { promise, resolve, reject } = Promise.withResolvers<void>()
@@ -219,7 +247,7 @@ export class Life {
     }
     signal?.addEventListener('abort', stop, { once: true })
     if (ms < Number.POSITIVE_INFINITY) {
-      const due = this.machine.now() + Math.max(1, ms)
+      const due = this.machine.now() + Math.max(LEAST_MS, ms)
       this.machine.at(due, () => !isOver && !this.#dead && this.deliver(wake))
     }
     return promise

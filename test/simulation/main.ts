@@ -4,7 +4,8 @@ import { readOptions } from '../options.ts'
 import { BUGS, type Bug } from './bugs.ts'
 import { FAULTS } from './faults.ts'
 import { runWorlds } from './pool.ts'
-import { type Outcome, runWorld } from './world.ts'
+import type { Outcome } from './outcome.ts'
+import { runWorld } from './world.ts'
 
 const HELP = `usage: node test/simulation/main.ts [options]
 

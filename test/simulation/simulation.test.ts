@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process'
 import { suite, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import type { Bug } from './bugs.ts'
+import type { Outcome } from './outcome.ts'
 import { runWorlds } from './pool.ts'
-import type { Outcome } from './world.ts'
 
 async function run(seeds: readonly number[], bug: Bug | null = null): Promise<Outcome[]> {
   const outcomes: Outcome[] = []

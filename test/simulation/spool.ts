@@ -19,6 +19,8 @@ export class Spool {
   readonly #items = new Map<string, OutboxItem>()
   readonly #refused = new Map<string, OutboxProblem>()
   readonly #credentials = new Map<SessionId, Credential>()
+  /** When conversations end that were renewed. */
+  readonly #renewals = new Map<SessionId, number>()
   readonly #ears = new Set<{ folder: Folder; life: Life; heard: () => void }>()
   #names = 0
   /** Told of every message that comes in, and of every one that is acked. */
@@ -47,7 +49,28 @@ export class Spool {
   }
 
   credentials(): readonly Credential[] {
-    return [...this.#credentials.values()]
+    return Array.from(this.#credentials.values(), (credential) => {
+      const { session, expiresAt } = credential
+      return { ...credential, expiresAt: Math.max(expiresAt, this.#renewals.get(session) ?? 0) }
+    })
+  }
+
+  /** The credentials as those see them who put them there. */
+  credentialFolder(life: Life): {
+    read(): Promise<readonly Credential[]>
+    publish(credential: Credential): Promise<void>
+    remove(credential: Pick<Credential, 'session'>): Promise<void>
+  } {
+    return {
+      read: () => this.#disk(life, () => this.credentials()),
+      publish: (credential) => this.#disk(life, () => this.publish(credential)),
+      remove: ({ session }) =>
+        this.#disk(life, () => {
+          this.#credentials.delete(session)
+          this.#renewals.delete(session)
+          this.#hint('credentials')
+        }),
+    }
   }
 
   /** What one program hears of changes; some hints are lost. */
@@ -132,7 +155,7 @@ export class Spool {
         this.#disk(life, (): FoundCredentials => {
           return { credentials: this.credentials(), faults: [], doubtful: [], exists: true }
         }),
-      noteRenewal: async () => undefined,
+      noteRenewal: (session, expiresAt) => this.#disk(life, () => void this.#renewals.set(session, expiresAt)),
     }
   }
 
@@ -145,9 +168,9 @@ export class Spool {
     }
     if (!dice.chance(weather.diskSlow)) return act()
     tally.fired('disk slow')
-    if (dice.chance(0.5)) await life.clock.sleep(dice.wait(30))
+    if (dice.chance(0.5)) await life.pause(dice.wait(30))
     const answer = act()
-    await life.clock.sleep(dice.wait(30))
+    await life.pause(dice.wait(30))
     return answer
   }
 

@@ -1,0 +1,116 @@
+import type { NewIncident } from '#fleet/incident.ts'
+import type { Move, Task } from '#fleet/task.ts'
+import type { Timeline } from './clock.ts'
+import type { History } from './history.ts'
+import type { Lapses } from './lapses.ts'
+import type { Bridge } from './network.ts'
+import type { Settings } from './settings.ts'
+import type { Witness } from './witness.ts'
+
+/**
+ * A promise that is held against all that happens in a world. To add one: write a function that makes it, and name it in
+ * `RULES`. It is told of what concerns it as the witness sees it, and breaks a world by `history.violate`.
+ */
+export interface Rule {
+  /** A task was taken from its holder, or given to its first. */
+  onMoved?(before: Task, move: Move, by: string): void
+  onOpened?(incident: NewIncident, by: string): void
+  onClosed?(incident: OpenIncident, by: string): void
+}
+
+/** An incident, and the time of the world at which it was opened. */
+export interface OpenIncident extends NewIncident {
+  readonly openedAt: number
+}
+
+export interface RuleParts {
+  readonly timeline: Timeline
+  readonly history: History
+  readonly settings: Settings
+  readonly lapses: Lapses
+  readonly bridge: Pick<Bridge, 'refusedAt' | 'idleMs'>
+  readonly witness: Pick<Witness, 'agentOf' | 'heardAt'>
+}
+
+export const RULES: readonly ((parts: RuleParts) => Rule)[] = [
+  aHealthyAgentKeepsItsWork,
+  oneIncidentALapse,
+  anIncidentLastsAsItsCause,
+  theBridgesSilenceIsNotTheirs,
+]
+
+/** What follows from a lapse follows within this time: a whole silence, and a whole lease that was renewed at its last moment. */
+function aftermathMs({ watch: { silentAfterMs, leaseMs } }: Settings): number {
+  return silentAfterMs + leaseMs
+}
+
+/**
+ * No task is taken from an agent that was up, connected and beating, but by a person, or after a lapse that has a name. Whom
+ * the bridge did not let in has one.
+ */
+function aHealthyAgentKeepsItsWork({ timeline, history, settings, lapses, bridge, witness }: RuleParts): Rule {
+  return {
+    onMoved: ({ id, holder }, { reason }, by) => {
+      if (holder === null || reason === 'by_hand') return
+      const agent = witness.agentOf(holder)
+      const wellMs = timeline.now - Math.max(lapses.lastEnd(agent), bridge.refusedAt(holder))
+      if (wellMs <= aftermathMs(settings)) return
+      const since = `nothing had been wrong with it for ${seconds(wellMs)}`
+      history.violate('a healthy agent keeps its work', `${by} took ${id} from ${agent} (${reason}), though ${since}`)
+    },
+  }
+}
+
+/** Not an end of anything: a claim, which people are not told of. */
+const CLAIM = 'restart'
+
+/** One cause, one incident: of each lapse people are told once, however long it lasts. */
+function oneIncidentALapse({ timeline, history, settings, lapses }: RuleParts): Rule {
+  const opened = new Map<string, number[]>()
+  return {
+    onOpened: ({ cause, kind, agent }, by) => {
+      if (kind === CLAIM) return
+      const times = opened.get(cause) ?? []
+      opened.set(cause, [...times, timeline.now])
+      const behind = lapses.behind(agent, aftermathMs(settings))
+      if (behind.length === 0) {
+        history.violate('one cause, one incident', `${by} opened ${cause}, and nothing had been wrong`)
+        return
+      }
+      const from = Math.min(...behind.map((lapse) => lapse.from))
+      const before = times.filter((at) => at >= from).length
+      if (before < behind.length) return
+      const what = [...new Set(behind.map(({ fault }) => fault))].join(', ')
+      history.violate('one cause, one incident', `${by} opened ${cause} ${before + 1} times in one: ${what}`)
+    },
+  }
+}
+
+/** An incident of a lost agent is over when the agent is back, and not when nobody knows of it any more. */
+function anIncidentLastsAsItsCause({ timeline, history, settings, witness }: RuleParts): Rule {
+  return {
+    onClosed: ({ cause, kind, agent, openedAt }, by) => {
+      if (kind !== 'silent' || agent === null) return
+      const { last } = witness.heardAt(agent)
+      if (last >= openedAt - settings.watch.lateAfterMs) return
+      const unheard = seconds(timeline.now - last)
+      history.violate('an incident lasts as its cause', `${by} closed ${cause}, which was not heard for ${unheard}`)
+    },
+  }
+}
+
+/** Promise 7: that all miss the beats that nobody collects is the bridge's silence, and not theirs as well. */
+function theBridgesSilenceIsNotTheirs({ history, settings, bridge }: RuleParts): Rule {
+  return {
+    onOpened: ({ cause }, by) => {
+      const { idleMs } = bridge
+      if (cause !== 'mass_silence' || idleMs < 0.7 * settings.watch.lateAfterMs) return
+      const away = `when the bridge had been away for ${seconds(idleMs)}`
+      history.violate('one cause, one incident', `${by} opened ${cause} ${away}`)
+    },
+  }
+}
+
+function seconds(ms: number): string {
+  return `${Math.round(ms / 1000)} s`
+}
