@@ -247,11 +247,11 @@ const EPISODES: readonly EpisodeKind[] = [
   {
     fault: 'issuer away',
     odds: { days: lasting(2, HOUR, 10 * HOUR) },
-    begin: ({ issuer, server, startIssuer }, fired) => {
-      if (!issuer.isRunning || server.isSuspended) return null
+    begin: (scene, fired) => {
+      if (!scene.issuer.isRunning || scene.server.isSuspended) return null
       fired()
-      issuer.kill()
-      return startIssuer
+      scene.issuer.kill()
+      return () => scene.startIssuer()
     },
   },
   {
@@ -379,11 +379,12 @@ function pickKind(dice: Dice, pace: Pace): readonly [EpisodeKind, Odds] {
 
 // What several have in common
 
-function killBridge({ bridge, startBridge }: Scene, fired: () => void): Mend | null {
+function killBridge(scene: Scene, fired: () => void): Mend | null {
+  const { bridge } = scene
   if (bridge.life.isDead || bridge.life.isStopped || bridge.isAsleep) return null
   fired()
   bridge.kill()
-  return Object.assign(() => startBridge(), { touches: 'all' as const })
+  return Object.assign(() => scene.startBridge(), { touches: 'all' as const })
 }
 
 function cut(scene: Scene, fault: Fault): Mend | null {

@@ -22,6 +22,8 @@ export class History {
   readonly lines: string[] = []
   readonly #timeline: Timeline
   readonly #hash = createHash('sha256')
+  /** Lines that are still to be hashed: many together cost less. */
+  #unhashed = ''
   readonly #isKept: boolean
   readonly #counts = new Map<Operation, number>()
 
@@ -32,7 +34,8 @@ export class History {
 
   note(what: string): void {
     const line = `${(this.#timeline.now / 1000).toFixed(3)} ${what}`
-    this.#hash.update(line).update('\n')
+    this.#unhashed += `${line}\n`
+    if (this.#unhashed.length > HASHED_AT_ONCE) this.#hashAll()
     if (this.#isKept) this.lines.push(line)
   }
 
@@ -57,6 +60,14 @@ export class History {
   }
 
   digest(): string {
+    this.#hashAll()
     return this.#hash.copy().digest('hex')
   }
+
+  #hashAll(): void {
+    this.#hash.update(this.#unhashed)
+    this.#unhashed = ''
+  }
 }
+
+const HASHED_AT_ONCE = 16_384

@@ -14,8 +14,10 @@ import type { Witness } from './witness.ts'
 export interface Rule {
   /** A task was taken from its holder, or given to its first. */
   onMoved?(before: Task, move: Move, by: string): void
+  /** The command of a task was started. */
+  onStarted?(task: Task): void
   onOpened?(incident: NewIncident, by: string): void
-  onClosed?(incident: OpenIncident, by: string): void
+  onClosed?(incident: OpenIncident, by: string): void | Promise<void>
 }
 
 /** An incident, and the time of the world at which it was opened. */
@@ -28,8 +30,12 @@ export interface RuleParts {
   readonly history: History
   readonly settings: Settings
   readonly lapses: Lapses
-  readonly bridge: Pick<Bridge, 'refusedAt' | 'idleMs'>
-  readonly witness: Pick<Witness, 'agentOf' | 'heardAt'>
+  readonly bridge: Pick<Bridge, 'idleMs'>
+  /** When the bridge last did not believe an agent that it is who it says; -Infinity where it always did. */
+  refusedAt(agent: string): number
+  /** A fault that the programs are known to have shows. */
+  onKnown(fault: KnownFault): void
+  readonly witness: Pick<Witness, 'agentOf' | 'heardAt' | 'isLive'>
 }
 
 export const RULES: readonly ((parts: RuleParts) => Rule)[] = [
@@ -38,6 +44,18 @@ export const RULES: readonly ((parts: RuleParts) => Rule)[] = [
   anIncidentLastsAsItsCause,
   theBridgesSilenceIsNotTheirs,
 ]
+
+/**
+ * Faults that the programs are known to have: what follows from one breaks no world, and is counted. With its mend it goes
+ * from here, and its rule holds.
+ */
+export const KNOWN_FAULTS = [
+  // The answer to a lease was lost: the task is leased to an agent that does not know of it.
+  'a lease that nobody knows of',
+  // Who has no living conversation is forgotten, and its incident with it.
+  'an incident that its conversation took along',
+] as const
+export type KnownFault = (typeof KNOWN_FAULTS)[number]
 
 /** What follows from a lapse follows within this time: a whole silence, and a whole lease that was renewed at its last moment. */
 function aftermathMs({ watch: { silentAfterMs, leaseMs } }: Settings): number {
@@ -48,13 +66,17 @@ function aftermathMs({ watch: { silentAfterMs, leaseMs } }: Settings): number {
  * No task is taken from an agent that was up, connected and beating, but by a person, or after a lapse that has a name. Whom
  * the bridge did not let in has one.
  */
-function aHealthyAgentKeepsItsWork({ timeline, history, settings, lapses, bridge, witness }: RuleParts): Rule {
+function aHealthyAgentKeepsItsWork(parts: RuleParts): Rule {
+  const { timeline, history, settings, lapses, witness, refusedAt, onKnown } = parts
+  const started = new Set<string>()
   return {
-    onMoved: ({ id, holder }, { reason }, by) => {
+    onStarted: ({ id, epoch }) => void started.add(`${id}@${epoch}`),
+    onMoved: ({ id, epoch, state, holder }, { reason }, by) => {
       if (holder === null || reason === 'by_hand') return
       const agent = witness.agentOf(holder)
-      const wellMs = timeline.now - Math.max(lapses.lastEnd(agent), bridge.refusedAt(holder))
+      const wellMs = timeline.now - Math.max(lapses.lastEnd(agent), refusedAt(agent))
       if (wellMs <= aftermathMs(settings)) return
+      if (state === 'accepted' && !started.has(`${id}@${epoch}`)) return onKnown('a lease that nobody knows of')
       const since = `nothing had been wrong with it for ${seconds(wellMs)}`
       history.violate('a healthy agent keeps its work', `${by} took ${id} from ${agent} (${reason}), though ${since}`)
     },
@@ -65,7 +87,7 @@ function aHealthyAgentKeepsItsWork({ timeline, history, settings, lapses, bridge
 const CLAIM = 'restart'
 
 /** One cause, one incident: of each lapse people are told once, however long it lasts. */
-function oneIncidentALapse({ timeline, history, settings, lapses }: RuleParts): Rule {
+function oneIncidentALapse({ timeline, history, settings, lapses, refusedAt }: RuleParts): Rule {
   const opened = new Map<string, number[]>()
   return {
     onOpened: ({ cause, kind, agent }, by) => {
@@ -73,13 +95,15 @@ function oneIncidentALapse({ timeline, history, settings, lapses }: RuleParts): 
       const times = opened.get(cause) ?? []
       opened.set(cause, [...times, timeline.now])
       const behind = lapses.behind(agent, aftermathMs(settings))
-      if (behind.length === 0) {
+      const wasRefused = agent !== null && refusedAt(agent) >= timeline.now - aftermathMs(settings)
+      const most = behind.length + (wasRefused ? 1 : 0)
+      if (most === 0) {
         history.violate('one cause, one incident', `${by} opened ${cause}, and nothing had been wrong`)
         return
       }
-      const from = Math.min(...behind.map((lapse) => lapse.from))
+      const from = Math.min(timeline.now - aftermathMs(settings), ...behind.map((lapse) => lapse.from))
       const before = times.filter((at) => at >= from).length
-      if (before < behind.length) return
+      if (before < most) return
       const what = [...new Set(behind.map(({ fault }) => fault))].join(', ')
       history.violate('one cause, one incident', `${by} opened ${cause} ${before + 1} times in one: ${what}`)
     },
@@ -87,12 +111,13 @@ function oneIncidentALapse({ timeline, history, settings, lapses }: RuleParts): 
 }
 
 /** An incident of a lost agent is over when the agent is back, and not when nobody knows of it any more. */
-function anIncidentLastsAsItsCause({ timeline, history, settings, witness }: RuleParts): Rule {
+function anIncidentLastsAsItsCause({ timeline, settings, history, witness, onKnown }: RuleParts): Rule {
   return {
-    onClosed: ({ cause, kind, agent, openedAt }, by) => {
+    onClosed: async ({ cause, kind, agent, openedAt }, by) => {
       if (kind !== 'silent' || agent === null) return
       const { last } = witness.heardAt(agent)
       if (last >= openedAt - settings.watch.lateAfterMs) return
+      if (!(await witness.isLive(agent))) return onKnown('an incident that its conversation took along')
       const unheard = seconds(timeline.now - last)
       history.violate('an incident lasts as its cause', `${by} closed ${cause}, which was not heard for ${unheard}`)
     },

@@ -65,7 +65,7 @@ function minutes(dice: Dice): Settings {
     workers: dice.whole(3, 7),
     slackMs: 0,
     engineEveryMs: 5 * SECOND,
-    issueEveryMs: 5 * SECOND,
+    issueEveryMs: 20 * SECOND,
     brokenMs: dice.between(200 * SECOND, 400 * SECOND),
     episodes: dice.whole(4, 12),
     nightMs: 0,
@@ -79,8 +79,8 @@ function minutes(dice: Dice): Settings {
 
 /** The same proportions, so slow that a day has as many events as a quarter of an hour has by default. */
 function days(dice: Dice): Settings {
-  const length = dice.pick([1, 1, 2, 3])
-  const beatMs = dice.between(1, 2) * MINUTE + (length - 1) * dice.between(1, 1.5) * MINUTE
+  const length = dice.pick([1, 1, 1, 2, 3])
+  const beatMs = dice.between(3, 5) * MINUTE
   return {
     pace: 'days',
     host: { ...hostConfig(beatMs), pollMs: 2 * beatMs, sayEveryMs: 40 * beatMs, lineMs: 4 * beatMs },

@@ -22,6 +22,7 @@ export class Spool {
   /** When conversations end that were renewed. */
   readonly #renewals = new Map<SessionId, number>()
   readonly #ears = new Set<{ folder: Folder; life: Life; heard: () => void }>()
+  #found: readonly Credential[] | null = null
   #names = 0
   /** Told of every message that comes in, and of every one that is acked. */
   onNew: (message: StoredMessage) => void = () => undefined
@@ -45,14 +46,16 @@ export class Spool {
   publish(credential: Credential): void {
     if (credential.createdAt < (this.#credentials.get(credential.session)?.createdAt ?? 0)) return
     this.#credentials.set(credential.session, credential)
+    this.#found = null
     this.#hint('credentials')
   }
 
   credentials(): readonly Credential[] {
-    return Array.from(this.#credentials.values(), (credential) => {
+    this.#found ??= Array.from(this.#credentials.values(), (credential) => {
       const { session, expiresAt } = credential
-      return { ...credential, expiresAt: Math.max(expiresAt, this.#renewals.get(session) ?? 0) }
+      return Object.freeze({ ...credential, expiresAt: Math.max(expiresAt, this.#renewals.get(session) ?? 0) })
     })
+    return this.#found
   }
 
   /** The credentials as those see them who put them there. */
@@ -68,6 +71,7 @@ export class Spool {
         this.#disk(life, () => {
           this.#credentials.delete(session)
           this.#renewals.delete(session)
+          this.#found = null
           this.#hint('credentials')
         }),
     }
@@ -155,7 +159,11 @@ export class Spool {
         this.#disk(life, (): FoundCredentials => {
           return { credentials: this.credentials(), faults: [], doubtful: [], exists: true }
         }),
-      noteRenewal: (session, expiresAt) => this.#disk(life, () => void this.#renewals.set(session, expiresAt)),
+      noteRenewal: (session, expiresAt) =>
+        this.#disk(life, () => {
+          this.#renewals.set(session, expiresAt)
+          this.#found = null
+        }),
     }
   }
 

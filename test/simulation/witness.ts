@@ -95,6 +95,16 @@ export class Witness {
     return this.agentOf(this.#tasks.get(task)?.holder ?? null)
   }
 
+  /** Whether an agent has a conversation that has not ended. */
+  async isLive(agent: string): Promise<boolean> {
+    return (await this.#store.conversations()).some(({ agents }) => agents.a === agent || agents.b === agent)
+  }
+
+  /** The command of a task was started. */
+  noteStart(task: Task): void {
+    for (const rule of this.#rules) rule.onStarted?.(task)
+  }
+
   /** When a beat of this agent came in last, and the one before it, by the true time. */
   heardAt(agent: string): { readonly last: number; readonly before: number } {
     return this.#heardAt.get(agent) ?? { last: Number.NEGATIVE_INFINITY, before: Number.NEGATIVE_INFINITY }
@@ -161,7 +171,7 @@ export class Witness {
         if (answer === true) this.#onOpened(asker, args[0] as NewIncident)
         break
       case 'closeIncident':
-        if (answer === true) this.#onClosed(asker, args[0] as string)
+        if (answer === true) await this.#onClosed(asker, args[0] as string)
         break
       default:
     }
@@ -280,11 +290,11 @@ export class Witness {
     this.#open.set(cause, { ...incident, openedAt: this.#timeline.now })
   }
 
-  #onClosed({ name }: Asker, cause: string): void {
+  async #onClosed({ name }: Asker, cause: string): Promise<void> {
     const incident = this.#open.get(cause)
     this.#history.note(`incident closed: ${cause}`)
     if (incident === undefined) this.#history.violate('one cause, one incident', `${cause} was closed twice`)
-    else for (const rule of this.#rules) rule.onClosed?.(incident, name)
+    else for (const rule of this.#rules) await rule.onClosed?.(incident, name)
     this.#open.delete(cause)
   }
 }

@@ -17,7 +17,7 @@ import { Lapses } from './lapses.ts'
 import { useLightAborts } from './light-abort.ts'
 import { Bridge, CALM, openNear, type Surroundings } from './network.ts'
 import type { Outcome } from './outcome.ts'
-import { RULES } from './rules.ts'
+import { type KnownFault, RULES } from './rules.ts'
 import { chooseSettings, LIFETIME_MS, paceOf, type Settings } from './settings.ts'
 import { Watchman } from './watchman.ts'
 import { Witness } from './witness.ts'
@@ -82,6 +82,7 @@ class World implements Scene {
   readonly #acked = new Set<number>()
   readonly #alerts = new Set<string>()
   readonly #starts = new Map<string, number>()
+  readonly #known = new Map<KnownFault, number>()
   /** Agents that were cut off together with most others: nothing of theirs may be moved meanwhile. */
   #cutOff: ReadonlySet<string> = new Set()
   #bridge: Bridge | null = null
@@ -146,6 +147,7 @@ class World implements Scene {
       simulatedMs: this.#timeline.now,
       restMs,
       startsMax: Math.max(0, ...this.#starts.values()),
+      known: Object.fromEntries(this.#known),
       operations: this.history.counts,
       faults: this.around.tally.counts,
       lines: this.history.lines,
@@ -257,7 +259,7 @@ class World implements Scene {
       history,
       bridge,
       onPromised: (text: string) => this.#promised.push(text),
-      onStarted: (task: Task) => this.#starts.set(task.id, (this.#starts.get(task.id) ?? 0) + 1),
+      onStarted: (task: Task) => this.#onStarted(task),
     }
     const ends = [channels.map(({ a }) => a), ...channels.map(({ b }) => [b])]
     for (const [n, sessions] of ends.entries()) {
@@ -281,7 +283,16 @@ class World implements Scene {
     for (let n = 1; n <= settings.watchdogs; n += 1) this.#watch(`watchdog-${n}`)
     const { lapses } = this
     const witness = this.#witness
-    const held = { timeline: this.#timeline, history, settings, lapses, bridge, witness }
+    const held = {
+      timeline: this.#timeline,
+      history,
+      settings,
+      lapses,
+      bridge,
+      witness,
+      refusedAt: (agent: string) => this.#refusedAt(agent),
+      onKnown: (fault: KnownFault) => this.#onKnown(fault),
+    }
     witness.holdAgainst(RULES.map((rule) => rule(held)))
     this.#giveWork(channels)
   }
@@ -402,6 +413,21 @@ class World implements Scene {
     const before = this.#lastWord.get(from as SessionId) ?? 0
     if (Number(count) <= before) history.violate('in order', `word ${count} of ${from} came after word ${before}`)
     this.#lastWord.set(from as SessionId, Number(count))
+  }
+
+  #onStarted(task: Task): void {
+    this.#starts.set(task.id, (this.#starts.get(task.id) ?? 0) + 1)
+    this.#witness.noteStart(task)
+  }
+
+  #refusedAt(agent: string): number {
+    const sessions = this.hosts.find((host) => host.agent === agent)?.sessions ?? []
+    return sessions.reduce((last, each) => Math.max(last, this.bridge.refusedAt(each)), Number.NEGATIVE_INFINITY)
+  }
+
+  #onKnown(fault: KnownFault): void {
+    this.history.note(`known: ${fault}`)
+    this.#known.set(fault, (this.#known.get(fault) ?? 0) + 1)
   }
 
   /** Promise 5. */
