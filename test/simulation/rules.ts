@@ -14,9 +14,10 @@ import type { Witness } from './witness.ts'
 export interface Rule {
   /** A task was taken from its holder, or given to its first. */
   onMoved?(before: Task, move: Move, by: string): void
+  onLeased?(task: Task): void
   /** The command of a task was started. */
   onStarted?(task: Task): void
-  onOpened?(incident: NewIncident, by: string): void
+  onOpened?(incident: NewIncident, by: string): void | Promise<void>
   onClosed?(incident: OpenIncident, by: string): void | Promise<void>
 }
 
@@ -35,7 +36,7 @@ export interface RuleParts {
   refusedAt(agent: string): number
   /** A fault that the programs are known to have shows. */
   onKnown(fault: KnownFault): void
-  readonly witness: Pick<Witness, 'agentOf' | 'heardAt' | 'isLive'>
+  readonly witness: Pick<Witness, 'agentOf' | 'heardAt' | 'hadEnded'>
 }
 
 export const RULES: readonly ((parts: RuleParts) => Rule)[] = [
@@ -68,18 +69,52 @@ function aftermathMs({ watch: { silentAfterMs, leaseMs } }: Settings): number {
  */
 function aHealthyAgentKeepsItsWork(parts: RuleParts): Rule {
   const { timeline, history, settings, lapses, witness, refusedAt, onKnown } = parts
-  const started = new Set<string>()
+  const unknown = new UnknownLeases(parts)
   return {
-    onStarted: ({ id, epoch }) => void started.add(`${id}@${epoch}`),
-    onMoved: ({ id, epoch, state, holder }, { reason }, by) => {
+    onLeased: (task) => unknown.leased(task),
+    onStarted: (task) => unknown.started(task),
+    onMoved: (task, { reason }, by) => {
+      const { id, holder } = task
       if (holder === null || reason === 'by_hand') return
       const agent = witness.agentOf(holder)
+      const isTheirs = unknown.moved(task)
       const wellMs = timeline.now - Math.max(lapses.lastEnd(agent), refusedAt(agent))
       if (wellMs <= aftermathMs(settings)) return
-      if (state === 'accepted' && !started.has(`${id}@${epoch}`)) return onKnown('a lease that nobody knows of')
+      if (isTheirs) return onKnown('a lease that nobody knows of')
       const since = `nothing had been wrong with it for ${seconds(wellMs)}`
       history.violate('a healthy agent keeps its work', `${by} took ${id} from ${agent} (${reason}), though ${since}`)
     },
+  }
+}
+
+/** The leases of which the answer was lost. While one lapses, its agent counts as stuck, and loses what it has not taken. */
+class UnknownLeases {
+  readonly #parts: RuleParts
+  readonly #waiting = new Map<string, Task>()
+  readonly #lostAt = new Map<string, number>()
+
+  constructor(parts: RuleParts) {
+    this.#parts = parts
+  }
+
+  leased(task: Task): void {
+    this.#waiting.set(task.id, task)
+  }
+
+  started({ id, epoch }: Task): void {
+    if (this.#waiting.get(id)?.epoch === epoch) this.#waiting.delete(id)
+  }
+
+  /** Whether the move of this task comes from one of them. */
+  moved({ id, epoch, holder }: Task): boolean {
+    const { witness, timeline, settings } = this.#parts
+    const agent = witness.agentOf(holder)
+    if (this.#waiting.get(id)?.epoch === epoch) {
+      this.#waiting.delete(id)
+      this.#lostAt.set(agent, timeline.now)
+    }
+    const hasOne = [...this.#waiting.values()].some((task) => task.holder === holder)
+    return hasOne || timeline.now - (this.#lostAt.get(agent) ?? Number.NEGATIVE_INFINITY) <= aftermathMs(settings)
   }
 }
 
@@ -87,23 +122,25 @@ function aHealthyAgentKeepsItsWork(parts: RuleParts): Rule {
 const CLAIM = 'restart'
 
 /** One cause, one incident: of each lapse people are told once, however long it lasts. */
-function oneIncidentALapse({ timeline, history, settings, lapses, refusedAt }: RuleParts): Rule {
+function oneIncidentALapse(parts: RuleParts): Rule {
+  const { timeline, history, settings, lapses, witness, refusedAt, onKnown } = parts
   const opened = new Map<string, number[]>()
   return {
-    onOpened: ({ cause, kind, agent }, by) => {
+    onOpened: async ({ cause, kind, agent }, by) => {
       if (kind === CLAIM) return
       const times = opened.get(cause) ?? []
       opened.set(cause, [...times, timeline.now])
       const behind = lapses.behind(agent, aftermathMs(settings))
       const wasRefused = agent !== null && refusedAt(agent) >= timeline.now - aftermathMs(settings)
       const most = behind.length + (wasRefused ? 1 : 0)
+      const from = Math.min(timeline.now - aftermathMs(settings), ...behind.map((lapse) => lapse.from))
+      const before = times.filter((at) => at >= from).length
+      if (before < most) return
+      if (await witness.hadEnded(agent, from)) return onKnown('an incident that its conversation took along')
       if (most === 0) {
         history.violate('one cause, one incident', `${by} opened ${cause}, and nothing had been wrong`)
         return
       }
-      const from = Math.min(timeline.now - aftermathMs(settings), ...behind.map((lapse) => lapse.from))
-      const before = times.filter((at) => at >= from).length
-      if (before < most) return
       const what = [...new Set(behind.map(({ fault }) => fault))].join(', ')
       history.violate('one cause, one incident', `${by} opened ${cause} ${before + 1} times in one: ${what}`)
     },
@@ -114,10 +151,11 @@ function oneIncidentALapse({ timeline, history, settings, lapses, refusedAt }: R
 function anIncidentLastsAsItsCause({ timeline, settings, history, witness, onKnown }: RuleParts): Rule {
   return {
     onClosed: async ({ cause, kind, agent, openedAt }, by) => {
-      if (kind !== 'silent' || agent === null) return
+      if ((kind !== 'silent' && kind !== 'gone') || agent === null) return
       const { last } = witness.heardAt(agent)
       if (last >= openedAt - settings.watch.lateAfterMs) return
-      if (!(await witness.isLive(agent))) return onKnown('an incident that its conversation took along')
+      if (await witness.hadEnded(agent, openedAt)) return onKnown('an incident that its conversation took along')
+      if (kind === 'gone') return // what the agent ran in was seen to live again
       const unheard = seconds(timeline.now - last)
       history.violate('an incident lasts as its cause', `${by} closed ${cause}, which was not heard for ${unheard}`)
     },

@@ -42,6 +42,7 @@ const WATCHED: ReadonlySet<Verb> = new Set<Verb>([
   'move',
   'openIncident',
   'closeIncident',
+  'issueTokens',
 ])
 
 /**
@@ -60,6 +61,8 @@ export class Witness {
   readonly #heardAt = new Map<string, { readonly last: number; readonly before: number }>()
   readonly #late: { readonly holder: SessionId; readonly report: Report }[] = []
   readonly #open = new Map<string, OpenIncident>()
+  /** When the conversation of an agent last came to life again. */
+  readonly #revivedAt = new Map<string, number>()
   #rules: readonly Rule[] = []
   #cursor = 0
   #turn: Promise<unknown> = Promise.resolve()
@@ -95,9 +98,11 @@ export class Witness {
     return this.agentOf(this.#tasks.get(task)?.holder ?? null)
   }
 
-  /** Whether an agent has a conversation that has not ended. */
-  async isLive(agent: string): Promise<boolean> {
-    return (await this.#store.conversations()).some(({ agents }) => agents.a === agent || agents.b === agent)
+  /** Whether the conversation of an agent, or where it is null of anybody, had ended at some time since a moment of the world. */
+  async hadEnded(agent: string | null, since: number): Promise<boolean> {
+    const live = new Set((await this.#store.conversations()).flatMap(({ agents }) => [agents.a, agents.b]))
+    const names = agent === null ? new Set(this.#agents.values()) : [agent]
+    return [...names].some((each) => !live.has(each) || (this.#revivedAt.get(each) ?? Number.NEGATIVE_INFINITY) >= since)
   }
 
   /** The command of a task was started. */
@@ -143,6 +148,7 @@ export class Witness {
   }
 
   async #watch(asker: Asker, verb: Verb, args: readonly unknown[]): Promise<unknown> {
+    if (verb === 'issueTokens') await this.#onIssue(args[0] as string)
     const answer = await this.#ask(verb, args)
     switch (verb) {
       case 'send':
@@ -168,7 +174,7 @@ export class Witness {
         await this.#onMove(asker, args[0] as Move, answer as boolean)
         break
       case 'openIncident':
-        if (answer === true) this.#onOpened(asker, args[0] as NewIncident)
+        if (answer === true) await this.#onOpened(asker, args[0] as NewIncident)
         break
       case 'closeIncident':
         if (answer === true) await this.#onClosed(asker, args[0] as string)
@@ -220,12 +226,17 @@ export class Witness {
     }
   }
 
+  async #onIssue(agent: string): Promise<void> {
+    if (await this.hadEnded(agent, Number.POSITIVE_INFINITY)) this.#revivedAt.set(agent, this.#timeline.now)
+  }
+
   #onLease([holder, incarnation]: [SessionId, string], task: Task | null): void {
     if (task === null) return
     this.#history.did('task leased', `${task.id}@${task.epoch} by ${holder} ${incarnation}`)
     const isRight = task.holder === holder && task.incarnation === incarnation && isLeased(task.state)
     if (!isRight) this.#history.violate('one owner', `${holder} leased ${task.id}, which ${task.holder} has`)
     this.#follow(task, 'a lease')
+    for (const rule of this.#rules) rule.onLeased?.(task)
   }
 
   /** Promise 3: only the owner's word counts, at the epoch that is. */
@@ -282,10 +293,10 @@ export class Witness {
   }
 
   /** Promise 7. */
-  #onOpened({ name }: Asker, incident: NewIncident): void {
+  async #onOpened({ name }: Asker, incident: NewIncident): Promise<void> {
     const { cause } = incident
     this.#history.note(`incident opened: ${cause}`)
-    for (const rule of this.#rules) rule.onOpened?.(incident, name)
+    for (const rule of this.#rules) await rule.onOpened?.(incident, name)
     if (this.#open.has(cause)) this.#history.violate('one cause, one incident', `${cause} was opened twice`)
     this.#open.set(cause, { ...incident, openedAt: this.#timeline.now })
   }

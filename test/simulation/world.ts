@@ -280,6 +280,7 @@ class World implements Scene {
     })
     this.startIssuer()
     for (const host of this.hosts) this.#timeline.after(SETUP_MS, () => host.start())
+    this.#timeline.after(12 * settings.host.beatMs, this.lapses.begin('nobody there yet', 'all'))
     for (let n = 1; n <= settings.watchdogs; n += 1) this.#watch(`watchdog-${n}`)
     const { lapses } = this
     const witness = this.#witness
