@@ -12,10 +12,15 @@ export interface Lapse {
   to: number
 }
 
+/** The lapse of an agent that the bridge does not believe, because its token counts no more or its conversation has ended. */
+export const KEPT_OUT = 'kept out'
+
 /** All that was broken in a world, and when: whatever a program does to an agent has to have a reason among them. */
 export class Lapses {
   readonly #timeline: Timeline
   readonly #all: Lapse[] = []
+  /** Told of each that is over. */
+  onEnd: (lapse: Lapse) => void = () => undefined
 
   constructor(timeline: Timeline) {
     this.#timeline = timeline
@@ -27,6 +32,7 @@ export class Lapses {
     this.#all.push(lapse)
     return () => {
       lapse.to = Math.min(lapse.to, this.#timeline.now)
+      this.onEnd(lapse)
     }
   }
 

@@ -190,10 +190,11 @@ export class Bridge {
   readonly #lifetimeMs: number
   readonly #streams = new Set<AbortController>()
   readonly #hinted = new Set<(conversations: readonly string[]) => void>()
-  readonly #refusedAt = new Map<SessionId, number>()
   #life: Life
   #renewal: ConversationRenewal
   #tendedAt = 0
+  /** Told of every session that asks for something, and whether the bridge believes that it is the one. */
+  onAsked: (session: SessionId, isBelieved: boolean) => void = () => undefined
 
   constructor(store: Store, life: Life, around: Surroundings, lifetimeMs: number) {
     this.#store = store
@@ -225,11 +226,6 @@ export class Bridge {
   start(life: Life): void {
     this.#life = life
     this.#renewal = this.#begin(life)
-  }
-
-  /** When it last refused to believe that a session is who it says; -Infinity where it never did. */
-  refusedAt(session: SessionId): number {
-    return this.#refusedAt.get(session) ?? Number.NEGATIVE_INFINITY
   }
 
   /** Tells of the conversations that are hinted at. */
@@ -290,8 +286,9 @@ export class Bridge {
   /** All refusals read the same, whether the session is unknown, ended or another's. */
   async #check(session: SessionId, keyring: Keyring): Promise<void> {
     const tokens = await this.#store.tokens(session).catch((): readonly string[] => [])
-    if (tokens.includes(keyring.token(session) ?? '')) return
-    this.#refusedAt.set(session, this.#around.timeline.now)
+    const isBelieved = tokens.includes(keyring.token(session) ?? '')
+    this.onAsked(session, isBelieved)
+    if (isBelieved) return
     throw new S2Error('unauthenticated', `the signature of ${session} is wrong`)
   }
 

@@ -2,7 +2,7 @@ import type { NewIncident } from '#fleet/incident.ts'
 import type { Move, Task } from '#fleet/task.ts'
 import type { Timeline } from './clock.ts'
 import type { History } from './history.ts'
-import type { Lapses } from './lapses.ts'
+import { KEPT_OUT, type Lapse, type Lapses } from './lapses.ts'
 import type { Bridge } from './network.ts'
 import type { Settings } from './settings.ts'
 import type { Witness } from './witness.ts'
@@ -18,6 +18,8 @@ export interface Rule {
   /** The command of a task was started. */
   onStarted?(task: Task): void
   onOpened?(incident: NewIncident, by: string): void | Promise<void>
+  /** Something was broken and is not any more. */
+  onLapseOver?(lapse: Lapse): void
   onClosed?(incident: OpenIncident, by: string): void | Promise<void>
 }
 
@@ -32,8 +34,6 @@ export interface RuleParts {
   readonly settings: Settings
   readonly lapses: Lapses
   readonly bridge: Pick<Bridge, 'idleMs'>
-  /** When the bridge last did not believe an agent that it is who it says; -Infinity where it always did. */
-  refusedAt(agent: string): number
   /** A fault that the programs are known to have shows. */
   onKnown(fault: KnownFault): void
   readonly witness: Pick<Witness, 'agentOf' | 'heardAt' | 'hadEnded'>
@@ -44,6 +44,7 @@ export const RULES: readonly ((parts: RuleParts) => Rule)[] = [
   oneIncidentALapse,
   anIncidentLastsAsItsCause,
   theBridgesSilenceIsNotTheirs,
+  nobodyIsKeptOut,
 ]
 
 /**
@@ -55,6 +56,8 @@ export const KNOWN_FAULTS = [
   'a lease that nobody knows of',
   // Who has no living conversation is forgotten, and its incident with it.
   'an incident that its conversation took along',
+  // One watchdog closes what the other opened, because it has not seen yet, or has forgotten, what the other judges by.
+  'two watchdogs that disagree',
 ] as const
 export type KnownFault = (typeof KNOWN_FAULTS)[number]
 
@@ -68,7 +71,7 @@ function aftermathMs({ watch: { silentAfterMs, leaseMs } }: Settings): number {
  * the bridge did not let in has one.
  */
 function aHealthyAgentKeepsItsWork(parts: RuleParts): Rule {
-  const { timeline, history, settings, lapses, witness, refusedAt, onKnown } = parts
+  const { timeline, history, settings, lapses, witness, onKnown } = parts
   const unknown = new UnknownLeases(parts)
   return {
     onLeased: (task) => unknown.leased(task),
@@ -78,7 +81,7 @@ function aHealthyAgentKeepsItsWork(parts: RuleParts): Rule {
       if (holder === null || reason === 'by_hand') return
       const agent = witness.agentOf(holder)
       const isTheirs = unknown.moved(task)
-      const wellMs = timeline.now - Math.max(lapses.lastEnd(agent), refusedAt(agent))
+      const wellMs = timeline.now - lapses.lastEnd(agent)
       if (wellMs <= aftermathMs(settings)) return
       if (isTheirs) return onKnown('a lease that nobody knows of')
       const since = `nothing had been wrong with it for ${seconds(wellMs)}`
@@ -123,20 +126,22 @@ const CLAIM = 'restart'
 
 /** One cause, one incident: of each lapse people are told once, however long it lasts. */
 function oneIncidentALapse(parts: RuleParts): Rule {
-  const { timeline, history, settings, lapses, witness, refusedAt, onKnown } = parts
+  const { timeline, history, settings, lapses, witness, onKnown } = parts
   const opened = new Map<string, number[]>()
+  const closedBy = new Map<string, string>()
   return {
+    onClosed: ({ cause }, by) => void closedBy.set(cause, watchdogOf(by)),
     onOpened: async ({ cause, kind, agent }, by) => {
       if (kind === CLAIM) return
       const times = opened.get(cause) ?? []
       opened.set(cause, [...times, timeline.now])
       const behind = lapses.behind(agent, aftermathMs(settings))
-      const wasRefused = agent !== null && refusedAt(agent) >= timeline.now - aftermathMs(settings)
-      const most = behind.length + (wasRefused ? 1 : 0)
+      const most = behind.length
       const from = Math.min(timeline.now - aftermathMs(settings), ...behind.map((lapse) => lapse.from))
       const before = times.filter((at) => at >= from).length
       if (before < most) return
       if (await witness.hadEnded(agent, from)) return onKnown('an incident that its conversation took along')
+      if ((closedBy.get(cause) ?? watchdogOf(by)) !== watchdogOf(by)) return onKnown('two watchdogs that disagree')
       if (most === 0) {
         history.violate('one cause, one incident', `${by} opened ${cause}, and nothing had been wrong`)
         return
@@ -145,6 +150,11 @@ function oneIncidentALapse(parts: RuleParts): Rule {
       history.violate('one cause, one incident', `${by} opened ${cause} ${before + 1} times in one: ${what}`)
     },
   }
+}
+
+/** Whose life it is. */
+function watchdogOf(life: string): string {
+  return life.split('.', 1)[0] ?? life
 }
 
 /** An incident of a lost agent is over when the agent is back, and not when nobody knows of it any more. */
@@ -170,6 +180,28 @@ function theBridgesSilenceIsNotTheirs({ history, settings, bridge }: RuleParts):
       if (cause !== 'mass_silence' || idleMs < 0.7 * settings.watch.lateAfterMs) return
       const away = `when the bridge had been away for ${seconds(idleMs)}`
       history.violate('one cause, one incident', `${by} opened ${cause} ${away}`)
+    },
+  }
+}
+
+/** Clocks that were so far apart within this time are why a host took no credential. */
+const CLOCKS_MS = 12 * 3_600_000
+
+/**
+ * A conversation's lifetime bounds a token, not a worker: whoever the bridge does not believe is let in again soon, unless
+ * something else keeps it from its new credential.
+ */
+function nobodyIsKeptOut({ timeline, history, settings, lapses }: RuleParts): Rule {
+  const others = (agent: string | null, withinMs: number): Lapse[] =>
+    lapses.behind(agent, withinMs).filter(({ fault }) => fault !== KEPT_OUT)
+  return {
+    onLapseOver: ({ fault, touches, from }) => {
+      const [agent] = touches
+      const ms = timeline.now - from
+      if (fault !== KEPT_OUT || agent === undefined || ms < 4 * settings.host.beatMs) return
+      const hasReason = others(agent, aftermathMs(settings)).length > 0
+      if (hasReason || others(null, CLOCKS_MS).some((lapse) => /clock/.test(lapse.fault))) return
+      history.violate('nobody is kept out', `${agent} was not believed for ${seconds(ms)}, and nothing had been wrong`)
     },
   }
 }

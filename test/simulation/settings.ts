@@ -94,9 +94,9 @@ function days(dice: Dice): Settings {
     episodes: dice.whole(3, 6) + 2 * length,
     nightMs: dice.between(6, 14) * HOUR,
     taskEveryMs: 15 * beatMs,
-    workMs: 5 * beatMs,
+    workMs: 3 * beatMs,
     weather: chooseWeather(dice, 0.6),
-    restWithinMs: 4 * HOUR,
+    restWithinMs: 6 * HOUR,
     staysMs: 6 * beatMs,
   }
 }

@@ -13,7 +13,7 @@ import { type Fault, Tally } from './faults.ts'
 import { History, type Operation } from './history.ts'
 import { SimulatedHost } from './host.ts'
 import { IssuerProgram, keysOf } from './issuing.ts'
-import { Lapses } from './lapses.ts'
+import { KEPT_OUT, Lapses } from './lapses.ts'
 import { useLightAborts } from './light-abort.ts'
 import { Bridge, CALM, openNear, type Surroundings } from './network.ts'
 import type { Outcome } from './outcome.ts'
@@ -83,6 +83,7 @@ class World implements Scene {
   readonly #alerts = new Set<string>()
   readonly #starts = new Map<string, number>()
   readonly #known = new Map<KnownFault, number>()
+  readonly #keptOut = new Map<SessionId, () => void>()
   /** Agents that were cut off together with most others: nothing of theirs may be moved meanwhile. */
   #cutOff: ReadonlySet<string> = new Set()
   #bridge: Bridge | null = null
@@ -252,6 +253,7 @@ class World implements Scene {
     const store = this.#witness.seenBy({ name: 'bridge' })
     const bridge = new Bridge(store, this.#newLife('bridge', this.server), around, LIFETIME_MS)
     this.#bridge = bridge
+    bridge.onAsked = (session, isBelieved) => this.#onAsked(session, isBelieved)
     const channels: Channel[] = []
     for (let n = 1; n <= settings.workers; n += 1) channels.push(await this.#admit(n))
     const parts = {
@@ -291,10 +293,13 @@ class World implements Scene {
       lapses,
       bridge,
       witness,
-      refusedAt: (agent: string) => this.#refusedAt(agent),
       onKnown: (fault: KnownFault) => this.#onKnown(fault),
     }
-    witness.holdAgainst(RULES.map((rule) => rule(held)))
+    const rules = RULES.map((rule) => rule(held))
+    witness.holdAgainst(rules)
+    lapses.onEnd = (lapse) => {
+      for (const rule of rules) rule.onLapseOver?.(lapse)
+    }
     this.#giveWork(channels)
   }
 
@@ -421,9 +426,15 @@ class World implements Scene {
     this.#witness.noteStart(task)
   }
 
-  #refusedAt(agent: string): number {
-    const sessions = this.hosts.find((host) => host.agent === agent)?.sessions ?? []
-    return sessions.reduce((last, each) => Math.max(last, this.bridge.refusedAt(each)), Number.NEGATIVE_INFINITY)
+  /** Whom the bridge does not let in has a lapse until it does, whatever the reason. */
+  #onAsked(session: SessionId, isBelieved: boolean): void {
+    const end = this.#keptOut.get(session)
+    if (isBelieved && end !== undefined) {
+      this.#keptOut.delete(session)
+      end()
+    } else if (!isBelieved && end === undefined) {
+      this.#keptOut.set(session, this.lapses.begin(KEPT_OUT, [this.#witness.agentOf(session)]))
+    }
   }
 
   #onKnown(fault: KnownFault): void {
@@ -442,7 +453,7 @@ class World implements Scene {
 
   async #comeToRest(): Promise<void> {
     const { restWithinMs, staysMs, host } = this.settings
-    const end = this.#timeline.now + restWithinMs
+    const end = this.#timeline.now + restWithinMs + (await this.#aheadMs())
     while (this.#timeline.now < end) {
       await this.#timeline.runTo(this.#timeline.now + host.beatMs)
       if ((await this.#unrest()).length > 0) continue
@@ -450,6 +461,12 @@ class World implements Scene {
       if ((await this.#unrest()).length === 0) return
     }
     for (const what of await this.#unrest()) this.history.violate('all comes to rest', what)
+  }
+
+  /** For how long hosts take no new credential because it is of a time to come: the server's clock was ahead when it was made. */
+  async #aheadMs(): Promise<number> {
+    const serials = (await this.#store.workers()).map(({ serial }) => serial)
+    return Math.max(0, ...serials.map((serial) => serial - this.server.wall()))
   }
 
   /** What is still to be done, with everything mended. */
