@@ -86,15 +86,25 @@ const EPOCH = Date.UTC(2026, 0, 1)
 /** Moments closer than this are one: sums of fractions are not exact. */
 const EXACT_MS = 1e-6
 
+/**
+ * Timers below `belowMs` run for `ms`. What programs poll by the second whatever they are set to would make millions of events
+ * in days; where beats are minutes apart, a timer that comes a beat later changes nothing. Timers that are set are not touched.
+ */
+export interface Slack {
+  readonly belowMs: number
+  readonly ms: number
+}
+
+function slackened(ms: number, slack: Slack | null): number {
+  return slack === null || ms <= LEAST_MS || ms >= slack.belowMs ? ms : slack.ms
+}
+
 /** A machine: its clocks, and what runs on it. Suspended, its monotonic clock stands still and its wall clock goes on. */
 export class Machine {
   readonly name: string
   readonly timeline: Timeline
-  /**
-   * The shortest time that a timer of its programs runs for, milliseconds. What polls by the second would make millions of
-   * events in days; where beats are minutes apart, a timer that comes a fraction of a beat late changes nothing.
-   */
-  slackMs = 0
+  /** How coarse the timers of its programs are; null: exact. */
+  slack: Slack | null = null
   /** What the wall clock is off by. */
   #offMs: number
   #lostMs = 0
@@ -190,7 +200,7 @@ export class Life {
     this.clock = {
       now: () => machine.now(),
       wall: () => machine.wall(),
-      sleep: (ms, signal) => this.#sleep(ms <= LEAST_MS ? LEAST_MS : Math.max(ms, machine.slackMs), signal),
+      sleep: (ms, signal) => this.#sleep(slackened(ms, machine.slack), signal),
     }
   }
 

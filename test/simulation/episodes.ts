@@ -67,7 +67,7 @@ const FOR_EVER = Number.POSITIVE_INFINITY
 /** So many hosts stay to do the work of those that are gone. */
 const HOSTS_LEAST = 3
 
-const EPISODES: readonly EpisodeKind[] = [
+export const EPISODES: readonly EpisodeKind[] = [
   {
     fault: 'partition',
     odds: { minutes: lasting(3, 5_000, 150_000), days: lasting(2, HOUR / 6, 10 * HOUR) },

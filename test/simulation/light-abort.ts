@@ -14,7 +14,8 @@ let end: (signal: LightSignal, reason: unknown) => void
 export class LightSignal {
   #aborted = false
   #reason: unknown = undefined
-  #listeners: Set<Listener> | null = null
+  /** Most signals have one listener at most, and need no set. */
+  #listeners: Set<Listener> | Listener | null = null
   /** Where it aborts with the first of others: those others. It follows them only while somebody listens. */
   #sources: readonly LightSignal[] | null = null
   #followers: Set<LightSignal> | null = null
@@ -56,13 +57,21 @@ export class LightSignal {
   /** A signal aborts once, so that each listener is called once, whether it asks for that or not. */
   addEventListener(_type: 'abort', listener: Listener): void {
     if (this.aborted) return
-    if (this.#listeners === null) this.#listeners = new Set()
-    if (this.#listeners.size === 0) this.#follow()
-    this.#listeners.add(listener)
+    const known = this.#listeners
+    if (known instanceof Set) known.add(listener)
+    else if (known !== null) this.#listeners = new Set([known, listener])
+    else {
+      this.#listeners = listener
+      this.#follow()
+    }
   }
 
   removeEventListener(_type: 'abort', listener: Listener): void {
-    if (this.#listeners?.delete(listener) === true && this.#listeners.size === 0) this.#unfollow()
+    const known = this.#listeners
+    if (known instanceof Set) known.delete(listener)
+    if (known !== listener && !(known instanceof Set && known.size === 0)) return
+    this.#listeners = null
+    this.#unfollow()
   }
 
   throwIfAborted(): void {
@@ -77,7 +86,8 @@ export class LightSignal {
   }
 
   #tell(): void {
-    for (const listener of this.#listeners ?? []) {
+    const listeners = this.#listeners
+    for (const listener of listeners instanceof Set ? listeners : listeners === null ? [] : [listeners]) {
       if (typeof listener === 'function') listener.call(this, ABORT)
       else listener.handleEvent(ABORT)
     }

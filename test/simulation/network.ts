@@ -151,36 +151,41 @@ const READS: ReadonlySet<Verb> = new Set<Verb>([
   'auditHead',
 ])
 
-/** Asks a store that may refuse before it acts, or not tell how it ended after. */
-async function askDoubtful(store: Store, verb: Verb, args: readonly unknown[], around: Surroundings): Promise<unknown> {
+/** Asks a store that may refuse before it acts, or not tell how it ended after. Mostly it does neither, and that costs nothing. */
+function askDoubtful(store: Store, verb: Verb, args: readonly unknown[], around: Surroundings): Promise<unknown> {
   const { dice, tally, weather } = around
   if (dice.chance(weather.storeRefuses)) {
     tally.fired('store refuses')
-    throw new S2Error('unavailable', 'the disk is busy')
+    return Promise.reject(new S2Error('unavailable', 'the disk is busy'))
   }
-  const answer = await put(store, verb, args)
+  const answer = put(store, verb, args)
   if (READS.has(verb) || !dice.chance(weather.outcomeUnknown)) return answer
-  tally.fired('outcome unknown')
-  throw new S2Error('unknown_outcome', 'the commit met an error')
+  return answer.then(() => {
+    tally.fired('outcome unknown')
+    throw new S2Error('unknown_outcome', 'the commit met an error')
+  })
 }
 
 /** How often a disk lets a program wait, and how long on average. */
-const SLOW = 0.04
-const SLOW_MS = 40
+const SLOW = 0.06
+const SLOW_MS = 30
 
 /** The store as a program on its own machine has it: near, now and then slow, and never surer than the disk. */
 export function openNear(store: Store, life: Life, around: Surroundings): Store {
   const { dice } = around
-  const ask: Ask = async (verb, args) => {
-    if (dice.chance(SLOW)) await life.pause(dice.wait(SLOW_MS))
+  const askSlowly = async (verb: Verb, args: readonly unknown[]): Promise<unknown> => {
+    await life.pause(dice.wait(SLOW_MS))
     const answer = await askDoubtful(store, verb, args, around)
-    if (dice.chance(SLOW)) await life.pause(dice.wait(SLOW_MS))
+    await life.pause(dice.wait(SLOW_MS))
     return answer
+  }
+  const ask: Ask = (verb, args) => {
+    return dice.chance(SLOW) ? askSlowly(verb, args) : askDoubtful(store, verb, args, around)
   }
   return storeOf(ask, store)
 }
 
-/** How long a conversation is renewed for, and how soon a failed round of renewals is tried again. */
+/** How soon a failed round of renewals is tried again. */
 const RENEWAL_RETRY_MS = 5_000
 
 /** The program that stands before the store. While it is dead or stopped nobody gets through, and nobody collects beats. */

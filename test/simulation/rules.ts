@@ -184,8 +184,9 @@ function theBridgesSilenceIsNotTheirs({ history, settings, bridge }: RuleParts):
   }
 }
 
-/** Clocks that were so far apart within this time are why a host took no credential. */
-const CLOCKS_MS = 12 * 3_600_000
+/** What keeps hosts from a new credential besides what is wrong with them: none is made, or none is of their time. */
+const NO_CREDENTIAL = /issuer|clock/
+const NO_CREDENTIAL_MS = 12 * 3_600_000
 
 /**
  * A conversation's lifetime bounds a token, not a worker: whoever the bridge does not believe is let in again soon, unless
@@ -200,7 +201,7 @@ function nobodyIsKeptOut({ timeline, history, settings, lapses }: RuleParts): Ru
       const ms = timeline.now - from
       if (fault !== KEPT_OUT || agent === undefined || ms < 4 * settings.host.beatMs) return
       const hasReason = others(agent, aftermathMs(settings)).length > 0
-      if (hasReason || others(null, CLOCKS_MS).some((lapse) => /clock/.test(lapse.fault))) return
+      if (hasReason || others(null, NO_CREDENTIAL_MS).some((lapse) => NO_CREDENTIAL.test(lapse.fault))) return
       history.violate('nobody is kept out', `${agent} was not believed for ${seconds(ms)}, and nothing had been wrong`)
     },
   }

@@ -1,5 +1,6 @@
 import type { WatchConfig } from '../../services/watchdog/config.ts'
 import type { Dice } from './chance.ts'
+import type { Slack } from './clock.ts'
 import type { HostConfig } from './host.ts'
 import { CALM, type Weather } from './network.ts'
 
@@ -30,8 +31,8 @@ export interface Settings {
   readonly watch: WatchConfig
   readonly watchdogs: number
   readonly workers: number
-  /** See `Machine`. */
-  readonly slackMs: number
+  /** Of the orchestrator's machine, and of the others. */
+  readonly slack: { readonly server: Slack; readonly host: Slack } | null
   readonly engineEveryMs: number
   /** How often the registry of workers is compared with the credentials. */
   readonly issueEveryMs: number
@@ -63,7 +64,7 @@ function minutes(dice: Dice): Settings {
     watch: { ...watchConfig(beatMs), moveEveryMs: dice.pick([10 * SECOND, 2 * SECOND]) },
     watchdogs: 2,
     workers: dice.whole(3, 7),
-    slackMs: 0,
+    slack: null,
     engineEveryMs: 5 * SECOND,
     issueEveryMs: 20 * SECOND,
     brokenMs: dice.between(200 * SECOND, 400 * SECOND),
@@ -79,15 +80,15 @@ function minutes(dice: Dice): Settings {
 
 /** The same proportions, so slow that a day has as many events as a quarter of an hour has by default. */
 function days(dice: Dice): Settings {
-  const length = dice.pick([1, 1, 1, 2, 3])
-  const beatMs = dice.between(3, 5) * MINUTE
+  const length = dice.pick([1, 1, 1, 1, 2, 3])
+  const beatMs = dice.between(3.5, 5) * MINUTE
   return {
     pace: 'days',
     host: { ...hostConfig(beatMs), pollMs: 2 * beatMs, sayEveryMs: 40 * beatMs, lineMs: 4 * beatMs },
     watch: { ...watchConfig(beatMs), watchMs: beatMs, roundMs: Math.max(MINUTE, 2 * beatMs) },
     watchdogs: dice.whole(1, 2),
     workers: dice.whole(3, 4),
-    slackMs: beatMs,
+    slack: { server: { belowMs: beatMs, ms: beatMs }, host: { belowMs: 0.85 * beatMs, ms: 2 * beatMs } },
     engineEveryMs: beatMs,
     issueEveryMs: 2 * beatMs,
     brokenMs: length * DAY,

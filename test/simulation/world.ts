@@ -102,6 +102,7 @@ class World implements Scene {
     const dice = new Dice(`programs ${seed}`)
     this.around = { timeline: this.#timeline, dice, tally: new Tally(), weather: CALM }
     this.server = this.#newMachine('server')
+    this.server.slack = this.settings.slack?.server ?? null
     this.history = new History(this.#timeline, options.verbose ?? false)
     this.lapses = new Lapses(this.#timeline)
     this.engine = new Engine(this.around, this.history, this.settings.engineEveryMs)
@@ -339,7 +340,7 @@ class World implements Scene {
 
   #newMachine(name: string, offMs = 0): Machine {
     const machine = new Machine(name, this.#timeline, offMs)
-    machine.slackMs = this.settings.slackMs
+    machine.slack = this.settings.slack?.host ?? null
     return machine
   }
 
