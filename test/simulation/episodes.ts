@@ -246,7 +246,7 @@ export const EPISODES: readonly EpisodeKind[] = [
   },
   {
     fault: 'issuer away',
-    odds: { days: lasting(2, HOUR, 10 * HOUR) },
+    odds: { days: lasting(3, 2 * HOUR, 12 * HOUR) },
     begin: (scene, fired) => {
       if (!scene.issuer.isRunning || scene.server.isSuspended) return null
       fired()

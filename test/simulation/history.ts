@@ -2,19 +2,23 @@ import { createHash } from 'node:crypto'
 import type { Timeline } from './clock.ts'
 
 /** What was done in a world, by kind. Too little of any and the world proved nothing. */
-export type Operation =
-  | 'message sent'
-  | 'message received'
-  | 'task added'
-  | 'task leased'
-  | 'task completed'
-  | 'task moved'
-  | 'agent convicted'
-  | 'agent gone'
-  | 'agent restarted'
-  | 'late result refused'
-  | 'beat heard'
-  | 'alert told'
+export const OPERATIONS = [
+  'message sent',
+  'message received',
+  'task added',
+  'task leased',
+  'task completed',
+  'task moved',
+  'agent convicted',
+  'agent gone',
+  'agent restarted',
+  'late result refused',
+  'beat heard',
+  'alert told',
+  'conversation revived',
+  'host let in again',
+] as const
+export type Operation = (typeof OPERATIONS)[number]
 
 /** All that happened in one world, in order, as a hash; and what should not have happened. */
 export class History {

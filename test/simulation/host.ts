@@ -11,6 +11,7 @@ import { CredentialSync } from '../../services/cred-sync/sync-credential.ts'
 import { SessionManager, type SessionManagerConfig } from '../../services/keepalive/session-manager.ts'
 import { inboxTaskMailbox, outboxReports } from '../../services/worker/reports-and-task-mail.ts'
 import { type CommandEnd, type RunningCommand, TaskLoop, type TaskLoopConfig } from '../../services/worker/task-loop.ts'
+import { type Bug, byTheWallClock } from './bugs.ts'
 import { Life, type Machine } from './clock.ts'
 import type { History } from './history.ts'
 import { keysOf, sourceAtBridge } from './issuing.ts'
@@ -32,6 +33,7 @@ export interface HostParts {
   readonly around: Surroundings
   readonly history: History
   readonly bridge: Bridge
+  readonly bug: Bug | null
   /** Told what was promised to be carried. */
   onPromised(text: string): void
   /** Told of every start of a task's command. */
@@ -107,7 +109,7 @@ export class SimulatedHost {
     if (this.#keepalive !== null) return
     const life = this.#begin('keepalive')
     this.#keepalive = life
-    const { bridge, around } = this.#parts
+    const { bridge, around, bug } = this.#parts
     const { beatMs, pollMs } = this.#config
     const config: SessionManagerConfig = {
       host: this.agent,
@@ -122,7 +124,7 @@ export class SimulatedHost {
       outbox: this.spool.outboxPort(life),
       credentials: this.spool.credentialsPort(life),
       incarnation: life.name,
-      clock: life.clock,
+      clock: bug === 'timers by the wall clock' ? byTheWallClock(life.clock) : life.clock,
       chance: around.dice.next,
       log: recordingLog(),
       health: { trouble: () => undefined, metrics: new Metrics() },

@@ -4,7 +4,7 @@ import type { Timeline } from './clock.ts'
 import type { History } from './history.ts'
 import { KEPT_OUT, type Lapse, type Lapses } from './lapses.ts'
 import type { Bridge } from './network.ts'
-import type { Settings } from './settings.ts'
+import { HOUR, LIFETIME_MS, type Settings } from './settings.ts'
 import type { Witness } from './witness.ts'
 
 /**
@@ -184,24 +184,28 @@ function theBridgesSilenceIsNotTheirs({ history, settings, bridge }: RuleParts):
   }
 }
 
-/** What keeps hosts from a new credential besides what is wrong with them: none is made, or none is of their time. */
-const NO_CREDENTIAL = /issuer|clock/
-const NO_CREDENTIAL_MS = 12 * 3_600_000
+/** A clock that was wrong within this time is a reason for a host to take no credential: it is of another time. */
+const CLOCK_MS = 12 * HOUR
 
 /**
  * A conversation's lifetime bounds a token, not a worker: whoever the bridge does not believe is let in again soon, unless
- * something else keeps it from its new credential.
+ * something keeps it from its new credential. Where nobody issues any, those who beat all the time lose nothing.
  */
 function nobodyIsKeptOut({ timeline, history, settings, lapses }: RuleParts): Rule {
   const others = (agent: string | null, withinMs: number): Lapse[] =>
     lapses.behind(agent, withinMs).filter(({ fault }) => fault !== KEPT_OUT)
+  const hasReason = (agent: string): boolean => {
+    const soon = aftermathMs(settings)
+    if (others(agent, soon).length > 0 || others(null, CLOCK_MS).some(({ fault }) => /clock/.test(fault))) return true
+    // its partner may be the one who did not beat
+    const mayEnd = agent === 'orchestrator' || others(agent, LIFETIME_MS + soon).length > 0
+    return mayEnd && others(null, soon).some(({ fault }) => fault === 'issuer away')
+  }
   return {
     onLapseOver: ({ fault, touches, from }) => {
       const [agent] = touches
       const ms = timeline.now - from
-      if (fault !== KEPT_OUT || agent === undefined || ms < 4 * settings.host.beatMs) return
-      const hasReason = others(agent, aftermathMs(settings)).length > 0
-      if (hasReason || others(null, NO_CREDENTIAL_MS).some((lapse) => NO_CREDENTIAL.test(lapse.fault))) return
+      if (fault !== KEPT_OUT || agent === undefined || ms < 4 * settings.host.beatMs || hasReason(agent)) return
       history.violate('nobody is kept out', `${agent} was not believed for ${seconds(ms)}, and nothing had been wrong`)
     },
   }

@@ -1,10 +1,11 @@
 import { EPISODES } from './episodes.ts'
 import { FAULTS, type Fault } from './faults.ts'
+import { OPERATIONS, type Operation } from './history.ts'
 import type { Outcome } from './outcome.ts'
 import { DAY, HOUR, type Pace } from './settings.ts'
 
-/** Beyond so many worlds each kind of fault must have come up in one of them. */
-const EVERY_FAULT_WITHIN = 400
+/** Beyond so many worlds each kind of fault must have come up in one of them, and each kind of act. */
+const ALL_WITHIN = 400
 /** So many times as fast as time the worlds have to be. */
 const TIMES_LEAST = 1_000
 
@@ -26,7 +27,7 @@ class PaceSum {
 
 /** What came of all worlds together. */
 export class Sum {
-  readonly #expected: readonly Fault[]
+  readonly #expected: readonly (Fault | Operation)[]
   readonly #paces = new Map<Pace, PaceSum>()
   readonly #operations = new Map<string, number>()
   readonly #faults = new Map<string, number>()
@@ -39,7 +40,7 @@ export class Sum {
   /** Of worlds of these paces. */
   constructor(paces: readonly Pace[]) {
     const away = EPISODES.filter(({ odds }) => !paces.some((pace) => odds[pace] !== undefined))
-    this.#expected = FAULTS.filter((fault) => !away.some((kind) => kind.fault === fault))
+    this.#expected = [...FAULTS.filter((fault) => !away.some((kind) => kind.fault === fault)), ...OPERATIONS]
   }
 
   get count(): number {
@@ -64,9 +65,10 @@ export class Sum {
     addUp(this.#known, known)
   }
 
-  /** Faults that never came up, though there was room for all. */
-  get missing(): readonly Fault[] {
-    return this.count < EVERY_FAULT_WITHIN ? [] : this.#expected.filter((fault) => !this.#faults.has(fault))
+  /** What never came up, though there was room for all. */
+  get missing(): readonly string[] {
+    if (this.count < ALL_WITHIN) return []
+    return this.#expected.filter((each) => !this.#faults.has(each) && !this.#operations.has(each))
   }
 
   print(elapsedMs: number): void {
@@ -88,7 +90,7 @@ export class Sum {
     const ratio = Math.round(simulatedMs / elapsedMs)
     const enough = ratio < TIMES_LEAST ? `, less than ${TIMES_LEAST.toLocaleString('en')}` : ''
     console.log(`in ${(elapsedMs / 1000).toFixed(1)} s: ${ratio.toLocaleString('en')} times as fast as time${enough}`)
-    for (const fault of this.missing) console.log(`never happened: ${fault}`)
+    for (const each of this.missing) console.log(`never happened: ${each}`)
     console.log(`${this.#passed} passed, ${this.#failed + this.missing.length} failed`)
   }
 }

@@ -227,7 +227,9 @@ export class Witness {
   }
 
   async #onIssue(agent: string): Promise<void> {
-    if (await this.hadEnded(agent, Number.POSITIVE_INFINITY)) this.#revivedAt.set(agent, this.#timeline.now)
+    if (!(await this.hadEnded(agent, Number.POSITIVE_INFINITY))) return
+    this.#revivedAt.set(agent, this.#timeline.now)
+    this.#history.did('conversation revived', agent)
   }
 
   #onLease([holder, incarnation]: [SessionId, string], task: Task | null): void {

@@ -261,6 +261,7 @@ class World implements Scene {
       around,
       history,
       bridge,
+      bug: this.#options.bug ?? null,
       onPromised: (text: string) => this.#promised.push(text),
       onStarted: (task: Task) => this.#onStarted(task),
     }
@@ -432,6 +433,7 @@ class World implements Scene {
     const end = this.#keptOut.get(session)
     if (isBelieved && end !== undefined) {
       this.#keptOut.delete(session)
+      this.history.did('host let in again', session)
       end()
     } else if (!isBelieved && end === undefined) {
       this.#keptOut.set(session, this.lapses.begin(KEPT_OUT, [this.#witness.agentOf(session)]))
