@@ -24,6 +24,15 @@ export interface Outcome {
 
 /** That of a world which could not be run to its end. */
 export function brokenDown(seed: number, why: string): Outcome {
-  const nothing = { digest: '', simulatedMs: 0, restMs: 0, startsMax: 0, known: {}, operations: {}, faults: {}, lines: [] }
+  const nothing = {
+    digest: '',
+    simulatedMs: 0,
+    restMs: 0,
+    startsMax: 0,
+    known: {},
+    operations: {},
+    faults: {},
+    lines: [],
+  }
   return { seed, pace: paceOf(seed), violations: [why], ...nothing }
 }

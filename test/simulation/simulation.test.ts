@@ -33,7 +33,11 @@ const CAUGHT: Readonly<Record<Bug, { readonly pace: Pace; readonly within: numbe
   'new key per try': { pace: 'minutes', within: 10, promise: /sent once: / },
   'no revival': { pace: 'days', within: 20, promise: /all comes to rest: .* (was not heard|has no token)/ },
   'no renewal': { pace: 'days', within: 100, promise: /nobody is kept out: / },
-  'timers by the wall clock': { pace: 'days', within: 30, promise: /one incident: .*nothing had been wrong|keeps its work/ },
+  'timers by the wall clock': {
+    pace: 'days',
+    within: 30,
+    promise: /one incident: .*nothing had been wrong|keeps its work/,
+  },
 }
 
 suite('the fleet in simulated time', () => {

@@ -102,7 +102,9 @@ export class Witness {
   async hadEnded(agent: string | null, since: number): Promise<boolean> {
     const live = new Set((await this.#store.conversations()).flatMap(({ agents }) => [agents.a, agents.b]))
     const names = agent === null ? new Set(this.#agents.values()) : [agent]
-    return [...names].some((each) => !live.has(each) || (this.#revivedAt.get(each) ?? Number.NEGATIVE_INFINITY) >= since)
+    return [...names].some(
+      (each) => !live.has(each) || (this.#revivedAt.get(each) ?? Number.NEGATIVE_INFINITY) >= since,
+    )
   }
 
   /** The command of a task was started. */
