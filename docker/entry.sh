@@ -65,9 +65,7 @@ if [ "$program" = cred-sync ]; then
       ;;
   esac
 fi
-# The watchdog sends alerts of incidents; the bridge opens some of them, and has to know the alert channels.
-case $program in bridge | watchdog | cred-sync) tells=yes ;; *) tells=no ;; esac
-if [ $tells = yes ] && [ -s /run/secrets/alert_webhook ]; then
+if [ "$program" = watchdog ] && [ -s /run/secrets/alert_webhook ]; then
   secret alert_webhook 'address that is told of incidents' ALERT_WEBHOOK
   S2_ALERT_WEBHOOK=$(cat /run/secrets/alert_webhook)
   export S2_ALERT_WEBHOOK

@@ -117,7 +117,9 @@ test('moved-task: another worker completes what a frozen one had', async () => {
   await using fleet = await Example.start('moved-task')
   await fleet.isUp()
   await fleet.until('all three workers live', async () => {
-    const { agents } = JSON.parse(await fleet.s2('status', '--json')) as { agents: { name: string; verdict: string }[] }
+    const status = await fleet.s2('status', '--json').catch(() => null) // it fails until a watchdog has looked
+    if (status === null) return false
+    const { agents } = JSON.parse(status) as { agents: { name: string; verdict: string }[] }
     return agents.filter(({ name, verdict }) => name !== 'orchestrator' && verdict === 'alive').length === 3
   })
   // It ends only after the worker is frozen, however long that takes.

@@ -1,8 +1,7 @@
 import { isIP } from 'node:net'
 import { join } from 'node:path'
-import { channelNames } from '#fleet/incident.ts'
 import { CronSchedule } from '#runtime/cron-schedule.ts'
-import { ConfigError, type Env, isSet, readSettings } from '#runtime/read-settings.ts'
+import { ConfigError, type Env, readSettings } from '#runtime/read-settings.ts'
 import type { LifeConfig } from '#runtime/run.ts'
 import type { Address } from '#runtime/setting-parsers.ts'
 import { localStore } from '#runtime/settings.ts'
@@ -12,8 +11,6 @@ export interface Config extends LifeConfig {
   readonly store: string
   readonly listen: Address
   readonly tls: CertificatePaths | null
-  /** Who is told of incidents. */
-  readonly channels: readonly string[]
   /** The administration socket. */
   readonly admin: string
   readonly allowedHosts: readonly string[]
@@ -67,8 +64,6 @@ export function readConfig(env: Env): Config {
     store: values.S2_STORE ?? localStore(values.S2_STATE),
     listen: values.S2_LISTEN,
     tls: cert === undefined || key === undefined ? null : { cert, key, ca: values.S2_TLS_CA ?? null },
-    // The watchdog sends the alerts, and refuses these settings where they are wrong.
-    channels: channelNames({ exec: isSet(env.S2_ALERT_EXEC), webhook: isSet(env.S2_ALERT_WEBHOOK) }),
     admin: join(values.S2_STATE, 'run', 'admin.sock'),
     allowedHosts: values.S2_ALLOWED_HOSTS.map((each) => each.toLowerCase()),
     allowedOrigins: values.S2_ALLOWED_ORIGINS.map((each) => each.toLowerCase()),

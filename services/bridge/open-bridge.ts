@@ -75,14 +75,13 @@ export async function openBridge(
   opening.use(await openServer(server, config.listen, opens))
   opening.defer(() => connections.close())
   opening.use(await openServer(admin, { path: config.admin }, opens))
-  const { tls, channels } = config
+  const { tls } = config
   const certificateWatch =
-    tls === null || certificate === null
-      ? null
-      : new CertificateWatch(server, tls, certificate, { ...parts, store, channels })
+    tls === null || certificate === null ? null : new CertificateWatch(server, tls, certificate, { ...parts, store })
   const look = async (): Promise<number> => {
     if (certificateWatch !== null) return await certificateWatch.look()
-    await closeCertificateIncidents({ store, channels, log: parts.log }) // those of a certificate that it had before
+    const outcome = 'the bridge has no certificate of its own any more'
+    await closeCertificateIncidents({ store, log: parts.log }, outcome)
     return DAY_MS
   }
   jobs.push({ what: 'certificate check', step: look })

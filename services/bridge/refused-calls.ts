@@ -1,4 +1,5 @@
 import type { AuditedAct } from '#fleet/audit.ts'
+import { textHead } from '#fleet/cut-text.ts'
 import type { Code } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
@@ -79,8 +80,8 @@ export class RefusedCalls {
   #act(): AuditedAct {
     const calls = [...this.#calls.values()].map((call) => ({
       ...call,
-      what: call.what.slice(0, 60),
-      session: call.session?.slice(0, 66) ?? null,
+      what: textHead(call.what, 60),
+      session: call.session === null ? null : textHead(call.session, 66),
     }))
     const details = { since: this.#since, calls, more: this.#more }
     const [first, ...others] = new Set(calls.map(({ code }) => code))

@@ -8,7 +8,7 @@ import {
   readCertificates,
   troubleWith,
 } from '#fleet/certificate-parser.ts'
-import { CERTIFICATE_CAUSES, type CertificateKind, certificateIncident } from '#fleet/incident.ts'
+import { CERTIFICATE_CAUSES, type CertificateKind, certificateIncident, EVERY_CHANNEL } from '#fleet/incident.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Health } from '#runtime/health.ts'
 import type { Log } from '#runtime/log.ts'
@@ -58,8 +58,6 @@ export interface CertificateWatchParts {
   readonly log: Log
   readonly health: Pick<Health, 'trouble'>
   readonly store: Pick<Store, 'openIncident' | 'closeIncident'>
-  /** Who is told of incidents. */
-  readonly channels: readonly string[]
 }
 
 const LOOK_MS = 10_000
@@ -163,25 +161,27 @@ export class CertificateWatch {
 
   /** Opens and closes incidents as the trouble wants it. An incident that is open already is not told again. */
   async #report(): Promise<void> {
-    const { store, channels, log } = this.#parts
+    const { store, log } = this.#parts
     const trouble = this.#trouble
     const kind = trouble?.kind ?? null
     if (kind === this.#reported) return
     const wanted = trouble === null ? null : certificateIncident(trouble.kind, trouble.why)
     if (trouble !== null) log.warn('certificate trouble', { why: trouble.why })
-    if (wanted !== null) await store.openIncident(wanted, channels)
-    await closeCertificateIncidents(this.#parts, wanted?.cause)
+    if (wanted !== null) await store.openIncident(wanted, [EVERY_CHANNEL])
+    const outcome = wanted === null ? 'the bridge’s certificate is in order' : `this changed: ${wanted.summary}`
+    await closeCertificateIncidents(this.#parts, outcome, wanted?.cause)
     this.#reported = kind
   }
 }
 
-/** Closes the incidents about a certificate, except one cause: the trouble is over, or there is no certificate any more. */
+/** Closes the incidents about a certificate, except one cause. */
 export async function closeCertificateIncidents(
-  { store, channels, log }: Pick<CertificateWatchParts, 'store' | 'channels' | 'log'>,
+  { store, log }: Pick<CertificateWatchParts, 'store' | 'log'>,
+  outcome: string,
   save?: string,
 ): Promise<void> {
   for (const cause of CERTIFICATE_CAUSES) {
-    if (cause !== save && (await store.closeIncident(cause, channels))) {
+    if (cause !== save && (await store.closeIncident(cause, [EVERY_CHANNEL], outcome))) {
       log.info('certificate trouble over', { cause })
     }
   }

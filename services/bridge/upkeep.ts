@@ -1,5 +1,6 @@
 import { isPassing } from '#fleet/errors.ts'
 import { Pauses } from '#runtime/backoff.ts'
+import { ScheduleWatch } from '#runtime/cron-schedule.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { Life } from '#runtime/run.ts'
 import type { Store } from '#store/store.ts'
@@ -45,15 +46,13 @@ export function tendStore(
 
 /** Forgets what is old, when the schedule says so. The wall clock may be set meanwhile, so it is looked at every minute. */
 export function forgetOnSchedule({ housekeeping, keepMs }: Config, store: Store, { clock, log, draining }: Life): Loop {
-  let lookedAt = clock.wall()
+  const watch = new ScheduleWatch(housekeeping, clock.wall())
   return new Loop({
     clock,
     signal: draining,
     step: async () => {
       const now = clock.wall()
-      const isDue = housekeeping.next(lookedAt) <= now
-      lookedAt = now
-      if (isDue) log.info('housekeeping done', { forgotten: await store.prune(keepMs) })
+      if (watch.isDue(now)) log.info('housekeeping done', { forgotten: await store.prune(keepMs) })
       return Math.max(0, Math.min(MINUTE_MS, housekeeping.next(now) - clock.wall()))
     },
     onError: (error) => {

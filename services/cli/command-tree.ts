@@ -72,6 +72,11 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./commands/incident.ts'),
   },
   {
+    name: 'alert',
+    about: 'test the channels by which people are alerted',
+    load: () => import('./commands/alert.ts'),
+  },
+  {
     name: 'audit',
     about: 'show, search, export and verify the trail of all acts',
     load: () => import('./commands/audit.ts'),

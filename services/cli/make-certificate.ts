@@ -4,6 +4,7 @@ import { isIP } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { type CertificateFacts, isSignedBy, readCertificateFacts, readCertificates } from '#fleet/certificate-parser.ts'
+import { textTail } from '#fleet/cut-text.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Env } from '#runtime/read-settings.ts'
@@ -260,7 +261,7 @@ async function openssl(args: readonly string[], { clock, env }: Parts): Promise<
     })
   }
   const why = ending.stderr.trim() || howItEnded(ending)
-  throw new S2Error('internal', `openssl ${args[0]} failed: ${why.slice(-500)}`)
+  throw new S2Error('internal', `openssl ${args[0]} failed: ${textTail(why, 500)}`)
 }
 
 /** A time in the format of openssl: `20280131120000Z`. */

@@ -1,10 +1,9 @@
 import { join } from 'node:path'
 import type { BridgeAccess } from '#fleet/credential.ts'
-import { channelNames } from '#fleet/incident.ts'
 import { identityFile } from '#identity/identity-file.ts'
 import { bridgeAccessOf } from '#issuing/bridge-access.ts'
 import { CronSchedule } from '#runtime/cron-schedule.ts'
-import { ConfigError, type Env, isSet, readSettings } from '#runtime/read-settings.ts'
+import { ConfigError, type Env, readSettings } from '#runtime/read-settings.ts'
 import type { LifeConfig } from '#runtime/run.ts'
 import type { HeadAddress } from '#runtime/setting-parsers.ts'
 
@@ -29,8 +28,6 @@ export interface Config extends LifeConfig {
 export interface IssuerSettings {
   readonly store: string
   readonly lifetimeMs: number
-  /** Who is told of incidents. */
-  readonly channels: readonly string[]
   /** Where signed heads of the audit chain are kept off this machine. */
   readonly auditHeads: readonly HeadAddress[]
   /** When all tokens are made anew, beside at half of their life. */
@@ -78,7 +75,6 @@ export function readConfig(env: Env): Config {
       ? {
           store: values.S2_STORE ?? `unix:${join(values.S2_STATE, 'run', 'admin.sock')}`,
           lifetimeMs: values.S2_LIFETIME,
-          channels: channelNames({ exec: isSet(env.S2_ALERT_EXEC), webhook: isSet(env.S2_ALERT_WEBHOOK) }),
           auditHeads: values.S2_AUDIT_HEADS,
           schedule: scheduleOf(values.S2_ROTATE),
           access: () => bridgeAccessOf(values),

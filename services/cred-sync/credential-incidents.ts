@@ -1,5 +1,6 @@
+import { textHead } from '#fleet/cut-text.ts'
 import { S2Error } from '#fleet/errors.ts'
-import type { NewIncident } from '#fleet/incident.ts'
+import { EVERY_CHANNEL, type NewIncident } from '#fleet/incident.ts'
 import type { PlainWorker } from '#issuing/issuer.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
@@ -16,6 +17,8 @@ export const REMOTE_AWAY: NewIncident = {
     'the git remote of credentials cannot be written for ten minutes: workers that reach the bridge get theirs from it; see s2 health cred-sync',
 }
 
+export const REMOTE_BACK = 'the git remote of credentials is written again'
+
 export const ALTERED: NewIncident = {
   cause: 'credentials:altered',
   kind: 'credentials',
@@ -24,9 +27,11 @@ export const ALTERED: NewIncident = {
     'somebody else wrote over the published credentials; they are put right, and no host takes what is not signed: see who may write to the git remote',
 }
 
+export const UNALTERED = 'the published credentials stand as they were signed'
+
 /** Names are those of strangers: they are shown quoted, and not all of them. */
 export function foreignFiles(names: readonly string[]): NewIncident {
-  const shown = names.slice(0, 5).map((name) => JSON.stringify(name.slice(0, 100)))
+  const shown = names.slice(0, 5).map((name) => JSON.stringify(textHead(name, 100)))
   return {
     cause: 'credentials:foreign',
     kind: 'credentials',
@@ -34,6 +39,8 @@ export function foreignFiles(names: readonly string[]): NewIncident {
     summary: `the branch of credentials holds ${names.length} files that S2 did not publish: ${shown.join(', ')}; see who writes there, and remove them`,
   }
 }
+
+export const NO_FOREIGN_FILES = 'the branch of credentials holds only what S2 published'
 
 /** Workers that an upgrade found with plain credentials: each of them wants a line, and its host the keys that follow. */
 export function plainCredentials(workers: readonly PlainWorker[]): NewIncident {
@@ -48,10 +55,11 @@ export function plainCredentials(workers: readonly PlainWorker[]): NewIncident {
   }
 }
 
+export const NO_PLAIN_CREDENTIALS = 'no worker has plain credentials of S2 0.1 in git any more'
+
 /** Tells people of what the issuer finds wrong, once, and once when it is over. */
 export class CredentialIncidents {
   readonly #store: Pick<Store, 'openIncident' | 'closeIncident'>
-  readonly #channels: readonly string[]
   readonly #parts: { readonly clock: Clock; readonly log: Log }
   /** What is open, or closed, as far as is known; a new program knows nothing of what the one before left. */
   readonly #known = new Map<string, boolean>()
@@ -59,22 +67,23 @@ export class CredentialIncidents {
 
   constructor(
     store: Pick<Store, 'openIncident' | 'closeIncident'>,
-    channels: readonly string[],
     parts: { readonly clock: Clock; readonly log: Log },
   ) {
     this.#store = store
-    this.#channels = channels
     this.#parts = parts
   }
 
-  /** Opens the incident, or closes it. Answers whether it is so now: what the store does not take is tried at the next look. */
-  async toggle(incident: NewIncident, isOn: boolean): Promise<boolean> {
+  /**
+   * Opens the incident, or closes it with what is over. Answers whether it is so now: what the store does not take is tried at
+   * the next look.
+   */
+  async toggle(incident: NewIncident, isOn: boolean, outcome: string | null = null): Promise<boolean> {
     const { cause } = incident
     if (!isOn) this.#since.delete(cause)
     if (this.#known.get(cause) === isOn) return true
     try {
-      if (isOn) await this.#store.openIncident(incident, this.#channels)
-      else await this.#store.closeIncident(cause, this.#channels)
+      if (isOn) await this.#store.openIncident(incident, [EVERY_CHANNEL])
+      else await this.#store.closeIncident(cause, [EVERY_CHANNEL], outcome)
       this.#known.set(cause, isOn)
       return true
     } catch (error) {

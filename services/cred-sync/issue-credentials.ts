@@ -6,6 +6,7 @@ import { ensureIdentity, type HostIdentity } from '#identity/identity-file.ts'
 import { sealCredential } from '#identity/sealed-credential.ts'
 import { Issuer, type IssuerRound } from '#issuing/issuer.ts'
 import { filesInState } from '#issuing/issuer-files.ts'
+import { ScheduleWatch } from '#runtime/cron-schedule.ts'
 import { ConfigError } from '#runtime/read-settings.ts'
 import { RetryLoop } from '#runtime/retry-loop.ts'
 import type { Life } from '#runtime/run.ts'
@@ -19,8 +20,12 @@ import {
   AWAY_MS,
   CredentialIncidents,
   foreignFiles,
+  NO_FOREIGN_FILES,
+  NO_PLAIN_CREDENTIALS,
   plainCredentials,
   REMOTE_AWAY,
+  REMOTE_BACK,
+  UNALTERED,
 } from './credential-incidents.ts'
 import { followHints } from './fetch-credential.ts'
 import { RefusalIncidents } from './refusal-incidents.ts'
@@ -38,7 +43,7 @@ export async function issueCredentials(config: Config, settings: IssuerSettings,
   const { clock, chance, log, stack } = life
   const store = stack.use(await openStore(settings.store, { clock, chance, log }))
   const identity = await ensureIdentity(config.state)
-  const incidents = new CredentialIncidents(store, settings.channels, life)
+  const incidents = new CredentialIncidents(store, life)
   const parts = { ...life, store, identity, incidents }
   const heads = keepAuditHeads(config.state, settings.auditHeads, parts)
   stack.defer(() => heads.done)
@@ -76,7 +81,6 @@ async function openIssuer(config: Config, settings: IssuerSettings, parts: Issui
 class IssuingLoops {
   readonly #issuer: Issuer
   readonly #config: Config
-  readonly #settings: IssuerSettings
   readonly #life: Life
   readonly #troubles: TroubleLog
   readonly #metrics: ReturnType<typeof countersOf>
@@ -87,20 +91,19 @@ class IssuingLoops {
   readonly #publishing: RetryLoop
   /** The branch is looked at once it is known what it shall hold. */
   readonly #begun = Promise.withResolvers<void>()
-  #rotatesAt: number
+  readonly #rotations: ScheduleWatch
 
   constructor(issuer: Issuer, config: Config, settings: IssuerSettings, life: IssuingParts) {
     const { clock, log, health, draining, incidents, store } = life
     this.#issuer = issuer
     this.#config = config
-    this.#settings = settings
     this.#life = life
     this.#troubles = new TroubleLog({ log, health })
     this.#metrics = countersOf(life)
     this.#refusedJoins = new RefusedJoins(life)
     this.#incidents = incidents
     this.#refusals = new RefusalIncidents({ store, incidents, clock }, config.pollMs)
-    this.#rotatesAt = settings.schedule.next(clock.wall())
+    this.#rotations = new ScheduleWatch(settings.schedule, clock.wall())
     draining.addEventListener('abort', () => this.#begun.resolve(), { once: true })
     this.#publishing = this.#loop('remote', config.pollMs, () => this.#publish())
     this.#rounds = this.#loop('issuing', ROUND_RETRY_MOST_MS, () => this.#round())
@@ -134,10 +137,7 @@ class IssuingLoops {
 
   async #round(): Promise<number> {
     const { clock, round } = this.#life
-    if (clock.wall() >= this.#rotatesAt) {
-      this.#issuer.rotateAll()
-      this.#rotatesAt = this.#settings.schedule.next(clock.wall())
-    }
+    if (this.#rotations.isDue(clock.wall())) this.#issuer.rotateAll()
     if (await this.#refusals.note()) this.#publishing.nudge()
     this.#tell(await this.#issuer.round())
     this.#begun.resolve()
@@ -152,10 +152,10 @@ class IssuingLoops {
     const { admitted, refused, foreign, plain, wasAltered } = await this.#issuer.publish()
     this.#tell({ issued: [], admitted, refused })
     if (admitted.length > 0) this.#rounds.nudge()
-    await this.#incidents.toggle(foreignFiles(foreign), foreign.length > 0)
-    await this.#incidents.toggle(plainCredentials(plain), plain.length > 0)
-    await this.#incidents.toggle(ALTERED, wasAltered)
-    await this.#incidents.toggle(REMOTE_AWAY, false)
+    await this.#incidents.toggle(foreignFiles(foreign), foreign.length > 0, NO_FOREIGN_FILES)
+    await this.#incidents.toggle(plainCredentials(plain), plain.length > 0, NO_PLAIN_CREDENTIALS)
+    await this.#incidents.toggle(ALTERED, wasAltered, UNALTERED)
+    await this.#incidents.toggle(REMOTE_AWAY, false, REMOTE_BACK)
     return this.#config.pollMs
   }
 

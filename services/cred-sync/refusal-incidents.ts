@@ -44,11 +44,17 @@ export class RefusalIncidents {
   async note(): Promise<boolean> {
     const { store, incidents, clock } = this.#parts
     this.#noted ??= await this.#openOnes()
-    const refusing = (await store.workers()).filter(({ refusal, revokedAt }) => refusal !== null && revokedAt === null)
+    const workers = await store.workers()
+    const refusing = workers.filter(({ refusal, revokedAt }) => refusal !== null && revokedAt === null)
     const wanted = new Map(refusing.map((worker) => [CAUSE + worker.agent, refusedBy(worker)]))
     let isNew = false
     for (const [cause, incident] of this.#noted) {
-      if (!wanted.has(cause) && (await incidents.toggle(incident, false))) this.#noted.delete(cause)
+      if (wanted.has(cause)) continue
+      const isWorker = workers.some(({ agent, revokedAt }) => agent === incident.agent && revokedAt === null)
+      const outcome = isWorker
+        ? `the host of ${incident.agent} refuses nothing any more`
+        : `${incident.agent} is no worker any more`
+      if (await incidents.toggle(incident, false, outcome)) this.#noted.delete(cause)
     }
     for (const [cause, incident] of wanted) {
       isNew ||= !this.#noted.has(cause)

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto'
+import { textHead } from '#fleet/cut-text.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 
@@ -20,7 +21,7 @@ const PREVIEW_MAX = 200
 
 export function unreadMailOf({ id, from, to, action, sentAt, text }: StoredMessage): UnreadMail {
   const fingerprint = hash('sha256', JSON.stringify([from, sentAt, text]), 'base64url').slice(0, 12)
-  return { id, from, to, action, sentAt, preview: text.slice(0, PREVIEW_MAX), fingerprint }
+  return { id, from, to, action, sentAt, preview: textHead(text, PREVIEW_MAX), fingerprint }
 }
 
 /** Who is woken: an agent, or a session that stands for one. */

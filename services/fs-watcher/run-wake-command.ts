@@ -1,3 +1,4 @@
+import { textTail } from '#fleet/cut-text.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { type Ending, hasSucceeded, howItEnded, runCommand } from '#runtime/run-command.ts'
@@ -36,8 +37,7 @@ export function wakeByCommand(
         signal,
       )
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException
-      throw new NotStartedError(`the wake command ${argv[0]} cannot be started (${code}): see S2_WAKE`, {
+      throw new NotStartedError(`the wake command cannot be started: ${(error as Error).message}; see S2_WAKE`, {
         cause: error,
       })
     } finally {
@@ -56,7 +56,7 @@ function why(ending: Ending, timeoutMs: number): string {
 }
 
 function tailOf({ stdout, stderr }: Ending): string {
-  return (stderr.trim() === '' ? String(stdout) : stderr).slice(-TAIL_MAX)
+  return textTail(stderr.trim() === '' ? String(stdout) : stderr, TAIL_MAX)
 }
 
 /**

@@ -82,7 +82,7 @@ export function parseFleet(value: unknown, path: string): Fleet {
     listen: readListen(listen, faults),
     remote: readRemote(credentials, dirname(path)),
     branch: checked(credentials, 'branch', SETTINGS.S2_GIT_BRANCH.parse) ?? SETTINGS.S2_GIT_BRANCH.fallback,
-    settings: readSettingsOf(root),
+    settings: { ...readFallback(root), ...readSettingsOf(root) },
     orchestrator: readOrchestrator(root.fields('orchestrator')),
     workers: root
       .list('workers')
@@ -94,6 +94,20 @@ export function parseFleet(value: unknown, path: string): Fleet {
   if (fleet.workers.length === 0) faults.push('the fleet has no workers: list at least one, with number and role')
   if (faults.length > 0) throw new ConfigError(faults.map((fault) => `${path}: ${fault}`))
   return fleet
+}
+
+/** `"fallback": {"tests": ["review"], "docs": "any"}`: the roles that stand in for one of which no agent can work. */
+function readFallback(root: Fields): FleetSettings {
+  const fields = root.fields('fallback')
+  const pairs = fields.names().map((role) => `${role}=${fields.texts(role).join('+')}`)
+  if (pairs.length === 0) return {}
+  const S2_FALLBACK = pairs.join(',')
+  try {
+    SETTINGS.S2_FALLBACK.parse(S2_FALLBACK)
+  } catch (error) {
+    fields.fault((error as Error).message)
+  }
+  return { S2_FALLBACK }
 }
 
 function readOrchestrator(fields: Fields): AgentSpec {
@@ -224,6 +238,15 @@ class Fields {
     if (typeof value === 'string' && value.trim() !== '') return value
     this.fault(`${name} must be a text that is not empty`)
     return null
+  }
+
+  /** One text, or a list of them. */
+  texts(name: string): string[] {
+    const value = this.#take(name)
+    const list: readonly unknown[] = Array.isArray(value) ? value : [value]
+    if (list.length > 0 && list.every((each) => typeof each === 'string' && each.trim() !== '')) return list as string[]
+    this.fault(`${name} must be a text, or a list of texts`)
+    return []
   }
 
   number(name: string): number {

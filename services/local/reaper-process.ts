@@ -3,6 +3,7 @@ import type { Writable } from 'node:stream'
 import { programCommand } from '#runtime/argv-of-program.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { signalGroup } from '#runtime/run-command.ts'
+import { startedProcess } from '#runtime/start-error.ts'
 import { type ChildEnd, ProcessSupervisor, type RunningChild } from './keep-process-running.ts'
 import { MARK } from './process-tree.ts'
 
@@ -24,16 +25,13 @@ export function startReaper(state: string, { clock, chance, env }: ReaperParts):
   const start = (): RunningChild => {
     const [file, ...args] = programCommand('local', `--end-orphans-of=${state}`)
     const own = Object.entries(env).filter(([name]) => name !== MARK && !name.startsWith('S2_'))
-    const child = spawn(file, args, {
-      cwd: '/',
-      env: Object.fromEntries(own),
-      detached: true,
-      stdio: ['pipe', 'ignore', 'ignore'],
-    })
+    const place = { argv: [file, ...args] as const, cwd: '/', env: Object.fromEntries(own) }
+    const child = startedProcess(place, () =>
+      spawn(file, args, { ...place, detached: true, stdio: ['pipe', 'ignore', 'ignore'] }),
+    )
     child.on('error', () => undefined)
     child.stdin.on('error', () => undefined)
     const { pid } = child
-    if (pid === undefined) throw new Error('the reaper could not be started')
     pipe = child.stdin
     ended = new Promise((resolve) => child.once('exit', (code, signal) => resolve({ code, signal })))
     return { pid, ended, signal: (signal) => signalGroup(pid, signal) }

@@ -1,18 +1,18 @@
 import { request as httpRequest } from 'node:http'
 import { request as httpsRequest } from 'node:https'
-import type { Alert } from '#fleet/incident.ts'
 import { redact } from '#fleet/redact.ts'
 import { boundedWait } from '#runtime/bounded-wait.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { type Command, hasSucceeded, howItEnded, runCommand } from '#runtime/run-command.ts'
+import { alertContent, type Notice } from './alert-text.ts'
 import type { WatchConfig } from './config.ts'
 
 /** A way to tell people of an incident. */
 export interface AlertChannel {
   readonly name: string
-  /** Tells one alert; rejects when it was not taken. Bounded in time, and ends early when the signal aborts. */
-  tell(alert: Alert, signal: AbortSignal): Promise<void>
+  /** Tells one notice; rejects when it was not taken. Bounded in time, and ends early when the signal aborts. */
+  tell(notice: Notice, signal: AbortSignal): Promise<void>
 }
 
 /** How long one alert may take to be told. */
@@ -32,10 +32,12 @@ export function openChannels(config: WatchConfig, clock: Clock, log: Log): Alert
 export function logChannel(log: Log): AlertChannel {
   return {
     name: 'log',
-    tell: async (alert) => {
-      const { event, ...fields } = content(alert)
+    tell: async (notice) => {
+      const { event, ...fields } = alertContent(notice)
       if (event === 'opened') log.error('incident opened', fields)
-      else log.info('incident closed', fields)
+      else if (event === 'lasting') log.error('incident lasts', fields)
+      else if (event === 'closed') log.info('incident closed', fields)
+      else log.warn('alert tested', fields)
     },
   }
 }
@@ -44,13 +46,12 @@ export function logChannel(log: Log): AlertChannel {
 export function execChannel({ argv, env }: Pick<Command, 'argv' | 'env'>, clock: Clock): AlertChannel {
   return {
     name: 'exec',
-    tell: async (alert, signal) => {
-      const input = `${JSON.stringify(content(alert))}\n`
-      const ending = await runCommand(
-        { argv, env, input, timeoutMs: TELL_TIMEOUT_MS, outputMax: STDERR_MAX, beyond: 'keep_tail' },
-        clock,
-        signal,
-      )
+    tell: async (notice, signal) => {
+      const input = `${JSON.stringify(alertContent(notice))}\n`
+      const bounds = { timeoutMs: TELL_TIMEOUT_MS, outputMax: STDERR_MAX, beyond: 'keep_tail' } as const
+      const ending = await runCommand({ argv, env, input, ...bounds }, clock, signal).catch((cause: Error) => {
+        throw new Error(`the alert command cannot be started: ${cause.message}; see S2_ALERT_EXEC`, { cause })
+      })
       if (hasSucceeded(ending)) return
       throw new Error(`the alert command did not take it: ${howItEnded(ending)}`, { cause: redact(ending.stderr) })
     },
@@ -61,8 +62,8 @@ export function execChannel({ argv, env }: Pick<Command, 'argv' | 'env'>, clock:
 export function webhookChannel(url: URL, clock: Clock): AlertChannel {
   return {
     name: 'webhook',
-    tell: async (alert, signal) => {
-      const { text, ...fields } = content(alert)
+    tell: async (notice, signal) => {
+      const { text, ...fields } = alertContent(notice)
       const body = JSON.stringify({ text: forChat(String(text)), ...fields })
       const status = await boundedWait((over) => post(url, body, over), TELL_TIMEOUT_MS, clock, signal)
       if (status < 200 || status > 299) throw new Error(`the webhook did not take it: status ${status}`)
@@ -91,22 +92,6 @@ function post(url: URL, body: string, signal: AbortSignal): Promise<number> {
   })
 }
 
-/** What every channel sends. Chat services show `text`. */
-function content({ event, incident }: Alert): Readonly<Record<string, unknown>> {
-  const summary = redact(incident.summary)
-  return {
-    event,
-    text: `S2 incident${event === 'opened' ? '' : ' closed'}: ${summary}`,
-    incident: incident.id,
-    cause: redact(incident.cause),
-    kind: incident.kind,
-    agent: incident.agent === null ? null : redact(incident.agent),
-    summary,
-    openedAt: instant(incident.openedAt),
-    closedAt: incident.closedAt === null ? null : instant(incident.closedAt),
-  }
-}
-
 /**
  * A text for chat services, which read more than words in it: `<!channel>`, `<@U1>` and links are written in angle brackets, and
  * `@here` calls everybody. Brackets and ampersands are escaped as those services ask for, and an `@` calls nobody.
@@ -117,9 +102,4 @@ function forChat(text: string): string {
     .replaceAll('<', '&lt;')
     .replaceAll('>', '&gt;')
     .replace(/@(?=[\w<])/g, '(at)')
-    .replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ')
-}
-
-function instant(ms: number): string {
-  return new Date(ms).toISOString()
 }

@@ -1,6 +1,6 @@
-import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
+import type { Alert, Incident, IncidentKind, NewIncident } from '#fleet/incident.ts'
 import { backoff, Pauses } from '#runtime/backoff.ts'
-import type { Chance, Clock } from '#runtime/clock.ts'
+import { type Chance, type Clock, elapsedMs, momentOf } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
 import type { Store } from '#store/store.ts'
@@ -12,7 +12,13 @@ export interface AlertSenderParts {
   readonly log: Log
   readonly chance: Chance
   readonly signal: AbortSignal
-  onFailure(channel: string): void
+  /** The names of all channels of the watchdog. */
+  readonly channels: readonly string[]
+  /** Whether this channel tells incidents of a kind. */
+  wants(kind: IncidentKind): boolean
+  /** The channel took an alert. */
+  onSuccess(channel: string): void
+  onFailure(channel: string, error: unknown): void
 }
 
 /** How long a claim holds: no other watchdog tells these alerts meanwhile. */
@@ -62,9 +68,10 @@ export class AlertSender {
   }
 
   /** Sends an alert of an incident that no store keeps; it is lost when this process ends first. */
-  sendUnstored(incident: NewIncident, event: Alert['event']): void {
+  sendUnstored(incident: NewIncident, event: Alert['event'], outcome: string | null = null): void {
     const at = this.#parts.clock.wall()
-    const kept: Incident = { ...incident, id: 0, openedAt: at, closedAt: event === 'closed' ? at : null }
+    const closedAt = event === 'closed' ? at : null
+    const kept: Incident = { ...incident, id: 0, openedAt: at, closedAt, outcome, retold: 0 }
     this.#unstored.push({ incident: kept, event, channel: this.#channel.name, attempts: 0 })
     this.nudge()
   }
@@ -74,15 +81,13 @@ export class AlertSender {
     const { store, clock } = this.#parts
     const restMs = this.#claimedAt + GATHER_MS - clock.now()
     if (restMs > 0) return restMs
-    const claimedAt = clock.now()
-    this.#claimedAt = claimedAt
+    const claimed = momentOf(clock)
+    this.#claimedAt = claimed.now
     const settling = new Settling()
-    const alerts = await store.claimAlerts([this.#channel.name], CLAIM_MS)
+    const alerts = await store.claimAlerts([this.#channel.name], CLAIM_MS, this.#parts.channels)
     for (const alert of alerts) {
       if (this.#parts.signal.aborted) break
-      // A claim that would run out while the alert is told could have two watchdogs tell it.
-      const isLate = clock.now() + 2 * TELL_TIMEOUT_MS > claimedAt + CLAIM_MS
-      const outcome = this.#sent.has(keyOf(alert)) ? 'told' : isLate ? { retryMs: 0 } : await this.#send(alert)
+      const outcome = this.#sent.has(keyOf(alert)) ? 'told' : await this.#sendClaimed(alert, elapsedMs(claimed, clock))
       if (outcome !== null) settling.add(this.#settle(alert, outcome))
     }
     await settling.end()
@@ -98,16 +103,27 @@ export class AlertSender {
     }
   }
 
+  /**
+   * A claim that would run out while the alert is told could have two watchdogs tell it. One that has run out, as after a
+   * suspend, is not given back either: the alert may be another's by now.
+   */
+  async #sendClaimed(alert: Alert, heldMs: number): Promise<'told' | { retryMs: number } | null> {
+    if (heldMs >= CLAIM_MS) return null
+    return heldMs + 2 * TELL_TIMEOUT_MS > CLAIM_MS ? { retryMs: 0 } : await this.#send(alert)
+  }
+
   /** Null when the program ends meanwhile: the claim runs out and the alert is told by whoever watches then. */
   async #send(alert: Alert): Promise<'told' | { retryMs: number } | null> {
-    const { signal, chance, log } = this.#parts
+    const { signal, chance, log, wants, onSuccess, onFailure } = this.#parts
+    if (!wants(alert.incident.kind)) return 'told'
     try {
       await this.#channel.tell(alert, signal)
+      onSuccess(this.#channel.name)
       return 'told'
     } catch (error) {
       if (signal.aborted) return null
       const retryMs = backoff(alert.attempts, RETRY, chance)
-      this.#parts.onFailure(this.#channel.name)
+      onFailure(this.#channel.name, error)
       log.warn('alert not sent, retrying', {
         channel: this.#channel.name,
         incident: alert.incident.id,
@@ -147,6 +163,6 @@ class Settling {
   }
 }
 
-function keyOf({ incident, event }: Alert): string {
-  return `${incident.id}:${event}`
+function keyOf({ incident: { id, retold }, event }: Alert): string {
+  return event === 'lasting' ? `${id}:${event}:${retold}` : `${id}:${event}`
 }

@@ -1,12 +1,7 @@
 import type { ObservedBeats } from '#fleet/beat.ts'
 import { detectPause, type ObserverPause } from '#fleet/observer-pause.ts'
+import type { Moment } from '#runtime/clock.ts'
 import type { WatchConfig } from './config.ts'
-
-/** A moment by both clocks, milliseconds. */
-export interface Moment {
-  readonly now: number
-  readonly wall: number
-}
 
 /** What a read of the beats showed of the feed itself. */
 export interface FeedReading {

@@ -1,4 +1,4 @@
-import { unitOf } from '#fleet/incident.ts'
+import { EVERY_CHANNEL, unitOf } from '#fleet/incident.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { askHealth, healthSocket } from '#runtime/health-client.ts'
 import type { Log } from '#runtime/log.ts'
@@ -14,7 +14,6 @@ export interface CloseUnitIncidentsParts {
   readonly signal: AbortSignal
   /** The state folder, where the programs of this host answer for their health. */
   readonly state: string
-  readonly channels: readonly string[]
   /** Whether the service manager has this unit running. */
   isActive(unit: string): Promise<boolean>
 }
@@ -30,7 +29,7 @@ const STEADY_MS = 20_000
  * a unit is back, so the programs themselves are asked.
  */
 export function closeUnitIncidents(parts: CloseUnitIncidentsParts): Loop {
-  const { store, clock, log, signal, channels } = parts
+  const { store, clock, log, signal } = parts
   const upSince = new Map<string, number>()
   return new Loop({
     clock,
@@ -44,7 +43,8 @@ export function closeUnitIncidents(parts: CloseUnitIncidentsParts): Loop {
         else upSince.set(cause, since)
         if (since === null || clock.now() - since < STEADY_MS) continue
         upSince.delete(cause)
-        if (await store.closeIncident(cause, channels)) log.info('failed unit runs again', { cause })
+        const outcome = `${unitOf(incident)} runs again`
+        if (await store.closeIncident(cause, [EVERY_CHANNEL], outcome)) log.info('failed unit runs again', { cause })
       }
       return LOOK_MS
     },

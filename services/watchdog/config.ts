@@ -1,3 +1,6 @@
+import { INCIDENT_KINDS, type IncidentKind } from '#fleet/incident.ts'
+import type { StallActions } from '#fleet/task-clocks.ts'
+import type { Fallback } from '#fleet/task-reassignment.ts'
 import { formatDuration } from '#runtime/duration.ts'
 import { ConfigError, type Env, readSettings } from '#runtime/read-settings.ts'
 import type { LifeConfig } from '#runtime/run.ts'
@@ -16,10 +19,21 @@ export interface WatchConfig {
   readonly leaseMs: number
   /** In this time the tasks of one failed agent are moved, and those of no other. */
   readonly moveEveryMs: number
-  readonly movesMax: number
+  /** A task that no agent can take is told of after so long. */
+  readonly pendingAfterMs: number
+  /** A task that its idle holder has not taken by then goes to another. */
+  readonly takeWithinMs: number
+  /** A task without a sign of work for so long is told of; after twice that, `onStall`. */
+  readonly stallAfterMs: number
+  readonly onStall: StallActions
+  /** After so many attempts a task has failed. */
+  readonly attemptsMax: number
+  readonly fallback: Fallback
   /** How long a dead agent stays so before what it ran in is started again, and how often that may be within an hour. */
   readonly restartAfterMs: number
   readonly restartsMax: number
+  /** The kinds of incidents that command and address are told of; the log has all. */
+  readonly alertOn: ReadonlySet<IncidentKind>
   /** The command that alerts are given to. */
   readonly alertExec: Pick<Command, 'argv' | 'env'> | null
   /** The address that alerts are posted to: a secret, as everyone who knows it may post there. */
@@ -51,13 +65,19 @@ export function readConfig(env: Env): Config {
     'S2_LOG_LEVEL',
     'S2_HEALTH',
     'S2_DRAIN',
+    'S2_BEAT',
     'S2_LATE_AFTER',
     'S2_SILENT_AFTER',
     'S2_ROUND',
     'S2_WATCH',
     'S2_LEASE',
     'S2_MOVE_EVERY',
-    'S2_MOVES_MAX',
+    'S2_PENDING_AFTER',
+    'S2_TAKE_WITHIN',
+    'S2_STALL_AFTER',
+    'S2_ON_STALL',
+    'S2_ATTEMPTS_MAX',
+    'S2_FALLBACK',
     'S2_DOCKER',
     'S2_TMUX',
     'S2_UNITS',
@@ -65,12 +85,18 @@ export function readConfig(env: Env): Config {
     'S2_UNITS_RESTART',
     'S2_RESTART_AFTER',
     'S2_RESTARTS_MAX',
+    'S2_ALERT_ON',
     'S2_ALERT_EXEC',
     'S2_ALERT_WEBHOOK',
   ])
   const { S2_LATE_AFTER: lateAfterMs, S2_SILENT_AFTER: silentAfterMs, S2_WATCH: watchMs } = values
-  const faults = [...patienceFaults(lateAfterMs, silentAfterMs), ...watchFaults(watchMs, lateAfterMs)]
+  const faults = [
+    ...beatFaults(values.S2_BEAT, lateAfterMs),
+    ...patienceFaults(lateAfterMs, silentAfterMs),
+    ...watchFaults(watchMs, lateAfterMs),
+  ]
   const alertExec = readExec(values.S2_ALERT_EXEC, env, faults)
+  const alertOn = readKinds(values.S2_ALERT_ON, faults)
   if (faults.length > 0) throw new ConfigError(faults)
   return Object.freeze({
     state: values.S2_STATE,
@@ -84,7 +110,12 @@ export function readConfig(env: Env): Config {
     watchMs,
     leaseMs: values.S2_LEASE,
     moveEveryMs: values.S2_MOVE_EVERY,
-    movesMax: values.S2_MOVES_MAX,
+    pendingAfterMs: values.S2_PENDING_AFTER,
+    takeWithinMs: values.S2_TAKE_WITHIN,
+    stallAfterMs: values.S2_STALL_AFTER,
+    onStall: values.S2_ON_STALL,
+    attemptsMax: values.S2_ATTEMPTS_MAX,
+    fallback: values.S2_FALLBACK,
     restartAfterMs: values.S2_RESTART_AFTER,
     restartsMax: values.S2_RESTARTS_MAX,
     evidence: {
@@ -95,9 +126,23 @@ export function readConfig(env: Env): Config {
       restartsUnits: values.S2_UNITS_RESTART,
       env: foreignEnv(env),
     },
+    alertOn,
     alertExec,
     alertWebhook: values.S2_ALERT_WEBHOOK === undefined ? null : new URL(values.S2_ALERT_WEBHOOK),
   })
+}
+
+/** How many beats may fail to come before an agent is late: with fewer, one that is lost or slow makes every agent late. */
+const BEATS_TO_LATE = 2.5
+
+/** The watchdog knows how often hosts beat by its own S2_BEAT alone. */
+function beatFaults(beatMs: number, lateAfterMs: number): string[] {
+  if (lateAfterMs >= BEATS_TO_LATE * beatMs) return []
+  const [beat, late] = [formatDuration(beatMs), formatDuration(lateAfterMs)]
+  return [
+    `S2_LATE_AFTER=${late} must be at least ${BEATS_TO_LATE} times S2_BEAT=${beat}, or agents are late between two beats; ` +
+      `for example S2_LATE_AFTER=${formatDuration(3 * beatMs)}, or a shorter S2_BEAT here and on every host`,
+  ]
 }
 
 /** All who fall silent together must be late before the first of them is silent, or the brake comes too late. */
@@ -121,6 +166,19 @@ function watchFaults(watchMs: number, lateAfterMs: number): string[] {
 /** The environment that commands are given: without the settings of S2, which hold secrets that they do not need. */
 function foreignEnv(env: Env): Env {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('S2_')))
+}
+
+/** `all`, a list of kinds, or what is left out of all: `-restarts_exhausted`. */
+function readKinds(names: readonly string[], faults: string[]): ReadonlySet<IncidentKind> {
+  const known = new Set<string>(INCIDENT_KINDS)
+  const unknown = names.filter((name) => name !== 'all' && !known.has(name.replace(/^-/, '')))
+  if (unknown.length > 0) {
+    const kinds = INCIDENT_KINDS.join(', ')
+    faults.push(`S2_ALERT_ON names ${unknown.join(', ')}, of which there is no incident; the kinds are ${kinds}`)
+  }
+  const chosen = names.filter((name) => !name.startsWith('-'))
+  const isAll = chosen.length === 0 || chosen.includes('all')
+  return new Set(INCIDENT_KINDS.filter((kind) => (isAll || chosen.includes(kind)) && !names.includes(`-${kind}`)))
 }
 
 function readExec(text: string | undefined, env: Env, faults: string[]): WatchConfig['alertExec'] {

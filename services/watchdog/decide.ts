@@ -1,45 +1,28 @@
 import type { NewIncident } from '#fleet/incident.ts'
-import type { Task } from '#fleet/task.ts'
-import {
-  expectedRoles,
-  findCandidates,
-  findNeeds,
-  type Plan,
-  type PlannedMove,
-  planMoves,
-} from '#fleet/task-reassignment.ts'
-import type { WatchConfig } from './config.ts'
+import type { Task, TaskEnding } from '#fleet/task.ts'
+import type { PlannedMove } from '#fleet/task-reassignment.ts'
+import { formatDuration, roughDuration } from '#runtime/duration.ts'
+import { decideTasks, TASK_KINDS, type TaskDecision } from './decide-tasks.ts'
+import { FLAPS } from './flapping-agents.ts'
 import type { Observed } from './fleet-observation.ts'
+import { endOfAgentIncident, type IncidentEnd, isBack, lastedMs } from './incident-endings.ts'
 import {
   blindIncident,
-  exhaustedIncident,
+  flappingCause,
+  flappingIncident,
+  gracesIncident,
   lossIncident,
   massSilenceIncident,
-  strandedIncident,
+  massSilenceOutcome,
   supervisorIncident,
   supervisorOf,
   twinsIncident,
 } from './incident-texts.ts'
+import type { Snapshot } from './look-snapshot.ts'
 import type { Board, BoardMemory } from './open-tasks-state.ts'
-import type { AgentLoss } from './reported-losses.ts'
-
-/**
- * What a look decides by: a view of what its owners know at this moment, through which nothing can be changed. Nothing is
- * copied, so a large fleet costs no more than a small one. What is to be remembered is part of the decision.
- */
-export interface Snapshot {
-  /** When the look began, by the watchdog's clock that never jumps. */
-  readonly at: number
-  readonly config: Pick<WatchConfig, 'lateAfterMs' | 'silentAfterMs' | 'leaseMs' | 'moveEveryMs' | 'movesMax'>
-  readonly observed: Observed
-  readonly board: Board
-  /** The tasks were read in this look: moves are decided on no others. */
-  readonly areTasksFresh: boolean
-  /** What incidents tell of lost agents, by agent. */
-  readonly losses: ReadonlyMap<string, AgentLoss>
-  /** Open incidents by their cause. */
-  readonly openIncidents: ReadonlyMap<string, NewIncident>
-}
+import type { RepeatedGraces } from './recent-graces.ts'
+import { taskOutcome } from './task-incidents.ts'
+import type { AgentWork } from './work-verdicts.ts'
 
 /** As much of it as tells which losses are single ones. */
 type LossSnapshot = Pick<Snapshot, 'at' | 'observed'> & { readonly board: Pick<Board, 'holders'> }
@@ -47,13 +30,19 @@ type LossSnapshot = Pick<Snapshot, 'at' | 'observed'> & { readonly board: Pick<B
 /** What a look found to be done, and to be remembered. */
 export interface Decision {
   readonly moves: readonly PlannedMove[]
+  readonly endings: readonly TaskEnding[]
+  /** Tasks whose holders are to be woken again. */
+  readonly reminders: readonly Task[]
   readonly open: readonly NewIncident[]
-  /** By their causes. */
-  readonly close: readonly string[]
+  readonly close: readonly IncidentEnd[]
   /** Agents whose loss was now found to be a single one. */
   readonly singleLosses: readonly string[]
+  /** Agents that were single losses, and are back. */
+  readonly returns: readonly string[]
   /** Null where nothing was planned: what is remembered stays. */
   readonly board: BoardMemory | null
+  /** What is found of the work of agents; null where nobody looked. */
+  readonly work: ReadonlyMap<string, AgentWork> | null
 }
 
 /** An incident that one condition opens and another closes; between the two it stays as it is. */
@@ -61,6 +50,8 @@ interface Toggle {
   readonly incident: NewIncident
   readonly isWanted: boolean
   readonly isOver: boolean
+  /** What is said of its end. */
+  readonly outcome: string
 }
 
 /** How long after a death an agent keeps its tasks: agents that die together are judged together, and one that is back by then loses nothing. */
@@ -71,35 +62,44 @@ export function decide(snapshot: Snapshot): Decision {
   const { observed, openIncidents } = snapshot
   const singleLosses = findSingleLosses(snapshot)
   const mayPlan = snapshot.areTasksFresh && !observed.isBlind
-  const plan = mayPlan && !observed.fleet.massSilence ? planTasks(snapshot, new Set(singleLosses)) : null
-  const board = mayPlan ? remember(plan, snapshot) : null
-  const exhausted = plan?.exhausted.map(exhaustedIncident) ?? null
+  const tasks = mayPlan && !observed.fleet.massSilence ? decideTasks(snapshot, new Set(singleLosses)) : null
+  const board = mayPlan ? remember(tasks, snapshot) : null
   const toggles = [
     blindness(snapshot),
     massSilence(snapshot),
+    ...repeatedGraces(snapshot),
     ...unreachableSupervisors(snapshot),
-    ...(plan === null ? [] : [stranding(plan, board?.strandedSince ?? null, snapshot)]),
   ]
   const twins = observed.fleet.twins(snapshot.at).map(twinsIncident)
-  const wanted = [...toggles.flatMap((each) => (each.isWanted ? [each.incident] : [])), ...(exhausted ?? []), ...twins]
-  const over = toggles.flatMap((each) => (!each.isWanted && each.isOver ? [each.incident] : []))
-  const open = [...openIncidents.values()]
+  const wanted = [
+    ...toggles.flatMap((each) => (each.isWanted ? [each.incident] : [])),
+    ...(tasks?.incidents ?? []),
+    ...twins,
+  ]
+  const over = toggles.filter(({ isWanted, isOver }) => !isWanted && isOver)
+  const endings = agentEndings(snapshot)
+  const returns = findReturns(endings, snapshot)
+  const ended = over.filter(({ incident: { cause } }) => openIncidents.has(cause)).map(endingOf)
   return {
-    moves: plan?.moves ?? [],
-    open: [...wanted.filter(({ cause }) => !openIncidents.has(cause)), ...lossIncidents(singleLosses, snapshot)],
-    close: [
-      ...over.filter(({ cause }) => openIncidents.has(cause)),
-      ...open.filter((each) => hasEnded(each, snapshot) || isNoLongerExhausted(each, exhausted)),
-    ].map(({ cause }) => cause),
+    moves: tasks?.moves ?? [],
+    endings: tasks?.endings ?? [],
+    reminders: tasks?.reminders ?? [],
+    open: [
+      ...[...wanted, ...flapping(returns, snapshot)].filter(({ cause }) => !openIncidents.has(cause)),
+      ...lossIncidents(singleLosses, snapshot),
+    ],
+    close: [...ended, ...endings, ...taskEndings(tasks, snapshot)],
     singleLosses,
+    returns,
     board,
+    work: tasks?.work ?? null,
   }
 }
 
 /** Lost agents that are single failures: not part of a mass silence, nor of the time that its agents have to come back in. */
 export function findSingleLosses({ at, observed, board }: LossSnapshot): readonly string[] {
-  const { fleet, isBlind, readAt, massReturnUntil } = observed
-  if (isBlind || fleet.massSilence || (readAt?.now ?? 0) < massReturnUntil) return []
+  const { fleet, isBlind, readAt, isMassSilence, massReturnUntil } = observed
+  if (isBlind || fleet.massSilence || isMassSilence || (readAt?.now ?? 0) < massReturnUntil) return []
   return [...observed.lost].filter((agent) => {
     return !fleet.hasIncident(agent) && gatheredAt(agent, observed) <= at && concernsPeople(agent, observed, board)
   })
@@ -125,119 +125,130 @@ function concernsPeople(agent: string, { fleet }: Observed, { holders }: LossSna
   return fleet.standing(agent)?.isNew !== true || holders.has(agent)
 }
 
-/** What to move now. */
-function planTasks({ at, config, observed, board }: Snapshot, singleLosses: ReadonlySet<string>): Plan {
-  const { fleet, processes } = observed
-  const isSingleLoss = (agent: string): boolean => fleet.hasIncident(agent) || singleLosses.has(agent)
-  const needs = findNeeds(board.tasks, fleet, board.leases, isSingleLoss, at).filter(({ reason, task }) => {
-    return reason !== 'silent' || wereBeatsReadSince(task, board, observed)
-  })
-  const isIdle = needs.length === 0 // going through a large fleet takes longer than a verdict may wait
-  return planMoves(needs, isIdle ? [] : findCandidates(board.tasks, fleet, board.leases, processes), {
-    movesMax: config.movesMax,
-    agentsNow: config.moveEveryMs === 0 ? Number.POSITIVE_INFINITY : board.turnAt <= at ? 1 : 0,
-    expectedRoles: isIdle ? new Set() : expectedRoles(fleet),
-    waitsIfFoundAfter: at - config.leaseMs,
-  })
-}
-
-/** Whether beats were read since the task came to its holder: another watchdog may have given it to an agent that is just back. */
-function wereBeatsReadSince(task: Task, { leases }: Board, { readAt }: Observed): boolean {
-  return readAt !== null && (leases.stillSince(task) ?? Number.POSITIVE_INFINITY) <= readAt.now
-}
-
 /** In a mass silence nothing is planned: no task is moved, and nothing is known of what should be. */
-function remember(plan: Plan | null, { at, board }: Snapshot): BoardMemory {
-  if (plan === null) return { waiting: 0, strandedSince: board.strandedSince, movedFrom: [] }
+function remember(tasks: TaskDecision | null, { at, board }: Snapshot): BoardMemory {
+  if (tasks === null) return { waiting: 0, strandedSince: board.strandedSince, beatsWantedSince: null, movedFrom: [] }
   return {
-    waiting: plan.waiting,
-    strandedSince: plan.stranded.length === 0 ? null : (board.strandedSince ?? at),
-    movedFrom: plan.moves.flatMap(({ need }) => (need.failed === null ? [] : [need.failed.agent])),
+    waiting: tasks.waiting,
+    strandedSince: tasks.stranded.length === 0 ? null : (board.strandedSince ?? at),
+    beatsWantedSince: tasks.waitsForBeats ? at : null,
+    movedFrom: tasks.moves.flatMap(({ need }) => (need.failed === null ? [] : [need.failed.agent])),
   }
 }
 
-/** Of the single losses that were found now, and of those whose incident could not be opened before. */
-function lossIncidents(singleLosses: readonly string[], { config, observed, losses }: Snapshot): NewIncident[] {
+/** Agents whose loss is over, and that no incident calls lost any more. */
+function findReturns(endings: readonly IncidentEnd[], snapshot: Snapshot): string[] {
+  const { lossHistory, openIncidents } = snapshot
+  const ending = new Set(endings.map(({ cause }) => cause))
+  return lossHistory.lostNow().filter((agent) => {
+    const causes = [`silent:${agent}`, `gone:${agent}`]
+    return isBack(agent, snapshot) && causes.every((cause) => !openIncidents.has(cause) || ending.has(cause))
+  })
+}
+
+/** Of agents that are back, and were lost too often within an hour. */
+function flapping(returns: readonly string[], { at, observed, lossHistory }: Snapshot): NewIncident[] {
+  return returns.flatMap((agent) => {
+    const recent = lossHistory.recent(agent, at)
+    return recent.losses < FLAPS ? [] : [flappingIncident(agent, observed.fleet.standing(agent)?.host, recent)]
+  })
+}
+
+/**
+ * Of the single losses that were found now, and of those whose incident could not be opened before. Those of an agent that
+ * flaps have one incident together.
+ */
+function lossIncidents(singleLosses: readonly string[], snapshot: Snapshot): NewIncident[] {
+  const { config, observed, losses, board, openIncidents } = snapshot
   const due = [...observed.lost].filter(
     (agent) => losses.get(agent)?.isDue === true && observed.fleet.hasIncident(agent),
   )
-  return [...due, ...singleLosses].map((agent) => lossIncident(agent, observed, config.silentAfterMs))
+  const told = [...due, ...singleLosses].filter((agent) => !openIncidents.has(flappingCause(agent)))
+  if (told.length === 0) return []
+  const tasks = Map.groupBy(board.tasks, ({ holder }) => (holder === null ? undefined : observed.fleet.agentOf(holder)))
+  return told.map((agent) => lossIncident(agent, observed, config.silentAfterMs, tasks.get(agent)?.length ?? 0))
 }
 
-/** Whether what an incident of one agent tells of is over. */
-function hasEnded({ kind, agent }: NewIncident, { at, observed, losses }: Snapshot): boolean {
-  switch (kind) {
-    case 'silent':
-    case 'restarts_exhausted':
-      return isBack(agent, observed)
-    case 'restart_failed':
-      return isBack(agent, observed) || doesProcessLive(agent, observed)
-    case 'gone':
-      return isDeathOver(agent, observed, losses)
-    case 'twins':
-      return !observed.fleet.twins(at).some((each) => each.agent === agent)
-    default:
-      return false
-  }
+function endingOf({ incident, outcome }: Toggle): IncidentEnd {
+  return { cause: incident.cause, outcome }
 }
 
-/** A task that was moved too often, and needs no move any more. Null: it is not known which were. */
-function isNoLongerExhausted({ cause, kind }: NewIncident, exhausted: readonly NewIncident[] | null): boolean {
-  return kind === 'task_exhausted' && exhausted !== null && !exhausted.some((each) => each.cause === cause)
-}
-
-/** A lost agent's incident is over when the agent is heard again, or has no conversation any more. */
-function isBack(agent: string | null, { fleet }: Observed): boolean {
-  const standing = agent === null ? undefined : fleet.standing(agent)
-  return standing === undefined || (standing.verdict === 'alive' && standing.proven)
-}
-
-/** Of a death it is not enough that a daemon beats: what the agent ran in lives, or it showed a sign of life since. */
-function isDeathOver(agent: string | null, observed: Observed, losses: Snapshot['losses']): boolean {
-  if (!isBack(agent, observed)) return false
-  const standing = agent === null ? undefined : observed.fleet.standing(agent)
-  if (agent === null || standing === undefined) return true
-  return doesProcessLive(agent, observed) || standing.signs !== losses.get(agent)?.signsAtDeath
-}
-
-function doesProcessLive(agent: string | null, { processes }: Observed): boolean {
-  const state = agent === null ? undefined : processes.of(agent)?.state
-  return state === 'living' || state === 'hindered'
-}
-
-function blindness({ config, observed }: Snapshot): Toggle {
-  const { isBlind, isCollectionSeen } = observed
-  return { incident: blindIncident(config.lateAfterMs), isWanted: isBlind, isOver: isCollectionSeen }
-}
-
-/** A watchdog that does not know enough leaves it to another one, or to a later look. */
-function massSilence({ at, observed }: Snapshot): Toggle {
-  const { tally, massSilence } = observed.fleet
-  const knows = observed.knowsAll(at)
-  return {
-    incident: massSilenceIncident(tally.unheard, tally.count),
-    isWanted: knows && observed.isMassSilence,
-    isOver: knows && !massSilence,
-  }
-}
-
-/** Of every supervisor that does not answer, or of which an incident says so. */
-function unreachableSupervisors({ at, config, observed, openIncidents }: Snapshot): Toggle[] {
-  const reported = [...openIncidents.values()].filter(({ kind }) => kind === 'supervisor_away').map(supervisorOf)
-  return [...new Set([...reported, ...observed.unreachable.keys()])].map((supervisor) => {
-    const since = observed.unreachable.get(supervisor)
-    return {
-      incident: supervisorIncident(supervisor),
-      isWanted: since !== undefined && at - since >= config.lateAfterMs,
-      isOver: since === undefined,
-    }
+function agentEndings(snapshot: Snapshot): IncidentEnd[] {
+  return [...snapshot.openIncidents.values()].flatMap((incident) => {
+    const outcome = endOfAgentIncident(incident, snapshot)
+    return outcome === null ? [] : [{ cause: incident.cause, outcome }]
   })
 }
 
-function stranding({ stranded }: Plan, since: number | null, { at, config }: Snapshot): Toggle {
+/** Incidents about tasks and places whose state is over. Null: it is not known now which last. */
+function taskEndings(tasks: TaskDecision | null, { openIncidents }: Snapshot): IncidentEnd[] {
+  if (tasks === null) return []
+  const lasting = new Set(tasks.incidents.map(({ cause }) => cause))
+  const over = [...openIncidents.values()].filter(({ kind, cause }) => TASK_KINDS.includes(kind) && !lasting.has(cause))
+  return over.map((incident) => ({ cause: incident.cause, outcome: taskOutcome(incident) }))
+}
+
+/** How long the incident of this cause has been open, for people. */
+function lasted(cause: string, { openIncidents, wall }: Snapshot): string {
+  const incident = openIncidents.get(cause)
+  return roughDuration(incident === undefined ? 0 : lastedMs(incident, wall))
+}
+
+function blindness(snapshot: Snapshot): Toggle {
+  const { isBlind, isCollectionSeen } = snapshot.observed
+  const incident = blindIncident(snapshot.config.lateAfterMs)
+  const outcome = `the bridge collects beats again after ${lasted(incident.cause, snapshot)}`
+  return { incident, isWanted: isBlind, isOver: isCollectionSeen, outcome }
+}
+
+/** Graces that follow each other so closely that no verdict can be passed. */
+function repeatedGraces({ at, config, observed }: Snapshot): Toggle[] {
+  const repeated = observed.repeatedGraces(at)
+  const isOver = observed.hasSeenSilence(at)
+  if (repeated === null && !isOver) return []
+  const silence = formatDuration(config.silentAfterMs)
+  const outcome = `the watchdog judges again: it saw a full silence (${silence}) without a gap`
+  return [{ incident: gracesIncident(repeated ?? NO_GRACES), isWanted: repeated !== null, isOver, outcome }]
+}
+
+const NO_GRACES: RepeatedGraces = { windowMs: 0, byReason: new Map() }
+
+/**
+ * A watchdog that does not know enough leaves it to another one, or to a later look. The last of those who were lost together
+ * have a full silence to come back too, before it is over for all.
+ */
+function massSilence({ at, observed, openIncidents, wall }: Snapshot): Toggle {
+  const { fleet, isMassSilence, massReturnUntil, readAt } = observed
+  const knows = observed.knowsAll(at)
+  const incident = massSilenceIncident(fleet.tally.unheard, fleet.tally.count)
+  const known = openIncidents.get(incident.cause)
+  const isWanted = knows && isMassSilence
+  if (known === undefined || !knows || isMassSilence || fleet.massSilence)
+    return { incident, isWanted, isOver: false, outcome: '' }
+  const fate = observed.massFate()
   return {
-    incident: strandedIncident(stranded),
-    isWanted: since !== null && at - since >= config.lateAfterMs,
-    isOver: since === null,
+    incident,
+    isWanted,
+    isOver: fate.missing.length === 0 || (readAt?.now ?? 0) >= massReturnUntil,
+    outcome: massSilenceOutcome(fate, lastedMs(known, wall)),
   }
+}
+
+/**
+ * Of every supervisor that does not answer, or of which an incident says so. Those that this watchdog does not ask, or has
+ * not asked yet, are for others.
+ */
+function unreachableSupervisors(snapshot: Snapshot): Toggle[] {
+  const { at, config, observed, openIncidents } = snapshot
+  const reported = [...openIncidents.values()].filter(({ kind }) => kind === 'supervisor_away').map(supervisorOf)
+  return [...new Set([...reported, ...observed.unreachable.keys()])].map((supervisor) => {
+    const since = observed.unreachable.get(supervisor)
+    const incident = supervisorIncident(supervisor)
+    return {
+      incident,
+      isWanted: since !== undefined && at - since >= config.lateAfterMs,
+      isOver: observed.answering.has(supervisor),
+      outcome: `${supervisor} answers again after ${lasted(incident.cause, snapshot)}`,
+    }
+  })
 }

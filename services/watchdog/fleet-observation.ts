@@ -3,14 +3,26 @@ import type { ObservedBeats } from '#fleet/beat.ts'
 import type { Agent } from '#fleet/conversation.ts'
 import { Roster, type VerdictChange } from '#fleet/failure-detector.ts'
 import type { ObserverPause } from '#fleet/observer-pause.ts'
-import { BeatReadingPosition, type Moment } from './beat-reading-position.ts'
+import type { Moment } from '#runtime/clock.ts'
+import { BeatReadingPosition } from './beat-reading-position.ts'
 import type { WatchConfig } from './config.ts'
+import { type MassFate, MassLosses } from './mass-losses.ts'
+import { RecentGraces, type RepeatedGraces } from './recent-graces.ts'
 import type { ReportedLosses } from './reported-losses.ts'
 
 /** Who is alive, to read and not to write. */
 export type FleetLiveness = Pick<
   Roster,
-  'size' | 'counts' | 'standing' | 'standings' | 'agentOf' | 'hasIncident' | 'massSilence' | 'tally' | 'twins'
+  | 'size'
+  | 'counts'
+  | 'standing'
+  | 'standings'
+  | 'agentOf'
+  | 'hasIncident'
+  | 'massSilence'
+  | 'tally'
+  | 'twins'
+  | 'nameNow'
 >
 
 /** What was observed, to read and not to write. Times are milliseconds of the watchdog's clock that never jumps. */
@@ -19,8 +31,14 @@ export interface Observed {
   readonly processes: Pick<AgentProcessTable, 'of' | 'isHindered'>
   /** Agents that are silent or gone. */
   readonly lost: ReadonlySet<string>
+  /** Null unless no verdict could be passed for long, as graces followed each other. */
+  repeatedGraces(at: number): RepeatedGraces | null
+  /** Whether a full silence has passed since the last grace. */
+  hasSeenSilence(at: number): boolean
   /** Supervisors that do not answer, by when that began. */
   readonly unreachable: ReadonlyMap<string, number>
+  /** Supervisors that answered when they were asked last. */
+  readonly answering: ReadonlySet<string>
   /** Nobody collects beats: no agent may be judged by them. */
   readonly isBlind: boolean
   /** Beats were seen to be collected since the watchdog began. */
@@ -29,6 +47,8 @@ export interface Observed {
   readonly readAt: Moment | null
   /** Many fell silent together, and are not back yet. */
   readonly isMassSilence: boolean
+  /** What became of those who were lost in it, or in the last one. */
+  massFate(): MassFate
   /** Until when those still lost after a mass silence may come back before they count as single losses. */
   readonly massReturnUntil: number
   /** Whether what is thought of all agents together rests on beats that were seen, and not on a grace. */
@@ -62,8 +82,11 @@ export class FleetObservation implements Observed {
   readonly #losses: Pick<ReportedLosses, 'isDeathReported'>
   readonly #lost = new Set<string>()
   readonly #unreachable = new Map<string, number>()
+  readonly #answering = new Set<string>()
+  readonly #graces: RecentGraces
+  #blindSince: number | null = null
+  readonly #mass = new MassLosses()
   #unanswered: PassedVerdict[] = []
-  #isMassSilence = false
   #massReturnUntil = Number.NEGATIVE_INFINITY
   /** Reads that brought sessions of no known agent: all of them, and those that the conversations have answered. */
   #unknownReads = 0
@@ -80,6 +103,7 @@ export class FleetObservation implements Observed {
     this.#silentAfterMs = config.silentAfterMs
     this.#feed = new BeatReadingPosition(config)
     this.#roster = new Roster(config)
+    this.#graces = new RecentGraces(config)
     this.#losses = losses
   }
 
@@ -99,6 +123,10 @@ export class FleetObservation implements Observed {
     return this.#unreachable
   }
 
+  get answering(): ReadonlySet<string> {
+    return this.#answering
+  }
+
   get isBlind(): boolean {
     return this.#feed.isBlind
   }
@@ -112,7 +140,29 @@ export class FleetObservation implements Observed {
   }
 
   get isMassSilence(): boolean {
-    return this.#isMassSilence
+    return this.#mass.isOn
+  }
+
+  /** All who were lost in the mass silence that is, or was last. */
+  get massLost(): Iterable<string> {
+    return this.#mass.agents
+  }
+
+  repeatedGraces(at: number): RepeatedGraces | null {
+    return this.#graces.repeated(at, this.#blindSince)
+  }
+
+  hasSeenSilence(at: number): boolean {
+    return this.#graces.hasSeenSilence(at, this.#blindSince)
+  }
+
+  /** People were told of repeated graces. */
+  noteGracesReport(): void {
+    this.#graces.noteReport()
+  }
+
+  massFate(): MassFate {
+    return this.#mass.fate(this.#roster)
   }
 
   get massReturnUntil(): number {
@@ -132,6 +182,11 @@ export class FleetObservation implements Observed {
   /** How many reads have brought sessions of no known agent. */
   get unknownReads(): number {
     return this.#unknownReads
+  }
+
+  /** What the conversations said of who there is may be out of date: it is to be read again. */
+  doubtConversations(): void {
+    this.#unknownReads += 1
   }
 
   /** How late the last verdict was passed, milliseconds. */
@@ -167,14 +222,19 @@ export class FleetObservation implements Observed {
    * they were asked for, so that nothing that came during the answer is missed by a verdict.
    */
   takeBeats(read: ObservedBeats, before: Moment, after: Moment): BeatNews {
+    const { readAt: lastRead, isBlind: wasBlind } = this.#feed
     const { pause, needsGrace, beats, isChanged } = this.#feed.take(read, before, after)
+    if (lastRead === null) this.#graces.begin(before.now)
+    else if (needsGrace) this.#graces.note(this.#blindSince ?? lastRead.now, before.now, pause ?? 'not_collected')
+    if (this.isBlind !== wasBlind) this.#blindSince = this.isBlind ? before.now : null
     const neverHeard = this.#roster.counts.new
     const unknown = beats === 'news' ? this.#roster.hear(read.pulses, before.now) : 0
-    if (beats === 'past') this.#roster.recall(read.pulses)
+    const areContested = beats === 'news' && this.#roster.hearContests(read.contests ?? [], before.now)
+    if (beats === 'past') this.#roster.recall(read.pulses, read.contests)
     if (this.#roster.counts.new !== neverHeard) this.#revision += 1 // no verdict changes, but it is shown like one
     if (unknown > 0) this.#unknownReads += 1
     if (needsGrace) this.#grace(before.now)
-    return { pause, isGrace: needsGrace, isNews: isChanged || unknown > 0 }
+    return { pause, isGrace: needsGrace, isNews: isChanged || unknown > 0 || areContested }
   }
 
   /** How long to wait before the beats are read again at `now`, milliseconds: not beyond the next deadline. */
@@ -188,12 +248,14 @@ export class FleetObservation implements Observed {
   /** Takes in all processes that a supervisor has now. Answers what changed. */
   takeProcesses(supervisor: string, processes: readonly AgentProcess[]): AgentProcess[] {
     this.#unreachable.delete(supervisor)
+    this.#answering.add(supervisor)
     return this.#processes.take(supervisor, processes)
   }
 
   /** A supervisor does not answer: what it said of the living is void. */
   loseSupervisor(supervisor: string, now: number): void {
     this.#processes.lose(supervisor)
+    this.#answering.delete(supervisor)
     if (!this.#unreachable.has(supervisor)) this.#unreachable.set(supervisor, now)
   }
 
@@ -210,8 +272,7 @@ export class FleetObservation implements Observed {
     for (const agent of this.#processes.agents()) {
       const [verdict, found] = [this.#roster.standing(agent)?.verdict, this.#processes.of(agent)]
       if (verdict === undefined || found === null || !found.isKnown) continue // what an unreachable supervisor said before proves nothing now
-      // A process that nobody saw die may be an old one of an agent that lives elsewhere, unless that death is reported.
-      const isDead = found.state === 'ended' || (found.state === 'found_ended' && this.#losses.isDeathReported(agent))
+      const isDead = found.state === 'ended' || (found.state === 'found_ended' && this.#diedUnseen(agent))
       if (isDead) this.#roster.declareGone(agent, now)
       else if (found.state !== 'found_ended') this.#roster.processRevived(agent, now)
     }
@@ -239,6 +300,16 @@ export class FleetObservation implements Observed {
   /** The loss of this agent is a single one: it does not count towards a mass silence for ever. */
   setApart(agent: string, now: number): void {
     this.#roster.noteIncident(agent, now)
+  }
+
+  /** These agents flap: when they are back from a loss they have to show that they stay. */
+  distrust(agents: ReadonlySet<string>): void {
+    this.#roster.distrust(agents)
+  }
+
+  /** These agents left the fleet on purpose: nobody waits for them. */
+  noteDepartures(agents: Iterable<string>): void {
+    for (const agent of agents) this.#mass.depart(agent)
   }
 
   /** A look has answered all verdicts. Answers them. */
@@ -271,10 +342,22 @@ export class FleetObservation implements Observed {
   /** When a mass silence ends, the last of its agents have a full silence to come back too. */
   #noteMassSilence(now: number): void {
     const { massSilence, tally } = this.#roster
-    if (massSilence && tally.lost > 0 && !this.#feed.isDoubtful(now)) this.#isMassSilence = true
-    if (massSilence || !this.#isMassSilence) return
-    this.#isMassSilence = false
+    if (massSilence && tally.lost > 0 && !this.#feed.isDoubtful(now)) this.#mass.begin()
+    if (!this.#mass.isOn) return
+    for (const agent of this.#lost) if (!this.#roster.hasIncident(agent)) this.#mass.add(agent)
+    if (this.#mass.lasts(this.#roster)) return
+    this.#mass.end()
     this.#massReturnUntil = now + this.#silentAfterMs
+  }
+
+  /**
+   * A process that nobody saw die may be an old one of an agent that lives elsewhere, unless that death is reported, or the
+   * agent has not been heard since the watchdog began and should have been by now.
+   */
+  #diedUnseen(agent: string): boolean {
+    if (this.#losses.isDeathReported(agent)) return true
+    const standing = this.#roster.standing(agent)
+    return standing?.verdict === 'late' && !standing.wasHeard && !standing.isNew
   }
 
   #grace(now: number): void {

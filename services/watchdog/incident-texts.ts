@@ -1,8 +1,10 @@
 import type { NewIncident } from '#fleet/incident.ts'
-import type { Task } from '#fleet/task.ts'
 import type { Twins } from '#fleet/twin-detector.ts'
-import { formatDuration } from '#runtime/duration.ts'
+import { formatDuration, roughDuration } from '#runtime/duration.ts'
+import { STEADY_MS } from './flapping-agents.ts'
 import type { Observed } from './fleet-observation.ts'
+import type { MassFate } from './mass-losses.ts'
+import type { GraceReason, RepeatedGraces } from './recent-graces.ts'
 
 /** What people are told of each cause. A summary says what happened, what follows, and where it can, what to do. */
 
@@ -10,29 +12,69 @@ const SUPERVISOR_AWAY = 'supervisor_away:'
 /** How many tasks a summary names. */
 const NAMED_MAX = 5
 
-/** An agent that was lost by itself. */
-export function lossIncident(agent: string, { fleet, processes }: Observed, silentAfterMs: number): NewIncident {
+/** An agent that was lost by itself, and that holds so many tasks. */
+export function lossIncident(
+  agent: string,
+  { fleet, processes }: Pick<Observed, 'fleet' | 'processes'>,
+  silentAfterMs: number,
+  tasks: number,
+): NewIncident {
   const standing = fleet.standing(agent)
-  const host = standing?.host
-  const where = host === null || host === undefined ? '' : ` on ${host}`
+  const where = placeOf(standing?.host)
+  const what =
+    tasks === 0 ? '' : tasks === 1 ? '; its task goes to another agent' : `; its ${tasks} tasks go to other agents`
   const found = processes.of(agent)
   const why =
     found === null || found.state === 'living' ? '' : ` (${found.agentProcess.name}: ${found.agentProcess.why})`
   if (standing?.verdict === 'gone') {
-    const summary = `${agent}${where} is gone${why}; its tasks go to other agents`
+    const summary = `${agent}${where} is gone${why}${what}`
     return { cause: `gone:${agent}`, kind: 'gone', agent, summary }
   }
+  const limit = formatDuration(silentAfterMs + (standing?.extraWaitMs ?? 0))
   const summary =
     standing?.isNew === true
-      ? `${agent} has tasks and was never heard${why}; its tasks go to other agents: on its host, s2 health says what is missing`
-      : `${agent}${where} was not heard for ${formatDuration(silentAfterMs)}${why}; its tasks go to other agents`
+      ? `${agent} has tasks and was never heard${why}${what}: on its host, s2 health says what is missing`
+      : `${agent}${where} was not heard for ${limit}${why}${what}`
   return { cause: `silent:${agent}`, kind: 'silent', agent, summary }
 }
 
-/** Two programs use the keys of one worker: each takes over the tasks of the other. */
-export function twinsIncident({ agent, hosts }: Twins): NewIncident {
-  const where = hosts.length > 1 ? `on ${hosts.join(' and ')}` : `twice on ${hosts[0]}`
-  const summary = `${agent} runs ${where} with the same keys, and takes its own tasks away from itself: stop one of them, or let it join under a name of its own (s2 worker invite)`
+/** An agent that is lost and comes back again and again. */
+export function flappingIncident(
+  agent: string,
+  host: string | null | undefined,
+  { losses, withinMs }: { readonly losses: number; readonly withinMs: number },
+): NewIncident {
+  const times = `was lost and came back ${losses} times within ${roughDuration(withinMs)}`
+  const then = `no single loss is told until it has been heard for ${formatDuration(STEADY_MS)} without one`
+  const next = 'look at its network, at the load of its machine, and at what starts it again'
+  const summary = `${agent}${placeOf(host)} ${times}: ${then}; ${next}`
+  return { cause: flappingCause(agent), kind: 'flapping', agent, summary }
+}
+
+export function flappingCause(agent: string): string {
+  return `flapping:${agent}`
+}
+
+/** Where an agent was heard last, as its name is followed by it. */
+export function placeOf(host: string | null | undefined): string {
+  return host === null || host === undefined ? '' : ` on ${host}`
+}
+
+/** Names of agents or tasks, and not too many of them. */
+export function namesOf(names: readonly string[]): string {
+  const more = names.length > NAMED_MAX ? ` and ${names.length - NAMED_MAX} more` : ''
+  return `${names.slice(0, NAMED_MAX).join(', ')}${more}`
+}
+
+/** Two programs use the keys of one worker: the later one is refused, or each takes over the tasks of the other. */
+export function twinsIncident({ agent, hosts, refused }: Twins): NewIncident {
+  const where = hosts.length > 1 ? `on ${hosts.join(' and ')}` : `twice on ${hosts[0]}, or on two hosts of that name,`
+  const who = hosts.length > 1 ? refused : 'the later one'
+  const what =
+    refused === undefined
+      ? 'and takes its own tasks away from itself'
+      : `and ${who} was told to stand aside: it gets no mail and no tasks`
+  const summary = `${agent} runs ${where} with the same keys, ${what}; stop one of them, or let it join under a name of its own (s2 worker invite)`
   return { cause: `twins:${agent}`, kind: 'twins', agent, summary }
 }
 
@@ -46,9 +88,41 @@ export function storeAwayIncident(lateAfterMs: number): NewIncident {
   return { cause: 'store_away', kind: 'blind', agent: null, summary }
 }
 
+/** Graces that follow each other so closely that nobody can be found silent: how many, why, and what to do about most of them. */
+export function gracesIncident({ windowMs, byReason }: RepeatedGraces): NewIncident {
+  const reasons = [...byReason].sort(([, x], [, y]) => y - x)
+  const total = reasons.reduce((sum, [, count]) => sum + count, 0)
+  const [most] = reasons[0] ?? ['paused']
+  const why = reasons.map(([reason, count]) => `${GRACE_REASONS[reason].why} ${count} times`).join(', and ')
+  const summary = `the watchdog could judge nobody for ${formatDuration(windowMs)}: it began to wait anew ${total} times, as ${why}; ${GRACE_REASONS[most].next}`
+  return { cause: 'graces', kind: 'graces', agent: null, summary }
+}
+
+const GRACE_REASONS: Readonly<Record<GraceReason, { readonly why: string; readonly next: string }>> = {
+  clock_jumped: {
+    why: 'the clock was stepped',
+    next: 'let one program set the clock of this machine, and see what else does (timedatectl, journalctl -u chrony)',
+  },
+  paused: {
+    why: 'the watchdog stood still',
+    next: 'its machine is overloaded or sleeps again and again: free it, or let a watchdog run elsewhere',
+  },
+  not_collected: { why: 'beats were not collected', next: 'see s2 health bridge' },
+}
+
 export function massSilenceIncident(unheard: number, count: number): NewIncident {
   const summary = `${unheard} of ${count} agents were lost together: the cause is probably something they share, such as the network; no task is moved`
   return { cause: 'mass_silence', kind: 'mass_silence', agent: null, summary }
+}
+
+/** What is said of the end of a mass silence. */
+export function massSilenceOutcome({ returned, departed, missing }: MassFate, lastedMs: number): string {
+  const count = returned + departed + missing.length
+  const lasted = roughDuration(lastedMs)
+  if (count === 0) return `most agents are heard again after ${lasted}`
+  const back = `${returned} of the ${count} agents that were lost together ${returned === 1 ? 'is' : 'are'} heard again after ${lasted}`
+  const left = departed === 0 ? '' : `; ${departed} left the fleet`
+  return `${back}${left}${missing.length === 0 ? '' : `; not yet: ${namesOf(missing)}`}`
 }
 
 export function supervisorIncident(supervisor: string): NewIncident {
@@ -59,17 +133,4 @@ export function supervisorIncident(supervisor: string): NewIncident {
 /** The supervisor that an incident of the kind `supervisor_away` is about. */
 export function supervisorOf({ cause }: Pick<NewIncident, 'cause'>): string {
   return cause.slice(SUPERVISOR_AWAY.length)
-}
-
-/** One incident for all tasks that no agent can take: they have one cause, and that is that no agent is there. */
-export function strandedIncident(stranded: readonly Task[]): NewIncident {
-  const names = stranded.slice(0, NAMED_MAX).map(({ id }) => id)
-  const more = stranded.length > NAMED_MAX ? ` and ${stranded.length - NAMED_MAX} more` : ''
-  const summary = `no agent is there to take ${names.join(', ')}${more}; the watchdog tries again until one is`
-  return { cause: 'task_stranded', kind: 'task_stranded', agent: null, summary }
-}
-
-export function exhaustedIncident({ id, moves }: Task): NewIncident {
-  const summary = `task ${id} lost its owner again after ${moves} moves and is not moved any more: find out why its owners fail, or cancel it`
-  return { cause: `task_exhausted:${id}`, kind: 'task_exhausted', agent: null, summary }
 }

@@ -1,15 +1,14 @@
 import type { ProcessFinding } from '#fleet/agent-processes.ts'
-import type { Clock } from '#runtime/clock.ts'
+import { type Clock, momentOf } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { Store } from '#store/store.ts'
-import type { Moment } from './beat-reading-position.ts'
 import type { WatchConfig } from './config.ts'
 import type { FleetObservation, Observed, PassedVerdict } from './fleet-observation.ts'
 import type { OpenTasksState } from './open-tasks-state.ts'
 
 export interface ReadBeatsParts {
   readonly observation: FleetObservation
-  readonly board: Pick<OpenTasksState, 'grace'>
+  readonly board: Pick<OpenTasksState, 'grace' | 'hasWaitedFor'>
   readonly store: Pick<Store, 'pulses'>
   readonly clock: Clock
   readonly log: Log
@@ -33,16 +32,16 @@ export async function judgeByBeats(
   { silentAfterMs }: Pick<WatchConfig, 'silentAfterMs'>,
   { observation, board, store, clock, log }: ReadBeatsParts,
 ): Promise<BeatReading> {
-  const before = moment(clock)
+  const before = momentOf(clock)
   const read = await store.pulses(observation.cursor)
-  const { pause, isGrace, isNews } = observation.takeBeats(read, before, moment(clock))
+  const { pause, isGrace, isNews } = observation.takeBeats(read, before, momentOf(clock))
   if (isGrace) board.grace(before.now)
   if (pause !== null) {
     log.warn('watchdog was paused: no verdicts until the grace ends', { why: pause, graceMs: silentAfterMs })
   }
   logVerdicts(observation.judge(before.now, clock.now()), observation, log)
   return {
-    isNews: isNews || observation.unanswered.length > 0,
+    isNews: isNews || observation.unanswered.length > 0 || board.hasWaitedFor(observation.readAt),
     wasPaused: pause !== null,
     waitMs: observation.planNextRead(clock.now()),
   }
@@ -60,8 +59,4 @@ export function logVerdicts(passed: readonly PassedVerdict[], { fleet, processes
 
 function whyOf(found: ProcessFinding | null): string {
   return found === null ? '' : `${found.agentProcess.name}: ${found.agentProcess.why}`
-}
-
-function moment(clock: Clock): Moment {
-  return { now: clock.now(), wall: clock.wall() }
 }

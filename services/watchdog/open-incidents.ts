@@ -1,5 +1,10 @@
-import type { Incident, NewIncident } from '#fleet/incident.ts'
+import { failingChannel, type Incident, type NewIncident } from '#fleet/incident.ts'
+import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
+import { planRetellings } from './lasting-incidents.ts'
+
+/** An incident that is open, and since when, by the wall clock. */
+export type OpenIncident = NewIncident & Pick<Incident, 'openedAt'>
 
 /**
  * The incidents that are open, as far as this watchdog knows: read from the store at the start and with each round, as
@@ -8,20 +13,29 @@ import type { Store } from '#store/store.ts'
 export class OpenIncidents {
   readonly #store: Store
   readonly #channels: readonly string[]
-  #open = new Map<string, NewIncident>()
+  readonly #clock: Pick<Clock, 'now' | 'wall'>
+  #open = new Map<string, OpenIncident>()
+  /** As they were read last. */
+  #read: readonly Incident[] = []
+  /** When this watchdog first saw each of them open, by its own clock. */
+  #seenAt: ReadonlyMap<number, number> = new Map()
 
-  constructor(store: Store, channels: readonly string[]) {
+  constructor(store: Store, channels: readonly string[], clock: Pick<Clock, 'now' | 'wall'>) {
     this.#store = store
     this.#channels = channels
+    this.#clock = clock
   }
 
   async read(): Promise<readonly Incident[]> {
     const open = await this.#store.incidents({ open: true })
+    const now = this.#clock.now()
     this.#open = new Map(open.map((incident) => [incident.cause, incident]))
+    this.#seenAt = new Map(open.map(({ id }) => [id, this.#seenAt.get(id) ?? now]))
+    this.#read = open
     return open
   }
 
-  get byCause(): ReadonlyMap<string, NewIncident> {
+  get byCause(): ReadonlyMap<string, OpenIncident> {
     return this.#open
   }
 
@@ -30,26 +44,23 @@ export class OpenIncidents {
   }
 
   /** The open ones of a kind. */
-  of(kind: NewIncident['kind']): NewIncident[] {
+  of(kind: NewIncident['kind']): OpenIncident[] {
     return [...this.#open.values()].filter((incident) => incident.kind === kind)
   }
 
   /** Opens an incident unless it is open; answers whether this was the watchdog that did it. */
   async open(incident: NewIncident): Promise<boolean> {
-    const first = await this.#store.openIncident(incident, this.#channels)
-    this.#open.set(incident.cause, incident)
-    return first
+    return await this.#add(incident, this.#channelsFor(incident))
   }
 
   /** Opens an incident without an alert: the one watchdog that could open it may do what it names. */
   async claim(incident: NewIncident): Promise<boolean> {
-    const first = await this.#store.openIncident(incident, [])
-    this.#open.set(incident.cause, incident)
-    return first
+    return await this.#add(incident, [])
   }
 
-  async release(cause: string): Promise<void> {
-    await this.#store.closeIncident(cause, [])
+  /** Ends such a claim; `outcome` says what became of it. */
+  async release(cause: string, outcome: string): Promise<void> {
+    await this.#store.closeIncident(cause, [], outcome)
     this.#open.delete(cause)
   }
 
@@ -58,10 +69,33 @@ export class OpenIncidents {
     return (await this.#store.incidents({ open: false })).filter((incident) => incident.kind === kind)
   }
 
-  async close(cause: string): Promise<boolean> {
+  /** Closes an incident; `outcome` says what is over and why. Answers whether this was the watchdog that did it. */
+  async close(cause: string, outcome: string): Promise<boolean> {
     if (!this.#open.has(cause)) return false
-    const last = await this.#store.closeIncident(cause, this.#channels)
+    const last = await this.#store.closeIncident(cause, this.#channelsFor({ cause }), outcome)
     this.#open.delete(cause)
     return last
+  }
+
+  /** Tells people again of those that last; answers of how many this watchdog did. */
+  async retell(): Promise<number> {
+    let told = 0
+    const at = { now: this.#clock.now(), wall: this.#clock.wall() }
+    for (const { cause, times } of planRetellings(this.#read, this.#seenAt, at)) {
+      if (await this.#store.retellIncident(cause, times, this.#channelsFor({ cause }))) told += 1
+    }
+    return told
+  }
+
+  /** That a channel fails is told by the others. */
+  #channelsFor({ cause }: Pick<Incident, 'cause'>): readonly string[] {
+    const failing = failingChannel({ cause })
+    return this.#channels.filter((channel) => channel !== failing)
+  }
+
+  async #add(incident: NewIncident, channels: readonly string[]): Promise<boolean> {
+    const first = await this.#store.openIncident(incident, channels)
+    this.#open.set(incident.cause, { ...incident, openedAt: this.#clock.wall() })
+    return first
   }
 }

@@ -1,10 +1,12 @@
+import type { AgentCondition } from '#fleet/agent-condition.ts'
 import type { Roster } from '#fleet/failure-detector.ts'
 import { LeaseObserver, type LeaseReader } from '#fleet/lease-observer.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
+import { WorkObserver, type WorkReader } from '#fleet/work-observer.ts'
 import { RestByCost } from '#runtime/rest-by-cost.ts'
 import type { WatchConfig } from './config.ts'
-import type { Observed } from './fleet-observation.ts'
+import type { FleetObservation, Observed } from './fleet-observation.ts'
 
 /** The open tasks as they were read last, to read and not to write. Times are by the watchdog's clock that never jumps. */
 export interface Board {
@@ -12,6 +14,10 @@ export interface Board {
   /** The agents that hold any of them. */
   readonly holders: ReadonlySet<string>
   readonly leases: LeaseReader
+  /** The clocks of the tasks. */
+  readonly work: WorkReader
+  /** What agents say of their places, by agent; those that are well are not named. */
+  readonly conditions: ReadonlyMap<string, AgentCondition>
   /** From when on the tasks of the next failed agent may be moved. */
   readonly turnAt: number
   /** Since when some task has had no agent to go to; null where each has one. */
@@ -23,6 +29,8 @@ export interface BoardMemory {
   /** How many failed agents wait for their turn. */
   readonly waiting: number
   readonly strandedSince: number | null
+  /** From when on beats have to be read before the rest can be decided; null where all was decided. */
+  readonly beatsWantedSince: number | null
   /** The failed agents whose tasks this watchdog itself moves. */
   readonly movedFrom: readonly string[]
 }
@@ -34,24 +42,31 @@ const READ_EVERY_MS_MAX = 10_000
 /** Reading tasks may take one part in so many of the watchdog's time: deadlines come first. */
 const READ_SHARE = 200
 
-/** Open tasks, their leases, and whose turn it is to have its tasks moved. */
+type BoardConfig = Pick<WatchConfig, 'leaseMs' | 'roundMs' | 'moveEveryMs' | 'takeWithinMs'>
+
+/** Open tasks, their leases and clocks, and whose turn it is to have its tasks moved. */
 export class OpenTasksState implements Board {
-  readonly #config: Pick<WatchConfig, 'leaseMs' | 'roundMs' | 'moveEveryMs'>
+  readonly #config: BoardConfig
   readonly #leases: LeaseObserver
+  readonly #work: WorkObserver
   readonly #readCost = new RestByCost(READ_SHARE)
   #tasks: readonly Task[] = []
+  #said: readonly AgentCondition[] = []
+  #conditions: ReadonlyMap<string, AgentCondition> = new Map()
   #holders: ReadonlySet<string> = new Set()
   #endedHolders: ReadonlySet<SessionId> = new Set()
   #readAt = Number.NEGATIVE_INFINITY
+  #answeredAt = Number.NEGATIVE_INFINITY
   #isStale = true
   /** How many losses had been observed when the tasks were read. */
   #lossCount = 0
   #turnAt = Number.NEGATIVE_INFINITY
-  #memory: BoardMemory = { waiting: 0, strandedSince: null, movedFrom: [] }
+  #memory: BoardMemory = { waiting: 0, strandedSince: null, beatsWantedSince: null, movedFrom: [] }
 
-  constructor(config: Pick<WatchConfig, 'leaseMs' | 'roundMs' | 'moveEveryMs'>) {
+  constructor(config: BoardConfig) {
     this.#config = config
     this.#leases = new LeaseObserver(config.leaseMs)
+    this.#work = new WorkObserver(config.takeWithinMs)
   }
 
   get tasks(): readonly Task[] {
@@ -66,6 +81,14 @@ export class OpenTasksState implements Board {
     return this.#leases
   }
 
+  get work(): WorkReader {
+    return this.#work
+  }
+
+  get conditions(): ReadonlyMap<string, AgentCondition> {
+    return this.#conditions
+  }
+
   get turnAt(): number {
     return this.#turnAt
   }
@@ -74,9 +97,20 @@ export class OpenTasksState implements Board {
     return this.#memory.strandedSince
   }
 
-  /** Whether the tasks should be read again at `at`, when so many losses have been observed. */
-  isDue(at: number, lossCount: number): boolean {
-    return this.#isStale || lossCount !== this.#lossCount || this.nextReadAt <= at
+  /** Whether the tasks should be read again at `at`, by what was observed since they were. */
+  isDue(at: number, { lossCount, readAt }: Pick<FleetObservation, 'lossCount' | 'readAt'>): boolean {
+    return this.#isStale || lossCount !== this.#lossCount || this.nextReadAt <= at || this.hasWaitedFor(readAt)
+  }
+
+  /** A decision waits for beats that are read later than the tasks were. */
+  get waitsForBeats(): boolean {
+    return this.#memory.beatsWantedSince !== null
+  }
+
+  /** Whether a decision waited for the beats that were read at this moment. */
+  hasWaitedFor(readAt: Observed['readAt']): boolean {
+    const { beatsWantedSince } = this.#memory
+    return readAt !== null && beatsWantedSince !== null && beatsWantedSince <= readAt.now
   }
 
   /** When the tasks are to be read though nothing happens. */
@@ -85,13 +119,22 @@ export class OpenTasksState implements Board {
     return Math.min(this.#readAt + this.#readEveryMs, turn, this.#leases.nextLapse)
   }
 
-  /** Takes in the open tasks: when they were asked for, how long that took, and how many losses had been observed then. */
-  take(tasks: readonly Task[], at: number, tookMs: number, lossCount: number): void {
+  /** Takes in the open tasks and the conditions of places: when they were asked for, how long that took, and how many losses had been observed then. */
+  take(
+    tasks: readonly Task[],
+    conditions: readonly AgentCondition[],
+    at: number,
+    tookMs: number,
+    lossCount: number,
+  ): void {
     this.#tasks = tasks
+    this.#said = conditions
     this.#readAt = at
+    this.#answeredAt = at + tookMs
     this.#readCost.note(tookMs)
     this.#lossCount = lossCount
     this.#isStale = false
+    this.#memory = { ...this.#memory, beatsWantedSince: null }
   }
 
   /** Whether a task is held by a session of which it is not known whose it is, or that its conversation has ended. */
@@ -108,10 +151,12 @@ export class OpenTasksState implements Board {
   }
 
   /** Sees whose the tasks are. The moves of another watchdog take up the turn as well: together they move no faster than one. */
-  observeHolders({ fleet, lost }: Pick<Observed, 'fleet' | 'lost'>, at: number): void {
+  observeHolders({ fleet, lost }: Pick<Observed, 'fleet' | 'lost'>, at: number, wall: number): void {
     const holders = this.#tasks.flatMap(({ holder }) => (holder === null ? [] : (fleet.agentOf(holder) ?? [])))
     this.#holders = new Set(holders)
-    const losers = this.#leases.observe(this.#tasks, fleet, at)
+    this.#conditions = byAgent(this.#said, fleet)
+    const losers = this.#leases.observe(this.#tasks, fleet, at, this.#answeredAt)
+    this.#work.observe(this.#tasks, fleet, at, wall)
     const wasServedByOthers = (agent: string): boolean => {
       return !this.#memory.movedFrom.includes(agent) && (lost.has(agent) || this.#leases.isStuck(agent))
     }
@@ -136,6 +181,7 @@ export class OpenTasksState implements Board {
   /** The watchdog was paused or blind: every lease counts as renewed now. */
   grace(now: number): void {
     this.#leases.grace(now)
+    this.#work.grace(now)
     this.#memory = { ...this.#memory, strandedSince: null }
   }
 
@@ -143,4 +189,17 @@ export class OpenTasksState implements Board {
     const cheapMs = Math.min(READ_EVERY_MS, this.#config.leaseMs / 4, this.#config.roundMs)
     return Math.max(cheapMs, this.#readCost.restMs(READ_EVERY_MS_MAX))
   }
+}
+
+/** An agent with several sessions that says different things of them cannot work. */
+function byAgent(
+  conditions: readonly AgentCondition[],
+  fleet: Pick<Roster, 'agentOf'>,
+): ReadonlyMap<string, AgentCondition> {
+  const found = new Map<string, AgentCondition>()
+  for (const condition of conditions) {
+    const agent = fleet.agentOf(condition.session)
+    if (agent !== undefined && (condition.state !== 'probing' || !found.has(agent))) found.set(agent, condition)
+  }
+  return found
 }

@@ -1,9 +1,11 @@
 import type { ProcessFinding } from '#fleet/agent-processes.ts'
+import { textHead } from '#fleet/cut-text.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { NewIncident } from '#fleet/incident.ts'
-import type { SessionId } from '#fleet/session-id.ts'
+import type { Task } from '#fleet/task.ts'
 import { backoff } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
+import { formatDuration } from '#runtime/duration.ts'
 import type { Log } from '#runtime/log.ts'
 import type { WatchConfig } from './config.ts'
 import type { FleetObservation } from './fleet-observation.ts'
@@ -100,9 +102,8 @@ export class AgentRestarts {
   /** Its tasks are still to be given to other agents, and there are such. */
   #hasTasksToMove(agent: string): boolean {
     const { board, observation } = this.#parts
-    const isItsOwn = (holder: SessionId | null): boolean =>
-      holder !== null && observation.fleet.agentOf(holder) === agent
-    return board.strandedSince === null && board.tasks.some(({ holder }) => isItsOwn(holder))
+    const isItsOwn = ({ holder }: Task): boolean => holder !== null && observation.fleet.agentOf(holder) === agent
+    return board.strandedSince === null && board.tasks.some(isItsOwn)
   }
 
   /** Full jitter, and none before the first try: it has waited long enough. */
@@ -111,11 +112,11 @@ export class AgentRestarts {
     return backoff(tries, { firstMs: this.#config.restartAfterMs, mostMs: PAUSE_MAX_MS }, this.#parts.chance)
   }
 
-  /** How often it was started within the last hour, by any watchdog. */
+  /** How often it was started within the last hour, by any watchdog. A time that lies far ahead is of before the clock was put back. */
   async #triesOf(agent: string): Promise<number> {
-    const from = this.#parts.clock.wall() - HOUR_MS
+    const now = this.#parts.clock.wall()
     const all = await this.#parts.incidents.history('restart')
-    return all.filter((each) => each.agent === agent && each.openedAt > from).length
+    return all.filter((each) => each.agent === agent && Math.abs(now - each.openedAt) < HOUR_MS).length
   }
 
   async #restart(agent: string, { agentProcess: { name } }: ProcessFinding, attempt: number): Promise<void> {
@@ -136,7 +137,8 @@ export class AgentRestarts {
       log.warn('agent restart failed', { agent, process: name, attempt, error })
       return await this.#open(refusal(agent, name, error))
     }
-    if (await incidents.close(refusalOf(agent))) this.#parts.onIncident()
+    const outcome = `${name} of ${agent} was started again`
+    if (await incidents.close(refusalOf(agent), outcome)) this.#parts.onIncident()
   }
 
   /** Where a start was refused, people know that already; when an old attempt is more than an hour ago there is another. */
@@ -170,7 +172,9 @@ export class AgentRestarts {
       this.#claims.set(cause, seenAt)
       const standing = observation.fleet.standing(agent ?? '')
       const isBack = standing?.verdict === 'alive' && standing.proven
-      if (isBack || clock.now() >= seenAt + RETURN_MS) await incidents.release(cause)
+      if (!isBack && clock.now() < seenAt + RETURN_MS) continue
+      const outcome = isBack ? `${agent} was heard again` : `${agent} was not heard within ${formatDuration(RETURN_MS)}`
+      await incidents.release(cause, outcome)
     }
   }
 }
@@ -188,7 +192,7 @@ function refusalOf(agent: string): string {
 }
 
 function refusal(agent: string, name: string, error: unknown): NewIncident {
-  const why = (error instanceof Error ? error.message : String(error)).slice(0, WHY_MAX)
+  const why = textHead(error instanceof Error ? error.message : String(error), WHY_MAX)
   const next = error instanceof S2Error && error.next !== undefined ? error.next : 'start it by hand'
   const summary = `${name} of ${agent} could not be started again: ${why}; next: ${next}`
   return { cause: refusalOf(agent), kind: 'restart_failed', agent, summary }

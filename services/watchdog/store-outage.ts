@@ -8,7 +8,7 @@ import type { WatchConfig } from './config.ts'
 import { storeAwayIncident } from './incident-texts.ts'
 
 /** The loops of the watchdog that ask the store. */
-type LoopName = 'read beats' | 'look' | 'write verdicts' | 'restart'
+type LoopName = 'read beats' | 'look' | 'write verdicts' | 'restart' | 'report channels'
 
 export interface StoreOutageParts {
   readonly clock: Clock
@@ -88,6 +88,8 @@ export class StoreOutage {
   /** The store cannot keep this incident, as it is the store that is away. */
   #report(event: 'opened' | 'closed'): void {
     this.#isReported = event === 'opened'
-    for (const sender of this.#parts.senders) sender.sendUnstored(storeAwayIncident(this.#config.lateAfterMs), event)
+    const incident = storeAwayIncident(this.#config.lateAfterMs)
+    const outcome = event === 'closed' ? 'the watchdog reaches its store again, and judges agents' : null
+    for (const sender of this.#parts.senders) sender.sendUnstored(incident, event, outcome)
   }
 }

@@ -1,9 +1,12 @@
 import { redact } from '#fleet/redact.ts'
+import { alertSocket } from '#runtime/alert-test.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { formatDuration } from '#runtime/duration.ts'
 import type { Log } from '#runtime/log.ts'
 import { runSmoothly } from '#runtime/memory-tuning.ts'
+import { ConfigError } from '#runtime/read-settings.ts'
 import type { Life, Program } from '#runtime/run.ts'
+import { KnownTroubles } from '#runtime/trouble-log.ts'
 import { openStore } from '#store/open-store.ts'
 import type { Store } from '#store/store.ts'
 import { openChannels } from './alert-channels.ts'
@@ -11,6 +14,8 @@ import { AlertSender } from './alert-sender.ts'
 import { askManager, closeUnitIncidents } from './close-unit-incidents.ts'
 import { type Config, readConfig, type WatchConfig } from './config.ts'
 import { decideAndAct, type Look } from './decide-and-act.ts'
+import { FailingChannels } from './failing-channels.ts'
+import { FlappingAgents } from './flapping-agents.ts'
 import { type FleetLiveness, FleetObservation } from './fleet-observation.ts'
 import { judgeByBeats } from './judge-by-beats.ts'
 import { OpenIncidents } from './open-incidents.ts'
@@ -20,6 +25,8 @@ import { type ProcessSource, readSource } from './process-sources/read-source.ts
 import { ReportedLosses } from './reported-losses.ts'
 import { AgentRestarts } from './restart-agents.ts'
 import { StoreOutage } from './store-outage.ts'
+import { serveAlertTests, testChannels } from './test-channels.ts'
+import { WorkVerdicts } from './work-verdicts.ts'
 import { VerdictWriter } from './write-verdicts.ts'
 
 /** Finds out who fell silent, gives their work to others, and tells people. */
@@ -54,6 +61,8 @@ export interface WatchdogParts {
   onWell?(): void
   /** Called when a channel did not take an alert. */
   onAlertFailure?(channel: string): void
+  /** Called with why alerts do not get through by some channel; null when they do by all. */
+  onAlertTrouble?(why: string | null): void
 }
 
 /**
@@ -64,22 +73,46 @@ export interface WatchdogParts {
 export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<void> {
   const { store, clock, log, sources } = parts
   const channels = openChannels(config, clock, log)
-  const senders = channels.map((channel) => {
-    return new AlertSender(channel, { ...parts, onFailure: (name) => parts.onAlertFailure?.(name) })
-  })
   const names = channels.map(({ name }) => name)
-  const incidents = new OpenIncidents(store, names)
+  const incidents = new OpenIncidents(store, names, clock)
+  const senders = channels.map((channel) => {
+    return new AlertSender(channel, {
+      ...parts,
+      channels: names,
+      wants: (kind) => channel.name === 'log' || config.alertOn.has(kind),
+      onSuccess: (name) => {
+        if (failing.noteSuccess(name)) reporting.nudge()
+      },
+      onFailure: (name, error) => {
+        parts.onAlertFailure?.(name)
+        failing.noteFailure(name, error)
+        reporting.nudge()
+      },
+    })
+  })
   const losses = new ReportedLosses()
+  const flaps = new FlappingAgents()
   const observation = new FleetObservation(config, losses)
   const board = new OpenTasksState(config)
-  const writer = new VerdictWriter(config, { observation, store, clock })
+  const work = new WorkVerdicts()
+  const owners = { observation, board, losses, flaps, incidents, work, refused: new KnownTroubles() }
+  const writer = new VerdictWriter(config, { observation, store, clock, work })
   const outage = new StoreOutage(config, { ...parts, senders })
   const onIncident = (): void => {
     for (const sender of senders) sender.nudge()
   }
+  const failing = new FailingChannels({
+    names,
+    incidents,
+    clock,
+    onIncident,
+    onTrouble: (why) => parts.onAlertTrouble?.(why),
+  })
+  const reporting = outage.loop('report channels', () => failing.step())
   const looking = outage.loop('look', async () => {
-    const done = await decideAndAct(config, { observation, board, losses, incidents, store, clock, log })
+    const done = await decideAndAct(config, { ...owners, store, clock, log })
     if (done.news > 0) onIncident()
+    if (board.waitsForBeats) reading.nudge()
     if (writer.isDue) writing.nudge()
     parts.onLook?.(done, { observed: observation, openTasks: board.tasks.length })
     return done.waitMs
@@ -101,7 +134,7 @@ export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<
   const restarts = new AgentRestarts(config, { ...parts, observation, board, incidents, onIncident })
   const restarting = outage.loop('restart', () => restarts.step())
   const writing = outage.loop('write verdicts', () => writer.step())
-  await Promise.all([reading, looking, writing, restarting, ...asking, ...senders].map(({ done }) => done))
+  await Promise.all([reading, looking, writing, restarting, reporting, ...asking, ...senders].map(({ done }) => done))
 }
 
 async function start(config: Config, life: Life): Promise<void> {
@@ -140,12 +173,25 @@ async function start(config: Config, life: Life): Promise<void> {
     },
     onWell: () => health.trouble('store', null),
     onAlertFailure: () => untold.add(),
+    onAlertTrouble: (why) => health.trouble('alerts', why),
   })
   stack.defer(() => watching)
-  const channels = openChannels(config, clock, log).map(({ name }) => name)
+  await offerAlertTests(config, life)
   const isActive = askManager(config.evidence.env, clock, draining)
-  const closing = closeUnitIncidents({ store, clock, log, signal: draining, state: config.state, channels, isActive })
+  const closing = closeUnitIncidents({ store, clock, log, signal: draining, state: config.state, isActive })
   stack.defer(() => closing.done)
+}
+
+/** Without it the watchdog does its work nevertheless. */
+async function offerAlertTests(config: Config, { clock, log, draining, stack }: Life): Promise<void> {
+  const channels = openChannels(config, clock, log)
+  try {
+    const test = () => testChannels(channels, { clock, signal: draining })
+    stack.use(await serveAlertTests(alertSocket(config.state), test))
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    log.warn('alerts cannot be tested', { error })
+  }
 }
 
 const VERDICT_GAUGES = [

@@ -36,21 +36,25 @@ export function readConfig(argv: readonly string[], context: CommandContext): Co
     },
   })
   const env = commandEnv(context)
-  const settings = readSettings(env, ['S2_STATE', 'S2_LEASE'])
+  const settings = readSettings(env, ['S2_STATE', 'S2_LEASE', 'S2_QUICK_FAILURE'])
   return Object.freeze({
     state: settings.S2_STATE,
     command: readCommand(values.exec ?? ''),
     commandEnv: { ...env, S2_STATE: settings.S2_STATE },
     taskInput: readTaskInput(values.stdin ?? 'json'),
     session: values.session === undefined ? null : readSession(values.session),
-    work: taskLoopConfig(settings.S2_LEASE, values.once === true),
+    work: {
+      ...taskLoopTimes(settings.S2_LEASE),
+      quickFailureMs: settings.S2_QUICK_FAILURE,
+      once: values.once === true,
+    },
     output: values.json === true ? 'json' : values.quiet === true ? 'quiet' : 'text',
   })
 }
 
 /** Progress is reported often enough for a live table, and seldom enough for the bridge's rate limit. */
-function taskLoopConfig(leaseMs: number, once: boolean): TaskLoopConfig {
-  return { leaseMs, pollMs: POLL_MS, progressMs: Math.min(2_000, Math.max(500, leaseMs / 6)), once }
+function taskLoopTimes(leaseMs: number): Pick<TaskLoopConfig, 'leaseMs' | 'pollMs' | 'progressMs'> {
+  return { leaseMs, pollMs: POLL_MS, progressMs: Math.min(2_000, Math.max(500, leaseMs / 6)) }
 }
 
 function readCommand(text: string): readonly [string, ...string[]] {

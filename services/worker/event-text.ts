@@ -1,13 +1,14 @@
 import type { CommandContext } from '#console/context.ts'
 import { failureOf } from '#console/failure.ts'
 import { oneLine, plain } from '#console/terminal-text.ts'
-import type { WorkEvent } from './task-loop.ts'
+import { formatDuration } from '#runtime/duration.ts'
+import type { WorkEvent } from './work-event.ts'
 
 /** Prints the events of tasks: as text, only what goes wrong, or as JSON, one event a line. */
 export function eventPrinter(context: CommandContext, output: 'text' | 'quiet' | 'json'): (event: WorkEvent) => void {
   if (output === 'json') {
     return (event) => {
-      const error = event.event === 'trouble' ? { error: failureOf(event.error).message } : {}
+      const error = event.event === 'trouble' ? { error: reasonOf(event.error) } : {}
       const at = new Date(context.clock.wall()).toISOString()
       context.print(`${JSON.stringify({ at, level: levelOf(event), ...event, ...error })}\n`)
     }
@@ -20,14 +21,28 @@ export function eventPrinter(context: CommandContext, output: 'text' | 'quiet' |
   }
 }
 
+const WARNINGS: readonly WorkEvent['event'][] = ['trouble', 'refused', 'stopping', 'returned', 'sick', 'parked']
+
 function levelOf({ event }: WorkEvent): 'info' | 'warn' {
-  return event === 'trouble' || event === 'refused' || event === 'stopping' ? 'warn' : 'info'
+  return WARNINGS.includes(event) ? 'warn' : 'info'
 }
 
 const WHY_STOPPING = {
-  lease_lost: 'the task was given to another agent',
+  lease_lost: 'the task was taken away',
   lease_unsure: 'its lease ran out while the bridge was unreachable',
   told_to_stop: 'the worker was told to stop',
+} as const
+
+const WHY_RETURNED = {
+  sick: 'no command can work here',
+  parked: 'none may work here now',
+  quick_failure: 'it failed within moments, so that another agent may try it',
+} as const
+
+const AFTER_REFUSAL = {
+  told_without_text: '; it is told without its text',
+  not_taken_again: '; this worker does not take the task again',
+  nothing: '',
 } as const
 
 function eventText(event: WorkEvent): string {
@@ -45,10 +60,38 @@ function eventText(event: WorkEvent): string {
     case 'reported':
       return `s2: ${event.task} is ${event.state}\n`
     case 'refused':
-      return `s2: the result of ${event.task} was refused: ${oneLine(event.why)}\n`
-    case 'stopping':
-      return `s2: stopping the command of ${event.task}: ${WHY_STOPPING[event.why]}\n`
+      return `s2: the ${event.what} of ${event.task} was refused: ${oneLine(event.why)}${AFTER_REFUSAL[event.then]}\n`
+    case 'returned':
+      return `s2: ${event.task} went back: ${WHY_RETURNED[event.cause]}${because(event.why)}\n`
+    case 'sick':
+      return `s2: no command can work here${because(event.why)}; ${nextProbe(event.probeInMs)}\n`
+    case 'parked': {
+      const until = event.until === null ? '' : ` before ${event.until.slice(0, 16)}Z`
+      return `s2: no command may work here${until}${because(event.why)}; ${nextProbe(event.probeInMs)}\n`
+    }
+    case 'probing':
+      return 's2: trying with one task whether commands can work here again\n'
+    case 'well':
+      return 's2: commands can work here again\n'
+    case 'stopping': {
+      const reason = event.reason === undefined ? '' : `: ${oneLine(event.reason)}`
+      return `s2: stopping the command of ${event.task}: ${WHY_STOPPING[event.why]}${reason}\n`
+    }
     case 'trouble':
-      return `s2: ${event.what}: ${oneLine(failureOf(event.error).message)}\n`
+      return `s2: ${event.what}: ${oneLine(reasonOf(event.error))}\n`
   }
+}
+
+function because(why: string): string {
+  return why === '' ? '' : `: ${oneLine(why)}`
+}
+
+function nextProbe(ms: number): string {
+  return `the next try is in ${formatDuration(ms < 60_000 ? Math.ceil(ms / 1000) * 1000 : Math.ceil(ms / 60_000) * 60_000)}`
+}
+
+/** What went wrong, and what to do where somebody knows. */
+function reasonOf(error: unknown): string {
+  const { message, next } = failureOf(error)
+  return next === undefined ? message : `${message}; ${next}`
 }

@@ -1,17 +1,13 @@
-import type { Clock } from '#runtime/clock.ts'
+import { type Clock, elapsedMs, type Moment, momentOf } from '#runtime/clock.ts'
 
 /** The time of a request, by both clocks. */
-export interface LeaseStamp {
-  readonly now: number
-  readonly wall: number
-}
+export type LeaseStamp = Moment
 
 /**
  * The lease of one task, timed by its holder: from the request, not from the answer, and with a margin, so that it always
  * ends here before it can end for an observer, who counts from when it saw the renewal.
  *
- * Both clocks count. The monotonic one stands still while the machine is suspended, the wall clock does not. A wall clock
- * that is set forward costs one needless renewal; one that is set back changes nothing.
+ * Both clocks count: a wall clock that is set forward costs one needless renewal; one that is set back changes nothing.
  */
 export class LeaseTimer {
   readonly #leaseMs: number
@@ -27,7 +23,7 @@ export class LeaseTimer {
 
   /** Take it before a renewal is requested, and pass it to `renewed` when it is granted. */
   static stamp(clock: Clock): LeaseStamp {
-    return { now: clock.now(), wall: clock.wall() }
+    return momentOf(clock)
   }
 
   renewed(asked: LeaseStamp): void {
@@ -36,8 +32,7 @@ export class LeaseTimer {
 
   /** Milliseconds until the holder must have stopped; zero or less: the task may have another holder by now. */
   leftMs(): number {
-    const since = Math.max(this.#clock.now() - this.#asked.now, this.#clock.wall() - this.#asked.wall)
-    return this.#leaseMs - marginOf(this.#leaseMs) - since
+    return this.#leaseMs - marginOf(this.#leaseMs) - elapsedMs(this.#asked, this.#clock)
   }
 
   /** Milliseconds until the next renewal is due. */

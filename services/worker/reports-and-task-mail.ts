@@ -10,7 +10,7 @@ export function outboxReports(outbox: Pick<Outbox, 'put' | 'outcome' | 'names' |
     put: (holder, report) => outbox.put({ kind: 'report', holder, report }),
     carried: async (name) => {
       const outcome = await outbox.outcome(name)
-      return typeof outcome === 'string' ? outcome : { refused: outcome.message }
+      return typeof outcome === 'string' ? outcome : { refused: outcome.message, code: outcome.code }
     },
     waiting: async (sessions) => {
       if ((await outbox.names()).length === 0) return 0
@@ -34,7 +34,7 @@ export function inboxTaskMailbox(
   let skipped: ReadonlySet<number> = new Set()
   return {
     take: async (sessions) => {
-      const news = { assigned: [] as string[], revoked: [] as string[] } satisfies TaskNews
+      const news = { assigned: [] as string[], revoked: [] as TaskNews['revoked'][number][] } satisfies TaskNews
       const others = new Set<number>()
       for (const id of await inbox.list('new')) {
         if (skipped.has(id)) others.add(id)
@@ -51,13 +51,14 @@ async function takeTaskMessage(
   inbox: Pick<Inbox, 'read' | 'ack'>,
   id: number,
   sessions: readonly SessionId[],
-  news: { readonly assigned: string[]; readonly revoked: string[] },
+  news: { readonly assigned: string[]; readonly revoked: TaskNews['revoked'][number][] },
 ): Promise<boolean> {
   const message = await inbox.read(id)
   if (message === null || !sessions.includes(message.to)) return false
   const content = readTaskMessage(message.text)
   if (content?.type !== 'task_assignment' && content?.type !== 'task_revoked') return false
   await inbox.ack([id])
-  news[content.type === 'task_assignment' ? 'assigned' : 'revoked'].push(content.task)
+  if (content.type === 'task_assignment') news.assigned.push(content.task)
+  else news.revoked.push({ task: content.task, reason: content.reason })
   return true
 }

@@ -1,17 +1,15 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { LineRedactor } from '#fleet/line-redactor.ts'
-import { redact } from '#fleet/redact.ts'
 import { TAIL_MAX, type Task } from '#fleet/task.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { runCommand } from '#runtime/run-command.ts'
-import type { CommandEnd, RunningCommand, StartCommand } from './task-loop.ts'
+import { type OutputStream, runCommand } from '#runtime/run-command.ts'
+import { CommandOutput } from './command-output.ts'
+import type { CommandEnd, RunningCommand, StartCommand } from './running-command.ts'
+import { WorkSigns } from './work-signs.ts'
 
 /** The longest text in an environment on Linux (MAX_ARG_STRLEN, execve(2)); standard input has the whole task. */
 const ENV_BYTES_MAX = 120_000
-/** Characters of a line that are shown; longer ones are cut. */
-const LINE_MAX = 4_000
-/** Characters of a line whose end has not come; longer ones are shown in parts. */
-const OPEN_MAX = 64_000
+/** How long a filter behind the output of a command may take to finish, once the command itself has exited. */
+const FILTER_MS = 2_000
 
 /** How a command finds the task on its standard input: all of it as JSON, or its text alone. */
 export type TaskInput = 'json' | 'text'
@@ -28,13 +26,15 @@ export function commandStarter(
     const stopping = new AbortController()
     let graceMs = 0
     let reaper: ChildProcess | null = null
-    const lines = new Lines(onLine)
+    let signs: WorkSigns | null = null
+    const output = new CommandOutput(onLine, clock)
     const command = {
       argv,
       input: form === 'json' ? `${JSON.stringify(taskForCommand(task))}\n` : `${task.description}\n`,
       env: { ...env, ...taskEnv(task) },
       cwd: folder,
       timeoutMs: Number.POSITIVE_INFINITY,
+      lingerMs: FILTER_MS,
       outputMax: TAIL_MAX,
       beyond: 'keep_tail' as const,
       get graceMs(): number {
@@ -42,19 +42,25 @@ export function commandStarter(
       },
       onStart: (pid: number) => {
         reaper = startGroupReaper(pid)
+        signs = new WorkSigns(pid, clock)
       },
-      onOutput: (chunk: Buffer) => lines.take(chunk),
+      onOutput: (chunk: Buffer, stream: OutputStream) => {
+        signs?.noteOutput()
+        output.take(chunk, stream)
+      },
     }
     const run = async (): Promise<CommandEnd> => {
       try {
         const { code, signal } = await runCommand(command, clock, stopping.signal)
-        return { exitCode: code, signal, tail: lines.tail() }
+        return { exitCode: code, signal, tail: output.end() }
       } finally {
         reaper?.stdin?.end('over\n')
       }
     }
     return {
       ended: run(),
+      openLine: () => output.openLine(),
+      hasWorked: async () => (await signs?.look()) ?? false,
       stop: (ms) => {
         graceMs = ms
         stopping.abort()
@@ -100,62 +106,8 @@ function taskEnv(task: Task): Record<string, string> {
 function forEnv(text: string): string {
   const clean = text.replaceAll('\0', '')
   if (Buffer.byteLength(clean) <= ENV_BYTES_MAX) return clean
-  return new TextDecoder().decode(Buffer.from(clean).subarray(0, ENV_BYTES_MAX)).replace(/\ufffd$/, '')
+  // As a stream, it keeps back the bytes of a character whose others are cut off.
+  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(Buffer.from(clean).subarray(0, ENV_BYTES_MAX), {
+    stream: true,
+  })
 }
-
-/**
- * Splits output into lines without secrets, and keeps its last characters. A secret is looked for before anything is cut:
- * half of one would not be known.
- */
-class Lines {
-  readonly #onLine: (line: string) => void
-  readonly #decoder = new TextDecoder()
-  readonly #redactor = new LineRedactor()
-  #open = ''
-  #isMidWord = false
-  #tail = ''
-
-  constructor(onLine: (line: string) => void) {
-    this.#onLine = onLine
-  }
-
-  take(chunk: Buffer): void {
-    const lines = (this.#open + this.#afterWord(this.#decoder.decode(chunk, { stream: true }))).split(LINE_END)
-    this.#open = lines.pop() ?? ''
-    for (const line of lines) this.#show(line, '\n')
-    if (this.#open.length > OPEN_MAX) this.#showPart()
-  }
-
-  tail(): string {
-    if (this.#open !== '') this.#show(this.#open.replace(/\r$/, ''), '')
-    this.#open = ''
-    return redact(this.#tail).slice(-TAIL_MAX)
-  }
-
-  #show(line: string, end: string): void {
-    const clean = this.#redactor.next(line)
-    this.#tail = (this.#tail + clean + end).slice(-TAIL_MAX)
-    this.#onLine(clean.slice(0, LINE_MAX))
-  }
-
-  /** Shows the words of a line without end; of a word without end only that there is one. */
-  #showPart(): void {
-    const cut = /\s\S{0,4000}$/.exec(this.#open.slice(-LINE_MAX))?.index
-    this.#isMidWord = cut === undefined
-    const from = this.#open.length - Math.min(LINE_MAX, this.#open.length) + (cut ?? 0)
-    this.#show(cut === undefined ? '…' : this.#open.slice(0, from), '\n')
-    this.#open = cut === undefined ? '' : this.#open.slice(from)
-  }
-
-  /** What comes after a word whose beginning was left out. */
-  #afterWord(text: string): string {
-    if (!this.#isMidWord) return text
-    const space = text.search(/\s/)
-    if (space < 0) return ''
-    this.#isMidWord = false
-    return text.slice(space)
-  }
-}
-
-/** A return at the end may be half of a line end. */
-const LINE_END = /\r\n|\n|\r(?!$)/

@@ -1,13 +1,25 @@
+import { textTail } from '#fleet/cut-text.ts'
+import { isPassing, S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import { PROGRESS_MAX, type Report, TAIL_MAX, type Task } from '#fleet/task.ts'
+import { isSpokenFor } from '#fleet/speakers.ts'
+import { type Report, TAIL_MAX, type Task } from '#fleet/task.ts'
 import { type BackoffLimits, Pauses } from '#runtime/backoff.ts'
-import { LATE, waitUnlessAborted } from '#runtime/bounded-wait.ts'
+import { LATE, waitAtMost, waitUnlessAborted } from '#runtime/bounded-wait.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { RetryLoop } from '#runtime/retry-loop.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
-import type { Store } from '#store/store.ts'
-import { LeaseRenewer, type LeaseStatus } from './lease-renewer.ts'
-import { type LeaseStamp, LeaseTimer, marginOf } from './lease-timer.ts'
+import { type ReportOutcome, reportEnd } from './end-report.ts'
+import { type LeaseStamp, LeaseTimer } from './lease-timer.ts'
+import type { PlaceFault, PlaceJudge } from './place-fault.ts'
+import { PlaceWatch } from './place-watch.ts'
+import { QuickFailures } from './quick-failures.ts'
+import type { AfterRefusal, ReportRefusal } from './refused-reports.ts'
+import { type EndedRun, judgeRun, type RunVerdict } from './run-verdict.ts'
+import type { CommandEnd, StartCommand } from './running-command.ts'
+import { SpokenForSessions } from './spoken-for-sessions.ts'
+import { type RunResult, TaskRun } from './task-run.ts'
+import type { WorkEvent } from './work-event.ts'
+import type { LeasedTask, WorkerSession } from './worker-session.ts'
 
 export interface TaskLoopConfig {
   readonly leaseMs: number
@@ -15,31 +27,25 @@ export interface TaskLoopConfig {
   readonly pollMs: number
   /** The shortest time between two reports of progress. */
   readonly progressMs: number
+  /** How soon a failure of a command may be one of the place; 0: never. */
+  readonly quickFailureMs: number
   /** Whether it ends when no work is left. */
   readonly once: boolean
 }
 
-/** A session that the agent works for, and the store of its tasks. */
-export interface WorkerSession {
-  readonly session: SessionId
-  readonly store: Pick<Store, 'leaseTask' | 'report'>
-}
-
-/** The state of a report in the outbox. */
-export type ReportOutcome = 'waiting' | 'carried' | { readonly refused: string }
-
 /** Keeps reports durably and in order until they are sent to the store. */
 export interface Reports {
   put(holder: SessionId, report: Report): Promise<string>
+  /** What became of one that was put. */
   carried(name: string): Promise<ReportOutcome>
   /** The number of these sessions' final reports that still wait. */
   waiting(sessions: readonly SessionId[]): Promise<number>
 }
 
-/** The ids of tasks that messages assigned and revoked. */
+/** What messages say of tasks: the ids of those that are assigned, and which are revoked, for what reason. */
 export interface TaskNews {
   readonly assigned: readonly string[]
-  readonly revoked: readonly string[]
+  readonly revoked: readonly { readonly task: string; readonly reason: string }[]
 }
 
 /** The messages about tasks in the inbox. */
@@ -49,42 +55,6 @@ export interface TaskMailbox {
   /** Calls back when a message may have come. */
   onNews(heard: () => void): Disposable
 }
-
-/** A running command of a task. */
-export interface RunningCommand {
-  /** Settles when the command and all its children have ended. Rejects when it could not be started. */
-  readonly ended: Promise<CommandEnd>
-  /** Ends it: TERM, and KILL to the whole group after this time. */
-  stop(graceMs: number): void
-}
-
-export interface CommandEnd {
-  readonly exitCode: number | null
-  readonly signal: string | null
-  readonly tail: string
-}
-
-export type StartCommand = (task: Task, onLine: (line: string) => void) => RunningCommand
-
-/** An event of the loop, for people and logs. */
-export type WorkEvent =
-  | { readonly event: 'idle'; readonly waitingReports?: number }
-  | { readonly event: 'started'; readonly task: string; readonly epoch: number; readonly priority: string }
-  | { readonly event: 'output'; readonly task: string; readonly line: string }
-  | {
-      readonly event: 'ended'
-      readonly task: string
-      readonly epoch: number
-      readonly exitCode: number | null
-      readonly signal: string | null
-    }
-  | { readonly event: 'reported'; readonly task: string; readonly epoch: number; readonly state: string }
-  | { readonly event: 'refused'; readonly task: string; readonly epoch: number; readonly why: string }
-  | { readonly event: 'stopping'; readonly task: string; readonly epoch: number; readonly why: StopReason }
-  | { readonly event: 'trouble'; readonly what: string; readonly error: unknown }
-
-/** Why a command is ended: the store gave its task away, the store was unreachable for too long, or the agent has to end. */
-export type StopReason = 'lease_lost' | 'lease_unsure' | 'told_to_stop'
 
 export interface TaskLoopParts {
   readonly clock: Clock
@@ -96,6 +66,7 @@ export interface TaskLoopParts {
   readonly reports: Reports
   readonly taskMessages: TaskMailbox
   readonly start: StartCommand
+  readonly judge: PlaceJudge
   say(event: WorkEvent): void
   /** Aborts when no further task is to be taken. */
   readonly draining: AbortSignal
@@ -103,50 +74,101 @@ export interface TaskLoopParts {
   readonly stopping: AbortSignal
 }
 
-/** The current task, and the time when it was requested. */
-interface Leased extends WorkerSession {
-  readonly task: Task
-  readonly asked: LeaseStamp
-}
-
 const RETRY = { firstMs: 500, mostMs: 30_000, leastMs: 500 }
 /** The inbox is a folder of this host: what keeps it from being read passes soon or not at all. */
 const MAIL_RETRY = { firstMs: 500, mostMs: 500, leastMs: 500 }
-/** The pauses between two checks of a report that waits in the outbox. */
-const CARRY = { firstMs: 20, mostMs: 1_000, leastMs: 20 }
+/** How many of the tasks that it does not take are named to the store, which takes twice as many. */
+const PASSING_MAX = 500
+/** How often it looks whether reports still wait in the outbox. */
+const WAITING_MS = 1_000
+/** How long the fleet's last word of this place may take when the loop is over. */
+const LAST_WORD_MS = 2_000
 
 /**
  * Works on the tasks of its sessions, one at a time, until it is told to end. A task is leased before its command starts and
- * renewed while the command runs; the command is ended before another agent can get the lease.
+ * renewed while the command runs; the command is ended before another agent can get the lease. While no command can work in this
+ * place nothing is leased.
  */
 export class TaskLoop {
   readonly #config: TaskLoopConfig
   readonly #parts: TaskLoopParts
   readonly #over = new AbortController()
   readonly #troubles = new KnownTroubles()
+  readonly #place: PlaceWatch
+  readonly #quick: QuickFailures
+  #conditions: RetryLoop | null = null
+  readonly #spokenFor: SpokenForSessions
   #runs = 0
-  #current: { readonly task: string; readonly renewer: LeaseRenewer } | null = null
+  #current: TaskRun | null = null
   #wasIdle = false
+  /** Tasks whose reports the bridge takes in no form: done again, they would only be refused again. */
+  readonly #setAside = new Set<string>()
+  /** When a task was first asked for by a request whose answer is not known: it may have been granted then. */
+  readonly #unanswered = new Map<SessionId, LeaseStamp>()
+  /** What was begun last for each session: the same epoch of a task is never begun twice. */
+  readonly #begun = new Map<SessionId, string>()
 
   constructor(config: TaskLoopConfig, parts: TaskLoopParts) {
+    const { clock, chance, say } = parts
     this.#config = config
     this.#parts = parts
+    this.#place = new PlaceWatch({ clock, chance, say, onChange: () => this.#conditions?.retry() })
+    this.#quick = new QuickFailures(config.quickFailureMs)
+    this.#spokenFor = new SpokenForSessions({
+      clock,
+      onBegin: (session, error) => say({ event: 'trouble', what: `no work is taken for ${session}`, error }),
+    })
   }
 
-  /** Settles when it was told to end and has no task, or when no work is left (`once`). Never rejects. */
+  /** Why no command can work here now; null where one may be tried. */
+  get fault(): PlaceFault | null {
+    return this.#place.fault
+  }
+
+  /** Settles when it was told to end and has no task, or when no work is left or can be done (`once`). Never rejects. */
   async work(): Promise<void> {
     const { draining, taskMessages } = this.#parts
     const end = (): void => this.#over.abort()
     if (draining.aborted) return
     draining.addEventListener('abort', end, { once: true })
-    const tasks = this.#repeat('asking for work', RETRY, () => this.#lookForWork(() => tasks.succeeded()))
+    let isAway = true
+    const tasks = this.#repeat('asking for work', RETRY, () =>
+      this.#lookForWork(() => {
+        const isBack = isAway || tasks.failing
+        isAway = false
+        tasks.succeeded()
+        if (isBack) conditions.retry()
+      }),
+    )
     const mail = this.#repeat('reading the inbox', MAIL_RETRY, async () => {
-      if (await this.#readMail()) tasks.retry() // an assignment came in, so the bridge answers again
+      if (await this.#readMail()) {
+        this.#spokenFor.askAtOnce()
+        tasks.retry() // an assignment came in, so the bridge answers again
+      }
       return this.#config.pollMs
     })
+    const conditions = this.#repeat('telling the fleet of this place', RETRY, async () => {
+      // A bridge that is away is asked for work, and not for this too, as long as there is nothing that it should know.
+      if (this.fault !== null || !(isAway || tasks.failing))
+        await waitUnlessAborted(this.#tellFleet(), this.#over.signal)
+      return this.#config.pollMs
+    })
+    this.#conditions = conditions
     using _news = taskMessages.onNews(() => mail.retry())
-    await Promise.all([tasks.done, mail.done])
+    await Promise.all([tasks.done, mail.done, conditions.done])
     draining.removeEventListener('abort', end)
+    await this.#tellFleetLast()
+  }
+
+  /** Where another life speaks for a session, its place is the one that counts. */
+  async #tellFleet(): Promise<void> {
+    const sessions = await this.#parts.sessions()
+    await this.#place.tell(sessions.filter(({ session }) => !this.#spokenFor.has(session)))
+  }
+
+  async #tellFleetLast(): Promise<void> {
+    const { clock, stopping } = this.#parts
+    if (!stopping.aborted) await waitAtMost(this.#tellFleet(), LAST_WORD_MS, clock, stopping).catch(() => undefined)
   }
 
   /** Repeats a step until the loop is over; a lasting trouble is reported once. */
@@ -159,6 +181,7 @@ export class TaskLoop {
       limits,
       step,
       onTrouble: (error) => {
+        if (isSpokenFor(error)) return // that is said of each session
         if (this.#troubles.isNew(what, String(error))) say({ event: 'trouble', what, error })
       },
       onWell: () => void this.#troubles.isOver(what),
@@ -168,19 +191,25 @@ export class TaskLoop {
   /** Does one task, if there is any. Answers milliseconds until the next try. */
   async #lookForWork(onAnswered: () => void): Promise<number> {
     const { chance, reports } = this.#parts
+    const restMs = this.#place.restMs()
+    if (restMs > 0) {
+      this.#wasIdle = false
+      if (this.#config.once) this.#over.abort()
+      return restMs
+    }
     const sessions = await this.#parts.sessions()
     const ids = sessions.map(({ session }) => session)
     // The task of a report that waits is still leased to this session in the store: to lease it again would do it twice.
     const waitingReports = await reports.waiting(ids)
     if (waitingReports > 0) {
       this.#sayIdle({ event: 'idle', waitingReports })
-      return CARRY.mostMs
+      return WAITING_MS
     }
     const leased = await this.#lease(sessions)
     onAnswered()
     if (leased !== null) {
       this.#wasIdle = false
-      await this.#perform(leased)
+      await this.#begin(leased)
       return 0
     }
     if (sessions.length === 0) return RETRY.firstMs
@@ -189,18 +218,37 @@ export class TaskLoop {
     return this.#config.pollMs * (0.9 + 0.2 * chance())
   }
 
+  /** Leases a task; one that has just failed here within moments only where there is no other. */
+  async #lease(sessions: readonly WorkerSession[]): Promise<LeasedTask | null> {
+    const never = [...this.#setAside].slice(-PASSING_MAX)
+    const rather = this.#quick.tasks.slice(-PASSING_MAX)
+    const leased = await this.#leaseAny(sessions, [...never, ...rather])
+    return leased !== null || rather.length === 0 ? leased : await this.#leaseAny(sessions, never)
+  }
+
   /** Leases a task of any session; null when none has one. Throws when every session failed to ask. */
-  async #lease(sessions: readonly WorkerSession[]): Promise<Leased | null> {
+  async #leaseAny(sessions: readonly WorkerSession[], passing: readonly string[]): Promise<LeasedTask | null> {
     const faults: unknown[] = []
     for (const each of sessions) {
-      const asked = LeaseTimer.stamp(this.#parts.clock)
+      const standing = this.#spokenFor.standing(each.session)
+      if (standing !== null) {
+        faults.push(standing)
+        continue
+      }
+      const asked = this.#unanswered.get(each.session) ?? LeaseTimer.stamp(this.#parts.clock)
+      this.#unanswered.set(each.session, asked)
       try {
-        const answer = each.store.leaseTask(each.session, this.#incarnation())
+        const answer = each.store.leaseTask(each.session, this.#incarnation(), passing, each.place)
         // A task that is granted after an aborted wait is taken over by the next run.
         const task = await waitUnlessAborted(answer, this.#parts.draining)
-        if (task !== null && task !== LATE) return { ...each, task, asked }
+        if (task === LATE) continue
+        this.#unanswered.delete(each.session)
+        this.#spokenFor.noteAnswer(each.session)
+        if (task !== null) return { ...each, task, asked }
       } catch (error) {
+        if (error instanceof S2Error && !isPassing(error)) this.#unanswered.delete(each.session)
         // A session that is refused (its conversation has ended, for example) must not keep the others from working.
+        this.#spokenFor.noteError(each.session, error)
         faults.push(error)
       }
     }
@@ -218,74 +266,88 @@ export class TaskLoop {
     return this.#runs === 0 ? this.#parts.runId : `${this.#parts.runId}.${this.#runs}`
   }
 
-  async #perform({ task, session, store, asked }: Leased): Promise<void> {
-    const { clock, chance, say, stopping } = this.#parts
-    const { leaseMs } = this.#config
-    const { id, epoch } = task
-    const progress = new Progress(this.#config.progressMs, clock)
-    let isFailing = false
-    await using renewer = new LeaseRenewer({
-      clock,
-      chance,
-      leaseMs,
-      asked,
-      renew: async () => {
-        await store.report(session, { task: id, epoch, state: 'in_progress', progress: progress.take(), result: null })
-        isFailing = false
-      },
-      onTrouble: (error) => {
-        if (!isFailing) say({ event: 'trouble', what: `renewing the lease of ${id}`, error })
-        isFailing = true
-      },
-    })
-    this.#current = { task: id, renewer }
-    say({ event: 'started', task: id, epoch, priority: task.priority })
-    renewer.nudge()
-    const running = this.#parts.start(task, (line) => {
-      say({ event: 'output', task: id, line })
-      if (progress.note(line)) renewer.nudge()
-    })
-    const toldToStop = Promise.withResolvers<StopReason>()
-    const onStop = (): void => toldToStop.resolve('told_to_stop')
-    if (stopping.aborted) onStop()
-    stopping.addEventListener('abort', onStop, { once: true })
-    const stopped = Promise.race([toldToStop.promise, renewer.over.then(reasonOf)])
-    const ended = running.ended.catch(endOfFailedStart)
+  /** Begins a task, unless this very epoch of it was begun before: then its end was not taken, and the next run takes it over. */
+  async #begin(leased: LeasedTask): Promise<void> {
+    const { task, session } = leased
+    const key = `${task.id}@${task.epoch}`
+    if (this.#begun.get(session) === key) {
+      this.#runs += 1
+      return
+    }
+    this.#begun.set(session, key)
+    await this.#perform(leased)
+  }
+
+  async #perform(leased: LeasedTask): Promise<void> {
+    const { leaseMs, progressMs } = this.#config
+    const onRefused = (refusal: ReportRefusal): void =>
+      this.#refused(leased.task, 'progress', refusal, 'told_without_text')
+    await using run = new TaskRun(leased, { leaseMs, progressMs }, { ...this.#parts, onRefused })
+    this.#current = run
     try {
-      const first = await Promise.race([ended.then((): null => null), stopped])
-      // This process may have been paused past its lease, and see the command's end first.
-      if (first === null) await renewer.status()
-      if (first !== null) {
-        say({ event: 'stopping', task: id, epoch, why: first })
-        running.stop(marginOf(leaseMs) / 3)
-      }
-      const end = await ended
-      say({ event: 'ended', task: id, epoch, exitCode: end.exitCode, signal: end.signal })
-      if (first === 'lease_unsure' || first === 'told_to_stop') this.#runs += 1
-      else await this.#report(task, session, end)
+      await this.#conclude(leased, await run.toTheEnd())
     } finally {
-      stopping.removeEventListener('abort', onStop)
       this.#current = null
     }
   }
 
+  async #conclude({ task, session }: LeasedTask, { ended, stopped, progress, refusal }: RunResult): Promise<void> {
+    if (stopped === 'lease_unsure' && refusal !== null) this.#refused(task, 'progress', refusal, 'not_taken_again')
+    if (stopped === 'lease_unsure' || stopped === 'told_to_stop') this.#runs += 1
+    else if (ended !== null) {
+      const verdict = stopped === null ? this.#judge(task, ended) : null
+      await this.#report(task, session, ended.end, progress, verdict)
+    }
+  }
+
+  /** What a run means for its task and this place. */
+  #judge(task: Task, run: EndedRun): RunVerdict {
+    const verdict = judgeRun(task, run, this.#parts.judge, this.#quick)
+    this.#place.note(verdict)
+    return verdict
+  }
+
   /**
    * Reports the end, and keeps the lease until the report is sent. After a lost lease it reports too: the store refuses the
-   * report by its epoch, and keeps it as evidence of work that was done twice.
+   * report by its epoch, and keeps it as evidence of work that was done twice. A command that was stopped has no verdict.
    */
-  async #report(task: Task, session: SessionId, end: CommandEnd): Promise<void> {
+  async #report(
+    task: Task,
+    session: SessionId,
+    end: CommandEnd,
+    progress: string | null,
+    verdict: RunVerdict | null,
+  ): Promise<void> {
     const { clock, chance, reports, say, stopping } = this.#parts
     const { id, epoch } = task
-    const state = end.exitCode === 0 ? 'completed' : 'failed'
-    const result = { exitCode: end.exitCode, signal: end.signal, tail: end.tail.slice(-TAIL_MAX) }
-    const name = await this.#put(session, { task: id, epoch, state, progress: null, result })
-    const pauses = new Pauses(CARRY, chance)
-    while (!stopping.aborted) {
-      const carried = await reports.carried(name)
-      if (carried === 'carried') return say({ event: 'reported', task: id, epoch, state })
-      if (carried !== 'waiting') return say({ event: 'refused', task: id, epoch, why: carried.refused })
-      await pauses.wait(clock, stopping)
-    }
+    const { exitCode, signal } = end
+    const returned = verdict?.state === 'returned' ? verdict : null
+    const state = verdict?.state ?? (exitCode === 0 ? 'completed' : 'failed')
+    const result = { exitCode, signal, tail: textTail(returned?.why ?? end.tail, TAIL_MAX) }
+    const cause = returned === null ? {} : { cause: returned.cause }
+    await reportEnd(
+      { task: id, epoch, state, progress, result, ...cause },
+      {
+        clock,
+        chance,
+        put: (report) => this.#put(session, report),
+        outcome: (name) => reports.carried(name),
+        onReported: () =>
+          say(
+            returned === null
+              ? { event: 'reported', task: id, epoch, state }
+              : { event: 'returned', task: id, epoch, cause: returned.cause, why: returned.why },
+          ),
+        onRefused: (refusal, then) => this.#refused(task, 'result', refusal, then),
+        onTrouble: (error) => say({ event: 'trouble', what: `looking what became of the report on ${id}`, error }),
+        stopping,
+      },
+    )
+  }
+
+  #refused({ id, epoch }: Task, what: 'progress' | 'result', refusal: ReportRefusal, then: AfterRefusal): void {
+    if (then === 'not_taken_again') this.#setAside.add(id)
+    this.#parts.say({ event: 'refused', task: id, epoch, what, why: refusal.refused, code: refusal.code, then })
   }
 
   /** Puts a report into the outbox, and retries on a full disk, so that the result is not lost. */
@@ -307,42 +369,7 @@ export class TaskLoop {
   async #readMail(): Promise<boolean> {
     const sessions = (await this.#parts.sessions()).map(({ session }) => session)
     const { assigned, revoked } = await this.#parts.taskMessages.take(sessions)
-    if (this.#current !== null && revoked.includes(this.#current.task)) this.#current.renewer.nudge()
+    for (const { task, reason } of revoked) if (this.#current?.task === task) this.#current.revoke(reason)
     return assigned.length > 0
-  }
-}
-
-function reasonOf(status: LeaseStatus): StopReason | null {
-  return status === 'held' ? null : status === 'lost' ? 'lease_lost' : 'lease_unsure'
-}
-
-/** A command that cannot be started has failed: the task ends with the reason instead of being tried for ever. */
-function endOfFailedStart(error: unknown): CommandEnd {
-  return { exitCode: null, signal: null, tail: `the command could not be started: ${(error as Error).message}` }
-}
-
-/** The last line of output: the first is reported at once, later ones at most every `everyMs`. */
-class Progress {
-  readonly #everyMs: number
-  readonly #clock: Clock
-  #line: string | null = null
-  #reportedAt = Number.NEGATIVE_INFINITY
-
-  constructor(everyMs: number, clock: Clock) {
-    this.#everyMs = everyMs
-    this.#clock = clock
-  }
-
-  /** Notes a line. Answers whether it is time to report. */
-  note(line: string): boolean {
-    if (line.trim() === '') return false
-    const isFirst = this.#line === null
-    this.#line = line.trim().slice(0, PROGRESS_MAX)
-    return isFirst || this.#clock.now() - this.#reportedAt >= this.#everyMs
-  }
-
-  take(): string | null {
-    this.#reportedAt = this.#clock.now()
-    return this.#line
   }
 }

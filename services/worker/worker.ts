@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { ConsoleProgram } from '#console/console-program.ts'
 import type { CommandContext } from '#console/context.ts'
+import { UnavailableError } from '#console/failure.ts'
 import { isKeepaliveThere, terseLog } from '#console/store-access.ts'
 import { warningOfTaskText } from '#console/task-text-warning.ts'
 import { watchFolder } from '#runtime/folder-watch.ts'
@@ -9,6 +10,7 @@ import { Inbox } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { type Config, readConfig } from './config.ts'
 import { eventPrinter } from './event-text.ts'
+import { placeJudge } from './place-fault.ts'
 import { inboxTaskMailbox, outboxReports } from './reports-and-task-mail.ts'
 import { SessionsOnHost } from './sessions-on-host.ts'
 import { commandStarter } from './task-command.ts'
@@ -51,11 +53,15 @@ async function work(config: Config, context: CommandContext): Promise<void> {
       watchFolder(inbox.folder('new'), { onEvents: heard, onDoubt: heard }, { clock, log: terseLog(context) }),
     ),
     start: commandStarter(config.command, config.commandEnv, context.folder, clock, config.taskInput),
+    judge: placeJudge({ argv: config.command, cwd: context.folder, env: config.commandEnv }, clock),
     say: eventPrinter(context, config.output),
     draining: draining.signal,
     stopping: stopping.signal,
   })
   await loop.work()
+  if (config.work.once && loop.fault !== null && !draining.signal.aborted) {
+    throw new UnavailableError(`no command can work here: ${loop.fault.why}`, 'mend that, and start s2 work again')
+  }
 }
 
 /** Warns once when no keepalive is there to send reports: they are safe, but they wait. */

@@ -7,6 +7,7 @@
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { INCIDENT_KINDS } from '#fleet/incident.ts'
 import { systemChance, systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { runSmoothly } from '#runtime/memory-tuning.ts'
@@ -38,7 +39,13 @@ const WATCH: WatchConfig = {
   moveEveryMs: 10_000,
   restartAfterMs: 30_000,
   restartsMax: 0,
-  movesMax: 5,
+  pendingAfterMs: 60_000,
+  takeWithinMs: 86_400_000,
+  stallAfterMs: 86_400_000,
+  onStall: { otherwise: 'move', byName: new Map() },
+  attemptsMax: 5,
+  fallback: new Map(),
+  alertOn: new Set(INCIDENT_KINDS),
   alertExec: null,
   alertWebhook: null,
 }

@@ -63,7 +63,6 @@ class Stage implements AsyncDisposable {
       health,
       store,
       log: recordingLog(),
-      channels: ['log'],
     })
   }
 
@@ -184,7 +183,6 @@ test('an incident that the store could not take is tried again', async () => {
     clock: { now: () => 0, sleep: () => Promise.resolve(), wall: () => NOW },
     health: stage.health,
     log: recordingLog(),
-    channels: [],
     store: {
       openIncident: async (incident, channels) => {
         if (isAway) throw new Error('the store is away')

@@ -15,7 +15,9 @@ test('a worker sees what the watchdog thinks of itself and of the orchestrator',
   const where = { agent: 's2-worker-1', role: 'tests', bridgeUrl: ground.bridge.url }
   await publishCredential(state, { ...b, ...where, createdAt, expiresAt })
   const look = () => run(['status'], { env: { S2_STATE: state } })
-  assert.match((await look()).out, /^2 agents, 0 alive .* no watchdog has looked yet\n/)
+  const unwatched = await look()
+  assert.match(unwatched.out, /^2 agents, and nobody watches · .* · no watchdog has looked yet\n/)
+  assert.equal(unwatched.code, 1)
   const since = Date.now()
   await ground.store.judge([
     { agent: 'orchestrator', verdict: 'alive', since, host: 'h' },

@@ -359,3 +359,16 @@ test('a command is ended at its limit of time, which is never longer than the to
   assert.equal(result.how, 'it took too long')
   assert.equal(result.exitCode, null)
 })
+
+test('a command that a suspend carried beyond its token is ended after it', { timeout: 20_000 }, async () => {
+  using host = new Host()
+  const token = await host.token()
+  const grant = await demandGrant(host.state, token, host.wall)
+  const plan = await planCommand('safe', host.folder, ['cat', 'file'], host.context)
+  const slow = { ...plan, argv: ['/bin/sh', '-c', ': > begun; exec sleep 15'] as const }
+  const running = runPlanned(host.state, slow, grant, ['cat'], host.context)
+  while (!existsSync(join(host.folder, 'begun'))) await systemClock.sleep(5)
+  host.wall = grant.until // the machine slept: of its two clocks this one went on
+  const { how } = await running
+  assert.equal(how, 'it took too long')
+})

@@ -10,6 +10,7 @@ import { PROGRAMS, SETTINGS } from '../../services/core/runtime/settings.ts'
 import { VERSION } from '../../services/core/runtime/version.ts'
 import { publishCredential } from '../../services/core/spool/credentials.ts'
 import { Outbox } from '../../services/core/spool/outbox.ts'
+import { until } from '../until.ts'
 import { run } from './run-command.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-cli-'))
@@ -246,6 +247,34 @@ test('no message overtakes those that wait in the outbox, though no keepalive ru
       items.map((item) => item?.kind === 'send' && item.draft.text),
       ['second', 'third', 'fourth'],
     )
+  } finally {
+    rmSync(state, { recursive: true })
+  }
+})
+
+test('a message that left the outbox by nobody knows whom is told as that, with its key', async () => {
+  const state = mkdtempSync(join(tmpdir(), 's2-vanished-'))
+  try {
+    await publishCredential(state, {
+      session: 'conv_0123456789abcdef/b',
+      agent: 's2-worker-1',
+      role: 'tests',
+      token: 'ab'.repeat(32),
+      bridgeUrl: 'http://127.0.0.1:1',
+      createdAt: Date.now(),
+      expiresAt: Date.now() + 3_600_000,
+    })
+    const outbox = new Outbox(state)
+    const before = await outbox.put({ kind: 'send', from: 'conv_0123456789abcdef/b', draft: { text: 'before' } })
+    const sending = run(['send', 'orchestrator', 'vanishes', '--wait'], { env: { S2_STATE: state } })
+    const others = async (): Promise<string[]> => (await outbox.names()).filter((name) => name !== before)
+    await until('it waits', async () => (await others()).length === 1)
+    const [name = ''] = await others()
+    rmSync(join(outbox.folder('new'), `${name}.json`))
+    const { code, err } = await sending
+    assert.equal(code, 1)
+    assert.match(err, /left the outbox, and nothing says whether the bridge has it/)
+    assert.match(err, new RegExp(`next: send it again with --key ${name}: `))
   } finally {
     rmSync(state, { recursive: true })
   }

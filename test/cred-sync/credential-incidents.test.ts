@@ -29,7 +29,7 @@ function scene() {
       return true
     },
   }
-  const incidents = new CredentialIncidents(store, ['log'], { clock, log: recordingLog() })
+  const incidents = new CredentialIncidents(store, { clock, log: recordingLog() })
   const setAway = (away: boolean): void => {
     isAway = away
   }
@@ -43,7 +43,7 @@ test('what lasts is told once, and once that it is over; what a life before left
   await incidents.toggle(ALTERED, true)
   await incidents.toggle(ALTERED, false)
   await incidents.toggle(ALTERED, false)
-  assert.deepEqual(told, ['close credentials:altered', 'open credentials:altered log', 'close credentials:altered'])
+  assert.deepEqual(told, ['close credentials:altered', 'open credentials:altered *', 'close credentials:altered'])
 })
 
 test('what the store does not take is tried again', async () => {
@@ -52,7 +52,7 @@ test('what the store does not take is tried again', async () => {
   await incidents.toggle(ALTERED, true)
   setAway(false)
   await incidents.toggle(ALTERED, true)
-  assert.deepEqual(told, ['open credentials:altered log'])
+  assert.deepEqual(told, ['open credentials:altered *'])
 })
 
 test('a remote that is away for a moment is no incident, one that stays away is', async () => {
@@ -63,7 +63,7 @@ test('a remote that is away for a moment is no incident, one that stays away is'
   assert.deepEqual(told, [])
   await clock.advance(1_000)
   await incidents.persists(REMOTE_AWAY, AWAY_MS)
-  assert.deepEqual(told, ['open credentials:remote log'])
+  assert.deepEqual(told, ['open credentials:remote *'])
 })
 
 test('names of foreign files are quoted, and not all are shown', () => {

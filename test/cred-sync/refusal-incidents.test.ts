@@ -31,7 +31,7 @@ function scene() {
   }
   const start = (): RefusalIncidents =>
     new RefusalIncidents(
-      { store, clock, incidents: new CredentialIncidents(store, ['log'], { clock, log: recordingLog() }) },
+      { store, clock, incidents: new CredentialIncidents(store, { clock, log: recordingLog() }) },
       POLL_MS,
     )
   const pass = async (refusals: RefusalIncidents, ms: number): Promise<number> => {

@@ -160,7 +160,10 @@ db.commit(); db.close()`
     await watcher.says('wake failed, mail stays unread')
     const ready = await watcher.ask('/readyz')
     assert.equal(ready.status, 503)
-    assert.match(ready.text, /cannot be started \(ENOENT\): see S2_WAKE/)
+    assert.match(
+      ready.text,
+      /wake command cannot be started: the program \S+wake-me is not installed \(there is no such file\); see S2_WAKE/,
+    )
     writeFileSync(`${program}.part`, `#!/bin/sh\ncat >> ${path}/calls\n`, { mode: 0o755 })
     renameSync(`${program}.part`, program)
     await watcher.woken(1)

@@ -10,7 +10,8 @@ import { LookPace } from '../../services/cred-sync/look-pace.ts'
 import { CredentialSync } from '../../services/cred-sync/sync-credential.ts'
 import { SessionManager, type SessionManagerConfig } from '../../services/keepalive/session-manager.ts'
 import { inboxTaskMailbox, outboxReports } from '../../services/worker/reports-and-task-mail.ts'
-import { type CommandEnd, type RunningCommand, TaskLoop, type TaskLoopConfig } from '../../services/worker/task-loop.ts'
+import type { CommandEnd, RunningCommand } from '../../services/worker/running-command.ts'
+import { TaskLoop, type TaskLoopConfig } from '../../services/worker/task-loop.ts'
 import { type Bug, byTheWallClock } from './bugs.ts'
 import { Life, type Machine } from './clock.ts'
 import type { History } from './history.ts'
@@ -288,6 +289,7 @@ export class SimulatedHost {
       leaseMs: this.#config.leaseMs,
       pollMs: 5 * this.#config.pollMs,
       progressMs: this.#config.lineMs,
+      quickFailureMs: 5_000,
       once: false,
     }
     const keyring = {
@@ -303,6 +305,7 @@ export class SimulatedHost {
       reports: outboxReports(this.spool.writing(life)),
       taskMessages: inboxTaskMailbox(this.spool.reading(life), (heard) => this.spool.hear('inbox', life, heard)),
       start: (task, onLine) => this.#command(task, life, onLine),
+      judge: () => null,
       say: ({ event, ...rest }) => {
         if (event !== 'output') this.#parts.history.note(`${life.name} ${event} ${'task' in rest ? rest.task : ''}`)
       },

@@ -144,6 +144,7 @@ const READS: ReadonlySet<Verb> = new Set<Verb>([
   'pulses',
   'tasks',
   'task',
+  'conditions',
   'evidence',
   'incidents',
   'verdicts',
@@ -333,7 +334,8 @@ const UNSIGNED: ReadonlySet<Verb> = new Set<Verb>(['publishedCredential'])
 /** Whose signatures a request bears. */
 function speakersOf(verb: Verb, args: readonly unknown[], keyring: Keyring): readonly SessionId[] {
   if (verb === 'beat') return (args[0] as readonly { session: SessionId }[]).map(({ session }) => session)
-  if (['send', 'unacked', 'mark', 'leaseTask', 'report', 'confirmToken'].includes(verb)) return [args[0] as SessionId]
+  if (['send', 'unacked', 'mark', 'leaseTask', 'report', 'confirmToken', 'noteCondition'].includes(verb))
+    return [args[0] as SessionId]
   if (UNSIGNED.has(verb)) return []
   return keyring.sessions().slice(0, 1)
 }

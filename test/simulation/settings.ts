@@ -1,3 +1,4 @@
+import { INCIDENT_KINDS } from '#fleet/incident.ts'
 import type { WatchConfig } from '../../services/watchdog/config.ts'
 import type { Dice } from './chance.ts'
 import type { Slack } from './clock.ts'
@@ -12,6 +13,9 @@ const SECOND = 1_000
 const MINUTE = 60 * SECOND
 export const HOUR = 60 * MINUTE
 export const DAY = 24 * HOUR
+
+/** What workers are called by their work. */
+export const ROLES = ['backend', 'frontend', 'tests', 'docs', 'deploy', 'review', 'wsl-cli', 'cloud-codex']
 
 /** How long a conversation lives unless it is renewed, as by default. */
 export const LIFETIME_MS = 3 * HOUR
@@ -114,9 +118,15 @@ function watchConfig(beatMs: number): WatchConfig {
     watchMs: SECOND,
     leaseMs: 12 * beatMs,
     moveEveryMs: 10 * SECOND,
-    movesMax: 1_000,
+    pendingAfterMs: 12 * beatMs,
+    takeWithinMs: 24 * beatMs,
+    stallAfterMs: 180 * beatMs,
+    onStall: { otherwise: 'move', byName: new Map() },
+    attemptsMax: 12,
+    fallback: new Map(ROLES.map((role) => [role, ['any']])),
     restartAfterMs: 6 * beatMs,
     restartsMax: 3,
+    alertOn: new Set(INCIDENT_KINDS),
     alertExec: null,
     alertWebhook: null,
   }

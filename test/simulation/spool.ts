@@ -4,7 +4,7 @@ import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { FoundCredentials } from '#spool/credentials.ts'
 import type { InboxFolder, Placed } from '#spool/inbox.ts'
-import type { Entry, NewOutboxItem, OutboxItem, OutboxOutcome, OutboxProblem } from '#spool/outbox.ts'
+import type { Entry, NewOutboxItem, OutboxItem, OutboxOutcome } from '#spool/outbox.ts'
 import type { CredentialsPort, InboxPort, OutboxPort } from '../../services/keepalive/spool-interfaces.ts'
 import type { Life } from './clock.ts'
 import type { Surroundings } from './network.ts'
@@ -17,7 +17,7 @@ export class Spool {
   readonly #folders = new Map<number, { message: StoredMessage; folder: InboxFolder }>()
   readonly #acked = new Set<number>()
   readonly #items = new Map<string, OutboxItem>()
-  readonly #refused = new Map<string, OutboxProblem>()
+  readonly #outcomes = new Map<string, OutboxOutcome>()
   readonly #credentials = new Map<SessionId, Credential>()
   /** When conversations end that were renewed. */
   readonly #renewals = new Map<SessionId, number>()
@@ -127,11 +127,13 @@ export class Spool {
     return {
       names: () => this.#disk(life, () => [...this.#items.keys()]),
       read: (name) => this.#disk(life, () => this.#items.get(name) ?? null),
-      done: (name) => this.#disk(life, () => void this.#items.delete(name)),
+      done: (name) =>
+        this.#disk(life, () => {
+          if (this.#items.delete(name)) this.#outcomes.set(name, 'carried')
+        }),
       refuse: (name, problem) =>
         this.#disk(life, () => {
-          this.#items.delete(name)
-          this.#refused.set(name, problem)
+          if (this.#items.delete(name)) this.#outcomes.set(name, problem)
         }),
       tidy: async () => undefined,
     }
@@ -147,7 +149,7 @@ export class Spool {
     return {
       put: (item) => this.#disk(life, () => this.#put(item)),
       outcome: (name) =>
-        this.#disk(life, () => (this.#items.has(name) ? 'waiting' : (this.#refused.get(name) ?? 'carried'))),
+        this.#disk(life, () => (this.#items.has(name) ? 'waiting' : (this.#outcomes.get(name) ?? 'unknown'))),
       names: () => this.#disk(life, () => [...this.#items.keys()]),
       list: () => this.#disk(life, () => [...this.#items].map(([name, item]) => ({ name, item }))),
     }

@@ -71,7 +71,7 @@ export class Watchman {
   }
 
   #onLogged({ event, fields }: Said, life: Life, observer: Observer): void {
-    if (event === 'incident opened' || event === 'incident closed') this.#onAlert(life, event, fields)
+    if (/^incident (opened|lasts|closed)$/.test(event)) this.#onAlert(life, event, fields)
     if (event !== 'verdict passed') return
     const agent = String(fields.agent)
     if (fields.to === 'gone') this.#onGone(life, agent)
@@ -120,10 +120,12 @@ export class Watchman {
   #onAlert(life: Life, event: string, fields: Readonly<Record<string, unknown>>): void {
     const { history } = this.#parts
     if (fields.incident === 0) return // the store’s own absence, which no store keeps
-    const alert = `${event} ${fields.incident} (${fields.cause})`
+    const time = event === 'incident lasts' ? ` time ${fields.retold}` : ''
+    const alert = `${event}${time} ${fields.incident} (${fields.cause})`
     if (this.#sentAlerts.has(alert)) history.violate('no alert repeats', `${life.name} told “${alert}” twice`)
     this.#sentAlerts.add(alert)
     history.did('alert told', `${alert} by ${life.name}`)
+    if (event === 'incident lasts') return
     this.#parts.onAlert(event === 'incident opened' ? 'opened' : 'closed', Number(fields.incident))
   }
 }

@@ -4,7 +4,7 @@ import { hashedEntryOf } from '#fleet/chain-check.ts'
 import type { NewIncident } from '#fleet/incident.ts'
 import type { Message, MessageDraft } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import { isLeased, isOpen, type Move, type Report, type Task } from '#fleet/task.ts'
+import { isLeased, isOpen, type Move, type Report, type Task, type TaskEnding } from '#fleet/task.ts'
 import type { Store } from '#store/store.ts'
 import type { Timeline } from './clock.ts'
 import type { History, Operation } from './history.ts'
@@ -40,6 +40,7 @@ const WATCHED: ReadonlySet<Verb> = new Set<Verb>([
   'leaseTask',
   'report',
   'move',
+  'endTask',
   'openIncident',
   'closeIncident',
   'issueTokens',
@@ -175,6 +176,10 @@ export class Witness {
       case 'move':
         await this.#onMove(asker, args[0] as Move, answer as boolean)
         break
+      case 'endTask':
+        if (answer === true)
+          this.#follow(await this.#store.task((args[0] as TaskEnding).task), `an end by ${asker.name}`)
+        break
       case 'openIncident':
         if (answer === true) await this.#onOpened(asker, args[0] as NewIncident)
         break
@@ -234,7 +239,7 @@ export class Witness {
     this.#history.did('conversation revived', agent)
   }
 
-  #onLease([holder, incarnation]: [SessionId, string], task: Task | null): void {
+  #onLease([holder, incarnation]: Parameters<Store['leaseTask']>, task: Task | null): void {
     if (task === null) return
     this.#history.did('task leased', `${task.id}@${task.epoch} by ${holder} ${incarnation}`)
     const isRight = task.holder === holder && task.incarnation === incarnation && isLeased(task.state)

@@ -1,4 +1,5 @@
 import { hashOfSecret } from '#fleet/credential.ts'
+import { isEvent } from '#fleet/incident.ts'
 import { partnerOf, type SessionId } from '#fleet/session-id.ts'
 import { isOpen, type NewTask, PRIORITIES, type Priority, type Task } from '#fleet/task.ts'
 import { Loop } from '#runtime/loop.ts'
@@ -18,7 +19,7 @@ import { useLightAborts } from './light-abort.ts'
 import { Bridge, CALM, openNear, type Surroundings } from './network.ts'
 import type { Outcome } from './outcome.ts'
 import { type KnownFault, RULES } from './rules.ts'
-import { chooseSettings, LIFETIME_MS, paceOf, type Settings } from './settings.ts'
+import { chooseSettings, LIFETIME_MS, paceOf, ROLES, type Settings } from './settings.ts'
 import { Watchman } from './watchman.ts'
 import { Witness } from './witness.ts'
 
@@ -28,8 +29,6 @@ export interface WorldOptions {
   /** Keeps every line of the history, for people to read. */
   readonly verbose?: boolean
 }
-
-const ROLES = ['backend', 'frontend', 'tests', 'docs', 'deploy', 'review', 'wsl-cli', 'cloud-codex']
 
 /** The least that must have happened for a world to prove anything. */
 const LEAST: Readonly<Partial<Record<Operation, number>>> = {
@@ -88,8 +87,6 @@ class World implements Scene {
   #cutOff: ReadonlySet<string> = new Set()
   #bridge: Bridge | null = null
   #issuer: IssuerProgram | null = null
-  /** The latest time that the server's wall clock has shown, when it was stepped. */
-  #latestWall = 0
   #tasks = 0
   #lives = 0
   #givesWork = true
@@ -169,7 +166,6 @@ class World implements Scene {
   }
 
   stepClock(machine: Machine, ms: number): void {
-    if (machine === this.server) this.#latestWall = Math.max(this.#latestWall, machine.wall())
     machine.stepWall(ms)
   }
 
@@ -492,7 +488,8 @@ class World implements Scene {
     const gone = new Set(
       this.hosts.filter(({ isGone }) => isGone).flatMap(({ agent }) => [`silent:${agent}`, `gone:${agent}`]),
     )
-    for (const { cause } of await this.#store.incidents({ open: true })) {
+    for (const { cause, kind } of await this.#store.incidents({ open: true })) {
+      if (kind === 'flapping') continue // it ends when its agent has been steady for half an hour: longer than a world has
       if (!gone.has(cause)) unrest.push(`${cause} is open`)
     }
     return [...unrest, ...(await this.#untold())]
@@ -513,14 +510,13 @@ class World implements Scene {
     return notBack
   }
 
-  /** Incidents that nobody was told of. When alerts are due the server's wall clock says: one that was put back has to come there again. */
+  /** Incidents that nobody was told of. */
   async #untold(): Promise<string[]> {
-    if (this.server.wall() < this.#latestWall) return []
     const untold: string[] = []
     for (const { id, cause, kind, closedAt } of await this.#store.incidents({ open: false })) {
       if (kind === 'restart') continue // a claim: nobody is to be told
       if (!this.#alerts.has(`opened ${id}`)) untold.push(`nobody was told of ${cause} (${id})`)
-      if (closedAt !== null && !this.#alerts.has(`closed ${id}`))
+      if (closedAt !== null && !isEvent({ kind }) && !this.#alerts.has(`closed ${id}`))
         untold.push(`nobody was told of the end of ${cause} (${id})`)
     }
     return untold

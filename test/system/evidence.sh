@@ -15,7 +15,7 @@ node=$(cd "$here" && . ./deploy/env.sh >/dev/null && command -v node)
 
 take_folder evidence engine_close
 
-settings=(S2_STATE="$work/state" S2_LATE_AFTER=5s S2_SILENT_AFTER=8s S2_MOVE_EVERY=1s)
+settings=(S2_STATE="$work/state" S2_BEAT=1s S2_LATE_AFTER=5s S2_SILENT_AFTER=8s S2_MOVE_EVERY=1s)
 program() { # name settings…: starts it where the engine is, so that it ends with it
   local name=$1
   shift
@@ -107,7 +107,7 @@ agent 2 --label s2.restart=true
 agent 3 --health-cmd 'test ! -e /tmp/sick' --health-interval 1s --health-retries 1 --health-timeout 2s
 agent 4 --memory 32m --memory-swap 32m
 agent 5 --rm
-program keepalive S2_BEAT=1s
+program keepalive
 program watchdog S2_DOCKER="$DOCKER_HOST" S2_RESTART_AFTER=2s S2_RESTARTS_MAX=2 S2_LOG_LEVEL=debug
 for number in 1 2 3 4 5; do check "s2-worker-$number is alive" within 20 verdict_is "$number" alive; done
 check 'and its container is known' within 5 body_is 5 living .

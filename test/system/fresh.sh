@@ -195,7 +195,7 @@ story() { # number
   check 'root installs it out of the checkout of the user' install_it "$one" &&
     check 'and leaves every file there the user'"'"'s' is_ann_s "$one"
   check 'systemctl start s2-watchdog' inside systemctl start s2-watchdog &&
-    check 's2 status' says '^0 agents' inside s2 status
+    check 's2 status' within 15 says '^0 agents, 0 alive' inside s2 status
   if [ "$one" = 13 ]; then
     check 'the release has no half of a module' [ "$(inside ls /opt/s2/current/node_modules)" = better-sqlite3 ]
     check 'it says how systemd is told' says 'notified by systemd-notify' inside journalctl --no-pager -u s2-bridge

@@ -3,12 +3,16 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import { S2Error } from '#fleet/errors.ts'
-import type { Alert } from '#fleet/incident.ts'
-import { recordingLog } from '#runtime/log.ts'
+import { alertsFailing, type IncidentKind } from '#fleet/incident.ts'
+import { recordingLog, type Said } from '#runtime/log.ts'
+import { Loop } from '#runtime/loop.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
 import type { Store } from '#store/store.ts'
 import type { AlertChannel } from '../../services/watchdog/alert-channels.ts'
 import { AlertSender } from '../../services/watchdog/alert-sender.ts'
+import type { Notice } from '../../services/watchdog/alert-text.ts'
+import { FailingChannels } from '../../services/watchdog/failing-channels.ts'
+import { OpenIncidents } from '../../services/watchdog/open-incidents.ts'
 import { Life, Machine, Timeline } from '../simulation/clock.ts'
 import { CONFIG, Stage, through } from './stage.ts'
 
@@ -18,17 +22,20 @@ const MINUTE = 60_000
 /** One store, and watchdogs' tellers of one channel on it. */
 class Booth implements AsyncDisposable {
   readonly timeline = new Timeline()
-  readonly clock = new Life('booth', new Machine('booth', this.timeline)).clock
+  readonly machine = new Machine('booth', this.timeline)
+  readonly clock = new Life('booth', this.machine).clock
   readonly store = openMemoryStore({ clock: this.clock })
   /** `event cause` and when, for each alert that a channel took. */
   readonly told: (readonly [what: string, at: number])[] = []
   readonly log = recordingLog()
   failures = 0
+  successes = 0
   readonly #stops: (() => Promise<void>)[] = []
 
   teller(
-    tell: (alert: Alert) => Promise<void> = async () => undefined,
+    tell: (alert: Notice) => Promise<void> = async () => undefined,
     store: Store = this.store,
+    wants: (kind: IncidentKind) => boolean = () => true,
   ): () => Promise<void> {
     const stop = new AbortController()
     const channel: AlertChannel = {
@@ -42,8 +49,12 @@ class Booth implements AsyncDisposable {
     const onFailure = (): void => {
       this.failures += 1
     }
+    const onSuccess = (): void => {
+      this.successes += 1
+    }
     const { clock, log } = this
-    const sender = new AlertSender(channel, { store, clock, log, chance: () => 0.999, signal: stop.signal, onFailure })
+    const parts = { store, clock, log, chance: () => 0.999, signal: stop.signal }
+    const sender = new AlertSender(channel, { ...parts, channels: ['test'], wants, onSuccess, onFailure })
     const end = async (): Promise<void> => {
       stop.abort(new Error('over'))
       await sender.done
@@ -119,6 +130,25 @@ test('two watchdogs tell each alert once, however slow the channel is', async ()
   assert.equal(new Set(booth.what).size, 40)
 })
 
+test('a watchdog that wakes from a suspend tells nothing that another has told or is telling', async () => {
+  await using booth = new Booth()
+  const { timeline, store, told } = booth
+  const laptop = new Machine('laptop', timeline)
+  const sleeper = Object.assign(new Booth(), { timeline, store, told, clock: new Life('sleeper', laptop).clock })
+  await using _ = sleeper
+  for (let n = 0; n < 3; n += 1) await booth.incident(`x${n}`)
+  sleeper.teller(() => sleeper.clock.sleep(5 * SECOND))
+  await booth.run(2 * SECOND)
+  laptop.suspend()
+  booth.teller(() => booth.clock.sleep(5 * SECOND))
+  await booth.run(68 * SECOND) // the other has told the first one, and is telling the second
+  assert.deepEqual(booth.what, ['opened x0'])
+  laptop.resume()
+  await booth.run(5 * MINUTE)
+  const again = booth.what.filter((what) => what !== 'opened x0')
+  assert.deepEqual(again, ['opened x1', 'opened x2'])
+})
+
 test('what was told is not told again because the store could not be told so', async () => {
   await using booth = new Booth()
   let settles = 0
@@ -133,6 +163,23 @@ test('what was told is not told again because the store could not be told so', a
   await booth.run(30 * MINUTE)
   assert.deepEqual(booth.what, ['opened x'])
   assert.equal(settles, 4)
+})
+
+test('a wall clock that is put back or forward holds up nothing that is to be told again', async () => {
+  for (const stepMs of [-180 * MINUTE, 180 * MINUTE]) {
+    await using booth = new Booth()
+    let takes = false
+    booth.teller(async () => {
+      if (!takes) throw new Error('not now')
+    })
+    await booth.incident('x')
+    await booth.run(2 * SECOND)
+    takes = true
+    booth.machine.stepWall(stepMs)
+    await booth.incident('y')
+    await booth.run(30 * SECOND)
+    assert.deepEqual(booth.what.sort(), ['opened x', 'opened y'])
+  }
 })
 
 test('what a watchdog had in hand when it ended is told by another', async () => {
@@ -209,4 +256,180 @@ test('a command and a webhook that hang hold up neither a look nor the log', asy
     server.closeAllConnections()
     server.close()
   }
+})
+
+test('an alert for every channel is told by each of the watchdog', async () => {
+  await using booth = new Booth()
+  booth.teller()
+  await booth.store.openIncident({ cause: 'x', kind: 'task_failed', agent: null, summary: 'x failed' }, ['*'])
+  await booth.run(10 * SECOND)
+  assert.deepEqual(booth.what, ['opened x'])
+})
+
+test('a channel is spared the kinds that it does not want, and they wait for nobody', async () => {
+  await using booth = new Booth()
+  booth.teller(undefined, booth.store, (kind) => kind !== 'twins')
+  await booth.incident('x')
+  await booth.store.openIncident({ cause: 'y', kind: 'twins', agent: null, summary: 'y' }, ['test'])
+  await booth.run(10 * SECOND)
+  assert.deepEqual(booth.what, ['opened x'])
+  assert.equal(booth.successes, 1, 'what was not sent is no success of the channel')
+  await booth.run(2 * MINUTE)
+  assert.deepEqual(await booth.store.claimAlerts(['test'], MINUTE), [])
+})
+
+test('an incident that lasts is told again once after an hour, by one of two watchdogs', async () => {
+  await using stage = await Stage.open(2)
+  const watchdogs = [stage.watchdog(), stage.watchdog()]
+  await stage.run(MINUTE)
+  stage.silence('w1')
+  await stage.run(30 * MINUTE)
+  const lasting = (): unknown[] =>
+    watchdogs.flatMap((each) => each.said('incident lasts')).map(({ fields }) => fields?.text)
+  assert.deepEqual(lasting(), [])
+  await stage.run(33 * MINUTE)
+  const [text, ...more] = lasting()
+  assert.match(String(text), /^S2 incident still open after 1 h: w1 .*was not heard for 1m/)
+  assert.deepEqual(more, [])
+})
+
+/** Two channels of one watchdog, `log` and `hook`, and what is found of them. */
+class Channels implements AsyncDisposable {
+  readonly timeline = new Timeline()
+  readonly clock = new Life('channels', new Machine('channels', this.timeline)).clock
+  readonly store: Store
+  readonly told: string[] = []
+  trouble: string | null = null
+  takes = true
+  readonly #stop = new AbortController()
+  readonly #done: Promise<void>[] = []
+
+  constructor(store?: Store) {
+    this.store = store ?? openMemoryStore({ clock: this.clock })
+    const { clock } = this
+    const { signal } = this.#stop
+    const names = ['log', 'hook']
+    const incidents = new OpenIncidents(this.store, names, clock)
+    const failing = new FailingChannels({
+      names,
+      incidents,
+      clock,
+      onIncident: () => undefined,
+      onTrouble: (why) => {
+        this.trouble = why
+      },
+    })
+    const loop = new Loop({ clock, signal, step: () => failing.step(), onError: (error) => assert.fail(String(error)) })
+    const read = new Loop({ clock, signal, step: () => incidents.read().then(() => MINUTE), onError: () => MINUTE })
+    const log = recordingLog()
+    const channels = names.map((name) => ({
+      name,
+      tell: async ({ event, incident }: Notice) => {
+        if (name === 'hook' && !this.takes) throw new Error('status 500')
+        this.told.push(`${name} ${event} ${incident.cause}`)
+      },
+    }))
+    const senders = channels.map((channel) => {
+      return new AlertSender(channel, {
+        store: this.store,
+        clock,
+        log,
+        chance: () => 0.5,
+        signal,
+        channels: names,
+        wants: () => true,
+        onSuccess: (name) => void (failing.noteSuccess(name) && loop.nudge()),
+        onFailure: (name, error) => {
+          failing.noteFailure(name, error)
+          loop.nudge()
+        },
+      })
+    })
+    this.#done.push(loop.done, read.done, ...senders.map(({ done }) => done))
+  }
+
+  async open(): Promise<string[]> {
+    return (await this.store.incidents({ open: true })).map(({ cause }) => cause)
+  }
+
+  async run(ms: number): Promise<void> {
+    await new Promise((resolve) => setImmediate(resolve)) // what was begun by now happens now
+    await this.timeline.runTo(this.timeline.now + ms)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+    await Promise.all(this.#done)
+  }
+}
+
+const X = { cause: 'x', kind: 'silent', agent: null, summary: 'x' } as const
+
+test('a channel that fails is one incident, which the others tell, and a trouble; both end with its next success', async () => {
+  await using scene = new Channels()
+  scene.takes = false
+  await scene.store.openIncident(X, ['*'])
+  await scene.run(30 * SECOND)
+  assert.deepEqual(scene.told, ['log opened x', 'log opened alerts_failing:hook'])
+  assert.equal(scene.trouble, 'hook takes no alerts: status 500')
+  const [, incident] = await scene.store.incidents({ open: true })
+  assert.match(
+    String(incident?.summary),
+    /^alerts by hook fail: 3 tries within \d+s, the last one: status 500; they wait .* s2 alert test/,
+  )
+  await scene.run(20 * MINUTE)
+  assert.equal(scene.told.length, 2)
+  scene.takes = true
+  await scene.run(10 * MINUTE)
+  assert.deepEqual(scene.told.slice(2), ['hook opened x', 'log closed alerts_failing:hook'])
+  assert.equal(scene.trouble, null)
+  assert.deepEqual(await scene.open(), ['x'])
+})
+
+test('a channel that fails for a moment is no trouble; one that has failed for a minute is, however seldom it was tried', async () => {
+  await using scene = new Channels()
+  scene.takes = false
+  await scene.store.openIncident(X, ['*'])
+  await scene.run(2 * SECOND)
+  scene.takes = true
+  await scene.run(2 * MINUTE)
+  assert.deepEqual(scene.told.sort(), ['hook opened x', 'log opened x'])
+
+  await using clock = new Booth()
+  const incidents = new OpenIncidents(clock.store, ['log', 'hook'], clock.clock)
+  const parts = { names: ['log', 'hook'], incidents, clock: clock.clock, onIncident: () => undefined }
+  const failing = new FailingChannels({ ...parts, onTrouble: () => undefined })
+  failing.noteFailure('hook', new Error('status 500'))
+  assert.equal(await failing.step(), MINUTE)
+  await clock.run(MINUTE)
+  await failing.step()
+  assert.deepEqual([...incidents.byCause.keys()], ['alerts_failing:hook'])
+})
+
+test('what an earlier watchdog told of its channels ends with their next success, or when they are channels no more', async () => {
+  const scene = new Channels()
+  await scene.store.openIncident(alertsFailing('hook', 'status 500'), [])
+  await scene.store.openIncident(alertsFailing('exec', 'exit code 3'), [])
+  await using next = new Channels(scene.store)
+  await scene[Symbol.asyncDispose]()
+  await next.run(2 * MINUTE)
+  assert.deepEqual(
+    (await next.store.incidents({ open: false })).map(({ outcome }) => outcome),
+    ['hook takes alerts again', 'exec is no alert channel any more'],
+  )
+})
+
+test('the watchdog reports a channel that fails, and shows nobody its address', async () => {
+  await using stage = await Stage.open(3)
+  const watchdog = stage.watchdog({ config: { alertWebhook: new URL('http://127.0.0.1:1/hush') } })
+  await stage.run(MINUTE)
+  stage.silence('w1')
+  const told = (): Said[] => watchdog.said('incident opened').filter(({ fields }) => fields?.kind === 'alerts_failing')
+  for (let n = 0; n < 500 && told().length === 0; n += 1) {
+    await stage.run(SECOND)
+    await new Promise((resolve) => setImmediate(resolve)) // the address is tried in real time
+  }
+  const { fields } = told()[0] as Said
+  assert.match(String(watchdog.alertTrouble), /^webhook takes no alerts: /)
+  assert.doesNotMatch(`${JSON.stringify(fields)} ${watchdog.alertTrouble}`, /hush|127\.0/)
 })

@@ -31,6 +31,8 @@ const alert: Alert = {
     summary: `s2-worker-3 was not heard for 60s, token=${TOKEN}`,
     openedAt: 0,
     closedAt: null,
+    outcome: null,
+    retold: 0,
   },
   event: 'opened',
   channel: 'any',
@@ -112,6 +114,63 @@ test('exec: the alert comes as JSON on standard input', async () => {
   assert.match(String(told.text), /^S2 incident: s2-worker-3 was not heard for 60s, token=\[redacted session-token\]$/)
 })
 
+test('the end of an incident says what is over and why, or else that it is', async () => {
+  const log = recordingLog()
+  const over: Alert = { ...alert, event: 'closed', incident: { ...alert.incident, closedAt: 1000 } }
+  const outcome = `s2-worker-3 was heard again after 12 min, token=${TOKEN}`
+  await logChannel(log).tell({ ...over, incident: { ...over.incident, outcome } }, forever)
+  await logChannel(log).tell({ ...over, incident: { ...over.incident, summary: 'nobody answers' } }, forever)
+  assert.deepEqual(
+    log.records.map(({ fields }) => fields.text),
+    [
+      'S2 incident over: s2-worker-3 was heard again after 12 min, token=[redacted session-token]',
+      'S2 incident over: nobody answers',
+    ],
+  )
+})
+
+test('all channels say the same, on one line of characters that can be seen, cut between them', async () => {
+  await using at = await folder()
+  const file = join(at.path, 'alert.json')
+  let posted = ''
+  await using server = await receiver((_, response, body) => {
+    posted = body
+    response.writeHead(204).end()
+  })
+  const log = recordingLog()
+  const channels = [
+    logChannel(log),
+    execChannel({ argv: ['/bin/sh', '-c', 'cat > "$1"', 'sh', file], env }, systemClock),
+    webhookChannel(server.url, systemClock),
+  ]
+  const summary = `w1\u0007 said \u001b[31mred\n\u202eno\ud83d${'\ud83d\ude80'.repeat(2_500)}`
+  const noisy: Alert = {
+    ...alert,
+    incident: { ...alert.incident, summary, cause: 'silent:w\u200f1', agent: 'w\u00001' },
+  }
+  for (const channel of channels) await channel.tell(noisy, forever)
+  const { event: _, ...told } = JSON.parse(await readFile(file, 'utf8')) as Record<string, unknown>
+  assert.deepEqual(log.records[0]?.fields, told)
+  assert.deepEqual(JSON.parse(posted), { event: 'opened', ...told })
+  const text = String(told.text)
+  assert.match(text, /^S2 incident: w1 said \[31mred no\ufffd(\u{1f680})+…$/u)
+  assert.ok(text.isWellFormed() && text.length <= 1_500 && text.length > 1_490)
+  assert.deepEqual([told.cause, told.agent], ['silent:w1', 'w 1'])
+})
+
+test('an incident that lasts says for how long', async () => {
+  const log = recordingLog()
+  const lasting = (retold: number): Alert => ({ ...alert, event: 'lasting', incident: { ...alert.incident, retold } })
+  for (const retold of [1, 2]) await logChannel(log).tell(lasting(retold), forever)
+  assert.deepEqual(
+    log.records.map(({ level, event, fields }) => [level, event, String(fields.text).slice(0, 36)]),
+    [
+      ['error', 'incident lasts', 'S2 incident still open after 1 h: s2'],
+      ['error', 'incident lasts', 'S2 incident still open after 8 h: s2'],
+    ],
+  )
+})
+
 test('exec: any other end than code 0 is a failure that says why, without secrets', async () => {
   const script = `echo "no route, password=${TOKEN}" >&2; exit 3`
   await assert.rejects(
@@ -124,7 +183,10 @@ test('exec: any other end than code 0 is a failure that says why, without secret
       return true
     },
   )
-  await assert.rejects(execChannel({ argv: ['/nonexistent/program'], env }, systemClock).tell(alert, forever), /ENOENT/)
+  await assert.rejects(
+    execChannel({ argv: ['/nonexistent/program'], env }, systemClock).tell(alert, forever),
+    /^Error: the alert command cannot be started: the program \/nonexistent\/program is not installed .*; see S2_ALERT_EXEC$/,
+  )
 })
 
 test('exec: one that hangs is ended with its children when its time is over', async () => {

@@ -4,29 +4,14 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { channelNames, type Incident, unitFailed, unitOf } from '#fleet/incident.ts'
+import { type Incident, unitFailed, unitOf } from '#fleet/incident.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { Health, serveHealth } from '#runtime/health.ts'
 import { healthSocket } from '#runtime/health-client.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
 import type { Store } from '#store/store.ts'
-import { openChannels } from '../../services/watchdog/alert-channels.ts'
 import { closeUnitIncidents } from '../../services/watchdog/close-unit-incidents.ts'
-import { CONFIG } from './stage.ts'
-
-test('who opens incidents from outside names the channels that the watchdog has', () => {
-  const log = recordingLog()
-  const config = {
-    ...CONFIG,
-    alertExec: { argv: ['true'], env: {} },
-    alertWebhook: new URL('http://127.0.0.1:9/'),
-  } as const
-  for (const has of [config, { ...config, alertExec: null }, { ...config, alertWebhook: null }]) {
-    const names = openChannels(has, systemClock, log).map(({ name }) => name)
-    assert.deepEqual(names, channelNames({ exec: has.alertExec !== null, webhook: has.alertWebhook !== null }))
-  }
-})
 
 test('closed when the program has been ready for a while, and not by one that falls again', async () => {
   const state = mkdtempSync(join(tmpdir(), 's2-recovered-'))
@@ -73,7 +58,6 @@ test('closed when the program has been ready for a while, and not by one that fa
     log: recordingLog(),
     signal: over.signal,
     state,
-    channels: ['log'],
     isActive: async () => false,
   }
   const deadlines = new Deadlines(store)
@@ -110,7 +94,6 @@ test('a program that answers elsewhere is asked for at the service manager', asy
     log: recordingLog(),
     signal: over.signal,
     state: '/nonexistent',
-    channels: [],
     isActive,
   }
   const deadlines = new Deadlines(store)

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { INCIDENT_KINDS } from '#fleet/incident.ts'
 import { ConfigError } from '#runtime/read-settings.ts'
 import { readConfig } from '../../services/watchdog/config.ts'
 
@@ -20,7 +21,7 @@ test('left alone it watches the database of its state folder by the numbers of t
     [config.lateAfterMs, config.silentAfterMs, config.roundMs, config.watchMs, config.leaseMs, config.moveEveryMs],
     [15_000, 60_000, 60_000, 250, 60_000, 10_000],
   )
-  assert.deepEqual([config.movesMax, config.alertExec, config.alertWebhook], [5, null, null])
+  assert.deepEqual([config.attemptsMax, config.alertExec, config.alertWebhook], [5, null, null])
   assert.ok(Object.isFrozen(config))
 })
 
@@ -30,9 +31,20 @@ test('a silence that is too near to lateness is refused, with a good example', (
   assert.equal(faultsOf({ S2_SILENT_AFTER: '300s' }), '')
 })
 
+test('an agent that would be late between two beats is refused, with both values and a good example', () => {
+  assert.match(
+    faultsOf({ S2_LATE_AFTER: '4s' }),
+    /S2_LATE_AFTER=4s .*2\.5 times S2_BEAT=5s.*for example S2_LATE_AFTER=15s/,
+  )
+  assert.match(faultsOf({ S2_LATE_AFTER: '12s' }), /S2_BEAT=5s/)
+  assert.equal(faultsOf({ S2_LATE_AFTER: '12500ms' }), '')
+  assert.equal(faultsOf({ S2_LATE_AFTER: '2500ms', S2_BEAT: '1s' }), '')
+  assert.match(faultsOf({ S2_BEAT: '10s' }), /S2_LATE_AFTER=15s .*S2_BEAT=10s.*S2_LATE_AFTER=30s/)
+})
+
 test('a watch that is too seldom for lateness is refused', () => {
   assert.match(
-    faultsOf({ S2_LATE_AFTER: '1s', S2_SILENT_AFTER: '4s', S2_WATCH: '2s' }),
+    faultsOf({ S2_BEAT: '200ms', S2_LATE_AFTER: '1s', S2_SILENT_AFTER: '4s', S2_WATCH: '2s' }),
     /S2_WATCH=2s .*S2_LATE_AFTER=1s/,
   )
 })
@@ -55,4 +67,18 @@ test('a webhook must be http or https, and its address is shown in no fault', ()
   const faults = faultsOf({ S2_ALERT_WEBHOOK: 'ftp://canary.example/hook' })
   assert.match(faults, /S2_ALERT_WEBHOOK/)
   assert.doesNotMatch(faults, /canary/)
+})
+
+test('the kinds that people are alerted of are all, a list, or all but some; unknown ones are refused', () => {
+  const kinds = (text?: string): string[] => {
+    const more = text === undefined ? {} : { S2_ALERT_ON: text }
+    return [...readConfig({ S2_STATE: '/tmp/s2', ...more }).alertOn]
+  }
+  assert.deepEqual(kinds(), [...INCIDENT_KINDS])
+  assert.deepEqual(kinds('all'), [...INCIDENT_KINDS])
+  assert.deepEqual(kinds('gone, silent'), ['silent', 'gone'])
+  const others = INCIDENT_KINDS.filter((kind) => kind !== 'twins')
+  assert.deepEqual(kinds('-twins'), others)
+  assert.deepEqual(kinds('all,-twins'), others)
+  assert.match(faultsOf({ S2_ALERT_ON: 'silent,lost,-found' }), /S2_ALERT_ON names lost, -found, .* silent, gone, /)
 })

@@ -3,17 +3,20 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { type AgentProcess, AgentProcessTable } from '#fleet/agent-processes.ts'
 import { Roster } from '#fleet/failure-detector.ts'
-import type { NewIncident } from '#fleet/incident.ts'
 import { LeaseObserver } from '#fleet/lease-observer.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
 import { beginTask } from '#fleet/task-ownership.ts'
-import { type Decision, decide, type Snapshot } from '../../services/watchdog/decide.ts'
+import { WorkObserver } from '#fleet/work-observer.ts'
+import { type Decision, decide } from '../../services/watchdog/decide.ts'
+import { FlappingAgents } from '../../services/watchdog/flapping-agents.ts'
+import type { Snapshot } from '../../services/watchdog/look-snapshot.ts'
+import type { OpenIncident } from '../../services/watchdog/open-incidents.ts'
 import { know } from '../core/fleet/know.ts'
 import { freezeDeeply } from './freeze.ts'
 import { CONFIG } from './stage.ts'
 
-const { lateAfterMs: LATE, silentAfterMs: SILENT, leaseMs: LEASE, movesMax } = CONFIG
+const { lateAfterMs: LATE, silentAfterMs: SILENT, leaseMs: LEASE, attemptsMax } = CONFIG
 const AT = 200_000
 
 const sessionOf = (agent: string): SessionId => `conv_${agent}/b`
@@ -28,8 +31,8 @@ const process = (agent: string, state: AgentProcess['state']): AgentProcess => {
   return { id: agent, agent, name: `process ${agent}`, state, why: 'exit code 1', mayStart: false }
 }
 
-const incident = (kind: NewIncident['kind'], agent: string | null, cause = `${kind}:${agent}`): NewIncident => {
-  return { cause, kind, agent, summary: cause }
+const incident = (kind: OpenIncident['kind'], agent: string | null, cause = `${kind}:${agent}`): OpenIncident => {
+  return { cause, kind, agent, summary: cause, openedAt: AT - 90_000 }
 }
 
 /** Agents w1 … w9, all heard first, of which those in `silent` were not heard since, and those in `gone` died. */
@@ -62,7 +65,7 @@ interface Scene {
   readonly observed?: Partial<Snapshot['observed']>
   readonly board?: Partial<Snapshot['board']>
   readonly losses?: Snapshot['losses']
-  readonly incidents?: readonly NewIncident[]
+  readonly incidents?: readonly OpenIncident[]
 }
 
 function snapshotOf({ silent = [], gone = [], tasks = [], observed, board, losses, incidents = [] }: Scene): Snapshot {
@@ -76,8 +79,12 @@ function snapshotOf({ silent = [], gone = [], tasks = [], observed, board, losse
   const leases = new LeaseObserver(LEASE)
   leases.observe(tasks, roster, 0)
   leases.observe(tasks, roster, AT)
+  const work = new WorkObserver(CONFIG.takeWithinMs)
+  work.observe(tasks, roster, 0, 0)
+  work.observe(tasks, roster, AT, AT)
   return {
     at: AT,
+    wall: AT,
     config: CONFIG,
     areTasksFresh: true,
     observed: {
@@ -85,6 +92,10 @@ function snapshotOf({ silent = [], gone = [], tasks = [], observed, board, losse
       processes,
       lost: new Set([...silent, ...gone]),
       unreachable: new Map(),
+      answering: new Set(),
+      repeatedGraces: () => null,
+      hasSeenSilence: () => true,
+      massFate: () => ({ returned: 0, departed: 0, missing: [] }),
       isBlind: false,
       isCollectionSeen: true,
       readAt: { now: AT, wall: AT },
@@ -93,13 +104,19 @@ function snapshotOf({ silent = [], gone = [], tasks = [], observed, board, losse
       knowsAll: () => true,
       ...observed,
     },
-    board: { tasks, holders: new Set(), leases, turnAt: 0, strandedSince: null, ...board },
+    board: { tasks, holders: new Set(), leases, work, conditions: new Map(), turnAt: 0, strandedSince: null, ...board },
     losses: losses ?? new Map(),
+    lossHistory: new FlappingAgents(),
     openIncidents: new Map(incidents.map((each) => [each.cause, each])),
+    departures: new Map(),
   }
 }
 
-const leased = { state: 'in_progress', incarnation: 'one', leaseSeq: 1 } as const
+/** So many starts that were interrupted. */
+function begun(count: number): Task['attempts'] {
+  const ended = { holder: sessionOf('w2'), startedAt: 0, end: 'interrupted', endedAt: 1, note: '' } as const
+  return Array.from({ length: count }, (_, index) => ({ ...ended, epoch: index + 1 }))
+}
 
 const SCENES: readonly { title: string; scene: Scene; says: Readonly<Record<string, unknown>> }[] = [
   {
@@ -119,12 +136,21 @@ const SCENES: readonly { title: string; scene: Scene; says: Readonly<Record<stri
     },
   },
   {
-    title: 'an agent died, a task was moved too often, a lease lapsed, and a task is new',
+    title: 'a task came to a silent agent since beats were read: it is not moved before they were read again',
+    scene: {
+      silent: ['w1'],
+      tasks: [task('t1', 'w1')],
+      observed: { readAt: { now: -1, wall: -1 }, massReturnUntil: -1 },
+    },
+    says: { moves: [], open: ['silent:w1'], singleLosses: ['w1'], beatsWantedSince: AT },
+  },
+  {
+    title: 'an agent died, a task was begun too often, and a task is new',
     scene: {
       gone: ['w1'],
-      tasks: [task('t1', 'w1'), task('t2', 'w2', { ...leased, moves: movesMax }), task('t3', null)],
+      tasks: [task('t1', 'w1'), task('t2', 'w2', { attempts: begun(attemptsMax) }), task('t3', null)],
     },
-    says: { moves: ['t3', 't1'], open: ['task_exhausted:t2', 'gone:w1'], singleLosses: ['w1'], movedFrom: ['w1'] },
+    says: { moves: ['t3', 't1'], endings: ['t2'], open: ['gone:w1'], singleLosses: ['w1'], movedFrom: ['w1'] },
   },
   {
     title: 'what could not be reported before is reported, and what is over is closed',
@@ -138,15 +164,15 @@ const SCENES: readonly { title: string; scene: Scene; says: Readonly<Record<stri
         incident('silent', 'w3'),
         incident('gone', 'w8'),
         incident('restart_failed', 'w8'),
-        incident('task_exhausted', null, 'task_exhausted:t9'),
+        incident('task_stalled', null, 'task_stalled:t9@1'),
         incident('blind', null, 'blind'),
         incident('supervisor_away', null, 'supervisor_away:tmux'),
       ],
-      observed: { unreachable: new Map([['docker', AT - LATE]]) },
+      observed: { unreachable: new Map([['docker', AT - LATE]]), answering: new Set(['tmux']) },
     },
     says: {
       open: ['supervisor_away:docker', 'silent:w1'],
-      close: ['blind', 'supervisor_away:tmux', 'silent:w3', 'gone:w8', 'restart_failed:w8', 'task_exhausted:t9'],
+      close: ['blind', 'supervisor_away:tmux', 'silent:w3', 'gone:w8', 'restart_failed:w8', 'task_stalled:t9@1'],
     },
   },
   {
@@ -157,7 +183,7 @@ const SCENES: readonly { title: string; scene: Scene; says: Readonly<Record<stri
   {
     title: 'every agent is gone for one task: it is stranded, and that is remembered',
     scene: { tasks: [task('t1', null)], observed: { fleet: new Roster(CONFIG) } },
-    says: { moves: [], open: [], strandedSince: AT },
+    says: { moves: [], open: ['task_stranded:any'], strandedSince: AT },
   },
   {
     title: 'blind: nothing is planned, and nothing remembered',
@@ -182,7 +208,9 @@ suite('a decision', () => {
         ...decision,
         ...decision.board,
         moves: decision.moves.map(({ move }) => move.task),
+        endings: decision.endings.map(({ task }) => task),
         open: decision.open.map(({ cause }) => cause),
+        close: decision.close.map(({ cause }) => cause),
       }
       assert.deepEqual(Object.fromEntries(Object.keys(says).map((name) => [name, all[name]])), says)
     })
@@ -209,8 +237,11 @@ suite('a decision', () => {
       ({ board }) => (board.tasks as Task[]).pop(),
       ({ board }) => Object.assign(board.tasks[0] ?? {}, { moves: 1 }),
       ({ board }) => (board.leases as LeaseObserver).grace(AT),
+      ({ board }) => (board.work as WorkObserver).grace(AT),
+      ({ board }) => (board.conditions as Map<string, unknown>).set('w1', {}),
       ({ board }) => Object.assign(board, { strandedSince: AT }),
       ({ losses }) => (losses as Map<string, unknown>).set('w1', { isDue: true, signsAtDeath: null }),
+      ({ lossHistory }) => (lossHistory as FlappingAgents).noteLoss('w1', AT),
       ({ openIncidents }) => (openIncidents as Map<string, unknown>).delete('silent:w3'),
       ({ openIncidents }) => Object.assign(openIncidents.get('silent:w3') ?? {}, { agent: 'w4' }),
     ]

@@ -2,9 +2,11 @@
 const READERS: Readonly<Record<string, readonly string[]>> = {
   Map: ['get', 'has', 'keys', 'values', 'entries', 'forEach', String(Symbol.iterator)],
   Set: ['has', 'keys', 'values', 'entries', 'forEach', String(Symbol.iterator)],
-  Roster: ['has', 'standing', 'standings', 'agentOf', 'hasIncident', 'twins'],
+  Roster: ['has', 'standing', 'standings', 'agentOf', 'hasIncident', 'twins', 'nameNow'],
+  FlappingAgents: ['lostNow', 'recent', 'flapping', 'steadySince'],
   AgentProcessTable: ['of', 'isHindered'],
   LeaseObserver: ['stillSince', 'lapsedAt', 'isStuck'],
+  WorkObserver: ['pendingSince', 'takeableSince', 'untakenSince', 'workedAt', 'isDeadlinePassed', 'isIdle', 'isBusy'],
 }
 
 const frozen = new WeakMap<object, object>()

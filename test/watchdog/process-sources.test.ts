@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { S2Error } from '#fleet/errors.ts'
 import { CONFIG, Stage, Supervisor } from './stage.ts'
 
+const { lateAfterMs: LATE } = CONFIG
 const SECOND = 1_000
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE
@@ -35,7 +36,10 @@ test('death is a verdict at once, though the daemon beats on, and the work is an
   assert.equal(watchdog.moved, 2)
   const [incident] = await stage.store.incidents({ open: true })
   assert.equal(incident?.cause, 'gone:w1')
-  assert.match(incident?.summary ?? '', /^w1 on host-w1 is gone \(body w1: exit code 137, out of memory\); its tasks/)
+  assert.match(
+    incident?.summary ?? '',
+    /^w1 on host-w1 is gone \(body w1: exit code 137, out of memory\); its 2 tasks go to other agents$/,
+  )
   const moved = (await stage.store.audit(0, 1_000)).filter(({ action }) => action === 'task_moved')
   assert.deepEqual(
     moved.map(({ details }) => details.reason),
@@ -293,6 +297,24 @@ test('restarts back off, are capped within an hour, and then a human is asked, o
   assert.equal(engine.started.length, CONFIG.restartsMax + 1, 'another hour, another try')
 })
 
+test('restarts of before the clock was put back do not count for hours', async () => {
+  const { stage, engine } = await withBodies(4, { mayStart: true })
+  await using _ = stage
+  stage.watchdog({ sources: [engine] })
+  await stage.run(20 * SECOND)
+  engine.set('w1', 'ended', { mayStart: true })
+  await stage.run(HOUR / 2)
+  assert.equal(engine.started.length, CONFIG.restartsMax)
+  stage.actor('w1').incarnation = 'second'
+  engine.set('w1', 'living', { mayStart: true })
+  stage.machine.stepWall(-3 * HOUR)
+  await stage.run(HOUR)
+  engine.set('w1', 'ended', { mayStart: true })
+  await stage.run(MINUTE)
+  assert.equal(engine.started.length, CONFIG.restartsMax + 1, 'another hour, another try')
+  assert.deepEqual(await stage.open(), ['gone:w1', 'restart:w1'])
+})
+
 test('a start that is refused is one incident that names what to do, and no restart; when it is allowed, it is made', async () => {
   const { stage, engine } = await withBodies(4, { mayStart: true })
   await using _ = stage
@@ -347,4 +369,99 @@ test('nothing is started while its supervisor is unknown, nor where the setting 
   other.engine.set('w1', 'ended', { mayStart: true })
   await other.stage.run(10 * MINUTE)
   assert.deepEqual(other.engine.started, [])
+})
+
+test('a task that no other agent can take does not keep its dead agent from being started again', async () => {
+  const { stage, engine } = await withBodies(4, { mayStart: true })
+  await using _ = stage
+  stage.watchdog({ sources: [engine] })
+  await stage.addTask('t1', 'w1', 'a role that nobody has')
+  await stage.run(20 * SECOND)
+  engine.set('w1', 'ended', { mayStart: true })
+  await stage.run(MINUTE)
+  assert.deepEqual([(await stage.holders()).t1, engine.started], ['w1', ['w1']])
+})
+
+/** How a source learns of a death: by a hint, or by reading again every so often. */
+const SOURCES = [
+  { name: 'docker, whose event comes', everyMs: 5_000, hints: true, withinMs: 0 },
+  { name: 'docker, whose event is lost', everyMs: 5_000, hints: false, withinMs: 5_000 },
+  { name: 'systemd and tmux, which are polled', everyMs: 700, hints: false, withinMs: 700 },
+]
+for (const { name, everyMs, hints, withinMs } of SOURCES) {
+  test(`a proven death waits for no silence: ${name}`, async (context) => {
+    await using stage = await Stage.open(4)
+    const engine = new (class extends Supervisor {
+      override readonly everyMs = everyMs
+      override hint(): void {
+        if (hints) super.hint()
+      }
+    })()
+    for (const agent of stage.actors.keys()) engine.set(agent, 'living')
+    const watchdog = stage.watchdog({ sources: [engine] })
+    await stage.addTask('t1', 'w1')
+    await stage.run(20 * SECOND + 130)
+    const diedAt = stage.clock.now()
+    engine.set('w1', 'ended', { why: 'exit code 137' })
+    stage.silence('w1')
+    const told = async (): Promise<boolean> => (await stage.open()).includes('gone:w1')
+    const moved = async (): Promise<boolean> => (await stage.holders()).t1 !== 'w1'
+    const until = async (isSo: () => Promise<boolean>): Promise<number> => {
+      while (!(await isSo())) {
+        assert.ok(stage.clock.now() - diedAt < 10 * SECOND)
+        await stage.run(10)
+      }
+      return stage.clock.now() - diedAt
+    }
+    const [toldMs, movedMs] = [await until(told), await until(moved)]
+    const verdictMs = (watchdog.changes.find(({ to }) => to === 'gone')?.passedAt ?? Number.NaN) - diedAt
+    context.diagnostic(`verdict after ${verdictMs} ms, told after ${toldMs} ms, moved after ${movedMs} ms`)
+    assert.ok(verdictMs <= withinMs, `verdict after ${verdictMs} ms`)
+    assert.ok(toldMs <= withinMs + 420 && movedMs <= withinMs + 420, `told ${toldMs}, moved ${movedMs}`)
+    assert.deepEqual(await stage.incidents(), ['gone:w1'])
+  })
+}
+
+test('who was dead before the watchdog began, and is not heard, is gone and not silent', async () => {
+  const { stage, engine } = await withBodies(4)
+  await using _ = stage
+  await stage.addTask('t1', 'w1')
+  await stage.run(20 * SECOND)
+  engine.set('w1', 'ended', { why: 'exit code 137' })
+  stage.silence('w1')
+  await stage.run(MINUTE)
+  const watchdog = stage.watchdog({ sources: [engine] })
+  const began = stage.clock.now()
+  await stage.run(20 * SECOND)
+  const [gone] = watchdog.changes.filter(({ to }) => to === 'gone')
+  assert.ok((gone?.passedAt ?? Number.NaN) - began <= LATE + SECOND, `${(gone?.passedAt ?? 0) - began} ms`)
+  assert.notEqual((await stage.holders()).t1, 'w1')
+  await stage.run(5 * MINUTE)
+  assert.deepEqual(await stage.incidents(), ['gone:w1'])
+})
+
+test('an old body of an agent that lives elsewhere is no death, also when it is late for a while', async () => {
+  const { stage, engine } = await withBodies(4)
+  await using _ = stage
+  engine.set('w1', 'ended')
+  const watchdog = stage.watchdog({ sources: [engine] })
+  await stage.run(MINUTE)
+  stage.silence('w1')
+  await stage.run(30 * SECOND)
+  stage.heal('w1')
+  await stage.run(MINUTE)
+  assert.deepEqual(
+    watchdog.changes.map(({ agent, to }) => `${agent} ${to}`),
+    ['w1 late', 'w1 alive'],
+  )
+})
+
+test('a body that ended before its agent ever spoke is no loss', async () => {
+  const { stage, engine } = await withBodies(4)
+  await using _ = stage
+  stage.silence('w1')
+  engine.set('w1', 'ended')
+  stage.watchdog({ sources: [engine] })
+  await stage.run(10 * MINUTE)
+  assert.deepEqual([await stage.incidents(), (await stage.verdicts()).w1], [[], 'new'])
 })

@@ -79,6 +79,7 @@ test('two programs on one database move a dead worker’s task once, say how the
     const env = (state: string) => ({
       S2_STATE: join(folder, state),
       S2_STORE: `sqlite:${path}`,
+      S2_BEAT: `${BEAT_MS}ms`,
       S2_LATE_AFTER: '2s',
       S2_SILENT_AFTER: '3s',
       S2_ALERT_EXEC: `cat >> ${join(folder, 'alerts')}`,

@@ -1,7 +1,7 @@
 /** A fleet in memory under a clock that a test moves: thirty minutes cost milliseconds. */
 import assert from 'node:assert/strict'
 import type { AgentProcess } from '#fleet/agent-processes.ts'
-import type { Incident } from '#fleet/incident.ts'
+import { INCIDENT_KINDS, type Incident } from '#fleet/incident.ts'
 import { type SessionId, sessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
 import { readTaskMessage } from '#fleet/task-messages.ts'
@@ -24,9 +24,16 @@ export const CONFIG: WatchConfig = {
   watchMs: 250,
   leaseMs: 60_000,
   moveEveryMs: 10_000,
-  movesMax: 5,
+  // the tasks of most tests are never taken, and nobody works at them
+  pendingAfterMs: 60_000,
+  takeWithinMs: 86_400_000,
+  stallAfterMs: 86_400_000,
+  onStall: { otherwise: 'move', byName: new Map() },
+  attemptsMax: 5,
+  fallback: new Map(),
   restartAfterMs: 30_000,
   restartsMax: 3,
+  alertOn: new Set(INCIDENT_KINDS),
   alertExec: null,
   alertWebhook: null,
 }
@@ -34,7 +41,7 @@ export const CONFIG: WatchConfig = {
 export interface Actor {
   readonly name: string
   /** The worker's end; the orchestrator has the other ends of all. */
-  readonly session: SessionId
+  session: SessionId
   host: string
   incarnation: string
   seq: number
@@ -63,18 +70,19 @@ export class Stage implements AsyncDisposable {
     return stage
   }
 
-  async join(name: string, role = 'any'): Promise<Actor> {
-    const { id } = await this.store.openConversation({
-      roles: { a: 'orchestrator', b: role },
-      agents: { a: 'boss', b: name },
-      lifetimeMs: 100 * 365 * 86_400_000,
-    })
-    const session = sessionId(id, 'b')
+  /** A new agent that beats, by a conversation of its own, or by the one given. */
+  async join(name: string, role = 'any', conversation?: string): Promise<Actor> {
+    const session = sessionId(conversation ?? (await this.#converse(name, role)), 'b')
     const life = { incarnation: 'first', seq: 0, work: 0, beats: true, lastBeatAt: 0 }
     const actor: Actor = { name, session, host: `host-${name}`, ...life }
     this.actors.set(name, actor)
     this.#running.push(this.#beat(actor, this.actors.size * 100))
     return actor
+  }
+
+  /** The agent has a new conversation in place of the one that ended. */
+  async rejoin(name: string): Promise<void> {
+    this.actor(name).session = sessionId(await this.#converse(name, 'any'), 'b')
   }
 
   actor(name: string): Actor {
@@ -160,6 +168,15 @@ export class Stage implements AsyncDisposable {
     await Promise.all(this.#running)
   }
 
+  async #converse(name: string, role: string): Promise<string> {
+    const { id } = await this.store.openConversation({
+      roles: { a: 'orchestrator', b: role },
+      agents: { a: 'boss', b: name },
+      lifetimeMs: 100 * 365 * 86_400_000,
+    })
+    return id
+  }
+
   async #beat(actor: Actor, offsetMs: number): Promise<void> {
     const { signal } = this.#ending
     await this.clock.sleep(offsetMs, signal).catch(() => undefined)
@@ -189,6 +206,8 @@ export class Watchdog {
   readonly looks: Look[] = []
   readonly changes: PassedVerdict[] = []
   readonly errors: unknown[] = []
+  /** Why alerts do not get through, as health has it. */
+  alertTrouble: string | null = null
   readonly done: Promise<void>
   /** Stops and goes on, as a process does that gets SIGSTOP and SIGCONT. */
   readonly life: Life
@@ -209,6 +228,9 @@ export class Watchdog {
         this.changes.push(...look.changes)
       },
       onError: (error) => this.errors.push(error),
+      onAlertTrouble: (why) => {
+        this.alertTrouble = why
+      },
     })
   }
 
@@ -238,7 +260,7 @@ export class Watchdog {
 /** A supervisor that a test speaks for: it hints at what changes, unless it is away. */
 export class Supervisor implements ProcessSource {
   readonly name = 'fake'
-  readonly everyMs = 5_000
+  readonly everyMs: number = 5_000
   readonly started: string[] = []
   isAway = false
   /** Told when it is asked to start something. */

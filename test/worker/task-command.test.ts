@@ -8,6 +8,7 @@ import type { Task } from '../../services/core/fleet/task.ts'
 import { systemClock } from '../../services/core/runtime/clock.ts'
 import { processes } from '../../services/local/process-tree.ts'
 import { commandStarter } from '../../services/worker/task-command.ts'
+import { ManualClock } from '../manual-clock.ts'
 import { isOver } from '../process-state.ts'
 import { until } from '../until.ts'
 
@@ -25,6 +26,13 @@ const task: Task = {
   originalAssignee: null,
   incarnation: 'x',
   leaseSeq: 1,
+  otherRoles: [],
+  work: 0,
+  attempts: [],
+  pause: null,
+  reminded: 0,
+  onDeadline: 'fail',
+  onStall: null,
   moves: 0,
   progress: null,
   result: null,
@@ -34,8 +42,10 @@ const task: Task = {
   updatedAt: 1,
 }
 
+const PATH = { PATH: process.env.PATH }
+
 function start(script: string, given: Task = task, onLine: (line: string) => void = () => undefined) {
-  return commandStarter(['/bin/sh', '-c', script], { PATH: process.env.PATH }, folder, systemClock)(given, onLine)
+  return commandStarter(['/bin/sh', '-c', script], PATH, folder, systemClock)(given, onLine)
 }
 
 test('a command gets the task as JSON on its input and in its environment, and its end comes back', async () => {
@@ -68,6 +78,67 @@ test('long output is kept by its end, and characters cut by the pipe come out wh
   assert.equal(lines.length, 3_000)
   assert.ok(lines.every((line, index) => line === `ü line ${index}`))
   assert.ok(tail.endsWith('ü line 2999\n') && tail.length <= 4_000)
+})
+
+test('a character or line that comes in two pieces is whole, whatever comes by the other stream meanwhile', async () => {
+  const lines: string[] = []
+  // € is e2 82 ac, the rocket f0 9f 9a 80: each stream breaks off within a character while the other goes on.
+  const script = String.raw`
+    printf 'out \342\202'; sleep 0.2; printf 'err \360\237' >&2; sleep 0.2; printf '\254 of '; sleep 0.2
+    printf '\232\200 of ' >&2; sleep 0.2; printf 'one\n'; sleep 0.2; printf 'two\n' >&2`
+  const { tail } = await start(script, task, (line) => lines.push(line)).ended
+  assert.deepEqual(lines, ['out € of one', 'err 🚀 of two'])
+  assert.equal(tail, 'out € of one\nerr 🚀 of two\n')
+})
+
+test('the last line is shown and kept without its end, and without that of the other stream in it', async () => {
+  const lines: string[] = []
+  const { tail } = await start(`printf 'going'; sleep 0.2; printf 'Overwrite? [y/N] ' >&2`, task, (line) =>
+    lines.push(line),
+  ).ended
+  assert.deepEqual(lines, ['going', 'Overwrite? [y/N] '])
+  assert.equal(tail, 'going\nOverwrite? [y/N] ')
+})
+
+test('a tail of characters that take two places each begins with a whole one', async () => {
+  const lines: string[] = []
+  const script = 'i=0; while [ $i -lt 2500 ]; do printf 🚀; i=$((i+1)); done; echo'
+  const { tail } = await start(script, task, (line) => lines.push(line)).ended
+  assert.equal(tail, `${'🚀'.repeat(1_999)}\n`)
+  assert.ok(lines.every((line) => line.isWellFormed() && line.length <= 4_000))
+})
+
+test('a filter behind the output of a command has its time to finish', async () => {
+  const starter = commandStarter(
+    ['/bin/bash', '--norc', '-c', 'exec > >(sleep 0.6; sed s/x/y/); echo x'],
+    PATH,
+    folder,
+    systemClock,
+  )
+  assert.equal((await starter(task, () => undefined).ended).tail, 'y\n')
+})
+
+test('what stands on a line without end is told where nothing more comes, and not before: it may be half a secret', async () => {
+  const clock = new ManualClock()
+  const asks = join(folder, 'asks')
+  const lines: string[] = []
+  const script = `echo one; printf 'Overwrite? [y/N] '; touch ${asks}; sleep 600`
+  const running = commandStarter(['/bin/sh', '-c', script], PATH, folder, clock)(task, (line) => lines.push(line))
+  await until('it asks', () => existsSync(asks) && lines.length === 1)
+  await until('the question has come', async () => {
+    await clock.advance(1_000)
+    return running.openLine?.() === 'Overwrite? [y/N] '
+  })
+  running.stop(0)
+  await clock.advance(10_000)
+  await running.ended
+  assert.deepEqual(lines, ['one', 'Overwrite? [y/N] '])
+})
+
+test('a description in the environment is cut between characters', async () => {
+  const description = `x${'🚀'.repeat(19_999)}\ufffd${'🚀'.repeat(19_990)}`
+  const { tail } = await start('printf %s "$S2_TASK_DESCRIPTION" | tail -c 8', { ...task, description }).ended
+  assert.equal(tail, '🚀🚀')
 })
 
 test('output is shown and kept without secrets, however it is cut into pieces and lines', async () => {
@@ -108,9 +179,19 @@ test('stopping ends the whole group, also children that ignore TERM', async () =
   }
 })
 
-test('a command that cannot be started says so', async () => {
+test('a command that cannot be started says what is missing, as a fault of the place', async () => {
   const starter = commandStarter(['/nonexistent/agent'], {}, folder, systemClock)
-  await assert.rejects(starter(task, () => undefined).ended, /ENOENT/)
+  await assert.rejects(starter(task, () => undefined).ended, {
+    name: 'StartError',
+    code: 'no_program',
+    message: 'the program /nonexistent/agent is not installed (there is no such file)',
+  })
+  const gone = join(folder, 'gone')
+  await assert.rejects(commandStarter(['/bin/sh', '-c', 'true'], {}, gone, systemClock)(task, () => undefined).ended, {
+    name: 'StartError',
+    code: 'no_folder',
+    message: `the folder ${gone} does not exist`,
+  })
 })
 
 test('when the agent is killed, its command ends too', async () => {

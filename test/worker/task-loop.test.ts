@@ -5,203 +5,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { S2Error } from '../../services/core/fleet/errors.ts'
-import { type SessionId, sessionId } from '../../services/core/fleet/session-id.ts'
-import type { Report } from '../../services/core/fleet/task.ts'
-import { openMemoryStore } from '../../services/core/store/memory/memory.ts'
-import type { Store } from '../../services/core/store/store.ts'
+import { sessionId } from '../../services/core/fleet/session-id.ts'
 import { SessionLocks } from '../../services/worker/session-lock.ts'
-import {
-  type CommandEnd,
-  type Reports,
-  type RunningCommand,
-  TaskLoop,
-  type TaskMailbox,
-  type WorkEvent,
-  type WorkerSession,
-} from '../../services/worker/task-loop.ts'
-import { ManualClock, settle } from '../manual-clock.ts'
-
-const LEASE_MS = 60_000
-
-/** One agent over a memory store, with a command and a network that do what the test says. */
-class Bench {
-  readonly clock = new ManualClock()
-  readonly store = openMemoryStore({ clock: this.clock })
-  readonly events: WorkEvent[] = []
-  readonly draining = new AbortController()
-  readonly stopping = new AbortController()
-  /** The commands that were started, newest last. */
-  readonly commands: FakeCommand[] = []
-  /** What the network does to each question; null lets it pass. */
-  fault: (() => Promise<never>) | null = null
-  /** How long each answer takes. */
-  slowMs = 0
-  /** When the last renewal was asked for that was granted. */
-  renewalAskedAt = Number.NaN
-  /** The words that reached the store, in order. */
-  readonly words: string[] = []
-  /** Whether somebody carries what is reported. */
-  carries = true
-  /** Whether the disk takes anything. */
-  full = false
-  readonly outbox: { holder: SessionId; report: Report; outcome: 'waiting' | 'carried' | { refused: string } }[] = []
-  assigned: string[] = []
-  revoked: string[] = []
-  /** Seats before the agent's own. */
-  extra: WorkerSession[] = []
-  heard: () => void = () => undefined
-  worker: SessionId = 'conv_x/b'
-  other: SessionId = 'conv_y/b'
-
-  async open(): Promise<void> {
-    const roles = { a: 'orchestrator', b: 'tests' }
-    const lifetimeMs = 86_400_000
-    const first = await this.store.openConversation({ roles, agents: { a: 'o', b: 'w1' }, lifetimeMs })
-    const second = await this.store.openConversation({ roles, agents: { a: 'o', b: 'w2' }, lifetimeMs })
-    this.worker = sessionId(first.id, 'b')
-    this.other = sessionId(second.id, 'b')
-  }
-
-  async add(id: string, priority: 'P0' | 'P2' = 'P2'): Promise<void> {
-    await this.store.addTask({
-      id,
-      description: `do ${id}`,
-      priority,
-      role: null,
-      holder: this.worker,
-      deadline: null,
-      createdBy: null,
-    })
-  }
-
-  async move(id: string): Promise<void> {
-    const { epoch } = await this.store.task(id)
-    assert.equal(await this.store.move({ task: id, epoch, to: this.other, reason: 'silent' }), true)
-  }
-
-  start(runId: string, once = false): { done: Promise<void> } {
-    const network = async <T>(asked: () => Promise<T>): Promise<T> => {
-      if (this.fault !== null) return await this.fault()
-      if (this.slowMs > 0) await this.clock.sleep(this.slowMs)
-      return await asked()
-    }
-    const store: Pick<Store, 'leaseTask' | 'report'> = {
-      leaseTask: (holder, incarnation) => network(() => this.store.leaseTask(holder, incarnation)),
-      report: async (holder, report) => {
-        const askedAt = this.clock.now()
-        this.words.push(report.state)
-        const task = await network(() => this.store.report(holder, report))
-        this.renewalAskedAt = askedAt
-        return task
-      },
-    }
-    const reports: Reports = {
-      put: async (holder, report) => {
-        if (this.full) throw new S2Error('unavailable', 'the disk is full')
-        this.outbox.push({ holder, report, outcome: 'waiting' })
-        await this.carry()
-        return String(this.outbox.length - 1)
-      },
-      carried: async (name) => this.outbox[Number(name)]?.outcome ?? 'carried',
-      waiting: async () => this.outbox.filter(({ outcome }) => outcome === 'waiting').length,
-    }
-    const taskMessages: TaskMailbox = {
-      take: async () => ({ assigned: this.assigned.splice(0), revoked: this.revoked.splice(0) }),
-      onNews: (heard) => {
-        this.heard = heard
-        return { [Symbol.dispose]: () => undefined }
-      },
-    }
-    const agent = new TaskLoop(
-      { leaseMs: LEASE_MS, pollMs: 30_000, progressMs: 5_000, once },
-      {
-        clock: this.clock,
-        chance: () => 0.5,
-        runId,
-        sessions: async () => [...this.extra, { session: this.worker, store }],
-        reports,
-        taskMessages,
-        start: (task, onLine) => {
-          const command = new FakeCommand(task.id, onLine)
-          this.commands.push(command)
-          return command
-        },
-        say: (event) => this.events.push(event),
-        draining: this.draining.signal,
-        stopping: this.stopping.signal,
-      },
-    )
-    return { done: agent.work() }
-  }
-
-  /** What keepalive does. */
-  async carry(): Promise<void> {
-    for (const item of this.outbox) {
-      if (!this.carries || item.outcome !== 'waiting') continue
-      try {
-        this.words.push(item.report.state)
-        await this.store.report(item.holder, item.report)
-        item.outcome = 'carried'
-      } catch (error) {
-        item.outcome = { refused: (error as Error).message }
-      }
-    }
-  }
-
-  get command(): FakeCommand {
-    const last = this.commands.at(-1)
-    assert.ok(last !== undefined, 'no command was started')
-    return last
-  }
-
-  told(event: WorkEvent['event']): WorkEvent[] {
-    return this.events.filter((each) => each.event === event)
-  }
-
-  end(): void {
-    this.stopping.abort()
-    this.draining.abort()
-  }
-}
-
-class FakeCommand implements RunningCommand {
-  readonly task: string
-  readonly print: (line: string) => void
-  readonly #ended = Promise.withResolvers<CommandEnd>()
-  stoppedWithin: number | null = null
-  /** What it answers to TERM. */
-  onTerm: CommandEnd = { exitCode: null, signal: 'SIGTERM', tail: 'cut off' }
-
-  constructor(task: string, print: (line: string) => void) {
-    this.task = task
-    this.print = print
-  }
-
-  get ended(): Promise<CommandEnd> {
-    return this.#ended.promise
-  }
-
-  exit(exitCode: number, tail = 'all good'): void {
-    this.#ended.resolve({ exitCode, signal: null, tail })
-  }
-
-  refuse(error: Error): void {
-    this.#ended.reject(error)
-  }
-
-  stop(graceMs: number): void {
-    this.stoppedWithin = graceMs
-    this.#ended.resolve(this.onTerm)
-  }
-}
-
-async function bench(): Promise<Bench> {
-  const made = new Bench()
-  await made.open()
-  return made
-}
-
-const away = (): Promise<never> => Promise.reject(new S2Error('unavailable', 'the network is away'))
+import { settle } from '../manual-clock.ts'
+import { away, Bench, bench, LEASE_MS } from './loop-bench.ts'
 
 test('tasks are done one at a time, the urgent one first, and --once ends when none is left', async () => {
   const b = await bench()
@@ -376,7 +183,7 @@ test('a task that is moved is let go as soon as its letter comes, and the late r
   await b.clock.advance(10)
   b.command.onTerm = { exitCode: 0, signal: null, tail: 'done all the same' }
   await b.move('moved')
-  b.revoked = ['moved']
+  b.revoked = [{ task: 'moved', reason: 'you were not heard for too long' }]
   b.heard()
   await b.clock.advance(1_000)
   assert.notEqual(b.command.stoppedWithin, null, 'it goes on though it was told')
@@ -521,6 +328,7 @@ test('a session that is refused does not keep the others from working', async ()
       store: {
         leaseTask: () => Promise.reject(new S2Error('expired', 'its conversation has ended')),
         report: () => Promise.reject(new S2Error('expired', 'its conversation has ended')),
+        noteCondition: () => Promise.reject(new S2Error('expired', 'its conversation has ended')),
       },
     },
   ]

@@ -80,6 +80,7 @@ const ADVICE: Readonly<Record<string, string>> = {
   source: 's2 config says what is watched (S2_SOURCE, S2_STATE); the database is made by the bridge',
   wake: 'run the command of S2_WAKE by hand, as the user of the service',
   blind: 'see whether the bridge is well (s2 health bridge): it collects the beats that the watchdog reads',
+  alerts: 's2 alert test tries each alert channel; S2_ALERT_EXEC and S2_ALERT_WEBHOOK name them',
   store: 'see whether the disk of S2_STATE is full; the bridge and the watchdog need the same database (S2_STORE)',
 }
 

@@ -7,7 +7,7 @@ import { reachFleet, storeParts } from '#console/store-access.ts'
 import { table } from '#console/table.ts'
 import { ago, plain } from '#console/terminal-text.ts'
 import { isPassing, S2Error } from '#fleet/errors.ts'
-import { channelNames, type Incident, unitFailed } from '#fleet/incident.ts'
+import { EVERY_CHANNEL, type Incident, isEvent, unitFailed } from '#fleet/incident.ts'
 import { Pauses } from '#runtime/backoff.ts'
 import { openStore } from '#store/open-store.ts'
 import type { Store } from '#store/store.ts'
@@ -69,8 +69,9 @@ async function list(context: CommandContext, { all, json }: Options): Promise<vo
     context.print(all === true ? 'there were no incidents\n' : 'no incident is open\n')
   } else {
     const now = context.clock.wall()
-    const row = ({ id, openedAt, closedAt, summary }: Incident): string[] => {
-      return [String(id), ago(now - openedAt), closedAt === null ? 'open' : ago(closedAt - openedAt), summary]
+    const row = ({ id, kind, openedAt, closedAt, summary }: Incident): string[] => {
+      const lasted = isEvent({ kind }) ? '-' : closedAt === null ? 'open' : ago(closedAt - openedAt)
+      return [String(id), ago(now - openedAt), lasted, summary]
     }
     context.print(`${table(COLUMNS, found.map(row), context.screen.columns).join('\n')}\n`)
   }
@@ -106,7 +107,7 @@ async function open(context: CommandContext, { unit, summary, json }: Options & 
   const incident = unitFailed(nameOf(unit), summary ?? howInWords(context.env))
   const isNew = await patiently(context, async () => {
     await using store = await openLocal(context)
-    return await store.openIncident(incident, channels(context.env))
+    return await store.openIncident(incident, [EVERY_CHANNEL])
   })
   if (json === true) context.print(`${JSON.stringify({ cause: incident.cause, opened: isNew })}\n`)
   else context.print(`${isNew ? 'opened' : 'open already'}: ${incident.summary}\n`)
@@ -119,7 +120,7 @@ async function close(context: CommandContext, named: string | undefined, { unit,
   const cause = named ?? unitFailed(nameOf(unit ?? ''), '').cause
   const wasOpen = await patiently(context, async () => {
     await using store = await openLocal(context)
-    return await store.closeIncident(cause, channels(context.env))
+    return await store.closeIncident(cause, [EVERY_CHANNEL], `${cause} was closed by hand`)
   })
   if (json === true) context.print(`${JSON.stringify({ cause, closed: wasOpen })}\n`)
   else context.print(`${wasOpen ? 'closed' : 'was not open'}: ${cause}\n`)
@@ -156,11 +157,6 @@ async function openLocal(context: CommandContext): Promise<Store> {
   throw new S2Error('not_found', `no incident can be kept here: there is no database ${database}`, {
     next: 'on a worker host look at the unit itself: systemctl --failed, journalctl -u UNIT',
   })
-}
-
-function channels(env: CommandContext['env']): string[] {
-  const isSet = (name: string): boolean => (env[name] ?? '') !== ''
-  return channelNames({ exec: isSet('S2_ALERT_EXEC'), webhook: isSet('S2_ALERT_WEBHOOK') })
 }
 
 function nameOf(unit: string): string {

@@ -239,6 +239,11 @@ async function throughOutbox(
   while (clock.now() - began < patienceMs) {
     const outcome = await outbox.outcome(name)
     if (outcome === 'carried') return { ...sent, state: 'carried' }
+    if (outcome === 'unknown') {
+      throw new S2Error('unknown_outcome', 'the message left the outbox, and nothing says whether the bridge has it', {
+        next: `send it again with --key ${options.key ?? name}: a message that came is not sent twice`,
+      })
+    }
     if (outcome !== 'waiting') {
       throw new S2Error(outcome.code, `the bridge did not take the message: ${outcome.message}`, {
         ...(outcome.next === null ? {} : { next: outcome.next }),

@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander'
 import type { CommandContext } from '#console/context.ts'
-import { failureOf } from '#console/failure.ts'
+import { EXIT, Exit, failureOf } from '#console/failure.ts'
 import { type AgentProcesses, askControl } from '#console/fleet-control.ts'
 import { type FleetOverview, readOverview, renderOverview } from '#console/fleet-overview.ts'
 import { painter, showLive } from '#console/live-screen.ts'
@@ -12,7 +12,10 @@ const EXAMPLES = `
 Examples:
   s2 status                the fleet now
   s2 status --watch        a live table; q or Ctrl-C quits
-  s2 status --json | jq '.agents[] | select(.verdict != "alive")'`
+  s2 status --json | jq '.agents[] | select(.verdict != "alive")'
+
+Exit code 1 says that an agent is lost (silent, gone), or that no watchdog has looked for two minutes: then STATE shows what
+it thought last, and when. Exit code 0 says that neither is so.`
 
 interface Options {
   readonly watch?: true
@@ -38,6 +41,7 @@ export function define(command: Command, context: CommandContext): void {
       const overview = await look(context, reached, state)
       if (options.json === true) context.print(`${JSON.stringify(overview, null, 2)}\n`)
       else context.print(`${renderOverview(overview, context.screen.columns, painter(context)).join('\n')}\n`)
+      if (!overview.isWell) throw new Exit(EXIT.failed)
     })
 }
 

@@ -1,9 +1,11 @@
 import { realpathSync } from 'node:fs'
 import { resolve, sep } from 'node:path'
 import type { CommandContext } from '#console/context.ts'
+import { textTail } from '#fleet/cut-text.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { type AllowedCommand, type GuardMode, judgeCommand, type RefusedCommand } from '#fleet/guard-rules.ts'
 import type { SessionId } from '#fleet/session-id.ts'
+import { type Clock, elapsedMs, momentOf } from '#runtime/clock.ts'
 import { type Ending, howItEnded, runCommand } from '#runtime/run-command.ts'
 import { Outbox } from '#spool/outbox.ts'
 import type { Grant } from './grant.ts'
@@ -109,15 +111,32 @@ export async function runPlanned(
       outputMax: LIMITS.outputBytes,
       beyond: 'keep_tail',
     },
-    clock,
+    countingSuspends(clock),
   )
   const result = resultOf(words, plan.mode, ending)
   await recordAct(state, { action: 'ended', details: { ...about, how: result.how } }, clock.wall())
   return result
 }
 
+/** How often a wait looks whether the machine has slept. */
+const LOOK_MS = 1_000
+
+/** The same clock, whose waits count the time that the machine sleeps. */
+function countingSuspends(clock: Clock): Clock {
+  return {
+    now: () => clock.now(),
+    wall: () => clock.wall(),
+    sleep: async (ms, signal) => {
+      const since = momentOf(clock)
+      for (let leftMs = ms; leftMs > 0; leftMs = ms - elapsedMs(since, clock)) {
+        await clock.sleep(Math.min(leftMs, LOOK_MS), signal)
+      }
+    },
+  }
+}
+
 function resultOf(command: readonly string[], mode: GuardMode, ending: Ending): GuardedResult {
-  const output = `${new TextDecoder().decode(ending.stdout)}${ending.stderr}`.toWellFormed()
+  const output = `${new TextDecoder().decode(ending.stdout)}${ending.stderr}`
   return { command, mode, exitCode: ending.ended === null ? ending.code : null, how: howItEnded(ending), output }
 }
 
@@ -127,7 +146,7 @@ const SENT_MAX = 20_000
 /** Tells the session at the other end, durably: this end has the result as the answer of the command. */
 export async function tellPartner(state: string, from: SessionId, result: GuardedResult): Promise<void> {
   const { command, mode, how, output } = result
-  const kept = output.length <= SENT_MAX ? output : `[…]\n${output.slice(-SENT_MAX).toWellFormed()}`
+  const kept = output.length <= SENT_MAX ? output : `[…]\n${textTail(output, SENT_MAX)}`
   const text = `guarded command (${mode}): ${JSON.stringify(command)}\nended: ${how}\n\n${kept}`
   await new Outbox(state).put({ kind: 'send', from, draft: { text, action: 'guarded_command' } })
 }

@@ -20,7 +20,7 @@ export interface ConsoleProgram<C> {
   run(config: C, context: CommandContext): Promise<void>
 }
 
-/** Runs such a program and answers its exit code: 0 done, 1 failed, 64 wrong arguments, 78 wrong settings. Never throws. */
+/** Runs such a program and answers its exit code: 0 done, 1 failed, 64 wrong arguments, 69 cannot work here, 78 wrong settings. Never throws. */
 export async function runConsoleProgram<C>(
   program: ConsoleProgram<C>,
   argv: readonly string[],

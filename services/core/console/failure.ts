@@ -3,12 +3,23 @@ import { redact } from '#fleet/redact.ts'
 import { plain } from './terminal-text.ts'
 
 /** Exit codes, sysexits(3). Services have the same ones, in a module that is not loaded here because start-up time counts. */
-export const EXIT = { done: 0, failed: 1, usage: 64, config: 78 } as const
+export const EXIT = { done: 0, failed: 1, usage: 64, unavailable: 69, config: 78 } as const
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT]
 
 /** Wrong arguments: exit code 64. */
 export class UsageError extends Error {
   override readonly name = 'UsageError'
+  readonly next: string | undefined
+
+  constructor(message: string, next?: string) {
+    super(message)
+    this.next = next
+  }
+}
+
+/** What the command needs to do its work is not there: exit code 69. */
+export class UnavailableError extends Error {
+  override readonly name = 'UnavailableError'
   readonly next: string | undefined
 
   constructor(message: string, next?: string) {
@@ -39,6 +50,9 @@ export interface Failure {
 export function failureOf(error: unknown): Failure {
   if (error instanceof S2Error) return { exit: EXIT.failed, code: error.code, ...redacted(error.message, error.next) }
   if (error instanceof UsageError) return { exit: EXIT.usage, code: 'usage', ...redacted(error.message, error.next) }
+  if (error instanceof UnavailableError) {
+    return { exit: EXIT.unavailable, code: 'unavailable', ...redacted(error.message, error.next) }
+  }
   // The name is compared, because only commands that read settings load the module of this class.
   if (error instanceof Error && error.name === 'ConfigError') {
     return { exit: EXIT.config, code: 'configuration', ...redacted(error.message, undefined) }

@@ -14,6 +14,10 @@ export interface FleetOverview {
   readonly at: number
   /** When a watchdog last wrote its verdicts; null where none has, `hidden` where this session may not see it. */
   readonly judgedAt: number | null | 'hidden'
+  /** Whether a watchdog passes verdicts now: `away` where none has for two minutes. */
+  readonly watchdog: 'watching' | 'away' | 'hidden'
+  /** A watchdog watches, as far as may be seen, and no agent is lost. */
+  readonly isWell: boolean
   readonly agents: readonly AgentView[]
   /** Open tasks that nobody holds. */
   readonly waiting: readonly Task[]
@@ -25,7 +29,12 @@ export interface AgentView {
   readonly name: string
   readonly role: string
   readonly verdict: Verdict | 'unknown'
+  /** While nobody watches: what was thought of it last. */
+  readonly lastVerdict: Verdict | null
   readonly since: number | null
+  /** What explains the verdict, and until when it is expected to hold. */
+  readonly why: string | null
+  readonly until: number | null
   readonly host: string | null
   /** The state that `s2 up` reports for it; null where none runs here. */
   readonly processes: AgentProcesses['state'] | null
@@ -57,15 +66,20 @@ export async function readOverview(
     store.tasks({ state: 'failed', limit: TASKS_MAX }),
     unlessHidden(store.incidents({ open: true }), []),
   ])
+  const watchdog = whetherWatched(judged.at, now)
   const agents = await Promise.all(
     agentsOf(conversations).map(async (agent): Promise<AgentView> => {
-      const verdict = judged.verdicts.find((each) => each.agent === agent.name)
+      const last = judged.verdicts.find((each) => each.agent === agent.name)
+      const verdict = watchdog === 'away' ? undefined : last
       const mine = open.filter(heldBy(agent))
       return {
         ...agent,
         verdict: verdict?.verdict ?? 'unknown',
+        lastVerdict: watchdog === 'away' ? (last?.verdict ?? null) : null,
         since: verdict?.since ?? null,
-        host: verdict?.host ?? null,
+        why: verdict?.why ?? null,
+        until: verdict?.until ?? null,
+        host: last?.host ?? null,
         processes: processes?.find((each) => each.agent === agent.name)?.state ?? null,
         task: mine.find(({ state }) => isLeased(state)) ?? mine[0] ?? null,
         open: mine.length,
@@ -78,6 +92,8 @@ export async function readOverview(
   return {
     at: now,
     judgedAt: judged.at,
+    watchdog,
+    isWell: watchdog !== 'away' && !agents.some(({ verdict }) => verdict === 'silent' || verdict === 'gone'),
     agents: agents.sort(byName),
     waiting: open.filter(({ holder }) => holder === null),
     counts: { open: open.length, completed: completed.length, failed: failed.length },
@@ -126,10 +142,9 @@ const COLUMNS: readonly Column[] = [
 
 /** The overview as lines of text. */
 export function renderOverview(overview: FleetOverview, columns: number, paint: Paint): string[] {
-  const { agents, at, judgedAt, counts, waiting, incidents } = overview
-  const alive = agents.filter(({ verdict }) => verdict === 'alive').length
-  const head = `${counted(agents.length, 'agent')}, ${alive} alive · ${counted(counts.open, 'task')} open, ${cappedCount(counts.completed)} completed, ${cappedCount(counts.failed)} failed${watchdogNote(judgedAt, at)}`
-  const [titles = '', ...rows] = table(COLUMNS, agents.map(cellsOf(at, incidents)), columns)
+  const { agents, counts, waiting, incidents, at } = overview
+  const head = `${counted(agents.length, 'agent')}${lifeNote(overview)} · ${counted(counts.open, 'task')} open, ${cappedCount(counts.completed)} completed, ${cappedCount(counts.failed)} failed${watchdogNote(overview)}`
+  const [titles = '', ...rows] = table(COLUMNS, agents.map(cellsOf(overview)), columns)
   const stateAt = titles.indexOf('STATE')
   const stateEnd = titles.indexOf('FOR')
   const painted = rows.map((row, index) => {
@@ -151,21 +166,35 @@ export function renderOverview(overview: FleetOverview, columns: number, paint: 
 /** The watchdog writes its verdicts in every round: after this time without one it is away. */
 const NOTED_MS = 120_000
 
-function watchdogNote(judgedAt: FleetOverview['judgedAt'], now: number): string {
+/** A time that lies ahead says as little: the clock was put back since. */
+function whetherWatched(judgedAt: FleetOverview['judgedAt'], now: number): FleetOverview['watchdog'] {
+  if (judgedAt === 'hidden') return 'hidden'
+  return judgedAt !== null && Math.abs(now - judgedAt) <= NOTED_MS ? 'watching' : 'away'
+}
+
+/** How many are alive, where somebody knows that. */
+function lifeNote({ agents, watchdog }: FleetOverview): string {
+  if (watchdog === 'hidden') return ''
+  if (watchdog === 'away') return ', and nobody watches'
+  return `, ${agents.filter(({ verdict }) => verdict === 'alive').length} alive`
+}
+
+function watchdogNote({ judgedAt, watchdog, at }: FleetOverview): string {
   if (judgedAt === 'hidden') return ' · verdicts are shown on the orchestrator’s host'
   if (judgedAt === null) return ' · no watchdog has looked yet'
-  return now - judgedAt > NOTED_MS ? ` · the watchdog was last heard ${ago(now - judgedAt)} ago` : ''
+  return watchdog === 'away' ? ` · the watchdog was last heard ${ago(at - judgedAt)} ago: see s2 health watchdog` : ''
 }
 
 function cappedCount(count: number): string {
   return count >= TASKS_MAX ? `${TASKS_MAX}+` : String(count)
 }
 
-function cellsOf(now: number, incidents: readonly Incident[]): (view: AgentView) => string[] {
+function cellsOf({ at, judgedAt, incidents }: FleetOverview): (view: AgentView) => string[] {
+  const judgedAgo = typeof judgedAt === 'number' ? ` (${ago(at - judgedAt)} ago)` : ''
   return (view) => {
     const { task } = view
     const doing =
-      task === null
+      task === null || view.why !== null
         ? whyAway(view, incidents)
         : isLeased(task.state)
           ? (task.progress ?? task.description)
@@ -173,10 +202,10 @@ function cellsOf(now: number, incidents: readonly Incident[]): (view: AgentView)
     return [
       view.name,
       view.role,
-      stateWord(view),
-      view.since === null ? '' : ago(now - view.since),
+      view.lastVerdict === null ? stateWord(view, at) : `${view.lastVerdict}${judgedAgo}`,
+      view.since === null ? '' : ago(at - view.since),
       task === null ? '' : `${task.id}${view.open > 1 ? ` +${view.open - 1}` : ''}`,
-      task !== null && !isLeased(task.state) ? `(${task.state}) ${doing}` : doing,
+      task !== null && view.why === null && !isLeased(task.state) ? `(${task.state}) ${doing}` : doing,
       String(view.completed),
       String(view.failed),
       view.unread >= UNREAD_MAX ? `${view.unread}+` : String(view.unread),
@@ -184,20 +213,35 @@ function cellsOf(now: number, incidents: readonly Incident[]): (view: AgentView)
   }
 }
 
-/** For an agent without a task: how it died, or what to do where it has never started. */
-function whyAway({ name, verdict }: AgentView, incidents: readonly Incident[]): string {
+/** What explains the verdict: else how it died, or what to do where it has never started. */
+function whyAway({ name, verdict, why }: AgentView, incidents: readonly Incident[]): string {
+  if (why !== null) return `${verdict}: ${why}`
   if (verdict === 'new') return 'never heard from: start its services, or run s2 health on its host'
   if (verdict !== 'gone') return ''
   return incidents.find(({ agent, kind }) => agent === name && kind === 'gone')?.summary ?? ''
 }
 
-/** The watchdog's verdict, followed by `frozen` or `killed` where `s2 up` reports that. */
-function stateWord({ verdict, processes }: AgentView): string {
-  return processes === null || processes === 'running' ? verdict : `${verdict} (${processes})`
+/** The watchdog's verdict, until when it holds, and `frozen` or `killed` where `s2 up` reports that. */
+function stateWord({ verdict, processes, until }: AgentView, now: number): string {
+  const said = until === null ? verdict : `${verdict} until ${timeOfDay(until, now)}`
+  return processes === null || processes === 'running' ? said : `${said} (${processes})`
+}
+
+const DAY_MS = 86_400_000
+
+const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec']
+
+/** `14:20` by this machine's clock, `3 Feb 14:20` where that is not within a day. */
+function timeOfDay(at: number, now: number): string {
+  const date = new Date(at)
+  const two = (number: number): string => String(number).padStart(2, '0')
+  const time = `${two(date.getHours())}:${two(date.getMinutes())}`
+  if (Math.abs(at - now) < DAY_MS) return time
+  return `${date.getDate()} ${MONTHS[date.getMonth()]} ${time}`
 }
 
 function colourOf({ verdict }: AgentView): 'green' | 'yellow' | 'red' | 'dim' {
   if (verdict === 'alive') return 'green'
   if (verdict === 'unknown') return 'dim'
-  return verdict === 'new' || verdict === 'late' ? 'yellow' : 'red'
+  return verdict === 'new' || verdict === 'late' || verdict === 'parked' ? 'yellow' : 'red'
 }

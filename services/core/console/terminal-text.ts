@@ -1,3 +1,5 @@
+import { roughDuration } from '#runtime/duration.ts'
+
 /**
  * Replaces the control characters of a text, so that a message cannot move the cursor, change colours or rename the
  * window of a terminal. Characters that turn the order of others or that nobody sees are shown by their codes.
@@ -61,12 +63,7 @@ const WIDE =
 
 /** A duration for people: `0.4s`, `12s`, `3m`, `2h 5m`, `4d`. */
 export function ago(ms: number): string {
-  const s = Math.max(0, ms) / 1000
-  if (s < 9.95) return `${s.toFixed(1)}s`
-  if (s < 90) return `${Math.round(s)}s`
-  if (s < 5400) return `${Math.round(s / 60)}m`
-  if (s < 172_800) return `${Math.floor(s / 3600)}h ${Math.floor((s % 3600) / 60)}m`
-  return `${Math.round(s / 86_400)}d`
+  return roughDuration(ms)
 }
 
 /** A size for people: `380 kB`, `12.4 MB`. */

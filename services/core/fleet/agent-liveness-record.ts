@@ -11,12 +11,16 @@ export interface AgentLiveness {
   readonly since: number
   /** It was heard since the last grace: `alive` without this is only the benefit of the doubt. */
   readonly proven: boolean
+  /** It was heard since the observer began: what it runs in may have ended before, and another thing have taken its place. */
+  readonly wasHeard: boolean
   /** Rises whenever the agent or its daemon showed more than a beat: work that was done, or a new incarnation. */
   readonly signs: number
   /** It was never heard, and nothing proves that it died: its verdict counts for the tasks it holds, and is no loss. */
   readonly isNew: boolean
   /** Since when the observer knows of it. */
   readonly knownSince: number
+  /** How much longer than others it may be unheard, since it was last heard. */
+  readonly extraWaitMs: number
   /** The worker's session that it can take tasks by, the one heard last; null where it has only orchestrator's sessions. */
   readonly taskSession: SessionId | null
 }
@@ -44,9 +48,11 @@ export class RosterEntry implements AgentLiveness {
   verdict: RosterVerdict = 'alive'
   since: number
   proven = false
+  wasHeard = false
   signs = 0
   /** When the wait for its next beat began: when it was last heard, or last given grace. */
   waitStart: number
+  extraWaitMs = 0
   generation = 0
   /** The incarnation of its last beat. */
   incarnation: string | null = null

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { readAuthority } from './certificate-parser.ts'
+import { textHead } from './cut-text.ts'
 import { S2Error } from './errors.ts'
 import { isConversationId, type SessionId, sessionId } from './session-id.ts'
 
@@ -122,7 +123,7 @@ function refuseVendorCredential(fields: Readonly<Record<string, unknown>>): void
   if (found === undefined) return
   throw new S2Error(
     'forbidden',
-    `the credential file holds a vendor's login (${found.slice(0, 40)}), which is never synced`,
+    `the credential file holds a vendor's login (${textHead(found, 40)}), which is never synced`,
     {
       next: 'log the agent in on its own host: a refresh token that two hosts use is void on both',
     },

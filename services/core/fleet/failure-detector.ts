@@ -1,9 +1,9 @@
 import { type AgentLiveness, RosterEntry, type SessionRecord, WaitQueue } from './agent-liveness-record.ts'
-import { FOREIGN_INCARNATION, type ObservedBeat } from './beat.ts'
+import { type Contest, FOREIGN_INCARNATION, type ObservedBeat } from './beat.ts'
 import type { Agent } from './conversation.ts'
 import type { SessionId } from './session-id.ts'
 import { TwinDetector, type Twins } from './twin-detector.ts'
-import type { RosterVerdict, Verdict } from './verdict.ts'
+import type { RosterVerdict } from './verdict.ts'
 
 /** How long an agent may be unheard, milliseconds. */
 export interface SilenceLimits {
@@ -20,6 +20,9 @@ export interface VerdictChange {
   readonly at: number
 }
 
+/** An agent that was never heard is counted as new, whatever its verdict. */
+type CountedVerdict = RosterVerdict | 'new'
+
 /**
  * Who is alive. A failure detector: an agent is judged by when the (incarnation, seq) of its beats last changed, by the
  * observer's own clock; no worker's clock is believed. All agents have the same limits, so the order in which they were
@@ -33,15 +36,19 @@ export class Roster {
   /** Beats of sessions that no known conversation has; `heard` is false for those of before the observer looked. */
   readonly #unknownSessions = new Map<SessionId, { readonly beat: ObservedBeat; readonly heard: boolean }>()
   readonly #twins = new TwinDetector()
+  /** What agents are called now whose conversation was given another name. */
+  readonly #renamed = new Map<string, string>()
   readonly #alive = new WaitQueue()
   readonly #late = new WaitQueue()
   /** Found silent or gone within the last `silentAfterMs`. */
   readonly #recentlyLost = new WaitQueue()
-  readonly #counts: Record<Verdict, number> = { new: 0, alive: 0, late: 0, silent: 0, gone: 0 }
+  readonly #counts: Record<CountedVerdict, number> = { new: 0, alive: 0, late: 0, silent: 0, gone: 0 }
   /** Agents that count when the roster asks whether many fell silent together; then how many of them are unheard, and lost. */
   #counting = 0
   #unheard = 0
   #lost = 0
+  /** Agents that must be heard for a full silence before they count as back. */
+  #unsteady: ReadonlySet<string> = new Set()
   #generation = 0
   #changes: VerdictChange[] = []
 
@@ -53,7 +60,7 @@ export class Roster {
     return this.#entries.size
   }
 
-  get counts(): Readonly<Record<Verdict, number>> {
+  get counts(): Readonly<Record<CountedVerdict, number>> {
     return this.#counts
   }
 
@@ -74,6 +81,11 @@ export class Roster {
     return this.#sessions.get(session)?.entry.agent
   }
 
+  /** What an agent is called now that is not known by this name any more; undefined where nobody gave it another one. */
+  nameNow(agent: string): string | undefined {
+    return this.#entries.has(agent) ? undefined : this.#renamed.get(agent)
+  }
+
   /**
    * Replaces the set of agents, one agent at a step: between steps the observer may hear and judge, and its clock goes on.
    * New agents count as heard now; agents that are not named any more are forgotten. An agent that is named more than once
@@ -88,8 +100,9 @@ export class Roster {
     yield* this.#forgetUnnamed()
   }
 
-  /** Takes in the beats of before the observer looked: they prove nothing about now. */
-  recall(beats: readonly ObservedBeat[]): void {
+  /** Takes in the beats, and what was contested, of before the observer looked: they prove nothing about now. */
+  recall(beats: readonly ObservedBeat[], contests: readonly Contest[] = []): void {
+    for (const contest of contests) this.#twins.recallContest(contest)
     for (const beat of beats) {
       const record = this.#sessions.get(beat.session)
       if (record === undefined) this.#unknownSessions.set(beat.session, { beat, heard: false })
@@ -111,6 +124,16 @@ export class Roster {
       this.#judgeBeat(record, this.#recordBeat(record, beat), now)
     }
     return unknownCount
+  }
+
+  /** Takes in all sessions that were ever contested. Answers whether one of them was so again, and is known. */
+  hearContests(contests: readonly Contest[], now: number): boolean {
+    let isNews = false
+    for (const contest of contests) {
+      const agent = this.agentOf(contest.session)
+      if (agent !== undefined && this.#twins.noteContest(contest, agent, now)) isNews = true
+    }
+    return isNews
   }
 
   /** The agents that speak from two places at once. */
@@ -165,6 +188,7 @@ export class Roster {
     for (const entry of this.#entries.values()) {
       entry.proven = false
       entry.waitStart = now
+      entry.extraWaitMs = 0
       if (entry.verdict === 'alive') continue
       if (entry.verdict !== 'late') this.#changeVerdict(entry, 'late', now)
       this.#late.insert(entry)
@@ -205,6 +229,14 @@ export class Roster {
     this.#alive.insert(entry)
   }
 
+  /**
+   * These agents are lost again and again: after each loss they have the benefit of the doubt only, and get no work, until
+   * they have been heard for a full silence. Work that they are given at once is taken from them at once.
+   */
+  distrust(agents: ReadonlySet<string>): void {
+    this.#unsteady = agents
+  }
+
   /** An incident tells people of this lost agent: `silentAfterMs` after its loss it no longer counts towards mass silence. */
   noteIncident(agent: string, now: number): void {
     const entry = this.#entries.get(agent)
@@ -223,7 +255,7 @@ export class Roster {
    * Agents that are lost for long and have an incident do not count, nor do agents that were never heard.
    */
   get massSilence(): boolean {
-    return this.#unheard >= 2 && this.#unheard * 100 >= this.#counting * 55
+    return isMass(this.#unheard, this.#counting)
   }
 
   /** How many agents count towards mass silence, how many of them are unheard (late, silent or gone), and how many lost. */
@@ -266,6 +298,7 @@ export class Roster {
 
   #moveSession(record: SessionRecord, to: RosterEntry): void {
     record.entry.removeSession(record.session)
+    this.#renamed.set(record.entry.agent, to.agent)
     record.entry = to
     to.addSession(record.session)
     if (record.incarnation !== null && !to.isForeign) this.#clearNew(to)
@@ -326,6 +359,7 @@ export class Roster {
     const { entry } = record
     if (record.incarnation !== null) entry.host = record.host
     entry.heardBy(record.session)
+    entry.wasHeard = true
     if (entry.verdict !== 'alive') this.#changeVerdict(entry, 'alive', now)
     if (entry.isNew || entry.hasIncident) {
       this.#recount(entry, () => {
@@ -334,8 +368,9 @@ export class Roster {
         entry.isUncounted = false
       })
     }
-    entry.proven = true
-    entry.waitStart = record.incarnation === FOREIGN_INCARNATION ? now + this.#limits.silentAfterMs : now
+    entry.proven = !this.#unsteady.has(entry.agent) || now - entry.since >= this.#limits.silentAfterMs
+    entry.extraWaitMs = record.incarnation === FOREIGN_INCARNATION ? this.#limits.silentAfterMs : 0
+    entry.waitStart = now + entry.extraWaitMs
     this.#alive.insert(entry)
   }
 
@@ -375,6 +410,11 @@ export class Roster {
     if (entry.verdict !== 'alive') this.#unheard += by
     if (entry.verdict === 'silent' || entry.verdict === 'gone') this.#lost += by
   }
+}
+
+/** Whether so many of so many agents are unheard that the cause is probably something they share. */
+export function isMass(unheard: number, count: number): boolean {
+  return unheard >= 2 && unheard * 100 >= count * 55
 }
 
 /** What a beat shows: nothing new, that the host lives, that the agent worked, or that a new incarnation began. */

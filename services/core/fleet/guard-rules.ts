@@ -1,3 +1,4 @@
+import { textHead } from './cut-text.ts'
 import { type GitRule, gitRule } from './guard-git.ts'
 import { installedByNpm, installedByPip } from './guard-packages.ts'
 
@@ -230,5 +231,5 @@ function refuseOutside(path: string): RefusedCommand {
 }
 
 function show(word: string): string {
-  return JSON.stringify(word.slice(0, 80))
+  return JSON.stringify(textHead(word, 80))
 }

@@ -8,6 +8,10 @@ export interface Incident {
   readonly summary: string
   readonly openedAt: number
   readonly closedAt: number | null
+  /** One sentence that says what is over and why; null while it is open, and where nobody said. */
+  readonly outcome: string | null
+  /** How often people were told again that it lasts. */
+  readonly retold: number
 }
 
 export const INCIDENT_KINDS = [
@@ -17,6 +21,13 @@ export const INCIDENT_KINDS = [
   'blind',
   'task_exhausted',
   'task_stranded',
+  'task_failed',
+  'task_stalled',
+  'task_not_taken',
+  'sick',
+  'parked',
+  'flapping',
+  'graces',
   'unit_failed',
   'supervisor_away',
   'restart',
@@ -26,8 +37,16 @@ export const INCIDENT_KINDS = [
   'certificate',
   'twins',
   'audit',
+  'alerts_failing',
 ] as const
 export type IncidentKind = (typeof INCIDENT_KINDS)[number]
+
+const EVENT_KINDS: ReadonlySet<IncidentKind> = new Set(['task_failed', 'task_exhausted'])
+
+/** An event happened and lasts no time: it is closed as it is opened, told once, and its cause is never opened again. */
+export function isEvent({ kind }: Pick<Incident, 'kind'>): boolean {
+  return EVENT_KINDS.has(kind)
+}
 
 export interface NewIncident {
   readonly cause: string
@@ -39,16 +58,14 @@ export interface NewIncident {
 /** One event of an incident for one channel; sent at least once, claimed by one watchdog at a time. */
 export interface Alert {
   readonly incident: Incident
-  readonly event: 'opened' | 'closed'
+  readonly event: 'opened' | 'lasting' | 'closed'
   readonly channel: string
   /** How often it was tried before. */
   readonly attempts: number
 }
 
-/** The channels by which people are alerted; the log is always one. */
-export function channelNames(has: { readonly exec: boolean; readonly webhook: boolean }): string[] {
-  return ['log', ...(has.exec ? ['exec'] : []), ...(has.webhook ? ['webhook'] : [])]
-}
+/** The channel of alerts that are for all channels: whoever opens an incident need not know which the watchdog has. */
+export const EVERY_CHANNEL = '*'
 
 const UNIT_FAILED = 'unit_failed:'
 
@@ -56,6 +73,19 @@ const UNIT_FAILED = 'unit_failed:'
 export function unitFailed(unit: string, how: string): NewIncident {
   const summary = `${unit} has failed${how === '' ? '' : `: ${how}`}`
   return { cause: UNIT_FAILED + unit, kind: 'unit_failed', agent: null, summary }
+}
+
+const ALERTS_FAILING = 'alerts_failing:'
+
+/** An alert channel that takes no alerts. */
+export function alertsFailing(channel: string, how: string): NewIncident {
+  const summary = `alerts by ${channel} fail: ${how}; they wait until it takes them, and s2 alert test tries each channel`
+  return { cause: ALERTS_FAILING + channel, kind: 'alerts_failing', agent: null, summary }
+}
+
+/** The alert channel that an incident says takes no alerts; null where it is about something else. */
+export function failingChannel({ cause }: Pick<Incident, 'cause'>): string | null {
+  return cause.startsWith(ALERTS_FAILING) ? cause.slice(ALERTS_FAILING.length) : null
 }
 
 const CERTIFICATE_KINDS = ['expired', 'not yet valid', 'expires soon', 'unusable', 'foreign'] as const

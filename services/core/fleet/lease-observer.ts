@@ -22,8 +22,16 @@ export class LeaseObserver {
     this.#leaseMs = leaseMs
   }
 
-  /** Takes in all open tasks as they are at `now`. Answers the agents that lost tasks since the last time. */
-  observe(tasks: readonly Task[], roster: Pick<Roster, 'agentOf' | 'standing'>, now: number): ReadonlySet<string> {
+  /**
+   * Takes in all open tasks, which were asked for at `now`. Answers the agents that lost tasks since the last time. What has
+   * changed may have done so until the answer came, at `answeredAt`.
+   */
+  observe(
+    tasks: readonly Task[],
+    roster: Pick<Roster, 'agentOf' | 'standing'>,
+    now: number,
+    answeredAt = now,
+  ): ReadonlySet<string> {
     const before = this.#signs
     const losers = new Set<string>()
     this.#signs = new Map()
@@ -32,7 +40,7 @@ export class LeaseObserver {
       const agent = task.holder === null ? null : (roster.agentOf(task.holder) ?? null)
       const known = before.get(task.id)
       const stoodStill = known !== undefined && isUnchanged(known.task, task)
-      this.#signs.set(task.id, { task, agent, at: stoodStill ? known.at : now })
+      this.#signs.set(task.id, { task, agent, at: stoodStill ? known.at : answeredAt })
       if (known !== undefined && known.agent !== null && known.task.holder !== task.holder) losers.add(known.agent)
       if (!stoodStill && agent !== null && isLeased(task.state)) this.#stuck.delete(agent)
     }

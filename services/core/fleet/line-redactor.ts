@@ -22,6 +22,14 @@ export class LineRedactor {
     return this.#outside(line)
   }
 
+  /** The same for a line that may go on: it is not remembered. */
+  peek(line: string): string {
+    const wasInKey = this.#isInKey
+    const clean = this.next(line)
+    this.#isInKey = wasInKey
+    return clean
+  }
+
   #outside(line: string): string {
     this.#isInKey = KEY_BEGINS.test(line)
     return redact(line)

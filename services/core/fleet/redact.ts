@@ -1,3 +1,4 @@
+import { textHead, textTail } from './cut-text.ts'
 import { KeywordScanner } from './keyword-scanner.ts'
 import { NAME_AND_VALUE, NAMED_SECRETS, type NamedSecret, REST_OF_VALUE, readValue } from './named-secrets.ts'
 import type { SecretKind } from './secret-kind.ts'
@@ -21,13 +22,12 @@ export function redact(text: string): string {
 
 /** Redacts a text and keeps its beginning: cut first, half a secret would be unknown. */
 export function redactedHead(text: string, max: number): string {
-  return redact(text).slice(0, max)
+  return textHead(redact(text), max)
 }
 
 /** Redacts a text and keeps its end. */
 export function redactedTail(text: string, max: number): string {
-  const clean = redact(text)
-  return clean.slice(Math.max(0, clean.length - max))
+  return textTail(redact(text), max)
 }
 
 const ROUNDS_MAX = 4

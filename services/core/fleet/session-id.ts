@@ -1,3 +1,4 @@
+import { textHead } from './cut-text.ts'
 import { S2Error } from './errors.ts'
 
 /** In every conversation the orchestrator is side `a`, the worker side `b`. */
@@ -26,7 +27,7 @@ export function parseSession(text: string): { conversation: string; side: Side }
   const conversation = text.slice(0, cut)
   const side = text.slice(cut + 1)
   if (cut < 1 || !isConversationId(conversation) || (side !== 'a' && side !== 'b')) {
-    throw new S2Error('invalid', `not a session id: ${JSON.stringify(text.slice(0, 80))}`, {
+    throw new S2Error('invalid', `not a session id: ${JSON.stringify(textHead(text, 80))}`, {
       next: 'write it as conversation/side, for example conv_0123456789abcdef/b',
     })
   }

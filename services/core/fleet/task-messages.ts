@@ -1,6 +1,7 @@
+import { textHead, textTail } from './cut-text.ts'
 import { type MessageDraft, TEXT_MAX } from './message.ts'
 import type { SessionId } from './session-id.ts'
-import { DESCRIPTION_MAX, type MoveReason, PRIORITIES, type Priority, TASK_ID } from './task.ts'
+import { DESCRIPTION_MAX, type EndReason, type MoveReason, PRIORITIES, type Priority, TASK_ID } from './task.ts'
 
 /**
  * Messages about tasks, in the JSON of the Python protocol, which agents that know nothing of S2 read and write. `epoch` is
@@ -16,6 +17,8 @@ export interface Assignment {
   readonly description: string
   readonly priority: Priority
   readonly role: string | null
+  /** How long its holder has for it, milliseconds; null where the writer names no time. */
+  readonly timeoutMs: number | null
 }
 
 /** To a worker: this is not yours any more; read when it is back. */
@@ -63,29 +66,43 @@ export interface AddressedTaskMessage {
 export const TASK_MESSAGE_ACTION = 's2_task'
 /** Characters of a summary that are kept. */
 const SUMMARY_MAX = 1_000
+/** A year. What is longer, nobody meant. */
+const TIMEOUT_MAX_MS = 365 * 86_400_000
 
 /** The draft that carries it: never longer than a message may be. */
 export function writeTaskMessage(taskMessage: TaskMessage): MessageDraft {
-  const { type, task, ...rest } = taskMessage
-  const text = JSON.stringify({ type, task_id: task, ...rest })
+  const text = JSON.stringify(fieldsOf(taskMessage))
   if (text.length <= TEXT_MAX || taskMessage.type !== 'task_assignment') return { text, action: TASK_MESSAGE_ACTION }
   // escaped, an allowed description may be too long: a command gets all of it, a reader only the beginning
-  const description = `${taskMessage.description.slice(0, taskMessage.description.length / 2)} …`
+  const description = `${textHead(taskMessage.description, Math.floor(taskMessage.description.length / 2))} …`
   return writeTaskMessage({ ...taskMessage, description })
 }
 
+/** The fields as the Python protocol names them; its `timeout` is in seconds. */
+function fieldsOf({ type, task, ...rest }: TaskMessage): object {
+  if (!('timeoutMs' in rest)) return { type, task_id: task, ...rest }
+  const { timeoutMs, ...others } = rest
+  return { type, task_id: task, ...others, ...(timeoutMs === null ? {} : { timeout: timeoutMs / 1_000 }) }
+}
+
 /** Why a task was moved away, as a sentence to its former holder. */
-export function reasonInWords(reason: MoveReason | 'cancelled'): string {
+export function reasonInWords(reason: MoveReason | EndReason | 'cancelled'): string {
   return REASONS[reason]
 }
 
-const REASONS: Readonly<Record<MoveReason | 'cancelled', string>> = {
+const REASONS: Readonly<Record<MoveReason | EndReason | 'cancelled', string>> = {
   silent: 'you were not heard for too long',
   gone: 'what you ran in ended',
   lease_lapsed: 'you did not renew your lease on it',
   unassigned: 'nobody had it',
   conversation_ended: 'its conversation ended',
   by_hand: 'somebody decided so',
+  not_taken: 'you did not take it',
+  holder_busy: 'another agent was free for it',
+  holder_sick: 'you said that you cannot work now',
+  stalled: 'it showed no sign of work for too long',
+  deadline: 'its deadline has passed',
+  attempts: 'it was tried too often',
   cancelled: 'it was withdrawn',
 }
 
@@ -157,13 +174,21 @@ function readText(fields: Fields, names: readonly string[]): string | null {
   return null
 }
 
-function readWork(fields: Fields, text: string): Pick<Assignment, 'description' | 'priority' | 'role'> {
+function readWork(fields: Fields, text: string): Omit<Assignment, 'type' | 'task' | 'epoch'> {
   const description = readText(fields, ['description', 'task', 'instructions', 'title', 'subject', 'message']) ?? text
   return {
-    description: description.slice(0, DESCRIPTION_MAX),
+    description: textHead(description, DESCRIPTION_MAX),
     priority: readPriority(fields.get('priority')),
     role: readRole(fields),
+    timeoutMs: readTimeout(fields.get('timeout')),
   }
+}
+
+/** Seconds, as a number or as its text. */
+function readTimeout(value: unknown): number | null {
+  const isNumber = typeof value === 'number' || (typeof value === 'string' && /^\d+(\.\d+)?$/.test(value.trim()))
+  const ms = isNumber ? Math.round(Number(value) * 1_000) : 0
+  return ms > 0 && ms <= TIMEOUT_MAX_MS ? ms : null
 }
 
 function readRole(fields: Fields): string | null {
@@ -215,19 +240,22 @@ const STATUS_WORDS: ReadonlyMap<string, Status> = new Map([
 
 function readStatus(fields: Fields, task: string, epoch: number | null): StatusUpdate | null {
   const value = fields.get('status')
-  if (typeof value !== 'string') return null
-  const status = STATUS_WORDS.get(
-    value
-      .trim()
-      .toLowerCase()
-      .replace(/[\s-]+/g, '_'),
-  )
-  if (status === undefined) return null
+  const status = typeof value === 'string' ? statusOfWord(value) : null
+  if (status === null) return null
   const summary = readText(fields, ['summary', 'message', 'progress', 'details', 'result', 'error'])
   return { type: 'status_update', task, epoch, status, summary: summary === null ? null : cutSummary(summary) }
 }
 
+/** What an agent means by a word for its status; null for a word that nobody knows. */
+export function statusOfWord(word: string): Status | null {
+  const plain = word
+    .trim()
+    .toLowerCase()
+    .replace(/[\s-]+/g, '_')
+  return STATUS_WORDS.get(plain) ?? null
+}
+
 /** Keeps the end of a long text: results stand there. */
 export function cutSummary(text: string): string {
-  return text.length > SUMMARY_MAX ? `…${text.slice(1 - SUMMARY_MAX)}` : text
+  return text.length > SUMMARY_MAX ? `…${textTail(text, SUMMARY_MAX - 1)}` : text
 }

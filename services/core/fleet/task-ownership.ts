@@ -1,5 +1,6 @@
-import type { AuditedAct } from './audit.ts'
+import { textHead } from './cut-text.ts'
 import { S2Error } from './errors.ts'
+import { assignment, endNotice, giverOf, type OwnershipDecision, revocation, type Step } from './ownership-decision.ts'
 import { redactedHead, redactedTail } from './redact.ts'
 import { partnerOf, type SessionId, sideOf } from './session-id.ts'
 import {
@@ -7,51 +8,28 @@ import {
   isLeased,
   isOpen,
   type Move,
+  type MoveReason,
   type NewTask,
   PRIORITIES,
-  PROGRESS_MAX,
-  type Report,
-  staleEpoch,
   TAIL_MAX,
   type Task,
-  type TaskEnd,
+  type TaskEnding,
   type TaskResult,
 } from './task.ts'
-import { type AddressedTaskMessage, cutSummary, reasonInWords, type Status, type TaskMessage } from './task-messages.ts'
+import { countedAttempts, isPaused, withEnd, withStart } from './task-attempts.ts'
+import { type AddressedTaskMessage, reasonInWords } from './task-messages.ts'
 
 /**
  * Who owns a task, and what becomes of it: the rules that every store keeps. A store reads the task, applies the rule, and
  * writes what it answers, all in one transaction. Times are milliseconds since 1970 by the store's wall clock.
  */
 
-/**
- * What a rule answers. What is refused changes no task; it may leave evidence all the same, so a store commits that first
- * and throws then. `messages` go into conversations that live; others have no readers and are left out.
- */
-export type OwnershipDecision = Step | Refusal
-
-export interface Step {
-  readonly refusal: null
-  /** The task as it is now; the very same object when nothing changed. */
-  readonly task: Task
-  readonly messages: readonly AddressedTaskMessage[]
-  /** For the audit chain; null where nothing happened that is worth an entry. */
-  readonly act: AuditedAct | null
-}
-
-export interface Refusal {
-  readonly refusal: S2Error
-  /** What came too late and is kept; null where there is nothing to keep. */
-  readonly evidence: { readonly task: string; readonly holder: SessionId; readonly report: Report } | null
-  readonly act: AuditedAct | null
-}
-
 /** Late reports that are kept of one task and holder; a former holder that repeats itself for ever must not fill the store. */
 export const EVIDENCE_MAX = 100
 
 /** What whoever neither holds nor held a task is told of it, and whoever names one that is none: the two read the same. */
 export function unknownTask(id: string): S2Error {
-  return new S2Error('not_found', `there is no task ${JSON.stringify(id.slice(0, 80))}`, {
+  return new S2Error('not_found', `there is no task ${JSON.stringify(textHead(id, 80))}`, {
     next: 'list them: s2 task list',
   })
 }
@@ -72,16 +50,23 @@ export function beginTask(wanted: NewTask, now: number): Step {
     description: redactedHead(wanted.description, DESCRIPTION_MAX),
     priority,
     role,
+    otherRoles: wanted.otherRoles ?? [],
     state: holder === null ? 'pending' : 'assigned',
     epoch: 1,
     holder,
     originalAssignee: null,
     incarnation: null,
     leaseSeq: 0,
+    work: 0,
     moves: 0,
+    attempts: [],
+    pause: null,
+    reminded: 0,
     progress: null,
     result: null,
     deadline,
+    onDeadline: wanted.onDeadline ?? 'fail',
+    onStall: wanted.onStall ?? null,
     createdBy,
     createdAt: now,
     updatedAt: now,
@@ -90,14 +75,33 @@ export function beginTask(wanted: NewTask, now: number): Step {
   return { refusal: null, task, messages: holder === null ? [] : [assignment(task, holder)], act }
 }
 
-/** Which of these tasks an incarnation of a holder should lease next: the most urgent that it does not have yet. */
-export function nextToLease(tasks: Iterable<Task>, holder: SessionId, incarnation: string): Task | null {
-  let best: Task | null = null
-  for (const task of tasks) {
-    if (task.holder !== holder || !isOpen(task.state) || isLeasedBy(task, incarnation)) continue
-    if (best === null || compareUrgency(task, best) < 0) best = task
-  }
-  return best
+/** What a holder's incarnation gets when it asks for work. The steps are to be written in their order. */
+export interface LeaseDecision {
+  readonly steps: readonly Step[]
+  readonly task: Task | null
+}
+
+/**
+ * The lease of the most urgent task that a holder owns. What this very incarnation has leased already it gets again: the answer
+ * was lost. What another incarnation had leased was interrupted, and begins again with a new epoch when its pause is over.
+ * `passing` names tasks that it does not want now.
+ */
+export function decideLease(
+  tasks: Iterable<Task>,
+  holder: SessionId,
+  incarnation: string,
+  now: number,
+  passing: readonly string[] = [],
+): LeaseDecision {
+  const mine = [...tasks].filter((task) => task.holder === holder && isOpen(task.state) && !passing.includes(task.id))
+  const own = mine.find((task) => isLeasedBy(task, incarnation))
+  if (own !== undefined) return { steps: [], task: own }
+  const interrupted = mine.filter(({ state }) => isLeased(state)).map((task) => interrupt(task, now))
+  const waiting = [...mine.filter(({ state }) => !isLeased(state)), ...interrupted.map(({ task }) => task)]
+  const next = waiting.filter((task) => !isPaused(task, now)).sort(compareUrgency)[0]
+  if (next === undefined) return { steps: interrupted, task: null }
+  const lease = applyLease(next, holder, incarnation, now)
+  return { steps: [...interrupted, lease], task: lease.task }
 }
 
 function isLeasedBy(task: Task, incarnation: string): boolean {
@@ -113,127 +117,83 @@ function compareUrgency(x: Task, y: Task): number {
   )
 }
 
-/** A holder's incarnation leases a task that it owns. What another one had leased is taken over with a new epoch. */
-export function applyLease(task: Task, incarnation: string, now: number): Step {
-  const takesOver = isLeased(task.state)
+/** A life of the holder ended, or gave up, with this task in hand. */
+function interrupt(task: Task, now: number): Step {
   const next: Task = {
     ...task,
-    state: 'accepted',
-    epoch: takesOver ? task.epoch + 1 : task.epoch,
-    incarnation,
-    leaseSeq: task.leaseSeq + 1,
+    ...withEnd(task, 'interrupted', task.progress, now),
+    state: 'assigned',
+    epoch: task.epoch + 1,
+    incarnation: null,
     updatedAt: now,
   }
-  const action = takesOver ? 'task_taken_over' : 'task_leased'
-  const act = { actor: task.holder ?? 'admin', action, details: { task: task.id, epoch: next.epoch, incarnation } }
+  const { id, incarnation } = task
+  const details = { task: id, epoch: next.epoch, incarnation, attempts: countedAttempts(next) }
+  const act = { actor: task.holder ?? 'admin', action: 'task_interrupted', details }
   return { refusal: null, task: next, messages: [], act }
 }
 
-/** A report about a task. Only the holder's at the present epoch counts; any other is refused and kept as evidence. */
-export function applyReport(task: Task, holder: SessionId, report: Report, now: number): OwnershipDecision {
-  const clean = cleanReport(report)
-  if (task.holder !== holder || task.epoch !== clean.epoch) return refuseLate(task, holder, clean)
-  if (isOpen(task.state))
-    return clean.state === 'in_progress' ? renew(task, holder, clean, now) : end(task, holder, clean.state, clean, now)
-  if (clean.state === task.state) return { refusal: null, task, messages: [], act: null }
-  return refuseEnded(task, holder, clean)
-}
-
-function renew(task: Task, holder: SessionId, { progress }: Report, now: number): Step {
+function applyLease(task: Task, holder: SessionId, incarnation: string, now: number): Step {
   const next: Task = {
     ...task,
-    state: 'in_progress',
+    state: 'accepted',
+    incarnation,
     leaseSeq: task.leaseSeq + 1,
-    progress: progress ?? task.progress,
+    work: 0,
+    attempts: withStart(task, holder, now),
+    pause: null,
     updatedAt: now,
   }
-  const act = { actor: holder, action: 'task_started', details: { task: task.id, epoch: task.epoch } }
-  return { refusal: null, task: next, messages: [], act: task.state === 'in_progress' ? null : act }
-}
-
-function end(
-  task: Task,
-  holder: SessionId,
-  state: Exclude<TaskEnd, 'cancelled'>,
-  { progress, result }: Report,
-  now: number,
-): Step {
-  const next: Task = { ...task, state, progress: progress ?? task.progress, result, updatedAt: now }
-  const exitCode = result?.exitCode ?? null
-  const details = { task: task.id, epoch: task.epoch, exitCode }
-  const act = { actor: holder, action: `task_${state}`, details }
-  return { refusal: null, task: next, messages: endNotice(next, state), act }
-}
-
-/** Tells the session that gave the task of its end. */
-function endNotice(task: Task, status: TaskEnd): AddressedTaskMessage[] {
-  if (task.createdBy === null) return []
-  const { id, epoch, result } = task
-  const summary = result === null ? null : endInWords(result)
-  return [{ to: task.createdBy, taskMessage: { type: 'status_update', task: id, epoch, status, summary } }]
-}
-
-function endInWords({ exitCode, signal, tail }: TaskResult): string | null {
-  const how = signal !== null ? `ended by ${signal}` : exitCode !== null ? `exit code ${exitCode}` : ''
-  const what = tail.trim()
-  if (how === '' && what === '') return null
-  return cutSummary(how === '' || what === '' ? how + what : `${how}: ${what}`)
-}
-
-function refuseLate(task: Task, holder: SessionId, report: Report): Refusal {
-  return {
-    refusal: staleEpoch(task, report.epoch),
-    evidence: { task: task.id, holder, report },
-    act: lateResultAct(task, holder, report),
-  }
-}
-
-function refuseEnded(task: Task, holder: SessionId, report: Report): Refusal {
-  const refusal = new S2Error('conflict', `task ${task.id} is ${task.state} already`, {
-    next: 'stop working on it: what it ended as stands',
-  })
-  const isResult = report.state !== 'in_progress'
-  return {
-    refusal,
-    evidence: isResult ? { task: task.id, holder, report } : null,
-    act: isResult ? lateResultAct(task, holder, report) : null,
-  }
-}
-
-/** Only results are audited: a refused renewal is nothing that happened. */
-function lateResultAct(task: Task, holder: SessionId, { epoch, state }: Report): AuditedAct | null {
-  if (state === 'in_progress') return null
-  const details = { task: task.id, epoch, state, now: task.epoch }
-  return { actor: holder, action: 'late_result_refused', result: 'stale_epoch', details }
-}
-
-/** Whether two reports say the same: a repeated request is not more evidence. */
-export function isSameReport(x: Report, y: Report): boolean {
-  return (
-    x.epoch === y.epoch &&
-    x.state === y.state &&
-    x.progress === y.progress &&
-    x.result?.exitCode === y.result?.exitCode &&
-    x.result?.signal === y.result?.signal &&
-    x.result?.tail === y.result?.tail
-  )
-}
-
-/** A report as it is kept: without secrets, and no longer than it may be. */
-export function cleanReport(report: Report): Report {
-  const { progress, result } = report
-  return {
-    task: report.task,
-    epoch: report.epoch,
-    state: report.state,
-    progress: progress === null ? null : redactedHead(progress, PROGRESS_MAX),
-    result: result === null ? null : { ...result, tail: redactedTail(result.tail, TAIL_MAX) },
-  }
+  const details = { task: task.id, epoch: next.epoch, incarnation }
+  return { refusal: null, task: next, messages: [], act: { actor: holder, action: 'task_leased', details } }
 }
 
 /**
- * Gives a task another owner, or none; null when it is not open at that epoch any more. Work that is taken from a
- * holder becomes the most urgent; a task that had no holder keeps its priority, and giving it out does not count as a move.
+ * The watchdog ends a task that its holder will not end, or that nobody has; null when it is not open at that epoch any more. The
+ * holder is told to stop, and whoever gave the task what became of it.
+ */
+export function applyEnding(task: Task, { epoch, reason, words }: TaskEnding, now: number): Step | null {
+  if (!isOpen(task.state) || task.epoch !== epoch) return null
+  const result: TaskResult = { exitCode: null, signal: null, tail: redactedTail(words, TAIL_MAX) }
+  const next: Task = {
+    ...task,
+    ...withEnd(task, reason, task.progress, now),
+    state: 'failed',
+    result,
+    pause: null,
+    updatedAt: now,
+  }
+  const stop = task.holder === null ? [] : [revocation(task, task.holder, reasonInWords(reason))]
+  const details = { task: task.id, epoch, reason, attempts: countedAttempts(next) }
+  return {
+    refusal: null,
+    task: next,
+    messages: [...stop, ...endNotice(next, 'failed')],
+    act: { actor: 'watchdog', action: 'task_ended', details },
+    failure: {
+      task: task.id,
+      epoch,
+      kind: reason === 'attempts' ? 'task_exhausted' : 'task_failed',
+      holder: task.holder,
+      why: result.tail.split('\n')[0] ?? null,
+    },
+  }
+}
+
+/** Sends the assignment of a task that its holder has not taken once more; null where that was done, or it is not that task any more. */
+export function applyReminder(task: Task, epoch: number, now: number): Step | null {
+  if (task.state !== 'assigned' || task.epoch !== epoch || task.holder === null || task.reminded === epoch) return null
+  const next: Task = { ...task, reminded: epoch, updatedAt: now }
+  const act = { actor: 'watchdog', action: 'task_reminded', details: { task: task.id, epoch } }
+  return { refusal: null, task: next, messages: [assignment(next, task.holder)], act }
+}
+
+/** Moves after which a task is the most urgent: its owner was lost with it. A place that cannot do it makes it no more urgent. */
+const URGENT: readonly MoveReason[] = ['silent', 'gone', 'lease_lapsed', 'conversation_ended', 'by_hand', 'stalled']
+
+/**
+ * Gives a task another owner, or none; null when it is not open at that epoch any more. Work whose holder was lost
+ * becomes the most urgent; giving out a task that had no holder does not count as a move.
  */
 export function applyMove(task: Task, { epoch, to, reason }: Move, now: number): Step | null {
   if (!isOpen(task.state) || task.epoch !== epoch) return null
@@ -241,7 +201,9 @@ export function applyMove(task: Task, { epoch, to, reason }: Move, now: number):
   const taken = from !== null
   const next: Task = {
     ...task,
-    priority: taken ? 'P0' : task.priority,
+    ...withEnd(task, reason, task.progress, now),
+    ...(reason === 'deadline' ? nextDeadline(task, now) : {}),
+    priority: taken && URGENT.includes(reason) ? 'P0' : task.priority,
     state: to === null ? 'pending' : 'assigned',
     epoch: epoch + 1,
     holder: to,
@@ -256,14 +218,18 @@ export function applyMove(task: Task, { epoch, to, reason }: Move, now: number):
   return { refusal: null, task: next, messages: moveMessages(task, next, reason), act }
 }
 
+/** Whoever gets a task after its deadline has as long for it as it was given at first, and no other comes after. */
+function nextDeadline({ deadline, createdAt }: Task, now: number): Pick<Task, 'deadline' | 'onDeadline'> {
+  return { deadline: deadline === null ? null : now + Math.max(0, deadline - createdAt), onDeadline: 'fail' }
+}
+
 /** The former owner's message comes first: it may be the new owner too. */
 function moveMessages(task: Task, next: Task, reason: Move['reason']): AddressedTaskMessage[] {
   const messages: AddressedTaskMessage[] = []
   const why = reasonInWords(reason)
   if (task.holder !== null) messages.push(revocation(task, task.holder, why))
   if (next.holder !== null) messages.push(assignment(next, next.holder))
-  const worker = task.holder ?? next.holder
-  const giver = task.createdBy ?? (worker === null ? null : partnerOf(worker))
+  const giver = giverOf(task) ?? giverOf(next)
   const { id, holder: to } = next
   if (giver !== null) {
     messages.push({ to: giver, taskMessage: { type: 'task_moved', task: id, from: task.holder, to, reason } })
@@ -277,7 +243,13 @@ export function applyCancel(task: Task, now: number): OwnershipDecision {
   if (!isOpen(task.state)) {
     return { refusal: new S2Error('conflict', `task ${task.id} is ${task.state} already`), evidence: null, act: null }
   }
-  const next: Task = { ...task, state: 'cancelled', updatedAt: now }
+  const next: Task = {
+    ...task,
+    ...withEnd(task, 'cancelled', null, now),
+    state: 'cancelled',
+    pause: null,
+    updatedAt: now,
+  }
   const messages = task.holder === null ? [] : [revocation(task, task.holder, reasonInWords('cancelled'))]
   return {
     refusal: null,
@@ -285,80 +257,4 @@ export function applyCancel(task: Task, now: number): OwnershipDecision {
     messages,
     act: { actor: 'admin', action: 'task_cancelled', details: { task: task.id } },
   }
-}
-
-function assignment({ id, epoch, description, priority, role }: Task, to: SessionId): AddressedTaskMessage {
-  return { to, taskMessage: { type: 'task_assignment', task: id, epoch, description, priority, role } }
-}
-
-function revocation({ id, epoch }: Task, to: SessionId, reason: string): AddressedTaskMessage {
-  return { to, taskMessage: { type: 'task_revoked', task: id, epoch, reason } }
-}
-
-/**
- * The task that a message of a foreign orchestrator gives to its partner; null where it gives none. The worker reads that
- * message itself, so no other is sent.
- */
-export function taskOfMessage(from: SessionId, taskMessage: TaskMessage): NewTask | null {
-  if (taskMessage.type !== 'task_assignment' || sideOf(from) !== 'a') return null
-  const { task: id, description, priority, role } = taskMessage
-  return { id, description, priority, role, holder: partnerOf(from), deadline: null, createdBy: from }
-}
-
-export function beginForeignTask(wanted: NewTask, now: number): Step {
-  return { ...beginTask(wanted, now), messages: [] }
-}
-
-/**
- * What a worker's message makes of the task it names; null where it says nothing of it. Messages seldom name an epoch: then
- * the report of the present holder counts, and a former holder's is refused, and kept as evidence where it is an end. The
- * partner, who reads the message itself, gets no other.
- */
-export function applyTaskMessage(
-  task: Task,
-  from: SessionId,
-  taskMessage: TaskMessage,
-  now: number,
-): OwnershipDecision | null {
-  if (taskMessage.type !== 'status_update' && taskMessage.type !== 'acknowledgment') return null
-  const status = taskMessage.type === 'acknowledgment' ? 'accepted' : taskMessage.status
-  const summary = taskMessage.type === 'acknowledgment' ? null : taskMessage.summary
-  const epoch = taskMessage.epoch ?? task.epoch
-  const report = { task: task.id, epoch, ...REPORTS[status](summary) }
-  if (task.holder !== from || task.epoch !== epoch) {
-    return sideOf(from) === 'b' && report.state !== 'in_progress' ? refuseLate(task, from, cleanReport(report)) : null
-  }
-  if (status === 'accepted') return accept(task, from, now)
-  const decision = applyReport(task, from, report, now)
-  if (decision.refusal !== null) return decision
-  const messages = decision.messages.filter(({ to }) => to !== partnerOf(from))
-  // a message does not say which life of the agent wrote it, so it renews no lease
-  const leaseSeq = task.incarnation === null ? decision.task.leaseSeq : task.leaseSeq
-  return decision.task === task ? decision : { ...decision, messages, task: { ...decision.task, leaseSeq } }
-}
-
-function accept(task: Task, holder: SessionId, now: number): Step | null {
-  if (task.state !== 'assigned') return null
-  const act = { actor: holder, action: 'task_accepted', details: { task: task.id, epoch: task.epoch } }
-  return { refusal: null, task: { ...task, state: 'accepted', updatedAt: now }, messages: [], act }
-}
-
-type ReportContent = Pick<Report, 'state' | 'progress' | 'result'>
-
-/** What each status of the Python protocol reports. An agent that declines a task has failed at it. */
-const REPORTS: Readonly<Record<Status, (summary: string | null) => ReportContent>> = {
-  accepted: (progress) => ({ state: 'in_progress', progress, result: null }),
-  in_progress: (progress) => ({ state: 'in_progress', progress, result: null }),
-  blocked: (summary) => ({ state: 'in_progress', progress: `blocked: ${summary ?? 'no reason given'}`, result: null }),
-  completed: (summary) => ({ state: 'completed', progress: null, result: resultOf(summary) }),
-  failed: (summary) => ({ state: 'failed', progress: null, result: resultOf(summary) }),
-  cancelled: (summary) => ({
-    state: 'failed',
-    progress: null,
-    result: resultOf(`declined: ${summary ?? 'no reason given'}`),
-  }),
-}
-
-function resultOf(summary: string | null): TaskResult {
-  return { exitCode: null, signal: null, tail: summary ?? '' }
 }

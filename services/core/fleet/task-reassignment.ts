@@ -1,8 +1,11 @@
+import type { ConditionState } from './agent-condition.ts'
 import type { AgentProcessTable } from './agent-processes.ts'
 import type { Roster } from './failure-detector.ts'
 import type { LeaseReader } from './lease-observer.ts'
 import type { SessionId } from './session-id.ts'
 import { type Move, type MoveReason, PRIORITIES, type Task } from './task.ts'
+import { lastEnded } from './task-attempts.ts'
+import type { WorkReader } from './work-observer.ts'
 
 /** An agent that could take a task over: alive, heard since the last grace, and with a session to hold it by. */
 export interface Candidate {
@@ -12,7 +15,7 @@ export interface Candidate {
   readonly session: SessionId
   /** Open tasks that it holds. */
   readonly load: number
-  /** It beats, but let its leases lapse and showed no work since, or its process is paused or unhealthy: the last resort. */
+  /** It beats, but lets its tasks lie or its leases lapse, or its process is paused or unhealthy: the last resort. */
   readonly stuck: boolean
 }
 
@@ -37,23 +40,33 @@ export interface PlannedMove {
 
 export interface Plan {
   readonly moves: readonly PlannedMove[]
-  /** Moved too often already: a person has to decide. */
-  readonly exhausted: readonly Task[]
   /** No agent is there to take them. */
-  readonly stranded: readonly Task[]
+  readonly stranded: readonly Need[]
   /** How many failed agents have tasks that must wait for their turn. */
   readonly waiting: number
 }
 
+/** Roles that stand in for a role of which no agent can work, in the order in which they are asked. */
+export type Fallback = ReadonlyMap<string, readonly string[]>
+
 export interface MoveLimits {
-  /** How often one task may be moved before a human is asked. */
-  readonly movesMax: number
   /** The tasks of how many failed agents may be moved now. */
   readonly agentsNow: number
-  /** Roles of agents that may yet be heard: work that has not begun waits for them. */
+  readonly fallback: Fallback
+  /** Roles of agents that may yet be heard: work that has not begun waits for them before another role stands in. */
   readonly expectedRoles: ReadonlySet<string>
   /** Work for a role that no agent has waits as well when it was found after this moment: such an agent may join. */
   readonly waitsIfFoundAfter: number
+}
+
+/** Moves that help and need not be: where nobody can take the task it stays where it is, and is not stranded. */
+const OPTIONAL: readonly MoveReason[] = ['not_taken', 'holder_busy', 'holder_sick', 'stalled', 'deadline']
+/** Moves that take nothing from an agent that failed: none of them waits for a turn. */
+const UNPACED: readonly MoveReason[] = ['unassigned', 'not_taken', 'holder_busy', 'holder_sick', 'deadline']
+
+/** Whether a move takes up the turn of a failed agent. */
+export function takesTurn({ reason }: Pick<Need, 'reason'>): boolean {
+  return !UNPACED.includes(reason)
 }
 
 /**
@@ -71,7 +84,12 @@ export function findNeeds(
   const needs: Need[] = []
   for (const task of tasks) {
     if (task.holder === null) {
-      needs.push({ task, reason: 'unassigned', failed: null, since: leases.stillSince(task) ?? now })
+      needs.push({
+        task,
+        reason: 'unassigned',
+        failed: failedLast(task, roster),
+        since: leases.stillSince(task) ?? now,
+      })
       continue
     }
     const failed = roster.standing(roster.agentOf(task.holder) ?? '')
@@ -88,12 +106,30 @@ export function findNeeds(
   return needs
 }
 
-/** Who could take tasks now. An agent with only ends `a` gives work and takes none. */
+/** Whoever failed within seconds at a task that nobody has now: another is to try it. */
+function failedLast(task: Task, roster: Pick<Roster, 'agentOf' | 'standing'>): Failed | null {
+  const last = lastEnded(task)
+  if (last?.end !== 'quick_failure') return null
+  return roster.standing(roster.agentOf(last.holder) ?? '') ?? null
+}
+
+/** What the candidates are found by, besides the tasks. */
+export interface CandidateView {
+  readonly roster: Pick<Roster, 'agentOf' | 'standings'>
+  readonly leases: LeaseReader
+  readonly work: WorkReader
+  readonly processes: Pick<AgentProcessTable, 'isHindered'>
+  /** Of agents that are not well. */
+  readonly conditions: ReadonlyMap<string, { readonly state: ConditionState }>
+}
+
+/**
+ * Who could take tasks now. An agent with only ends `a` gives work and takes none; one whose place cannot work gets none, and
+ * one that tries whether it can again gets one.
+ */
 export function findCandidates(
   tasks: readonly Task[],
-  roster: Pick<Roster, 'agentOf' | 'standings'>,
-  leases: LeaseReader,
-  processes: Pick<AgentProcessTable, 'isHindered'>,
+  { roster, leases, work, processes, conditions }: CandidateView,
 ): Candidate[] {
   const loads = new Map<string, number>()
   for (const { holder } of tasks) {
@@ -103,8 +139,10 @@ export function findCandidates(
   const candidates: Candidate[] = []
   for (const { agent, role, host, verdict, proven, taskSession } of roster.standings()) {
     if (verdict !== 'alive' || !proven || taskSession === null) continue
-    const stuck = leases.isStuck(agent) || processes.isHindered(agent)
-    candidates.push({ agent, role, host, session: taskSession, load: loads.get(agent) ?? 0, stuck })
+    const [load, condition] = [loads.get(agent) ?? 0, conditions.get(agent)?.state]
+    if (condition === 'sick' || condition === 'parked' || (condition === 'probing' && load > 0)) continue
+    const stuck = leases.isStuck(agent) || work.isIdle(agent) || processes.isHindered(agent)
+    candidates.push({ agent, role, host, session: taskSession, load, stuck })
   }
   return candidates
 }
@@ -119,28 +157,35 @@ export function expectedRoles(roster: Pick<Roster, 'standings'>): ReadonlySet<st
 }
 
 /**
- * Who takes a task over: never the failed agent, not one on its host if any other is there, not a stuck one if any other
- * is there; of the wanted role, else of the failed agent's, else any; then the least loaded, then by name. Null: there is none.
+ * Who takes a task over: an agent of its role, else of another role that it names, else of one that the fleet lets stand in;
+ * for a task of no role one of the failed agent's role, else any. Never the failed agent, unless nobody had the task; a stuck one
+ * only if no other is there. Then one on another host than the failed one's, then the least loaded, then by name. Null: there is none.
  */
-export function chooseSuccessor(
-  wanted: string | null,
-  failed: Failed | null,
-  candidates: Iterable<Candidate>,
-): Candidate | null {
+export function chooseSuccessor(need: Need, candidates: Iterable<Candidate>, fallback: Fallback): Candidate | null {
   let best: Candidate | null = null
   for (const candidate of candidates) {
-    if (candidate.agent === failed?.agent) continue
-    if (best === null || compare(candidate, best, wanted, failed) < 0) best = candidate
+    if (!mayTake(candidate, need, fallback)) continue
+    if (best === null || compare(candidate, best, need, fallback) < 0) best = candidate
   }
   return best
 }
 
+function mayTake({ agent, stuck, load, role }: Candidate, need: Need, fallback: Fallback): boolean {
+  const { task, reason, failed } = need
+  if (rankOf(role, need, fallback) === null) return false
+  if (reason !== 'unassigned' && agent === failed?.agent) return false
+  if (OPTIONAL.includes(reason) && stuck) return false
+  return reason !== 'holder_busy' || (load === 0 && (task.role === null || role === task.role))
+}
+
 /** Below zero when `x` is the better successor. */
-function compare(x: Candidate, y: Candidate, wanted: string | null, failed: Failed | null): number {
+function compare(x: Candidate, y: Candidate, need: Need, fallback: Fallback): number {
+  const { failed } = need
   return (
-    Number(sharesHost(x, failed)) - Number(sharesHost(y, failed)) ||
     Number(x.stuck) - Number(y.stuck) ||
-    roleDistance(x, wanted, failed) - roleDistance(y, wanted, failed) ||
+    Number(x.agent === failed?.agent) - Number(y.agent === failed?.agent) ||
+    (rankOf(x.role, need, fallback) ?? 0) - (rankOf(y.role, need, fallback) ?? 0) ||
+    Number(sharesHost(x, failed)) - Number(sharesHost(y, failed)) ||
     x.load - y.load ||
     (x.agent < y.agent ? -1 : 1)
   )
@@ -150,32 +195,36 @@ function sharesHost({ host }: Candidate, failed: Failed | null): boolean {
   return host !== null && host === failed?.host
 }
 
-function roleDistance({ role }: Candidate, wanted: string | null, failed: Failed | null): number {
-  if (role === wanted) return 0
-  return role === failed?.role ? 1 : 2
+/** How far a role is from the wanted one; null where it may not do the task. From STANDS_IN on it only stands in. */
+function rankOf(role: string, { task, failed }: Need, fallback: Fallback): number | null {
+  if (task.role === null) return role === failed?.role ? 0 : 1
+  if (role === task.role) return 0
+  if (task.otherRoles.includes(role)) return 1
+  const stand = [task.role, ...task.otherRoles].flatMap((each) => fallback.get(each) ?? [])
+  const at = stand.findIndex((each) => each === role || each === ANY_ROLE)
+  return at === -1 ? null : STANDS_IN + at
 }
+
+/** In a fallback: every role. */
+const ANY_ROLE = 'any'
+const STANDS_IN = 2
 
 /** What to move now, the most urgent first; the rest of the needs come again with the next look. */
 export function planMoves(needs: readonly Need[], candidates: readonly Candidate[], limits: MoveLimits): Plan {
   const free = new Map(candidates.map((candidate) => [candidate.agent, candidate]))
-  const present = new Set(candidates.map(({ role }) => role))
   const moves: PlannedMove[] = []
-  const exhausted: Task[] = []
-  const stranded: Task[] = []
+  const stranded: Need[] = []
   const served = new Set<string>()
   const waiting = new Set<string>()
   for (const need of inOrder(needs)) {
-    const { task, reason, failed } = need
-    if (reason !== 'unassigned' && task.moves >= limits.movesMax) {
-      exhausted.push(task)
-      continue
-    }
-    if (task.role !== null && !present.has(task.role) && mayWait(need, task.role, limits)) continue
-    const successor = chooseSuccessor(task.role, failed, free.values())
+    const { task, reason } = need
+    const successor = chooseSuccessor(need, free.values(), limits.fallback)
     if (successor === null) {
-      stranded.push(task)
+      if (!OPTIONAL.includes(reason)) stranded.push(need)
       continue
     }
+    const standsIn = (rankOf(successor.role, need, limits.fallback) ?? 0) >= STANDS_IN
+    if (standsIn && mayWait(need, limits)) continue
     const turn = turnOf(need)
     if (turn !== null && !served.has(turn) && served.size >= limits.agentsNow) {
       waiting.add(turn)
@@ -189,18 +238,18 @@ export function planMoves(needs: readonly Need[], candidates: readonly Candidate
       successor: successor.agent,
     })
   }
-  return { moves, exhausted, stranded, waiting: waiting.size }
+  return { moves, stranded, waiting: waiting.size }
 }
 
-/** Whose turn it takes up: that of one failed agent, or of one session whose agent is unknown. Null: an unassigned task takes none. */
-function turnOf({ task, failed }: Need): string | null {
-  return failed?.agent ?? task.holder
+/** Whose turn it takes up: that of one failed agent, or of one session whose agent is unknown. */
+function turnOf(need: Need): string | null {
+  return takesTurn(need) ? (need.failed?.agent ?? need.task.holder) : null
 }
 
 /** Whether a task may wait for its role: never one that an agent worked at, or was about to, until it failed. */
-function mayWait({ reason, since }: Need, role: string, { expectedRoles, waitsIfFoundAfter }: MoveLimits): boolean {
-  if (reason === 'silent' || reason === 'gone' || reason === 'lease_lapsed') return false
-  return expectedRoles.has(role) || since > waitsIfFoundAfter
+function mayWait({ task, reason, since }: Need, { expectedRoles, waitsIfFoundAfter }: MoveLimits): boolean {
+  if (reason === 'silent' || reason === 'gone' || reason === 'lease_lapsed' || task.role === null) return false
+  return [task.role, ...task.otherRoles].some((role) => expectedRoles.has(role)) || since > waitsIfFoundAfter
 }
 
 function inOrder(needs: readonly Need[]): Need[] {

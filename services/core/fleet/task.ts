@@ -1,4 +1,6 @@
+import { textHead } from './cut-text.ts'
 import { S2Error } from './errors.ts'
+import { redactedHead } from './redact.ts'
 import type { SessionId } from './session-id.ts'
 
 export const PRIORITIES = ['P0', 'P1', 'P2', 'P3'] as const
@@ -35,6 +37,31 @@ export interface TaskResult {
   readonly tail: string
 }
 
+/** One start of a task. Times are milliseconds since 1970 by the store's wall clock, for people to read. */
+export interface Attempt {
+  readonly epoch: number
+  readonly holder: SessionId
+  readonly startedAt: number
+  /** How it ended; null while it goes on. */
+  readonly end: AttemptEnd | null
+  readonly endedAt: number | null
+  /** What explains the end, such as the last line of output; empty where nothing does. */
+  readonly note: string
+}
+
+/** Why a holder gives a task back. */
+export const RETURN_CAUSES = ['sick', 'parked', 'quick_failure'] as const
+export type ReturnCause = (typeof RETURN_CAUSES)[number]
+
+/** `interrupted`: another life of the same agent came after this one. */
+export type AttemptEnd = TaskEnd | MoveReason | ReturnCause | EndReason | 'interrupted'
+
+/** A time in which nobody may begin a task. It is over, too, when the clock says that it has not begun yet: then it was put back. */
+export interface Pause {
+  readonly from: number
+  readonly until: number
+}
+
 /** A piece of work with one owner. Times are milliseconds since 1970, UTC. */
 export interface Task {
   readonly id: string
@@ -42,6 +69,8 @@ export interface Task {
   readonly priority: Priority
   /** The role that should do it; null when any may. */
   readonly role: string | null
+  /** Roles that may do it as well as its own. */
+  readonly otherRoles: readonly string[]
   readonly state: TaskState
   /** The fencing token: raised by every move and by every takeover; an effect that names a lower one is refused. */
   readonly epoch: number
@@ -53,11 +82,23 @@ export interface Task {
   readonly incarnation: string | null
   /** Raised by every renewal: an observer measures when this changes, and believes no clock of the holder. */
   readonly leaseSeq: number
+  /** Rises with every sign of work that its holder sees, such as output or processor time: a renewed lease is none. */
+  readonly work: number
   readonly moves: number
+  /** Every start of it, the oldest first; the last one is the present one while it has no end. */
+  readonly attempts: readonly Attempt[]
+  /** Nobody may begin it before this pause is over; null where there is none. */
+  readonly pause: Pause | null
+  /** The epoch in which its holder was reminded of it; 0 where that never was. */
+  readonly reminded: number
   readonly progress: string | null
   readonly result: TaskResult | null
   readonly deadline: number | null
-  /** The session that is told what becomes of it. */
+  /** What happens when the deadline has passed: it fails, or another agent gets it once, for as long again. */
+  readonly onDeadline: OnDeadline
+  /** What happens when its holder shows no work for twice the time that is told; null: what the watchdog is set to. */
+  readonly onStall: OnStall | null
+  /** The session that is told what becomes of it; null: the orchestrator's end of its holder's conversation. */
   readonly createdBy: SessionId | null
   readonly createdAt: number
   readonly updatedAt: number
@@ -72,16 +113,46 @@ export interface NewTask {
   readonly holder: SessionId | null
   readonly deadline: number | null
   readonly createdBy: SessionId | null
+  readonly otherRoles?: readonly string[]
+  readonly onDeadline?: OnDeadline
+  readonly onStall?: OnStall | null
 }
 
 /** A holder's report on its task: it names (task, epoch), so that a former holder's report has no effect. */
 export interface Report {
   readonly task: string
   readonly epoch: number
-  readonly state: 'in_progress' | 'completed' | 'failed'
+  /** `returned`: it goes back without an end, for `cause`. */
+  readonly state: ReportState
   readonly progress: string | null
   readonly result: TaskResult | null
+  /** The signs of work so far in this attempt; left out where nobody looks for them. */
+  readonly work?: number
+  /** Why it is returned. */
+  readonly cause?: ReturnCause
 }
+
+export const REPORT_STATES = ['in_progress', 'completed', 'failed', 'returned'] as const
+export type ReportState = (typeof REPORT_STATES)[number]
+
+export const ON_DEADLINE = ['fail', 'move'] as const
+export type OnDeadline = (typeof ON_DEADLINE)[number]
+
+/** `tell`: people are told, and nothing else; `move`: it is ended and given to another; `end`: it is ended and has failed. */
+export const ON_STALL = ['tell', 'move', 'end'] as const
+export type OnStall = (typeof ON_STALL)[number]
+
+/** The watchdog ends a task that nobody will end: compare-and-set on the epoch that it was decided by. */
+export interface TaskEnding {
+  readonly task: string
+  readonly epoch: number
+  readonly reason: EndReason
+  /** What people are told, with what was tried. */
+  readonly words: string
+}
+
+export const END_REASONS = ['attempts', 'deadline', 'stalled'] as const
+export type EndReason = (typeof END_REASONS)[number]
 
 /** A task's change of owner: compare-and-set on the epoch that it was decided by. */
 export interface Move {
@@ -92,18 +163,32 @@ export interface Move {
   readonly reason: MoveReason
 }
 
-export const MOVE_REASONS = ['silent', 'gone', 'lease_lapsed', 'unassigned', 'conversation_ended', 'by_hand'] as const
+export const MOVE_REASONS = [
+  'silent',
+  'gone',
+  'lease_lapsed',
+  'unassigned',
+  'conversation_ended',
+  'by_hand',
+  'not_taken',
+  'holder_busy',
+  'holder_sick',
+  'stalled',
+  'deadline',
+] as const
 export type MoveReason = (typeof MOVE_REASONS)[number]
 
 export const TASK_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
 export const DESCRIPTION_MAX = 40_000
+/** Other roles that one task may name. */
+export const OTHER_ROLES_MAX = 20
 /** Characters of a progress line and of a result's tail that are kept. */
 export const PROGRESS_MAX = 500
 export const TAIL_MAX = 4_000
 
 export function checkTask(task: NewTask): void {
   if (!TASK_ID.test(task.id)) {
-    throw new S2Error('invalid', `not a task id: ${JSON.stringify(task.id.slice(0, 80))}`, {
+    throw new S2Error('invalid', `not a task id: ${JSON.stringify(textHead(task.id, 80))}`, {
       next: 'use up to 64 letters, digits, dots, dashes and underscores',
     })
   }
@@ -116,6 +201,17 @@ export function checkTask(task: NewTask): void {
       { next: 'put the long part into a file in git and name its path' },
     )
   }
+  if ((task.otherRoles?.length ?? 0) > OTHER_ROLES_MAX)
+    throw new S2Error('invalid', `task ${task.id} names more than ${OTHER_ROLES_MAX} other roles`)
+}
+
+/** Refuses a second task with an id that is taken by another one: adding twice is adding once, and this is no second time. */
+export function checkSameTask(known: Task, wanted: NewTask): void {
+  const isSame = known.description === redactedHead(wanted.description, DESCRIPTION_MAX) && known.role === wanted.role
+  if (isSame) return
+  throw new S2Error('conflict', `there is a task ${known.id} already, and it is another one`, {
+    next: 'choose another id, or leave it out',
+  })
 }
 
 /** The refusal of a former holder's report. */

@@ -1,11 +1,18 @@
 import type { AuditedAct } from './audit.ts'
 
-/** What an observer thinks of an agent. `new`: it was never heard, so it is not lost either. `gone`: its death is proved. */
-export const VERDICTS = ['new', 'alive', 'late', 'silent', 'gone'] as const
+/**
+ * What an observer thinks of an agent. `new`: it was never heard, so it is not lost either. `gone`: its death is proved. The
+ * last three are of an agent that beats: `sick` (its place fails its work), `parked` (it said why it waits), `stalled` (it
+ * shows no sign of work).
+ */
+export const VERDICTS = ['new', 'alive', 'late', 'silent', 'gone', 'sick', 'parked', 'stalled'] as const
 export type Verdict = (typeof VERDICTS)[number]
 
+/** The verdicts on the work of an agent that beats: they are shown in place of `alive`. */
+export type WorkVerdict = Extract<Verdict, 'sick' | 'parked' | 'stalled'>
+
 /** The verdicts that a roster passes: three by beats alone, and one by proof. */
-export type RosterVerdict = Exclude<Verdict, 'new'>
+export type RosterVerdict = Exclude<Verdict, 'new' | WorkVerdict>
 
 export interface AgentVerdict {
   readonly agent: string
@@ -13,6 +20,10 @@ export interface AgentVerdict {
   /** Since when, milliseconds since 1970 by the watchdog's wall clock: for people to read. */
   readonly since: number
   readonly host: string | null
+  /** What explains the verdict, e.g. `folder /srv/x does not exist`; null or left out where nothing does. */
+  readonly why?: string | null
+  /** Until when it is expected to hold, milliseconds since 1970; null or left out where nobody knows. */
+  readonly until?: number | null
 }
 
 /** An agent that is judged otherwise than before. */

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
+import { textHead } from './cut-text.ts'
 import { S2Error } from './errors.ts'
-import { redact } from './redact.ts'
+import { redactedHead } from './redact.ts'
 import { ORCHESTRATOR } from './session-id.ts'
 
 /** A worker of the fleet, known by its keys. Times are milliseconds since 1970, UTC. */
@@ -31,9 +32,7 @@ const REFUSAL_MAX = 300
 
 /** What a host says of the credential that it refuses, as it is kept: a line without secrets or characters that steer a terminal. */
 export function cleanRefusal(why: string): string {
-  return redact(why)
-    .slice(0, REFUSAL_MAX)
-    .replace(/[\p{C}\p{Zl}\p{Zp}]/gu, ' ')
+  return redactedHead(why, REFUSAL_MAX).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, ' ')
 }
 
 /** A one-time invitation of a worker. The secret itself is kept by nobody but its holder. */
@@ -104,7 +103,7 @@ export function demandWorkerName(name: string): string {
     throw new S2Error('invalid', `no worker may be called ${ORCHESTRATOR}: that is the agent that hands out the work`, {
       next: 'choose another name, or a number, which makes s2-worker-<number>',
     })
-  throw new S2Error('invalid', `${JSON.stringify(name.slice(0, 80))} cannot be a worker's name`, {
+  throw new S2Error('invalid', `${JSON.stringify(textHead(name, 80))} cannot be a worker's name`, {
     next: 'give a number, which makes s2-worker-<number>, or up to 48 small letters, digits and dashes',
   })
 }

@@ -1,3 +1,4 @@
+import { textHead } from '#fleet/cut-text.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { JoinOutcome } from '#fleet/worker.ts'
 import { boundedWait } from '#runtime/bounded-wait.ts'
@@ -42,7 +43,7 @@ export async function askOutcome(
 ): Promise<JoinOutcome> {
   const { state, why } = ((await ask(bridgeUrl, 'joinOutcome', { id }, clock, signal)) ?? {}) as Partial<JoinOutcome>
   const known = state === 'waiting' || state === 'admitted' || state === 'refused' ? state : 'unknown'
-  return { state: known, why: typeof why === 'string' ? why.slice(0, 300) : null }
+  return { state: known, why: typeof why === 'string' ? textHead(why, 300) : null }
 }
 
 async function ask(bridgeUrl: string, verb: string, body: object, clock: Clock, outer?: AbortSignal): Promise<unknown> {

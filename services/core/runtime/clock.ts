@@ -10,10 +10,37 @@ export interface Clock {
   sleep(ms: number, signal?: AbortSignal): Promise<void>
 }
 
+/** The longest wait that a timer of Node can make, 24.8 days: a longer one ends at once. */
+const TIMER_MS_MAX = 2 ** 31 - 1
+
 export const systemClock: Clock = {
   now: () => performance.now(),
   wall: () => Date.now(),
-  sleep: (ms, signal) => sleepTimer(ms, undefined, signal === undefined ? {} : { signal }),
+  sleep: async (ms, signal) => {
+    const options = signal === undefined ? {} : { signal }
+    let leftMs = ms
+    for (; leftMs > TIMER_MS_MAX; leftMs -= TIMER_MS_MAX) await sleepTimer(TIMER_MS_MAX, undefined, options)
+    await sleepTimer(leftMs, undefined, options)
+  },
+}
+
+/** A moment by both clocks, milliseconds. */
+export interface Moment {
+  readonly now: number
+  readonly wall: number
+}
+
+export function momentOf(clock: Pick<Clock, 'now' | 'wall'>): Moment {
+  return { now: clock.now(), wall: clock.wall() }
+}
+
+/**
+ * How much time may have passed since a moment, for rights that end by themselves. Both clocks count: the monotonic one stands
+ * still while the machine is suspended, the wall clock does not. A wall clock that is set forward ends a right early, and one
+ * that is set back changes nothing.
+ */
+export function elapsedMs(since: Moment, clock: Pick<Clock, 'now' | 'wall'>): number {
+  return Math.max(clock.now() - since.now, clock.wall() - since.wall)
 }
 
 /** Chance as an argument: a number in [0, 1). */

@@ -8,6 +8,16 @@ export function parseDuration(text: string): number {
   return ms
 }
 
+/** Writes milliseconds for people, roughly: `0.3s`, `42s`, `12m`, `2h 5m`, `3d`. */
+export function roughDuration(ms: number): string {
+  const s = Math.max(0, ms) / 1000
+  if (s < 9.95) return `${s.toFixed(1)}s`
+  if (s < 90) return `${Math.round(s)}s`
+  if (s < 5400) return `${Math.round(s / 60)}m`
+  if (s < 172_800) return `${Math.floor(s / 3600)}h ${Math.floor((s % 3600) / 60)}m`
+  return `${Math.round(s / 86_400)}d`
+}
+
 /** Writes milliseconds as parseDuration reads them, in the largest unit that loses nothing. */
 export function formatDuration(ms: number): string {
   for (const unit of ['d', 'h', 'm', 's'] as const) {

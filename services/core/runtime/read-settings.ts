@@ -95,10 +95,15 @@ function unknownNames(env: Env): string[] {
   return Object.keys(env)
     .filter((name) => name.startsWith('S2_') && !name.startsWith('S2_TASK_') && !known.includes(name))
     .map((name) => {
+      const successor = RETIRED.get(name)
+      if (successor !== undefined) return `${name} is a setting no more: ${successor} takes its place`
       const near = closest(name, known)
       return `${name} is not a setting${near === undefined ? '' : `; did you mean ${near}?`}`
     })
 }
+
+/** Settings that there were, and what takes their place. */
+const RETIRED: ReadonlyMap<string, string> = new Map([['S2_MOVES_MAX', 'S2_ATTEMPTS_MAX']])
 
 /** The nearest of some words, at most a third of the length away. */
 export function closest(word: string, words: readonly string[]): string | undefined {
@@ -119,9 +124,4 @@ function editDistance(from: string, to: string): number {
     row = next
   }
   return row[to.length] ?? 0
-}
-
-/** Whether a setting has a value, for programs that do not read it. */
-export function isSet(value: string | undefined): boolean {
-  return value !== undefined && value !== ''
 }

@@ -1,6 +1,8 @@
 import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import type { Clock } from './clock.ts'
 import { childStdio } from './fd-inheritance.ts'
+import { startErrorOf } from './start-error.ts'
 
 /** A command with bounds on its time and output. */
 export interface Command {
@@ -14,15 +16,22 @@ export interface Command {
   readonly timeoutMs: number
   /** How long its group may take to end after TERM before it is killed. Default: 2 s. */
   readonly graceMs?: number
+  /**
+   * How long what it leaves in its group may go on writing once it has exited itself, as a filter behind its output does;
+   * then the group is killed. One that leaves nothing is not waited for. Default: 200 ms.
+   */
+  readonly lingerMs?: number
   /** Bytes kept of standard output, and of standard error. */
   readonly outputMax: number
   /** For longer output: keep its end, or end the command. */
   readonly beyond: 'keep_tail' | 'end'
   /** Called with the process id, which is also that of its group, once it runs. */
   readonly onStart?: (pid: number) => void
-  /** Called with the output of both streams as it comes. */
-  readonly onOutput?: (chunk: Buffer) => void
+  /** Called with output as it comes, and the stream that it comes by. */
+  readonly onOutput?: (chunk: Buffer, stream: OutputStream) => void
 }
+
+export type OutputStream = 'stdout' | 'stderr'
 
 export interface Ending {
   readonly code: number | null
@@ -52,31 +61,29 @@ const OUTPUT_GRACE_MS = 200
 
 /**
  * Runs a command in a process group of its own and ends the whole group at its limits or when the signal aborts, so that
- * its children (git's transport helpers, a shell's commands) end with it. Rejects only when it cannot be started.
+ * its children (git's transport helpers, a shell's commands) end with it. Rejects only when it cannot be started, with a
+ * `StartError`.
  */
 export async function runCommand(command: Command, clock: Clock, signal?: AbortSignal): Promise<Ending> {
-  const [file, ...args] = command.argv
-  const child = spawn(file, args, {
-    detached: true,
-    stdio: childStdio(),
-    env: command.env,
-    ...(command.cwd === undefined ? {} : { cwd: command.cwd }),
-  }) as ChildProcessWithoutNullStreams
+  const child = spawnCommand(command)
+  if (child.pid === undefined) throw startErrorOf(command, (await once(child, 'error'))[0])
   const over = new AbortController()
+  const hurry = new AbortController()
   let ended: Ending['ended'] = null
   const end = (why: Ending['ended']): void => {
-    if (ended !== null) return
+    if (hasExited(child)) hurry.abort()
+    // What it exited with stands, though what it left is ended now; only its output is not whole then.
+    if (ended !== null || (hasExited(child) && why !== 'output')) return
     ended = why
     void endGroup(child, command.graceMs ?? GRACE_MS, clock, over.signal)
   }
   const onBeyond = command.beyond === 'end' ? () => end('output') : undefined
   const stdout = collectOutput(child.stdout, command.outputMax, onBeyond)
   const stderr = collectOutput(child.stderr, command.outputMax, onBeyond)
-  if (command.onOutput !== undefined) {
-    child.stdout.on('data', command.onOutput)
-    child.stderr.on('data', command.onOutput)
+  for (const stream of ['stdout', 'stderr'] as const) {
+    child[stream].on('data', (chunk: Buffer) => command.onOutput?.(chunk, stream))
   }
-  if (child.pid !== undefined) command.onStart?.(child.pid)
+  command.onStart?.(child.pid)
   child.stdin.on('error', () => undefined) // it may end without reading its input
   child.stdin.end(command.input ?? '')
   const onAbort = (): void => end('aborted')
@@ -89,12 +96,31 @@ export async function runCommand(command: Command, clock: Clock, signal?: AbortS
     )
   }
   try {
-    const [code, by] = await waitForEnd(child, clock)
+    const lingerMs = (): number => (ended === null ? (command.lingerMs ?? OUTPUT_GRACE_MS) : OUTPUT_GRACE_MS)
+    const [code, by] = await waitForEnd(child, lingerMs, clock, hurry.signal)
     return { code, signal: by, stdout: stdout(), stderr: stderr().toString('utf8'), ended }
   } finally {
     over.abort()
     signal?.removeEventListener('abort', onAbort)
   }
+}
+
+function spawnCommand(command: Command): ChildProcessWithoutNullStreams {
+  const [file, ...args] = command.argv
+  try {
+    return spawn(file, args, {
+      detached: true,
+      stdio: childStdio(),
+      env: command.env,
+      ...(command.cwd === undefined ? {} : { cwd: command.cwd }),
+    }) as ChildProcessWithoutNullStreams
+  } catch (error) {
+    throw startErrorOf(command, error)
+  }
+}
+
+function hasExited({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode !== null || signalCode !== null
 }
 
 /** A configured command line: a JSON list is run as it is, any other text by the shell. Throws an Error for a bad list. */
@@ -125,17 +151,22 @@ async function endGroup(child: ChildProcess, graceMs: number, clock: Clock, over
 }
 
 /**
- * Waits for the end and for the last output. Processes left in its group are killed shortly after, and a pipe that a
+ * Waits for the end and for the last output. Processes left in its group are killed after their time, and a pipe that a
  * process outside the group holds is closed.
  */
-async function waitForEnd(child: ChildProcess, clock: Clock): Promise<[number | null, NodeJS.Signals | null]> {
+async function waitForEnd(
+  child: ChildProcess,
+  lingerMs: () => number,
+  clock: Clock,
+  hurry: AbortSignal,
+): Promise<[number | null, NodeJS.Signals | null]> {
   const drained = new AbortController()
   child.once('close', () => drained.abort())
   const ending = await new Promise<[number | null, NodeJS.Signals | null]>((resolve, reject) => {
     child.once('error', reject)
     child.once('exit', (code, signal) => resolve([code, signal]))
   })
-  await clock.sleep(OUTPUT_GRACE_MS, drained.signal).catch(() => undefined)
+  await clock.sleep(lingerMs(), AbortSignal.any([drained.signal, hurry])).catch(() => undefined)
   if (child.pid !== undefined) signalGroup(child.pid, 'SIGKILL')
   if (!drained.signal.aborted) await clock.sleep(OUTPUT_GRACE_MS, drained.signal).catch(() => undefined)
   child.stdout?.destroy()

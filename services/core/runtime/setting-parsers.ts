@@ -122,3 +122,37 @@ export function listOfHeadAddresses(value: string): readonly HeadAddress[] {
     throw new Error('must be git=REMOTE or post=https://…, with commas between several')
   })
 }
+
+/** `tests=review+backend,docs=any`: for each role the roles that stand in for it. */
+export function rolesByRole(text: string): ReadonlyMap<string, readonly string[]> {
+  const found = new Map<string, readonly string[]>()
+  for (const pair of list(text)) {
+    const [role = '', others = ''] = pair.split('=').map((each) => each.trim())
+    const names = others.split('+').map((each) => each.trim())
+    if (![role, ...names].every((each) => /^[\p{L}\p{N}_.:@/ -]{1,100}$/u.test(each)))
+      throw new Error('must be pairs of roles like tests=review, several with + between them')
+    found.set(role, names)
+  }
+  return found
+}
+
+/** What is done about a stalled task: by default, and for the agents or roles that are named. */
+interface StallActions {
+  readonly otherwise: 'tell' | 'move' | 'end'
+  readonly byName: ReadonlyMap<string, 'tell' | 'move' | 'end'>
+}
+
+/** `move`, or `move,s2-worker-3=tell,docs=end`. */
+export function stallActions(text: string): StallActions {
+  const byName = new Map<string, StallActions['otherwise']>()
+  let otherwise: StallActions['otherwise'] = 'move'
+  for (const each of list(text)) {
+    const cut = each.lastIndexOf('=')
+    const action = (['tell', 'move', 'end'] as const).find((word) => word === each.slice(cut + 1).trim())
+    if (action === undefined || cut === 0)
+      throw new Error('must be tell, move or end, and for agents or roles name=action after a comma')
+    if (cut === -1) otherwise = action
+    else byName.set(each.slice(0, cut).trim(), action)
+  }
+  return { otherwise, byName }
+}

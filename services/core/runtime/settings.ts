@@ -11,6 +11,8 @@ import {
   matching,
   parseAddress,
   path,
+  rolesByRole,
+  stallActions,
   text,
   unixSocketUrl,
   url,
@@ -207,8 +209,9 @@ export const SETTINGS = {
     parse: matching(/^[\w.:-]{1,100}$/, 'must be up to 100 letters, digits, dots, dashes, colons'),
   },
   S2_BEAT: {
-    about: 'How often a host says that it lives, over an open WebSocket.',
-    programs: ['keepalive'],
+    about:
+      'How often a host says that it lives, over an open WebSocket. The watchdog wants S2_LATE_AFTER to be 2.5 times as long.',
+    programs: ['keepalive', 'watchdog'],
     fallback: '5s',
     example: '2s',
     parse: durationBetween(50, 300_000),
@@ -256,6 +259,14 @@ export const SETTINGS = {
     example: '5m',
     parse: durationBetween(500, 86_400_000),
   },
+  S2_QUICK_FAILURE: {
+    about:
+      'A command that fails sooner than this may fail because of its host: another agent tries the task once. `0s` turns that off.',
+    programs: ['worker'],
+    fallback: '5s',
+    example: '2s',
+    parse: durationBetween(0, 600_000),
+  },
   S2_MOVE_EVERY: {
     about:
       'How long the watchdog waits, after it moved the work of one silent agent, before it moves that of the next.',
@@ -264,12 +275,50 @@ export const SETTINGS = {
     example: '30s',
     parse: durationBetween(0, 3_600_000),
   },
-  S2_MOVES_MAX: {
-    about: 'How often one task may change its owner before a human is asked.',
+  S2_ATTEMPTS_MAX: {
+    about: 'How often one task may be begun before it has failed. The pauses between its starts double.',
     programs: ['watchdog'],
     fallback: '5',
     example: '3',
-    parse: integerBetween(1, 1000),
+    parse: integerBetween(2, 50),
+  },
+  S2_PENDING_AFTER: {
+    about: 'A task that no agent can take is told of after this long.',
+    programs: ['watchdog'],
+    fallback: '60s',
+    example: '5m',
+    parse: durationBetween(0, 86_400_000),
+  },
+  S2_TAKE_WITHIN: {
+    about: 'How long an agent that does nothing else may leave a task untaken before another of its role gets it.',
+    programs: ['watchdog'],
+    fallback: '2m',
+    example: '10m',
+    parse: durationBetween(1_000, 86_400_000),
+  },
+  S2_STALL_AFTER: {
+    about:
+      'A task that shows no sign of work (output, processor time, children of its command) for this long is told of; after twice this, S2_ON_STALL.',
+    programs: ['watchdog'],
+    fallback: '15m',
+    example: '1h',
+    parse: durationBetween(1_000, 30 * 86_400_000),
+  },
+  S2_ON_STALL: {
+    about:
+      'What is done about such a task: `tell` and nothing else, `move` it to another agent, or `end` it as failed; for single agents or roles after commas.',
+    programs: ['watchdog'],
+    fallback: 'move',
+    example: 'move,s2-worker-3=tell,docs=end',
+    parse: stallActions,
+  },
+  S2_FALLBACK: {
+    about:
+      'Roles that stand in for a role of which no agent can work, in this order; `any` stands for every role. Left out: tasks wait for their role.',
+    programs: ['watchdog'],
+    fallback: '',
+    example: 'tests=review+backend,docs=any',
+    parse: rolesByRole,
   },
   S2_DOCKER: {
     about:
@@ -319,6 +368,14 @@ export const SETTINGS = {
     fallback: '3',
     example: '1',
     parse: integerBetween(0, 60),
+  },
+  S2_ALERT_ON: {
+    about:
+      'Kinds of incidents that the alert command and address are told of: `all`, a list, or `-kind` for all but that one. The log has all.',
+    programs: ['watchdog'],
+    fallback: 'all',
+    example: '-twins,-supervisor_away',
+    parse: list,
   },
   S2_ALERT_EXEC: {
     about: 'Command that is told of incidents: JSON on its standard input. A JSON list is run as it is, else by sh.',

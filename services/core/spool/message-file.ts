@@ -1,3 +1,4 @@
+import { textHead } from '#fleet/cut-text.ts'
 import { DELIVERY, type Delivery, type StoredMessage } from '#fleet/message.ts'
 import { parseSession, type SessionId } from '#fleet/session-id.ts'
 import type { OwnFolder } from './own-folder.ts'
@@ -13,7 +14,7 @@ export function formatMessage(message: StoredMessage): string {
   const kept =
     text.length <= TEXT_KEPT_MAX
       ? text
-      : `${text.slice(0, TEXT_KEPT_MAX)}\n[cut here: ${text.length} characters are more than an inbox keeps]`
+      : `${textHead(text, TEXT_KEPT_MAX)}\n[cut here: ${text.length} characters are more than an inbox keeps]`
   return `${JSON.stringify({ ...message, text: kept })}\n`
 }
 

@@ -4,8 +4,8 @@ import { type AuditedAct, cleanAct, DETAILS_DEPTH_MAX, isNestedTooDeep, isOwnAct
 import { CODES, type Code, type S2Error } from '#fleet/errors.ts'
 import { checkDraft, cleanDraft, type MessageDraft } from '#fleet/message.ts'
 import { parseSession, type SessionId } from '#fleet/session-id.ts'
-import type { Report } from '#fleet/task.ts'
-import { cleanReport } from '#fleet/task-ownership.ts'
+import { REPORT_STATES, RETURN_CAUSES, type Report, type ReturnCause } from '#fleet/task.ts'
+import { cleanReport } from '#fleet/task-reports.ts'
 import { folderVersion } from './atomic-files.ts'
 import type { OwnFolder } from './own-folder.ts'
 import { diskError, invalid, parseObject } from './plain-file.ts'
@@ -41,8 +41,8 @@ export interface OutboxProblem {
   readonly id: string | null
 }
 
-/** What became of an item. */
-export type OutboxOutcome = 'waiting' | 'carried' | OutboxProblem
+/** What became of an item. `unknown`: it was never put, was taken away by somebody else, or left too long ago to be remembered. */
+export type OutboxOutcome = 'waiting' | 'carried' | 'unknown' | OutboxProblem
 
 export function problemOf({ code, message, next, id }: S2Error): OutboxProblem {
   return { code, message, next: next ?? null, id: id ?? null }
@@ -55,8 +55,11 @@ export function speakerOf(item: OutboxItem): SessionId {
 
 /** Bytes of the largest item anybody reads: a full draft, each character escaped. */
 const ITEM_FILE_MAX = 1024 * 1024
-/** How many refusals are kept; the oldest go first, some at a time. */
+/** How many refusals are kept, and how many names of what was carried; the oldest go first, some at a time. */
 const REFUSED_MAX = 1_000
+const CARRIED_MAX = 5_000
+/** After how many carried items those that are remembered are counted. */
+const CARRIED_COUNTED_EVERY = 500
 const NAME = /^0{3}\d{13}-[0-9a-f]{16}$/
 /**
  * The highest number of a name. An item that somebody planted with it would leave no higher one: what is put beside it gets the
@@ -69,9 +72,10 @@ const NUMBER_MAX = 10 ** 13 - 1
  * Any number of processes put; one carries. Verbs that write throw `unavailable` when the disk refuses: then it did not happen.
  */
 export class Outbox {
-  readonly #folders: SpoolFolders<'tmp' | 'new' | 'refused'>
+  readonly #folders: SpoolFolders<'tmp' | 'new' | 'refused' | 'carried'>
   /** What is put at once from here goes in one after the other, so that the order of calls is the order of names. */
   #putting: Promise<unknown> = Promise.resolve()
+  #carried = 0
 
   constructor(state: string, onFault: (fault: string) => void = () => undefined) {
     this.#folders = new SpoolFolders(join(state, 'outbox'), onFault)
@@ -141,8 +145,13 @@ export class Outbox {
     return entries
   }
 
-  /** The bridge has it. */
+  /** The bridge has it. That is noted first, so that no item is gone of which nobody can tell. */
   async done(name: string): Promise<void> {
+    await this.#noteCarried(name)
+    await this.#leave(name)
+  }
+
+  async #leave(name: string): Promise<void> {
     try {
       using waiting = this.#folders.hold('new')
       await waiting.unlink(fileOf(name))
@@ -157,7 +166,7 @@ export class Outbox {
       const item = await this.read(name)
       if (item === null) return
       await this.#keepRefusal(name, item, problem)
-      await this.done(name)
+      await this.#leave(name)
     } catch (error) {
       throw diskError('setting aside what was refused', error)
     }
@@ -175,7 +184,21 @@ export class Outbox {
   async outcome(name: string): Promise<OutboxOutcome> {
     if (!NAME.test(name)) throw invalid(`${JSON.stringify(name)} is no name of an item`)
     using waiting = this.#folders.holdIfThere('new')
-    return waiting?.has(fileOf(name)) === true ? 'waiting' : ((await this.refusal(name)) ?? 'carried')
+    if (waiting?.has(fileOf(name)) === true) return 'waiting'
+    const refusal = await this.refusal(name)
+    if (refusal !== null) return refusal
+    return this.#wasCarried(name) ? 'carried' : 'unknown'
+  }
+
+  #wasCarried(name: string): boolean {
+    try {
+      using carried = this.#folders.hold('carried')
+      return carried.has(name)
+    } catch (error) {
+      // Where no folder lies, nothing could be noted.
+      if (/^(ENOENT|ENOTDIR|invalid)$/.test(codeOf(error))) return false
+      throw diskError('looking for what was carried', error)
+    }
   }
 
   /**
@@ -234,15 +257,33 @@ export class Outbox {
     await this.#folders.ensure(['refused'])
     using refused = this.#folders.hold('refused')
     await refused.publish(fileOf(name), `${JSON.stringify({ item, problem })}\n`)
-    await this.#pruneRefused(refused)
+    await this.#prune(refused, REFUSED_MAX, (file) => file.endsWith(ENDING))
   }
 
-  async #pruneRefused(refused: OwnFolder): Promise<void> {
-    const names = (await refused.names()).filter((name) => name.endsWith(ENDING))
-    if (names.length <= REFUSED_MAX) return
-    const aged = names.map((name) => ({ name, at: refused.lstat(name)?.mtimeMs ?? 0 }))
+  /**
+   * Notes the name of what was carried in an empty file. A full disk must not keep an item in the queue that the bridge has: then
+   * its outcome is unknown. So it is after a loss of power, since nothing is synced here.
+   */
+  async #noteCarried(name: string): Promise<void> {
+    try {
+      await this.#folders.ensure(['carried'])
+      using carried = this.#folders.hold('carried')
+      if (!carried.has(name)) carried.note(name, '')
+      if (this.#carried % CARRIED_COUNTED_EVERY === 0)
+        await this.#prune(carried, CARRIED_MAX, (file) => NAME.test(file))
+      this.#carried += 1
+    } catch {
+      // the item leaves all the same
+    }
+  }
+
+  async #prune(folder: OwnFolder, most: number, isOurs: (file: string) => boolean): Promise<void> {
+    const names = (await folder.names()).filter(isOurs)
+    if (names.length <= most) return
+    const aged = names.map((name) => ({ name, at: folder.lstat(name)?.mtimeMs ?? 0 }))
     aged.sort((x, y) => x.at - y.at)
-    for (const { name } of aged.slice(0, REFUSED_MAX / 10)) await this.#folders.clear(refused, name)
+    const left = Math.max(0, names.length - most * 0.9)
+    for (const { name } of aged.slice(0, Math.min(left, PRUNED_MAX))) await this.#folders.clear(folder, name)
   }
 }
 
@@ -270,6 +311,8 @@ function moveOrRemove(from: OwnFolder, name: string, to: OwnFolder, newName: str
 const DRAFT_AGE_MAX_MS = 3_600_000
 /** What is removed, and what is set aside, in one go: an agent that makes rubbish without end must not keep us from our work. */
 const TIDIED_MAX = 200
+/** How many of what is kept for a while are removed in one go. */
+const PRUNED_MAX = 2_000
 /** How many drafts are looked at in one go. */
 const LOOKED_AT_MAX = 5_000
 
@@ -313,11 +356,31 @@ function parseAct(value: unknown): OwnAct {
 }
 
 function parseReport(value: unknown): Report {
-  const { task, epoch, state, progress = null, result = null } = object(value)
+  const { task, epoch, state, progress = null, result = null, work, cause } = object(value)
   if (typeof task !== 'string' || !Number.isSafeInteger(epoch)) throw invalid('reports on no task')
-  if (state !== 'in_progress' && state !== 'completed' && state !== 'failed') throw invalid('reports no state')
+  const reported = REPORT_STATES.find((each) => each === state)
+  if (reported === undefined) throw invalid('reports no state')
   if (progress !== null && typeof progress !== 'string') throw invalid('has progress that is no text')
-  return { task, epoch: epoch as number, state, progress, result: result === null ? null : parseResult(result) }
+  return {
+    task,
+    epoch: epoch as number,
+    state: reported,
+    progress,
+    result: result === null ? null : parseResult(result),
+    ...(work === undefined ? {} : { work: parseCount(work) }),
+    ...(cause === undefined ? {} : { cause: parseCause(cause) }),
+  }
+}
+
+function parseCount(value: unknown): number {
+  if (!Number.isSafeInteger(value) || (value as number) < 0) throw invalid('counts what is no number')
+  return value as number
+}
+
+function parseCause(value: unknown): ReturnCause {
+  const cause = RETURN_CAUSES.find((each) => each === value)
+  if (cause === undefined) throw invalid('returns a task for no cause')
+  return cause
 }
 
 function parseResult(value: unknown): NonNullable<Report['result']> {

@@ -1,3 +1,4 @@
+import type { AgentCondition, Condition } from '#fleet/agent-condition.ts'
 import type { AuditEntry, AuditedAct } from '#fleet/audit.ts'
 import type { AuditHead } from '#fleet/audit-head.ts'
 import type { Beat, ObservedBeats } from '#fleet/beat.ts'
@@ -5,7 +6,7 @@ import type { Conversation, NewConversation, OpenedConversation } from '#fleet/c
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
 import type { Mark, Message, MessageDraft, StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import type { Move, NewTask, Report, Task, TaskState } from '#fleet/task.ts'
+import type { Move, NewTask, Report, Task, TaskEnding, TaskState } from '#fleet/task.ts'
 import type { AgentVerdict } from '#fleet/verdict.ts'
 import type { Admission, JoinOutcome, JoinRequest, NewInvitation, Worker } from '#fleet/worker.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
@@ -113,48 +114,77 @@ export interface Store extends AsyncDisposable {
 
   // Liveness
 
-  /** Takes beats in; an older seq of the same incarnation changes nothing. Unknown sessions are passed over. */
+  /**
+   * Takes beats in; an older seq of the same incarnation changes nothing. Unknown sessions are passed over. Where another place
+   * speaks for a session, its beat is refused, and the others are taken before `conflict` is thrown.
+   */
   beat(beats: readonly Beat[]): Promise<void>
   /** The latest beats that changed after a cursor; 0 asks for all. */
   pulses(after: number): Promise<ObservedBeats>
 
   // Tasks
 
-  /** Adds a task; when it has a holder, assigns it and sends the assignment. The same id twice answers the first. */
+  /** Adds a task; when it has a holder, assigns it and sends the assignment. The same task twice answers the first; `conflict` for another. */
   addTask(task: NewTask): Promise<Task>
   tasks(filter: TaskFilter): Promise<Task[]>
   /** `not_found`. */
   task(id: string): Promise<Task>
   /**
-   * Leases the most urgent task that `holder` owns and this incarnation does not hold yet; null when there is none.
-   * What another incarnation of the holder had leased is taken over with epoch + 1.
+   * Leases the most urgent task that `holder` owns; null when there is none, or each has a pause. What this incarnation has
+   * leased already it gets again. What another one had leased was interrupted, and gets epoch + 1. `passing` names tasks that
+   * are not wanted now. `conflict` where another place than `place` speaks for the holder.
    */
-  leaseTask(holder: SessionId, incarnation: string): Promise<Task | null>
+  leaseTask(holder: SessionId, incarnation: string, passing?: readonly string[], place?: string): Promise<Task | null>
   /**
-   * Renews the lease and reports progress (`in_progress`), or ends the task. Only the holder's report at the current epoch
-   * counts: any other is refused with `stale_epoch` and kept as evidence. The same end twice is one end.
+   * Renews the lease and reports progress (`in_progress`), ends the task, or gives it back (`returned`). Only the holder's
+   * report at the current epoch counts: any other is refused with `stale_epoch` and kept as evidence. The same twice is once.
    */
   report(holder: SessionId, report: Report): Promise<Task>
   /** Cancels an open task and tells its holder. Cancelling twice is cancelling once; `conflict` when it ended otherwise. */
   cancelTask(id: string): Promise<Task>
   /**
-   * Gives a task another owner with epoch + 1, priority P0 and its first assignee remembered, and in the same
-   * transaction sends a message to the new owner, to the former one and to the task's creator.
+   * Gives a task another owner with epoch + 1 and its first assignee remembered, and in the same transaction sends a message
+   * to the new owner, to the former one and to the task's creator. A task whose owner was lost becomes P0.
    * Answers false, and does nothing, when the task is not open at that epoch any more.
    */
   move(move: Move): Promise<boolean>
+  /**
+   * Fails a task that nobody will end, and tells its holder and its creator. Answers false, and does nothing, when the task is
+   * not open at that epoch any more.
+   */
+  endTask(ending: TaskEnding): Promise<boolean>
+  /** Sends the assignment of a task that was not taken again, once an epoch. Answers whether it did. */
+  remindTask(id: string, epoch: number): Promise<boolean>
+  /** What the agent of this session says of its place; null: it is well. */
+  noteCondition(session: SessionId, condition: Condition | null): Promise<void>
+  /** The conditions of all places that are not well. */
+  conditions(): Promise<AgentCondition[]>
   /** Reports on a task that came too late and were refused, oldest first. */
   evidence(task: string): Promise<LateReport[]>
 
   // Incidents
 
-  /** Opens an incident unless one with this cause is open, and queues its alert for each channel. Answers whether it did. */
+  /**
+   * Opens an incident unless one with this cause is open, and queues its alert for each channel; `*` stands for all that the
+   * watchdog has. Answers whether it did. An event (`isEvent`) is closed at once, and its cause never opened again.
+   */
   openIncident(incident: NewIncident, channels: readonly string[]): Promise<boolean>
-  /** Closes the open incident of this cause and queues an alert of that for each channel. Answers whether there was one. */
-  closeIncident(cause: string, channels: readonly string[]): Promise<boolean>
+  /**
+   * Closes the open incident of this cause and queues an alert of that for each channel. Answers whether there was one.
+   * `outcome` is one sentence that says what is over and why: it is kept, and is the text of that alert.
+   */
+  closeIncident(cause: string, channels: readonly string[], outcome?: string | null): Promise<boolean>
   incidents(filter: { readonly open: boolean }): Promise<Incident[]>
-  /** Alerts of these channels that are due, claimed for `leaseMs`: no other caller gets them meanwhile. */
-  claimAlerts(channels: readonly string[], leaseMs: number): Promise<Alert[]>
+  /**
+   * Queues an alert that the open incident of this cause lasts, where people were told so fewer than `times` times. Answers
+   * whether it did.
+   */
+  retellIncident(cause: string, times: number, channels: readonly string[]): Promise<boolean>
+  /**
+   * Alerts of these channels that are due, claimed for `leaseMs`: no other caller gets them meanwhile. Alerts for `*` become one
+   * for each of `all`, the channels that the caller has; by default those that are asked for.
+   */
+  claimAlerts(channels: readonly string[], leaseMs: number, all?: readonly string[]): Promise<Alert[]>
   /** Ends a claim: the alert was sent, or is due again after retryMs. */
   settleAlert(alert: Alert, outcome: 'told' | { readonly retryMs: number }): Promise<void>
 

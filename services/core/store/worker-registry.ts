@@ -1,5 +1,6 @@
 import type { AuditedAct } from '#fleet/audit.ts'
 import { hashOfSecret } from '#fleet/credential.ts'
+import { textHead } from '#fleet/cut-text.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { PUBLIC_KEY, RECIPIENT } from '#fleet/identity.ts'
 import { conversationOf, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
@@ -228,7 +229,13 @@ export class WorkerRegistry {
 
   settleJoin(id: string, state: 'admitted' | 'refused', why: string | null): void {
     if (this.#parts.rows.requests().some((each) => each.id === id && each.state !== 'waiting')) return
-    this.#keepRequest({ id, sealed: null, at: this.#parts.clock.wall(), state, why: why?.slice(0, 300) ?? null })
+    this.#keepRequest({
+      id,
+      sealed: null,
+      at: this.#parts.clock.wall(),
+      state,
+      why: why === null ? null : textHead(why, 300),
+    })
   }
 
   joinOutcome(id: string): JoinOutcome {
@@ -313,7 +320,7 @@ export class WorkerRegistry {
   #demand(agent: string): Worker {
     const worker = this.#find(agent)
     if (worker !== undefined) return worker
-    throw new S2Error('not_found', `there is no worker ${agent.slice(0, 80)}`, { next: 'list them: s2 worker list' })
+    throw new S2Error('not_found', `there is no worker ${textHead(agent, 80)}`, { next: 'list them: s2 worker list' })
   }
 
   #demandJoined(agent: string): Worker & { readonly conversation: string } {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { AgentVerdict } from '#fleet/verdict.ts'
 import { type FleetOverview, readOverview, renderOverview } from '../../../services/core/console/fleet-overview.ts'
 import { table } from '../../../services/core/console/table.ts'
 import { ago, cut, indented, oneLine, plain, widthOf } from '../../../services/core/console/terminal-text.ts'
@@ -107,8 +108,9 @@ test('the overview says who lives, who works, and what waits', async () => {
     { agent: 'orchestrator', verdict: 'alive', since: 0, host: null },
     { agent: 's2-worker-10', verdict: 'silent', since: 0, host: null },
   ])
+  const now = Date.now()
   const members = [{ agent: 's2-worker-10', role: 'role-10', state: 'frozen', programs: [] }] as const
-  const overview: FleetOverview = await readOverview(store, Date.now(), members)
+  const overview: FleetOverview = await readOverview(store, now, members)
   assert.deepEqual(
     overview.agents.map(({ name, verdict }) => [name, verdict]),
     [
@@ -123,4 +125,95 @@ test('the overview says who lives, who works, and what waits', async () => {
   assert.match(text, /1 task without an owner/)
   assert.match(text, /s2-worker-10 +role-10 +silent \(frozen\)/)
   assert.match(text, /s2-worker-3 .* held +count·\[31m ducks/)
+})
+
+/** A fleet of these verdicts, judged `agoMs` ago; null: nobody ever judged it. */
+async function overviewOf(
+  verdicts: readonly Omit<AgentVerdict, 'host'>[],
+  agoMs: number | null,
+): Promise<FleetOverview> {
+  let wall = 1_800_000_000_000
+  const store = openMemoryStore({ clock: { ...systemClock, wall: () => wall } })
+  for (const { agent } of verdicts)
+    await store.openConversation({
+      roles: { a: 'orchestrator', b: 'any' },
+      agents: { a: 'boss', b: agent },
+      lifetimeMs: 1e9,
+    })
+  if (agoMs !== null) await store.judge(verdicts.map((each) => ({ ...each, host: 'h' })))
+  wall += agoMs ?? 0
+  return await readOverview(store, wall, null)
+}
+
+const shown = (overview: FleetOverview): string[] => renderOverview(overview, 160, (_, words) => words)
+
+const ALIVE = [
+  { agent: 'w1', verdict: 'alive', since: 0 },
+  { agent: 'w2', verdict: 'alive', since: 0 },
+] as const
+
+test('a fleet that nobody watches is shown as it was thought of last, and is not well', async () => {
+  const dead = await overviewOf(ALIVE, 7_200_000)
+  assert.deepEqual([dead.watchdog, dead.isWell], ['away', false])
+  assert.deepEqual(
+    dead.agents.map(({ verdict, lastVerdict }) => [verdict, lastVerdict]),
+    [
+      ['unknown', null],
+      ['unknown', 'alive'],
+      ['unknown', 'alive'],
+    ],
+  )
+  const [head, , , boss, first] = shown(dead)
+  assert.match(
+    head ?? '',
+    /^3 agents, and nobody watches · .* · the watchdog was last heard 2h 0m ago: see s2 health watchdog$/,
+  )
+  assert.match(boss ?? '', /^boss .* unknown /)
+  assert.match(first ?? '', /^w1 +any +alive \(2h 0m ago\) /)
+  const never = await overviewOf(ALIVE, null)
+  assert.deepEqual([never.watchdog, never.isWell], ['away', false])
+  assert.match(shown(never)[0] ?? '', /^3 agents, and nobody watches · .* · no watchdog has looked yet$/)
+})
+
+test('a fleet is well when it is watched and nobody is lost', async () => {
+  const well = await overviewOf(ALIVE, 100_000)
+  assert.deepEqual([well.watchdog, well.isWell], ['watching', true])
+  assert.match(shown(well)[0] ?? '', /^3 agents, 2 alive · /)
+  for (const verdict of ['silent', 'gone'] as const) {
+    assert.equal((await overviewOf([...ALIVE, { agent: 'w3', verdict, since: 0 }], 0)).isWell, false, verdict)
+  }
+  for (const verdict of ['late', 'new', 'sick', 'parked', 'stalled'] as const) {
+    assert.equal((await overviewOf([...ALIVE, { agent: 'w3', verdict, since: 0 }], 0)).isWell, true, verdict)
+  }
+})
+
+test('a verdict from a time that lies ahead is old: the clock was put back since', async () => {
+  assert.equal((await overviewOf(ALIVE, -10_800_000)).watchdog, 'away')
+})
+
+test('what explains a verdict is shown, and until when it holds', async () => {
+  const until = new Date(1_800_000_000_000 + 3_600_000)
+  const two = (number: number): string => String(number).padStart(2, '0')
+  const time = `${two(until.getHours())}:${two(until.getMinutes())}`
+  const overview = await overviewOf(
+    [
+      { agent: 'w1', verdict: 'parked', since: 0, why: 'usage limit', until: until.getTime() },
+      { agent: 'w2', verdict: 'sick', since: 0, why: 'folder /srv/x does not exist' },
+      { agent: 'w3', verdict: 'parked', since: 0, until: until.getTime() + 172_800_000 },
+    ],
+    0,
+  )
+  const [, , , , w1, w2, w3] = shown(overview)
+  assert.match(w1 ?? '', new RegExp(`^w1 +any +parked until ${time} .*parked: usage limit`))
+  assert.match(w2 ?? '', /^w2 +any +sick .*sick: folder \/srv\/x does not exist/)
+  assert.match(w3 ?? '', new RegExp(`^w3 +any +parked until \\d+ [A-Z][a-z]{2} ${time} `))
+  assert.deepEqual(
+    overview.agents.map(({ why, until: end }) => [why, end]),
+    [
+      [null, null],
+      ['usage limit', until.getTime()],
+      ['folder /srv/x does not exist', null],
+      [null, until.getTime() + 172_800_000],
+    ],
+  )
 })

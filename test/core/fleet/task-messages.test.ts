@@ -17,6 +17,7 @@ const letter: fc.Arbitrary<TaskMessage> = fc.oneof(
     description: line,
     priority: fc.constantFrom(...PRIORITIES),
     role: fc.option(fc.constantFrom('backend', 'wsl-cli')),
+    timeoutMs: fc.option(fc.integer({ min: 1, max: 365 * 86_400_000 })),
   }),
   fc.record({ type: fc.constant('task_revoked' as const), task, epoch, reason: line }),
   fc.record({ type: fc.constant('task_moved' as const), task, from: session, to: session, reason: line }),
@@ -104,12 +105,51 @@ suite('letters about tasks', () => {
       description: 'tidy up',
       priority: 'P0',
       role: null,
+      timeoutMs: null,
     })
     const bare = read({ priority: 9, epoch: -1 })
     assert.equal(
       bare?.type === 'task_assignment' && bare.description,
       '{"type":"task_assignment","task_id":3,"priority":9,"epoch":-1}',
     )
+  })
+
+  test('a timeout is seconds, as a number or as text; what makes no sense is none', () => {
+    const read = (timeout: unknown): unknown => {
+      const found = readTaskMessage(JSON.stringify({ type: 'task_assignment', task_id: 'T', timeout }))
+      return found?.type === 'task_assignment' ? found.timeoutMs : found
+    }
+    assert.deepEqual(
+      [300, '300', ' 1.5 ', 0.25, 365 * 86_400].map(read),
+      [300_000, 300_000, 1_500, 250, 31_536_000_000],
+    )
+    const senseless = [
+      0,
+      -5,
+      '-5',
+      '5 minutes',
+      '',
+      '1e3',
+      'NaN',
+      null,
+      true,
+      [300],
+      { s: 300 },
+      1e300,
+      365 * 86_400 + 1,
+    ]
+    assert.deepEqual(senseless.map(read), Array(senseless.length).fill(null))
+    assert.equal(readTaskMessage('{"type":"task_assignment","task_id":"T","timeout":1e999}')?.task, 'T')
+    const { text } = writeTaskMessage({
+      type: 'task_assignment',
+      task: 'T',
+      epoch: 1,
+      description: 'x',
+      priority: 'P2',
+      role: null,
+      timeoutMs: 90_500,
+    })
+    assert.equal(JSON.parse(text).timeout, 90.5)
   })
 
   test('JSON between fences counts, JSON in prose does not', () => {
@@ -129,6 +169,7 @@ suite('letters about tasks', () => {
           description,
           priority: 'P0',
           role: null,
+          timeoutMs: null,
         })
         assert.ok(text.length <= TEXT_MAX)
         assert.equal(readTaskMessage(text)?.task, 'T')

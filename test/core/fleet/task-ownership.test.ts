@@ -1,19 +1,14 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
+import { applyShownStatus, applyTaskMessage } from '#fleet/foreign-tasks.ts'
+import type { OwnershipDecision } from '#fleet/ownership-decision.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { isLeased, isOpen, type Task } from '#fleet/task.ts'
+import { countedAttempts } from '#fleet/task-attempts.ts'
 import { readTaskMessage } from '#fleet/task-messages.ts'
-import {
-  applyCancel,
-  applyLease,
-  applyMove,
-  applyReport,
-  applyTaskMessage,
-  beginTask,
-  nextToLease,
-  type OwnershipDecision,
-} from '#fleet/task-ownership.ts'
+import { applyCancel, applyEnding, applyMove, applyReminder, beginTask, decideLease } from '#fleet/task-ownership.ts'
+import { applyReport } from '#fleet/task-reports.ts'
 
 const SEATS: readonly SessionId[] = ['conv_1/b', 'conv_2/b', 'conv_3/b']
 const seat = fc.constantFrom(...SEATS)
@@ -23,7 +18,7 @@ const off = fc.constantFrom(0, 0, 0, -1, 1)
 type Act = (task: Task, now: number) => OwnershipDecision | null
 
 const act: fc.Arbitrary<Act> = fc.oneof(
-  fc.record({ holder: seat, off, state: fc.constantFrom('in_progress', 'completed', 'failed') }).map(
+  fc.record({ holder: seat, off, state: fc.constantFrom('in_progress', 'completed', 'failed', 'returned') }).map(
     ({ holder, off, state }): Act =>
       (task, now) =>
         applyReport(task, holder, { task: task.id, epoch: task.epoch + off, state, progress: null, result: null }, now),
@@ -34,11 +29,18 @@ const act: fc.Arbitrary<Act> = fc.oneof(
         applyMove(task, { task: task.id, epoch: task.epoch + off, to, reason: 'silent' }, now),
   ),
   fc.record({ holder: seat, incarnation: fc.constantFrom('x', 'y') }).map(({ holder, incarnation }): Act => {
-    return (task, now) => {
-      const mine = nextToLease([task], holder, incarnation)
-      return mine === null ? null : applyLease(mine, incarnation, now)
-    }
+    return (task, now) => decideLease([task], holder, incarnation, now).steps.at(-1) ?? null
   }),
+  fc.record({ off, reason: fc.constantFrom('attempts', 'deadline', 'stalled') }).map(
+    ({ off, reason }): Act =>
+      (task, now) =>
+        applyEnding(task, { task: task.id, epoch: task.epoch + off, reason, words: 'it has to end' }, now),
+  ),
+  fc.record({ off }).map(
+    ({ off }): Act =>
+      (task, now) =>
+        applyReminder(task, task.epoch + off, now),
+  ),
   fc.record({ from: seat, off, status: fc.constantFrom('accepted', 'blocked', 'completed', 'cancelled') }).map(
     ({ from, off, status }): Act =>
       (task, now) => {
@@ -48,22 +50,21 @@ const act: fc.Arbitrary<Act> = fc.oneof(
         return applyTaskMessage(task, from, letter, now)
       },
   ),
+  fc.constantFrom('blocked', 'working', 'x').map(
+    (word): Act =>
+      (task, now) =>
+        applyShownStatus(task, word, now),
+  ),
   fc.constant<Act>((task, now) => applyCancel(task, now)),
 )
+
+const WANTED = { id: 'T', description: 'x', priority: 'P2', role: null, deadline: null, createdBy: null } as const
 
 suite('who owns a task', () => {
   test('whatever happens in whatever order, one owner at a time', () => {
     fc.assert(
       fc.property(fc.option(seat), fc.array(act, { maxLength: 30 }), (holder, acts) => {
-        const wanted = {
-          id: 'T',
-          description: 'x',
-          priority: 'P2',
-          role: null,
-          deadline: null,
-          createdBy: null,
-        } as const
-        let { task } = beginTask({ ...wanted, holder }, 0)
+        let { task } = beginTask({ ...WANTED, holder }, 0)
         for (const [index, each] of acts.entries()) {
           const decision = each(task, index + 1)
           if (decision === null || decision.refusal !== null) continue
@@ -74,6 +75,19 @@ suite('who owns a task', () => {
       { numRuns: 1_000 },
     )
   })
+
+  test('a holder that shows that it waits has a task that is blocked, until it shows that it goes on', () => {
+    const { task } = beginTask({ ...WANTED, holder: 'conv_1/b' }, 0)
+    const show = (before: Task, word: string): Task | undefined => applyShownStatus(before, word, 7)?.task
+    const blocked = show(task, 'waiting')
+    assert.deepEqual(blocked, { ...task, progress: 'blocked: its status says waiting', updatedAt: 7 })
+    assert.ok(blocked)
+    assert.deepEqual(show(blocked, 'Working'), { ...task, updatedAt: 7 })
+    assert.equal(show(task, 'complete'), undefined)
+    const said = { ...task, progress: 'blocked: no disk' }
+    assert.equal(show(said, 'blocked'), undefined, 'a reason is better than none')
+    assert.equal(show({ ...task, state: 'completed' }, 'blocked'), undefined)
+  })
 })
 
 function checkStep(before: Task, after: Task): void {
@@ -82,10 +96,12 @@ function checkStep(before: Task, after: Task): void {
   if (after.holder !== before.holder) assert.ok(after.epoch > before.epoch, 'a new owner has a new epoch')
   const isTakenOver = isLeased(before.state) && isLeased(after.state) && before.incarnation !== after.incarnation
   if (isTakenOver) assert.ok(after.epoch > before.epoch, 'a new life has a new epoch')
-  assert.equal(
-    after.holder === null,
-    after.state === 'pending' || (after.state === 'cancelled' && before.holder === null),
-  )
+  assert.equal(after.holder === null, after.state === 'pending' || (!isOpen(after.state) && before.holder === null))
+  const running = after.attempts.filter(({ end }) => end === null)
+  assert.ok(running.length <= 1, 'one start at a time')
+  if (isLeased(after.state)) assert.equal(running[0]?.holder, after.holder, 'a lease is a start')
+  else assert.deepEqual(running, [], 'a start ends with its lease')
+  assert.ok(countedAttempts(after) >= countedAttempts(before) || after.attempts.length === before.attempts.length)
   assert.ok(after.leaseSeq >= before.leaseSeq)
   assert.ok(after.moves === before.moves || after.moves === before.moves + 1)
 }

@@ -9,13 +9,16 @@ import type { SessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
 import {
   type Candidate,
+  type CandidateView,
   chooseSuccessor,
   expectedRoles,
+  type Fallback,
   findCandidates,
   findNeeds,
   type Need,
   planMoves,
 } from '#fleet/task-reassignment.ts'
+import { WorkObserver } from '#fleet/work-observer.ts'
 import { know } from './know.ts'
 
 const LEASE = 60_000
@@ -34,6 +37,13 @@ function task(id: string, more: Partial<Task> = {}): Task {
     originalAssignee: null,
     incarnation: 'life',
     leaseSeq: 1,
+    otherRoles: [],
+    work: 0,
+    attempts: [],
+    pause: null,
+    reminded: 0,
+    onDeadline: 'fail',
+    onStall: null,
     moves: 0,
     progress: null,
     result: null,
@@ -85,37 +95,108 @@ function beat(roster: Roster, now: number, ...agents: readonly string[]): void {
 
 const anyLoss = (): boolean => true
 
+function viewOf(roster: Roster, conditions: CandidateView['conditions'] = new Map()): CandidateView {
+  return {
+    roster,
+    leases: new LeaseObserver(LEASE),
+    work: new WorkObserver(120_000),
+    processes: new AgentProcessTable(),
+    conditions,
+  }
+}
+
+const NO_FALLBACK: Fallback = new Map()
 const NO_LIMITS = {
-  movesMax: 5,
+  fallback: NO_FALLBACK,
   agentsNow: Number.POSITIVE_INFINITY,
   expectedRoles: new Set<string>(),
   waitsIfFoundAfter: 1_000,
 }
 
-test('the wanted role comes first, then the failed agent’s, then anybody; then the least loaded, then the name', () => {
+const need = (id: string, more: Partial<Need> = {}, fields: Partial<Task> = {}): Need => ({
+  task: task(id, fields),
+  reason: 'silent',
+  failed,
+  since: 0,
+  ...more,
+})
+
+/** Who gets a task for this role. */
+function successorFor(
+  role: string | null,
+  candidates: readonly Candidate[],
+  more: Partial<Task> = {},
+  by: Fallback = NO_FALLBACK,
+) {
+  return chooseSuccessor(need('t', {}, { role, ...more }), candidates, by)?.agent ?? null
+}
+
+test('a task goes to an agent of its role, and to no other', () => {
   const frontend = candidate('f1', { role: 'frontend', load: 9 })
+  const candidates = [candidate('x1'), candidate('b1', { role: 'backend', load: 8 }), frontend]
+  assert.equal(successorFor('frontend', candidates), 'f1')
+  assert.equal(successorFor('docs', candidates), null)
+  assert.equal(successorFor('frontend', [...candidates, candidate('f2', { role: 'frontend' })]), 'f2')
+})
+
+test('a task of no role goes to one of the failed agent’s, else to any; then the least loaded, then the name', () => {
   const backend = candidate('b1', { role: 'backend', load: 8 })
-  const idle = candidate('x1')
-  assert.equal(chooseSuccessor('frontend', failed, [idle, backend, frontend]), frontend)
-  assert.equal(chooseSuccessor('docs', failed, [idle, backend, frontend]), backend)
-  assert.equal(chooseSuccessor(null, failed, [idle, backend, frontend]), backend)
-  assert.equal(chooseSuccessor('docs', failed, [idle, frontend]), idle)
-  assert.equal(chooseSuccessor(null, failed, [candidate('x2'), idle])?.agent, 'x1')
-  assert.equal(chooseSuccessor(null, null, []), null)
+  assert.equal(successorFor(null, [candidate('x1'), backend]), 'b1')
+  assert.equal(successorFor(null, [candidate('x2'), candidate('x1'), candidate('x3', { load: 1 })]), 'x1')
+  assert.equal(successorFor(null, []), null)
 })
 
-test('one on the failed agent’s host takes over only when nobody else is there', () => {
+test('other roles that a task names may do it, and roles that the fleet lets stand in when none of these can', () => {
+  const by: Fallback = new Map([
+    ['tests', ['review', 'backend']],
+    ['deploy', ['any']],
+  ])
+  const [docs, review, backend] = ['docs', 'review', 'backend'].map((role) => candidate(`of-${role}`, { role })) as [
+    Candidate,
+    Candidate,
+    Candidate,
+  ]
+  assert.equal(successorFor('tests', [backend, review, docs], { otherRoles: ['docs'] }, by), 'of-docs')
+  assert.equal(successorFor('tests', [backend, review, docs], {}, by), 'of-review')
+  assert.equal(successorFor('tests', [backend, docs], {}, by), 'of-backend')
+  assert.equal(successorFor('tests', [docs], {}, by), null)
+  assert.equal(successorFor('deploy', [docs], {}, by), 'of-docs')
+})
+
+test('one on the failed agent’s host takes over only when nobody else of the role is there', () => {
   const near = candidate('b1', { role: 'backend', host: 'box-1' })
-  const far = candidate('x1', { host: 'box-2', load: 50 })
-  assert.equal(chooseSuccessor('backend', failed, [near, far]), far)
-  assert.equal(chooseSuccessor('backend', failed, [near]), near)
-  assert.equal(chooseSuccessor(null, { ...failed, host: null }, [near])?.agent, 'b1')
+  const far = candidate('b2', { role: 'backend', host: 'box-2', load: 50 })
+  assert.equal(successorFor('backend', [near, far]), 'b2')
+  assert.equal(successorFor('backend', [near]), 'b1')
 })
 
-test('one that beats but let its leases lapse takes over only when nobody else is there', () => {
+test('one that beats but lets its tasks lie takes over only when nobody else is there, and never for a move that need not be', () => {
   const stuck = candidate('b1', { role: 'backend', stuck: true })
-  assert.equal(chooseSuccessor('backend', failed, [stuck, candidate('x1', { load: 50 })])?.agent, 'x1')
-  assert.equal(chooseSuccessor('backend', failed, [stuck]), stuck)
+  const other = candidate('b2', { role: 'backend', load: 50 })
+  assert.equal(successorFor('backend', [stuck, other]), 'b2')
+  assert.equal(successorFor('backend', [stuck]), 'b1')
+  const optional = need('t', { reason: 'not_taken' }, { role: 'backend' })
+  assert.equal(chooseSuccessor(optional, [stuck], NO_FALLBACK), null)
+})
+
+test('work that waits behind other work goes only to an agent of its role that does nothing', () => {
+  const waiting = need('t', { reason: 'holder_busy' }, { role: 'backend' })
+  const busy = candidate('b1', { role: 'backend', load: 1 })
+  const stand = candidate('x1')
+  const by: Fallback = new Map([['backend', ['any']]])
+  assert.equal(chooseSuccessor(waiting, [busy, stand], by), null)
+  assert.equal(chooseSuccessor(waiting, [busy, stand, candidate('b2', { role: 'backend' })], by)?.agent, 'b2')
+})
+
+test('whoever failed at a task within seconds gets it again only when nobody else is there', () => {
+  const again = need(
+    't',
+    { reason: 'unassigned', failed: { ...failed, agent: 'b1' } },
+    { role: 'backend', holder: null },
+  )
+  const same = candidate('b1', { role: 'backend' })
+  assert.equal(chooseSuccessor(again, [same, candidate('b2', { role: 'backend', load: 9 })], NO_FALLBACK)?.agent, 'b2')
+  assert.equal(chooseSuccessor(again, [same], NO_FALLBACK)?.agent, 'b1')
 })
 
 const anyRole = fc.constantFrom('backend', 'frontend', 'docs')
@@ -132,22 +213,23 @@ const anyCandidates = fc.uniqueArray(
 )
 
 test('properties of a successor', () => {
+  const anyReason = fc.constantFrom('silent', 'unassigned', 'not_taken', 'holder_busy')
   fc.assert(
-    fc.property(fc.option(anyRole), anyCandidates, fc.nat(1_000), (wanted, candidates, salt) => {
-      const chosen = chooseSuccessor(wanted, failed, candidates)
-      const others = candidates.filter(({ agent }) => agent !== failed.agent)
-      assert.equal(chosen === null, others.length === 0, 'somebody is chosen whenever somebody is there')
-      if (chosen === null) return
-      assert.notEqual(chosen.agent, failed.agent)
+    fc.property(fc.option(anyRole), anyReason, anyCandidates, fc.nat(1_000), (role, reason, candidates, salt) => {
+      const wanted = need('t', { reason }, { role })
+      const chosen = chooseSuccessor(wanted, candidates, NO_FALLBACK)
       const shuffled = [...candidates].sort((x, y) => ((x.load * 7 + salt) % 5) - ((y.load * 3 + salt) % 7))
-      assert.equal(chooseSuccessor(wanted, failed, shuffled), chosen, 'the order of asking changes nothing')
-      const away = others.filter(({ host }) => host !== failed.host)
-      if (away.length > 0) assert.notEqual(chosen.host, failed.host)
-      const able = (away.length > 0 ? away : others).filter(({ stuck }) => !stuck)
-      if (able.length > 0) assert.equal(chosen.stuck, false)
-      const right = able.filter(({ role }) => role === wanted)
-      if (right.length > 0) assert.equal(chosen.role, wanted)
-      for (const other of right) assert.ok(chosen.load <= other.load)
+      assert.equal(chooseSuccessor(wanted, shuffled, NO_FALLBACK), chosen, 'the order of asking changes nothing')
+      const fitting = candidates.filter((each) => {
+        const isHere = reason === 'unassigned' || each.agent !== failed.agent
+        const isFree = reason !== 'holder_busy' || each.load === 0
+        const isWell = reason === 'silent' || reason === 'unassigned' || !each.stuck
+        return isHere && isFree && isWell && (role === null || each.role === role)
+      })
+      assert.equal(chosen === null, fitting.length === 0, 'somebody is chosen whenever somebody fits')
+      if (chosen === null) return
+      assert.ok(fitting.some(({ agent }) => agent === chosen.agent))
+      if (fitting.some(({ stuck }) => !stuck)) assert.equal(chosen.stuck, false)
     }),
     { numRuns: 500 },
   )
@@ -182,11 +264,7 @@ test('only those alive and heard since the last grace are candidates, by the end
   const tasks = [task('t1', { holder: 'conv_w2/b' }), task('t2', { holder: 'conv_w2/b' })]
   beat(roster, 30_000, 'w2', 'w3')
   const found = (): (string | number)[][] =>
-    findCandidates(tasks, roster, new LeaseObserver(LEASE), new AgentProcessTable()).map(({ agent, session, load }) => [
-      agent,
-      session,
-      load,
-    ])
+    findCandidates(tasks, viewOf(roster)).map(({ agent, session, load }) => [agent, session, load])
   assert.deepEqual(found(), [
     ['w2', 'conv_w2/b', 2],
     ['w3', 'conv_w3/b', 0],
@@ -305,14 +383,6 @@ test('pending tasks and those of ended conversations need an owner', () => {
   )
 })
 
-const need = (id: string, more: Partial<Need> = {}, fields: Partial<Task> = {}): Need => ({
-  task: task(id, fields),
-  reason: 'silent',
-  failed,
-  since: 0,
-  ...more,
-})
-
 test('loads count what the plan itself gives away', () => {
   const needs = ['t1', 't2', 't3', 't4'].map((id) => need(id))
   const { moves } = planMoves(needs, [candidate('w2'), candidate('w3', { load: 1 })], NO_LIMITS)
@@ -351,44 +421,41 @@ test('one failed agent’s tasks at a time, who failed first first; dealing wait
   assert.equal(none.waiting, 2)
 })
 
-test('a task moved too often is left to a human, and takes no turn', () => {
-  const other = { ...failed, agent: 'w9' }
-  const needs = [need('worn', { since: 1 }, { moves: 5 }), need('fresh', { failed: other, since: 2 }, { moves: 4 })]
-  const plan = planMoves(needs, [candidate('w2')], { ...NO_LIMITS, agentsNow: 1 })
-  assert.deepEqual(
-    plan.exhausted.map(({ id }) => id),
-    ['worn'],
-  )
-  assert.deepEqual(
-    plan.moves.map(({ move }) => move.task),
-    ['fresh'],
-  )
+test('an agent whose place cannot work gets nothing, and one that tries whether it can gets one task', () => {
+  const roster = rosterOf(4)
+  beat(roster, 1_000, 'w1', 'w2', 'w3', 'w4')
+  const conditions = new Map([
+    ['w1', { state: 'sick' }],
+    ['w2', { state: 'parked' }],
+    ['w3', { state: 'probing' }],
+  ] as const)
+  const found = (...tasks: Task[]): string[] =>
+    findCandidates(tasks, viewOf(roster, conditions)).map(({ agent }) => agent)
+  assert.deepEqual(found(), ['w3', 'w4'])
+  assert.deepEqual(found(task('t1', { holder: sessionOf('w3') })), ['w4'])
 })
 
 test('with nobody to take them tasks are stranded, and stay where they are', () => {
   const plan = planMoves([need('t1')], [candidate('w1')], NO_LIMITS)
-  assert.deepEqual([plan.moves.length, plan.stranded.map(({ id }) => id)], [0, ['t1']])
+  assert.deepEqual([plan.moves.length, plan.stranded.map(({ task }) => task.id)], [0, ['t1']])
 })
 
-test('work that nobody has begun waits for its role while that may yet be heard; interrupted work does not', () => {
+test('work that nobody has begun waits for its role before another stands in; interrupted work does not', () => {
   const fresh = need('new', { reason: 'unassigned', failed: null }, { holder: null, role: 'docs' })
   const begun = need('old', {}, { role: 'docs' })
-  const docs = new Set(['docs'])
   const candidates = [candidate('w2', { role: 'backend' })]
-  const waits = planMoves([fresh, begun], candidates, { ...NO_LIMITS, expectedRoles: docs })
+  const limits = { ...NO_LIMITS, fallback: new Map([['docs', ['any']]]) }
+  const expected = { ...limits, expectedRoles: new Set(['docs']) }
+  const waits = planMoves([fresh, begun], candidates, expected)
   assert.deepEqual(
     waits.moves.map(({ move }) => move.task),
     ['old'],
   )
   assert.deepEqual(waits.stranded, [])
-  const there = planMoves([fresh], [...candidates, candidate('w3', { role: 'docs' })], {
-    ...NO_LIMITS,
-    expectedRoles: docs,
-  })
+  const there = planMoves([fresh], [...candidates, candidate('w3', { role: 'docs' })], expected)
   assert.equal(there.moves[0]?.successor, 'w3')
-  const hopeless = planMoves([fresh], candidates, NO_LIMITS)
-  assert.equal(hopeless.moves[0]?.successor, 'w2')
-  const early = planMoves([{ ...fresh, since: 1_001 }], candidates, NO_LIMITS)
+  assert.equal(planMoves([fresh], candidates, limits).moves[0]?.successor, 'w2')
+  const early = planMoves([{ ...fresh, since: 1_001 }], candidates, limits)
   assert.deepEqual([early.moves, early.stranded], [[], []], 'somebody of that role may join yet')
 })
 
@@ -408,7 +475,6 @@ test('properties of a plan', () => {
     id: fc.nat(30),
     agent: fc.constantFrom('w1', 'w2', 'w3'),
     reason: fc.constantFrom('silent', 'lease_lapsed', 'unassigned', 'conversation_ended'),
-    moves: fc.nat(6),
     since: fc.nat(3),
   })
   fc.assert(
@@ -417,7 +483,7 @@ test('properties of a plan', () => {
       anyCandidates,
       fc.nat(2),
       (drawn, candidates, agentsNow) => {
-        const needs = drawn.map(({ id, agent, reason, moves, since }) =>
+        const needs = drawn.map(({ id, agent, reason, since }) =>
           need(
             `t${id}`,
             {
@@ -425,18 +491,15 @@ test('properties of a plan', () => {
               since,
               failed: reason === 'silent' || reason === 'lease_lapsed' ? { ...failed, agent } : null,
             },
-            { moves, holder: reason === 'unassigned' ? null : sessionOf(agent) },
+            { holder: reason === 'unassigned' ? null : sessionOf(agent) },
           ),
         )
         const plan = planMoves(needs, candidates, { ...NO_LIMITS, agentsNow })
-        const named = [...plan.moves.map(({ need }) => need.task), ...plan.exhausted, ...plan.stranded].map(
-          ({ id }) => id,
-        )
+        const named = [...plan.moves.map(({ need }) => need), ...plan.stranded].map(({ task }) => task.id)
         assert.equal(new Set(named).size, named.length, 'each task has one fate')
         for (const { move, need, successor } of plan.moves) {
           assert.notEqual(successor, need.failed?.agent)
           assert.equal(move.epoch, need.task.epoch)
-          assert.ok(need.reason === 'unassigned' || need.task.moves < NO_LIMITS.movesMax)
         }
         const turns = plan.moves.filter(({ need }) => need.reason !== 'unassigned')
         const failures = new Set(turns.map(({ need }) => need.failed?.agent ?? need.task.holder))

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { systemClock } from '#runtime/clock.ts'
+import { type Clock, systemClock } from '#runtime/clock.ts'
 import { type Command, commandLine, runCommand } from '#runtime/run-command.ts'
-import { isOver } from '../../process-state.ts'
+import { ManualClock, settle } from '../../manual-clock.ts'
+import { isOver, stateOf } from '../../process-state.ts'
 import { PATIENCE_MS, until } from '../../until.ts'
 
 const folder = await mkdtemp(join(tmpdir(), 's2-command-'))
@@ -34,7 +36,10 @@ test('gives input, environment and output through', async () => {
 })
 
 test('a command that does not exist rejects with its reason', async () => {
-  await assert.rejects(runCommand({ ...shell(''), argv: ['/no/such/program'] }, systemClock), { code: 'ENOENT' })
+  await assert.rejects(runCommand({ ...shell(''), argv: ['/no/such/program'] }, systemClock), {
+    name: 'StartError',
+    code: 'no_program',
+  })
 })
 
 test('a command that reads nothing of a large input does not fail the caller', async () => {
@@ -69,6 +74,61 @@ test('what a command leaves in its group ends with it, even when it holds the ou
   assert.deepEqual([ending.code, ending.ended, String(ending.stdout)], [0, null, 'done\n'])
   const pid = Number(await readFile(file, 'utf8'))
   await until('it has ended', () => isOver(pid))
+})
+
+test('output that runs through a filter is taken, though the filter ends after the command', async () => {
+  const argv = ['/bin/bash', '--norc', '-c', 'exec > >(sleep 0.7; sed s/x/y/); echo x'] as const
+  const ending = await runCommand(shell('', { argv, lingerMs: PATIENCE_MS }), systemClock)
+  assert.deepEqual([ending.code, ending.ended, String(ending.stdout)], [0, null, 'y\n'])
+})
+
+test('what a command leaves has its time to finish, and is killed after it', async () => {
+  const file = join(folder, 'lingers')
+  const waits: { ms: number; expire: () => void }[] = []
+  const clock: Clock = {
+    ...systemClock,
+    sleep: (ms, signal) =>
+      new Promise((resolve, reject) => {
+        waits.push({ ms, expire: resolve })
+        signal?.addEventListener('abort', () => reject(signal.reason), { once: true })
+      }),
+  }
+  const running = runCommand(shell(`sleep 600 & echo $! > ${file}; echo done`, { lingerMs: 2_000 }), clock)
+  await until('the command itself has exited', () => waits.some(({ ms }) => ms === 2_000))
+  const pid = Number(await readFile(file, 'utf8'))
+  assert.ok(!isOver(pid), 'it has no time to finish')
+  for (const { ms, expire } of waits) if (ms === 2_000) expire()
+  assert.equal((await running).code, 0)
+  await until('it has ended', () => isOver(pid))
+})
+
+test('a command that leaves nothing is not waited for', async () => {
+  const ending = await runCommand(shell('echo done', { lingerMs: PATIENCE_MS }), new ManualClock())
+  assert.deepEqual([ending.code, String(ending.stdout)], [0, 'done\n'])
+})
+
+test('what a command left ends at once where the command is to end, and how it ended itself stays told', async () => {
+  const file = join(folder, 'hurried')
+  const abort = new AbortController()
+  const script = `sleep 600 & echo $$ $! > ${file}.new; mv ${file}.new ${file}`
+  const running = runCommand(shell(script, { lingerMs: PATIENCE_MS }), systemClock, abort.signal)
+  await until('it has left something', () => existsSync(file))
+  const [pid, left] = (await readFile(file, 'utf8')).split(' ').map(Number)
+  await until('the command itself has exited', () => stateOf(pid ?? 0) === null)
+  await settle()
+  abort.abort()
+  const { code, ended } = await running
+  assert.deepEqual([code, ended], [0, null])
+  await until('it has ended', () => isOver(left ?? 0))
+})
+
+test('output is handed out with the stream that it came by', async () => {
+  const said = { stdout: '', stderr: '' }
+  const onOutput: Command['onOutput'] = (chunk, stream) => {
+    said[stream] += String(chunk)
+  }
+  await runCommand(shell('echo out; echo err >&2', { onOutput }), systemClock)
+  assert.deepEqual(said, { stdout: 'out\n', stderr: 'err\n' })
 })
 
 test('an aborted signal ends it', async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { afterEach, describe, it } from 'node:test'
 import { CronTime } from 'cron'
-import { CronSchedule } from '../../../services/core/runtime/cron-schedule.ts'
+import { CronSchedule, ScheduleWatch } from '../../../services/core/runtime/cron-schedule.ts'
 import { Dice } from '../../simulation/chance.ts'
 
 const zone = process.env.TZ
@@ -50,11 +50,38 @@ describe('the calendar', () => {
     assert.equal(schedule.next(Date.UTC(2026, 0, 1, 5) - 1), Date.UTC(2026, 0, 1, 5))
   })
 
-  it('leaves out an hour that summer time leaves out, and goes on the next day', () => {
-    process.env.TZ = 'Europe/Berlin'
-    const schedule = new CronSchedule('30 2 * * *')
-    assert.equal(schedule.next(Date.UTC(2026, 2, 28, 12)), Date.UTC(2026, 2, 30, 0, 30))
-  })
+  for (const [line, zone, first, second] of [
+    // 02:00 is 03:00 in Berlin on 29 March
+    ['30 2 * * *', 'Europe/Berlin', Date.UTC(2026, 2, 29, 1, 30), Date.UTC(2026, 2, 30, 0, 30)],
+    ['30 2 * * 0', 'Europe/Berlin', Date.UTC(2026, 2, 29, 1, 30), Date.UTC(2026, 3, 5, 0, 30)],
+    ['30 2,3 * * *', 'Europe/Berlin', Date.UTC(2026, 2, 29, 1, 30), Date.UTC(2026, 2, 30, 0, 30)],
+    ['30 * * * *', 'Europe/Berlin', Date.UTC(2026, 2, 29, 1, 30), Date.UTC(2026, 2, 29, 2, 30)],
+    // the day begins at 01:00 in Santiago on 6 September
+    ['0 0 * * *', 'America/Santiago', Date.UTC(2026, 8, 6, 4), Date.UTC(2026, 8, 7, 3)],
+    // 02:00 is 02:30 on Lord Howe Island on 4 October
+    ['10 2 * * *', 'Australia/Lord_Howe', Date.UTC(2026, 9, 3, 15, 40), Date.UTC(2026, 9, 4, 15, 10)],
+  ] as const) {
+    it(`moves ${line} out of what summer time leaves out in ${zone}, and is due once`, () => {
+      process.env.TZ = zone
+      const schedule = new CronSchedule(line)
+      assert.equal(schedule.next(first - 45 * 60_000), first)
+      assert.equal(schedule.next(first), second)
+    })
+  }
+
+  for (const [line, first, second] of [
+    // 03:00 is 02:00 in Berlin on 25 October: there are two of 02:30
+    ['30 2 * * *', Date.UTC(2026, 9, 25, 0, 30), Date.UTC(2026, 9, 26, 1, 30)],
+    ['30 2,3 * * *', Date.UTC(2026, 9, 25, 0, 30), Date.UTC(2026, 9, 25, 2, 30)],
+    ['30 * * * *', Date.UTC(2026, 9, 25, 0, 30), Date.UTC(2026, 9, 25, 1, 30)],
+  ] as const) {
+    it(`has ${line} due once in the two hours that winter time calls the same, unless every hour is meant`, () => {
+      process.env.TZ = 'Europe/Berlin'
+      const schedule = new CronSchedule(line)
+      assert.equal(schedule.next(first - 60_000), first)
+      assert.equal(schedule.next(first), second)
+    })
+  }
 
   it('passes the hour that winter time repeats', () => {
     process.env.TZ = 'Europe/Berlin'
@@ -70,4 +97,33 @@ describe('the calendar', () => {
   ] as const) {
     it(`refuses ${line}`, () => assert.throws(() => new CronSchedule(line), why))
   }
+})
+
+describe('a watch on a schedule', () => {
+  const DAY = 86_400_000
+  const noon = Date.UTC(2026, 0, 1, 12)
+  const begin = (wall: number): ScheduleWatch => {
+    process.env.TZ = 'UTC'
+    return new ScheduleWatch(new CronSchedule('47 3 * * *'), wall)
+  }
+
+  it('finds what fell due while the machine slept, once', () => {
+    const watch = begin(noon)
+    assert.equal(watch.isDue(noon + 3 * DAY), true)
+    assert.equal(watch.isDue(noon + 3 * DAY + 1), false)
+  })
+
+  it('goes on with the next day when it began by a clock that was years ahead', () => {
+    const watch = begin(noon + 3_650 * DAY)
+    assert.equal(watch.isDue(noon), false)
+    assert.equal(watch.isDue(noon + DAY), true)
+  })
+
+  it('is due again after a clock was put back, and not before its time', () => {
+    const watch = begin(noon)
+    assert.equal(watch.isDue(noon + DAY), true)
+    assert.equal(watch.isDue(noon), false)
+    assert.equal(watch.isDue(noon + DAY / 2), false)
+    assert.equal(watch.isDue(noon + DAY), true)
+  })
 })

@@ -1,7 +1,7 @@
 /** An agent with a user of its own: it shares inbox and outbox with the services, may read its credential, and nothing else. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 
@@ -93,6 +93,8 @@ test('it takes, acks and sends, and can read its credential and change nothing e
     return [item.draft.text, await inbox.list('done'), await outbox.names(), faults]`,
   )
   assert.deepEqual(JSON.parse(service), ['hello', [], [], []])
+  const [name = ''] = readdirSync(join(state, 'outbox', 'carried'))
+  assert.equal(as(AGENT, `return await outbox.outcome('${name}')`), '"carried"')
   assert.equal(statSync(join(state, 'inbox', 'new')).mode & 0o7777, 0o2770)
 })
 

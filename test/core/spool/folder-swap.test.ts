@@ -56,7 +56,7 @@ function layInbox(state: string): void {
 
 function layOutbox(state: string): void {
   const outbox = join(state, 'outbox')
-  layFolders(outbox, ['new', 'bad', 'refused', 'tmp'])
+  layFolders(outbox, ['new', 'bad', 'refused', 'carried', 'tmp'])
   for (const place of ['new/git', 'new/identity.json', 'tmp/git', 'tmp/identity.json'])
     writeFileSync(join(outbox, place), '')
   for (const name of NAMES) writeFileSync(join(outbox, 'new', `${name}.json`), JSON.stringify(ITEM))
@@ -100,6 +100,7 @@ async function useOutbox(state: string): Promise<void> {
     () => outbox.refuse(NAMES[0] as string, PROBLEM),
     () => outbox.done(NAMES[1] as string),
     () => outbox.outcome(NAMES[0] as string),
+    () => outbox.outcome(NAMES[1] as string),
   ]) {
     await act().catch(onlyTold)
   }
@@ -157,6 +158,6 @@ async function swapBeforeEach(place: string, lay: typeof layInbox, use: typeof u
 test('a folder that is swapped for a link before any call of ours into the file system leads none out of the spool', async (context) => {
   for (const folder of ['new', 'cur', 'done', 'tmp', 'tmp/git', 'bad'])
     await context.test(`inbox/${folder}`, () => swapBeforeEach(`inbox/${folder}`, layInbox, useInbox))
-  for (const folder of ['new', 'tmp', 'refused', 'bad'])
+  for (const folder of ['new', 'tmp', 'refused', 'carried', 'bad'])
     await context.test(`outbox/${folder}`, () => swapBeforeEach(`outbox/${folder}`, layOutbox, useOutbox))
 })

@@ -197,6 +197,7 @@ for (const planted of [
 test('what is no name of an item is never told as carried', async () => {
   using ground = new Ground()
   await assert.rejects(ground.outbox.outcome('10000000000000000-0123456789abcdef'), { code: 'invalid' })
+  assert.equal(await ground.outbox.outcome('0000000000000001-0123456789abcdef'), 'unknown', 'nobody put it')
 })
 
 test('an act that is nested without end is refused with its reason, once, and holds nothing up', async () => {

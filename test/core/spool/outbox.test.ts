@@ -153,6 +153,57 @@ test('a refused item lies aside with its problem, and is told to whoever asks', 
   assert.equal(await outbox.refusal('../../etc/passwd'), null)
 })
 
+test('what became of an item is told apart, by whoever asks and after a restart', async () => {
+  using home = tempState()
+  const outbox = new Outbox(home.state)
+  const [carried = '', refused = '', lost = '', waiting = ''] = await Promise.all(
+    ['carried', 'refused', 'lost', 'waiting'].map((text) => outbox.put(words(text))),
+  )
+  await outbox.done(carried)
+  await outbox.done(carried) // a second time, as after a crash
+  await outbox.refuse(refused, STALE)
+  rmSync(join(home.state, 'outbox/new', `${lost}.json`))
+  const never = '0000000000000001-0123456789abcdef'
+  for (const each of [outbox, new Outbox(home.state)]) {
+    assert.deepEqual(await Promise.all([carried, refused, lost, waiting, never].map((name) => each.outcome(name))), [
+      'carried',
+      STALE,
+      'unknown',
+      'waiting',
+      'unknown',
+    ])
+  }
+  assert.equal(statSync(join(home.state, 'outbox/carried', carried)).size, 0, 'it keeps nothing of what was said')
+})
+
+test('what was carried is remembered, the latest of it, and not without end', async () => {
+  using home = tempState()
+  const folder = join(home.state, 'outbox/carried')
+  mkdirSync(folder, { recursive: true })
+  for (let n = 0; n < 6_000; n += 1) {
+    const path = join(folder, `${String(n).padStart(16, '0')}-0123456789abcdef`)
+    writeFileSync(path, '')
+    utimesSync(path, n, n)
+  }
+  const outbox = new Outbox(home.state)
+  const name = await outbox.put(words('one more'))
+  await outbox.done(name)
+  const left = readdirSync(folder)
+  assert.ok(left.length <= 5_000 && left.length >= 4_000, `${left.length}`)
+  assert.ok(left.includes('0000000000005999-0123456789abcdef'))
+  assert.equal(await outbox.outcome(name), 'carried')
+})
+
+test('an item that was carried leaves also where that cannot be noted, and is told as unknown', async () => {
+  using home = tempState()
+  const outbox = new Outbox(home.state)
+  const name = await outbox.put(words('carried'))
+  writeFileSync(join(home.state, 'outbox/carried'), 'a file where the folder belongs')
+  await outbox.done(name)
+  assert.deepEqual(await outbox.names(), [])
+  assert.equal(await outbox.outcome(name), 'unknown')
+})
+
 test('an item leaves the queue only when its refusal is kept', async () => {
   using home = tempState()
   const outbox = new Outbox(home.state)
@@ -181,6 +232,21 @@ test('refusals are kept, but not without end', async () => {
   assert.ok(!left.some((each) => each.startsWith('0000000000000000-')), 'the oldest goes first')
 })
 
+test('a report that gives a task back keeps its cause on the way, and one of progress its signs of work', async () => {
+  using home = tempState()
+  const outbox = new Outbox(home.state)
+  const result = { exitCode: 75, signal: null, tail: 'no licence' }
+  const reports = [
+    { ...REPORT, state: 'returned', cause: 'parked', result },
+    { ...REPORT, state: 'in_progress', work: 12 },
+  ] as const
+  for (const report of reports) await outbox.put({ kind: 'report', holder: OTHER, report })
+  assert.deepEqual(
+    (await outbox.list()).map(({ item }) => item),
+    reports.map((report) => ({ kind: 'report', holder: OTHER, report })),
+  )
+})
+
 test('rubbish in the outbox is set aside and told, and keeps nothing from leaving', async () => {
   using home = tempState()
   const faults: string[] = []
@@ -196,10 +262,12 @@ test('rubbish in the outbox is set aside and told, and keeps nothing from leavin
     `{"kind":"send","from":"${READER}","key":"k","draft":{"text":"x","files":[1]}}`,
     `{"kind":"report","holder":"${READER}","report":{"task":"t","epoch":"1","state":"completed"}}`,
     `{"kind":"report","holder":"${READER}","report":{"task":"t","epoch":1,"state":"cancelled"}}`,
+    `{"kind":"report","holder":"${READER}","report":{"task":"t","epoch":1,"state":"returned","cause":"bored"}}`,
+    `{"kind":"report","holder":"${READER}","report":{"task":"t","epoch":1,"state":"in_progress","work":-1}}`,
     'x'.repeat(2_000_000),
   ]
   for (const [index, text] of bad.entries()) {
-    writeFileSync(join(fresh, `000000000000001${index}-0123456789abcdef.json`), text)
+    writeFileSync(join(fresh, `00000000000001${String(index).padStart(2, '0')}-0123456789abcdef.json`), text)
   }
   symlinkSync('/etc/passwd', join(fresh, '0000000000000020-0123456789abcdef.json'))
   mkdirSync(join(fresh, '0000000000000021-0123456789abcdef.json'))

@@ -222,10 +222,14 @@ test('a backup that an older S2 made is gone through, restored and goes on', asy
       new URL('../../../services/core/store/sqlite/file/migrations/0001-begin.sql', import.meta.url),
       'utf8',
     )
-    const [table = ''] = /CREATE TABLE s2_audit \([^;]*;/.exec(begin) ?? []
-    database.exec(`DROP TABLE s2_audit; DROP TABLE s2_segments; DROP TABLE s2_old_sends; ${table}`)
-    database.exec('DROP TABLE s2_workers; DROP TABLE s2_invitations; DROP TABLE s2_join_requests')
-    database.exec('DROP TABLE s2_task_holders')
+    const tables = database
+      .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name GLOB 's2_*'")
+      .all()
+    for (const { name, sql } of tables as { name: string; sql: string }[]) {
+      const [, before] = new RegExp(`^(CREATE TABLE ${name} \\([^;]*);`, 'm').exec(begin) ?? []
+      if (sql === before) continue
+      database.exec(`DROP TABLE ${name}; ${before ?? ''}`)
+    }
     database.exec('DELETE FROM s2_migrations WHERE version > 1; PRAGMA journal_mode = DELETE')
   })
   const backup = join(ground.folder, 'old.db')

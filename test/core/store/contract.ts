@@ -22,6 +22,7 @@ import {
   type Task,
   type TaskResult,
 } from '#fleet/task.ts'
+import { countedAttempts } from '#fleet/task-attempts.ts'
 import { readTaskMessage, TASK_MESSAGE_ACTION, type TaskMessage } from '#fleet/task-messages.ts'
 import { EVIDENCE_MAX } from '#fleet/task-ownership.ts'
 import type { Verdict } from '#fleet/verdict.ts'
@@ -30,6 +31,7 @@ import { recordingLog } from '#runtime/log.ts'
 import type { Store, StoreParts } from '#store/store.ts'
 import { MovableClock } from '../../movable-clock.ts'
 import { singly } from '../../singly.ts'
+import { provePlaces } from './contract-places.ts'
 import { proveWorkers } from './contract-workers.ts'
 
 /** A store that was opened for one test, and all that was started for it. */
@@ -64,6 +66,7 @@ export function contract(name: string, open: OpenGround, { without = [] }: Contr
   suite(`${name}: mail`, () => proveMail(prove))
   suite(`${name}: traffic`, () => proveTraffic(prove))
   suite(`${name}: liveness`, () => proveLiveness(prove))
+  suite(`${name}: places`, () => provePlaces(prove))
   suite(`${name}: tasks`, () => proveTasks(prove))
   suite(`${name}: leases and reports`, () => proveReports(prove))
   suite(`${name}: moves`, () => proveMoves(prove))
@@ -794,8 +797,9 @@ function proveLiveness(prove: Prove): void {
       const { store, clock } = fleet
       assert.deepEqual(await store.verdicts(), { at: null, verdicts: [] })
       const since = Math.round(clock.wall())
-      const one = { agent: 'w-1', verdict: 'alive', since, host: 'h1' } as const
-      const two = { agent: 'w-2', verdict: 'silent', since, host: null } as const
+      const unexplained = { why: null, until: null }
+      const one = { agent: 'w-1', verdict: 'alive', since, host: 'h1', ...unexplained } as const
+      const two = { agent: 'w-2', verdict: 'silent', since, host: null, ...unexplained } as const
       await store.judge([one, two])
       const first = await store.verdicts()
       assert.deepEqual(
@@ -807,6 +811,32 @@ function proveLiveness(prove: Prove): void {
       assert.deepEqual((await store.verdicts()).verdicts, [{ ...two, verdict: 'alive' }])
       await store.judge([])
       assert.deepEqual((await store.verdicts()).verdicts, [])
+    },
+    'judge',
+  )
+
+  prove(
+    'what explains a verdict is kept, and until when it holds; both may be left out, and may change alone',
+    async ({ store, clock }) => {
+      const since = Math.round(clock.wall())
+      const parked = {
+        agent: 'w-1',
+        verdict: 'parked',
+        since,
+        host: 'h1',
+        why: 'usage limit',
+        until: since + 60_000,
+      } as const
+      const { why: _why, until: _until, ...bare } = { ...parked, agent: 'w-2', verdict: 'stalled' } as const
+      await store.judge([parked, bare])
+      const kept = async () => [...(await store.verdicts()).verdicts].sort((x, y) => (x.agent < y.agent ? -1 : 1))
+      assert.deepEqual(await kept(), [parked, { ...bare, why: null, until: null }])
+      const later = { ...parked, until: since + 120_000 }
+      const sick = { ...bare, verdict: 'sick', why: 'folder /srv/x does not exist', until: null } as const
+      await store.judge([later, sick])
+      assert.deepEqual(await kept(), [later, sick])
+      await store.judge([{ ...later, why: null }, sick])
+      assert.deepEqual(await kept(), [{ ...later, why: null }, sick])
     },
     'judge',
   )
@@ -825,10 +855,17 @@ function proveTasks(prove: Prove): void {
         epoch: 0,
         originalAssignee: null,
         incarnation: null,
+        otherRoles: [],
         leaseSeq: 0,
+        work: 0,
         moves: 0,
+        attempts: [],
+        pause: null,
+        reminded: 0,
         progress: null,
         result: null,
+        onDeadline: 'fail',
+        onStall: null,
         createdAt: 0,
         updatedAt: 0,
       },
@@ -842,7 +879,8 @@ function proveTasks(prove: Prove): void {
     const task = await fleet.store.addTask({ ...TASK, id: 't1', holder: b.session, createdBy: a.session })
     assert.equal(task.state, 'assigned')
     const { id, epoch, description, priority, role } = task
-    assert.deepEqual(await letters(b), [{ type: 'task_assignment', task: id, epoch, description, priority, role }])
+    const letter = { type: 'task_assignment', task: id, epoch, description, priority, role, timeoutMs: null }
+    assert.deepEqual(await letters(b), [letter])
     assert.equal((await unread(b))[0]?.from, a.session)
     assert.deepEqual(JSON.parse((await texts(b))[0] ?? ''), {
       type: 'task_assignment',
@@ -861,8 +899,10 @@ function proveTasks(prove: Prove): void {
     const [first] = await Promise.all(adds)
     for (const again of await Promise.all(adds)) assert.deepEqual(again, first)
     await b.store.leaseTask(b.session, 'life-1')
-    const later = await fleet.store.addTask({ ...wanted, description: 'something else', holder: null })
-    assert.deepEqual([later.description, later.state], [wanted.description, 'accepted'])
+    assert.equal((await fleet.store.addTask({ ...wanted, holder: null })).state, 'accepted')
+    await refused('conflict', fleet.store.addTask({ ...wanted, description: 'something else' }))
+    await refused('conflict', fleet.store.addTask({ ...wanted, role: 'another' }))
+    assert.equal((await fleet.store.task('t1')).description, wanted.description)
     assert.equal((await letters(b)).length, 1)
   })
 
@@ -955,13 +995,11 @@ function proveReports(prove: Prove): void {
     await fleet.task({ id: 'theirs', priority: 'P0', holder: other.b.session })
     await fleet.task({ id: 'nobodys', priority: 'P0' })
     const leased: Task[] = []
-    for (
-      let task = await b.store.leaseTask(b.session, 'life-1');
-      task;
-      task = await b.store.leaseTask(b.session, 'life-1')
-    ) {
-      leased.push(task)
+    const next = (): Promise<Task | null> => {
+      const passing = leased.map(({ id }) => id)
+      return b.store.leaseTask(b.session, 'life-1', passing)
     }
+    for (let task = await next(); task; task = await next()) leased.push(task)
     assert.deepEqual(
       leased.map(({ id }) => id),
       ['first', 'second', 'low'],
@@ -972,25 +1010,162 @@ function proveReports(prove: Prove): void {
     }
   })
 
-  prove('leasing at once gives every task to one', async (fleet) => {
+  prove('a lease whose answer was lost is answered again, and counts once', async (fleet) => {
     const { b } = await fleet.channel()
-    for (let n = 0; n < 5; n += 1) await fleet.task({ id: `t${n}`, holder: b.session })
+    for (let n = 0; n < 3; n += 1) await fleet.task({ id: `t${n}`, holder: b.session })
     const leases = await Promise.all(Array.from({ length: 8 }, () => b.store.leaseTask(b.session, 'life-1')))
-    const ids = leases.flatMap((task) => (task === null ? [] : [task.id]))
-    assert.deepEqual(ids.sort(), ['t0', 't1', 't2', 't3', 't4'])
+    for (const task of leases) assert.deepEqual([task?.id, task?.epoch], ['t0', 1])
+    assert.equal((await fleet.store.task('t0')).attempts.length, 1)
+    assert.deepEqual(
+      (await fleet.store.tasks({ state: 'assigned' })).map(({ id }) => id),
+      ['t1', 't2'],
+    )
   })
 
   prove('a new life takes over what the last one had leased, and fences it off', async (fleet) => {
     const { b } = await fleet.channel()
     await fleet.task({ id: 't1', holder: b.session })
     const before = (await b.store.leaseTask(b.session, 'life-1')) as Task
-    assert.equal(await b.store.leaseTask(b.session, 'life-1'), null)
+    assert.equal(await b.store.leaseTask(b.session, 'life-1', ['t1']), null)
     const after = (await b.store.leaseTask(b.session, 'life-2')) as Task
     assert.deepEqual([after.id, after.epoch, after.incarnation], ['t1', before.epoch + 1, 'life-2'])
     assert.equal(after.moves, 0)
     await refused('stale_epoch', b.store.report(b.session, report(before)))
     await refused('stale_epoch', b.store.report(b.session, done(before)))
     assert.equal((await b.store.report(b.session, done(after))).state, 'completed')
+  })
+
+  prove('each start counts, pauses between them double, and a clock that is put back ends them', async (fleet) => {
+    const { b } = await fleet.channel()
+    await fleet.task({ id: 't1', holder: b.session })
+    const lease = (life: number): Promise<Task | null> => b.store.leaseTask(b.session, `life-${life}`)
+    assert.equal((await lease(1))?.attempts.length, 1)
+    assert.equal((await lease(2))?.attempts.length, 2, 'the first interruption is mostly a restart')
+    assert.equal(await lease(3), null, 'it waits now')
+    fleet.clock.pass(3_000)
+    assert.equal(await lease(3), null)
+    fleet.clock.pass(2_000)
+    assert.equal((await lease(3))?.attempts.length, 3)
+    await lease(4)
+    fleet.clock.pass(8_000)
+    assert.equal(await lease(4), null)
+    fleet.clock.pass(-3_600_000)
+    const { attempts, epoch } = (await lease(4)) as Task
+    assert.deepEqual(
+      attempts.map(({ end }) => end),
+      ['interrupted', 'interrupted', 'interrupted', null],
+    )
+    assert.equal(epoch, 4)
+  })
+
+  prove('what a place could not do goes back unharmed, once', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    await fleet.task({ id: 't1', priority: 'P2', holder: b.session, createdBy: a.session })
+    const leased = (await b.store.leaseTask(b.session, 'life-1')) as Task
+    const result = { exitCode: 75, signal: null, tail: 'one\nno folder\n' }
+    const back = report(leased, { state: 'returned', cause: 'sick', result })
+    const returned = await b.store.report(b.session, back)
+    const { state, holder, priority, epoch, moves, attempts, pause, originalAssignee } = returned
+    assert.deepEqual(
+      { state, holder, priority, epoch, moves, pause, originalAssignee },
+      {
+        state: 'pending',
+        holder: null,
+        priority: 'P2',
+        epoch: leased.epoch + 1,
+        moves: 0,
+        pause: null,
+        originalAssignee: b.session,
+      },
+    )
+    assert.deepEqual([attempts[0]?.end, attempts[0]?.note, countedAttempts(returned)], ['sick', 'no folder', 0])
+    assert.deepEqual(await b.store.report(b.session, back), returned)
+    assert.deepEqual(await letters(a), [], 'nothing became of it')
+    await refused('stale_epoch', b.store.report(b.session, done(leased)))
+  })
+
+  prove('signs of work are kept, and a new start has none', async (fleet) => {
+    const { b } = await fleet.channel()
+    await fleet.task({ id: 't1', holder: b.session })
+    const leased = (await b.store.leaseTask(b.session, 'life-1')) as Task
+    assert.equal((await b.store.report(b.session, report(leased, { work: 7 }))).work, 7)
+    assert.equal((await b.store.report(b.session, report(leased))).work, 7, 'nobody looked')
+    assert.equal((await b.store.leaseTask(b.session, 'life-2'))?.work, 0)
+  })
+
+  prove('what nobody will end is failed, once, and all are told', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    await fleet.task({ id: 't1', holder: b.session })
+    const leased = (await b.store.leaseTask(b.session, 'life-1')) as Task
+    const ending = {
+      task: 't1',
+      epoch: leased.epoch,
+      reason: 'deadline',
+      words: 'its deadline passed\n1. tried',
+    } as const
+    assert.equal(await fleet.store.endTask({ ...ending, epoch: leased.epoch + 1 }), false)
+    assert.equal(await fleet.store.endTask(ending), true)
+    assert.equal(await fleet.store.endTask(ending), false)
+    const { state, result, attempts } = await fleet.store.task('t1')
+    assert.deepEqual([state, result?.tail, attempts[0]?.end], ['failed', ending.words, 'deadline'])
+    assert.deepEqual(
+      (await letters(b)).map((each) => each?.type),
+      ['task_assignment', 'task_revoked'],
+    )
+    const [told] = await letters(a)
+    assert.deepEqual([told?.type, told?.type === 'status_update' && told.status], ['status_update', 'failed'])
+    const [incident] = await fleet.store.incidents({ open: false })
+    assert.deepEqual([incident?.kind, incident?.cause], ['task_failed', `task_failed:t1@${leased.epoch}`])
+    assert.match(
+      incident?.summary ?? '',
+      /^task t1 failed at s2-worker-1: its deadline passed; s2 task show t1 says more$/,
+    )
+    await refused('conflict', b.store.report(b.session, done(leased)))
+  })
+
+  prove('a failure that its holder reports is an incident too, told by whatever channel asks', async (fleet) => {
+    const { b } = await fleet.channel()
+    const task = await fleet.task({ id: 't1', holder: b.session })
+    await b.store.report(
+      b.session,
+      report(task, { state: 'failed', result: { ...RESULT, exitCode: 1, tail: 'oh no' } }),
+    )
+    const alerts = await fleet.store.claimAlerts(['log'], 1_000)
+    assert.deepEqual(
+      alerts.map(({ event, incident }) => [event, incident.summary]),
+      [['opened', 'task t1 failed at s2-worker-1: exit code 1: oh no; s2 task show t1 says more']],
+    )
+  })
+
+  prove('who does not take a task is reminded once', async (fleet) => {
+    const { b } = await fleet.channel()
+    const { epoch } = await fleet.task({ id: 't1', holder: b.session })
+    assert.equal(await fleet.store.remindTask('t1', epoch + 1), false)
+    assert.equal(await fleet.store.remindTask('t1', epoch), true)
+    assert.equal(await fleet.store.remindTask('t1', epoch), false)
+    assert.deepEqual(
+      (await letters(b)).map((each) => each?.type),
+      ['task_assignment', 'task_assignment'],
+    )
+    await b.store.leaseTask(b.session, 'life-1')
+    assert.equal(await fleet.store.remindTask('t1', epoch), false)
+  })
+
+  prove('what an agent says of its place is kept until it is well', async (fleet) => {
+    const { b } = await fleet.channel()
+    const say = (state: 'sick' | 'parked' | 'probing', why = 'no\u0007 folder /x', until: number | null = null) =>
+      b.store.noteCondition(b.session, { state, why, until })
+    await say('sick')
+    const [first] = await fleet.store.conditions()
+    assert.deepEqual([first?.session, first?.state, first?.why], [b.session, 'sick', 'no  folder /x'])
+    fleet.clock.pass(1_000)
+    await say('probing')
+    assert.equal((await fleet.store.conditions())[0]?.since, first?.since, 'it is the same trouble still')
+    await say('parked', 'usage limit', 5_000)
+    const [parked] = await fleet.store.conditions()
+    assert.deepEqual([parked?.until, (parked?.since ?? 0) > (first?.since ?? 0)], [5_000, true])
+    await b.store.noteCondition(b.session, null)
+    assert.deepEqual(await fleet.store.conditions(), [])
   })
 
   prove('renewing shows, and tells progress', async (fleet) => {
@@ -1215,6 +1390,24 @@ function proveMoves(prove: Prove): void {
     assert.equal((await to.b.store.leaseTask(to.b.session, 'life-1'))?.id, task.id)
   })
 
+  prove('a move from a place that cannot work makes a task no more urgent', async (fleet) => {
+    const [from, to] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    const task = await fleet.task({ priority: 'P2', holder: from.b.session })
+    assert.equal(await fleet.store.move(by(task, to.b.session, 'holder_sick')), true)
+    assert.equal((await fleet.store.task(task.id)).priority, 'P2')
+  })
+
+  prove('whoever gets a task after its deadline has as long again, and no other comes after', async (fleet) => {
+    const [from, to] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    const deadline = fleet.clock.wall() + 60_000
+    const task = await fleet.task({ holder: from.b.session, deadline, onDeadline: 'move' })
+    fleet.clock.pass(60_000)
+    assert.equal(await fleet.store.move(by(task, to.b.session, 'deadline')), true)
+    const moved = await fleet.store.task(task.id)
+    assert.equal(moved.onDeadline, 'fail')
+    assert.ok(Math.abs((moved.deadline ?? 0) - (deadline + 60_000)) < 10_000)
+  })
+
   prove('dealing what nobody had is no emergency', async (fleet) => {
     const { b } = await fleet.channel()
     const task = await fleet.task({ priority: 'P3' })
@@ -1240,6 +1433,14 @@ function proveLetters(prove: Prove): void {
   prove('an orchestrator’s assignment is a task of its partner', async (fleet) => {
     const { a, b } = await fleet.channel()
     const letter = { type: 'task_assignment', task_id: 'T-1', description: 'do it', priority: 'high', role: 'tests' }
+    await say(a, 'o', { type: 'task_assignment', task_id: 'T-0', description: 'do it' })
+    assert.equal((await fleet.store.task('T-0')).role, 'tests', 'the role of whom it was given to')
+    await fleet.store.cancelTask('T-0')
+    await b.store.mark(
+      b.session,
+      (await unread(b)).map(({ id }) => id),
+      'acked',
+    )
     await say(a, 'k', letter)
     await say(a, 'k', letter)
     const { description, priority, role, state, holder, createdBy } = await fleet.store.task('T-1')
@@ -1270,12 +1471,31 @@ function proveLetters(prove: Prove): void {
     assert.equal(await state(), 'in_progress')
     await say(b, 'k3', { type: 'status_update', task_id: '7', status: 'blocked', summary: 'no disk' })
     assert.equal((await fleet.store.task('7')).progress, 'blocked: no disk')
+    await say(b, 'k3b', { type: 'status_update', task_id: '7', status: 'in_progress' })
+    assert.equal((await fleet.store.task('7')).progress, null, 'who goes on is not blocked any more')
+    await say(b, 'k3c', { type: 'status_update', task_id: '7', status: 'blocked' })
+    assert.equal((await fleet.store.task('7')).progress, 'blocked: no reason given')
     await say(b, 'k4', { type: 'status_update', task_id: '7', status: 'completed', summary: 'all of it' })
     const ended = await fleet.store.task('7')
-    assert.deepEqual([ended.state, ended.result?.tail], ['completed', 'all of it'])
+    assert.deepEqual([ended.state, ended.progress, ended.result?.tail], ['completed', null, 'all of it'])
     assert.deepEqual(await letters(a), [], 'its reader has the words themselves')
     await say(b, 'k5', { type: 'status_update', task_id: '7', status: 'failed' })
     assert.equal(await state(), 'completed')
+  })
+
+  prove('a timeout is a deadline, and the next holder hears what is left of it', async (fleet) => {
+    const [one, other] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    const assign = { type: 'task_assignment', description: 'do it' }
+    await say(one.a, 'k', { ...assign, task_id: 'T-1', timeout: '300' })
+    await say(one.a, 'l', { ...assign, task_id: 'T-2', timeout: -300 })
+    const { createdAt, deadline, onDeadline, epoch } = await fleet.store.task('T-1')
+    assert.deepEqual([deadline, onDeadline], [createdAt + 300_000, 'move'])
+    assert.equal((await fleet.store.task('T-2')).deadline, null)
+    await fleet.store.move({ task: 'T-1', epoch, to: other.b.session, reason: 'by_hand' })
+    const moved = await fleet.store.task('T-1')
+    assert.equal(moved.deadline, deadline)
+    const [letter] = await letters(other.b)
+    assert.equal(letter?.type === 'task_assignment' && letter.timeoutMs, 300_000 - (moved.updatedAt - createdAt))
   })
 
   prove('others’ words move nothing; a former holder’s late end is evidence', async (fleet) => {
@@ -1345,7 +1565,7 @@ function proveIncidents(prove: Prove): void {
       const [incident] = await store.incidents({ open: true })
       assert.ok(incident !== undefined)
       const { id, openedAt, ...rest } = incident
-      assert.deepEqual(rest, { ...SILENT, closedAt: null })
+      assert.deepEqual(rest, { ...SILENT, closedAt: null, outcome: null, retold: 0 })
       assert.ok(Math.abs(openedAt - clock.wall()) < 10_000)
       assert.equal(await store.closeIncident(SILENT.cause, []), true)
       assert.equal(await store.closeIncident(SILENT.cause, []), false)
@@ -1409,6 +1629,123 @@ function proveIncidents(prove: Prove): void {
       const [closed] = await store.claimAlerts(['log'], 60_000)
       assert.deepEqual([closed?.event, closed?.incident.id], ['closed', opened?.incident.id])
       assert.notEqual(closed?.incident.closedAt, null)
+    },
+    ...needs,
+  )
+
+  prove(
+    'what is over and why is kept with the incident, without secrets, and told with its end',
+    async ({ store }) => {
+      await store.openIncident(SILENT, ['log'])
+      for (const alert of await store.claimAlerts(['log'], 60_000)) await store.settleAlert(alert, 'told')
+      await store.closeIncident(SILENT.cause, ['log'], `w-1 was heard again, token=${'0123456789abcdef'.repeat(4)}`)
+      const outcome = 'w-1 was heard again, token=[redacted session-token]'
+      assert.deepEqual(
+        (await store.incidents({ open: false })).map((each) => each.outcome),
+        [outcome],
+      )
+      const [closed] = await store.claimAlerts(['log'], 60_000)
+      assert.equal(closed?.incident.outcome, outcome)
+      await store.openIncident(SILENT, [])
+      await store.closeIncident(SILENT.cause, [])
+      assert.deepEqual(
+        (await store.incidents({ open: false })).map((each) => each.outcome),
+        [outcome, null],
+      )
+    },
+    ...needs,
+  )
+
+  prove(
+    'an alert for every channel becomes one for each that the first claimer knows, and is told once by each',
+    async ({ store }) => {
+      await store.openIncident(SILENT, ['*'])
+      const all = ['log', 'exec']
+      const claims = await Promise.all([store.claimAlerts(all, 60_000), store.claimAlerts(all, 60_000)])
+      assert.deepEqual(
+        claims
+          .flat()
+          .map(({ channel }) => channel)
+          .sort(),
+        ['exec', 'log'],
+      )
+      assert.deepEqual(await store.claimAlerts(['webhook'], 60_000), [], 'whoever comes first knows the channels')
+      for (const alert of claims.flat()) await store.settleAlert(alert, 'told')
+      await store.closeIncident(SILENT.cause, ['*', 'log'])
+      const [ofExec, ...others] = await store.claimAlerts(['exec'], 60_000, all)
+      assert.deepEqual([ofExec?.event, ofExec?.channel, others.length], ['closed', 'exec', 0])
+      const [ofLog, ...more] = await store.claimAlerts(['log'], 60_000, all)
+      assert.deepEqual([ofLog?.event, ofLog?.channel, more.length], ['closed', 'log', 0])
+      assert.deepEqual(await store.claimAlerts(['*'], 60_000, all), [])
+    },
+    ...needs,
+  )
+
+  prove(
+    'an event is opened and closed in one go, told once, and its cause is never opened again',
+    async ({ store, clock }) => {
+      const event: NewIncident = { cause: 'task_failed:t', kind: 'task_failed', agent: null, summary: 't failed' }
+      const opens = await Promise.all(Array.from({ length: 3 }, () => store.openIncident(event, ['log'])))
+      assert.deepEqual(opens.filter((opened) => opened).length, 1)
+      assert.deepEqual(await store.incidents({ open: true }), [])
+      const [kept] = await store.incidents({ open: false })
+      assert.equal(kept?.closedAt, kept?.openedAt)
+      const [alert, ...more] = await store.claimAlerts(['log'], 60_000)
+      assert.deepEqual([alert?.event, more.length], ['opened', 0])
+      await store.settleAlert(alert as Alert, 'told')
+      clock.pass(100_000)
+      assert.equal(await store.closeIncident(event.cause, ['log']), false)
+      assert.equal(await store.openIncident(event, ['log']), false)
+      assert.deepEqual(await store.claimAlerts(['log'], 60_000), [])
+      assert.equal((await store.incidents({ open: false })).length, 1)
+    },
+    ...needs,
+  )
+
+  prove(
+    'an incident that lasts is told again so many times, by whichever watchdog is first',
+    async ({ store }) => {
+      assert.equal(await store.retellIncident(SILENT.cause, 1, ['log']), false, 'it is not open')
+      await store.openIncident(SILENT, ['log'])
+      const firsts = await Promise.all(Array.from({ length: 3 }, () => store.retellIncident(SILENT.cause, 1, ['log'])))
+      assert.equal(firsts.filter((first) => first).length, 1)
+      const [opened, ...more] = await store.claimAlerts(['log'], 60_000)
+      assert.deepEqual([opened?.event, more.length], ['opened', 0], 'after its beginning')
+      await store.settleAlert(opened as Alert, 'told')
+      const [lasting] = await store.claimAlerts(['log'], 60_000)
+      assert.deepEqual([lasting?.event, lasting?.incident.retold], ['lasting', 1])
+      await store.settleAlert(lasting as Alert, 'told')
+      assert.deepEqual(await store.claimAlerts(['log'], 60_000), [])
+      assert.equal(await store.retellIncident(SILENT.cause, 2, ['log']), true)
+      await store.closeIncident(SILENT.cause, ['log'])
+      const ends = await store.claimAlerts(['log'], 60_000)
+      assert.deepEqual(
+        ends.map(({ event }) => event),
+        ['closed'],
+        'nobody is told that it lasts when it is over',
+      )
+      assert.equal(await store.retellIncident(SILENT.cause, 3, ['log']), false)
+    },
+    ...needs,
+  )
+
+  prove(
+    'a clock that is put back keeps nobody from being told',
+    async ({ store, clock }) => {
+      const HOURS_MS = 3 * 3_600_000
+      await store.openIncident(SILENT, ['log'])
+      clock.pass(-HOURS_MS)
+      assert.equal((await store.claimAlerts(['log'], 100_000)).length, 1)
+      clock.pass(-HOURS_MS)
+      assert.deepEqual(await store.claimAlerts(['log'], 100_000), [], 'a claim holds')
+      clock.pass(100_001)
+      const [again] = await store.claimAlerts(['log'], 100_000)
+      assert.equal(again?.attempts, 1, 'and runs out by the clock as it is now')
+      await store.settleAlert(again as Alert, { retryMs: 100_000 })
+      clock.pass(-HOURS_MS)
+      assert.deepEqual(await store.claimAlerts(['log'], 100_000), [])
+      clock.pass(100_001)
+      assert.equal((await store.claimAlerts(['log'], 100_000)).length, 1, 'what waits for its next try waits no longer')
     },
     ...needs,
   )

@@ -46,6 +46,19 @@ test('what an earlier version left is copied before its tables change, once', as
   assert.equal(ground.log.records.filter(({ event }) => event === 'database copied before its tables change').length, 1)
 })
 
+test('an alert that an earlier version left is still told', async () => {
+  await using ground = await Ground.make()
+  makeEarlier(ground.path)
+  const hour = 3_600_000
+  ground.look((database) => {
+    database.exec("INSERT INTO s2_incidents VALUES (7, 'x', 'silent', NULL, 'x is silent', 1, NULL)")
+    database.exec(`INSERT INTO s2_alerts VALUES (7, 'opened', 'log', 2, ${Date.now() + hour})`)
+  })
+  await using store = await ground.open()
+  const [alert] = await store.claimAlerts(['log'], hour)
+  assert.deepEqual([alert?.incident.cause, alert?.incident.outcome, alert?.attempts], ['x', null, 2])
+})
+
 test('a new database is not copied', async () => {
   await using ground = await Ground.make()
   await ground.open()

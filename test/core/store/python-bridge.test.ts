@@ -1,13 +1,20 @@
 /** Side by side with the Python bridge on one file, both ways. */
 import assert from 'node:assert/strict'
+import { statSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Roster } from '#fleet/failure-detector.ts'
+import { LeaseObserver } from '#fleet/lease-observer.ts'
 import { type SessionId, sessionId } from '#fleet/session-id.ts'
 import { readTaskMessage } from '#fleet/task-messages.ts'
+import { findNeeds } from '#fleet/task-reassignment.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { fromPythonMetadata, fromPythonTime, pythonMetadata, pythonTime } from '#store/sqlite/python/python-format.ts'
 import type { Store } from '#store/store.ts'
 import { until } from '../../until.ts'
-import { Ground, type Neighbour, noPython, openChannel } from './sqlite-ground.ts'
+import { Ground, type Neighbour, noPython, openChannel, refused } from './sqlite-ground.ts'
 
 interface Foreign {
   readonly id: string
@@ -21,6 +28,28 @@ async function createConversation(python: Neighbour): Promise<Foreign> {
   const id = String(made.conversation_id)
   const as = (side: 'a' | 'b') => ({ conversation_id: id, session_id: side, token: String(made[side]) })
   return { id, a: sessionId(id, 'a'), b: sessionId(id, 'b'), as }
+}
+
+/** A ground whose clock goes on by seconds when a test says so. */
+async function makeGround(): Promise<{ ground: Ground; pass(ms: number): void }> {
+  let ahead = 0
+  const clock = {
+    ...systemClock,
+    wall: () => systemClock.wall() + ahead,
+    now: () => systemClock.now() + ahead,
+  }
+  return {
+    ground: await Ground.make({ clock }),
+    pass: (ms) => {
+      ahead += ms
+    },
+  }
+}
+
+/** What is known of each session: who beats for it, how often it was heard, and how often it showed work. */
+async function signs(store: Store): Promise<Record<SessionId, [string, number, number]>> {
+  const { pulses } = await store.pulses(0)
+  return Object.fromEntries(pulses.map(({ session, incarnation, seq, work }) => [session, [incarnation, seq, work]]))
 }
 
 /** Tends until something is so; the bridge does it in a loop. */
@@ -150,6 +179,12 @@ test('our beats are shown to Python, and not taken for its own', { skip: noPytho
     ['one'],
     'nor after a restart',
   )
+
+  await again[Symbol.asyncDispose]()
+  await rm(join(ground.folder, 'liveness.db'))
+  const bare = await ground.open()
+  await bare.tend()
+  assert.deepEqual(await signs(bare), {}, 'nor where the file of beats was lost')
 })
 
 test('Python’s heartbeats are beats of its session', { skip: noPython }, async () => {
@@ -181,6 +216,255 @@ test('Python’s heartbeats are beats of its session', { skip: noPython }, async
   assert.equal(told.length, 2)
   await beat()
   assert.equal(ground.log.records.filter(({ fields }) => fields.kind === 'heartbeat').length, 2, 'told once')
+})
+
+test('a heartbeat shows that a foreign agent lives; a status, a message and a read mark show that it works', {
+  skip: noPython,
+}, async () => {
+  const made = await makeGround()
+  await using ground = made.ground
+  const store = await ground.open()
+  const python = await ground.startPython()
+  const { a, b, as } = await createConversation(python)
+  await store.tend()
+  const after = async (tool: string, args: object): Promise<Record<SessionId, [string, number, number]>> => {
+    await python.call(tool, { ...args })
+    made.pass(1_000)
+    await store.tend()
+    return await signs(store)
+  }
+  const status = (word: string): object => ({ ...as('b'), status: word })
+  assert.deepEqual(await after('update_my_status', status('working')), { [b]: ['python', 1, 1] })
+  assert.deepEqual(await after('update_my_status', status('working')), { [b]: ['python', 2, 1] }, 'a heartbeat')
+  assert.deepEqual(await after('update_my_status', status('complete')), { [b]: ['python', 3, 2] })
+  assert.deepEqual(await after('send_to_partner', { ...as('b'), message: 'half done' }), { [b]: ['python', 4, 3] })
+  assert.deepEqual(await after('check_messages', as('a')), { [a]: ['python', 1, 1], [b]: ['python', 4, 3] })
+  assert.deepEqual(await after('check_messages', as('a')), { [a]: ['python', 1, 1], [b]: ['python', 4, 3] }, 'no mail')
+
+  await python.call('send_to_partner', { ...as('a'), message: 'read at once' })
+  assert.deepEqual(await after('check_messages', as('b')), { [a]: ['python', 2, 2], [b]: ['python', 5, 4] })
+
+  await store[Symbol.asyncDispose]()
+  const again = await ground.open()
+  await again.tend()
+  assert.deepEqual(await signs(again), { [a]: ['python', 2, 2], [b]: ['python', 5, 4] }, 'nothing counts twice')
+  await python.call('send_to_partner', { ...as('b'), message: 'still here' })
+  made.pass(1_000)
+  await again.tend()
+  assert.deepEqual(await signs(again), { [a]: ['python', 2, 2], [b]: ['python', 6, 5] })
+})
+
+test('what S2 sends and marks for agents, and says itself, is no sign of a foreign one', {
+  skip: noPython,
+}, async () => {
+  const made = await makeGround()
+  await using ground = made.ground
+  const [store, other] = [await ground.open(), await ground.open()]
+  const python = await ground.startPython()
+  const { opened, a, b } = await openChannel(store)
+  const elsewhere = await openChannel(store, 's2-worker-2')
+  await store.tend()
+  const asA = { conversation_id: opened.id, session_id: 'a', token: opened.tokens.a }
+  for (const [round, each] of [store, other, store].entries()) {
+    const { id } = await each.send(a, `k${round}`, { text: 'hello' })
+    await each.send(b, `k${round}`, { text: 'and hello' })
+    await each.mark(b, [id], 'leased')
+    if (round !== 1) await each.mark(b, [id], 'acked')
+    const task = {
+      id: `t${round}`,
+      description: 'x',
+      priority: 'P2',
+      role: null,
+      deadline: null,
+      createdBy: a,
+    } as const
+    await each.addTask({ ...task, holder: b })
+    await each.move({ task: `t${round}`, epoch: 1, to: elsewhere.b, reason: 'by_hand' })
+    made.pass(1_000)
+    await store.tend()
+  }
+  const unread = await store.unacked(b, 0, 100)
+  await other.mark(
+    b,
+    unread.map(({ id }) => id),
+    'acked',
+  )
+  made.pass(1_000)
+  await store.tend()
+  assert.deepEqual(await signs(store), {})
+  await python.call('check_messages', asA)
+  made.pass(1_000)
+  await store.tend()
+  assert.deepEqual(await signs(store), { [a]: ['python', 1, 1] }, 'a foreign reader is told apart from them')
+})
+
+test('a backlog of foreign messages is gone through, and S2’s among them are told apart', {
+  skip: noPython,
+}, async () => {
+  const made = await makeGround()
+  await using ground = made.ground
+  const store = await ground.open()
+  const python = await ground.startPython()
+  const theirs = await createConversation(python)
+  const ours = await openChannel(store)
+  await store.tend()
+  ground.look((database) => {
+    const insert = database.prepare(
+      `INSERT INTO messages (conversation_id, from_session, to_session, message, timestamp, read)
+        VALUES (?, 'b', 'a', 'x', '', 1)`,
+    )
+    database.transaction(() => {
+      for (let index = 0; index < 2_500; index += 1) insert.run(theirs.id)
+    })()
+  })
+  for (let index = 0; index < 5; index += 1) {
+    const { id } = await store.send(ours.a, `k${index}`, { text: 'x' })
+    await store.mark(ours.b, [id], 'acked')
+  }
+  made.pass(1_000)
+  await tendUntil(store, async () => (await signs(store))[theirs.b]?.[2] === 3)
+  for (let round = 0; round < 3; round += 1) await store.tend()
+  assert.deepEqual(await signs(store), { [theirs.a]: ['python', 3, 3], [theirs.b]: ['python', 3, 3] })
+})
+
+test('a host that beats for a session keeps it; what the agent does by Python is its work', {
+  skip: noPython,
+}, async () => {
+  const made = await makeGround()
+  await using ground = made.ground
+  const store = await ground.open()
+  const python = await ground.startPython()
+  const { opened, b } = await openChannel(store)
+  const asB = { conversation_id: opened.id, session_id: 'b', token: opened.tokens.b }
+  let seq = 0
+  const beat = async (): Promise<unknown> => {
+    seq += 1
+    await store.beat([{ session: b, host: 'build-box', incarnation: 'one', seq, work: 7 }])
+    return (await signs(store))[b]
+  }
+  await store.tend()
+  assert.deepEqual(await beat(), ['one', 1, 7])
+  await python.call('update_my_status', { ...asB, status: 'blocked' })
+  made.pass(1_000)
+  await store.tend()
+  const [, , work] = (await beat()) as [string, number, number]
+  assert.ok(work > 7, 'a new status is work')
+  await python.call('update_my_status', { ...asB, status: 'blocked' })
+  made.pass(1_000)
+  await store.tend()
+  assert.deepEqual(await beat(), ['one', 3, work], 'a heartbeat beside them is nothing new')
+  await python.call('send_to_partner', { ...asB, message: 'x' })
+  made.pass(1_000)
+  await store.tend()
+  assert.deepEqual(await beat(), ['one', 4, work + 1])
+  made.pass(15_000)
+  await python.call('update_my_status', { ...asB, status: 'blocked' })
+  await store.tend()
+  assert.equal((await signs(store))[b]?.[0], 'python', 'where the host is silent, the agent speaks for itself')
+})
+
+test('a foreign agent that works and never writes a heartbeat keeps its task', { skip: noPython }, async () => {
+  const made = await makeGround()
+  await using ground = made.ground
+  const store = await ground.open()
+  const python = await ground.startPython()
+  const { b, id, as } = await createConversation(python)
+  const idle = await createConversation(python)
+  const roster = new Roster({ lateAfterMs: 1_000, silentAfterMs: 2_000 })
+  const leases = new LeaseObserver(60_000)
+  const now = (): number => ground.parts.clock.now()
+  for (const [each, task] of [
+    [as('a'), 'T-1'],
+    [idle.as('a'), 'T-2'],
+  ] as const) {
+    const message = JSON.stringify({ type: 'task_assignment', task_id: task, description: 'x' })
+    await python.call('send_to_partner', { ...each, message })
+  }
+  await store.tend()
+  const agents = (await store.conversations()).map((each) => ({
+    name: each.agents.b,
+    role: each.roles.b,
+    sessions: [sessionId(each.id, 'b')],
+  }))
+  for (const _ of roster.learn(agents, now));
+  assert.deepEqual(agents.map(({ name }) => name).sort(), [sessionId(id, 'b'), idle.b].sort())
+  let cursor = 0
+  const lost = new Set<string>()
+  for (let second = 0; second < 20; second += 1) {
+    const act = second % 3
+    if (act === 0) await python.call('send_to_partner', { ...as('a'), message: `look at ${second}` })
+    if (act === 1) await python.call('check_messages', as('b'))
+    if (act === 2) await python.call('send_to_partner', { ...as('b'), message: `at ${second}` })
+    made.pass(1_000)
+    await store.tend()
+    const observed = await store.pulses(cursor)
+    cursor = observed.cursor
+    roster.hear(observed.pulses, now())
+    roster.due(now())
+    const tasks = await store.tasks({ open: true })
+    for (const { task } of findNeeds(tasks, roster, leases, () => true, now())) lost.add(task.id)
+  }
+  assert.deepEqual([...lost], ['T-2'], 'the one that does nothing loses its own')
+  assert.equal(roster.standing(b)?.verdict, 'alive')
+  assert.ok((roster.standing(b)?.signs ?? 0) >= 10)
+})
+
+test('the word of a foreign agent for its status stays, whatever we mirror', { skip: noPython }, async () => {
+  const made = await makeGround()
+  await using ground = made.ground
+  const store = await ground.open()
+  const python = await ground.startPython()
+  const { opened, b } = await openChannel(store)
+  const as = (side: 'a' | 'b'): object => ({
+    conversation_id: opened.id,
+    session_id: side,
+    token: opened.tokens[side],
+  })
+  const rowOf = (): unknown =>
+    ground.look((database) => database.prepare('SELECT status, last_heartbeat FROM session_status').get())
+  await store.tend()
+  await python.call('update_my_status', { ...as('b'), status: 'blocked' })
+  const written = rowOf()
+  let seq = 0
+  const live = async (seconds: number): Promise<void> => {
+    for (let second = 0; second < seconds; second += 5) {
+      seq += 1
+      await store.beat([{ session: b, host: 'build-box', incarnation: 'one', seq, work: 0 }])
+      made.pass(5_000)
+      await store.tend()
+    }
+  }
+  await live(100)
+  assert.deepEqual(rowOf(), written, 'its own heartbeat is young enough')
+  await live(100)
+  assert.notDeepEqual(rowOf(), written)
+  assert.equal((await python.call('check_partner_status', { ...as('a') })).status, 'blocked')
+})
+
+test('a status of blocked or waiting is shown with the tasks of its agent', { skip: noPython }, async () => {
+  const made = await makeGround()
+  await using ground = made.ground
+  const store = await ground.open()
+  const python = await ground.startPython()
+  const { as } = await createConversation(python)
+  const message = JSON.stringify({ type: 'task_assignment', task_id: 'T-1', description: 'x' })
+  await python.call('send_to_partner', { ...as('a'), message })
+  await store.tend()
+  const progress = async (status: string): Promise<string | null> => {
+    await python.call('update_my_status', { ...as('b'), status })
+    made.pass(1_000)
+    await store.tend()
+    return (await store.task('T-1')).progress
+  }
+  assert.equal(await progress('working'), null)
+  assert.equal(await progress('waiting'), 'blocked: its status says waiting')
+  assert.equal(await progress('waiting'), 'blocked: its status says waiting')
+  assert.equal(await progress('working'), null)
+  const update = { type: 'status_update', task_id: 'T-1', status: 'blocked', summary: 'no disk' }
+  await python.call('send_to_partner', { ...as('b'), message: JSON.stringify(update) })
+  assert.equal(await progress('blocked'), 'blocked: no disk', 'the better reason stays')
+  assert.equal(await progress('blocked'), 'blocked: no disk')
+  assert.equal(await progress('complete'), null)
 })
 
 test('tasks that foreign agents speak of are taken in, moved, and fenced', { skip: noPython }, async () => {
@@ -310,6 +594,69 @@ test('malformed rows are passed over, told once, and stop nothing', { skip: noPy
   assert.equal(told.length, 5, JSON.stringify(told))
   await store.send(a, 'k', { text: 'all is well' })
   assert.equal((await store.unacked(b, 0, 100)).length, 6)
+})
+
+test('rows that no bridge would write stop no round, whatever their ids and values', async () => {
+  const letter = JSON.stringify({ type: 'task_assignment', task_id: 'T-0', description: 'x' })
+  const message = (id: string, read = '0'): string =>
+    `INSERT INTO messages VALUES (${id}, '$c', 'a', 'b', '${letter}', NULL, '2026-01-02T03:04:05', ${read})`
+  const odd: Readonly<Record<string, readonly string[]>> = {
+    'message -5': [message('-5')],
+    'message 0': [message('0')],
+    'message 9007199254740993': [message('9007199254740993')],
+    'message 9223372036854775807': [message('9223372036854775807')],
+    'message 7': [`INSERT INTO messages VALUES (7, x'ff', x'ff', 7, x'ff', x'ff', x'ff', 0)`],
+    '': [
+      message('8', 'NULL'),
+      message('9', `'yes'`),
+      `INSERT INTO session_status VALUES ('$c', 'b', x'ff', 17)`,
+      `INSERT INTO session_status VALUES ('$c', 'a', '', '2026-01-02T03:04:05.5')`,
+      `INSERT INTO audit_log VALUES (-5, NULL, NULL, 'x', NULL, '')`,
+      `INSERT INTO audit_log VALUES (9007199254740993, NULL, NULL, 'x', NULL, '')`,
+      `INSERT INTO audit_log VALUES (9223372036854775807, NULL, NULL, 'x', NULL, '')`,
+      `INSERT INTO conversations VALUES (NULL, x'ff', 7, 8, 9, x'ff', x'ff')`,
+    ],
+  }
+  for (const [told, rows] of Object.entries(odd)) {
+    const made = await makeGround()
+    await using ground = made.ground
+    const store = await ground.open()
+    const { opened, a } = await openChannel(store)
+    await store.tend()
+    ground.look((database) => {
+      for (const row of rows) database.exec(row.replaceAll('$c', opened.id))
+    })
+    for (let round = 0; round < 3; round += 1) {
+      made.pass(11_000)
+      await store.tend()
+    }
+    const named = ground.log.records.filter(({ event }) => event.startsWith('malformed row'))
+    assert.deepEqual(
+      named.map(({ fields }) => `${fields.kind} ${fields.row}`),
+      told === '' ? [] : [told],
+    )
+    if (/\d{16}/.test(told)) await refused('unavailable', store.send(a, 'k', { text: 'it would have no id' }))
+    else assert.ok((await store.send(a, 'k', { text: 'x' })).id > 0)
+  }
+})
+
+test('a row with an odd id does not wake the watchers in every round', async () => {
+  const made = await makeGround()
+  await using ground = made.ground
+  const store = await ground.open()
+  const { opened } = await openChannel(store)
+  ground.look((database) =>
+    database.exec(`INSERT INTO messages VALUES (-5, '${opened.id}', 'a', 'b', 'x', '{}', '2026-01-02T03:04:05', 0)`),
+  )
+  await store.tend()
+  const rung = (): bigint => statSync(`${ground.path}-bell`, { bigint: true }).mtimeNs
+  const before = rung()
+  for (let round = 0; round < 3; round += 1) {
+    made.pass(1_000)
+    await sleep(5) // a file's time is only so exact
+    await store.tend()
+  }
+  assert.equal(rung(), before)
 })
 
 test('Python and we write at the same time, and neither loses anything', { skip: noPython }, async () => {

@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { ChainHead } from '#fleet/audit.ts'
 import { type RestoreSigner, restoreSigner, signerOfRestore } from '#fleet/audit-restore.ts'
 import type { SessionId } from '#fleet/session-id.ts'
+import type { Task } from '#fleet/task.ts'
 import { makeIdentity } from '#identity/identity-file.ts'
 import { makeBackup } from '#store/sqlite/backup/backup.ts'
 import { type CopyParts, roomIn } from '#store/sqlite/backup/copy-database.ts'
@@ -354,7 +355,7 @@ test('an epoch that was given fences again, and who held a task then does not ho
       })
     for (const id of ['same', 'moved', 'done']) await add(id)
     await using(ground, async (store) => {
-      for (let n = 0; n < 3; n += 1) await store.leaseTask(b, 'life-1')
+      for (const passing of [[], ['same'], ['same', 'moved']]) await store.leaseTask(b, 'life-1', passing)
     })
     const backup = await backUp(ground)
     await add('later')
@@ -378,9 +379,8 @@ test('an epoch that was given fences again, and who held a task then does not ho
         store.report(other.b, { task: 'moved', epoch: moved, ...report }),
       )
       const leased = new Map<string, number>()
-      for (let task = await store.leaseTask(b, 'life-1'); task !== null; task = await store.leaseTask(b, 'life-1')) {
-        leased.set(task.id, task.epoch)
-      }
+      const next = (): Promise<Task | null> => store.leaseTask(b, 'life-1', [...leased.keys()])
+      for (let task = await next(); task !== null; task = await next()) leased.set(task.id, task.epoch)
       assert.deepEqual([...leased.keys()].sort(), how === 'known' ? ['done', 'moved'] : ['done', 'moved', 'same'])
       assert.ok((leased.get('moved') ?? 0) > moved, 'its epoch was given before')
       await store.report(b, { task: 'moved', epoch: leased.get('moved') ?? 0, ...report })

@@ -121,6 +121,8 @@ test('a file of beats that is damaged or of another version is made anew, and sa
   }
 })
 
+const UNEXPLAINED = { why: null, until: null } as const
+
 test('verdicts are replaced whole, by whomever, and read by others', async () => {
   await using ground = await Ground.make()
   const [one, two, reader] = [await ground.open(), await ground.open(), await ground.open('read')]
@@ -132,6 +134,7 @@ test('verdicts are replaced whole, by whomever, and read by others', async () =>
   ): AgentVerdict => ({
     agent,
     verdict: word,
+    ...UNEXPLAINED,
     since,
     host,
   })
@@ -156,7 +159,7 @@ test('verdicts of many are written in helpings, and anew when the file is taken 
   await using ground = await Ground.make()
   const [store, reader] = [await ground.open(), await ground.open('read')]
   const many = Array.from({ length: 9_000 }, (_, n): AgentVerdict => {
-    return { agent: `w${String(n).padStart(4, '0')}`, verdict: 'alive', since: 1, host: null }
+    return { agent: `w${String(n).padStart(4, '0')}`, verdict: 'alive', since: 1, host: null, ...UNEXPLAINED }
   })
   let [isDone, isTaken] = [false, false]
   const judging = store.judge(many)
@@ -188,6 +191,7 @@ test('verdicts that two write at once are those of whoever writes last, whole', 
     Array.from({ length: 6_000 }, (_, n) => ({
       agent: `w${String(n).padStart(4, '0')}`,
       verdict: 'alive',
+      ...UNEXPLAINED,
       since,
       host: null,
     }))

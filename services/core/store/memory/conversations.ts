@@ -140,6 +140,13 @@ export class MemoryConversations implements ConversationTokens {
     })
   }
 
+  /** The agent and the role of a session, also after its conversation has ended; null where there is none. */
+  endOf(session: SessionId): { readonly agent: string; readonly role: string } | null {
+    const { conversation, side } = parseSession(session)
+    const kept = this.#all.get(conversation)?.conversation
+    return kept === undefined ? null : { agent: kept.agents[side], role: kept.roles[side] }
+  }
+
   #demand(id: string): ConversationRecord {
     const kept = this.#all.get(id)
     if (kept === undefined)

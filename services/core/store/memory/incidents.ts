@@ -1,5 +1,5 @@
 import type { AuditedAct } from '#fleet/audit.ts'
-import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
+import { type Alert, EVERY_CHANNEL, type Incident, isEvent, type NewIncident } from '#fleet/incident.ts'
 import { redact } from '#fleet/redact.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { MemoryAuditChain } from './audit-chain.ts'
@@ -10,6 +10,8 @@ interface QueuedAlert {
   readonly event: Alert['event']
   readonly channel: string
   attempts: number
+  /** When `dueAt` was set: where the clock shows an earlier time, it was put back since. */
+  setAt: number
   dueAt: number
 }
 
@@ -19,6 +21,8 @@ export class MemoryIncidents {
   readonly #clock: Clock
   readonly #all = new Map<number, Incident>()
   readonly #open = new Map<string, Incident>()
+  /** Causes of events, which are not opened again. */
+  readonly #events = new Set<string>()
   #alerts: QueuedAlert[] = []
   #lastId = 0
 
@@ -28,25 +32,49 @@ export class MemoryIncidents {
   }
 
   openIncident({ cause, kind, agent, summary: text }: NewIncident, channels: readonly string[]): boolean {
-    if (this.#open.has(cause)) return false
+    if (this.#open.has(cause) || this.#events.has(cause)) return false
     const summary = redact(text)
     this.#lastId += 1
     const openedAt = this.#clock.wall()
-    const incident = Object.freeze({ id: this.#lastId, cause, kind, agent, summary, openedAt, closedAt: null })
+    const incident: Incident = Object.freeze({
+      id: this.#lastId,
+      cause,
+      kind,
+      agent,
+      summary,
+      openedAt,
+      closedAt: isEvent({ kind }) ? openedAt : null,
+      outcome: null,
+      retold: 0,
+    })
     this.#all.set(incident.id, incident)
-    this.#open.set(cause, incident)
+    if (incident.closedAt === null) this.#open.set(cause, incident)
+    else this.#events.add(cause)
     this.#queue(incident.id, 'opened', channels)
     this.#audit('incident_opened', { incident: incident.id, cause, kind, agent })
     return true
   }
 
-  closeIncident(cause: string, channels: readonly string[]): boolean {
+  closeIncident(cause: string, channels: readonly string[], said: string | null = null): boolean {
     const incident = this.#open.get(cause)
     if (incident === undefined) return false
     this.#open.delete(cause)
-    this.#all.set(incident.id, Object.freeze({ ...incident, closedAt: this.#clock.wall() }))
+    const outcome = said === null ? null : redact(said)
+    this.#all.set(incident.id, Object.freeze({ ...incident, closedAt: this.#clock.wall(), outcome }))
+    this.#alerts = this.#alerts.filter((alert) => alert.incident !== incident.id || alert.event !== 'lasting')
     this.#queue(incident.id, 'closed', channels)
     this.#audit('incident_closed', { incident: incident.id, cause })
+    return true
+  }
+
+  retellIncident(cause: string, times: number, channels: readonly string[]): boolean {
+    const before = this.#open.get(cause)
+    if (before === undefined || before.retold >= times) return false
+    const incident = Object.freeze({ ...before, retold: times })
+    this.#all.set(incident.id, incident)
+    this.#open.set(cause, incident)
+    this.#queue(incident.id, 'lasting', channels)
+    this.#audit('incident_retold', { incident: incident.id, cause, times })
     return true
   }
 
@@ -55,8 +83,10 @@ export class MemoryIncidents {
   }
 
   /** Claims the alerts that are due; a channel gets an incident's end only after its beginning. */
-  claimAlerts(channels: readonly string[], leaseMs: number): Alert[] {
+  claimAlerts(channels: readonly string[], leaseMs: number, all: readonly string[] = channels): Alert[] {
+    this.#spread(all)
     const now = this.#clock.wall()
+    this.#followClock(now)
     const due = this.#alerts.filter((alert) => {
       return alert.dueAt <= now && channels.includes(alert.channel) && !this.#waitsForItsOpening(alert)
     })
@@ -64,6 +94,7 @@ export class MemoryIncidents {
       const incident = this.#all.get(alert.incident)
       const { event, channel, attempts } = alert
       alert.attempts += 1
+      alert.setAt = now
       alert.dueAt = now + leaseMs
       return incident === undefined ? [] : [Object.freeze({ incident, event, channel, attempts })]
     })
@@ -77,24 +108,51 @@ export class MemoryIncidents {
       this.#alerts = this.#alerts.filter((alert) => !isMeant(alert))
       return
     }
-    for (const alert of this.#alerts) if (isMeant(alert)) alert.dueAt = this.#clock.wall() + outcome.retryMs
+    const now = this.#clock.wall()
+    for (const alert of this.#alerts.filter(isMeant)) {
+      alert.setAt = now
+      alert.dueAt = now + outcome.retryMs
+    }
   }
 
   /** Forgets incidents that were closed before `time` and whose alerts were sent; answers how many. */
   prune(time: number): number {
     const waiting = new Set(this.#alerts.map(({ incident }) => incident))
     let forgotten = 0
-    for (const { id, closedAt } of [...this.#all.values()]) {
+    for (const { id, cause, closedAt } of [...this.#all.values()]) {
       if (closedAt === null || closedAt >= time || waiting.has(id)) continue
       this.#all.delete(id)
+      this.#events.delete(cause)
       forgotten += 1
     }
     return forgotten
   }
 
+  /** What was to wait when the clock was put back waits so long again, from now: a claim still holds, and nothing waits for hours. */
+  #followClock(now: number): void {
+    for (const alert of this.#alerts) {
+      if (alert.setAt <= now) continue
+      alert.dueAt = now + (alert.dueAt - alert.setAt)
+      alert.setAt = now
+    }
+  }
+
+  /** Alerts for every channel become alerts for each of these. */
+  #spread(all: readonly string[]): void {
+    const forEvery = this.#alerts.filter(({ channel }) => channel === EVERY_CHANNEL)
+    if (forEvery.length === 0) return
+    this.#alerts = this.#alerts.filter(({ channel }) => channel !== EVERY_CHANNEL)
+    for (const { incident, event } of forEvery) this.#queue(incident, event, all)
+  }
+
   #queue(incident: number, event: Alert['event'], channels: readonly string[]): void {
-    const dueAt = this.#clock.wall()
-    for (const channel of new Set(channels)) this.#alerts.push({ incident, event, channel, attempts: 0, dueAt })
+    const now = this.#clock.wall()
+    for (const channel of channels) {
+      const isQueued = this.#alerts.some((alert) => {
+        return alert.incident === incident && alert.event === event && alert.channel === channel
+      })
+      if (!isQueued) this.#alerts.push({ incident, event, channel, attempts: 0, setAt: now, dueAt: now })
+    }
   }
 
   #audit(action: string, details: AuditedAct['details']): void {

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { Beat } from '#fleet/beat.ts'
 import type { Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
+import { EVERY_CHANNEL } from '#fleet/incident.ts'
 import {
   checkSend,
   cleanDraft,
@@ -10,14 +11,18 @@ import {
   type MessageDraft,
   type StoredMessage,
 } from '#fleet/message.ts'
-import { conversationOf, parseSession, partnerOf, type SessionId } from '#fleet/session-id.ts'
+import { conversationOf, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session-id.ts'
+import { Speakers } from '#fleet/speakers.ts'
+import type { Task } from '#fleet/task.ts'
 import { writeTaskMessage } from '#fleet/task-messages.ts'
 import { type AgentVerdict, changesOf, verdictsAct } from '#fleet/verdict.ts'
+import type { Admission, Worker } from '#fleet/worker.ts'
 import { tableVerbs, type VerbTables } from '../delegate-to-tables.ts'
 import { HintChannel } from '../hint-channel.ts'
 import type { Store, StoreParts } from '../store.ts'
 import { WorkerRegistry } from '../worker-registry.ts'
 import { MemoryAuditChain } from './audit-chain.ts'
+import { MemoryConditions } from './conditions.ts'
 import { MemoryConversations, type Secrets } from './conversations.ts'
 import { MemoryIncidents } from './incidents.ts'
 import { MemoryLiveness } from './liveness.ts'
@@ -50,6 +55,7 @@ interface Tables {
   readonly workers: WorkerRegistry
   readonly messages: MemoryMessages
   readonly tasks: MemoryTasks
+  readonly conditions: MemoryConditions
   readonly incidents: MemoryIncidents
   readonly liveness: MemoryLiveness
 }
@@ -63,7 +69,6 @@ const TABLE_VERBS = {
   rotateToken: 'conversations',
   workers: 'workers',
   inviteWorker: 'workers',
-  admitWorker: 'workers',
   issueTokens: 'workers',
   revokeWorker: 'workers',
   renameWorker: 'workers',
@@ -78,13 +83,17 @@ const TABLE_VERBS = {
   addTask: 'tasks',
   tasks: 'tasks',
   task: 'tasks',
-  leaseTask: 'tasks',
   report: 'tasks',
   cancelTask: 'tasks',
   move: 'tasks',
+  endTask: 'tasks',
+  remindTask: 'tasks',
+  noteCondition: 'conditions',
+  conditions: 'conditions',
   evidence: 'tasks',
   openIncident: 'incidents',
   closeIncident: 'incidents',
+  retellIncident: 'incidents',
   incidents: 'incidents',
   claimAlerts: 'incidents',
   settleAlert: 'incidents',
@@ -100,6 +109,7 @@ type TableVerb = keyof typeof TABLE_VERBS
 /** Each verb is one turn of the event loop, so nothing comes between its comparison and its effect. */
 class MemoryStore implements Omit<Store, TableVerb> {
   readonly #tables: Tables
+  readonly #speakers = new Speakers()
   readonly #hints = new HintChannel()
   readonly #clock: StoreParts['clock']
   readonly #closing = new AbortController()
@@ -115,15 +125,17 @@ class MemoryStore implements Omit<Store, TableVerb> {
       audit: (act) => chain.append(act),
     })
     const messages = new MemoryMessages(clock)
+    const incidents = new MemoryIncidents(chain, clock)
     const tasks = new MemoryTasks(conversations, clock, {
       send: ({ to, taskMessage }) => {
         if (conversations.isLive(to)) messages.post(partnerOf(to), writeTaskMessage(taskMessage))
       },
       audit: (act) => chain.append(act),
+      tell: (incident) => incidents.openIncident(incident, [EVERY_CHANNEL]),
     })
-    const incidents = new MemoryIncidents(chain, clock)
+    const conditions = new MemoryConditions(clock)
     const liveness = new MemoryLiveness(clock)
-    this.#tables = { chain, conversations, workers, messages, tasks, incidents, liveness }
+    this.#tables = { chain, conversations, workers, messages, tasks, conditions, incidents, liveness }
   }
 
   async hintCredentials(conversations: readonly string[]): Promise<void> {
@@ -133,6 +145,13 @@ class MemoryStore implements Omit<Store, TableVerb> {
 
   credentialHints(signal: AbortSignal): AsyncIterable<readonly string[]> {
     return this.#hints.heard(signal)
+  }
+
+  async admitWorker(admission: Admission): Promise<Worker> {
+    this.#demandOpen()
+    const worker = this.#tables.workers.admitWorker(admission)
+    if (worker.conversation !== null) this.#speakers.forget(sessionId(worker.conversation, 'b'))
+    return worker
   }
 
   async conversations(): Promise<Conversation[]> {
@@ -182,9 +201,27 @@ class MemoryStore implements Omit<Store, TableVerb> {
   async beat(beats: readonly Beat[]): Promise<void> {
     this.#demandOpen()
     const { conversations, liveness } = this.#tables
+    let refusal: S2Error | null = null
     for (const beat of beats) {
-      if (liveness.has(beat.session) || conversations.isLive(beat.session)) liveness.take(beat)
+      if (!liveness.has(beat.session) && !conversations.isLive(beat.session)) continue
+      const refused = this.#speakers.hear(beat, this.#clock.now())
+      if (refused === null) liveness.take(beat)
+      refusal ??= refused
     }
+    for (const contest of this.#speakers.takeContests()) liveness.noteContest(contest)
+    if (refusal !== null) throw refusal
+  }
+
+  async leaseTask(
+    holder: SessionId,
+    incarnation: string,
+    passing: readonly string[] = [],
+    place?: string,
+  ): Promise<Task | null> {
+    this.#demandOpen()
+    parseSession(holder)
+    this.#speakers.demand(holder, place, this.#clock.now())
+    return this.#tables.tasks.leaseTask(holder, incarnation, passing)
   }
 
   async judge(verdicts: Iterable<AgentVerdict>): Promise<void> {

@@ -1,25 +1,32 @@
 import type { AuditedAct } from '#fleet/audit.ts'
+import { applyTaskMessage, beginForeignTask, taskOfMessage } from '#fleet/foreign-tasks.ts'
+import type { NewIncident } from '#fleet/incident.ts'
 import type { Message } from '#fleet/message.ts'
+import { failureIncident, type Refusal, type Step } from '#fleet/ownership-decision.ts'
 import { parseSession, type SessionId } from '#fleet/session-id.ts'
-import { checkTask, isOpen, type Move, type NewTask, type Report, type Task } from '#fleet/task.ts'
+import {
+  checkSameTask,
+  checkTask,
+  isOpen,
+  type Move,
+  type NewTask,
+  type Report,
+  type Task,
+  type TaskEnding,
+} from '#fleet/task.ts'
 import { type AddressedTaskMessage, readTaskMessage } from '#fleet/task-messages.ts'
 import {
   applyCancel,
-  applyLease,
+  applyEnding,
   applyMove,
-  applyReport,
-  applyTaskMessage,
-  beginForeignTask,
+  applyReminder,
   beginTask,
   checkHolder,
+  decideLease,
   EVIDENCE_MAX,
-  isSameReport,
-  nextToLease,
-  type Refusal,
-  type Step,
-  taskOfMessage,
   unknownTask,
 } from '#fleet/task-ownership.ts'
+import { applyReport, isSameReport } from '#fleet/task-reports.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { LateReport, TaskFilter } from '../store.ts'
 import type { MemoryConversations } from './conversations.ts'
@@ -28,6 +35,8 @@ import type { MemoryConversations } from './conversations.ts'
 export interface Effects {
   send(message: AddressedTaskMessage): void
   audit(act: AuditedAct): void
+  /** Opens an incident of which every channel tells. */
+  tell(incident: NewIncident): void
 }
 
 /** The tasks, in memory. */
@@ -69,15 +78,19 @@ export class MemoryTasks {
     checkTask(wanted)
     if (wanted.createdBy !== null) parseSession(wanted.createdBy)
     const earlier = this.#all.get(wanted.id)
-    if (earlier !== undefined) return earlier
+    if (earlier !== undefined) {
+      checkSameTask(earlier, wanted)
+      return earlier
+    }
     if (wanted.holder !== null) this.#demandHolder(wanted.holder)
     return this.#write(beginTask(wanted, this.#clock.wall()))
   }
 
-  leaseTask(holder: SessionId, incarnation: string): Task | null {
+  leaseTask(holder: SessionId, incarnation: string, passing: readonly string[] = []): Task | null {
     parseSession(holder)
-    const task = nextToLease(this.#open.values(), holder, incarnation)
-    return task === null ? null : this.#write(applyLease(task, incarnation, this.#clock.wall()))
+    const { steps, task } = decideLease(this.#open.values(), holder, incarnation, this.#clock.wall(), passing)
+    for (const step of steps) this.#write(step)
+    return task === null ? null : this.task(task.id)
   }
 
   report(holder: SessionId, report: Report): Task {
@@ -98,14 +111,27 @@ export class MemoryTasks {
     return true
   }
 
+  endTask(ending: TaskEnding): boolean {
+    return this.#writeIfAny(applyEnding(this.task(ending.task), ending, this.#clock.wall()))
+  }
+
+  remindTask(id: string, epoch: number): boolean {
+    return this.#writeIfAny(applyReminder(this.task(id), epoch, this.#clock.wall()))
+  }
+
+  #writeIfAny(step: Step | null): boolean {
+    if (step !== null) this.#write(step)
+    return step !== null
+  }
+
   /** Applies what a message says of a task, if anything. */
   absorb({ from, text }: Message): void {
     const taskMessage = readTaskMessage(text)
     if (taskMessage === null) return
     const known = this.#all.get(taskMessage.task)
-    const wanted = taskOfMessage(from, taskMessage)
     const now = this.#clock.wall()
-    if (known === undefined && wanted !== null) this.#write(beginForeignTask(wanted, now))
+    const wanted = taskOfMessage(from, taskMessage, now)
+    if (known === undefined && wanted !== null) this.#write(beginForeignTask(this.#ofItsRole(wanted), now))
     if (known === undefined || !this.#hasHeld(known.id, from)) return
     const outcome = applyTaskMessage(known, from, taskMessage, now)
     if (outcome === null) return
@@ -143,7 +169,7 @@ export class MemoryTasks {
     throw outcome.refusal
   }
 
-  #write({ task, messages, act }: Step): Task {
+  #write({ task, messages, act, failure }: Step): Task {
     const kept = freeze(task)
     this.#all.set(kept.id, kept)
     if (kept.holder !== null) this.#noteHolder(kept.id, kept.holder)
@@ -151,7 +177,19 @@ export class MemoryTasks {
     else this.#open.delete(kept.id)
     for (const message of messages) this.#effects.send(message)
     if (act !== null) this.#effects.audit(act)
+    if (failure !== undefined) this.#effects.tell(failureIncident(failure, this.#nameOf(failure.holder)))
     return kept
+  }
+
+  /** Who gives work to a session means an agent of its role. */
+  #ofItsRole(wanted: NewTask): NewTask {
+    const role =
+      wanted.role ?? (wanted.holder === null ? null : (this.#conversations.endOf(wanted.holder)?.role ?? null))
+    return { ...wanted, role }
+  }
+
+  #nameOf(session: SessionId | null): string | null {
+    return session === null ? null : (this.#conversations.endOf(session)?.agent ?? session)
   }
 
   #noteHolder(task: string, holder: SessionId): void {

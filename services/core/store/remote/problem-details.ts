@@ -1,3 +1,4 @@
+import { textHead } from '#fleet/cut-text.ts'
 import { CODES, type Code, S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
 import { UNREAD_SIGNATURE } from '#fleet/signature.ts'
@@ -102,14 +103,15 @@ export function fromUnsigned(
     const next = plain.next === undefined ? {} : { next: plain.next }
     return new S2Error(plain.code, plain.message, { ...next, ...(retryAfterS === 0 ? {} : { retryAfterS }) })
   }
-  const what = said === null ? `status ${status}` : `${said.code}: ${said.message}`.slice(0, SAID_MAX)
+  const what = said === null ? `status ${status}` : textHead(`${said.code}: ${said.message}`, SAID_MAX)
   return new S2Error(
     writes ? 'unknown_outcome' : 'unavailable',
     `the answer of ${where} is not signed by the bridge, and does not count; it says ${what}`,
     {
       next:
-        said?.next?.slice(0, SAID_MAX) ??
-        'check the address, what stands between, and whether both sides have the same version of S2',
+        said?.next === undefined
+          ? 'check the address, what stands between, and whether both sides have the same version of S2'
+          : textHead(said.next, SAID_MAX),
     },
   )
 }

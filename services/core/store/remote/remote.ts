@@ -1,3 +1,4 @@
+import type { AgentCondition, Condition } from '#fleet/agent-condition.ts'
 import type { AuditEntry, AuditedAct } from '#fleet/audit.ts'
 import type { AuditHead } from '#fleet/audit-head.ts'
 import type { Beat, ObservedBeats } from '#fleet/beat.ts'
@@ -6,7 +7,7 @@ import { S2Error } from '#fleet/errors.ts'
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
 import type { Mark, Message, MessageDraft, StoredMessage } from '#fleet/message.ts'
 import { conversationOf, type SessionId } from '#fleet/session-id.ts'
-import type { Move, NewTask, Report, Task } from '#fleet/task.ts'
+import type { Move, NewTask, Report, Task, TaskEnding } from '#fleet/task.ts'
 import type { AgentVerdict } from '#fleet/verdict.ts'
 import type { Admission, JoinOutcome, JoinRequest, NewInvitation, Worker } from '#fleet/worker.ts'
 import { HintChannel } from '../hint-channel.ts'
@@ -307,8 +308,14 @@ class Remote implements RemoteStore {
     return await this.#ask('task', { id })
   }
 
-  async leaseTask(holder: SessionId, incarnation: string): Promise<Task | null> {
-    return await this.#ask('leaseTask', { holder, incarnation }, holder)
+  async leaseTask(
+    holder: SessionId,
+    incarnation: string,
+    passing: readonly string[] = [],
+    place?: string,
+  ): Promise<Task | null> {
+    const rest = { ...(passing.length > 0 ? { passing } : {}), ...(place === undefined ? {} : { place }) }
+    return await this.#ask('leaseTask', { holder, incarnation, ...rest }, holder)
   }
 
   async report(holder: SessionId, report: Report): Promise<Task> {
@@ -323,6 +330,22 @@ class Remote implements RemoteStore {
     return await this.#ask('move', { move })
   }
 
+  async endTask(ending: TaskEnding): Promise<boolean> {
+    return await this.#ask('endTask', { ending })
+  }
+
+  async remindTask(id: string, epoch: number): Promise<boolean> {
+    return await this.#ask('remindTask', { id, epoch })
+  }
+
+  async noteCondition(session: SessionId, condition: Condition | null): Promise<void> {
+    await this.#ask('noteCondition', { session, condition }, session)
+  }
+
+  async conditions(): Promise<AgentCondition[]> {
+    return await this.#ask('conditions', {})
+  }
+
   async evidence(task: string): Promise<LateReport[]> {
     return await this.#ask('evidence', { task })
   }
@@ -331,16 +354,20 @@ class Remote implements RemoteStore {
     return await this.#ask('openIncident', { incident, channels })
   }
 
-  async closeIncident(cause: string, channels: readonly string[]): Promise<boolean> {
-    return await this.#ask('closeIncident', { cause, channels })
+  async closeIncident(cause: string, channels: readonly string[], outcome: string | null = null): Promise<boolean> {
+    return await this.#ask('closeIncident', { cause, channels, outcome })
   }
 
   async incidents(filter: { readonly open: boolean }): Promise<Incident[]> {
     return await this.#ask('incidents', { filter })
   }
 
-  async claimAlerts(channels: readonly string[], leaseMs: number): Promise<Alert[]> {
-    return await this.#ask('claimAlerts', { channels, leaseMs })
+  async retellIncident(cause: string, times: number, channels: readonly string[]): Promise<boolean> {
+    return await this.#ask('retellIncident', { cause, times, channels })
+  }
+
+  async claimAlerts(channels: readonly string[], leaseMs: number, all: readonly string[] = channels): Promise<Alert[]> {
+    return await this.#ask('claimAlerts', { channels, leaseMs, all })
   }
 
   async settleAlert(alert: Alert, outcome: 'told' | { readonly retryMs: number }): Promise<void> {

@@ -1,5 +1,6 @@
 import type { TSchema } from 'typebox'
 import { Compile, type Validator } from 'typebox/schema'
+import { textHead } from '#fleet/cut-text.ts'
 
 const compiled = new WeakMap<TSchema, Validator>()
 
@@ -16,6 +17,6 @@ export function checkOf(schema: TSchema): Validator {
 export function schemaFaultOf(schema: TSchema, value: unknown): string {
   const [first] = checkOf(schema).Errors(value)[1]
   if (first === undefined) return 'is not what was wanted'
-  const where = first.instancePath === '' ? 'it' : first.instancePath.slice(1).replaceAll('/', '.').slice(0, 100)
+  const where = first.instancePath === '' ? 'it' : textHead(first.instancePath.slice(1).replaceAll('/', '.'), 100)
   return `${where}: ${first.message}`
 }

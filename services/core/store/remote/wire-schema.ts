@@ -4,6 +4,7 @@ import { isOwnAct } from '#fleet/audit.ts'
 import { CREDENTIAL_FILE_MAX } from '#fleet/credential.ts'
 import { TASK_STATES } from '#fleet/task.ts'
 import {
+  AgentConditionSchema,
   AlertSchema,
   AuditEntrySchema,
   AuditedActSchema,
@@ -11,6 +12,7 @@ import {
   BeatSchema,
   CauseSchema,
   ChannelsSchema,
+  ConditionSchema,
   ConversationIdSchema,
   ConversationSchema,
   CountSchema,
@@ -35,12 +37,14 @@ import {
   OpenedConversationSchema,
   oneOf,
   orNull,
+  PlaceSchema,
   ReportSchema,
   RequestIdSchema,
   SessionSchema,
   SettledAlertSchema,
   SidesSchema,
   StoredMessageSchema,
+  TaskEndingSchema,
   TaskSchema,
   TextSchema,
   VerdictSchema,
@@ -252,10 +256,15 @@ export const VERBS = {
   ),
   task: verb(['participant', 'reads'], { id: TextSchema }, TaskSchema, (store, { id }) => store.task(id)),
   leaseTask: verb(
-    ['session', 'once'],
-    { holder: SessionSchema, incarnation: HostNameSchema },
+    ['session', 'repeats'],
+    {
+      holder: SessionSchema,
+      incarnation: HostNameSchema,
+      passing: Type.Optional(Type.Array(TextSchema, { maxItems: 1_000 })),
+      place: Type.Optional(PlaceSchema),
+    },
     orNull(TaskSchema),
-    (store, { holder, incarnation }) => store.leaseTask(holder, incarnation),
+    (store, { holder, incarnation, passing, place }) => store.leaseTask(holder, incarnation, passing, place),
     ({ holder }, session) => holder === session,
   ),
   report: verb(
@@ -267,6 +276,26 @@ export const VERBS = {
   ),
   cancelTask: verb(['participant', 'repeats'], { id: TextSchema }, TaskSchema, (store, { id }) => store.cancelTask(id)),
   move: verb(['admin', 'once'], { move: MoveSchema }, Type.Boolean(), (store, { move }) => store.move(move)),
+  endTask: verb(['admin', 'repeats'], { ending: TaskEndingSchema }, Type.Boolean(), (store, { ending }) =>
+    store.endTask(ending),
+  ),
+  remindTask: verb(
+    ['admin', 'repeats'],
+    { id: TextSchema, epoch: CountSchema },
+    Type.Boolean(),
+    (store, { id, epoch }) => store.remindTask(id, epoch),
+  ),
+  noteCondition: verb(
+    ['session', 'repeats'],
+    { session: SessionSchema, condition: orNull(ConditionSchema) },
+    NothingSchema,
+    async (store, { session, condition }) => {
+      await store.noteCondition(session, condition)
+      return null
+    },
+    ({ session }, speaker) => session === speaker,
+  ),
+  conditions: verb(['admin', 'reads'], {}, Type.Array(AgentConditionSchema), (store) => store.conditions()),
   evidence: verb(['participant', 'reads'], { task: TextSchema }, Type.Array(LateReportSchema), (store, { task }) =>
     store.evidence(task),
   ),
@@ -279,9 +308,9 @@ export const VERBS = {
   ),
   closeIncident: verb(
     ['admin', 'once'],
-    { cause: CauseSchema, channels: ChannelsSchema },
+    { cause: CauseSchema, channels: ChannelsSchema, outcome: Type.Optional(orNull(Type.String())) },
     Type.Boolean(),
-    (store, { cause, channels }) => store.closeIncident(cause, channels),
+    (store, { cause, channels, outcome }) => store.closeIncident(cause, channels, outcome),
   ),
   incidents: verb(
     ['participant', 'reads'],
@@ -289,11 +318,17 @@ export const VERBS = {
     Type.Array(IncidentSchema),
     (store, { filter }) => store.incidents(filter),
   ),
+  retellIncident: verb(
+    ['admin', 'once'],
+    { cause: CauseSchema, times: CountSchema, channels: ChannelsSchema },
+    Type.Boolean(),
+    (store, { cause, times, channels }) => store.retellIncident(cause, times, channels),
+  ),
   claimAlerts: verb(
     ['admin', 'once'],
-    { channels: ChannelsSchema, leaseMs: MsSchema },
+    { channels: ChannelsSchema, leaseMs: MsSchema, all: Type.Optional(ChannelsSchema) },
     Type.Array(AlertSchema),
-    (store, { channels, leaseMs }) => store.claimAlerts(channels, leaseMs),
+    (store, { channels, leaseMs, all }) => store.claimAlerts(channels, leaseMs, all),
   ),
   settleAlert: verb(
     ['admin', 'repeats'],

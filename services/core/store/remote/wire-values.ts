@@ -1,10 +1,22 @@
 // By name and not by their default exports, which bring everything they have: that costs each program 5 MB.
 import type { TProperties, TSchema } from 'typebox'
 import * as Type from 'typebox'
+import { CONDITIONS } from '#fleet/agent-condition.ts'
 import { INCIDENT_KINDS } from '#fleet/incident.ts'
 import { DELIVERY } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import { MOVE_REASONS, PRIORITIES, TASK_STATES } from '#fleet/task.ts'
+import {
+  type Attempt,
+  END_REASONS,
+  MOVE_REASONS,
+  ON_DEADLINE,
+  ON_STALL,
+  OTHER_ROLES_MAX,
+  PRIORITIES,
+  REPORT_STATES,
+  RETURN_CAUSES,
+  TASK_STATES,
+} from '#fleet/task.ts'
 import { VERDICTS } from '#fleet/verdict.ts'
 
 /**
@@ -99,6 +111,8 @@ export const DraftSchema = closed({
 export const MarkSchema = oneOf(['delivered', 'leased', 'acked'])
 export const MessageIdsSchema = Type.Array(CountSchema, { maxItems: 10_000 })
 
+/** Where a program runs: a digest. */
+export const PlaceSchema = Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$' })
 const beat = {
   session: SessionSchema,
   host: HostNameSchema,
@@ -106,9 +120,14 @@ const beat = {
   seq: CountSchema,
   work: CountSchema,
 }
-export const BeatSchema = closed(beat)
+export const BeatSchema = closed({ ...beat, place: Type.Optional(PlaceSchema) })
 export const ObservedBeatsSchema = Type.Object({
   pulses: Type.Array(Type.Object({ ...beat, host: Type.String(), incarnation: Type.String(), version: CountSchema })),
+  contests: Type.Optional(
+    Type.Array(
+      Type.Object({ session: SessionSchema, heard: Type.String(), refused: Type.String(), times: CountSchema }),
+    ),
+  ),
   cursor: CountSchema,
   tick: Type.String(),
 })
@@ -119,16 +138,32 @@ export const TaskSchema = Type.Object({
   description: Type.String(),
   priority: oneOf(PRIORITIES),
   role: orNull(Type.String()),
+  otherRoles: Type.Array(Type.String()),
   state: oneOf(TASK_STATES),
   epoch: CountSchema,
   holder: orNull(SessionSchema),
   originalAssignee: orNull(SessionSchema),
   incarnation: orNull(Type.String()),
   leaseSeq: CountSchema,
+  work: CountSchema,
   moves: CountSchema,
+  attempts: Type.Array(
+    Type.Object({
+      epoch: CountSchema,
+      holder: SessionSchema,
+      startedAt: Type.Number(),
+      end: Type.Unsafe<Attempt['end']>(orNull(Type.String())),
+      endedAt: orNull(Type.Number()),
+      note: Type.String(),
+    }),
+  ),
+  pause: orNull(Type.Object({ from: Type.Number(), until: Type.Number() })),
+  reminded: CountSchema,
   progress: orNull(Type.String()),
   result: orNull(Type.Object({ exitCode: orNull(Whole), signal: orNull(Type.String()), tail: Type.String() })),
   deadline: orNull(Type.Number()),
+  onDeadline: oneOf(ON_DEADLINE),
+  onStall: orNull(oneOf(ON_STALL)),
   createdBy: orNull(SessionSchema),
   createdAt: Type.Number(),
   updatedAt: Type.Number(),
@@ -141,14 +176,28 @@ export const NewTaskSchema = closed({
   holder: orNull(SessionSchema),
   deadline: orNull(MsSchema),
   createdBy: orNull(SessionSchema),
+  otherRoles: Type.Optional(Type.Array(AgentNameSchema, { maxItems: OTHER_ROLES_MAX })),
+  onDeadline: Type.Optional(oneOf(ON_DEADLINE)),
+  onStall: Type.Optional(orNull(oneOf(ON_STALL))),
 })
 export const ReportSchema = closed({
   task: TextSchema,
   epoch: CountSchema,
-  state: oneOf(['in_progress', 'completed', 'failed']),
+  state: oneOf(REPORT_STATES),
   progress: orNull(Type.String()),
   result: orNull(closed(result)),
+  work: Type.Optional(CountSchema),
+  cause: Type.Optional(oneOf(RETURN_CAUSES)),
 })
+export const TaskEndingSchema = closed({
+  task: TextSchema,
+  epoch: CountSchema,
+  reason: oneOf(END_REASONS),
+  words: Type.String({ maxLength: 100_000 }),
+})
+const condition = { state: oneOf(CONDITIONS), why: Type.String({ maxLength: 10_000 }), until: orNull(MsSchema) }
+export const ConditionSchema = closed(condition)
+export const AgentConditionSchema = Type.Object({ ...condition, session: SessionSchema, since: Type.Number() })
 export const MoveSchema = closed({
   task: TextSchema,
   epoch: CountSchema,
@@ -160,9 +209,11 @@ export const LateReportSchema = Type.Object({
   report: Type.Object({
     task: Type.String(),
     epoch: CountSchema,
-    state: oneOf(['in_progress', 'completed', 'failed']),
+    state: oneOf(REPORT_STATES),
     progress: orNull(Type.String()),
     result: orNull(Type.Object(result)),
+    work: Type.Optional(CountSchema),
+    cause: Type.Optional(oneOf(RETURN_CAUSES)),
   }),
   at: Type.Number(),
 })
@@ -176,6 +227,8 @@ const incident = {
   summary: Type.String(),
   openedAt: Type.Number(),
   closedAt: orNull(Type.Number()),
+  outcome: orNull(Type.String()),
+  retold: CountSchema,
 }
 export const IncidentSchema = Type.Object(incident)
 export const NewIncidentSchema = closed({
@@ -184,10 +237,17 @@ export const NewIncidentSchema = closed({
   agent: incident.agent,
   summary: incident.summary,
 })
-const alert = { event: oneOf(['opened', 'closed']), channel: Type.String(), attempts: CountSchema }
+const alert = { event: oneOf(['opened', 'lasting', 'closed']), channel: Type.String(), attempts: CountSchema }
 export const AlertSchema = Type.Object({ incident: IncidentSchema, ...alert })
 export const SettledAlertSchema = closed({ incident: closed(incident), ...alert })
-const verdict = { agent: NameSchema, verdict: oneOf(VERDICTS), since: Type.Number(), host: orNull(Type.String()) }
+const verdict = {
+  agent: NameSchema,
+  verdict: oneOf(VERDICTS),
+  since: Type.Number(),
+  host: orNull(Type.String()),
+  why: Type.Optional(orNull(Type.String())),
+  until: Type.Optional(orNull(Type.Number())),
+}
 export const VerdictSchema = Type.Object(verdict)
 export const JudgedVerdictSchema = closed(verdict)
 const details = Type.Record(Type.String(), Type.Unknown())

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Clock } from '#runtime/clock.ts'
 import type { DatabaseWriter } from '../database-writer.ts'
 import type { SqliteConnection } from '../file/connection.ts'
+import { ID_MAX } from '../tables/messages.ts'
 import type { Tables } from '../tables/tables.ts'
 
 /** How often rows of foreign writers are sealed, milliseconds: until then they can be altered unseen. */
@@ -70,7 +71,7 @@ function sealNext({ connection, chain }: Tables): void {
 function nextRange(connection: SqliteConnection): { from: number; to: number } | null {
   const sealed = connection.get<{ at: number }>("SELECT at FROM s2_cursors WHERE name = 'sealed'")?.at ?? 0
   const to = connection.get<{ to: number | null }>(
-    'SELECT max(id) AS "to" FROM (SELECT id FROM audit_log WHERE id > ? ORDER BY id LIMIT +?)',
+    `SELECT max(id) AS "to" FROM (SELECT id FROM audit_log WHERE id > ? AND id <= ${ID_MAX} ORDER BY id LIMIT +?)`,
     sealed,
     SEALED_AT_ONCE,
   )?.to

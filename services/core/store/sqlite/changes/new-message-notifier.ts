@@ -2,6 +2,7 @@ import type { SessionId } from '#fleet/session-id.ts'
 import { type Side, sessionId } from '#fleet/session-id.ts'
 import type { SqliteConnection } from '../file/connection.ts'
 import { isBusy } from '../file/sqlite-errors.ts'
+import { ID_MAX } from '../tables/messages.ts'
 
 /** Rows read in one go; the rest waits for the next turn of the event loop. */
 const BATCH = 1000
@@ -69,7 +70,7 @@ export class NewMessageNotifier implements Disposable {
     const seen = `${connection.dataVersion()}.${connection.changes}`
     if (seen === this.#seen) return 0
     const rows = connection.all<{ id: number; conversation_id: string; to_session: Side }>(
-      'SELECT id, conversation_id, to_session FROM messages WHERE id > ? ORDER BY id LIMIT +?',
+      `SELECT id, conversation_id, to_session FROM messages WHERE id > ? AND id <= ${ID_MAX} ORDER BY id LIMIT +?`,
       this.#position,
       BATCH,
     )
@@ -82,7 +83,8 @@ export class NewMessageNotifier implements Disposable {
 
   /** A database appeared, or another one took its place: every listener reads for itself. */
   #switchDatabase(connection: SqliteConnection | null): number {
-    const newest = connection?.get<{ id: number | null }>('SELECT max(id) AS id FROM messages')?.id ?? 0
+    const newest =
+      connection?.get<{ id: number | null }>(`SELECT max(id) AS id FROM messages WHERE id <= ${ID_MAX}`)?.id ?? 0
     this.#last = connection
     this.#position = newest
     this.#seen = ''

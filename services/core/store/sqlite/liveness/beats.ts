@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import type { Beat, ObservedBeat, ObservedBeats } from '#fleet/beat.ts'
+import { type Beat, type Contest, FOREIGN_INCARNATION, type ObservedBeat, type ObservedBeats } from '#fleet/beat.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
+import type { Speakers } from '#fleet/speakers.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { SqliteConnection } from '../file/connection.ts'
@@ -12,13 +13,21 @@ import type { LivenessFile } from './liveness-file.ts'
 const FLUSH_MS = 50
 /** Rows of beats written or read in one go; in between the event loop turns. */
 const BATCH = 2000
+/** A host of ours beats for a session where it did within this time, milliseconds. */
+const HOST_BEATS_MS = 15_000
 
 /** The latest beat of a session, kept as one object that changes: a large fleet beats too often for new ones. */
-type LatestBeat = { -readonly [K in keyof Beat]: Beat[K] }
+type LatestBeat = { -readonly [K in keyof Beat]: Beat[K] } & {
+  /** When it was taken, by the monotonic clock. */
+  at: number
+  /** What foreign writers did for the session while a host of ours beat for it: part of `work`. */
+  foreignWork: number
+}
 
 export interface BeatsParts {
   readonly clock: Clock
   readonly log: Log
+  readonly speakers: Speakers
   /** Whether the session belongs to a live conversation. */
   isKnown(session: SessionId): boolean
 }
@@ -48,25 +57,54 @@ export class Beats implements AsyncDisposable {
     })
   }
 
-  /** Takes beats into memory. An older beat of the same incarnation changes nothing; unknown sessions are passed over. */
-  take(beats: readonly Beat[]): void {
+  /**
+   * Takes beats into memory. An older beat of the same incarnation changes nothing; unknown sessions are passed over. Answers the
+   * first refusal, where another place speaks for a session.
+   */
+  take(beats: readonly Beat[]): S2Error | null {
     for (const beat of beats) demandIntegers(beat)
-    for (const { session, host, incarnation, seq, work } of beats) {
+    const at = this.#parts.clock.now()
+    let refusal: S2Error | null = null
+    for (const beat of beats) {
+      const { session, host, incarnation, seq, work } = beat
       let latest = this.#latest.get(session)
+      if (latest === undefined && !this.#parts.isKnown(session)) continue
+      const refused = this.#parts.speakers.hear(beat, at)
+      if (refused !== null) {
+        refusal ??= refused
+        continue
+      }
       if (latest === undefined) {
-        if (!this.#parts.isKnown(session)) continue
-        latest = { session, host, incarnation, seq, work }
+        latest = { session, host, incarnation, seq, work, at, foreignWork: 0 }
         this.#latest.set(session, latest)
       } else {
         if (latest.incarnation === incarnation && latest.seq >= seq) continue
         latest.host = host
         latest.incarnation = incarnation
         latest.seq = seq
-        latest.work = work
+        latest.work = work + latest.foreignWork
+        latest.at = at
       }
       this.#unwritten.add(latest)
     }
     if (this.#unwritten.size > 0) this.#flushing ??= this.#flushSoon()
+    return refusal
+  }
+
+  /**
+   * Takes beats that foreign writers left. Where a host of ours beats for the session too, only their work counts, from the
+   * next beat of that host on: two incarnations that take turns would look like restarts.
+   */
+  takeForeign(beats: readonly Beat[]): void {
+    const now = this.#parts.clock.now()
+    const alone = beats.filter(({ session, work }) => {
+      const latest = this.#latest.get(session)
+      const isForeign = latest === undefined || latest.incarnation === FOREIGN_INCARNATION
+      if (isForeign || now - latest.at >= HOST_BEATS_MS) return true
+      latest.foreignWork = work
+      return false
+    })
+    this.take(alone)
   }
 
   /** The latest beat of each session that this process has heard. */
@@ -100,7 +138,10 @@ export class Beats implements AsyncDisposable {
       await yieldToEvents()
     }
     const tick = await this.#file.read((connection) => connection.get<{ tick: string }>('SELECT tick FROM collecting'))
-    return { pulses, cursor, tick: tick?.tick ?? '' }
+    const contests = await this.#file.read((connection) =>
+      connection.all<Contest>('SELECT session, heard, refused, times FROM contests'),
+    )
+    return { pulses, contests: contests ?? [], cursor, tick: tick?.tick ?? '' }
   }
 
   /** Forgets sessions that nobody knows any more. */
@@ -114,9 +155,13 @@ export class Beats implements AsyncDisposable {
       for (const session of unknown) {
         connection.run('DELETE FROM beats WHERE session = ?', session)
         connection.run('DELETE FROM heartbeats WHERE session = ?', session)
+        connection.run('DELETE FROM contests WHERE session = ?', session)
       }
     })
-    for (const session of unknown) this.#latest.delete(session)
+    for (const session of unknown) {
+      this.#latest.delete(session)
+      this.#parts.speakers.forget(session)
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -138,9 +183,14 @@ export class Beats implements AsyncDisposable {
   async #flushAll(): Promise<void> {
     while (this.#unwritten.size > 0) {
       const beats = [...this.#unwritten].slice(0, BATCH)
+      // Those of a write that fails are lost: they are so again within half a minute.
+      const contests = this.#parts.speakers.takeContests()
       for (const beat of beats) this.#unwritten.delete(beat)
       try {
-        await this.#file.write((connection) => putBeats(connection, beats))
+        await this.#file.write((connection) => {
+          putBeats(connection, beats)
+          for (const contest of contests) putContest(connection, contest)
+        })
       } catch (error) {
         for (const beat of beats) this.#unwritten.add(beat)
         throw error
@@ -190,4 +240,14 @@ function putBeats(connection: SqliteConnection, beats: readonly Beat[]): void {
     )
   }
   connection.run('UPDATE collecting SET version = ?', version)
+}
+
+function putContest(connection: SqliteConnection, { session, heard, refused }: Omit<Contest, 'times'>): void {
+  connection.run(
+    `INSERT INTO contests (session, heard, refused, times) VALUES (?, ?, ?, 1)
+      ON CONFLICT (session) DO UPDATE SET heard = excluded.heard, refused = excluded.refused, times = times + 1`,
+    session,
+    heard,
+    refused,
+  )
 }

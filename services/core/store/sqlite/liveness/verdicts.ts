@@ -80,7 +80,9 @@ export class Verdicts {
   async verdicts(): Promise<{ readonly at: number | null; readonly verdicts: readonly AgentVerdict[] }> {
     const found = await this.#file.read((connection) => ({
       at: connection.get<{ at: number }>('SELECT at FROM judging')?.at ?? null,
-      verdicts: connection.all<AgentVerdict>('SELECT agent, verdict, since, host FROM verdicts ORDER BY agent'),
+      verdicts: connection.all<AgentVerdict>(
+        'SELECT agent, verdict, since, host, why, until FROM verdicts ORDER BY agent',
+      ),
     }))
     return found ?? { at: null, verdicts: [] }
   }
@@ -118,13 +120,15 @@ function* batches<T>(items: Iterable<T>): Generator<T[]> {
 }
 
 function putVerdicts(connection: SqliteConnection, verdicts: readonly AgentVerdict[]): void {
-  for (const { agent, verdict, since, host } of verdicts) {
+  for (const { agent, verdict, since, host, why = null, until = null } of verdicts) {
     connection.run(
-      'INSERT OR REPLACE INTO verdicts (agent, verdict, since, host) VALUES (?, ?, ?, ?)',
+      'INSERT OR REPLACE INTO verdicts (agent, verdict, since, host, why, until) VALUES (?, ?, ?, ?, ?, ?)',
       agent,
       verdict,
       Math.round(since),
       host,
+      why,
+      until === null ? null : Math.round(until),
     )
   }
 }
@@ -135,6 +139,6 @@ function unnamed(connection: SqliteConnection, texts: ReadonlyMap<string, string
   return all.map(({ agent }) => agent).filter((agent) => !texts.has(agent))
 }
 
-function textOf({ verdict, since, host }: AgentVerdict): string {
-  return `${verdict} ${Math.round(since)} ${host ?? ''}`
+function textOf({ verdict, since, host, why, until }: AgentVerdict): string {
+  return `${verdict} ${Math.round(since)} ${Math.round(until ?? 0)} ${host ?? ''} ${why ?? ''}`
 }

@@ -2,12 +2,14 @@ import { hostname } from 'node:os'
 import { type Beat, FOREIGN_INCARNATION } from '#fleet/beat.ts'
 import type { Message } from '#fleet/message.ts'
 import { conversationOf, isConversationId, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
+import { statusOfWord } from '#fleet/task-messages.ts'
 import type { StoreParts } from '../../store.ts'
 import type { DatabaseWriter } from '../database-writer.ts'
 import { isBusy, isDamage, isFull } from '../file/sqlite-errors.ts'
 import type { Beats } from '../liveness/beats.ts'
 import type { LivenessFile } from '../liveness/liveness-file.ts'
 import type { MalformedRows } from '../tables/malformed-rows.ts'
+import { ForeignActs } from './foreign-acts.ts'
 import { noteHeartbeats, type PythonHeartbeat, readHeartbeats } from './last-mirrored-heartbeats.ts'
 import { pythonTime } from './python-format.ts'
 
@@ -15,14 +17,23 @@ import { pythonTime } from './python-format.ts'
 const ROUND_MS = 250
 /** A session's beat is mirrored for the Python bridge at most this often, milliseconds. It counts an agent dead after 120 s. */
 const MIRROR_MS = 30_000
+/** For so long after a foreign writer's heartbeat the Python bridge counts its agent alive, milliseconds: it needs no mirror. */
+const KEPT_MS = 120_000
 /** The time between two exchanges of heartbeats, milliseconds. */
 const HEARTBEATS_MS = 1000
+/** Characters of a heartbeat or a status that are looked at. */
+const STATUS_MAX = 100
 /** How often unknown sessions are forgotten, milliseconds. */
 const FORGET_MS = 600_000
 /** Messages searched in one transaction: most say nothing of tasks, and cost a microsecond. */
 const ABSORBED_AT_ONCE = 1_000
 /** Heartbeats mirrored in one transaction. */
 const MIRRORED_AT_ONCE = 500
+
+/** What an agent of ours is said to do. */
+const MIRRORED_STATUS = 'working'
+const REFRESH = 'UPDATE session_status SET last_heartbeat = ? WHERE conversation_id = ? AND session_id = ?'
+const MIRROR = 'INSERT INTO session_status (conversation_id, session_id, status, last_heartbeat) VALUES (?, ?, ?, ?)'
 
 /** The beat of a session that was mirrored last, and when. */
 interface Mirrored {
@@ -31,9 +42,15 @@ interface Mirrored {
   readonly at: number
 }
 
+/** A row of the Python bridge's table of heartbeats; a status that is no text is null. */
+interface StatusRow {
+  readonly text: string
+  readonly status: string | null
+}
+
 /**
- * Works beside the Python bridge and its agents, who know nothing of S2: takes in the heartbeats and the messages about
- * tasks that they leave in the shared tables, and mirrors our beats there.
+ * Works beside the Python bridge and its agents, who know nothing of S2: takes in what they do in the shared tables, as
+ * signs of life and of work, and what their messages say of tasks, and mirrors our beats there.
  */
 export class PythonBridgeSync {
   readonly #writer: DatabaseWriter
@@ -41,7 +58,12 @@ export class PythonBridgeSync {
   readonly #beats: Beats
   readonly #parts: StoreParts
   readonly #malformed: MalformedRows
+  readonly #acts: ForeignActs
   readonly #mirrored = new Map<SessionId, Mirrored>()
+  /** When a foreign writer last changed a session's row. */
+  readonly #keptAt = new Map<SessionId, number>()
+  /** Sessions that foreign writers sent or read by, until that is noted. */
+  readonly #active = new Set<SessionId>()
   #heartbeats: Map<SessionId, PythonHeartbeat> | undefined
   #seen = -1
   #heartbeatsAt = Number.NEGATIVE_INFINITY
@@ -59,6 +81,7 @@ export class PythonBridgeSync {
     this.#beats = beats
     this.#parts = parts
     this.#malformed = malformed
+    this.#acts = new ForeignActs(writer.tables, malformed)
     this.#forgotAt = parts.clock.now()
   }
 
@@ -66,8 +89,8 @@ export class PythonBridgeSync {
   async tend(): Promise<number> {
     const now = this.#parts.clock.now()
     if (now - this.#heartbeatsAt >= HEARTBEATS_MS) {
-      this.#heartbeatsAt = now
-      await this.#takeHeartbeats()
+      const isMore = await this.#takeSigns(now)
+      this.#heartbeatsAt = isMore ? Number.NEGATIVE_INFINITY : now
       await this.#mirror(now)
     }
     const isMore = await this.#absorbMessages()
@@ -78,44 +101,89 @@ export class PythonBridgeSync {
     return isMore ? 0 : ROUND_MS
   }
 
-  /** A text that S2 neither wrote nor saw before is a beat, and shows work: only the agent's own calls write there. */
-  async #takeHeartbeats(): Promise<void> {
+  /** Counts what foreign writers have done since the last time, as beats of their sessions. Answers whether there is more. */
+  async #takeSigns(now: number): Promise<boolean> {
+    const isFirst = this.#heartbeats === undefined
     this.#heartbeats ??= await readHeartbeats(this.#livenessFile)
     const known = this.#heartbeats
+    const { version, rows, isMore } = this.#readForeignTables()
+    if (isFirst) rememberMirrored(rows, known)
     const fresh = new Map<SessionId, PythonHeartbeat>()
-    for (const [session, text] of this.#readStatus()) {
-      const before = known.get(session)
-      if (before?.text !== text) fresh.set(session, { text, seq: (before?.seq ?? 0) + 1 })
+    for (const [session, row] of rows) {
+      const after = withSigns(known.get(session), row, this.#active.has(session))
+      if (after !== null) fresh.set(session, after)
     }
-    if (fresh.size === 0) return
-    this.#beats.take(
-      [...fresh].map(
-        ([session, { seq }]): Beat => ({ session, host: hostname(), incarnation: FOREIGN_INCARNATION, seq, work: seq }),
-      ),
-    )
-    await this.#note(fresh)
+    await this.#takeRows(fresh, known, now)
+    this.#beats.takeForeign(beatsOf(fresh))
+    for (const [session, heartbeat] of fresh) known.set(session, heartbeat)
+    this.#active.clear()
+    this.#seen = isMore ? -1 : version
+    return isMore
   }
 
-  #readStatus(): Map<SessionId, string> {
-    const texts = new Map<SessionId, string>()
-    const { connection } = this.#writer.tables
+  /** Notes rows that a foreign writer changed, and shows a status that says that an agent waits, or does no more. */
+  async #takeRows(
+    fresh: ReadonlyMap<SessionId, PythonHeartbeat>,
+    known: ReadonlyMap<SessionId, PythonHeartbeat>,
+    now: number,
+  ): Promise<void> {
+    const changed = new Map<SessionId, PythonHeartbeat>()
+    for (const [session, after] of fresh) {
+      const before = known.get(session)
+      const { text, status } = after
+      if (text === before?.text && status === before.status) continue
+      changed.set(session, after)
+      this.#keptAt.set(session, now)
+      const isNews = status !== null && status !== before?.status && (isBlocked(status) || isBlocked(before?.status))
+      if (isNews) await this.#writer.groupCommit.write(() => this.#writer.tables.tasks.showStatus(session, status))
+    }
+    if (changed.size > 0) await noteHeartbeats(this.#livenessFile, changed)
+  }
+
+  /** The rows of heartbeats, and sessions that did something else, where others have committed since the last time. */
+  #readForeignTables(): { version: number; rows: Map<SessionId, StatusRow | null>; isMore: boolean } {
+    const rows = new Map<SessionId, StatusRow | null>()
+    const { connection, messages } = this.#writer.tables
     try {
+      connection.beginReading()
       const version = connection.dataVersion()
-      if (version === this.#seen) return texts
-      for (const row of connection.all('SELECT conversation_id, session_id, last_heartbeat FROM session_status')) {
-        const { conversation_id: conversation, session_id: side, last_heartbeat: text } = row
-        const isSound = typeof conversation === 'string' && isConversationId(conversation) && typeof text === 'string'
-        if (isSound && (side === 'a' || side === 'b')) texts.set(sessionId(conversation, side), text)
-        else this.#malformed.report('heartbeat', `${conversation}/${side}`.slice(0, 100))
+      if (version === this.#seen) this.#acts.pass()
+      else {
+        messages.reportOddIds()
+        const { sessions, isMore } = this.#acts.look()
+        for (const session of sessions) this.#active.add(session)
+        for (const session of this.#active) rows.set(session, null)
+        this.#readStatus(rows)
+        return { version, rows, isMore }
       }
-      this.#seen = version
     } catch (error) {
       if (!isBusy(error)) throw error // the next round reads it
+    } finally {
+      connection.rollback()
     }
-    return texts
+    return { version: this.#seen, rows, isMore: false }
   }
 
-  /** Mirrored texts are noted before they are written, so that they are never taken for a beat. */
+  #readStatus(rows: Map<SessionId, StatusRow | null>): void {
+    const { connection } = this.#writer.tables
+    for (const row of connection.all(
+      'SELECT conversation_id, session_id, status, last_heartbeat FROM session_status',
+    )) {
+      const { conversation_id: conversation, session_id: side, status, last_heartbeat: text } = row
+      const isSound = typeof conversation === 'string' && isConversationId(conversation) && typeof text === 'string'
+      if (isSound && (side === 'a' || side === 'b')) {
+        rows.set(sessionId(conversation, side), {
+          text: text.slice(0, STATUS_MAX),
+          status: typeof status === 'string' ? status.slice(0, STATUS_MAX) : null,
+        })
+      } else this.#malformed.report('heartbeat', `${conversation}/${side}`.slice(0, 100))
+    }
+  }
+
+  /**
+   * Mirrored texts are noted before they are written, so that they are never taken for a beat. An agent that keeps its row
+   * itself needs none.
+   */
   async #mirror(now: number): Promise<void> {
     const text = pythonTime(this.#parts.clock.wall())
     const fresh = new Map<SessionId, PythonHeartbeat>()
@@ -124,32 +192,27 @@ export class PythonBridgeSync {
       const isNew = mirrored?.incarnation !== incarnation || mirrored.seq !== seq
       if (incarnation === FOREIGN_INCARNATION || !isNew || now - (mirrored?.at ?? Number.NEGATIVE_INFINITY) < MIRROR_MS)
         continue
-      fresh.set(session, { text, seq: this.#heartbeats?.get(session)?.seq ?? 0 })
+      if (now - (this.#keptAt.get(session) ?? Number.NEGATIVE_INFINITY) < KEPT_MS) continue
+      const before = this.#heartbeats?.get(session)
+      fresh.set(session, { seq: 0, work: 0, ...before, text, status: before?.status ?? MIRRORED_STATUS })
       this.#mirrored.set(session, { incarnation, seq, at: now })
     }
     const sessions = [...fresh]
     for (let index = 0; index < sessions.length; index += MIRRORED_AT_ONCE) {
       const some = new Map(sessions.slice(index, index + MIRRORED_AT_ONCE))
-      await this.#note(some)
-      await this.#writer.groupCommit.write(() => this.#write(some))
+      await noteHeartbeats(this.#livenessFile, some)
+      for (const [session, heartbeat] of some) this.#heartbeats?.set(session, heartbeat)
+      await this.#writer.groupCommit.write(() => this.#write(some.keys(), text))
     }
   }
 
-  #write(heartbeats: ReadonlyMap<SessionId, PythonHeartbeat>): void {
-    for (const [session, { text }] of heartbeats) {
-      this.#writer.tables.connection.run(
-        'INSERT OR REPLACE INTO session_status (conversation_id, session_id, status, last_heartbeat) VALUES (?, ?, ?, ?)',
-        conversationOf(session),
-        sideOf(session),
-        'working',
-        text,
-      )
+  /** The status of a row that is there is its agent's word, and stays. */
+  #write(sessions: Iterable<SessionId>, text: string): void {
+    const { connection } = this.#writer.tables
+    for (const session of sessions) {
+      const place = [conversationOf(session), sideOf(session)]
+      if (connection.run(REFRESH, text, ...place) === 0) connection.run(MIRROR, ...place, MIRRORED_STATUS, text)
     }
-  }
-
-  async #note(heartbeats: ReadonlyMap<SessionId, PythonHeartbeat>): Promise<void> {
-    await noteHeartbeats(this.#livenessFile, heartbeats)
-    for (const [session, heartbeat] of heartbeats) this.#heartbeats?.set(session, heartbeat)
   }
 
   /** Absorbs what messages say about tasks, and moves the cursor in the same transaction. Answers whether there is more. */
@@ -186,4 +249,46 @@ export class PythonBridgeSync {
       this.#writer.tables.connection.get<{ at: number }>("SELECT at FROM s2_cursors WHERE name = 'letters'")?.at ?? 0
     )
   }
+}
+
+/**
+ * What is known of a session with what was found of it: a new text shows that its agent lives, a new status and other acts
+ * that it works, for only its own calls write there. Null where nothing is new.
+ */
+function withSigns(
+  before: PythonHeartbeat | undefined,
+  row: StatusRow | null,
+  hasActed: boolean,
+): PythonHeartbeat | null {
+  const { text = null, status = null, seq = 0, work = 0 } = before ?? {}
+  const after = { text: row?.text ?? text, status: row?.status ?? status }
+  const hasWorked = hasActed || after.status !== status
+  if (!hasWorked && after.text === text) return null
+  return { ...after, seq: seq + 1, work: hasWorked ? work + 1 : work }
+}
+
+/**
+ * Takes rows that look like our own for ours, where the file of beats was lost with what we knew of them: else agents that
+ * died long ago would live again. Our times are whole milliseconds.
+ */
+function rememberMirrored(
+  rows: ReadonlyMap<SessionId, StatusRow | null>,
+  known: Map<SessionId, PythonHeartbeat>,
+): void {
+  for (const [session, row] of rows) {
+    const isMirrored = row?.status === MIRRORED_STATUS && row.text.endsWith('000')
+    if (isMirrored && !known.has(session)) known.set(session, { ...row, seq: 0, work: 0 })
+  }
+}
+
+function isBlocked(status: string | null | undefined): boolean {
+  return typeof status === 'string' && statusOfWord(status) === 'blocked'
+}
+
+function beatsOf(heartbeats: ReadonlyMap<SessionId, PythonHeartbeat>): Beat[] {
+  const beats: Beat[] = []
+  for (const [session, { seq, work }] of heartbeats) {
+    beats.push({ session, host: hostname(), incarnation: FOREIGN_INCARNATION, seq, work })
+  }
+  return beats
 }

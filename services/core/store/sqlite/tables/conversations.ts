@@ -231,6 +231,13 @@ export class ConversationTable implements ConversationTokens {
     this.#touch(id, { a: sessionId(id, 'a'), b: agent })
   }
 
+  /** The agent and the role of a session, also after its conversation has ended; null where there is none. */
+  endOf(session: SessionId): { readonly agent: string; readonly role: string } | null {
+    const { conversation, side } = parseSession(session)
+    const known = this.#read(conversation)
+    return known === undefined ? null : { agent: known.agents[side], role: known.roles[side] }
+  }
+
   /** A conversation whose row a foreign writer deleted; the names of its ends are kept beside it. */
   #insertAgain(id: string): void {
     const key = this.#tokenKey()

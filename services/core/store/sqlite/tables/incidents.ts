@@ -1,4 +1,4 @@
-import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
+import { type Alert, EVERY_CHANNEL, type Incident, isEvent, type NewIncident } from '#fleet/incident.ts'
 import { redact } from '#fleet/redact.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { SqliteConnection } from '../file/connection.ts'
@@ -6,7 +6,8 @@ import type { AuditChainTable } from './audit-chain.ts'
 
 type AlertRow = Incident & Pick<Alert, 'event' | 'channel' | 'attempts'>
 
-const COLUMNS = 'i.id, i.cause, i.kind, i.agent, i.summary, i.opened_at AS openedAt, i.closed_at AS closedAt'
+const COLUMNS =
+  'i.id, i.cause, i.kind, i.agent, i.summary, i.opened_at AS openedAt, i.closed_at AS closedAt, i.outcome, i.retold'
 
 /** Incidents, one row a cause, and alerts that are still to be sent, one row a channel. */
 export class IncidentTable {
@@ -21,26 +22,49 @@ export class IncidentTable {
   }
 
   openIncident({ cause, kind, agent, summary }: NewIncident, channels: readonly string[]): boolean {
-    if (this.#openId(cause) !== undefined) return false
+    if (this.#openId(cause) !== undefined || (isEvent({ kind }) && this.#has(cause))) return false
+    const now = this.#clock.wall()
     const id = this.#connection.insert(
-      'INSERT INTO s2_incidents (cause, kind, agent, summary, opened_at) VALUES (?, ?, ?, ?, ?)',
+      'INSERT INTO s2_incidents (cause, kind, agent, summary, opened_at, closed_at) VALUES (?, ?, ?, ?, ?, ?)',
       cause,
       kind,
       agent,
       redact(summary),
-      this.#clock.wall(),
+      now,
+      isEvent({ kind }) ? now : null,
     )
     this.#queue(id, 'opened', channels)
     this.#chain.append({ actor: 'watchdog', action: 'incident_opened', details: { incident: id, cause, kind, agent } })
     return true
   }
 
-  closeIncident(cause: string, channels: readonly string[]): boolean {
+  closeIncident(cause: string, channels: readonly string[], outcome: string | null = null): boolean {
     const id = this.#openId(cause)
     if (id === undefined) return false
-    this.#connection.run('UPDATE s2_incidents SET closed_at = ? WHERE id = ?', this.#clock.wall(), id)
+    this.#connection.run(
+      'UPDATE s2_incidents SET closed_at = ?, outcome = ? WHERE id = ?',
+      this.#clock.wall(),
+      outcome === null ? null : redact(outcome),
+      id,
+    )
+    this.#connection.run("DELETE FROM s2_alerts WHERE incident = ? AND event = 'lasting'", id)
     this.#queue(id, 'closed', channels)
     this.#chain.append({ actor: 'watchdog', action: 'incident_closed', details: { incident: id, cause } })
+    return true
+  }
+
+  retellIncident(cause: string, times: number, channels: readonly string[]): boolean {
+    const id = this.#openId(cause)
+    if (id === undefined) return false
+    const told = this.#connection.run(
+      'UPDATE s2_incidents SET retold = ? WHERE id = ? AND retold < ?',
+      times,
+      id,
+      times,
+    )
+    if (told === 0) return false
+    this.#queue(id, 'lasting', channels)
+    this.#chain.append({ actor: 'watchdog', action: 'incident_retold', details: { incident: id, cause, times } })
     return true
   }
 
@@ -50,8 +74,10 @@ export class IncidentTable {
   }
 
   /** Claims the alerts that are due; a channel gets an incident's end only after its beginning. */
-  claimAlerts(channels: readonly string[], leaseMs: number): Alert[] {
+  claimAlerts(channels: readonly string[], leaseMs: number, all: readonly string[] = channels): Alert[] {
+    this.#spread(all)
     const now = this.#clock.wall()
+    this.#followClock(now)
     const due = this.#connection.all<AlertRow>(
       `SELECT ${COLUMNS}, a.event, a.channel, a.attempts FROM s2_alerts a JOIN s2_incidents i ON i.id = a.incident
         WHERE a.due_at <= ? AND a.channel IN (SELECT value FROM json_each(?))
@@ -63,7 +89,8 @@ export class IncidentTable {
     )
     for (const { id, event, channel } of due) {
       this.#connection.run(
-        'UPDATE s2_alerts SET due_at = ?, attempts = attempts + 1 WHERE incident = ? AND event = ? AND channel = ?',
+        'UPDATE s2_alerts SET set_at = ?, due_at = ?, attempts = attempts + 1 WHERE incident = ? AND event = ? AND channel = ?',
+        now,
         now + Math.round(leaseMs),
         id,
         event,
@@ -83,9 +110,11 @@ export class IncidentTable {
       )
       return
     }
+    const now = this.#clock.wall()
     this.#connection.run(
-      'UPDATE s2_alerts SET due_at = ? WHERE incident = ? AND event = ? AND channel = ?',
-      this.#clock.wall() + Math.round(outcome.retryMs),
+      'UPDATE s2_alerts SET set_at = ?, due_at = ? WHERE incident = ? AND event = ? AND channel = ?',
+      now,
+      now + Math.round(outcome.retryMs),
       incident.id,
       event,
       channel,
@@ -108,14 +137,41 @@ export class IncidentTable {
     )?.id
   }
 
+  #has(cause: string): boolean {
+    return this.#connection.get('SELECT 1 FROM s2_incidents WHERE cause = ? LIMIT 1', cause) !== undefined
+  }
+
+  /** What was to wait when the clock was put back waits so long again, from now: a claim still holds, and nothing waits for hours. */
+  #followClock(now: number): void {
+    this.#connection.run(
+      'UPDATE s2_alerts SET due_at = ? + (due_at - set_at), set_at = ? WHERE set_at > ?',
+      now,
+      now,
+      now,
+    )
+  }
+
+  /** Alerts for every channel become alerts for each of these. */
+  #spread(all: readonly string[]): void {
+    const forEvery = this.#connection.all<{ incident: number; event: Alert['event'] }>(
+      'SELECT incident, event FROM s2_alerts WHERE channel = ?',
+      EVERY_CHANNEL,
+    )
+    if (forEvery.length === 0) return
+    this.#connection.run('DELETE FROM s2_alerts WHERE channel = ?', EVERY_CHANNEL)
+    for (const { incident, event } of forEvery) this.#queue(incident, event, all)
+  }
+
   #queue(incident: number, event: Alert['event'], channels: readonly string[]): void {
+    const now = this.#clock.wall()
     for (const channel of channels) {
       this.#connection.run(
-        'INSERT OR IGNORE INTO s2_alerts (incident, event, channel, due_at) VALUES (?, ?, ?, ?)',
+        'INSERT OR IGNORE INTO s2_alerts (incident, event, channel, set_at, due_at) VALUES (?, ?, ?, ?, ?)',
         incident,
         event,
         channel,
-        this.#clock.wall(),
+        now,
+        now,
       )
     }
   }

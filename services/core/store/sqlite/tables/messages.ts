@@ -27,6 +27,9 @@ const SELECT = `
   SELECT m.id, m.conversation_id, m.from_session, m.to_session, m.message, m.metadata, m.timestamp, m.read, d.state
   FROM messages m LEFT JOIN s2_deliveries d ON d.message = m.id`
 
+/** The highest id that JavaScript can count to. A foreign writer may choose higher ones: those rows are passed over. */
+export const ID_MAX = Number.MAX_SAFE_INTEGER
+
 /** Messages of one read, and the id to go on from, which counts malformed rows too. */
 export interface MessageBatch {
   readonly messages: readonly StoredMessage[]
@@ -104,6 +107,7 @@ export class MessageTable {
       pythonMetadata(action, files),
       pythonTime(sentAt),
     )
+    if (id > ID_MAX) throw idsSpent()
     return { id, from, to, text, action, files, sentAt }
   }
 
@@ -140,7 +144,8 @@ export class MessageTable {
   unacked(reader: SessionId, after: number, limit: number): MessageBatch {
     const { conversation, side } = parseSession(reader)
     return this.#batch(
-      `${SELECT} WHERE m.conversation_id = ? AND m.to_session = ? AND m.read = 0 AND m.id > ? ORDER BY m.id LIMIT +?`,
+      `${SELECT} WHERE m.conversation_id = ? AND m.to_session = ? AND m.read = 0 AND m.id > ? AND m.id <= ${ID_MAX}
+        ORDER BY m.id LIMIT +?`,
       [conversation, side, after],
       after,
       limit,
@@ -148,12 +153,12 @@ export class MessageTable {
   }
 
   all(after: number, limit: number): MessageBatch {
-    return this.#batch(`${SELECT} WHERE m.id > ? ORDER BY m.id LIMIT +?`, [after], after, limit)
+    return this.#batch(`${SELECT} WHERE m.id > ? AND m.id <= ${ID_MAX} ORDER BY m.id LIMIT +?`, [after], after, limit)
   }
 
   /** Of the next `limit` messages those whose text contains a word; the others are not decoded. */
   mentioning(word: string, after: number, limit: number): MessageBatch {
-    const window = 'SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT +?'
+    const window = `SELECT id FROM messages WHERE id > ? AND id <= ${ID_MAX} ORDER BY id LIMIT +?`
     const seen = this.#connection.get<{ last: number | null; count: number }>(
       `SELECT max(id) AS last, count(*) AS count FROM (${window})`,
       after,
@@ -178,7 +183,13 @@ export class MessageTable {
 
   /** The highest id; 0 where there is no message. */
   newest(): number {
-    return this.#connection.get<{ id: number | null }>('SELECT max(id) AS id FROM messages')?.id ?? 0
+    const newest = `SELECT max(id) AS id FROM messages WHERE id BETWEEN 0 AND ${ID_MAX}`
+    return this.#connection.get<{ id: number | null }>(newest)?.id ?? 0
+  }
+
+  /** Tells of rows whose ids are none that SQLite would give: they are passed over. */
+  reportOddIds(): void {
+    for (const row of this.#connection.all<{ id: string }>(ODD_IDS)) this.#malformed.report('message', row.id)
   }
 
   /** Row by row, as no more than `READ_MAX` of them may lie in memory. */
@@ -219,6 +230,20 @@ export class MessageTable {
     // the row is in a segment, or a foreign writer removed it: the answer is still the first message
     return { id: earlier.message, from, to: partnerOf(from), ...draft, sentAt: this.#clock.wall() }
   }
+}
+
+/** The lowest id and the highest, where they are odd, as text: JavaScript would round them. */
+const ODD_IDS = `
+  SELECT CAST(id AS TEXT) AS id FROM (SELECT min(id) AS id FROM messages WHERE id < 1)
+    WHERE id IS NOT NULL
+  UNION ALL
+  SELECT CAST(id AS TEXT) AS id FROM (SELECT max(id) AS id FROM messages WHERE id > ${ID_MAX})
+    WHERE id IS NOT NULL`
+
+function idsSpent(): S2Error {
+  return new S2Error('unavailable', `the table of messages has ids above ${ID_MAX}: a new message would have none`, {
+    next: `remove the rows with those ids, and lower the number of 'messages' in sqlite_sequence to the highest of the rest`,
+  })
 }
 
 /** Delivery states only advance: `leased` stays. */

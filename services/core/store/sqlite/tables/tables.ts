@@ -3,6 +3,7 @@ import { WorkerRegistry } from '../../worker-registry.ts'
 import type { SqliteConnection } from '../file/connection.ts'
 import type { FileIdentity } from '../file/database-path.ts'
 import { AuditChainTable } from './audit-chain.ts'
+import { ConditionTable } from './conditions.ts'
 import { ConversationTable } from './conversations.ts'
 import { IncidentTable } from './incidents.ts'
 import type { MalformedRows } from './malformed-rows.ts'
@@ -19,6 +20,7 @@ export interface Tables {
   readonly workers: WorkerRegistry
   readonly messages: MessageTable
   readonly tasks: TaskTable
+  readonly conditions: ConditionTable
   readonly incidents: IncidentTable
 }
 
@@ -50,9 +52,10 @@ export function openTables(
     audit: (act) => chain.append(act),
   })
   const messages = new MessageTable(connection, conversations, chain, clock, malformed)
-  const tasks = new TaskTable(connection, conversations, messages, chain, clock)
   const incidents = new IncidentTable(connection, chain, clock)
-  return { file, connection, chain, conversations, workers, messages, tasks, incidents }
+  const tasks = new TaskTable(connection, conversations, messages, chain, incidents, clock)
+  const conditions = new ConditionTable(connection, clock)
+  return { file, connection, chain, conversations, workers, messages, tasks, conditions, incidents }
 }
 
 /** Identifies a database whatever its file is called, also after a restore; null where S2 never wrote to it. */

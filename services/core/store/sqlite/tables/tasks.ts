@@ -1,38 +1,51 @@
 import type { S2Error } from '#fleet/errors.ts'
+import { applyShownStatus, applyTaskMessage, beginForeignTask, taskOfMessage } from '#fleet/foreign-tasks.ts'
+import { EVERY_CHANNEL } from '#fleet/incident.ts'
 import type { Message } from '#fleet/message.ts'
+import { failureIncident, type Refusal, type Step } from '#fleet/ownership-decision.ts'
 import { conversationOf, parseSession, partnerOf, type SessionId } from '#fleet/session-id.ts'
-import { checkTask, type Move, type NewTask, type Report, type Task, type TaskResult } from '#fleet/task.ts'
+import {
+  type Attempt,
+  checkSameTask,
+  checkTask,
+  type Move,
+  type NewTask,
+  type Pause,
+  type Report,
+  type Task,
+  type TaskEnding,
+  type TaskResult,
+} from '#fleet/task.ts'
 import { type AddressedTaskMessage, readTaskMessage, writeTaskMessage } from '#fleet/task-messages.ts'
 import {
   applyCancel,
-  applyLease,
+  applyEnding,
   applyMove,
-  applyReport,
-  applyTaskMessage,
-  beginForeignTask,
+  applyReminder,
   beginTask,
   checkHolder,
+  decideLease,
   EVIDENCE_MAX,
-  isSameReport,
-  nextToLease,
-  type Refusal,
-  type Step,
-  taskOfMessage,
   unknownTask,
 } from '#fleet/task-ownership.ts'
+import { applyReport, isSameReport } from '#fleet/task-reports.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { LateReport, TaskFilter } from '../../store.ts'
 import type { SqliteConnection, Value } from '../file/connection.ts'
 import type { AuditChainTable } from './audit-chain.ts'
 import type { ConversationTable } from './conversations.ts'
+import type { IncidentTable } from './incidents.ts'
 import type { MessageTable } from './messages.ts'
 
-type TaskRow = Omit<Task, 'result'> & { readonly result: string | null }
+/** A task as its row has it: lists and objects are JSON. */
+type TaskRow = { readonly [K in keyof Task]: K extends JsonColumn ? string | null : Task[K] }
+type JsonColumn = 'result' | 'otherRoles' | 'attempts' | 'pause'
 
 const SELECT = `
-  SELECT id, description, priority, role, state, epoch, holder, original_assignee AS originalAssignee, incarnation,
-    lease_seq AS leaseSeq, moves, progress, result, deadline, created_by AS createdBy, created_at AS createdAt,
-    updated_at AS updatedAt
+  SELECT id, description, priority, role, other_roles AS otherRoles, state, epoch, holder,
+    original_assignee AS originalAssignee, incarnation, lease_seq AS leaseSeq, work, moves, attempts, pause, reminded,
+    progress, result, deadline, on_deadline AS onDeadline, on_stall AS onStall, created_by AS createdBy,
+    created_at AS createdAt, updated_at AS updatedAt
   FROM s2_tasks`
 
 /** Written as in the partial index, so that SQLite uses it. */
@@ -44,6 +57,7 @@ export class TaskTable {
   readonly #conversations: ConversationTable
   readonly #messages: MessageTable
   readonly #chain: AuditChainTable
+  readonly #incidents: Pick<IncidentTable, 'openIncident'>
   readonly #clock: Clock
 
   constructor(
@@ -51,12 +65,14 @@ export class TaskTable {
     conversations: ConversationTable,
     messages: MessageTable,
     chain: AuditChainTable,
+    incidents: Pick<IncidentTable, 'openIncident'>,
     clock: Clock,
   ) {
     this.#connection = connection
     this.#conversations = conversations
     this.#messages = messages
     this.#chain = chain
+    this.#incidents = incidents
     this.#clock = clock
   }
 
@@ -64,7 +80,10 @@ export class TaskTable {
     checkTask(wanted)
     if (wanted.createdBy !== null) parseSession(wanted.createdBy)
     const earlier = this.#find(wanted.id)
-    if (earlier !== undefined) return earlier
+    if (earlier !== undefined) {
+      checkSameTask(earlier, wanted)
+      return earlier
+    }
     if (wanted.holder !== null) this.#demandHolder(wanted.holder)
     return this.#write(beginTask(wanted, this.#clock.wall()), null)
   }
@@ -98,11 +117,12 @@ export class TaskTable {
       .map(taskOf)
   }
 
-  leaseTask(holder: SessionId, incarnation: string): Task | null {
+  leaseTask(holder: SessionId, incarnation: string, passing: readonly string[] = []): Task | null {
     parseSession(holder)
     const held = this.tasks({ open: true, holder })
-    const next = nextToLease(held, holder, incarnation)
-    return next === null ? null : this.#write(applyLease(next, incarnation, this.#clock.wall()), next)
+    const { steps, task } = decideLease(held, holder, incarnation, this.#clock.wall(), passing)
+    for (const step of steps) this.#write(step, held.find(({ id }) => id === step.task.id) ?? null)
+    return task
   }
 
   /** Answers an error to throw after the commit, where a late report was refused and kept. */
@@ -131,6 +151,21 @@ export class TaskTable {
     return true
   }
 
+  endTask(ending: TaskEnding): boolean {
+    const task = this.task(ending.task)
+    return this.#writeIfAny(applyEnding(task, ending, this.#clock.wall()), task)
+  }
+
+  remindTask(id: string, epoch: number): boolean {
+    const task = this.task(id)
+    return this.#writeIfAny(applyReminder(task, epoch, this.#clock.wall()), task)
+  }
+
+  #writeIfAny(step: Step | null, before: Task): boolean {
+    if (step !== null) this.#write(step, before)
+    return step !== null
+  }
+
   evidence(task: string): LateReport[] {
     return this.#connection
       .all<{ holder: SessionId; report: string; at: number }>(
@@ -147,13 +182,21 @@ export class TaskTable {
       return
     const now = this.#clock.wall()
     const known = this.#find(taskMessage.task)
-    const wanted = taskOfMessage(from, taskMessage)
-    if (known === undefined && wanted !== null) this.#write(beginForeignTask(wanted, now), null)
+    const wanted = taskOfMessage(from, taskMessage, now)
+    if (known === undefined && wanted !== null) this.#write(beginForeignTask(this.#ofItsRole(wanted), now), null)
     if (known === undefined || !this.#hasHeld(known, from)) return
     const outcome = applyTaskMessage(known, from, taskMessage, now)
     if (outcome === null) return
     if (outcome.refusal === null) this.#write(outcome, known)
     else this.#keepLateReport(outcome)
+  }
+
+  /** Keeps what the status that a holder shows in the Python bridge's table makes of its tasks. */
+  showStatus(holder: SessionId, word: string): void {
+    for (const task of this.tasks({ open: true, holder })) {
+      const step = applyShownStatus(task, word, this.#clock.wall())
+      if (step !== null) this.#write(step, task)
+    }
   }
 
   /** Call it when no message up to this one will be absorbed again. */
@@ -188,12 +231,25 @@ export class TaskTable {
   }
 
   /** Writes the outcome of a rule: the task, its messages and its audit entry. */
-  #write({ task, messages, act }: Step, before: Task | null): Task {
+  #write({ task, messages, act, failure }: Step, before: Task | null): Task {
     if (task !== before) this.#save(task)
     if (task.holder !== null && task.holder !== before?.holder) this.#noteHolder(task.id, task.holder)
     for (const message of messages) this.#send(message)
     if (act !== null) this.#chain.append(act)
+    if (failure !== undefined)
+      this.#incidents.openIncident(failureIncident(failure, this.#nameOf(failure.holder)), [EVERY_CHANNEL])
     return task
+  }
+
+  /** Who gives work to a session means an agent of its role. */
+  #ofItsRole(wanted: NewTask): NewTask {
+    const role =
+      wanted.role ?? (wanted.holder === null ? null : (this.#conversations.endOf(wanted.holder)?.role ?? null))
+    return { ...wanted, role }
+  }
+
+  #nameOf(session: SessionId | null): string | null {
+    return session === null ? null : (this.#conversations.endOf(session)?.agent ?? session)
   }
 
   #keepLateReport({ evidence, act }: Refusal): void {
@@ -225,16 +281,23 @@ export class TaskTable {
       task.description,
       task.priority,
       task.role,
+      JSON.stringify(task.otherRoles),
       task.state,
       task.epoch,
       task.holder,
       task.originalAssignee,
       task.incarnation,
       task.leaseSeq,
+      task.work,
       task.moves,
+      JSON.stringify(task.attempts),
+      jsonOrNull(task.pause),
+      task.reminded,
       task.progress,
-      task.result === null ? null : JSON.stringify(task.result),
+      jsonOrNull(task.result),
       task.deadline === null ? null : Math.round(task.deadline),
+      task.onDeadline,
+      task.onStall,
       task.createdBy,
       task.createdAt,
       task.updatedAt,
@@ -245,15 +308,26 @@ export class TaskTable {
 /** A known task keeps its row, and so its place in the order of tasks. */
 const SAVE = `
   INSERT INTO s2_tasks
-    (id, description, priority, role, state, epoch, holder, original_assignee, incarnation, lease_seq, moves,
-      progress, result, deadline, created_by, created_at, updated_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (id, description, priority, role, other_roles, state, epoch, holder, original_assignee, incarnation, lease_seq, work, moves,
+      attempts, pause, reminded, progress, result, deadline, on_deadline, on_stall, created_by, created_at, updated_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
   ON CONFLICT (id) DO UPDATE SET
     priority = excluded.priority, state = excluded.state, epoch = excluded.epoch, holder = excluded.holder,
     original_assignee = excluded.original_assignee, incarnation = excluded.incarnation,
-    lease_seq = excluded.lease_seq, moves = excluded.moves, progress = excluded.progress, result = excluded.result,
-    updated_at = excluded.updated_at`
+    lease_seq = excluded.lease_seq, work = excluded.work, moves = excluded.moves, attempts = excluded.attempts,
+    pause = excluded.pause, reminded = excluded.reminded, progress = excluded.progress, result = excluded.result,
+    deadline = excluded.deadline, on_deadline = excluded.on_deadline, updated_at = excluded.updated_at`
 
-function taskOf({ result, ...task }: TaskRow): Task {
-  return { ...task, result: result === null ? null : (JSON.parse(result) as TaskResult) }
+function jsonOrNull(value: object | null): string | null {
+  return value === null ? null : JSON.stringify(value)
+}
+
+function taskOf({ result, otherRoles, attempts, pause, ...task }: TaskRow): Task {
+  return {
+    ...task,
+    otherRoles: JSON.parse(otherRoles ?? '[]') as string[],
+    attempts: JSON.parse(attempts ?? '[]') as Attempt[],
+    pause: pause === null ? null : (JSON.parse(pause) as Pause),
+    result: result === null ? null : (JSON.parse(result) as TaskResult),
+  }
 }

@@ -11,6 +11,14 @@ CREATE TABLE beats (
 
 CREATE UNIQUE INDEX beats_version ON beats (version);
 
+-- Sessions that two places spoke for at once: the host that speaks, the one that was refused, and how often that was so.
+CREATE TABLE contests (
+  session TEXT PRIMARY KEY,
+  heard TEXT NOT NULL,
+  refused TEXT NOT NULL,
+  times INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- One row: the version given last, and what whoever collects beats raises.
 CREATE TABLE collecting (
   id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -18,19 +26,21 @@ CREATE TABLE collecting (
   tick TEXT NOT NULL
 ) STRICT;
 
--- The text last seen, or written by ourselves, in session_status: another text there is a beat of a foreign writer, and
--- raises seq.
+-- What was last seen, or written by ourselves, in session_status; null where nothing was. What is new there is a sign of a foreign
+-- writer.
 CREATE TABLE heartbeats (
   session TEXT PRIMARY KEY,
-  text TEXT NOT NULL,
-  seq INTEGER NOT NULL
+  text TEXT,
+  status TEXT
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE verdicts (
   agent TEXT PRIMARY KEY,
   verdict TEXT NOT NULL,
   since INTEGER NOT NULL,
-  host TEXT
+  host TEXT,
+  why TEXT,
+  until INTEGER
 ) STRICT, WITHOUT ROWID;
 
 -- One row: when verdicts were written last, and by which round of whom.

@@ -1,0 +1,44 @@
+import { redactedHead } from './redact.ts'
+import type { SessionId } from './session-id.ts'
+
+/**
+ * Whether an agent's place can do work, as the agent's own host says. `sick`: it cannot, for a reason of its own (no folder, no
+ * program); `parked`: it may not for a while (a usage limit, a client that is logged out); `probing`: it tries with one task
+ * whether it can again. A place of which nothing is kept is well.
+ */
+export const CONDITIONS = ['probing', 'sick', 'parked'] as const
+export type ConditionState = (typeof CONDITIONS)[number]
+
+export interface Condition {
+  readonly state: ConditionState
+  /** One line for people. */
+  readonly why: string
+  /** Until when it is expected to last, milliseconds since 1970; null where nobody knows. */
+  readonly until: number | null
+}
+
+export interface AgentCondition extends Condition {
+  readonly session: SessionId
+  /** Since when the store has known of it, milliseconds since 1970. */
+  readonly since: number
+}
+
+/** Characters of a reason that are kept. */
+export const WHY_MAX = 300
+
+/** A condition as it is kept: one line without secrets. */
+function cleanCondition({ state, why, until }: Condition): Condition {
+  const line = why.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ').trim()
+  return { state, why: redactedHead(line, WHY_MAX), until: until === null ? null : Math.round(until) }
+}
+
+/** What a condition becomes by what is said now: as long as its state is the same it lasts since the same time. */
+export function nextCondition(
+  before: AgentCondition | null,
+  session: SessionId,
+  said: Condition,
+  now: number,
+): AgentCondition {
+  const isTrouble = before !== null && (before.state === said.state || said.state === 'probing')
+  return { session, ...cleanCondition(said), since: isTrouble ? before.since : now }
+}

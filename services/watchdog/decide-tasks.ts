@@ -1,0 +1,169 @@
+import type { NewIncident } from '#fleet/incident.ts'
+import type { Task, TaskEnding } from '#fleet/task.ts'
+import { attemptsInWords } from '#fleet/task-attempts.ts'
+import { type ClockFindings, type ClockView, readTaskClocks } from '#fleet/task-clocks.ts'
+import {
+  expectedRoles,
+  findCandidates,
+  findNeeds,
+  type Need,
+  type Plan,
+  type PlannedMove,
+  planMoves,
+} from '#fleet/task-reassignment.ts'
+import type { Observed } from './fleet-observation.ts'
+import type { Snapshot } from './look-snapshot.ts'
+import type { Board } from './open-tasks-state.ts'
+import {
+  conditionIncident,
+  endingInWords,
+  stallIncident,
+  stallsTogetherIncident,
+  strandedIncident,
+  untakenIncident,
+} from './task-incidents.ts'
+import type { AgentWork } from './work-verdicts.ts'
+
+/** What is to be done about tasks. */
+export interface TaskDecision {
+  readonly moves: readonly PlannedMove[]
+  readonly endings: readonly TaskEnding[]
+  readonly reminders: readonly Task[]
+  /** The incidents about tasks that should be open now: of TASK_KINDS no others should. */
+  readonly incidents: readonly NewIncident[]
+  /** What is found of the work of agents, to be shown in place of `alive`. */
+  readonly work: ReadonlyMap<string, AgentWork>
+  /** Tasks that no agent can take. */
+  readonly stranded: readonly Need[]
+  /** How many failed agents have tasks that must wait for their turn. */
+  readonly waiting: number
+  /** Beats have to be read before all of it can be decided. */
+  readonly waitsForBeats: boolean
+}
+
+/** The kinds of incidents that last as long as the tasks, or the places, are in that state. */
+export const TASK_KINDS: readonly NewIncident['kind'][] = [
+  'task_stranded',
+  'task_stalled',
+  'task_not_taken',
+  'sick',
+  'parked',
+]
+
+/** `singleLosses`: lost agents whose loss was found to be a single one just now. */
+export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string>): TaskDecision {
+  const { board, observed, config } = snapshot
+  const findings = readTaskClocks(board.tasks, clockView(snapshot))
+  const ending = new Set(findings.ends.map(({ task }) => task))
+  const lost = lossNeeds(snapshot, singleLosses).filter(({ task }) => !ending.has(task))
+  const losses = lost.filter(({ reason, task }) => reason !== 'silent' || wereBeatsReadSince(task, board, observed))
+  const plan = planAll([...losses, ...findings.needs.filter(({ task }) => !ending.has(task))], snapshot)
+  const failed = unmovedAtDeadline(findings, plan)
+  return {
+    moves: plan.moves,
+    endings: [...findings.ends, ...failed].map(({ task, reason }) => {
+      const words = endingInWords(task, reason, config, attemptsInWords(task, nameIn(observed)))
+      return { task: task.id, epoch: task.epoch, reason, words }
+    }),
+    reminders: findings.reminders,
+    incidents: [
+      ...strandedIncidents(plan.stranded, snapshot),
+      ...stallIncidents(findings, config),
+      ...untakenIncidents(findings, plan, snapshot),
+      ...conditionIncidents(snapshot),
+    ],
+    work: new Map([...stalledAgents(findings), ...conditionsAsWork(snapshot)]),
+    stranded: plan.stranded,
+    waiting: plan.waiting,
+    waitsForBeats: losses.length < lost.length,
+  }
+}
+
+function clockView({ at, wall, config, observed, board }: Snapshot): ClockView {
+  const { takeWithinMs, stallAfterMs, onStall, attemptsMax } = config
+  const { work, conditions } = board
+  return { takeWithinMs, stallAfterMs, onStall, attemptsMax, roster: observed.fleet, work, conditions, at, wall }
+}
+
+/** Tasks whose agent was lost, whose lease lapsed, or that nobody has. */
+function lossNeeds({ at, observed, board }: Snapshot, singleLosses: ReadonlySet<string>): Need[] {
+  const { fleet } = observed
+  const isSingleLoss = (agent: string): boolean => fleet.hasIncident(agent) || singleLosses.has(agent)
+  return findNeeds(board.tasks, fleet, board.leases, isSingleLoss, at)
+}
+
+function planAll(needs: readonly Need[], { at, config, observed, board }: Snapshot): Plan {
+  const { fleet, processes } = observed
+  const { leases, work, conditions } = board
+  const isIdle = needs.length === 0 // going through a large fleet takes longer than a verdict may wait
+  const view = { roster: fleet, leases, work, processes, conditions }
+  return planMoves(needs, isIdle ? [] : findCandidates(board.tasks, view), {
+    agentsNow: config.moveEveryMs === 0 ? Number.POSITIVE_INFINITY : board.turnAt <= at ? 1 : 0,
+    fallback: config.fallback,
+    expectedRoles: isIdle ? new Set() : expectedRoles(fleet),
+    waitsIfFoundAfter: at - config.leaseMs,
+  })
+}
+
+/** A task that was to go to another at its deadline has failed where there is none. */
+function unmovedAtDeadline({ needs }: ClockFindings, { moves }: Plan): ClockFindings['ends'] {
+  const moved = new Set(moves.map(({ need }) => need.task))
+  return needs.flatMap(({ task, reason, failed }) => {
+    return reason === 'deadline' && !moved.has(task) ? [{ task, reason, agent: failed?.agent ?? null }] : []
+  })
+}
+
+/** Whether beats were read since the task came to its holder: another watchdog may have given it to an agent that is just back. */
+function wereBeatsReadSince(task: Task, { leases }: Board, { readAt }: Observed): boolean {
+  return readAt !== null && (leases.stillSince(task) ?? Number.POSITIVE_INFINITY) <= readAt.now
+}
+
+/** One incident a role: that no agent of it can work is one cause, however many tasks wait. */
+function strandedIncidents(stranded: readonly Need[], { at, config, observed, board }: Snapshot): NewIncident[] {
+  const due = stranded.filter(({ since }) => at - since >= config.pendingAfterMs)
+  const byRole = Map.groupBy(due, ({ task }) => task.role ?? '')
+  return [...byRole].map(([role, needs]) => {
+    const tasks = needs.map(({ task }) => task)
+    return strandedIncident(role === '' ? null : role, tasks, observed, board.conditions, at)
+  })
+}
+
+function untakenIncidents({ untaken }: ClockFindings, { moves }: Plan, { observed, config }: Snapshot): NewIncident[] {
+  const moved = new Set(moves.map(({ need }) => need.task))
+  return [...untaken].map(([agent, tasks]) => {
+    const left = tasks.filter((task) => !moved.has(task))
+    return untakenIncident(agent, tasks, left, observed, config.takeWithinMs)
+  })
+}
+
+function stallIncidents({ stalls, stallsTogether }: ClockFindings, config: Snapshot['config']): NewIncident[] {
+  return stallsTogether ? [stallsTogetherIncident(stalls, config)] : stalls.map((stall) => stallIncident(stall, config))
+}
+
+/** A place that tries whether it can work again has its incident until it can. */
+function conditionIncidents({ board, openIncidents }: Snapshot): NewIncident[] {
+  return [...board.conditions].flatMap(([agent, condition]) => {
+    if (condition.state !== 'probing') return [conditionIncident(agent, condition)]
+    return (['sick', 'parked'] as const).flatMap((state) => {
+      const incident = conditionIncident(agent, { ...condition, state })
+      return openIncidents.has(incident.cause) ? [incident] : []
+    })
+  })
+}
+
+function stalledAgents({ stalls }: ClockFindings): [string, AgentWork][] {
+  return stalls.map(({ agent, task }) => {
+    const line = task.progress === null ? '' : `: ${task.progress}`
+    return [agent, { verdict: 'stalled', why: `${task.id} shows no sign of work${line}`, until: null }]
+  })
+}
+
+function conditionsAsWork({ board }: Snapshot): [string, AgentWork][] {
+  return [...board.conditions].map(([agent, { state, why, until, since }]) => {
+    return [agent, { verdict: state === 'parked' ? 'parked' : 'sick', why, until, since }]
+  })
+}
+
+function nameIn({ fleet }: Observed): (session: string) => string {
+  return (session) => fleet.agentOf(session as `${string}/b`) ?? session
+}

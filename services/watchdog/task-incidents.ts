@@ -1,0 +1,158 @@
+import type { AgentCondition } from '#fleet/agent-condition.ts'
+import type { NewIncident } from '#fleet/incident.ts'
+import type { EndReason, Task } from '#fleet/task.ts'
+import { countedAttempts } from '#fleet/task-attempts.ts'
+import type { Stall } from '#fleet/task-clocks.ts'
+import { formatDuration, roughDuration } from '#runtime/duration.ts'
+import type { WatchConfig } from './config.ts'
+import type { Observed } from './fleet-observation.ts'
+import { namesOf, placeOf } from './incident-texts.ts'
+
+/** What people are told of tasks, and of the places that should do them. */
+
+/** How many agents a summary names. */
+const NAMED_MAX = 5
+/** Characters of a task's last line that are shown. */
+const LINE_MAX = 200
+
+export type Conditions = ReadonlyMap<string, Pick<AgentCondition, 'state' | 'why' | 'until'>>
+
+/** No agent can take these tasks: who would, and why each cannot. */
+export function strandedIncident(
+  role: string | null,
+  tasks: readonly Task[],
+  observed: Observed,
+  conditions: Conditions,
+  at: number,
+): NewIncident {
+  const wanted = new Set([role, ...tasks.flatMap(({ otherRoles }) => otherRoles)])
+  const fitting = [...observed.fleet.standings()].filter(
+    (each) => each.taskSession !== null && (role === null || wanted.has(each.role)),
+  )
+  const why = fitting.slice(0, NAMED_MAX).map((each) => `${each.agent} ${whyUnfit(each, conditions, at)}`)
+  const others = fitting.length > NAMED_MAX ? [`${fitting.length - NAMED_MAX} more cannot either`] : []
+  const reasons = fitting.length === 0 ? noAgentOf(role, observed) : [...why, ...others].join('; ')
+  const what = role === null ? '' : ` for the role ${role}`
+  const summary = `no agent can take ${named(tasks)}${what}: ${reasons}; the watchdog tries again until one can`
+  return { cause: `task_stranded:${role ?? 'any'}`, kind: 'task_stranded', agent: null, summary }
+}
+
+function whyUnfit(
+  { agent, verdict, proven, since }: { agent: string; verdict: string; proven: boolean; since: number },
+  conditions: Conditions,
+  at: number,
+): string {
+  if (verdict !== 'alive') return `has been ${verdict} for ${roughDuration(at - since)}`
+  if (!proven) return 'has not been heard yet'
+  const condition = conditions.get(agent)
+  if (condition !== undefined) return `${conditionInWords(condition)}: ${condition.why}`
+  return 'takes nothing, or failed at it already'
+}
+
+function noAgentOf(role: string | null, { fleet }: Observed): string {
+  if (role === null) return 'no worker has joined'
+  const roles = [
+    ...new Set([...fleet.standings()].flatMap((each) => (each.taskSession === null ? [] : [each.role]))),
+  ].sort()
+  return `no agent has this role; known are ${roles.length === 0 ? 'none' : roles.slice(0, 2 * NAMED_MAX).join(', ')}`
+}
+
+/** A task that runs and shows nothing. */
+export function stallIncident(
+  { task, agent, action }: Stall,
+  { stallAfterMs }: Pick<WatchConfig, 'stallAfterMs'>,
+): NewIncident {
+  const last = task.progress === null ? 'it has printed nothing' : `its last line: ${task.progress.slice(0, LINE_MAX)}`
+  const summary = `task ${task.id} at ${agent} has shown no sign of work for ${formatDuration(stallAfterMs)} (${last}); ${actionInWords(action, stallAfterMs)}`
+  return { cause: `task_stalled:${task.id}@${task.epoch}`, kind: 'task_stalled', agent, summary }
+}
+
+function actionInWords(action: Stall['action'], stallAfterMs: number): string {
+  const inSoLong = `in another ${formatDuration(stallAfterMs)}`
+  if (action === 'tell') return 'nothing is done about it: see to it, or cancel it'
+  return action === 'move'
+    ? `${inSoLong} it is ended and given to another agent`
+    : `${inSoLong} it is ended and has failed`
+}
+
+export function stallsTogetherIncident(
+  stalls: readonly Stall[],
+  { stallAfterMs }: Pick<WatchConfig, 'stallAfterMs'>,
+): NewIncident {
+  const tasks = named(stalls.map(({ task }) => task))
+  const summary = `most agents that work have shown no sign of it for ${formatDuration(stallAfterMs)} (${tasks}): the cause is probably something they share, such as what their model is reached by; no task is moved or ended for it`
+  return { cause: 'task_stalled:many', kind: 'task_stalled', agent: null, summary }
+}
+
+/** An agent whose host beats, and that takes nothing. Of its tasks `left` are those that no other agent can get. */
+export function untakenIncident(
+  agent: string,
+  tasks: readonly Task[],
+  left: readonly Task[],
+  { fleet }: Observed,
+  takeWithinMs: number,
+): NewIncident {
+  const where = placeOf(fleet.standing(agent)?.host)
+  const then = left.length === 0 ? 'another agent gets its work' : `no other agent is free to take ${named(left)}`
+  const summary = `${agent}${where} beats and has not taken ${named(tasks)} for ${formatDuration(takeWithinMs)}: see whether s2 work, or what its wake command starts, runs there; ${then}`
+  return { cause: `task_not_taken:${agent}`, kind: 'task_not_taken', agent, summary }
+}
+
+/** A place that cannot work, or may not for a while. */
+export function conditionIncident(
+  agent: string,
+  condition: Pick<AgentCondition, 'state' | 'why' | 'until'>,
+): NewIncident {
+  const kind = condition.state === 'parked' ? 'parked' : 'sick'
+  const summary = `${agent} ${conditionInWords(condition)}: ${condition.why}; it gets no tasks, and tries again by itself`
+  return { cause: `${kind}:${agent}`, kind, agent, summary }
+}
+
+function conditionInWords({ state, until }: Pick<AgentCondition, 'state' | 'until'>): string {
+  if (state !== 'parked') return 'cannot work'
+  return until === null
+    ? 'may not work for a while'
+    : `may not work until ${new Date(until).toISOString().slice(0, 16)}Z`
+}
+
+/** Why the watchdog ends a task, and what was tried. */
+export function endingInWords(
+  task: Task,
+  reason: EndReason,
+  { stallAfterMs }: Pick<WatchConfig, 'stallAfterMs'>,
+  history: readonly string[],
+): string {
+  const last = task.progress === null ? '' : `; its last line: ${task.progress.slice(0, LINE_MAX)}`
+  const why =
+    reason === 'attempts'
+      ? `it was begun ${countedAttempts(task)} times and never ended`
+      : reason === 'deadline'
+        ? `its deadline has passed (${deadlineInWords(task)})${last}`
+        : `it showed no sign of work for ${formatDuration(2 * stallAfterMs)}${last}`
+  return [why, ...history].join('\n')
+}
+
+function deadlineInWords({ deadline }: Task): string {
+  return deadline === null ? 'none' : new Date(deadline).toISOString().slice(0, 19).concat('Z')
+}
+
+function named(tasks: readonly Task[]): string {
+  return namesOf(tasks.map(({ id }) => id))
+}
+
+/** What is over, when an incident about a task or a place closes. */
+export function taskOutcome({ kind, agent, cause }: NewIncident): string {
+  const task = /^task_stalled:(.+)@\d+$/.exec(cause)?.[1]
+  switch (kind) {
+    case 'task_stranded':
+      return 'the tasks that waited have an agent, or have ended'
+    case 'task_stalled':
+      return task === undefined
+        ? 'agents show work again'
+        : `task ${task} shows work again, has ended, or went to another agent`
+    case 'task_not_taken':
+      return `${agent} takes tasks again, or has none`
+    default:
+      return `${agent} can work again`
+  }
+}

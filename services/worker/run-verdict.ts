@@ -1,0 +1,36 @@
+import { WHY_MAX } from '#fleet/agent-condition.ts'
+import { textHead } from '#fleet/cut-text.ts'
+import type { ReturnCause, Task } from '#fleet/task.ts'
+import type { FailedRun, PlaceFault, PlaceJudge } from './place-fault.ts'
+import { hasFailedQuickly, type QuickFailures } from './quick-failures.ts'
+
+/** A run of a command that nobody stopped. */
+export interface EndedRun extends FailedRun {
+  readonly ms: number
+}
+
+/** What a run means for its task and for the place: the task ended, or goes back and the place is to blame, or may be. */
+export type RunVerdict =
+  | { readonly state: 'completed' | 'failed' }
+  | { readonly state: 'returned'; readonly cause: ReturnCause; readonly why: string; readonly fault: PlaceFault | null }
+
+export function judgeRun(task: Task, run: EndedRun, judge: PlaceJudge, quick: QuickFailures): RunVerdict {
+  const hasFailed = run.end.exitCode !== 0
+  const fault = hasFailed ? judge(run) : null
+  if (fault !== null) return blamed(fault)
+  const isQuick = quick.note(task, hasFailed, run.ms)
+  if (!hasFailed) return { state: 'completed' }
+  const line = lastLine(run.end.tail)
+  const ofRow = isQuick ? quick.fault(line) : null
+  if (ofRow !== null) return blamed(ofRow)
+  if (!isQuick || hasFailedQuickly(task)) return { state: 'failed' }
+  return { state: 'returned', cause: 'quick_failure', why: line, fault: null }
+}
+
+function blamed(fault: PlaceFault): RunVerdict {
+  return { state: 'returned', cause: fault.state, why: fault.why, fault }
+}
+
+function lastLine(tail: string): string {
+  return textHead(tail.trimEnd().split('\n').at(-1)?.trim() ?? '', WHY_MAX)
+}

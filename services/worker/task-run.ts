@@ -1,0 +1,166 @@
+import type { Chance, Clock } from '#runtime/clock.ts'
+import { LeaseRenewer, type LeaseStatus } from './lease-renewer.ts'
+import { marginOf } from './lease-timer.ts'
+import { ProgressLine } from './progress-line.ts'
+import { ProgressReports, type ReportRefusal } from './refused-reports.ts'
+import type { EndedRun } from './run-verdict.ts'
+import type { CommandEnd, RunningCommand, StartCommand } from './running-command.ts'
+import { WorkCount } from './work-count.ts'
+import type { StopReason, WorkEvent } from './work-event.ts'
+import type { LeasedTask } from './worker-session.ts'
+
+export interface TaskRunParts {
+  readonly clock: Clock
+  readonly chance: Chance
+  readonly start: StartCommand
+  say(event: WorkEvent): void
+  /** Called with the first refusal of a text. */
+  onRefused(refusal: ReportRefusal): void
+  /** Aborts when the task is to be given up. */
+  readonly stopping: AbortSignal
+}
+
+export interface RunResult {
+  /** How the command ended; null where its lease was gone before it began. */
+  readonly ended: EndedRun | null
+  /** Why it was stopped; null where it ended by itself. */
+  readonly stopped: StopReason | null
+  readonly progress: string | null
+  /** Why not even a bare report of progress was taken; null where it was. */
+  readonly refusal: ReportRefusal | null
+}
+
+/**
+ * One task in hand. Its lease is renewed, with progress and signs of work, while its command runs and until this is released;
+ * the command is ended before another agent can get the lease.
+ */
+export class TaskRun implements AsyncDisposable {
+  readonly #leased: LeasedTask
+  readonly #leaseMs: number
+  readonly #parts: TaskRunParts
+  readonly #progress: ProgressLine
+  readonly #signs = new WorkCount()
+  readonly #reports: ProgressReports
+  readonly #renewer: LeaseRenewer
+  readonly #toldToStop = Promise.withResolvers<StopReason>()
+  #running: RunningCommand | null = null
+  #isFailing = false
+  /** Why the task was taken away: what a message says counts before what the store said to a renewal. */
+  #revoked: string | null = null
+  #refused: string | null = null
+
+  constructor(
+    leased: LeasedTask,
+    times: { readonly leaseMs: number; readonly progressMs: number },
+    parts: TaskRunParts,
+  ) {
+    const { task, session, store, asked } = leased
+    const { clock, chance } = parts
+    const { leaseMs } = times
+    this.#leased = leased
+    this.#leaseMs = leaseMs
+    this.#parts = parts
+    this.#progress = new ProgressLine(times.progressMs, clock)
+    this.#reports = new ProgressReports({
+      task,
+      report: (report) => store.report(session, { ...report, ...this.#signs.report }),
+      onRefused: parts.onRefused,
+    })
+    const [renew, onTrouble] = [() => this.#renew(), (error: unknown) => this.#onTrouble(error)]
+    this.#renewer = new LeaseRenewer({ clock, chance, leaseMs, asked, renew, onTrouble })
+  }
+
+  get task(): string {
+    return this.#leased.task.id
+  }
+
+  /** A message says that the task is another agent's now, or nobody's: the store is asked at once. */
+  revoke(reason: string): void {
+    this.#revoked = reason
+    this.#renewer.nudge()
+  }
+
+  /** Runs the command, to its own end or until it has to be stopped. */
+  async toTheEnd(): Promise<RunResult> {
+    // A task that was granted long ago, by an answer that was lost, may have another holder by now.
+    const status = await this.#renewer.status()
+    if (status !== 'held') return this.#result(null, stopReasonOf(status))
+    const { stopping } = this.#parts
+    const onStop = (): void => this.#toldToStop.resolve('told_to_stop')
+    if (stopping.aborted) onStop()
+    stopping.addEventListener('abort', onStop, { once: true })
+    try {
+      return await this.#run()
+    } finally {
+      stopping.removeEventListener('abort', onStop)
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#renewer[Symbol.asyncDispose]()
+  }
+
+  async #run(): Promise<RunResult> {
+    const { say } = this.#parts
+    const { id, epoch, priority } = this.#leased.task
+    say({ event: 'started', task: id, epoch, priority })
+    const run = this.#start()
+    const stopped = Promise.race([this.#toldToStop.promise, this.#renewer.over.then(stopReasonOf)])
+    const first = await Promise.race([run.then((): null => null), stopped])
+    // This process may have been paused past its lease, and see the command's end first.
+    if (first === null) await this.#renewer.status()
+    else this.#stop(first)
+    const ended = await run
+    say({ event: 'ended', task: id, epoch, exitCode: ended.end.exitCode, signal: ended.end.signal })
+    return this.#result(ended, first)
+  }
+
+  #start(): Promise<EndedRun> {
+    const { clock, start, say } = this.#parts
+    const { task } = this.#leased
+    const startedAt = clock.now()
+    const running = start(task, (line) => {
+      say({ event: 'output', task: task.id, line })
+      if (this.#progress.note(line)) this.#renewer.nudge()
+    })
+    this.#running = running
+    this.#renewer.nudge()
+    return running.ended.then(
+      (end) => ({ end, error: null, ms: clock.now() - startedAt }),
+      (error) => ({ end: endOfFailedStart(error), error, ms: clock.now() - startedAt }),
+    )
+  }
+
+  #stop(why: StopReason): void {
+    const { id, epoch } = this.#leased.task
+    this.#running?.stop(marginOf(this.#leaseMs) / 3)
+    const reason = why === 'lease_lost' ? (this.#revoked ?? this.#refused) : null
+    this.#parts.say({ event: 'stopping', task: id, epoch, why, ...(reason === null ? {} : { reason }) })
+  }
+
+  #result(ended: EndedRun | null, stopped: StopReason | null): RunResult {
+    return { ended, stopped, progress: this.#progress.take(), refusal: this.#reports.refusal }
+  }
+
+  async #renew(): Promise<void> {
+    const running = this.#running
+    await this.#signs.look(running)
+    await this.#reports.send(this.#progress.take(running?.openLine?.()))
+    this.#isFailing = false
+  }
+
+  #onTrouble(error: unknown): void {
+    this.#refused = error instanceof Error ? error.message : null
+    if (!this.#isFailing) this.#parts.say({ event: 'trouble', what: `renewing the lease of ${this.task}`, error })
+    this.#isFailing = true
+  }
+}
+
+function stopReasonOf(status: LeaseStatus): StopReason | null {
+  return status === 'held' ? null : status === 'lost' ? 'lease_lost' : 'lease_unsure'
+}
+
+/** A command that could not be started has no exit code; what kept it from that is its last line. */
+function endOfFailedStart(error: unknown): CommandEnd {
+  return { exitCode: null, signal: null, tail: `the command could not be started: ${(error as Error).message}` }
+}

@@ -1,0 +1,20 @@
+import type { RunningCommand } from './running-command.ts'
+
+/**
+ * The signs of work in one attempt, as the fleet counts them: 1 once somebody looks, and one more for each look that saw a
+ * sign. Where nobody can look it says nothing.
+ */
+export class WorkCount {
+  #count = 0
+
+  /** What a report says of it. */
+  get report(): { readonly work?: number } {
+    return this.#count === 0 ? {} : { work: this.#count }
+  }
+
+  async look(running: RunningCommand | null): Promise<void> {
+    if (running?.hasWorked === undefined) return
+    const hasWorked = await running.hasWorked()
+    if (hasWorked || this.#count === 0) this.#count += 1
+  }
+}

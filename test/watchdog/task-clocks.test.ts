@@ -1,0 +1,406 @@
+/** Each state of a task has a clock: what follows when it runs out, and after how long people are told. */
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import type { Incident } from '#fleet/incident.ts'
+import type { NewTask, Task } from '#fleet/task.ts'
+import type { WatchConfig } from '../../services/watchdog/config.ts'
+import { BEAT, CONFIG, Stage } from './stage.ts'
+
+const SECOND = 1_000
+const MINUTE = 60 * SECOND
+const HOUR = 60 * MINUTE
+/** The defaults of the settings. */
+const CLOCKS: Partial<WatchConfig> = { takeWithinMs: 2 * MINUTE, stallAfterMs: 15 * MINUTE }
+/** Two looks at the tasks: so much later than its clock says may something happen. */
+const LOOK = 2 * SECOND
+
+/** A fleet whose agents w1 … were heard, and a watchdog with the default clocks. */
+async function fleet(count: number, more: Partial<WatchConfig> = {}, roles: Readonly<Record<string, string>> = {}) {
+  const stage = await Stage.open(count, roles)
+  const watchdog = stage.watchdog({ config: { ...CLOCKS, ...more } })
+  await stage.run(20 * SECOND)
+  return { stage, watchdog }
+}
+
+async function add(stage: Stage, id: string, holder: string | null, more: Partial<NewTask> = {}): Promise<Task> {
+  const session = holder === null ? null : stage.actor(holder).session
+  const wanted: NewTask = {
+    id,
+    description: `do ${id}`,
+    priority: 'P2',
+    role: null,
+    holder: session,
+    deadline: null,
+    createdBy: null,
+  }
+  return await stage.store.addTask({ ...wanted, ...more })
+}
+
+/** The agent's worker takes its next task. */
+async function take(stage: Stage, agent: string, life = `${agent}-life`): Promise<Task> {
+  const task = await stage.store.leaseTask(stage.actor(agent).session, life)
+  assert.ok(task, `${agent} has nothing to take`)
+  return task
+}
+
+/** For so long its worker renews the lease, and reports this many more signs of work each time. */
+async function renew(stage: Stage, agent: string, { id, epoch }: Task, ms: number, signs = 0): Promise<void> {
+  for (let left = ms; left > 0; left -= 20 * SECOND) {
+    const { work, progress } = await stage.store.task(id)
+    const report = {
+      task: id,
+      epoch,
+      state: 'in_progress',
+      progress,
+      result: null,
+      work: Math.max(1, work) + signs,
+    } as const
+    await stage.store.report(stage.actor(agent).session, report).catch(() => undefined)
+    await stage.run(Math.min(left, 20 * SECOND))
+  }
+}
+
+async function incident(stage: Stage, cause: string): Promise<Incident> {
+  const found = (await stage.store.incidents({ open: false })).findLast((each) => each.cause === cause)
+  assert.ok(found, `${cause} is none of ${(await stage.incidents()).join(', ')}`)
+  return found
+}
+
+/** How long it takes until something is so, milliseconds. */
+async function until(stage: Stage, isSo: () => Promise<boolean>, within: number): Promise<number> {
+  const from = stage.clock.now()
+  while (!(await isSo())) {
+    assert.ok(stage.clock.now() - from < within, 'it took too long')
+    await stage.run(250)
+  }
+  return stage.clock.now() - from
+}
+
+function isWithin(ms: number, least: number): void {
+  assert.ok(ms >= least && ms <= least + LOOK, `${ms} ms, not ${least} to ${least + LOOK}`)
+}
+
+suite('a task that nobody takes', () => {
+  test('its holder is woken again, then another of the role gets it, and people are told of the holder', async () => {
+    const { stage } = await fleet(3, {}, { w1: 'docs', w2: 'docs', w3: 'tests' })
+    await using _ = stage
+    await add(stage, 't1', 'w1', { role: 'docs' })
+    const letters = async (): Promise<number> => (await stage.letters(stage.actor('w1').session)).length
+    isWithin(await until(stage, async () => (await letters()) === 2, MINUTE), 30 * SECOND)
+    isWithin(await until(stage, async () => (await stage.holders()).t1 === 'w2', 3 * MINUTE), 90 * SECOND - LOOK)
+    const { priority, moves, attempts } = await stage.store.task('t1')
+    assert.deepEqual([priority, moves, attempts], ['P2', 1, []])
+    assert.match((await incident(stage, 'task_not_taken:w1')).summary, /; another agent gets its work$/)
+  })
+
+  test('with no other of the role it stays, and one incident says who takes nothing until it does', async () => {
+    const { stage, watchdog } = await fleet(2, {}, { w1: 'docs', w2: 'tests' })
+    await using _ = stage
+    await add(stage, 't1', 'w1', { role: 'docs' })
+    await add(stage, 't2', 'w1', { role: 'docs' })
+    isWithin(await until(stage, async () => (await stage.open()).length > 0, 3 * MINUTE), 2 * MINUTE)
+    await stage.run(HOUR)
+    assert.deepEqual([await stage.incidents(), watchdog.moved], [['task_not_taken:w1'], 0])
+    assert.match(
+      (await incident(stage, 'task_not_taken:w1')).summary,
+      /^w1 on host-w1 beats and has not taken t1, t2 for 2m: .*; no other agent is free to take t1, t2$/,
+    )
+    await take(stage, 'w1')
+    await stage.run(LOOK)
+    assert.deepEqual(await stage.open(), [])
+    assert.equal((await incident(stage, 'task_not_taken:w1')).outcome, 'w1 takes tasks again, or has none')
+  })
+
+  test('an agent that works off many short tasks is not idle between two of them', async () => {
+    const { stage, watchdog } = await fleet(2, {}, { w1: 'docs', w2: 'tests' })
+    await using _ = stage
+    for (const id of 'abcdefgh') await add(stage, id, 'w1', { role: 'docs' })
+    const { session } = stage.actor('w1')
+    for (const [count] of [...'abcdefgh'].entries()) {
+      const task = await take(stage, 'w1')
+      // Every other one begins and ends between two looks.
+      await stage.run(count % 2 === 0 ? 20 * SECOND : 100)
+      const result = { exitCode: 0, signal: null, tail: '' }
+      await stage.store.report(session, { task: task.id, epoch: 1, state: 'completed', progress: null, result })
+      await stage.run(20 * SECOND)
+    }
+    assert.deepEqual([await stage.incidents(), watchdog.moved], [[], 0])
+    assert.equal((await stage.letters(session)).length, 8, 'and nobody reminds it')
+  })
+
+  test('an agent that takes nothing gets nothing more while another can', async () => {
+    const { stage } = await fleet(2)
+    await using _ = stage
+    await add(stage, 't1', 'w1')
+    await stage.run(3 * MINUTE)
+    await add(stage, 't2', null)
+    await stage.run(LOOK)
+    assert.deepEqual(await stage.holders(), { t1: 'w2', t2: 'w2' })
+  })
+
+  test('work behind a long task goes to an agent of the role that is free, at the same priority', async () => {
+    const { stage } = await fleet(3, {}, { w1: 'docs', w2: 'docs', w3: 'tests' })
+    await using _ = stage
+    await add(stage, 't1', 'w1', { role: 'docs' })
+    await take(stage, 'w1')
+    await add(stage, 't2', 'w1', { role: 'docs', priority: 'P3' })
+    isWithin(await until(stage, async () => (await stage.holders()).t2 === 'w2', MINUTE), 5 * SECOND - SECOND)
+    assert.equal((await stage.store.task('t2')).priority, 'P3')
+  })
+})
+
+suite('a task that shows no work', () => {
+  test('is told of with its last line, then ended and moved; a renewed lease is no work', async () => {
+    const { stage } = await fleet(2)
+    await using _ = stage
+    await add(stage, 't1', 'w1')
+    const task = await take(stage, 'w1')
+    const session = stage.actor('w1').session
+    await stage.store.report(session, {
+      task: 't1',
+      epoch: task.epoch,
+      state: 'in_progress',
+      progress: 'Continue? [y/N]',
+      result: null,
+      work: 1,
+    })
+    await renew(stage, 'w1', task, 15 * MINUTE - 10 * SECOND)
+    assert.deepEqual(await stage.open(), [])
+    await renew(stage, 'w1', task, 15 * SECOND)
+    assert.deepEqual([await stage.open(), (await stage.verdicts()).w1], [['task_stalled:t1@1'], 'stalled'])
+    const { summary } = await incident(stage, 'task_stalled:t1@1')
+    assert.match(
+      summary,
+      /^task t1 at w1 has shown no sign of work for 15m \(its last line: Continue\? \[y\/N\]\); in another 15m it is ended and given/,
+    )
+    await renew(stage, 'w1', task, 15 * MINUTE)
+    assert.deepEqual([await stage.holders(), await stage.incidents()], [{ t1: 'w2' }, ['-task_stalled:t1@1']])
+    const { attempts, priority } = await stage.store.task('t1')
+    assert.deepEqual([attempts[0]?.end, attempts[0]?.note, priority], ['stalled', 'Continue? [y/N]', 'P0'])
+  })
+
+  test('one whose holder sees its command work is left in peace for hours', async () => {
+    const { stage, watchdog } = await fleet(2)
+    await using _ = stage
+    await add(stage, 't1', 'w1')
+    const task = await take(stage, 'w1')
+    for (let hours = 0; hours < 3; hours += 1) {
+      await renew(stage, 'w1', task, 46 * MINUTE, 1)
+      await renew(stage, 'w1', task, 14 * MINUTE)
+    }
+    assert.deepEqual([watchdog.moved, await stage.incidents()], [0, []])
+  })
+
+  test('it may only be told of, or end, as the fleet says of the agent, or the task itself', async () => {
+    const { stage } = await fleet(4, { onStall: { otherwise: 'tell', byName: new Map([['w2', 'end']]) } })
+    await using _ = stage
+    await add(stage, 'told', 'w1')
+    await add(stage, 'ends', 'w2')
+    for (const name of ['w3', 'w4']) await add(stage, `works-${name}`, name)
+    const running = [await take(stage, 'w1'), await take(stage, 'w2'), await take(stage, 'w3'), await take(stage, 'w4')]
+    for (let minutes = 0; minutes < 31; minutes += 1) {
+      for (const [index, task] of running.entries()) {
+        const left = stage.clock.now()
+        await renew(stage, `w${index + 1}`, task, 15 * SECOND, index > 1 ? 1 : 0)
+        assert.equal(stage.clock.now() - left, 15 * SECOND)
+      }
+    }
+    assert.deepEqual(
+      [(await stage.store.task('told')).state, (await stage.store.task('ends')).state],
+      ['in_progress', 'failed'],
+    )
+    assert.match((await incident(stage, 'task_stalled:told@1')).summary, /nothing is done about it/)
+    assert.match(
+      (await incident(stage, 'task_failed:ends@1')).summary,
+      /^task ends failed at w2: it showed no sign of work for 30m;/,
+    )
+  })
+
+  test('when most of those that work stall together, one incident says so and none is moved', async () => {
+    const { stage, watchdog } = await fleet(4)
+    await using _ = stage
+    const running: Task[] = []
+    for (const name of ['w1', 'w2', 'w3']) {
+      await add(stage, `t-${name}`, name)
+      running.push(await take(stage, name))
+    }
+    for (let minutes = 0; minutes < 40; minutes += 1) {
+      for (const [index, task] of running.entries()) await renew(stage, `w${index + 1}`, task, 20 * SECOND)
+    }
+    assert.deepEqual([watchdog.moved, await stage.incidents()], [0, ['task_stalled:many']])
+  })
+
+  test('an agent of the Python bridge that beats and does nothing has the same clock, and its work is a sign', async () => {
+    const { stage } = await fleet(2)
+    await using _ = stage
+    const { session } = stage.actor('w1')
+    await add(stage, 't1', 'w1')
+    await stage.store.send(session, 'k', { text: JSON.stringify({ type: 'acknowledgment', task_id: 't1' }) })
+    await stage.run(14 * MINUTE)
+    stage.actor('w1').work += 1
+    await stage.run(14 * MINUTE)
+    assert.deepEqual(await stage.open(), [])
+    await stage.run(MINUTE + BEAT + LOOK)
+    assert.deepEqual(await stage.open(), ['task_stalled:t1@1'])
+    await stage.run(15 * MINUTE)
+    assert.deepEqual(await stage.holders(), { t1: 'w2' })
+  })
+})
+
+suite('a deadline', () => {
+  test('ends whatever a task is, tells the giver, and is an incident with what was tried', async () => {
+    const { stage } = await fleet(2)
+    await using _ = stage
+    const deadline = stage.clock.wall() + 10 * MINUTE
+    await add(stage, 'runs', 'w1', { deadline })
+    await add(stage, 'waits', null, { deadline, role: 'a role that nobody has' })
+    const task = await take(stage, 'w1')
+    await renew(stage, 'w1', task, 10 * MINUTE, 1)
+    isWithin(await until(stage, async () => (await stage.store.task('waits')).state === 'failed', MINUTE), 0)
+    const { state, result } = await stage.store.task('runs')
+    assert.equal(state, 'failed')
+    assert.match(result?.tail ?? '', /^its deadline has passed \(.*Z\)\n1\. w1, .*Z: goes on$/)
+    const told = await stage.letters(stage.actor('w1').session.replace(/b$/, 'a') as Task['holder'] & string)
+    assert.ok(told.includes('status_update runs'))
+    assert.ok((await stage.letters(stage.actor('w1').session)).includes('task_revoked runs'))
+    assert.match(
+      (await incident(stage, 'task_failed:runs@1')).summary,
+      /^task runs failed at w1: its deadline has passed/,
+    )
+  })
+
+  test('may give it to another agent once, for as long again', async () => {
+    const { stage } = await fleet(2)
+    await using _ = stage
+    await add(stage, 't1', 'w1', { deadline: stage.clock.wall() + 10 * MINUTE, onDeadline: 'move' })
+    const first = await take(stage, 'w1')
+    await renew(stage, 'w1', first, 10 * MINUTE + LOOK, 1)
+    assert.deepEqual(await stage.holders(), { t1: 'w2' })
+    const second = await take(stage, 'w2')
+    await renew(stage, 'w2', second, 9 * MINUTE, 1)
+    assert.equal((await stage.store.task('t1')).state, 'in_progress')
+    await renew(stage, 'w2', second, MINUTE + LOOK, 1)
+    const { state, attempts } = await stage.store.task('t1')
+    assert.deepEqual([state, attempts.map(({ end }) => end)], ['failed', ['deadline', 'deadline']])
+  })
+
+  test('with nobody to give it to it ends', async () => {
+    const { stage } = await fleet(1)
+    await using _ = stage
+    await add(stage, 't1', 'w1', { deadline: stage.clock.wall() + MINUTE, onDeadline: 'move' })
+    await stage.run(MINUTE + LOOK)
+    assert.equal((await stage.store.task('t1')).state, 'failed')
+  })
+
+  test('a clock that is put back makes it no later', async () => {
+    const { stage } = await fleet(1)
+    await using _ = stage
+    await add(stage, 't1', 'w1', { deadline: stage.clock.wall() + 10 * MINUTE })
+    await stage.run(MINUTE)
+    stage.machine.stepWall(-3 * HOUR)
+    await stage.run(9 * MINUTE + LOOK)
+    assert.equal((await stage.store.task('t1')).state, 'failed')
+  })
+})
+
+suite('attempts', () => {
+  test('a task that kills its worker is begun as often as is allowed, with pauses, and the next task begins', async () => {
+    const { stage } = await fleet(1)
+    await using _ = stage
+    await add(stage, 'poison', 'w1', { priority: 'P1' })
+    await add(stage, 'next', 'w1')
+    const begun: string[] = []
+    for (let life = 1; stage.clock.now() < 10 * MINUTE; life += 1) {
+      const task = await stage.store.leaseTask(stage.actor('w1').session, `life-${life}`)
+      if (task !== null) begun.push(task.id)
+      if (task?.id === 'next') break
+      await stage.run(5 * SECOND) // its supervisor starts it again
+    }
+    const { state, attempts, result } = await stage.store.task('poison')
+    assert.deepEqual(
+      [state, attempts.length, begun.at(-1)],
+      ['assigned', 2, 'next'],
+      'the next one begins in the first pause',
+    )
+    assert.equal(result, null)
+    await stage.store.report(stage.actor('w1').session, {
+      task: 'next',
+      epoch: 1,
+      state: 'completed',
+      progress: null,
+      result: null,
+    })
+    for (let life = 100; stage.clock.now() < HOUR; life += 1) {
+      await stage.store.leaseTask(stage.actor('w1').session, `life-${life}`)
+      await stage.run(5 * SECOND)
+    }
+    const ended = await stage.store.task('poison')
+    assert.deepEqual([ended.state, ended.attempts.length], ['failed', CONFIG.attemptsMax])
+    assert.match(
+      ended.result?.tail ?? '',
+      /^it was begun 5 times and never ended\n1\. w1, .*: the worker ended in the middle of it\n2\. /,
+    )
+    assert.deepEqual(
+      (await stage.incidents()).filter((each) => each.includes('poison')),
+      [`-task_exhausted:poison@${ended.epoch}`],
+    )
+  })
+})
+
+suite('a place that cannot work', () => {
+  test('gets no tasks, what it had goes to others at the same priority, and one incident lasts until it can', async () => {
+    const { stage } = await fleet(2)
+    await using _ = stage
+    await add(stage, 't1', 'w1')
+    await add(stage, 't2', 'w1')
+    const { session } = stage.actor('w1')
+    const task = await take(stage, 'w1')
+    const result = { exitCode: null, signal: null, tail: 'the folder /srv/x does not exist' }
+    await stage.store.report(session, {
+      task: task.id,
+      epoch: task.epoch,
+      state: 'returned',
+      cause: 'sick',
+      progress: null,
+      result,
+    })
+    await stage.store.noteCondition(session, { state: 'sick', why: result.tail, until: null })
+    await stage.run(LOOK)
+    assert.deepEqual(await stage.holders(), { t1: 'w2', t2: 'w2' })
+    assert.deepEqual([(await stage.store.task('t1')).priority, (await stage.store.task('t2')).priority], ['P2', 'P2'])
+    await add(stage, 't3', null)
+    await stage.run(LOOK)
+    assert.equal((await stage.holders()).t3, 'w2')
+    assert.equal(
+      (await incident(stage, 'sick:w1')).summary,
+      'w1 cannot work: the folder /srv/x does not exist; it gets no tasks, and tries again by itself',
+    )
+    await stage.store.noteCondition(session, { state: 'probing', why: 'it tries one task', until: null })
+    await stage.run(LOOK)
+    assert.deepEqual([await stage.open(), (await stage.verdicts()).w1], [['sick:w1'], 'sick'])
+    await stage.store.noteCondition(session, null)
+    await stage.run(LOOK)
+    assert.deepEqual(
+      [await stage.incidents(), (await incident(stage, 'sick:w1')).outcome],
+      [['-sick:w1'], 'w1 can work again'],
+    )
+  })
+
+  test('with no other that could, work waits, and after a minute people are told why', async () => {
+    const { stage } = await fleet(1)
+    await using _ = stage
+    const { session } = stage.actor('w1')
+    await stage.store.noteCondition(session, {
+      state: 'parked',
+      why: 'usage limit reached',
+      until: stage.clock.wall() + HOUR,
+    })
+    await add(stage, 't1', null)
+    isWithin(await until(stage, async () => (await stage.open()).length === 2, 2 * MINUTE), MINUTE)
+    assert.deepEqual([await stage.open(), (await stage.verdicts()).w1], [['parked:w1', 'task_stranded:any'], 'parked'])
+    assert.match((await incident(stage, 'task_stranded:any')).summary, /w1 may not work until .*Z: usage limit reached/)
+    await stage.store.noteCondition(session, null)
+    await stage.run(LOOK)
+    assert.deepEqual([await stage.open(), await stage.holders()], [[], { t1: 'w1' }])
+  })
+})

@@ -1,0 +1,99 @@
+/** `s2 work` in a place that cannot work: what it prints, its exit code, and what the bridge knows then. */
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { systemClock } from '#runtime/clock.ts'
+import { publishCredential } from '#spool/credentials.ts'
+import { Outbox } from '#spool/outbox.ts'
+import { OutboxSender } from '../../services/keepalive/outbox-sender.ts'
+import { Ground, type Seat } from '../bridge/ground.ts'
+import { type Outcome, run } from '../cli/run-command.ts'
+
+const state = mkdtempSync(join(tmpdir(), 's2-work-'))
+const over = new AbortController()
+let ground: Ground
+let seat: Seat
+
+before(async () => {
+  ground = await Ground.open()
+  seat = (await ground.channel()).b
+  await publishCredential(state, {
+    ...{ session: seat.session, agent: 's2-worker-1', role: 'tests', token: seat.token },
+    ...{ bridgeUrl: ground.bridge.url, createdAt: Date.now(), expiresAt: Date.now() + 3_600_000 },
+  })
+})
+
+after(async () => {
+  over.abort()
+  await ground?.[Symbol.asyncDispose]()
+  rmSync(state, { recursive: true })
+})
+
+/** Runs `s2 work --once` beside a keepalive that carries its reports. */
+async function workOnce(exec: string, ...more: readonly string[]): Promise<Outcome> {
+  const outbox = new Outbox(state)
+  const nothing = (): void => undefined
+  const store = ground.as([seat])
+  const sender = new OutboxSender({
+    ...{ clock: systemClock, chance: () => 0.5, signal: over.signal, store, outbox },
+    ...{ onSent: nothing, onRefused: nothing, onTrouble: nothing, onWell: nothing },
+  })
+  const ended = new AbortController()
+  const carrying = (async () => {
+    while (!ended.signal.aborted) {
+      sender.enqueue(await outbox.names())
+      await systemClock.sleep(20)
+    }
+  })()
+  const outcome = await run(['work', '--exec', exec, '--once', ...more], {
+    env: { S2_STATE: state, PATH: process.env.PATH },
+    folder: state,
+  })
+  ended.abort()
+  await carrying
+  return outcome
+}
+
+async function add(id: string): Promise<void> {
+  const rest = { priority: 'P2', role: null, deadline: null, createdBy: null } as const
+  await ground.store.addTask({ id, description: `do ${id}`, holder: seat.session, ...rest })
+}
+
+test('without its program it gives the task back, tells the fleet, and ends with code 69', async () => {
+  await add('t-1')
+  const { code, err } = await workOnce('no-such-agent -p')
+  const why = 'the program no-such-agent is not installed (not found in PATH)'
+  assert.equal(code, 69, err)
+  assert.match(err, /s2: no command can work here: the program no-such-agent .*; the next try is in 1m\n/)
+  assert.match(err, /s2: t-1 went back: no command can work here: the program no-such-agent/)
+  assert.ok(err.endsWith(`s2: no command can work here: ${why}\n  next: mend that, and start s2 work again\n`), err)
+  const [condition] = await ground.store.conditions()
+  assert.deepEqual([condition?.state, condition?.why], ['sick', why])
+  const { state: now, attempts } = await ground.store.task('t-1')
+  assert.deepEqual([now, attempts[0]?.end, attempts[0]?.note], ['pending', 'sick', why])
+})
+
+test('a limit is told with its end, also as JSON, and the next start makes the agent well again', async () => {
+  await add('t-2')
+  const { code, out } = await workOnce("echo 'no licence'; echo 'retry-after: 3600'; exit 75", '--json')
+  assert.equal(code, 69)
+  const events = out
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>)
+  const parked = events.find(({ event }) => event === 'parked')
+  assert.deepEqual([parked?.level, parked?.why], ['warn', 'no licence'])
+  const leftMs = Date.parse(String(parked?.until)) - Date.now()
+  assert.ok(leftMs > 3_500_000 && leftMs <= 3_600_000, `${parked?.until}`)
+  const returned = events.find(({ event }) => event === 'returned')
+  assert.deepEqual([returned?.task, returned?.cause, returned?.why], ['t-2', 'parked', 'no licence'])
+  assert.equal((await ground.store.conditions())[0]?.state, 'parked')
+
+  await add('t-3')
+  const next = await workOnce('cat')
+  assert.equal(next.code, 0, next.err)
+  assert.equal((await ground.store.task('t-3')).state, 'completed')
+  assert.deepEqual(await ground.store.conditions(), [])
+})
