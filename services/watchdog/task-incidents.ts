@@ -92,7 +92,7 @@ export function untakenIncident(
   { fleet }: Observed,
   takeWithinMs: number,
 ): NewIncident {
-  const where = placeOf(fleet.standing(agent)?.host)
+  const where = placeOf(agent, fleet.standing(agent)?.host)
   const then = left.length === 0 ? 'another agent gets its work' : `no other agent is free to take ${named(left)}`
   const summary = `${agent}${where} beats and has not taken ${named(tasks)} for ${formatDuration(takeWithinMs)}: see whether s2 work, or what its wake command starts, runs there; ${then}`
   return { cause: `task_not_taken:${agent}`, kind: 'task_not_taken', agent, summary }
