@@ -3,6 +3,7 @@ import { S2Error } from '#fleet/errors.ts'
 import { Roster } from '#fleet/failure-detector.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Report } from '#fleet/task.ts'
+import type { Worker } from '#fleet/worker.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
 import { ConversationRenewal } from '../../services/bridge/conversation-renewal.ts'
@@ -20,6 +21,7 @@ export const BUGS = [
   'no revival',
   'no renewal',
   'timers by the wall clock',
+  'incidents end with conversations',
 ] as const
 export type Bug = (typeof BUGS)[number]
 
@@ -66,6 +68,13 @@ export function byTheWallClock(clock: Clock): Clock {
     for (let left = due - clock.wall(); left > 1; left = due - clock.wall()) await clock.sleep(left, signal)
   }
   return { ...clock, sleep }
+}
+
+/** Workers, as one has them who takes an end of a conversation for a farewell. */
+export async function withoutTheUnnamed(store: Pick<Store, 'conversations' | 'workers'>): Promise<Worker[]> {
+  const live = new Set((await store.conversations()).map(({ id }) => id))
+  const workers = await store.workers()
+  return workers.map((worker) => (live.has(worker.conversation ?? '') ? worker : { ...worker, revokedAt: 1 }))
 }
 
 /** The store with a mistake in it. */

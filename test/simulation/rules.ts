@@ -14,13 +14,12 @@ import type { Witness } from './witness.ts'
 export interface Rule {
   /** A task was taken from its holder, or given to its first. */
   onMoved?(before: Task, move: Move, by: string): void
-  onLeased?(task: Task): void
   /** The command of a task was started. */
   onStarted?(task: Task): void
-  onOpened?(incident: NewIncident, by: string): void | Promise<void>
+  onOpened?(incident: NewIncident, by: string): void
   /** Something was broken and is not any more. */
   onLapseOver?(lapse: Lapse): void
-  onClosed?(incident: OpenIncident, by: string): void | Promise<void>
+  onClosed?(incident: OpenIncident, by: string): void
 }
 
 /** An incident, and the time of the world at which it was opened. */
@@ -36,11 +35,12 @@ export interface RuleParts {
   readonly bridge: Pick<Bridge, 'idleMs'>
   /** A fault that the programs are known to have shows. */
   onKnown(fault: KnownFault): void
-  readonly witness: Pick<Witness, 'agentOf' | 'heardAt' | 'hadEnded'>
+  readonly witness: Pick<Witness, 'agentOf' | 'heardAt'>
 }
 
 export const RULES: readonly ((parts: RuleParts) => Rule)[] = [
   aHealthyAgentKeepsItsWork,
+  attemptsAreBounded,
   oneIncidentALapse,
   anIncidentLastsAsItsCause,
   theBridgesSilenceIsNotTheirs,
@@ -52,12 +52,10 @@ export const RULES: readonly ((parts: RuleParts) => Rule)[] = [
  * from here, and its rule holds.
  */
 export const KNOWN_FAULTS = [
-  // The answer to a lease was lost: the task is leased to an agent that does not know of it.
-  'a lease that nobody knows of',
-  // Who has no living conversation is forgotten, and its incident with it.
-  'an incident that its conversation took along',
-  // One watchdog closes what the other opened, because it has not seen yet, or has forgotten, what the other judges by.
+  // One watchdog closes what the other opened, because by its own clocks it is not due: so in each round.
   'two watchdogs that disagree',
+  // An agent that takes nothing is told of again with each task, because the one before went to another meanwhile.
+  'an incident that its task took along',
 ] as const
 export type KnownFault = (typeof KNOWN_FAULTS)[number]
 
@@ -67,57 +65,31 @@ function aftermathMs({ watch: { silentAfterMs, leaseMs } }: Settings): number {
 }
 
 /**
- * No task is taken from an agent that was up, connected and beating, but by a person, or after a lapse that has a name. Whom
- * the bridge did not let in has one.
+ * No task is taken from an agent that was up, connected and beating, but by a person, or after a lapse that has a name. What it
+ * has not begun may go to somebody who is free while it is busy.
  */
-function aHealthyAgentKeepsItsWork(parts: RuleParts): Rule {
-  const { timeline, history, settings, lapses, witness, onKnown } = parts
-  const unknown = new UnknownLeases(parts)
+function aHealthyAgentKeepsItsWork({ timeline, history, settings, lapses, witness }: RuleParts): Rule {
   return {
-    onLeased: (task) => unknown.leased(task),
-    onStarted: (task) => unknown.started(task),
-    onMoved: (task, { reason }, by) => {
-      const { id, holder } = task
-      if (holder === null || reason === 'by_hand') return
+    onMoved: ({ id, holder, state }, { reason }, by) => {
+      if (holder === null || reason === 'by_hand' || (reason === 'holder_busy' && state === 'assigned')) return
       const agent = witness.agentOf(holder)
-      const isTheirs = unknown.moved(task)
       const wellMs = timeline.now - lapses.lastEnd(agent)
       if (wellMs <= aftermathMs(settings)) return
-      if (isTheirs) return onKnown('a lease that nobody knows of')
       const since = `nothing had been wrong with it for ${seconds(wellMs)}`
       history.violate('a healthy agent keeps its work', `${by} took ${id} from ${agent} (${reason}), though ${since}`)
     },
   }
 }
 
-/** The leases of which the answer was lost. While one lapses, its agent counts as stuck, and loses what it has not taken. */
-class UnknownLeases {
-  readonly #parts: RuleParts
-  readonly #waiting = new Map<string, Task>()
-  readonly #lostAt = new Map<string, number>()
-
-  constructor(parts: RuleParts) {
-    this.#parts = parts
-  }
-
-  leased(task: Task): void {
-    this.#waiting.set(task.id, task)
-  }
-
-  started({ id, epoch }: Task): void {
-    if (this.#waiting.get(id)?.epoch === epoch) this.#waiting.delete(id)
-  }
-
-  /** Whether the move of this task comes from one of them. */
-  moved({ id, epoch, holder }: Task): boolean {
-    const { witness, timeline, settings } = this.#parts
-    const agent = witness.agentOf(holder)
-    if (this.#waiting.get(id)?.epoch === epoch) {
-      this.#waiting.delete(id)
-      this.#lostAt.set(agent, timeline.now)
-    }
-    const hasOne = [...this.#waiting.values()].some((task) => task.holder === holder)
-    return hasOne || timeline.now - (this.#lostAt.get(agent) ?? Number.NEGATIVE_INFINITY) <= aftermathMs(settings)
+/** However a task's attempts end, there is an end to them. */
+function attemptsAreBounded({ history, settings }: RuleParts): Rule {
+  const starts = new Map<string, number>()
+  return {
+    onStarted: ({ id }) => {
+      const count = (starts.get(id) ?? 0) + 1
+      starts.set(id, count)
+      if (count > settings.watch.attemptsMax) history.violate('attempts are bounded', `${id} was begun ${count} times`)
+    },
   }
 }
 
@@ -126,12 +98,12 @@ const CLAIM = 'restart'
 
 /** One cause, one incident: of each lapse people are told once, however long it lasts. */
 function oneIncidentALapse(parts: RuleParts): Rule {
-  const { timeline, history, settings, lapses, witness, onKnown } = parts
+  const { timeline, history, settings, lapses, onKnown } = parts
   const opened = new Map<string, number[]>()
   const closedBy = new Map<string, string>()
   return {
     onClosed: ({ cause }, by) => void closedBy.set(cause, watchdogOf(by)),
-    onOpened: async ({ cause, kind, agent }, by) => {
+    onOpened: ({ cause, kind, agent }, by) => {
       if (kind === CLAIM) return
       const times = opened.get(cause) ?? []
       opened.set(cause, [...times, timeline.now])
@@ -140,8 +112,8 @@ function oneIncidentALapse(parts: RuleParts): Rule {
       const from = Math.min(timeline.now - aftermathMs(settings), ...behind.map((lapse) => lapse.from))
       const before = times.filter((at) => at >= from).length
       if (before < most) return
-      if (await witness.hadEnded(agent, from)) return onKnown('an incident that its conversation took along')
       if ((closedBy.get(cause) ?? watchdogOf(by)) !== watchdogOf(by)) return onKnown('two watchdogs that disagree')
+      if (kind === 'task_not_taken' && most > 0) return onKnown('an incident that its task took along')
       if (most === 0) {
         history.violate('one cause, one incident', `${by} opened ${cause}, and nothing had been wrong`)
         return
@@ -158,14 +130,12 @@ function watchdogOf(life: string): string {
 }
 
 /** An incident of a lost agent is over when the agent is back, and not when nobody knows of it any more. */
-function anIncidentLastsAsItsCause({ timeline, settings, history, witness, onKnown }: RuleParts): Rule {
+function anIncidentLastsAsItsCause({ timeline, settings, history, witness }: RuleParts): Rule {
   return {
-    onClosed: async ({ cause, kind, agent, openedAt }, by) => {
-      if ((kind !== 'silent' && kind !== 'gone') || agent === null) return
+    onClosed: ({ cause, kind, agent, openedAt }, by) => {
+      if (kind !== 'silent' || agent === null) return
       const { last } = witness.heardAt(agent)
       if (last >= openedAt - settings.watch.lateAfterMs) return
-      if (await witness.hadEnded(agent, openedAt)) return onKnown('an incident that its conversation took along')
-      if (kind === 'gone') return // what the agent ran in was seen to live again
       const unheard = seconds(timeline.now - last)
       history.violate('an incident lasts as its cause', `${by} closed ${cause}, which was not heard for ${unheard}`)
     },

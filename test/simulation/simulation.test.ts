@@ -33,6 +33,7 @@ const CAUGHT: Readonly<Record<Bug, { readonly pace: Pace; readonly within: numbe
   'new key per try': { pace: 'minutes', within: 10, promise: /sent once: / },
   'no revival': { pace: 'days', within: 20, promise: /all comes to rest: .* (was not heard|has no token)/ },
   'no renewal': { pace: 'days', within: 100, promise: /nobody is kept out: / },
+  'incidents end with conversations': { pace: 'days', within: 50, promise: /an incident lasts as its cause: / },
   'timers by the wall clock': {
     pace: 'days',
     within: 30,

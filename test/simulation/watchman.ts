@@ -3,7 +3,7 @@ import { recordingLog, type Said } from '#runtime/log.ts'
 import type { Store } from '#store/store.ts'
 import type { WatchConfig } from '../../services/watchdog/config.ts'
 import { watch } from '../../services/watchdog/watchdog.ts'
-import { type Bug, withoutGrace } from './bugs.ts'
+import { type Bug, withoutGrace, withoutTheUnnamed } from './bugs.ts'
 import { Life, type Machine } from './clock.ts'
 import type { Engine } from './engine.ts'
 import type { History } from './history.ts'
@@ -89,7 +89,7 @@ export class Watchman {
   }
 
   #storeFor(life: Life, observer: Observer): Store {
-    const { witness, around, onTaken } = this.#parts
+    const { witness, around, bug, onTaken } = this.#parts
     const seen = witness.seenBy({
       name: life.name,
       onPulses: (heard, tick) => observer.onRead(heard, tick),
@@ -99,6 +99,7 @@ export class Watchman {
     })
     const near = openNear(seen, life, around)
     return storeOf(async (verb, args) => {
+      if (bug === 'incidents end with conversations' && verb === 'workers') return await withoutTheUnnamed(near)
       if (verb === 'pulses') observer.onAsk()
       const objection = verb === 'move' ? this.#objection(args[0] as Move, observer) : null
       const answer = await put(near, verb, args)

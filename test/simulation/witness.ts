@@ -62,8 +62,6 @@ export class Witness {
   readonly #heardAt = new Map<string, { readonly last: number; readonly before: number }>()
   readonly #late: { readonly holder: SessionId; readonly report: Report }[] = []
   readonly #open = new Map<string, OpenIncident>()
-  /** When the conversation of an agent last came to life again. */
-  readonly #revivedAt = new Map<string, number>()
   #rules: readonly Rule[] = []
   #cursor = 0
   #turn: Promise<unknown> = Promise.resolve()
@@ -97,15 +95,6 @@ export class Witness {
   /** The agent that has a task. */
   ownerOf(task: string): string {
     return this.agentOf(this.#tasks.get(task)?.holder ?? null)
-  }
-
-  /** Whether the conversation of an agent, or where it is null of anybody, had ended at some time since a moment of the world. */
-  async hadEnded(agent: string | null, since: number): Promise<boolean> {
-    const live = new Set((await this.#store.conversations()).flatMap(({ agents }) => [agents.a, agents.b]))
-    const names = agent === null ? new Set(this.#agents.values()) : [agent]
-    return [...names].some(
-      (each) => !live.has(each) || (this.#revivedAt.get(each) ?? Number.NEGATIVE_INFINITY) >= since,
-    )
   }
 
   /** The command of a task was started. */
@@ -181,10 +170,10 @@ export class Witness {
           this.#follow(await this.#store.task((args[0] as TaskEnding).task), `an end by ${asker.name}`)
         break
       case 'openIncident':
-        if (answer === true) await this.#onOpened(asker, args[0] as NewIncident)
+        if (answer === true) this.#onOpened(asker, args[0] as NewIncident)
         break
       case 'closeIncident':
-        if (answer === true) await this.#onClosed(asker, args[0] as string)
+        if (answer === true) this.#onClosed(asker, args[0] as string)
         break
       default:
     }
@@ -234,9 +223,8 @@ export class Witness {
   }
 
   async #onIssue(agent: string): Promise<void> {
-    if (!(await this.hadEnded(agent, Number.POSITIVE_INFINITY))) return
-    this.#revivedAt.set(agent, this.#timeline.now)
-    this.#history.did('conversation revived', agent)
+    const live = await this.#store.conversations()
+    if (!live.some(({ agents }) => agents.b === agent)) this.#history.did('conversation revived', agent)
   }
 
   #onLease([holder, incarnation]: Parameters<Store['leaseTask']>, task: Task | null): void {
@@ -245,7 +233,6 @@ export class Witness {
     const isRight = task.holder === holder && task.incarnation === incarnation && isLeased(task.state)
     if (!isRight) this.#history.violate('one owner', `${holder} leased ${task.id}, which ${task.holder} has`)
     this.#follow(task, 'a lease')
-    for (const rule of this.#rules) rule.onLeased?.(task)
   }
 
   /** Promise 3: only the owner's word counts, at the epoch that is. */
@@ -302,19 +289,19 @@ export class Witness {
   }
 
   /** Promise 7. */
-  async #onOpened({ name }: Asker, incident: NewIncident): Promise<void> {
+  #onOpened({ name }: Asker, incident: NewIncident): void {
     const { cause } = incident
     this.#history.note(`incident opened: ${cause}`)
-    for (const rule of this.#rules) await rule.onOpened?.(incident, name)
+    for (const rule of this.#rules) rule.onOpened?.(incident, name)
     if (this.#open.has(cause)) this.#history.violate('one cause, one incident', `${cause} was opened twice`)
     this.#open.set(cause, { ...incident, openedAt: this.#timeline.now })
   }
 
-  async #onClosed({ name }: Asker, cause: string): Promise<void> {
+  #onClosed({ name }: Asker, cause: string): void {
     const incident = this.#open.get(cause)
     this.#history.note(`incident closed: ${cause}`)
     if (incident === undefined) this.#history.violate('one cause, one incident', `${cause} was closed twice`)
-    else for (const rule of this.#rules) await rule.onClosed?.(incident, name)
+    else for (const rule of this.#rules) rule.onClosed?.(incident, name)
     this.#open.delete(cause)
   }
 }
