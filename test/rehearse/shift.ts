@@ -9,7 +9,7 @@ import { Stage } from './stage.ts'
 import { seconds, type Telling } from './telling.ts'
 
 /** The clocks of tasks in this night, milliseconds; in earnest they are minutes. */
-export const CLOCKS = { takeMs: 4_000, stallMs: 5_000, pendingMs: 3_000 }
+export const CLOCKS = { takeMs: 6_000, stallMs: 5_000, pendingMs: 3_000 }
 export const ATTEMPTS_MAX = 4
 /** How long after its clock says so a thing may happen on a machine that has much to do. */
 const LATE_MS = 30_000
@@ -137,9 +137,19 @@ export class Shift implements Company, AsyncDisposable {
     return incident
   }
 
-  /** Checks that something came not before its clock says so, and not much later. */
-  onTime(what: string, ms: number, leastMs: number): void {
-    this.telling.check(`${what} ${seconds(ms)} later`, ms >= leastMs && ms <= leastMs + LATE_MS, `not in its time`)
+  /** Waits until an incident is closed, and answers it. */
+  async over(cause: string): Promise<Incident> {
+    let found: Incident | undefined
+    await until(`${cause} is over`, async () => {
+      found = (await this.store.incidents({ open: false })).find((each) => each.cause === cause)
+      return found !== undefined && found.closedAt !== null
+    })
+    return found as Incident
+  }
+
+  /** Checks that something came not before its clock says so, and not much later than that, or than it may. */
+  onTime(what: string, ms: number, leastMs: number, mostMs = leastMs): void {
+    this.telling.check(`${what} ${seconds(ms)} later`, ms >= leastMs && ms <= mostMs + LATE_MS, 'not in its time')
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
