@@ -3,7 +3,7 @@ import { isOpen, type Task } from '#fleet/task.ts'
 import { type SessionId, sessionId } from '../../services/core/fleet/session-id.ts'
 import { readTaskMessage, type TaskMessage } from '../../services/core/fleet/task-messages.ts'
 import { until } from '../until.ts'
-import { agentOf, type Company } from './company.ts'
+import { agentOf, aliveAgents, type Company } from './company.ts'
 import { conversationOf } from './drills.ts'
 import { Stage } from './stage.ts'
 import { seconds, type Telling } from './telling.ts'
@@ -79,9 +79,13 @@ export class Shift implements Company, AsyncDisposable {
     return this.#store
   }
 
-  async raise(): Promise<void> {
-    this.#store = await this.stage.raise()
-    this.conversations = await this.#store.conversations()
+  /** Brings the fleet up, and waits until all are alive; answers how long that took. */
+  async raise(): Promise<number> {
+    const store = await this.stage.raise()
+    this.#store = store
+    const took = await until('all are alive', async () => (await aliveAgents(store)) === this.workers + 1)
+    this.conversations = await store.conversations()
+    return took
   }
 
   async task(id: string): Promise<Task> {
