@@ -1,7 +1,6 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { until } from '../until.ts'
-import { aliveAgents } from './company.ts'
 import { CHECKOUT, Shift } from './shift.ts'
 import { limitIsReached, mend, placesAreWell, placesFail, rolesHold } from './shift-places.ts'
 import { deadlines, hang, nobodyTakes, poison } from './shift-tasks.ts'
@@ -15,8 +14,7 @@ export async function playNightShift(telling: Telling): Promise<void> {
   const began = performance.now()
   telling.chapter('A fleet at work by night, whose clocks run in seconds')
   mkdirSync(join(stage.folder, CHECKOUT))
-  await shift.raise()
-  const up = await until('all are alive', async () => (await aliveAgents(shift.store)) === shift.workers + 1)
+  const up = await shift.raise()
   telling.say(`${shift.workers} workers and their orchestrator are alive (${seconds(up)} after the bridge)`)
   await placesFail(shift)
   const mendedAt = mend(shift)

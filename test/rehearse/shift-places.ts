@@ -22,6 +22,8 @@ import { workerOf } from './stage.ts'
 import { seconds } from './telling.ts'
 
 const TEN = Array.from({ length: 10 }, (_, index) => index + 1)
+/** The first pause until a place looks whether it can work, and its spread, milliseconds. */
+const PROBE_MS = 66_000
 /** What a command asks for that may not work for now, seconds. */
 const RETRY_AFTER_S = 5
 
@@ -56,31 +58,29 @@ export async function placesFail(shift: Shift): Promise<void> {
     const first = Math.min(...tasks.flatMap(({ attempts }) => attempts.map(({ startedAt }) => startedAt)))
     shift.onTime('that is told, with what is missing,', openedAt - first, 0)
     telling.check('by its name', why.test(summary), summary)
-    telling.check(`${workerOf(sick)} is shown as sick`, (await verdictOf(store, workerOf(sick))) === 'sick')
+    await until(`${workerOf(sick)} is shown as sick`, async () => (await verdictOf(store, workerOf(sick))) === 'sick')
   }
 }
 
-/** Somebody puts right what was missing, and does no more. */
+/** Somebody puts right what was missing, and does no more. Answers when. */
 export function mend({ stage, telling }: Shift): number {
   mkdirSync(join(stage.folder, CHECKOUT))
   writeFileSync(join(stage.folder, PROGRAM), '#!/bin/sh\nexec sh -c "$S2_TASK_DESCRIPTION"\n', { mode: 0o755 })
   telling.say('the folder is there again, and so is the program; nobody is told')
-  return performance.now()
+  return Date.now()
 }
 
 export async function placesAreWell(shift: Shift, mendedAt: number): Promise<void> {
-  const { telling, store } = shift
+  const { telling } = shift
   telling.chapter('The places that were put right find that out by themselves')
   for (const worker of [HOMELESS, UNEQUIPPED]) {
     const agent = workerOf(worker)
-    await until(`${agent} finds out`, async () => (await shift.conditionOf(worker)) === 'well')
-    telling.say(`${agent} is well within ${seconds(performance.now() - mendedAt)}`)
+    const { closedAt, outcome } = await shift.over(`sick:${agent}`)
+    shift.onTime(`${agent} is well, and its incident over,`, (closedAt ?? Number.NaN) - mendedAt, 0, PROBE_MS)
+    telling.check('which is told', outcome === `${agent} can work again`, outcome ?? 'no outcome')
     const id = await deal(shift, worker, `well-${worker}`, 'echo well')
     await until('it works again', () => shift.isCompleted(id))
-    telling.check(`${agent} works again`, (await shift.holderOf(id)) === agent)
-    await until('its incident is over', async () => {
-      return (await store.incidents({ open: true })).every(({ cause }) => cause !== `sick:${agent}`)
-    })
+    telling.check('it works again', (await shift.holderOf(id)) === agent)
   }
 }
 

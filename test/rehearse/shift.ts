@@ -3,13 +3,13 @@ import { isOpen, type Task } from '#fleet/task.ts'
 import { type SessionId, sessionId } from '../../services/core/fleet/session-id.ts'
 import { readTaskMessage, type TaskMessage } from '../../services/core/fleet/task-messages.ts'
 import { until } from '../until.ts'
-import { agentOf, type Company } from './company.ts'
+import { agentOf, aliveAgents, type Company } from './company.ts'
 import { conversationOf } from './drills.ts'
 import { Stage } from './stage.ts'
 import { seconds, type Telling } from './telling.ts'
 
 /** The clocks of tasks in this night, milliseconds; in earnest they are minutes. */
-export const CLOCKS = { takeMs: 4_000, stallMs: 5_000, pendingMs: 3_000 }
+export const CLOCKS = { takeMs: 6_000, stallMs: 5_000, pendingMs: 3_000 }
 export const ATTEMPTS_MAX = 4
 /** How long after its clock says so a thing may happen on a machine that has much to do. */
 const LATE_MS = 30_000
@@ -79,9 +79,13 @@ export class Shift implements Company, AsyncDisposable {
     return this.#store
   }
 
-  async raise(): Promise<void> {
-    this.#store = await this.stage.raise()
-    this.conversations = await this.#store.conversations()
+  /** Brings the fleet up, and waits until all are alive; answers how long that took. */
+  async raise(): Promise<number> {
+    const store = await this.stage.raise()
+    this.#store = store
+    const took = await until('all are alive', async () => (await aliveAgents(store)) === this.workers + 1)
+    this.conversations = await store.conversations()
+    return took
   }
 
   async task(id: string): Promise<Task> {
@@ -137,9 +141,19 @@ export class Shift implements Company, AsyncDisposable {
     return incident
   }
 
-  /** Checks that something came not before its clock says so, and not much later. */
-  onTime(what: string, ms: number, leastMs: number): void {
-    this.telling.check(`${what} ${seconds(ms)} later`, ms >= leastMs && ms <= leastMs + LATE_MS, `not in its time`)
+  /** Waits until an incident is closed, and answers it. */
+  async over(cause: string): Promise<Incident> {
+    let found: Incident | undefined
+    await until(`${cause} is over`, async () => {
+      found = (await this.store.incidents({ open: false })).find((each) => each.cause === cause)
+      return found !== undefined && found.closedAt !== null
+    })
+    return found as Incident
+  }
+
+  /** Checks that something came not before its clock says so, and not much later than that, or than it may. */
+  onTime(what: string, ms: number, leastMs: number, mostMs = leastMs): void {
+    this.telling.check(`${what} ${seconds(ms)} later`, ms >= leastMs && ms <= mostMs + LATE_MS, 'not in its time')
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
