@@ -90,7 +90,12 @@ for (const [what, script] of Object.entries(BUSY)) {
     rmSync(go, { force: true })
     await using watched = await new Watched(`mkfifo ${go} 2>/dev/null; ready; read x < ${go}; ${script}`).settled()
     writeFileSync(go, 'go\n')
-    await until('work is seen', () => watched.look())
+    let pauseMs = 0
+    await until('work is seen', async () => {
+      await systemClock.sleep(pauseMs) // on a busy machine it takes a while to get some ticks
+      pauseMs += 50
+      return await watched.look()
+    })
   })
 }
 
