@@ -129,6 +129,17 @@ test('where processes cannot be read, output is the only sign', async () => {
   assert.equal(await signs.look(), false)
 })
 
+test('where there was output no processes are read: a flood of it would keep them waiting', async () => {
+  const signs = new WorkSigns(process.pid, systemClock)
+  let hadTurn = false
+  setImmediate(() => {
+    hadTurn = true
+  })
+  signs.noteOutput()
+  assert.equal(await signs.look(), true)
+  assert.equal(hadTurn, false)
+})
+
 test('a look at all processes lets others have their turn', { skip: !isLinux }, async () => {
   const signs = new WorkSigns(process.pid, systemClock)
   await signs.look()
