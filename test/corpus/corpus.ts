@@ -1,7 +1,9 @@
 import { COMMANDS } from './commands.ts'
+import { FLEETS } from './fleets.ts'
+import { PYTHONS } from './pythons.ts'
 import { judge, type Situation, type Verdict } from './situation.ts'
 
-export const SITUATIONS: readonly Situation[] = [...COMMANDS]
+export const SITUATIONS: readonly Situation[] = [...FLEETS, ...PYTHONS, ...COMMANDS]
 
 export interface Played extends Verdict {
   readonly situation: Situation
