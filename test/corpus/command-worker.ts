@@ -35,7 +35,10 @@ export async function work(
   },
 ): Promise<void> {
   const { clock, signal, say } = parts
-  const store: WorkerStore = { ...bound(parts.store), report: (holder, report) => parts.store.report(holder, sent(report)) }
+  const store: WorkerStore = {
+    ...bound(parts.store),
+    report: (holder, report) => parts.store.report(holder, sent(report)),
+  }
   const config = { leaseMs, quickFailureMs, pollMs: POLL_MS, progressMs: PROGRESS_MS, once: false }
   const loop = new TaskLoop(config, {
     clock,

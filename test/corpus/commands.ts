@@ -145,7 +145,11 @@ export const COMMANDS: readonly Situation[] = [
   command(
     'a command that shows nothing for longer than people are told of, and then goes on',
     'healthy',
-    { tasks: [`mkfifo q; exec bash -c 'exec 3<>q; read -t ${(1.6 * STALL) / 1_000} -u 3; echo on; read -t 2 -u 3; exit 0'`] },
+    {
+      tasks: [
+        `mkfifo q; exec bash -c 'exec 3<>q; read -t ${(1.6 * STALL) / 1_000} -u 3; echo on; read -t 2 -u 3; exit 0'`,
+      ],
+    },
     [must('told task_stalled:t', STALL, STALL + SLACK_MS), must('completed t', 2 * STALL, 2 * STALL + SLACK_MS)],
   ),
   command(
@@ -158,7 +162,9 @@ export const COMMANDS: readonly Situation[] = [
     'a screen that only repaints itself, which nobody can tell from one that works: left alone until its deadline',
     'healthy',
     {
-      tasks: [`mkfifo q; exec bash -c 'exec 3<>q; while :; do printf "\\033[2K\\033[1G\\033[?25l"; read -t 0.1 -u 3; done'`],
+      tasks: [
+        `mkfifo q; exec bash -c 'exec 3<>q; while :; do printf "\\033[2K\\033[1G\\033[?25l"; read -t 0.1 -u 3; done'`,
+      ],
       deadlineMs: DEADLINE,
     },
     endedAtDeadline(),
@@ -173,7 +179,9 @@ export const COMMANDS: readonly Situation[] = [
   command(
     'half a character, and the other half seconds later',
     'healthy',
-    { tasks: [`printf '\\360\\237'; sleep 2; ${ROCKETS} >&2; printf '\\232\\200'; sleep 2; ${ROCKETS}; printf '\\360'`] },
+    {
+      tasks: [`printf '\\360\\237'; sleep 2; ${ROCKETS} >&2; printf '\\232\\200'; sleep 2; ${ROCKETS}; printf '\\360'`],
+    },
     leftAlone(),
   ),
   command(
@@ -206,7 +214,10 @@ export const COMMANDS: readonly Situation[] = [
     {
       argv: ['claude', '-p'],
       tasks: ['clean up'],
-      ...program('claude', `#!/bin/sh\nprintf 'Bash(rm -rf build)\\nDo you want to proceed?\\n 1. Yes\\n 2. No\\n❯ '\n${HANG}\n`),
+      ...program(
+        'claude',
+        `#!/bin/sh\nprintf 'Bash(rm -rf build)\\nDo you want to proceed?\\n 1. Yes\\n 2. No\\n❯ '\n${HANG}\n`,
+      ),
     },
     toldAndMoved(/its last line: ❯/),
   ),
@@ -220,7 +231,11 @@ export const COMMANDS: readonly Situation[] = [
   command(
     'two processes, each of which waits until the other reads',
     'stuck',
-    { tasks: ['mkfifo p q; exec 3<>p 4<>q; dd if=/dev/zero bs=1M count=1 >&3 & dd if=/dev/zero bs=1M count=1 >&4 & wait'] },
+    {
+      tasks: [
+        'mkfifo p q; exec 3<>p 4<>q; dd if=/dev/zero bs=1M count=1 >&3 & dd if=/dev/zero bs=1M count=1 >&4 & wait',
+      ],
+    },
     toldAndMoved(),
   ),
   command(
@@ -229,12 +244,10 @@ export const COMMANDS: readonly Situation[] = [
     { tasks: [`sh -c 'echo compiling; kill -STOP $$; echo linked' & wait`] },
     toldAndMoved(/its last line: compiling/),
   ),
-  command(
-    'a hung command that ignores TERM',
-    'stuck',
-    { tasks: [`trap '' TERM; ${HANG}`] },
-    [...toldAndMoved(), must('stopped t SIGKILL', 2 * STALL, 2 * STALL + 2 * SLACK_MS)],
-  ),
+  command('a hung command that ignores TERM', 'stuck', { tasks: [`trap '' TERM; ${HANG}`] }, [
+    ...toldAndMoved(),
+    must('stopped t SIGKILL', 2 * STALL, 2 * STALL + 2 * SLACK_MS),
+  ]),
   command(
     'a usage limit of Claude Code',
     'parked',
@@ -267,7 +280,12 @@ export const COMMANDS: readonly Situation[] = [
     { tasks: ['echo the disk is read-only; exit 75'] },
     placeTold('sick', /the disk is read-only/),
   ),
-  command('a folder that is missing', 'place', { tasks: ['true'], folder: 'gone' }, placeTold('sick', /gone does not exist/)),
+  command(
+    'a folder that is missing',
+    'place',
+    { tasks: ['true'], folder: 'gone' },
+    placeTold('sick', /gone does not exist/),
+  ),
   command(
     'a program that is missing',
     'place',

@@ -36,7 +36,13 @@ const WARM_UP_MS = 20 * SECOND
 /** What a store that answers by the events of this process is given to answer, milliseconds of the fleet. */
 const STEP_MS = 250
 
-export function fleet(title: string, label: Label, play: FleetPlay, follows: readonly Demand[], known?: string): Situation {
+export function fleet(
+  title: string,
+  label: Label,
+  play: FleetPlay,
+  follows: readonly Demand[],
+  known?: string,
+): Situation {
   return {
     title,
     label,
@@ -323,6 +329,8 @@ class MadeUpCommand implements RunningCommand {
       () => true,
       () => false,
     )
-    return isOver ? { exitCode: exitCode?.() ?? 0, signal: null, tail: line } : { exitCode: null, signal: 'SIGTERM', tail: line }
+    return isOver
+      ? { exitCode: exitCode?.() ?? 0, signal: null, tail: line }
+      : { exitCode: null, signal: 'SIGTERM', tail: line }
   }
 }

@@ -110,7 +110,11 @@ export const FLEETS: readonly Situation[] = [
         await stage.run(HOUR)
       },
     },
-    [must('told silent:w1', ...SILENCE), must('over silent:w1', 20 * MINUTE, 20 * MINUTE + 2 * BEAT), must('completed t', 0, HOUR)],
+    [
+      must('told silent:w1', ...SILENCE),
+      must('over silent:w1', 20 * MINUTE, 20 * MINUTE + 2 * BEAT),
+      must('completed t', 0, HOUR),
+    ],
   ),
   fleet(
     'an agent is dead and its daemon beats: its task is not taken',
@@ -529,7 +533,8 @@ export const FLEETS: readonly Situation[] = [
       must('returned t sick', 0, LOOK),
       must('place sick', 0, LOOK),
       must('told sick:w1', 0, 2 * LOOK, /the disk is read-only/),
-      must('told task_stranded:docs', MINUTE - LOOK, MINUTE + 2 * LOOK, /w1 cannot work: the disk is read-only/),
+      // a probe within the minute begins it anew: people know of the place by then
+      must('told task_stranded:docs', MINUTE - LOOK, 2 * MINUTE + 2 * LOOK, /w1 cannot work: the disk is read-only/),
       ...[may('place probing'), may('place probing'), may('place probing'), may('place probing')],
       ...[may('returned t sick'), may('returned t sick'), may('returned t sick')],
       ...[may('place sick'), may('place sick'), may('place sick')],

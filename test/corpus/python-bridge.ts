@@ -34,7 +34,9 @@ export class PythonBridge implements Disposable {
   read(reader: SessionId): string[] {
     const of = [conversationOf(reader), sideOf(reader)]
     const unread = 'conversation_id = ? AND to_session = ? AND read = 0'
-    const rows = this.#database.prepare<string[], { message: string }>(`SELECT message FROM messages WHERE ${unread}`).all(...of)
+    const rows = this.#database
+      .prepare<string[], { message: string }>(`SELECT message FROM messages WHERE ${unread}`)
+      .all(...of)
     if (rows.length > 0) this.#database.prepare(`UPDATE messages SET read = 1 WHERE ${unread}`).run(...of)
     return rows.map(({ message }) => message)
   }

@@ -57,7 +57,10 @@ async function perform({ ms, assignment, act }: PythonPlay, path: string): Promi
   for (const each of [worker, other, ...orchestrators]) bridge.beat(each)
   await stage.run(STEP)
   stage.begin()
-  bridge.send(partnerOf(worker), JSON.stringify({ type: 'task_assignment', task_id: 't', description: 'x', ...assignment }))
+  bridge.send(
+    partnerOf(worker),
+    JSON.stringify({ type: 'task_assignment', task_id: 't', description: 'x', ...assignment }),
+  )
   bridge.read(worker)
   bridge.send(worker, JSON.stringify({ type: 'acknowledgment', task_id: 't' }))
   for (let step = 1; step * STEP <= ms; step += 1) {

@@ -110,7 +110,8 @@ export class Witness {
     for (const { id, epoch, incarnation: former } of had) {
       if (former !== incarnation && (await this.#behind.task(id)).epoch > epoch) this.note(`interrupted ${id}`)
     }
-    if (task !== null && !had.some(({ id, epoch }) => id === task.id && epoch === task.epoch)) this.note(`begun ${task.id}`)
+    if (task !== null && !had.some(({ id, epoch }) => id === task.id && epoch === task.epoch))
+      this.note(`begun ${task.id}`)
     return task
   }
 

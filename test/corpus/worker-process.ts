@@ -48,7 +48,10 @@ function tell(say: News['say']): void {
 const ended = new AbortController()
 process.on('SIGTERM', () => ended.abort())
 const store = new Proxy({} as WorkerStore, {
-  get: (_, verb) => (...args: unknown[]) => ask(verb as keyof WorkerStore, args),
+  get:
+    (_, verb) =>
+    (...args: unknown[]) =>
+      ask(verb as keyof WorkerStore, args),
 })
 tell('begins')
 await work(JSON.parse(process.argv[2] ?? '') as WorkerConfig, {
