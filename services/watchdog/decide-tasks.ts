@@ -19,6 +19,7 @@ import {
   endingInWords,
   stallIncident,
   stallsTogetherIncident,
+  strandedCause,
   strandedIncident,
   untakenIncident,
 } from './task-incidents.ts'
@@ -67,7 +68,7 @@ export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string
     }),
     reminders: findings.reminders,
     incidents: [
-      ...strandedIncidents(plan.stranded, snapshot),
+      ...strandedIncidents(plan, snapshot),
       ...stallIncidents(findings, config),
       ...untakenIncidents(findings, plan, snapshot),
       ...conditionIncidents(snapshot),
@@ -118,14 +119,24 @@ function wereBeatsReadSince(task: Task, { leases }: Board, { readAt }: Observed)
   return readAt !== null && (leases.stillSince(task) ?? Number.POSITIVE_INFINITY) <= readAt.now
 }
 
-/** One incident a role: that no agent of it can work is one cause, however many tasks wait. */
-function strandedIncidents(stranded: readonly Need[], { at, config, observed, board }: Snapshot): NewIncident[] {
-  const due = stranded.filter(({ since }) => at - since >= config.pendingAfterMs)
-  const byRole = Map.groupBy(due, ({ task }) => task.role ?? '')
-  return [...byRole].map(([role, needs]) => {
-    const tasks = needs.map(({ task }) => task)
-    return strandedIncident(role === '' ? null : role, tasks, observed, board.conditions, at)
-  })
+/**
+ * One incident a role: that no agent of it can work is one cause, however many tasks wait. It lasts while an agent only tries with
+ * one of them whether it can work again, and when that comes back.
+ */
+function strandedIncidents(plan: Plan, snapshot: Snapshot): NewIncident[] {
+  const { at, config, observed, board, openIncidents } = snapshot
+  const isTold = ({ role }: Task): boolean => openIncidents.has(strandedCause(role))
+  const waiting = plan.stranded.filter(({ task, since }) => at - since >= config.pendingAfterMs || isTold(task))
+  const tasks = [...waiting.map(({ task }) => task), ...triedTasks(plan, snapshot).filter(isTold)]
+  const byRole = Map.groupBy(tasks, ({ role }) => role)
+  return [...byRole].map(([role, ofRole]) => strandedIncident(role, ofRole, observed, board.conditions, at))
+}
+
+/** Tasks by which agents try, or are about to try, whether they can work again. */
+function triedTasks({ moves }: Plan, { observed, board }: Snapshot): Task[] {
+  const isTrying = (agent: string | undefined): boolean => board.conditions.get(agent ?? '')?.state === 'probing'
+  const held = board.tasks.filter(({ holder }) => holder !== null && isTrying(observed.fleet.agentOf(holder)))
+  return [...held, ...moves.filter(({ successor }) => isTrying(successor)).map(({ need }) => need.task)]
 }
 
 function untakenIncidents({ untaken }: ClockFindings, { moves }: Plan, { observed, config }: Snapshot): NewIncident[] {

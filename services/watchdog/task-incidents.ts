@@ -34,7 +34,11 @@ export function strandedIncident(
   const reasons = fitting.length === 0 ? noAgentOf(role, observed) : [...why, ...others].join('; ')
   const what = role === null ? '' : ` for the role ${role}`
   const summary = `no agent can take ${named(tasks)}${what}: ${reasons}; the watchdog tries again until one can`
-  return { cause: `task_stranded:${role ?? 'any'}`, kind: 'task_stranded', agent: null, summary }
+  return { cause: strandedCause(role), kind: 'task_stranded', agent: null, summary }
+}
+
+export function strandedCause(role: string | null): string {
+  return `task_stranded:${role ?? 'any'}`
 }
 
 function whyUnfit(

@@ -33,7 +33,7 @@ export class WorkSigns {
     this.#hasOutput = true
   }
 
-  /** Whether there was a sign since the last look; the first look only sees output. Where there is no /proc, all do. */
+  /** Whether there was a sign since the last look; the first look at the processes sees none. Without /proc only output is one. */
   async look(): Promise<boolean> {
     this.#looking ??= this.#look().finally(() => {
       this.#looking = null
@@ -44,10 +44,11 @@ export class WorkSigns {
   async #look(): Promise<boolean> {
     const hadOutput = this.#hasOutput
     this.#hasOutput = false
+    if (hadOutput) return true // that is enough: in a flood of it each slice of a look would wait for a piece of the flood
     const before = this.#before
     const now = await readTree(this.#procFolder, this.#leader, before, this.#clock)
     this.#before = now
-    return hadOutput || (before !== null && now !== null && hasMoved(before, now))
+    return before !== null && now !== null && hasMoved(before, now)
   }
 }
 

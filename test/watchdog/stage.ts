@@ -5,6 +5,7 @@ import { INCIDENT_KINDS, type Incident } from '#fleet/incident.ts'
 import { type SessionId, sessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
 import { readTaskMessage } from '#fleet/task-messages.ts'
+import type { Clock } from '#runtime/clock.ts'
 import { recordingLog, type Said } from '#runtime/log.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
 import type { Store } from '#store/store.ts'
@@ -48,13 +49,14 @@ export interface Actor {
   work: number
   beats: boolean
   lastBeatAt: number
+  /** Where its host runs; undefined for one that does not say it. */
+  place?: string
 }
 
 export class Stage implements AsyncDisposable {
-  readonly #timeline = new Timeline()
-  readonly machine = new Machine('stage', this.#timeline)
-  readonly clock = new Life('stage', this.machine).clock
-  readonly store: Store = openMemoryStore({ clock: this.clock })
+  readonly machine: Machine
+  readonly clock: Clock
+  readonly store: Store
   readonly actors = new Map<string, Actor>()
   /** Whether the bridge collects beats. */
   collects = true
@@ -62,12 +64,24 @@ export class Stage implements AsyncDisposable {
   readonly #running: Promise<void>[] = []
   #boss = true
 
-  /** Workers w1 … w<count> beside an orchestrator, all beating. */
-  static async open(count: number, roles: Readonly<Record<string, string>> = {}): Promise<Stage> {
-    const stage = new Stage()
+  /** Workers w1 … w<count> beside an orchestrator, all beating; in memory, unless `openStore` opens another store. */
+  static async open(
+    count: number,
+    roles: Readonly<Record<string, string>> = {},
+    openStore: (clock: Clock) => Store | Promise<Store> = (clock) => openMemoryStore({ clock }),
+  ): Promise<Stage> {
+    const machine = new Machine('stage', new Timeline())
+    const { clock } = new Life('stage', machine)
+    const stage = new Stage(machine, clock, await openStore(clock))
     for (let index = 1; index <= count; index += 1) await stage.join(`w${index}`, roles[`w${index}`] ?? 'any')
     stage.#running.push(stage.#collect())
     return stage
+  }
+
+  private constructor(machine: Machine, clock: Clock, store: Store) {
+    this.machine = machine
+    this.clock = clock
+    this.store = store
   }
 
   /** A new agent that beats, by a conversation of its own, or by the one given. */
@@ -160,7 +174,8 @@ export class Stage implements AsyncDisposable {
 
   async run(ms: number): Promise<void> {
     await new Promise((resolve) => setImmediate(resolve)) // what was begun by now happens now
-    await this.#timeline.runTo(this.#timeline.now + ms)
+    const { timeline } = this.machine
+    await timeline.runTo(timeline.now + ms)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -182,11 +197,12 @@ export class Stage implements AsyncDisposable {
     await this.clock.sleep(offsetMs, signal).catch(() => undefined)
     while (!signal.aborted) {
       actor.seq += 1
-      const { session, host, incarnation, seq, work } = actor
+      const { session, host, incarnation, seq, work, place } = actor
+      const where = place === undefined ? {} : { place }
       const partner = session.replace(/b$/, 'a') as SessionId
       if (this.#boss)
         await this.store.beat([{ session: partner, host: 'host-boss', incarnation: 'first', seq, work: 0 }])
-      if (actor.beats) await this.store.beat([{ session, host, incarnation, seq, work }])
+      if (actor.beats) await this.store.beat([{ session, host, incarnation, seq, work, ...where }])
       if (actor.beats) actor.lastBeatAt = this.clock.now()
       await this.clock.sleep(BEAT, signal).catch(() => undefined)
     }

@@ -386,6 +386,29 @@ suite('a place that cannot work', () => {
     )
   })
 
+  test('that nobody else can do its work is told once, however often the place tries whether it can again', async () => {
+    const { stage } = await fleet(1)
+    await using _ = stage
+    const { session } = stage.actor('w1')
+    await add(stage, 't1', 'w1')
+    for (let probe = 0; probe < 4; probe += 1) {
+      const { epoch } = await take(stage, 'w1')
+      await stage.run(LOOK)
+      const result = { exitCode: 75, signal: null, tail: 'the disk is read-only' }
+      const returned = { task: 't1', epoch, state: 'returned', cause: 'sick', progress: null, result } as const
+      await stage.store.report(session, returned)
+      await stage.store.noteCondition(session, { state: 'sick', why: result.tail, until: null })
+      await stage.run(5 * MINUTE)
+      await stage.store.noteCondition(session, { state: 'probing', why: result.tail, until: null })
+      await stage.run(LOOK)
+    }
+    assert.deepEqual(await stage.incidents(), ['sick:w1', 'task_stranded:any'])
+    await take(stage, 'w1')
+    await stage.store.noteCondition(session, null)
+    await stage.run(LOOK)
+    assert.deepEqual(await stage.incidents(), ['-sick:w1', '-task_stranded:any'])
+  })
+
   test('with no other that could, work waits, and after a minute people are told why', async () => {
     const { stage } = await fleet(1)
     await using _ = stage
