@@ -79,6 +79,7 @@ for (const [what, script] of Object.entries(IDLE)) {
 const BUSY: Readonly<Record<string, string>> = {
   'a quiet build that burns processor time': 'while :; do :; done',
   'a build whose compiler runs in a session of its own': 'setsid sh -c "while :; do :; done" & wait',
+  'an orphan that has left the group': `exec bash --norc -mc '(bash -c "while :; do :; done" &); sleep 3600'`,
   'output without a line end': 'printf x; sleep 3600',
   'a child that came': 'sleep 3600 & wait',
 }
@@ -96,26 +97,35 @@ for (const [what, script] of Object.entries(BUSY)) {
   })
 }
 
-test('processor time counts from a five-hundredth of a core on', async () => {
+/** A /proc with processes of session 7, by the ticks that each has spent. */
+function writeProc(folderOfProc: string, spent: Readonly<Record<number, number>>): void {
+  rmSync(folderOfProc, { recursive: true, force: true })
+  for (const [pid, ticks] of Object.entries(spent)) {
+    mkdirSync(join(folderOfProc, pid), { recursive: true })
+    const rest = Array(35).fill('0').join(' ')
+    writeFileSync(join(folderOfProc, pid, 'stat'), `${pid} (x) y) S 1 ${pid} 7 0 0 0 0 0 0 0 ${ticks} 0 0 0 ${rest}`)
+  }
+}
+
+test('processor time counts from a five-hundredth of a core on, and children where they came or went', async () => {
   const proc = join(folder, 'proc')
   const clock = new ManualClock()
-  const write = (ticks: number): void => {
-    mkdirSync(join(proc, '7'), { recursive: true })
-    const rest = [...Array(35).keys()].map(() => '0')
-    writeFileSync(join(proc, '7', 'stat'), `7 (x) y) S 1 7 7 0 0 0 0 0 0 0 ${ticks} 0 0 0 ${rest.join(' ')}`)
-  }
-  write(100)
+  writeProc(proc, { 7: 100 })
   const signs = new WorkSigns(7, clock, proc)
   assert.equal(await signs.look(), false, 'the first look has nothing to compare with')
-  const look = async (ticks: number, ms: number): Promise<boolean> => {
-    write(ticks)
+  const look = async (spent: Readonly<Record<number, number>>, ms: number): Promise<boolean> => {
+    writeProc(proc, spent)
     await clock.advance(ms)
     return await signs.look()
   }
-  assert.equal(await look(103, 20_000), false)
-  assert.equal(await look(107, 20_000), true)
-  assert.equal(await look(108, 100), false, 'one tick is none')
-  assert.equal(await look(110, 100), true)
+  assert.equal(await look({ 7: 103 }, 20_000), false)
+  assert.equal(await look({ 7: 107 }, 20_000), true)
+  assert.equal(await look({ 7: 108 }, 100), false, 'one tick is none')
+  assert.equal(await look({ 7: 110 }, 100), true)
+  assert.equal(await look({ 7: 110, 8: 0 }, 100), true, 'one came')
+  assert.equal(await look({ 7: 110, 8: 0 }, 100), false)
+  assert.equal(await look({ 7: 110, 9: 0 }, 100), true, 'one went, and another came')
+  assert.equal(await look({ 7: 110 }, 100), true, 'one went')
 })
 
 test('where processes cannot be read, output is the only sign', async () => {
