@@ -75,11 +75,13 @@ for (const [what, script] of Object.entries(IDLE)) {
   })
 }
 
+/** It ends by itself: what leaves the group of a command is not ended with it. */
+const BURN = 'timeout 20 sh -c "while :; do :; done"'
 /** Each begins its work when the file `go` is there, so that it is settled before. */
 const BUSY: Readonly<Record<string, string>> = {
-  'a quiet build that burns processor time': 'while :; do :; done',
-  'a build whose compiler runs in a session of its own': 'setsid sh -c "while :; do :; done" & wait',
-  'an orphan that has left the group': `exec bash --norc -mc '(bash -c "while :; do :; done" &); sleep 3600'`,
+  'a quiet build that burns processor time': BURN,
+  'a build whose compiler runs in a session of its own': `setsid ${BURN} & wait`,
+  'an orphan that has left the group': `exec bash --norc -mc '(${BURN} &); sleep 3600'`,
   'output without a line end': 'printf x; sleep 3600',
   'a child that came': 'sleep 3600 & wait',
 }
