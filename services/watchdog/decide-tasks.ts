@@ -16,7 +16,7 @@ import type { Snapshot } from './look-snapshot.ts'
 import type { Board } from './open-tasks-state.ts'
 import {
   conditionIncident,
-  endInWords,
+  endingInWords,
   stallIncident,
   stallsTogetherIncident,
   strandedIncident,
@@ -62,7 +62,7 @@ export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string
   return {
     moves: plan.moves,
     endings: [...findings.ends, ...failed].map(({ task, reason }) => {
-      const words = endInWords(task, reason, config, attemptsInWords(task, nameIn(observed)))
+      const words = endingInWords(task, reason, config, attemptsInWords(task, nameIn(observed)))
       return { task: task.id, epoch: task.epoch, reason, words }
     }),
     reminders: findings.reminders,

@@ -66,10 +66,15 @@ export function namesOf(names: readonly string[]): string {
   return `${names.slice(0, NAMED_MAX).join(', ')}${more}`
 }
 
-/** Two programs use the keys of one worker: each takes over the tasks of the other. */
-export function twinsIncident({ agent, hosts }: Twins): NewIncident {
-  const where = hosts.length > 1 ? `on ${hosts.join(' and ')}` : `twice on ${hosts[0]}`
-  const summary = `${agent} runs ${where} with the same keys, and takes its own tasks away from itself: stop one of them, or let it join under a name of its own (s2 worker invite)`
+/** Two programs use the keys of one worker: the later one is refused, or each takes over the tasks of the other. */
+export function twinsIncident({ agent, hosts, refused }: Twins): NewIncident {
+  const where = hosts.length > 1 ? `on ${hosts.join(' and ')}` : `twice on ${hosts[0]}, or on two hosts of that name,`
+  const who = hosts.length > 1 ? refused : 'the later one'
+  const what =
+    refused === undefined
+      ? 'and takes its own tasks away from itself'
+      : `and ${who} was told to stand aside: it gets no mail and no tasks`
+  const summary = `${agent} runs ${where} with the same keys, ${what}; stop one of them, or let it join under a name of its own (s2 worker invite)`
   return { cause: `twins:${agent}`, kind: 'twins', agent, summary }
 }
 

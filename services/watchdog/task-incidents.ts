@@ -114,7 +114,7 @@ function conditionInWords({ state, until }: Pick<AgentCondition, 'state' | 'unti
 }
 
 /** Why the watchdog ends a task, and what was tried. */
-export function endInWords(
+export function endingInWords(
   task: Task,
   reason: EndReason,
   { stallAfterMs }: Pick<WatchConfig, 'stallAfterMs'>,

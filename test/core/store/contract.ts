@@ -31,6 +31,7 @@ import { recordingLog } from '#runtime/log.ts'
 import type { Store, StoreParts } from '#store/store.ts'
 import { MovableClock } from '../../movable-clock.ts'
 import { singly } from '../../singly.ts'
+import { provePlaces } from './contract-places.ts'
 import { proveWorkers } from './contract-workers.ts'
 
 /** A store that was opened for one test, and all that was started for it. */
@@ -65,6 +66,7 @@ export function contract(name: string, open: OpenGround, { without = [] }: Contr
   suite(`${name}: mail`, () => proveMail(prove))
   suite(`${name}: traffic`, () => proveTraffic(prove))
   suite(`${name}: liveness`, () => proveLiveness(prove))
+  suite(`${name}: places`, () => provePlaces(prove))
   suite(`${name}: tasks`, () => proveTasks(prove))
   suite(`${name}: leases and reports`, () => proveReports(prove))
   suite(`${name}: moves`, () => proveMoves(prove))
