@@ -69,7 +69,7 @@ export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string
     incidents: [
       ...strandedIncidents(plan.stranded, snapshot),
       ...stallIncidents(findings, config),
-      ...[...findings.untaken].map(([agent, tasks]) => untakenIncident(agent, tasks, observed, config.takeWithinMs)),
+      ...untakenIncidents(findings, plan, snapshot),
       ...conditionIncidents(snapshot),
     ],
     work: new Map([...stalledAgents(findings), ...conditionsAsWork(snapshot)]),
@@ -125,6 +125,14 @@ function strandedIncidents(stranded: readonly Need[], { at, config, observed, bo
   return [...byRole].map(([role, needs]) => {
     const tasks = needs.map(({ task }) => task)
     return strandedIncident(role === '' ? null : role, tasks, observed, board.conditions, at)
+  })
+}
+
+function untakenIncidents({ untaken }: ClockFindings, { moves }: Plan, { observed, config }: Snapshot): NewIncident[] {
+  const moved = new Set(moves.map(({ need }) => need.task))
+  return [...untaken].map(([agent, tasks]) => {
+    const left = tasks.filter((task) => !moved.has(task))
+    return untakenIncident(agent, tasks, left, observed, config.takeWithinMs)
   })
 }
 

@@ -20,7 +20,7 @@ export function lossIncident(
   tasks: number,
 ): NewIncident {
   const standing = fleet.standing(agent)
-  const where = placeOf(standing?.host)
+  const where = placeOf(agent, standing?.host)
   const what =
     tasks === 0 ? '' : tasks === 1 ? '; its task goes to another agent' : `; its ${tasks} tasks go to other agents`
   const found = processes.of(agent)
@@ -47,7 +47,7 @@ export function flappingIncident(
   const times = `was lost and came back ${losses} times within ${roughDuration(withinMs)}`
   const then = `no single loss is told until it has been heard for ${formatDuration(STEADY_MS)} without one`
   const next = 'look at its network, at the load of its machine, and at what starts it again'
-  const summary = `${agent}${placeOf(host)} ${times}: ${then}; ${next}`
+  const summary = `${agent}${placeOf(agent, host)} ${times}: ${then}; ${next}`
   return { cause: flappingCause(agent), kind: 'flapping', agent, summary }
 }
 
@@ -55,9 +55,9 @@ export function flappingCause(agent: string): string {
   return `flapping:${agent}`
 }
 
-/** Where an agent was heard last, as its name is followed by it. */
-export function placeOf(host: string | null | undefined): string {
-  return host === null || host === undefined ? '' : ` on ${host}`
+/** Where an agent was heard last, as its name is followed by it; nothing where its host is called like it. */
+export function placeOf(agent: string, host: string | null | undefined): string {
+  return host === null || host === undefined || host === agent ? '' : ` on ${host}`
 }
 
 /** Names of agents or tasks, and not too many of them. */

@@ -1,0 +1,216 @@
+import type { NewIncident } from '#fleet/incident.ts'
+import type { Move, Task } from '#fleet/task.ts'
+import type { Timeline } from './clock.ts'
+import type { History } from './history.ts'
+import { KEPT_OUT, type Lapse, type Lapses } from './lapses.ts'
+import type { Bridge } from './network.ts'
+import { HOUR, LIFETIME_MS, type Settings } from './settings.ts'
+import type { Witness } from './witness.ts'
+
+/**
+ * A promise that is held against all that happens in a world. To add one: write a function that makes it, and name it in
+ * `RULES`. It is told of what concerns it as the witness sees it, and breaks a world by `history.violate`.
+ */
+export interface Rule {
+  /** A task was taken from its holder, or given to its first. */
+  onMoved?(before: Task, move: Move, by: string): void
+  onLeased?(task: Task): void
+  /** The command of a task was started. */
+  onStarted?(task: Task): void
+  onOpened?(incident: NewIncident, by: string): void | Promise<void>
+  /** Something was broken and is not any more. */
+  onLapseOver?(lapse: Lapse): void
+  onClosed?(incident: OpenIncident, by: string): void | Promise<void>
+}
+
+/** An incident, and the time of the world at which it was opened. */
+export interface OpenIncident extends NewIncident {
+  readonly openedAt: number
+}
+
+export interface RuleParts {
+  readonly timeline: Timeline
+  readonly history: History
+  readonly settings: Settings
+  readonly lapses: Lapses
+  readonly bridge: Pick<Bridge, 'idleMs'>
+  /** A fault that the programs are known to have shows. */
+  onKnown(fault: KnownFault): void
+  readonly witness: Pick<Witness, 'agentOf' | 'heardAt' | 'hadEnded'>
+}
+
+export const RULES: readonly ((parts: RuleParts) => Rule)[] = [
+  aHealthyAgentKeepsItsWork,
+  oneIncidentALapse,
+  anIncidentLastsAsItsCause,
+  theBridgesSilenceIsNotTheirs,
+  nobodyIsKeptOut,
+]
+
+/**
+ * Faults that the programs are known to have: what follows from one breaks no world, and is counted. With its mend it goes
+ * from here, and its rule holds.
+ */
+export const KNOWN_FAULTS = [
+  // The answer to a lease was lost: the task is leased to an agent that does not know of it.
+  'a lease that nobody knows of',
+  // Who has no living conversation is forgotten, and its incident with it.
+  'an incident that its conversation took along',
+  // One watchdog closes what the other opened, because it has not seen yet, or has forgotten, what the other judges by.
+  'two watchdogs that disagree',
+] as const
+export type KnownFault = (typeof KNOWN_FAULTS)[number]
+
+/** What follows from a lapse follows within this time: a whole silence, and a whole lease that was renewed at its last moment. */
+function aftermathMs({ watch: { silentAfterMs, leaseMs } }: Settings): number {
+  return silentAfterMs + leaseMs
+}
+
+/**
+ * No task is taken from an agent that was up, connected and beating, but by a person, or after a lapse that has a name. Whom
+ * the bridge did not let in has one.
+ */
+function aHealthyAgentKeepsItsWork(parts: RuleParts): Rule {
+  const { timeline, history, settings, lapses, witness, onKnown } = parts
+  const unknown = new UnknownLeases(parts)
+  return {
+    onLeased: (task) => unknown.leased(task),
+    onStarted: (task) => unknown.started(task),
+    onMoved: (task, { reason }, by) => {
+      const { id, holder } = task
+      if (holder === null || reason === 'by_hand') return
+      const agent = witness.agentOf(holder)
+      const isTheirs = unknown.moved(task)
+      const wellMs = timeline.now - lapses.lastEnd(agent)
+      if (wellMs <= aftermathMs(settings)) return
+      if (isTheirs) return onKnown('a lease that nobody knows of')
+      const since = `nothing had been wrong with it for ${seconds(wellMs)}`
+      history.violate('a healthy agent keeps its work', `${by} took ${id} from ${agent} (${reason}), though ${since}`)
+    },
+  }
+}
+
+/** The leases of which the answer was lost. While one lapses, its agent counts as stuck, and loses what it has not taken. */
+class UnknownLeases {
+  readonly #parts: RuleParts
+  readonly #waiting = new Map<string, Task>()
+  readonly #lostAt = new Map<string, number>()
+
+  constructor(parts: RuleParts) {
+    this.#parts = parts
+  }
+
+  leased(task: Task): void {
+    this.#waiting.set(task.id, task)
+  }
+
+  started({ id, epoch }: Task): void {
+    if (this.#waiting.get(id)?.epoch === epoch) this.#waiting.delete(id)
+  }
+
+  /** Whether the move of this task comes from one of them. */
+  moved({ id, epoch, holder }: Task): boolean {
+    const { witness, timeline, settings } = this.#parts
+    const agent = witness.agentOf(holder)
+    if (this.#waiting.get(id)?.epoch === epoch) {
+      this.#waiting.delete(id)
+      this.#lostAt.set(agent, timeline.now)
+    }
+    const hasOne = [...this.#waiting.values()].some((task) => task.holder === holder)
+    return hasOne || timeline.now - (this.#lostAt.get(agent) ?? Number.NEGATIVE_INFINITY) <= aftermathMs(settings)
+  }
+}
+
+/** Not an end of anything: a claim, which people are not told of. */
+const CLAIM = 'restart'
+
+/** One cause, one incident: of each lapse people are told once, however long it lasts. */
+function oneIncidentALapse(parts: RuleParts): Rule {
+  const { timeline, history, settings, lapses, witness, onKnown } = parts
+  const opened = new Map<string, number[]>()
+  const closedBy = new Map<string, string>()
+  return {
+    onClosed: ({ cause }, by) => void closedBy.set(cause, watchdogOf(by)),
+    onOpened: async ({ cause, kind, agent }, by) => {
+      if (kind === CLAIM) return
+      const times = opened.get(cause) ?? []
+      opened.set(cause, [...times, timeline.now])
+      const behind = lapses.behind(agent, aftermathMs(settings))
+      const most = behind.length
+      const from = Math.min(timeline.now - aftermathMs(settings), ...behind.map((lapse) => lapse.from))
+      const before = times.filter((at) => at >= from).length
+      if (before < most) return
+      if (await witness.hadEnded(agent, from)) return onKnown('an incident that its conversation took along')
+      if ((closedBy.get(cause) ?? watchdogOf(by)) !== watchdogOf(by)) return onKnown('two watchdogs that disagree')
+      if (most === 0) {
+        history.violate('one cause, one incident', `${by} opened ${cause}, and nothing had been wrong`)
+        return
+      }
+      const what = [...new Set(behind.map(({ fault }) => fault))].join(', ')
+      history.violate('one cause, one incident', `${by} opened ${cause} ${before + 1} times in one: ${what}`)
+    },
+  }
+}
+
+/** Whose life it is. */
+function watchdogOf(life: string): string {
+  return life.split('.', 1)[0] ?? life
+}
+
+/** An incident of a lost agent is over when the agent is back, and not when nobody knows of it any more. */
+function anIncidentLastsAsItsCause({ timeline, settings, history, witness, onKnown }: RuleParts): Rule {
+  return {
+    onClosed: async ({ cause, kind, agent, openedAt }, by) => {
+      if ((kind !== 'silent' && kind !== 'gone') || agent === null) return
+      const { last } = witness.heardAt(agent)
+      if (last >= openedAt - settings.watch.lateAfterMs) return
+      if (await witness.hadEnded(agent, openedAt)) return onKnown('an incident that its conversation took along')
+      if (kind === 'gone') return // what the agent ran in was seen to live again
+      const unheard = seconds(timeline.now - last)
+      history.violate('an incident lasts as its cause', `${by} closed ${cause}, which was not heard for ${unheard}`)
+    },
+  }
+}
+
+/** Promise 7: that all miss the beats that nobody collects is the bridge's silence, and not theirs as well. */
+function theBridgesSilenceIsNotTheirs({ history, settings, bridge }: RuleParts): Rule {
+  return {
+    onOpened: ({ cause }, by) => {
+      const { idleMs } = bridge
+      if (cause !== 'mass_silence' || idleMs < 0.7 * settings.watch.lateAfterMs) return
+      const away = `when the bridge had been away for ${seconds(idleMs)}`
+      history.violate('one cause, one incident', `${by} opened ${cause} ${away}`)
+    },
+  }
+}
+
+/** A clock that was wrong within this time is a reason for a host to take no credential: it is of another time. */
+const CLOCK_MS = 12 * HOUR
+
+/**
+ * A conversation's lifetime bounds a token, not a worker: whoever the bridge does not believe is let in again soon, unless
+ * something keeps it from its new credential. Where nobody issues any, those who beat all the time lose nothing.
+ */
+function nobodyIsKeptOut({ timeline, history, settings, lapses }: RuleParts): Rule {
+  const others = (agent: string | null, withinMs: number): Lapse[] =>
+    lapses.behind(agent, withinMs).filter(({ fault }) => fault !== KEPT_OUT)
+  const hasReason = (agent: string): boolean => {
+    const soon = aftermathMs(settings)
+    if (others(agent, soon).length > 0 || others(null, CLOCK_MS).some(({ fault }) => /clock/.test(fault))) return true
+    // its partner may be the one who did not beat
+    const mayEnd = agent === 'orchestrator' || others(agent, LIFETIME_MS + soon).length > 0
+    return mayEnd && others(null, soon).some(({ fault }) => fault === 'issuer away')
+  }
+  return {
+    onLapseOver: ({ fault, touches, from }) => {
+      const [agent] = touches
+      const ms = timeline.now - from
+      if (fault !== KEPT_OUT || agent === undefined || ms < 4 * settings.host.beatMs || hasReason(agent)) return
+      history.violate('nobody is kept out', `${agent} was not believed for ${seconds(ms)}, and nothing had been wrong`)
+    },
+  }
+}
+
+function seconds(ms: number): string {
+  return `${Math.round(ms / 1000)} s`
+}
