@@ -33,7 +33,10 @@ export class WorkSigns {
     this.#hasOutput = true
   }
 
-  /** Whether there was a sign since the last look; the first look only sees output. Where there is no /proc, all do. */
+  /**
+   * Whether there was a sign since the last look, as far as it can be told: processes are compared with those of the last look
+   * that saw no output. Where there is no /proc, output is all.
+   */
   async look(): Promise<boolean> {
     this.#looking ??= this.#look().finally(() => {
       this.#looking = null
@@ -44,10 +47,11 @@ export class WorkSigns {
   async #look(): Promise<boolean> {
     const hadOutput = this.#hasOutput
     this.#hasOutput = false
+    if (hadOutput) return true // whoever prints much is looked at often: its processes need not be read for that
     const before = this.#before
     const now = await readTree(this.#procFolder, this.#leader, before, this.#clock)
     this.#before = now
-    return hadOutput || (before !== null && now !== null && hasMoved(before, now))
+    return before !== null && now !== null && hasMoved(before, now)
   }
 }
 
