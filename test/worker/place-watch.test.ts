@@ -3,9 +3,10 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { AgentCondition, Condition } from '../../services/core/fleet/agent-condition.ts'
 import { S2Error } from '../../services/core/fleet/errors.ts'
+import type { SessionId } from '../../services/core/fleet/session-id.ts'
 import type { PlaceFault } from '../../services/worker/place-fault.ts'
 import { QuickFailures } from '../../services/worker/quick-failures.ts'
-import { away, type Bench, bench } from './loop-bench.ts'
+import { away, Bench, bench } from './loop-bench.ts'
 
 const MINUTE = 60_000
 const SICK: PlaceFault = { state: 'sick', why: 'the disk is read-only', until: null }
@@ -276,7 +277,7 @@ test('while it probes, another fault makes it sick again, and a quick failure by
   assert.deepEqual(await Promise.all(['a', 'b', 'c'].map(async (id) => (await b.store.task(id)).attempts[0]?.end)), [
     'quick_failure',
     'quick_failure',
-    'sick',
+    'quick_failure',
   ])
   while (b.commands.length === 3) await b.clock.advance(1_000)
   b.command.exit(1, 'no licence')
@@ -287,6 +288,76 @@ test('while it probes, another fault makes it sick again, and a quick failure by
   b.command.exit(1, 'three tests fail')
   await b.clock.advance(100)
   assert.equal((await b.store.task('e')).state, 'failed', 'a failure after some time is the task’s own')
+  assert.equal(await conditionOf(b), null)
+  b.end()
+  await b.clock.advance(0)
+  await done
+})
+
+/** Deals as a watchdog does: to whoever can work, the oldest first, and no more than one to somebody who probes. */
+async function deal(b: Bench): Promise<void> {
+  const conditions = new Map((await b.store.conditions()).map(({ session, state }) => [session, state]))
+  for (const { id, epoch, state, holder, attempts } of await b.store.tasks({ open: true })) {
+    const isStranded = state === 'assigned' && holder !== null && conditions.has(holder)
+    if (state !== 'pending' && !isStranded) continue
+    const open = await b.store.tasks({ open: true })
+    const load = (session: string): number => open.filter((each) => each.holder === session).length
+    const isFree = (session: SessionId): boolean =>
+      !conditions.has(session) || (conditions.get(session) === 'probing' && load(session) === 0)
+    const [to] = [b.worker, b.other]
+      .filter((each) => isFree(each) && each !== holder)
+      .sort(
+        (x, y) => Number(x === attempts.at(-1)?.holder) - Number(y === attempts.at(-1)?.holder) || load(x) - load(y),
+      )
+    if (to !== undefined) await b.store.move({ task: id, epoch, to, reason: isStranded ? 'holder_sick' : 'unassigned' })
+  }
+}
+
+test('many bad tasks at once come to their end within minutes, and do not keep the good ones from being done', async () => {
+  const b = await bench()
+  const other = new Bench()
+  Object.assign(other, { clock: b.clock, store: b.store, worker: b.other, other: b.worker })
+  const rest = { priority: 'P2', role: null, holder: null, deadline: null, createdBy: null } as const
+  const [bad, good] = [Array.from('012345', (n) => `b${n}`), Array.from('0123456789', (n) => `t${n}`)]
+  for (const id of [...bad, ...good]) await b.store.addTask({ id, description: 'x', ...rest })
+  const dones = [b, other].map((each) => {
+    each.quickFailureMs = 5_000
+    return each.start(`life-of-${each.worker}`).done
+  })
+  const began = b.clock.now()
+  while ((await b.store.tasks({ open: true })).length > 0 && b.clock.now() - began < 3_600_000) {
+    await deal(b)
+    for (const each of [b, other]) {
+      each.assigned = ['some']
+      each.heard()
+    }
+    await b.clock.advance(500)
+    for (const { commands } of [b, other]) for (const each of commands) each.exit(each.task.startsWith('b') ? 1 : 0, '')
+  }
+  const ends = new Map((await b.store.tasks({})).map(({ id, state }) => [id, state]))
+  for (const id of good) assert.equal(ends.get(id), 'completed', id)
+  for (const id of bad) assert.equal(ends.get(id), 'failed', id)
+  assert.ok(b.clock.now() - began < 5 * MINUTE, `${(b.clock.now() - began) / MINUTE} min`)
+  for (const each of [b, other]) each.end()
+  await b.clock.advance(0)
+  await Promise.all(dones)
+})
+
+test('a quick failure in a probe does not make the place well', async () => {
+  const b = await bench()
+  b.quickFailureMs = 5_000
+  for (const id of ['a', 'b', 'c']) await b.add(id)
+  b.judge = ({ end }) => (end.exitCode === 75 ? SICK : null)
+  const { done } = b.start('life-1')
+  await b.clock.advance(10)
+  b.command.exit(75)
+  while (b.commands.length === 1) await b.clock.advance(1_000)
+  b.command.exit(1)
+  await b.clock.advance(100)
+  assert.equal((await conditionOf(b))?.state, 'probing')
+  assert.equal(b.commands.length, 3, 'the next task shows it')
+  b.command.exit(0)
+  await b.clock.advance(100)
   assert.equal(await conditionOf(b), null)
   b.end()
   await b.clock.advance(0)
@@ -467,7 +538,8 @@ test('each renewal says whether the command showed a sign of work, from 1 on', a
 
 test('three quick failures in a row are the place’s only where they are of more than one task', () => {
   const quick = new QuickFailures(5_000)
-  const fails = (id: string, ms = 100): boolean => quick.note({ id }, true, ms)
+  const task = (id: string) => ({ id, holder: 'conv_x/b', attempts: [] }) as const
+  const fails = (id: string, ms = 100): boolean => quick.note(task(id), true, ms)
   for (const id of ['a', 'a', 'a']) assert.equal(fails(id), true)
   assert.equal(quick.fault('x'), null)
   fails('b')
@@ -475,10 +547,10 @@ test('three quick failures in a row are the place’s only where they are of mor
   assert.equal(fails('c', 5_000), false, 'a failure after some time ends the row')
   assert.equal(quick.fault('x'), null)
   for (const id of ['a', 'b']) fails(id)
-  quick.note({ id: 'c' }, false, 100)
+  quick.note(task('c'), false, 100)
   fails('d')
   assert.equal(quick.fault('x'), null, 'and so does a success')
   const off = new QuickFailures(0)
-  for (const id of ['a', 'b', 'c', 'd']) assert.equal(off.note({ id }, true, 0), false)
+  for (const id of ['a', 'b', 'c', 'd']) assert.equal(off.note(task(id), true, 0), false)
   assert.equal(off.fault('x'), null)
 })
