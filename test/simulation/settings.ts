@@ -2,8 +2,18 @@ import { INCIDENT_KINDS } from '#fleet/incident.ts'
 import type { WatchConfig } from '../../services/watchdog/config.ts'
 import type { Dice } from './chance.ts'
 import type { Slack } from './clock.ts'
-import type { HostConfig } from './host.ts'
 import { CALM, type Weather } from './network.ts'
+
+/** How the programs of a host are set; times in milliseconds. */
+export interface HostConfig {
+  readonly beatMs: number
+  readonly leaseMs: number
+  readonly pollMs: number
+  readonly credentialPollMs: number
+  readonly sayEveryMs: number
+  /** How often a command prints a line; progress is told as often. */
+  readonly lineMs: number
+}
 
 /** How a world lives: a quarter of an hour in which much goes wrong at once, or days in which the nights go wrong. */
 export const PACES = ['minutes', 'days'] as const
