@@ -17,18 +17,8 @@ import { Life, type Machine } from './clock.ts'
 import type { History } from './history.ts'
 import { keysOf, sourceAtBridge } from './issuing.ts'
 import { type Bridge, Link, openWire, type Surroundings } from './network.ts'
+import type { HostConfig } from './settings.ts'
 import { Spool } from './spool.ts'
-
-/** How the programs of a host are set; times in milliseconds. */
-export interface HostConfig {
-  readonly beatMs: number
-  readonly leaseMs: number
-  readonly pollMs: number
-  readonly credentialPollMs: number
-  readonly sayEveryMs: number
-  /** How often a command prints a line; progress is told as often. */
-  readonly lineMs: number
-}
 
 export interface HostParts {
   readonly around: Surroundings

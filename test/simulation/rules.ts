@@ -1,31 +1,10 @@
-import type { NewIncident } from '#fleet/incident.ts'
-import type { Move, Task } from '#fleet/task.ts'
 import type { Timeline } from './clock.ts'
 import type { History } from './history.ts'
 import { KEPT_OUT, type Lapse, type Lapses } from './lapses.ts'
 import type { Bridge } from './network.ts'
+import type { Rule } from './rule.ts'
 import { HOUR, LIFETIME_MS, type Settings } from './settings.ts'
 import type { Witness } from './witness.ts'
-
-/**
- * A promise that is held against all that happens in a world. To add one: write a function that makes it, and name it in
- * `RULES`. It is told of what concerns it as the witness sees it, and breaks a world by `history.violate`.
- */
-export interface Rule {
-  /** A task was taken from its holder, or given to its first. */
-  onMoved?(before: Task, move: Move, by: string): void
-  /** The command of a task was started. */
-  onStarted?(task: Task): void
-  onOpened?(incident: NewIncident, by: string): void
-  /** Something was broken and is not any more. */
-  onLapseOver?(lapse: Lapse): void
-  onClosed?(incident: OpenIncident, by: string): void
-}
-
-/** An incident, and the time of the world at which it was opened. */
-export interface OpenIncident extends NewIncident {
-  readonly openedAt: number
-}
 
 export interface RuleParts {
   readonly timeline: Timeline
@@ -38,6 +17,7 @@ export interface RuleParts {
   readonly witness: Pick<Witness, 'agentOf' | 'heardAt'>
 }
 
+/** The rules of all worlds. To add one: write a function that makes it, and name it here. */
 export const RULES: readonly ((parts: RuleParts) => Rule)[] = [
   aHealthyAgentKeepsItsWork,
   attemptsAreBounded,
@@ -99,8 +79,7 @@ function attemptsAreBounded({ history, settings }: RuleParts): Rule {
 const CLAIM = 'restart'
 
 /** One cause, one incident: of each lapse people are told once, however long it lasts. */
-function oneIncidentALapse(parts: RuleParts): Rule {
-  const { timeline, history, settings, lapses, onKnown } = parts
+function oneIncidentALapse({ timeline, history, settings, lapses, onKnown }: RuleParts): Rule {
   const opened = new Map<string, number[]>()
   const closedBy = new Map<string, string>()
   return {

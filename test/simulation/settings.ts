@@ -2,7 +2,6 @@ import { INCIDENT_KINDS } from '#fleet/incident.ts'
 import type { WatchConfig } from '../../services/watchdog/config.ts'
 import type { Dice } from './chance.ts'
 import type { Slack } from './clock.ts'
-import type { HostConfig } from './host.ts'
 import { CALM, type Weather } from './network.ts'
 
 /** How a world lives: a quarter of an hour in which much goes wrong at once, or days in which the nights go wrong. */
@@ -26,6 +25,17 @@ const DAYS_EVERY = 4
 /** The pace of the world of a seed. */
 export function paceOf(seed: number): Pace {
   return seed % DAYS_EVERY === 0 ? 'days' : 'minutes'
+}
+
+/** How the programs of a host are set; times in milliseconds. */
+export interface HostConfig {
+  readonly beatMs: number
+  readonly leaseMs: number
+  readonly pollMs: number
+  readonly credentialPollMs: number
+  readonly sayEveryMs: number
+  /** How often a command prints a line; progress is told as often. */
+  readonly lineMs: number
 }
 
 /** How the world of a seed is set. Times are milliseconds. */

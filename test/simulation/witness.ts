@@ -9,7 +9,7 @@ import type { Store } from '#store/store.ts'
 import type { Timeline } from './clock.ts'
 import type { History, Operation } from './history.ts'
 import { put, storeOf, type Verb } from './network.ts'
-import type { OpenIncident, Rule } from './rules.ts'
+import type { OpenIncident, Rule } from './rule.ts'
 
 /** What a reader of beats could know at the moment it read: how often each agent had been heard by then. */
 export type Hearing = (heard: ReadonlyMap<string, number>, tick: string) => void
