@@ -11,7 +11,7 @@ export interface Outcome {
   /** Two runs of one seed that differ in anything differ in this. */
   readonly digest: string
   readonly simulatedMs: number
-  /** How long it took to come to rest, once everything was mended. */
+  /** How long it took to come to rest, once everything was mended and no credential was of a time to come. */
   readonly restMs: number
   /** How often one task was begun at most. */
   readonly startsMax: number

@@ -17,6 +17,7 @@ export interface RuleParts {
   readonly witness: Pick<Witness, 'agentOf' | 'heardAt'>
 }
 
+/** The rules of all worlds. To add one: write a function that makes it, and name it here. */
 export const RULES: readonly ((parts: RuleParts) => Rule)[] = [
   aHealthyAgentKeepsItsWork,
   attemptsAreBounded,
@@ -35,6 +36,8 @@ export const KNOWN_FAULTS = [
   'two watchdogs that disagree',
   // An agent that takes nothing is told of again with each task, because the one before went to another meanwhile.
   'an incident that its task took along',
+  // Whose clock is not the orchestrator's takes no new credential, and falls out with the old one until the clocks meet.
+  'a credential of another time',
 ] as const
 export type KnownFault = (typeof KNOWN_FAULTS)[number]
 
@@ -76,8 +79,7 @@ function attemptsAreBounded({ history, settings }: RuleParts): Rule {
 const CLAIM = 'restart'
 
 /** One cause, one incident: of each lapse people are told once, however long it lasts. */
-function oneIncidentALapse(parts: RuleParts): Rule {
-  const { timeline, history, settings, lapses, onKnown } = parts
+function oneIncidentALapse({ timeline, history, settings, lapses, onKnown }: RuleParts): Rule {
   const opened = new Map<string, number[]>()
   const closedBy = new Map<string, string>()
   return {
@@ -140,12 +142,12 @@ const CLOCK_MS = 12 * HOUR
  * A conversation's lifetime bounds a token, not a worker: whoever the bridge does not believe is let in again soon, unless
  * something keeps it from its new credential. Where nobody issues any, those who beat all the time lose nothing.
  */
-function nobodyIsKeptOut({ timeline, history, settings, lapses }: RuleParts): Rule {
+function nobodyIsKeptOut({ timeline, history, settings, lapses, onKnown }: RuleParts): Rule {
   const others = (agent: string | null, withinMs: number): Lapse[] =>
     lapses.behind(agent, withinMs).filter(({ fault }) => fault !== KEPT_OUT)
   const hasReason = (agent: string): boolean => {
     const soon = aftermathMs(settings)
-    if (others(agent, soon).length > 0 || others(null, CLOCK_MS).some(({ fault }) => /clock/.test(fault))) return true
+    if (others(agent, soon).length > 0) return true
     // its partner may be the one who did not beat
     const mayEnd = agent === 'orchestrator' || others(agent, LIFETIME_MS + soon).length > 0
     return mayEnd && others(null, soon).some(({ fault }) => fault === 'issuer away')
@@ -155,6 +157,9 @@ function nobodyIsKeptOut({ timeline, history, settings, lapses }: RuleParts): Ru
       const [agent] = touches
       const ms = timeline.now - from
       if (fault !== KEPT_OUT || agent === undefined || ms < 4 * settings.host.beatMs || hasReason(agent)) return
+      if (others(null, CLOCK_MS).some((lapse) => /clock/.test(lapse.fault))) {
+        return onKnown('a credential of another time')
+      }
       history.violate('nobody is kept out', `${agent} was not believed for ${seconds(ms)}, and nothing had been wrong`)
     },
   }

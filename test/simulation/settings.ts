@@ -38,6 +38,17 @@ export function paceOf(seed: number): Pace {
   return seed % DAYS_EVERY === 0 ? 'days' : 'minutes'
 }
 
+/** How the programs of a host are set; times in milliseconds. */
+export interface HostConfig {
+  readonly beatMs: number
+  readonly leaseMs: number
+  readonly pollMs: number
+  readonly credentialPollMs: number
+  readonly sayEveryMs: number
+  /** How often a command prints a line; progress is told as often. */
+  readonly lineMs: number
+}
+
 /** How the world of a seed is set. Times are milliseconds. */
 export interface Settings {
   readonly pace: Pace

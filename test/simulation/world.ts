@@ -19,7 +19,7 @@ import { useLightAborts } from './light-abort.ts'
 import { Bridge, CALM, openNear, type Surroundings } from './network.ts'
 import type { Outcome } from './outcome.ts'
 import { type KnownFault, RULES } from './rules.ts'
-import { chooseSettings, LIFETIME_MS, paceOf, ROLES, type Settings } from './settings.ts'
+import { chooseSettings, LIFETIME_MS, type Pace, paceOf, ROLES, type Settings } from './settings.ts'
 import { Watchman } from './watchman.ts'
 import { Witness } from './witness.ts'
 
@@ -31,13 +31,23 @@ export interface WorldOptions {
 }
 
 /** The least that must have happened for a world to prove anything. */
-const LEAST: Readonly<Partial<Record<Operation, number>>> = {
-  'message sent': 10,
-  'message received': 10,
-  'task added': 8,
-  'task leased': 8,
-  'task completed': 8,
-  'beat heard': 100,
+const LEAST: Readonly<Record<Pace, Readonly<Partial<Record<Operation, number>>>>> = {
+  minutes: {
+    'message sent': 10,
+    'message received': 10,
+    'task added': 8,
+    'task leased': 8,
+    'task completed': 8,
+    'beat heard': 100,
+  },
+  days: {
+    'message sent': 10,
+    'message received': 10,
+    'task added': 3,
+    'task leased': 3,
+    'task completed': 3,
+    'beat heard': 400,
+  },
 }
 
 useLightAborts()
@@ -135,8 +145,9 @@ class World implements Scene {
     }
     await this.#timeline.runTo(brokenMs)
     this.#mendAll()
-    await this.#comeToRest()
-    const restMs = this.#timeline.now - brokenMs
+    const aheadMs = await this.#aheadMs()
+    await this.#comeToRest(aheadMs)
+    const restMs = Math.max(0, this.#timeline.now - brokenMs - aheadMs)
     await this.#judge()
     return {
       seed: this.#seed,
@@ -450,9 +461,9 @@ class World implements Scene {
     )
   }
 
-  async #comeToRest(): Promise<void> {
+  async #comeToRest(aheadMs: number): Promise<void> {
     const { restWithinMs, staysMs, host } = this.settings
-    const end = this.#timeline.now + restWithinMs + (await this.#aheadMs())
+    const end = this.#timeline.now + restWithinMs + aheadMs
     while (this.#timeline.now < end) {
       await this.#timeline.runTo(this.#timeline.now + host.beatMs)
       if ((await this.#unrest()).length > 0) continue
@@ -527,7 +538,7 @@ class World implements Scene {
     await this.#witness.judge()
     const { history, around } = this
     for (const text of this.#promised) this.#judgeWord(text)
-    for (const [operation, least] of Object.entries(LEAST)) {
+    for (const [operation, least] of Object.entries(LEAST[this.settings.pace])) {
       const count = history.count(operation as Operation)
       if (count < least) history.violate('enough happened', `${operation} only ${count} times`)
     }
