@@ -88,7 +88,7 @@ lock: ## rewrite package-lock.json after a change of package.json
 simulate: setup ## run the fleet in simulated time; SEEDS=n fleets, or SEED=n one of them, told in full
 	@$(IN_ENV) node test/simulation/main.ts $(if $(SEED),--seed $(SEED) --verbose,--seeds $(SEEDS))
 
-rehearse: build ## break a real fleet on purpose and watch it recover; ONLY=day or night: one of the stories
+rehearse: build ## break a real fleet on purpose and watch it recover; ONLY=day, shift or night: one of the stories
 	@$(IN_ENV) node test/rehearse/main.ts $(ONLY)
 
 test-system: build ## as root: real systemd, docker and machines apart, broken on purpose; ONLY="systemd …" runs some

@@ -1,16 +1,17 @@
 import { type Clock, systemClock } from '#runtime/clock.ts'
 
-/** A running clock whose wall time can be moved. */
+/** A running clock whose wall time can be moved, and whose monotonic time can be advanced; waits stay real. */
 export class MovableClock implements Clock {
   readonly #clock: Clock
   offsetMs = 0
+  #elapsedMs = 0
 
   constructor(clock: Clock = systemClock) {
     this.#clock = clock
   }
 
   now(): number {
-    return this.#clock.now()
+    return this.#clock.now() + this.#elapsedMs
   }
 
   wall(): number {
@@ -19,6 +20,11 @@ export class MovableClock implements Clock {
 
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
     return this.#clock.sleep(ms, signal)
+  }
+
+  /** Moves the monotonic time forward, and the wall time not at all. */
+  elapse(ms: number): void {
+    this.#elapsedMs += ms
   }
 
   /** Moves the wall time forward. */

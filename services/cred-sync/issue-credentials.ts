@@ -3,7 +3,9 @@ import { isPassing, S2Error } from '#fleet/errors.ts'
 import { ORCHESTRATOR } from '#fleet/session-id.ts'
 import { GitPublisher } from '#git/git-publisher.ts'
 import { ensureIdentity, type HostIdentity } from '#identity/identity-file.ts'
+import { sealCredential } from '#identity/sealed-credential.ts'
 import { Issuer, type IssuerRound } from '#issuing/issuer.ts'
+import { filesInState } from '#issuing/issuer-files.ts'
 import { ScheduleWatch } from '#runtime/cron-schedule.ts'
 import { ConfigError } from '#runtime/read-settings.ts'
 import { RetryLoop } from '#runtime/retry-loop.ts'
@@ -70,8 +72,8 @@ async function openIssuer(config: Config, settings: IssuerSettings, parts: Issui
   const { lifetimeMs } = settings
   await settings.access() // wrong settings end the start
   return new Issuer(
-    { state, orchestrator: ORCHESTRATOR, access: settings.access, lifetimeMs, overlapMs: OVERLAP_MS },
-    { store, publisher, identity, clock },
+    { orchestrator: ORCHESTRATOR, access: settings.access, lifetimeMs, overlapMs: OVERLAP_MS },
+    { store, publisher, identity, files: filesInState(state), seal: sealCredential, clock },
   )
 }
 

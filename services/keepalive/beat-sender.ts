@@ -1,6 +1,7 @@
 import type { Beat } from '#fleet/beat.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
+import { isSpokenFor } from '#fleet/speakers.ts'
 import { LATE, waitAtMost } from '#runtime/bounded-wait.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import { Loop } from '#runtime/loop.ts'
@@ -17,8 +18,8 @@ export interface BeatSenderParts {
   /** The next beat of each session that speaks over this connection. */
   nextBeats(): readonly Beat[]
   onBeaten(beats: readonly Beat[]): void
-  /** The bridge does not let this session speak. */
-  onLockedOut(session: SessionId, error: unknown): void
+  /** The bridge does not let this session speak, or hears it from another place. */
+  onRefused(session: SessionId, error: unknown): void
   onAway(error: unknown): void
 }
 
@@ -88,9 +89,9 @@ export class BeatSender {
       await this.#inTime(this.#parts.store.beat(beats))
       this.#parts.onBeaten(beats)
     } catch (error) {
-      if (!isLockedOut(error)) throw error
+      if (!isLockedOut(error) && !isSpokenFor(error)) throw error
       const [only] = beats
-      if (beats.length === 1 && only !== undefined) this.#parts.onLockedOut(only.session, error)
+      if (beats.length === 1 && only !== undefined) this.#parts.onRefused(only.session, error)
       // One session of several is refused: each beats by itself, so that the others are still heard.
       else for (const beat of beats) await this.#beat([beat])
     }

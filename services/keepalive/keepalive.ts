@@ -8,6 +8,7 @@ import { hintCredentials } from '#spool/credential-hint.ts'
 import { credentialsFolder, noteRenewal, readCredentials } from '#spool/credentials.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
+import { publishPlace } from '#spool/place.ts'
 import { openRemoteStore } from '#store/remote/remote.ts'
 import { type Config, readConfig } from './config.ts'
 import { SessionManager, type SessionManagerConfig, type SessionManagerParts, type Spool } from './session-manager.ts'
@@ -28,7 +29,11 @@ async function start(config: Config, life: Life): Promise<void> {
   runLean()
   // Only a folder that exists can be watched from the start; where one cannot be made, the first look into it says why.
   for (const folder of Object.values(foldersOf(config.state)).flat()) await ensureFolder(folder).catch(() => undefined)
-  const running = runSessions(config, partsOf(config, life), life.draining)
+  const place = await publishPlace(config.state).catch((error: unknown) => {
+    life.log.warn('place unknown: a copy of this host could not be told from it', { error })
+    return undefined
+  })
+  const running = runSessions(config, partsOf(config, place, life), life.draining)
   running.catch(life.fail)
   life.stack.defer(() => running)
 }
@@ -48,6 +53,7 @@ async function runSessions(
 
 function partsOf(
   { state, beatMs, allowsPlain }: Config,
+  place: string | undefined,
   { clock, chance, log, health, round }: Life,
 ): SessionManagerParts {
   const onFault = (fault: string): void => log.warn('spool file set aside', { fault })
@@ -69,6 +75,7 @@ function partsOf(
       noteRenewal: (session, expiresAt) => noteRenewal(state, session, expiresAt),
     },
     incarnation: randomUUID(),
+    place,
     clock,
     chance,
     log,

@@ -14,7 +14,7 @@ import { InboxScan } from './inbox-scan.ts'
 import { type KeepaliveMetrics, keepaliveMetrics } from './keepalive-metrics.ts'
 import { OutboxScan } from './outbox-scan.ts'
 import { Session, type SessionCounters } from './session.ts'
-import { lockoutTopic, SharedBridgeConnection } from './shared-bridge-connection.ts'
+import { lockoutTopic, refusalTopics, SharedBridgeConnection } from './shared-bridge-connection.ts'
 import type { CredentialsPort, InboxPort, OutboxPort } from './spool-interfaces.ts'
 
 /** How the sessions of a host are run. Times in milliseconds. */
@@ -40,6 +40,8 @@ export interface SessionManagerParts {
   readonly credentials: CredentialsPort
   /** The id of this run of the program; no other run has it. */
   readonly incarnation: string
+  /** Where it runs (`spool/place.ts`). Left out: the bridge does not tell it from a copy of this host. */
+  readonly place?: string | undefined
   readonly clock: Clock
   readonly chance: Chance
   readonly log: Log
@@ -244,7 +246,7 @@ export class SessionManager implements AsyncDisposable {
     const session = this.#sessions.get(id)
     if (session === undefined) return
     this.#sessions.delete(id)
-    this.#troubles.over(lockoutTopic(id))
+    for (const topic of refusalTopics(id)) this.#troubles.over(topic)
     this.#close(session)
     const connection = this.#connections.get(session.bridgeUrl)
     connection?.remove(id)
@@ -254,12 +256,13 @@ export class SessionManager implements AsyncDisposable {
   }
 
   #connect(url: string): SharedBridgeConnection {
-    const { incarnation, clock, chance, open } = this.#parts
+    const { incarnation, place, clock, chance, open } = this.#parts
     const { host, beatMs, beatPollingMs } = this.#config
     const connection = new SharedBridgeConnection({
       url,
       host,
       incarnation,
+      place,
       clock,
       chance,
       troubles: this.#troubles,

@@ -43,8 +43,16 @@ export interface SessionParts {
 
 /** How often a session that the bridge locks out asks whether it still does. */
 const LOCKED_OUT_MS = 30_000
+/** How often a session asks that another place speaks for, where the bridge does not say when. */
+const ASIDE_MS = 30_000
 /** A stream of mail, or a long outbox, that goes on for this long has got over its trouble. */
 const STEADY_MS = 5_000
+
+/** What brings mail in, until its signal aborts. */
+interface Incoming {
+  readonly ending: AbortController
+  readonly loops: readonly [MailReceiver, MailCatchUp]
+}
 
 /** One session of this host: what it receives, acks and sends, each in a loop of its own. */
 export class Session implements AsyncDisposable {
@@ -54,15 +62,19 @@ export class Session implements AsyncDisposable {
   readonly #parts: SessionParts
   readonly #ending = new AbortController()
   /** The topics of its loops' troubles, which end with it. */
-  readonly #topics: string[] = []
+  readonly #topics = new Set<string>()
   readonly #acks: AckSender
   readonly #tracker: AckTracker
   readonly #outbox: OutboxSender
-  readonly #mail: MailReceiver
-  readonly #catchUp: MailCatchUp
   readonly #expiry: RenewedExpiryNote
+  /** Null until the bridge has taken a beat of this place: where another speaks for the session, the mail is its. */
+  #incoming: Incoming | null = null
+  /** Settles when all that brought mail in before has ended. */
+  #formerIncoming: Promise<unknown> = Promise.resolve()
   /** Until when the locked-out session asks for nothing, by the clock that never jumps; null while it is not locked out. */
   #silentUntil: number | null = null
+  /** Until when it does not beat, as another place speaks for it, by the same clock; null where none does. */
+  #asideUntil: number | null = null
 
   constructor({ session, bridgeUrl, expiresAt }: Credential, parts: SessionParts) {
     this.session = session
@@ -70,7 +82,6 @@ export class Session implements AsyncDisposable {
     this.#parts = parts
     const { store, inbox, outbox, clock, log, credentials } = parts
     const { signal } = this.#ending
-    const receiving = AbortSignal.any([signal, parts.receiving])
     this.#acks = new AckSender({
       ...this.#loopParts('acks', signal),
       session,
@@ -88,25 +99,8 @@ export class Session implements AsyncDisposable {
       onSent: () => this.#onSent(),
       onRefused: (name, problem) => this.#onRefused(name, problem),
     })
-    this.#mail = new MailReceiver({
-      ...this.#loopParts('mail', receiving),
-      session,
-      store,
-      keep: (messages) => this.#keep(messages),
-      onForeign: (id, to) => log.warn('message of another session ignored', { session, id, to }),
-    })
-    this.#catchUp = new MailCatchUp({
-      ...this.#loopParts('mail catch-up', receiving),
-      session,
-      store,
-      heldIds: () => this.#tracker.bridgeIds(),
-      keep: async (messages) => {
-        const fresh = await this.#keep(messages)
-        if (fresh > 0) log.warn('messages missing from the stream fetched', { session, messages: fresh })
-      },
-    })
     this.#expiry = new RenewedExpiryNote({
-      ...this.#loopParts('conversation expiry', receiving),
+      ...this.#loopParts('conversation expiry', AbortSignal.any([signal, parts.receiving])),
       session,
       store,
       expiresAt,
@@ -128,9 +122,9 @@ export class Session implements AsyncDisposable {
     return this.#silentUntil !== null
   }
 
-  /** False while the session is locked out and it is too early to ask again. */
+  /** False while the session is locked out or spoken for from elsewhere, and it is too early to ask again. */
   get maySpeak(): boolean {
-    return this.#silenceMs() <= 0
+    return this.#silenceMs() <= 0 && this.#parts.clock.now() >= (this.#asideUntil ?? Number.NEGATIVE_INFINITY)
   }
 
   /** Whether the message of this id in the inbox is one of this session's. */
@@ -138,10 +132,11 @@ export class Session implements AsyncDisposable {
     return this.#tracker.tracks(id)
   }
 
-  nextBeat(host: string, incarnation: string): Beat {
+  nextBeat(host: string, incarnation: string, place: string | undefined): Beat {
     const { counters } = this.#parts
     counters.beats += 1
-    return { session: this.session, host, incarnation, seq: counters.beats, work: counters.work }
+    const { beats: seq, work } = counters
+    return { session: this.session, host, incarnation, seq, work, ...(place === undefined ? {} : { place }) }
   }
 
   /** Takes what a scan of the inbox found: queues the marks that the bridge has not confirmed. */
@@ -159,6 +154,24 @@ export class Session implements AsyncDisposable {
     this.#outbox.enqueue(names)
   }
 
+  /** The bridge has taken a beat: it lets the session speak, from here. */
+  onBeaten(): void {
+    this.#asideUntil = null
+    this.#incoming ??= this.#receive()
+    if (this.isLockedOut) this.retry()
+  }
+
+  /** Another place speaks for the session: no mail and no beats, until it may be silent. What was sent and acked here is carried. */
+  standAside(retryAfterS: number | undefined): void {
+    this.#asideUntil = this.#parts.clock.now() + (retryAfterS === undefined ? ASIDE_MS : retryAfterS * 1_000)
+    this.#stopReceiving()
+  }
+
+  /** The bridge does not answer. Once it is back, whoever spoke for the session shall be the first to do so. */
+  onAway(): void {
+    if (this.#asideUntil !== null && this.maySpeak) this.#asideUntil = this.#parts.clock.now() + ASIDE_MS
+  }
+
   /** The bridge does not let it speak. */
   lockOut(): void {
     this.#silentUntil = this.#parts.clock.now() + LOCKED_OUT_MS
@@ -172,18 +185,53 @@ export class Session implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ending.abort()
-    await Promise.all(this.#loops.map(({ done }) => done))
+    this.#stopReceiving()
+    await Promise.all([this.#formerIncoming, ...this.#loops.map(({ done }) => done)])
     for (const topic of this.#topics) this.#parts.troubles.over(topic)
   }
 
   get #loops(): readonly { readonly done: Promise<void>; retry(): void }[] {
-    return [this.#acks, this.#outbox, this.#mail, this.#catchUp, this.#expiry]
+    return [this.#acks, this.#outbox, this.#expiry, ...(this.#incoming?.loops ?? [])]
+  }
+
+  #receive(): Incoming {
+    const { session } = this
+    const { store, log, receiving } = this.#parts
+    const ending = new AbortController()
+    const signal = AbortSignal.any([ending.signal, receiving])
+    const mail = new MailReceiver({
+      ...this.#loopParts('mail', signal),
+      session,
+      store,
+      keep: (messages) => this.#keep(messages),
+      onForeign: (id, to) => log.warn('message of another session ignored', { session, id, to }),
+    })
+    const catchUp = new MailCatchUp({
+      ...this.#loopParts('mail catch-up', signal),
+      session,
+      store,
+      heldIds: () => this.#tracker.bridgeIds(),
+      keep: async (messages) => {
+        const fresh = await this.#keep(messages)
+        if (fresh > 0) log.warn('messages missing from the stream fetched', { session, messages: fresh })
+      },
+    })
+    return { ending, loops: [mail, catchUp] }
+  }
+
+  #stopReceiving(): void {
+    if (this.#incoming === null) return
+    const { ending, loops } = this.#incoming
+    this.#incoming = null
+    ending.abort()
+    for (const work of ['mail', 'mail catch-up']) this.#parts.troubles.over(this.#topic(work))
+    this.#formerIncoming = Promise.all([this.#formerIncoming, ...loops.map(({ done }) => done)])
   }
 
   #loopParts(work: string, signal: AbortSignal): Omit<RetryLoopParts, 'step'> {
     const { clock, chance, troubles } = this.#parts
-    const topic = `${work} of ${this.session}`
-    this.#topics.push(topic)
+    const topic = this.#topic(work)
+    this.#topics.add(topic)
     return {
       clock,
       chance,
@@ -193,6 +241,10 @@ export class Session implements AsyncDisposable {
       onTrouble: (error) => this.#onTrouble(topic, error),
       onWell: () => troubles.over(topic),
     }
+  }
+
+  #topic(work: string): string {
+    return `${work} of ${this.session}`
   }
 
   #silenceMs(): number {

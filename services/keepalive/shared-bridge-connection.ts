@@ -1,6 +1,7 @@
 import type { Beat } from '#fleet/beat.ts'
 import type { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
+import { isSpokenFor } from '#fleet/speakers.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { TroubleLog } from '#runtime/trouble-log.ts'
 import type { Keyring } from '#store/remote/keyring.ts'
@@ -17,6 +18,8 @@ export interface BridgeConnectionParts {
   readonly host: string
   /** The id of this run of the program; no other run has it. */
   readonly incarnation: string
+  /** Where it beats from (`spool/place.ts`). */
+  readonly place: string | undefined
   readonly clock: Clock
   readonly chance: Chance
   readonly troubles: TroubleLog
@@ -58,7 +61,8 @@ export class SharedBridgeConnection implements AsyncDisposable {
       beatPollingMs,
       nextBeats: () => this.#nextBeats(),
       onBeaten: (beats) => this.#onBeaten(beats),
-      onLockedOut: (session, error) => this.#onLockedOut(session, error),
+      onRefused: (session, error) =>
+        isSpokenFor(error) ? this.#onSpokenFor(session, error) : this.#onLockedOut(session, error),
       onAway: (error) => this.#onAway(error),
     })
     this.#following = Promise.all([this.#followHints(), this.#followRefusals()])
@@ -136,8 +140,8 @@ export class SharedBridgeConnection implements AsyncDisposable {
   }
 
   #nextBeats(): Beat[] {
-    const { host, incarnation } = this.#parts
-    return this.#speaking().map((session) => session.nextBeat(host, incarnation))
+    const { host, incarnation, place } = this.#parts
+    return this.#speaking().map((session) => session.nextBeat(host, incarnation, place))
   }
 
   #onBeaten(beats: readonly Beat[]): void {
@@ -145,10 +149,18 @@ export class SharedBridgeConnection implements AsyncDisposable {
     this.#onAnswer()
     metrics.beats.add(beats.length)
     for (const beat of beats) {
-      troubles.over(lockoutTopic(beat.session))
-      const session = this.#sessions.get(beat.session)
-      if (session?.isLockedOut === true) session.retry()
+      for (const topic of refusalTopics(beat.session)) troubles.over(topic)
+      this.#sessions.get(beat.session)?.onBeaten()
     }
+  }
+
+  #onSpokenFor(id: SessionId, error: S2Error): void {
+    this.#onAnswer()
+    const session = this.#sessions.get(id)
+    if (session === undefined) return
+    session.standAside(error.retryAfterS)
+    const { message, next } = error
+    this.#parts.troubles.met(placeTopic(id), message, next === undefined ? message : `${message}; ${next}`, error)
   }
 
   #onLockedOut(id: SessionId, error: unknown): void {
@@ -184,6 +196,7 @@ export class SharedBridgeConnection implements AsyncDisposable {
   #onAway(error: unknown): void {
     const { url, clock, troubles } = this.#parts
     this.#awaySince ??= clock.wall()
+    for (const session of this.#sessions.values()) session.onAway()
     const since = new Date(this.#awaySince).toISOString()
     const { message, next } = error as S2Error
     const away = `${url} cannot be reached since ${since}: ${message}`
@@ -192,6 +205,15 @@ export class SharedBridgeConnection implements AsyncDisposable {
     if (fault === null) troubles.met(this.#topic, 'away', away, error)
     else troubles.met(this.#topic, `away: ${fault.kind}`, `${away}; ${next ?? fault.next}`, error)
   }
+}
+
+/** The topics under which people are told that a session is refused. */
+export function refusalTopics(session: SessionId): readonly string[] {
+  return [lockoutTopic(session), placeTopic(session)]
+}
+
+function placeTopic(session: SessionId): string {
+  return `place of ${session}`
 }
 
 /** The topic under which people are told that the bridge locks a session out. */

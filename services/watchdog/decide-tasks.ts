@@ -16,7 +16,7 @@ import type { Snapshot } from './look-snapshot.ts'
 import type { Board } from './open-tasks-state.ts'
 import {
   conditionIncident,
-  endInWords,
+  endingInWords,
   stallIncident,
   stallsTogetherIncident,
   strandedCause,
@@ -63,14 +63,14 @@ export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string
   return {
     moves: plan.moves,
     endings: [...findings.ends, ...failed].map(({ task, reason }) => {
-      const words = endInWords(task, reason, config, attemptsInWords(task, nameIn(observed)))
+      const words = endingInWords(task, reason, config, attemptsInWords(task, nameIn(observed)))
       return { task: task.id, epoch: task.epoch, reason, words }
     }),
     reminders: findings.reminders,
     incidents: [
       ...strandedIncidents(plan, snapshot),
       ...stallIncidents(findings, config),
-      ...[...findings.untaken].map(([agent, tasks]) => untakenIncident(agent, tasks, observed, config.takeWithinMs)),
+      ...untakenIncidents(findings, plan, snapshot),
       ...conditionIncidents(snapshot),
     ],
     work: new Map([...stalledAgents(findings), ...conditionsAsWork(snapshot)]),
@@ -145,6 +145,14 @@ function triedTasks({ moves }: Plan, { observed, board }: Snapshot): Task[] {
   const isTrying = (agent: string | undefined): boolean => board.conditions.get(agent ?? '')?.state === 'probing'
   const held = board.tasks.filter(({ holder }) => holder !== null && isTrying(observed.fleet.agentOf(holder)))
   return [...held, ...moves.filter(({ successor }) => isTrying(successor)).map(({ need }) => need.task)]
+}
+
+function untakenIncidents({ untaken }: ClockFindings, { moves }: Plan, { observed, config }: Snapshot): NewIncident[] {
+  const moved = new Set(moves.map(({ need }) => need.task))
+  return [...untaken].map(([agent, tasks]) => {
+    const left = tasks.filter((task) => !moved.has(task))
+    return untakenIncident(agent, tasks, left, observed, config.takeWithinMs)
+  })
 }
 
 function stallIncidents({ stalls, stallsTogether }: ClockFindings, config: Snapshot['config']): NewIncident[] {

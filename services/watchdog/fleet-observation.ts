@@ -229,11 +229,12 @@ export class FleetObservation implements Observed {
     if (this.isBlind !== wasBlind) this.#blindSince = this.isBlind ? before.now : null
     const neverHeard = this.#roster.counts.new
     const unknown = beats === 'news' ? this.#roster.hear(read.pulses, before.now) : 0
-    if (beats === 'past') this.#roster.recall(read.pulses)
+    const areContested = beats === 'news' && this.#roster.hearContests(read.contests ?? [], before.now)
+    if (beats === 'past') this.#roster.recall(read.pulses, read.contests)
     if (this.#roster.counts.new !== neverHeard) this.#revision += 1 // no verdict changes, but it is shown like one
     if (unknown > 0) this.#unknownReads += 1
     if (needsGrace) this.#grace(before.now)
-    return { pause, isGrace: needsGrace, isNews: isChanged || unknown > 0 }
+    return { pause, isGrace: needsGrace, isNews: isChanged || unknown > 0 || areContested }
   }
 
   /** How long to wait before the beats are read again at `now`, milliseconds: not beyond the next deadline. */

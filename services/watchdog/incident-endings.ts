@@ -69,7 +69,7 @@ export function lastedMs({ openedAt }: Pick<OpenIncident, 'openedAt'>, wall: num
 
 function heardAgain(incident: OpenIncident, agent: string, { wall, observed }: AgentSnapshot): string {
   const lasted = roughDuration(lastedMs(incident, wall))
-  return `${agent} was heard again after ${lasted}${placeOf(observed.fleet.standing(agent)?.host)}`
+  return `${agent} was heard again after ${lasted}${placeOf(agent, observed.fleet.standing(agent)?.host)}`
 }
 
 /** The agent was heard since the last grace. */

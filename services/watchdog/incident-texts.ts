@@ -27,7 +27,7 @@ export function lossIncident(
   tasks: LossTasks,
 ): NewIncident {
   const standing = fleet.standing(agent)
-  const where = placeOf(standing?.host)
+  const where = placeOf(agent, standing?.host)
   const what = lossTasksInWords(tasks)
   const found = processes.of(agent)
   const why =
@@ -66,7 +66,7 @@ export function flappingIncident(
   const times = `was lost and came back ${losses} times within ${roughDuration(withinMs)}`
   const then = `no single loss is told until it has been heard for ${formatDuration(STEADY_MS)} without one`
   const next = 'look at its network, at the load of its machine, and at what starts it again'
-  const summary = `${agent}${placeOf(host)} ${times}: ${then}; ${next}`
+  const summary = `${agent}${placeOf(agent, host)} ${times}: ${then}; ${next}`
   return { cause: flappingCause(agent), kind: 'flapping', agent, summary }
 }
 
@@ -74,9 +74,9 @@ export function flappingCause(agent: string): string {
   return `flapping:${agent}`
 }
 
-/** Where an agent was heard last, as its name is followed by it. */
-export function placeOf(host: string | null | undefined): string {
-  return host === null || host === undefined ? '' : ` on ${host}`
+/** Where an agent was heard last, as its name is followed by it; nothing where its host is called like it. */
+export function placeOf(agent: string, host: string | null | undefined): string {
+  return host === null || host === undefined || host === agent ? '' : ` on ${host}`
 }
 
 /** Names of agents or tasks, and not too many of them. */
@@ -85,10 +85,15 @@ export function namesOf(names: readonly string[]): string {
   return `${names.slice(0, NAMED_MAX).join(', ')}${more}`
 }
 
-/** Two programs use the keys of one worker: each takes over the tasks of the other. */
-export function twinsIncident({ agent, hosts }: Twins): NewIncident {
-  const where = hosts.length > 1 ? `on ${hosts.join(' and ')}` : `twice on ${hosts[0]}`
-  const summary = `${agent} runs ${where} with the same keys, and takes its own tasks away from itself: stop one of them, or let it join under a name of its own (s2 worker invite)`
+/** Two programs use the keys of one worker: the later one is refused, or each takes over the tasks of the other. */
+export function twinsIncident({ agent, hosts, refused }: Twins): NewIncident {
+  const where = hosts.length > 1 ? `on ${hosts.join(' and ')}` : `twice on ${hosts[0]}, or on two hosts of that name,`
+  const who = hosts.length > 1 ? refused : 'the later one'
+  const what =
+    refused === undefined
+      ? 'and takes its own tasks away from itself'
+      : `and ${who} was told to stand aside: it gets no mail and no tasks`
+  const summary = `${agent} runs ${where} with the same keys, ${what}; stop one of them, or let it join under a name of its own (s2 worker invite)`
   return { cause: `twins:${agent}`, kind: 'twins', agent, summary }
 }
 

@@ -3,7 +3,7 @@ import type { NewIncident } from '#fleet/incident.ts'
 import type { EndReason, Task } from '#fleet/task.ts'
 import { countedAttempts } from '#fleet/task-attempts.ts'
 import type { Stall } from '#fleet/task-clocks.ts'
-import { formatDuration } from '#runtime/duration.ts'
+import { formatDuration, roughDuration } from '#runtime/duration.ts'
 import type { WatchConfig } from './config.ts'
 import type { Observed } from './fleet-observation.ts'
 import { namesOf, placeOf } from './incident-texts.ts'
@@ -46,7 +46,7 @@ function whyUnfit(
   conditions: Conditions,
   at: number,
 ): string {
-  if (verdict !== 'alive') return `has been ${verdict} for ${formatDuration(Math.round(at - since))}`
+  if (verdict !== 'alive') return `has been ${verdict} for ${roughDuration(at - since)}`
   if (!proven) return 'has not been heard yet'
   const condition = conditions.get(agent)
   if (condition !== undefined) return `${conditionInWords(condition)}: ${condition.why}`
@@ -88,15 +88,17 @@ export function stallsTogetherIncident(
   return { cause: 'task_stalled:many', kind: 'task_stalled', agent: null, summary }
 }
 
-/** An agent whose host beats, and that takes nothing. */
+/** An agent whose host beats, and that takes nothing. Of its tasks `left` are those that no other agent can get. */
 export function untakenIncident(
   agent: string,
   tasks: readonly Task[],
+  left: readonly Task[],
   { fleet }: Observed,
   takeWithinMs: number,
 ): NewIncident {
-  const where = placeOf(fleet.standing(agent)?.host)
-  const summary = `${agent}${where} beats and has not taken ${named(tasks)} for ${formatDuration(takeWithinMs)}: see whether s2 work, or what its wake command starts, runs there; no other agent of the role is free to take it`
+  const where = placeOf(agent, fleet.standing(agent)?.host)
+  const then = left.length === 0 ? 'another agent gets its work' : `no other agent is free to take ${named(left)}`
+  const summary = `${agent}${where} beats and has not taken ${named(tasks)} for ${formatDuration(takeWithinMs)}: see whether s2 work, or what its wake command starts, runs there; ${then}`
   return { cause: `task_not_taken:${agent}`, kind: 'task_not_taken', agent, summary }
 }
 
@@ -118,7 +120,7 @@ function conditionInWords({ state, until }: Pick<AgentCondition, 'state' | 'unti
 }
 
 /** Why the watchdog ends a task, and what was tried. */
-export function endInWords(
+export function endingInWords(
   task: Task,
   reason: EndReason,
   { stallAfterMs }: Pick<WatchConfig, 'stallAfterMs'>,

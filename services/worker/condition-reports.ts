@@ -17,6 +17,8 @@ export class ConditionReports {
   /** Tells the sessions that do not know of it yet. Throws the first error once all were tried. */
   async tell(sessions: readonly WorkerSession[]): Promise<void> {
     const faults: unknown[] = []
+    const there = new Set(sessions.map(({ session }) => session))
+    for (const session of this.#told.keys()) if (!there.has(session)) this.#told.delete(session)
     for (const { session, store } of sessions) {
       const condition = this.#condition
       if (this.#told.has(session) && this.#told.get(session) === condition) continue

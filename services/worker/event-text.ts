@@ -8,7 +8,7 @@ import type { WorkEvent } from './work-event.ts'
 export function eventPrinter(context: CommandContext, output: 'text' | 'quiet' | 'json'): (event: WorkEvent) => void {
   if (output === 'json') {
     return (event) => {
-      const error = event.event === 'trouble' ? { error: failureOf(event.error).message } : {}
+      const error = event.event === 'trouble' ? { error: reasonOf(event.error) } : {}
       const at = new Date(context.clock.wall()).toISOString()
       context.print(`${JSON.stringify({ at, level: levelOf(event), ...event, ...error })}\n`)
     }
@@ -78,7 +78,7 @@ function eventText(event: WorkEvent): string {
       return `s2: stopping the command of ${event.task}: ${WHY_STOPPING[event.why]}${reason}\n`
     }
     case 'trouble':
-      return `s2: ${event.what}: ${oneLine(failureOf(event.error).message)}\n`
+      return `s2: ${event.what}: ${oneLine(reasonOf(event.error))}\n`
   }
 }
 
@@ -88,4 +88,10 @@ function because(why: string): string {
 
 function nextProbe(ms: number): string {
   return `the next try is in ${formatDuration(ms < 60_000 ? Math.ceil(ms / 1000) * 1000 : Math.ceil(ms / 60_000) * 60_000)}`
+}
+
+/** What went wrong, and what to do where somebody knows. */
+function reasonOf(error: unknown): string {
+  const { message, next } = failureOf(error)
+  return next === undefined ? message : `${message}; ${next}`
 }

@@ -39,13 +39,13 @@ export class PlaceWatch {
     return this.fault === null ? 0 : Math.min(LOOK_MS, this.#health.waitMs())
   }
 
-  /** Takes in what a run showed. A quick failure, by itself, shows nothing of the place. */
+  /** Takes in what a run showed. */
   note(verdict: RunVerdict): void {
     if (verdict.state === 'returned' && verdict.fault !== null) {
       this.#health.hasFailed(verdict.fault)
       this.#sayFault()
       this.#changed()
-    } else if (verdict.state !== 'returned' && this.#health.hasWorked()) {
+    } else if (verdict.state !== 'returned' && verdict.showsWell && this.#health.hasWorked()) {
       this.#parts.say({ event: 'well' })
       this.#changed()
     }

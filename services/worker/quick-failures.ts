@@ -22,10 +22,14 @@ export class QuickFailures {
     return [...new Set(this.#row)]
   }
 
-  /** Notes a run that succeeded or failed after so many milliseconds. Answers whether it was a quick failure. */
-  note(task: Pick<Task, 'id'>, hasFailed: boolean, ms: number): boolean {
+  /**
+   * Notes a run that succeeded or failed after so many milliseconds. Answers whether it was a quick failure. One of a task that
+   * failed so at another agent too is the task's own: it neither prolongs the row nor ends it.
+   */
+  note(task: Pick<Task, 'id' | 'holder' | 'attempts'>, hasFailed: boolean, ms: number): boolean {
     const isQuick = hasFailed && ms < this.#withinMs
-    this.#row = isQuick ? [...this.#row, task.id] : []
+    if (!isQuick) this.#row = []
+    else if (!hasFailedElsewhere(task)) this.#row.push(task.id)
     return isQuick
   }
 
@@ -36,6 +40,11 @@ export class QuickFailures {
     const why = `its command failed within seconds ${this.#row.length} times in a row${said}`
     return { state: 'sick', why, until: null }
   }
+}
+
+/** Whether a task has failed within moments at another agent than its present one. */
+export function hasFailedElsewhere({ attempts, holder }: Pick<Task, 'attempts' | 'holder'>): boolean {
+  return attempts.some((each) => each.end === 'quick_failure' && each.holder !== holder)
 }
 
 /** Whether a task has failed within moments before, whoever had it. */

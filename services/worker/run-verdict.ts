@@ -2,7 +2,7 @@ import { WHY_MAX } from '#fleet/agent-condition.ts'
 import { textHead } from '#fleet/cut-text.ts'
 import type { ReturnCause, Task } from '#fleet/task.ts'
 import type { FailedRun, PlaceFault, PlaceJudge } from './place-fault.ts'
-import { hasFailedQuickly, type QuickFailures } from './quick-failures.ts'
+import { hasFailedElsewhere, hasFailedQuickly, type QuickFailures } from './quick-failures.ts'
 
 /** A run of a command that nobody stopped. */
 export interface EndedRun extends FailedRun {
@@ -11,7 +11,11 @@ export interface EndedRun extends FailedRun {
 
 /** What a run means for its task and for the place: the task ended, or goes back and the place is to blame, or may be. */
 export type RunVerdict =
-  | { readonly state: 'completed' | 'failed' }
+  | {
+      readonly state: 'completed' | 'failed'
+      /** Whether it shows that commands can work here: a quick failure does not. */
+      readonly showsWell: boolean
+    }
   | { readonly state: 'returned'; readonly cause: ReturnCause; readonly why: string; readonly fault: PlaceFault | null }
 
 export function judgeRun(task: Task, run: EndedRun, judge: PlaceJudge, quick: QuickFailures): RunVerdict {
@@ -19,12 +23,13 @@ export function judgeRun(task: Task, run: EndedRun, judge: PlaceJudge, quick: Qu
   const fault = hasFailed ? judge(run) : null
   if (fault !== null) return blamed(fault)
   const isQuick = quick.note(task, hasFailed, run.ms)
-  if (!hasFailed) return { state: 'completed' }
+  if (!hasFailed) return { state: 'completed', showsWell: true }
+  if (!isQuick || hasFailedElsewhere(task)) return { state: 'failed', showsWell: !isQuick }
   const line = lastLine(run.end.tail)
-  const ofRow = isQuick ? quick.fault(line) : null
-  if (ofRow !== null) return blamed(ofRow)
-  if (!isQuick || hasFailedQuickly(task)) return { state: 'failed' }
-  return { state: 'returned', cause: 'quick_failure', why: line, fault: null }
+  const ofRow = quick.fault(line)
+  // That it failed within moments is told of a task also where the place is to blame: else a bad one would never come to its end.
+  if (!hasFailedQuickly(task)) return { state: 'returned', cause: 'quick_failure', why: line, fault: ofRow }
+  return ofRow === null ? { state: 'failed', showsWell: false } : blamed(ofRow)
 }
 
 function blamed(fault: PlaceFault): RunVerdict {

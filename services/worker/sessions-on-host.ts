@@ -4,6 +4,7 @@ import type { Credential } from '#fleet/credential.ts'
 import { type SessionId, sideOf } from '#fleet/session-id.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
 import { credentialsFolder, readCredentials } from '#spool/credentials.ts'
+import { readPlace } from '#spool/place.ts'
 import type { Store } from '#store/store.ts'
 import { SessionLocks } from './session-lock.ts'
 import type { WorkerSession } from './worker-session.ts'
@@ -40,8 +41,9 @@ export class SessionsOnHost implements AsyncDisposable {
       ...(mine.length > 0 ? [] : [`waiting for a credential ${this.#wanted()}: s2-cred-sync fetches it`]),
       ...faults,
     ])
+    const place = await readPlace(this.#state)
     return await Promise.all(
-      ours.map(async ({ session, bridgeUrl }) => ({ session, store: await this.#store(bridgeUrl) })),
+      ours.map(async ({ session, bridgeUrl }) => ({ session, store: await this.#store(bridgeUrl), place })),
     )
   }
 

@@ -1,6 +1,7 @@
 import { textTail } from '#fleet/cut-text.ts'
 import { isPassing, S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
+import { isSpokenFor } from '#fleet/speakers.ts'
 import { type Report, TAIL_MAX, type Task } from '#fleet/task.ts'
 import { type BackoffLimits, Pauses } from '#runtime/backoff.ts'
 import { LATE, waitAtMost, waitUnlessAborted } from '#runtime/bounded-wait.ts'
@@ -15,6 +16,7 @@ import { QuickFailures } from './quick-failures.ts'
 import type { AfterRefusal, ReportRefusal } from './refused-reports.ts'
 import { type EndedRun, judgeRun, type RunVerdict } from './run-verdict.ts'
 import type { CommandEnd, StartCommand } from './running-command.ts'
+import { SpokenForSessions } from './spoken-for-sessions.ts'
 import { type RunResult, TaskRun } from './task-run.ts'
 import type { WorkEvent } from './work-event.ts'
 import type { LeasedTask, WorkerSession } from './worker-session.ts'
@@ -95,6 +97,7 @@ export class TaskLoop {
   readonly #place: PlaceWatch
   readonly #quick: QuickFailures
   #conditions: RetryLoop | null = null
+  readonly #spokenFor: SpokenForSessions
   #runs = 0
   #current: TaskRun | null = null
   #wasIdle = false
@@ -111,6 +114,10 @@ export class TaskLoop {
     this.#parts = parts
     this.#place = new PlaceWatch({ clock, chance, say, onChange: () => this.#conditions?.retry() })
     this.#quick = new QuickFailures(config.quickFailureMs)
+    this.#spokenFor = new SpokenForSessions({
+      clock,
+      onBegin: (session, error) => say({ event: 'trouble', what: `no work is taken for ${session}`, error }),
+    })
   }
 
   /** Why no command can work here now; null where one may be tried. */
@@ -134,7 +141,10 @@ export class TaskLoop {
       }),
     )
     const mail = this.#repeat('reading the inbox', MAIL_RETRY, async () => {
-      if (await this.#readMail()) tasks.retry() // an assignment came in, so the bridge answers again
+      if (await this.#readMail()) {
+        this.#spokenFor.askAtOnce()
+        tasks.retry() // an assignment came in, so the bridge answers again
+      }
       return this.#config.pollMs
     })
     const conditions = this.#repeat('telling the fleet of this place', RETRY, async () => {
@@ -150,8 +160,10 @@ export class TaskLoop {
     await this.#tellFleetLast()
   }
 
+  /** Where another life speaks for a session, its place is the one that counts. */
   async #tellFleet(): Promise<void> {
-    await this.#place.tell(await this.#parts.sessions())
+    const sessions = await this.#parts.sessions()
+    await this.#place.tell(sessions.filter(({ session }) => !this.#spokenFor.has(session)))
   }
 
   async #tellFleetLast(): Promise<void> {
@@ -169,6 +181,7 @@ export class TaskLoop {
       limits,
       step,
       onTrouble: (error) => {
+        if (isSpokenFor(error)) return // that is said of each session
         if (this.#troubles.isNew(what, String(error))) say({ event: 'trouble', what, error })
       },
       onWell: () => void this.#troubles.isOver(what),
@@ -217,18 +230,25 @@ export class TaskLoop {
   async #leaseAny(sessions: readonly WorkerSession[], passing: readonly string[]): Promise<LeasedTask | null> {
     const faults: unknown[] = []
     for (const each of sessions) {
+      const standing = this.#spokenFor.standing(each.session)
+      if (standing !== null) {
+        faults.push(standing)
+        continue
+      }
       const asked = this.#unanswered.get(each.session) ?? LeaseTimer.stamp(this.#parts.clock)
       this.#unanswered.set(each.session, asked)
       try {
-        const answer = each.store.leaseTask(each.session, this.#incarnation(), passing)
+        const answer = each.store.leaseTask(each.session, this.#incarnation(), passing, each.place)
         // A task that is granted after an aborted wait is taken over by the next run.
         const task = await waitUnlessAborted(answer, this.#parts.draining)
         if (task === LATE) continue
         this.#unanswered.delete(each.session)
+        this.#spokenFor.noteAnswer(each.session)
         if (task !== null) return { ...each, task, asked }
       } catch (error) {
         if (error instanceof S2Error && !isPassing(error)) this.#unanswered.delete(each.session)
         // A session that is refused (its conversation has ended, for example) must not keep the others from working.
+        this.#spokenFor.noteError(each.session, error)
         faults.push(error)
       }
     }

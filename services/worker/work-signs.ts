@@ -33,7 +33,10 @@ export class WorkSigns {
     this.#hasOutput = true
   }
 
-  /** Whether there was a sign since the last look; the first look at the processes sees none. Without /proc only output is one. */
+  /**
+   * Whether there was a sign since the last look, as far as it can be told: processes are compared with those of the last look
+   * that saw no output. Where there is no /proc, output is all.
+   */
   async look(): Promise<boolean> {
     this.#looking ??= this.#look().finally(() => {
       this.#looking = null
@@ -44,7 +47,7 @@ export class WorkSigns {
   async #look(): Promise<boolean> {
     const hadOutput = this.#hasOutput
     this.#hasOutput = false
-    if (hadOutput) return true // that is enough: in a flood of it each slice of a look would wait for a piece of the flood
+    if (hadOutput) return true // whoever prints much is looked at often: its processes need not be read for that
     const before = this.#before
     const now = await readTree(this.#procFolder, this.#leader, before, this.#clock)
     this.#before = now

@@ -7,6 +7,8 @@ import type { LeaseStamp } from './lease-timer.ts'
 export interface WorkerSession {
   readonly session: SessionId
   readonly store: Pick<Store, 'leaseTask' | 'report' | 'noteCondition'>
+  /** Which life of the agent this is (`spool/place.ts`), as far as that is known here. */
+  readonly place?: string | undefined
 }
 
 /** A task that was leased for a session, and the time when it was requested. */

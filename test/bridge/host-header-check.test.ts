@@ -124,7 +124,10 @@ test('when the answer is lost, what can be asked again is, and the rest is told 
   await assert.rejects(store.send(a.session, 'k', { text: 'x' }), refused('unknown_outcome'))
   assert.equal(weather.connections, 3)
   await assert.rejects(store.leaseTask(b.session, 'i'), refused('unknown_outcome'))
-  assert.equal(weather.connections, 4)
+  assert.equal(weather.connections, 6)
+  const act = { actor: a.session, action: 'guard_started', details: {} }
+  await assert.rejects(store.record(act), refused('unknown_outcome'))
+  assert.equal(weather.connections, 7)
   await assert.rejects(store.unacked(b.session, 0, 1), refused('unavailable'))
   weather.losesAnswers = false
   await store.send(a.session, 'k', { text: 'x' })

@@ -66,6 +66,7 @@ test('whatever else there is, an observer is refused: each verb that writes, and
     report: { holder: session, report: { task: 't', epoch: 1, state: 'completed', progress: null, result: null } },
     record: { act: { actor: session, action: 'guard_started', details: {} } },
     noteRefusal: { session, why: 'w' },
+    noteCondition: { session, condition: null },
     confirmToken: { session, tokenHash: 'A'.repeat(43) },
     addTask: {
       task: { id: 'u', description: 'd', priority: 'P1', role: null, holder: null, deadline: null, createdBy: session },

@@ -182,14 +182,16 @@ async function* silence(): AsyncGenerator<never> {
 }
 
 export class Ground {
-  readonly clock = new ManualClock()
-  readonly bridges = new Map<string, Bridge>([[BRIDGE, new Bridge(this.clock)]])
+  readonly clock: ManualClock
+  readonly bridges: Map<string, Bridge>
   readonly inbox = new MemoryInbox()
   readonly outbox = new MemoryOutbox()
   readonly credentials = new MemoryCredentials()
   readonly log = recordingLog()
   readonly chance: () => number
   readonly statuses: string[] = []
+  /** Where the host runs; a copy of it runs elsewhere. */
+  place: string | undefined
   /** How often the host has left word for whoever asks git. */
   hints = 0
   health = new Health()
@@ -197,8 +199,11 @@ export class Ground {
   #life = new Life()
   #lives = 0
 
-  constructor(seed = 1) {
+  /** `beside`: another host of the same fleet. */
+  constructor(seed = 1, beside?: Ground) {
     this.chance = new Dice(`${seed}`).next
+    this.clock = beside?.clock ?? new ManualClock()
+    this.bridges = beside?.bridges ?? new Map([[BRIDGE, new Bridge(this.clock)]])
   }
 
   get bridge(): Bridge {
@@ -259,7 +264,8 @@ export class Ground {
         inbox: life.mortal(this.inbox),
         outbox: life.mortal(this.outbox),
         credentials: life.mortal(this.credentials),
-        incarnation: `life-${this.#lives}`,
+        incarnation: `${this.place ?? ''}life-${this.#lives}`,
+        place: this.place,
         clock: life.mortal(this.clock),
         chance: this.chance,
         log: this.log,

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, symlinkSync, watch, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, symlinkSync, watch, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { credentialsFolder, publishCredential } from '#spool/credentials.ts'
+import { run } from '../cli/run-command.ts'
 import type { Program } from '../program.ts'
 import { until } from '../until.ts'
 import { Host, Stage } from './processes.ts'
@@ -239,3 +240,59 @@ test('a message is a file soon after it was sent', async (context) => {
   assert.ok(p50 < 1_000, `polls alone take two seconds; p50 ${p50} ms`)
   await keepalive.end()
 })
+
+test('a copy of a running host, work and all, is told by whom its session is spoken for, and takes neither mail nor tasks', async () => {
+  const host = await stage.host('s2-worker-6')
+  await publishCredential(host.state, host.credential)
+  await stage.keepalive(host, { S2_HOST: 'box-1' }).says('link open')
+  const copy = new Host(join(stage.folder, 'copy-6'), host.opened, stage.url, 's2-worker-6')
+  cpSync(host.state, copy.state, { recursive: true, filter: (path) => !path.endsWith('/run') })
+  stage.keepalive(copy, { S2_HOST: 'box-2' })
+  const readiness = async (of: Host): Promise<string> => (await of.ask('/readyz').catch(() => ({ text: '' }))).text
+  const spokenFor = new RegExp(`${host.b} is spoken for by box-1, .*s2 worker invite`)
+  await until('the copy says who speaks', async () => spokenFor.test(await readiness(copy)))
+
+  await stage.admin.addTask({
+    id: 'for-6',
+    description: 'work',
+    priority: 'P2',
+    role: null,
+    holder: host.b,
+    deadline: null,
+    createdBy: null,
+  })
+  const refused = await work(copy, /no work is taken for .* is spoken for by box-1, .*s2 worker invite/)
+  assert.doesNotMatch(refused, /started/)
+  assert.match(await work(host, /for-6 is completed/), /for-6 \(P2, epoch 1\) started/)
+
+  const contests = async () => (await stage.admin.pulses(0)).contests ?? []
+  const isTold = async () =>
+    (await contests()).some(
+      ({ session, heard, refused }) => `${session} ${heard} ${refused}` === `${host.b} box-1 box-2`,
+    )
+  await until('observers are told of both', isTold)
+  const { id } = await stage.admin.send(host.a, 'for-6', { text: 'to one of the two' })
+  await until('the host has its mail', async () => (await host.inbox.list('new')).includes(id))
+  assert.deepEqual([await copy.inbox.list('new'), await copy.inbox.list('cur')], [[], []])
+  assert.doesNotMatch(await readiness(host), /spoken for/)
+})
+
+/** Runs `s2 work` on a host until it has said this; answers all that it said. */
+async function work({ state }: Host, awaited: RegExp): Promise<string> {
+  let said = ''
+  let end = (): void => undefined
+  const ended = run(['work', '--exec', 'true'], {
+    env: { S2_STATE: state, PATH: process.env.PATH },
+    folder: state,
+    onSignal: (_, heard) => {
+      end = () => heard('SIGTERM')
+      return { [Symbol.dispose]: () => undefined }
+    },
+    tell: (text) => {
+      said += text
+    },
+  })
+  await until(`s2 work says ${awaited}`, () => awaited.test(said)).finally(() => end())
+  assert.equal((await ended).code, 0, said)
+  return said
+}

@@ -1,15 +1,17 @@
 /**
  * The fleet as a story: nine agents as real processes do real tasks while one is frozen, one is killed, the bridge dies
- * under load and a credential is rotated; then a small fleet sleeps for longer than its tokens live. Prints what happened when, and ends with `N passed, N failed`.
+ * under load and a credential is rotated; then a fleet works by night, with all that befalls tasks and places; then a small fleet
+ * sleeps for longer than its tokens live. Prints what happened when, and ends with `N passed, N failed`.
  */
 import { playNight } from './night.ts'
+import { playNightShift } from './night-shift.ts'
 import { Stage } from './stage.ts'
 import { play } from './story.ts'
 import { Telling } from './telling.ts'
 
 // Whoever reads the story may leave before its end.
 process.stdout.on('error', () => undefined)
-/** `day` or `night` where only one of the stories is wanted. */
+/** `day`, `night` or `shift` where only one of the stories is wanted. */
 const [, , ONLY] = process.argv
 const telling = new Telling()
 try {
@@ -18,8 +20,9 @@ try {
     process.once(signal, () => void stage[Symbol.asyncDispose]().finally(() => process.exit(1)))
   }
   try {
-    if (ONLY !== 'night') await play(stage, telling)
-    if (ONLY !== 'day') await playNight(telling)
+    if (ONLY === undefined || ONLY === 'day') await play(stage, telling)
+    if (ONLY === undefined || ONLY === 'shift') await playNightShift(telling)
+    if (ONLY === undefined || ONLY === 'night') await playNight(telling)
   } catch (error) {
     telling.check('the story comes to its end', false, (error as Error).stack ?? String(error))
   }

@@ -18,7 +18,10 @@ const EMPTIED = 3
 
 /** A fleet that nobody watches: asleep, without its bridge, robbed, and on a new machine; nobody does anything about it. */
 export async function playNight(telling: Telling): Promise<void> {
-  await using stage = new Stage(ROLES, { S2_LIFETIME: `${LIFETIME_MS}ms` })
+  await using stage = new Stage({
+    workers: ROLES.map((role) => ({ role })),
+    settings: { S2_LIFETIME: `${LIFETIME_MS}ms` },
+  })
   stage.keep = true
   const ground = await begin(stage, telling)
   await sleepOverNight(ground)

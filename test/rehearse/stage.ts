@@ -11,6 +11,8 @@ import { descendantsOf, markedBy, processes } from '../../services/local/process
 import { freePort } from '../port.ts'
 import { until } from '../until.ts'
 
+const ROOT = resolve(import.meta.dirname, '..', '..')
+
 /** The times of the story, shorter than in earnest. */
 export const TIMES = { silentMs: 5_000, leaseMs: 8_000 }
 
@@ -26,8 +28,37 @@ const SETTINGS = {
   S2_RATE: '100000',
 }
 
-/** As in the fleet of the protocol. */
-export const ROLES = ['backend', 'frontend', 'tests', 'docs', 'deploy', 'review', 'wsl-cli', 'cloud-codex']
+interface FleetFile {
+  readonly fallback: Readonly<Record<string, string>>
+  readonly workers: readonly { readonly role: string }[]
+}
+
+/** The fleet of the protocol, as `make run` brings it up: its roles, and which of them stand in for one another. */
+const NINE = JSON.parse(readFileSync(join(ROOT, 'deploy/fleet/nine.json'), 'utf8')) as FleetFile
+export const ROLES = NINE.workers.map(({ role }) => role)
+
+/** A worker of a stage. */
+export interface StageWorker {
+  readonly role: string
+  /** The command that does its tasks; null: nothing works there. Left out: the shell, which writes into the ledger. */
+  readonly exec?: string | null
+  /** Where that command runs, below the folder of the stage. */
+  readonly folder?: string
+}
+
+/** An alert as the alert command of the fleet got it. */
+export interface ToldAlert {
+  readonly event: 'opened' | 'lasting' | 'closed'
+  readonly cause: string
+  readonly summary: string
+}
+
+/** The fleet of a stage, where it is not the one of the protocol. */
+export interface StageFleet {
+  readonly workers: readonly StageWorker[]
+  readonly settings?: Readonly<Record<string, string>>
+  readonly fallback?: Readonly<Record<string, string>>
+}
 
 export function workerOf(number: number): string {
   return `s2-worker-${number}`
@@ -44,30 +75,18 @@ export class Stage implements AsyncDisposable {
   #output = ''
   /** Whether the folder is left for whoever looks for the cause. */
   keep = false
-  readonly #roles: readonly string[]
-  readonly #settings: Readonly<Record<string, string>>
+  readonly #fleet: StageFleet
   #port = 0
 
-  constructor(roles: readonly string[] = ROLES, settings: Readonly<Record<string, string>> = {}) {
-    this.#roles = roles
-    this.#settings = { ...SETTINGS, ...settings }
+  constructor(fleet: StageFleet = { workers: NINE.workers.map(({ role }) => ({ role })), fallback: NINE.fallback }) {
+    this.#fleet = fleet
   }
 
   /** Starts `s2 up`, at the same address each time, and waits until its bridge can be reached. */
   async raise(): Promise<Store> {
     this.#port ||= await freePort()
-    // The frozen one shrugs off TERM, so that its result surely comes, and surely comes too late.
-    const exec = `test "$S2_TASK_ID" != frozen || trap "" TERM; echo "$S2_TASK_ID $S2_TASK_EPOCH began" >> ${this.ledger}; sh -c "$S2_TASK_DESCRIPTION" && echo "$S2_TASK_ID $S2_TASK_EPOCH ended" >> ${this.ledger}`
-    const fleet = {
-      bridge: { listen: `127.0.0.1:${this.#port}` },
-      settings: this.#settings,
-      orchestrator: { wake: `cat >> ${this.#wakesOf('orchestrator')}` },
-      workers: this.#roles
-        .map((role, index) => ({ number: index + 1, role, exec }))
-        .map((worker) => (worker.number === 1 ? { ...worker, wake: `cat >> ${this.#wakesOf(workerOf(1))}` } : worker)),
-    }
     const path = join(this.folder, 'fleet.json')
-    writeFileSync(path, JSON.stringify(fleet))
+    writeFileSync(path, JSON.stringify(this.#fleetFile()))
     if (!existsSync(this.ledger)) writeFileSync(this.ledger, '')
     const [file, ...args] = s2Command()
     this.#up = spawn(file, [...args, 'up', path, '--json'], { env: this.#env(), stdio: ['ignore', 'pipe', 'pipe'] })
@@ -138,10 +157,12 @@ export class Stage implements AsyncDisposable {
 
   /** What the wake command of an agent was told, a call each. */
   wakes(agent: string): readonly { readonly session: string; readonly messages: readonly { readonly id: number }[] }[] {
-    const path = this.#wakesOf(agent)
-    if (!existsSync(path)) return []
-    const lines = readFileSync(path, 'utf8').split('\n')
-    return lines.filter((line) => line !== '').map((line) => JSON.parse(line))
+    return readLines(this.#wakesOf(agent)) as ReturnType<Stage['wakes']>
+  }
+
+  /** What people were told of, as the alert command was told it. */
+  alerts(): readonly ToldAlert[] {
+    return readLines(this.#alerts) as readonly ToldAlert[]
   }
 
   /** Ends the fleet as Ctrl-C does; answers the exit code of `s2 up`. */
@@ -166,6 +187,28 @@ export class Stage implements AsyncDisposable {
     if (!this.keep) rmSync(this.folder, { recursive: true, force: true })
   }
 
+  #fleetFile(): object {
+    const { workers, settings = {}, fallback = {} } = this.#fleet
+    // The frozen one shrugs off TERM, so that its result surely comes, and surely comes too late.
+    const shell = `test "$S2_TASK_ID" != frozen || trap "" TERM; echo "$S2_TASK_ID $S2_TASK_EPOCH began" >> ${this.ledger}; sh -c "$S2_TASK_DESCRIPTION" && echo "$S2_TASK_ID $S2_TASK_EPOCH ended" >> ${this.ledger}`
+    return {
+      bridge: { listen: `127.0.0.1:${this.#port}` },
+      settings: { ...SETTINGS, S2_ALERT_EXEC: `cat >> ${this.#alerts}`, ...settings },
+      fallback,
+      orchestrator: { wake: `cat >> ${this.#wakesOf('orchestrator')}` },
+      workers: workers.map(({ exec = shell, ...worker }, index) => ({
+        number: index + 1,
+        ...worker,
+        ...(exec === null ? {} : { exec }),
+        ...(index === 0 ? { wake: `cat >> ${this.#wakesOf(workerOf(1))}` } : {}),
+      })),
+    }
+  }
+
+  get #alerts(): string {
+    return join(this.folder, 'alerts')
+  }
+
   #wakesOf(agent: string): string {
     return join(this.folder, `wakes-${agent}`)
   }
@@ -176,9 +219,15 @@ export class Stage implements AsyncDisposable {
   }
 }
 
+/** The whole lines of a file of JSON lines; none where there is no file. */
+function readLines(path: string): readonly unknown[] {
+  if (!existsSync(path)) return []
+  const lines = readFileSync(path, 'utf8').split('\n').slice(0, -1)
+  return lines.map((line) => JSON.parse(line))
+}
+
 /** The bundled program where there is one, as users run it. */
 export function s2Command(): [string, ...string[]] {
-  const root = resolve(import.meta.dirname, '..', '..')
-  const bundled = join(root, 'dist', 's2.js')
-  return [process.execPath, existsSync(bundled) ? bundled : join(root, 'services', 'cli', 'main.ts')]
+  const bundled = join(ROOT, 'dist', 's2.js')
+  return [process.execPath, existsSync(bundled) ? bundled : join(ROOT, 'services', 'cli', 'main.ts')]
 }

@@ -1,9 +1,12 @@
 import { AgentProcessTable } from '#fleet/agent-processes.ts'
+import { S2Error } from '#fleet/errors.ts'
 import { Roster } from '#fleet/failure-detector.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Report } from '#fleet/task.ts'
+import type { Worker } from '#fleet/worker.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
+import { ConversationRenewal } from '../../services/bridge/conversation-renewal.ts'
 import type { Dice } from './chance.ts'
 import { put, type Streams, storeOf } from './network.ts'
 
@@ -15,6 +18,10 @@ export const BUGS = [
   'no brake',
   'unknown is dead',
   'new key per try',
+  'no revival',
+  'no renewal',
+  'timers by the wall clock',
+  'incidents end with conversations',
 ] as const
 export type Bug = (typeof BUGS)[number]
 
@@ -28,6 +35,13 @@ export function plant(bug: Bug | null): Disposable {
   }
   if (bug === 'no grace') replace('grace', { value: () => undefined })
   if (bug === 'no brake') replace('massSilence', { get: () => false })
+  if (bug === 'no renewal') {
+    const { heard } = ConversationRenewal.prototype
+    ConversationRenewal.prototype.heard = () => undefined
+    undo.defer(() => {
+      ConversationRenewal.prototype.heard = heard
+    })
+  }
   if (bug === 'unknown is dead') {
     const { lose } = AgentProcessTable.prototype
     AgentProcessTable.prototype.lose = function takeForDead(source) {
@@ -46,6 +60,23 @@ export function withoutGrace(clock: Clock, silentAfterMs: number): Clock {
   return { ...clock, now: () => (clock.now() === begun ? begun - silentAfterMs : clock.now()) }
 }
 
+/** Timers that end when the wall clock says so: where it is put back they last longer by that. */
+export function byTheWallClock(clock: Clock): Clock {
+  const sleep = async (ms: number, signal?: AbortSignal): Promise<void> => {
+    const due = clock.wall() + ms
+    await clock.sleep(ms, signal)
+    for (let left = due - clock.wall(); left > 1; left = due - clock.wall()) await clock.sleep(left, signal)
+  }
+  return { ...clock, sleep }
+}
+
+/** Workers, as one has them who takes an end of a conversation for a farewell. */
+export async function withoutTheUnnamed(store: Pick<Store, 'conversations' | 'workers'>): Promise<Worker[]> {
+  const live = new Set((await store.conversations()).map(({ id }) => id))
+  const workers = await store.workers()
+  return workers.map((worker) => (live.has(worker.conversation ?? '') ? worker : { ...worker, revokedAt: 1 }))
+}
+
 /** The store with a mistake in it. */
 export function spoil(store: Store, bug: Bug | null, dice: Dice): Store {
   if (bug === null) return store
@@ -56,6 +87,10 @@ export function spoil(store: Store, bug: Bug | null, dice: Dice): Store {
       const [, report] = args as [SessionId, Report]
       const { holder, epoch } = await store.task(report.task)
       if (holder !== null) return await put(store, verb, [holder, { ...report, epoch }])
+    }
+    if (bug === 'no revival' && verb === 'issueTokens') {
+      const live = await store.conversations()
+      if (!live.some(({ agents }) => agents.b === args[0])) throw new S2Error('expired', 'its conversation has ended')
     }
     // keepalive asks for what a stream left out: this mistake is to have the hint and nothing else
     if (bug === 'read once per event' && verb === 'unacked') return []

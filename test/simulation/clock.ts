@@ -86,10 +86,25 @@ const EPOCH = Date.UTC(2026, 0, 1)
 /** Moments closer than this are one: sums of fractions are not exact. */
 const EXACT_MS = 1e-6
 
+/**
+ * Timers below `belowMs` run for `ms`. What programs poll by the second whatever they are set to would make millions of events
+ * in days; where beats are minutes apart, a timer that comes a beat later changes nothing. Timers that are set are not touched.
+ */
+export interface Slack {
+  readonly belowMs: number
+  readonly ms: number
+}
+
+function slackened(ms: number, slack: Slack | null): number {
+  return slack === null || ms <= LEAST_MS || ms >= slack.belowMs ? ms : slack.ms
+}
+
 /** A machine: its clocks, and what runs on it. Suspended, its monotonic clock stands still and its wall clock goes on. */
 export class Machine {
   readonly name: string
   readonly timeline: Timeline
+  /** How coarse the timers of its programs are; null: exact. */
+  slack: Slack | null = null
   /** What the wall clock is off by. */
   #offMs: number
   #lostMs = 0
@@ -110,8 +125,23 @@ export class Machine {
     return EPOCH + this.timeline.now + this.#offMs
   }
 
+  /** What its wall clock would have shown at the world's first moment, were it right. */
+  get epoch(): number {
+    return EPOCH
+  }
+
+  /** What its wall clock is off by. */
+  get offMs(): number {
+    return this.#offMs
+  }
+
   get isSuspended(): boolean {
     return this.#suspendedAt !== null
+  }
+
+  /** For how long it has been suspended; 0 while it is not. */
+  get asleepMs(): number {
+    return this.#suspendedAt === null ? 0 : this.timeline.now - this.#suspendedAt
   }
 
   stepWall(ms: number): void {
@@ -151,6 +181,9 @@ export class Machine {
   }
 }
 
+/** A timer that is asked for at once comes as soon as one can. */
+const LEAST_MS = 1
+
 /** One life of a program: it can be stopped (SIGSTOP), and it can be killed. What reaches it goes through `deliver`. */
 export class Life {
   readonly name: string
@@ -167,7 +200,7 @@ export class Life {
     this.clock = {
       now: () => machine.now(),
       wall: () => machine.wall(),
-      sleep: (ms, signal) => this.#sleep(ms, signal),
+      sleep: (ms, signal) => this.#sleep(slackened(ms, machine.slack), signal),
     }
   }
 
@@ -205,6 +238,11 @@ export class Life {
     else act()
   }
 
+  /** Waits for the machine and not by a timer of the program: exactly so long. */
+  pause(ms: number): Promise<void> {
+    return this.#sleep(ms)
+  }
+
   #sleep(ms: number, signal?: AbortSignal): Promise<void> {
     if (signal?.aborted === true) return Promise.reject(signal.reason)
     const { promise, resolve, reject } = Promise.withResolvers<void>()
@@ -219,7 +257,7 @@ export class Life {
     }
     signal?.addEventListener('abort', stop, { once: true })
     if (ms < Number.POSITIVE_INFINITY) {
-      const due = this.machine.now() + Math.max(1, ms)
+      const due = this.machine.now() + Math.max(LEAST_MS, ms)
       this.machine.at(due, () => !isOver && !this.#dead && this.deliver(wake))
     }
     return promise

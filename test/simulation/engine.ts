@@ -7,8 +7,6 @@ import type { Surroundings } from './network.ts'
 
 /** How long a source takes before it gives an engine up that does not answer. */
 const PATIENCE_MS = 3_000
-/** An answer that was asked for longer ago than this is not believed: so old the news of a death may be at most. */
-const OLD_MS = 5_000
 
 /** Runs what some agents run in, and tells watchdogs of it when it is well. */
 export class Engine {
@@ -16,14 +14,17 @@ export class Engine {
   trouble: 'away' | 'hangs' | null = null
   readonly #around: Surroundings
   readonly #history: History
+  /** How often it is asked: so old the news of a death may be at most. */
+  readonly #everyMs: number
   readonly #contained = new Map<string, SimulatedHost>()
   readonly #ears = new Set<{ readonly life: Life; readonly heard: () => void }>()
   /** Since when each agent's program runs, or does not. */
   readonly #since = new Map<string, { readonly runs: boolean; readonly at: number }>()
 
-  constructor(around: Surroundings, history: History) {
+  constructor(around: Surroundings, history: History, everyMs: number) {
     this.#around = around
     this.#history = history
+    this.#everyMs = everyMs
   }
 
   contain(host: SimulatedHost): void {
@@ -35,20 +36,20 @@ export class Engine {
   objection(agent: string): string | null {
     const { runs, at } = this.#since.get(agent) ?? { runs: true, at: 0 }
     const livesMs = this.#around.timeline.now - at
-    return runs && livesMs > OLD_MS ? `which has lived for ${Math.round(livesMs)} ms` : null
+    return runs && livesMs > this.#everyMs ? `which has lived for ${Math.round(livesMs)} ms` : null
   }
 
   seenBy(life: Life): ProcessSource {
     const { dice, tally } = this.#around
-    const answerIn = (): Promise<void> => life.clock.sleep(dice.wait(15))
+    const answerIn = (): Promise<void> => life.pause(dice.wait(15))
     return {
       name: 'engine',
-      everyMs: 5_000,
+      everyMs: this.#everyMs,
       read: async () => {
         await answerIn()
         const { trouble } = this
         if (trouble !== null) tally.fired(trouble === 'away' ? 'engine away' : 'engine hangs')
-        if (trouble === 'hangs') await life.clock.sleep(PATIENCE_MS)
+        if (trouble === 'hangs') await life.pause(PATIENCE_MS)
         if (trouble !== null) throw new Error(`the engine ${trouble}`)
         const bodies = [...this.#contained.values()].map(bodyOf)
         await answerIn()
@@ -74,8 +75,8 @@ export class Engine {
   }
 }
 
-function bodyOf({ agent, worker, isGone }: SimulatedHost): AgentProcess {
-  const body = { id: agent, agent, name: `container ${agent}`, mayStart: !isGone }
+function bodyOf({ agent, worker, isGone, isOff }: SimulatedHost): AgentProcess {
+  const body = { id: agent, agent, name: `container ${agent}`, mayStart: !isGone && !isOff }
   if (worker === null) return { ...body, state: 'ended', why: 'exit code 137' }
   if (worker.isStopped) return { ...body, state: 'hindered', why: 'is paused' }
   return { ...body, state: 'living', why: '' }

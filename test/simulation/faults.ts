@@ -29,8 +29,19 @@ export const FAULTS = [
   'watchdog suspended',
   'engine away',
   'engine hangs',
-  'wall clock stepped',
+  'bridge away for half a day',
+  'cred-sync away',
+  'issuer away',
   'token rotated',
+  'wall clock stepped',
+  'wall clock flaps',
+  'clocks an hour on',
+  'host asleep at night',
+  'fleet asleep at night',
+  'everything asleep at night',
+  'server asleep at night',
+  'laptop asleep every night',
+  'machine off over the weekend',
 ] as const
 
 export type Fault = (typeof FAULTS)[number]

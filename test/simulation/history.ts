@@ -2,19 +2,23 @@ import { createHash } from 'node:crypto'
 import type { Timeline } from './clock.ts'
 
 /** What was done in a world, by kind. Too little of any and the world proved nothing. */
-export type Operation =
-  | 'message sent'
-  | 'message received'
-  | 'task added'
-  | 'task leased'
-  | 'task completed'
-  | 'task moved'
-  | 'agent convicted'
-  | 'agent gone'
-  | 'agent restarted'
-  | 'late result refused'
-  | 'beat heard'
-  | 'alert told'
+export const OPERATIONS = [
+  'message sent',
+  'message received',
+  'task added',
+  'task leased',
+  'task completed',
+  'task moved',
+  'agent convicted',
+  'agent gone',
+  'agent restarted',
+  'late result refused',
+  'beat heard',
+  'alert told',
+  'conversation revived',
+  'host let in again',
+] as const
+export type Operation = (typeof OPERATIONS)[number]
 
 /** All that happened in one world, in order, as a hash; and what should not have happened. */
 export class History {
@@ -22,6 +26,8 @@ export class History {
   readonly lines: string[] = []
   readonly #timeline: Timeline
   readonly #hash = createHash('sha256')
+  /** Lines that are still to be hashed: many together cost less. */
+  #unhashed = ''
   readonly #isKept: boolean
   readonly #counts = new Map<Operation, number>()
 
@@ -32,7 +38,8 @@ export class History {
 
   note(what: string): void {
     const line = `${(this.#timeline.now / 1000).toFixed(3)} ${what}`
-    this.#hash.update(line).update('\n')
+    this.#unhashed += `${line}\n`
+    if (this.#unhashed.length > HASHED_AT_ONCE) this.#hashAll()
     if (this.#isKept) this.lines.push(line)
   }
 
@@ -57,6 +64,14 @@ export class History {
   }
 
   digest(): string {
+    this.#hashAll()
     return this.#hash.copy().digest('hex')
   }
+
+  #hashAll(): void {
+    this.#hash.update(this.#unhashed)
+    this.#unhashed = ''
+  }
 }
+
+const HASHED_AT_ONCE = 16_384

@@ -1,35 +1,39 @@
-import type { Credential } from '#fleet/credential.ts'
+import { isPassing } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
 import { Metrics } from '#runtime/metrics.ts'
+import { RetryLoop } from '#runtime/retry-loop.ts'
+import { HintLimiter } from '../../services/cred-sync/hint-limiter.ts'
+import { LookPace } from '../../services/cred-sync/look-pace.ts'
+import { CredentialSync } from '../../services/cred-sync/sync-credential.ts'
 import { SessionManager, type SessionManagerConfig } from '../../services/keepalive/session-manager.ts'
 import { inboxTaskMailbox, outboxReports } from '../../services/worker/reports-and-task-mail.ts'
 import type { CommandEnd, RunningCommand } from '../../services/worker/running-command.ts'
 import { TaskLoop, type TaskLoopConfig } from '../../services/worker/task-loop.ts'
-import { Life, Machine } from './clock.ts'
+import { type Bug, byTheWallClock } from './bugs.ts'
+import { Life, type Machine } from './clock.ts'
 import type { History } from './history.ts'
+import { keysOf, sourceAtBridge } from './issuing.ts'
 import { type Bridge, Link, openWire, type Surroundings } from './network.ts'
+import type { HostConfig } from './settings.ts'
 import { Spool } from './spool.ts'
-
-/** How the programs of a host are set; times in milliseconds. */
-export interface HostConfig {
-  readonly beatMs: number
-  readonly leaseMs: number
-  readonly pollMs: number
-  readonly sayEveryMs: number
-}
 
 export interface HostParts {
   readonly around: Surroundings
   readonly history: History
   readonly bridge: Bridge
+  readonly bug: Bug | null
   /** Told what was promised to be carried. */
   onPromised(text: string): void
+  /** Told of every start of a task's command. */
+  onStarted(task: Task): void
 }
 
 const RETRY_MS = 1_000
+/** Longer than any world lasts. */
+const NEVER_MS = 1_000 * 86_400_000
 
 /** One machine of the fleet: its folders outlive its programs, which are the real ones. */
 export class SimulatedHost {
@@ -44,20 +48,31 @@ export class SimulatedHost {
   readonly #parts: HostParts
   #keepalive: Life | null = null
   #worker: Life | null = null
+  #credSync: Life | null = null
+  #hintCredSync: () => void = () => undefined
   #lives = 0
   #said = 0
   #speaks = true
   /** It never comes back. */
   isGone = false
+  /** The machine is switched off: nobody starts anything there. */
+  isOff = false
   /** Told whenever the agent's program begins or ends. */
   onWorker: () => void = () => undefined
 
-  constructor(agent: string, sessions: readonly SessionId[], takesWork: boolean, config: HostConfig, parts: HostParts) {
+  constructor(
+    agent: string,
+    machine: Machine,
+    sessions: readonly SessionId[],
+    takesWork: boolean,
+    config: HostConfig,
+    parts: HostParts,
+  ) {
     const { around } = parts
     this.agent = agent
     this.sessions = sessions
-    this.machine = new Machine(agent, around.timeline, around.dice.between(-5_000, 5_000))
-    this.link = new Link(around)
+    this.machine = machine
+    this.link = new Link(around, machine)
     this.spool = new Spool(around)
     this.#takesWork = takesWork
     this.#config = config
@@ -81,15 +96,11 @@ export class SimulatedHost {
     this.#speaks = false
   }
 
-  publish(credential: Credential): void {
-    this.spool.publish(credential)
-  }
-
   startKeepalive(): void {
     if (this.#keepalive !== null) return
     const life = this.#begin('keepalive')
     this.#keepalive = life
-    const { bridge, around } = this.#parts
+    const { bridge, around, bug } = this.#parts
     const { beatMs, pollMs } = this.#config
     const config: SessionManagerConfig = {
       host: this.agent,
@@ -104,11 +115,11 @@ export class SimulatedHost {
       outbox: this.spool.outboxPort(life),
       credentials: this.spool.credentialsPort(life),
       incarnation: life.name,
-      clock: life.clock,
+      clock: bug === 'timers by the wall clock' ? byTheWallClock(life.clock) : life.clock,
       chance: around.dice.next,
       log: recordingLog(),
       health: { trouble: () => undefined, metrics: new Metrics() },
-      hintCredentials: async () => undefined,
+      hintCredentials: async () => this.#hintCredSync(),
       round: () => undefined,
       hear: (folder, heard) => this.spool.hear(folder, life, heard),
     })
@@ -122,6 +133,65 @@ export class SimulatedHost {
     this.#read(life)
     this.#talk(life)
     if (this.#takesWork) void this.#work(life)
+  }
+
+  /** Fetches the credential of its host; the orchestrator's host has its own ends from the issuer. */
+  startCredSync(): void {
+    if (this.#credSync !== null || !this.#takesWork) return
+    const life = this.#begin('cred-sync')
+    this.#credSync = life
+    const { bridge, around } = this.#parts
+    const { clock, unending: signal } = life
+    const pollMs = this.#config.credentialPollMs
+    const store = openWire({
+      life,
+      link: this.link,
+      bridge,
+      keyring: { token: () => undefined, sessions: () => [] },
+      around,
+    })
+    const identity = keysOf(this.agent, 'orchestrator')
+    const credentials = this.spool.credentialFolder(life)
+    const sync = new CredentialSync({
+      keysFile: 'keys',
+      identity: async () => identity,
+      sources: () => ({ git: null, bridge: sourceAtBridge(store, life) }),
+      credentials,
+      clock,
+    })
+    const pace = new LookPace({
+      pollMs,
+      chance: around.dice.next,
+      hasCredential: async () => (await credentials.read()).some(({ expiresAt }) => expiresAt > clock.wall()),
+    })
+    const loop = new RetryLoop({
+      clock,
+      chance: around.dice.next,
+      signal,
+      limits: { firstMs: RETRY_MS, mostMs: pollMs, leastMs: RETRY_MS },
+      step: async () => {
+        const outcome = await sync.look().catch((error: unknown) => {
+          if (isPassing(error)) throw error
+          this.#parts.history.note(`${life.name} found nothing: ${(error as Error).message}`)
+          return { kind: 'refused' } as const
+        })
+        if (outcome.kind === 'published') this.#parts.history.note(`${life.name} has a new credential`)
+        return await pace.after(outcome.kind)
+      },
+      onTrouble: () => undefined,
+      onWell: () => undefined,
+    })
+    const hurry = (): void => {
+      pace.noteHint()
+      loop.retry()
+    }
+    const limiter = new HintLimiter({ clock, signal, hurry })
+    this.#hintCredSync = () => around.timeline.after(1, () => life.deliver(() => limiter.hint()))
+  }
+
+  killCredSync(): void {
+    this.#credSync?.kill()
+    this.#credSync = null
   }
 
   killKeepalive(): void {
@@ -138,9 +208,11 @@ export class SimulatedHost {
   kill(): void {
     this.killKeepalive()
     this.killWorker()
+    this.killCredSync()
   }
 
   start(): void {
+    this.startCredSync()
     this.startKeepalive()
     this.startWorker()
   }
@@ -189,7 +261,7 @@ export class SimulatedHost {
       signal: life.unending,
       step: async () => {
         await life.clock.sleep(dice.wait(this.#config.sayEveryMs))
-        if (!this.#speaks) return LIFETIME_MS
+        if (!this.#speaks) return NEVER_MS
         this.#said += 1
         const from = dice.pick(this.sessions)
         const text = `word ${this.#said} of ${from}`
@@ -206,7 +278,7 @@ export class SimulatedHost {
     const config: TaskLoopConfig = {
       leaseMs: this.#config.leaseMs,
       pollMs: 5 * this.#config.pollMs,
-      progressMs: 10_000,
+      progressMs: this.#config.lineMs,
       quickFailureMs: 5_000,
       once: false,
     }
@@ -235,14 +307,16 @@ export class SimulatedHost {
 
   /** A command that takes as long as its task says, prints a line now and then, and ends soon after it is told to. */
   #command(task: Task, life: Life, onLine: (line: string) => void): RunningCommand {
-    const { history } = this.#parts
+    const { history, onStarted } = this.#parts
+    const { lineMs } = this.#config
     const stopped = new AbortController()
     const name = `${task.id}@${task.epoch} on ${this.agent}`
     const run = async (): Promise<CommandEnd> => {
       const tookMs = Number(task.description.split(' ').at(-2))
       history.note(`run begins: ${name}`)
-      for (let leftMs = tookMs; leftMs > 0 && !stopped.signal.aborted; leftMs -= LINE_MS) {
-        await life.clock.sleep(Math.min(LINE_MS, leftMs), stopped.signal).catch(() => undefined)
+      onStarted(task)
+      for (let leftMs = tookMs; leftMs > 0 && !stopped.signal.aborted; leftMs -= lineMs) {
+        await life.clock.sleep(Math.min(lineMs, leftMs), stopped.signal).catch(() => undefined)
         onLine(`${leftMs} ms left`)
       }
       if (stopped.signal.aborted) await life.clock.sleep(50)
@@ -254,7 +328,3 @@ export class SimulatedHost {
     return { ended: run(), stop: () => stopped.abort() }
   }
 }
-
-const LINE_MS = 10_000
-/** Longer than any world lasts, clock steps and all: how conversations end is another story. */
-export const LIFETIME_MS = 30 * 86_400_000

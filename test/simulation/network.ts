@@ -1,11 +1,15 @@
 import { type Code, S2Error } from '#fleet/errors.ts'
 import type { StoredMessage } from '#fleet/message.ts'
-import type { SessionId } from '#fleet/session-id.ts'
+import { conversationOf, type SessionId } from '#fleet/session-id.ts'
+import { Pauses } from '#runtime/backoff.ts'
+import { recordingLog } from '#runtime/log.ts'
+import { Loop } from '#runtime/loop.ts'
 import type { Keyring } from '#store/remote/keyring.ts'
 import type { RemoteStore } from '#store/remote/remote.ts'
 import type { Store } from '#store/store.ts'
+import { ConversationRenewal } from '../../services/bridge/conversation-renewal.ts'
 import type { Dice } from './chance.ts'
-import type { Life, Timeline } from './clock.ts'
+import type { Life, Machine, Timeline } from './clock.ts'
 import type { Fault, Tally } from './faults.ts'
 
 /** How often each thing goes wrong by itself, of 1; episodes come on top. */
@@ -50,13 +54,15 @@ const PROBE_MS = 10_000
 /** The way between one host and the bridge. */
 export class Link {
   readonly #around: Surroundings
+  readonly #machine: Machine
   /** Why nothing gets through, in each direction; null while it does. */
   #cut: { out: Fault | null; in: Fault | null } = { out: null, in: null }
   /** What was lost by the present cut. */
   #lost = 0
 
-  constructor(around: Surroundings) {
+  constructor(around: Surroundings, machine: Machine) {
     this.#around = around
+    this.#machine = machine
   }
 
   cut(fault: Fault): void {
@@ -77,7 +83,7 @@ export class Link {
   }
 
   isOpen(way: 'out' | 'in'): boolean {
-    return this.#cut[way] === null
+    return this.#cut[way] === null && this.#machine.asleepMs <= PROBE_MS
   }
 
   /** How long a packet takes; null when it never arrives. */
@@ -89,6 +95,7 @@ export class Link {
       tally.fired(cut)
       return null
     }
+    if (this.#machine.asleepMs > PROBE_MS) return null // a short sleep is got over: packets are sent again
     if (dice.chance(weather.lost)) {
       tally.fired(way === 'out' ? 'request lost' : 'reply lost')
       return null
@@ -107,14 +114,16 @@ type Outcome = { readonly answer: unknown } | { readonly error: unknown }
 
 /** A store whose plain verbs all go one way. */
 export function storeOf(ask: Ask, streams: Streams): Store {
-  return new Proxy(streams as Store, {
+  const made: Partial<Record<string | symbol, unknown>> = {
+    mail: (...args: Parameters<Store['mail']>) => streams.mail(...args),
+    traffic: (...args: Parameters<Store['traffic']>) => streams.traffic(...args),
+    credentialHints: (signal: AbortSignal) => streams.credentialHints(signal),
+    [Symbol.asyncDispose]: () => streams[Symbol.asyncDispose](),
+  }
+  return new Proxy(made as unknown as Store, {
     get: (_, name) => {
-      if (name === 'mail') return (...args: Parameters<Store['mail']>) => streams.mail(...args)
-      if (name === 'traffic') return (...args: Parameters<Store['traffic']>) => streams.traffic(...args)
-      if (name === 'credentialHints') return (signal: AbortSignal) => streams.credentialHints(signal)
-      if (name === Symbol.asyncDispose) return () => streams[Symbol.asyncDispose]()
-      if (typeof name === 'symbol' || name === 'then') return undefined
-      return (...args: unknown[]) => ask(name as Verb, args)
+      if (typeof name !== 'symbol' && name !== 'then') made[name] ??= (...args: unknown[]) => ask(name as Verb, args)
+      return made[name]
     },
   })
 }
@@ -127,10 +136,15 @@ export function put(store: Store, verb: Verb, args: readonly unknown[]): Promise
 const READS: ReadonlySet<Verb> = new Set<Verb>([
   'conversations',
   'tokens',
+  'workers',
+  'publishedCredential',
+  'joinRequests',
+  'joinOutcome',
   'unacked',
   'pulses',
   'tasks',
   'task',
+  'conditions',
   'evidence',
   'incidents',
   'verdicts',
@@ -138,52 +152,71 @@ const READS: ReadonlySet<Verb> = new Set<Verb>([
   'auditHead',
 ])
 
-/** Asks a store that may refuse before it acts, or not tell how it ended after. */
-async function askDoubtful(store: Store, verb: Verb, args: readonly unknown[], around: Surroundings): Promise<unknown> {
+/** Asks a store that may refuse before it acts, or not tell how it ended after. Mostly it does neither, and that costs nothing. */
+function askDoubtful(store: Store, verb: Verb, args: readonly unknown[], around: Surroundings): Promise<unknown> {
   const { dice, tally, weather } = around
   if (dice.chance(weather.storeRefuses)) {
     tally.fired('store refuses')
-    throw new S2Error('unavailable', 'the disk is busy')
+    return Promise.reject(new S2Error('unavailable', 'the disk is busy'))
   }
-  const answer = await put(store, verb, args)
+  const answer = put(store, verb, args)
   if (READS.has(verb) || !dice.chance(weather.outcomeUnknown)) return answer
-  tally.fired('outcome unknown')
-  throw new S2Error('unknown_outcome', 'the commit met an error')
+  return answer.then(() => {
+    tally.fired('outcome unknown')
+    throw new S2Error('unknown_outcome', 'the commit met an error')
+  })
 }
 
 /** How often a disk lets a program wait, and how long on average. */
-const SLOW = 0.04
-const SLOW_MS = 40
+const SLOW = 0.06
+const SLOW_MS = 30
 
 /** The store as a program on its own machine has it: near, now and then slow, and never surer than the disk. */
 export function openNear(store: Store, life: Life, around: Surroundings): Store {
   const { dice } = around
-  const ask: Ask = async (verb, args) => {
-    if (dice.chance(SLOW)) await life.clock.sleep(dice.wait(SLOW_MS))
+  const askSlowly = async (verb: Verb, args: readonly unknown[]): Promise<unknown> => {
+    await life.pause(dice.wait(SLOW_MS))
     const answer = await askDoubtful(store, verb, args, around)
-    if (dice.chance(SLOW)) await life.clock.sleep(dice.wait(SLOW_MS))
+    await life.pause(dice.wait(SLOW_MS))
     return answer
+  }
+  const ask: Ask = (verb, args) => {
+    return dice.chance(SLOW) ? askSlowly(verb, args) : askDoubtful(store, verb, args, around)
   }
   return storeOf(ask, store)
 }
+
+/** How soon a failed round of renewals is tried again. */
+const RENEWAL_RETRY_MS = 5_000
 
 /** The program that stands before the store. While it is dead or stopped nobody gets through, and nobody collects beats. */
 export class Bridge {
   readonly #store: Store
   readonly #around: Surroundings
+  readonly #lifetimeMs: number
   readonly #streams = new Set<AbortController>()
+  readonly #hinted = new Set<(conversations: readonly string[]) => void>()
   #life: Life
+  #renewal: ConversationRenewal
   #tendedAt = 0
+  /** Told of every session that asks for something, and whether the bridge believes that it is the one. */
+  onAsked: (session: SessionId, isBelieved: boolean) => void = () => undefined
 
-  constructor(store: Store, life: Life, around: Surroundings) {
+  constructor(store: Store, life: Life, around: Surroundings, lifetimeMs: number) {
     this.#store = store
     this.#around = around
+    this.#lifetimeMs = lifetimeMs
     this.#life = life
-    void this.#tend(life)
+    this.#renewal = this.#begin(life)
   }
 
   get life(): Life {
     return this.#life
+  }
+
+  /** Nobody at all is there to take a request. */
+  get isAsleep(): boolean {
+    return this.#life.machine.isSuspended
   }
 
   /** For how long nobody has collected beats. */
@@ -198,7 +231,13 @@ export class Bridge {
 
   start(life: Life): void {
     this.#life = life
-    void this.#tend(life)
+    this.#renewal = this.#begin(life)
+  }
+
+  /** Tells of the conversations that are hinted at. */
+  onHint(heard: (conversations: readonly string[]) => void): Disposable {
+    this.#hinted.add(heard)
+    return { [Symbol.dispose]: () => this.#hinted.delete(heard) }
   }
 
   /** Takes a request in; the reply may never come. */
@@ -212,8 +251,11 @@ export class Bridge {
 
   async #perform(verb: Verb, args: readonly unknown[], keyring: Keyring): Promise<Outcome> {
     try {
-      for (const session of speakersOf(verb, args, keyring)) await this.#check(session, keyring)
-      return { answer: await askDoubtful(this.#store, verb, args, this.#around) }
+      const speakers = speakersOf(verb, args, keyring)
+      for (const session of speakers) await this.#check(session, keyring)
+      const answer = await askDoubtful(this.#store, verb, args, this.#around)
+      if (verb === 'beat') for (const session of speakers) this.#renewal.heard(session)
+      return { answer }
     } catch (error) {
       return { error }
     }
@@ -247,10 +289,23 @@ export class Bridge {
     return run()
   }
 
+  /** All refusals read the same, whether the session is unknown, ended or another's. */
   async #check(session: SessionId, keyring: Keyring): Promise<void> {
-    const tokens = await this.#store.tokens(session)
-    if (tokens.includes(keyring.token(session) ?? '')) return
+    const tokens = await this.#store.tokens(session).catch((): readonly string[] => [])
+    const isBelieved = tokens.includes(keyring.token(session) ?? '')
+    this.onAsked(session, isBelieved)
+    if (isBelieved) return
     throw new S2Error('unauthenticated', `the signature of ${session} is wrong`)
+  }
+
+  #begin(life: Life): ConversationRenewal {
+    const { clock, unending } = life
+    const store = openNear(this.#store, life, this.#around)
+    const renewal = new ConversationRenewal(this.#lifetimeMs, { store, clock, log: recordingLog() })
+    new Loop({ clock, signal: unending, step: () => renewal.round(), onError: () => RENEWAL_RETRY_MS })
+    void this.#tend(life)
+    void this.#passHintsOn(life)
+    return renewal
   }
 
   async #tend(life: Life): Promise<void> {
@@ -260,12 +315,28 @@ export class Bridge {
       await life.clock.sleep(waitMs)
     }
   }
+
+  async #passHintsOn(life: Life): Promise<void> {
+    const dying = new AbortController()
+    this.#streams.add(dying)
+    for await (const conversations of this.#store.credentialHints(dying.signal)) {
+      life.deliver(() => {
+        for (const heard of this.#hinted) heard(conversations)
+      })
+    }
+    this.#streams.delete(dying)
+  }
 }
+
+/** What anybody may ask for: what comes back is sealed and signed. */
+const UNSIGNED: ReadonlySet<Verb> = new Set<Verb>(['publishedCredential'])
 
 /** Whose signatures a request bears. */
 function speakersOf(verb: Verb, args: readonly unknown[], keyring: Keyring): readonly SessionId[] {
   if (verb === 'beat') return (args[0] as readonly { session: SessionId }[]).map(({ session }) => session)
-  if (['send', 'unacked', 'mark', 'leaseTask', 'report'].includes(verb)) return [args[0] as SessionId]
+  if (['send', 'unacked', 'mark', 'leaseTask', 'report', 'confirmToken', 'noteCondition'].includes(verb))
+    return [args[0] as SessionId]
+  if (UNSIGNED.has(verb)) return []
   return keyring.sessions().slice(0, 1)
 }
 
@@ -285,7 +356,7 @@ export function openWire(parts: WireParts): RemoteStore {
     traffic: () => {
       throw new S2Error('forbidden', 'not from here')
     },
-    credentialHints: async function* none() {}, // these worlds have no git
+    credentialHints: (signal) => wire.hints(signal),
     [Symbol.asyncDispose]: async () => wire.close(),
   })
   const host: Pick<RemoteStore, 'link' | 'refusedSessions'> = {
@@ -329,11 +400,12 @@ class Wire {
     }
     if (thereMs > CALL_MS / 20) giveUp()
     timeline.after(thereMs, () => {
-      if (bridge.life.isStopped) giveUp()
-      bridge.serve(verb, args, keyring, reply)
+      if (bridge.life.isStopped || bridge.isAsleep) giveUp()
+      if (!bridge.isAsleep) bridge.serve(verb, args, keyring, reply)
     })
     if (dice.chance(weather.repeated)) {
       timeline.after(thereMs + dice.wait(5_000), () => {
+        if (bridge.isAsleep) return
         tally.fired('request repeated')
         bridge.serve(verb, args, keyring, () => undefined)
       })
@@ -345,18 +417,49 @@ class Wire {
   async *mail(reader: SessionId, after: number, signal: AbortSignal): AsyncGenerator<readonly StoredMessage[]> {
     const { life, around } = this.#parts
     const over = AbortSignal.any([signal, this.#closed.signal])
+    const pauses = new Pauses(RECONNECT, around.dice.next)
     let cursor = after
     while (!over.aborted) {
       const stream = new Stream(reader, cursor, this.#parts, over)
       for (let message = await stream.next(); message !== null; message = await stream.next()) {
         cursor = message.id
+        pauses.succeeded()
         yield [message]
       }
       if (stream.refusal !== null && !over.aborted) throw new S2Error(stream.refusal, `${reader} may not listen`)
-      await life.clock.sleep(100 + around.dice.wait(1_000), over).catch(() => undefined)
+      await pauses.wait(life.clock, over)
+    }
+  }
+
+  /** The hints that are for a session of this host, and get through. */
+  async *hints(signal: AbortSignal): AsyncGenerator<readonly string[]> {
+    const { life, link, bridge, keyring, around } = this.#parts
+    const over = AbortSignal.any([signal, this.#closed.signal])
+    let news = Promise.withResolvers<void>()
+    let heard: string[] = []
+    using _ear = bridge.onHint((conversations) => {
+      const own = keyring.sessions().map(conversationOf)
+      const ms = own.some((each) => conversations.includes(each)) ? link.travelMs('in') : null
+      if (ms === null) return
+      around.timeline.after(ms, () => {
+        life.deliver(() => {
+          heard.push(...conversations)
+          news.resolve()
+        })
+      })
+    })
+    over.addEventListener('abort', () => news.resolve(), { once: true })
+    while (!over.aborted) {
+      await news.promise
+      news = Promise.withResolvers()
+      if (heard.length > 0) yield heard
+      heard = []
     }
   }
 }
+
+/** The pauses between two tries to open a stream. */
+const RECONNECT = { firstMs: 1_000, mostMs: 5_000, leastMs: 100 }
 
 function lateError(verb: Verb): S2Error {
   return new S2Error(READS.has(verb) ? 'unavailable' : 'unknown_outcome', `no answer within ${CALL_MS} ms`)
@@ -398,6 +501,10 @@ class Stream {
     }
     timeline.after(thereMs, () => {
       if (this.#over.signal.aborted) return
+      if (bridge.isAsleep) {
+        timeline.after(PROBE_MS, () => life.deliver(() => this.#end()))
+        return
+      }
       if (bridge.life.isDead) {
         this.#arrive(() => this.#end())
         return

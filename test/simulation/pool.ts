@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads'
 import type { Bug } from './bugs.ts'
+import { brokenDown, type Outcome } from './outcome.ts'
 import type { Order } from './worker.ts'
-import type { Outcome } from './world.ts'
 
 /** A world that has not ended by then never will: something goes round in it for ever. */
 const WORLD_TIMEOUT_MS = 300_000
@@ -39,16 +39,13 @@ function startWorker(): Worker {
 
 function runOne(worker: Worker, order: Order): Promise<Outcome> {
   return new Promise((resolve) => {
-    const broken = (why: string): Outcome => {
-      return { seed: order.seed, violations: [why], digest: '', simulatedMs: 0, operations: {}, faults: {}, lines: [] }
-    }
     const end = (outcome: Outcome): void => {
       clearTimeout(timer)
       worker.off('message', end).off('error', onError)
       resolve(outcome)
     }
-    const onError = (error: unknown): void => end(broken(`the world broke down: ${error}`))
-    const timer = setTimeout(() => end(broken('the world does not end')), WORLD_TIMEOUT_MS)
+    const onError = (error: unknown): void => end(brokenDown(order.seed, `the world broke down: ${error}`))
+    const timer = setTimeout(() => end(brokenDown(order.seed, 'the world does not end')), WORLD_TIMEOUT_MS)
     worker.once('message', end).once('error', onError)
     worker.postMessage(order)
   })

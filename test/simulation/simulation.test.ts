@@ -3,8 +3,9 @@ import { spawnSync } from 'node:child_process'
 import { suite, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import type { Bug } from './bugs.ts'
+import type { Outcome } from './outcome.ts'
 import { runWorlds } from './pool.ts'
-import type { Outcome } from './world.ts'
+import { DAY, type Pace, paceOf } from './settings.ts'
 
 async function run(seeds: readonly number[], bug: Bug | null = null): Promise<Outcome[]> {
   const outcomes: Outcome[] = []
@@ -12,20 +13,32 @@ async function run(seeds: readonly number[], bug: Bug | null = null): Promise<Ou
   return outcomes.sort((one, other) => one.seed - other.seed)
 }
 
-function range(first: number, count: number): number[] {
-  return Array.from({ length: count }, (_, n) => first + n)
+function range(first: number, count: number, pace?: Pace): number[] {
+  const seeds: number[] = []
+  for (let seed = first; seeds.length < count; seed += 1) {
+    if (pace === undefined || paceOf(seed) === pace) seeds.push(seed)
+  }
+  return seeds
 }
 
 const AT_ONCE = 4
 
-/** How many worlds it may take until a mistake shows, and the promises that it breaks. */
-const CAUGHT: Readonly<Record<Bug, { readonly within: number; readonly promise: RegExp }>> = {
-  'no epoch check': { within: 30, promise: /one owner: completed of|one owner: in_progress of/ },
-  'no grace': { within: 10, promise: /silence: .* convicted .* (before|of seeing)/ },
-  'read once per event': { within: 5, promise: /never received|all comes to rest/ },
-  'no brake': { within: 40, promise: /mass silence: / },
-  'unknown is dead': { within: 20, promise: /unknown is not dead: / },
-  'new key per try': { within: 10, promise: /sent once: / },
+/** In how many worlds of a pace, from the first seed on, a mistake shows, and the promises that it breaks. */
+const CAUGHT: Readonly<Record<Bug, { readonly pace: Pace; readonly within: number; readonly promise: RegExp }>> = {
+  'no epoch check': { pace: 'minutes', within: 30, promise: /one owner: completed of|one owner: in_progress of/ },
+  'no grace': { pace: 'minutes', within: 10, promise: /silence: .* convicted .* (before|of seeing)/ },
+  'read once per event': { pace: 'minutes', within: 5, promise: /never received|all comes to rest/ },
+  'no brake': { pace: 'minutes', within: 40, promise: /mass silence: / },
+  'unknown is dead': { pace: 'minutes', within: 20, promise: /unknown is not dead: / },
+  'new key per try': { pace: 'minutes', within: 10, promise: /sent once: / },
+  'no revival': { pace: 'days', within: 20, promise: /all comes to rest: .* (was not heard|has no token)/ },
+  'no renewal': { pace: 'days', within: 100, promise: /nobody is kept out: / },
+  'incidents end with conversations': { pace: 'days', within: 50, promise: /an incident lasts as its cause: / },
+  'timers by the wall clock': {
+    pace: 'days',
+    within: 30,
+    promise: /one incident: .*nothing had been wrong|keeps its work/,
+  },
 }
 
 suite('the fleet in simulated time', () => {
@@ -38,16 +51,26 @@ suite('the fleet in simulated time', () => {
     assert.ok(faults.size > 20, `only these faults fired: ${[...faults].join(', ')}`)
   })
 
+  test('nights pass in which conversations end, and everybody is back in the morning', async () => {
+    const outcomes = await run(range(1, 8, 'days'))
+    for (const { seed, violations } of outcomes) assert.deepEqual(violations, [], `seed ${seed}`)
+    const acts = new Set(outcomes.flatMap(({ operations }) => Object.keys(operations)))
+    assert.ok(acts.has('conversation revived') && acts.has('host let in again'), [...acts].join(', '))
+    for (const { simulatedMs } of outcomes) assert.ok(simulatedMs > DAY)
+  })
+
   test('a seed is one world, whoever runs it', async () => {
     const [first, again] = await Promise.all([run([5, 6, 7]), run([7, 6, 5])])
     assert.deepEqual(first, again)
     assert.equal(new Set(first.map(({ digest }) => digest)).size, 3)
   })
 
-  for (const [bug, { within, promise }] of Object.entries(CAUGHT)) {
+  for (const [bug, { pace, within, promise }] of Object.entries(CAUGHT)) {
     test(`it finds out a mistake: ${bug}`, async (context) => {
-      for (let seed = 1; seed <= within; seed += AT_ONCE) {
-        const broken = (await run(range(seed, AT_ONCE), bug as Bug)).filter(({ violations }) => violations.length > 0)
+      const seeds = range(1, within, pace)
+      for (let from = 0; from < within; from += AT_ONCE) {
+        const outcomes = await run(seeds.slice(from, from + AT_ONCE), bug as Bug)
+        const broken = outcomes.filter(({ violations }) => violations.length > 0)
         if (broken.length === 0) continue
         const told = broken.flatMap(({ violations }) => violations)
         assert.ok(

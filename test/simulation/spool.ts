@@ -19,7 +19,10 @@ export class Spool {
   readonly #items = new Map<string, OutboxItem>()
   readonly #outcomes = new Map<string, OutboxOutcome>()
   readonly #credentials = new Map<SessionId, Credential>()
+  /** When conversations end that were renewed. */
+  readonly #renewals = new Map<SessionId, number>()
   readonly #ears = new Set<{ folder: Folder; life: Life; heard: () => void }>()
+  #found: readonly Credential[] | null = null
   #names = 0
   /** Told of every message that comes in, and of every one that is acked. */
   onNew: (message: StoredMessage) => void = () => undefined
@@ -43,11 +46,35 @@ export class Spool {
   publish(credential: Credential): void {
     if (credential.createdAt < (this.#credentials.get(credential.session)?.createdAt ?? 0)) return
     this.#credentials.set(credential.session, credential)
+    this.#found = null
     this.#hint('credentials')
   }
 
   credentials(): readonly Credential[] {
-    return [...this.#credentials.values()]
+    this.#found ??= Array.from(this.#credentials.values(), (credential) => {
+      const { session, expiresAt } = credential
+      return Object.freeze({ ...credential, expiresAt: Math.max(expiresAt, this.#renewals.get(session) ?? 0) })
+    })
+    return this.#found
+  }
+
+  /** The credentials as those see them who put them there. */
+  credentialFolder(life: Life): {
+    read(): Promise<readonly Credential[]>
+    publish(credential: Credential): Promise<void>
+    remove(credential: Pick<Credential, 'session'>): Promise<void>
+  } {
+    return {
+      read: () => this.#disk(life, () => this.credentials()),
+      publish: (credential) => this.#disk(life, () => this.publish(credential)),
+      remove: ({ session }) =>
+        this.#disk(life, () => {
+          this.#credentials.delete(session)
+          this.#renewals.delete(session)
+          this.#found = null
+          this.#hint('credentials')
+        }),
+    }
   }
 
   /** What one program hears of changes; some hints are lost. */
@@ -134,7 +161,11 @@ export class Spool {
         this.#disk(life, (): FoundCredentials => {
           return { credentials: this.credentials(), faults: [], doubtful: [], exists: true }
         }),
-      noteRenewal: async () => undefined,
+      noteRenewal: (session, expiresAt) =>
+        this.#disk(life, () => {
+          this.#renewals.set(session, expiresAt)
+          this.#found = null
+        }),
     }
   }
 
@@ -147,9 +178,9 @@ export class Spool {
     }
     if (!dice.chance(weather.diskSlow)) return act()
     tally.fired('disk slow')
-    if (dice.chance(0.5)) await life.clock.sleep(dice.wait(30))
+    if (dice.chance(0.5)) await life.pause(dice.wait(30))
     const answer = act()
-    await life.clock.sleep(dice.wait(30))
+    await life.pause(dice.wait(30))
     return answer
   }
 

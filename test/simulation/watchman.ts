@@ -3,8 +3,8 @@ import { recordingLog, type Said } from '#runtime/log.ts'
 import type { Store } from '#store/store.ts'
 import type { WatchConfig } from '../../services/watchdog/config.ts'
 import { watch } from '../../services/watchdog/watchdog.ts'
-import { type Bug, withoutGrace } from './bugs.ts'
-import { Life, Machine } from './clock.ts'
+import { type Bug, withoutGrace, withoutTheUnnamed } from './bugs.ts'
+import { Life, type Machine } from './clock.ts'
 import type { Engine } from './engine.ts'
 import type { History } from './history.ts'
 import { openNear, put, type Surroundings, storeOf } from './network.ts'
@@ -19,8 +19,6 @@ export interface WatchmanParts {
   readonly engine: Engine
   /** Called for every alert that was sent. */
   onAlert(event: 'opened' | 'closed', incident: number): void
-  /** Called for every incident that was opened. */
-  onOpened(cause: string, by: string): void
   /** Called for every task that is taken from an agent because it is silent. */
   onTaken(agent: string, by: string): void
 }
@@ -36,9 +34,9 @@ export class Watchman {
   /** Alerts that this life has sent: it never repeats one. */
   #sentAlerts = new Set<string>()
 
-  constructor(name: string, config: WatchConfig, parts: WatchmanParts) {
+  constructor(name: string, machine: Machine, config: WatchConfig, parts: WatchmanParts) {
     this.name = name
-    this.machine = new Machine(name, parts.around.timeline)
+    this.machine = machine
     this.#config = config
     this.#parts = parts
   }
@@ -91,10 +89,9 @@ export class Watchman {
   }
 
   #storeFor(life: Life, observer: Observer): Store {
-    const { witness, around, onTaken, onOpened } = this.#parts
+    const { witness, around, bug, onTaken } = this.#parts
     const seen = witness.seenBy({
       name: life.name,
-      onOpened: (cause) => onOpened(cause, life.name),
       onPulses: (heard, tick) => observer.onRead(heard, tick),
       onMove: (before, { reason }) => {
         if (reason === 'silent') onTaken(witness.agentOf(before.holder), life.name)
@@ -102,6 +99,7 @@ export class Watchman {
     })
     const near = openNear(seen, life, around)
     return storeOf(async (verb, args) => {
+      if (bug === 'incidents end with conversations' && verb === 'workers') return await withoutTheUnnamed(near)
       if (verb === 'pulses') observer.onAsk()
       const objection = verb === 'move' ? this.#objection(args[0] as Move, observer) : null
       const answer = await put(near, verb, args)

@@ -1,13 +1,15 @@
 import { AUDIT_ROOT, auditHash } from '#fleet/audit.ts'
 import type { ObservedBeats } from '#fleet/beat.ts'
 import { hashedEntryOf } from '#fleet/chain-check.ts'
+import type { NewIncident } from '#fleet/incident.ts'
 import type { Message, MessageDraft } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import { isLeased, isOpen, type Move, type Report, type Task } from '#fleet/task.ts'
+import { isLeased, isOpen, type Move, type Report, type Task, type TaskEnding } from '#fleet/task.ts'
 import type { Store } from '#store/store.ts'
 import type { Timeline } from './clock.ts'
 import type { History, Operation } from './history.ts'
 import { put, storeOf, type Verb } from './network.ts'
+import type { OpenIncident, Rule } from './rule.ts'
 
 /** What a reader of beats could know at the moment it read: how often each agent had been heard by then. */
 export type Hearing = (heard: ReadonlyMap<string, number>, tick: string) => void
@@ -18,7 +20,6 @@ export interface Asker {
   readonly onPulses?: Hearing
   /** Told before a move is made known to have happened. */
   readonly onMove?: (before: Task, move: Move) => void
-  readonly onOpened?: (cause: string) => void
 }
 
 /** Acts in the chain, and the operations that they tell of. */
@@ -39,8 +40,10 @@ const WATCHED: ReadonlySet<Verb> = new Set<Verb>([
   'leaseTask',
   'report',
   'move',
+  'endTask',
   'openIncident',
   'closeIncident',
+  'issueTokens',
 ])
 
 /**
@@ -58,7 +61,8 @@ export class Witness {
   readonly #heard = new Map<string, number>()
   readonly #heardAt = new Map<string, { readonly last: number; readonly before: number }>()
   readonly #late: { readonly holder: SessionId; readonly report: Report }[] = []
-  readonly #openCauses = new Set<string>()
+  readonly #open = new Map<string, OpenIncident>()
+  #rules: readonly Rule[] = []
   #cursor = 0
   #turn: Promise<unknown> = Promise.resolve()
 
@@ -67,6 +71,11 @@ export class Witness {
     this.#timeline = timeline
     this.#history = history
     this.#agents = agents
+  }
+
+  /** From now on these are told of what they are about. */
+  holdAgainst(rules: readonly Rule[]): void {
+    this.#rules = rules
   }
 
   /** The store, as one asker has it. */
@@ -86,6 +95,11 @@ export class Witness {
   /** The agent that has a task. */
   ownerOf(task: string): string {
     return this.agentOf(this.#tasks.get(task)?.holder ?? null)
+  }
+
+  /** The command of a task was started. */
+  noteStart(task: Task): void {
+    for (const rule of this.#rules) rule.onStarted?.(task)
   }
 
   /** When a beat of this agent came in last, and the one before it, by the true time. */
@@ -126,6 +140,7 @@ export class Witness {
   }
 
   async #watch(asker: Asker, verb: Verb, args: readonly unknown[]): Promise<unknown> {
+    if (verb === 'issueTokens') await this.#onIssue(args[0] as string)
     const answer = await this.#ask(verb, args)
     switch (verb) {
       case 'send':
@@ -150,11 +165,15 @@ export class Witness {
       case 'move':
         await this.#onMove(asker, args[0] as Move, answer as boolean)
         break
+      case 'endTask':
+        if (answer === true)
+          this.#follow(await this.#store.task((args[0] as TaskEnding).task), `an end by ${asker.name}`)
+        break
       case 'openIncident':
-        if (answer === true) this.#onOpened(asker, (args[0] as { cause: string }).cause)
+        if (answer === true) this.#onOpened(asker, args[0] as NewIncident)
         break
       case 'closeIncident':
-        if (answer === true) this.#onClosed(args[0] as string)
+        if (answer === true) this.#onClosed(asker, args[0] as string)
         break
       default:
     }
@@ -203,6 +222,11 @@ export class Witness {
     }
   }
 
+  async #onIssue(agent: string): Promise<void> {
+    const live = await this.#store.conversations()
+    if (!live.some(({ agents }) => agents.b === agent)) this.#history.did('conversation revived', agent)
+  }
+
   #onLease([holder, incarnation]: Parameters<Store['leaseTask']>, task: Task | null): void {
     if (task === null) return
     this.#history.did('task leased', `${task.id}@${task.epoch} by ${holder} ${incarnation}`)
@@ -230,7 +254,10 @@ export class Witness {
     const after = await this.#store.task(move.task)
     if (before === undefined || before.epoch !== move.epoch || !isOpen(before.state)) {
       this.#history.violate('one owner', `${asker.name} moved ${move.task}@${move.epoch}, which is at ${before?.epoch}`)
-    } else asker.onMove?.(before, move)
+    } else {
+      asker.onMove?.(before, move)
+      for (const rule of this.#rules) rule.onMoved?.(before, move, asker.name)
+    }
     this.#history.did(
       'task moved',
       `${move.task}@${after.epoch} ${before?.holder} → ${move.to} (${move.reason}) by ${asker.name}`,
@@ -262,16 +289,20 @@ export class Witness {
   }
 
   /** Promise 7. */
-  #onOpened(asker: Asker, cause: string): void {
-    asker.onOpened?.(cause)
+  #onOpened({ name }: Asker, incident: NewIncident): void {
+    const { cause } = incident
     this.#history.note(`incident opened: ${cause}`)
-    if (this.#openCauses.has(cause)) this.#history.violate('one cause, one incident', `${cause} was opened twice`)
-    this.#openCauses.add(cause)
+    for (const rule of this.#rules) rule.onOpened?.(incident, name)
+    if (this.#open.has(cause)) this.#history.violate('one cause, one incident', `${cause} was opened twice`)
+    this.#open.set(cause, { ...incident, openedAt: this.#timeline.now })
   }
 
-  #onClosed(cause: string): void {
+  #onClosed({ name }: Asker, cause: string): void {
+    const incident = this.#open.get(cause)
     this.#history.note(`incident closed: ${cause}`)
-    if (!this.#openCauses.delete(cause)) this.#history.violate('one cause, one incident', `${cause} was closed twice`)
+    if (incident === undefined) this.#history.violate('one cause, one incident', `${cause} was closed twice`)
+    else for (const rule of this.#rules) rule.onClosed?.(incident, name)
+    this.#open.delete(cause)
   }
 }
 

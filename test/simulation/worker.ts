@@ -1,7 +1,8 @@
 /** Runs one world after another in a thread of its own, as it is told, and tells what came of each. */
 import { parentPort } from 'node:worker_threads'
 import type { Bug } from './bugs.ts'
-import { type Outcome, runWorld } from './world.ts'
+import { brokenDown, type Outcome } from './outcome.ts'
+import { runWorld } from './world.ts'
 
 export interface Order {
   readonly seed: number
@@ -20,8 +21,7 @@ async function carryOut({ seed, bug }: Order): Promise<Outcome> {
     const outcome = await runWorld(seed, { bug })
     return { ...outcome, violations: [...outcome.violations, ...stray.map((error) => `nobody waited for: ${error}`)] }
   } catch (error) {
-    const violations = [`the world broke down: ${error}`]
-    return { seed, violations, digest: '', simulatedMs: 0, operations: {}, faults: {}, lines: [] }
+    return brokenDown(seed, `the world broke down: ${error}`)
   }
 }
 

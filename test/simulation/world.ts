@@ -1,19 +1,25 @@
-import { INCIDENT_KINDS, isEvent } from '#fleet/incident.ts'
+import { hashOfSecret } from '#fleet/credential.ts'
+import { isEvent } from '#fleet/incident.ts'
 import { partnerOf, type SessionId } from '#fleet/session-id.ts'
-import { isOpen, type NewTask, PRIORITIES, type Priority } from '#fleet/task.ts'
+import { isOpen, type NewTask, PRIORITIES, type Priority, type Task } from '#fleet/task.ts'
 import { Loop } from '#runtime/loop.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
 import type { Store } from '#store/store.ts'
-import type { WatchConfig } from '../../services/watchdog/config.ts'
 import { type Bug, plant, spoil } from './bugs.ts'
 import { Dice } from './chance.ts'
 import { Life, Machine, Timeline } from './clock.ts'
 import { Engine } from './engine.ts'
-import { begin, type Episode, type Mend, planEpisodes } from './episodes.ts'
+import { type Episode, type Mend, planEpisodes, type Scene } from './episodes.ts'
 import { type Fault, Tally } from './faults.ts'
 import { History, type Operation } from './history.ts'
-import { type HostConfig, LIFETIME_MS, SimulatedHost } from './host.ts'
-import { Bridge, CALM, openNear, type Surroundings, type Weather } from './network.ts'
+import { SimulatedHost } from './host.ts'
+import { IssuerProgram, keysOf } from './issuing.ts'
+import { KEPT_OUT, Lapses } from './lapses.ts'
+import { useLightAborts } from './light-abort.ts'
+import { Bridge, CALM, openNear, type Surroundings } from './network.ts'
+import type { Outcome } from './outcome.ts'
+import { type KnownFault, RULES } from './rules.ts'
+import { chooseSettings, LIFETIME_MS, paceOf, ROLES, type Settings } from './settings.ts'
 import { Watchman } from './watchman.ts'
 import { Witness } from './witness.ts'
 
@@ -23,20 +29,6 @@ export interface WorldOptions {
   /** Keeps every line of the history, for people to read. */
   readonly verbose?: boolean
 }
-
-/** What came of one world. */
-export interface Outcome {
-  readonly seed: number
-  readonly violations: readonly string[]
-  /** Two runs of one seed that differ in anything differ in this. */
-  readonly digest: string
-  readonly simulatedMs: number
-  readonly operations: Readonly<Partial<Record<Operation, number>>>
-  readonly faults: Readonly<Partial<Record<Fault, number>>>
-  readonly lines: readonly string[]
-}
-
-const ROLES = ['backend', 'frontend', 'tests', 'docs', 'deploy', 'review', 'wsl-cli', 'cloud-codex']
 
 /** The least that must have happened for a world to prove anything. */
 const LEAST: Readonly<Partial<Record<Operation, number>>> = {
@@ -48,11 +40,7 @@ const LEAST: Readonly<Partial<Record<Operation, number>>> = {
   'beat heard': 100,
 }
 
-/** After everything is mended, so long may it take until all is done. */
-const REST_WITHIN_MS = 900_000
-/** And then it must stay so. */
-const STAYS_MS = 30_000
-const LOOK_MS = 5_000
+useLightAborts()
 
 /** Runs the world of a seed: broken for a while, then mended, then at rest. */
 export async function runWorld(seed: number, options: WorldOptions = {}): Promise<Outcome> {
@@ -61,14 +49,22 @@ export async function runWorld(seed: number, options: WorldOptions = {}): Promis
   return await world.run()
 }
 
+/** The two ends of a conversation. */
+interface Channel {
+  readonly a: SessionId
+  readonly b: SessionId
+}
+
 /** A whole fleet of real programs on machines that are not. */
-class World {
+class World implements Scene {
+  readonly settings: Settings
   readonly around: Surroundings
   readonly server: Machine
   readonly hosts: SimulatedHost[] = []
   readonly watchmen: Watchman[] = []
   readonly history: History
   readonly engine: Engine
+  readonly lapses: Lapses
   readonly #seed: number
   readonly #options: WorldOptions
   readonly #timeline = new Timeline()
@@ -84,11 +80,13 @@ class World {
   readonly #lastWord = new Map<SessionId, number>()
   readonly #acked = new Set<number>()
   readonly #alerts = new Set<string>()
+  readonly #starts = new Map<string, number>()
+  readonly #known = new Map<KnownFault, number>()
+  readonly #keptOut = new Map<SessionId, () => void>()
   /** Agents that were cut off together with most others: nothing of theirs may be moved meanwhile. */
   #cutOff: ReadonlySet<string> = new Set()
   #bridge: Bridge | null = null
-  #beatMs = 0
-  #firstSerial = 0
+  #issuer: IssuerProgram | null = null
   #tasks = 0
   #lives = 0
   #givesWork = true
@@ -97,11 +95,14 @@ class World {
     this.#seed = seed
     this.#options = options
     this.#dice = new Dice(`world ${seed}`)
+    this.settings = chooseSettings(paceOf(seed), this.#dice)
     const dice = new Dice(`programs ${seed}`)
     this.around = { timeline: this.#timeline, dice, tally: new Tally(), weather: CALM }
-    this.server = new Machine('server', this.#timeline)
+    this.server = this.#newMachine('server')
+    this.server.slack = this.settings.slack?.server ?? null
     this.history = new History(this.#timeline, options.verbose ?? false)
-    this.engine = new Engine(this.around, this.history)
+    this.lapses = new Lapses(this.#timeline)
+    this.engine = new Engine(this.around, this.history, this.settings.engineEveryMs)
     const bytes = (count: number): Uint8Array => Uint8Array.from({ length: count }, () => dice.whole(0, 255))
     const clock = new Life('store', this.server).clock
     this.#store = openMemoryStore({ clock }, bytes)
@@ -117,28 +118,35 @@ class World {
     return this.#bridge as Bridge
   }
 
+  get issuer(): IssuerProgram {
+    return this.#issuer as IssuerProgram
+  }
+
   get orchestrator(): SimulatedHost {
     return this.hosts[0] as SimulatedHost
   }
 
   async run(): Promise<Outcome> {
-    const dice = this.#dice
-    const config = chooseConfig(dice)
-    await this.#build(dice.whole(3, 7), config)
-    this.around.weather = chooseWeather(dice)
-    const brokenMs = dice.between(200_000, 400_000)
-    for (const episode of planEpisodes(dice, dice.whole(4, 12), brokenMs)) {
+    const { pace, weather, brokenMs } = this.settings
+    await this.#build()
+    this.around.weather = weather
+    for (const episode of planEpisodes(this.#dice, this.settings)) {
       this.#timeline.after(episode.atMs, () => this.#begin(episode))
     }
     await this.#timeline.runTo(brokenMs)
     this.#mendAll()
     await this.#comeToRest()
+    const restMs = this.#timeline.now - brokenMs
     await this.#judge()
     return {
       seed: this.#seed,
+      pace,
       violations: this.history.violations,
       digest: this.history.digest(),
       simulatedMs: this.#timeline.now,
+      restMs,
+      startsMax: Math.max(0, ...this.#starts.values()),
+      known: Object.fromEntries(this.#known),
       operations: this.history.counts,
       faults: this.around.tally.counts,
       lines: this.history.lines,
@@ -162,57 +170,63 @@ class World {
   }
 
   startBridge(): void {
-    if (this.bridge.life.isDead) this.bridge.start(this.#newLife('bridge', this.server))
+    this.server.whenAwake(() => {
+      if (this.bridge.life.isDead) this.bridge.start(this.#newLife('bridge', this.server))
+    })
+  }
+
+  startIssuer(): void {
+    this.server.whenAwake(() => {
+      if (!this.issuer.isRunning) this.issuer.start(this.#newLife('issuer', this.server))
+    })
   }
 
   /** Cuts so many hosts off at one moment that the cause cannot be theirs. */
-  cutMany(): (() => void) | null {
+  cutMany(): Mend | null {
     const whole = this.hosts.filter((host) => !host.isGone && !this.isBusy(host) && host.isRunning)
     const known = this.hosts.length
     const count = Math.max(3, Math.ceil(known * 0.7))
     if (whole.length < count || this.#cutOff.size > 0) return null
     const cut = this.around.dice.some(whole, count)
     const releases = cut.map((host) => this.occupy(host))
+    const { beatMs } = this.settings.host
     for (const { link } of cut) link.cut('mass partition')
     // who was unheard before it happened is silent for reasons of its own; of who is just back a slow disk hides it for a while
     const isWell = (agent: string): boolean => {
       const { last, before } = this.#witness.heardAt(agent)
-      return this.#timeline.now - last < 2 * this.#beatMs && last - before < 2 * this.#beatMs
+      return this.#timeline.now - last < 2 * beatMs && last - before < 2 * beatMs
     }
     this.#cutOff = new Set(cut.map(({ agent }) => agent).filter(isWell))
-    return () => {
+    const mend = (): void => {
       for (const release of releases) release()
       for (const { link } of cut) link.heal()
       this.#cutOff = new Set()
     }
+    return Object.assign(mend, { touches: cut.map(({ agent }) => agent) })
   }
 
-  /** Gives a session a new token, and its host the credential some time later. */
-  rotate(host: SimulatedHost | null, afterMs: number): (() => void) | null {
-    if (host === null) return null
-    const { dice, tally, timeline } = this.around
-    const old = dice.pick(host.spool.credentials())
-    tally.fired('token rotated')
-    const createdAt = this.#firstSerial + timeline.now
-    void this.#store.rotateToken(old.session, 60_000).then((token) => {
-      timeline.after(afterMs, () => host.publish({ ...old, token, createdAt }))
-    })
-    return () => undefined
-  }
-
-  #begin(episode: Episode): void {
-    const mend = begin(episode, this)
+  #begin({ kind: { fault, begin }, lastsMs }: Episode): void {
+    const mend = begin(this, () => this.around.tally.fired(fault))
     if (mend === null) return
-    this.#broken.add(episode.fault)
-    this.history.note(`episode: ${episode.fault} for ${Math.round(episode.lastsMs / 1000)} s`)
-    this.#mends.add(mend)
-    this.#timeline.after(episode.lastsMs, () => this.#mendOnceFelt(mend, episode.fault))
+    this.#broken.add(fault)
+    this.history.note(`episode: ${fault} for ${Math.round(lastsMs / 1000)} s`)
+    const end = this.lapses.begin(fault, mend.touches ?? [])
+    const mendAndEnd = Object.assign(
+      () => {
+        mend()
+        end()
+      },
+      { isFelt: () => mend.isFelt?.() !== false },
+    )
+    this.#mends.add(mendAndEnd)
+    this.#timeline.after(lastsMs, () => this.#mendOnceFelt(mendAndEnd, fault))
   }
 
   /** A fault that nobody met yet goes on until somebody did. */
   #mendOnceFelt(mend: Mend, what: string): void {
-    if (mend.isFelt?.() === false) this.#timeline.after(LOOK_MS, () => this.#mendOnceFelt(mend, what))
-    else this.#mend(mend, what)
+    if (this.#mends.has(mend) && mend.isFelt?.() === false) {
+      this.#timeline.after(this.settings.host.beatMs, () => this.#mendOnceFelt(mend, what))
+    } else this.#mend(mend, what)
   }
 
   #mend(mend: Mend, what: string): void {
@@ -231,61 +245,100 @@ class World {
 
   // How it begins
 
-  async #build(workers: number, config: Config): Promise<void> {
-    const { around, history } = this
+  async #build(): Promise<void> {
+    const { around, history, settings } = this
     const store = this.#witness.seenBy({ name: 'bridge' })
-    this.#beatMs = config.host.beatMs
-    this.#firstSerial = this.server.wall()
-    this.#bridge = new Bridge(store, this.#newLife('bridge', this.server), around)
-    const channels: { readonly a: SessionId; readonly b: SessionId }[] = []
-    const credentials = new Map<SessionId, string>()
-    for (let n = 1; n <= workers; n += 1) {
-      const agents = { a: 'orchestrator', b: `s2-worker-${n}` }
-      const roles = { a: 'orchestrator', b: ROLES[n - 1] ?? 'tests' }
-      const { id, tokens } = await this.#store.openConversation({ agents, roles, lifetimeMs: LIFETIME_MS })
-      const channel = { a: `${id}/a`, b: `${id}/b` } as const
-      channels.push(channel)
-      for (const side of ['a', 'b'] as const) {
-        this.#agents.set(channel[side], agents[side])
-        credentials.set(channel[side], tokens[side])
-      }
+    const bridge = new Bridge(store, this.#newLife('bridge', this.server), around, LIFETIME_MS)
+    this.#bridge = bridge
+    bridge.onAsked = (session, isBelieved) => this.#onAsked(session, isBelieved)
+    const channels: Channel[] = []
+    for (let n = 1; n <= settings.workers; n += 1) channels.push(await this.#admit(n))
+    const parts = {
+      around,
+      history,
+      bridge,
+      bug: this.#options.bug ?? null,
+      onPromised: (text: string) => this.#promised.push(text),
+      onStarted: (task: Task) => this.#onStarted(task),
     }
-    const parts = { around, history, bridge: this.#bridge, onPromised: (text: string) => this.#promised.push(text) }
     const ends = [channels.map(({ a }) => a), ...channels.map(({ b }) => [b])]
     for (const [n, sessions] of ends.entries()) {
       const agent = n === 0 ? 'orchestrator' : `s2-worker-${n}`
-      const host = new SimulatedHost(agent, sessions, n > 0, config.host, parts)
+      const machine = n === 0 ? this.#serversOr(agent) : this.#newMachine(agent, around.dice.between(-5_000, 5_000))
+      const host = new SimulatedHost(agent, machine, sessions, n > 0, settings.host, parts)
       this.hosts.push(host)
       host.spool.onNew = ({ id, to, text }) => this.#onArrived(host, id, to, text)
       host.spool.onAcked = ({ id }) => this.#acked.add(id)
       if (n > 0 && around.dice.chance(0.6)) this.engine.contain(host)
-      for (const session of sessions) host.publish(this.#credentialOf(session, agent, credentials.get(session) ?? ''))
-      host.start()
     }
-    for (const name of ['watchdog-1', 'watchdog-2']) {
-      const onTaken = (agent: string, by: string): void => this.#onTaken(agent, by)
-      const onAlert = (event: string, incident: number): void => void this.#alerts.add(`${event} ${incident}`)
-      const bug = this.#options.bug ?? null
-      const onOpened = (cause: string, by: string): void => this.#onOpened(cause, by, config.watch.lateAfterMs)
-      const parts = { around, history, witness: this.#witness, engine: this.engine, bug, onTaken, onAlert, onOpened }
-      const watchman = new Watchman(name, config.watch, parts)
-      this.watchmen.push(watchman)
-      watchman.start()
+    this.#issuer = new IssuerProgram({
+      around,
+      store: this.#witness.seenBy({ name: 'issuer' }),
+      spool: this.orchestrator.spool,
+      everyMs: settings.issueEveryMs,
+      rotatesAtMs: settings.nightMs + ROTATES_AFTER_MS,
+    })
+    this.startIssuer()
+    for (const host of this.hosts) this.#timeline.after(SETUP_MS, () => host.start())
+    this.#timeline.after(12 * settings.host.beatMs, this.lapses.begin('nobody there yet', 'all'))
+    for (let n = 1; n <= settings.watchdogs; n += 1) this.#watch(`watchdog-${n}`)
+    const { lapses } = this
+    const witness = this.#witness
+    const held = {
+      timeline: this.#timeline,
+      history,
+      settings,
+      lapses,
+      bridge,
+      witness,
+      onKnown: (fault: KnownFault) => this.#onKnown(fault),
+    }
+    const rules = RULES.map((rule) => rule(held))
+    witness.holdAgainst(rules)
+    lapses.onEnd = (lapse) => {
+      for (const rule of rules) rule.onLapseOver?.(lapse)
     }
     this.#giveWork(channels)
   }
 
-  #credentialOf(session: SessionId, agent: string, token: string) {
-    const createdAt = this.#firstSerial
-    return {
-      session,
-      token,
-      agent,
-      role: 'any',
-      bridgeUrl: 'https://bridge',
-      createdAt,
-      expiresAt: createdAt + LIFETIME_MS,
-    }
+  async #admit(n: number): Promise<Channel> {
+    const agents = { a: 'orchestrator', b: `s2-worker-${n}` }
+    const { key, recipient } = keysOf(agents.b)
+    const { conversation } = await this.#store.admitWorker({
+      agent: agents.b,
+      key,
+      recipient,
+      host: agents.b,
+      secretHash: null,
+      role: ROLES[n - 1] ?? 'tests',
+      orchestrator: agents.a,
+      lifetimeMs: LIFETIME_MS,
+    })
+    const channel: Channel = { a: `${conversation}/a`, b: `${conversation}/b` }
+    for (const side of ['a', 'b'] as const) this.#agents.set(channel[side], agents[side])
+    return channel
+  }
+
+  #watch(name: string): void {
+    const { around, history, settings, engine } = this
+    const onTaken = (agent: string, by: string): void => this.#onTaken(agent, by)
+    const onAlert = (event: string, incident: number): void => void this.#alerts.add(`${event} ${incident}`)
+    const bug = this.#options.bug ?? null
+    const parts = { around, history, witness: this.#witness, engine, bug, onTaken, onAlert }
+    const watchman = new Watchman(name, this.#serversOr(name), settings.watch, parts)
+    this.watchmen.push(watchman)
+    watchman.start()
+  }
+
+  /** In worlds of days all that belongs to the orchestrator runs on one machine, as by default; in others each has its own. */
+  #serversOr(name: string): Machine {
+    return this.settings.pace === 'days' ? this.server : this.#newMachine(name)
+  }
+
+  #newMachine(name: string, offMs = 0): Machine {
+    const machine = new Machine(name, this.#timeline, offMs)
+    machine.slack = this.settings.slack?.host ?? null
+    return machine
   }
 
   #newLife(program: string, machine: Machine): Life {
@@ -294,7 +347,7 @@ class World {
   }
 
   /** Somebody at the server who wants things done: by this worker, by this role, by anybody; and thinks better of it. */
-  #giveWork(channels: readonly { readonly a: SessionId; readonly b: SessionId }[]): void {
+  #giveWork(channels: readonly Channel[]): void {
     const life = new Life('operator', this.server)
     const { dice } = this.around
     const store = openNear(this.#witness.seenBy({ name: 'operator' }), life, this.around)
@@ -311,25 +364,25 @@ class World {
     }
     new Loop({
       clock: life.clock,
-      signal: new AbortController().signal,
+      signal: life.unending,
       step: async () => {
-        if (!this.#givesWork) return LIFETIME_MS
+        if (!this.#givesWork) return NEVER_MS
         const task = this.#newTask(channels)
         await insist(() => (dice.chance(0.2) ? this.#writeTask(store, task, channels) : store.addTask(task)))
         if (dice.chance(0.05)) await insist(() => store.cancelTask(task.id))
-        return dice.wait(8_000)
+        return dice.wait(this.settings.taskEveryMs)
       },
       onError: () => 1_000,
     })
   }
 
-  #newTask(channels: readonly { readonly a: SessionId; readonly b: SessionId }[]): NewTask {
+  #newTask(channels: readonly Channel[]): NewTask {
     const { dice } = this.around
     this.#tasks += 1
     const { a, b } = dice.pick(channels)
     return {
       id: `task-${this.#tasks}`,
-      description: `work for ${Math.round(1_000 + dice.wait(9_000))} ms`,
+      description: `work for ${Math.round(1_000 + dice.wait(this.settings.workMs))} ms`,
       priority: dice.pick<Priority>(PRIORITIES),
       role: dice.chance(0.5) ? dice.pick(ROLES) : null,
       holder: dice.chance(0.6) ? b : null,
@@ -366,6 +419,28 @@ class World {
     this.#lastWord.set(from as SessionId, Number(count))
   }
 
+  #onStarted(task: Task): void {
+    this.#starts.set(task.id, (this.#starts.get(task.id) ?? 0) + 1)
+    this.#witness.noteStart(task)
+  }
+
+  /** Whom the bridge does not let in has a lapse until it does, whatever the reason. */
+  #onAsked(session: SessionId, isBelieved: boolean): void {
+    const end = this.#keptOut.get(session)
+    if (isBelieved && end !== undefined) {
+      this.#keptOut.delete(session)
+      this.history.did('host let in again', session)
+      end()
+    } else if (!isBelieved && end === undefined) {
+      this.#keptOut.set(session, this.lapses.begin(KEPT_OUT, [this.#witness.agentOf(session)]))
+    }
+  }
+
+  #onKnown(fault: KnownFault): void {
+    this.history.note(`known: ${fault}`)
+    this.#known.set(fault, (this.#known.get(fault) ?? 0) + 1)
+  }
+
   /** Promise 5. */
   #onTaken(agent: string, by: string): void {
     if (!this.#cutOff.has(agent)) return
@@ -375,25 +450,22 @@ class World {
     )
   }
 
-  /** Promise 7: that all miss the beats that nobody collects is the bridge's silence, and not theirs as well. */
-  #onOpened(cause: string, by: string, lateAfterMs: number): void {
-    const { idleMs } = this.bridge
-    if (cause !== 'mass_silence' || idleMs < 0.7 * lateAfterMs) return
-    this.history.violate(
-      'one cause, one incident',
-      `${by} opened ${cause} when the bridge had been away for ${Math.round(idleMs)} ms`,
-    )
-  }
-
   async #comeToRest(): Promise<void> {
-    const end = this.#timeline.now + REST_WITHIN_MS
+    const { restWithinMs, staysMs, host } = this.settings
+    const end = this.#timeline.now + restWithinMs + (await this.#aheadMs())
     while (this.#timeline.now < end) {
-      await this.#timeline.runTo(this.#timeline.now + LOOK_MS)
+      await this.#timeline.runTo(this.#timeline.now + host.beatMs)
       if ((await this.#unrest()).length > 0) continue
-      await this.#timeline.runTo(this.#timeline.now + STAYS_MS)
+      await this.#timeline.runTo(this.#timeline.now + staysMs)
       if ((await this.#unrest()).length === 0) return
     }
     for (const what of await this.#unrest()) this.history.violate('all comes to rest', what)
+  }
+
+  /** For how long hosts take no new credential because it is of a time to come: the server's clock was ahead when it was made. */
+  async #aheadMs(): Promise<number> {
+    const serials = (await this.#store.workers()).map(({ serial }) => serial)
+    return Math.max(0, ...serials.map((serial) => serial - this.server.wall()))
   }
 
   /** What is still to be done, with everything mended. */
@@ -411,6 +483,7 @@ class World {
         const waiting = await this.#store.unacked(session, 0, 100)
         if (waiting.length > 0) unrest.push(`${session} has not received ${waiting.map(({ id }) => id)}`)
       }
+      unrest.push(...(await this.#notBack(host)))
     }
     const gone = new Set(
       this.hosts.filter(({ isGone }) => isGone).flatMap(({ agent }) => [`silent:${agent}`, `gone:${agent}`]),
@@ -420,6 +493,21 @@ class World {
       if (!gone.has(cause)) unrest.push(`${cause} is open`)
     }
     return [...unrest, ...(await this.#untold())]
+  }
+
+  /** Whoever slept, was cut off or fell out of its conversation is back without a person: it is heard, by tokens that count. */
+  async #notBack({ agent, sessions, spool }: SimulatedHost): Promise<string[]> {
+    const unheardMs = this.#timeline.now - this.#witness.heardAt(agent).last
+    const notBack: string[] = []
+    if (unheardMs > 3 * this.settings.host.beatMs)
+      notBack.push(`${agent} was not heard for ${Math.round(unheardMs)} ms`)
+    for (const session of sessions) {
+      const inForce = (await this.#store.tokens(session).catch(() => [])).map(hashOfSecret)
+      const held = spool.credentials().find((each) => each.session === session)
+      if (held === undefined || !inForce.includes(hashOfSecret(held.token)))
+        notBack.push(`${agent} has no token of ${session}`)
+    }
+    return notBack
   }
 
   /** Incidents that nobody was told of. */
@@ -464,49 +552,9 @@ class World {
   }
 }
 
-interface Config {
-  readonly host: HostConfig
-  readonly watch: WatchConfig
-}
-
-/** The defaults most of the time; otherwise faster ones, in the same proportions. */
-function chooseConfig(dice: Dice): Config {
-  const scale = dice.pick([1, 1, 0.5])
-  return {
-    host: { beatMs: 5_000 * scale, leaseMs: 60_000 * scale, pollMs: 4_000, sayEveryMs: 20_000 },
-    watch: {
-      lateAfterMs: 15_000 * scale,
-      silentAfterMs: 60_000 * scale,
-      roundMs: 60_000 * scale,
-      watchMs: 1_000,
-      leaseMs: 60_000 * scale,
-      moveEveryMs: dice.pick([10_000, 2_000]),
-      pendingAfterMs: 60_000 * scale,
-      takeWithinMs: 120_000 * scale,
-      stallAfterMs: 900_000,
-      onStall: { otherwise: 'move', byName: new Map() },
-      attemptsMax: 1_000,
-      fallback: new Map(ROLES.map((role) => [role, ['any']])),
-      restartAfterMs: 30_000 * scale,
-      restartsMax: 3,
-      alertOn: new Set(INCIDENT_KINDS),
-      alertExec: null,
-      alertWebhook: null,
-    },
-  }
-}
-
-function chooseWeather(dice: Dice): Weather {
-  const upTo = (most: number): number => (dice.chance(0.3) ? 0 : most * dice.next() ** 2)
-  return {
-    lost: upTo(0.06),
-    repeated: upTo(0.05),
-    delayed: upTo(0.05),
-    streamBreaks: upTo(0.05),
-    storeRefuses: upTo(0.02),
-    outcomeUnknown: upTo(0.02),
-    hintLost: upTo(0.8),
-    diskSlow: upTo(0.05),
-    diskRefuses: upTo(0.01),
-  }
-}
+/** Hosts are started when the issuer has had time for their credentials. */
+const SETUP_MS = 1_000
+/** All tokens are made anew so long after the first night has begun, and once a day from then on. */
+const ROTATES_AFTER_MS = 4 * 3_600_000
+/** Longer than any world lasts. */
+const NEVER_MS = 1_000 * 86_400_000

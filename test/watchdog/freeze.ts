@@ -6,7 +6,7 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   FlappingAgents: ['lostNow', 'recent', 'flapping', 'steadySince'],
   AgentProcessTable: ['of', 'isHindered'],
   LeaseObserver: ['stillSince', 'lapsedAt', 'isRenewedAfter', 'isStuck'],
-  WorkObserver: ['pendingSince', 'takeableSince', 'workedAt', 'isDeadlinePassed', 'isIdle', 'isBusy'],
+  WorkObserver: ['pendingSince', 'takeableSince', 'untakenSince', 'workedAt', 'isDeadlinePassed', 'isIdle', 'isBusy'],
 }
 
 const frozen = new WeakMap<object, object>()

@@ -90,6 +90,7 @@ suite('a task that nobody takes', () => {
     isWithin(await until(stage, async () => (await stage.holders()).t1 === 'w2', 3 * MINUTE), 90 * SECOND - LOOK)
     const { priority, moves, attempts } = await stage.store.task('t1')
     assert.deepEqual([priority, moves, attempts], ['P2', 1, []])
+    assert.match((await incident(stage, 'task_not_taken:w1')).summary, /; another agent gets its work$/)
   })
 
   test('with no other of the role it stays, and one incident says who takes nothing until it does', async () => {
@@ -102,12 +103,29 @@ suite('a task that nobody takes', () => {
     assert.deepEqual([await stage.incidents(), watchdog.moved], [['task_not_taken:w1'], 0])
     assert.match(
       (await incident(stage, 'task_not_taken:w1')).summary,
-      /^w1 on host-w1 beats and has not taken t1, t2 for 2m: /,
+      /^w1 on host-w1 beats and has not taken t1, t2 for 2m: .*; no other agent is free to take t1, t2$/,
     )
     await take(stage, 'w1')
     await stage.run(LOOK)
     assert.deepEqual(await stage.open(), [])
     assert.equal((await incident(stage, 'task_not_taken:w1')).outcome, 'w1 takes tasks again, or has none')
+  })
+
+  test('an agent that works off many short tasks is not idle between two of them', async () => {
+    const { stage, watchdog } = await fleet(2, {}, { w1: 'docs', w2: 'tests' })
+    await using _ = stage
+    for (const id of 'abcdefgh') await add(stage, id, 'w1', { role: 'docs' })
+    const { session } = stage.actor('w1')
+    for (const [count] of [...'abcdefgh'].entries()) {
+      const task = await take(stage, 'w1')
+      // Every other one begins and ends between two looks.
+      await stage.run(count % 2 === 0 ? 20 * SECOND : 100)
+      const result = { exitCode: 0, signal: null, tail: '' }
+      await stage.store.report(session, { task: task.id, epoch: 1, state: 'completed', progress: null, result })
+      await stage.run(20 * SECOND)
+    }
+    assert.deepEqual([await stage.incidents(), watchdog.moved], [[], 0])
+    assert.equal((await stage.letters(session)).length, 8, 'and nobody reminds it')
   })
 
   test('an agent that takes nothing gets nothing more while another can', async () => {

@@ -154,6 +154,19 @@ test('a task of its own accord fails at another agent too, and then it has faile
   assert.deepEqual(await fleet.store.conditions(), [])
 })
 
+test('many bad tasks at once fail, and do not keep the good ones from being done', async () => {
+  await using fleet = new Fleet()
+  await fleet.worker('sh -c "$S2_TASK_DESCRIPTION"')
+  await fleet.worker('sh -c "$S2_TASK_DESCRIPTION"')
+  const bad = ['b0', 'b1', 'b2', 'b3', 'b4', 'b5']
+  for (const id of bad) await fleet.add(id, 'echo it does not compile; exit 3')
+  for (const id of TEN) await fleet.add(id, 'echo done')
+  const tasks = await fleet.deal()
+  for (const id of TEN) assert.equal(tasks.get(id)?.state, 'completed')
+  for (const id of bad) assert.equal(tasks.get(id)?.state, 'failed')
+  assert.ok((await fleet.store.conditions()).length <= 1, 'nobody is left to work')
+})
+
 test('a tool that the script of a task misses, or a limit that its output speaks of, is no fault of the place', async () => {
   await using fleet = new Fleet()
   await fleet.worker('sh -c "$S2_TASK_DESCRIPTION"', folder, 0)

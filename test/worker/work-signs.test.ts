@@ -33,12 +33,12 @@ class Watched implements AsyncDisposable {
   /** Once it is under way and what it was started with has been seen. */
   async settled(): Promise<this> {
     await until('it is under way', () => existsSync(this.#ready))
-    await until('nothing more begins', async () => !(await this.look()))
+    await until('nothing more begins', () => isIdle(this))
     return this
   }
 
-  async look(): Promise<boolean | undefined> {
-    await this.#clock.advance(LOOK_MS)
+  async look(afterMs = LOOK_MS): Promise<boolean | undefined> {
+    await this.#clock.advance(afterMs)
     return await this.#running.hasWorked?.()
   }
 
@@ -52,14 +52,13 @@ class Watched implements AsyncDisposable {
   }
 }
 
-/** Looks a few times, with some real time between, in which an idle command could move. */
-async function sees(watched: Watched): Promise<boolean> {
-  let hasWorked = false
+/** Whether four looks in a row see nothing, with some real time between, in which a command could move. */
+async function isIdle(watched: Watched): Promise<boolean> {
   for (let times = 0; times < 4; times += 1) {
     await systemClock.sleep(150)
-    hasWorked = (await watched.look()) === true || hasWorked
+    if (await watched.look()) return false
   }
-  return hasWorked
+  return true
 }
 
 const IDLE: Readonly<Record<string, string>> = {
@@ -71,15 +70,18 @@ const IDLE: Readonly<Record<string, string>> = {
 
 for (const [what, script] of Object.entries(IDLE)) {
   test(`${what} shows no sign of work`, { skip: !isLinux }, async () => {
-    await using watched = await new Watched(script).settled()
-    assert.equal(await sees(watched), false)
+    await using watched = await new Watched(script).settled() // its processes may be slow to start
+    await until('it is seen to be idle', () => isIdle(watched))
   })
 }
 
+/** It ends by itself: what leaves the group of a command is not ended with it. */
+const BURN = 'timeout 20 sh -c "while :; do :; done"'
 /** Each begins its work when the file `go` is there, so that it is settled before. */
 const BUSY: Readonly<Record<string, string>> = {
-  'a quiet build that burns processor time': 'while :; do :; done',
-  'a build whose compiler runs in a session of its own': 'setsid sh -c "while :; do :; done" & wait',
+  'a quiet build that burns processor time': BURN,
+  'a build whose compiler runs in a session of its own': `setsid ${BURN} & wait`,
+  'an orphan that has left the group': `exec bash --norc -mc '(${BURN} &); sleep 3600'`,
   'output without a line end': 'printf x; sleep 3600',
   'a child that came': 'sleep 3600 & wait',
 }
@@ -90,35 +92,42 @@ for (const [what, script] of Object.entries(BUSY)) {
     rmSync(go, { force: true })
     await using watched = await new Watched(`mkfifo ${go} 2>/dev/null; ready; read x < ${go}; ${script}`).settled()
     writeFileSync(go, 'go\n')
-    let pauseMs = 0
     await until('work is seen', async () => {
-      await systemClock.sleep(pauseMs) // on a busy machine it takes a while to get some ticks
-      pauseMs += 50
-      return await watched.look()
+      await systemClock.sleep(200) // a busy machine gives it a few hundredths of a second
+      return await watched.look(2_000)
     })
   })
 }
 
-test('processor time counts from a five-hundredth of a core on', async () => {
+/** A /proc with processes of session 7, by the ticks that each has spent. */
+function writeProc(folderOfProc: string, spent: Readonly<Record<number, number>>): void {
+  rmSync(folderOfProc, { recursive: true, force: true })
+  for (const [pid, ticks] of Object.entries(spent)) {
+    mkdirSync(join(folderOfProc, pid), { recursive: true })
+    const rest = Array(35).fill('0').join(' ')
+    writeFileSync(join(folderOfProc, pid, 'stat'), `${pid} (x) y) S 1 ${pid} 7 0 0 0 0 0 0 0 ${ticks} 0 0 0 ${rest}`)
+  }
+}
+
+test('processor time counts from a five-hundredth of a core on, and children where they came or went', async () => {
   const proc = join(folder, 'proc')
   const clock = new ManualClock()
-  const write = (ticks: number): void => {
-    mkdirSync(join(proc, '7'), { recursive: true })
-    const rest = [...Array(35).keys()].map(() => '0')
-    writeFileSync(join(proc, '7', 'stat'), `7 (x) y) S 1 7 7 0 0 0 0 0 0 0 ${ticks} 0 0 0 ${rest.join(' ')}`)
-  }
-  write(100)
+  writeProc(proc, { 7: 100 })
   const signs = new WorkSigns(7, clock, proc)
   assert.equal(await signs.look(), false, 'the first look has nothing to compare with')
-  const look = async (ticks: number, ms: number): Promise<boolean> => {
-    write(ticks)
+  const look = async (spent: Readonly<Record<number, number>>, ms: number): Promise<boolean> => {
+    writeProc(proc, spent)
     await clock.advance(ms)
     return await signs.look()
   }
-  assert.equal(await look(103, 20_000), false)
-  assert.equal(await look(107, 20_000), true)
-  assert.equal(await look(108, 100), false, 'one tick is none')
-  assert.equal(await look(110, 100), true)
+  assert.equal(await look({ 7: 103 }, 20_000), false)
+  assert.equal(await look({ 7: 107 }, 20_000), true)
+  assert.equal(await look({ 7: 108 }, 100), false, 'one tick is none')
+  assert.equal(await look({ 7: 110 }, 100), true)
+  assert.equal(await look({ 7: 110, 8: 0 }, 100), true, 'one came')
+  assert.equal(await look({ 7: 110, 8: 0 }, 100), false)
+  assert.equal(await look({ 7: 110, 9: 0 }, 100), true, 'one went, and another came')
+  assert.equal(await look({ 7: 110 }, 100), true, 'one went')
 })
 
 test('where processes cannot be read, output is the only sign', async () => {
@@ -127,17 +136,6 @@ test('where processes cannot be read, output is the only sign', async () => {
   signs.noteOutput()
   assert.equal(await signs.look(), true)
   assert.equal(await signs.look(), false)
-})
-
-test('where there was output no processes are read: a flood of it would keep them waiting', async () => {
-  const signs = new WorkSigns(process.pid, systemClock)
-  let hadTurn = false
-  setImmediate(() => {
-    hadTurn = true
-  })
-  signs.noteOutput()
-  assert.equal(await signs.look(), true)
-  assert.equal(hadTurn, false)
 })
 
 test('a look at all processes lets others have their turn', { skip: !isLinux }, async () => {

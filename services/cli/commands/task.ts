@@ -121,8 +121,10 @@ async function add(context: CommandContext, description: string, options: AddOpt
   const conversations = await reached.store.conversations()
   const holder = options.to === undefined ? null : holderOf(options.to, conversations)
   const wanted = options.role === undefined ? roleOf(holder, conversations) : options.role
-  if (options.wait !== true && holder === null)
-    await demandRoles([wanted ?? '', ...options.or], reached.store, conversations)
+  if (options.wait !== true) {
+    const named = options.role === undefined ? options.or : [options.role, ...options.or]
+    await demandRoles(named, reached.store, conversations)
+  }
   const task: NewTask = {
     id: options.id ?? `t-${randomBytes(5).toString('hex')}`,
     description,

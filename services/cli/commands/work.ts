@@ -16,6 +16,9 @@ alone, --stdin text) and in S2_TASK_ID, S2_TASK_DESCRIPTION, S2_TASK_PRIORITY, S
 progress that others see; its exit code says whether the task is completed (0) or failed. The task stays leased (S2_LEASE)
 while CMD runs; when the task is given to another agent, CMD is ended with all the processes that it started.
 
+A task goes back, and nothing is begun for a while, where CMD cannot be started, where claude or codex says that a limit is
+reached or that nobody is logged in, and where CMD ends with exit code 75. A line "retry-after: SECONDS" then says for how long.
+
 Ctrl-C waits for the current task to end; a second one, or TERM, ends the task too, and the next start takes it up again.`
 
 interface Options {
@@ -32,7 +35,7 @@ export function define(command: Command, context: CommandContext): void {
     .requiredOption('--exec <cmd>', 'the command that does a task')
     .option('--stdin <form>', 'the task on standard input: json (default), or its text alone: text')
     .option('--session <session>', 'work for this session only, where this host has several')
-    .option('--once', 'end when no work is left')
+    .option('--once', 'end when no work is left, or with exit code 69 when none can be done here')
     .option('--quiet', 'print only what goes wrong')
     .option('--json', 'print events as JSON, one a line')
     .addHelpText('after', EXAMPLES)

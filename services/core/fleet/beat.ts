@@ -10,6 +10,8 @@ export interface Beat {
   readonly seq: number
   /** Rises when the agent itself made progress; independent of `seq`. */
   readonly work: number
+  /** Where it beats from (`spool/place.ts`). Older hosts do not say it. */
+  readonly place?: string
 }
 
 /** The incarnation of beats that foreign writers left: they do not say who they are, or when they restart. */
@@ -21,9 +23,22 @@ export interface ObservedBeat extends Beat {
   readonly version: number
 }
 
+/** A session that two places spoke for at the same time, by the hosts that they beat from. */
+export interface Contest {
+  readonly session: SessionId
+  /** The host that speaks for it. */
+  readonly heard: string
+  /** The host that was refused. */
+  readonly refused: string
+  /** Rises whenever it is so. */
+  readonly times: number
+}
+
 /** What changed since a cursor. */
 export interface ObservedBeats {
   readonly pulses: readonly ObservedBeat[]
+  /** All sessions that were ever contested, whatever the cursor. Older stores do not say it. */
+  readonly contests?: readonly Contest[]
   readonly cursor: number
   /** Changes while beats are collected. An observer who sees it unchanged is blind, and must judge no agent. */
   readonly tick: string

@@ -1,5 +1,5 @@
 import { type AgentLiveness, RosterEntry, type SessionRecord, WaitQueue } from './agent-liveness-record.ts'
-import { FOREIGN_INCARNATION, type ObservedBeat } from './beat.ts'
+import { type Contest, FOREIGN_INCARNATION, type ObservedBeat } from './beat.ts'
 import type { Agent } from './conversation.ts'
 import type { SessionId } from './session-id.ts'
 import { TwinDetector, type Twins } from './twin-detector.ts'
@@ -100,8 +100,9 @@ export class Roster {
     yield* this.#forgetUnnamed()
   }
 
-  /** Takes in the beats of before the observer looked: they prove nothing about now. */
-  recall(beats: readonly ObservedBeat[]): void {
+  /** Takes in the beats, and what was contested, of before the observer looked: they prove nothing about now. */
+  recall(beats: readonly ObservedBeat[], contests: readonly Contest[] = []): void {
+    for (const contest of contests) this.#twins.recallContest(contest)
     for (const beat of beats) {
       const record = this.#sessions.get(beat.session)
       if (record === undefined) this.#unknownSessions.set(beat.session, { beat, heard: false })
@@ -123,6 +124,16 @@ export class Roster {
       this.#judgeBeat(record, this.#recordBeat(record, beat), now)
     }
     return unknownCount
+  }
+
+  /** Takes in all sessions that were ever contested. Answers whether one of them was so again, and is known. */
+  hearContests(contests: readonly Contest[], now: number): boolean {
+    let isNews = false
+    for (const contest of contests) {
+      const agent = this.agentOf(contest.session)
+      if (agent !== undefined && this.#twins.noteContest(contest, agent, now)) isNews = true
+    }
+    return isNews
   }
 
   /** The agents that speak from two places at once. */

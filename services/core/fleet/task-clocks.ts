@@ -126,12 +126,13 @@ function clockNeed(task: Task, failed: Failed, stall: Stall | undefined, view: C
   if (cannotWork(failed.agent, view)) return { task, reason: 'holder_sick', failed, since }
   if (work.isBusy(failed.agent))
     return since + HANDOVER_AFTER_MS <= at ? { task, reason: 'holder_busy', failed, since } : null
-  return since + takeWithinMs <= at ? { task, reason: 'not_taken', failed, since } : null
+  const untakenSince = work.untakenSince(task, failed.agent, at) ?? at
+  return untakenSince + takeWithinMs <= at ? { task, reason: 'not_taken', failed, since: untakenSince } : null
 }
 
 function isReminderDue(task: Task, { agent }: Failed, view: ClockView): boolean {
   const { at, work, takeWithinMs } = view
-  const since = work.takeableSince(task, at)
+  const since = work.untakenSince(task, agent, at)
   if (since === null || task.reminded === task.epoch || work.isBusy(agent) || cannotWork(agent, view)) return false
   return since + REMIND_AFTER_PART * takeWithinMs <= at
 }

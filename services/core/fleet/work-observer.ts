@@ -5,7 +5,7 @@ import { isLeased, type Task } from './task.ts'
 /** What the decisions ask of the work. */
 export type WorkReader = Pick<
   WorkObserver,
-  'pendingSince' | 'takeableSince' | 'workedAt' | 'isDeadlinePassed' | 'isIdle' | 'isBusy'
+  'pendingSince' | 'takeableSince' | 'untakenSince' | 'workedAt' | 'isDeadlinePassed' | 'isIdle' | 'isBusy'
 >
 
 type Fleet = Pick<Roster, 'agentOf' | 'standing'>
@@ -22,6 +22,8 @@ export class WorkObserver {
   readonly #takeWithinMs: number
   #seen = new Map<string, Seen>()
   #busy: ReadonlySet<string> = new Set()
+  /** When agents that hold tasks were seen at work last. */
+  #busyAt: ReadonlyMap<string, number> = new Map()
   /** How much work the idle agents had shown when they were found idle. */
   readonly #idle = new Map<string, number>()
 
@@ -34,6 +36,7 @@ export class WorkObserver {
     const before = this.#seen
     this.#seen = new Map(tasks.map((task) => [task.id, see(task, before.get(task.id), signsOf(task, fleet), at, wall)]))
     this.#busy = new Set(tasks.flatMap(({ state, holder }) => (isLeased(state) ? agentOf(holder, fleet) : [])))
+    this.#noteBusy(tasks, before, fleet, at, wall)
     this.#markIdle(tasks, fleet, at)
   }
 
@@ -46,6 +49,12 @@ export class WorkObserver {
   takeableSince(task: Task, at: number): number | null {
     const takeableAt = task.state === 'assigned' ? this.#seen.get(task.id)?.takeableAt : undefined
     return takeableAt === undefined || takeableAt > at ? null : takeableAt
+  }
+
+  /** Since when this agent, which holds it and has done nothing else, could have taken it; null where it has, or may not yet. */
+  untakenSince(task: Task, agent: string, at: number): number | null {
+    const since = this.takeableSince(task, at)
+    return since === null ? null : Math.max(since, this.#busyAt.get(agent) ?? since)
   }
 
   /** When it last showed work; null where nobody works at it. */
@@ -77,14 +86,29 @@ export class WorkObserver {
     }
   }
 
+  /** Whoever has work without end is often seen between two tasks: what it had and has not any more it has done since. */
+  #noteBusy(tasks: readonly Task[], before: ReadonlyMap<string, Seen>, fleet: Fleet, at: number, wall: number): void {
+    const busy = new Set(this.#busy)
+    for (const { task } of before.values()) {
+      if (!wasTaken(task, this.#seen.get(task.id)?.task, wall)) continue
+      for (const agent of agentOf(task.holder, fleet)) busy.add(agent)
+    }
+    const busyAt = new Map<string, number>()
+    for (const agent of tasks.flatMap(({ holder }) => agentOf(holder, fleet))) {
+      const last = busy.has(agent) ? at : this.#busyAt.get(agent)
+      if (last !== undefined) busyAt.set(agent, last)
+    }
+    this.#busyAt = busyAt
+  }
+
   #markIdle(tasks: readonly Task[], fleet: Fleet, at: number): void {
     for (const [agent, signs] of this.#idle) {
       if (this.#busy.has(agent) || (fleet.standing(agent)?.signs ?? 0) !== signs) this.#idle.delete(agent)
     }
     for (const task of tasks) {
-      const since = this.takeableSince(task, at)
       const [agent] = agentOf(task.holder, fleet)
-      if (since === null || agent === undefined || this.#busy.has(agent)) continue
+      if (agent === undefined || this.#busy.has(agent)) continue
+      const since = this.untakenSince(task, agent, at) ?? Number.POSITIVE_INFINITY
       if (since + this.#takeWithinMs <= at && !this.#idle.has(agent))
         this.#idle.set(agent, fleet.standing(agent)?.signs ?? 0)
     }
@@ -120,6 +144,12 @@ function see(task: Task, known: Seen | undefined, signs: number, at: number, wal
 
 function isInSameHands(x: Task, y: Task): boolean {
   return x.epoch === y.epoch && x.holder === y.holder && isLeased(x.state) === isLeased(y.state)
+}
+
+/** Whether a task was begun since it was read. One that is open no more was, unless its deadline ended it. */
+function wasTaken(before: Task, now: Task | undefined, wall: number): boolean {
+  if (now === undefined) return before.deadline === null || wall < before.deadline
+  return now.attempts.length !== before.attempts.length
 }
 
 function showsWork(before: Task, after: Task): boolean {

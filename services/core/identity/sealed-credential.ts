@@ -87,7 +87,7 @@ export async function openSealedCredential(
 export class OlderCredential extends S2Error {}
 
 /** Refuses a serial that is older than the one held, or that lies in the future. */
-function checkSerial(serial: number, heldSerial: number, now: number): void {
+export function checkSerial(serial: number, heldSerial: number, now: number): void {
   if (serial < heldSerial) {
     throw new OlderCredential(
       'conflict',

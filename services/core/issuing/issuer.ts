@@ -8,17 +8,15 @@ import type { BranchSnapshot, GitPublisher } from '#git/git-publisher.ts'
 import type { HostIdentity } from '#identity/identity-file.ts'
 import { openJoinRequest } from '#identity/joining.ts'
 import { entryFor, formatManifest, MANIFEST_PATH, type Manifest, readManifest } from '#identity/manifest.ts'
-import { sealCredential } from '#identity/sealed-credential.ts'
+import type { sealCredential } from '#identity/sealed-credential.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
 import { hintWorkers } from './hint-workers.ts'
-import { readIssuedAccess, writeIssuedAccess } from './issued-access.ts'
+import type { IssuerFiles } from './issuer-files.ts'
 import { LeftBranch } from './left-branch.ts'
 import { OwnEnds } from './own-ends.ts'
 
 export interface IssuerConfig {
-  /** The orchestrator's state folder, which holds its ends of all conversations. */
-  readonly state: string
   /** What the orchestrator's agent is called. */
   readonly orchestrator: string
   /** How workers reach the bridge, as it is now: a renewed certificate may have another key. */
@@ -33,6 +31,8 @@ export interface IssuerParts {
   /** Null: there is no git remote, and hosts fetch their credentials from the bridge alone. */
   readonly publisher: GitPublisher | null
   readonly identity: HostIdentity
+  readonly files: IssuerFiles
+  readonly seal: typeof sealCredential
   readonly clock: Clock
 }
 
@@ -75,7 +75,7 @@ export class Issuer {
   constructor(config: IssuerConfig, parts: IssuerParts) {
     this.#config = config
     this.#parts = parts
-    this.#ownEnds = new OwnEnds(config.state, parts.clock)
+    this.#ownEnds = new OwnEnds(parts.files, parts.clock)
   }
 
   /** Whether the registry changed since the branch was brought in line with it. */
@@ -101,7 +101,7 @@ export class Issuer {
     const before = await this.#look()
     const fleet = { ...((await this.#issueDue(before)) ? await this.#look() : before), access }
     // Only now: what a crash cuts short is found again.
-    if (moved !== null) await writeIssuedAccess(this.#config.state, moved)
+    if (moved !== null) await this.#parts.files.writeAccess(moved)
     this.#seen = wantedRegistry(fleet.workers)
     const issued: string[] = []
     const failures: unknown[] = []
@@ -196,10 +196,10 @@ export class Issuer {
   }
 
   async #makeFile(worker: JoinedWorker, fleet: FleetView): Promise<void> {
-    const { store, identity } = this.#parts
+    const { store, identity, seal } = this.#parts
     const session = sessionId(worker.conversation, 'b')
     const credential = await this.#credentialOf(session, worker.agent, worker.role, worker, fleet)
-    const content = await sealCredential(credential, worker.recipient, identity)
+    const content = await seal(credential, worker.recipient, identity)
     this.#files.set(worker.agent, { serial: worker.serial, content })
     await store.notePublished(worker.agent, worker.serial, content)
   }
@@ -240,7 +240,7 @@ export class Issuer {
    */
   async #accessChange(access: BridgeAccess): Promise<string | null> {
     const fingerprint = createHash('sha256').update(JSON.stringify(access)).digest('base64url')
-    const before = await readIssuedAccess(this.#config.state)
+    const before = await this.#parts.files.readAccess()
     if (before === fingerprint) return null
     if (before !== null) this.rotateAll()
     return fingerprint

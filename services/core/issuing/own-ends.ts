@@ -1,24 +1,24 @@
 import type { Credential } from '#fleet/credential.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
-import { publishCredential, readCredentials, removeCredential } from '#spool/credentials.ts'
+import type { IssuerFiles } from './issuer-files.ts'
 
 /** How long what was read counts; others may remove a file meanwhile. */
 const COUNTS_MS = 60_000
 
 /**
- * The orchestrator's ends of conversations, as they lie in its state folder. They are kept in memory between rounds, which come
+ * The orchestrator's ends of conversations, as they lie on its host. They are kept in memory between rounds, which come
  * every other second: a fleet of hundreds has as many files.
  */
 export class OwnEnds {
-  readonly #state: string
+  readonly #files: IssuerFiles
   readonly #clock: Pick<Clock, 'now'>
   #bySession = new Map<SessionId, Credential>()
   #registry: string | null = null
   #readAt = 0
 
-  constructor(state: string, clock: Pick<Clock, 'now'>) {
-    this.#state = state
+  constructor(files: IssuerFiles, clock: Pick<Clock, 'now'>) {
+    this.#files = files
     this.#clock = clock
   }
 
@@ -26,8 +26,7 @@ export class OwnEnds {
   async current(registry: string): Promise<ReadonlyMap<SessionId, Credential>> {
     const now = this.#clock.now()
     if (this.#registry !== registry || now - this.#readAt >= COUNTS_MS) {
-      const { credentials } = await readCredentials(this.#state)
-      this.#bySession = new Map(credentials.map((each) => [each.session, each]))
+      this.#bySession = new Map((await this.#files.ownEnds()).map((each) => [each.session, each]))
       this.#registry = registry
       this.#readAt = now
     }
@@ -35,12 +34,12 @@ export class OwnEnds {
   }
 
   async publish(credential: Credential): Promise<void> {
-    await publishCredential(this.#state, credential)
+    await this.#files.publishOwnEnd(credential)
     this.#bySession.set(credential.session, credential)
   }
 
   async remove(session: SessionId): Promise<void> {
-    await removeCredential(this.#state, session)
+    await this.#files.removeOwnEnd(session)
     this.#bySession.delete(session)
   }
 }

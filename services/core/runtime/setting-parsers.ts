@@ -137,7 +137,7 @@ export function rolesByRole(text: string): ReadonlyMap<string, readonly string[]
 }
 
 /** What is done about a stalled task: by default, and for the agents or roles that are named. */
-export interface StallActions {
+interface StallActions {
   readonly otherwise: 'tell' | 'move' | 'end'
   readonly byName: ReadonlyMap<string, 'tell' | 'move' | 'end'>
 }

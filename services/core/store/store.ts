@@ -114,7 +114,10 @@ export interface Store extends AsyncDisposable {
 
   // Liveness
 
-  /** Takes beats in; an older seq of the same incarnation changes nothing. Unknown sessions are passed over. */
+  /**
+   * Takes beats in; an older seq of the same incarnation changes nothing. Unknown sessions are passed over. Where another place
+   * speaks for a session, its beat is refused, and the others are taken before `conflict` is thrown.
+   */
   beat(beats: readonly Beat[]): Promise<void>
   /** The latest beats that changed after a cursor; 0 asks for all. */
   pulses(after: number): Promise<ObservedBeats>
@@ -129,9 +132,9 @@ export interface Store extends AsyncDisposable {
   /**
    * Leases the most urgent task that `holder` owns; null when there is none, or each has a pause. What this incarnation has
    * leased already it gets again. What another one had leased was interrupted, and gets epoch + 1. `passing` names tasks that
-   * are not wanted now.
+   * are not wanted now. `conflict` where another place than `place` speaks for the holder.
    */
-  leaseTask(holder: SessionId, incarnation: string, passing?: readonly string[]): Promise<Task | null>
+  leaseTask(holder: SessionId, incarnation: string, passing?: readonly string[], place?: string): Promise<Task | null>
   /**
    * Renews the lease and reports progress (`in_progress`), ends the task, or gives it back (`returned`). Only the holder's
    * report at the current epoch counts: any other is refused with `stale_epoch` and kept as evidence. The same twice is once.

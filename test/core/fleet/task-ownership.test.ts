@@ -1,22 +1,14 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
+import { applyShownStatus, applyTaskMessage } from '#fleet/foreign-tasks.ts'
+import type { OwnershipDecision } from '#fleet/ownership-decision.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { isLeased, isOpen, type Task } from '#fleet/task.ts'
 import { countedAttempts } from '#fleet/task-attempts.ts'
 import { readTaskMessage } from '#fleet/task-messages.ts'
-import {
-  applyCancel,
-  applyEnding,
-  applyMove,
-  applyReminder,
-  applyReport,
-  applyShownStatus,
-  applyTaskMessage,
-  beginTask,
-  decideLease,
-  type OwnershipDecision,
-} from '#fleet/task-ownership.ts'
+import { applyCancel, applyEnding, applyMove, applyReminder, beginTask, decideLease } from '#fleet/task-ownership.ts'
+import { applyReport } from '#fleet/task-reports.ts'
 
 const SEATS: readonly SessionId[] = ['conv_1/b', 'conv_2/b', 'conv_3/b']
 const seat = fc.constantFrom(...SEATS)

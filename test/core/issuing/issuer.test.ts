@@ -12,8 +12,9 @@ import { GitPublisher, makeRemote } from '#git/git-publisher.ts'
 import { type HostIdentity, makeIdentity } from '#identity/identity-file.ts'
 import { makeJoinRequest, makeSecret } from '#identity/joining.ts'
 import { MANIFEST_PATH, readManifest } from '#identity/manifest.ts'
-import { openSealedCredential } from '#identity/sealed-credential.ts'
+import { openSealedCredential, sealCredential } from '#identity/sealed-credential.ts'
 import { Issuer } from '#issuing/issuer.ts'
+import { filesInState } from '#issuing/issuer-files.ts'
 import { type Clock, systemChance, systemClock } from '#runtime/clock.ts'
 import { readCredentials, removeCredential } from '#spool/credentials.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
@@ -39,14 +40,16 @@ async function ground(name: string, { withGit = true } = {}) {
   const identity: HostIdentity = { ...(await makeIdentity()), membership: null }
   const state = join(folder, name)
   const config = {
-    state,
     orchestrator: 'orchestrator',
     access: async () => ({ bridgeUrl: BRIDGE }),
     lifetimeMs: LIFETIME_MS,
     overlapMs: 600_000,
   }
   const makeIssuer = (changes: object = {}, issuersClock: Clock = clock): Issuer =>
-    new Issuer({ ...config, ...changes }, { store, publisher, identity, clock: issuersClock })
+    new Issuer(
+      { ...config, ...changes },
+      { store, publisher, identity, files: filesInState(state), seal: sealCredential, clock: issuersClock },
+    )
   const keysOf = async (agent: string): Promise<HostIdentity> => ({
     ...(await makeIdentity()),
     membership: { agent, orchestrator: identity, bridgeUrl: BRIDGE, remote: null, branch: 'main' },

@@ -267,7 +267,7 @@ test('rubbish in the outbox is set aside and told, and keeps nothing from leavin
     'x'.repeat(2_000_000),
   ]
   for (const [index, text] of bad.entries()) {
-    writeFileSync(join(fresh, `000000000000001${index}-0123456789abcdef.json`), text)
+    writeFileSync(join(fresh, `00000000000001${String(index).padStart(2, '0')}-0123456789abcdef.json`), text)
   }
   symlinkSync('/etc/passwd', join(fresh, '0000000000000020-0123456789abcdef.json'))
   mkdirSync(join(fresh, '0000000000000021-0123456789abcdef.json'))

@@ -31,6 +31,7 @@ import { recordingLog } from '#runtime/log.ts'
 import type { Store, StoreParts } from '#store/store.ts'
 import { MovableClock } from '../../movable-clock.ts'
 import { singly } from '../../singly.ts'
+import { provePlaces } from './contract-places.ts'
 import { proveWorkers } from './contract-workers.ts'
 
 /** A store that was opened for one test, and all that was started for it. */
@@ -65,6 +66,7 @@ export function contract(name: string, open: OpenGround, { without = [] }: Contr
   suite(`${name}: mail`, () => proveMail(prove))
   suite(`${name}: traffic`, () => proveTraffic(prove))
   suite(`${name}: liveness`, () => proveLiveness(prove))
+  suite(`${name}: places`, () => provePlaces(prove))
   suite(`${name}: tasks`, () => proveTasks(prove))
   suite(`${name}: leases and reports`, () => proveReports(prove))
   suite(`${name}: moves`, () => proveMoves(prove))
@@ -1486,8 +1488,8 @@ function proveLetters(prove: Prove): void {
     const assign = { type: 'task_assignment', description: 'do it' }
     await say(one.a, 'k', { ...assign, task_id: 'T-1', timeout: '300' })
     await say(one.a, 'l', { ...assign, task_id: 'T-2', timeout: -300 })
-    const { createdAt, deadline, epoch } = await fleet.store.task('T-1')
-    assert.equal(deadline, createdAt + 300_000)
+    const { createdAt, deadline, onDeadline, epoch } = await fleet.store.task('T-1')
+    assert.deepEqual([deadline, onDeadline], [createdAt + 300_000, 'move'])
     assert.equal((await fleet.store.task('T-2')).deadline, null)
     await fleet.store.move({ task: 'T-1', epoch, to: other.b.session, reason: 'by_hand' })
     const moved = await fleet.store.task('T-1')

@@ -19,6 +19,9 @@ const EVERYWHERE: Settings = { NODE_EXTRA_CA_CERTS: `${DISK}/authority.crt` }
 const WAKE = `cat >> ${DISK}/wakes`
 const EXEC = `echo "$S2_TASK_ID $S2_TASK_EPOCH began" >> ${DISK}/ledger; sh -c "$S2_TASK_DESCRIPTION" && echo "$S2_TASK_ID $S2_TASK_EPOCH ended" >> ${DISK}/ledger`
 
+/** Three are away at once: whoever is left stands in for them. */
+const STAND_INS = ROLES.map((role) => `${role}=any`).join(',')
+
 /** Eight workers, the orchestrator's host and the git server, each a machine; every setting that has a default has it. */
 export class Fleet {
   readonly router = new Router()
@@ -41,6 +44,7 @@ export class Fleet {
       S2_BRIDGE_URL: `https://${listen}`,
       S2_TLS_CERT: `${DISK}/bridge.crt`,
       S2_TLS_KEY: `${DISK}/bridge.key`,
+      S2_FALLBACK: STAND_INS,
     })
     this.git = this.machine('git', GIT)
     this.workers = ROLES.map((_, index) => this.machine(workerOf(index + 1), index + 1))

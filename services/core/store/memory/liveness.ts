@@ -1,4 +1,4 @@
-import type { Beat, ObservedBeat, ObservedBeats } from '#fleet/beat.ts'
+import type { Beat, Contest, ObservedBeat, ObservedBeats } from '#fleet/beat.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { AgentVerdict } from '#fleet/verdict.ts'
 import type { Clock } from '#runtime/clock.ts'
@@ -14,6 +14,7 @@ export class MemoryLiveness {
   readonly #clock: Clock
   /** In the order of their last change. */
   readonly #pulses = new Map<SessionId, ObservedBeat>()
+  readonly #contests = new Map<SessionId, Contest>()
   #version = 0
   #ticks = 0
   #judged: JudgedVerdicts = { at: null, verdicts: [] }
@@ -31,6 +32,12 @@ export class MemoryLiveness {
     this.#pulses.set(session, Object.freeze({ session, host, incarnation, seq, work, version: this.#version }))
   }
 
+  /** Two places spoke for the session at once, again or for the first time. */
+  noteContest({ session, heard, refused }: Omit<Contest, 'times'>): void {
+    const times = (this.#contests.get(session)?.times ?? 0) + 1
+    this.#contests.set(session, Object.freeze({ session, heard, refused, times }))
+  }
+
   has(session: SessionId): boolean {
     return this.#pulses.has(session)
   }
@@ -43,7 +50,7 @@ export class MemoryLiveness {
   pulses(after: number): ObservedBeats {
     const isNews = after < this.#version
     const pulses = isNews ? [...this.#pulses.values()].filter(({ version }) => version > after) : []
-    return { pulses, cursor: this.#version, tick: String(this.#ticks) }
+    return { pulses, contests: [...this.#contests.values()], cursor: this.#version, tick: String(this.#ticks) }
   }
 
   judge(verdicts: Iterable<AgentVerdict>): void {

@@ -11,9 +11,12 @@ import {
   type MessageDraft,
   type StoredMessage,
 } from '#fleet/message.ts'
-import { conversationOf, parseSession, partnerOf, type SessionId } from '#fleet/session-id.ts'
+import { conversationOf, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session-id.ts'
+import { Speakers } from '#fleet/speakers.ts'
+import type { Task } from '#fleet/task.ts'
 import { writeTaskMessage } from '#fleet/task-messages.ts'
 import { type AgentVerdict, changesOf, verdictsAct } from '#fleet/verdict.ts'
+import type { Admission, Worker } from '#fleet/worker.ts'
 import { tableVerbs, type VerbTables } from '../delegate-to-tables.ts'
 import { HintChannel } from '../hint-channel.ts'
 import type { Store, StoreParts } from '../store.ts'
@@ -66,7 +69,6 @@ const TABLE_VERBS = {
   rotateToken: 'conversations',
   workers: 'workers',
   inviteWorker: 'workers',
-  admitWorker: 'workers',
   issueTokens: 'workers',
   revokeWorker: 'workers',
   renameWorker: 'workers',
@@ -81,7 +83,6 @@ const TABLE_VERBS = {
   addTask: 'tasks',
   tasks: 'tasks',
   task: 'tasks',
-  leaseTask: 'tasks',
   report: 'tasks',
   cancelTask: 'tasks',
   move: 'tasks',
@@ -108,6 +109,7 @@ type TableVerb = keyof typeof TABLE_VERBS
 /** Each verb is one turn of the event loop, so nothing comes between its comparison and its effect. */
 class MemoryStore implements Omit<Store, TableVerb> {
   readonly #tables: Tables
+  readonly #speakers = new Speakers()
   readonly #hints = new HintChannel()
   readonly #clock: StoreParts['clock']
   readonly #closing = new AbortController()
@@ -143,6 +145,13 @@ class MemoryStore implements Omit<Store, TableVerb> {
 
   credentialHints(signal: AbortSignal): AsyncIterable<readonly string[]> {
     return this.#hints.heard(signal)
+  }
+
+  async admitWorker(admission: Admission): Promise<Worker> {
+    this.#demandOpen()
+    const worker = this.#tables.workers.admitWorker(admission)
+    if (worker.conversation !== null) this.#speakers.forget(sessionId(worker.conversation, 'b'))
+    return worker
   }
 
   async conversations(): Promise<Conversation[]> {
@@ -192,9 +201,27 @@ class MemoryStore implements Omit<Store, TableVerb> {
   async beat(beats: readonly Beat[]): Promise<void> {
     this.#demandOpen()
     const { conversations, liveness } = this.#tables
+    let refusal: S2Error | null = null
     for (const beat of beats) {
-      if (liveness.has(beat.session) || conversations.isLive(beat.session)) liveness.take(beat)
+      if (!liveness.has(beat.session) && !conversations.isLive(beat.session)) continue
+      const refused = this.#speakers.hear(beat, this.#clock.now())
+      if (refused === null) liveness.take(beat)
+      refusal ??= refused
     }
+    for (const contest of this.#speakers.takeContests()) liveness.noteContest(contest)
+    if (refusal !== null) throw refusal
+  }
+
+  async leaseTask(
+    holder: SessionId,
+    incarnation: string,
+    passing: readonly string[] = [],
+    place?: string,
+  ): Promise<Task | null> {
+    this.#demandOpen()
+    parseSession(holder)
+    this.#speakers.demand(holder, place, this.#clock.now())
+    return this.#tables.tasks.leaseTask(holder, incarnation, passing)
   }
 
   async judge(verdicts: Iterable<AgentVerdict>): Promise<void> {

@@ -1,6 +1,8 @@
 import type { AuditedAct } from '#fleet/audit.ts'
+import { applyTaskMessage, beginForeignTask, taskOfMessage } from '#fleet/foreign-tasks.ts'
 import type { NewIncident } from '#fleet/incident.ts'
 import type { Message } from '#fleet/message.ts'
+import { failureIncident, type Refusal, type Step } from '#fleet/ownership-decision.ts'
 import { parseSession, type SessionId } from '#fleet/session-id.ts'
 import {
   checkSameTask,
@@ -18,20 +20,13 @@ import {
   applyEnding,
   applyMove,
   applyReminder,
-  applyReport,
-  applyTaskMessage,
-  beginForeignTask,
   beginTask,
   checkHolder,
   decideLease,
   EVIDENCE_MAX,
-  failureIncident,
-  isSameReport,
-  type Refusal,
-  type Step,
-  taskOfMessage,
   unknownTask,
 } from '#fleet/task-ownership.ts'
+import { applyReport, isSameReport } from '#fleet/task-reports.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { LateReport, TaskFilter } from '../store.ts'
 import type { MemoryConversations } from './conversations.ts'

@@ -308,8 +308,14 @@ class Remote implements RemoteStore {
     return await this.#ask('task', { id })
   }
 
-  async leaseTask(holder: SessionId, incarnation: string, passing: readonly string[] = []): Promise<Task | null> {
-    return await this.#ask('leaseTask', { holder, incarnation, ...(passing.length > 0 ? { passing } : {}) }, holder)
+  async leaseTask(
+    holder: SessionId,
+    incarnation: string,
+    passing: readonly string[] = [],
+    place?: string,
+  ): Promise<Task | null> {
+    const rest = { ...(passing.length > 0 ? { passing } : {}), ...(place === undefined ? {} : { place }) }
+    return await this.#ask('leaseTask', { holder, incarnation, ...rest }, holder)
   }
 
   async report(holder: SessionId, report: Report): Promise<Task> {

@@ -111,6 +111,8 @@ export const DraftSchema = closed({
 export const MarkSchema = oneOf(['delivered', 'leased', 'acked'])
 export const MessageIdsSchema = Type.Array(CountSchema, { maxItems: 10_000 })
 
+/** Where a program runs: a digest. */
+export const PlaceSchema = Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$' })
 const beat = {
   session: SessionSchema,
   host: HostNameSchema,
@@ -118,9 +120,14 @@ const beat = {
   seq: CountSchema,
   work: CountSchema,
 }
-export const BeatSchema = closed(beat)
+export const BeatSchema = closed({ ...beat, place: Type.Optional(PlaceSchema) })
 export const ObservedBeatsSchema = Type.Object({
   pulses: Type.Array(Type.Object({ ...beat, host: Type.String(), incarnation: Type.String(), version: CountSchema })),
+  contests: Type.Optional(
+    Type.Array(
+      Type.Object({ session: SessionSchema, heard: Type.String(), refused: Type.String(), times: CountSchema }),
+    ),
+  ),
   cursor: CountSchema,
   tick: Type.String(),
 })

@@ -10,9 +10,11 @@ import {
   type MessageDraft,
   type StoredMessage,
 } from '#fleet/message.ts'
-import { conversationOf, parseSession, type SessionId } from '#fleet/session-id.ts'
+import { conversationOf, parseSession, type SessionId, sessionId } from '#fleet/session-id.ts'
+import { Speakers } from '#fleet/speakers.ts'
 import type { Report, Task } from '#fleet/task.ts'
 import { type AgentVerdict, verdictsAct } from '#fleet/verdict.ts'
+import type { Admission, Worker } from '#fleet/worker.ts'
 import { tableVerbs, type VerbTables } from '../delegate-to-tables.ts'
 import { HintChannel } from '../hint-channel.ts'
 import { currentRequest } from '../request-context.ts'
@@ -56,7 +58,6 @@ const CHANGES = {
   endConversation: 'conversations',
   rotateToken: 'conversations',
   inviteWorker: 'workers',
-  admitWorker: 'workers',
   issueTokens: 'workers',
   revokeWorker: 'workers',
   renameWorker: 'workers',
@@ -66,7 +67,6 @@ const CHANGES = {
   submitJoin: 'workers',
   settleJoin: 'workers',
   addTask: 'tasks',
-  leaseTask: 'tasks',
   cancelTask: 'tasks',
   move: 'tasks',
   endTask: 'tasks',
@@ -105,6 +105,8 @@ class SqliteStore implements Omit<Store, TableVerb> {
   readonly #tail: NewMessageNotifier
   readonly #livenessFile: LivenessFile
   readonly #beats: Beats
+  /** In memory: hosts speak to the bridge, and it is the one who has the store of this process. */
+  readonly #speakers = new Speakers()
   readonly #verdicts: Verdicts
   /** Null in a store that only reads. */
   readonly #writer: DatabaseWriter | null
@@ -136,7 +138,7 @@ class SqliteStore implements Omit<Store, TableVerb> {
     this.#livenessFile = new LivenessFile(databasePath.liveness, fileParts)
     const isKnown = (session: SessionId): boolean =>
       source.current()?.conversations.isLive(conversationOf(session)) ?? false
-    this.#beats = new Beats(this.#livenessFile, { clock, log, isKnown })
+    this.#beats = new Beats(this.#livenessFile, { clock, log, speakers: this.#speakers, isKnown })
     this.#verdicts = new Verdicts(this.#livenessFile, clock)
     const tables = mode === 'read' ? null : source.demand()
     this.#writer = tables === null ? null : new DatabaseWriter(databasePath, parts, tables, this.#tail)
@@ -151,6 +153,12 @@ class SqliteStore implements Omit<Store, TableVerb> {
   async conversations(): Promise<Conversation[]> {
     while (await this.ask(({ conversations }) => conversations.reloadStep())) await yieldToEvents()
     return await this.ask(({ conversations }) => conversations.live())
+  }
+
+  async admitWorker(admission: Admission): Promise<Worker> {
+    const worker = await this.write(({ workers }) => workers.admitWorker(admission))
+    if (worker.conversation !== null) this.#speakers.forget(sessionId(worker.conversation, 'b'))
+    return worker
   }
 
   async hintCredentials(conversations: readonly string[]): Promise<void> {
@@ -194,11 +202,23 @@ class SqliteStore implements Omit<Store, TableVerb> {
 
   async beat(beats: readonly Beat[]): Promise<void> {
     this.#demandWriter()
-    await this.ask(() => this.#beats.take(beats))
+    const refusal = await this.ask(() => this.#beats.take(beats))
+    if (refusal !== null) throw refusal
   }
 
   pulses(after: number): Promise<ObservedBeats> {
     return this.#beats.pulses(after)
+  }
+
+  async leaseTask(
+    holder: SessionId,
+    incarnation: string,
+    passing: readonly string[] = [],
+    place?: string,
+  ): Promise<Task | null> {
+    parseSession(holder)
+    this.#speakers.demand(holder, place, this.#parts.clock.now())
+    return await this.write(({ tasks }) => tasks.leaseTask(holder, incarnation, passing))
   }
 
   async report(holder: SessionId, report: Report): Promise<Task> {

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { type Beat, FOREIGN_INCARNATION, type ObservedBeat, type ObservedBeats } from '#fleet/beat.ts'
+import { type Beat, type Contest, FOREIGN_INCARNATION, type ObservedBeat, type ObservedBeats } from '#fleet/beat.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
+import type { Speakers } from '#fleet/speakers.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { SqliteConnection } from '../file/connection.ts'
@@ -26,6 +27,7 @@ type LatestBeat = { -readonly [K in keyof Beat]: Beat[K] } & {
 export interface BeatsParts {
   readonly clock: Clock
   readonly log: Log
+  readonly speakers: Speakers
   /** Whether the session belongs to a live conversation. */
   isKnown(session: SessionId): boolean
 }
@@ -55,14 +57,24 @@ export class Beats implements AsyncDisposable {
     })
   }
 
-  /** Takes beats into memory. An older beat of the same incarnation changes nothing; unknown sessions are passed over. */
-  take(beats: readonly Beat[]): void {
+  /**
+   * Takes beats into memory. An older beat of the same incarnation changes nothing; unknown sessions are passed over. Answers the
+   * first refusal, where another place speaks for a session.
+   */
+  take(beats: readonly Beat[]): S2Error | null {
     for (const beat of beats) demandIntegers(beat)
     const at = this.#parts.clock.now()
-    for (const { session, host, incarnation, seq, work } of beats) {
+    let refusal: S2Error | null = null
+    for (const beat of beats) {
+      const { session, host, incarnation, seq, work } = beat
       let latest = this.#latest.get(session)
+      if (latest === undefined && !this.#parts.isKnown(session)) continue
+      const refused = this.#parts.speakers.hear(beat, at)
+      if (refused !== null) {
+        refusal ??= refused
+        continue
+      }
       if (latest === undefined) {
-        if (!this.#parts.isKnown(session)) continue
         latest = { session, host, incarnation, seq, work, at, foreignWork: 0 }
         this.#latest.set(session, latest)
       } else {
@@ -76,6 +88,7 @@ export class Beats implements AsyncDisposable {
       this.#unwritten.add(latest)
     }
     if (this.#unwritten.size > 0) this.#flushing ??= this.#flushSoon()
+    return refusal
   }
 
   /**
@@ -125,7 +138,10 @@ export class Beats implements AsyncDisposable {
       await yieldToEvents()
     }
     const tick = await this.#file.read((connection) => connection.get<{ tick: string }>('SELECT tick FROM collecting'))
-    return { pulses, cursor, tick: tick?.tick ?? '' }
+    const contests = await this.#file.read((connection) =>
+      connection.all<Contest>('SELECT session, heard, refused, times FROM contests'),
+    )
+    return { pulses, contests: contests ?? [], cursor, tick: tick?.tick ?? '' }
   }
 
   /** Forgets sessions that nobody knows any more. */
@@ -139,9 +155,13 @@ export class Beats implements AsyncDisposable {
       for (const session of unknown) {
         connection.run('DELETE FROM beats WHERE session = ?', session)
         connection.run('DELETE FROM heartbeats WHERE session = ?', session)
+        connection.run('DELETE FROM contests WHERE session = ?', session)
       }
     })
-    for (const session of unknown) this.#latest.delete(session)
+    for (const session of unknown) {
+      this.#latest.delete(session)
+      this.#parts.speakers.forget(session)
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -163,9 +183,14 @@ export class Beats implements AsyncDisposable {
   async #flushAll(): Promise<void> {
     while (this.#unwritten.size > 0) {
       const beats = [...this.#unwritten].slice(0, BATCH)
+      // Those of a write that fails are lost: they are so again within half a minute.
+      const contests = this.#parts.speakers.takeContests()
       for (const beat of beats) this.#unwritten.delete(beat)
       try {
-        await this.#file.write((connection) => putBeats(connection, beats))
+        await this.#file.write((connection) => {
+          putBeats(connection, beats)
+          for (const contest of contests) putContest(connection, contest)
+        })
       } catch (error) {
         for (const beat of beats) this.#unwritten.add(beat)
         throw error
@@ -215,4 +240,14 @@ function putBeats(connection: SqliteConnection, beats: readonly Beat[]): void {
     )
   }
   connection.run('UPDATE collecting SET version = ?', version)
+}
+
+function putContest(connection: SqliteConnection, { session, heard, refused }: Omit<Contest, 'times'>): void {
+  connection.run(
+    `INSERT INTO contests (session, heard, refused, times) VALUES (?, ?, ?, 1)
+      ON CONFLICT (session) DO UPDATE SET heard = excluded.heard, refused = excluded.refused, times = times + 1`,
+    session,
+    heard,
+    refused,
+  )
 }

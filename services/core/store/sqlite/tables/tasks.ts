@@ -1,6 +1,8 @@
 import type { S2Error } from '#fleet/errors.ts'
+import { applyShownStatus, applyTaskMessage, beginForeignTask, taskOfMessage } from '#fleet/foreign-tasks.ts'
 import { EVERY_CHANNEL } from '#fleet/incident.ts'
 import type { Message } from '#fleet/message.ts'
+import { failureIncident, type Refusal, type Step } from '#fleet/ownership-decision.ts'
 import { conversationOf, parseSession, partnerOf, type SessionId } from '#fleet/session-id.ts'
 import {
   type Attempt,
@@ -20,21 +22,13 @@ import {
   applyEnding,
   applyMove,
   applyReminder,
-  applyReport,
-  applyShownStatus,
-  applyTaskMessage,
-  beginForeignTask,
   beginTask,
   checkHolder,
   decideLease,
   EVIDENCE_MAX,
-  failureIncident,
-  isSameReport,
-  type Refusal,
-  type Step,
-  taskOfMessage,
   unknownTask,
 } from '#fleet/task-ownership.ts'
+import { applyReport, isSameReport } from '#fleet/task-reports.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { LateReport, TaskFilter } from '../../store.ts'
 import type { SqliteConnection, Value } from '../file/connection.ts'

@@ -11,6 +11,14 @@ CREATE TABLE beats (
 
 CREATE UNIQUE INDEX beats_version ON beats (version);
 
+-- Sessions that two places spoke for at once: the host that speaks, the one that was refused, and how often that was so.
+CREATE TABLE contests (
+  session TEXT PRIMARY KEY,
+  heard TEXT NOT NULL,
+  refused TEXT NOT NULL,
+  times INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- One row: the version given last, and what whoever collects beats raises.
 CREATE TABLE collecting (
   id INTEGER PRIMARY KEY CHECK (id = 1),

@@ -1,0 +1,107 @@
+import type { OwnershipDecision, Step } from './ownership-decision.ts'
+import { redactedHead } from './redact.ts'
+import { partnerOf, type SessionId, sideOf } from './session-id.ts'
+import { isOpen, type NewTask, PROGRESS_MAX, type Report, type Task, type TaskResult } from './task.ts'
+import { withStart } from './task-attempts.ts'
+import { type Status, statusOfWord, type TaskMessage } from './task-messages.ts'
+import { beginTask } from './task-ownership.ts'
+import { applyReport, cleanReport, refuseLate } from './task-reports.ts'
+
+/** Tasks of agents that know nothing of S2: what their messages, and the Python bridge's table, make of them. */
+
+/**
+ * The task that a message of a foreign orchestrator gives to its partner; null where it gives none. The worker reads that
+ * message itself, so no other is sent.
+ */
+export function taskOfMessage(from: SessionId, taskMessage: TaskMessage, now: number): NewTask | null {
+  if (taskMessage.type !== 'task_assignment' || sideOf(from) !== 'a') return null
+  const { task: id, description, priority, role, timeoutMs } = taskMessage
+  return {
+    id,
+    description,
+    priority,
+    role,
+    holder: partnerOf(from),
+    deadline: timeoutMs === null ? null : now + timeoutMs,
+    onDeadline: 'move',
+    createdBy: from,
+  }
+}
+
+export function beginForeignTask(wanted: NewTask, now: number): Step {
+  return { ...beginTask(wanted, now), messages: [] }
+}
+
+/**
+ * What a worker's message makes of the task it names; null where it says nothing of it. Messages seldom name an epoch: then
+ * the report of the present holder counts, and a former holder's is refused, and kept as evidence where it is an end. The
+ * partner, who reads the message itself, gets no other.
+ */
+export function applyTaskMessage(
+  task: Task,
+  from: SessionId,
+  taskMessage: TaskMessage,
+  now: number,
+): OwnershipDecision | null {
+  if (taskMessage.type !== 'status_update' && taskMessage.type !== 'acknowledgment') return null
+  const status = taskMessage.type === 'acknowledgment' ? 'accepted' : taskMessage.status
+  const summary = taskMessage.type === 'acknowledgment' ? null : taskMessage.summary
+  const epoch = taskMessage.epoch ?? task.epoch
+  const report = { task: task.id, epoch, ...REPORTS[status](summary) }
+  if (task.holder !== from || task.epoch !== epoch) {
+    return sideOf(from) === 'b' && report.state !== 'in_progress' ? refuseLate(task, from, cleanReport(report)) : null
+  }
+  if (status === 'accepted') return accept(task, from, now)
+  const decision = applyReport(task, from, report, now)
+  if (decision.refusal !== null || decision.task === task) return decision
+  const messages = decision.messages.filter(({ to }) => to !== partnerOf(from))
+  // a message does not say which life of the agent wrote it, so it renews no lease
+  const leaseSeq = task.incarnation === null ? decision.task.leaseSeq : task.leaseSeq
+  const progress = report.progress === null && isBlocked(task) ? null : decision.task.progress
+  return { ...decision, messages, task: { ...decision.task, leaseSeq, progress } }
+}
+
+/**
+ * What the status that a holder shows in the Python bridge's table makes of its task: that it is blocked is kept, unless a
+ * message said so already, and with a reason. Null where the task stays as it is.
+ */
+export function applyShownStatus(task: Task, word: string, now: number): Step | null {
+  const isNowBlocked = statusOfWord(word) === 'blocked'
+  if (!isOpen(task.state) || isNowBlocked === isBlocked(task)) return null
+  const progress = isNowBlocked ? redactedHead(`${BLOCKED}its status says ${word.trim()}`, PROGRESS_MAX) : null
+  return { refusal: null, task: { ...task, progress, updatedAt: now }, messages: [], act: null }
+}
+
+function isBlocked({ progress }: Task): boolean {
+  return progress?.startsWith(BLOCKED) === true
+}
+
+function accept(task: Task, holder: SessionId, now: number): Step | null {
+  if (task.state !== 'assigned') return null
+  const act = { actor: holder, action: 'task_accepted', details: { task: task.id, epoch: task.epoch } }
+  const attempts = withStart(task, holder, now)
+  return { refusal: null, task: { ...task, state: 'accepted', attempts, updatedAt: now }, messages: [], act }
+}
+
+type ReportContent = Pick<Report, 'state' | 'progress' | 'result'>
+
+/** How the progress of a task begins whose holder waits for something. */
+const BLOCKED = 'blocked: '
+
+/** What each status of the Python protocol reports. An agent that declines a task has failed at it. */
+const REPORTS: Readonly<Record<Status, (summary: string | null) => ReportContent>> = {
+  accepted: (progress) => ({ state: 'in_progress', progress, result: null }),
+  in_progress: (progress) => ({ state: 'in_progress', progress, result: null }),
+  blocked: (summary) => ({ state: 'in_progress', progress: BLOCKED + (summary ?? 'no reason given'), result: null }),
+  completed: (summary) => ({ state: 'completed', progress: null, result: resultOf(summary) }),
+  failed: (summary) => ({ state: 'failed', progress: null, result: resultOf(summary) }),
+  cancelled: (summary) => ({
+    state: 'failed',
+    progress: null,
+    result: resultOf(`declined: ${summary ?? 'no reason given'}`),
+  }),
+}
+
+function resultOf(summary: string | null): TaskResult {
+  return { exitCode: null, signal: null, tail: summary ?? '' }
+}

@@ -1,0 +1,165 @@
+import type { Timeline } from './clock.ts'
+import type { History } from './history.ts'
+import { KEPT_OUT, type Lapse, type Lapses } from './lapses.ts'
+import type { Bridge } from './network.ts'
+import type { Rule } from './rule.ts'
+import { HOUR, LIFETIME_MS, type Settings } from './settings.ts'
+import type { Witness } from './witness.ts'
+
+export interface RuleParts {
+  readonly timeline: Timeline
+  readonly history: History
+  readonly settings: Settings
+  readonly lapses: Lapses
+  readonly bridge: Pick<Bridge, 'idleMs'>
+  /** A fault that the programs are known to have shows. */
+  onKnown(fault: KnownFault): void
+  readonly witness: Pick<Witness, 'agentOf' | 'heardAt'>
+}
+
+export const RULES: readonly ((parts: RuleParts) => Rule)[] = [
+  aHealthyAgentKeepsItsWork,
+  attemptsAreBounded,
+  oneIncidentALapse,
+  anIncidentLastsAsItsCause,
+  theBridgesSilenceIsNotTheirs,
+  nobodyIsKeptOut,
+]
+
+/**
+ * Faults that the programs are known to have: what follows from one breaks no world, and is counted. With its mend it goes
+ * from here, and its rule holds.
+ */
+export const KNOWN_FAULTS = [
+  // One watchdog closes what the other opened, because by its own clocks it is not due: so in each round.
+  'two watchdogs that disagree',
+  // An agent that takes nothing is told of again with each task, because the one before went to another meanwhile.
+  'an incident that its task took along',
+] as const
+export type KnownFault = (typeof KNOWN_FAULTS)[number]
+
+/** What follows from a lapse follows within this time: a whole silence, and a whole lease that was renewed at its last moment. */
+function aftermathMs({ watch: { silentAfterMs, leaseMs } }: Settings): number {
+  return silentAfterMs + leaseMs
+}
+
+/**
+ * No task is taken from an agent that was up, connected and beating, but by a person, or after a lapse that has a name. What it
+ * has not begun may go to somebody who is free while it is busy.
+ */
+function aHealthyAgentKeepsItsWork({ timeline, history, settings, lapses, witness }: RuleParts): Rule {
+  return {
+    onMoved: ({ id, holder, state }, { reason }, by) => {
+      if (holder === null || reason === 'by_hand' || (reason === 'holder_busy' && state === 'assigned')) return
+      const agent = witness.agentOf(holder)
+      const wellMs = timeline.now - lapses.lastEnd(agent)
+      if (wellMs <= aftermathMs(settings)) return
+      const since = `nothing had been wrong with it for ${seconds(wellMs)}`
+      history.violate('a healthy agent keeps its work', `${by} took ${id} from ${agent} (${reason}), though ${since}`)
+    },
+  }
+}
+
+/** However a task's attempts end, there is an end to them. */
+function attemptsAreBounded({ history, settings }: RuleParts): Rule {
+  const starts = new Map<string, number>()
+  return {
+    onStarted: ({ id }) => {
+      const count = (starts.get(id) ?? 0) + 1
+      starts.set(id, count)
+      if (count > settings.watch.attemptsMax) history.violate('attempts are bounded', `${id} was begun ${count} times`)
+    },
+  }
+}
+
+/** Not an end of anything: a claim, which people are not told of. */
+const CLAIM = 'restart'
+
+/** One cause, one incident: of each lapse people are told once, however long it lasts. */
+function oneIncidentALapse(parts: RuleParts): Rule {
+  const { timeline, history, settings, lapses, onKnown } = parts
+  const opened = new Map<string, number[]>()
+  const closedBy = new Map<string, string>()
+  return {
+    onClosed: ({ cause }, by) => void closedBy.set(cause, watchdogOf(by)),
+    onOpened: ({ cause, kind, agent }, by) => {
+      if (kind === CLAIM) return
+      const times = opened.get(cause) ?? []
+      opened.set(cause, [...times, timeline.now])
+      const behind = lapses.behind(agent, aftermathMs(settings))
+      const most = behind.length
+      const from = Math.min(timeline.now - aftermathMs(settings), ...behind.map((lapse) => lapse.from))
+      const before = times.filter((at) => at >= from).length
+      if (before < most) return
+      if ((closedBy.get(cause) ?? watchdogOf(by)) !== watchdogOf(by)) return onKnown('two watchdogs that disagree')
+      if (kind === 'task_not_taken' && most > 0) return onKnown('an incident that its task took along')
+      if (most === 0) {
+        history.violate('one cause, one incident', `${by} opened ${cause}, and nothing had been wrong`)
+        return
+      }
+      const what = [...new Set(behind.map(({ fault }) => fault))].join(', ')
+      history.violate('one cause, one incident', `${by} opened ${cause} ${before + 1} times in one: ${what}`)
+    },
+  }
+}
+
+/** Whose life it is. */
+function watchdogOf(life: string): string {
+  return life.split('.', 1)[0] ?? life
+}
+
+/** An incident of a lost agent is over when the agent is back, and not when nobody knows of it any more. */
+function anIncidentLastsAsItsCause({ timeline, settings, history, witness }: RuleParts): Rule {
+  return {
+    onClosed: ({ cause, kind, agent, openedAt }, by) => {
+      if (kind !== 'silent' || agent === null) return
+      const { last } = witness.heardAt(agent)
+      if (last >= openedAt - settings.watch.lateAfterMs) return
+      const unheard = seconds(timeline.now - last)
+      history.violate('an incident lasts as its cause', `${by} closed ${cause}, which was not heard for ${unheard}`)
+    },
+  }
+}
+
+/** Promise 7: that all miss the beats that nobody collects is the bridge's silence, and not theirs as well. */
+function theBridgesSilenceIsNotTheirs({ history, settings, bridge }: RuleParts): Rule {
+  return {
+    onOpened: ({ cause }, by) => {
+      const { idleMs } = bridge
+      if (cause !== 'mass_silence' || idleMs < 0.7 * settings.watch.lateAfterMs) return
+      const away = `when the bridge had been away for ${seconds(idleMs)}`
+      history.violate('one cause, one incident', `${by} opened ${cause} ${away}`)
+    },
+  }
+}
+
+/** A clock that was wrong within this time is a reason for a host to take no credential: it is of another time. */
+const CLOCK_MS = 12 * HOUR
+
+/**
+ * A conversation's lifetime bounds a token, not a worker: whoever the bridge does not believe is let in again soon, unless
+ * something keeps it from its new credential. Where nobody issues any, those who beat all the time lose nothing.
+ */
+function nobodyIsKeptOut({ timeline, history, settings, lapses }: RuleParts): Rule {
+  const others = (agent: string | null, withinMs: number): Lapse[] =>
+    lapses.behind(agent, withinMs).filter(({ fault }) => fault !== KEPT_OUT)
+  const hasReason = (agent: string): boolean => {
+    const soon = aftermathMs(settings)
+    if (others(agent, soon).length > 0 || others(null, CLOCK_MS).some(({ fault }) => /clock/.test(fault))) return true
+    // its partner may be the one who did not beat
+    const mayEnd = agent === 'orchestrator' || others(agent, LIFETIME_MS + soon).length > 0
+    return mayEnd && others(null, soon).some(({ fault }) => fault === 'issuer away')
+  }
+  return {
+    onLapseOver: ({ fault, touches, from }) => {
+      const [agent] = touches
+      const ms = timeline.now - from
+      if (fault !== KEPT_OUT || agent === undefined || ms < 4 * settings.host.beatMs || hasReason(agent)) return
+      history.violate('nobody is kept out', `${agent} was not believed for ${seconds(ms)}, and nothing had been wrong`)
+    },
+  }
+}
+
+function seconds(ms: number): string {
+  return `${Math.round(ms / 1000)} s`
+}

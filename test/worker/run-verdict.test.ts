@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { SessionId } from '../../services/core/fleet/session-id.ts'
+import type { Attempt, Task } from '../../services/core/fleet/task.ts'
+import type { PlaceFault } from '../../services/worker/place-fault.ts'
+import { QuickFailures } from '../../services/worker/quick-failures.ts'
+import { judgeRun } from '../../services/worker/run-verdict.ts'
+
+const HERE = 'conv_here/b'
+const ELSEWHERE = 'conv_elsewhere/b'
+const FAULT: PlaceFault = { state: 'parked', why: 'usage limit', until: null }
+
+function task(id: string, ...failedAt: readonly SessionId[]): Task {
+  const attempt = (holder: SessionId, index: number): Attempt => ({
+    ...{ epoch: index + 1, holder, startedAt: 0, end: 'quick_failure', endedAt: 1, note: '' },
+  })
+  return { id, holder: HERE, attempts: failedAt.map(attempt) } as unknown as Task
+}
+
+class Judge {
+  readonly quick = new QuickFailures(5_000)
+  fault: PlaceFault | null = null
+
+  /** A word on what a run means: its state, why it went back, and what is known of the place. */
+  verdict(of: Task, exitCode: number | null, ms = 100, tail = 'one\nno licence\n'): string {
+    const run = { end: { exitCode, signal: null, tail }, error: null, ms }
+    const verdict = judgeRun(of, run, () => this.fault, this.quick)
+    if (verdict.state !== 'returned') return `${verdict.state}, ${verdict.showsWell ? 'well' : 'who knows'}`
+    return `${verdict.cause} (${verdict.why}), ${verdict.fault?.state ?? 'who knows'}`
+  }
+}
+
+test('a success and a failure after some time are the task’s, and show that the place is well', () => {
+  const judge = new Judge()
+  assert.equal(judge.verdict(task('a'), 0), 'completed, well')
+  assert.equal(judge.verdict(task('a'), 1, 5_000), 'failed, well')
+  assert.equal(judge.verdict(task('a'), null, 5_000), 'failed, well')
+})
+
+test('the first quick failure of a task goes back, the second has failed, and neither shows how the place is', () => {
+  const judge = new Judge()
+  assert.equal(judge.verdict(task('a'), 1), 'quick_failure (no licence), who knows')
+  assert.equal(judge.verdict(task('a', HERE), 1), 'failed, who knows')
+  assert.equal(judge.verdict(task('b', ELSEWHERE), null), 'failed, who knows')
+})
+
+test('the third in a row makes the place sick, and then the same task does not fail for it', () => {
+  const judge = new Judge()
+  judge.verdict(task('a'), 1)
+  judge.verdict(task('b'), 1)
+  assert.equal(judge.verdict(task('c'), 1), 'quick_failure (no licence), sick')
+  assert.equal(
+    judge.verdict(task('a', HERE), 1),
+    'sick (its command failed within seconds 4 times in a row: no licence), sick',
+  )
+})
+
+test('a task that failed at once elsewhere has failed, whatever is thought of this place, and says nothing of it', () => {
+  const judge = new Judge()
+  judge.verdict(task('a'), 1)
+  for (const id of ['c', 'd', 'e']) assert.equal(judge.verdict(task(id, ELSEWHERE), 1), 'failed, who knows')
+  assert.equal(judge.verdict(task('b'), 1), 'quick_failure (no licence), who knows', 'they prolonged the row')
+  judge.verdict(task('c', ELSEWHERE), 1)
+  assert.equal(judge.verdict(task('f'), 1), 'quick_failure (no licence), sick', 'one of them ended the row')
+  assert.equal(judge.verdict(task('g', ELSEWHERE, HERE), 1), 'failed, who knows')
+})
+
+test('a fault of the place that shows itself comes first, and only where the command failed', () => {
+  const judge = new Judge()
+  judge.fault = FAULT
+  assert.equal(judge.verdict(task('a', HERE), 1), 'parked (usage limit), parked')
+  assert.equal(judge.verdict(task('a'), 0), 'completed, well')
+  judge.fault = null
+  assert.equal(judge.verdict(task('a'), 1, 100, ''), 'quick_failure (), who knows', 'the success ended every row')
+})
