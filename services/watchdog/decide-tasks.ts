@@ -87,10 +87,18 @@ function clockView({ at, wall, config, observed, board }: Snapshot): ClockView {
 }
 
 /** Tasks whose agent was lost, whose lease lapsed, or that nobody has. */
-function lossNeeds({ at, observed, board }: Snapshot, singleLosses: ReadonlySet<string>): Need[] {
+function lossNeeds(snapshot: Snapshot, singleLosses: ReadonlySet<string>): Need[] {
+  const { at, observed, board } = snapshot
   const { fleet } = observed
   const isSingleLoss = (agent: string): boolean => fleet.hasIncident(agent) || singleLosses.has(agent)
-  return findNeeds(board.tasks, fleet, board.leases, isSingleLoss, at)
+  return findNeeds(board.tasks, fleet, board.leases, isSingleLoss, at).filter(({ task }) => !isWorkedAt(task, snapshot))
+}
+
+/** Whether its agent works at it all the same, where the daemon beside it is silent: the lease is renewed, and work is shown. */
+export function isWorkedAt(task: Task, { at, config, observed, board }: Snapshot): boolean {
+  const holder = task.holder === null ? undefined : observed.fleet.standing(observed.fleet.agentOf(task.holder) ?? '')
+  if (holder?.verdict !== 'silent' || !board.leases.isRenewedAfter(task, holder.heardAt)) return false
+  return at - (board.work.workedAt(task) ?? Number.NEGATIVE_INFINITY) < config.stallAfterMs
 }
 
 function planAll(needs: readonly Need[], { at, config, observed, board }: Snapshot): Plan {

@@ -2,7 +2,7 @@ import type { NewIncident } from '#fleet/incident.ts'
 import type { Task, TaskEnding } from '#fleet/task.ts'
 import type { PlannedMove } from '#fleet/task-reassignment.ts'
 import { formatDuration, roughDuration } from '#runtime/duration.ts'
-import { decideTasks, TASK_KINDS, type TaskDecision } from './decide-tasks.ts'
+import { decideTasks, isWorkedAt, TASK_KINDS, type TaskDecision } from './decide-tasks.ts'
 import { FLAPS } from './flapping-agents.ts'
 import type { Observed } from './fleet-observation.ts'
 import { endOfAgentIncident, type IncidentEnd, isBack, lastedMs } from './incident-endings.ts'
@@ -166,7 +166,11 @@ function lossIncidents(singleLosses: readonly string[], snapshot: Snapshot): New
   const told = [...due, ...singleLosses].filter((agent) => !openIncidents.has(flappingCause(agent)))
   if (told.length === 0) return []
   const tasks = Map.groupBy(board.tasks, ({ holder }) => (holder === null ? undefined : observed.fleet.agentOf(holder)))
-  return told.map((agent) => lossIncident(agent, observed, config.silentAfterMs, tasks.get(agent)?.length ?? 0))
+  return told.map((agent) => {
+    const held = Map.groupBy(tasks.get(agent) ?? [], (task) => (isWorkedAt(task, snapshot) ? 'kept' : 'lost'))
+    const { kept = [], lost = [] } = Object.fromEntries(held)
+    return lossIncident(agent, observed, config.silentAfterMs, { kept, lost })
+  })
 }
 
 function endingOf({ incident, outcome }: Toggle): IncidentEnd {

@@ -1,4 +1,5 @@
 import type { NewIncident } from '#fleet/incident.ts'
+import type { Task } from '#fleet/task.ts'
 import type { Twins } from '#fleet/twin-detector.ts'
 import { formatDuration, roughDuration } from '#runtime/duration.ts'
 import { STEADY_MS } from './flapping-agents.ts'
@@ -12,17 +13,22 @@ const SUPERVISOR_AWAY = 'supervisor_away:'
 /** How many tasks a summary names. */
 const NAMED_MAX = 5
 
-/** An agent that was lost by itself, and that holds so many tasks. */
+/** What an agent that was lost had: the tasks that it works at all the same, and those that it loses. */
+export interface LossTasks {
+  readonly kept: readonly Pick<Task, 'id'>[]
+  readonly lost: readonly Pick<Task, 'id'>[]
+}
+
+/** An agent that was lost by itself. */
 export function lossIncident(
   agent: string,
   { fleet, processes }: Pick<Observed, 'fleet' | 'processes'>,
   silentAfterMs: number,
-  tasks: number,
+  tasks: LossTasks,
 ): NewIncident {
   const standing = fleet.standing(agent)
   const where = placeOf(agent, standing?.host)
-  const what =
-    tasks === 0 ? '' : tasks === 1 ? '; its task goes to another agent' : `; its ${tasks} tasks go to other agents`
+  const what = lossTasksInWords(tasks)
   const found = processes.of(agent)
   const why =
     found === null || found.state === 'living' ? '' : ` (${found.agentProcess.name}: ${found.agentProcess.why})`
@@ -36,6 +42,19 @@ export function lossIncident(
       ? `${agent} has tasks and was never heard${why}${what}: on its host, s2 health says what is missing`
       : `${agent}${where} was not heard for ${limit}${why}${what}`
   return { cause: `silent:${agent}`, kind: 'silent', agent, summary }
+}
+
+function lossTasksInWords({ kept, lost }: LossTasks): string {
+  const [count, other] = [lost.length, kept.length === 0 ? '' : 'other ']
+  const moved =
+    count === 0
+      ? ''
+      : count === 1
+        ? `; its ${other}task goes to another agent`
+        : `; its ${count} ${other}tasks go to other agents`
+  if (kept.length === 0) return moved
+  const ids = namesOf(kept.map(({ id }) => id))
+  return `${moved}; it still renews the lease of ${ids}, and keeps it while it shows work: see whether s2-keepalive runs there`
 }
 
 /** An agent that is lost and comes back again and again. */

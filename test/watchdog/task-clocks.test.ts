@@ -247,6 +247,39 @@ suite('a task that shows no work', () => {
   })
 })
 
+suite('an agent whose daemon is not heard, and that renews its lease', () => {
+  test('keeps the task that it works at, loses what it has not taken, and people are told so', async () => {
+    const { stage } = await fleet(3)
+    await using _ = stage
+    await add(stage, 't1', 'w1')
+    const task = await take(stage, 'w1')
+    await renew(stage, 'w1', task, MINUTE, 1)
+    await add(stage, 't2', 'w1')
+    await stage.run(2 * SECOND)
+    stage.silence('w1')
+    await renew(stage, 'w1', task, HOUR, 1)
+    assert.deepEqual(await stage.holders(), { t1: 'w1', t2: 'w3' })
+    assert.match(
+      (await incident(stage, 'silent:w1')).summary,
+      /^w1 on host-w1 was not heard for 1m; it still renews the lease of t1, and keeps it while it shows work: see whether s2-keepalive runs there$/,
+    )
+    await stage.run(MINUTE + LOOK)
+    assert.deepEqual(await stage.holders(), { t1: 'w2', t2: 'w3' })
+  })
+
+  test('loses it when it shows no work for the time after which people are told', async () => {
+    const { stage } = await fleet(3)
+    await using _ = stage
+    await add(stage, 't1', 'w1')
+    const task = await take(stage, 'w1')
+    stage.silence('w1')
+    await renew(stage, 'w1', task, 14 * MINUTE)
+    assert.deepEqual(await stage.holders(), { t1: 'w1' })
+    await renew(stage, 'w1', task, MINUTE + LOOK)
+    assert.deepEqual(await stage.holders(), { t1: 'w2' })
+  })
+})
+
 suite('a deadline', () => {
   test('ends whatever a task is, tells the giver, and is an incident with what was tried', async () => {
     const { stage } = await fleet(2)

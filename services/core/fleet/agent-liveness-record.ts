@@ -9,6 +9,8 @@ export interface AgentLiveness {
   readonly host: string | null
   readonly verdict: RosterVerdict
   readonly since: number
+  /** When it was last heard, or given grace. */
+  readonly heardAt: number
   /** It was heard since the last grace: `alive` without this is only the benefit of the doubt. */
   readonly proven: boolean
   /** It was heard since the observer began: what it runs in may have ended before, and another thing have taken its place. */
@@ -73,6 +75,10 @@ export class RosterEntry implements AgentLiveness {
     this.knownSince = now
     this.since = now
     this.waitStart = now
+  }
+
+  get heardAt(): number {
+    return this.waitStart - this.extraWaitMs
   }
 
   addSession(session: SessionId): void {

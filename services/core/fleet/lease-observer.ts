@@ -2,7 +2,7 @@ import type { Roster } from './failure-detector.ts'
 import { isLeased, type Task } from './task.ts'
 
 /** What the decisions ask of the leases. */
-export type LeaseReader = Pick<LeaseObserver, 'stillSince' | 'lapsedAt' | 'isStuck'>
+export type LeaseReader = Pick<LeaseObserver, 'stillSince' | 'lapsedAt' | 'isRenewedAfter' | 'isStuck'>
 
 /**
  * When each open task last showed a sign of its holder, by the observer's own clock. A lease lapses when its sequence
@@ -62,6 +62,13 @@ export class LeaseObserver {
     if (!hasLease(sign.task) && stuck === undefined) return null
     if (sign.at + this.#leaseMs <= this.#observedAt) return sign.at + this.#leaseMs
     return stuck !== undefined && sign.at <= stuck.at ? stuck.at : null
+  }
+
+  /** Whether its holder goes on renewing it, so long after this moment that it cannot have died then. */
+  isRenewedAfter(task: Task, moment: number): boolean {
+    const sign = this.#signs.get(task.id)
+    if (sign === undefined || !hasLease(sign.task)) return false
+    return sign.at > moment + this.#leaseMs / 2 && sign.at + this.#leaseMs > this.#observedAt
   }
 
   isStuck(agent: string): boolean {
