@@ -311,7 +311,7 @@ export const COMMANDS: readonly Situation[] = [
     [
       must('returned t1 quick_failure', 0, SLACK_MS),
       must('returned t2 quick_failure', 0, SLACK_MS),
-      must('returned t3 sick', 0, SLACK_MS),
+      must('returned t3 quick_failure', 0, SLACK_MS),
       must('place sick', 0, SLACK_MS),
       must('told sick:w1', 0, 2 * SLACK_MS, /failed within seconds 3 times in a row: no licence/),
       ...[1, 2, 3].map((n) => must(`completed t${n}`, 0, 2 * SLACK_MS)),
