@@ -4,7 +4,8 @@
  * `healthy`: work goes on, or goes on by itself; `stuck`: work stands still; `place`: an agent's place cannot do it; `parked`: it may
  * not for a while; `lost`: an agent or its host is; `poison`: the task itself is to blame.
  */
-export type Label = 'healthy' | 'stuck' | 'place' | 'parked' | 'lost' | 'poison'
+export const LABELS = ['healthy', 'stuck', 'place', 'parked', 'lost', 'poison'] as const
+export type Label = (typeof LABELS)[number]
 
 /** What was seen to happen, milliseconds after the situation began. */
 export interface Happening {
@@ -87,6 +88,6 @@ function missing({ what, from, to, says }: Demand, happenings: readonly Happenin
 
 export function inSeconds(ms: number): string {
   const seconds = ms / 1_000
-  if (seconds < 120) return `${Number(seconds.toFixed(1))} s`
+  if (seconds < 120) return `${Number(seconds.toFixed(seconds < 1 ? 2 : 1))} s`
   return seconds < 7_200 ? `${Number((seconds / 60).toFixed(1))} min` : `${Number((seconds / 3_600).toFixed(1))} h`
 }
