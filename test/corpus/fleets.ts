@@ -276,13 +276,13 @@ export const FLEETS: readonly Situation[] = [
     [must('told twins:w1', 0, 6 * BEAT), must('completed t', 0, LONG.lastsMs)],
   ),
   fleet(
-    'a network that is away for 70 s in every 140 s, for three hours',
+    'a network that is away for 70 s in every 140 s, for an hour',
     'lost',
     {
       workers: THREE,
       tell: async (stage) => {
         await working(stage)
-        await repeat(stage, 3 * HOUR, 70 * SECOND, (step) => (step % 2 === 0 ? stage.cut('w1') : stage.mend('w1')))
+        await repeat(stage, HOUR, 70 * SECOND, (step) => (step % 2 === 0 ? stage.cut('w1') : stage.mend('w1')))
         stage.mend('w1')
         await stage.run(HOUR)
       },
