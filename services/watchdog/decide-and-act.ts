@@ -196,7 +196,7 @@ async function act(
     ...close.map(({ cause, outcome }) => ({
       what: `close ${cause}`,
       run: async () => {
-        if (await incidents.close(cause, outcome)) news += 1
+        if (!isOutdated(at, config, parts) && (await incidents.close(cause, outcome))) news += 1
       },
     })),
   ]
@@ -239,8 +239,8 @@ function noteRefusal(what: string, error: S2Error, { refused, log, observation }
 }
 
 /**
- * What was seen or read so long ago may have changed since: a move by it takes work from an agent that lives. Only the wall
- * clock shows that the machine slept meanwhile.
+ * What was seen or read so long ago may have changed since: a move by it takes work from an agent that lives, and an incident
+ * that another watchdog opened meanwhile would be closed by it. Only the wall clock shows that the machine slept.
  */
 function isOutdated(at: number, config: WatchConfig, { observation, clock }: LookParts): boolean {
   const { readAt } = observation
