@@ -232,7 +232,8 @@ export class Witness {
   async #followInterrupted(holder: SessionId): Promise<void> {
     for (const task of await this.#store.tasks({ open: true, holder })) {
       const known = this.#tasks.get(task.id)
-      if (known !== undefined && known.epoch !== task.epoch && !isLeased(task.state)) this.#follow(task, 'an interruption')
+      if (known !== undefined && known.epoch !== task.epoch && !isLeased(task.state))
+        this.#follow(task, 'an interruption')
     }
   }
 
