@@ -166,13 +166,13 @@ async function act(
     ...moves.map((planned) => ({
       what: `move ${planned.move.task}`,
       run: async () => {
-        if (!isOutdated(at, config, parts) && (await move(planned, parts))) moved += 1
+        if (await move(planned, parts)) moved += 1
       },
     })),
     ...endings.map((ending) => ({
       what: `end ${ending.task}`,
       run: async () => {
-        if (isOutdated(at, config, parts) || !(await store.endTask(ending))) return
+        if (!(await store.endTask(ending))) return
         news += 1
         log.warn('task ended', { task: ending.task, reason: ending.reason })
       },
@@ -201,7 +201,7 @@ async function act(
     })),
   ]
   if (moves.length + endings.length > 0) board.invalidate()
-  await writeAll(writes, parts)
+  await writeAll(writes, () => isOutdated(at, config, parts), parts)
   observation.distrust(agentsOf(incidents.of('flapping')))
   if (moves.some(({ need }) => takesTurn(need))) board.beginTurn(at)
   return { moved, news }
@@ -216,12 +216,15 @@ interface Write {
 /** What the store refuses for a reason of its own: it answers, so other writes go on, and this one comes again if it is wanted. */
 const REFUSALS: ReadonlySet<Code> = new Set(['expired', 'conflict', 'not_found', 'invalid', 'stale_epoch'])
 
-/** Writes all, each whatever becomes of the others. Throws what is no refusal; while the store is away the rest is left for later. */
-async function writeAll(writes: readonly Write[], parts: LookParts): Promise<void> {
+/**
+ * Writes all, each whatever becomes of the others, but what is outdated by then: the next look decides anew. Throws what is no
+ * refusal; while the store is away the rest is left for later.
+ */
+async function writeAll(writes: readonly Write[], isOutdated: () => boolean, parts: LookParts): Promise<void> {
   const failures: unknown[] = []
   for (let from = 0; from < writes.length && !failures.some(isPassing); from += WRITES_AT_ONCE) {
     const batch = writes.slice(from, from + WRITES_AT_ONCE)
-    const ends = await Promise.allSettled(batch.map(({ run }) => run()))
+    const ends = await Promise.allSettled(batch.map(async ({ run }) => (isOutdated() ? undefined : await run())))
     for (const [index, end] of ends.entries()) {
       const what = batch[index]?.what ?? ''
       if (end.status === 'fulfilled') parts.refused.isOver(what)
@@ -239,8 +242,8 @@ function noteRefusal(what: string, error: S2Error, { refused, log, observation }
 }
 
 /**
- * What was seen or read so long ago may have changed since: a move by it takes work from an agent that lives. Only the wall
- * clock shows that the machine slept meanwhile.
+ * What was seen or read so long ago may have changed since: a move by it takes work from an agent that lives, and of what
+ * another watchdog told meanwhile it tells again, or the opposite. Only the wall clock shows that the machine slept.
  */
 function isOutdated(at: number, config: WatchConfig, { observation, clock }: LookParts): boolean {
   const { readAt } = observation

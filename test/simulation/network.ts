@@ -59,6 +59,8 @@ export class Link {
   #cut: { out: Fault | null; in: Fault | null } = { out: null, in: null }
   /** What was lost by the present cut. */
   #lost = 0
+  /** When requests about tasks came to nothing, whatever kept them from it. */
+  readonly failedAt: number[] = []
 
   constructor(around: Surroundings, machine: Machine) {
     this.#around = around
@@ -379,6 +381,13 @@ class Wire {
   }
 
   ask(verb: Verb, args: readonly unknown[]): Promise<unknown> {
+    const { link, around } = this.#parts
+    const answer = this.#ask(verb, args)
+    if (verb === 'leaseTask' || verb === 'report') answer.catch(() => link.failedAt.push(around.timeline.now))
+    return answer
+  }
+
+  #ask(verb: Verb, args: readonly unknown[]): Promise<unknown> {
     const { life, link, bridge, keyring, around } = this.#parts
     const { timeline, dice, tally, weather } = around
     const { promise, resolve, reject } = Promise.withResolvers<unknown>()

@@ -15,6 +15,8 @@ export interface RuleParts {
   /** A fault that the programs are known to have shows. */
   onKnown(fault: KnownFault): void
   readonly witness: Pick<Witness, 'agentOf' | 'heardAt'>
+  /** How many requests of an agent about its tasks came to nothing within the last so many milliseconds. */
+  failures(agent: string, withinMs: number): number
 }
 
 /** The rules of all worlds. To add one: write a function that makes it, and name it here. */
@@ -36,6 +38,8 @@ export const KNOWN_FAULTS = [
   'two watchdogs that disagree',
   // An agent that takes nothing is told of again with each task, because the one before went to another meanwhile.
   'an incident that its task took along',
+  // The watchdog's compare-and-set is on the epoch, which a lease does not raise: it may take what was begun a moment ago.
+  'a move that crosses a lease',
   // Whose clock is not the orchestrator's takes no new credential, and falls out with the old one until the clocks meet.
   'a credential of another time',
 ] as const
@@ -46,17 +50,23 @@ function aftermathMs({ watch: { silentAfterMs, leaseMs } }: Settings): number {
   return silentAfterMs + leaseMs
 }
 
+/** A network that loses as many of a host's requests in one lease may cost it that lease. */
+const FAILURES_LEAST = 2
+
 /**
  * No task is taken from an agent that was up, connected and beating, but by a person, or after a lapse that has a name. What it
  * has not begun may go to somebody who is free while it is busy.
  */
-function aHealthyAgentKeepsItsWork({ timeline, history, settings, lapses, witness }: RuleParts): Rule {
+function aHealthyAgentKeepsItsWork(parts: RuleParts): Rule {
+  const { timeline, history, settings, lapses, witness, failures, onKnown } = parts
   return {
     onMoved: ({ id, holder, state }, { reason }, by) => {
       if (holder === null || reason === 'by_hand' || (reason === 'holder_busy' && state === 'assigned')) return
       const agent = witness.agentOf(holder)
       const wellMs = timeline.now - lapses.lastEnd(agent)
       if (wellMs <= aftermathMs(settings)) return
+      if (reason === 'lease_lapsed' && failures(agent, settings.watch.leaseMs) >= FAILURES_LEAST) return
+      if (reason === 'holder_busy') return onKnown('a move that crosses a lease')
       const since = `nothing had been wrong with it for ${seconds(wellMs)}`
       history.violate('a healthy agent keeps its work', `${by} took ${id} from ${agent} (${reason}), though ${since}`)
     },

@@ -157,6 +157,7 @@ export class Witness {
         this.#follow(answer as Task, `${verb} by ${asker.name}`)
         break
       case 'leaseTask':
+        await this.#followInterrupted(args[0] as SessionId)
         this.#onLease(args as Parameters<Store['leaseTask']>, answer as Task | null)
         break
       case 'report':
@@ -225,6 +226,15 @@ export class Witness {
   async #onIssue(agent: string): Promise<void> {
     const live = await this.#store.conversations()
     if (!live.some(({ agents }) => agents.b === agent)) this.#history.did('conversation revived', agent)
+  }
+
+  /** Who asks for a task lets go of what another life of it had leased, whether it gets one or not. */
+  async #followInterrupted(holder: SessionId): Promise<void> {
+    for (const task of await this.#store.tasks({ open: true, holder })) {
+      const known = this.#tasks.get(task.id)
+      if (known !== undefined && known.epoch !== task.epoch && !isLeased(task.state))
+        this.#follow(task, 'an interruption')
+    }
   }
 
   #onLease([holder, incarnation]: Parameters<Store['leaseTask']>, task: Task | null): void {

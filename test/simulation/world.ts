@@ -303,6 +303,7 @@ class World implements Scene {
       bridge,
       witness,
       onKnown: (fault: KnownFault) => this.#onKnown(fault),
+      failures: (agent: string, withinMs: number) => this.#failures(agent, withinMs),
     }
     const rules = RULES.map((rule) => rule(held))
     witness.holdAgainst(rules)
@@ -445,6 +446,11 @@ class World implements Scene {
     } else if (!isBelieved && end === undefined) {
       this.#keptOut.set(session, this.lapses.begin(KEPT_OUT, [this.#witness.agentOf(session)]))
     }
+  }
+
+  #failures(agent: string, withinMs: number): number {
+    const { failedAt = [] } = this.hosts.find((host) => host.agent === agent)?.link ?? {}
+    return failedAt.filter((at) => at >= this.#timeline.now - withinMs).length
   }
 
   #onKnown(fault: KnownFault): void {

@@ -253,6 +253,54 @@ test('a watchdog that wakes from a suspend moves nothing before it has seen who 
   assert.equal((await stage.holders())[second], 'w2')
 })
 
+test('a watchdog that runs again closes no incident by what it saw before it was stopped', async () => {
+  await using stage = await Stage.open(4)
+  let isSlow = false
+  const pulses = async (): Promise<void> => {
+    if (isSlow) await stage.clock.sleep(2 * SECOND)
+  }
+  stage.watchdog()
+  const stopped = stage.watchdog({ store: through(stage.store, { pulses }) })
+  await stage.run(20 * SECOND)
+  isSlow = true
+  stopped.life.stop()
+  stage.silence('w1')
+  await stage.run(2 * MINUTE)
+  assert.deepEqual(await stage.incidents(), ['silent:w1'])
+  stopped.life.goOn()
+  await stage.run(SECOND)
+  isSlow = false
+  await stage.run(10 * SECOND)
+  assert.deepEqual(await stage.incidents(), ['silent:w1'])
+})
+
+test('nor does it open one', async () => {
+  await using stage = await Stage.open(1)
+  const config = { takeWithinMs: 30 * SECOND }
+  let isSlow = false
+  const pulses = async (): Promise<void> => {
+    if (isSlow) await stage.clock.sleep(2 * SECOND)
+  }
+  stage.watchdog({ config })
+  const stopped = stage.watchdog({ config, store: through(stage.store, { pulses }) })
+  const { epoch } = await stage.addTask('t1', 'w1')
+  await stage.run(MINUTE)
+  assert.deepEqual(await stage.incidents(), ['task_not_taken:w1'])
+  isSlow = true
+  stopped.life.stop()
+  const worker = stage.actor('w1')
+  await stage.store.leaseTask(worker.session, worker.incarnation)
+  await stage.store.report(worker.session, { task: 't1', epoch, state: 'completed', progress: null, result: null })
+  worker.work += 1
+  await stage.run(2 * MINUTE)
+  await stage.addTask('t2', 'w1')
+  stopped.life.goOn()
+  await stage.run(SECOND)
+  isSlow = false
+  await stage.run(10 * SECOND)
+  assert.deepEqual(await stage.incidents(), ['-task_not_taken:w1'])
+})
+
 test('what another watchdog has just given to an agent that is back is not taken from it on an old verdict', async () => {
   await using stage = await Stage.open(4)
   let isSlow = false

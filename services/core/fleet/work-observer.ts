@@ -79,6 +79,7 @@ export class WorkObserver {
 
   /** The observer was paused or blind: whatever happened meanwhile counts as if it had happened now. Deadlines go on. */
   grace(now: number): void {
+    this.#idle.clear()
     for (const seen of this.#seen.values()) {
       seen.heldSince = now
       seen.takeableAt = Math.max(seen.takeableAt, now)

@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Task } from '#fleet/task.ts'
+import { WorkObserver } from '#fleet/work-observer.ts'
+
+const TAKE_WITHIN = 30_000
+const FLEET = { agentOf: () => 'w1', standing: () => undefined }
+
+/** A task that its holder has not taken. */
+const UNTAKEN: Task = {
+  id: 't1',
+  description: 'do t1',
+  priority: 'P2',
+  role: null,
+  state: 'assigned',
+  epoch: 1,
+  holder: 'conv_w1/b',
+  originalAssignee: null,
+  incarnation: null,
+  leaseSeq: 0,
+  otherRoles: [],
+  work: 0,
+  attempts: [],
+  pause: null,
+  reminded: 0,
+  onDeadline: 'fail',
+  onStall: null,
+  moves: 0,
+  progress: null,
+  result: null,
+  deadline: null,
+  createdBy: 'conv_w1/a',
+  createdAt: 0,
+  updatedAt: 0,
+}
+
+test('after a pause of the observer nobody is idle before that is found again', () => {
+  const work = new WorkObserver(TAKE_WITHIN)
+  const observe = (at: number): boolean => {
+    work.observe([UNTAKEN], FLEET, at, at)
+    return work.isIdle('w1')
+  }
+  assert.deepEqual([observe(0), observe(TAKE_WITHIN - 1), observe(TAKE_WITHIN)], [false, false, true])
+  work.grace(600_000)
+  assert.deepEqual([observe(600_001), observe(600_000 + TAKE_WITHIN - 1)], [false, false])
+  assert.equal(observe(600_000 + TAKE_WITHIN), true)
+})
