@@ -168,6 +168,11 @@ export class Machine {
     )
   }
 
+  /** What a program has said, in all its lives here. */
+  said(name: string): string {
+    return readFileSync(join(this.#work, 'logs', `${this.name}-${name}`), 'utf8')
+  }
+
   #logFor(name: string): number {
     mkdirSync(join(this.#work, 'logs'), { recursive: true })
     return openSync(join(this.#work, 'logs', `${this.name}-${name}`), 'a')

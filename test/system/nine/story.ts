@@ -128,7 +128,7 @@ async function threeGo(cast: Cast): Promise<void> {
     }),
   ])
   await lateResult(cast, outcomes[0])
-  await lateResult(cast, outcomes[2])
+  await lateResult(cast, outcomes[2], () => gaveUpUnsure(suspended.said('work'), outcomes[2]))
 }
 
 async function twoHalfGo(cast: Cast): Promise<void> {
@@ -225,15 +225,29 @@ async function recovery(cast: Cast, number: number, undo: () => void | Promise<v
   )
 }
 
-/** What the former owner said of its task came too late, was refused, and is kept. */
-async function lateResult({ store, telling }: Cast, before: Task): Promise<void> {
+/**
+ * What the former owner said of its task came too late, was refused, and is kept. A worker that wakes, and gives its command up
+ * before an answer says that the lease is lost, has no result to report.
+ */
+async function lateResult({ store, telling }: Cast, before: Task, gaveUp = (): boolean => false): Promise<void> {
   const late = async () =>
     (await store.evidence(before.id)).find(({ report, holder }) => holder === before.holder && report.result !== null)
-  await until(`the late result of ${before.id} is refused`, async () => (await late()) !== undefined)
+  await until(`the late result of ${before.id} is refused`, async () => gaveUp() || (await late()) !== undefined)
+  const [evidence, { holder }] = [await late(), await store.task(before.id)]
   telling.check(
-    `the late result of ${before.id} is refused and kept as evidence`,
-    (await late())?.report.epoch === before.epoch && (await store.task(before.id)).holder !== before.holder,
+    evidence === undefined
+      ? `the command of ${before.id} was given up when its machine woke`
+      : `the late result of ${before.id} is refused and kept as evidence`,
+    holder !== before.holder && (evidence === undefined || evidence.report.epoch === before.epoch),
   )
+}
+
+function gaveUpUnsure(said: string, { id, epoch }: Task): boolean {
+  return said.split('\n').some((line) => {
+    if (!line.includes('"lease_unsure"')) return false
+    const { task, epoch: of } = JSON.parse(line) as { task?: string; epoch?: number }
+    return task === id && of === epoch
+  })
 }
 
 async function bridgeAndGitGo(cast: Cast): Promise<void> {
