@@ -170,6 +170,11 @@ export class Fleet implements AsyncDisposable {
     this.worker(name).hasDaemon = true
   }
 
+  /** The outbox of the host is kept from the bridge, and all else goes its way. */
+  blockOutbox(name: string): void {
+    this.worker(name).isOutboxBlocked = true
+  }
+
   /** Nothing gets from these hosts to the bridge, or back. */
   cut(...names: readonly string[]): void {
     this.stage.silence(...names)
@@ -205,6 +210,7 @@ export class FleetWorker {
   readonly life: Life
   isCut = false
   hasDaemon = true
+  isOutboxBlocked = false
   readonly #fleet: Fleet
   readonly #outbox: { readonly report: Report; outcome: ReportOutcome }[] = []
 
@@ -255,7 +261,7 @@ export class FleetWorker {
   #reports(session: () => SessionId): Reports {
     const carry = async (): Promise<void> => {
       for (const item of this.#outbox.filter(({ outcome }) => outcome === 'waiting')) {
-        if (!this.#isCarried) return
+        if (!this.#isCarried || this.isOutboxBlocked) return
         item.outcome = await this.#fleet.witness.store.report(session(), item.report).then(
           () => 'carried' as const,
           (error: { readonly code: Code; readonly message: string }) => ({ refused: error.message, code: error.code }),
@@ -305,6 +311,7 @@ class MadeUpCommand implements RunningCommand {
   readonly ended: Promise<CommandEnd>
   readonly #job: Job
   readonly #stopped = new AbortController()
+  #hasEnded = false
 
   constructor(_task: Task, job: Job, life: Life) {
     this.#job = job
@@ -312,6 +319,7 @@ class MadeUpCommand implements RunningCommand {
   }
 
   async hasWorked(): Promise<boolean> {
+    if (this.#hasEnded) return false
     return this.#job.isWorking?.() ?? Number.isFinite(this.#job.lastsMs)
   }
 
@@ -329,6 +337,7 @@ class MadeUpCommand implements RunningCommand {
       () => true,
       () => false,
     )
+    this.#hasEnded = true
     return isOver
       ? { exitCode: exitCode?.() ?? 0, signal: null, tail: line }
       : { exitCode: null, signal: 'SIGTERM', tail: line }

@@ -166,6 +166,25 @@ export const FLEETS: readonly Situation[] = [
     [must('moved t lease_lapsed', LEASE / 2, LEASE + LOOK), must('completed t', 0, HOUR)],
   ),
   fleet(
+    'a command has ended, and its result stays in the outbox of a host that beats',
+    'stuck',
+    {
+      workers: THREE,
+      tell: async (stage) => {
+        await stage.give('t', 'w1', { lastsMs: 2 * MINUTE })
+        await stage.run(MINUTE)
+        stage.blockOutbox('w1')
+        stage.begin()
+        await stage.run(HOUR)
+      },
+    },
+    [
+      must('told task_stalled:t', STALL, STALL + 2 * MINUTE),
+      must('moved t stalled', 2 * STALL, 2 * STALL + 2 * MINUTE),
+      must('completed t', 2 * STALL, HOUR),
+    ],
+  ),
+  fleet(
     'an agent is frozen for five minutes, and its daemon beats',
     'stuck',
     {
