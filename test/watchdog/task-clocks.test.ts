@@ -419,6 +419,15 @@ suite('a place that cannot work', () => {
     )
   })
 
+  test('whatever it says of when it can again, the watchdog goes on', async () => {
+    const { stage } = await fleet(1)
+    await using _ = stage
+    const parked = { state: 'parked', why: 'usage limit', until: Number.MAX_SAFE_INTEGER } as const
+    await stage.store.noteCondition(stage.actor('w1').session, parked)
+    await stage.run(LOOK)
+    assert.deepEqual(await stage.open(), ['parked:w1'])
+  })
+
   test('that nobody else can do its work is told once, however often the place tries whether it can again', async () => {
     const { stage } = await fleet(1)
     await using _ = stage

@@ -1164,6 +1164,14 @@ function proveReports(prove: Prove): void {
     await say('parked', 'usage limit', 5_000)
     const [parked] = await fleet.store.conditions()
     assert.deepEqual([parked?.until, (parked?.since ?? 0) > (first?.since ?? 0)], [5_000, true])
+    for (const [said, kept] of [
+      [-1, 0],
+      [Number.MAX_SAFE_INTEGER, 8.64e15],
+    ] as const) {
+      await say('parked', 'usage limit', said)
+      const until = (await fleet.store.conditions())[0]?.until
+      assert.equal(until, kept, 'no time that a date cannot show')
+    }
     await b.store.noteCondition(b.session, null)
     assert.deepEqual(await fleet.store.conditions(), [])
   })
