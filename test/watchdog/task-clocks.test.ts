@@ -4,6 +4,7 @@ import { suite, test } from 'node:test'
 import type { Incident } from '#fleet/incident.ts'
 import type { NewTask, Task } from '#fleet/task.ts'
 import type { WatchConfig } from '../../services/watchdog/config.ts'
+import { stallIncident } from '../../services/watchdog/task-incidents.ts'
 import { BEAT, CONFIG, Stage } from './stage.ts'
 
 const SECOND = 1_000
@@ -173,6 +174,13 @@ suite('a task that shows no work', () => {
       summary,
       /^task t1 at w1 has shown no sign of work for 15m \(its last line: Continue\? \[y\/N\]\); in another 15m it is ended and given/,
     )
+    const stall = {
+      task: { ...task, progress: `x${'😀'.repeat(200)}` },
+      agent: 'w1',
+      since: 0,
+      action: 'tell',
+    } as const
+    assert.equal(stallIncident(stall, { stallAfterMs: MINUTE }).summary.isWellFormed(), true)
     await renew(stage, 'w1', task, 15 * MINUTE)
     assert.deepEqual([await stage.holders(), await stage.incidents()], [{ t1: 'w2' }, ['-task_stalled:t1@1']])
     const { attempts, priority } = await stage.store.task('t1')
