@@ -252,7 +252,9 @@ export class TaskLoop {
         faults.push(error)
       }
     }
-    if (sessions.length > 0 && faults.length === sessions.length) throw faults[0]
+    // That another place speaks for a session is said of each: it must not hide what else is wrong.
+    if (sessions.length > 0 && faults.length === sessions.length)
+      throw faults.find((fault) => !isSpokenFor(fault)) ?? faults[0]
     return null
   }
 
