@@ -216,8 +216,10 @@ export function planMoves(needs: readonly Need[], candidates: readonly Candidate
   const stranded: Need[] = []
   const served = new Set<string>()
   const waiting = new Set<string>()
+  const planned = new Set<string>()
   for (const need of inOrder(needs)) {
     const { task, reason } = need
+    if (planned.has(task.id)) continue // it needs another owner for two reasons
     const successor = chooseSuccessor(need, free.values(), limits.fallback)
     if (successor === null) {
       if (!OPTIONAL.includes(reason)) stranded.push(need)
@@ -231,6 +233,7 @@ export function planMoves(needs: readonly Need[], candidates: readonly Candidate
       continue
     }
     if (turn !== null) served.add(turn)
+    planned.add(task.id)
     free.set(successor.agent, { ...successor, load: successor.load + 1 })
     moves.push({
       move: { task: task.id, epoch: task.epoch, to: successor.session, reason },
