@@ -1909,6 +1909,24 @@ function proveUpkeep(prove: Prove): void {
   )
 
   prove(
+    'what an agent said of its place is forgotten long after its conversation has ended, and no sooner',
+    async (fleet) => {
+      const { store, clock } = fleet
+      const [ended, live] = [await fleet.channel(), await fleet.channel()]
+      const sick = { state: 'sick', why: 'no folder /x', until: null } as const
+      for (const { b } of [ended, live]) await b.store.noteCondition(b.session, sick)
+      await store.endConversation(ended.id)
+      const known = async () => (await store.conditions()).map(({ session }) => session)
+      await store.prune(50_000)
+      assert.equal((await known()).length, 2)
+      clock.pass(100_000)
+      await store.prune(50_000)
+      assert.deepEqual(await known(), [live.b.session])
+    },
+    'prune',
+  )
+
+  prove(
     'an incident is forgotten when it is closed, told and old',
     async ({ store, clock }) => {
       await store.openIncident(SILENT, ['log'])
