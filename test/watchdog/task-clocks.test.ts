@@ -325,6 +325,17 @@ suite('a deadline', () => {
     assert.deepEqual([state, attempts.map(({ end }) => end)], ['failed', ['deadline', 'deadline']])
   })
 
+  test('gives it to a role that stands in, where no other agent of its own is there', async () => {
+    const fallback = new Map([['tests', ['review']]])
+    const { stage } = await fleet(2, { fallback }, { w1: 'tests', w2: 'review' })
+    await using _ = stage
+    const deadline = stage.clock.wall() + 2 * MINUTE
+    await add(stage, 't1', 'w1', { role: 'tests', deadline, onDeadline: 'move' })
+    const task = await take(stage, 'w1')
+    await renew(stage, 'w1', task, 2 * MINUTE + LOOK, 1)
+    assert.deepEqual(await stage.holders(), { t1: 'w2' })
+  })
+
   test('with nobody to give it to it ends', async () => {
     const { stage } = await fleet(1)
     await using _ = stage

@@ -249,9 +249,12 @@ function turnOf(need: Need): string | null {
   return takesTurn(need) ? (need.failed?.agent ?? need.task.holder) : null
 }
 
-/** Whether a task may wait for its role: never one that an agent worked at, or was about to, until it failed. */
+/** Moves that wait for no role: an agent worked at the task, or was about to, until it failed, or until there was no time left. */
+const AT_ONCE: readonly MoveReason[] = ['silent', 'gone', 'lease_lapsed', 'deadline']
+
+/** Whether a task may wait for its role. */
 function mayWait({ task, reason, since }: Need, { expectedRoles, waitsIfFoundAfter }: MoveLimits): boolean {
-  if (reason === 'silent' || reason === 'gone' || reason === 'lease_lapsed' || task.role === null) return false
+  if (AT_ONCE.includes(reason) || task.role === null) return false
   return [task.role, ...task.otherRoles].some((role) => expectedRoles.has(role)) || since > waitsIfFoundAfter
 }
 
