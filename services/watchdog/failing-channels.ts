@@ -77,7 +77,7 @@ export class FailingChannels {
     return dead.length === 0 ? null : dead.map(([channel, { why }]) => `${channel} takes no alerts: ${why}`).join('; ')
   }
 
-  /** A life before this one may have had channels that are none any more. */
+  /** Closes incidents of channels that an earlier run of the watchdog had and this one has not. */
   async #closeForgotten(): Promise<void> {
     const { incidents, names } = this.#parts
     for (const { cause } of await incidents.read()) {

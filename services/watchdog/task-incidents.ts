@@ -1,4 +1,5 @@
 import type { AgentCondition } from '#fleet/agent-condition.ts'
+import { textHead } from '#fleet/cut-text.ts'
 import type { NewIncident } from '#fleet/incident.ts'
 import type { EndReason, Task } from '#fleet/task.ts'
 import { countedAttempts } from '#fleet/task-attempts.ts'
@@ -66,7 +67,7 @@ export function stallIncident(
   { task, agent, action }: Stall,
   { stallAfterMs }: Pick<WatchConfig, 'stallAfterMs'>,
 ): NewIncident {
-  const last = task.progress === null ? 'it has printed nothing' : `its last line: ${task.progress.slice(0, LINE_MAX)}`
+  const last = task.progress === null ? 'it has printed nothing' : `its last line: ${textHead(task.progress, LINE_MAX)}`
   const summary = `task ${task.id} at ${agent} has shown no sign of work for ${formatDuration(stallAfterMs)} (${last}); ${actionInWords(action, stallAfterMs)}`
   return { cause: `task_stalled:${task.id}@${task.epoch}`, kind: 'task_stalled', agent, summary }
 }
@@ -126,7 +127,7 @@ export function endingInWords(
   { stallAfterMs }: Pick<WatchConfig, 'stallAfterMs'>,
   history: readonly string[],
 ): string {
-  const last = task.progress === null ? '' : `; its last line: ${task.progress.slice(0, LINE_MAX)}`
+  const last = task.progress === null ? '' : `; its last line: ${textHead(task.progress, LINE_MAX)}`
   const why =
     reason === 'attempts'
       ? `it was begun ${countedAttempts(task)} times and never ended`

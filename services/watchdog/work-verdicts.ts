@@ -1,3 +1,4 @@
+import { textHead } from '#fleet/cut-text.ts'
 import { redact } from '#fleet/redact.ts'
 import type { WorkVerdict } from '#fleet/verdict.ts'
 
@@ -42,8 +43,7 @@ export class WorkVerdicts {
 
 function cleanReason(why: string | null): string | null {
   if (why === null) return null
-  const line = redact(why).replace(/\s+/g, ' ').trim()
-  return [...line].slice(0, WHY_MAX).join('')
+  return textHead(redact(why).replace(/\s+/g, ' ').trim(), WHY_MAX)
 }
 
 function isSame(one: ReadonlyMap<string, AgentWork>, other: ReadonlyMap<string, AgentWork>): boolean {

@@ -1,3 +1,5 @@
+import { textHead } from '#fleet/cut-text.ts'
+
 /**
  * What the clients of agents print when they may not work now: a limit of use is reached, nobody is logged in, or the service
  * behind them is away. Their exit code is 1 then, as for every failure, so only their words tell it apart. Seen with Claude Code
@@ -72,7 +74,7 @@ export function clientKindOf(programs: readonly string[]): ClientKind | null {
 export function limitIn(kind: ClientKind, lines: readonly string[]): string | null {
   for (const line of lines.toReversed()) {
     const said = PATTERNS[kind].exec(line)?.groups?.said
-    if (said !== undefined) return said.trim().slice(0, SAID_MAX)
+    if (said !== undefined) return textHead(said.trim(), SAID_MAX)
   }
   return null
 }

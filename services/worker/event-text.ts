@@ -1,6 +1,6 @@
 import type { CommandContext } from '#console/context.ts'
 import { failureOf } from '#console/failure.ts'
-import { oneLine, plain } from '#console/terminal-text.ts'
+import { counted, oneLine, plain } from '#console/terminal-text.ts'
 import { formatDuration } from '#runtime/duration.ts'
 import type { WorkEvent } from './work-event.ts'
 
@@ -52,7 +52,7 @@ function eventText(event: WorkEvent): string {
     case 'idle':
       return event.waitingReports === undefined
         ? 's2: waiting for work\n'
-        : `s2: waiting for keepalive to send ${event.waitingReports} reports\n`
+        : `s2: waiting for keepalive to send ${counted(event.waitingReports, 'report')}\n`
     case 'started':
       return `s2: ${event.task} (${event.priority}, epoch ${event.epoch}) started\n`
     case 'ended':

@@ -29,7 +29,7 @@ function stampIn(text: string): number | null {
 }
 
 const UNIT_MS: Readonly<Record<string, number>> = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000 }
-const DURATION = /\b(?:again|resets?)\s+in\s+((?:\d+\s*(?:d|h|m|s)[a-z]*(?:,?\s+and\s+|,?\s*))+)/i
+const DURATION = /\b(?:again|resets?)\s+in\s+((?:\d{1,6}\s*(?:d|h|m|s)[a-z]*(?:,?\s+and\s+|,?\s*))+)/i
 
 function durationIn(text: string, now: number): number | null {
   const words = DURATION.exec(text)?.[1]

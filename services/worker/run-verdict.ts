@@ -27,7 +27,8 @@ export function judgeRun(task: Task, run: EndedRun, judge: PlaceJudge, quick: Qu
   if (!isQuick || hasFailedElsewhere(task)) return { state: 'failed', showsWell: !isQuick }
   const line = lastLine(run.end.tail)
   const ofRow = quick.fault(line)
-  // That it failed within moments is told of a task also where the place is to blame: else a bad one would never come to its end.
+  // The first quick failure of a task counts as its attempt even where the place is to blame: a bad task that went back as `sick`
+  // each time would use up no attempt, and go round for ever.
   if (!hasFailedQuickly(task)) return { state: 'returned', cause: 'quick_failure', why: line, fault: ofRow }
   return ofRow === null ? { state: 'failed', showsWell: false } : blamed(ofRow)
 }

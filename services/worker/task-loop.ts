@@ -220,10 +220,10 @@ export class TaskLoop {
 
   /** Leases a task; one that has just failed here within moments only where there is no other. */
   async #lease(sessions: readonly WorkerSession[]): Promise<LeasedTask | null> {
-    const never = [...this.#setAside].slice(-PASSING_MAX)
-    const rather = this.#quick.tasks.slice(-PASSING_MAX)
-    const leased = await this.#leaseAny(sessions, [...never, ...rather])
-    return leased !== null || rather.length === 0 ? leased : await this.#leaseAny(sessions, never)
+    const setAside = [...this.#setAside].slice(-PASSING_MAX)
+    const justFailed = this.#quick.tasks.slice(-PASSING_MAX)
+    const leased = await this.#leaseAny(sessions, [...setAside, ...justFailed])
+    return leased !== null || justFailed.length === 0 ? leased : await this.#leaseAny(sessions, setAside)
   }
 
   /** Leases a task of any session; null when none has one. Throws when every session failed to ask. */
@@ -252,7 +252,9 @@ export class TaskLoop {
         faults.push(error)
       }
     }
-    if (sessions.length > 0 && faults.length === sessions.length) throw faults[0]
+    // That another place speaks for a session is said of each: it must not hide what else is wrong.
+    if (sessions.length > 0 && faults.length === sessions.length)
+      throw faults.find((fault) => !isSpokenFor(fault)) ?? faults[0]
     return null
   }
 

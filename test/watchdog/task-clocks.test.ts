@@ -4,6 +4,7 @@ import { suite, test } from 'node:test'
 import type { Incident } from '#fleet/incident.ts'
 import type { NewTask, Task } from '#fleet/task.ts'
 import type { WatchConfig } from '../../services/watchdog/config.ts'
+import { stallIncident } from '../../services/watchdog/task-incidents.ts'
 import { BEAT, CONFIG, Stage } from './stage.ts'
 
 const SECOND = 1_000
@@ -173,6 +174,13 @@ suite('a task that shows no work', () => {
       summary,
       /^task t1 at w1 has shown no sign of work for 15m \(its last line: Continue\? \[y\/N\]\); in another 15m it is ended and given/,
     )
+    const stall = {
+      task: { ...task, progress: `x${'😀'.repeat(200)}` },
+      agent: 'w1',
+      since: 0,
+      action: 'tell',
+    } as const
+    assert.equal(stallIncident(stall, { stallAfterMs: MINUTE }).summary.isWellFormed(), true)
     await renew(stage, 'w1', task, 15 * MINUTE)
     assert.deepEqual([await stage.holders(), await stage.incidents()], [{ t1: 'w2' }, ['-task_stalled:t1@1']])
     const { attempts, priority } = await stage.store.task('t1')
@@ -317,6 +325,17 @@ suite('a deadline', () => {
     assert.deepEqual([state, attempts.map(({ end }) => end)], ['failed', ['deadline', 'deadline']])
   })
 
+  test('gives it to a role that stands in, where no other agent of its own is there', async () => {
+    const fallback = new Map([['tests', ['review']]])
+    const { stage } = await fleet(2, { fallback }, { w1: 'tests', w2: 'review' })
+    await using _ = stage
+    const deadline = stage.clock.wall() + 2 * MINUTE
+    await add(stage, 't1', 'w1', { role: 'tests', deadline, onDeadline: 'move' })
+    const task = await take(stage, 'w1')
+    await renew(stage, 'w1', task, 2 * MINUTE + LOOK, 1)
+    assert.deepEqual(await stage.holders(), { t1: 'w2' })
+  })
+
   test('with nobody to give it to it ends', async () => {
     const { stage } = await fleet(1)
     await using _ = stage
@@ -417,6 +436,15 @@ suite('a place that cannot work', () => {
       [await stage.incidents(), (await incident(stage, 'sick:w1')).outcome],
       [['-sick:w1'], 'w1 can work again'],
     )
+  })
+
+  test('whatever it says of when it can again, the watchdog goes on', async () => {
+    const { stage } = await fleet(1)
+    await using _ = stage
+    const parked = { state: 'parked', why: 'usage limit', until: Number.MAX_SAFE_INTEGER } as const
+    await stage.store.noteCondition(stage.actor('w1').session, parked)
+    await stage.run(LOOK)
+    assert.deepEqual(await stage.open(), ['parked:w1'])
   })
 
   test('that nobody else can do its work is told once, however often the place tries whether it can again', async () => {

@@ -78,6 +78,13 @@ test('what a client says of a limit, of its login or of its service is found in 
   for (const [line, said] of CODEX) assert.equal(limitIn('codex', ['warning: x', line, 'tokens used']), said)
 })
 
+test('what it says is cut between characters', () => {
+  for (const end of ['', '.']) {
+    const said = limitIn('claude', [`You've hit your limit${end} ${'😀'.repeat(200)}`]) ?? ''
+    assert.deepEqual([said.isWellFormed(), said.length >= 199 && said.length <= 200], [true, true])
+  }
+})
+
 test('a task that speaks of limits is no client that reached one', () => {
   const lines = [
     'I changed the banner that says "You’ve hit your usage limit".',

@@ -35,6 +35,7 @@ const SAID: readonly (readonly [text: string, instant: string | null, zone?: str
   // In Berlin the clocks go forward at 2 am of this day.
   ['resets Mar 28, 3am (Europe/Berlin)', '2027-03-28T01:00:00Z'],
   ['Try again later.', null],
+  [`try again in ${'9'.repeat(20)} days`, null],
   ['try again at 15', null],
   ['the board resets itself', null],
   ['', null],

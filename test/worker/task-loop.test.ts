@@ -340,6 +340,25 @@ test('a session that is refused does not keep the others from working', async ()
   assert.equal((await b.store.task('good')).state, 'completed')
 })
 
+test('what keeps a session from work is told, also where another place speaks for a second one', async () => {
+  const b = await bench()
+  const spokenFor = () => Promise.reject(new S2Error('conflict', 'another host speaks for conv_twin/b'))
+  b.extra = [
+    {
+      session: 'conv_twin/b',
+      store: { leaseTask: spokenFor, report: spokenFor, noteCondition: async () => undefined },
+    },
+  ]
+  b.fault = away
+  const { done } = b.start('life-1')
+  await b.clock.advance(10)
+  const troubles = b.told('trouble').map((event) => ('what' in event ? event.what : ''))
+  assert.deepEqual(troubles.sort(), ['asking for work', 'no work is taken for conv_twin/b'])
+  b.end()
+  await b.clock.advance(0)
+  await done
+})
+
 test('a command that cannot be started fails its task with the reason', async () => {
   const b = await bench()
   await b.add('impossible')

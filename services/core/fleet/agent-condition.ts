@@ -26,10 +26,14 @@ export interface AgentCondition extends Condition {
 /** Characters of a reason that are kept. */
 export const WHY_MAX = 300
 
-/** A condition as it is kept: one line without secrets. */
+/** The last instant that a date can show (ECMA-262, time values). */
+export const INSTANT_MAX = 8.64e15
+
+/** A condition as it is kept: one line without secrets, and an instant that a date can show. */
 function cleanCondition({ state, why, until }: Condition): Condition {
   const line = why.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ').trim()
-  return { state, why: redactedHead(line, WHY_MAX), until: until === null ? null : Math.round(until) }
+  const instant = until === null ? null : Math.min(INSTANT_MAX, Math.max(0, Math.round(until)))
+  return { state, why: redactedHead(line, WHY_MAX), until: instant }
 }
 
 /** What a condition becomes by what is said now: as long as its state is the same it lasts since the same time. */

@@ -298,10 +298,16 @@ export class Roster {
 
   #moveSession(record: SessionRecord, to: RosterEntry): void {
     record.entry.removeSession(record.session)
-    this.#renamed.set(record.entry.agent, to.agent)
+    this.#noteRename(record.entry.agent, to.agent)
     record.entry = to
     to.addSession(record.session)
     if (record.incarnation !== null && !to.isForeign) this.#clearNew(to)
+  }
+
+  #noteRename(from: string, to: string): void {
+    for (const [former, name] of this.#renamed) if (name === from) this.#renamed.set(former, to)
+    this.#renamed.set(from, to)
+    this.#renamed.delete(to)
   }
 
   *#forgetUnnamed(): Generator<void> {

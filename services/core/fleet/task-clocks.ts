@@ -109,7 +109,7 @@ function holderOf({ holder }: Task, { roster }: ClockView): Failed | null {
   return standing === undefined || standing.verdict === 'silent' || standing.verdict === 'gone' ? null : standing
 }
 
-/** Once an attempt has begun it may go on, though no other follows. */
+/** Why a task has to end now; null where it need not. The attempt in hand may go on, also when it is the last that is allowed. */
 function dueEnd(task: Task, holder: Failed | null, { at, wall, work, attemptsMax }: ClockView): DueEnd | null {
   const agent = holder?.agent ?? null
   if (presentAttempt(task) === null && countedAttempts(task) >= attemptsMax) return { task, reason: 'attempts', agent }

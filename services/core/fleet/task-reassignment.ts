@@ -216,8 +216,10 @@ export function planMoves(needs: readonly Need[], candidates: readonly Candidate
   const stranded: Need[] = []
   const served = new Set<string>()
   const waiting = new Set<string>()
+  const planned = new Set<string>()
   for (const need of inOrder(needs)) {
     const { task, reason } = need
+    if (planned.has(task.id)) continue // it needs another owner for two reasons
     const successor = chooseSuccessor(need, free.values(), limits.fallback)
     if (successor === null) {
       if (!OPTIONAL.includes(reason)) stranded.push(need)
@@ -231,6 +233,7 @@ export function planMoves(needs: readonly Need[], candidates: readonly Candidate
       continue
     }
     if (turn !== null) served.add(turn)
+    planned.add(task.id)
     free.set(successor.agent, { ...successor, load: successor.load + 1 })
     moves.push({
       move: { task: task.id, epoch: task.epoch, to: successor.session, reason },
@@ -246,9 +249,12 @@ function turnOf(need: Need): string | null {
   return takesTurn(need) ? (need.failed?.agent ?? need.task.holder) : null
 }
 
-/** Whether a task may wait for its role: never one that an agent worked at, or was about to, until it failed. */
+/** Moves that wait for no role: an agent worked at the task, or was about to, until it failed, or until there was no time left. */
+const AT_ONCE: readonly MoveReason[] = ['silent', 'gone', 'lease_lapsed', 'deadline']
+
+/** Whether a task may wait for its role. */
 function mayWait({ task, reason, since }: Need, { expectedRoles, waitsIfFoundAfter }: MoveLimits): boolean {
-  if (reason === 'silent' || reason === 'gone' || reason === 'lease_lapsed' || task.role === null) return false
+  if (AT_ONCE.includes(reason) || task.role === null) return false
   return [task.role, ...task.otherRoles].some((role) => expectedRoles.has(role)) || since > waitsIfFoundAfter
 }
 

@@ -202,7 +202,9 @@ export function checkTask(task: NewTask): void {
     )
   }
   if ((task.otherRoles?.length ?? 0) > OTHER_ROLES_MAX)
-    throw new S2Error('invalid', `task ${task.id} names more than ${OTHER_ROLES_MAX} other roles`)
+    throw new S2Error('invalid', `task ${task.id} names more than ${OTHER_ROLES_MAX} other roles`, {
+      next: 'name fewer, or let every agent do it: --role any',
+    })
 }
 
 /** Refuses a second task with an id that is taken by another one: adding twice is adding once, and this is no second time. */

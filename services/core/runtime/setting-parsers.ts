@@ -127,10 +127,11 @@ export function listOfHeadAddresses(value: string): readonly HeadAddress[] {
 export function rolesByRole(text: string): ReadonlyMap<string, readonly string[]> {
   const found = new Map<string, readonly string[]>()
   for (const pair of list(text)) {
-    const [role = '', others = ''] = pair.split('=').map((each) => each.trim())
+    const [role = '', others = '', ...rest] = pair.split('=').map((each) => each.trim())
     const names = others.split('+').map((each) => each.trim())
-    if (![role, ...names].every((each) => /^[\p{L}\p{N}_.:@/ -]{1,100}$/u.test(each)))
+    if (rest.length > 0 || ![role, ...names].every((each) => /^[\p{L}\p{N}_.:@/ -]{1,100}$/u.test(each)))
       throw new Error('must be pairs of roles like tests=review, several with + between them')
+    if (found.has(role)) throw new Error(`names ${role} twice: write ${role}=… once, several with + between them`)
     found.set(role, names)
   }
   return found
@@ -145,14 +146,17 @@ interface StallActions {
 /** `move`, or `move,s2-worker-3=tell,docs=end`. */
 export function stallActions(text: string): StallActions {
   const byName = new Map<string, StallActions['otherwise']>()
-  let otherwise: StallActions['otherwise'] = 'move'
+  let otherwise: StallActions['otherwise'] | undefined
   for (const each of list(text)) {
     const cut = each.lastIndexOf('=')
     const action = (['tell', 'move', 'end'] as const).find((word) => word === each.slice(cut + 1).trim())
     if (action === undefined || cut === 0)
       throw new Error('must be tell, move or end, and for agents or roles name=action after a comma')
-    if (cut === -1) otherwise = action
-    else byName.set(each.slice(0, cut).trim(), action)
+    const name = each.slice(0, Math.max(0, cut)).trim()
+    if (name === '' ? otherwise !== undefined : byName.has(name))
+      throw new Error(`says two things of ${name === '' ? 'all tasks' : name}: leave one out`)
+    if (name === '') otherwise = action
+    else byName.set(name, action)
   }
-  return { otherwise, byName }
+  return { otherwise: otherwise ?? 'move', byName }
 }

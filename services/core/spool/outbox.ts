@@ -202,7 +202,7 @@ export class Outbox {
   }
 
   /**
-   * Puts the house in order, for the one process that carries: drafts whose writers died go (`wall` is the clock's time), and
+   * Tidies the folders, for the one process that carries: drafts whose writers died go (`wall` is the clock's time), and
    * what is no item is set aside; not more than some at a time.
    */
   async tidy(wall: number): Promise<void> {

@@ -210,8 +210,8 @@ export interface Store extends AsyncDisposable {
    */
   record(act: AuditedAct): Promise<void>
   /**
-   * Forgets ended tasks and closed incidents older than this, and where the store lasts also received messages and audit
-   * entries, which it seals into files first. Answers how many.
+   * Forgets ended tasks, closed incidents and conditions of ended conversations older than this, and where the store lasts also
+   * received messages and audit entries, which it seals into files first. Answers how many.
    */
   prune(olderThanMs: number): Promise<number>
 }

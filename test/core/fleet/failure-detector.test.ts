@@ -506,6 +506,17 @@ test('after a pause of the observer a death is to be proved anew', () => {
   assert.deepEqual(steps(roster.changes()), ['w1 alive>gone 2000', 'w1 gone>late 600000', 'w1 late>gone 600100'])
 })
 
+test('an agent that was given another name, and another, is found by each that it had', () => {
+  const roster = rosterOf('w1')
+  const now = () => ['w1', 'w2', 'w3'].map((name) => roster.nameNow(name))
+  know(roster, [agent('w2', sessionOf('w1'))], 0)
+  assert.deepEqual(now(), ['w2', undefined, undefined])
+  know(roster, [agent('w3', sessionOf('w1'))], 0)
+  assert.deepEqual(now(), ['w3', 'w3', undefined])
+  know(roster, [agent('w1', sessionOf('w1'))], 0)
+  assert.deepEqual(now(), [undefined, 'w1', 'w1'])
+})
+
 test('no order of beats, deaths and returns breaks the counts', () => {
   const step = fc.record({
     who: fc.integer({ min: 0, max: 3 }),

@@ -398,6 +398,19 @@ test('loads count what the plan itself gives away', () => {
   assert.deepEqual(moves[0]?.move, { task: 't1', epoch: 1, to: 'conv_w2/b', reason: 'silent' })
 })
 
+test('a task that needs another owner for two reasons is planned once', () => {
+  const lapsed = need('t1', { reason: 'lease_lapsed' })
+  const needs = [lapsed, { ...lapsed, reason: 'not_taken', since: 100 } as const, need('t2', { since: 200 })]
+  const { moves } = planMoves(needs, [candidate('w2'), candidate('w3'), candidate('w4', { load: 1 })], NO_LIMITS)
+  assert.deepEqual(
+    moves.map(({ move, successor }) => [move.task, move.reason, successor]),
+    [
+      ['t1', 'lease_lapsed', 'w2'],
+      ['t2', 'silent', 'w3'],
+    ],
+  )
+})
+
 test('one failed agent’s tasks at a time, who failed first first; dealing waits for no turn', () => {
   const other = { ...failed, agent: 'w9' }
   const needs = [

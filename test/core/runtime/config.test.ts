@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { formatDuration, parseDuration } from '#runtime/duration.ts'
 import { ConfigError, closest, demand, readSettings, withSettingsFile } from '#runtime/read-settings.ts'
-import { parseAddress } from '#runtime/setting-parsers.ts'
+import { parseAddress, rolesByRole, stallActions } from '#runtime/setting-parsers.ts'
 import { PROGRAMS, SETTINGS, type Setting } from '#runtime/settings.ts'
 
 test('durations are read and written in the words people use', () => {
@@ -77,6 +77,25 @@ test('a settings file gives way to the environment and names a bad line', () => 
   writeFileSync(path, 'S2_BEAT=2s\nexport X\n')
   assert.throws(() => withSettingsFile({}, path), /s2\.env:2: not a line/)
   rmSync(folder, { recursive: true })
+})
+
+test('roles that stand in, and what is done about stalled tasks; what says two things of one is refused', () => {
+  assert.deepEqual(
+    [...rolesByRole('tests=review + backend, docs=any')],
+    [
+      ['tests', ['review', 'backend']],
+      ['docs', ['any']],
+    ],
+  )
+  for (const bad of ['tests', 'tests=', '=review', 'tests=review=docs', 'tests=review,tests=docs'])
+    assert.throws(() => rolesByRole(bad), bad)
+  assert.deepEqual(stallActions('tell, s2-worker-3=end'), {
+    otherwise: 'tell',
+    byName: new Map([['s2-worker-3', 'end']]),
+  })
+  assert.deepEqual(stallActions('docs=tell'), { otherwise: 'move', byName: new Map([['docs', 'tell']]) })
+  for (const bad of ['stop', '=move', 'docs=stop', 'move,end', 'docs=end,docs=tell'])
+    assert.throws(() => stallActions(bad), bad)
 })
 
 test('addresses of sockets', () => {

@@ -1164,6 +1164,14 @@ function proveReports(prove: Prove): void {
     await say('parked', 'usage limit', 5_000)
     const [parked] = await fleet.store.conditions()
     assert.deepEqual([parked?.until, (parked?.since ?? 0) > (first?.since ?? 0)], [5_000, true])
+    for (const [said, kept] of [
+      [-1, 0],
+      [Number.MAX_SAFE_INTEGER, 8.64e15],
+    ] as const) {
+      await say('parked', 'usage limit', said)
+      const until = (await fleet.store.conditions())[0]?.until
+      assert.equal(until, kept, 'no time that a date cannot show')
+    }
     await b.store.noteCondition(b.session, null)
     assert.deepEqual(await fleet.store.conditions(), [])
   })
@@ -1896,6 +1904,24 @@ function proveUpkeep(prove: Prove): void {
       assert.deepEqual((await unread(b)).slice(0, before.length), before)
       assert.deepEqual(await store.evidence('ended'), [])
       assert.equal(await store.prune(50_000), 0)
+    },
+    'prune',
+  )
+
+  prove(
+    'what an agent said of its place is forgotten long after its conversation has ended, and no sooner',
+    async (fleet) => {
+      const { store, clock } = fleet
+      const [ended, live] = [await fleet.channel(), await fleet.channel()]
+      const sick = { state: 'sick', why: 'no folder /x', until: null } as const
+      for (const { b } of [ended, live]) await b.store.noteCondition(b.session, sick)
+      await store.endConversation(ended.id)
+      const known = async () => (await store.conditions()).map(({ session }) => session)
+      await store.prune(50_000)
+      assert.equal((await known()).length, 2)
+      clock.pass(100_000)
+      await store.prune(50_000)
+      assert.deepEqual(await known(), [live.b.session])
     },
     'prune',
   )

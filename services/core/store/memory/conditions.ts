@@ -1,13 +1,16 @@
 import { type AgentCondition, type Condition, nextCondition } from '#fleet/agent-condition.ts'
 import { parseSession, type SessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
+import type { MemoryConversations } from './conversations.ts'
 
 /** What agents say of their places, in memory. */
 export class MemoryConditions {
+  readonly #conversations: Pick<MemoryConversations, 'isLive'>
   readonly #clock: Clock
   readonly #all = new Map<SessionId, AgentCondition>()
 
-  constructor(clock: Clock) {
+  constructor(conversations: Pick<MemoryConversations, 'isLive'>, clock: Clock) {
+    this.#conversations = conversations
     this.#clock = clock
   }
 
@@ -22,5 +25,12 @@ export class MemoryConditions {
 
   conditions(): AgentCondition[] {
     return [...this.#all.values()]
+  }
+
+  /** Forgets what was said before `time` in conversations that have ended; answers how many. */
+  prune(time: number): number {
+    const old = this.conditions().filter(({ session, since }) => since < time && !this.#conversations.isLive(session))
+    for (const { session } of old) this.#all.delete(session)
+    return old.length
   }
 }

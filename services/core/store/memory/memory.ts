@@ -133,7 +133,7 @@ class MemoryStore implements Omit<Store, TableVerb> {
       audit: (act) => chain.append(act),
       tell: (incident) => incidents.openIncident(incident, [EVERY_CHANNEL]),
     })
-    const conditions = new MemoryConditions(clock)
+    const conditions = new MemoryConditions(conversations, clock)
     const liveness = new MemoryLiveness(clock)
     this.#tables = { chain, conversations, workers, messages, tasks, conditions, incidents, liveness }
   }
@@ -243,9 +243,9 @@ class MemoryStore implements Omit<Store, TableVerb> {
 
   async prune(olderThanMs: number): Promise<number> {
     this.#demandOpen()
-    const { tasks, incidents } = this.#tables
+    const { tasks, conditions, incidents } = this.#tables
     const time = this.#clock.wall() - olderThanMs
-    return tasks.prune(time) + incidents.prune(time)
+    return tasks.prune(time) + conditions.prune(time) + incidents.prune(time)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -181,7 +181,7 @@ export class MemoryTasks {
     return kept
   }
 
-  /** Who gives work to a session means an agent of its role. */
+  /** A task that names no role gets that of the session it was given to, so that it moves to agents of that role only. */
   #ofItsRole(wanted: NewTask): NewTask {
     const role =
       wanted.role ?? (wanted.holder === null ? null : (this.#conversations.endOf(wanted.holder)?.role ?? null))

@@ -1,7 +1,7 @@
 // By name and not by their default exports, which bring everything they have: that costs each program 5 MB.
 import type { TProperties, TSchema } from 'typebox'
 import * as Type from 'typebox'
-import { CONDITIONS } from '#fleet/agent-condition.ts'
+import { CONDITIONS, INSTANT_MAX } from '#fleet/agent-condition.ts'
 import { INCIDENT_KINDS } from '#fleet/incident.ts'
 import { DELIVERY } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
@@ -47,8 +47,8 @@ export function orNull<S extends TSchema>(schema: S) {
 export const NothingSchema = Type.Null()
 export const CountSchema = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
 const Whole = Type.Integer({ minimum: Number.MIN_SAFE_INTEGER, maximum: Number.MAX_SAFE_INTEGER })
-/** Milliseconds, or a time since 1970. */
-export const MsSchema = Type.Number({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
+/** Milliseconds, or a time since 1970 that a date can show. */
+export const MsSchema = Type.Number({ minimum: 0, maximum: INSTANT_MAX })
 export const LimitSchema = Type.Integer({ minimum: 1, maximum: 10_000 })
 export const NameSchema = Type.String({ minLength: 1, maxLength: 200 })
 /** What a host is called, and a life of an agent: as S2_HOST has it. It goes into alerts, where other characters mean things. */
@@ -195,7 +195,8 @@ export const TaskEndingSchema = closed({
   reason: oneOf(END_REASONS),
   words: Type.String({ maxLength: 100_000 }),
 })
-const condition = { state: oneOf(CONDITIONS), why: Type.String({ maxLength: 10_000 }), until: orNull(MsSchema) }
+/** `until` is any number: the store brings it into its bounds, since a place that is not well must get its word across. */
+const condition = { state: oneOf(CONDITIONS), why: Type.String({ maxLength: 10_000 }), until: orNull(Type.Number()) }
 export const ConditionSchema = closed(condition)
 export const AgentConditionSchema = Type.Object({ ...condition, session: SessionSchema, since: Type.Number() })
 export const MoveSchema = closed({

@@ -246,9 +246,9 @@ class SqliteStore implements Omit<Store, TableVerb> {
 
   async prune(olderThanMs: number): Promise<number> {
     const time = this.#parts.clock.wall() - olderThanMs
-    const forgotten = await this.write(({ conversations, messages, tasks, incidents }) => {
+    const forgotten = await this.write(({ conversations, messages, tasks, conditions, incidents }) => {
       conversations.prune()
-      return messages.prune() + tasks.prune(time) + incidents.prune(time)
+      return messages.prune() + tasks.prune(time) + conditions.prune(time) + incidents.prune(time)
     })
     return forgotten + ((await this.#retention?.prune(time)) ?? 0)
   }

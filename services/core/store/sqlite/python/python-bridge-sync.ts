@@ -206,7 +206,7 @@ export class PythonBridgeSync {
     }
   }
 
-  /** The status of a row that is there is its agent's word, and stays. */
+  /** A row that is there keeps its status, which its agent wrote: only the time of its heartbeat is refreshed. */
   #write(sessions: Iterable<SessionId>, text: string): void {
     const { connection } = this.#writer.tables
     for (const session of sessions) {

@@ -54,7 +54,7 @@ export function openTables(
   const messages = new MessageTable(connection, conversations, chain, clock, malformed)
   const incidents = new IncidentTable(connection, chain, clock)
   const tasks = new TaskTable(connection, conversations, messages, chain, incidents, clock)
-  const conditions = new ConditionTable(connection, clock)
+  const conditions = new ConditionTable(connection, conversations, clock)
   return { file, connection, chain, conversations, workers, messages, tasks, conditions, incidents }
 }
 
