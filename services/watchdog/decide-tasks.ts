@@ -43,13 +43,7 @@ export interface TaskDecision {
 }
 
 /** The kinds of incidents that last as long as the tasks, or the places, are in that state. */
-export const TASK_KINDS: readonly NewIncident['kind'][] = [
-  'task_stranded',
-  'task_stalled',
-  'task_not_taken',
-  'sick',
-  'parked',
-]
+export const TASK_KINDS: readonly NewIncident['kind'][] = ['task_stranded', 'task_stalled', 'sick', 'parked']
 
 /** `singleLosses`: lost agents whose loss was found to be a single one just now. */
 export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string>): TaskDecision {
@@ -73,7 +67,7 @@ export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string
       ...untakenIncidents(findings, plan, snapshot),
       ...conditionIncidents(snapshot),
     ],
-    work: new Map([...stalledAgents(findings), ...conditionsAsWork(snapshot)]),
+    work: new Map([...untakingAgents(snapshot), ...stalledAgents(findings), ...conditionsAsWork(snapshot)]),
     stranded: plan.stranded,
     waiting: plan.waiting,
     waitsForBeats: losses.length < lost.length,
@@ -174,6 +168,16 @@ function stalledAgents({ stalls }: ClockFindings): [string, AgentWork][] {
   return stalls.map(({ agent, task }) => {
     const line = task.progress === null ? '' : `: ${task.progress}`
     return [agent, { verdict: 'stalled', why: `${task.id} shows no sign of work${line}`, until: null }]
+  })
+}
+
+/** Agents that take nothing, whoever has their tasks by now. */
+function untakingAgents({ openIncidents }: Snapshot): [string, AgentWork][] {
+  const untaken = [...openIncidents.values()].filter(({ kind }) => kind === 'task_not_taken')
+  return untaken.flatMap(({ agent, openedAt }) => {
+    return agent === null
+      ? []
+      : [[agent, { verdict: 'stalled', why: 'it takes no tasks', until: null, since: openedAt }]]
   })
 }
 

@@ -150,13 +150,21 @@ export class OpenTasksState implements Board {
     this.#endedHolders = new Set(holders.filter((holder) => roster.agentOf(holder) === undefined))
   }
 
-  /** Sees whose the tasks are. The moves of another watchdog take up the turn as well: together they move no faster than one. */
-  observeHolders({ fleet, lost }: Pick<Observed, 'fleet' | 'lost'>, at: number, wall: number): void {
+  /**
+   * Sees whose the tasks are. The moves of another watchdog take up the turn as well: together they move no faster than one. Of
+   * the agents `told` an incident says that they take nothing.
+   */
+  observeHolders(
+    { fleet, lost }: Pick<Observed, 'fleet' | 'lost'>,
+    at: number,
+    wall: number,
+    told: ReadonlySet<string>,
+  ): void {
     const holders = this.#tasks.flatMap(({ holder }) => (holder === null ? [] : (fleet.agentOf(holder) ?? [])))
     this.#holders = new Set(holders)
     this.#conditions = byAgent(this.#said, fleet)
     const losers = this.#leases.observe(this.#tasks, fleet, at, this.#answeredAt)
-    this.#work.observe(this.#tasks, fleet, at, wall)
+    this.#work.observe(this.#tasks, fleet, at, wall, told)
     const wasServedByOthers = (agent: string): boolean => {
       return !this.#memory.movedFrom.includes(agent) && (lost.has(agent) || this.#leases.isStuck(agent))
     }

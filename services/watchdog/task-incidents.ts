@@ -154,8 +154,6 @@ export function taskOutcome({ kind, agent, cause }: NewIncident): string {
       return task === undefined
         ? 'agents show work again'
         : `task ${task} shows work again, has ended, or went to another agent`
-    case 'task_not_taken':
-      return `${agent} takes tasks again, or has none`
     default:
       return `${agent} can work again`
   }

@@ -108,7 +108,65 @@ suite('a task that nobody takes', () => {
     await take(stage, 'w1')
     await stage.run(LOOK)
     assert.deepEqual(await stage.open(), [])
-    assert.equal((await incident(stage, 'task_not_taken:w1')).outcome, 'w1 takes tasks again, or has none')
+    assert.equal((await incident(stage, 'task_not_taken:w1')).outcome, 'w1 took a task')
+  })
+
+  test('that its tasks went to others ends nothing: its incident lasts, and it is shown, until it shows work', async () => {
+    const { stage } = await fleet(2)
+    await using _ = stage
+    await add(stage, 't1', 'w1')
+    await stage.run(3 * MINUTE)
+    const task = await take(stage, 'w2')
+    await add(stage, 't2', 'w1')
+    await renew(stage, 'w2', task, 5 * MINUTE, 1)
+    assert.deepEqual(await stage.holders(), { t1: 'w2', t2: 'w2' })
+    assert.deepEqual([await stage.incidents(), (await stage.verdicts()).w1], [['task_not_taken:w1'], 'stalled'])
+    stage.actor('w1').work += 1
+    await stage.run(BEAT + LOOK)
+    assert.deepEqual([await stage.incidents(), (await stage.verdicts()).w1], [['-task_not_taken:w1'], 'alive'])
+    assert.equal(
+      (await incident(stage, 'task_not_taken:w1')).outcome,
+      'w1 shows signs of work again, or was started again: it gets tasks as before',
+    )
+  })
+
+  test('that its task was withdrawn, its conversation ended, or another watchdog came ends it no more', async () => {
+    const { stage, watchdog } = await fleet(3, {}, { w1: 'docs', w2: 'tests', w3: 'tests' })
+    await using _ = stage
+    await add(stage, 't1', 'w1', { role: 'docs' })
+    await add(stage, 't2', 'w2', { role: 'tests' })
+    const other = stage.watchdog({ config: CLOCKS })
+    await stage.run(3 * MINUTE)
+    await stage.store.cancelTask('t1')
+    await stage.store.endConversation(stage.actor('w2').session.slice(0, -2))
+    await stage.run(MINUTE)
+    const task = await take(stage, 'w3')
+    await renew(stage, 'w3', task, 10 * MINUTE, 1)
+    await watchdog.stop()
+    stage.watchdog({ config: CLOCKS })
+    await renew(stage, 'w3', task, 10 * MINUTE, 1)
+    await other.stop()
+    await renew(stage, 'w3', task, MINUTE, 1)
+    assert.deepEqual(await stage.incidents(), ['task_not_taken:w1', 'task_not_taken:w2'])
+    await add(stage, 't3', 'w1', { role: 'docs' })
+    await take(stage, 'w1')
+    await stage.run(LOOK)
+    assert.deepEqual(await stage.incidents(), ['-task_not_taken:w1', 'task_not_taken:w2'])
+  })
+
+  test('one that reads its mail and takes nothing of what lies there has one incident all the same', async () => {
+    const { stage } = await fleet(2, {}, { w1: 'docs', w2: 'tests' })
+    await using _ = stage
+    await add(stage, 't1', 'w1', { role: 'docs' })
+    for (let minutes = 0; minutes < 30; minutes += 1) {
+      stage.actor('w1').work += 1
+      await stage.run(MINUTE)
+    }
+    assert.deepEqual(await stage.incidents(), ['task_not_taken:w1'])
+    await stage.store.cancelTask('t1')
+    stage.actor('w1').work += 1
+    await stage.run(MINUTE)
+    assert.deepEqual(await stage.incidents(), ['-task_not_taken:w1'])
   })
 
   test('an agent that works off many short tasks is not idle between two of them', async () => {
