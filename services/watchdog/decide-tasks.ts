@@ -181,9 +181,14 @@ function untakingAgents({ openIncidents }: Snapshot): [string, AgentWork][] {
   })
 }
 
-function conditionsAsWork({ board }: Snapshot): [string, AgentWork][] {
-  return [...board.conditions].map(([agent, { state, why, until, since }]) => {
-    return [agent, { verdict: state === 'parked' ? 'parked' : 'sick', why, until, since }]
+/** A place that tries whether it can work again is what its incident says until it can. */
+function conditionsAsWork({ board, openIncidents }: Snapshot): [string, AgentWork][] {
+  return [...board.conditions].map(([agent, condition]) => {
+    const { state, why, until, since } = condition
+    if (state !== 'probing') return [agent, { verdict: state, why, until, since }]
+    const parked = conditionIncident(agent, { ...condition, state: 'parked' })
+    const verdict = openIncidents.has(parked.cause) ? 'parked' : 'sick'
+    return [agent, { verdict, why: `${why}; it tries with one task whether it can work again`, until, since }]
   })
 }
 

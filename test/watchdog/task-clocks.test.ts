@@ -477,6 +477,31 @@ suite('a place that cannot work', () => {
     )
   })
 
+  test('is shown as what it was while it tries whether it can work again: parked, or sick', async () => {
+    const { stage } = await fleet(1)
+    await using _ = stage
+    const { session } = stage.actor('w1')
+    const shown = async (state: 'parked' | 'probing' | 'sick', why: string): Promise<unknown> => {
+      await stage.store.noteCondition(session, { state, why, until: null })
+      await stage.run(LOOK)
+      const { verdicts } = await stage.store.verdicts()
+      const found = verdicts.find(({ agent }) => agent === 'w1')
+      return [found?.verdict, found?.why]
+    }
+    assert.deepEqual(await shown('parked', 'usage limit'), ['parked', 'usage limit'])
+    assert.deepEqual(await shown('probing', 'usage limit'), [
+      'parked',
+      'usage limit; it tries with one task whether it can work again',
+    ])
+    assert.deepEqual(await stage.open(), ['parked:w1'])
+    assert.deepEqual(await shown('sick', 'no folder'), ['sick', 'no folder'])
+    assert.deepEqual(await shown('probing', 'no folder'), [
+      'sick',
+      'no folder; it tries with one task whether it can work again',
+    ])
+    assert.deepEqual(await stage.incidents(), ['-parked:w1', 'sick:w1'])
+  })
+
   test('that nobody else can do its work is told once, however often the place tries whether it can again', async () => {
     const { stage } = await fleet(1)
     await using _ = stage
