@@ -17,6 +17,7 @@ import type { Board } from './open-tasks-state.ts'
 import {
   conditionIncident,
   endingInWords,
+  stalledTask,
   stallIncident,
   stallsTogetherIncident,
   strandedCause,
@@ -30,7 +31,7 @@ export interface TaskDecision {
   readonly moves: readonly PlannedMove[]
   readonly endings: readonly TaskEnding[]
   readonly reminders: readonly Task[]
-  /** The incidents about tasks that should be open now: of TASK_KINDS no others should. */
+  /** The incidents about tasks that should be open now: of stranded tasks no others should. */
   readonly incidents: readonly NewIncident[]
   /** What is found of the work of agents, to be shown in place of `alive`. */
   readonly work: ReadonlyMap<string, AgentWork>
@@ -41,9 +42,6 @@ export interface TaskDecision {
   /** Beats have to be read before all of it can be decided. */
   readonly waitsForBeats: boolean
 }
-
-/** The kinds of incidents that last as long as the tasks, or the places, are in that state. */
-export const TASK_KINDS: readonly NewIncident['kind'][] = ['task_stranded', 'task_stalled', 'sick', 'parked']
 
 /** `singleLosses`: lost agents whose loss was found to be a single one just now. */
 export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string>): TaskDecision {
@@ -67,7 +65,7 @@ export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string
       ...untakenIncidents(findings, plan, snapshot),
       ...conditionIncidents(snapshot),
     ],
-    work: new Map([...untakingAgents(snapshot), ...stalledAgents(findings), ...conditionsAsWork(snapshot)]),
+    work: new Map([...toldAgents(snapshot), ...stalledAgents(findings), ...conditionsAsWork(snapshot)]),
     stranded: plan.stranded,
     waiting: plan.waiting,
     waitsForBeats: losses.length < lost.length,
@@ -171,13 +169,12 @@ function stalledAgents({ stalls }: ClockFindings): [string, AgentWork][] {
   })
 }
 
-/** Agents that take nothing, whoever has their tasks by now. */
-function untakingAgents({ openIncidents }: Snapshot): [string, AgentWork][] {
-  const untaken = [...openIncidents.values()].filter(({ kind }) => kind === 'task_not_taken')
-  return untaken.flatMap(({ agent, openedAt }) => {
-    return agent === null
-      ? []
-      : [[agent, { verdict: 'stalled', why: 'it takes no tasks', until: null, since: openedAt }]]
+/** Agents of which people were told that they take nothing, or show no work: they are so until that incident ends. */
+function toldAgents({ openIncidents }: Snapshot): [string, AgentWork][] {
+  return [...openIncidents.values()].flatMap(({ agent, kind, cause, openedAt: since }): [string, AgentWork][] => {
+    if (agent === null || (kind !== 'task_not_taken' && kind !== 'task_stalled')) return []
+    const why = kind === 'task_not_taken' ? 'it takes no tasks' : `${stalledTask(cause)?.id} shows no sign of work`
+    return [[agent, { verdict: 'stalled', why, until: null, since }]]
   })
 }
 

@@ -6,7 +6,6 @@ import { type LossHistory, STEADY_MS } from './flapping-agents.ts'
 import type { Observed } from './fleet-observation.ts'
 import { placeOf } from './incident-texts.ts'
 import type { OpenIncident } from './open-incidents.ts'
-import type { Board } from './open-tasks-state.ts'
 import type { AgentLoss } from './reported-losses.ts'
 
 /** An incident that is over, and the sentence that says what is over, and of what. */
@@ -20,7 +19,6 @@ interface AgentSnapshot {
   readonly at: number
   readonly wall: number
   readonly observed: Observed
-  readonly board: Pick<Board, 'work'>
   readonly losses: ReadonlyMap<string, AgentLoss>
   readonly lossHistory: LossHistory
   readonly departures: ReadonlyMap<string, Departure>
@@ -50,8 +48,6 @@ export function endOfAgentIncident(incident: OpenIncident, snapshot: AgentSnapsh
         : null
     case 'flapping':
       return isSteady(agent, snapshot) ? comeToRest(agent, snapshot) : null
-    case 'task_not_taken':
-      return takenAgain(agent, snapshot)
     default:
       return null
   }
@@ -65,6 +61,8 @@ const ENDS_WITH_AGENT: ReadonlySet<NewIncident['kind']> = new Set([
   'twins',
   'flapping',
   'task_not_taken',
+  'sick',
+  'parked',
 ])
 
 /** How long an incident has lasted; no less than nothing, as the wall clock may be put back. */
@@ -100,18 +98,6 @@ function areTwinsOver(agent: string, { at, observed: { fleet } }: AgentSnapshot)
   const standing = fleet.standing(agent)
   if (standing === undefined || at - standing.knownSince <= TWINS_OVER_MS) return false
   return !fleet.twins(at).some((each) => each.agent === agent)
-}
-
-/** That its tasks went to others, or ended, does not show that it takes any. */
-function takenAgain(agent: string, { board }: AgentSnapshot): string | null {
-  switch (board.work.activityOf(agent)) {
-    case 'took':
-      return `${agent} took a task`
-    case 'showed':
-      return `${agent} shows signs of work again, or was started again: it gets tasks as before`
-    case null:
-      return null
-  }
 }
 
 /** It has been heard for long without being lost, as far as this watchdog can see that. */

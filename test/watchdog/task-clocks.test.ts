@@ -274,6 +274,62 @@ suite('a task that shows no work', () => {
     )
   })
 
+  test('that the watchdog was paused, began anew, or has another beside it shows no work: its incident lasts', async () => {
+    const { stage, watchdog } = await fleet(2)
+    await using _ = stage
+    await add(stage, 't1', 'w1', { onStall: 'tell' })
+    const task = await take(stage, 'w1')
+    await renew(stage, 'w1', task, 10 * MINUTE)
+    const other = stage.watchdog({ config: CLOCKS })
+    await renew(stage, 'w1', task, 7 * MINUTE)
+    assert.deepEqual(await stage.incidents(), ['task_stalled:t1@1'])
+    await watchdog.stop()
+    await renew(stage, 'w1', task, 3 * MINUTE)
+    stage.machine.stepWall(HOUR)
+    await renew(stage, 'w1', task, 3 * MINUTE)
+    stage.watchdog({ config: CLOCKS })
+    await other.stop()
+    await renew(stage, 'w1', task, 30 * MINUTE)
+    assert.deepEqual(await stage.incidents(), ['task_stalled:t1@1'])
+    await renew(stage, 'w1', task, 20 * SECOND, 1)
+    const { outcome } = await incident(stage, 'task_stalled:t1@1')
+    assert.deepEqual([await stage.incidents(), outcome], [['-task_stalled:t1@1'], 'task t1 shows work again'])
+  })
+
+  test('its end says what became of the task', async () => {
+    const { stage } = await fleet(7)
+    await using _ = stage
+    const running: Task[] = []
+    for (let number = 1; number <= 7; number += 1) {
+      await add(stage, `t-w${number}`, `w${number}`, { onStall: number === 3 ? 'end' : 'tell' })
+      running.push(await take(stage, `w${number}`))
+    }
+    while (stage.clock.now() < 31 * MINUTE) {
+      for (const [index, task] of running.entries()) {
+        await renew(stage, `w${index + 1}`, task, 5 * SECOND, index < 3 ? 0 : 1)
+      }
+    }
+    const outcome = async (id: string): Promise<string | null> =>
+      (await incident(stage, `task_stalled:${id}@1`)).outcome
+    await stage.store.cancelTask('t-w1')
+    await stage.store.move({ task: 't-w2', epoch: 1, to: stage.actor('w4').session, reason: 'by_hand' })
+    await stage.run(LOOK)
+    assert.deepEqual(
+      [await outcome('t-w1'), await outcome('t-w2'), await outcome('t-w3')],
+      ['task t-w1 has ended', 'task t-w2 went to w4', 'task t-w3 has ended'],
+    )
+  })
+
+  test('an agent that is not heard any more shows no work either', async () => {
+    const { stage } = await fleet(3, {}, { w1: 'docs', w2: 'tests', w3: 'tests' })
+    await using _ = stage
+    await add(stage, 't1', 'w1', { role: 'docs', onStall: 'tell' })
+    await renew(stage, 'w1', await take(stage, 'w1'), 16 * MINUTE)
+    stage.silence('w1')
+    await stage.run(10 * MINUTE)
+    assert.deepEqual(await stage.open(), ['silent:w1', 'task_stalled:t1@1', 'task_stranded:docs'])
+  })
+
   test('when most of those that work stall together, one incident says so and none is moved', async () => {
     const { stage, watchdog } = await fleet(4)
     await using _ = stage
@@ -286,6 +342,14 @@ suite('a task that shows no work', () => {
       for (const [index, task] of running.entries()) await renew(stage, `w${index + 1}`, task, 20 * SECOND)
     }
     assert.deepEqual([watchdog.moved, await stage.incidents()], [0, ['task_stalled:many']])
+    await watchdog.stop()
+    stage.watchdog({ config: CLOCKS })
+    for (let minutes = 0; minutes < 30; minutes += 1) {
+      for (const [index, task] of running.entries()) await renew(stage, `w${index + 1}`, task, 15 * SECOND)
+    }
+    assert.deepEqual(await stage.incidents(), ['task_stalled:many'], 'a watchdog that begins anew saw no work')
+    await Promise.all(running.map((task, index) => renew(stage, `w${index + 1}`, task, LOOK, 1)))
+    assert.deepEqual(await stage.incidents(), ['-task_stalled:many'])
   })
 
   test('an agent of the Python bridge that beats and does nothing has the same clock, and its work is a sign', async () => {
@@ -500,6 +564,25 @@ suite('a place that cannot work', () => {
       'no folder; it tries with one task whether it can work again',
     ])
     assert.deepEqual(await stage.incidents(), ['-parked:w1', 'sick:w1'])
+  })
+
+  test('that its conversation ended makes it no better, nor that it has a new one of which it has said nothing yet', async () => {
+    const { stage } = await fleet(2)
+    await using _ = stage
+    const { session } = stage.actor('w1')
+    await stage.store.noteCondition(session, { state: 'sick', why: 'no folder', until: null })
+    await stage.run(LOOK)
+    await stage.store.endConversation(session.slice(0, -2))
+    await stage.run(10 * MINUTE)
+    assert.deepEqual(await stage.incidents(), ['sick:w1'])
+    await stage.rejoin('w1')
+    await stage.run(30 * SECOND)
+    await stage.store.noteCondition(stage.actor('w1').session, { state: 'sick', why: 'no folder', until: null })
+    await stage.run(5 * MINUTE)
+    assert.deepEqual(await stage.incidents(), ['sick:w1'])
+    await stage.store.noteCondition(stage.actor('w1').session, null)
+    await stage.run(LOOK)
+    assert.deepEqual(await stage.incidents(), ['-sick:w1'])
   })
 
   test('that nobody else can do its work is told once, however often the place tries whether it can again', async () => {

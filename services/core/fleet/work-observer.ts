@@ -9,6 +9,7 @@ export type WorkReader = Pick<
   | 'takeableSince'
   | 'untakenSince'
   | 'workedAt'
+  | 'hasShownSince'
   | 'isDeadlinePassed'
   | 'isIdle'
   | 'isBusy'
@@ -84,6 +85,11 @@ export class WorkObserver {
   /** When it last showed work; null where nobody works at it. */
   workedAt(task: Task): number | null {
     return isLeased(task.state) ? (this.#seen.get(task.id)?.workedAt ?? null) : null
+  }
+
+  /** Whether it was seen to show work, or to be begun, since then. */
+  hasShownSince({ id }: Task, moment: number): boolean {
+    return (this.#seen.get(id)?.shownAt ?? Number.NEGATIVE_INFINITY) > moment
   }
 
   /** A clock that is put back makes a deadline no later; one that is put forward makes it come. */
@@ -183,6 +189,8 @@ interface Seen {
   heldSince: number
   takeableAt: number
   workedAt: number
+  /** When it was seen to show work, or to be in other hands; -Infinity where neither was. */
+  readonly shownAt: number
   /** When its deadline passes. */
   readonly dueAt: number
 }
@@ -198,6 +206,7 @@ function see(task: Task, known: Seen | undefined, signs: number, at: number, wal
     heldSince: isSame ? known.heldSince : at,
     takeableAt: isSame ? known.takeableAt : at + pauseLeft(task, wall),
     workedAt: isStill ? known.workedAt : at,
+    shownAt: isStill || known === undefined ? (known?.shownAt ?? Number.NEGATIVE_INFINITY) : at,
     dueAt: known !== undefined && known.task.deadline === deadline ? known.dueAt : dueAt,
   }
 }
