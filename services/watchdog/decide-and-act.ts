@@ -91,7 +91,8 @@ async function readFleet(at: number, isEverything: boolean, parts: LookParts): P
   if (areTasksWanted) await readTasks(at, parts)
   if (isEverything || (areTasksWanted && board.hasUnknownHolder(observation.fleet))) await readAgents(parts)
   if (isEverything) await readIncidents(parts)
-  if (areTasksWanted) board.observeHolders(observation, at, parts.clock.wall())
+  const told = agentsOf(parts.incidents.of('task_not_taken'))
+  if (areTasksWanted) board.observeHolders(observation, at, parts.clock.wall(), told)
   return areTasksWanted
 }
 

@@ -17,6 +17,7 @@ import type { Board } from './open-tasks-state.ts'
 import {
   conditionIncident,
   endingInWords,
+  stalledTask,
   stallIncident,
   stallsTogetherIncident,
   strandedCause,
@@ -30,7 +31,7 @@ export interface TaskDecision {
   readonly moves: readonly PlannedMove[]
   readonly endings: readonly TaskEnding[]
   readonly reminders: readonly Task[]
-  /** The incidents about tasks that should be open now: of TASK_KINDS no others should. */
+  /** The incidents about tasks that should be open now: of stranded tasks no others should. */
   readonly incidents: readonly NewIncident[]
   /** What is found of the work of agents, to be shown in place of `alive`. */
   readonly work: ReadonlyMap<string, AgentWork>
@@ -41,15 +42,6 @@ export interface TaskDecision {
   /** Beats have to be read before all of it can be decided. */
   readonly waitsForBeats: boolean
 }
-
-/** The kinds of incidents that last as long as the tasks, or the places, are in that state. */
-export const TASK_KINDS: readonly NewIncident['kind'][] = [
-  'task_stranded',
-  'task_stalled',
-  'task_not_taken',
-  'sick',
-  'parked',
-]
 
 /** `singleLosses`: lost agents whose loss was found to be a single one just now. */
 export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string>): TaskDecision {
@@ -73,7 +65,7 @@ export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string
       ...untakenIncidents(findings, plan, snapshot),
       ...conditionIncidents(snapshot),
     ],
-    work: new Map([...stalledAgents(findings), ...conditionsAsWork(snapshot)]),
+    work: new Map([...toldAgents(snapshot), ...stalledAgents(findings), ...conditionsAsWork(snapshot)]),
     stranded: plan.stranded,
     waiting: plan.waiting,
     waitsForBeats: losses.length < lost.length,
@@ -177,9 +169,23 @@ function stalledAgents({ stalls }: ClockFindings): [string, AgentWork][] {
   })
 }
 
-function conditionsAsWork({ board }: Snapshot): [string, AgentWork][] {
-  return [...board.conditions].map(([agent, { state, why, until, since }]) => {
-    return [agent, { verdict: state === 'parked' ? 'parked' : 'sick', why, until, since }]
+/** Agents of which people were told that they take nothing, or show no work: they are so until that incident ends. */
+function toldAgents({ openIncidents }: Snapshot): [string, AgentWork][] {
+  return [...openIncidents.values()].flatMap(({ agent, kind, cause, openedAt: since }): [string, AgentWork][] => {
+    if (agent === null || (kind !== 'task_not_taken' && kind !== 'task_stalled')) return []
+    const why = kind === 'task_not_taken' ? 'it takes no tasks' : `${stalledTask(cause)?.id} shows no sign of work`
+    return [[agent, { verdict: 'stalled', why, until: null, since }]]
+  })
+}
+
+/** A place that tries whether it can work again is what its incident says until it can. */
+function conditionsAsWork({ board, openIncidents }: Snapshot): [string, AgentWork][] {
+  return [...board.conditions].map(([agent, condition]) => {
+    const { state, why, until, since } = condition
+    if (state !== 'probing') return [agent, { verdict: state, why, until, since }]
+    const parked = conditionIncident(agent, { ...condition, state: 'parked' })
+    const verdict = openIncidents.has(parked.cause) ? 'parked' : 'sick'
+    return [agent, { verdict, why: `${why}; it tries with one task whether it can work again`, until, since }]
   })
 }
 

@@ -2,7 +2,7 @@ import type { NewIncident } from '#fleet/incident.ts'
 import type { Task, TaskEnding } from '#fleet/task.ts'
 import type { PlannedMove } from '#fleet/task-reassignment.ts'
 import { formatDuration, roughDuration } from '#runtime/duration.ts'
-import { decideTasks, isWorkedAt, TASK_KINDS, type TaskDecision } from './decide-tasks.ts'
+import { decideTasks, isWorkedAt, type TaskDecision } from './decide-tasks.ts'
 import { FLAPS } from './flapping-agents.ts'
 import type { Observed } from './fleet-observation.ts'
 import { endOfAgentIncident, type IncidentEnd, isBack, lastedMs } from './incident-endings.ts'
@@ -21,7 +21,8 @@ import {
 import type { Snapshot } from './look-snapshot.ts'
 import type { Board, BoardMemory } from './open-tasks-state.ts'
 import type { RepeatedGraces } from './recent-graces.ts'
-import { taskOutcome } from './task-incidents.ts'
+import { endOfTaskIncident } from './task-incident-endings.ts'
+import { strandedOutcome } from './task-incidents.ts'
 import type { AgentWork } from './work-verdicts.ts'
 
 /** As much of it as tells which losses are single ones. */
@@ -77,7 +78,7 @@ export function decide(snapshot: Snapshot): Decision {
     ...twins,
   ]
   const over = toggles.filter(({ isWanted, isOver }) => !isWanted && isOver)
-  const endings = agentEndings(snapshot)
+  const endings = endingsOf(snapshot)
   const returns = findReturns(endings, snapshot)
   const ended = over.filter(({ incident: { cause } }) => openIncidents.has(cause)).map(endingOf)
   return {
@@ -88,7 +89,7 @@ export function decide(snapshot: Snapshot): Decision {
       ...[...wanted, ...flapping(returns, snapshot)].filter(({ cause }) => !openIncidents.has(cause)),
       ...lossIncidents(singleLosses, snapshot),
     ],
-    close: [...ended, ...endings, ...taskEndings(tasks, snapshot)],
+    close: [...ended, ...endings, ...strandedEndings(tasks, snapshot)],
     singleLosses,
     returns,
     board,
@@ -177,19 +178,19 @@ function endingOf({ incident, outcome }: Toggle): IncidentEnd {
   return { cause: incident.cause, outcome }
 }
 
-function agentEndings(snapshot: Snapshot): IncidentEnd[] {
+function endingsOf(snapshot: Snapshot): IncidentEnd[] {
   return [...snapshot.openIncidents.values()].flatMap((incident) => {
-    const outcome = endOfAgentIncident(incident, snapshot)
+    const outcome = endOfAgentIncident(incident, snapshot) ?? endOfTaskIncident(incident, snapshot)
     return outcome === null ? [] : [{ cause: incident.cause, outcome }]
   })
 }
 
-/** Incidents about tasks and places whose state is over. Null: it is not known now which last. */
-function taskEndings(tasks: TaskDecision | null, { openIncidents }: Snapshot): IncidentEnd[] {
+/** Null: it is not known now which tasks no agent can take. */
+function strandedEndings(tasks: TaskDecision | null, { openIncidents }: Snapshot): IncidentEnd[] {
   if (tasks === null) return []
   const lasting = new Set(tasks.incidents.map(({ cause }) => cause))
-  const over = [...openIncidents.values()].filter(({ kind, cause }) => TASK_KINDS.includes(kind) && !lasting.has(cause))
-  return over.map((incident) => ({ cause: incident.cause, outcome: taskOutcome(incident) }))
+  const over = [...openIncidents.values()].filter(({ kind, cause }) => kind === 'task_stranded' && !lasting.has(cause))
+  return over.map((incident) => ({ cause: incident.cause, outcome: strandedOutcome(incident) }))
 }
 
 /** How long the incident of this cause has been open, for people. */

@@ -60,6 +60,9 @@ const ENDS_WITH_AGENT: ReadonlySet<NewIncident['kind']> = new Set([
   'restart_failed',
   'twins',
   'flapping',
+  'task_not_taken',
+  'sick',
+  'parked',
 ])
 
 /** How long an incident has lasted; no less than nothing, as the wall clock may be put back. */

@@ -3,8 +3,8 @@ import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
 import { planRetellings } from './lasting-incidents.ts'
 
-/** An incident that is open, and since when, by the wall clock. */
-export type OpenIncident = NewIncident & Pick<Incident, 'openedAt'>
+/** An incident that is open, and since when: by the wall clock, and as this watchdog has seen it, by its own clock. */
+export type OpenIncident = NewIncident & Pick<Incident, 'openedAt'> & { readonly seenAt: number }
 
 /**
  * The incidents that are open, as far as this watchdog knows: read from the store at the start and with each round, as
@@ -29,8 +29,8 @@ export class OpenIncidents {
   async read(): Promise<readonly Incident[]> {
     const open = await this.#store.incidents({ open: true })
     const now = this.#clock.now()
-    this.#open = new Map(open.map((incident) => [incident.cause, incident]))
     this.#seenAt = new Map(open.map(({ id }) => [id, this.#seenAt.get(id) ?? now]))
+    this.#open = new Map(open.map((each) => [each.cause, { ...each, seenAt: this.#seenAt.get(each.id) ?? now }]))
     this.#read = open
     return open
   }
@@ -95,7 +95,7 @@ export class OpenIncidents {
 
   async #add(incident: NewIncident, channels: readonly string[]): Promise<boolean> {
     const first = await this.#store.openIncident(incident, channels)
-    this.#open.set(incident.cause, { ...incident, openedAt: this.#clock.wall() })
+    this.#open.set(incident.cause, { ...incident, openedAt: this.#clock.wall(), seenAt: this.#clock.now() })
     return first
   }
 }

@@ -18,6 +18,8 @@ export interface Board {
   readonly work: WorkReader
   /** What agents say of their places, by agent; those that are well are not named. */
   readonly conditions: ReadonlyMap<string, AgentCondition>
+  /** Agents that were not well, and have said since that they are. */
+  readonly saidWell: ReadonlySet<string>
   /** From when on the tasks of the next failed agent may be moved. */
   readonly turnAt: number
   /** Since when some task has had no agent to go to; null where each has one. */
@@ -53,6 +55,9 @@ export class OpenTasksState implements Board {
   #tasks: readonly Task[] = []
   #said: readonly AgentCondition[] = []
   #conditions: ReadonlyMap<string, AgentCondition> = new Map()
+  /** The sessions that said the conditions before these. */
+  #saidBefore: readonly SessionId[] = []
+  readonly #saidWell = new Set<string>()
   #holders: ReadonlySet<string> = new Set()
   #endedHolders: ReadonlySet<SessionId> = new Set()
   #readAt = Number.NEGATIVE_INFINITY
@@ -87,6 +92,10 @@ export class OpenTasksState implements Board {
 
   get conditions(): ReadonlyMap<string, AgentCondition> {
     return this.#conditions
+  }
+
+  get saidWell(): ReadonlySet<string> {
+    return this.#saidWell
   }
 
   get turnAt(): number {
@@ -128,6 +137,7 @@ export class OpenTasksState implements Board {
     lossCount: number,
   ): void {
     this.#tasks = tasks
+    this.#saidBefore = this.#said.map(({ session }) => session)
     this.#said = conditions
     this.#readAt = at
     this.#answeredAt = at + tookMs
@@ -150,13 +160,22 @@ export class OpenTasksState implements Board {
     this.#endedHolders = new Set(holders.filter((holder) => roster.agentOf(holder) === undefined))
   }
 
-  /** Sees whose the tasks are. The moves of another watchdog take up the turn as well: together they move no faster than one. */
-  observeHolders({ fleet, lost }: Pick<Observed, 'fleet' | 'lost'>, at: number, wall: number): void {
+  /**
+   * Sees whose the tasks are. The moves of another watchdog take up the turn as well: together they move no faster than one. Of
+   * the agents `told` an incident says that they take nothing.
+   */
+  observeHolders(
+    { fleet, lost }: Pick<Observed, 'fleet' | 'lost'>,
+    at: number,
+    wall: number,
+    told: ReadonlySet<string>,
+  ): void {
     const holders = this.#tasks.flatMap(({ holder }) => (holder === null ? [] : (fleet.agentOf(holder) ?? [])))
     this.#holders = new Set(holders)
     this.#conditions = byAgent(this.#said, fleet)
+    this.#noteWell(fleet)
     const losers = this.#leases.observe(this.#tasks, fleet, at, this.#answeredAt)
-    this.#work.observe(this.#tasks, fleet, at, wall)
+    this.#work.observe(this.#tasks, fleet, at, wall, told)
     const wasServedByOthers = (agent: string): boolean => {
       return !this.#memory.movedFrom.includes(agent) && (lost.has(agent) || this.#leases.isStuck(agent))
     }
@@ -183,6 +202,16 @@ export class OpenTasksState implements Board {
     this.#leases.grace(now)
     this.#work.grace(now)
     this.#memory = { ...this.#memory, strandedSince: null }
+  }
+
+  /** What a session said is kept when its conversation ends: it is gone when the session said so. */
+  #noteWell(fleet: Pick<Roster, 'agentOf'>): void {
+    const said = new Set(this.#said.map(({ session }) => session))
+    for (const session of this.#saidBefore) {
+      const agent = said.has(session) ? undefined : fleet.agentOf(session)
+      if (agent !== undefined) this.#saidWell.add(agent)
+    }
+    for (const agent of this.#conditions.keys()) this.#saidWell.delete(agent)
   }
 
   get #readEveryMs(): number {

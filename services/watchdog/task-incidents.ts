@@ -39,8 +39,11 @@ export function strandedIncident(
 }
 
 export function strandedCause(role: string | null): string {
-  return `task_stranded:${role ?? 'any'}`
+  return STRANDED + (role ?? ANY_ROLE)
 }
+
+const STRANDED = 'task_stranded:'
+const ANY_ROLE = 'any'
 
 function whyUnfit(
   { agent, verdict, proven, since }: { agent: string; verdict: string; proven: boolean; since: number },
@@ -70,6 +73,12 @@ export function stallIncident(
   const last = task.progress === null ? 'it has printed nothing' : `its last line: ${textHead(task.progress, LINE_MAX)}`
   const summary = `task ${task.id} at ${agent} has shown no sign of work for ${formatDuration(stallAfterMs)} (${last}); ${actionInWords(action, stallAfterMs)}`
   return { cause: `task_stalled:${task.id}@${task.epoch}`, kind: 'task_stalled', agent, summary }
+}
+
+/** Which attempt of which task an incident says shows no work; null where it is about many. */
+export function stalledTask(cause: string): { readonly id: string; readonly epoch: number } | null {
+  const [, id, epoch] = /^task_stalled:(.+)@(\d+)$/.exec(cause) ?? []
+  return id === undefined ? null : { id, epoch: Number(epoch) }
 }
 
 function actionInWords(action: Stall['action'], stallAfterMs: number): string {
@@ -145,19 +154,8 @@ function named(tasks: readonly Task[]): string {
   return namesOf(tasks.map(({ id }) => id))
 }
 
-/** What is over, when an incident about a task or a place closes. */
-export function taskOutcome({ kind, agent, cause }: NewIncident): string {
-  const task = /^task_stalled:(.+)@\d+$/.exec(cause)?.[1]
-  switch (kind) {
-    case 'task_stranded':
-      return 'the tasks that waited have an agent, or have ended'
-    case 'task_stalled':
-      return task === undefined
-        ? 'agents show work again'
-        : `task ${task} shows work again, has ended, or went to another agent`
-    case 'task_not_taken':
-      return `${agent} takes tasks again, or has none`
-    default:
-      return `${agent} can work again`
-  }
+/** What is over, when the incident of stranded tasks closes. */
+export function strandedOutcome({ cause }: Pick<NewIncident, 'cause'>): string {
+  const role = cause.slice(STRANDED.length)
+  return `no task${role === ANY_ROLE ? '' : ` for the role ${role}`} waits for an agent that could take it any more`
 }

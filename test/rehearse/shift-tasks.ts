@@ -47,8 +47,8 @@ export async function nobodyTakes(shift: Shift): Promise<void> {
     agentOf(shift, untaken.holder) === workerOf(DOCS) && untaken.epoch === 2 && untaken.priority === 'P2',
     JSON.stringify(untaken),
   )
-  await shift.told(`task_not_taken:${workerOf(IDLE)}`, 'over')
-  const { openedAt, summary } = await shift.told(`task_not_taken:${workerOf(LONELY)}`, 'over')
+  await shift.told(`task_not_taken:${workerOf(IDLE)}`, 'lasting')
+  const { openedAt, summary } = await shift.told(`task_not_taken:${workerOf(LONELY)}`, 'lasting')
   const alone = await shift.task('alone')
   shift.onTime(
     'with no other of the role, people are told who takes nothing',
@@ -58,9 +58,7 @@ export async function nobodyTakes(shift: Shift): Promise<void> {
   telling.check('and of what', summary.includes('alone'), summary)
   telling.check('it stays where it is', alone.state === 'assigned' && alone.epoch === 1)
   await stage.s2('task', 'cancel', 'alone')
-  const { updatedAt } = await shift.task('alone')
-  const { closedAt } = await shift.over(`task_not_taken:${workerOf(LONELY)}`)
-  shift.onTime('it is withdrawn, and the incident over', (closedAt ?? Number.NaN) - updatedAt, 0)
+  telling.say('it is withdrawn; that nothing works there is so all the same')
 }
 
 /** A task that ends whoever does it. */

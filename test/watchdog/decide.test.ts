@@ -32,7 +32,7 @@ const process = (agent: string, state: AgentProcess['state']): AgentProcess => {
 }
 
 const incident = (kind: OpenIncident['kind'], agent: string | null, cause = `${kind}:${agent}`): OpenIncident => {
-  return { cause, kind, agent, summary: cause, openedAt: AT - 90_000 }
+  return { cause, kind, agent, summary: cause, openedAt: AT - 90_000, seenAt: AT - 90_000 }
 }
 
 /** Agents w1 … w9, all heard first, of which those in `silent` were not heard since, and those in `gone` died. */
@@ -104,7 +104,17 @@ function snapshotOf({ silent = [], gone = [], tasks = [], observed, board, losse
       knowsAll: () => true,
       ...observed,
     },
-    board: { tasks, holders: new Set(), leases, work, conditions: new Map(), turnAt: 0, strandedSince: null, ...board },
+    board: {
+      tasks,
+      holders: new Set(),
+      leases,
+      work,
+      conditions: new Map(),
+      saidWell: new Set(),
+      turnAt: 0,
+      strandedSince: null,
+      ...board,
+    },
     losses: losses ?? new Map(),
     lossHistory: new FlappingAgents(),
     openIncidents: new Map(incidents.map((each) => [each.cause, each])),

@@ -109,7 +109,65 @@ suite('a task that nobody takes', () => {
     await take(stage, 'w1')
     await stage.run(LOOK)
     assert.deepEqual(await stage.open(), [])
-    assert.equal((await incident(stage, 'task_not_taken:w1')).outcome, 'w1 takes tasks again, or has none')
+    assert.equal((await incident(stage, 'task_not_taken:w1')).outcome, 'w1 took a task')
+  })
+
+  test('that its tasks went to others ends nothing: its incident lasts, and it is shown, until it shows work', async () => {
+    const { stage } = await fleet(2)
+    await using _ = stage
+    await add(stage, 't1', 'w1')
+    await stage.run(3 * MINUTE)
+    const task = await take(stage, 'w2')
+    await add(stage, 't2', 'w1')
+    await renew(stage, 'w2', task, 5 * MINUTE, 1)
+    assert.deepEqual(await stage.holders(), { t1: 'w2', t2: 'w2' })
+    assert.deepEqual([await stage.incidents(), (await stage.verdicts()).w1], [['task_not_taken:w1'], 'stalled'])
+    stage.actor('w1').work += 1
+    await stage.run(BEAT + LOOK)
+    assert.deepEqual([await stage.incidents(), (await stage.verdicts()).w1], [['-task_not_taken:w1'], 'alive'])
+    assert.equal(
+      (await incident(stage, 'task_not_taken:w1')).outcome,
+      'w1 shows signs of work again, or was started again: it gets tasks as before',
+    )
+  })
+
+  test('that its task was withdrawn, its conversation ended, or another watchdog came ends it no more', async () => {
+    const { stage, watchdog } = await fleet(3, {}, { w1: 'docs', w2: 'tests', w3: 'tests' })
+    await using _ = stage
+    await add(stage, 't1', 'w1', { role: 'docs' })
+    await add(stage, 't2', 'w2', { role: 'tests' })
+    const other = stage.watchdog({ config: CLOCKS })
+    await stage.run(3 * MINUTE)
+    await stage.store.cancelTask('t1')
+    await stage.store.endConversation(stage.actor('w2').session.slice(0, -2))
+    await stage.run(MINUTE)
+    const task = await take(stage, 'w3')
+    await renew(stage, 'w3', task, 10 * MINUTE, 1)
+    await watchdog.stop()
+    stage.watchdog({ config: CLOCKS })
+    await renew(stage, 'w3', task, 10 * MINUTE, 1)
+    await other.stop()
+    await renew(stage, 'w3', task, MINUTE, 1)
+    assert.deepEqual(await stage.incidents(), ['task_not_taken:w1', 'task_not_taken:w2'])
+    await add(stage, 't3', 'w1', { role: 'docs' })
+    await take(stage, 'w1')
+    await stage.run(LOOK)
+    assert.deepEqual(await stage.incidents(), ['-task_not_taken:w1', 'task_not_taken:w2'])
+  })
+
+  test('one that reads its mail and takes nothing of what lies there has one incident all the same', async () => {
+    const { stage } = await fleet(2, {}, { w1: 'docs', w2: 'tests' })
+    await using _ = stage
+    await add(stage, 't1', 'w1', { role: 'docs' })
+    for (let minutes = 0; minutes < 30; minutes += 1) {
+      stage.actor('w1').work += 1
+      await stage.run(MINUTE)
+    }
+    assert.deepEqual(await stage.incidents(), ['task_not_taken:w1'])
+    await stage.store.cancelTask('t1')
+    stage.actor('w1').work += 1
+    await stage.run(MINUTE)
+    assert.deepEqual(await stage.incidents(), ['-task_not_taken:w1'])
   })
 
   test('an agent that works off many short tasks is not idle between two of them', async () => {
@@ -224,6 +282,62 @@ suite('a task that shows no work', () => {
     )
   })
 
+  test('that the watchdog was paused, began anew, or has another beside it shows no work: its incident lasts', async () => {
+    const { stage, watchdog } = await fleet(2)
+    await using _ = stage
+    await add(stage, 't1', 'w1', { onStall: 'tell' })
+    const task = await take(stage, 'w1')
+    await renew(stage, 'w1', task, 10 * MINUTE)
+    const other = stage.watchdog({ config: CLOCKS })
+    await renew(stage, 'w1', task, 7 * MINUTE)
+    assert.deepEqual(await stage.incidents(), ['task_stalled:t1@1'])
+    await watchdog.stop()
+    await renew(stage, 'w1', task, 3 * MINUTE)
+    stage.machine.stepWall(HOUR)
+    await renew(stage, 'w1', task, 3 * MINUTE)
+    stage.watchdog({ config: CLOCKS })
+    await other.stop()
+    await renew(stage, 'w1', task, 30 * MINUTE)
+    assert.deepEqual(await stage.incidents(), ['task_stalled:t1@1'])
+    await renew(stage, 'w1', task, 20 * SECOND, 1)
+    const { outcome } = await incident(stage, 'task_stalled:t1@1')
+    assert.deepEqual([await stage.incidents(), outcome], [['-task_stalled:t1@1'], 'task t1 shows work again'])
+  })
+
+  test('its end says what became of the task', async () => {
+    const { stage } = await fleet(7)
+    await using _ = stage
+    const running: Task[] = []
+    for (let number = 1; number <= 7; number += 1) {
+      await add(stage, `t-w${number}`, `w${number}`, { onStall: number === 3 ? 'end' : 'tell' })
+      running.push(await take(stage, `w${number}`))
+    }
+    while (stage.clock.now() < 31 * MINUTE) {
+      for (const [index, task] of running.entries()) {
+        await renew(stage, `w${index + 1}`, task, 5 * SECOND, index < 3 ? 0 : 1)
+      }
+    }
+    const outcome = async (id: string): Promise<string | null> =>
+      (await incident(stage, `task_stalled:${id}@1`)).outcome
+    await stage.store.cancelTask('t-w1')
+    await stage.store.move({ task: 't-w2', epoch: 1, to: stage.actor('w4').session, reason: 'by_hand' })
+    await stage.run(LOOK)
+    assert.deepEqual(
+      [await outcome('t-w1'), await outcome('t-w2'), await outcome('t-w3')],
+      ['task t-w1 has ended', 'task t-w2 went to w4', 'task t-w3 has ended'],
+    )
+  })
+
+  test('an agent that is not heard any more shows no work either', async () => {
+    const { stage } = await fleet(3, {}, { w1: 'docs', w2: 'tests', w3: 'tests' })
+    await using _ = stage
+    await add(stage, 't1', 'w1', { role: 'docs', onStall: 'tell' })
+    await renew(stage, 'w1', await take(stage, 'w1'), 16 * MINUTE)
+    stage.silence('w1')
+    await stage.run(10 * MINUTE)
+    assert.deepEqual(await stage.open(), ['silent:w1', 'task_stalled:t1@1', 'task_stranded:docs'])
+  })
+
   test('when most of those that work stall together, one incident says so and none is moved', async () => {
     const { stage, watchdog } = await fleet(4)
     await using _ = stage
@@ -236,6 +350,14 @@ suite('a task that shows no work', () => {
       for (const [index, task] of running.entries()) await renew(stage, `w${index + 1}`, task, 20 * SECOND)
     }
     assert.deepEqual([watchdog.moved, await stage.incidents()], [0, ['task_stalled:many']])
+    await watchdog.stop()
+    stage.watchdog({ config: CLOCKS })
+    for (let minutes = 0; minutes < 30; minutes += 1) {
+      for (const [index, task] of running.entries()) await renew(stage, `w${index + 1}`, task, 15 * SECOND)
+    }
+    assert.deepEqual(await stage.incidents(), ['task_stalled:many'], 'a watchdog that begins anew saw no work')
+    await Promise.all(running.map((task, index) => renew(stage, `w${index + 1}`, task, LOOK, 1)))
+    assert.deepEqual(await stage.incidents(), ['-task_stalled:many'])
   })
 
   test('an agent of the Python bridge that beats and does nothing has the same clock, and its work is a sign', async () => {
@@ -445,6 +567,50 @@ suite('a place that cannot work', () => {
     await stage.store.noteCondition(stage.actor('w1').session, parked)
     await stage.run(LOOK)
     assert.deepEqual(await stage.open(), ['parked:w1'])
+  })
+
+  test('is shown as what it was while it tries whether it can work again: parked, or sick', async () => {
+    const { stage } = await fleet(1)
+    await using _ = stage
+    const { session } = stage.actor('w1')
+    const shown = async (state: 'parked' | 'probing' | 'sick', why: string): Promise<unknown> => {
+      await stage.store.noteCondition(session, { state, why, until: null })
+      await stage.run(LOOK)
+      const { verdicts } = await stage.store.verdicts()
+      const found = verdicts.find(({ agent }) => agent === 'w1')
+      return [found?.verdict, found?.why]
+    }
+    assert.deepEqual(await shown('parked', 'usage limit'), ['parked', 'usage limit'])
+    assert.deepEqual(await shown('probing', 'usage limit'), [
+      'parked',
+      'usage limit; it tries with one task whether it can work again',
+    ])
+    assert.deepEqual(await stage.open(), ['parked:w1'])
+    assert.deepEqual(await shown('sick', 'no folder'), ['sick', 'no folder'])
+    assert.deepEqual(await shown('probing', 'no folder'), [
+      'sick',
+      'no folder; it tries with one task whether it can work again',
+    ])
+    assert.deepEqual(await stage.incidents(), ['-parked:w1', 'sick:w1'])
+  })
+
+  test('that its conversation ended makes it no better, nor that it has a new one of which it has said nothing yet', async () => {
+    const { stage } = await fleet(2)
+    await using _ = stage
+    const { session } = stage.actor('w1')
+    await stage.store.noteCondition(session, { state: 'sick', why: 'no folder', until: null })
+    await stage.run(LOOK)
+    await stage.store.endConversation(session.slice(0, -2))
+    await stage.run(10 * MINUTE)
+    assert.deepEqual(await stage.incidents(), ['sick:w1'])
+    await stage.rejoin('w1')
+    await stage.run(30 * SECOND)
+    await stage.store.noteCondition(stage.actor('w1').session, { state: 'sick', why: 'no folder', until: null })
+    await stage.run(5 * MINUTE)
+    assert.deepEqual(await stage.incidents(), ['sick:w1'])
+    await stage.store.noteCondition(stage.actor('w1').session, null)
+    await stage.run(LOOK)
+    assert.deepEqual(await stage.incidents(), ['-sick:w1'])
   })
 
   test('that nobody else can do its work is told once, however often the place tries whether it can again', async () => {

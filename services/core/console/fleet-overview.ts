@@ -182,7 +182,12 @@ function lifeNote({ agents, watchdog }: FleetOverview): string {
 function watchdogNote({ judgedAt, watchdog, at }: FleetOverview): string {
   if (judgedAt === 'hidden') return ' · verdicts are shown on the orchestrator’s host'
   if (judgedAt === null) return ' · no watchdog has looked yet'
-  return watchdog === 'away' ? ` · the watchdog was last heard ${ago(at - judgedAt)} ago: see s2 health watchdog` : ''
+  if (watchdog !== 'away') return ''
+  const when =
+    judgedAt > at
+      ? `the watchdog’s last verdicts are dated ${ago(judgedAt - at)} ahead of this clock, which was put back`
+      : `the watchdog was last heard ${ago(at - judgedAt)} ago`
+  return ` · ${when}: see s2 health watchdog`
 }
 
 function cappedCount(count: number): string {
@@ -190,7 +195,7 @@ function cappedCount(count: number): string {
 }
 
 function cellsOf({ at, judgedAt, incidents }: FleetOverview): (view: AgentView) => string[] {
-  const judgedAgo = typeof judgedAt === 'number' ? ` (${ago(at - judgedAt)} ago)` : ''
+  const judgedAgo = typeof judgedAt === 'number' ? ` (${sinceJudged(at - judgedAt)})` : ''
   return (view) => {
     const { task } = view
     const doing =
@@ -211,6 +216,10 @@ function cellsOf({ at, judgedAt, incidents }: FleetOverview): (view: AgentView) 
       view.unread >= UNREAD_MAX ? `${view.unread}+` : String(view.unread),
     ]
   }
+}
+
+function sinceJudged(ms: number): string {
+  return ms < 0 ? `dated ${ago(-ms)} ahead` : `${ago(ms)} ago`
 }
 
 /** What explains the verdict: else how it died, or what to do where it has never started. */

@@ -98,9 +98,25 @@ export function readTaskClocks(tasks: readonly Task[], view: ClockView): ClockFi
 /** Whether so many stall together that the cause is probably something they share: then none is moved or ended for it. */
 function areMany(tasks: readonly Task[], view: ClockView): boolean {
   const stalling = new Set(findStalls(tasks, view, TOGETHER_PART * view.stallAfterMs).map(({ agent }) => agent))
-  if (stalling.size < MANY_LEAST) return false
   const working = new Set(tasks.flatMap((task) => (isLeased(task.state) ? (holderOf(task, view)?.agent ?? []) : [])))
-  return stalling.size >= MANY_PART * working.size
+  return isMany(stalling, working)
+}
+
+/** Whether so many of those that work have shown none since then. */
+export function areManyWithoutWork(
+  tasks: readonly Task[],
+  roster: Pick<Roster, 'agentOf'>,
+  work: WorkReader,
+  moment: number,
+): boolean {
+  const leased = tasks.filter(({ state }) => isLeased(state))
+  const holders = (some: readonly Task[]): ReadonlySet<string> =>
+    new Set(some.flatMap(({ holder }) => (holder === null ? [] : (roster.agentOf(holder) ?? []))))
+  return isMany(holders(leased.filter((task) => !work.hasShownSince(task, moment))), holders(leased))
+}
+
+function isMany(stalling: ReadonlySet<string>, working: ReadonlySet<string>): boolean {
+  return stalling.size >= MANY_LEAST && stalling.size >= MANY_PART * working.size
 }
 
 /** The agent that holds a task and lives; null where nobody does. */

@@ -5,10 +5,29 @@ import { isLeased, type Task } from './task.ts'
 /** What the decisions ask of the work. */
 export type WorkReader = Pick<
   WorkObserver,
-  'pendingSince' | 'takeableSince' | 'untakenSince' | 'workedAt' | 'isDeadlinePassed' | 'isIdle' | 'isBusy'
+  | 'pendingSince'
+  | 'takeableSince'
+  | 'untakenSince'
+  | 'workedAt'
+  | 'hasShownSince'
+  | 'isDeadlinePassed'
+  | 'isIdle'
+  | 'isBusy'
+  | 'activityOf'
 >
 
 type Fleet = Pick<Roster, 'agentOf' | 'standing'>
+
+/** What an agent did that let its tasks lie until then: it took one, or showed another sign of life. */
+export type Activity = 'took' | 'showed'
+
+/** An agent of which people were told that it takes nothing. */
+interface Told {
+  /** How much work it had shown when it was found to take nothing. */
+  signs: number
+  /** What it did since; null where it did nothing. */
+  activity: Activity | null
+}
 
 /**
  * The clocks of tasks, by the observer's own clock: since when nobody has one, since when its holder could have taken it, and
@@ -26,18 +45,24 @@ export class WorkObserver {
   #busyAt: ReadonlyMap<string, number> = new Map()
   /** How much work the idle agents had shown when they were found idle. */
   readonly #idle = new Map<string, number>()
+  readonly #told = new Map<string, Told>()
 
   constructor(takeWithinMs: number) {
     this.#takeWithinMs = takeWithinMs
   }
 
-  /** Takes in all open tasks as they are at `at`, by the observer's clock; `wall` is its wall clock. */
-  observe(tasks: readonly Task[], fleet: Fleet, at: number, wall: number): void {
+  /**
+   * Takes in all open tasks as they are at `at`, by the observer's clock; `wall` is its wall clock. Of the agents `told` people
+   * know that they take nothing, whichever observer found that.
+   */
+  observe(tasks: readonly Task[], fleet: Fleet, at: number, wall: number, told: ReadonlySet<string> = new Set()): void {
     const before = this.#seen
     this.#seen = new Map(tasks.map((task) => [task.id, see(task, before.get(task.id), signsOf(task, fleet), at, wall)]))
     this.#busy = new Set(tasks.flatMap(({ state, holder }) => (isLeased(state) ? agentOf(holder, fleet) : [])))
-    this.#noteBusy(tasks, before, fleet, at, wall)
+    const begun = this.#noteBusy(tasks, before, fleet, at, wall)
+    this.#takeTold(told, fleet)
     this.#markIdle(tasks, fleet, at)
+    this.#noteActivity(begun, fleet)
   }
 
   /** Since when nobody has it. */
@@ -62,6 +87,11 @@ export class WorkObserver {
     return isLeased(task.state) ? (this.#seen.get(task.id)?.workedAt ?? null) : null
   }
 
+  /** Whether it was seen to show work, or to be begun, since then. */
+  hasShownSince({ id }: Task, moment: number): boolean {
+    return (this.#seen.get(id)?.shownAt ?? Number.NEGATIVE_INFINITY) > moment
+  }
+
   /** A clock that is put back makes a deadline no later; one that is put forward makes it come. */
   isDeadlinePassed({ id, deadline }: Task, at: number, wall: number): boolean {
     if (deadline === null) return false
@@ -70,6 +100,11 @@ export class WorkObserver {
 
   isIdle(agent: string): boolean {
     return this.#idle.has(agent)
+  }
+
+  /** What an agent did since people were told that it takes nothing; null while it does nothing, or lets a task lie again. */
+  activityOf(agent: string): Activity | null {
+    return this.#told.get(agent)?.activity ?? null
   }
 
   /** It works at a task. */
@@ -87,8 +122,17 @@ export class WorkObserver {
     }
   }
 
-  /** Whoever has work without end is often seen between two tasks: what it had and has not any more it has done since. */
-  #noteBusy(tasks: readonly Task[], before: ReadonlyMap<string, Seen>, fleet: Fleet, at: number, wall: number): void {
+  /**
+   * Whoever has work without end is often seen between two tasks: what it had and has not any more it has done since. Answers
+   * who works, or has worked since the tasks were read last.
+   */
+  #noteBusy(
+    tasks: readonly Task[],
+    before: ReadonlyMap<string, Seen>,
+    fleet: Fleet,
+    at: number,
+    wall: number,
+  ): ReadonlySet<string> {
     const busy = new Set(this.#busy)
     for (const { task } of before.values()) {
       if (!wasTaken(task, this.#seen.get(task.id)?.task, wall)) continue
@@ -100,6 +144,27 @@ export class WorkObserver {
       if (last !== undefined) busyAt.set(agent, last)
     }
     this.#busyAt = busyAt
+    return busy
+  }
+
+  #takeTold(told: ReadonlySet<string>, fleet: Fleet): void {
+    for (const agent of this.#told.keys()) if (!told.has(agent)) this.#told.delete(agent)
+    for (const agent of told) {
+      const signs = this.#idle.get(agent) ?? fleet.standing(agent)?.signs ?? 0
+      if (!this.#told.has(agent)) this.#told.set(agent, { signs, activity: null })
+    }
+  }
+
+  /** Whoever lets a task lie now has done nothing that counts. */
+  #noteActivity(begun: ReadonlySet<string>, fleet: Fleet): void {
+    for (const [agent, told] of this.#told) {
+      const idleSigns = this.#idle.get(agent)
+      const signs = fleet.standing(agent)?.signs ?? 0
+      told.signs = Math.min(idleSigns ?? told.signs, signs) // who has joined anew has shown none
+      if (idleSigns !== undefined) told.activity = null
+      else if (begun.has(agent)) told.activity = 'took'
+      else if (signs > told.signs) told.activity ??= 'showed'
+    }
   }
 
   #markIdle(tasks: readonly Task[], fleet: Fleet, at: number): void {
@@ -124,6 +189,8 @@ interface Seen {
   heldSince: number
   takeableAt: number
   workedAt: number
+  /** When it was seen to show work, or to be in other hands; -Infinity where neither was. */
+  readonly shownAt: number
   /** When its deadline passes. */
   readonly dueAt: number
 }
@@ -139,6 +206,7 @@ function see(task: Task, known: Seen | undefined, signs: number, at: number, wal
     heldSince: isSame ? known.heldSince : at,
     takeableAt: isSame ? known.takeableAt : at + pauseLeft(task, wall),
     workedAt: isStill ? known.workedAt : at,
+    shownAt: isStill || known === undefined ? (known?.shownAt ?? Number.NEGATIVE_INFINITY) : at,
     dueAt: known !== undefined && known.task.deadline === deadline ? known.dueAt : dueAt,
   }
 }

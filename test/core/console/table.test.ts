@@ -188,7 +188,14 @@ test('a fleet is well when it is watched and nobody is lost', async () => {
 })
 
 test('a verdict from a time that lies ahead is old: the clock was put back since', async () => {
-  assert.equal((await overviewOf(ALIVE, -10_800_000)).watchdog, 'away')
+  const overview = await overviewOf(ALIVE, -10_800_000)
+  assert.deepEqual([overview.watchdog, overview.isWell], ['away', false])
+  const [head, , , , first] = shown(overview)
+  assert.match(
+    head ?? '',
+    /, and nobody watches · .* · the watchdog’s last verdicts are dated 3h 0m ahead of this clock, which was put back: see s2 health watchdog$/,
+  )
+  assert.match(first ?? '', /^w1 +any +alive \(dated 3h 0m ahead\) /)
 })
 
 test('what explains a verdict is shown, and until when it holds', async () => {

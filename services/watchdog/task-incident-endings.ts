@@ -1,0 +1,68 @@
+import { isLeased } from '#fleet/task.ts'
+import { areManyWithoutWork } from '#fleet/task-clocks.ts'
+import type { Snapshot } from './look-snapshot.ts'
+import type { OpenIncident } from './open-incidents.ts'
+import { stalledTask } from './task-incidents.ts'
+
+/**
+ * What is over of an incident that tells of tasks, or of the places that should do them; null while its cause lasts. Only what
+ * was seen ends one: that a clock began anew, with a pause or with another watchdog, shows nothing.
+ */
+export function endOfTaskIncident(incident: OpenIncident, snapshot: Snapshot): string | null {
+  if (!snapshot.areTasksFresh) return null
+  switch (incident.kind) {
+    case 'task_stalled':
+      return workAgain(incident, snapshot)
+    case 'task_not_taken':
+      return takenAgain(incident, snapshot)
+    case 'sick':
+    case 'parked':
+      return wellAgain(incident, snapshot)
+    default:
+      return null
+  }
+}
+
+function workAgain({ cause, agent, seenAt }: OpenIncident, snapshot: Snapshot): string | null {
+  const { board, observed, openIncidents } = snapshot
+  const stalled = stalledTask(cause)
+  if (stalled === null) {
+    return areManyWithoutWork(board.tasks, observed.fleet, board.work, seenAt) ? null : 'agents show work again'
+  }
+  const { id, epoch } = stalled
+  const task = board.tasks.find((each) => each.id === id)
+  if (task === undefined) return `task ${id} has ended`
+  if (task.epoch !== epoch || !isLeased(task.state)) {
+    const holder = task.holder === null ? undefined : observed.fleet.agentOf(task.holder)
+    if (holder === undefined) return `task ${id} waits for another agent`
+    return holder === agent ? `task ${id} begins again at ${holder}` : `task ${id} went to ${holder}`
+  }
+  if (board.work.hasShownSince(task, seenAt)) return `task ${id} shows work again`
+  return openIncidents.has('task_stalled:many')
+    ? 'most agents that work stall together now, and one incident tells that'
+    : null
+}
+
+/** That its tasks went to others, or ended, does not show that an agent takes any. */
+function takenAgain({ agent }: OpenIncident, { board }: Snapshot): string | null {
+  switch (board.work.activityOf(agent ?? '')) {
+    case 'took':
+      return `${agent} took a task`
+    case 'showed':
+      return `${agent} shows signs of work again, or was started again: it gets tasks as before`
+    case null:
+      return null
+  }
+}
+
+/** An agent that has joined anew has so long to say how its place is, and so has one that a watchdog knows anew. */
+const SAID_WITHIN_MS = 60_000
+
+/** Of an agent that no conversation names nobody knows how its place is. */
+function wellAgain({ agent, kind }: OpenIncident, { at, board, observed }: Snapshot): string | null {
+  const state = board.conditions.get(agent ?? '')?.state
+  if (state === 'sick' || state === 'parked') return state === kind ? null : `${agent} is ${state} now`
+  const knownSince = observed.fleet.standing(agent ?? '')?.knownSince ?? at
+  const isWell = board.saidWell.has(agent ?? '') || at - knownSince >= SAID_WITHIN_MS
+  return state === undefined && isWell ? `${agent} can work again` : null
+}
