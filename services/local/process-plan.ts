@@ -57,22 +57,19 @@ export function planPrograms(fleet: Fleet, around: PlanContext): ProgramPlan[] {
     stage: number,
     decided: FleetSettings,
     args: readonly string[] = [],
-    folder: string | null = null,
   ): ProgramPlan => ({
     agent: spec.agent,
     program,
     argv: programCommand(program, ...args),
     env: envFor(fleet, spec, decided, around),
-    folder: folder ?? around.folder,
+    folder: around.folder,
     stage,
   })
   const wakes = (spec: AgentSpec, stage: number, source: string): ProgramPlan[] =>
     spec.wake === null ? [] : [plan(spec, 'fs-watcher', stage, { S2_SOURCE: source, S2_WAKE: spec.wake })]
   const host = (spec: AgentSpec, stage: number): ProgramPlan => plan(spec, 'keepalive', stage, { S2_HOST: spec.agent })
   const works = (worker: WorkerSpec): ProgramPlan[] =>
-    worker.exec === null
-      ? []
-      : [plan(worker, 'worker', STAGE.agents, {}, workerArguments(worker.exec, worker.stdin), worker.folder)]
+    worker.exec === null ? [] : [plan(worker, 'worker', STAGE.agents, {}, workerArguments(worker.exec, worker))]
   const { host: name, port } = fleet.listen
   const listen = `${name.includes(':') ? `[${name}]` : name}:${port}`
   const bridge = plan(orchestrator, 'bridge', STAGE.bridge, { S2_LISTEN: listen })
@@ -96,8 +93,13 @@ export function planPrograms(fleet: Fleet, around: PlanContext): ProgramPlan[] {
   ]
 }
 
-function workerArguments(exec: string, stdin: WorkerSpec['stdin']): readonly string[] {
-  return [`--exec=${exec}`, ...(stdin === 'json' ? [] : [`--stdin=${stdin}`])]
+/** The worker itself starts elsewhere: it can tell the fleet that the folder of its command is missing. */
+function workerArguments(exec: string, { stdin, folder }: WorkerSpec): readonly string[] {
+  return [
+    `--exec=${exec}`,
+    ...(stdin === 'json' ? [] : [`--stdin=${stdin}`]),
+    ...(folder === null ? [] : [`--folder=${folder}`]),
+  ]
 }
 
 /** For the bridge, as in its unit: one heap for its few threads is 1.5 MB smaller than one each. */

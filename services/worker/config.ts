@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { readArguments } from '#console/console-program.ts'
 import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
@@ -13,6 +14,8 @@ export interface Config {
   /** The command that does a task, and its environment without that of the task. */
   readonly command: readonly [string, ...string[]]
   readonly commandEnv: Env
+  /** Where the command runs. */
+  readonly folder: string
   readonly taskInput: TaskInput
   /** The session whose tasks it does; null: every worker's session on this host. */
   readonly session: SessionId | null
@@ -28,6 +31,7 @@ export function readConfig(argv: readonly string[], context: CommandContext): Co
   const { values } = readArguments('worker', argv, {
     options: {
       exec: { type: 'string' },
+      folder: { type: 'string' },
       stdin: { type: 'string' },
       session: { type: 'string' },
       once: { type: 'boolean' },
@@ -41,6 +45,7 @@ export function readConfig(argv: readonly string[], context: CommandContext): Co
     state: settings.S2_STATE,
     command: readCommand(values.exec ?? ''),
     commandEnv: { ...env, S2_STATE: settings.S2_STATE },
+    folder: resolve(context.folder, values.folder ?? '.'),
     taskInput: readTaskInput(values.stdin ?? 'json'),
     session: values.session === undefined ? null : readSession(values.session),
     work: {

@@ -66,6 +66,12 @@ export function placeJudge(place: StartPlace, clock: Pick<Clock, 'wall'>, zone =
   }
 }
 
+/** What is seen to be wrong with a place before anything is started there; null: nothing. */
+export function seenFault(place: StartPlace): PlaceFault | null {
+  const error = placeFault(place)
+  return error === null ? null : faultOfStart(error, place)
+}
+
 function faultOfStart(error: StartError, place: StartPlace): PlaceFault {
   const fault = { state: 'sick', why: error.message, until: null } as const
   // What the system refused, such as one process more, shows only in a start.

@@ -10,6 +10,8 @@ export interface PlaceWatchParts {
   readonly clock: Clock
   readonly chance: Chance
   say(event: WorkEvent): void
+  /** Looks what is wrong with the place; null: nothing. Absent where nothing can be seen. */
+  look?(): PlaceFault | null
   /** Called when the fleet is to be told. */
   onChange(): void
 }
@@ -33,22 +35,31 @@ export class PlaceWatch {
     return this.#health.fault
   }
 
-  /** Milliseconds during which no work is to be asked for; 0: none. A probe that is due is made. */
+  /** Milliseconds during which no work is to be asked for; 0: none. A look at the place, or a probe that is due, is made. */
   restMs(): number {
-    if (this.fault !== null && this.#health.waitMs() === 0) this.#probe()
+    if (this.#health.condition === null) this.#see()
+    else if (this.fault !== null && this.#health.waitMs() === 0) this.#probe()
     return this.fault === null ? 0 : Math.min(LOOK_MS, this.#health.waitMs())
   }
 
   /** Takes in what a run showed. */
   note(verdict: RunVerdict): void {
-    if (verdict.state === 'returned' && verdict.fault !== null) {
-      this.#health.hasFailed(verdict.fault)
-      this.#sayFault()
-      this.#changed()
-    } else if (verdict.state !== 'returned' && verdict.showsWell && this.#health.hasWorked()) {
+    if (verdict.state === 'returned' && verdict.fault !== null) this.#failed(verdict.fault)
+    else if (verdict.state !== 'returned' && verdict.showsWell && this.#health.hasWorked()) {
       this.#parts.say({ event: 'well' })
       this.#changed()
     }
+  }
+
+  #see(): void {
+    const fault = this.#parts.look?.() ?? null
+    if (fault !== null) this.#failed(fault)
+  }
+
+  #failed(fault: PlaceFault): void {
+    this.#health.hasFailed(fault)
+    this.#sayFault()
+    this.#changed()
   }
 
   /** Tells the fleet, for those sessions that it does not know it of. Throws where one cannot be told. */

@@ -67,6 +67,8 @@ export interface TaskLoopParts {
   readonly taskMessages: TaskMailbox
   readonly start: StartCommand
   readonly judge: PlaceJudge
+  /** Looks what is wrong with this place before a task is asked for; null: nothing. Absent where nothing can be seen. */
+  look?(): PlaceFault | null
   say(event: WorkEvent): void
   /** Aborts when no further task is to be taken. */
   readonly draining: AbortSignal
@@ -109,10 +111,10 @@ export class TaskLoop {
   readonly #begun = new Map<SessionId, string>()
 
   constructor(config: TaskLoopConfig, parts: TaskLoopParts) {
-    const { clock, chance, say } = parts
+    const { clock, say } = parts
     this.#config = config
     this.#parts = parts
-    this.#place = new PlaceWatch({ clock, chance, say, onChange: () => this.#conditions?.retry() })
+    this.#place = new PlaceWatch({ ...parts, onChange: () => this.#conditions?.retry() })
     this.#quick = new QuickFailures(config.quickFailureMs)
     this.#spokenFor = new SpokenForSessions({
       clock,

@@ -10,7 +10,7 @@ import { Inbox } from '#spool/inbox.ts'
 import { Outbox } from '#spool/outbox.ts'
 import { type Config, readConfig } from './config.ts'
 import { eventPrinter } from './event-text.ts'
-import { placeJudge } from './place-fault.ts'
+import { placeJudge, seenFault } from './place-fault.ts'
 import { inboxTaskMailbox, outboxReports } from './reports-and-task-mail.ts'
 import { SessionsOnHost } from './sessions-on-host.ts'
 import { commandStarter } from './task-command.ts'
@@ -20,7 +20,7 @@ import { type Reports, TaskLoop } from './task-loop.ts'
 export const program: ConsoleProgram<Config> = {
   name: 'worker',
   about: 'Runs a command for each task of the workers on this host, and keeps the task leased while the command runs.',
-  usage: '--exec CMD [--stdin json|text] [--session SESSION] [--once] [--quiet] [--json]',
+  usage: '--exec CMD [--folder DIR] [--stdin json|text] [--session SESSION] [--once] [--quiet] [--json]',
   stops: 'Ctrl-C waits for the current task to end; a second one, TERM or HUP ends the task at once.',
   readConfig,
   run: work,
@@ -28,8 +28,9 @@ export const program: ConsoleProgram<Config> = {
 
 async function work(config: Config, context: CommandContext): Promise<void> {
   process.title = 's2-work'
-  const { state } = config
+  const { state, folder } = config
   const { clock, chance } = context
+  const place = { argv: config.command, cwd: folder, env: config.commandEnv }
   const onFault = (fault: string): void => context.tell(`s2: ${fault}\n`)
   context.tell(warningOfTaskText(config.command))
   await using sessions = new SessionsOnHost(state, config.session, context)
@@ -52,8 +53,9 @@ async function work(config: Config, context: CommandContext): Promise<void> {
     taskMessages: inboxTaskMailbox(inbox, (heard) =>
       watchFolder(inbox.folder('new'), { onEvents: heard, onDoubt: heard }, { clock, log: terseLog(context) }),
     ),
-    start: commandStarter(config.command, config.commandEnv, context.folder, clock, config.taskInput),
-    judge: placeJudge({ argv: config.command, cwd: context.folder, env: config.commandEnv }, clock),
+    start: commandStarter(config.command, config.commandEnv, folder, clock, config.taskInput),
+    judge: placeJudge(place, clock),
+    look: () => seenFault(place),
     say: eventPrinter(context, config.output),
     draining: draining.signal,
     stopping: stopping.signal,

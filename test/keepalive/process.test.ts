@@ -242,10 +242,10 @@ test('a message is a file soon after it was sent', async (context) => {
 })
 
 test('a copy of a running host, work and all, is told by whom its session is spoken for, and takes neither mail nor tasks', async () => {
-  const host = await stage.host('s2-worker-6')
+  const host = await stage.host('s2-worker-7')
   await publishCredential(host.state, host.credential)
   await stage.keepalive(host, { S2_HOST: 'box-1' }).says('link open')
-  const copy = new Host(join(stage.folder, 'copy-6'), host.opened, stage.url, 's2-worker-6')
+  const copy = new Host(join(stage.folder, 'copy-7'), host.opened, stage.url, 's2-worker-7')
   cpSync(host.state, copy.state, { recursive: true, filter: (path) => !path.endsWith('/run') })
   stage.keepalive(copy, { S2_HOST: 'box-2' })
   const readiness = async (of: Host): Promise<string> => (await of.ask('/readyz').catch(() => ({ text: '' }))).text
@@ -253,7 +253,7 @@ test('a copy of a running host, work and all, is told by whom its session is spo
   await until('the copy says who speaks', async () => spokenFor.test(await readiness(copy)))
 
   await stage.admin.addTask({
-    id: 'for-6',
+    id: 'for-7',
     description: 'work',
     priority: 'P2',
     role: null,
@@ -263,7 +263,7 @@ test('a copy of a running host, work and all, is told by whom its session is spo
   })
   const refused = await work(copy, /no work is taken for .* is spoken for by box-1, .*s2 worker invite/)
   assert.doesNotMatch(refused, /started/)
-  assert.match(await work(host, /for-6 is completed/), /for-6 \(P2, epoch 1\) started/)
+  assert.match(await work(host, /for-7 is completed/), /for-7 \(P2, epoch 1\) started/)
 
   const contests = async () => (await stage.admin.pulses(0)).contests ?? []
   const isTold = async () =>
@@ -271,7 +271,7 @@ test('a copy of a running host, work and all, is told by whom its session is spo
       ({ session, heard, refused }) => `${session} ${heard} ${refused}` === `${host.b} box-1 box-2`,
     )
   await until('observers are told of both', isTold)
-  const { id } = await stage.admin.send(host.a, 'for-6', { text: 'to one of the two' })
+  const { id } = await stage.admin.send(host.a, 'for-7', { text: 'to one of the two' })
   await until('the host has its mail', async () => (await host.inbox.list('new')).includes(id))
   assert.deepEqual([await copy.inbox.list('new'), await copy.inbox.list('cur')], [[], []])
   assert.doesNotMatch(await readiness(host), /spoken for/)

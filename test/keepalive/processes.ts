@@ -1,5 +1,5 @@
 /** A real bridge and a real keepalive, bundled as users run them, and both ends of a conversation. */
-import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { build } from 'esbuild'
@@ -66,13 +66,16 @@ export class Stage implements AsyncDisposable {
     return this.#start('keepalive', { S2_STATE: host.state, S2_HOST: 'test-host', S2_BEAT: '250ms', ...settings })
   }
 
+  /** `name` is its folder too: a second host of that name would begin with the mail and the credential of the first. */
   async host(name: string): Promise<Host> {
+    const state = join(this.folder, name)
+    if (existsSync(state)) throw new Error(`another test has a host ${name}`)
     const opened = await this.admin.openConversation({
       roles: { a: 'orchestrator', b: 'tests' },
       agents: { a: 'orchestrator', b: name },
       lifetimeMs: 3_600_000,
     })
-    return new Host(join(this.folder, name), opened, this.url, name)
+    return new Host(state, opened, this.url, name)
   }
 
   /** The bridge, as one session speaks to it. */

@@ -131,6 +131,13 @@ test('demo tasks for roles that nobody has are refused', () => {
   assert.throws(() => readDemo('package.json', fleet), /must be a list of tasks/)
 })
 
+test('the command of a worker has a folder of its own, while all programs start where s2 up was called', () => {
+  const fleet = parseFleet({ workers: [{ ...worker, folder: 'app' }] }, '/etc/fleet.json')
+  const plans = planPrograms(fleet, { state: '/state', folder: '/here', env: {} })
+  assert.deepEqual(new Set(plans.map(({ folder }) => folder)), new Set(['/here']))
+  assert.equal(plans.find(({ program }) => program === 'worker')?.argv.at(-1), '--folder=/etc/app')
+})
+
 test('a worker may have the text of its task alone on standard input', () => {
   const texts = { ...worker, stdin: 'text' }
   const fleet = parseFleet({ workers: [texts] }, '/etc/fleet.json')

@@ -41,12 +41,12 @@ class LocalFleet implements AsyncDisposable {
     this.#port = port
   }
 
-  static async make(name: string): Promise<LocalFleet> {
+  static async make(name: string, worker: Readonly<Record<string, unknown>> = {}): Promise<LocalFleet> {
     const fleet = new LocalFleet(name, await freePort())
     mkdirSync(fleet.folder, { recursive: true })
     const exec = 'exec sh -c "$S2_TASK_DESCRIPTION"'
     const settings = { S2_BEAT: '200ms', S2_GIT_POLL: '300ms', S2_RATE: '10000' }
-    const workers = [{ number: 1, role: 'tests', exec }]
+    const workers = [{ number: 1, role: 'tests', exec, ...worker }]
     writeFileSync(fleet.#path, JSON.stringify({ bridge: { listen: `127.0.0.1:${fleet.#port}` }, settings, workers }))
     return fleet
   }
@@ -263,3 +263,17 @@ for (const umask of ['000', '022']) {
     await ended
   })
 }
+
+test('a worker whose folder is missing is sick and told of by that name, and no task is tried there', async () => {
+  await using fleet = await LocalFleet.make('no-folder', { folder: 'work', settings: { S2_GIT_POLL: '300ms' } })
+  fleet.start()
+  await fleet.until('it is shown sick, by the name of its folder', async () =>
+    /s2-worker-1 .* sick .*the folder \S.*\/work does not exist/.test((await fleet.s2('status')).out),
+  )
+  await fleet.until('an incident tells it', async () =>
+    /s2-worker-1 .*the folder \S.*\/work does not exist/.test((await fleet.s2('incident', 'list')).out),
+  )
+  await fleet.s2('task', 'add', 'true', '--to', 'tests', '--id', 't-1')
+  const { out } = await fleet.s2('task', 'show', 't-1', '--json')
+  assert.deepEqual((JSON.parse(out) as { attempts: unknown[] }).attempts, [], out)
+})

@@ -4,7 +4,7 @@ import { type SessionId, sessionId } from '../../services/core/fleet/session-id.
 import type { Report } from '../../services/core/fleet/task.ts'
 import { openMemoryStore } from '../../services/core/store/memory/memory.ts'
 import type { ReportOutcome } from '../../services/worker/end-report.ts'
-import type { PlaceJudge } from '../../services/worker/place-fault.ts'
+import type { PlaceFault, PlaceJudge } from '../../services/worker/place-fault.ts'
 import type { CommandEnd, RunningCommand } from '../../services/worker/running-command.ts'
 import { type Reports, TaskLoop, type TaskMailbox } from '../../services/worker/task-loop.ts'
 import type { WorkEvent } from '../../services/worker/work-event.ts'
@@ -43,6 +43,8 @@ export class Bench {
   /** Whether failures within moments count. */
   quickFailureMs = 0
   judge: PlaceJudge = () => null
+  /** What is seen to be wrong with the place. */
+  seen: string | null = null
   worker: SessionId = 'conv_x/b'
   other: SessionId = 'conv_y/b'
 
@@ -121,12 +123,18 @@ export class Bench {
           return command
         },
         judge: (run) => this.judge(run),
+        look: () => this.#fault(),
         say: (event) => this.events.push(event),
         draining: this.draining.signal,
         stopping: this.stopping.signal,
       },
     )
     return { done: agent.work(), loop: agent }
+  }
+
+  #fault(): PlaceFault | null {
+    const why = this.seen
+    return why === null ? null : { state: 'sick', why, until: null, look: () => this.seen }
   }
 
   /** What keepalive does. */

@@ -25,6 +25,33 @@ async function giveBack(b: Bench, id: string): Promise<void> {
   assert.equal(await b.store.move({ task: id, epoch, to: b.worker, reason: 'unassigned' }), true)
 }
 
+test('a place that is seen to be wrong is sick before any task is tried there, and takes up work when it is mended', async () => {
+  const b = await bench()
+  b.seen = 'the folder /work does not exist'
+  const { done } = b.start('life-1')
+  await b.clock.advance(100)
+  assert.deepEqual(await conditionOf(b), { state: 'sick', why: b.seen, until: null })
+  await b.add('first')
+  b.heard()
+  await b.clock.advance(30_000)
+  assert.deepEqual((await b.store.task('first')).attempts, [])
+  b.seen = null
+  await b.clock.advance(40_000)
+  assert.equal(await conditionOf(b), null)
+  b.command.exit(0, 'done')
+  await b.clock.advance(100)
+  assert.equal((await b.store.task('first')).state, 'completed')
+
+  // It vanishes while nothing is done there.
+  b.seen = 'the folder /work does not exist'
+  await b.clock.advance(40_000)
+  assert.equal((await conditionOf(b))?.why, b.seen)
+  assert.equal(b.told('sick').length, 2)
+  b.end()
+  await b.clock.advance(0)
+  await done
+})
+
 test('a command that finds its place sick gives the task back, and nothing is begun before the probe', async () => {
   const b = await bench()
   await b.add('first')

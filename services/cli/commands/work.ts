@@ -23,6 +23,7 @@ Ctrl-C waits for the current task to end; a second one, or TERM, ends the task t
 
 interface Options {
   readonly exec: string
+  readonly folder?: string
   readonly stdin?: string
   readonly session?: string
   readonly once?: true
@@ -33,15 +34,17 @@ interface Options {
 export function define(command: Command, context: CommandContext): void {
   command
     .requiredOption('--exec <cmd>', 'the command that does a task')
+    .option('--folder <dir>', 'where the command runs (default: here)')
     .option('--stdin <form>', 'the task on standard input: json (default), or its text alone: text')
     .option('--session <session>', 'work for this session only, where this host has several')
     .option('--once', 'end when no work is left, or with exit code 69 when none can be done here')
     .option('--quiet', 'print only what goes wrong')
     .option('--json', 'print events as JSON, one a line')
     .addHelpText('after', EXAMPLES)
-    .action(async ({ exec, stdin, session, once, quiet, json }: Options) => {
+    .action(async ({ exec, folder, stdin, session, once, quiet, json }: Options) => {
       await becomeProgram(context, 'worker', [
         `--exec=${exec}`,
+        ...(folder === undefined ? [] : [`--folder=${folder}`]),
         ...(stdin === undefined ? [] : [`--stdin=${stdin}`]),
         ...(session === undefined ? [] : [`--session=${session}`]),
         ...(once === true ? ['--once'] : []),
