@@ -1,5 +1,5 @@
 import type { NewIncident } from '#fleet/incident.ts'
-import type { Task, TaskEnding } from '#fleet/task.ts'
+import { isLeased, type Task, type TaskEnding } from '#fleet/task.ts'
 import { attemptsInWords } from '#fleet/task-attempts.ts'
 import { type ClockFindings, type ClockView, readTaskClocks } from '#fleet/task-clocks.ts'
 import {
@@ -17,10 +17,12 @@ import type { Board } from './open-tasks-state.ts'
 import {
   conditionIncident,
   endingInWords,
+  stallCause,
   stallIncident,
   stallsTogetherIncident,
   strandedCause,
   strandedIncident,
+  untakenCause,
   untakenIncident,
 } from './task-incidents.ts'
 import type { AgentWork } from './work-verdicts.ts'
@@ -72,6 +74,7 @@ export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string
       ...stallIncidents(findings, config),
       ...untakenIncidents(findings, plan, snapshot),
       ...conditionIncidents(snapshot),
+      ...notShownOver(findings, snapshot),
     ],
     work: new Map([...stalledAgents(findings), ...conditionsAsWork(snapshot)]),
     stranded: plan.stranded,
@@ -157,6 +160,32 @@ function untakenIncidents({ untaken }: ClockFindings, { moves }: Plan, { observe
 
 function stallIncidents({ stalls, stallsTogether }: ClockFindings, config: Snapshot['config']): NewIncident[] {
   return stallsTogether ? [stallsTogetherIncident(stalls, config)] : stalls.map((stall) => stallIncident(stall, config))
+}
+
+/**
+ * Incidents that are told, and of which nothing shows that they are over: the clock of another watchdog may have been due, and
+ * after a pause each begins anew.
+ */
+function notShownOver({ stallsTogether }: ClockFindings, snapshot: Snapshot): NewIncident[] {
+  const { observed, board, openIncidents } = snapshot
+  const lasting = board.tasks.flatMap((task) => {
+    const agent = task.holder === null ? undefined : observed.fleet.agentOf(task.holder)
+    if (isLeased(task.state)) return !stallsTogether && isStill(task, snapshot) ? [stallCause(task)] : []
+    return agent !== undefined && isLying(task, agent, snapshot) ? [untakenCause(agent)] : []
+  })
+  return [...new Set(lasting)].flatMap((cause) => openIncidents.get(cause) ?? [])
+}
+
+function isStill(task: Task, { at, config, board }: Snapshot): boolean {
+  const shownAt = board.work.shownAt(task)
+  return shownAt === null || at - shownAt > config.stallAfterMs / 2
+}
+
+/** Its holder could have taken it, and has done nothing else since. */
+function isLying(task: Task, agent: string, { at, board: { work, conditions }, observed }: Snapshot): boolean {
+  const since = work.takeableSince(task, at)
+  if (since === null || work.isBusy(agent) || conditions.has(agent)) return false
+  return work.untakenSince(task, agent, at) === since && observed.fleet.standing(agent)?.verdict !== 'silent'
 }
 
 /** A place that tries whether it can work again has its incident until it can. */

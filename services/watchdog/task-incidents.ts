@@ -68,7 +68,11 @@ export function stallIncident(
 ): NewIncident {
   const last = task.progress === null ? 'it has printed nothing' : `its last line: ${task.progress.slice(0, LINE_MAX)}`
   const summary = `task ${task.id} at ${agent} has shown no sign of work for ${formatDuration(stallAfterMs)} (${last}); ${actionInWords(action, stallAfterMs)}`
-  return { cause: `task_stalled:${task.id}@${task.epoch}`, kind: 'task_stalled', agent, summary }
+  return { cause: stallCause(task), kind: 'task_stalled', agent, summary }
+}
+
+export function stallCause({ id, epoch }: Pick<Task, 'id' | 'epoch'>): string {
+  return `task_stalled:${id}@${epoch}`
 }
 
 function actionInWords(action: Stall['action'], stallAfterMs: number): string {
@@ -99,7 +103,11 @@ export function untakenIncident(
   const where = placeOf(agent, fleet.standing(agent)?.host)
   const then = left.length === 0 ? 'another agent gets its work' : `no other agent is free to take ${named(left)}`
   const summary = `${agent}${where} beats and has not taken ${named(tasks)} for ${formatDuration(takeWithinMs)}: see whether s2 work, or what its wake command starts, runs there; ${then}`
-  return { cause: `task_not_taken:${agent}`, kind: 'task_not_taken', agent, summary }
+  return { cause: untakenCause(agent), kind: 'task_not_taken', agent, summary }
+}
+
+export function untakenCause(agent: string): string {
+  return `task_not_taken:${agent}`
 }
 
 /** A place that cannot work, or may not for a while. */

@@ -5,7 +5,7 @@ import { isLeased, type Task } from './task.ts'
 /** What the decisions ask of the work. */
 export type WorkReader = Pick<
   WorkObserver,
-  'pendingSince' | 'takeableSince' | 'untakenSince' | 'workedAt' | 'isDeadlinePassed' | 'isIdle' | 'isBusy'
+  'pendingSince' | 'takeableSince' | 'untakenSince' | 'workedAt' | 'shownAt' | 'isDeadlinePassed' | 'isIdle' | 'isBusy'
 >
 
 type Fleet = Pick<Roster, 'agentOf' | 'standing'>
@@ -62,6 +62,11 @@ export class WorkObserver {
     return isLeased(task.state) ? (this.#seen.get(task.id)?.workedAt ?? null) : null
   }
 
+  /** When it was seen to show work, and not only counted as if it had; null where that was not since the last grace. */
+  shownAt(task: Task): number | null {
+    return isLeased(task.state) ? (this.#seen.get(task.id)?.shownAt ?? null) : null
+  }
+
   /** A clock that is put back makes a deadline no later; one that is put forward makes it come. */
   isDeadlinePassed({ id, deadline }: Task, at: number, wall: number): boolean {
     if (deadline === null) return false
@@ -84,6 +89,8 @@ export class WorkObserver {
       seen.heldSince = now
       seen.takeableAt = Math.max(seen.takeableAt, now)
       seen.workedAt = now
+      seen.shownAt = null
+      seen.isGraced = true
     }
   }
 
@@ -124,6 +131,9 @@ interface Seen {
   heldSince: number
   takeableAt: number
   workedAt: number
+  shownAt: number | null
+  /** What changed since is of an unknown time. */
+  isGraced: boolean
   /** When its deadline passes. */
   readonly dueAt: number
 }
@@ -139,6 +149,8 @@ function see(task: Task, known: Seen | undefined, signs: number, at: number, wal
     heldSince: isSame ? known.heldSince : at,
     takeableAt: isSame ? known.takeableAt : at + pauseLeft(task, wall),
     workedAt: isStill ? known.workedAt : at,
+    shownAt: isStill ? known.shownAt : isSame && !known.isGraced ? at : null,
+    isGraced: false,
     dueAt: known !== undefined && known.task.deadline === deadline ? known.dueAt : dueAt,
   }
 }
