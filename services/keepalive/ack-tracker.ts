@@ -1,5 +1,6 @@
 import { advances, type Delivery, type Mark, type StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
+import { readTaskMessage } from '#fleet/task-messages.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { bridgeId, type Placed } from '#spool/inbox.ts'
@@ -19,6 +20,8 @@ export interface AckTrackerParts {
 interface TrackedMessage {
   /** How far the bridge knows it to have come. */
   confirmed: Delivery
+  /** It gives a task or takes one away: the worker's own program reads these, whatever the agent does. */
+  readonly isTaskNews: boolean
   /** In how many whole scans in a row it lay in no folder. */
   absences: number
 }
@@ -48,6 +51,11 @@ export class AckTracker {
     return this.#messages.has(id)
   }
 
+  /** Whether it gives a task or takes one away. Of what an earlier process brought in nobody knows. */
+  isTaskNews(id: number): boolean {
+    return this.#messages.get(id)?.isTaskNews === true
+  }
+
   /** The messages in the inbox, by their ids on the bridge. */
   bridgeIds(): ReadonlySet<number> {
     return new Set(this.#messages.keys().map(bridgeId))
@@ -56,7 +64,7 @@ export class AckTracker {
   /** Messages have been put into the inbox, each where `placed` says. */
   onPlaced(messages: readonly StoredMessage[], placed: readonly Placed[]): void {
     const { acks } = this.#parts
-    for (const [index, { id, delivery }] of messages.entries()) {
+    for (const [index, { id, delivery, text }] of messages.entries()) {
       const place = placed[index]
       if (place === undefined) continue
       if (place.as === 'acked') {
@@ -65,7 +73,7 @@ export class AckTracker {
       }
       if (place.as === 'known' && this.#forgottenAt.has(place.id) && !this.#messages.has(place.id)) continue
       const confirmed = this.#messages.get(place.id)?.confirmed ?? delivery
-      this.#messages.set(place.id, { confirmed, absences: 0 })
+      this.#messages.set(place.id, { confirmed, isTaskNews: tellsOfTask(text), absences: 0 })
       if (advances(confirmed, 'delivered')) acks.queue(place.id, 'delivered')
     }
   }
@@ -107,7 +115,7 @@ export class AckTracker {
   /** Tracks a message that an earlier process brought in; null when it has left the inbox since the scan. */
   #adopt(id: number, scannedAt: number): TrackedMessage | null {
     if ((this.#forgottenAt.get(id) ?? Number.NEGATIVE_INFINITY) >= scannedAt) return null
-    const message: TrackedMessage = { confirmed: 'queued', absences: 0 }
+    const message: TrackedMessage = { confirmed: 'queued', isTaskNews: false, absences: 0 }
     this.#messages.set(id, message)
     return message
   }
@@ -139,4 +147,9 @@ export class AckTracker {
       log.warn('message removed from the inbox without an ack', { id, session, isFetchedAgain })
     }
   }
+}
+
+function tellsOfTask(text: string): boolean {
+  const type = readTaskMessage(text)?.type
+  return type === 'task_assignment' || type === 'task_revoked'
 }

@@ -22,7 +22,7 @@ import type { CredentialsPort, InboxPort, OutboxPort } from './spool-interfaces.
 /** The counters of a session that outlive its move to another bridge address. */
 export interface SessionCounters {
   beats: number
-  /** What the agent itself was seen to do: messages it acked, messages and reports it sent. */
+  /** What the agent itself was seen to do: messages it acked but those that give or take a task, and what it sent. */
   work: number
 }
 
@@ -87,7 +87,7 @@ export class Session implements AsyncDisposable {
       session,
       store,
       onConfirmed: async (ids, mark) => {
-        if (mark === 'acked') this.#onAcked(ids.length)
+        if (mark === 'acked') this.#onAcked(ids)
         await this.#tracker.onConfirmed(ids, mark)
       },
     })
@@ -265,9 +265,10 @@ export class Session implements AsyncDisposable {
     return fresh
   }
 
-  #onAcked(count: number): void {
-    this.#parts.metrics.acked.add(count)
-    this.#parts.counters.work += count
+  /** That a task came or went the worker's own program reads, also while the command of another hangs: it is no sign of work. */
+  #onAcked(ids: readonly number[]): void {
+    this.#parts.metrics.acked.add(ids.length)
+    this.#parts.counters.work += ids.filter((id) => !this.#tracker.isTaskNews(id)).length
   }
 
   #onSent(): void {

@@ -40,6 +40,23 @@ test('it beats for each session at its pace, by a rising number, and says how mu
   assert.ok((next?.seq ?? 0) <= 2)
 })
 
+test('that a task came or went its worker reads also while a command of it hangs: an ack of that is no sign of work', async () => {
+  const ground = new Ground()
+  const { b, tell } = await ground.channel()
+  ground.start()
+  await ground.pass(0)
+  await tell(JSON.stringify({ type: 'task_assignment', task_id: 'T-1', description: 'build it' }))
+  await tell(JSON.stringify({ type: 'task_revoked', task_id: 'T-1', reason: 'another agent has it' }))
+  await tell(JSON.stringify({ type: 'task_completed', task_id: 'T-2' }))
+  await ground.pass(CONFIG.beatMs)
+  await ground.inbox.ack([1, 2])
+  await ground.pass(2 * CONFIG.beatMs)
+  assert.equal((await ground.pulse(b))?.work, 0)
+  await ground.inbox.ack([3])
+  await ground.pass(2 * CONFIG.beatMs)
+  assert.equal((await ground.pulse(b))?.work, 1)
+})
+
 test('where only requests get through it beats seldom, and as before once a socket opens', async () => {
   const ground = new Ground()
   const { b } = await ground.channel()

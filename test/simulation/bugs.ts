@@ -2,7 +2,7 @@ import { AgentProcessTable } from '#fleet/agent-processes.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { Roster } from '#fleet/failure-detector.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import type { Report } from '#fleet/task.ts'
+import type { Report, Task } from '#fleet/task.ts'
 import type { Worker } from '#fleet/worker.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
@@ -22,6 +22,7 @@ export const BUGS = [
   'no renewal',
   'timers by the wall clock',
   'incidents end with conversations',
+  'a crash is no attempt',
 ] as const
 export type Bug = (typeof BUGS)[number]
 
@@ -92,6 +93,8 @@ export function spoil(store: Store, bug: Bug | null, dice: Dice): Store {
       const live = await store.conversations()
       if (!live.some(({ agents }) => agents.b === args[0])) throw new S2Error('expired', 'its conversation has ended')
     }
+    if (bug === 'a crash is no attempt' && verb === 'tasks')
+      return (await store.tasks(args[0] as never)).map(forgetCrashes)
     // keepalive asks for what a stream left out: this mistake is to have the hint and nothing else
     if (bug === 'read once per event' && verb === 'unacked') return []
     if (bug === 'new key per try' && verb === 'send') {
@@ -100,6 +103,10 @@ export function spoil(store: Store, bug: Bug | null, dice: Dice): Store {
     }
     return await put(store, verb, args)
   }, streams)
+}
+
+function forgetCrashes(task: Task): Task {
+  return { ...task, attempts: task.attempts.filter(({ end }) => end !== 'interrupted') }
 }
 
 /**

@@ -22,6 +22,7 @@ export const FAULTS = [
   'host gone for good',
   'agent killed',
   'agent stopped',
+  'agent killed by its task',
   'keepalive killed',
   'keepalive stopped',
   'watchdog killed',

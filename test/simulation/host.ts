@@ -10,10 +10,11 @@ import { LookPace } from '../../services/cred-sync/look-pace.ts'
 import { CredentialSync } from '../../services/cred-sync/sync-credential.ts'
 import { SessionManager, type SessionManagerConfig } from '../../services/keepalive/session-manager.ts'
 import { inboxTaskMailbox, outboxReports } from '../../services/worker/reports-and-task-mail.ts'
-import type { CommandEnd, RunningCommand } from '../../services/worker/running-command.ts'
+import type { RunningCommand } from '../../services/worker/running-command.ts'
 import { TaskLoop, type TaskLoopConfig } from '../../services/worker/task-loop.ts'
 import { type Bug, byTheWallClock } from './bugs.ts'
 import { Life, type Machine } from './clock.ts'
+import { startCommand } from './command.ts'
 import type { History } from './history.ts'
 import { keysOf, sourceAtBridge } from './issuing.ts'
 import { type Bridge, Link, openWire, type Surroundings } from './network.ts'
@@ -29,9 +30,13 @@ export interface HostParts {
   onPromised(text: string): void
   /** Told of every start of a task's command. */
   onStarted(task: Task): void
+  /** Told that a task takes this agent's program along; calls what it answers when that is started again. */
+  onCrash(agent: string): () => void
 }
 
 const RETRY_MS = 1_000
+/** How soon what watches over the programs of a host starts one again that died, on average. */
+const RESTART_MS = 5_000
 /** Longer than any world lasts. */
 const NEVER_MS = 1_000 * 86_400_000
 
@@ -53,6 +58,8 @@ export class SimulatedHost {
   #lives = 0
   #said = 0
   #speaks = true
+  /** Its programs are meant to run. */
+  #isUp = false
   /** It never comes back. */
   isGone = false
   /** The machine is switched off: nobody starts anything there. */
@@ -206,12 +213,14 @@ export class SimulatedHost {
   }
 
   kill(): void {
+    this.#isUp = false
     this.killKeepalive()
     this.killWorker()
     this.killCredSync()
   }
 
   start(): void {
+    this.#isUp = true
     this.startCredSync()
     this.startKeepalive()
     this.startWorker()
@@ -305,26 +314,28 @@ export class SimulatedHost {
     await agent.work()
   }
 
-  /** A command that takes as long as its task says, prints a line now and then, and ends soon after it is told to. */
+  /** A task takes the agent's program along, which is started again soon. */
+  #crash(life: Life): void {
+    if (this.#worker !== life || life.isDead) return
+    const { around, onCrash } = this.#parts
+    const restarted = onCrash(this.agent)
+    this.killWorker()
+    around.timeline.after(1_000 + around.dice.wait(RESTART_MS), () =>
+      this.machine.whenAwake(() => {
+        restarted()
+        if (this.#isUp && !this.isGone) this.startWorker()
+      }),
+    )
+  }
+
   #command(task: Task, life: Life, onLine: (line: string) => void): RunningCommand {
     const { history, onStarted } = this.#parts
     const { lineMs } = this.#config
-    const stopped = new AbortController()
     const name = `${task.id}@${task.epoch} on ${this.agent}`
-    const run = async (): Promise<CommandEnd> => {
-      const tookMs = Number(task.description.split(' ').at(-2))
-      history.note(`run begins: ${name}`)
-      onStarted(task)
-      for (let leftMs = tookMs; leftMs > 0 && !stopped.signal.aborted; leftMs -= lineMs) {
-        await life.clock.sleep(Math.min(lineMs, leftMs), stopped.signal).catch(() => undefined)
-        onLine(`${leftMs} ms left`)
-      }
-      if (stopped.signal.aborted) await life.clock.sleep(50)
-      history.note(`run ends: ${name}`)
-      return stopped.signal.aborted
-        ? { exitCode: null, signal: 'SIGTERM', tail: '' }
-        : { exitCode: 0, signal: null, tail: `done on ${this.agent}` }
-    }
-    return { ended: run(), stop: () => stopped.abort() }
+    history.note(`run begins: ${name}`)
+    onStarted(task)
+    const command = startCommand(task, { life, lineMs, onLine, crash: () => this.#crash(life), place: this.agent })
+    void command.ended.then(() => history.note(`run ends: ${name}`))
+    return command
   }
 }

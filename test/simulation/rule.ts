@@ -1,5 +1,5 @@
 import type { NewIncident } from '#fleet/incident.ts'
-import type { Move, Task } from '#fleet/task.ts'
+import type { EndReason, Move, Task } from '#fleet/task.ts'
 import type { Lapse } from './lapses.ts'
 
 /**
@@ -11,6 +11,8 @@ export interface Rule {
   onMoved?(before: Task, move: Move, by: string): void
   /** The command of a task was started. */
   onStarted?(task: Task): void
+  /** A task has failed: its holder said so, or a watchdog ended it. */
+  onFailed?(task: Task, reason: EndReason | 'reported', by: string): void
   onOpened?(incident: NewIncident, by: string): void
   onClosed?(incident: OpenIncident, by: string): void
   /** Something was broken and is not any more. */

@@ -5,6 +5,7 @@ import type { Bridge } from './network.ts'
 import type { Rule } from './rule.ts'
 import { HOUR, LIFETIME_MS, type Settings } from './settings.ts'
 import type { Witness } from './witness.ts'
+import { aTaskFailsForAReason } from './work-rules.ts'
 
 export interface RuleParts {
   readonly timeline: Timeline
@@ -27,6 +28,7 @@ export const RULES: readonly ((parts: RuleParts) => Rule)[] = [
   anIncidentLastsAsItsCause,
   theBridgesSilenceIsNotTheirs,
   nobodyIsKeptOut,
+  aTaskFailsForAReason,
 ]
 
 /**

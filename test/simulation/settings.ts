@@ -143,7 +143,7 @@ function watchConfig(beatMs: number): WatchConfig {
     takeWithinMs: 24 * beatMs,
     stallAfterMs: 180 * beatMs,
     onStall: { otherwise: 'move', byName: new Map() },
-    attemptsMax: 12,
+    attemptsMax: 5,
     fallback: new Map(ROLES.map((role) => [role, ['any']])),
     restartAfterMs: 6 * beatMs,
     restartsMax: 3,

@@ -34,6 +34,7 @@ const CAUGHT: Readonly<Record<Bug, { readonly pace: Pace; readonly within: numbe
   'no revival': { pace: 'days', within: 20, promise: /all comes to rest: .* (was not heard|has no token)/ },
   'no renewal': { pace: 'days', within: 100, promise: /nobody is kept out: / },
   'incidents end with conversations': { pace: 'days', within: 50, promise: /an incident lasts as its cause: / },
+  'a crash is no attempt': { pace: 'minutes', within: 20, promise: /attempts are bounded: / },
   'timers by the wall clock': {
     pace: 'days',
     within: 30,

@@ -167,8 +167,7 @@ export class Witness {
         await this.#onMove(asker, args[0] as Move, answer as boolean)
         break
       case 'endTask':
-        if (answer === true)
-          this.#follow(await this.#store.task((args[0] as TaskEnding).task), `an end by ${asker.name}`)
+        if (answer === true) await this.#onEnding(asker, args[0] as TaskEnding)
         break
       case 'openIncident':
         if (answer === true) this.#onOpened(asker, args[0] as NewIncident)
@@ -256,6 +255,14 @@ export class Witness {
       )
     }
     this.#follow(task, `a report of ${holder}`)
+    if (task.state !== 'failed' || before?.state === 'failed') return
+    for (const rule of this.#rules) rule.onFailed?.(task, 'reported', this.agentOf(holder))
+  }
+
+  async #onEnding({ name }: Asker, { task, reason }: TaskEnding): Promise<void> {
+    const ended = await this.#store.task(task)
+    this.#follow(ended, `an end by ${name}`)
+    for (const rule of this.#rules) rule.onFailed?.(ended, reason, name)
   }
 
   async #onMove(asker: Asker, move: Move, moved: boolean): Promise<void> {

@@ -22,6 +22,7 @@ import { type KnownFault, RULES } from './rules.ts'
 import { chooseSettings, LIFETIME_MS, type Pace, paceOf, ROLES, type Settings } from './settings.ts'
 import { Watchman } from './watchman.ts'
 import { Witness } from './witness.ts'
+import { chooseWork, describe } from './work.ts'
 
 export interface WorldOptions {
   /** A mistake to make on purpose. */
@@ -271,6 +272,7 @@ class World implements Scene {
       bug: this.#options.bug ?? null,
       onPromised: (text: string) => this.#promised.push(text),
       onStarted: (task: Task) => this.#onStarted(task),
+      onCrash: (agent: string) => this.#onCrash(agent),
     }
     const ends = [channels.map(({ a }) => a), ...channels.map(({ b }) => [b])]
     for (const [n, sessions] of ends.entries()) {
@@ -394,7 +396,7 @@ class World implements Scene {
     const { a, b } = dice.pick(channels)
     return {
       id: `task-${this.#tasks}`,
-      description: `work for ${Math.round(1_000 + dice.wait(this.settings.workMs))} ms`,
+      description: describe(chooseWork(dice, this.settings.workMs)),
       priority: dice.pick<Priority>(PRIORITIES),
       role: dice.chance(0.5) ? dice.pick(ROLES) : null,
       holder: dice.chance(0.6) ? b : null,
@@ -434,6 +436,11 @@ class World implements Scene {
   #onStarted(task: Task): void {
     this.#starts.set(task.id, (this.#starts.get(task.id) ?? 0) + 1)
     this.#witness.noteStart(task)
+  }
+
+  #onCrash(agent: string): () => void {
+    this.around.tally.fired('agent killed by its task')
+    return this.lapses.begin('agent killed by its task', [agent])
   }
 
   /** Whom the bridge does not let in has a lapse until it does, whatever the reason. */
@@ -491,7 +498,6 @@ class World implements Scene {
     for (const task of await this.#store.tasks({})) {
       if (isOpen(task.state))
         unrest.push(`${task.id} is ${task.state}@${task.epoch} of ${this.#witness.agentOf(task.holder)}`)
-      else if (task.state === 'failed') unrest.push(`${task.id} failed: ${task.result?.signal}`)
     }
     for (const host of this.hosts) {
       if (host.isGone) continue

@@ -187,6 +187,20 @@ suite('a task that nobody takes', () => {
     assert.equal((await stage.letters(session)).length, 8, 'and nobody reminds it')
   })
 
+  test('an agent that takes nothing is told of once, whatever another watchdog has seen of it, until it takes its task', async () => {
+    const { stage } = await fleet(1)
+    await using _ = stage
+    await add(stage, 't1', 'w1')
+    await stage.run(3 * MINUTE)
+    assert.deepEqual(await stage.incidents(), ['task_not_taken:w1'])
+    stage.watchdog({ config: CLOCKS })
+    await stage.run(3 * MINUTE)
+    assert.deepEqual(await stage.incidents(), ['task_not_taken:w1'])
+    await take(stage, 'w1')
+    await stage.run(MINUTE)
+    assert.deepEqual(await stage.incidents(), ['-task_not_taken:w1'])
+  })
+
   test('an agent that takes nothing gets nothing more while another can', async () => {
     const { stage } = await fleet(2)
     await using _ = stage
@@ -243,6 +257,20 @@ suite('a task that shows no work', () => {
     assert.deepEqual([await stage.holders(), await stage.incidents()], [{ t1: 'w2' }, ['-task_stalled:t1@1']])
     const { attempts, priority } = await stage.store.task('t1')
     assert.deepEqual([attempts[0]?.end, attempts[0]?.note, priority], ['stalled', 'Continue? [y/N]', 'P0'])
+  })
+
+  test('it is told of once, whatever another watchdog has seen of it, until it shows work', async () => {
+    const { stage } = await fleet(2, { onStall: { otherwise: 'tell', byName: new Map() } })
+    await using _ = stage
+    await add(stage, 't1', 'w1')
+    const task = await take(stage, 'w1')
+    await renew(stage, 'w1', task, 16 * MINUTE)
+    assert.deepEqual(await stage.incidents(), ['task_stalled:t1@1'])
+    stage.watchdog({ config: { ...CLOCKS, onStall: { otherwise: 'tell', byName: new Map() } } })
+    await renew(stage, 'w1', task, 10 * MINUTE)
+    assert.deepEqual(await stage.incidents(), ['task_stalled:t1@1'])
+    await renew(stage, 'w1', task, 2 * MINUTE, 1)
+    assert.deepEqual(await stage.incidents(), ['-task_stalled:t1@1'])
   })
 
   test('one whose holder sees its command work is left in peace for hours', async () => {
