@@ -1,4 +1,5 @@
 import type { NewIncident } from '#fleet/incident.ts'
+import { redactedHead } from '#fleet/redact.ts'
 import type { Task } from '#fleet/task.ts'
 import type { Twins } from '#fleet/twin-detector.ts'
 import { formatDuration, roughDuration } from '#runtime/duration.ts'
@@ -12,6 +13,8 @@ import type { GraceReason, RepeatedGraces } from './recent-graces.ts'
 const SUPERVISOR_AWAY = 'supervisor_away:'
 /** How many tasks a summary names. */
 const NAMED_MAX = 5
+/** Characters of an error that a summary tells. */
+const WHY_MAX = 300
 
 /** What an agent that was lost had: the tasks that it works at all the same, and those that it loses. */
 export interface LossTasks {
@@ -105,6 +108,13 @@ export function blindIncident(lateAfterMs: number): NewIncident {
 export function storeAwayIncident(lateAfterMs: number): NewIncident {
   const summary = `the watchdog has not reached its store for ${formatDuration(lateAfterMs)}: no agent is judged and no task is moved`
   return { cause: 'store_away', kind: 'blind', agent: null, summary }
+}
+
+/** A loop of the watchdog throws what no store throws. */
+export function loopFailingIncident(loop: string, error: unknown, lateAfterMs: number): NewIncident {
+  const why = redactedHead(String(error), WHY_MAX)
+  const summary = `the watchdog has failed at "${loop}" for ${formatDuration(lateAfterMs)} (${why}): this is a fault of S2, and what it does there is not done; see its log, and report it`
+  return { cause: 'watchdog_failing', kind: 'blind', agent: null, summary }
 }
 
 /** Graces that follow each other so closely that nobody can be found silent: how many, why, and what to do about most of them. */

@@ -1,3 +1,4 @@
+import type { NewIncident } from '#fleet/incident.ts'
 import { Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
@@ -5,7 +6,7 @@ import { Loop } from '#runtime/loop.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
 import type { AlertSender } from './alert-sender.ts'
 import type { WatchConfig } from './config.ts'
-import { storeAwayIncident } from './incident-texts.ts'
+import { loopFailingIncident, storeAwayIncident } from './incident-texts.ts'
 
 /** The loops of the watchdog that ask the store. */
 type LoopName = 'read beats' | 'look' | 'write verdicts' | 'restart' | 'report channels'
@@ -26,16 +27,22 @@ export interface StoreOutageParts {
 /** Since when a loop has failed, and the pauses between its tries. */
 interface Failure {
   readonly since: number
+  /** What it threw first came from the store, and not from a fault of its own. */
+  readonly isStoreAway: boolean
   readonly pauses: Pauses
 }
 
-/** Waits out a store that does not answer. People are told when that lasts, and once more when it is over. */
+/**
+ * Waits out a store that does not answer, and whatever else a loop throws. People are told when that lasts, which of the two it
+ * is, and once more when it is over.
+ */
 export class StoreOutage {
   readonly #config: Pick<WatchConfig, 'watchMs' | 'lateAfterMs'>
   readonly #parts: StoreOutageParts
   readonly #failures = new Map<LoopName, Failure>()
   readonly #known = new KnownTroubles()
-  #isReported = false
+  /** What people were told; null where nothing lasts. */
+  #reported: NewIncident | null = null
 
   constructor(config: Pick<WatchConfig, 'watchMs' | 'lateAfterMs'>, parts: StoreOutageParts) {
     this.#config = config
@@ -62,20 +69,28 @@ export class StoreOutage {
     if (failure === undefined) return
     this.#failures.delete(name)
     this.#known.isOver(name)
-    this.#parts.log.info('store answers again', { to: name, failures: failure.pauses.failures })
+    const { failures } = failure.pauses
+    if (failure.isStoreAway) this.#parts.log.info('store answers again', { to: name, failures })
+    else this.#parts.log.info('step succeeds again', { step: name, failures })
     if (this.#failures.size > 0) return
-    if (this.#isReported) this.#report('closed')
+    this.#reportEnd()
     this.#parts.onWell?.()
   }
 
   /** Answers how long to wait before the next try. */
   #noteFailure(name: LoopName, error: unknown): number {
     const { clock, log } = this.#parts
-    const failure = this.#failures.get(name) ?? { since: clock.now(), pauses: this.#newPauses() }
+    const isStoreAway = hasCode(error)
+    const failure = this.#failures.get(name) ?? { since: clock.now(), isStoreAway, pauses: this.#newPauses() }
     this.#failures.set(name, failure)
-    if (this.#known.isNew(name, String(error))) log.warn('store does not answer, retrying', { to: name, error })
+    if (this.#known.isNew(name, String(error))) {
+      if (isStoreAway) log.warn('store does not answer, retrying', { to: name, error })
+      else log.error('step failed, retrying', { step: name, error })
+    }
+    const { lateAfterMs } = this.#config
     const failingMs = clock.now() - failure.since
-    if (!this.#isReported && failingMs > this.#config.lateAfterMs) this.#report('opened')
+    if (this.#reported === null && failingMs > lateAfterMs)
+      this.#report(isStoreAway ? storeAwayIncident(lateAfterMs) : loopFailingIncident(name, error, lateAfterMs))
     this.#parts.onError?.(error, failingMs)
     return failure.pauses.failed()
   }
@@ -85,11 +100,25 @@ export class StoreOutage {
     return new Pauses({ firstMs: watchMs, mostMs: lateAfterMs / 3, leastMs: watchMs / 2 }, this.#parts.chance)
   }
 
-  /** The store cannot keep this incident, as it is the store that is away. */
-  #report(event: 'opened' | 'closed'): void {
-    this.#isReported = event === 'opened'
-    const incident = storeAwayIncident(this.#config.lateAfterMs)
-    const outcome = event === 'closed' ? 'the watchdog reaches its store again, and judges agents' : null
-    for (const sender of this.#parts.senders) sender.sendUnstored(incident, event, outcome)
+  /** No store is asked to keep this incident, as it may be the store that is away. */
+  #report(incident: NewIncident): void {
+    this.#reported = incident
+    for (const sender of this.#parts.senders) sender.sendUnstored(incident, 'opened')
   }
+
+  #reportEnd(): void {
+    const incident = this.#reported
+    if (incident === null) return
+    this.#reported = null
+    const isStoreAway = incident.cause === storeAwayIncident(0).cause
+    const outcome = isStoreAway
+      ? 'the watchdog reaches its store again, and judges agents'
+      : 'the watchdog does all its work again'
+    for (const sender of this.#parts.senders) sender.sendUnstored(incident, 'closed', outcome)
+  }
+}
+
+/** What stores, databases and systems throw has a code; what this program does wrong by itself has none. */
+function hasCode(error: unknown): boolean {
+  return error instanceof Error && 'code' in error
 }

@@ -687,6 +687,29 @@ test('the store is away for long: people are told without it, nobody is judged, 
   assert.deepEqual(watchdog.convicted, ['w1'])
 })
 
+test('a fault of the watchdog itself is told as that, and not as a store that is away', async () => {
+  await using stage = await Stage.open(4)
+  let isFaulty = false
+  const fail = async (): Promise<void> => {
+    if (isFaulty) throw new RangeError('Invalid time value')
+  }
+  const watchdog = stage.watchdog({ store: through(stage.store, { tasks: fail }) })
+  await stage.run(20 * SECOND)
+  isFaulty = true
+  await stage.run(10 * MINUTE)
+  const told = (event: string): unknown[] => watchdog.said(event).map(({ fields }) => fields.text)
+  assert.deepEqual(told('incident opened'), [
+    'S2 incident: the watchdog has failed at "look" for 15s (RangeError: Invalid time value): this is a fault of S2, and what it does there is not done; see its log, and report it',
+  ])
+  assert.deepEqual(
+    [watchdog.said('store does not answer, retrying').length, watchdog.said('step failed, retrying').length],
+    [0, 1],
+  )
+  isFaulty = false
+  await stage.run(MINUTE)
+  assert.deepEqual(told('incident closed'), ['S2 incident over: the watchdog does all its work again'])
+})
+
 test('errors of the store now and then cost no grace, and nothing that was decided is lost', async () => {
   await using stage = await Stage.open(4)
   let dice = 1
