@@ -333,7 +333,7 @@ export class Roster {
     const isFirst = record.incarnation === null
     const isNewIncarnation = (record.incarnation ?? entry.incarnation ?? incarnation) !== incarnation
     const isBeat = isFirst || record.seq !== seq
-    const hasWorked = !isFirst && record.work !== work
+    const hasWorked = !isFirst && record.work < work // a bridge that begins anew may have counted less
     if (isNewIncarnation || hasWorked) entry.signs += 1
     // An equal string of this beat is not kept: the garbage collector would have to copy it.
     if (record.incarnation !== incarnation) record.incarnation = incarnation

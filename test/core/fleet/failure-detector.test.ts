@@ -341,7 +341,9 @@ test('signs change with work and with a new life, not with beats', () => {
   roster.hear([pulse('w1', 3, { work: 1 })], 2)
   assert.notEqual(signs(), first)
   const second = signs()
-  roster.hear([pulse('w1', 1, { work: 1, incarnation: 'two' })], 3)
+  roster.hear([pulse('w1', 4)], 3)
+  assert.equal(signs(), second, 'a bridge that begins anew counts less')
+  roster.hear([pulse('w1', 1, { incarnation: 'two' })], 4)
   assert.notEqual(signs(), second)
 })
 

@@ -742,6 +742,32 @@ function proveLiveness(prove: Prove): void {
   )
 
   prove(
+    'a worker that begins to ask and has nothing to take shows work, once a life',
+    async (fleet) => {
+      const { b } = await fleet.channel()
+      let seq = 0
+      const work = async (): Promise<number | undefined> => {
+        seq += 1
+        await b.store.beat([beatOf(b.session, { seq, work: 5 })])
+        return (await fleet.store.pulses(0)).pulses[0]?.work
+      }
+      assert.equal(await work(), 5)
+      await b.store.leaseTask(b.session, 'run-1')
+      assert.equal(await work(), 6)
+      await b.store.leaseTask(b.session, 'run-1')
+      assert.equal(await work(), 6)
+      await b.store.leaseTask(b.session, 'run-2', ['set-aside'])
+      assert.equal(await work(), 6, 'it may let that one lie')
+      await b.store.leaseTask(b.session, 'run-2')
+      assert.equal(await work(), 7)
+      await fleet.store.addTask({ ...TASK, id: 't', holder: b.session })
+      await b.store.leaseTask(b.session, 'run-3')
+      assert.equal(await work(), 7)
+    },
+    'pulses',
+  )
+
+  prove(
     'only a later beat of a life, or another life, changes anything',
     async (fleet) => {
       const { b } = await fleet.channel()

@@ -1,3 +1,4 @@
+import { AskingWorkers } from '#fleet/asking-workers.ts'
 import type { Beat, Contest, ObservedBeat, ObservedBeats } from '#fleet/beat.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { AgentVerdict } from '#fleet/verdict.ts'
@@ -15,6 +16,9 @@ export class MemoryLiveness {
   /** In the order of their last change. */
   readonly #pulses = new Map<SessionId, ObservedBeat>()
   readonly #contests = new Map<SessionId, Contest>()
+  readonly #asking = new AskingWorkers()
+  /** How often the worker of a session began to ask for tasks. */
+  readonly #asked = new Map<SessionId, number>()
   #version = 0
   #ticks = 0
   #judged: JudgedVerdicts = { at: null, verdicts: [] }
@@ -29,7 +33,17 @@ export class MemoryLiveness {
     if (before !== undefined && before.incarnation === incarnation && before.seq >= seq) return
     this.#version += 1
     this.#pulses.delete(session)
-    this.#pulses.set(session, Object.freeze({ session, host, incarnation, seq, work, version: this.#version }))
+    const pulse = { session, host, incarnation, seq, work: work + this.#askedOf(session), version: this.#version }
+    this.#pulses.set(session, Object.freeze(pulse))
+  }
+
+  /** Its worker asked for a task, and there was none: when it begins to, that counts as work from the next beat of its host on. */
+  noteAsked(session: SessionId, life: string): void {
+    if (this.#asking.note(session, life, this.#clock.now())) this.#asked.set(session, this.#askedOf(session) + 1)
+  }
+
+  #askedOf(session: SessionId): number {
+    return this.#asked.get(session) ?? 0
   }
 
   /** Two places spoke for the session at once, again or for the first time. */

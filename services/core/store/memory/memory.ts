@@ -221,7 +221,10 @@ class MemoryStore implements Omit<Store, TableVerb> {
     this.#demandOpen()
     parseSession(holder)
     this.#speakers.demand(holder, place, this.#clock.now())
-    return this.#tables.tasks.leaseTask(holder, incarnation, passing)
+    const { tasks, liveness } = this.#tables
+    const task = tasks.leaseTask(holder, incarnation, passing)
+    if (task === null && passing.length === 0) liveness.noteAsked(holder, incarnation)
+    return task
   }
 
   async judge(verdicts: Iterable<AgentVerdict>): Promise<void> {

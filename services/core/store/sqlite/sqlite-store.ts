@@ -218,7 +218,9 @@ class SqliteStore implements Omit<Store, TableVerb> {
   ): Promise<Task | null> {
     parseSession(holder)
     this.#speakers.demand(holder, place, this.#parts.clock.now())
-    return await this.write(({ tasks }) => tasks.leaseTask(holder, incarnation, passing))
+    const task = await this.write(({ tasks }) => tasks.leaseTask(holder, incarnation, passing))
+    if (task === null && passing.length === 0) this.#beats.noteAsked(holder, incarnation)
+    return task
   }
 
   async report(holder: SessionId, report: Report): Promise<Task> {

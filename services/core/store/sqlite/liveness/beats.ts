@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { AskingWorkers } from '#fleet/asking-workers.ts'
 import { type Beat, type Contest, FOREIGN_INCARNATION, type ObservedBeat, type ObservedBeats } from '#fleet/beat.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
@@ -22,6 +23,8 @@ type LatestBeat = { -readonly [K in keyof Beat]: Beat[K] } & {
   at: number
   /** What foreign writers did for the session while a host of ours beat for it: part of `work`. */
   foreignWork: number
+  /** How often its worker began to ask for tasks, and had none to take: part of `work`. */
+  asked: number
 }
 
 export interface BeatsParts {
@@ -41,6 +44,7 @@ export class Beats implements AsyncDisposable {
   readonly #parts: BeatsParts
   readonly #latest = new Map<SessionId, LatestBeat>()
   readonly #unwritten = new Set<LatestBeat>()
+  readonly #asking = new AskingWorkers()
   /** Sets the ticks of this process apart from those of another that collects beats. */
   readonly #collector = randomBytes(6).toString('hex')
   readonly #closing = new AbortController()
@@ -75,14 +79,14 @@ export class Beats implements AsyncDisposable {
         continue
       }
       if (latest === undefined) {
-        latest = { session, host, incarnation, seq, work, at, foreignWork: 0 }
+        latest = { session, host, incarnation, seq, work, at, foreignWork: 0, asked: 0 }
         this.#latest.set(session, latest)
       } else {
         if (latest.incarnation === incarnation && latest.seq >= seq) continue
         latest.host = host
         latest.incarnation = incarnation
         latest.seq = seq
-        latest.work = work + latest.foreignWork
+        latest.work = work + latest.foreignWork + latest.asked
         latest.at = at
       }
       this.#unwritten.add(latest)
@@ -105,6 +109,12 @@ export class Beats implements AsyncDisposable {
       return false
     })
     this.take(alone)
+  }
+
+  /** Its worker asked for a task, and there was none: when it begins to, that counts as work from the next beat of its host on. */
+  noteAsked(session: SessionId, life: string): void {
+    const latest = this.#latest.get(session)
+    if (latest !== undefined && this.#asking.note(session, life, this.#parts.clock.now())) latest.asked += 1
   }
 
   /** The latest beat of each session that this process has heard. */
@@ -160,6 +170,7 @@ export class Beats implements AsyncDisposable {
     })
     for (const session of unknown) {
       this.#latest.delete(session)
+      this.#asking.forget(session)
       this.#parts.speakers.forget(session)
     }
   }
