@@ -3,10 +3,14 @@ import { S2Error } from '#fleet/errors.ts'
 import { Roster } from '#fleet/failure-detector.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Report, Task } from '#fleet/task.ts'
+import { WorkObserver } from '#fleet/work-observer.ts'
 import type { Worker } from '#fleet/worker.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
 import { ConversationRenewal } from '../../services/bridge/conversation-renewal.ts'
+import type { ReportOutcome } from '../../services/worker/end-report.ts'
+import { PlaceHealth } from '../../services/worker/place-health.ts'
+import type { Reports } from '../../services/worker/task-loop.ts'
 import type { Dice } from './chance.ts'
 import { put, type Streams, storeOf } from './network.ts'
 
@@ -23,6 +27,12 @@ export const BUGS = [
   'timers by the wall clock',
   'incidents end with conversations',
   'a crash is no attempt',
+  'processor time is no sign',
+  'untaken tasks are not looked at',
+  'no deadlines',
+  'roles are ignored',
+  'a refused report is done again',
+  'a sick place is asked at once',
 ] as const
 export type Bug = (typeof BUGS)[number]
 
@@ -41,6 +51,20 @@ export function plant(bug: Bug | null): Disposable {
     ConversationRenewal.prototype.heard = () => undefined
     undo.defer(() => {
       ConversationRenewal.prototype.heard = heard
+    })
+  }
+  if (bug === 'untaken tasks are not looked at') {
+    const { untakenSince } = WorkObserver.prototype
+    WorkObserver.prototype.untakenSince = () => null
+    undo.defer(() => {
+      WorkObserver.prototype.untakenSince = untakenSince
+    })
+  }
+  if (bug === 'a sick place is asked at once') {
+    const { waitMs } = PlaceHealth.prototype
+    PlaceHealth.prototype.waitMs = () => 0
+    undo.defer(() => {
+      PlaceHealth.prototype.waitMs = waitMs
     })
   }
   if (bug === 'unknown is dead') {
@@ -93,8 +117,12 @@ export function spoil(store: Store, bug: Bug | null, dice: Dice): Store {
       const live = await store.conversations()
       if (!live.some(({ agents }) => agents.b === args[0])) throw new S2Error('expired', 'its conversation has ended')
     }
-    if (bug === 'a crash is no attempt' && verb === 'tasks')
-      return (await store.tasks(args[0] as never)).map(forgetCrashes)
+    const misread = MISREAD[bug]
+    if (misread !== undefined && verb === 'tasks') return (await store.tasks(args[0] as never)).map(misread)
+    if (bug === 'processor time is no sign' && verb === 'report') {
+      const [holder, report] = args as [SessionId, Report]
+      return await put(store, verb, [holder, { ...report, work: 1 }])
+    }
     // keepalive asks for what a stream left out: this mistake is to have the hint and nothing else
     if (bug === 'read once per event' && verb === 'unacked') return []
     if (bug === 'new key per try' && verb === 'send') {
@@ -105,8 +133,20 @@ export function spoil(store: Store, bug: Bug | null, dice: Dice): Store {
   }, streams)
 }
 
-function forgetCrashes(task: Task): Task {
-  return { ...task, attempts: task.attempts.filter(({ end }) => end !== 'interrupted') }
+/** Tasks as one reads them who does not look at something. */
+const MISREAD: Readonly<Partial<Record<Bug, (task: Task) => Task>>> = {
+  'a crash is no attempt': (task) => ({ ...task, attempts: task.attempts.filter(({ end }) => end !== 'interrupted') }),
+  'no deadlines': (task) => ({ ...task, deadline: null }),
+  'roles are ignored': (task) => ({ ...task, role: null, otherRoles: [] }),
+}
+
+/** Reports whose refusal for their form is taken for a word on the task. */
+export function withoutForm(reports: Reports): Reports {
+  const carried = async (name: string): Promise<ReportOutcome> => {
+    const outcome = await reports.carried(name)
+    return typeof outcome === 'string' ? outcome : { ...outcome, code: 'conflict' }
+  }
+  return { ...reports, carried }
 }
 
 /**

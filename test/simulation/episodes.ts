@@ -153,7 +153,7 @@ export const EPISODES: readonly EpisodeKind[] = [
   },
   {
     fault: 'agent killed',
-    odds: { minutes: lasting(2, 500, 150_000), days: lasting(2, 60_000, 8 * HOUR) },
+    odds: { minutes: lasting(3, 500, 350_000), days: lasting(2, 60_000, 8 * HOUR) },
     begin: (scene, fired) =>
       on(scene, anyHost(scene), (host) => {
         fired()
@@ -170,6 +170,16 @@ export const EPISODES: readonly EpisodeKind[] = [
         worker?.stop()
         return () => worker?.goOn()
       }),
+  },
+  {
+    fault: 'place sick',
+    odds: { minutes: lasting(2, 20_000, 250_000), days: lasting(2, HOUR / 6, 10 * HOUR) },
+    begin: (scene, fired) => sicken(scene, fired, 'sick'),
+  },
+  {
+    fault: 'place parked',
+    odds: { minutes: lasting(2, 20_000, 250_000), days: lasting(2, HOUR / 6, 5 * HOUR) },
+    begin: (scene, fired) => sicken(scene, fired, 'parked'),
   },
   {
     fault: 'keepalive killed',
@@ -391,6 +401,20 @@ function cut(scene: Scene, fault: Fault): Mend | null {
   return on(scene, worker(scene), ({ link }) => {
     link.cut(fault)
     return Object.assign(() => link.heal(), { isFelt: () => link.isFelt })
+  })
+}
+
+/** No command can work there. Of a limit it is said when it ends, and that may be wrong. */
+function sicken(scene: Scene, fired: () => void, state: 'sick' | 'parked'): Mend | null {
+  const { timeline, dice } = scene.around
+  const { beatMs } = scene.settings.host
+  return on(scene, worker(scene), (host) => {
+    fired()
+    const saidAt = timeline.now + dice.between(10, 60) * beatMs
+    host.fault = { state, leftMs: () => Math.max(0, saidAt - timeline.now) }
+    return () => {
+      host.fault = null
+    }
   })
 }
 

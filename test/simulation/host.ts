@@ -9,17 +9,21 @@ import { HintLimiter } from '../../services/cred-sync/hint-limiter.ts'
 import { LookPace } from '../../services/cred-sync/look-pace.ts'
 import { CredentialSync } from '../../services/cred-sync/sync-credential.ts'
 import { SessionManager, type SessionManagerConfig } from '../../services/keepalive/session-manager.ts'
+import { placeJudge } from '../../services/worker/place-fault.ts'
 import { inboxTaskMailbox, outboxReports } from '../../services/worker/reports-and-task-mail.ts'
 import type { RunningCommand } from '../../services/worker/running-command.ts'
 import { TaskLoop, type TaskLoopConfig } from '../../services/worker/task-loop.ts'
-import { type Bug, byTheWallClock } from './bugs.ts'
+import { type Bug, byTheWallClock, withoutForm } from './bugs.ts'
 import { Life, type Machine } from './clock.ts'
-import { startCommand } from './command.ts'
+import { type SickPlace, startCommand } from './command.ts'
+import type { Fault } from './faults.ts'
 import type { History } from './history.ts'
 import { keysOf, sourceAtBridge } from './issuing.ts'
 import { type Bridge, Link, openWire, type Surroundings } from './network.ts'
+import type { Start } from './rule.ts'
 import type { HostConfig } from './settings.ts'
 import { Spool } from './spool.ts'
+import { troubleOf } from './work.ts'
 
 export interface HostParts {
   readonly around: Surroundings
@@ -29,9 +33,11 @@ export interface HostParts {
   /** Told what was promised to be carried. */
   onPromised(text: string): void
   /** Told of every start of a task's command. */
-  onStarted(task: Task): void
-  /** Told that a task takes this agent's program along; calls what it answers when that is started again. */
-  onCrash(agent: string): () => void
+  onStarted(start: Start): void
+  /** Told of every command that did its work. */
+  onDone(task: Task): void
+  /** Told of a fault of a task that an agent meets; calls what it answers when that is over. */
+  onTrouble(fault: Fault, agent: string): () => void
 }
 
 const RETRY_MS = 1_000
@@ -60,6 +66,12 @@ export class SimulatedHost {
   #speaks = true
   /** Its programs are meant to run. */
   #isUp = false
+  /** The agent is all in its command, and quiet as that is: it reads nothing and says nothing. */
+  #isQuiet = false
+  /** Whatever hangs here does so no longer. */
+  #hangEnded: () => void = () => undefined
+  /** What keeps every command from working here; null: nothing does. */
+  fault: SickPlace | null = null
   /** It never comes back. */
   isGone = false
   /** The machine is switched off: nobody starts anything there. */
@@ -207,6 +219,8 @@ export class SimulatedHost {
   }
 
   killWorker(): void {
+    this.#isQuiet = false
+    this.#hangEnded()
     this.#worker?.kill()
     this.#worker = null
     this.onWorker()
@@ -242,6 +256,7 @@ export class SimulatedHost {
       clock: life.clock,
       signal: life.unending,
       step: async () => {
+        if (this.#isQuiet) return 5 * this.#config.pollMs
         const ids = [...(isFirst ? await inbox.list('cur') : []), ...(await inbox.list('new'))]
         isFirst = false
         for (const id of ids) {
@@ -271,6 +286,7 @@ export class SimulatedHost {
       step: async () => {
         await life.clock.sleep(dice.wait(this.#config.sayEveryMs))
         if (!this.#speaks) return NEVER_MS
+        if (this.#isQuiet) return 1
         this.#said += 1
         const from = dice.pick(this.sessions)
         const text = `word ${this.#said} of ${from}`
@@ -283,7 +299,7 @@ export class SimulatedHost {
   }
 
   async #work(life: Life): Promise<void> {
-    const { bridge, around } = this.#parts
+    const { bridge, around, bug } = this.#parts
     const config: TaskLoopConfig = {
       leaseMs: this.#config.leaseMs,
       pollMs: 5 * this.#config.pollMs,
@@ -296,15 +312,16 @@ export class SimulatedHost {
       sessions: () => this.sessions,
     }
     const store = openWire({ life, link: this.link, bridge, keyring, around })
+    const reports = outboxReports(this.spool.writing(life))
     const agent = new TaskLoop(config, {
       clock: life.clock,
       chance: around.dice.next,
       runId: life.name,
       sessions: async () => this.sessions.map((session) => ({ session, store })),
-      reports: outboxReports(this.spool.writing(life)),
+      reports: bug === 'a refused report is done again' ? withoutForm(reports) : reports,
       taskMessages: inboxTaskMailbox(this.spool.reading(life), (heard) => this.spool.hear('inbox', life, heard)),
       start: (task, onLine) => this.#command(task, life, onLine),
-      judge: () => null,
+      judge: placeJudge({ argv: ['agent'], env: {}, cwd: '/' }, life.clock, 'UTC'),
       say: ({ event, ...rest }) => {
         if (event !== 'output') this.#parts.history.note(`${life.name} ${event} ${'task' in rest ? rest.task : ''}`)
       },
@@ -317,8 +334,8 @@ export class SimulatedHost {
   /** A task takes the agent's program along, which is started again soon. */
   #crash(life: Life): void {
     if (this.#worker !== life || life.isDead) return
-    const { around, onCrash } = this.#parts
-    const restarted = onCrash(this.agent)
+    const { around, onTrouble } = this.#parts
+    const restarted = onTrouble('agent killed by its task', this.agent)
     this.killWorker()
     around.timeline.after(1_000 + around.dice.wait(RESTART_MS), () =>
       this.machine.whenAwake(() => {
@@ -329,13 +346,32 @@ export class SimulatedHost {
   }
 
   #command(task: Task, life: Life, onLine: (line: string) => void): RunningCommand {
-    const { history, onStarted } = this.#parts
+    const { around, history, onStarted, onDone, onTrouble } = this.#parts
     const { lineMs } = this.#config
     const name = `${task.id}@${task.epoch} on ${this.agent}`
     history.note(`run begins: ${name}`)
-    onStarted(task)
-    const command = startCommand(task, { life, lineMs, onLine, crash: () => this.#crash(life), place: this.agent })
-    void command.ended.then(() => history.note(`run ends: ${name}`))
+    onStarted({ task, agent: this.agent, life: life.name, isPlaceWell: this.fault === null })
+    const trouble = troubleOf(task)
+    this.#isQuiet = trouble === 'hangs' || trouble === 'is quiet'
+    if (trouble === 'fails at once') onTrouble('command fails at once', this.agent)()
+    if (trouble === 'garbles its report') around.tally.fired('report garbled')
+    const command = startCommand(task, {
+      life,
+      lineMs,
+      where: this.agent,
+      fault: this.fault,
+      onLine,
+      crash: () => this.#crash(life),
+      onHang: () => {
+        this.#hangEnded = onTrouble('command hangs', this.agent)
+        return this.#hangEnded
+      },
+    })
+    void command.ended.then(({ exitCode }) => {
+      history.note(`run ends: ${name}`)
+      this.#isQuiet = false
+      if (exitCode === 0) onDone(task)
+    })
     return command
   }
 }

@@ -1,6 +1,7 @@
 import { type Code, S2Error } from '#fleet/errors.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import { conversationOf, type SessionId } from '#fleet/session-id.ts'
+import type { Report } from '#fleet/task.ts'
 import { Pauses } from '#runtime/backoff.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { Loop } from '#runtime/loop.ts'
@@ -255,6 +256,7 @@ export class Bridge {
     try {
       const speakers = speakersOf(verb, args, keyring)
       for (const session of speakers) await this.#check(session, keyring)
+      if (verb === 'report') checkForm(args[1] as Report)
       const answer = await askDoubtful(this.#store, verb, args, this.#around)
       if (verb === 'beat') for (const session of speakers) this.#renewal.heard(session)
       return { answer }
@@ -328,6 +330,12 @@ export class Bridge {
     }
     this.#streams.delete(dying)
   }
+}
+
+/** As the bridge's own reader of JSON refuses it. */
+function checkForm({ progress, result }: Report): void {
+  if (`${progress}${result?.tail}`.isWellFormed()) return
+  throw new S2Error('invalid', 'the request has half a character in it')
 }
 
 /** What anybody may ask for: what comes back is sealed and signed. */

@@ -4,20 +4,32 @@ import { KEPT_OUT, type Lapse, type Lapses } from './lapses.ts'
 import type { Bridge } from './network.ts'
 import type { Rule } from './rule.ts'
 import { HOUR, LIFETIME_MS, type Settings } from './settings.ts'
+import type { Watchman } from './watchman.ts'
 import type { Witness } from './witness.ts'
-import { aTaskFailsForAReason } from './work-rules.ts'
+import {
+  aSickPlaceIsLeftAlone,
+  aTaskFailsForAReason,
+  aTaskHasAClock,
+  rolesHold,
+  whatIsDoneIsNotDoneAgain,
+  whoWorksIsLeftAlone,
+} from './work-rules.ts'
 
 export interface RuleParts {
   readonly timeline: Timeline
   readonly history: History
   readonly settings: Settings
   readonly lapses: Lapses
-  readonly bridge: Pick<Bridge, 'idleMs'>
+  readonly bridge: Pick<Bridge, 'idleMs' | 'life' | 'isAsleep'>
+  readonly watchmen: readonly Pick<Watchman, 'life' | 'machine'>[]
+  /** When a clock on a wall was set last; null where none was. */
+  readonly clocks: { steppedAt(): number | null }
   /** A fault that the programs are known to have shows. */
   onKnown(fault: KnownFault): void
-  readonly witness: Pick<Witness, 'agentOf' | 'heardAt'>
+  readonly witness: Pick<Witness, 'agentOf' | 'heardAt' | 'openTasks' | 'openIncidents' | 'signsOf' | 'sickUntil'>
   /** How many requests of an agent about its tasks came to nothing within the last so many milliseconds. */
   failures(agent: string, withinMs: number): number
+  roleOf(agent: string): string
 }
 
 /** The rules of all worlds. To add one: write a function that makes it, and name it here. */
@@ -29,6 +41,11 @@ export const RULES: readonly ((parts: RuleParts) => Rule)[] = [
   theBridgesSilenceIsNotTheirs,
   nobodyIsKeptOut,
   aTaskFailsForAReason,
+  aTaskHasAClock,
+  whoWorksIsLeftAlone,
+  whatIsDoneIsNotDoneAgain,
+  rolesHold,
+  aSickPlaceIsLeftAlone,
 ]
 
 /**
@@ -36,8 +53,6 @@ export const RULES: readonly ((parts: RuleParts) => Rule)[] = [
  * from here, and its rule holds.
  */
 export const KNOWN_FAULTS = [
-  // One watchdog closes what the other opened, because by its own clocks it is not due: so in each round.
-  'two watchdogs that disagree',
   // An agent that takes nothing is told of again with each task, because the one before went to another meanwhile.
   'an incident that its task took along',
   // The watchdog's compare-and-set is on the epoch, which a lease does not raise: it may take what was begun a moment ago.
@@ -62,9 +77,11 @@ const FAILURES_LEAST = 2
 function aHealthyAgentKeepsItsWork(parts: RuleParts): Rule {
   const { timeline, history, settings, lapses, witness, failures, onKnown } = parts
   return {
-    onMoved: ({ id, holder, state }, { reason }, by) => {
+    onMoved: ({ id, holder, state, deadline }, { reason }, by) => {
       if (holder === null || reason === 'by_hand' || (reason === 'holder_busy' && state === 'assigned')) return
       const agent = witness.agentOf(holder)
+      if (reason === 'deadline' && deadline !== null) return
+      if (reason === 'holder_sick' && timeline.now - witness.sickUntil(agent) <= aftermathMs(settings)) return
       const wellMs = timeline.now - lapses.lastEnd(agent)
       if (wellMs <= aftermathMs(settings)) return
       if (reason === 'lease_lapsed' && failures(agent, settings.watch.leaseMs) >= FAILURES_LEAST) return
@@ -79,7 +96,8 @@ function aHealthyAgentKeepsItsWork(parts: RuleParts): Rule {
 function attemptsAreBounded({ history, settings }: RuleParts): Rule {
   const starts = new Map<string, number>()
   return {
-    onStarted: ({ id }) => {
+    onStarted: ({ task: { id }, isPlaceWell }) => {
+      if (!isPlaceWell) return // that is not the task's fault
       const count = (starts.get(id) ?? 0) + 1
       starts.set(id, count)
       if (count > settings.watch.attemptsMax) history.violate('attempts are bounded', `${id} was begun ${count} times`)
@@ -93,9 +111,7 @@ const CLAIM = 'restart'
 /** One cause, one incident: of each lapse people are told once, however long it lasts. */
 function oneIncidentALapse({ timeline, history, settings, lapses, onKnown }: RuleParts): Rule {
   const opened = new Map<string, number[]>()
-  const closedBy = new Map<string, string>()
   return {
-    onClosed: ({ cause }, by) => void closedBy.set(cause, watchdogOf(by)),
     onOpened: ({ cause, kind, agent }, by) => {
       if (kind === CLAIM) return
       const times = opened.get(cause) ?? []
@@ -105,7 +121,6 @@ function oneIncidentALapse({ timeline, history, settings, lapses, onKnown }: Rul
       const from = Math.min(timeline.now - aftermathMs(settings), ...behind.map((lapse) => lapse.from))
       const before = times.filter((at) => at >= from).length
       if (before < most) return
-      if ((closedBy.get(cause) ?? watchdogOf(by)) !== watchdogOf(by)) return onKnown('two watchdogs that disagree')
       if (kind === 'task_not_taken' && most > 0) return onKnown('an incident that its task took along')
       if (most === 0) {
         history.violate('one cause, one incident', `${by} opened ${cause}, and nothing had been wrong`)
@@ -115,11 +130,6 @@ function oneIncidentALapse({ timeline, history, settings, lapses, onKnown }: Rul
       history.violate('one cause, one incident', `${by} opened ${cause} ${before + 1} times in one: ${what}`)
     },
   }
-}
-
-/** Whose life it is. */
-function watchdogOf(life: string): string {
-  return life.split('.', 1)[0] ?? life
 }
 
 /** An incident of a lost agent is over when the agent is back, and not when nobody knows of it any more. */

@@ -25,7 +25,7 @@ export const HOUR = 60 * MINUTE
 export const DAY = 24 * HOUR
 
 /** What workers are called by their work. */
-export const ROLES = ['backend', 'frontend', 'tests', 'docs', 'deploy', 'review', 'wsl-cli', 'cloud-codex']
+const ROLES = ['backend', 'frontend', 'tests', 'docs', 'deploy', 'review', 'wsl-cli', 'cloud-codex']
 
 /** How long a conversation lives unless it is renewed, as by default. */
 export const LIFETIME_MS = 3 * HOUR
@@ -56,6 +56,11 @@ export interface Settings {
   readonly watch: WatchConfig
   readonly watchdogs: number
   readonly workers: number
+  /** Those that workers have, and those that tasks are for. */
+  readonly roles: readonly string[]
+  readonly wantedRoles: readonly string[]
+  /** How long a task may take at least and at most that has a deadline. */
+  readonly deadlineMs: readonly [number, number]
   /** Of the orchestrator's machine, and of the others. */
   readonly slack: { readonly server: Slack; readonly host: Slack } | null
   readonly engineEveryMs: number
@@ -69,6 +74,8 @@ export interface Settings {
   readonly taskEveryMs: number
   /** How long work takes on average, beyond a second. */
   readonly workMs: number
+  /** How long work takes on average that shows nothing but processor time. */
+  readonly quietMs: number
   readonly weather: Weather
   /** After everything is mended, so long may it take until all is done. */
   readonly restWithinMs: number
@@ -83,12 +90,16 @@ export function chooseSettings(pace: Pace, dice: Dice): Settings {
 /** The default settings most of the time; otherwise faster ones, in the same proportions. */
 function minutes(dice: Dice): Settings {
   const beatMs = 5 * SECOND * dice.pick([1, 1, 0.5])
+  const workers = dice.whole(3, 7)
+  const { fallback, ...roles } = chooseRoles(dice, workers)
   return {
     pace: 'minutes',
     host: { ...hostConfig(beatMs), pollMs: 4 * SECOND, sayEveryMs: 20 * SECOND, lineMs: 10 * SECOND },
-    watch: { ...watchConfig(beatMs), moveEveryMs: dice.pick([10 * SECOND, 2 * SECOND]) },
+    watch: { ...watchConfig(beatMs), moveEveryMs: dice.pick([10 * SECOND, 2 * SECOND]), fallback },
     watchdogs: 2,
-    workers: dice.whole(3, 7),
+    workers,
+    ...roles,
+    deadlineMs: [20 * SECOND, 200 * SECOND],
     slack: null,
     engineEveryMs: 5 * SECOND,
     issueEveryMs: 20 * SECOND,
@@ -97,8 +108,9 @@ function minutes(dice: Dice): Settings {
     nightMs: 0,
     taskEveryMs: 8 * SECOND,
     workMs: 9 * SECOND,
+    quietMs: 150 * SECOND,
     weather: chooseWeather(dice, 0.3),
-    restWithinMs: 15 * MINUTE,
+    restWithinMs: 25 * MINUTE,
     staysMs: 30 * SECOND,
   }
 }
@@ -107,12 +119,16 @@ function minutes(dice: Dice): Settings {
 function days(dice: Dice): Settings {
   const length = dice.pick([1, 1, 1, 1, 2, 3])
   const beatMs = dice.between(3.5, 5) * MINUTE
+  const workers = dice.whole(3, 4)
+  const { fallback, ...roles } = chooseRoles(dice, workers)
   return {
     pace: 'days',
     host: { ...hostConfig(beatMs), pollMs: 2 * beatMs, sayEveryMs: 40 * beatMs, lineMs: 4 * beatMs },
-    watch: { ...watchConfig(beatMs), watchMs: beatMs, roundMs: Math.max(MINUTE, 2 * beatMs) },
+    watch: { ...watchConfig(beatMs), watchMs: beatMs, roundMs: Math.max(MINUTE, 2 * beatMs), fallback },
     watchdogs: dice.whole(1, 2),
-    workers: dice.whole(3, 4),
+    workers,
+    ...roles,
+    deadlineMs: [5 * beatMs, 100 * beatMs],
     slack: { server: { belowMs: beatMs, ms: beatMs }, host: { belowMs: 0.85 * beatMs, ms: 2 * beatMs } },
     engineEveryMs: beatMs,
     issueEveryMs: 2 * beatMs,
@@ -121,8 +137,9 @@ function days(dice: Dice): Settings {
     nightMs: dice.between(6, 14) * HOUR,
     taskEveryMs: 15 * beatMs,
     workMs: 3 * beatMs,
+    quietMs: 30 * beatMs,
     weather: chooseWeather(dice, 0.6),
-    restWithinMs: 6 * HOUR,
+    restWithinMs: 20 * HOUR,
     staysMs: 6 * beatMs,
   }
 }
@@ -131,7 +148,17 @@ function hostConfig(beatMs: number): Omit<HostConfig, 'pollMs' | 'sayEveryMs' | 
   return { beatMs, leaseMs: 12 * beatMs, credentialPollMs: Math.max(MINUTE, 4 * beatMs) }
 }
 
-function watchConfig(beatMs: number): WatchConfig {
+/** Either anybody stands in for a role that nobody has, or roles hold and but one stands in for another. */
+function chooseRoles(
+  dice: Dice,
+  workers: number,
+): Pick<Settings, 'roles' | 'wantedRoles'> & Pick<WatchConfig, 'fallback'> {
+  const roles = ROLES.slice(0, dice.whole(2, workers))
+  if (dice.chance(0.5)) return { roles, wantedRoles: ROLES, fallback: new Map(ROLES.map((role) => [role, ['any']])) }
+  return { roles, wantedRoles: roles, fallback: new Map([[ROLES[0] ?? '', ROLES.slice(1, 2)]]) }
+}
+
+function watchConfig(beatMs: number): Omit<WatchConfig, 'fallback'> {
   return {
     lateAfterMs: 3 * beatMs,
     silentAfterMs: 12 * beatMs,
@@ -141,10 +168,9 @@ function watchConfig(beatMs: number): WatchConfig {
     moveEveryMs: 10 * SECOND,
     pendingAfterMs: 12 * beatMs,
     takeWithinMs: 24 * beatMs,
-    stallAfterMs: 180 * beatMs,
+    stallAfterMs: 24 * beatMs,
     onStall: { otherwise: 'move', byName: new Map() },
     attemptsMax: 5,
-    fallback: new Map(ROLES.map((role) => [role, ['any']])),
     restartAfterMs: 6 * beatMs,
     restartsMax: 3,
     alertOn: new Set(INCIDENT_KINDS),

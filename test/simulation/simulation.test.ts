@@ -35,6 +35,12 @@ const CAUGHT: Readonly<Record<Bug, { readonly pace: Pace; readonly within: numbe
   'no renewal': { pace: 'days', within: 100, promise: /nobody is kept out: / },
   'incidents end with conversations': { pace: 'days', within: 50, promise: /an incident lasts as its cause: / },
   'a crash is no attempt': { pace: 'minutes', within: 20, promise: /attempts are bounded: / },
+  'processor time is no sign': { pace: 'minutes', within: 40, promise: /who works is left alone: / },
+  'untaken tasks are not looked at': { pace: 'minutes', within: 40, promise: /a task has a clock: / },
+  'no deadlines': { pace: 'minutes', within: 40, promise: /a deadline ends its task: / },
+  'roles are ignored': { pace: 'minutes', within: 40, promise: /roles hold: / },
+  'a refused report is done again': { pace: 'minutes', within: 40, promise: /what is done is not done again: / },
+  'a sick place is asked at once': { pace: 'minutes', within: 40, promise: /a sick place is left alone: / },
   'timers by the wall clock': {
     pace: 'days',
     within: 30,

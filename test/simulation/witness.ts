@@ -1,3 +1,4 @@
+import type { Condition } from '#fleet/agent-condition.ts'
 import { AUDIT_ROOT, auditHash } from '#fleet/audit.ts'
 import type { ObservedBeats } from '#fleet/beat.ts'
 import { hashedEntryOf } from '#fleet/chain-check.ts'
@@ -9,7 +10,7 @@ import type { Store } from '#store/store.ts'
 import type { Timeline } from './clock.ts'
 import type { History, Operation } from './history.ts'
 import { put, storeOf, type Verb } from './network.ts'
-import type { OpenIncident, Rule } from './rule.ts'
+import type { OpenIncident, Rule, Start } from './rule.ts'
 
 /** What a reader of beats could know at the moment it read: how often each agent had been heard by then. */
 export type Hearing = (heard: ReadonlyMap<string, number>, tick: string) => void
@@ -44,6 +45,7 @@ const WATCHED: ReadonlySet<Verb> = new Set<Verb>([
   'openIncident',
   'closeIncident',
   'issueTokens',
+  'noteCondition',
 ])
 
 /**
@@ -56,10 +58,13 @@ export class Witness {
   readonly #history: History
   readonly #agents: ReadonlyMap<SessionId, string>
   readonly #tasks = new Map<string, Task>()
+  readonly #openTasks = new Map<string, Task>()
   readonly #sent = new Map<string, { readonly id: number; readonly text: string }>()
   readonly #texts = new Map<string, number>()
   readonly #heard = new Map<string, number>()
   readonly #heardAt = new Map<string, { readonly last: number; readonly before: number }>()
+  readonly #signs = new Map<string, number>()
+  readonly #sickUntil = new Map<string, number>()
   readonly #late: { readonly holder: SessionId; readonly report: Report }[] = []
   readonly #open = new Map<string, OpenIncident>()
   #rules: readonly Rule[] = []
@@ -97,9 +102,33 @@ export class Witness {
     return this.agentOf(this.#tasks.get(task)?.holder ?? null)
   }
 
+  /** What the last beat said that an agent itself has done so far. */
+  signsOf(agent: string): number {
+    return this.#signs.get(agent) ?? 0
+  }
+
+  /** The tasks that have not ended, and the incidents that are open. */
+  openTasks(): readonly Task[] {
+    return [...this.#openTasks.values()]
+  }
+
+  openIncidents(): readonly OpenIncident[] {
+    return [...this.#open.values()]
+  }
+
+  /** When what an agent says of its place was last anything but well: Infinity while it says so. */
+  sickUntil(agent: string): number {
+    return this.#sickUntil.get(agent) ?? Number.NEGATIVE_INFINITY
+  }
+
   /** The command of a task was started. */
-  noteStart(task: Task): void {
-    for (const rule of this.#rules) rule.onStarted?.(task)
+  noteStart(start: Start): void {
+    for (const rule of this.#rules) rule.onStarted?.(start)
+  }
+
+  /** The command of a task did its work. */
+  noteDone(task: Task): void {
+    for (const rule of this.#rules) rule.onDone?.(task)
   }
 
   /** When a beat of this agent came in last, and the one before it, by the true time. */
@@ -169,6 +198,9 @@ export class Witness {
       case 'endTask':
         if (answer === true) await this.#onEnding(asker, args[0] as TaskEnding)
         break
+      case 'noteCondition':
+        this.#onCondition(...(args as Parameters<Store['noteCondition']>))
+        break
       case 'openIncident':
         if (answer === true) this.#onOpened(asker, args[0] as NewIncident)
         break
@@ -214,9 +246,10 @@ export class Witness {
   async #onBeat(): Promise<void> {
     const { pulses, cursor } = await this.#store.pulses(this.#cursor)
     this.#cursor = cursor
-    for (const { session, incarnation, seq } of pulses) {
+    for (const { session, incarnation, seq, work } of pulses) {
       const agent = this.agentOf(session)
       this.#heardAt.set(agent, { last: this.#timeline.now, before: this.heardAt(agent).last })
+      this.#signs.set(agent, work)
       this.#heard.set(agent, (this.#heard.get(agent) ?? 0) + 1)
       this.#history.did('beat heard', `${session} ${incarnation} ${seq}`)
     }
@@ -247,6 +280,7 @@ export class Witness {
   /** Promise 3: only the owner's word counts, at the epoch that is. */
   #onReport([holder, report]: [SessionId, Report], task: Task): void {
     const before = this.#tasks.get(report.task)
+    if (before !== undefined && before.epoch > report.epoch && wasReturned(task, holder, report)) return
     if (before?.holder !== holder || before.epoch !== report.epoch) {
       const owner = `${before?.holder} has it at ${before?.epoch}`
       this.#history.violate(
@@ -287,6 +321,8 @@ export class Witness {
     const { id } = after
     const before = this.#tasks.get(id)
     this.#tasks.set(id, after)
+    if (isOpen(after.state)) this.#openTasks.set(id, after)
+    else this.#openTasks.delete(id)
     if (before === undefined) {
       this.#history.did('task added', `${id} for ${after.holder}`)
       return
@@ -303,6 +339,13 @@ export class Witness {
     if (after.state === before.state) return
     if (after.state === 'completed') this.#history.did('task completed', what)
     else this.#history.note(what)
+  }
+
+  #onCondition(session: SessionId, condition: Condition | null): void {
+    const agent = this.agentOf(session)
+    if (condition !== null) this.#sickUntil.set(agent, Number.POSITIVE_INFINITY)
+    else if (this.#sickUntil.has(agent)) this.#sickUntil.set(agent, Math.min(this.sickUntil(agent), this.#timeline.now))
+    this.#history.note(`${agent} is ${condition?.state ?? 'well'}`)
   }
 
   /** Promise 7. */
@@ -325,4 +368,12 @@ export class Witness {
 
 function nameOf({ state, epoch, holder }: Task): string {
   return `${state}@${epoch} of ${holder ?? 'nobody'}`
+}
+
+/** A request that comes twice gives a task back once. */
+function wasReturned({ attempts }: Task, holder: SessionId, { state, epoch, cause }: Report): boolean {
+  return (
+    state === 'returned' &&
+    attempts.some((each) => each.epoch === epoch && each.holder === holder && each.end === cause)
+  )
 }

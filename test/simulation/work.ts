@@ -2,10 +2,10 @@ import type { Task } from '#fleet/task.ts'
 import type { Dice } from './chance.ts'
 
 /** What a command may do instead of its work. */
-export const TROUBLES = ['kills its worker'] as const
+export const TROUBLES = ['kills its worker', 'hangs', 'is quiet', 'fails at once', 'garbles its report'] as const
 export type Trouble = (typeof TROUBLES)[number]
 
-/** What the commands of a task do: so many times there is trouble, and then it takes its time and is done. */
+/** What the commands of a task do: at so many starts there is trouble, and then it takes its time and is done. */
 export interface Work {
   readonly trouble: Trouble | null
   readonly times: number
@@ -18,16 +18,21 @@ const ALWAYS = 1_000
 /** How often there is trouble, for work of each kind. */
 const TIMES: Readonly<Record<Trouble, readonly number[]>> = {
   'kills its worker': [1, 2, ALWAYS],
+  hangs: [1, 2],
+  'is quiet': [ALWAYS],
+  'fails at once': [1, ALWAYS],
+  'garbles its report': [ALWAYS],
 }
 
 /** So many tasks of a hundred are trouble. */
-const SHARE = 0.05
+const SHARE = 0.08
 
-export function chooseWork(dice: Dice, meanMs: number): Work {
+/** `quietMs`: how long work takes on average that shows nothing. */
+export function chooseWork(dice: Dice, meanMs: number, quietMs: number): Work {
   const ms = Math.round(1_000 + dice.wait(meanMs))
   if (!dice.chance(SHARE)) return { trouble: null, times: 0, ms }
   const trouble = dice.pick(TROUBLES)
-  return { trouble, times: dice.pick(TIMES[trouble]), ms }
+  return { trouble, times: dice.pick(TIMES[trouble]), ms: trouble === 'is quiet' ? Math.round(dice.wait(quietMs)) : ms }
 }
 
 /** A task says what it does, so that whoever starts it and whoever judges it know. */

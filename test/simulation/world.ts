@@ -1,7 +1,7 @@
 import { hashOfSecret } from '#fleet/credential.ts'
 import { isEvent } from '#fleet/incident.ts'
 import { partnerOf, type SessionId } from '#fleet/session-id.ts'
-import { isOpen, type NewTask, PRIORITIES, type Priority, type Task } from '#fleet/task.ts'
+import { isOpen, type NewTask, ON_DEADLINE, PRIORITIES, type Priority, type Task } from '#fleet/task.ts'
 import { Loop } from '#runtime/loop.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
 import type { Store } from '#store/store.ts'
@@ -18,11 +18,13 @@ import { KEPT_OUT, Lapses } from './lapses.ts'
 import { useLightAborts } from './light-abort.ts'
 import { Bridge, CALM, openNear, type Surroundings } from './network.ts'
 import type { Outcome } from './outcome.ts'
+import type { Start } from './rule.ts'
 import { type KnownFault, RULES } from './rules.ts'
-import { chooseSettings, LIFETIME_MS, type Pace, paceOf, ROLES, type Settings } from './settings.ts'
+import { chooseSettings, LIFETIME_MS, type Pace, paceOf, type Settings } from './settings.ts'
 import { Watchman } from './watchman.ts'
 import { Witness } from './witness.ts'
-import { chooseWork, describe } from './work.ts'
+import { chooseWork, describe, type Work } from './work.ts'
+import { mayTake } from './work-rules.ts'
 
 export interface WorldOptions {
   /** A mistake to make on purpose. */
@@ -81,6 +83,7 @@ class World implements Scene {
   readonly #timeline = new Timeline()
   readonly #dice: Dice
   readonly #store: Store
+  readonly #roles = new Map<string, string>()
   readonly #agents = new Map<SessionId, string>()
   readonly #witness: Witness
   readonly #busy = new Map<SimulatedHost, number>()
@@ -98,7 +101,9 @@ class World implements Scene {
   #cutOff: ReadonlySet<string> = new Set()
   #bridge: Bridge | null = null
   #issuer: IssuerProgram | null = null
+  #steppedAt: number | null = null
   #tasks = 0
+  #hanging = 0
   #lives = 0
   #givesWork = true
 
@@ -178,6 +183,7 @@ class World implements Scene {
   }
 
   stepClock(machine: Machine, ms: number): void {
+    this.#steppedAt = this.#timeline.now
     machine.stepWall(ms)
   }
 
@@ -271,8 +277,9 @@ class World implements Scene {
       bridge,
       bug: this.#options.bug ?? null,
       onPromised: (text: string) => this.#promised.push(text),
-      onStarted: (task: Task) => this.#onStarted(task),
-      onCrash: (agent: string) => this.#onCrash(agent),
+      onStarted: (start: Start) => this.#onStarted(start),
+      onDone: (task: Task) => this.#witness.noteDone(task),
+      onTrouble: (fault: Fault, agent: string) => this.#onTrouble(fault, agent),
     }
     const ends = [channels.map(({ a }) => a), ...channels.map(({ b }) => [b])]
     for (const [n, sessions] of ends.entries()) {
@@ -304,11 +311,20 @@ class World implements Scene {
       lapses,
       bridge,
       witness,
+      watchmen: this.watchmen,
+      clocks: { steppedAt: () => this.#steppedAt },
       onKnown: (fault: KnownFault) => this.#onKnown(fault),
       failures: (agent: string, withinMs: number) => this.#failures(agent, withinMs),
+      roleOf: (agent: string) => this.#roles.get(agent) ?? '',
     }
     const rules = RULES.map((rule) => rule(held))
     witness.holdAgainst(rules)
+    const tick = (): void => {
+      for (const rule of rules) rule.onTick?.()
+      this.#withdrawStalled()
+      this.#timeline.after(settings.host.beatMs, tick)
+    }
+    tick()
     lapses.onEnd = (lapse) => {
       for (const rule of rules) rule.onLapseOver?.(lapse)
     }
@@ -316,7 +332,10 @@ class World implements Scene {
   }
 
   async #admit(n: number): Promise<Channel> {
+    const { roles } = this.settings
     const agents = { a: 'orchestrator', b: `s2-worker-${n}` }
+    const role = roles[(n - 1) % roles.length] ?? ''
+    this.#roles.set(agents.b, role)
     const { key, recipient } = keysOf(agents.b)
     const { conversation } = await this.#store.admitWorker({
       agent: agents.b,
@@ -324,7 +343,7 @@ class World implements Scene {
       recipient,
       host: agents.b,
       secretHash: null,
-      role: ROLES[n - 1] ?? 'tests',
+      role,
       orchestrator: agents.a,
       lifetimeMs: LIFETIME_MS,
     })
@@ -394,14 +413,40 @@ class World implements Scene {
     const { dice } = this.around
     this.#tasks += 1
     const { a, b } = dice.pick(channels)
+    const { roles, wantedRoles, deadlineMs } = this.settings
+    const role = dice.chance(0.5) ? dice.pick(wantedRoles) : null
     return {
       id: `task-${this.#tasks}`,
-      description: describe(chooseWork(dice, this.settings.workMs)),
+      description: describe(this.#chooseWork()),
       priority: dice.pick<Priority>(PRIORITIES),
-      role: dice.chance(0.5) ? dice.pick(ROLES) : null,
+      role,
       holder: dice.chance(0.6) ? b : null,
-      deadline: null,
+      deadline: dice.chance(DEADLINES) ? this.server.wall() + dice.between(...deadlineMs) : null,
       createdBy: a,
+      otherRoles: role !== null && dice.chance(0.3) ? [dice.pick(roles)] : [],
+      onDeadline: dice.pick(ON_DEADLINE),
+    }
+  }
+
+  /** So many hanging commands and no more: where most that work hang together, a person has to see to it. */
+  #chooseWork(): Work {
+    const { workMs, quietMs } = this.settings
+    for (;;) {
+      const work = chooseWork(this.around.dice, workMs, quietMs)
+      if (work.trouble !== 'hangs') return work
+      this.#hanging += 1
+      if (this.#hanging <= HANGING_MOST) return work
+    }
+  }
+
+  /** What hangs, and no other agent can take, somebody withdraws in the end who was told of it. */
+  #withdrawStalled(): void {
+    const { stallAfterMs } = this.settings.watch
+    for (const { kind, cause, openedAt } of this.#witness.openIncidents()) {
+      if (kind !== 'task_stalled' || this.#timeline.now - openedAt < 2 * stallAfterMs) continue
+      const [, task] = /^task_stalled:(.+)@\d+$/.exec(cause) ?? []
+      const store = this.#witness.seenBy({ name: 'operator' })
+      if (task !== undefined) store.cancelTask(task).catch(() => undefined)
     }
   }
 
@@ -433,14 +478,15 @@ class World implements Scene {
     this.#lastWord.set(from as SessionId, Number(count))
   }
 
-  #onStarted(task: Task): void {
-    this.#starts.set(task.id, (this.#starts.get(task.id) ?? 0) + 1)
-    this.#witness.noteStart(task)
+  #onStarted(start: Start): void {
+    const { id } = start.task
+    if (start.isPlaceWell) this.#starts.set(id, (this.#starts.get(id) ?? 0) + 1)
+    this.#witness.noteStart(start)
   }
 
-  #onCrash(agent: string): () => void {
-    this.around.tally.fired('agent killed by its task')
-    return this.lapses.begin('agent killed by its task', [agent])
+  #onTrouble(fault: Fault, agent: string): () => void {
+    this.around.tally.fired(fault)
+    return this.lapses.begin(fault, [agent])
   }
 
   /** Whom the bridge does not let in has a lapse until it does, whatever the reason. */
@@ -496,7 +542,7 @@ class World implements Scene {
   async #unrest(): Promise<string[]> {
     const unrest: string[] = []
     for (const task of await this.#store.tasks({})) {
-      if (isOpen(task.state))
+      if (isOpen(task.state) && !this.#isStranded(task))
         unrest.push(`${task.id} is ${task.state}@${task.epoch} of ${this.#witness.agentOf(task.holder)}`)
     }
     for (const host of this.hosts) {
@@ -511,11 +557,25 @@ class World implements Scene {
     const gone = new Set(
       this.hosts.filter(({ isGone }) => isGone).flatMap(({ agent }) => [`silent:${agent}`, `gone:${agent}`]),
     )
-    for (const { cause, kind } of await this.#store.incidents({ open: true })) {
+    const conditions = await this.#store.conditions()
+    const trying = new Set(
+      conditions.flatMap(({ session, state }) => (state === 'probing' ? [this.#witness.agentOf(session)] : [])),
+    )
+    for (const { cause, kind, agent } of await this.#store.incidents({ open: true })) {
       if (kind === 'flapping') continue // it ends when its agent has been steady for half an hour: longer than a world has
+      if ((kind === 'sick' || kind === 'parked') && trying.has(agent ?? '')) continue // it ends with the next task that is done there
+      if (kind === 'task_stranded' && this.#witness.openTasks().some((task) => this.#isStranded(task))) continue
       if (!gone.has(cause)) unrest.push(`${cause} is open`)
     }
     return [...unrest, ...(await this.#untold())]
+  }
+
+  /** It waits for a role of which nobody is left: people were told. */
+  #isStranded(task: Task): boolean {
+    const { fallback } = this.settings.watch
+    const isThere = ({ agent, isGone }: SimulatedHost): boolean =>
+      !isGone && mayTake(task, this.#roles.get(agent) ?? '', fallback)
+    return (task.holder === null || this.#isGone(task.holder)) && !this.hosts.slice(1).some(isThere)
   }
 
   /** Whoever slept, was cut off or fell out of its conversation is back without a person: it is heard, by tokens that count. */
@@ -579,5 +639,9 @@ class World implements Scene {
 const SETUP_MS = 1_000
 /** All tokens are made anew so long after the first night has begun, and once a day from then on. */
 const ROTATES_AFTER_MS = 4 * 3_600_000
+/** So many tasks have a deadline. */
+const DEADLINES = 0.1
+/** So few hang that they are never most of those that work, nor three. */
+const HANGING_MOST = 2
 /** Longer than any world lasts. */
 const NEVER_MS = 1_000 * 86_400_000
