@@ -1,6 +1,6 @@
 import type { AgentCondition } from '#fleet/agent-condition.ts'
 import type { NewIncident } from '#fleet/incident.ts'
-import type { EndReason, Task } from '#fleet/task.ts'
+import type { Attempt, EndReason, Task } from '#fleet/task.ts'
 import { countedAttempts } from '#fleet/task-attempts.ts'
 import type { Stall } from '#fleet/task-clocks.ts'
 import { formatDuration, roughDuration } from '#runtime/duration.ts'
@@ -60,6 +60,15 @@ function noAgentOf(role: string | null, { fleet }: Observed): string {
   ].sort()
   return `no agent has this role; known are ${roles.length === 0 ? 'none' : roles.slice(0, 2 * NAMED_MAX).join(', ')}`
 }
+
+/** The command of a task gives it back again and again, while other work goes well where that is so. */
+export function notNowIncident(task: Task, { note }: Attempt, agent: string): NewIncident {
+  const said = note === '' ? 'it does not say why' : `its last word: ${note.slice(0, LINE_MAX)}`
+  const summary = `the command of task ${task.id} says again that it cannot be done now, though other work goes well at ${agent} (${said}); it is begun again after pauses that grow to half an hour: see what it waits for, or cancel it`
+  return { cause: NOT_NOW + task.id, kind: 'task_stranded', agent: null, summary }
+}
+
+const NOT_NOW = 'task_not_now:'
 
 /** A task that runs and shows nothing. */
 export function stallIncident(
@@ -149,6 +158,7 @@ export function taskOutcome({ kind, agent, cause }: NewIncident): string {
   const task = /^task_stalled:(.+)@\d+$/.exec(cause)?.[1]
   switch (kind) {
     case 'task_stranded':
+      if (cause.startsWith(NOT_NOW)) return `task ${cause.slice(NOT_NOW.length)} has ended`
       return 'the tasks that waited have an agent, or have ended'
     case 'task_stalled':
       return task === undefined
