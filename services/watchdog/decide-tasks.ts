@@ -1,6 +1,6 @@
 import type { NewIncident } from '#fleet/incident.ts'
 import type { Task, TaskEnding } from '#fleet/task.ts'
-import { attemptsInWords } from '#fleet/task-attempts.ts'
+import { attemptsInWords, isPaused, lastEnded, lastNotNow } from '#fleet/task-attempts.ts'
 import { type ClockFindings, type ClockView, readTaskClocks } from '#fleet/task-clocks.ts'
 import {
   expectedRoles,
@@ -17,6 +17,7 @@ import type { Board } from './open-tasks-state.ts'
 import {
   conditionIncident,
   endingInWords,
+  notNowIncident,
   stalledTask,
   stallIncident,
   stallsTogetherIncident,
@@ -61,6 +62,7 @@ export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string
     reminders: findings.reminders,
     incidents: [
       ...strandedIncidents(plan, snapshot),
+      ...notNowIncidents(snapshot),
       ...stallIncidents(findings, config),
       ...untakenIncidents(findings, plan, snapshot),
       ...conditionIncidents(snapshot),
@@ -80,10 +82,16 @@ function clockView({ at, wall, config, observed, board }: Snapshot): ClockView {
 
 /** Tasks whose agent was lost, whose lease lapsed, or that nobody has. */
 function lossNeeds(snapshot: Snapshot, singleLosses: ReadonlySet<string>): Need[] {
-  const { at, observed, board } = snapshot
+  const { at, wall, observed, board } = snapshot
   const { fleet } = observed
   const isSingleLoss = (agent: string): boolean => fleet.hasIncident(agent) || singleLosses.has(agent)
-  return findNeeds(board.tasks, fleet, board.leases, isSingleLoss, at).filter(({ task }) => !isWorkedAt(task, snapshot))
+  const needs = findNeeds(board.tasks, fleet, board.leases, isSingleLoss, at)
+  return needs.filter(({ task }) => !isWorkedAt(task, snapshot) && !isResting(task, wall))
+}
+
+/** Its command said "not now": an agent that tries whether it can work again and got it would wait for it, and get nothing else. */
+function isResting(task: Task, wall: number): boolean {
+  return task.holder === null && lastEnded(task)?.end === 'not_now' && isPaused(task, wall)
 }
 
 /** Whether its agent works at it all the same, where the daemon beside it is silent: the lease is renewed, and work is shown. */
@@ -137,6 +145,14 @@ function triedTasks({ moves }: Plan, { observed, board }: Snapshot): Task[] {
   const isTrying = (agent: string | undefined): boolean => board.conditions.get(agent ?? '')?.state === 'probing'
   const held = board.tasks.filter(({ holder }) => holder !== null && isTrying(observed.fleet.agentOf(holder)))
   return [...held, ...moves.filter(({ successor }) => isTrying(successor)).map(({ need }) => need.task)]
+}
+
+/** Tasks that go round and are not done, until they end: the places are well, so that nothing else tells of them. */
+function notNowIncidents({ board, observed }: Snapshot): NewIncident[] {
+  return board.tasks.flatMap((task) => {
+    const last = lastNotNow(task)
+    return last === null ? [] : [notNowIncident(task, last, nameIn(observed)(last.holder))]
+  })
 }
 
 function untakenIncidents({ untaken }: ClockFindings, { moves }: Plan, { observed, config }: Snapshot): NewIncident[] {

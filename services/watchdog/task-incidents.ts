@@ -1,7 +1,7 @@
 import type { AgentCondition } from '#fleet/agent-condition.ts'
 import { textHead } from '#fleet/cut-text.ts'
 import type { NewIncident } from '#fleet/incident.ts'
-import type { EndReason, Task } from '#fleet/task.ts'
+import type { Attempt, EndReason, Task } from '#fleet/task.ts'
 import { countedAttempts } from '#fleet/task-attempts.ts'
 import type { Stall } from '#fleet/task-clocks.ts'
 import { formatDuration, roughDuration } from '#runtime/duration.ts'
@@ -64,6 +64,15 @@ function noAgentOf(role: string | null, { fleet }: Observed): string {
   ].sort()
   return `no agent has this role; known are ${roles.length === 0 ? 'none' : roles.slice(0, 2 * NAMED_MAX).join(', ')}`
 }
+
+/** The command of a task gives it back again and again, while other work goes well where that is so. */
+export function notNowIncident(task: Task, { note }: Attempt, agent: string): NewIncident {
+  const said = note === '' ? 'it does not say why' : `its last word: ${note.slice(0, LINE_MAX)}`
+  const summary = `the command of task ${task.id} says again that it cannot be done now, though other work goes well at ${agent} (${said}); it is begun again after pauses that grow to half an hour: see what it waits for, or cancel it`
+  return { cause: NOT_NOW + task.id, kind: 'task_stranded', agent: null, summary }
+}
+
+const NOT_NOW = 'task_not_now:'
 
 /** A task that runs and shows nothing. */
 export function stallIncident(
@@ -154,8 +163,9 @@ function named(tasks: readonly Task[]): string {
   return namesOf(tasks.map(({ id }) => id))
 }
 
-/** What is over, when the incident of stranded tasks closes. */
+/** What is over, when the incident of stranded tasks, or of one that can be done nowhere for now, closes. */
 export function strandedOutcome({ cause }: Pick<NewIncident, 'cause'>): string {
+  if (cause.startsWith(NOT_NOW)) return `task ${cause.slice(NOT_NOW.length)} has ended`
   const role = cause.slice(STRANDED.length)
   return `no task${role === ANY_ROLE ? '' : ` for the role ${role}`} waits for an agent that could take it any more`
 }

@@ -37,6 +37,7 @@ const WHY_RETURNED = {
   sick: 'no command can work here',
   parked: 'none may work here now',
   quick_failure: 'it failed within moments, so that another agent may try it',
+  not_now: 'its command says so again, where other work goes well',
 } as const
 
 const AFTER_REFUSAL = {

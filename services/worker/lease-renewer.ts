@@ -54,6 +54,11 @@ export class LeaseRenewer implements AsyncDisposable {
     return this.#over.promise
   }
 
+  /** Whether it was renewed in time, by this holder's clock. */
+  get isInTime(): boolean {
+    return this.#lease.leftMs() > 0
+  }
+
   /** Asks for a renewal at once: there is progress to report, or a reason to doubt the lease. */
   nudge(): void {
     this.#wanted = true

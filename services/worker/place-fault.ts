@@ -15,6 +15,8 @@ export interface PlaceFault {
   readonly until: number | null
   /** Looks whether it is still so, and answers why; null when it is not. Absent where only a task can show it. */
   readonly look?: () => string | null
+  /** Nothing but the command's own word shows it, and a task can make a command say so. */
+  readonly isSaid?: true
 }
 
 /** A run that did not succeed; `error` is what kept it from being started. */
@@ -62,7 +64,7 @@ export function placeJudge(place: StartPlace, clock: Pick<Clock, 'wall'>, zone =
     }
     if (exitCode !== EX_TEMPFAIL) return null
     const why = lines.findLast((line) => !RETRY_AFTER.test(line)) ?? 'exit code 75'
-    return asked === null ? { state: 'sick', why, until: null } : { state: 'parked', why, until: asked.until }
+    return { state: asked === null ? 'sick' : 'parked', why, until: asked?.until ?? null, isSaid: true }
   }
 }
 
@@ -96,7 +98,7 @@ function missingProgram(
   const seen = look()
   if (seen !== null) return { state: 'sick', why: seen, until: null, look }
   const why = complaintOf(program, lines)
-  return why === undefined ? null : { state: 'sick', why, until: null }
+  return why === undefined ? null : { state: 'sick', why, until: null, isSaid: true }
 }
 
 /** The line that says that this program could not be executed. One that it says of another begins with its name as well. */

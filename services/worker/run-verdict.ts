@@ -1,6 +1,7 @@
 import { WHY_MAX } from '#fleet/agent-condition.ts'
 import { textHead } from '#fleet/cut-text.ts'
 import type { ReturnCause, Task } from '#fleet/task.ts'
+import type { NotNowTasks } from './not-now-tasks.ts'
 import type { FailedRun, PlaceFault, PlaceJudge } from './place-fault.ts'
 import { hasFailedElsewhere, hasFailedQuickly, type QuickFailures } from './quick-failures.ts'
 
@@ -18,9 +19,23 @@ export type RunVerdict =
     }
   | { readonly state: 'returned'; readonly cause: ReturnCause; readonly why: string; readonly fault: PlaceFault | null }
 
-export function judgeRun(task: Task, run: EndedRun, judge: PlaceJudge, quick: QuickFailures): RunVerdict {
+/** What is remembered of former runs. */
+export interface RunHistory {
+  readonly quick: QuickFailures
+  readonly notNow: NotNowTasks
+}
+
+export function judgeRun(task: Task, run: EndedRun, judge: PlaceJudge, { quick, notNow }: RunHistory): RunVerdict {
+  const verdict = verdictOn(task, run, judge, { quick, notNow })
+  if (verdict.state !== 'returned' && verdict.showsWell) notNow.noteWell()
+  return verdict
+}
+
+function verdictOn(task: Task, run: EndedRun, judge: PlaceJudge, { quick, notNow }: RunHistory): RunVerdict {
   const hasFailed = run.end.exitCode !== 0
   const fault = hasFailed ? judge(run) : null
+  if (fault?.isSaid === true && notNow.note(task))
+    return { state: 'returned', cause: 'not_now', why: fault.why, fault: null }
   if (fault !== null) return blamed(fault)
   const isQuick = quick.note(task, hasFailed, run.ms)
   if (!hasFailed) return { state: 'completed', showsWell: true }

@@ -10,6 +10,7 @@ import { RetryLoop } from '#runtime/retry-loop.ts'
 import { KnownTroubles } from '#runtime/trouble-log.ts'
 import { type ReportOutcome, reportEnd } from './end-report.ts'
 import { type LeaseStamp, LeaseTimer } from './lease-timer.ts'
+import { NotNowTasks } from './not-now-tasks.ts'
 import type { PlaceFault, PlaceJudge } from './place-fault.ts'
 import { PlaceWatch } from './place-watch.ts'
 import { QuickFailures } from './quick-failures.ts'
@@ -98,6 +99,7 @@ export class TaskLoop {
   readonly #troubles = new KnownTroubles()
   readonly #place: PlaceWatch
   readonly #quick: QuickFailures
+  readonly #notNow = new NotNowTasks()
   #conditions: RetryLoop | null = null
   readonly #spokenFor: SpokenForSessions
   #runs = 0
@@ -220,10 +222,10 @@ export class TaskLoop {
     return this.#config.pollMs * (0.9 + 0.2 * chance())
   }
 
-  /** Leases a task; one that has just failed here within moments only where there is no other. */
+  /** Leases a task; one that has just failed here within moments, or that was given back, only where there is no other. */
   async #lease(sessions: readonly WorkerSession[]): Promise<LeasedTask | null> {
     const setAside = [...this.#setAside].slice(-PASSING_MAX)
-    const justFailed = this.#quick.tasks.slice(-PASSING_MAX)
+    const justFailed = [...this.#notNow.tasks, ...this.#quick.tasks].slice(-PASSING_MAX)
     const leased = await this.#leaseAny(sessions, [...setAside, ...justFailed])
     return leased !== null || justFailed.length === 0 ? leased : await this.#leaseAny(sessions, setAside)
   }
@@ -306,7 +308,7 @@ export class TaskLoop {
 
   /** What a run means for its task and this place. */
   #judge(task: Task, run: EndedRun): RunVerdict {
-    const verdict = judgeRun(task, run, this.#parts.judge, this.#quick)
+    const verdict = judgeRun(task, run, this.#parts.judge, { quick: this.#quick, notNow: this.#notNow })
     this.#place.note(verdict)
     return verdict
   }

@@ -1,4 +1,6 @@
+import { reasonInWords } from '#fleet/task-messages.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
+import { formatDuration } from '#runtime/duration.ts'
 import { LeaseRenewer, type LeaseStatus } from './lease-renewer.ts'
 import { marginOf } from './lease-timer.ts'
 import { ProgressLine } from './progress-line.ts'
@@ -134,8 +136,16 @@ export class TaskRun implements AsyncDisposable {
   #stop(why: StopReason): void {
     const { id, epoch } = this.#leased.task
     this.#running?.stop(marginOf(this.#leaseMs) / 3)
-    const reason = why === 'lease_lost' ? (this.#revoked ?? this.#refused) : null
+    const reason = why === 'lease_lost' ? this.#whyLost() : null
     this.#parts.say({ event: 'stopping', task: id, epoch, why, ...(reason === null ? {} : { reason }) })
+  }
+
+  /** Whose lease was renewed in time and is said to have lapsed is judged by a shorter one. */
+  #whyLost(): string | null {
+    const isLapsed = this.#revoked === reasonInWords('lease_lapsed')
+    if (!isLapsed || !this.#renewer.isInTime) return this.#revoked ?? this.#refused
+    const lease = formatDuration(this.#leaseMs)
+    return `${this.#revoked}, by the watchdog's clock: S2_LEASE is ${lease} here, and must not be longer than there`
   }
 
   #result(ended: EndedRun | null, stopped: StopReason | null): RunResult {

@@ -20,6 +20,8 @@ export class WorkSigns {
   readonly #procFolder: string
   #hasOutput = false
   #before: Tree | null = null
+  /** Whether the processes were last read before there was output: what they did since they may have done by that. */
+  #isOutdated = false
   #looking: Promise<boolean> | null = null
 
   /** `leader`: the process that leads the group and the session of the command. */
@@ -34,8 +36,8 @@ export class WorkSigns {
   }
 
   /**
-   * Whether there was a sign since the last look, as far as it can be told: processes are compared with those of the last look
-   * that saw no output. Where there is no /proc, output is all.
+   * Whether there was a sign since the last look, as far as it can be told: processes are compared where neither look saw output.
+   * Where there is no /proc, output is all.
    */
   async look(): Promise<boolean> {
     this.#looking ??= this.#look().finally(() => {
@@ -47,11 +49,13 @@ export class WorkSigns {
   async #look(): Promise<boolean> {
     const hadOutput = this.#hasOutput
     this.#hasOutput = false
+    const isOutdated = this.#isOutdated
+    this.#isOutdated = hadOutput
     if (hadOutput) return true // whoever prints much is looked at often: its processes need not be read for that
     const before = this.#before
     const now = await readTree(this.#procFolder, this.#leader, before, this.#clock)
     this.#before = now
-    return before !== null && now !== null && hasMoved(before, now)
+    return !isOutdated && before !== null && now !== null && hasMoved(before, now)
   }
 }
 

@@ -244,7 +244,7 @@ export class FleetWorker {
       reports: this.#reports(session),
       taskMessages: this.#mailbox(session, store),
       start: (task) => new MadeUpCommand(task, fleet.jobs.get(task.id) ?? SHORT, this.life),
-      judge: ({ end }) => (end.exitCode === 75 ? { state: 'sick', why: end.tail, until: null } : null),
+      judge: ({ end }) => (end.exitCode === 75 ? { state: 'sick', why: end.tail, until: null, isSaid: true } : null),
       say: (event) => {
         if (event.event === 'stopping') fleet.witness.note(`stopping ${event.task} ${event.why}`, event.reason)
       },

@@ -560,6 +560,33 @@ export const FLEETS: readonly Situation[] = [
       must('completed t', 10 * MINUTE, 20 * MINUTE),
     ],
   ),
+  fleet(
+    'a task whose command says "not now" at every agent, among work that goes well there',
+    'poison',
+    {
+      workers: { w1: 'docs', w2: 'docs' },
+      tell: async (stage) => {
+        const others: string[] = []
+        await stage.give('t', null, { lastsMs: 20 * SECOND, exitCode: () => 75, line: 'the mirror is away' })
+        for (let step = 0; step < 24; step += 1) {
+          others.push(`other-${step}`)
+          await stage.give(`other-${step}`, null, { lastsMs: MINUTE })
+          await stage.run(5 * MINUTE)
+        }
+        const done = stage.witness.happenings.filter(({ what }) => what.startsWith('completed other-'))
+        if (done.length < others.length - 1) stage.witness.note('other work waited')
+      },
+    },
+    [
+      must('told task_not_now:t', 0, 15 * MINUTE, /goes well at w[12] \(its last word: the mirror is away\)/),
+      ...['w1', 'w2'].flatMap((worker) => [may(`told sick:${worker}`), ...Array(4).fill(may('place sick'))]),
+      ...Array(8).fill(may('place probing')),
+      ...[may('place well'), may('place well'), may('told task_stranded:any')],
+      ...Array(8).fill(may('returned t sick')),
+      // after pauses of 1, 2, 4, 8, 16, 30 and 30 minutes
+      ...Array(8).fill(may('returned t not_now')),
+    ],
+  ),
   ...(['pending', 'assigned', 'running'] as const).map((state) =>
     fleet(
       `a deadline passes while the task is ${state}`,

@@ -664,6 +664,32 @@ suite('a place that cannot work', () => {
     assert.deepEqual(await stage.incidents(), ['-sick:w1', '-task_stranded:any'])
   })
 
+  test('a task that its command gives back where other work goes well waits longer each time, and is told of until it ends', async () => {
+    const { stage } = await fleet(1)
+    await using _ = stage
+    const { session } = stage.actor('w1')
+    await add(stage, 't1', 'w1')
+    for (const pauseMs of [1, 2, 4, 8, 16, 30, 30].map((minutes) => minutes * MINUTE)) {
+      const { epoch } = await take(stage, 'w1')
+      const result = { exitCode: 75, signal: null, tail: 'no licence' }
+      const returned = { task: 't1', epoch, state: 'returned', cause: 'not_now', progress: null, result } as const
+      await stage.store.report(session, returned)
+      await stage.run(pauseMs - SECOND)
+      assert.equal((await stage.store.task('t1')).holder, null, 'nobody gets it while it may not begin')
+      isWithin(await until(stage, async () => (await stage.holders()).t1 === 'w1', MINUTE), SECOND)
+    }
+    assert.deepEqual(await stage.incidents(), ['task_not_now:t1'])
+    assert.match((await incident(stage, 'task_not_now:t1')).summary, /goes well at w1 \(its last word: no licence\)/)
+    const { epoch } = await take(stage, 'w1')
+    const result = { exitCode: 0, signal: null, tail: 'done' }
+    await stage.store.report(session, { task: 't1', epoch, state: 'completed', progress: null, result })
+    await stage.run(LOOK)
+    assert.deepEqual(
+      [await stage.incidents(), (await incident(stage, 'task_not_now:t1')).outcome],
+      [['-task_not_now:t1'], 'task t1 has ended'],
+    )
+  })
+
   test('with no other that could, work waits, and after a minute people are told why', async () => {
     const { stage } = await fleet(1)
     await using _ = stage

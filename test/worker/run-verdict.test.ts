@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { SessionId } from '../../services/core/fleet/session-id.ts'
 import type { Attempt, Task } from '../../services/core/fleet/task.ts'
+import { NotNowTasks } from '../../services/worker/not-now-tasks.ts'
 import type { PlaceFault } from '../../services/worker/place-fault.ts'
 import { QuickFailures } from '../../services/worker/quick-failures.ts'
 import { judgeRun } from '../../services/worker/run-verdict.ts'
@@ -18,13 +19,13 @@ function task(id: string, ...failedAt: readonly SessionId[]): Task {
 }
 
 class Judge {
-  readonly quick = new QuickFailures(5_000)
+  readonly history = { quick: new QuickFailures(5_000), notNow: new NotNowTasks() }
   fault: PlaceFault | null = null
 
   /** A word on what a run means: its state, why it went back, and what is known of the place. */
   verdict(of: Task, exitCode: number | null, ms = 100, tail = 'one\nno licence\n'): string {
     const run = { end: { exitCode, signal: null, tail }, error: null, ms }
-    const verdict = judgeRun(of, run, () => this.fault, this.quick)
+    const verdict = judgeRun(of, run, () => this.fault, this.history)
     if (verdict.state !== 'returned') return `${verdict.state}, ${verdict.showsWell ? 'well' : 'who knows'}`
     return `${verdict.cause} (${verdict.why}), ${verdict.fault?.state ?? 'who knows'}`
   }
@@ -63,6 +64,21 @@ test('a task that failed at once elsewhere has failed, whatever is thought of th
   judge.verdict(task('c', ELSEWHERE), 1)
   assert.equal(judge.verdict(task('f'), 1), 'quick_failure (no licence), sick', 'one of them ended the row')
   assert.equal(judge.verdict(task('g', ELSEWHERE, HERE), 1), 'failed, who knows')
+})
+
+test('what only its command says is the place’s once, and the task’s where other work went well since', () => {
+  const judge = new Judge()
+  const said: PlaceFault = { state: 'sick', why: 'no licence', until: null, isSaid: true }
+  judge.fault = said
+  assert.equal(judge.verdict(task('a'), 75), 'sick (no licence), sick')
+  assert.equal(judge.verdict(task('a'), 75), 'sick (no licence), sick', 'nothing has shown yet that the place is well')
+  judge.verdict(task('b'), 0)
+  assert.equal(judge.verdict(task('a'), 75), 'not_now (no licence), who knows')
+  assert.equal(judge.verdict(task('c'), 75), 'sick (no licence), sick', 'another task is another word')
+  const elsewhere = { ...task('d', ELSEWHERE), attempts: [{ end: 'not_now' }] } as unknown as Task
+  assert.equal(judge.verdict(elsewhere, 75), 'not_now (no licence), who knows', 'another agent has shown it')
+  judge.fault = { ...said, state: 'parked', isSaid: undefined } as unknown as PlaceFault
+  assert.equal(judge.verdict(task('a'), 1), 'parked (no licence), parked', 'a client says so of its account')
 })
 
 test('a fault of the place that shows itself comes first, and only where the command failed', () => {

@@ -199,6 +199,24 @@ test('a task that is moved is let go as soon as its letter comes, and the late r
   await done
 })
 
+test('a lease that was renewed in time and is said to have lapsed names the setting that is too long', async () => {
+  const b = await bench()
+  await b.add('quiet')
+  const { done } = b.start('life-1')
+  await b.clock.advance(10_000)
+  await b.move('quiet')
+  b.revoked = [{ task: 'quiet', reason: 'you did not renew your lease on it' }]
+  b.heard()
+  await b.clock.advance(1_000)
+  const [stopping] = b.told('stopping')
+  assert.match(
+    String(stopping && 'reason' in stopping && stopping.reason),
+    /S2_LEASE is 1m here, and must not be longer/,
+  )
+  b.end()
+  await done
+})
+
 test('after a pause the lease is verified before the result is told', async () => {
   const b = await bench()
   await b.add('frozen')

@@ -130,6 +130,23 @@ test('processor time counts from a five-hundredth of a core on, and children whe
   assert.equal(await look({ 7: 110 }, 100), true, 'one went')
 })
 
+test('what its processes did while it printed is no further sign once it is silent', async () => {
+  const proc = join(folder, 'proc-of-printer')
+  const clock = new ManualClock()
+  writeProc(proc, { 7: 100 })
+  const signs = new WorkSigns(7, clock, proc)
+  const look = async (ticks: number): Promise<boolean> => {
+    writeProc(proc, { 7: ticks })
+    await clock.advance(20_000)
+    return await signs.look()
+  }
+  await signs.look()
+  signs.noteOutput()
+  assert.deepEqual([await look(500), await look(500), await look(500)], [true, false, false])
+  signs.noteOutput()
+  assert.deepEqual([await look(500), await look(600), await look(700)], [true, false, true], 'work goes on')
+})
+
 test('where processes cannot be read, output is the only sign', async () => {
   const signs = new WorkSigns(process.pid, systemClock, join(folder, 'no-proc'))
   assert.equal(await signs.look(), false)

@@ -5,7 +5,8 @@ import type { Attempt, AttemptEnd, Task } from './task.ts'
 /**
  * The starts of a task. Each one counts, whatever ends it, so that a task that ruins its workers is not started for ever:
  * pauses that double lie between them, and after the last one that is allowed the task has failed. Only a start that ended for a
- * fault of the place counts for nothing: no folder, no program, a usage limit are not the task's fault.
+ * fault of the place counts for nothing: no folder, no program, a usage limit are not the task's fault. One that its own command
+ * gives back where other work goes well counts for nothing either, but it waits longer each time.
  */
 
 /** Characters of a note that are kept. */
@@ -15,10 +16,13 @@ const REMEMBERED_MAX = 60
 /** Before the second attempt there is no pause: most interruptions are a restart. Before the third there is this one, milliseconds. */
 const PAUSE_FIRST_MS = 5_000
 const PAUSE_MAX_MS = 600_000
+/** The same where its command says "not now". */
+const NOT_NOW_FIRST_MS = 60_000
+const NOT_NOW_MAX_MS = 1_800_000
 
 /** Whether an attempt uses up the task's budget. */
 function counts({ end }: Attempt): boolean {
-  return end !== 'sick' && end !== 'parked'
+  return end !== 'sick' && end !== 'parked' && end !== 'not_now'
 }
 
 /** How many of the starts use up the budget; the one that goes on is among them. */
@@ -58,13 +62,27 @@ export function withEnd(
   if (present === null) return { attempts: task.attempts, pause: task.pause }
   const ended: Attempt = { ...present, end, endedAt: now, note: redactedHead(lastLine(note ?? ''), NOTE_MAX) }
   const attempts = [...task.attempts.slice(0, -1), ended]
-  const pauseMs = counts(ended) ? pauseAfter(countedAttempts({ attempts })) : 0
+  const pauseMs =
+    end === 'not_now' ? notNowPause(attempts) : counts(ended) ? pauseAfter(countedAttempts({ attempts })) : 0
   return { attempts, pause: pauseMs === 0 ? null : { from: now, until: now + pauseMs } }
 }
 
 /** The pause before the next start, milliseconds: it doubles with each that counted. */
 function pauseAfter(counted: number): number {
   return counted < 2 ? 0 : Math.min(PAUSE_MAX_MS, PAUSE_FIRST_MS * 2 ** (counted - 2))
+}
+
+function notNowPause(attempts: readonly Attempt[]): number {
+  return Math.min(NOT_NOW_MAX_MS, NOT_NOW_FIRST_MS * 2 ** (attempts.filter(isNotNow).length - 1))
+}
+
+function isNotNow({ end }: Attempt): boolean {
+  return end === 'not_now'
+}
+
+/** The last start that its command gave back where other work goes well; null where none was. */
+export function lastNotNow({ attempts }: Pick<Task, 'attempts'>): Attempt | null {
+  return attempts.findLast(isNotNow) ?? null
 }
 
 function remembered(attempts: readonly Attempt[]): readonly Attempt[] {
@@ -110,6 +128,7 @@ const ENDS: Readonly<Record<AttemptEnd, string>> = {
   sick: 'given back: the place could not do it',
   parked: 'given back: the agent may not work now',
   quick_failure: 'failed within seconds',
+  not_now: 'given back: its command says that it cannot be done now',
   interrupted: 'the worker ended in the middle of it',
   attempts: 'too many attempts',
 }

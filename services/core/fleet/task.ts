@@ -49,8 +49,8 @@ export interface Attempt {
   readonly note: string
 }
 
-/** Why a holder gives a task back. */
-export const RETURN_CAUSES = ['sick', 'parked', 'quick_failure'] as const
+/** Why a holder gives a task back. `not_now`: its command says so again and again, where other work goes well. */
+export const RETURN_CAUSES = ['sick', 'parked', 'quick_failure', 'not_now'] as const
 export type ReturnCause = (typeof RETURN_CAUSES)[number]
 
 /** `interrupted`: another life of the same agent came after this one. */
