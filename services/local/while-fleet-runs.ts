@@ -101,7 +101,7 @@ async function showTable({ context, reporter, ending, store, runner }: RunFleetP
       async (columns, rows) => {
         let trouble = ''
         try {
-          last = await readOverview(store, context.clock.wall(), runner.agents())
+          last = await readOverview({ store, unserved: false }, context.clock.wall(), runner.agents())
         } catch (error) {
           trouble = failureOf(error).message
         }

@@ -55,14 +55,18 @@ function takenAgain({ agent }: OpenIncident, { board }: Snapshot): string | null
   }
 }
 
-/** An agent that has joined anew has so long to say how its place is, and so has one that a watchdog knows anew. */
+/** An agent that shows work has so long to say how its place is. */
 const SAID_WITHIN_MS = 60_000
 
-/** Of an agent that no conversation names nobody knows how its place is. */
+/**
+ * It has said so, or it works and says nothing else. That a session has said nothing shows nothing: its conversation may be new, or
+ * the watchdog.
+ */
 function wellAgain({ agent, kind }: OpenIncident, { at, board, observed }: Snapshot): string | null {
-  const state = board.conditions.get(agent ?? '')?.state
-  if (state === 'sick' || state === 'parked') return state === kind ? null : `${agent} is ${state} now`
-  const knownSince = observed.fleet.standing(agent ?? '')?.knownSince ?? at
-  const isWell = board.saidWell.has(agent ?? '') || at - knownSince >= SAID_WITHIN_MS
-  return state === undefined && isWell ? `${agent} can work again` : null
+  const name = agent ?? ''
+  const state = board.conditions.get(name)?.state
+  if (state !== undefined) return state === kind || state === 'probing' ? null : `${agent} is ${state} now`
+  const { signs = 0, knownSince = at } = observed.fleet.standing(name) ?? {}
+  const works = board.work.isBusy(name) || (signs > 0 && at - knownSince >= SAID_WITHIN_MS)
+  return board.saidWell.has(name) || works ? `${agent} can work again` : null
 }

@@ -382,6 +382,18 @@ test('a task that no other agent can take does not keep its dead agent from bein
   assert.deepEqual([(await stage.holders()).t1, engine.started], ['w1', ['w1']])
 })
 
+test('nor does a task that was begun as often as may be: it has failed, and its agent is started again', async () => {
+  const { stage, engine } = await withBodies(4, { mayStart: true })
+  await using _ = stage
+  stage.watchdog({ sources: [engine], config: { attemptsMax: 1 } })
+  await stage.addTask('t1', 'w1')
+  await stage.store.leaseTask(stage.actor('w1').session, 'life')
+  await stage.run(20 * SECOND)
+  engine.set('w1', 'ended', { mayStart: true })
+  await stage.run(MINUTE)
+  assert.deepEqual([(await stage.store.task('t1')).state, engine.started], ['failed', ['w1']])
+})
+
 /** How a source learns of a death: by a hint, or by reading again every so often. */
 const SOURCES = [
   { name: 'docker, whose event comes', everyMs: 5_000, hints: true, withinMs: 0 },

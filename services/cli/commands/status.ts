@@ -14,8 +14,8 @@ Examples:
   s2 status --watch        a live table; q or Ctrl-C quits
   s2 status --json | jq '.agents[] | select(.verdict != "alive")'
 
-Exit code 1 says that an agent is lost (silent, gone), or that no watchdog has looked for two minutes: then STATE shows what
-it thought last, and when. Exit code 0 says that neither is so.`
+Exit code 1 says that an agent is lost (silent, gone), or that nobody watches: no watchdog has looked for two minutes, or no bridge
+runs. Then STATE shows what was thought last, and when. Exit code 0 says that neither is so.`
 
 interface Options {
   readonly watch?: true
@@ -45,9 +45,9 @@ export function define(command: Command, context: CommandContext): void {
     })
 }
 
-async function look(context: CommandContext, { store }: ReachedFleet, state: string): Promise<FleetOverview> {
+async function look(context: CommandContext, reached: ReachedFleet, state: string): Promise<FleetOverview> {
   const processes = await askControl(state, { method: 'GET', path: '/agents' }, context.clock).catch(() => null)
-  return await readOverview(store, context.clock.wall(), processes as AgentProcesses[] | null)
+  return await readOverview(reached, context.clock.wall(), processes as AgentProcesses[] | null)
 }
 
 async function watch(context: CommandContext, reached: ReachedFleet, state: string, everyMs: number): Promise<void> {

@@ -6,6 +6,7 @@ import { isLeased, type Task } from '#fleet/task.ts'
 import type { Verdict } from '#fleet/verdict.ts'
 import type { Store } from '#store/store.ts'
 import type { AgentProcesses } from './fleet-control.ts'
+import type { ReachedFleet } from './store-access.ts'
 import { type Column, table } from './table.ts'
 import { ago, counted, oneLine } from './terminal-text.ts'
 
@@ -16,6 +17,8 @@ export interface FleetOverview {
   readonly judgedAt: number | null | 'hidden'
   /** Whether a watchdog passes verdicts now: `away` where none has for two minutes. */
   readonly watchdog: 'watching' | 'away' | 'hidden'
+  /** A bridge collects beats: where none runs, no verdict is of now. */
+  readonly isServed: boolean
   /** A watchdog watches, as far as may be seen, and no agent is lost. */
   readonly isWell: boolean
   readonly agents: readonly AgentView[]
@@ -54,7 +57,7 @@ const UNREAD_MAX = 100
 const HIDDEN = ['forbidden', 'not_found', 'unauthenticated']
 
 export async function readOverview(
-  store: Store,
+  { store, unserved }: Pick<ReachedFleet, 'store' | 'unserved'>,
   now: number,
   processes: readonly AgentProcesses[] | null,
 ): Promise<FleetOverview> {
@@ -66,7 +69,7 @@ export async function readOverview(
     store.tasks({ state: 'failed', limit: TASKS_MAX }),
     unlessHidden(store.incidents({ open: true }), []),
   ])
-  const watchdog = whetherWatched(judged.at, now)
+  const watchdog = unserved ? 'away' : whetherWatched(judged.at, now)
   const agents = await Promise.all(
     agentsOf(conversations).map(async (agent): Promise<AgentView> => {
       const last = judged.verdicts.find((each) => each.agent === agent.name)
@@ -93,6 +96,7 @@ export async function readOverview(
     at: now,
     judgedAt: judged.at,
     watchdog,
+    isServed: !unserved,
     isWell: watchdog !== 'away' && !agents.some(({ verdict }) => verdict === 'silent' || verdict === 'gone'),
     agents: agents.sort(byName),
     waiting: open.filter(({ holder }) => holder === null),
@@ -179,7 +183,7 @@ function lifeNote({ agents, watchdog }: FleetOverview): string {
   return `, ${agents.filter(({ verdict }) => verdict === 'alive').length} alive`
 }
 
-function watchdogNote({ judgedAt, watchdog, at }: FleetOverview): string {
+function watchdogNote({ judgedAt, watchdog, isServed, at }: FleetOverview): string {
   if (judgedAt === 'hidden') return ' · verdicts are shown on the orchestrator’s host'
   if (judgedAt === null) return ' · no watchdog has looked yet'
   if (watchdog !== 'away') return ''
@@ -187,7 +191,9 @@ function watchdogNote({ judgedAt, watchdog, at }: FleetOverview): string {
     judgedAt > at
       ? `the watchdog’s last verdicts are dated ${ago(judgedAt - at)} ahead of this clock, which was put back`
       : `the watchdog was last heard ${ago(at - judgedAt)} ago`
-  return ` · ${when}: see s2 health watchdog`
+  return isServed
+    ? ` · ${when}: see s2 health watchdog`
+    : ` · no bridge runs here, so no agent is heard; ${when}: see s2 health`
 }
 
 function cappedCount(count: number): string {

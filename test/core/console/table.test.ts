@@ -110,7 +110,7 @@ test('the overview says who lives, who works, and what waits', async () => {
   ])
   const now = Date.now()
   const members = [{ agent: 's2-worker-10', role: 'role-10', state: 'frozen', programs: [] }] as const
-  const overview: FleetOverview = await readOverview(store, now, members)
+  const overview: FleetOverview = await readOverview({ store, unserved: false }, now, members)
   assert.deepEqual(
     overview.agents.map(({ name, verdict }) => [name, verdict]),
     [
@@ -131,6 +131,7 @@ test('the overview says who lives, who works, and what waits', async () => {
 async function overviewOf(
   verdicts: readonly Omit<AgentVerdict, 'host'>[],
   agoMs: number | null,
+  unserved = false,
 ): Promise<FleetOverview> {
   let wall = 1_800_000_000_000
   const store = openMemoryStore({ clock: { ...systemClock, wall: () => wall } })
@@ -142,7 +143,7 @@ async function overviewOf(
     })
   if (agoMs !== null) await store.judge(verdicts.map((each) => ({ ...each, host: 'h' })))
   wall += agoMs ?? 0
-  return await readOverview(store, wall, null)
+  return await readOverview({ store, unserved }, wall, null)
 }
 
 const shown = (overview: FleetOverview): string[] => renderOverview(overview, 160, (_, words) => words)
@@ -173,6 +174,17 @@ test('a fleet that nobody watches is shown as it was thought of last, and is not
   const never = await overviewOf(ALIVE, null)
   assert.deepEqual([never.watchdog, never.isWell], ['away', false])
   assert.match(shown(never)[0] ?? '', /^3 agents, and nobody watches · .* · no watchdog has looked yet$/)
+})
+
+test('where no bridge runs nobody is heard: verdicts of a moment ago are old', async () => {
+  const dead = await overviewOf(ALIVE, 5_000, true)
+  assert.deepEqual([dead.watchdog, dead.isWell, dead.isServed], ['away', false, false])
+  const [head, , , , first] = shown(dead)
+  assert.match(
+    head ?? '',
+    /^3 agents, and nobody watches · .* · no bridge runs here, so no agent is heard; the watchdog was last heard 5.0s ago: see s2 health$/,
+  )
+  assert.match(first ?? '', /^w1 +any +alive \(5.0s ago\) /)
 })
 
 test('a fleet is well when it is watched and nobody is lost', async () => {
