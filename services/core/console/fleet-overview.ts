@@ -206,7 +206,7 @@ function cellsOf({ at, judgedAt, incidents }: FleetOverview): (view: AgentView) 
     const { task } = view
     const doing =
       task === null || view.why !== null
-        ? whyAway(view, incidents)
+        ? whyAway(view, incidents, at)
         : isLeased(task.state)
           ? (task.progress ?? task.description)
           : task.description
@@ -229,8 +229,8 @@ function sinceJudged(ms: number): string {
 }
 
 /** What explains the verdict: else how it died, or what to do where it has never started. */
-function whyAway({ name, verdict, why }: AgentView, incidents: readonly Incident[]): string {
-  if (why !== null) return `${verdict}: ${why}`
+function whyAway({ name, verdict, why, until }: AgentView, incidents: readonly Incident[], now: number): string {
+  if (why !== null) return `${verdict}: ${why}${until !== null && until <= now ? '; due to try again' : ''}`
   if (verdict === 'new') return 'never heard from: start its services, or run s2 health on its host'
   if (verdict !== 'gone') return ''
   return incidents.find(({ agent, kind }) => agent === name && kind === 'gone')?.summary ?? ''
@@ -238,7 +238,7 @@ function whyAway({ name, verdict, why }: AgentView, incidents: readonly Incident
 
 /** The watchdog's verdict, until when it holds, and `frozen` or `killed` where `s2 up` reports that. */
 function stateWord({ verdict, processes, until }: AgentView, now: number): string {
-  const said = until === null ? verdict : `${verdict} until ${timeOfDay(until, now)}`
+  const said = until === null || until <= now ? verdict : `${verdict} until ${timeOfDay(until, now)}`
   return processes === null || processes === 'running' ? said : `${said} (${processes})`
 }
 

@@ -210,6 +210,14 @@ test('a verdict from a time that lies ahead is old: the clock was put back since
   assert.match(first ?? '', /^w1 +any +alive \(dated 3h 0m ahead\) /)
 })
 
+test('a time that is over is not shown: it is parked until it tries again', async () => {
+  const overview = await overviewOf(
+    [{ agent: 'w1', verdict: 'parked', since: 0, why: 'usage limit', until: 1_799_999_940_000 }],
+    0,
+  )
+  assert.match(shown(overview)[4] ?? '', /^w1 +any +parked +[^p]+parked: usage limit; due to try again /)
+})
+
 test('what explains a verdict is shown, and until when it holds', async () => {
   const until = new Date(1_800_000_000_000 + 3_600_000)
   const two = (number: number): string => String(number).padStart(2, '0')
