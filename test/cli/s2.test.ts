@@ -358,3 +358,21 @@ test('a name that no observer may have is refused with the reason', async () => 
     assert.match(err, /^s2: .*It must be at most 100 letters, digits, dots, dashes/)
   }
 })
+
+test('in a folder that was removed it answers, and work says which folder is missing', () => {
+  const gone = join(folder, 'gone')
+  mkdirSync(gone)
+  const main = join(import.meta.dirname, '../../services/cli/main.ts')
+  const s2 = (words: string) =>
+    spawnSync(
+      '/bin/sh',
+      ['-c', `cd "$1" && { rmdir "$1" || :; } && exec "$0" "$2" ${words}`, process.execPath, gone, main],
+      {
+        env: { PATH: process.env.PATH, S2_STATE: join(folder, 'state-of-gone') },
+        encoding: 'utf8',
+      },
+    )
+  const { status, stderr } = s2('work --once --exec true')
+  assert.equal(status, 69, stderr)
+  assert.match(stderr, new RegExp(`the folder ${gone} does not exist`))
+})
