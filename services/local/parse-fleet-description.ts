@@ -3,6 +3,7 @@ import { dirname, resolve } from 'node:path'
 import { workerName } from '#fleet/credential.ts'
 import { ORCHESTRATOR } from '#fleet/session-id.ts'
 import { ConfigError, closest } from '#runtime/read-settings.ts'
+import { commandLine } from '#runtime/run-command.ts'
 import { type Address, parseAddress } from '#runtime/setting-parsers.ts'
 import { SETTINGS, type Setting, type SettingName } from '#runtime/settings.ts'
 
@@ -126,12 +127,22 @@ function readWorker(fields: Fields, base: string): WorkerSpec {
     number,
     agent: workerName(number),
     role: role ?? '',
-    exec: fields.text('exec'),
+    exec: readExec(fields),
     stdin: readStdin(fields),
     folder: relativeTo(base, fields.text('folder')),
   }
   fields.refuseOthers()
   return worker
+}
+
+function readExec(fields: Fields): string | null {
+  const exec = fields.text('exec')
+  try {
+    if (exec !== null) commandLine(exec)
+  } catch (error) {
+    fields.fault(`exec ${JSON.stringify(exec)} ${(error as Error).message}; for example ["claude","-p"]`)
+  }
+  return exec
 }
 
 function readStdin(fields: Fields): WorkerSpec['stdin'] {

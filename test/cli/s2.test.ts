@@ -181,6 +181,7 @@ test('an agent without a credential says what it waits for, once', async () => {
     let looks = 0
     const { code } = await run(['work', '--exec', 'true', '--once'], {
       env: { S2_STATE: state },
+      folder: state,
       clock: {
         ...systemClock,
         // Two more looks, and it is told to end.
@@ -357,4 +358,17 @@ test('a name that no observer may have is refused with the reason', async () => 
     assert.deepEqual([code, out], [64, ''])
     assert.match(err, /^s2: .*It must be at most 100 letters, digits, dots, dashes/)
   }
+})
+
+test('in a folder that was removed it answers, and work says which folder is missing', () => {
+  const gone = join(folder, 'gone')
+  mkdirSync(gone)
+  const main = join(import.meta.dirname, '../../services/cli/main.ts')
+  const script = 'cd "$1" && rmdir "$1" && exec "$0" "$2" work --once --exec true'
+  const { status, stderr } = spawnSync('/bin/sh', ['-c', script, process.execPath, gone, main], {
+    env: { PATH: process.env.PATH, S2_STATE: join(folder, 'state-of-gone') },
+    encoding: 'utf8',
+  })
+  assert.equal(status, 69, stderr)
+  assert.match(stderr, new RegExp(`the folder ${gone} does not exist`))
 })

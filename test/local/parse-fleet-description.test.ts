@@ -146,4 +146,8 @@ test('a worker may have the text of its task alone on standard input', () => {
   )
   assert.deepEqual(plan?.argv.slice(-2), ['--exec=true', '--stdin=text'])
   assert.match(faultsOf({ workers: [{ ...worker, stdin: 'yaml' }] }), /stdin must be "json"/)
+  assert.match(
+    faultsOf({ workers: [{ ...worker, exec: '[""]' }] }),
+    /exec .* must be a JSON list of texts, the program first/,
+  )
 })

@@ -67,8 +67,8 @@ test('a program of the command line that is not there is a fault of the place, b
 test('one that may not be executed, or whose interpreter is missing, is one too, and is seen when it is mended', async () => {
   const plain = script('plain', '#!/bin/sh\n', 0o644)
   const fault = await judged(plain)
-  assert.equal(fault?.why, `${plain} may not be executed`)
-  assert.equal(fault?.look?.(), `${plain} may not be executed`)
+  assert.equal(fault?.why, `${plain} may not be executed: chmod +x allows it`)
+  assert.equal(fault?.look?.(), `${plain} may not be executed: chmod +x allows it`)
   chmodSync(plain, 0o755)
   assert.equal(fault?.look?.(), null)
 

@@ -47,12 +47,21 @@ export interface Screen {
 
 export const ENDING_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
+/** Where the folder was removed since the shell went there, its name: what needs the folder says that it is missing. */
+function workingFolder({ PWD }: CommandContext['env']): string {
+  try {
+    return process.cwd()
+  } catch {
+    return PWD?.startsWith('/') ? PWD : '/'
+  }
+}
+
 export function systemContext(env: CommandContext['env']): CommandContext {
   const { stdout, stderr } = process
   for (const stream of [stdout, stderr]) stream.on('error', onUnwritable)
   return {
     env,
-    folder: process.cwd(),
+    folder: workingFolder(env),
     clock: systemClock,
     chance: Math.random,
     screen: {

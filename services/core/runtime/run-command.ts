@@ -127,7 +127,7 @@ function hasExited({ exitCode, signalCode }: ChildProcess): boolean {
 export function commandLine(text: string): readonly [string, ...string[]] {
   if (!text.trimStart().startsWith('[')) return ['/bin/sh', '-c', text]
   const list: unknown = JSON.parse(text)
-  if (!Array.isArray(list) || list.length === 0 || !list.every((each) => typeof each === 'string')) {
+  if (!Array.isArray(list) || !list.every((each) => typeof each === 'string') || (list[0] ?? '').trim() === '') {
     throw new Error('must be a JSON list of texts, the program first')
   }
   return list as unknown as [string, ...string[]]

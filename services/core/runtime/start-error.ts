@@ -79,24 +79,38 @@ function programFault(program: string, folder: string, path = '/bin:/usr/bin'): 
     const file = resolve(folder, place)
     const kind = kindOf(file)
     if (kind === 'missing') continue
-    if (kind === 'file' && mayExecute(file)) return interpreterFault(isPath ? program : file, file, path)
-    unusable ??= isPath ? program : file
+    if (mayRun(file)) return interpreterFault(isPath ? program : file, file, path)
+    const shown = isPath ? program : file
+    unusable ??= kind === 'folder' ? `${shown} is a folder, and no program` : `${shown} ${NOT_EXECUTABLE}`
   }
-  if (unusable !== null) return ['not_executable', `${unusable} may not be executed`]
+  if (unusable !== null) return ['not_executable', unusable]
   return [
     'no_program',
     `the program ${program} is not installed (${isPath ? 'there is no such file' : 'not found in PATH'})`,
   ]
 }
 
+/** The carriage return belongs to the name, unless an argument that allows for it stands before. */
+const WINDOWS_FIRST_LINE = /^#![ \t]*(?:\S+|\S+\/env[ \t]+\w[\w.+-]*)\r\n/
+const NOT_EXECUTABLE = 'may not be executed: chmod +x allows it'
+
 /** A script is run by the program that its first line names, execve(2); `env` looks for that in PATH. */
 function interpreterFault(shown: string, file: string, path: string): Fault | null {
-  const [, interpreter, word] = /^#![ \t]*(\S+)(?:[ \t]+(?:-S[ \t]*)?([\w.+-]+)(?=\s))?/.exec(beginningOf(file)) ?? []
-  if (interpreter === undefined) return null
+  const beginning = beginningOf(file)
+  const [, interpreter, word] = /^#![ \t]*(\S+)(?:[ \t]+(?:-S[ \t]*)?([\w.+-]+)(?=\s))?/.exec(beginning) ?? []
+  if (!interpreter?.startsWith('/')) return null
   if (kindOf(interpreter) === 'missing') return ['no_program', runsIt(interpreter, shown, 'there is no such file')]
+  if (!mayRun(interpreter))
+    return ['not_executable', `the program ${interpreter}, which is to run ${shown}, may not be executed, or is none`]
+  if (WINDOWS_FIRST_LINE.test(beginning))
+    return ['not_executable', `${shown} has Windows line ends: sed -i 's/\\r$//' takes them out`]
   if (!interpreter.endsWith('/env') || word === undefined || word.startsWith('-')) return null
   if (path.split(':').some((each) => kindOf(`${each}/${word}`) === 'file')) return null
   return ['no_program', runsIt(word, shown, 'not found in PATH')]
+}
+
+function mayRun(path: string): boolean {
+  return kindOf(path) === 'file' && mayExecute(path)
 }
 
 function runsIt(program: string, shown: string, why: string): string {
@@ -150,5 +164,8 @@ const MEANINGS: Readonly<Record<string, string>> = {
   EMFILE: 'too many files are open (EMFILE)',
   ENFILE: 'too many files are open (ENFILE)',
   E2BIG: 'its arguments and environment are too long (E2BIG)',
+  ENOENT: 'what runs it is missing, as for a program of another kind of Linux (ENOENT)',
+  EACCES: 'it, or what runs it, may not be executed (EACCES)',
+  ELOOP: 'what runs it is a script too, and so on (ELOOP)',
   ENOEXEC: 'it is no program of this machine (ENOEXEC)',
 }

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { systemClock } from '#runtime/clock.ts'
 import { type Command, runCommand } from '#runtime/run-command.ts'
-import { StartError, startErrorOf, startedProcess } from '#runtime/start-error.ts'
+import { placeFault, StartError, startErrorOf, startedProcess } from '#runtime/start-error.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 's2-start-'))
 after(() => rmSync(folder, { recursive: true }))
@@ -69,17 +69,41 @@ test('the program that a script names to run it is named where that is missing',
     code: 'no_program',
     message: `the program /no/such/python3, which runs ${script}, is not installed (there is no such file)`,
   })
+  const byPlain = file('by-plain', `#!${file('plain-interpreter', '', 0o644)}\n`, 0o755)
+  for (const [path, interpreter] of [
+    [byPlain, join(folder, 'plain-interpreter')],
+    [file('by-folder', `#!${folder}\n`, 0o755), folder],
+  ]) {
+    assert.deepEqual(await faultOf({ argv: [path ?? ''] }), {
+      code: 'not_executable',
+      message: `the program ${interpreter}, which is to run ${path}, may not be executed, or is none`,
+    })
+  }
+})
+
+test('a script with the line ends of Windows is said to have them, as its interpreter is there', async () => {
+  const script = file('windows', '#!/bin/sh\r\nexit 0\r\n', 0o755)
+  assert.deepEqual(await faultOf({ argv: [script] }), {
+    code: 'not_executable',
+    message: `${script} has Windows line ends: sed -i 's/\\r$//' takes them out`,
+  })
+  const tolerant = file('tolerant', '#!/usr/bin/env -S sh -c :\r\n', 0o755)
+  assert.equal(placeFault({ argv: [tolerant], env: { PATH: process.env.PATH } }), null)
 })
 
 test('a program without the right to execute it is named by its path', async () => {
   const path = file('forbidden', '#!/bin/sh\n', 0o644)
   assert.deepEqual(await faultOf({ argv: [path] }), {
     code: 'not_executable',
-    message: `${path} may not be executed`,
+    message: `${path} may not be executed: chmod +x allows it`,
   })
   assert.deepEqual(await faultOf({ argv: ['forbidden'], env: { PATH: `/no/such:${folder}` } }), {
     code: 'not_executable',
-    message: `${path} may not be executed`,
+    message: `${path} may not be executed: chmod +x allows it`,
+  })
+  assert.deepEqual(await faultOf({ argv: [folder] }), {
+    code: 'not_executable',
+    message: `${folder} is a folder, and no program`,
   })
 })
 
