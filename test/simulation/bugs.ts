@@ -8,9 +8,7 @@ import type { Worker } from '#fleet/worker.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
 import { ConversationRenewal } from '../../services/bridge/conversation-renewal.ts'
-import type { ReportOutcome } from '../../services/worker/end-report.ts'
 import { PlaceHealth } from '../../services/worker/place-health.ts'
-import type { Reports } from '../../services/worker/task-loop.ts'
 import type { Dice } from './chance.ts'
 import { put, type Streams, storeOf } from './network.ts'
 
@@ -31,7 +29,6 @@ export const BUGS = [
   'untaken tasks are not looked at',
   'no deadlines',
   'roles are ignored',
-  'a refused report is done again',
   'a sick place is asked at once',
 ] as const
 export type Bug = (typeof BUGS)[number]
@@ -138,15 +135,6 @@ const MISREAD: Readonly<Partial<Record<Bug, (task: Task) => Task>>> = {
   'a crash is no attempt': (task) => ({ ...task, attempts: task.attempts.filter(({ end }) => end !== 'interrupted') }),
   'no deadlines': (task) => ({ ...task, deadline: null }),
   'roles are ignored': (task) => ({ ...task, role: null, otherRoles: [] }),
-}
-
-/** Reports whose refusal for their form is taken for a word on the task. */
-export function withoutForm(reports: Reports): Reports {
-  const carried = async (name: string): Promise<ReportOutcome> => {
-    const outcome = await reports.carried(name)
-    return typeof outcome === 'string' ? outcome : { ...outcome, code: 'conflict' }
-  }
-  return { ...reports, carried }
 }
 
 /**

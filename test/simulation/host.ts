@@ -13,7 +13,7 @@ import { placeJudge } from '../../services/worker/place-fault.ts'
 import { inboxTaskMailbox, outboxReports } from '../../services/worker/reports-and-task-mail.ts'
 import type { RunningCommand } from '../../services/worker/running-command.ts'
 import { TaskLoop, type TaskLoopConfig } from '../../services/worker/task-loop.ts'
-import { type Bug, byTheWallClock, withoutForm } from './bugs.ts'
+import { type Bug, byTheWallClock } from './bugs.ts'
 import { Life, type Machine } from './clock.ts'
 import { type SickPlace, startCommand } from './command.ts'
 import type { Fault } from './faults.ts'
@@ -299,7 +299,7 @@ export class SimulatedHost {
   }
 
   async #work(life: Life): Promise<void> {
-    const { bridge, around, bug } = this.#parts
+    const { bridge, around } = this.#parts
     const config: TaskLoopConfig = {
       leaseMs: this.#config.leaseMs,
       pollMs: 5 * this.#config.pollMs,
@@ -312,13 +312,12 @@ export class SimulatedHost {
       sessions: () => this.sessions,
     }
     const store = openWire({ life, link: this.link, bridge, keyring, around })
-    const reports = outboxReports(this.spool.writing(life))
     const agent = new TaskLoop(config, {
       clock: life.clock,
       chance: around.dice.next,
       runId: life.name,
       sessions: async () => this.sessions.map((session) => ({ session, store })),
-      reports: bug === 'a refused report is done again' ? withoutForm(reports) : reports,
+      reports: outboxReports(this.spool.writing(life)),
       taskMessages: inboxTaskMailbox(this.spool.reading(life), (heard) => this.spool.hear('inbox', life, heard)),
       start: (task, onLine) => this.#command(task, life, onLine),
       judge: placeJudge({ argv: ['agent'], env: {}, cwd: '/' }, life.clock, 'UTC'),

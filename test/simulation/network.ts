@@ -391,7 +391,11 @@ class Wire {
   ask(verb: Verb, args: readonly unknown[]): Promise<unknown> {
     const { link, around } = this.#parts
     const answer = this.#ask(verb, args)
-    if (verb === 'leaseTask' || verb === 'report') answer.catch(() => link.failedAt.push(around.timeline.now))
+    const noteFailure = (error: unknown): void => {
+      // what is refused for its form came through
+      if ((error as { code?: Code }).code !== 'invalid') link.failedAt.push(around.timeline.now)
+    }
+    if (verb === 'leaseTask' || verb === 'report') answer.catch(noteFailure)
     return answer
   }
 

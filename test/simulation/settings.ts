@@ -90,12 +90,17 @@ export function chooseSettings(pace: Pace, dice: Dice): Settings {
 /** The default settings most of the time; otherwise faster ones, in the same proportions. */
 function minutes(dice: Dice): Settings {
   const beatMs = 5 * SECOND * dice.pick([1, 1, 0.5])
-  const workers = dice.whole(3, 7)
+  const workers = dice.whole(3, 6)
   const { fallback, ...roles } = chooseRoles(dice, workers)
   return {
     pace: 'minutes',
     host: { ...hostConfig(beatMs), pollMs: 4 * SECOND, sayEveryMs: 20 * SECOND, lineMs: 10 * SECOND },
-    watch: { ...watchConfig(beatMs), moveEveryMs: dice.pick([10 * SECOND, 2 * SECOND]), fallback },
+    watch: {
+      ...watchConfig(beatMs),
+      moveEveryMs: dice.pick([10 * SECOND, 2 * SECOND]),
+      stallAfterMs: 18 * beatMs,
+      fallback,
+    },
     watchdogs: 2,
     workers,
     ...roles,
@@ -103,12 +108,12 @@ function minutes(dice: Dice): Settings {
     slack: null,
     engineEveryMs: 5 * SECOND,
     issueEveryMs: 20 * SECOND,
-    brokenMs: dice.between(200 * SECOND, 400 * SECOND),
+    brokenMs: dice.between(150 * SECOND, 270 * SECOND),
     episodes: dice.whole(4, 12),
     nightMs: 0,
     taskEveryMs: 8 * SECOND,
     workMs: 9 * SECOND,
-    quietMs: 150 * SECOND,
+    quietMs: 120 * SECOND,
     weather: chooseWeather(dice, 0.3),
     restWithinMs: 25 * MINUTE,
     staysMs: 30 * SECOND,
@@ -117,8 +122,8 @@ function minutes(dice: Dice): Settings {
 
 /** The same proportions, so slow that a day has as many events as a quarter of an hour has by default. */
 function days(dice: Dice): Settings {
-  const length = dice.pick([1, 1, 1, 1, 2, 3])
-  const beatMs = dice.between(3.5, 5) * MINUTE
+  const length = dice.pick([1, 1, 1, 1, 1, 2, 3])
+  const beatMs = dice.between(4.2, 5) * MINUTE
   const workers = dice.whole(3, 4)
   const { fallback, ...roles } = chooseRoles(dice, workers)
   return {

@@ -39,7 +39,6 @@ const CAUGHT: Readonly<Record<Bug, { readonly pace: Pace; readonly within: numbe
   'untaken tasks are not looked at': { pace: 'minutes', within: 40, promise: /a task has a clock: / },
   'no deadlines': { pace: 'minutes', within: 40, promise: /a deadline ends its task: / },
   'roles are ignored': { pace: 'minutes', within: 40, promise: /roles hold: / },
-  'a refused report is done again': { pace: 'minutes', within: 40, promise: /what is done is not done again: / },
   'a sick place is asked at once': { pace: 'minutes', within: 40, promise: /a sick place is left alone: / },
   'timers by the wall clock': {
     pace: 'days',

@@ -63,7 +63,7 @@ export class Witness {
   readonly #texts = new Map<string, number>()
   readonly #heard = new Map<string, number>()
   readonly #heardAt = new Map<string, { readonly last: number; readonly before: number }>()
-  readonly #signs = new Map<string, number>()
+  readonly #signs = new Map<string, string>()
   readonly #sickUntil = new Map<string, number>()
   readonly #late: { readonly holder: SessionId; readonly report: Report }[] = []
   readonly #open = new Map<string, OpenIncident>()
@@ -102,9 +102,9 @@ export class Witness {
     return this.agentOf(this.#tasks.get(task)?.holder ?? null)
   }
 
-  /** What the last beat said that an agent itself has done so far. */
-  signsOf(agent: string): number {
-    return this.#signs.get(agent) ?? 0
+  /** What the last beat said that an agent itself has done so far, and in which of its lives. */
+  signsOf(agent: string): string {
+    return this.#signs.get(agent) ?? ''
   }
 
   /** The tasks that have not ended, and the incidents that are open. */
@@ -249,7 +249,7 @@ export class Witness {
     for (const { session, incarnation, seq, work } of pulses) {
       const agent = this.agentOf(session)
       this.#heardAt.set(agent, { last: this.#timeline.now, before: this.heardAt(agent).last })
-      this.#signs.set(agent, work)
+      this.#signs.set(agent, `${incarnation} ${work}`)
       this.#heard.set(agent, (this.#heard.get(agent) ?? 0) + 1)
       this.#history.did('beat heard', `${session} ${incarnation} ${seq}`)
     }

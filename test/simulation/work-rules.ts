@@ -175,13 +175,14 @@ export function aTaskHasAClock(parts: RuleParts): Rule {
 }
 
 /** What changes when anything is done about a task, or shows work at it. */
-function signOf({ state, epoch, work, progress, leaseSeq }: Task, signsOfAgent: number): string {
+function signOf({ state, epoch, work, progress, leaseSeq }: Task, signsOfAgent: string): string {
   if (!isLeased(state)) return `${state}@${epoch}`
   return `leased@${epoch}, ${work} ${signsOfAgent} signs ${work === 0 ? leaseSeq : ''} (${progress})`
 }
 
 function tellsOf({ cause, kind, agent }: OpenIncident, task: Task, holder: string): boolean {
   if (OF_ALL.includes(kind) || agent === holder) return true
+  if (isLeased(task.state) && cause === 'task_stalled:many') return true
   return [`task_stranded:${task.role ?? 'any'}`, `task_stalled:${task.id}@${task.epoch}`].includes(cause)
 }
 

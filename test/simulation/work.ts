@@ -18,14 +18,14 @@ const ALWAYS = 1_000
 /** How often there is trouble, for work of each kind. */
 const TIMES: Readonly<Record<Trouble, readonly number[]>> = {
   'kills its worker': [1, 2, ALWAYS],
-  hangs: [1, 2],
+  hangs: [1],
   'is quiet': [ALWAYS],
   'fails at once': [1, ALWAYS],
   'garbles its report': [ALWAYS],
 }
 
 /** So many tasks of a hundred are trouble. */
-const SHARE = 0.08
+const SHARE = 0.12
 
 /** `quietMs`: how long work takes on average that shows nothing. */
 export function chooseWork(dice: Dice, meanMs: number, quietMs: number): Work {
@@ -33,6 +33,11 @@ export function chooseWork(dice: Dice, meanMs: number, quietMs: number): Work {
   if (!dice.chance(SHARE)) return { trouble: null, times: 0, ms }
   const trouble = dice.pick(TROUBLES)
   return { trouble, times: dice.pick(TIMES[trouble]), ms: trouble === 'is quiet' ? Math.round(dice.wait(quietMs)) : ms }
+}
+
+/** Whether it takes many pauses, or a long look, until it ends. */
+export function isSlow({ trouble }: Work): boolean {
+  return trouble === 'kills its worker' || trouble === 'hangs'
 }
 
 /** A task says what it does, so that whoever starts it and whoever judges it know. */

@@ -23,7 +23,7 @@ import { type KnownFault, RULES } from './rules.ts'
 import { chooseSettings, LIFETIME_MS, type Pace, paceOf, type Settings } from './settings.ts'
 import { Watchman } from './watchman.ts'
 import { Witness } from './witness.ts'
-import { chooseWork, describe, type Work } from './work.ts'
+import { chooseWork, describe, isSlow, type Work } from './work.ts'
 import { mayTake } from './work-rules.ts'
 
 export interface WorldOptions {
@@ -38,9 +38,9 @@ const LEAST: Readonly<Record<Pace, Readonly<Partial<Record<Operation, number>>>>
   minutes: {
     'message sent': 10,
     'message received': 10,
-    'task added': 8,
-    'task leased': 8,
-    'task completed': 8,
+    'task added': 6,
+    'task leased': 6,
+    'task completed': 6,
     'beat heard': 100,
   },
   days: {
@@ -430,9 +430,11 @@ class World implements Scene {
 
   /** So many hanging commands and no more: where most that work hang together, a person has to see to it. */
   #chooseWork(): Work {
-    const { workMs, quietMs } = this.settings
+    const { workMs, quietMs, brokenMs } = this.settings
     for (;;) {
       const work = chooseWork(this.around.dice, workMs, quietMs)
+      // what comes to its end slowly comes early, or the world would take long to come to rest
+      if (isSlow(work) && this.#timeline.now > brokenMs / 3) continue
       if (work.trouble !== 'hangs') return work
       this.#hanging += 1
       if (this.#hanging <= HANGING_MOST) return work
