@@ -23,26 +23,29 @@ function range(first: number, count: number, pace?: Pace): number[] {
 
 const AT_ONCE = 4
 
-/** In how many worlds of a pace, from the first seed on, a mistake shows, and the promises that it breaks. */
-const CAUGHT: Readonly<Record<Bug, { readonly pace: Pace; readonly within: number; readonly promise: RegExp }>> = {
-  'no epoch check': { pace: 'minutes', within: 30, promise: /one owner: completed of|one owner: in_progress of/ },
-  'no grace': { pace: 'minutes', within: 10, promise: /silence: .* convicted .* (before|of seeing)/ },
-  'read once per event': { pace: 'minutes', within: 5, promise: /never received|all comes to rest/ },
-  'no brake': { pace: 'minutes', within: 40, promise: /mass silence: / },
-  'unknown is dead': { pace: 'minutes', within: 20, promise: /unknown is not dead: / },
-  'new key per try': { pace: 'minutes', within: 10, promise: /sent once: / },
-  'no revival': { pace: 'days', within: 20, promise: /all comes to rest: .* (was not heard|has no token)/ },
-  'no renewal': { pace: 'days', within: 100, promise: /nobody is kept out: / },
-  'incidents end with conversations': { pace: 'days', within: 50, promise: /an incident lasts as its cause: / },
-  'a crash is no attempt': { pace: 'minutes', within: 20, promise: /attempts are bounded: / },
-  'processor time is no sign': { pace: 'minutes', within: 40, promise: /who works is left alone: / },
-  'untaken tasks are not looked at': { pace: 'minutes', within: 40, promise: /a task has a clock: / },
-  'no deadlines': { pace: 'minutes', within: 40, promise: /a deadline ends its task: / },
-  'roles are ignored': { pace: 'minutes', within: 40, promise: /roles hold: / },
-  'a sick place is asked at once': { pace: 'minutes', within: 40, promise: /a sick place is left alone: / },
+/** Of how many worlds one must show a mistake. */
+const WITHIN = 120
+
+/** A world of a pace in which a mistake shows, and the promises that it breaks. Worlds change with the code: then another shows it. */
+const CAUGHT: Readonly<Record<Bug, { readonly pace: Pace; readonly seed: number; readonly promise: RegExp }>> = {
+  'no epoch check': { pace: 'minutes', seed: 2, promise: /one owner: completed of|one owner: in_progress of/ },
+  'no grace': { pace: 'minutes', seed: 1, promise: /silence: .* convicted .* (before|of seeing)/ },
+  'read once per event': { pace: 'minutes', seed: 1, promise: /never received|all comes to rest/ },
+  'no brake': { pace: 'minutes', seed: 18, promise: /mass silence: / },
+  'unknown is dead': { pace: 'minutes', seed: 10, promise: /unknown is not dead: / },
+  'new key per try': { pace: 'minutes', seed: 1, promise: /sent once: / },
+  'no revival': { pace: 'days', seed: 4, promise: /all comes to rest: .* (was not heard|has no token)/ },
+  'no renewal': { pace: 'days', seed: 4, promise: /nobody is kept out: / },
+  'incidents end with conversations': { pace: 'days', seed: 4, promise: /an incident lasts as its cause: / },
+  'a crash is no attempt': { pace: 'minutes', seed: 2, promise: /attempts are bounded: / },
+  'processor time is no sign': { pace: 'minutes', seed: 19, promise: /who works is left alone: / },
+  'untaken tasks are not looked at': { pace: 'minutes', seed: 85, promise: /a task has a clock: / },
+  'no deadlines': { pace: 'minutes', seed: 2, promise: /a deadline ends its task: / },
+  'roles are ignored': { pace: 'minutes', seed: 2, promise: /roles hold: / },
+  'a sick place is asked at once': { pace: 'minutes', seed: 1, promise: /a sick place is left alone: / },
   'timers by the wall clock': {
     pace: 'days',
-    within: 30,
+    seed: 24,
     promise: /one incident: .*nothing had been wrong|keeps its work/,
   },
 }
@@ -71,11 +74,12 @@ suite('the fleet in simulated time', () => {
     assert.equal(new Set(first.map(({ digest }) => digest)).size, 3)
   })
 
-  for (const [bug, { pace, within, promise }] of Object.entries(CAUGHT)) {
+  for (const [bug, { pace, seed, promise }] of Object.entries(CAUGHT)) {
     test(`it finds out a mistake: ${bug}`, async (context) => {
-      const seeds = range(1, within, pace)
-      for (let from = 0; from < within; from += AT_ONCE) {
-        const outcomes = await run(seeds.slice(from, from + AT_ONCE), bug as Bug)
+      const others = range(1, WITHIN, pace)
+      const batches = Array.from({ length: WITHIN / AT_ONCE }, (_, n) => others.slice(n * AT_ONCE, (n + 1) * AT_ONCE))
+      for (const seeds of [[seed], ...batches]) {
+        const outcomes = await run(seeds, bug as Bug)
         const broken = outcomes.filter(({ violations }) => violations.length > 0)
         if (broken.length === 0) continue
         const told = broken.flatMap(({ violations }) => violations)
@@ -86,7 +90,7 @@ suite('the fleet in simulated time', () => {
         context.diagnostic(`found with seed ${broken[0]?.seed}`)
         return
       }
-      assert.fail(`${within} worlds passed with it`)
+      assert.fail(`${WITHIN} worlds passed with it`)
     })
   }
 
