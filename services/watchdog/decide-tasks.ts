@@ -124,7 +124,7 @@ function unmovedAtDeadline({ needs }: ClockFindings, { moves }: Plan): ClockFind
 
 /** Whether beats were read since the task came to its holder: another watchdog may have given it to an agent that is just back. */
 function wereBeatsReadSince(task: Task, { leases }: Board, { readAt }: Observed): boolean {
-  return readAt !== null && (leases.stillSince(task) ?? Number.POSITIVE_INFINITY) <= readAt.now
+  return readAt !== null && (leases.heldSince(task) ?? Number.POSITIVE_INFINITY) <= readAt.now
 }
 
 /**

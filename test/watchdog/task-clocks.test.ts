@@ -436,6 +436,16 @@ suite('an agent whose daemon is not heard, and that renews its lease', () => {
     await renew(stage, 'w1', task, MINUTE + LOOK)
     assert.deepEqual(await stage.holders(), { t1: 'w2' })
   })
+
+  test('with no other that could take it, one incident says so, however often the lease is renewed', async () => {
+    const { stage } = await fleet(3, {}, { w1: 'docs', w2: 'tests', w3: 'tests' })
+    await using _ = stage
+    await add(stage, 't1', 'w1', { role: 'docs' })
+    const task = await take(stage, 'w1')
+    stage.silence('w1')
+    await renew(stage, 'w1', task, 40 * MINUTE)
+    assert.deepEqual(await stage.incidents(), ['silent:w1', 'task_stranded:docs'])
+  })
 })
 
 suite('a deadline', () => {
