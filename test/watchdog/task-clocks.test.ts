@@ -460,7 +460,7 @@ suite('a deadline', () => {
     isWithin(await until(stage, async () => (await stage.store.task('waits')).state === 'failed', MINUTE), 0)
     const { state, result } = await stage.store.task('runs')
     assert.equal(state, 'failed')
-    assert.match(result?.tail ?? '', /^its deadline has passed \(.*Z\)\n1\. w1, .*Z: goes on$/)
+    assert.match(result?.tail ?? '', /^its deadline has passed \(.*Z\)\n1\. w1, .*Z: its deadline passed$/)
     const told = await stage.letters(stage.actor('w1').session.replace(/b$/, 'a') as Task['holder'] & string)
     assert.ok(told.includes('status_update runs'))
     assert.ok((await stage.letters(stage.actor('w1').session)).includes('task_revoked runs'))
@@ -468,6 +468,28 @@ suite('a deadline', () => {
       (await incident(stage, 'task_failed:runs@1')).summary,
       /^task runs failed at w1: its deadline has passed/,
     )
+  })
+
+  test('says of a task that waited why no agent took it, and since when', async () => {
+    const { stage } = await fleet(2, {}, { w1: 'docs', w2: 'tests' })
+    await using _ = stage
+    const deadline = stage.clock.wall() + 10 * MINUTE
+    await stage.store.noteCondition(stage.actor('w1').session, { state: 'sick', why: 'no folder', until: null })
+    await add(stage, 'sick', null, { deadline, role: 'docs' })
+    await add(stage, 'nobody', null, { deadline, role: 'a role that nobody has' })
+    await add(stage, 'untaken', 'w2', { deadline, role: 'tests' })
+    await stage.run(10 * MINUTE + LOOK)
+    const failed = async (id: string): Promise<string> => (await incident(stage, `task_failed:${id}@1`)).summary
+    assert.equal(
+      await failed('sick'),
+      'task sick failed: its deadline has passed (2026-01-01T00:10:20Z); no agent could take it since 2026-01-01T00:00:20Z: w1 cannot work: no folder; s2 task show sick says more',
+    )
+    assert.match(
+      await failed('nobody'),
+      /; no agent could take it since 2026-.*Z: no agent has this role; known are docs, tests; s2 task show/,
+    )
+    assert.match(await failed('untaken'), / at w2: .*; w2 had it and did not begin it; s2 task show/)
+    assert.match((await stage.store.task('nobody')).result?.tail ?? '', /known are docs, tests$/)
   })
 
   test('may give it to another agent once, for as long again', async () => {
