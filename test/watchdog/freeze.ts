@@ -6,7 +6,16 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   FlappingAgents: ['lostNow', 'recent', 'flapping', 'steadySince'],
   AgentProcessTable: ['of', 'isHindered'],
   LeaseObserver: ['stillSince', 'heldSince', 'lapsedAt', 'isRenewedAfter', 'isStuck'],
-  WorkObserver: ['pendingSince', 'takeableSince', 'untakenSince', 'workedAt', 'isDeadlinePassed', 'isIdle', 'isBusy'],
+  WorkObserver: [
+    'pendingSince',
+    'takeableSince',
+    'untakenSince',
+    'workedAt',
+    'isDeadlinePassed',
+    'letLieBy',
+    'isIdle',
+    'isBusy',
+  ],
 }
 
 const frozen = new WeakMap<object, object>()

@@ -170,6 +170,19 @@ suite('a task that nobody takes', () => {
     assert.deepEqual(await stage.incidents(), ['-task_not_taken:w1'])
   })
 
+  test('one that reads its mail and left it to an agent that is busy does not get it back', async () => {
+    const { stage, watchdog } = await fleet(2)
+    await using _ = stage
+    await add(stage, 't1', 'w1')
+    await add(stage, 't2', 'w2')
+    const task = await take(stage, 'w2')
+    for (let minutes = 0; minutes < 10; minutes += 1) {
+      await renew(stage, 'w2', task, MINUTE, 1)
+      stage.actor('w1').work += 1
+    }
+    assert.deepEqual([await stage.holders(), watchdog.moved], [{ t1: 'w2', t2: 'w2' }, 1])
+  })
+
   test('an agent that works off many short tasks is not idle between two of them', async () => {
     const { stage, watchdog } = await fleet(2, {}, { w1: 'docs', w2: 'tests' })
     await using _ = stage
@@ -505,6 +518,24 @@ suite('a deadline', () => {
     await renew(stage, 'w2', second, MINUTE + LOOK, 1)
     const { state, attempts } = await stage.store.task('t1')
     assert.deepEqual([state, attempts.map(({ end }) => end)], ['failed', ['deadline', 'deadline']])
+  })
+
+  test('gives it to one that is busy, which hands it to a third, and never to the one that just failed at it', async () => {
+    const { stage } = await fleet(2)
+    await using _ = stage
+    await add(stage, 't1', 'w1', { deadline: stage.clock.wall() + 2 * MINUTE, onDeadline: 'move' })
+    await add(stage, 't2', 'w2')
+    const [first, other] = [await take(stage, 'w1'), await take(stage, 'w2')]
+    while (stage.clock.now() < 2 * MINUTE + 20 * SECOND + LOOK) {
+      await renew(stage, 'w1', first, SECOND, 1)
+      await renew(stage, 'w2', other, SECOND, 1)
+    }
+    assert.deepEqual(await stage.holders(), { t1: 'w2', t2: 'w2' })
+    await renew(stage, 'w2', other, MINUTE, 1)
+    assert.deepEqual(await stage.holders(), { t1: 'w2', t2: 'w2' }, 'w1 is free, and had it')
+    await stage.join('w3')
+    await renew(stage, 'w2', other, 20 * SECOND, 1)
+    assert.deepEqual(await stage.holders(), { t1: 'w3', t2: 'w2' })
   })
 
   test('gives it to a role that stands in, where no other agent of its own is there', async () => {
