@@ -1,8 +1,8 @@
 import type { AgentCondition } from '#fleet/agent-condition.ts'
 import { textHead } from '#fleet/cut-text.ts'
 import type { NewIncident } from '#fleet/incident.ts'
-import type { Attempt, EndReason, Task } from '#fleet/task.ts'
-import { countedAttempts, presentAttempt } from '#fleet/task-attempts.ts'
+import { type Attempt, type EndReason, isLeased, type Task } from '#fleet/task.ts'
+import { countedAttempts } from '#fleet/task-attempts.ts'
 import type { Stall } from '#fleet/task-clocks.ts'
 import { formatDuration, roughDuration } from '#runtime/duration.ts'
 import type { WatchConfig } from './config.ts'
@@ -105,7 +105,7 @@ function actionInWords(action: Stall['action'], stallAfterMs: number): string {
   const inSoLong = `in another ${formatDuration(stallAfterMs)}`
   if (action === 'tell') return 'nothing is done about it: see to it, or cancel it'
   return action === 'move'
-    ? `${inSoLong} it is ended and given to another agent`
+    ? `${inSoLong} it is ended and begun again, by another agent where there is one`
     : `${inSoLong} it is ended and has failed`
 }
 
@@ -151,7 +151,7 @@ function conditionInWords({ state, until }: Pick<AgentCondition, 'state' | 'unti
 
 /** Why a task that ends was not begun, where nobody works at it; null where somebody does. */
 export function unbegunInWords(task: Task, observed: Observed, conditions: Conditions, at: number): string | null {
-  if (presentAttempt(task) !== null) return null
+  if (isLeased(task.state)) return null
   if (task.holder !== null) return `${observed.fleet.agentOf(task.holder) ?? task.holder} had it and did not begin it`
   const why = whyNobody(task.role, [task], observed, conditions, at)
   return `no agent could take it since ${timeInWords(task.updatedAt)}: ${why}`

@@ -257,7 +257,7 @@ suite('a task that shows no work', () => {
     const { summary } = await incident(stage, 'task_stalled:t1@1')
     assert.match(
       summary,
-      /^task t1 at w1 has shown no sign of work for 15m \(its last line: Continue\? \[y\/N\]\); in another 15m it is ended and given/,
+      /^task t1 at w1 has shown no sign of work for 15m \(its last line: Continue\? \[y\/N\]\); in another 15m it is ended and begun again,/,
     )
     const stall = {
       task: { ...task, progress: `x${'😀'.repeat(200)}` },
@@ -270,6 +270,63 @@ suite('a task that shows no work', () => {
     assert.deepEqual([await stage.holders(), await stage.incidents()], [{ t1: 'w2' }, ['-task_stalled:t1@1']])
     const { attempts, priority } = await stage.store.task('t1')
     assert.deepEqual([attempts[0]?.end, attempts[0]?.note, priority], ['stalled', 'Continue? [y/N]', 'P0'])
+  })
+
+  test('with no other agent it is ended and begun again by its own, at the same priority, as often as is allowed', async () => {
+    const { stage, watchdog } = await fleet(2, {}, { w1: 'docs', w2: 'tests' })
+    await using _ = stage
+    const { session } = stage.actor('w1')
+    await add(stage, 't1', 'w1', { role: 'docs' })
+    await add(stage, 't2', 'w1', { role: 'docs' })
+    const begun: string[] = []
+    while ((await stage.store.task('t1')).state !== 'failed') {
+      assert.ok(stage.clock.now() < 3 * HOUR, 'it waits for ever')
+      const task = await stage.store.leaseTask(session, 'one-life')
+      if (task === null) {
+        await stage.run(SECOND) // a pause before the next attempt
+        continue
+      }
+      begun.push(`${task.id}@${task.epoch}`)
+      if (task.id === 't2') {
+        await stage.run(MINUTE)
+        const result = { exitCode: 0, signal: null, tail: '' }
+        await stage.store.report(session, { ...task, task: 't2', state: 'completed', progress: null, result })
+        continue
+      }
+      await renew(stage, 'w1', task, 16 * MINUTE)
+      assert.match(
+        (await incident(stage, `task_stalled:t1@${task.epoch}`)).summary,
+        /; in another 15m it is ended and begun again, by another agent where there is one$/,
+      )
+      await renew(stage, 'w1', task, 14 * MINUTE + LOOK)
+      const late = { task: 't1', epoch: task.epoch, state: 'completed', progress: null, result: null } as const
+      await assert.rejects(stage.store.report(session, late), { code: /stale_epoch|conflict/ })
+    }
+    assert.deepEqual(begun, ['t1@1', 't1@2', 't2@1', 't1@3', 't1@4', 't1@5'])
+    const { priority, attempts, result } = await stage.store.task('t1')
+    assert.deepEqual([priority, attempts.map(({ end }) => end)], ['P2', Array<string>(5).fill('stalled')])
+    assert.match(result?.tail ?? '', /^it was begun 5 times and never ended\n1\. w1, .*: no sign of work\n2\. /)
+    assert.equal((await incident(stage, 'task_stalled:t1@1')).outcome, 'task t1 was ended, and w1 is to begin it again')
+    assert.deepEqual(
+      (await stage.letters(session)).filter((letter) => letter.startsWith('task_revoked')),
+      Array<string>(6).fill('task_revoked t1'),
+      'once for each attempt, and when it fails before the next',
+    )
+    assert.equal(watchdog.moved, 5)
+    assert.deepEqual(await stage.open(), [])
+  })
+
+  test('another agent gets it before its own begins it again, though the other is busy', async () => {
+    const { stage } = await fleet(3)
+    await using _ = stage
+    await add(stage, 't1', 'w1')
+    await add(stage, 't2', 'w2')
+    await add(stage, 't3', 'w3')
+    const running = [await take(stage, 'w1'), await take(stage, 'w2'), await take(stage, 'w3')]
+    while (stage.clock.now() < 31 * MINUTE) {
+      for (const [index, task] of running.entries()) await renew(stage, `w${index + 1}`, task, 5 * SECOND, index)
+    }
+    assert.deepEqual(await stage.holders(), { t1: 'w2', t2: 'w2', t3: 'w3' })
   })
 
   test('it is told of once, whatever another watchdog has seen of it, until it shows work', async () => {
