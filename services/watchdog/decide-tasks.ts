@@ -1,6 +1,6 @@
 import type { NewIncident } from '#fleet/incident.ts'
-import type { Task, TaskEnding } from '#fleet/task.ts'
-import { attemptsInWords, isPaused, lastEnded, lastNotNow } from '#fleet/task-attempts.ts'
+import type { EndReason, Task, TaskEnding } from '#fleet/task.ts'
+import { attemptsInWords, isPaused, lastEnded, lastNotNow, withEnd } from '#fleet/task-attempts.ts'
 import { type ClockFindings, type ClockView, readTaskClocks } from '#fleet/task-clocks.ts'
 import {
   expectedRoles,
@@ -23,6 +23,7 @@ import {
   stallsTogetherIncident,
   strandedCause,
   strandedIncident,
+  unbegunInWords,
   untakenIncident,
 } from './task-incidents.ts'
 import type { AgentWork } from './work-verdicts.ts'
@@ -55,10 +56,7 @@ export function decideTasks(snapshot: Snapshot, singleLosses: ReadonlySet<string
   const failed = unmovedAtDeadline(findings, plan)
   return {
     moves: plan.moves,
-    endings: [...findings.ends, ...failed].map(({ task, reason }) => {
-      const words = endingInWords(task, reason, config, attemptsInWords(task, nameIn(observed)))
-      return { task: task.id, epoch: task.epoch, reason, words }
-    }),
+    endings: [...findings.ends, ...failed].map(({ task, reason }) => taskEnding(task, reason, snapshot)),
     reminders: findings.reminders,
     incidents: [
       ...strandedIncidents(plan, snapshot),
@@ -122,9 +120,17 @@ function unmovedAtDeadline({ needs }: ClockFindings, { moves }: Plan): ClockFind
   })
 }
 
+/** The words have the ending of the attempt in hand, too: they are read when it has ended. */
+function taskEnding(task: Task, reason: EndReason, { wall, at, config, observed, board }: Snapshot): TaskEnding {
+  const ended = { ...task, ...withEnd(task, reason, null, wall) }
+  const history = attemptsInWords(ended, nameIn(observed))
+  const unbegun = isResting(task, wall) ? null : unbegunInWords(task, observed, board.conditions, at)
+  return { task: task.id, epoch: task.epoch, reason, words: endingInWords(task, reason, config, unbegun, history) }
+}
+
 /** Whether beats were read since the task came to its holder: another watchdog may have given it to an agent that is just back. */
 function wereBeatsReadSince(task: Task, { leases }: Board, { readAt }: Observed): boolean {
-  return readAt !== null && (leases.stillSince(task) ?? Number.POSITIVE_INFINITY) <= readAt.now
+  return readAt !== null && (leases.heldSince(task) ?? Number.POSITIVE_INFINITY) <= readAt.now
 }
 
 /**

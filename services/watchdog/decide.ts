@@ -185,9 +185,9 @@ function endingsOf(snapshot: Snapshot): IncidentEnd[] {
   })
 }
 
-/** Null: it is not known now which tasks no agent can take. */
+/** Without a decision, or beats for all of it, it is not known now which tasks no agent can take. */
 function strandedEndings(tasks: TaskDecision | null, { openIncidents }: Snapshot): IncidentEnd[] {
-  if (tasks === null) return []
+  if (tasks === null || tasks.waitsForBeats) return []
   const lasting = new Set(tasks.incidents.map(({ cause }) => cause))
   const over = [...openIncidents.values()].filter(({ kind, cause }) => kind === 'task_stranded' && !lasting.has(cause))
   return over.map((incident) => ({ cause: incident.cause, outcome: strandedOutcome(incident) }))

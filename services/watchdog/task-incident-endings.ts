@@ -35,7 +35,9 @@ function workAgain({ cause, agent, seenAt }: OpenIncident, snapshot: Snapshot): 
   if (task.epoch !== epoch || !isLeased(task.state)) {
     const holder = task.holder === null ? undefined : observed.fleet.agentOf(task.holder)
     if (holder === undefined) return `task ${id} waits for another agent`
-    return holder === agent ? `task ${id} begins again at ${holder}` : `task ${id} went to ${holder}`
+    return holder === agent
+      ? `task ${id} was ended, and ${holder} is to begin it again`
+      : `task ${id} went to ${holder}`
   }
   if (board.work.hasShownSince(task, seenAt)) return `task ${id} shows work again`
   return openIncidents.has('task_stalled:many')

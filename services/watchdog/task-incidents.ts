@@ -1,7 +1,7 @@
 import type { AgentCondition } from '#fleet/agent-condition.ts'
 import { textHead } from '#fleet/cut-text.ts'
 import type { NewIncident } from '#fleet/incident.ts'
-import type { Attempt, EndReason, Task } from '#fleet/task.ts'
+import { type Attempt, type EndReason, isLeased, type Task } from '#fleet/task.ts'
 import { countedAttempts } from '#fleet/task-attempts.ts'
 import type { Stall } from '#fleet/task-clocks.ts'
 import { formatDuration, roughDuration } from '#runtime/duration.ts'
@@ -26,13 +26,7 @@ export function strandedIncident(
   conditions: Conditions,
   at: number,
 ): NewIncident {
-  const wanted = new Set([role, ...tasks.flatMap(({ otherRoles }) => otherRoles)])
-  const fitting = [...observed.fleet.standings()].filter(
-    (each) => each.taskSession !== null && (role === null || wanted.has(each.role)),
-  )
-  const why = fitting.slice(0, NAMED_MAX).map((each) => `${each.agent} ${whyUnfit(each, conditions, at)}`)
-  const others = fitting.length > NAMED_MAX ? [`${fitting.length - NAMED_MAX} more cannot either`] : []
-  const reasons = fitting.length === 0 ? noAgentOf(role, observed) : [...why, ...others].join('; ')
+  const reasons = whyNobody(role, tasks, observed, conditions, at)
   const what = role === null ? '' : ` for the role ${role}`
   const summary = `no agent can take ${named(tasks)}${what}: ${reasons}; the watchdog tries again until one can`
   return { cause: strandedCause(role), kind: 'task_stranded', agent: null, summary }
@@ -44,6 +38,23 @@ export function strandedCause(role: string | null): string {
 
 const STRANDED = 'task_stranded:'
 const ANY_ROLE = 'any'
+
+/** Why each agent that would fit cannot take them, or that there is none. */
+function whyNobody(
+  role: string | null,
+  tasks: readonly Task[],
+  observed: Observed,
+  conditions: Conditions,
+  at: number,
+): string {
+  const wanted = new Set([role, ...tasks.flatMap(({ otherRoles }) => otherRoles)])
+  const fitting = [...observed.fleet.standings()].filter(
+    (each) => each.taskSession !== null && (role === null || wanted.has(each.role)),
+  )
+  const why = fitting.slice(0, NAMED_MAX).map((each) => `${each.agent} ${whyUnfit(each, conditions, at)}`)
+  const others = fitting.length > NAMED_MAX ? [`${fitting.length - NAMED_MAX} more cannot either`] : []
+  return fitting.length === 0 ? noAgentOf(role, observed) : [...why, ...others].join('; ')
+}
 
 function whyUnfit(
   { agent, verdict, proven, since }: { agent: string; verdict: string; proven: boolean; since: number },
@@ -94,7 +105,7 @@ function actionInWords(action: Stall['action'], stallAfterMs: number): string {
   const inSoLong = `in another ${formatDuration(stallAfterMs)}`
   if (action === 'tell') return 'nothing is done about it: see to it, or cancel it'
   return action === 'move'
-    ? `${inSoLong} it is ended and given to another agent`
+    ? `${inSoLong} it is ended and begun again, by another agent where there is one`
     : `${inSoLong} it is ended and has failed`
 }
 
@@ -138,25 +149,35 @@ function conditionInWords({ state, until }: Pick<AgentCondition, 'state' | 'unti
     : `may not work until ${new Date(until).toISOString().slice(0, 16)}Z`
 }
 
-/** Why the watchdog ends a task, and what was tried. */
+/** Why a task that ends was not begun, where nobody works at it; null where somebody does. */
+export function unbegunInWords(task: Task, observed: Observed, conditions: Conditions, at: number): string | null {
+  if (isLeased(task.state)) return null
+  if (task.holder !== null) return `${observed.fleet.agentOf(task.holder) ?? task.holder} had it and did not begin it`
+  const why = whyNobody(task.role, [task], observed, conditions, at)
+  return `no agent could take it since ${timeInWords(task.updatedAt)}: ${why}`
+}
+
+/** Why the watchdog ends a task, and what was tried; `unbegun` says why nobody works at it, if nobody does. */
 export function endingInWords(
   task: Task,
   reason: EndReason,
   { stallAfterMs }: Pick<WatchConfig, 'stallAfterMs'>,
+  unbegun: string | null,
   history: readonly string[],
 ): string {
   const last = task.progress === null ? '' : `; its last line: ${textHead(task.progress, LINE_MAX)}`
+  const passed = task.deadline === null ? '' : ` (${timeInWords(task.deadline)})`
   const why =
     reason === 'attempts'
       ? `it was begun ${countedAttempts(task)} times and never ended`
       : reason === 'deadline'
-        ? `its deadline has passed (${deadlineInWords(task)})${last}`
+        ? `its deadline has passed${passed}${unbegun === null ? last : `; ${unbegun}`}`
         : `it showed no sign of work for ${formatDuration(2 * stallAfterMs)}${last}`
   return [why, ...history].join('\n')
 }
 
-function deadlineInWords({ deadline }: Task): string {
-  return deadline === null ? 'none' : new Date(deadline).toISOString().slice(0, 19).concat('Z')
+function timeInWords(wall: number): string {
+  return new Date(wall).toISOString().slice(0, 19).concat('Z')
 }
 
 function named(tasks: readonly Task[]): string {

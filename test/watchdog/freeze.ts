@@ -5,8 +5,17 @@ const READERS: Readonly<Record<string, readonly string[]>> = {
   Roster: ['has', 'standing', 'standings', 'agentOf', 'hasIncident', 'twins', 'nameNow'],
   FlappingAgents: ['lostNow', 'recent', 'flapping', 'steadySince'],
   AgentProcessTable: ['of', 'isHindered'],
-  LeaseObserver: ['stillSince', 'lapsedAt', 'isRenewedAfter', 'isStuck'],
-  WorkObserver: ['pendingSince', 'takeableSince', 'untakenSince', 'workedAt', 'isDeadlinePassed', 'isIdle', 'isBusy'],
+  LeaseObserver: ['stillSince', 'heldSince', 'lapsedAt', 'isRenewedAfter', 'isStuck'],
+  WorkObserver: [
+    'pendingSince',
+    'takeableSince',
+    'untakenSince',
+    'workedAt',
+    'isDeadlinePassed',
+    'letLieBy',
+    'isIdle',
+    'isBusy',
+  ],
 }
 
 const frozen = new WeakMap<object, object>()

@@ -170,6 +170,19 @@ suite('a task that nobody takes', () => {
     assert.deepEqual(await stage.incidents(), ['-task_not_taken:w1'])
   })
 
+  test('one that reads its mail and left it to an agent that is busy does not get it back', async () => {
+    const { stage, watchdog } = await fleet(2)
+    await using _ = stage
+    await add(stage, 't1', 'w1')
+    await add(stage, 't2', 'w2')
+    const task = await take(stage, 'w2')
+    for (let minutes = 0; minutes < 10; minutes += 1) {
+      await renew(stage, 'w2', task, MINUTE, 1)
+      stage.actor('w1').work += 1
+    }
+    assert.deepEqual([await stage.holders(), watchdog.moved], [{ t1: 'w2', t2: 'w2' }, 1])
+  })
+
   test('an agent that works off many short tasks is not idle between two of them', async () => {
     const { stage, watchdog } = await fleet(2, {}, { w1: 'docs', w2: 'tests' })
     await using _ = stage
@@ -244,7 +257,7 @@ suite('a task that shows no work', () => {
     const { summary } = await incident(stage, 'task_stalled:t1@1')
     assert.match(
       summary,
-      /^task t1 at w1 has shown no sign of work for 15m \(its last line: Continue\? \[y\/N\]\); in another 15m it is ended and given/,
+      /^task t1 at w1 has shown no sign of work for 15m \(its last line: Continue\? \[y\/N\]\); in another 15m it is ended and begun again,/,
     )
     const stall = {
       task: { ...task, progress: `x${'😀'.repeat(200)}` },
@@ -257,6 +270,63 @@ suite('a task that shows no work', () => {
     assert.deepEqual([await stage.holders(), await stage.incidents()], [{ t1: 'w2' }, ['-task_stalled:t1@1']])
     const { attempts, priority } = await stage.store.task('t1')
     assert.deepEqual([attempts[0]?.end, attempts[0]?.note, priority], ['stalled', 'Continue? [y/N]', 'P0'])
+  })
+
+  test('with no other agent it is ended and begun again by its own, at the same priority, as often as is allowed', async () => {
+    const { stage, watchdog } = await fleet(2, {}, { w1: 'docs', w2: 'tests' })
+    await using _ = stage
+    const { session } = stage.actor('w1')
+    await add(stage, 't1', 'w1', { role: 'docs' })
+    await add(stage, 't2', 'w1', { role: 'docs' })
+    const begun: string[] = []
+    while ((await stage.store.task('t1')).state !== 'failed') {
+      assert.ok(stage.clock.now() < 3 * HOUR, 'it waits for ever')
+      const task = await stage.store.leaseTask(session, 'one-life')
+      if (task === null) {
+        await stage.run(SECOND) // a pause before the next attempt
+        continue
+      }
+      begun.push(`${task.id}@${task.epoch}`)
+      if (task.id === 't2') {
+        await stage.run(MINUTE)
+        const result = { exitCode: 0, signal: null, tail: '' }
+        await stage.store.report(session, { ...task, task: 't2', state: 'completed', progress: null, result })
+        continue
+      }
+      await renew(stage, 'w1', task, 16 * MINUTE)
+      assert.match(
+        (await incident(stage, `task_stalled:t1@${task.epoch}`)).summary,
+        /; in another 15m it is ended and begun again, by another agent where there is one$/,
+      )
+      await renew(stage, 'w1', task, 14 * MINUTE + LOOK)
+      const late = { task: 't1', epoch: task.epoch, state: 'completed', progress: null, result: null } as const
+      await assert.rejects(stage.store.report(session, late), { code: /stale_epoch|conflict/ })
+    }
+    assert.deepEqual(begun, ['t1@1', 't1@2', 't2@1', 't1@3', 't1@4', 't1@5'])
+    const { priority, attempts, result } = await stage.store.task('t1')
+    assert.deepEqual([priority, attempts.map(({ end }) => end)], ['P2', Array<string>(5).fill('stalled')])
+    assert.match(result?.tail ?? '', /^it was begun 5 times and never ended\n1\. w1, .*: no sign of work\n2\. /)
+    assert.equal((await incident(stage, 'task_stalled:t1@1')).outcome, 'task t1 was ended, and w1 is to begin it again')
+    assert.deepEqual(
+      (await stage.letters(session)).filter((letter) => letter.startsWith('task_revoked')),
+      Array<string>(6).fill('task_revoked t1'),
+      'once for each attempt, and when it fails before the next',
+    )
+    assert.equal(watchdog.moved, 5)
+    assert.deepEqual(await stage.open(), [])
+  })
+
+  test('another agent gets it before its own begins it again, though the other is busy', async () => {
+    const { stage } = await fleet(3)
+    await using _ = stage
+    await add(stage, 't1', 'w1')
+    await add(stage, 't2', 'w2')
+    await add(stage, 't3', 'w3')
+    const running = [await take(stage, 'w1'), await take(stage, 'w2'), await take(stage, 'w3')]
+    while (stage.clock.now() < 31 * MINUTE) {
+      for (const [index, task] of running.entries()) await renew(stage, `w${index + 1}`, task, 5 * SECOND, index)
+    }
+    assert.deepEqual(await stage.holders(), { t1: 'w2', t2: 'w2', t3: 'w3' })
   })
 
   test('it is told of once, whatever another watchdog has seen of it, until it shows work', async () => {
@@ -436,6 +506,16 @@ suite('an agent whose daemon is not heard, and that renews its lease', () => {
     await renew(stage, 'w1', task, MINUTE + LOOK)
     assert.deepEqual(await stage.holders(), { t1: 'w2' })
   })
+
+  test('with no other that could take it, one incident says so, however often the lease is renewed', async () => {
+    const { stage } = await fleet(3, {}, { w1: 'docs', w2: 'tests', w3: 'tests' })
+    await using _ = stage
+    await add(stage, 't1', 'w1', { role: 'docs' })
+    const task = await take(stage, 'w1')
+    stage.silence('w1')
+    await renew(stage, 'w1', task, 40 * MINUTE)
+    assert.deepEqual(await stage.incidents(), ['silent:w1', 'task_stranded:docs'])
+  })
 })
 
 suite('a deadline', () => {
@@ -450,7 +530,7 @@ suite('a deadline', () => {
     isWithin(await until(stage, async () => (await stage.store.task('waits')).state === 'failed', MINUTE), 0)
     const { state, result } = await stage.store.task('runs')
     assert.equal(state, 'failed')
-    assert.match(result?.tail ?? '', /^its deadline has passed \(.*Z\)\n1\. w1, .*Z: goes on$/)
+    assert.match(result?.tail ?? '', /^its deadline has passed \(.*Z\)\n1\. w1, .*Z: its deadline passed$/)
     const told = await stage.letters(stage.actor('w1').session.replace(/b$/, 'a') as Task['holder'] & string)
     assert.ok(told.includes('status_update runs'))
     assert.ok((await stage.letters(stage.actor('w1').session)).includes('task_revoked runs'))
@@ -458,6 +538,28 @@ suite('a deadline', () => {
       (await incident(stage, 'task_failed:runs@1')).summary,
       /^task runs failed at w1: its deadline has passed/,
     )
+  })
+
+  test('says of a task that waited why no agent took it, and since when', async () => {
+    const { stage } = await fleet(2, {}, { w1: 'docs', w2: 'tests' })
+    await using _ = stage
+    const deadline = stage.clock.wall() + 10 * MINUTE
+    await stage.store.noteCondition(stage.actor('w1').session, { state: 'sick', why: 'no folder', until: null })
+    await add(stage, 'sick', null, { deadline, role: 'docs' })
+    await add(stage, 'nobody', null, { deadline, role: 'a role that nobody has' })
+    await add(stage, 'untaken', 'w2', { deadline, role: 'tests' })
+    await stage.run(10 * MINUTE + LOOK)
+    const failed = async (id: string): Promise<string> => (await incident(stage, `task_failed:${id}@1`)).summary
+    assert.equal(
+      await failed('sick'),
+      'task sick failed: its deadline has passed (2026-01-01T00:10:20Z); no agent could take it since 2026-01-01T00:00:20Z: w1 cannot work: no folder; s2 task show sick says more',
+    )
+    assert.match(
+      await failed('nobody'),
+      /; no agent could take it since 2026-.*Z: no agent has this role; known are docs, tests; s2 task show/,
+    )
+    assert.match(await failed('untaken'), / at w2: .*; w2 had it and did not begin it; s2 task show/)
+    assert.match((await stage.store.task('nobody')).result?.tail ?? '', /known are docs, tests$/)
   })
 
   test('may give it to another agent once, for as long again', async () => {
@@ -473,6 +575,24 @@ suite('a deadline', () => {
     await renew(stage, 'w2', second, MINUTE + LOOK, 1)
     const { state, attempts } = await stage.store.task('t1')
     assert.deepEqual([state, attempts.map(({ end }) => end)], ['failed', ['deadline', 'deadline']])
+  })
+
+  test('gives it to one that is busy, which hands it to a third, and never to the one that just failed at it', async () => {
+    const { stage } = await fleet(2)
+    await using _ = stage
+    await add(stage, 't1', 'w1', { deadline: stage.clock.wall() + 2 * MINUTE, onDeadline: 'move' })
+    await add(stage, 't2', 'w2')
+    const [first, other] = [await take(stage, 'w1'), await take(stage, 'w2')]
+    while (stage.clock.now() < 2 * MINUTE + 20 * SECOND + LOOK) {
+      await renew(stage, 'w1', first, SECOND, 1)
+      await renew(stage, 'w2', other, SECOND, 1)
+    }
+    assert.deepEqual(await stage.holders(), { t1: 'w2', t2: 'w2' })
+    await renew(stage, 'w2', other, MINUTE, 1)
+    assert.deepEqual(await stage.holders(), { t1: 'w2', t2: 'w2' }, 'w1 is free, and had it')
+    await stage.join('w3')
+    await renew(stage, 'w2', other, 20 * SECOND, 1)
+    assert.deepEqual(await stage.holders(), { t1: 'w3', t2: 'w2' })
   })
 
   test('gives it to a role that stands in, where no other agent of its own is there', async () => {

@@ -2,7 +2,7 @@ import type { Roster } from './failure-detector.ts'
 import { isLeased, type Task } from './task.ts'
 
 /** What the decisions ask of the leases. */
-export type LeaseReader = Pick<LeaseObserver, 'stillSince' | 'lapsedAt' | 'isRenewedAfter' | 'isStuck'>
+export type LeaseReader = Pick<LeaseObserver, 'stillSince' | 'heldSince' | 'lapsedAt' | 'isRenewedAfter' | 'isStuck'>
 
 /**
  * When each open task last showed a sign of its holder, by the observer's own clock. A lease lapses when its sequence
@@ -40,7 +40,8 @@ export class LeaseObserver {
       const agent = task.holder === null ? null : (roster.agentOf(task.holder) ?? null)
       const known = before.get(task.id)
       const stoodStill = known !== undefined && isUnchanged(known.task, task)
-      this.#signs.set(task.id, { task, agent, at: stoodStill ? known.at : answeredAt })
+      const heldSince = known !== undefined && isSameHolding(known.task, task) ? known.heldSince : answeredAt
+      this.#signs.set(task.id, { task, agent, at: stoodStill ? known.at : answeredAt, heldSince })
       if (known !== undefined && known.agent !== null && known.task.holder !== task.holder) losers.add(known.agent)
       if (!stoodStill && agent !== null && isLeased(task.state)) this.#stuck.delete(agent)
     }
@@ -52,6 +53,11 @@ export class LeaseObserver {
   /** Since when nothing happened to this task; null when it was not observed. */
   stillSince(task: Task): number | null {
     return this.#signs.get(task.id)?.at ?? null
+  }
+
+  /** Since when it has been its holder's, whatever the holder did since; null when it was not observed. */
+  heldSince(task: Task): number | null {
+    return this.#signs.get(task.id)?.heldSince ?? null
   }
 
   /** Since when the holder has let this task lie; null while it does not. */
@@ -119,6 +125,7 @@ interface LeaseSign {
   /** The agent that held it when it was read. */
   readonly agent: string | null
   at: number
+  readonly heldSince: number
 }
 
 /** When an agent was found stuck, and how many signs of work it had shown by then. */
@@ -129,6 +136,10 @@ interface StuckAgent {
 
 function hasLease(task: Task): boolean {
   return isLeased(task.state) && task.incarnation !== null
+}
+
+function isSameHolding(x: Task, y: Task): boolean {
+  return x.epoch === y.epoch && x.holder === y.holder
 }
 
 function isUnchanged(x: Task, y: Task): boolean {

@@ -86,7 +86,7 @@ export function readTaskClocks(tasks: readonly Task[], view: ClockView): ClockFi
     else if (holder !== null) {
       const stall = stallsTogether ? undefined : stalls.find((each) => each.task === task)
       const need = clockNeed(task, holder, stall, view)
-      if (need !== null) needs.push(need)
+      if (need !== null) needs.push({ ...need, lostBefore: losersOf(task, view) })
       if (stall?.action === 'end' && isOverdue(stall, view)) ends.push({ task, reason: 'stalled', agent: holder.agent })
       if (isReminderDue(task, holder, view)) reminders.push(task)
       if (isUntaken(task, holder, view)) untaken.set(holder.agent, [...(untaken.get(holder.agent) ?? []), task])
@@ -131,6 +131,12 @@ function dueEnd(task: Task, holder: Failed | null, { at, wall, work, attemptsMax
   if (presentAttempt(task) === null && countedAttempts(task) >= attemptsMax) return { task, reason: 'attempts', agent }
   if (!work.isDeadlinePassed(task, at, wall)) return null
   return task.onDeadline === 'move' && holder !== null ? null : { task, reason: 'deadline', agent }
+}
+
+/** Agents that had a task and showed no work at it, did not end it in time, or let it lie. */
+function losersOf(task: Task, { roster, work }: ClockView): ReadonlySet<string> {
+  const lost = task.attempts.filter(({ end }) => end === 'stalled' || end === 'deadline')
+  return new Set([...work.letLieBy(task), ...lost.flatMap(({ holder }) => roster.agentOf(holder) ?? [])])
 }
 
 function clockNeed(task: Task, failed: Failed, stall: Stall | undefined, view: ClockView): Need | null {

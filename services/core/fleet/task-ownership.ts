@@ -192,8 +192,9 @@ export function applyReminder(task: Task, epoch: number, now: number): Step | nu
 const URGENT: readonly MoveReason[] = ['silent', 'gone', 'lease_lapsed', 'conversation_ended', 'by_hand', 'stalled']
 
 /**
- * Gives a task another owner, or none; null when it is not open at that epoch any more. Work whose holder was lost
- * becomes the most urgent; giving out a task that had no holder does not count as a move.
+ * Gives a task another owner, or none; null when it is not open at that epoch any more. The same owner may get it, to begin it
+ * again: the old epoch is refused to it as well. Work whose holder was lost becomes the most urgent; giving out a task that had
+ * no holder does not count as a move.
  */
 export function applyMove(task: Task, { epoch, to, reason }: Move, now: number): Step | null {
   if (!isOpen(task.state) || task.epoch !== epoch) return null
@@ -203,7 +204,7 @@ export function applyMove(task: Task, { epoch, to, reason }: Move, now: number):
     ...task,
     ...withEnd(task, reason, task.progress, now),
     ...(reason === 'deadline' ? nextDeadline(task, now) : {}),
-    priority: taken && URGENT.includes(reason) ? 'P0' : task.priority,
+    priority: taken && to !== from && URGENT.includes(reason) ? 'P0' : task.priority,
     state: to === null ? 'pending' : 'assigned',
     epoch: epoch + 1,
     holder: to,

@@ -30,6 +30,8 @@ export interface Need {
   readonly failed: Failed | null
   /** When it came to need one, by the observer's clock: the tasks of the agent that failed first are moved first. */
   readonly since: number
+  /** Agents that lost it before by what they did with it: they get it only where no other can, and never for being free. */
+  readonly lostBefore?: ReadonlySet<string>
 }
 
 export interface PlannedMove {
@@ -63,6 +65,9 @@ export interface MoveLimits {
 const OPTIONAL: readonly MoveReason[] = ['not_taken', 'holder_busy', 'holder_sick', 'stalled', 'deadline']
 /** Moves that take nothing from an agent that failed: none of them waits for a turn. */
 const UNPACED: readonly MoveReason[] = ['unassigned', 'not_taken', 'holder_busy', 'holder_sick', 'deadline']
+
+/** What may go to the agent that failed at it, as a new attempt: an agent that works alone would wait for ever at what hangs. */
+const BEGUN_AGAIN: readonly MoveReason[] = ['unassigned', 'stalled']
 
 /** Whether a move takes up the turn of a failed agent. */
 export function takesTurn({ reason }: Pick<Need, 'reason'>): boolean {
@@ -158,8 +163,9 @@ export function expectedRoles(roster: Pick<Roster, 'standings'>): ReadonlySet<st
 
 /**
  * Who takes a task over: an agent of its role, else of another role that it names, else of one that the fleet lets stand in;
- * for a task of no role one of the failed agent's role, else any. Never the failed agent, unless nobody had the task; a stuck one
- * only if no other is there. Then one on another host than the failed one's, then the least loaded, then by name. Null: there is none.
+ * for a task of no role one of the failed agent's role, else any. The failed agent only if no other is there, and only for what
+ * nobody had or what showed no work; a stuck one only if no other is there, and then one that lost the task before. Then one on
+ * another host than the failed one's, then the least loaded, then by name. Null: there is none.
  */
 export function chooseSuccessor(need: Need, candidates: Iterable<Candidate>, fallback: Fallback): Candidate | null {
   let best: Candidate | null = null
@@ -171,19 +177,21 @@ export function chooseSuccessor(need: Need, candidates: Iterable<Candidate>, fal
 }
 
 function mayTake({ agent, stuck, load, role }: Candidate, need: Need, fallback: Fallback): boolean {
-  const { task, reason, failed } = need
+  const { task, reason, failed, lostBefore } = need
   if (rankOf(role, need, fallback) === null) return false
-  if (reason !== 'unassigned' && agent === failed?.agent) return false
+  if (!BEGUN_AGAIN.includes(reason) && agent === failed?.agent) return false
   if (OPTIONAL.includes(reason) && stuck) return false
-  return reason !== 'holder_busy' || (load === 0 && (task.role === null || role === task.role))
+  if (reason !== 'holder_busy') return true
+  return load === 0 && lostBefore?.has(agent) !== true && (task.role === null || role === task.role)
 }
 
 /** Below zero when `x` is the better successor. */
 function compare(x: Candidate, y: Candidate, need: Need, fallback: Fallback): number {
-  const { failed } = need
+  const { failed, lostBefore } = need
   return (
     Number(x.stuck) - Number(y.stuck) ||
     Number(x.agent === failed?.agent) - Number(y.agent === failed?.agent) ||
+    Number(lostBefore?.has(x.agent) ?? false) - Number(lostBefore?.has(y.agent) ?? false) ||
     (rankOf(x.role, need, fallback) ?? 0) - (rankOf(y.role, need, fallback) ?? 0) ||
     Number(sharesHost(x, failed)) - Number(sharesHost(y, failed)) ||
     x.load - y.load ||

@@ -138,7 +138,7 @@ export type ReportState = (typeof REPORT_STATES)[number]
 export const ON_DEADLINE = ['fail', 'move'] as const
 export type OnDeadline = (typeof ON_DEADLINE)[number]
 
-/** `tell`: people are told, and nothing else; `move`: it is ended and given to another; `end`: it is ended and has failed. */
+/** `tell`: people only are told; `move`: it is ended and begun again, by another where there is one; `end`: it is ended and has failed. */
 export const ON_STALL = ['tell', 'move', 'end'] as const
 export type OnStall = (typeof ON_STALL)[number]
 

@@ -11,6 +11,7 @@ export type WorkReader = Pick<
   | 'workedAt'
   | 'hasShownSince'
   | 'isDeadlinePassed'
+  | 'letLieBy'
   | 'isIdle'
   | 'isBusy'
   | 'activityOf'
@@ -57,7 +58,13 @@ export class WorkObserver {
    */
   observe(tasks: readonly Task[], fleet: Fleet, at: number, wall: number, told: ReadonlySet<string> = new Set()): void {
     const before = this.#seen
-    this.#seen = new Map(tasks.map((task) => [task.id, see(task, before.get(task.id), signsOf(task, fleet), at, wall)]))
+    this.#seen = new Map(
+      tasks.map((task) => {
+        const known = before.get(task.id)
+        const seen = see(task, known, signsOf(task, fleet), at, wall)
+        return [task.id, { ...seen, letLieBy: this.#letLieBy(task, known, fleet) }]
+      }),
+    )
     this.#busy = new Set(tasks.flatMap(({ state, holder }) => (isLeased(state) ? agentOf(holder, fleet) : [])))
     const begun = this.#noteBusy(tasks, before, fleet, at, wall)
     this.#takeTold(told, fleet)
@@ -98,6 +105,11 @@ export class WorkObserver {
     return wall >= deadline || (this.#seen.get(id)?.dueAt ?? Number.POSITIVE_INFINITY) <= at
   }
 
+  /** Agents from which it went to another, or to nobody, while they let it lie, as far as this observer saw that. */
+  letLieBy({ id }: Task): readonly string[] {
+    return this.#seen.get(id)?.letLieBy ?? []
+  }
+
   isIdle(agent: string): boolean {
     return this.#idle.has(agent)
   }
@@ -120,6 +132,14 @@ export class WorkObserver {
       seen.takeableAt = Math.max(seen.takeableAt, now)
       seen.workedAt = now
     }
+  }
+
+  #letLieBy(task: Task, known: Seen | undefined, fleet: Fleet): readonly string[] {
+    if (known === undefined) return []
+    const { holder, state } = known.task
+    const [agent] = holder === task.holder || state !== 'assigned' ? [] : agentOf(holder, fleet)
+    const isNew = agent !== undefined && this.#idle.has(agent) && !known.letLieBy.includes(agent)
+    return isNew ? [...known.letLieBy, agent] : known.letLieBy
   }
 
   /**
@@ -193,9 +213,11 @@ interface Seen {
   readonly shownAt: number
   /** When its deadline passes. */
   readonly dueAt: number
+  /** Agents from which it went while they let it lie. */
+  readonly letLieBy: readonly string[]
 }
 
-function see(task: Task, known: Seen | undefined, signs: number, at: number, wall: number): Seen {
+function see(task: Task, known: Seen | undefined, signs: number, at: number, wall: number): Omit<Seen, 'letLieBy'> {
   const isSame = known !== undefined && isInSameHands(known.task, task)
   const isStill = isSame && !showsWork(known.task, task) && known.signs === signs
   const { deadline } = task

@@ -306,7 +306,7 @@ export const SETTINGS = {
   },
   S2_ON_STALL: {
     about:
-      'What is done about such a task: `tell` and nothing else, `move` it to another agent, or `end` it as failed; for single agents or roles after commas.',
+      'What is done about such a task: `tell` and nothing else, `move` it to another agent (or let its own begin it again, where there is no other), or `end` it as failed; for single agents or roles after commas.',
     programs: ['watchdog'],
     fallback: 'move',
     example: 'move,s2-worker-3=tell,docs=end',
