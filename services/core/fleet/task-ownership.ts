@@ -188,12 +188,19 @@ export function applyReminder(task: Task, epoch: number, now: number): Step | nu
   return { refusal: null, task: next, messages: [assignment(next, task.holder)], act }
 }
 
-/** Moves after which a task is the most urgent: its owner was lost with it. A place that cannot do it makes it no more urgent. */
+/** Moves after which work is the most urgent: its owner was lost with it. A place that cannot do it makes it no more urgent. */
 const URGENT: readonly MoveReason[] = ['silent', 'gone', 'lease_lapsed', 'conversation_ended', 'by_hand', 'stalled']
 
+/** Whether its present holder has begun it, also where a life of that holder ended in the middle of it. */
+function isBegun({ holder, attempts }: Task): boolean {
+  const last = attempts.at(-1)
+  return last !== undefined && last.holder === holder && (last.end === null || last.end === 'interrupted')
+}
+
 /**
- * Gives a task another owner, or none; null when it is not open at that epoch any more. Work whose holder was lost
- * becomes the most urgent; giving out a task that had no holder does not count as a move.
+ * Gives a task another owner, or none; null when it is not open at that epoch any more. What a lost holder had begun becomes
+ * the most urgent, and what only waited there stays as urgent as it was: raised with it, older tasks would delay it. Giving out
+ * a task that had no holder does not count as a move.
  */
 export function applyMove(task: Task, { epoch, to, reason }: Move, now: number): Step | null {
   if (!isOpen(task.state) || task.epoch !== epoch) return null
@@ -203,7 +210,7 @@ export function applyMove(task: Task, { epoch, to, reason }: Move, now: number):
     ...task,
     ...withEnd(task, reason, task.progress, now),
     ...(reason === 'deadline' ? nextDeadline(task, now) : {}),
-    priority: taken && URGENT.includes(reason) ? 'P0' : task.priority,
+    priority: isBegun(task) && URGENT.includes(reason) ? 'P0' : task.priority,
     state: to === null ? 'pending' : 'assigned',
     epoch: epoch + 1,
     holder: to,

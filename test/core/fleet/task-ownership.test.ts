@@ -76,6 +76,23 @@ suite('who owns a task', () => {
     )
   })
 
+  test('only what a lost holder had begun becomes P0, also where its last life ended in the middle of it', () => {
+    const lose = (task: Task): string | undefined =>
+      applyMove(task, { task: task.id, epoch: task.epoch, to: 'conv_2/b', reason: 'gone' }, 9)?.task.priority
+    const lease = (task: Task, incarnation: string): Task =>
+      decideLease([task], 'conv_1/b', incarnation, 1).steps.at(-1)?.task ?? task
+    const { task } = beginTask({ ...WANTED, holder: 'conv_1/b' }, 0)
+    assert.equal(lose(task), 'P2')
+    const begun = lease(task, 'x')
+    assert.equal(lose(begun), 'P0')
+    const [interrupted] = decideLease([lease({ ...begun, attempts: [] }, 'y')], 'conv_1/b', 'z', 2).steps
+    assert.ok(interrupted)
+    assert.deepEqual([interrupted.task.state, lose(interrupted.task)], ['assigned', 'P0'])
+    const handedOn = applyMove(begun, { task: 'T', epoch: 1, to: 'conv_3/b', reason: 'stalled' }, 3)?.task
+    assert.ok(handedOn)
+    assert.equal(lose({ ...handedOn, priority: 'P2' }), 'P2', 'another had begun it')
+  })
+
   test('a holder that shows that it waits has a task that is blocked, until it shows that it goes on', () => {
     const { task } = beginTask({ ...WANTED, holder: 'conv_1/b' }, 0)
     const show = (before: Task, word: string): Task | undefined => applyShownStatus(before, word, 7)?.task
