@@ -37,7 +37,7 @@ const WHY_STOPPING = {
 const WHY_RETURNED = {
   sick: 'no command can work here',
   parked: 'none may work here now',
-  quick_failure: 'it failed within moments, so that another agent may try it',
+  quick_failure: 'it failed within moments, so that it is tried once more, by another agent where there is one',
   not_now: 'its command says so again, where other work goes well',
 } as const
 
@@ -58,6 +58,7 @@ function eventText(event: WorkEvent): string {
     case 'started':
       return `s2: ${event.task} (${event.priority}, epoch ${event.epoch}) started\n`
     case 'ended':
+      if (event.why !== undefined) return `s2: ${event.task}: ${oneLine(event.why)}\n`
       return `s2: ${event.task} ended with ${event.signal ?? `exit code ${event.exitCode ?? 'none'}`}\n`
     case 'reported':
       return `s2: ${event.task} is ${event.state}\n`

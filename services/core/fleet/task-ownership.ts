@@ -237,8 +237,9 @@ function moveMessages(task: Task, next: Task, reason: Move['reason']): Addressed
   if (task.holder !== null) messages.push(revocation(task, task.holder, why))
   if (next.holder !== null) messages.push(assignment(next, next.holder))
   const giver = giverOf(task) ?? giverOf(next)
-  const { id, holder: to } = next
-  if (giver !== null) {
+  const { id, holder: to, originalAssignee } = next
+  const isFirst = task.holder === null && originalAssignee === null
+  if (giver !== null && !isFirst) {
     messages.push({ to: giver, taskMessage: { type: 'task_moved', task: id, from: task.holder, to, reason } })
   }
   return messages
