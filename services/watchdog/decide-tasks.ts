@@ -23,6 +23,7 @@ import {
   stallsTogetherIncident,
   strandedCause,
   strandedIncident,
+  tryInWords,
   unbegunInWords,
   untakenIncident,
 } from './task-incidents.ts'
@@ -200,14 +201,15 @@ function toldAgents({ openIncidents }: Snapshot): [string, AgentWork][] {
   })
 }
 
-/** A place that tries whether it can work again is what its incident says until it can. */
-function conditionsAsWork({ board, openIncidents }: Snapshot): [string, AgentWork][] {
-  return [...board.conditions].map(([agent, condition]) => {
+/** A place that tries whether it can work again is what its incident says until that ends. */
+function conditionsAsWork({ wall, board, openIncidents }: Snapshot): [string, AgentWork][] {
+  return [...board.conditions].flatMap(([agent, condition]): [string, AgentWork][] => {
     const { state, why, until, since } = condition
-    if (state !== 'probing') return [agent, { verdict: state, why, until, since }]
-    const parked = conditionIncident(agent, { ...condition, state: 'parked' })
-    const verdict = openIncidents.has(parked.cause) ? 'parked' : 'sick'
-    return [agent, { verdict, why: `${why}; it tries with one task whether it can work again`, until, since }]
+    if (state !== 'probing') return [[agent, { verdict: state, why, until, since }]]
+    const told = (['parked', 'sick'] as const).find((each) => {
+      return openIncidents.has(conditionIncident(agent, { ...condition, state: each }).cause)
+    })
+    return told === undefined ? [] : [[agent, { verdict: told, why: tryInWords(condition, wall), until: null, since }]]
   })
 }
 

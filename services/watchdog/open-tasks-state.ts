@@ -20,6 +20,8 @@ export interface Board {
   readonly conditions: ReadonlyMap<string, AgentCondition>
   /** Agents that were not well, and have said since that they are. */
   readonly saidWell: ReadonlySet<string>
+  /** Since when agents that would try with one task whether they can work again have had none. */
+  readonly readyToTry: ReadonlyMap<string, number>
   /** From when on the tasks of the next failed agent may be moved. */
   readonly turnAt: number
   /** Since when some task has had no agent to go to; null where each has one. */
@@ -58,6 +60,7 @@ export class OpenTasksState implements Board {
   /** The sessions that said the conditions before these. */
   #saidBefore: readonly SessionId[] = []
   readonly #saidWell = new Set<string>()
+  #readyToTry: ReadonlyMap<string, number> = new Map()
   #holders: ReadonlySet<string> = new Set()
   #endedHolders: ReadonlySet<SessionId> = new Set()
   #readAt = Number.NEGATIVE_INFINITY
@@ -96,6 +99,10 @@ export class OpenTasksState implements Board {
 
   get saidWell(): ReadonlySet<string> {
     return this.#saidWell
+  }
+
+  get readyToTry(): ReadonlyMap<string, number> {
+    return this.#readyToTry
   }
 
   get turnAt(): number {
@@ -174,6 +181,8 @@ export class OpenTasksState implements Board {
     this.#holders = new Set(holders)
     this.#conditions = byAgent(this.#said, fleet)
     this.#noteWell(fleet)
+    const ready = [...this.#conditions].filter(([agent, { state }]) => state === 'probing' && !this.#holders.has(agent))
+    this.#readyToTry = new Map(ready.map(([agent]) => [agent, this.#readyToTry.get(agent) ?? at]))
     const losers = this.#leases.observe(this.#tasks, fleet, at, this.#answeredAt)
     this.#work.observe(this.#tasks, fleet, at, wall, told)
     const wasServedByOthers = (agent: string): boolean => {
@@ -201,6 +210,7 @@ export class OpenTasksState implements Board {
   grace(now: number): void {
     this.#leases.grace(now)
     this.#work.grace(now)
+    this.#readyToTry = new Map()
     this.#memory = { ...this.#memory, strandedSince: null }
   }
 

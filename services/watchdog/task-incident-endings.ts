@@ -2,7 +2,7 @@ import { isLeased } from '#fleet/task.ts'
 import { areManyWithoutWork } from '#fleet/task-clocks.ts'
 import type { Snapshot } from './look-snapshot.ts'
 import type { OpenIncident } from './open-incidents.ts'
-import { stalledTask } from './task-incidents.ts'
+import { endedLimitOutcome, stalledTask } from './task-incidents.ts'
 
 /**
  * What is over of an incident that tells of tasks, or of the places that should do them; null while its cause lasts. Only what
@@ -64,11 +64,23 @@ const SAID_WITHIN_MS = 60_000
  * It has said so, or it works and says nothing else. That a session has said nothing shows nothing: its conversation may be new, or
  * the watchdog.
  */
-function wellAgain({ agent, kind }: OpenIncident, { at, board, observed }: Snapshot): string | null {
+function wellAgain({ agent, kind }: OpenIncident, snapshot: Snapshot): string | null {
+  const { at, board, observed } = snapshot
   const name = agent ?? ''
   const state = board.conditions.get(name)?.state
+  if (state === 'probing' && kind === 'parked') return limitEnded(name, snapshot)
   if (state !== undefined) return state === kind || state === 'probing' ? null : `${agent} is ${state} now`
   const { signs = 0, knownSince = at } = observed.fleet.standing(name) ?? {}
   const works = board.work.isBusy(name) || (signs > 0 && at - knownSince >= SAID_WITHIN_MS)
   return board.saidWell.has(name) || works ? `${agent} can work again` : null
+}
+
+/** So long no task has come by which an agent could try: where tasks come and find the limit again, it is one trouble. */
+const NO_TRY_MS = 600_000
+
+/** Its limit has ended, as far as was said, and only a task could show more. */
+function limitEnded(agent: string, { at, wall, board }: Snapshot): string | null {
+  const until = board.conditions.get(agent)?.until ?? null
+  if (until === null || until > wall || at - (board.readyToTry.get(agent) ?? at) < NO_TRY_MS) return null
+  return endedLimitOutcome(until)
 }

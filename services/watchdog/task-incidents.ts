@@ -5,6 +5,7 @@ import { type Attempt, type EndReason, isLeased, type Task } from '#fleet/task.t
 import { countedAttempts } from '#fleet/task-attempts.ts'
 import type { Stall } from '#fleet/task-clocks.ts'
 import { formatDuration, roughDuration } from '#runtime/duration.ts'
+import { wholeMinuteText } from '#runtime/instant.ts'
 import type { WatchConfig } from './config.ts'
 import type { Observed } from './fleet-observation.ts'
 import { namesOf, placeOf } from './incident-texts.ts'
@@ -143,10 +144,21 @@ export function conditionIncident(
 }
 
 function conditionInWords({ state, until }: Pick<AgentCondition, 'state' | 'until'>): string {
-  if (state !== 'parked') return 'cannot work'
-  return until === null
-    ? 'may not work for a while'
-    : `may not work until ${new Date(until).toISOString().slice(0, 16)}Z`
+  if (state === 'probing') return 'is about to try with one task whether it can work again'
+  if (state === 'sick') return 'cannot work'
+  return until === null ? 'may not work for a while' : `may not work until ${wholeMinuteText(until)}`
+}
+
+/** What an agent that tries whether it can work again is shown with. */
+export function tryInWords({ why, until }: Pick<AgentCondition, 'why' | 'until'>, wall: number): string {
+  return until === null || until > wall
+    ? `${why}; it tries with one task whether it can work again`
+    : `${why}; that ended at ${wholeMinuteText(until)}, and its next task shows whether it can work`
+}
+
+/** What is over, when a limit has ended and no task comes by which that could be tried. */
+export function endedLimitOutcome(until: number): string {
+  return `its limit ended at ${wholeMinuteText(until)}; the next task shows whether it can work`
 }
 
 /** Why a task that ends was not begun, where nobody works at it; null where somebody does. */

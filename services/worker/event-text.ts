@@ -1,7 +1,8 @@
 import type { CommandContext } from '#console/context.ts'
 import { failureOf } from '#console/failure.ts'
 import { counted, oneLine, plain } from '#console/terminal-text.ts'
-import { formatDuration } from '#runtime/duration.ts'
+import { roughDuration } from '#runtime/duration.ts'
+import { wholeMinuteText } from '#runtime/instant.ts'
 import type { WorkEvent } from './work-event.ts'
 
 /** Prints the events of tasks: as text, only what goes wrong, or as JSON, one event a line. */
@@ -36,7 +37,7 @@ const WHY_STOPPING = {
 const WHY_RETURNED = {
   sick: 'no command can work here',
   parked: 'none may work here now',
-  quick_failure: 'it failed within moments, so that another agent may try it',
+  quick_failure: 'it failed within moments, so that it is tried once more, by another agent where there is one',
   not_now: 'its command says so again, where other work goes well',
 } as const
 
@@ -57,6 +58,7 @@ function eventText(event: WorkEvent): string {
     case 'started':
       return `s2: ${event.task} (${event.priority}, epoch ${event.epoch}) started\n`
     case 'ended':
+      if (event.why !== undefined) return `s2: ${event.task}: ${oneLine(event.why)}\n`
       return `s2: ${event.task} ended with ${event.signal ?? `exit code ${event.exitCode ?? 'none'}`}\n`
     case 'reported':
       return `s2: ${event.task} is ${event.state}\n`
@@ -67,7 +69,7 @@ function eventText(event: WorkEvent): string {
     case 'sick':
       return `s2: no command can work here${because(event.why)}; ${nextProbe(event.probeInMs)}\n`
     case 'parked': {
-      const until = event.until === null ? '' : ` before ${event.until.slice(0, 16)}Z`
+      const until = event.until === null ? '' : ` before ${wholeMinuteText(Date.parse(event.until))}`
       return `s2: no command may work here${until}${because(event.why)}; ${nextProbe(event.probeInMs)}\n`
     }
     case 'probing':
@@ -88,7 +90,7 @@ function because(why: string): string {
 }
 
 function nextProbe(ms: number): string {
-  return `the next try is in ${formatDuration(ms < 60_000 ? Math.ceil(ms / 1000) * 1000 : Math.ceil(ms / 60_000) * 60_000)}`
+  return `the next try is in ${roughDuration(ms)}`
 }
 
 /** What went wrong, and what to do where somebody knows. */

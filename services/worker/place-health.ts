@@ -39,7 +39,9 @@ export class PlaceHealth {
   get condition(): Condition | null {
     if (this.#fault === null) return null
     const { state, why, until } = this.#fault
-    return this.#isProbing ? { state: 'probing', why, until: null } : { state, why, until }
+    if (this.#isProbing) return { state: 'probing', why, until }
+    // An end that is not believed is none: it lasts until the next try at least.
+    return { state, why, until: until === null || this.#faults < 2 ? until : Math.max(until, this.#dueAtWall) }
   }
 
   /** Milliseconds until the next probe. */

@@ -113,7 +113,8 @@ export class TaskRun implements AsyncDisposable {
     if (first === null) await this.#renewer.status()
     else this.#stop(first)
     const ended = await run
-    say({ event: 'ended', task: id, epoch, exitCode: ended.end.exitCode, signal: ended.end.signal })
+    const why = ended.error === null ? {} : { why: ended.end.tail }
+    say({ event: 'ended', task: id, epoch, exitCode: ended.end.exitCode, signal: ended.end.signal, ...why })
     return this.#result(ended, first)
   }
 

@@ -13,6 +13,8 @@ export type WorkEvent =
       readonly epoch: number
       readonly exitCode: number | null
       readonly signal: string | null
+      /** Why its command could not be started; left out where it was. */
+      readonly why?: string
     }
   | { readonly event: 'reported'; readonly task: string; readonly epoch: number; readonly state: string }
   | {

@@ -68,6 +68,21 @@ test('how it failed, in the words of the service manager', async () => {
   assert.match((await s2(['incident', 'open', '--unit', 's2-x'])).out, /^opened: s2-x has failed$/m)
 })
 
+test('an incident that never was is refused, with those that are open', async () => {
+  const none = await s2(['incident', 'close', 'nonsense'])
+  assert.equal(none.code, 1)
+  assert.match(none.err, /there is no incident "nonsense".*\n.*none is open/s)
+  await s2(['incident', 'open', '--unit', 's2-x'])
+  const { code, err } = await s2(['incident', 'close', 'nonsense'])
+  assert.equal(code, 1)
+  assert.match(err, /open are unit_failed:s2-x/)
+  assert.equal(
+    (await s2(['incident', 'close', '--unit', 's2-y'])).code,
+    0,
+    'what the service manager says at each start',
+  )
+})
+
 test('settings that are wrong keep nobody from saying that they are', async () => {
   const env = { S2_SILENT_AFTER: 'soon', S2_TYPO: '1', S2_ALERT_WEBHOOK: 'no address' }
   const { code, out } = await s2(['incident', 'open', '--unit', 's2-watchdog'], env)

@@ -154,3 +154,21 @@ test('s2 task show says when a task was begun, by whom, and how each time ended'
   const second = String.raw`  2\. ann, ${day}: failed: the disk is full`
   assert.match((await s2('task', 'show', 'thrice')).out, begun([first, second]))
 })
+
+test('tasks of an agent that is none are refused with the known agents, and those of one without tasks are none', async () => {
+  const { code, err } = await s2('task', 'list', '--agent', 'nonsense')
+  assert.equal(code, 1)
+  assert.match(err, /there is no agent "nonsense".*known are .*ann.*bob/s)
+  assert.equal((await s2('task', 'list', '--agent', 'bbo')).code, 1)
+  assert.equal(
+    (await s2('task', 'list', '--agent', 'ann', '--state', 'in_progress')).out,
+    'no such tasks are open; --all shows the ended ones too\n',
+  )
+  assert.equal((await s2('task', 'list', '--agent', await sessionOf('bob'), '--state', 'failed')).code, 0)
+})
+
+test('a description that is too long is refused by what is allowed: nobody has counted all of it', async () => {
+  const { code, err } = await s2('task', 'add', 'x'.repeat(40_001), '--to', 'ann')
+  assert.equal(code, 1)
+  assert.match(err, /has more than the 40000 characters that are allowed/)
+})

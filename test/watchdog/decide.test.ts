@@ -111,6 +111,7 @@ function snapshotOf({ silent = [], gone = [], tasks = [], observed, board, losse
       work,
       conditions: new Map(),
       saidWell: new Set(),
+      readyToTry: new Map(),
       turnAt: 0,
       strandedSince: null,
       ...board,

@@ -37,7 +37,7 @@ test('an agent that dies is convicted at its exact deadline, and its work is ano
   const task = await stage.store.task('t1')
   assert.deepEqual(
     [task.epoch, task.priority, task.state, task.moves, task.originalAssignee],
-    [2, 'P0', 'assigned', 1, stage.actor('w1').session],
+    [2, 'P2', 'assigned', 1, stage.actor('w1').session],
   )
   assert.deepEqual(await stage.letters(stage.actor('w3').session), ['task_assignment t1', 'task_assignment t2'])
   assert.deepEqual(await stage.letters(partnerOf(stage.actor('w1').session)), ['task_moved t1', 'task_moved t2'])

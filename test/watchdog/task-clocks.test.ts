@@ -742,6 +742,56 @@ suite('a place that cannot work', () => {
     assert.deepEqual(await stage.incidents(), ['-parked:w1', 'sick:w1'])
   })
 
+  test('is no trouble any more when its limit has ended and no task comes to try with', async () => {
+    const { stage } = await fleet(1)
+    await using _ = stage
+    const { session } = stage.actor('w1')
+    const until = stage.clock.wall() + HOUR
+    await stage.store.noteCondition(session, { state: 'parked', why: 'usage limit', until })
+    await stage.run(HOUR + 10 * SECOND)
+    assert.deepEqual([await stage.open(), (await stage.verdicts()).w1], [['parked:w1'], 'parked'])
+    await stage.store.noteCondition(session, { state: 'probing', why: 'usage limit', until })
+    await stage.run(LOOK)
+    const { verdicts } = await stage.store.verdicts()
+    const said = `usage limit; that ended at ${new Date(until + 59_999).toISOString().slice(0, 16)}Z, and its next task shows whether it can work`
+    assert.equal(verdicts.find(({ agent }) => agent === 'w1')?.why, said)
+    await stage.run(10 * MINUTE)
+    assert.deepEqual([await stage.incidents(), (await stage.verdicts()).w1], [['-parked:w1'], 'alive'])
+    assert.match((await incident(stage, 'parked:w1')).outcome ?? '', /^its limit ended at .*Z; the next task shows /)
+    await add(stage, 't1', null)
+    await stage.run(LOOK)
+    assert.deepEqual(await stage.holders(), { t1: 'w1' })
+    await stage.store.noteCondition(session, { state: 'parked', why: 'usage limit', until: until + HOUR })
+    await stage.run(LOOK)
+    assert.deepEqual(await stage.incidents(), ['-parked:w1', 'parked:w1'])
+  })
+
+  test('is one trouble as long as tasks come and each finds the limit again, and where nobody says when it ends', async () => {
+    const { stage } = await fleet(1)
+    await using _ = stage
+    const { session } = stage.actor('w1')
+    await add(stage, 't1', 'w1')
+    const say = async (state: 'parked' | 'probing', until: number | null): Promise<void> => {
+      await stage.store.noteCondition(session, { state, why: 'usage limit', until })
+    }
+    for (let tries = 0; tries < 3; tries += 1) {
+      const { epoch } = await take(stage, 'w1')
+      const until = stage.clock.wall() + 25 * SECOND
+      const result = { exitCode: 75, signal: null, tail: 'usage limit' }
+      const returned = { task: 't1', epoch, state: 'returned', cause: 'parked', progress: null, result } as const
+      await stage.store.report(session, returned)
+      await say('parked', until)
+      await stage.run(12 * MINUTE)
+      await say('probing', until)
+      await stage.run(LOOK)
+    }
+    assert.deepEqual(await stage.incidents(), ['parked:w1', 'task_stranded:any'])
+    await stage.store.cancelTask('t1')
+    await say('probing', null)
+    await stage.run(15 * MINUTE)
+    assert.deepEqual(await stage.open(), ['parked:w1'])
+  })
+
   test('that its conversation ended makes it no better, nor that it has a new one of which it has said nothing yet', async () => {
     const { stage } = await fleet(2)
     await using _ = stage
@@ -835,12 +885,15 @@ suite('a place that cannot work', () => {
     await stage.store.noteCondition(session, {
       state: 'parked',
       why: 'usage limit reached',
-      until: stage.clock.wall() + HOUR,
+      until: Date.parse('2100-01-01T21:22:41Z'),
     })
     await add(stage, 't1', null)
     isWithin(await until(stage, async () => (await stage.open()).length === 2, 2 * MINUTE), MINUTE)
     assert.deepEqual([await stage.open(), (await stage.verdicts()).w1], [['parked:w1', 'task_stranded:any'], 'parked'])
-    assert.match((await incident(stage, 'task_stranded:any')).summary, /w1 may not work until .*Z: usage limit reached/)
+    assert.match(
+      (await incident(stage, 'task_stranded:any')).summary,
+      /w1 may not work until 2100-01-01T21:23Z: usage limit reached/,
+    )
     await stage.store.noteCondition(session, null)
     await stage.run(LOOK)
     assert.deepEqual([await stage.open(), await stage.holders()], [[], { t1: 'w1' }])

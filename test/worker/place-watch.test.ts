@@ -194,6 +194,9 @@ test('an end that is said again and again is not believed the second time', asyn
     b.command.exit(1)
     await b.clock.advance(100)
     if ((await b.store.task('only')).state === 'pending') await giveBack(b, 'only')
+    const condition = await conditionOf(b)
+    const isPast = condition?.state === 'parked' && (condition.until ?? 0) < b.clock.wall()
+    assert.ok(!isPast || b.commands.length === 1, 'a time that has passed is shown')
   }
   assert.ok(b.commands.length >= 5 && b.commands.length <= 7, `${b.commands.length} tries in an hour`)
   b.end()

@@ -388,6 +388,10 @@ test('a command that cannot be started fails its task with the reason', async ()
   const { state, result } = await b.store.task('impossible')
   assert.equal(state, 'failed')
   assert.match(result?.tail ?? '', /could not be started: spawn ENOENT/)
+  const why = 'the command could not be started: spawn ENOENT'
+  assert.deepEqual(b.told('ended'), [
+    { event: 'ended', task: 'impossible', epoch: 1, exitCode: null, signal: null, why },
+  ])
 })
 
 test('one agent of a host works for a session, however often it is asked, and another when that one has ended', async () => {

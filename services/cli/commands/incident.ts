@@ -6,6 +6,7 @@ import { commandEnv } from '#console/state-folder.ts'
 import { reachFleet, storeParts } from '#console/store-access.ts'
 import { table } from '#console/table.ts'
 import { ago, plain } from '#console/terminal-text.ts'
+import { textHead } from '#fleet/cut-text.ts'
 import { isPassing, S2Error } from '#fleet/errors.ts'
 import { EVERY_CHANNEL, type Incident, isEvent, unitFailed } from '#fleet/incident.ts'
 import { Pauses } from '#runtime/backoff.ts'
@@ -120,11 +121,25 @@ async function close(context: CommandContext, named: string | undefined, { unit,
   const cause = named ?? unitFailed(nameOf(unit ?? ''), '').cause
   const wasOpen = await patiently(context, async () => {
     await using store = await openLocal(context)
+    if (named !== undefined) await demandCause(cause, store)
     return await store.closeIncident(cause, [EVERY_CHANNEL], `${cause} was closed by hand`)
   })
   if (json === true) context.print(`${JSON.stringify({ cause, closed: wasOpen })}\n`)
   else context.print(`${wasOpen ? 'closed' : 'was not open'}: ${cause}\n`)
 }
+
+/** Refuses a cause that no incident ever had: nothing would be closed because of a slip of the pen. */
+async function demandCause(cause: string, store: Store): Promise<void> {
+  const incidents = await store.incidents({ open: false })
+  if (incidents.some((each) => each.cause === cause)) return
+  const open = incidents.filter(({ closedAt }) => closedAt === null).map((each) => each.cause)
+  throw new S2Error('not_found', `there is no incident ${JSON.stringify(textHead(cause, 80))}`, {
+    next: open.length === 0 ? 'none is open' : `open are ${open.slice(0, NAMED_MAX).join(', ')}`,
+  })
+}
+
+/** How many causes a refusal names. */
+const NAMED_MAX = 20
 
 /** Retries what passes, such as a lock or a stalled disk: the service manager calls once and does not call again. */
 async function patiently<T>({ clock, chance }: CommandContext, act: () => Promise<T>): Promise<T> {

@@ -228,6 +228,7 @@ async function list(context: CommandContext, options: ListOptions): Promise<void
     ({ holder }) =>
       options.agent === undefined || holder === options.agent || (holder !== null && agentOf(holder) === options.agent),
   )
+  if (wanted.length === 0 && options.agent !== undefined) demandAgent(options.agent, conversations)
   if (options.json === true) return context.print(`${JSON.stringify(wanted, null, 2)}\n`)
   if (wanted.length === 0) {
     return context.print(
@@ -248,6 +249,18 @@ async function list(context: CommandContext, options: ListOptions): Promise<void
   const titles = ['TASK', 'PRIO', 'STATE', 'AGENT', 'ROLE', 'EPOCH', 'AGE'].map((title) => ({ title }))
   const columns = [...titles, { title: 'DOING', stretches: true }]
   context.print(`${table(columns, rows, context.screen.columns).join('\n')}\n`)
+}
+
+/** Refuses a name that nobody has, since that nobody of that name has a task says nothing. */
+function demandAgent(named: string, conversations: readonly Conversation[]): void {
+  const led = conversations.filter(({ id }) => !isObserver(id))
+  const known = new Set(led.flatMap(({ agents }) => [agents.a, agents.b]))
+  if (known.has(named) || led.some(({ id }) => named === sessionId(id, 'a') || named === sessionId(id, 'b'))) return
+  const names = [...known].sort()
+  const near = closest(named, names)
+  throw new S2Error('not_found', `there is no agent ${JSON.stringify(named)}`, {
+    next: `${near === undefined ? '' : `did you mean ${near}? `}known are ${names.length === 0 ? 'none' : names.join(', ')}`,
+  })
 }
 
 async function showOne(context: CommandContext, id: string, json: boolean): Promise<void> {

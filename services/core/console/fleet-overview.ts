@@ -4,6 +4,7 @@ import type { Incident } from '#fleet/incident.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { isLeased, type Task } from '#fleet/task.ts'
 import type { Verdict } from '#fleet/verdict.ts'
+import { wholeMinute } from '#runtime/instant.ts'
 import type { Store } from '#store/store.ts'
 import type { AgentProcesses } from './fleet-control.ts'
 import type { ReachedFleet } from './store-access.ts'
@@ -238,7 +239,7 @@ function whyAway({ name, verdict, why, until }: AgentView, incidents: readonly I
 
 /** The watchdog's verdict, until when it holds, and `frozen` or `killed` where `s2 up` reports that. */
 function stateWord({ verdict, processes, until }: AgentView, now: number): string {
-  const said = until === null || until <= now ? verdict : `${verdict} until ${timeOfDay(until, now)}`
+  const said = until === null || until <= now ? verdict : `${verdict} until ${timeOfDay(wholeMinute(until), now)}`
   return processes === null || processes === 'running' ? said : `${said} (${processes})`
 }
 

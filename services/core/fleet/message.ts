@@ -56,7 +56,7 @@ export function isLastPage(page: readonly Message[], limit: number): boolean {
 export function checkDraft(draft: MessageDraft): void {
   if (draft.text.length === 0) throw new S2Error('invalid', 'the message is empty', { next: 'send some text' })
   if (draft.text.length > TEXT_MAX) {
-    throw new S2Error('too_large', `the message has ${draft.text.length} characters; ${TEXT_MAX} are allowed`, {
+    throw new S2Error('too_large', `the message has more than the ${TEXT_MAX} characters that are allowed`, {
       next: 'put the long part into a file in git and send its path',
     })
   }

@@ -1,4 +1,5 @@
 import type { AuditedAct } from './audit.ts'
+import { textTail } from './cut-text.ts'
 import type { S2Error } from './errors.ts'
 import type { NewIncident } from './incident.ts'
 import { partnerOf, type SessionId } from './session-id.ts'
@@ -59,11 +60,24 @@ export function endNotice(task: Task, status: TaskEnd): AddressedTaskMessage[] {
   return [{ to, taskMessage: { type: 'status_update', task: id, epoch, status, summary } }]
 }
 
-export function endInWords({ exitCode, signal, tail }: TaskResult): string | null {
-  const how = signal !== null ? `ended by ${signal}` : exitCode !== null ? `exit code ${exitCode}` : ''
-  const what = tail.trim()
-  if (how === '' && what === '') return null
-  return cutSummary(how === '' || what === '' ? how + what : `${how}: ${what}`)
+function endInWords(result: TaskResult): string | null {
+  const words = [howItEnded(result), result.tail.trim()].filter((each) => each !== '')
+  return words.length === 0 ? null : cutSummary(words.join(': '))
+}
+
+/** Characters of its last lines that people are told of a failure; s2 task show has all of them. */
+const LAST_LINES_MAX = 400
+
+/** How it failed, with its last lines, in one line; null where it says nothing. */
+export function failureInWords(result: TaskResult): string | null {
+  const line = result.tail.replace(/\s+/g, ' ').trim()
+  const last = line.length > LAST_LINES_MAX ? `…${textTail(line, LAST_LINES_MAX - 1)}` : line
+  const words = [howItEnded(result), last].filter((each) => each !== '')
+  return words.length === 0 ? null : words.join(': ')
+}
+
+function howItEnded({ exitCode, signal }: TaskResult): string {
+  return signal !== null ? `ended by ${signal}` : exitCode !== null ? `exit code ${exitCode}` : ''
 }
 
 /** The new holder is told what is left of the time until the deadline. */

@@ -188,13 +188,20 @@ export function applyReminder(task: Task, epoch: number, now: number): Step | nu
   return { refusal: null, task: next, messages: [assignment(next, task.holder)], act }
 }
 
-/** Moves after which a task is the most urgent: its owner was lost with it. A place that cannot do it makes it no more urgent. */
+/** Moves after which work is the most urgent: its owner was lost with it. A place that cannot do it makes it no more urgent. */
 const URGENT: readonly MoveReason[] = ['silent', 'gone', 'lease_lapsed', 'conversation_ended', 'by_hand', 'stalled']
+
+/** Whether its present holder has begun it, also where a life of that holder ended in the middle of it. */
+function isBegun({ holder, attempts }: Task): boolean {
+  const last = attempts.at(-1)
+  return last !== undefined && last.holder === holder && (last.end === null || last.end === 'interrupted')
+}
 
 /**
  * Gives a task another owner, or none; null when it is not open at that epoch any more. The same owner may get it, to begin it
- * again: the old epoch is refused to it as well. Work whose holder was lost becomes the most urgent; giving out a task that had
- * no holder does not count as a move.
+ * again: the old epoch is refused to it as well. What a lost holder had begun becomes the most urgent, and what only waited there
+ * stays as urgent as it was: raised with it, older tasks would delay it. Giving out a task that had no holder does not count as
+ * a move.
  */
 export function applyMove(task: Task, { epoch, to, reason }: Move, now: number): Step | null {
   if (!isOpen(task.state) || task.epoch !== epoch) return null
@@ -204,7 +211,7 @@ export function applyMove(task: Task, { epoch, to, reason }: Move, now: number):
     ...task,
     ...withEnd(task, reason, task.progress, now),
     ...(reason === 'deadline' ? nextDeadline(task, now) : {}),
-    priority: taken && to !== from && URGENT.includes(reason) ? 'P0' : task.priority,
+    priority: isBegun(task) && to !== from && URGENT.includes(reason) ? 'P0' : task.priority,
     state: to === null ? 'pending' : 'assigned',
     epoch: epoch + 1,
     holder: to,
@@ -231,8 +238,9 @@ function moveMessages(task: Task, next: Task, reason: Move['reason']): Addressed
   if (task.holder !== null) messages.push(revocation(task, task.holder, why))
   if (next.holder !== null) messages.push(assignment(next, next.holder))
   const giver = giverOf(task) ?? giverOf(next)
-  const { id, holder: to } = next
-  if (giver !== null) {
+  const { id, holder: to, originalAssignee } = next
+  const isFirst = task.holder === null && originalAssignee === null
+  if (giver !== null && !isFirst) {
     messages.push({ to: giver, taskMessage: { type: 'task_moved', task: id, from: task.holder, to, reason } })
   }
   return messages

@@ -1,9 +1,19 @@
 import type { AuditedAct } from './audit.ts'
 import { S2Error } from './errors.ts'
-import { endInWords, endNotice, type OwnershipDecision, type Refusal, type Step } from './ownership-decision.ts'
+import { endNotice, failureInWords, type OwnershipDecision, type Refusal, type Step } from './ownership-decision.ts'
 import { redactedHead, redactedTail } from './redact.ts'
 import type { SessionId } from './session-id.ts'
-import { isOpen, PROGRESS_MAX, type Report, staleEpoch, TAIL_MAX, type Task, type TaskEnd } from './task.ts'
+import {
+  type AttemptEnd,
+  isOpen,
+  PROGRESS_MAX,
+  RETURN_CAUSES,
+  type Report,
+  staleEpoch,
+  TAIL_MAX,
+  type Task,
+  type TaskEnd,
+} from './task.ts'
 import { countedAttempts, presentAttempt, withEnd, withStart } from './task-attempts.ts'
 
 /** What a holder's report makes of its task. */
@@ -33,6 +43,15 @@ function applyOwn(task: Task, holder: SessionId, report: Report, now: number): S
 function wasReturned({ attempts }: Task, holder: SessionId, { state, epoch, cause }: Report): boolean {
   if (state !== 'returned') return false
   return attempts.some((each) => each.epoch === epoch && each.holder === holder && each.end === (cause ?? 'sick'))
+}
+
+/** Whether this holder itself gave the task back in that epoch: a renewal that comes after its return shows nothing. */
+function gaveBack({ attempts }: Task, holder: SessionId, epoch: number): boolean {
+  return attempts.some((each) => each.epoch === epoch && each.holder === holder && isReturn(each.end))
+}
+
+function isReturn(end: AttemptEnd | null): boolean {
+  return (RETURN_CAUSES as readonly (AttemptEnd | null)[]).includes(end)
 }
 
 /** The holder could not do it, and another may: nobody has it now. Its priority stays, for it waits because of a place. */
@@ -91,11 +110,17 @@ function end(
     act: { actor: holder, action: `task_${state}`, details },
   }
   if (state === 'completed') return step
-  const why = result === null ? null : endInWords(result)
+  const why = result === null ? null : failureInWords(result)
   return { ...step, failure: { task: task.id, epoch: task.epoch, kind: 'task_failed', holder, why } }
 }
 
 export function refuseLate(task: Task, holder: SessionId, report: Report): Refusal {
+  if (report.state === 'in_progress' && gaveBack(task, holder, report.epoch))
+    return {
+      refusal: staleEpoch(task, report.epoch, 'stop working on it: you gave it back'),
+      evidence: null,
+      act: null,
+    }
   return {
     refusal: staleEpoch(task, report.epoch),
     evidence: { task: task.id, holder, report },

@@ -197,7 +197,7 @@ export function checkTask(task: NewTask): void {
   if (task.description.length > DESCRIPTION_MAX) {
     throw new S2Error(
       'too_large',
-      `the description of ${task.id} has ${task.description.length} characters; ${DESCRIPTION_MAX} are allowed`,
+      `the description of ${task.id} has more than the ${DESCRIPTION_MAX} characters that are allowed`,
       { next: 'put the long part into a file in git and name its path' },
     )
   }
@@ -216,9 +216,9 @@ export function checkSameTask(known: Task, wanted: NewTask): void {
   })
 }
 
+const IS_KEPT = 'stop working on it: it has another owner now; your result is kept as evidence'
+
 /** The refusal of a former holder's report. */
-export function staleEpoch(task: Task, named: number): S2Error {
-  return new S2Error('stale_epoch', `task ${task.id} is at epoch ${task.epoch}; you hold epoch ${named}`, {
-    next: 'stop working on it: it has another owner now; your result is kept as evidence',
-  })
+export function staleEpoch(task: Task, named: number, next = IS_KEPT): S2Error {
+  return new S2Error('stale_epoch', `task ${task.id} is at epoch ${task.epoch}; you hold epoch ${named}`, { next })
 }

@@ -144,7 +144,7 @@ export interface Store extends AsyncDisposable {
   cancelTask(id: string): Promise<Task>
   /**
    * Gives a task another owner with epoch + 1 and its first assignee remembered, and in the same transaction sends a message
-   * to the new owner, to the former one and to the task's creator. A task whose owner was lost becomes P0.
+   * to the new owner, to the former one and to the task's creator. A task that a lost owner had begun becomes P0.
    * Answers false, and does nothing, when the task is not open at that epoch any more.
    */
   move(move: Move): Promise<boolean>

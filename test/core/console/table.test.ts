@@ -219,9 +219,10 @@ test('a time that is over is not shown: it is parked until it tries again', asyn
 })
 
 test('what explains a verdict is shown, and until when it holds', async () => {
-  const until = new Date(1_800_000_000_000 + 3_600_000)
+  const until = new Date(1_800_000_000_000 + 3_600_000 - 19_000) // shown as the minute that ends then
   const two = (number: number): string => String(number).padStart(2, '0')
-  const time = `${two(until.getHours())}:${two(until.getMinutes())}`
+  const shownAs = new Date(1_800_000_000_000 + 3_600_000)
+  const time = `${two(shownAs.getHours())}:${two(shownAs.getMinutes())}`
   const overview = await overviewOf(
     [
       { agent: 'w1', verdict: 'parked', since: 0, why: 'usage limit', until: until.getTime() },

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import { applyShownStatus, applyTaskMessage } from '#fleet/foreign-tasks.ts'
-import type { OwnershipDecision } from '#fleet/ownership-decision.ts'
+import { failureIncident, type OwnershipDecision } from '#fleet/ownership-decision.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import { isLeased, isOpen, type Task } from '#fleet/task.ts'
 import { countedAttempts } from '#fleet/task-attempts.ts'
@@ -74,6 +74,63 @@ suite('who owns a task', () => {
       }),
       { numRuns: 1_000 },
     )
+  })
+
+  test('only what a lost holder had begun becomes P0, also where its last life ended in the middle of it', () => {
+    const lose = (task: Task): string | undefined =>
+      applyMove(task, { task: task.id, epoch: task.epoch, to: 'conv_2/b', reason: 'gone' }, 9)?.task.priority
+    const lease = (task: Task, incarnation: string): Task =>
+      decideLease([task], 'conv_1/b', incarnation, 1).steps.at(-1)?.task ?? task
+    const { task } = beginTask({ ...WANTED, holder: 'conv_1/b' }, 0)
+    assert.equal(lose(task), 'P2')
+    const begun = lease(task, 'x')
+    assert.equal(lose(begun), 'P0')
+    const [interrupted] = decideLease([lease({ ...begun, attempts: [] }, 'y')], 'conv_1/b', 'z', 2).steps
+    assert.ok(interrupted)
+    assert.deepEqual([interrupted.task.state, lose(interrupted.task)], ['assigned', 'P0'])
+    const handedOn = applyMove(begun, { task: 'T', epoch: 1, to: 'conv_3/b', reason: 'stalled' }, 3)?.task
+    assert.ok(handedOn)
+    assert.equal(lose({ ...handedOn, priority: 'P2' }), 'P2', 'another had begun it')
+  })
+
+  test('people are told the last lines of a failure, in one line, with how it ended, and cut between characters', () => {
+    const { task } = beginTask({ ...WANTED, holder: 'conv_1/b' }, 0)
+    const tail = `${'a line of noise\n'.repeat(200)}${'\u{1f680}'.repeat(210)}x\n\nthe last line\n`
+    const result = { exitCode: 3, signal: null, tail }
+    const decision = applyReport(task, 'conv_1/b', { task: 'T', epoch: 1, state: 'failed', progress: null, result }, 1)
+    assert.ok(decision.refusal === null && decision.failure !== undefined)
+    const { summary } = failureIncident(decision.failure, 'w1')
+    assert.match(summary, /^task T failed at w1: exit code 3: …\u{1f680}+x the last line; s2 task show T says more$/u)
+    assert.ok(summary.length < 480, `${summary.length} characters`)
+    assert.equal(summary, summary.toWellFormed())
+  })
+
+  test('that a holder goes on to report a task that it gave back itself is refused, and no evidence of anything', () => {
+    const { task } = beginTask({ ...WANTED, holder: 'conv_1/b' }, 0)
+    const begun = decideLease([task], 'conv_1/b', 'x', 1).task
+    assert.ok(begun)
+    const say = (before: Task, holder: SessionId, state: 'in_progress' | 'returned'): OwnershipDecision =>
+      applyReport(before, holder, { task: 'T', epoch: 1, state, progress: null, result: null }, 2)
+    const returned = say(begun, 'conv_1/b', 'returned')
+    assert.ok(returned.refusal === null)
+    const late = say(returned.task, 'conv_1/b', 'in_progress')
+    assert.deepEqual([late.refusal?.code, late.refusal !== null && late.evidence], ['stale_epoch', null])
+    assert.match(late.refusal?.next ?? '', /gave it back/)
+    const other = say(returned.task, 'conv_2/b', 'in_progress')
+    assert.ok(other.refusal !== null && other.evidence !== null)
+  })
+
+  test('that a task has its first holder is no move that its giver is told of', () => {
+    const { task } = beginTask({ ...WANTED, createdBy: 'conv_9/a', holder: null }, 0)
+    const told = (step: ReturnType<typeof applyMove>): string[] =>
+      step?.messages.map(({ to, taskMessage }) => `${to} ${taskMessage.type}`) ?? []
+    const given = applyMove(task, { task: 'T', epoch: 1, to: 'conv_1/b', reason: 'unassigned' }, 1)
+    assert.deepEqual(told(given), ['conv_1/b task_assignment'])
+    assert.ok(given)
+    const taken = applyMove(given.task, { task: 'T', epoch: 2, to: null, reason: 'silent' }, 2)
+    assert.ok(taken)
+    const again = applyMove(taken.task, { task: 'T', epoch: 3, to: 'conv_2/b', reason: 'unassigned' }, 3)
+    assert.deepEqual(told(again), ['conv_2/b task_assignment', 'conv_9/a task_moved'])
   })
 
   test('a holder that shows that it waits has a task that is blocked, until it shows that it goes on', () => {

@@ -1357,6 +1357,34 @@ function proveMoves(prove: Prove): void {
     ])
   })
 
+  prove(
+    'what a lost owner had begun becomes P0, and what only waited there stays as urgent as it was',
+    async (fleet) => {
+      const [from, to] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+      for (const id of ['begun', 'waiting']) await fleet.task({ id, holder: from.b.session })
+      await from.b.store.leaseTask(from.b.session, 'life-1')
+      for (const id of ['begun', 'waiting']) {
+        assert.equal(await fleet.store.move(by(await fleet.store.task(id), to.b.session)), true)
+      }
+      const priorities = ['begun', 'waiting'].map(async (id) => (await fleet.store.task(id)).priority)
+      assert.deepEqual(await Promise.all(priorities), ['P0', 'P2'])
+      assert.equal((await to.b.store.leaseTask(to.b.session, 'life-2'))?.id, 'begun')
+    },
+  )
+
+  prove('a task of the Python protocol is begun by its acknowledgment', async (fleet) => {
+    const [from, to] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    for (const id of ['begun', 'waiting']) {
+      const text = JSON.stringify({ type: 'task_assignment', task_id: id, description: 'do it', priority: 'P1' })
+      await from.a.store.send(from.a.session, id, { text })
+    }
+    const text = JSON.stringify({ type: 'acknowledgment', task_id: 'begun' })
+    await from.b.store.send(from.b.session, 'k', { text })
+    for (const id of ['begun', 'waiting']) await fleet.store.move(by(await fleet.store.task(id), to.b.session))
+    const priorities = ['begun', 'waiting'].map(async (id) => (await fleet.store.task(id)).priority)
+    assert.deepEqual(await Promise.all(priorities), ['P0', 'P1'])
+  })
+
   prove('the former owner is fenced off', async (fleet) => {
     const [from, to] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
     await fleet.task({ id: 't1', holder: from.b.session })
