@@ -154,3 +154,26 @@ test('s2 task show says when a task was begun, by whom, and how each time ended'
   const second = String.raw`  2\. ann, ${day}: failed: the disk is full`
   assert.match((await s2('task', 'show', 'thrice')).out, begun([first, second]))
 })
+
+test('of many tasks the newest are listed, with a word that there are older ones', async () => {
+  const made = await s2('conversation', 'create', '--role-b', 'archive', '--agent-b', 'eve', '--show-tokens')
+  assert.equal(made.code, 0, made.err)
+  for (const id of ['eve-1', 'eve-2', 'eve-3']) await add('x', '--to', 'eve', '--id', id)
+  await add('x', '--role', 'any', '--id', 'newest-1')
+  await add('x', '--role', 'any', '--id', 'newest-2')
+  const listed = async (...argv: string[]): Promise<{ ids: string[]; err: string }> => {
+    const { code, out, err } = await s2('task', 'list', '--json', ...argv)
+    assert.equal(code, 0, err)
+    return { ids: (JSON.parse(out) as Task[]).map(({ id }) => id), err }
+  }
+  const more = 's2: older tasks are not shown; --limit 10 shows more\n'
+  assert.deepEqual(await listed('--limit', '2'), { ids: ['newest-1', 'newest-2'], err: more })
+  assert.deepEqual(await listed('--all', '--limit', '2'), { ids: ['newest-1', 'newest-2'], err: more })
+  assert.deepEqual(await listed('--agent', 'eve', '--limit', '2'), { ids: ['eve-2', 'eve-3'], err: more })
+  assert.deepEqual(await listed('--agent', 'eve', '--limit', '3'), { ids: ['eve-1', 'eve-2', 'eve-3'], err: '' })
+  assert.deepEqual(await listed('--agent', await sessionOf('eve'), '--limit', '3'), {
+    ids: ['eve-1', 'eve-2', 'eve-3'],
+    err: '',
+  })
+  assert.deepEqual((await listed('--agent', 'nobody')).ids, [])
+})

@@ -5,7 +5,7 @@ import { UsageError } from '#console/failure.ts'
 import { reachAdministration, reachFleet } from '#console/store-access.ts'
 import { table } from '#console/table.ts'
 import { ago, indented, oneLine } from '#console/terminal-text.ts'
-import { agentNames, type Conversation } from '#fleet/conversation.ts'
+import { agentNames, agentsOf, type Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { isObserver, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session-id.ts'
 import {
@@ -50,7 +50,7 @@ export function define(command: Command, context: CommandContext): void {
     .addOption(new Option('--state <state>', 'only those in this state').choices([...TASK_STATES]))
     .option('--all', 'list ended ones too')
     .option('--agent <agent>', 'only those of this agent or session')
-    .option('--limit <n>', 'at most so many', count, 200)
+    .option('--limit <n>', 'at most so many, the newest', count, 200)
     .option('--json', 'print JSON')
     .action(async (options: ListOptions) => await list(context, options))
   command
@@ -216,18 +216,12 @@ interface ListOptions {
 async function list(context: CommandContext, options: ListOptions): Promise<void> {
   await using reached = await reachFleet(context)
   const { store } = reached
-  const [tasks, conversations] = await Promise.all([
-    store.tasks({
-      limit: options.limit,
-      ...(options.state !== undefined ? { state: options.state } : options.all === true ? {} : { open: true }),
-    }),
-    store.conversations(),
-  ])
+  const conversations = await store.conversations()
   const agentOf = agentNames(conversations)
-  const wanted = tasks.filter(
-    ({ holder }) =>
-      options.agent === undefined || holder === options.agent || (holder !== null && agentOf(holder) === options.agent),
-  )
+  const found = await newestTasks(store, options, conversations)
+  const wanted = found.slice(-options.limit)
+  if (found.length > wanted.length)
+    context.tell(`s2: older tasks are not shown; --limit ${5 * options.limit} shows more\n`)
   if (options.json === true) return context.print(`${JSON.stringify(wanted, null, 2)}\n`)
   if (wanted.length === 0) {
     return context.print(
@@ -248,6 +242,27 @@ async function list(context: CommandContext, options: ListOptions): Promise<void
   const titles = ['TASK', 'PRIO', 'STATE', 'AGENT', 'ROLE', 'EPOCH', 'AGE'].map((title) => ({ title }))
   const columns = [...titles, { title: 'DOING', stretches: true }]
   context.print(`${table(columns, rows, context.screen.columns).join('\n')}\n`)
+}
+
+/** Oldest first, and one more than are shown where there are more. */
+async function newestTasks(
+  store: Store,
+  { state, all, agent, limit }: ListOptions,
+  conversations: readonly Conversation[],
+): Promise<Task[]> {
+  const kept = state !== undefined ? { state } : all === true ? {} : { open: true }
+  const filter = { ...kept, limit: limit + 1, newest: true }
+  if (agent === undefined) return await store.tasks(filter)
+  const held = sessionsOf(agent, conversations).map((holder) => store.tasks({ ...filter, holder }))
+  const tasks = (await Promise.all(held)).flat()
+  return tasks.sort((x, y) => x.createdAt - y.createdAt).slice(-limit - 1)
+}
+
+/** A session itself, or those of an agent: it has another one with each conversation. */
+function sessionsOf(agent: string, conversations: readonly Conversation[]): readonly SessionId[] {
+  if (!agent.includes('/')) return agentsOf(conversations).find(({ name }) => name === agent)?.sessions ?? []
+  const { conversation, side } = parseSession(agent)
+  return [sessionId(conversation, side)]
 }
 
 async function showOne(context: CommandContext, id: string, json: boolean): Promise<void> {
