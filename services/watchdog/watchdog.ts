@@ -1,7 +1,6 @@
 import { redact } from '#fleet/redact.ts'
 import { alertSocket } from '#runtime/alert-test.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
-import { formatDuration } from '#runtime/duration.ts'
 import type { Log } from '#runtime/log.ts'
 import { runSmoothly } from '#runtime/memory-tuning.ts'
 import { ConfigError } from '#runtime/read-settings.ts'
@@ -17,6 +16,7 @@ import { decideAndAct, type Look } from './decide-and-act.ts'
 import { FailingChannels } from './failing-channels.ts'
 import { FlappingAgents } from './flapping-agents.ts'
 import { type FleetLiveness, FleetObservation } from './fleet-observation.ts'
+import { storeTrouble } from './incident-texts.ts'
 import { judgeByBeats } from './judge-by-beats.ts'
 import { OpenIncidents } from './open-incidents.ts'
 import { OpenTasksState } from './open-tasks-state.ts'
@@ -169,7 +169,7 @@ async function start(config: Config, life: Life): Promise<void> {
     },
     onError: (error, failingMs) => {
       failures.add()
-      health.trouble('store', `${String(error)}; so for ${formatDuration(Math.round(failingMs))}`)
+      health.trouble('store', storeTrouble(error, failingMs))
     },
     onWell: () => health.trouble('store', null),
     onAlertFailure: () => untold.add(),
