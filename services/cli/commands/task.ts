@@ -6,6 +6,7 @@ import { reachAdministration, reachFleet } from '#console/store-access.ts'
 import { table } from '#console/table.ts'
 import { ago, indented, oneLine } from '#console/terminal-text.ts'
 import { agentNames, agentsOf, type Conversation } from '#fleet/conversation.ts'
+import { textHead } from '#fleet/cut-text.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { isObserver, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session-id.ts'
 import {
@@ -125,6 +126,8 @@ async function add(context: CommandContext, description: string, options: AddOpt
     const named = options.role === undefined ? options.or : [options.role, ...options.or]
     await demandRoles(named, reached.store, conversations)
   }
+  if (options.to !== undefined && wanted !== null)
+    demandRoleOfHolder(options.to, roleOf(holder, conversations), wanted, options.or)
   const task: NewTask = {
     id: options.id ?? `t-${randomBytes(5).toString('hex')}`,
     description,
@@ -166,6 +169,18 @@ async function demandRoles(
   })
 }
 
+/** A task begins at its holder, so the holder must be of a role that it names: another one is a slip in either of the two. */
+function demandRoleOfHolder(to: string, its: string | null, wanted: string, others: readonly string[]): void {
+  if (its === null || wanted === ANY_ROLE || [wanted, ...others].includes(its)) return
+  throw new S2Error(
+    'invalid',
+    `no task was added: ${to} has the role ${JSON.stringify(its)}, and not ${JSON.stringify(wanted)}`,
+    {
+      next: `leave --role out, or say --or ${its}; --role ${wanted} without --to gives it to an agent of that role`,
+    },
+  )
+}
+
 /** Who is told what becomes of it: the orchestrator's end of its holder's conversation, or of one of that role. */
 function giverOf(
   holder: SessionId | null,
@@ -191,10 +206,17 @@ function holderOf(to: string, conversations: readonly Conversation[]): SessionId
     to,
     conversations.map(({ agents }) => agents.b),
   )
-  throw new S2Error('not_found', `no task was added: there is no agent ${JSON.stringify(to)}`, {
-    next: near === undefined ? '`s2 status` shows the agents' : `did you mean ${near}?`,
-  })
+  throw new S2Error(
+    'not_found',
+    `no task was added: there is no agent ${JSON.stringify(textHead(to, NAME_SHOWN_MAX))}`,
+    {
+      next: near === undefined ? '`s2 status` shows the agents' : `did you mean ${near}?`,
+    },
+  )
 }
+
+/** Characters of a name that an error repeats. */
+const NAME_SHOWN_MAX = 200
 
 function onlyOfRole(role: string, conversations: readonly Conversation[]): Conversation | undefined {
   const found = conversations.filter(({ roles }) => roles.b === role)
