@@ -18,6 +18,7 @@ import { FlappingAgents } from './flapping-agents.ts'
 import { type FleetLiveness, FleetObservation } from './fleet-observation.ts'
 import { storeTrouble } from './incident-texts.ts'
 import { judgeByBeats } from './judge-by-beats.ts'
+import { misnamedSettings, namesAnybody } from './misnamed-settings.ts'
 import { OpenIncidents } from './open-incidents.ts'
 import { OpenTasksState } from './open-tasks-state.ts'
 import { openSources } from './process-sources/open-sources.ts'
@@ -108,6 +109,8 @@ export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<
     onIncident,
     onTrouble: (why) => parts.onAlertTrouble?.(why),
   })
+  const begunAt = clock.now()
+  let areNamesUnread = namesAnybody(config)
   const reporting = outage.loop('report channels', () => failing.step())
   const looking = outage.loop('look', async () => {
     const done = await decideAndAct(config, { ...owners, store, clock, log })
@@ -115,6 +118,12 @@ export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<
     if (board.waitsForBeats) reading.nudge()
     if (writer.isDue) writing.nudge()
     parts.onLook?.(done, { observed: observation, openTasks: board.tasks.length })
+    // after a round, as agents of a fleet that comes up become known one after the other
+    if (areNamesUnread && clock.now() - begunAt >= config.roundMs) {
+      const misnamed = misnamedSettings(config, observation.fleet.standings(), await store.workers())
+      if (misnamed.length > 0) log.warn('setting names nobody', { why: misnamed.join('; ') })
+      areNamesUnread = false
+    }
     return done.waitMs
   })
   const reading = outage.loop('read beats', async () => {
