@@ -27,7 +27,7 @@ test('sourced from elsewhere, bash finds it too, and a shell that cannot know sa
   const env = join(ROOT, 'deploy/env.sh')
   const bash = spawnSync('bash', ['-c', '. "$0" && echo "$s2_root"', env], { cwd: '/', encoding: 'utf8' })
   assert.equal(bash.stdout.trimEnd(), ROOT, bash.stderr)
-  const dash = spawnSync('dash', ['-c', '. "$0"; echo "ended with $?"', env], { cwd: '/', encoding: 'utf8' })
+  const dash = spawnSync('/bin/dash', ['-c', '. "$0"; echo "ended with $?"', env], { cwd: '/', encoding: 'utf8' })
   if (dash.error !== undefined) return // no dash here
   assert.equal(dash.stdout, 'ended with 1\n')
   assert.match(dash.stderr, /cd into the folder of the project/)
