@@ -1,15 +1,26 @@
-# Sourced from the root of the checkout, by every make rule and by people: the project's Node and the tools of
+# Sourced from a folder of the checkout, by every make rule and by people: the project's Node and the tools of
 # node_modules come first in PATH, and npm is the project's too, with the settings of the machine's.
 # shellcheck shell=sh
 
-# npm needs a cache it can write; accounts without a home (containers, service users) get one in the checkout.
-if [ ! -w "${HOME:-/nonexistent}" ] && [ -z "${npm_config_cache:-}" ]; then
-  export npm_config_cache="$PWD/.toolchain/npm-cache"
+# A plain sh cannot know where a file that it sources lies: the checkout is looked for upwards. bash says where.
+s2_root=$PWD
+# shellcheck disable=SC3028
+case ${BASH_SOURCE:-} in
+  */*) s2_root=$(CDPATH='' cd -- "${BASH_SOURCE%/*}/.." && pwd) ;;
+  *) while [ -n "$s2_root" ] && [ ! -f "$s2_root/deploy/env.sh" ]; do s2_root=${s2_root%/*}; done ;;
+esac
+if [ ! -f "$s2_root/deploy/env.sh" ]; then
+  echo 'deploy/env.sh: this shell does not tell where the project lies; cd into the folder of the project first' >&2
+  return 1 2>/dev/null || exit 1
 fi
 
-s2_root=$PWD
-node_bin=$(./deploy/node.sh) || return 1 2>/dev/null || exit 1
-ours=$node_bin:$PWD/node_modules/.bin:
+# npm needs a cache it can write; accounts without a home (containers, service users) get one in the checkout.
+if [ ! -w "${HOME:-/nonexistent}" ] && [ -z "${npm_config_cache:-}" ]; then
+  export npm_config_cache="$s2_root/.toolchain/npm-cache"
+fi
+
+node_bin=$("$s2_root/deploy/node.sh") || return 1 2>/dev/null || exit 1
+ours=$node_bin:$s2_root/node_modules/.bin:
 case $PATH in "$ours"*) ;; *) export PATH="$ours$PATH" ;; esac
 
 on_the_machine() { (PATH=${PATH#"$ours"} && "$@"); }

@@ -2,6 +2,7 @@ import type { Command, CommanderError } from 'commander'
 import type { CommandContext } from '#console/context.ts'
 import { EXIT, Exit, failureOf, formatFailure } from '#console/failure.ts'
 import { plain } from '#console/terminal-text.ts'
+import { textHead, textTail } from '#fleet/cut-text.ts'
 import { redact } from '#fleet/redact.ts'
 import { priorityMarkFor } from '#runtime/journal-priority.ts'
 import { VERSION } from '#runtime/version.ts'
@@ -143,10 +144,17 @@ function isCommanders(error: unknown): error is CommanderError {
 function usage(error: CommanderError, context: CommandContext, json: boolean): number {
   if (error.exitCode === 0) return EXIT.done
   if (json) {
-    const message = redact(error.message.replace(/^error: /, ''))
+    const message = withoutMiddle(redact(error.message.replace(/^error: /, '')))
     context.tell(formatFailure({ exit: EXIT.usage, code: 'usage', message, next: undefined }, true))
   }
   return EXIT.usage
+}
+
+/** Characters of an error about arguments at its two ends: what was typed, which it repeats, stands between them. */
+const ENDS_MAX = 300
+
+function withoutMiddle(text: string): string {
+  return text.length <= 2 * ENDS_MAX ? text : `${textHead(text, ENDS_MAX)}…${textTail(text, ENDS_MAX)}`
 }
 
 async function programFor(argv: readonly string[], context: CommandContext, json: boolean): Promise<Command> {
@@ -164,7 +172,7 @@ async function programFor(argv: readonly string[], context: CommandContext, json
       writeErr: (text) => {
         if (!json) context.tell(text)
       },
-      outputError: (text, write) => write(plain(redact(text.replace(/^error: /, 's2: ')))),
+      outputError: (text, write) => write(withoutMiddle(plain(redact(text.replace(/^error: /, 's2: '))))),
     })
   const [first, second] = argv.filter((word) => !word.startsWith('-'))
   const wanted = first === 'help' ? second : first

@@ -49,7 +49,9 @@ export class EventReporter {
       this.#context.print(`${redact(line)}\n`)
       return
     }
-    const details = Object.entries(fields).flatMap(([name, value]) => (value === null ? [] : [fieldText(name, value)]))
+    const details = Object.entries(forPeople(fields)).flatMap(([name, value]) =>
+      value === null ? [] : [fieldText(name, value)],
+    )
     const line = redact(oneLine(`${at.toTimeString().slice(0, 8)} ${agent} ${program}: ${event} ${details.join(' ')}`))
     this.#kept = [...this.#kept, line].slice(-LINES_KEPT)
     if (!this.#quiet) this.#context.print(`${line}\n`)
@@ -59,6 +61,12 @@ export class EventReporter {
   trouble(what: string, error: unknown): void {
     this.tell({ agent: ORCHESTRATOR, program: 's2 up', event: what, fields: { error: failureOf(error).message } })
   }
+}
+
+/** The sentence of an incident says what its other fields repeat; `s2 incident show` takes its number. */
+function forPeople(fields: NonNullable<FleetEvent['fields']>): NonNullable<FleetEvent['fields']> {
+  const { text, incident } = fields
+  return text === undefined || incident === undefined ? fields : { text, incident }
 }
 
 function fieldText(name: string, value: unknown): string {

@@ -5,17 +5,16 @@ import type { Chance, Clock } from '#runtime/clock.ts'
 import { ChildLog } from './child-log.ts'
 import { startChild } from './child-process.ts'
 import { type ControlledFleet, findAgent } from './control-server.ts'
+import { EventFilter, type ProgramEvent } from './event-filter.ts'
 import { ProcessSupervisor, type SupervisorEvent } from './keep-process-running.ts'
 import type { Fleet } from './parse-fleet-description.ts'
 import { type ProgramPlan, stateOf } from './process-plan.ts'
 import { freeze, killAll, markedBy, thaw } from './process-tree.ts'
 
 /** An event of a program that a person should see at once. */
-export interface ProcessEvent {
+export interface ProcessEvent extends ProgramEvent {
   readonly agent: string
   readonly program: string
-  readonly event: string
-  readonly fields: Readonly<Record<string, unknown>>
 }
 
 export interface FleetProcessesParts {
@@ -29,8 +28,6 @@ export interface FleetProcessesParts {
 
 /** How long a program may take to drain before its group is killed. */
 const DRAIN_MS = 12_000
-/** Last lines of a program's output that are kept. */
-const LAST_LINES = 12
 
 interface SupervisedProgram {
   readonly plan: ProgramPlan
@@ -177,49 +174,5 @@ function describe(event: SupervisorEvent): { readonly event: string; readonly [f
       return { event: 'not_started', error: (event.error as Error).message, againInMs: Math.round(event.againInMs) }
     case 'killed':
       return { event: 'did not drain in time and was killed' }
-  }
-}
-
-/** How long the same event of one program is not shown again. */
-const QUIET_MS = 10_000
-
-/** Filters a program's lines for a person: warnings and errors, each event at most once in 10 s. */
-class EventFilter {
-  readonly #clock: Clock
-  readonly #shownAt = new Map<string, number>()
-  #last: string[] = []
-
-  constructor(clock: Clock) {
-    this.#clock = clock
-  }
-
-  forget(): void {
-    this.#last = []
-  }
-
-  /** The last lines for people; events stay in the log. */
-  last(): readonly string[] {
-    return this.#last.filter((line) => !line.startsWith('{'))
-  }
-
-  take(line: string): Pick<ProcessEvent, 'event' | 'fields'> | null {
-    this.#last = [...this.#last, line].slice(-LAST_LINES)
-    const said = readEvent(line)
-    if (said === null) return null
-    const before = this.#shownAt.get(said.event)
-    const now = this.#clock.now()
-    if (before !== undefined && now - before < QUIET_MS) return null
-    this.#shownAt.set(said.event, now)
-    return said
-  }
-}
-
-function readEvent(line: string): Pick<ProcessEvent, 'event' | 'fields'> | null {
-  if (!line.startsWith('{')) return null
-  try {
-    const { level, event, at: _at, program: _program, ...fields } = JSON.parse(line) as Record<string, unknown>
-    return (level === 'warn' || level === 'error') && typeof event === 'string' ? { event, fields } : null
-  } catch {
-    return null
   }
 }

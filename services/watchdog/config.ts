@@ -94,6 +94,7 @@ export function readConfig(env: Env): Config {
     ...beatFaults(values.S2_BEAT, lateAfterMs),
     ...patienceFaults(lateAfterMs, silentAfterMs),
     ...watchFaults(watchMs, lateAfterMs),
+    ...stallFaults(values.S2_STALL_AFTER, values.S2_LEASE),
   ]
   const alertExec = readExec(values.S2_ALERT_EXEC, env, faults)
   const alertOn = readKinds(values.S2_ALERT_ON, faults)
@@ -160,6 +161,19 @@ function watchFaults(watchMs: number, lateAfterMs: number): string[] {
   const [watch, late] = [formatDuration(watchMs), formatDuration(lateAfterMs)]
   return [
     `S2_WATCH=${watch} must be at most half of S2_LATE_AFTER=${late}; for example S2_WATCH=${formatDuration(Math.floor(lateAfterMs / 10))}`,
+  ]
+}
+
+/**
+ * Signs of work come with the renewals of a lease, each third of it and later where one fails: any time within the lease. A
+ * shorter clock would take tasks from agents that work.
+ */
+function stallFaults(stallAfterMs: number, leaseMs: number): string[] {
+  if (stallAfterMs >= leaseMs) return []
+  const [stall, lease] = [formatDuration(stallAfterMs), formatDuration(leaseMs)]
+  return [
+    `S2_STALL_AFTER=${stall} must be at least S2_LEASE=${lease}, as workers tell of their work when they renew the lease; ` +
+      `for example S2_STALL_AFTER=${lease}, or a shorter S2_LEASE here and on every worker`,
   ]
 }
 

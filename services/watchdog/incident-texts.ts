@@ -1,3 +1,4 @@
+import { S2Error } from '#fleet/errors.ts'
 import type { NewIncident } from '#fleet/incident.ts'
 import { redactedHead } from '#fleet/redact.ts'
 import type { Task } from '#fleet/task.ts'
@@ -108,6 +109,12 @@ export function blindIncident(lateAfterMs: number): NewIncident {
 export function storeAwayIncident(lateAfterMs: number): NewIncident {
   const summary = `the watchdog has not reached its store for ${formatDuration(lateAfterMs)}: no agent is judged and no task is moved`
   return { cause: 'store_away', kind: 'blind', agent: null, summary }
+}
+
+/** What health says meanwhile. */
+export function storeTrouble(error: unknown, failingMs: number): string {
+  const [what, next] = error instanceof S2Error ? [error.message, error.next] : [String(error), undefined]
+  return `${what}, which has gone on for ${roughDuration(failingMs)}${next === undefined ? '' : `; ${next}`}`
 }
 
 /** A loop of the watchdog throws what no store throws. */

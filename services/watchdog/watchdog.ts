@@ -1,7 +1,6 @@
 import { redact } from '#fleet/redact.ts'
 import { alertSocket } from '#runtime/alert-test.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
-import { formatDuration } from '#runtime/duration.ts'
 import type { Log } from '#runtime/log.ts'
 import { runSmoothly } from '#runtime/memory-tuning.ts'
 import { ConfigError } from '#runtime/read-settings.ts'
@@ -17,7 +16,9 @@ import { decideAndAct, type Look } from './decide-and-act.ts'
 import { FailingChannels } from './failing-channels.ts'
 import { FlappingAgents } from './flapping-agents.ts'
 import { type FleetLiveness, FleetObservation } from './fleet-observation.ts'
+import { storeTrouble } from './incident-texts.ts'
 import { judgeByBeats } from './judge-by-beats.ts'
+import { misnamedSettings, namesAnybody } from './misnamed-settings.ts'
 import { OpenIncidents } from './open-incidents.ts'
 import { OpenTasksState } from './open-tasks-state.ts'
 import { openSources } from './process-sources/open-sources.ts'
@@ -108,6 +109,8 @@ export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<
     onIncident,
     onTrouble: (why) => parts.onAlertTrouble?.(why),
   })
+  const begunAt = clock.now()
+  let areNamesUnread = namesAnybody(config)
   const reporting = outage.loop('report channels', () => failing.step())
   const looking = outage.loop('look', async () => {
     const done = await decideAndAct(config, { ...owners, store, clock, log })
@@ -115,6 +118,12 @@ export async function watch(config: WatchConfig, parts: WatchdogParts): Promise<
     if (board.waitsForBeats) reading.nudge()
     if (writer.isDue) writing.nudge()
     parts.onLook?.(done, { observed: observation, openTasks: board.tasks.length })
+    // after a round, as agents of a fleet that comes up become known one after the other
+    if (areNamesUnread && clock.now() - begunAt >= config.roundMs) {
+      const misnamed = misnamedSettings(config, observation.fleet.standings(), await store.workers())
+      if (misnamed.length > 0) log.warn('setting names nobody', { why: misnamed.join('; ') })
+      areNamesUnread = false
+    }
     return done.waitMs
   })
   const reading = outage.loop('read beats', async () => {
@@ -169,7 +178,7 @@ async function start(config: Config, life: Life): Promise<void> {
     },
     onError: (error, failingMs) => {
       failures.add()
-      health.trouble('store', `${String(error)}; so for ${formatDuration(Math.round(failingMs))}`)
+      health.trouble('store', storeTrouble(error, failingMs))
     },
     onWell: () => health.trouble('store', null),
     onAlertFailure: () => untold.add(),

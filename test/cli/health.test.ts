@@ -52,6 +52,13 @@ test('one that does not run is looked for where it would have been started', asy
   assert.match(none.err, /no program runs with the state folder .*\n {2}next: .*S2_STATE/)
 })
 
+test('docker compose is named where compose runs the programs, and not for a plain process in some container', async () => {
+  const plain = await run(['health', 'watchdog'], { env })
+  assert.doesNotMatch(plain.out, /docker/)
+  const composed = await run(['health', 'watchdog'], { env: { ...env, RUN_BY: 'compose' } })
+  assert.match(composed.out, /next: docker compose ps, and docker compose logs watchdog$/m)
+})
+
 test('a pipe has no window: what is written into one is whole', () => {
   const spawned = spawnSync(process.execPath, [mainOf('cli'), 'config'], {
     env: { PATH: process.env.PATH, ...env, S2_GIT_REMOTE: `ssh://git@example.org/${'long/'.repeat(60)}fleet.git` },

@@ -82,6 +82,33 @@ test('a slip in any role of a task is refused, though it has an agent to begin w
   assert.equal((await add('x', '--to', 'bob')).role, 'tests', 'the role of its agent is nobody’s slip')
 })
 
+test('a task for an agent of another role is refused, with the role that it has', async () => {
+  for (const more of [[], ['--wait'], ['--or', 'docs']]) {
+    const { code, err } = await s2('task', 'add', 'x', '--to', 'bob', '--role', 'backend', '--id', 'elsewhere', ...more)
+    assert.equal(code, 1, more.join(' '))
+    assert.match(
+      err,
+      /^s2: no task was added: bob has the role "tests", and not "backend"\n {2}next: leave --role out, or say --or tests; --role backend without --to gives it to an agent of that role\n$/,
+    )
+  }
+  assert.equal(await isThere('elsewhere'), false)
+  assert.equal((await add('x', '--to', 'bob', '--role', 'backend', '--or', 'tests')).role, 'backend')
+  assert.equal((await add('x', '--to', 'bob', '--role', 'any')).role, null)
+  assert.equal((await add('x', '--to', await sessionOf('bob'), '--role', 'tests')).role, 'tests')
+})
+
+test('what was typed is not repeated at length by an error', async () => {
+  const long = 'r'.repeat(5_000)
+  for (const argv of [['--role', long], ['--to', long], ['--role', 'tests', '--priority', long], [`--${long}`]]) {
+    for (const json of [[], ['--json']]) {
+      const { code, err } = await s2('task', 'add', 'x', ...argv, ...json)
+      assert.notEqual(code, 0)
+      assert.ok(err.includes('rrr') && err.length < 700, `${argv[0]?.slice(0, 20)}: ${err.length}`)
+    }
+  }
+  assert.match((await s2('task', 'add', 'x', '--role', long)).err, /It must be a line of at most 200 characters/)
+})
+
 test('--wait adds a task for a role that is yet to come, and an invited worker’s role is known', async () => {
   const waiting = await add('x', '--role', 'deploy', '--wait')
   assert.deepEqual([waiting.role, waiting.state, waiting.holder], ['deploy', 'pending', null])
@@ -171,4 +198,26 @@ test('a description that is too long is refused by what is allowed: nobody has c
   const { code, err } = await s2('task', 'add', 'x'.repeat(40_001), '--to', 'ann')
   assert.equal(code, 1)
   assert.match(err, /has more than the 40000 characters that are allowed/)
+})
+
+test('of many tasks the newest are listed, with a word that there are older ones', async () => {
+  const made = await s2('conversation', 'create', '--role-b', 'archive', '--agent-b', 'eve', '--show-tokens')
+  assert.equal(made.code, 0, made.err)
+  for (const id of ['eve-1', 'eve-2', 'eve-3']) await add('x', '--to', 'eve', '--id', id)
+  await add('x', '--role', 'any', '--id', 'newest-1')
+  await add('x', '--role', 'any', '--id', 'newest-2')
+  const listed = async (...argv: string[]): Promise<{ ids: string[]; err: string }> => {
+    const { code, out, err } = await s2('task', 'list', '--json', ...argv)
+    assert.equal(code, 0, err)
+    return { ids: (JSON.parse(out) as Task[]).map(({ id }) => id), err }
+  }
+  const more = 's2: older tasks are not shown; --limit 10 shows more\n'
+  assert.deepEqual(await listed('--limit', '2'), { ids: ['newest-1', 'newest-2'], err: more })
+  assert.deepEqual(await listed('--all', '--limit', '2'), { ids: ['newest-1', 'newest-2'], err: more })
+  assert.deepEqual(await listed('--agent', 'eve', '--limit', '2'), { ids: ['eve-2', 'eve-3'], err: more })
+  assert.deepEqual(await listed('--agent', 'eve', '--limit', '3'), { ids: ['eve-1', 'eve-2', 'eve-3'], err: '' })
+  assert.deepEqual(await listed('--agent', await sessionOf('eve'), '--limit', '3'), {
+    ids: ['eve-1', 'eve-2', 'eve-3'],
+    err: '',
+  })
 })

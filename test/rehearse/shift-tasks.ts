@@ -25,7 +25,7 @@ const OWN_WORKER = '$(cut -d" " -f4 /proc/$PPID/stat)'
 const PAUSES = [0, 0, 5_000, 10_000]
 const QUESTION = 'overwrite? [y/N] '
 /** Longer than it takes until a stalled task is moved, seconds. */
-const BUILD_S = 14
+const BUILD_S = 20
 const DEADLINE_S = 5
 
 /** Hosts beat, and nothing works beside them. */

@@ -9,7 +9,7 @@ import { Stage } from './stage.ts'
 import { seconds, type Telling } from './telling.ts'
 
 /** The clocks of tasks in this night, milliseconds; in earnest they are minutes. */
-export const CLOCKS = { takeMs: 6_000, stallMs: 5_000, pendingMs: 3_000 }
+export const CLOCKS = { takeMs: 6_000, stallMs: 8_000, pendingMs: 3_000 }
 export const ATTEMPTS_MAX = 4
 /** How long after its clock says so a thing may happen on a machine that has much to do. */
 const LATE_MS = 30_000

@@ -42,6 +42,16 @@ test('an agent that would be late between two beats is refused, with both values
   assert.match(faultsOf({ S2_BEAT: '10s' }), /S2_LATE_AFTER=15s .*S2_BEAT=10s.*S2_LATE_AFTER=30s/)
 })
 
+test('a stall sooner than a worker has to tell of its work is refused, with both values and what to set', () => {
+  assert.match(
+    faultsOf({ S2_STALL_AFTER: '10s' }),
+    /S2_STALL_AFTER=10s must be at least S2_LEASE=1m.*for example S2_STALL_AFTER=1m, or a shorter S2_LEASE here and on every worker/,
+  )
+  assert.match(faultsOf({ S2_LEASE: '20m' }), /S2_STALL_AFTER=15m must be at least S2_LEASE=20m/)
+  assert.equal(faultsOf({ S2_STALL_AFTER: '1m' }), '')
+  assert.equal(faultsOf({ S2_STALL_AFTER: '10s', S2_LEASE: '10s' }), '')
+})
+
 test('a watch that is too seldom for lateness is refused', () => {
   assert.match(
     faultsOf({ S2_BEAT: '200ms', S2_LATE_AFTER: '1s', S2_SILENT_AFTER: '4s', S2_WATCH: '2s' }),

@@ -6,6 +6,7 @@ import type { SessionId } from '#fleet/session-id.ts'
 import { partnerOf } from '#fleet/session-id.ts'
 import { findSingleLosses } from '../../services/watchdog/decide.ts'
 import { FleetObservation } from '../../services/watchdog/fleet-observation.ts'
+import { storeTrouble } from '../../services/watchdog/incident-texts.ts'
 import { ReportedLosses } from '../../services/watchdog/reported-losses.ts'
 import { statusLine } from '../../services/watchdog/watchdog.ts'
 import { know } from '../core/fleet/know.ts'
@@ -685,6 +686,20 @@ test('the store is away for long: people are told without it, nobody is judged, 
   assert.deepEqual(watchdog.convicted, [])
   await stage.run(10 * SECOND)
   assert.deepEqual(watchdog.convicted, ['w1'])
+})
+
+test('health tells of a store that fails in plain words, with what to do and a time that a person reads', () => {
+  const next = 'find the process that holds it (fuser /srv/bridge.db)'
+  const locked = new S2Error('unavailable', 'the database /srv/bridge.db stayed locked for 5 s', { next })
+  assert.equal(
+    storeTrouble(locked, 76_288),
+    'the database /srv/bridge.db stayed locked for 5 s, which has gone on for 76s; find the process that holds it (fuser /srv/bridge.db)',
+  )
+  assert.equal(
+    storeTrouble(new RangeError('Invalid time value'), 312),
+    'RangeError: Invalid time value, which has gone on for 0.3s',
+    'a fault of the program is told by its name',
+  )
 })
 
 test('a fault of the watchdog itself is told as that, and not as a store that is away', async () => {

@@ -6,7 +6,7 @@ import { commandEnv } from '#console/state-folder.ts'
 import { table } from '#console/table.ts'
 import { plain } from '#console/terminal-text.ts'
 import { askHealth, healthSocket, type ProgramHealth } from '#runtime/health-client.ts'
-import { closest, readSettings } from '#runtime/read-settings.ts'
+import { closest, type Env, readSettings } from '#runtime/read-settings.ts'
 import type { Address } from '#runtime/setting-parsers.ts'
 import { type ProgramName, SETTINGS } from '#runtime/settings.ts'
 import { journalCommand } from '../init/systemd-services.ts'
@@ -31,7 +31,7 @@ export function define(command: Command, context: CommandContext): void {
         asked.map(async (name) => {
           const address = addressOf(name, settings.S2_STATE, program && settings.S2_HEALTH)
           const health = await askHealth(name, address, context.clock)
-          return { ...health, next: health.ready ? null : nextFor(health, settings.S2_STATE, context.env.HOME) }
+          return { ...health, next: health.ready ? null : nextFor(health, settings.S2_STATE, context.env) }
         }),
       )
       if (options.json === true) context.print(`${JSON.stringify(found, null, 2)}\n`)
@@ -84,15 +84,16 @@ const ADVICE: Readonly<Record<string, string>> = {
   store: 'see whether the disk of S2_STATE is full; the bridge and the watchdog need the same database (S2_STORE)',
 }
 
-function nextFor({ program, state, troubles }: ProgramHealth, folder: string, home: string | undefined): string {
-  const log = whereItsLogIs(program, folder, home)
+function nextFor({ program, state, troubles }: ProgramHealth, folder: string, env: Env): string {
+  const log = whereItsLogIs(program, folder, env)
   if (state !== 'ready') return log
   const advice = Object.keys(troubles).flatMap((topic) => ADVICE[topic.split(' ')[0] ?? ''] ?? [])
   return advice[0] ?? log
 }
 
-function whereItsLogIs(program: string, folder: string, home: string | undefined): string {
-  if (existsSync('/.dockerenv')) return `docker compose ps, and docker compose logs ${program}`
+function whereItsLogIs(program: string, folder: string, { HOME: home, RUN_BY: runBy }: Env): string {
+  // the image of compose.yaml says it: a plain process may run in a container too
+  if (runBy === 'compose') return `docker compose ps, and docker compose logs ${program}`
   if (!existsSync('/run/systemd/system')) return `start s2-${program} again, and read what it says`
   const isOfMachine = home === undefined || !folder.startsWith(`${home}/`)
   const ctl = isOfMachine ? 'sudo systemctl' : 'systemctl --user'

@@ -3,14 +3,17 @@ import type { CommandContext } from '#console/context.ts'
 import { EXIT, Exit, UsageError } from '#console/failure.ts'
 import { commandEnv } from '#console/state-folder.ts'
 import { table } from '#console/table.ts'
+import { S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
+import { programCommand } from '#runtime/argv-of-program.ts'
 import { ConfigError, closest, readSettings, withSettingsFile } from '#runtime/read-settings.ts'
+import { hasSucceeded, howItEnded, runCommand } from '#runtime/run-command.ts'
 import { PROGRAMS, type ProgramName, SETTINGS, type Setting, type SettingName } from '#runtime/settings.ts'
 
 const EXAMPLES = `
 Examples:
   s2 config                      every setting, its value here and its source
-  s2 config watchdog             the settings that one program reads
+  s2 config watchdog             the settings that one program reads, and what it refuses of them
   s2 config bridge --file /etc/s2/s2.env /etc/s2/s2-bridge.env
   s2 config --markdown           the table of docs/settings.md`
 
@@ -27,14 +30,16 @@ export function define(command: Command, context: CommandContext): void {
     .option('--markdown', 'print all settings as a table in Markdown')
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
-    .action((program: string | undefined, options: Options) => {
-      const names = settingsOf(program)
+    .action(async (program: string | undefined, options: Options) => {
+      const named = program === undefined ? null : known(program)
+      const names = settingsOf(named)
       if (options.markdown === true) return context.print(markdown(names))
       const files = options.file ?? []
       const rows = effective(names, context, files)
       if (options.json === true) context.print(`${JSON.stringify(rows, null, 2)}\n`)
       else context.print(`${table(COLUMNS, rows.map(cellsOf), context.screen.columns).join('\n')}\n`)
       check(names, context, files)
+      if (named !== null && SERVICES.includes(named)) await askProgram(named, context, files)
     })
 }
 
@@ -53,18 +58,20 @@ function cellsOf({ name, value, from, fault }: Effective): string[] {
   return [name, fault === null ? (value ?? '(left out)') : `${value ?? ''}  ✗ ${fault}`, from]
 }
 
-function settingsOf(program: string | undefined): SettingName[] {
+function known(program: string): ProgramName {
+  const found = PROGRAMS.find((each) => each === program.replace(/^s2-/, ''))
+  if (found !== undefined) return found
+  const near = closest(program, PROGRAMS)
+  throw new UsageError(
+    `there is no program ${JSON.stringify(program)}`,
+    near === undefined ? `name one of ${PROGRAMS.join(', ')}` : `did you mean ${near}?`,
+  )
+}
+
+function settingsOf(program: ProgramName | null): SettingName[] {
   const all = Object.keys(SETTINGS) as SettingName[]
-  if (program === undefined) return all
-  const known = PROGRAMS.find((each) => each === program.replace(/^s2-/, ''))
-  if (known === undefined) {
-    const near = closest(program, PROGRAMS)
-    throw new UsageError(
-      `there is no program ${JSON.stringify(program)}`,
-      near === undefined ? `name one of ${PROGRAMS.join(', ')}` : `did you mean ${near}?`,
-    )
-  }
-  return all.filter((name) => (SETTINGS[name].programs as readonly ProgramName[]).includes(known))
+  if (program === null) return all
+  return all.filter((name) => (SETTINGS[name].programs as readonly ProgramName[]).includes(program))
 }
 
 function effective(names: readonly SettingName[], context: CommandContext, files: readonly string[]): Effective[] {
@@ -118,6 +125,25 @@ function check(names: readonly SettingName[], context: CommandContext, files: re
     context.tell(`s2: ${(error as Error).message}\n`)
     throw new Exit(EXIT.config)
   }
+}
+
+/** The programs that a service manager runs: they have settings and no arguments. */
+const SERVICES: readonly ProgramName[] = SETTINGS.S2_HEALTH.programs
+/** Its start takes a second on a slow machine. */
+const CHECK_TIMEOUT_MS = 30_000
+
+/** Has a program look at its settings together, as it does when it starts: which ones go with each other, it alone knows. */
+async function askProgram(program: ProgramName, context: CommandContext, files: readonly string[]): Promise<void> {
+  const argv = programCommand(program, '--check')
+  const env = readFiles(commandEnv(context), files)
+  const bounds = { timeoutMs: CHECK_TIMEOUT_MS, outputMax: 100_000, beyond: 'keep_tail' } as const
+  const ending = await runCommand({ argv, env, ...bounds }, context.clock)
+  if (hasSucceeded(ending)) return
+  if (ending.code === EXIT.config) {
+    context.tell(ending.stderr)
+    throw new Exit(EXIT.config)
+  }
+  throw new S2Error('internal', `s2-${program} did not check its settings: ${howItEnded(ending)}`)
 }
 
 function markdown(names: readonly SettingName[]): string {

@@ -5,7 +5,8 @@ import { UsageError } from '#console/failure.ts'
 import { reachAdministration, reachFleet } from '#console/store-access.ts'
 import { table } from '#console/table.ts'
 import { ago, indented, oneLine } from '#console/terminal-text.ts'
-import { agentNames, type Conversation } from '#fleet/conversation.ts'
+import { agentNames, agentsOf, type Conversation } from '#fleet/conversation.ts'
+import { textHead } from '#fleet/cut-text.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { isObserver, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session-id.ts'
 import {
@@ -50,7 +51,7 @@ export function define(command: Command, context: CommandContext): void {
     .addOption(new Option('--state <state>', 'only those in this state').choices([...TASK_STATES]))
     .option('--all', 'list ended ones too')
     .option('--agent <agent>', 'only those of this agent or session')
-    .option('--limit <n>', 'at most so many', count, 200)
+    .option('--limit <n>', 'at most so many, the newest', count, 200)
     .option('--json', 'print JSON')
     .action(async (options: ListOptions) => await list(context, options))
   command
@@ -125,6 +126,8 @@ async function add(context: CommandContext, description: string, options: AddOpt
     const named = options.role === undefined ? options.or : [options.role, ...options.or]
     await demandRoles(named, reached.store, conversations)
   }
+  if (options.to !== undefined && wanted !== null)
+    demandRoleOfHolder(options.to, roleOf(holder, conversations), wanted, options.or)
   const task: NewTask = {
     id: options.id ?? `t-${randomBytes(5).toString('hex')}`,
     description,
@@ -166,6 +169,18 @@ async function demandRoles(
   })
 }
 
+/** A task begins at its holder, so the holder must be of a role that it names: another one is a slip in either of the two. */
+function demandRoleOfHolder(to: string, its: string | null, wanted: string, others: readonly string[]): void {
+  if (its === null || wanted === ANY_ROLE || [wanted, ...others].includes(its)) return
+  throw new S2Error(
+    'invalid',
+    `no task was added: ${to} has the role ${JSON.stringify(its)}, and not ${JSON.stringify(wanted)}`,
+    {
+      next: `leave --role out, or say --or ${its}; --role ${wanted} without --to gives it to an agent of that role`,
+    },
+  )
+}
+
 /** Who is told what becomes of it: the orchestrator's end of its holder's conversation, or of one of that role. */
 function giverOf(
   holder: SessionId | null,
@@ -191,10 +206,17 @@ function holderOf(to: string, conversations: readonly Conversation[]): SessionId
     to,
     conversations.map(({ agents }) => agents.b),
   )
-  throw new S2Error('not_found', `no task was added: there is no agent ${JSON.stringify(to)}`, {
-    next: near === undefined ? '`s2 status` shows the agents' : `did you mean ${near}?`,
-  })
+  throw new S2Error(
+    'not_found',
+    `no task was added: there is no agent ${JSON.stringify(textHead(to, NAME_SHOWN_MAX))}`,
+    {
+      next: near === undefined ? '`s2 status` shows the agents' : `did you mean ${near}?`,
+    },
+  )
 }
+
+/** Characters of a name that an error repeats. */
+const NAME_SHOWN_MAX = 200
 
 function onlyOfRole(role: string, conversations: readonly Conversation[]): Conversation | undefined {
   const found = conversations.filter(({ roles }) => roles.b === role)
@@ -216,18 +238,12 @@ interface ListOptions {
 async function list(context: CommandContext, options: ListOptions): Promise<void> {
   await using reached = await reachFleet(context)
   const { store } = reached
-  const [tasks, conversations] = await Promise.all([
-    store.tasks({
-      limit: options.limit,
-      ...(options.state !== undefined ? { state: options.state } : options.all === true ? {} : { open: true }),
-    }),
-    store.conversations(),
-  ])
+  const conversations = await store.conversations()
   const agentOf = agentNames(conversations)
-  const wanted = tasks.filter(
-    ({ holder }) =>
-      options.agent === undefined || holder === options.agent || (holder !== null && agentOf(holder) === options.agent),
-  )
+  const found = await newestTasks(store, options, conversations)
+  const wanted = found.slice(-options.limit)
+  if (found.length > wanted.length)
+    context.tell(`s2: older tasks are not shown; --limit ${5 * options.limit} shows more\n`)
   if (wanted.length === 0 && options.agent !== undefined) demandAgent(options.agent, conversations)
   if (options.json === true) return context.print(`${JSON.stringify(wanted, null, 2)}\n`)
   if (wanted.length === 0) {
@@ -261,6 +277,27 @@ function demandAgent(named: string, conversations: readonly Conversation[]): voi
   throw new S2Error('not_found', `there is no agent ${JSON.stringify(named)}`, {
     next: `${near === undefined ? '' : `did you mean ${near}? `}known are ${names.length === 0 ? 'none' : names.join(', ')}`,
   })
+}
+
+/** Oldest first, and one more than are shown where there are more. */
+async function newestTasks(
+  store: Store,
+  { state, all, agent, limit }: ListOptions,
+  conversations: readonly Conversation[],
+): Promise<Task[]> {
+  const kept = state !== undefined ? { state } : all === true ? {} : { open: true }
+  const filter = { ...kept, limit: limit + 1, newest: true }
+  if (agent === undefined) return await store.tasks(filter)
+  const held = sessionsOf(agent, conversations).map((holder) => store.tasks({ ...filter, holder }))
+  const tasks = (await Promise.all(held)).flat()
+  return tasks.sort((x, y) => x.createdAt - y.createdAt).slice(-limit - 1)
+}
+
+/** A session itself, or those of an agent: it has another one with each conversation. */
+function sessionsOf(agent: string, conversations: readonly Conversation[]): readonly SessionId[] {
+  if (!agent.includes('/')) return agentsOf(conversations).find(({ name }) => name === agent)?.sessions ?? []
+  const { conversation, side } = parseSession(agent)
+  return [sessionId(conversation, side)]
 }
 
 async function showOne(context: CommandContext, id: string, json: boolean): Promise<void> {

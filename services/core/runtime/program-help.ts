@@ -21,12 +21,13 @@ export function programHelp({ name, about, usage = '', stops }: DescribedProgram
     return `  ${setting.padEnd(width)}  ${what}${otherwise === undefined ? '' : ` Otherwise ${otherwise}.`}`
   })
   return [
-    `Usage: node ${name}.js ${usage === '' ? '[--help | --version]' : usage}`,
+    `Usage: node ${name}.js ${usage === '' ? '[--help | --version | --check]' : usage}`,
     '',
     about,
     '',
     '  -h, --help     show this help',
     '  -V, --version  show the version',
+    ...(usage === '' ? ['      --check    read the settings, tell what is wrong with them, and end'] : []),
     '',
     'Settings, from the environment:',
     ...settings,

@@ -62,14 +62,15 @@ const STOPS =
 
 /**
  * Runs a program from init to stopped. Sets the exit code and lets the event loop empty. A service has settings and no
- * arguments: `--help` and `--version` are answered, and anything else is refused with exit code 64.
+ * arguments: `--help`, `--version` and `--check` are answered, and anything else is refused with exit code 64.
  */
 export async function run<C extends LifeConfig>(
   program: Program<C>,
   env: Env = process.env,
   args: readonly string[] = process.argv.slice(2),
 ): Promise<void> {
-  if (args.length > 0) return answerArguments(program, args, env)
+  const isCheck = args.length === 1 && args[0] === '--check'
+  if (args.length > 0 && !isCheck) return answerArguments(program, args, env)
   process.title = `s2-${program.name}`
   let config: C
   try {
@@ -79,6 +80,7 @@ export async function run<C extends LifeConfig>(
     process.exitCode = EXIT.config
     return
   }
+  if (isCheck) return
   const log = openLog(program.name, config.logLevel, program.redact, env)
   process.exitCode = await live(program, config, env, log)
   await log.end()

@@ -298,7 +298,7 @@ export const SETTINGS = {
   },
   S2_STALL_AFTER: {
     about:
-      'A task that shows no sign of work (output, processor time, children of its command) for this long is told of; after twice this, S2_ON_STALL.',
+      'A task that shows no sign of work (output, processor time, children of its command) for this long is told of; after twice this, S2_ON_STALL. At least S2_LEASE.',
     programs: ['watchdog'],
     fallback: '15m',
     example: '1h',

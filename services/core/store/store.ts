@@ -221,6 +221,8 @@ export interface TaskFilter {
   readonly holder?: SessionId
   readonly state?: TaskState
   readonly limit?: number
+  /** Of more than `limit` the newest are answered, and not the oldest. The order stays: oldest first. */
+  readonly newest?: boolean
 }
 
 /** What every backend is built from. */

@@ -972,7 +972,16 @@ function proveTasks(prove: Prove): void {
     assert.deepEqual(await names({ holder: one.b.session }), ['gone', 'mine'])
     assert.deepEqual(await names({ holder: one.b.session, open: true }), ['mine'])
     assert.deepEqual(await names({ state: 'pending' }), ['pending'])
-    assert.equal((await names({ limit: 2 })).length, 2)
+    const inOrder = async (filter: Parameters<Store['tasks']>[0]): Promise<string[]> =>
+      (await fleet.store.tasks(filter)).map(({ id }) => id)
+    assert.deepEqual(await inOrder({ limit: 2 }), ['pending', 'mine'])
+    assert.deepEqual(
+      await inOrder({ limit: 2, newest: true }),
+      ['theirs', 'gone'],
+      'the newest, and still oldest first',
+    )
+    assert.deepEqual(await inOrder({ open: true, limit: 2, newest: true }), ['mine', 'theirs'])
+    assert.deepEqual(await inOrder({ limit: 9, newest: true }), ['pending', 'mine', 'theirs', 'gone'])
     await refused('not_found', fleet.store.task('nobody-added-this'))
   })
 

@@ -63,15 +63,15 @@ export class MemoryTasks {
     return task
   }
 
-  tasks({ open, holder, state, limit = Number.POSITIVE_INFINITY }: TaskFilter): Task[] {
+  tasks({ open, holder, state, limit = Number.POSITIVE_INFINITY, newest = false }: TaskFilter): Task[] {
     const found: Task[] = []
     for (const task of (open === true ? this.#open : this.#all).values()) {
-      if (found.length >= limit) break
+      if (found.length >= limit && !newest) break
       if (open === false && isOpen(task.state)) continue
       if (holder !== undefined && task.holder !== holder) continue
       if (state === undefined || task.state === state) found.push(task)
     }
-    return found
+    return found.slice(Math.max(0, found.length - limit))
   }
 
   addTask(wanted: NewTask): Task {

@@ -249,6 +249,7 @@ export const VERBS = {
         holder: Type.Optional(SessionSchema),
         state: Type.Optional(oneOf(TASK_STATES)),
         limit: Type.Optional(CountSchema),
+        newest: Type.Optional(Type.Boolean()),
       }),
     },
     Type.Array(TaskSchema),

@@ -99,7 +99,7 @@ export class TaskTable {
     throw unknownTask(id)
   }
 
-  tasks({ open, holder, state, limit }: TaskFilter): Task[] {
+  tasks({ open, holder, state, limit, newest = false }: TaskFilter): Task[] {
     const terms: string[] = []
     const values: Value[] = []
     if (open !== undefined) terms.push(open ? IS_OPEN : `NOT (${IS_OPEN})`)
@@ -112,9 +112,9 @@ export class TaskTable {
       values.push(state)
     }
     const where = terms.length === 0 ? '' : `WHERE ${terms.join(' AND ')}`
-    return this.#connection
-      .all<TaskRow>(`${SELECT} ${where} ORDER BY rowid LIMIT +?`, ...values, limit ?? -1)
-      .map(taskOf)
+    const order = newest ? 'rowid DESC' : 'rowid'
+    const rows = this.#connection.all<TaskRow>(`${SELECT} ${where} ORDER BY ${order} LIMIT +?`, ...values, limit ?? -1)
+    return (newest ? rows.toReversed() : rows).map(taskOf)
   }
 
   leaseTask(holder: SessionId, incarnation: string, passing: readonly string[] = []): Task | null {
