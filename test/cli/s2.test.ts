@@ -180,7 +180,7 @@ test('an agent without a credential says what it waits for, once', async () => {
     let told = ''
     let looks = 0
     const { code } = await run(['work', '--exec', 'true', '--once'], {
-      env: { S2_STATE: state },
+      env: { S2_STATE: state, PATH: process.env.PATH },
       folder: state,
       clock: {
         ...systemClock,
@@ -353,7 +353,10 @@ test('the table of settings for the README is the same on every machine', async 
 test('nothing is sent that no store would keep', async () => {
   const env = { S2_STATE: folder }
   assert.match((await run(['send', 'x', ''], { env })).err, /the message is empty/)
-  assert.match((await run(['send', 'x', '-'], { env, stdin: 'a'.repeat(50_001) })).err, /50000 are allowed/)
+  assert.match(
+    (await run(['send', 'x', '-'], { env, stdin: 'a'.repeat(50_001) })).err,
+    /the 50000 characters that are allowed/,
+  )
 })
 
 test('input that is no text is refused, and an answer that cannot be written is told without a stack', () => {

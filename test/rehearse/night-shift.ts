@@ -1,8 +1,6 @@
-import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
 import { until } from '../until.ts'
-import { CHECKOUT, Shift } from './shift.ts'
-import { limitIsReached, mend, placesAreWell, placesFail, rolesHold } from './shift-places.ts'
+import { Shift } from './shift.ts'
+import { equip, limitIsReached, mend, placesAreWell, placesFail, rolesHold } from './shift-places.ts'
 import { deadlines, hang, nobodyTakes, poison } from './shift-tasks.ts'
 import { seconds, type Telling } from './telling.ts'
 
@@ -13,7 +11,7 @@ export async function playNightShift(telling: Telling): Promise<void> {
   stage.keep = true
   const began = performance.now()
   telling.chapter('A fleet at work by night, whose clocks run in seconds')
-  mkdirSync(join(stage.folder, CHECKOUT))
+  equip(shift)
   const up = await shift.raise()
   telling.say(`${shift.workers} workers and their orchestrator are alive (${seconds(up)} after the bridge)`)
   await placesFail(shift)

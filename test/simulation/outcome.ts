@@ -1,6 +1,6 @@
 import type { Fault } from './faults.ts'
 import type { Operation } from './history.ts'
-import type { KnownFault } from './rules.ts'
+import type { KnownFault } from './rule-parts.ts'
 import { type Pace, paceOf } from './settings.ts'
 
 /** What came of one world. */

@@ -3,7 +3,7 @@ import { countedAttempts } from '#fleet/task-attempts.ts'
 import type { Fallback } from '#fleet/task-reassignment.ts'
 import type { Life } from './clock.ts'
 import type { OpenIncident, Rule } from './rule.ts'
-import type { RuleParts } from './rules.ts'
+import type { RuleParts } from './rule-parts.ts'
 import { troubleOf } from './work.ts'
 
 /** What is held of the work: each task has a clock, an end and a reason for it. */
