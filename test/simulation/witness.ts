@@ -5,7 +5,7 @@ import { hashedEntryOf } from '#fleet/chain-check.ts'
 import type { NewIncident } from '#fleet/incident.ts'
 import type { Message, MessageDraft } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import { isLeased, isOpen, type Move, type Report, type Task, type TaskEnding } from '#fleet/task.ts'
+import { isLeased, isOpen, type Move, RETURN_CAUSES, type Report, type Task, type TaskEnding } from '#fleet/task.ts'
 import type { Store } from '#store/store.ts'
 import type { Timeline } from './clock.ts'
 import type { History, Operation } from './history.ts'
@@ -141,9 +141,18 @@ export class Witness {
     for (const { holder, report } of this.#late) {
       const kept = await this.#store.evidence(report.task)
       if (kept.some((each) => each.holder === holder && each.report.epoch === report.epoch)) continue
+      if (report.state === 'in_progress' && (await this.#gaveBack(holder, report))) continue
       this.#history.violate('late words are evidence', `${report.state} of ${report.task}@${report.epoch} by ${holder}`)
     }
     await this.#judgeChain()
+  }
+
+  /** What its holder goes on to say of a task that it gave back itself shows nothing. */
+  async #gaveBack(holder: SessionId, { task, epoch }: Report): Promise<boolean> {
+    const { attempts } = await this.#store.task(task)
+    return attempts.some((each) => {
+      return each.holder === holder && each.epoch === epoch && RETURN_CAUSES.some((cause) => cause === each.end)
+    })
   }
 
   async #judgeChain(): Promise<void> {

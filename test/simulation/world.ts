@@ -558,7 +558,9 @@ class World implements Scene {
       unrest.push(...(await this.#notBack(host)))
     }
     const gone = new Set(
-      this.hosts.filter(({ isGone }) => isGone).flatMap(({ agent }) => [`silent:${agent}`, `gone:${agent}`]),
+      this.hosts
+        .filter(({ isGone }) => isGone)
+        .flatMap(({ agent }) => ['silent', 'gone', 'sick', 'parked'].map((kind) => `${kind}:${agent}`)),
     )
     const conditions = await this.#store.conditions()
     const trying = new Set(
