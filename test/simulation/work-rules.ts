@@ -157,7 +157,9 @@ export function aTaskHasAClock(parts: RuleParts): Rule {
         const sign = signOf(task, witness.signsOf(agent))
         const known = before.get(task.id)
         const isStill = known?.sign === sign && !(task.state === 'assigned' && busy.has(task.holder))
-        const clock = isStill ? known : { sign, since: now }
+        // Where people are told of it, its clock begins when that is over.
+        const isTold = incidents.some((incident) => tellsOf(incident, task, agent))
+        const clock = isStill && !isTold ? known : { sign, since: now }
         clocked.set(task.id, clock)
         if (overdueMs(task, seenSince) > graceMs && !told.has(task.id)) {
           told.add(task.id)
@@ -165,7 +167,6 @@ export function aTaskHasAClock(parts: RuleParts): Rule {
         }
         const ms = now - Math.max(clock.since, seenSince)
         if (ms <= limitOf(task) + graceMs || told.has(task.id)) continue
-        if (incidents.some((incident) => tellsOf(incident, task, agent))) continue
         told.add(task.id)
         const what = `${task.id} is ${sign} of ${agent} for ${Math.round(ms / 1000)} s`
         history.violate('a task has a clock', `${what}, and nobody is told`)
