@@ -73,6 +73,9 @@ function attemptsAreBounded({ history, settings }: RuleParts): Rule {
 /** Not an end of anything: a claim, which people are not told of. */
 const CLAIM = 'restart'
 
+/** A limit that has ended is over after this long without a task. */
+const PARKED_OVER_MS = 600_000
+
 /** One cause, one incident: of each lapse people are told once, however long it lasts. */
 function oneIncidentALapse({ timeline, history, settings, lapses, onKnown }: RuleParts): Rule {
   const opened = new Map<string, number[]>()
@@ -81,6 +84,8 @@ function oneIncidentALapse({ timeline, history, settings, lapses, onKnown }: Rul
       if (kind === CLAIM) return
       const times = opened.get(cause) ?? []
       opened.set(cause, [...times, timeline.now])
+      // Where a limit has ended and no task came to show more, it is over: that it is reached again is told anew.
+      if (kind === 'parked' && timeline.now - (times.at(-1) ?? 0) > PARKED_OVER_MS) return
       const behind = lapses.behind(agent, aftermathMs(settings))
       const most = behind.length
       const from = Math.min(timeline.now - aftermathMs(settings), ...behind.map((lapse) => lapse.from))

@@ -38,7 +38,11 @@ const CAUGHT: Readonly<Record<Bug, { readonly pace: Pace; readonly seed: number;
   'no renewal': { pace: 'days', seed: 4, promise: /nobody is kept out: / },
   'incidents end with conversations': { pace: 'days', seed: 4, promise: /an incident lasts as its cause: / },
   'a crash is no attempt': { pace: 'minutes', seed: 2, promise: /attempts are bounded: / },
-  'processor time is no sign': { pace: 'minutes', seed: 19, promise: /who works is left alone: / },
+  'processor time is no sign': {
+    pace: 'minutes',
+    seed: 19,
+    promise: /who works is left alone: |one incident: .*task_stalled.*nothing had been wrong/,
+  },
   'untaken tasks are not looked at': { pace: 'minutes', seed: 85, promise: /a task has a clock: / },
   'no deadlines': { pace: 'minutes', seed: 2, promise: /a deadline ends its task: / },
   'roles are ignored': { pace: 'minutes', seed: 2, promise: /roles hold: / },
@@ -52,7 +56,7 @@ const CAUGHT: Readonly<Record<Bug, { readonly pace: Pace; readonly seed: number;
 
 suite('the fleet in simulated time', () => {
   test('worlds keep every promise, and much happens in them', async () => {
-    const outcomes = await run(range(9, 16))
+    const outcomes = await run(range(1, 16))
     for (const { seed, violations } of outcomes) assert.deepEqual(violations, [], `seed ${seed}`)
     const faults = new Set(outcomes.flatMap((outcome) => Object.keys(outcome.faults)))
     const acts = new Set(outcomes.flatMap(({ operations }) => Object.keys(operations)))

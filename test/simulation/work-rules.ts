@@ -93,8 +93,9 @@ export function whatIsDoneIsNotDoneAgain({ timeline, history, settings, lapses, 
   }
 }
 
-/** Probes of a place that cannot work grow rarer: their pauses double from a minute on, less a tenth. */
+/** Probes of a place that cannot work grow rarer: their pauses double from a minute to half an hour, less a tenth. */
 const PROBE_MS = 54_000
+const PROBE_MAX_MS = 30 * PROBE_MS
 
 /** A place that cannot work is asked again, and ever more rarely. */
 export function aSickPlaceIsLeftAlone({ timeline, history }: RuleParts): Rule {
@@ -107,7 +108,8 @@ export function aSickPlaceIsLeftAlone({ timeline, history }: RuleParts): Rule {
       if (isPlaceWell) lives.delete(life)
       else lives.set(life, ill)
       ill.starts += 1
-      if (ill.starts > 2 + Math.log2(1 + (now - ill.from) / PROBE_MS))
+      const ms = now - ill.from
+      if (ill.starts > 2 + Math.log2(1 + ms / PROBE_MS) + ms / PROBE_MAX_MS)
         history.violate('a sick place is left alone', `${agent} began ${ill.starts} tasks where no command can work`)
     },
   }
