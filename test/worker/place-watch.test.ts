@@ -245,7 +245,7 @@ test('a fleet that cannot be told of the place is told later, and does not hold 
   await b.clock.advance(MINUTE)
   assert.equal((await b.store.task('second')).state, 'completed')
   assert.equal(await conditionOf(b), null)
-  assert.ok(refused >= 6 && refused <= 9, `told ${refused} times`)
+  assert.ok(refused >= 6 && refused <= 11, `told ${refused} times`) // and twice more: a try without an answer may come last
   b.end()
   await b.clock.advance(0)
   await done
