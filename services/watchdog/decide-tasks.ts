@@ -14,6 +14,7 @@ import {
 import type { Observed } from './fleet-observation.ts'
 import type { Snapshot } from './look-snapshot.ts'
 import type { Board } from './open-tasks-state.ts'
+import { isLoss } from './reported-losses.ts'
 import {
   conditionIncident,
   endingInWords,
@@ -162,9 +163,13 @@ function notNowIncidents({ board, observed }: Snapshot): NewIncident[] {
   })
 }
 
-function untakenIncidents({ untaken }: ClockFindings, { moves }: Plan, { observed, config }: Snapshot): NewIncident[] {
+/** An agent that is lost takes nothing either, also with a new conversation: people know of that by its loss. */
+function untakenIncidents({ untaken }: ClockFindings, { moves }: Plan, snapshot: Snapshot): NewIncident[] {
+  const { observed, config, openIncidents } = snapshot
   const moved = new Set(moves.map(({ need }) => need.task))
-  return [...untaken].map(([agent, tasks]) => {
+  const lost = new Set([...openIncidents.values()].flatMap(({ kind, agent }) => (isLoss({ kind }) ? [agent] : [])))
+  const living = [...untaken].filter(([agent]) => !lost.has(agent))
+  return living.map(([agent, tasks]) => {
     const left = tasks.filter((task) => !moved.has(task))
     return untakenIncident(agent, tasks, left, observed, config.takeWithinMs)
   })

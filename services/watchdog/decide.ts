@@ -185,9 +185,9 @@ function endingsOf(snapshot: Snapshot): IncidentEnd[] {
   })
 }
 
-/** Without a decision, or beats for all of it, it is not known now which tasks no agent can take. */
-function strandedEndings(tasks: TaskDecision | null, { openIncidents }: Snapshot): IncidentEnd[] {
-  if (tasks === null || tasks.waitsForBeats) return []
+/** Without a decision, or beats for all of it, or a full silence since a grace, it is not known now which tasks no agent can take. */
+function strandedEndings(tasks: TaskDecision | null, { at, openIncidents, observed }: Snapshot): IncidentEnd[] {
+  if (tasks === null || tasks.waitsForBeats || !observed.hasSeenSilence(at)) return []
   const lasting = new Set(tasks.incidents.map(({ cause }) => cause))
   const over = [...openIncidents.values()].filter(({ kind, cause }) => kind === 'task_stranded' && !lasting.has(cause))
   return over.map((incident) => ({ cause: incident.cause, outcome: strandedOutcome(incident) }))

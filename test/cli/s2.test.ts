@@ -311,8 +311,7 @@ test('config shows every value with where it comes from, and no secret', async (
     rows.map(({ name }) => name),
     Object.keys(SETTINGS),
   )
-  const watcher = { ...env, S2_WAKE: 'true' }
-  for (const program of PROGRAMS) assert.equal((await run(['config', program], { env: watcher })).code, 0, program)
+  for (const program of PROGRAMS) assert.equal((await run(['config', program], { env })).code, 0, program)
 })
 
 test('config of a program tells what that program refuses, though each setting is well by itself', async () => {
@@ -323,7 +322,6 @@ test('config of a program tells what that program refuses, though each setting i
       /^s2-watchdog: wrong settings:\n {2}S2_ALERT_ON names silnet, .*the kinds are/,
     ],
     ['watchdog', { S2_LATE_AFTER: '1s' }, /S2_LATE_AFTER=1s must be at least 2\.5 times S2_BEAT=5s/],
-    ['s2-fs-watcher', {}, /^s2-fs-watcher: wrong settings:\n {2}S2_WAKE is missing/],
   ] as const) {
     const { code, out, err } = await run(['config', program], { env: { S2_STATE: folder, ...env } })
     assert.equal(code, 78, program)

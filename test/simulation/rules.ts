@@ -6,6 +6,7 @@ import {
   aSickPlaceIsLeftAlone,
   aTaskFailsForAReason,
   aTaskHasAClock,
+  attemptsAreBounded,
   rolesHold,
   whatIsDoneIsNotDoneAgain,
   whoWorksIsLeftAlone,
@@ -53,19 +54,6 @@ function aHealthyAgentKeepsItsWork(parts: RuleParts): Rule {
       if (reason === 'holder_busy') return onKnown('a move that crosses a lease')
       const since = `nothing had been wrong with it for ${seconds(wellMs)}`
       history.violate('a healthy agent keeps its work', `${by} took ${id} from ${agent} (${reason}), though ${since}`)
-    },
-  }
-}
-
-/** However a task's attempts end, there is an end to them. */
-function attemptsAreBounded({ history, settings }: RuleParts): Rule {
-  const starts = new Map<string, number>()
-  return {
-    onStarted: ({ task: { id }, isPlaceWell }) => {
-      if (!isPlaceWell) return // that is not the task's fault
-      const count = (starts.get(id) ?? 0) + 1
-      starts.set(id, count)
-      if (count > settings.watch.attemptsMax) history.violate('attempts are bounded', `${id} was begun ${count} times`)
     },
   }
 }

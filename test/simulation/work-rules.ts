@@ -189,6 +189,27 @@ function tellsOf({ cause, kind, agent }: OpenIncident, task: Task, holder: strin
   return [`task_stranded:${task.role ?? 'any'}`, `task_stalled:${task.id}@${task.epoch}`].includes(cause)
 }
 
+/** Whoever comes to its end by its attempts is ended by a watchdog: while none looks, a task may be begun once more. */
+export function attemptsAreBounded(parts: RuleParts): Rule {
+  const { timeline, history, settings, witness } = parts
+  const sight = new Sight(parts)
+  let seenSince = 0
+  const starts = new Map<string, { readonly count: number; readonly at: number }>()
+  return {
+    onTick: () => {
+      seenSince = sight.look(witness.openIncidents())
+    },
+    onStarted: ({ task: { id }, isPlaceWell }) => {
+      if (!isPlaceWell) return // that is not the task's fault
+      const { now } = timeline
+      const { count, at } = starts.get(id) ?? { count: 0, at: now }
+      const isOver = count >= settings.watch.attemptsMax
+      starts.set(id, { count: isOver ? count : count + 1, at: now })
+      if (isOver && seenSince < at) history.violate('attempts are bounded', `${id} was begun ${count + 1} times`)
+    },
+  }
+}
+
 /** Since when some watchdog has seen the fleet without a gap. */
 class Sight {
   readonly #parts: RuleParts

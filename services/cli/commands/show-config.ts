@@ -135,7 +135,8 @@ const CHECK_TIMEOUT_MS = 30_000
 /** Has a program look at its settings together, as it does when it starts: which ones go with each other, it alone knows. */
 async function askProgram(program: ProgramName, context: CommandContext, files: readonly string[]): Promise<void> {
   const argv = programCommand(program, '--check')
-  const env = readFiles(commandEnv(context), files)
+  // What is not set yet is not wrong: an installation is checked before anybody has said how an agent is woken.
+  const env = { S2_WAKE: SETTINGS.S2_WAKE.example, ...readFiles(commandEnv(context), files) }
   const bounds = { timeoutMs: CHECK_TIMEOUT_MS, outputMax: 100_000, beyond: 'keep_tail' } as const
   const ending = await runCommand({ argv, env, ...bounds }, context.clock)
   if (hasSucceeded(ending)) return
