@@ -19,10 +19,11 @@ import {
   twinsIncident,
 } from './incident-texts.ts'
 import type { Snapshot } from './look-snapshot.ts'
+import type { OpenIncident } from './open-incidents.ts'
 import type { Board, BoardMemory } from './open-tasks-state.ts'
 import type { RepeatedGraces } from './recent-graces.ts'
 import { endOfTaskIncident } from './task-incident-endings.ts'
-import { strandedOutcome } from './task-incidents.ts'
+import { strandedCause, strandedOutcome } from './task-incidents.ts'
 import type { AgentWork } from './work-verdicts.ts'
 
 /** As much of it as tells which losses are single ones. */
@@ -186,11 +187,23 @@ function endingsOf(snapshot: Snapshot): IncidentEnd[] {
 }
 
 /** Without a decision, or beats for all of it, or a full silence since a grace, it is not known now which tasks no agent can take. */
-function strandedEndings(tasks: TaskDecision | null, { at, openIncidents, observed }: Snapshot): IncidentEnd[] {
+function strandedEndings(tasks: TaskDecision | null, snapshot: Snapshot): IncidentEnd[] {
+  const { at, openIncidents, observed } = snapshot
   if (tasks === null || tasks.waitsForBeats || !observed.hasSeenSilence(at)) return []
   const lasting = new Set(tasks.incidents.map(({ cause }) => cause))
   const over = [...openIncidents.values()].filter(({ kind, cause }) => kind === 'task_stranded' && !lasting.has(cause))
-  return over.map((incident) => ({ cause: incident.cause, outcome: strandedOutcome(incident) }))
+  return over
+    .filter((incident) => !hasTaskLying(incident, snapshot))
+    .map((incident) => ({ cause: incident.cause, outcome: strandedOutcome(incident) }))
+}
+
+/** A task lies as it did when people were told, with an agent that does nothing: that it is stuck another watchdog may have seen. */
+function hasTaskLying({ cause, seenAt }: OpenIncident, { board, observed }: Snapshot): boolean {
+  return board.tasks.some((task) => {
+    const agent = task.state === 'assigned' && task.holder !== null ? observed.fleet.agentOf(task.holder) : undefined
+    const isOfIncident = agent !== undefined && !board.work.isBusy(agent) && strandedCause(task.role) === cause
+    return isOfIncident && (board.leases.heldSince(task) ?? seenAt) < seenAt
+  })
 }
 
 /** How long the incident of this cause has been open, for people. */

@@ -29,8 +29,8 @@ export interface RuleParts {
  * from here, and its rule holds.
  */
 export const KNOWN_FAULTS = [
-  // An agent that takes nothing is told of again with each task, because the one before went to another meanwhile.
-  'an incident that its task took along',
+  // Two watchdogs that see all agents, or the beats, differently for a while, tell of it and of its end by turns.
+  'two watchdogs that disagree',
   // The watchdog's compare-and-set is on the epoch, which a lease does not raise: it may take what was begun a moment ago.
   'a move that crosses a lease',
   // Whose clock is not the orchestrator's takes no new credential, and falls out with the old one until the clocks meet.

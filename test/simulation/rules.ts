@@ -7,6 +7,7 @@ import {
   aTaskFailsForAReason,
   aTaskHasAClock,
   attemptsAreBounded,
+  OF_ALL,
   rolesHold,
   whatIsDoneIsNotDoneAgain,
   whoWorksIsLeftAlone,
@@ -50,7 +51,8 @@ function aHealthyAgentKeepsItsWork(parts: RuleParts): Rule {
       if (reason === 'holder_sick' && timeline.now - witness.sickUntil(agent) <= aftermathMs(settings)) return
       const wellMs = timeline.now - lapses.lastEnd(agent)
       if (wellMs <= aftermathMs(settings)) return
-      if (reason === 'lease_lapsed' && failures(agent, settings.watch.leaseMs) >= FAILURES_LEAST) return
+      const failuresLeast = state === 'accepted' ? 1 : FAILURES_LEAST // an answer that grants a task is asked for once a lease
+      if (reason === 'lease_lapsed' && failures(agent, settings.watch.leaseMs) >= failuresLeast) return
       if (reason === 'holder_busy') return onKnown('a move that crosses a lease')
       const since = `nothing had been wrong with it for ${seconds(wellMs)}`
       history.violate('a healthy agent keeps its work', `${by} took ${id} from ${agent} (${reason}), though ${since}`)
@@ -58,7 +60,6 @@ function aHealthyAgentKeepsItsWork(parts: RuleParts): Rule {
   }
 }
 
-/** Not an end of anything: a claim, which people are not told of. */
 const CLAIM = 'restart'
 
 /** A limit that has ended is over after this long without a task. */
@@ -67,9 +68,14 @@ const PARKED_OVER_MS = 600_000
 /** One cause, one incident: of each lapse people are told once, however long it lasts. */
 function oneIncidentALapse({ timeline, history, settings, lapses, onKnown }: RuleParts): Rule {
   const opened = new Map<string, number[]>()
+  const closers = new Map<string, string>()
   return {
+    onClosed: ({ cause }, by) => {
+      closers.set(cause, by)
+    },
     onOpened: ({ cause, kind, agent }, by) => {
-      if (kind === CLAIM) return
+      // A claim is no end of anything, and people are not told of it. What flaps sums up losses, each of which had its own.
+      if (kind === CLAIM || kind === 'flapping') return
       const times = opened.get(cause) ?? []
       opened.set(cause, [...times, timeline.now])
       // Where a limit has ended and no task came to show more, it is over: that it is reached again is told anew.
@@ -79,7 +85,8 @@ function oneIncidentALapse({ timeline, history, settings, lapses, onKnown }: Rul
       const from = Math.min(timeline.now - aftermathMs(settings), ...behind.map((lapse) => lapse.from))
       const before = times.filter((at) => at >= from).length
       if (before < most) return
-      if (kind === 'task_not_taken' && most > 0) return onKnown('an incident that its task took along')
+      const closer = closers.get(cause)
+      if (OF_ALL.includes(kind) && closer !== undefined && closer !== by) return onKnown('two watchdogs that disagree')
       if (most === 0) {
         history.violate('one cause, one incident', `${by} opened ${cause}, and nothing had been wrong`)
         return

@@ -122,7 +122,7 @@ interface Clocked {
 }
 
 /** Of these nobody is told more than once, and while one lasts no task has a clock. */
-const OF_ALL: readonly OpenIncident['kind'][] = ['mass_silence', 'blind', 'graces']
+export const OF_ALL: readonly OpenIncident['kind'][] = ['mass_silence', 'blind', 'graces']
 
 /** Promise 13: within a time that a person can name each task ends, moves, shows work, or somebody is told of it. */
 export function aTaskHasAClock(parts: RuleParts): Rule {

@@ -50,7 +50,7 @@ const LEAST: Readonly<Record<Pace, Readonly<Partial<Record<Operation, number>>>>
     'task added': 3,
     'task leased': 3,
     'task completed': 3,
-    'beat heard': 400,
+    'beat heard': 300,
   },
 }
 
