@@ -38,6 +38,7 @@ export class BeatReadingPosition {
   #graceAt = Number.NEGATIVE_INFINITY
   #isBlind = false
   #isCollectionSeen = false
+  #collectionSeenAt = Number.NEGATIVE_INFINITY
 
   constructor(config: Pick<WatchConfig, 'lateAfterMs' | 'watchMs'>) {
     this.#config = config
@@ -57,9 +58,9 @@ export class BeatReadingPosition {
     return this.#isBlind
   }
 
-  /** Beats were seen to be collected since the watchdog began, or since that stopped. */
-  get isCollectionSeen(): boolean {
-    return this.#isCollectionSeen
+  /** When beats were last seen to be collected; -Infinity where that was not since the watchdog began. */
+  get collectionSeenAt(): number {
+    return this.#collectionSeenAt
   }
 
   /** When beats are to be read again, milliseconds: the more of them come, the sooner. */
@@ -122,6 +123,7 @@ export class BeatReadingPosition {
   #watchCollection(tick: string, now: number, pause: ObserverPause | null): void {
     if (tick !== this.#collectionTick) {
       this.#isCollectionSeen = this.#collectionTick !== null
+      if (this.#isCollectionSeen) this.#collectionSeenAt = now
       this.#collectionTick = tick
       this.#tickChangedAt = now
       this.#isBlind = false

@@ -212,11 +212,13 @@ function lasted(cause: string, { openIncidents, wall }: Snapshot): string {
   return roughDuration(incident === undefined ? 0 : lastedMs(incident, wall))
 }
 
+/** Of two watchdogs one finds out first that beats are not collected: what the other had seen before ends nothing. */
 function blindness(snapshot: Snapshot): Toggle {
-  const { isBlind, isCollectionSeen } = snapshot.observed
+  const { isBlind, collectionSeenAt } = snapshot.observed
   const incident = blindIncident(snapshot.config.lateAfterMs)
+  const toldAt = snapshot.openIncidents.get(incident.cause)?.seenAt ?? 0
   const outcome = `the bridge collects beats again after ${lasted(incident.cause, snapshot)}`
-  return { incident, isWanted: isBlind, isOver: isCollectionSeen, outcome }
+  return { incident, isWanted: isBlind, isOver: collectionSeenAt > toldAt, outcome }
 }
 
 /** Graces that follow each other so closely that no verdict can be passed. */

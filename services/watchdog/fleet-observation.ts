@@ -41,8 +41,8 @@ export interface Observed {
   readonly answering: ReadonlySet<string>
   /** Nobody collects beats: no agent may be judged by them. */
   readonly isBlind: boolean
-  /** Beats were seen to be collected since the watchdog began. */
-  readonly isCollectionSeen: boolean
+  /** When beats were last seen to be collected; -Infinity where that was not since the watchdog began. */
+  readonly collectionSeenAt: number
   /** When the beats were last read; null before the first read. */
   readonly readAt: Moment | null
   /** Many fell silent together, and are not back yet. */
@@ -131,8 +131,8 @@ export class FleetObservation implements Observed {
     return this.#feed.isBlind
   }
 
-  get isCollectionSeen(): boolean {
-    return this.#feed.isCollectionSeen
+  get collectionSeenAt(): number {
+    return this.#feed.collectionSeenAt
   }
 
   get readAt(): Moment | null {

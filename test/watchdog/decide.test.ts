@@ -97,7 +97,7 @@ function snapshotOf({ silent = [], gone = [], tasks = [], observed, board, losse
       hasSeenSilence: () => true,
       massFate: () => ({ returned: 0, departed: 0, missing: [] }),
       isBlind: false,
-      isCollectionSeen: true,
+      collectionSeenAt: Number.POSITIVE_INFINITY,
       readAt: { now: AT, wall: AT },
       isMassSilence: roster.massSilence,
       massReturnUntil: 0,
@@ -198,7 +198,11 @@ const SCENES: readonly { title: string; scene: Scene; says: Readonly<Record<stri
   },
   {
     title: 'blind: nothing is planned, and nothing remembered',
-    scene: { silent: ['w1'], tasks: [task('t1', 'w1')], observed: { isBlind: true, isCollectionSeen: false } },
+    scene: {
+      silent: ['w1'],
+      tasks: [task('t1', 'w1')],
+      observed: { isBlind: true, collectionSeenAt: Number.NEGATIVE_INFINITY },
+    },
     says: { moves: [], open: ['blind'], singleLosses: [], board: null },
   },
 ]
