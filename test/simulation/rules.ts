@@ -66,13 +66,9 @@ const CLAIM = 'restart'
 const PARKED_OVER_MS = 600_000
 
 /** One cause, one incident: of each lapse people are told once, however long it lasts. */
-function oneIncidentALapse({ timeline, history, settings, lapses, onKnown }: RuleParts): Rule {
+function oneIncidentALapse({ timeline, history, settings, lapses, watchmen, onKnown }: RuleParts): Rule {
   const opened = new Map<string, number[]>()
-  const closers = new Map<string, string>()
   return {
-    onClosed: ({ cause }, by) => {
-      closers.set(cause, by)
-    },
     onOpened: ({ cause, kind, agent }, by) => {
       // A claim is no end of anything, and people are not told of it. What flaps sums up losses, each of which had its own.
       if (kind === CLAIM || kind === 'flapping') return
@@ -85,8 +81,7 @@ function oneIncidentALapse({ timeline, history, settings, lapses, onKnown }: Rul
       const from = Math.min(timeline.now - aftermathMs(settings), ...behind.map((lapse) => lapse.from))
       const before = times.filter((at) => at >= from).length
       if (before < most) return
-      const closer = closers.get(cause)
-      if (OF_ALL.includes(kind) && closer !== undefined && closer !== by) return onKnown('two watchdogs that disagree')
+      if (OF_ALL.includes(kind) && watchmen.length > 1) return onKnown('two watchdogs that disagree')
       if (most === 0) {
         history.violate('one cause, one incident', `${by} opened ${cause}, and nothing had been wrong`)
         return
