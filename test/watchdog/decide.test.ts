@@ -187,6 +187,19 @@ const SCENES: readonly { title: string; scene: Scene; says: Readonly<Record<stri
     },
   },
   {
+    title: 'another watchdog is blind, and this one saw beats collected before it said so: that is not over',
+    scene: { incidents: [incident('blind', null, 'blind')], observed: { collectionSeenAt: AT - 90_001 } },
+    says: { open: [], close: [] },
+  },
+  {
+    title: 'another watchdog saw that no agent can take what lies with one that does nothing: that is not over',
+    scene: {
+      tasks: [task('t1', 'w2')],
+      incidents: [incident('task_stranded', null, 'task_stranded:any')],
+    },
+    says: { open: [], close: [] },
+  },
+  {
     title: 'a mass silence: nothing is moved, and one incident is opened',
     scene: { silent: ['w1', 'w2', 'w3', 'w4', 'w5', 'w6'], tasks: [task('t1', 'w1')], board: { strandedSince: 7 } },
     says: { moves: [], open: ['mass_silence'], singleLosses: [], waiting: 0, strandedSince: 7 },
