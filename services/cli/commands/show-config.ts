@@ -3,7 +3,6 @@ import type { CommandContext } from '#console/context.ts'
 import { EXIT, Exit, UsageError } from '#console/failure.ts'
 import { commandEnv } from '#console/state-folder.ts'
 import { table } from '#console/table.ts'
-import { S2Error } from '#fleet/errors.ts'
 import { redact } from '#fleet/redact.ts'
 import { programCommand } from '#runtime/argv-of-program.ts'
 import { ConfigError, closest, readSettings, withSettingsFile } from '#runtime/read-settings.ts'
@@ -144,7 +143,8 @@ async function askProgram(program: ProgramName, context: CommandContext, files: 
     context.tell(ending.stderr)
     throw new Exit(EXIT.config)
   }
-  throw new S2Error('internal', `s2-${program} did not check its settings: ${howItEnded(ending)}`)
+  // That it does not run is no fault of its settings: whoever starts it learns that.
+  context.tell(`s2: s2-${program} did not check what its settings mean together: ${howItEnded(ending)}\n`)
 }
 
 function markdown(names: readonly SettingName[]): string {
