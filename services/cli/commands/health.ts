@@ -1,15 +1,16 @@
 import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
 import type { CommandContext } from '#console/context.ts'
-import { EXIT, Exit, UsageError } from '#console/failure.ts'
+import { EXIT, Exit } from '#console/failure.ts'
 import { commandEnv } from '#console/state-folder.ts'
 import { table } from '#console/table.ts'
 import { plain } from '#console/terminal-text.ts'
 import { askHealth, healthSocket, type ProgramHealth } from '#runtime/health-client.ts'
-import { closest, type Env, readSettings } from '#runtime/read-settings.ts'
+import { type Env, readSettings } from '#runtime/read-settings.ts'
 import type { Address } from '#runtime/setting-parsers.ts'
 import { type ProgramName, SETTINGS } from '#runtime/settings.ts'
 import { journalCommand } from '../init/systemd-services.ts'
+import { programNamed } from '../program-named.ts'
 
 const EXAMPLES = `
 Examples:
@@ -26,7 +27,7 @@ export function define(command: Command, context: CommandContext): void {
     .addHelpText('after', EXAMPLES)
     .action(async (program: string | undefined, options: { json?: true }) => {
       const settings = readSettings(commandEnv(context), ['S2_STATE', 'S2_HEALTH'])
-      const asked = program === undefined ? running(settings.S2_STATE) : [known(program)]
+      const asked = program === undefined ? running(settings.S2_STATE) : [programNamed(program, SERVICES)]
       const found = await Promise.all(
         asked.map(async (name) => {
           const address = addressOf(name, settings.S2_STATE, program && settings.S2_HEALTH)
@@ -106,16 +107,6 @@ function unitOf(program: string, folder: string): string {
   const beside = folder.replace(/-worker$/, '')
   const isSecond = beside !== folder && existsSync(beside)
   return isSecond ? `s2-worker-${program}` : `s2-${program}`
-}
-
-function known(program: string): string {
-  const found = SERVICES.find((each) => each === program.replace(/^s2-/, ''))
-  if (found !== undefined) return found
-  const near = closest(program, SERVICES)
-  throw new UsageError(
-    `there is no program ${JSON.stringify(program)}`,
-    near === undefined ? `name one of ${SERVICES.join(', ')}` : `did you mean ${near}?`,
-  )
 }
 
 function running(state: string): string[] {

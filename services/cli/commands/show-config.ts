@@ -1,13 +1,14 @@
 import type { Command } from 'commander'
 import type { CommandContext } from '#console/context.ts'
-import { EXIT, Exit, UsageError } from '#console/failure.ts'
+import { EXIT, Exit } from '#console/failure.ts'
 import { commandEnv } from '#console/state-folder.ts'
 import { table } from '#console/table.ts'
 import { redact } from '#fleet/redact.ts'
 import { programCommand } from '#runtime/argv-of-program.ts'
-import { ConfigError, closest, readSettings, withSettingsFile } from '#runtime/read-settings.ts'
+import { ConfigError, readSettings, withSettingsFile } from '#runtime/read-settings.ts'
 import { hasSucceeded, howItEnded, runCommand } from '#runtime/run-command.ts'
 import { PROGRAMS, type ProgramName, SETTINGS, type Setting, type SettingName } from '#runtime/settings.ts'
+import { programNamed } from '../program-named.ts'
 
 const EXAMPLES = `
 Examples:
@@ -30,7 +31,7 @@ export function define(command: Command, context: CommandContext): void {
     .option('--json', 'print JSON')
     .addHelpText('after', EXAMPLES)
     .action(async (program: string | undefined, options: Options) => {
-      const named = program === undefined ? null : known(program)
+      const named = program === undefined ? null : programNamed(program, PROGRAMS)
       const names = settingsOf(named)
       if (options.markdown === true) return context.print(markdown(names))
       const files = options.file ?? []
@@ -55,16 +56,6 @@ const COLUMNS = [{ title: 'SETTING' }, { title: 'VALUE', stretches: true }, { ti
 
 function cellsOf({ name, value, from, fault }: Effective): string[] {
   return [name, fault === null ? (value ?? '(left out)') : `${value ?? ''}  ✗ ${fault}`, from]
-}
-
-function known(program: string): ProgramName {
-  const found = PROGRAMS.find((each) => each === program.replace(/^s2-/, ''))
-  if (found !== undefined) return found
-  const near = closest(program, PROGRAMS)
-  throw new UsageError(
-    `there is no program ${JSON.stringify(program)}`,
-    near === undefined ? `name one of ${PROGRAMS.join(', ')}` : `did you mean ${near}?`,
-  )
 }
 
 function settingsOf(program: ProgramName | null): SettingName[] {
@@ -134,8 +125,7 @@ const CHECK_TIMEOUT_MS = 30_000
 /** Has a program look at its settings together, as it does when it starts: which ones go with each other, it alone knows. */
 async function askProgram(program: ProgramName, context: CommandContext, files: readonly string[]): Promise<void> {
   const argv = programCommand(program, '--check')
-  // What is not set yet is not wrong: an installation is checked before anybody has said how an agent is woken.
-  const env = { S2_WAKE: SETTINGS.S2_WAKE.example, ...readFiles(commandEnv(context), files) }
+  const env = readFiles(commandEnv(context), files)
   const bounds = { timeoutMs: CHECK_TIMEOUT_MS, outputMax: 100_000, beyond: 'keep_tail' } as const
   const ending = await runCommand({ argv, env, ...bounds }, context.clock)
   if (hasSucceeded(ending)) return

@@ -27,7 +27,7 @@ export function programHelp({ name, about, usage = '', stops }: DescribedProgram
     '',
     '  -h, --help     show this help',
     '  -V, --version  show the version',
-    ...(usage === '' ? ['      --check    read the settings, tell what is wrong with them, and end'] : []),
+    ...(usage === '' ? ['      --check    tell what is wrong with the settings that are set, and end'] : []),
     '',
     'Settings, from the environment:',
     ...settings,

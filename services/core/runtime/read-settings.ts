@@ -15,6 +15,9 @@ export class ConfigError extends Error {
   }
 }
 
+/** A setting that a program cannot do without is not set: nothing is wrong with those that are. */
+export class MissingSetting extends ConfigError {}
+
 export type ReadSettings<N extends SettingName> = { readonly [K in N]: SettingValue<K> }
 
 /**
@@ -49,14 +52,14 @@ export function readSettings<const N extends SettingName>(env: Env, names: reado
   ) as unknown as ReadSettings<N>
 }
 
-/** The value of a required setting without a fallback. Throws ConfigError where it is missing. */
+/** The value of a required setting without a fallback. Throws MissingSetting where it is missing. */
 export function demand<N extends SettingName>(
   name: N,
   value: SettingValue<N>,
   why: string,
 ): NonNullable<SettingValue<N>> {
   if (value === undefined || value === null) {
-    throw new ConfigError([`${name} is missing: ${why}, for example ${name}=${SETTINGS[name].example}`])
+    throw new MissingSetting([`${name} is missing: ${why}, for example ${name}=${SETTINGS[name].example}`])
   }
   return value
 }

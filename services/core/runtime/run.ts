@@ -6,7 +6,7 @@ import { type Level, type Log, openLog, type Redact } from './log.ts'
 import { keepFolderPrivate } from './private-folder.ts'
 import { type DescribedProgram, programHelp } from './program-help.ts'
 import { ProgressMonitor, ROUND_MS } from './progress-monitor.ts'
-import { ConfigError, type Env } from './read-settings.ts'
+import { ConfigError, type Env, MissingSetting } from './read-settings.ts'
 import type { Address } from './setting-parsers.ts'
 import { openNotify } from './systemd-notify.ts'
 import { VERSION } from './version.ts'
@@ -76,6 +76,7 @@ export async function run<C extends LifeConfig>(
   try {
     config = program.readConfig(env)
   } catch (error) {
+    if (isCheck && error instanceof MissingSetting) return
     printError(`s2-${program.name}: ${error instanceof ConfigError ? error.message : String(error)}`, env)
     process.exitCode = EXIT.config
     return
