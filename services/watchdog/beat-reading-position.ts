@@ -37,7 +37,6 @@ export class BeatReadingPosition {
   #plannedWaitMs = 0
   #graceAt = Number.NEGATIVE_INFINITY
   #isBlind = false
-  #isCollectionSeen = false
   #collectionSeenAt = Number.NEGATIVE_INFINITY
 
   constructor(config: Pick<WatchConfig, 'lateAfterMs' | 'watchMs'>) {
@@ -120,10 +119,13 @@ export class BeatReadingPosition {
     return isFirst ? 'past' : 'news'
   }
 
+  get #isCollectionSeen(): boolean {
+    return this.#collectionSeenAt > Number.NEGATIVE_INFINITY
+  }
+
   #watchCollection(tick: string, now: number, pause: ObserverPause | null): void {
     if (tick !== this.#collectionTick) {
-      this.#isCollectionSeen = this.#collectionTick !== null
-      if (this.#isCollectionSeen) this.#collectionSeenAt = now
+      if (this.#collectionTick !== null) this.#collectionSeenAt = now
       this.#collectionTick = tick
       this.#tickChangedAt = now
       this.#isBlind = false

@@ -1,3 +1,4 @@
+import { WHY_MAX } from '#fleet/cut-text.ts'
 import { alertsFailing, failingChannel, type NewIncident } from '#fleet/incident.ts'
 import { redactedHead } from '#fleet/redact.ts'
 import type { Clock } from '#runtime/clock.ts'
@@ -7,8 +8,6 @@ import type { OpenIncidents } from './open-incidents.ts'
 /** A channel is reported that did not take so many alerts in a row, or that has taken none for so long since one failed. */
 const TRIES = 3
 const FAILING_MS = 60_000
-/** Characters of an error that are told. */
-const WHY_MAX = 300
 
 export interface FailingChannelsParts {
   /** The channels that there are. */

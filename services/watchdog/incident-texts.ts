@@ -1,3 +1,4 @@
+import { WHY_MAX } from '#fleet/cut-text.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { NewIncident } from '#fleet/incident.ts'
 import { redactedHead } from '#fleet/redact.ts'
@@ -14,8 +15,6 @@ import type { GraceReason, RepeatedGraces } from './recent-graces.ts'
 const SUPERVISOR_AWAY = 'supervisor_away:'
 /** How many tasks a summary names. */
 const NAMED_MAX = 5
-/** Characters of an error that a summary tells. */
-const WHY_MAX = 300
 
 /** What an agent that was lost had: the tasks that it works at all the same, and those that it loses. */
 export interface LossTasks {

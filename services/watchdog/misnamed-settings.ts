@@ -1,4 +1,5 @@
 import type { AgentLiveness } from '#fleet/agent-liveness-record.ts'
+import { ANY_ROLE } from '#fleet/task.ts'
 import type { Worker } from '#fleet/worker.ts'
 import { closest } from '#runtime/read-settings.ts'
 import type { WatchConfig } from './config.ts'
@@ -9,9 +10,6 @@ type NamingSettings = Pick<WatchConfig, 'onStall' | 'fallback'>
 export function namesAnybody({ onStall, fallback }: NamingSettings): boolean {
   return onStall.byName.size + fallback.size > 0
 }
-
-/** Stands for every role in S2_FALLBACK. */
-const ANY_ROLE = 'any'
 
 /**
  * The names in settings that no agent and no role of the fleet has, in words: a slip of the pen passes every check, and what it

@@ -1,5 +1,5 @@
 import type { ProcessFinding } from '#fleet/agent-processes.ts'
-import { textHead } from '#fleet/cut-text.ts'
+import { textHead, WHY_MAX } from '#fleet/cut-text.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { NewIncident } from '#fleet/incident.ts'
 import type { Task } from '#fleet/task.ts'
@@ -32,9 +32,6 @@ const HOUR_MS = 3_600_000
 const PAUSE_MAX_MS = 600_000
 /** How long a process that was started has to bring its agent back, before the next try. */
 const RETURN_MS = 60_000
-
-/** Characters of a supervisor's error that an incident tells. */
-const WHY_MAX = 300
 
 /** When a dead agent is to be started again. */
 interface Plan {

@@ -32,6 +32,11 @@ interface Failure {
   readonly pauses: Pauses
 }
 
+interface Report {
+  readonly incident: NewIncident
+  readonly outcome: string
+}
+
 /**
  * Waits out a store that does not answer, and whatever else a loop throws. People are told when that lasts, which of the two it
  * is, and once more when it is over.
@@ -41,8 +46,8 @@ export class StoreOutage {
   readonly #parts: StoreOutageParts
   readonly #failures = new Map<LoopName, Failure>()
   readonly #known = new KnownTroubles()
-  /** What people were told; null where nothing lasts. */
-  #reported: NewIncident | null = null
+  /** What people were told, and what they will be told when it is over; null where nothing lasts. */
+  #reported: Report | null = null
 
   constructor(config: Pick<WatchConfig, 'watchMs' | 'lateAfterMs'>, parts: StoreOutageParts) {
     this.#config = config
@@ -90,7 +95,17 @@ export class StoreOutage {
     const { lateAfterMs } = this.#config
     const failingMs = clock.now() - failure.since
     if (this.#reported === null && failingMs > lateAfterMs)
-      this.#report(isStoreAway ? storeAwayIncident(lateAfterMs) : loopFailingIncident(name, error, lateAfterMs))
+      this.#report(
+        isStoreAway
+          ? {
+              incident: storeAwayIncident(lateAfterMs),
+              outcome: 'the watchdog reaches its store again, and judges agents',
+            }
+          : {
+              incident: loopFailingIncident(name, error, lateAfterMs),
+              outcome: 'the watchdog does all its work again',
+            },
+      )
     this.#parts.onError?.(error, failingMs)
     return failure.pauses.failed()
   }
@@ -101,19 +116,15 @@ export class StoreOutage {
   }
 
   /** No store is asked to keep this incident, as it may be the store that is away. */
-  #report(incident: NewIncident): void {
-    this.#reported = incident
-    for (const sender of this.#parts.senders) sender.sendUnstored(incident, 'opened')
+  #report(report: Report): void {
+    this.#reported = report
+    for (const sender of this.#parts.senders) sender.sendUnstored(report.incident, 'opened')
   }
 
   #reportEnd(): void {
-    const incident = this.#reported
-    if (incident === null) return
+    if (this.#reported === null) return
+    const { incident, outcome } = this.#reported
     this.#reported = null
-    const isStoreAway = incident.cause === storeAwayIncident(0).cause
-    const outcome = isStoreAway
-      ? 'the watchdog reaches its store again, and judges agents'
-      : 'the watchdog does all its work again'
     for (const sender of this.#parts.senders) sender.sendUnstored(incident, 'closed', outcome)
   }
 }

@@ -1,7 +1,7 @@
 import type { AgentCondition } from '#fleet/agent-condition.ts'
 import { textHead } from '#fleet/cut-text.ts'
 import type { NewIncident } from '#fleet/incident.ts'
-import { type Attempt, type EndReason, isLeased, type Task } from '#fleet/task.ts'
+import { ANY_ROLE, type Attempt, type EndReason, isLeased, type Task } from '#fleet/task.ts'
 import { countedAttempts } from '#fleet/task-attempts.ts'
 import type { Stall } from '#fleet/task-clocks.ts'
 import { formatDuration, roughDuration } from '#runtime/duration.ts'
@@ -38,7 +38,6 @@ export function strandedCause(role: string | null): string {
 }
 
 const STRANDED = 'task_stranded:'
-const ANY_ROLE = 'any'
 
 /** Why each agent that would fit cannot take them, or that there is none. */
 function whyNobody(

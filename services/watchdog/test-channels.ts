@@ -1,4 +1,5 @@
 import { createServer } from 'node:http'
+import { WHY_MAX } from '#fleet/cut-text.ts'
 import { redactedHead } from '#fleet/redact.ts'
 import type { ChannelTest } from '#runtime/alert-test.ts'
 import type { Clock } from '#runtime/clock.ts'
@@ -7,8 +8,6 @@ import type { AlertChannel } from './alert-channels.ts'
 import type { Notice } from './alert-text.ts'
 
 const SUMMARY = 'nothing is wrong; somebody called s2 alert test to see whether alerts get through'
-/** Characters of an error that are shown. */
-const WHY_MAX = 300
 
 /** Sends one test alert through each channel, all at once, as alerts of incidents are sent. */
 export async function testChannels(

@@ -1,4 +1,4 @@
-import { textHead } from '#fleet/cut-text.ts'
+import { textHead, WHY_MAX } from '#fleet/cut-text.ts'
 import { redact } from '#fleet/redact.ts'
 import type { WorkVerdict } from '#fleet/verdict.ts'
 
@@ -11,9 +11,6 @@ export interface AgentWork {
   readonly until: number | null
   readonly since?: number
 }
-
-/** Characters of a reason that are shown. */
-const WHY_MAX = 300
 
 /**
  * The verdicts on the work of agents, which whoever looks at their work passes. They are shown in place of `alive`, and of no

@@ -1,4 +1,4 @@
-import { textHead } from '#fleet/cut-text.ts'
+import { textHead, WHY_MAX } from '#fleet/cut-text.ts'
 import { type Code, S2Error } from '#fleet/errors.ts'
 import type { Report, Task, TaskResult } from '#fleet/task.ts'
 
@@ -23,8 +23,6 @@ export function withoutText(report: Report, { refused, code }: ReportRefusal): R
   const tail = `S2: ${howEnded({ exitCode, signal })}. The bridge refused the report with its output (${code}: ${why}); it is kept on the host of the worker, in outbox/refused.\n`
   return { ...report, progress: null, result: { exitCode, signal, tail } }
 }
-
-const WHY_MAX = 300
 
 function howEnded({ exitCode, signal }: Pick<TaskResult, 'exitCode' | 'signal'>): string {
   if (signal !== null) return `ended by ${signal}`

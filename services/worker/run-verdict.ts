@@ -1,5 +1,4 @@
-import { WHY_MAX } from '#fleet/agent-condition.ts'
-import { textHead } from '#fleet/cut-text.ts'
+import { textHead, WHY_MAX } from '#fleet/cut-text.ts'
 import type { ReturnCause, Task } from '#fleet/task.ts'
 import type { NotNowTasks } from './not-now-tasks.ts'
 import type { FailedRun, PlaceFault, PlaceJudge } from './place-fault.ts'

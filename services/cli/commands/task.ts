@@ -10,6 +10,7 @@ import { textHead } from '#fleet/cut-text.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { isObserver, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session-id.ts'
 import {
+  ANY_ROLE,
   checkTask,
   DESCRIPTION_MAX,
   type NewTask,
@@ -145,9 +146,6 @@ async function add(context: CommandContext, description: string, options: AddOpt
   if (options.json === true) return context.print(`${JSON.stringify(added)}\n`)
   context.print(`${added.id} is ${added.state}${added.holder === null ? '' : `: ${added.holder} has it`}\n`)
 }
-
-/** For a task of no role. */
-const ANY_ROLE = 'any'
 
 /** Refuses roles that no agent has, or is to have: a task for one would wait for ever because of a slip of the pen. */
 async function demandRoles(

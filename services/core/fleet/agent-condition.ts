@@ -1,3 +1,4 @@
+import { WHY_MAX } from './cut-text.ts'
 import { redactedHead } from './redact.ts'
 import type { SessionId } from './session-id.ts'
 
@@ -22,9 +23,6 @@ export interface AgentCondition extends Condition {
   /** Since when the store has known of it, milliseconds since 1970. */
   readonly since: number
 }
-
-/** Characters of a reason that are kept. */
-export const WHY_MAX = 300
 
 /** The last instant that a date can show (ECMA-262, time values). */
 export const INSTANT_MAX = 8.64e15

@@ -3,6 +3,9 @@
  * with of such halves becomes U+FFFD, so that what is cut here can be sent and kept by anybody.
  */
 
+/** Characters of a reason, such as the message of an error, that are kept and told. */
+export const WHY_MAX = 300
+
 /** The first `max` UTF-16 units, or one less where a pair stands across the cut. */
 export function textHead(text: string, max: number): string {
   const end = isAcrossPair(text, max) ? max - 1 : max

@@ -3,7 +3,7 @@ import type { AgentProcessTable } from './agent-processes.ts'
 import type { Roster } from './failure-detector.ts'
 import type { LeaseReader } from './lease-observer.ts'
 import type { SessionId } from './session-id.ts'
-import { type Move, type MoveReason, PRIORITIES, type Task } from './task.ts'
+import { ANY_ROLE, type Move, type MoveReason, PRIORITIES, type Task } from './task.ts'
 import { lastEnded } from './task-attempts.ts'
 import type { WorkReader } from './work-observer.ts'
 
@@ -213,8 +213,6 @@ function rankOf(role: string, { task, failed }: Need, fallback: Fallback): numbe
   return at === -1 ? null : STANDS_IN + at
 }
 
-/** In a fallback: every role. */
-const ANY_ROLE = 'any'
 const STANDS_IN = 2
 
 /** What to move now, the most urgent first; the rest of the needs come again with the next look. */

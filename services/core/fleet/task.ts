@@ -49,6 +49,9 @@ export interface Attempt {
   readonly note: string
 }
 
+/** Stands for every role, where people name roles. */
+export const ANY_ROLE = 'any'
+
 /** Why a holder gives a task back. `not_now`: its command says so again and again, where other work goes well. */
 export const RETURN_CAUSES = ['sick', 'parked', 'quick_failure', 'not_now'] as const
 export type ReturnCause = (typeof RETURN_CAUSES)[number]

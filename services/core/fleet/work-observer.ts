@@ -74,7 +74,7 @@ export class WorkObserver {
 
   /** Since when nobody has it. */
   pendingSince(task: Task): number | null {
-    return task.holder === null ? (this.#seen.get(task.id)?.heldSince ?? null) : null
+    return task.holder === null ? (this.#seen.get(task.id)?.pendingSince ?? null) : null
   }
 
   /** Since when its holder could have taken it; null where it has, or may not yet. */
@@ -128,7 +128,7 @@ export class WorkObserver {
   grace(now: number): void {
     this.#idle.clear()
     for (const seen of this.#seen.values()) {
-      seen.heldSince = now
+      seen.pendingSince = now
       seen.takeableAt = Math.max(seen.takeableAt, now)
       seen.workedAt = now
     }
@@ -205,8 +205,8 @@ export class WorkObserver {
 interface Seen {
   readonly task: Task
   readonly signs: number
-  /** Since when it has been in the same hands, taken or not. */
-  heldSince: number
+  /** Since when nobody has it, where nobody does. */
+  pendingSince: number
   takeableAt: number
   workedAt: number
   /** When it was seen to show work, or to be in other hands; -Infinity where neither was. */
@@ -225,7 +225,7 @@ function see(task: Task, known: Seen | undefined, signs: number, at: number, wal
   return {
     task,
     signs,
-    heldSince: isSame ? known.heldSince : at,
+    pendingSince: isSame ? known.pendingSince : at,
     takeableAt: isSame ? known.takeableAt : at + pauseLeft(task, wall),
     workedAt: isStill ? known.workedAt : at,
     shownAt: isStill || known === undefined ? (known?.shownAt ?? Number.NEGATIVE_INFINITY) : at,

@@ -38,8 +38,8 @@ export class MemoryLiveness {
   }
 
   /** Its worker asked for a task, and there was none: when it begins to, that counts as work from the next beat of its host on. */
-  noteAsked(session: SessionId, life: string): void {
-    if (this.#asking.note(session, life, this.#clock.now())) this.#asked.set(session, this.#askedOf(session) + 1)
+  noteAsked(session: SessionId, incarnation: string): void {
+    if (this.#asking.note(session, incarnation, this.#clock.now())) this.#asked.set(session, this.#askedOf(session) + 1)
   }
 
   #askedOf(session: SessionId): number {

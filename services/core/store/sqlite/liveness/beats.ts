@@ -112,9 +112,9 @@ export class Beats implements AsyncDisposable {
   }
 
   /** Its worker asked for a task, and there was none: when it begins to, that counts as work from the next beat of its host on. */
-  noteAsked(session: SessionId, life: string): void {
+  noteAsked(session: SessionId, incarnation: string): void {
     const latest = this.#latest.get(session)
-    if (latest !== undefined && this.#asking.note(session, life, this.#parts.clock.now())) latest.asked += 1
+    if (latest !== undefined && this.#asking.note(session, incarnation, this.#parts.clock.now())) latest.asked += 1
   }
 
   /** The latest beat of each session that this process has heard. */
