@@ -6,6 +6,7 @@ passed=0
 failed=0
 verdicts=()
 failures=()
+reasons=()
 running=''
 logs=$(mktemp -d /tmp/s2-logs.XXXXXX)
 
@@ -54,13 +55,17 @@ part() { # name seconds command…
     f=1
   fi
   verdicts+=("$name: $count, $took s")
-  [ "$f" -eq 0 ] || mapfile -t -O "${#failures[@]}" failures < <(grep -E '^(Debian [0-9]+ )? *[0-9.]+ s  FAILED|^ *✖ |^not ok' "$log" | grep -v '✖ failing tests:$' | awk '!seen[$0]++' | head -n 10)
+  if [ "$f" -gt 0 ]; then
+    mapfile -t -O "${#failures[@]}" failures < <(grep -E '^(Debian [0-9]+ )? *[0-9.]+ s  FAILED|^ *✖ |^not ok' "$log" | grep -v '✖ failing tests:$' | awk '!seen[$0]++' | head -n 10)
+    mapfile -t -O "${#reasons[@]}" reasons < <(awk '/✖ failing tests:$/ { found = 1 } found && ++lines <= 40' "$log")
+  fi
   passed=$((passed + p))
   failed=$((failed + f))
 }
 
-sum_up() { # the failures by name, and the parts; the last line is the sum of all parts
+sum_up() { # why tests failed, the failures by name, and the parts; the last line is the sum of all parts
   printf '\n'
+  [ ${#reasons[@]} -eq 0 ] || printf '%s\n' "${reasons[@]}"
   [ ${#failures[@]} -eq 0 ] || printf '%s\n' "${failures[@]}"
   printf '%s\n' "${verdicts[@]}"
   printf '%s passed, %s failed\n' "$passed" "$failed"
