@@ -264,7 +264,7 @@ test('hostile JSON is refused and does no harm', async () => {
 })
 
 test('whatever is put into a request, the bridge answers in its own words', async () => {
-  await using ground = await Ground.open()
+  await using ground = await Ground.open({}, { clock: STILL })
   const { a, b } = await ground.channel()
   const values = fc.oneof(
     { arbitrary: fc.jsonValue({ maxDepth: 2 }), weight: 2 },
