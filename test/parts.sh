@@ -57,7 +57,8 @@ part() { # name seconds command…
   verdicts+=("$name: $count, $took s")
   if [ "$f" -gt 0 ]; then
     mapfile -t -O "${#failures[@]}" failures < <(grep -E '^(Debian [0-9]+ )? *[0-9.]+ s  FAILED|^ *✖ |^not ok' "$log" | grep -v '✖ failing tests:$' | awk '!seen[$0]++' | head -n 10)
-    mapfile -t -O "${#reasons[@]}" reasons < <(awk '/✖ failing tests:$/ { found = 1 } found && ++lines <= 40' "$log")
+    mapfile -t -O "${#reasons[@]}" reasons < <(awk '/✖ failing tests:$/ { summary = 1 }
+      /^✖ .*ms\)$/ && summary { left = 15 } /^test at / { left = 0 } left-- > 0' "$log" | head -n 60)
   fi
   passed=$((passed + p))
   failed=$((failed + f))
