@@ -46,10 +46,14 @@ test('a folder that may not be entered is named', {
 }, async () => {
   const closed = join(folder, 'closed')
   mkdirSync(closed, { mode: 0o000 })
-  assert.deepEqual(await faultOf({ cwd: closed }), {
-    code: 'no_folder',
-    message: `the folder ${closed} may not be entered`,
-  })
+  try {
+    assert.deepEqual(await faultOf({ cwd: closed }), {
+      code: 'no_folder',
+      message: `the folder ${closed} may not be entered`,
+    })
+  } finally {
+    chmodSync(closed, 0o700) // else only root could remove it
+  }
 })
 
 test('a program that is not installed is named, with where it was looked for', async () => {
