@@ -35,7 +35,7 @@ check() { # name command…: counts whether the command succeeds, and shows what
   else
     failed=$((failed + 1))
     printf '%6s s  FAILED  %s\n' "$(seconds "$began")" "$name"
-    sed 's/^/           /' "$work/out" | tail -n 60
+    sed 's/^/           /' "$work/out" | tail -n 120
     return 1
   fi
 }
