@@ -69,31 +69,16 @@ function processesIn(): Map<number, string> {
   return found
 }
 
-/** How often, and with how long a pause, it is tried to remove what tests left: a killed process may write until it has ended. */
-const CLEAR_TRIES = 50
-const CLEAR_PAUSE_MS = 100
-
 /** Ends processes and removes files that tests left. */
 function clear(): void {
-  for (let tries = 1; ; tries++) {
-    for (const pid of processesIn().keys()) {
-      try {
-        process.kill(pid, 'SIGKILL')
-      } catch {
-        // it has ended meanwhile
-      }
-    }
+  for (const pid of processesIn().keys()) {
     try {
-      rmSync(folder, { recursive: true, force: true })
-      return
-    } catch (error) {
-      if (tries === CLEAR_TRIES) {
-        console.error(`s2: what tests left in ${folder} cannot be removed: ${(error as Error).message}`)
-        return
-      }
+      process.kill(pid, 'SIGKILL')
+    } catch {
+      // it has ended meanwhile
     }
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, CLEAR_PAUSE_MS)
   }
+  rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
 }
 
 const named = process.argv.slice(2)

@@ -58,7 +58,7 @@ part() { # name seconds command…
   if [ "$f" -gt 0 ]; then
     mapfile -t -O "${#failures[@]}" failures < <(grep -E '^(Debian [0-9]+ )? *[0-9.]+ s  FAILED|^ *✖ |^not ok' "$log" | grep -v '✖ failing tests:$' | awk '!seen[$0]++' | head -n 10)
     mapfile -t -O "${#reasons[@]}" reasons < <(awk '/✖ failing tests:$/ { summary = 1 }
-      /^✖ .*ms\)$/ && summary { left = 15 } /^test at / { left = 0 } left-- > 0' "$log" | head -n 60)
+      /^(Debian [0-9]+ +)?✖ .*ms\)$/ && summary { left = 15 } /^(Debian [0-9]+ +)?test at / { left = 0 } left-- > 0' "$log" | awk '!seen[$0]++' | head -n 60)
   fi
   passed=$((passed + p))
   failed=$((failed + f))

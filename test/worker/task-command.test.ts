@@ -146,7 +146,7 @@ test('output is shown and kept without secrets, however it is cut into pieces an
   const body = 'Qk1x9Z+/'.repeat(8)
   const label = 'RSA PRIVATE KEY-----'
   const lines: string[] = []
-  // More than is kept of an open line (64,000) and comes at once (65,536) together: it is cut, however it comes.
+  // Longer than what is kept of an open line (64,000) and what one read brings (65,536) together: it is cut, however late it is read.
   const long = 140_000
   const { tail } = await start(
     `say() { printf -- "$1"; sleep 0.02; }

@@ -157,7 +157,8 @@ test('where processes cannot be read, output is the only sign', async () => {
 
 test('a look at all processes lets others have their turn', async () => {
   const proc = join(folder, 'many')
-  writeProc(proc, Object.fromEntries(Array.from({ length: 1_000 }, (_, index) => [index + 1, 0])))
+  // 400 processes are read 40 at a time.
+  writeProc(proc, Object.fromEntries(Array.from({ length: 400 }, (_, index) => [index + 1, 0])))
   const signs = new WorkSigns(1, new ManualClock(), proc)
   let isOver = false
   let turns = 0
@@ -168,5 +169,5 @@ test('a look at all processes lets others have their turn', async () => {
   setImmediate(turn)
   await signs.look()
   isOver = true
-  assert.ok(turns >= 25, `${turns} turns`)
+  assert.ok(turns >= 10, `${turns} turns`)
 })
