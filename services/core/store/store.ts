@@ -119,7 +119,10 @@ export interface Store extends AsyncDisposable {
    * speaks for a session, its beat is refused, and the others are taken before `conflict` is thrown.
    */
   beat(beats: readonly Beat[]): Promise<void>
-  /** The latest beats that changed after a cursor; 0 asks for all. */
+  /**
+   * The latest beats that changed after a cursor; 0 asks for all, and so does a cursor beyond all that there is: it is of another
+   * store, and the answer's own lies below it.
+   */
   pulses(after: number): Promise<ObservedBeats>
 
   // Tasks
