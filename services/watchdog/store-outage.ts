@@ -18,6 +18,8 @@ export interface StoreOutageParts {
   readonly signal: AbortSignal
   /** Who tells people that the store is away. */
   readonly senders: readonly AlertSender[]
+  /** Whether people know already why this failed. */
+  isExplained?(error: unknown): boolean
   /** Called whenever the store failed, with how long it has. */
   onError?(error: unknown, failingMs: number): void
   /** Called when the store answers every loop again. */
@@ -94,11 +96,11 @@ export class StoreOutage {
     }
     const { lateAfterMs } = this.#config
     const failingMs = clock.now() - failure.since
-    if (this.#reported === null && failingMs > lateAfterMs)
+    if (this.#reported === null && failingMs > lateAfterMs && this.#parts.isExplained?.(error) !== true)
       this.#report(
         isStoreAway
           ? {
-              incident: storeAwayIncident(lateAfterMs),
+              incident: storeAwayIncident(error, lateAfterMs),
               outcome: 'the watchdog reaches its store again, and judges agents',
             }
           : {

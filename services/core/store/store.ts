@@ -6,6 +6,7 @@ import type { Conversation, NewConversation, OpenedConversation } from '#fleet/c
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
 import type { Mark, Message, MessageDraft, StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
+import type { StoreTrouble } from '#fleet/store-trouble.ts'
 import type { Move, NewTask, Report, Task, TaskEnding, TaskState } from '#fleet/task.ts'
 import type { AgentVerdict } from '#fleet/verdict.ts'
 import type { Admission, JoinOutcome, JoinRequest, NewInvitation, Worker } from '#fleet/worker.ts'
@@ -235,6 +236,8 @@ export interface StoreParts {
   readonly log: Log
   /** The store cannot guarantee its writes any more and refuses them: the program should end and be started again. */
   readonly onBroken?: (error: Error) => void
+  /** Something began to keep the store from being written to, or is over (null): it passes by itself when its cause does. */
+  readonly onTrouble?: (trouble: StoreTrouble | null) => void
   /** Opening the store begins something that blocks the whole process for at most so long. */
   readonly onLong?: (what: string, atMostMs: number) => void
 }

@@ -1,7 +1,8 @@
 import { statSync } from 'node:fs'
 import type { Beat, ObservedBeats } from '#fleet/beat.ts'
 import type { Conversation } from '#fleet/conversation.ts'
-import { S2Error } from '#fleet/errors.ts'
+import { isPassing, S2Error } from '#fleet/errors.ts'
+import type { Incident } from '#fleet/incident.ts'
 import {
   checkSend,
   cleanDraft,
@@ -12,9 +13,12 @@ import {
 } from '#fleet/message.ts'
 import { conversationOf, parseSession, type SessionId, sessionId } from '#fleet/session-id.ts'
 import { Speakers } from '#fleet/speakers.ts'
+import { databaseIncident, presentIncident, type StoreTrouble } from '#fleet/store-trouble.ts'
 import type { Report, Task } from '#fleet/task.ts'
 import { type AgentVerdict, verdictsAct } from '#fleet/verdict.ts'
 import type { Admission, Worker } from '#fleet/worker.ts'
+import { LATE, type Late, waitAtMost } from '#runtime/bounded-wait.ts'
+import { roughDuration } from '#runtime/duration.ts'
 import { tableVerbs, type VerbTables } from '../delegate-to-tables.ts'
 import { HintChannel } from '../hint-channel.ts'
 import { currentRequest } from '../request-context.ts'
@@ -46,7 +50,6 @@ const QUESTIONS = {
   task: 'tasks',
   evidence: 'tasks',
   conditions: 'conditions',
-  incidents: 'incidents',
   audit: 'chain',
   auditHead: 'chain',
 } as const satisfies VerbTables<Tables>
@@ -79,6 +82,9 @@ const CHANGES = {
   settleAlert: 'incidents',
   record: 'chain',
 } as const satisfies VerbTables<Tables>
+
+/** How long a round of upkeep waits for a database that is locked, milliseconds. */
+const ROUND_MS = 250
 
 type TableVerb = keyof typeof QUESTIONS | keyof typeof CHANGES
 
@@ -116,6 +122,8 @@ class SqliteStore implements Omit<Store, TableVerb> {
   /** Hints reach this process alone: hosts are linked to the bridge, and so is the store that hints. */
   readonly #hints = new HintChannel()
   readonly #closing = new AbortController()
+  #foreignRound: Promise<number> | undefined
+  #trouble: StoreTrouble | null = null
 
   constructor(
     databasePath: DatabasePath,
@@ -238,12 +246,56 @@ class SqliteStore implements Omit<Store, TableVerb> {
     return this.#verdicts.verdicts()
   }
 
+  async incidents(filter: { readonly open: boolean }): Promise<Incident[]> {
+    const kept = await this.ask(({ incidents }) => incidents.incidents(filter))
+    return this.#trouble === null ? kept : [...kept, presentIncident(this.#trouble)]
+  }
+
+  /** That beats are collected is said before anything that waits for the database. */
   async tend(): Promise<number> {
-    this.#demandWriter().tend()
+    const writer = this.#demandWriter()
+    writer.tend()
+    this.#noteTrouble(writer)
+    await this.#beats.tick(this.#trouble)
     await this.ask(({ conversations }) => conversations.reloadStep())
-    await this.#beats.tick()
+    return await this.#tendForeign(writer)
+  }
+
+  /** Tells what keeps the database from being written to, once, and keeps it among the incidents when it is over. */
+  #noteTrouble(writer: DatabaseWriter): void {
+    const before = this.#trouble
+    this.#trouble = writer.trouble()
+    if (before?.message === this.#trouble?.message) return
+    this.#parts.onTrouble?.(this.#trouble)
+    if (before === null || before.kind === this.#trouble?.kind) return
+    const outcome = `it can be written to again, after ${roughDuration(this.#parts.clock.wall() - before.since)}`
+    const kept = this.write(({ incidents }) => incidents.noteEnded(databaseIncident(before), before.since, outcome))
+    kept.catch((error: unknown) => this.#parts.log.warn('trouble of the database not kept', { error }))
+  }
+
+  /**
+   * Takes in what foreign writers did. Where that cannot be written down, it goes on beside the next rounds, and what fails for
+   * this reason is tried again: it is told already.
+   */
+  async #tendForeign(writer: DatabaseWriter): Promise<number> {
+    this.#foreignRound ??= this.#takeForeign()
+    try {
+      let waitMs: number | Late
+      do waitMs = await waitAtMost(this.#foreignRound, ROUND_MS, this.#parts.clock)
+      while (waitMs === LATE && !writer.isHindered)
+      if (waitMs === LATE) return 0
+      this.#foreignRound = undefined
+      return waitMs
+    } catch (error) {
+      this.#foreignRound = undefined
+      if (isPassing(error) && writer.isHindered) return ROUND_MS
+      throw error
+    }
+  }
+
+  async #takeForeign(): Promise<number> {
     await this.#foreignRows?.tend()
-    return (await this.#pythonAgents?.tend()) ?? 0
+    return (await this.#pythonAgents?.tend()) ?? ROUND_MS
   }
 
   async prune(olderThanMs: number): Promise<number> {
@@ -261,6 +313,7 @@ class SqliteStore implements Omit<Store, TableVerb> {
     this.#hints[Symbol.dispose]()
     this.#tail[Symbol.dispose]()
     await this.#writer?.groupCommit.close()
+    await this.#foreignRound?.catch(() => undefined)
     await this.#beats[Symbol.asyncDispose]()
     this.#livenessFile[Symbol.dispose]()
     this.#writer?.[Symbol.dispose]()

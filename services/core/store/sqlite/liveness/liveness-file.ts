@@ -8,7 +8,7 @@ import { readSchema } from '../file/schema.ts'
 import { isDamage, isFull, sqliteCode } from '../file/sqlite-errors.ts'
 
 /** Raised with every change of liveness.sql: a file of another version is made anew. */
-const SCHEMA_VERSION = 3
+const SCHEMA_VERSION = 4
 
 export interface LivenessFileParts {
   readonly clock: Clock
