@@ -142,6 +142,8 @@ export interface Store extends AsyncDisposable {
   /**
    * Renews the lease and reports progress (`in_progress`), ends the task, or gives it back (`returned`). Only the holder's
    * report at the current epoch counts: any other is refused with `stale_epoch` and kept as evidence. The same twice is once.
+   * While nothing can be written to the database, a renewal is answered by the state of its task, and written when it can be: no
+   * move could overtake it.
    */
   report(holder: SessionId, report: Report): Promise<Task>
   /** Cancels an open task and tells its holder. Cancelling twice is cancelling once; `conflict` when it ended otherwise. */

@@ -8,6 +8,8 @@ import Database from 'better-sqlite3'
 import { AUDIT_ROOT, auditHash } from '#fleet/audit.ts'
 import { hashedEntryOf } from '#fleet/chain-check.ts'
 import { S2Error } from '#fleet/errors.ts'
+import type { StoreTrouble } from '#fleet/store-trouble.ts'
+import type { Task } from '#fleet/task.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { SqliteConnection } from '#store/sqlite/file/connection.ts'
 import { GroupCommit } from '#store/sqlite/file/group-commit.ts'
@@ -186,9 +188,10 @@ test('a database locked for a second delays its writers, not the event loop', as
   assert.equal((await store.unacked(b, 0, 10)).length, 1)
 })
 
+/** Five seconds of patience pass in one tenth of the time. */
+const hasty = { ...systemClock, now: () => systemClock.now() * 10 }
+
 test('a database that stays locked is given up, with nothing written', async () => {
-  // five seconds of patience pass in one tenth of the time
-  const hasty = { ...systemClock, now: () => systemClock.now() * 10 }
   await using ground = await Ground.make({ clock: hasty })
   const store = await ground.open()
   const { a, b } = await openChannel(store)
@@ -197,13 +200,92 @@ test('a database that stays locked is given up, with nothing written', async () 
   locker.say({})
   await locker.hear()
   const error = await refused('unavailable', store.send(a, 'k', { text: 'never' }))
-  assert.match(error.message, /stayed locked for 5 s/)
+  assert.match(error.message, new RegExp(`locked for \\d[.\\d]*s by \\S+ sqlite-locker\\.ts \\(pid ${locker.process.pid}\\)$`))
   assert.match(error.next ?? '', /nothing was written/)
   locker.say({})
   await locker.hear()
   assert.deepEqual(await store.unacked(b, 0, 10), [])
   await store.send(a, 'k', { text: 'now' })
   assert.equal((await store.unacked(b, 0, 10)).length, 1)
+})
+
+test('a locked database names who holds it, a stopped one as stopped, and refuses the next at once', async () => {
+  const troubles: (StoreTrouble | null)[] = []
+  await using ground = await Ground.make({ clock: hasty, onTrouble: (trouble) => troubles.push(trouble) })
+  const store = await ground.open()
+  const { a } = await openChannel(store)
+  await store.tend()
+  const locker = await ground.startScript(new URL('./sqlite-locker.ts', import.meta.url), ground.path)
+  await locker.hear()
+  locker.say({})
+  await locker.hear()
+  const { pid } = locker.process
+  assert.ok(pid !== undefined)
+  process.kill(pid, 'SIGSTOP')
+  await until('it is stopped', () => /State:\tT/.test(readFileSync(`/proc/${pid}/status`, 'utf8')))
+  const first = await refused('unavailable', store.send(a, 'k', { text: 'never' }))
+  assert.match(first.message, new RegExp(`sqlite-locker\\.ts \\(pid ${pid}, stopped\\)$`))
+  assert.match(first.next ?? '', new RegExp(`kill -CONT ${pid}\\).*nothing was written`))
+  await until('the next does not wait anew for what the first has waited for', async () => {
+    const began = hasty.now()
+    await refused('unavailable', store.send(a, 'k', { text: 'nor this' }))
+    return hasty.now() - began < 2_500
+  })
+
+  const ticks = new Set<string>()
+  for (let round = 0; round < 3; round += 1) {
+    await store.tend()
+    ticks.add((await store.pulses(0)).tick)
+  }
+  assert.equal(ticks.size, 3, 'rounds go on')
+  const [told] = troubles
+  assert.deepEqual([troubles.length, told?.kind, told?.next], [1, 'locked', (await store.pulses(0)).trouble?.next])
+  assert.match(told?.message ?? '', new RegExp(`locked for more than 5s by .*\\(pid ${pid}, stopped\\)$`))
+  const [shown] = await store.incidents({ open: true })
+  assert.deepEqual([shown?.cause, shown?.kind], ['database:locked', 'database'])
+  assert.match(shown?.summary ?? '', new RegExp(`pid ${pid}, stopped.*kill -CONT ${pid}`))
+
+  process.kill(pid, 'SIGCONT')
+  locker.say({})
+  await locker.hear()
+  await store.tend()
+  assert.deepEqual([troubles.length, troubles[1], (await store.pulses(0)).trouble], [2, null, null])
+  assert.deepEqual(await store.incidents({ open: true }), [])
+  await until('the incident is kept', async () => (await store.incidents({ open: false })).length === 1)
+  const [kept] = await store.incidents({ open: false })
+  assert.match(kept?.outcome ?? '', /^it can be written to again, after /)
+  assert.ok((kept?.openedAt ?? 0) < (kept?.closedAt ?? 0))
+  await verifyChain(store)
+})
+
+test('renewals of leases are taken while the database is locked, and written after', async () => {
+  await using ground = await Ground.make({ clock: hasty })
+  const store = await ground.open()
+  const { a, b } = await openChannel(store)
+  const task = { description: 'x', priority: 'P1', role: null, holder: b, deadline: null, createdBy: a } as const
+  for (const id of ['t1', 't2']) await store.addTask({ ...task, id })
+  const lease = await store.leaseTask(b, 'life')
+  assert.equal(lease?.id, 't1')
+  const renewal = (id: string, epoch: number, progress: string): Promise<Task> =>
+    store.report(b, { task: id, epoch, state: 'in_progress', progress, result: null })
+  const locker = await ground.startScript(new URL('./sqlite-locker.ts', import.meta.url), ground.path)
+  await locker.hear()
+  locker.say({})
+  await locker.hear()
+  await refused('unavailable', store.send(a, 'k', { text: 'the lock is met' }))
+  for (const progress of ['one', 'two', 'three']) {
+    await store.tend()
+    assert.equal((await renewal('t1', 1, progress)).progress, progress)
+  }
+  await refused('stale_epoch', renewal('t1', 2, 'of another epoch'))
+  await refused('not_found', renewal('unknown', 1, 'of another task'))
+  assert.equal((await store.task('t1')).progress, null)
+  locker.say({})
+  await locker.hear()
+  await store.tend()
+  const written = await store.task('t1')
+  assert.deepEqual([written.progress, written.state, written.leaseSeq], ['three', 'in_progress', lease.leaseSeq + 1])
+  await verifyChain(store)
 })
 
 /** Whether a small disk can be made here; else why not. */

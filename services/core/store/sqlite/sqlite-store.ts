@@ -32,6 +32,7 @@ import { DatabaseWriter, LOCK_WAIT_MS } from './database-writer.ts'
 import { waitingForLock } from './file/connection.ts'
 import type { DatabasePath } from './file/database-path.ts'
 import { yieldToEvents } from './file/yield-to-events.ts'
+import { HeldRenewals } from './held-renewals.ts'
 import { Beats } from './liveness/beats.ts'
 import { LivenessFile } from './liveness/liveness-file.ts'
 import { Verdicts } from './liveness/verdicts.ts'
@@ -119,6 +120,7 @@ class SqliteStore implements Omit<Store, TableVerb> {
   readonly #pythonAgents: PythonBridgeSync | null
   readonly #foreignRows: ForeignRowSealer | null
   readonly #retention: Retention | null
+  readonly #renewals: HeldRenewals | null
   /** Hints reach this process alone: hosts are linked to the bridge, and so is the store that hints. */
   readonly #hints = new HintChannel()
   readonly #closing = new AbortController()
@@ -156,6 +158,7 @@ class SqliteStore implements Omit<Store, TableVerb> {
         : new PythonBridgeSync(this.#writer, this.#livenessFile, this.#beats, parts, malformed)
     this.#foreignRows = this.#writer === null ? null : new ForeignRowSealer(this.#writer, clock)
     this.#retention = this.#writer === null ? null : new Retention(databasePath, this.#writer)
+    this.#renewals = this.#writer === null ? null : new HeldRenewals(this.#writer)
   }
 
   async conversations(): Promise<Conversation[]> {
@@ -232,6 +235,8 @@ class SqliteStore implements Omit<Store, TableVerb> {
   }
 
   async report(holder: SessionId, report: Report): Promise<Task> {
+    const held = this.#renewals
+    if (held?.wants(report) === true) return this.ask(() => held.take(holder, report))
     const outcome = await this.write(({ tasks }) => tasks.report(holder, report))
     if (outcome instanceof S2Error) throw outcome // what came too late is kept, and that is committed by now
     return outcome
@@ -257,6 +262,7 @@ class SqliteStore implements Omit<Store, TableVerb> {
     writer.tend()
     this.#noteTrouble(writer)
     await this.#beats.tick(this.#trouble)
+    await this.#renewals?.write()
     await this.ask(({ conversations }) => conversations.reloadStep())
     return await this.#tendForeign(writer)
   }

@@ -4,7 +4,7 @@ import { roughDuration } from '#runtime/duration.ts'
 import { holderInWords, nextAbout, writerOf } from './lock-holders.ts'
 
 /** A lock that was not met for so long may have been free in between: its time counts anew, milliseconds. */
-const MET_WITHIN_MS = 2_000
+const MET_WITHIN_MS = 5_000
 
 /** The write lock of a database while another process has it. */
 export class ForeignLock {
