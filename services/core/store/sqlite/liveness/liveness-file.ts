@@ -53,11 +53,20 @@ export class LivenessFile implements Disposable {
     this.#onReopen = listener
   }
 
-  /** Runs an act in one transaction, waiting while the file is locked. Throws `unavailable`. */
+  /**
+   * Runs an act in one transaction, waiting while the file is locked. Throws `unavailable`. The act may run twice, so it has no
+   * effect but on the file.
+   */
   async write<T>(act: (connection: SqliteConnection) => T): Promise<T> {
     return this.#patiently(() => {
       const connection = this.#open()
-      return connection.transaction(() => act(connection))
+      try {
+        return connection.transaction(() => act(connection))
+      } catch (error) {
+        if (!isFull(error)) throw error
+        connection.get('PRAGMA wal_checkpoint(PASSIVE)') // then the log begins anew, and beats need no more of the full disk
+        return connection.transaction(() => act(connection))
+      }
     })
   }
 
@@ -141,4 +150,5 @@ function makeSchema(connection: SqliteConnection, wall: number): void {
     connection.run('INSERT INTO collecting (id, version, tick) VALUES (1, ?, ?)', Math.round(wall * 1000), '')
     connection.pragma(`user_version = ${SCHEMA_VERSION}`)
   })
+  connection.get('PRAGMA wal_checkpoint(PASSIVE)') // the file has its pages, whatever becomes of the disk
 }
