@@ -183,7 +183,8 @@ async function start(config: Config, life: Life): Promise<void> {
     },
     onError: (error, failingMs) => {
       failures.add()
-      health.trouble('store', storeTrouble(error, failingMs))
+      const isExplained = (last?.observed.trouble ?? null) !== null
+      health.trouble('store', isExplained ? null : storeTrouble(error, failingMs))
     },
     onWell: () => health.trouble('store', null),
     onAlertFailure: () => untold.add(),

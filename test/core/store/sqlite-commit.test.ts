@@ -1,6 +1,16 @@
 /** Group commit: what one transaction takes in, what locks, full and failing disks, crashes and rivals do to it. */
 import assert from 'node:assert/strict'
-import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -13,6 +23,7 @@ import type { Task } from '#fleet/task.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { SqliteConnection } from '#store/sqlite/file/connection.ts'
 import { GroupCommit } from '#store/sqlite/file/group-commit.ts'
+import { openSqliteStore } from '#store/sqlite/open-sqlite-store.ts'
 import type { Store } from '#store/store.ts'
 import { until } from '../../until.ts'
 import { Ground, type Neighbour, openChannel, refused, runTool } from './sqlite-ground.ts'
@@ -200,7 +211,10 @@ test('a database that stays locked is given up, with nothing written', async () 
   locker.say({})
   await locker.hear()
   const error = await refused('unavailable', store.send(a, 'k', { text: 'never' }))
-  assert.match(error.message, new RegExp(`locked for \\d[.\\d]*s by \\S+ sqlite-locker\\.ts \\(pid ${locker.process.pid}\\)$`))
+  assert.match(
+    error.message,
+    new RegExp(`locked for \\d[.\\d]*s by \\S+ sqlite-locker\\.ts \\(pid ${locker.process.pid}\\)$`),
+  )
   assert.match(error.next ?? '', /nothing was written/)
   locker.say({})
   await locker.hear()
@@ -334,6 +348,101 @@ test('a full disk refuses writes, lets reads go on, loses nothing, and heals by 
       assert.equal((await store.unacked(b, 0, 10_000)).length, answered.length + 1)
       assert.deepEqual(broken, [])
       await verifyChain(store)
+    } finally {
+      await store[Symbol.asyncDispose]()
+    }
+  } finally {
+    runTool('umount', '-l', folder)
+  }
+})
+
+test('a store to which nobody writes finds out that its disk is full, tells it, and that it is over; beats go on', async (context) => {
+  await using ground = await Ground.make()
+  const folder = join(ground.folder, 'small')
+  mkdirSync(folder)
+  const why = whyNoSmallDisk(folder)
+  if (why !== false) return context.skip(why)
+  try {
+    const troubles: (StoreTrouble | null)[] = []
+    const small = new Ground(folder, { clock: hasty, onTrouble: (trouble) => troubles.push(trouble) })
+    const store = await small.open('write', join(folder, 'bridge.db'))
+    try {
+      const { b } = await openChannel(store)
+      await store.tend()
+      const ballast = openSync(join(folder, 'ballast'), 'w')
+      assert.throws(() => writeFileSync(ballast, Buffer.alloc(2 * 1024 * 1024)), { code: 'ENOSPC' })
+      closeSync(ballast)
+      await until('it is told', async () => {
+        await store.tend()
+        return troubles.length > 0
+      })
+      assert.deepEqual(
+        [troubles[0]?.kind, troubles[0]?.message],
+        ['full', `the disk that holds ${folder}/bridge.db is full`],
+      )
+      assert.match(troubles[0]?.next ?? '', /free some space/)
+      const ticks = new Set<string>()
+      for (let seq = 1; seq < 100; seq += 1) {
+        await store.beat([{ session: b, host: 'h', incarnation: 'i', seq, work: 0 }])
+        await store.tend()
+        const { tick, pulses, trouble } = await store.pulses(0)
+        ticks.add(tick)
+        assert.deepEqual([pulses.at(-1)?.seq, trouble?.kind], [seq, 'full'])
+      }
+      assert.equal(ticks.size, 99)
+      rmSync(join(folder, 'ballast'))
+      await until('it is over', async () => {
+        await store.tend()
+        return troubles.length > 1
+      })
+      assert.equal(troubles[1], null)
+      await until('the incident is kept', async () => (await store.incidents({ open: false })).length === 1)
+    } finally {
+      await store[Symbol.asyncDispose]()
+    }
+  } finally {
+    runTool('umount', '-l', folder)
+  }
+})
+
+/** A disk of its own, which an error makes read-only; else why there is none. */
+function whyNoFragileDisk(image: string, folder: string): string | false {
+  if (process.getuid?.() !== 0) return 'only root can mount a disk'
+  const made = `dd if=/dev/zero of=${image} bs=1M count=24 && mkfs.ext4 -q ${image} && mount -o loop ${image} ${folder}`
+  const { status, stderr } = runTool('sh', '-c', made)
+  return status === 0 ? false : `no disk can be made here: ${stderr}`
+}
+
+test('a file system that becomes read-only breaks the store and is named, also at the next start; no file is deleted', async (context) => {
+  await using ground = await Ground.make()
+  const folder = join(ground.folder, 'fragile')
+  mkdirSync(folder)
+  const why = whyNoFragileDisk(join(ground.folder, 'image'), folder)
+  if (why !== false) return context.skip(why)
+  try {
+    const broken: Error[] = []
+    const fragile = new Ground(folder, { clock: hasty, onBroken: (error) => broken.push(error) })
+    const path = join(folder, 'bridge.db')
+    const store = await fragile.open('write', path)
+    try {
+      await openChannel(store)
+      await store.tend()
+      const { status, stderr } = runTool('mount', '-o', 'remount,abort', folder)
+      if (status !== 0) return context.skip(`no error of a disk can be made here: ${stderr}`)
+      await until('the store is broken, though nobody writes to it', async () => {
+        await store.tend().catch(() => undefined)
+        return broken.length > 0
+      })
+      const message = `the file system that holds ${path} is read-only`
+      assert.equal(broken[0]?.message, message)
+      assert.match((broken[0] as S2Error).next ?? '', /remount,rw/)
+      assert.ok(existsSync(join(folder, 'liveness.db')))
+      assert.deepEqual(
+        fragile.log.records.filter(({ event }) => event.includes('damaged')),
+        [],
+      )
+      const again = await refused('unavailable', openSqliteStore(path, fragile.parts))
+      assert.equal(again.message, message)
     } finally {
       await store[Symbol.asyncDispose]()
     }

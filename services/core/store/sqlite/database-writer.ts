@@ -90,8 +90,8 @@ export class DatabaseWriter implements Disposable {
       return { kind: 'locked', message, next, since: wall - Math.round(lock.heldMs) }
     }
     if (fullSince === null) return null
-    const { message, next = '' } = fullDisk(this.#path)
-    return { kind: 'full', message, next, since: Math.round(fullSince) }
+    const next = 'free some space: reading goes on, and writing starts again by itself'
+    return { kind: 'full', message: fullDisk(this.#path).message, next, since: Math.round(fullSince) }
   }
 
   /** A commit tells what no other act would: that the disk is full, or has become read-only. */

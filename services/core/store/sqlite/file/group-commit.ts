@@ -3,6 +3,7 @@ import { Pauses } from '#runtime/backoff.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { SqliteConnection } from './connection.ts'
 import { ForeignLock } from './foreign-lock.ts'
+import { isOnReadOnlyDisk, readOnlyDisk } from './read-only-disk.ts'
 import { isBusy, isDamage, isFull, refusalOf } from './sqlite-errors.ts'
 import { yieldToEvents } from './yield-to-events.ts'
 
@@ -268,10 +269,12 @@ export class GroupCommit {
 
   #break(cause: unknown): void {
     if (this.#broken !== undefined) return
-    this.#broken = new S2Error('unavailable', `the store ${this.#path} met an error of its disk and writes no more`, {
-      next: 'start the program again: it then finds out what was kept',
-      cause,
-    })
+    this.#broken = isOnReadOnlyDisk(this.#path)
+      ? readOnlyDisk(this.#path, cause)
+      : new S2Error('unavailable', `the store ${this.#path} met an error of its disk and writes no more`, {
+          next: 'start the program again: it then finds out what was kept',
+          cause,
+        })
     this.#parts.onBroken(this.#broken)
   }
 

@@ -1,6 +1,7 @@
 import Database from 'better-sqlite3'
 import { S2Error } from '#fleet/errors.ts'
 import { holderInWords, nextAbout, writerOf } from './lock-holders.ts'
+import { isOnReadOnlyDisk, isReadOnly, readOnlyDisk } from './read-only-disk.ts'
 
 /** SQLite's own (extended) result code, e.g. `SQLITE_IOERR_FSYNC`; undefined for every other error. */
 export function sqliteCode(error: unknown): string | undefined {
@@ -45,6 +46,7 @@ export function refusalOf(error: unknown, path: string): S2Error {
     })
   }
   if (code?.startsWith('SQLITE_CORRUPT')) return corrupt(path, error)
+  if (mayBeReadOnly(error) && isOnReadOnlyDisk(path)) return readOnlyDisk(path, error)
   if (code !== undefined && /^SQLITE_(READONLY|PERM|CANTOPEN|AUTH)(_|$)/.test(code)) {
     return new S2Error('forbidden', `the database ${path} cannot be opened for writing (${code})`, {
       next: 'let this user write the file and its folder: readers of a WAL database need it too, for their locks',
@@ -64,6 +66,11 @@ export function refusalOf(error: unknown, path: string): S2Error {
     })
   }
   return new S2Error('internal', `the store ${path} failed in an unforeseen way`, { cause: error })
+}
+
+/** These say it of a read-only file system, and of much else. */
+function mayBeReadOnly(error: unknown): boolean {
+  return isReadOnly(error) || /^SQLITE_(READONLY|CANTOPEN|IOERR)(_|$)/.test(sqliteCode(error) ?? '')
 }
 
 export function fullDisk(path: string, cause?: unknown): S2Error {

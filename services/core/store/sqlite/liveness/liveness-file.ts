@@ -2,8 +2,9 @@ import { chmodSync, rmSync } from 'node:fs'
 import { S2Error } from '#fleet/errors.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
-import { prepare, SqliteConnection, waitingForLock } from '../file/connection.ts'
+import { type LockWait, prepare, SqliteConnection, waitingForLock } from '../file/connection.ts'
 import { type FileIdentity, identify, isSameFile } from '../file/database-path.ts'
+import { isOnReadOnlyDisk } from '../file/read-only-disk.ts'
 import { readSchema } from '../file/schema.ts'
 import { isDamage, isFull, sqliteCode } from '../file/sqlite-errors.ts'
 
@@ -89,19 +90,35 @@ export class LivenessFile implements Disposable {
     this.#isClosed = true
   }
 
-  /** Repeats an act while the file is locked. A damaged file is replaced by a new one, once. */
+  /**
+   * Repeats an act while the file is locked. A damaged file is replaced by a new one, once. An error of the disk is met twice
+   * before it counts as damage, and on a disk that is read-only nothing is replaced.
+   */
   async #patiently<T>(act: () => T): Promise<T> {
     const lockWait = { ...this.#parts, boundMs: this.#parts.lockWaitMs }
     try {
       return await waitingForLock(act, this.#path, lockWait)
     } catch (error) {
-      const cause = error instanceof Error ? error.cause : undefined
-      const isPastUse = (isDamage(cause) && !isFull(cause)) || sqliteCode(cause) === 'SQLITE_ERROR'
-      if (!isPastUse || this.#parts.mode === 'read') throw error
-      this.#parts.log.warn('the file of beats is damaged; a new one is made', { path: this.#path, error })
-      this.#discard()
-      return await waitingForLock(act, this.#path, lockWait)
+      if (this.#parts.mode === 'read' || !isPastUse(error) || isOnReadOnlyDisk(this.#path)) throw error
+      if (isOfDisk(error)) return await this.#again(act, lockWait)
+      return await this.#anew(act, error, lockWait)
     }
+  }
+
+  async #again<T>(act: () => T, lockWait: LockWait): Promise<T> {
+    this.#close()
+    try {
+      return await waitingForLock(act, this.#path, lockWait)
+    } catch (error) {
+      if (!isPastUse(error)) throw error
+      return await this.#anew(act, error, lockWait)
+    }
+  }
+
+  async #anew<T>(act: () => T, error: unknown, lockWait: LockWait): Promise<T> {
+    this.#parts.log.warn('the file of beats is damaged; a new one is made', { path: this.#path, error })
+    this.#discard()
+    return await waitingForLock(act, this.#path, lockWait)
   }
 
   /** The connection, opened anew when the file under it is not the one that others see. */
@@ -134,6 +151,16 @@ export class LivenessFile implements Disposable {
     this.#close()
     for (const suffix of ['', '-wal', '-shm']) rmSync(`${this.#path}${suffix}`, { force: true })
   }
+}
+
+/** What SQLite says that nothing but a new file will mend. */
+function isPastUse(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : undefined
+  return (isDamage(cause) && !isFull(cause)) || sqliteCode(cause) === 'SQLITE_ERROR'
+}
+
+function isOfDisk(error: unknown): boolean {
+  return error instanceof Error && /^SQLITE_IOERR(_|$)/.test(sqliteCode(error.cause) ?? '')
 }
 
 /**
