@@ -1,11 +1,6 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, existsSync, openSync } from 'node:fs'
-import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { ProgramPlan } from '../../services/local/process-plan.ts'
 import type { Dice } from '../simulation/chance.ts'
-
-const DIST = resolve(import.meta.dirname, '..', '..', 'dist')
+import type { FleetProgram } from './fleet-program.ts'
 
 /** How long a life lasts before it is killed, milliseconds. */
 export type Span = readonly [least: number, most: number]
@@ -47,81 +42,20 @@ export class Toll {
   }
 }
 
-/** A program of a fleet through all its lives: started, killed at an instant of chance, started again at once. */
-export class Lives {
-  readonly #plan: ProgramPlan
-  readonly #folder: string
-  #child: ChildProcess | null = null
-
-  constructor(plan: ProgramPlan, folder: string) {
-    this.#plan = plan
-    this.#folder = folder
-  }
-
-  /** Lives and dies until enough were killed; leaves the last life running. */
-  async run(dice: Dice, toll: Toll): Promise<void> {
-    const { program, agent } = this.#plan
-    const running = program === 'bridge' ? SERVING : RUNNING
-    while (!toll.isFull) {
-      const ended = this.#start()
-      const span = dice.chance(0.5) ? STARTING : running
-      const early = await Promise.race([ended, sleep(dice.between(...span)).then(() => null)])
-      if (early === null) await this.#kill(ended, toll)
-      else toll.odd.push(`${program} of ${agent} ended by itself: ${early}`)
+/** Has a program live and die until enough were killed, and leaves its last life running. */
+export async function killAgainAndAgain(program: FleetProgram, dice: Dice, toll: Toll): Promise<void> {
+  const running = program.plan.program === 'bridge' ? SERVING : RUNNING
+  while (!toll.isFull) {
+    const ended = program.start()
+    const span = dice.chance(0.5) ? STARTING : running
+    const early = await Promise.race([ended, sleep(dice.between(...span)).then(() => null)])
+    if (early !== null) {
+      toll.odd.push(`${program.name} ended by itself: ${early}`)
+      continue
     }
-    void this.#start()
-  }
-
-  /** Ends the last life as systemd would. */
-  async stop(): Promise<void> {
-    const child = this.#child
-    if (child === null || child.exitCode !== null || child.signalCode !== null) return
-    const ended = new Promise((resolve) => child.once('exit', resolve))
-    child.kill('SIGTERM')
-    await Promise.race([ended, sleep(20_000)])
-    killGroup(child)
-  }
-
-  /** Its process, with whatever it started. */
-  end(): void {
-    if (this.#child !== null) killGroup(this.#child)
-  }
-
-  async #kill(ended: Promise<string>, toll: Toll): Promise<void> {
-    this.#child?.kill('SIGKILL')
+    program.signal('SIGKILL')
     await ended
-    toll.add(this.#plan.program)
+    toll.add(program.plan.program)
   }
-
-  /** Settles with how it ended. */
-  #start(): Promise<string> {
-    const { argv, env, folder, program, agent } = this.#plan
-    const log = openSync(join(this.#folder, `log-${agent}-${program}`), 'a')
-    const words = bundled(argv)
-    const cached = { NODE_COMPILE_CACHE: join(this.#folder, 'compile-cache') }
-    const child = spawn(words[0], words.slice(1), {
-      cwd: folder,
-      env: { ...env, ...cached },
-      stdio: ['ignore', log, log],
-      detached: true,
-    })
-    closeSync(log)
-    this.#child = child
-    return new Promise((resolve) => child.once('exit', (code, signal) => resolve(`${code ?? signal}`)))
-  }
-}
-
-function killGroup({ pid }: ChildProcess): void {
-  try {
-    if (pid !== undefined) process.kill(-pid, 'SIGKILL')
-  } catch {
-    // nothing of it is left
-  }
-}
-
-/** The program as users run it, where it was built. */
-function bundled([node, file, ...args]: ProgramPlan['argv']): [string, ...string[]] {
-  const [, program = ''] = /services\/([\w-]+)\/main\.ts$/.exec(file ?? '') ?? []
-  const path = join(DIST, `${program === 'cli' ? 's2' : program}.js`)
-  return [node, existsSync(path) ? path : (file ?? ''), ...args]
+  void program.start()
 }

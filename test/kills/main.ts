@@ -25,7 +25,8 @@ import { Telling } from '../rehearse/telling.ts'
 import { Dice } from '../simulation/chance.ts'
 import { until } from '../until.ts'
 import { sayCommands } from './commands.ts'
-import { Lives, Toll } from './lives.ts'
+import { FleetProgram } from './fleet-program.ts'
+import { killAgainAndAgain, Toll } from './lives.ts'
 import { Chores, Orders, PythonLoad, TaskLoad } from './work.ts'
 
 const HELP = `usage: node test/kills/main.ts [options]
@@ -51,9 +52,9 @@ const fleet = {
   settings: { S2_ATTEMPTS_MAX: '50', S2_LOG_LEVEL: 'info' },
 }
 await using stage = new Stage(fleet)
-const lives: Lives[] = []
+const programs: FleetProgram[] = []
 const endAll = (): void => {
-  for (const each of lives) each.end()
+  for (const each of programs) each.end()
   for (const { pid } of stage.family()) kill(pid)
 }
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
@@ -100,9 +101,9 @@ async function play(): Promise<void> {
   const tasks = new TaskLoad(store, conversations)
   mail.start()
   tasks.start()
-  lives.push(...plans.map((plan) => new Lives(plan, stage.folder)))
+  programs.push(...plans.map((plan) => new FleetProgram(plan, stage.folder)))
   const killed = Promise.all([
-    ...lives.map(async (each, index) => await each.run(new Dice(`${seed} ${index}`), toll)),
+    ...programs.map((each, index) => killAgainAndAgain(each, new Dice(`${seed} ${index}`), toll)),
     sayCommands(shell, orders, new Dice(`${seed} orders`), toll),
     sayCommands(shell, new Chores(told), new Dice(`${seed} chores`), toll),
   ])
@@ -115,7 +116,7 @@ async function play(): Promise<void> {
   telling.check(`all is at rest${rest === null ? '' : ` after ${(rest / 1000).toFixed(1)} s`}`, rest !== null)
   await judge(store, { mail, tasks, python, orders, toll, plans: plans.map((plan) => plan.program) })
   await mail.stop()
-  await Promise.all(lives.map((each) => each.stop()))
+  await Promise.all(programs.map((each) => each.stop()))
   await judgeFiles(
     database,
     plans.map(({ agent }) => agent),

@@ -23,12 +23,15 @@ export class TaskLoad {
   readonly dealt: string[] = []
   readonly #store: Store
   readonly #conversations: readonly Conversation[]
+  readonly #everyMs: number
   readonly #over = new AbortController()
   #going: Promise<void> = Promise.resolve()
 
-  constructor(store: Store, conversations: readonly Conversation[]) {
+  /** One each so many milliseconds, to one agent after the other. */
+  constructor(store: Store, conversations: readonly Conversation[], everyMs = TASK_EVERY_MS) {
     this.#store = store
     this.#conversations = conversations
+    this.#everyMs = everyMs
   }
 
   start(): void {
@@ -45,7 +48,7 @@ export class TaskLoad {
     for (let n = 1; !this.#over.signal.aborted; n += 1) {
       const { id, roles } = this.#conversations[n % this.#conversations.length] as Conversation
       const task = {
-        id: `kill-${n}`,
+        id: `dealt-${n}`,
         description: 'true',
         priority: 'P2',
         role: roles.b,
@@ -55,7 +58,7 @@ export class TaskLoad {
       } as const
       await untilAnswered(() => this.#store.addTask(task))
       this.dealt.push(task.id)
-      await sleep(TASK_EVERY_MS, undefined, { signal: this.#over.signal }).catch(() => undefined)
+      await sleep(this.#everyMs, undefined, { signal: this.#over.signal }).catch(() => undefined)
     }
   }
 }
