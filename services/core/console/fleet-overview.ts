@@ -2,6 +2,7 @@ import { type Agent, agentsOf } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import type { Incident } from '#fleet/incident.ts'
 import type { SessionId } from '#fleet/session-id.ts'
+import { isStoreTrouble } from '#fleet/store-trouble.ts'
 import { isLeased, type Task } from '#fleet/task.ts'
 import type { Verdict } from '#fleet/verdict.ts'
 import { wholeMinute } from '#runtime/instant.ts'
@@ -98,7 +99,7 @@ export async function readOverview(
     judgedAt: judged.at,
     watchdog,
     isServed: !unserved,
-    isWell: watchdog !== 'away' && !agents.some(isLost) && !incidents.some(({ kind }) => kind === 'database'),
+    isWell: watchdog !== 'away' && !agents.some(isLost) && !incidents.some(isStoreTrouble),
     agents: agents.sort(byName),
     waiting: open.filter(({ holder }) => holder === null),
     counts: { open: open.length, completed: completed.length, failed: failed.length },

@@ -13,7 +13,16 @@ export interface StoreTrouble {
 /** What people are told while it lasts. No store keeps this incident: it is told because nothing can be kept. */
 export function databaseIncident({ kind, message, next }: StoreTrouble): NewIncident {
   const summary = `${message}; no message and no task can be written, and no agent is judged; ${next}`
-  return { cause: `database:${kind}`, kind: 'database', agent: null, summary }
+  return { cause: causeOf(kind), kind: 'database', agent: null, summary }
+}
+
+/** Whether an incident says that the database cannot be written to now. */
+export function isStoreTrouble({ cause }: Pick<Incident, 'cause'>): boolean {
+  return cause === causeOf('locked') || cause === causeOf('full')
+}
+
+function causeOf(kind: StoreTrouble['kind']): string {
+  return `database:${kind}`
 }
 
 /** The same among the incidents of the store, while it lasts. */

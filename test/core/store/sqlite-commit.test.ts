@@ -356,7 +356,7 @@ test('a full disk refuses writes, lets reads go on, loses nothing, and heals by 
   }
 })
 
-test('a store to which nobody writes finds out that its disk is full, tells it, and that it is over; beats go on', async (context) => {
+test('a store to which nobody writes finds out that its disk is full, tells it, and that it is over; beats and leases go on', async (context) => {
   await using ground = await Ground.make()
   const folder = join(ground.folder, 'small')
   mkdirSync(folder)
@@ -368,6 +368,9 @@ test('a store to which nobody writes finds out that its disk is full, tells it, 
     const store = await small.open('write', join(folder, 'bridge.db'))
     try {
       const { b } = await openChannel(store)
+      const task = { description: 'x', priority: 'P1', role: null, deadline: null, createdBy: null } as const
+      await store.addTask({ ...task, id: 't1', holder: b })
+      await store.leaseTask(b, 'life')
       await store.tend()
       const ballast = openSync(join(folder, 'ballast'), 'w')
       assert.throws(() => writeFileSync(ballast, Buffer.alloc(2 * 1024 * 1024)), { code: 'ENOSPC' })
@@ -390,12 +393,14 @@ test('a store to which nobody writes finds out that its disk is full, tells it, 
         assert.deepEqual([pulses.at(-1)?.seq, trouble?.kind], [seq, 'full'])
       }
       assert.equal(ticks.size, 99)
+      await store.report(b, { task: 't1', epoch: 1, state: 'in_progress', progress: 'no room', result: null })
       rmSync(join(folder, 'ballast'))
       await until('it is over', async () => {
         await store.tend()
         return troubles.length > 1
       })
       assert.equal(troubles[1], null)
+      await until('the renewal is written', async () => (await store.task('t1')).progress === 'no room')
       await until('the incident is kept', async () => (await store.incidents({ open: false })).length === 1)
     } finally {
       await store[Symbol.asyncDispose]()
