@@ -60,7 +60,8 @@ test('a verb that fails harms no other of its group', async () => {
     clock: systemClock,
     chance: Math.random,
     lockWaitMs: 1000,
-    demandFile: () => undefined,
+    demandFiles: () => undefined,
+    onRollback: () => undefined,
     onBegin: () => undefined,
     onCommit: () => {
       commits += 1

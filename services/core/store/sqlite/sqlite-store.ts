@@ -140,8 +140,7 @@ class SqliteStore implements Omit<Store, TableVerb> {
       source.current()?.conversations.isLive(conversationOf(session)) ?? false
     this.#beats = new Beats(this.#livenessFile, { clock, log, speakers: this.#speakers, isKnown })
     this.#verdicts = new Verdicts(this.#livenessFile, clock)
-    const tables = mode === 'read' ? null : source.demand()
-    this.#writer = tables === null ? null : new DatabaseWriter(databasePath, parts, tables, this.#tail)
+    this.#writer = mode === 'read' ? null : new DatabaseWriter(databasePath, parts, source, this.#tail)
     this.#pythonAgents =
       this.#writer === null
         ? null
@@ -239,6 +238,8 @@ class SqliteStore implements Omit<Store, TableVerb> {
   }
 
   async tend(): Promise<number> {
+    const refusal = this.#source.look()
+    if (refusal !== null) throw refusal
     this.#demandWriter().tend()
     await this.ask(({ conversations }) => conversations.reloadStep())
     await this.#beats.tick()
@@ -264,6 +265,7 @@ class SqliteStore implements Omit<Store, TableVerb> {
     await this.#beats[Symbol.asyncDispose]()
     this.#livenessFile[Symbol.dispose]()
     this.#writer?.[Symbol.dispose]()
+    await this.#source.settle()
     this.#source[Symbol.dispose]()
   }
 
