@@ -1,11 +1,19 @@
 /** The identity of a database is that of its three files and its content: what S2 does when others change them under it. */
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
-import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { copyFileSync, existsSync, renameSync, rmSync, statSync } from 'node:fs'
 import { basename } from 'node:path'
 import { test } from 'node:test'
-import type { Store } from '#store/store.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { S2Error } from '#fleet/errors.ts'
+import { systemClock } from '#runtime/clock.ts'
 import { heldBeside } from '#store/sqlite/backup/held-copy.ts'
+import { prepare, SqliteConnection } from '#store/sqlite/file/connection.ts'
+import { DatabaseFiles } from '#store/sqlite/file/database-files.ts'
+import { identify } from '#store/sqlite/file/database-path.ts'
+import { GroupCommit } from '#store/sqlite/file/group-commit.ts'
+import type { Store } from '#store/store.ts'
 import { until } from '../../until.ts'
 import { type Channel, Ground, openChannel, refused } from './sqlite-ground.ts'
 
@@ -125,4 +133,130 @@ test('a copy over the file is noticed before anything is written into it', async
   assert.match(String(broken), /was written over while S2 had it open; what S2 held is in .*\.held-/)
   const [held = ''] = heldBeside(ground.path).filter((each) => !each.includes('-wal'))
   assert.deepEqual(lookApart(held).texts.at(-1), 'last')
+})
+
+test('a process that is told so, and then ends by itself, leaves the log of others in its place', async () => {
+  await using ground = await Ground.make()
+  await (await ground.open())[Symbol.asyncDispose]()
+  const other = `
+    import Database from 'better-sqlite3'
+    const database = new Database(${JSON.stringify(ground.path)})
+    database.exec("INSERT INTO messages (conversation_id, from_session, to_session, message, timestamp) VALUES ('c', 'a', 'b', 'of others', '2026-01-01T00:00:00')")
+    process.exit()`
+  const victim = await ground.startScript(new URL('./sqlite-files-victim.ts', import.meta.url), ground.path, other)
+  assert.match(String((await victim.hear()).broken), /another log took the place/)
+  await victim.hearOut()
+  assert.ok(existsSync(`${ground.path}-wal`), 'the log of others was removed')
+  assert.deepEqual(lookApart(ground.path), { check: 'ok', texts: ['of others'] })
+})
+
+test('a commit during which the files are changed is of unknown outcome', async () => {
+  await using ground = await Ground.make()
+  await (await ground.open())[Symbol.asyncDispose]()
+  const connection = new SqliteConnection(ground.path, { create: false })
+  prepare(connection, 'FULL', 'leave')
+  const main = identify(ground.path)
+  assert.ok(main)
+  const files = new DatabaseFiles(ground.path, main)
+  const groupCommit = new GroupCommit(connection, ground.path, {
+    clock: systemClock,
+    chance: Math.random,
+    lockWaitMs: 1000,
+    demandFiles: () => {
+      if (files.look() !== null) throw new S2Error('unavailable', 'in doubt')
+    },
+    onBegin: () => undefined,
+    onRollback: () => undefined,
+    onCommit: () => assert.fail('nobody may be told of it'),
+    onBroken: (error) => assert.fail(error.message),
+  })
+  const act = () => {
+    connection.run('DELETE FROM messages')
+    rmSync(`${ground.path}-wal`)
+  }
+  const refusal = await refused('unknown_outcome', groupCommit.write(act))
+  assert.match(refusal.message, /were changed by others during a commit; it may have happened/)
+  assert.equal((await refused('unavailable', groupCommit.write(act))).message, 'in doubt')
+  connection.abandon()
+})
+
+test('a watcher alone puts no old rows back', async () => {
+  const { ground, store, channel, broken } = await prepared()
+  await using _ = ground
+  const reader = await ground.open('read')
+  await reader.unacked(channel.b, 0, 10)
+  await store[Symbol.asyncDispose]()
+  removeLog(ground.path)
+  sendApart(ground.path, 'of the other side')
+  await until('the reader notices', async () => (await reader.unacked(channel.b, 0, 10).catch(() => null)) === null)
+  await until('it is told', () => broken.length > 0)
+  await refused('unavailable', reader.unacked(channel.b, 0, 10))
+  sendApart(ground.path, 'later')
+  await reader[Symbol.asyncDispose]()
+  assert.deepEqual(lookApart(ground.path).texts.slice(-2), ['of the other side', 'later'])
+  assert.equal(broken.length, 1)
+})
+
+test('a reader does not take the log of the database before for that of its successor', async () => {
+  const { ground, store, channel } = await prepared()
+  await using _ = ground
+  const copy = `${ground.path}.copy`
+  ground.look((database) => database.exec(`VACUUM INTO '${copy}'`))
+  const reader = await ground.open('read')
+  assert.equal((await reader.unacked(channel.b, 0, 10)).length, 2)
+  await store[Symbol.asyncDispose]()
+  sendApart(ground.path, 'in the log')
+  renameSync(copy, ground.path)
+  const refusal = await refused('unavailable', reader.unacked(channel.b, 0, 10))
+  assert.match(refusal.message, /was replaced, and the log beside it belongs to the one before/)
+  removeLog(ground.path)
+  await until('it reads on', async () => (await reader.unacked(channel.b, 0, 10)).length === 2)
+})
+
+/** Writes, checkpoints and vacuums as wildly as it can until it is ended. */
+const STORM = `
+  import Database from 'better-sqlite3'
+  for (;;) {
+    const database = new Database(process.argv[1], { timeout: 60_000 })
+    database.pragma('journal_mode = WAL')
+    database.exec('CREATE TABLE IF NOT EXISTS storm (x)')
+    const put = database.prepare('INSERT INTO storm VALUES (?)')
+    database.transaction(() => { for (let n = Math.random() * 300; n > 0; n -= 1) put.run('x'.repeat(Math.random() * 3000)) })()
+    const chance = Math.random()
+    try {
+      if (chance < 0.4) database.pragma('wal_checkpoint(PASSIVE)')
+      else if (chance < 0.7) database.pragma('wal_checkpoint(TRUNCATE)')
+      else if (chance < 0.75) database.exec('DELETE FROM storm; VACUUM')
+    } catch {}
+    if (Math.random() < 0.7) database.close()
+  }`
+
+test('what other programs do with the database by way of SQLite is no doubt, nor is their death in the middle', async () => {
+  const { ground, store, channel, broken } = await prepared()
+  await using _ = ground
+  const main = identify(ground.path)
+  assert.ok(main)
+  const files = new DatabaseFiles(ground.path, main)
+  const storm = (): ChildProcess =>
+    spawn(process.execPath, ['--input-type=module', '-e', STORM, ground.path], { stdio: 'inherit' })
+  const doubts: unknown[] = []
+  const sizes = new Set<number>()
+  let looks = 0
+  for (let round = 0; round < 6; round += 1) {
+    const children = [storm(), storm()]
+    for (const end = performance.now() + 700; performance.now() < end; looks += 1) {
+      const doubt = files.look()
+      if (doubt !== null) doubts.push(doubt)
+      if (looks % 10 === 0) await store.send(channel.a, `storm-${looks}`, { text: 'x' }).catch(() => undefined)
+      else await sleep(1)
+      sizes.add(statSync(ground.path).mtimeMs)
+    }
+    for (const child of children) {
+      child.kill('SIGKILL')
+      await once(child, 'exit')
+    }
+  }
+  assert.deepEqual(doubts, [])
+  assert.deepEqual(broken, [])
+  assert.ok(looks > 200 && sizes.size > 10, `${looks} looks at ${sizes.size} states: there was no storm`)
 })

@@ -20,6 +20,8 @@ export class FileGuard implements Disposable {
   #refusal: S2Error | null = null
   #keeping: Promise<void> = Promise.resolve()
   #glancedAt = Number.NEGATIVE_INFINITY
+  #isAbandoned = false
+  #isOver = false
 
   constructor(path: string, files: DatabaseFiles, connection: SqliteConnection, parts: StoreParts) {
     this.#path = path
@@ -30,10 +32,10 @@ export class FileGuard implements Disposable {
 
   /** Looks at the files now. Answers why the database can be used no more; null while it can. */
   look(): S2Error | null {
-    if (this.#refusal !== null) return this.#refusal
+    if (this.#refusal !== null || this.#isOver) return this.#refusal
     const doubt = this.files.look()
     if (doubt === null) return null
-    this.#doubt = doubt
+    this.#suspect(doubt)
     this.#refusal = new S2Error('unavailable', happened(this.#path, doubt), { next: 'wait until S2 has kept what it held' })
     this.#keeping = this.#keep(doubt)
     return this.#refusal
@@ -54,11 +56,17 @@ export class FileGuard implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#doubt ??= this.files.look()
-    // SQLite itself checkpoints and removes nothing at the close of a database whose name belongs to another file by now
-    const mayClose = this.#doubt === null || this.#doubt === 'removed' || this.#doubt === 'replaced'
-    if (mayClose) this.#connection[Symbol.dispose]()
-    else this.#connection.abandon()
+    this.#isOver = true
+    if (this.#doubt === null) this.#suspect(this.files.look())
+    if (!this.#isAbandoned) this.#connection[Symbol.dispose]()
+  }
+
+  /** SQLite itself checkpoints and removes nothing at the close of a database whose name belongs to another file by now. */
+  #suspect(doubt: FileDoubt | null): void {
+    this.#doubt = doubt
+    if (doubt === null || doubt === 'removed' || doubt === 'replaced') return
+    this.#isAbandoned = true
+    this.#connection.abandon()
   }
 
   async #keep(doubt: FileDoubt): Promise<void> {

@@ -238,9 +238,10 @@ class SqliteStore implements Omit<Store, TableVerb> {
   }
 
   async tend(): Promise<number> {
+    const writer = this.#demandWriter()
     const refusal = this.#source.look()
     if (refusal !== null) throw refusal
-    this.#demandWriter().tend()
+    writer.tend()
     await this.ask(({ conversations }) => conversations.reloadStep())
     await this.#beats.tick()
     await this.#foreignRows?.tend()

@@ -106,7 +106,7 @@ export class ReopeningReader implements TablesSource {
   }
 
   #tellOnce(error: S2Error): void {
-    this.#refusal = error
+    this.#refusal = error.code === 'unavailable' ? error : null
     this.#lookAgainAt = this.#parts.clock.now() + LOOK_AGAIN_MS
     if (error.message === this.#lastError) return
     this.#lastError = error.message
