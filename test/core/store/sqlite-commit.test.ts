@@ -312,7 +312,10 @@ test('a conversation whose commit failed is not known, and the next one is', asy
   assert.ok(file)
   const tables = openTables(connection, file, systemClock, new MalformedRows(recordingLog()))
   const source = { current: () => tables, demand: () => tables, look: () => null, settle: async () => undefined }
-  const tail = new NewMessageNotifier(() => null, () => ({ [Symbol.dispose]: () => undefined }))
+  const tail = new NewMessageNotifier(
+    () => null,
+    () => ({ [Symbol.dispose]: () => undefined }),
+  )
   const path = { path: ground.path, folder: ground.folder, bell: `${ground.path}-bell`, liveness: '' }
   using writer = new DatabaseWriter(path, ground.parts, { ...source, [Symbol.dispose]: () => undefined }, tail)
   const commit = connection.commit.bind(connection)

@@ -15,6 +15,7 @@ import { identify } from '#store/sqlite/file/database-path.ts'
 import { GroupCommit } from '#store/sqlite/file/group-commit.ts'
 import type { Store } from '#store/store.ts'
 import { until } from '../../until.ts'
+import { removeLog } from './sqlite-deeds.ts'
 import { type Channel, Ground, openChannel, refused } from './sqlite-ground.ts'
 
 /** Asks a database in another process: this one has connections that were left open, whose index it would share. */
@@ -55,10 +56,6 @@ function sendApart(path: string, text: string): void {
     encoding: 'utf8',
   })
   assert.equal(status, 0, stderr)
-}
-
-function removeLog(path: string): void {
-  for (const suffix of ['-wal', '-shm']) rmSync(path + suffix)
 }
 
 test('a log that is removed is put back, and each side has all that it was told', async () => {

@@ -36,7 +36,9 @@ export class FileGuard implements Disposable {
     const doubt = this.files.look()
     if (doubt === null) return null
     this.#suspect(doubt)
-    this.#refusal = new S2Error('unavailable', happened(this.#path, doubt), { next: 'wait until S2 has kept what it held' })
+    this.#refusal = new S2Error('unavailable', happened(this.#path, doubt), {
+      next: 'wait until S2 has kept what it held',
+    })
     this.#keeping = this.#keep(doubt)
     return this.#refusal
   }
@@ -73,9 +75,10 @@ export class FileGuard implements Disposable {
     this.#parts.log.error('database files changed by others', { path: this.#path, doubt })
     await null // a transaction of the group commit may be open at this instant
     const held = await keepHeld(this.#path, doubt, this.files, this.#connection, this.#parts.clock)
-    this.#refusal = outcome(this.#path, doubt, held)
-    this.#parts.log.error('store broken', { error: this.#refusal })
-    this.#parts.onBroken?.(this.#refusal)
+    const error = outcome(this.#path, doubt, held)
+    this.#refusal = error
+    this.#parts.log.error('store broken', { error, next: error.next })
+    this.#parts.onBroken?.(error)
   }
 }
 
@@ -97,7 +100,8 @@ function outcome(path: string, doubt: FileDoubt, { isPutBack, copy, log, fault }
     })
   }
   if (copy === null) {
-    const kept = log === null ? 'nothing of what it held could be kept' : `of what it held only its log is kept, in ${log}`
+    const kept =
+      log === null ? 'nothing of what it held could be kept' : `of what it held only its log is kept, in ${log}`
     return new S2Error('unavailable', `${happened(path, doubt)}; ${kept}: ${fault}`, {
       next: 'put a backup in its place: s2 restore --latest; what was sent since then is to be sent again',
     })

@@ -69,7 +69,8 @@ async function openForWriting(
   try {
     if (isNew) chmodSync(path, 0o600) // it holds tokens; its -wal and -shm take after it
     const main = identify(path)
-    if (main === null) throw new S2Error('unavailable', `${path} was removed while it was opened`, { next: 'try again' })
+    if (main === null)
+      throw new S2Error('unavailable', `${path} was removed while it was opened`, { next: 'try again' })
     await retry(() => inspectSchema(connection, path))
     const tellLong = (what: string): void => parts.onLong?.(what, bytesOf(path) / BYTES_PER_MS_LEAST)
     tellLong('checking the database')

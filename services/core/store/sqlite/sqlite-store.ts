@@ -133,7 +133,7 @@ class SqliteStore implements Omit<Store, TableVerb> {
       () => (this.#closing.signal.aborted ? null : (source.current()?.connection ?? null)),
       (tail) => watchCommits(path, { read: () => tail.read(), quiet: () => tail.isQuiet() }, parts),
     )
-    const fileMode = (): number => statSync(path).mode & 0o666
+    const fileMode = (): number => (statSync(path, { throwIfNoEntry: false })?.mode ?? 0o600) & 0o666
     const fileParts = { clock, chance, log, mode, lockWaitMs: LOCK_WAIT_MS, fileMode }
     this.#livenessFile = new LivenessFile(databasePath.liveness, fileParts)
     const isKnown = (session: SessionId): boolean =>

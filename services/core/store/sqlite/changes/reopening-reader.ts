@@ -84,9 +84,12 @@ export class ReopeningReader implements TablesSource {
   demand(): Tables {
     const tables = this.current()
     if (tables !== null) return tables
-    throw this.#refusal ?? new S2Error('unavailable', `there is no database at ${this.#path} yet`, {
-      next: 'start the bridge that makes it, or look at S2_STORE',
-    })
+    throw (
+      this.#refusal ??
+      new S2Error('unavailable', `there is no database at ${this.#path} yet`, {
+        next: 'start the bridge that makes it, or look at S2_STORE',
+      })
+    )
   }
 
   look(): S2Error | null {

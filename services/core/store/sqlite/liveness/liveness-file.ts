@@ -102,7 +102,8 @@ export class LivenessFile implements Disposable {
     const doubt = this.#connection === undefined ? null : (this.#files?.look() ?? null)
     if (this.#connection !== undefined && doubt === null) return this.#connection
     const isMadeAnew = doubt !== null && doubt !== 'removed' && doubt !== 'replaced' && this.#parts.mode === 'write'
-    if (isMadeAnew) this.#discard() // others would be read in another log than this one
+    if (isMadeAnew)
+      this.#discard() // others would be read in another log than this one
     else this.#close()
     const isNew = identify(this.#path) === null
     const connection = new SqliteConnection(this.#path, { create: this.#parts.mode === 'write' })
