@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFileSync, existsSync, renameSync, rmSync, statSync } from 'node:fs'
+import { copyFileSync, existsSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -15,7 +15,7 @@ import { identify } from '#store/sqlite/file/database-path.ts'
 import { GroupCommit } from '#store/sqlite/file/group-commit.ts'
 import type { Store } from '#store/store.ts'
 import { until } from '../../until.ts'
-import { removeLog } from './sqlite-deeds.ts'
+import { DEEDS, removeLog } from './sqlite-deeds.ts'
 import { type Channel, Ground, openChannel, refused } from './sqlite-ground.ts'
 
 /** Asks a database in another process: this one has connections that were left open, whose index it would share. */
@@ -127,7 +127,10 @@ test('a copy over the file is noticed before anything is written into it', async
   await until('it is told', () => broken.length > 0)
   await store[Symbol.asyncDispose]()
   assert.deepEqual(lookApart(ground.path), { check: 'ok', texts: ['in the file', 'in the log'] })
-  assert.match(String(broken), /was written over while S2 had it open; what S2 held is in .*\.held-/)
+  assert.match(
+    String(broken),
+    /was written over while S2 had it open; what S2 held is in .*\.held-.*not whole.* its log in .*-wal\.held-/,
+  )
   const [held = ''] = heldBeside(ground.path).filter((each) => !each.includes('-wal'))
   assert.deepEqual(lookApart(held).texts.at(-1), 'last')
 })
@@ -135,16 +138,67 @@ test('a copy over the file is noticed before anything is written into it', async
 test('a process that is told so, and then ends by itself, leaves the log of others in its place', async () => {
   await using ground = await Ground.make()
   await (await ground.open())[Symbol.asyncDispose]()
-  const other = `
+  const deed = `
     import Database from 'better-sqlite3'
-    const database = new Database(${JSON.stringify(ground.path)})
+    import { rmSync } from 'node:fs'
+    const path = ${JSON.stringify(ground.path)}
+    for (const suffix of ['-wal', '-shm']) rmSync(path + suffix)
+    const database = new Database(path)
     database.exec("INSERT INTO messages (conversation_id, from_session, to_session, message, timestamp) VALUES ('c', 'a', 'b', 'of others', '2026-01-01T00:00:00')")
     process.exit()`
-  const victim = await ground.startScript(new URL('./sqlite-files-victim.ts', import.meta.url), ground.path, other)
+  const victim = await ground.startScript(new URL('./sqlite-files-victim.ts', import.meta.url), ground.path, deed)
+  assert.equal((await victim.hear()).isOpen, true)
   assert.match(String((await victim.hear()).broken), /another log took the place/)
   await victim.hearOut()
   assert.ok(existsSync(`${ground.path}-wal`), 'the log of others was removed')
   assert.deepEqual(lookApart(ground.path), { check: 'ok', texts: ['of others'] })
+})
+
+test('programs that hold one database keep it once', async () => {
+  for (const [name, deed] of Object.entries(DEEDS)) {
+    const { ground, store, broken } = await prepared()
+    await using _ = ground
+    const decoy = `${ground.path}.held-20200101T000000.000Z-${statSync(`${ground.path}-wal`).ino}`
+    writeFileSync(decoy, 'of another time, when a log had the same file number')
+    const script = new URL('./sqlite-files-victim.ts', import.meta.url)
+    const others = [await ground.startScript(script, ground.path), await ground.startScript(script, ground.path)]
+    for (const other of others) assert.equal((await other.hear()).isOpen, true)
+    deed(ground.path)
+    await until('it is told', async () => {
+      await store.tend().catch(() => undefined)
+      return broken.length > 0
+    })
+    for (const other of others) assert.match(String((await other.hear()).broken), /while S2 had it open/)
+    for (const other of others) await other.hearOut()
+    await store[Symbol.asyncDispose]()
+    const held = heldBeside(ground.path).filter((each) => each !== decoy && !each.includes('-wal.'))
+    assert.equal(held.length, name === 'robbed of its log' ? 0 : 1, `${name}: ${held}`)
+    const whole = held[0] ?? ground.path
+    const found = lookApart(whole)
+    assert.deepEqual(found.texts, ['in the file', 'in the log'], name)
+    if (name !== 'written over') assert.equal(found.check, 'ok', name) // pages that were only in the file are gone
+  }
+})
+
+test('where only the index or only the log is removed, others go on in the same log', async () => {
+  for (const suffix of ['-shm', '-wal']) {
+    const { ground, store } = await prepared()
+    await using _ = ground
+    const deed = `
+      import { rmSync } from 'node:fs'
+      rmSync(${JSON.stringify(ground.path + suffix)})`
+    const victim = await ground.startScript(new URL('./sqlite-files-victim.ts', import.meta.url), ground.path)
+    assert.equal((await victim.hear()).isOpen, true)
+    await store[Symbol.asyncDispose]()
+    sendApart(ground.path, 'before')
+    spawnSync(process.execPath, ['--input-type=module', '-e', deed])
+    if (suffix === '-shm') sendApart(ground.path, 'meanwhile')
+    assert.match(String((await victim.hear()).broken), /while S2 had it open/)
+    await victim.hearOut()
+    sendApart(ground.path, 'later')
+    const texts = ['in the file', 'in the log', 'before', ...(suffix === '-shm' ? ['meanwhile'] : []), 'later']
+    assert.deepEqual(lookApart(ground.path), { check: 'ok', texts }, suffix)
+  }
 })
 
 test('a commit during which the files are changed is of unknown outcome', async () => {

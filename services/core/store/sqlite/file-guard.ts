@@ -9,13 +9,15 @@ const GLANCE_MS = 100
 
 /**
  * Ends the use of a database whose files are in doubt: it is refused from then on, nothing is written or checkpointed, what the
- * connection holds is kept, and then the program is told to end.
+ * connection holds is kept, and then the program is told to end. A reader goes on with whatever file has the name: only what
+ * others did to the log or the content of its own one concerns it.
  */
 export class FileGuard implements Disposable {
   readonly files: DatabaseFiles
   readonly #path: string
   readonly #connection: SqliteConnection
   readonly #parts: StoreParts
+  readonly #mode: 'write' | 'read'
   #doubt: FileDoubt | null = null
   #refusal: S2Error | null = null
   #keeping: Promise<void> = Promise.resolve()
@@ -23,18 +25,25 @@ export class FileGuard implements Disposable {
   #isAbandoned = false
   #isOver = false
 
-  constructor(path: string, files: DatabaseFiles, connection: SqliteConnection, parts: StoreParts) {
+  constructor(
+    path: string,
+    files: DatabaseFiles,
+    connection: SqliteConnection,
+    parts: StoreParts,
+    mode: 'write' | 'read',
+  ) {
     this.#path = path
     this.files = files
     this.#connection = connection
     this.#parts = parts
+    this.#mode = mode
   }
 
   /** Looks at the files now. Answers why the database can be used no more; null while it can. */
   look(): S2Error | null {
     if (this.#refusal !== null || this.#isOver) return this.#refusal
     const doubt = this.files.look()
-    if (doubt === null) return null
+    if (doubt === null || (this.#mode === 'read' && isOfName(doubt))) return null
     this.#suspect(doubt)
     this.#refusal = new S2Error('unavailable', happened(this.#path, doubt), {
       next: 'wait until S2 has kept what it held',
@@ -66,7 +75,7 @@ export class FileGuard implements Disposable {
   /** SQLite itself checkpoints and removes nothing at the close of a database whose name belongs to another file by now. */
   #suspect(doubt: FileDoubt | null): void {
     this.#doubt = doubt
-    if (doubt === null || doubt === 'removed' || doubt === 'replaced') return
+    if (doubt === null || isOfName(doubt)) return
     this.#isAbandoned = true
     this.#connection.abandon()
   }
@@ -80,6 +89,11 @@ export class FileGuard implements Disposable {
     this.#parts.log.error('store broken', { error, next: error.next })
     this.#parts.onBroken?.(error)
   }
+}
+
+/** The file is as it was, and the name belongs to another one or to none. */
+function isOfName(doubt: FileDoubt): boolean {
+  return doubt === 'removed' || doubt === 'replaced'
 }
 
 function happened(path: string, doubt: FileDoubt): string {
@@ -106,8 +120,13 @@ function outcome(path: string, doubt: FileDoubt, { isPutBack, copy, log, fault }
       next: 'put a backup in its place: s2 restore --latest; what was sent since then is to be sent again',
     })
   }
-  const isSound = fault === null ? '' : `, which is not sound (${fault}); its log is ${log}`
-  return new S2Error('unavailable', `${happened(path, doubt)}; what S2 held is in ${copy}${isSound}`, {
+  if (fault !== null) {
+    const what = `what S2 held is in ${copy}, which is not whole (${fault}), and its log in ${log}`
+    return new S2Error('unavailable', `${happened(path, doubt)}; ${what}`, {
+      next: `to go back, stop all programs and s2 restore --latest; else go on, and look in ${copy} for what is missing`,
+    })
+  }
+  return new S2Error('unavailable', `${happened(path, doubt)}; what S2 held is in ${copy}`, {
     next: NEXT[doubt](path, copy),
   })
 }

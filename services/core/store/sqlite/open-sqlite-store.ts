@@ -82,7 +82,7 @@ async function openForWriting(
     // a checkpoint that a process left half done would hide later changes of the file, and so would a log that was read anew
     if (files.isCheckpointUnderWay()) await retry(() => connection.get('PRAGMA wal_checkpoint(PASSIVE)'))
     const tables = openTables(connection, main, parts.clock, malformed)
-    return guardedTables(tables, new FileGuard(path, files, connection, parts))
+    return guardedTables(tables, new FileGuard(path, files, connection, parts, 'write'))
   } catch (error) {
     connection[Symbol.dispose]()
     throw error
@@ -134,8 +134,9 @@ function orphanedLog(path: string): S2Error {
 
 /** The refusal to begin with nothing where a program kept what the database held when it was removed. */
 function lostDatabase(path: string, held: string): S2Error {
+  const wayBack = held.startsWith(`${path}.held-`) ? `mv ${held} ${path}` : 's2 restore --latest'
   return new S2Error('unavailable', `${path} is missing, and what S2 held when it was removed is in ${held}`, {
-    next: `mv ${held} ${path} puts it back; to begin with nothing, move ${held} away`,
+    next: `${wayBack} puts it back; to begin with nothing, move ${held} away`,
   })
 }
 

@@ -35,13 +35,11 @@ export interface Held {
   readonly fault: string | null
 }
 
-/** Copies of a database that programs held when its files went away, newest first; after them logs of it. */
+/** What programs held when the files of a database went away: whole copies, newest first, and after them logs. */
 export function heldBeside(path: string): string[] {
-  const [folder, name] = [dirname(path), basename(path)]
-  return namesIn(folder)
-    .filter((each) => each.startsWith(`${name}.held-`) || each.startsWith(`${name}-wal.held-`))
-    .sort((one, other) => (one < other ? 1 : -1)) // a dash sorts before a dot
-    .map((each) => join(folder, each))
+  const names = namesIn(dirname(path)).sort().reverse()
+  const of = (kind: string): string[] => names.filter((each) => each.startsWith(`${basename(path)}${kind}.held-`))
+  return [...of(''), ...of('-wal')].map((each) => join(dirname(path), each))
 }
 
 /**
@@ -56,41 +54,45 @@ export async function keepHeld(
   connection: SqliteConnection,
   clock: Clock,
 ): Promise<Held> {
+  const ending = endingOf(files, clock)
+  const copy = `${path}.${ending}`
   let log: string | null = null
   try {
-    if (doubt === 'log_removed' && putLogBack(path, files.log, connection)) {
+    if (doubt === 'log_removed' && putLogBack(path, ending, files.log, connection)) {
       return { isPutBack: true, copy: null, log: null, fault: null }
     }
-    const mark = (files.log ?? files.main).inode
-    const [earlier] = heldBeside(path).filter((each) => each.endsWith(`-${mark}`) && each.startsWith(`${path}.held-`))
-    if (earlier !== undefined) return { isPutBack: false, copy: earlier, log: null, fault: null }
-    const ending = `held-${stampOf(clock.wall())}-${mark}`
-    log = keepLog(path, `${path}-wal.${ending}`, files)
-    if (!doubt.startsWith('log_')) removeIndex(path, files.index)
-    const fault = await copyAll(path, `${path}.${ending}`, files, connection, clock)
-    if (fault !== null || log === null) return { isPutBack: false, copy: `${path}.${ending}`, log, fault }
-    rmSync(log, { force: true })
-    return { isPutBack: false, copy: `${path}.${ending}`, log: null, fault: null }
+    if (identify(copy) !== null) return { isPutBack: false, copy, log: null, fault: null }
+    log = keepLog(path, `${path}-wal.${ending}`, doubt, files)
+    const fault = await copyAll(path, copy, files, connection, clock)
+    if (fault !== null) return { isPutBack: false, copy, log, fault }
+    if (log !== null) rmSync(log, { force: true })
+    return { isPutBack: false, copy, log: null, fault: null }
   } catch (error) {
     return { isPutBack: false, copy: null, log, fault: refusalOf(error, path).message }
   }
 }
 
+/** How the names of what is kept end: alike for all programs that had the same log open, and never again for another log. */
+function endingOf({ main, log }: DatabaseFiles, clock: Clock): string {
+  const { inode, bornAt } = log ?? main
+  const hasBirth = bornAt > 0 // some file systems keep none, and file numbers come again
+  return `held-${stampOf(hasBirth ? bornAt : clock.wall())}-${inode}`
+}
+
 /** Answers false where another log has the name by now, or where another program of S2 set this one aside. */
-function putLogBack(path: string, log: FileIdentity | null, connection: SqliteConnection): boolean {
+function putLogBack(path: string, ending: string, log: FileIdentity | null, connection: SqliteConnection): boolean {
   const place = `${path}-wal`
-  if (log === null) return false
+  if (log === null || [place, path].some((each) => identify(`${each}.${ending}`) !== null)) return false
   holdWriteLock(connection)
   if (isSameFile(identify(place), log)) return true // only the index was removed, and that is made again from the log
-  if (heldBeside(path).some((each) => isSameFile(identify(each), log))) return false
   const draft = `${place}.back-${process.pid}`
+  rmSync(draft, { force: true })
   try {
     copyLog(log, draft)
-    linkSync(draft, place) // fails where another one has made a log meanwhile
-    syncNow(dirname(path))
-    return true
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    if (linkUnlessThere(draft, place)) {
+      syncNow(dirname(path))
+      return true
+    }
     const own = readFileSync(draft) // another program of S2 may have put the same log back, and others have gone on in it
     return readFileSync(place).subarray(0, own.length).equals(own)
   } finally {
@@ -107,19 +109,18 @@ function holdWriteLock(connection: SqliteConnection): void {
   }
 }
 
-/** Keeps the log under another name; null where it is empty. */
-function keepLog(path: string, kept: string, { log }: DatabaseFiles): string | null {
-  if (log === null) return null
-  const place = `${path}-wal`
-  if (isSameFile(identify(place), log)) renameSync(place, kept)
+/**
+ * Keeps the log under another name; null where there is none. Where it still has its name beside another main file, it is taken
+ * from there with its index: others would read it as the log of that one.
+ */
+function keepLog(path: string, kept: string, doubt: FileDoubt, { log, index }: DatabaseFiles): string | null {
+  if (log === null || identify(kept) !== null) return null
+  const isMainGone = doubt === 'removed' || doubt === 'replaced' || doubt === 'overwritten'
+  if (isMainGone && isSameFile(identify(`${path}-wal`), log)) renameSync(`${path}-wal`, kept)
   else copyLog(log, kept)
+  if (isMainGone && isSameFile(identify(`${path}-shm`), index)) rmSync(`${path}-shm`)
   syncNow(dirname(path))
   return kept
-}
-
-/** The index of a log that was taken away: nobody may find it beside another log. */
-function removeIndex(path: string, index: FileIdentity | null): void {
-  if (index !== null && isSameFile(identify(`${path}-shm`), index)) rmSync(`${path}-shm`, { force: true })
 }
 
 /** Copies a log that this process has open and that may have no name any more. SQLite keeps no locks on it, so it may be read. */
@@ -150,7 +151,7 @@ async function copyAll(
     const descriptor = descriptorOf(files.main)
     if (descriptor !== null) takeOwnership(draft, descriptor)
     syncNow(draft)
-    renameSync(draft, copy)
+    linkUnlessThere(draft, copy)
     syncNow(dirname(path))
     return fault
   } finally {
@@ -175,6 +176,17 @@ function takeOwnership(path: string, descriptor: number): void {
   const own = statSync(path)
   if (own.uid !== uid || own.gid !== gid) chownSync(path, uid, gid)
   chmodSync(path, mode & 0o666)
+}
+
+/** Gives a file another name; answers false where there is a file of that name. */
+function linkUnlessThere(from: string, to: string): boolean {
+  try {
+    linkSync(from, to)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
+    throw error
+  }
 }
 
 function syncNow(path: string): void {

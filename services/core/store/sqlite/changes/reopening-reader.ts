@@ -72,7 +72,8 @@ export class ReopeningReader implements TablesSource {
         prepare(connection, 'FULL', 'leave')
         this.#isLent = contents === 'bridge'
         if (this.#isLent) lendTables(connection)
-        this.#guard = new FileGuard(this.#path, new DatabaseFiles(this.#path, file), connection, this.#parts)
+        const files = new DatabaseFiles(this.#path, file)
+        this.#guard = new FileGuard(this.#path, files, connection, this.#parts, 'read')
         this.#tables = openTables(connection, file, this.#parts.clock, this.#malformed)
       }
     } finally {
@@ -97,7 +98,6 @@ export class ReopeningReader implements TablesSource {
   }
 
   async settle(): Promise<void> {
-    this.current() // a database that was removed or replaced as a whole is given up: others hold it
     await this.#guard?.settle()
   }
 
