@@ -140,7 +140,7 @@ const NEXT: Readonly<Record<FileDoubt, (path: string, copy: string) => string>> 
 }
 
 function bringBack(path: string, copy: string): string {
-  return `s2 import ${copy} shows what is missing in ${path} and brings it back; then move ${copy} away`
+  return `s2 import ${copy} shows what is missing in ${path}, and with --yes brings it back; then move ${copy} away`
 }
 
 function keepOrGoBack(path: string, copy: string): string {
