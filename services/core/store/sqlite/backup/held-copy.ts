@@ -142,7 +142,7 @@ async function copyAll(
 ): Promise<string | null> {
   const draft = `${path}.holding-${process.pid}`
   try {
-    removeLeftDrafts(dirname(path), /\.holding-\d+(-journal)?$/, clock.wall())
+    removeLeftDrafts(dirname(path), /(\.holding|-wal\.back)-\d+(-journal)?$/, clock.wall())
     closeSync(openSync(draft, 'wx', 0o600)) // made here, so that nobody else can ever read it
     connection.rollback()
     connection.beginReading()
