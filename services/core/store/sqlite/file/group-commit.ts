@@ -88,9 +88,9 @@ export class GroupCommit {
     return promise as Promise<T>
   }
 
-  /** Whether it has a lock that another process holds is found out though nothing is to be written. Writes nothing. */
+  /** Finds out whether another process has the lock, though nothing is to be written. Writes nothing. */
   probe(): void {
-    if (this.#working !== undefined || this.#closed !== undefined) return
+    if (this.#working !== undefined || this.#broken !== undefined || this.#closed !== undefined) return
     try {
       this.#connection.begin()
       this.#connection.rollback()
