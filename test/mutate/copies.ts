@@ -4,6 +4,7 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, syml
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { testPath } from './groups.ts'
 
 const ROOT = resolve(import.meta.dirname, '..', '..')
 /** What no test needs, or what is large and is linked. */
@@ -49,6 +50,31 @@ export class Copy implements Disposable {
 
   [Symbol.dispose](): void {
     rmSync(this.folder, { recursive: true, force: true })
+  }
+}
+
+/** How long each test may take: three times what it takes where nothing is wrong, and some seconds. */
+export class Limits {
+  readonly #copy: Copy
+  readonly #ms = new Map<string, number>()
+
+  constructor(copy: Copy) {
+    this.#copy = copy
+  }
+
+  of(name: string): number {
+    return this.#ms.get(name) ?? 0
+  }
+
+  /** Throws where a test fails though nothing is wrong. */
+  async measure(names: readonly string[]): Promise<void> {
+    for (const name of names) {
+      if (this.#ms.has(name)) continue
+      const began = performance.now()
+      const end = await this.#copy.test(testPath(name), 600_000)
+      if (end !== 'passed') throw new Error(`${name} ${end} where nothing is wrong`)
+      this.#ms.set(name, 3 * (performance.now() - began) + 10_000)
+    }
   }
 }
 
