@@ -10,6 +10,13 @@ const ROOT = resolve(import.meta.dirname, '..', '..')
 /** What no test needs, or what is large and is linked. */
 const LEFT_OUT = ['.git', 'node_modules', '.toolchain']
 
+/** The tests that run: a mutant may make one run for ever. */
+const running = new Set<number | undefined>()
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(1))
+process.once('exit', () => {
+  for (const pid of running) endGroup(pid)
+})
+
 /** A copy of the working tree that may be broken: its files are its own, its packages those of the tree. */
 export class Copy implements Disposable {
   readonly folder = mkdtempSync(join(tmpdir(), 's2-mutate-'))
@@ -37,12 +44,14 @@ export class Copy implements Disposable {
     const env = { PATH: process.env.PATH, HOME: this.#home, LANG: 'C.UTF-8' }
     const args = ['--test', '--test-reporter=dot', path]
     const child = spawn(process.execPath, args, { cwd: this.folder, stdio: 'ignore', env, detached: true })
+    running.add(child.pid)
     const over = new AbortController()
     const end = once(child, 'exit') as Promise<[number | null]>
     const late = sleep(mostMs, 'late' as const, { signal: over.signal }).catch(() => 'late' as const)
     const first = await Promise.race([end, late])
     over.abort()
     endGroup(child.pid)
+    running.delete(child.pid)
     await end
     if (first === 'late') return 'late'
     return first[0] === 0 ? 'passed' : 'failed'

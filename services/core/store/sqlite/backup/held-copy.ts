@@ -170,11 +170,16 @@ function checkAlone(path: string): string | null {
   }
 }
 
-/** Gives a file the owner and mode of one that is open. */
+/** Gives a file the owner, group and mode of one that is open, as far as this user may. */
 function takeOwnership(path: string, descriptor: number): void {
   const { uid, gid, mode } = fstatSync(descriptor)
   const own = statSync(path)
-  if (own.uid !== uid || own.gid !== gid) chownSync(path, uid, gid)
+  const isOwn = own.uid === uid || process.geteuid?.() === 0
+  try {
+    chownSync(path, isOwn ? uid : own.uid, gid)
+  } catch {
+    // a group that this user is not in: the file stays in its own
+  }
   chmodSync(path, mode & 0o666)
 }
 
