@@ -31,6 +31,7 @@ import { yieldToEvents } from './file/yield-to-events.ts'
 import { Beats } from './liveness/beats.ts'
 import { LivenessFile } from './liveness/liveness-file.ts'
 import { Verdicts } from './liveness/verdicts.ts'
+import { ForeignTaskMessages } from './python/foreign-task-messages.ts'
 import { PythonBridgeSync } from './python/python-bridge-sync.ts'
 import type { MalformedRows } from './tables/malformed-rows.ts'
 import type { Tables, TablesSource } from './tables/tables.ts'
@@ -110,6 +111,7 @@ class SqliteStore implements Omit<Store, TableVerb> {
   readonly #verdicts: Verdicts
   /** Null in a store that only reads. */
   readonly #writer: DatabaseWriter | null
+  readonly #taskMessages: ForeignTaskMessages | null
   readonly #pythonAgents: PythonBridgeSync | null
   readonly #foreignRows: ForeignRowSealer | null
   readonly #retention: Retention | null
@@ -142,10 +144,11 @@ class SqliteStore implements Omit<Store, TableVerb> {
     this.#verdicts = new Verdicts(this.#livenessFile, clock)
     const tables = mode === 'read' ? null : source.demand()
     this.#writer = tables === null ? null : new DatabaseWriter(databasePath, parts, tables, this.#tail)
+    this.#taskMessages = tables === null ? null : new ForeignTaskMessages(tables, malformed)
     this.#pythonAgents =
-      this.#writer === null
+      this.#writer === null || this.#taskMessages === null
         ? null
-        : new PythonBridgeSync(this.#writer, this.#livenessFile, this.#beats, parts, malformed)
+        : new PythonBridgeSync(this.#writer, this.#livenessFile, this.#beats, parts, malformed, this.#taskMessages)
     this.#foreignRows = this.#writer === null ? null : new ForeignRowSealer(this.#writer, clock)
     this.#retention = this.#writer === null ? null : new Retention(databasePath, this.#writer)
   }
@@ -218,7 +221,10 @@ class SqliteStore implements Omit<Store, TableVerb> {
   ): Promise<Task | null> {
     parseSession(holder)
     this.#speakers.demand(holder, place, this.#parts.clock.now())
-    const task = await this.write(({ tasks }) => tasks.leaseTask(holder, incarnation, passing))
+    const task = await this.write(({ tasks }) => {
+      this.#taskMessages?.takeInAll() // whoever asks may have read the message that gives it a task
+      return tasks.leaseTask(holder, incarnation, passing)
+    })
     if (task === null && passing.length === 0) this.#beats.noteAsked(holder, incarnation)
     return task
   }

@@ -1,0 +1,102 @@
+/** Tasks of agents that speak the Python bridge's protocol, as that bridge's users mean them. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { type SessionId, sessionId } from '#fleet/session-id.ts'
+import type { Task } from '#fleet/task.ts'
+import { systemClock } from '#runtime/clock.ts'
+import type { Store } from '#store/store.ts'
+import { Ground, noPython, openChannel } from './sqlite-ground.ts'
+
+interface Talk {
+  readonly id: string
+  readonly a: SessionId
+  readonly b: SessionId
+  say(side: 'a' | 'b', message: object): Promise<unknown>
+  read(side: 'a' | 'b'): Promise<readonly Readonly<Record<string, string>>[]>
+}
+
+interface Stage extends AsyncDisposable {
+  readonly ground: Ground
+  readonly store: Store
+  talk(role: string): Promise<Talk>
+  /** Upkeep, with clocks that are a second further. */
+  tend(): Promise<void>
+  pass(ms: number): void
+}
+
+async function makeStage(): Promise<Stage> {
+  let ahead = 0
+  const clock = { ...systemClock, wall: () => systemClock.wall() + ahead, now: () => systemClock.now() + ahead }
+  const ground = await Ground.make({ clock })
+  const store = await ground.open()
+  const python = await ground.startPython()
+  return {
+    ground,
+    store,
+    pass: (ms) => {
+      ahead += ms
+    },
+    tend: async () => {
+      ahead += 1_100
+      for (let round = 0; round < 3; round += 1) await store.tend()
+    },
+    talk: async (role) => {
+      const made = await python.call('create_conversation', { my_role: 's2-orchestrator', partner_role: role })
+      const id = String(made.conversation_id)
+      const as = (side: 'a' | 'b') => ({ conversation_id: id, session_id: side, token: String(made[side]) })
+      return {
+        id,
+        a: sessionId(id, 'a'),
+        b: sessionId(id, 'b'),
+        say: (side, message) =>
+          python.call('send_to_partner', {
+            ...as(side),
+            message: JSON.stringify(message),
+            action_type: 'task_assignment',
+          }),
+        read: async (side) => (await python.call('check_messages', as(side))).messages as never,
+      }
+    },
+    [Symbol.asyncDispose]: () => ground[Symbol.asyncDispose](),
+  }
+}
+
+const give = (id: string, description = 'Run pytest suite', more: object = {}): object => {
+  return { type: 'task_assignment', task_id: id, description, priority: 'P1', ...more }
+}
+const done = (id: string, result: string): object => {
+  return { type: 'status_update', task_id: id, status: 'completed', result }
+}
+
+async function held(store: Store, by: SessionId): Promise<Task[]> {
+  return (await store.tasks({})).filter(({ holder }) => holder === by)
+}
+
+const python = (title: string, play: (stage: Stage) => Promise<void>): void => {
+  test(title, { skip: noPython }, async () => {
+    await using stage = await makeStage()
+    await play(stage)
+  })
+}
+
+python('a task is there to be leased as soon as its message is', async (stage) => {
+  const one = await stage.talk('worker-1')
+  await stage.tend()
+  await one.say('a', give('T'))
+  assert.equal((await stage.store.leaseTask(one.b, 'life'))?.id, 'T')
+})
+
+python('a task is there to be leased also behind messages that say nothing of tasks', async (stage) => {
+  const one = await stage.talk('worker-1')
+  await stage.tend()
+  stage.ground.look((database) => {
+    const insert = database.prepare(
+      "INSERT INTO messages (conversation_id, from_session, to_session, message, timestamp) VALUES (?, 'b', 'a', 'x', '')",
+    )
+    database.transaction(() => {
+      for (let index = 0; index < 2_500; index += 1) insert.run(one.id)
+    })()
+  })
+  await one.say('a', give('T'))
+  assert.equal((await stage.store.leaseTask(one.b, 'life'))?.id, 'T')
+})
