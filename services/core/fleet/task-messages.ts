@@ -1,7 +1,9 @@
 import { textHead, textTail } from './cut-text.ts'
-import { type MessageDraft, TEXT_MAX } from './message.ts'
-import type { SessionId } from './session-id.ts'
+import { type Message, type MessageDraft, TEXT_MAX } from './message.ts'
+import { redact } from './redact.ts'
+import { type SessionId, sideOf } from './session-id.ts'
 import { DESCRIPTION_MAX, type EndReason, type MoveReason, PRIORITIES, type Priority, TASK_ID } from './task.ts'
+import { meaningOfType, type Status, statusOfWord } from './task-words.ts'
 
 /**
  * Messages about tasks, in the JSON of the Python protocol, which agents that know nothing of S2 read and write. `epoch` is
@@ -53,8 +55,6 @@ export interface Acknowledgment {
   readonly task: string
   readonly epoch: number | null
 }
-
-export type Status = 'accepted' | 'in_progress' | 'blocked' | 'completed' | 'failed' | 'cancelled'
 
 /** A message that S2 itself sends. Its sender is the other session of the reader's conversation. */
 export interface AddressedTaskMessage {
@@ -116,23 +116,77 @@ export function readTaskMessage(text: string): TaskMessage | null {
   const task = readTaskId(fields)
   if (task === null) return null
   const epoch = readEpoch(fields)
-  switch (fields.get('type')) {
+  const type = fields.get('type')
+  switch (type) {
     case 'task_assignment':
-      return { type: 'task_assignment', task, epoch, ...readWork(fields, text) }
+      return { type, task, epoch, ...readWork(fields, text) }
     case 'task_revoked':
-      return { type: 'task_revoked', task, epoch, reason: readText(fields, ['reason']) ?? '' }
+      return { type, task, epoch, reason: readText(fields, ['reason']) ?? '' }
     case 'task_moved': {
       const reason = readText(fields, ['reason']) ?? ''
-      return { type: 'task_moved', task, from: readText(fields, ['from']), to: readText(fields, ['to']), reason }
+      return { type, task, from: readText(fields, ['from']), to: readText(fields, ['to']), reason }
     }
     case 'status_update':
-      return readStatus(fields, task, epoch)
-    case 'acknowledgment':
-    case 'acknowledgement':
-      return { type: 'acknowledgment', task, epoch }
+      return readStatus(fields, task, epoch, null)
     default:
-      return null
+      return typeof type === 'string' ? readByMeaning(type, fields, task, epoch) : null
   }
+}
+
+function readByMeaning(type: string, fields: Fields, task: string, epoch: number | null): TaskMessage | null {
+  const meaning = meaningOfType(type)
+  if (meaning === 'accepted') return { type: 'acknowledgment', task, epoch }
+  if (meaning === null || typeof meaning === 'string')
+    return meaning === null ? null : statusUpdate(fields, task, epoch, meaning)
+  return readStatus(fields, task, epoch, meaning.withoutStatus)
+}
+
+/** What the program of a worker reads itself: that a task is its own now, or is to be done no more. */
+export type TaskNews =
+  | { readonly is: 'assigned'; readonly task: string }
+  | { readonly is: 'revoked'; readonly task: string; readonly reason: string }
+
+/** Null for every message that is no such news. Whoever gave a task may say that it has ended. */
+export function readTaskNews({ from, text }: Pick<Message, 'from' | 'text'>): TaskNews | null {
+  const taskMessage = readTaskMessage(text)
+  if (taskMessage === null) return null
+  const { type, task } = taskMessage
+  if (type === 'task_assignment') return { is: 'assigned', task }
+  if (type === 'task_revoked') return { is: 'revoked', task, reason: taskMessage.reason }
+  if (type !== 'status_update' || sideOf(from) !== 'a') return null
+  const reason = END_WORDS.get(taskMessage.status)
+  return reason === undefined ? null : { is: 'revoked', task, reason }
+}
+
+/** What a worker is told that works on a task whose giver says that it has ended. */
+const END_WORDS: ReadonlyMap<Status, string> = new Map([
+  ['cancelled', 'it was withdrawn'],
+  ['completed', 'its giver says that it is completed'],
+  ['failed', 'its giver says that it has failed'],
+])
+
+/** Characters of a word that nobody knows, where people read it. */
+const UNKNOWN_WORD_MAX = 60
+
+/** What nobody can read in a message that names a task: its type, its status, or the id of the task. Null where all is well. */
+export function unknownWordOf(text: string): string | null {
+  const fields = parseFields(text)
+  const type = fields?.get('type')
+  if (fields === null || typeof type !== 'string' || !fields.has('task_id') || readTaskMessage(text) !== null)
+    return null
+  const isKnown = KNOWN_TYPES.has(type) || meaningOfType(type) !== null
+  const word = !isKnown
+    ? type
+    : readTaskId(fields) === null
+      ? `${type} of task_id ${show(fields.get('task_id'))}`
+      : `${type} of status ${show(fields.get('status'))}`
+  return textHead(redact(word), UNKNOWN_WORD_MAX)
+}
+
+const KNOWN_TYPES: ReadonlySet<string> = new Set(['task_assignment', 'task_revoked', 'task_moved', 'status_update'])
+
+function show(value: unknown): string {
+  return textHead(JSON.stringify(value) ?? 'none', UNKNOWN_WORD_MAX)
 }
 
 /** Own fields only: nobody wrote what is inherited. */
@@ -165,11 +219,12 @@ function readEpoch(fields: Fields): number | null {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : null
 }
 
-/** The first of these fields that holds some text. */
+/** The first of these fields that holds some text. A whole number as progress is a percentage. */
 function readText(fields: Fields, names: readonly string[]): string | null {
   for (const name of names) {
     const value = fields.get(name)
     if (typeof value === 'string' && value.trim() !== '') return value
+    if (name === 'progress' && typeof value === 'number') return Number.isInteger(value) ? `${value} %` : String(value)
   }
   return null
 }
@@ -213,46 +268,21 @@ function readPriority(value: unknown): Priority {
   )
 }
 
-const STATUS_WORDS: ReadonlyMap<string, Status> = new Map([
-  ['accepted', 'accepted'],
-  ['acknowledged', 'accepted'],
-  ['received', 'accepted'],
-  ['in_progress', 'in_progress'],
-  ['started', 'in_progress'],
-  ['working', 'in_progress'],
-  ['running', 'in_progress'],
-  ['blocked', 'blocked'],
-  ['waiting', 'blocked'],
-  ['paused', 'blocked'],
-  ['completed', 'completed'],
-  ['complete', 'completed'],
-  ['done', 'completed'],
-  ['finished', 'completed'],
-  ['success', 'completed'],
-  ['failed', 'failed'],
-  ['failure', 'failed'],
-  ['error', 'failed'],
-  ['cancelled', 'cancelled'],
-  ['canceled', 'cancelled'],
-  ['declined', 'cancelled'],
-  ['rejected', 'cancelled'],
-])
-
-function readStatus(fields: Fields, task: string, epoch: number | null): StatusUpdate | null {
+/** Null where the message says no status that is known. */
+function readStatus(
+  fields: Fields,
+  task: string,
+  epoch: number | null,
+  withoutStatus: Status | null,
+): StatusUpdate | null {
   const value = fields.get('status')
-  const status = typeof value === 'string' ? statusOfWord(value) : null
-  if (status === null) return null
-  const summary = readText(fields, ['summary', 'message', 'progress', 'details', 'result', 'error'])
-  return { type: 'status_update', task, epoch, status, summary: summary === null ? null : cutSummary(summary) }
+  const status = typeof value === 'string' ? statusOfWord(value) : value === undefined ? withoutStatus : null
+  return status === null ? null : statusUpdate(fields, task, epoch, status)
 }
 
-/** What an agent means by a word for its status; null for a word that nobody knows. */
-export function statusOfWord(word: string): Status | null {
-  const plain = word
-    .trim()
-    .toLowerCase()
-    .replace(/[\s-]+/g, '_')
-  return STATUS_WORDS.get(plain) ?? null
+function statusUpdate(fields: Fields, task: string, epoch: number | null, status: Status): StatusUpdate {
+  const summary = readText(fields, ['summary', 'message', 'progress', 'details', 'result', 'error', 'reason'])
+  return { type: 'status_update', task, epoch, status, summary: summary === null ? null : cutSummary(summary) }
 }
 
 /** Keeps the end of a long text: results stand there. */

@@ -1574,7 +1574,8 @@ function proveLetters(prove: Prove): void {
     await say(one.a, 'k', { type: 'task_assignment', task_id: 'T-1', description: 'do it' })
     const task = await fleet.store.task('T-1')
     await say(other.b, 'k', { type: 'status_update', task_id: 'T-1', status: 'in_progress' })
-    await say(one.a, 'l', { type: 'status_update', task_id: 'T-1', status: 'completed' })
+    await say(other.a, 'l', { type: 'status_update', task_id: 'T-1', status: 'completed' })
+    await say(other.a, 'm', { type: 'task_cancelled', task_id: 'T-1' })
     assert.deepEqual(await fleet.store.task('T-1'), task)
     await fleet.store.move({ task: 'T-1', epoch: task.epoch, to: other.b.session, reason: 'silent' })
     await say(one.b, 'm', { type: 'status_update', task_id: 'T-1', status: 'done', summary: 'late' })
@@ -1583,6 +1584,49 @@ function proveLetters(prove: Prove): void {
     assert.deepEqual([late?.holder, late?.report.result?.tail], [one.b.session, 'late'])
     await say(other.b, 'm', { type: 'status_update', task_id: 'T-1', epoch: task.epoch, status: 'done' })
     assert.equal((await fleet.store.task('T-1')).state, 'assigned', 'a letter that names an epoch is held to it')
+  })
+
+  prove('its giver ends a task, and whoever else has it is told to stop', async (fleet) => {
+    const [one, other] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    for (const id of ['T-1', 'T-2', 'T-3']) {
+      await say(one.a, id, { type: 'task_assignment', task_id: id, description: 'do it' })
+      await fleet.store.move({ task: id, epoch: 1, to: other.b.session, reason: 'silent' })
+    }
+    const before = { one: (await letters(one.b)).length, other: (await letters(other.b)).length }
+    await say(one.a, 'k1', { type: 'status_update', task_id: 'T-1', status: 'withdrawn' })
+    await say(one.a, 'k2', { type: 'task_completed', task_id: 'T-2', summary: 'I did it' })
+    await say(one.a, 'k3', { type: 'status_update', task_id: 'T-3', status: 'in_progress' })
+    assert.equal((await fleet.store.task('T-1')).state, 'cancelled')
+    const completed = await fleet.store.task('T-2')
+    assert.deepEqual([completed.state, completed.result?.tail], ['completed', 'its giver says: I did it'])
+    assert.equal((await fleet.store.task('T-3')).state, 'assigned', 'how far it is, its holder says')
+    const told = (await letters(other.b)).slice(before.other)
+    assert.deepEqual(
+      told.map(({ type, task }) => [type, task]),
+      [
+        ['task_revoked', 'T-1'],
+        ['task_revoked', 'T-2'],
+      ],
+    )
+    assert.equal((await letters(one.b)).length, before.one, 'there the message itself is')
+    await say(one.a, 'k4', { type: 'task_cancelled', task_id: 'T-2' })
+    assert.equal((await fleet.store.task('T-2')).state, 'completed', 'an end is an end')
+  })
+
+  prove('a holder may withdraw its task, and one that declines it has failed at it', async (fleet) => {
+    const { a, b } = await fleet.channel()
+    for (const id of ['T-1', 'T-2']) await say(a, id, { type: 'task_assignment', task_id: id, description: 'do it' })
+    await say(b, 'k1', { type: 'status_update', task_id: 'T-1', status: 'cancelled' })
+    assert.equal((await fleet.store.task('T-1')).state, 'cancelled')
+    assert.deepEqual(await fleet.store.incidents({ open: false }), [])
+    await say(b, 'k2', { type: 'status_update', task_id: 'T-2', status: 'declined', reason: 'not my work' })
+    const declined = await fleet.store.task('T-2')
+    assert.deepEqual([declined.state, declined.result?.tail], ['failed', 'declined: not my work'])
+    assert.deepEqual(
+      (await fleet.store.incidents({ open: false })).map(({ kind }) => kind),
+      ['task_failed'],
+    )
+    assert.deepEqual(await letters(a), [], 'its reader has the words themselves')
   })
 
   prove('a worker gives no work, and hostile texts are only texts', async (fleet) => {

@@ -5,7 +5,7 @@ import { type SessionId, sessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
 import { systemClock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
-import { Ground, noPython, openChannel } from './sqlite-ground.ts'
+import { Ground, noPython, openChannel, refused } from './sqlite-ground.ts'
 
 interface Talk {
   readonly id: string
@@ -79,11 +79,65 @@ const python = (title: string, play: (stage: Stage) => Promise<void>): void => {
   })
 }
 
+for (const cancel of [
+  { type: 'status_update', status: 'cancelled' },
+  { type: 'task_cancelled' },
+  { type: 'task_cancellation' },
+]) {
+  python(`its giver withdraws a task by ${JSON.stringify(cancel)}`, async (stage) => {
+    const { store } = stage
+    const [one, other] = [await stage.talk('worker-1'), await openChannel(store, 's2-worker-2')]
+    for (const id of ['here', 'moved']) await one.say('a', give(id))
+    await stage.tend()
+    await store.move({ task: 'moved', epoch: 1, to: other.b, reason: 'silent' })
+    for (const id of ['here', 'moved']) await one.say('a', { ...cancel, task_id: id })
+    await stage.tend()
+    for (const id of ['here', 'moved']) assert.equal((await store.task(id)).state, 'cancelled')
+    assert.match((await store.unacked(other.b, 0, 9)).at(-1)?.text ?? '', /task_revoked/)
+    assert.deepEqual(await store.incidents({ open: false }), [])
+  })
+}
+
+for (const [type, state] of [
+  ['task_completed', 'completed'],
+  ['task_failed', 'failed'],
+  ['completion', 'completed'],
+  ['task_declined', 'failed'],
+] as const) {
+  python(`a message of type ${type} ends a task as ${state}`, async (stage) => {
+    const one = await stage.talk('worker-1')
+    await one.say('a', give('T'))
+    await one.say('b', { type, task_id: 'T', summary: 'so it is' })
+    await stage.tend()
+    assert.equal((await stage.store.task('T')).state, state)
+  })
+}
+
+python('a type that nobody knows is kept as mail, and named once', async (stage) => {
+  const one = await stage.talk('worker-1')
+  for (let round = 0; round < 3; round += 1)
+    await one.say('a', { type: 'test_task', task_id: 's2-comms-test', description: 'x' })
+  await stage.tend()
+  assert.deepEqual(await stage.store.tasks({}), [])
+  assert.equal((await stage.store.unacked(one.b, 0, 9)).length, 3)
+  const told = stage.ground.log.records.filter(({ fields }) => fields.type === 'test_task')
+  assert.equal(told.length, 1)
+})
+
 python('a task is there to be leased as soon as its message is', async (stage) => {
   const one = await stage.talk('worker-1')
   await stage.tend()
   await one.say('a', give('T'))
   assert.equal((await stage.store.leaseTask(one.b, 'life'))?.id, 'T')
+})
+
+python('a holder that reports on a task that its giver has withdrawn is told at once', async (stage) => {
+  const one = await stage.talk('worker-1')
+  await one.say('a', give('T'))
+  assert.equal((await stage.store.leaseTask(one.b, 'life'))?.id, 'T')
+  await one.say('a', { type: 'task_cancelled', task_id: 'T' })
+  const report = { task: 'T', epoch: 1, state: 'in_progress', progress: null, result: null } as const
+  await refused('conflict', stage.store.report(one.b, report))
 })
 
 python('a task is there to be leased also behind messages that say nothing of tasks', async (stage) => {

@@ -3,7 +3,7 @@ import { applyTaskMessage, beginForeignTask, taskOfMessage } from '#fleet/foreig
 import type { NewIncident } from '#fleet/incident.ts'
 import type { Message } from '#fleet/message.ts'
 import { failureIncident, type Refusal, type Step } from '#fleet/ownership-decision.ts'
-import { parseSession, type SessionId } from '#fleet/session-id.ts'
+import { conversationOf, parseSession, partnerOf, type SessionId } from '#fleet/session-id.ts'
 import {
   checkSameTask,
   checkTask,
@@ -132,7 +132,7 @@ export class MemoryTasks {
     const now = this.#clock.wall()
     const wanted = taskOfMessage(from, taskMessage, now)
     if (known === undefined && wanted !== null) this.#write(beginForeignTask(this.#ofItsRole(wanted), now))
-    if (known === undefined || !this.#hasHeld(known.id, from)) return
+    if (known === undefined || !this.#concerns(known, from)) return
     const outcome = applyTaskMessage(known, from, taskMessage, now)
     if (outcome === null) return
     if (outcome.refusal === null) this.#write(outcome)
@@ -152,6 +152,12 @@ export class MemoryTasks {
       this.#holders.delete(id)
     }
     return old.length
+  }
+
+  /** Whether a session holds or held the task, or is at the other end of one that does, or that gave it. */
+  #concerns({ id, createdBy }: Task, session: SessionId): boolean {
+    if (createdBy !== null && conversationOf(createdBy) === conversationOf(session)) return true
+    return this.#hasHeld(id, session) || this.#hasHeld(id, partnerOf(session))
   }
 
   #hasHeld(task: string, session: SessionId): boolean {

@@ -230,7 +230,10 @@ class SqliteStore implements Omit<Store, TableVerb> {
   }
 
   async report(holder: SessionId, report: Report): Promise<Task> {
-    const outcome = await this.write(({ tasks }) => tasks.report(holder, report))
+    const outcome = await this.write(({ tasks }) => {
+      this.#taskMessages?.takeInAll() // the same: its giver may have withdrawn the task
+      return tasks.report(holder, report)
+    })
     if (outcome instanceof S2Error) throw outcome // what came too late is kept, and that is committed by now
     return outcome
   }

@@ -1,5 +1,6 @@
 import type { Message } from '#fleet/message.ts'
 import { conversationOf } from '#fleet/session-id.ts'
+import { unknownWordOf } from '#fleet/task-messages.ts'
 import { isBusy, isDamage, isFull } from '../file/sqlite-errors.ts'
 import type { MalformedRows } from '../tables/malformed-rows.ts'
 import type { Tables } from '../tables/tables.ts'
@@ -29,6 +30,7 @@ export class ForeignTaskMessages {
     const { connection, conversations, messages, tasks } = this.#tables
     const batch = messages.mentioning('"task_id"', this.#cursor(), SEARCHED_AT_ONCE)
     for (const message of batch.messages) {
+      this.#tellUnknown(message)
       if (conversations.isLive(conversationOf(message.from))) this.#absorb(message)
     }
     connection.run("INSERT OR REPLACE INTO s2_cursors (name, at) VALUES ('letters', ?)", batch.last)
@@ -39,6 +41,11 @@ export class ForeignTaskMessages {
   /** Takes in all that was committed before, as far as one transaction may last; it is the caller's. */
   takeInAll(): void {
     for (let batches = 0; batches < BATCHES_MAX && this.hasNew(); batches += 1) this.takeIn()
+  }
+
+  #tellUnknown({ id, from, text }: Message): void {
+    const word = unknownWordOf(text)
+    if (word !== null) this.#malformed.reportUnknownType(word, conversationOf(from), id)
   }
 
   /** A message that cannot be absorbed is passed over: it must not stop those that come after it. */

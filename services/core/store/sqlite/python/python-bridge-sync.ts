@@ -1,7 +1,7 @@
 import { hostname } from 'node:os'
 import { type Beat, FOREIGN_INCARNATION } from '#fleet/beat.ts'
 import { conversationOf, isConversationId, type SessionId, sessionId, sideOf } from '#fleet/session-id.ts'
-import { statusOfWord } from '#fleet/task-messages.ts'
+import { statusOfWord } from '#fleet/task-words.ts'
 import type { StoreParts } from '../../store.ts'
 import type { DatabaseWriter } from '../database-writer.ts'
 import { isBusy } from '../file/sqlite-errors.ts'

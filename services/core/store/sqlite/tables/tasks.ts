@@ -184,7 +184,7 @@ export class TaskTable {
     const known = this.#find(taskMessage.task)
     const wanted = taskOfMessage(from, taskMessage, now)
     if (known === undefined && wanted !== null) this.#write(beginForeignTask(this.#ofItsRole(wanted), now), null)
-    if (known === undefined || !this.#hasHeld(known, from)) return
+    if (known === undefined || !this.#concerns(known, from)) return
     const outcome = applyTaskMessage(known, from, taskMessage, now)
     if (outcome === null) return
     if (outcome.refusal === null) this.#write(outcome, known)
@@ -210,6 +210,12 @@ export class TaskTable {
     this.#connection.run(`DELETE FROM s2_evidence WHERE ${old}`, time)
     this.#connection.run(`DELETE FROM s2_task_holders WHERE ${old}`, time)
     return this.#connection.run(`DELETE FROM s2_tasks WHERE updated_at < ? AND NOT (${IS_OPEN})`, time)
+  }
+
+  /** Whether a session holds or held the task, or is at the other end of one that does, or that gave it. */
+  #concerns(task: Task, session: SessionId): boolean {
+    if (task.createdBy !== null && conversationOf(task.createdBy) === conversationOf(session)) return true
+    return this.#hasHeld(task, session) || this.#hasHeld(task, partnerOf(session))
   }
 
   /** Whether a session holds the task or held it once. */
