@@ -1,6 +1,6 @@
 import { advances, type Delivery, type Mark, type StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import { readTaskNews } from '#fleet/task-messages.ts'
+import { readAssignmentNews } from '#fleet/task-messages.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { bridgeId, type Placed } from '#spool/inbox.ts'
@@ -73,7 +73,7 @@ export class AckTracker {
       }
       if (place.as === 'known' && this.#forgottenAt.has(place.id) && !this.#messages.has(place.id)) continue
       const confirmed = this.#messages.get(place.id)?.confirmed ?? delivery
-      this.#messages.set(place.id, { confirmed, isTaskNews: readTaskNews({ from, text }) !== null, absences: 0 })
+      this.#messages.set(place.id, { confirmed, isTaskNews: readAssignmentNews({ from, text }) !== null, absences: 0 })
       if (advances(confirmed, 'delivered')) acks.queue(place.id, 'delivered')
     }
   }

@@ -19,6 +19,8 @@ export interface Assignment {
   readonly description: string
   readonly priority: Priority
   readonly role: string | null
+  /** Who had it first, as people call it; null where nobody had it before. */
+  readonly originalAssignee: string | null
   /** How long its holder has for it, milliseconds; null where the writer names no time. */
   readonly timeoutMs: number | null
 }
@@ -62,27 +64,42 @@ export interface AddressedTaskMessage {
   readonly taskMessage: TaskMessage
 }
 
-/** The action of such messages. */
-export const TASK_MESSAGE_ACTION = 's2_task'
 /** Characters of a summary that are kept. */
 const SUMMARY_MAX = 1_000
+/** Characters of an agent's name that are kept. */
+const NAME_MAX = 200
 /** A year. What is longer, nobody meant. */
 const TIMEOUT_MAX_MS = 365 * 86_400_000
 
-/** The draft that carries it: never longer than a message may be. */
-export function writeTaskMessage(taskMessage: TaskMessage): MessageDraft {
-  const text = JSON.stringify(fieldsOf(taskMessage))
-  if (text.length <= TEXT_MAX || taskMessage.type !== 'task_assignment') return { text, action: TASK_MESSAGE_ACTION }
+/**
+ * The draft that carries it: never longer than a message may be. A reader of the Python bridge gets it by the name that its
+ * conversation has for the task, and work that another had before in the words of that bridge's protocol.
+ */
+export function writeTaskMessage(taskMessage: TaskMessage, pythonName: string | null = null): MessageDraft {
+  const text = JSON.stringify(fieldsOf(pythonName === null ? taskMessage : inPythonWords(taskMessage, pythonName)))
+  if (text.length <= TEXT_MAX || taskMessage.type !== 'task_assignment') return { text, action: taskMessage.type }
   // escaped, an allowed description may be too long: a command gets all of it, a reader only the beginning
   const description = `${textHead(taskMessage.description, Math.floor(taskMessage.description.length / 2))} …`
-  return writeTaskMessage({ ...taskMessage, description })
+  return writeTaskMessage({ ...taskMessage, description }, pythonName)
+}
+
+function inPythonWords(taskMessage: TaskMessage, task: string): TaskMessage {
+  if (taskMessage.type !== 'task_assignment' || taskMessage.originalAssignee === null) return { ...taskMessage, task }
+  const description = `${taskMessage.description} (reassigned from ${taskMessage.originalAssignee})`
+  return { ...taskMessage, task, description, priority: 'P0' }
 }
 
 /** The fields as the Python protocol names them; its `timeout` is in seconds. */
 function fieldsOf({ type, task, ...rest }: TaskMessage): object {
   if (!('timeoutMs' in rest)) return { type, task_id: task, ...rest }
-  const { timeoutMs, ...others } = rest
-  return { type, task_id: task, ...others, ...(timeoutMs === null ? {} : { timeout: timeoutMs / 1_000 }) }
+  const { timeoutMs, originalAssignee, ...others } = rest
+  return {
+    type,
+    task_id: task,
+    ...others,
+    ...(originalAssignee === null ? {} : { original_assignee: originalAssignee }),
+    ...(timeoutMs === null ? {} : { timeout: timeoutMs / 1_000 }),
+  }
 }
 
 /** Why a task was moved away, as a sentence to its former holder. */
@@ -142,12 +159,12 @@ function readByMeaning(type: string, fields: Fields, task: string, epoch: number
 }
 
 /** What the program of a worker reads itself: that a task is its own now, or is to be done no more. */
-export type TaskNews =
+export type AssignmentNews =
   | { readonly is: 'assigned'; readonly task: string }
   | { readonly is: 'revoked'; readonly task: string; readonly reason: string }
 
 /** Null for every message that is no such news. Whoever gave a task may say that it has ended. */
-export function readTaskNews({ from, text }: Pick<Message, 'from' | 'text'>): TaskNews | null {
+export function readAssignmentNews({ from, text }: Pick<Message, 'from' | 'text'>): AssignmentNews | null {
   const taskMessage = readTaskMessage(text)
   if (taskMessage === null) return null
   const { type, task } = taskMessage
@@ -235,6 +252,7 @@ function readWork(fields: Fields, text: string): Omit<Assignment, 'type' | 'task
     description: textHead(description, DESCRIPTION_MAX),
     priority: readPriority(fields.get('priority')),
     role: readRole(fields),
+    originalAssignee: readOriginalAssignee(fields),
     timeoutMs: readTimeout(fields.get('timeout')),
   }
 }
@@ -249,6 +267,11 @@ function readTimeout(value: unknown): number | null {
 function readRole(fields: Fields): string | null {
   const role = readText(fields, ['role', 'worker_role'])?.trim() ?? ''
   return /^[\w .:-]{1,100}$/.test(role) ? role : null
+}
+
+function readOriginalAssignee(fields: Fields): string | null {
+  const name = readText(fields, ['original_assignee'])?.trim()
+  return name === undefined ? null : textHead(name, NAME_MAX)
 }
 
 const PRIORITY_WORDS: ReadonlyMap<string, Priority> = new Map([

@@ -4,9 +4,8 @@ import fc from 'fast-check'
 import { TEXT_MAX } from '#fleet/message.ts'
 import { DESCRIPTION_MAX, PRIORITIES } from '#fleet/task.ts'
 import {
+  readAssignmentNews,
   readTaskMessage,
-  readTaskNews,
-  TASK_MESSAGE_ACTION,
   type TaskMessage,
   unknownWordOf,
   writeTaskMessage,
@@ -24,6 +23,7 @@ const letter: fc.Arbitrary<TaskMessage> = fc.oneof(
     description: line,
     priority: fc.constantFrom(...PRIORITIES),
     role: fc.option(fc.constantFrom('backend', 'wsl-cli')),
+    originalAssignee: fc.option(fc.constantFrom('s2-worker-3', 'worker-3-tests')),
     timeoutMs: fc.option(fc.integer({ min: 1, max: 365 * 86_400_000 })),
   }),
   fc.record({ type: fc.constant('task_revoked' as const), task, epoch, reason: line }),
@@ -43,7 +43,7 @@ suite('letters about tasks', () => {
     fc.assert(
       fc.property(letter, (written) => {
         const { text, action } = writeTaskMessage(written)
-        assert.equal(action, TASK_MESSAGE_ACTION)
+        assert.equal(action, written.type)
         assert.deepEqual(readTaskMessage(text), { ...written })
       }),
     )
@@ -144,7 +144,7 @@ suite('letters about tasks', () => {
 
   test('the news for the program of a worker: a task to begin, and one to stop', () => {
     const news = (side: 'a' | 'b', fields: object): unknown =>
-      readTaskNews({ from: `conv_1/${side}`, text: JSON.stringify({ task_id: 'T', ...fields }) })
+      readAssignmentNews({ from: `conv_1/${side}`, text: JSON.stringify({ task_id: 'T', ...fields }) })
     assert.deepEqual(news('a', { type: 'task_assignment' }), { is: 'assigned', task: 'T' })
     assert.deepEqual(news('a', { type: 'task_revoked', reason: 'x' }), { is: 'revoked', task: 'T', reason: 'x' })
     assert.deepEqual(news('a', { type: 'task_cancelled' }), { is: 'revoked', task: 'T', reason: 'it was withdrawn' })
@@ -162,6 +162,7 @@ suite('letters about tasks', () => {
       description: 'tidy up',
       priority: 'P0',
       role: null,
+      originalAssignee: null,
       timeoutMs: null,
     })
     const bare = read({ priority: 9, epoch: -1 })
@@ -204,6 +205,7 @@ suite('letters about tasks', () => {
       description: 'x',
       priority: 'P2',
       role: null,
+      originalAssignee: null,
       timeoutMs: 90_500,
     })
     assert.equal(JSON.parse(text).timeout, 90.5)
@@ -226,6 +228,7 @@ suite('letters about tasks', () => {
           description,
           priority: 'P0',
           role: null,
+          originalAssignee: null,
           timeoutMs: null,
         })
         assert.ok(text.length <= TEXT_MAX)

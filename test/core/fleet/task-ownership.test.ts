@@ -51,7 +51,7 @@ const act: fc.Arbitrary<Act> = fc.oneof(
           const epoch = off === 0 ? {} : { epoch: task.epoch + off }
           const letter = readTaskMessage(JSON.stringify({ type: 'status_update', task_id: task.id, status, ...epoch }))
           assert.ok(letter !== null)
-          return applyTaskMessage(task, from, letter, now)
+          return applyTaskMessage(task, from, letter, task.epoch - 1, now)
         },
     ),
   fc.constantFrom('blocked', 'working', 'x').map(

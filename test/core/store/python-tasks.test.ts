@@ -79,6 +79,44 @@ const python = (title: string, play: (stage: Stage) => Promise<void>): void => {
   })
 }
 
+python('one id for two workers is two tasks, and each completion counts for its own', async (stage) => {
+  const { store } = stage
+  const [one, other] = [await stage.talk('worker-1-backend'), await stage.talk('worker-2-frontend')]
+  await one.say('a', give('task-1', 'the backend'))
+  await other.say('a', give('task-1', 'the frontend'))
+  await stage.tend()
+  await other.say('b', done('task-1', 'frontend done'))
+  await stage.tend()
+  const [mine] = await held(store, one.b)
+  const [theirs] = await held(store, other.b)
+  assert.deepEqual([mine?.description, mine?.state], ['the backend', 'assigned'])
+  assert.deepEqual(
+    [theirs?.description, theirs?.state, theirs?.result?.tail],
+    ['the frontend', 'completed', 'frontend done'],
+  )
+})
+
+python('an id that is given again once its task has ended is a new attempt', async (stage) => {
+  const { store } = stage
+  const one = await stage.talk('worker-1-backend')
+  await one.say('a', give('task-1'))
+  await one.say('b', done('task-1', 'first'))
+  await stage.tend()
+  await one.say('a', give('task-1'))
+  await one.say('a', give('task-1'))
+  await stage.tend()
+  assert.deepEqual(
+    (await held(store, one.b)).map(({ state }) => state),
+    ['completed', 'assigned'],
+  )
+  await one.say('b', done('task-1', 'second'))
+  await stage.tend()
+  assert.deepEqual(
+    (await held(store, one.b)).map(({ result }) => result?.tail),
+    ['first', 'second'],
+  )
+})
+
 for (const cancel of [
   { type: 'status_update', status: 'cancelled' },
   { type: 'task_cancelled' },
@@ -122,6 +160,74 @@ python('a type that nobody knows is kept as mail, and named once', async (stage)
   assert.equal((await stage.store.unacked(one.b, 0, 9)).length, 3)
   const told = stage.ground.log.records.filter(({ fields }) => fields.type === 'test_task')
   assert.equal(told.length, 1)
+})
+
+python('a moved task reaches an agent of the Python bridge in the words of its protocol', async (stage) => {
+  const { store } = stage
+  const [from, to] = [await stage.talk('worker-3-tests'), await stage.talk('worker-6-review')]
+  await from.say('a', give('idle-recovery-test', 'Run pytest suite', { timeout: 300 }))
+  await from.say('b', { type: 'acknowledgment', task_id: 'idle-recovery-test' })
+  await stage.tend()
+  await store.move({ task: 'idle-recovery-test', epoch: 1, to: to.b, reason: 'silent' })
+  const [letter] = await to.read('b')
+  assert.equal(letter?.action_type, 'task_assignment')
+  const { type, task_id, description, priority, original_assignee } = JSON.parse(letter?.message ?? '{}')
+  assert.deepEqual(
+    { type, task_id, description, priority, original_assignee },
+    {
+      type: 'task_assignment',
+      task_id: 'idle-recovery-test-reassigned',
+      description: 'Run pytest suite (reassigned from worker-3-tests)',
+      priority: 'P0',
+      original_assignee: 'worker-3-tests',
+    },
+  )
+  await to.say('b', done('idle-recovery-test-reassigned', 'pytest passed (12 tests)'))
+  await stage.tend()
+  assert.equal((await store.task('idle-recovery-test')).result?.tail, 'pytest passed (12 tests)')
+  assert.deepEqual((await from.read('a')).map(({ message }) => JSON.parse(message ?? '{}').task_id).slice(-2), [
+    'idle-recovery-test',
+    'idle-recovery-test',
+  ])
+})
+
+for (const isMoved of [false, true]) {
+  python(
+    `an orchestrator that reassigns a task itself, ${isMoved ? 'after' : 'before'} S2, speaks of the same task`,
+    async (stage) => {
+      const { store } = stage
+      const [from, to] = [await stage.talk('worker-3-tests'), await stage.talk('worker-6-review')]
+      await from.say('a', give('T'))
+      await stage.tend()
+      if (isMoved) await store.move({ task: 'T', epoch: 1, to: to.b, reason: 'silent' })
+      await to.say(
+        'a',
+        give('T-reassigned', 'Run pytest (reassigned from Worker-3)', {
+          priority: 'P0',
+          original_assignee: 'worker-3-tests',
+        }),
+      )
+      await stage.tend()
+      const [task, ...others] = await store.tasks({})
+      assert.deepEqual(others, [])
+      assert.deepEqual([task?.id, task?.holder, task?.epoch, task?.priority], ['T', to.b, 2, 'P0'])
+      await to.say('b', done('T-reassigned', 'passed'))
+      await stage.tend()
+      assert.equal((await store.task('T')).state, 'completed')
+    },
+  )
+}
+
+python('a late report keeps the epoch that its writer had', async (stage) => {
+  const { store } = stage
+  const [one, other] = [await stage.talk('worker-1'), await stage.talk('worker-2')]
+  await one.say('a', give('T'))
+  await stage.tend()
+  await store.move({ task: 'T', epoch: 1, to: other.b, reason: 'silent' })
+  await one.say('b', done('T', 'late'))
+  await stage.tend()
+  const [late] = await store.evidence('T')
+  assert.deepEqual([late?.report.epoch, late?.report.result?.tail], [1, 'late'])
 })
 
 python('a task is there to be leased as soon as its message is', async (stage) => {

@@ -16,6 +16,7 @@ import {
 } from './file/database-path.ts'
 import { earlierSchema, inspectSchema, migrate } from './file/schema.ts'
 import { corrupt, refusalOf } from './file/sqlite-errors.ts'
+import { PythonReaders } from './python/python-readers.ts'
 import { makeStore } from './sqlite-store.ts'
 import { MalformedRows } from './tables/malformed-rows.ts'
 import { openTables, type TablesSource } from './tables/tables.ts'
@@ -38,9 +39,10 @@ export async function openSqliteStore(
   const malformed = new MalformedRows(parts.log)
   if (mode === 'write') {
     const databasePath = await makeDatabasePath(path)
-    const source = await openForWriting(databasePath, parts, malformed)
+    const pythonReaders = new PythonReaders()
+    const source = await openForWriting(databasePath, parts, malformed, pythonReaders)
     try {
-      return makeStore(databasePath, parts, source, malformed, mode)
+      return makeStore(databasePath, parts, source, malformed, pythonReaders, mode)
     } catch (error) {
       source[Symbol.dispose]()
       throw refusalOf(error, databasePath.path)
@@ -50,13 +52,14 @@ export async function openSqliteStore(
   if (identify(databasePath.folder) !== null) demandLocalDisk(databasePath)
   const reader = new ReopeningReader(databasePath.path, { clock: parts.clock, log: parts.log, malformed })
   await waitingForLock(() => reader.look(), databasePath.path, { ...parts, boundMs: LOCK_WAIT_MS })
-  return makeStore(databasePath, parts, reader, malformed, mode)
+  return makeStore(databasePath, parts, reader, malformed, new PythonReaders(), mode)
 }
 
 async function openForWriting(
   { path }: DatabasePath,
   parts: StoreParts,
   malformed: MalformedRows,
+  pythonReaders: PythonReaders,
 ): Promise<TablesSource> {
   const isNew = identify(path) === null
   if (isNew && logBytes(path) > 0) throw orphanedLog(path)
@@ -77,7 +80,7 @@ async function openForWriting(
   }
   const file = identify(path)
   if (file === null) throw replacedFile(path)
-  const tables = openTables(connection, file, parts.clock, malformed)
+  const tables = openTables(connection, file, parts.clock, malformed, pythonReaders)
   return { current: () => tables, demand: () => tables, [Symbol.dispose]: () => connection[Symbol.dispose]() }
 }
 

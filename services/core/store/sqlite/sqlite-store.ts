@@ -33,6 +33,7 @@ import { LivenessFile } from './liveness/liveness-file.ts'
 import { Verdicts } from './liveness/verdicts.ts'
 import { ForeignTaskMessages } from './python/foreign-task-messages.ts'
 import { PythonBridgeSync } from './python/python-bridge-sync.ts'
+import type { PythonReaders } from './python/python-readers.ts'
 import type { MalformedRows } from './tables/malformed-rows.ts'
 import type { Tables, TablesSource } from './tables/tables.ts'
 
@@ -89,9 +90,10 @@ export function makeStore(
   parts: StoreParts,
   source: TablesSource,
   malformed: MalformedRows,
+  pythonReaders: PythonReaders,
   mode: 'write' | 'read',
 ): Store {
-  const store = new SqliteStore(databasePath, parts, source, malformed, mode)
+  const store = new SqliteStore(databasePath, parts, source, malformed, pythonReaders, mode)
   return Object.assign(
     store,
     tableVerbs(QUESTIONS, <T>(question: (tables: Tables) => T) => store.ask(question)),
@@ -124,6 +126,7 @@ class SqliteStore implements Omit<Store, TableVerb> {
     parts: StoreParts,
     source: TablesSource,
     malformed: MalformedRows,
+    pythonReaders: PythonReaders,
     mode: 'write' | 'read',
   ) {
     const { path } = databasePath
@@ -140,7 +143,7 @@ class SqliteStore implements Omit<Store, TableVerb> {
     this.#livenessFile = new LivenessFile(databasePath.liveness, fileParts)
     const isKnown = (session: SessionId): boolean =>
       source.current()?.conversations.isLive(conversationOf(session)) ?? false
-    this.#beats = new Beats(this.#livenessFile, { clock, log, speakers: this.#speakers, isKnown })
+    this.#beats = new Beats(this.#livenessFile, { clock, log, speakers: this.#speakers, pythonReaders, isKnown })
     this.#verdicts = new Verdicts(this.#livenessFile, clock)
     const tables = mode === 'read' ? null : source.demand()
     this.#writer = tables === null ? null : new DatabaseWriter(databasePath, parts, tables, this.#tail)

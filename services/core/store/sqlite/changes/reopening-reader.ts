@@ -5,6 +5,7 @@ import { prepare, SqliteConnection } from '../file/connection.ts'
 import { identify, isSameFile } from '../file/database-path.ts'
 import { inspectSchema, lendTables } from '../file/schema.ts'
 import { isBusy, refusalOf } from '../file/sqlite-errors.ts'
+import { PythonReaders } from '../python/python-readers.ts'
 import type { MalformedRows } from '../tables/malformed-rows.ts'
 import { openTables, type Tables, type TablesSource } from '../tables/tables.ts'
 
@@ -60,7 +61,7 @@ export class ReopeningReader implements TablesSource {
         prepare(connection, 'FULL', 'leave')
         this.#isLent = contents === 'bridge'
         if (this.#isLent) lendTables(connection)
-        this.#tables = openTables(connection, file, this.#parts.clock, this.#parts.malformed)
+        this.#tables = openTables(connection, file, this.#parts.clock, this.#parts.malformed, new PythonReaders())
       }
     } finally {
       if (this.#tables === null) connection[Symbol.dispose]()

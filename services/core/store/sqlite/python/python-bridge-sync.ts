@@ -109,7 +109,10 @@ export class PythonBridgeSync {
     this.#heartbeats ??= await readHeartbeats(this.#livenessFile)
     const known = this.#heartbeats
     const { version, rows, isMore } = this.#readForeignTables()
-    if (isFirst) rememberMirrored(rows, known)
+    if (isFirst) {
+      rememberMirrored(rows, known)
+      this.#beats.rememberForeign([...known].flatMap(([session, { seq }]) => (seq > 0 ? session : [])))
+    }
     const fresh = new Map<SessionId, PythonHeartbeat>()
     for (const [session, row] of rows) {
       const after = withSigns(known.get(session), row, this.#active.has(session))
