@@ -5,7 +5,7 @@ import { type SessionId, sessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
 import { systemClock } from '#runtime/clock.ts'
 import type { Store } from '#store/store.ts'
-import { Ground, noPython, openChannel, refused } from './sqlite-ground.ts'
+import { Ground, type Neighbour, noPython, openChannel, refused } from './sqlite-ground.ts'
 
 interface Talk {
   readonly id: string
@@ -18,6 +18,7 @@ interface Talk {
 interface Stage extends AsyncDisposable {
   readonly ground: Ground
   readonly store: Store
+  readonly python: Neighbour
   talk(role: string): Promise<Talk>
   /** Upkeep, with clocks that are a second further. */
   tend(): Promise<void>
@@ -33,6 +34,7 @@ async function makeStage(): Promise<Stage> {
   return {
     ground,
     store,
+    python,
     pass: (ms) => {
       ahead += ms
     },
@@ -188,6 +190,89 @@ python('a moved task reaches an agent of the Python bridge in the words of its p
   assert.deepEqual((await from.read('a')).map(({ message }) => JSON.parse(message ?? '{}').task_id).slice(-2), [
     'idle-recovery-test',
     'idle-recovery-test',
+  ])
+})
+
+python('a moved task reaches a worker of S2 by its id, with its own priority and who had it first', async (stage) => {
+  const { store } = stage
+  const [from, to] = [await stage.talk('worker-3-tests'), await openChannel(store, 's2-worker-6')]
+  await from.say('a', give('T'))
+  await stage.tend()
+  await store.move({ task: 'T', epoch: 1, to: to.b, reason: 'silent' })
+  const [letter] = await store.unacked(to.b, 0, 9)
+  assert.equal(letter?.action, 'task_assignment')
+  const { task_id, description, priority, original_assignee } = JSON.parse(letter?.text ?? '{}')
+  assert.deepEqual(
+    [task_id, description, priority, original_assignee],
+    ['T', 'Run pytest suite', 'P1', 'worker-3-tests'],
+  )
+})
+
+python(
+  'who was heard last for a session says in which words it is told of tasks, also after a restart',
+  async (stage) => {
+    const { ground, store } = stage
+    const from = await stage.talk('worker-3-tests')
+    const channel = await openChannel(store, 'codex')
+    const as = { conversation_id: channel.opened.id, session_id: 'b', token: channel.opened.tokens.b }
+    await stage.tend()
+    await stage.python.call('update_my_status', { ...as, status: 'blocked' })
+    await stage.tend()
+    await from.say('a', give('T'))
+    await from.say('a', give('U'))
+    await stage.tend()
+    const told = async (by: Store): Promise<unknown[]> =>
+      (await by.unacked(channel.b, 0, 9)).map(({ text }) => JSON.parse(text).task_id)
+    await store.move({ task: 'T', epoch: 1, to: channel.b, reason: 'silent' })
+    assert.deepEqual(await told(store), ['T-reassigned'])
+    await store.pulses(0)
+    await store[Symbol.asyncDispose]()
+    const again = await ground.open()
+    await again.tend()
+    await again.remindTask('T', 2)
+    await again.move({ task: 'U', epoch: 1, to: channel.b, reason: 'silent' })
+    assert.deepEqual(await told(again), ['T-reassigned', 'T-reassigned', 'U-reassigned'])
+    await again.beat([{ session: channel.b, host: 'box', incarnation: 'one', seq: 1, work: 0 }])
+    await from.say('a', give('V'))
+    await again.tend()
+    await again.move({ task: 'V', epoch: 1, to: channel.b, reason: 'silent' })
+    assert.deepEqual((await told(again)).at(-1), 'V')
+  },
+)
+
+python('a task that goes on elsewhere keeps its name there, also on its way back', async (stage) => {
+  const { store } = stage
+  const [one, other] = [await stage.talk('worker-1'), await stage.talk('worker-2')]
+  await one.say('a', give('T'))
+  await other.say('a', give('T', 'another'))
+  await stage.tend()
+  await store.move({ task: 'T', epoch: 1, to: other.b, reason: 'silent' })
+  const idOf = async (talk: Talk): Promise<unknown> =>
+    JSON.parse((await talk.read('b')).at(-1)?.message ?? '{}').task_id
+  assert.equal(await idOf(other), 'T-reassigned')
+  await store.move({ task: 'T', epoch: 2, to: one.b, reason: 'silent' })
+  assert.deepEqual([await idOf(one), await idOf(other)], ['T', 'T-reassigned'], 'the second says that it is revoked')
+  await store.move({ task: 'T', epoch: 3, to: other.b, reason: 'silent' })
+  assert.equal(await idOf(other), 'T-reassigned')
+  await other.say('b', done('T', 'the other one'))
+  await other.say('b', done('T-reassigned', 'this one'))
+  await stage.tend()
+  assert.equal((await store.task('T')).result?.tail, 'this one')
+  assert.equal((await store.task('T.2')).result?.tail, 'the other one')
+})
+
+python('a role that no other worker has keeps a task from nobody', async (stage) => {
+  const { store } = stage
+  const [alone, one, other] = [await stage.talk('worker-3-tests'), await stage.talk('docs'), await stage.talk('docs')]
+  await alone.say('a', give('alone'))
+  await one.say('a', give('shared'))
+  await other.say('a', give('named', 'x', { role: 'review' }))
+  await stage.tend()
+  const roles = (await store.tasks({})).map(({ id, role }) => [id, role])
+  assert.deepEqual(roles, [
+    ['alone', null],
+    ['shared', 'docs'],
+    ['named', 'review'],
   ])
 })
 
