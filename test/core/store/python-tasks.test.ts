@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import { type SessionId, sessionId } from '#fleet/session-id.ts'
 import type { Task } from '#fleet/task.ts'
 import { systemClock } from '#runtime/clock.ts'
+import { pythonTime } from '#store/sqlite/python/python-format.ts'
 import type { Store } from '#store/store.ts'
 import { Ground, type Neighbour, noPython, openChannel, refused } from './sqlite-ground.ts'
 
@@ -345,3 +346,84 @@ python('a task is there to be leased also behind messages that say nothing of ta
   await one.say('a', give('T'))
   assert.equal((await stage.store.leaseTask(one.b, 'life'))?.id, 'T')
 })
+
+python('a report that was sent before its conversation ended counts', async (stage) => {
+  const { store } = stage
+  const one = await stage.talk('worker-1')
+  await one.say('a', give('T'))
+  await stage.tend()
+  await one.say('b', done('T', 'in time'))
+  await store.endConversation(one.id)
+  await store.conversations()
+  await stage.tend()
+  assert.equal((await store.task('T')).state, 'completed')
+})
+
+python('an assignment in a conversation that has ended is no task, and is told once', async (stage) => {
+  const { ground, store } = stage
+  const [one, other] = [await stage.talk('worker-1'), await stage.talk('worker-2')]
+  await one.say('a', give('T'))
+  await stage.tend()
+  await one.read('b')
+  await other.read('b')
+  const late = (talk: Talk): void =>
+    ground.look((database) => {
+      database
+        .prepare(
+          "INSERT INTO messages (conversation_id, from_session, to_session, message, timestamp) VALUES (?, 'a', 'b', ?, '2026-01-01T00:00:00.000000')",
+        )
+        .run(talk.id, JSON.stringify(give('late')))
+    })
+  await one.say('b', { type: 'question' })
+  ground.look((database) =>
+    database.prepare('UPDATE conversations SET expires_at = ? WHERE id = ?').run(pythonTime(Date.now()), one.id),
+  )
+  late(one)
+  await store.endConversation(other.id)
+  late(other)
+  stage.pass(60_000)
+  await stage.tend()
+  assert.deepEqual(
+    (await store.tasks({})).map(({ id }) => id),
+    ['T'],
+  )
+  const told = async (by: Store): Promise<string[]> =>
+    (await by.incidents({ open: false })).map(({ summary }) => summary.replace(/conv_\w+/, 'conv'))
+  const expected = [
+    'conv (s2-orchestrator, worker-1) has ended with 1 message that worker-1 had not read and 1 message that s2-orchestrator had not read; a task among them is none: open a new conversation and send them again',
+    'conv (s2-orchestrator, worker-2) has ended with 1 message that worker-2 had not read; a task among them is none: open a new conversation and send them again',
+  ]
+  assert.deepEqual((await told(store)).sort(), expected)
+  await store[Symbol.asyncDispose]()
+  const again = await ground.open()
+  for (let minutes = 0; minutes < 3; minutes += 1) {
+    stage.pass(60_000)
+    await again.tend()
+  }
+  assert.deepEqual((await told(again)).sort(), expected)
+})
+
+python(
+  'what S2 itself wrote into a conversation that has ended, and what ended before S2 came, is told to nobody',
+  async (stage) => {
+    const { ground, store } = stage
+    const [one, other] = [await stage.talk('worker-1'), await stage.talk('worker-2')]
+    await one.say('a', give('T'))
+    await stage.tend()
+    await one.read('b')
+    await store.move({ task: 'T', epoch: 1, to: other.b, reason: 'silent' })
+    await one.say('b', { type: 'status_update', task_id: 'T', status: 'completed', result: 'late' })
+    await one.read('a')
+    await store.endConversation(one.id)
+    const old = await stage.talk('worker-9')
+    await old.say('a', give('old'))
+    ground.look((database) =>
+      database
+        .prepare('UPDATE conversations SET expires_at = ? WHERE id = ?')
+        .run(pythonTime(Date.now() - 3_600_000), old.id),
+    )
+    stage.pass(60_000)
+    await stage.tend()
+    assert.deepEqual(await store.incidents({ open: false }), [])
+  },
+)

@@ -8,6 +8,7 @@ import { isBusy } from '../file/sqlite-errors.ts'
 import type { Beats } from '../liveness/beats.ts'
 import type { LivenessFile } from '../liveness/liveness-file.ts'
 import type { MalformedRows } from '../tables/malformed-rows.ts'
+import { EndedConversations } from './ended-conversations.ts'
 import { ForeignActs } from './foreign-acts.ts'
 import type { ForeignTaskMessages } from './foreign-task-messages.ts'
 import { noteHeartbeats, type PythonHeartbeat, readHeartbeats } from './last-mirrored-heartbeats.ts'
@@ -58,6 +59,7 @@ export class PythonBridgeSync {
   readonly #malformed: MalformedRows
   readonly #taskMessages: ForeignTaskMessages
   readonly #acts: ForeignActs
+  readonly #ended: EndedConversations
   readonly #mirrored = new Map<SessionId, Mirrored>()
   /** When a foreign writer last changed a session's row. */
   readonly #keptAt = new Map<SessionId, number>()
@@ -83,6 +85,7 @@ export class PythonBridgeSync {
     this.#malformed = malformed
     this.#taskMessages = taskMessages
     this.#acts = new ForeignActs(writer.tables, malformed)
+    this.#ended = new EndedConversations(writer, parts.clock)
     this.#forgotAt = parts.clock.now()
   }
 
@@ -96,6 +99,7 @@ export class PythonBridgeSync {
     }
     const hasMore =
       this.#taskMessages.hasNew() && (await this.#writer.groupCommit.write(() => this.#taskMessages.takeIn()))
+    await this.#ended.tend()
     if (now - this.#forgotAt >= FORGET_MS) {
       this.#forgotAt = now
       await this.#beats.forgetUnknown()

@@ -197,11 +197,12 @@ export class TaskTable {
       .map(({ holder, report, at }) => ({ holder, report: JSON.parse(report) as Report, at }))
   }
 
-  /** Applies what a message says of a task, if anything, once. */
+  /** Applies what a message says of a task, if anything, once. Reports count also once their conversation has ended; work is given in one that lives. */
   absorb({ id, from, text }: Message): void {
     const taskMessage = readTaskMessage(text)
     if (taskMessage === null || this.#connection.run('INSERT OR IGNORE INTO s2_letters (message) VALUES (?)', id) === 0)
       return
+    if (taskMessage.type === 'task_assignment' && !this.#conversations.isLiveNow(conversationOf(from))) return
     for (const { before, decision, name } of takeTaskMessage(this.#foreign, from, taskMessage, this.#clock.wall())) {
       if (decision.refusal !== null) this.#keepLateReport(decision)
       else {
@@ -209,6 +210,12 @@ export class TaskTable {
         if (name !== null) this.#names.note({ conversation: conversationOf(from), name, task: decision.task.id })
       }
     }
+  }
+
+  /** Whether the conversation of a session calls any task so. */
+  isKnown(session: SessionId, name: string): boolean {
+    const conversation = conversationOf(session)
+    return this.#foreign.named(conversation, name).length > 0 || this.#foreign.withId(conversation, name) !== null
   }
 
   /** Keeps what the status that a holder shows in the Python bridge's table makes of its tasks. */
@@ -302,7 +309,7 @@ export class TaskTable {
 
   /** Sends a message about a task, if its conversation lives: others have no readers any more. */
   #send({ to, taskMessage }: AddressedTaskMessage): void {
-    if (!this.#conversations.isLive(conversationOf(to))) return
+    if (!this.#conversations.isLiveNow(conversationOf(to))) return
     const task = this.task(taskMessage.task)
     const said =
       taskMessage.type === 'task_assignment'
