@@ -26,6 +26,7 @@ export function applyTaskMessage(
   const status = taskMessage.type === 'acknowledgment' ? 'accepted' : taskMessage.status
   const summary = taskMessage.type === 'acknowledgment' ? null : taskMessage.summary
   const isFormer = sideOf(from) === 'b' && task.holder !== from
+  if (isFormer && heldEpoch === null) return null // whoever never held a task plants nothing in it
   const epoch = taskMessage.epoch ?? (isFormer ? heldEpoch : null) ?? task.epoch
   const isPresent = task.epoch === epoch
   if (sideOf(from) === 'a') return isPresent ? endByGiver(task, from, status, summary, now) : null

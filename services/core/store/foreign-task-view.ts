@@ -27,10 +27,9 @@ export class ForeignTasks implements ForeignTaskView {
   }
 
   named(conversation: string, name: string): readonly Task[] {
-    const found = this.#rows.withName(name, conversation).flatMap(({ task }) => this.#rows.find(task) ?? [])
-    const withId = this.withId(conversation, name)
-    if (withId !== null && this.#rows.namesOf(conversation, name).length === 0) found.push(withId)
-    return byAge(found)
+    const named = this.#rows.withName(name, conversation).flatMap(({ task }) => this.#rows.find(task) ?? [])
+    const withId = this.#rows.namesOf(conversation, name).length === 0 ? this.withId(conversation, name) : null
+    return byAge(withId === null ? named : [withId, ...named])
   }
 
   withId(conversation: string, id: string): Task | null {
@@ -45,16 +44,15 @@ export class ForeignTasks implements ForeignTaskView {
   }
 
   namedElsewhere(conversation: string, name: string): readonly NamedTask[] {
-    const found = this.#rows.withName(name, null).flatMap((each) => {
+    const named = this.#rows.withName(name, null).flatMap((each) => {
       const task = this.#rows.find(each.task)
       return task === undefined ? [] : [{ task, conversation: each.conversation }]
     })
     const withId = this.#rows.find(name)
-    if (withId !== undefined) {
-      const ends = [...this.#rows.holdersOf(name), ...(withId.createdBy === null ? [] : [withId.createdBy])]
-      for (const each of new Set(ends.map(conversationOf))) found.push({ task: withId, conversation: each })
-    }
-    return found
+    const ends = withId === undefined ? [] : [...this.#rows.holdersOf(name), withId.createdBy]
+    const knowIt = new Set(ends.flatMap((each) => (each === null ? [] : conversationOf(each))))
+    const withIds = withId === undefined ? [] : [...knowIt].map((each) => ({ task: withId, conversation: each }))
+    return [...withIds, ...named]
       .filter((each) => each.conversation !== conversation)
       .sort((one, other) => one.task.createdAt - other.task.createdAt)
   }
@@ -83,6 +81,7 @@ export class ForeignTasks implements ForeignTaskView {
   }
 }
 
+/** What is as old as another, to the millisecond, stays where it is: the task whose id is the name was there first. */
 function byAge(tasks: Task[]): Task[] {
   return tasks.sort((one, other) => one.createdAt - other.createdAt)
 }

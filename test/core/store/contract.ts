@@ -1708,6 +1708,15 @@ function proveLetters(prove: Prove): void {
     assert.equal((await fleet.store.task('T-1')).state, 'assigned', 'a letter that names an epoch is held to it')
   })
 
+  prove('a worker whose orchestrator gave the task to another says nothing of it', async (fleet) => {
+    const [one, other] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
+    const task = await fleet.task({ holder: other.b.session, createdBy: one.a.session })
+    for (const [key, status] of Object.entries({ k1: 'completed', k2: 'failed', k3: 'cancelled', k4: 'in_progress' }))
+      await say(one.b, key, { type: 'status_update', task_id: task.id, status, summary: 'mine' })
+    assert.deepEqual(await fleet.store.task(task.id), task)
+    assert.deepEqual(await fleet.store.evidence(task.id), [])
+  })
+
   prove('its giver ends a task, and whoever else has it is told to stop', async (fleet) => {
     const [one, other] = [await fleet.channel('w-1'), await fleet.channel('w-2')]
     for (const id of ['T-1', 'T-2', 'T-3']) {
