@@ -92,7 +92,7 @@ const MAIL = {
   sentAt: 1,
   delivery: 'queued',
 } as const
-const WORK = { task: 't', epoch: 1, priority: 'P2', role: null, timeoutMs: null } as const
+const WORK = { task: 't', epoch: 1, priority: 'P2', role: null, originalAssignee: null, timeoutMs: null } as const
 const TASK = {
   id: 't',
   description: '',

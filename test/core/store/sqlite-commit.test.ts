@@ -28,6 +28,7 @@ import { prepare, SqliteConnection } from '#store/sqlite/file/connection.ts'
 import { identify } from '#store/sqlite/file/database-path.ts'
 import { GroupCommit } from '#store/sqlite/file/group-commit.ts'
 import { openSqliteStore } from '#store/sqlite/open-sqlite-store.ts'
+import { PythonReaders } from '#store/sqlite/python/python-readers.ts'
 import { MalformedRows } from '#store/sqlite/tables/malformed-rows.ts'
 import { openTables } from '#store/sqlite/tables/tables.ts'
 import type { Store } from '#store/store.ts'
@@ -506,7 +507,7 @@ test('a conversation whose commit failed is not known, and the next one is', asy
   prepare(connection, 'FULL', 'leave')
   const file = identify(ground.path)
   assert.ok(file)
-  const tables = openTables(connection, file, systemClock, new MalformedRows(recordingLog()))
+  const tables = openTables(connection, file, systemClock, new MalformedRows(recordingLog()), new PythonReaders())
   const source = { current: () => tables, demand: () => tables, look: () => null, settle: async () => undefined }
   const tail = new NewMessageNotifier(
     () => null,

@@ -18,6 +18,7 @@ import {
 import { earlierSchema, inspectSchema, migrate } from './file/schema.ts'
 import { corrupt, refusalOf } from './file/sqlite-errors.ts'
 import { FileGuard } from './file-guard.ts'
+import { PythonReaders } from './python/python-readers.ts'
 import { makeStore } from './sqlite-store.ts'
 import { MalformedRows } from './tables/malformed-rows.ts'
 import { openTables, type Tables, type TablesSource } from './tables/tables.ts'
@@ -40,9 +41,10 @@ export async function openSqliteStore(
   const malformed = new MalformedRows(parts.log)
   if (mode === 'write') {
     const databasePath = await makeDatabasePath(path)
-    const source = await openForWriting(databasePath, parts, malformed)
+    const pythonReaders = new PythonReaders()
+    const source = await openForWriting(databasePath, parts, malformed, pythonReaders)
     try {
-      return makeStore(databasePath, parts, source, malformed, mode)
+      return makeStore(databasePath, parts, source, malformed, pythonReaders, mode)
     } catch (error) {
       source[Symbol.dispose]()
       throw refusalOf(error, databasePath.path)
@@ -52,13 +54,14 @@ export async function openSqliteStore(
   if (identify(databasePath.folder) !== null) demandLocalDisk(databasePath)
   const reader = new ReopeningReader(databasePath.path, parts, malformed)
   await waitingForLock(() => reader.open(), databasePath.path, { ...parts, boundMs: LOCK_WAIT_MS })
-  return makeStore(databasePath, parts, reader, malformed, mode)
+  return makeStore(databasePath, parts, reader, malformed, new PythonReaders(), mode)
 }
 
 async function openForWriting(
   { path }: DatabasePath,
   parts: StoreParts,
   malformed: MalformedRows,
+  pythonReaders: PythonReaders,
 ): Promise<TablesSource> {
   const isNew = identify(path) === null
   const [held] = isNew ? heldBeside(path) : []
@@ -81,7 +84,7 @@ async function openForWriting(
     const files = new DatabaseFiles(path, main)
     // a checkpoint that a process left half done would hide later changes of the file, and so would a log that was read anew
     if (files.isCheckpointUnderWay()) await retry(() => connection.get('PRAGMA wal_checkpoint(PASSIVE)'))
-    const tables = openTables(connection, main, parts.clock, malformed)
+    const tables = openTables(connection, main, parts.clock, malformed, pythonReaders)
     return guardedTables(tables, new FileGuard(path, files, connection, parts, 'write'))
   } catch (error) {
     connection[Symbol.dispose]()

@@ -36,7 +36,9 @@ import { HeldRenewals } from './held-renewals.ts'
 import { Beats } from './liveness/beats.ts'
 import { LivenessFile } from './liveness/liveness-file.ts'
 import { Verdicts } from './liveness/verdicts.ts'
+import { ForeignTaskMessages } from './python/foreign-task-messages.ts'
 import { PythonBridgeSync } from './python/python-bridge-sync.ts'
+import type { PythonReaders } from './python/python-readers.ts'
 import type { MalformedRows } from './tables/malformed-rows.ts'
 import type { Tables, TablesSource } from './tables/tables.ts'
 
@@ -95,9 +97,10 @@ export function makeStore(
   parts: StoreParts,
   source: TablesSource,
   malformed: MalformedRows,
+  pythonReaders: PythonReaders,
   mode: 'write' | 'read',
 ): Store {
-  const store = new SqliteStore(databasePath, parts, source, malformed, mode)
+  const store = new SqliteStore(databasePath, parts, source, malformed, pythonReaders, mode)
   return Object.assign(
     store,
     tableVerbs(QUESTIONS, <T>(question: (tables: Tables) => T) => store.ask(question)),
@@ -117,6 +120,7 @@ class SqliteStore implements Omit<Store, TableVerb> {
   readonly #verdicts: Verdicts
   /** Null in a store that only reads. */
   readonly #writer: DatabaseWriter | null
+  readonly #taskMessages: ForeignTaskMessages | null
   readonly #pythonAgents: PythonBridgeSync | null
   readonly #foreignRows: ForeignRowSealer | null
   readonly #retention: Retention | null
@@ -132,6 +136,7 @@ class SqliteStore implements Omit<Store, TableVerb> {
     parts: StoreParts,
     source: TablesSource,
     malformed: MalformedRows,
+    pythonReaders: PythonReaders,
     mode: 'write' | 'read',
   ) {
     const { path } = databasePath
@@ -148,13 +153,14 @@ class SqliteStore implements Omit<Store, TableVerb> {
     this.#livenessFile = new LivenessFile(databasePath.liveness, fileParts)
     const isKnown = (session: SessionId): boolean =>
       source.current()?.conversations.isLive(conversationOf(session)) ?? false
-    this.#beats = new Beats(this.#livenessFile, { clock, log, speakers: this.#speakers, isKnown })
+    this.#beats = new Beats(this.#livenessFile, { clock, log, speakers: this.#speakers, pythonReaders, isKnown })
     this.#verdicts = new Verdicts(this.#livenessFile, clock)
     this.#writer = mode === 'read' ? null : new DatabaseWriter(databasePath, parts, source, this.#tail)
+    this.#taskMessages = this.#writer === null ? null : new ForeignTaskMessages(this.#writer.tables, malformed)
     this.#pythonAgents =
-      this.#writer === null
+      this.#writer === null || this.#taskMessages === null
         ? null
-        : new PythonBridgeSync(this.#writer, this.#livenessFile, this.#beats, parts, malformed)
+        : new PythonBridgeSync(this.#writer, this.#livenessFile, this.#beats, parts, malformed, this.#taskMessages)
     this.#foreignRows = this.#writer === null ? null : new ForeignRowSealer(this.#writer, clock)
     this.#retention = this.#writer === null ? null : new Retention(databasePath, this.#writer)
     this.#renewals = this.#writer === null ? null : new HeldRenewals(this.#writer)
@@ -228,7 +234,10 @@ class SqliteStore implements Omit<Store, TableVerb> {
   ): Promise<Task | null> {
     parseSession(holder)
     this.#speakers.demand(holder, place, this.#parts.clock.now())
-    const task = await this.write(({ tasks }) => tasks.leaseTask(holder, incarnation, passing))
+    const task = await this.write(({ tasks }) => {
+      this.#taskMessages?.takeInAll() // whoever asks may have read the message that gives it a task
+      return tasks.leaseTask(holder, incarnation, passing)
+    })
     if (task === null && passing.length === 0) this.#beats.noteAsked(holder, incarnation)
     return task
   }
@@ -236,7 +245,10 @@ class SqliteStore implements Omit<Store, TableVerb> {
   async report(holder: SessionId, report: Report): Promise<Task> {
     const held = this.#renewals
     if (held?.wants(report) === true) return this.ask(() => held.take(holder, report))
-    const outcome = await this.write(({ tasks }) => tasks.report(holder, report))
+    const outcome = await this.write(({ tasks }) => {
+      this.#taskMessages?.takeInAll() // the same: its giver may have withdrawn the task
+      return tasks.report(holder, report)
+    })
     if (outcome instanceof S2Error) throw outcome // what came too late is kept, and that is committed by now
     return outcome
   }

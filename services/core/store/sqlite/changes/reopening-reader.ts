@@ -6,6 +6,7 @@ import { type FileIdentity, identify, isSameFile, logBytes } from '../file/datab
 import { inspectSchema, lendTables } from '../file/schema.ts'
 import { isBusy, refusalOf } from '../file/sqlite-errors.ts'
 import { FileGuard } from '../file-guard.ts'
+import { PythonReaders } from '../python/python-readers.ts'
 import type { MalformedRows } from '../tables/malformed-rows.ts'
 import { openTables, type Tables, type TablesSource } from '../tables/tables.ts'
 
@@ -74,7 +75,7 @@ export class ReopeningReader implements TablesSource {
         if (this.#isLent) lendTables(connection)
         const files = new DatabaseFiles(this.#path, file)
         this.#guard = new FileGuard(this.#path, files, connection, this.#parts, 'read')
-        this.#tables = openTables(connection, file, this.#parts.clock, this.#malformed)
+        this.#tables = openTables(connection, file, this.#parts.clock, this.#malformed, new PythonReaders())
       }
     } finally {
       if (this.#tables === null) connection[Symbol.dispose]()

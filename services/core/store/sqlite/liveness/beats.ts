@@ -9,6 +9,7 @@ import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { SqliteConnection } from '../file/connection.ts'
 import { yieldToEvents } from '../file/yield-to-events.ts'
+import type { PythonReaders } from '../python/python-readers.ts'
 import type { LivenessFile } from './liveness-file.ts'
 
 /** Beats wait at most this long in memory, milliseconds. */
@@ -32,6 +33,8 @@ export interface BeatsParts {
   readonly clock: Clock
   readonly log: Log
   readonly speakers: Speakers
+  /** Hears who speaks for each session. */
+  readonly pythonReaders: Pick<PythonReaders, 'note' | 'forget'>
   /** Whether the session belongs to a live conversation. */
   isKnown(session: SessionId): boolean
 }
@@ -90,6 +93,7 @@ export class Beats implements AsyncDisposable {
         latest.work = work + latest.foreignWork + latest.asked
         latest.at = at
       }
+      this.#parts.pythonReaders.note(session, incarnation)
       this.#unwritten.add(latest)
     }
     if (this.#unwritten.size > 0) this.#flushing ??= this.#flushSoon()
@@ -116,6 +120,12 @@ export class Beats implements AsyncDisposable {
   noteAsked(session: SessionId, incarnation: string): void {
     const latest = this.#latest.get(session)
     if (latest !== undefined && this.#asking.note(session, incarnation, this.#parts.clock.now())) latest.asked += 1
+  }
+
+  /** Foreign agents whose beats an earlier process heard last. */
+  rememberForeign(sessions: Iterable<SessionId>): void {
+    for (const session of sessions)
+      if (!this.#latest.has(session)) this.#parts.pythonReaders.note(session, FOREIGN_INCARNATION)
   }
 
   /** The latest beat of each session that this process has heard. */
@@ -181,6 +191,7 @@ export class Beats implements AsyncDisposable {
     for (const session of unknown) {
       this.#latest.delete(session)
       this.#asking.forget(session)
+      this.#parts.pythonReaders.forget(session)
       this.#parts.speakers.forget(session)
     }
   }

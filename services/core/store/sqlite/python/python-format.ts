@@ -21,9 +21,15 @@ export function fromPythonTime(text: unknown): number | null {
   return Number.isNaN(ms) ? parseInstant(text) : ms
 }
 
+/** What S2 sends of its own accord, and not for an agent. */
+export type OwnMark = 'task'
+
+/** How metadata with such a mark can be told: the Python bridge reads its own two keys alone. */
+export const OWN_TASK_MARK = '"s2":"task"'
+
 /** A message's action and files, as JSON. */
-export function pythonMetadata(action: string | null, files: readonly string[]): string {
-  return JSON.stringify({ action_type: action, files_involved: files })
+export function pythonMetadata(action: string | null, files: readonly string[], mark: OwnMark | null = null): string {
+  return JSON.stringify({ action_type: action, files_involved: files, ...(mark === null ? {} : { s2: mark }) })
 }
 
 /** Reads metadata of any writer: a field that is wrong counts as absent. */

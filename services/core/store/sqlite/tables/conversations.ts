@@ -119,6 +119,12 @@ export class ConversationTable implements ConversationTokens {
     return (this.#known.get(id)?.expiresAt ?? 0) > this.#clock.wall()
   }
 
+  /** The same by its row alone, as it is at this moment: a change of a foreign writer is not always seen in memory. */
+  isLiveNow(id: string): boolean {
+    const row = this.#connection.get<{ expires_at: unknown }>('SELECT expires_at FROM conversations WHERE id = ?', id)
+    return (fromPythonTime(row?.expires_at) ?? 0) > this.#clock.wall()
+  }
+
   /** Answers when it ends; throws `not_found` or `expired`. */
   demandLive(id: string): number {
     const row = this.#connection.get<{ expires_at: unknown }>('SELECT expires_at FROM conversations WHERE id = ?', id)

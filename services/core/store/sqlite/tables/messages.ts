@@ -5,7 +5,13 @@ import { redact } from '#fleet/redact.ts'
 import { isConversationId, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { SqliteConnection, Value } from '../file/connection.ts'
-import { fromPythonMetadata, fromPythonTime, pythonMetadata, pythonTime } from '../python/python-format.ts'
+import {
+  fromPythonMetadata,
+  fromPythonTime,
+  type OwnMark,
+  pythonMetadata,
+  pythonTime,
+} from '../python/python-format.ts'
 import type { AuditChainTable } from './audit-chain.ts'
 import type { ConversationTable } from './conversations.ts'
 import type { MalformedRows } from './malformed-rows.ts'
@@ -92,8 +98,8 @@ export class MessageTable {
     return earlier ?? (this.#oldSends.isAny() ? this.#oldSends.find(from, key) : undefined)
   }
 
-  /** Writes a message to the partner of `from`; checks nothing. */
-  post(from: SessionId, { text, action = null, files = [] }: MessageDraft): Message {
+  /** Writes a message to the partner of `from`; checks nothing. `mark` says that S2 sends it of its own accord, and about what. */
+  post(from: SessionId, { text, action = null, files = [] }: MessageDraft, mark: OwnMark | null = null): Message {
     const { conversation, side } = parseSession(from)
     const to = partnerOf(from)
     const sentAt = this.#clock.wall()
@@ -104,7 +110,7 @@ export class MessageTable {
       side,
       side === 'a' ? 'b' : 'a',
       text,
-      pythonMetadata(action, files),
+      pythonMetadata(action, files, mark),
       pythonTime(sentAt),
     )
     if (id > ID_MAX) throw idsSpent()
