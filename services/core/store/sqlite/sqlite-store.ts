@@ -82,6 +82,14 @@ const CHANGES = {
 
 type TableVerb = keyof typeof QUESTIONS | keyof typeof CHANGES
 
+/** The tables beneath a store, for what is no verb of all stores. */
+export interface TablesAccess {
+  /** Asks the database as it is now, waiting while it is locked. */
+  ask<T>(question: (tables: Tables) => T): Promise<T>
+  /** Changes the database in the next group commit. */
+  write<T>(verb: (tables: Tables) => T): Promise<T>
+}
+
 /** A store over an open database: what one table does alone, and what takes several parts. */
 export function makeStore(
   databasePath: DatabasePath,
@@ -89,7 +97,7 @@ export function makeStore(
   source: TablesSource,
   malformed: MalformedRows,
   mode: 'write' | 'read',
-): Store {
+): Store & TablesAccess {
   const store = new SqliteStore(databasePath, parts, source, malformed, mode)
   return Object.assign(
     store,
@@ -98,7 +106,7 @@ export function makeStore(
   )
 }
 
-class SqliteStore implements Omit<Store, TableVerb> {
+class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
   readonly #databasePath: DatabasePath
   readonly #parts: StoreParts
   readonly #source: TablesSource
@@ -267,7 +275,6 @@ class SqliteStore implements Omit<Store, TableVerb> {
     this.#source[Symbol.dispose]()
   }
 
-  /** Asks the database as it is now, waiting while it is locked. */
   ask<T>(question: (tables: Tables) => T): Promise<T> {
     const act = (): T => {
       this.#demandOpen()
@@ -276,7 +283,6 @@ class SqliteStore implements Omit<Store, TableVerb> {
     return waitingForLock(act, this.#databasePath.path, { ...this.#parts, boundMs: LOCK_WAIT_MS })
   }
 
-  /** Changes the database in the next group commit. */
   async write<T>(verb: (tables: Tables) => T): Promise<T> {
     const { groupCommit, tables } = this.#demandWriter()
     const request = currentRequest() ?? { id: null, since: this.#parts.clock.now() }

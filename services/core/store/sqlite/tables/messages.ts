@@ -27,8 +27,26 @@ const SELECT = `
   SELECT m.id, m.conversation_id, m.from_session, m.to_session, m.message, m.metadata, m.timestamp, m.read, d.state
   FROM messages m LEFT JOIN s2_deliveries d ON d.message = m.id`
 
+const INSERT = `
+  INSERT INTO messages (conversation_id, from_session, to_session, message, metadata, timestamp, read)
+    VALUES (?, ?, ?, ?, ?, ?, ?)`
+const INSERT_SEND = 'INSERT INTO s2_sends (sender, key, draft, message) VALUES (?, ?, ?, ?)'
+
 /** The highest id that JavaScript can count to. A foreign writer may choose higher ones: those rows are passed over. */
 export const ID_MAX = Number.MAX_SAFE_INTEGER
+
+/** A message of another database, with its key and its hash where S2 sent it there, or else a key made for it. */
+export interface ForeignMessage {
+  readonly from: SessionId
+  readonly text: string
+  readonly action: string | null
+  readonly files: readonly string[]
+  /** As the Python bridge writes it. */
+  readonly timestamp: string
+  readonly isRead: boolean
+  readonly key: string
+  readonly draft: Uint8Array | null
+}
 
 /** Messages of one read, and the id to go on from, which counts malformed rows too. */
 export interface MessageBatch {
@@ -72,15 +90,35 @@ export class MessageTable {
     if (earlier !== undefined) return { message: this.#repeatedSend(from, key, draft, print, earlier), isNew: false }
     this.#conversations.demandLive(parseSession(from).conversation)
     const message = this.post(from, draft)
-    this.#connection.run(
-      'INSERT INTO s2_sends (sender, key, draft, message) VALUES (?, ?, ?, ?)',
-      from,
-      key,
-      print,
-      message.id,
-    )
+    this.#connection.run(INSERT_SEND, from, key, print, message.id)
     this.#chain.append({ actor: from, action: 'send', details: { message: message.id, to: message.to } })
     return { message, isNew: true }
+  }
+
+  /** Takes over a message of another database; answers its id, or null where its sender has used its key here already. */
+  takeOver(message: ForeignMessage): number | null {
+    const { from, key, timestamp, isRead } = message
+    if (this.hasSend(from, key)) return null
+    const { conversation, side } = parseSession(from)
+    const draft = { text: redact(message.text), action: message.action, files: message.files.map(redact) }
+    const id = this.#connection.insert(
+      INSERT,
+      conversation,
+      side,
+      side === 'a' ? 'b' : 'a',
+      draft.text,
+      pythonMetadata(draft.action === null ? null : redact(draft.action), draft.files),
+      timestamp,
+      isRead ? 1 : 0,
+    )
+    if (id > ID_MAX) throw idsSpent()
+    this.#connection.run(INSERT_SEND, from, key, message.draft ?? fingerprint(draft), id)
+    return id
+  }
+
+  /** Whether a sender has used a key. */
+  hasSend(from: SessionId, key: string): boolean {
+    return this.#earlier(from, key) !== undefined
   }
 
   #earlier(from: SessionId, key: string): { draft: Uint8Array; message: number } | undefined {
@@ -98,14 +136,14 @@ export class MessageTable {
     const to = partnerOf(from)
     const sentAt = this.#clock.wall()
     const id = this.#connection.insert(
-      `INSERT INTO messages (conversation_id, from_session, to_session, message, metadata, timestamp, read)
-        VALUES (?, ?, ?, ?, ?, ?, 0)`,
+      INSERT,
       conversation,
       side,
       side === 'a' ? 'b' : 'a',
       text,
       pythonMetadata(action, files),
       pythonTime(sentAt),
+      0,
     )
     if (id > ID_MAX) throw idsSpent()
     return { id, from, to, text, action, files, sentAt }
