@@ -4,7 +4,7 @@ import type { CommandContext } from '#console/context.ts'
 import { commandEnv } from '#console/state-folder.ts'
 import { storeParts } from '#console/store-access.ts'
 import { table } from '#console/table.ts'
-import { counted } from '#console/terminal-text.ts'
+import { counted, oneLine } from '#console/terminal-text.ts'
 import { readSettings } from '#runtime/read-settings.ts'
 import { roomIn } from '#store/sqlite/backup/copy-database.ts'
 import {
@@ -105,16 +105,15 @@ const TOKENS: Readonly<Record<ConversationPlan['tokens'], string>> = { kept: 'ke
 const ENDED_HERE = '  messages of a conversation that has ended here are kept with it, and nobody is given them'
 
 function leftInWords({ count, what, why }: LeftBehind): string {
-  return `  left behind: ${counted(count, what)} (${why})`
+  return `  ${oneLine(`left behind: ${counted(count, what)} (${why})`)}`
 }
 
-function nextSteps({ kind, conversations }: Import, { database }: ImportOrder): string[] {
+function nextSteps({ kind, conversations }: Import, { file, database }: ImportOrder): string[] {
   const renewed = conversations.find(({ tokens }) => tokens === 'new')
-  const tokens = `  new tokens: s2 credential rotate ${renewed?.conversation.id}/b --show-token, for each end that has one`
-  return [
-    ...(renewed === undefined ? [] : [tokens]),
-    ...(kind === 's2'
-      ? []
-      : [`  next: start the other bridge with ${database}; its live conversations go on with their tokens`]),
-  ]
+  const tokens = `  new tokens: s2 credential rotate ${renewed?.conversation.id}/b --show-token, for each end that wants one`
+  const next =
+    kind === 's2'
+      ? `${file} holds nothing now that is not here: move it away`
+      : `start the other bridge with ${database}: agents of its live conversations go on with their tokens`
+  return [...(renewed === undefined ? [] : [tokens]), `  next: ${next}`]
 }

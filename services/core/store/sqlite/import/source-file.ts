@@ -3,7 +3,7 @@ import { S2Error } from '#fleet/errors.ts'
 import { isConversationId, isObserver, type Side } from '#fleet/session-id.ts'
 import { SqliteConnection } from '../file/connection.ts'
 import { inspectSchema } from '../file/schema.ts'
-import { corrupt, refusalOf, sqliteCode } from '../file/sqlite-errors.ts'
+import { refusalOf, sqliteCode } from '../file/sqlite-errors.ts'
 import { fromPythonMetadata, fromPythonTime, pythonTime } from '../python/python-format.ts'
 
 /** Whose database a file is: of the Python bridge, in whichever version; of the older protocol scripts; or of S2. */
@@ -77,7 +77,7 @@ export class SourceFile implements Disposable {
     connection.pragma('trusted_schema = OFF')
     connection.pragma('synchronous = OFF')
     const found = connection.pragma('quick_check(1)')
-    if (found !== 'ok') throw corrupt(path, found)
+    if (found !== 'ok') throw damaged(path, found)
     const columns = {
       conversations: columnsOf(connection, 'conversations'),
       messages: columnsOf(connection, 'messages'),
@@ -105,7 +105,8 @@ export class SourceFile implements Disposable {
       return new SourceFile(connection, path)
     } catch (error) {
       connection?.[Symbol.dispose]()
-      throw sqliteCode(error) === 'SQLITE_ERROR' ? noBridge(path, (error as Error).message) : refusalOf(error, path)
+      if (sqliteCode(error) === 'SQLITE_ERROR') throw noBridge(path, (error as Error).message)
+      throw sqliteCode(error)?.startsWith('SQLITE_CORRUPT') ? damaged(path, error) : refusalOf(error, path)
     }
   }
 
@@ -232,6 +233,13 @@ function demand(table: SourceTable, candidates: readonly string[]): string {
 function noBridge(path: string, why: string): S2Error {
   return new S2Error('invalid', `${path} is no database of a bridge: ${why}`, {
     next: 'name the file in which a bridge, or a script of the protocol, kept its conversations',
+  })
+}
+
+function damaged(path: string, cause: unknown): S2Error {
+  return new S2Error('unavailable', `${path} is damaged, so nothing is taken from it`, {
+    next: `save what can be read of it: sqlite3 ${path} .recover | sqlite3 ${path}.mended; then import that file`,
+    cause,
   })
 }
 
