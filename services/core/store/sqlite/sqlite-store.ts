@@ -9,6 +9,7 @@ import {
   type Message,
   type MessageDraft,
   type StoredMessage,
+  type WaitingMessage,
 } from '#fleet/message.ts'
 import { conversationOf, parseSession, type SessionId, sessionId } from '#fleet/session-id.ts'
 import { Speakers } from '#fleet/speakers.ts'
@@ -49,6 +50,7 @@ const QUESTIONS = {
   incidents: 'incidents',
   audit: 'chain',
   auditHead: 'chain',
+  newest: 'messages',
 } as const satisfies VerbTables<Tables>
 
 /** Verbs that change the database through one table, in the group commit. */
@@ -192,6 +194,11 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
     parseSession(reader)
     const { messages } = await this.ask(({ messages }) => messages.unacked(reader, after, limit))
     return [...messages]
+  }
+
+  async waiting(reader: SessionId, after: number, limit: number): Promise<WaitingMessage[]> {
+    parseSession(reader)
+    return this.ask(({ messages }) => messages.waiting(reader, after, limit))
   }
 
   async *mail(reader: SessionId, after: number, signal: AbortSignal): AsyncGenerator<readonly StoredMessage[]> {

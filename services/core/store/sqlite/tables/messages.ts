@@ -1,6 +1,14 @@
 import { hash } from 'node:crypto'
 import { S2Error } from '#fleet/errors.ts'
-import { lengthOf, type Mark, type Message, type MessageDraft, READ_MAX, type StoredMessage } from '#fleet/message.ts'
+import {
+  lengthOf,
+  type Mark,
+  type Message,
+  type MessageDraft,
+  READ_MAX,
+  type StoredMessage,
+  type WaitingMessage,
+} from '#fleet/message.ts'
 import { redact } from '#fleet/redact.ts'
 import { isConversationId, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
@@ -31,6 +39,14 @@ const INSERT = `
   INSERT INTO messages (conversation_id, from_session, to_session, message, metadata, timestamp, read)
     VALUES (?, ?, ?, ?, ?, ?, ?)`
 const INSERT_SEND = 'INSERT INTO s2_sends (sender, key, draft, message) VALUES (?, ?, ?, ?)'
+
+/** Whether a text is one is written before it, so that none is read. */
+const WAITING = `
+  SELECT m.id, m.from_session, m.timestamp, d.state
+  FROM messages m LEFT JOIN s2_deliveries d ON d.message = m.id
+  WHERE m.conversation_id = ? AND m.to_session = ? AND m.read = 0 AND m.id > ? AND m.id <= ${Number.MAX_SAFE_INTEGER}
+    AND m.from_session IN ('a', 'b') AND typeof(m.message) = 'text'
+  ORDER BY m.id LIMIT +?`
 
 /** The highest id that JavaScript can count to. A foreign writer may choose higher ones: those rows are passed over. */
 export const ID_MAX = Number.MAX_SAFE_INTEGER
@@ -188,6 +204,21 @@ export class MessageTable {
       after,
       limit,
     )
+  }
+
+  waiting(reader: SessionId, after: number, limit: number): WaitingMessage[] {
+    const { conversation, side } = parseSession(reader)
+    const rows = this.#connection.all<Pick<MessageRow, 'id' | 'timestamp' | 'state'> & { from_session: 'a' | 'b' }>(
+      WAITING,
+      conversation,
+      side,
+      after,
+      limit,
+    )
+    return rows.map(({ id, from_session: from, timestamp, state }) => {
+      const sentAt = fromPythonTime(timestamp) ?? 0
+      return { id, from: sessionId(conversation, from), sentAt, delivery: state ?? 'queued' }
+    })
   }
 
   all(after: number, limit: number): MessageBatch {
