@@ -12,10 +12,10 @@ import {
   type MailSource,
   type MailSourceEvents,
   previewOf,
+  textlessPreview,
   type UnreadMail,
   unreadMailOf,
   type WakeTarget,
-  withoutText,
 } from './mail-source.ts'
 import type { WokenMessages } from './woken-messages.ts'
 
@@ -114,7 +114,7 @@ export class DatabaseSource implements MailSource {
     const previews: MailPreview[] = []
     for (const each of mail) {
       const [message] = await this.#parts.store.unacked(each.to, each.id - 1, 1)
-      previews.push(message?.id === each.id ? previewOf(message) : withoutText(each))
+      previews.push(message?.id === each.id ? previewOf(message) : textlessPreview(each))
     }
     return previews
   }

@@ -11,10 +11,10 @@ import {
   type MailSource,
   type MailSourceEvents,
   previewOf,
+  textlessPreview,
   type UnreadMail,
   unreadMailOf,
   type WakeTarget,
-  withoutText,
 } from './mail-source.ts'
 
 export interface InboxSourceParts extends MailSourceEvents {
@@ -83,7 +83,7 @@ export class InboxSource implements MailSource {
   }
 
   async previews(mail: readonly UnreadMail[]): Promise<readonly MailPreview[]> {
-    return mail.map((each) => this.#mail.get(each.id)?.preview ?? withoutText(each))
+    return mail.map((each) => this.#mail.get(each.id)?.preview ?? textlessPreview(each))
   }
 
   covers(target: WakeTarget, session: SessionId): boolean {

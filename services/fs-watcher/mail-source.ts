@@ -35,7 +35,7 @@ export function previewOf({ id, from, to, action, sentAt, text }: Omit<StoredMes
 }
 
 /** A message that was read before its text was looked up. */
-export function withoutText({ id, from, to, sentAt }: UnreadMail): MailPreview {
+export function textlessPreview({ id, from, to, sentAt }: UnreadMail): MailPreview {
   return { id, from, to, sentAt, action: null, preview: '' }
 }
 

@@ -7,7 +7,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import type { SessionId } from '#fleet/session-id.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
-import { type UnreadMail, type WakeTarget, withoutText } from '../../services/fs-watcher/mail-source.ts'
+import { textlessPreview, type UnreadMail, type WakeTarget } from '../../services/fs-watcher/mail-source.ts'
 import { NotStartedError, type WakeCall, Waker } from '../../services/fs-watcher/waker.ts'
 import { WokenMessages } from '../../services/fs-watcher/woken-messages.ts'
 
@@ -41,7 +41,7 @@ async function scene(name: string) {
     signal: abort.signal,
     source: {
       unread: async (target) => [...(box.get(target) ?? [])],
-      previews: async (some) => some.map(withoutText),
+      previews: async (some) => some.map(textlessPreview),
       covers: (target, session) => (box.get(target) ?? []).some(({ to }) => to === session) || session === 'conv_a/a',
     },
     woken: {
