@@ -52,22 +52,22 @@ async function bringOver(context: CommandContext, name: string, { yes = false, j
 }
 
 function asJson({ conversations, ...found }: Import, { file, database }: ImportOrder, isTaken: boolean): object {
-  const rows = conversations.map(
-    ({ conversation: { id, roles }, state, here, tokens, messages, unread, openTasks }) => {
-      return { id, roles, state, here, tokens, messages: messages.length, unread, openTasks }
-    },
-  )
+  const rows = conversations.map(({ conversation: { id, roles }, settled, present, ...plan }) => {
+    return { id, roles, ...plan, messages: plan.messages.length, acks: plan.acks.length }
+  })
   return { file, database, taken: isTaken, ...found, conversations: rows }
 }
 
 function inLines(found: Import, order: ImportOrder, isTaken: boolean, width: number): string[] {
   const { conversations, leftBehind } = found
   const taken = conversations.reduce((sum, { messages }) => sum + messages.length, 0)
+  const acks = conversations.reduce((sum, each) => sum + each.acks.length, 0)
   const what = `${counted(taken, 'message')} of ${counted(conversations.length, 'conversation')}`
   return [
     `${order.file} is a file of ${MAKERS[found.kind]}`,
     ...(conversations.length === 0 ? [] : table(COLUMNS, conversations.map(rowOf), width)),
     ...leftBehind.map(leftInWords),
+    ...(acks === 0 ? [] : [`  read in the file and unread here: ${counted(acks, 'message')}, taken for read`]),
     ...(found.knowsWhatWasRead ? [] : ['  it does not say what was read, so all of it counts as read']),
     ...(conversations.some(({ here, messages }) => here === 'ended' && messages.length > 0) ? [ENDED_HERE] : []),
     ...(conversations.length === 0

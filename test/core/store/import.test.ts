@@ -329,11 +329,11 @@ test('a file that S2 itself kept: each message that is missing here comes back, 
   const store = await ground.open()
   const { a, b, opened } = await openChannel(store)
   const first = await store.send(a, 'key 1', { text: 'both have it' })
-  await store.mark(b, [first.id], 'acked')
+  const other = await store.send(a, 'key 5', { text: 'both have it, and neither has read it' })
   ground.look((database) => database.exec(`VACUUM INTO '${crossing.order.file}'`))
   const held = await ground.open('write', crossing.order.file)
   const lost = await held.send(a, 'key 2', { text: 'lost, and acked' })
-  await held.mark(b, [lost.id], 'acked')
+  await held.mark(b, [first.id, lost.id], 'acked')
   await held.send(b, 'key 3', { text: 'lost' })
   await held.send(b, 'key 4', { text: 'sent again since' })
   await held.addTask({
@@ -351,10 +351,17 @@ test('a file that S2 itself kept: each message that is missing here comes back, 
   const planned = await crossing.plan()
   assert.equal(planned.kind, 's2')
   assert.deepEqual(counts(planned), { [opened.id]: ['live', 'here', 3, 1, 1, 'T-lost'] })
+  assert.deepEqual(planned.conversations[0]?.acks, [first.id])
   await crossing.take()
   assert.deepEqual(
     (await store.unacked(a, 0, 10)).map(({ text }) => text),
     ['sent again since', 'lost'],
+  )
+  const left = (await store.unacked(b, 0, 10)).filter(({ text }) => !text.startsWith('{'))
+  assert.deepEqual(
+    left.map(({ id }) => id),
+    [other.id],
+    'what was read is not given again',
   )
   const again = await store.send(b, 'key 3', { text: 'lost' })
   assert.equal(

@@ -77,7 +77,7 @@ function demandAnother({ file, database }: ImportOrder): void {
   })
 }
 
-const NOTHING_PRESENT: Present = { isLive: () => null, has: () => false }
+const NOTHING_PRESENT: Present = { isLive: () => null, has: () => false, unread: () => [] }
 
 /** What the database has, as far as it concerns the conversations of the file. */
 function presentIn(tables: Tables, source: SourceFile): Present {
@@ -87,28 +87,38 @@ function presentIn(tables: Tables, source: SourceFile): Present {
     const row = tables.connection.get('SELECT 1 FROM conversations WHERE id = ?', conversation.id)
     if (row !== undefined) live.set(conversation.id, tables.conversations.isLive(conversation.id))
   }
-  const counts = live.size === 0 ? new Map<string, number>() : countPrints(tables, live)
+  const prints = live.size === 0 ? new Map<string, PresentPrint>() : readPrints(tables, live)
   const isSent = (message: SourceMessage, nth: number): boolean =>
     tables.messages.hasSend(sessionId(message.conversation, message.from), keyOf(message, nth))
   return {
     isLive: (conversation) => live.get(conversation) ?? null,
     has: (message, nth) =>
-      live.has(message.conversation) && (nth <= (counts.get(message.print) ?? 0) || isSent(message, nth)),
+      live.has(message.conversation) && (nth <= (prints.get(message.print)?.count ?? 0) || isSent(message, nth)),
+    unread: (print) => prints.get(print)?.unread ?? [],
   }
 }
 
-/** How often the database has each message of some conversations. */
-function countPrints({ connection }: Tables, conversations: ReadonlyMap<string, unknown>): Map<string, number> {
-  const counts = new Map<string, number>()
+/** Messages of the database with one print, and the ids of those that are unread. */
+interface PresentPrint {
+  readonly count: number
+  readonly unread: readonly number[]
+}
+
+/** All messages that the database has of some conversations. */
+function readPrints({ connection }: Tables, conversations: ReadonlyMap<string, unknown>): Map<string, PresentPrint> {
+  const prints = new Map<string, PresentPrint>()
   for (const row of connection.each(
-    'SELECT conversation_id, from_session, to_session, message, timestamp FROM messages',
+    'SELECT id, conversation_id, from_session, to_session, message, timestamp, read FROM messages',
   )) {
     if (!conversations.has(row.conversation_id as string)) continue
     const print = printOf(row.conversation_id, row.from_session, row.to_session, row.message, row.timestamp)
-    counts.set(print, (counts.get(print) ?? 0) + 1)
+    const { count, unread } = prints.get(print) ?? NO_PRINT
+    prints.set(print, { count: count + 1, unread: row.read === 0 ? [...unread, Number(row.id)] : unread })
   }
-  return counts
+  return prints
 }
+
+const NO_PRINT: PresentPrint = { count: 0, unread: [] }
 
 /** The key under which a message is sent here: its own, where S2 sent it, or one that is made of what it is. */
 function keyOf({ send, print }: SourceMessage, nth: number): string {
@@ -163,7 +173,7 @@ async function takeOver(
   { file, lifetimeMs }: ImportOrder,
   now: number,
 ): Promise<void> {
-  const { conversation, messages, tokens, state } = plan
+  const { conversation, messages, acks, tokens, state } = plan
   const isEnded = tokens === 'new' && state === 'ended'
   const opened = {
     ...conversation,
@@ -176,6 +186,7 @@ async function takeOver(
     const { batch, count } = readBatch(source, plan, rest)
     rest = rest.slice(count)
     await store.write(({ conversations, messages, chain }) => {
+      for (const side of ['a', 'b'] as const) messages.mark(sessionId(conversation.id, side), acks, 'acked')
       const isNew = conversations.takeOver(opened)
       const ids = batch.flatMap((message) => messages.takeOver(message) ?? [])
       if (!isNew && ids.length === 0) return

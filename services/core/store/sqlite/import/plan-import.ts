@@ -8,6 +8,8 @@ export interface Present {
   isLive(conversation: string): boolean | null
   /** Whether it has a message: the `nth` of those with the same ends, text and time, counted from 1. */
   has(message: SourceMessage, nth: number): boolean
+  /** The ids that unread messages of this print have there. */
+  unread(print: string): readonly number[]
 }
 
 /** What becomes of a conversation. */
@@ -22,6 +24,8 @@ export interface ConversationPlan {
   readonly messages: readonly PlannedMessage[]
   readonly unread: Readonly<Record<Side, number>>
   readonly openTasks: readonly string[]
+  /** Messages, by their ids in the database, that are unread there and were read in the file. */
+  readonly acks: readonly number[]
   /** Messages that stay where they are: read and about nothing open, or here already. */
   readonly settled: number
   readonly present: number
@@ -40,6 +44,12 @@ interface Seen extends PlannedMessage {
   readonly task: TaskHistory | null
 }
 
+/** Messages of one print. */
+interface SamePrint {
+  count: number
+  areRead: boolean
+}
+
 /** What messages say of a task, from its assignment on. */
 interface TaskHistory {
   readonly id: string
@@ -49,7 +59,7 @@ interface TaskHistory {
 
 /**
  * Decides what of a conversation is brought over. Of another bridge's file: unread mail, and all that was said about tasks that
- * are open, or about which something is unread. Of a file of S2, which was this database once: every message.
+ * are open, or about which something is unread. Of a file of S2, which was this database once: every message, and what was read.
  */
 export function planConversation(
   conversation: SourceConversation,
@@ -58,7 +68,8 @@ export function planConversation(
   present: Present,
   now: number,
 ): ConversationPlan {
-  const seen = lookThrough(messages, present)
+  const prints = new Map<string, SamePrint>()
+  const seen = lookThrough(messages, prints, present)
   const isWanted = ({ isUnread, task }: Seen): boolean =>
     kind === 's2' || isUnread || (task !== null && (task.isOpen || task.hasUnread))
   const wanted = seen.filter(isWanted)
@@ -78,22 +89,25 @@ export function planConversation(
     messages: missing.map(({ row, nth }) => ({ row, nth })),
     unread,
     openTasks: [...open],
+    acks: kind === 's2' ? [...prints].flatMap(([print, { areRead }]) => (areRead ? present.unread(print) : [])) : [],
     settled: seen.length - wanted.length,
     present: wanted.length - missing.length,
   }
 }
 
 /** Whether anything of it is brought over: it lives and is not here yet, or it has messages that are not. */
-export function isTaken({ here, state, messages }: ConversationPlan): boolean {
-  return messages.length > 0 || (here === null && state === 'live')
+export function isTaken({ here, state, messages, acks }: ConversationPlan): boolean {
+  return messages.length > 0 || acks.length > 0 || (here === null && state === 'live')
 }
 
-function lookThrough(messages: Iterable<SourceMessage>, present: Present): Seen[] {
+function lookThrough(messages: Iterable<SourceMessage>, prints: Map<string, SamePrint>, present: Present): Seen[] {
   const tasks = new Map<string, TaskHistory>()
-  const times = new Map<string, number>()
   return Array.from(messages, (message) => {
-    const nth = (times.get(message.print) ?? 0) + 1
-    times.set(message.print, nth)
+    const same = prints.get(message.print) ?? { count: 0, areRead: true }
+    prints.set(message.print, same)
+    same.count += 1
+    same.areRead &&= message.isRead
+    const nth = same.count
     const task = taskOf(message, tasks)
     if (task !== null && !message.isRead) task.hasUnread = true
     return {
