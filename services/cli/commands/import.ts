@@ -60,9 +60,7 @@ function asJson({ conversations, ...found }: Import, { file, database }: ImportO
 
 function inLines(found: Import, order: ImportOrder, isTaken: boolean, width: number): string[] {
   const { conversations, leftBehind } = found
-  const taken = conversations.reduce((sum, { messages }) => sum + messages.length, 0)
   const acks = conversations.reduce((sum, each) => sum + each.acks.length, 0)
-  const what = `${counted(taken, 'message')} of ${counted(conversations.length, 'conversation')}`
   return [
     `${order.file} is a file of ${MAKERS[found.kind]}`,
     ...(conversations.length === 0 ? [] : table(COLUMNS, conversations.map(rowOf), width)),
@@ -70,12 +68,29 @@ function inLines(found: Import, order: ImportOrder, isTaken: boolean, width: num
     ...(acks === 0 ? [] : [`  read in the file and unread here: ${counted(acks, 'message')}, taken for read`]),
     ...(found.knowsWhatWasRead ? [] : ['  it does not say what was read, so all of it counts as read']),
     ...(conversations.some(({ here, messages }) => here === 'ended' && messages.length > 0) ? [ENDED_HERE] : []),
-    ...(conversations.length === 0
-      ? [`nothing is missing in ${order.database}`]
-      : isTaken
-        ? [`${what} taken over into ${order.database}`, ...nextSteps(found, order)]
-        : ['nothing was changed', `  next: s2 import ${order.file} --yes takes ${what} over into ${order.database}`]),
+    ...outcome(found, order, isTaken),
   ]
+}
+
+function outcome({ kind, conversations }: Import, { file, database }: ImportOrder, isTaken: boolean): string[] {
+  if (conversations.length === 0)
+    return [`nothing is missing in ${database}`, ...(kind === 's2' ? [moveAway(file)] : [])]
+  const messages = conversations.reduce((sum, plan) => sum + plan.messages.length, 0)
+  const what = `${counted(messages, 'message')} of ${counted(conversations.length, 'conversation')}`
+  if (!isTaken) return ['nothing was changed', `  next: s2 import ${file} --yes takes ${what} over into ${database}`]
+  const renewed = conversations.find(({ tokens }) => tokens === 'new')
+  const tokens = `  new tokens: s2 credential rotate ${renewed?.conversation.id}/b --show-token, for each end that wants one`
+  return [
+    `${what} taken over into ${database}`,
+    ...(renewed === undefined ? [] : [tokens]),
+    kind === 's2'
+      ? moveAway(file)
+      : `  next: start the other bridge with ${database}: agents of its live conversations go on with their tokens`,
+  ]
+}
+
+function moveAway(file: string): string {
+  return `  next: ${file} holds nothing that is not here: move it away`
 }
 
 const MAKERS: Readonly<Record<Import['kind'], string>> = {
@@ -106,14 +121,4 @@ const ENDED_HERE = '  messages of a conversation that has ended here are kept wi
 
 function leftInWords({ count, what, why }: LeftBehind): string {
   return `  ${oneLine(`left behind: ${counted(count, what)} (${why})`)}`
-}
-
-function nextSteps({ kind, conversations }: Import, { file, database }: ImportOrder): string[] {
-  const renewed = conversations.find(({ tokens }) => tokens === 'new')
-  const tokens = `  new tokens: s2 credential rotate ${renewed?.conversation.id}/b --show-token, for each end that wants one`
-  const next =
-    kind === 's2'
-      ? `${file} holds nothing now that is not here: move it away`
-      : `start the other bridge with ${database}: agents of its live conversations go on with their tokens`
-  return [...(renewed === undefined ? [] : [tokens]), `  next: ${next}`]
 }
