@@ -254,6 +254,7 @@ test('an older bridge without metadata; a file that says nothing of reading; a f
   assert.match((await refused('not_found', planImport({ ...crossing.order, file: '/none' }, parts))).message, /no file/)
   await refused('invalid', planImport({ ...crossing.order, file: ground.folder }, parts))
   await refused('unavailable', planImport(crossing.order, { ...parts, roomIn: () => 1000 }))
+  await refused('forbidden', planImport({ ...crossing.order, state: join(silent.file, 'below a file') }, parts))
 })
 
 test('a file in use is copied with its log, one of a read-only folder too, and nothing appears beside it', async () => {
@@ -336,6 +337,7 @@ test('a file that S2 itself kept: each message that is missing here comes back, 
   await held.mark(b, [first.id, lost.id], 'acked')
   await held.send(b, 'key 3', { text: 'lost' })
   await held.send(b, 'key 4', { text: 'sent again since' })
+  const alone = await openChannel(held, 's2-worker-2')
   await held.addTask({
     id: 'T-lost',
     description: 'lost',
@@ -350,13 +352,19 @@ test('a file that S2 itself kept: each message that is missing here comes back, 
 
   const planned = await crossing.plan()
   assert.equal(planned.kind, 's2')
-  assert.deepEqual(counts(planned), { [opened.id]: ['live', 'here', 3, 1, 1, 'T-lost'] })
+  assert.deepEqual(counts(planned), {
+    [opened.id]: ['live', 'here', 3, 1, 1, 'T-lost'],
+    [alone.opened.id]: ['live', 'kept', 0, 0, 0, ''],
+  })
   assert.deepEqual(planned.conversations[0]?.acks, [first.id])
   await crossing.take()
   assert.deepEqual(
     (await store.unacked(a, 0, 10)).map(({ text }) => text),
     ['sent again since', 'lost'],
   )
+  const brought = (await store.conversations()).find(({ id }) => id === alone.opened.id)
+  assert.deepEqual(brought?.agents, { a: 'orchestrator', b: 's2-worker-2' })
+  assert.deepEqual(await store.tokens(alone.b), [alone.opened.tokens.b])
   const left = (await store.unacked(b, 0, 10)).filter(({ text }) => !text.startsWith('{'))
   assert.deepEqual(
     left.map(({ id }) => id),

@@ -37,15 +37,14 @@ export class PrivateCopy implements AsyncDisposable {
 
   static async of(original: string, state: string, parts: PrivateCopyParts): Promise<PrivateCopy> {
     demandFile(original)
-    await mkdir(state, { recursive: true, mode: 0o700 })
-    removeLeft(state, parts.clock.wall())
-    demandRoom(original, state, parts)
-    const copy = new PrivateCopy(await mkdtemp(join(state, 'importing-')))
+    const folder = await makeFolder(state, parts.clock.wall())
+    const copy = new PrivateCopy(folder)
     try {
+      demandRoom(original, state, parts)
       await copyAtRest(original, copy.path, parts)
     } catch (error) {
       await copy[Symbol.asyncDispose]()
-      throw refusalOf(error, original)
+      throw refusalOf(error, original, state)
     }
     return copy
   }
@@ -107,11 +106,24 @@ function demandFile(path: string): void {
   try {
     isFile = statSync(path, { throwIfNoEntry: false })?.isFile()
   } catch (error) {
-    throw refusalOf(error, path)
+    throw refusalOf(error, path, path)
   }
   if (isFile === true) return
   if (isFile === false) throw new S2Error('invalid', `${path} is not a file`, { next: 'name the file of a database' })
   throw new S2Error('not_found', `there is no file ${path}`, { next: 'name the file of a database' })
+}
+
+async function makeFolder(state: string, now: number): Promise<string> {
+  try {
+    await mkdir(state, { recursive: true, mode: 0o700 })
+    removeLeft(state, now)
+    return await mkdtemp(join(state, 'importing-'))
+  } catch (error) {
+    throw new S2Error('forbidden', `no copy can be made in ${state}: ${(error as Error).message}`, {
+      next: 'let this user write the state folder, or name another one (S2_STATE); nothing was changed',
+      cause: error,
+    })
+  }
 }
 
 function demandRoom(original: string, state: string, { roomIn }: PrivateCopyParts): void {
@@ -143,8 +155,14 @@ function busy(path: string): S2Error {
   })
 }
 
-function refusalOf(error: unknown, path: string): unknown {
+function refusalOf(error: unknown, path: string, state: string): unknown {
   const { code } = error as NodeJS.ErrnoException
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    return new S2Error('unavailable', `the disk that holds ${state} is full`, {
+      next: 'make room there, or name a folder on another disk (S2_STATE); nothing was changed',
+      cause: error,
+    })
+  }
   if (code === 'EACCES' || code === 'EPERM') {
     return new S2Error('forbidden', `${path} may not be read by this user`, {
       next: 'let this user read it and the files beside it, or copy them (with -wal and -journal) to where it may',
