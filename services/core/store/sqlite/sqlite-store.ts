@@ -190,15 +190,15 @@ class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
     })
   }
 
+  async waiting(reader: SessionId, after: number, limit: number): Promise<WaitingMessage[]> {
+    parseSession(reader)
+    return this.ask(({ messages }) => messages.waiting(reader, after, limit))
+  }
+
   async unacked(reader: SessionId, after: number, limit: number): Promise<StoredMessage[]> {
     parseSession(reader)
     const { messages } = await this.ask(({ messages }) => messages.unacked(reader, after, limit))
     return [...messages]
-  }
-
-  async waiting(reader: SessionId, after: number, limit: number): Promise<WaitingMessage[]> {
-    parseSession(reader)
-    return this.ask(({ messages }) => messages.waiting(reader, after, limit))
   }
 
   async *mail(reader: SessionId, after: number, signal: AbortSignal): AsyncGenerator<readonly StoredMessage[]> {

@@ -51,6 +51,13 @@ const WAITING = `
 /** The highest id that JavaScript can count to. A foreign writer may choose higher ones: those rows are passed over. */
 export const ID_MAX = Number.MAX_SAFE_INTEGER
 
+/** Messages of one read, and the id to go on from, which counts malformed rows too. */
+export interface MessageBatch {
+  readonly messages: readonly StoredMessage[]
+  readonly last: number
+  readonly isFull: boolean
+}
+
 /** A message of another database, with its key and its hash where S2 sent it there, or else a key made for it. */
 export interface ForeignMessage {
   readonly from: SessionId
@@ -62,13 +69,6 @@ export interface ForeignMessage {
   readonly isRead: boolean
   readonly key: string
   readonly draft: Uint8Array | null
-}
-
-/** Messages of one read, and the id to go on from, which counts malformed rows too. */
-export interface MessageBatch {
-  readonly messages: readonly StoredMessage[]
-  readonly last: number
-  readonly isFull: boolean
 }
 
 /** What sessions send to each other, in the table that they share with the Python bridge. */
