@@ -1,3 +1,4 @@
+import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { type Means, watchFolder } from '#runtime/folder-watch.ts'
@@ -6,8 +7,11 @@ import { Loop } from '#runtime/loop.ts'
 import { readCredentials } from '#spool/credentials.ts'
 import type { Inbox } from '#spool/inbox.ts'
 import {
+  type MailPreview,
   type MailSource,
   type MailSourceEvents,
+  previewOf,
+  textlessPreview,
   type UnreadMail,
   unreadMailOf,
   type WakeTarget,
@@ -29,11 +33,15 @@ export interface InboxSourceParts extends MailSourceEvents {
 const LIST_EVERY_MS = 5_000
 const FAILED_MS = 1_000
 
+interface InboxMail extends UnreadMail {
+  readonly preview: MailPreview
+}
+
 /** The inbox of a worker's host: the messages that keepalive has brought and nobody has taken yet. */
 export class InboxSource implements MailSource {
   readonly #parts: InboxSourceParts
   /** What lies in `new`; null: a file that is no message. */
-  readonly #mail = new Map<number, UnreadMail | null>()
+  readonly #mail = new Map<number, InboxMail | null>()
   #agents = new Map<SessionId, WakeTarget>()
   #version = ''
   #listedAt = Number.NEGATIVE_INFINITY
@@ -74,6 +82,10 @@ export class InboxSource implements MailSource {
     return [...this.#mail.values()].filter((each) => each !== null).filter(({ to }) => this.#targetOf(to) === target)
   }
 
+  async previews(mail: readonly UnreadMail[]): Promise<readonly MailPreview[]> {
+    return mail.map((each) => this.#mail.get(each.id)?.preview ?? textlessPreview(each))
+  }
+
   covers(target: WakeTarget, session: SessionId): boolean {
     return this.#targetOf(session) === target
   }
@@ -97,7 +109,7 @@ export class InboxSource implements MailSource {
     for (const id of ids) {
       if (this.#mail.has(id)) continue
       const message = await inbox.read(id)
-      this.#mail.set(id, message === null ? null : { ...unreadMailOf(message), id })
+      this.#mail.set(id, message === null ? null : mailOf({ ...message, id }))
       if (message === null) continue
       if (!this.#agents.has(message.to)) await this.#readNames(message.to)
       onHint(this.#targetOf(message.to))
@@ -114,4 +126,8 @@ export class InboxSource implements MailSource {
   #targetOf(session: SessionId): WakeTarget {
     return this.#agents.get(session) ?? session
   }
+}
+
+function mailOf(message: Omit<StoredMessage, 'delivery'>): InboxMail {
+  return { ...unreadMailOf(message, message.to), preview: previewOf(message) }
 }

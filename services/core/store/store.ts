@@ -4,7 +4,7 @@ import type { AuditHead } from '#fleet/audit-head.ts'
 import type { Beat, ObservedBeats } from '#fleet/beat.ts'
 import type { Conversation, NewConversation, OpenedConversation } from '#fleet/conversation.ts'
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
-import type { Mark, Message, MessageDraft, StoredMessage } from '#fleet/message.ts'
+import type { Mark, Message, MessageDraft, StoredMessage, WaitingMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { StoreTrouble } from '#fleet/store-trouble.ts'
 import type { Move, NewTask, Report, Task, TaskEnding, TaskState } from '#fleet/task.ts'
@@ -100,6 +100,10 @@ export interface Store extends AsyncDisposable {
   send(from: SessionId, key: string, draft: MessageDraft): Promise<Message>
   /** Messages to `reader` that are not acked, oldest first, with id > after: at most `limit`, and of bounded length together (`isLastPage`). */
   unacked(reader: SessionId, after: number, limit: number): Promise<StoredMessage[]>
+  /** The same without what they say, which costs little however long they are: at most `limit`; fewer are the last ones. */
+  waiting(reader: SessionId, after: number, limit: number): Promise<WaitingMessage[]>
+  /** The id of the newest message of the store; 0 where there is none. */
+  newest(): Promise<number>
   /**
    * Messages to `reader`, in batches as they come: first all unacked ones with id > after, then new ones, for ever, in order.
    * Ends when `signal` aborts. Goes on after a distant store was unreachable; may repeat a message, never leaves one out.

@@ -201,7 +201,7 @@ async function take<T>(source: AsyncIterator<T>, count: number): Promise<T[]> {
   return taken
 }
 
-function idsOf(messages: readonly Message[]): number[] {
+function idsOf(messages: readonly Pick<Message, 'id'>[]): number[] {
   return messages.map(({ id }) => id)
 }
 
@@ -451,6 +451,40 @@ function proveMessages(prove: Prove): void {
     await b.store.mark(b.session, [sent[1]?.id ?? 0], 'acked')
     assert.deepEqual(await texts(b), ['n0', 'n2', 'n3', 'n4'])
   })
+
+  prove(
+    'what waits is told without its text, however long, in the order and to the end that was asked for',
+    async (fleet) => {
+      const { a, b } = await fleet.channel()
+      const sent: Message[] = []
+      for (let n = 0; n < 120; n += 1) {
+        sent.push(await a.store.send(a.session, `k${n}`, { text: `${n} `.padEnd(TEXT_MAX, 'x') }))
+      }
+      await b.store.mark(b.session, [sent[1]?.id ?? 0], 'acked')
+      await b.store.mark(b.session, [sent[2]?.id ?? 0], 'leased')
+      const waiting = await b.store.waiting(b.session, 0, 1_000)
+      assert.deepEqual(idsOf(waiting), idsOf(sent.toSpliced(1, 1)), 'more than one read of messages may hold')
+      const [first, second] = waiting
+      const { id, sentAt } = sent[0] ?? { id: 0, sentAt: 0 }
+      assert.deepEqual(first, { id, from: a.session, sentAt, delivery: 'queued' })
+      assert.equal(second?.delivery, 'leased')
+      assert.deepEqual(idsOf(await b.store.waiting(b.session, id, 3)), idsOf(sent.slice(2, 5)))
+      assert.deepEqual(await b.store.waiting(b.session, sent.at(-1)?.id ?? 0, 10), [])
+    },
+  )
+
+  prove(
+    'the newest message is known by its id',
+    async (fleet) => {
+      assert.equal(await fleet.store.newest(), 0)
+      const { a, b } = await fleet.channel()
+      await a.store.send(a.session, 'k', { text: 'x' })
+      const { id } = await b.store.send(b.session, 'k', { text: 'y' })
+      await a.store.mark(a.session, [id], 'acked')
+      assert.equal(await fleet.store.newest(), id)
+    },
+    'newest',
+  )
 
   prove('marks go forward only, and only the reader’s own count', async (fleet) => {
     const { a, b } = await fleet.channel()

@@ -174,7 +174,7 @@ test('the database of the older scripts is refused, and left as it is', async ()
     const error = await refused('invalid', ground.open(mode))
     assert.match(error.message, /older protocol scripts/)
     assert.match(error.message, new RegExp(ground.path))
-    assert.match(error.next ?? '', /S2_STORE=sqlite:/)
+    assert.match(error.next ?? '', /S2_STORE=sqlite:\S+s2-bridge\.db s2 import \S+bridge\.db shows what would be taken/)
   }
   assert.deepEqual(readFileSync(ground.path), before)
 })
@@ -188,7 +188,20 @@ test('a database of something else is refused, and left as it is', async () => {
   assert.deepEqual(readFileSync(ground.path), before)
   const other = join(ground.folder, 'other.db')
   make(other, 'CREATE TABLE messages (id INTEGER PRIMARY KEY, body TEXT)')
-  assert.match((await refused('invalid', ground.open('write', other))).message, /messages has no conversation_id/)
+  const lacking = await refused('invalid', ground.open('write', other))
+  assert.match(lacking.message, /messages has no conversation_id/)
+  assert.doesNotMatch(lacking.next ?? '', /s2 import/)
+  const older = join(ground.folder, 'older.db')
+  make(
+    older,
+    `CREATE TABLE conversations (id TEXT PRIMARY KEY, session_a_role TEXT, session_b_role TEXT, session_a_token TEXT,
+       session_b_token TEXT, created_at TEXT, expires_at TEXT);
+     CREATE TABLE messages (id INTEGER PRIMARY KEY, conversation_id TEXT, from_session TEXT, to_session TEXT, message TEXT,
+       timestamp TEXT, read INTEGER)`,
+  )
+  const old = await refused('invalid', ground.open('write', older))
+  assert.match(old.message, /its table messages has no metadata/)
+  assert.match(old.next ?? '', /S2_STORE=sqlite:\S+s2-older\.db s2 import \S+older\.db/, 'an older bridge made it')
 })
 
 test('a file that is no database is refused, and left as it is', async () => {

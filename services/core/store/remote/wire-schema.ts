@@ -213,6 +213,7 @@ export const VERBS = {
     (store, { reader, after, limit }) => store.unacked(reader, after, limit),
     ({ reader }, session) => reader === session,
   ),
+  newest: verb(['admin', 'reads'], {}, CountSchema, (store) => store.newest()),
   mark: verb(
     ['session', 'repeats'],
     { reader: SessionSchema, ids: MessageIdsSchema, mark: MarkSchema },

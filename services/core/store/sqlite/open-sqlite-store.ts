@@ -19,7 +19,7 @@ import { earlierSchema, inspectSchema, migrate } from './file/schema.ts'
 import { corrupt, refusalOf } from './file/sqlite-errors.ts'
 import { FileGuard } from './file-guard.ts'
 import { PythonReaders } from './python/python-readers.ts'
-import { makeStore } from './sqlite-store.ts'
+import { makeStore, type TablesAccess } from './sqlite-store.ts'
 import { MalformedRows } from './tables/malformed-rows.ts'
 import { openTables, type Tables, type TablesSource } from './tables/tables.ts'
 
@@ -37,7 +37,7 @@ export async function openSqliteStore(
   path: string,
   parts: StoreParts,
   mode: 'write' | 'read' = 'write',
-): Promise<Store> {
+): Promise<Store & TablesAccess> {
   const malformed = new MalformedRows(parts.log)
   if (mode === 'write') {
     const databasePath = await makeDatabasePath(path)

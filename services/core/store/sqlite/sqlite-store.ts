@@ -10,6 +10,7 @@ import {
   type Message,
   type MessageDraft,
   type StoredMessage,
+  type WaitingMessage,
 } from '#fleet/message.ts'
 import { conversationOf, parseSession, type SessionId, sessionId } from '#fleet/session-id.ts'
 import { Speakers } from '#fleet/speakers.ts'
@@ -55,6 +56,7 @@ const QUESTIONS = {
   conditions: 'conditions',
   audit: 'chain',
   auditHead: 'chain',
+  newest: 'messages',
 } as const satisfies VerbTables<Tables>
 
 /** Verbs that change the database through one table, in the group commit. */
@@ -91,6 +93,14 @@ const ROUND_MS = 250
 
 type TableVerb = keyof typeof QUESTIONS | keyof typeof CHANGES
 
+/** The tables beneath a store, for what is no verb of all stores. */
+export interface TablesAccess {
+  /** Asks the database as it is now, waiting while it is locked. */
+  ask<T>(question: (tables: Tables) => T): Promise<T>
+  /** Changes the database in the next group commit. */
+  write<T>(verb: (tables: Tables) => T): Promise<T>
+}
+
 /** A store over an open database: what one table does alone, and what takes several parts. */
 export function makeStore(
   databasePath: DatabasePath,
@@ -99,7 +109,7 @@ export function makeStore(
   malformed: MalformedRows,
   pythonReaders: PythonReaders,
   mode: 'write' | 'read',
-): Store {
+): Store & TablesAccess {
   const store = new SqliteStore(databasePath, parts, source, malformed, pythonReaders, mode)
   return Object.assign(
     store,
@@ -108,7 +118,7 @@ export function makeStore(
   )
 }
 
-class SqliteStore implements Omit<Store, TableVerb> {
+class SqliteStore implements Omit<Store, TableVerb>, TablesAccess {
   readonly #databasePath: DatabasePath
   readonly #parts: StoreParts
   readonly #source: TablesSource
@@ -194,6 +204,11 @@ class SqliteStore implements Omit<Store, TableVerb> {
       if (isNew) tasks.absorb(message)
       return message
     })
+  }
+
+  async waiting(reader: SessionId, after: number, limit: number): Promise<WaitingMessage[]> {
+    parseSession(reader)
+    return this.ask(({ messages }) => messages.waiting(reader, after, limit))
   }
 
   async unacked(reader: SessionId, after: number, limit: number): Promise<StoredMessage[]> {
@@ -340,7 +355,6 @@ class SqliteStore implements Omit<Store, TableVerb> {
     this.#source[Symbol.dispose]()
   }
 
-  /** Asks the database as it is now, waiting while it is locked. */
   ask<T>(question: (tables: Tables) => T): Promise<T> {
     const act = (): T => {
       this.#demandOpen()
@@ -349,7 +363,6 @@ class SqliteStore implements Omit<Store, TableVerb> {
     return waitingForLock(act, this.#databasePath.path, { ...this.#parts, boundMs: LOCK_WAIT_MS })
   }
 
-  /** Changes the database in the next group commit. */
   async write<T>(verb: (tables: Tables) => T): Promise<T> {
     const { groupCommit, tables } = this.#demandWriter()
     const request = currentRequest() ?? { id: null, since: this.#parts.clock.now() }

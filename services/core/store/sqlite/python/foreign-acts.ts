@@ -30,7 +30,7 @@ const WITH_UNREAD = `
 const OWN_ACTS = `
   SELECT s2_audit.action, named.value AS message
   FROM s2_audit, json_each(details, CASE s2_audit.action WHEN 'send' THEN '$.message' ELSE '$.messages' END) AS named
-  WHERE seq > ? AND s2_audit.action IN ('send', 'ack')`
+  WHERE seq > ? AND s2_audit.action IN ('send', 'ack', 'import')`
 
 interface MessageRow {
   readonly id: number
@@ -41,9 +41,9 @@ interface MessageRow {
   readonly isOurs: 0 | 1
 }
 
-/** A message that S2 sent or acked for an agent. */
+/** A message that S2 sent or acked for an agent, or brought over from another file, read or not. */
 interface OwnAct {
-  readonly action: 'send' | 'ack'
+  readonly action: 'send' | 'ack' | 'import'
   readonly message: number
 }
 
@@ -153,8 +153,10 @@ export class ForeignActs {
   }
 
   #readOwnActs(): void {
-    for (const { action, message } of this.#connection.all<OwnAct>(OWN_ACTS, this.#entry))
-      this.#own[action].add(message)
+    for (const { action, message } of this.#connection.all<OwnAct>(OWN_ACTS, this.#entry)) {
+      if (action !== 'ack') this.#own.send.add(message)
+      if (action !== 'send') this.#own.ack.add(message)
+    }
   }
 
   #forgetOwnActs(): void {

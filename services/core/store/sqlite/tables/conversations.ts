@@ -46,6 +46,18 @@ interface Reload {
   rowid: number
 }
 
+/** A conversation of another database. */
+export interface ForeignConversation {
+  readonly id: string
+  readonly roles: Readonly<Record<Side, string>>
+  /** As S2 named them there; null where it named none. */
+  readonly agents: Readonly<Record<Side, string>> | null
+  /** Null: it gets new ones. */
+  readonly tokens: Readonly<Record<Side, string>> | null
+  readonly createdAt: number
+  readonly expiresAt: number
+}
+
 /** The conversations of the database; live ones are kept in memory. */
 export class ConversationTable implements ConversationTokens {
   readonly #connection: SqliteConnection
@@ -158,6 +170,25 @@ export class ConversationTable implements ConversationTokens {
     this.#touch(id, agents)
     this.#audit('conversation_opened', { conversation: id, agents })
     return { id, roles, agents, createdAt, expiresAt, tokens }
+  }
+
+  /** Takes over a conversation of another database; answers false, and does nothing, where its id is here already. */
+  takeOver({ id, roles, agents, tokens, createdAt, expiresAt }: ForeignConversation): boolean {
+    const key = this.#tokenKey()
+    const isNew = this.#connection.run(
+      `INSERT OR IGNORE INTO conversations
+        (id, session_a_role, session_b_role, session_a_token, session_b_token, created_at, expires_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?)`,
+      id,
+      roles.a,
+      roles.b,
+      tokens?.a ?? makeToken(key, id, 'a'),
+      tokens?.b ?? makeToken(key, id, 'b'),
+      pythonTime(createdAt),
+      pythonTime(expiresAt),
+    )
+    if (isNew > 0 && agents !== null) this.#touch(id, agents)
+    return isNew > 0
   }
 
   renewConversation(id: string, lifetimeMs: number): Conversation {

@@ -1,6 +1,14 @@
 import { hash } from 'node:crypto'
 import { S2Error } from '#fleet/errors.ts'
-import { lengthOf, type Mark, type Message, type MessageDraft, READ_MAX, type StoredMessage } from '#fleet/message.ts'
+import {
+  lengthOf,
+  type Mark,
+  type Message,
+  type MessageDraft,
+  READ_MAX,
+  type StoredMessage,
+  type WaitingMessage,
+} from '#fleet/message.ts'
 import { redact } from '#fleet/redact.ts'
 import { isConversationId, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
@@ -33,6 +41,19 @@ const SELECT = `
   SELECT m.id, m.conversation_id, m.from_session, m.to_session, m.message, m.metadata, m.timestamp, m.read, d.state
   FROM messages m LEFT JOIN s2_deliveries d ON d.message = m.id`
 
+const INSERT = `
+  INSERT INTO messages (conversation_id, from_session, to_session, message, metadata, timestamp, read)
+    VALUES (?, ?, ?, ?, ?, ?, ?)`
+const INSERT_SEND = 'INSERT INTO s2_sends (sender, key, draft, message) VALUES (?, ?, ?, ?)'
+
+/** Whether a text is one is written before it, so that none is read. */
+const WAITING = `
+  SELECT m.id, m.from_session, m.timestamp, d.state
+  FROM messages m LEFT JOIN s2_deliveries d ON d.message = m.id
+  WHERE m.conversation_id = ? AND m.to_session = ? AND m.read = 0 AND m.id > ? AND m.id <= ${Number.MAX_SAFE_INTEGER}
+    AND m.from_session IN ('a', 'b') AND typeof(m.message) = 'text'
+  ORDER BY m.id LIMIT +?`
+
 /** The highest id that JavaScript can count to. A foreign writer may choose higher ones: those rows are passed over. */
 export const ID_MAX = Number.MAX_SAFE_INTEGER
 
@@ -41,6 +62,19 @@ export interface MessageBatch {
   readonly messages: readonly StoredMessage[]
   readonly last: number
   readonly isFull: boolean
+}
+
+/** A message of another database, with its key and its hash where S2 sent it there, or else a key made for it. */
+export interface ForeignMessage {
+  readonly from: SessionId
+  readonly text: string
+  readonly action: string | null
+  readonly files: readonly string[]
+  /** As the Python bridge writes it. */
+  readonly timestamp: string
+  readonly isRead: boolean
+  readonly key: string
+  readonly draft: Uint8Array | null
 }
 
 /** What sessions send to each other, in the table that they share with the Python bridge. */
@@ -78,15 +112,35 @@ export class MessageTable {
     if (earlier !== undefined) return { message: this.#repeatedSend(from, key, draft, print, earlier), isNew: false }
     this.#conversations.demandLive(parseSession(from).conversation)
     const message = this.post(from, draft)
-    this.#connection.run(
-      'INSERT INTO s2_sends (sender, key, draft, message) VALUES (?, ?, ?, ?)',
-      from,
-      key,
-      print,
-      message.id,
-    )
+    this.#connection.run(INSERT_SEND, from, key, print, message.id)
     this.#chain.append({ actor: from, action: 'send', details: { message: message.id, to: message.to } })
     return { message, isNew: true }
+  }
+
+  /** Takes over a message of another database; answers its id, or null where its sender has used its key here already. */
+  takeOver(message: ForeignMessage): number | null {
+    const { from, key, timestamp, isRead } = message
+    if (this.hasSend(from, key)) return null
+    const { conversation, side } = parseSession(from)
+    const draft = { text: redact(message.text), action: message.action, files: message.files.map(redact) }
+    const id = this.#connection.insert(
+      INSERT,
+      conversation,
+      side,
+      side === 'a' ? 'b' : 'a',
+      draft.text,
+      pythonMetadata(draft.action === null ? null : redact(draft.action), draft.files),
+      timestamp,
+      isRead ? 1 : 0,
+    )
+    if (id > ID_MAX) throw idsSpent()
+    this.#connection.run(INSERT_SEND, from, key, message.draft ?? fingerprint(draft), id)
+    return id
+  }
+
+  /** Whether a sender has used a key. */
+  hasSend(from: SessionId, key: string): boolean {
+    return this.#earlier(from, key) !== undefined
   }
 
   #earlier(from: SessionId, key: string): { draft: Uint8Array; message: number } | undefined {
@@ -104,14 +158,14 @@ export class MessageTable {
     const to = partnerOf(from)
     const sentAt = this.#clock.wall()
     const id = this.#connection.insert(
-      `INSERT INTO messages (conversation_id, from_session, to_session, message, metadata, timestamp, read)
-        VALUES (?, ?, ?, ?, ?, ?, 0)`,
+      INSERT,
       conversation,
       side,
       side === 'a' ? 'b' : 'a',
       text,
       pythonMetadata(action, files, mark),
       pythonTime(sentAt),
+      0,
     )
     if (id > ID_MAX) throw idsSpent()
     return { id, from, to, text, action, files, sentAt }
@@ -156,6 +210,21 @@ export class MessageTable {
       after,
       limit,
     )
+  }
+
+  waiting(reader: SessionId, after: number, limit: number): WaitingMessage[] {
+    const { conversation, side } = parseSession(reader)
+    const rows = this.#connection.all<Pick<MessageRow, 'id' | 'timestamp' | 'state'> & { from_session: 'a' | 'b' }>(
+      WAITING,
+      conversation,
+      side,
+      after,
+      limit,
+    )
+    return rows.map(({ id, from_session: from, timestamp, state }) => {
+      const sentAt = fromPythonTime(timestamp) ?? 0
+      return { id, from: sessionId(conversation, from), sentAt, delivery: state ?? 'queued' }
+    })
   }
 
   all(after: number, limit: number): MessageBatch {
