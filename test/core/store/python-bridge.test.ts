@@ -600,6 +600,28 @@ test('malformed rows are passed over, told once, and stop nothing', { skip: noPy
   assert.equal((await store.unacked(b, 0, 100)).length, 6)
 })
 
+test('a table of heartbeats that takes one row a conversation ends no round, and is told once a row', async () => {
+  await using ground = await Ground.make()
+  ground.look((database) =>
+    database.exec(`CREATE TABLE session_status (conversation_id TEXT PRIMARY KEY, session_id TEXT NOT NULL,
+      last_heartbeat TEXT NOT NULL, status TEXT DEFAULT 'active')`),
+  )
+  const store = await ground.open()
+  const { a, b } = await openChannel(store)
+  for (const seq of [1, 2]) {
+    await store.beat([a, b].map((session) => ({ session, host: 'box', incarnation: session, seq, work: 0 })))
+    await store.tend()
+  }
+  const shown = ground.look((database) => database.prepare('SELECT session_id FROM session_status').pluck().all())
+  assert.deepEqual(shown, ['a'], 'the first end has the row')
+  const told = ground.log.records.filter(({ event }) => event.startsWith('malformed row'))
+  assert.deepEqual(
+    told.map(({ fields }) => fields?.row),
+    [b],
+  )
+  await store.send(a, 'k', { text: 'all is well' })
+})
+
 test('rows that no bridge would write stop no round, whatever their ids and values', async () => {
   const letter = JSON.stringify({ type: 'task_assignment', task_id: 'T-0', description: 'x' })
   const message = (id: string, read = '0'): string =>

@@ -206,13 +206,17 @@ export class PythonBridgeSync {
     }
   }
 
-  /** A row that is there keeps its status, which its agent wrote: only the time of its heartbeat is refreshed. */
   #write(sessions: Iterable<SessionId>, text: string): void {
-    const { connection } = this.#writer.tables
     for (const session of sessions) {
-      const place = [conversationOf(session), sideOf(session)]
-      if (connection.run(REFRESH, text, ...place) === 0) connection.run(MIRROR, ...place, MIRRORED_STATUS, text)
+      this.#orPassOver('heartbeat', session, () => this.#writeHeartbeat(session, text))
     }
+  }
+
+  /** A row that is there keeps its status, which its agent wrote: only the time of its heartbeat is refreshed. */
+  #writeHeartbeat(session: SessionId, text: string): void {
+    const { connection } = this.#writer.tables
+    const place = [conversationOf(session), sideOf(session)]
+    if (connection.run(REFRESH, text, ...place) === 0) connection.run(MIRROR, ...place, MIRRORED_STATUS, text)
   }
 
   /** Absorbs what messages say about tasks, and moves the cursor in the same transaction. Answers whether there is more. */
@@ -233,14 +237,21 @@ export class PythonBridgeSync {
     })
   }
 
-  /** A message that cannot be absorbed is passed over: it must not stop those that come after it. */
   #absorb(message: Message): void {
+    this.#orPassOver('task', message.id, () => this.#writer.tables.tasks.absorb(message))
+  }
+
+  /**
+   * A row that cannot be written is passed over, and must not stop those that come after it: a message may be of a kind that
+   * nobody foresaw, and a table of another bridge may allow less than the usual one.
+   */
+  #orPassOver(kind: 'heartbeat' | 'task', row: number | string, step: () => void): void {
     try {
-      this.#writer.tables.connection.attempt(() => this.#writer.tables.tasks.absorb(message))
+      this.#writer.tables.connection.attempt(step)
     } catch (error) {
       if (isBusy(error) || isFull(error) || isDamage(error)) throw error
       this.#writer.tables.chain.forgetHead()
-      this.#malformed.report('task', message.id)
+      this.#malformed.report(kind, row)
     }
   }
 
