@@ -11,7 +11,14 @@ import { type SessionId, sessionId } from '#fleet/session-id.ts'
 import { readTaskMessage } from '#fleet/task-messages.ts'
 import { findNeeds } from '#fleet/task-reassignment.ts'
 import { systemClock } from '#runtime/clock.ts'
-import { fromPythonMetadata, fromPythonTime, pythonMetadata, pythonTime } from '#store/sqlite/python/python-format.ts'
+import {
+  fromPythonMetadata,
+  fromPythonTime,
+  microsOfPythonTime,
+  pythonMetadata,
+  pythonTime,
+  pythonTimeOfMicros,
+} from '#store/sqlite/python/python-format.ts'
 import type { Store } from '#store/store.ts'
 import { until } from '../../until.ts'
 import { Ground, type Neighbour, noPython, openChannel, refused } from './sqlite-ground.ts'
@@ -707,6 +714,10 @@ test('Python and we write at the same time, and neither loses anything', { skip:
 
 test('times and metadata are written as Python writes them', () => {
   assert.equal(pythonTime(Date.UTC(2026, 10, 21, 8, 5, 9, 7)), '2026-11-21T08:05:09.007000')
+  assert.equal(pythonTimeOfMicros(Date.UTC(2026, 10, 21, 8, 5, 9, 7) * 1000 + 42), '2026-11-21T08:05:09.007042')
+  assert.equal(microsOfPythonTime('2026-11-21T08:05:09.007042'), Date.UTC(2026, 10, 21, 8, 5, 9, 7) * 1000 + 42)
+  assert.equal(microsOfPythonTime('2026-11-21T08:05:09'), Date.UTC(2026, 10, 21, 8, 5, 9) * 1000)
+  assert.equal(microsOfPythonTime('now'), null)
   assert.equal(fromPythonTime('2026-11-21T08:05:09.007123'), Date.UTC(2026, 10, 21, 8, 5, 9, 7))
   assert.equal(fromPythonTime('2026-11-21T08:05:09'), Date.UTC(2026, 10, 21, 8, 5, 9))
   for (const text of ['', 'now', '2026-13-45T99:99:99', 7, null, undefined]) assert.equal(fromPythonTime(text), null)

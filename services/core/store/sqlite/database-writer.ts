@@ -36,8 +36,12 @@ export class DatabaseWriter implements Disposable {
       demandFile: () => {
         if (!isSameFile(identify(path), tables.file)) throw replacedFile(path)
       },
-      onBegin: () => tables.chain.forgetHead(),
+      onBegin: () => {
+        tables.chain.forgetHead()
+        tables.messages.begin()
+      },
       onCommit: () => {
+        tables.messages.committed()
         doorbell.ring()
         tail.read()
         checkpoints.start()

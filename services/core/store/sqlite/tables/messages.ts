@@ -5,10 +5,11 @@ import { redact } from '#fleet/redact.ts'
 import { isConversationId, parseSession, partnerOf, type SessionId, sessionId } from '#fleet/session-id.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { SqliteConnection, Value } from '../file/connection.ts'
-import { fromPythonMetadata, fromPythonTime, pythonMetadata, pythonTime } from '../python/python-format.ts'
+import { fromPythonMetadata, fromPythonTime, pythonMetadata, pythonTimeOfMicros } from '../python/python-format.ts'
 import type { AuditChainTable } from './audit-chain.ts'
 import type { ConversationTable } from './conversations.ts'
 import type { MalformedRows } from './malformed-rows.ts'
+import { MessageStamps } from './message-stamps.ts'
 import { isSameDraftPrint, type OldSends, oldSendsOf } from './old-sends.ts'
 
 interface MessageRow {
@@ -45,6 +46,7 @@ export class MessageTable {
   readonly #oldSends: OldSends
   readonly #clock: Clock
   readonly #malformed: MalformedRows
+  readonly #stamps: MessageStamps
 
   constructor(
     connection: SqliteConnection,
@@ -59,6 +61,16 @@ export class MessageTable {
     this.#oldSends = oldSendsOf(connection)
     this.#clock = clock
     this.#malformed = malformed
+    this.#stamps = new MessageStamps(connection, clock)
+  }
+
+  /** A transaction begins. */
+  begin(): void {
+    this.#stamps.begin()
+  }
+
+  committed(): void {
+    this.#stamps.committed()
   }
 
   /** Sends a clean draft with its key. Answers whether the message is new. */
@@ -96,7 +108,7 @@ export class MessageTable {
   post(from: SessionId, { text, action = null, files = [] }: MessageDraft): Message {
     const { conversation, side } = parseSession(from)
     const to = partnerOf(from)
-    const sentAt = this.#clock.wall()
+    const stamp = this.#stamps.next()
     const id = this.#connection.insert(
       `INSERT INTO messages (conversation_id, from_session, to_session, message, metadata, timestamp, read)
         VALUES (?, ?, ?, ?, ?, ?, 0)`,
@@ -105,10 +117,11 @@ export class MessageTable {
       side === 'a' ? 'b' : 'a',
       text,
       pythonMetadata(action, files),
-      pythonTime(sentAt),
+      pythonTimeOfMicros(stamp),
     )
     if (id > ID_MAX) throw idsSpent()
-    return { id, from, to, text, action, files, sentAt }
+    this.#stamps.wrote(id)
+    return { id, from, to, text, action, files, sentAt: Math.floor(stamp / 1000) }
   }
 
   /** Moves messages forward; answers the ids that moved. */
