@@ -38,6 +38,7 @@ export const INCIDENT_KINDS = [
   'twins',
   'audit',
   'alerts_failing',
+  'foreign_rows',
 ] as const
 export type IncidentKind = (typeof INCIDENT_KINDS)[number]
 

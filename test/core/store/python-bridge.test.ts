@@ -673,6 +673,52 @@ test('rows that no bridge would write stop no round, whatever their ids and valu
   }
 })
 
+test('messages with ids that S2 cannot give are told of once, and when they are gone', async () => {
+  const made = await makeGround()
+  await using ground = made.ground
+  let store = await ground.open()
+  const { opened, b } = await openChannel(store)
+  const tend = async (): Promise<void> => {
+    made.pass(1_000)
+    await store.tend()
+  }
+  const incidents = async () =>
+    (await store.incidents({ open: false })).map(({ cause, summary, closedAt }) => ({ cause, summary, closedAt }))
+  const change = (sql: string): void => ground.look((database) => void database.exec(sql))
+  await tend()
+  assert.deepEqual(await incidents(), [])
+  for (const id of [-9, -5, -2])
+    change(`INSERT INTO messages VALUES (${id}, '${opened.id}', 'a', 'b', 'x', '{}', '2026-01-02T03:04:05', 0)`)
+  await tend()
+  await tend()
+  const summary =
+    "3 messages of foreign writers have ids below 1 (-9 to -2): readers of the Python bridge get them, S2's agents do not; write them again without an id, so that the table gives one"
+  assert.deepEqual(await incidents(), [{ cause: 'foreign_rows:messages', summary, closedAt: null }])
+  assert.deepEqual(await store.unacked(b, 0, 10), [])
+  const told = ground.log.records.filter(({ event }) => event.startsWith('malformed row'))
+  assert.deepEqual(
+    told.map(({ fields }) => fields),
+    [{ kind: 'message', row: '-9', count: 3 }],
+  )
+  await store[Symbol.asyncDispose]()
+  store = await ground.open()
+  await tend()
+  assert.equal((await incidents()).length, 1, 'nor again after a restart')
+  await store[Symbol.asyncDispose]()
+  change('UPDATE messages SET read = 1')
+  store = await ground.open()
+  await tend()
+  assert.notEqual((await incidents())[0]?.closedAt, null, 'they were read while nobody looked')
+  change(
+    `INSERT INTO messages VALUES (9007199254740993, '${opened.id}', 'a', 'b', 'x', '{}', '2026-01-02T03:04:05', 0)`,
+  )
+  await tend()
+  assert.match(
+    (await incidents())[1]?.summary ?? '',
+    /^1 message .* an id above 9007199254740991 \(9007199254740993\):/,
+  )
+})
+
 test('a row with an odd id does not wake the watchers in every round', async () => {
   const made = await makeGround()
   await using ground = made.ground

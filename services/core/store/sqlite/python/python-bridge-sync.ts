@@ -11,6 +11,7 @@ import type { LivenessFile } from '../liveness/liveness-file.ts'
 import type { MalformedRows } from '../tables/malformed-rows.ts'
 import { ForeignActs } from './foreign-acts.ts'
 import { noteHeartbeats, type PythonHeartbeat, readHeartbeats } from './last-mirrored-heartbeats.ts'
+import { OddMessages } from './odd-messages.ts'
 import { pythonTime } from './python-format.ts'
 
 /** The time between two rounds, milliseconds. */
@@ -59,6 +60,7 @@ export class PythonBridgeSync {
   readonly #parts: StoreParts
   readonly #malformed: MalformedRows
   readonly #acts: ForeignActs
+  readonly #oddMessages: OddMessages
   readonly #mirrored = new Map<SessionId, Mirrored>()
   /** When a foreign writer last changed a session's row. */
   readonly #keptAt = new Map<SessionId, number>()
@@ -82,6 +84,7 @@ export class PythonBridgeSync {
     this.#parts = parts
     this.#malformed = malformed
     this.#acts = new ForeignActs(writer.tables, malformed)
+    this.#oddMessages = new OddMessages(writer, malformed)
     this.#forgotAt = parts.clock.now()
   }
 
@@ -92,6 +95,7 @@ export class PythonBridgeSync {
       const isMore = await this.#takeSigns(now)
       this.#heartbeatsAt = isMore ? Number.NEGATIVE_INFINITY : now
       await this.#mirror(now)
+      await this.#oddMessages.tell()
     }
     const isMore = await this.#absorbMessages()
     if (now - this.#forgotAt >= FORGET_MS) {
@@ -143,13 +147,13 @@ export class PythonBridgeSync {
   /** The rows of heartbeats, and sessions that did something else, where others have committed since the last time. */
   #readForeignTables(): { version: number; rows: Map<SessionId, StatusRow | null>; isMore: boolean } {
     const rows = new Map<SessionId, StatusRow | null>()
-    const { connection, messages } = this.#writer.tables
+    const { connection } = this.#writer.tables
     try {
       connection.beginReading()
       const version = connection.dataVersion()
       if (version === this.#seen) this.#acts.pass()
       else {
-        messages.reportOddIds()
+        this.#oddMessages.look()
         const { sessions, isMore } = this.#acts.look()
         for (const session of sessions) this.#active.add(session)
         for (const session of this.#active) rows.set(session, null)
