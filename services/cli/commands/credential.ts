@@ -64,8 +64,8 @@ async function rotate(context: CommandContext, agent: string, options: Options):
   const worker = workers.find((each) =>
     named === null ? [agent, `s2-worker-${agent}`].includes(each.agent) : each.conversation === named.conversation,
   )
-  if (worker !== undefined && !(await isForeignEnd(reached, agent)))
-    return await rotateWorker(context, reached, worker, options)
+  const isForeign = named !== null && (await isForeignEnd(reached, sessionId(named.conversation, named.side)))
+  if (worker !== undefined && !isForeign) return await rotateWorker(context, reached, worker, options)
   if (named === null)
     throw noWorker(
       agent,
@@ -75,7 +75,7 @@ async function rotate(context: CommandContext, agent: string, options: Options):
 }
 
 /** Whether this names the end of another bridge's agent, to which nothing brings what the issuer makes. */
-async function isForeignEnd({ store }: ReachedFleet, session: string): Promise<boolean> {
+async function isForeignEnd({ store }: ReachedFleet, session: SessionId): Promise<boolean> {
   return (await store.conversations()).some(({ agents }) => agents.a === session || agents.b === session)
 }
 
