@@ -72,7 +72,10 @@ export interface Store extends AsyncDisposable {
    * token. `conflict` where it has not joined or was revoked.
    */
   issueTokens(agent: string, overlapMs: number, lifetimeMs: number): Promise<Worker>
-  /** Ends a worker's conversation and its credential at once. Revoking twice is revoking once. */
+  /**
+   * Ends a worker's conversation and its credential at once. One that has not joined has no conversation yet, and ends none.
+   * Revoking twice is revoking once.
+   */
   revokeWorker(agent: string): Promise<Worker>
   renameWorker(agent: string, changes: { readonly agent?: string; readonly role?: string }): Promise<Worker>
   /** Keeps the sealed credential that was published for a worker, for hosts that reach the bridge and no git remote. */
