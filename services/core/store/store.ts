@@ -6,6 +6,7 @@ import type { Conversation, NewConversation, OpenedConversation } from '#fleet/c
 import type { Alert, Incident, NewIncident } from '#fleet/incident.ts'
 import type { Mark, Message, MessageDraft, StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
+import type { StoreTrouble } from '#fleet/store-trouble.ts'
 import type { Move, NewTask, Report, Task, TaskEnding, TaskState } from '#fleet/task.ts'
 import type { AgentVerdict } from '#fleet/verdict.ts'
 import type { Admission, JoinOutcome, JoinRequest, NewInvitation, Worker } from '#fleet/worker.ts'
@@ -127,7 +128,10 @@ export interface Store extends AsyncDisposable {
    * speaks for a session, its beat is refused, and the others are taken before `conflict` is thrown.
    */
   beat(beats: readonly Beat[]): Promise<void>
-  /** The latest beats that changed after a cursor; 0 asks for all. */
+  /**
+   * The latest beats that changed after a cursor; 0 asks for all, and so does a cursor beyond all that there is: it is of another
+   * store, and the answer's own lies below it.
+   */
   pulses(after: number): Promise<ObservedBeats>
 
   // Tasks
@@ -146,6 +150,8 @@ export interface Store extends AsyncDisposable {
   /**
    * Renews the lease and reports progress (`in_progress`), ends the task, or gives it back (`returned`). Only the holder's
    * report at the current epoch counts: any other is refused with `stale_epoch` and kept as evidence. The same twice is once.
+   * While nothing can be written to the database, a renewal is answered by the state of its task, and written when it can be: no
+   * move could overtake it.
    */
   report(holder: SessionId, report: Report): Promise<Task>
   /** Cancels an open task and tells its holder. Cancelling twice is cancelling once; `conflict` when it ended otherwise. */
@@ -240,6 +246,8 @@ export interface StoreParts {
   readonly log: Log
   /** The store cannot guarantee its writes any more and refuses them: the program should end and be started again. */
   readonly onBroken?: (error: Error) => void
+  /** Something began to keep the store from being written to, or is over (null): it passes by itself when its cause does. */
+  readonly onTrouble?: (trouble: StoreTrouble | null) => void
   /** Opening the store begins something that blocks the whole process for at most so long. */
   readonly onLong?: (what: string, atMostMs: number) => void
 }

@@ -742,6 +742,22 @@ function proveLiveness(prove: Prove): void {
   )
 
   prove(
+    'a cursor beyond all that there is starts over',
+    async (fleet) => {
+      const { b } = await fleet.channel()
+      await b.store.beat([beatOf(b.session)])
+      const { cursor } = await fleet.store.pulses(0)
+      const beyond = await fleet.store.pulses(cursor + 3_600_000_000)
+      assert.deepEqual(
+        beyond.pulses.map(({ session }) => session),
+        [b.session],
+      )
+      assert.equal(beyond.cursor, cursor, 'so that the observer goes on from here')
+    },
+    'pulses',
+  )
+
+  prove(
     'a worker that begins to ask and has nothing to take shows work, once a life',
     async (fleet) => {
       const { b } = await fleet.channel()

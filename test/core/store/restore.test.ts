@@ -148,7 +148,7 @@ test('refused beside anybody who has it open; he is named, and nothing is change
   const inUse = await refused('unavailable', restore(ground, backup))
   assert.match(
     inUse.message,
-    new RegExp(`bridge\\.db is in use by \\S+ \\(pid ${idle.process.pid}\\); nothing was changed`),
+    new RegExp(`bridge\\.db is in use by \\S+ \\S+ \\(pid ${idle.process.pid}\\); nothing was changed`),
   )
   idle.say({ lock: false })
   await idle.hear()

@@ -1,7 +1,8 @@
 import { statSync } from 'node:fs'
 import type { Beat, ObservedBeats } from '#fleet/beat.ts'
 import type { Conversation } from '#fleet/conversation.ts'
-import { S2Error } from '#fleet/errors.ts'
+import { isPassing, S2Error } from '#fleet/errors.ts'
+import type { Incident } from '#fleet/incident.ts'
 import {
   checkSend,
   cleanDraft,
@@ -12,9 +13,12 @@ import {
 } from '#fleet/message.ts'
 import { conversationOf, parseSession, type SessionId, sessionId } from '#fleet/session-id.ts'
 import { Speakers } from '#fleet/speakers.ts'
+import { databaseIncident, presentIncident, type StoreTrouble } from '#fleet/store-trouble.ts'
 import type { Report, Task } from '#fleet/task.ts'
 import { type AgentVerdict, verdictsAct } from '#fleet/verdict.ts'
 import type { Admission, Worker } from '#fleet/worker.ts'
+import { LATE, type Late, waitAtMost } from '#runtime/bounded-wait.ts'
+import { roughDuration } from '#runtime/duration.ts'
 import { tableVerbs, type VerbTables } from '../delegate-to-tables.ts'
 import { HintChannel } from '../hint-channel.ts'
 import { currentRequest } from '../request-context.ts'
@@ -28,6 +32,7 @@ import { DatabaseWriter, LOCK_WAIT_MS } from './database-writer.ts'
 import { waitingForLock } from './file/connection.ts'
 import type { DatabasePath } from './file/database-path.ts'
 import { yieldToEvents } from './file/yield-to-events.ts'
+import { HeldRenewals } from './held-renewals.ts'
 import { Beats } from './liveness/beats.ts'
 import { LivenessFile } from './liveness/liveness-file.ts'
 import { Verdicts } from './liveness/verdicts.ts'
@@ -46,7 +51,6 @@ const QUESTIONS = {
   task: 'tasks',
   evidence: 'tasks',
   conditions: 'conditions',
-  incidents: 'incidents',
   audit: 'chain',
   auditHead: 'chain',
 } as const satisfies VerbTables<Tables>
@@ -79,6 +83,9 @@ const CHANGES = {
   settleAlert: 'incidents',
   record: 'chain',
 } as const satisfies VerbTables<Tables>
+
+/** How long a round of upkeep waits for a database that is locked, milliseconds. */
+const ROUND_MS = 250
 
 type TableVerb = keyof typeof QUESTIONS | keyof typeof CHANGES
 
@@ -113,9 +120,12 @@ class SqliteStore implements Omit<Store, TableVerb> {
   readonly #pythonAgents: PythonBridgeSync | null
   readonly #foreignRows: ForeignRowSealer | null
   readonly #retention: Retention | null
+  readonly #renewals: HeldRenewals | null
   /** Hints reach this process alone: hosts are linked to the bridge, and so is the store that hints. */
   readonly #hints = new HintChannel()
   readonly #closing = new AbortController()
+  #foreignRound: Promise<number> | undefined
+  #trouble: StoreTrouble | null = null
 
   constructor(
     databasePath: DatabasePath,
@@ -133,21 +143,21 @@ class SqliteStore implements Omit<Store, TableVerb> {
       () => (this.#closing.signal.aborted ? null : (source.current()?.connection ?? null)),
       (tail) => watchCommits(path, { read: () => tail.read(), quiet: () => tail.isQuiet() }, parts),
     )
-    const fileMode = (): number => statSync(path).mode & 0o666
+    const fileMode = (): number => (statSync(path, { throwIfNoEntry: false })?.mode ?? 0o600) & 0o666
     const fileParts = { clock, chance, log, mode, lockWaitMs: LOCK_WAIT_MS, fileMode }
     this.#livenessFile = new LivenessFile(databasePath.liveness, fileParts)
     const isKnown = (session: SessionId): boolean =>
       source.current()?.conversations.isLive(conversationOf(session)) ?? false
     this.#beats = new Beats(this.#livenessFile, { clock, log, speakers: this.#speakers, isKnown })
     this.#verdicts = new Verdicts(this.#livenessFile, clock)
-    const tables = mode === 'read' ? null : source.demand()
-    this.#writer = tables === null ? null : new DatabaseWriter(databasePath, parts, tables, this.#tail)
+    this.#writer = mode === 'read' ? null : new DatabaseWriter(databasePath, parts, source, this.#tail)
     this.#pythonAgents =
       this.#writer === null
         ? null
         : new PythonBridgeSync(this.#writer, this.#livenessFile, this.#beats, parts, malformed)
     this.#foreignRows = this.#writer === null ? null : new ForeignRowSealer(this.#writer, clock)
     this.#retention = this.#writer === null ? null : new Retention(databasePath, this.#writer)
+    this.#renewals = this.#writer === null ? null : new HeldRenewals(this.#writer)
   }
 
   async conversations(): Promise<Conversation[]> {
@@ -224,6 +234,8 @@ class SqliteStore implements Omit<Store, TableVerb> {
   }
 
   async report(holder: SessionId, report: Report): Promise<Task> {
+    const held = this.#renewals
+    if (held?.wants(report) === true) return this.ask(() => held.take(holder, report))
     const outcome = await this.write(({ tasks }) => tasks.report(holder, report))
     if (outcome instanceof S2Error) throw outcome // what came too late is kept, and that is committed by now
     return outcome
@@ -238,12 +250,59 @@ class SqliteStore implements Omit<Store, TableVerb> {
     return this.#verdicts.verdicts()
   }
 
+  async incidents(filter: { readonly open: boolean }): Promise<Incident[]> {
+    const kept = await this.ask(({ incidents }) => incidents.incidents(filter))
+    return this.#trouble === null ? kept : [...kept, presentIncident(this.#trouble)]
+  }
+
+  /** That beats are collected is said before anything that waits for the database. */
   async tend(): Promise<number> {
-    this.#demandWriter().tend()
+    const writer = this.#demandWriter()
+    const refusal = this.#source.look()
+    if (refusal !== null) throw refusal
+    writer.tend()
+    this.#noteTrouble(writer)
+    await this.#beats.tick(this.#trouble)
+    await this.#renewals?.write()
     await this.ask(({ conversations }) => conversations.reloadStep())
-    await this.#beats.tick()
+    return await this.#tendForeign(writer)
+  }
+
+  /** Tells what keeps the database from being written to, once, and keeps it among the incidents when it is over. */
+  #noteTrouble(writer: DatabaseWriter): void {
+    const before = this.#trouble
+    this.#trouble = writer.trouble()
+    if (before?.message === this.#trouble?.message) return
+    this.#parts.onTrouble?.(this.#trouble)
+    if (before === null || before.kind === this.#trouble?.kind) return
+    const outcome = `it can be written to again, after ${roughDuration(this.#parts.clock.wall() - before.since)}`
+    const kept = this.write(({ incidents }) => incidents.noteEnded(databaseIncident(before), before.since, outcome))
+    kept.catch((error: unknown) => this.#parts.log.warn('trouble of the database not kept', { error }))
+  }
+
+  /**
+   * Takes in what foreign writers did. Where that cannot be written down, it goes on beside the next rounds, and what fails for
+   * this reason is tried again: it is told already.
+   */
+  async #tendForeign(writer: DatabaseWriter): Promise<number> {
+    this.#foreignRound ??= this.#takeForeign()
+    try {
+      let waitMs: number | Late
+      do waitMs = await waitAtMost(this.#foreignRound, ROUND_MS, this.#parts.clock)
+      while (waitMs === LATE && !writer.isHindered)
+      if (waitMs === LATE) return 0
+      this.#foreignRound = undefined
+      return waitMs
+    } catch (error) {
+      this.#foreignRound = undefined
+      if (isPassing(error) && writer.isHindered) return ROUND_MS
+      throw error
+    }
+  }
+
+  async #takeForeign(): Promise<number> {
     await this.#foreignRows?.tend()
-    return (await this.#pythonAgents?.tend()) ?? 0
+    return (await this.#pythonAgents?.tend()) ?? ROUND_MS
   }
 
   async prune(olderThanMs: number): Promise<number> {
@@ -261,9 +320,11 @@ class SqliteStore implements Omit<Store, TableVerb> {
     this.#hints[Symbol.dispose]()
     this.#tail[Symbol.dispose]()
     await this.#writer?.groupCommit.close()
+    await this.#foreignRound?.catch(() => undefined)
     await this.#beats[Symbol.asyncDispose]()
     this.#livenessFile[Symbol.dispose]()
     this.#writer?.[Symbol.dispose]()
+    await this.#source.settle()
     this.#source[Symbol.dispose]()
   }
 

@@ -2,6 +2,7 @@ import { constants, existsSync, type Stats, statfsSync, statSync } from 'node:fs
 import { access, mkdir, realpath } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
+import { isReadOnly, readOnlyDisk } from './read-only-disk.ts'
 
 /**
  * Where a database lies. Only stat calls look at it: opening and closing the file by the file system API would drop the
@@ -29,10 +30,14 @@ export interface FileIdentity {
 export function identify(path: string): FileIdentity | null {
   try {
     const stats: Stats | undefined = statSync(path, { throwIfNoEntry: false })
-    return stats === undefined ? null : { device: stats.dev, inode: stats.ino, bornAt: stats.birthtimeMs }
+    return stats === undefined ? null : identityOf(stats)
   } catch {
     return null
   }
+}
+
+export function identityOf({ dev: device, ino: inode, birthtimeMs: bornAt }: Stats): FileIdentity {
+  return { device, inode, bornAt }
 }
 
 export function isSameFile(one: FileIdentity | null, other: FileIdentity | null): boolean {
@@ -43,13 +48,6 @@ export function isSameFile(one: FileIdentity | null, other: FileIdentity | null)
     one.inode === other.inode &&
     one.bornAt === other.bornAt
   )
-}
-
-/** The refusal when the file under an open database is not the one that others see. */
-export function replacedFile(path: string): S2Error {
-  return new S2Error('unavailable', `${path} was removed or replaced while it was open`, {
-    next: 'start the program again; stop all programs before a backup is restored',
-  })
 }
 
 /** Bytes in the write-ahead log beside a database: what was committed and not checkpointed yet. */
@@ -129,6 +127,7 @@ async function demandWritableFile({ path }: DatabasePath): Promise<void> {
   if (!existsSync(path)) return
   if (!statSync(path).isFile()) throw new S2Error('invalid', `${path} is not a file`, { next: 'name a file' })
   await access(path, constants.R_OK | constants.W_OK).catch((error: unknown) => {
+    if (isReadOnly(error)) throw readOnlyDisk(path, error)
     throw new S2Error('forbidden', `the database ${path} may not be written by this user`, {
       next: `make it this user's (chown), or run as its owner`,
       cause: error,
@@ -137,6 +136,7 @@ async function demandWritableFile({ path }: DatabasePath): Promise<void> {
 }
 
 function unwritable(folder: string, cause: unknown): S2Error {
+  if (isReadOnly(cause)) return readOnlyDisk(folder, cause)
   return new S2Error('forbidden', `the folder ${folder} cannot be written by this user`, {
     next: 'SQLite keeps -wal and -shm files beside its database: choose a folder of your own, or chown this one',
     cause,

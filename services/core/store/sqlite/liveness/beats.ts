@@ -4,6 +4,7 @@ import { type Beat, type Contest, FOREIGN_INCARNATION, type ObservedBeat, type O
 import { S2Error } from '#fleet/errors.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { Speakers } from '#fleet/speakers.ts'
+import type { StoreTrouble } from '#fleet/store-trouble.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import type { SqliteConnection } from '../file/connection.ts'
@@ -122,17 +123,22 @@ export class Beats implements AsyncDisposable {
     return this.#latest.values()
   }
 
-  /** Says that beats are being collected: an observer who sees this stand still is blind. */
-  async tick(): Promise<void> {
+  /** Says that beats are being collected, and what else is troubled: an observer who sees this stand still is blind. */
+  async tick(trouble: StoreTrouble | null): Promise<void> {
     this.#ticks += 1
     const tick = `${this.#collector}.${this.#ticks}`
-    await this.#file.write((connection) => connection.run('UPDATE collecting SET tick = ?', tick))
+    const told = trouble === null ? null : JSON.stringify(trouble)
+    await this.#file.write((connection) => connection.run('UPDATE collecting SET tick = ?, trouble = ?', tick, told))
   }
 
   async pulses(after: number): Promise<ObservedBeats> {
     if (this.#file.mode === 'write') await this.#flush()
+    const given = await this.#file.read((connection) =>
+      connection.get<{ version: number }>('SELECT version FROM collecting'),
+    )
     const pulses: ObservedBeat[] = []
-    let cursor = after
+    // beyond all that was given: it is of a file that is gone, made when the clock was ahead of this one
+    let cursor = after > (given?.version ?? after) ? 0 : after
     for (;;) {
       const rows = await this.#file.read((connection) =>
         connection.all<ObservedBeat>(
@@ -147,11 +153,15 @@ export class Beats implements AsyncDisposable {
       if (rows.length < BATCH) break
       await yieldToEvents()
     }
-    const tick = await this.#file.read((connection) => connection.get<{ tick: string }>('SELECT tick FROM collecting'))
+    const collecting = await this.#file.read((connection) =>
+      connection.get<{ tick: string; trouble: string | null }>('SELECT tick, trouble FROM collecting'),
+    )
     const contests = await this.#file.read((connection) =>
       connection.all<Contest>('SELECT session, heard, refused, times FROM contests'),
     )
-    return { pulses, contests: contests ?? [], cursor, tick: tick?.tick ?? '' }
+    const { tick = '', trouble = null } = collecting ?? {}
+    const told = trouble === null ? null : (JSON.parse(trouble) as StoreTrouble)
+    return { pulses, contests: contests ?? [], cursor, tick, trouble: told }
   }
 
   /** Forgets sessions that nobody knows any more. */

@@ -135,6 +135,15 @@ export class TaskTable {
     return outcome.refusal
   }
 
+  /** What a report would make of its task, without writing it. Throws what it would be refused with. */
+  foresee(holder: SessionId, report: Report): Task {
+    const task = this.task(report.task)
+    if (!this.#hasHeld(task, holder)) throw unknownTask(report.task)
+    const outcome = applyReport(task, holder, report, this.#clock.wall())
+    if (outcome.refusal !== null) throw outcome.refusal
+    return outcome.task
+  }
+
   cancelTask(id: string): Task {
     const task = this.task(id)
     const outcome = applyCancel(task, this.#clock.wall())
