@@ -40,6 +40,7 @@ export const INCIDENT_KINDS = [
   'audit',
   'alerts_failing',
   'conversation_ended',
+  'foreign_rows',
 ] as const
 export type IncidentKind = (typeof INCIDENT_KINDS)[number]
 

@@ -56,7 +56,11 @@ export interface Store extends AsyncDisposable {
 
   /** The workers that were ever invited or admitted, by name. */
   workers(): Promise<Worker[]>
-  /** Lets the holder of a secret join as this worker, once. Inviting a known worker lets a new host take its place. */
+  /**
+   * Lets the holder of a secret join as this worker, once. Inviting a known worker lets a new host take its place. With a
+   * conversation the worker takes its end b, whose tokens become new when it joins; the agent of end a keeps its own for good.
+   * `not_found` and `expired` where there is no such conversation, `conflict` where it or the worker is taken.
+   */
   inviteWorker(invitation: NewInvitation): Promise<Worker>
   /**
    * Makes a host a worker: by an invitation, or by the word of the orchestrator's host. A known worker keeps its conversation,
@@ -65,10 +69,14 @@ export interface Store extends AsyncDisposable {
   admitWorker(admission: Admission): Promise<Worker>
   /**
    * Gives both ends of a worker's conversation new tokens, and it a new serial; the tokens before count for overlapMs more. A
-   * conversation that had ended is alive again, and its old tokens count no more. `conflict` where it has not joined or was revoked.
+   * conversation that had ended is alive again, and its old tokens count no more. The end of another bridge's agent keeps its
+   * token. `conflict` where it has not joined or was revoked.
    */
   issueTokens(agent: string, overlapMs: number, lifetimeMs: number): Promise<Worker>
-  /** Ends a worker's conversation and its credential at once. Revoking twice is revoking once. */
+  /**
+   * Ends a worker's conversation and its credential at once. One that has not joined has no conversation yet, and ends none.
+   * Revoking twice is revoking once.
+   */
   revokeWorker(agent: string): Promise<Worker>
   renameWorker(agent: string, changes: { readonly agent?: string; readonly role?: string }): Promise<Worker>
   /** Keeps the sealed credential that was published for a worker, for hosts that reach the bridge and no git remote. */

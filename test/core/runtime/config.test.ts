@@ -69,6 +69,22 @@ test('an empty text is no value for a setting that wants one', () => {
   assert.throws(() => readSettings({ S2_STATE: '  ' }, ['S2_STATE']), /must not be empty/)
 })
 
+test('the path of a store may have blanks, and none at its end', () => {
+  const good = ['sqlite:/my dir/x y.db', 'unix:/run/my dir/admin.sock', 'https://bridge.example.org', 'memory:']
+  for (const url of good) assert.equal(readSettings({ S2_STORE: url }, ['S2_STORE']).S2_STORE, url)
+  const bad = [
+    'sqlite:',
+    'sqlite:/',
+    'sqlite:/x.db ',
+    'sqlite:x.db',
+    'sqlite:/x\n.db',
+    'https://a b',
+    'https://',
+    'oracle:/x',
+  ]
+  for (const url of bad) assert.throws(() => readSettings({ S2_STORE: url }, ['S2_STORE']), ConfigError, url)
+})
+
 test('a settings file gives way to the environment and names a bad line', () => {
   const folder = mkdtempSync(join(tmpdir(), 's2-config-'))
   const path = join(folder, 's2.env')

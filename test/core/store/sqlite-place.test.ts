@@ -204,6 +204,23 @@ test('a database of something else is refused, and left as it is', async () => {
   assert.match(old.next ?? '', /S2_STORE=sqlite:\S+s2-older\.db s2 import \S+older\.db/, 'an older bridge made it')
 })
 
+test('a table of another bridge that demands more than S2 gives is refused before anything is written', async () => {
+  await using ground = await Ground.make()
+  const status = (more: string): string =>
+    `CREATE TABLE session_status (conversation_id TEXT NOT NULL, session_id TEXT NOT NULL, status TEXT NOT NULL,
+      last_heartbeat TEXT NOT NULL, ${more}, PRIMARY KEY (conversation_id, session_id))`
+  make(ground.path, status('host TEXT NOT NULL'))
+  const before = readFileSync(ground.path)
+  for (const mode of ['write', 'read'] as const) {
+    const error = await refused('invalid', ground.open(mode))
+    assert.match(error.message, /its table session_status demands host, which S2 does not know/)
+  }
+  assert.deepEqual(readFileSync(ground.path), before)
+  const harmless = join(ground.folder, 'harmless.db')
+  make(harmless, status("host TEXT NOT NULL DEFAULT '', note TEXT"))
+  await ground.open('write', harmless)
+})
+
 test('a file that is no database is refused, and left as it is', async () => {
   await using ground = await Ground.make()
   writeFileSync(ground.path, 'To whom it may concern: this is a letter.\n'.repeat(100))

@@ -94,7 +94,15 @@ export const VERBS = {
   workers: verb(['admin', 'reads'], {}, Type.Array(WorkerSchema), (store) => store.workers()),
   inviteWorker: verb(
     ['admin', 'repeats'],
-    { invitation: closed({ agent: TextSchema, role: NameSchema, secretHash: KeySchema, endsAt: MsSchema }) },
+    {
+      invitation: closed({
+        agent: TextSchema,
+        role: NameSchema,
+        secretHash: KeySchema,
+        endsAt: MsSchema,
+        conversation: Type.Optional(ConversationIdSchema),
+      }),
+    },
     WorkerSchema,
     (store, { invitation }) => store.inviteWorker(invitation),
   ),

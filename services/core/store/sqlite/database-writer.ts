@@ -53,12 +53,16 @@ export class DatabaseWriter implements Disposable {
         const refusal = source.look()
         if (refusal !== null) throw refusal
       },
-      onBegin: () => tables.chain.forgetHead(),
+      onBegin: () => {
+        tables.chain.forgetHead()
+        tables.messages.begin()
+      },
       onRollback: () => {
         tables.chain.forgetHead()
         tables.conversations.forgetAll()
       },
       onCommit: () => {
+        tables.messages.committed()
         this.#triedAt = clock.now()
         doorbell.ring()
         tail.read()

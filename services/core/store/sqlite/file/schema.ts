@@ -70,6 +70,11 @@ export function inspectSchema(connection: SqliteConnection, path: string): Conte
   for (const [table, names] of Object.entries(BRIDGE_TABLES)) {
     const missing = names.filter((name) => !(columns.get(table) ?? names).includes(name))
     if (missing.length > 0) throw otherDatabase(path, `its table ${table} has no ${missing.join(', ')}`, tables)
+    if (table === 'audit_log') continue // never written here
+    const demanded = demandedColumns(connection, table).filter((name) => !names.includes(name))
+    if (demanded.length > 0) {
+      throw otherDatabase(path, `its table ${table} demands ${demanded.join(', ')}, which S2 does not know`, tables)
+    }
   }
   if (!isOurs && !tables.some((table) => table in BRIDGE_TABLES)) {
     throw otherDatabase(path, `it holds ${tables.slice(0, 5).join(', ')}`, tables)
@@ -80,6 +85,17 @@ export function inspectSchema(connection: SqliteConnection, path: string): Conte
 
 function columnsOf(connection: SqliteConnection, table: string): string[] {
   return connection.all<{ name: string }>('SELECT name FROM pragma_table_info(?)', table).map(({ name }) => name)
+}
+
+/** Columns that every new row has to give; SQLite numbers a whole primary key itself. */
+function demandedColumns(connection: SqliteConnection, table: string): string[] {
+  return connection
+    .all<{ name: string }>(
+      `SELECT name FROM pragma_table_info(?)
+        WHERE "notnull" = 1 AND dflt_value IS NULL AND NOT (pk = 1 AND upper(type) = 'INTEGER')`,
+      table,
+    )
+    .map(({ name }) => name)
 }
 
 function demandKnownVersion(connection: SqliteConnection, path: string): void {

@@ -4,7 +4,7 @@ import { conversationOf, isConversationId, type SessionId, sessionId, sideOf } f
 import { statusOfWord } from '#fleet/task-words.ts'
 import type { StoreParts } from '../../store.ts'
 import type { DatabaseWriter } from '../database-writer.ts'
-import { isBusy } from '../file/sqlite-errors.ts'
+import { isBusy, isDamage, isFull } from '../file/sqlite-errors.ts'
 import type { Beats } from '../liveness/beats.ts'
 import type { LivenessFile } from '../liveness/liveness-file.ts'
 import type { MalformedRows } from '../tables/malformed-rows.ts'
@@ -12,6 +12,7 @@ import { EndedConversations } from './ended-conversations.ts'
 import { ForeignActs } from './foreign-acts.ts'
 import type { ForeignTaskMessages } from './foreign-task-messages.ts'
 import { noteHeartbeats, type PythonHeartbeat, readHeartbeats } from './last-mirrored-heartbeats.ts'
+import { OddMessages } from './odd-messages.ts'
 import { pythonTime } from './python-format.ts'
 
 /** The time between two rounds, milliseconds. */
@@ -60,6 +61,7 @@ export class PythonBridgeSync {
   readonly #taskMessages: ForeignTaskMessages
   readonly #acts: ForeignActs
   readonly #ended: EndedConversations
+  readonly #oddMessages: OddMessages
   readonly #mirrored = new Map<SessionId, Mirrored>()
   /** When a foreign writer last changed a session's row. */
   readonly #keptAt = new Map<SessionId, number>()
@@ -86,6 +88,7 @@ export class PythonBridgeSync {
     this.#taskMessages = taskMessages
     this.#acts = new ForeignActs(writer.tables, malformed)
     this.#ended = new EndedConversations(writer, parts.clock)
+    this.#oddMessages = new OddMessages(writer, malformed)
     this.#forgotAt = parts.clock.now()
   }
 
@@ -96,6 +99,7 @@ export class PythonBridgeSync {
       const isMore = await this.#takeSigns(now)
       this.#heartbeatsAt = isMore ? Number.NEGATIVE_INFINITY : now
       await this.#mirror(now)
+      await this.#oddMessages.tell()
     }
     const hasMore =
       this.#taskMessages.hasNew() && (await this.#writer.groupCommit.write(() => this.#taskMessages.takeIn()))
@@ -152,13 +156,13 @@ export class PythonBridgeSync {
   /** The rows of heartbeats, and sessions that did something else, where others have committed since the last time. */
   #readForeignTables(): { version: number; rows: Map<SessionId, StatusRow | null>; isMore: boolean } {
     const rows = new Map<SessionId, StatusRow | null>()
-    const { connection, messages } = this.#writer.tables
+    const { connection } = this.#writer.tables
     try {
       connection.beginReading()
       const version = connection.dataVersion()
       if (version === this.#seen) this.#acts.pass()
       else {
-        messages.reportOddIds()
+        this.#oddMessages.look()
         const { sessions, isMore } = this.#acts.look()
         for (const session of sessions) this.#active.add(session)
         for (const session of this.#active) rows.set(session, null)
@@ -217,12 +221,26 @@ export class PythonBridgeSync {
     }
   }
 
-  /** A row that is there keeps its status, which its agent wrote: only the time of its heartbeat is refreshed. */
   #write(sessions: Iterable<SessionId>, text: string): void {
-    const { connection } = this.#writer.tables
     for (const session of sessions) {
-      const place = [conversationOf(session), sideOf(session)]
-      if (connection.run(REFRESH, text, ...place) === 0) connection.run(MIRROR, ...place, MIRRORED_STATUS, text)
+      this.#orPassOver('heartbeat', session, () => this.#writeHeartbeat(session, text))
+    }
+  }
+
+  /** A row that is there keeps its status, which its agent wrote: only the time of its heartbeat is refreshed. */
+  #writeHeartbeat(session: SessionId, text: string): void {
+    const { connection } = this.#writer.tables
+    const place = [conversationOf(session), sideOf(session)]
+    if (connection.run(REFRESH, text, ...place) === 0) connection.run(MIRROR, ...place, MIRRORED_STATUS, text)
+  }
+
+  /** A row that cannot be written is passed over: a table of another bridge may allow less than the usual one. */
+  #orPassOver(kind: 'heartbeat', row: string, step: () => void): void {
+    try {
+      this.#writer.tables.connection.attempt(step)
+    } catch (error) {
+      if (isBusy(error) || isFull(error) || isDamage(error)) throw error
+      this.#malformed.report(kind, row)
     }
   }
 }

@@ -11,6 +11,11 @@ export function pythonTime(ms: number): string {
   return `${new Date(ms).toISOString().slice(0, -1)}000`
 }
 
+/** Whole microseconds since 1970 in the same form. */
+export function pythonTimeOfMicros(us: number): string {
+  return `${new Date(Math.floor(us / 1000)).toISOString().slice(0, -1)}${String(us % 1000).padStart(3, '0')}`
+}
+
 /** The form that Python writes: parsed on a fast path, since there may be a hundred thousand. */
 const USUAL = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}$/
 
@@ -19,6 +24,13 @@ export function fromPythonTime(text: unknown): number | null {
   if (typeof text !== 'string') return null
   const ms = USUAL.test(text) ? Date.parse(`${text.slice(0, 23)}Z`) : Number.NaN
   return Number.isNaN(ms) ? parseInstant(text) : ms
+}
+
+/** The same in microseconds. */
+export function microsOfPythonTime(text: unknown): number | null {
+  const ms = fromPythonTime(text)
+  if (ms === null) return null
+  return ms * 1000 + (typeof text === 'string' && USUAL.test(text) ? Number(text.slice(23)) : 0)
 }
 
 /** What S2 sends of its own accord, and not for an agent. */

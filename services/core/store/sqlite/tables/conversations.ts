@@ -270,6 +270,12 @@ export class ConversationTable implements ConversationTokens {
     this.#touch(id, { a: sessionId(id, 'a'), b: agent })
   }
 
+  disown(session: SessionId): void {
+    const { conversation, side } = parseSession(session)
+    this.#connection.run(`UPDATE s2_conversations SET ${AGENT_COLUMN[side]} = ? WHERE id = ?`, session, conversation)
+    this.#touch(conversation, { a: sessionId(conversation, 'a'), b: sessionId(conversation, 'b') })
+  }
+
   /** The agent and the role of a session, also after its conversation has ended; null where there is none. */
   endOf(session: SessionId): { readonly agent: string; readonly role: string } | null {
     const { conversation, side } = parseSession(session)
@@ -418,3 +424,4 @@ export class ConversationTable implements ConversationTokens {
 }
 
 const TOKEN_COLUMN = { a: 'session_a_token', b: 'session_b_token' } as const
+const AGENT_COLUMN = { a: 'agent_a', b: 'agent_b' } as const

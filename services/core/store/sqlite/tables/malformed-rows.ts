@@ -1,4 +1,4 @@
-import type { Log } from '#runtime/log.ts'
+import type { Fields, Log } from '#runtime/log.ts'
 
 /** Malformed rows beyond this many are passed over without a log line. */
 const REPORTED_MAX = 1000
@@ -15,11 +15,11 @@ export class MalformedRows {
     this.#log = log
   }
 
-  report(kind: 'conversation' | 'message' | 'heartbeat' | 'task', row: number | string): void {
+  report(kind: 'conversation' | 'message' | 'heartbeat' | 'task', row: number | string, more: Fields = {}): void {
     const name = `${kind} ${row}`
     if (this.#reported.has(name) || this.#reported.size >= REPORTED_MAX) return
     this.#reported.add(name)
-    this.#log.warn('malformed row of a foreign writer passed over', { kind, row })
+    this.#log.warn('malformed row of a foreign writer passed over', { kind, row, ...more })
   }
 
   /** A message names a task and says something that S2 does not know, in the row of this id: told once a word. */

@@ -18,11 +18,12 @@ import {
   fromPythonTime,
   type OwnMark,
   pythonMetadata,
-  pythonTime,
+  pythonTimeOfMicros,
 } from '../python/python-format.ts'
 import type { AuditChainTable } from './audit-chain.ts'
 import type { ConversationTable } from './conversations.ts'
 import type { MalformedRows } from './malformed-rows.ts'
+import { MessageStamps } from './message-stamps.ts'
 import { isSameDraftPrint, type OldSends, oldSendsOf } from './old-sends.ts'
 
 interface MessageRow {
@@ -77,6 +78,16 @@ export interface ForeignMessage {
   readonly draft: Uint8Array | null
 }
 
+/** Rows with ids on one side of those that SQLite gives. The ids are text: JavaScript would round them. */
+export interface OddIds {
+  readonly side: 'below' | 'above'
+  readonly limit: number
+  readonly count: number
+  readonly unread: number
+  readonly lowest: string
+  readonly highest: string
+}
+
 /** What sessions send to each other, in the table that they share with the Python bridge. */
 export class MessageTable {
   readonly #connection: SqliteConnection
@@ -85,6 +96,7 @@ export class MessageTable {
   readonly #oldSends: OldSends
   readonly #clock: Clock
   readonly #malformed: MalformedRows
+  readonly #stamps: MessageStamps
 
   constructor(
     connection: SqliteConnection,
@@ -99,6 +111,16 @@ export class MessageTable {
     this.#oldSends = oldSendsOf(connection)
     this.#clock = clock
     this.#malformed = malformed
+    this.#stamps = new MessageStamps(connection, clock)
+  }
+
+  /** A transaction begins. */
+  begin(): void {
+    this.#stamps.begin()
+  }
+
+  committed(): void {
+    this.#stamps.committed()
   }
 
   /** Sends a clean draft with its key. Answers whether the message is new. */
@@ -156,7 +178,7 @@ export class MessageTable {
   post(from: SessionId, { text, action = null, files = [] }: MessageDraft, mark: OwnMark | null = null): Message {
     const { conversation, side } = parseSession(from)
     const to = partnerOf(from)
-    const sentAt = this.#clock.wall()
+    const stamp = this.#stamps.next()
     const id = this.#connection.insert(
       INSERT,
       conversation,
@@ -164,11 +186,12 @@ export class MessageTable {
       side === 'a' ? 'b' : 'a',
       text,
       pythonMetadata(action, files, mark),
-      pythonTime(sentAt),
+      pythonTimeOfMicros(stamp),
       0,
     )
     if (id > ID_MAX) throw idsSpent()
-    return { id, from, to, text, action, files, sentAt }
+    this.#stamps.wrote(id)
+    return { id, from, to, text, action, files, sentAt: Math.floor(stamp / 1000) }
   }
 
   /** Moves messages forward; answers the ids that moved. */
@@ -262,9 +285,12 @@ export class MessageTable {
     return this.#connection.get<{ id: number | null }>(newest)?.id ?? 0
   }
 
-  /** Tells of rows whose ids are none that SQLite would give: they are passed over. */
-  reportOddIds(): void {
-    for (const row of this.#connection.all<{ id: string }>(ODD_IDS)) this.#malformed.report('message', row.id)
+  /** Rows whose ids are none that SQLite would give: they are passed over. */
+  oddIds(): OddIds[] {
+    return ODD_SIDES.flatMap(({ side, limit, sql }) => {
+      const found = this.#connection.get<Omit<OddIds, 'side' | 'limit'>>(sql)
+      return found === undefined || found.count === 0 ? [] : [{ side, limit, ...found }]
+    })
   }
 
   /** Row by row, as no more than `READ_MAX` of them may lie in memory. */
@@ -307,13 +333,18 @@ export class MessageTable {
   }
 }
 
-/** The lowest id and the highest, where they are odd, as text: JavaScript would round them. */
-const ODD_IDS = `
-  SELECT CAST(id AS TEXT) AS id FROM (SELECT min(id) AS id FROM messages WHERE id < 1)
-    WHERE id IS NOT NULL
-  UNION ALL
-  SELECT CAST(id AS TEXT) AS id FROM (SELECT max(id) AS id FROM messages WHERE id > ${ID_MAX})
-    WHERE id IS NOT NULL`
+/** So many rows with odd ids are looked at: it is done whenever a foreign writer has committed. */
+const ODD_MAX = 1_000
+
+const ODD_SIDES = [
+  { side: 'below', limit: 1, sql: oddSql('id < 1', 'ASC') },
+  { side: 'above', limit: ID_MAX, sql: oddSql(`id > ${ID_MAX}`, 'DESC') },
+] as const
+
+function oddSql(where: string, order: 'ASC' | 'DESC'): string {
+  return `SELECT count(*) AS count, coalesce(sum(read = 0), 0) AS unread, CAST(min(id) AS TEXT) AS lowest, CAST(max(id) AS TEXT) AS highest
+    FROM (SELECT id, read FROM messages WHERE ${where} ORDER BY id ${order} LIMIT ${ODD_MAX})`
+}
 
 function idsSpent(): S2Error {
   return new S2Error('unavailable', `the table of messages has ids above ${ID_MAX}: a new message would have none`, {
