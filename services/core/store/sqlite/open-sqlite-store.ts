@@ -15,6 +15,7 @@ import {
   replacedFile,
 } from './file/database-path.ts'
 import { earlierSchema, inspectSchema, migrate } from './file/schema.ts'
+import { newFileMode } from './file/shared-rights.ts'
 import { corrupt, refusalOf } from './file/sqlite-errors.ts'
 import { makeStore } from './sqlite-store.ts'
 import { MalformedRows } from './tables/malformed-rows.ts'
@@ -54,7 +55,7 @@ export async function openSqliteStore(
 }
 
 async function openForWriting(
-  { path }: DatabasePath,
+  { path, folder }: DatabasePath,
   parts: StoreParts,
   malformed: MalformedRows,
 ): Promise<TablesSource> {
@@ -63,7 +64,7 @@ async function openForWriting(
   const retry = <T>(act: () => T): Promise<T> => waitingForLock(act, path, { ...parts, boundMs: LOCK_WAIT_MS })
   const connection = await retry(() => new SqliteConnection(path, { create: true }))
   try {
-    if (isNew) chmodSync(path, 0o600) // it holds tokens; its -wal and -shm take after it
+    if (isNew) chmodSync(path, newFileMode(folder))
     await retry(() => inspectSchema(connection, path))
     const tellLong = (what: string): void => parts.onLong?.(what, bytesOf(path) / BYTES_PER_MS_LEAST)
     tellLong('checking the database')

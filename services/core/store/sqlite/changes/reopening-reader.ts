@@ -1,9 +1,11 @@
+import { dirname } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { prepare, SqliteConnection } from '../file/connection.ts'
 import { identify, isSameFile } from '../file/database-path.ts'
 import { inspectSchema, lendTables } from '../file/schema.ts'
+import { demandSharedRights } from '../file/shared-rights.ts'
 import { isBusy, refusalOf } from '../file/sqlite-errors.ts'
 import type { MalformedRows } from '../tables/malformed-rows.ts'
 import { openTables, type Tables, type TablesSource } from '../tables/tables.ts'
@@ -21,7 +23,7 @@ export class ReopeningReader implements TablesSource {
   readonly #parts: { readonly clock: Clock; readonly log: Log; readonly malformed: MalformedRows }
   #tables: Tables | null = null
   #isLent = false
-  #lastError = ''
+  #lastError: S2Error | null = null
   #lookAgainAt = Number.NEGATIVE_INFINITY
   /** Changes with every table that is made in a database that has only the Python bridge's tables. */
   #schema: unknown = null
@@ -38,10 +40,10 @@ export class ReopeningReader implements TablesSource {
       return this.#tables
     }
     this[Symbol.dispose]()
-    if (file === null || this.#parts.clock.now() < this.#lookAgainAt) return null
+    if (this.#parts.clock.now() < this.#lookAgainAt) return null
     try {
       this.look()
-      this.#lastError = ''
+      this.#lastError = null
     } catch (error) {
       if (!isBusy(error)) this.#tellOnce(refusalOf(error, this.#path))
     }
@@ -50,6 +52,7 @@ export class ReopeningReader implements TablesSource {
 
   /** Opens the file, unless there is nothing in it yet. Throws an `S2Error` that says what is wrong with it. */
   look(): void {
+    demandSharedRights({ path: this.#path, folder: dirname(this.#path) })
     const file = identify(this.#path)
     if (file === null) return
     const connection = new SqliteConnection(this.#path, { create: false })
@@ -71,6 +74,10 @@ export class ReopeningReader implements TablesSource {
   demand(): Tables {
     const tables = this.current()
     if (tables !== null) return tables
+    if (this.#lastError !== null) {
+      const { message, next } = this.#lastError
+      throw new S2Error('unavailable', message, { ...(next === undefined ? {} : { next }), cause: this.#lastError })
+    }
     throw new S2Error('unavailable', `there is no database at ${this.#path} yet`, {
       next: 'start the bridge that makes it, or look at S2_STORE',
     })
@@ -83,8 +90,9 @@ export class ReopeningReader implements TablesSource {
 
   #tellOnce(error: S2Error): void {
     this.#lookAgainAt = this.#parts.clock.now() + LOOK_AGAIN_MS
-    if (error.message === this.#lastError) return
-    this.#lastError = error.message
+    const isTold = error.message === this.#lastError?.message
+    this.#lastError = error
+    if (isTold) return
     this.#parts.log.error('database unreadable, waiting for another in its place', { error })
   }
 

@@ -1,10 +1,12 @@
 import { chmodSync, rmSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { prepare, SqliteConnection, waitingForLock } from '../file/connection.ts'
 import { type FileIdentity, identify, isSameFile } from '../file/database-path.ts'
 import { readSchema } from '../file/schema.ts'
+import { demandSharedRights } from '../file/shared-rights.ts'
 import { isDamage, isFull, sqliteCode } from '../file/sqlite-errors.ts'
 
 /** Raised with every change of liveness.sql: a file of another version is made anew. */
@@ -101,6 +103,7 @@ export class LivenessFile implements Disposable {
     if (this.#connection !== undefined && isSameFile(this.#identity, identify(this.#path))) return this.#connection
     this.#close()
     const isNew = identify(this.#path) === null
+    demandSharedRights({ path: this.#path, folder: dirname(this.#path) })
     const connection = new SqliteConnection(this.#path, { create: this.#parts.mode === 'write' })
     try {
       if (isNew) chmodSync(this.#path, this.#parts.fileMode())
