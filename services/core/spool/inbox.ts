@@ -21,7 +21,7 @@ type HeldFolders = Readonly<Record<(typeof ALL_FOLDERS)[number], OwnFolder>>
  * this is added to the id until the name is free, so a message is never taken for another one.
  */
 export const LANE = 2 ** 40
-/** How often that is done. A number beyond is none that we gave: looking below it would cost a look for each range. */
+/** How often that is done. A number beyond is none that we gave. */
 const RANGES_MAX = 64
 
 /** What is set aside in one go: an agent that makes rubbish without end must not keep us from our work. */
@@ -50,8 +50,8 @@ export interface Placed {
 export class Inbox {
   readonly #folders: SpoolFolders<(typeof ALL_FOLDERS)[number]>
   readonly #acked: AckedLedger
-  /** The highest range in use; known after the first look. */
-  #ranges: number | undefined
+  /** The ranges in use, ascending; known after the first look. */
+  #ranges: number[] | undefined
   /** Drafts of this instance are called so: all others belong to lives that ended. */
   readonly #life = randomBytes(6).toString('hex')
   #drafts = 0
@@ -250,21 +250,26 @@ export class Inbox {
   }
 
   async #place(id: number, digest: number, given: ReadonlyMap<number, number>, held: HeldFolders): Promise<Placed> {
-    this.#ranges ??= await this.#highestRange()
+    this.#ranges ??= await this.#rangesInUse()
     let free: number | undefined
-    for (let range = 0; range <= this.#ranges; range += 1) {
+    for (const range of this.#ranges) {
       const name = id + range * LANE
       const holder = given.get(name) ?? (await this.#digestAt(name, held))
       if (holder === digest) return { id: name, as: 'known' }
       if (holder === null) free ??= name
     }
     if (await this.#acked.has(digest)) return { id, as: 'acked' }
-    if (free === undefined) {
-      if (this.#ranges + 1 >= RANGES_MAX) throw fullError(id)
-      this.#ranges += 1
-      free = id + this.#ranges * LANE
-    }
-    return { id: free, as: 'new' }
+    return { id: free ?? id + this.#openRange(id) * LANE, as: 'new' }
+  }
+
+  /** Takes the lowest range that nothing lies in. */
+  #openRange(id: number): number {
+    const inUse = new Set(this.#ranges)
+    if (inUse.size >= RANGES_MAX) throw fullError(id)
+    let range = 0
+    while (inUse.has(range)) range += 1
+    this.#ranges = [...inUse.add(range)].sort((x, y) => x - y)
+    return range
   }
 
   /** What lies under a name: a message's digest, null for nothing, NaN for something that is no message. */
@@ -279,11 +284,11 @@ export class Inbox {
     }
   }
 
-  async #highestRange(): Promise<number> {
-    let highest = 0
-    for (const folder of FOLDERS)
-      highest = Math.max(highest, Math.floor(((await this.list(folder)).at(-1) ?? 0) / LANE))
-    return highest
+  /** Each costs a look for every message that is put, so those between are left out: one planted number is one range. */
+  async #rangesInUse(): Promise<number[]> {
+    const ranges = new Set([0])
+    for (const folder of FOLDERS) for (const id of await this.list(folder)) ranges.add(Math.floor(id / LANE))
+    return [...ranges].sort((x, y) => x - y)
   }
 
   /** Looks through the folders in the direction that messages move in, so that none slips by. */
