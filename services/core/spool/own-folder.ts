@@ -15,7 +15,7 @@ import {
 import { readdir, rmdir, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { publishInto, syncFolder, writeAllSynced } from './atomic-files.ts'
-import { invalid, type PlainFile, readPlainFile } from './plain-file.ts'
+import { invalid, type PlainFile, readPlainFile, readPlainFileSync } from './plain-file.ts'
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants
 /** How many entries of a folder are removed in one go: the rest goes with the next one. */
@@ -66,6 +66,15 @@ export class OwnFolder implements Disposable {
   /** As readPlainFile. */
   async read(name: string, bytesMax: number): Promise<PlainFile | null> {
     return await this.#doing(readPlainFile(this.#at(name), bytesMax))
+  }
+
+  /** As readPlainFileSync. */
+  readSync(name: string, bytesMax: number): string | null {
+    try {
+      return readPlainFileSync(this.#at(name), bytesMax)
+    } catch (error) {
+      throw withPath(error, this)
+    }
   }
 
   /** As writeAllSynced. */

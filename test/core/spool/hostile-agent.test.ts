@@ -10,6 +10,7 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -243,6 +244,31 @@ for (const planted of [
     assert.equal(await outbox.outcome(name), 'carried')
   })
 }
+
+test('many that are read at once are as safe as one: links, pipes, folders, devices and rubbish are no messages', async () => {
+  using ground = new Ground()
+  const { inbox } = ground
+  await inbox.put(message(1))
+  const at = (id: number): string => join(inbox.folder('new'), `${id}.json`)
+  writeFileSync(join(ground.elsewhere, 'theirs.json'), JSON.stringify(message(2)))
+  symlinkSync(join(ground.elsewhere, 'theirs.json'), at(2))
+  symlinkSync('/dev/zero', at(3))
+  execFileSync('mkfifo', [at(4)])
+  mkdirSync(at(5))
+  writeFileSync(at(6), Buffer.from(JSON.stringify(message(6, 'é'))).subarray(0, -3))
+  writeFileSync(at(7), Buffer.from(JSON.stringify(message(7, 'café')), 'latin1'))
+  truncateSync(at(6), 5 * 1024 * 1024)
+  linkSync(at(7), at(8))
+  const ids = await inbox.list('new')
+  const read = await Array.fromAsync(inbox.readAll('new', [...ids, 99]))
+  assert.deepEqual(
+    read.map(([id, found]) => (found === null ? `${id} none` : `${id} ${found.text}`)),
+    ['1 message 1', ...[2, 3, 4, 5, 6, 7, 8, 99].map((id) => `${id} none`)],
+  )
+  assert.deepEqual(await inbox.list('new'), ids)
+  ground.plantLink('inbox', 'new')
+  assert.deepEqual(await Array.fromAsync(inbox.readAll('new', [1])), [[1, null]])
+})
 
 test('what is no name of an item is never told as carried', async () => {
   using ground = new Ground()
