@@ -5,6 +5,7 @@ import { chmodSync, chownSync, mkdirSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import Database from 'better-sqlite3'
+import { demandCommonTmp } from '#store/sqlite/file/private-tmp.ts'
 import { demandSharedRights, type Opener } from '#store/sqlite/file/shared-rights.ts'
 import { Ground, noPython, openChannel, openWithoutRights, runTool, s2 } from './sqlite-ground.ts'
 
@@ -103,6 +104,35 @@ test('the rights of a file count as they will for its owner', async () => {
   assert.equal(judge(0o777, 0o666), 'open')
   assert.equal(judge(0o1777, 0o666, { protectedRegular: 0 }), 'open')
   assert.equal(judge(0o1777, 0o666), 'open') // the folder and the file have one owner
+})
+
+test('a database in a /tmp that a service has for itself is refused', () => {
+  const line = (root: string, place: string): string =>
+    `612 580 8:1 ${root} ${place} rw,relatime shared:305 master:1 - ext4 /dev/sda1 rw`
+  const own = (place: string): string => line(`${place}/systemd-private-8ab1-s2-bridge.service-x/tmp`, place)
+  const judge = (path: string, ...lines: string[]): string => {
+    try {
+      demandCommonTmp(path, () => ['580 29 8:1 / / rw - ext4 /dev/sda1 rw', ...lines, ''].join('\n'))
+      return 'common'
+    } catch (error) {
+      return (error as Error).message
+    }
+  }
+  assert.match(judge('/tmp/bridge.db', own('/tmp')), /lies in \/tmp, and this service has a \/tmp of its own/)
+  assert.match(judge('/var/tmp/x/bridge.db', own('/tmp'), own('/var/tmp')), /lies in \/var\/tmp/)
+  assert.equal(judge('/tmp/bridge.db', line('/', '/tmp')), 'common')
+  assert.equal(judge('/tmp/bridge.db', own('/var/tmp')), 'common')
+  assert.equal(judge('/tmpx/bridge.db', own('/tmp')), 'common')
+  assert.equal(judge('/srv/bridge/bridge.db', own('/tmp')), 'common')
+})
+
+test('that a database was made is logged, so that nobody takes a new one for the one that was meant', async () => {
+  await using ground = await Ground.make()
+  const made = (): unknown[] => ground.log.records.filter(({ event }) => event === 'database made')
+  await (await ground.open())[Symbol.asyncDispose]()
+  await ground.open()
+  assert.equal(made().length, 1)
+  assert.match(JSON.stringify(made()), new RegExp(ground.path))
 })
 
 const S2_USER = 54_321

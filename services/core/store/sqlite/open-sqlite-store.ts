@@ -14,6 +14,7 @@ import {
   makeDatabasePath,
   replacedFile,
 } from './file/database-path.ts'
+import { demandCommonTmp } from './file/private-tmp.ts'
 import { earlierSchema, inspectSchema, migrate } from './file/schema.ts'
 import { newFileMode } from './file/shared-rights.ts'
 import { corrupt, refusalOf } from './file/sqlite-errors.ts'
@@ -48,6 +49,7 @@ export async function openSqliteStore(
     }
   }
   const databasePath = await databasePathOf(path)
+  demandCommonTmp(databasePath.path)
   if (identify(databasePath.folder) !== null) demandLocalDisk(databasePath)
   const reader = new ReopeningReader(databasePath.path, { clock: parts.clock, log: parts.log, malformed })
   await waitingForLock(() => reader.look(), databasePath.path, { ...parts, boundMs: LOCK_WAIT_MS })
@@ -78,6 +80,7 @@ async function openForWriting(
   }
   const file = identify(path)
   if (file === null) throw replacedFile(path)
+  if (isNew) parts.log.info('database made', { database: path })
   const tables = openTables(connection, file, parts.clock, malformed)
   return { current: () => tables, demand: () => tables, [Symbol.dispose]: () => connection[Symbol.dispose]() }
 }

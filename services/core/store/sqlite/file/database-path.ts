@@ -2,6 +2,7 @@ import { type Stats, statfsSync, statSync } from 'node:fs'
 import { mkdir, realpath } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
+import { demandCommonTmp } from './private-tmp.ts'
 import { demandSharedRights, unwritableFolder } from './shared-rights.ts'
 
 /**
@@ -60,6 +61,7 @@ export function logBytes(path: string): number {
 
 /** The path of a database that will be written: its folder is made where it is missing, and checked to be fit for SQLite. */
 export async function makeDatabasePath(path: string): Promise<DatabasePath> {
+  demandCommonTmp(resolve(path))
   const folder = dirname(resolve(path))
   await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
     throw unwritableFolder(folder, error)
