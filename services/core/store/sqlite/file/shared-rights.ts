@@ -121,23 +121,23 @@ function unwritableFile(
 ): S2Error {
   if (codeOf(error) === 'EROFS') return unwritableFolder(place.folder, error)
   if (uid === opener.uid) {
-    const whose = `its owner, user ${nameOf(uid)} (mode ${(mode & 0o777).toString(8)})`
+    const whose = `its owner, ${nameOf(uid)} (mode ${(mode & 0o777).toString(8)})`
     const next = `chmod u+rw ${file}`
     return new S2Error('forbidden', `the database ${file} may not be written by ${whose}`, { next, cause: error })
   }
-  const whose = `belongs to user ${nameOf(uid)} and may not be written by user ${nameOf(opener.uid)}`
+  const whose = `belongs to ${nameOf(uid)} and may not be written by ${nameOf(opener.uid)}`
   return new S2Error('forbidden', `the database ${file} ${whose}`, { next: byGroup(place), cause: error })
 }
 
 function lockedOutOwner(place: Place, owner: number, user: number): S2Error {
   const [whose, ours] = [nameOf(owner), nameOf(user)]
-  const message = `what user ${ours} makes beside the database ${place.path} could not be written by its owner, user ${whose}`
+  const message = `what ${ours} makes beside the database ${place.path} could not be written by its owner, ${whose}`
   return new S2Error('forbidden', message, { next: byGroup(place) })
 }
 
 function protectedFile(file: string, folder: string, owner: number): S2Error {
   const why = `in ${folder} the kernel lets users share no files (fs.protected_regular)`
-  return new S2Error('forbidden', `the database ${file} belongs to user ${nameOf(owner)}, and ${why}`, {
+  return new S2Error('forbidden', `the database ${file} belongs to ${nameOf(owner)}, and ${why}`, {
     next: `stop what uses it and move it with its -wal to a folder that a group shares, such as /srv/bridge; ${HOW}`,
   })
 }
@@ -161,26 +161,27 @@ function hasLog(path: string): boolean {
 
 function thisOpener(): Opener {
   const [uid, gid] = [process.geteuid?.() ?? 0, process.getegid?.() ?? 0]
-  return { uid, gid, groups: [gid, ...(process.getgroups?.() ?? [])], protectedRegular: protectedRegular() }
+  const protectedRegular = Number(readIfThere('/proc/sys/fs/protected_regular')) // 0 for kernels before 4.19
+  return { uid, gid, groups: [gid, ...(process.getgroups?.() ?? [])], protectedRegular }
 }
 
-function protectedRegular(): number {
-  try {
-    return Number(readFileSync('/proc/sys/fs/protected_regular', 'utf8'))
-  } catch {
-    return 0 // a kernel before 4.19, or one that is no Linux
-  }
-}
-
-/** The name of a user, or the number where this machine has no name for it. */
+/** A user by name, or by number where this machine has no name for it. */
 function nameOf(uid: number): string {
+  if (uid === UNMAPPED) return 'another user'
+  const line = readIfThere('/etc/passwd')
+    .split('\n')
+    .find((entry) => entry.split(':')[2] === String(uid))
+  return `user ${line?.split(':')[0] ?? uid}`
+}
+
+/** Every user that has no number in the namespace of this process, as in a service with PrivateUsers=, user_namespaces(7). */
+const UNMAPPED = 65_534
+
+function readIfThere(path: string): string {
   try {
-    const line = readFileSync('/etc/passwd', 'utf8')
-      .split('\n')
-      .find((entry) => entry.split(':')[2] === String(uid))
-    return line?.split(':')[0] ?? String(uid)
+    return readFileSync(path, 'utf8')
   } catch {
-    return String(uid)
+    return ''
   }
 }
 
