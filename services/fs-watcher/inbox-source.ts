@@ -21,7 +21,7 @@ export interface InboxSourceParts extends MailSourceEvents {
   readonly clock: Clock
   readonly log: Pick<Log, 'info' | 'warn'>
   readonly signal: AbortSignal
-  readonly inbox: Pick<Inbox, 'folder' | 'list' | 'read' | 'version'>
+  readonly inbox: Pick<Inbox, 'folder' | 'list' | 'readAll' | 'version'>
   /** The state folder, whose credentials name the agents of this host. */
   readonly state: string
   readonly pollMs: number
@@ -45,6 +45,8 @@ export class InboxSource implements MailSource {
   #agents = new Map<SessionId, WakeTarget>()
   #version = ''
   #listedAt = Number.NEGATIVE_INFINITY
+  /** One listing after the other, so that no file is read twice. */
+  #listing: Promise<unknown> = Promise.resolve()
 
   constructor(parts: InboxSourceParts) {
     this.#parts = parts
@@ -95,24 +97,26 @@ export class InboxSource implements MailSource {
     if (!isForced && version === this.#version) return
     this.#version = version // read before the listing: a message that comes meanwhile changes it again
     await this.#list()
-    if (!isForced) return
-    for (const mail of this.#mail.values()) if (mail !== null) this.#parts.onHint(this.#targetOf(mail.to))
   }
 
   /** Reads what lies there now, and hints at the targets of new messages. */
   async #list(): Promise<void> {
+    const listing = this.#listing.then(() => this.#listNow())
+    this.#listing = listing.catch(() => undefined)
+    await listing
+  }
+
+  async #listNow(): Promise<void> {
     const { inbox, clock, onHint } = this.#parts
     const ids = await inbox.list('new')
     this.#listedAt = clock.now()
     const there = new Set(ids)
     for (const id of this.#mail.keys()) if (!there.has(id)) this.#mail.delete(id)
-    for (const id of ids) {
-      if (this.#mail.has(id)) continue
-      const message = await inbox.read(id)
+    const unknown = ids.filter((id) => !this.#mail.has(id))
+    for await (const [id, message] of inbox.readAll('new', unknown)) {
+      if (message !== null && !this.#agents.has(message.to)) await this.#readNames(message.to)
       this.#mail.set(id, message === null ? null : mailOf({ ...message, id }))
-      if (message === null) continue
-      if (!this.#agents.has(message.to)) await this.#readNames(message.to)
-      onHint(this.#targetOf(message.to))
+      if (message !== null) onHint(this.#targetOf(message.to))
     }
   }
 

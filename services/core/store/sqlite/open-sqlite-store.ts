@@ -15,7 +15,9 @@ import {
   logBytes,
   makeDatabasePath,
 } from './file/database-path.ts'
+import { demandCommonTmp } from './file/private-tmp.ts'
 import { earlierSchema, inspectSchema, migrate } from './file/schema.ts'
+import { newFileMode } from './file/shared-rights.ts'
 import { corrupt, refusalOf } from './file/sqlite-errors.ts'
 import { FileGuard } from './file-guard.ts'
 import { PythonReaders } from './python/python-readers.ts'
@@ -51,6 +53,7 @@ export async function openSqliteStore(
     }
   }
   const databasePath = await databasePathOf(path)
+  demandCommonTmp(databasePath.path)
   if (identify(databasePath.folder) !== null) demandLocalDisk(databasePath)
   const reader = new ReopeningReader(databasePath.path, parts, malformed)
   await waitingForLock(() => reader.open(), databasePath.path, { ...parts, boundMs: LOCK_WAIT_MS })
@@ -58,7 +61,7 @@ export async function openSqliteStore(
 }
 
 async function openForWriting(
-  { path }: DatabasePath,
+  { path, folder }: DatabasePath,
   parts: StoreParts,
   malformed: MalformedRows,
   pythonReaders: PythonReaders,
@@ -70,7 +73,7 @@ async function openForWriting(
   const retry = <T>(act: () => T): Promise<T> => waitingForLock(act, path, { ...parts, boundMs: LOCK_WAIT_MS })
   const connection = await retry(() => new SqliteConnection(path, { create: true }))
   try {
-    if (isNew) chmodSync(path, 0o600) // it holds tokens; its -wal and -shm take after it
+    if (isNew) chmodSync(path, newFileMode(folder))
     const main = identify(path)
     if (main === null)
       throw new S2Error('unavailable', `${path} was removed while it was opened`, { next: 'try again' })
@@ -85,6 +88,7 @@ async function openForWriting(
     // a checkpoint that a process left half done would hide later changes of the file, and so would a log that was read anew
     if (files.isCheckpointUnderWay()) await retry(() => connection.get('PRAGMA wal_checkpoint(PASSIVE)'))
     const tables = openTables(connection, main, parts.clock, malformed, pythonReaders)
+    if (isNew) parts.log.info('database made', { database: path })
     return guardedTables(tables, new FileGuard(path, files, connection, parts, 'write'))
   } catch (error) {
     connection[Symbol.dispose]()

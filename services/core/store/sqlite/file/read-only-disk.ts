@@ -21,9 +21,12 @@ export function isReadOnly(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'EROFS'
 }
 
+/** A disk that has failed, or a folder that the sandbox of a unit does not let its program write (systemd.exec(5)). */
 export function readOnlyDisk(path: string, cause: unknown): S2Error {
   return new S2Error('unavailable', `the file system that holds ${path} is read-only`, {
-    next: 'see dmesg for the cause, make it writable (mount -o remount,rw), and start the program again where no unit does that',
+    next:
+      'see dmesg for the cause, make it writable (mount -o remount,rw), and start the program again where no unit does that; ' +
+      'a unit of systemd wants the folder in its ReadWritePaths=, which make install does for S2_STORE',
     cause,
   })
 }

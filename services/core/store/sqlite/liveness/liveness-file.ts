@@ -1,4 +1,5 @@
 import { chmodSync, rmSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { S2Error } from '#fleet/errors.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
@@ -7,6 +8,7 @@ import { DatabaseFiles } from '../file/database-files.ts'
 import { type FileIdentity, identify } from '../file/database-path.ts'
 import { isOnReadOnlyDisk } from '../file/read-only-disk.ts'
 import { readSchema } from '../file/schema.ts'
+import { demandSharedRights } from '../file/shared-rights.ts'
 import { isDamage, isFull, sqliteCode } from '../file/sqlite-errors.ts'
 
 /** Raised with every change of liveness.sql: a file of another version is made anew. */
@@ -132,6 +134,7 @@ export class LivenessFile implements Disposable {
       this.#discard() // others would be read in another log than this one
     else this.#close()
     const isNew = identify(this.#path) === null
+    demandSharedRights({ path: this.#path, folder: dirname(this.#path) })
     const connection = new SqliteConnection(this.#path, { create: this.#parts.mode === 'write' })
     try {
       if (isNew) chmodSync(this.#path, this.#parts.fileMode())
