@@ -47,6 +47,7 @@ class Listener implements Disposable {
     this.#connection = new SqliteConnection(path, { create: false })
     const ears: CommitListener = {
       read: () => this.#read(),
+      look: () => this.#read(),
       quiet: () => {
         this.quiets += 1
         return this.#connection.isQuiet()
@@ -59,7 +60,7 @@ class Listener implements Disposable {
     })
   }
 
-  #read(): number {
+  #read(): boolean {
     this.reads += 1
     const found = this.#connection.all<{ id: number }>('SELECT id FROM messages WHERE id > ?', this.rows.size)
     for (const { id } of found) this.rows.set(id, process.hrtime.bigint())
@@ -67,7 +68,7 @@ class Listener implements Disposable {
       this.#changed.resolve()
       this.#changed = Promise.withResolvers()
     }
-    return found.length
+    return found.length > 0
   }
 
   async has(id: number): Promise<bigint> {
@@ -291,18 +292,20 @@ async function until(isSo: () => boolean): Promise<void> {
 /** Ears that only count, over a folder in which the test writes what it likes. */
 function counting(
   path: string,
-  answers: { quiet?: () => boolean; read?: () => number } = {},
+  answers: { quiet?: () => boolean; read?: () => boolean } = {},
   parts: { clock?: Clock; nap?: (ms: number) => void } = {},
 ) {
   const counts = { reads: 0, quiets: 0 }
   const log = recordingLog()
+  const read = (): boolean => {
+    counts.reads += 1
+    return answers.read?.() ?? false
+  }
   const hearing = watchCommits(
     path,
     {
-      read: () => {
-        counts.reads += 1
-        return answers.read?.() ?? 0
-      },
+      read,
+      look: read,
       quiet: () => {
         counts.quiets += 1
         return answers.quiet?.() ?? true
@@ -366,17 +369,17 @@ test('what was read is handed on before the watch goes on', async () => {
   const path = place('handed')
   const time = new WaitedTime()
   const order: string[] = []
-  let rows = 0
+  let isThere = false
   time.onNap = () => order.push('nap')
-  const read = (): number => {
-    const found = rows
-    if (found > 0) void Promise.resolve().then(() => order.push('handed on'))
-    rows = 0
-    return found
+  const read = (): boolean => {
+    const isFound = isThere
+    if (isFound) void Promise.resolve().then(() => order.push('handed on'))
+    isThere = false
+    return isFound
   }
   using scene = counting(path, { quiet: () => false, read }, time.parts)
   await until(() => scene.counts.reads > 0)
-  rows = 1
+  isThere = true
   writeFileSync(`${path}-wal`, 'frames')
   await until(() => order.includes('nap'))
   assert.equal(order[0], 'handed on')
@@ -387,11 +390,11 @@ test('of a disk that takes its time the watcher learns when to look', async () =
   const time = new WaitedTime()
   let [visibleAt, isRead] = [0, true]
   let lateMs = 0
-  const read = (): number => {
-    if (isRead || time.now < visibleAt) return 0
+  const read = (): boolean => {
+    if (isRead || time.now < visibleAt) return false
     isRead = true
     lateMs = time.now - visibleAt
-    return 1
+    return true
   }
   using scene = counting(path, { quiet: () => time.now >= visibleAt, read }, time.parts)
   await until(() => scene.counts.reads > 0)
@@ -451,10 +454,10 @@ test('a writer who was silent for long and writes again is read as soon as one w
   const time = new WaitedTime()
   let visibleAt = Number.POSITIVE_INFINITY
   let foundAt = 0
-  const read = (): number => {
-    if (foundAt > 0 || time.now < visibleAt) return 0
+  const read = (): boolean => {
+    if (foundAt > 0 || time.now < visibleAt) return false
     foundAt = time.now
-    return 1
+    return true
   }
   const held: (() => void)[] = []
   const { sleep } = time.parts.clock
@@ -534,7 +537,7 @@ test('a reading that fails is told once, and the hearing goes on', async () => {
   using scene = counting(path, {
     read: () => {
       if (isBroken) throw new Error('malformed')
-      return 0
+      return false
     },
   })
   while (scene.counts.reads < 4) {

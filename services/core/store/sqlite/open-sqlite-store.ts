@@ -78,7 +78,12 @@ async function openForWriting(
   const file = identify(path)
   if (file === null) throw replacedFile(path)
   const tables = openTables(connection, file, parts.clock, malformed)
-  return { current: () => tables, demand: () => tables, [Symbol.dispose]: () => connection[Symbol.dispose]() }
+  return {
+    current: () => tables,
+    held: tables,
+    demand: () => tables,
+    [Symbol.dispose]: () => connection[Symbol.dispose](),
+  }
 }
 
 /** Ends the write transaction that the caller began: what an earlier version left is copied first, then its tables are changed. */

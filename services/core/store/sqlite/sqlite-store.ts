@@ -22,7 +22,7 @@ import type { Store, StoreParts } from '../store.ts'
 import { ForeignRowSealer } from './audit/foreign-rows.ts'
 import { Retention } from './audit/retention.ts'
 import { watchCommits } from './changes/commit-watcher.ts'
-import { streamMessages } from './changes/message-stream.ts'
+import { MessageStream } from './changes/message-stream.ts'
 import { NewMessageNotifier } from './changes/new-message-notifier.ts'
 import { DatabaseWriter, LOCK_WAIT_MS } from './database-writer.ts'
 import { waitingForLock } from './file/connection.ts'
@@ -129,9 +129,8 @@ class SqliteStore implements Omit<Store, TableVerb> {
     this.#databasePath = databasePath
     this.#parts = parts
     this.#source = source
-    this.#tail = new NewMessageNotifier(
-      () => (this.#closing.signal.aborted ? null : (source.current()?.connection ?? null)),
-      (tail) => watchCommits(path, { read: () => tail.read(), quiet: () => tail.isQuiet() }, parts),
+    this.#tail = new NewMessageNotifier(source, (tail) =>
+      watchCommits(path, { read: () => tail.read(), look: () => tail.look(), quiet: () => tail.isQuiet() }, parts),
     )
     const fileMode = (): number => statSync(path).mode & 0o666
     const fileParts = { clock, chance, log, mode, lockWaitMs: LOCK_WAIT_MS, fileMode }
@@ -186,9 +185,8 @@ class SqliteStore implements Omit<Store, TableVerb> {
     return [...messages]
   }
 
-  async *mail(reader: SessionId, after: number, signal: AbortSignal): AsyncGenerator<readonly StoredMessage[]> {
-    parseSession(reader)
-    yield* this.#stream(reader, after, signal)
+  mail(reader: SessionId, after: number, signal: AbortSignal): AsyncIterable<readonly StoredMessage[]> {
+    return this.#stream(reader, after, signal)
   }
 
   traffic(after: number, signal: AbortSignal): AsyncIterable<readonly StoredMessage[]> {
@@ -283,8 +281,8 @@ class SqliteStore implements Omit<Store, TableVerb> {
     return groupCommit.write(() => tables.chain.within(request, () => verb(tables)))
   }
 
-  #stream(reader: SessionId | 'all', after: number, signal: AbortSignal): AsyncGenerator<readonly StoredMessage[]> {
-    return streamMessages(reader, after, signal, {
+  #stream(reader: SessionId | 'all', after: number, signal: AbortSignal): MessageStream {
+    return new MessageStream(reader, after, signal, {
       path: this.#databasePath.path,
       log: this.#parts.log,
       source: this.#source,

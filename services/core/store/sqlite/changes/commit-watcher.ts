@@ -6,8 +6,10 @@ import { CommitTiming } from './commit-timing.ts'
 
 /** What is called when something may have been committed. Neither may write: the watcher would hear its own writes for ever. */
 export interface CommitListener {
-  /** Takes in all new rows, and answers how many there were; where there is none it must cost next to nothing. */
-  read(): number
+  /** Takes in all new rows, and answers whether there were any; where there is none it must cost next to nothing. */
+  read(): boolean
+  /** The same, of the file that has the name now: another one may have taken its place. */
+  look(): boolean
   /** True when nobody is writing, so that all that was committed can be read. */
   quiet(): boolean
 }
@@ -40,8 +42,8 @@ const RING_LATE_MS = 64
  *   one call.
  * - A poll, always: where an event is lost, its commit is noticed a fifth of a second later.
  *
- * The database need not exist yet, and may be removed or replaced: `read` looks after the file of that name. Errors of
- * `read` are logged and do not end the watch.
+ * The database need not exist yet, and may be removed or replaced: `look` is called at each poll, and when a file of the
+ * database was made, moved or removed. Errors of `read` and `look` are logged and do not end the watch.
  */
 export function watchCommits(path: string, listener: CommitListener, parts: CommitWatcherParts): Disposable {
   return new CommitWatcher(path, listener, parts)
@@ -53,6 +55,8 @@ class CommitWatcher implements Disposable {
   readonly #nap: (ms: number) => void
   readonly #bell: string
   readonly #logs: ReadonlySet<string>
+  /** Whose coming and going may mean another database. */
+  readonly #files: readonly string[]
   readonly #watch: FolderWatch
   readonly #timing = new CommitTiming()
   readonly #closing = new AbortController()
@@ -76,9 +80,10 @@ class CommitWatcher implements Disposable {
     this.#nap = parts.nap ?? napInPlace
     this.#bell = `${name}-bell`
     this.#logs = new Set([name, `${name}-wal`, `${name}-journal`])
+    this.#files = [name, `${name}-wal`, `${name}-shm`]
     this.#watch = watchFolder(
       dirname(path),
-      { onEvents: (names) => this.#onEvents(names), onDoubt: () => this.#onWritten() },
+      { onEvents: (names, entries) => this.#onEvents(names, entries), onDoubt: () => this.#onDoubt() },
       parts,
     )
     void this.#poll()
@@ -90,16 +95,22 @@ class CommitWatcher implements Disposable {
     this.#watch[Symbol.dispose]()
   }
 
-  #onEvents(names: readonly string[]): void {
-    if (names.includes(this.#bell)) this.#onRing()
+  #onEvents(names: readonly string[], entries: ReadonlySet<string>): void {
+    const isFound = entries.size > 0 && this.#files.some((name) => entries.has(name)) && this.#look()
+    const isRung = names.includes(this.#bell) && this.#onRing()
     if (!names.some((name) => this.#logs.has(name))) return
-    if (!this.#awaitsRing()) this.#onWritten()
+    if (!this.#awaitsRing()) this.#onWritten(isFound || isRung)
     else if (this.#next === null) this.#stepAfter(RING_LATE_MS)
   }
 
-  #onRing(): void {
-    this.#read()
+  #onDoubt(): void {
+    this.#onWritten(this.#look())
+  }
+
+  #onRing(): boolean {
+    const isFound = this.#read()
     this.#rangAt = this.#parts.clock.now() // after the read: what it found counts as announced by the doorbell
+    return isFound
   }
 
   /** True while the last rows came with a ring: that writer will ring again, and reads before that would only disturb it. */
@@ -107,13 +118,15 @@ class CommitWatcher implements Disposable {
     return this.#rangAt >= this.#foundAt && this.#parts.clock.now() - this.#rangAt < RING_EXPECTED_MS
   }
 
-  /** Frames were written, or may have been: reads until all of them can be read. */
-  #onWritten(): void {
+  /** Frames were written, or may have been: reads until all can be read, from the next turn on where rows are to be handed on. */
+  #onWritten(hasRows: boolean): void {
     const now = this.#parts.clock.now()
     this.#heardAt = now
     this.#since ??= now
     const waitMs = this.#timing.waitMs(now - this.#since, 0) ?? 0
-    if (this.#next === null || now + waitMs < this.#next.at - 1) this.#step() // a wait that grew in silence is cut short
+    if (this.#next !== null && now + waitMs >= this.#next.at - 1) return // only a wait that grew in silence is cut short
+    if (hasRows) this.#stepSoon()
+    else this.#step()
   }
 
   #step(after: 'timer' | 'event' = 'event'): void {
@@ -177,7 +190,7 @@ class CommitWatcher implements Disposable {
   }
 
   async #poll(): Promise<void> {
-    do this.#read()
+    do this.#look()
     while (await this.#sleep(POLL_MS))
   }
 
@@ -191,9 +204,17 @@ class CommitWatcher implements Disposable {
 
   /** Answers whether it found rows. */
   #read(): boolean {
+    return this.#take(() => this.#listener.read())
+  }
+
+  #look(): boolean {
+    return this.#take(() => this.#listener.look())
+  }
+
+  #take(read: () => boolean): boolean {
     if (this.#isOver) return false
     try {
-      const isFound = this.#listener.read() > 0
+      const isFound = read()
       if (isFound) this.#foundAt = this.#parts.clock.now()
       this.#lastError = ''
       return isFound

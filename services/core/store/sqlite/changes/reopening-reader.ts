@@ -31,6 +31,10 @@ export class ReopeningReader implements TablesSource {
     this.#parts = parts
   }
 
+  get held(): Tables | null {
+    return this.#tables
+  }
+
   /** The database as it is now; null while there is none that can be read. Costs two microseconds when nothing changed. */
   current(): Tables | null {
     const file = identify(this.#path)

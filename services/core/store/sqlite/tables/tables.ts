@@ -28,6 +28,8 @@ export interface Tables {
 export interface TablesSource extends Disposable {
   /** The tables of the database that is there now; null while there is none. */
   current(): Tables | null
+  /** Those that were opened last, whatever became of their file since; null where there are none. Costs nothing. */
+  readonly held: Tables | null
   /** The same; throws `unavailable` where there is no database. */
   demand(): Tables
 }
