@@ -116,6 +116,26 @@ test('a read looks at rows only, and not which file has the name', async () => {
   assert.equal(scene.looks, looks + 1)
 })
 
+test('a stream that warms up hands nothing on, and goes on where it was', async () => {
+  await using scene = await Scene.make()
+  const stream = scene.stream('all')
+  scene.tail.warm()
+  await scene.send('first')
+  await stream.next()
+  let got: Next | undefined
+  const waiting = stream.next().then((next) => {
+    got = next
+  })
+  scene.tail.warm()
+  await scene.send('second')
+  scene.tail.warm()
+  await null
+  assert.equal(got, undefined)
+  scene.tail.read()
+  await waiting
+  assert.deepEqual(textsOf(got), ['second'])
+})
+
 test('what a lock hid from a read comes without another commit', async ({ mock }) => {
   await using scene = await Scene.make()
   const stream = scene.stream('all')

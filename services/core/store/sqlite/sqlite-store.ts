@@ -130,7 +130,11 @@ class SqliteStore implements Omit<Store, TableVerb> {
     this.#parts = parts
     this.#source = source
     this.#tail = new NewMessageNotifier(source, (tail) =>
-      watchCommits(path, { read: () => tail.read(), look: () => tail.look(), quiet: () => tail.isQuiet() }, parts),
+      watchCommits(
+        path,
+        { read: () => tail.read(), look: () => tail.look(), quiet: () => tail.isQuiet(), warm: () => tail.warm() },
+        parts,
+      ),
     )
     const fileMode = (): number => statSync(path).mode & 0o666
     const fileParts = { clock, chance, log, mode, lockWaitMs: LOCK_WAIT_MS, fileMode }

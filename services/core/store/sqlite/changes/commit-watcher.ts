@@ -12,6 +12,8 @@ export interface CommitListener {
   look(): boolean
   /** True when nobody is writing, so that all that was committed can be read. */
   quiet(): boolean
+  /** A commit is about to come: what the next read will need may be run once, in the time that is waited anyway. */
+  warm(): void
 }
 
 export interface CommitWatcherParts {
@@ -27,6 +29,8 @@ export interface CommitWatcherParts {
 const POLL_MS = 200
 /** Naps in one turn of the event loop, which stands still meanwhile: for half a millisecond. */
 const NAPS_A_TURN = 4
+/** For so long what was run stays quick: after more the processor's caches belong to others. */
+const WARM_MS = 5
 /** For so long after the doorbell rang, a write is taken for one that the doorbell will announce. */
 const RING_EXPECTED_MS = 1_000
 /** A write for which the doorbell has not rung after so long was somebody else's. */
@@ -63,6 +67,7 @@ class CommitWatcher implements Disposable {
   #isOver = false
   /** When frames were heard of that cannot all be read yet; null where none are awaited. */
   #since: number | null = null
+  #warmedAt = Number.NEGATIVE_INFINITY
   /** When frames were heard last. */
   #heardAt = Number.NEGATIVE_INFINITY
   /** How long the last commit took that was read, for what is learned of it later. */
@@ -99,11 +104,23 @@ class CommitWatcher implements Disposable {
     const isFound = entries.size > 0 && this.#files.some((name) => entries.has(name)) && this.#look()
     const isRung = names.includes(this.#bell) && this.#onRing()
     if (!names.some((name) => this.#logs.has(name))) return
+    this.#heardAt = this.#parts.clock.now()
     if (!this.#awaitsRing()) this.#onWritten(isFound || isRung)
-    else if (this.#next === null) this.#stepAfter(RING_LATE_MS)
+    else if (this.#next === null) this.#awaitRing()
+  }
+
+  /** Reads, should the doorbell not ring: the write was somebody else's then. */
+  #awaitRing(): void {
+    this.#stepAfter(RING_LATE_MS, () => {
+      // not between a write and its own ring: then the writer would be taken for one that does not ring
+      const isRecent = this.#parts.clock.now() - this.#heardAt < RING_LATE_MS / 2
+      if (isRecent && this.#awaitsRing()) this.#awaitRing()
+      else this.#step()
+    })
   }
 
   #onDoubt(): void {
+    this.#heardAt = this.#parts.clock.now()
     this.#onWritten(this.#look())
   }
 
@@ -120,8 +137,7 @@ class CommitWatcher implements Disposable {
 
   /** Frames were written, or may have been: reads until all can be read, from the next turn on where rows are to be handed on. */
   #onWritten(hasRows: boolean): void {
-    const now = this.#parts.clock.now()
-    this.#heardAt = now
+    const now = this.#heardAt
     this.#since ??= now
     const waitMs = this.#timing.waitMs(now - this.#since, 0) ?? 0
     if (this.#next !== null && now + waitMs >= this.#next.at - 1) return // only a wait that grew in silence is cut short
@@ -153,9 +169,15 @@ class CommitWatcher implements Disposable {
       const now = this.#parts.clock.now()
       const waitMs = this.#timing.waitMs(now - this.#since, now - this.#heardAt)
       if (waitMs === null || waitMs >= 1) return waitMs
-      this.#nap(waitMs)
+      if (now - this.#warmedAt >= WARM_MS) this.#warm(now)
+      else this.#nap(waitMs)
     }
     return 0
+  }
+
+  #warm(now: number): void {
+    this.#warmedAt = now
+    this.#listener.warm()
   }
 
   /** Ends the turn, because rows are handed on in promises, which a nap would hold up. Another commit may follow. */
@@ -181,11 +203,11 @@ class CommitWatcher implements Disposable {
     })
   }
 
-  #stepAfter(ms: number): void {
+  #stepAfter(ms: number, step: () => void = () => this.#step('timer')): void {
     const next = { at: this.#parts.clock.now() + ms }
     this.#next = next
     void this.#sleep(ms).then((isOn) => {
-      if (isOn && this.#next === next) this.#step('timer')
+      if (isOn && this.#next === next) step()
     })
   }
 

@@ -103,6 +103,16 @@ export class MessageStream implements AsyncIterableIterator<readonly StoredMessa
     }
   }
 
+  warm(): void {
+    const { held } = this.#parts.source
+    if (held === null || held !== this.#last?.tables || !this.isWaiting) return
+    try {
+      this.#select(held, this.#cursor - 1, 1)
+    } catch {
+      // the read that counts meets it too
+    }
+  }
+
   end(): void {
     if (this.#state === 'open') {
       this.#signal.removeEventListener('abort', this.#stop)
@@ -154,11 +164,14 @@ export class MessageStream implements AsyncIterableIterator<readonly StoredMessa
     return this.#read(tables, BATCH)
   }
 
-  #read({ messages }: Tables, limit: number): MessageBatch {
-    const { reader } = this
-    const batch = reader === 'all' ? messages.all(this.#cursor, limit) : messages.unacked(reader, this.#cursor, limit)
+  #read(tables: Tables, limit: number): MessageBatch {
+    const batch = this.#select(tables, this.#cursor, limit)
     this.#isDue = false
     return batch
+  }
+
+  #select({ messages }: Tables, after: number, limit: number): MessageBatch {
+    return this.reader === 'all' ? messages.all(after, limit) : messages.unacked(this.reader, after, limit)
   }
 
   /** Hands a batch to whoever waits; answers the newest id in it, 0 where there is nothing. */

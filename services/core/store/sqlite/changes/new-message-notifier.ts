@@ -20,6 +20,8 @@ export interface MessageListener {
   readonly isWaiting: boolean
   /** There may be messages for it: it reads at once where one is waited for. Answers the newest id that it found, or 0. */
   ring(): number
+  /** Reads once what it has already, so that the code for it is at hand when a message comes. */
+  warm(): void
   /** The store is closed. */
   end(): void
 }
@@ -75,6 +77,11 @@ export class NewMessageNotifier implements Disposable {
   /** The same from the database that has the name now. */
   look(): boolean {
     return this.#read(() => this.#source.current()?.connection ?? null)
+  }
+
+  /** Lets the first of the listeners run what the next message will need. */
+  warm(): void {
+    for (const listener of [...this.#listeners].slice(0, FIRST_RINGS)) listener.warm()
   }
 
   /** True when nobody is writing, so that what was read is all there is. */
