@@ -1,7 +1,7 @@
 /** One wait between two reads; the kernel makes 0.1 ms of it. */
 const NAP_MS = 0.05
 /** The longest wait in place: the event loop stands still meanwhile. */
-const NAP_MS_MAX = 0.15
+const NAP_MS_MAX = 0.1
 /** The shortest wait of a timer. */
 const TIMER_MS = 1
 /** Timers come late by about so much. */
