@@ -4,10 +4,18 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, syml
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { testPath } from './groups.ts'
 
 const ROOT = resolve(import.meta.dirname, '..', '..')
 /** What no test needs, or what is large and is linked. */
 const LEFT_OUT = ['.git', 'node_modules', '.toolchain']
+
+/** The tests that run: a mutant may make one run for ever. */
+const running = new Set<number | undefined>()
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(1))
+process.once('exit', () => {
+  for (const pid of running) endGroup(pid)
+})
 
 /** A copy of the working tree that may be broken: its files are its own, its packages those of the tree. */
 export class Copy implements Disposable {
@@ -36,12 +44,14 @@ export class Copy implements Disposable {
     const env = { PATH: process.env.PATH, HOME: this.#home, LANG: 'C.UTF-8' }
     const args = ['--test', '--test-reporter=dot', path]
     const child = spawn(process.execPath, args, { cwd: this.folder, stdio: 'ignore', env, detached: true })
+    running.add(child.pid)
     const over = new AbortController()
     const end = once(child, 'exit') as Promise<[number | null]>
     const late = sleep(mostMs, 'late' as const, { signal: over.signal }).catch(() => 'late' as const)
     const first = await Promise.race([end, late])
     over.abort()
     endGroup(child.pid)
+    running.delete(child.pid)
     await end
     if (first === 'late') return 'late'
     return first[0] === 0 ? 'passed' : 'failed'
@@ -49,6 +59,31 @@ export class Copy implements Disposable {
 
   [Symbol.dispose](): void {
     rmSync(this.folder, { recursive: true, force: true })
+  }
+}
+
+/** How long each test may take: three times what it takes where nothing is wrong, and some seconds. */
+export class Limits {
+  readonly #copy: Copy
+  readonly #ms = new Map<string, number>()
+
+  constructor(copy: Copy) {
+    this.#copy = copy
+  }
+
+  of(name: string): number {
+    return this.#ms.get(name) ?? 0
+  }
+
+  /** Throws where a test fails though nothing is wrong. */
+  async measure(names: readonly string[]): Promise<void> {
+    for (const name of names) {
+      if (this.#ms.has(name)) continue
+      const began = performance.now()
+      const end = await this.#copy.test(testPath(name), 600_000)
+      if (end !== 'passed') throw new Error(`${name} ${end} where nothing is wrong`)
+      this.#ms.set(name, 3 * (performance.now() - began) + 10_000)
+    }
   }
 }
 

@@ -7,11 +7,21 @@ export interface Group {
   readonly tests: readonly string[]
 }
 
+export function testPath(name: string): string {
+  return `test/${name}.test.ts`
+}
+
 export const GROUPS: readonly Group[] = [
   {
     name: 'lease',
     files: ['worker/lease-renewer', 'worker/lease-timer'],
-    tests: ['worker/task-loop', 'worker/two-lives', 'worker/refused-reports'],
+    tests: [
+      'worker/lease-renewer',
+      'worker/task-loop',
+      'worker/two-lives',
+      'worker/refused-reports',
+      'worker/place-watch',
+    ],
   },
   {
     name: 'fence',

@@ -5,8 +5,8 @@ import { availableParallelism } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { readOptions } from '../options.ts'
 import { Dice } from '../simulation/chance.ts'
-import { Copy } from './copies.ts'
-import { GROUPS, type Group } from './groups.ts'
+import { Copy, Limits } from './copies.ts'
+import { GROUPS, type Group, testPath } from './groups.ts'
 import { type Mutant, mutantsOf, mutated } from './mutants.ts'
 import { SURVIVORS } from './survivors.ts'
 
@@ -79,10 +79,6 @@ function sourcePath(file: string): string {
   return `services/${file}.ts`
 }
 
-function testPath(name: string): string {
-  return `test/${name}.test.ts`
-}
-
 async function runAll(all: readonly Job[]): Promise<void> {
   if (all.length === 0) return
   const queue = [...all]
@@ -105,7 +101,7 @@ async function runAll(all: readonly Job[]): Promise<void> {
 }
 
 async function kill(copy: Copy, { group, file, mutant }: Job, limits: Limits): Promise<Outcome> {
-  await limits.measure(group)
+  await limits.measure(group.tests)
   const path = sourcePath(file)
   const source = copy.read(path)
   copy.write(path, mutated(source, mutant))
@@ -117,30 +113,6 @@ async function kill(copy: Copy, { group, file, mutant }: Job, limits: Limits): P
     return null
   } finally {
     copy.write(path, source)
-  }
-}
-
-/** How long each test may take: three times what it takes where nothing is wrong, and some seconds. */
-class Limits {
-  readonly #copy: Copy
-  readonly #ms = new Map<string, number>()
-
-  constructor(copy: Copy) {
-    this.#copy = copy
-  }
-
-  of(name: string): number {
-    return this.#ms.get(name) ?? 0
-  }
-
-  async measure({ tests }: Group): Promise<void> {
-    for (const name of tests) {
-      if (this.#ms.has(name)) continue
-      const began = performance.now()
-      const end = await this.#copy.test(testPath(name), 600_000)
-      if (end !== 'passed') throw new Error(`${name} ${end} where nothing is wrong`)
-      this.#ms.set(name, 3 * (performance.now() - began) + 10_000)
-    }
   }
 }
 

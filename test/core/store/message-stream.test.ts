@@ -4,7 +4,6 @@ import { test } from 'node:test'
 import Database from 'better-sqlite3'
 import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
-import { systemClock } from '#runtime/clock.ts'
 import { MessageStream } from '#store/sqlite/changes/message-stream.ts'
 import { NewMessageNotifier } from '#store/sqlite/changes/new-message-notifier.ts'
 import { ReopeningReader } from '#store/sqlite/changes/reopening-reader.ts'
@@ -32,8 +31,7 @@ class Scene implements AsyncDisposable {
     this.store = store
     this.a = a
     this.b = b
-    const { log } = ground
-    this.#reader = new ReopeningReader(ground.path, { clock: systemClock, log, malformed: new MalformedRows(log) })
+    this.#reader = new ReopeningReader(ground.path, ground.parts, new MalformedRows(ground.log))
     this.tail = new NewMessageNotifier(this.source, () => ({ [Symbol.dispose]: () => undefined }))
   }
 
@@ -52,6 +50,8 @@ class Scene implements AsyncDisposable {
       return scene.#reader.held
     },
     demand: () => scene.#reader.demand(),
+    look: () => scene.#reader.look(),
+    settle: () => scene.#reader.settle(),
     [Symbol.dispose]: () => scene.#reader[Symbol.dispose](),
   }))(this)
 
