@@ -508,13 +508,11 @@ test('a conversation whose commit failed is not known, and the next one is', asy
   const file = identify(ground.path)
   assert.ok(file)
   const tables = openTables(connection, file, systemClock, new MalformedRows(recordingLog()), new PythonReaders())
-  const source = { current: () => tables, demand: () => tables, look: () => null, settle: async () => undefined }
-  const tail = new NewMessageNotifier(
-    () => null,
-    () => ({ [Symbol.dispose]: () => undefined }),
-  )
+  const found = { current: () => tables, held: tables, demand: () => tables }
+  const source = { ...found, look: () => null, settle: async () => undefined, [Symbol.dispose]: () => undefined }
+  const tail = new NewMessageNotifier(source, () => ({ [Symbol.dispose]: () => undefined }))
   const path = { path: ground.path, folder: ground.folder, bell: `${ground.path}-bell`, liveness: '' }
-  using writer = new DatabaseWriter(path, ground.parts, { ...source, [Symbol.dispose]: () => undefined }, tail)
+  using writer = new DatabaseWriter(path, ground.parts, source, tail)
   const commit = connection.commit.bind(connection)
   connection.commit = () => {
     connection.commit = commit
