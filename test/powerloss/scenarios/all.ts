@@ -1,7 +1,24 @@
 import type { AnyScenario } from '../scenario.ts'
+import { backup, keptEarlier, restoreOverDamage, restoreScenario, segments } from './backups.ts'
+import { credentials, guard } from './credentials.ts'
 import { inbox, outbox, twoLives } from './spool.ts'
+import { besidePython, newDatabase, storeScenario } from './store.ts'
 
-export const SCENARIOS: readonly AnyScenario[] = [outbox, inbox, twoLives]
+export const SCENARIOS: readonly AnyScenario[] = [
+  storeScenario,
+  besidePython,
+  newDatabase,
+  outbox,
+  inbox,
+  twoLives,
+  credentials,
+  guard,
+  backup,
+  restoreScenario,
+  restoreOverDamage,
+  segments,
+  keptEarlier,
+]
 
 export function scenarioOf(name: string): AnyScenario {
   const scenario = SCENARIOS.find((each) => each.name === name)
