@@ -206,3 +206,13 @@ function wordsOf(lines: Buffer): unknown[] {
     .filter((line) => line !== '')
     .map((line) => JSON.parse(line) as unknown)
 }
+
+/** A journal that came from another thread or a file has plain bytes in place of buffers. */
+export function withBuffers(journal: Journal): Journal {
+  const steps = journal.steps.map((step) =>
+    step.kind === 'write'
+      ? { ...step, data: Buffer.from(step.data.buffer, step.data.byteOffset, step.data.byteLength) }
+      : step,
+  )
+  return { ...journal, steps }
+}

@@ -1,7 +1,6 @@
 /** Lays states of a disk, looks at them, and judges what is there by what was told before the power was lost. */
 import { Disk, type DiskState, randomOf } from './disk.ts'
 import type { Journal } from './journal.ts'
-import type { Recording } from './recording.ts'
 import type { AnyScenario } from './scenario.ts'
 import { StateFolder } from './state-folder.ts'
 
@@ -47,7 +46,7 @@ export class Replay implements Disposable {
   /** What was found, by what a state settled to. */
   readonly #found = new Map<string, unknown>()
 
-  constructor(scenario: AnyScenario, { journal }: Pick<Recording, 'journal'>, folder: string, seed: number) {
+  constructor(scenario: AnyScenario, journal: Journal, folder: string, seed: number) {
     this.#scenario = scenario
     this.#disk = new Disk(journal)
     this.#folder = new StateFolder(folder)

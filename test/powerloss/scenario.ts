@@ -5,6 +5,8 @@ export type Tell<Word> = (word: Word) => void
 
 export interface Scenario<Found = unknown, Word = unknown> {
   readonly name: string
+  /** The module that exports it, for the process that plays it. */
+  readonly module: string
   /** Why it cannot be played here; false where it can. */
   readonly whyNot?: string | false
   /** Lays what is there, and durable, before the record begins. */

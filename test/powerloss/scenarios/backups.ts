@@ -74,6 +74,7 @@ interface FoundBackups {
 /** Whatever has a backup's name is whole, and what was made is there. */
 export const backup: Scenario<FoundBackups, BackupWord> = {
   name: 'backup',
+  module: import.meta.url,
   lay: layChannel,
   async play(root, tell) {
     await using store = await openAt(root)
@@ -168,6 +169,7 @@ function judgeRestored(
 /** The former database or the restored one is there, whole; the former one is kept whenever the restored one is there. */
 export const restoreScenario: Scenario<FoundRestore, RestoreWord> = {
   name: 'restore',
+  module: import.meta.url,
   lay: layBackedUp,
   play: restore,
   look: lookAtRestored,
@@ -182,6 +184,7 @@ const DAMAGE = Buffer.alloc(4096, 0xff)
 /** The same over a database that nobody can read, with a log beside it. */
 export const restoreOverDamage: Scenario<FoundRestore, RestoreWord> = {
   name: 'restore over damage',
+  module: import.meta.url,
   async lay(root) {
     await layBackedUp(root)
     const path = join(root, DATABASE)
@@ -215,6 +218,7 @@ const DAY = 86_400_000
 /** A segment that the database names is there and is the one that was sealed: nothing is removed that lies nowhere. */
 export const segments: Scenario<FoundSegments, SegmentWord> = {
   name: 'segments',
+  module: import.meta.url,
   async lay(root) {
     await layChannel(root)
     await using store = await openAt(root)
@@ -289,6 +293,7 @@ function earlierAt(path: string): Earlier {
 /** Whenever the tables have changed, the database as the earlier version left it lies beside it. */
 export const keptEarlier: Scenario<FoundEarlier, { readonly migrated: true }> = {
   name: 'kept earlier',
+  module: import.meta.url,
   async lay(root) {
     const database = new Database(join(root, DATABASE))
     database.pragma('journal_mode = WAL')

@@ -35,6 +35,7 @@ const RENEWED = 99_000
 
 export const credentials: Scenario<FoundCredentials, CredentialWord> = {
   name: 'credentials',
+  module: import.meta.url,
   async play(root, tell) {
     await publishCredential(root, credential({ token: 'a'.repeat(64) }))
     tell({ token: 'a' })
@@ -92,6 +93,7 @@ function journalIn(root: string): string {
 
 export const guard: Scenario<FoundGrant, GuardWord> = {
   name: 'guard',
+  module: import.meta.url,
   async play(root, tell) {
     const wanted = { mode: 'safe', folder: '/', tokenMs: 60_000 } as const
     const note = async (line: string): Promise<void> => {

@@ -12,6 +12,7 @@ interface FoundOutbox {
 /** Items that are put are there, or have left. */
 export const outbox: Scenario<FoundOutbox, { readonly put: string } | { readonly leaves: string }> = {
   name: 'outbox',
+  module: import.meta.url,
   async play(root, tell) {
     const own = new Outbox(root)
     const put = async (text: string): Promise<string> => {
@@ -100,6 +101,7 @@ function isLetGo(id: number, told: readonly InboxWord[]): boolean {
 /** Messages that are placed are there until they are acked, and come never again then. */
 export const inbox: Scenario<FoundInbox, InboxWord | { readonly forgets: readonly number[] }> = {
   name: 'inbox',
+  module: import.meta.url,
   async play(root, tell) {
     const own = new Inbox(root)
     await own.recover()
@@ -120,6 +122,7 @@ export const inbox: Scenario<FoundInbox, InboxWord | { readonly forgets: readonl
 /** The same where the program was killed in a first life, and did in a second one what was left to do. */
 export const twoLives: Scenario<FoundInbox, InboxWord> = {
   name: 'two lives',
+  module: import.meta.url,
   isKilledFirst: true,
   async play(root, tell) {
     const own = new Inbox(root)

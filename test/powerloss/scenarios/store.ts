@@ -169,6 +169,7 @@ function checkpoint(root: string, how: 'PASSIVE' | 'TRUNCATE'): void {
 
 export const storeScenario: Scenario<Contents, StoreWord> = {
   name: 'store',
+  module: import.meta.url,
   lay: layChannel,
   async play(root, tell) {
     await using store = await openAt(root)
@@ -206,6 +207,7 @@ export const storeScenario: Scenario<Contents, StoreWord> = {
 /** The Python bridge beside the store: it opens a connection for each call, and the last one to close takes the log away. */
 export const besidePython: Scenario<Contents, StoreWord> = {
   name: 'beside python',
+  module: import.meta.url,
   whyNot: noPython,
   lay: layChannel,
   async play(root, tell) {
@@ -239,6 +241,7 @@ type FoundNew = { readonly refused: string } | { readonly broken: string } | Con
 /** A database that is made anew: none, or whole; before the first answer it may be refused, by name. */
 export const newDatabase: Scenario<FoundNew, StoreWord | { readonly opened: true }> = {
   name: 'new database',
+  module: import.meta.url,
   async play(root, tell) {
     await using store = await openAt(root)
     const { a } = await openChannel(store)
