@@ -24,8 +24,8 @@ export interface Sum {
 }
 
 const CUTS_OF_ORDER = 16
-/** States of each cut in the first round: in them each thing that is not durable is missing once, or there alone. */
-const FIRST_ROUND = 8
+/** States of each cut in the first round. */
+const FIRST_ROUND = 4
 /** A round of which less than this is new is the last: there are hardly any more. */
 const NEW_LEAST = 0.01
 

@@ -146,8 +146,8 @@ export class Disk {
   }
 
   /**
-   * One of the states: the first has nothing that is not durable, the second has all, then all but one thing, then one thing
-   * only, then any by chance.
+   * One of the states: the first has nothing that is not durable, the second has all; then, for each thing, first for names, all
+   * but that one and that one alone; then any by chance.
    */
   stateOf(cut: Cut, number: number, random: Random): DiskState {
     const choice = new Choice(cut, number, random)
@@ -247,6 +247,11 @@ export class Disk {
   }
 }
 
+/** How many states have, by plan, one change of names that is missing or alone. */
+export function statesOfNames({ names }: Cut): number {
+  return 2 + 2 * names.filter(({ isDurable }) => !isDurable).length
+}
+
 /** The content of a file, in a buffer that is used again for the next one. */
 export function contentOf({ size, pages }: NonNullable<DiskEntry['file']>, buffer: Buffer): Buffer {
   const content = buffer.length >= size ? buffer.subarray(0, size).fill(0) : Buffer.alloc(size)
@@ -309,9 +314,11 @@ class Choice {
     this.#isByChance = number >= 2 + 2 * pieces
     if (number === 0) this.#isThere = () => 'oldest'
     else if (number === 1) this.#isThere = () => 'newest'
-    else if (number < 2 + pieces) this.#isThere = (index) => (index === number - 2 ? 'oldest' : 'newest')
-    else if (!this.#isByChance) this.#isThere = (index) => (index === number - 2 - pieces ? 'newest' : 'oldest')
-    else this.#isThere = () => (random() >= odds ? 'oldest' : random() < 0.8 ? 'newest' : 'any')
+    else if (!this.#isByChance) {
+      const one = Math.floor(number / 2) - 1
+      const [ofOne, ofOthers] = number % 2 === 0 ? (['oldest', 'newest'] as const) : (['newest', 'oldest'] as const)
+      this.#isThere = (index) => (index === one ? ofOne : ofOthers)
+    } else this.#isThere = () => (random() >= odds ? 'oldest' : random() < 0.8 ? 'newest' : 'any')
   }
 
   /** What each folder holds. */

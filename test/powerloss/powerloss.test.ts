@@ -10,7 +10,6 @@ import { Replay } from './replay.ts'
 import { SCENARIOS, scenarioOf } from './scenarios/all.ts'
 
 const STATES = 300
-const STATES_OF_BUG = 2_000
 /** A program that is killed first costs two starts for each death. */
 const DEATHS_EVERY = 10
 const library = recorder()
@@ -65,7 +64,7 @@ for (const bug of Object.keys(BUGS) as Bug[]) {
     const sum = await replay(
       scenario,
       recordings.map((each) => ({ ...each, journal: plant(each.journal) })),
-      STATES_OF_BUG,
+      STATES,
     )
     assert.ok(sum.faults.length > 0, `${sum.states} states, and none shows it`)
   })

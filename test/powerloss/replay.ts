@@ -1,5 +1,5 @@
 /** Lays states of a disk, looks at them, and judges what is there by what was told before the power was lost. */
-import { Disk, type DiskState, randomOf } from './disk.ts'
+import { Disk, type DiskState, randomOf, statesOfNames } from './disk.ts'
 import type { Journal } from './journal.ts'
 import type { AnyScenario } from './scenario.ts'
 import { StateFolder } from './state-folder.ts'
@@ -10,7 +10,7 @@ const STARTED_EVERY = 500
 /** Some states of each of some cuts. */
 export interface Order {
   readonly cuts: readonly number[]
-  /** Numbers of states, as `Disk.stateOf` takes them. */
+  /** Numbers of states, as `Disk.stateOf` takes them; with the first come those of names, however many they are. */
   readonly first: number
   readonly end: number
 }
@@ -60,7 +60,8 @@ export class Replay implements Disposable {
     const count = { dropped: 0, reordered: 0, torn: 0 }
     for (const at of cuts) {
       const cut = this.#disk.cutAt(at)
-      for (let number = first; number < end; number += 1) {
+      const most = first === 0 ? Math.max(end, statesOfNames(cut)) : end
+      for (let number = first; number < most; number += 1) {
         const state = this.#disk.stateOf(cut, number, this.#randomOf(at, number))
         if (this.#seen.has(state.key)) continue
         this.#seen.add(state.key)

@@ -85,7 +85,7 @@ function differing(what: string, ones: Ids, other: string, others: Ids): string[
 }
 
 /** SQLite recovers the log into the database; answers a digest of what that came to. */
-export function recover(root: string): string {
+function recover(root: string): string {
   const path = join(root, DATABASE)
   if (!existsSync(path)) return 'none'
   const database = new Database(path, { timeout: 0, fileMustExist: true })
@@ -116,7 +116,7 @@ export type StoreWord =
   | { readonly incident: string }
 
 /** What was told and is not there. */
-export function lackOf({ texts, tasks, incidents, halves }: Contents, told: readonly StoreWord[]): string[] {
+function lackOf({ texts, tasks, incidents, halves }: Contents, told: readonly StoreWord[]): string[] {
   const there = new Set(texts)
   const states = new Map(told.flatMap((word) => ('task' in word ? [[word.task, word.state] as const] : [])))
   const lost = told.flatMap((word) => {
