@@ -270,6 +270,7 @@ interface FoundEarlier {
   readonly schema: number
   readonly database: Earlier
   readonly kept: Earlier | null
+  readonly keptWithLog: boolean
 }
 
 type Earlier = { readonly schema: number; readonly texts: readonly string[] } | { readonly fault: string }
@@ -314,9 +315,10 @@ export const keptEarlier: Scenario<FoundEarlier, { readonly migrated: true }> = 
     const database = earlierAt(join(root, DATABASE))
     const path = earlierPath(join(root, DATABASE), 1)
     const schema = 'fault' in database ? 0 : database.schema
-    return { schema, database, kept: existsSync(path) ? earlierAt(path) : null }
+    const keptWithLog = existsSync(path) && !isOneFile(path)
+    return { schema, database, kept: existsSync(path) ? earlierAt(path) : null, keptWithLog }
   },
-  judge({ schema, database, kept }, told) {
+  judge({ schema, database, kept, keptWithLog }, told) {
     const isOf = (copy: Earlier | null, wanted: (schema: number) => boolean): boolean =>
       copy !== null && 'texts' in copy && copy.texts.includes(OLD_TEXT) && wanted(copy.schema)
     return [
@@ -325,6 +327,7 @@ export const keptEarlier: Scenario<FoundEarlier, { readonly migrated: true }> = 
       ...(kept === null || isOf(kept, (each) => each === 1)
         ? []
         : [`the kept one is not whole: ${JSON.stringify(kept)}`]),
+      ...(keptWithLog ? ['the kept one wants a log beside it'] : []),
       ...(told.length > 0 && schema === 1 ? ['its tables are those of before again'] : []),
     ]
   },
