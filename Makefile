@@ -91,6 +91,15 @@ simulate: setup ## run the fleet in simulated time; SEEDS=n fleets, or SEED=n on
 rehearse: build ## break a real fleet on purpose and watch it recover; ONLY=day, shift or night: one of the stories
 	@$(IN_ENV) node test/rehearse/main.ts $(ONLY)
 
+kills: build ## kill every program of a real fleet ROUNDS times at instants of chance, and look for what was acknowledged
+	@$(IN_ENV) node test/kills/main.ts --rounds $(or $(ROUNDS),1000) $(if $(SEED),--seed $(SEED))
+
+soak: build ## let a fleet work for HOURS hours while faults befall it, and see that what lasts stays flat
+	@$(IN_ENV) node test/soak/main.ts --hours $(or $(HOURS),1) $(if $(SEED),--seed $(SEED))
+
+mutate: build ## make small mistakes in what must not be wrong, and see that tests fail; ONLY=group, SHARE=0.1 of them
+	@$(IN_ENV) node test/mutate/main.ts $(if $(ONLY),--only $(ONLY)) --share $(or $(SHARE),1) $(if $(SEED),--seed $(SEED))
+
 test-system: build ## as root: real systemd, docker and machines apart, broken on purpose; ONLY="systemd …" runs some
 	@./test/system/main.sh $(ONLY)
 
@@ -100,4 +109,4 @@ powerloss: setup ## take the power away at each moment of what programs write; N
 bench: build ## measure; BENCH=--help says what can be asked for
 	@$(IN_ENV) node test/bench/main.ts $(BENCH)
 
-.PHONY: help setup build run test check simulate rehearse test-system powerloss image install install-user uninstall uninstall-user bench format docs hooks check-docs lock clean distclean
+.PHONY: help setup build run test check simulate rehearse powerloss kills soak mutate test-system image install install-user uninstall uninstall-user bench format docs hooks check-docs lock clean distclean

@@ -49,7 +49,13 @@ export function readConfig(argv: readonly string[], context: CommandContext): Co
   const fleet = readFleet(path)
   const demo = values.demo === true ? demoOf(fleet, path) : null
   const env = { ...context.env, S2_STATE: context.env.S2_STATE ?? join(context.folder, LOCAL_STATE) }
-  const settings = readSettings({ ...fleet.settings, ...env }, ['S2_STATE', 'S2_LIFETIME', 'S2_GIT_TIMEOUT'])
+  const settings = readSettings({ ...fleet.settings, ...env }, [
+    'S2_STATE',
+    'S2_STORE',
+    'S2_LIFETIME',
+    'S2_GIT_TIMEOUT',
+  ])
+  demandDatabase(settings.S2_STORE)
   mkdirSync(settings.S2_STATE, { recursive: true, mode: 0o700 })
   const mended = keepFolderPrivate(settings.S2_STATE)
   if (mended !== null) context.tell(`s2: ${mended}\n`)
@@ -64,6 +70,15 @@ export function readConfig(argv: readonly string[], context: CommandContext): Co
     gitTimeoutMs: settings.S2_GIT_TIMEOUT,
     json: values.json === true,
   })
+}
+
+/** The bridge of a fleet keeps it in a database: what another one keeps, or what ends with a program, is no place for it. */
+function demandDatabase(store: string | undefined): void {
+  if (store === undefined || store.startsWith('sqlite:')) return
+  throw new ConfigError([
+    `S2_STORE=${store} cannot be used with s2 up, whose bridge keeps the fleet in a database: ` +
+      'name one (S2_STORE=sqlite:/path), or leave it out',
+  ])
 }
 
 function demoOf(fleet: Fleet, path: string): DemoTask[] {

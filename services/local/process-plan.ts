@@ -65,17 +65,20 @@ export function planPrograms(fleet: Fleet, around: PlanContext): ProgramPlan[] {
     folder: around.folder,
     stage,
   })
-  const wakes = (spec: AgentSpec, stage: number, source: string): ProgramPlan[] =>
-    spec.wake === null ? [] : [plan(spec, 'fs-watcher', stage, { S2_SOURCE: source, S2_WAKE: spec.wake })]
+  const wakes = (spec: AgentSpec, stage: number, source: FleetSettings): ProgramPlan[] =>
+    spec.wake === null ? [] : [plan(spec, 'fs-watcher', stage, { ...source, S2_WAKE: spec.wake })]
   const host = (spec: AgentSpec, stage: number): ProgramPlan => plan(spec, 'keepalive', stage, { S2_HOST: spec.agent })
   const works = (worker: WorkerSpec): ProgramPlan[] =>
     worker.exec === null ? [] : [plan(worker, 'worker', STAGE.agents, {}, workerArguments(worker.exec, worker))]
+  // The database that the environment names is the fleet's, for the programs that open it: commands in this shell open it too.
+  const { S2_STORE } = around.env
+  const kept: FleetSettings = S2_STORE === undefined ? {} : { S2_STORE }
   const { host: name, port } = fleet.listen
   const listen = `${name.includes(':') ? `[${name}]` : name}:${port}`
-  const bridge = plan(orchestrator, 'bridge', STAGE.bridge, { S2_LISTEN: listen })
+  const bridge = plan(orchestrator, 'bridge', STAGE.bridge, { S2_LISTEN: listen, ...kept })
   return [
     { ...bridge, env: { ...ONE_HEAP, ...bridge.env } },
-    plan(orchestrator, 'watchdog', STAGE.orchestrator, {}),
+    plan(orchestrator, 'watchdog', STAGE.orchestrator, kept),
     plan(orchestrator, 'cred-sync', STAGE.issuer, {
       S2_ISSUER: 'yes',
       S2_GIT_REMOTE: remoteOf(fleet, around.state),
@@ -83,11 +86,11 @@ export function planPrograms(fleet: Fleet, around: PlanContext): ProgramPlan[] {
       S2_BRIDGE_URL: bridgeUrlOf(fleet),
     }),
     host(orchestrator, STAGE.orchestrator),
-    ...wakes(orchestrator, STAGE.orchestrator, 'database'),
+    ...wakes(orchestrator, STAGE.orchestrator, { S2_SOURCE: 'database', ...kept }),
     ...fleet.workers.flatMap((worker) => [
       plan(worker, 'cred-sync', STAGE.credentials, {}),
       host(worker, STAGE.hosts),
-      ...wakes(worker, STAGE.agents, 'inbox'),
+      ...wakes(worker, STAGE.agents, { S2_SOURCE: 'inbox' }),
       ...works(worker),
     ]),
   ]

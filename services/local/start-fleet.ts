@@ -70,7 +70,9 @@ export async function startFleet(asked: StartFleetParts): Promise<StartedFleet> 
   runner.start(plans.filter(({ stage }) => stage === STAGE.orchestrator || stage === STAGE.credentials))
   await waitForCredentials(parts)
   runner.start(plans.filter(({ stage }) => stage > STAGE.credentials))
-  const text = `${plans.length} programs for ${fleet.workers.length + 1} agents; see them with: S2_STATE=${quoted(state)} s2 status`
+  const where = env.S2_STORE === undefined ? '' : ` in ${env.S2_STORE}`
+  const see = `S2_STATE=${quoted(state)} s2 status`
+  const text = `${plans.length} programs for ${fleet.workers.length + 1} agents${where}; see them with: ${see}`
   parts.reporter.tell({ agent: ORCHESTRATOR, program: 's2 up', event: 'up', fields: { text } })
   const kept = stack.move()
   return {

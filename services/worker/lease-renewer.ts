@@ -109,7 +109,7 @@ export class LeaseRenewer implements AsyncDisposable {
   async #askOnce(): Promise<LeaseStatus> {
     const { clock, leaseMs, renew, onTrouble } = this.#parts
     const asked = LeaseTimer.stamp(clock)
-    const boundMs = Math.max(marginOf(leaseMs) / 3, Math.min(leaseMs / 3, ANSWER_MS, this.#lease.leftMs()))
+    const boundMs = Math.min(ANSWER_MS, Math.max(marginOf(leaseMs) / 3, Math.min(leaseMs / 3, this.#lease.leftMs())))
     try {
       if ((await waitAtMost(renew(), boundMs, clock, this.#released.signal)) === LATE)
         throw new S2Error('unavailable', `no answer within ${Math.round(boundMs)} ms`)

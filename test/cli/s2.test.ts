@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -164,6 +166,16 @@ test('a state folder that is none is told by its name, and nobody is told to rem
   assert.deepEqual([health.code, health.out], [1, ''])
 })
 
+test('a fleet on one machine is kept in a database, and by no other bridge', async () => {
+  const env = { S2_STATE: join(folder, 'up'), S2_STORE: 'https://bridge.example' }
+  const { code, err } = await run(['up', 'deploy/fleet/nine.json'], { env, folder: process.cwd() })
+  assert.equal(code, 78)
+  assert.match(
+    err,
+    /S2_STORE=https:\/\/bridge\.example cannot be used with s2 up, .*: name one \(S2_STORE=sqlite:\/path\)/,
+  )
+})
+
 test('an agent without a credential says what it waits for, once', async () => {
   const state = mkdtempSync(join(tmpdir(), 's2-unseated-'))
   try {
@@ -239,7 +251,7 @@ test('no message overtakes those that wait in the outbox, though no keepalive ru
     const outbox = new Outbox(state)
     await outbox.put({ kind: 'send', from: 'conv_0123456789abcdef/b', draft: { text: 'second' } })
     const third = await run(['send', 'orchestrator', 'third'], { env: { S2_STATE: state } })
-    assert.match(third.out, /^waiting: /)
+    assert.match(third.out, /^waiting: .*; no s2-keepalive runs on this host: nothing carries it until one does\n$/)
     const elsewhere = await run(['send', 'reviewer', 'fourth'], { env: { S2_STATE: state } })
     assert.match(elsewhere.out, /^waiting: .* conv_0123456789abcdef\/a /, 'off the network nobody can be asked')
     const names = await outbox.names()
@@ -277,6 +289,42 @@ test('a message that left the outbox by nobody knows whom is told as that, with 
     assert.match(err, /left the outbox, and nothing says whether the bridge has it/)
     assert.match(err, new RegExp(`next: send it again with --key ${name}: `))
   } finally {
+    rmSync(state, { recursive: true })
+  }
+})
+
+test('a message that keepalive cannot carry is told as that, and with --wait as not done', async () => {
+  const state = mkdtempSync(join(tmpdir(), 's2-not-carried-'))
+  const troubles: Record<string, string> = {}
+  const server = createServer((_, response) => {
+    response.end(JSON.stringify({ ready: false, state: 'ready', status: '', troubles }))
+  })
+  try {
+    await publishCredential(state, {
+      session: 'conv_0123456789abcdef/b',
+      agent: 's2-worker-1',
+      role: 'tests',
+      token: 'ab'.repeat(32),
+      bridgeUrl: 'http://127.0.0.1:1',
+      createdAt: Date.now(),
+      expiresAt: Date.now() + 3_600_000,
+    })
+    mkdirSync(join(state, 'run'))
+    await once(server.listen(join(state, 'run', 'keepalive.sock')), 'listening')
+    const send = async (...options: string[]) =>
+      await run(['send', 'orchestrator', 'done', ...options], { env: { S2_STATE: state } })
+    assert.match((await send()).out, /; keepalive carries it to the bridge\n$/)
+    troubles['session conv_0123456789abcdef/b'] = 'locked out: its conversation has ended'
+    assert.match((await send()).out, /; keepalive cannot carry it now: locked out: its conversation has ended\n$/)
+    const waited = await send('--wait-for', '50ms')
+    assert.equal(waited.code, 69)
+    assert.match(
+      waited.err,
+      /^s2: waiting: .* keepalive cannot carry it now: .*\n {2}next: nothing is to be sent again: /,
+    )
+  } finally {
+    server.close()
+    server.closeAllConnections()
     rmSync(state, { recursive: true })
   }
 })

@@ -102,11 +102,16 @@ test('each agent has a state folder of its own, and nothing shared but an addres
   assert.equal(plans[0]?.stage, STAGE.bridge)
   for (const { agent, env: given } of plans) {
     assert.equal(given.S2_STATE, agent === 'orchestrator' ? '/srv/f' : `/srv/f/workers/${agent}`)
-    assert.equal(given.S2_STORE, undefined)
     assert.equal(given.S2_SILENT_AFTER, '7s', 'the environment wins over the fleet file')
     assert.equal(given.S2_BEAT, agent === 's2-worker-1' ? '3s' : '2s', 'an agent’s setting wins over the fleet’s')
     assert.equal(given.PATH, '/bin')
   }
+  const opens = plans.filter(({ env: given }) => given.S2_STORE === 'sqlite:/elsewhere').map(({ program }) => program)
+  assert.deepEqual(
+    opens,
+    ['bridge', 'watchdog', 'fs-watcher'],
+    'the database of this shell is the fleet’s, for who opens it',
+  )
   const sources = plans.filter(({ program }) => program === 'fs-watcher').map(({ env: given }) => given.S2_SOURCE)
   assert.deepEqual(sources, ['database', 'inbox'])
 })

@@ -1,9 +1,12 @@
 import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { dirname } from 'node:path'
 import type { Command } from 'commander'
 import type { CommandContext } from '#console/context.ts'
-import { UsageError } from '#console/failure.ts'
+import { UnavailableError, UsageError } from '#console/failure.ts'
 import { stateFolder } from '#console/state-folder.ts'
-import { isKeepaliveThere, reachFleet } from '#console/store-access.ts'
+import { isKeepaliveThere, mayLookInto, reachFleet } from '#console/store-access.ts'
+import { ago } from '#console/terminal-text.ts'
 import type { Conversation } from '#fleet/conversation.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { checkDraft, type MessageDraft, TEXT_MAX } from '#fleet/message.ts'
@@ -18,9 +21,12 @@ import {
 } from '#fleet/session-id.ts'
 import { Pauses } from '#runtime/backoff.ts'
 import { LATE, waitAtMost } from '#runtime/bounded-wait.ts'
+import { askHealth, healthSocket } from '#runtime/health-client.ts'
 import { closest } from '#runtime/read-settings.ts'
 import { type FoundCredentials, readCredentials } from '#spool/credentials.ts'
 import { Outbox } from '#spool/outbox.ts'
+import type { Store } from '#store/store.ts'
+import { askOnce } from '../kept-requests.ts'
 import { duration } from '../option-parsers.ts'
 
 const EXAMPLES = `
@@ -31,7 +37,10 @@ Examples:
   s2 send s2-worker-3 'now?' --wait        returns when the bridge has it
 
 Sent is not received: the answer says how far the message has come. A \`queued\` message is safe in the fleet's store,
-a \`waiting\` one is safe in this host's outbox until the bridge can be reached.`
+a \`waiting\` one is safe in this host's outbox until the bridge can be reached.
+
+Where nobody knows whether a message came, say the same command again within an hour: it is sent with the key that it had, and
+so not twice. A message that has come is told with its key.`
 
 interface Options {
   readonly from?: string
@@ -64,7 +73,7 @@ export function define(command: Command, context: CommandContext): void {
       checkDraft(draft)
       const sent = await send(context, to, draft, options)
       if (options.json === true) context.print(`${JSON.stringify(sent)}\n`)
-      else context.print(`${inWords(sent)}\n`)
+      else context.print(`${inWords(sent, context.clock.wall())}\n`)
     })
 }
 
@@ -77,14 +86,23 @@ interface Sent {
   readonly id: number | null
   /** Its name in the outbox. */
   readonly name: string | null
+  /** A message with this key is not sent again. */
+  readonly key: string
+  /** When an earlier try brought it into the store, milliseconds since 1970; null where this one did, or nobody can tell. */
+  readonly cameAt: number | null
+  /** Why keepalive does not carry it just now; null where it does, or where it has left. */
+  readonly why: string | null
 }
 
-function inWords({ state, to, id, name }: Sent): string {
+function inWords({ state, to, id, name, key, cameAt, why }: Sent, now: number): string {
   const what = id === null ? 'the message' : `message ${id}`
-  if (state === 'waiting')
-    return `waiting: ${what} to ${to} lies in the outbox (${name}); keepalive carries it to the bridge`
+  if (state === 'waiting') {
+    return `waiting: ${what} to ${to} lies in the outbox (${name}); ${why ?? 'keepalive carries it to the bridge'}`
+  }
   if (state === 'carried') return `carried: the bridge has ${what} to ${to}; it is not read yet`
-  return `${state}: ${what} to ${to} is in the store; it counts as received when it is acked`
+  if (cameAt !== null)
+    return `${state}: ${what} to ${to} came into the store ${ago(now - cameAt)} ago, by an earlier try (key ${key}): it was not sent again`
+  return `${state}: ${what} to ${to} is in the store (key ${key}); it counts as received when it is acked`
 }
 
 async function send(context: CommandContext, to: string, draft: MessageDraft, options: Options): Promise<Sent> {
@@ -96,17 +114,41 @@ async function send(context: CommandContext, to: string, draft: MessageDraft, op
   if (found.credentials.length > 0 && (await isCarried())) {
     const from = await senderAmong(context, to, found, options)
     if (found.credentials.some(({ session }) => session === from)) {
-      return await throughOutbox(context, outbox, from, draft, options)
+      return await throughOutbox(context, state, from, draft, options)
     }
   }
   await using reached = await reachFleet(context)
   const conversations = await reached.store.conversations()
   const own = reached.as === 'session' ? reached.credentials.map(({ session }) => session) : null
   const from = chooseSender(to, conversations, own, options.from)
-  const key = options.key ?? `s2-send-${randomBytes(12).toString('hex')}`
-  const { id } = await reached.store.send(from, key, draft)
-  return { state: 'queued', from, to: partnerOf(from), id, name: null }
+  return await straight(context, state, reached.store, from, draft, options)
 }
+
+/** Sends to the store itself. A key that was drawn here is kept until the outcome is known. */
+async function straight(
+  context: CommandContext,
+  state: string,
+  store: Store,
+  from: SessionId,
+  draft: MessageDraft,
+  options: Options,
+): Promise<Sent> {
+  const began = context.clock.wall()
+  const parts = {
+    state,
+    asked: ['send', from, draft, options.key ?? null],
+    fresh: () => options.key ?? `s2-send-${randomBytes(12).toString('hex')}`,
+    optionOf: (key: string) => `--key ${key}`,
+  }
+  return await askOnce(context, parts, async ({ request: key }) => {
+    const { id, sentAt } = await store.send(from, key, draft)
+    const cameAt = sentAt < began - CLOCKS_DIFFER_MS ? sentAt : null
+    return { state: 'queued', from, to: partnerOf(from), id, name: null, key, cameAt, why: null }
+  })
+}
+
+/** How far the clocks of this host and of the bridge may differ before a message counts as an earlier one. */
+const CLOCKS_DIFFER_MS = 1_000
 
 /** The session to send from. An unknown name is looked up at the bridge; without a bridge the only session sends to its partner. */
 async function senderAmong(
@@ -171,6 +213,11 @@ function chooseSender(
     })
   }
   if (chosen === undefined) {
+    if (to.startsWith('conv_')) {
+      throw new S2Error('not_found', `nothing was sent: there is no live conversation ${JSON.stringify(to)}`, {
+        next: 'it has ended, or never was: `s2 conversation list` shows those that live, `s2 conversation create` opens one',
+      })
+    }
     const near = closest(to, [...new Set(mine.flatMap(({ reader, role }) => [reader, role]))])
     throw new S2Error('not_found', `nothing was sent: no agent or session here is called ${JSON.stringify(to)}`, {
       next: near === undefined ? '`s2 conversation list` shows possible receivers' : `did you mean ${near}?`,
@@ -220,19 +267,21 @@ const KEY_MS = 2_000
 
 async function throughOutbox(
   context: CommandContext,
-  outbox: Outbox,
+  state: string,
   from: SessionId,
   draft: MessageDraft,
   options: Options,
 ): Promise<Sent> {
   const { clock, chance } = context
+  const outbox = new Outbox(state)
   const name = await outbox.put({
     kind: 'send',
     from,
     draft,
     ...(options.key === undefined ? {} : { key: options.key }),
   })
-  const sent = { from, to: partnerOf(from), id: null, name }
+  const key = options.key ?? name
+  const sent = { from, to: partnerOf(from), id: null, name, key, cameAt: null, why: null }
   const patienceMs = options.waitFor ?? (options.wait === true ? WAIT_MS : options.key === undefined ? 0 : KEY_MS)
   const began = clock.now()
   const pauses = new Pauses(CARRY, chance)
@@ -241,7 +290,7 @@ async function throughOutbox(
     if (outcome === 'carried') return { ...sent, state: 'carried' }
     if (outcome === 'unknown') {
       throw new S2Error('unknown_outcome', 'the message left the outbox, and nothing says whether the bridge has it', {
-        next: `send it again with --key ${options.key ?? name}: a message that came is not sent twice`,
+        next: `send it again with --key ${key}: a message that came is not sent twice`,
       })
     }
     if (outcome !== 'waiting') {
@@ -251,5 +300,24 @@ async function throughOutbox(
     }
     await pauses.wait(clock)
   }
-  return { ...sent, state: 'waiting' }
+  const waiting: Sent = { ...sent, state: 'waiting', why: await whyNotCarried(context, state, from) }
+  if (options.wait === undefined && options.waitFor === undefined) return waiting
+  throw new UnavailableError(
+    inWords(waiting, clock.wall()),
+    'nothing is to be sent again: it leaves the outbox as soon as it can',
+  )
 }
+
+/** Why keepalive does not carry what is put into the outbox just now; null where it does, as far as it says itself. */
+async function whyNotCarried({ clock }: CommandContext, state: string, from: SessionId): Promise<string | null> {
+  const socket = healthSocket(state, 'keepalive')
+  if (!mayLookInto(dirname(socket))) return 'keepalive is to carry it; whether it runs cannot be seen from here'
+  const asked = await waitAtMost(askHealth('keepalive', { path: socket }, clock), HEALTH_MS, clock)
+  if (asked === LATE || (asked.state === 'away' && existsSync(socket)))
+    return 'keepalive, which is to carry it, does not answer just now'
+  if (asked.state === 'away') return 'no s2-keepalive runs on this host: nothing carries it until one does'
+  const trouble = Object.entries(asked.troubles).find(([topic]) => topic.startsWith('bridge ') || topic.includes(from))
+  return trouble === undefined ? null : `keepalive cannot carry it now: ${trouble[1]}`
+}
+
+const HEALTH_MS = 1_000

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { type Command, Option } from 'commander'
 import type { CommandContext } from '#console/context.ts'
 import { UsageError } from '#console/failure.ts'
+import { stateFolder } from '#console/state-folder.ts'
 import { reachAdministration, reachFleet } from '#console/store-access.ts'
 import { table } from '#console/table.ts'
 import { ago, indented, oneLine } from '#console/terminal-text.ts'
@@ -27,6 +28,7 @@ import {
 import { attemptsInWords, isPaused } from '#fleet/task-attempts.ts'
 import { closest } from '#runtime/read-settings.ts'
 import type { LateReport, Store } from '#store/store.ts'
+import { askOnce } from '../kept-requests.ts'
 import { count, role, someTime } from '../option-parsers.ts'
 
 const EXAMPLES = `
@@ -41,7 +43,7 @@ Examples:
   s2 task cancel review-x
 
 A task goes to an agent of its role; --or names others that may do it as well, and --role any lets every agent do it. The same task
-with the same id is added once.`
+with the same id is added once: where nobody knows whether a task was added, say the same command again within an hour.`
 
 export function define(command: Command, context: CommandContext): void {
   command.addHelpText('after', EXAMPLES)
@@ -129,23 +131,38 @@ async function add(context: CommandContext, description: string, options: AddOpt
   }
   if (options.to !== undefined && wanted !== null)
     demandRoleOfHolder(options.to, roleOf(holder, conversations), wanted, options.or)
-  const task: NewTask = {
-    id: options.id ?? `t-${randomBytes(5).toString('hex')}`,
+  const { deadline = null } = options
+  const wish = {
     description,
     priority: options.priority,
     role: wanted === ANY_ROLE ? null : wanted,
     otherRoles: options.or,
     holder,
-    deadline: options.deadline === undefined ? null : context.clock.wall() + options.deadline,
     onDeadline: options.onDeadline,
     onStall: options.onStall ?? null,
     createdBy: giverOf(holder, wanted, conversations),
   }
-  checkTask(task)
-  const added = await reached.store.addTask(task)
-  if (options.json === true) return context.print(`${JSON.stringify(added)}\n`)
-  context.print(`${added.id} is ${added.state}${added.holder === null ? '' : `: ${added.holder} has it`}\n`)
+  const began = context.clock.wall()
+  const fresh = (): NewTask => ({
+    ...wish,
+    id: options.id ?? `t-${randomBytes(5).toString('hex')}`,
+    deadline: deadline === null ? null : began + deadline,
+  })
+  checkTask(fresh())
+  const asked = ['task', wish, deadline, options.id ?? null]
+  const parts = { state: stateFolder(context), asked, fresh, optionOf: ({ id }: NewTask) => `--id ${id}` }
+  const added = await askOnce(context, parts, async ({ request, isRepeated }) => {
+    return { ...(await reached.store.addTask(request)), isRepeated }
+  })
+  const { isRepeated, ...task } = added
+  if (options.json === true) return context.print(`${JSON.stringify(task)}\n`)
+  const isEarlier = isRepeated && task.createdAt < began - CLOCKS_DIFFER_MS
+  const came = isEarlier ? ` was added ${ago(began - task.createdAt)} ago by an earlier try: it` : ''
+  context.print(`${task.id}${came} is ${task.state}${task.holder === null ? '' : `: ${task.holder} has it`}\n`)
 }
+
+/** How far the clocks of this host and of the bridge may differ before a task counts as that of an earlier try. */
+const CLOCKS_DIFFER_MS = 1_000
 
 /** Refuses roles that no agent has, or is to have: a task for one would wait for ever because of a slip of the pen. */
 async function demandRoles(

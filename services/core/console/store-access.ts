@@ -100,15 +100,16 @@ async function findAdministration(state: string): Promise<string | null> {
  */
 export async function isKeepaliveThere(state: string): Promise<boolean> {
   const socket = healthSocket(state, 'keepalive')
-  return isClosedToUs(dirname(socket)) || (await isSocketAnswered(socket))
+  return !mayLookInto(dirname(socket)) || (await isSocketAnswered(socket))
 }
 
-function isClosedToUs(folder: string): boolean {
+/** Whether this user may look into a folder, as far as there is one. */
+export function mayLookInto(folder: string): boolean {
   try {
     accessSync(folder, constants.X_OK)
-    return false
+    return true
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EACCES'
+    return (error as NodeJS.ErrnoException).code !== 'EACCES'
   }
 }
 

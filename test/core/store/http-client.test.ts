@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { createServer } from 'node:http'
+import { createServer, type ServerResponse } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { test } from 'node:test'
 import type { S2Error } from '#fleet/errors.ts'
@@ -8,8 +8,9 @@ import { readClaim, signAnswer, UNREAD_SIGNATURE } from '#fleet/signature.ts'
 import { systemClock } from '#runtime/clock.ts'
 import { recordingLog } from '#runtime/log.ts'
 import { HttpClient } from '#store/remote/http-client.ts'
-import { openRemoteStore } from '#store/remote/remote.ts'
+import { CALL_MS, openRemoteStore } from '#store/remote/remote.ts'
 import { VERBS, type VerbName } from '#store/remote/wire-schema.ts'
+import { LOCK_WAIT_MS } from '#store/sqlite/database-writer.ts'
 import { ManualClock } from '../../manual-clock.ts'
 import { until } from '../../until.ts'
 
@@ -41,12 +42,13 @@ async function asked(
   const parts = { clock: systemClock, chance: () => 0, log: recordingLog() }
   const store = openRemoteStore(url, { token: () => TOKEN, sessions: () => [B] }, parts)
   try {
-    const ask = {
+    const ways = {
       conversations: () => store.conversations(),
       lease: () => store.leaseTask(B, 'i'),
-      record: () => store.record({ actor: B, action: 'guard_allowed', details: {} }),
+      record: () => store.record({ actor: B, action: 'tried', details: {} }),
     }
-    return { answer: await ask[verb]().catch((error: unknown) => error), count, created }
+    const asking: Promise<unknown> = ways[verb]()
+    return { answer: await asking.catch((error: unknown) => error), count, created }
   } finally {
     await store[Symbol.asyncDispose]()
     server.close()
@@ -217,4 +219,73 @@ test('a store that is closed while it waits to ask again opens no other connecti
   own.destroy()
   server.close()
   await once(server, 'close')
+})
+
+test('each attempt has as long as the bridge may take, the last as well', async () => {
+  const clock = new ManualClock()
+  const asked: ServerResponse[] = []
+  const server = createServer((request, response) => {
+    request.resume()
+    asked.push(response)
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const parts = { clock, chance: () => 0, log: recordingLog() }
+  const store = openRemoteStore(url, { token: () => TOKEN, sessions: () => [B] }, parts)
+  try {
+    const answer = store.conversations().catch((error: unknown) => error)
+    await until('it asks', () => asked.length === 1)
+    await clock.advance(CALL_MS)
+    await until('it asks again', async () => {
+      await clock.advance(100)
+      return asked.length === 2
+    })
+    await clock.advance(LOCK_WAIT_MS + 4_000)
+    asked[1]?.writeHead(503).end(JSON.stringify({ code: 'unavailable', detail: 'the database stayed locked' }))
+    assert.match(String(await answer), /the database stayed locked/)
+  } finally {
+    await store[Symbol.asyncDispose]()
+    server.close()
+    server.closeAllConnections()
+  }
+})
+
+test('a verb that is done once is not said to be safe to repeat', async () => {
+  const unknown = () =>
+    [504, { code: 'unknown_outcome', detail: 'the commit met an error', next: 'ask again' }] as const
+  const nextOf = async (verb: 'lease' | 'record', answer: typeof unknown): Promise<unknown> =>
+    ((await asked([answer], { verb })).answer as { next: string }).next
+  assert.equal(await nextOf('record', unknown), 'look whether it happened before you ask again')
+  assert.equal(await nextOf('lease', unknown), 'ask again')
+})
+
+test('a request that waited for a connection of another may have happened too when its answer is lost', async () => {
+  let count = 0
+  const used = new WeakSet()
+  const server = createServer((request, response) => {
+    request.resume()
+    request.on('end', () => {
+      count += 1
+      const isFirst = !used.has(request.socket)
+      used.add(request.socket)
+      if (isFirst) response.writeHead(404).end(JSON.stringify({ code: 'not_found', detail: 'so' }))
+      else request.socket.destroy()
+    })
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const parts = { clock: systemClock, chance: () => 0, log: recordingLog() }
+  const store = openRemoteStore(`http://127.0.0.1:${port}`, { token: () => TOKEN, sessions: () => [B] }, parts)
+  try {
+    const act = { actor: B, action: 'tried', details: {} } as const
+    const asked = Array.from({ length: 80 }, () => store.record(act).catch((error: S2Error) => error.code))
+    const codes = await Promise.all(asked)
+
+    assert.ok(!codes.includes('unavailable'), String(codes))
+    assert.equal(count, 80, 'a verb that is done once was asked once')
+  } finally {
+    await store[Symbol.asyncDispose]()
+    server.close()
+    server.closeAllConnections()
+  }
 })

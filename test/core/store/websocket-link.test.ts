@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { test } from 'node:test'
 import { type WebSocket, WebSocketServer } from 'ws'
+import { S2Error } from '#fleet/errors.ts'
 import { FrameSeal } from '#fleet/frame-seal.ts'
 import type { StoredMessage } from '#fleet/message.ts'
 import type { SessionId } from '#fleet/session-id.ts'
@@ -357,4 +358,19 @@ test('however many marks are made at once, no more are under way than the bridge
   }
   await marked
   assert.ok(most < 100, `${most} at once`)
+})
+
+test('marks that wait for room when the socket is lost are answered, each', async () => {
+  await using bridge = await Bridge.open()
+  await using reader = new Reader(bridge, 0)
+  const mail = reader.take(1)
+  await bridge.hears('join')
+  bridge.joined(0)
+  bridge.mail(1, 1)
+  assert.deepEqual(await mail, [1])
+  const marked = range(1, 200).map((id) => bridge.store.mark(B, [id], 'delivered').catch((error: unknown) => error))
+  await bridge.hears('mark')
+  bridge.cut()
+  const outcomes = await Promise.all(marked)
+  assert.ok(outcomes.every((outcome) => outcome instanceof S2Error))
 })

@@ -75,7 +75,9 @@ export class MemoryConversations implements ConversationTokens {
   demandLive(id: string): ConversationRecord {
     const kept = this.#demand(id)
     if (kept.conversation.expiresAt > this.#clock.wall()) return kept
-    throw new S2Error('expired', `conversation ${id} has ended`, { next: 'open a new one' })
+    throw new S2Error('expired', `conversation ${id} has ended`, {
+      next: 'open a new one: s2 conversation create, or create_conversation of the Python bridge',
+    })
   }
 
   renewConversation(id: string, lifetimeMs: number): Conversation {

@@ -33,6 +33,7 @@ export interface Key {
 }
 
 const TRIES_MAX = 3
+/** How long another try may begin. The last one has its whole time too: a bridge may do at its end what it was asked in it. */
 const TRYING_MS = 15_000
 const RETRY = { firstMs: 100, mostMs: 2_000 }
 const STREAM_RETRY = { firstMs: 50, mostMs: 5_000 }
@@ -71,12 +72,12 @@ export class HttpClient implements Disposable {
     const until = clock.now() + TRYING_MS
     for (let attempt = 0; ; attempt += 1) {
       try {
-        return (await this.#askOnce(name, body, key, until)) as Output<N>
+        return (await this.#askOnce(name, body, key)) as Output<N>
       } catch (error) {
         const waitMs = this.#pauseAfter(error, attempt, name)
-        if (waitMs === null || clock.now() + waitMs >= until) throw error
+        if (waitMs === null || clock.now() + waitMs >= until) throw withAdvice(error, name)
         await clock.sleep(waitMs, this.#closed.signal).catch(() => undefined)
-        if (this.#closed.signal.aborted) throw error // a connection that is opened now would be closed by nobody
+        if (this.#closed.signal.aborted) throw withAdvice(error, name) // a connection that is opened now would be closed by nobody
       }
     }
   }
@@ -132,11 +133,10 @@ export class HttpClient implements Disposable {
     return retryAfterS === undefined ? 0 : retryAfterS * 1000 + backoff(0, RETRY, this.#parts.chance)
   }
 
-  async #askOnce(name: VerbName, body: Buffer, key: Key | null, until: number): Promise<unknown> {
+  async #askOnce(name: VerbName, body: Buffer, key: Key | null): Promise<unknown> {
     const { effect, output } = VERBS[name]
     const writes = effect !== 'reads'
-    const timeMs = Math.min(this.#callMs, until - this.#parts.clock.now())
-    const { status, text, isSigned } = await this.#exchange(ROOT + name, body, key, timeMs, writes)
+    const { status, text, isSigned } = await this.#exchange(ROOT + name, body, key, writes)
     // Whoever holds no token of ours must not tell us what to run, what is lost, or what time it is.
     if (!isSigned) throw fromUnsigned(parse(text), status, { where: this.#where, writes })
     if (status !== 200) throw problemOf(text, status, writes)
@@ -145,14 +145,8 @@ export class HttpClient implements Disposable {
     return value
   }
 
-  /** Sends one request and waits for its answer, at most `timeMs`. */
-  async #exchange(
-    path: string,
-    body: Buffer,
-    key: Key | null,
-    timeMs: number,
-    writes: boolean,
-  ): Promise<CheckedAnswer> {
+  /** Sends one request and waits for its answer, at most as long as a call may take. */
+  async #exchange(path: string, body: Buffer, key: Key | null, writes: boolean): Promise<CheckedAnswer> {
     if ('origin' in this.#target) demandPrivate(this.#target.origin, this.#target.allowsPlain)
     this.#followPin()
     const over = new AbortController()
@@ -161,7 +155,7 @@ export class HttpClient implements Disposable {
     const request = this.#open(path, body, headers, this.#agent)
     const reach = watchReach(request)
     try {
-      const answer = Promise.race([answerOf(request), this.#deadline(timeMs, late)])
+      const answer = Promise.race([answerOf(request), this.#deadline(late)])
       request.end(body)
       const arrived = await answer
       this.#answers = true
@@ -180,11 +174,9 @@ export class HttpClient implements Disposable {
   }
 
   /** Rejects when the time has passed, or when the store is closed. */
-  async #deadline(timeMs: number, signal: AbortSignal): Promise<never> {
-    await this.#parts.clock.sleep(timeMs, signal).catch(() => undefined)
-    throw new Error(
-      this.#closed.signal.aborted ? 'the store was closed' : `no answer within ${(timeMs / 1000).toFixed(1)} s`,
-    )
+  async #deadline(signal: AbortSignal): Promise<never> {
+    await this.#parts.clock.sleep(this.#callMs, signal).catch(() => undefined)
+    throw new Error(this.#closed.signal.aborted ? 'the store was closed' : `no answer within ${this.#callMs / 1000} s`)
   }
 
   /** Reads a stream's items until it breaks off; then throws `unavailable`, or what the bridge says is wrong. */
@@ -267,10 +259,7 @@ export class HttpClient implements Disposable {
       return new S2Error(
         'unknown_outcome',
         `the bridge at ${where} was asked and did not answer (${code ?? message})`,
-        {
-          next: 'ask again: what was done already is not done twice',
-          cause: error,
-        },
+        { cause: error },
       )
     }
     const carried = 'origin' in this.#target && this.#target.trust.authority() !== undefined
@@ -318,7 +307,8 @@ function watchReach(request: ClientRequest): { readonly sent: boolean } {
     const onOpen = (): void => {
       reach.sent = true
     }
-    if (request.reusedSocket) onOpen()
+    // A request that waited for a free connection of others is not marked as one that reuses it.
+    if (request.reusedSocket || !socket.connecting) onOpen()
     else socket.once(request.protocol === 'https:' ? 'secureConnect' : 'connect', onOpen)
   })
   return reach
@@ -332,6 +322,20 @@ function parse(text: string): unknown {
     return undefined
   }
 }
+
+/** What to do about an unknown outcome depends on the verb: one that is done once would be done twice. */
+function withAdvice(error: unknown, name: VerbName): unknown {
+  if (!(error instanceof S2Error) || error.code !== 'unknown_outcome') return error
+  const { message, next, cause, id } = error
+  if (VERBS[name].effect === 'once')
+    return new S2Error('unknown_outcome', message, { next: LOOK_FIRST, cause, ...(id === undefined ? {} : { id }) })
+  return next === undefined
+    ? new S2Error('unknown_outcome', message, { next: ASK_AGAIN, cause, ...(id === undefined ? {} : { id }) })
+    : error
+}
+
+const LOOK_FIRST = 'look whether it happened before you ask again'
+const ASK_AGAIN = 'ask again with the same key or id: nothing is done twice'
 
 function problemOf(text: string, status: number, writes: boolean): S2Error {
   return fromProblem(parse(text)) ?? fromStatus(status, writes)

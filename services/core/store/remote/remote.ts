@@ -43,6 +43,8 @@ export interface RemoteStore extends Store {
 }
 
 const BEATS_A_FRAME = 1_000
+/** Longer than the bridge may wait for its database, so that what a caller was told has failed is not done after it. */
+export const CALL_MS = 10_000
 
 /**
  * A store behind a distant bridge. `https://…` speaks for the sessions of the keyring, each request signed by the one it
@@ -54,7 +56,7 @@ export function openRemoteStore(
   parts: StoreParts,
   options: RemoteOptions = {},
 ): RemoteStore {
-  const { callMs = 10_000, probeMs = 5_000, pollMs = { first: 2_000, most: 30_000 } } = options
+  const { callMs = CALL_MS, probeMs = 5_000, pollMs = { first: 2_000, most: 30_000 } } = options
   if (url.startsWith('unix:')) {
     const client = new HttpClient({ socketPath: url.slice('unix:'.length) }, parts, callMs)
     return new Remote(client, null, parts, pollMs)

@@ -43,8 +43,9 @@ export class UnansweredFrames {
     else unanswered.outcome.reject(error)
   }
 
-  /** None of them will be answered any more. */
+  /** None of them will be answered any more. Who waits for room is let go as well: nothing that is answered would wake them. */
   failAll(why: () => S2Error): void {
     for (const n of [...this.#waiting.keys()]) this.settle(n, why())
+    for (const go of this.#marksWaiting.splice(0)) go()
   }
 }

@@ -126,7 +126,9 @@ export class ConversationTable implements ConversationTokens {
       throw new S2Error('not_found', `there is no conversation ${id}`, { next: 'list them: s2 conversation list' })
     const expiresAt = fromPythonTime(row.expires_at) ?? 0
     if (expiresAt > this.#clock.wall()) return expiresAt
-    throw new S2Error('expired', `conversation ${id} has ended`, { next: 'open a new one' })
+    throw new S2Error('expired', `conversation ${id} has ended`, {
+      next: 'open a new one: s2 conversation create, or create_conversation of the Python bridge',
+    })
   }
 
   openConversation({ roles, agents, lifetimeMs, isForObserver = false }: NewConversation): OpenedConversation {

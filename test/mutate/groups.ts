@@ -1,0 +1,107 @@
+/** What must not be wrong in any place, and the tests that look at it: the fast ones first, since most mutants die of them. */
+export interface Group {
+  readonly name: string
+  /** Below services/, without their ending. */
+  readonly files: readonly string[]
+  /** Below test/, without `.test.ts`. */
+  readonly tests: readonly string[]
+}
+
+export function testPath(name: string): string {
+  return `test/${name}.test.ts`
+}
+
+export const GROUPS: readonly Group[] = [
+  {
+    name: 'lease',
+    files: ['worker/lease-renewer', 'worker/lease-timer'],
+    tests: [
+      'worker/lease-renewer',
+      'worker/task-loop',
+      'worker/two-lives',
+      'worker/refused-reports',
+      'worker/place-watch',
+    ],
+  },
+  {
+    name: 'fence',
+    files: [
+      'core/fleet/lease-observer',
+      'core/fleet/task-ownership',
+      'core/fleet/ownership-decision',
+      'core/fleet/task-reports',
+      'core/store/sqlite/tables/tasks',
+    ],
+    tests: [
+      'core/fleet/task-ownership',
+      'core/fleet/work-observer',
+      'core/store/memory',
+      'watchdog/task-clocks',
+      'core/store/sqlite',
+      'core/store/python-bridge',
+    ],
+  },
+  {
+    name: 'auth',
+    files: [
+      'core/fleet/signature',
+      'core/fleet/frame-seal',
+      'core/fleet/session-id',
+      'bridge/authentication',
+      'bridge/nonce-cache',
+      'bridge/token-cache',
+      'bridge/permissions',
+      'bridge/host-header-check',
+    ],
+    tests: [
+      'core/fleet/signature',
+      'bridge/host-header-check',
+      'bridge/http-handler',
+      'bridge/websocket-connections',
+      'core/store/server-trust',
+      'core/store/websocket-link',
+      'bridge/observer',
+      'bridge/exploited-faults',
+      'bridge/bridge',
+    ],
+  },
+  {
+    name: 'audit',
+    files: [
+      'core/fleet/audit',
+      'core/fleet/chain-check',
+      'core/fleet/audit-head',
+      'core/fleet/audit-restore',
+      'core/store/sqlite/tables/audit-chain',
+      'core/store/sqlite/audit/verify-lines',
+    ],
+    tests: [
+      'core/fleet/audit',
+      'core/store/audit-trail',
+      'core/store/audit-unreadable',
+      'cli/audit',
+      'bridge/audit',
+      'core/store/restore',
+      'core/store/sqlite-commit',
+      'core/store/sqlite',
+    ],
+  },
+  {
+    name: 'credentials',
+    files: [
+      'core/fleet/credential',
+      'core/identity/sealed-credential',
+      'core/identity/manifest',
+      'core/spool/credentials',
+      'cred-sync/sync-credential',
+    ],
+    tests: [
+      'core/fleet/credential',
+      'core/identity/identity',
+      'core/spool/credentials',
+      'fuzz/credentials',
+      'cred-sync/sync',
+      'keepalive/credentials',
+    ],
+  },
+]
