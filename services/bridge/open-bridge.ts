@@ -11,6 +11,7 @@ import { Authentication } from './authentication.ts'
 import { BeatBatcher } from './beat-batcher.ts'
 import type { Config } from './config.ts'
 import { ConversationRenewal } from './conversation-renewal.ts'
+import { HeldCopies } from './held-copies.ts'
 import { HostHeaderCheck } from './host-header-check.ts'
 import { HttpHandler } from './http-handler.ts'
 import { CALLER_TIMEOUTS, type CallerTimeouts, makeAdminServer, makeServer, openServer, urlOf } from './http-servers.ts'
@@ -159,11 +160,13 @@ function makeHandlers(config: Config, store: Store, parts: BridgeParts, { inspec
     addresses.forgetIdle()
     return inspectMs
   }
+  const heldCopies = new HeldCopies(config.store, { store, log })
   const jobs: Job[] = [
     { what: 'socket inspection', step: inspect },
     { what: 'token recheck', step: () => recheck(connections) },
     { what: 'conversation renewal', step: () => renewals.round() },
     { what: 'audit of refused calls', step: () => refusedCalls.round() },
+    { what: 'look for held copies', step: () => heldCopies.look() },
     { what: 'credential hints', step: () => passHintsOn(store, connections, parts) },
   ]
   return { httpHandler, connections, addresses, refusedCalls, jobs }

@@ -86,7 +86,7 @@ async function openSource(
     import('./database-source.ts'),
     import('#store/open-store.ts'),
   ])
-  const store = stack.use(await openStore(config.storeUrl, { clock, chance, log }, null, 'read'))
+  const store = stack.use(await openStore(config.storeUrl, { clock, chance, log, onBroken: life.fail }, null, 'read'))
   return new DatabaseSource(config.wakeFor, { ...events, clock, chance, log, signal, store, woken })
 }
 

@@ -11,6 +11,7 @@ import { ConfigError } from '#runtime/read-settings.ts'
 import { openMemoryStore } from '#store/memory/memory.ts'
 import { readConfig } from '../../services/bridge/config.ts'
 import { ConversationRenewal } from '../../services/bridge/conversation-renewal.ts'
+import { DEEDS, leftBeside } from '../core/store/sqlite-deeds.ts'
 import { MovableClock } from '../movable-clock.ts'
 import { mainOf, Program } from '../program.ts'
 import { singly } from '../singly.ts'
@@ -169,4 +170,24 @@ test('conversations of workers that beat are renewed before they end, and no oth
   assert.ok((now.get(lively.id) ?? 0) >= lively.expiresAt + 30_000)
   assert.equal(now.get(quiet.id), quiet.expiresAt)
   assert.equal(now.has(ended.id), false)
+})
+
+test('an idle bridge ends within a second when others remove, replace or write over its database, or take its log', async (context) => {
+  for (const [name, deed] of Object.entries(DEEDS)) {
+    const state = name.replaceAll(' ', '-')
+    const path = join(folder, state, 'bridge.db')
+    await using bridge = start(state)
+    await bridge.says('ready')
+    const began = performance.now()
+    deed(path)
+    await bridge.says('database files changed by others')
+    const noticedMs = Math.round(performance.now() - began)
+    assert.deepEqual(await bridge.ended, { code: 1, signal: null }, name)
+    context.diagnostic(
+      `${name}: noticed after ${noticedMs} ms, ended after ${Math.round(performance.now() - began)} ms`,
+    )
+    assert.match(JSON.stringify(bridge.eventsOf('store broken')), /while S2 had it open; .*"next":"/, name)
+    const isRobbed = name === 'robbed of its log'
+    assert.deepEqual(leftBeside(path), isRobbed ? { log: true, copies: 0 } : { log: false, copies: 1 }, name)
+  }
 })

@@ -10,6 +10,7 @@ import { recordingLog } from '#runtime/log.ts'
 import { Inbox } from '#spool/inbox.ts'
 import { openSqliteStore } from '#store/sqlite/open-sqlite-store.ts'
 import { InboxSource } from '../../services/fs-watcher/inbox-source.ts'
+import { DEEDS, leftBeside } from '../core/store/sqlite-deeds.ts'
 import { isOver } from '../process-state.ts'
 import { calls, parts, put, range, Stage, told } from './stage.ts'
 
@@ -235,4 +236,30 @@ test('without any means to hear, polls find what comes', async () => {
   }
   abort.abort()
   await watching
+})
+
+test('an idle watcher notices within a second what others do to the files of its database', async (context) => {
+  await using stage = new Stage()
+  for (const [name, deed] of Object.entries(DEEDS)) {
+    const state = stage.state(name.replaceAll(' ', '-'))
+    const path = join(state, 'bridge.db')
+    await using store = await openSqliteStore(path, parts)
+    const { id } = await store.openConversation(CHANNEL)
+    await store.send(`${id}/b`, 'key', { text: 'before' })
+    const watcher = stage.watch(state, { S2_SOURCE: 'database' })
+    await watcher.woken(1)
+    await store[Symbol.asyncDispose]()
+    const began = performance.now()
+    deed(path)
+    if (name === 'removed' || name === 'replaced') {
+      await watcher.until(() =>
+        watcher.said.includes(name === 'removed' ? 'there is no database' : 'belongs to the one before'),
+      )
+    } else {
+      await watcher.says('database files changed by others')
+      assert.equal((await watcher.ended).code, 1, name)
+      assert.equal(leftBeside(path).copies, name === 'written over' ? 1 : 0)
+    }
+    context.diagnostic(`${name}: ${Math.round(performance.now() - began)} ms`)
+  }
 })

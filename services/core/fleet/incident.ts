@@ -35,6 +35,7 @@ export const INCIDENT_KINDS = [
   'restarts_exhausted',
   'credentials',
   'certificate',
+  'database',
   'twins',
   'audit',
   'alerts_failing',
@@ -100,6 +101,14 @@ export const CERTIFICATE_CAUSES: readonly string[] = CERTIFICATE_KINDS.map(certi
 
 function certificateCause(kind: CertificateKind): string {
   return `certificate:${kind.replaceAll(' ', '_')}`
+}
+
+/** Copies beside a database, which programs made when its files were taken away or written over. */
+export function heldIncident(path: string, copies: readonly string[]): NewIncident {
+  const summary =
+    `the files of ${path} were changed while programs had it open; what they held is in ${copies.join(', ')}: ` +
+    `bring back what is missing (s2 import FILE), then move it away`
+  return { cause: 'database:held', kind: 'database', agent: null, summary }
 }
 
 /** Which unit an incident is about; null where it is about none. */

@@ -9,8 +9,14 @@ import { AUDIT_ROOT, auditHash } from '#fleet/audit.ts'
 import { hashedEntryOf } from '#fleet/chain-check.ts'
 import { S2Error } from '#fleet/errors.ts'
 import { systemClock } from '#runtime/clock.ts'
-import { SqliteConnection } from '#store/sqlite/file/connection.ts'
+import { recordingLog } from '#runtime/log.ts'
+import { NewMessageNotifier } from '#store/sqlite/changes/new-message-notifier.ts'
+import { DatabaseWriter } from '#store/sqlite/database-writer.ts'
+import { prepare, SqliteConnection } from '#store/sqlite/file/connection.ts'
+import { identify } from '#store/sqlite/file/database-path.ts'
 import { GroupCommit } from '#store/sqlite/file/group-commit.ts'
+import { MalformedRows } from '#store/sqlite/tables/malformed-rows.ts'
+import { openTables } from '#store/sqlite/tables/tables.ts'
 import type { Store } from '#store/store.ts'
 import { until } from '../../until.ts'
 import { Ground, type Neighbour, openChannel, refused, runTool } from './sqlite-ground.ts'
@@ -60,7 +66,8 @@ test('a verb that fails harms no other of its group', async () => {
     clock: systemClock,
     chance: Math.random,
     lockWaitMs: 1000,
-    demandFile: () => undefined,
+    demandFiles: () => undefined,
+    onRollback: () => undefined,
     onBegin: () => undefined,
     onCommit: () => {
       commits += 1
@@ -306,7 +313,8 @@ test('a COMMIT that a reader blocks is refused with nothing written, and the sto
   const groupCommit = new GroupCommit(connection, ground.path, {
     ...ground.parts,
     lockWaitMs: 1_000,
-    demandFile: () => undefined,
+    demandFiles: () => undefined,
+    onRollback: () => undefined,
     onBegin: () => undefined,
     onCommit: () => undefined,
     onBroken: (error) => broken.push(error),
@@ -319,6 +327,45 @@ test('a COMMIT that a reader blocks is refused with nothing written, and the sto
   reader.rollback()
   await put(2)
   assert.deepEqual(connection.all('SELECT x FROM t'), [{ x: 2 }])
+})
+
+test('a conversation whose commit failed is not known, and the next one is', async () => {
+  await using ground = await Ground.make()
+  const other = await ground.open()
+  using connection = new SqliteConnection(ground.path, { create: false })
+  prepare(connection, 'FULL', 'leave')
+  const file = identify(ground.path)
+  assert.ok(file)
+  const tables = openTables(connection, file, systemClock, new MalformedRows(recordingLog()))
+  const source = { current: () => tables, demand: () => tables, look: () => null, settle: async () => undefined }
+  const tail = new NewMessageNotifier(
+    () => null,
+    () => ({ [Symbol.dispose]: () => undefined }),
+  )
+  const path = { path: ground.path, folder: ground.folder, bell: `${ground.path}-bell`, liveness: '' }
+  using writer = new DatabaseWriter(path, ground.parts, { ...source, [Symbol.dispose]: () => undefined }, tail)
+  const commit = connection.commit.bind(connection)
+  connection.commit = () => {
+    connection.commit = commit
+    throw new Database.SqliteError('database or disk is full', 'SQLITE_FULL')
+  }
+  tables.conversations.live()
+  const phantom = writer.groupCommit.write(() => {
+    const opened = tables.conversations.openConversation({
+      roles: { a: 'orchestrator', b: 'tests' },
+      agents: { a: 'orchestrator', b: 'phantom' },
+      lifetimeMs: 3_600_000,
+    })
+    return tables.conversations.isLive(opened.id)
+  })
+  assert.match((await refused('unavailable', phantom)).message, /is full/)
+  const { opened } = await openChannel(other, 'real')
+  assert.equal(tables.conversations.isLive(opened.id), true)
+  assert.deepEqual(
+    tables.conversations.live().map(({ agents }) => agents.b),
+    ['real'],
+  )
+  assert.equal((await writer.groupCommit.write(() => tables.conversations.live())).length, 1)
 })
 
 test('a database that is replaced under an open store is written no more', async () => {
@@ -335,7 +382,8 @@ test('a database that is replaced under an open store is written no more', async
     const { a } = await openChannel(store)
     act(ground.path)
     const error = await refused('unavailable', store.send(a, 'k', { text: 'into the void' }))
-    assert.match(error.message, /removed or replaced/)
+    assert.match(error.message, /was removed|another file took the place/)
+    await until('it is told', () => broken.length > 0)
     assert.equal(broken.length, 1)
     await refused('unavailable', store.send(a, 'k', { text: 'into the void' }))
   }

@@ -7,7 +7,7 @@ import type { Beat, ObservedBeat, ObservedBeats } from '#fleet/beat.ts'
 import type { SessionId } from '#fleet/session-id.ts'
 import type { AgentVerdict } from '#fleet/verdict.ts'
 import type { Store } from '#store/store.ts'
-import { Ground, openChannel, refused } from './sqlite-ground.ts'
+import { Ground, openChannel, refused, runTool } from './sqlite-ground.ts'
 
 function beat(session: SessionId, seq: number, fields: Partial<Beat> = {}): Beat {
   return { session, host: 'h', incarnation: 'i', seq, work: 0, ...fields }
@@ -101,6 +101,27 @@ test('the file of beats may be deleted at any time: cursors go on, and beats com
   const again = await awaitPulses(observer, cursor)
   assert.deepEqual(seqs(again.pulses), [2])
   assert.ok(again.cursor > cursor)
+})
+
+test('the log of beats may be removed at any time: other programs go on hearing them', async () => {
+  await using ground = await Ground.make()
+  const store = await ground.open()
+  const { b } = await openChannel(store)
+  const path = join(ground.folder, 'liveness.db')
+  const heardApart = (): string => {
+    const script = `import Database from 'better-sqlite3'
+      console.log(new Database(process.argv[1]).prepare('SELECT max(seq) FROM beats').pluck().get())
+      process.exit()`
+    return runTool(process.execPath, '--input-type=module', '-e', script, path).stdout.trim()
+  }
+  await store.beat([beat(b, 1)])
+  await store.pulses(0)
+  assert.equal(heardApart(), '1')
+  for (const suffix of ['-wal', '-shm']) rmSync(`${path}${suffix}`)
+  await store.beat([beat(b, 2)])
+  assert.deepEqual(seqs((await store.pulses(0)).pulses), [2])
+  assert.equal(heardApart(), '2')
+  assert.equal((await store.unacked(b, 0, 1)).length, 0, 'the messages are not concerned')
 })
 
 test('a file of beats that is damaged or of another version is made anew, and said', async () => {

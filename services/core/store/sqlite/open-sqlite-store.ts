@@ -1,10 +1,12 @@
 import { chmodSync, statSync } from 'node:fs'
 import { S2Error } from '#fleet/errors.ts'
 import type { Store, StoreParts } from '../store.ts'
+import { heldBeside } from './backup/held-copy.ts'
 import { keepEarlier } from './backup/keep-earlier.ts'
 import { ReopeningReader } from './changes/reopening-reader.ts'
 import { LOCK_WAIT_MS } from './database-writer.ts'
 import { prepare, SqliteConnection, waitingForLock } from './file/connection.ts'
+import { DatabaseFiles } from './file/database-files.ts'
 import {
   type DatabasePath,
   databasePathOf,
@@ -12,13 +14,13 @@ import {
   identify,
   logBytes,
   makeDatabasePath,
-  replacedFile,
 } from './file/database-path.ts'
 import { earlierSchema, inspectSchema, migrate } from './file/schema.ts'
 import { corrupt, refusalOf } from './file/sqlite-errors.ts'
+import { FileGuard } from './file-guard.ts'
 import { makeStore } from './sqlite-store.ts'
 import { MalformedRows } from './tables/malformed-rows.ts'
-import { openTables, type TablesSource } from './tables/tables.ts'
+import { openTables, type Tables, type TablesSource } from './tables/tables.ts'
 
 /** What the slowest of disks reads or writes in a millisecond, bytes. */
 const BYTES_PER_MS_LEAST = 2_000
@@ -48,8 +50,8 @@ export async function openSqliteStore(
   }
   const databasePath = await databasePathOf(path)
   if (identify(databasePath.folder) !== null) demandLocalDisk(databasePath)
-  const reader = new ReopeningReader(databasePath.path, { clock: parts.clock, log: parts.log, malformed })
-  await waitingForLock(() => reader.look(), databasePath.path, { ...parts, boundMs: LOCK_WAIT_MS })
+  const reader = new ReopeningReader(databasePath.path, parts, malformed)
+  await waitingForLock(() => reader.open(), databasePath.path, { ...parts, boundMs: LOCK_WAIT_MS })
   return makeStore(databasePath, parts, reader, malformed, mode)
 }
 
@@ -59,11 +61,16 @@ async function openForWriting(
   malformed: MalformedRows,
 ): Promise<TablesSource> {
   const isNew = identify(path) === null
+  const [held] = isNew ? heldBeside(path) : []
+  if (held !== undefined) throw lostDatabase(path, held)
   if (isNew && logBytes(path) > 0) throw orphanedLog(path)
   const retry = <T>(act: () => T): Promise<T> => waitingForLock(act, path, { ...parts, boundMs: LOCK_WAIT_MS })
   const connection = await retry(() => new SqliteConnection(path, { create: true }))
   try {
     if (isNew) chmodSync(path, 0o600) // it holds tokens; its -wal and -shm take after it
+    const main = identify(path)
+    if (main === null)
+      throw new S2Error('unavailable', `${path} was removed while it was opened`, { next: 'try again' })
     await retry(() => inspectSchema(connection, path))
     const tellLong = (what: string): void => parts.onLong?.(what, bytesOf(path) / BYTES_PER_MS_LEAST)
     tellLong('checking the database')
@@ -71,14 +78,29 @@ async function openForWriting(
     await retry(() => prepare(connection, 'FULL', 'make'))
     await retry(() => connection.begin())
     await bringUpToDate(connection, path, parts, tellLong)
+    const files = new DatabaseFiles(path, main)
+    // a checkpoint that a process left half done would hide later changes of the file, and so would a log that was read anew
+    if (files.isCheckpointUnderWay()) await retry(() => connection.get('PRAGMA wal_checkpoint(PASSIVE)'))
+    const tables = openTables(connection, main, parts.clock, malformed)
+    return guardedTables(tables, new FileGuard(path, files, connection, parts, 'write'))
   } catch (error) {
     connection[Symbol.dispose]()
     throw error
   }
-  const file = identify(path)
-  if (file === null) throw replacedFile(path)
-  const tables = openTables(connection, file, parts.clock, malformed)
-  return { current: () => tables, demand: () => tables, [Symbol.dispose]: () => connection[Symbol.dispose]() }
+}
+
+function guardedTables(tables: Tables, guard: FileGuard): TablesSource {
+  return {
+    current: () => (guard.glance() === null ? tables : null),
+    demand: () => {
+      const refusal = guard.glance()
+      if (refusal !== null) throw refusal
+      return tables
+    },
+    look: () => guard.look(),
+    settle: () => guard.settle(),
+    [Symbol.dispose]: () => guard[Symbol.dispose](),
+  }
 }
 
 /** Ends the write transaction that the caller began: what an earlier version left is copied first, then its tables are changed. */
@@ -107,6 +129,14 @@ async function bringUpToDate(
 function orphanedLog(path: string): S2Error {
   return new S2Error('unavailable', `${path} is missing, but its log ${path}-wal is there and may hold messages`, {
     next: `put ${path} back; or, to begin with nothing, move ${path}-wal and ${path}-shm away`,
+  })
+}
+
+/** The refusal to begin with nothing where a program kept what the database held when it was removed. */
+function lostDatabase(path: string, held: string): S2Error {
+  const wayBack = held.startsWith(`${path}.held-`) ? `mv ${held} ${path}` : 's2 restore --latest'
+  return new S2Error('unavailable', `${path} is missing, and what S2 held when it was removed is in ${held}`, {
+    next: `${wayBack} puts it back; to begin with nothing, move ${held} away`,
   })
 }
 

@@ -133,15 +133,14 @@ class SqliteStore implements Omit<Store, TableVerb> {
       () => (this.#closing.signal.aborted ? null : (source.current()?.connection ?? null)),
       (tail) => watchCommits(path, { read: () => tail.read(), quiet: () => tail.isQuiet() }, parts),
     )
-    const fileMode = (): number => statSync(path).mode & 0o666
+    const fileMode = (): number => (statSync(path, { throwIfNoEntry: false })?.mode ?? 0o600) & 0o666
     const fileParts = { clock, chance, log, mode, lockWaitMs: LOCK_WAIT_MS, fileMode }
     this.#livenessFile = new LivenessFile(databasePath.liveness, fileParts)
     const isKnown = (session: SessionId): boolean =>
       source.current()?.conversations.isLive(conversationOf(session)) ?? false
     this.#beats = new Beats(this.#livenessFile, { clock, log, speakers: this.#speakers, isKnown })
     this.#verdicts = new Verdicts(this.#livenessFile, clock)
-    const tables = mode === 'read' ? null : source.demand()
-    this.#writer = tables === null ? null : new DatabaseWriter(databasePath, parts, tables, this.#tail)
+    this.#writer = mode === 'read' ? null : new DatabaseWriter(databasePath, parts, source, this.#tail)
     this.#pythonAgents =
       this.#writer === null
         ? null
@@ -239,7 +238,10 @@ class SqliteStore implements Omit<Store, TableVerb> {
   }
 
   async tend(): Promise<number> {
-    this.#demandWriter().tend()
+    const writer = this.#demandWriter()
+    const refusal = this.#source.look()
+    if (refusal !== null) throw refusal
+    writer.tend()
     await this.ask(({ conversations }) => conversations.reloadStep())
     await this.#beats.tick()
     await this.#foreignRows?.tend()
@@ -264,6 +266,7 @@ class SqliteStore implements Omit<Store, TableVerb> {
     await this.#beats[Symbol.asyncDispose]()
     this.#livenessFile[Symbol.dispose]()
     this.#writer?.[Symbol.dispose]()
+    await this.#source.settle()
     this.#source[Symbol.dispose]()
   }
 

@@ -1,4 +1,4 @@
-import { closeSync, fsync, mkdirSync, openSync, readdirSync, statfsSync, statSync, unlinkSync } from 'node:fs'
+import { closeSync, fsync, mkdirSync, openSync, readdirSync, rmSync, statfsSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { S2Error } from '#fleet/errors.ts'
@@ -76,7 +76,8 @@ export async function makeFolder(folder: string): Promise<void> {
 export function removeLeftDrafts(folder: string, isDraft: RegExp, now: number): void {
   for (const name of readdirSync(folder)) {
     const path = join(folder, name)
-    if (isDraft.test(name) && now - statSync(path).mtimeMs > COPY_MAX_MS) unlinkSync(path)
+    const draft = isDraft.test(name) ? statSync(path, { throwIfNoEntry: false }) : undefined
+    if (draft !== undefined && now - draft.mtimeMs > COPY_MAX_MS) rmSync(path, { force: true })
   }
 }
 

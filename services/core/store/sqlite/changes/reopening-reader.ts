@@ -1,10 +1,11 @@
 import { S2Error } from '#fleet/errors.ts'
-import type { Clock } from '#runtime/clock.ts'
-import type { Log } from '#runtime/log.ts'
+import type { StoreParts } from '../../store.ts'
 import { prepare, SqliteConnection } from '../file/connection.ts'
-import { identify, isSameFile } from '../file/database-path.ts'
+import { DatabaseFiles } from '../file/database-files.ts'
+import { type FileIdentity, identify, isSameFile, logBytes } from '../file/database-path.ts'
 import { inspectSchema, lendTables } from '../file/schema.ts'
 import { isBusy, refusalOf } from '../file/sqlite-errors.ts'
+import { FileGuard } from '../file-guard.ts'
 import type { MalformedRows } from '../tables/malformed-rows.ts'
 import { openTables, type Tables, type TablesSource } from '../tables/tables.ts'
 
@@ -18,30 +19,40 @@ const LOOK_AGAIN_MS = 1000
  */
 export class ReopeningReader implements TablesSource {
   readonly #path: string
-  readonly #parts: { readonly clock: Clock; readonly log: Log; readonly malformed: MalformedRows }
+  readonly #parts: StoreParts
+  readonly #malformed: MalformedRows
   #tables: Tables | null = null
+  #guard: FileGuard | null = null
+  /** The files of the database that was open last: its log does not belong to another one in its place. */
+  #former: DatabaseFiles | null = null
+  /** Why there is no database now, where it is known. */
+  #refusal: S2Error | null = null
   #isLent = false
   #lastError = ''
   #lookAgainAt = Number.NEGATIVE_INFINITY
   /** Changes with every table that is made in a database that has only the Python bridge's tables. */
   #schema: unknown = null
 
-  constructor(path: string, parts: { readonly clock: Clock; readonly log: Log; readonly malformed: MalformedRows }) {
+  constructor(path: string, parts: StoreParts, malformed: MalformedRows) {
     this.#path = path
     this.#parts = parts
+    this.#malformed = malformed
   }
 
   /** The database as it is now; null while there is none that can be read. Costs two microseconds when nothing changed. */
   current(): Tables | null {
     const file = identify(this.#path)
-    if (this.#tables !== null && isSameFile(file, this.#tables.file) && !this.#hasOursNow(this.#tables.connection)) {
-      return this.#tables
+    if (this.#guard !== null && isSameFile(file, this.#guard.files.main)) {
+      this.#refusal = this.#guard.glance()
+      if (this.#refusal !== null) return null
+      if (this.#tables !== null && !this.#hasOursNow(this.#tables.connection)) return this.#tables
     }
     this[Symbol.dispose]()
     if (file === null || this.#parts.clock.now() < this.#lookAgainAt) return null
     try {
-      this.look()
+      this.open()
       this.#lastError = ''
+      this.#refusal = null
     } catch (error) {
       if (!isBusy(error)) this.#tellOnce(refusalOf(error, this.#path))
     }
@@ -49,9 +60,10 @@ export class ReopeningReader implements TablesSource {
   }
 
   /** Opens the file, unless there is nothing in it yet. Throws an `S2Error` that says what is wrong with it. */
-  look(): void {
+  open(): void {
     const file = identify(this.#path)
     if (file === null) return
+    if (this.#hasForeignLog(file)) throw foreignLog(this.#path)
     const connection = new SqliteConnection(this.#path, { create: false })
     try {
       const contents = inspectSchema(connection, this.#path)
@@ -60,7 +72,9 @@ export class ReopeningReader implements TablesSource {
         prepare(connection, 'FULL', 'leave')
         this.#isLent = contents === 'bridge'
         if (this.#isLent) lendTables(connection)
-        this.#tables = openTables(connection, file, this.#parts.clock, this.#parts.malformed)
+        const files = new DatabaseFiles(this.#path, file)
+        this.#guard = new FileGuard(this.#path, files, connection, this.#parts, 'read')
+        this.#tables = openTables(connection, file, this.#parts.clock, this.#malformed)
       }
     } finally {
       if (this.#tables === null) connection[Symbol.dispose]()
@@ -71,21 +85,41 @@ export class ReopeningReader implements TablesSource {
   demand(): Tables {
     const tables = this.current()
     if (tables !== null) return tables
-    throw new S2Error('unavailable', `there is no database at ${this.#path} yet`, {
-      next: 'start the bridge that makes it, or look at S2_STORE',
-    })
+    throw (
+      this.#refusal ??
+      new S2Error('unavailable', `there is no database at ${this.#path} yet`, {
+        next: 'start the bridge that makes it, or look at S2_STORE',
+      })
+    )
+  }
+
+  look(): S2Error | null {
+    return this.#guard?.look() ?? null
+  }
+
+  async settle(): Promise<void> {
+    await this.#guard?.settle()
   }
 
   [Symbol.dispose](): void {
-    this.#tables?.connection[Symbol.dispose]()
+    this.#former = this.#guard?.files ?? this.#former
+    this.#guard?.[Symbol.dispose]()
+    this.#guard = null
     this.#tables = null
   }
 
   #tellOnce(error: S2Error): void {
+    this.#refusal = error.code === 'unavailable' ? error : null
     this.#lookAgainAt = this.#parts.clock.now() + LOOK_AGAIN_MS
     if (error.message === this.#lastError) return
     this.#lastError = error.message
     this.#parts.log.error('database unreadable, waiting for another in its place', { error })
+  }
+
+  /** Whether the log beside the file is the one of the database that was open before it. */
+  #hasForeignLog(file: FileIdentity): boolean {
+    if (this.#former === null || isSameFile(file, this.#former.main)) return false
+    return logBytes(this.#path) > 0 && isSameFile(identify(`${this.#path}-wal`), this.#former.log)
   }
 
   /** Whether a database that had only the Python bridge's tables has ours by now. */
@@ -101,4 +135,11 @@ export class ReopeningReader implements TablesSource {
       return false
     }
   }
+}
+
+/** The refusal of a database that took the place of another, whose log would be read as if it were its own. */
+function foreignLog(path: string): S2Error {
+  return new S2Error('unavailable', `${path} was replaced, and the log beside it belongs to the one before`, {
+    next: `stop all programs that use it, then move ${path}-wal and ${path}-shm away`,
+  })
 }

@@ -21,18 +21,26 @@ export class Checkpoints {
   readonly #log: string
   readonly #clock: Clock
   readonly #signal: AbortSignal
+  readonly #isSure: () => boolean
   readonly #onError: (error: unknown) => void
   #isRunning = false
 
   constructor(
     connection: SqliteConnection,
     path: string,
-    parts: { readonly clock: Clock; readonly signal: AbortSignal; onError(error: unknown): void },
+    parts: {
+      readonly clock: Clock
+      readonly signal: AbortSignal
+      /** Whether the files are the ones that were opened: a checkpoint would write the log over others. */
+      isSure(): boolean
+      onError(error: unknown): void
+    },
   ) {
     this.#connection = connection
     this.#log = `${path}-wal`
     this.#clock = parts.clock
     this.#signal = parts.signal
+    this.#isSure = parts.isSure
     this.#onError = parts.onError
   }
 
@@ -70,6 +78,7 @@ export class Checkpoints {
   }
 
   #checkpoint(how: 'PASSIVE' | 'TRUNCATE'): void {
+    if (!this.#isSure()) return
     try {
       this.#connection.get(`PRAGMA wal_checkpoint(${how})`)
     } catch (error) {

@@ -13,6 +13,9 @@ export type Durability = 'FULL' | 'NORMAL'
 
 const LEVEL = { FULL: 2, NORMAL: 1 } as const
 
+/** Connections that must not be closed, nor collected as garbage, which would close them. A natural end of the process would too. */
+const abandoned: Database.Database[] = []
+
 /** Pages of 4 KiB copied in one step: a few milliseconds. */
 const COPY_PAGES = 1000
 
@@ -156,6 +159,15 @@ export class SqliteConnection implements Disposable {
   [Symbol.dispose](): void {
     this.#statements.clear()
     this.#database.close()
+  }
+
+  /**
+   * Leaves the connection open until the process ends, and lets it end without closing it: a close would write the log into
+   * whatever file has the database's name by now, and remove the log of others.
+   */
+  abandon(): void {
+    abandoned.push(this.#database)
+    if (abandoned.length === 1) process.once('exit', (code) => process.exit(code))
   }
 
   #statement(sql: string): Database.Statement<Value[]> {

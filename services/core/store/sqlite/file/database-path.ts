@@ -29,10 +29,14 @@ export interface FileIdentity {
 export function identify(path: string): FileIdentity | null {
   try {
     const stats: Stats | undefined = statSync(path, { throwIfNoEntry: false })
-    return stats === undefined ? null : { device: stats.dev, inode: stats.ino, bornAt: stats.birthtimeMs }
+    return stats === undefined ? null : identityOf(stats)
   } catch {
     return null
   }
+}
+
+export function identityOf({ dev: device, ino: inode, birthtimeMs: bornAt }: Stats): FileIdentity {
+  return { device, inode, bornAt }
 }
 
 export function isSameFile(one: FileIdentity | null, other: FileIdentity | null): boolean {
@@ -43,13 +47,6 @@ export function isSameFile(one: FileIdentity | null, other: FileIdentity | null)
     one.inode === other.inode &&
     one.bornAt === other.bornAt
   )
-}
-
-/** The refusal when the file under an open database is not the one that others see. */
-export function replacedFile(path: string): S2Error {
-  return new S2Error('unavailable', `${path} was removed or replaced while it was open`, {
-    next: 'start the program again; stop all programs before a backup is restored',
-  })
 }
 
 /** Bytes in the write-ahead log beside a database: what was committed and not checkpointed yet. */

@@ -10,10 +10,12 @@ export interface GroupCommitParts {
   readonly chance: Chance
   /** How long a verb waits for a locked database before it is refused as `unavailable`, milliseconds. */
   readonly lockWaitMs: number
-  /** Throws when the open file is no longer the one that other processes use. */
-  demandFile(): void
+  /** Throws when the files of the database are not the ones that were opened; whoever finds that out tells of it. */
+  demandFiles(): void
   /** A transaction begins: what was remembered of the database may be stale. */
   onBegin(): void
+  /** A transaction was undone: what was remembered of its content never was. */
+  onRollback(): void
   /** Something was committed. Never throws. */
   onCommit(): void
   /** The storage failed: from now on writes are refused, and the program should start again. */
@@ -123,12 +125,7 @@ export class GroupCommit {
       refuse(group, this.#broken)
       return true
     }
-    try {
-      this.#parts.demandFile()
-    } catch (error) {
-      this.#break(error)
-      return this.#fail(group, error)
-    }
+    if (!this.#demandFiles(group)) return true
     try {
       this.#connection.begin()
     } catch (error) {
@@ -153,9 +150,35 @@ export class GroupCommit {
     } catch (error) {
       return this.#failCommit(group, error)
     }
+    if (!this.#demandFilesStill(group)) return true
     for (const answer of answers) answer()
     if (this.#connection.changes !== before) this.#parts.onCommit()
     return true
+  }
+
+  /** Answers false, and refuses the group and all that comes, when the files are in doubt. */
+  #demandFiles(group: readonly Job[]): boolean {
+    try {
+      this.#parts.demandFiles()
+      return true
+    } catch (error) {
+      this.#broken = refusalOf(error, this.#path)
+      refuse(group, this.#broken)
+      return false
+    }
+  }
+
+  /** The same after a commit: it may lie in a log that nobody will find. */
+  #demandFilesStill(group: readonly Job[]): boolean {
+    try {
+      this.#parts.demandFiles()
+      return true
+    } catch (error) {
+      this.#broken = refusalOf(error, this.#path)
+      const outcome = `the files of ${this.#path} were changed by others during a commit; it may have happened`
+      refuse(group, unknownOutcome(outcome, error))
+      return false
+    }
   }
 
   /** Runs verbs until the time of a group is used up; the rest goes back to the head of the queue. */
@@ -186,6 +209,8 @@ export class GroupCommit {
       this.#connection.rollback()
     } catch (cause) {
       return this.#fail(own, cause)
+    } finally {
+      this.#parts.onRollback()
     }
     if (own.length === 1 || isFull(error) || isDamage(error)) return this.#fail(own, error)
     for (const [index, job] of own.entries()) {
@@ -220,12 +245,9 @@ export class GroupCommit {
     } catch {
       // SQLite rolled it back, or the connection cannot be used any more: the store breaks below
     }
+    this.#parts.onRollback()
     if (isBusy(error) || isCertainlyFull(error)) return this.#fail(group, error)
-    const outcome = new S2Error('unknown_outcome', `the commit to ${this.#path} met an error; it may have happened`, {
-      next: 'ask again with the same key: nothing is done twice',
-      cause: error,
-    })
-    refuse(group, outcome)
+    refuse(group, unknownOutcome(`the commit to ${this.#path} met an error; it may have happened`, error))
     this.#break(error)
     return true
   }
@@ -255,6 +277,10 @@ export class GroupCommit {
 
 function refuse(group: readonly Job[], error: S2Error): void {
   for (const { reject } of group) reject(error)
+}
+
+function unknownOutcome(message: string, cause: unknown): S2Error {
+  return new S2Error('unknown_outcome', message, { next: 'ask again with the same key: nothing is done twice', cause })
 }
 
 function isCertainlyFull(error: unknown): boolean {

@@ -3,7 +3,8 @@ import { S2Error } from '#fleet/errors.ts'
 import type { Chance, Clock } from '#runtime/clock.ts'
 import type { Log } from '#runtime/log.ts'
 import { prepare, SqliteConnection, waitingForLock } from '../file/connection.ts'
-import { type FileIdentity, identify, isSameFile } from '../file/database-path.ts'
+import { DatabaseFiles } from '../file/database-files.ts'
+import { type FileIdentity, identify } from '../file/database-path.ts'
 import { readSchema } from '../file/schema.ts'
 import { isDamage, isFull, sqliteCode } from '../file/sqlite-errors.ts'
 
@@ -32,7 +33,7 @@ export class LivenessFile implements Disposable {
   /** Called whenever another file was opened: it lacks what was written before. */
   #onReopen: () => void = () => undefined
   #connection: SqliteConnection | undefined
-  #identity: FileIdentity | null = null
+  #files: DatabaseFiles | null = null
   #isClosed = false
 
   constructor(path: string, parts: LivenessFileParts) {
@@ -46,7 +47,7 @@ export class LivenessFile implements Disposable {
 
   /** The file that is open, the same object for as long as it is; null before the first is opened. */
   get identity(): FileIdentity | null {
-    return this.#identity
+    return this.#files?.main ?? null
   }
 
   onReopen(listener: () => void): void {
@@ -98,8 +99,12 @@ export class LivenessFile implements Disposable {
   /** The connection, opened anew when the file under it is not the one that others see. */
   #open(): SqliteConnection {
     if (this.#isClosed) throw new S2Error('unavailable', `the store of beats ${this.#path} is closed`)
-    if (this.#connection !== undefined && isSameFile(this.#identity, identify(this.#path))) return this.#connection
-    this.#close()
+    const doubt = this.#connection === undefined ? null : (this.#files?.look() ?? null)
+    if (this.#connection !== undefined && doubt === null) return this.#connection
+    const isMadeAnew = doubt !== null && doubt !== 'removed' && doubt !== 'replaced' && this.#parts.mode === 'write'
+    if (isMadeAnew)
+      this.#discard() // others would be read in another log than this one
+    else this.#close()
     const isNew = identify(this.#path) === null
     const connection = new SqliteConnection(this.#path, { create: this.#parts.mode === 'write' })
     try {
@@ -110,7 +115,8 @@ export class LivenessFile implements Disposable {
       connection[Symbol.dispose]()
       throw error
     }
-    this.#identity = identify(this.#path)
+    const main = identify(this.#path)
+    this.#files = main === null ? null : new DatabaseFiles(this.#path, main)
     this.#connection = connection
     this.#onReopen()
     return connection
@@ -121,9 +127,10 @@ export class LivenessFile implements Disposable {
     this.#connection = undefined
   }
 
+  /** The names go first: the close of a file that has its name would write its log into it, and remove the log of others. */
   #discard(): void {
-    this.#close()
     for (const suffix of ['', '-wal', '-shm']) rmSync(`${this.#path}${suffix}`, { force: true })
+    this.#close()
   }
 }
 

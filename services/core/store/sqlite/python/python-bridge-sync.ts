@@ -187,6 +187,7 @@ export class PythonBridgeSync {
   async #mirror(now: number): Promise<void> {
     const text = pythonTime(this.#parts.clock.wall())
     const fresh = new Map<SessionId, PythonHeartbeat>()
+    const mirrors = new Map<SessionId, Mirrored>()
     for (const { session, incarnation, seq } of this.#beats.latest()) {
       const mirrored = this.#mirrored.get(session)
       const isNew = mirrored?.incarnation !== incarnation || mirrored.seq !== seq
@@ -195,7 +196,7 @@ export class PythonBridgeSync {
       if (now - (this.#keptAt.get(session) ?? Number.NEGATIVE_INFINITY) < KEPT_MS) continue
       const before = this.#heartbeats?.get(session)
       fresh.set(session, { seq: 0, work: 0, ...before, text, status: before?.status ?? MIRRORED_STATUS })
-      this.#mirrored.set(session, { incarnation, seq, at: now })
+      mirrors.set(session, { incarnation, seq, at: now })
     }
     const sessions = [...fresh]
     for (let index = 0; index < sessions.length; index += MIRRORED_AT_ONCE) {
@@ -203,6 +204,7 @@ export class PythonBridgeSync {
       await noteHeartbeats(this.#livenessFile, some)
       for (const [session, heartbeat] of some) this.#heartbeats?.set(session, heartbeat)
       await this.#writer.groupCommit.write(() => this.#write(some.keys(), text))
+      for (const session of some.keys()) this.#mirrored.set(session, mirrors.get(session) as Mirrored)
     }
   }
 

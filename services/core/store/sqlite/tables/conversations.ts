@@ -310,6 +310,14 @@ export class ConversationTable implements ConversationTokens {
     this.#seen = seen
   }
 
+  /** Forgets all that is in memory, since some of it was read in a transaction that was undone. */
+  forgetAll(): void {
+    this.#known.clear()
+    this.#loadedAt = Number.NEGATIVE_INFINITY
+    this.#reloading = undefined
+    this.#seen = ''
+  }
+
   /** Reads all at once: rows were deleted, or nothing was read yet. */
   #reload(): void {
     this.#reloading = undefined

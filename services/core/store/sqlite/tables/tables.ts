@@ -1,3 +1,4 @@
+import type { S2Error } from '#fleet/errors.ts'
 import type { Clock } from '#runtime/clock.ts'
 import { WorkerRegistry } from '../../worker-registry.ts'
 import type { SqliteConnection } from '../file/connection.ts'
@@ -28,8 +29,12 @@ export interface Tables {
 export interface TablesSource extends Disposable {
   /** The tables of the database that is there now; null while there is none. */
   current(): Tables | null
-  /** The same; throws `unavailable` where there is no database. */
+  /** The same; throws `unavailable` where there is no database, or where its files were changed by others. */
   demand(): Tables
+  /** Looks at the files now. Answers why the database can be used no more; null while it can. */
+  look(): S2Error | null
+  /** Looks at the files for the last time, and waits until what was held is kept where others changed them. */
+  settle(): Promise<void>
 }
 
 export function openTables(
