@@ -11,7 +11,7 @@ import { SCENARIOS, scenarioOf } from './scenarios/all.ts'
 
 const STATES = 300
 /** A program that is killed first costs two starts for each death. */
-const DEATHS_EVERY = 10
+const DEATHS_EVERY = 6
 const library = recorder()
 const recorded = new Map<string, Promise<Recording[]>>()
 

@@ -1,7 +1,7 @@
 import type { AnyScenario } from '../scenario.ts'
 import { backup, keptEarlier, restoreOverDamage, restoreScenario, segments } from './backups.ts'
 import { credentials, guard } from './credentials.ts'
-import { inbox, outbox, twoLives } from './spool.ts'
+import { inbox, outbox, twoLives, twoLivesOfAcks } from './spool.ts'
 import { besidePython, newDatabase, storeScenario } from './store.ts'
 
 export const SCENARIOS: readonly AnyScenario[] = [
@@ -11,6 +11,7 @@ export const SCENARIOS: readonly AnyScenario[] = [
   outbox,
   inbox,
   twoLives,
+  twoLivesOfAcks,
   credentials,
   guard,
   backup,

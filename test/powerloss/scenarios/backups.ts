@@ -203,6 +203,14 @@ export const restoreOverDamage: Scenario<FoundRestore, RestoreWord> = {
   },
 }
 
+/** One who has written: without him SQLite makes a log at the first commit, and syncs the folder for it, which hides what we do not. */
+function writerBeside(root: string): Disposable {
+  const database = new Database(join(root, DATABASE))
+  database.pragma('synchronous = FULL')
+  database.exec('UPDATE messages SET read = 1')
+  return { [Symbol.dispose]: () => database.close() }
+}
+
 type SegmentWord = { readonly removed: number }
 
 interface FoundSegments {
@@ -226,6 +234,7 @@ export const segments: Scenario<FoundSegments, SegmentWord> = {
     for (const text of OLD_TEXTS) await store.send(from, text, { text })
   },
   async play(root, tell) {
+    using _beside = writerBeside(root)
     const clock = { ...systemClock, wall: () => systemClock.wall() + 10 * DAY }
     await using store = await openSqliteStore(join(root, DATABASE), { ...storeParts(), clock })
     tell({ removed: await store.prune(DAY) })
@@ -308,13 +317,9 @@ export const keptEarlier: Scenario<FoundEarlier, { readonly migrated: true }> = 
     database.close()
   },
   async play(root, tell) {
-    // Beside one who has written: else SQLite makes a log, and syncs the folder for it just before the tables change.
-    const beside = new Database(join(root, DATABASE))
-    beside.pragma('synchronous = FULL')
-    beside.exec('UPDATE messages SET read = 1')
+    using _beside = writerBeside(root)
     await (await openAt(root))[Symbol.asyncDispose]()
     tell({ migrated: true })
-    beside.close()
   },
   async look(root) {
     const database = earlierAt(join(root, DATABASE))

@@ -119,6 +119,28 @@ export const inbox: Scenario<FoundInbox, InboxWord | { readonly forgets: readonl
   judge: judgeInbox,
 }
 
+const MANY = [1, 2, 3, 4, 5, 6].map((id) => letter(id))
+
+/** What a killed life has acked is acked, once a later one has told it. */
+export const twoLivesOfAcks: Scenario<FoundInbox, InboxWord> = {
+  name: 'two lives of acks',
+  module: import.meta.url,
+  isKilledFirst: true,
+  async lay(root) {
+    const own = new Inbox(root)
+    await own.putAll(MANY)
+    await own.take(MANY.length)
+  },
+  async play(root, tell) {
+    const own = new Inbox(root)
+    await own.recover()
+    tell({ acked: await own.list('done') })
+    tell({ acked: await own.ack(await own.list('cur')) })
+  },
+  look: lookIntoInbox,
+  judge: judgeInbox,
+}
+
 /** The same where the program was killed in a first life, and did in a second one what was left to do. */
 export const twoLives: Scenario<FoundInbox, InboxWord> = {
   name: 'two lives',
