@@ -2,7 +2,8 @@
  * What may be on the disk after a loss of power: the model.
  *
  * - Content: of each page of a file that was written since its last sync, any version, each page by itself; one may be torn
- *   between two versions at the border of a sector. The size is any of those since then; what never came is zeros.
+ *   between two versions at the border of a sector. The size is any of those since then; what never came is zeros. Where a file
+ *   is cut, its end is gone as a whole or not at all, and what is written after that is there only if the cut is.
  * - Permissions and owner: any since the last sync of the object.
  * - Names: what one call does (make, link, rename, remove) is there as a whole or not at all. It is durable when any folder that
  *   it touches was synced afterwards. What was done to one object comes in order; else any subset may be there.
@@ -28,6 +29,8 @@ interface Version<T> {
 interface FileVersions {
   readonly pages: Map<number, Version<Page>[]>
   sizes: Version<number>[]
+  /** The steps that made it shorter since its last sync. */
+  readonly shortened: number[]
 }
 
 interface ChangedNames {
@@ -136,7 +139,7 @@ export class Disk {
         const versions = modes.get(step.object) ?? []
         modes.set(step.object, withVersion(versions, { value: step.mode, at }, isSynced(step.object, at)))
       } else if (step.kind === 'write' || step.kind === 'size') {
-        const file = files.get(step.object) ?? { pages: new Map(), sizes: [{ value: 0, at: -1 }] }
+        const file = files.get(step.object) ?? { pages: new Map(), sizes: [{ value: 0, at: -1 }], shortened: [] }
         files.set(step.object, file)
         this.#apply(file, this.#effects[at] as Effect, at, isSynced(step.object, at))
       }
@@ -154,7 +157,9 @@ export class Disk {
     const names = choice.names()
     const chosen = new Map<ObjectId, Map<Loose['what'], unknown>>()
     let isTorn = false
-    for (const { object, what, versions } of cut.loose) {
+    const spans = choice.spans()
+    for (const { object, what, versions: all } of cut.loose) {
+      const versions = within(all, spans.get(object))
       let value = choice.version(versions).value
       if (typeof what === 'number' && choice.tears) {
         const other = choice.any(versions).value as Page
@@ -175,6 +180,7 @@ export class Disk {
       const versions = file.pages.get(number) ?? [{ value: this.#zeros, at: -1 }]
       file.pages.set(number, withVersion(versions, { value, at }, isSynced))
     }
+    if (size < (file.sizes.at(-1)?.value ?? 0) && !isSynced) file.shortened.push(at)
     file.sizes = withVersion(file.sizes, { value: size, at }, isSynced)
   }
 
@@ -259,6 +265,23 @@ export function contentOf({ size, pages }: NonNullable<DiskEntry['file']>, buffe
   return content
 }
 
+/** The steps between two cuts of a file, the first of which is there and the second not. */
+interface Span {
+  readonly from: number
+  readonly to: number
+}
+
+function within<T>(versions: readonly Version<T>[], span: Span | undefined): readonly Version<T>[] {
+  if (span === undefined) return versions
+  const before = versions.filter(({ at }) => at < span.to)
+  return before.slice(
+    Math.max(
+      0,
+      before.findIndex(({ at }) => at === span.from),
+    ),
+  )
+}
+
 /** For each object the step before which all that was done to it is durable. */
 function syncedBefore(steps: readonly Step[], end: number): Map<ObjectId, number> {
   const synced = new Map<ObjectId, number>()
@@ -307,7 +330,8 @@ class Choice {
   #firstDropped = Number.POSITIVE_INFINITY
 
   constructor(cut: Cut, number: number, random: Random) {
-    const pieces = cut.loose.length + cut.names.filter(({ isDurable }) => !isDurable).length
+    const cuts = [...cut.files.values()].reduce((sum, { shortened }) => sum + shortened.length, 0)
+    const pieces = cut.loose.length + cuts + cut.names.filter(({ isDurable }) => !isDurable).length
     const odds = [0.1, 0.5, 0.9][number % 3] as number
     this.#cut = cut
     this.#random = random
@@ -339,6 +363,22 @@ class Choice {
       }
     }
     return names
+  }
+
+  /** For each file that was cut, from which cut to which. */
+  spans(): Map<ObjectId, Span> {
+    const spans = new Map<ObjectId, Span>()
+    for (const [object, { shortened }] of this.#cut.files) {
+      const isThere = shortened.map((at) => {
+        const came = this.#next() === 'newest'
+        this.#note(at, came)
+        return came
+      })
+      const count = isThere.includes(false) ? isThere.indexOf(false) : shortened.length
+      const span = { from: shortened[count - 1] ?? -1, to: shortened[count] ?? Number.POSITIVE_INFINITY }
+      if (shortened.length > 0) spans.set(object, span)
+    }
+    return spans
   }
 
   version<T>(versions: readonly Version<T>[]): Version<T> {
